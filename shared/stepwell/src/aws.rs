@@ -1,0 +1,52 @@
+//! The AWS clients, made once a process and set up for a function that has seconds, not minutes.
+
+use crate::{
+    ServeError,
+    queue::SqsQueue,
+    table::{DynamoTable, transaction_conflicts},
+};
+pub use aws_config::SdkConfig;
+use aws_config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
+use std::time::Duration;
+use tokio::sync::OnceCell;
+
+/// The AWS configuration from the environment, the same for every client of this process, so that they share one
+/// connection pool. A call that hangs is given up after 3 s and tried again, 5 times in all.
+///
+/// Which stack it talks to is the SDK's own business: `AWS_ENDPOINT_URL`, `AWS_REGION` and the rest.
+pub async fn aws_config() -> SdkConfig {
+    static CONFIG: OnceCell<SdkConfig> = OnceCell::const_new();
+    let load = || async {
+        aws_config::defaults(BehaviorVersion::latest())
+            .retry_config(RetryConfig::standard().with_max_attempts(5).with_initial_backoff(Duration::from_millis(50)))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(Duration::from_secs(1))
+                    .operation_attempt_timeout(Duration::from_secs(3))
+                    .build(),
+            )
+            .load()
+            .await
+    };
+    CONFIG.get_or_init(load).await.clone()
+}
+
+/// The value of an environment variable that has to be set.
+///
+/// # Errors
+/// Its name, where it is not.
+pub fn required_env(name: &str) -> Result<String, ServeError> {
+    match std::env::var(name) {
+        Ok(value) if !value.is_empty() => Ok(value),
+        _ => Err(format!("the environment variable {name} is not set; the template in infra/ sets it").into()),
+    }
+}
+
+pub(crate) fn table_from_env(config: &SdkConfig) -> Result<DynamoTable, ServeError> {
+    let config = aws_sdk_dynamodb::config::Builder::from(config).retry_classifier(transaction_conflicts()).build();
+    Ok(DynamoTable::new(aws_sdk_dynamodb::Client::from_conf(config), required_env("STEPWELL_TABLE")?))
+}
+
+pub(crate) fn queue_from_env(config: &SdkConfig) -> Result<SqsQueue, ServeError> {
+    Ok(SqsQueue::new(aws_sdk_sqs::Client::new(config), required_env("STEPWELL_QUEUE_URL_PREFIX")?))
+}

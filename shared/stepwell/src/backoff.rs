@@ -1,0 +1,123 @@
+//! How long a step waits between two attempts.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// SQS hides a message for at most 12 hours, and the message is the timer.
+pub const LONGEST_DELAY_SECONDS: u32 = 12 * 60 * 60;
+
+/// The waits before attempts 2 to 7, in units of `base_seconds`.
+const FIRST_WAITS: [u32; 6] = [1, 2, 4, 8, 16, 32];
+
+/// A step's backoff: 1, 2, 4, 8, 16, 32 times `base_seconds`, then `attempt ^ multiplier x base_seconds`, never less
+/// than the wait before it, capped at `max_seconds`, spread by ±`jitter`.
+///
+/// The curve is Tasker's. A delay is a whole number of seconds, because that is what SQS counts in.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Backoff {
+    /// The first wait, in seconds. Default 1.
+    pub base_seconds: u32,
+    /// The exponent from the seventh wait on. Default 2.
+    pub multiplier: f64,
+    /// No wait is longer, an error's own `retry_after` included. In seconds; default 300, at most 43,200 (12 hours).
+    pub max_seconds: u32,
+    /// How far a wait is moved up or down at random, as a part of it: 0.1 is ±10 %. Default 0.1, at most 1.
+    pub jitter: f64,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { base_seconds: 1, multiplier: 2.0, max_seconds: 300, jitter: 0.1 }
+    }
+}
+
+impl Backoff {
+    /// The wait after the `attempt`-th attempt (from 1) has failed.
+    ///
+    /// `retry_after` is what the error asked for; it takes the curve's place, without jitter. `draw` is a random
+    /// number in `0.0..1.0`, handed in so that this stays a pure function.
+    ///
+    /// ```
+    /// # use stepwell::backoff::Backoff;
+    /// # use std::time::Duration;
+    /// let backoff = Backoff::default();
+    /// let middle = 0.5;
+    /// assert_eq!(backoff.delay(1, None, middle), Duration::from_secs(1));
+    /// assert_eq!(backoff.delay(6, None, middle), Duration::from_secs(32));
+    /// assert_eq!(backoff.delay(7, None, middle), Duration::from_secs(49));
+    /// assert_eq!(backoff.delay(99, None, middle), Duration::from_secs(300));
+    /// assert_eq!(backoff.delay(1, Some(Duration::from_secs(60)), middle), Duration::from_secs(60));
+    /// ```
+    pub fn delay(&self, attempt: u32, retry_after: Option<Duration>, draw: f64) -> Duration {
+        let cap = f64::from(self.max_seconds.min(LONGEST_DELAY_SECONDS));
+        let seconds = match retry_after {
+            Some(asked) => asked.as_secs_f64().ceil(),
+            None => self.curve(attempt).min(cap) * (1.0 + self.jitter * (2.0 * draw - 1.0)),
+        };
+        Duration::from_secs_f64(seconds.round().clamp(0.0, cap))
+    }
+
+    fn curve(&self, attempt: u32) -> f64 {
+        let base = f64::from(self.base_seconds);
+        let step = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
+        match FIRST_WAITS.get(step) {
+            Some(&wait) => f64::from(wait) * base,
+            None => f64::from(attempt).powf(self.multiplier).max(32.0) * base,
+        }
+    }
+
+    /// What is wrong with these numbers, if anything.
+    pub(crate) fn problem(&self) -> Option<String> {
+        if self.max_seconds > LONGEST_DELAY_SECONDS {
+            Some(format!(
+                "max_seconds is {}, but SQS can delay a message by {LONGEST_DELAY_SECONDS} at most",
+                self.max_seconds
+            ))
+        } else if !(0.0..=1.0).contains(&self.jitter) {
+            Some(format!("jitter is {}, but has to lie between 0 and 1", self.jitter))
+        } else if !(0.0..=10.0).contains(&self.multiplier) {
+            Some(format!("multiplier is {}, but has to lie between 0 and 10", self.multiplier))
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_default_curve() {
+        let waits: Vec<u64> = (1..=18).map(|n| Backoff::default().delay(n, None, 0.5).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 49, 64, 81, 100, 121, 144, 169, 196, 225, 256, 289, 300]);
+    }
+
+    proptest! {
+        #[test]
+        fn never_above_the_cap_and_never_beyond_the_jitter(
+            attempt in 1u32..1_000, base in 0u32..1_000, multiplier in 0.0f64..10.0, max in 0u32..=LONGEST_DELAY_SECONDS,
+            jitter in 0.0f64..=1.0, draw in 0.0f64..1.0,
+        ) {
+            let backoff = Backoff { base_seconds: base, multiplier, max_seconds: max, jitter };
+            let delay = backoff.delay(attempt, None, draw).as_secs_f64();
+            let middle = backoff.delay(attempt, None, 0.5).as_secs_f64();
+            prop_assert!(delay <= f64::from(max));
+            prop_assert!((delay - middle).abs() <= middle * jitter + 1.0);
+        }
+
+        #[test]
+        fn never_shorter_than_the_wait_before(attempt in 1u32..500, multiplier in 0.0f64..10.0) {
+            let backoff = Backoff { multiplier, jitter: 0.0, ..Backoff::default() };
+            prop_assert!(backoff.delay(attempt + 1, None, 0.5) >= backoff.delay(attempt, None, 0.5));
+        }
+
+        #[test]
+        fn what_the_error_asks_for_wins_under_the_cap(asked in 0u64..100_000, attempt in 1u32..50, draw in 0.0f64..1.0) {
+            let delay = Backoff::default().delay(attempt, Some(Duration::from_secs(asked)), draw);
+            prop_assert_eq!(delay.as_secs(), asked.min(300));
+        }
+    }
+}

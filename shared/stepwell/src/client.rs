@@ -1,0 +1,199 @@
+//! Starting tasks, looking at them, and giving failed ones another chance.
+
+use crate::{
+    Ambient, IdempotencyKey, ServeError, System, TaskId, Violation, Workflow, aws,
+    history::History,
+    plan::{Plan, StepPlan},
+    queue::{Message, Queue, QueueError, SqsQueue},
+    state::{StepState, TaskEvent, TaskStatus},
+    table::{Creation, DynamoTable, KeyRecord, MAX_CONTEXT_BYTES, NewTask, Restart, StepRecord, Table, TableError},
+};
+use futures::future::try_join_all;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+
+/// The engine as seen by who starts tasks and follows them.
+#[derive(Clone, Debug)]
+pub struct Client<T = DynamoTable, Q = SqsQueue, A = System> {
+    table: T,
+    queue: Q,
+    ambient: A,
+}
+
+/// A task that was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// Its id.
+    pub task_id: TaskId,
+    /// Whether an earlier request with the same idempotency key started it.
+    pub already_there: bool,
+}
+
+/// Why a task was not started. Nothing is left half done: where a write or a send failed, the same request with the
+/// same idempotency key goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The context does not fit the workflow's schema.
+    #[error("the context does not fit the workflow's schema in {} places", .0.len())]
+    Invalid(Vec<Violation>),
+    /// The context is larger than a task can hold.
+    #[error("the context has {bytes} bytes; at most {max} fit into a task", max = MAX_CONTEXT_BYTES)]
+    TooLarge {
+        /// Its size as JSON.
+        bytes: usize,
+    },
+    /// The idempotency key stands for another request.
+    #[error("the idempotency key `{key}` was used with another request, which started task {task_id}")]
+    KeyUsed {
+        /// The key.
+        key: String,
+        /// The task that the other request started.
+        task_id: TaskId,
+    },
+    /// The table failed.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A queue failed.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+/// Why a task was not retried.
+#[derive(Debug, thiserror::Error)]
+pub enum RetryError {
+    /// There is no such task.
+    #[error("there is no task {0}")]
+    NotFound(TaskId),
+    /// Its status does not allow it.
+    #[error("cannot retry task in {0} status")]
+    Status(TaskStatus),
+    /// The table failed.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A queue failed.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+impl Client {
+    /// A client for the table and the queues that the environment names: `STEPWELL_TABLE`,
+    /// `STEPWELL_QUEUE_URL_PREFIX`.
+    ///
+    /// # Errors
+    /// A variable that is missing.
+    pub fn from_env(config: &aws::SdkConfig) -> Result<Self, ServeError> {
+        Ok(Self::new(aws::table_from_env(config)?, aws::queue_from_env(config)?, System))
+    }
+}
+
+impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
+    /// A client over this table, these queues, this clock.
+    pub fn new(table: T, queue: Q, ambient: A) -> Self {
+        Self { table, queue, ambient }
+    }
+
+    /// Starts a task: checks the context, writes the task, sends a message for each step that waits for nothing.
+    ///
+    /// With an idempotency key the same request starts the same task however often it is sent, and a start that
+    /// broke off is brought to its end.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(
+        &self,
+        workflow: &Workflow,
+        context: &Value,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Started, StartError> {
+        workflow.validate(context).map_err(StartError::Invalid)?;
+        let text = context.to_string();
+        if text.len() > MAX_CONTEXT_BYTES {
+            return Err(StartError::TooLarge { bytes: text.len() });
+        }
+        let (mut id, mut created_at) = (TaskId::new(), self.ambient.now());
+        if let Some(key) = key {
+            let request_hash = request_hash(workflow, &text);
+            let wanted = KeyRecord {
+                namespace: workflow.id().namespace.clone(),
+                key: key.as_str().to_owned(),
+                task: id,
+                request_hash: request_hash.clone(),
+                created_at,
+            };
+            let found = self.table.reserve_key(wanted).await?;
+            if found.request_hash != request_hash {
+                return Err(StartError::KeyUsed { key: found.key, task_id: found.task });
+            }
+            (id, created_at) = (found.task, found.created_at);
+        }
+        let plan = workflow.plan_for(context);
+        let task = NewTask { id, workflow: workflow.id().to_string(), context: &text, plan: &plan, created_at };
+        let already_there = self.table.create(&task).await? == Creation::AlreadyThere;
+        if already_there {
+            self.wake_untouched_roots(id).await?;
+        } else {
+            self.wake(id, plan.roots()).await?;
+        }
+        Ok(Started { task_id: id, already_there })
+    }
+
+    /// The task with all of its steps; `None` where there is no such task.
+    ///
+    /// # Errors
+    /// The table's.
+    pub async fn history(&self, id: TaskId) -> Result<Option<History>, TableError> {
+        Ok(History::new(self.table.load_all(id).await?))
+    }
+
+    /// Gives the failed steps of a task in `error` a fresh set of attempts, and wakes them. What completed is kept.
+    /// Answers with the task as it stood before.
+    ///
+    /// # Errors
+    /// See [`RetryError`].
+    pub async fn retry(&self, id: TaskId) -> Result<History, RetryError> {
+        loop {
+            let history = self.history(id).await?.ok_or(RetryError::NotFound(id))?;
+            if history.task.status.on(TaskEvent::Restart).is_none() {
+                return Err(RetryError::Status(history.status()));
+            }
+            let failed = history.failed_steps();
+            // `Changed` means that another step failed or somebody else was quicker. Each look is newer than the one
+            // before, and the task has only so many steps to fail, so this comes to an end.
+            if self.table.restart(&history.task, &failed, self.ambient.now()).await? == Restart::Restarted {
+                self.wake(id, plans_of(&history.task.plan, &failed)).await?;
+                return Ok(history);
+            }
+        }
+    }
+
+    async fn wake(&self, task: TaskId, steps: impl Iterator<Item = &StepPlan>) -> Result<(), QueueError> {
+        let messages: Vec<Message> = steps.map(|step| Message::new(task, step)).collect();
+        try_join_all(messages.iter().map(|message| self.queue.send(message))).await.map(drop)
+    }
+
+    /// The start that wrote this task may have ended before it had sent everything. What a worker has touched has
+    /// had its message.
+    async fn wake_untouched_roots(&self, id: TaskId) -> Result<(), StartError> {
+        let Some(history) = self.history(id).await? else { return Ok(()) };
+        let untouched: Vec<&StepRecord> =
+            history.steps.iter().filter(|step| step.state == StepState::Pending && step.done_deps.is_empty()).collect();
+        let roots = plans_of(&history.task.plan, &untouched).filter(|step| step.depends_on.is_empty());
+        Ok(self.wake(id, roots).await?)
+    }
+}
+
+fn plans_of<'a>(plan: &'a Plan, records: &'a [&StepRecord]) -> impl Iterator<Item = &'a StepPlan> {
+    records.iter().filter_map(|record| plan.step(&record.name))
+}
+
+/// SHA-256 over the workflow's name and the context, as hex. The version is left out: a deployment between two tries
+/// of one request does not make it another request.
+fn request_hash(workflow: &Workflow, context: &str) -> String {
+    let digest = Sha256::new_with_prefix(&workflow.id().name).chain_update([0]).chain_update(context).finalize();
+    digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}

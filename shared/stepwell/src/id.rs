@@ -1,0 +1,92 @@
+//! The names of tasks, and the key that makes a start repeatable.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+use uuid::Uuid;
+
+/// A task's name: a UUID, version 7, so that ids sort by the time they were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskId(Uuid);
+
+/// A text that is not a task id.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a task id (a UUID such as 018f4e4e-7c1a-7000-8000-0123456789ab)")]
+pub struct NotATaskId(String);
+
+impl TaskId {
+    /// A new id. Two are never the same.
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// The 128 bits; the last 62 of them are random.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl Default for TaskId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<Uuid> for TaskId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for TaskId {
+    type Err = NotATaskId;
+
+    /// Reads the hyphenated form only, so that a task has one spelling in keys, logs and URLs.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let id = Uuid::try_parse(text).map(Self).map_err(|_| NotATaskId(text.to_owned()))?;
+        if id.to_string() == text { Ok(id) } else { Err(NotATaskId(text.to_owned())) }
+    }
+}
+
+/// The client's own name for a request, so that sending it twice starts one task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+/// A text that cannot be an idempotency key.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an idempotency key has 1 to {max} visible ASCII characters; this one {fault}", max = IdempotencyKey::MAX_LENGTH)]
+pub struct NotAKey {
+    fault: String,
+}
+
+impl IdempotencyKey {
+    /// The longest key, in characters.
+    pub const MAX_LENGTH: usize = 255;
+
+    /// The key as the client wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for IdempotencyKey {
+    type Err = NotAKey;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() {
+            Err(NotAKey { fault: "is empty".to_owned() })
+        } else if text.len() > Self::MAX_LENGTH {
+            Err(NotAKey { fault: format!("has {}", text.len()) })
+        } else if let Some(strange) = text.chars().find(|c| !c.is_ascii_graphic()) {
+            Err(NotAKey { fault: format!("contains {strange:?}") })
+        } else {
+            Ok(Self(text.to_owned()))
+        }
+    }
+}

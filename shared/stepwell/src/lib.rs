@@ -1,0 +1,106 @@
+//! Reliable multi-step workflows on Lambda, SQS and DynamoDB.
+//!
+//! A *workflow* is a graph of *steps*. Each step is a Lambda function of its own, woken by messages in a queue of its
+//! own. There is no orchestrator: the state of a *task* (one run of a workflow) is in one DynamoDB table, every change
+//! of it is one conditional write, and whoever completes a step sends the messages that this made due.
+//!
+//! # Where things are
+//!
+//! Three floors, each of which knows only those below it:
+//!
+//! | floor | module | what |
+//! |---|---|---|
+//! | pure | [`workflow`] | the YAML file: read, checked, and held against a context |
+//! | | [`plan`] | the graph of one task: order, limits, who depends on whom |
+//! | | [`state`] | the states and the only ways between them |
+//! | | [`backoff`] | how long to wait before the next attempt |
+//! | | [`history`] | a task and its steps as one picture |
+//! | table and queue | [`table`] | one function a transition, each one conditional write |
+//! | | [`queue`] | sending, hiding and rejecting messages |
+//! | worker | [`worker`] | one batch of messages in, those to keep out |
+//! | | [`Client`] | starting tasks, following them, retrying them |
+//!
+//! No floor reads a clock or rolls a die: both come in as an [`Ambient`].
+//!
+//! The author of a step needs three things of all this: the [`Step`] trait with its input types, the two errors
+//! [`retryable`] and [`permanent`], and [`serve`] for the function's `main`.
+//!
+//! # Words
+//!
+//! *Attempt*: one claim of a step by a worker. Attempts are numbered from 1 and the number only rises, so it is the
+//! *fencing token*: a worker that was slow and has been replaced cannot write any more. *Retry limit*: how many
+//! attempts there may be in all, the first one included. *Lease*: the right to run an attempt; it ends when the
+//! worker's invocation does, because Lambda has killed the worker by then. *Result*: the JSON a completed step leaves
+//! for later ones.
+//!
+//! # The protocol of one delivery
+//!
+//! 1. **Claim and load**, side by side. The claim is one conditional write on the step's item; it is granted where the
+//!    step is `pending` (which is also what no item means), or `retrying` and due. It counts the attempt. The load is
+//!    one consistent read of the task and of those steps whose results this one takes or whose completion it waits
+//!    for. The message names the latter, because its sender knows the plan; what it leaves out is read afterwards.
+//!
+//!    A refused claim says in the same answer what stands there instead:
+//!    * `complete`: an earlier delivery got that far and no further. Hand over (4) and acknowledge.
+//!    * `in_progress`: somebody else is at it. Give the message back until the lease ends. If it has ended, the worker
+//!      is dead: take the step over with a second conditional write, which also enters the lost attempt into the
+//!      audit trail. Two writes instead of one, because only the answer to the first tells what was lost.
+//!    * `retrying` and not due: give the message back until it is.
+//!    * `error`, `cancelled`: acknowledge.
+//! 2. **Check.** A message is never trusted. The task has to exist (else the item that the claim made is taken away
+//!    and the message rejected) and to be open, every dependency has to be done, and attempts have to be left: a
+//!    worker that dies each time was counted each time. A step that is not ready is put back, at no cost to its limit.
+//! 3. **Run** the handler under its timeout, with panics caught, and write how it went, fenced by the attempt's number:
+//!    * it returned: `complete`, with the result;
+//!    * a retryable error and attempts left: `retrying`, and the message is hidden for the length of the backoff. The
+//!      message is the timer; there is no second queue and nobody sleeps;
+//!    * any other error: `error`, for the step and for the task in one transaction. So a task never stands open with a
+//!      failed step in it, and a late worker cannot fail a task that has been restarted meanwhile.
+//!
+//!    A refused fence means that a newer attempt owns the step. Nothing more is written, and the message stays.
+//! 4. **Hand over.** For every dependent: where this step is its only dependency, send its message. Else add this step
+//!    to the dependent's set of done dependencies, and send if the set is whole now. The task is to the last steps what
+//!    a dependent is to the others: it ends when they all have.
+//! 5. **Acknowledge.** Only now may SQS delete the message.
+//!
+//! A crash anywhere leaves the message where it is; its next delivery finds what was done and does the rest. A write
+//! whose answer was lost is recognized when it is made again: a claim by its owner, an outcome by its attempt. Sends
+//! may be repeated, since only a claim runs a handler; a hand-over that is made again skips those who have been
+//! claimed, so that duplicates do not multiply from fork to fork.
+//!
+//! Messages that no step can use (not ours, for another step, for a task that does not exist) go to the dead-letter
+//! queue with a reason. SQS's own `maxReceiveCount` stands far above what retry limits use, so whatever else arrives
+//! there means that something is broken.
+//!
+//! # What it costs
+//!
+//! A step that succeeds is two write units and three calls in sequence: claim with load, complete, send. A join adds
+//! one write for each incoming edge. The task is written at its start and at its end. An item is paid for by the
+//! kilobyte, so contexts and results are worth keeping small. `cargo run -p stepwell-tests --bin cost` counts all of it.
+
+mod ambient;
+mod aws;
+pub mod backoff;
+mod client;
+pub mod history;
+mod id;
+pub mod plan;
+pub mod queue;
+mod serve;
+pub mod state;
+mod step;
+pub mod table;
+mod timestamp;
+pub mod worker;
+pub mod workflow;
+
+pub use ambient::{Ambient, System};
+pub use aws::{SdkConfig, aws_config, required_env};
+pub use client::{Client, RetryError, StartError, Started};
+pub use id::{IdempotencyKey, NotAKey, NotATaskId, TaskId};
+pub use serve::{ServeError, init_logging, serve};
+pub use step::{
+    Context, ErrorKind, Input, ResultOf, Step, StepContext, StepError, StepResult, TaskData, permanent, retryable,
+};
+pub use timestamp::{NotATimestamp, Timestamp};
+pub use workflow::{Violation, Workflow, WorkflowError};

@@ -1,0 +1,313 @@
+//! The plan of one task: which steps, in which order, with which limits.
+//!
+//! A plan is copied into its task at the start, so a deployment never changes a task in flight. It is checked when it
+//! is made and again when it is read back ([`Plan::new`]), so whoever holds one holds an acyclic graph with known names.
+
+use crate::backoff::Backoff;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One step of a plan.
+///
+/// The short names are what the table stores: the plan is part of every task's item, which is paid for by the
+/// kilobyte. What has its default value is not written at all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepPlan {
+    /// The step's name: its queue's and its Lambda function's too.
+    #[serde(rename = "n")]
+    pub name: String,
+    /// The steps whose completion this one waits for.
+    #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<String>,
+    /// Attempts in all, the first one included; at least 1.
+    #[serde(rename = "l")]
+    pub retry_limit: u32,
+    /// How long one attempt may take, in seconds; at least 1.
+    #[serde(rename = "t")]
+    pub timeout_seconds: u32,
+    /// The waits between attempts.
+    #[serde(rename = "b", default, skip_serializing_if = "is_default")]
+    pub backoff: Backoff,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// The checked graph of a task's steps, in an order in which every step comes after what it depends on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<StepPlan>", into = "Vec<StepPlan>")]
+pub struct Plan {
+    steps: Vec<StepPlan>,
+}
+
+/// Why some steps make no plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A workflow without steps.
+    #[error("there are no steps")]
+    Empty,
+    /// Two steps of the same name.
+    #[error("step `{0}` is there twice")]
+    Duplicate(String),
+    /// A name that can be no queue's and no function's.
+    #[error("step name `{0}` has to be 1 to {max} letters, digits, `_` or `-`", max = Plan::MAX_NAME_LENGTH)]
+    BadName(String),
+    /// A name the engine uses itself.
+    #[error("step name `{0}` is taken: it is the name of the dead-letter queue")]
+    ReservedName(String),
+    /// A dependency that is not a step.
+    #[error("step `{step}` depends on `{dependency}`, which is not a step of this workflow")]
+    UnknownDependency {
+        /// The step.
+        step: String,
+        /// What it says it depends on.
+        dependency: String,
+    },
+    /// Steps that wait for each other.
+    #[error("these steps depend on each other in a circle: {}", .0.join(" -> "))]
+    Cycle(Vec<String>),
+    /// A limit of 0.
+    #[error("step `{0}` has a {1} of 0; at least 1 is needed")]
+    Zero(String, &'static str),
+    /// More steps than one task can hold.
+    #[error("there are {0} steps; at most {max} fit into a task", max = Plan::MAX_STEPS)]
+    TooMany(usize),
+    /// More steps without a dependency than one restart can change.
+    #[error("{0} steps depend on nothing; at most {max} may", max = Plan::MAX_ROOTS)]
+    TooManyRoots(usize),
+}
+
+impl Plan {
+    /// The most steps a workflow may have.
+    pub const MAX_STEPS: usize = 100;
+
+    /// The most steps that may wait for nothing, and so the most that can have failed at the same time: a restart
+    /// changes every failed step and the task in one DynamoDB transaction, and those take 100 items.
+    pub const MAX_ROOTS: usize = 99;
+
+    /// The longest step name, in characters: with the stack's name before it, a queue's name has to stay under 80.
+    pub const MAX_NAME_LENGTH: usize = 48;
+
+    /// Checks the steps and puts them in order. Steps that could come in any order keep the order they are given in.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with them, with the step's name.
+    pub fn new(mut steps: Vec<StepPlan>) -> Result<Self, PlanError> {
+        if steps.is_empty() {
+            return Err(PlanError::Empty);
+        }
+        if steps.len() > Self::MAX_STEPS {
+            return Err(PlanError::TooMany(steps.len()));
+        }
+        let roots = steps.iter().filter(|step| step.depends_on.is_empty()).count();
+        if roots > Self::MAX_ROOTS {
+            return Err(PlanError::TooManyRoots(roots));
+        }
+        let mut names = BTreeSet::new();
+        for step in &mut steps {
+            check_name(&step.name)?;
+            if !names.insert(step.name.clone()) {
+                return Err(PlanError::Duplicate(step.name.clone()));
+            }
+            for (limit, what) in [(step.retry_limit, "retry limit"), (step.timeout_seconds, "timeout")] {
+                if limit == 0 {
+                    return Err(PlanError::Zero(step.name.clone(), what));
+                }
+            }
+            step.depends_on.sort_unstable();
+            step.depends_on.dedup();
+        }
+        for step in &steps {
+            if let Some(unknown) = step.depends_on.iter().find(|dependency| !names.contains(*dependency)) {
+                return Err(PlanError::UnknownDependency { step: step.name.clone(), dependency: unknown.clone() });
+            }
+        }
+        in_order(steps).map(|steps| Self { steps })
+    }
+
+    /// The same graph with other limits: `change` gets each step and may change all but its name and dependencies.
+    pub(crate) fn map_limits(self, change: impl Fn(StepPlan) -> StepPlan) -> Self {
+        Self { steps: self.steps.into_iter().map(change).collect() }
+    }
+
+    /// The steps, each after those it depends on.
+    pub fn steps(&self) -> &[StepPlan] {
+        &self.steps
+    }
+
+    /// The step of this name.
+    pub fn step(&self, name: &str) -> Option<&StepPlan> {
+        self.steps.iter().find(|step| step.name == name)
+    }
+
+    /// The steps that wait for nothing: a task starts with them.
+    pub fn roots(&self) -> impl Iterator<Item = &StepPlan> {
+        self.steps.iter().filter(|step| step.depends_on.is_empty())
+    }
+
+    /// The steps that depend directly on `name`.
+    pub fn dependents<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a StepPlan> {
+        self.steps.iter().filter(move |step| step.depends_on.iter().any(|dependency| dependency == name))
+    }
+
+    /// The steps that nothing depends on. A task is complete when they are.
+    pub fn last_steps(&self) -> impl Iterator<Item = &StepPlan> {
+        self.steps.iter().filter(|step| self.dependents(&step.name).next().is_none())
+    }
+}
+
+impl TryFrom<Vec<StepPlan>> for Plan {
+    type Error = PlanError;
+
+    fn try_from(steps: Vec<StepPlan>) -> Result<Self, PlanError> {
+        Self::new(steps)
+    }
+}
+
+impl From<Plan> for Vec<StepPlan> {
+    fn from(plan: Plan) -> Self {
+        plan.steps
+    }
+}
+
+fn check_name(name: &str) -> Result<(), PlanError> {
+    let fits = (1..=Plan::MAX_NAME_LENGTH).contains(&name.len());
+    if !fits || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+        return Err(PlanError::BadName(name.to_owned()));
+    }
+    if name == crate::queue::DEAD_LETTERS {
+        return Err(PlanError::ReservedName(name.to_owned()));
+    }
+    Ok(())
+}
+
+/// Kahn's algorithm, taking the earliest step that is free each time.
+fn in_order(steps: Vec<StepPlan>) -> Result<Vec<StepPlan>, PlanError> {
+    let mut placed = BTreeSet::new();
+    let mut ordered = Vec::with_capacity(steps.len());
+    let mut waiting = steps;
+    while !waiting.is_empty() {
+        let free = waiting.iter().position(|step| step.depends_on.iter().all(|name| placed.contains(name)));
+        let Some(free) = free else { return Err(PlanError::Cycle(circle(&waiting))) };
+        let step = waiting.remove(free);
+        placed.insert(step.name.clone());
+        ordered.push(step);
+    }
+    Ok(ordered)
+}
+
+/// One circle among steps each of which waits for another of them, first name repeated at the end.
+fn circle(waiting: &[StepPlan]) -> Vec<String> {
+    let stuck: BTreeMap<&str, &StepPlan> = waiting.iter().map(|step| (step.name.as_str(), step)).collect();
+    let mut path: Vec<String> = Vec::new();
+    let mut here = waiting.first();
+    while let Some(step) = here {
+        if let Some(start) = path.iter().position(|name| *name == step.name) {
+            path.drain(..start);
+            path.push(step.name.clone());
+            break;
+        }
+        path.push(step.name.clone());
+        here = step.depends_on.iter().find_map(|name| stuck.get(name.as_str()).copied());
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn step(name: &str, depends_on: &[&str]) -> StepPlan {
+        StepPlan {
+            name: name.to_owned(),
+            depends_on: depends_on.iter().map(|&name| name.to_owned()).collect(),
+            retry_limit: 3,
+            timeout_seconds: 30,
+            backoff: Backoff::default(),
+        }
+    }
+
+    fn names<'a>(steps: impl Iterator<Item = &'a StepPlan>) -> Vec<&'a str> {
+        steps.map(|step| step.name.as_str()).collect()
+    }
+
+    #[test]
+    fn a_diamond_has_one_root_and_one_last_step() {
+        let plan =
+            Plan::new(vec![step("d", &["b", "c"]), step("b", &["a"]), step("c", &["a"]), step("a", &[])]).unwrap();
+        assert_eq!(names(plan.steps().iter()), ["a", "b", "c", "d"]);
+        assert_eq!(names(plan.roots()), ["a"]);
+        assert_eq!(names(plan.dependents("a")), ["b", "c"]);
+        assert_eq!(names(plan.last_steps()), ["d"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let cases: [(Vec<StepPlan>, &str); 8] = [
+            (vec![], "there are no steps"),
+            (vec![step("a", &[]), step("a", &[])], "step `a` is there twice"),
+            (vec![step("", &[])], "step name `` has to be 1 to 48 letters, digits, `_` or `-`"),
+            (vec![step("a b", &[])], "step name `a b` has to be 1 to 48 letters, digits, `_` or `-`"),
+            (
+                vec![step("dead_letters", &[])],
+                "step name `dead_letters` is taken: it is the name of the dead-letter queue",
+            ),
+            (vec![step("a", &["x"])], "step `a` depends on `x`, which is not a step of this workflow"),
+            (vec![step("a", &["a"])], "these steps depend on each other in a circle: a -> a"),
+            (
+                vec![step("r", &[]), step("a", &["r", "c"]), step("b", &["a"]), step("c", &["b"])],
+                "these steps depend on each other in a circle: a -> c -> b -> a",
+            ),
+        ];
+        for (steps, message) in cases {
+            assert_eq!(Plan::new(steps).unwrap_err().to_string(), message);
+        }
+        let mut zero = step("a", &[]);
+        zero.retry_limit = 0;
+        assert_eq!(
+            Plan::new(vec![zero]).unwrap_err().to_string(),
+            "step `a` has a retry limit of 0; at least 1 is needed"
+        );
+    }
+
+    #[test]
+    fn a_stored_plan_is_checked_when_it_is_read() {
+        let stored = r#"[{"n":"a","d":["b"],"l":1,"t":1},{"n":"b","d":["a"],"l":1,"t":1}]"#;
+        let error = serde_json::from_str::<Plan>(stored).unwrap_err().to_string();
+        assert!(error.contains("circle: a -> b -> a"), "{error}");
+    }
+
+    #[test]
+    fn defaults_take_no_room() {
+        let plan = Plan::new(vec![step("a", &[]), step("b", &["a"])]).unwrap();
+        let stored = serde_json::to_string(&plan).unwrap();
+        assert_eq!(stored, r#"[{"n":"a","l":3,"t":30},{"n":"b","d":["a"],"l":3,"t":30}]"#);
+        assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), plan);
+    }
+
+    proptest! {
+        /// Edges only from lower to higher numbers make an acyclic graph; the steps are given in any order.
+        #[test]
+        fn any_acyclic_graph_is_put_in_order(
+            edges in proptest::collection::btree_set((0usize..20, 0usize..20), 0..60),
+            order in Just((0..20).collect::<Vec<usize>>()).prop_shuffle(),
+        ) {
+            let steps = order.iter().map(|&n| {
+                let depends: Vec<String> =
+                    edges.iter().filter(|(from, to)| *to == n && from < to).map(|(from, _)| format!("s{from}")).collect();
+                step(&format!("s{n}"), &depends.iter().map(String::as_str).collect::<Vec<_>>())
+            }).collect();
+            let plan = Plan::new(steps).unwrap();
+            let mut seen = BTreeSet::new();
+            for step in plan.steps() {
+                prop_assert!(step.depends_on.iter().all(|name| seen.contains(name)), "{} is too early", step.name);
+                seen.insert(step.name.clone());
+            }
+            prop_assert_eq!(seen.len(), 20);
+            prop_assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
+        }
+    }
+}

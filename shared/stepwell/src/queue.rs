@@ -1,0 +1,111 @@
+//! The queues: one for each step, one for what no step can use.
+
+use crate::{TaskId, plan::StepPlan};
+use aws_sdk_sqs::{error::DisplayErrorContext, types::MessageAttributeValue};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The name of the dead-letter queue, next to the steps' names.
+pub const DEAD_LETTERS: &str = "dead_letters";
+
+/// The attribute of a rejected message that says why it was rejected.
+pub const REASON_ATTRIBUTE: &str = "reason";
+
+/// What makes a worker look at a step. It is a hint and nothing more: whether the step may run is read off the table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// The task.
+    pub task_id: TaskId,
+    /// The step.
+    pub step: String,
+    /// The steps to read together with the claim: this one's dependencies, which the sender knows from the plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub load: Vec<String>,
+}
+
+impl Message {
+    /// The message that wakes this step of this task.
+    pub fn new(task_id: TaskId, step: &StepPlan) -> Self {
+        Self { task_id, step: step.name.clone(), load: step.depends_on.clone() }
+    }
+}
+
+/// A queue that did not take what it was given.
+#[derive(Debug, thiserror::Error)]
+#[error("SQS {operation} on the queue of `{queue}` failed: {cause}")]
+pub struct QueueError {
+    /// The call.
+    pub operation: &'static str,
+    /// The queue: a step's name, or `dead_letters`.
+    pub queue: String,
+    /// What the SDK says of it.
+    pub cause: String,
+}
+
+/// What a worker and a client need of the queues.
+#[allow(async_fn_in_trait, reason = "callers are generic, so the futures of SqsQueue stay Send where they are")]
+pub trait Queue {
+    /// Sends a message to the queue of its step.
+    async fn send(&self, message: &Message) -> Result<(), QueueError>;
+
+    /// Hides a message that was received, for this long from now, in whole seconds.
+    async fn hide(&self, step: &str, receipt_handle: &str, wait: Duration) -> Result<(), QueueError>;
+
+    /// Puts what no step can use into the dead-letter queue, with the reason.
+    async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError>;
+}
+
+/// The queues in SQS.
+#[derive(Clone, Debug)]
+pub struct SqsQueue {
+    client: aws_sdk_sqs::Client,
+    url_prefix: String,
+}
+
+impl SqsQueue {
+    /// A step's queue is at `url_prefix` and the step's name.
+    pub fn new(client: aws_sdk_sqs::Client, url_prefix: impl Into<String>) -> Self {
+        Self { client, url_prefix: url_prefix.into() }
+    }
+
+    fn url(&self, queue: &str) -> String {
+        format!("{}{queue}", self.url_prefix)
+    }
+}
+
+impl Queue for SqsQueue {
+    async fn send(&self, message: &Message) -> Result<(), QueueError> {
+        let failed = |cause| QueueError { operation: "SendMessage", queue: message.step.clone(), cause };
+        let body = serde_json::to_string(message).map_err(|error| failed(error.to_string()))?;
+        let call = self.client.send_message().queue_url(self.url(&message.step)).message_body(body).send();
+        call.await.map(drop).map_err(|error| failed(DisplayErrorContext(error).to_string()))
+    }
+
+    async fn hide(&self, step: &str, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
+        let seconds = i32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(i32::MAX);
+        let call = self
+            .client
+            .change_message_visibility()
+            .queue_url(self.url(step))
+            .receipt_handle(receipt_handle)
+            .visibility_timeout(seconds.min(crate::backoff::LONGEST_DELAY_SECONDS.cast_signed()))
+            .send();
+        call.await.map(drop).map_err(|error| QueueError {
+            operation: "ChangeMessageVisibility",
+            queue: step.to_owned(),
+            cause: DisplayErrorContext(error).to_string(),
+        })
+    }
+
+    async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
+        let failed = |cause| QueueError { operation: "SendMessage", queue: DEAD_LETTERS.to_owned(), cause };
+        let reason = MessageAttributeValue::builder().data_type("String").string_value(reason).build();
+        let reason = reason.map_err(|error| failed(error.to_string()))?;
+        // SQS takes no empty body.
+        let body = if body.is_empty() { "(empty)" } else { body };
+        let call = self.client.send_message().queue_url(self.url(DEAD_LETTERS)).message_body(body);
+        let call = call.message_attributes(REASON_ATTRIBUTE, reason).send();
+        call.await.map(drop).map_err(|error| failed(DisplayErrorContext(error).to_string()))
+    }
+}

@@ -1,0 +1,260 @@
+//! The states of a step and of a task, and the only ways to get from one to the next.
+//!
+//! Both tables are one exhaustive `match` each: a new state or event does not compile until its row is written. The
+//! conditions of the DynamoDB writes in [`crate::table`] say the same in DynamoDB's words, and a test holds every write
+//! against every state to see that they do (`tests/tests/it/transitions.rs`).
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Where one step of one task stands.
+///
+/// A step that nothing has happened to yet has no item in the table; that reads as [`StepState::Pending`].
+///
+/// | from \ event       | `Claim`       | `Release` | `Complete` | `RetryLater` | `Fail`  | `Restart` | `Cancel`    | `Resolve`           |
+/// |--------------------|---------------|-----------|------------|--------------|---------|-----------|-------------|---------------------|
+/// | `pending`          | `in_progress` |           |            |              |         |           | `cancelled` | `resolved_manually` |
+/// | `in_progress`      | `in_progress` | `pending` | `complete` | `retrying`   | `error` |           |             |                     |
+/// | `retrying`         | `in_progress` |           |            |              |         |           | `cancelled` | `resolved_manually` |
+/// | `complete`         |               |           |            |              |         |           |             |                     |
+/// | `error`            |               |           |            |              |         | `pending` | `cancelled` | `resolved_manually` |
+/// | `cancelled`        |               |           |            |              |         |           |             |                     |
+/// | `resolved_manually`|               |           |            |              |         |           |             |                     |
+///
+/// Two events carry a condition besides the state: a claim of `retrying` waits for `next_retry_at`, and a claim of
+/// `in_progress` for `lease_until`. Whatever leaves `in_progress` otherwise is fenced by the attempt's number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    /// Waits for its dependencies or for its message.
+    #[default]
+    Pending,
+    /// A worker holds the lease.
+    InProgress,
+    /// Waits out a backoff.
+    Retrying,
+    /// Done; its result is there for the steps that depend on it.
+    Complete,
+    /// Failed for good: permanently, or with its attempts used up.
+    Error,
+    /// Stopped by an operator before it ran.
+    Cancelled,
+    /// Done by hand; the operator's result stands in for the handler's.
+    ResolvedManually,
+}
+
+/// What can happen to a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StepEvent {
+    /// A worker takes the step, or takes it over from a worker whose lease has ended.
+    Claim,
+    /// A worker puts back a step that turned out not to be ready.
+    Release,
+    /// The handler returned its output.
+    Complete,
+    /// The handler failed, the error is retryable and attempts are left.
+    RetryLater,
+    /// The handler failed for good.
+    Fail,
+    /// Somebody asked for a fresh set of attempts.
+    Restart,
+    /// Somebody cancelled the task.
+    Cancel,
+    /// Somebody did the step by hand.
+    Resolve,
+}
+
+impl StepState {
+    /// All states, in the order of the table above.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::InProgress,
+        Self::Retrying,
+        Self::Complete,
+        Self::Error,
+        Self::Cancelled,
+        Self::ResolvedManually,
+    ];
+
+    /// The state after `event`, or `None` where the event is not legal.
+    pub const fn on(self, event: StepEvent) -> Option<Self> {
+        use StepEvent as E;
+        match (self, event) {
+            (Self::Pending | Self::InProgress | Self::Retrying, E::Claim) => Some(Self::InProgress),
+            (Self::InProgress, E::Release) => Some(Self::Pending),
+            (Self::InProgress, E::Complete) => Some(Self::Complete),
+            (Self::InProgress, E::RetryLater) => Some(Self::Retrying),
+            (Self::InProgress, E::Fail) => Some(Self::Error),
+            (Self::Error, E::Restart) => Some(Self::Pending),
+            (Self::Pending | Self::Retrying | Self::Error, E::Cancel) => Some(Self::Cancelled),
+            (Self::Pending | Self::Retrying | Self::Error, E::Resolve) => Some(Self::ResolvedManually),
+            (Self::Pending, E::Release | E::Complete | E::RetryLater | E::Fail | E::Restart)
+            | (Self::InProgress, E::Restart | E::Cancel | E::Resolve)
+            | (Self::Retrying, E::Release | E::Complete | E::RetryLater | E::Fail | E::Restart)
+            | (Self::Error, E::Claim | E::Release | E::Complete | E::RetryLater | E::Fail)
+            | (Self::Complete | Self::Cancelled | Self::ResolvedManually, _) => None,
+        }
+    }
+
+    /// Whether the steps that depend on this one may use its result.
+    pub const fn is_done(self) -> bool {
+        matches!(self, Self::Complete | Self::ResolvedManually)
+    }
+
+    /// The word used in the table, the API and the logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::InProgress => "in_progress",
+            Self::Retrying => "retrying",
+            Self::Complete => "complete",
+            Self::Error => "error",
+            Self::Cancelled => "cancelled",
+            Self::ResolvedManually => "resolved_manually",
+        }
+    }
+}
+
+impl fmt::Display for StepState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where a task stands.
+///
+/// | from \ event        | `Finish`   | `Fail`  | `Restart` | `Cancel`    | `Resolve`           |
+/// |---------------------|------------|---------|-----------|-------------|---------------------|
+/// | `pending`           | `complete` | `error` |           | `cancelled` | `resolved_manually` |
+/// | `complete`          |            |         |           |             |                     |
+/// | `error`             |            | `error` | `pending` | `cancelled` | `resolved_manually` |
+/// | `cancelled`         |            |         |           |             |                     |
+/// | `resolved_manually` |            |         |           |             |                     |
+///
+/// `in_progress` is never written: a `pending` task of which some step has been touched reads as `in_progress`
+/// ([`crate::history::History::status`]). It saves a write at the first claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskStatus {
+    /// Started; not every step is done.
+    Pending,
+    /// Read off the steps, never stored.
+    InProgress,
+    /// Every step is done.
+    Complete,
+    /// At least one step failed for good. Branches that do not depend on it go on.
+    Error,
+    /// Stopped by an operator.
+    Cancelled,
+    /// Declared done by an operator.
+    ResolvedManually,
+}
+
+/// What can happen to a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TaskEvent {
+    /// The last of its steps completed.
+    Finish,
+    /// One of its steps failed for good.
+    Fail,
+    /// Its failed steps get a fresh set of attempts.
+    Restart,
+    /// Somebody cancelled it.
+    Cancel,
+    /// Somebody declared it done.
+    Resolve,
+}
+
+impl TaskStatus {
+    /// The statuses that are stored, in the order of the table above.
+    pub const STORED: [Self; 5] = [Self::Pending, Self::Complete, Self::Error, Self::Cancelled, Self::ResolvedManually];
+
+    /// The status after `event`, or `None` where the event is not legal. `in_progress` goes where `pending` goes.
+    pub const fn on(self, event: TaskEvent) -> Option<Self> {
+        use TaskEvent as E;
+        match (self, event) {
+            (Self::Pending | Self::InProgress, E::Finish) => Some(Self::Complete),
+            (Self::Pending | Self::InProgress | Self::Error, E::Fail) => Some(Self::Error),
+            (Self::Error, E::Restart) => Some(Self::Pending),
+            (Self::Pending | Self::InProgress | Self::Error, E::Cancel) => Some(Self::Cancelled),
+            (Self::Pending | Self::InProgress | Self::Error, E::Resolve) => Some(Self::ResolvedManually),
+            (Self::Pending | Self::InProgress, E::Restart)
+            | (Self::Error, E::Finish)
+            | (Self::Complete | Self::Cancelled | Self::ResolvedManually, _) => None,
+        }
+    }
+
+    /// Whether steps of a task in this status may still start. A task in `error` counts: only what depends on the
+    /// failed step is held up.
+    pub const fn lets_steps_run(self) -> bool {
+        matches!(self, Self::Pending | Self::InProgress | Self::Error)
+    }
+
+    /// The word used in the table, the API and the logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::InProgress => "in_progress",
+            Self::Complete => "complete",
+            Self::Error => "error",
+            Self::Cancelled => "cancelled",
+            Self::ResolvedManually => "resolved_manually",
+        }
+    }
+}
+
+impl fmt::Display for TaskStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_never_changes_again() {
+        let events = [
+            StepEvent::Claim,
+            StepEvent::Release,
+            StepEvent::Complete,
+            StepEvent::RetryLater,
+            StepEvent::Fail,
+            StepEvent::Restart,
+            StepEvent::Cancel,
+            StepEvent::Resolve,
+        ];
+        for state in StepState::ALL.into_iter().filter(|state| state.is_done()) {
+            for event in events {
+                assert_eq!(state.on(event), None, "{state} on {event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_worker_that_holds_the_lease_can_end_an_attempt() {
+        for event in [StepEvent::Complete, StepEvent::RetryLater, StepEvent::Fail, StepEvent::Release] {
+            for state in StepState::ALL {
+                assert_eq!(state.on(event).is_some(), state == StepState::InProgress, "{state} on {event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_completed_task_is_never_restarted() {
+        for status in TaskStatus::STORED {
+            assert_eq!(status.on(TaskEvent::Restart).is_some(), status == TaskStatus::Error, "{status}");
+        }
+    }
+
+    #[test]
+    fn the_stored_word_is_the_serialized_word() {
+        for state in StepState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+        for status in TaskStatus::STORED {
+            assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! From items to records.
+
+use super::{
+    KeyRecord, Loaded, StepRecord, TableError, TaskId, TaskRecord,
+    expression::{Item, STEP, TASK},
+};
+use crate::{
+    plan::Plan,
+    state::TaskStatus,
+    timestamp::{Timestamp, millis},
+};
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::{Deserialize, de::DeserializeOwned};
+use std::collections::BTreeSet;
+
+#[derive(Deserialize)]
+struct TaskItem {
+    workflow: String,
+    status: TaskStatus,
+    context: String,
+    plan: String,
+    #[serde(with = "millis")]
+    created_at: Timestamp,
+    #[serde(with = "millis::option", default)]
+    finished_at: Option<Timestamp>,
+    #[serde(default)]
+    failed_steps: BTreeSet<String>,
+    #[serde(default)]
+    done_deps: BTreeSet<String>,
+}
+
+#[derive(Deserialize)]
+struct KeyItem {
+    task_id: TaskId,
+    request_hash: String,
+    #[serde(with = "millis")]
+    created_at: Timestamp,
+}
+
+/// Puts an item of a task's partition where it belongs. An item of a kind we do not know is passed over.
+pub(super) fn sort_in(loaded: &mut Loaded, task: TaskId, item: Item) -> Result<(), TableError> {
+    let sk = item.get("sk").and_then(|sk| sk.as_s().ok()).cloned().unwrap_or_default();
+    if sk == TASK {
+        loaded.task = Some(task_record(task, item)?);
+    } else if let Some(name) = sk.strip_prefix(STEP) {
+        loaded.steps.insert(name.to_owned(), step_record(name, item)?);
+    }
+    Ok(())
+}
+
+pub(super) fn step_record(name: &str, item: Item) -> Result<StepRecord, TableError> {
+    let record: StepRecord = parse(item)?;
+    Ok(StepRecord { name: name.to_owned(), ..record })
+}
+
+fn task_record(id: TaskId, item: Item) -> Result<TaskRecord, TableError> {
+    let key = describe(&item);
+    let stored: TaskItem = parse(item)?;
+    let plan: Plan = serde_json::from_str(&stored.plan)
+        .map_err(|error| TableError::Unreadable { key, cause: format!("its plan: {error}") })?;
+    Ok(TaskRecord {
+        id,
+        workflow: stored.workflow,
+        status: stored.status,
+        context: stored.context,
+        plan,
+        created_at: stored.created_at,
+        finished_at: stored.finished_at,
+        failed_steps: stored.failed_steps,
+        done_deps: stored.done_deps,
+    })
+}
+
+pub(super) fn key_record(asked: KeyRecord, item: Item) -> Result<KeyRecord, TableError> {
+    let stored: KeyItem = parse(item)?;
+    Ok(KeyRecord { task: stored.task_id, request_hash: stored.request_hash, created_at: stored.created_at, ..asked })
+}
+
+/// The members of a set, empty where there is none.
+pub(super) fn set(item: Option<Item>, name: &str) -> BTreeSet<String> {
+    let members = item.as_ref().and_then(|item| item.get(name)).and_then(|value| value.as_ss().ok());
+    members.into_iter().flatten().cloned().collect()
+}
+
+fn parse<T: DeserializeOwned>(item: Item) -> Result<T, TableError> {
+    let key = describe(&item);
+    serde_dynamo::from_item(item).map_err(|error| TableError::Unreadable { key, cause: error.to_string() })
+}
+
+fn describe(item: &Item) -> String {
+    let part = |name| item.get(name).and_then(|value: &AttributeValue| value.as_s().ok()).map_or("?", String::as_str);
+    format!("{} / {}", part("pk"), part("sk"))
+}

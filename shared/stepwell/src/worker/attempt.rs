@@ -1,0 +1,88 @@
+//! Running the handler once, and what follows from how it went.
+
+use crate::{
+    Step, StepContext, StepError, TaskData,
+    backoff::Backoff,
+    permanent, retryable,
+    step::{ErrorKind, Input},
+    table::MAX_RESULT_BYTES,
+};
+use futures::FutureExt;
+use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
+
+/// What follows from an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Another attempt, after this wait.
+    RetryIn(Duration),
+    /// No other attempt.
+    Fail,
+}
+
+/// Whether there is to be another attempt, and when.
+///
+/// `attempt` is the number of the failed attempt among those that count, from 1; `draw` a random number in `0.0..1.0`.
+pub(super) fn verdict(error: &StepError, attempt: u32, retry_limit: u32, backoff: &Backoff, draw: f64) -> Verdict {
+    match error.kind {
+        ErrorKind::Retryable { retry_after } if attempt < retry_limit => {
+            Verdict::RetryIn(backoff.delay(attempt, retry_after, draw))
+        }
+        ErrorKind::Retryable { .. } | ErrorKind::Permanent => Verdict::Fail,
+    }
+}
+
+/// Runs the handler under its timeout, with panics caught; answers with its output as JSON.
+pub(super) async fn run<S: Step>(step: &S, data: &TaskData, context: &StepContext) -> Result<String, StepError> {
+    let input = S::Input::from_data(data)?;
+    let limit = context.time_left();
+    let handler = AssertUnwindSafe(async { step.run(input, context).await }).catch_unwind();
+    let output = match tokio::time::timeout(limit, handler).await {
+        Ok(Ok(outcome)) => outcome?,
+        Ok(Err(panic)) => return Err(retryable("PANIC", format!("the handler panicked: {}", panic_text(&*panic)))),
+        Err(_) => {
+            let message = format!("the handler took longer than {} ms", limit.as_millis());
+            return Err(retryable("TIMEOUT", message));
+        }
+    };
+    let result = serde_json::to_string(&output).map_err(|error| {
+        permanent("INVALID_RESULT", format!("the handler's output cannot be written as JSON: {error}"))
+    })?;
+    if result.len() > MAX_RESULT_BYTES {
+        let message = format!("the result has {} bytes; at most {MAX_RESULT_BYTES} can be kept", result.len());
+        return Err(permanent("RESULT_TOO_LARGE", message));
+    }
+    Ok(result)
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_limit_counts_the_first_attempt() {
+        let error = retryable("BUSY", "");
+        let backoff = Backoff::default();
+        assert_eq!(verdict(&error, 1, 3, &backoff, 0.5), Verdict::RetryIn(Duration::from_secs(1)));
+        assert_eq!(verdict(&error, 2, 3, &backoff, 0.5), Verdict::RetryIn(Duration::from_secs(2)));
+        assert_eq!(verdict(&error, 3, 3, &backoff, 0.5), Verdict::Fail);
+    }
+
+    proptest! {
+        #[test]
+        fn a_permanent_error_is_never_retried(attempt in 1u32..100, limit in 1u32..100, draw in 0.0f64..1.0) {
+            prop_assert_eq!(verdict(&permanent("NO", ""), attempt, limit, &Backoff::default(), draw), Verdict::Fail);
+        }
+
+        #[test]
+        fn a_retryable_error_is_retried_below_the_limit_only(attempt in 1u32..100, limit in 1u32..100, draw in 0.0f64..1.0) {
+            let again = matches!(verdict(&retryable("BUSY", ""), attempt, limit, &Backoff::default(), draw), Verdict::RetryIn(_));
+            prop_assert_eq!(again, attempt < limit);
+        }
+    }
+}

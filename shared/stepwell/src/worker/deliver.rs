@@ -1,0 +1,265 @@
+//! The protocol of one delivery.
+
+use super::{
+    EngineError, Invocation, Worker,
+    attempt::{self, Verdict, verdict},
+    hand_over::{Turn, hand_over},
+};
+use crate::{
+    Ambient, Step, StepContext, StepError, TaskData, Timestamp,
+    plan::StepPlan,
+    queue::{Message, Queue},
+    retryable,
+    state::StepState,
+    step::{Input, step_name},
+    table::{
+        AttemptRecord, Claim, ClaimRequest, Failure, Fenced, Lease, Loaded, Outcome, StepRecord, Table, TaskRecord,
+    },
+};
+use aws_lambda_events::sqs::SqsMessage;
+use std::{collections::BTreeSet, time::Duration};
+
+/// Kept back from the end of the invocation, for the writes and sends that follow the handler.
+const RESERVE: Duration = Duration::from_millis(1_500);
+
+/// What SQS is to do with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Disposition {
+    /// Delete it.
+    Acknowledge,
+    /// Keep it, and deliver it again after this wait.
+    GiveBack { wait: Duration },
+}
+
+/// One message in the hands of one worker.
+pub(super) struct Delivery<'a, S, T, Q, A> {
+    worker: &'a Worker<S, T, Q, A>,
+    body: &'a str,
+    invocation: &'a Invocation,
+    /// Names this delivery in the step's item, so that a claim whose answer was lost is known again.
+    owner: String,
+}
+
+impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
+    const STEP: &'static str = step_name::<S>();
+
+    pub(super) fn new(worker: &'a Worker<S, T, Q, A>, message: &'a SqsMessage, invocation: &'a Invocation) -> Self {
+        let message_id = message.message_id.as_deref().unwrap_or_default();
+        let owner = format!("{}/{message_id}", invocation.request_id);
+        Self { worker, body: message.body.as_deref().unwrap_or_default(), invocation, owner }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.worker.ambient.now()
+    }
+
+    /// Steps 1 to 5 of the protocol; see the crate's page.
+    pub(super) async fn run(&self) -> Result<Disposition, EngineError> {
+        let message = match self.read_message() {
+            Ok(message) => message,
+            Err(reason) => return self.reject(&reason).await,
+        };
+        let wanted = S::Input::wanted();
+        let steps: BTreeSet<&str> = wanted.iter().copied().chain(message.load.iter().map(String::as_str)).collect();
+        let request = ClaimRequest {
+            task: message.task_id,
+            step: Self::STEP,
+            owner: &self.owner,
+            now: self.now(),
+            lease_until: self.invocation.deadline,
+        };
+        let table = &self.worker.table;
+        let (claim, loaded) = tokio::join!(table.claim(&request), table.load(message.task_id, &steps));
+        let mut claim = claim?;
+        if let Claim::Refused(found) = &claim
+            && found.state == StepState::InProgress
+            && found.lease_until.is_some_and(|until| until < request.now)
+        {
+            claim = table.take_over(&request, found).await?;
+        }
+        match claim {
+            Claim::Granted(lease) => match loaded {
+                Ok(loaded) => self.granted(&lease, loaded).await,
+                Err(error) => {
+                    table.release(&lease).await?;
+                    Err(error.into())
+                }
+            },
+            Claim::Refused(found) => self.refused(&found, loaded?).await,
+        }
+    }
+
+    fn read_message(&self) -> Result<Message, String> {
+        let message: Message =
+            serde_json::from_str(self.body).map_err(|error| format!("not a message of this engine: {error}"))?;
+        if message.step == Self::STEP {
+            Ok(message)
+        } else {
+            Err(format!("a message for step `{}` in the queue of step `{}`", message.step, Self::STEP))
+        }
+    }
+
+    /// What no step can use goes to the dead-letter queue at once, and only then out of this one.
+    async fn reject(&self, reason: &str) -> Result<Disposition, EngineError> {
+        tracing::error!(step = Self::STEP, owner = self.owner, reason, "message rejected");
+        self.worker.queue.reject(self.body, reason).await?;
+        Ok(Disposition::Acknowledge)
+    }
+
+    async fn refused(&self, found: &StepRecord, loaded: Loaded) -> Result<Disposition, EngineError> {
+        let Some(task) = loaded.task else { return self.reject("the task does not exist").await };
+        let back_at = match found.state {
+            StepState::Complete | StepState::ResolvedManually => {
+                let (table, queue) = (&self.worker.table, &self.worker.queue);
+                hand_over(table, queue, &task, Self::STEP, Turn::Again, self.now()).await?;
+                None
+            }
+            StepState::Error | StepState::Cancelled => None,
+            StepState::InProgress => found.lease_until,
+            StepState::Retrying => found.next_retry_at,
+            // A claim refuses no pending step; it has become one since.
+            StepState::Pending => Some(self.now()),
+        };
+        let disposition = match back_at {
+            None => Disposition::Acknowledge,
+            Some(moment) => Disposition::GiveBack { wait: moment.since(self.now()) },
+        };
+        tracing::info!(task_id = %task.id, step = Self::STEP, state = %found.state, ?disposition, "claim refused");
+        Ok(disposition)
+    }
+
+    /// The checks before the handler may run.
+    async fn granted(&self, lease: &Lease, loaded: Loaded) -> Result<Disposition, EngineError> {
+        let table = &self.worker.table;
+        let Loaded { task, mut steps } = loaded;
+        let known = task.as_ref().and_then(|task| Some((task, task.plan.step(Self::STEP)?)));
+        let Some((task, plan)) = known else {
+            table.withdraw(lease).await?;
+            let reason = if task.is_none() { "the task does not exist" } else { "the task's plan has no such step" };
+            return self.reject(reason).await;
+        };
+        if !task.status.lets_steps_run() {
+            table.release(lease).await?;
+            tracing::info!(task_id = %task.id, step = Self::STEP, status = %task.status, "not run: the task has ended");
+            return Ok(Disposition::Acknowledge);
+        }
+        let unread: BTreeSet<&str> =
+            plan.depends_on.iter().map(String::as_str).filter(|name| !steps.contains_key(*name)).collect();
+        if !unread.is_empty() {
+            steps.extend(table.load(task.id, &unread).await?.steps);
+        }
+        if !all_done(plan, &steps) {
+            return self.too_early(lease, plan).await;
+        }
+        if lease.counted_attempt() > plan.retry_limit {
+            let error =
+                retryable("ATTEMPTS_EXHAUSTED", format!("{} attempts ended without an answer", plan.retry_limit));
+            return self.failed(lease, plan, &error).await;
+        }
+        let results = steps.into_iter().filter(|(_, record)| record.state.is_done());
+        let results = results.filter_map(|(name, record)| Some((name, record.result?))).collect();
+        let data = TaskData { context: task.context.clone(), results };
+        self.attempt(lease, task, plan, &data).await
+    }
+
+    /// Puts the step back. Whoever completes the missing dependency will find it pending and send a message, unless
+    /// that has happened since we looked, so we look once more.
+    async fn too_early(&self, lease: &Lease, plan: &StepPlan) -> Result<Disposition, EngineError> {
+        let table = &self.worker.table;
+        table.release(lease).await?;
+        let dependencies: BTreeSet<&str> = plan.depends_on.iter().map(String::as_str).collect();
+        let steps = table.load(lease.task, &dependencies).await?.steps;
+        tracing::warn!(task_id = %lease.task, step = Self::STEP, "not run: a dependency is not done");
+        let ready = all_done(plan, &steps);
+        Ok(if ready { Disposition::GiveBack { wait: Duration::ZERO } } else { Disposition::Acknowledge })
+    }
+
+    async fn attempt(
+        &self,
+        lease: &Lease,
+        task: &TaskRecord,
+        plan: &StepPlan,
+        data: &TaskData,
+    ) -> Result<Disposition, EngineError> {
+        let left = self.invocation.deadline.since(self.now()).saturating_sub(RESERVE);
+        if left.is_zero() {
+            // Too late in this invocation to begin; it was not the handler's doing, so it costs no attempt.
+            self.worker.table.release(lease).await?;
+            return Ok(Disposition::GiveBack { wait: Duration::ZERO });
+        }
+        let limit = left.min(Duration::from_secs(plan.timeout_seconds.into()));
+        let context = StepContext {
+            task_id: task.id,
+            task_created_at: task.created_at,
+            step: Self::STEP,
+            attempt: lease.attempt,
+            started_at: lease.started_at,
+            deadline: tokio::time::Instant::now() + limit,
+        };
+        let result = match attempt::run(&self.worker.step, data, &context).await {
+            Ok(result) => result,
+            Err(error) => return self.failed(lease, plan, &error).await,
+        };
+        let now = self.now();
+        let ended = lease.ended(now, Outcome::Complete, None);
+        if self.worker.table.complete(lease, &ended, &result).await? == Fenced::Superseded {
+            return Ok(self.superseded(lease));
+        }
+        hand_over(&self.worker.table, &self.worker.queue, task, Self::STEP, Turn::First, now).await?;
+        self.log(lease, &ended, "complete");
+        Ok(Disposition::Acknowledge)
+    }
+
+    async fn failed(&self, lease: &Lease, plan: &StepPlan, error: &StepError) -> Result<Disposition, EngineError> {
+        let now = self.now();
+        let outcome = if error.is_retryable() { Outcome::RetryableError } else { Outcome::PermanentError };
+        let mut ended = lease.ended(now, outcome, Some(Failure::from(error)));
+        let table = &self.worker.table;
+        let draw = self.worker.ambient.draw();
+        match verdict(error, lease.counted_attempt(), plan.retry_limit, &plan.backoff, draw) {
+            Verdict::RetryIn(wait) => {
+                ended.next_retry_at = Some(now + wait);
+                if table.retry_later(lease, &ended).await? == Fenced::Superseded {
+                    return Ok(self.superseded(lease));
+                }
+                self.log(lease, &ended, "retrying");
+                Ok(Disposition::GiveBack { wait: (now + wait).since(self.now()) })
+            }
+            Verdict::Fail => {
+                if table.fail(lease, &ended).await? == Fenced::Superseded {
+                    return Ok(self.superseded(lease));
+                }
+                self.log(lease, &ended, "error");
+                Ok(Disposition::Acknowledge)
+            }
+        }
+    }
+
+    /// A newer attempt owns the step, on a newer receipt of the same message: that one is not ours to delete.
+    fn superseded(&self, lease: &Lease) -> Disposition {
+        tracing::warn!(task_id = %lease.task, step = Self::STEP, attempt = lease.attempt, "a newer attempt owns the step");
+        Disposition::GiveBack { wait: self.invocation.deadline.since(self.now()) }
+    }
+
+    /// The one line a delivery leaves in the log.
+    fn log(&self, lease: &Lease, ended: &AttemptRecord, state: &str) {
+        let duration_ms = ended.finished_at.unwrap_or(lease.started_at).since(lease.started_at).as_millis();
+        let duration_ms = u64::try_from(duration_ms).unwrap_or(u64::MAX);
+        let error = ended.error.as_ref();
+        tracing::info!(
+            task_id = %lease.task,
+            step = Self::STEP,
+            attempt = lease.attempt,
+            state,
+            duration_ms,
+            code = error.map(|error| error.code.as_str()),
+            message = error.map(|error| error.message.as_str()),
+            next_retry_at = ended.next_retry_at.map(|at| at.to_string()),
+            "attempt ended"
+        );
+    }
+}
+
+fn all_done(plan: &StepPlan, steps: &std::collections::BTreeMap<String, StepRecord>) -> bool {
+    plan.depends_on.iter().all(|name| steps.get(name).is_some_and(|record| record.state.is_done()))
+}

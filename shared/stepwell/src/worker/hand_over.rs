@@ -1,0 +1,87 @@
+//! What a completed step owes to the steps that depend on it, and the last step to the task.
+
+use super::EngineError;
+use crate::{
+    Timestamp,
+    plan::StepPlan,
+    queue::{Message, Queue},
+    state::{StepState, TaskStatus},
+    table::{Table, TaskRecord},
+};
+use futures::future::try_join_all;
+use std::collections::BTreeSet;
+
+/// Whether this is the first hand-over of a step, or one that may have been made before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Right after the step's completion.
+    First,
+    /// On a later delivery of the step's message. A dependent that somebody has claimed has had its message, so only
+    /// untouched ones are sent another: otherwise one duplicate would become two at each fork, and a chain of diamonds
+    /// would make a storm of it.
+    Again,
+}
+
+/// Wakes every dependent of `step` that is ready by it, or ends the task where `step` was the last.
+///
+/// Every write in it is idempotent and every send may be repeated, so after a crash it is made again from the start.
+pub(super) async fn hand_over<T: Table, Q: Queue>(
+    table: &T,
+    queue: &Q,
+    task: &TaskRecord,
+    step: &str,
+    turn: Turn,
+    now: Timestamp,
+) -> Result<(), EngineError> {
+    let mut dependents: Vec<&StepPlan> = task.plan.dependents(step).collect();
+    if dependents.is_empty() {
+        return finish(table, task, step, now).await;
+    }
+    if turn == Turn::Again {
+        let names: BTreeSet<&str> = dependents.iter().map(|dependent| dependent.name.as_str()).collect();
+        let found = table.load(task.id, &names).await?.steps;
+        let untouched = |name: &str| found.get(name).is_none_or(|record| record.state == StepState::Pending);
+        dependents.retain(|dependent| untouched(&dependent.name));
+    }
+    let woken = dependents.into_iter().map(|dependent| wake(table, queue, task, step, dependent, now));
+    try_join_all(woken).await.map(drop)
+}
+
+async fn wake<T: Table, Q: Queue>(
+    table: &T,
+    queue: &Q,
+    task: &TaskRecord,
+    done: &str,
+    dependent: &StepPlan,
+    now: Timestamp,
+) -> Result<(), EngineError> {
+    let ready = match dependent.depends_on.len() {
+        1 => true,
+        _ => {
+            let arrived = table.arrive_at_step(task.id, &dependent.name, done, now).await?;
+            dependent.depends_on.iter().all(|dependency| arrived.contains(dependency))
+        }
+    };
+    if ready {
+        queue.send(&Message::new(task.id, dependent)).await?;
+    }
+    Ok(())
+}
+
+async fn finish<T: Table>(table: &T, task: &TaskRecord, done: &str, now: Timestamp) -> Result<(), EngineError> {
+    if task.status == TaskStatus::Complete {
+        return Ok(());
+    }
+    let last_steps: Vec<&StepPlan> = task.plan.last_steps().collect();
+    if last_steps.len() > 1 {
+        let arrived = table.arrive_at_task(task.id, done).await?;
+        if !last_steps.iter().all(|step| arrived.contains(&step.name)) {
+            return Ok(());
+        }
+    }
+    let status = table.finish(task.id, now).await?;
+    if status != TaskStatus::Complete {
+        tracing::warn!(task_id = %task.id, %status, "the last step is done, but the task had ended before it");
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! Changes to the plan of a single task, read off its context.
+
+use crate::plan::{Plan, StepPlan};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Other limits for some steps, where the context has certain values.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Adjustment {
+    /// JSON pointers into the context, and the values that have to stand there; all of them.
+    when: BTreeMap<String, Value>,
+    /// The limits, by step name.
+    pub(super) steps: BTreeMap<String, Limits>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    retry_limit: Option<u32>,
+    timeout_seconds: Option<u32>,
+}
+
+impl Adjustment {
+    pub(super) fn fits(&self, context: &Value) -> bool {
+        self.when.iter().all(|(pointer, value)| context.pointer(pointer) == Some(value))
+    }
+
+    /// The plan with these limits in it. [`Self::problem`] has made sure that it stays a plan.
+    pub(super) fn apply(&self, plan: Plan) -> Plan {
+        plan.map_limits(|step| {
+            let limits = self.steps.get(&step.name);
+            let limit = |new: Option<u32>, old: u32| new.unwrap_or(old).max(1);
+            StepPlan {
+                retry_limit: limit(limits.and_then(|limits| limits.retry_limit), step.retry_limit),
+                timeout_seconds: limit(limits.and_then(|limits| limits.timeout_seconds), step.timeout_seconds),
+                ..step
+            }
+        })
+    }
+
+    /// What is wrong with it, given the plan it is to change.
+    pub(super) fn problem(&self, plan: &Plan) -> Option<String> {
+        if self.when.is_empty() {
+            return Some("`when` names no value; without one it would hold for every task".to_owned());
+        }
+        if let Some(pointer) = self.when.keys().find(|pointer| !pointer.starts_with('/')) {
+            return Some(format!("`when` has `{pointer}`, which is not a JSON pointer; write `/{pointer}`"));
+        }
+        self.steps.iter().find_map(|(name, limits)| {
+            let Some(step) = plan.step(name) else {
+                return Some(format!("step `{name}` is not a step of this workflow"));
+            };
+            if limits.retry_limit == Some(0) || limits.timeout_seconds == Some(0) {
+                return Some(format!("step `{name}` gets a limit of 0; at least 1 is needed"));
+            }
+            // The step's function and its queue are deployed for the timeout in the step's template.
+            let longer = limits.timeout_seconds.filter(|&seconds| seconds > step.timeout_seconds)?;
+            Some(format!("step `{name}` gets a timeout of {longer} s, longer than its own {} s", step.timeout_seconds))
+        })
+    }
+}

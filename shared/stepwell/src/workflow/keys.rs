@@ -1,0 +1,97 @@
+//! Which keys a workflow file may have.
+
+use super::WorkflowError;
+use serde_json::{Map, Value};
+
+/// The keys of one mapping in the file: those we read, and those of Tasker's that mean nothing here.
+pub(super) struct Keys {
+    ours: &'static [&'static str],
+    taskers: &'static [&'static str],
+    /// Tasker lets any key stand here.
+    open: bool,
+}
+
+pub(super) const WORKFLOW: Keys = Keys {
+    ours: &["name", "namespace_name", "version", "description", "schema", "step_templates", "adjustments"],
+    taskers: &[
+        "annotations",
+        "class_name",
+        "concurrent",
+        "custom_events",
+        "default_context",
+        "default_dependent_system",
+        "domain_events",
+        "environments",
+        "handler_config",
+        "input_validation",
+        "lifecycle",
+        "metadata",
+        "module_namespace",
+        "named_steps",
+        "system_dependencies",
+        "task_handler",
+        "task_handler_class",
+    ],
+    open: false,
+};
+
+pub(super) const STEP: Keys = Keys {
+    ours: &[
+        "name",
+        "description",
+        "depends_on_step",
+        "depends_on_steps",
+        "default_retryable",
+        "default_retry_limit",
+        "handler_config",
+        "backoff",
+    ],
+    taskers: &[
+        "annotations",
+        "custom_events",
+        "dependent_system",
+        "handler",
+        "handler_class",
+        "metadata",
+        "named_step",
+        "publishes_events",
+        "skippable",
+        "system_dependency",
+    ],
+    open: false,
+};
+
+pub(super) const HANDLER_CONFIG: Keys = Keys { ours: &["timeout_seconds"], taskers: &[], open: true };
+pub(super) const BACKOFF: Keys =
+    Keys { ours: &["base_seconds", "multiplier", "max_seconds", "jitter"], taskers: &[], open: false };
+pub(super) const ADJUSTMENT: Keys = Keys { ours: &["when", "steps"], taskers: &[], open: false };
+pub(super) const ADJUSTED_STEP: Keys = Keys { ours: &["retry_limit", "timeout_seconds"], taskers: &[], open: false };
+
+impl Keys {
+    /// Refuses a key that is neither ours nor Tasker's. Where Tasker lets any key stand, only one that looks like a
+    /// slip of ours is refused.
+    pub(super) fn check(&self, mapping: &Map<String, Value>, place: &str) -> Result<(), WorkflowError> {
+        for key in mapping.keys() {
+            if self.ours.contains(&key.as_str()) || self.taskers.contains(&key.as_str()) {
+                continue;
+            }
+            match (self.meant(key), self.open) {
+                (None, true) => {}
+                (Some(meant), _) => {
+                    return Err(WorkflowError(format!("{place} has an unknown key `{key}`; did you mean `{meant}`?")));
+                }
+                (None, false) => {
+                    let known = self.ours.join("`, `");
+                    return Err(WorkflowError(format!("{place} has an unknown key `{key}`; known are `{known}`")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn meant(&self, key: &str) -> Option<&'static str> {
+        let similarity = |ours: &str| strsim::normalized_damerau_levenshtein(&key.to_lowercase(), ours);
+        let closest = self.ours.iter().copied().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
+        (similarity(closest) >= 0.7).then_some(closest)
+    }
+}

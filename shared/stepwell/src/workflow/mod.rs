@@ -1,0 +1,131 @@
+//! A workflow: a named, versioned graph of steps with the schema of its context, read from a YAML file.
+//!
+//! ```yaml
+//! name: checkout                    # required; with namespace_name and version it names the workflow
+//! namespace_name: ecommerce         # default: default
+//! version: 1.0.0                    # default: 0.1.0
+//! description: From cart to confirmation
+//! schema:                           # JSON Schema of the context; default: anything
+//!   type: object
+//!   required: [cart]
+//! step_templates:
+//!   - name: take_payment            # required: the step's queue and function are named so
+//!     description: Charges the card
+//!     depends_on_step: check_cart   # or depends_on_steps: [check_cart, check_address]
+//!     default_retryable: true       # false: a retryable error is final too
+//!     default_retry_limit: 3        # attempts in all, the first included; default 3
+//!     handler_config:
+//!       timeout_seconds: 30         # of one attempt; default 30
+//!     backoff:                      # see crate::backoff; default: all of it
+//!       base_seconds: 1
+//!   - name: check_cart
+//! adjustments:                      # changes to the plan of a single task, read off its context
+//!   - when: { /priority: express }  # JSON pointers into the context, and the values they have to have
+//!     steps:
+//!       take_payment: { retry_limit: 2, timeout_seconds: 15 }
+//! ```
+//!
+//! The keys are Tasker's (`adjustments` and `backoff` are ours), and a Tasker file's other keys are passed over. Any
+//! other key is refused, so that a misspelt limit cannot quietly become the default.
+
+mod adjustment;
+mod file;
+mod keys;
+#[cfg(test)]
+mod tests;
+
+use crate::plan::{Plan, PlanError};
+use adjustment::Adjustment;
+use serde_json::Value;
+use std::fmt;
+
+/// What names a workflow: `namespace/name@version`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkflowId {
+    /// The namespace; idempotency keys are told apart by it.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The version. Tasks keep the version they were started with.
+    pub version: String,
+}
+
+impl fmt::Display for WorkflowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}@{}", self.namespace, self.name, self.version)
+    }
+}
+
+/// A workflow that has been read and checked: its graph, its limits, its schema, its adjustments.
+#[derive(Debug)]
+pub struct Workflow {
+    id: WorkflowId,
+    description: String,
+    plan: Plan,
+    schema: jsonschema::Validator,
+    adjustments: Vec<Adjustment>,
+}
+
+/// Why a workflow file is refused.
+#[derive(Debug, thiserror::Error)]
+#[error("workflow file: {0}")]
+pub struct WorkflowError(String);
+
+impl From<PlanError> for WorkflowError {
+    fn from(error: PlanError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// One thing that is wrong with a context.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Violation {
+    /// Where, as a JSON pointer into the context; empty for the context as a whole.
+    pub path: String,
+    /// What.
+    pub message: String,
+}
+
+impl Workflow {
+    /// Reads and checks a workflow file.
+    ///
+    /// # Errors
+    /// What is wrong with it, with the line or the name of the step.
+    pub fn from_yaml(text: &str) -> Result<Self, WorkflowError> {
+        file::read(text)
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &WorkflowId {
+        &self.id
+    }
+
+    /// What it is for.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// The plan before any adjustment.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The plan for a task with this context.
+    pub fn plan_for(&self, context: &Value) -> Plan {
+        let fitting = self.adjustments.iter().filter(|adjustment| adjustment.fits(context));
+        fitting.fold(self.plan.clone(), |plan, adjustment| adjustment.apply(plan))
+    }
+
+    /// Holds a context against the schema.
+    ///
+    /// # Errors
+    /// Every violation, in the order of the context.
+    pub fn validate(&self, context: &Value) -> Result<(), Vec<Violation>> {
+        let violations: Vec<Violation> = self
+            .schema
+            .iter_errors(context)
+            .map(|error| Violation { path: error.instance_path().to_string(), message: error.to_string() })
+            .collect();
+        if violations.is_empty() { Ok(()) } else { Err(violations) }
+    }
+}

@@ -1,0 +1,140 @@
+use super::*;
+use serde_json::json;
+
+const DIAMOND: &str = r"
+name: diamond
+namespace_name: shapes
+version: 2.1.0
+description: Two ways to the same end
+task_handler_class: Diamond::TaskHandler
+default_dependent_system: somewhere
+schema:
+  type: object
+  required: [email, items]
+  properties:
+    email: { type: string, format: email }
+    items: { type: array, minItems: 1, items: { type: object, required: [id], properties: { id: { type: integer, minimum: 1 } } } }
+    priority: { enum: [standard, express] }
+step_templates:
+  - name: d
+    depends_on_steps: [b, c]
+  - name: a
+    handler_class: Diamond::A
+    handler_config:
+      timeout_seconds: 15
+      url: https://example.com
+  - name: b
+    depends_on_step: a
+    default_retry_limit: 5
+    backoff: { base_seconds: 2, jitter: 0 }
+  - name: c
+    depends_on_step: a
+    default_retryable: false
+adjustments:
+  - when: { /priority: express }
+    steps:
+      a: { timeout_seconds: 5 }
+      b: { retry_limit: 2 }
+";
+
+fn refusal(text: &str) -> String {
+    Workflow::from_yaml(text).unwrap_err().to_string()
+}
+
+#[test]
+fn a_tasker_file_is_read_as_it_is() {
+    let workflow = Workflow::from_yaml(DIAMOND).unwrap();
+    assert_eq!(workflow.id().to_string(), "shapes/diamond@2.1.0");
+    assert_eq!(workflow.description(), "Two ways to the same end");
+    let plan = workflow.plan();
+    assert_eq!(plan.steps().iter().map(|step| step.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+    let (a, b, c, d) =
+        (plan.step("a").unwrap(), plan.step("b").unwrap(), plan.step("c").unwrap(), plan.step("d").unwrap());
+    assert_eq!((a.retry_limit, a.timeout_seconds), (3, 15));
+    assert_eq!((b.retry_limit, b.timeout_seconds, b.backoff.base_seconds), (5, 30, 2));
+    assert_eq!(c.retry_limit, 1, "not retryable: the first attempt is the last");
+    assert_eq!(d.depends_on, ["b", "c"]);
+}
+
+#[test]
+fn every_violation_is_reported_with_its_path() {
+    let workflow = Workflow::from_yaml(DIAMOND).unwrap();
+    assert_eq!(workflow.validate(&json!({"email": "a@example.com", "items": [{"id": 1}]})), Ok(()));
+    let violations =
+        workflow.validate(&json!({"email": "nobody", "items": [{"id": 1}, {"id": 0}, {}], "priority": "slow"}));
+    let paths: Vec<String> = violations.unwrap_err().into_iter().map(|violation| violation.path).collect();
+    assert_eq!(paths.len(), 4, "{paths:?}");
+    for path in ["/email", "/items/1/id", "/items/2", "/priority"] {
+        assert!(paths.iter().any(|found| found == path), "{path} is not among {paths:?}");
+    }
+    assert_eq!(workflow.validate(&json!("text")).unwrap_err().first().unwrap().path, "");
+}
+
+#[test]
+fn an_adjustment_changes_the_plan_of_the_tasks_it_fits() {
+    let workflow = Workflow::from_yaml(DIAMOND).unwrap();
+    let limits = |context: Value| {
+        let plan = workflow.plan_for(&context);
+        (plan.step("a").unwrap().timeout_seconds, plan.step("b").unwrap().retry_limit)
+    };
+    assert_eq!(limits(json!({"priority": "standard"})), (15, 5));
+    assert_eq!(limits(json!({})), (15, 5));
+    assert_eq!(limits(json!({"priority": "express"})), (5, 2));
+}
+
+#[test]
+fn what_is_wrong_is_refused_by_name() {
+    let cases = [
+        ("name: x\nstep_templates: [", "not YAML"),
+        ("- a", "the file has to be a mapping of keys to values"),
+        ("step_templates: [{name: a}]", "missing field `name`"),
+        ("name: ''\nstep_templates: [{name: a}]", "the workflow has an empty `name`"),
+        ("name: x", "there are no steps"),
+        ("name: x\nstep_templates: {name: a}", "`step_templates` has to be a list"),
+        ("name: x\nstep_templates: [{name: a}, {description: b}]", "step 2 of `step_templates` has no name"),
+        ("name: x\nstep_templates: [{name: a}, {name: a}]", "step `a` is there twice"),
+        ("name: x\nstep_templates: [{name: a, depends_on_step: b}]", "step `a` depends on `b`, which is not a step"),
+        (
+            "name: x\nstep_templates: [{name: a, depends_on_step: b}, {name: b, depends_on_step: a}]",
+            "circle: a -> b -> a",
+        ),
+        (
+            "name: x\nstep_templates: [{name: a, depend_on_step: b}]",
+            "step `a` has an unknown key `depend_on_step`; did you mean `depends_on_step`?",
+        ),
+        (
+            "name: x\nstep_templates: [{name: a, handler_config: {timeout_second: 3}}]",
+            "`handler_config` of step `a` has an unknown key `timeout_second`; did you mean `timeout_seconds`?",
+        ),
+        ("name: x\nstep_templates: [{name: a, colour: red}]", "step `a` has an unknown key `colour`; known are `name`"),
+        ("name: x\nshema: {}\nstep_templates: [{name: a}]", "unknown key `shema`; did you mean `schema`?"),
+        (
+            "name: x\nstep_templates: [{name: a, backoff: {base_second: 1}}]",
+            "`backoff` of step `a` has an unknown key `base_second`; did you mean `base_seconds`?",
+        ),
+        (
+            "name: x\nstep_templates: [{name: a, backoff: {max_seconds: 99999}}]",
+            "step `a` has a bad `backoff`: max_seconds is 99999",
+        ),
+        ("name: x\nstep_templates: [{name: a, default_retry_limit: 0}]", "step `a` has a retry limit of 0"),
+        ("name: x\nstep_templates: [{name: a, default_retry_limit: -1}]", "step `a`: "),
+        ("name: x\nstep_templates: [{name: a, default_retry_limit: often}]", "step `a`: "),
+        ("name: x\nschema: {type: nonsense}\nstep_templates: [{name: a}]", "`schema` is not a JSON Schema"),
+        (
+            "name: x\nstep_templates: [{name: a}]\nadjustments: [{when: {/p: 1}, steps: {b: {retry_limit: 1}}}]",
+            "adjustment 1: step `b` is not a step of this workflow",
+        ),
+        (
+            "name: x\nstep_templates: [{name: a}]\nadjustments: [{when: {p: 1}, steps: {}}]",
+            "adjustment 1: `when` has `p`, which is not a JSON pointer; write `/p`",
+        ),
+        (
+            "name: x\nstep_templates: [{name: a}]\nadjustments: [{when: {/p: 1}, steps: {a: {timeout_seconds: 31}}}]",
+            "step `a` gets a timeout of 31 s, longer than its own 30 s",
+        ),
+    ];
+    for (text, expected) in cases {
+        let message = refusal(text);
+        assert!(message.contains(expected), "for\n{text}\nexpected `{expected}`\nfound    `{message}`");
+    }
+}
