@@ -3,10 +3,10 @@
 use crate::{
     Ambient, IdempotencyKey, ServeError, System, TaskId, Violation, Workflow, aws,
     history::History,
-    plan::{Plan, StepPlan},
+    plan::StepPlan,
     queue::{Message, Queue, QueueError, SqsQueue},
     state::{StepState, TaskEvent, TaskStatus},
-    table::{Creation, DynamoTable, KeyRecord, MAX_CONTEXT_BYTES, NewTask, Restart, StepRecord, Table, TableError},
+    table::{Creation, DynamoTable, KeyRecord, MAX_CONTEXT_BYTES, NewTask, Restart, Table, TableError},
 };
 use futures::future::try_join_all;
 use serde_json::Value;
@@ -161,7 +161,8 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
             // `Changed` means that another step failed or somebody else was quicker. Each look is newer than the one
             // before, and the task has only so many steps to fail, so this comes to an end.
             if self.table.restart(&history.task, &failed, self.ambient.now()).await? == Restart::Restarted {
-                self.wake(id, plans_of(&history.task.plan, &failed)).await?;
+                let plan = &history.task.plan;
+                self.wake(id, failed.iter().filter_map(|step| plan.step(&step.name))).await?;
                 return Ok(history);
             }
         }
@@ -176,15 +177,11 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
     /// had its message.
     async fn wake_untouched_roots(&self, id: TaskId) -> Result<(), StartError> {
         let Some(history) = self.history(id).await? else { return Ok(()) };
-        let untouched: Vec<&StepRecord> =
-            history.steps.iter().filter(|step| step.state == StepState::Pending && step.done_deps.is_empty()).collect();
-        let roots = plans_of(&history.task.plan, &untouched).filter(|step| step.depends_on.is_empty());
+        let untouched =
+            |step: &&StepPlan| history.step(&step.name).is_none_or(|record| record.state == StepState::Pending);
+        let roots = history.task.plan.roots().filter(untouched);
         Ok(self.wake(id, roots).await?)
     }
-}
-
-fn plans_of<'a>(plan: &'a Plan, records: &'a [&StepRecord]) -> impl Iterator<Item = &'a StepPlan> {
-    records.iter().filter_map(|record| plan.step(&record.name))
 }
 
 /// SHA-256 over the workflow's name and the context, as hex. The version is left out: a deployment between two tries

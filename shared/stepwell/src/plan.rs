@@ -172,9 +172,14 @@ impl From<Plan> for Vec<StepPlan> {
     }
 }
 
+/// Whether a step can be called so.
+pub(crate) fn is_name(text: &str) -> bool {
+    let fits = (1..=Plan::MAX_NAME_LENGTH).contains(&text.len());
+    fits && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}
+
 fn check_name(name: &str) -> Result<(), PlanError> {
-    let fits = (1..=Plan::MAX_NAME_LENGTH).contains(&name.len());
-    if !fits || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+    if !is_name(name) {
         return Err(PlanError::BadName(name.to_owned()));
     }
     if name == crate::queue::DEAD_LETTERS {

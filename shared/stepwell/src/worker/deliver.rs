@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Ambient, Step, StepContext, StepError, TaskData, Timestamp,
-    plan::StepPlan,
+    plan::{Plan, StepPlan, is_name},
     queue::{Message, Queue},
     retryable,
     state::StepState,
@@ -92,11 +92,13 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
     fn read_message(&self) -> Result<Message, String> {
         let message: Message =
             serde_json::from_str(self.body).map_err(|error| format!("not a message of this engine: {error}"))?;
-        if message.step == Self::STEP {
-            Ok(message)
-        } else {
-            Err(format!("a message for step `{}` in the queue of step `{}`", message.step, Self::STEP))
+        if message.step != Self::STEP {
+            return Err(format!("a message for step `{}` in the queue of step `{}`", message.step, Self::STEP));
         }
+        if message.load.len() > Plan::MAX_STEPS || !message.load.iter().all(|name| is_name(name)) {
+            return Err("`load` has to be a list of step names, no more than a plan has".to_owned());
+        }
+        Ok(message)
     }
 
     /// What no step can use goes to the dead-letter queue at once, and only then out of this one.
