@@ -1,0 +1,228 @@
+#!/usr/bin/env bash
+# The whole of Stepwell on this machine: no Docker, no AWS account.
+#
+#   infra/local.sh up                         start it, or bring it up to date; prints the API's base URL
+#   infra/local.sh url                        print the API's base URL
+#   infra/local.sh status                     what runs, and what waits in the queues
+#   infra/local.sh env                        print what tools and tests need: eval "$(infra/local.sh env)"
+#   infra/local.sh logs [FUNCTION] [--follow] print what the functions log; --since MINUTES, 10 if not said
+#   infra/local.sh down                       stop it; what was in it is gone
+#
+# STEPWELL_PORT       the port on 127.0.0.1, 4566 if not said; stacks on different ports do not meet
+# AWS_ENDPOINT_URL    an emulator of your own, such as LocalStack, to use instead of starting one
+
+set -euo pipefail
+# shellcheck source=infra/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+use_stage local
+
+# ---- The emulator ----------------------------------------------------------------------------------------------------
+
+# Finds out which emulator this is about. Sets $port, $state (a folder for all that we keep of it), AWS_ENDPOINT_URL,
+# and $ours to whether it is the one that this script starts and stops.
+choose_emulator() {
+  port=${STEPWELL_PORT:-4566}
+  [[ $port =~ ^[1-9][0-9]{0,4}$ ]] || die "STEPWELL_PORT must be a port, not '$port'"
+  ours=yes
+
+  local own=http://127.0.0.1:$port given=${AWS_ENDPOINT_URL:-}
+  given=${given%/}
+  state=$repo/.local/$port
+  if [[ -n $given ]] && ! { [[ $given == "$own" ]] && { emulator_runs || ! answers "$own"; }; }; then
+    ours=no
+    [[ $given =~ ^https?://[^/]+$ ]] || die "AWS_ENDPOINT_URL must be like http://localhost:4566, not '$given'"
+    port=80
+    [[ ! $given =~ :([0-9]+)$ ]] || port=${BASH_REMATCH[1]}
+    state=$repo/.local/$port
+    own=$given
+  fi
+
+  # Never a real account's: whatever the shell has set, nothing here may leave the machine.
+  unset AWS_PROFILE AWS_SESSION_TOKEN
+  export AWS_ENDPOINT_URL=$own AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
+  export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 NO_PROXY=127.0.0.1,localhost
+}
+
+answers() { curl -s -o /dev/null --max-time 5 "$1/_localstack/health"; }
+
+# Whether the process in the pid file is the one that we started for this state folder, and not a later one that was
+# given the same number.
+emulator_runs() {
+  [[ -f $state/pid ]] && tr '\0' '\n' 2>/dev/null <"/proc/$(<"$state/pid")/environ" | grep -qxF "STEPWELL_STATE=$state"
+}
+
+start_emulator() {
+  if [[ $ours == no ]]; then
+    answers "$AWS_ENDPOINT_URL" || die "nothing answers at $AWS_ENDPOINT_URL, which AWS_ENDPOINT_URL names.
+Start it, or unset AWS_ENDPOINT_URL to have an emulator started for you."
+    say "==> Using the emulator at $AWS_ENDPOINT_URL"
+    return
+  fi
+  if emulator_runs; then return; fi
+
+  if answers "$AWS_ENDPOINT_URL"; then
+    die "port $port is taken: something that this script did not start answers at $AWS_ENDPOINT_URL.
+If it is an AWS emulator that you want used, set AWS_ENDPOINT_URL=$AWS_ENDPOINT_URL.
+Else set STEPWELL_PORT to a free port."
+  elif (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+    die "port $port is taken by another program. Set STEPWELL_PORT to a free port."
+  fi
+
+  say "==> Starting MiniStack on $AWS_ENDPOINT_URL"
+  rm -rf "$state/tmp"
+  mkdir -p "$state/tmp"
+  # In a session of its own, so that it outlives this shell and can be stopped with the functions it has started, and
+  # without our lock. It hands its environment on to the functions: that is how they get AWS_ENDPOINT_URL.
+  STEPWELL_STATE=$state BIND_HOST=127.0.0.1 GATEWAY_PORT=$port IOT_MTLS_ENABLED=0 LOG_LEVEL=WARNING \
+    TMPDIR=$state/tmp PYTHONPATH=$infra/emulator PYTHONDONTWRITEBYTECODE=1 \
+    setsid "$tools/bin/ministack" </dev/null >"$state/emulator.log" 2>&1 9>&- &
+  echo $! >"$state/pid"
+
+  local seconds
+  for ((seconds = 0; seconds < 30; seconds++)); do
+    if curl -fs -o /dev/null "$AWS_ENDPOINT_URL/_localstack/health"; then return; fi
+    emulator_runs || ((seconds == 0)) || break
+    sleep 0.5
+  done
+  tail -n 20 "$state/emulator.log" >&2
+  die "MiniStack did not start. What it said last is above, all of it in $state/emulator.log"
+}
+
+stop_emulator() {
+  if ! emulator_runs; then return; fi
+  local pid deadline=$((SECONDS + 5))
+  pid=$(<"$state/pid")
+  say "==> Stopping MiniStack"
+  # The whole process group: MiniStack and the functions that it runs.
+  kill -TERM -- "-$pid" 2>/dev/null || true
+  while kill -0 -- "-$pid" 2>/dev/null; do
+    ((SECONDS < deadline)) || kill -KILL -- "-$pid" 2>/dev/null || true
+    sleep 0.1
+  done
+}
+
+# ---- Commands --------------------------------------------------------------------------------------------------------
+
+up() {
+  lock
+  need_tools
+  choose_emulator
+  start_emulator
+  if [[ $ours == yes ]]; then build_for_this_machine; else build_for_lambda "$(architecture)"; fi
+  package "$state/code"
+
+  # Nothing to deploy if what is deployed came from the same files, and is still there.
+  local deployed
+  deployed=$(cat "$infra/template.yaml" "$infra/products.json" "$state/code/functions")
+  if [[ $deployed != "$(cat "$state/deployed" 2>/dev/null)" ]] || ! (smoke_test "$(url)") 2>/dev/null; then
+    rm -f "$state/deployed"
+    deploy "$state/code" "$(architecture)"
+    load_products
+    write_env >"$state/env"
+    # An emulator verifies whatever it is told to.
+    aws sesv2 create-email-identity --email-identity "$(mail_sender)" >/dev/null 2>&1 || true
+    warn_of_unverified_sender
+    smoke_test "$(url)" 10
+    printf '%s\n' "$deployed" >"$state/deployed"
+  fi
+  say "==> Up. Stop it with: infra/local.sh down"
+  url
+}
+
+architecture() { if [[ $(uname -m) == aarch64 ]]; then echo arm64; else echo x86_64; fi; }
+
+# What the functions are given, so that a function started by hand, or a test, sees the same.
+write_env() {
+  local name value
+  {
+    printf '%s\t%s\n' API "$(api_url)" STEPWELL_PORT "$port"
+    for name in AWS_ENDPOINT_URL AWS_REGION AWS_DEFAULT_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY; do
+      printf '%s\t%s\n' "$name" "${!name}"
+    done
+    aws lambda get-function-configuration --function-name "$stack-checkout_api" --output json \
+      --query Environment.Variables |
+      "$tools/bin/python" -c 'import json, sys; print(*("\t".join(v) for v in json.load(sys.stdin).items()), sep="\n")'
+  } | while IFS=$'\t' read -r name value; do
+    printf 'export %s=%q\n' "$name" "$value"
+  done
+}
+
+need_up() { [[ -f $state/env ]] || die "the local stack is not up. Start it: infra/local.sh up"; }
+
+print_env() {
+  choose_emulator
+  need_up
+  cat "$state/env"
+}
+
+url() {
+  choose_emulator
+  need_up
+  # shellcheck source=/dev/null
+  (source "$state/env" && echo "$API")
+}
+
+status() {
+  choose_emulator
+  if [[ $ours == no ]]; then
+    echo "emulator   $AWS_ENDPOINT_URL, not started by this script"
+  elif emulator_runs; then
+    echo "emulator   MiniStack at $AWS_ENDPOINT_URL, process $(<"$state/pid")"
+  else
+    echo "emulator   not running"
+  fi
+  [[ -f $state/env ]] || { echo "stack      not deployed" && return 1; }
+  local status
+  status=$(stack_status)
+  echo "stack      $stack, ${status:-gone}"
+  echo "API        $(url)"
+  [[ -n $status ]] || return 1
+
+  local queue waiting hidden
+  for queue in $(aws sqs list-queues --queue-name-prefix "$stack-" --query QueueUrls --output text); do
+    read -r waiting hidden < <(aws sqs get-queue-attributes --queue-url "$queue" --attribute-names All \
+      --output text --query 'Attributes.[ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible]')
+    printf 'queue      %-18s %s waiting, %s being worked on or waiting out a retry\n' \
+      "${queue##*"$stack"-}" "$waiting" "$hidden"
+  done
+}
+
+logs() {
+  choose_emulator
+  need_up
+  exec "$tools/bin/python" "$infra/logs.py" "$stack" "$@"
+}
+
+down() {
+  lock
+  choose_emulator
+  if [[ $ours == yes ]]; then
+    stop_emulator
+  elif answers "$AWS_ENDPOINT_URL"; then
+    # Not ours to stop, so it is left as it was found.
+    [[ -z $(stack_status) ]] || delete_stack
+    delete_tables
+    delete_code
+  fi
+  rm -rf "$state/pid" "$state/env" "$state/deployed" "$state/tmp"
+  say "==> Down"
+}
+
+# One at a time: two that build and deploy at once would undo each other's work.
+lock() {
+  mkdir -p "$repo/.local"
+  exec 9>"$repo/.local/lock"
+  flock --nonblock 9 && return
+  say "==> Waiting for another infra/local.sh to finish"
+  flock 9
+}
+
+case ${1:-} in
+  up | down | url | status) (($# == 1)) || die "$1 takes no arguments, but was given '${*:2}'" ;;&
+  up | down | url | status | logs) "$@" ;;
+  env) print_env ;;
+  -h | --help | help) usage ;;
+  "") usage >&2 && exit 2 ;;
+  *) die "there is no command '$1'. See infra/local.sh --help" ;;
+esac
