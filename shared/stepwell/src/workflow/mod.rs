@@ -82,7 +82,7 @@ impl From<PlanError> for WorkflowError {
 pub struct Violation {
     /// Where, as a JSON pointer into the context; empty for the context as a whole.
     pub path: String,
-    /// What.
+    /// What. It says `value` for the value that stands there, which may be a secret.
     pub message: String,
 }
 
@@ -124,7 +124,7 @@ impl Workflow {
         let violations: Vec<Violation> = self
             .schema
             .iter_errors(context)
-            .map(|error| Violation { path: error.instance_path().to_string(), message: error.to_string() })
+            .map(|error| Violation { path: error.instance_path().to_string(), message: error.masked().to_string() })
             .collect();
         if violations.is_empty() { Ok(()) } else { Err(violations) }
     }

@@ -1,0 +1,54 @@
+//! Tells the customer that the order is confirmed.
+
+use checkout::{CURRENCY, CheckoutRequest, Confirmation, CreatedOrder, Letter, MailError, Mailer, is_email_address};
+use std::time::Duration;
+use stepwell::{Context, ResultOf, Step, StepContext, StepError, permanent, retryable};
+
+pub(crate) struct SendConfirmation<M> {
+    pub(crate) mailer: M,
+}
+
+impl<M: Mailer> Step for SendConfirmation<M> {
+    type Input = (Context<CheckoutRequest>, ResultOf<CreatedOrder>);
+    type Output = Confirmation;
+
+    async fn run(
+        &self,
+        (Context(request), ResultOf(order)): Self::Input,
+        ctx: &StepContext,
+    ) -> Result<Confirmation, StepError> {
+        let customer = request.customer_info;
+        let Some(recipient) = customer.email.filter(|email| !email.trim().is_empty()) else {
+            return Err(permanent("MISSING_CUSTOMER_EMAIL", "customer_info.email is missing"));
+        };
+        if !is_email_address(&recipient) {
+            return Err(permanent("INVALID_EMAIL", "customer_info.email is not an address that mail can be sent to"));
+        }
+        let letter = letter(recipient.clone(), customer.name.as_deref(), &order);
+        let message_id = self.mailer.send(&letter).await.map_err(step_error)?;
+        Ok(Confirmation { email_sent: true, recipient, message_id, sent_at: ctx.started_at })
+    }
+}
+
+fn letter(to: String, name: Option<&str>, order: &CreatedOrder) -> Letter {
+    let number = &order.order_number;
+    let delivery: String = order.estimated_delivery.to_string().chars().take("YYYY-MM-DD".len()).collect();
+    let name: String = name.unwrap_or("there").chars().filter(|c| !c.is_control()).collect();
+    let text = format!(
+        "Hello {name},\n\n\
+         thank you for your order {number}. We have charged {total} {CURRENCY}.\n\
+         It should be with you by {delivery}.\n",
+        total = order.total_amount,
+    );
+    Letter { to, subject: format!("Your order {number} is confirmed"), text }
+}
+
+fn step_error(error: MailError) -> StepError {
+    const RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
+    let message = error.to_string();
+    match error {
+        MailError::RateLimited => retryable("MAIL_RATE_LIMITED", message).retry_after(RATE_LIMIT_WAIT),
+        MailError::Unavailable(_) => retryable("MAIL_SERVICE_UNAVAILABLE", message),
+        MailError::Unknown(_) => retryable("MAIL_UNKNOWN_ERROR", message),
+    }
+}

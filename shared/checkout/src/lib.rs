@@ -1,0 +1,47 @@
+//! The shop behind the checkout workflow: money, catalogue, stock, payments, orders and mail.
+//!
+//! The steps in `functions/` say what happens in which order; what it happens to is here. The workflow itself is
+//! [`workflow()`]. Every effect takes an idempotency key or derives its names from the task, so that each may be
+//! repeated: a card is charged once, stock is taken once, an order is made once.
+//!
+//! Tables, all with `SHOP_TABLE_PREFIX` before their names and keyed by `id`:
+//!
+//! | table | an item is | id |
+//! |---|---|---|
+//! | `products` | a [`Product`] and its stock | the product's number |
+//! | `payments` | what the simulated gateway remembers of a charge | the idempotency key |
+//! | `reservations` | a [`Reservation`] that has been made | the idempotency key |
+//! | `orders` | an [`Order`]; beside it one item that holds its number | the task's id; `number:ORD-…` |
+
+// Money is counted in whole cents and rates are decimals; a float would be a wrong cent sooner or later.
+#![deny(clippy::float_arithmetic)]
+
+mod cart;
+mod catalogue;
+mod config;
+mod items;
+mod lenient;
+mod mail;
+mod money;
+mod order;
+mod payment;
+mod pricing;
+mod request;
+mod simulator;
+mod stock;
+mod tables;
+mod workflow;
+
+pub use cart::{LineItem, ValidatedCart};
+pub use catalogue::{Catalogue, InsufficientStock, Product, ProductId};
+pub use config::ConfigError;
+pub use mail::{Confirmation, Letter, MailError, Mailer, SesMailer, is_email_address};
+pub use money::{Money, NotMoney};
+pub use order::{CreatedOrder, Order, OrderStatus, Orders};
+pub use payment::{CURRENCY, Charge, ChargeRequest, Gateway, GatewayError, Payment};
+pub use pricing::{Pricing, Totals};
+pub use request::{CartItem, CheckoutRequest, CustomerInfo, MAX_LINES, MAX_QUANTITY, PaymentInfo, Priority, Token};
+pub use simulator::GatewaySimulator;
+pub use stock::{InventoryChange, Reservation, ReserveError, Stock, UpdatedProduct};
+pub use tables::{StoreError, Tables};
+pub use workflow::workflow;

@@ -1,0 +1,186 @@
+//! Orders, each with a number of its own.
+
+use crate::{
+    LineItem, Money, Priority, StoreError, Tables,
+    items::{self, Item},
+    tables::Transacted,
+};
+use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use stepwell::{StepResult, TaskId, Timestamp};
+
+/// An order: an item of the `orders` table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// The id of the checkout's task: a task makes one order.
+    pub order_id: TaskId,
+    /// `ORD-YYYYMMDD-` and eight hexadecimal digits; no two orders share one.
+    pub order_number: String,
+    /// What has become of it.
+    pub status: OrderStatus,
+    /// What was bought.
+    pub items: Vec<LineItem>,
+    /// The sum of the lines.
+    pub subtotal: Money,
+    /// Sales tax.
+    pub tax: Money,
+    /// Shipping.
+    pub shipping: Money,
+    /// What was charged.
+    pub total_amount: Money,
+    /// In which currency.
+    pub currency: String,
+    /// The gateway's name for the payment.
+    pub payment_id: String,
+    /// Where to write to.
+    pub customer_email: Option<String>,
+    /// The customer's name.
+    pub customer_name: Option<String>,
+    /// Where it goes.
+    pub shipping_info: BTreeMap<String, String>,
+    /// How soon.
+    pub priority: Priority,
+    /// When the customer sent the checkout. The date in the order's number is this one's.
+    pub placed_at: Timestamp,
+    /// When the order was made of it.
+    pub created_at: Timestamp,
+    /// When it should be there.
+    pub estimated_delivery: Timestamp,
+}
+
+/// What has become of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderStatus {
+    /// Paid, and its stock reserved.
+    Confirmed,
+}
+
+/// The result of `create_order`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatedOrder {
+    /// The order's id.
+    pub order_id: TaskId,
+    /// The order's number.
+    pub order_number: String,
+    /// `confirmed`.
+    pub status: OrderStatus,
+    /// What was charged.
+    pub total_amount: Money,
+    /// Where to write to.
+    pub customer_email: Option<String>,
+    /// When the order was made.
+    pub created_at: Timestamp,
+    /// When it should be there.
+    pub estimated_delivery: Timestamp,
+}
+
+impl StepResult for CreatedOrder {
+    const STEP: &'static str = "create_order";
+}
+
+impl From<Order> for CreatedOrder {
+    fn from(order: Order) -> Self {
+        Self {
+            order_id: order.order_id,
+            order_number: order.order_number,
+            status: order.status,
+            total_amount: order.total_amount,
+            customer_email: order.customer_email,
+            created_at: order.created_at,
+            estimated_delivery: order.estimated_delivery,
+        }
+    }
+}
+
+/// Where orders are kept.
+#[allow(async_fn_in_trait, reason = "a Lambda function runs on one thread, so no future has to be Send")]
+pub trait Orders {
+    /// Keeps an order and gives it its number, whatever number is in it. Where its task has made one already, nothing
+    /// is written and that one is the answer.
+    ///
+    /// # Errors
+    /// The table gave no answer.
+    async fn create(&self, order: Order) -> Result<Order, StoreError>;
+}
+
+const ORDERS: &str = "orders";
+
+/// Of 2^32 numbers a day, so many in a row that are taken means that something else is wrong.
+const CANDIDATES: u32 = 16;
+
+/// The number of the task's order, unless another order of the day has it: then that of the next attempt. Nothing in it
+/// is left to chance, so a repeated step finds the same numbers in the same order.
+fn number(task: TaskId, placed_at: Timestamp, attempt: u32) -> String {
+    let digest = Sha256::digest(format!("{task}:{attempt}"));
+    let digits: String = digest.iter().take(4).map(|byte| format!("{byte:02X}")).collect();
+    format!("ORD-{}-{digits}", placed_at.yyyymmdd())
+}
+
+impl Orders for Tables {
+    /// One transaction: the order by its task, and its number as an item of its own, each only if it is not there.
+    async fn create(&self, order: Order) -> Result<Order, StoreError> {
+        for attempt in 0..CANDIDATES {
+            let order_number = number(order.order_id, order.placed_at, attempt);
+            let order = Order { order_number, ..order.clone() };
+            match self.transact(self.order_writes(&order)?).await? {
+                Transacted::Done => return Ok(order),
+                Transacted::Refused(refused) => {
+                    if let Some(earlier) = refused.into_iter().next().flatten() {
+                        return items::from_item(earlier);
+                    }
+                }
+            }
+        }
+        Err(StoreError::Busy("no free order number".to_owned()))
+    }
+}
+
+impl Tables {
+    /// The order with this id; `None` where there is none or the text is no id.
+    ///
+    /// # Errors
+    /// The table gave no answer.
+    pub async fn find_order(&self, id: &str) -> Result<Option<Order>, StoreError> {
+        let Ok(id) = id.parse::<TaskId>() else { return Ok(None) };
+        self.get(ORDERS, &id.to_string()).await?.map(items::from_item).transpose()
+    }
+
+    fn order_writes(&self, order: &Order) -> Result<Vec<TransactWriteItem>, StoreError> {
+        let mut item = items::to_item(order)?;
+        item.insert("id".to_owned(), items::text(order.order_id));
+        let number = Item::from([
+            ("id".to_owned(), items::text(format!("number:{}", order.order_number))),
+            ("order_id".to_owned(), items::text(order.order_id)),
+        ]);
+        [item, number].into_iter().map(|item| self.put_new(item)).collect()
+    }
+
+    fn put_new(&self, item: Item) -> Result<TransactWriteItem, StoreError> {
+        let put = Put::builder()
+            .table_name(self.name(ORDERS))
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(id)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        Ok(TransactWriteItem::builder().put(put.build().map_err(StoreError::unreadable)?).build())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_has_its_form_and_comes_from_the_task() {
+        let task: TaskId = "018f4e4e-7c1a-7000-8000-0123456789ab".parse().unwrap();
+        let day = Timestamp::from_millis(1_700_000_000_123);
+        let first = number(task, day, 0);
+        assert_eq!(first, number(task, day, 0));
+        assert_ne!(first, number(task, day, 1), "the next candidate is another one");
+        assert_ne!(first, number(TaskId::new(), day, 0));
+        let digits = first.strip_prefix("ORD-20231114-").unwrap();
+        assert!(digits.len() == 8 && digits.chars().all(|c| matches!(c, '0'..='9' | 'A'..='F')), "{first}");
+    }
+}

@@ -1,0 +1,67 @@
+use crate::shop::{Shop, line, now};
+use checkout::{InsufficientStock, MAX_LINES, ReserveError, Stock};
+use futures::future::join_all;
+
+fn lacks(name: &str, available: u32, requested: u32) -> ReserveError {
+    InsufficientStock { name: name.to_owned(), available, requested }.into()
+}
+
+#[tokio::test]
+async fn a_repeated_reservation_changes_nothing() {
+    let shop = Shop::with(&[(1, "Lamp", 4398, 7, true), (2, "Chair", 1000, 3, true)]).await;
+    let lines = [line(1, "Lamp", 5), line(2, "Chair", 3)];
+    let first = shop.tables.reserve("key", &lines, now()).await.unwrap();
+    assert_eq!(first.total_items_reserved, 8);
+    let stocks = first.updated_products.iter().map(|product| (product.previous_stock, product.new_stock));
+    assert_eq!(stocks.collect::<Vec<_>>(), [(7, 2), (3, 0)]);
+    // Now there is too little left for it, which a repetition must not mind.
+    for _ in 0..3 {
+        assert_eq!(shop.tables.reserve("key", &lines, now()).await.as_ref(), Ok(&first));
+    }
+    assert_eq!((shop.stock(1).await, shop.stock(2).await), (2, 0));
+}
+
+#[tokio::test]
+async fn all_of_it_or_nothing() {
+    let shop = Shop::with(&[(1, "Lamp", 4398, 7, true), (2, "Chair", 1000, 3, true)]).await;
+    let too_many = [line(1, "Lamp", 5), line(2, "Chair", 4)];
+    assert_eq!(shop.tables.reserve("key", &too_many, now()).await, Err(lacks("Chair", 3, 4)));
+    assert_eq!(shop.tables.reserve("key", &[line(9, "Ghost", 1)], now()).await, Err(lacks("Ghost", 0, 1)));
+    assert_eq!((shop.stock(1).await, shop.stock(2).await), (7, 3));
+    assert_eq!(shop.count("reservations").await, 0);
+    // The key is free, so a later attempt, after a delivery say, can have it.
+    assert!(shop.tables.reserve("key", &[line(1, "Lamp", 5)], now()).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_last_units_go_to_as_many_as_there_are() {
+    let shop = Shop::with(&[(1, "Lamp", 4398, 10, true), (2, "Chair", 1000, 100, true)]).await;
+    let lines = [line(1, "Lamp", 1), line(2, "Chair", 2)];
+    let keys: Vec<String> = (0..30).map(|buyer| format!("buyer {buyer}")).collect();
+    let results = join_all(keys.iter().map(|key| shop.tables.reserve(key, &lines, now()))).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 10, "{results:?}");
+    let refused = results.iter().filter_map(|result| result.as_ref().err());
+    assert!(refused.into_iter().all(|error| *error == lacks("Lamp", 0, 1)));
+    assert_eq!((shop.stock(1).await, shop.stock(2).await), (0, 80));
+    assert_eq!(shop.count("reservations").await, 10);
+}
+
+#[tokio::test]
+async fn one_buyer_twenty_times_at_once_gets_it_once() {
+    let shop = Shop::with(&[(1, "Lamp", 4398, 50, true)]).await;
+    let lines = [line(1, "Lamp", 3)];
+    let results = join_all((0..20).map(|_| shop.tables.reserve("key", &lines, now()))).await;
+    assert!(results.iter().all(|result| result.is_ok()), "{results:?}");
+    assert_eq!(shop.stock(1).await, 47);
+}
+
+#[tokio::test]
+async fn the_largest_cart_fits_into_a_transaction() {
+    let count = u32::try_from(MAX_LINES).unwrap();
+    let products: Vec<_> = (1..=count).map(|id| (id, "Lamp", 4398, 1000, true)).collect();
+    let shop = Shop::with(&products).await;
+    let lines: Vec<_> = (1..=count).map(|id| line(id, "Lamp", 1000)).collect();
+    let reservation = shop.tables.reserve("key", &lines, now()).await.unwrap();
+    assert_eq!(reservation.total_items_reserved, count * 1000);
+    assert_eq!((shop.stock(1).await, shop.stock(count).await), (0, 0));
+}
