@@ -35,7 +35,7 @@ pub fn init_logging() {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let targets = wanted.parse().unwrap_or_else(|_| Targets::new());
     let targets = if wanted.is_empty() { targets.with_default(tracing::Level::INFO) } else { targets };
-    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_ansi(false);
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
     // Fails only where a subscriber is there already, and then that one is wanted.
     let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
 }

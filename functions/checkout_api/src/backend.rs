@@ -1,0 +1,62 @@
+//! What the routes need of the engine and of the shop.
+
+use checkout::{Order, Product, StoreError, Tables};
+use serde_json::Value;
+use std::future::Future;
+use stepwell::{
+    Client, IdempotencyKey, RetryError, StartError, Started, TaskId, Workflow, history::History, table::TableError,
+};
+
+/// Checkouts, orders and products, wherever they are kept.
+///
+/// The routes do not take a [`Client`] over any table and any queue, because axum wants futures that are `Send`, and
+/// that only a concrete client's are known to be.
+pub(crate) trait Backend: Send + Sync + 'static {
+    /// Starts a checkout.
+    fn start(
+        &self,
+        request: &Value,
+        key: Option<&IdempotencyKey>,
+    ) -> impl Future<Output = Result<Started, StartError>> + Send;
+
+    /// A checkout with all that has happened to it.
+    fn history(&self, id: TaskId) -> impl Future<Output = Result<Option<History>, TableError>> + Send;
+
+    /// Gives a failed checkout another chance.
+    fn retry(&self, id: TaskId) -> impl Future<Output = Result<History, RetryError>> + Send;
+
+    /// The order with this id, which may be any text.
+    fn order(&self, id: &str) -> impl Future<Output = Result<Option<Order>, StoreError>> + Send;
+
+    /// The catalogue.
+    fn products(&self) -> impl Future<Output = Result<Vec<Product>, StoreError>> + Send;
+}
+
+/// The deployed engine and the deployed shop.
+pub(crate) struct Deployed {
+    pub(crate) workflow: Workflow,
+    pub(crate) engine: Client,
+    pub(crate) tables: Tables,
+}
+
+impl Backend for Deployed {
+    async fn start(&self, request: &Value, key: Option<&IdempotencyKey>) -> Result<Started, StartError> {
+        self.engine.start(&self.workflow, request, key).await
+    }
+
+    async fn history(&self, id: TaskId) -> Result<Option<History>, TableError> {
+        self.engine.history(id).await
+    }
+
+    async fn retry(&self, id: TaskId) -> Result<History, RetryError> {
+        self.engine.retry(id).await
+    }
+
+    async fn order(&self, id: &str) -> Result<Option<Order>, StoreError> {
+        self.tables.find_order(id).await
+    }
+
+    async fn products(&self) -> Result<Vec<Product>, StoreError> {
+        self.tables.all_products().await
+    }
+}

@@ -1,0 +1,75 @@
+//! What is done around every request: a time limit, the headers of all answers, one line in the log.
+
+use crate::error::{ApiError, Cause};
+use axum::{
+    extract::{MatchedPath, Request},
+    http::{HeaderName, HeaderValue, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use lambda_http::RequestExt;
+use std::time::Duration;
+use stepwell::TaskId;
+use tokio::time::Instant;
+
+/// A little less than the function's own timeout in the template, so that a client gets an answer that says something.
+const TIME_LIMIT: Duration = Duration::from_secs(9);
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Hands the request on to its route.
+pub(crate) async fn around(request: Request, next: Next) -> Response {
+    within(TIME_LIMIT, request, next).await
+}
+
+/// The same with another time limit.
+pub(crate) async fn within(limit: Duration, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    // Lambda's own, by which every line that the platform writes about this request is found.
+    let request_id = request.lambda_context_ref().map(|context| context.request_id.clone());
+    // A task's and an order's id is the last part of their paths. A task that was just started is in the answer.
+    let task_id = request.uri().path().rsplit('/').next().and_then(|last| last.parse().ok());
+
+    let answer = tokio::time::timeout(limit, next.run(request)).await;
+    let late = |_| ApiError::Unavailable(format!("no answer within {limit:?}")).into_response();
+    let mut response = answer.unwrap_or_else(late);
+
+    let line = Line {
+        method: method.as_str(),
+        route: route.as_ref().map_or("none", MatchedPath::as_str),
+        task_id: task_id.or_else(|| response.extensions().get::<TaskId>().copied()),
+        request_id: request_id.as_deref(),
+        elapsed: started.elapsed(),
+    };
+    line.write(&response);
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(id) = request_id.and_then(|id| HeaderValue::try_from(id).ok()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// The request's line in the log. It holds no body, no header and no path, which could be anything the client likes.
+struct Line<'a> {
+    method: &'a str,
+    route: &'a str,
+    task_id: Option<TaskId>,
+    request_id: Option<&'a str>,
+    elapsed: Duration,
+}
+
+impl Line<'_> {
+    fn write(&self, response: &Response) {
+        let Self { method, route, task_id, request_id, elapsed } = *self;
+        let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let status = response.status().as_u16();
+        let task_id = task_id.map(tracing::field::display);
+        match response.extensions().get::<Cause>() {
+            None => tracing::info!(method, route, status, ms, task_id, request_id, "request"),
+            Some(Cause(cause)) => tracing::error!(method, route, status, ms, task_id, request_id, cause, "request"),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The checkout's HTTP API: start a checkout, follow it, retry it; the orders and the catalogue.
+//!
+//! The routes are in [`routes`], and each has a module of its own. Around all of them is [`every_request`], and around
+//! that [`gateway`].
+
+mod backend;
+mod details;
+mod error;
+mod every_request;
+mod gateway;
+mod retry;
+mod routes;
+mod shop;
+mod start;
+mod status;
+#[cfg(test)]
+mod tests;
+mod violations;
+
+use backend::Deployed;
+use stepwell::{Client, ServeError};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), ServeError> {
+    stepwell::init_logging();
+    let workflow = checkout::workflow()?;
+    let config = stepwell::aws_config().await;
+    let deployed =
+        Deployed { workflow, engine: Client::from_env(&config)?, tables: checkout::Tables::from_env(&config)? };
+    lambda_http::lambda_runtime::run(gateway::service(routes::router(deployed))).await
+}

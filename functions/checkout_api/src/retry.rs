@@ -1,0 +1,31 @@
+//! `POST /retry_checkout/{task_id}`: gives a failed checkout another chance.
+
+use crate::{
+    backend::Backend,
+    error::ApiError,
+    routes::{Segment, task_id},
+};
+use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
+use serde::Serialize;
+use std::sync::Arc;
+use stepwell::{TaskId, state::TaskStatus};
+
+#[derive(Serialize)]
+struct Retried {
+    success: bool,
+    message: &'static str,
+    status: TaskStatus,
+    task_id: TaskId,
+}
+
+/// The checkout goes on at the step that failed, with a fresh set of attempts; what completed is kept.
+pub(crate) async fn retry<B: Backend>(
+    State(backend): State<Arc<B>>,
+    segment: Segment,
+) -> Result<impl IntoResponse, ApiError> {
+    let task_id = task_id(segment)?;
+    backend.retry(task_id).await?;
+    let message = "Checkout retry initiated";
+    let body = Retried { success: true, message, status: TaskStatus::Pending, task_id };
+    Ok((StatusCode::ACCEPTED, Json(body)))
+}

@@ -1,0 +1,86 @@
+//! `POST /checkout`: starts a checkout.
+
+use crate::{backend::Backend, error::ApiError, violations};
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::IntoResponse,
+};
+use serde::Serialize;
+use serde_json::Value;
+use std::sync::Arc;
+use stepwell::{IdempotencyKey, NotAKey, TaskId, Violation, state::TaskStatus, table::MAX_CONTEXT_BYTES};
+
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+
+/// The field of the body that holds the request.
+pub(crate) const FIELD: &str = "checkout";
+
+#[derive(Serialize)]
+struct Accepted {
+    success: bool,
+    task_id: TaskId,
+    status: TaskStatus,
+    checkout_url: String,
+}
+
+/// Answers once the task is written and its first step is woken; the checkout itself goes on from there.
+pub(crate) async fn start<B: Backend>(
+    State(backend): State<Arc<B>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<impl IntoResponse, ApiError> {
+    check_media_type(&headers)?;
+    let key = idempotency_key(&headers)?;
+    let request = read(body).await?;
+    let task_id = backend.start(&request, key.as_ref()).await?.task_id;
+    let url = format!("/order_status/{task_id}");
+    let body = Accepted { success: true, task_id, status: TaskStatus::Pending, checkout_url: url.clone() };
+    Ok((StatusCode::ACCEPTED, Extension(task_id), [(header::LOCATION, url)], Json(body)))
+}
+
+/// Refuses what is labelled as something that is never JSON. Generic labels, which clients put on everything (curl's
+/// `-d` a form's), say nothing: there the body itself decides.
+fn check_media_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    const GENERIC: [&str; 3] = ["application/x-www-form-urlencoded", "application/octet-stream", "text/plain"];
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let value = value.to_str().map_err(|_| ApiError::NotOurMediaType)?;
+    let media_type = value.split(';').next().unwrap_or(value).trim().to_ascii_lowercase();
+    let json = matches!(media_type.as_str(), "" | "application/json" | "text/json") || media_type.ends_with("+json");
+    if json || GENERIC.contains(&media_type.as_str()) { Ok(()) } else { Err(ApiError::NotOurMediaType) }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| ApiError::BadKey("it is not ASCII text".to_owned()))?;
+    text.parse().map(Some).map_err(|fault: NotAKey| ApiError::BadKey(fault.to_string()))
+}
+
+/// The request in the body. Lambda hands over the whole body at once, so a body that cannot be read is one that is too
+/// large; nesting beyond 128 levels is where `serde_json` stops reading.
+async fn read(body: Body) -> Result<Value, ApiError> {
+    let bytes = axum::body::to_bytes(body, MAX_CONTEXT_BYTES).await;
+    let bytes = bytes.map_err(|_| ApiError::TooLarge(MAX_CONTEXT_BYTES))?;
+    let body = serde_json::from_slice(&bytes).map_err(ApiError::NotJson)?;
+    take_request(body).map_err(ApiError::Invalid)
+}
+
+/// Unwraps the request. What stands beside it is refused for the same reason as an unknown field in it: a `priority`
+/// in the wrong place would be passed over without anybody noticing.
+fn take_request(body: Value) -> Result<Value, Vec<Violation>> {
+    let violation = |path: String, message: &str| Violation { path, message: message.to_owned() };
+    let Value::Object(mut fields) = body else {
+        return Err(vec![violation(String::new(), "the body has to be an object with the field \"checkout\"")]);
+    };
+    let request = fields.remove(FIELD);
+    let beside = fields.keys().map(|name| violation(violations::pointer(name), "only \"checkout\" is expected here"));
+    let mut found: Vec<Violation> = beside.take(violations::MOST).collect();
+    match request {
+        Some(request) if found.is_empty() => return Ok(request),
+        Some(_) => {}
+        None => found.insert(0, violation(violations::pointer(FIELD), "\"checkout\" is a required property")),
+    }
+    Err(found)
+}

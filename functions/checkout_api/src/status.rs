@@ -1,0 +1,175 @@
+//! `GET /order_status/{task_id}`: where a checkout stands, in a customer's words.
+
+use crate::{
+    backend::Backend,
+    error::ApiError,
+    routes::{Segment, task_id},
+};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use checkout::{CreatedOrder, Money};
+use serde::Serialize;
+use std::sync::Arc;
+use stepwell::{
+    StepResult, TaskId, Timestamp,
+    history::{History, Progress},
+    state::{StepState, TaskStatus},
+    table::{Failure, StepRecord},
+};
+
+/// Where the checkout stands.
+pub(crate) async fn status<B: Backend>(State(backend): State<Arc<B>>, segment: Segment) -> Result<Response, ApiError> {
+    let history = backend.history(task_id(segment)?).await?.ok_or(ApiError::NotFound)?;
+    Ok(Json(OrderStatus::of(&history)).into_response())
+}
+
+/// The answer, one shape for each way a checkout can stand.
+#[derive(Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub(crate) enum OrderStatus<'a> {
+    /// On its way.
+    Processing(Processing<'a>),
+    /// Done.
+    Completed(Finished),
+    /// A step failed for good.
+    Failed(Failed<'a>),
+    /// Stopped by an operator.
+    Cancelled(Cancelled),
+    /// Declared done by an operator.
+    ResolvedManually(Finished),
+}
+
+/// How far it has come.
+#[derive(Serialize)]
+pub(crate) struct Processing<'a> {
+    task_id: TaskId,
+    /// The first step that is not done; `null` in the moment between the last step's end and the task's.
+    current_step: Option<&'a str>,
+    progress: Percentage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retrying: Option<Retrying<'a>>,
+}
+
+#[derive(Serialize)]
+struct Percentage {
+    completed: usize,
+    total: usize,
+    percentage: usize,
+}
+
+/// A step that failed and waits for its next attempt.
+#[derive(Serialize)]
+struct Retrying<'a> {
+    step: &'a str,
+    /// The attempt that failed last.
+    attempt: u32,
+    error: Option<&'a Failure>,
+    next_retry_at: Option<Timestamp>,
+}
+
+/// How far it had come.
+#[derive(Serialize)]
+pub(crate) struct Cancelled {
+    task_id: TaskId,
+    progress: Percentage,
+}
+
+/// What came of it. A checkout that was resolved by hand may have no order.
+#[derive(Serialize)]
+pub(crate) struct Finished {
+    task_id: TaskId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_id: Option<TaskId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_number: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_amount: Option<Money>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redirect_url: Option<String>,
+}
+
+/// Why it did not come to its end.
+#[derive(Serialize)]
+pub(crate) struct Failed<'a> {
+    task_id: TaskId,
+    failed_step: Option<&'a str>,
+    failed_steps: Vec<&'a str>,
+    error: Option<&'a Failure>,
+    retry_url: String,
+}
+
+impl<'a> OrderStatus<'a> {
+    /// The answer for what is known of a task.
+    pub(crate) fn of(history: &'a History) -> Self {
+        match history.status() {
+            TaskStatus::Pending | TaskStatus::InProgress => Self::Processing(Processing::of(history)),
+            TaskStatus::Complete => Self::Completed(Finished::of(history)),
+            TaskStatus::Error => Self::Failed(Failed::of(history)),
+            TaskStatus::Cancelled => Self::Cancelled(Cancelled::of(history)),
+            TaskStatus::ResolvedManually => Self::ResolvedManually(Finished::of(history)),
+        }
+    }
+}
+
+impl<'a> Processing<'a> {
+    fn of(history: &'a History) -> Self {
+        Self {
+            task_id: history.task.id,
+            current_step: history.current_step().map(|step| step.name.as_str()),
+            progress: history.progress().into(),
+            retrying: history.steps.iter().find(|step| step.state == StepState::Retrying).map(Retrying::of),
+        }
+    }
+}
+
+impl From<Progress> for Percentage {
+    fn from(Progress { completed, total, percentage }: Progress) -> Self {
+        Self { completed, total, percentage }
+    }
+}
+
+impl<'a> Retrying<'a> {
+    fn of(step: &'a StepRecord) -> Self {
+        Self { step: &step.name, attempt: step.attempt, error: step.error.as_ref(), next_retry_at: step.next_retry_at }
+    }
+}
+
+impl Cancelled {
+    fn of(history: &History) -> Self {
+        Self { task_id: history.task.id, progress: history.progress().into() }
+    }
+}
+
+impl Finished {
+    fn of(history: &History) -> Self {
+        let result = history.step(CreatedOrder::STEP).and_then(|step| step.result.as_deref());
+        let order = result.and_then(|result| serde_json::from_str::<CreatedOrder>(result).ok());
+        Self {
+            task_id: history.task.id,
+            redirect_url: order.as_ref().map(|order| format!("/orders/{}", order.order_id)),
+            order_id: order.as_ref().map(|order| order.order_id),
+            total_amount: order.as_ref().map(|order| order.total_amount),
+            order_number: order.map(|order| order.order_number),
+        }
+    }
+}
+
+impl<'a> Failed<'a> {
+    fn of(history: &'a History) -> Self {
+        // The items are read one after another, steps first: a task can be seen to have failed a moment before its step.
+        let listed = |step: &StepRecord| !step.state.is_done() && history.task.failed_steps.contains(&step.name);
+        let failed = history.steps.iter().filter(|step| step.state == StepState::Error || listed(step));
+        let failed: Vec<&StepRecord> = failed.collect();
+        let first = failed.first();
+        Self {
+            task_id: history.task.id,
+            failed_step: first.map(|step| step.name.as_str()),
+            error: first.and_then(|step| step.error.as_ref()),
+            failed_steps: failed.iter().map(|step| step.name.as_str()).collect(),
+            retry_url: format!("/retry_checkout/{}", history.task.id),
+        }
+    }
+}
