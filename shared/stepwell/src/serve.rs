@@ -29,13 +29,14 @@ pub async fn serve<S: Step>(step: S) -> Result<(), ServeError> {
     .await
 }
 
-/// Writes the log as JSON lines to standard output, which is where CloudWatch picks it up. `RUST_LOG` sets the level,
+/// Writes the log as JSON lines to standard output, which is where CloudWatch picks it up. Each line carries the span of
+/// its invocation, and so Lambda's request id, by which the audit trail names an attempt. `RUST_LOG` sets the level,
 /// for all (`info`) or by module (`warn,stepwell=debug`); the default is `info`.
 pub fn init_logging() {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let targets = wanted.parse().unwrap_or_else(|_| Targets::new());
     let targets = if wanted.is_empty() { targets.with_default(tracing::Level::INFO) } else { targets };
-    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false);
     // Fails only where a subscriber is there already, and then that one is wanted.
     let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
 }
