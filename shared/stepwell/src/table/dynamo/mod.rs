@@ -3,12 +3,13 @@
 mod error;
 mod expression;
 mod read;
+mod write;
 
 pub(crate) use error::transaction_conflicts;
 
 use super::{
     AttemptRecord, Claim, ClaimRequest, Creation, Fenced, KEY_RETENTION, KeyRecord, Lease, Loaded, NewTask, Outcome,
-    RETENTION, Restart, StepRecord, Table, TableError, TaskRecord,
+    Restart, StepRecord, Table, TableError, TaskRecord,
 };
 use crate::{
     TaskId, Timestamp,
@@ -24,16 +25,10 @@ use aws_sdk_dynamodb::{
 use error::{cancelled, failed, refused_or_failed, was_refused};
 use expression::{Item, idempotency_key, n, names, partition, s, step_key, task_key, values};
 use std::collections::{BTreeSet, HashMap};
-
-/// What an expired lease, or a due retry, needs besides its state is in the claim itself; every other write of a
-/// worker is fenced by this.
-const FENCE: &str = "#state = :held AND #attempt = :mine";
+use write::{FENCE, attempt_value, expiry, failure_value, fence_values, legal, list, listing};
 
 /// DynamoDB reads at most 100 items in one batch.
 const BATCH: usize = 100;
-
-/// The shards of each status in the `by_status` index.
-const SHARDS: u8 = 16;
 
 /// The engine's table in DynamoDB.
 #[derive(Clone, Debug)]
@@ -138,42 +133,6 @@ fn lease(request: &ClaimRequest<'_>, record: &StepRecord) -> Lease {
         started_at: record.started_at.unwrap_or(request.now),
         until: record.lease_until.unwrap_or(request.lease_until),
     }
-}
-
-/// The values a fence needs, with those of its update.
-fn fence_values<const N: usize>(lease: &Lease, to: StepState, others: [(&str, AttributeValue); N]) -> Item {
-    let fence = [("held", s(StepState::InProgress.as_str())), ("mine", n(lease.attempt)), ("to", s(to.as_str()))];
-    values(fence.into_iter().chain(others))
-}
-
-/// The condition that the task's status allows the event, with the values it needs.
-fn legal(event: TaskEvent) -> (String, Item) {
-    let from = TaskStatus::STORED.into_iter().filter(|status| status.on(event).is_some()).map(TaskStatus::as_str);
-    let from: Vec<&str> = from.collect();
-    let condition = from.iter().map(|status| format!("#status = :{status}")).collect::<Vec<_>>().join(" OR ");
-    (condition, values(from.iter().map(|status| (*status, s(*status)))))
-}
-
-fn attempt_value(attempt: &AttemptRecord) -> Result<AttributeValue, TableError> {
-    serde_dynamo::to_attribute_value(attempt).map_err(|error| failed("UpdateItem")(&error))
-}
-
-fn failure_value(attempt: &AttemptRecord) -> Result<AttributeValue, TableError> {
-    serde_dynamo::to_attribute_value(&attempt.error).map_err(|error| failed("UpdateItem")(&error))
-}
-
-fn list(entries: impl IntoIterator<Item = AttributeValue>) -> AttributeValue {
-    AttributeValue::L(entries.into_iter().collect())
-}
-
-/// The keys under which the `by_status` index lists a task.
-fn listing(task: TaskId, status: TaskStatus, at: Timestamp) -> [(&'static str, AttributeValue); 2] {
-    let [.., last] = *task.as_bytes();
-    [("status_shard", s(format!("{status}#{}", last % SHARDS))), ("listed_at", s(at.to_string()))]
-}
-
-fn expiry(now: Timestamp) -> AttributeValue {
-    n((now + RETENTION).as_seconds())
 }
 
 impl Table for DynamoTable {
