@@ -12,8 +12,9 @@ pub const DEAD_LETTERS: &str = "dead_letters";
 pub const REASON_ATTRIBUTE: &str = "reason";
 
 /// What makes a worker look at a step. It is a hint and nothing more: whether the step may run is read off the table.
+///
+/// A field that is not known is passed over: during a deployment an older worker may meet a newer one's message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Message {
     /// The task.
     pub task_id: TaskId,
@@ -22,13 +23,26 @@ pub struct Message {
     /// The steps to read together with the claim: this one's dependencies, which the sender knows from the plan.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub load: Vec<String>,
+    /// Whether it is a second copy: it comes from a hand-over that may have been made before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeat: bool,
 }
 
 impl Message {
     /// The message that wakes this step of this task.
     pub fn new(task_id: TaskId, step: &StepPlan) -> Self {
-        Self { task_id, step: step.name.clone(), load: step.depends_on.clone() }
+        Self { task_id, step: step.name.clone(), load: step.depends_on.clone(), repeat: false }
     }
+}
+
+/// The longest reason that goes with a rejected message, in characters.
+const MAX_REASON_LENGTH: usize = 250;
+
+/// A reason as it can be logged and sent: it may quote a message that nobody vouches for, SQS takes neither control
+/// characters nor attributes without end, and a message that cannot even be rejected would go round for days.
+pub(crate) fn printable(reason: &str) -> String {
+    let fits = |c: &char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
+    reason.chars().filter(fits).take(MAX_REASON_LENGTH).collect()
 }
 
 /// A queue that did not take what it was given.

@@ -33,10 +33,15 @@ pub(super) fn verdict(error: &StepError, attempt: u32, retry_limit: u32, backoff
 
 /// Runs the handler under its timeout, with panics caught; answers with its output as JSON.
 pub(super) async fn run<S: Step>(step: &S, data: &TaskData, context: &StepContext) -> Result<String, StepError> {
-    let input = S::Input::from_data(data)?;
     let limit = context.time_left();
-    let handler = AssertUnwindSafe(async { step.run(input, context).await }).catch_unwind();
-    let output = match tokio::time::timeout(limit, handler).await {
+    // How the input is read and the output written is the step author's code too.
+    let handler = AssertUnwindSafe(async {
+        let output = step.run(S::Input::from_data(data)?, context).await?;
+        serde_json::to_string(&output).map_err(|error| {
+            permanent("INVALID_RESULT", format!("the handler's output cannot be written as JSON: {error}"))
+        })
+    });
+    let result = match tokio::time::timeout(limit, handler.catch_unwind()).await {
         Ok(Ok(outcome)) => outcome?,
         Ok(Err(panic)) => return Err(retryable("PANIC", format!("the handler panicked: {}", panic_text(&*panic)))),
         Err(_) => {
@@ -44,9 +49,6 @@ pub(super) async fn run<S: Step>(step: &S, data: &TaskData, context: &StepContex
             return Err(retryable("TIMEOUT", message));
         }
     };
-    let result = serde_json::to_string(&output).map_err(|error| {
-        permanent("INVALID_RESULT", format!("the handler's output cannot be written as JSON: {error}"))
-    })?;
     if result.len() > MAX_RESULT_BYTES {
         let message = format!("the result has {} bytes; at most {MAX_RESULT_BYTES} can be kept", result.len());
         return Err(permanent("RESULT_TOO_LARGE", message));

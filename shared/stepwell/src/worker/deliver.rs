@@ -4,11 +4,12 @@ use super::{
     EngineError, Invocation, Worker,
     attempt::{self, Verdict, verdict},
     hand_over::{Turn, hand_over},
+    received,
 };
 use crate::{
     Ambient, Step, StepContext, StepError, TaskData, Timestamp,
     plan::{Plan, StepPlan, is_name},
-    queue::{Message, Queue},
+    queue::{Message, Queue, printable},
     retryable,
     state::StepState,
     step::{Input, step_name},
@@ -35,6 +36,7 @@ pub(super) enum Disposition {
 pub(super) struct Delivery<'a, S, T, Q, A> {
     worker: &'a Worker<S, T, Q, A>,
     body: &'a str,
+    received: Option<u32>,
     invocation: &'a Invocation,
     /// Names this delivery in the step's item, so that a claim whose answer was lost is known again.
     owner: String,
@@ -46,7 +48,8 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
     pub(super) fn new(worker: &'a Worker<S, T, Q, A>, message: &'a SqsMessage, invocation: &'a Invocation) -> Self {
         let message_id = message.message_id.as_deref().unwrap_or_default();
         let owner = format!("{}/{message_id}", invocation.request_id);
-        Self { worker, body: message.body.as_deref().unwrap_or_default(), invocation, owner }
+        let body = message.body.as_deref().unwrap_or_default();
+        Self { worker, body, received: received(message), invocation, owner }
     }
 
     fn now(&self) -> Timestamp {
@@ -85,7 +88,7 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
                     Err(error.into())
                 }
             },
-            Claim::Refused(found) => self.refused(&found, loaded?).await,
+            Claim::Refused(found) => self.refused(&message, &found, loaded?).await,
         }
     }
 
@@ -103,14 +106,18 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
 
     /// What no step can use goes to the dead-letter queue at once, and only then out of this one.
     async fn reject(&self, reason: &str) -> Result<Disposition, EngineError> {
+        let reason = printable(reason);
         tracing::error!(step = Self::STEP, owner = self.owner, reason, "message rejected");
-        self.worker.queue.reject(self.body, reason).await?;
+        self.worker.queue.reject(self.body, &reason).await?;
         Ok(Disposition::Acknowledge)
     }
 
-    async fn refused(&self, found: &StepRecord, loaded: Loaded) -> Result<Disposition, EngineError> {
+    async fn refused(&self, message: &Message, found: &StepRecord, loaded: Loaded) -> Result<Disposition, EngineError> {
         let Some(task) = loaded.task else { return self.reject("the task does not exist").await };
         let back_at = match found.state {
+            // Nothing hangs on a second copy: the message that completed the step is kept until its hand-over is made.
+            // If this is that message after all, it has been received before.
+            StepState::Complete if message.repeat && self.received == Some(1) => None,
             StepState::Complete | StepState::ResolvedManually => {
                 let (table, queue) = (&self.worker.table, &self.worker.queue);
                 hand_over(table, queue, &task, Self::STEP, Turn::Again, self.now()).await?;

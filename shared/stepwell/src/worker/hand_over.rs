@@ -17,8 +17,8 @@ pub(super) enum Turn {
     /// Right after the step's completion.
     First,
     /// On a later delivery of the step's message. A dependent that somebody has claimed has had its message, so only
-    /// untouched ones are sent another: otherwise one duplicate would become two at each fork, and a chain of diamonds
-    /// would make a storm of it.
+    /// untouched ones are sent another, and that one says that it is a repeat, so that it makes no others: otherwise one
+    /// duplicate would become two at each fork, and a chain of diamonds would make a storm of it.
     Again,
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn hand_over<T: Table, Q: Queue>(
         let untouched = |name: &str| found.get(name).is_none_or(|record| record.state == StepState::Pending);
         dependents.retain(|dependent| untouched(&dependent.name));
     }
-    let woken = dependents.into_iter().map(|dependent| wake(table, queue, task, step, dependent, now));
+    let woken = dependents.into_iter().map(|dependent| wake(table, queue, task, step, dependent, turn, now));
     try_join_all(woken).await.map(drop)
 }
 
@@ -53,6 +53,7 @@ async fn wake<T: Table, Q: Queue>(
     task: &TaskRecord,
     done: &str,
     dependent: &StepPlan,
+    turn: Turn,
     now: Timestamp,
 ) -> Result<(), EngineError> {
     let ready = match dependent.depends_on.len() {
@@ -63,7 +64,7 @@ async fn wake<T: Table, Q: Queue>(
         }
     };
     if ready {
-        queue.send(&Message::new(task.id, dependent)).await?;
+        queue.send(&Message { repeat: turn == Turn::Again, ..Message::new(task.id, dependent) }).await?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::{
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use deliver::{Delivery, Disposition};
 use futures::future::join_all;
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 /// How long an invocation is taken to last where its deadline makes no sense: `cargo lambda watch` hands out one in
 /// 1970.
@@ -24,6 +24,11 @@ const ASSUMED_INVOCATION: Duration = Duration::from_secs(60);
 
 /// The attribute in which SQS counts how often it has handed out a message.
 const RECEIVE_COUNT: &str = "ApproximateReceiveCount";
+
+/// How often SQS has handed out this message.
+fn received(message: &SqsMessage) -> Option<u32> {
+    message.attributes.get(RECEIVE_COUNT)?.parse().ok()
+}
 
 /// One step's worker.
 #[derive(Debug)]
@@ -68,7 +73,11 @@ impl<S: Step, T: Table, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
     /// Works all messages of a batch at the same time, and names those that SQS has to keep. It never fails as a whole:
     /// that would bring every message back and make Lambda's poller slow down.
     pub async fn handle(&self, event: SqsEvent, invocation: &Invocation) -> SqsBatchResponse {
-        let kept = join_all(event.records.iter().map(|message| self.handle_one(message, invocation))).await;
+        // SQS may put a message into a batch twice. The second would take the first one's claim for its own.
+        let mut seen = HashSet::new();
+        let messages =
+            event.records.iter().filter(|message| message.message_id.is_none() || seen.insert(&message.message_id));
+        let kept = join_all(messages.map(|message| self.handle_one(message, invocation))).await;
         let mut response = SqsBatchResponse::default();
         response.batch_item_failures = kept.into_iter().flatten().collect();
         response
@@ -81,8 +90,7 @@ impl<S: Step, T: Table, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
             Ok(Disposition::GiveBack { wait }) => wait,
             Err(error) => {
                 // The more often it has come, the longer it waits: an outage must not use up the receive count.
-                let received = message.attributes.get(RECEIVE_COUNT).and_then(|count| count.parse().ok()).unwrap_or(1);
-                let wait = Backoff::default().delay(received, None, self.ambient.draw());
+                let wait = Backoff::default().delay(received(message).unwrap_or(1), None, self.ambient.draw());
                 tracing::error!(message_id = message.message_id, %error, wait_seconds = wait.as_secs(), "delivery failed");
                 wait
             }

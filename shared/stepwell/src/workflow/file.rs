@@ -11,6 +11,9 @@ use serde_json::{Map, Value};
 const DEFAULT_RETRY_LIMIT: u32 = 3;
 const DEFAULT_TIMEOUT_SECONDS: u32 = 30;
 
+/// The longest name, namespace and version of a workflow, in characters.
+const MAX_PART_LENGTH: usize = 100;
+
 #[derive(Deserialize)]
 struct File {
     name: String,
@@ -60,8 +63,14 @@ pub(super) fn read(text: &str) -> Result<Workflow, WorkflowError> {
     let root = mapping(&root, "the file")?;
     keys::WORKFLOW.check(root, "the workflow")?;
     let file: File = parse(Value::Object(root.clone()), "the workflow")?;
-    if file.name.trim().is_empty() {
-        return Err(WorkflowError("the workflow has an empty `name`".to_owned()));
+    for (key, part) in [("name", &file.name), ("namespace_name", &file.namespace_name), ("version", &file.version)] {
+        // They are joined by `/`, `@` and `#` in keys and in what people read, so they must be told apart in there.
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_-./+".contains(c);
+        if part.is_empty() || part.len() > MAX_PART_LENGTH || !part.chars().all(allowed) {
+            return Err(WorkflowError(format!(
+                "`{key}` is `{part}`, but has to be 1 to {MAX_PART_LENGTH} letters, digits, `_`, `-`, `.`, `/` or `+`"
+            )));
+        }
     }
 
     let steps = list(root, "step_templates")?.iter().enumerate().map(|(index, step)| read_step(step, index + 1));
