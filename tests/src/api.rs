@@ -1,0 +1,151 @@
+//! The checkout's HTTP API, as its clients see it.
+
+use crate::until;
+use reqwest::{Client, RequestBuilder, header::HeaderMap};
+use serde_json::Value;
+
+/// The API under one base URL.
+#[derive(Clone, Debug)]
+pub struct Api {
+    base: String,
+    http: Client,
+}
+
+/// What the API answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub text: String,
+}
+
+/// What `/workflow_details` says of a task.
+#[derive(Clone, Debug)]
+pub struct Details(pub Value);
+
+impl Api {
+    /// The API at this URL. A proxy is not used: the stack is on this machine.
+    pub fn new(base: impl Into<String>) -> Self {
+        let http = Client::builder().no_proxy().build().expect("an HTTP client");
+        Self { base: base.into(), http }
+    }
+
+    /// A request to a path, to be completed and given to [`Self::answer`].
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        self.http.request(method.parse().expect("a method"), format!("{}{path}", self.base))
+    }
+
+    /// Sends a request.
+    pub async fn answer(&self, request: RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap_or_else(|error| panic!("the API does not answer: {error:?}"));
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Answer { status, headers, text: response.text().await.expect("a body of text") }
+    }
+
+    /// `GET` of a path.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.answer(self.request("GET", path)).await
+    }
+
+    /// `POST` of a text as JSON.
+    pub async fn post(&self, path: &str, body: impl Into<String>) -> Answer {
+        let request = self.request("POST", path).header("content-type", "application/json");
+        self.answer(request.body(body.into())).await
+    }
+
+    /// `POST /checkout`.
+    pub async fn checkout(&self, request: &Value) -> Answer {
+        self.post("/checkout", request.to_string()).await
+    }
+
+    /// `POST /checkout` with an idempotency key.
+    pub async fn checkout_with_key(&self, request: &Value, key: &str) -> Answer {
+        let post = self.request("POST", "/checkout").header("content-type", "application/json");
+        self.answer(post.header("idempotency-key", key).body(request.to_string())).await
+    }
+
+    /// Starts a checkout and answers with its task's id.
+    pub async fn start(&self, request: &Value) -> String {
+        self.checkout(request).await.task_id()
+    }
+
+    /// `GET /order_status`.
+    pub async fn order_status(&self, task: &str) -> Value {
+        self.get(&format!("/order_status/{task}")).await.expect(200)
+    }
+
+    /// `GET /workflow_details`.
+    pub async fn details(&self, task: &str) -> Details {
+        Details(self.get(&format!("/workflow_details/{task}")).await.expect(200))
+    }
+
+    /// Waits until a task has completed or failed, and answers with its order status.
+    pub async fn until_ended(&self, task: &str) -> Value {
+        until(&format!("the end of task {task}"), async || {
+            let status = self.order_status(task).await;
+            (status["status"] != "processing").then_some(status)
+        })
+        .await
+    }
+
+    /// Runs a checkout to its end.
+    pub async fn run(&self, request: &Value) -> (String, Value, Details) {
+        let task = self.start(request).await;
+        let status = self.until_ended(&task).await;
+        let details = self.details(&task).await;
+        (task, status, details)
+    }
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error} in the answer {self:?}"))
+    }
+
+    /// The body as JSON, if the status is this one.
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text);
+        self.json()
+    }
+
+    /// The id of the task that was started.
+    pub fn task_id(&self) -> String {
+        self.expect(202)["task_id"].as_str().expect("a task_id").to_owned()
+    }
+
+    /// A header's value; empty where there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("a header of text"))
+    }
+}
+
+impl Details {
+    /// What is said of a step.
+    pub fn step(&self, name: &str) -> &Value {
+        let steps = self.0["steps"].as_array().expect("steps");
+        steps.iter().find(|step| step["name"] == name).unwrap_or_else(|| panic!("no step {name} in {}", self.0))
+    }
+
+    /// A step's attempts, in order.
+    pub fn attempts(&self, step: &str) -> &[Value] {
+        self.step(step)["attempts"].as_array().expect("attempts")
+    }
+
+    /// How a step's attempts ended, in order.
+    pub fn outcomes(&self, step: &str) -> Vec<&str> {
+        self.attempts(step).iter().map(|attempt| attempt["outcome"].as_str().expect("an outcome")).collect()
+    }
+
+    /// The names and states of all steps, in order.
+    pub fn states(&self) -> Vec<(&str, &str)> {
+        let steps = self.0["steps"].as_array().expect("steps");
+        steps
+            .iter()
+            .map(|step| (step["name"].as_str().expect("name"), step["status"].as_str().expect("status")))
+            .collect()
+    }
+}

@@ -1,0 +1,218 @@
+//! What each function weighs: its zip's size, the time from its start to its first question for work, and the memory
+//! that it then holds.
+//!
+//! A small TCP server stands in for Lambda's runtime API. A function has started when it asks that server for its next
+//! invocation; no answer ever comes, so what is measured is the start and nothing else.
+
+#![allow(clippy::print_stdout, reason = "the table is this command's output")]
+
+use clap::Parser;
+use std::{
+    error::Error,
+    ffi::OsString,
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// The project's aims for one function.
+const AIM_ZIP_MB: f64 = 4.0;
+const AIM_START_MS: f64 = 30.0;
+const AIM_MEMORY_MB: f64 = 30.0;
+
+/// How long a function may take before it counts as one that does not start.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Size, start-up time and memory of each function, beside the project's aims.
+///
+/// Build the functions first: `infra/local.sh up` does, or
+/// `cargo build --release --package checkout_api --package validate_cart ...`.
+#[derive(Parser)]
+struct Options {
+    /// The folder with the functions' binaries: NAME, or NAME/bootstrap as cargo-lambda leaves them.
+    #[arg(long, value_name = "FOLDER", default_value_os_t = release_folder())]
+    binaries: PathBuf,
+    /// How often to start each function; the figures are medians.
+    #[arg(long, value_name = "N", default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+}
+
+/// What was found for one function.
+struct Footprint {
+    name: String,
+    zip_mb: f64,
+    start_ms: f64,
+    memory_mb: f64,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse();
+    let mut footprints = Vec::new();
+    for name in functions()? {
+        let binary = find(&options.binaries, &name)?;
+        footprints.push(measure(&name, &binary, options.runs)?);
+    }
+    print(&footprints);
+    Ok(())
+}
+
+fn print(footprints: &[Footprint]) {
+    println!("{:<20} {:>12} {:>18} {:>14}", "function", "zipped", "start to 1st poll", "memory");
+    for f in footprints {
+        let within = f.zip_mb <= AIM_ZIP_MB && f.start_ms <= AIM_START_MS && f.memory_mb <= AIM_MEMORY_MB;
+        let note = if within { "" } else { "   more than aimed at" };
+        println!("{:<20} {:>9.2} MB {:>15.1} ms {:>11.1} MB{note}", f.name, f.zip_mb, f.start_ms, f.memory_mb);
+    }
+    println!("{:<20} {AIM_ZIP_MB:>9.2} MB {AIM_START_MS:>15.1} ms {AIM_MEMORY_MB:>11.1} MB", "aim, at most");
+}
+
+fn release_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from).join("release")
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Every folder under `functions/` is one.
+fn functions() -> Result<Vec<String>, Box<dyn Error>> {
+    let mut names = Vec::new();
+    for folder in fs::read_dir(repository().join("functions"))? {
+        let folder = folder?;
+        if folder.path().join("Cargo.toml").is_file() {
+            names.push(folder.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn find(binaries: &Path, name: &str) -> Result<PathBuf, Box<dyn Error>> {
+    let places = [binaries.join(name).join("bootstrap"), binaries.join(name)];
+    let found = places.iter().find(|place| place.is_file());
+    found.cloned().ok_or_else(|| format!("no binary of `{name}` in {}; build it first", binaries.display()).into())
+}
+
+fn measure(name: &str, binary: &Path, runs: u32) -> Result<Footprint, Box<dyn Error>> {
+    let mut starts = Vec::new();
+    let mut memories = Vec::new();
+    for _ in 0..runs {
+        let (start, memory) = start_once(name, binary)?;
+        starts.push(start.as_secs_f64() * 1_000.0);
+        memories.push(memory);
+    }
+    let zip_mb = zipped_bytes(name, binary)? / 1e6;
+    Ok(Footprint { name: name.to_owned(), zip_mb, start_ms: median(starts), memory_mb: median(memories) })
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The size of the zip that a deployment uploads.
+fn zipped_bytes(name: &str, binary: &Path) -> Result<f64, Box<dyn Error>> {
+    let folder = std::env::temp_dir().join(format!("stepwell-footprint-{}", std::process::id()));
+    let mut function = OsString::from(format!("{name}="));
+    function.push(binary);
+    let package = repository().join("infra/package.py");
+    let made = Command::new("python3").arg(package).arg(&folder).arg(function).stdout(Stdio::null()).status()?;
+    let size = fs::read_dir(folder.join(name))?
+        .filter_map(Result::ok)
+        .find(|file| file.path().extension().is_some_and(|extension| extension == "zip"))
+        .ok_or_else(|| format!("infra/package.py made no zip of `{name}`: {made}"))?
+        .metadata()?
+        .len();
+    fs::remove_dir_all(&folder)?;
+    Ok(u32::try_from(size)?.into())
+}
+
+/// Kills the function when the measurement is over, however it ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to do.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start_once(name: &str, binary: &Path) -> Result<(Duration, f64), Box<dyn Error>> {
+    let runtime_api = TcpListener::bind("127.0.0.1:0")?;
+    runtime_api.set_nonblocking(true)?;
+    let address = runtime_api.local_addr()?;
+
+    let begin = Instant::now();
+    let mut function = Running(
+        Command::new(binary)
+            .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
+            .env("AWS_LAMBDA_FUNCTION_NAME", name)
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+            .env("AWS_LAMBDA_LOG_GROUP_NAME", "none")
+            .env("AWS_LAMBDA_LOG_STREAM_NAME", "none")
+            // Nothing is called at the start, so these only have to be there.
+            .envs([("AWS_REGION", "us-east-1"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:9")])
+            .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
+            .envs([("STEPWELL_TABLE", "tasks"), ("STEPWELL_QUEUE_URL_PREFIX", "http://127.0.0.1:9/1/")])
+            .envs([("SHOP_TABLE_PREFIX", "shop-"), ("SHOP_MAIL_SENDER", "orders@example.com")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?,
+    );
+    let poll = accept(&runtime_api, &mut function.0, begin)?;
+    // Held, for a function that waits for an answer is one that stays.
+    let _poll = expect_next_invocation(poll)?;
+    let start = begin.elapsed();
+    Ok((start, resident_mb(function.0.id())?))
+}
+
+/// The function's first connection. Waiting by asking again and again keeps the clock's error below the pause.
+fn accept(runtime_api: &TcpListener, function: &mut Child, begin: Instant) -> Result<TcpStream, Box<dyn Error>> {
+    loop {
+        match runtime_api.accept() {
+            Ok((connection, _)) => return Ok(connection),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(status) = function.try_wait()? {
+            return Err(format!("the function ended before it asked for work: {status}").into());
+        }
+        if begin.elapsed() > PATIENCE {
+            return Err(format!("the function has not asked for work within {} s", PATIENCE.as_secs()).into());
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
+fn expect_next_invocation(mut connection: TcpStream) -> Result<TcpStream, Box<dyn Error>> {
+    connection.set_nonblocking(false)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    let mut request = Vec::new();
+    let mut buffer = [0; 4096];
+    while !request.windows(4).any(|window| window == b"\r\n\r\n") {
+        let read = connection.read(&mut buffer)?;
+        request.extend_from_slice(buffer.get(..read).unwrap_or_default());
+        if read == 0 {
+            return Err("the function hung up before it had asked for work".into());
+        }
+    }
+    let line = String::from_utf8_lossy(&request).lines().next().unwrap_or_default().to_owned();
+    if line.starts_with("GET ") && line.contains("/runtime/invocation/next") {
+        return Ok(connection);
+    }
+    // For instance a report that the start failed. Let the function end by itself, so that its log is complete.
+    let _ = connection.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+    Err(format!("the function's first request is not for work but `{line}`").into())
+}
+
+fn resident_mb(process: u32) -> Result<f64, Box<dyn Error>> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS in /proc")?;
+    let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes * 1024.0 / 1e6)
+}

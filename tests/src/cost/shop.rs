@@ -1,0 +1,112 @@
+//! The checkout's own steps, over a shop that costs nothing: the very code of `functions/`, so that the inputs they
+//! load and the results they leave have the size that they have in earnest.
+
+use crate::poller::Poller;
+use checkout::{
+    Catalogue, Charge, ChargeRequest, Gateway, GatewayError, InventoryChange, Letter, LineItem, MailError, Mailer,
+    Order, Orders, Pricing, Product, ProductId, Reservation, ReserveError, Stock, StoreError, UpdatedProduct,
+};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use stepwell::Timestamp;
+
+#[path = "../../../functions/create_order/src/step.rs"]
+mod create_order;
+#[path = "../../../functions/process_payment/src/step.rs"]
+mod process_payment;
+#[path = "../../../functions/send_confirmation/src/step.rs"]
+mod send_confirmation;
+#[path = "../../../functions/update_inventory/src/step.rs"]
+mod update_inventory;
+#[path = "../../../functions/validate_cart/src/step.rs"]
+mod validate_cart;
+
+/// With the five steps of the checkout.
+pub(super) fn with_checkout(poller: Poller<'_>) -> Poller<'_> {
+    let pricing = Pricing::from_env().expect("the shop's prices");
+    poller
+        .with(validate_cart::ValidateCart { catalogue: FreeShop, pricing })
+        .with(process_payment::ProcessPayment { gateway: FreeShop })
+        .with(update_inventory::UpdateInventory { stock: FreeShop })
+        .with(create_order::CreateOrder { orders: FreeShop })
+        .with(send_confirmation::SendConfirmation { mailer: FreeShop })
+}
+
+/// A request as the demo has it, without the wrapping that the API takes off.
+///
+/// # Panics
+/// Where there is no such file in `events/requests`.
+pub(super) fn request(name: &str) -> Value {
+    let path = format!("{}/../events/requests/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let mut event: Value = serde_json::from_str(&text).expect("a request is JSON");
+    event["checkout"].take()
+}
+
+/// Has every product, charges every card, and calls nobody.
+struct FreeShop;
+
+/// The names and prices of `infra/products.json`.
+fn product(id: ProductId) -> Product {
+    let path = format!("{}/../infra/products.json", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let products: Vec<Value> = serde_json::from_str(&text).expect("products are JSON");
+    let found = products.into_iter().find(|product| product["id"] == id.0);
+    serde_json::from_value(found.expect("a product of the sample data")).expect("a product")
+}
+
+impl Catalogue for FreeShop {
+    async fn products(&self, ids: &[ProductId]) -> Result<BTreeMap<ProductId, Product>, StoreError> {
+        Ok(ids.iter().map(|id| (*id, product(*id))).collect())
+    }
+}
+
+impl Gateway for FreeShop {
+    async fn charge(&self, request: &ChargeRequest<'_>) -> Result<Charge, GatewayError> {
+        Ok(Charge {
+            payment_id: "pay_0123456789abcdef0123456789abcdef".to_owned(),
+            transaction_id: "txn_0123456789abcdef0123456789abcdef".to_owned(),
+            amount: request.amount,
+            currency: request.currency.to_owned(),
+            card: "visa".to_owned(),
+            charged_at: request.at,
+        })
+    }
+}
+
+impl Stock for FreeShop {
+    async fn reserve(&self, _: &str, lines: &[LineItem], _: Timestamp) -> Result<Reservation, ReserveError> {
+        Ok(Reservation {
+            updated_products: lines.iter().map(updated).collect(),
+            total_items_reserved: lines.iter().map(|line| line.quantity).sum(),
+            inventory_changes: lines.iter().map(change).collect(),
+        })
+    }
+}
+
+fn updated(line: &LineItem) -> UpdatedProduct {
+    UpdatedProduct {
+        product_id: line.product_id,
+        name: line.name.clone(),
+        previous_stock: 100_000,
+        new_stock: 100_000 - line.quantity,
+        quantity_reserved: line.quantity,
+    }
+}
+
+fn change(line: &LineItem) -> InventoryChange {
+    let change_type = "reservation".to_owned();
+    InventoryChange { product_id: line.product_id, change_type, quantity: -i64::from(line.quantity) }
+}
+
+impl Orders for FreeShop {
+    async fn create(&self, order: Order) -> Result<Order, StoreError> {
+        Ok(Order { order_number: "ORD-20260101-0123ABCD".to_owned(), ..order })
+    }
+}
+
+impl Mailer for FreeShop {
+    async fn send(&self, _: &Letter) -> Result<String, MailError> {
+        Ok("0123456789abcdef-01234567-89ab-cdef-0123-456789abcdef-000000".to_owned())
+    }
+}

@@ -1,0 +1,87 @@
+//! The processor time of the functions' processes, which the emulator starts on this machine, out of `/proc`.
+
+use crate::stack::Stack;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    time::Duration,
+};
+
+/// `/proc` counts in hundredths of a second, on every Linux there is.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The processor time that a function has used.
+#[derive(Clone, Debug)]
+pub struct FunctionTime {
+    /// The function's name.
+    pub name: String,
+    /// The time.
+    pub time: Duration,
+}
+
+/// What the processes have used up to a moment.
+#[derive(Clone, Debug, Default)]
+pub struct Moment {
+    /// By process: the function, and the ticks.
+    running: BTreeMap<u32, (String, u64)>,
+    /// The ticks of their parents' children that have ended.
+    ended: u64,
+}
+
+/// The fields of `/proc/PID/stat`, counted from after the command's name, which may hold anything.
+const PARENT: usize = 1;
+const USER: usize = 11;
+const SYSTEM: usize = 12;
+const CHILDREN_USER: usize = 13;
+const CHILDREN_SYSTEM: usize = 14;
+
+/// What the stack's functions have used up to now.
+pub fn of_functions(stack: &Stack) -> Moment {
+    let mut moment = Moment::default();
+    let mut parents = BTreeSet::new();
+    let processes = fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
+    for process in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
+        if let (Some(function), Some(stat)) = (function(process, stack), stat(process)) {
+            parents.insert(stat[PARENT]);
+            moment.running.insert(process, (function, stat[USER] + stat[SYSTEM]));
+        }
+    }
+    let parents = parents.into_iter().filter_map(|parent| stat(u32::try_from(parent).ok()?));
+    moment.ended = parents.map(|stat| stat[CHILDREN_USER] + stat[CHILDREN_SYSTEM]).sum();
+    moment
+}
+
+/// What they used between two moments, by function; of those that ended meanwhile as one sum.
+pub fn since(before: &Moment, after: &Moment) -> Vec<FunctionTime> {
+    let mut by_function: BTreeMap<&str, u64> = BTreeMap::new();
+    for (process, (function, ticks)) in &after.running {
+        let earlier = before.running.get(process).map_or(0, |(_, ticks)| *ticks);
+        *by_function.entry(function).or_default() += ticks - earlier;
+    }
+    // An ended process counts with all it ever used, of which some was before.
+    let gone = before.running.iter().filter(|(process, _)| !after.running.contains_key(process));
+    let earlier: u64 = gone.map(|(_, (_, ticks))| ticks).sum();
+    let ended = (after.ended - before.ended).saturating_sub(earlier);
+    if ended > 0 {
+        by_function.insert("(ended meanwhile)", ended);
+    }
+    let time = |ticks: u64| TICK * u32::try_from(ticks).expect("less than a year");
+    by_function.into_iter().map(|(name, ticks)| FunctionTime { name: name.to_owned(), time: time(ticks) }).collect()
+}
+
+/// The function that a process runs, if it is one of the stack's.
+fn function(process: u32, stack: &Stack) -> Option<String> {
+    let environment = fs::read(format!("/proc/{process}/environ")).ok()?;
+    let environment = String::from_utf8_lossy(&environment);
+    let variable = |name: &str| environment.split('\0').find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    // The emulator has some of these too, but only its functions have all.
+    variable("AWS_LAMBDA_RUNTIME_API")?;
+    let ours = variable("AWS_ENDPOINT_URL")? == stack.endpoint;
+    variable("AWS_LAMBDA_FUNCTION_NAME")?.strip_prefix(&stack.function("")).filter(|_| ours).map(str::to_owned)
+}
+
+fn stat(process: u32) -> Option<Vec<u64>> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    Some(fields.split_ascii_whitespace().map(|field| field.parse().unwrap_or_default()).collect())
+}

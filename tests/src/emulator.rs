@@ -1,0 +1,325 @@
+//! A table and queues of one's own on the stack at `AWS_ENDPOINT_URL`.
+
+use crate::{faults::Faults, items, meter::Meter};
+use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ScalarAttributeType,
+};
+use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
+use futures::{FutureExt, future::join_all};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, HashMap},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+use stepwell::{
+    Ambient, Client, System, TaskId, Timestamp,
+    queue::{DEAD_LETTERS, REASON_ATTRIBUTE, SqsQueue},
+    table::DynamoTable,
+};
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+/// How long SQS hides a message that it has handed out. The poller says itself when one is to come back.
+const VISIBILITY_SECONDS: u32 = 60;
+
+/// The machine's clock, which a test can put forward. Clones share it. Jitter always draws its middle.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Arc<AtomicI64>);
+
+impl Clock {
+    /// Puts the clock forward.
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(i64::try_from(by.as_millis()).expect("no test waits that long"), Ordering::Relaxed);
+    }
+}
+
+impl Ambient for Clock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(System.now().as_millis() + self.0.load(Ordering::Relaxed))
+    }
+
+    fn draw(&self) -> f64 {
+        0.5
+    }
+}
+
+/// A message that was refused, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Its body.
+    pub body: String,
+    /// The reason that the engine gave.
+    pub reason: String,
+}
+
+/// An engine's table and its queues, for one test.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// The harness's own way to the table: not metered, never dead.
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    /// The harness's own way to the queues.
+    pub sqs: aws_sdk_sqs::Client,
+    /// The table as the engine sees it.
+    pub table: DynamoTable,
+    /// The queues as the engine sees them.
+    pub queue: SqsQueue,
+    /// What the engine has called.
+    pub meter: Meter,
+    /// Where the engine dies.
+    pub faults: Faults,
+    /// What time it is for the engine.
+    pub clock: Clock,
+    /// How many messages the harness has put into the queues itself.
+    injected: Mutex<BTreeMap<String, usize>>,
+    table_name: String,
+    queue_prefix: String,
+    queues: Vec<String>,
+}
+
+/// Runs a test in a sandbox of its own with a queue for each of these steps, and clears it away however the test ends.
+pub async fn in_sandbox<R>(steps: &[String], test: impl AsyncFnOnce(&Sandbox) -> R) -> R {
+    let sandbox = Sandbox::create(steps).await;
+    let outcome = AssertUnwindSafe(test(&sandbox)).catch_unwind().await;
+    sandbox.delete().await;
+    outcome.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// The same for a test that is not asynchronous itself, such as a property: it runs each of its cases on the runtime.
+pub fn in_sandbox_by_hand<R>(steps: &[String], test: impl FnOnce(&Runtime, &Sandbox) -> R) -> R {
+    // A thread of its own keeps the connections going while the test does something else.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let sandbox = runtime.block_on(Sandbox::create(steps));
+    let outcome = catch_unwind(AssertUnwindSafe(|| test(&runtime, &sandbox)));
+    runtime.block_on(sandbox.delete());
+    outcome.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+impl Sandbox {
+    async fn create(steps: &[String]) -> Self {
+        let config = aws_config().await;
+        let dynamodb = aws_sdk_dynamodb::Client::new(&config);
+        let sqs = aws_sdk_sqs::Client::new(&config);
+
+        let name = format!("stepwell-test-{}", Uuid::new_v4().simple());
+        create_table(&dynamodb, &name).await;
+        let queues: Vec<String> = match steps {
+            [] => Vec::new(),
+            steps => steps.iter().cloned().chain([DEAD_LETTERS.to_owned()]).collect(),
+        };
+        let urls = join_all(queues.iter().map(|queue| create_queue(&sqs, format!("{name}-{queue}")))).await;
+        let queue_prefix = urls.last().and_then(|url| url.strip_suffix(DEAD_LETTERS)).unwrap_or_default().to_owned();
+
+        let (meter, faults) = (Meter::new(&queue_prefix), Faults::default());
+        let engines_dynamodb = aws_sdk_dynamodb::config::Builder::from(&config)
+            .retry_config(RetryConfig::disabled())
+            .interceptor(meter.clone())
+            .interceptor(faults.clone());
+        let engines_sqs = aws_sdk_sqs::config::Builder::from(&config)
+            .retry_config(RetryConfig::disabled())
+            .interceptor(meter.clone())
+            .interceptor(faults.clone());
+        Self {
+            table: DynamoTable::new(aws_sdk_dynamodb::Client::from_conf(engines_dynamodb.build()), &name),
+            queue: SqsQueue::new(aws_sdk_sqs::Client::from_conf(engines_sqs.build()), &queue_prefix),
+            clock: Clock::default(),
+            injected: Mutex::default(),
+            dynamodb,
+            sqs,
+            meter,
+            faults,
+            table_name: name,
+            queue_prefix,
+            queues,
+        }
+    }
+
+    async fn delete(&self) {
+        let deleted = self.dynamodb.delete_table().table_name(&self.table_name).send().await;
+        deleted.expect("the test's table can be deleted");
+        join_all(self.queues.iter().map(async |queue| {
+            self.sqs.delete_queue().queue_url(self.url(queue)).send().await.expect("the test's queue can be deleted");
+        }))
+        .await;
+    }
+
+    /// A client of the engine.
+    pub fn client(&self) -> Client<DynamoTable, SqsQueue, Clock> {
+        Client::new(self.table.clone(), self.queue.clone(), self.clock.clone())
+    }
+
+    /// The URL of a step's queue.
+    pub fn url(&self, queue: &str) -> String {
+        format!("{}{queue}", self.queue_prefix)
+    }
+
+    /// Puts a message into a step's queue, whatever it says, past the meter.
+    pub async fn send(&self, queue: &str, body: &str) {
+        self.sqs.send_message().queue_url(self.url(queue)).message_body(body).send().await.expect("SQS takes it");
+        *self.injected().entry(queue.to_owned()).or_default() += 1;
+    }
+
+    /// How many messages have been put into a step's queue, or may have been.
+    pub fn sent_to(&self, queue: &str) -> usize {
+        self.meter.sent_to(queue) + self.injected().get(queue).copied().unwrap_or_default()
+    }
+
+    /// Whether a step's queue holds a message, hidden or not.
+    pub async fn holds_messages(&self, queue: &str) -> bool {
+        use QueueAttributeName as Name;
+        let counts = [Name::ApproximateNumberOfMessages, Name::ApproximateNumberOfMessagesNotVisible];
+        let ask = self.sqs.get_queue_attributes().queue_url(self.url(queue)).set_attribute_names(Some(counts.to_vec()));
+        let answer = ask.send().await.expect("the queue is there").attributes.unwrap_or_default();
+        counts.iter().any(|count| answer.get(count).expect("SQS counts its messages") != "0")
+    }
+
+    fn injected(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
+        self.injected.lock().expect("nobody panics while holding the counts")
+    }
+
+    /// Takes everything out of the dead-letter queue.
+    pub async fn dead_letters(&self) -> Vec<DeadLetter> {
+        let mut letters = Vec::new();
+        loop {
+            let received = self
+                .sqs
+                .receive_message()
+                .queue_url(self.url(DEAD_LETTERS))
+                .max_number_of_messages(10)
+                .message_attribute_names("All")
+                .message_system_attribute_names(MessageSystemAttributeName::All)
+                .send()
+                .await
+                .expect("the dead-letter queue can be read");
+            let messages = received.messages.unwrap_or_default();
+            if messages.is_empty() {
+                return letters;
+            }
+            letters.extend(messages.into_iter().map(|message| {
+                DeadLetter {
+                    body: message.body.unwrap_or_default(),
+                    reason: message
+                        .message_attributes
+                        .and_then(|mut attributes| attributes.remove(REASON_ATTRIBUTE)?.string_value)
+                        .unwrap_or_default(),
+                }
+            }));
+        }
+    }
+
+    /// Every item of a task, as JSON by sort key.
+    pub async fn items(&self, task: TaskId) -> HashMap<String, Value> {
+        let found = self
+            .dynamodb
+            .query()
+            .table_name(&self.table_name)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S(format!("TASK#{task}")))
+            .consistent_read(true)
+            .send()
+            .await
+            .expect("the table can be read");
+        found
+            .items
+            .unwrap_or_default()
+            .into_iter()
+            .map(|item| (item["sk"].as_s().unwrap().clone(), items::to_json(item)))
+            .collect()
+    }
+
+    /// The item of a step, as JSON; `Null` where there is none.
+    pub async fn step_item(&self, task: TaskId, step: &str) -> Value {
+        self.items(task).await.remove(&format!("STEP#{step}")).unwrap_or_default()
+    }
+
+    /// The task's own item, as JSON; `Null` where there is none.
+    pub async fn task_item(&self, task: TaskId) -> Value {
+        self.items(task).await.remove("TASK").unwrap_or_default()
+    }
+
+    /// The item of these keys, as JSON.
+    pub async fn item(&self, pk: &str, sk: &str) -> Value {
+        let [pk, sk] = [pk, sk].map(|key| AttributeValue::S(key.to_owned()));
+        let get = self.dynamodb.get_item().table_name(&self.table_name).key("pk", pk).key("sk", sk);
+        let found = get.consistent_read(true).send().await.expect("the table can be read");
+        items::to_json(found.item.expect("the item is there"))
+    }
+
+    /// Writes an item as it stands, past the engine.
+    pub async fn put(&self, item: &Value) {
+        let put = self.dynamodb.put_item().table_name(&self.table_name).set_item(Some(items::from_json(item)));
+        put.send().await.expect("the table takes the item");
+    }
+
+    /// How many items there are in the table.
+    pub async fn item_count(&self) -> i32 {
+        self.dynamodb.scan().table_name(&self.table_name).consistent_read(true).send().await.expect("a scan").count
+    }
+
+    /// The tasks that the index lists under a status, as JSON.
+    pub async fn listed(&self, status_shard: &str) -> Vec<Value> {
+        let found = self
+            .dynamodb
+            .query()
+            .table_name(&self.table_name)
+            .index_name("by_status")
+            .key_condition_expression("status_shard = :shard")
+            .expression_attribute_values(":shard", AttributeValue::S(status_shard.to_owned()))
+            .send()
+            .await
+            .expect("the index can be read");
+        found.items.unwrap_or_default().into_iter().map(items::to_json).collect()
+    }
+}
+
+/// The SDK's configuration from the environment.
+///
+/// # Panics
+/// Where the environment names no local stack: no test here may ever reach AWS itself.
+async fn aws_config() -> SdkConfig {
+    assert!(
+        std::env::var("AWS_ENDPOINT_URL").is_ok_and(|url| !url.is_empty()),
+        "AWS_ENDPOINT_URL is not set. This needs a local stack: `infra/local.sh up` starts one, and \
+         `eval \"$(infra/local.sh env)\"` tells this shell of it."
+    );
+    aws_config::defaults(BehaviorVersion::latest()).load().await
+}
+
+async fn create_table(dynamodb: &aws_sdk_dynamodb::Client, name: &str) {
+    let attribute = |name: &str| {
+        let kind = ScalarAttributeType::S;
+        AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().expect("complete")
+    };
+    let key =
+        |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("complete");
+    let projection = Projection::builder().projection_type(ProjectionType::Include);
+    let projection =
+        ["workflow", "created_at", "failed_steps"].into_iter().fold(projection, |p, name| p.non_key_attributes(name));
+    let index = GlobalSecondaryIndex::builder()
+        .index_name("by_status")
+        .key_schema(key("status_shard", KeyType::Hash))
+        .key_schema(key("listed_at", KeyType::Range))
+        .projection(projection.build())
+        .build()
+        .expect("complete");
+    let create = ["pk", "sk", "status_shard", "listed_at"]
+        .into_iter()
+        .fold(dynamodb.create_table(), |create, name| create.attribute_definitions(attribute(name)));
+    let create = create.table_name(name).key_schema(key("pk", KeyType::Hash)).key_schema(key("sk", KeyType::Range));
+    let create = create.global_secondary_indexes(index).billing_mode(BillingMode::PayPerRequest);
+    create.send().await.expect("the stack at AWS_ENDPOINT_URL makes a table");
+}
+
+async fn create_queue(sqs: &aws_sdk_sqs::Client, name: String) -> String {
+    let visibility = VISIBILITY_SECONDS.to_string();
+    let create = sqs.create_queue().queue_name(name).attributes(QueueAttributeName::VisibilityTimeout, visibility);
+    let created = create.send().await.expect("the stack at AWS_ENDPOINT_URL makes a queue");
+    created.queue_url.expect("a queue has a URL")
+}

@@ -1,0 +1,118 @@
+//! Workflows of any shape, over the numbered steps.
+
+use crate::steps::name;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use stepwell::Workflow;
+
+/// A graph of numbered steps: step `n` is the `n`-th entry, and holds what `n` depends on.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    edges: Vec<Vec<usize>>,
+    retry_limit: u32,
+    timeout_seconds: u32,
+    base_seconds: Option<u32>,
+}
+
+impl Graph {
+    /// The graph in which the `n`-th step depends on the steps in the `n`-th entry.
+    pub fn new(edges: impl IntoIterator<Item = Vec<usize>>) -> Self {
+        Self { edges: edges.into_iter().collect(), retry_limit: 3, timeout_seconds: 10, base_seconds: Some(0) }
+    }
+
+    /// One step after the other.
+    pub fn chain(steps: usize) -> Self {
+        Self::new((0..steps).map(|step| step.checked_sub(1).into_iter().collect()))
+    }
+
+    /// One step, this many beside each other, and one that waits for all of them.
+    pub fn fan(width: usize) -> Self {
+        let middle = (0..width).map(|_| vec![0]);
+        Self::new([vec![]].into_iter().chain(middle).chain([(1..=width).collect()]))
+    }
+
+    /// This many diamonds, the end of each the beginning of the next.
+    pub fn diamonds(count: usize) -> Self {
+        let diamond = |top: usize| [vec![top], vec![top], vec![top + 1, top + 2]];
+        Self::new([vec![]].into_iter().chain((0..count).flat_map(|number| diamond(3 * number))))
+    }
+
+    /// With this many attempts for each step.
+    #[must_use]
+    pub fn retry_limit(mut self, retry_limit: u32) -> Self {
+        self.retry_limit = retry_limit;
+        self
+    }
+
+    /// With this many seconds for each attempt.
+    #[must_use]
+    pub fn timeout_seconds(mut self, timeout_seconds: u32) -> Self {
+        self.timeout_seconds = timeout_seconds;
+        self
+    }
+
+    /// With this first wait between attempts. Without jitter.
+    #[must_use]
+    pub fn base_seconds(mut self, base_seconds: u32) -> Self {
+        self.base_seconds = Some(base_seconds);
+        self
+    }
+
+    /// With the backoff that a step has when its file says nothing of it.
+    #[must_use]
+    pub fn default_backoff(mut self) -> Self {
+        self.base_seconds = None;
+        self
+    }
+
+    /// How many steps there are.
+    pub fn len(&self) -> usize {
+        self.edges.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.edges.is_empty()
+    }
+
+    /// The names of the steps.
+    pub fn names(&self) -> Vec<String> {
+        (0..self.len()).map(name).collect()
+    }
+
+    /// All that each step depends on, directly or not, itself included.
+    pub fn lineages(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut lineages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (step, dependencies) in self.edges.iter().enumerate() {
+            let mut lineage: BTreeSet<String> =
+                dependencies.iter().flat_map(|dependency| lineages[&name(*dependency)].clone()).collect();
+            lineage.insert(name(step));
+            lineages.insert(name(step), lineage);
+        }
+        lineages
+    }
+
+    /// The workflow, through the file that a user would write.
+    ///
+    /// # Panics
+    /// Where the graph is none.
+    pub fn workflow(&self) -> Workflow {
+        let steps: Vec<Value> = self.edges.iter().enumerate().map(|(step, edges)| self.step(step, edges)).collect();
+        let file = json!({ "name": "graph", "namespace_name": "tests", "step_templates": steps });
+        // JSON is YAML.
+        Workflow::from_yaml(&file.to_string()).expect("the graph is a workflow")
+    }
+
+    fn step(&self, step: usize, depends_on: &[usize]) -> Value {
+        let mut template = json!({
+            "name": name(step),
+            "depends_on_steps": depends_on.iter().copied().map(name).collect::<Vec<_>>(),
+            "default_retry_limit": self.retry_limit,
+            "handler_config": { "timeout_seconds": self.timeout_seconds },
+        });
+        if let Some(base_seconds) = self.base_seconds {
+            template["backoff"] = json!({ "base_seconds": base_seconds, "jitter": 0.0 });
+        }
+        template
+    }
+}

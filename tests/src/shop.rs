@@ -1,0 +1,58 @@
+//! Checkouts to send, and what they have to come to.
+
+use checkout::Money;
+use serde_json::{Value, json};
+
+/// The five steps of a checkout, in order.
+pub const STEPS: [&str; 5] =
+    ["validate_cart", "process_payment", "update_inventory", "create_order", "send_confirmation"];
+
+/// What a cart comes to in cents, by the default rates: 8 % tax, rounded half up, and shipping at half a pound a unit.
+///
+/// Written with integers and apart from the shop's own arithmetic, so that the one checks the other.
+pub fn total_cents(lines: &[(i64, i64)]) -> i64 {
+    let subtotal: i64 = lines.iter().map(|(price, quantity)| price * quantity).sum();
+    let units: i64 = lines.iter().map(|(_, quantity)| quantity).sum();
+    let shipping = match units {
+        ..=4 => 500,
+        5..=20 => 1_000,
+        _ => 1_500,
+    };
+    subtotal + (subtotal * 8 + 50) / 100 + shipping
+}
+
+/// A request for these lines of product, price in cents and quantity, paid with this token.
+pub fn request(lines: &[(u32, i64, i64)], token: &str, email: &str) -> Value {
+    let items: Vec<Value> =
+        lines.iter().map(|(id, _, quantity)| json!({"product_id": id, "quantity": quantity})).collect();
+    let total = total_cents(&lines.iter().map(|&(_, price, quantity)| (price, quantity)).collect::<Vec<_>>());
+    json!({"checkout": {
+        "cart_items": items,
+        "payment_info": {"token": token, "amount": Money::from_cents(total)},
+        "customer_info": {"email": email, "name": "Test Customer"},
+    }})
+}
+
+/// A JSON number of dollars in cents.
+pub fn cents(amount: &Value) -> i64 {
+    Money::from_json(amount).unwrap_or_else(|| panic!("{amount} is not an amount of money")).cents()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_issues_cart_comes_to_one_hundred() {
+        assert_eq!(total_cents(&[(4398, 2)]), 10_000);
+    }
+
+    #[test]
+    fn tax_is_rounded_half_up_and_shipping_goes_by_weight() {
+        assert_eq!(total_cents(&[(131, 1)]), 131 + 10 + 500, "8 % of 1.31 is 0.1048");
+        assert_eq!(total_cents(&[(1_894, 1), (1_875, 1)]), 3_769 + 302 + 500, "8 % of 37.69 is 3.0152");
+        assert_eq!(total_cents(&[(100, 4)]), 400 + 32 + 500);
+        assert_eq!(total_cents(&[(100, 5)]), 500 + 40 + 1_000);
+        assert_eq!(total_cents(&[(100, 21)]), 2_100 + 168 + 1_500);
+    }
+}

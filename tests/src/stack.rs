@@ -1,0 +1,326 @@
+//! The stack that is deployed: its API, and a look into its tables, queues, mail and logs behind the API's back.
+//!
+//! Mail and queues are looked into through MiniStack's own pages, which change nothing: reading a queue through SQS hides
+//! what it reads from the functions.
+
+use crate::{
+    api::Api,
+    shop::{self, total_cents},
+    until,
+};
+use aws_config::BehaviorVersion;
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// An item of a table.
+pub type Item = HashMap<String, AttributeValue>;
+
+/// The stack that `infra/local.sh env` describes.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    /// Its API.
+    pub api: Api,
+    /// The emulator's address.
+    pub endpoint: String,
+    /// Its tables.
+    pub dynamo: aws_sdk_dynamodb::Client,
+    sqs: aws_sdk_sqs::Client,
+    tasks: String,
+    shop_prefix: String,
+    queue_prefix: String,
+}
+
+/// Everything in the stack that belongs to one checkout. Two that are equal mean that nothing has happened in between.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Traces {
+    /// The task's own item and its steps', by sort key.
+    pub task: BTreeMap<String, Item>,
+    /// What the gateway remembers.
+    pub payments: Vec<Item>,
+    /// The reservations.
+    pub reservations: Vec<Item>,
+    /// The orders.
+    pub orders: Vec<Item>,
+    /// The letters.
+    pub mails: Vec<Value>,
+}
+
+/// A variable of the environment that `infra/local.sh env` prints.
+pub fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set. Start the local stack and take its environment over:\n  infra/local.sh up && eval \"$(infra/local.sh env)\"")
+    })
+}
+
+/// The repository's folder.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+impl Stack {
+    /// The stack that the environment names.
+    pub async fn from_env() -> Self {
+        // Not `stepwell::aws_config`: that one is shared by the process, and each test has an executor of its own.
+        let config = aws_config::defaults(BehaviorVersion::latest()).load().await;
+        Self {
+            api: Api::new(variable("API")),
+            endpoint: variable("AWS_ENDPOINT_URL"),
+            dynamo: aws_sdk_dynamodb::Client::new(&config),
+            sqs: aws_sdk_sqs::Client::new(&config),
+            tasks: variable("STEPWELL_TABLE"),
+            shop_prefix: variable("SHOP_TABLE_PREFIX"),
+            queue_prefix: variable("STEPWELL_QUEUE_URL_PREFIX"),
+        }
+    }
+
+    /// The name of the engine's table.
+    pub fn tasks_table(&self) -> &str {
+        &self.tasks
+    }
+
+    /// The name of one of the shop's tables.
+    pub fn shop_table(&self, name: &str) -> String {
+        format!("{}{name}", self.shop_prefix)
+    }
+
+    /// The deployed name of a function.
+    pub fn function(&self, name: &str) -> String {
+        // The functions are named as the shop's tables are: by the stack and their own name.
+        self.shop_table(name)
+    }
+
+    // ---- Tables
+
+    /// Every item of a task, by its sort key.
+    pub async fn task(&self, id: &str) -> BTreeMap<String, Item> {
+        let query = self.dynamo.query().table_name(&self.tasks).key_condition_expression("pk = :pk");
+        let query = query.expression_attribute_values(":pk", AttributeValue::S(format!("TASK#{id}")));
+        let items = query.consistent_read(true).send().await.expect("the task's items").items.unwrap_or_default();
+        items.into_iter().map(|item| (item["sk"].as_s().expect("a sort key").clone(), item)).collect()
+    }
+
+    /// All items of a table of this full name.
+    pub async fn scan(&self, table: &str) -> Vec<Item> {
+        let pages = self.dynamo.scan().table_name(table).consistent_read(true).into_paginator().items().send();
+        pages.collect::<Result<_, _>>().await.expect("a scan")
+    }
+
+    /// All items of a shop table that belong to a task: their id, or their `order_id`, begins with the task's.
+    pub async fn of_task(&self, table: &str, task: &str) -> Vec<Item> {
+        let mut items = self.scan(&self.shop_table(table)).await;
+        let begins = |item: &Item, name: &str| {
+            item.get(name).and_then(|value| value.as_s().ok()).is_some_and(|value| value.starts_with(task))
+        };
+        items.retain(|item| begins(item, "id") || begins(item, "order_id"));
+        items.sort_by_key(|item| item["id"].as_s().cloned().unwrap_or_default());
+        items
+    }
+
+    /// What a task's card has been charged, in cents, charge by charge.
+    pub async fn charges(&self, task: &str) -> Vec<i64> {
+        let payments = self.of_task("payments", task).await;
+        payments.iter().filter_map(|payment| payment.get("charge")).map(charged_cents).collect()
+    }
+
+    /// The task's orders. Each has a second item that keeps its number to itself.
+    pub async fn orders(&self, task: &str) -> Vec<Item> {
+        let mut items = self.of_task("orders", task).await;
+        items.retain(|item| item["id"].as_s().is_ok_and(|id| id == task));
+        items
+    }
+
+    /// Everything that belongs to a checkout; `email` is its customer's alone.
+    pub async fn traces(&self, task: &str, email: &str) -> Traces {
+        Traces {
+            task: self.task(task).await,
+            payments: self.of_task("payments", task).await,
+            reservations: self.of_task("reservations", task).await,
+            orders: self.of_task("orders", task).await,
+            mails: self.mails_to(email).await,
+        }
+    }
+
+    // ---- Products
+
+    /// A product's stock.
+    pub async fn stock(&self, id: u32) -> i64 {
+        let get = self.dynamo.get_item().table_name(self.shop_table("products")).key("id", number(id));
+        let item = get.consistent_read(true).send().await.expect("a product").item;
+        let item = item.unwrap_or_else(|| panic!("there is no product {id}"));
+        item["stock"].as_n().expect("a number").parse().expect("a whole number")
+    }
+
+    /// Adds to a product's stock.
+    pub async fn add_stock(&self, id: u32, units: i64) {
+        let update = self.dynamo.update_item().table_name(self.shop_table("products")).key("id", number(id));
+        let update = update.update_expression("ADD stock :units").expression_attribute_values(":units", number(units));
+        update.condition_expression("attribute_exists(id)").send().await.expect("more stock");
+    }
+
+    /// A new product that nobody else buys. It is gone when the value is dropped.
+    pub async fn product(&self, price_cents: i64, stock: i64) -> Product {
+        let id = 1_000_000 + random_u32() % 4_000_000_000;
+        let product = Product { id, name: format!("Test product {id}"), price_cents, stack: self.clone() };
+        self.put_product(&product, stock, true).await;
+        product
+    }
+
+    /// Writes a product as it is to be.
+    pub async fn put_product(&self, product: &Product, stock: i64, active: bool) {
+        let put = self.dynamo.put_item().table_name(self.shop_table("products"));
+        put.item("id", number(product.id))
+            .item("name", AttributeValue::S(product.name.clone()))
+            .item("price_cents", number(product.price_cents))
+            .item("stock", number(stock))
+            .item("active", AttributeValue::Bool(active))
+            .send()
+            .await
+            .expect("a new product");
+    }
+
+    // ---- Queues, mail, logs
+
+    /// Sends a text to a queue: a step's name, or `dead_letters`.
+    pub async fn send(&self, queue: &str, body: &str) {
+        let send = self.sqs.send_message().queue_url(format!("{}{queue}", self.queue_prefix)).message_body(body);
+        send.send().await.expect("a message is taken");
+    }
+
+    /// The messages in a queue with this text in their body, whether hidden or not.
+    pub async fn messages(&self, queue: &str, text: &str) -> Vec<Value> {
+        let url = format!("{}{queue}", self.queue_prefix);
+        let mut found = self.ministack("sqs/messages").await;
+        let accounts = found["messages"].as_object_mut().expect("accounts").values_mut();
+        let regions = accounts.flat_map(|regions| regions.as_object_mut().expect("regions").values_mut());
+        let mut messages: Vec<Value> = regions
+            .filter_map(|queues| queues.get_mut(&url))
+            .flat_map(|messages| std::mem::take(messages.as_array_mut().expect("messages")))
+            .collect();
+        messages.retain(|message| message["Body"].as_str().is_some_and(|body| body.contains(text)));
+        messages
+    }
+
+    /// Waits until a queue has no message with this text: until it has been worked and acknowledged.
+    pub async fn until_acknowledged(&self, queue: &str, text: &str) {
+        until(&format!("the message {text} to leave the queue {queue}"), async || {
+            self.messages(queue, text).await.is_empty().then_some(())
+        })
+        .await;
+    }
+
+    /// Waits for a dead letter with this text, and answers with the reason why it is one.
+    pub async fn dead_letter(&self, text: &str) -> String {
+        let letter = until(&format!("a dead letter with {text}"), async || {
+            self.messages("dead_letters", text).await.into_iter().next()
+        })
+        .await;
+        let reason = letter["MessageAttributes"]["reason"].clone();
+        reason["StringValue"].as_str().unwrap_or_else(|| panic!("no reason: {reason}")).to_owned()
+    }
+
+    /// The letters sent to an address.
+    pub async fn mails_to(&self, address: &str) -> Vec<Value> {
+        let mut found = self.ministack("ses/messages").await;
+        let accounts = found["messages"].as_object_mut().expect("accounts");
+        let mut mails: Vec<Value> =
+            accounts.values_mut().flat_map(|mails| std::mem::take(mails.as_array_mut().expect("mails"))).collect();
+        mails.retain(|mail| mail["To"].as_array().is_some_and(|to| to.iter().any(|to| to == address)));
+        mails
+    }
+
+    async fn ministack(&self, page: &str) -> Value {
+        let answer = Api::new(&self.endpoint).get(&format!("/_ministack/{page}")).await;
+        assert_eq!(answer.status, 200, "these tests look into MiniStack, and {} is something else", self.endpoint);
+        answer.json()
+    }
+
+    /// What all functions have logged in the last minutes.
+    pub fn logs(&self, minutes: u32) -> String {
+        let script = repository().join("infra/local.sh");
+        let output =
+            Command::new(script).args(["logs", "--since", &minutes.to_string()]).stderr(Stdio::inherit()).output();
+        let output = output.expect("infra/local.sh runs");
+        assert!(output.status.success(), "infra/local.sh logs: {}", output.status);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Invokes a deployed function with an event and answers with what it returned.
+    pub async fn invoke(&self, function: &str, event: &str) -> Value {
+        let lambda = Api::new(&self.endpoint);
+        let path = format!("/2015-03-31/functions/{}/invocations", self.function(function));
+        let answer = lambda.post(&path, event).await;
+        assert_eq!(answer.header("x-amz-function-error"), "", "{}", answer.text);
+        answer.expect(200)
+    }
+}
+
+/// The amount of a charge as it is stored, in cents.
+pub fn charged_cents(charge: &AttributeValue) -> i64 {
+    let amount = charge.as_m().expect("a charge").get("amount").expect("an amount").as_n().expect("a number");
+    shop::cents(&serde_json::from_str(amount).expect("a JSON number"))
+}
+
+/// A number as DynamoDB takes it.
+pub fn number(value: impl ToString) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn random_u32() -> u32 {
+    uuid::Uuid::new_v4().as_fields().0
+}
+
+/// A product of a test's own.
+#[derive(Debug)]
+pub struct Product {
+    /// Its number.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// Its price.
+    pub price_cents: i64,
+    stack: Stack,
+}
+
+impl Product {
+    /// A request for so many of it, paid with this token, by a customer of its own.
+    pub fn request(&self, quantity: i64, token: &str) -> Value {
+        shop::request(&[(self.id, self.price_cents, quantity)], token, &self.email())
+    }
+
+    /// The address that its customers give.
+    pub fn email(&self) -> String {
+        format!("customer-{}@example.com", self.id)
+    }
+
+    /// What so many of it come to, in cents.
+    pub fn total_cents(&self, quantity: i64) -> i64 {
+        total_cents(&[(self.price_cents, quantity)])
+    }
+
+    /// How many there are.
+    pub async fn stock(&self) -> i64 {
+        self.stack.stock(self.id).await
+    }
+}
+
+impl Drop for Product {
+    fn drop(&mut self) {
+        // A test's executor may be gone or unwinding, so this has one of its own.
+        let (table, id) = (self.stack.shop_table("products"), self.id);
+        let deletion = std::thread::spawn(move || {
+            let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an executor");
+            executor.block_on(async {
+                let stack = Stack::from_env().await;
+                stack.dynamo.delete_item().table_name(table).key("id", number(id)).send().await.expect("it is deleted");
+            });
+        });
+        if deletion.join().is_err() && !std::thread::panicking() {
+            panic!("the test product {id} could not be deleted");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! What needs a running stack.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "clippy.toml allows it in tests, but not in what the tests call"
+)]
+
+mod budget;
+mod graphs;
+mod scenarios;
+mod transitions;

@@ -1,0 +1,149 @@
+//! The samples in `events/`: each is what it says, and does what `events/README.md` says of it.
+
+use aws_lambda_events::sqs::SqsEvent;
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, fs};
+use stepwell::queue::Message;
+use stepwell_tests::{
+    shop::STEPS,
+    stack::{Stack, repository},
+};
+use test_case::test_case;
+
+/// The task id in the samples, to be replaced by a real one.
+const SAMPLE_TASK: &str = "018f4e4e-7c1a-7000-8000-0123456789ab";
+
+fn sample(name: &str) -> String {
+    let path = repository().join("events").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The names of the JSON files in a folder of `events/`, without their ending.
+fn names(folder: &str) -> BTreeSet<String> {
+    let files = fs::read_dir(repository().join("events").join(folder)).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    names.filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).collect()
+}
+
+/// Every sample request, and how it ends: completed, failed in a step with a code, or refused at the door.
+const ENDS: [(&str, &str); 17] = [
+    ("amount_mismatch", "process_payment PAYMENT_AMOUNT_MISMATCH"),
+    ("card_declined", "process_payment PAYMENT_DECLINED"),
+    ("card_invalid", "process_payment PAYMENT_DECLINED"),
+    ("card_unknown", "process_payment PAYMENT_DECLINED"),
+    ("card_without_funds", "process_payment PAYMENT_DECLINED"),
+    ("everything", "completed"),
+    ("express", "process_payment GATEWAY_TIMEOUT"),
+    ("gateway_down", "process_payment GATEWAY_TEMPORARY_FAILURE"),
+    ("gateway_rate_limited", "completed"),
+    ("gateway_recovers", "completed"),
+    ("gateway_times_out", "process_payment GATEWAY_TIMEOUT"),
+    ("invalid", "422"),
+    ("inventory_conflict", "validate_cart INSUFFICIENT_STOCK"),
+    ("price_mismatch", "validate_cart PRICE_MISMATCH"),
+    ("product_inactive", "validate_cart PRODUCT_INACTIVE"),
+    ("product_unknown", "validate_cart PRODUCT_NOT_FOUND"),
+    ("success", "completed"),
+];
+
+#[tokio::test]
+async fn every_sample_request_ends_as_the_guide_says() {
+    let stack = Stack::from_env().await;
+    assert_eq!(names("requests"), ENDS.map(|(name, _)| name.to_owned()).into(), "the samples and this list");
+    let guide = sample("README.md");
+    // As much as is bought, so that the test does not sell out the products of a stack that lives long.
+    for (product, units) in [(1, 2), (2, 4), (3, 4)] {
+        stack.add_stock(product, units).await;
+    }
+    let ends = ENDS.map(async |(name, end)| {
+        let answer = stack.api.post("/checkout", sample(&format!("requests/{name}.json"))).await;
+        let found = if answer.status == 202 {
+            let status = stack.api.until_ended(&answer.task_id()).await;
+            match status["status"].as_str() {
+                Some("failed") => {
+                    let (step, code) = (&status["failed_step"], &status["error"]["code"]);
+                    format!("{} {}", step.as_str().unwrap(), code.as_str().unwrap())
+                }
+                other => other.unwrap_or_default().to_owned(),
+            }
+        } else {
+            answer.status.to_string()
+        };
+        assert_eq!(found, end, "events/requests/{name}.json");
+        let row = guide.lines().find(|line| line.contains(&format!("`{name}.json`")));
+        let row = row.unwrap_or_else(|| panic!("events/README.md has no row for {name}.json"));
+        let code = end.split(' ').next_back().unwrap();
+        assert!(row.contains(code), "events/README.md does not say that {name} ends with {code}: {row}");
+    });
+    futures::future::join_all(ends).await;
+}
+
+#[tokio::test]
+async fn every_step_has_a_sample_message() {
+    let mut expected: BTreeSet<String> = STEPS.map(str::to_owned).into();
+    assert_eq!(names(""), expected);
+    let workflow = checkout::workflow().unwrap();
+    let plan = workflow.plan_for(&json!({}));
+    for step in plan.steps() {
+        let event: SqsEvent = serde_json::from_str(&sample(&format!("{}.json", step.name))).unwrap();
+        let [record] = event.records.as_slice() else { panic!("one record: {event:?}") };
+        let message: Message = serde_json::from_str(record.body.as_deref().unwrap()).unwrap();
+        assert_eq!(message, Message::new(SAMPLE_TASK.parse().unwrap(), step), "the engine's own message");
+        let queue = record.event_source_arn.as_deref().unwrap();
+        assert!(queue.ends_with(&format!("-{}", step.name)), "{queue}");
+        expected.remove(&step.name);
+    }
+    assert_eq!(expected, BTreeSet::new());
+}
+
+#[tokio::test]
+async fn every_step_takes_its_sample_message() {
+    let stack = Stack::from_env().await;
+    let product = stack.product(2_500, 5).await;
+    let (task, ..) = stack.api.run(&product.request(1, "test_success_visa")).await;
+    let before = stack.traces(&task, &product.email()).await;
+    for step in STEPS {
+        let event = sample(&format!("{step}.json")).replace(SAMPLE_TASK, &task);
+        assert_eq!(stack.invoke(step, &event).await, json!({"batchItemFailures": []}), "{step}");
+    }
+    assert_eq!(stack.traces(&task, &product.email()).await, before, "the steps were done already");
+}
+
+#[test_case("start_checkout", "/checkout", 202)]
+#[test_case("start_checkout_with_key", "/checkout", 202)]
+#[test_case("start_checkout_invalid", "/checkout", 422)]
+#[test_case("start_checkout_not_json", "/checkout", 400)]
+#[test_case("order_status", "/order_status/", 200)]
+#[test_case("workflow_details", "/workflow_details/", 200)]
+#[test_case("retry_checkout", "/retry_checkout/", 409)]
+#[test_case("order", "/orders/", 200)]
+#[test_case("products", "/products", 200)]
+#[tokio::test]
+async fn the_api_takes_its_sample_event(name: &str, path: &str, status: u16) {
+    let stack = Stack::from_env().await;
+    let product = stack.product(2_500, 5).await;
+    stack.add_stock(1, 2).await;
+    let (task, ..) = stack.api.run(&product.request(1, "test_success_visa")).await;
+
+    let event = sample(&format!("checkout_api/{name}.json"));
+    let parsed: Value = serde_json::from_str(&event).unwrap();
+    assert_eq!((&parsed["version"], &parsed["routeKey"]), (&json!("2.0"), &json!("$default")));
+    assert!(parsed["rawPath"].as_str().unwrap().starts_with(path), "{event}");
+
+    let answer = stack.invoke("checkout_api", &event.replace(SAMPLE_TASK, &task)).await;
+    assert_eq!(answer["statusCode"], status, "{answer}");
+    let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+    if let Some(started) = body["task_id"].as_str() {
+        assert_ne!(stack.api.until_ended(started).await["status"], "failed");
+    }
+}
+
+#[test]
+fn every_sample_of_the_api_is_tested() {
+    let tested = include_str!("events.rs");
+    let untested: Vec<String> = names("checkout_api")
+        .into_iter()
+        .filter(|name| !tested.contains(&format!("#[test_case(\"{name}\",")))
+        .collect();
+    assert_eq!(untested, [""; 0]);
+}

@@ -1,0 +1,39 @@
+//! Whoever has a card's token can charge the card, so it must not be seen anywhere.
+
+use stepwell_tests::{stack::Stack, until};
+
+#[tokio::test]
+async fn a_cards_token_is_in_no_answer_and_no_log() {
+    let stack = Stack::from_env().await;
+    let product = stack.product(2_500, 20).await;
+    let mark = uuid::Uuid::new_v4().simple().to_string();
+    let mut tasks = Vec::new();
+    for token in ["test_success_visa", "test_declined_visa", "test_temp_fail_visa", "tok_unknown"] {
+        let token = format!("{token}_{mark}");
+        let answer = stack.api.checkout(&product.request(1, &token)).await;
+        let task = answer.task_id();
+        let status = stack.api.until_ended(&task).await;
+        let mut answers = vec![answer.text];
+        for page in ["order_status", "workflow_details", "orders"] {
+            answers.push(stack.api.get(&format!("/{page}/{task}")).await.text);
+        }
+        assert!(answers.iter().all(|answer| !answer.contains(&mark)), "{token} is in one of {answers:?}");
+        tasks.push((task, status));
+    }
+    // What is refused at the door is not repeated to whoever sent it, and not logged.
+    let mut refused = product.request(0, &format!("test_success_{mark}"));
+    refused["checkout"]["payment_info"]["card_number"] = format!("4242{mark}").into();
+    let answer = stack.api.checkout(&refused).await;
+    assert!(answer.status == 422 && !answer.text.contains(&mark), "{}", answer.text);
+    let broken = stack.api.post("/checkout", format!("{{\"token\": \"{mark}\"")).await;
+    assert!(broken.status == 400 && !broken.text.contains(&mark), "{}", broken.text);
+
+    // The lines come a moment after what they tell of.
+    let logs = until("the functions' log of these checkouts", async || {
+        let logs = stack.logs(5);
+        tasks.iter().all(|(task, _)| logs.contains(task.as_str())).then_some(logs)
+    })
+    .await;
+    let lines: Vec<&str> = logs.lines().filter(|line| line.contains(&mark)).collect();
+    assert!(lines.is_empty(), "{lines:?}");
+}

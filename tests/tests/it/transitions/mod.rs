@@ -1,0 +1,141 @@
+//! The table's writes, one by one, on a real table.
+//!
+//! `stepwell::state` says which events are legal in which state. The conditions of the writes say it again, in
+//! DynamoDB's words; these tests hold the one against the other, and every item against what it should be afterwards.
+
+mod model;
+mod reads;
+mod steps;
+mod tasks;
+
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, time::Duration};
+use stepwell::{
+    TaskId, Timestamp,
+    state::{StepState, TaskStatus},
+    table::{AttemptRecord, ClaimRequest, Failure, Lease, NewTask, Outcome, RETENTION, StepRecord, Table, TaskRecord},
+};
+use stepwell_tests::{emulator::Sandbox, graph::Graph, steps::name};
+
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_500);
+const OWNER: &str = "request-2/message-2";
+
+fn later(seconds: u64) -> Timestamp {
+    NOW + Duration::from_secs(seconds)
+}
+
+fn before(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(NOW.as_millis() - seconds * 1_000)
+}
+
+/// Starts a task over this graph at [`NOW`].
+async fn start(sandbox: &Sandbox, graph: &Graph) -> TaskId {
+    let id = TaskId::new();
+    let workflow = graph.workflow();
+    let workflow_id = workflow.id().to_string();
+    let task = NewTask { id, workflow: workflow_id, context: "{}", plan: workflow.plan(), created_at: NOW };
+    sandbox.table.create(&task).await.unwrap();
+    id
+}
+
+async fn task(sandbox: &Sandbox, id: TaskId) -> TaskRecord {
+    sandbox.table.load(id, &BTreeSet::new()).await.unwrap().task.unwrap()
+}
+
+async fn step(sandbox: &Sandbox, id: TaskId, step: &str) -> StepRecord {
+    sandbox.table.load(id, &BTreeSet::from([step])).await.unwrap().steps.remove(step).unwrap()
+}
+
+/// Writes the task's status, and its failed steps, as they stand, with the rest of the item left alone.
+async fn put_status(sandbox: &Sandbox, id: TaskId, status: TaskStatus, failed_steps: &[&str]) {
+    let mut item = sandbox.task_item(id).await;
+    item["status"] = json!(status);
+    if !failed_steps.is_empty() {
+        item["failed_steps"] = json!(failed_steps);
+    }
+    sandbox.put(&item).await;
+}
+
+/// A step's item in this state, after two attempts, as the engine leaves it.
+fn step_item(task: TaskId, step: &str, state: StepState) -> Value {
+    let mut item = json!({
+        "pk": format!("TASK#{task}"),
+        "sk": format!("STEP#{step}"),
+        "state": state,
+        "attempt": 2,
+        "exempt": 1,
+        "expires_at": (NOW + RETENTION).as_seconds(),
+        "attempts": [entry(1, Outcome::RetryableError)],
+    });
+    let more = match state {
+        StepState::Pending => json!({}),
+        StepState::InProgress => {
+            json!({ "owner": "request-1/message-1", "started_at": millis(before(60)), "lease_until": millis(later(5)) })
+        }
+        StepState::Retrying => {
+            json!({ "started_at": millis(before(60)), "next_retry_at": millis(later(5)), "error": failure() })
+        }
+        StepState::Complete | StepState::ResolvedManually => {
+            json!({ "started_at": millis(before(60)), "finished_at": millis(before(50)), "result": "{}" })
+        }
+        StepState::Error => {
+            json!({ "started_at": millis(before(60)), "finished_at": millis(before(50)), "error": failure() })
+        }
+        StepState::Cancelled => json!({ "finished_at": millis(before(50)) }),
+    };
+    merge(&mut item, more);
+    item
+}
+
+fn merge(item: &mut Value, more: Value) {
+    let Value::Object(more) = more else { panic!("{more} is no object") };
+    item.as_object_mut().unwrap().extend(more);
+}
+
+fn remove(item: &mut Value, names: &[&str]) {
+    for name in names {
+        item.as_object_mut().unwrap().remove(*name);
+    }
+}
+
+fn millis(at: Timestamp) -> i64 {
+    at.as_millis()
+}
+
+fn failure() -> Failure {
+    Failure { code: "BUSY".to_owned(), message: "try again".to_owned() }
+}
+
+fn entry(number: u32, outcome: Outcome) -> AttemptRecord {
+    AttemptRecord {
+        number,
+        started_at: before(60),
+        finished_at: Some(NOW),
+        outcome,
+        error: (outcome != Outcome::Complete).then(failure),
+        next_retry_at: None,
+        request_id: "request-1".to_owned(),
+    }
+}
+
+/// The lease of this attempt.
+fn lease(task: TaskId, step: &str, attempt: u32) -> Lease {
+    Lease {
+        task,
+        step: step.to_owned(),
+        attempt,
+        exempt: 1,
+        owner: "request-1/message-1".to_owned(),
+        started_at: before(60),
+        until: later(5),
+    }
+}
+
+fn request<'a>(task: TaskId, step: &'a str, owner: &'a str, now: Timestamp) -> ClaimRequest<'a> {
+    ClaimRequest { task, step, owner, now, lease_until: now + Duration::from_secs(30) }
+}
+
+/// The one step of a chain of one.
+fn only() -> String {
+    name(0)
+}

@@ -1,0 +1,118 @@
+//! What the table answers when it is asked.
+
+use super::*;
+use stepwell::table::{Claim, Fenced, Loaded, MAX_RESULT_BYTES};
+use stepwell_tests::emulator::in_sandbox;
+
+#[tokio::test]
+async fn a_load_answers_for_every_step_that_was_asked_for() {
+    in_sandbox(&[], async |sandbox| {
+        let id = start(sandbox, &Graph::chain(3)).await;
+        sandbox.put(&step_item(id, &name(0), StepState::Complete)).await;
+        sandbox.put(&step_item(id, &name(1), StepState::Retrying)).await;
+
+        let Loaded { task, steps } = sandbox.table.load(id, &BTreeSet::from(["s00", "s02"])).await.unwrap();
+        assert_eq!(task.unwrap().plan, *Graph::chain(3).workflow().plan());
+        assert_eq!(steps.keys().collect::<Vec<_>>(), ["s00", "s02"]);
+        assert_eq!((steps["s00"].state, steps["s00"].result.as_deref()), (StepState::Complete, Some("{}")));
+        assert_eq!(steps["s02"], StepRecord::untouched("s02"));
+
+        let Loaded { task, steps } = sandbox.table.load_all(id).await.unwrap();
+        assert!(task.is_some());
+        assert_eq!(steps.keys().collect::<Vec<_>>(), ["s00", "s01"]);
+
+        let Loaded { task, steps } = sandbox.table.load(TaskId::new(), &BTreeSet::from(["s00"])).await.unwrap();
+        assert_eq!((task, &steps["s00"]), (None, &StepRecord::untouched("s00")));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_load_of_more_than_a_batch_is_complete() {
+    in_sandbox(&[], async |sandbox| {
+        let id = start(sandbox, &Graph::chain(100)).await;
+        let names = Graph::chain(100).names();
+        for name in &names {
+            sandbox.put(&step_item(id, name, StepState::Complete)).await;
+        }
+        // With the task itself that is one more than DynamoDB reads at a time.
+        let loaded = sandbox.table.load(id, &names.iter().map(String::as_str).collect()).await.unwrap();
+        assert!(loaded.task.is_some());
+        assert_eq!(loaded.steps.len(), 100);
+        assert!(loaded.steps.values().all(|step| step.state == StepState::Complete), "{:?}", loaded.steps);
+    })
+    .await;
+}
+
+/// A query's page, and a batch's answer, ends at a megabyte and at sixteen.
+#[tokio::test]
+async fn large_results_are_read_page_by_page() {
+    in_sandbox(&[], async |sandbox| {
+        let id = start(sandbox, &Graph::chain(8)).await;
+        let names = Graph::chain(8).names();
+        for name in &names {
+            let mut item = step_item(id, name, StepState::Complete);
+            item["result"] = json!("r".repeat(MAX_RESULT_BYTES));
+            sandbox.put(&item).await;
+        }
+        for loaded in [
+            sandbox.table.load_all(id).await.unwrap(),
+            sandbox.table.load(id, &names.iter().map(String::as_str).collect()).await.unwrap(),
+        ] {
+            assert!(loaded.task.is_some());
+            assert_eq!(loaded.steps.len(), 8);
+            assert!(loaded.steps.values().all(|step| step.result.as_ref().unwrap().len() == MAX_RESULT_BYTES));
+        }
+    })
+    .await;
+}
+
+/// The largest result, after the most talkative failures, fits into the item.
+#[tokio::test]
+async fn the_largest_result_fits() {
+    in_sandbox(&[], async |sandbox| {
+        let id = start(sandbox, &Graph::chain(1)).await;
+        let wordy = Failure { code: "C".repeat(100), message: "M".repeat(Failure::MAX_MESSAGE_BYTES) };
+        for number in 1..=10 {
+            let now = later(100 * u64::from(number));
+            let claim = sandbox.table.claim(&request(id, &only(), OWNER, now)).await.unwrap();
+            let Claim::Granted(lease) = claim else { panic!("attempt {number} is due") };
+            let failed = AttemptRecord {
+                error: Some(wordy.clone()),
+                next_retry_at: Some(now),
+                ..entry(number, Outcome::RetryableError)
+            };
+            assert_eq!(sandbox.table.retry_later(&lease, &failed).await.unwrap(), Fenced::Written);
+        }
+        let claim = sandbox.table.claim(&request(id, &only(), OWNER, later(5_000))).await.unwrap();
+        let Claim::Granted(lease) = claim else { panic!("attempt 11 is due") };
+        let result = "r".repeat(MAX_RESULT_BYTES);
+        let answer = sandbox.table.complete(&lease, &entry(11, Outcome::Complete), &result).await.unwrap();
+        assert_eq!(answer, Fenced::Written);
+        let step = step(sandbox, id, &only()).await;
+        assert_eq!((step.result, step.error, step.attempts.len()), (Some(result), None, 11));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_this_engine_did_not_write_is_named_and_not_guessed_at() {
+    in_sandbox(&[], async |sandbox| {
+        let id = start(sandbox, &Graph::chain(2)).await;
+        let good = sandbox.task_item(id).await;
+        let wrong = [
+            json!({ "status": "no such status" }),
+            json!({ "plan": r#"[{"n":"a","d":["b"],"l":1,"t":1}]"# }),
+            json!({ "plan": "not JSON" }),
+            json!({ "created_at": "yesterday" }),
+        ];
+        for change in wrong {
+            let mut item = good.clone();
+            merge(&mut item, change.clone());
+            sandbox.put(&item).await;
+            let error = sandbox.table.load(id, &BTreeSet::new()).await.unwrap_err().to_string();
+            assert!(error.starts_with(&format!("the item TASK#{id} / TASK cannot be read: ")), "{change}: {error}");
+        }
+    })
+    .await;
+}

@@ -1,0 +1,299 @@
+//! Every write of a task in every status of a task, and the index that lists them.
+
+use super::*;
+use stepwell::{
+    state::TaskEvent,
+    table::{Creation, Fenced, KEY_RETENTION, KeyRecord, Restart},
+};
+use stepwell_tests::emulator::in_sandbox;
+
+fn shard(id: TaskId, status: TaskStatus) -> String {
+    format!("{status}#{}", id.as_bytes()[15] % 16)
+}
+
+/// The task's item after it came to this status at this moment.
+fn listed(mut item: Value, id: TaskId, status: TaskStatus, at: Timestamp) -> Value {
+    merge(&mut item, json!({ "status": status, "status_shard": shard(id, status), "listed_at": at }));
+    item
+}
+
+#[tokio::test]
+async fn a_task_is_written_once() {
+    in_sandbox(&[], async |sandbox| {
+        let id = start(sandbox, &Graph::chain(2)).await;
+        let expected = json!({
+            "pk": format!("TASK#{id}"),
+            "sk": "TASK",
+            "workflow": "tests/graph@0.1.0",
+            "status": "pending",
+            "context": "{}",
+            "plan": serde_json::to_string(Graph::chain(2).workflow().plan()).unwrap(),
+            "created_at": millis(NOW),
+            "status_shard": shard(id, TaskStatus::Pending),
+            "listed_at": NOW,
+            "expires_at": (NOW + RETENTION).as_seconds(),
+        });
+        assert_eq!(sandbox.task_item(id).await, expected);
+
+        let workflow = Graph::chain(1).workflow();
+        let again =
+            NewTask { id, workflow: "other".to_owned(), context: "1", plan: workflow.plan(), created_at: later(1) };
+        assert_eq!(sandbox.table.create(&again).await.unwrap(), Creation::AlreadyThere);
+        assert_eq!(sandbox.task_item(id).await, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_idempotency_key_stands_for_what_it_was_first_used_with() {
+    in_sandbox(&[], async |sandbox| {
+        let record = |request_hash: &str, created_at| KeyRecord {
+            namespace: "tests".to_owned(),
+            key: "key-1".to_owned(),
+            task: TaskId::new(),
+            request_hash: request_hash.to_owned(),
+            created_at,
+        };
+        let first = record("hash", NOW);
+        assert_eq!(sandbox.table.reserve_key(first.clone()).await.unwrap(), first);
+        for other in [record("hash", later(1)), record("another hash", later(2)), first.clone()] {
+            assert_eq!(sandbox.table.reserve_key(other).await.unwrap(), first);
+        }
+        let elsewhere = KeyRecord { namespace: "elsewhere".to_owned(), ..record("hash", later(1)) };
+        assert_eq!(sandbox.table.reserve_key(elsewhere.clone()).await.unwrap(), elsewhere);
+        assert_eq!(sandbox.item_count().await, 2);
+        let item = sandbox.item("KEY#tests#key-1", "KEY").await;
+        assert_eq!(item["expires_at"], json!((NOW + KEY_RETENTION).as_seconds()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_task_finishes_in_no_status_but_pending() {
+    in_sandbox(&[], async |sandbox| {
+        for status in TaskStatus::STORED {
+            let id = start(sandbox, &Graph::chain(1)).await;
+            put_status(sandbox, id, status, &[]).await;
+            let before = sandbox.task_item(id).await;
+            let stands = sandbox.table.finish(id, later(9)).await.unwrap();
+            assert_eq!(stands, status.on(TaskEvent::Finish).unwrap_or(status));
+            let expected = match status.on(TaskEvent::Finish) {
+                Some(status) => {
+                    let mut item = listed(before, id, status, later(9));
+                    merge(&mut item, json!({ "finished_at": millis(later(9)) }));
+                    item
+                }
+                None => before,
+            };
+            assert_eq!(sandbox.task_item(id).await, expected, "from {status}");
+        }
+        let gone = TaskId::new();
+        assert!(sandbox.table.finish(gone, NOW).await.is_err(), "a task that is not there does not finish");
+        assert_eq!(sandbox.task_item(gone).await, Value::Null);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_failed_step_takes_its_task_along_where_the_status_allows() {
+    in_sandbox(&[], async |sandbox| {
+        for status in TaskStatus::STORED {
+            let id = start(sandbox, &Graph::new([vec![], vec![]])).await;
+            let failed_before: &[&str] = if status == TaskStatus::Error { &["s01"] } else { &[] };
+            put_status(sandbox, id, status, failed_before).await;
+            let before = sandbox.task_item(id).await;
+            sandbox.put(&step_item(id, &only(), StepState::InProgress)).await;
+
+            let attempt = AttemptRecord { finished_at: Some(later(3)), ..entry(2, Outcome::PermanentError) };
+            let answer = sandbox.table.fail(&lease(id, &only(), 2), &attempt).await.unwrap();
+            assert_eq!(answer, Fenced::Written, "from {status}");
+            let step = step(sandbox, id, &only()).await;
+            assert_eq!((step.state, step.error), (StepState::Error, Some(failure())), "from {status}");
+            assert_eq!(step.attempts.last(), Some(&attempt), "from {status}");
+
+            let expected = match status.on(TaskEvent::Fail) {
+                Some(after) => {
+                    let mut item = listed(before, id, after, later(3));
+                    let mut failed = vec![json!(only())];
+                    failed.extend(failed_before.iter().map(|step| json!(step)));
+                    merge(&mut item, json!({ "finished_at": millis(later(3)), "failed_steps": failed }));
+                    item
+                }
+                None => before,
+            };
+            assert_eq!(sandbox.task_item(id).await, expected, "from {status}");
+
+            // Its answer may have been lost: the same write once more.
+            let answer = sandbox.table.fail(&lease(id, &only(), 2), &attempt).await.unwrap();
+            assert_eq!(answer, Fenced::Written, "again, from {status}");
+            assert_eq!(sandbox.task_item(id).await, expected, "again, from {status}");
+        }
+    })
+    .await;
+}
+
+/// A task of four steps beside each other, the first three of which have failed.
+async fn three_failed(sandbox: &Sandbox) -> TaskId {
+    let id = start(sandbox, &Graph::new([vec![], vec![], vec![], vec![]])).await;
+    for number in 0..3 {
+        sandbox.put(&step_item(id, &name(number), StepState::InProgress)).await;
+        let failed = sandbox.table.fail(&lease(id, &name(number), 2), &entry(2, Outcome::PermanentError)).await;
+        assert_eq!(failed.unwrap(), Fenced::Written);
+    }
+    id
+}
+
+async fn failed_records(sandbox: &Sandbox, id: TaskId) -> Vec<StepRecord> {
+    let mut steps = Vec::new();
+    for number in 0..3 {
+        steps.push(step(sandbox, id, &name(number)).await);
+    }
+    steps
+}
+
+#[tokio::test]
+async fn a_restart_changes_all_failed_steps_and_the_task_or_nothing() {
+    in_sandbox(&[], async |sandbox| {
+        let id = three_failed(sandbox).await;
+        let records = failed_records(sandbox, id).await;
+        let read = task(sandbox, id).await;
+        let before = sandbox.items(id).await;
+        let all: Vec<&StepRecord> = records.iter().collect();
+
+        // One of them has been claimed again since, by its number; one too few; one too many.
+        let stale = StepRecord { attempt: 1, ..records[1].clone() };
+        let pending = StepRecord { attempt: 2, ..StepRecord::untouched(&name(3)) };
+        let wrong: [Vec<&StepRecord>; 3] =
+            [vec![all[0], &stale, all[2]], vec![all[0], all[1]], vec![all[0], all[1], all[2], &pending]];
+        for failed in wrong {
+            assert_eq!(sandbox.table.restart(&read, &failed, later(9)).await.unwrap(), Restart::Changed);
+            assert_eq!(sandbox.items(id).await, before);
+        }
+
+        assert_eq!(sandbox.table.restart(&read, &all, later(9)).await.unwrap(), Restart::Restarted);
+        let mut expected = listed(before["TASK"].clone(), id, TaskStatus::Pending, later(9));
+        remove(&mut expected, &["failed_steps", "finished_at"]);
+        assert_eq!(sandbox.task_item(id).await, expected);
+        for number in 0..3 {
+            let step = step(sandbox, id, &name(number)).await;
+            assert_eq!((step.state, step.attempt, step.exempt, step.error), (StepState::Pending, 2, 2, None));
+        }
+
+        // What has been restarted is not restarted again.
+        let after = sandbox.items(id).await;
+        assert_eq!(sandbox.table.restart(&read, &all, later(10)).await.unwrap(), Restart::Changed);
+        assert_eq!(sandbox.items(id).await, after);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restart_sees_that_another_step_has_failed_meanwhile() {
+    in_sandbox(&[], async |sandbox| {
+        let id = three_failed(sandbox).await;
+        let records = failed_records(sandbox, id).await;
+        let read = task(sandbox, id).await;
+        sandbox.put(&step_item(id, &name(3), StepState::InProgress)).await;
+        sandbox.table.fail(&lease(id, &name(3), 2), &entry(2, Outcome::PermanentError)).await.unwrap();
+        let before = sandbox.items(id).await;
+        let failed: Vec<&StepRecord> = records.iter().collect();
+        assert_eq!(sandbox.table.restart(&read, &failed, later(9)).await.unwrap(), Restart::Changed);
+        assert_eq!(sandbox.items(id).await, before);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_task_is_restarted_from_no_status_but_error() {
+    in_sandbox(&[], async |sandbox| {
+        for status in TaskStatus::STORED {
+            let id = start(sandbox, &Graph::chain(1)).await;
+            put_status(sandbox, id, status, &[&only()]).await;
+            sandbox.put(&step_item(id, &only(), StepState::Error)).await;
+            let before = sandbox.items(id).await;
+            let (task, step) = (task(sandbox, id).await, step(sandbox, id, &only()).await);
+            let legal = status.on(TaskEvent::Restart).is_some();
+            let answer = sandbox.table.restart(&task, &[&step], later(9)).await.unwrap();
+            assert_eq!(answer == Restart::Restarted, legal, "from {status}");
+            assert_eq!(sandbox.items(id).await == before, !legal, "from {status}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn as_many_steps_are_restarted_as_can_have_failed() {
+    in_sandbox(&[], async |sandbox| {
+        // One step that ninety-nine depend on: all of these can fail, and a transaction takes a hundred items.
+        let id = start(sandbox, &Graph::new((0..100).map(|step| if step == 0 { vec![] } else { vec![0] }))).await;
+        let names: Vec<String> = (1..100).map(name).collect();
+        for name in &names {
+            sandbox.put(&step_item(id, name, StepState::Error)).await;
+        }
+        put_status(sandbox, id, TaskStatus::Error, &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        let loaded = sandbox.table.load_all(id).await.unwrap();
+        let failed: Vec<&StepRecord> = loaded.steps.values().collect();
+        assert_eq!(failed.len(), 99);
+        let answer = sandbox.table.restart(&loaded.task.unwrap(), &failed, later(9)).await.unwrap();
+        assert_eq!(answer, Restart::Restarted);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn arrivals_are_a_set() {
+    in_sandbox(&[], async |sandbox| {
+        let id = start(sandbox, &Graph::fan(2)).await;
+        let set = |numbers: &[usize]| numbers.iter().copied().map(name).collect::<BTreeSet<String>>();
+        let join = name(3);
+        for (done, arrived) in [(2, vec![2]), (2, vec![2]), (1, vec![1, 2]), (2, vec![1, 2])] {
+            let answer = sandbox.table.arrive_at_step(id, &join, &name(done), later(5)).await.unwrap();
+            assert_eq!(answer, set(&arrived));
+            let answer = sandbox.table.arrive_at_task(id, &name(done)).await.unwrap();
+            assert_eq!(answer, set(&arrived));
+        }
+        assert_eq!(
+            step(sandbox, id, &join).await,
+            StepRecord { done_deps: set(&[1, 2]), ..StepRecord::untouched(&join) }
+        );
+        assert_eq!(task(sandbox, id).await.done_deps, set(&[1, 2]));
+        assert_eq!(sandbox.step_item(id, &join).await["expires_at"], json!((later(5) + RETENTION).as_seconds()));
+
+        // An arrival at a task that is not there leaves nothing behind.
+        let gone = TaskId::new();
+        assert!(sandbox.table.arrive_at_task(gone, &name(1)).await.is_err());
+        assert!(sandbox.items(gone).await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_index_lists_a_task_once_under_its_status() {
+    in_sandbox(&[], async |sandbox| {
+        let listed_under = async |id: TaskId| {
+            let mut found = Vec::new();
+            for status in TaskStatus::STORED {
+                for item in sandbox.listed(&shard(id, status)).await {
+                    assert_eq!(item["pk"], json!(format!("TASK#{id}")));
+                    found.push((status, item["listed_at"].clone(), item.get("failed_steps").cloned()));
+                }
+            }
+            found
+        };
+        let id = start(sandbox, &Graph::chain(1)).await;
+        assert_eq!(listed_under(id).await, [(TaskStatus::Pending, json!(NOW), None)]);
+
+        sandbox.put(&step_item(id, &only(), StepState::InProgress)).await;
+        let attempt = AttemptRecord { finished_at: Some(later(1)), ..entry(2, Outcome::PermanentError) };
+        sandbox.table.fail(&lease(id, &only(), 2), &attempt).await.unwrap();
+        assert_eq!(listed_under(id).await, [(TaskStatus::Error, json!(later(1)), Some(json!([only()])))]);
+
+        let (read, failed) = (task(sandbox, id).await, step(sandbox, id, &only()).await);
+        sandbox.table.restart(&read, &[&failed], later(2)).await.unwrap();
+        assert_eq!(listed_under(id).await, [(TaskStatus::Pending, json!(later(2)), None)]);
+
+        sandbox.table.finish(id, later(3)).await.unwrap();
+        assert_eq!(listed_under(id).await, [(TaskStatus::Complete, json!(later(3)), None)]);
+    })
+    .await;
+}
