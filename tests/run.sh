@@ -13,9 +13,8 @@
 # yours is left alone. Every part runs to its end; the exit code says whether all of them passed.
 
 set -euo pipefail
-cd "$(dirname "$0")/.."
 # shellcheck source=infra/lib.sh
-source infra/lib.sh
+source "$(dirname "$0")/../infra/lib.sh"
 
 parts=(lint unit table scenarios)
 case ${1:-} in -h | --help) usage && exit ;; esac
@@ -23,6 +22,7 @@ for part in "$@"; do
   [[ " ${parts[*]} " == *" $part "* ]] || die "there is no part '$part'. See tests/run.sh --help"
 done
 if (($# > 0)); then parts=("$@"); fi
+cd "$repo"
 
 # ---- Bookkeeping -----------------------------------------------------------------------------------------------------
 
@@ -48,7 +48,7 @@ finish() {
   stop_dynamodb_local
   stop_stack || failed=yes
   say $'\n==== Summary'
-  printf '%s\n' "${summary[@]}" >&2
+  ((${#summary[@]} == 0)) || printf '%s\n' "${summary[@]}" >&2
   [[ $failed == no && $code == 0 ]] || exit 1
 }
 
@@ -78,7 +78,6 @@ test_stack() { env -u AWS_ENDPOINT_URL STEPWELL_PORT="${STEPWELL_TEST_PORT:-4599
 stack_state=down
 
 start_stack() {
-  [[ $stack_state == down ]] || return 0
   stack_state=starting
   # One that an interrupted run has left behind would have that run's data.
   test_stack down && test_stack up >/dev/null && stack_state=up
@@ -90,21 +89,21 @@ stop_stack() {
   test_stack down
 }
 
+# need_stack WHAT: that the stack is up, for WHAT to run on it.
+need_stack() {
+  [[ $stack_state != down ]] || check "the local stack starts" start_stack
+  [[ $stack_state == up ]] || { leave_out "$1" "the local stack did not start" && return 1; }
+}
+
 # on_stack COMMAND...: with the environment that names the stack.
 on_stack() (
-  eval "$(test_stack env)"
-  "$@"
+  environment=$(test_stack env) && eval "$environment" && "$@"
 )
-
-need_stack() {
-  [[ $stack_state == up ]] || check "the local stack starts" start_stack
-  [[ $stack_state == up ]]
-}
 
 # ---- The table -------------------------------------------------------------------------------------------------------
 
 table() {
-  need_stack || return 0
+  need_stack "tables and queues" || return 0
   check "tables and queues on MiniStack" on_stack table_tests
   if ! command -v java >/dev/null; then
     leave_out "tables on DynamoDB Local" "there is no java"
@@ -171,7 +170,7 @@ stop_dynamodb_local() {
 # ---- Scenarios -------------------------------------------------------------------------------------------------------
 
 scenarios() {
-  need_stack || return 0
+  need_stack "scenarios through HTTP" || return 0
   # They mostly wait, so more of them run at a time than there are processors.
   check "scenarios through HTTP" on_stack cargo test --package stepwell-tests --test it -- scenarios:: --test-threads 8
 }

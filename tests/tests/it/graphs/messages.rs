@@ -18,7 +18,6 @@ use test_case::test_case;
 #[test_case("{}", "not a message of this engine: missing field `task_id`"; "an empty object")]
 #[test_case(r#"{"task_id":"7","step":"s00"}"#, "not a message of this engine: "; "a task id that is none")]
 #[test_case(r#"{"task_id":"018f4e4e-7c1a-7000-8000-0123456789ab","step":7}"#, "not a message of this engine: invalid type"; "a number for a step")]
-#[test_case(r#"{"task_id":"018f4e4e-7c1a-7000-8000-0123456789ab","step":"s00","more":1}"#, "not a message of this engine: unknown field `more`"; "a field too many")]
 #[test_case(r#"{"task_id":"018f4e4e-7c1a-7000-8000-0123456789ab","step":"s01"}"#, "a message for step `s01` in the queue of step `s00`"; "another step's")]
 #[test_case(r#"{"task_id":"018f4e4e-7c1a-7000-8000-0123456789ab","step":"s00"}"#, "the task does not exist"; "an unknown task's")]
 #[test_case(r#"{"task_id":"018f4e4e-7c1a-7000-8000-0123456789ab","step":"s00","load":["a b"]}"#, "`load` has to be a list of step names"; "a step name that is none")]
@@ -42,8 +41,7 @@ async fn what_no_step_can_use_is_dead_lettered_with_the_reason(body: &str, reaso
 
 /// SQS takes only so much in an attribute, and no control characters, and a message that can be neither worked nor
 /// rejected would go round for days.
-#[test_case(&format!(r#"{{"{}":1}}"#, "k".repeat(100_000)); "a field name of a hundred thousand letters")]
-#[test_case("{\"\\u0001\\u001b\\ufffe\":1}"; "a field name of control characters")]
+#[test_case(r#"{"task_id":"018f4e4e-7c1a-7000-8000-0123456789ab","step":"\u0001\u001b\ufffe"}"#; "a step name of control characters")]
 #[test_case(&format!(r#"{{"task_id":"018f4e4e-7c1a-7000-8000-0123456789ab","step":"{}"}}"#, "ü".repeat(100_000)); "a step name without end")]
 #[tokio::test]
 async fn a_reason_is_short_and_printable_whatever_the_message_says(body: &str) {
