@@ -52,6 +52,9 @@ finish() {
   [[ $failed == no && $code == 0 ]] || exit 1
 }
 
+# Every cargo call below is for the whole workspace, even where one crate would do: for a part of it cargo would choose
+# other features of the same dependencies, and compile the AWS SDK once more.
+
 # ---- Lint ------------------------------------------------------------------------------------------------------------
 
 lint() {
@@ -120,7 +123,7 @@ table() {
 # table_tests [URL]: with the tables at this URL, and all else on the stack.
 table_tests() {
   if (($# > 0)); then export AWS_ENDPOINT_URL_DYNAMODB=$1; fi
-  cargo test --package stepwell-tests --test it --package checkout --test aws --no-fail-fast -- --skip scenarios::
+  cargo test --workspace --test it --test aws --no-fail-fast -- --skip scenarios::
 }
 
 # ---- DynamoDB Local: AWS's own, and strict about expressions. Its licence allows to use it, not to pass it on ----------
@@ -172,7 +175,7 @@ stop_dynamodb_local() {
 scenarios() {
   need_stack "scenarios through HTTP" || return 0
   # They mostly wait, so more of them run at a time than there are processors.
-  check "scenarios through HTTP" on_stack cargo test --package stepwell-tests --test it -- scenarios:: --test-threads 8
+  check "scenarios through HTTP" on_stack cargo test --workspace --test it -- scenarios:: --test-threads 8
 }
 
 trap finish EXIT
