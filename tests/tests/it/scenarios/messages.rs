@@ -34,7 +34,7 @@ async fn a_message_that_comes_again_changes_nothing() {
 #[test_case("not JSON: {mark}", "not a message of this engine")]
 #[test_case(r#"{"hello": "{mark}"}"#, "not a message of this engine")]
 #[test_case(r#"{"task_id": "{mark}", "step": "{step}"}"#, "not a message of this engine"; "a task id that is none")]
-#[test_case(r#"{"task_id": "{id}", "step": "{step}", "load": ["#"]}"#, "`load` has to be a list of step names"; "a name that is none")]
+#[test_case(r#"{"task_id": "{id}", "step": "{step}", "load": ["a b"]}"#, "`load` has to be a list of step names"; "a name that is none")]
 #[test_case(r#"{"task_id": "{id}", "step": "brew_coffee"}"#, "a message for step `brew_coffee`")]
 #[test_case(r#"{"task_id": "{id}", "step": "{step}"}"#, "the task does not exist")]
 #[tokio::test]
