@@ -69,5 +69,6 @@ deploy "$repo/.local/$stack" "$arch" "${settings[@]}"
 url=$(api_url)
 smoke_test "$url" 60
 warn_of_unverified_sender
-say "==> $stack is deployed. Its logs: .local/tools/bin/python infra/logs.py $stack --follow"
+say "==> $stack is deployed. Its logs:
+      AWS_DEFAULT_REGION=$AWS_REGION .local/tools/bin/python infra/logs.py $stack --follow"
 echo "$url"

@@ -148,7 +148,10 @@ write_env() {
   done
 }
 
-need_up() { [[ -f $state/env ]] || die "the local stack is not up. Start it: infra/local.sh up"; }
+need_up() {
+  if [[ -f $state/env ]] && { [[ $ours == no ]] || emulator_runs; }; then return; fi
+  die "the local stack is not up. Start it: infra/local.sh up"
+}
 
 print_env() {
   choose_emulator
@@ -189,6 +192,7 @@ status() {
 }
 
 logs() {
+  case ${1:-} in -h | --help) usage && return ;; esac
   choose_emulator
   need_up
   exec "$tools/bin/python" "$infra/logs.py" "$stack" "$@"

@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_the_issues_table() {
+    fn the_file_has_the_steps_limits_and_timeouts() {
         let workflow = &*WORKFLOW;
         assert_eq!(workflow.id().to_string(), "ecommerce/checkout@1.0.0");
         let limits = |request: &Value| -> Vec<(String, u32, u32)> {

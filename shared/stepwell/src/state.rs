@@ -2,7 +2,7 @@
 //!
 //! Both tables are one exhaustive `match` each: a new state or event does not compile until its row is written. The
 //! conditions of the DynamoDB writes in [`crate::table`] say the same in DynamoDB's words, and a test holds every write
-//! against every state to see that they do (`tests/tests/it/transitions.rs`).
+//! against every state to see that they do (`tests/tests/it/transitions/`).
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

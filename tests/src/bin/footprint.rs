@@ -168,7 +168,10 @@ fn start_once(name: &str, binary: &Path) -> Result<(Duration, f64), Box<dyn Erro
     // Held, for a function that waits for an answer is one that stays.
     let _poll = expect_next_invocation(poll)?;
     let start = begin.elapsed();
-    Ok((start, resident_mb(function.0.id())?))
+    let memory_mb = resident_mb(function.0.id())?;
+    // Before the connection goes, or the function would log that it has.
+    drop(function);
+    Ok((start, memory_mb))
 }
 
 /// The function's first connection. Waiting by asking again and again keeps the clock's error below the pause.

@@ -119,8 +119,8 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             // If this is that message after all, it has been received before.
             StepState::Complete if message.repeat && self.received == Some(1) => None,
             StepState::Complete | StepState::ResolvedManually => {
-                let (table, queue) = (&self.worker.table, &self.worker.queue);
-                hand_over(table, queue, &task, Self::STEP, Turn::Again, self.now()).await?;
+                let Worker { table, queue, ambient, .. } = self.worker;
+                hand_over(table, queue, ambient, &task, Self::STEP, Turn::Again).await?;
                 None
             }
             StepState::Error | StepState::Cancelled => None,
@@ -209,12 +209,12 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             Ok(result) => result,
             Err(error) => return self.failed(lease, plan, &error).await,
         };
-        let now = self.now();
-        let ended = lease.ended(now, Outcome::Complete, None);
+        let ended = lease.ended(self.now(), Outcome::Complete, None);
         if self.worker.table.complete(lease, &ended, &result).await? == Fenced::Superseded {
             return Ok(self.superseded(lease));
         }
-        hand_over(&self.worker.table, &self.worker.queue, task, Self::STEP, Turn::First, now).await?;
+        let Worker { table, queue, ambient, .. } = self.worker;
+        hand_over(table, queue, ambient, task, Self::STEP, Turn::First).await?;
         self.log(lease, &ended, "complete");
         Ok(Disposition::Acknowledge)
     }

@@ -2,7 +2,7 @@
 
 use super::EngineError;
 use crate::{
-    Timestamp,
+    Ambient, Timestamp,
     plan::StepPlan,
     queue::{Message, Queue},
     state::{StepState, TaskStatus},
@@ -28,15 +28,16 @@ pub(super) enum Turn {
 pub(super) async fn hand_over<T: Table, Q: Queue>(
     table: &T,
     queue: &Q,
+    clock: &impl Ambient,
     task: &TaskRecord,
     step: &str,
     turn: Turn,
-    now: Timestamp,
 ) -> Result<(), EngineError> {
     let mut dependents: Vec<&StepPlan> = task.plan.dependents(step).collect();
     if dependents.is_empty() {
-        return finish(table, task, step, now).await;
+        return finish(table, clock, task, step).await;
     }
+    let now = clock.now();
     if turn == Turn::Again {
         let names: BTreeSet<&str> = dependents.iter().map(|dependent| dependent.name.as_str()).collect();
         let found = table.load(task.id, &names).await?.steps;
@@ -69,7 +70,7 @@ async fn wake<T: Table, Q: Queue>(
     Ok(())
 }
 
-async fn finish<T: Table>(table: &T, task: &TaskRecord, done: &str, now: Timestamp) -> Result<(), EngineError> {
+async fn finish<T: Table>(table: &T, clock: &impl Ambient, task: &TaskRecord, done: &str) -> Result<(), EngineError> {
     if task.status == TaskStatus::Complete {
         return Ok(());
     }
@@ -80,7 +81,8 @@ async fn finish<T: Table>(table: &T, task: &TaskRecord, done: &str, now: Timesta
             return Ok(());
         }
     }
-    let status = table.finish(task.id, now).await?;
+    // Now, and not when `done` was: another last step may have been done after it, and arrived before it.
+    let status = table.finish(task.id, clock.now()).await?;
     if status != TaskStatus::Complete {
         tracing::warn!(task_id = %task.id, %status, "the last step is done, but the task had ended before it");
     }

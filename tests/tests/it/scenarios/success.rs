@@ -16,7 +16,7 @@ const THE_ISSUES_REQUEST: &str = r#"{
     }"#;
 
 #[tokio::test]
-async fn the_issues_request_completes_and_comes_to_one_hundred() {
+async fn the_readmes_request_completes_and_comes_to_one_hundred() {
     let stack = Stack::from_env().await;
     // What this buys, so that the test does not sell out the product of a stack that lives long.
     stack.add_stock(1, 2).await;
