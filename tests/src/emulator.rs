@@ -20,7 +20,7 @@ use std::{
 };
 use stepwell::{
     Ambient, Client, System, TaskId, Timestamp,
-    queue::{DEAD_LETTERS, REASON_ATTRIBUTE, SqsQueue},
+    queue::{REASON_ATTRIBUTE, SqsQueue, UNDELIVERABLE},
     table::DynamoTable,
 };
 use tokio::runtime::Runtime;
@@ -52,7 +52,7 @@ impl Ambient for Clock {
 
 /// A message that was refused, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
+pub struct Undeliverable {
     /// Its body.
     pub body: String,
     /// The reason that the engine gave.
@@ -112,10 +112,10 @@ impl Sandbox {
         create_table(&dynamodb, &name).await;
         let queues: Vec<String> = match steps {
             [] => Vec::new(),
-            steps => steps.iter().cloned().chain([DEAD_LETTERS.to_owned()]).collect(),
+            steps => steps.iter().cloned().chain([UNDELIVERABLE.to_owned()]).collect(),
         };
         let urls = join_all(queues.iter().map(|queue| create_queue(&sqs, format!("{name}-{queue}")))).await;
-        let queue_prefix = urls.last().and_then(|url| url.strip_suffix(DEAD_LETTERS)).unwrap_or_default().to_owned();
+        let queue_prefix = urls.last().and_then(|url| url.strip_suffix(UNDELIVERABLE)).unwrap_or_default().to_owned();
 
         let (meter, faults) = (Meter::new(&queue_prefix), Faults::default());
         let engines_dynamodb = aws_sdk_dynamodb::config::Builder::from(&config)
@@ -184,26 +184,26 @@ impl Sandbox {
         self.injected.lock().expect("nobody panics while holding the counts")
     }
 
-    /// Takes everything out of the dead-letter queue.
-    pub async fn dead_letters(&self) -> Vec<DeadLetter> {
+    /// Takes everything out of the queue of undeliverable messages.
+    pub async fn undeliverable(&self) -> Vec<Undeliverable> {
         let mut letters = Vec::new();
         loop {
             let received = self
                 .sqs
                 .receive_message()
-                .queue_url(self.url(DEAD_LETTERS))
+                .queue_url(self.url(UNDELIVERABLE))
                 .max_number_of_messages(10)
                 .message_attribute_names("All")
                 .message_system_attribute_names(MessageSystemAttributeName::All)
                 .send()
                 .await
-                .expect("the dead-letter queue can be read");
+                .expect("the queue of undeliverable messages can be read");
             let messages = received.messages.unwrap_or_default();
             if messages.is_empty() {
                 return letters;
             }
             letters.extend(messages.into_iter().map(|message| {
-                DeadLetter {
+                Undeliverable {
                     body: message.body.unwrap_or_default(),
                     reason: message
                         .message_attributes
@@ -300,8 +300,9 @@ async fn create_table(dynamodb: &aws_sdk_dynamodb::Client, name: &str) {
     let key =
         |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("complete");
     let projection = Projection::builder().projection_type(ProjectionType::Include);
-    let projection =
-        ["workflow", "created_at", "failed_steps"].into_iter().fold(projection, |p, name| p.non_key_attributes(name));
+    let projection = ["workflow", "status", "created_at", "failed_steps"]
+        .into_iter()
+        .fold(projection, |p, name| p.non_key_attributes(name));
     let index = GlobalSecondaryIndex::builder()
         .index_name("by_status")
         .key_schema(key("status_shard", KeyType::Hash))

@@ -4,7 +4,7 @@ use checkout::{Order, Product, StoreError, Tables};
 use serde_json::Value;
 use std::future::Future;
 use stepwell::{
-    Client, IdempotencyKey, RetryError, StartError, Started, TaskId, Workflow, history::History, table::TableError,
+    ActionError, By, Client, IdempotencyKey, StartError, Started, TaskId, Workflow, history::History, table::TableError,
 };
 
 /// Checkouts, orders and products, wherever they are kept.
@@ -23,7 +23,7 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn history(&self, id: TaskId) -> impl Future<Output = Result<Option<History>, TableError>> + Send;
 
     /// Gives a failed checkout another chance.
-    fn retry(&self, id: TaskId) -> impl Future<Output = Result<History, RetryError>> + Send;
+    fn retry(&self, id: TaskId) -> impl Future<Output = Result<History, ActionError>> + Send;
 
     /// The order with this id, which may be any text.
     fn order(&self, id: &str) -> impl Future<Output = Result<Option<Order>, StoreError>> + Send;
@@ -37,6 +37,8 @@ pub(crate) struct Deployed {
     pub(crate) workflow: Workflow,
     pub(crate) engine: Client,
     pub(crate) tables: Tables,
+    /// Whom the audit trail names for a retry that a customer asks for.
+    pub(crate) customer: By,
 }
 
 impl Backend for Deployed {
@@ -48,8 +50,8 @@ impl Backend for Deployed {
         self.engine.history(id).await
     }
 
-    async fn retry(&self, id: TaskId) -> Result<History, RetryError> {
-        self.engine.retry(id).await
+    async fn retry(&self, id: TaskId) -> Result<History, ActionError> {
+        self.engine.retry(id, &self.customer).await
     }
 
     async fn order(&self, id: &str) -> Result<Option<Order>, StoreError> {

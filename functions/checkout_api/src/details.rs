@@ -38,6 +38,8 @@ pub(crate) struct Details<'a> {
     completed_at: Option<Timestamp>,
     total_duration_ms: Option<u64>,
     steps: Vec<StepDetails<'a>>,
+    /// What undid them, in its order.
+    compensations: Vec<StepDetails<'a>>,
 }
 
 /// A step, in the plan's order.
@@ -69,7 +71,7 @@ struct AttemptDetails {
 impl<'a> Details<'a> {
     /// The answer for what is known of a task.
     pub(crate) fn of(history: &'a History) -> Self {
-        let History { task, steps } = history;
+        let History { task, steps, compensations } = history;
         Self {
             task_id: task.id,
             workflow: &task.workflow,
@@ -83,6 +85,7 @@ impl<'a> Details<'a> {
                 .zip(task.plan.steps())
                 .map(|(step, plan)| StepDetails::of(step, &plan.depends_on))
                 .collect(),
+            compensations: compensations.iter().map(|step| StepDetails::of(step, &[])).collect(),
         }
     }
 }

@@ -9,7 +9,9 @@ use axum::{
 use checkout::StoreError;
 use serde::Serialize;
 use std::borrow::Cow;
-use stepwell::{RetryError, StartError, Violation, queue::QueueError, state::TaskStatus, table::TableError};
+use stepwell::{
+    ActionError, EngineError, StartError, Violation, queue::QueueError, state::TaskStatus, table::TableError,
+};
 
 /// Every answer that is not the one asked for.
 #[derive(Debug)]
@@ -26,8 +28,8 @@ pub(crate) enum ApiError {
     WrongMethod,
     /// The idempotency key stands for another request.
     KeyUsed,
-    /// The task's status rules out a retry.
-    CannotRetry(TaskStatus),
+    /// The task's status rules out a retry, or that all it did has been undone.
+    CannotRetry { status: TaskStatus, compensated: bool },
     /// The body has more bytes than this.
     TooLarge(usize),
     /// The body says that it is something other than JSON.
@@ -53,7 +55,7 @@ impl ApiError {
             Self::NotJson(_) | Self::BadKey(_) => StatusCode::BAD_REQUEST,
             Self::NotFound | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::KeyUsed | Self::CannotRetry(_) => StatusCode::CONFLICT,
+            Self::KeyUsed | Self::CannotRetry { .. } => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotOurMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -73,7 +75,10 @@ impl ApiError {
             Self::BadKey(why) => format!("Invalid Idempotency-Key: {why}").into(),
             Self::KeyUsed => "This Idempotency-Key was used with another request".into(),
             Self::Invalid(_) => "Invalid checkout data".into(),
-            Self::CannotRetry(status) => format!("Cannot retry task in {status} status").into(),
+            Self::CannotRetry { status, compensated: false } => format!("Cannot retry task in {status} status").into(),
+            Self::CannotRetry { status, compensated: true } => {
+                format!("Cannot retry task in {status} status: it has been compensated").into()
+            }
             Self::Unavailable(_) => "The service is not available right now; please try again".into(),
             Self::Broken(_) => "Something went wrong on our side".into(),
         }
@@ -143,13 +148,27 @@ impl From<StartError> for ApiError {
     }
 }
 
-impl From<RetryError> for ApiError {
-    fn from(error: RetryError) -> Self {
+impl From<EngineError> for ApiError {
+    fn from(error: EngineError) -> Self {
         match error {
-            RetryError::NotFound(_) => Self::NotFound,
-            RetryError::Status(status) => Self::CannotRetry(status),
-            RetryError::Table(error) => error.into(),
-            RetryError::Queue(error) => error.into(),
+            EngineError::Table(error) => error.into(),
+            EngineError::Queue(error) => error.into(),
+        }
+    }
+}
+
+impl From<ActionError> for ApiError {
+    fn from(error: ActionError) -> Self {
+        match error {
+            ActionError::NotFound(_) => Self::NotFound,
+            ActionError::Status { status, compensated, .. } => Self::CannotRetry { status, compensated },
+            ActionError::Engine(error) => error.into(),
+            // The others are answers to what only operators do.
+            ActionError::KeepsChanging(_)
+            | ActionError::NoStep(_)
+            | ActionError::StepState { .. }
+            | ActionError::NotReady { .. }
+            | ActionError::ResultTooLarge(_) => Self::Unavailable(error.to_string()),
         }
     }
 }

@@ -18,14 +18,18 @@ mod tests;
 mod violations;
 
 use backend::Deployed;
-use stepwell::{Client, ServeError};
+use stepwell::{By, Client, ServeError};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), ServeError> {
     stepwell::init_logging();
     let workflow = checkout::workflow()?;
     let config = stepwell::aws_config().await;
-    let deployed =
-        Deployed { workflow, engine: Client::from_env(&config)?, tables: checkout::Tables::from_env(&config)? };
+    let deployed = Deployed {
+        workflow,
+        engine: Client::from_env(&config)?,
+        tables: checkout::Tables::from_env(&config)?,
+        customer: By::new("customer", "POST /retry_checkout")?,
+    };
     lambda_http::lambda_runtime::run(gateway::service(routes::router(deployed))).await
 }

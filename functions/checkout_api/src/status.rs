@@ -16,7 +16,7 @@ use std::sync::Arc;
 use stepwell::{
     StepResult, TaskId, Timestamp,
     history::{History, Progress},
-    state::{StepState, TaskStatus},
+    state::{End, StepState, TaskStatus},
     table::{Failure, StepRecord},
 };
 
@@ -37,7 +37,7 @@ pub(crate) enum OrderStatus<'a> {
     /// A step failed for good.
     Failed(Failed<'a>),
     /// Stopped by an operator.
-    Cancelled(Cancelled),
+    Cancelled(Cancelled<'a>),
     /// Declared done by an operator.
     ResolvedManually(Finished),
 }
@@ -72,9 +72,19 @@ struct Retrying<'a> {
 
 /// How far it had come.
 #[derive(Serialize)]
-pub(crate) struct Cancelled {
+pub(crate) struct Cancelled<'a> {
     task_id: TaskId,
     progress: Percentage,
+    /// What undoes the steps that were done, in its order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    compensations: Vec<Compensation<'a>>,
+}
+
+/// What undoes a step.
+#[derive(Serialize)]
+struct Compensation<'a> {
+    step: &'a str,
+    status: StepState,
 }
 
 /// What came of it. A checkout that was resolved by hand may have no order.
@@ -98,7 +108,12 @@ pub(crate) struct Failed<'a> {
     failed_step: Option<&'a str>,
     failed_steps: Vec<&'a str>,
     error: Option<&'a Failure>,
-    retry_url: String,
+    /// Missing once what was done is being undone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_url: Option<String>,
+    /// What undoes the steps that were done, in its order; empty while the checkout can be retried.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    compensations: Vec<Compensation<'a>>,
 }
 
 impl<'a> OrderStatus<'a> {
@@ -107,7 +122,10 @@ impl<'a> OrderStatus<'a> {
         match history.status() {
             TaskStatus::Pending | TaskStatus::InProgress => Self::Processing(Processing::of(history)),
             TaskStatus::Complete => Self::Completed(Finished::of(history)),
-            TaskStatus::Error => Self::Failed(Failed::of(history)),
+            TaskStatus::Compensating if history.task.ends_as == Some(End::Cancelled) => {
+                Self::Cancelled(Cancelled::of(history))
+            }
+            TaskStatus::Error | TaskStatus::Compensating => Self::Failed(Failed::of(history)),
             TaskStatus::Cancelled => Self::Cancelled(Cancelled::of(history)),
             TaskStatus::ResolvedManually => Self::ResolvedManually(Finished::of(history)),
         }
@@ -137,9 +155,16 @@ impl<'a> Retrying<'a> {
     }
 }
 
-impl Cancelled {
-    fn of(history: &History) -> Self {
-        Self { task_id: history.task.id, progress: history.progress().into() }
+impl<'a> Cancelled<'a> {
+    fn of(history: &'a History) -> Self {
+        let compensations = Compensation::all_of(history);
+        Self { task_id: history.task.id, progress: history.progress().into(), compensations }
+    }
+}
+
+impl<'a> Compensation<'a> {
+    fn all_of(history: &'a History) -> Vec<Self> {
+        history.compensations.iter().map(|step| Self { step: &step.name, status: step.state }).collect()
     }
 }
 
@@ -169,7 +194,9 @@ impl<'a> Failed<'a> {
             failed_step: first.map(|step| step.name.as_str()),
             error: first.and_then(|step| step.error.as_ref()),
             failed_steps: failed.iter().map(|step| step.name.as_str()).collect(),
-            retry_url: format!("/retry_checkout/{}", history.task.id),
+            retry_url: (history.task.status == TaskStatus::Error && !history.task.is_compensated())
+                .then(|| format!("/retry_checkout/{}", history.task.id)),
+            compensations: Compensation::all_of(history),
         }
     }
 }

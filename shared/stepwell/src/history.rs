@@ -1,6 +1,7 @@
 //! A task and its steps as one picture: what the API shows, and what operators decide by.
 
 use crate::{
+    Timestamp,
     plan::StepPlan,
     state::{StepState, TaskStatus},
     table::{Loaded, StepRecord, TaskRecord},
@@ -13,6 +14,8 @@ pub struct History {
     pub task: TaskRecord,
     /// Its steps, in the plan's order; an untouched record for a step nothing has happened to.
     pub steps: Vec<StepRecord>,
+    /// Its compensations, in the order in which they run; none before that is settled.
+    pub compensations: Vec<StepRecord>,
 }
 
 /// How far a task has come.
@@ -31,9 +34,10 @@ impl History {
     pub(crate) fn new(loaded: Loaded) -> Option<Self> {
         let Loaded { task, mut steps } = loaded;
         let task = task?;
-        let record = |step: &StepPlan| steps.remove(&step.name).unwrap_or_else(|| StepRecord::untouched(&step.name));
-        let steps = task.plan.steps().iter().map(record).collect();
-        Some(Self { task, steps })
+        let mut record = |name: &str| steps.remove(name).unwrap_or_else(|| StepRecord::untouched(name));
+        let compensations = task.compensations.iter().flatten().map(|name| record(name)).collect();
+        let steps = task.plan.steps().iter().map(|step| record(&step.name)).collect();
+        Some(Self { task, steps, compensations })
     }
 
     /// The task's status, with `in_progress` for a pending task that has been begun.
@@ -42,9 +46,21 @@ impl History {
         if self.task.status == TaskStatus::Pending && begun { TaskStatus::InProgress } else { self.task.status }
     }
 
-    /// The record of the step of this name.
+    /// The record of the step, or of the compensation that is to run, of this name.
     pub fn step(&self, name: &str) -> Option<&StepRecord> {
-        self.steps.iter().find(|step| step.name == name)
+        self.steps.iter().chain(&self.compensations).find(|step| step.name == name)
+    }
+
+    /// Whether everything that this step waits for is done, and the task lets it run.
+    pub fn is_ready(&self, step: &StepPlan) -> bool {
+        self.missing(step).is_some_and(|missing| missing.is_empty())
+    }
+
+    /// What this step waits for and is not done; `None` where it may not run at all as the task stands.
+    pub fn missing<'a>(&'a self, step: &'a StepPlan) -> Option<Vec<&'a str>> {
+        let mut waits_for = self.task.waits_for(step)?;
+        waits_for.retain(|name| !self.step(name).is_some_and(|record| record.state.is_done()));
+        Some(waits_for)
     }
 
     /// The first step in the plan's order that is not done. With parallel branches there can be others.
@@ -55,6 +71,29 @@ impl History {
     /// The steps that failed for good, in the plan's order.
     pub fn failed_steps(&self) -> Vec<&StepRecord> {
         self.steps.iter().filter(|step| step.state == StepState::Error).collect()
+    }
+
+    /// What a retry starts again: the failed steps, or, once the task is being compensated, the failed compensation.
+    pub fn to_restart(&self) -> Vec<&StepRecord> {
+        match self.task.status {
+            TaskStatus::Compensating => {
+                self.compensations.iter().filter(|step| step.state == StepState::Error).collect()
+            }
+            _ => self.failed_steps(),
+        }
+    }
+
+    /// The names of the task's failed steps, in the plan's order.
+    pub(crate) fn failed_in_order(&self) -> impl Iterator<Item = &String> {
+        self.steps.iter().map(|step| &step.name).filter(|name| self.task.failed_steps.contains(*name))
+    }
+
+    /// When something last happened to it, as far as its items say.
+    pub fn last_event(&self) -> Timestamp {
+        let steps = self.steps.iter().chain(&self.compensations);
+        let of_steps = steps.flat_map(|step| [step.started_at, step.finished_at]).flatten();
+        let of_task = self.task.actions.iter().map(|action| action.at).chain(self.task.finished_at);
+        of_steps.chain(of_task).fold(self.task.created_at, Timestamp::max)
     }
 
     /// How far it has come.

@@ -83,21 +83,30 @@ mod ambient;
 mod aws;
 pub mod backoff;
 mod client;
+pub mod compensation;
+pub mod dead_letters;
+mod error;
 pub mod history;
 mod id;
 pub mod plan;
 pub mod queue;
 mod serve;
+pub mod stalled;
 pub mod state;
 mod step;
 pub mod table;
 mod timestamp;
+mod unwind;
+pub mod watchdog;
 pub mod worker;
 pub mod workflow;
 
 pub use ambient::{Ambient, System};
 pub use aws::{SdkConfig, aws_config, required_env};
-pub use client::{Client, RetryError, StartError, Started};
+pub use client::{
+    ActionError, By, Client, Cursor, Filter, Found, Matches, NotABy, NotACursor, Refusal, StartError, Started, Summary,
+};
+pub use error::EngineError;
 pub use id::{IdempotencyKey, NotAKey, NotATaskId, TaskId};
 pub use serve::{ServeError, init_logging, serve};
 pub use step::{

@@ -5,7 +5,10 @@
 
 use crate::backoff::Backoff;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// One step of a plan.
 ///
@@ -29,17 +32,49 @@ pub struct StepPlan {
     /// The waits between attempts.
     #[serde(rename = "b", default, skip_serializing_if = "is_default")]
     pub backoff: Backoff,
+    /// For a compensation: the step whose effect it undoes.
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<String>,
+}
+
+/// When the compensations of a task start by themselves. An operator may start them at any time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compensate {
+    /// When it has failed, and when it is cancelled.
+    #[default]
+    OnError,
+    /// When it is cancelled only.
+    OnCancel,
+    /// Never.
+    Manual,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// The checked graph of a task's steps, in an order in which every step comes after what it depends on.
+/// The checked graph of a task's steps, in an order in which every step comes after what it depends on; and what undoes
+/// them, should the task fail or be cancelled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<StepPlan>", into = "Vec<StepPlan>")]
+#[serde(try_from = "Stored", into = "Stored")]
 pub struct Plan {
     steps: Vec<StepPlan>,
+    compensations: Vec<StepPlan>,
+    compensate: Compensate,
+    compensate_after_seconds: u32,
+}
+
+/// A plan as the table holds it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    #[serde(rename = "s")]
+    steps: Vec<StepPlan>,
+    #[serde(rename = "c", default, skip_serializing_if = "is_default")]
+    compensate: Compensate,
+    #[serde(rename = "a", default, skip_serializing_if = "is_default")]
+    compensate_after_seconds: u32,
 }
 
 /// Why some steps make no plan.
@@ -55,7 +90,7 @@ pub enum PlanError {
     #[error("step name `{0}` has to be 1 to {max} letters, digits, `_` or `-`", max = Plan::MAX_NAME_LENGTH)]
     BadName(String),
     /// A name the engine uses itself.
-    #[error("step name `{0}` is taken: it is the name of the dead-letter queue")]
+    #[error("step name `{0}` is taken: it is the name of one of the engine's own queues")]
     ReservedName(String),
     /// A dependency that is not a step.
     #[error("step `{step}` depends on `{dependency}`, which is not a step of this workflow")]
@@ -71,6 +106,14 @@ pub enum PlanError {
     /// A limit of 0.
     #[error("step `{0}` has a {1} of 0; at least 1 is needed")]
     Zero(String, &'static str),
+    /// A compensation that undoes nothing that can be undone.
+    #[error("compensation `{name}` {problem}")]
+    BadCompensation {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// More steps than one task can hold.
     #[error("there are {0} steps; at most {max} fit into a task", max = Plan::MAX_STEPS)]
     TooMany(usize),
@@ -80,7 +123,7 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// The most steps a workflow may have.
+    /// The most steps a workflow may have, compensations included.
     pub const MAX_STEPS: usize = 100;
 
     /// The most steps that may wait for nothing, and so the most that can have failed at the same time: a restart
@@ -91,45 +134,47 @@ impl Plan {
     pub const MAX_NAME_LENGTH: usize = 48;
 
     /// Checks the steps and puts them in order. Steps that could come in any order keep the order they are given in.
+    /// Those that say what they undo are the compensations.
     ///
     /// # Errors
     /// The first thing that is wrong with them, with the step's name.
     pub fn new(mut steps: Vec<StepPlan>) -> Result<Self, PlanError> {
-        if steps.is_empty() {
-            return Err(PlanError::Empty);
-        }
         if steps.len() > Self::MAX_STEPS {
             return Err(PlanError::TooMany(steps.len()));
+        }
+        check_each(&mut steps)?;
+        let (compensations, steps): (Vec<StepPlan>, Vec<StepPlan>) =
+            steps.into_iter().partition(|step| step.undoes.is_some());
+        if steps.is_empty() {
+            return Err(PlanError::Empty);
         }
         let roots = steps.iter().filter(|step| step.depends_on.is_empty()).count();
         if roots > Self::MAX_ROOTS {
             return Err(PlanError::TooManyRoots(roots));
         }
-        let mut names = BTreeSet::new();
-        for step in &mut steps {
-            check_name(&step.name)?;
-            if !names.insert(step.name.clone()) {
-                return Err(PlanError::Duplicate(step.name.clone()));
-            }
-            for (limit, what) in [(step.retry_limit, "retry limit"), (step.timeout_seconds, "timeout")] {
-                if limit == 0 {
-                    return Err(PlanError::Zero(step.name.clone(), what));
-                }
-            }
-            step.depends_on.sort_unstable();
-            step.depends_on.dedup();
-        }
+        let names: BTreeSet<&str> = steps.iter().map(|step| step.name.as_str()).collect();
         for step in &steps {
-            if let Some(unknown) = step.depends_on.iter().find(|dependency| !names.contains(*dependency)) {
+            let unknown = step.depends_on.iter().find(|dependency| !names.contains(dependency.as_str()));
+            if let Some(unknown) = unknown {
                 return Err(PlanError::UnknownDependency { step: step.name.clone(), dependency: unknown.clone() });
             }
         }
-        in_order(steps).map(|steps| Self { steps })
+        check_compensations(&compensations, &names)?;
+        let steps = in_order(steps)?;
+        Ok(Self { steps, compensations, compensate: Compensate::default(), compensate_after_seconds: 0 })
+    }
+
+    /// With another policy: when compensations start by themselves, and for [`Compensate::OnError`] how many seconds a
+    /// failed task waits for a retry first.
+    #[must_use]
+    pub fn compensating(mut self, when: Compensate, after_seconds: u32) -> Self {
+        (self.compensate, self.compensate_after_seconds) = (when, after_seconds);
+        self
     }
 
     /// The same graph with other limits: `change` gets each step and may change all but its name and dependencies.
     pub(crate) fn map_limits(self, change: impl Fn(StepPlan) -> StepPlan) -> Self {
-        Self { steps: self.steps.into_iter().map(change).collect() }
+        Self { steps: self.steps.into_iter().map(change).collect(), ..self }
     }
 
     /// The steps, each after those it depends on.
@@ -137,9 +182,35 @@ impl Plan {
         &self.steps
     }
 
-    /// The step of this name.
+    /// What undoes them.
+    pub fn compensations(&self) -> &[StepPlan] {
+        &self.compensations
+    }
+
+    /// When compensations start by themselves.
+    pub fn compensate(&self) -> Compensate {
+        self.compensate
+    }
+
+    /// How long a task that has failed waits for a retry before it is compensated; `None` where it is not by itself.
+    pub fn compensates_failure_after(&self) -> Option<Duration> {
+        let by_itself = self.compensate == Compensate::OnError && !self.compensations.is_empty();
+        by_itself.then(|| Duration::from_secs(self.compensate_after_seconds.into()))
+    }
+
+    /// Whether cancelling a task compensates what it has done.
+    pub fn compensates_cancellation(&self) -> bool {
+        self.compensate != Compensate::Manual && !self.compensations.is_empty()
+    }
+
+    /// The step or the compensation of this name.
     pub fn step(&self, name: &str) -> Option<&StepPlan> {
-        self.steps.iter().find(|step| step.name == name)
+        self.steps.iter().chain(&self.compensations).find(|step| step.name == name)
+    }
+
+    /// What undoes this step, where anything does.
+    pub fn compensation_of(&self, step: &str) -> Option<&StepPlan> {
+        self.compensations.iter().find(|compensation| compensation.undoes.as_deref() == Some(step))
     }
 
     /// The steps that wait for nothing: a task starts with them.
@@ -158,17 +229,19 @@ impl Plan {
     }
 }
 
-impl TryFrom<Vec<StepPlan>> for Plan {
+impl TryFrom<Stored> for Plan {
     type Error = PlanError;
 
-    fn try_from(steps: Vec<StepPlan>) -> Result<Self, PlanError> {
-        Self::new(steps)
+    fn try_from(stored: Stored) -> Result<Self, PlanError> {
+        Ok(Self::new(stored.steps)?.compensating(stored.compensate, stored.compensate_after_seconds))
     }
 }
 
-impl From<Plan> for Vec<StepPlan> {
+impl From<Plan> for Stored {
     fn from(plan: Plan) -> Self {
-        plan.steps
+        let Plan { mut steps, compensations, compensate, compensate_after_seconds } = plan;
+        steps.extend(compensations);
+        Self { steps, compensate, compensate_after_seconds }
     }
 }
 
@@ -182,8 +255,45 @@ fn check_name(name: &str) -> Result<(), PlanError> {
     if !is_name(name) {
         return Err(PlanError::BadName(name.to_owned()));
     }
-    if name == crate::queue::DEAD_LETTERS {
+    if [crate::queue::DEAD_LETTERS, crate::queue::UNDELIVERABLE].contains(&name) {
         return Err(PlanError::ReservedName(name.to_owned()));
+    }
+    Ok(())
+}
+
+fn check_each(steps: &mut [StepPlan]) -> Result<(), PlanError> {
+    let mut names = BTreeSet::new();
+    for step in steps {
+        check_name(&step.name)?;
+        if !names.insert(step.name.clone()) {
+            return Err(PlanError::Duplicate(step.name.clone()));
+        }
+        for (limit, what) in [(step.retry_limit, "retry limit"), (step.timeout_seconds, "timeout")] {
+            if limit == 0 {
+                return Err(PlanError::Zero(step.name.clone(), what));
+            }
+        }
+        step.depends_on.sort_unstable();
+        step.depends_on.dedup();
+    }
+    Ok(())
+}
+
+/// Compensations run one after another, in an order that is known only when they start, so they depend on nothing.
+fn check_compensations(compensations: &[StepPlan], steps: &BTreeSet<&str>) -> Result<(), PlanError> {
+    let mut undone = BTreeSet::new();
+    for StepPlan { name, undoes, depends_on, .. } in compensations {
+        let undoes = undoes.as_deref().unwrap_or_default();
+        let problem = if !steps.contains(undoes) {
+            format!("undoes `{undoes}`, which is not a step of this workflow")
+        } else if !undone.insert(undoes) {
+            format!("undoes `{undoes}`, which another one undoes already")
+        } else if !depends_on.is_empty() {
+            "depends on steps; the order of compensations is the engine's".to_owned()
+        } else {
+            continue;
+        };
+        return Err(PlanError::BadCompensation { name: name.clone(), problem });
     }
     Ok(())
 }
@@ -232,7 +342,12 @@ mod tests {
             retry_limit: 3,
             timeout_seconds: 30,
             backoff: Backoff::default(),
+            undoes: None,
         }
+    }
+
+    fn undo(name: &str, step: &str) -> StepPlan {
+        StepPlan { undoes: Some(step.to_owned()), ..self::step(name, &[]) }
     }
 
     fn names<'a>(steps: impl Iterator<Item = &'a StepPlan>) -> Vec<&'a str> {
@@ -251,15 +366,21 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let cases: [(Vec<StepPlan>, &str); 8] = [
+        let cases: [(Vec<StepPlan>, &str); 11] = [
             (vec![], "there are no steps"),
             (vec![step("a", &[]), step("a", &[])], "step `a` is there twice"),
             (vec![step("", &[])], "step name `` has to be 1 to 48 letters, digits, `_` or `-`"),
             (vec![step("a b", &[])], "step name `a b` has to be 1 to 48 letters, digits, `_` or `-`"),
             (
                 vec![step("dead_letters", &[])],
-                "step name `dead_letters` is taken: it is the name of the dead-letter queue",
+                "step name `dead_letters` is taken: it is the name of one of the engine's own queues",
             ),
+            (vec![step("a", &[]), undo("u", "x")], "compensation `u` undoes `x`, which is not a step of this workflow"),
+            (
+                vec![step("a", &[]), undo("u", "a"), undo("v", "a")],
+                "compensation `v` undoes `a`, which another one undoes already",
+            ),
+            (vec![step("a", &["u"]), undo("u", "a")], "step `a` depends on `u`, which is not a step of this workflow"),
             (vec![step("a", &["x"])], "step `a` depends on `x`, which is not a step of this workflow"),
             (vec![step("a", &["a"])], "these steps depend on each other in a circle: a -> a"),
             (
@@ -280,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_stored_plan_is_checked_when_it_is_read() {
-        let stored = r#"[{"n":"a","d":["b"],"l":1,"t":1},{"n":"b","d":["a"],"l":1,"t":1}]"#;
+        let stored = r#"{"s":[{"n":"a","d":["b"],"l":1,"t":1},{"n":"b","d":["a"],"l":1,"t":1}]}"#;
         let error = serde_json::from_str::<Plan>(stored).unwrap_err().to_string();
         assert!(error.contains("circle: a -> b -> a"), "{error}");
     }
@@ -289,8 +410,20 @@ mod tests {
     fn defaults_take_no_room() {
         let plan = Plan::new(vec![step("a", &[]), step("b", &["a"])]).unwrap();
         let stored = serde_json::to_string(&plan).unwrap();
-        assert_eq!(stored, r#"[{"n":"a","l":3,"t":30},{"n":"b","d":["a"],"l":3,"t":30}]"#);
+        assert_eq!(stored, r#"{"s":[{"n":"a","l":3,"t":30},{"n":"b","d":["a"],"l":3,"t":30}]}"#);
         assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), plan);
+    }
+
+    #[test]
+    fn compensations_are_apart_from_the_graph_and_survive_the_table() {
+        let plan = Plan::new(vec![undo("u", "a"), step("a", &[]), step("b", &["a"])]).unwrap();
+        let plan = plan.compensating(Compensate::OnError, 90);
+        assert_eq!(names(plan.steps().iter()), ["a", "b"]);
+        assert_eq!(names(plan.last_steps()), ["b"]);
+        assert_eq!(plan.compensation_of("a").map(|step| step.name.as_str()), Some("u"));
+        assert_eq!(plan.compensates_failure_after(), Some(Duration::from_secs(90)));
+        assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
+        assert_eq!(plan.compensating(Compensate::OnCancel, 0).compensates_failure_after(), None);
     }
 
     proptest! {

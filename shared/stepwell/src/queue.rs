@@ -1,14 +1,17 @@
-//! The queues: one for each step, one for what no step can use.
+//! The queues: one for each step, one for what SQS gave up on, one for what no step can use.
 
 use crate::{TaskId, plan::StepPlan};
 use aws_sdk_sqs::{error::DisplayErrorContext, types::MessageAttributeValue};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The name of the dead-letter queue, next to the steps' names.
+/// The name of the queue of messages that SQS gave up on, next to the steps' names.
 pub const DEAD_LETTERS: &str = "dead_letters";
 
-/// The attribute of a rejected message that says why it was rejected.
+/// The name of the queue that keeps messages which belong to no step of any task.
+pub const UNDELIVERABLE: &str = "undeliverable";
+
+/// The attribute of an undeliverable message that says why it is one.
 pub const REASON_ATTRIBUTE: &str = "reason";
 
 /// What makes a worker look at a step. It is a hint and nothing more: whether the step may run is read off the table.
@@ -51,7 +54,7 @@ pub(crate) fn printable(reason: &str) -> String {
 pub struct QueueError {
     /// The call.
     pub operation: &'static str,
-    /// The queue: a step's name, or `dead_letters`.
+    /// The queue: a step's name, or one of the engine's own.
     pub queue: String,
     /// What the SDK says of it.
     pub cause: String,
@@ -66,7 +69,7 @@ pub trait Queue {
     /// Hides a message that was received, for this long from now, in whole seconds.
     async fn hide(&self, step: &str, receipt_handle: &str, wait: Duration) -> Result<(), QueueError>;
 
-    /// Puts what no step can use into the dead-letter queue, with the reason.
+    /// Keeps a message that belongs to no step of any task in the queue [`UNDELIVERABLE`], with the reason.
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError>;
 }
 
@@ -113,12 +116,12 @@ impl Queue for SqsQueue {
     }
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
-        let failed = |cause| QueueError { operation: "SendMessage", queue: DEAD_LETTERS.to_owned(), cause };
+        let failed = |cause| QueueError { operation: "SendMessage", queue: UNDELIVERABLE.to_owned(), cause };
         let reason = MessageAttributeValue::builder().data_type("String").string_value(reason).build();
         let reason = reason.map_err(|error| failed(error.to_string()))?;
         // SQS takes no empty body.
         let body = if body.is_empty() { "(empty)" } else { body };
-        let call = self.client.send_message().queue_url(self.url(DEAD_LETTERS)).message_body(body);
+        let call = self.client.send_message().queue_url(self.url(UNDELIVERABLE)).message_body(body);
         let call = call.message_attributes(REASON_ATTRIBUTE, reason).send();
         call.await.map(drop).map_err(|error| failed(DisplayErrorContext(error).to_string()))
     }

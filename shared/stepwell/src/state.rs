@@ -7,22 +7,23 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Where one step of one task stands.
+/// Where one step of one task stands. Compensations are steps too.
 ///
 /// A step that nothing has happened to yet has no item in the table; that reads as [`StepState::Pending`].
 ///
-/// | from \ event       | `Claim`       | `Release` | `Complete` | `RetryLater` | `Fail`  | `Restart` | `Cancel`    | `Resolve`           |
-/// |--------------------|---------------|-----------|------------|--------------|---------|-----------|-------------|---------------------|
-/// | `pending`          | `in_progress` |           |            |              |         |           | `cancelled` | `resolved_manually` |
-/// | `in_progress`      | `in_progress` | `pending` | `complete` | `retrying`   | `error` |           |             |                     |
-/// | `retrying`         | `in_progress` |           |            |              |         |           | `cancelled` | `resolved_manually` |
-/// | `complete`         |               |           |            |              |         |           |             |                     |
-/// | `error`            |               |           |            |              |         | `pending` | `cancelled` | `resolved_manually` |
-/// | `cancelled`        |               |           |            |              |         |           |             |                     |
-/// | `resolved_manually`|               |           |            |              |         |           |             |                     |
+/// | from \ event       | `Claim`       | `Release` | `Complete` | `RetryLater` | `Fail`  | `GiveUp` | `Restart` | `Cancel`    | `Resolve`           |
+/// |--------------------|---------------|-----------|------------|--------------|---------|----------|-----------|-------------|---------------------|
+/// | `pending`          | `in_progress` |           |            |              |         | `error`  |           | `cancelled` | `resolved_manually` |
+/// | `in_progress`      | `in_progress` | `pending` | `complete` | `retrying`   | `error` | `error`  |           | `cancelled` |                     |
+/// | `retrying`         | `in_progress` |           |            |              |         | `error`  |           | `cancelled` | `resolved_manually` |
+/// | `complete`         |               |           |            |              |         |          |           |             |                     |
+/// | `error`            |               |           |            |              |         |          | `pending` |             | `resolved_manually` |
+/// | `cancelled`        |               |           |            |              |         |          |           |             |                     |
+/// | `resolved_manually`|               |           |            |              |         |          |           |             |                     |
 ///
-/// Two events carry a condition besides the state: a claim of `retrying` waits for `next_retry_at`, and a claim of
-/// `in_progress` for `lease_until`. Whatever leaves `in_progress` otherwise is fenced by the attempt's number.
+/// Some events carry a condition besides the state: a claim of `retrying` waits for `next_retry_at`; a claim, a giving up
+/// and a cancellation of `in_progress` wait for `lease_until`. Whatever leaves `in_progress` otherwise is fenced by the
+/// attempt's number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
@@ -37,7 +38,7 @@ pub enum StepState {
     Complete,
     /// Failed for good: permanently, or with its attempts used up.
     Error,
-    /// Stopped by an operator before it ran.
+    /// Closed before it was done, because its task is being compensated.
     Cancelled,
     /// Done by hand; the operator's result stands in for the handler's.
     ResolvedManually,
@@ -56,12 +57,29 @@ pub enum StepEvent {
     RetryLater,
     /// The handler failed for good.
     Fail,
+    /// SQS gave up on its message.
+    GiveUp,
     /// Somebody asked for a fresh set of attempts.
     Restart,
-    /// Somebody cancelled the task.
+    /// Its task is being compensated, so it must not start any more.
     Cancel,
     /// Somebody did the step by hand.
     Resolve,
+}
+
+impl StepEvent {
+    /// All events, in the order of the table at [`StepState`].
+    pub const ALL: [Self; 9] = [
+        Self::Claim,
+        Self::Release,
+        Self::Complete,
+        Self::RetryLater,
+        Self::Fail,
+        Self::GiveUp,
+        Self::Restart,
+        Self::Cancel,
+        Self::Resolve,
+    ];
 }
 
 impl StepState {
@@ -85,13 +103,13 @@ impl StepState {
             (Self::InProgress, E::Complete) => Some(Self::Complete),
             (Self::InProgress, E::RetryLater) => Some(Self::Retrying),
             (Self::InProgress, E::Fail) => Some(Self::Error),
+            (Self::Pending | Self::InProgress | Self::Retrying, E::GiveUp) => Some(Self::Error),
+            (Self::Pending | Self::InProgress | Self::Retrying, E::Cancel) => Some(Self::Cancelled),
             (Self::Error, E::Restart) => Some(Self::Pending),
-            (Self::Pending | Self::Retrying | Self::Error, E::Cancel) => Some(Self::Cancelled),
             (Self::Pending | Self::Retrying | Self::Error, E::Resolve) => Some(Self::ResolvedManually),
-            (Self::Pending, E::Release | E::Complete | E::RetryLater | E::Fail | E::Restart)
-            | (Self::InProgress, E::Restart | E::Cancel | E::Resolve)
-            | (Self::Retrying, E::Release | E::Complete | E::RetryLater | E::Fail | E::Restart)
-            | (Self::Error, E::Claim | E::Release | E::Complete | E::RetryLater | E::Fail)
+            (Self::Pending | Self::Retrying, E::Release | E::Complete | E::RetryLater | E::Fail | E::Restart)
+            | (Self::InProgress, E::Restart | E::Resolve)
+            | (Self::Error, E::Claim | E::Release | E::Complete | E::RetryLater | E::Fail | E::GiveUp | E::Cancel)
             | (Self::Complete | Self::Cancelled | Self::ResolvedManually, _) => None,
         }
     }
@@ -123,13 +141,17 @@ impl fmt::Display for StepState {
 
 /// Where a task stands.
 ///
-/// | from \ event        | `Finish`   | `Fail`  | `Restart` | `Cancel`    | `Resolve`           |
-/// |---------------------|------------|---------|-----------|-------------|---------------------|
-/// | `pending`           | `complete` | `error` |           | `cancelled` | `resolved_manually` |
-/// | `complete`          |            |         |           |             |                     |
-/// | `error`             |            | `error` | `pending` | `cancelled` | `resolved_manually` |
-/// | `cancelled`         |            |         |           |             |                     |
-/// | `resolved_manually` |            |         |           |             |                     |
+/// | from \ event        | `Finish`   | `Fail`         | `Restart`      | `Mend`         | `Cancel`    | `Resolve`           | `Compensate(Error)` | `Compensate(Cancelled)` | `Compensated(end)` |
+/// |---------------------|------------|----------------|----------------|----------------|-------------|---------------------|---------------------|-------------------------|--------------------|
+/// | `pending`           | `complete` | `error`        |                | `pending`      | `cancelled` | `resolved_manually` |                     | `compensating`          |                    |
+/// | `complete`          |            |                |                |                |             |                     |                     |                         |                    |
+/// | `error`             |            | `error`        | `pending`      | `pending`      | `cancelled` | `resolved_manually` | `compensating`      | `compensating`          |                    |
+/// | `compensating`      |            | `compensating` | `compensating` | `compensating` |             |                     |                     |                         | `end`              |
+/// | `cancelled`         |            |                |                |                |             |                     |                     | `compensating`          |                    |
+/// | `resolved_manually` |            |                |                |                |             |                     |                     |                         |                    |
+///
+/// A task that has been compensated is closed: no event is legal any more, whatever its status
+/// ([`TaskRecord::after`](crate::table::TaskRecord::after)).
 ///
 /// `in_progress` is never written: a `pending` task of which some step has been touched reads as `in_progress`
 /// ([`crate::history::History::status`]). It saves a write at the first claim.
@@ -142,12 +164,33 @@ pub enum TaskStatus {
     InProgress,
     /// Every step is done.
     Complete,
-    /// At least one step failed for good. Branches that do not depend on it go on.
+    /// At least one step failed for good. Branches that do not depend on it go on until compensation begins.
     Error,
+    /// What its steps have done is being undone; then it goes to its [`End`].
+    Compensating,
     /// Stopped by an operator.
     Cancelled,
     /// Declared done by an operator.
     ResolvedManually,
+}
+
+/// Where a task goes when it has been compensated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// It had failed.
+    Error,
+    /// It was cancelled.
+    Cancelled,
+}
+
+impl From<End> for TaskStatus {
+    fn from(end: End) -> Self {
+        match end {
+            End::Error => Self::Error,
+            End::Cancelled => Self::Cancelled,
+        }
+    }
 }
 
 /// What can happen to a task.
@@ -155,19 +198,26 @@ pub enum TaskStatus {
 pub enum TaskEvent {
     /// The last of its steps completed.
     Finish,
-    /// One of its steps failed for good.
+    /// One of its steps failed for good, or one of its compensations did.
     Fail,
-    /// Its failed steps get a fresh set of attempts.
+    /// What failed gets a fresh set of attempts.
     Restart,
+    /// The last of its failed steps was done by hand.
+    Mend,
     /// Somebody cancelled it.
     Cancel,
     /// Somebody declared it done.
     Resolve,
+    /// What it has done is to be undone, and then it ends so.
+    Compensate(End),
+    /// All of it is undone.
+    Compensated(End),
 }
 
 impl TaskStatus {
     /// The statuses that are stored, in the order of the table above.
-    pub const STORED: [Self; 5] = [Self::Pending, Self::Complete, Self::Error, Self::Cancelled, Self::ResolvedManually];
+    pub const STORED: [Self; 6] =
+        [Self::Pending, Self::Complete, Self::Error, Self::Compensating, Self::Cancelled, Self::ResolvedManually];
 
     /// The status after `event`, or `None` where the event is not legal. `in_progress` goes where `pending` goes.
     pub const fn on(self, event: TaskEvent) -> Option<Self> {
@@ -175,17 +225,36 @@ impl TaskStatus {
         match (self, event) {
             (Self::Pending | Self::InProgress, E::Finish) => Some(Self::Complete),
             (Self::Pending | Self::InProgress | Self::Error, E::Fail) => Some(Self::Error),
-            (Self::Error, E::Restart) => Some(Self::Pending),
+            (Self::Error, E::Restart) | (Self::Pending | Self::InProgress | Self::Error, E::Mend) => {
+                Some(Self::Pending)
+            }
             (Self::Pending | Self::InProgress | Self::Error, E::Cancel) => Some(Self::Cancelled),
             (Self::Pending | Self::InProgress | Self::Error, E::Resolve) => Some(Self::ResolvedManually),
-            (Self::Pending | Self::InProgress, E::Restart)
-            | (Self::Error, E::Finish)
-            | (Self::Complete | Self::Cancelled | Self::ResolvedManually, _) => None,
+            (Self::Error, E::Compensate(End::Error))
+            | (Self::Pending | Self::InProgress | Self::Error | Self::Cancelled, E::Compensate(End::Cancelled))
+            | (Self::Compensating, E::Fail | E::Restart | E::Mend) => Some(Self::Compensating),
+            (Self::Compensating, E::Compensated(End::Error)) => Some(Self::Error),
+            (Self::Compensating, E::Compensated(End::Cancelled)) => Some(Self::Cancelled),
+            (Self::Pending | Self::InProgress, E::Restart | E::Compensate(End::Error) | E::Compensated(_))
+            | (Self::Error, E::Finish | E::Compensated(_))
+            | (Self::Compensating, E::Finish | E::Cancel | E::Resolve | E::Compensate(_))
+            | (
+                Self::Cancelled,
+                E::Finish
+                | E::Fail
+                | E::Restart
+                | E::Mend
+                | E::Cancel
+                | E::Resolve
+                | E::Compensate(End::Error)
+                | E::Compensated(_),
+            )
+            | (Self::Complete | Self::ResolvedManually, _) => None,
         }
     }
 
-    /// Whether steps of a task in this status may still start. A task in `error` counts: only what depends on the
-    /// failed step is held up.
+    /// Whether steps of a task in this status may still start; compensations start in [`Self::Compensating`] only. A
+    /// task in `error` counts: only what depends on the failed step is held up.
     pub const fn lets_steps_run(self) -> bool {
         matches!(self, Self::Pending | Self::InProgress | Self::Error)
     }
@@ -197,6 +266,7 @@ impl TaskStatus {
             Self::InProgress => "in_progress",
             Self::Complete => "complete",
             Self::Error => "error",
+            Self::Compensating => "compensating",
             Self::Cancelled => "cancelled",
             Self::ResolvedManually => "resolved_manually",
         }
@@ -215,18 +285,8 @@ mod tests {
 
     #[test]
     fn what_is_done_never_changes_again() {
-        let events = [
-            StepEvent::Claim,
-            StepEvent::Release,
-            StepEvent::Complete,
-            StepEvent::RetryLater,
-            StepEvent::Fail,
-            StepEvent::Restart,
-            StepEvent::Cancel,
-            StepEvent::Resolve,
-        ];
         for state in StepState::ALL.into_iter().filter(|state| state.is_done()) {
-            for event in events {
+            for event in StepEvent::ALL {
                 assert_eq!(state.on(event), None, "{state} on {event:?}");
             }
         }

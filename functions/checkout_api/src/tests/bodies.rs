@@ -32,8 +32,11 @@ fn started() -> History {
         finished_at: None,
         failed_steps: Default::default(),
         done_deps: Default::default(),
+        ends_as: None,
+        compensations: None,
+        actions: Vec::new(),
     };
-    History { task, steps }
+    History { task, steps, compensations: Vec::new() }
 }
 
 fn failure() -> Failure {
@@ -260,6 +263,7 @@ fn a_join_names_all_it_waits_for() {
         retry_limit: 1,
         timeout_seconds: 1,
         backoff: Default::default(),
+        undoes: None,
     };
     let mut history = started();
     history.task.plan = Plan::new(vec![step("a", &[]), step("b", &[]), step("c", &["a", "b"])]).unwrap();

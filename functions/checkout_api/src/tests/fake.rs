@@ -9,13 +9,13 @@ use std::{
     time::Duration,
 };
 use stepwell::{
-    Client, IdempotencyKey, RetryError, StartError, Started, System, TaskId, Timestamp, Workflow,
+    ActionError, By, Client, IdempotencyKey, StartError, Started, System, TaskId, Timestamp, Workflow,
     history::History,
     queue::{Message, Queue, QueueError},
-    state::{StepEvent, TaskEvent, TaskStatus},
+    state::{End, StepEvent, TaskEvent, TaskStatus},
     table::{
-        AttemptRecord, Claim, ClaimRequest, Creation, Fenced, KeyRecord, Lease, Loaded, NewTask, Restart, StepRecord,
-        Table, TableError, TaskRecord,
+        Action, AsRead, AttemptRecord, Claim, ClaimRequest, Creation, Diversion, Failure, Fenced, KeyRecord, Lease,
+        Listed, ListedAt, Loaded, NewTask, Page, StepRecord, Table, TableError, TaskRecord,
     },
 };
 
@@ -95,8 +95,8 @@ impl Backend for Fake {
         self.client().history(id).await
     }
 
-    async fn retry(&self, id: TaskId) -> Result<History, RetryError> {
-        self.client().retry(id).await
+    async fn retry(&self, id: TaskId) -> Result<History, ActionError> {
+        self.client().retry(id, &By::new("customer", "a test").unwrap()).await
     }
 
     async fn order(&self, id: &str) -> Result<Option<Order>, StoreError> {
@@ -137,18 +137,7 @@ impl Table for Fake {
         if state.tasks.contains_key(&task.id) {
             return Ok(Creation::AlreadyThere);
         }
-        let record = TaskRecord {
-            id: task.id,
-            workflow: task.workflow.clone(),
-            status: TaskStatus::Pending,
-            context: task.context.to_owned(),
-            plan: task.plan.clone(),
-            created_at: task.created_at,
-            finished_at: None,
-            failed_steps: BTreeSet::new(),
-            done_deps: BTreeSet::new(),
-        };
-        state.tasks.insert(task.id, record);
+        state.tasks.insert(task.id, task.into());
         Ok(Creation::Created)
     }
 
@@ -164,7 +153,7 @@ impl Table for Fake {
         Ok(Loaded { task: state.tasks.get(&task).cloned(), steps })
     }
 
-    async fn restart(&self, task: &TaskRecord, failed: &[&StepRecord], _: Timestamp) -> Result<Restart, TableError> {
+    async fn restart(&self, task: &TaskRecord, failed: &[&StepRecord], _: &Action) -> Result<AsRead, TableError> {
         let mut state = self.state();
         let names: Vec<&str> = failed.iter().map(|step| step.name.as_str()).collect();
         let steps = state.steps.get_mut(&task.id).unwrap();
@@ -175,7 +164,8 @@ impl Table for Fake {
         let task = state.tasks.get_mut(&task.id).unwrap();
         task.status = task.status.on(TaskEvent::Restart).unwrap();
         task.finished_at = None;
-        Ok(Restart::Restarted)
+        task.failed_steps.clear();
+        Ok(AsRead::Written)
     }
 
     async fn load(&self, _: TaskId, _: &BTreeSet<&str>) -> Result<Loaded, TableError> {
@@ -206,7 +196,7 @@ impl Table for Fake {
         unreachable!("a worker's")
     }
 
-    async fn fail(&self, _: &Lease, _: &AttemptRecord) -> Result<Fenced, TableError> {
+    async fn fail(&self, _: &TaskRecord, _: &Lease, _: &AttemptRecord) -> Result<Fenced, TableError> {
         unreachable!("a worker's")
     }
 
@@ -220,5 +210,37 @@ impl Table for Fake {
 
     async fn finish(&self, _: TaskId, _: Timestamp) -> Result<TaskStatus, TableError> {
         unreachable!("a worker's")
+    }
+
+    async fn resolve_step(&self, _: &TaskRecord, _: &StepRecord, _: &str, _: &Action) -> Result<AsRead, TableError> {
+        unreachable!("an operator's")
+    }
+
+    async fn give_up(&self, _: &TaskRecord, _: &StepRecord, _: &Failure, _: &Action) -> Result<AsRead, TableError> {
+        unreachable!("an operator's")
+    }
+
+    async fn cancel_step(&self, _: TaskId, _: &StepRecord, _: Timestamp) -> Result<AsRead, TableError> {
+        unreachable!("an operator's")
+    }
+
+    async fn divert(&self, _: TaskId, _: Diversion, _: &Action) -> Result<AsRead, TableError> {
+        unreachable!("an operator's")
+    }
+
+    async fn order_compensations(&self, _: TaskId, _: &[String], _: Timestamp) -> Result<AsRead, TableError> {
+        unreachable!("an operator's")
+    }
+
+    async fn finish_compensation(&self, _: TaskId, _: End, _: Timestamp) -> Result<AsRead, TableError> {
+        unreachable!("an operator's")
+    }
+
+    async fn list(&self, _: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+        unreachable!("an operator's")
+    }
+
+    async fn relist(&self, _: &ListedAt, _: Timestamp) -> Result<AsRead, TableError> {
+        unreachable!("the watchdog's")
     }
 }

@@ -1,9 +1,10 @@
 //! What the table holds, as types.
 
+use super::NewTask;
 use crate::{
     TaskId, Timestamp,
-    plan::Plan,
-    state::{StepState, TaskStatus},
+    plan::{Plan, StepPlan},
+    state::{End, StepState, TaskEvent, TaskStatus},
     step::StepError,
     timestamp::millis,
 };
@@ -27,10 +28,109 @@ pub struct TaskRecord {
     pub created_at: Timestamp,
     /// When it came to its end, the last time it did.
     pub finished_at: Option<Timestamp>,
-    /// The steps that failed for good.
+    /// The steps and compensations that failed for good and have not been mended.
     pub failed_steps: BTreeSet<String>,
     /// Of the plan's last steps, those that are done. Kept only where there is more than one.
     pub done_deps: BTreeSet<String>,
+    /// Where it goes when it has been compensated; there from the moment that compensation begins.
+    pub ends_as: Option<End>,
+    /// The compensations to run, in their order; there from the moment that nothing is in flight any more.
+    pub compensations: Option<Vec<String>>,
+    /// The audit trail of what was done to the task from outside, in the order in which it was done.
+    pub actions: Vec<Action>,
+}
+
+impl From<&NewTask<'_>> for TaskRecord {
+    /// The task as it stands right after its start.
+    fn from(task: &NewTask<'_>) -> Self {
+        Self {
+            id: task.id,
+            workflow: task.workflow.clone(),
+            status: TaskStatus::Pending,
+            context: task.context.to_owned(),
+            plan: task.plan.clone(),
+            created_at: task.created_at,
+            finished_at: None,
+            failed_steps: BTreeSet::new(),
+            done_deps: BTreeSet::new(),
+            ends_as: None,
+            compensations: None,
+            actions: Vec::new(),
+        }
+    }
+}
+
+impl TaskRecord {
+    /// The status after `event`, or `None` where the event is not legal. Once compensated, a task is closed.
+    pub fn after(&self, event: TaskEvent) -> Option<TaskStatus> {
+        if self.is_compensated() { None } else { self.status.on(event) }
+    }
+
+    /// Whether all that it has done has been undone.
+    pub fn is_compensated(&self) -> bool {
+        self.compensations.is_some() && self.status != TaskStatus::Compensating
+    }
+
+    /// What has to be done before this step, or this compensation, may run; `None` where nothing of it may, as the task
+    /// stands.
+    pub fn waits_for<'a>(&'a self, step: &'a StepPlan) -> Option<Vec<&'a str>> {
+        if step.undoes.is_none() {
+            let open = self.status.lets_steps_run() && !self.is_compensated();
+            return open.then(|| step.depends_on.iter().map(String::as_str).collect());
+        }
+        let order = self.compensations.as_ref().filter(|_| self.status == TaskStatus::Compensating)?;
+        let place = order.iter().position(|name| *name == step.name)?;
+        Some(place.checked_sub(1).and_then(|before| order.get(before)).map(String::as_str).into_iter().collect())
+    }
+}
+
+/// Something that was done to a task from outside: by an operator, a customer, or a part of the engine that is no step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// When.
+    #[serde(with = "millis")]
+    pub at: Timestamp,
+    /// What.
+    pub what: ActionKind,
+    /// Which step it was done to, where it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// Who did it.
+    pub who: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What can be done to a task from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionKind {
+    /// What failed got a fresh set of attempts.
+    Retry,
+    /// It was cancelled.
+    Cancel,
+    /// It was declared done.
+    Resolve,
+    /// A step was done by hand.
+    ResolveStep,
+    /// Its compensation was begun.
+    Compensate,
+    /// SQS gave up on the message of a step.
+    GiveUp,
+}
+
+impl ActionKind {
+    /// The word used in the table, the API and the logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Cancel => "cancel",
+            Self::Resolve => "resolve",
+            Self::ResolveStep => "resolve_step",
+            Self::Compensate => "compensate",
+            Self::GiveUp => "give_up",
+        }
+    }
 }
 
 /// A step's item, or what stands in for it while there is none.

@@ -1,13 +1,13 @@
 //! The protocol of one delivery.
 
 use super::{
-    EngineError, Invocation, Worker,
+    Invocation, Worker,
     attempt::{self, Verdict, verdict},
     hand_over::{Turn, hand_over},
     received,
 };
 use crate::{
-    Ambient, Step, StepContext, StepError, TaskData, Timestamp,
+    Ambient, EngineError, Step, StepContext, StepError, TaskData, Timestamp,
     plan::{Plan, StepPlan, is_name},
     queue::{Message, Queue, printable},
     retryable,
@@ -16,9 +16,13 @@ use crate::{
     table::{
         AttemptRecord, Claim, ClaimRequest, Failure, Fenced, Lease, Loaded, Outcome, StepRecord, Table, TaskRecord,
     },
+    unwind::unwind,
 };
 use aws_lambda_events::sqs::SqsMessage;
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Kept back from the end of the invocation, for the writes and sends that follow the handler.
 const RESERVE: Duration = Duration::from_millis(1_500);
@@ -123,7 +127,10 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
                 hand_over(table, queue, ambient, &task, Self::STEP, Turn::Again).await?;
                 None
             }
-            StepState::Error | StepState::Cancelled => None,
+            StepState::Error | StepState::Cancelled => {
+                self.unwind(&task).await?;
+                None
+            }
             StepState::InProgress => found.lease_until,
             StepState::Retrying => found.next_retry_at,
             // A claim refuses no pending step; it has become one since.
@@ -147,23 +154,23 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             let reason = if task.is_none() { "the task does not exist" } else { "the task's plan has no such step" };
             return self.reject(reason).await;
         };
-        if !task.status.lets_steps_run() {
+        let Some(waits_for) = task.waits_for(plan) else {
             table.release(lease).await?;
             tracing::info!(task_id = %task.id, step = Self::STEP, status = %task.status, "not run: the task has ended");
+            self.unwind(task).await?;
             return Ok(Disposition::Acknowledge);
-        }
-        let unread: BTreeSet<&str> =
-            plan.depends_on.iter().map(String::as_str).filter(|name| !steps.contains_key(*name)).collect();
+        };
+        let unread: BTreeSet<&str> = waits_for.iter().copied().filter(|name| !steps.contains_key(*name)).collect();
         if !unread.is_empty() {
             steps.extend(table.load(task.id, &unread).await?.steps);
         }
-        if !all_done(plan, &steps) {
-            return self.too_early(lease, plan).await;
+        if !all_done(&waits_for, &steps) {
+            return self.too_early(lease, &waits_for).await;
         }
         if lease.counted_attempt() > plan.retry_limit {
             let error =
                 retryable("ATTEMPTS_EXHAUSTED", format!("{} attempts ended without an answer", plan.retry_limit));
-            return self.failed(lease, plan, &error).await;
+            return self.failed(lease, task, plan, &error).await;
         }
         let results = steps.into_iter().filter(|(_, record)| record.state.is_done());
         let results = results.filter_map(|(name, record)| Some((name, record.result?))).collect();
@@ -171,15 +178,24 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         self.attempt(lease, task, plan, &data).await
     }
 
+    /// Goes on with the task's compensation, where it is being compensated: it may have waited for this step.
+    async fn unwind(&self, task: &TaskRecord) -> Result<(), EngineError> {
+        if task.plan.compensations().is_empty() {
+            return Ok(());
+        }
+        let Worker { table, queue, ambient, .. } = self.worker;
+        unwind(table, queue, ambient, task.id).await
+    }
+
     /// Puts the step back. Whoever completes the missing dependency will find it pending and send a message, unless
     /// that has happened since we looked, so we look once more.
-    async fn too_early(&self, lease: &Lease, plan: &StepPlan) -> Result<Disposition, EngineError> {
+    async fn too_early(&self, lease: &Lease, waits_for: &[&str]) -> Result<Disposition, EngineError> {
         let table = &self.worker.table;
         table.release(lease).await?;
-        let dependencies: BTreeSet<&str> = plan.depends_on.iter().map(String::as_str).collect();
+        let dependencies: BTreeSet<&str> = waits_for.iter().copied().collect();
         let steps = table.load(lease.task, &dependencies).await?.steps;
         tracing::warn!(task_id = %lease.task, step = Self::STEP, "not run: a dependency is not done");
-        let ready = all_done(plan, &steps);
+        let ready = all_done(waits_for, &steps);
         Ok(if ready { Disposition::GiveBack { wait: Duration::ZERO } } else { Disposition::Acknowledge })
     }
 
@@ -207,7 +223,7 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         };
         let result = match attempt::run(&self.worker.step, data, &context).await {
             Ok(result) => result,
-            Err(error) => return self.failed(lease, plan, &error).await,
+            Err(error) => return self.failed(lease, task, plan, &error).await,
         };
         let ended = lease.ended(self.now(), Outcome::Complete, None);
         if self.worker.table.complete(lease, &ended, &result).await? == Fenced::Superseded {
@@ -219,7 +235,13 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         Ok(Disposition::Acknowledge)
     }
 
-    async fn failed(&self, lease: &Lease, plan: &StepPlan, error: &StepError) -> Result<Disposition, EngineError> {
+    async fn failed(
+        &self,
+        lease: &Lease,
+        task: &TaskRecord,
+        plan: &StepPlan,
+        error: &StepError,
+    ) -> Result<Disposition, EngineError> {
         let now = self.now();
         let outcome = if error.is_retryable() { Outcome::RetryableError } else { Outcome::PermanentError };
         let mut ended = lease.ended(now, outcome, Some(Failure::from(error)));
@@ -235,10 +257,11 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
                 Ok(Disposition::GiveBack { wait: (now + wait).since(self.now()) })
             }
             Verdict::Fail => {
-                if table.fail(lease, &ended).await? == Fenced::Superseded {
+                if table.fail(task, lease, &ended).await? == Fenced::Superseded {
                     return Ok(self.superseded(lease));
                 }
                 self.log(lease, &ended, "error");
+                self.unwind(task).await?;
                 Ok(Disposition::Acknowledge)
             }
         }
@@ -269,6 +292,6 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
     }
 }
 
-fn all_done(plan: &StepPlan, steps: &std::collections::BTreeMap<String, StepRecord>) -> bool {
-    plan.depends_on.iter().all(|name| steps.get(name).is_some_and(|record| record.state.is_done()))
+fn all_done(names: &[&str], steps: &BTreeMap<String, StepRecord>) -> bool {
+    names.iter().all(|name| steps.get(*name).is_some_and(|record| record.state.is_done()))
 }

@@ -1,12 +1,12 @@
 //! What a completed step owes to the steps that depend on it, and the last step to the task.
 
-use super::EngineError;
 use crate::{
-    Ambient, Timestamp,
+    Ambient, EngineError, Timestamp,
     plan::StepPlan,
     queue::{Message, Queue},
     state::{StepState, TaskStatus},
     table::{Table, TaskRecord},
+    unwind::unwind,
 };
 use futures::future::try_join_all;
 use std::collections::BTreeSet;
@@ -22,7 +22,8 @@ pub(super) enum Turn {
     Again,
 }
 
-/// Wakes every dependent of `step` that is ready by it, or ends the task where `step` was the last.
+/// Wakes every dependent of `step` that is ready by it, or ends the task where `step` was the last. After a compensation
+/// comes the next one, and after the last of these the end of the task.
 ///
 /// Every write in it is idempotent and every send may be repeated, so after a crash it is made again from the start.
 pub(super) async fn hand_over<T: Table, Q: Queue>(
@@ -33,9 +34,12 @@ pub(super) async fn hand_over<T: Table, Q: Queue>(
     step: &str,
     turn: Turn,
 ) -> Result<(), EngineError> {
+    if task.plan.compensations().iter().any(|compensation| compensation.name == step) {
+        return unwind(table, queue, clock, task.id).await;
+    }
     let mut dependents: Vec<&StepPlan> = task.plan.dependents(step).collect();
     if dependents.is_empty() {
-        return finish(table, clock, task, step).await;
+        return finish(table, queue, clock, task, step).await;
     }
     let now = clock.now();
     if turn == Turn::Again {
@@ -70,7 +74,13 @@ async fn wake<T: Table, Q: Queue>(
     Ok(())
 }
 
-async fn finish<T: Table>(table: &T, clock: &impl Ambient, task: &TaskRecord, done: &str) -> Result<(), EngineError> {
+async fn finish<T: Table, Q: Queue>(
+    table: &T,
+    queue: &Q,
+    clock: &impl Ambient,
+    task: &TaskRecord,
+    done: &str,
+) -> Result<(), EngineError> {
     if task.status == TaskStatus::Complete {
         return Ok(());
     }
@@ -85,6 +95,10 @@ async fn finish<T: Table>(table: &T, clock: &impl Ambient, task: &TaskRecord, do
     let status = table.finish(task.id, clock.now()).await?;
     if status != TaskStatus::Complete {
         tracing::warn!(task_id = %task.id, %status, "the last step is done, but the task had ended before it");
+    }
+    if status == TaskStatus::Compensating {
+        // It may have waited for this step.
+        unwind(table, queue, clock, task.id).await?;
     }
     Ok(())
 }

@@ -6,13 +6,7 @@ mod attempt;
 mod deliver;
 mod hand_over;
 
-use crate::{
-    Ambient, Step, Timestamp,
-    backoff::Backoff,
-    queue::Queue,
-    step::step_name,
-    table::{Table, TableError},
-};
+use crate::{Ambient, Step, Timestamp, backoff::Backoff, queue::Queue, step::step_name, table::Table};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use deliver::{Delivery, Disposition};
 use futures::future::join_all;
@@ -25,9 +19,47 @@ const ASSUMED_INVOCATION: Duration = Duration::from_secs(60);
 /// The attribute in which SQS counts how often it has handed out a message.
 const RECEIVE_COUNT: &str = "ApproximateReceiveCount";
 
+/// One of the attributes that SQS gives a message.
+pub(crate) fn attribute<'a>(message: &'a SqsMessage, name: &str) -> Option<&'a str> {
+    message.attributes.get(name).map(String::as_str)
+}
+
 /// How often SQS has handed out this message.
 fn received(message: &SqsMessage) -> Option<u32> {
-    message.attributes.get(RECEIVE_COUNT)?.parse().ok()
+    attribute(message, RECEIVE_COUNT)?.parse().ok()
+}
+
+/// The answer that makes SQS keep the messages of these ids.
+pub(crate) fn answer(kept: impl Iterator<Item = String>) -> SqsBatchResponse {
+    let mut response = SqsBatchResponse::default();
+    response.batch_item_failures = kept
+        .map(|id| {
+            let mut failure = BatchItemFailure::default();
+            failure.item_identifier = id;
+            failure
+        })
+        .collect();
+    response
+}
+
+/// Hides a message that SQS has to keep, and answers with its id. Without a wait, because something went wrong, it waits
+/// the longer the more often it has come: an outage must not use up the receive count.
+pub(crate) async fn keep_hidden<Q: Queue>(
+    queue: &Q,
+    ambient: &impl Ambient,
+    name: &str,
+    message: &SqsMessage,
+    wait: Option<Duration>,
+) -> Option<String> {
+    let by_count = || Backoff::default().delay(received(message).unwrap_or(1), None, ambient.draw());
+    let wait = wait.unwrap_or_else(by_count);
+    if let Some(receipt_handle) = &message.receipt_handle {
+        // Where this fails the message comes back at the end of its visibility timeout all the same, only later.
+        if let Err(error) = queue.hide(name, receipt_handle, wait).await {
+            tracing::warn!(message_id = message.message_id, %error, "could not set the time of the next delivery");
+        }
+    }
+    Some(message.message_id.clone().unwrap_or_default())
 }
 
 /// One step's worker.
@@ -54,16 +86,6 @@ impl Invocation {
     }
 }
 
-/// Why the engine could not bring a delivery to its end. The message is kept, and its next delivery goes on from what
-/// the table says.
-#[derive(Debug, thiserror::Error)]
-enum EngineError {
-    #[error(transparent)]
-    Table(#[from] TableError),
-    #[error(transparent)]
-    Queue(#[from] crate::queue::QueueError),
-}
-
 impl<S: Step, T: Table, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
     /// The worker of this step.
     pub fn new(step: S, table: T, queue: Q, ambient: A) -> Self {
@@ -78,31 +100,19 @@ impl<S: Step, T: Table, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
         let messages =
             event.records.iter().filter(|message| message.message_id.is_none() || seen.insert(&message.message_id));
         let kept = join_all(messages.map(|message| self.handle_one(message, invocation))).await;
-        let mut response = SqsBatchResponse::default();
-        response.batch_item_failures = kept.into_iter().flatten().collect();
-        response
+        answer(kept.into_iter().flatten())
     }
 
-    async fn handle_one(&self, message: &SqsMessage, invocation: &Invocation) -> Option<BatchItemFailure> {
+    async fn handle_one(&self, message: &SqsMessage, invocation: &Invocation) -> Option<String> {
         let delivery = Delivery::new(self, message, invocation);
         let wait = match delivery.run().await {
             Ok(Disposition::Acknowledge) => return None,
-            Ok(Disposition::GiveBack { wait }) => wait,
+            Ok(Disposition::GiveBack { wait }) => Some(wait),
             Err(error) => {
-                // The more often it has come, the longer it waits: an outage must not use up the receive count.
-                let wait = Backoff::default().delay(received(message).unwrap_or(1), None, self.ambient.draw());
-                tracing::error!(message_id = message.message_id, %error, wait_seconds = wait.as_secs(), "delivery failed");
-                wait
+                tracing::error!(message_id = message.message_id, %error, "delivery failed");
+                None
             }
         };
-        if let Some(receipt_handle) = &message.receipt_handle {
-            // Where this fails the message comes back at the end of its visibility timeout all the same, only later.
-            if let Err(error) = self.queue.hide(step_name::<S>(), receipt_handle, wait).await {
-                tracing::warn!(message_id = message.message_id, %error, "could not set the time of the next delivery");
-            }
-        }
-        let mut failure = BatchItemFailure::default();
-        failure.item_identifier = message.message_id.clone().unwrap_or_default();
-        Some(failure)
+        keep_hidden(&self.queue, &self.ambient, step_name::<S>(), message, wait).await
     }
 }

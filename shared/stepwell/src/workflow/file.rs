@@ -3,13 +3,16 @@
 use super::{Workflow, WorkflowError, WorkflowId, adjustment::Adjustment, keys};
 use crate::{
     backoff::Backoff,
-    plan::{Plan, StepPlan},
+    plan::{Compensate, Plan, StepPlan},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 const DEFAULT_RETRY_LIMIT: u32 = 3;
 const DEFAULT_TIMEOUT_SECONDS: u32 = 30;
+
+/// The longest that a failed task may wait for a retry before it is compensated: 30 days, well within its retention.
+const LONGEST_GRACE_SECONDS: u32 = 30 * 24 * 60 * 60;
 
 /// The longest name, namespace and version of a workflow, in characters.
 const MAX_PART_LENGTH: usize = 100;
@@ -24,6 +27,9 @@ struct File {
     #[serde(default)]
     description: String,
     schema: Option<Value>,
+    #[serde(default)]
+    compensate: Compensate,
+    compensate_after_seconds: Option<u32>,
 }
 
 fn default_namespace() -> String {
@@ -73,8 +79,12 @@ pub(super) fn read(text: &str) -> Result<Workflow, WorkflowError> {
         }
     }
 
-    let steps = list(root, "step_templates")?.iter().enumerate().map(|(index, step)| read_step(step, index + 1));
-    let plan = Plan::new(steps.collect::<Result<_, _>>()?)?;
+    let mut steps = Vec::new();
+    for (index, step) in list(root, "step_templates")?.iter().enumerate() {
+        steps.extend(read_step(step, index + 1)?);
+    }
+    let after = compensate_after(&file)?;
+    let plan = Plan::new(steps)?.compensating(file.compensate, after);
     let adjustments = list(root, "adjustments")?.iter().enumerate();
     let adjustments = adjustments.map(|(index, adjustment)| read_adjustment(adjustment, index + 1, &plan));
     let adjustments = adjustments.collect::<Result<_, _>>()?;
@@ -87,18 +97,48 @@ pub(super) fn read(text: &str) -> Result<Workflow, WorkflowError> {
     Ok(Workflow { id, description: file.description, plan, schema, adjustments })
 }
 
-fn read_step(step: &Value, number: usize) -> Result<StepPlan, WorkflowError> {
-    let step = mapping(step, &format!("step {number}"))?;
-    let name = match step.get("name").and_then(Value::as_str) {
-        Some(name) if !name.trim().is_empty() => name,
-        _ => return Err(WorkflowError(format!("step {number} of `step_templates` has no name"))),
-    };
-    let place = format!("step `{name}`");
-    keys::STEP.check(step, &place)?;
-    check_inner(step, "handler_config", &keys::HANDLER_CONFIG, &place)?;
-    check_inner(step, "backoff", &keys::BACKOFF, &place)?;
+fn compensate_after(file: &File) -> Result<u32, WorkflowError> {
+    match (file.compensate, file.compensate_after_seconds) {
+        (_, None) => Ok(0),
+        (Compensate::OnError, Some(seconds)) if seconds <= LONGEST_GRACE_SECONDS => Ok(seconds),
+        (Compensate::OnError, Some(seconds)) => Err(WorkflowError(format!(
+            "`compensate_after_seconds` is {seconds}, but a failed task can wait {LONGEST_GRACE_SECONDS} at most"
+        ))),
+        (Compensate::OnCancel | Compensate::Manual, Some(_)) => Err(WorkflowError(
+            "`compensate_after_seconds` is there, but only `compensate: on_error` waits for anything".to_owned(),
+        )),
+    }
+}
 
-    let step: StepTemplate = parse(Value::Object(step.clone()), &place)?;
+/// The step, and its compensation where it has one.
+fn read_step(step: &Value, number: usize) -> Result<Vec<StepPlan>, WorkflowError> {
+    let place = format!("step {number} of `step_templates`");
+    let fields = mapping(step, &place)?;
+    let plan = read_template(fields, &place, "step", &keys::STEP)?;
+    let Some(compensation) = fields.get("compensation") else { return Ok(vec![plan]) };
+    let place = format!("the compensation of step `{}`", plan.name);
+    let fields = mapping(compensation, &place)?;
+    let compensation = read_template(fields, &place, "compensation", &keys::COMPENSATION)?;
+    let compensation = StepPlan { undoes: Some(plan.name.clone()), ..compensation };
+    Ok(vec![plan, compensation])
+}
+
+fn read_template(
+    fields: &Map<String, Value>,
+    nameless: &str,
+    what: &str,
+    keys: &keys::Keys,
+) -> Result<StepPlan, WorkflowError> {
+    let name = match fields.get("name").and_then(Value::as_str) {
+        Some(name) if !name.trim().is_empty() => name,
+        _ => return Err(WorkflowError(format!("{nameless} has no name"))),
+    };
+    let place = format!("{what} `{name}`");
+    keys.check(fields, &place)?;
+    check_inner(fields, "handler_config", &keys::HANDLER_CONFIG, &place)?;
+    check_inner(fields, "backoff", &keys::BACKOFF, &place)?;
+
+    let step: StepTemplate = parse(Value::Object(fields.clone()), &place)?;
     if let Some(problem) = step.backoff.problem() {
         return Err(WorkflowError(format!("{place} has a bad `backoff`: {problem}")));
     }
@@ -109,6 +149,7 @@ fn read_step(step: &Value, number: usize) -> Result<StepPlan, WorkflowError> {
         retry_limit: if step.default_retryable { retry_limit } else { retry_limit.min(1) },
         timeout_seconds: step.handler_config.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS),
         backoff: step.backoff,
+        undoes: None,
     })
 }
 

@@ -12,7 +12,17 @@ pub(super) struct Keys {
 }
 
 pub(super) const WORKFLOW: Keys = Keys {
-    ours: &["name", "namespace_name", "version", "description", "schema", "step_templates", "adjustments"],
+    ours: &[
+        "name",
+        "namespace_name",
+        "version",
+        "description",
+        "schema",
+        "step_templates",
+        "adjustments",
+        "compensate",
+        "compensate_after_seconds",
+    ],
     taskers: &[
         "annotations",
         "class_name",
@@ -45,6 +55,7 @@ pub(super) const STEP: Keys = Keys {
         "default_retry_limit",
         "handler_config",
         "backoff",
+        "compensation",
     ],
     taskers: &[
         "annotations",
@@ -58,6 +69,13 @@ pub(super) const STEP: Keys = Keys {
         "skippable",
         "system_dependency",
     ],
+    open: false,
+};
+
+/// A compensation depends on no step and is not itself compensated.
+pub(super) const COMPENSATION: Keys = Keys {
+    ours: &["name", "description", "default_retryable", "default_retry_limit", "handler_config", "backoff"],
+    taskers: STEP.taskers,
     open: false,
 };
 

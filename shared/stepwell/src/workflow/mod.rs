@@ -18,14 +18,19 @@
 //!       timeout_seconds: 30         # of one attempt; default 30
 //!     backoff:                      # see crate::backoff; default: all of it
 //!       base_seconds: 1
+//!     compensation:                 # what undoes this step: a step of its own, with the same keys but no dependencies
+//!       name: refund_payment
+//!       default_retry_limit: 20
 //!   - name: check_cart
+//! compensate: on_error              # when compensations start by themselves: on_error (and on_cancel), on_cancel, manual
+//! compensate_after_seconds: 900     # on_error only: how long a failed task stays open to a retry first; default 0
 //! adjustments:                      # changes to the plan of a single task, read off its context
 //!   - when: { /priority: express }  # JSON pointers into the context, and the values they have to have
 //!     steps:
 //!       take_payment: { retry_limit: 2, timeout_seconds: 15 }
 //! ```
 //!
-//! The keys are Tasker's (`adjustments` and `backoff` are ours), and a Tasker file's other keys are passed over. Any
+//! The keys are Tasker's (`adjustments`, `backoff` and those of compensation are ours), and a Tasker file's other keys are passed over. Any
 //! other key is refused, so that a misspelt limit cannot quietly become the default.
 
 mod adjustment;

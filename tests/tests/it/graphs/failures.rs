@@ -3,7 +3,7 @@
 use super::*;
 use std::{cell::Cell, time::Duration};
 use stepwell::{
-    Ambient, RetryError, permanent, retryable,
+    ActionError, Ambient, permanent, retryable,
     state::TaskStatus,
     table::{Claim, ClaimRequest, Fenced, MAX_RESULT_BYTES, Table},
 };
@@ -257,14 +257,14 @@ async fn a_retried_task_goes_on_where_it_failed() {
         assert_eq!(journal.counts(), counts([("s00", 1), ("s01", 1), ("s02", 2)]));
 
         // A fresh set of attempts, used up as well.
-        assert_eq!(client.retry(task).await.unwrap().status(), TaskStatus::Error);
+        assert_eq!(client.retry(task, &by()).await.unwrap().status(), TaskStatus::Error);
         assert_eq!(client.history(task).await.unwrap().unwrap().status(), TaskStatus::InProgress);
         let history = poller.run(task).await;
         assert_eq!(history.status(), TaskStatus::Error);
         assert_eq!(journal.counts(), counts([("s00", 1), ("s01", 1), ("s02", 4)]));
 
         up.set(true);
-        client.retry(task).await.unwrap();
+        client.retry(task, &by()).await.unwrap();
         let history = poller.run(task).await;
         assert_eq!(history.status(), TaskStatus::Complete);
         assert_eq!((history.task.failed_steps.len(), history.failed_steps().len()), (0, 0));
@@ -272,11 +272,11 @@ async fn a_retried_task_goes_on_where_it_failed() {
         let audit: Vec<u32> = outcomes(&history, "s02").iter().map(|(number, _)| *number).collect();
         assert_eq!(audit, [1, 2, 3, 4, 5], "every attempt is there, and no number comes twice");
 
-        let refused = client.retry(task).await.unwrap_err();
-        assert!(matches!(refused, RetryError::Status(TaskStatus::Complete)), "{refused}");
+        let refused = client.retry(task, &by()).await.unwrap_err();
+        assert!(matches!(refused, ActionError::Status { status: TaskStatus::Complete, .. }), "{refused}");
         assert_eq!(refused.to_string(), "cannot retry task in complete status");
-        let unknown = client.retry(TaskId::new()).await.unwrap_err();
-        assert!(matches!(unknown, RetryError::NotFound(_)), "{unknown}");
+        let unknown = client.retry(TaskId::new(), &by()).await.unwrap_err();
+        assert!(matches!(unknown, ActionError::NotFound(_)), "{unknown}");
     })
     .await;
 }
@@ -299,7 +299,8 @@ async fn several_failed_steps_are_retried_together() {
         mended.set(true);
         // Two operators at once: one of them is told that it is done.
         let client = sandbox.client();
-        let (one, other) = tokio::join!(client.retry(task), client.retry(task));
+        let by = by();
+        let (one, other) = tokio::join!(client.retry(task, &by), client.retry(task, &by));
         assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
         let history = poller.run(task).await;
         assert_eq!(history.status(), TaskStatus::Complete);

@@ -7,7 +7,7 @@ use std::{
 };
 use stepwell::{permanent, queue, retryable, state::TaskStatus};
 use stepwell_tests::{
-    emulator::{DeadLetter, in_sandbox, in_sandbox_by_hand},
+    emulator::{Undeliverable, in_sandbox, in_sandbox_by_hand},
     events::{batch, message},
     poller::Poller,
 };
@@ -22,13 +22,13 @@ use test_case::test_case;
 #[test_case(r#"{"task_id":"018f4e4e-7c1a-7000-8000-0123456789ab","step":"s00"}"#, "the task does not exist"; "an unknown task's")]
 #[test_case(r#"{"task_id":"018f4e4e-7c1a-7000-8000-0123456789ab","step":"s00","load":["a b"]}"#, "`load` has to be a list of step names"; "a step name that is none")]
 #[tokio::test]
-async fn what_no_step_can_use_is_dead_lettered_with_the_reason(body: &str, reason: &str) {
+async fn what_no_step_can_use_is_kept_with_the_reason(body: &str, reason: &str) {
     in_sandbox(&Graph::chain(1).names(), async |sandbox| {
         let journal = Journal::default();
         let poller = Poller::new(sandbox).with_numbered(1, &journal.script());
         poller.inject("s00", body).await;
         poller.drain().await;
-        let letters = sandbox.dead_letters().await;
+        let letters = sandbox.undeliverable().await;
         assert!(
             matches!(&letters[..], [letter] if letter.body == body && letter.reason.starts_with(reason)),
             "{letters:?}"
@@ -50,8 +50,8 @@ async fn a_reason_is_short_and_printable_whatever_the_message_says(body: &str) {
         let poller = Poller::new(sandbox).with_numbered(1, &journal.script());
         poller.inject("s00", body).await;
         poller.drain().await;
-        let letters = sandbox.dead_letters().await;
-        let [DeadLetter { body: kept, reason }] = &letters[..] else { panic!("{letters:?}") };
+        let letters = sandbox.undeliverable().await;
+        let [Undeliverable { body: kept, reason }] = &letters[..] else { panic!("{letters:?}") };
         assert_eq!(kept, body);
         assert!(reason.len() <= 1_000, "{} bytes", reason.len());
         assert!(!reason.contains(|c: char| c.is_control() || c == '\u{fffe}'), "{reason:?}");
@@ -60,20 +60,20 @@ async fn a_reason_is_short_and_printable_whatever_the_message_says(body: &str) {
 }
 
 #[tokio::test]
-async fn a_message_without_a_body_is_dead_lettered_too() {
+async fn a_message_without_a_body_is_kept_too() {
     in_sandbox(&Graph::chain(1).names(), async |sandbox| {
         let poller = Poller::new(sandbox).with_numbered(1, &Journal::default().script());
         let mut empty = message("m", "");
         empty.body = None;
         let kept = poller.deliver("s00", batch(vec![empty, message("n", "")])).await;
         assert!(kept.is_empty(), "{kept:?}");
-        assert_eq!(sandbox.dead_letters().await.len(), 2);
+        assert_eq!(sandbox.undeliverable().await.len(), 2);
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_message_for_a_step_that_the_task_does_not_have_is_dead_lettered() {
+async fn a_message_for_a_step_that_the_task_does_not_have_is_kept() {
     in_sandbox(&Graph::chain(3).names(), async |sandbox| {
         let journal = Journal::default();
         let task = start(sandbox, &Graph::chain(2)).await;
@@ -82,8 +82,8 @@ async fn a_message_for_a_step_that_the_task_does_not_have_is_dead_lettered() {
         let body = json!({ "task_id": task, "step": "s02" }).to_string();
         assert!(poller.deliver("s02", batch(vec![message("m", &body)])).await.is_empty());
         assert_eq!(
-            sandbox.dead_letters().await,
-            [DeadLetter { body, reason: "the task's plan has no such step".to_owned() }]
+            sandbox.undeliverable().await,
+            [Undeliverable { body, reason: "the task's plan has no such step".to_owned() }]
         );
         assert_eq!(sandbox.items(task).await, before);
         assert_eq!(journal.counts(), counts([]));
@@ -284,7 +284,7 @@ async fn what_happens_to_one_message_of_a_batch_does_not_touch_the_others() {
             };
             assert_eq!(state(&history, "s00"), expected, "{number}");
         }
-        assert_eq!(sandbox.dead_letters().await.len(), 1);
+        assert_eq!(sandbox.undeliverable().await.len(), 1);
     })
     .await;
 }

@@ -13,7 +13,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
 };
-use stepwell::{StepError, TaskId, history::History, state::StepState, table::Outcome};
+use stepwell::{By, StepError, TaskId, history::History, state::StepState, table::Outcome};
 use stepwell_tests::{
     emulator::Sandbox,
     graph::Graph,
@@ -22,6 +22,11 @@ use stepwell_tests::{
 
 fn context() -> Value {
     json!({ "cart": ["a", "b"], "total": 100 })
+}
+
+/// Whoever does something to a task in these tests.
+fn by() -> By {
+    By::new("somebody", "a test").expect("short words")
 }
 
 /// What was run, in order.

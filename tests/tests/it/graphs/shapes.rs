@@ -51,7 +51,7 @@ async fn every_step_runs_once_and_sees_what_came_before(graph: &Graph, copies: u
             assert_eq!(outcomes(&history, &step.name), [(1, Outcome::Complete)]);
             assert!(step.finished_at <= history.task.finished_at, "the task ends with its last step");
         }
-        assert_eq!(sandbox.dead_letters().await, []);
+        assert_eq!(sandbox.undeliverable().await, []);
         if copies == 1 {
             assert_eq!(sent(sandbox, graph), graph.len(), "one message for each step");
         }
@@ -167,7 +167,7 @@ async fn play(sandbox: &Sandbox, case: &Case) {
 
     if !failed.is_empty() {
         mended.set(true);
-        sandbox.client().retry(task).await.unwrap();
+        sandbox.client().retry(task, &by()).await.unwrap();
         let history = poller.run(task).await;
         assert_eq!(history.status(), TaskStatus::Complete);
         for (number, step) in names.iter().enumerate() {

@@ -164,7 +164,8 @@ async fn the_catalogue_has_the_sample_products_with_price_and_stock() {
     let own = stack.product(2_345, 67).await;
     let catalogue = stack.api.get("/products").await.expect(200);
     let products = catalogue["products"].as_array().unwrap_or_else(|| panic!("products in {catalogue}"));
-    let product = |id: u32| products.iter().find(|product| product["id"] == id).unwrap_or_else(|| panic!("product {id}"));
+    let product =
+        |id: u32| products.iter().find(|product| product["id"] == id).unwrap_or_else(|| panic!("product {id}"));
     for id in 1..=8 {
         let product = product(id);
         assert!(product["name"].is_string() && product["active"].is_boolean(), "{product}");

@@ -13,7 +13,10 @@ use std::{collections::BTreeSet, time::Duration};
 use stepwell::{
     TaskId, Timestamp,
     state::{StepState, TaskStatus},
-    table::{AttemptRecord, ClaimRequest, Failure, Lease, NewTask, Outcome, RETENTION, StepRecord, Table, TaskRecord},
+    table::{
+        Action, ActionKind, AttemptRecord, ClaimRequest, Failure, Lease, NewTask, Outcome, RETENTION, StepRecord,
+        Table, TaskRecord,
+    },
 };
 use stepwell_tests::{emulator::Sandbox, graph::Graph, steps::name};
 
@@ -54,6 +57,11 @@ async fn put_status(sandbox: &Sandbox, id: TaskId, status: TaskStatus, failed_st
         item["failed_steps"] = json!(failed_steps);
     }
     sandbox.put(&item).await;
+}
+
+/// The entry that a retry at this moment leaves in the audit trail.
+fn retry(at: Timestamp) -> Action {
+    Action { at, what: ActionKind::Retry, step: None, who: "somebody".to_owned(), why: "a test".to_owned() }
 }
 
 /// A step's item in this state, after two attempts, as the engine leaves it.

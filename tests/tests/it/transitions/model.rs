@@ -5,7 +5,7 @@ use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use stepwell::table::{Claim, Fenced, Restart};
+use stepwell::table::{AsRead, Claim, Fenced};
 use stepwell_tests::emulator::in_sandbox_by_hand;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -195,8 +195,8 @@ async fn both(sandbox: &Sandbox, model: &mut Model, op: &Op) -> (Answer, Answer)
         }
         Op::Restart => {
             let (task, step) = (task(sandbox, id).await, step(sandbox, id, "s00").await);
-            let answer = table.restart(&task, &[&step], now).await.unwrap();
-            (Answer::Restarted(answer == Restart::Restarted), model.restart())
+            let answer = table.restart(&task, &[&step], &retry(now)).await.unwrap();
+            (Answer::Restarted(answer == AsRead::Written), model.restart())
         }
         Op::Release(grants_ago) => {
             let Some(lease) = model.lease_of(grants_ago) else { return (Answer::Nothing, Answer::Nothing) };
@@ -236,7 +236,8 @@ async fn both(sandbox: &Sandbox, model: &mut Model, op: &Op) -> (Answer, Answer)
                 step.finished_at = Some(now);
                 step.attempts.push(attempt.clone());
             });
-            (fenced(table.fail(&lease, &attempt).await.unwrap()), expected)
+            let task = task(sandbox, id).await;
+            (fenced(table.fail(&task, &lease, &attempt).await.unwrap()), expected)
         }
     }
 }

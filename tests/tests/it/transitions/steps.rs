@@ -3,7 +3,7 @@
 use super::*;
 use stepwell::{
     state::StepEvent,
-    table::{Claim, Fenced, Restart},
+    table::{AsRead, Claim, Fenced},
 };
 use stepwell_tests::emulator::in_sandbox;
 
@@ -61,11 +61,12 @@ impl Write {
             }
             Self::RetryLater => table.retry_later(&lease, &retried(attempt)).await.unwrap() == Fenced::Written,
             Self::Fail => {
-                table.fail(&lease, &entry(attempt, Outcome::PermanentError)).await.unwrap() == Fenced::Written
+                let task = task(sandbox, id).await;
+                table.fail(&task, &lease, &entry(attempt, Outcome::PermanentError)).await.unwrap() == Fenced::Written
             }
             Self::Restart => {
                 let task = task(sandbox, id).await;
-                table.restart(&task, &[&as_read], later(10)).await.unwrap() == Restart::Restarted
+                table.restart(&task, &[&as_read], &retry(later(10))).await.unwrap() == AsRead::Written
             }
         }
     }

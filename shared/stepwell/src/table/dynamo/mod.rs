@@ -1,19 +1,22 @@
-//! [`Table`] on DynamoDB.
+//! [`Table`] on DynamoDB. The writes of a worker are here, those of operators in `intervene`, the index in `index`.
 
 mod error;
 mod expression;
+mod index;
+mod intervene;
 mod read;
 mod write;
 
 pub(crate) use error::transaction_conflicts;
 
 use super::{
-    AttemptRecord, Claim, ClaimRequest, Creation, Fenced, KEY_RETENTION, KeyRecord, Lease, Loaded, NewTask, Outcome,
-    Restart, StepRecord, Table, TableError, TaskRecord,
+    Action, AsRead, AttemptRecord, Claim, ClaimRequest, Creation, Diversion, FIRST_LOOK, Failure, Fenced,
+    KEY_RETENTION, KeyRecord, Lease, Listed, ListedAt, Listing, Loaded, NewTask, Outcome, Page, StepRecord, Table,
+    TableError, TaskRecord,
 };
 use crate::{
     TaskId, Timestamp,
-    state::{StepState, TaskEvent, TaskStatus},
+    state::{End, StepState, TaskEvent, TaskStatus},
 };
 use aws_sdk_dynamodb::{
     Client,
@@ -25,7 +28,7 @@ use aws_sdk_dynamodb::{
 use error::{cancelled, failed, refused_or_failed, was_refused};
 use expression::{Item, idempotency_key, n, names, partition, s, step_key, task_key, values};
 use std::collections::{BTreeSet, HashMap};
-use write::{FENCE, attempt_value, expiry, failure_value, fence_values, legal, list, listing};
+use write::{ADD_ACTION, FENCE, action_list, attempt_value, expiry, failure_value, fence_values, legal, list, listing};
 
 /// DynamoDB reads at most 100 items in one batch.
 const BATCH: usize = 100;
@@ -76,6 +79,32 @@ impl DynamoTable {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
+    /// Makes a write that holds only for what was read before.
+    async fn update_as_read(
+        &self,
+        key: Item,
+        update: &str,
+        condition: &str,
+        values: Item,
+    ) -> Result<AsRead, TableError> {
+        match self.update(key, update, Some(condition), values).send().await {
+            Ok(_) => Ok(AsRead::Written),
+            Err(error) => refused_or_failed("UpdateItem", error).map(|_| AsRead::Changed),
+        }
+    }
+
+    /// Makes writes that hold only for what was read before, all of them or none. The SDK's tries of one call carry one
+    /// token, by which DynamoDB knows a call again whose answer was lost.
+    async fn transact_as_read(&self, writes: Vec<TransactWriteItem>) -> Result<AsRead, TableError> {
+        match self.client.transact_write_items().set_transact_items(Some(writes)).send().await {
+            Ok(_) => Ok(AsRead::Written),
+            Err(error) if cancelled(&error).is_some_and(|reasons| reasons.iter().any(was_refused)) => {
+                Ok(AsRead::Changed)
+            }
+            Err(error) => Err(failed("TransactWriteItems")(&error)),
+        }
+    }
+
     /// Makes a write that only the holder of the lease may make.
     async fn fenced(&self, lease: &Lease, to: StepState, update: &str, values: Item) -> Result<Fenced, TableError> {
         let key = step_key(lease.task, &lease.step);
@@ -85,18 +114,34 @@ impl DynamoTable {
         }
     }
 
-    /// The task's half of [`Table::fail`].
-    fn fail_task(&self, lease: &Lease, at: Timestamp) -> Result<TransactWriteItem, TableError> {
-        let update = "SET #status = :to, #finished_at = :at, #status_shard = :status_shard, #listed_at = :listed_at \
-                      ADD #failed_steps :step";
-        let (condition, mut values) = legal(TaskEvent::Fail);
-        values.extend(expression::values(listing(lease.task, TaskStatus::Error, at)));
-        values.extend(expression::values([
-            ("to", s(TaskStatus::Error.as_str())),
-            ("at", n(at.as_millis())),
-            ("step", AttributeValue::Ss(vec![lease.step.clone()])),
-        ]));
-        self.transact(task_key(lease.task), update, &condition, values)
+    /// The task's half of [`Table::fail`] and of [`Table::give_up`].
+    fn fail_task(
+        &self,
+        task: &TaskRecord,
+        step: &str,
+        at: Timestamp,
+        action: Option<&Action>,
+    ) -> Result<TransactWriteItem, TableError> {
+        let is_compensation = task.plan.step(step).is_some_and(|step| step.undoes.is_some());
+        let to = if is_compensation { TaskStatus::Compensating } else { TaskStatus::Error };
+        let (condition, mut values) = legal(TaskEvent::Fail, to);
+        values
+            .extend(expression::values([("to", s(to.as_str())), ("step", AttributeValue::Ss(vec![step.to_owned()]))]));
+        let mut update = "SET #status = :to".to_owned();
+        if !is_compensation {
+            update.push_str(", #finished_at = :at, #status_shard = :status_shard, #listed_at = :listed_at");
+            values.extend(expression::values([("at", n(at.as_millis()))]));
+            values.extend(expression::values(match task.plan.compensates_failure_after() {
+                Some(wait) => listing(task.id, Listing::Compensating, at + wait),
+                None => listing(task.id, Listing::Error, at),
+            }));
+        }
+        if let Some(action) = action {
+            update.push_str(ADD_ACTION);
+            values.extend(expression::values([("no_actions", list([])), ("action", action_list(action)?)]));
+        }
+        update.push_str(" ADD #failed_steps :step");
+        self.transact(task_key(task.id), &update, &condition, values)
     }
 
     async fn granted(&self, request: &ClaimRequest<'_>, write: UpdateItemFluentBuilder) -> Result<Claim, TableError> {
@@ -150,7 +195,7 @@ impl Table for DynamoTable {
             .item("created_at", n(task.created_at.as_millis()))
             .item("expires_at", expiry(task.created_at))
             .condition_expression("attribute_not_exists(pk)");
-        let listing = listing(task.id, TaskStatus::Pending, task.created_at);
+        let listing = listing(task.id, Listing::Pending, task.created_at + FIRST_LOOK);
         let put = listing.into_iter().fold(put, |put, (name, value)| put.item(name, value));
         match put.send().await {
             Ok(_) => Ok(Creation::Created),
@@ -302,7 +347,7 @@ impl Table for DynamoTable {
             StepState::Retrying,
             [
                 ("due", n(attempt.next_retry_at.unwrap_or(lease.until).as_millis())),
-                ("error", failure_value(attempt)?),
+                ("error", failure_value(attempt.error.as_ref())?),
                 ("none", list([])),
                 ("attempt", list([attempt_value(attempt)?])),
             ],
@@ -310,7 +355,7 @@ impl Table for DynamoTable {
         self.fenced(lease, StepState::Retrying, update, values).await
     }
 
-    async fn fail(&self, lease: &Lease, attempt: &AttemptRecord) -> Result<Fenced, TableError> {
+    async fn fail(&self, task: &TaskRecord, lease: &Lease, attempt: &AttemptRecord) -> Result<Fenced, TableError> {
         let at = attempt.finished_at.unwrap_or(lease.until);
         let update = "SET #state = :to, #error = :error, #finished_at = :at, \
                       #attempts = list_append(if_not_exists(#attempts, :none), :attempt) REMOVE #owner, #lease_until";
@@ -318,7 +363,7 @@ impl Table for DynamoTable {
             lease,
             StepState::Error,
             [
-                ("error", failure_value(attempt)?),
+                ("error", failure_value(attempt.error.as_ref())?),
                 ("at", n(at.as_millis())),
                 ("none", list([])),
                 ("attempt", list([attempt_value(attempt)?])),
@@ -326,13 +371,13 @@ impl Table for DynamoTable {
         );
         let step = self.transact(step_key(lease.task, &lease.step), update, FENCE, step_values.clone())?;
         let call = self.client.transact_write_items().transact_items(step);
-        let call = call.transact_items(self.fail_task(lease, at)?).send().await;
+        let call = call.transact_items(self.fail_task(task, &lease.step, at, None)?).send().await;
         let Err(error) = call else { return Ok(Fenced::Written) };
         match cancelled(&error) {
             Some([step, ..]) if was_refused(step) => {
                 fence_answer(lease, StepState::Error, step.item().cloned().unwrap_or_default())
             }
-            // The task has come to its end another way, by an operator's word; the step's error is kept all the same.
+            // The task has been brought out of its course meanwhile; the step's error is kept all the same.
             Some([_, task, ..]) if was_refused(task) => self.fenced(lease, StepState::Error, update, step_values).await,
             _ => Err(failed("TransactWriteItems")(&error)),
         }
@@ -361,8 +406,8 @@ impl Table for DynamoTable {
 
     async fn finish(&self, task: TaskId, now: Timestamp) -> Result<TaskStatus, TableError> {
         let update = "SET #status = :to, #finished_at = :at, #status_shard = :status_shard, #listed_at = :listed_at";
-        let (condition, mut values) = legal(TaskEvent::Finish);
-        values.extend(expression::values(listing(task, TaskStatus::Complete, now)));
+        let (condition, mut values) = legal(TaskEvent::Finish, TaskStatus::Complete);
+        values.extend(expression::values(listing(task, Listing::Complete, now)));
         values.extend(expression::values([("to", s(TaskStatus::Complete.as_str())), ("at", n(now.as_millis()))]));
         match self.update(task_key(task), update, Some(&condition), values).send().await {
             Ok(_) => Ok(TaskStatus::Complete),
@@ -377,39 +422,64 @@ impl Table for DynamoTable {
         }
     }
 
-    async fn restart(
+    async fn restart(&self, task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Result<AsRead, TableError> {
+        self.make_restart(task, failed, action).await
+    }
+
+    async fn resolve_step(
         &self,
         task: &TaskRecord,
-        failed_steps: &[&StepRecord],
-        now: Timestamp,
-    ) -> Result<Restart, TableError> {
-        let update = "SET #status = :to, #status_shard = :status_shard, #listed_at = :listed_at \
-                      REMOVE #failed_steps, #finished_at";
-        let (legal, mut values) = legal(TaskEvent::Restart);
-        values.extend(expression::values(listing(task.id, TaskStatus::Pending, now)));
+        step: &StepRecord,
+        result: &str,
+        action: &Action,
+    ) -> Result<AsRead, TableError> {
+        self.make_resolution(task, step, result, action).await
+    }
+
+    async fn give_up(
+        &self,
+        task: &TaskRecord,
+        step: &StepRecord,
+        failure: &Failure,
+        action: &Action,
+    ) -> Result<AsRead, TableError> {
+        self.make_giving_up(task, step, failure, action).await
+    }
+
+    async fn cancel_step(&self, task: TaskId, step: &StepRecord, now: Timestamp) -> Result<AsRead, TableError> {
+        self.make_cancellation(task, step, now).await
+    }
+
+    async fn divert(&self, task: TaskId, to: Diversion, action: &Action) -> Result<AsRead, TableError> {
+        self.make_diversion(task, to, action).await
+    }
+
+    async fn order_compensations(&self, task: TaskId, order: &[String], now: Timestamp) -> Result<AsRead, TableError> {
+        let update = "SET #compensations = :order, #status_shard = :status_shard, #listed_at = :listed_at";
+        let condition = "#status = :compensating AND attribute_not_exists(#compensations)";
+        let mut values = expression::values(listing(task, Listing::Compensating, now + FIRST_LOOK));
         values.extend(expression::values([
-            ("to", s(TaskStatus::Pending.as_str())),
-            ("failed", AttributeValue::Ss(failed_steps.iter().map(|step| step.name.clone()).collect())),
+            ("compensating", s(TaskStatus::Compensating.as_str())),
+            ("order", list(order.iter().map(s))),
         ]));
-        let condition = format!("({legal}) AND #failed_steps = :failed");
-        let mut call = self.client.transact_write_items();
-        call = call.transact_items(self.transact(task_key(task.id), update, &condition, values)?);
-        for step in failed_steps {
-            let update = "SET #state = :to, #exempt = :all_so_far REMOVE #error, #finished_at";
-            let values = expression::values([
-                ("held", s(StepState::Error.as_str())),
-                ("mine", n(step.attempt)),
-                ("to", s(StepState::Pending.as_str())),
-                ("all_so_far", n(step.attempt)),
-            ]);
-            call = call.transact_items(self.transact(step_key(task.id, &step.name), update, FENCE, values)?);
-        }
-        match call.send().await {
-            Ok(_) => Ok(Restart::Restarted),
-            Err(error) if cancelled(&error).is_some_and(|reasons| reasons.iter().any(was_refused)) => {
-                Ok(Restart::Changed)
-            }
-            Err(error) => Err(failed("TransactWriteItems")(&error)),
-        }
+        self.update_as_read(task_key(task), update, condition, values).await
+    }
+
+    async fn finish_compensation(&self, task: TaskId, end: End, now: Timestamp) -> Result<AsRead, TableError> {
+        let to = TaskStatus::from(end);
+        let update = "SET #status = :to, #finished_at = :at, #status_shard = :status_shard, #listed_at = :listed_at";
+        let (legal, mut values) = legal(TaskEvent::Compensated(end), to);
+        let condition = format!("({legal}) AND #ends_as = :to AND attribute_exists(#compensations)");
+        values.extend(expression::values(listing(task, Listing::ended(to), now)));
+        values.extend(expression::values([("to", s(to.as_str())), ("at", n(now.as_millis()))]));
+        self.update_as_read(task_key(task), update, &condition, values).await
+    }
+
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+        self.read_index(page).await
+    }
+
+    async fn relist(&self, place: &ListedAt, at: Timestamp) -> Result<AsRead, TableError> {
+        self.move_in_index(place, at).await
     }
 }

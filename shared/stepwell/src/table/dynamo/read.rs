@@ -1,12 +1,12 @@
 //! From items to records.
 
 use super::{
-    KeyRecord, Loaded, StepRecord, TableError, TaskId, TaskRecord,
+    Action, KeyRecord, Listed, ListedAt, Listing, Loaded, StepRecord, TableError, TaskId, TaskRecord,
     expression::{Item, STEP, TASK},
 };
 use crate::{
     plan::Plan,
-    state::TaskStatus,
+    state::{End, TaskStatus},
     timestamp::{Timestamp, millis},
 };
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -27,6 +27,23 @@ struct TaskItem {
     failed_steps: BTreeSet<String>,
     #[serde(default)]
     done_deps: BTreeSet<String>,
+    #[serde(default)]
+    ends_as: Option<End>,
+    #[serde(default)]
+    compensations: Option<Vec<String>>,
+    #[serde(default)]
+    actions: Vec<Action>,
+}
+
+#[derive(Deserialize)]
+struct ListedItem {
+    workflow: String,
+    status: TaskStatus,
+    #[serde(with = "millis")]
+    created_at: Timestamp,
+    listed_at: Timestamp,
+    #[serde(default)]
+    failed_steps: BTreeSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -68,7 +85,25 @@ fn task_record(id: TaskId, item: Item) -> Result<TaskRecord, TableError> {
         finished_at: stored.finished_at,
         failed_steps: stored.failed_steps,
         done_deps: stored.done_deps,
+        ends_as: stored.ends_as,
+        compensations: stored.compensations,
+        actions: stored.actions,
     })
+}
+
+/// The task's own item; `None` where it is empty, because there is none.
+pub(super) fn task(id: TaskId, item: Item) -> Result<Option<TaskRecord>, TableError> {
+    if item.is_empty() { Ok(None) } else { task_record(id, item).map(Some) }
+}
+
+pub(super) fn listed(listing: Listing, item: Item) -> Result<Listed, TableError> {
+    let id = text(&item, "pk").strip_prefix("TASK#").and_then(|id| id.parse::<TaskId>().ok());
+    let Some(task) = id else {
+        return Err(TableError::Unreadable { key: describe(&item), cause: "not the key of a task".to_owned() });
+    };
+    let ListedItem { workflow, status, created_at, listed_at, failed_steps } = parse(item)?;
+    let place = ListedAt { task, listing, at: listed_at };
+    Ok(Listed { place, workflow, status, created_at, failed_steps })
 }
 
 pub(super) fn key_record(asked: KeyRecord, item: Item) -> Result<KeyRecord, TableError> {
@@ -88,6 +123,9 @@ fn parse<T: DeserializeOwned>(item: Item) -> Result<T, TableError> {
 }
 
 fn describe(item: &Item) -> String {
-    let part = |name| item.get(name).and_then(|value: &AttributeValue| value.as_s().ok()).map_or("?", String::as_str);
-    format!("{} / {}", part("pk"), part("sk"))
+    format!("{} / {}", text(item, "pk"), text(item, "sk"))
+}
+
+fn text<'a>(item: &'a Item, name: &str) -> &'a str {
+    item.get(name).and_then(|value: &AttributeValue| value.as_s().ok()).map_or("?", String::as_str)
 }

@@ -1,12 +1,18 @@
-//! Starting tasks, looking at them, and giving failed ones another chance.
+//! Starting tasks and looking at them; what operators do to them is in `operate`, finding them in `find`.
+
+mod find;
+mod operate;
+
+pub use find::{Cursor, Filter, Found, Matches, NotACursor, Refusal, Summary};
+pub use operate::{ActionError, By, NotABy};
 
 use crate::{
     Ambient, IdempotencyKey, ServeError, System, TaskId, Violation, Workflow, aws,
     history::History,
     plan::StepPlan,
     queue::{Message, Queue, QueueError, SqsQueue},
-    state::{StepState, TaskEvent, TaskStatus},
-    table::{Creation, DynamoTable, KeyRecord, MAX_CONTEXT_BYTES, NewTask, Restart, Table, TableError},
+    state::StepState,
+    table::{Creation, DynamoTable, KeyRecord, MAX_CONTEXT_BYTES, NewTask, Table, TableError},
 };
 use futures::future::try_join_all;
 use serde_json::Value;
@@ -51,23 +57,6 @@ pub enum StartError {
         /// The task that the other request started.
         task_id: TaskId,
     },
-    /// The table failed.
-    #[error(transparent)]
-    Table(#[from] TableError),
-    /// A queue failed.
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-}
-
-/// Why a task was not retried.
-#[derive(Debug, thiserror::Error)]
-pub enum RetryError {
-    /// There is no such task.
-    #[error("there is no task {0}")]
-    NotFound(TaskId),
-    /// Its status does not allow it.
-    #[error("cannot retry task in {0} status")]
-    Status(TaskStatus),
     /// The table failed.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -144,28 +133,6 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
     /// The table's.
     pub async fn history(&self, id: TaskId) -> Result<Option<History>, TableError> {
         Ok(History::new(self.table.load_all(id).await?))
-    }
-
-    /// Gives the failed steps of a task in `error` a fresh set of attempts, and wakes them. What completed is kept.
-    /// Answers with the task as it stood before.
-    ///
-    /// # Errors
-    /// See [`RetryError`].
-    pub async fn retry(&self, id: TaskId) -> Result<History, RetryError> {
-        loop {
-            let history = self.history(id).await?.ok_or(RetryError::NotFound(id))?;
-            if history.task.status.on(TaskEvent::Restart).is_none() {
-                return Err(RetryError::Status(history.status()));
-            }
-            let failed = history.failed_steps();
-            // `Changed` means that another step failed or somebody else was quicker. Each look is newer than the one
-            // before, and the task has only so many steps to fail, so this comes to an end.
-            if self.table.restart(&history.task, &failed, self.ambient.now()).await? == Restart::Restarted {
-                let plan = &history.task.plan;
-                self.wake(id, failed.iter().filter_map(|step| plan.step(&step.name))).await?;
-                return Ok(history);
-            }
-        }
     }
 
     async fn wake(&self, task: TaskId, steps: impl Iterator<Item = &StepPlan>) -> Result<(), QueueError> {

@@ -1,0 +1,208 @@
+//! Finding tasks by what the index says of them, and retrying all that are found.
+
+use super::{ActionError, By, Client};
+use crate::{
+    Ambient, TaskId, Timestamp,
+    queue::Queue,
+    state::TaskStatus,
+    table::{Listed, ListedAt, Listing, Page, Table, TableError},
+};
+use std::{collections::BTreeSet, fmt, str::FromStr};
+
+/// How many entries of the index are read at a time.
+const PAGE: u16 = 100;
+
+/// How many entries one call reads in all, so that a filter which few tasks fit still answers in time.
+const MOST_READ: usize = 1_000;
+
+/// Which tasks are looked for: those that fit all that is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The status. `in_progress` finds the same as `pending`: only the steps tell them apart.
+    pub status: Option<TaskStatus>,
+    /// The workflow, as `namespace/name` or `namespace/name@version`.
+    pub workflow: Option<String>,
+    /// A step that failed for good.
+    pub failed_step: Option<String>,
+    /// The code of the error of a step that failed for good.
+    pub error_code: Option<String>,
+    /// Started at this moment or after it.
+    pub created_from: Option<Timestamp>,
+    /// Started before this moment.
+    pub created_before: Option<Timestamp>,
+}
+
+/// Some of the tasks that were looked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The tasks, by status and then in no particular order.
+    pub tasks: Vec<Summary>,
+    /// Where to go on, where there may be more. There may be more even if no task was found.
+    pub next: Option<Cursor>,
+}
+
+/// A task in a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Its id.
+    pub task_id: TaskId,
+    /// The workflow it runs, as `namespace/name@version`.
+    pub workflow: String,
+    /// Its stored status: never `in_progress`.
+    pub status: TaskStatus,
+    /// When it was started.
+    pub created_at: Timestamp,
+    /// The steps that failed for good.
+    pub failed_steps: BTreeSet<String>,
+}
+
+/// What became of the tasks that were to be retried.
+#[derive(Debug)]
+pub struct Matches {
+    /// The tasks that fit the filter.
+    pub found: Found,
+    /// How many of them were retried.
+    pub retried: usize,
+    /// Those that were not, and why.
+    pub refused: Vec<Refusal>,
+}
+
+/// A task that was not retried.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The task.
+    pub task_id: TaskId,
+    /// Why.
+    pub error: ActionError,
+}
+
+/// A place in the list of all tasks. As a text it is one word, to be handed back as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    part: usize,
+    after: Option<(Timestamp, TaskId)>,
+}
+
+/// A text that is not a place in the list.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a `next` that a list has ended with")]
+pub struct NotACursor(String);
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.part)?;
+        match &self.after {
+            Some((at, task)) => write!(f, "_{}_{task}", at.as_millis()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = NotACursor;
+
+    fn from_str(text: &str) -> Result<Self, NotACursor> {
+        let parse = || {
+            let mut words = text.split('_');
+            let part = words.next()?.parse().ok()?;
+            let after = match words.next() {
+                Some(at) => Some((Timestamp::from_millis(at.parse().ok()?), words.next()?.parse().ok()?)),
+                None => None,
+            };
+            words.next().is_none().then_some(Self { part, after })
+        };
+        parse().ok_or_else(|| NotACursor(text.to_owned()))
+    }
+}
+
+impl Filter {
+    /// The parts of the index in which such tasks can be.
+    fn parts(&self) -> Vec<(Listing, u8)> {
+        let listings = self.status.map_or(&Listing::ALL[..], Listing::of);
+        listings.iter().flat_map(|&listing| (0..Listing::SHARDS).map(move |shard| (listing, shard))).collect()
+    }
+
+    fn fits(&self, listed: &Listed) -> bool {
+        let status = |wanted| match wanted {
+            TaskStatus::InProgress => TaskStatus::Pending,
+            other => other,
+        };
+        let workflow = |wanted: &String| {
+            listed.workflow == *wanted || listed.workflow.split_once('@').is_some_and(|(name, _)| name == wanted)
+        };
+        self.status.is_none_or(|wanted| listed.status == status(wanted))
+            && self.workflow.as_ref().is_none_or(workflow)
+            && self.failed_step.as_ref().is_none_or(|step| listed.failed_steps.contains(step))
+            && self.created_from.is_none_or(|from| from <= listed.created_at)
+            && self.created_before.is_none_or(|before| listed.created_at < before)
+    }
+}
+
+impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
+    /// Finds tasks: `limit` of them or a few more, from where `from` says. A task that was started or has changed a
+    /// moment ago may be missing.
+    ///
+    /// # Errors
+    /// The table's.
+    pub async fn find(&self, filter: &Filter, from: Option<&Cursor>, limit: usize) -> Result<Found, TableError> {
+        let parts = filter.parts();
+        let mut tasks = Vec::new();
+        let (mut part, mut after) = from.map_or((0, None), |cursor| (cursor.part, cursor.after));
+        let mut read = 0;
+        while let Some(&(listing, shard)) = parts.get(part) {
+            if tasks.len() >= limit || read >= MOST_READ {
+                return Ok(Found { tasks, next: Some(Cursor { part, after }) });
+            }
+            let place = after.map(|(at, task)| ListedAt { task, listing, at });
+            let page = Page { listing, shard, until: None, after: place.as_ref(), limit: PAGE };
+            let listed = self.table.list(&page).await?;
+            read += listed.len().max(1);
+            after = listed.last().map(|last| (last.place.at, last.place.task));
+            if listed.len() < usize::from(PAGE) {
+                (part, after) = (part + 1, None);
+            }
+            for listed in listed {
+                if filter.fits(&listed) && self.has_error(&listed, filter.error_code.as_deref()).await? {
+                    let Listed { place, workflow, status, created_at, failed_steps } = listed;
+                    tasks.push(Summary { task_id: place.task, workflow, status, created_at, failed_steps });
+                }
+            }
+        }
+        Ok(Found { tasks, next: None })
+    }
+
+    /// Finds failed tasks and gives each a fresh set of attempts, or, where `by` is nobody, only says which they are.
+    ///
+    /// # Errors
+    /// The table's, while looking. A task that is not retried is in the answer.
+    pub async fn retry_all(
+        &self,
+        filter: &Filter,
+        from: Option<&Cursor>,
+        limit: usize,
+        by: Option<&By>,
+    ) -> Result<Matches, TableError> {
+        let failed = Filter { status: filter.status.or(Some(TaskStatus::Error)), ..filter.clone() };
+        let found = self.find(&failed, from, limit).await?;
+        let (mut retried, mut refused) = (0, Vec::new());
+        if let Some(by) = by {
+            for Summary { task_id, .. } in &found.tasks {
+                match self.retry(*task_id, by).await {
+                    Ok(_) => retried += 1,
+                    Err(error) => refused.push(Refusal { task_id: *task_id, error }),
+                }
+            }
+        }
+        Ok(Matches { found, retried, refused })
+    }
+
+    async fn has_error(&self, listed: &Listed, code: Option<&str>) -> Result<bool, TableError> {
+        let Some(code) = code else { return Ok(true) };
+        let failed: BTreeSet<&str> = listed.failed_steps.iter().map(String::as_str).collect();
+        if failed.is_empty() {
+            return Ok(false);
+        }
+        let steps = self.table.load(listed.place.task, &failed).await?.steps;
+        Ok(steps.values().any(|step| step.error.as_ref().is_some_and(|error| error.code == code)))
+    }
+}

@@ -1,0 +1,258 @@
+//! What is done to a task from outside: each is one conditional write with an entry in the audit trail, and then sends
+//! which may be repeated. Should they be lost, the watchdog makes them.
+
+use super::Client;
+use crate::{
+    Ambient, EngineError, TaskId,
+    history::History,
+    queue::{Queue, QueueError},
+    state::{End, StepEvent, StepState, TaskEvent, TaskStatus},
+    table::{Action, ActionKind, AsRead, Diversion, MAX_RESULT_BYTES, Table, TableError},
+    unwind::{message, unwind},
+};
+use futures::future::try_join_all;
+
+/// More looks at a task than there can be changes to it in between.
+const MANY_LOOKS: usize = 20;
+
+/// Who does something to a task, and why. It goes into the task's audit trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct By {
+    who: String,
+    why: String,
+}
+
+/// A name or a reason that cannot be kept.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} has to have 1 to {most} characters, and no control characters among them")]
+pub struct NotABy {
+    what: &'static str,
+    most: usize,
+}
+
+impl By {
+    /// The longest name, in characters.
+    pub const MAX_WHO: usize = 256;
+
+    /// The longest reason, in characters.
+    pub const MAX_WHY: usize = 500;
+
+    /// Somebody with a reason.
+    ///
+    /// # Errors
+    /// One of them is empty, too long, or has control characters in it.
+    pub fn new(who: impl Into<String>, why: impl Into<String>) -> Result<Self, NotABy> {
+        let (who, why) = (who.into(), why.into());
+        for (what, text, most) in [("who", &who, Self::MAX_WHO), ("why", &why, Self::MAX_WHY)] {
+            let length = text.trim().chars().count();
+            if length == 0 || length > most || text.chars().any(char::is_control) {
+                return Err(NotABy { what, most });
+            }
+        }
+        Ok(Self { who, why })
+    }
+}
+
+/// Why nothing was done to a task.
+#[derive(Debug, thiserror::Error)]
+pub enum ActionError {
+    /// There is no such task.
+    #[error("there is no task {0}")]
+    NotFound(TaskId),
+    /// Its plan has no such step.
+    #[error("the task has no step `{0}`")]
+    NoStep(String),
+    /// Its status does not allow it.
+    #[error("cannot {} task in {status} status{}", verb(*.action), if *.compensated { ": it has been compensated" } else { "" })]
+    Status {
+        /// What was to be done.
+        action: ActionKind,
+        /// The status that was found.
+        status: TaskStatus,
+        /// Whether the task is closed, because all that it did has been undone.
+        compensated: bool,
+    },
+    /// The step's state does not allow it.
+    #[error("cannot resolve step `{step}` in {state} state")]
+    StepState {
+        /// The step.
+        step: String,
+        /// The state that was found.
+        state: StepState,
+    },
+    /// The step waits for others.
+    #[error("cannot resolve step `{step}`: it waits for {}", .waits_for.join(", "))]
+    NotReady {
+        /// The step.
+        step: String,
+        /// What it waits for.
+        waits_for: Vec<String>,
+    },
+    /// The result is larger than a step's item can hold.
+    #[error("the result has {0} bytes; at most {max} can be kept", max = MAX_RESULT_BYTES)]
+    ResultTooLarge(usize),
+    /// Others are changing the task all the time.
+    #[error("the task {0} keeps changing; try again")]
+    KeepsChanging(TaskId),
+    /// The table or a queue failed. Where the write was made and a send failed, the watchdog makes the send.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+const fn verb(action: ActionKind) -> &'static str {
+    match action {
+        ActionKind::Retry => "retry",
+        ActionKind::Cancel => "cancel",
+        ActionKind::Resolve => "resolve",
+        ActionKind::ResolveStep => "resolve a step of a",
+        ActionKind::Compensate => "compensate",
+        ActionKind::GiveUp => "give up a step of a",
+    }
+}
+
+impl From<TableError> for ActionError {
+    fn from(error: TableError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+impl From<QueueError> for ActionError {
+    fn from(error: QueueError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
+    /// Gives what failed in a task a fresh set of attempts, and wakes it: the failed steps of a task in `error`, the
+    /// failed compensation of one that is `compensating`. What completed is kept. Answers with the task as it stood
+    /// before.
+    ///
+    /// # Errors
+    /// See [`ActionError`].
+    pub async fn retry(&self, id: TaskId, by: &By) -> Result<History, ActionError> {
+        for _ in 0..MANY_LOOKS {
+            let history = self.found(id).await?;
+            let failed = history.to_restart();
+            if history.task.after(TaskEvent::Restart).is_none() {
+                return Err(refused(ActionKind::Retry, &history));
+            }
+            let all_seen = history.task.status == TaskStatus::Compensating
+                || failed.iter().map(|step| &step.name).eq(history.failed_in_order());
+            if failed.is_empty() && all_seen {
+                return Err(refused(ActionKind::Retry, &history));
+            }
+            let action = self.action(ActionKind::Retry, None, by);
+            if all_seen && self.table.restart(&history.task, &failed, &action).await? == AsRead::Written {
+                // The messages name what the steps wait for; that is the same after the restart.
+                let messages: Vec<_> = failed.iter().map(|step| message(&history, &step.name)).collect();
+                try_join_all(messages.iter().map(|message| self.queue.send(message))).await?;
+                return Ok(history);
+            }
+        }
+        Err(ActionError::KeepsChanging(id))
+    }
+
+    /// Cancels a task: steps in flight come to their end, nothing new starts. What it has done is undone, unless its
+    /// workflow says `compensate: manual`. Answers with the status that this leads to.
+    ///
+    /// # Errors
+    /// See [`ActionError`].
+    pub async fn cancel(&self, id: TaskId, by: &By) -> Result<TaskStatus, ActionError> {
+        let action = self.action(ActionKind::Cancel, None, by);
+        for _ in 0..MANY_LOOKS {
+            let history = self.found(id).await?;
+            if history.task.after(TaskEvent::Cancel).is_none() {
+                return Err(refused(ActionKind::Cancel, &history));
+            }
+            let undo = history.task.plan.compensates_cancellation();
+            let to = if undo { Diversion::Compensate(End::Cancelled) } else { Diversion::Cancel };
+            if self.table.divert(id, to, &action).await? == AsRead::Written {
+                unwind(&self.table, &self.queue, &self.ambient, id).await?;
+                return Ok(if undo { TaskStatus::Compensating } else { TaskStatus::Cancelled });
+            }
+        }
+        Err(ActionError::KeepsChanging(id))
+    }
+
+    /// Undoes what a task has done that has failed or was cancelled, now and whatever its workflow says.
+    ///
+    /// # Errors
+    /// See [`ActionError`].
+    pub async fn compensate(&self, id: TaskId, by: &By) -> Result<(), ActionError> {
+        let action = self.action(ActionKind::Compensate, None, by);
+        for _ in 0..MANY_LOOKS {
+            let history = self.found(id).await?;
+            let end = if history.task.status == TaskStatus::Cancelled { End::Cancelled } else { End::Error };
+            if history.task.after(TaskEvent::Compensate(end)).is_none() {
+                return Err(refused(ActionKind::Compensate, &history));
+            }
+            if self.table.divert(id, Diversion::Compensate(end), &action).await? == AsRead::Written {
+                return Ok(unwind(&self.table, &self.queue, &self.ambient, id).await?);
+            }
+        }
+        Err(ActionError::KeepsChanging(id))
+    }
+
+    /// Declares a task done: steps in flight come to their end, nothing new starts, nothing is undone.
+    ///
+    /// # Errors
+    /// See [`ActionError`].
+    pub async fn resolve(&self, id: TaskId, by: &By) -> Result<(), ActionError> {
+        let action = self.action(ActionKind::Resolve, None, by);
+        for _ in 0..MANY_LOOKS {
+            let history = self.found(id).await?;
+            if history.task.after(TaskEvent::Resolve).is_none() {
+                return Err(refused(ActionKind::Resolve, &history));
+            }
+            if self.table.divert(id, Diversion::Resolve, &action).await? == AsRead::Written {
+                return Ok(());
+            }
+        }
+        Err(ActionError::KeepsChanging(id))
+    }
+
+    /// Puts a result, JSON as text, in the place of a step's or a compensation's, after which what depends on it runs.
+    /// It must be one's turn: all that the step waits for is done, and nobody is at it.
+    ///
+    /// # Errors
+    /// See [`ActionError`].
+    pub async fn resolve_step(&self, id: TaskId, step: &str, result: &str, by: &By) -> Result<(), ActionError> {
+        if result.len() > MAX_RESULT_BYTES {
+            return Err(ActionError::ResultTooLarge(result.len()));
+        }
+        let action = self.action(ActionKind::ResolveStep, Some(step), by);
+        for _ in 0..MANY_LOOKS {
+            let history = self.found(id).await?;
+            let plan = history.task.plan.step(step).ok_or_else(|| ActionError::NoStep(step.to_owned()))?;
+            let Some(waits_for) = history.missing(plan) else {
+                return Err(refused(ActionKind::ResolveStep, &history));
+            };
+            if !waits_for.is_empty() {
+                let waits_for = waits_for.into_iter().map(str::to_owned).collect();
+                return Err(ActionError::NotReady { step: step.to_owned(), waits_for });
+            }
+            let record = history.step(step).ok_or_else(|| ActionError::NoStep(step.to_owned()))?;
+            if record.state.on(StepEvent::Resolve).is_none() {
+                return Err(ActionError::StepState { step: step.to_owned(), state: record.state });
+            }
+            if self.table.resolve_step(&history.task, record, result, &action).await? == AsRead::Written {
+                // The step's own worker finds it done and makes the hand-over.
+                return Ok(self.queue.send(&message(&history, step)).await?);
+            }
+        }
+        Err(ActionError::KeepsChanging(id))
+    }
+
+    async fn found(&self, id: TaskId) -> Result<History, ActionError> {
+        self.history(id).await?.ok_or(ActionError::NotFound(id))
+    }
+
+    fn action(&self, what: ActionKind, step: Option<&str>, by: &By) -> Action {
+        let step = step.map(str::to_owned);
+        Action { at: self.ambient.now(), what, step, who: by.who.clone(), why: by.why.clone() }
+    }
+}
+
+fn refused(action: ActionKind, history: &History) -> ActionError {
+    ActionError::Status { action, status: history.status(), compensated: history.task.is_compensated() }
+}

@@ -1,0 +1,106 @@
+//! Undoing what a task has done: what comes next, as a pure function of its items and the time.
+//!
+//! A compensation undoes one step. Every step that has been attempted is compensated, whether it is known to have
+//! succeeded or not, because an attempt whose answer was lost may have had its effect all the same. So a compensation has
+//! to cope with a step that never had an effect, and has to see to it that it never will: the worker of a lost attempt
+//! may only be slow. With a service that takes idempotency keys, that is to void the step's key
+//! ([`StepContext::idempotency_key_of`](crate::StepContext::idempotency_key_of)).
+//!
+//! 1. **Begin.** The task becomes `compensating`, by one conditional write: by an operator, or by itself as its plan says
+//!    ([`Compensate`](crate::plan::Compensate)). A failed task may wait for a retry first. From here on no step that is
+//!    claimed is run.
+//! 2. **Close.** Each step that waits is cancelled by a conditional write, so that a worker which has read the task before
+//!    cannot claim it any more. A step that is in flight comes to its end; its end is that of its lease at the latest.
+//! 3. **Order.** Now it is known what has been attempted, and in which order it came to its end. The compensations run in
+//!    the reverse order, and no step is undone before those that depended on it. The order is written to the task.
+//! 4. **Run.** They are ordinary steps: claimed, leased, retried, with every attempt in the audit trail. Each sends the
+//!    message of the next. One that fails for good leaves the task `compensating`, for an operator to retry or resolve.
+//! 5. **Finish.** The task goes to its end, `error` or `cancelled`, and is closed: nothing starts it again.
+//!
+//! Whoever finds a task in one of these stages does what comes next, be it a worker, the client or the watchdog. Each
+//! write holds only for what was read, so it does not matter who is first.
+
+use crate::{
+    Timestamp,
+    history::History,
+    plan::StepPlan,
+    state::{End, StepState, TaskStatus},
+    table::StepRecord,
+};
+use std::cmp::Reverse;
+
+/// What comes next for a task that is to be compensated.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next<'a> {
+    /// Nothing: it is not to be compensated, or has been.
+    Nothing,
+    /// It has failed, and stays open to a retry until then.
+    Wait(Timestamp),
+    /// It has failed, and its time is over.
+    Begin,
+    /// These steps have to be cancelled.
+    Close(Vec<&'a StepRecord>),
+    /// Steps are in flight, until then at the latest.
+    InFlight(Timestamp),
+    /// The order is known.
+    Order(Vec<String>),
+    /// This compensation is the next that is not done.
+    Run(&'a StepRecord),
+    /// All is undone.
+    Finish(End),
+}
+
+/// What comes next.
+pub fn next(history: &History, now: Timestamp) -> Next<'_> {
+    let task = &history.task;
+    match (task.status, task.ends_as) {
+        (TaskStatus::Error, _) if !task.is_compensated() => {
+            match (task.plan.compensates_failure_after(), task.finished_at) {
+                (Some(wait), Some(failed_at)) if failed_at + wait > now => Next::Wait(failed_at + wait),
+                (Some(_), _) => Next::Begin,
+                (None, _) => Next::Nothing,
+            }
+        }
+        (TaskStatus::Compensating, Some(end)) if task.compensations.is_some() => {
+            let open = history.compensations.iter().find(|compensation| !compensation.state.is_done());
+            open.map_or(Next::Finish(end), Next::Run)
+        }
+        (TaskStatus::Compensating, Some(_)) => close(history, now),
+        _ => Next::Nothing,
+    }
+}
+
+fn close(history: &History, now: Timestamp) -> Next<'_> {
+    let in_flight = |step: &&StepRecord| step.state == StepState::InProgress;
+    let over = |step: &StepRecord| step.lease_until.is_none_or(|until| until < now);
+    let waiting = |step: &&StepRecord| {
+        matches!(step.state, StepState::Pending | StepState::Retrying) || (in_flight(step) && over(step))
+    };
+    let open: Vec<&StepRecord> = history.steps.iter().filter(waiting).collect();
+    if !open.is_empty() {
+        return Next::Close(open);
+    }
+    let leases = history.steps.iter().filter(in_flight).filter_map(|step| step.lease_until);
+    leases.max().map_or_else(|| Next::Order(order(history)), Next::InFlight)
+}
+
+/// The compensations to run: the reverse of the order in which their steps came to their ends, with those first that
+/// came to none, and with each step after all that depend on it, whatever the workers' clocks said.
+fn order(history: &History) -> Vec<String> {
+    let plan = &history.task.plan;
+    let mut waiting: Vec<(&StepPlan, &StepRecord)> = plan.steps().iter().zip(&history.steps).collect();
+    let mut order = Vec::new();
+    while !waiting.is_empty() {
+        let depended_on = |name: &String| waiting.iter().any(|(other, _)| other.depends_on.contains(name));
+        let free = waiting.iter().enumerate().filter(|(_, (step, _))| !depended_on(&step.name));
+        // Of several with the same moment the one that is later in the plan.
+        let latest =
+            free.max_by_key(|(place, (_, record))| (Reverse(record.state.is_done()), record.finished_at, *place));
+        let Some((place, _)) = latest else { break };
+        let (step, record) = waiting.remove(place);
+        if record.attempt > 0 || record.state.is_done() {
+            order.extend(plan.compensation_of(&step.name).map(|compensation| compensation.name.clone()));
+        }
+    }
+    order
+}

@@ -1,0 +1,69 @@
+//! Doing what [`compensation`](crate::compensation) says comes next.
+
+use crate::{
+    Ambient, EngineError, TaskId, Timestamp,
+    compensation::{self, Next},
+    history::History,
+    queue::{Message, Queue},
+    state::{End, StepState},
+    table::{Action, ActionKind, Diversion, Table},
+};
+
+/// More rounds than there are stages; whoever is in the way each time goes on with it.
+const MANY_ROUNDS: usize = 20;
+
+/// Brings the compensation of a task as far as it can go now. It may be called at any time by anybody.
+pub(crate) async fn unwind<T: Table, Q: Queue>(
+    table: &T,
+    queue: &Q,
+    ambient: &impl Ambient,
+    task: TaskId,
+) -> Result<(), EngineError> {
+    for _ in 0..MANY_ROUNDS {
+        let Some(history) = History::new(table.load_all(task).await?) else { return Ok(()) };
+        let now = ambient.now();
+        // An answer that says that something has changed needs no other treatment: the next look sees what.
+        match compensation::next(&history, now) {
+            Next::Nothing | Next::Wait(_) | Next::InFlight(_) => return Ok(()),
+            Next::Begin => {
+                tracing::info!(task_id = %task, "compensation begins");
+                table.divert(task, Diversion::Compensate(End::Error), &by_itself(now)).await?;
+            }
+            Next::Close(steps) => {
+                for step in steps {
+                    table.cancel_step(task, step, now).await?;
+                }
+            }
+            Next::Order(order) => {
+                tracing::info!(task_id = %task, ?order, "nothing is in flight any more");
+                table.order_compensations(task, &order, now).await?;
+            }
+            Next::Run(record) => {
+                if record.state == StepState::Pending {
+                    queue.send(&message(&history, &record.name)).await?;
+                }
+                return Ok(());
+            }
+            Next::Finish(end) => {
+                table.finish_compensation(task, end, now).await?;
+                tracing::info!(task_id = %task, ?end, "compensated");
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The message of a step, or of a compensation whose place in the order is settled.
+pub(crate) fn message(history: &History, name: &str) -> Message {
+    let task = &history.task;
+    let step = task.plan.step(name);
+    let waits_for = step.and_then(|step| task.waits_for(step)).unwrap_or_default();
+    let load = waits_for.into_iter().map(str::to_owned).collect();
+    Message { task_id: task.id, step: name.to_owned(), load, repeat: false }
+}
+
+fn by_itself(at: Timestamp) -> Action {
+    let why = "the workflow says compensate: on_error, and the time for a retry is over";
+    Action { at, what: ActionKind::Compensate, step: None, who: "stepwell".to_owned(), why: why.to_owned() }
+}

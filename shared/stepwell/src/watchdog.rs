@@ -1,0 +1,155 @@
+//! The watchdog: looks after tasks that wait for something which may never come.
+//!
+//! The index lists every open task at the moment at which it has to be looked at next. A run takes what is due, oldest
+//! first, sends what [`stalled::look`] finds missing, and lists the task at its next moment. So it carries on where the
+//! last one stopped, whatever ended that, and tasks that wait for long are looked at ever more seldom.
+
+use crate::{
+    Ambient, EngineError, Timestamp, aws,
+    history::History,
+    queue::{Queue, SqsQueue},
+    stalled::{self, Look},
+    table::{AsRead, DynamoTable, Listed, Listing, Page, Table},
+    unwind::unwind,
+};
+use crate::{ServeError, System};
+use futures::{StreamExt, future::try_join_all, stream};
+use std::time::Duration;
+
+/// How many tasks of one part of a listing are read at a time.
+const PAGE: u16 = 25;
+
+/// How many tasks are looked at at the same time.
+const AT_ONCE: usize = 10;
+
+/// When to try again a task that could not be looked at.
+const AFTER_AN_ERROR: Duration = Duration::from_secs(5 * 60);
+
+/// The watchdog over a table and its queues.
+#[derive(Clone, Debug)]
+pub struct Watchdog<T = DynamoTable, Q = SqsQueue, A = System> {
+    table: T,
+    queue: Q,
+    ambient: A,
+}
+
+/// How much one run may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// No task is looked at after this moment.
+    pub until: Timestamp,
+    /// No more tasks than this are looked at, but for the rest of a page.
+    pub tasks: usize,
+}
+
+/// What one run has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Tasks that were due.
+    pub looked_at: usize,
+    /// Messages that were missing, or may have been.
+    pub sent: usize,
+    /// Tasks whose compensation was brought on.
+    pub unwound: usize,
+    /// Tasks that could not be looked at; the log says why.
+    pub failed: usize,
+    /// Whether it stopped at its bounds, with tasks left for the next run.
+    pub unfinished: bool,
+}
+
+impl Watchdog {
+    /// The watchdog of the table and the queues that the environment names: `STEPWELL_TABLE`,
+    /// `STEPWELL_QUEUE_URL_PREFIX`.
+    ///
+    /// # Errors
+    /// A variable that is missing.
+    pub fn from_env(config: &aws::SdkConfig) -> Result<Self, ServeError> {
+        Ok(Self::new(aws::table_from_env(config)?, aws::queue_from_env(config)?, System))
+    }
+}
+
+impl<T: Table, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
+    /// A watchdog over this table, these queues, this clock.
+    pub fn new(table: T, queue: Q, ambient: A) -> Self {
+        Self { table, queue, ambient }
+    }
+
+    /// Looks at the tasks that are due, as far as the bounds allow.
+    ///
+    /// # Errors
+    /// The index cannot be read. A single task that cannot be looked at is logged and tried again later.
+    pub async fn run(&self, bounds: Bounds) -> Result<Report, EngineError> {
+        let mut report = Report::default();
+        let mut parts: Vec<(Listing, u8)> = Listing::WATCHED
+            .iter()
+            .flat_map(|&listing| (0..Listing::SHARDS).map(move |shard| (listing, shard)))
+            .collect();
+        // Another part first each minute, so that none is always the one that the bounds leave out.
+        let minutes = usize::try_from(self.ambient.now().as_seconds() / 60).unwrap_or_default();
+        let first = minutes % parts.len().max(1);
+        parts.rotate_left(first);
+        while !parts.is_empty() {
+            let mut more = Vec::new();
+            for (listing, shard) in parts {
+                if self.ambient.now() >= bounds.until || report.looked_at >= bounds.tasks {
+                    report.unfinished = true;
+                    return Ok(report);
+                }
+                let page = Page { listing, shard, until: Some(self.ambient.now()), after: None, limit: PAGE };
+                let due = self.table.list(&page).await?;
+                if due.len() == usize::from(PAGE) {
+                    more.push((listing, shard));
+                }
+                self.look_at_all(&due, &mut report).await;
+            }
+            parts = more;
+        }
+        Ok(report)
+    }
+
+    async fn look_at_all(&self, due: &[Listed], report: &mut Report) {
+        let looks = stream::iter(due).map(|listed| async move { (listed, self.look_at(listed).await) });
+        let mut looks = looks.buffer_unordered(AT_ONCE);
+        while let Some((listed, looked)) = looks.next().await {
+            report.looked_at += 1;
+            match looked {
+                Ok(look) => {
+                    report.sent += look.send.len();
+                    report.unwound += usize::from(look.unwind);
+                }
+                Err(error) => {
+                    tracing::error!(task_id = %listed.place.task, %error, "the task could not be looked at");
+                    report.failed += 1;
+                    // Else it would be the first of every run, and stand in the way of the others.
+                    let later = self.ambient.now() + AFTER_AN_ERROR;
+                    if let Err(error) = self.table.relist(&listed.place, later).await {
+                        tracing::error!(task_id = %listed.place.task, %error, "nor could it be listed for later");
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next look is listed last: whatever goes wrong before it is tried again by the next run.
+    async fn look_at(&self, listed: &Listed) -> Result<Look, EngineError> {
+        let id = listed.place.task;
+        let now = self.ambient.now();
+        let Some(history) = History::new(self.table.load_all(id).await?) else {
+            return Ok(Look { send: Vec::new(), unwind: false, next: None });
+        };
+        let look = stalled::look(&history, now);
+        for message in &look.send {
+            tracing::warn!(task_id = %id, step = message.step, state = %history.task.status, "overdue: woken again");
+        }
+        try_join_all(look.send.iter().map(|message| self.queue.send(message))).await?;
+        if look.unwind {
+            unwind(&self.table, &self.queue, &self.ambient, id).await?;
+        }
+        if let Some(next) = look.next
+            && self.table.relist(&listed.place, next).await? == AsRead::Changed
+        {
+            tracing::debug!(task_id = %id, "listed anew by somebody else meanwhile");
+        }
+        Ok(look)
+    }
+}
