@@ -104,3 +104,111 @@ fn order(history: &History) -> Vec<String> {
     }
     order
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{at, history, undo};
+    use proptest::prelude::*;
+
+    /// A chain of three, of which the last is not undone.
+    fn chain() -> History {
+        let mut history = history(&[&[], &[0], &[1]], &[0, 1]);
+        (history.task.status, history.task.ends_as) = (TaskStatus::Compensating, Some(End::Cancelled));
+        history
+    }
+
+    fn done(history: &mut History, step: usize, moment: i64) {
+        let step = &mut history.steps[step];
+        (step.state, step.attempt, step.finished_at) = (StepState::Complete, 1, Some(at(moment)));
+    }
+
+    #[test]
+    fn what_waits_is_closed_and_what_runs_is_waited_for() {
+        let mut history = chain();
+        done(&mut history, 0, 5);
+        history.steps[1].state = StepState::InProgress;
+        history.steps[1].lease_until = Some(at(30));
+        assert!(matches!(next(&history, at(10)), Next::Close(steps) if steps.len() == 1 && steps[0].name == "s2"));
+        history.steps[2].state = StepState::Cancelled;
+        assert_eq!(next(&history, at(10)), Next::InFlight(at(30)));
+        assert_eq!(next(&history, at(30)), Next::InFlight(at(30)), "a lease holds to its end");
+        assert!(matches!(next(&history, at(31)), Next::Close(steps) if steps[0].name == "s1"), "its worker is dead");
+    }
+
+    #[test]
+    fn what_was_attempted_is_undone_in_reverse_and_what_was_not_is_left() {
+        let mut history = chain();
+        done(&mut history, 0, 5);
+        history.steps[1] = StepRecord { state: StepState::Cancelled, attempt: 1, ..history.steps[1].clone() };
+        history.steps[2].state = StepState::Cancelled;
+        assert_eq!(next(&history, at(10)), Next::Order(vec![undo(1), undo(0)]), "it may have had its effect");
+        history.steps[1].attempt = 0;
+        assert_eq!(next(&history, at(10)), Next::Order(vec![undo(0)]));
+    }
+
+    #[test]
+    fn one_runs_after_the_other_and_then_the_task_ends() {
+        let mut history = chain();
+        history.task.compensations = Some(vec![undo(1), undo(0)]);
+        history.compensations = [undo(1), undo(0)].iter().map(|name| StepRecord::untouched(name)).collect();
+        assert!(matches!(next(&history, at(10)), Next::Run(step) if step.name == undo(1)));
+        history.compensations[0].state = StepState::Error;
+        assert!(matches!(next(&history, at(10)), Next::Run(step) if step.name == undo(1)), "nothing overtakes it");
+        history.compensations[0].state = StepState::ResolvedManually;
+        assert!(matches!(next(&history, at(10)), Next::Run(step) if step.name == undo(0)));
+        history.compensations[1].state = StepState::Complete;
+        assert_eq!(next(&history, at(10)), Next::Finish(End::Cancelled));
+    }
+
+    #[test]
+    fn a_failed_task_waits_as_long_as_its_plan_says() {
+        let mut history = chain();
+        (history.task.status, history.task.ends_as) = (TaskStatus::Error, None);
+        history.task.finished_at = Some(at(10));
+        assert_eq!(next(&history, at(10)), Next::Begin, "not at all");
+        history.task.plan = history.task.plan.compensating(crate::plan::Compensate::OnError, 90);
+        assert_eq!(next(&history, at(99)), Next::Wait(at(100)));
+        assert_eq!(next(&history, at(100)), Next::Begin);
+        history.task.compensations = Some(Vec::new());
+        assert_eq!(next(&history, at(100)), Next::Nothing, "it has been compensated");
+        history.task.compensations = None;
+        history.task.plan = history.task.plan.compensating(crate::plan::Compensate::OnCancel, 0);
+        assert_eq!(next(&history, at(100)), Next::Nothing);
+    }
+
+    proptest! {
+        /// Edges only from lower to higher numbers make an acyclic graph; the workers' clocks say what they like.
+        #[test]
+        fn no_step_is_undone_before_what_depends_on_it(
+            edges in proptest::collection::btree_set((0usize..12, 0usize..12), 0..30),
+            ends in proptest::collection::vec(proptest::option::of(0i64..50), 12),
+        ) {
+            let depends: Vec<Vec<usize>> =
+                (0..12).map(|n| edges.iter().filter(|(from, to)| *to == n && from < to).map(|(from, _)| *from).collect()).collect();
+            let depends: Vec<&[usize]> = depends.iter().map(Vec::as_slice).collect();
+            let mut history = history(&depends, &(0..12).collect::<Vec<_>>());
+            for (step, end) in ends.iter().enumerate() {
+                if let Some(moment) = end {
+                    done(&mut history, step, *moment);
+                }
+            }
+            let order = order(&history);
+            let place = |step: usize| order.iter().position(|name| *name == undo(step));
+            for step in 0..12 {
+                prop_assert_eq!(place(step).is_some(), ends[step].is_some());
+                for &dependency in depends[step] {
+                    if let (Some(step), Some(dependency)) = (place(step), place(dependency)) {
+                        prop_assert!(step < dependency);
+                    }
+                }
+                for other in 0..12 {
+                    // Where the graph says nothing at all, the clocks decide.
+                    if let (Some(one), Some(two), true) = (place(step), place(other), edges.is_empty()) {
+                        prop_assert!(one < two || ends[step] <= ends[other]);
+                    }
+                }
+            }
+        }
+    }
+}

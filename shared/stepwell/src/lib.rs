@@ -95,6 +95,8 @@ pub mod stalled;
 pub mod state;
 mod step;
 pub mod table;
+#[cfg(test)]
+mod testing;
 mod timestamp;
 mod unwind;
 pub mod watchdog;

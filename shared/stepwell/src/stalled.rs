@@ -126,3 +126,117 @@ impl Found<'_> {
         self.wait = Some(self.wait.map_or(moment, |earlier| earlier.min(moment)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        state::End,
+        testing::{at, history, undo},
+    };
+    use proptest::prelude::*;
+
+    const MINUTE: i64 = 60;
+
+    fn sent(look: &Look) -> Vec<&str> {
+        look.send.iter().map(|message| message.step.as_str()).collect()
+    }
+
+    fn done(step: &mut StepRecord, moment: i64) {
+        (step.state, step.attempt, step.finished_at) = (StepState::Complete, 1, Some(at(moment)));
+    }
+
+    #[test]
+    fn a_ready_step_is_woken_when_its_message_has_had_its_time() {
+        let history = history(&[&[], &[0]], &[]);
+        let early = look(&history, at(MINUTE - 1));
+        assert_eq!((sent(&early), early.next), (vec![], Some(at(MINUTE - 1 + MINUTE))));
+        let late = look(&history, at(MINUTE));
+        assert_eq!(sent(&late), ["s0"], "the second one waits for the first");
+        assert_eq!(late.next, Some(at(2 * MINUTE)));
+    }
+
+    #[test]
+    fn a_join_is_ready_since_the_last_of_what_it_waits_for() {
+        let mut history = history(&[&[], &[], &[0, 1]], &[]);
+        done(&mut history.steps[0], 10);
+        done(&mut history.steps[1], 50);
+        assert_eq!(sent(&look(&history, at(50 + MINUTE - 1))), [""; 0]);
+        let look = look(&history, at(50 + MINUTE));
+        assert_eq!(sent(&look), ["s2"]);
+        assert_eq!(look.send[0].load, ["s0", "s1"]);
+    }
+
+    #[test]
+    fn a_retry_and_a_lease_are_overdue_a_minute_after_their_time() {
+        let mut history = history(&[&[]], &[]);
+        history.steps[0] = StepRecord {
+            state: StepState::Retrying,
+            attempt: 1,
+            started_at: Some(at(1)),
+            next_retry_at: Some(at(300)),
+            ..history.steps[0].clone()
+        };
+        let waiting = look(&history, at(100));
+        assert_eq!((sent(&waiting), waiting.next), (vec![], Some(at(300 + MINUTE))));
+        assert_eq!(sent(&look(&history, at(300 + MINUTE))), ["s0"]);
+        history.steps[0].state = StepState::InProgress;
+        history.steps[0].lease_until = Some(at(500));
+        assert_eq!(sent(&look(&history, at(500 + MINUTE - 1))), [""; 0]);
+        assert_eq!(sent(&look(&history, at(500 + MINUTE))), ["s0"]);
+    }
+
+    #[test]
+    fn the_last_step_is_woken_where_the_task_has_not_ended() {
+        let mut history = history(&[&[], &[], &[0]], &[]);
+        done(&mut history.steps[0], 5);
+        done(&mut history.steps[1], 8);
+        done(&mut history.steps[2], 7);
+        assert_eq!(sent(&look(&history, at(8 + MINUTE - 1))), [""; 0]);
+        assert_eq!(sent(&look(&history, at(8 + MINUTE))), ["s1", "s2"]);
+        history.task.status = TaskStatus::Complete;
+        assert_eq!(look(&history, at(8 + MINUTE)), Look { send: Vec::new(), unwind: false, next: None });
+    }
+
+    #[test]
+    fn a_failed_task_is_looked_at_again_when_it_is_to_be_compensated() {
+        let mut history = history(&[&[], &[]], &[0]);
+        history.task.status = TaskStatus::Error;
+        history.task.finished_at = Some(at(10));
+        history.task.plan = history.task.plan.compensating(crate::plan::Compensate::OnError, 900);
+        history.steps[0].state = StepState::Error;
+        done(&mut history.steps[1], 5);
+        let waiting = look(&history, at(100));
+        assert_eq!((sent(&waiting), waiting.unwind, waiting.next), (vec![], false, Some(at(910))));
+        assert!(look(&history, at(910)).unwind);
+        history.task.plan = history.task.plan.compensating(crate::plan::Compensate::Manual, 0);
+        assert_eq!(look(&history, at(910)).next, None, "nothing more happens by itself");
+    }
+
+    #[test]
+    fn a_compensation_is_woken_like_any_step_and_a_failed_one_waits_for_somebody() {
+        let mut history = history(&[&[]], &[0]);
+        (history.task.status, history.task.ends_as) = (TaskStatus::Compensating, Some(End::Error));
+        history.task.compensations = Some(vec![undo(0)]);
+        history.compensations = vec![StepRecord::untouched(&undo(0))];
+        assert_eq!(sent(&look(&history, at(MINUTE))), [undo(0)]);
+        history.compensations[0].state = StepState::Error;
+        let stuck = look(&history, at(MINUTE));
+        assert_eq!((sent(&stuck), stuck.unwind), (vec![], false));
+        assert_eq!(stuck.next, Some(at(2 * MINUTE)), "it stays on the list");
+        history.compensations[0].state = StepState::Complete;
+        assert!(look(&history, at(MINUTE)).unwind);
+    }
+
+    proptest! {
+        #[test]
+        fn the_longer_a_task_is_quiet_the_longer_until_the_next_look(quiet in 0i64..1_000_000) {
+            let history = history(&[&[]], &[]);
+            let now = at(quiet);
+            let next = look(&history, now).next.unwrap();
+            let pause = i64::try_from(next.since(now).as_secs()).unwrap();
+            prop_assert!((MINUTE..=3_600).contains(&pause), "{pause}");
+            prop_assert!(quiet < MINUTE || pause == quiet.min(3_600), "{pause} after {quiet}");
+        }
+    }
+}

@@ -302,9 +302,34 @@ mod tests {
     }
 
     #[test]
-    fn a_completed_task_is_never_restarted() {
+    fn only_what_failed_or_is_being_undone_is_restarted() {
         for status in TaskStatus::STORED {
-            assert_eq!(status.on(TaskEvent::Restart).is_some(), status == TaskStatus::Error, "{status}");
+            let failing = matches!(status, TaskStatus::Error | TaskStatus::Compensating);
+            assert_eq!(status.on(TaskEvent::Restart).is_some(), failing, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_task_that_is_being_compensated_can_only_come_to_its_end() {
+        let events = [
+            TaskEvent::Finish,
+            TaskEvent::Fail,
+            TaskEvent::Restart,
+            TaskEvent::Mend,
+            TaskEvent::Cancel,
+            TaskEvent::Resolve,
+            TaskEvent::Compensate(End::Error),
+            TaskEvent::Compensate(End::Cancelled),
+            TaskEvent::Compensated(End::Error),
+            TaskEvent::Compensated(End::Cancelled),
+        ];
+        for event in events {
+            let expected = match event {
+                TaskEvent::Fail | TaskEvent::Restart | TaskEvent::Mend => Some(TaskStatus::Compensating),
+                TaskEvent::Compensated(end) => Some(end.into()),
+                _ => None,
+            };
+            assert_eq!(TaskStatus::Compensating.on(event), expected, "{event:?}");
         }
     }
 

@@ -215,6 +215,7 @@ fn details_of_a_checkout_on_its_way() {
             idle("create_order", "update_inventory"),
             idle("send_confirmation", "create_order"),
         ],
+        "compensations": [],
     });
     let text = serde_json::to_string(&Details::of(&waiting())).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected);

@@ -85,6 +85,7 @@ async fn failed(fake: &Fake) -> String {
         step.state = state;
     }
     let error = Failure { code: "PAYMENT_DECLINED".to_owned(), message: "no".to_owned() };
+    history.task.failed_steps.insert("process_payment".to_owned());
     history.steps[1] = StepRecord { error: Some(error), attempt: 1, ..history.steps[1].clone() };
     fake.put(history);
     fake.state().sent.clear();

@@ -139,3 +139,53 @@ fn what_is_wrong_is_refused_by_name() {
         assert!(message.contains(expected), "for\n{text}\nexpected `{expected}`\nfound    `{message}`");
     }
 }
+
+const REFUND: &str = r"
+name: shop
+compensate: on_error
+compensate_after_seconds: 900
+step_templates:
+  - name: pay
+    compensation: { name: refund, default_retry_limit: 20 }
+  - name: ship
+    depends_on_step: pay
+";
+
+#[test]
+fn a_compensation_is_a_step_apart() {
+    let workflow = Workflow::from_yaml(REFUND).unwrap();
+    let plan = workflow.plan();
+    assert_eq!(plan.steps().iter().map(|step| step.name.as_str()).collect::<Vec<_>>(), ["pay", "ship"]);
+    let refund = plan.compensation_of("pay").unwrap();
+    assert_eq!((refund.name.as_str(), refund.retry_limit, refund.timeout_seconds), ("refund", 20, 30));
+    assert_eq!(plan.compensates_failure_after(), Some(std::time::Duration::from_secs(900)));
+    assert!(plan.compensates_cancellation());
+    let manual = REFUND.replace("on_error", "manual").replace("compensate_after_seconds: 900", "");
+    let plan = Workflow::from_yaml(&manual).unwrap().plan().clone();
+    assert_eq!((plan.compensates_failure_after(), plan.compensates_cancellation()), (None, false));
+}
+
+#[test]
+fn a_bad_compensation_is_refused_with_its_name() {
+    let with = |from: &str, to: &str| refusal(&REFUND.replace(from, to));
+    let cases = [
+        (
+            with("name: refund,", "name: refund, depends_on_step: ship,"),
+            "workflow file: compensation `refund` has an unknown key `depends_on_step`; known are",
+        ),
+        (with("name: refund,", ""), "workflow file: the compensation of step `pay` has no name"),
+        (with("name: refund,", "name: ship,"), "workflow file: step `ship` is there twice"),
+        (with("compensate: on_error", "compensate: never"), "workflow file: the workflow: unknown variant `never`"),
+        (
+            with("compensate: on_error", "compensate: manual"),
+            "workflow file: `compensate_after_seconds` is there, but only `compensate: on_error` waits for anything",
+        ),
+        (
+            with("900", "2592001"),
+            "workflow file: `compensate_after_seconds` is 2592001, but a failed task can wait 2592000 at most",
+        ),
+    ];
+    for (message, expected) in cases {
+        assert!(message.starts_with(expected), "{message}");
+    }
+}

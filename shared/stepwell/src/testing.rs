@@ -1,0 +1,44 @@
+//! Histories for the unit tests of the pure parts.
+
+use crate::{
+    TaskId, Timestamp,
+    backoff::Backoff,
+    history::History,
+    plan::{Plan, StepPlan},
+    table::{NewTask, StepRecord, TaskRecord},
+};
+
+/// So many seconds after the start of the task.
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(1_700_000_000_000 + seconds * 1_000)
+}
+
+/// The name of the compensation of the step of this number.
+pub(crate) fn undo(step: usize) -> String {
+    format!("u{step}")
+}
+
+/// A task that has just been started, of steps `s0`, `s1`, ... with these dependencies, of which those of these numbers
+/// have compensations.
+pub(crate) fn history(depends_on: &[&[usize]], undone: &[usize]) -> History {
+    let step = |name: String, depends_on: &[usize], undoes: Option<String>| StepPlan {
+        name,
+        depends_on: depends_on.iter().map(|step| format!("s{step}")).collect(),
+        retry_limit: 3,
+        timeout_seconds: 30,
+        backoff: Backoff::default(),
+        undoes,
+    };
+    let steps = depends_on.iter().enumerate().map(|(number, depends_on)| step(format!("s{number}"), depends_on, None));
+    let compensations = undone.iter().map(|&number| step(undo(number), &[], Some(format!("s{number}"))));
+    let plan = Plan::new(steps.chain(compensations).collect()).unwrap();
+    let steps = plan.steps().iter().map(|step| StepRecord::untouched(&step.name)).collect();
+    let task = NewTask {
+        id: TaskId::new(),
+        workflow: "tests/graph".to_owned(),
+        context: "{}",
+        plan: &plan,
+        created_at: at(0),
+    };
+    History { task: TaskRecord::from(&task), steps, compensations: Vec::new() }
+}
