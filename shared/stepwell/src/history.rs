@@ -73,19 +73,11 @@ impl History {
         self.steps.iter().filter(|step| step.state == StepState::Error).collect()
     }
 
-    /// What a retry starts again: the failed steps, or, once the task is being compensated, the failed compensation.
+    /// What a retry starts again, by what the task says: the failed steps, or, once it is being compensated, the failed
+    /// compensation.
     pub fn to_restart(&self) -> Vec<&StepRecord> {
-        match self.task.status {
-            TaskStatus::Compensating => {
-                self.compensations.iter().filter(|step| step.state == StepState::Error).collect()
-            }
-            _ => self.failed_steps(),
-        }
-    }
-
-    /// The names of the task's failed steps, in the plan's order.
-    pub(crate) fn failed_in_order(&self) -> impl Iterator<Item = &String> {
-        self.steps.iter().map(|step| &step.name).filter(|name| self.task.failed_steps.contains(*name))
+        let steps = if self.task.status == TaskStatus::Compensating { &self.compensations } else { &self.steps };
+        steps.iter().filter(|step| self.task.failed_steps.contains(&step.name)).collect()
     }
 
     /// When something last happened to it, as far as its items say.

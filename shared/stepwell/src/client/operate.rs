@@ -133,16 +133,15 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
         for _ in 0..MANY_LOOKS {
             let history = self.found(id).await?;
             let failed = history.to_restart();
-            if history.task.after(TaskEvent::Restart).is_none() {
+            if history.task.after(TaskEvent::Restart).is_none() || failed.is_empty() {
                 return Err(refused(ActionKind::Retry, &history));
             }
-            let all_seen = history.task.status == TaskStatus::Compensating
-                || failed.iter().map(|step| &step.name).eq(history.failed_in_order());
-            if failed.is_empty() && all_seen {
-                return Err(refused(ActionKind::Retry, &history));
+            // The items are read one after another: a task can be seen to have failed a moment before its step.
+            if failed.iter().any(|step| step.state != StepState::Error) {
+                continue;
             }
             let action = self.action(ActionKind::Retry, None, by);
-            if all_seen && self.table.restart(&history.task, &failed, &action).await? == AsRead::Written {
+            if self.table.restart(&history.task, &failed, &action).await? == AsRead::Written {
                 // The messages name what the steps wait for; that is the same after the restart.
                 let messages: Vec<_> = failed.iter().map(|step| message(&history, &step.name)).collect();
                 try_join_all(messages.iter().map(|message| self.queue.send(message))).await?;

@@ -13,6 +13,7 @@ use crate::{
     table::{Action, AsRead, Diversion},
 };
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use std::collections::BTreeSet;
 
 /// An update of one item, with its condition.
 struct Write {
@@ -102,7 +103,11 @@ impl DynamoTable {
         action: &Action,
     ) -> Result<AsRead, TableError> {
         let Some(to) = task.after(TaskEvent::Restart) else { return Ok(AsRead::Changed) };
-        let names = failed_steps.iter().map(|step| step.name.clone());
+        let names: BTreeSet<String> = failed_steps.iter().map(|step| step.name.clone()).collect();
+        if to == TaskStatus::Pending && names != task.failed_steps {
+            // A pending task has no failed step in it.
+            return Ok(AsRead::Changed);
+        }
         let write = Write::of_task(TaskEvent::Restart, to, action)?
             .list_at(task.id, (Listing::ended(to), action.at + FIRST_LOOK))
             .while_failed(task)
