@@ -1,7 +1,7 @@
 //! Makes the order of a cart that is paid and reserved. Its id and number come from the task, so there is only one.
 
 use checkout::{
-    CURRENCY, CheckoutRequest, CreatedOrder, Order, OrderStatus, Orders, Payment, ProductId, Reservation, ValidatedCart,
+    CURRENCY, CheckoutRequest, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders, Payment, ProductId, Reservation, ValidatedCart,
 };
 use std::collections::BTreeSet;
 use stepwell::{Context, ResultOf, Step, StepContext, StepError, permanent};
@@ -47,8 +47,13 @@ impl<O: Orders> Step for CreateOrder<O> {
             placed_at: ctx.task_created_at,
             created_at: ctx.started_at,
             estimated_delivery: ctx.started_at + request.priority.delivery_time(),
+            cancelled_at: None,
         };
-        Ok(self.orders.create(order).await?.into())
+        let order = self.orders.create(order).await.map_err(|error| match error {
+            CreateOrderError::Void => permanent("ORDER_VOID", error.to_string()),
+            CreateOrderError::Store(error) => error.into(),
+        })?;
+        Ok(order.into())
     }
 }
 

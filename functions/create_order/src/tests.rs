@@ -1,5 +1,5 @@
 use crate::step::CreateOrder;
-use checkout::{CreatedOrder, Order, Orders, StoreError};
+use checkout::{CancelledOrder, CreateOrderError, CreatedOrder, Order, Orders, StoreError};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use stepwell::{Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp};
@@ -9,16 +9,20 @@ use test_case::test_case;
 #[derive(Default)]
 struct Fake {
     order: RefCell<Option<Order>>,
-    busy: bool,
+    error: Option<CreateOrderError>,
 }
 
 impl Orders for Fake {
-    async fn create(&self, order: Order) -> Result<Order, StoreError> {
-        if self.busy {
-            return Err(StoreError::Busy("TransactionConflict".to_owned()));
+    async fn create(&self, order: Order) -> Result<Order, CreateOrderError> {
+        if let Some(error) = &self.error {
+            return Err(error.clone());
         }
         let numbered = Order { order_number: "ORD-20231114-0123ABCD".to_owned(), ..order };
         Ok(self.order.borrow_mut().get_or_insert(numbered).clone())
+    }
+
+    async fn cancel(&self, _: TaskId, _: Timestamp) -> Result<CancelledOrder, StoreError> {
+        panic!("making an order cancels nothing")
     }
 }
 
@@ -54,8 +58,12 @@ async fn run(orders: &Fake, context: Value, results: &Value) -> Result<CreatedOr
 }
 
 impl Orders for &Fake {
-    async fn create(&self, order: Order) -> Result<Order, StoreError> {
+    async fn create(&self, order: Order) -> Result<Order, CreateOrderError> {
         (**self).create(order).await
+    }
+
+    async fn cancel(&self, task: TaskId, at: Timestamp) -> Result<CancelledOrder, StoreError> {
+        (**self).cancel(task, at).await
     }
 }
 
@@ -116,7 +124,15 @@ async fn what_disagrees_makes_no_order(pointer: &str, value: Value) {
 
 #[tokio::test]
 async fn a_busy_table_may_pass() {
-    let orders = Fake { busy: true, ..Fake::default() };
+    let busy = StoreError::Busy("TransactionConflict".to_owned());
+    let orders = Fake { error: Some(busy.into()), ..Fake::default() };
     let error = run(&orders, customer(), &results()).await.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), ("TABLE_BUSY", true));
+}
+
+#[tokio::test]
+async fn what_was_cancelled_is_not_ordered_any_more() {
+    let orders = Fake { error: Some(CreateOrderError::Void), ..Fake::default() };
+    let error = run(&orders, customer(), &results()).await.unwrap_err();
+    assert_eq!((error.code.as_str(), error.is_retryable()), ("ORDER_VOID", false));
 }

@@ -40,6 +40,7 @@ fn step_error(error: GatewayError) -> StepError {
     let message = error.to_string();
     match error {
         GatewayError::Declined(reason) => permanent("PAYMENT_DECLINED", format!("the payment was declined: {reason}")),
+        GatewayError::Voided => permanent("PAYMENT_VOID", message),
         GatewayError::RateLimited => retryable("GATEWAY_RATE_LIMITED", message).retry_after(RATE_LIMIT_WAIT),
         GatewayError::Timeout => retryable("GATEWAY_TIMEOUT", message),
         GatewayError::TemporaryFailure => retryable("GATEWAY_TEMPORARY_FAILURE", message),

@@ -1,5 +1,5 @@
 use crate::step::ProcessPayment;
-use checkout::{Charge, ChargeRequest, Gateway, GatewayError, Money, Payment};
+use checkout::{Charge, ChargeRequest, Gateway, GatewayError, Money, Payment, RefundRequest, Reversal};
 use serde_json::{Value, json};
 use std::{cell::RefCell, time::Duration};
 use stepwell::{ErrorKind, Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp};
@@ -26,6 +26,10 @@ impl Gateway for Fake {
                 charged_at: request.at,
             }),
         }
+    }
+
+    async fn refund(&self, _: &RefundRequest<'_>) -> Result<Reversal, GatewayError> {
+        panic!("a payment refunds nothing")
     }
 }
 
@@ -85,6 +89,7 @@ const SOON: ErrorKind = ErrorKind::Retryable { retry_after: None };
 const LATER: ErrorKind = ErrorKind::Retryable { retry_after: Some(Duration::from_secs(30)) };
 
 #[test_case(GatewayError::Declined("card declined"), "PAYMENT_DECLINED", PERMANENT)]
+#[test_case(GatewayError::Voided, "PAYMENT_VOID", PERMANENT)]
 #[test_case(GatewayError::RateLimited, "GATEWAY_RATE_LIMITED", LATER)]
 #[test_case(GatewayError::Timeout, "GATEWAY_TIMEOUT", SOON)]
 #[test_case(GatewayError::TemporaryFailure, "GATEWAY_TEMPORARY_FAILURE", SOON)]

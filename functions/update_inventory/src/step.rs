@@ -18,6 +18,7 @@ impl<S: Stock> Step for UpdateInventory<S> {
         }
         self.stock.reserve(&ctx.idempotency_key(), &lines, ctx.started_at).await.map_err(|error| match error {
             ReserveError::InsufficientStock(lack) => retryable("INSUFFICIENT_STOCK", lack.to_string()),
+            ReserveError::Void => permanent("RESERVATION_VOID", error.to_string()),
             ReserveError::Store(error) => error.into(),
         })
     }

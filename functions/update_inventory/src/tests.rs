@@ -1,20 +1,23 @@
 use crate::step::UpdateInventory;
 use checkout::{
-    InsufficientStock, InventoryChange, LineItem, Reservation, ReserveError, Stock, StoreError, UpdatedProduct,
+    InsufficientStock, InventoryChange, LineItem, Release, Reservation, ReserveError, Stock, StoreError, UpdatedProduct,
 };
 use stepwell::{Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp};
 
-/// A stock of 7 of everything, or a table that is busy.
+/// A stock of 7 of everything, or a table that is busy, or one where the reservation was released before it was made.
 enum Fake {
     Seven,
     Busy,
+    Void,
 }
 
 impl Stock for Fake {
     async fn reserve(&self, key: &str, lines: &[LineItem], _at: Timestamp) -> Result<Reservation, ReserveError> {
         assert!(key.ends_with(":update_inventory"), "the key is the step's own: {key}");
-        if matches!(self, Self::Busy) {
-            return Err(StoreError::Busy("TransactionConflict".to_owned()).into());
+        match self {
+            Self::Busy => return Err(StoreError::Busy("TransactionConflict".to_owned()).into()),
+            Self::Void => return Err(ReserveError::Void),
+            Self::Seven => {}
         }
         if let Some(line) = lines.iter().find(|line| line.quantity > 7) {
             return Err(InsufficientStock { name: line.name.clone(), available: 7, requested: line.quantity }.into());
@@ -36,6 +39,10 @@ impl Stock for Fake {
             total_items_reserved: lines.iter().map(|line| line.quantity).sum(),
             inventory_changes: changes.collect(),
         })
+    }
+
+    async fn release(&self, _: &str, _: Timestamp) -> Result<Release, StoreError> {
+        panic!("a reservation releases nothing")
     }
 }
 
@@ -84,4 +91,10 @@ async fn a_lack_of_stock_may_pass_and_so_may_a_busy_table() {
     assert!(error.is_retryable());
     let error = run(Fake::Busy, lamps(2)).await.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), ("TABLE_BUSY", true));
+}
+
+#[tokio::test]
+async fn what_was_released_is_not_reserved_any_more() {
+    let error = run(Fake::Void, lamps(2)).await.unwrap_err();
+    assert_eq!((error.code.as_str(), error.is_retryable()), ("RESERVATION_VOID", false));
 }

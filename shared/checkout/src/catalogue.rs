@@ -64,7 +64,7 @@ pub trait Catalogue {
     async fn products(&self, ids: &[ProductId]) -> Result<BTreeMap<ProductId, Product>, StoreError>;
 }
 
-const PRODUCTS: &str = "products";
+pub(crate) const PRODUCTS: &str = "products";
 
 impl Catalogue for Tables {
     /// One strongly consistent `BatchGetItem`. What DynamoDB leaves unprocessed is asked for again.

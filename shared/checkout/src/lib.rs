@@ -4,14 +4,18 @@
 //! [`workflow()`]. Every effect takes an idempotency key or derives its names from the task, so that each may be
 //! repeated: a card is charged once, stock is taken once, an order is made once.
 //!
+//! Every effect can be undone by the same key, once, and undoing does not ask whether it has happened: where it has not,
+//! a mark in its place keeps a request that is still on its way from making it happen. So in whatever order the two
+//! arrive, no card stays charged, no units stay reserved and no order stays confirmed.
+//!
 //! Tables, all with `SHOP_TABLE_PREFIX` before their names and keyed by `id`:
 //!
 //! | table | an item is | id |
 //! |---|---|---|
 //! | `products` | a [`Product`] and its stock | the product's number |
-//! | `payments` | what the simulated gateway remembers of a charge | the idempotency key |
-//! | `reservations` | a [`Reservation`] that has been made | the idempotency key |
-//! | `orders` | an [`Order`]; beside it one item that holds its number | the task's id; `number:ORD-…` |
+//! | `payments` | what the simulated gateway remembers of a `charge`; `voided_at` marks it as refunded, or ruled out | the idempotency key of the charge |
+//! | `reservations` | a [`Reservation`] that has been made; its [`Release`], which alone rules one out | the idempotency key of the reservation |
+//! | `orders` | an [`Order`], or the mark that rules one out; beside an order one item that holds its number | the task's id; `number:ORD-…` |
 
 // Money is counted in whole cents and rates are decimals; a float would be a wrong cent sooner or later.
 #![deny(clippy::float_arithmetic)]
@@ -26,6 +30,7 @@ mod money;
 mod order;
 mod payment;
 mod pricing;
+mod release;
 mod request;
 mod simulator;
 mod stock;
@@ -37,9 +42,12 @@ pub use catalogue::{Catalogue, InsufficientStock, Product, ProductId};
 pub use config::ConfigError;
 pub use mail::{Confirmation, Letter, MailError, Mailer, SesMailer, is_email_address};
 pub use money::{Money, NotMoney};
-pub use order::{CreatedOrder, Order, OrderStatus, Orders};
-pub use payment::{CURRENCY, Charge, ChargeRequest, Gateway, GatewayError, Payment};
+pub use order::{CancelledOrder, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders};
+pub use payment::{
+    CURRENCY, Charge, ChargeRequest, Gateway, GatewayError, Payment, Refund, RefundRequest, Reversal,
+};
 pub use pricing::{Pricing, Totals};
+pub use release::{Release, ReleasedProduct};
 pub use request::{CartItem, CheckoutRequest, CustomerInfo, MAX_LINES, MAX_QUANTITY, PaymentInfo, Priority, Token};
 pub use simulator::GatewaySimulator;
 pub use stock::{InventoryChange, Reservation, ReserveError, Stock, UpdatedProduct};

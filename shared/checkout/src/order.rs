@@ -1,11 +1,11 @@
-//! Orders, each with a number of its own.
+//! Orders, each with a number of its own, and their cancellation.
 
 use crate::{
     LineItem, Money, Priority, StoreError, Tables,
     items::{self, Item},
     tables::Transacted,
 };
-use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+use aws_sdk_dynamodb::types::{Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -48,6 +48,9 @@ pub struct Order {
     pub created_at: Timestamp,
     /// When it should be there.
     pub estimated_delivery: Timestamp,
+    /// When it was cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancelled_at: Option<Timestamp>,
 }
 
 /// What has become of an order.
@@ -56,6 +59,8 @@ pub struct Order {
 pub enum OrderStatus {
     /// Paid, and its stock reserved.
     Confirmed,
+    /// Called off by the shop. Its number stays its own.
+    Cancelled,
 }
 
 /// The result of `create_order`.
@@ -81,6 +86,21 @@ impl StepResult for CreatedOrder {
     const STEP: &'static str = "create_order";
 }
 
+/// The result of `cancel_order`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelledOrder {
+    /// The order's id; `None` where there was no order, and there will be none.
+    pub order_id: Option<TaskId>,
+    /// The order's number; `None` where there was no order.
+    pub order_number: Option<String>,
+    /// When the order was cancelled, or since when it is ruled out; a repeated step changes neither.
+    pub cancelled_at: Timestamp,
+}
+
+impl StepResult for CancelledOrder {
+    const STEP: &'static str = "cancel_order";
+}
+
 impl From<Order> for CreatedOrder {
     fn from(order: Order) -> Self {
         Self {
@@ -95,6 +115,17 @@ impl From<Order> for CreatedOrder {
     }
 }
 
+/// Why there is no order.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreateOrderError {
+    /// The order was cancelled, maybe before it was made. Its task makes none any more.
+    #[error("the order was cancelled, maybe before it was made")]
+    Void,
+    /// The table gave no answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Where orders are kept.
 #[allow(async_fn_in_trait, reason = "a Lambda function runs on one thread, so no future has to be Send")]
 pub trait Orders {
@@ -102,8 +133,15 @@ pub trait Orders {
     /// is written and that one is the answer.
     ///
     /// # Errors
+    /// The order was cancelled before, or the table gave no answer.
+    async fn create(&self, order: Order) -> Result<Order, CreateOrderError>;
+
+    /// Cancels the order of a task. Where there is none, the task never makes one, however late a request for it comes.
+    /// Again it changes nothing more and answers as the first time.
+    ///
+    /// # Errors
     /// The table gave no answer.
-    async fn create(&self, order: Order) -> Result<Order, StoreError>;
+    async fn cancel(&self, task: TaskId, at: Timestamp) -> Result<CancelledOrder, StoreError>;
 }
 
 const ORDERS: &str = "orders";
@@ -121,7 +159,7 @@ fn number(task: TaskId, placed_at: Timestamp, attempt: u32) -> String {
 
 impl Orders for Tables {
     /// One transaction: the order by its task, and its number as an item of its own, each only if it is not there.
-    async fn create(&self, order: Order) -> Result<Order, StoreError> {
+    async fn create(&self, order: Order) -> Result<Order, CreateOrderError> {
         for attempt in 0..CANDIDATES {
             let order_number = number(order.order_id, order.placed_at, attempt);
             let order = Order { order_number, ..order.clone() };
@@ -129,23 +167,52 @@ impl Orders for Tables {
                 Transacted::Done => return Ok(order),
                 Transacted::Refused(refused) => {
                     if let Some(earlier) = refused.into_iter().next().flatten() {
-                        return items::from_item(earlier);
+                        let order = read(earlier)?.filter(|order| order.status != OrderStatus::Cancelled);
+                        return order.ok_or(CreateOrderError::Void);
                     }
                 }
             }
         }
-        Err(StoreError::Busy("no free order number".to_owned()))
+        Err(StoreError::Busy("no free order number".to_owned()).into())
+    }
+
+    /// One write, without a condition: an order that is there is marked, and where none is, the mark alone is written
+    /// and takes the order's place.
+    async fn cancel(&self, task: TaskId, at: Timestamp) -> Result<CancelledOrder, StoreError> {
+        let marked = self
+            .client
+            .update_item()
+            .table_name(self.name(ORDERS))
+            .key("id", items::text(task))
+            .update_expression("SET #status = :cancelled, cancelled_at = if_not_exists(cancelled_at, :at)")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":cancelled", items::to_attribute(&OrderStatus::Cancelled)?)
+            .expression_attribute_values(":at", items::to_attribute(&at)?)
+            .return_values(ReturnValue::AllNew)
+            .send()
+            .await
+            .map_err(|error| StoreError::of(&error))?;
+        let item: Item = marked.attributes.unwrap_or_default();
+        let cancelled_at = item.get("cancelled_at").cloned();
+        let cancelled_at = cancelled_at.ok_or_else(|| StoreError::unreadable("a cancelled order without a time"))?;
+        let (order_id, order_number) = read(item)?.map(|order| (order.order_id, order.order_number)).unzip();
+        Ok(CancelledOrder { order_id, order_number, cancelled_at: items::from_attribute(cancelled_at)? })
     }
 }
 
+/// The order of an item; `None` for the mark that keeps one from being made.
+fn read(item: Item) -> Result<Option<Order>, StoreError> {
+    if item.contains_key("order_id") { items::from_item(item).map(Some) } else { Ok(None) }
+}
+
 impl Tables {
-    /// The order with this id; `None` where there is none or the text is no id.
+    /// The order with this id, cancelled or not; `None` where there is none or the text is no id.
     ///
     /// # Errors
     /// The table gave no answer.
     pub async fn find_order(&self, id: &str) -> Result<Option<Order>, StoreError> {
         let Ok(id) = id.parse::<TaskId>() else { return Ok(None) };
-        self.get(ORDERS, &id.to_string()).await?.map(items::from_item).transpose()
+        self.get(ORDERS, &id.to_string()).await?.map_or(Ok(None), read)
     }
 
     fn order_writes(&self, order: &Order) -> Result<Vec<TransactWriteItem>, StoreError> {

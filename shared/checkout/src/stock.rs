@@ -1,7 +1,8 @@
 //! Taking units out of stock: all of a cart or none of it, once.
 
 use crate::{
-    Catalogue, InsufficientStock, LineItem, ProductId, StoreError, Tables,
+    Catalogue, InsufficientStock, LineItem, ProductId, Release, StoreError, Tables,
+    catalogue::PRODUCTS,
     items::{self, Item},
     tables::Transacted,
 };
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use stepwell::{StepResult, Timestamp};
 
 /// The result of `update_inventory`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
     /// One entry for each product.
     pub updated_products: Vec<UpdatedProduct>,
@@ -44,9 +45,9 @@ pub struct UpdatedProduct {
 pub struct InventoryChange {
     /// The product.
     pub product_id: ProductId,
-    /// What moved it: `reservation`.
+    /// What moved it: `reservation` or `release`.
     pub change_type: String,
-    /// By how many units: negative, since they leave the stock.
+    /// By how many units: negative where they leave the stock, positive where they come back.
     pub quantity: i64,
 }
 
@@ -60,28 +61,64 @@ pub enum ReserveError {
     /// A product has too few units.
     #[error(transparent)]
     InsufficientStock(#[from] InsufficientStock),
+    /// The reservation was released, maybe before it was made. Its key takes nothing any more.
+    #[error("the reservation was released, or its idempotency key was voided before anything was reserved")]
+    Void,
     /// The table gave no answer.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Where stock is taken from.
+/// Where stock is taken from and given back to.
 #[allow(async_fn_in_trait, reason = "a Lambda function runs on one thread, so no future has to be Send")]
 pub trait Stock {
     /// Takes every line out of stock, or none. The same idempotency key again takes nothing more and answers as the
     /// first time. The lines name each product once.
     ///
     /// # Errors
-    /// A product has too few units, or the table gave no answer.
+    /// A product has too few units, the key is void, or the table gave no answer.
     async fn reserve(&self, key: &str, lines: &[LineItem], at: Timestamp) -> Result<Reservation, ReserveError>;
+
+    /// Makes a reservation's idempotency key void: what was taken with it is given back, and where nothing was, nothing
+    /// ever will be, however late a request for it comes. The same key again gives back nothing more and answers as the
+    /// first time.
+    ///
+    /// # Errors
+    /// The table gave no answer.
+    async fn release(&self, key: &str, at: Timestamp) -> Result<Release, StoreError>;
 }
 
-/// What remains of a reservation: an item of the `reservations` table.
-#[derive(Serialize, Deserialize)]
+pub(crate) const RESERVATIONS: &str = "reservations";
+
+/// What remains of a reservation: an item of the `reservations` table, as it is first written.
+#[derive(Serialize)]
 struct Record {
     id: String,
     reserved_at: Timestamp,
     reservation: Reservation,
+}
+
+/// How such an item may be found.
+pub(crate) enum Found {
+    /// The units are out of stock.
+    Reserved(Reservation),
+    /// They are back, or were never taken: the key is void.
+    Released(Release),
+}
+
+impl Found {
+    pub(crate) fn read(item: Item) -> Result<Self, StoreError> {
+        #[derive(Deserialize)]
+        struct Fields {
+            reservation: Option<Reservation>,
+            release: Option<Release>,
+        }
+        match items::from_item(item)? {
+            Fields { release: Some(release), .. } => Ok(Self::Released(release)),
+            Fields { reservation: Some(reservation), .. } => Ok(Self::Reserved(reservation)),
+            Fields { .. } => Err(StoreError::unreadable("a reservation that is neither made nor released")),
+        }
+    }
 }
 
 impl Stock for Tables {
@@ -100,7 +137,10 @@ impl Stock for Tables {
         };
         let mut refused = refused.into_iter();
         if let Some(earlier) = refused.next().flatten() {
-            return Ok(items::from_item::<Record>(earlier)?.reservation);
+            return match Found::read(earlier)? {
+                Found::Reserved(reservation) => Ok(reservation),
+                Found::Released(_) => Err(ReserveError::Void),
+            };
         }
         let lacking = lines.iter().zip(refused).find_map(|(line, product)| Some((line, product?)));
         let Some((line, product)) = lacking else {
@@ -109,12 +149,16 @@ impl Stock for Tables {
         Err(InsufficientStock { name: line.name.clone(), available: stock_of(product)?, requested: line.quantity }
             .into())
     }
+
+    async fn release(&self, key: &str, at: Timestamp) -> Result<Release, StoreError> {
+        self.give_back(key, at).await
+    }
 }
 
 impl Tables {
     fn writes(&self, record: &Record, lines: &[LineItem]) -> Result<Vec<TransactWriteItem>, StoreError> {
         let put = Put::builder()
-            .table_name(self.name("reservations"))
+            .table_name(self.name(RESERVATIONS))
             .set_item(Some(items::to_item(record)?))
             .condition_expression("attribute_not_exists(id)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
@@ -125,7 +169,7 @@ impl Tables {
 
     fn take(&self, line: &LineItem) -> Result<TransactWriteItem, BuildError> {
         let update = Update::builder()
-            .table_name(self.name("products"))
+            .table_name(self.name(PRODUCTS))
             .key("id", items::number(line.product_id))
             .update_expression("SET stock = stock - :quantity")
             .condition_expression("stock >= :quantity")

@@ -99,7 +99,13 @@ impl Tables {
         format!("{}{table}", self.prefix)
     }
 
-    /// The item with this id.
+    /// The item with this id, as it stands now.
+    pub(crate) async fn get_consistent(&self, table: &str, id: &str) -> Result<Option<Item>, StoreError> {
+        let request = self.client.get_item().table_name(self.name(table)).key("id", items::text(id));
+        Ok(request.consistent_read(true).send().await.map_err(|error| StoreError::of(&error))?.item)
+    }
+
+    /// The item with this id, maybe as it stood a moment ago.
     pub(crate) async fn get(&self, table: &str, id: &str) -> Result<Option<Item>, StoreError> {
         let request = self.client.get_item().table_name(self.name(table)).key("id", items::text(id));
         Ok(request.send().await.map_err(|error| StoreError::of(&error))?.item)

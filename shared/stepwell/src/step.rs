@@ -90,7 +90,13 @@ impl StepContext {
 
     /// The same for every attempt of this step of this task, and for no other: `task id:step`.
     pub fn idempotency_key(&self) -> String {
-        format!("{}:{}", self.task_id, self.step)
+        self.idempotency_key_of(self.step)
+    }
+
+    /// The [`idempotency_key`](Self::idempotency_key) of another step of this task. For a compensation: the key that the
+    /// compensated step passed on, by which its effect is found, or kept from ever happening.
+    pub fn idempotency_key_of(&self, step: &str) -> String {
+        format!("{}:{step}", self.task_id)
     }
 
     /// How long until this attempt is given up as `TIMEOUT`.

@@ -3,12 +3,13 @@
 
 use crate::poller::Poller;
 use checkout::{
-    Catalogue, Charge, ChargeRequest, Gateway, GatewayError, InventoryChange, Letter, LineItem, MailError, Mailer,
-    Order, Orders, Pricing, Product, ProductId, Reservation, ReserveError, Stock, StoreError, UpdatedProduct,
+    CancelledOrder, Catalogue, Charge, ChargeRequest, CreateOrderError, Gateway, GatewayError, InventoryChange, Letter,
+    LineItem, MailError, Mailer, Order, Orders, Pricing, Product, ProductId, RefundRequest, Release, Reservation,
+    ReserveError, Reversal, Stock, StoreError, UpdatedProduct,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
-use stepwell::Timestamp;
+use stepwell::{TaskId, Timestamp};
 
 #[path = "../../../functions/create_order/src/step.rs"]
 mod create_order;
@@ -72,6 +73,10 @@ impl Gateway for FreeShop {
             charged_at: request.at,
         })
     }
+
+    async fn refund(&self, request: &RefundRequest<'_>) -> Result<Reversal, GatewayError> {
+        Ok(Reversal::Voided { at: request.at })
+    }
 }
 
 impl Stock for FreeShop {
@@ -81,6 +86,11 @@ impl Stock for FreeShop {
             total_items_reserved: lines.iter().map(|line| line.quantity).sum(),
             inventory_changes: lines.iter().map(change).collect(),
         })
+    }
+
+    async fn release(&self, _: &str, at: Timestamp) -> Result<Release, StoreError> {
+        let (released_products, inventory_changes) = (Vec::new(), Vec::new());
+        Ok(Release { released_products, total_items_released: 0, inventory_changes, released_at: at })
     }
 }
 
@@ -100,8 +110,12 @@ fn change(line: &LineItem) -> InventoryChange {
 }
 
 impl Orders for FreeShop {
-    async fn create(&self, order: Order) -> Result<Order, StoreError> {
+    async fn create(&self, order: Order) -> Result<Order, CreateOrderError> {
         Ok(Order { order_number: "ORD-20260101-0123ABCD".to_owned(), ..order })
+    }
+
+    async fn cancel(&self, _: TaskId, at: Timestamp) -> Result<CancelledOrder, StoreError> {
+        Ok(CancelledOrder { order_id: None, order_number: None, cancelled_at: at })
     }
 }
 

@@ -23,6 +23,7 @@ fn order() -> Order {
         placed_at: now(),
         created_at: now(),
         estimated_delivery: now() + Priority::Express.delivery_time(),
+        cancelled_at: None,
     }
 }
 

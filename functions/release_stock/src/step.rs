@@ -1,0 +1,32 @@
+//! Gives back what `update_inventory` took, whether or not that step lived to say so, and rules out a reservation that
+//! is still on its way.
+
+use checkout::{Release, Reservation, Stock};
+use stepwell::{ResultOf, Step, StepContext, StepError, StepResult, permanent};
+
+pub(crate) struct ReleaseStock<S> {
+    pub(crate) stock: S,
+}
+
+impl<S: Stock> Step for ReleaseStock<S> {
+    type Input = Option<ResultOf<Reservation>>;
+    type Output = Release;
+
+    async fn run(&self, reservation: Self::Input, ctx: &StepContext) -> Result<Release, StepError> {
+        // Only the table can fail here, and that passes: units that nobody bought are not left out of stock for it.
+        let release = self.stock.release(&ctx.idempotency_key_of(Reservation::STEP), ctx.started_at).await?;
+        match reservation {
+            // The step was resolved by hand, or none of its products is in the catalogue any more. How many units
+            // belong back into which stock is then for people to say.
+            Some(ResultOf(reservation)) if reservation.total_items_reserved > 0 && release.total_items_released == 0 => {
+                let units = reservation.total_items_reserved;
+                let message = format!(
+                    "{units} units were reserved, but there is no reservation or no product to give them back to: put \
+                     them back by hand, then resolve this step"
+                );
+                Err(permanent("NOTHING_TO_RELEASE", message))
+            }
+            _ => Ok(release),
+        }
+    }
+}
