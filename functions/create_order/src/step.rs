@@ -1,7 +1,8 @@
 //! Makes the order of a cart that is paid and reserved. Its id and number come from the task, so there is only one.
 
 use checkout::{
-    CURRENCY, CheckoutRequest, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders, Payment, ProductId, Reservation, ValidatedCart,
+    CURRENCY, CheckoutRequest, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders, Payment, ProductId,
+    Reservation, ValidatedCart,
 };
 use std::collections::BTreeSet;
 use stepwell::{Context, ResultOf, Step, StepContext, StepError, permanent};

@@ -39,7 +39,10 @@ impl Gateway for Fake {
     }
 }
 
-const CHARGED: Fake = Fake { charged: true, error: None, asked: RefCell::new(Vec::new()) };
+fn charged() -> Fake {
+    Fake { charged: true, ..Fake::default() }
+}
+
 const CONTEXT: &str = r#"{"payment_info": {"token": "tok_secret", "amount": 100.00}}"#;
 const PAYMENT: &str = r#"{"payment_id":"pay_1","amount_charged":100.00,"currency":"USD","payment_method_type":"visa",
     "transaction_id":"txn_1","processed_at":"2023-11-14T22:13:20.123Z"}"#;
@@ -58,7 +61,7 @@ async fn run(gateway: Fake, context: &str, payment: Option<&str>) -> (Result<Ref
 #[test_case(None; "its answer was lost")]
 #[tokio::test]
 async fn the_charge_is_given_back_by_its_own_key(payment: Option<&str>) {
-    let (refund, gateway) = run(CHARGED, CONTEXT, payment).await;
+    let (refund, gateway) = run(charged(), CONTEXT, payment).await;
     let expected = concat!(
         r#"{"refund_id":"ref_1","payment_id":"pay_1","amount_refunded":100.00,"currency":"USD","#,
         r#""refunded_at":"2023-11-14T22:13:20.123Z"}"#
@@ -100,7 +103,7 @@ const LATER: ErrorKind = ErrorKind::Retryable { retry_after: Some(Duration::from
 #[test_case(GatewayError::Voided, "GATEWAY_UNKNOWN_STATUS", SOON)]
 #[tokio::test]
 async fn what_may_pass_is_tried_again(error: GatewayError, code: &str, kind: ErrorKind) {
-    let gateway = Fake { error: Some(error), ..CHARGED };
+    let gateway = Fake { error: Some(error), ..charged() };
     let error = run(gateway, CONTEXT, Some(PAYMENT)).await.0.unwrap_err();
     assert_eq!((error.code.as_str(), error.kind), (code, kind));
     assert!(!error.message.contains("secret"), "{error}");

@@ -18,7 +18,9 @@ impl<S: Stock> Step for ReleaseStock<S> {
         match reservation {
             // The step was resolved by hand, or none of its products is in the catalogue any more. How many units
             // belong back into which stock is then for people to say.
-            Some(ResultOf(reservation)) if reservation.total_items_reserved > 0 && release.total_items_released == 0 => {
+            Some(ResultOf(reservation))
+                if reservation.total_items_reserved > 0 && release.total_items_released == 0 =>
+            {
                 let units = reservation.total_items_reserved;
                 let message = format!(
                     "{units} units were reserved, but there is no reservation or no product to give them back to: put \

@@ -43,9 +43,7 @@ pub use config::ConfigError;
 pub use mail::{Confirmation, Letter, MailError, Mailer, SesMailer, is_email_address};
 pub use money::{Money, NotMoney};
 pub use order::{CancelledOrder, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders};
-pub use payment::{
-    CURRENCY, Charge, ChargeRequest, Gateway, GatewayError, Payment, Refund, RefundRequest, Reversal,
-};
+pub use payment::{CURRENCY, Charge, ChargeRequest, Gateway, GatewayError, Payment, Refund, RefundRequest, Reversal};
 pub use pricing::{Pricing, Totals};
 pub use release::{Release, ReleasedProduct};
 pub use request::{CartItem, CheckoutRequest, CustomerInfo, MAX_LINES, MAX_QUANTITY, PaymentInfo, Priority, Token};

@@ -76,10 +76,8 @@ impl Tables {
 
     /// A reservation that was released without having been made.
     fn tombstone(&self, key: &str, release: &Release) -> Result<TransactWriteItem, StoreError> {
-        let item = Item::from([
-            ("id".to_owned(), items::text(key)),
-            ("release".to_owned(), items::to_attribute(release)?),
-        ]);
+        let item =
+            Item::from([("id".to_owned(), items::text(key)), ("release".to_owned(), items::to_attribute(release)?)]);
         let put = Put::builder().table_name(self.name(RESERVATIONS)).set_item(Some(item));
         let put = put.condition_expression("attribute_not_exists(id)").build().map_err(StoreError::unreadable)?;
         Ok(TransactWriteItem::builder().put(put).build())

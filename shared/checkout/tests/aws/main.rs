@@ -8,5 +8,6 @@ mod catalogue;
 mod mail;
 mod orders;
 mod payments;
+mod races;
 mod shop;
 mod stock;

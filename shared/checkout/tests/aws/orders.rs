@@ -1,10 +1,11 @@
 use crate::shop::{Shop, line, now};
 use aws_sdk_dynamodb::types::AttributeValue;
-use checkout::{Money, Order, OrderStatus, Orders, Priority};
+use checkout::{CancelledOrder, CreateOrderError, Money, Order, OrderStatus, Orders, Priority};
 use futures::future::join_all;
+use std::time::Duration;
 use stepwell::TaskId;
 
-fn order() -> Order {
+pub(crate) fn order() -> Order {
     Order {
         order_id: TaskId::new(),
         order_number: String::new(),
@@ -67,4 +68,36 @@ async fn a_number_that_is_taken_is_passed_over_and_the_next_one_kept() {
     assert_ne!(made.order_number, first_choice);
     assert!(made.order_number.starts_with("ORD-20231114-"));
     assert_eq!(shop.tables.create(order).await, Ok(made));
+}
+
+#[tokio::test]
+async fn a_cancelled_order_is_still_shown_and_not_made_again() {
+    let shop = Shop::with(&[]).await;
+    let order = shop.tables.create(order()).await.unwrap();
+    let (id, number) = (order.order_id, order.order_number.clone());
+    let expected = CancelledOrder { order_id: Some(id), order_number: Some(number), cancelled_at: now() };
+    for cancelled in join_all((0..20).map(|_| shop.tables.cancel(id, now()))).await {
+        assert_eq!(cancelled.as_ref(), Ok(&expected));
+    }
+    let again = shop.tables.cancel(id, now() + Duration::from_secs(60)).await;
+    assert_eq!(again, Ok(expected), "a repeated cancellation keeps its time");
+
+    let found = shop.tables.find_order(&id.to_string()).await.unwrap();
+    let cancelled = Order { status: OrderStatus::Cancelled, cancelled_at: Some(now()), ..order.clone() };
+    assert_eq!(found, Some(cancelled), "all else is as it was");
+    assert_eq!(shop.tables.create(order).await, Err(CreateOrderError::Void));
+    assert_eq!(shop.count("orders").await, 2, "the order and its number");
+}
+
+#[tokio::test]
+async fn an_order_that_comes_after_its_cancellation_is_refused() {
+    let shop = Shop::with(&[]).await;
+    let order = order();
+    let id = order.order_id;
+    let expected = CancelledOrder { order_id: None, order_number: None, cancelled_at: now() };
+    assert_eq!(shop.tables.cancel(id, now()).await.as_ref(), Ok(&expected));
+    assert_eq!(shop.tables.create(order).await, Err(CreateOrderError::Void));
+    assert_eq!(shop.tables.cancel(id, now() + Duration::from_secs(60)).await, Ok(expected));
+    assert_eq!(shop.tables.find_order(&id.to_string()).await, Ok(None), "the mark is no order");
+    assert_eq!(shop.count("orders").await, 1, "no number was used up");
 }

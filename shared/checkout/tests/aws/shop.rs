@@ -5,6 +5,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
 };
 use checkout::{LineItem, Money, ProductId, Tables};
+use std::collections::HashMap;
 use stepwell::{SdkConfig, TaskId, Timestamp};
 
 /// Tables of its own, and the client to look behind their back.
@@ -66,6 +67,12 @@ impl Shop {
     /// How many items a table has.
     pub(crate) async fn count(&self, table: &str) -> i32 {
         self.client.scan().table_name(self.name(table)).send().await.unwrap().count()
+    }
+
+    /// The items of a table.
+    pub(crate) async fn items(&self, table: &str) -> Vec<HashMap<String, AttributeValue>> {
+        let scan = self.client.scan().table_name(self.name(table)).consistent_read(true);
+        scan.send().await.unwrap().items.unwrap_or_default()
     }
 }
 

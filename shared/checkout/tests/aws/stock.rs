@@ -1,6 +1,8 @@
 use crate::shop::{Shop, line, now};
+use aws_sdk_dynamodb::types::AttributeValue;
 use checkout::{InsufficientStock, MAX_LINES, ReserveError, Stock};
 use futures::future::join_all;
+use std::time::Duration;
 
 fn lacks(name: &str, available: u32, requested: u32) -> ReserveError {
     InsufficientStock { name: name.to_owned(), available, requested }.into()
@@ -64,4 +66,68 @@ async fn the_largest_cart_fits_into_a_transaction() {
     let reservation = shop.tables.reserve("key", &lines, now()).await.unwrap();
     assert_eq!(reservation.total_items_reserved, count * 1000);
     assert_eq!((shop.stock(1).await, shop.stock(count).await), (0, 0));
+}
+
+#[tokio::test]
+async fn units_come_back_once_however_often_they_are_released() {
+    let shop = Shop::with(&[(1, "Lamp", 4398, 7, true), (2, "Chair", 1000, 3, false)]).await;
+    shop.tables.reserve("key", &[line(1, "Lamp", 5), line(2, "Chair", 3)], now()).await.unwrap();
+    // Somebody else buys in between.
+    shop.tables.reserve("another", &[line(1, "Lamp", 1)], now()).await.unwrap();
+
+    let releases = join_all((0..20).map(|_| shop.tables.release("key", now()))).await;
+    let first = releases[0].clone().unwrap();
+    assert!(releases.iter().all(|release| release.as_ref() == Ok(&first)), "{releases:?}");
+    let lines = first.released_products.iter();
+    let lines = lines.map(|line| (line.product_id.0, line.previous_stock, line.new_stock, line.quantity_released));
+    assert_eq!(lines.collect::<Vec<_>>(), [(1, 1, 6, 5), (2, 0, 3, 3)]);
+    let changes = first.inventory_changes.iter().map(|change| (change.change_type.as_str(), change.quantity));
+    assert_eq!(changes.collect::<Vec<_>>(), [("release", 5), ("release", 3)]);
+    assert_eq!(first.total_items_released, 8);
+    assert_eq!((shop.stock(1).await, shop.stock(2).await), (6, 3));
+
+    let again = shop.tables.release("key", now() + Duration::from_secs(60)).await;
+    assert_eq!(again, Ok(first), "a repeated release keeps its time");
+    let refused = shop.tables.reserve("key", &[line(1, "Lamp", 5), line(2, "Chair", 3)], now()).await;
+    assert_eq!(refused, Err(ReserveError::Void), "nobody takes it for reserved");
+    assert_eq!((shop.stock(1).await, shop.stock(2).await), (6, 3));
+}
+
+#[tokio::test]
+async fn a_reservation_that_comes_after_its_release_is_refused() {
+    let shop = Shop::with(&[(1, "Lamp", 4398, 7, true)]).await;
+    let releases = join_all((0..20).map(|_| shop.tables.release("key", now()))).await;
+    let first = releases[0].clone().unwrap();
+    assert!(releases.iter().all(|release| release.as_ref() == Ok(&first)), "{releases:?}");
+    assert_eq!((first.released_products.len(), first.total_items_released, first.released_at), (0, 0, now()));
+    // Also where there would be too little for it: void is what it is, however much there is.
+    for quantity in [5, 8] {
+        let refused = shop.tables.reserve("key", &[line(1, "Lamp", quantity)], now()).await;
+        assert_eq!(refused, Err(ReserveError::Void));
+    }
+    assert_eq!(shop.tables.release("key", now()).await, Ok(first));
+    assert_eq!(shop.stock(1).await, 7);
+    assert!(shop.tables.reserve("another", &[line(1, "Lamp", 5)], now()).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_largest_cart_is_released_in_one_transaction() {
+    let count = u32::try_from(MAX_LINES).unwrap();
+    let products: Vec<_> = (1..=count).map(|id| (id, "Lamp", 4398, 1000, true)).collect();
+    let shop = Shop::with(&products).await;
+    let lines: Vec<_> = (1..=count).map(|id| line(id, "Lamp", 1000)).collect();
+    shop.tables.reserve("key", &lines, now()).await.unwrap();
+    assert_eq!(shop.tables.release("key", now()).await.unwrap().total_items_released, count * 1000);
+    assert_eq!((shop.stock(1).await, shop.stock(count).await), (1000, 1000));
+}
+
+#[tokio::test]
+async fn a_product_that_was_deleted_does_not_keep_the_others_from_coming_back() {
+    let shop = Shop::with(&[(1, "Lamp", 4398, 7, true), (2, "Chair", 1000, 3, true)]).await;
+    shop.tables.reserve("key", &[line(1, "Lamp", 5), line(2, "Chair", 3)], now()).await.unwrap();
+    let delete = shop.client.delete_item().table_name(shop.name("products"));
+    delete.key("id", AttributeValue::N("2".to_owned())).send().await.unwrap();
+    assert_eq!(shop.tables.release("key", now()).await.unwrap().total_items_released, 5);
+    assert_eq!(shop.stock(1).await, 7);
+    assert_eq!(shop.count("products").await, 1, "the product has not come back as a stock without a name");
 }
