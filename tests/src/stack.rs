@@ -185,7 +185,7 @@ impl Stack {
 
     // ---- Queues, mail, logs
 
-    /// Sends a text to a queue: a step's name, or `dead_letters`.
+    /// Sends a text to a queue: a step's name, or `undeliverable`.
     pub async fn send(&self, queue: &str, body: &str) {
         let send = self.sqs.send_message().queue_url(format!("{}{queue}", self.queue_prefix)).message_body(body);
         send.send().await.expect("a message is taken");
@@ -213,10 +213,10 @@ impl Stack {
         .await;
     }
 
-    /// Waits for a dead letter with this text, and answers with the reason why it is one.
-    pub async fn dead_letter(&self, text: &str) -> String {
-        let letter = until(&format!("a dead letter with {text}"), async || {
-            self.messages("dead_letters", text).await.into_iter().next()
+    /// Waits for an undeliverable message with this text, and answers with the reason why it is one.
+    pub async fn undeliverable(&self, text: &str) -> String {
+        let letter = until(&format!("an undeliverable message with {text}"), async || {
+            self.messages("undeliverable", text).await.into_iter().next()
         })
         .await;
         let reason = letter["MessageAttributes"]["reason"].clone();

@@ -1,11 +1,15 @@
-//! The `main` of a step's function.
+//! The `main` of a step's function, of the watchdog's, and of the one that works dead letters.
 
 use crate::{
     Step, System, Timestamp, aws,
+    dead_letters::DeadLetters,
+    watchdog::{Bounds, Watchdog},
     worker::{Invocation, Worker},
 };
 use aws_lambda_events::sqs::SqsEvent;
 use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::Value;
+use std::time::Duration;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Why a function cannot start. It ends the process, with the reason in the log.
@@ -22,11 +26,54 @@ pub async fn serve<S: Step>(step: S) -> Result<(), ServeError> {
     let worker = &worker;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
         let (batch, context) = event.into_parts();
-        let deadline = Timestamp::from_millis(i64::try_from(context.deadline).unwrap_or(i64::MAX));
-        let invocation = Invocation::new(context.request_id, deadline, crate::Ambient::now(&System));
+        let invocation = invocation(&context);
         Ok::<_, ServeError>(worker.handle(batch, &invocation).await)
     }))
     .await
+}
+
+/// The most tasks that one run of the watchdog looks at.
+const TASKS_A_RUN: usize = 2_000;
+
+/// What the watchdog keeps back from the end of its invocation, to bring the looks that it has begun to their ends.
+const WATCHDOG_RESERVE: Duration = Duration::from_secs(5);
+
+/// Serves the watchdog: whatever the event says, a run for as long as the invocation lasts. It answers with what it has
+/// done, as JSON.
+///
+/// # Errors
+/// An environment variable that is missing, or a runtime API that does not answer.
+pub async fn serve_watchdog() -> Result<(), ServeError> {
+    init_logging();
+    let watchdog = Watchdog::from_env(&aws::aws_config().await)?;
+    let watchdog = &watchdog;
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+        let time = invocation(&event.context).time_left(&System).saturating_sub(WATCHDOG_RESERVE);
+        let bounds = Bounds { until: crate::Ambient::now(&System) + time, tasks: TASKS_A_RUN };
+        let report = watchdog.run(bounds).await?;
+        tracing::info!(?report, "watchdog");
+        Ok::<_, ServeError>(report)
+    }))
+    .await
+}
+
+/// Serves the queue of messages that SQS gave up on.
+///
+/// # Errors
+/// An environment variable that is missing, or a runtime API that does not answer.
+pub async fn serve_dead_letters() -> Result<(), ServeError> {
+    init_logging();
+    let letters = DeadLetters::from_env(&aws::aws_config().await)?;
+    let letters = &letters;
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
+        Ok::<_, ServeError>(letters.handle(event.payload).await)
+    }))
+    .await
+}
+
+fn invocation(context: &lambda_runtime::Context) -> Invocation {
+    let deadline = Timestamp::from_millis(i64::try_from(context.deadline).unwrap_or(i64::MAX));
+    Invocation::new(context.request_id.clone(), deadline, crate::Ambient::now(&System))
 }
 
 /// Writes the log as JSON lines to standard output, which is where CloudWatch picks it up. Each line carries the span of

@@ -5,15 +5,15 @@
 //! last one stopped, whatever ended that, and tasks that wait for long are looked at ever more seldom.
 
 use crate::{
-    Ambient, EngineError, Timestamp, aws,
+    Ambient, EngineError, ServeError, System, Timestamp, aws,
     history::History,
     queue::{Queue, SqsQueue},
     stalled::{self, Look},
     table::{AsRead, DynamoTable, Listed, Listing, Page, Table},
     unwind::unwind,
 };
-use crate::{ServeError, System};
 use futures::{StreamExt, future::try_join_all, stream};
+use serde::Serialize;
 use std::time::Duration;
 
 /// How many tasks of one part of a listing are read at a time.
@@ -43,7 +43,7 @@ pub struct Bounds {
 }
 
 /// What one run has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Tasks that were due.
     pub looked_at: usize,

@@ -84,6 +84,11 @@ impl Invocation {
         let deadline = if deadline > now { deadline } else { now + ASSUMED_INVOCATION };
         Self { request_id: request_id.into(), deadline }
     }
+
+    /// How long until Lambda ends it.
+    pub(crate) fn time_left(&self, ambient: &impl Ambient) -> Duration {
+        self.deadline.since(ambient.now())
+    }
 }
 
 impl<S: Step, T: Table, Q: Queue, A: Ambient> Worker<S, T, Q, A> {

@@ -28,7 +28,7 @@ async fn a_message_that_comes_again_changes_nothing() {
     }
     assert_eq!(stack.traces(&task, &product.email()).await, before);
     assert_eq!(product.stock().await, 4);
-    assert!(stack.messages("dead_letters", &task).await.is_empty());
+    assert!(stack.messages("undeliverable", &task).await.is_empty());
 }
 
 #[test_case("not JSON: {mark}", "not a message of this engine")]
@@ -38,14 +38,14 @@ async fn a_message_that_comes_again_changes_nothing() {
 #[test_case(r#"{"task_id": "{id}", "step": "brew_coffee"}"#, "a message for step `brew_coffee`")]
 #[test_case(r#"{"task_id": "{id}", "step": "{step}"}"#, "the task does not exist")]
 #[tokio::test]
-async fn a_message_that_is_not_ours_ends_as_a_dead_letter_and_runs_nothing(body: &str, reason: &str) {
+async fn a_message_that_is_not_ours_is_kept_and_runs_nothing(body: &str, reason: &str) {
     let stack = Stack::from_env().await;
     for step in STEPS {
         let id = Uuid::now_v7().to_string();
         let mark = format!("mark-{id}");
         let body = body.replace("{mark}", &mark).replace("{id}", &id).replace("{step}", step);
         stack.send(step, &body).await;
-        let said = stack.dead_letter(&id).await;
+        let said = stack.undeliverable(&id).await;
         assert!(said.contains(reason), "{step}: {said}");
         stack.until_acknowledged(step, &id).await;
         assert!(stack.task(&id).await.is_empty(), "{step}: a message alone has left something in the table");
@@ -59,7 +59,7 @@ async fn a_message_in_the_wrong_queue_does_not_touch_its_task() {
     let (task, ..) = stack.api.run(&product.request(1, "test_declined_visa")).await;
     let before = stack.traces(&task, &product.email()).await;
     stack.send("validate_cart", &format!(r#"{{"task_id": "{task}", "step": "create_order"}}"#)).await;
-    let reason = stack.dead_letter(&task).await;
+    let reason = stack.undeliverable(&task).await;
     assert!(reason.contains("`create_order`") && reason.contains("`validate_cart`"), "{reason}");
     assert_eq!(stack.traces(&task, &product.email()).await, before);
 }
