@@ -15,10 +15,14 @@
 //! | | [`state`] | the states and the only ways between them |
 //! | | [`backoff`] | how long to wait before the next attempt |
 //! | | [`history`] | a task and its steps as one picture |
+//! | | [`compensation`] | what comes next in undoing a task |
+//! | | [`stalled`] | what is overdue in a task, and what sets it going again |
 //! | table and queue | [`table`] | one function a transition, each one conditional write |
 //! | | [`queue`] | sending, hiding and rejecting messages |
 //! | worker | [`worker`] | one batch of messages in, those to keep out |
-//! | | [`Client`] | starting tasks, following them, retrying them |
+//! | | [`watchdog`] | looks after tasks that wait for something which may never come |
+//! | | [`dead_letters`] | makes a message that SQS gave up on an error of its step |
+//! | | [`Client`] | starting tasks and following them; finding, retrying, cancelling, resolving, undoing them |
 //!
 //! No floor reads a clock or rolls a die: both come in as an [`Ambient`].
 //!
@@ -31,7 +35,7 @@
 //! *fencing token*: a worker that was slow and has been replaced cannot write any more. *Retry limit*: how many
 //! attempts there may be in all, the first one included. *Lease*: the right to run an attempt; it ends when the
 //! worker's invocation does, because Lambda has killed the worker by then. *Result*: the JSON a completed step leaves
-//! for later ones.
+//! for later ones. *Compensation*: the step that undoes another one, should its task fail or be cancelled.
 //!
 //! # The protocol of one delivery
 //!
@@ -69,9 +73,26 @@
 //! claimed, and marks the messages it sends as repeats, which hand nothing over themselves where they find their step
 //! complete: so duplicates do not multiply from fork to fork.
 //!
-//! Messages that no step can use (not ours, for another step, for a task that does not exist) go to the dead-letter
-//! queue with a reason. SQS's own `maxReceiveCount` stands far above what retry limits use, so whatever else arrives
-//! there means that something is broken.
+//! Messages that no step can use (not ours, for another step, for a task that does not exist) are kept in the queue
+//! `undeliverable` with a reason.
+//!
+//! # Recovery
+//!
+//! A delivery that breaks off is made good by the message, which comes again. What can go wrong beside that:
+//!
+//! * **A message is gone**: a start or an operator's action broke off between its write and its sends, or somebody purged
+//!   a queue. The index lists every open task at the moment at which the [`watchdog`] has to look at it next; it sends
+//!   what [`stalled`] finds overdue, and lists the task again, the later the longer it has been quiet.
+//! * **SQS gives up on a message**, after far more deliveries than retry limits use: something is broken. It comes to
+//!   [`dead_letters`], which makes it the error `DELIVERY_EXHAUSTED` of its step. Nothing is lost, and somebody can see it.
+//! * **A step fails for good** after others have had their effect. Then these are undone by [`compensation`]: at once, or
+//!   after a time in which the task may be retried, or when somebody says so.
+//! * **It takes a person** to know what to do: [`Client`] retries what failed, cancels a task, puts a result in the place
+//!   of a step's, begins the undoing. Each is one conditional write that also enters who and why into the task's audit
+//!   trail, and then sends; a crash between them is the first case.
+//!
+//! A claim and the reading of the task are made side by side. So a step whose delivery had begun when its task was
+//! cancelled counts as in flight, and comes to its end; undoing waits for it.
 //!
 //! # What it costs
 //!
