@@ -121,10 +121,11 @@ impl Stack {
         items
     }
 
-    /// What a task's card has been charged, in cents, charge by charge.
+    /// What a task's card has been charged and not been given back, in cents, charge by charge.
     pub async fn charges(&self, task: &str) -> Vec<i64> {
         let payments = self.of_task("payments", task).await;
-        payments.iter().filter_map(|payment| payment.get("charge")).map(charged_cents).collect()
+        let kept = payments.iter().filter(|payment| !payment.contains_key("voided_at"));
+        kept.filter_map(|payment| payment.get("charge")).map(charged_cents).collect()
     }
 
     /// The task's orders. Each has a second item that keeps its number to itself.
@@ -203,6 +204,26 @@ impl Stack {
             .collect();
         messages.retain(|message| message["Body"].as_str().is_some_and(|body| body.contains(text)));
         messages
+    }
+
+    /// Sends a step the message that its task owes it.
+    pub async fn wake(&self, task: &str, step: &str) {
+        self.send(step, &serde_json::json!({ "task_id": task, "step": step }).to_string()).await;
+    }
+
+    /// The engine's way to the queues.
+    pub fn queues(&self) -> stepwell::queue::SqsQueue {
+        stepwell::queue::SqsQueue::new(self.sqs.clone(), &self.queue_prefix)
+    }
+
+    /// Makes a task that has failed look as if it had failed at this moment.
+    pub async fn pretend_ended(&self, task: &str, at: stepwell::Timestamp) {
+        let update = self.dynamo.update_item().table_name(&self.tasks);
+        let update = update.key("pk", AttributeValue::S(format!("TASK#{task}")));
+        let update = update.key("sk", AttributeValue::S("TASK".to_owned()));
+        let update = update.update_expression("SET finished_at = :at, listed_at = :listed");
+        let update = update.expression_attribute_values(":at", number(at.as_millis()));
+        update.expression_attribute_values(":listed", AttributeValue::S(at.to_string())).send().await.expect("a task");
     }
 
     /// Waits until a queue has no message with this text: until it has been worked and acknowledged.

@@ -10,6 +10,7 @@ mod history;
 mod idempotency;
 mod messages;
 mod payments;
+mod recovery;
 mod resuming;
 mod secrets;
 mod stock;
