@@ -114,13 +114,21 @@ fn compensate_after(file: &File) -> Result<u32, WorkflowError> {
 fn read_step(step: &Value, number: usize) -> Result<Vec<StepPlan>, WorkflowError> {
     let place = format!("step {number} of `step_templates`");
     let fields = mapping(step, &place)?;
-    let plan = read_template(fields, &place, "step", &keys::STEP)?;
+    let usual = Usual { retry_limit: DEFAULT_RETRY_LIMIT, timeout_seconds: DEFAULT_TIMEOUT_SECONDS };
+    let plan = read_template(fields, &place, "step", &keys::STEP, &usual)?;
     let Some(compensation) = fields.get("compensation") else { return Ok(vec![plan]) };
     let place = format!("the compensation of step `{}`", plan.name);
     let fields = mapping(compensation, &place)?;
-    let compensation = read_template(fields, &place, "compensation", &keys::COMPENSATION)?;
+    let usual = Usual { retry_limit: Plan::COMPENSATION_RETRY_LIMIT, timeout_seconds: plan.timeout_seconds };
+    let compensation = read_template(fields, &place, "compensation", &keys::COMPENSATION, &usual)?;
     let compensation = StepPlan { undoes: Some(plan.name.clone()), ..compensation };
     Ok(vec![plan, compensation])
+}
+
+/// The limits of a step whose file does not say any.
+struct Usual {
+    retry_limit: u32,
+    timeout_seconds: u32,
 }
 
 fn read_template(
@@ -128,6 +136,7 @@ fn read_template(
     nameless: &str,
     what: &str,
     keys: &keys::Keys,
+    usual: &Usual,
 ) -> Result<StepPlan, WorkflowError> {
     let name = match fields.get("name").and_then(Value::as_str) {
         Some(name) if !name.trim().is_empty() => name,
@@ -142,12 +151,12 @@ fn read_template(
     if let Some(problem) = step.backoff.problem() {
         return Err(WorkflowError(format!("{place} has a bad `backoff`: {problem}")));
     }
-    let retry_limit = step.default_retry_limit.unwrap_or(DEFAULT_RETRY_LIMIT);
+    let retry_limit = step.default_retry_limit.unwrap_or(usual.retry_limit);
     Ok(StepPlan {
         name: step.name,
         depends_on: step.depends_on_step.into_iter().chain(step.depends_on_steps).collect(),
         retry_limit: if step.default_retryable { retry_limit } else { retry_limit.min(1) },
-        timeout_seconds: step.handler_config.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS),
+        timeout_seconds: step.handler_config.timeout_seconds.unwrap_or(usual.timeout_seconds),
         backoff: step.backoff,
         undoes: None,
     })

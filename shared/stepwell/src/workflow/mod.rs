@@ -20,7 +20,7 @@
 //!       base_seconds: 1
 //!     compensation:                 # what undoes this step: a step of its own, with the same keys but no dependencies
 //!       name: refund_payment
-//!       default_retry_limit: 20
+//!       default_retry_limit: 20     # default 50; its timeout is its step's where it says none
 //!   - name: check_cart
 //! compensate: on_error              # when compensations start by themselves: on_error (and on_cancel), on_cancel, manual
 //! compensate_after_seconds: 900     # on_error only: how long a failed task stays open to a retry first; default 0

@@ -3,37 +3,30 @@
 //! A plan is copied into its task at the start, so a deployment never changes a task in flight. It is checked when it
 //! is made and again when it is read back ([`Plan::new`]), so whoever holds one holds an acyclic graph with known names.
 
+mod stored;
+
 use crate::backoff::Backoff;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
+use stored::Stored;
 
 /// One step of a plan.
-///
-/// The short names are what the table stores: the plan is part of every task's item, which is paid for by the
-/// kilobyte. What has its default value is not written at all.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StepPlan {
     /// The step's name: its queue's and its Lambda function's too.
-    #[serde(rename = "n")]
     pub name: String,
     /// The steps whose completion this one waits for.
-    #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<String>,
     /// Attempts in all, the first one included; at least 1.
-    #[serde(rename = "l")]
     pub retry_limit: u32,
     /// How long one attempt may take, in seconds; at least 1.
-    #[serde(rename = "t")]
     pub timeout_seconds: u32,
     /// The waits between attempts.
-    #[serde(rename = "b", default, skip_serializing_if = "is_default")]
     pub backoff: Backoff,
     /// For a compensation: the step whose effect it undoes.
-    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<String>,
 }
 
@@ -50,10 +43,6 @@ pub enum Compensate {
     Manual,
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
 /// The checked graph of a task's steps, in an order in which every step comes after what it depends on; and what undoes
 /// them, should the task fail or be cancelled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,18 +51,6 @@ pub struct Plan {
     steps: Vec<StepPlan>,
     compensations: Vec<StepPlan>,
     compensate: Compensate,
-    compensate_after_seconds: u32,
-}
-
-/// A plan as the table holds it.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stored {
-    #[serde(rename = "s")]
-    steps: Vec<StepPlan>,
-    #[serde(rename = "c", default, skip_serializing_if = "is_default")]
-    compensate: Compensate,
-    #[serde(rename = "a", default, skip_serializing_if = "is_default")]
     compensate_after_seconds: u32,
 }
 
@@ -129,6 +106,10 @@ impl Plan {
     /// The most steps that may wait for nothing, and so the most that can have failed at the same time: a restart
     /// changes every failed step and the task in one DynamoDB transaction, and those take 100 items.
     pub const MAX_ROOTS: usize = 99;
+
+    /// How many attempts a compensation has where its file does not say; stored plans count on it. Enough for hours of outage, because behind it
+    /// there is only somebody who does it by hand.
+    pub const COMPENSATION_RETRY_LIMIT: u32 = 50;
 
     /// The longest step name, in characters: with the stack's name before it, a queue's name has to stay under 80.
     pub const MAX_NAME_LENGTH: usize = 48;
@@ -226,22 +207,6 @@ impl Plan {
     /// The steps that nothing depends on. A task is complete when they are.
     pub fn last_steps(&self) -> impl Iterator<Item = &StepPlan> {
         self.steps.iter().filter(|step| self.dependents(&step.name).next().is_none())
-    }
-}
-
-impl TryFrom<Stored> for Plan {
-    type Error = PlanError;
-
-    fn try_from(stored: Stored) -> Result<Self, PlanError> {
-        Ok(Self::new(stored.steps)?.compensating(stored.compensate, stored.compensate_after_seconds))
-    }
-}
-
-impl From<Plan> for Stored {
-    fn from(plan: Plan) -> Self {
-        let Plan { mut steps, compensations, compensate, compensate_after_seconds } = plan;
-        steps.extend(compensations);
-        Self { steps, compensate, compensate_after_seconds }
     }
 }
 
@@ -410,7 +375,7 @@ mod tests {
     fn defaults_take_no_room() {
         let plan = Plan::new(vec![step("a", &[]), step("b", &["a"])]).unwrap();
         let stored = serde_json::to_string(&plan).unwrap();
-        assert_eq!(stored, r#"{"s":[{"n":"a","l":3,"t":30},{"n":"b","d":["a"],"l":3,"t":30}]}"#);
+        assert_eq!(stored, r#"{"s":[{"n":"a"},{"n":"b","d":["a"]}]}"#);
         assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), plan);
     }
 
@@ -420,10 +385,18 @@ mod tests {
         let plan = plan.compensating(Compensate::OnError, 90);
         assert_eq!(names(plan.steps().iter()), ["a", "b"]);
         assert_eq!(names(plan.last_steps()), ["b"]);
+        let stored = r#"{"s":[{"n":"a","c":{"n":"u"}},{"n":"b","d":["a"]}],"a":90}"#;
+        assert_eq!(serde_json::to_string(&plan).unwrap(), stored);
         assert_eq!(plan.compensation_of("a").map(|step| step.name.as_str()), Some("u"));
         assert_eq!(plan.compensates_failure_after(), Some(Duration::from_secs(90)));
         assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
         assert_eq!(plan.compensating(Compensate::OnCancel, 0).compensates_failure_after(), None);
+
+        let usual = StepPlan { retry_limit: Plan::COMPENSATION_RETRY_LIMIT, ..undo("u", "a") };
+        let plan = Plan::new(vec![step("a", &[]), usual]).unwrap();
+        let stored = serde_json::to_string(&plan).unwrap();
+        assert_eq!(stored, r#"{"s":[{"n":"a","c":"u"}]}"#);
+        assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), plan);
     }
 
     proptest! {
