@@ -116,7 +116,7 @@ need_target() {
 
 # ---- Build and package -----------------------------------------------------------------------------------------------
 
-# Both leave each function's binary at $binaries/NAME, or $binaries/NAME/bootstrap.
+# Each leaves every function's binary at $binaries/NAME, or $binaries/NAME/bootstrap.
 build_for_this_machine() {
   say "==> Building the functions"
   (cd "$repo" && cargo build --release "${functions[@]/#/--package=}" >&2) || die "the build failed, see above"
@@ -131,6 +131,20 @@ build_for_lambda() {
   (cd "$repo" && PATH=$tools/bin:$PATH cargo lambda build --release "$flag" "${functions[@]/#/--package=}" >&2) ||
     die "the build failed, see above"
   binaries=${CARGO_TARGET_DIR:-$repo/target}/lambda
+}
+
+# build_with_crash_points FOLDER: debug builds, stripped into FOLDER. The test is named so that cargo chooses the features
+# of the tests' builds, and does not compile the AWS SDK once more.
+build_with_crash_points() {
+  local name
+  say "==> Building the functions with crash points"
+  (cd "$repo" && cargo build --workspace --bins --test it --features stepwell/crash-points >&2) ||
+    die "the build failed, see above"
+  binaries=$1
+  mkdir -p "$binaries"
+  for name in "${functions[@]}"; do
+    strip -o "$binaries/$name" "${CARGO_TARGET_DIR:-$repo/target}/debug/$name"
+  done
 }
 
 # package FOLDER: the zips in it, and in FOLDER/functions a line for each: name, key, hash.

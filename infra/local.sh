@@ -9,6 +9,7 @@
 #   infra/local.sh down                       stop it; what was in it is gone
 #
 # STEPWELL_PORT       the port on 127.0.0.1, 4566 if not said; stacks on different ports do not meet
+# STEPWELL_BUILD      crash-points: debug builds that a test can kill at any point of a delivery, see tests/README.md
 # AWS_ENDPOINT_URL    an emulator of your own, such as LocalStack, to use instead of starting one
 
 set -euo pipefail
@@ -20,7 +21,7 @@ use_stage local
 # ---- The emulator ----------------------------------------------------------------------------------------------------
 
 # Finds out which emulator this is about. Sets $port, $state (a folder for all that we keep of it), AWS_ENDPOINT_URL,
-# and $ours to whether it is the one that this script starts and stops.
+# $ours to whether it is the one that this script starts and stops, and $build to which builds run on it.
 choose_emulator() {
   port=${STEPWELL_PORT:-4566}
   [[ $port =~ ^[1-9][0-9]{0,4}$ ]] || die "STEPWELL_PORT must be a port, not '$port'"
@@ -39,9 +40,18 @@ choose_emulator() {
   fi
 
   # Never a real account's: whatever the shell has set, nothing here may leave the machine.
-  unset AWS_PROFILE AWS_SESSION_TOKEN
+  unset AWS_PROFILE AWS_SESSION_TOKEN STEPWELL_CRASH_DIR
   export AWS_ENDPOINT_URL=$own AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
   export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 NO_PROXY=127.0.0.1,localhost
+
+  build=${STEPWELL_BUILD:-release}
+  case $build,$ours in
+    release,*) ;;
+    # The emulator hands it on to the functions.
+    crash-points,yes) export STEPWELL_CRASH_DIR=$state/crashes ;;
+    crash-points,no) die "STEPWELL_BUILD=crash-points needs an emulator of its own. Unset AWS_ENDPOINT_URL." ;;
+    *) die "STEPWELL_BUILD must be crash-points or nothing, not '$build'" ;;
+  esac
 }
 
 answers() { curl -s -o /dev/null --max-time 5 "$1/_localstack/health"; }
@@ -109,7 +119,11 @@ up() {
   need_tools
   choose_emulator
   start_emulator
-  if [[ $ours == yes ]]; then build_for_this_machine; else build_for_lambda "$(architecture)"; fi
+  case $build,$ours in
+    crash-points,*) build_with_crash_points "$state/binaries" ;;
+    *,yes) build_for_this_machine ;;
+    *,no) build_for_lambda "$(architecture)" ;;
+  esac
   package "$state/code"
 
   # Nothing to deploy if what is deployed came from the same files, and is still there.
@@ -140,6 +154,7 @@ write_env() {
     for name in AWS_ENDPOINT_URL AWS_REGION AWS_DEFAULT_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY; do
       printf '%s\t%s\n' "$name" "${!name}"
     done
+    [[ -z ${STEPWELL_CRASH_DIR:-} ]] || printf '%s\t%s\n' STEPWELL_CRASH_DIR "$STEPWELL_CRASH_DIR"
     aws lambda get-function-configuration --function-name "$stack-checkout_api" --output json \
       --query Environment.Variables |
       "$tools/bin/python" -c 'import json, sys; print(*("\t".join(v) for v in json.load(sys.stdin).items()), sep="\n")'
@@ -209,7 +224,7 @@ down() {
     delete_tables
     delete_code
   fi
-  rm -rf "$state/pid" "$state/env" "$state/deployed" "$state/tmp"
+  rm -rf "$state/pid" "$state/env" "$state/deployed" "$state/tmp" "$state/crashes"
   say "==> Down"
 }
 

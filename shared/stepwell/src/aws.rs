@@ -17,16 +17,17 @@ use tokio::sync::OnceCell;
 pub async fn aws_config() -> SdkConfig {
     static CONFIG: OnceCell<SdkConfig> = OnceCell::const_new();
     let load = || async {
-        aws_config::defaults(BehaviorVersion::latest())
+        let loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::standard().with_max_attempts(5).with_initial_backoff(Duration::from_millis(50)))
             .timeout_config(
                 TimeoutConfig::builder()
                     .connect_timeout(Duration::from_secs(1))
                     .operation_attempt_timeout(Duration::from_secs(3))
                     .build(),
-            )
-            .load()
-            .await
+            );
+        #[cfg(feature = "crash-points")]
+        let loader = loader.http_client(crate::crash::http_client());
+        loader.load().await
     };
     CONFIG.get_or_init(load).await.clone()
 }

@@ -105,6 +105,8 @@ mod aws;
 pub mod backoff;
 mod client;
 pub mod compensation;
+#[cfg(feature = "crash-points")]
+mod crash;
 pub mod dead_letters;
 mod error;
 pub mod history;

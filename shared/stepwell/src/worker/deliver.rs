@@ -221,7 +221,10 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             started_at: lease.started_at,
             deadline: tokio::time::Instant::now() + limit,
         };
-        let result = match attempt::run(&self.worker.step, data, &context).await {
+        let handler = attempt::run(&self.worker.step, data, &context);
+        #[cfg(feature = "crash-points")]
+        let handler = crate::crash::around("handler", handler);
+        let result = match handler.await {
             Ok(result) => result,
             Err(error) => return self.failed(lease, task, plan, &error).await,
         };

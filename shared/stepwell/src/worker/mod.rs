@@ -104,8 +104,13 @@ impl<S: Step, T: Table, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
         let mut seen = HashSet::new();
         let messages =
             event.records.iter().filter(|message| message.message_id.is_none() || seen.insert(&message.message_id));
-        let kept = join_all(messages.map(|message| self.handle_one(message, invocation))).await;
-        answer(kept.into_iter().flatten())
+        let kept = join_all(messages.map(|message| {
+            let handled = self.handle_one(message, invocation);
+            #[cfg(feature = "crash-points")]
+            let handled = crate::crash::delivery(step_name::<S>(), message.body.as_deref(), handled);
+            handled
+        }));
+        answer(kept.await.into_iter().flatten())
     }
 
     async fn handle_one(&self, message: &SqsMessage, invocation: &Invocation) -> Option<String> {
