@@ -12,6 +12,7 @@
 pub mod api;
 pub mod cost;
 pub mod cpu;
+pub mod crash;
 pub mod emulator;
 pub mod events;
 pub mod faults;
@@ -23,10 +24,16 @@ pub mod shop;
 pub mod stack;
 pub mod steps;
 
+use std::time::Duration;
+
 /// Asks again and again until there is an answer; a minute at most, and then the test fails with `what` it waited for.
 pub async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
-    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
-    const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+    until_within(Duration::from_secs(60), what, ask).await
+}
+
+/// The same with another patience.
+pub async fn until_within<T>(patience: Duration, what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+    const PAUSE: Duration = Duration::from_millis(100);
     let asking = async {
         loop {
             match ask().await {
@@ -35,5 +42,6 @@ pub async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("waited a minute for {what}"))
+    let answer = tokio::time::timeout(patience, asking).await;
+    answer.unwrap_or_else(|_| panic!("waited {} s for {what}", patience.as_secs()))
 }

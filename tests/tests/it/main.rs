@@ -9,6 +9,7 @@
 )]
 
 mod budget;
+mod crash_points;
 mod graphs;
 mod scenarios;
 mod transitions;
