@@ -79,10 +79,7 @@ async fn a_function_that_dies_anywhere_leaves_its_checkout_to_the_next_and_so_do
     let (first, again) = (plain.len(), recoveries.len());
     let wishes = plain.into_iter().map(Wish::first).chain(recoveries.into_values());
     crowd.grant(CHARGED, wishes.collect()).await;
-    eprintln!(
-        "died at each of {first} points of a checkout, and again at each of {} points of its recovery",
-        again - 1
-    );
+    eprintln!("died at each of {first} points of a checkout, and again at each of {again} points of its recovery");
 }
 
 #[tokio::test]
