@@ -4,7 +4,7 @@
 #   tests/run.sh [PART]...
 #
 #   lint        formatting, clippy, documentation, the shell scripts, the CloudFormation template
-#   unit        unit, property and documentation tests: nothing has to run for them
+#   unit        unit, property and documentation tests, and the protocol's model: nothing has to run for them
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
 #               Local, where Java is there
 #   scenarios   whole checkouts through HTTP on the deployed local stack
@@ -70,6 +70,7 @@ lint() {
 
 unit() {
   check "unit and property tests" cargo test --workspace --lib --bins --no-fail-fast
+  check "the protocol's model, state by state" cargo test --workspace --test model
   check "documentation tests" cargo test --workspace --doc
 }
 

@@ -19,6 +19,7 @@ pub mod faults;
 pub mod graph;
 pub mod items;
 pub mod meter;
+pub mod model;
 pub mod poller;
 pub mod shop;
 pub mod stack;

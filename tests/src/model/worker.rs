@@ -1,0 +1,396 @@
+//! What a worker does: one AWS call, or one run of the handler, at a time. It follows `worker/deliver.rs` and
+//! `worker/hand_over.rs` of the engine line by line.
+
+use super::{
+    recovery::{finish_undoing, next_in_order, order},
+    scope::{Bug, Scope},
+    state::{Asked, At, Message, Outcome, Refusal, Seen, Set, State, Worker},
+};
+use stepwell::state::{StepEvent, StepState, TaskEvent, TaskStatus};
+
+/// One call of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Claim the step, or take it over.
+    Claim,
+    /// Read the task and the dependencies.
+    Load,
+    /// Put the step back.
+    Release,
+    /// Read the dependencies once more.
+    LookAgain,
+    /// Write how the attempt ended.
+    Write,
+    /// Read which dependents are untouched.
+    FindOut,
+    /// Note at this dependent that the step is done.
+    Arrive(usize),
+    /// Send this dependent its message.
+    Send(usize),
+    /// Note at the task that the step is done.
+    ArriveAtTask,
+    /// End the task.
+    Finish,
+    /// Have the message deleted.
+    Acknowledge,
+}
+
+/// How a handler's run goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// It has its effect and returns.
+    Ok,
+    /// It fails before it has had its effect, in a way that may pass.
+    Retryable,
+    /// It has its effect and fails all the same, in a way that may pass: an answer was lost.
+    RetryableAfterEffect,
+    /// It fails for good, without an effect.
+    Permanent,
+}
+
+/// The calls that a worker may make next.
+pub(super) fn calls(worker: &Worker) -> Vec<Call> {
+    match worker.at {
+        At::Idle | At::Running => vec![],
+        // They are made side by side. The load first is the worse order: what it finds is older.
+        At::Calling(_, None) => vec![Call::Load],
+        At::Calling(_, Some(_)) => vec![Call::Claim],
+        At::Releasing { .. } => vec![Call::Release],
+        At::LookingAgain => vec![Call::LookAgain],
+        At::Writing(_) => vec![Call::Write],
+        At::FindingOut => vec![Call::FindOut],
+        At::HandingOver { arrive, send, .. } => {
+            arrive.iter().map(Call::Arrive).chain(send.iter().map(Call::Send)).collect()
+        }
+        At::ArrivingAtTask => vec![Call::ArriveAtTask],
+        At::Finishing => vec![Call::Finish],
+        At::Acknowledging => vec![Call::Acknowledge],
+    }
+}
+
+/// Hands a message to a worker that has none.
+pub(super) fn deliver(state: &mut State, index: usize, step: usize, slot: usize) {
+    let message = &mut state.queues[step].0[slot];
+    let first_of_repeat = *message == Some(Message::Repeat);
+    if first_of_repeat {
+        *message = Some(Message::Plain);
+    }
+    state.workers[index] = Worker {
+        at: At::Calling(Asked::Claim, None),
+        step: u8::try_from(step).unwrap(),
+        slot: u8::try_from(slot).ok(),
+        first_of_repeat,
+        own: false,
+        current: false,
+    };
+}
+
+/// What a load of the task and of what the step waits for finds.
+fn look(scope: &Scope, state: &State, step: usize) -> Seen {
+    if scope.is_compensation(step) {
+        let before: Vec<usize> = order(scope, state).take_while(|other| *other != step).collect();
+        let in_order = order(scope, state).any(|other| other == step);
+        let done = before.iter().all(|other| state.items[*other].state.is_done());
+        return Seen { open: state.task.compensating() == Some(true), ready: in_order && done };
+    }
+    let open = state.task.lets_steps_run();
+    Seen { open, ready: scope.depends_on[step].iter().all(|other| state.items[other].state.is_done()) }
+}
+
+/// Makes one call of a worker. Where its answer is lost, it has its effect and the worker makes it again; such a call
+/// without an effect is none.
+pub(super) fn call(scope: &Scope, state: &mut State, index: usize, call: Call, lost: bool) {
+    let step = usize::from(state.workers[index].step);
+    let at = state.workers[index].at;
+    let next = match (call, at) {
+        (Call::Claim, At::Calling(asked, seen)) => At::Calling(claim(scope, state, index, asked), seen),
+        (Call::Load, At::Calling(asked, None)) => At::Calling(asked, Some(look(scope, state, step))),
+        (Call::Release, At::Releasing { look_again }) => {
+            release(state, index);
+            if look_again { At::LookingAgain } else { At::Acknowledging }
+        }
+        // Ready by now: the message is given back. Else whoever makes it ready sends another.
+        (Call::LookAgain, _) => {
+            if look(scope, state, step).ready {
+                At::Idle
+            } else {
+                At::Acknowledging
+            }
+        }
+        (Call::Write, At::Writing(outcome)) => write(scope, state, index, outcome),
+        (Call::FindOut, _) => {
+            let waiting = wakes(scope, state, step).iter();
+            hand_over(
+                scope,
+                step,
+                waiting.filter(|other| state.items[*other].state == StepState::Pending).collect(),
+                true,
+            )
+        }
+        (Call::Arrive(other), At::HandingOver { arrive, send, again }) => {
+            let ready = arrive_at(scope, state, step, other);
+            HandingOver { arrive: arrive.without(other), send: if ready { send.with(other) } else { send }, again }
+                .next()
+        }
+        (Call::Send(other), At::HandingOver { arrive, send, again }) => {
+            state.send(other, if again { Message::Repeat } else { Message::Plain });
+            HandingOver { arrive, send: send.without(other), again }.next()
+        }
+        (Call::ArriveAtTask, _) => {
+            state.task.arrived = state.task.arrived.with(step);
+            if state.task.arrived.contains(scope.last_steps) { At::Finishing } else { At::Acknowledging }
+        }
+        (Call::Finish, _) => {
+            finish(scope, state, step);
+            At::Acknowledging
+        }
+        (Call::Acknowledge, _) => {
+            if let Some(slot) = state.workers[index].slot {
+                state.delete(step, slot.into());
+            }
+            At::Idle
+        }
+        (call, at) => unreachable!("{call:?} at {at:?}"),
+    };
+    if lost {
+        return;
+    }
+    go(state, index, next);
+    check(scope, state, index);
+}
+
+/// The two sets of a hand-over that is under way.
+struct HandingOver {
+    arrive: Set,
+    send: Set,
+    again: bool,
+}
+
+impl HandingOver {
+    fn next(self) -> At {
+        let Self { arrive, send, again } = self;
+        if arrive.is_empty() && send.is_empty() { At::Acknowledging } else { At::HandingOver { arrive, send, again } }
+    }
+}
+
+fn go(state: &mut State, index: usize, at: At) {
+    let worker = &mut state.workers[index];
+    worker.at = at;
+    match at {
+        At::Idle => *worker = Worker::default(),
+        // What an attempt needs to know of itself is of no use after it.
+        At::FindingOut
+        | At::HandingOver { .. }
+        | At::ArrivingAtTask
+        | At::Finishing
+        | At::Acknowledging
+        | At::LookingAgain => {
+            worker.own = false;
+            worker.current = false;
+            worker.first_of_repeat = false;
+        }
+        At::Calling(..) | At::Releasing { .. } | At::Running | At::Writing(_) => {}
+    }
+}
+
+/// Moves a step by the engine's own table of states.
+pub(super) fn shift(state: &mut State, step: usize, event: StepEvent) -> Option<StepState> {
+    let to = state.items[step].state.on(event);
+    match to {
+        Some(to) => state.items[step].state = to,
+        None => state.wrongs.illegal_move = true,
+    }
+    to
+}
+
+fn claim(scope: &Scope, state: &mut State, index: usize, asked: Asked) -> Asked {
+    let Worker { step, own, current, .. } = state.workers[index];
+    let step = usize::from(step);
+    let item = state.items[step];
+    let over = if scope.bug == Some(Bug::LeaseComparedTheWrongWay) { !item.over } else { item.over };
+    let granted = match asked {
+        Asked::Claim => item.state == StepState::Pending || item.state == StepState::Retrying && item.over,
+        // The fence of a take-over is the number of the attempt that was lost, and not an own one.
+        _ => item.state == StepState::InProgress && over && current && !own,
+    };
+    if granted {
+        shift(state, step, StepEvent::Claim);
+        let item = &mut state.items[step];
+        item.attempted = true;
+        item.counted += 1;
+        item.over = false;
+        state.new_attempt(step);
+        state.workers[index].own = true;
+        state.workers[index].current = true;
+        return Asked::Granted;
+    }
+    match item.state {
+        // Its own claim, whose answer was lost.
+        StepState::InProgress if own && current => Asked::Granted,
+        StepState::InProgress if asked == Asked::Claim && over => {
+            state.workers[index].own = false;
+            state.workers[index].current = true;
+            Asked::TakeOver
+        }
+        StepState::InProgress | StepState::Retrying | StepState::Pending => Asked::Refused(Refusal::Busy),
+        StepState::Complete | StepState::ResolvedManually => Asked::Refused(Refusal::Done),
+        StepState::Error | StepState::Cancelled => Asked::Refused(Refusal::Ended),
+    }
+}
+
+/// What follows from the answers to claim and load, once both are there.
+fn check(scope: &Scope, state: &mut State, index: usize) {
+    let worker = state.workers[index];
+    let At::Calling(asked, Some(seen)) = worker.at else { return };
+    let step = usize::from(worker.step);
+    let next = match asked {
+        Asked::Claim | Asked::TakeOver => return,
+        Asked::Refused(Refusal::Busy) => At::Idle,
+        Asked::Refused(Refusal::Ended) => At::Acknowledging,
+        Asked::Refused(Refusal::Done) if worker.first_of_repeat => At::Acknowledging,
+        Asked::Refused(Refusal::Done) if wakes(scope, state, step).is_empty() => {
+            hand_over(scope, step, Set::default(), true)
+        }
+        Asked::Refused(Refusal::Done) => At::FindingOut,
+        Asked::Granted if !seen.open && scope.bug != Some(Bug::StatusNotChecked) => At::Releasing { look_again: false },
+        Asked::Granted if !seen.ready && scope.bug != Some(Bug::MessageTrusted) => At::Releasing { look_again: true },
+        Asked::Granted if state.items[step].counted > scope.retry_limit => At::Writing(Outcome::Fail),
+        Asked::Granted => {
+            state.wrongs.after_end |= !seen.open;
+            state.wrongs.too_early |= !look(scope, state, step).ready && !scope.is_compensation(step);
+            state.wrongs.too_early |= !seen.ready;
+            At::Running
+        }
+    };
+    go(state, index, next);
+}
+
+/// Runs the handler of a worker.
+pub(super) fn run(scope: &Scope, state: &mut State, index: usize, run: Run) {
+    let step = usize::from(state.workers[index].step);
+    let works = if matches!(run, Run::Ok | Run::RetryableAfterEffect) { apply(scope, state, step) } else { true };
+    let attempts_left = state.items[step].counted < scope.retry_limit;
+    let outcome = match run {
+        Run::Ok if works => Outcome::Complete,
+        Run::Retryable | Run::RetryableAfterEffect if attempts_left => Outcome::RetryLater,
+        _ => Outcome::Fail,
+    };
+    go(state, index, At::Writing(outcome));
+}
+
+/// What the handler does in the world; `false` where the world will not have it.
+fn apply(scope: &Scope, state: &mut State, step: usize) -> bool {
+    if scope.is_compensation(step) {
+        let effect = &mut state.effects[step - scope.forward];
+        effect.refunded |= effect.charged > 0;
+        effect.voided = scope.bug != Some(Bug::RefundWithoutVoid);
+        return true;
+    }
+    let effect = &mut state.effects[step];
+    if effect.voided {
+        return false;
+    }
+    let again = if scope.bug == Some(Bug::KeyPerAttempt) { effect.charged + 1 } else { 1 };
+    effect.charged = again.min(2);
+    true
+}
+
+/// Whether the worker's attempt is the one that the step is in.
+fn holds_lease(state: &State, index: usize) -> bool {
+    let worker = state.workers[index];
+    worker.current && state.items[usize::from(worker.step)].state == StepState::InProgress
+}
+
+fn release(state: &mut State, index: usize) {
+    if holds_lease(state, index) {
+        let step = usize::from(state.workers[index].step);
+        shift(state, step, StepEvent::Release);
+        let item = &mut state.items[step];
+        item.counted -= 1;
+        item.over = false;
+    }
+}
+
+fn write(scope: &Scope, state: &mut State, index: usize, outcome: Outcome) -> At {
+    let worker = state.workers[index];
+    let step = usize::from(worker.step);
+    let (event, to) = match outcome {
+        Outcome::Complete => (StepEvent::Complete, StepState::Complete),
+        Outcome::RetryLater => (StepEvent::RetryLater, StepState::Retrying),
+        Outcome::Fail => (StepEvent::Fail, StepState::Error),
+    };
+    if holds_lease(state, index) || scope.bug == Some(Bug::NoFence) {
+        shift(state, step, event);
+        let item = &mut state.items[step];
+        item.over = false;
+        match outcome {
+            Outcome::Complete => item.results = (item.results + 1).min(2),
+            Outcome::RetryLater => {}
+            Outcome::Fail => fail_task(scope, state, step),
+        }
+    } else if !(worker.current && state.items[step].state == to) {
+        // A newer attempt owns the step. Otherwise it was this write itself, and only its answer was lost.
+        return At::Idle;
+    }
+    match outcome {
+        Outcome::Complete => {
+            if scope.bug == Some(Bug::AcknowledgeBeforeHandOver)
+                && let Some(slot) = worker.slot
+            {
+                state.delete(step, slot.into());
+            }
+            hand_over(scope, step, wakes(scope, state, step), false)
+        }
+        Outcome::RetryLater => At::Idle,
+        Outcome::Fail => At::Acknowledging,
+    }
+}
+
+/// The task's half of a failure. Where the task has been brought out of its course, it is left as it is.
+fn fail_task(scope: &Scope, state: &mut State, step: usize) {
+    let to = if scope.is_compensation(step) { TaskStatus::Compensating } else { TaskStatus::Error };
+    if state.task.after(TaskEvent::Fail) == Some(to) && scope.bug != Some(Bug::FailWithoutTask) {
+        state.task.status = to;
+    }
+}
+
+/// The steps that the completion of this one makes due.
+fn wakes(scope: &Scope, state: &State, step: usize) -> Set {
+    if scope.is_compensation(step) {
+        return next_in_order(scope, state, step).into_iter().collect();
+    }
+    scope.dependents[step]
+}
+
+fn hand_over(scope: &Scope, step: usize, wakes: Set, again: bool) -> At {
+    let ends_task = scope.is_compensation(step) || scope.last_steps.has(step);
+    if wakes.is_empty() && ends_task {
+        let one_of_several = !scope.is_compensation(step) && scope.last_steps != Set::default().with(step);
+        return if one_of_several { At::ArrivingAtTask } else { At::Finishing };
+    }
+    let joins = |other: &usize| scope.depends_on[*other].iter().count() > 1;
+    let arrive = wakes.iter().filter(joins).collect();
+    let send = wakes.iter().filter(|other| !joins(other)).collect();
+    // After a compensation goes the same message as from whoever else goes on with it.
+    HandingOver { arrive, send, again: again && !scope.is_compensation(step) }.next()
+}
+
+/// Notes at a join that `step` is done; whether all are.
+fn arrive_at(scope: &Scope, state: &mut State, step: usize, join: usize) -> bool {
+    let arrived = &mut state.items[join].arrived;
+    if scope.bug == Some(Bug::JoinCounted) {
+        *arrived = Set((arrived.0 + 1).min(7));
+        return usize::from(arrived.0) == scope.depends_on[join].iter().count();
+    }
+    *arrived = arrived.with(step);
+    arrived.contains(scope.depends_on[join])
+}
+
+/// Ends the task, where its status allows it.
+fn finish(scope: &Scope, state: &mut State, step: usize) {
+    if scope.is_compensation(step) {
+        finish_undoing(scope, state);
+    } else if let Some(to) = state.task.after(TaskEvent::Finish) {
+        state.task.status = to;
+    }
+}
