@@ -5,7 +5,7 @@ use crate::{
     compensation::{self, Next},
     history::History,
     queue::{Message, Queue},
-    state::{End, StepState},
+    state::{End, StepState, TaskStatus},
     table::{Action, ActionKind, Diversion, Table},
 };
 
@@ -19,8 +19,15 @@ pub(crate) async fn unwind<T: Table, Q: Queue>(
     ambient: &impl Ambient,
     task: TaskId,
 ) -> Result<(), EngineError> {
+    let mut begun = false;
     for _ in 0..MANY_ROUNDS {
         let Some(history) = History::new(table.load_all(task).await?) else { return Ok(()) };
+        // The items are not read at one moment: a step can have been restarted between its reading and the task's. Once
+        // the task is compensating that cannot happen any more, so the steps are read once more after it was seen to be.
+        let was_begun = std::mem::replace(&mut begun, history.task.status == TaskStatus::Compensating);
+        if begun && !was_begun {
+            continue;
+        }
         let now = ambient.now();
         // An answer that says that something has changed needs no other treatment: the next look sees what.
         match compensation::next(&history, now) {

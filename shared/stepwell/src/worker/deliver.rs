@@ -120,7 +120,8 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         let Some(task) = loaded.task else { return self.reject("the task does not exist").await };
         let back_at = match found.state {
             // Nothing hangs on a second copy: the message that completed the step is kept until its hand-over is made.
-            // If this is that message after all, it has been received before.
+            // If this is that message after all, it has been received before; should SQS have delivered it twice at
+            // once, and the other worker have died after completing the step, the watchdog makes the hand-over.
             StepState::Complete if message.repeat && self.received == Some(1) => None,
             StepState::Complete | StepState::ResolvedManually => {
                 let Worker { table, queue, ambient, .. } = self.worker;
