@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs};
 use stepwell::queue::Message;
 use stepwell_tests::{
-    shop::STEPS,
+    shop::{COMPENSATIONS, STEPS},
     stack::{Stack, repository},
 };
 use test_case::test_case;
@@ -78,22 +78,33 @@ async fn every_sample_request_ends_as_the_guide_says() {
     futures::future::join_all(ends).await;
 }
 
-#[tokio::test]
-async fn every_step_has_a_sample_message() {
-    let mut expected: BTreeSet<String> = STEPS.map(str::to_owned).into();
+/// The message in a sample event, which has to come from the queue of this name.
+fn message_of(event: &str, queue: &str) -> Message {
+    let event: SqsEvent = serde_json::from_str(&sample(&format!("{event}.json"))).unwrap();
+    let [record] = event.records.as_slice() else { panic!("one record: {event:?}") };
+    let source = record.event_source_arn.as_deref().unwrap();
+    assert!(source.ends_with(&format!("-{queue}")), "{source}");
+    serde_json::from_str(record.body.as_deref().unwrap()).unwrap()
+}
+
+#[test]
+fn every_function_has_a_sample_event() {
+    let recovery = ["watchdog", "dead_letters"];
+    let expected = STEPS.into_iter().chain(COMPENSATIONS).chain(recovery).map(str::to_owned).collect();
     assert_eq!(names(""), expected);
     let workflow = checkout::workflow().unwrap();
-    let plan = workflow.plan_for(&json!({}));
-    for step in plan.steps() {
-        let event: SqsEvent = serde_json::from_str(&sample(&format!("{}.json", step.name))).unwrap();
-        let [record] = event.records.as_slice() else { panic!("one record: {event:?}") };
-        let message: Message = serde_json::from_str(record.body.as_deref().unwrap()).unwrap();
-        assert_eq!(message, Message::new(SAMPLE_TASK.parse().unwrap(), step), "the engine's own message");
-        let queue = record.event_source_arn.as_deref().unwrap();
-        assert!(queue.ends_with(&format!("-{}", step.name)), "{queue}");
-        expected.remove(&step.name);
+    let task = SAMPLE_TASK.parse().unwrap();
+    for step in workflow.plan().steps() {
+        assert_eq!(message_of(&step.name, &step.name), Message::new(task, step), "the engine's own message");
     }
-    assert_eq!(expected, BTreeSet::new());
+    for (place, step) in COMPENSATIONS.into_iter().enumerate() {
+        let load = place.checked_sub(1).map(|before| COMPENSATIONS[before].to_owned());
+        let expected =
+            Message { task_id: task, step: step.to_owned(), load: load.into_iter().collect(), repeat: false };
+        assert_eq!(message_of(step, step), expected, "the engine's own message");
+    }
+    let letter = message_of("dead_letters", "dead_letters");
+    assert_eq!((letter.task_id, letter.step.as_str()), (task, "process_payment"));
 }
 
 #[tokio::test]
@@ -106,7 +117,21 @@ async fn every_step_takes_its_sample_message() {
         let event = sample(&format!("{step}.json")).replace(SAMPLE_TASK, &task);
         assert_eq!(stack.invoke(step, &event).await, json!({"batchItemFailures": []}), "{step}");
     }
+    let letter = sample("dead_letters.json").replace(SAMPLE_TASK, &task);
+    assert_eq!(stack.invoke("dead_letters", &letter).await, json!({"batchItemFailures": []}));
     assert_eq!(stack.traces(&task, &product.email()).await, before, "the steps were done already");
+
+    // Nothing undoes a checkout that is complete.
+    for step in COMPENSATIONS {
+        let event = sample(&format!("{step}.json")).replace(SAMPLE_TASK, &task);
+        assert_eq!(stack.invoke(step, &event).await, json!({"batchItemFailures": []}), "{step}");
+    }
+    let after = stack.traces(&task, &product.email()).await;
+    assert_eq!(
+        (after.payments, after.reservations, after.orders),
+        (before.payments, before.reservations, before.orders)
+    );
+    assert!(stack.invoke("watchdog", &sample("watchdog.json")).await["looked_at"].is_number());
 }
 
 #[test_case("start_checkout", "/checkout", 202)]
