@@ -124,10 +124,11 @@ impl Answer {
 }
 
 impl Details {
-    /// What is said of a step.
+    /// What is said of a step, or of a compensation.
     pub fn step(&self, name: &str) -> &Value {
-        let steps = self.0["steps"].as_array().expect("steps");
-        steps.iter().find(|step| step["name"] == name).unwrap_or_else(|| panic!("no step {name} in {}", self.0))
+        let listed = ["steps", "compensations"].into_iter().filter_map(|list| self.0[list].as_array()).flatten();
+        let mut found = listed.filter(|step| step["name"] == name);
+        found.next().unwrap_or_else(|| panic!("no step {name} in {}", self.0))
     }
 
     /// A step's attempts, in order.

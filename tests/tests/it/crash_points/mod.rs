@@ -1,95 +1,117 @@
 //! The deployed functions, killed at every point of a checkout: before and after each AWS call and each run of a handler.
 //!
 //! The points are found by running a checkout and reading off what it passed. Then as many checkouts are started as there
-//! are points, and at each point one of them dies. In the end each has to be as if nothing had happened.
+//! are points, and at each point one of them dies. In the end each has to be as if nothing had happened. The watchdog is
+//! off meanwhile: the messages alone have to bring every checkout through.
 //!
 //! It needs a stack of its own, built to be killed: `STEPWELL_BUILD=crash-points infra/local.sh up`.
 
 mod crowd;
+mod journey;
 mod trail;
 
 use crowd::{Crowd, Wish};
+use journey::Journey;
 use std::collections::{BTreeMap, BTreeSet};
-use stepwell_tests::shop::STEPS;
+use stepwell_tests::shop::{COMPENSATIONS, STEPS};
 
-const CHARGED: &str = "test_success_visa";
-const CHARGED_AT_THE_SECOND_TRY: &str = "test_temp_fail_visa";
-
-/// The calls on the way of a step that succeeds at once: the engine's, and what the step is there for.
+/// The calls that are made for a step which succeeds at once: the engine's, and what the step is there for.
 fn calls_of(step: &str) -> Vec<String> {
-    let (business, hand_over) = match step {
-        "validate_cart" => ("BatchGetItem.products", "SendMessage.process_payment"),
-        "process_payment" => ("UpdateItem.payments", "SendMessage.update_inventory"),
-        "update_inventory" => ("TransactWriteItems.products+reservations", "SendMessage.create_order"),
-        "create_order" => ("TransactWriteItems.orders", "SendMessage.send_confirmation"),
-        "send_confirmation" => ("POST.v2-email-outbound-emails", "UpdateItem.TASK.complete"),
+    let (business, hand_over): (&str, &[&str]) = match step {
+        "validate_cart" => ("BatchGetItem.products", &["SendMessage.process_payment"]),
+        "process_payment" => ("UpdateItem.payments", &["SendMessage.update_inventory"]),
+        "update_inventory" => ("TransactWriteItems.products+reservations", &["SendMessage.create_order"]),
+        "create_order" => ("TransactWriteItems.orders", &["SendMessage.send_confirmation"]),
+        "send_confirmation" => ("POST.v2-email-outbound-emails", &["UpdateItem.TASK.complete"]),
+        "cancel_order" => ("UpdateItem.orders", &["Query.tasks", "SendMessage.release_stock"]),
+        "release_stock" => ("TransactWriteItems.products+reservations", &["Query.tasks", "SendMessage.refund_payment"]),
+        "refund_payment" => ("UpdateItem.payments", &["Query.tasks", "UpdateItem.TASK.cancelled"]),
         _ => panic!("what does {step} call?"),
     };
     let claim = format!("UpdateItem.STEP#{step}.in_progress");
     let complete = format!("UpdateItem.STEP#{step}.complete");
-    let calls = [claim.as_str(), "BatchGetItem.tasks", "handler", business, &complete, hand_over];
-    calls.map(|call| format!("{step}.{call}")).to_vec()
+    let calls = [claim.as_str(), "BatchGetItem.tasks", "handler", business, &complete];
+    calls.iter().chain(hand_over).map(|call| format!("{step}.{call}")).collect()
+}
+
+#[track_caller]
+fn assert_around(calls: impl IntoIterator<Item = String>, points: &BTreeSet<String>) {
+    for call in calls {
+        for side in ["before", "after"] {
+            assert!(points.contains(&format!("{call}.{side}")), "{call} has no point {side} it: {points:#?}");
+        }
+    }
 }
 
 #[tokio::test]
 async fn every_call_of_every_step_has_a_point_before_and_after_it() {
     let mut crowd = Crowd::new().await;
-    let plain = crowd.points_of_one(CHARGED).await;
-    for call in STEPS.into_iter().flat_map(calls_of) {
-        for side in ["before", "after"] {
-            assert!(plain.contains(&format!("{call}.{side}")), "{call} has no point {side} it: {plain:#?}");
-        }
-    }
-    let before: BTreeSet<&str> = plain.iter().filter_map(|point| point.strip_suffix(".before")).collect();
-    let after: BTreeSet<&str> = plain.iter().filter_map(|point| point.strip_suffix(".after")).collect();
-    assert_eq!(before, after, "a call that began has ended");
+    let bought = crowd.points_of_one(Journey::Bought).await;
+    assert_around(STEPS.into_iter().flat_map(calls_of), &bought);
+    let cancelled = crowd.points_of_one(Journey::Cancelled).await;
+    assert_around(COMPENSATIONS.into_iter().flat_map(calls_of), &cancelled);
+    let retried = crowd.points_of_one(Journey::BoughtAtTheSecondTry).await;
+    let calls = ["UpdateItem.STEP#process_payment.retrying", "ChangeMessageVisibility.process_payment"];
+    assert_around(calls.map(|call| format!("process_payment.{call}")), &retried);
 
-    let retried = crowd.points_of_one(CHARGED_AT_THE_SECOND_TRY).await;
-    for call in ["UpdateItem.STEP#process_payment.retrying", "ChangeMessageVisibility.process_payment"] {
-        assert!(retried.contains(&format!("process_payment.{call}.after")), "{call} has no point: {retried:#?}");
+    for points in [bought, cancelled, retried] {
+        let before: BTreeSet<&str> = points.iter().filter_map(|point| point.strip_suffix(".before")).collect();
+        let after: BTreeSet<&str> = points.iter().filter_map(|point| point.strip_suffix(".after")).collect();
+        assert_eq!(before, after, "what began has ended");
     }
 }
 
 #[tokio::test]
 async fn a_function_that_dies_anywhere_leaves_its_checkout_to_the_next_and_so_does_the_next() {
     let mut crowd = Crowd::new().await;
-    let plain = crowd.points_of_one(CHARGED).await;
+    die_everywhere(&mut crowd, Journey::Bought, &STEPS, &BTreeSet::new()).await;
+}
+
+#[tokio::test]
+async fn a_function_that_dies_anywhere_while_a_checkout_is_undone_leaves_it_to_the_next_and_so_does_the_next() {
+    let mut crowd = Crowd::new().await;
+    let bought = crowd.points_of_one(Journey::Bought).await;
+    die_everywhere(&mut crowd, Journey::Cancelled, &COMPENSATIONS, &bought).await;
+}
+
+/// Dies once at each point that a journey passes and that is not known already, and twice where that opens a new way.
+async fn die_everywhere(crowd: &mut Crowd, journey: Journey, steps: &[&str], known: &BTreeSet<String>) {
+    let points = &crowd.points_of_one(journey).await - known;
 
     // A step that died can be found claimed, and found complete. What is done for it then has points of its own.
-    let deaths = STEPS.into_iter().flat_map(|step| {
+    let deaths = steps.iter().flat_map(|step| {
         ["handler.before".to_owned(), format!("UpdateItem.STEP#{step}.complete.after")]
             .map(|point| Wish::first(format!("{step}.{point}")))
     });
-    crowd.grant(CHARGED, deaths.collect()).await;
+    crowd.grant(journey, deaths.collect()).await;
     let mut recoveries: BTreeMap<String, Wish> = BTreeMap::new();
     for (task, died_at) in crowd.deaths() {
-        for point in crowd.passed(&task).difference(&plain) {
+        let passed = crowd.passed(&task);
+        for point in passed.iter().filter(|point| !points.contains(*point) && !known.contains(*point)) {
             let wish = Wish { point: point.clone(), after_death_at: died_at.first().cloned() };
             recoveries.insert(point.clone(), wish);
         }
     }
-    for step in STEPS {
-        let taken_over = format!("{step}.UpdateItem.STEP#{step}.after");
-        assert!(recoveries.contains_key(&taken_over), "{taken_over} is not in {recoveries:#?}");
+    for step in steps {
+        assert_around([format!("{step}.UpdateItem.STEP#{step}")], &recoveries.keys().cloned().collect());
     }
-
-    // The one place that is not survived: stock has two attempts, and two workers that died had them.
+    // The one place that is not survived: stock has two attempts, and two workers that died have had them.
     recoveries.remove("update_inventory.UpdateItem.STEP#update_inventory.after");
 
-    let (first, again) = (plain.len(), recoveries.len());
-    let wishes = plain.into_iter().map(Wish::first).chain(recoveries.into_values());
-    crowd.grant(CHARGED, wishes.collect()).await;
-    eprintln!("died at each of {first} points of a checkout, and again at each of {again} points of its recovery");
+    let (first, again) = (points.len(), recoveries.len());
+    crowd.grant(journey, points.into_iter().map(Wish::first).chain(recoveries.into_values()).collect()).await;
+    eprintln!("{journey:?}: died at each of {first} points, and again at each of {again} points of the recovery");
 }
 
 #[tokio::test]
-async fn a_function_that_dies_while_it_puts_off_a_retry_leaves_it_to_the_next() {
+async fn a_function_that_dies_while_it_puts_off_a_retry_or_gives_up_leaves_that_to_the_next() {
     let mut crowd = Crowd::new().await;
-    let plain = crowd.points_of_one(CHARGED).await;
-    let retried = crowd.points_of_one(CHARGED_AT_THE_SECOND_TRY).await;
-    let wishes: Vec<Wish> = retried.difference(&plain).cloned().map(Wish::first).collect();
-    let count = wishes.len();
-    assert!(count >= 4, "putting off is a write and a call to SQS: {wishes:?}");
-    crowd.grant(CHARGED_AT_THE_SECOND_TRY, wishes).await;
-    eprintln!("died at each of {count} points of a retry");
+    let bought = crowd.points_of_one(Journey::Bought).await;
+    for journey in [Journey::BoughtAtTheSecondTry, Journey::Declined] {
+        let points = &crowd.points_of_one(journey).await - &bought;
+        let count = points.len();
+        assert!(count >= 4, "a write, and what follows from it: {points:?}");
+        crowd.grant(journey, points.into_iter().map(Wish::first).collect()).await;
+        eprintln!("{journey:?}: died at each of {count} points");
+    }
 }

@@ -1,0 +1,92 @@
+//! What checkouts do, and what is left of each in the end.
+
+use serde_json::json;
+use stepwell_tests::{
+    shop::{COMPENSATIONS, STEPS},
+    stack::{Product, Stack},
+};
+
+/// The way that a checkout goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Journey {
+    /// Nothing goes wrong.
+    Bought,
+    /// The first charge fails.
+    BoughtAtTheSecondTry,
+    /// The charge is declined.
+    Declined,
+    /// It is cancelled when all but its last step is done.
+    Cancelled,
+}
+
+/// One checkout.
+pub(super) struct Checkout {
+    pub(super) task: String,
+    /// Its customer's address, and nobody else's.
+    pub(super) email: String,
+}
+
+impl Journey {
+    pub(super) const fn token(self) -> &'static str {
+        match self {
+            Self::Bought | Self::Cancelled => "test_success_visa",
+            Self::BoughtAtTheSecondTry => "test_temp_fail_visa",
+            Self::Declined => "test_declined_visa",
+        }
+    }
+
+    pub(super) const fn sells(self) -> bool {
+        matches!(self, Self::Bought | Self::BoughtAtTheSecondTry)
+    }
+
+    /// The steps that it attempts, in order.
+    pub(super) fn attempted(self) -> Vec<&'static str> {
+        match self {
+            Self::Bought | Self::BoughtAtTheSecondTry => STEPS.to_vec(),
+            Self::Declined => STEPS[..2].to_vec(),
+            Self::Cancelled => [&STEPS[..4], &COMPENSATIONS[..]].concat(),
+        }
+    }
+
+    /// How the last attempt of a step goes.
+    pub(super) fn last_outcome(self, step: &str) -> &'static str {
+        if self == Self::Declined && step == "process_payment" { "permanent_error" } else { "complete" }
+    }
+
+    /// That everything is as if nobody had died on the way.
+    pub(super) async fn check(self, what: &str, stack: &Stack, product: &Product, Checkout { task, email }: &Checkout) {
+        let status = stack.api.order_status(task).await;
+        let details = stack.api.details(task).await;
+        let charges = stack.charges(task).await;
+        let total = product.total_cents(1);
+        let (reservations, orders) = (stack.of_task("reservations", task).await, stack.orders(task).await);
+        let mails = stack.mails_to(email).await.len();
+        match self {
+            Self::Bought | Self::BoughtAtTheSecondTry => {
+                assert_eq!(status["status"], "completed", "{what}: {status}");
+                assert_eq!(details.states(), STEPS.map(|step| (step, "complete")), "{what}");
+                assert_eq!(charges, [total], "{what}");
+                assert_eq!((reservations.len(), orders.len()), (1, 1), "{what}");
+                assert!(mails >= 1, "{what}: no letter");
+            }
+            Self::Declined => {
+                assert_eq!(status["error"]["code"], "PAYMENT_DECLINED", "{what}: {status}");
+                assert_eq!((reservations.len(), orders.len(), mails), (0, 0, 0), "{what}");
+                assert_eq!(charges, [0; 0], "{what}");
+            }
+            Self::Cancelled => {
+                assert_eq!(status["status"], "cancelled", "{what}: {status}");
+                let undone = COMPENSATIONS.map(|step| json!({"step": step, "status": "complete"}));
+                assert_eq!(status["compensations"], json!(undone), "{what}");
+                assert_eq!(charges, [total], "{what}");
+                let refund = &details.step("refund_payment")["result"]["amount_refunded"];
+                assert_eq!(stepwell_tests::shop::cents(refund), total, "{what}");
+                let payments = stack.of_task("payments", task).await;
+                assert!(payments.len() == 1 && payments[0].contains_key("voided_at"), "{what}: {payments:?}");
+                assert!(reservations.len() == 1 && reservations[0].contains_key("release"), "{what}: {reservations:?}");
+                assert!(orders.len() == 1 && orders[0].contains_key("cancelled_at"), "{what}: {orders:?}");
+                assert_eq!(mails, 0, "{what}");
+            }
+        }
+    }
+}
