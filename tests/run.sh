@@ -8,15 +8,17 @@
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
 #               Local, where Java is there
 #   scenarios   whole checkouts through HTTP on the deployed local stack
+#   crashes     the deployed functions, killed at every point of a checkout
 #
-# The last two start a local stack of their own, on port 4599 (or STEPWELL_TEST_PORT), and stop it at the end. A stack of
-# yours is left alone. Every part runs to its end; the exit code says whether all of them passed.
+# table and scenarios start a local stack of their own, on port 4599 (or STEPWELL_TEST_PORT), crashes another one, on port
+# 4597 (or STEPWELL_CRASH_PORT). They are stopped at the end. A stack of yours is left alone. Every part runs to its end;
+# the exit code says whether all of them passed.
 
 set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/../infra/lib.sh"
 
-parts=(lint unit table scenarios)
+parts=(lint unit table scenarios crashes)
 case ${1:-} in -h | --help) usage && exit ;; esac
 for part in "$@"; do
   [[ " ${parts[*]} " == *" $part "* ]] || die "there is no part '$part'. See tests/run.sh --help"
@@ -27,6 +29,7 @@ cd "$repo"
 # ---- Bookkeeping -----------------------------------------------------------------------------------------------------
 
 summary=() failed=no
+crash_points=stepwell/crash-points
 
 # check WHAT COMMAND...: runs it under a heading, and notes how it went.
 check() {
@@ -46,7 +49,8 @@ leave_out() { summary+=("LEFT OUT $1: $2"); }
 finish() {
   local code=$?
   stop_dynamodb_local
-  stop_stack || failed=yes
+  stop_stack test || failed=yes
+  stop_stack crash || failed=yes
   say $'\n==== Summary'
   ((${#summary[@]} == 0)) || printf '%s\n' "${summary[@]}" >&2
   [[ $failed == no && $code == 0 ]] || exit 1
@@ -60,6 +64,7 @@ finish() {
 lint() {
   check "formatting" cargo fmt --all --check
   check "clippy" cargo clippy --workspace --all-targets -- -D warnings
+  check "clippy with crash points" cargo clippy --workspace --all-targets --features "$crash_points" -- -D warnings
   check "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
   check "tools" need_tools
   check "shell scripts" "$tools/bin/shellcheck" --external-sources infra/*.sh tests/*.sh .ci/run
@@ -76,39 +81,60 @@ unit() {
 
 # ---- The local stack -------------------------------------------------------------------------------------------------
 
-# The stack that the caller's shell knows of is not ours to use.
-test_stack() { env -u AWS_ENDPOINT_URL STEPWELL_PORT="${STEPWELL_TEST_PORT:-4599}" infra/local.sh "$@"; }
+# local_stack test|crash COMMAND...: infra/local.sh on the stack that tests run on, or on the one whose functions can be
+# killed. The stack that the caller's shell knows of is not ours to use.
+local_stack() {
+  local port=${STEPWELL_TEST_PORT:-4599} build=
+  [[ $1 == test ]] || port=${STEPWELL_CRASH_PORT:-4597} build=crash-points
+  env -u AWS_ENDPOINT_URL STEPWELL_PORT="$port" STEPWELL_BUILD="$build" infra/local.sh "${@:2}"
+}
 
-stack_state=down
+declare -A stack_state=([test]=down [crash]=down)
 
 start_stack() {
-  stack_state=starting
+  stack_state[$1]=starting
   # One that an interrupted run has left behind would have that run's data.
-  test_stack down && test_stack up >/dev/null && stack_state=up
+  local_stack "$1" down && local_stack "$1" up >/dev/null && stack_state[$1]=up
 }
 
 stop_stack() {
-  [[ $stack_state != down ]] || return 0
-  stack_state=down
-  test_stack down
+  [[ ${stack_state[$1]} != down ]] || return 0
+  stack_state[$1]=down
+  local_stack "$1" down
 }
 
-# need_stack WHAT: that the stack is up, for WHAT to run on it.
+# need_stack test|crash WHAT: that the stack is up, for WHAT to run on it.
 need_stack() {
-  [[ $stack_state != down ]] || check "the local stack starts" start_stack
-  [[ $stack_state == up ]] || { leave_out "$1" "the local stack did not start" && return 1; }
+  if [[ ${stack_state[$1]} == down ]]; then
+    check "the $1 stack starts" start_stack "$1"
+    check "what can be killed on the $1 stack" can_be_killed "$1"
+  fi
+  [[ ${stack_state[$1]} == up ]] || { leave_out "$2" "the $1 stack did not start" && return 1; }
 }
 
-# on_stack COMMAND...: with the environment that names the stack.
+# on_stack test|crash COMMAND...: with the environment that names the stack.
 on_stack() (
-  environment=$(test_stack env) && eval "$environment" && "$@"
+  environment=$(local_stack "$1" env) && eval "$environment" && "${@:2}"
 )
+
+# That a step's function has the switch that kills it on the crash stack, and no function on the other.
+can_be_killed() {
+  local name port=${STEPWELL_CRASH_PORT:-4597} target=${CARGO_TARGET_DIR:-$repo/target}
+  if [[ $1 == crash ]]; then
+    grep -q STEPWELL_CRASH_DIR "$repo/.local/$port/binaries/process_payment"
+    return
+  fi
+  for name in "${functions[@]}"; do
+    [[ -f $target/release/$name ]] || { say "there is no $target/release/$name" && return 1; }
+    ! grep -q STEPWELL_CRASH_DIR "$target/release/$name" || { say "$name has crash points" && return 1; }
+  done
+}
 
 # ---- The table -------------------------------------------------------------------------------------------------------
 
 table() {
-  need_stack "tables and queues" || return 0
-  check "tables and queues on MiniStack" on_stack table_tests
+  need_stack test "tables and queues" || return 0
+  check "tables and queues on MiniStack" on_stack test table_tests
   if ! command -v java >/dev/null; then
     leave_out "tables on DynamoDB Local" "there is no java"
   elif ! command -v npm >/dev/null; then
@@ -116,7 +142,7 @@ table() {
   else
     check "DynamoDB Local starts" start_dynamodb_local
     [[ -z $dynamodb_local ]] || check "tables on DynamoDB Local" \
-      on_stack table_tests "http://127.0.0.1:$dynamodb_port"
+      on_stack test table_tests "http://127.0.0.1:$dynamodb_port"
     stop_dynamodb_local
   fi
 }
@@ -124,7 +150,7 @@ table() {
 # table_tests [URL]: with the tables at this URL, and all else on the stack.
 table_tests() {
   if (($# > 0)); then export AWS_ENDPOINT_URL_DYNAMODB=$1; fi
-  cargo test --workspace --test it --test aws --no-fail-fast -- --skip scenarios::
+  cargo test --workspace --test it --test aws --no-fail-fast -- --skip scenarios:: --skip crash_points::
 }
 
 # ---- DynamoDB Local: AWS's own, and strict about expressions. Its licence allows to use it, not to pass it on ----------
@@ -174,9 +200,18 @@ stop_dynamodb_local() {
 # ---- Scenarios -------------------------------------------------------------------------------------------------------
 
 scenarios() {
-  need_stack "scenarios through HTTP" || return 0
+  need_stack test "scenarios through HTTP" || return 0
   # They mostly wait, so more of them run at a time than there are processors.
-  check "scenarios through HTTP" on_stack cargo test --workspace --test it -- scenarios:: --test-threads 8
+  check "scenarios through HTTP" on_stack test cargo test --workspace --test it -- scenarios:: --test-threads 8
+}
+
+# ---- Crashes ---------------------------------------------------------------------------------------------------------
+
+crashes() {
+  need_stack crash "every crash point" || return 0
+  check "every crash point" on_stack crash cargo test --workspace --features "$crash_points" --lib --test it -- \
+    crash::tests:: crash_points:: --test-threads 1 --nocapture
+  stop_stack crash
 }
 
 trap finish EXIT

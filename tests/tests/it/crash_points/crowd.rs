@@ -6,6 +6,7 @@ use super::{
 };
 use aws_config::BehaviorVersion;
 use futures::future::join_all;
+use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -15,7 +16,7 @@ use stepwell_tests::{
     api::Api,
     crash::Switch,
     shop::{COMPENSATIONS, STEPS},
-    stack::{Product, Stack},
+    stack::{Product, Stack, variable},
     until_within,
 };
 use tokio::sync::{Mutex, MutexGuard};
@@ -23,7 +24,11 @@ use tokio::sync::{Mutex, MutexGuard};
 const STOCK: i64 = 10_000;
 const PRICE_CENTS: i64 = 2_500;
 
-/// A message whose worker died comes back after 35 s at most, and a checkout dies twice at most.
+/// How long an invocation lasts at most, and a message is hidden: this long after a death the next worker has its turn. It
+/// is the same for all steps, and the shortest of those that the template has.
+const INVOCATION_SECONDS: u32 = 15;
+
+/// A checkout dies twice at most, and sixty of them share a machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// How often checkouts are started anew for wishes that were not granted. Once is enough, but which death comes first is
@@ -62,6 +67,7 @@ impl Crowd {
         // One message a batch, so that a function dies for one checkout only.
         set_mappings(&stack, "", r#"{"BatchSize":1,"Enabled":true}"#).await;
         stop_the_watchdog(&stack).await;
+        shorten_invocations(&stack).await;
         let product = stack.product(PRICE_CENTS, STOCK).await;
         Self { stack, switch: Switch::cleared(), product, started: 0, sold: 0, _alone: alone }
     }
@@ -192,13 +198,28 @@ async fn set_mappings(stack: &Stack, function: &str, change: &str) {
 }
 
 async fn stop_the_watchdog(stack: &Stack) {
-    let events = Api::new(&stack.endpoint);
-    let call = async |operation: &str, body: String| {
-        let request = events.request("POST", "/").header("content-type", "application/x-amz-json-1.1");
-        let request = request.header("x-amz-target", format!("AWSEvents.{operation}"));
-        events.answer(request.body(body)).await.expect(200)
-    };
-    let rule = serde_json::json!({"Name": stack.function("watchdog")}).to_string();
-    call("DisableRule", rule.clone()).await;
-    assert_eq!(call("DescribeRule", rule).await["State"], "DISABLED");
+    let rule = json!({"Name": stack.function("watchdog")});
+    call(stack, "AWSEvents.DisableRule", &rule).await;
+    let described: Value = serde_json::from_str(&call(stack, "AWSEvents.DescribeRule", &rule).await).expect("JSON");
+    assert_eq!(described["State"], "DISABLED");
+}
+
+async fn shorten_invocations(stack: &Stack) {
+    let lambda = Api::new(&stack.endpoint);
+    for step in [&STEPS[..], &COMPENSATIONS[..]].concat() {
+        let path = format!("/2015-03-31/functions/{}/configuration", stack.function(step));
+        let request = lambda.request("PUT", &path).header("content-type", "application/json");
+        lambda.answer(request.body(json!({"Timeout": INVOCATION_SECONDS}).to_string())).await.expect(200);
+        let queue = format!("{}{step}", variable("STEPWELL_QUEUE_URL_PREFIX"));
+        let hidden = json!({"VisibilityTimeout": INVOCATION_SECONDS.to_string()});
+        call(stack, "AmazonSQS.SetQueueAttributes", &json!({"QueueUrl": queue, "Attributes": hidden})).await;
+    }
+}
+
+async fn call(stack: &Stack, operation: &str, body: &Value) -> String {
+    let aws = Api::new(&stack.endpoint);
+    let request = aws.request("POST", "/").header("content-type", "application/x-amz-json-1.1");
+    let answer = aws.answer(request.header("x-amz-target", operation).body(body.to_string())).await;
+    assert_eq!(answer.status, 200, "{operation}: {}", answer.text);
+    answer.text
 }
