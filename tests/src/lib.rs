@@ -17,6 +17,7 @@ pub mod emulator;
 pub mod events;
 pub mod faults;
 pub mod graph;
+pub mod headline;
 pub mod items;
 pub mod meter;
 pub mod model;

@@ -1,0 +1,219 @@
+//! Our checkout: the engine's own client and workers over the steps' own source, each delivery in a process of its own
+//! that may die.
+//!
+//! What stands in for AWS is here and in its neighbours: messages that are handed out until somebody is done with them,
+//! a table in memory, and a page that sends its request again, under the same idempotency key, until it has an answer.
+
+use super::{
+    customers::Customer,
+    faults::Faults,
+    memory::MemoryTable,
+    messages::Queues,
+    process::{Clock, Process, Trail},
+    services::Services,
+    steps::{
+        cancel_order::CancelOrder, create_order::CreateOrder, process_payment::ProcessPayment,
+        refund_payment::RefundPayment, release_stock::ReleaseStock, send_confirmation::SendConfirmation,
+        update_inventory::UpdateInventory, validate_cart::ValidateCart,
+    },
+    tables::Remote,
+    world::World,
+};
+use crate::events::{batch, message};
+use aws_lambda_events::sqs::SqsEvent;
+use checkout::Pricing;
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
+use stepwell::{
+    Ambient, Client, IdempotencyKey, Step, TaskId, Timestamp, Workflow,
+    state::TaskStatus,
+    table::Table,
+    worker::{Invocation, Worker},
+};
+use tokio::{
+    sync::Notify,
+    task::spawn_local,
+    time::{Instant, sleep, sleep_until},
+};
+
+/// How long the API's function may take; the template's figure.
+const API_LIMIT: Duration = Duration::from_secs(10);
+
+/// What a step's function may take longer than its handler; the template's figure.
+const AROUND_THE_HANDLER: Duration = Duration::from_secs(5);
+
+/// How often SQS hands out a message before it gives it up; the template's figure.
+const MAX_RECEIVES: u32 = 100;
+
+/// Between a message's arrival and its worker's start.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How long the page goes on sending a request that has had no answer.
+pub const PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// The longest pause of the page between two requests.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Our shop, running.
+#[derive(Debug)]
+pub struct Engine {
+    world: Rc<World>,
+    table: Rc<MemoryTable>,
+    clock: Clock,
+    faults: Rc<Faults>,
+    workflow: Workflow,
+    messages: Cell<u64>,
+    in_flight: Cell<usize>,
+    settled: Notify,
+    buried: RefCell<Vec<String>>,
+}
+
+/// How a checkout ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The task's status; `None` where there is no task, because no request got through.
+    pub status: Option<TaskStatus>,
+    /// When it came to its end.
+    pub at: Option<Timestamp>,
+}
+
+impl Engine {
+    /// A shop without tasks.
+    pub fn new(world: &Rc<World>, clock: &Clock, faults: &Rc<Faults>, workflow: Workflow) -> Rc<Self> {
+        let (world, clock, faults) = (Rc::clone(world), clock.clone(), Rc::clone(faults));
+        Rc::new(Self {
+            world,
+            table: Rc::default(),
+            clock,
+            faults,
+            workflow,
+            messages: Cell::default(),
+            in_flight: Cell::default(),
+            settled: Notify::new(),
+            buried: RefCell::default(),
+        })
+    }
+
+    /// Sends a customer's request until it is taken, for as long as the page has patience.
+    pub async fn order(self: &Rc<Self>, customer: &Customer, trail: &Rc<Trail>) -> Option<TaskId> {
+        let key: IdempotencyKey = format!("checkout-{}", trail.number).parse().expect("a key");
+        let until = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_secs(1);
+        loop {
+            let process = Process::start(&self.clock, &self.faults, trail);
+            let (table, queues) = self.in_hands_of(&process, &Rc::new(Cell::new(Instant::now())));
+            let client = Client::new(table, queues, self.clock.clone());
+            let start = client.start(&self.workflow, &customer.request, Some(&key));
+            if let Some(Ok(started)) = process.live(API_LIMIT, start).await {
+                return Some(started.task_id);
+            }
+            if Instant::now() + pause > until {
+                return None;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// How the checkout of this task stands.
+    pub async fn ended(&self, task: TaskId) -> Ended {
+        let found = self.table.load_all(task).await.expect("memory does not fail").task;
+        Ended { status: found.as_ref().map(|task| task.status), at: found.and_then(|task| task.finished_at) }
+    }
+
+    /// What came to the dead-letter queue, and why.
+    pub fn buried(&self) -> Vec<String> {
+        self.buried.borrow().clone()
+    }
+
+    /// Puts a message into its queue: from there it comes to workers until one is done with it.
+    pub fn carry(self: &Rc<Self>, step: &str, body: &str, trail: &Rc<Trail>) {
+        let number = self.messages.replace(self.messages.get() + 1);
+        let (engine, trail) = (Rc::clone(self), Rc::clone(trail));
+        let (step, body) = (step.to_owned(), body.to_owned());
+        self.in_flight.set(self.in_flight.get() + 1);
+        spawn_local(async move {
+            engine.hand_out(number, &step, &body, &trail).await;
+            engine.in_flight.set(engine.in_flight.get() - 1);
+            engine.settled.notify_waiters();
+        });
+    }
+
+    /// Waits until there is no message any more.
+    pub async fn settled(&self) {
+        while self.in_flight.get() > 0 {
+            self.settled.notified().await;
+        }
+    }
+
+    /// Puts what no step can use aside.
+    pub fn bury(&self, body: &str, reason: &str) {
+        self.buried.borrow_mut().push(format!("{reason}: {body}"));
+    }
+
+    async fn hand_out(self: &Rc<Self>, number: u64, step: &str, body: &str, trail: &Rc<Trail>) {
+        for received in 1..=MAX_RECEIVES {
+            sleep(POLL).await;
+            let limit = self.function_limit(step);
+            let hidden_until = Rc::new(Cell::new(Instant::now() + limit));
+            let process = Process::start(&self.clock, &self.faults, trail);
+            let mut message = message(&format!("message-{number}"), body);
+            message.receipt_handle = Some(format!("receipt-{number}-{received}"));
+            message.attributes.insert("ApproximateReceiveCount".to_owned(), received.to_string());
+            let now = self.clock.now();
+            let invocation = Invocation::new(format!("request-{number}-{received}"), now + limit, now);
+            let work = self.work(step, batch(vec![message]), &invocation, &process, &hidden_until);
+            let done = process.live(limit, work).await == Some(true);
+            if done && !self.faults.delivered_again(trail.number, number, received) {
+                return;
+            }
+            sleep_until(hidden_until.get()).await;
+        }
+        self.bury(body, "received too often");
+    }
+
+    /// One invocation of a step's function; answers whether SQS may delete the message.
+    async fn work(
+        self: &Rc<Self>,
+        step: &str,
+        event: SqsEvent,
+        invocation: &Invocation,
+        process: &Rc<Process>,
+        hidden_until: &Rc<Cell<Instant>>,
+    ) -> bool {
+        let services = Services::new(&self.world, process);
+        let hands = self.in_hands_of(process, hidden_until);
+        match step {
+            "validate_cart" => {
+                let pricing = Pricing::from_env().expect("the defaults make sense");
+                self.run(ValidateCart { catalogue: services, pricing }, hands, event, invocation).await
+            }
+            "process_payment" => self.run(ProcessPayment { gateway: services }, hands, event, invocation).await,
+            "update_inventory" => self.run(UpdateInventory { stock: services }, hands, event, invocation).await,
+            "create_order" => self.run(CreateOrder { orders: services }, hands, event, invocation).await,
+            "send_confirmation" => self.run(SendConfirmation { mailer: services }, hands, event, invocation).await,
+            "refund_payment" => self.run(RefundPayment { gateway: services }, hands, event, invocation).await,
+            "release_stock" => self.run(ReleaseStock { stock: services }, hands, event, invocation).await,
+            "cancel_order" => self.run(CancelOrder { orders: services }, hands, event, invocation).await,
+            other => panic!("there is no function for step `{other}`"),
+        }
+    }
+
+    async fn run<S: Step>(&self, step: S, hands: (Remote<MemoryTable>, Queues), event: SqsEvent, invocation: &Invocation) -> bool {
+        let worker = Worker::new(step, hands.0, hands.1, self.clock.clone());
+        worker.handle(event, invocation).await.batch_item_failures.is_empty()
+    }
+
+    fn in_hands_of(self: &Rc<Self>, process: &Rc<Process>, hidden_until: &Rc<Cell<Instant>>) -> (Remote<MemoryTable>, Queues) {
+        (Remote::new(&self.table, process), Queues::new(self, process, hidden_until))
+    }
+
+    fn function_limit(&self, step: &str) -> Duration {
+        let plan = self.workflow.plan();
+        let handler = plan.step(step).expect("a step of the checkout").timeout_seconds;
+        Duration::from_secs(handler.into()) + AROUND_THE_HANDLER
+    }
+}

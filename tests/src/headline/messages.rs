@@ -1,0 +1,50 @@
+//! The queues, as a process calls them: through a client that tries again, over a network that fails.
+
+use super::{
+    engine::Engine,
+    faults::{Service, Trouble},
+    process::Process,
+};
+use std::{cell::Cell, rc::Rc, time::Duration};
+use stepwell::queue::{DEAD_LETTERS, Message, Queue, QueueError};
+use tokio::time::Instant;
+
+/// The queues in the hands of one process.
+#[derive(Debug)]
+pub struct Queues {
+    engine: Rc<Engine>,
+    process: Rc<Process>,
+    /// Until when the message that the process works on is hidden from others.
+    hidden_until: Rc<Cell<Instant>>,
+}
+
+impl Queues {
+    /// The queues for a process that works on a message which is hidden until then.
+    pub fn new(engine: &Rc<Engine>, process: &Rc<Process>, hidden_until: &Rc<Cell<Instant>>) -> Self {
+        Self { engine: Rc::clone(engine), process: Rc::clone(process), hidden_until: Rc::clone(hidden_until) }
+    }
+}
+
+impl Queue for Queues {
+    async fn send(&self, message: &Message) -> Result<(), QueueError> {
+        let body = serde_json::to_string(message).expect("a message is JSON");
+        let effect = async || self.engine.carry(&message.step, &body, &self.process.trail);
+        let call = self.process.call(Service::EngineQueue, effect);
+        call.await.map_err(|trouble| failed("SendMessage", &message.step, trouble))
+    }
+
+    async fn hide(&self, step: &str, _: &str, wait: Duration) -> Result<(), QueueError> {
+        let wait = Duration::from_secs(wait.as_millis().div_ceil(1_000) as u64);
+        let call = self.process.call(Service::EngineQueue, async || self.hidden_until.set(Instant::now() + wait));
+        call.await.map_err(|trouble| failed("ChangeMessageVisibility", step, trouble))
+    }
+
+    async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
+        let call = self.process.call(Service::EngineQueue, async || self.engine.bury(body, reason));
+        call.await.map_err(|trouble| failed("SendMessage", DEAD_LETTERS, trouble))
+    }
+}
+
+fn failed(operation: &'static str, queue: &str, trouble: Trouble) -> QueueError {
+    QueueError { operation, queue: queue.to_owned(), cause: format!("{trouble:?}") }
+}

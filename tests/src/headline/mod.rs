@@ -1,0 +1,196 @@
+//! The same customers, the same services and the same faults, for a checkout written in one piece and for ours.
+//!
+//! Everything runs in this process, in virtual time, and depends on the seed alone: the [`customers`], the [`world`] in
+//! which their money and goods are counted, and the [`faults`] between a process and the services it calls. What differs
+//! is who does the work: [`one_piece`], a request handler as it is written without an engine, or [`engine`], our client
+//! and workers over the very source of the deployed steps, with the engine's own table and queues failing as often as
+//! everything else does.
+//!
+//! # What is in our favour by construction
+//!
+//! * Our page sends its request again, under one idempotency key, until it has an answer, for ten minutes. The page in
+//!   front of the checkout in one piece does not, since that would charge twice: [`Way::OnePieceSentAgain`] does it all
+//!   the same and shows what comes of it.
+//! * Our customer waits: a checkout that meets an outage is done when that is over. The one in one piece has to answer
+//!   within the API's 29 seconds. How long ours took is in the table.
+//! * Few customers cannot be served, one in a thousand; in a real shop far more cards are declined. Both checkouts fail
+//!   for these alike, and no engine changes that.
+//! * There are as many workers as there are messages, one message each. A backlog after an outage is not in the figures.
+//!
+//! # What is in its favour
+//!
+//! * It calls five services, ours two more, which fail as often.
+//! * Its calls are tried again by the same client libraries, under idempotency keys, and it puts back and refunds what it
+//!   can: see [`one_piece`].
+
+pub mod customers;
+pub mod engine;
+pub mod faults;
+pub mod memory;
+pub mod messages;
+pub mod one_piece;
+pub mod process;
+pub mod report;
+pub mod services;
+mod steps;
+pub mod tables;
+pub mod world;
+
+use customers::Customer;
+use engine::Engine;
+use faults::Faults;
+use process::{Clock, Process, Trail};
+use report::{Checkout, Figures};
+use std::{future::Future, rc::Rc, time::Duration};
+use stepwell::{Ambient, Workflow, state::TaskStatus};
+use tokio::{
+    runtime::Builder,
+    task::{LocalSet, spawn_local},
+    time::{Instant, sleep},
+};
+use world::World;
+
+/// How the checkout is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// In one piece; the page sends its request once.
+    OnePiece,
+    /// In one piece; the page sends its request again until it succeeds, as ours does.
+    OnePieceSentAgain,
+    /// As a workflow of ours.
+    Stepwell,
+}
+
+/// What is measured.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What everything depends on.
+    pub seed: u64,
+    /// How many customers there are.
+    pub checkouts: usize,
+    /// The virtual time over which they come.
+    pub span: Duration,
+    /// One customer in so many cannot be served.
+    pub unservable_every: usize,
+    /// The workflow file of ours.
+    pub workflow: String,
+}
+
+impl Settings {
+    /// So many customers within a day, and the checkout as it is deployed.
+    pub fn new(seed: u64, checkouts: usize) -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let workflow = include_str!("../../../shared/checkout/src/checkout.yaml").to_owned();
+        Self { seed, checkouts, span: DAY, unservable_every: 1_000, workflow }
+    }
+
+    /// The rate of faults at which the checkout in one piece fails this part of the time, as near as so many customers
+    /// can tell.
+    pub fn calibrate(&self, failing: f64) -> f64 {
+        const ROUNDS: usize = 16;
+        let (mut low, mut high) = (0.0, 0.25);
+        for _ in 0..ROUNDS {
+            let middle = (low + high) / 2.0;
+            let failed = self.run(Way::OnePiece, middle).failed as f64;
+            *(if failed < failing * self.checkouts as f64 { &mut low } else { &mut high }) = middle;
+        }
+        (low + high) / 2.0
+    }
+
+    /// Runs one way to write a checkout at a rate of faults, and counts what came of it.
+    pub fn run(&self, way: Way, rate: f64) -> Figures {
+        let customers = customers::customers(self.seed, self.checkouts, self.span, self.unservable_every);
+        // Outages go on beginning for some time after the last customer has come.
+        let faults = Rc::new(Faults::new(self.seed, rate, self.span + Duration::from_secs(2 * 60 * 60)));
+        let checkouts = in_virtual_time(async {
+            let clock = Clock::new(self.seed);
+            match way {
+                Way::OnePiece => in_one_piece(customers, &clock, &faults, Duration::ZERO).await,
+                Way::OnePieceSentAgain => in_one_piece(customers, &clock, &faults, engine::PATIENCE).await,
+                Way::Stepwell => {
+                    let workflow = Workflow::from_yaml(&self.workflow).expect("a workflow file");
+                    with_the_engine(customers, &clock, &faults, workflow).await
+                }
+            }
+        });
+        Figures::of(&checkouts)
+    }
+}
+
+async fn in_one_piece(customers: Vec<Customer>, clock: &Clock, faults: &Rc<Faults>, patience: Duration) -> Vec<Checkout> {
+    let world = Rc::<World>::default();
+    let tasks = customers.iter().cloned().enumerate().map(|(number, customer)| {
+        let (world, clock, faults) = (Rc::clone(&world), clock.clone(), Rc::clone(faults));
+        spawn_local(async move {
+            sleep(customer.arrives).await;
+            let trail = Trail::new(number);
+            let until = Instant::now() + patience;
+            let mut pause = Duration::from_secs(1);
+            let ordered = loop {
+                let process = Process::start(&clock, &faults, &trail);
+                let ordered = one_piece::handle(&world, &process, customer.checkout_request(), clock.now()).await;
+                if ordered || Instant::now() + pause > until {
+                    break ordered;
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(engine::LONGEST_PAUSE);
+            };
+            (ordered, trail.first_trouble(), clock.elapsed())
+        })
+    });
+    let ended = all(tasks.collect::<Vec<_>>()).await;
+    let standing = world.standing(customers.len());
+    let checkouts = ended.into_iter().zip(&customers).zip(standing);
+    let checkout = |(((ordered, trouble, at), customer), standing): (((bool, Option<Duration>, Duration), &Customer), _)| {
+        Checkout { servable: customer.unservable.is_none(), ordered, stuck: false, standing, trouble, ended: Some(at) }
+    };
+    checkouts.map(checkout).collect()
+}
+
+async fn with_the_engine(customers: Vec<Customer>, clock: &Clock, faults: &Rc<Faults>, workflow: Workflow) -> Vec<Checkout> {
+    let world = Rc::<World>::default();
+    let engine = Engine::new(&world, clock, faults, workflow);
+    let started = clock.now();
+    let pages = customers.iter().cloned().enumerate().map(|(number, customer)| {
+        let engine = Rc::clone(&engine);
+        spawn_local(async move {
+            sleep(customer.arrives).await;
+            let trail = Trail::new(number);
+            (engine.order(&customer, &trail).await, trail)
+        })
+    });
+    let pages = all(pages.collect::<Vec<_>>()).await;
+    engine.settled().await;
+    let mut checkouts = Vec::new();
+    for (((task, trail), customer), standing) in pages.into_iter().zip(&customers).zip(world.standing(customers.len())) {
+        let ended = match task {
+            Some(task) => Some(engine.ended(task).await),
+            None => None,
+        };
+        let status = ended.and_then(|ended| ended.status);
+        checkouts.push(Checkout {
+            servable: customer.unservable.is_none(),
+            ordered: status == Some(TaskStatus::Complete),
+            stuck: status.is_some_and(|status| !matches!(status, TaskStatus::Complete | TaskStatus::Error)),
+            standing,
+            trouble: trail.first_trouble(),
+            ended: ended.and_then(|ended| ended.at).map(|at| at.since(started)),
+        });
+    }
+    checkouts
+}
+
+/// Waits for all of them.
+async fn all<T>(tasks: Vec<tokio::task::JoinHandle<T>>) -> Vec<T> {
+    let mut done = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        done.push(task.await.expect("no task of a run panics"));
+    }
+    done
+}
+
+/// Runs a future on a clock that stands still while there is something to do, and jumps to the next timer when not.
+fn in_virtual_time<T>(future: impl Future<Output = T>) -> T {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    LocalSet::new().block_on(&runtime, future)
+}

@@ -1,0 +1,72 @@
+//! A checkout written in one piece: one request handler that does everything while the customer waits.
+//!
+//! It is meant to be as good as a competent developer makes it without an engine, and it runs the very code of our
+//! steps, so that nothing differs but what holds them together:
+//!
+//! * each call is made by the same client library as ours, which tries several times, and under an idempotency key that
+//!   is made for the request: so a try that is made again within the request charges, takes and orders nothing twice;
+//! * where something fails from the charge on, it cancels the order, puts the stock back and refunds the payment before it
+//!   says so, also where it does not know whether they were made: the same keys rule them out;
+//! * a letter that cannot be sent fails no checkout: the order is there, and a log line says so.
+//!
+//! What it cannot do: go on after its process has died, wait longer than the API's limit of 29 s, or undo anything while
+//! the service that would have to is out. And nobody comes back later to what is left behind.
+
+use super::{
+    process::Process,
+    services::Services,
+    steps::{
+        create_order::CreateOrder, process_payment::ProcessPayment, send_confirmation::SendConfirmation,
+        update_inventory::UpdateInventory, validate_cart::ValidateCart,
+    },
+    world::World,
+};
+use checkout::{CheckoutRequest, Gateway, Orders, Pricing, RefundRequest, Stock};
+use std::{rc::Rc, time::Duration};
+use stepwell::{Context, ResultOf, Step, StepContext, StepError, TaskId, Timestamp};
+
+/// How long a request may take: API Gateway waits no longer.
+pub const REQUEST_LIMIT: Duration = Duration::from_secs(29);
+
+/// Handles one request in one process; answers whether the customer was told that the order is made.
+pub async fn handle(world: &Rc<World>, process: &Rc<Process>, request: CheckoutRequest, now: Timestamp) -> bool {
+    let services = Services::new(world, process);
+    let answer = process.live(REQUEST_LIMIT, sell(&services, request, now)).await;
+    matches!(answer, Some(Ok(())))
+}
+
+async fn sell(services: &Services, request: CheckoutRequest, now: Timestamp) -> Result<(), StepError> {
+    let order = TaskId::new();
+    let about = |step| StepContext::for_test(step, order, now);
+    let pricing = Pricing::from_env().expect("the defaults make sense");
+
+    let validate = ValidateCart { catalogue: services.clone(), pricing };
+    let cart = validate.run(Context(request.clone()), &about("validate_cart")).await?;
+
+    let (pay, take) = (about("process_payment"), about("update_inventory"));
+    let paid_and_ordered = async {
+        let payment = ProcessPayment { gateway: services.clone() };
+        let payment = payment.run((Context(request.clone()), ResultOf(cart.clone())), &pay).await?;
+        let reservation = UpdateInventory { stock: services.clone() };
+        let reservation = reservation.run(Some(ResultOf(cart.clone())), &take).await?;
+        let orders = CreateOrder { orders: services.clone() };
+        let (paid, reserved) = (Some(ResultOf(payment)), Some(ResultOf(reservation)));
+        orders.run((Context(request.clone()), ResultOf(cart), paid, reserved), &about("create_order")).await
+    };
+    let created = match paid_and_ordered.await {
+        Ok(created) => created,
+        Err(error) if error.code == "PAYMENT_DECLINED" => return Err(error),
+        Err(error) => {
+            // Each of them, whatever becomes of the others. Where one fails too, a line in the log is all that is left.
+            let idempotency_key = &pay.idempotency_key();
+            let _ = services.cancel(order, now).await;
+            let _ = services.release(&take.idempotency_key(), now).await;
+            let _ = services.refund(&RefundRequest { idempotency_key, token: None, at: now }).await;
+            return Err(error);
+        }
+    };
+
+    let confirm = SendConfirmation { mailer: services.clone() };
+    let _ = confirm.run((Context(request), ResultOf(created)), &about("send_confirmation")).await;
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! A process that calls services, until it is done or dead.
+
+use super::faults::{Event, Faults, Service, Trouble, stream};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
+use stepwell::{Ambient, Timestamp};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
+
+/// The moment that every run begins at, for those who want a date.
+const BEGINNING: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+
+/// The virtual time since the start of a run, and the draws of the engine's jitter.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    start: Instant,
+    draws: Rc<RefCell<fastrand::Rng>>,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    pub fn new(seed: u64) -> Self {
+        Self { start: Instant::now(), draws: Rc::new(RefCell::new(stream(seed, [3, 0, 0, 0]))) }
+    }
+
+    /// The time since the start.
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+}
+
+impl Ambient for Clock {
+    fn now(&self) -> Timestamp {
+        BEGINNING + self.elapsed()
+    }
+
+    fn draw(&self) -> f64 {
+        self.draws.borrow_mut().f64()
+    }
+}
+
+/// What one checkout has been through, in whatever processes have worked for it.
+#[derive(Debug, Default)]
+pub struct Trail {
+    /// The checkout's number, from 0.
+    pub number: usize,
+    tries: [Cell<u32>; Service::COUNT],
+    first_trouble: Cell<Option<Duration>>,
+}
+
+impl Trail {
+    /// The trail of a checkout that nothing has happened to.
+    pub fn new(number: usize) -> Rc<Self> {
+        Rc::new(Self { number, ..Self::default() })
+    }
+
+    /// When it first met a failure that its client's own tries did not mend, or lost a process; since the start.
+    pub fn first_trouble(&self) -> Option<Duration> {
+        self.first_trouble.get()
+    }
+
+    fn trouble(&self, now: Duration) {
+        self.first_trouble.set(self.first_trouble.get().or(Some(now)));
+    }
+}
+
+/// How the client library of a service behaves. It is the same for every way to write a checkout.
+struct ClientSettings {
+    /// How often it tries a call in all.
+    tries: u32,
+    /// After which time without an answer it gives up a try.
+    timeout: Duration,
+    /// How long it waits after the first try; twice as long after each further one.
+    first_wait: Duration,
+    /// How long an answer takes, at least and at most, in milliseconds.
+    latency_ms: (u64, u64),
+}
+
+impl ClientSettings {
+    /// AWS's as `stepwell::aws_config` sets it up; for the gateway, what payment libraries do by default.
+    const fn of(service: Service) -> Self {
+        let (timeout, first_wait) = (Duration::from_secs(3), Duration::from_millis(50));
+        match service {
+            Service::Gateway => Self {
+                tries: 3,
+                timeout: Duration::from_secs(5),
+                first_wait: Duration::from_millis(500),
+                latency_ms: (200, 800),
+            },
+            Service::Mail => Self { tries: 5, timeout, first_wait, latency_ms: (50, 150) },
+            _ => Self { tries: 5, timeout, first_wait, latency_ms: (5, 20) },
+        }
+    }
+}
+
+/// One invocation of a function on behalf of one checkout.
+#[derive(Debug)]
+pub struct Process {
+    /// The checkout's.
+    pub trail: Rc<Trail>,
+    clock: Clock,
+    faults: Rc<Faults>,
+    death: Notify,
+}
+
+impl Process {
+    /// A process that has just been started.
+    pub fn start(clock: &Clock, faults: &Rc<Faults>, trail: &Rc<Trail>) -> Rc<Self> {
+        let (clock, faults, trail) = (clock.clone(), Rc::clone(faults), Rc::clone(trail));
+        Rc::new(Self { trail, clock, faults, death: Notify::new() })
+    }
+
+    /// What the process is there for: `None` where it died at a call or ran out of time before it was done. Then
+    /// nothing of it runs any more.
+    pub async fn live<R>(&self, limit: Duration, work: impl Future<Output = R>) -> Option<R> {
+        tokio::select! {
+            biased;
+            () = self.death.notified() => {}
+            done = tokio::time::timeout(limit, work) => if let Ok(done) = done { return Some(done) },
+        }
+        self.trail.trouble(self.clock.elapsed());
+        None
+    }
+
+    /// Calls a service, as often as its client tries. `effect` is what the service does when a try gets through.
+    ///
+    /// # Errors
+    /// How the last try failed.
+    pub async fn call<R>(&self, service: Service, effect: impl AsyncFn() -> R) -> Result<R, Trouble> {
+        let settings = ClientSettings::of(service);
+        let mut wait = settings.first_wait;
+        let mut left = settings.tries;
+        loop {
+            let trouble = match self.attempt(service, &settings, &effect).await {
+                Ok(answer) => return Ok(answer),
+                Err(trouble) => trouble,
+            };
+            left -= 1;
+            if left == 0 {
+                self.trail.trouble(self.clock.elapsed());
+                return Err(trouble);
+            }
+            sleep(wait).await;
+            wait *= 2;
+        }
+    }
+
+    async fn attempt<R>(
+        &self,
+        service: Service,
+        settings: &ClientSettings,
+        effect: &impl AsyncFn() -> R,
+    ) -> Result<R, Trouble> {
+        let number = self.trail.tries[service as usize].replace(self.trail.tries[service as usize].get() + 1);
+        let (least, most) = settings.latency_ms;
+        let latency = self.faults.draw(self.trail.number, service, number).u64(least..=most);
+        let event = self.faults.at(self.trail.number, service, number, self.clock.elapsed());
+        match event {
+            Event::Fails(Trouble::NoAnswer | Trouble::AnswerLost) => {}
+            _ => sleep(Duration::from_millis(latency)).await,
+        }
+        match event {
+            Event::Well => Ok(effect().await),
+            Event::Fails(trouble @ (Trouble::Throttled | Trouble::Failed)) => Err(trouble),
+            Event::Fails(Trouble::NoAnswer) => {
+                sleep(settings.timeout).await;
+                Err(Trouble::NoAnswer)
+            }
+            Event::Fails(Trouble::AnswerLost) => {
+                effect().await;
+                sleep(settings.timeout).await;
+                Err(Trouble::AnswerLost)
+            }
+            Event::DiesBefore => self.die().await,
+            Event::DiesAfter => {
+                effect().await;
+                self.die().await
+            }
+        }
+    }
+
+    /// The process ends here: [`Self::live`] drops whatever it was doing.
+    async fn die(&self) -> ! {
+        self.death.notify_one();
+        loop {
+            std::future::pending::<()>().await;
+        }
+    }
+}
