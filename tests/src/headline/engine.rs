@@ -10,6 +10,7 @@ use super::{
     memory::MemoryTable,
     messages::Queues,
     process::{Clock, Process, Trail},
+    report::End,
     services::Services,
     steps::{
         cancel_order::CancelOrder, create_order::CreateOrder, process_payment::ProcessPayment,
@@ -24,19 +25,20 @@ use aws_lambda_events::sqs::SqsEvent;
 use checkout::Pricing;
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     rc::Rc,
     time::Duration,
 };
 use stepwell::{
     Ambient, Client, IdempotencyKey, Step, TaskId, Timestamp, Workflow,
     state::TaskStatus,
-    table::Table,
+    table::{Loaded, Table},
+    watchdog::{Bounds, Watchdog},
     worker::{Invocation, Worker},
 };
 use tokio::{
-    sync::Notify,
     task::spawn_local,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, interval, sleep, sleep_until},
 };
 
 /// How long the API's function may take; the template's figure.
@@ -44,6 +46,15 @@ const API_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a step's function may take longer than its handler; the template's figure.
 const AROUND_THE_HANDLER: Duration = Duration::from_secs(5);
+
+/// How often the watchdog runs; the template's figure.
+const WATCH_EVERY: Duration = Duration::from_secs(60);
+
+/// How long one run may take; the template's figure.
+const WATCH_LIMIT: Duration = Duration::from_secs(50);
+
+/// Nothing takes that many runs: what goes on after them goes on for ever.
+const MOST_RUNS: usize = 7 * 24 * 60;
 
 /// How often SQS hands out a message before it gives it up; the template's figure.
 const MAX_RECEIVES: u32 = 100;
@@ -67,17 +78,9 @@ pub struct Engine {
     workflow: Workflow,
     messages: Cell<u64>,
     in_flight: Cell<usize>,
-    settled: Notify,
+    closed: Cell<bool>,
+    trails: RefCell<BTreeMap<TaskId, Rc<Trail>>>,
     buried: RefCell<Vec<String>>,
-}
-
-/// How a checkout ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// The task's status; `None` where there is no task, because no request got through.
-    pub status: Option<TaskStatus>,
-    /// When it came to its end.
-    pub at: Option<Timestamp>,
 }
 
 impl Engine {
@@ -92,7 +95,8 @@ impl Engine {
             workflow,
             messages: Cell::default(),
             in_flight: Cell::default(),
-            settled: Notify::new(),
+            closed: Cell::default(),
+            trails: RefCell::default(),
             buried: RefCell::default(),
         })
     }
@@ -104,6 +108,7 @@ impl Engine {
         let mut pause = Duration::from_secs(1);
         loop {
             let process = Process::start(&self.clock, &self.faults, trail);
+            self.trails.borrow_mut().insert(process.task_id(), Rc::clone(trail));
             let (table, queues) = self.in_hands_of(&process, &Rc::new(Cell::new(Instant::now())));
             let client = Client::new(table, queues, self.clock.clone());
             let start = client.start(&self.workflow, &customer.request, Some(&key));
@@ -118,10 +123,21 @@ impl Engine {
         }
     }
 
-    /// How the checkout of this task stands.
-    pub async fn ended(&self, task: TaskId) -> Ended {
-        let found = self.table.load_all(task).await.expect("memory does not fail").task;
-        Ended { status: found.as_ref().map(|task| task.status), at: found.and_then(|task| task.finished_at) }
+    /// How the checkout of this task has ended, and when; without a task none of its requests got through.
+    pub async fn end_of(&self, task: Option<TaskId>) -> (End, Option<Timestamp>) {
+        let Some(id) = task else { return (End::Failed("no request got through".to_owned()), None) };
+        let Loaded { task, steps } = self.table.load_all(id).await.expect("memory does not fail");
+        let task = task.expect("a task that was started");
+        let why = || {
+            let failed = steps.values().filter_map(|step| Some(format!("{} {}", step.name, step.error.as_ref()?.code)));
+            failed.collect::<Vec<_>>().join(", ")
+        };
+        let end = match task.status {
+            TaskStatus::Complete => End::Ordered,
+            TaskStatus::Error => End::Failed(why()),
+            other => End::Stuck(format!("{other}: {}", why())),
+        };
+        (end, task.finished_at)
     }
 
     /// What came to the dead-letter queue, and why.
@@ -138,15 +154,38 @@ impl Engine {
         spawn_local(async move {
             engine.hand_out(number, &step, &body, &trail).await;
             engine.in_flight.set(engine.in_flight.get() - 1);
-            engine.settled.notify_waiters();
         });
     }
 
-    /// Waits until there is no message any more.
-    pub async fn settled(&self) {
-        while self.in_flight.get() > 0 {
-            self.settled.notified().await;
+    /// The trail of a task's checkout.
+    ///
+    /// # Panics
+    /// Where no customer has ordered it.
+    pub fn trail_of(&self, task: TaskId) -> Rc<Trail> {
+        Rc::clone(self.trails.borrow().get(&task).expect("a customer has ordered it"))
+    }
+
+    /// Runs the watchdog every minute, for as long as it may find something to do.
+    pub async fn watch(self: &Rc<Self>) {
+        let mut minutes = interval(WATCH_EVERY);
+        for run in 0.. {
+            minutes.tick().await;
+            if self.closed.get() && self.in_flight.get() == 0 && !self.table.is_watched() || run > MOST_RUNS {
+                return;
+            }
+            // Its calls meet faults of their own, for it belongs to no checkout.
+            let process = Process::start(&self.clock, &self.faults, &Trail::new(usize::MAX - run));
+            let (table, queues) = self.in_hands_of(&process, &Rc::new(Cell::new(Instant::now())));
+            let watchdog = Watchdog::new(table, queues, self.clock.clone());
+            let bounds =
+                Bounds { until: self.clock.now() + WATCH_LIMIT.saturating_sub(Duration::from_secs(10)), tasks: 1_000 };
+            let _ = process.live(WATCH_LIMIT, watchdog.run(bounds)).await;
         }
+    }
+
+    /// No customer comes any more.
+    pub fn close(&self) {
+        self.closed.set(true);
     }
 
     /// Puts what no step can use aside.
@@ -202,12 +241,22 @@ impl Engine {
         }
     }
 
-    async fn run<S: Step>(&self, step: S, hands: (Remote<MemoryTable>, Queues), event: SqsEvent, invocation: &Invocation) -> bool {
+    async fn run<S: Step>(
+        &self,
+        step: S,
+        hands: (Remote<MemoryTable>, Queues),
+        event: SqsEvent,
+        invocation: &Invocation,
+    ) -> bool {
         let worker = Worker::new(step, hands.0, hands.1, self.clock.clone());
         worker.handle(event, invocation).await.batch_item_failures.is_empty()
     }
 
-    fn in_hands_of(self: &Rc<Self>, process: &Rc<Process>, hidden_until: &Rc<Cell<Instant>>) -> (Remote<MemoryTable>, Queues) {
+    fn in_hands_of(
+        self: &Rc<Self>,
+        process: &Rc<Process>,
+        hidden_until: &Rc<Cell<Instant>>,
+    ) -> (Remote<MemoryTable>, Queues) {
         (Remote::new(&self.table, process), Queues::new(self, process, hidden_until))
     }
 

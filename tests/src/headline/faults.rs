@@ -38,15 +38,8 @@ pub enum Service {
 impl Service {
     /// How many there are.
     pub const COUNT: usize = 7;
-    const ALL: [Self; Self::COUNT] = [
-        Self::Catalogue,
-        Self::Stock,
-        Self::Gateway,
-        Self::Orders,
-        Self::Mail,
-        Self::EngineTable,
-        Self::EngineQueue,
-    ];
+    const ALL: [Self; Self::COUNT] =
+        [Self::Catalogue, Self::Stock, Self::Gateway, Self::Orders, Self::Mail, Self::EngineTable, Self::EngineQueue];
 }
 
 /// How a try fails.

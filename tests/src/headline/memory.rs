@@ -8,8 +8,9 @@ use stepwell::{
     TaskId, Timestamp,
     state::{End, StepState, TaskEvent, TaskStatus},
     table::{
-        Action, AsRead, AttemptRecord, Claim, ClaimRequest, Creation, Diversion, FIRST_LOOK, Failure, Fenced, KeyRecord,
-        Lease, Listed, ListedAt, Listing, Loaded, NewTask, Outcome, Page, StepRecord, Table, TableError, TaskRecord,
+        Action, AsRead, AttemptRecord, Claim, ClaimRequest, Creation, Diversion, FIRST_LOOK, Failure, Fenced,
+        KeyRecord, Lease, Listed, ListedAt, Listing, Loaded, NewTask, Outcome, Page, StepRecord, Table, TableError,
+        TaskRecord,
     },
 };
 
@@ -18,11 +19,18 @@ use stepwell::{
 pub struct MemoryTable {
     tasks: RefCell<BTreeMap<TaskId, TaskRecord>>,
     listed: RefCell<BTreeMap<TaskId, (Listing, Timestamp)>>,
+    index: RefCell<BTreeMap<(Listing, u8), BTreeSet<(Timestamp, TaskId)>>>,
     steps: RefCell<BTreeMap<(TaskId, String), StepRecord>>,
     keys: RefCell<BTreeMap<String, KeyRecord>>,
 }
 
 impl MemoryTable {
+    /// Whether the watchdog has a task to look after, now or later.
+    pub fn is_watched(&self) -> bool {
+        let index = self.index.borrow();
+        index.iter().any(|((listing, _), tasks)| Listing::WATCHED.contains(listing) && !tasks.is_empty())
+    }
+
     fn step<R>(&self, task: TaskId, name: &str, act: impl FnOnce(&mut StepRecord) -> R) -> R {
         let mut steps = self.steps.borrow_mut();
         act(steps.entry((task, name.to_owned())).or_insert_with(|| StepRecord::untouched(name)))
@@ -44,7 +52,11 @@ impl MemoryTable {
     }
 
     fn list_at(&self, task: TaskId, listing: Listing, at: Timestamp) {
-        self.listed.borrow_mut().insert(task, (listing, at));
+        let (mut index, shard) = (self.index.borrow_mut(), Listing::shard(task));
+        if let Some((listing, at)) = self.listed.borrow_mut().insert(task, (listing, at)) {
+            index.entry((listing, shard)).or_default().remove(&(at, task));
+        }
+        index.entry((listing, shard)).or_default().insert((at, task));
     }
 
     fn task<R>(&self, task: TaskId, act: impl FnOnce(&mut TaskRecord) -> R) -> R {
@@ -95,14 +107,16 @@ impl Table for MemoryTable {
 
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
         let found = self.steps.borrow();
-        let record = |name: &str| found.get(&(task, name.to_owned())).cloned().unwrap_or_else(|| StepRecord::untouched(name));
+        let record =
+            |name: &str| found.get(&(task, name.to_owned())).cloned().unwrap_or_else(|| StepRecord::untouched(name));
         let steps = steps.iter().map(|name| ((*name).to_owned(), record(name))).collect();
         Ok(Loaded { task: self.tasks.borrow().get(&task).cloned(), steps })
     }
 
     async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
         let found = self.steps.borrow();
-        let steps = found.iter().filter(|((of, _), _)| *of == task).map(|((_, name), step)| (name.clone(), step.clone()));
+        let steps =
+            found.iter().filter(|((of, _), _)| *of == task).map(|((_, name), step)| (name.clone(), step.clone()));
         Ok(Loaded { task: self.tasks.borrow().get(&task).cloned(), steps: steps.collect() })
     }
 
@@ -228,7 +242,8 @@ impl Table for MemoryTable {
         }
         for record in failed {
             self.step(task.id, &record.name, |step| {
-                (step.state, step.exempt, step.error, step.finished_at) = (StepState::Pending, step.attempt, None, None);
+                (step.state, step.exempt, step.error, step.finished_at) =
+                    (StepState::Pending, step.attempt, None, None);
             });
         }
         Ok(AsRead::Written)
@@ -248,7 +263,9 @@ impl Table for MemoryTable {
             if found.state != step.state || found.attempt != step.attempt || !over {
                 return AsRead::Changed;
             }
-            if found.state == StepState::InProgress && let Some(open) = found.all_attempts().pop() {
+            if found.state == StepState::InProgress
+                && let Some(open) = found.all_attempts().pop()
+            {
                 found.attempts.push(AttemptRecord { outcome: Outcome::Lost, finished_at: found.lease_until, ..open });
             }
             (found.state, found.finished_at) = (StepState::Cancelled, Some(now));
@@ -262,7 +279,9 @@ impl Table for MemoryTable {
             if found.actions.contains(action) {
                 return AsRead::Written;
             }
-            let (Some(status), Diversion::Compensate(end)) = (found.after(to.event()), to) else { return AsRead::Changed };
+            let (Some(status), Diversion::Compensate(end)) = (found.after(to.event()), to) else {
+                return AsRead::Changed;
+            };
             (found.status, found.ends_as) = (status, Some(end));
             found.actions.push(action.clone());
             self.list_at(task, Listing::Compensating, action.at + FIRST_LOOK);
@@ -292,31 +311,25 @@ impl Table for MemoryTable {
     }
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
-        let (listed, tasks) = (self.listed.borrow(), self.tasks.borrow());
-        let wanted = listed.iter().filter(|(task, (listing, at))| {
-            *listing == page.listing && Listing::shard(**task) == page.shard && page.until.is_none_or(|until| *at <= until)
-        });
-        let mut found: Vec<Listed> = wanted
-            .map(|(&task, &(listing, at))| Listed {
-                place: ListedAt { task, listing, at },
-                workflow: tasks[&task].workflow.clone(),
-                status: tasks[&task].status,
-                created_at: tasks[&task].created_at,
-                failed_steps: tasks[&task].failed_steps.clone(),
-            })
-            .collect();
-        found.sort_by_key(|listed| listed.place.at);
-        found.truncate(page.limit.into());
-        Ok(found)
+        let (index, tasks) = (self.index.borrow(), self.tasks.borrow());
+        let listed = index.get(&(page.listing, page.shard)).into_iter().flatten();
+        let due = listed.filter(|(at, _)| page.until.is_none_or(|until| *at <= until)).take(page.limit.into());
+        let listed = |&(at, task): &(Timestamp, TaskId)| Listed {
+            place: ListedAt { task, listing: page.listing, at },
+            workflow: tasks[&task].workflow.clone(),
+            status: tasks[&task].status,
+            created_at: tasks[&task].created_at,
+            failed_steps: tasks[&task].failed_steps.clone(),
+        };
+        Ok(due.map(listed).collect())
     }
 
     async fn relist(&self, place: &ListedAt, at: Timestamp) -> Result<AsRead, TableError> {
-        let mut listed = self.listed.borrow_mut();
-        let found = listed.get_mut(&place.task).expect("a task that was listed");
-        if *found != (place.listing, place.at) {
+        let listed = self.listed.borrow().get(&place.task).copied();
+        if listed != Some((place.listing, place.at)) {
             return Ok(AsRead::Changed);
         }
-        found.1 = at;
+        self.list_at(place.task, place.listing, at);
         Ok(AsRead::Written)
     }
 }

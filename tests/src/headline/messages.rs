@@ -28,7 +28,8 @@ impl Queues {
 impl Queue for Queues {
     async fn send(&self, message: &Message) -> Result<(), QueueError> {
         let body = serde_json::to_string(message).expect("a message is JSON");
-        let effect = async || self.engine.carry(&message.step, &body, &self.process.trail);
+        let trail = self.engine.trail_of(message.task_id);
+        let effect = async || self.engine.carry(&message.step, &body, &trail);
         let call = self.process.call(Service::EngineQueue, effect);
         call.await.map_err(|trouble| failed("SendMessage", &message.step, trouble))
     }

@@ -40,12 +40,12 @@ use customers::Customer;
 use engine::Engine;
 use faults::Faults;
 use process::{Clock, Process, Trail};
-use report::{Checkout, Figures};
+use report::{Checkout, End, Figures};
 use std::{future::Future, rc::Rc, time::Duration};
-use stepwell::{Ambient, Workflow, state::TaskStatus};
+use stepwell::{Ambient, Workflow};
 use tokio::{
     runtime::Builder,
-    task::{LocalSet, spawn_local},
+    task::{JoinHandle, LocalSet, spawn_local},
     time::{Instant, sleep},
 };
 use world::World;
@@ -84,10 +84,22 @@ impl Settings {
         Self { seed, checkouts, span: DAY, unservable_every: 1_000, workflow }
     }
 
+    /// With a workflow file that gives every step so many attempts.
+    #[must_use]
+    pub fn with_retry_limit(mut self, limit: u32) -> Self {
+        const KEY: &str = "default_retry_limit:";
+        let lines = self.workflow.lines().map(|line| match line.split_once(KEY) {
+            Some((before, _)) => format!("{before}{KEY} {limit}\n"),
+            None => format!("{line}\n"),
+        });
+        self.workflow = lines.collect();
+        self
+    }
+
     /// The rate of faults at which the checkout in one piece fails this part of the time, as near as so many customers
     /// can tell.
     pub fn calibrate(&self, failing: f64) -> f64 {
-        const ROUNDS: usize = 16;
+        const ROUNDS: usize = 12;
         let (mut low, mut high) = (0.0, 0.25);
         for _ in 0..ROUNDS {
             let middle = (low + high) / 2.0;
@@ -117,7 +129,12 @@ impl Settings {
     }
 }
 
-async fn in_one_piece(customers: Vec<Customer>, clock: &Clock, faults: &Rc<Faults>, patience: Duration) -> Vec<Checkout> {
+async fn in_one_piece(
+    customers: Vec<Customer>,
+    clock: &Clock,
+    faults: &Rc<Faults>,
+    patience: Duration,
+) -> Vec<Checkout> {
     let world = Rc::<World>::default();
     let tasks = customers.iter().cloned().enumerate().map(|(number, customer)| {
         let (world, clock, faults) = (Rc::clone(&world), clock.clone(), Rc::clone(faults));
@@ -126,28 +143,34 @@ async fn in_one_piece(customers: Vec<Customer>, clock: &Clock, faults: &Rc<Fault
             let trail = Trail::new(number);
             let until = Instant::now() + patience;
             let mut pause = Duration::from_secs(1);
-            let ordered = loop {
+            let end = loop {
                 let process = Process::start(&clock, &faults, &trail);
-                let ordered = one_piece::handle(&world, &process, customer.checkout_request(), clock.now()).await;
-                if ordered || Instant::now() + pause > until {
-                    break ordered;
+                match one_piece::handle(&world, &process, customer.checkout_request(), clock.now()).await {
+                    Ok(()) => break End::Ordered,
+                    Err(why) if Instant::now() + pause > until => break End::Failed(why),
+                    Err(_) => sleep(pause).await,
                 }
-                sleep(pause).await;
                 pause = (pause * 2).min(engine::LONGEST_PAUSE);
             };
-            (ordered, trail.first_trouble(), clock.elapsed())
+            (end, trail.first_trouble(), clock.elapsed())
         })
     });
-    let ended = all(tasks.collect::<Vec<_>>()).await;
+    let ended = all(tasks.collect()).await;
     let standing = world.standing(customers.len());
     let checkouts = ended.into_iter().zip(&customers).zip(standing);
-    let checkout = |(((ordered, trouble, at), customer), standing): (((bool, Option<Duration>, Duration), &Customer), _)| {
-        Checkout { servable: customer.unservable.is_none(), ordered, stuck: false, standing, trouble, ended: Some(at) }
-    };
-    checkouts.map(checkout).collect()
+    let checkouts = checkouts.map(|(((end, trouble, at), customer), standing)| {
+        let servable = customer.unservable.is_none();
+        Checkout { servable, end, standing, trouble, ended: Some(at) }
+    });
+    checkouts.collect()
 }
 
-async fn with_the_engine(customers: Vec<Customer>, clock: &Clock, faults: &Rc<Faults>, workflow: Workflow) -> Vec<Checkout> {
+async fn with_the_engine(
+    customers: Vec<Customer>,
+    clock: &Clock,
+    faults: &Rc<Faults>,
+    workflow: Workflow,
+) -> Vec<Checkout> {
     let world = Rc::<World>::default();
     let engine = Engine::new(&world, clock, faults, workflow);
     let started = clock.now();
@@ -159,29 +182,30 @@ async fn with_the_engine(customers: Vec<Customer>, clock: &Clock, faults: &Rc<Fa
             (engine.order(&customer, &trail).await, trail)
         })
     });
-    let pages = all(pages.collect::<Vec<_>>()).await;
-    engine.settled().await;
+    let watchdog = spawn_local({
+        let engine = Rc::clone(&engine);
+        async move { engine.watch().await }
+    });
+    let pages = all(pages.collect()).await;
+    engine.close();
+    watchdog.await.expect("the watchdog does not panic");
     let mut checkouts = Vec::new();
-    for (((task, trail), customer), standing) in pages.into_iter().zip(&customers).zip(world.standing(customers.len())) {
-        let ended = match task {
-            Some(task) => Some(engine.ended(task).await),
-            None => None,
-        };
-        let status = ended.and_then(|ended| ended.status);
+    let standing = world.standing(customers.len());
+    for (((task, trail), customer), standing) in pages.into_iter().zip(&customers).zip(standing) {
+        let (end, at) = engine.end_of(task).await;
         checkouts.push(Checkout {
             servable: customer.unservable.is_none(),
-            ordered: status == Some(TaskStatus::Complete),
-            stuck: status.is_some_and(|status| !matches!(status, TaskStatus::Complete | TaskStatus::Error)),
+            end,
             standing,
             trouble: trail.first_trouble(),
-            ended: ended.and_then(|ended| ended.at).map(|at| at.since(started)),
+            ended: at.map(|at| at.since(started)),
         });
     }
     checkouts
 }
 
 /// Waits for all of them.
-async fn all<T>(tasks: Vec<tokio::task::JoinHandle<T>>) -> Vec<T> {
+async fn all<T>(tasks: Vec<JoinHandle<T>>) -> Vec<T> {
     let mut done = Vec::with_capacity(tasks.len());
     for task in tasks {
         done.push(task.await.expect("no task of a run panics"));

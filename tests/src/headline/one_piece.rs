@@ -28,11 +28,21 @@ use stepwell::{Context, ResultOf, Step, StepContext, StepError, TaskId, Timestam
 /// How long a request may take: API Gateway waits no longer.
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(29);
 
-/// Handles one request in one process; answers whether the customer was told that the order is made.
-pub async fn handle(world: &Rc<World>, process: &Rc<Process>, request: CheckoutRequest, now: Timestamp) -> bool {
+/// Handles one request in one process.
+///
+/// # Errors
+/// Why the customer was told that there is no order, in a word or a few.
+pub async fn handle(
+    world: &Rc<World>,
+    process: &Rc<Process>,
+    request: CheckoutRequest,
+    now: Timestamp,
+) -> Result<(), String> {
     let services = Services::new(world, process);
-    let answer = process.live(REQUEST_LIMIT, sell(&services, request, now)).await;
-    matches!(answer, Some(Ok(())))
+    match process.live(REQUEST_LIMIT, sell(&services, request, now)).await {
+        Some(answer) => answer.map_err(|error| error.code),
+        None => Err("the process died or ran out of time".to_owned()),
+    }
 }
 
 async fn sell(services: &Services, request: CheckoutRequest, now: Timestamp) -> Result<(), StepError> {

@@ -6,11 +6,12 @@ use std::{
     rc::Rc,
     time::Duration,
 };
-use stepwell::{Ambient, Timestamp};
+use stepwell::{Ambient, TaskId, Timestamp};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep},
 };
+use uuid::Uuid;
 
 /// The moment that every run begins at, for those who want a date.
 const BEGINNING: Timestamp = Timestamp::from_millis(1_790_000_000_000);
@@ -113,6 +114,12 @@ impl Process {
     pub fn start(clock: &Clock, faults: &Rc<Faults>, trail: &Rc<Trail>) -> Rc<Self> {
         let (clock, faults, trail) = (clock.clone(), Rc::clone(faults), Rc::clone(trail));
         Rc::new(Self { trail, clock, faults, death: Notify::new() })
+    }
+
+    /// The id of the checkout's task.
+    pub fn task_id(&self) -> TaskId {
+        let bits = self.faults.draw(self.trail.number, Service::EngineTable, u32::MAX).u128(..);
+        TaskId::from(Uuid::from_u128(bits))
     }
 
     /// What the process is there for: `None` where it died at a call or ran out of time before it was done. Then

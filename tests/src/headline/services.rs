@@ -6,9 +6,9 @@ use super::{
     world::World,
 };
 use checkout::{
-    CancelledOrder, Catalogue, Charge, ChargeRequest, CreateOrderError, Gateway, GatewayError, Letter, LineItem, MailError,
-    Mailer, Order, Orders, Product, ProductId, RefundRequest, Release, Reservation, ReserveError, Reversal, Stock,
-    StoreError,
+    CancelledOrder, Catalogue, Charge, ChargeRequest, CreateOrderError, Gateway, GatewayError, Letter, LineItem,
+    MailError, Mailer, Order, Orders, Product, ProductId, RefundRequest, Release, Reservation, ReserveError, Reversal,
+    Stock, StoreError,
 };
 use std::{collections::BTreeMap, rc::Rc};
 use stepwell::{TaskId, Timestamp};

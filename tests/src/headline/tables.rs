@@ -27,7 +27,11 @@ impl<T> Remote<T> {
         Self { table: Rc::clone(table), process: Rc::clone(process) }
     }
 
-    async fn call<R>(&self, operation: &'static str, effect: impl AsyncFn() -> Result<R, TableError>) -> Result<R, TableError> {
+    async fn call<R>(
+        &self,
+        operation: &'static str,
+        effect: impl AsyncFn() -> Result<R, TableError>,
+    ) -> Result<R, TableError> {
         let called = self.process.call(Service::EngineTable, effect).await;
         called.map_err(|trouble: Trouble| TableError::Call { operation, cause: format!("{trouble:?}") })?
     }
@@ -39,6 +43,9 @@ impl<T: Table> Table for Remote<T> {
     }
 
     async fn reserve_key(&self, key: KeyRecord) -> Result<KeyRecord, TableError> {
+        // The engine makes up an id that the seed does not know. Here somebody else is always a moment quicker, with the
+        // same request and an id of the seed's.
+        let key = KeyRecord { task: self.process.task_id(), ..key };
         self.call("PutItem", async || self.table.reserve_key(key.clone()).await).await
     }
 

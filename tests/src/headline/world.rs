@@ -240,11 +240,8 @@ fn release(units: u32, new_stock: u32, released_at: Timestamp) -> Release {
         new_stock,
         quantity_released: units,
     };
-    let change = InventoryChange {
-        product_id: ProductId(LAMP),
-        change_type: "release".to_owned(),
-        quantity: i64::from(units),
-    };
+    let change =
+        InventoryChange { product_id: ProductId(LAMP), change_type: "release".to_owned(), quantity: i64::from(units) };
     let any = units > 0;
     Release {
         released_products: any.then_some(product).into_iter().collect(),
