@@ -6,6 +6,9 @@
 //! may only be slow. With a service that takes idempotency keys, that is to void the step's key
 //! ([`StepContext::idempotency_key_of`](crate::StepContext::idempotency_key_of)).
 //!
+//! Before all that, a task that failed in a way that may have passed may be **restarted** by itself: its plan says how
+//! often. What failed gets a fresh set of attempts, as by an operator's retry.
+//!
 //! 1. **Begin.** The task becomes `compensating`, by one conditional write: by an operator, or by itself as its plan says
 //!    ([`Compensate`](crate::plan::Compensate)). A failed task may wait for a retry first. From here on no step that is
 //!    claimed is run.
@@ -25,9 +28,12 @@ use crate::{
     history::History,
     plan::StepPlan,
     state::{End, StepState, TaskStatus},
-    table::StepRecord,
+    table::{Action, ActionKind, Outcome, StepRecord},
 };
 use std::cmp::Reverse;
+
+/// Who did what nobody asked for, in the audit trail.
+pub(crate) const ITSELF: &str = "stepwell";
 
 /// What comes next for a task that is to be compensated.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +42,8 @@ pub enum Next<'a> {
     Nothing,
     /// It has failed, and stays open to a retry until then.
     Wait(Timestamp),
+    /// It has failed in a way that may have passed, and these steps get a fresh set of attempts.
+    Restart(Vec<&'a StepRecord>),
     /// It has failed, and its time is over.
     Begin,
     /// These steps have to be cancelled.
@@ -55,6 +63,11 @@ pub fn next(history: &History, now: Timestamp) -> Next<'_> {
     let task = &history.task;
     match (task.status, task.ends_as) {
         (TaskStatus::Error, _) if !task.is_compensated() => {
+            match restart_at(history) {
+                Some(at) if at > now => return Next::Wait(at),
+                Some(_) => return Next::Restart(history.failed_steps()),
+                None => {}
+            }
             match (task.plan.compensates_failure_after(), task.finished_at) {
                 (Some(wait), Some(failed_at)) if failed_at + wait > now => Next::Wait(failed_at + wait),
                 (Some(_), _) => Next::Begin,
@@ -68,6 +81,22 @@ pub fn next(history: &History, now: Timestamp) -> Next<'_> {
         (TaskStatus::Compensating, Some(_)) => close(history, now),
         _ => Next::Nothing,
     }
+}
+
+/// When a failed task is restarted by itself: where the plan has a restart left, and the last attempt of everything that
+/// failed did so in a way that may pass.
+fn restart_at(history: &History) -> Option<Timestamp> {
+    let task = &history.task;
+    let by_itself = |action: &&Action| action.what == ActionKind::Retry && action.who == ITSELF;
+    let so_far = u32::try_from(task.actions.iter().filter(by_itself).count()).ok()?;
+    let wait = task.plan.restarts_after(so_far)?;
+    let may_pass = |step: &StepRecord| {
+        let last = step.attempts.last().map(|attempt| attempt.outcome);
+        matches!(last, Some(Outcome::RetryableError | Outcome::Lost))
+    };
+    let failed = history.failed_steps();
+    let all = failed.len() == task.failed_steps.len() && failed.into_iter().all(may_pass);
+    task.finished_at.filter(|_| all).map(|failed_at| failed_at + wait)
 }
 
 fn close(history: &History, now: Timestamp) -> Next<'_> {
@@ -108,7 +137,11 @@ fn order(history: &History) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{at, history, undo};
+    use crate::{
+        plan::Compensate,
+        table::AttemptRecord,
+        testing::{at, history, undo},
+    };
     use proptest::prelude::*;
 
     /// A chain of three, of which the last is not undone.
@@ -167,14 +200,69 @@ mod tests {
         (history.task.status, history.task.ends_as) = (TaskStatus::Error, None);
         history.task.finished_at = Some(at(10));
         assert_eq!(next(&history, at(10)), Next::Begin, "not at all");
-        history.task.plan = history.task.plan.compensating(crate::plan::Compensate::OnError, 90);
+        history.task.plan = history.task.plan.compensating(Compensate::OnError, 90);
         assert_eq!(next(&history, at(99)), Next::Wait(at(100)));
         assert_eq!(next(&history, at(100)), Next::Begin);
         history.task.compensations = Some(Vec::new());
         assert_eq!(next(&history, at(100)), Next::Nothing, "it has been compensated");
         history.task.compensations = None;
-        history.task.plan = history.task.plan.compensating(crate::plan::Compensate::OnCancel, 0);
+        history.task.plan = history.task.plan.compensating(Compensate::OnCancel, 0);
         assert_eq!(next(&history, at(100)), Next::Nothing);
+    }
+
+    /// A task whose first step has failed at 10 s, with two restarts, and compensation after 90 s.
+    fn failed(outcome: Outcome) -> History {
+        let mut history = chain();
+        (history.task.status, history.task.ends_as) = (TaskStatus::Error, None);
+        history.task.finished_at = Some(at(10));
+        history.task.failed_steps = ["s0".to_owned()].into();
+        history.task.plan = history.task.plan.compensating(Compensate::OnError, 90).restarting(2);
+        let step = &mut history.steps[0];
+        (step.state, step.attempt, step.started_at, step.owner) =
+            (StepState::Error, 1, Some(at(5)), Some("request/message".to_owned()));
+        step.attempts = step.open_attempt().map(|attempt| AttemptRecord { outcome, ..attempt }).into_iter().collect();
+        history
+    }
+
+    fn retried(history: &mut History, who: &str) {
+        let (who, why) = (who.to_owned(), String::new());
+        history.task.actions.push(Action { at: at(10), what: ActionKind::Retry, step: None, who, why });
+    }
+
+    #[test]
+    fn what_may_have_passed_is_restarted_as_often_as_the_plan_says_and_then_compensated() {
+        for outcome in [Outcome::RetryableError, Outcome::Lost] {
+            let mut history = failed(outcome);
+            assert_eq!(next(&history, at(69)), Next::Wait(at(70)));
+            assert!(
+                matches!(next(&history, at(70)), Next::Restart(steps) if steps.len() == 1 && steps[0].name == "s0")
+            );
+            retried(&mut history, "somebody");
+            assert!(matches!(next(&history, at(70)), Next::Restart(_)), "an operator's retry takes none away");
+            retried(&mut history, ITSELF);
+            assert_eq!(next(&history, at(129)), Next::Wait(at(130)));
+            assert!(matches!(next(&history, at(130)), Next::Restart(_)));
+            retried(&mut history, ITSELF);
+            assert_eq!(next(&history, at(99)), Next::Wait(at(100)));
+            assert_eq!(next(&history, at(100)), Next::Begin);
+        }
+    }
+
+    #[test]
+    fn what_will_not_pass_is_not_restarted() {
+        let mut history = failed(Outcome::PermanentError);
+        assert_eq!(next(&history, at(70)), Next::Wait(at(100)));
+        history = failed(Outcome::RetryableError);
+        history.task.failed_steps.insert("s1".to_owned());
+        history.steps[1] = StepRecord { name: "s1".to_owned(), ..failed(Outcome::PermanentError).steps[0].clone() };
+        assert_eq!(next(&history, at(70)), Next::Wait(at(100)), "one of two is enough");
+    }
+
+    #[test]
+    fn what_has_been_compensated_is_not_restarted() {
+        let mut history = failed(Outcome::RetryableError);
+        (history.task.ends_as, history.task.compensations) = (Some(End::Error), Some(Vec::new()));
+        assert_eq!(next(&history, at(1_000)), Next::Nothing);
     }
 
     proptest! {

@@ -69,7 +69,7 @@ impl Found<'_> {
     fn look(&mut self) {
         let history = self.history;
         match compensation::next(history, self.now) {
-            Next::Begin | Next::Close(_) | Next::Order(_) | Next::Finish(_) => self.unwind = true,
+            Next::Begin | Next::Restart(_) | Next::Close(_) | Next::Order(_) | Next::Finish(_) => self.unwind = true,
             Next::Wait(until) => {
                 self.wait_until(until);
                 self.steps();

@@ -2,12 +2,13 @@
 
 use crate::{
     Ambient, EngineError, TaskId, Timestamp,
-    compensation::{self, Next},
+    compensation::{self, ITSELF, Next},
     history::History,
     queue::{Message, Queue},
     state::{End, StepState, TaskStatus},
-    table::{Action, ActionKind, Diversion, Table},
+    table::{Action, ActionKind, AsRead, Diversion, Table},
 };
+use futures::future::try_join_all;
 
 /// More rounds than there are stages; whoever is in the way each time goes on with it.
 const MANY_ROUNDS: usize = 20;
@@ -33,8 +34,22 @@ pub(crate) async fn unwind<T: Table, Q: Queue>(
         match compensation::next(&history, now) {
             Next::Nothing | Next::Wait(_) | Next::InFlight(_) => return Ok(()),
             Next::Begin => {
+                let why = "the workflow says compensate: on_error, and the time for a retry is over";
                 tracing::info!(task_id = %task, "compensation begins");
-                table.divert(task, Diversion::Compensate(End::Error), &by_itself(now)).await?;
+                table
+                    .divert(task, Diversion::Compensate(End::Error), &by_itself(now, ActionKind::Compensate, why))
+                    .await?;
+            }
+            Next::Restart(failed) => {
+                let why = "it failed in a way that may have passed, and the workflow says restarts";
+                let action = by_itself(now, ActionKind::Retry, why);
+                tracing::info!(task_id = %task, "restarted by itself");
+                if table.restart(&history.task, &failed, &action).await? == AsRead::Written {
+                    // Where a send fails the watchdog finds the step ready and its message missing.
+                    let messages: Vec<Message> = failed.iter().map(|step| message(&history, &step.name)).collect();
+                    try_join_all(messages.iter().map(|message| queue.send(message))).await?;
+                    return Ok(());
+                }
             }
             Next::Close(steps) => {
                 for step in steps {
@@ -70,7 +85,6 @@ pub(crate) fn message(history: &History, name: &str) -> Message {
     Message { task_id: task.id, step: name.to_owned(), load, repeat: false }
 }
 
-fn by_itself(at: Timestamp) -> Action {
-    let why = "the workflow says compensate: on_error, and the time for a retry is over";
-    Action { at, what: ActionKind::Compensate, step: None, who: "stepwell".to_owned(), why: why.to_owned() }
+fn by_itself(at: Timestamp, what: ActionKind, why: &str) -> Action {
+    Action { at, what, step: None, who: ITSELF.to_owned(), why: why.to_owned() }
 }

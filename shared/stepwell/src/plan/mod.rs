@@ -52,6 +52,7 @@ pub struct Plan {
     compensations: Vec<StepPlan>,
     compensate: Compensate,
     compensate_after_seconds: u32,
+    restarts: u32,
 }
 
 /// Why some steps make no plan.
@@ -111,6 +112,12 @@ impl Plan {
     /// there is only somebody who does it by hand.
     pub const COMPENSATION_RETRY_LIMIT: u32 = 50;
 
+    /// The most restarts of a failed task by itself. The last of so many comes 8 hours after the one before.
+    pub const MAX_RESTARTS: u32 = 10;
+
+    /// How long after its first failure a task is restarted by itself.
+    const FIRST_RESTART: Duration = Duration::from_secs(60);
+
     /// The longest step name, in characters: with the stack's name before it, a queue's name has to stay under 80.
     pub const MAX_NAME_LENGTH: usize = 48;
 
@@ -142,7 +149,7 @@ impl Plan {
         }
         check_compensations(&compensations, &names)?;
         let steps = in_order(steps)?;
-        Ok(Self { steps, compensations, compensate: Compensate::default(), compensate_after_seconds: 0 })
+        Ok(Self { steps, compensations, compensate: Compensate::default(), compensate_after_seconds: 0, restarts: 0 })
     }
 
     /// With another policy: when compensations start by themselves, and for [`Compensate::OnError`] how many seconds a
@@ -171,6 +178,25 @@ impl Plan {
     /// When compensations start by themselves.
     pub fn compensate(&self) -> Compensate {
         self.compensate
+    }
+
+    /// With so many restarts by itself, at most [`Self::MAX_RESTARTS`].
+    #[must_use]
+    pub fn restarting(mut self, restarts: u32) -> Self {
+        self.restarts = restarts.min(Self::MAX_RESTARTS);
+        self
+    }
+
+    /// How long after a failure that may pass a task gets a fresh set of attempts by itself, where it has had so many
+    /// already: 1 minute, 2, 4, and so on; `None` where it has had all that the plan allows.
+    pub fn restarts_after(&self, so_far: u32) -> Option<Duration> {
+        let wait = Self::FIRST_RESTART.saturating_mul(2u32.saturating_pow(so_far));
+        (so_far < self.restarts).then_some(wait)
+    }
+
+    /// How long after its failure the watchdog looks at a task; `None` where nothing more happens by itself.
+    pub fn looks_after_failure_in(&self) -> Option<Duration> {
+        self.restarts_after(0).into_iter().chain(self.compensates_failure_after()).min()
     }
 
     /// How long a task that has failed waits for a retry before it is compensated; `None` where it is not by itself.
@@ -390,6 +416,12 @@ mod tests {
         assert_eq!(plan.compensation_of("a").map(|step| step.name.as_str()), Some("u"));
         assert_eq!(plan.compensates_failure_after(), Some(Duration::from_secs(90)));
         assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
+        assert_eq!(plan.looks_after_failure_in(), Some(Duration::from_secs(90)));
+        let plan = plan.restarting(4);
+        assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
+        assert_eq!(plan.looks_after_failure_in(), Some(Duration::from_secs(60)));
+        let minutes = (0..5).map(|so_far| plan.restarts_after(so_far).map(|wait| wait.as_secs() / 60));
+        assert_eq!(minutes.collect::<Vec<_>>(), [Some(1), Some(2), Some(4), Some(8), None]);
         assert_eq!(plan.compensating(Compensate::OnCancel, 0).compensates_failure_after(), None);
 
         let usual = StepPlan { retry_limit: Plan::COMPENSATION_RETRY_LIMIT, ..undo("u", "a") };

@@ -20,6 +20,8 @@ pub(super) struct Stored {
     compensate: Compensate,
     #[serde(rename = "a", default, skip_serializing_if = "is_default")]
     compensate_after_seconds: u32,
+    #[serde(rename = "r", default, skip_serializing_if = "is_default")]
+    restarts: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -92,13 +94,14 @@ impl TryFrom<Stored> for Plan {
 
     fn try_from(stored: Stored) -> Result<Self, PlanError> {
         let steps = stored.steps.into_iter().flat_map(|step| step.unpack(None)).collect();
-        Ok(Self::new(steps)?.compensating(stored.compensate, stored.compensate_after_seconds))
+        let plan = Self::new(steps)?.compensating(stored.compensate, stored.compensate_after_seconds);
+        Ok(plan.restarting(stored.restarts))
     }
 }
 
 impl From<Plan> for Stored {
     fn from(plan: Plan) -> Self {
-        let Plan { steps, compensations, compensate, compensate_after_seconds } = plan;
+        let Plan { steps, compensations, compensate, compensate_after_seconds, restarts } = plan;
         let pack = |step: StepPlan| {
             let undo = compensations.iter().find(|undo| undo.undoes.as_ref() == Some(&step.name));
             let compensation = undo.map(|undo| match usual(undo.name.clone(), &step.name, step.timeout_seconds) {
@@ -107,6 +110,6 @@ impl From<Plan> for Stored {
             });
             Step::new(step, compensation)
         };
-        Self { steps: steps.into_iter().map(pack).collect(), compensate, compensate_after_seconds }
+        Self { steps: steps.into_iter().map(pack).collect(), compensate, compensate_after_seconds, restarts }
     }
 }

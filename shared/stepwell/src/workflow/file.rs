@@ -30,6 +30,8 @@ struct File {
     #[serde(default)]
     compensate: Compensate,
     compensate_after_seconds: Option<u32>,
+    #[serde(default)]
+    restarts: u32,
 }
 
 fn default_namespace() -> String {
@@ -84,7 +86,11 @@ pub(super) fn read(text: &str) -> Result<Workflow, WorkflowError> {
         steps.extend(read_step(step, index + 1)?);
     }
     let after = compensate_after(&file)?;
-    let plan = Plan::new(steps)?.compensating(file.compensate, after);
+    if file.restarts > Plan::MAX_RESTARTS {
+        let (restarts, most) = (file.restarts, Plan::MAX_RESTARTS);
+        return Err(WorkflowError(format!("`restarts` is {restarts}, but a task can have {most} at most")));
+    }
+    let plan = Plan::new(steps)?.compensating(file.compensate, after).restarting(file.restarts);
     let adjustments = list(root, "adjustments")?.iter().enumerate();
     let adjustments = adjustments.map(|(index, adjustment)| read_adjustment(adjustment, index + 1, &plan));
     let adjustments = adjustments.collect::<Result<_, _>>()?;

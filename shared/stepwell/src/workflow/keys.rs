@@ -22,6 +22,7 @@ pub(super) const WORKFLOW: Keys = Keys {
         "adjustments",
         "compensate",
         "compensate_after_seconds",
+        "restarts",
     ],
     taskers: &[
         "annotations",

@@ -166,6 +166,16 @@ fn a_compensation_is_a_step_apart() {
 }
 
 #[test]
+fn restarts_are_read_and_checked() {
+    let with = |restarts: u32| REFUND.replace("step_templates", &format!("restarts: {restarts}\nstep_templates"));
+    let workflow = Workflow::from_yaml(&with(1)).unwrap();
+    let waits = [0, 1].map(|so_far| workflow.plan().restarts_after(so_far).map(|wait| wait.as_secs()));
+    assert_eq!(waits, [Some(60), None]);
+    assert_eq!(Workflow::from_yaml(REFUND).unwrap().plan().restarts_after(0), None);
+    assert!(refusal(&with(11)).contains("`restarts` is 11, but a task can have 10 at most"));
+}
+
+#[test]
 fn a_bad_compensation_is_refused_with_its_name() {
     let with = |from: &str, to: &str| refusal(&REFUND.replace(from, to));
     let cases = [

@@ -131,7 +131,7 @@ impl DynamoTable {
         if !is_compensation {
             update.push_str(", #finished_at = :at, #status_shard = :status_shard, #listed_at = :listed_at");
             values.extend(expression::values([("at", n(at.as_millis()))]));
-            values.extend(expression::values(match task.plan.compensates_failure_after() {
+            values.extend(expression::values(match task.plan.looks_after_failure_in() {
                 Some(wait) => listing(task.id, Listing::Compensating, at + wait),
                 None => listing(task.id, Listing::Error, at),
             }));
