@@ -13,6 +13,7 @@ pub mod api;
 pub mod cost;
 pub mod cpu;
 pub mod crash;
+mod deployed;
 pub mod emulator;
 pub mod events;
 pub mod faults;

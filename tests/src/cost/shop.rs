@@ -1,7 +1,10 @@
 //! The checkout's own steps, over a shop that costs nothing: the very code of `functions/`, so that the inputs they
 //! load and the results they leave have the size that they have in earnest.
 
-use crate::poller::Poller;
+use crate::{
+    deployed::{create_order, process_payment, send_confirmation, update_inventory, validate_cart},
+    poller::Poller,
+};
 use checkout::{
     CancelledOrder, Catalogue, Charge, ChargeRequest, CreateOrderError, Gateway, GatewayError, InventoryChange, Letter,
     LineItem, MailError, Mailer, Order, Orders, Pricing, Product, ProductId, RefundRequest, Release, Reservation,
@@ -10,17 +13,6 @@ use checkout::{
 use serde_json::Value;
 use std::collections::BTreeMap;
 use stepwell::{TaskId, Timestamp};
-
-#[path = "../../../functions/create_order/src/step.rs"]
-mod create_order;
-#[path = "../../../functions/process_payment/src/step.rs"]
-mod process_payment;
-#[path = "../../../functions/send_confirmation/src/step.rs"]
-mod send_confirmation;
-#[path = "../../../functions/update_inventory/src/step.rs"]
-mod update_inventory;
-#[path = "../../../functions/validate_cart/src/step.rs"]
-mod validate_cart;
 
 /// With the five steps of the checkout.
 pub(super) fn with_checkout(poller: Poller<'_>) -> Poller<'_> {

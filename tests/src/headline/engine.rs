@@ -12,15 +12,17 @@ use super::{
     process::{Clock, Process, Trail},
     report::End,
     services::Services,
-    steps::{
+    tables::Remote,
+    world::World,
+};
+use crate::{
+    deployed::{
         cancel_order::CancelOrder, create_order::CreateOrder, process_payment::ProcessPayment,
         refund_payment::RefundPayment, release_stock::ReleaseStock, send_confirmation::SendConfirmation,
         update_inventory::UpdateInventory, validate_cart::ValidateCart,
     },
-    tables::Remote,
-    world::World,
+    events::{batch, message},
 };
-use crate::events::{batch, message};
 use aws_lambda_events::sqs::SqsEvent;
 use checkout::Pricing;
 use std::{
@@ -32,7 +34,7 @@ use std::{
 use stepwell::{
     Ambient, Client, IdempotencyKey, Step, TaskId, Timestamp, Workflow,
     state::TaskStatus,
-    table::{Loaded, Table},
+    table::{ActionKind, Loaded, Table},
     watchdog::{Bounds, Watchdog},
     worker::{Invocation, Worker},
 };
@@ -51,7 +53,10 @@ const AROUND_THE_HANDLER: Duration = Duration::from_secs(5);
 const WATCH_EVERY: Duration = Duration::from_secs(60);
 
 /// How long one run may take; the template's figure.
-const WATCH_LIMIT: Duration = Duration::from_secs(50);
+const WATCH_LIMIT: Duration = Duration::from_secs(55);
+
+/// What a run keeps back of it, as `stepwell::serve_watchdog` does.
+const WATCH_RESERVE: Duration = Duration::from_secs(5);
 
 /// Nothing takes that many runs: what goes on after them goes on for ever.
 const MOST_RUNS: usize = 7 * 24 * 60;
@@ -81,6 +86,17 @@ pub struct Engine {
     closed: Cell<bool>,
     trails: RefCell<BTreeMap<TaskId, Rc<Trail>>>,
     buried: RefCell<Vec<String>>,
+}
+
+/// What has become of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its end.
+    pub end: End,
+    /// When it came to it.
+    pub at: Option<Timestamp>,
+    /// Whether it had failed in between, and was then restarted by itself.
+    pub restarted: bool,
 }
 
 impl Engine {
@@ -123,9 +139,14 @@ impl Engine {
         }
     }
 
-    /// How the checkout of this task has ended, and when; without a task none of its requests got through.
-    pub async fn end_of(&self, task: Option<TaskId>) -> (End, Option<Timestamp>) {
-        let Some(id) = task else { return (End::Failed("no request got through".to_owned()), None) };
+    /// How the checkout of this task has ended; without a task none of its requests got through.
+    ///
+    /// # Panics
+    /// Where there is no such task.
+    pub async fn end_of(&self, task: Option<TaskId>) -> Ended {
+        let Some(id) = task else {
+            return Ended { end: End::Failed("no request got through".to_owned()), at: None, restarted: false };
+        };
         let Loaded { task, steps } = self.table.load_all(id).await.expect("memory does not fail");
         let task = task.expect("a task that was started");
         let why = || {
@@ -137,7 +158,8 @@ impl Engine {
             TaskStatus::Error => End::Failed(why()),
             other => End::Stuck(format!("{other}: {}", why())),
         };
-        (end, task.finished_at)
+        let restarted = task.actions.iter().any(|action| action.what == ActionKind::Retry);
+        Ended { end, at: task.finished_at, restarted }
     }
 
     /// What came to the dead-letter queue, and why.
@@ -177,8 +199,7 @@ impl Engine {
             let process = Process::start(&self.clock, &self.faults, &Trail::new(usize::MAX - run));
             let (table, queues) = self.in_hands_of(&process, &Rc::new(Cell::new(Instant::now())));
             let watchdog = Watchdog::new(table, queues, self.clock.clone());
-            let bounds =
-                Bounds { until: self.clock.now() + WATCH_LIMIT.saturating_sub(Duration::from_secs(10)), tasks: 1_000 };
+            let bounds = Bounds { until: self.clock.now() + WATCH_LIMIT.saturating_sub(WATCH_RESERVE), tasks: 2_000 };
             let _ = process.live(WATCH_LIMIT, watchdog.run(bounds)).await;
         }
     }

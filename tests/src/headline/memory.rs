@@ -14,12 +14,14 @@ use stepwell::{
     },
 };
 
+type Shard = BTreeSet<(Timestamp, TaskId)>;
+
 /// Tasks, steps and keys.
 #[derive(Debug, Default)]
 pub struct MemoryTable {
     tasks: RefCell<BTreeMap<TaskId, TaskRecord>>,
     listed: RefCell<BTreeMap<TaskId, (Listing, Timestamp)>>,
-    index: RefCell<BTreeMap<(Listing, u8), BTreeSet<(Timestamp, TaskId)>>>,
+    index: RefCell<BTreeMap<(Listing, u8), Shard>>,
     steps: RefCell<BTreeMap<(TaskId, String), StepRecord>>,
     keys: RefCell<BTreeMap<String, KeyRecord>>,
 }
@@ -186,7 +188,7 @@ impl Table for MemoryTable {
             failed
         });
         if failed && !is_compensation {
-            match task.plan.compensates_failure_after() {
+            match task.plan.looks_after_failure_in() {
                 Some(wait) => self.list_at(lease.task, Listing::Compensating, at + wait),
                 None => self.list_at(lease.task, Listing::Error, at),
             }

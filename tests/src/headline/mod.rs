@@ -13,6 +13,9 @@
 //!   the same and shows what comes of it.
 //! * Our customer waits: a checkout that meets an outage is done when that is over. The one in one piece has to answer
 //!   within the API's 29 seconds. How long ours took is in the table.
+//! * One whose step has used up its attempts is restarted by itself some minutes later, as `checkout.yaml` says. Until then
+//!   `GET /order_status` says `failed`, with a way to retry: whoever looks just then may be told of a failure that mends
+//!   itself. How many these are is in the table.
 //! * Few customers cannot be served, one in a thousand; in a real shop far more cards are declined. Both checkouts fail
 //!   for these alike, and no engine changes that.
 //! * There are as many workers as there are messages, one message each. A backlog after an outage is not in the figures.
@@ -32,7 +35,6 @@ pub mod one_piece;
 pub mod process;
 pub mod report;
 pub mod services;
-mod steps;
 pub mod tables;
 pub mod world;
 
@@ -99,14 +101,17 @@ impl Settings {
     /// The rate of faults at which the checkout in one piece fails this part of the time, as near as so many customers
     /// can tell.
     pub fn calibrate(&self, failing: f64) -> f64 {
-        const ROUNDS: usize = 12;
+        const ROUNDS: usize = 14;
+        let wanted = failing * self.checkouts as f64;
         let (mut low, mut high) = (0.0, 0.25);
-        for _ in 0..ROUNDS {
-            let middle = (low + high) / 2.0;
-            let failed = self.run(Way::OnePiece, middle).failed as f64;
-            *(if failed < failing * self.checkouts as f64 { &mut low } else { &mut high }) = middle;
-        }
-        (low + high) / 2.0
+        let tried = (0..ROUNDS).map(|_| {
+            let rate = (low + high) / 2.0;
+            let failed = self.run(Way::OnePiece, rate).failed as f64;
+            *(if failed < wanted { &mut low } else { &mut high }) = rate;
+            (rate, (failed - wanted).abs())
+        });
+        // Another rate moves all outages, so more faults need not be more failures: the last rate is not always the best.
+        tried.min_by(|(_, one), (_, other)| one.total_cmp(other)).map_or(0.0, |(rate, _)| rate)
     }
 
     /// Runs one way to write a checkout at a rate of faults, and counts what came of it.
@@ -160,7 +165,7 @@ async fn in_one_piece(
     let checkouts = ended.into_iter().zip(&customers).zip(standing);
     let checkouts = checkouts.map(|(((end, trouble, at), customer), standing)| {
         let servable = customer.unservable.is_none();
-        Checkout { servable, end, standing, trouble, ended: Some(at) }
+        Checkout { servable, end, restarted: false, standing, trouble, ended: Some(at) }
     });
     checkouts.collect()
 }
@@ -189,13 +194,15 @@ async fn with_the_engine(
     let pages = all(pages.collect()).await;
     engine.close();
     watchdog.await.expect("the watchdog does not panic");
+    assert_eq!(engine.buried(), [""; 0], "nothing here sends what belongs to no step");
     let mut checkouts = Vec::new();
     let standing = world.standing(customers.len());
     for (((task, trail), customer), standing) in pages.into_iter().zip(&customers).zip(standing) {
-        let (end, at) = engine.end_of(task).await;
+        let engine::Ended { end, at, restarted } = engine.end_of(task).await;
         checkouts.push(Checkout {
             servable: customer.unservable.is_none(),
             end,
+            restarted,
             standing,
             trouble: trail.first_trouble(),
             ended: at.map(|at| at.since(started)),
@@ -217,4 +224,68 @@ async fn all<T>(tasks: Vec<JoinHandle<T>>) -> Vec<T> {
 fn in_virtual_time<T>(future: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     LocalSet::new().block_on(&runtime, future)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// About the rate at which the checkout in one piece fails 15 % of the time.
+    const RATE: f64 = 0.055;
+
+    /// Fewer customers, of whom more cannot be served: one in forty.
+    fn settings(checkouts: usize) -> Settings {
+        let span = Duration::from_secs(6 * 60 * 60);
+        Settings { unservable_every: 40, span, ..Settings::new(7, checkouts) }
+    }
+
+    #[test]
+    fn ours_fails_only_for_customers_who_cannot_be_served() {
+        let ours = settings(400).run(Way::Stepwell, RATE);
+        assert_eq!((ours.failed, ours.unservable), (10, 10), "{:?}", ours.reasons);
+        assert_eq!((ours.charged_without_order, ours.needing_hands, ours.not_recovered), (0, 0, 0));
+        assert!(ours.met_failures > 80 && ours.recovered > 70, "nothing was put to the test: {ours:?}");
+    }
+
+    #[test]
+    fn in_one_piece_it_fails_for_others_too_and_leaves_things_behind() {
+        let once = settings(400).run(Way::OnePiece, RATE);
+        assert!(once.failed > 30 && once.unservable == 10, "{once:?}");
+        assert!(once.charged_without_order > 0 && once.needing_hands > once.charged_without_order, "{once:?}");
+        let again = settings(400).run(Way::OnePieceSentAgain, RATE);
+        assert!(again.failed < once.failed && again.needing_hands >= once.needing_hands, "{again:?}");
+    }
+
+    #[test]
+    fn without_faults_nothing_differs() {
+        for way in [Way::OnePiece, Way::OnePieceSentAgain, Way::Stepwell] {
+            let figures = settings(80).run(way, 0.0);
+            assert_eq!((figures.failed, figures.unservable, figures.met_failures), (2, 2, 0), "{way:?}");
+            assert_eq!(figures.needing_hands, 0, "{way:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_figures() {
+        for way in [Way::OnePieceSentAgain, Way::Stepwell] {
+            assert_eq!(settings(150).run(way, RATE), settings(150).run(way, RATE), "{way:?}");
+        }
+        let other = Settings { seed: 8, ..settings(150) };
+        assert_ne!(settings(150).run(Way::Stepwell, RATE), other.run(Way::Stepwell, RATE));
+    }
+
+    #[test]
+    fn the_rate_is_found_at_which_one_piece_fails_so_often() {
+        let settings = settings(400);
+        let failed = settings.run(Way::OnePiece, settings.calibrate(0.15)).failed;
+        assert!((56..=64).contains(&failed), "{failed} of 400");
+    }
+
+    #[test]
+    fn another_retry_limit_changes_nothing_else() {
+        let changed = Settings::new(1, 1).with_retry_limit(7).workflow;
+        let plan = Workflow::from_yaml(&changed).expect("still a workflow").plan().clone();
+        assert!(plan.steps().iter().all(|step| step.retry_limit == 7));
+        assert_eq!(plan.steps().len(), 5);
+    }
 }

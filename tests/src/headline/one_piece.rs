@@ -12,14 +12,10 @@
 //! What it cannot do: go on after its process has died, wait longer than the API's limit of 29 s, or undo anything while
 //! the service that would have to is out. And nobody comes back later to what is left behind.
 
-use super::{
-    process::Process,
-    services::Services,
-    steps::{
-        create_order::CreateOrder, process_payment::ProcessPayment, send_confirmation::SendConfirmation,
-        update_inventory::UpdateInventory, validate_cart::ValidateCart,
-    },
-    world::World,
+use super::{process::Process, services::Services, world::World};
+use crate::deployed::{
+    create_order::CreateOrder, process_payment::ProcessPayment, send_confirmation::SendConfirmation,
+    update_inventory::UpdateInventory, validate_cart::ValidateCart,
 };
 use checkout::{CheckoutRequest, Gateway, Orders, Pricing, RefundRequest, Stock};
 use std::{rc::Rc, time::Duration};

@@ -11,6 +11,8 @@ pub struct Checkout {
     pub servable: bool,
     /// How it ended.
     pub end: End,
+    /// Whether it had failed in between, and was then restarted by itself.
+    pub restarted: bool,
     /// What stands for it in the world.
     pub standing: Standing,
     /// When it first met a failure that a client's own tries did not mend, since the start.
@@ -80,7 +82,10 @@ pub struct Figures {
     pub met_failures: usize,
     /// Of these, those that came out whole by themselves: one charge, stock taken once, one order, a letter.
     pub recovered: usize,
-    /// Of these, those that did not, though the customer could have been served.
+    /// Of the recovered ones, those that had failed in between, with the attempts of a step used up, and were restarted by
+    /// themselves.
+    pub restarted: usize,
+    /// Of those that met failures, those that did not come out whole, though the customer could have been served.
     pub not_recovered: usize,
     /// How long recovering took, from the first failure to the end.
     pub seconds_to_recover: Option<Spread>,
@@ -122,6 +127,7 @@ impl Figures {
             needing_hands: count(|checkout| !checkout.is_whole() && !checkout.is_undone()),
             met_failures: count(|checkout| checkout.trouble.is_some()),
             recovered: recovered.len(),
+            restarted: count(|checkout| checkout.restarted && checkout.is_whole()),
             not_recovered: count(|checkout| checkout.trouble.is_some() && checkout.servable && !checkout.is_whole()),
             seconds_to_recover: spread(recovered),
             reasons,
@@ -173,7 +179,7 @@ pub fn table(columns: &[(&str, &Figures)]) -> String {
         None => "-".to_owned(),
     };
     type Cell<'a> = &'a dyn Fn(&Figures) -> String;
-    let rows: [(&str, Cell<'_>); 11] = [
+    let rows: [(&str, Cell<'_>); 12] = [
         ("failed", &percent),
         ("failed, checkouts", &|figures| figures.failed.to_string()),
         ("  of these cannot be served at all", &|figures| figures.unservable.to_string()),
@@ -183,6 +189,7 @@ pub fn table(columns: &[(&str, &Figures)]) -> String {
         ("needing hands", &|figures| figures.needing_hands.to_string()),
         ("met a failure that the client's tries did not mend", &|figures| figures.met_failures.to_string()),
         ("  of these recovered by itself", &|figures| figures.recovered.to_string()),
+        ("    of these had failed and were restarted by itself", &|figures| figures.restarted.to_string()),
         ("  of these did not, though servable", &|figures| figures.not_recovered.to_string()),
         ("time to recover: p50 / p99 / longest", &spread),
     ];
@@ -202,7 +209,8 @@ mod tests {
 
     fn whole() -> Checkout {
         let standing = Standing { charges: 1, reservations: 1, orders: 1, letters: 1 };
-        Checkout { servable: true, end: End::Ordered, standing, trouble: None, ended: Some(Duration::from_secs(9)) }
+        let (end, ended) = (End::Ordered, Some(Duration::from_secs(9)));
+        Checkout { servable: true, end, restarted: false, standing, trouble: None, ended }
     }
 
     fn undone() -> Checkout {
