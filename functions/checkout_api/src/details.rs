@@ -1,119 +1,16 @@
 //! `GET /workflow_details/{task_id}`: everything that happened to a checkout, step by step and attempt by attempt.
-//!
-//! The context is not shown, because the card's token is in it.
 
-use crate::{
-    backend::Backend,
-    error::ApiError,
-    routes::{Segment, task_id},
-};
+use crate::{backend::Backend, error::ApiError, routes::task_id};
 use axum::{
     Json,
     extract::State,
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
-use serde_json::value::RawValue;
+use http_api::{Details, Segment};
 use std::sync::Arc;
-use stepwell::{
-    TaskId, Timestamp,
-    history::History,
-    state::{StepState, TaskStatus},
-    table::{AttemptRecord, Failure, Outcome, StepRecord},
-};
 
-/// All that is known of the checkout, its context apart.
+/// All that is known of the checkout, its context and what operators did to it apart.
 pub(crate) async fn details<B: Backend>(State(backend): State<Arc<B>>, segment: Segment) -> Result<Response, ApiError> {
     let history = backend.history(task_id(segment)?).await?.ok_or(ApiError::NotFound)?;
     Ok(Json(Details::of(&history)).into_response())
-}
-
-/// A task.
-#[derive(Serialize)]
-pub(crate) struct Details<'a> {
-    task_id: TaskId,
-    workflow: &'a str,
-    status: TaskStatus,
-    started_at: Timestamp,
-    completed_at: Option<Timestamp>,
-    total_duration_ms: Option<u64>,
-    steps: Vec<StepDetails<'a>>,
-    /// What undid them, in its order.
-    compensations: Vec<StepDetails<'a>>,
-}
-
-/// A step, in the plan's order.
-#[derive(Serialize)]
-struct StepDetails<'a> {
-    name: &'a str,
-    status: StepState,
-    depends_on: &'a [String],
-    attempts: Vec<AttemptDetails>,
-    /// As the step left it, to the digit.
-    result: Option<&'a RawValue>,
-    error: Option<&'a Failure>,
-    /// From the start of the first attempt to the step's end, the waits between attempts included.
-    duration_ms: Option<u64>,
-}
-
-/// An attempt; the last one of a step may be running.
-#[derive(Serialize)]
-struct AttemptDetails {
-    number: u32,
-    started_at: Timestamp,
-    finished_at: Option<Timestamp>,
-    duration_ms: Option<u64>,
-    outcome: Outcome,
-    error: Option<Failure>,
-    next_retry_at: Option<Timestamp>,
-}
-
-impl<'a> Details<'a> {
-    /// The answer for what is known of a task.
-    pub(crate) fn of(history: &'a History) -> Self {
-        let History { task, steps, compensations } = history;
-        Self {
-            task_id: task.id,
-            workflow: &task.workflow,
-            status: history.status(),
-            started_at: task.created_at,
-            completed_at: task.finished_at,
-            total_duration_ms: task.finished_at.map(|end| millis(task.created_at, end)),
-            // Both are in the plan's order.
-            steps: steps
-                .iter()
-                .zip(task.plan.steps())
-                .map(|(step, plan)| StepDetails::of(step, &plan.depends_on))
-                .collect(),
-            compensations: compensations.iter().map(|step| StepDetails::of(step, &[])).collect(),
-        }
-    }
-}
-
-impl<'a> StepDetails<'a> {
-    fn of(step: &'a StepRecord, depends_on: &'a [String]) -> Self {
-        let attempts: Vec<AttemptDetails> = step.all_attempts().into_iter().map(AttemptDetails::from).collect();
-        let started_at = attempts.first().map(|attempt| attempt.started_at);
-        Self {
-            name: &step.name,
-            status: step.state,
-            depends_on,
-            result: step.result.as_deref().and_then(|result| serde_json::from_str(result).ok()),
-            error: step.error.as_ref(),
-            duration_ms: started_at.zip(step.finished_at).map(|(start, end)| millis(start, end)),
-            attempts,
-        }
-    }
-}
-
-impl From<AttemptRecord> for AttemptDetails {
-    fn from(attempt: AttemptRecord) -> Self {
-        let AttemptRecord { number, started_at, finished_at, outcome, error, next_retry_at, request_id: _ } = attempt;
-        let duration_ms = finished_at.map(|end| millis(started_at, end));
-        Self { number, started_at, finished_at, duration_ms, outcome, error, next_retry_at }
-    }
-}
-
-fn millis(start: Timestamp, end: Timestamp) -> u64 {
-    u64::try_from(end.since(start).as_millis()).unwrap_or(u64::MAX)
 }

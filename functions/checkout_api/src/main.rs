@@ -1,13 +1,10 @@
 //! The checkout's HTTP API: start a checkout, follow it, retry it; the orders and the catalogue.
 //!
-//! The routes are in [`routes`], and each has a module of its own. Around all of them is [`every_request`], and around
-//! that [`gateway`].
+//! The routes are in [`routes`], and each has a module of its own. What is around all of them is in [`http_api`].
 
 mod backend;
 mod details;
 mod error;
-mod every_request;
-mod gateway;
 mod retry;
 mod routes;
 mod shop;
@@ -31,5 +28,5 @@ async fn main() -> Result<(), ServeError> {
         tables: checkout::Tables::from_env(&config)?,
         customer: By::new("customer", "POST /retry_checkout")?,
     };
-    lambda_http::lambda_runtime::run(gateway::service(routes::router(deployed))).await
+    lambda_http::lambda_runtime::run(http_api::service(routes::router(deployed))).await
 }

@@ -1,11 +1,8 @@
 //! `POST /retry_checkout/{task_id}`: gives a failed checkout another chance.
 
-use crate::{
-    backend::Backend,
-    error::ApiError,
-    routes::{Segment, task_id},
-};
+use crate::{backend::Backend, error::ApiError, routes::task_id};
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
+use http_api::Segment;
 use serde::Serialize;
 use std::sync::Arc;
 use stepwell::{TaskId, state::TaskStatus};

@@ -1,11 +1,12 @@
 //! `GET /orders/{order_id}` and `GET /products`: what the shop has made, and what it sells.
 
-use crate::{backend::Backend, error::ApiError, routes::Segment};
+use crate::{backend::Backend, error::ApiError};
 use axum::{
     Json,
     extract::{Path, State},
 };
 use checkout::{Order, Product};
+use http_api::Segment;
 use serde::Serialize;
 use std::sync::Arc;
 

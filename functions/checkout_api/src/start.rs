@@ -32,39 +32,20 @@ pub(crate) async fn start<B: Backend>(
     headers: HeaderMap,
     body: Body,
 ) -> Result<impl IntoResponse, ApiError> {
-    check_media_type(&headers)?;
+    http_api::check_media_type(&headers)?;
     let key = idempotency_key(&headers)?;
-    let request = read(body).await?;
+    let body = http_api::read(body, MAX_CONTEXT_BYTES).await?;
+    let request = take_request(body).map_err(ApiError::Invalid)?;
     let task_id = backend.start(&request, key.as_ref()).await?.task_id;
     let url = format!("/order_status/{task_id}");
     let body = Accepted { success: true, task_id, status: TaskStatus::Pending, checkout_url: url.clone() };
     Ok((StatusCode::ACCEPTED, Extension(task_id), [(header::LOCATION, url)], Json(body)))
 }
 
-/// Refuses what is labelled as something that is never JSON. Generic labels, which clients put on everything (curl's
-/// `-d` a form's), say nothing: there the body itself decides.
-fn check_media_type(headers: &HeaderMap) -> Result<(), ApiError> {
-    const GENERIC: [&str; 3] = ["application/x-www-form-urlencoded", "application/octet-stream", "text/plain"];
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
-    let value = value.to_str().map_err(|_| ApiError::NotOurMediaType)?;
-    let media_type = value.split(';').next().unwrap_or(value).trim().to_ascii_lowercase();
-    let json = matches!(media_type.as_str(), "" | "application/json" | "text/json") || media_type.ends_with("+json");
-    if json || GENERIC.contains(&media_type.as_str()) { Ok(()) } else { Err(ApiError::NotOurMediaType) }
-}
-
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let text = value.to_str().map_err(|_| ApiError::BadKey("it is not ASCII text".to_owned()))?;
     text.parse().map(Some).map_err(|fault: NotAKey| ApiError::BadKey(fault.to_string()))
-}
-
-/// The request in the body. Lambda hands over the whole body at once, so a body that cannot be read is one that is too
-/// large; nesting beyond 128 levels is where `serde_json` stops reading.
-async fn read(body: Body) -> Result<Value, ApiError> {
-    let bytes = axum::body::to_bytes(body, MAX_CONTEXT_BYTES).await;
-    let bytes = bytes.map_err(|_| ApiError::TooLarge(MAX_CONTEXT_BYTES))?;
-    let body = serde_json::from_slice(&bytes).map_err(ApiError::NotJson)?;
-    take_request(body).map_err(ApiError::Invalid)
 }
 
 /// Unwraps the request. What stands beside it is refused for the same reason as an unknown field in it: a `priority`

@@ -1,16 +1,13 @@
 //! `GET /order_status/{task_id}`: where a checkout stands, in a customer's words.
 
-use crate::{
-    backend::Backend,
-    error::ApiError,
-    routes::{Segment, task_id},
-};
+use crate::{backend::Backend, error::ApiError, routes::task_id};
 use axum::{
     Json,
     extract::State,
     response::{IntoResponse, Response},
 };
 use checkout::{CreatedOrder, Money};
+use http_api::Segment;
 use serde::Serialize;
 use std::sync::Arc;
 use stepwell::{

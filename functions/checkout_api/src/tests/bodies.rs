@@ -1,7 +1,8 @@
 //! What a task's history looks like from outside.
 
 use super::{TOKEN, exact};
-use crate::{details::Details, status::OrderStatus};
+use crate::status::OrderStatus;
+use http_api::Details;
 use serde_json::{Value, json};
 use stepwell::{
     Timestamp,

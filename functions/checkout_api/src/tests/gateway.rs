@@ -1,7 +1,7 @@
 //! Requests as API Gateway hands them to Lambda.
 
 use super::{fake::Fake, *};
-use crate::{gateway, routes};
+use crate::routes;
 use lambda_http::LambdaEvent;
 
 /// An event of an HTTP API, payload format 2.0.
@@ -24,7 +24,7 @@ async fn invoke(fake: &Fake, event: Value) -> Value {
     let mut context = lambda_http::Context::default();
     context.request_id = REQUEST_ID.to_owned();
     let event = LambdaEvent::new(serde_json::from_str(&event.to_string()).unwrap(), context);
-    let answer = gateway::service(routes::router(fake.clone())).oneshot(event).await.unwrap();
+    let answer = http_api::service(routes::router(fake.clone())).oneshot(event).await.unwrap();
     serde_json::to_value(answer).unwrap()
 }
 

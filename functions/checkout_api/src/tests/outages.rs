@@ -4,8 +4,7 @@ use super::{
     fake::{Fake, INTERNALS, Outage},
     *,
 };
-use crate::every_request;
-use axum::{Router, middleware::from_fn, routing::get};
+use axum::{Router, routing::get};
 use std::time::Duration;
 use test_case::test_case;
 
@@ -50,7 +49,7 @@ async fn a_start_whose_message_was_not_sent_is_brought_to_its_end_by_the_same_ke
 #[tokio::test]
 async fn a_route_that_takes_too_long_is_given_up() {
     let router = Router::new().route("/", get(std::future::pending::<()>));
-    let router = router.layer(from_fn(|request, next| every_request::within(Duration::from_millis(1), request, next)));
+    let router = http_api::complete(router, Duration::from_millis(1));
     let response = router.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!((response.status().as_u16(), &response.headers()["Retry-After"]), (503, &"1".parse().unwrap()));
 }

@@ -139,8 +139,8 @@ impl Filter {
 }
 
 impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
-    /// Finds tasks: `limit` of them or a few more, from where `from` says. A task that was started or has changed a
-    /// moment ago may be missing.
+    /// Finds tasks: `limit` of them at most, from where `from` says. A task that was started or has changed a moment
+    /// ago may be missing.
     ///
     /// # Errors
     /// The table's.
@@ -157,15 +157,19 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
             let page = Page { listing, shard, until: None, after: place.as_ref(), limit: PAGE };
             let listed = self.table.list(&page).await?;
             read += listed.len().max(1);
-            after = listed.last().map(|last| (last.place.at, last.place.task));
-            if listed.len() < usize::from(PAGE) {
-                (part, after) = (part + 1, None);
-            }
+            let whole = listed.len() < usize::from(PAGE);
             for listed in listed {
+                after = Some((listed.place.at, listed.place.task));
                 if filter.fits(&listed) && self.has_error(&listed, filter.error_code.as_deref()).await? {
                     let Listed { place, workflow, status, created_at, failed_steps } = listed;
                     tasks.push(Summary { task_id: place.task, workflow, status, created_at, failed_steps });
                 }
+                if tasks.len() >= limit {
+                    return Ok(Found { tasks, next: Some(Cursor { part, after }) });
+                }
+            }
+            if whole {
+                (part, after) = (part + 1, None);
             }
         }
         Ok(Found { tasks, next: None })

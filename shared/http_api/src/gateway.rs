@@ -5,15 +5,17 @@ use lambda_http::{Adapter, LambdaEvent, Service, request::LambdaRequest, tower::
 use serde::Serialize;
 use std::convert::Infallible;
 
-/// The API as Lambda calls it: what `lambda_http::run` would serve, without the queries.
+/// An API as Lambda calls it: what `lambda_http::run` would serve, with the query beside the URL instead of in it
+/// ([`lambda_http::RequestExt::query_string_parameters_ref`]).
 ///
-/// No route reads a query, and `lambda_http` panics over one that is no part of a URL, such as `?a="`.
-pub(crate) fn service(
+/// `lambda_http` panics over a query that is no part of a URL, such as `?a="`.
+pub fn service(
     router: Router,
 ) -> impl Service<LambdaEvent<LambdaRequest>, Response = impl Serialize, Error = Infallible, Future: Send> {
     Adapter::<Response, Router>::from(router).map_request(|mut event: LambdaEvent<LambdaRequest>| {
         if let LambdaRequest::ApiGatewayV2(request) = &mut event.payload {
-            request.raw_query_string = None;
+            let query = request.raw_query_string.take().unwrap_or_default();
+            request.query_string_parameters = query.parse().unwrap_or_default();
         }
         event
     })

@@ -1,6 +1,6 @@
 //! What is done around every request: a time limit, the headers of all answers, one line in the log.
 
-use crate::error::{ApiError, Cause};
+use crate::fault::{Cause, Fault};
 use axum::{
     extract::{MatchedPath, Request},
     http::{HeaderName, HeaderValue, header},
@@ -12,28 +12,20 @@ use std::time::Duration;
 use stepwell::TaskId;
 use tokio::time::Instant;
 
-/// A little less than the function's own timeout in the template, so that a client gets an answer that says something.
-const TIME_LIMIT: Duration = Duration::from_secs(9);
-
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Hands the request on to its route.
-pub(crate) async fn around(request: Request, next: Next) -> Response {
-    within(TIME_LIMIT, request, next).await
-}
-
-/// The same with another time limit.
+/// Hands a request on to its route, which has so long to answer it.
 pub(crate) async fn within(limit: Duration, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     // Lambda's own, by which every line that the platform writes about this request is found.
     let request_id = request.lambda_context_ref().map(|context| context.request_id.clone());
-    // A task's and an order's id is the last part of their paths. A task that was just started is in the answer.
-    let task_id = request.uri().path().rsplit('/').next().and_then(|last| last.parse().ok());
+    // A task's and an order's id is a part of their paths. A task that was just started is in the answer.
+    let task_id = request.uri().path().split('/').find_map(|part| part.parse().ok());
 
     let answer = tokio::time::timeout(limit, next.run(request)).await;
-    let late = |_| ApiError::Unavailable(format!("no answer within {limit:?}")).into_response();
+    let late = |_| Fault::Unavailable(format!("no answer within {limit:?}")).into_response();
     let mut response = answer.unwrap_or_else(late);
 
     let line = Line {

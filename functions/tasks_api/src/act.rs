@@ -1,0 +1,88 @@
+//! `POST /tasks/{task_id}/...`: what operators do to one task. Each says why, and the audit trail keeps it.
+
+use crate::{
+    backend::{Act, Backend},
+    error::ApiError,
+    fields::Fields,
+    operator::Operator,
+    routes::{no_task, task_id},
+};
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::{Path, State, rejection::PathRejection},
+    http::{StatusCode, request::Parts},
+    routing::{MethodRouter, post},
+};
+use http_api::Segment;
+use serde::Serialize;
+use serde_json::Value;
+use std::sync::Arc;
+use stepwell::{TaskId, state::TaskStatus};
+
+/// It was done.
+#[derive(Serialize)]
+pub(crate) struct Accepted {
+    success: bool,
+    task_id: TaskId,
+    /// The status that this leads to.
+    status: TaskStatus,
+}
+
+type Answer = Result<(StatusCode, Json<Accepted>), ApiError>;
+type Who = Extension<Operator>;
+
+/// The route that does this to a task.
+pub(crate) fn to_task<B: Backend>(what: Act) -> MethodRouter<Arc<B>> {
+    post(
+        move |State(backend): State<Arc<B>>, Extension(operator): Who, segment: Segment, request: Parts, body: Body| {
+            let what = what.clone();
+            async move { act(&*backend, &operator, task_id(segment)?, what, Fields::of_body(&request, body).await?).await }
+        },
+    )
+}
+
+/// `/steps/{step}/resolve`: a step was done by hand, with this result, and what depends on it runs.
+pub(crate) async fn resolve_step<B: Backend>(
+    State(backend): State<Arc<B>>,
+    Extension(operator): Who,
+    path: Result<Path<(String, String)>, PathRejection>,
+    request: Parts,
+    body: Body,
+) -> Answer {
+    let Path((task, step)) = path.map_err(|_| no_task())?;
+    let task = task_id(Ok(Path(task)))?;
+    let mut fields = Fields::of_body(&request, body).await?;
+    let result = result(&mut fields);
+    act(&*backend, &operator, task, Act::ResolveStep { step, result }, fields).await
+}
+
+/// The result as it stands in the body, to the digit. The steps that take it have to be able to read it, which is more
+/// than finding its end.
+fn result(fields: &mut Fields) -> String {
+    let Some(raw) = fields.any("result") else { return String::new() };
+    if let Err(error) = serde_json::from_str::<Value>(raw.get()) {
+        fields.wrong("result", format!("cannot be read: {error}"));
+    }
+    raw.get().to_owned()
+}
+
+async fn act(backend: &impl Backend, operator: &Operator, task_id: TaskId, act: Act, mut fields: Fields) -> Answer {
+    let reason = reason(&mut fields);
+    fields.finish()?;
+    let by = operator.by(reason)?;
+    let status = backend.act(task_id, &act, &by).await?;
+    Ok((StatusCode::ACCEPTED, Json(Accepted { success: true, task_id, status })))
+}
+
+/// Why it is done. Where that is not said, or is not a text, the fields are wrong.
+pub(crate) fn reason(fields: &mut Fields) -> String {
+    match fields.any("reason").map(|raw| serde_json::from_str(raw.get())) {
+        Some(Ok(reason)) => reason,
+        Some(Err(_)) => {
+            fields.wrong("reason", "has to be a text");
+            String::new()
+        }
+        None => String::new(),
+    }
+}

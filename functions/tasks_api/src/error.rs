@@ -1,0 +1,95 @@
+//! What is answered when a request cannot be done.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use http_api::{ErrorBody, Fault};
+use stepwell::{ActionError, Violation, table::TableError};
+
+/// Every answer that is not the one asked for.
+#[derive(Debug)]
+pub(crate) enum ApiError {
+    /// API Gateway has not said who this is.
+    Nobody,
+    /// There is no such task, or it has no such step; which.
+    NotFound(String),
+    /// The task, or the step, stands so that this cannot be done; why, and how it stands.
+    Illegal { why: String, status: Option<&'static str> },
+    /// What is wrong with the query or with the body, and in which field.
+    Invalid(Vec<Violation>),
+    /// What any API answers.
+    Common(Fault),
+}
+
+impl ApiError {
+    /// The answer to one wrong field.
+    pub(crate) fn field(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid(vec![Violation { path: path.into(), message: message.into() }])
+    }
+
+    /// The body of the answer, and its status.
+    fn body(self) -> Result<(StatusCode, ErrorBody), Fault> {
+        Ok(match self {
+            Self::Nobody => {
+                let text = "Operators only: this request came with nobody's signature or token";
+                (StatusCode::FORBIDDEN, ErrorBody::new(text))
+            }
+            Self::NotFound(what) => (StatusCode::NOT_FOUND, ErrorBody::new(what)),
+            Self::Illegal { why, status } => {
+                (StatusCode::CONFLICT, ErrorBody { status, ..ErrorBody::new(capitalized(&why)) })
+            }
+            Self::Invalid(found) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                ErrorBody { details: Some(found), ..ErrorBody::new("Invalid request") },
+            ),
+            Self::Common(fault) => return Err(fault),
+        })
+    }
+
+    /// What it says to the operator.
+    pub(crate) fn text(self) -> String {
+        self.body().map_or_else(|fault| fault.text(), |(_, body)| body.error).into_owned()
+    }
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        match self.body() {
+            Ok((status, body)) => (status, Json(body)).into_response(),
+            Err(fault) => fault.into_response(),
+        }
+    }
+}
+
+impl From<Fault> for ApiError {
+    fn from(fault: Fault) -> Self {
+        Self::Common(fault)
+    }
+}
+
+impl From<TableError> for ApiError {
+    fn from(error: TableError) -> Self {
+        Self::Common(error.into())
+    }
+}
+
+impl From<ActionError> for ApiError {
+    fn from(error: ActionError) -> Self {
+        let why = error.to_string();
+        match error {
+            ActionError::NotFound(_) | ActionError::NoStep(_) => Self::NotFound(capitalized(&why)),
+            ActionError::Status { status, .. } => Self::Illegal { why, status: Some(status.as_str()) },
+            ActionError::StepState { state, .. } => Self::Illegal { why, status: Some(state.as_str()) },
+            ActionError::NotReady { .. } | ActionError::KeepsChanging(_) => Self::Illegal { why, status: None },
+            ActionError::ResultTooLarge(_) => Self::field("/result", why),
+            ActionError::Engine(error) => Self::Common(error.into()),
+        }
+    }
+}

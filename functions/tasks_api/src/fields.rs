@@ -1,0 +1,143 @@
+//! The fields of a query or of a body, which are asked for in the same way.
+
+use crate::error::ApiError;
+use axum::body::Body;
+use http_api::Fault;
+use lambda_http::{RequestExt, http::request::Parts};
+use serde::de::DeserializeOwned;
+use serde_json::{
+    error::Category,
+    value::{RawValue, to_raw_value},
+};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt::Display,
+};
+use stepwell::{Violation, table::MAX_RESULT_BYTES};
+
+/// A result, and what stands around it.
+const MOST_BYTES: usize = MAX_RESULT_BYTES + 16 * 1024;
+
+/// Fields to be taken out one after another. Whatever is wrong with them is told together, in the end.
+#[derive(Debug, Default)]
+pub(crate) struct Fields {
+    /// Where they stand, as a JSON pointer.
+    path: String,
+    left: BTreeMap<String, Box<RawValue>>,
+    found: Vec<Violation>,
+}
+
+impl Fields {
+    /// Those of a query. None may be there twice.
+    pub(crate) fn of_query(request: &Parts) -> Self {
+        let mut fields = Self::default();
+        for (name, text) in request.query_string_parameters_ref().into_iter().flat_map(|query| query.iter()) {
+            match fields.left.entry(name.to_owned()) {
+                Entry::Occupied(_) => fields.wrong(name, "is there more than once"),
+                Entry::Vacant(place) => {
+                    // Writing a text as JSON cannot fail; if it could, the field would be missing.
+                    if let Ok(value) = to_raw_value(text) {
+                        place.insert(value);
+                    }
+                }
+            }
+        }
+        fields
+    }
+
+    /// Those of a body, which has to be a JSON object.
+    pub(crate) async fn of_body(request: &Parts, body: Body) -> Result<Self, ApiError> {
+        http_api::check_media_type(&request.headers)?;
+        let body: Box<RawValue> = http_api::read(body, MOST_BYTES).await?;
+        match serde_json::from_str(body.get()) {
+            Ok(left) => Ok(Self { left, ..Self::default() }),
+            Err(error) if error.classify() == Category::Data => {
+                Err(ApiError::field("", "the body has to be an object"))
+            }
+            Err(error) => Err(Fault::NotJson(error).into()),
+        }
+    }
+
+    /// The fields of a field that is an object itself; none where it is missing.
+    pub(crate) fn inner(&mut self, name: &str) -> Self {
+        let path = self.pointer(name);
+        let left = self.json(name, "has to be an object").unwrap_or_default();
+        Self { path, left, found: Vec::new() }
+    }
+
+    /// A text, as what `read` makes of it.
+    pub(crate) fn text<T, E: Display>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+        let text: String = self.json(name, "has to be a text")?;
+        if text.is_empty() {
+            self.wrong(name, "is empty");
+            return None;
+        }
+        read(&text).map_err(|error| self.wrong(name, error.to_string())).ok()
+    }
+
+    /// A number from 1 to `most`. In a query it is a text.
+    pub(crate) fn count(&mut self, name: &str, most: usize) -> Option<usize> {
+        let raw = self.raw(name)?;
+        let number = raw.get().trim_matches('"').parse().ok().filter(|number| (1..=most).contains(number));
+        if number.is_none() {
+            self.wrong(name, format!("has to be a whole number from 1 to {most}"));
+        }
+        number
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn flag(&mut self, name: &str) -> Option<bool> {
+        self.json(name, "has to be true or false")
+    }
+
+    /// Any JSON at all, as it stands there.
+    pub(crate) fn any(&mut self, name: &str) -> Option<Box<RawValue>> {
+        let raw = self.left.remove(name);
+        if raw.is_none() {
+            self.wrong(name, "is missing");
+        }
+        raw
+    }
+
+    /// Notes that something is wrong with a field.
+    pub(crate) fn wrong(&mut self, name: &str, message: impl Into<String>) {
+        let path = self.pointer(name);
+        self.found.push(Violation { path, message: message.into() });
+    }
+
+    /// Takes over what is wrong with the fields of a field, all of which have been taken out.
+    pub(crate) fn take_over(&mut self, inner: Self) {
+        self.found.extend(inner.all_found());
+    }
+
+    /// Every field has been asked for: what is left is no field of ours.
+    pub(crate) fn finish(self) -> Result<(), ApiError> {
+        let found = self.all_found();
+        if found.is_empty() { Ok(()) } else { Err(ApiError::Invalid(found)) }
+    }
+
+    fn all_found(mut self) -> Vec<Violation> {
+        /// So that an answer stays short, whatever is sent.
+        const MOST: usize = 20;
+        let unknown: Vec<String> = std::mem::take(&mut self.left).into_keys().take(MOST).collect();
+        for name in unknown {
+            self.wrong(&name, "is not known here");
+        }
+        self.found.truncate(MOST);
+        self.found
+    }
+
+    /// `null` is as good as nothing.
+    fn raw(&mut self, name: &str) -> Option<Box<RawValue>> {
+        self.left.remove(name).filter(|raw| raw.get() != "null")
+    }
+
+    fn json<T: DeserializeOwned>(&mut self, name: &str, message: &str) -> Option<T> {
+        let raw = self.raw(name)?;
+        serde_json::from_str(raw.get()).map_err(|_| self.wrong(name, message)).ok()
+    }
+
+    fn pointer(&self, name: &str) -> String {
+        format!("{}/{}", self.path, name.replace('~', "~0").replace('/', "~1"))
+    }
+}

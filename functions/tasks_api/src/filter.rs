@@ -1,0 +1,53 @@
+//! Which tasks are asked for: the same fields in a query and in a body.
+
+use crate::fields::Fields;
+use std::{str::FromStr, time::Duration};
+use stepwell::{Cursor, Filter, Timestamp, state::TaskStatus};
+
+/// The filter that the fields describe.
+pub(crate) fn take_filter(fields: &mut Fields, now: Timestamp) -> Filter {
+    let owned = |text: &str| Ok::<_, String>(text.to_owned());
+    let created_before = fields.text("created_before", Timestamp::from_str);
+    let older_than = fields.text("older_than", age).map(|age| before(now, age));
+    Filter {
+        status: fields.text("status", status),
+        workflow: fields.text("workflow", owned),
+        failed_step: fields.text("failed_step", owned),
+        error_code: fields.text("error_code", owned),
+        created_from: fields.text("created_from", Timestamp::from_str),
+        // Both have to fit.
+        created_before: created_before.into_iter().chain(older_than).min(),
+    }
+}
+
+/// How many tasks are asked for, and from where on.
+pub(crate) fn take_page(fields: &mut Fields, default: usize, most: usize) -> (usize, Option<Cursor>) {
+    let limit = fields.count("limit", most).unwrap_or(default);
+    (limit, fields.text("next", Cursor::from_str))
+}
+
+fn status(text: &str) -> Result<TaskStatus, String> {
+    let known = TaskStatus::STORED.into_iter().chain([TaskStatus::InProgress]);
+    known.clone().find(|status| status.as_str() == text).ok_or_else(|| {
+        let words: Vec<&str> = known.map(TaskStatus::as_str).collect();
+        format!("has to be one of {}", words.join(", "))
+    })
+}
+
+/// Reads `90s`, `15m`, `2h` or `3d`.
+fn age(text: &str) -> Result<Duration, &'static str> {
+    let read = || {
+        let (number, seconds) = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)]
+            .into_iter()
+            .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)))?;
+        let digits = number.bytes().all(|digit| digit.is_ascii_digit());
+        let number: u32 = number.parse().ok().filter(|_| digits)?;
+        Some(Duration::from_secs(u64::from(number) * seconds))
+    };
+    read().ok_or("has to be an age such as 90s, 15m, 2h or 3d")
+}
+
+fn before(now: Timestamp, age: Duration) -> Timestamp {
+    let millis = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(now.as_millis().saturating_sub(millis))
+}

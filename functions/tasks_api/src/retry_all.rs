@@ -1,0 +1,86 @@
+//! `POST /tasks/retry`: retries all tasks that fit a filter, or says which they are.
+
+use crate::{
+    act::reason,
+    backend::Backend,
+    error::ApiError,
+    fields::Fields,
+    filter::{take_filter, take_page},
+    operator::Operator,
+};
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::State,
+    http::{StatusCode, request::Parts},
+};
+use serde::Serialize;
+use std::sync::Arc;
+use stepwell::{ActionError, Refusal, TaskId};
+
+/// How many tasks are retried at a time where nothing is said, and at most. They are retried one after another, and all
+/// of that has to fit into one request.
+const LIMIT: (usize, usize) = (50, 100);
+
+/// What became of them.
+#[derive(Serialize)]
+pub(crate) struct Retried {
+    /// Whether nothing was done.
+    dry_run: bool,
+    /// How many fit.
+    matched: usize,
+    /// How many of them were retried.
+    retried: usize,
+    /// Those that were not, and why.
+    refused: Vec<Refused>,
+    /// Those that fit.
+    tasks: Vec<TaskId>,
+    /// Where to go on, as the body's `next`. There may be more even where none fitted.
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Refused {
+    task_id: TaskId,
+    error: String,
+}
+
+impl From<Refusal> for Refused {
+    fn from(Refusal { task_id, error }: Refusal) -> Self {
+        if let ActionError::Engine(cause) = &error {
+            tracing::error!(%task_id, %cause, "not retried");
+        }
+        Self { task_id, error: ApiError::from(error).text() }
+    }
+}
+
+/// Some of the failed tasks that fit, retried, or, unless `dry_run` is `false`, only found.
+pub(crate) async fn retry_all<B: Backend>(
+    State(backend): State<Arc<B>>,
+    Extension(operator): Extension<Operator>,
+    request: Parts,
+    body: Body,
+) -> Result<(StatusCode, Json<Retried>), ApiError> {
+    let mut fields = Fields::of_body(&request, body).await?;
+    let mut inner = fields.inner("filter");
+    let filter = take_filter(&mut inner, backend.now());
+    fields.take_over(inner);
+    let (limit, from) = take_page(&mut fields, LIMIT.0, LIMIT.1);
+    let dry_run = fields.flag("dry_run").unwrap_or(true);
+    let reason = reason(&mut fields);
+    fields.finish()?;
+    // Held against the rules in a dry run too, so that what comes after it is not refused for its reason.
+    let by = operator.by(reason)?;
+
+    let matches = backend.retry_all(&filter, from.as_ref(), limit, (!dry_run).then_some(&by)).await?;
+    let tasks: Vec<TaskId> = matches.found.tasks.iter().map(|task| task.task_id).collect();
+    let retried = Retried {
+        dry_run,
+        matched: tasks.len(),
+        retried: matches.retried,
+        refused: matches.refused.into_iter().map(Refused::from).collect(),
+        tasks,
+        next: matches.found.next.map(|next| next.to_string()),
+    };
+    Ok((if dry_run { StatusCode::OK } else { StatusCode::ACCEPTED }, Json(retried)))
+}

@@ -1,0 +1,67 @@
+//! `GET /tasks/{task_id}`: everything that is known of a task, its context apart.
+
+use crate::{
+    backend::Backend,
+    error::ApiError,
+    routes::{no_task, task_id},
+};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http_api::{Details, Segment};
+use serde::Serialize;
+use std::sync::Arc;
+use stepwell::{
+    Timestamp,
+    history::History,
+    state::End,
+    table::{Action, ActionKind},
+};
+
+/// A task, as operators see it.
+#[derive(Serialize)]
+struct Task<'a> {
+    #[serde(flatten)]
+    details: Details<'a>,
+    /// Where it goes when it has been compensated; `null` unless compensation has begun.
+    ends_as: Option<End>,
+    /// Whether all that it did has been undone, which closes it.
+    compensated: bool,
+    /// What was done to it from outside, in order.
+    actions: Vec<Done<'a>>,
+}
+
+/// An entry of the audit trail.
+#[derive(Serialize)]
+struct Done<'a> {
+    at: Timestamp,
+    what: ActionKind,
+    step: Option<&'a str>,
+    who: &'a str,
+    why: &'a str,
+}
+
+impl<'a> From<&'a Action> for Done<'a> {
+    fn from(Action { at, what, step, who, why }: &'a Action) -> Self {
+        Self { at: *at, what: *what, step: step.as_deref(), who, why }
+    }
+}
+
+impl<'a> Task<'a> {
+    fn of(history: &'a History) -> Self {
+        Self {
+            details: Details::of(history),
+            ends_as: history.task.ends_as,
+            compensated: history.task.is_compensated(),
+            actions: history.task.actions.iter().map(Done::from).collect(),
+        }
+    }
+}
+
+/// One task.
+pub(crate) async fn show<B: Backend>(State(backend): State<Arc<B>>, segment: Segment) -> Result<Response, ApiError> {
+    let history = backend.history(task_id(segment)?).await?.ok_or_else(no_task)?;
+    Ok(Json(Task::of(&history)).into_response())
+}

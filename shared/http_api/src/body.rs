@@ -1,0 +1,32 @@
+//! How the body of a request is read.
+
+use crate::Fault;
+use axum::{
+    body::Body,
+    http::{HeaderMap, header},
+};
+use serde::de::DeserializeOwned;
+
+/// Refuses what is labelled as something that is never JSON. Generic labels, which clients put on everything (curl's
+/// `-d` a form's), say nothing: there the body itself decides.
+///
+/// # Errors
+/// [`Fault::NotOurMediaType`].
+pub fn check_media_type(headers: &HeaderMap) -> Result<(), Fault> {
+    const GENERIC: [&str; 3] = ["application/x-www-form-urlencoded", "application/octet-stream", "text/plain"];
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let value = value.to_str().map_err(|_| Fault::NotOurMediaType)?;
+    let media_type = value.split(';').next().unwrap_or(value).trim().to_ascii_lowercase();
+    let json = matches!(media_type.as_str(), "" | "application/json" | "text/json") || media_type.ends_with("+json");
+    if json || GENERIC.contains(&media_type.as_str()) { Ok(()) } else { Err(Fault::NotOurMediaType) }
+}
+
+/// Reads a body of JSON, of so many bytes at most. Lambda hands over the whole body at once, so a body that cannot be
+/// read is one that is too large; nesting beyond 128 levels is where `serde_json` stops reading.
+///
+/// # Errors
+/// [`Fault::TooLarge`] and [`Fault::NotJson`].
+pub async fn read<T: DeserializeOwned>(body: Body, most: usize) -> Result<T, Fault> {
+    let bytes = axum::body::to_bytes(body, most).await.map_err(|_| Fault::TooLarge(most))?;
+    serde_json::from_slice(&bytes).map_err(Fault::NotJson)
+}

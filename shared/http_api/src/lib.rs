@@ -1,0 +1,37 @@
+//! What Stepwell's HTTP APIs have in common: what is around every request, the answers that say what was wrong, how a
+//! body is read, and the picture of a task.
+
+mod body;
+mod details;
+mod every_request;
+mod fault;
+mod gateway;
+
+pub use body::{check_media_type, read};
+pub use details::Details;
+pub use fault::{ErrorBody, Fault};
+pub use gateway::service;
+
+use axum::{
+    Router,
+    extract::{Path, rejection::PathRejection},
+    middleware::from_fn,
+};
+use std::time::Duration;
+use stepwell::TaskId;
+
+/// The parameter of a path that may be any text at all.
+pub type Segment = Result<Path<String>, PathRejection>;
+
+/// The task that a path names; what is no task's id is the id of no task.
+pub fn task_id(segment: Segment) -> Option<TaskId> {
+    segment.ok().and_then(|Path(text)| text.parse().ok())
+}
+
+/// Completes an API: what is on no route is answered too, and every request has to be answered within `limit`.
+pub fn complete<S: Clone + Send + Sync + 'static>(routes: Router<S>, limit: Duration) -> Router<S> {
+    routes
+        .fallback(async || Fault::NoRoute)
+        .method_not_allowed_fallback(async || Fault::WrongMethod)
+        .layer(from_fn(move |request, next| every_request::within(limit, request, next)))
+}
