@@ -12,6 +12,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use stepwell::{
     StepResult, TaskId, Timestamp,
+    compensation::restart_at,
     history::{History, Progress},
     state::{End, StepState, TaskStatus},
     table::{Failure, StepRecord},
@@ -105,6 +106,9 @@ pub(crate) struct Failed<'a> {
     failed_step: Option<&'a str>,
     failed_steps: Vec<&'a str>,
     error: Option<&'a Failure>,
+    /// When it is tried again by itself; missing where only somebody's retry can help.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_retry_at: Option<Timestamp>,
     /// Missing once what was done is being undone.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_url: Option<String>,
@@ -193,6 +197,7 @@ impl<'a> Failed<'a> {
             failed_steps: failed.iter().map(|step| step.name.as_str()).collect(),
             retry_url: (history.task.status == TaskStatus::Error && !history.task.is_compensated())
                 .then(|| format!("/retry_checkout/{}", history.task.id)),
+            next_retry_at: restart_at(history),
             compensations: Compensation::all_of(history),
         }
     }

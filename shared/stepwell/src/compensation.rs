@@ -84,9 +84,12 @@ pub fn next(history: &History, now: Timestamp) -> Next<'_> {
 }
 
 /// When a failed task is restarted by itself: where the plan has a restart left, and the last attempt of everything that
-/// failed did so in a way that may pass.
-fn restart_at(history: &History) -> Option<Timestamp> {
+/// failed did so in a way that may pass. The watchdog does it, so it can be a minute later.
+pub fn restart_at(history: &History) -> Option<Timestamp> {
     let task = &history.task;
+    if task.status != TaskStatus::Error || task.is_compensated() {
+        return None;
+    }
     let by_itself = |action: &&Action| action.what == ActionKind::Retry && action.who == ITSELF;
     let so_far = u32::try_from(task.actions.iter().filter(by_itself).count()).ok()?;
     let wait = task.plan.restarts_after(so_far)?;
