@@ -35,7 +35,12 @@ impl Api {
 
     /// A request to a path, to be completed and given to [`Self::answer`].
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
-        self.http.request(method.parse().expect("a method"), format!("{}{path}", self.base))
+        self.http.request(method.parse().expect("a method"), self.url(path))
+    }
+
+    /// The URL of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
     }
 
     /// Sends a request.

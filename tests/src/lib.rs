@@ -22,6 +22,7 @@ pub mod headline;
 pub mod items;
 pub mod meter;
 pub mod model;
+pub mod operators;
 pub mod poller;
 pub mod shop;
 pub mod stack;

@@ -5,6 +5,7 @@
 
 use crate::{
     api::Api,
+    operators::Operator,
     shop::{self, total_cents},
     until,
 };
@@ -76,6 +77,11 @@ impl Stack {
             shop_prefix: variable("SHOP_TABLE_PREFIX"),
             queue_prefix: variable("STEPWELL_QUEUE_URL_PREFIX"),
         }
+    }
+
+    /// Somebody who may do what operators do.
+    pub fn operator(&self) -> Operator {
+        Operator::new(&self.api, &variable("AWS_ACCESS_KEY_ID"))
     }
 
     /// The name of the engine's table.

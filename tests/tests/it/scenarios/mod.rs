@@ -9,6 +9,7 @@ mod events;
 mod history;
 mod idempotency;
 mod messages;
+mod operators;
 mod payments;
 mod recovery;
 mod resuming;

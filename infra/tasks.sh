@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Finds tasks, looks into them, and brings on its way what does not get there by itself.
+#
+#   infra/tasks.sh list [FILTER]...                    the tasks that fit; all, where nothing is said
+#   infra/tasks.sh show ID                             one task: its steps, every attempt, who did what and why
+#   infra/tasks.sh retry ID --reason WHY               give what failed a fresh set of attempts
+#   infra/tasks.sh retry FILTER... --reason WHY        the same for all failed tasks that fit: counts them, asks, retries
+#   infra/tasks.sh cancel ID --reason WHY              start nothing new, undo what was done
+#   infra/tasks.sh compensate ID --reason WHY          undo what a failed or cancelled task has done
+#   infra/tasks.sh resolve ID --reason WHY             declare it done, undo nothing
+#   infra/tasks.sh resolve-step ID STEP --result JSON|@FILE --reason WHY
+#                                                      a step was done by hand: its result, and what depends on it runs
+#
+# FILTER: --status STATUS, --workflow NAMESPACE/NAME[@VERSION], --failed-step STEP, --error-code CODE,
+#         --created-from MOMENT, --created-before MOMENT (2026-11-23T07:00:00Z), --older-than AGE (90s, 15m, 2h, 3d)
+#
+#   --stage NAME      the stack stepwell-NAME in AWS; the local stack, if not said
+#   --region REGION   where that is; if not said, what your AWS configuration says
+#   --url URL         the API's base URL, instead of looking the stack up
+#   --token TOKEN     a token instead of AWS credentials, for a stack with OperatorJwtIssuer; or set STEPWELL_TOKEN
+#   --limit NUMBER    list: no more than so many
+#   --dry-run         retry: only count them
+#   --yes             retry: do not ask
+#   --json            print the API's answers
+#
+# Requests are signed with your AWS credentials, taken from where every AWS tool takes them, and the audit trail keeps
+# whose they are. Exit codes: 0 done, 1 refused or failed, 2 not understood.
+
+set -euo pipefail
+# shellcheck source=infra/lib.sh
+source "$(dirname "$0")/lib.sh"
+
+given_stage='' region='' url='' arguments=()
+while (($#)); do
+  case $1 in
+    --stage | --region | --url) (($# > 1)) || die "$1 needs a value. See infra/tasks.sh --help" ;;&
+    --stage) given_stage=$2 && shift 2 ;;
+    --region) region=$2 && shift 2 ;;
+    --url) url=$2 && shift 2 ;;
+    -h | --help) usage && exit ;;
+    *) arguments+=("$1") && shift ;;
+  esac
+done
+((${#arguments[@]})) || { usage >&2 && exit 2; }
+
+need_tools
+if [[ -n $url ]]; then
+  [[ -z $given_stage ]] || die "--url and --stage say the same twice"
+  [[ -z $region ]] || export AWS_DEFAULT_REGION=$region
+elif [[ -z $given_stage ]]; then
+  environment=$("$infra/local.sh" env) || exit 1
+  eval "$environment"
+  unset AWS_PROFILE AWS_SESSION_TOKEN
+  url=$API
+else
+  use_stage "$given_stage"
+  need_account "$region"
+  url=$(api_url)
+  [[ -n $url ]] || die "there is no stack $stack in $AWS_REGION"
+fi
+exec "$tools/bin/python" "$infra/tasks.py" "$url" "${arguments[@]}"

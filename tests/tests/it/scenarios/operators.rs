@@ -1,0 +1,288 @@
+//! What operators do, and that nobody else does it.
+
+use serde_json::{Value, json};
+use stepwell::{TaskId, Timestamp};
+use stepwell_tests::{
+    operators::Operator,
+    stack::{Product, Stack},
+    until,
+};
+use test_case::test_case;
+
+const REASON: &str = "to see what happens";
+
+/// What the payment's step leaves behind, spelt as no program would.
+const PAYMENT_RESULT: &str = r#"{"payment_id": "by-hand", "amount_charged":AMOUNT, "currency": "USD",
+    "payment_method_type": "bank_transfer","transaction_id": "t-1", "processed_at": "2026-01-01T00:00:00.000Z"}"#;
+
+/// A filter, as a query and as JSON, that no other task fits: started in the same millisecond as this one.
+async fn only(stack: &Stack, task: &str, and: &[(&str, &str)]) -> (String, Value) {
+    let started: Timestamp = stack.api.details(task).await.0["started_at"].as_str().unwrap().parse().unwrap();
+    let end = Timestamp::from_millis(started.as_millis() + 1);
+    let window = [("created_from", started.to_string()), ("created_before", end.to_string())];
+    let and = and.iter().map(|&(name, value)| (name, value.to_owned()));
+    let fields: Vec<(&str, String)> = window.into_iter().chain(and).collect();
+    let query: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let filter = fields.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+    (query.join("&"), Value::Object(filter))
+}
+
+fn ids(tasks: &[Value]) -> Vec<&str> {
+    tasks.iter().map(|task| task["task_id"].as_str().unwrap()).collect()
+}
+
+/// What was done to a task, by whom and why.
+async fn trail(operator: &Operator, task: &str) -> Vec<(String, Value, String, String)> {
+    let task = operator.task(task).await;
+    let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{task}")).to_owned();
+    let actions = task["actions"].as_array().unwrap();
+    let entry = |action: &Value| {
+        text(&action["at"]).parse::<Timestamp>().unwrap();
+        (text(&action["what"]), action["step"].clone(), text(&action["who"]), text(&action["why"]))
+    };
+    actions.iter().map(entry).collect()
+}
+
+/// How the emulator calls the owner of the keys that all here use.
+const WHO: &str = "arn:aws:iam::000000000000:root";
+
+async fn declined(stack: &Stack, product: &Product) -> String {
+    let (task, status, _) = stack.api.run(&product.request(1, "test_declined_visa")).await;
+    assert_eq!((&status["status"], &status["failed_step"]), (&json!("failed"), &json!("process_payment")), "{status}");
+    task
+}
+
+#[tokio::test]
+async fn nobody_comes_in_without_a_signature() {
+    let stack = Stack::from_env().await;
+    let product = stack.product(2_500, 5).await;
+    let task = declined(&stack, &product).await;
+    let before = stack.task(&task).await;
+    let routes = [
+        ("GET", "/tasks".to_owned()),
+        ("GET", "/tasks?status=error".to_owned()),
+        ("POST", "/tasks/retry".to_owned()),
+        ("GET", format!("/tasks/{task}")),
+        ("POST", format!("/tasks/{task}/retry")),
+        ("POST", format!("/tasks/{task}/cancel")),
+        ("POST", format!("/tasks/{task}/compensate")),
+        ("POST", format!("/tasks/{task}/resolve")),
+        ("POST", format!("/tasks/{task}/steps/process_payment/resolve")),
+    ];
+    let stranger = Operator::new(&stack.api, "AKIAIOSFODNN7EXAMPLE");
+    for (method, path) in routes {
+        let body = json!({"reason": REASON, "dry_run": false}).to_string();
+        let request = || stack.api.request(method, &path).body(body.clone());
+        let unsigned = stack.api.answer(request()).await;
+        assert!(matches!(unsigned.status, 401 | 403), "{method} {path}: {unsigned:?}");
+        let with_a_token = stack.api.answer(request().bearer_auth("x.y.z")).await;
+        assert!(matches!(with_a_token.status, 401 | 403), "{method} {path}: {with_a_token:?}");
+        let strange = stranger.send(method, &path, body.clone()).await;
+        assert_eq!(strange.status, 403, "{method} {path}: {strange:?}");
+        for answer in [unsigned, with_a_token, strange] {
+            assert!(!answer.text.contains(&task), "{}", answer.text);
+        }
+    }
+    // Beside those routes there is only the customers' function, which knows no tasks.
+    for path in ["/tasks/", "/TASKS", "/tasks%2fretry"] {
+        let answer = stack.api.get(path).await;
+        assert!(matches!(answer.status, 401 | 403 | 404), "{path}: {answer:?}");
+    }
+    assert_eq!(stack.task(&task).await, before);
+}
+
+#[tokio::test]
+async fn a_failed_checkout_is_found_by_what_failed() {
+    let stack = Stack::from_env().await;
+    let (operator, product) = (stack.operator(), stack.product(2_500, 5).await);
+    let task = declined(&stack, &product).await;
+
+    let what = [("status", "error"), ("failed_step", "process_payment"), ("error_code", "PAYMENT_DECLINED")];
+    let (query, _) = only(&stack, &task, &what).await;
+    let found = until("the index", async || Some(operator.list(&query).await).filter(|found| !found.is_empty())).await;
+    assert_eq!(ids(&found), [&task]);
+    assert_eq!((&found[0]["status"], &found[0]["failed_steps"]), (&json!("error"), &json!(["process_payment"])));
+    assert!(found[0]["workflow"].as_str().unwrap().starts_with("ecommerce/checkout@"), "{found:?}");
+
+    for other in [
+        ("status", "complete"),
+        ("failed_step", "create_order"),
+        ("error_code", "GATEWAY_TIMEOUT"),
+        ("workflow", "ecommerce/returns"),
+        ("older_than", "1h"),
+    ] {
+        let (query, _) = only(&stack, &task, &[other]).await;
+        assert!(operator.list(&query).await.is_empty(), "{other:?}");
+    }
+    let (query, _) = only(&stack, &task, &[("workflow", "ecommerce/checkout"), ("limit", "1")]).await;
+    assert_eq!(ids(&operator.list(&query).await), [&task], "page by page");
+}
+
+#[test_case("status=broken")]
+#[test_case("a=\"<x y>&%")]
+#[test_case("older_than=5")]
+#[tokio::test]
+async fn a_query_that_is_wrong_is_told_where(query: &str) {
+    // As a client would send it that escapes nothing: the emulator hands on what it got.
+    let query = query.replace(' ', "%20").replace('"', "%22").replace('<', "%3C").replace('>', "%3E");
+    let answer = Stack::from_env().await.operator().get(&format!("/tasks?{query}")).await.expect(422);
+    assert!(!answer["details"][0]["path"].as_str().unwrap().is_empty(), "{answer}");
+}
+
+#[tokio::test]
+async fn a_dry_run_counts_and_a_retry_retries() {
+    let stack = Stack::from_env().await;
+    let (operator, product) = (stack.operator(), stack.product(2_500, 5).await);
+    // Down for as many attempts as there are; the fourth finds it back.
+    let (task, status, _) = stack.api.run(&product.request(1, "test_temp_fail_3_visa")).await;
+    assert_eq!(status["status"], "failed", "{status}");
+    let (query, filter) = only(&stack, &task, &[("failed_step", "process_payment")]).await;
+    until("the index", async || (!operator.list(&query).await.is_empty()).then_some(())).await;
+    let before = stack.task(&task).await;
+    let retry = async |dry_run: bool| {
+        let (mut matched, mut retried, mut tasks, mut next) = (0, 0, Vec::new(), Value::Null);
+        loop {
+            let body = json!({"filter": filter, "dry_run": dry_run, "reason": REASON, "next": next});
+            let page = operator.post("/tasks/retry", &body).await.expect(if dry_run { 200 } else { 202 });
+            assert_eq!((&page["dry_run"], &page["refused"]), (&json!(dry_run), &json!([])), "{page}");
+            matched += page["matched"].as_u64().unwrap();
+            retried += page["retried"].as_u64().unwrap();
+            tasks.extend(page["tasks"].as_array().unwrap().iter().cloned());
+            next = page["next"].clone();
+            if next.is_null() {
+                return (matched, retried, tasks);
+            }
+        }
+    };
+
+    assert_eq!(retry(true).await, (1, 0, vec![json!(task)]));
+    assert_eq!(stack.task(&task).await, before, "a dry run changes nothing");
+
+    assert_eq!(retry(false).await, (1, 1, vec![json!(task)]));
+    assert_eq!(stack.api.until_ended(&task).await["status"], "completed");
+    assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
+    let expected = ("retry".to_owned(), Value::Null, WHO.to_owned(), REASON.to_owned());
+    assert_eq!(trail(&operator, &task).await, [expected]);
+}
+
+#[tokio::test]
+async fn one_checkout_is_retried() {
+    let stack = Stack::from_env().await;
+    let (operator, product) = (stack.operator(), stack.product(2_500, 5).await);
+    let (task, _, _) = stack.api.run(&product.request(1, "test_temp_fail_3_visa")).await;
+    let answer = operator.act(&task, "retry", REASON).await.expect(202);
+    assert_eq!(answer, json!({"success": true, "task_id": task, "status": "pending"}));
+    assert_eq!(stack.api.until_ended(&task).await["status"], "completed");
+    assert_eq!(trail(&operator, &task).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_checkout_that_waits_for_its_next_attempt_is_cancelled() {
+    let stack = Stack::from_env().await;
+    let (operator, product) = (stack.operator(), stack.product(2_500, 5).await);
+    let task = stack.api.start(&product.request(1, "test_rate_limit_visa")).await;
+    until("the payment to wait for its next attempt", async || {
+        (stack.api.details(&task).await.step("process_payment")["status"] == "retrying").then_some(())
+    })
+    .await;
+    let answer = operator.act(&task, "cancel", "the customer asked for it").await.expect(202);
+    assert_eq!(answer["status"], "compensating", "{answer}");
+    let cancelled = until("the end of the cancellation", async || {
+        Some(operator.task(&task).await).filter(|task| task["status"] == "cancelled")
+    })
+    .await;
+    assert_eq!((&cancelled["compensated"], &cancelled["ends_as"]), (&json!(true), &json!("cancelled")), "{cancelled}");
+    assert_eq!(cancelled["compensations"][0]["name"], "refund_payment", "{cancelled}");
+    assert_eq!(stack.api.order_status(&task).await["status"], "cancelled");
+    assert_eq!(stack.charges(&task).await, [0; 0]);
+    assert_eq!(product.stock().await, 5);
+    let expected = ("cancel".to_owned(), Value::Null, WHO.to_owned(), "the customer asked for it".to_owned());
+    assert_eq!(trail(&operator, &task).await, [expected]);
+
+    for what in ["cancel", "retry", "compensate", "resolve"] {
+        let refused = operator.act(&task, what, REASON).await.expect(409);
+        let error = format!("Cannot {what} task in cancelled status: it has been compensated");
+        assert_eq!(refused, json!({"success": false, "error": error, "status": "cancelled"}));
+    }
+}
+
+#[tokio::test]
+async fn a_step_is_done_by_hand_and_what_depends_on_it_runs() {
+    let stack = Stack::from_env().await;
+    let (operator, product) = (stack.operator(), stack.product(2_500, 5).await);
+    let task = declined(&stack, &product).await;
+    let path = |step: &str| format!("/tasks/{task}/steps/{step}/resolve");
+    let body = |result: &str| format!(r#"{{"result": {result}, "reason": "paid by bank transfer"}}"#);
+
+    let early = operator.send("POST", &path("create_order"), body("{}")).await.expect(409);
+    assert_eq!(early["error"], "Cannot resolve step `create_order`: it waits for update_inventory", "{early}");
+    operator.send("POST", &path("wrap_gift"), body("{}")).await.expect(404);
+
+    let amount = format!("{}.{:02}", product.total_cents(1) / 100, product.total_cents(1) % 100);
+    let result = PAYMENT_RESULT.replace("AMOUNT", &amount);
+    operator.send("POST", &path("process_payment"), body(&result)).await.expect(202);
+    let status = stack.api.until_ended(&task).await;
+    assert_eq!(status["status"], "completed", "{status}");
+    assert_eq!(stack.charges(&task).await, [0; 0], "no card was charged");
+    assert_eq!(product.stock().await, 4);
+
+    let shown = operator.get(&format!("/tasks/{task}")).await;
+    assert!(shown.text.contains(&format!(r#""result":{result}"#)), "to the digit: {}", shown.text);
+    let steps = shown.json()["steps"].clone();
+    assert_eq!(
+        (&steps[1]["status"], &steps[2]["status"]),
+        (&json!("resolved_manually"), &json!("complete")),
+        "{steps}"
+    );
+    let by_hand =
+        ("resolve_step".to_owned(), json!("process_payment"), WHO.to_owned(), "paid by bank transfer".to_owned());
+    assert_eq!(trail(&operator, &task).await, [by_hand]);
+
+    let again = operator.send("POST", &path("process_payment"), body("{}")).await.expect(409);
+    assert_eq!(again["status"], "complete", "{again}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_refused_with_the_status_that_was_found() {
+    let stack = Stack::from_env().await;
+    let (operator, product) = (stack.operator(), stack.product(2_500, 5).await);
+    let (task, status, _) = stack.api.run(&product.request(1, "test_success_visa")).await;
+    assert_eq!(status["status"], "completed", "{status}");
+    let before = stack.task(&task).await;
+    for what in ["retry", "cancel", "compensate", "resolve"] {
+        let refused = operator.act(&task, what, REASON).await.expect(409);
+        let error = format!("Cannot {what} task in complete status");
+        assert_eq!(refused, json!({"success": false, "error": error, "status": "complete"}));
+        operator.act(&TaskId::new().to_string(), what, REASON).await.expect(404);
+        operator.post(&format!("/tasks/{task}/{what}"), &json!({})).await.expect(422);
+        operator.send("POST", &format!("/tasks/{task}/{what}"), "reason".to_owned()).await.expect(400);
+    }
+    assert_eq!(stack.task(&task).await, before);
+}
+
+#[tokio::test]
+async fn a_failed_checkout_is_declared_done() {
+    let stack = Stack::from_env().await;
+    let (operator, product) = (stack.operator(), stack.product(2_500, 5).await);
+    let task = declined(&stack, &product).await;
+    let answer = operator.act(&task, "resolve", "ordered by telephone").await.expect(202);
+    assert_eq!(answer["status"], "resolved_manually");
+    assert_eq!(stack.api.order_status(&task).await["status"], "resolved_manually");
+    let entry = ("resolve".to_owned(), Value::Null, WHO.to_owned(), "ordered by telephone".to_owned());
+    assert_eq!(trail(&operator, &task).await, [entry]);
+}
+
+#[tokio::test]
+async fn a_failed_checkout_is_undone_before_its_time() {
+    let stack = Stack::from_env().await;
+    let (operator, product) = (stack.operator(), stack.product(2_500, 5).await);
+    let task = declined(&stack, &product).await;
+    operator.act(&task, "compensate", "the customer is gone").await.expect(202);
+    let undone = until("the end of the compensation", async || {
+        Some(operator.task(&task).await).filter(|task| task["compensated"] == true)
+    })
+    .await;
+    assert_eq!((&undone["status"], &undone["ends_as"]), (&json!("error"), &json!("error")), "{undone}");
+    let refused = operator.act(&task, "retry", REASON).await.expect(409);
+    assert_eq!(refused["error"], "Cannot retry task in error status: it has been compensated");
+}
