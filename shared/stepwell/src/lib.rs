@@ -85,6 +85,9 @@
 //!   what [`stalled`] finds overdue, and lists the task again, the later the longer it has been quiet.
 //! * **SQS gives up on a message**, after far more deliveries than retry limits use: something is broken. It comes to
 //!   [`dead_letters`], which makes it the error `DELIVERY_EXHAUSTED` of its step. Nothing is lost, and somebody can see it.
+//! * **A step uses up its attempts** at something that may pass: they last for seconds, an outage for minutes. Where the
+//!   workflow says `restarts`, the failed steps of the task get a fresh set of attempts by themselves, after 1 minute, 2,
+//!   4 and so on, before anything is undone.
 //! * **A step fails for good** after others have had their effect. Then these are undone by [`compensation`]: at once, or
 //!   after a time in which the task may be retried, or when somebody says so.
 //! * **It takes a person** to know what to do: [`Client`] retries what failed, cancels a task, puts a result in the place
