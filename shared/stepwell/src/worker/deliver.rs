@@ -117,7 +117,14 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
     }
 
     async fn refused(&self, message: &Message, found: &StepRecord, loaded: Loaded) -> Result<Disposition, EngineError> {
-        let Some(task) = loaded.task else { return self.reject("the task does not exist").await };
+        let Some(task) = loaded.task else {
+            return match found.lease_until {
+                // Somebody has claimed what belongs to no task, and takes the item away. Should they die before that, a
+                // later delivery of this message takes it over from them.
+                Some(until) => Ok(Disposition::GiveBack { wait: until.since(self.now()) }),
+                None => self.reject("the task does not exist").await,
+            };
+        };
         let back_at = match found.state {
             // Nothing hangs on a second copy: the message that completed the step is kept until its hand-over is made.
             // If this is that message after all, it has been received before; should SQS have delivered it twice at
