@@ -5,7 +5,7 @@ use crate::{
     plan::StepPlan,
     queue::{Message, Queue},
     state::{StepState, TaskStatus},
-    table::{Table, TaskRecord},
+    table::{StepRecord, Table, TaskRecord},
     unwind::unwind,
 };
 use futures::future::try_join_all;
@@ -45,8 +45,12 @@ pub(super) async fn hand_over<T: Table, Q: Queue>(
     if turn == Turn::Again {
         let names: BTreeSet<&str> = dependents.iter().map(|dependent| dependent.name.as_str()).collect();
         let found = table.load(task.id, &names).await?.steps;
-        let untouched = |name: &str| found.get(name).is_none_or(|record| record.state == StepState::Pending);
-        dependents.retain(|dependent| untouched(&dependent.name));
+        // A step with several dependencies may have been claimed before its time, and been put back since: whoever
+        // completes the last of them has to find this one among those that are done.
+        let served = |dependent: &StepPlan, record: &StepRecord| {
+            record.state != StepState::Pending && (dependent.depends_on.len() == 1 || record.done_deps.contains(step))
+        };
+        dependents.retain(|dependent| !found.get(&dependent.name).is_some_and(|record| served(dependent, record)));
     }
     let woken = dependents.into_iter().map(|dependent| wake(table, queue, task, step, dependent, turn, now));
     try_join_all(woken).await.map(drop)
