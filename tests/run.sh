@@ -5,6 +5,7 @@
 #
 #   lint        formatting, clippy, documentation, the shell scripts, the CloudFormation template
 #   unit        unit, property and documentation tests, and the protocol's model: nothing has to run for them
+#   simulation  100,000 simulated runs of the engine, with everything going wrong that can
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
 #               Local, where Java is there
 #   scenarios   whole checkouts through HTTP on the deployed local stack
@@ -18,7 +19,7 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/../infra/lib.sh"
 
-parts=(lint unit table scenarios crashes)
+parts=(lint unit simulation table scenarios crashes)
 case ${1:-} in -h | --help) usage && exit ;; esac
 for part in "$@"; do
   [[ " ${parts[*]} " == *" $part "* ]] || die "there is no part '$part'. See tests/run.sh --help"
@@ -77,6 +78,14 @@ unit() {
   check "unit and property tests" cargo test --workspace --lib --bins --no-fail-fast
   check "the protocol's model, state by state" cargo test --workspace --test model
   check "documentation tests" cargo test --workspace --doc
+}
+
+# ---- Simulation ------------------------------------------------------------------------------------------------------
+
+# The debug build: most of it is there already, and an optimized one takes longer to build than it saves.
+simulation() {
+  check "the simulation is built" cargo build --workspace --bin sim
+  check "100,000 simulated runs" "${CARGO_TARGET_DIR:-target}/debug/sim" --runs 100000
 }
 
 # ---- The local stack -------------------------------------------------------------------------------------------------

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use stepwell::Workflow;
 
+/// The step that undoes step `n` is the numbered step `n` more than this.
+pub const UNDOING: usize = 50;
+
 /// A graph of numbered steps: step `n` is the `n`-th entry, and holds what `n` depends on.
 #[derive(Clone, Debug)]
 pub struct Graph {
@@ -12,12 +15,16 @@ pub struct Graph {
     retry_limit: u32,
     timeout_seconds: u32,
     base_seconds: Option<u32>,
+    undone: BTreeSet<usize>,
+    policy: Option<(&'static str, Option<u32>)>,
 }
 
 impl Graph {
     /// The graph in which the `n`-th step depends on the steps in the `n`-th entry.
     pub fn new(edges: impl IntoIterator<Item = Vec<usize>>) -> Self {
-        Self { edges: edges.into_iter().collect(), retry_limit: 3, timeout_seconds: 10, base_seconds: Some(0) }
+        let edges = edges.into_iter().collect();
+        let (undone, policy) = (BTreeSet::new(), None);
+        Self { edges, retry_limit: 3, timeout_seconds: 10, base_seconds: Some(0), undone, policy }
     }
 
     /// One step after the other.
@@ -65,6 +72,25 @@ impl Graph {
         self
     }
 
+    /// With a compensation, of the number [`UNDOING`] more, for each of these steps.
+    #[must_use]
+    pub fn undone(mut self, steps: BTreeSet<usize>) -> Self {
+        self.undone = steps;
+        self
+    }
+
+    /// With this word for when compensations start, and how many seconds they wait for a retry.
+    #[must_use]
+    pub fn compensate(mut self, when: &'static str, after_seconds: Option<u32>) -> Self {
+        self.policy = Some((when, after_seconds));
+        self
+    }
+
+    /// The steps that have a compensation.
+    pub fn compensated_steps(&self) -> &BTreeSet<usize> {
+        &self.undone
+    }
+
     /// How many steps there are.
     pub fn len(&self) -> usize {
         self.edges.len()
@@ -98,15 +124,29 @@ impl Graph {
     /// Where the graph is none.
     pub fn workflow(&self) -> Workflow {
         let steps: Vec<Value> = self.edges.iter().enumerate().map(|(step, edges)| self.step(step, edges)).collect();
-        let file = json!({ "name": "graph", "namespace_name": "tests", "step_templates": steps });
+        let mut file = json!({ "name": "graph", "namespace_name": "tests", "step_templates": steps });
+        if let Some((when, after_seconds)) = self.policy {
+            file["compensate"] = json!(when);
+            if let Some(seconds) = after_seconds {
+                file["compensate_after_seconds"] = json!(seconds);
+            }
+        }
         // JSON is YAML.
         Workflow::from_yaml(&file.to_string()).expect("the graph is a workflow")
     }
 
     fn step(&self, step: usize, depends_on: &[usize]) -> Value {
+        let mut template = self.template(step);
+        template["depends_on_steps"] = depends_on.iter().copied().map(name).collect();
+        if self.undone.contains(&step) {
+            template["compensation"] = self.template(UNDOING + step);
+        }
+        template
+    }
+
+    fn template(&self, step: usize) -> Value {
         let mut template = json!({
             "name": name(step),
-            "depends_on_steps": depends_on.iter().copied().map(name).collect::<Vec<_>>(),
             "default_retry_limit": self.retry_limit,
             "handler_config": { "timeout_seconds": self.timeout_seconds },
         });

@@ -25,6 +25,7 @@ pub mod model;
 pub mod operators;
 pub mod poller;
 pub mod shop;
+pub mod sim;
 pub mod stack;
 pub mod steps;
 

@@ -1,0 +1,94 @@
+//! Looks at every write as it is made: only legal transitions, a fencing token that only rises, an audit trail that is
+//! only ever added to.
+
+use super::{fate::Fate, table::Change};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+use stepwell::{
+    TaskId,
+    state::{StepEvent, TaskEvent},
+    table::{StepRecord, TaskRecord},
+};
+
+/// What has been seen of one step.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// The attempts that were put back before their handler ran: they leave no entry in the trail.
+    pub(super) put_back: BTreeSet<u32>,
+    /// The attempts whose results handlers of later steps were given.
+    pub(super) results: BTreeSet<u64>,
+}
+
+/// Looks at every write.
+#[derive(Debug)]
+pub(super) struct Audit {
+    fate: Rc<Fate>,
+    seen: RefCell<BTreeMap<(TaskId, String), Seen>>,
+}
+
+impl Audit {
+    pub(super) fn new(fate: &Rc<Fate>) -> Self {
+        Self { fate: fate.clone(), seen: RefCell::default() }
+    }
+
+    /// What has been seen of a step.
+    pub(super) fn of(&self, task: TaskId, step: &str) -> Seen {
+        self.seen.borrow().get(&(task, step.to_owned())).cloned().unwrap_or_default()
+    }
+
+    /// A handler was given the result of this attempt of this step.
+    pub(super) fn seen(&self, task: TaskId, step: &str, attempt: u64) {
+        self.seen.borrow_mut().entry((task, step.to_owned())).or_default().results.insert(attempt);
+    }
+
+    pub(super) fn observe(&self, change: Change<'_>) {
+        match change {
+            Change::Step { task, event, before, after } => self.step(task, event, before, after),
+            Change::Task { event, before, after } => self.task(event, before, after),
+        }
+    }
+
+    fn step(&self, task: TaskId, event: Option<StepEvent>, before: &StepRecord, after: &StepRecord) {
+        if event.is_some() {
+            self.fate.note(|| format!("{} {} -> {}, attempt {}", after.name, before.state, after.state, after.attempt));
+        }
+        if event == Some(StepEvent::Release) {
+            let mut seen = self.seen.borrow_mut();
+            seen.entry((task, after.name.clone())).or_default().put_back.insert(before.attempt);
+        }
+        let legal = match event {
+            Some(event) => before.state.on(event) == Some(after.state),
+            None => before.state == after.state,
+        };
+        let claims = u32::from(event == Some(StepEvent::Claim));
+        let rules = [
+            (legal, "is no legal transition"),
+            (after.attempt == before.attempt + claims, "changes the attempt's number by something else than a claim"),
+            (
+                after.exempt >= before.exempt && after.exempt <= after.attempt,
+                "does not keep account of exempt attempts",
+            ),
+            (after.attempts.starts_with(&before.attempts), "changes the audit trail"),
+            (!before.state.is_done() || before.result == after.result, "changes a result"),
+            (after.state.is_done() == after.result.is_some(), "has a result and is not done, or the other way round"),
+            (after.done_deps.is_superset(&before.done_deps), "forgets a dependency that is done"),
+        ];
+        for (_, what) in rules.iter().filter(|(kept, _)| !kept) {
+            self.fate.violated(|| format!("{event:?} {what}: {before:?} -> {after:?}"));
+        }
+    }
+
+    fn task(&self, event: Option<TaskEvent>, before: &TaskRecord, after: &TaskRecord) {
+        self.fate.note(|| format!("the task {} -> {} ({event:?})", before.status, after.status));
+        let legal = match event {
+            Some(event) => before.status.on(event) == Some(after.status),
+            None => before.status == after.status,
+        };
+        if !legal {
+            self.fate.violated(|| format!("a task went from {} to {} on {event:?}", before.status, after.status));
+        }
+    }
+}

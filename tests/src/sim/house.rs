@@ -1,0 +1,272 @@
+//! All that one run takes place in: the table, the queues, the world outside, and who is at work.
+
+use super::{
+    audit::Audit,
+    fate::Fate,
+    network::Remote,
+    process::Process,
+    queue::MemoryQueues,
+    scenario::{Deed, Scenario},
+    table::MemoryTable,
+    world::{Place, World},
+};
+use crate::{
+    graph::UNDOING,
+    steps::{Run, name},
+};
+use futures::FutureExt;
+use serde_json::Value;
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    rc::Rc,
+};
+use stepwell::{
+    Client, TaskId,
+    state::{StepState, TaskStatus},
+    table::TaskRecord,
+};
+use tokio::{sync::Notify, task::spawn_local};
+
+/// A client in a process of its own.
+pub(super) type RemoteClient = Client<Remote<MemoryTable>, Remote<MemoryQueues>, Process>;
+
+/// All that one run takes place in.
+pub(super) struct House {
+    pub(super) fate: Rc<Fate>,
+    pub(super) scenario: Scenario,
+    pub(super) table: MemoryTable,
+    pub(super) queues: MemoryQueues,
+    pub(super) world: World,
+    pub(super) audit: Rc<Audit>,
+    /// The tasks, in the order of their start; the place of each is its number.
+    tasks: RefCell<BTreeMap<TaskId, usize>>,
+    poisons: RefCell<Vec<String>>,
+    /// What operators have been told that they have done: the task, and the reason they gave, no two of which are alike.
+    done: RefCell<Vec<(TaskId, String)>>,
+    busy: Cell<usize>,
+    calm: Notify,
+    processes: Cell<u64>,
+}
+
+impl House {
+    pub(super) fn new(fate: Fate, scenario: Scenario) -> Self {
+        let fate = Rc::new(fate);
+        let audit = Rc::new(Audit::new(&fate));
+        let observer = audit.clone();
+        Self {
+            table: MemoryTable::observed_by(move |change| observer.observe(change)),
+            queues: MemoryQueues::new(&fate),
+            world: World::default(),
+            audit,
+            fate,
+            scenario,
+            tasks: RefCell::default(),
+            poisons: RefCell::default(),
+            done: RefCell::default(),
+            busy: Cell::new(0),
+            calm: Notify::new(),
+            processes: Cell::new(0),
+        }
+    }
+
+    pub(super) fn process(&self, what: &str) -> Process {
+        Process::new(&self.fate, self.name(what))
+    }
+
+    /// A name that no other process of this run has.
+    pub(super) fn name(&self, what: &str) -> String {
+        self.processes.set(self.processes.get() + 1);
+        format!("{what}-{}", self.processes.get())
+    }
+
+    pub(super) fn client(&self, process: &Process) -> RemoteClient {
+        let (table, queue) = (Remote::new(process, self.table.clone()), Remote::new(process, self.queues.clone()));
+        Client::new(table, queue, process.clone())
+    }
+
+    /// Runs something beside all else. Where it panics, the simulation itself has a fault.
+    pub(super) fn spawn(self: &Rc<Self>, work: impl Future<Output = ()> + 'static) {
+        let house = self.clone();
+        spawn_local(async move {
+            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+                house.fate.violated(|| "the simulation panicked".to_owned());
+                house.calm.notify_one();
+            }
+        });
+    }
+
+    /// One of these, any.
+    pub(super) fn pick<'a, T>(&self, among: &'a [T]) -> Option<&'a T> {
+        let last = u64::try_from(among.len().checked_sub(1)?).ok()?;
+        among.get(usize::try_from(self.fate.up_to(last)).ok()?)
+    }
+
+    /// Somebody is at work until what this gives is dropped.
+    pub(super) fn at_work(self: &Rc<Self>) -> AtWork {
+        self.busy.set(self.busy.get() + 1);
+        AtWork(self.clone())
+    }
+
+    /// Waits until nobody is at work and no queue holds a message, or something has happened that never may.
+    pub(super) async fn calm(&self) {
+        while !self.is_calm() && self.fate.violation().is_none() {
+            self.calm.notified().await;
+        }
+    }
+
+    fn is_calm(&self) -> bool {
+        if self.busy.get() > 0 || !self.queues.are_empty() {
+            return false;
+        }
+        // The watchdog is for what SQS has lost, and for operators who died. Nothing else may need it.
+        if !self.fate.may_lose_messages() {
+            for task in self.tasks_in(TaskStatus::Pending) {
+                self.fate.violated(|| format!("task {task} is pending, and no message of it is left"));
+            }
+        }
+        self.tasks().into_iter().all(|task| self.is_settled(task))
+    }
+
+    /// Whether nothing more happens to a task by itself.
+    fn is_settled(&self, task: TaskId) -> bool {
+        self.table.task(task, |task| match task.status {
+            TaskStatus::Complete | TaskStatus::Cancelled | TaskStatus::ResolvedManually => true,
+            TaskStatus::Error => task.is_compensated() || task.plan.compensates_failure_after().is_none(),
+            TaskStatus::Compensating => {
+                task.plan.compensations().iter().any(|compensation| task.failed_steps.contains(&compensation.name))
+            }
+            TaskStatus::Pending | TaskStatus::InProgress => false,
+        })
+    }
+
+    /// The tasks that have this status.
+    pub(super) fn tasks_in(&self, status: TaskStatus) -> Vec<TaskId> {
+        self.tasks().into_iter().filter(|id| self.table.task(*id, |task| task.status == status)).collect()
+    }
+
+    pub(super) fn started(&self, task: TaskId, number: usize) {
+        self.tasks.borrow_mut().insert(task, number);
+    }
+
+    pub(super) fn tasks(&self) -> Vec<TaskId> {
+        self.tasks.borrow().keys().copied().collect()
+    }
+
+    /// What the handler of this step meets.
+    pub(super) fn deeds(&self, (task, step): Place) -> &[Deed] {
+        // A worker may be quicker than the answer to the client that started the task.
+        let number = self.tasks.borrow().get(&task).copied().or_else(|| self.number_in_context(task));
+        let step = number_of(step);
+        number.zip(step).map_or(&[], |(number, step)| self.scenario.deeds(number, step))
+    }
+
+    fn number_in_context(&self, task: TaskId) -> Option<usize> {
+        let context: Value = serde_json::from_str(&self.table.all(task).task?.context).ok()?;
+        usize::try_from(context["number"].as_u64()?).ok()
+    }
+
+    /// A message that belongs to no step.
+    pub(super) fn poison(&self, queue: &str, body: &str) {
+        self.fate.note(|| format!("somebody puts into {queue}: {body}"));
+        self.poisons.borrow_mut().push(body.to_owned());
+        self.queues.put(queue, body);
+    }
+
+    /// An operator has been told that it is done.
+    pub(super) fn done(&self, task: TaskId, why: String) {
+        self.done.borrow_mut().push((task, why));
+    }
+
+    /// What operators have been told that they have done to a task.
+    pub(super) fn done_to(&self, task: TaskId) -> Vec<String> {
+        self.done.borrow().iter().filter(|(to, _)| *to == task).map(|(_, why)| why.clone()).collect()
+    }
+
+    pub(super) fn poisons(&self) -> Vec<String> {
+        self.poisons.borrow().clone()
+    }
+
+    /// Does what the step is there for; whether that could be done.
+    pub(super) fn act(&self, place: Place, run: &Run) -> bool {
+        let undone = number_of(place.1).and_then(|number| number.checked_sub(UNDOING));
+        if let Some(undone) = undone {
+            self.world.void(place, run.facts.idempotency_key_of(&name(undone)));
+            return true;
+        }
+        let key = run.facts.idempotency_key();
+        let owner = self.world.act(place, key.clone());
+        if owner.is_some_and(|owner| owner != place) {
+            self.fate.violated(|| format!("{} used the idempotency key {key} of another step", place.1));
+        }
+        owner.is_some()
+    }
+
+    /// What has to hold when a handler begins.
+    pub(super) fn check_start(&self, run: &Run) {
+        let (task, step) = (run.facts.task_id, run.facts.step);
+        let Some(record) = self.table.all(task).task else {
+            return self.fate.violated(|| format!("{step} was run for a task that does not exist"));
+        };
+        let Some(plan) = record.plan.step(step) else {
+            return self.fate.violated(|| format!("{step} was run for a task without such a step"));
+        };
+        let claimed = self.table.step(task, step);
+        if claimed.attempt == run.facts.attempt && claimed.attempt - claimed.exempt > plan.retry_limit {
+            self.fate.violated(|| format!("{step} was run more than {} times", plan.retry_limit));
+        }
+        if plan.undoes.is_some() {
+            return self.check_undoing(&record, step);
+        }
+        for dependency in &plan.depends_on {
+            let found = self.table.step(task, dependency);
+            if !found.state.is_done() {
+                self.fate.violated(|| format!("{step} was run while {dependency} was {}", found.state));
+            }
+            if run.data.results.get(dependency) != found.result.as_ref() {
+                self.fate
+                    .violated(|| format!("{step} was given a result of {dependency} that is not the one that stands"));
+            }
+            let result = run.data.results.contains_key(dependency).then(|| run.result_of(dependency));
+            if let Some(attempt) = result.and_then(|result| result["attempt"].as_u64()) {
+                self.audit.seen(task, dependency, attempt);
+            }
+        }
+    }
+
+    /// A compensation runs when nothing else can any more, and after all that are to be run before it.
+    fn check_undoing(&self, task: &TaskRecord, step: &str) {
+        for plan in task.plan.steps() {
+            let state = self.table.step(task.id, &plan.name).state;
+            if matches!(state, StepState::Pending | StepState::InProgress | StepState::Retrying) {
+                self.fate.violated(|| format!("{step} was run while {} was {state}", plan.name));
+            }
+        }
+        let order = task.compensations.iter().flatten();
+        for earlier in order.take_while(|name| *name != step) {
+            let state = self.table.step(task.id, earlier).state;
+            if !state.is_done() {
+                self.fate.violated(|| format!("{step} was run before {earlier}, which is {state}"));
+            }
+        }
+        if !task.compensations.iter().flatten().any(|name| name == step) {
+            self.fate.violated(|| format!("{step} was run, which is not to be run"));
+        }
+    }
+}
+
+/// The number in the name of a step.
+fn number_of(step: &str) -> Option<usize> {
+    step.strip_prefix('s')?.parse().ok()
+}
+
+/// Somebody is at work as long as this is there.
+pub(super) struct AtWork(Rc<House>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.busy.set(self.0.busy.get() - 1);
+        self.0.calm.notify_one();
+    }
+}

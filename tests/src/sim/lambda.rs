@@ -1,0 +1,174 @@
+//! Lambda: for each queue a poller, which hands batches of messages to invocations of the step's function and deletes
+//! what these are done with. An invocation has a deadline, and may die before it.
+
+use super::{
+    fault::Fault, handler, house::House, network::Remote, process::Process, queue::MemoryQueues, table::MemoryTable,
+};
+use crate::{
+    events::batch,
+    steps::{Numbered, Script, Scripted, name},
+};
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use std::{rc::Rc, time::Duration};
+use stepwell::{
+    Ambient, Step,
+    dead_letters::DeadLetters,
+    queue::DEAD_LETTERS,
+    watchdog::{Bounds, Watchdog},
+    worker::{Invocation, Worker},
+};
+
+/// How many messages Lambda takes at a time.
+const BATCH: u64 = 10;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How much longer an invocation may take than an attempt, as in the deployed stack.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// A function that is fed by a queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Function {
+    /// The step of this number.
+    Step(usize),
+    /// The reader of the messages that SQS has given up on.
+    DeadLetters,
+}
+
+impl Function {
+    fn queue(self) -> String {
+        match self {
+            Self::Step(number) => name(number),
+            Self::DeadLetters => DEAD_LETTERS.to_owned(),
+        }
+    }
+}
+
+/// Feeds a function from its queue.
+pub(super) async fn serve(house: Rc<House>, function: Function) {
+    let queue = function.queue();
+    let life = Duration::from_secs(house.scenario.timeout_seconds.into()) + MARGIN;
+    loop {
+        house.queues.arrival(&queue).await;
+        house.fate.wait(20).await;
+        let at_work = house.at_work();
+        let most = usize::try_from(1 + house.fate.up_to(BATCH - 1)).expect("a small number");
+        let messages = house.queues.receive(&queue, most, life);
+        if messages.is_empty() {
+            continue;
+        }
+        let (there, queue) = (house.clone(), queue.clone());
+        house.spawn(async move {
+            invoke(&there, function, &queue, messages, life).await;
+            drop(at_work);
+        });
+    }
+}
+
+/// Starts the watchdog every minute.
+pub(super) async fn watch(house: Rc<House>) {
+    loop {
+        tokio::time::sleep(MINUTE).await;
+        // Where nothing is due it would only look at empty parts of the index.
+        let skew = Duration::from_millis(house.fate.odds().skew_millis());
+        if house.table.first_look().is_none_or(|first| first > house.fate.now() + skew) {
+            continue;
+        }
+        let _at_work = house.at_work();
+        let process = house.process("watchdog");
+        let bounds = Bounds { until: process.now() + MINUTE, tasks: if house.fate.one_in(4) { 1 } else { 100 } };
+        let (table, queue) = (Remote::new(&process, house.table.clone()), Remote::new(&process, house.queues.clone()));
+        let watchdog = Watchdog::new(table, queue, process.clone());
+        let report = tokio::time::timeout(MINUTE, process.live(watchdog.run(bounds))).await;
+        process.note(|| format!("{report:?}"));
+    }
+}
+
+async fn invoke(house: &Rc<House>, function: Function, queue: &str, messages: Vec<SqsMessage>, life: Duration) {
+    let process = house.process(queue);
+    process.note(|| {
+        let ids = messages.iter().map(|message| message.message_id.as_deref().unwrap_or("?"));
+        format!("begins with messages {}", ids.collect::<Vec<_>>().join(", "))
+    });
+    let now = process.now();
+    let invocation = Invocation::new(house.name("request"), now + life, now);
+    let event = batch(messages.clone());
+    let work = async {
+        match function {
+            Function::Step(number) => {
+                work(house, &process, number, handler::script(house, &process), event, &invocation).await
+            }
+            Function::DeadLetters => {
+                let table = Remote::new(&process, house.table.clone());
+                let queue = Remote::new(&process, house.queues.clone());
+                DeadLetters::new(table, queue, process.clone()).handle(event).await
+            }
+        }
+    };
+    // One that is frozen does not notice that its time is over.
+    let mut overtime = Duration::ZERO;
+    if process.strikes(Fault::Zombie) {
+        overtime = Duration::from_millis(house.fate.up_to(40_000));
+        process.freeze(life.mul_f64(house.fate.draw()) + overtime);
+        overtime += life;
+    }
+    let ended = tokio::time::timeout(life + overtime, process.live(work)).await;
+    let Ok(Some(response)) = ended else {
+        return process.note(|| "has ended without an answer".to_owned());
+    };
+    let kept: Vec<&str> = response.batch_item_failures.iter().map(|kept| kept.item_identifier.as_str()).collect();
+    process.note(|| format!("keeps {kept:?}"));
+    if process.strikes(Fault::LostBatch) {
+        return process.note(|| "the answer is lost".to_owned());
+    }
+    for message in &messages {
+        let id = message.message_id.as_deref().expect("a message has an id");
+        if kept.contains(&id) {
+            continue;
+        }
+        if process.strikes(Fault::LostAck) {
+            process.note(|| format!("the acknowledgement of {id} is lost"));
+            continue;
+        }
+        house.fate.wait(5).await;
+        house.queues.delete(queue, message.receipt_handle.as_deref().unwrap_or_default());
+    }
+}
+
+async fn run<S: Step>(
+    house: &House,
+    process: &Process,
+    step: S,
+    event: SqsEvent,
+    invocation: &Invocation,
+) -> SqsBatchResponse {
+    let table: Remote<MemoryTable> = Remote::new(process, house.table.clone());
+    let queue: Remote<MemoryQueues> = Remote::new(process, house.queues.clone());
+    Worker::new(step, table, queue, process.clone()).handle(event, invocation).await
+}
+
+macro_rules! numbered {
+    ($($number:literal)+) => {
+        /// Hands the batch to the worker of the step of this number.
+        async fn work(
+            house: &House,
+            process: &Process,
+            number: usize,
+            script: Script,
+            event: SqsEvent,
+            invocation: &Invocation,
+        ) -> SqsBatchResponse {
+            match number {
+                $($number => {
+                    Box::pin(run(house, process, Scripted::<Numbered<$number>>::new(script), event, invocation)).await
+                })+
+                _ => panic!("there is no step {number} in a simulation"),
+            }
+        }
+    };
+}
+
+numbered!(
+    0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 50 51 52 53 54 55 56 57 58 59 60 61
+    62 63 64 65 66 67 68 69 70 71 72 73 74 75 76 77 78 79
+);

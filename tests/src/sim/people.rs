@@ -1,0 +1,107 @@
+//! Who acts on the stack from outside: those who start tasks, operators, and strangers with messages of their own.
+
+use super::{fault::Fault, house::House, process::Process};
+use crate::steps::name;
+use serde_json::json;
+use std::rc::Rc;
+use stepwell::{ActionError, By, IdempotencyKey, TaskId, Workflow, plan::Plan, queue::Message, state::TaskStatus};
+use uuid::Uuid;
+
+/// What an operator says that a step has done.
+pub(super) const BY_HAND: &str = r#"{"by":"hand"}"#;
+
+/// Starts a task, again and again with the same idempotency key until that has worked.
+pub(super) async fn start(house: Rc<House>, workflow: Rc<Workflow>, number: usize) {
+    let _at_work = house.at_work();
+    let key: IdempotencyKey = format!("task-{number}").parse().expect("a key");
+    let context = json!({ "number": number });
+    loop {
+        let process = house.process("client");
+        let started = process.live(house.client(&process).start(&workflow, &context, Some(&key))).await;
+        if let Some(Ok(started)) = started {
+            process.note(|| format!("has started task {number}, {}", started.task_id));
+            house.started(started.task_id, number);
+            return;
+        }
+        house.fate.wait(5_000).await;
+    }
+}
+
+/// An operator to whom nothing happens gives a failed task another chance, which nothing may refuse.
+pub(super) async fn retry(house: &Rc<House>, task: TaskId) {
+    let _at_work = house.at_work();
+    let process = Process::untroubled(&house.fate, house.name("operator"));
+    let (by, why) = reason(house);
+    match house.client(&process).retry(task, &by).await {
+        Ok(_) => house.done(task, why),
+        // Somebody else was quicker, or what is left of it is still being worked.
+        Err(ActionError::Status { status, compensated, .. }) if status != TaskStatus::Error || compensated => {}
+        Err(error) => house.fate.violated(|| format!("a task that has failed cannot be retried: {error}")),
+    }
+}
+
+/// Who acts, and why: no two reasons are alike, by which each act is found again.
+fn reason(house: &House) -> (By, String) {
+    let why = house.name("reason");
+    (By::new("operator", &why).expect("who and why"), why)
+}
+
+/// An operator who does now this and now that, at any moment.
+pub(super) async fn operate(house: Rc<House>, plan: Plan) {
+    let _at_work = house.at_work();
+    while house.fate.strikes(Fault::Operator) && !house.fate.one_in(5) {
+        house.fate.wait(60_000).await;
+        let tasks = house.tasks();
+        let Some(&task) = house.pick(&tasks) else { continue };
+        let step = house.pick(plan.steps()).map(|step| step.name.clone()).unwrap_or_default();
+        let process = house.process("operator");
+        let client = house.client(&process);
+        let (by, why) = reason(&house);
+        let act = async {
+            match house.fate.up_to(9) {
+                0 => client.cancel(task, &by).await.map(drop),
+                1 => client.compensate(task, &by).await,
+                2 => client.resolve(task, &by).await,
+                3 | 4 => client.resolve_step(task, &step, BY_HAND, &by).await,
+                _ => client.retry(task, &by).await.map(drop),
+            }
+        };
+        let outcome = process.live(act).await;
+        process.note(|| format!("{outcome:?}"));
+        if let Some(Ok(())) = outcome {
+            house.done(task, why);
+        }
+    }
+}
+
+/// Puts messages into the queues that do not belong there, or not yet.
+pub(super) async fn meddle(house: Rc<House>, plan: Plan) {
+    if !house.fate.strikes(Fault::Poison) {
+        return;
+    }
+    let _at_work = house.at_work();
+    let steps: Vec<_> = plan.steps().iter().chain(plan.compensations()).collect();
+    for _ in 0..=house.fate.up_to(5) {
+        house.fate.wait(20_000).await;
+        let Some(step) = house.pick(&steps) else { return };
+        let id = Uuid::from_u128(house.fate.bits());
+        match house.fate.up_to(4) {
+            0 => house.poison(&step.name, &format!("poison {id}")),
+            1 => {
+                let nowhere = Message::new(TaskId::from(id), step);
+                house.poison(&step.name, &serde_json::to_string(&nowhere).expect("JSON"));
+            }
+            2 => house.poison(&step.name, &json!({ "task_id": id, "step": name(99) }).to_string()),
+            // A message for a task that is there, at any time: too early, too late, or for the second time.
+            _ => {
+                for task in house.tasks() {
+                    let repeat = house.fate.one_in(2);
+                    // Whoever sends it need not know what the step depends on.
+                    let load = if house.fate.one_in(2) { Vec::new() } else { step.depends_on.clone() };
+                    let message = Message { repeat, load, ..Message::new(task, step) };
+                    house.queues.put(&step.name, &serde_json::to_string(&message).expect("JSON"));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! One process: an invocation of a function, or a client. It has a clock of its own, it can stop for a while, and it can
+//! die between any two calls.
+
+use super::{fate::Fate, fault::Fault};
+use std::{
+    cell::Cell,
+    fmt,
+    future::{pending, poll_fn},
+    pin::pin,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
+use stepwell::{Ambient, Timestamp};
+
+/// A process.
+#[derive(Clone, Debug)]
+pub(super) struct Process(Rc<State>);
+
+#[derive(Debug)]
+struct State {
+    fate: Rc<Fate>,
+    name: String,
+    skew_millis: i64,
+    mortal: bool,
+    dead: Cell<bool>,
+    freeze: Cell<Duration>,
+}
+
+impl Process {
+    /// A process of this name, with a clock that is off by what fate wants.
+    pub(super) fn new(fate: &Rc<Fate>, name: String) -> Self {
+        let skew_millis = fate.skew();
+        Self(Rc::new(State {
+            fate: fate.clone(),
+            name,
+            skew_millis,
+            mortal: true,
+            dead: Cell::new(false),
+            freeze: Cell::default(),
+        }))
+    }
+
+    /// A process to which nothing happens.
+    pub(super) fn untroubled(fate: &Rc<Fate>, name: String) -> Self {
+        Self(Rc::new(State {
+            fate: fate.clone(),
+            name,
+            skew_millis: 0,
+            mortal: false,
+            dead: Cell::new(false),
+            freeze: Cell::default(),
+        }))
+    }
+
+    /// Somewhere on its way it is going to stand still for this long.
+    pub(super) fn freeze(&self, time: Duration) {
+        self.0.freeze.set(time);
+    }
+
+    /// What it goes by.
+    pub(super) fn fate(&self) -> &Rc<Fate> {
+        &self.0.fate
+    }
+
+    /// Whether this fault happens to it here and now.
+    pub(super) fn strikes(&self, fault: Fault) -> bool {
+        self.0.mortal && self.0.fate.strikes(fault)
+    }
+
+    /// Enters a line into the trace.
+    pub(super) fn note(&self, line: impl FnOnce() -> String) {
+        self.0.fate.note(|| format!("{}: {}", self.0.name, line()));
+    }
+
+    /// Runs a future until it is done, or until the process dies: `None`.
+    pub(super) async fn live<T>(&self, life: impl Future<Output = T>) -> Option<T> {
+        let mut life = pin!(life);
+        poll_fn(|context| match life.as_mut().poll(context) {
+            _ if self.0.dead.get() => Poll::Ready(None),
+            Poll::Ready(end) => Poll::Ready(Some(end)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// A place between two calls: time passes, and here the process may stop, or die.
+    pub(super) async fn point(&self) {
+        let fate = &self.0.fate;
+        if self.strikes(Fault::Crash) {
+            self.note(|| "DIES".to_owned());
+            self.0.dead.set(true);
+            pending::<()>().await;
+        }
+        if !self.0.freeze.get().is_zero() && fate.one_in(4) {
+            self.note(|| "is frozen".to_owned());
+            tokio::time::sleep(self.0.freeze.take()).await;
+            self.note(|| "goes on".to_owned());
+        }
+        if self.strikes(Fault::Stall) {
+            self.note(|| "stands still".to_owned());
+            fate.wait(40_000).await;
+        } else if fate.one_in(2) {
+            fate.wait(20).await;
+        }
+    }
+
+    /// Makes a call, with all that can happen on the way there and back.
+    pub(super) async fn call<R: fmt::Debug, E>(
+        &self,
+        kind: Kind,
+        what: impl Fn() -> String,
+        failed: impl Fn(&'static str) -> E,
+        call: impl AsyncFn() -> Result<R, E>,
+    ) -> Result<R, E> {
+        self.0.fate.call();
+        self.point().await;
+        if self.strikes(Fault::Throttle) {
+            self.note(|| format!("{} -> throttled", what()));
+            return Err(failed("throttled"));
+        }
+        let mut answer = call().await;
+        if kind == Kind::Write && self.strikes(Fault::Repeated) {
+            self.note(|| format!("{} took effect, and is made again", what()));
+            self.point().await;
+            answer = call().await;
+        }
+        self.note(|| match &answer {
+            Ok(answer) => format!("{} -> {answer:?}", what()),
+            Err(_) => format!("{} -> refused", what()),
+        });
+        self.point().await;
+        if kind != Kind::Read && answer.is_ok() && self.strikes(Fault::LostAnswer) {
+            self.note(|| "the answer is lost".to_owned());
+            return Err(failed("the connection broke before the answer came"));
+        }
+        answer
+    }
+}
+
+/// What kind of call it is: what may happen to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It changes nothing.
+    Read,
+    /// It may be made twice: the SDK repeats it when no answer comes.
+    Write,
+    /// A write that carries a token by which the store knows it again.
+    Transaction,
+}
+
+impl Ambient for Process {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.fate.now().as_millis() + self.0.skew_millis)
+    }
+
+    fn draw(&self) -> f64 {
+        self.0.fate.draw()
+    }
+}

@@ -1,0 +1,211 @@
+//! SQS in memory: standard queues, which deliver at least once and in no order.
+
+use super::{fate::Fate, fault::Fault};
+use aws_lambda_events::sqs::SqsMessage;
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    fmt,
+    rc::Rc,
+    time::Duration,
+};
+use stepwell::queue::{DEAD_LETTERS, Message, Queue, QueueError};
+use tokio::sync::Notify;
+
+/// A message that belongs to no step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Undeliverable {
+    /// Its body.
+    pub(super) body: String,
+    /// Why it is there.
+    pub(super) reason: String,
+}
+
+#[derive(Debug)]
+struct Held {
+    id: u64,
+    body: Rc<str>,
+    received: u32,
+    /// The last receipt. There is none before the first delivery.
+    receipt: Option<u64>,
+    old_receipts: Vec<u64>,
+    visible_after: Duration,
+}
+
+#[derive(Debug, Default)]
+struct StepQueue {
+    messages: Vec<Held>,
+    arrival: Rc<Notify>,
+}
+
+struct Queues {
+    fate: Rc<Fate>,
+    queues: RefCell<BTreeMap<String, StepQueue>>,
+    undeliverable: RefCell<Vec<Undeliverable>>,
+    numbers: Cell<u64>,
+}
+
+/// The queues of a stack. Clones share them.
+#[derive(Clone)]
+pub(super) struct MemoryQueues(Rc<Queues>);
+
+impl fmt::Debug for MemoryQueues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryQueues").finish_non_exhaustive()
+    }
+}
+
+impl MemoryQueues {
+    /// No queues yet: each is there when it is first spoken of.
+    pub(super) fn new(fate: &Rc<Fate>) -> Self {
+        Self(Rc::new(Queues {
+            fate: fate.clone(),
+            queues: RefCell::default(),
+            undeliverable: RefCell::default(),
+            numbers: Cell::new(0),
+        }))
+    }
+
+    /// Puts a message into a queue, whatever it says.
+    pub(super) fn put(&self, queue: &str, body: &str) {
+        let fate = &self.0.fate;
+        let id = self.next();
+        for _ in 0..if fate.strikes(Fault::Duplicate) { 2 } else { 1 } {
+            let delay = if fate.strikes(Fault::Delay) { fate.up_to(30_000) } else { 0 };
+            self.hold(queue, id, Rc::from(body), Duration::from_millis(delay));
+        }
+    }
+
+    fn hold(&self, queue: &str, id: u64, body: Rc<str>, delay: Duration) {
+        let visible_after = self.0.fate.elapsed() + delay;
+        let mut queues = self.0.queues.borrow_mut();
+        let queue = queues.entry(queue.to_owned()).or_default();
+        let held = Held { id, body, received: 0, receipt: None, old_receipts: Vec::new(), visible_after };
+        queue.messages.push(held);
+        queue.arrival.notify_one();
+    }
+
+    /// Waits until a queue has a message to hand out.
+    pub(super) async fn arrival(&self, queue: &str) {
+        loop {
+            let (soonest, arrival) = {
+                let mut queues = self.0.queues.borrow_mut();
+                let queue = queues.entry(queue.to_owned()).or_default();
+                (queue.messages.iter().map(|held| held.visible_after).min(), queue.arrival.clone())
+            };
+            match soonest.map(|soonest| soonest.saturating_sub(self.0.fate.elapsed())) {
+                Some(Duration::ZERO) => return,
+                Some(wait) => drop(tokio::time::timeout(wait, arrival.notified()).await),
+                None => arrival.notified().await,
+            }
+        }
+    }
+
+    /// Hands out a batch, in any order, and hides its messages for a while.
+    pub(super) fn receive(&self, queue: &str, most: usize, hidden: Duration) -> Vec<SqsMessage> {
+        let now = self.0.fate.elapsed();
+        // A letter that cannot be worked is kept trying: there is no other queue behind that one.
+        let most_receives = if queue == DEAD_LETTERS { u32::MAX } else { self.0.fate.odds().most_receives() };
+        let mut batch = Vec::new();
+        let mut queues = self.0.queues.borrow_mut();
+        let messages = &mut queues.entry(queue.to_owned()).or_default().messages;
+        let mut visible: Vec<usize> = (0..messages.len()).filter(|&at| messages[at].visible_after <= now).collect();
+        while !visible.is_empty() && batch.len() < most {
+            let last = u64::try_from(visible.len() - 1).expect("few messages");
+            let pick = usize::try_from(self.0.fate.up_to(last)).expect("a place in the list");
+            let held = &mut messages[visible.swap_remove(pick)];
+            held.received += 1;
+            held.old_receipts.extend(held.receipt.replace(self.next()));
+            held.visible_after = now + hidden;
+            if held.received <= most_receives {
+                batch.push(handed_out(held));
+            }
+        }
+        let (kept, spent): (Vec<Held>, Vec<Held>) =
+            std::mem::take(messages).into_iter().partition(|held| held.received <= most_receives);
+        *messages = kept;
+        drop(queues);
+        for held in spent {
+            self.0.fate.note(|| format!("SQS gives up on message {}", held.id));
+            self.hold(DEAD_LETTERS, held.id, held.body, Duration::ZERO);
+        }
+        batch
+    }
+
+    /// Acknowledges a message. With an old receipt nothing happens, as a rule.
+    pub(super) fn delete(&self, queue: &str, receipt_handle: &str) {
+        let Ok(receipt) = receipt_handle.parse::<u64>() else { return };
+        let mut queues = self.0.queues.borrow_mut();
+        let messages = &mut queues.entry(queue.to_owned()).or_default().messages;
+        let found = messages.iter().position(|held| {
+            held.receipt == Some(receipt)
+                || (held.old_receipts.contains(&receipt) && self.0.fate.strikes(Fault::StaleAck))
+        });
+        if let Some(found) = found {
+            messages.remove(found);
+        }
+    }
+
+    /// Whether no queue holds a message, hidden or not. What is undeliverable is apart.
+    pub(super) fn are_empty(&self) -> bool {
+        self.0.queues.borrow().values().all(|queue| queue.messages.is_empty())
+    }
+
+    /// What belongs to no step.
+    pub(super) fn undeliverable(&self) -> Vec<Undeliverable> {
+        self.0.undeliverable.borrow().clone()
+    }
+
+    fn next(&self) -> u64 {
+        self.0.numbers.set(self.0.numbers.get() + 1);
+        self.0.numbers.get()
+    }
+}
+
+fn handed_out(held: &Held) -> SqsMessage {
+    let mut message = crate::events::message(&held.id.to_string(), &held.body);
+    message.receipt_handle = held.receipt.map(|receipt| receipt.to_string());
+    for (name, value) in &mut message.attributes {
+        if name == "ApproximateReceiveCount" {
+            *value = held.received.to_string();
+        }
+    }
+    message
+}
+
+fn refused(operation: &'static str, queue: &str, cause: &str) -> QueueError {
+    QueueError { operation, queue: queue.to_owned(), cause: cause.to_owned() }
+}
+
+impl Queue for MemoryQueues {
+    async fn send(&self, message: &Message) -> Result<(), QueueError> {
+        let body = serde_json::to_string(message)
+            .map_err(|error| refused("SendMessage", &message.step, &error.to_string()))?;
+        if self.0.fate.strikes(Fault::LostMessage) {
+            self.0.fate.note(|| format!("SQS loses a message to {}", message.step));
+        } else {
+            self.put(&message.step, &body);
+        }
+        Ok(())
+    }
+
+    async fn hide(&self, step: &str, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
+        let now = self.0.fate.elapsed();
+        let mut queues = self.0.queues.borrow_mut();
+        let queue = queues.entry(step.to_owned()).or_default();
+        let receipt = receipt_handle.parse().ok();
+        let held = queue.messages.iter_mut().find(|held| held.receipt == receipt && held.visible_after > now);
+        let held = held.ok_or_else(|| refused("ChangeMessageVisibility", step, "the message is not in flight"))?;
+        held.visible_after = now + Duration::from_secs(u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(0));
+        queue.arrival.notify_one();
+        Ok(())
+    }
+
+    async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
+        let body = if body.is_empty() { "(empty)" } else { body };
+        let letter = Undeliverable { body: body.to_owned(), reason: reason.to_owned() };
+        self.0.fate.note(|| format!("kept: {letter:?}"));
+        self.0.undeliverable.borrow_mut().push(letter);
+        Ok(())
+    }
+}

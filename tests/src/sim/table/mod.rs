@@ -1,0 +1,417 @@
+//! The table in memory, with DynamoDB's semantics: conditional writes, transactions that are made whole or not at all,
+//! refusals that say what stands there.
+//!
+//! It is held to the real one: `tests/tests/it/transitions/model.rs` makes the same writes on both and compares every
+//! answer and every record. So what the simulation shows of it holds for DynamoDB.
+
+mod index;
+mod intervene;
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    rc::Rc,
+};
+use stepwell::{
+    TaskId, Timestamp,
+    state::{End, StepEvent, StepState, TaskEvent, TaskStatus},
+    table::{
+        Action, AsRead, AttemptRecord, Claim, ClaimRequest, Creation, Diversion, FIRST_LOOK, Failure, Fenced,
+        KeyRecord, Lease, Listed, ListedAt, Listing, Loaded, NewTask, Outcome, Page, StepRecord, Table, TableError,
+        TaskRecord,
+    },
+};
+
+/// What a write changed.
+#[derive(Clone, Copy, Debug)]
+pub enum Change<'a> {
+    /// A step's item.
+    Step {
+        /// Its task.
+        task: TaskId,
+        /// What happened to it; `None` where it was only told of a dependency that is done.
+        event: Option<StepEvent>,
+        /// How it stood, untouched where there was no item.
+        before: &'a StepRecord,
+        /// How it stands.
+        after: &'a StepRecord,
+    },
+    /// A task's item.
+    Task {
+        /// What happened to it; `None` where it was only told of a last step that is done.
+        event: Option<TaskEvent>,
+        /// How it stood.
+        before: &'a TaskRecord,
+        /// How it stands.
+        after: &'a TaskRecord,
+    },
+}
+
+type Observer = Rc<dyn Fn(Change<'_>)>;
+
+#[derive(Debug)]
+struct TaskItem {
+    record: TaskRecord,
+    listed: (Listing, Timestamp),
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    task: Option<TaskItem>,
+    steps: BTreeMap<String, StepRecord>,
+}
+
+#[derive(Default)]
+struct Store {
+    partitions: BTreeMap<TaskId, Partition>,
+    keys: BTreeMap<(String, String), KeyRecord>,
+    observer: Option<Observer>,
+}
+
+/// The engine's table in memory. Clones share it.
+#[derive(Clone, Default)]
+pub struct MemoryTable(Rc<RefCell<Store>>);
+
+impl fmt::Debug for MemoryTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryTable").finish_non_exhaustive()
+    }
+}
+
+impl MemoryTable {
+    /// A table that tells of every change of a step or a task.
+    pub fn observed_by(observer: impl Fn(Change<'_>) + 'static) -> Self {
+        Self(Rc::new(RefCell::new(Store { observer: Some(Rc::new(observer)), ..Store::default() })))
+    }
+
+    /// The step's record as it stands.
+    pub fn step(&self, task: TaskId, step: &str) -> StepRecord {
+        self.0.borrow().step(task, step)
+    }
+
+    /// All that is there of a task.
+    pub fn all(&self, task: TaskId) -> Loaded {
+        let store = self.0.borrow();
+        let Some(partition) = store.partitions.get(&task) else { return Loaded::default() };
+        Loaded { task: partition.task.as_ref().map(|item| item.record.clone()), steps: partition.steps.clone() }
+    }
+
+    /// Looks at a task.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub(super) fn task<R>(&self, task: TaskId, look: impl FnOnce(&TaskRecord) -> R) -> R {
+        let store = self.0.borrow();
+        let item = store.partitions.get(&task).and_then(|partition| partition.task.as_ref());
+        look(&item.expect("the task is there").record)
+    }
+
+    /// Where the index lists the task.
+    pub fn listed(&self, task: TaskId) -> Option<(Listing, Timestamp)> {
+        Some(self.0.borrow().partitions.get(&task)?.task.as_ref()?.listed)
+    }
+
+    /// The first moment at which the watchdog has to look at anything.
+    pub(super) fn first_look(&self) -> Option<Timestamp> {
+        self.0.borrow().first_look()
+    }
+
+    /// Whether the index lists any task there.
+    pub(super) fn lists_any(&self, listing: Listing, shard: u8) -> bool {
+        self.0.borrow().lists_any(listing, shard)
+    }
+
+    /// The tasks whose partitions hold anything.
+    pub fn tasks(&self) -> Vec<TaskId> {
+        let store = self.0.borrow();
+        let held = store.partitions.iter().filter(|(_, held)| held.task.is_some() || !held.steps.is_empty());
+        held.map(|(id, _)| *id).collect()
+    }
+}
+
+impl Store {
+    fn step(&self, task: TaskId, step: &str) -> StepRecord {
+        let found = self.partitions.get(&task).and_then(|partition| partition.steps.get(step));
+        found.cloned().unwrap_or_else(|| StepRecord::untouched(step))
+    }
+
+    fn task(&mut self, task: TaskId) -> Option<&mut TaskItem> {
+        self.partitions.get_mut(&task)?.task.as_mut()
+    }
+
+    fn put_step(&mut self, task: TaskId, event: Option<StepEvent>, before: &StepRecord, after: StepRecord) {
+        if let Some(observer) = &self.observer {
+            observer(Change::Step { task, event, before, after: &after });
+        }
+        self.partitions.entry(task).or_default().steps.insert(after.name.clone(), after);
+    }
+
+    /// Changes a task that is there.
+    fn put_task(&mut self, task: TaskId, event: Option<TaskEvent>, change: impl FnOnce(&mut TaskItem)) {
+        let observer = self.observer.clone();
+        let Some(item) = self.task(task) else { return };
+        let before = observer.as_ref().map(|_| item.record.clone());
+        change(item);
+        if let (Some(observer), Some(before)) = (observer, before) {
+            observer(Change::Task { event, before: &before, after: &item.record });
+        }
+    }
+
+    /// Grants a claim: a new attempt for this owner.
+    fn take(&mut self, request: &ClaimRequest<'_>, before: &StepRecord, lost: Option<AttemptRecord>) -> Claim {
+        let mut after = StepRecord {
+            state: StepState::InProgress,
+            attempt: before.attempt + 1,
+            owner: Some(request.owner.to_owned()),
+            started_at: Some(request.now),
+            lease_until: Some(request.lease_until),
+            next_retry_at: None,
+            ..before.clone()
+        };
+        after.attempts.extend(lost);
+        let lease = lease(request, &after);
+        self.put_step(request.task, Some(StepEvent::Claim), before, after);
+        Claim::Granted(lease)
+    }
+
+    /// A write that only the holder of the lease may make.
+    fn fenced(&mut self, lease: &Lease, event: StepEvent, change: impl FnOnce(&mut StepRecord)) -> Fenced {
+        let before = self.step(lease.task, &lease.step);
+        if !holds(lease, &before) {
+            return fence_answer(lease, event, &before);
+        }
+        let mut after = before.clone();
+        after.state = target(event);
+        after.owner = None;
+        after.lease_until = None;
+        change(&mut after);
+        self.put_step(lease.task, Some(event), &before, after);
+        Fenced::Written
+    }
+}
+
+/// Where an event leads that starts at `in_progress`.
+fn target(event: StepEvent) -> StepState {
+    StepState::InProgress.on(event).expect("an event of the holder of a lease")
+}
+
+fn holds(lease: &Lease, found: &StepRecord) -> bool {
+    found.state == StepState::InProgress && found.attempt == lease.attempt
+}
+
+fn fence_answer(lease: &Lease, event: StepEvent, found: &StepRecord) -> Fenced {
+    let written = found.state == target(event) && found.attempt == lease.attempt;
+    if written { Fenced::Written } else { Fenced::Superseded }
+}
+
+fn lease(request: &ClaimRequest<'_>, record: &StepRecord) -> Lease {
+    Lease {
+        task: request.task,
+        step: request.step.to_owned(),
+        attempt: record.attempt,
+        exempt: record.exempt,
+        owner: request.owner.to_owned(),
+        started_at: record.started_at.unwrap_or(request.now),
+        until: record.lease_until.unwrap_or(request.lease_until),
+    }
+}
+
+/// A refused claim; granted all the same where the claim that stands there is this very one, made before.
+fn refused(request: &ClaimRequest<'_>, found: StepRecord) -> Claim {
+    let ours = found.state == StepState::InProgress && found.owner.as_deref() == Some(request.owner);
+    if ours { Claim::Granted(lease(request, &found)) } else { Claim::Refused(Box::new(found)) }
+}
+
+fn error(operation: &'static str, cause: &str) -> TableError {
+    TableError::Call { operation, cause: cause.to_owned() }
+}
+
+impl Table for MemoryTable {
+    async fn create(&self, task: &NewTask<'_>) -> Result<Creation, TableError> {
+        let mut store = self.0.borrow_mut();
+        let partition = store.partitions.entry(task.id).or_default();
+        if partition.task.is_some() {
+            return Ok(Creation::AlreadyThere);
+        }
+        let listed = (Listing::Pending, task.created_at + FIRST_LOOK);
+        partition.task = Some(TaskItem { record: TaskRecord::from(task), listed });
+        Ok(Creation::Created)
+    }
+
+    async fn reserve_key(&self, key: KeyRecord) -> Result<KeyRecord, TableError> {
+        let mut store = self.0.borrow_mut();
+        let found = store.keys.entry((key.namespace.clone(), key.key.clone())).or_insert(key);
+        Ok(found.clone())
+    }
+
+    async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
+        let store = self.0.borrow();
+        let steps = steps.iter().map(|&name| (name.to_owned(), store.step(task, name))).collect();
+        let partition = store.partitions.get(&task);
+        let task = partition.and_then(|partition| partition.task.as_ref()).map(|item| item.record.clone());
+        Ok(Loaded { task, steps })
+    }
+
+    async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
+        Ok(self.all(task))
+    }
+
+    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Claim, TableError> {
+        let mut store = self.0.borrow_mut();
+        let before = store.step(request.task, request.step);
+        let due = before.next_retry_at.is_some_and(|due| due <= request.now);
+        Ok(match before.state {
+            StepState::Pending => store.take(request, &before, None),
+            StepState::Retrying if due => store.take(request, &before, None),
+            _ => refused(request, before),
+        })
+    }
+
+    async fn take_over(&self, request: &ClaimRequest<'_>, lost: &StepRecord) -> Result<Claim, TableError> {
+        let mut store = self.0.borrow_mut();
+        let before = store.step(request.task, request.step);
+        let ended = before.lease_until.is_some_and(|until| until < request.now);
+        if before.state != StepState::InProgress || before.attempt != lost.attempt || !ended {
+            return Ok(refused(request, before));
+        }
+        let running = lost.all_attempts().pop().filter(|attempt| attempt.outcome == Outcome::InProgress);
+        let entry =
+            running.map(|attempt| AttemptRecord { outcome: Outcome::Lost, finished_at: lost.lease_until, ..attempt });
+        Ok(store.take(request, &before, entry))
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<Fenced, TableError> {
+        Ok(self.0.borrow_mut().fenced(lease, StepEvent::Release, |step| {
+            step.exempt += 1;
+            step.started_at = None;
+        }))
+    }
+
+    async fn withdraw(&self, lease: &Lease) -> Result<Fenced, TableError> {
+        let mut store = self.0.borrow_mut();
+        if !holds(lease, &store.step(lease.task, &lease.step)) {
+            return Ok(Fenced::Superseded);
+        }
+        if let Some(partition) = store.partitions.get_mut(&lease.task) {
+            partition.steps.remove(&lease.step);
+        }
+        Ok(Fenced::Written)
+    }
+
+    async fn complete(&self, lease: &Lease, attempt: &AttemptRecord, result: &str) -> Result<Fenced, TableError> {
+        Ok(self.0.borrow_mut().fenced(lease, StepEvent::Complete, |step| {
+            step.result = Some(result.to_owned());
+            step.error = None;
+            step.finished_at = Some(attempt.finished_at.unwrap_or(lease.until));
+            step.attempts.push(attempt.clone());
+        }))
+    }
+
+    async fn retry_later(&self, lease: &Lease, attempt: &AttemptRecord) -> Result<Fenced, TableError> {
+        Ok(self.0.borrow_mut().fenced(lease, StepEvent::RetryLater, |step| {
+            step.next_retry_at = Some(attempt.next_retry_at.unwrap_or(lease.until));
+            step.error = attempt.error.clone();
+            step.attempts.push(attempt.clone());
+        }))
+    }
+
+    async fn fail(&self, task: &TaskRecord, lease: &Lease, attempt: &AttemptRecord) -> Result<Fenced, TableError> {
+        let mut store = self.0.borrow_mut();
+        let at = attempt.finished_at.unwrap_or(lease.until);
+        let held = holds(lease, &store.step(lease.task, &lease.step));
+        let answer = store.fenced(lease, StepEvent::Fail, |step| {
+            step.error = attempt.error.clone();
+            step.finished_at = Some(at);
+            step.attempts.push(attempt.clone());
+        });
+        // Where the task has been brought out of its course, the step's error is kept all the same.
+        if held && store.may_fail(task, &lease.step) {
+            store.fail_task(task, &lease.step, at, None);
+        }
+        Ok(answer)
+    }
+
+    async fn arrive_at_step(
+        &self,
+        task: TaskId,
+        step: &str,
+        done: &str,
+        _: Timestamp,
+    ) -> Result<BTreeSet<String>, TableError> {
+        let mut store = self.0.borrow_mut();
+        let before = store.step(task, step);
+        let mut after = before.clone();
+        after.done_deps.insert(done.to_owned());
+        let arrived = after.done_deps.clone();
+        store.put_step(task, None, &before, after);
+        Ok(arrived)
+    }
+
+    async fn arrive_at_task(&self, task: TaskId, done: &str) -> Result<BTreeSet<String>, TableError> {
+        let mut store = self.0.borrow_mut();
+        store.put_task(task, None, |item| item.record.done_deps.extend([done.to_owned()]));
+        let item = store.task(task).ok_or_else(|| error("UpdateItem", "there is no such task"))?;
+        Ok(item.record.done_deps.clone())
+    }
+
+    async fn finish(&self, task: TaskId, now: Timestamp) -> Result<TaskStatus, TableError> {
+        let mut store = self.0.borrow_mut();
+        let item = store.task(task).ok_or_else(|| error("UpdateItem", "there is no such task"))?;
+        let Some(status) = item.record.after(TaskEvent::Finish) else { return Ok(item.record.status) };
+        store.put_task(task, Some(TaskEvent::Finish), |item| {
+            item.record.status = status;
+            item.record.finished_at = Some(now);
+            item.listed = (Listing::Complete, now);
+        });
+        Ok(status)
+    }
+
+    async fn restart(&self, task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Result<AsRead, TableError> {
+        self.0.borrow_mut().restart(task, failed, action)
+    }
+
+    async fn resolve_step(
+        &self,
+        task: &TaskRecord,
+        step: &StepRecord,
+        result: &str,
+        action: &Action,
+    ) -> Result<AsRead, TableError> {
+        Ok(self.0.borrow_mut().resolve_step(task, step, result, action))
+    }
+
+    async fn give_up(
+        &self,
+        task: &TaskRecord,
+        step: &StepRecord,
+        failure: &Failure,
+        action: &Action,
+    ) -> Result<AsRead, TableError> {
+        Ok(self.0.borrow_mut().give_up(task, step, failure, action))
+    }
+
+    async fn cancel_step(&self, task: TaskId, step: &StepRecord, now: Timestamp) -> Result<AsRead, TableError> {
+        Ok(self.0.borrow_mut().cancel_step(task, step, now))
+    }
+
+    async fn divert(&self, task: TaskId, to: Diversion, action: &Action) -> Result<AsRead, TableError> {
+        Ok(self.0.borrow_mut().divert(task, to, action))
+    }
+
+    async fn order_compensations(&self, task: TaskId, order: &[String], now: Timestamp) -> Result<AsRead, TableError> {
+        Ok(self.0.borrow_mut().order_compensations(task, order, now))
+    }
+
+    async fn finish_compensation(&self, task: TaskId, end: End, now: Timestamp) -> Result<AsRead, TableError> {
+        Ok(self.0.borrow_mut().finish_compensation(task, end, now))
+    }
+
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+        Ok(self.0.borrow().list(page))
+    }
+
+    async fn relist(&self, place: &ListedAt, at: Timestamp) -> Result<AsRead, TableError> {
+        Ok(self.0.borrow_mut().relist(place, at))
+    }
+}
