@@ -1,268 +1,339 @@
-//! Random sequences of writes, on the table and on a model of it in plain Rust, which have to agree after each.
+//! Random sequences of writes, on the real table and on the one in memory that the simulation runs over, which have to
+//! agree after each: in the answer, in every record, and in the index.
 
 use super::*;
 use proptest::{
     prelude::*,
+    sample::Index,
     test_runner::{Config, TestRunner},
 };
-use stepwell::table::{AsRead, Claim, Fenced};
-use stepwell_tests::emulator::in_sandbox_by_hand;
+use std::cell::Cell;
+use stepwell::{
+    plan::Plan,
+    state::End,
+    table::{Diversion, Listed, ListedAt, Listing, Loaded, Page},
+};
+use stepwell_tests::{emulator::in_sandbox_by_hand, sim::MemoryTable};
 
 const LEASE: Duration = Duration::from_secs(30);
+const TASKS: usize = 2;
 
+/// A write. Where it is of a task, of a step or with a lease, these are picked from those that there are.
 #[derive(Clone, Debug)]
 enum Op {
     Wait(u64),
+    Create,
     Claim(u8),
     TakeOver(u8),
-    /// With the lease that was granted this many grants ago.
-    Release(usize),
-    Complete(usize),
-    RetryLater(usize, u64),
-    Fail(usize),
-    Restart,
+    Release,
+    Withdraw,
+    Complete,
+    RetryLater(u64),
+    Fail,
+    ArriveAtStep(Index),
+    ArriveAtTask,
+    Finish,
+    /// With all that failed, or with one of it left out.
+    Restart(bool),
+    ResolveStep,
+    GiveUp,
+    CancelStep,
+    Divert(Diversion),
+    OrderCompensations,
+    FinishCompensation(End),
+    Relist(u64),
+}
+
+/// A write, what it is made to, and whether with records that were read before the write before it.
+#[derive(Clone, Debug)]
+struct Call {
+    op: Op,
+    task: usize,
+    step: Index,
+    /// The lease that was granted this many grants ago.
+    grants_ago: usize,
+    stale: bool,
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let lease = || prop_oneof![4 => Just(0usize), 1 => 1usize..3];
+    let end = || prop_oneof![Just(End::Error), Just(End::Cancelled)];
     prop_oneof![
-        2 => (1u64..40).prop_map(Op::Wait),
-        4 => (0u8..3).prop_map(Op::Claim),
-        2 => (0u8..3).prop_map(Op::TakeOver),
-        1 => lease().prop_map(Op::Release),
-        1 => lease().prop_map(Op::Complete),
-        3 => (lease(), 0u64..20).prop_map(|(lease, wait)| Op::RetryLater(lease, wait)),
-        2 => lease().prop_map(Op::Fail),
-        2 => Just(Op::Restart),
+        4 => (1u64..40).prop_map(Op::Wait),
+        1 => Just(Op::Create),
+        12 => (0u8..3).prop_map(Op::Claim),
+        5 => (0u8..3).prop_map(Op::TakeOver),
+        2 => Just(Op::Release),
+        1 => Just(Op::Withdraw),
+        4 => Just(Op::Complete),
+        5 => (0u64..20).prop_map(Op::RetryLater),
+        6 => Just(Op::Fail),
+        3 => any::<Index>().prop_map(Op::ArriveAtStep),
+        2 => Just(Op::ArriveAtTask),
+        1 => Just(Op::Finish),
+        4 => any::<bool>().prop_map(Op::Restart),
+        3 => Just(Op::ResolveStep),
+        2 => Just(Op::GiveUp),
+        3 => Just(Op::CancelStep),
+        1 => Just(Op::Divert(Diversion::Cancel)),
+        1 => Just(Op::Divert(Diversion::Resolve)),
+        3 => end().prop_map(|end| Op::Divert(Diversion::Compensate(end))),
+        3 => Just(Op::OrderCompensations),
+        2 => end().prop_map(Op::FinishCompensation),
+        2 => (0u64..100).prop_map(Op::Relist),
     ]
 }
 
-/// What a write answered.
-#[derive(Debug, PartialEq)]
-enum Answer {
-    Granted(Lease),
-    Refused(StepRecord),
-    Fenced(bool),
-    Restarted(bool),
-    Nothing,
+fn call() -> impl Strategy<Value = Call> {
+    let grants_ago = prop_oneof![4 => Just(0usize), 1 => 1usize..4];
+    let call = (op(), 0..TASKS, any::<Index>(), grants_ago, prop::bool::weighted(0.15));
+    call.prop_map(|(op, task, step, grants_ago, stale)| Call { op, task, step, grants_ago, stale })
 }
 
-/// One task of one step, as it should be.
-struct Model {
+/// A graph with a join and a step beside it; two of its steps can be undone.
+fn graph(policy: u8) -> Graph {
+    let graph = Graph::new([vec![], vec![0], vec![0], vec![1, 2], vec![]]).undone(BTreeSet::from([0, 1]));
+    match policy {
+        0 => graph.compensate("on_error", Some(90)),
+        1 => graph.compensate("on_cancel", None),
+        _ => graph.compensate("manual", None),
+    }
+}
+
+/// What a write is made with: the same on both tables.
+struct Given {
     id: TaskId,
     now: Timestamp,
-    status: TaskStatus,
-    step: StepRecord,
-    leases: Vec<Lease>,
+    /// The task and its steps, as they were read.
+    read: Loaded,
+    step: String,
+    lease: Option<Lease>,
 }
 
-impl Model {
-    fn new(id: TaskId) -> Self {
-        Self { id, now: NOW, status: TaskStatus::Pending, step: StepRecord::untouched(&only()), leases: Vec::new() }
+impl Given {
+    fn step(&self, name: &str) -> StepRecord {
+        self.read.steps.get(name).cloned().unwrap_or_else(|| StepRecord::untouched(name))
     }
 
-    fn lease_of(&self, grants_ago: usize) -> Option<Lease> {
-        self.leases.iter().rev().nth(grants_ago).cloned()
+    fn action(&self, what: ActionKind) -> Action {
+        Action { at: self.now, what, step: None, who: "somebody".to_owned(), why: "a test".to_owned() }
     }
 
-    fn granted(&mut self, owner: &str) -> Answer {
-        let lease = Lease {
-            task: self.id,
-            step: only(),
-            attempt: self.step.attempt,
-            exempt: self.step.exempt,
-            owner: owner.to_owned(),
-            started_at: self.step.started_at.unwrap(),
-            until: self.step.lease_until.unwrap(),
-        };
-        self.leases.push(lease.clone());
-        Answer::Granted(lease)
-    }
-
-    fn take(&mut self, owner: &str) -> Answer {
-        self.step.state = StepState::InProgress;
-        self.step.attempt += 1;
-        self.step.owner = Some(owner.to_owned());
-        self.step.started_at = Some(self.now);
-        self.step.lease_until = Some(self.now + LEASE);
-        self.step.next_retry_at = None;
-        self.granted(owner)
-    }
-
-    fn refused(&mut self, owner: &str) -> Answer {
-        if self.step.state == StepState::InProgress && self.step.owner.as_deref() == Some(owner) {
-            return self.granted(owner);
-        }
-        Answer::Refused(self.step.clone())
-    }
-
-    fn claim(&mut self, owner: &str) -> Answer {
-        let due = self.step.next_retry_at.is_some_and(|due| due <= self.now);
-        match self.step.state {
-            StepState::Pending => self.take(owner),
-            StepState::Retrying if due => self.take(owner),
-            _ => self.refused(owner),
-        }
-    }
-
-    fn take_over(&mut self, owner: &str) -> Answer {
-        let ended = self.step.lease_until.is_some_and(|until| until < self.now);
-        if self.step.state != StepState::InProgress || !ended {
-            return self.refused(owner);
-        }
-        let lost = AttemptRecord {
-            number: self.step.attempt,
-            started_at: self.step.started_at.unwrap(),
-            finished_at: self.step.lease_until,
-            outcome: Outcome::Lost,
-            error: None,
+    fn ended(&self, lease: &Lease, outcome: Outcome) -> AttemptRecord {
+        AttemptRecord {
+            number: lease.attempt,
+            started_at: lease.started_at,
+            finished_at: Some(self.now),
+            outcome,
+            error: (outcome != Outcome::Complete).then(failure),
             next_retry_at: None,
-            request_id: self.step.owner.clone().unwrap().split('/').next().unwrap().to_owned(),
+            request_id: "request".to_owned(),
+        }
+    }
+}
+
+/// Makes the write, and answers with what the table said, in words. Errors are alike.
+async fn make(table: &impl Table, op: &Op, given: &Given, plan: &Plan) -> String {
+    let Given { id, now, ref read, ref step, ref lease } = *given;
+    let Some(task) = &read.task else { return "no task".to_owned() };
+    let record = given.step(step);
+    let owner = |number: u8| format!("request-{number}/message-{number}");
+    let claim = |owner| ClaimRequest { task: id, step, owner, now, lease_until: now + LEASE };
+    let said = |answer: Result<String, _>| answer.unwrap_or_else(|_: stepwell::table::TableError| "error".to_owned());
+    macro_rules! said {
+        ($call:expr) => {
+            said($call.await.map(|answer| format!("{answer:?}")))
         };
-        self.step.attempts.push(lost);
-        self.take(owner)
+    }
+    match (op, lease) {
+        (Op::Wait(_), _) => String::new(),
+        (Op::Create, _) => {
+            let again = NewTask { id, workflow: "another".to_owned(), context: "{}", plan, created_at: now };
+            said!(table.create(&again))
+        }
+        (Op::Claim(number), _) => said!(table.claim(&claim(&owner(*number)))),
+        (Op::TakeOver(number), _) => said!(table.take_over(&claim(&owner(*number)), &record)),
+        (Op::Release, Some(lease)) => said!(table.release(lease)),
+        (Op::Withdraw, Some(lease)) => said!(table.withdraw(lease)),
+        (Op::Complete, Some(lease)) => said!(table.complete(lease, &given.ended(lease, Outcome::Complete), "{}")),
+        (Op::RetryLater(wait), Some(lease)) => {
+            let next_retry_at = Some(now + Duration::from_secs(*wait));
+            let attempt = AttemptRecord { next_retry_at, ..given.ended(lease, Outcome::RetryableError) };
+            said!(table.retry_later(lease, &attempt))
+        }
+        (Op::Fail, Some(lease)) => said!(table.fail(task, lease, &given.ended(lease, Outcome::PermanentError))),
+        (Op::Release | Op::Withdraw | Op::Complete | Op::RetryLater(_) | Op::Fail, None) => "no lease".to_owned(),
+        (Op::ArriveAtStep(done), _) => said!(table.arrive_at_step(id, step, &name(done.index(5)), now)),
+        (Op::ArriveAtTask, _) => said!(table.arrive_at_task(id, step)),
+        (Op::Finish, _) => said!(table.finish(id, now)),
+        (Op::Restart(all), _) => {
+            let left_out = usize::from(!all);
+            let failed: Vec<StepRecord> =
+                task.failed_steps.iter().skip(left_out).map(|name| given.step(name)).collect();
+            if failed.is_empty() {
+                return "nothing to restart".to_owned();
+            }
+            let failed: Vec<&StepRecord> = failed.iter().collect();
+            said!(table.restart(task, &failed, &given.action(ActionKind::Retry)))
+        }
+        (Op::ResolveStep, _) => {
+            said!(table.resolve_step(task, &record, "{}", &given.action(ActionKind::ResolveStep)))
+        }
+        (Op::GiveUp, _) => said!(table.give_up(task, &record, &failure(), &given.action(ActionKind::GiveUp))),
+        (Op::CancelStep, _) => said!(table.cancel_step(id, &record, now)),
+        (Op::Divert(to), _) => said!(table.divert(id, *to, &given.action(ActionKind::Compensate))),
+        (Op::OrderCompensations, _) => said!(table.order_compensations(id, &[name(51), name(50)], now)),
+        (Op::FinishCompensation(end), _) => said!(table.finish_compensation(id, *end, now)),
+        (Op::Relist(..), _) => unreachable!("it is made with a place in the index"),
+    }
+}
+
+/// What the index lists in this task's part of a listing, page by page.
+async fn listed(table: &impl Table, task: TaskId, listing: Listing) -> Vec<Listed> {
+    let mut all: Vec<Listed> = Vec::new();
+    loop {
+        let after = all.last().map(|listed| listed.place.clone());
+        let shard = Listing::shard(task);
+        let page = Page { listing, shard, until: None, after: after.as_ref(), limit: 25 };
+        let found = table.list(&page).await.unwrap();
+        let more = found.len() == 25;
+        all.extend(found);
+        if !more {
+            break;
+        }
+    }
+    // Of two at the same moment either may come first.
+    all.sort_by_key(|listed| (listed.place.at, listed.place.task));
+    all
+}
+
+/// Where the index lists the task.
+async fn place(table: &impl Table, task: TaskId, record: &TaskRecord) -> ListedAt {
+    for listing in Listing::of(record.status) {
+        if let Some(found) = listed(table, task, *listing).await.into_iter().find(|found| found.place.task == task) {
+            return found.place;
+        }
+    }
+    panic!("the index does not list {task}, which is {}", record.status);
+}
+
+/// The two tables, and all that has been granted.
+struct Both<'a> {
+    real: &'a stepwell::table::DynamoTable,
+    memory: &'a MemoryTable,
+    ids: Vec<TaskId>,
+    plan: &'a Plan,
+    now: Timestamp,
+    leases: Vec<Lease>,
+    /// The tasks as they were before the last write.
+    before: Vec<Loaded>,
+}
+
+impl Both<'_> {
+    async fn start(&self) {
+        for &id in &self.ids {
+            let (workflow, created_at) = ("tests/graph@1".to_owned(), self.now);
+            let task = NewTask { id, workflow, context: "{}", plan: self.plan, created_at };
+            let answers = (self.real.create(&task).await.unwrap(), self.memory.create(&task).await.unwrap());
+            assert_eq!(answers.0, answers.1);
+        }
     }
 
-    /// A fenced write: made where the lease is the one that holds; answered alike where it has been made before.
-    fn fenced(&mut self, lease: &Lease, to: StepState, change: impl FnOnce(&mut StepRecord)) -> Answer {
-        let mine = self.step.attempt == lease.attempt;
-        let holds = mine && self.step.state == StepState::InProgress;
-        let made_before = mine && self.step.state == to;
-        if holds {
-            self.step.state = to;
-            self.step.owner = None;
-            self.step.lease_until = None;
-            change(&mut self.step);
-            if to == StepState::Error {
-                self.status = TaskStatus::Error;
+    fn given(&self, call: &Call) -> Given {
+        let id = self.ids[call.task];
+        let read = if call.stale { self.before[call.task].clone() } else { self.memory.all(id) };
+        let steps: Vec<&str> =
+            self.plan.steps().iter().chain(self.plan.compensations()).map(|step| step.name.as_str()).collect();
+        let lease = self.leases.iter().rev().filter(|lease| lease.task == id).nth(call.grants_ago).cloned();
+        Given { id, now: self.now, read, step: (*call.step.get(&steps)).to_owned(), lease }
+    }
+
+    async fn make(&mut self, call: &Call) {
+        let seconds = if let Op::Wait(seconds) = call.op { seconds } else { 0 };
+        self.now = self.now + Duration::from_secs(seconds) + Duration::from_millis(1);
+        let given = self.given(call);
+        self.before = self.ids.iter().map(|id| self.memory.all(*id)).collect();
+        let (answer, expected) = match call.op {
+            Op::Relist(seconds) => {
+                let (at, task) = (self.now + Duration::from_secs(seconds), given.read.task.unwrap());
+                let place = place(self.memory, given.id, &task).await;
+                let seen = if call.stale { ListedAt { at: self.now, ..place } } else { place };
+                let answer = self.real.relist(&seen, at).await.unwrap();
+                (format!("{answer:?}"), format!("{:?}", self.memory.relist(&seen, at).await.unwrap()))
+            }
+            _ => {
+                let answer = make(self.real, &call.op, &given, self.plan).await;
+                (answer, make(self.memory, &call.op, &given, self.plan).await)
+            }
+        };
+        assert_eq!(answer, expected, "the answer to {call:?}");
+        self.remember(given.id, &given.step);
+        self.compare(given.id, &format!("after {call:?}")).await;
+    }
+
+    /// The lease that the last write granted, if it granted one.
+    fn remember(&mut self, task: TaskId, step: &str) {
+        let record = self.memory.step(task, step);
+        let known =
+            self.leases.iter().any(|lease| (&*lease.step, lease.attempt, lease.task) == (step, record.attempt, task));
+        if let (false, Some(owner)) = (known, record.owner) {
+            self.leases.push(Lease {
+                task,
+                step: step.to_owned(),
+                attempt: record.attempt,
+                exempt: record.exempt,
+                owner,
+                started_at: record.started_at.unwrap(),
+                until: record.lease_until.unwrap(),
+            });
+        }
+    }
+
+    async fn compare(&self, id: TaskId, when: &str) {
+        let (found, expected) = (self.real.load_all(id).await.unwrap(), self.memory.load_all(id).await.unwrap());
+        assert_eq!(found.task, expected.task, "the task {when}");
+        assert_eq!(found.steps, expected.steps, "the steps {when}");
+        let listing = self.memory.listed(id).unwrap().0;
+        let (found, expected) = (listed(self.real, id, listing).await, listed(self.memory, id, listing).await);
+        assert_eq!(found, expected, "the index {when}");
+    }
+
+    async fn compare_index(&self) {
+        for &id in &self.ids {
+            for listing in Listing::ALL {
+                let (found, expected) = (listed(self.real, id, listing).await, listed(self.memory, id, listing).await);
+                assert_eq!(found, expected, "the index in the end");
             }
         }
-        Answer::Fenced(holds || made_before)
-    }
-
-    fn restart(&mut self) -> Answer {
-        let legal = self.status == TaskStatus::Error && self.step.state == StepState::Error;
-        if legal {
-            self.status = TaskStatus::Pending;
-            self.step.state = StepState::Pending;
-            self.step.exempt = self.step.attempt;
-            self.step.error = None;
-            self.step.finished_at = None;
-        }
-        Answer::Restarted(legal)
-    }
-}
-
-fn owner(number: u8) -> String {
-    format!("request-{number}/message-{number}")
-}
-
-fn ended(lease: &Lease, now: Timestamp, outcome: Outcome) -> AttemptRecord {
-    AttemptRecord {
-        number: lease.attempt,
-        started_at: lease.started_at,
-        finished_at: Some(now),
-        outcome,
-        error: (outcome != Outcome::Complete).then(failure),
-        next_retry_at: None,
-        request_id: "request".to_owned(),
-    }
-}
-
-/// Makes the write on both, and answers with what each said.
-async fn both(sandbox: &Sandbox, model: &mut Model, op: &Op) -> (Answer, Answer) {
-    let (id, now) = (model.id, model.now);
-    let table = &sandbox.table;
-    let claim = |owner| ClaimRequest { task: id, step: "s00", owner, now, lease_until: now + LEASE };
-    let fenced = |answer| Answer::Fenced(answer == Fenced::Written);
-    let of_claim = |claim| match claim {
-        Claim::Granted(lease) => Answer::Granted(lease),
-        Claim::Refused(found) => Answer::Refused(*found),
-    };
-    match *op {
-        Op::Wait(seconds) => {
-            model.now = now + Duration::from_secs(seconds);
-            (Answer::Nothing, Answer::Nothing)
-        }
-        Op::Claim(number) => {
-            let owner = owner(number);
-            (of_claim(table.claim(&claim(&owner)).await.unwrap()), model.claim(&owner))
-        }
-        Op::TakeOver(number) => {
-            let owner = owner(number);
-            let dead = step(sandbox, id, "s00").await;
-            (of_claim(table.take_over(&claim(&owner), &dead).await.unwrap()), model.take_over(&owner))
-        }
-        Op::Restart => {
-            let (task, step) = (task(sandbox, id).await, step(sandbox, id, "s00").await);
-            let answer = table.restart(&task, &[&step], &retry(now)).await.unwrap();
-            (Answer::Restarted(answer == AsRead::Written), model.restart())
-        }
-        Op::Release(grants_ago) => {
-            let Some(lease) = model.lease_of(grants_ago) else { return (Answer::Nothing, Answer::Nothing) };
-            let expected = model.fenced(&lease, StepState::Pending, |step| {
-                step.exempt += 1;
-                step.started_at = None;
-            });
-            (fenced(table.release(&lease).await.unwrap()), expected)
-        }
-        Op::Complete(grants_ago) => {
-            let Some(lease) = model.lease_of(grants_ago) else { return (Answer::Nothing, Answer::Nothing) };
-            let attempt = ended(&lease, now, Outcome::Complete);
-            let expected = model.fenced(&lease, StepState::Complete, |step| {
-                step.result = Some("{}".to_owned());
-                step.error = None;
-                step.finished_at = Some(now);
-                step.attempts.push(attempt.clone());
-            });
-            (fenced(table.complete(&lease, &attempt, "{}").await.unwrap()), expected)
-        }
-        Op::RetryLater(grants_ago, wait) => {
-            let Some(lease) = model.lease_of(grants_ago) else { return (Answer::Nothing, Answer::Nothing) };
-            let due = Some(now + Duration::from_secs(wait));
-            let attempt = AttemptRecord { next_retry_at: due, ..ended(&lease, now, Outcome::RetryableError) };
-            let expected = model.fenced(&lease, StepState::Retrying, |step| {
-                step.next_retry_at = due;
-                step.error = Some(failure());
-                step.attempts.push(attempt.clone());
-            });
-            (fenced(table.retry_later(&lease, &attempt).await.unwrap()), expected)
-        }
-        Op::Fail(grants_ago) => {
-            let Some(lease) = model.lease_of(grants_ago) else { return (Answer::Nothing, Answer::Nothing) };
-            let attempt = ended(&lease, now, Outcome::PermanentError);
-            let expected = model.fenced(&lease, StepState::Error, |step| {
-                step.error = Some(failure());
-                step.finished_at = Some(now);
-                step.attempts.push(attempt.clone());
-            });
-            let task = task(sandbox, id).await;
-            (fenced(table.fail(&task, &lease, &attempt).await.unwrap()), expected)
-        }
-    }
-}
-
-async fn play(sandbox: &Sandbox, ops: &[Op]) {
-    let id = start(sandbox, &Graph::chain(1)).await;
-    let mut model = Model::new(id);
-    for (number, op) in ops.iter().enumerate() {
-        let (answer, expected) = both(sandbox, &mut model, op).await;
-        assert_eq!(answer, expected, "the answer to write {number}, {op:?}");
-        let found = sandbox.table.load(id, &BTreeSet::from(["s00"])).await.unwrap();
-        assert_eq!(found.steps["s00"], model.step, "the step after write {number}, {op:?}");
-        let task = found.task.unwrap();
-        let failed = if model.status == TaskStatus::Error { BTreeSet::from([only()]) } else { BTreeSet::new() };
-        assert_eq!((task.status, task.failed_steps), (model.status, failed), "the task after write {number}, {op:?}");
     }
 }
 
 #[test]
-fn the_table_does_what_the_model_does() {
+fn the_table_does_what_the_simulations_table_does() {
     in_sandbox_by_hand(&[], |runtime, sandbox| {
-        let config = Config { cases: 40, failure_persistence: None, ..Config::default() };
-        let ops = prop::collection::vec(op(), 1..30);
-        let outcome = TestRunner::new(config).run(&ops, |ops| {
-            runtime.block_on(play(sandbox, &ops));
+        let config = Config { cases: 60, failure_persistence: None, ..Config::default() };
+        let calls = (0u8..3, prop::collection::vec(call(), 1..40));
+        let memory = MemoryTable::default();
+        // No two cases write at the same time, so that each has its own moments in the index.
+        let cases = Cell::new(0);
+        let outcome = TestRunner::new(config).run(&calls, |(policy, calls)| {
+            cases.set(cases.get() + 1);
+            let workflow = graph(policy).workflow();
+            let mut both = Both {
+                real: &sandbox.table,
+                memory: &memory,
+                ids: (0..TASKS).map(|_| TaskId::new()).collect(),
+                plan: workflow.plan(),
+                now: NOW + Duration::from_secs(10_000 * cases.get()),
+                leases: Vec::new(),
+                before: vec![Loaded::default(); TASKS],
+            };
+            runtime.block_on(async {
+                both.start().await;
+                for call in &calls {
+                    both.make(call).await;
+                }
+                both.compare_index().await;
+            });
             Ok(())
         });
         outcome.unwrap_or_else(|failure| panic!("{failure}"));
