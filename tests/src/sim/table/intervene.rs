@@ -82,7 +82,7 @@ impl Store {
             item.record.actions.extend(action.cloned());
             if status == TaskStatus::Error {
                 item.record.finished_at = Some(at);
-                item.listed = match task.plan.compensates_failure_after() {
+                item.listed = match task.plan.looks_after_failure_in() {
                     Some(wait) => (Listing::Compensating, at + wait),
                     None => (Listing::Error, at),
                 };
