@@ -70,8 +70,8 @@
 //! A crash anywhere leaves the message where it is; its next delivery finds what was done and does the rest. A write
 //! whose answer was lost is recognized when it is made again: a claim by its owner, an outcome by its attempt. Sends
 //! may be repeated, since only a claim runs a handler. A hand-over that is made again skips the dependents that have been
-//! claimed (and, with several dependencies, know of this one), and marks the messages it sends as repeats, which hand nothing over themselves where they find their step
-//! complete: so duplicates do not multiply from fork to fork.
+//! claimed (and, with several dependencies, know of this one), and marks the messages it sends as repeats, which hand
+//! nothing over themselves where they find their step complete: so duplicates do not multiply from fork to fork.
 //!
 //! Messages that no step can use (not ours, for another step, for a task that does not exist) are kept in the queue
 //! `undeliverable` with a reason.
