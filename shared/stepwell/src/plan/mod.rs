@@ -411,7 +411,7 @@ mod tests {
         let plan = plan.compensating(Compensate::OnError, 90);
         assert_eq!(names(plan.steps().iter()), ["a", "b"]);
         assert_eq!(names(plan.last_steps()), ["b"]);
-        let stored = r#"{"s":[{"n":"a","c":{"n":"u"}},{"n":"b","d":["a"]}],"a":90}"#;
+        let stored = r#"{"s":[{"n":"a","u":{"n":"u"}},{"n":"b","d":["a"]}],"a":90}"#;
         assert_eq!(serde_json::to_string(&plan).unwrap(), stored);
         assert_eq!(plan.compensation_of("a").map(|step| step.name.as_str()), Some("u"));
         assert_eq!(plan.compensates_failure_after(), Some(Duration::from_secs(90)));
@@ -423,6 +423,10 @@ mod tests {
         let minutes = (0..5).map(|so_far| plan.restarts_after(so_far).map(|wait| wait.as_secs() / 60));
         assert_eq!(minutes.collect::<Vec<_>>(), [Some(1), Some(2), Some(4), Some(8), None]);
         assert_eq!(plan.compensating(Compensate::OnCancel, 0).compensates_failure_after(), None);
+
+        let backoff = Backoff { base_seconds: 5, multiplier: 1.5, ..Backoff::default() };
+        let plan = Plan::new(vec![step("a", &[]), StepPlan { backoff, ..undo("u", "a") }]).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
 
         let usual = StepPlan { retry_limit: Plan::COMPENSATION_RETRY_LIMIT, ..undo("u", "a") };
         let plan = Plan::new(vec![step("a", &[]), usual]).unwrap();

@@ -37,17 +37,13 @@ struct Step {
     timeout_seconds: Option<u32>,
     #[serde(rename = "b", default, skip_serializing_if = "is_default")]
     backoff: Backoff,
+    /// The name of what undoes it, where that has the usual limit and backoff, and this step's timeout.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
-    compensation: Option<Compensation>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Compensation {
-    /// The usual limit and backoff, and its step's timeout.
-    Usual(String),
-    /// Anything else.
-    Other(Box<Step>),
+    usual_compensation: Option<String>,
+    /// What undoes it, where that is anything else. An untagged choice in one field could not be read: serde would keep
+    /// its numbers in a form that is no number any more.
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    compensation: Option<Box<Step>>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -55,23 +51,29 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Step {
-    fn new(plan: StepPlan, compensation: Option<Compensation>) -> Self {
+    fn new(plan: StepPlan) -> Self {
         let StepPlan { name, depends_on, retry_limit, timeout_seconds, backoff, undoes: _ } = plan;
         let retry_limit = Some(retry_limit).filter(|&limit| limit != USUAL_LIMIT);
         let timeout_seconds = Some(timeout_seconds).filter(|&seconds| seconds != USUAL_TIMEOUT);
-        Self { name, depends_on, retry_limit, timeout_seconds, backoff, compensation }
+        let (usual_compensation, compensation) = (None, None);
+        Self { name, depends_on, retry_limit, timeout_seconds, backoff, usual_compensation, compensation }
+    }
+
+    fn undone_by(self, undo: &StepPlan, timeout_seconds: u32) -> Self {
+        if *undo == usual(undo.name.clone(), &self.name, timeout_seconds) {
+            return Self { usual_compensation: Some(undo.name.clone()), ..self };
+        }
+        Self { compensation: Some(Box::new(Self::new(undo.clone()))), ..self }
     }
 
     /// This step and what undoes it.
     fn unpack(self, undoes: Option<String>) -> Vec<StepPlan> {
-        let Self { name, depends_on, retry_limit, timeout_seconds, backoff, compensation } = self;
+        let Self { name, depends_on, retry_limit, timeout_seconds, backoff, usual_compensation, compensation } = self;
         let timeout_seconds = timeout_seconds.unwrap_or(USUAL_TIMEOUT);
         let retry_limit = retry_limit.unwrap_or(USUAL_LIMIT);
-        let undo = match compensation {
-            None => Vec::new(),
-            Some(Compensation::Usual(undo)) => vec![usual(undo, &name, timeout_seconds)],
-            Some(Compensation::Other(step)) => step.unpack(Some(name.clone())),
-        };
+        let usual = usual_compensation.map(|undo| usual(undo, &name, timeout_seconds));
+        let other = compensation.into_iter().flat_map(|step| step.unpack(Some(name.clone())));
+        let undo: Vec<StepPlan> = usual.into_iter().chain(other).collect();
         let step = StepPlan { name, depends_on, retry_limit, timeout_seconds, backoff, undoes };
         [step].into_iter().chain(undo).collect()
     }
@@ -104,11 +106,12 @@ impl From<Plan> for Stored {
         let Plan { steps, compensations, compensate, compensate_after_seconds, restarts } = plan;
         let pack = |step: StepPlan| {
             let undo = compensations.iter().find(|undo| undo.undoes.as_ref() == Some(&step.name));
-            let compensation = undo.map(|undo| match usual(undo.name.clone(), &step.name, step.timeout_seconds) {
-                usual if usual == *undo => Compensation::Usual(usual.name),
-                _ => Compensation::Other(Box::new(Step::new(undo.clone(), None))),
-            });
-            Step::new(step, compensation)
+            let timeout_seconds = step.timeout_seconds;
+            let step = Step::new(step);
+            match undo {
+                Some(undo) => step.undone_by(undo, timeout_seconds),
+                None => step,
+            }
         };
         Self { steps: steps.into_iter().map(pack).collect(), compensate, compensate_after_seconds, restarts }
     }
