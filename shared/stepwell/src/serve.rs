@@ -3,7 +3,7 @@
 use crate::{
     Step, System, Timestamp, aws,
     dead_letters::DeadLetters,
-    watchdog::{Bounds, Watchdog},
+    watchdog::{Bounds, Report, Watchdog},
     worker::{Invocation, Worker},
 };
 use aws_lambda_events::sqs::SqsEvent;
@@ -51,7 +51,8 @@ pub async fn serve_watchdog() -> Result<(), ServeError> {
         let time = invocation(&event.context).time_left(&System).saturating_sub(WATCHDOG_RESERVE);
         let bounds = Bounds { until: crate::Ambient::now(&System) + time, tasks: TASKS_A_RUN };
         let report = watchdog.run(bounds).await?;
-        tracing::info!(?report, "watchdog");
+        let Report { looked_at, sent, unwound, failed, unfinished } = report;
+        tracing::info!(looked_at, sent, unwound, failed, unfinished, "watchdog");
         Ok::<_, ServeError>(report)
     }))
     .await
