@@ -9,17 +9,18 @@
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
 #               Local, where Java is there
 #   scenarios   whole checkouts through HTTP on the deployed local stack
+#   faults      many checkouts while workers are killed, messages come twice and DynamoDB fails, and then the books
 #   crashes     the deployed functions, killed at every point of a checkout
 #
-# table and scenarios start a local stack of their own, on port 4599 (or STEPWELL_TEST_PORT), crashes another one, on port
-# 4597 (or STEPWELL_CRASH_PORT). They are stopped at the end. A stack of yours is left alone. Every part runs to its end;
+# table, scenarios and faults start a local stack of their own, on port 4599 (or STEPWELL_TEST_PORT), crashes another one, on
+# port 4597 (or STEPWELL_CRASH_PORT). They are stopped at the end. A stack of yours is left alone. Every part runs to its end;
 # the exit code says whether all of them passed.
 
 set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/../infra/lib.sh"
 
-parts=(lint unit simulation table scenarios crashes)
+parts=(lint unit simulation table scenarios faults crashes)
 case ${1:-} in -h | --help) usage && exit ;; esac
 for part in "$@"; do
   [[ " ${parts[*]} " == *" $part "* ]] || die "there is no part '$part'. See tests/run.sh --help"
@@ -212,6 +213,20 @@ scenarios() {
   need_stack test "scenarios through HTTP" || return 0
   # They mostly wait, so more of them run at a time than there are processors.
   check "scenarios through HTTP" on_stack test cargo test --workspace --test it -- scenarios:: --test-threads 8
+}
+
+# ---- Faults ----------------------------------------------------------------------------------------------------------
+
+faults() {
+  need_stack test "checkouts under faults" || return 0
+  check "checkouts under faults" on_stack test load_with_faults
+}
+
+# Without purges: what they lose the watchdog finds only minutes later. The test is named so that cargo chooses the
+# features of the tests' builds.
+load_with_faults() {
+  cargo build --workspace --bin load --test it &&
+    "${CARGO_TARGET_DIR:-target}/debug/load" --checkouts 100 --concurrency 20 --faults --purge-every 0
 }
 
 # ---- Crashes ---------------------------------------------------------------------------------------------------------

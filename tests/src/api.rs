@@ -45,9 +45,17 @@ impl Api {
 
     /// Sends a request.
     pub async fn answer(&self, request: RequestBuilder) -> Answer {
-        let response = request.send().await.unwrap_or_else(|error| panic!("the API does not answer: {error:?}"));
+        self.try_answer(request).await.unwrap_or_else(|error| panic!("the API does not answer: {error:?}"))
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// There is no answer, or it breaks off.
+    pub async fn try_answer(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
+        let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Answer { status, headers, text: response.text().await.expect("a body of text") }
+        Ok(Answer { status, headers, text: response.text().await? })
     }
 
     /// `GET` of a path.
@@ -68,8 +76,13 @@ impl Api {
 
     /// `POST /checkout` with an idempotency key.
     pub async fn checkout_with_key(&self, request: &Value, key: &str) -> Answer {
+        self.answer(self.checkout_request(request, key)).await
+    }
+
+    /// `POST /checkout` with an idempotency key, to be sent.
+    pub fn checkout_request(&self, request: &Value, key: &str) -> RequestBuilder {
         let post = self.request("POST", "/checkout").header("content-type", "application/json");
-        self.answer(post.header("idempotency-key", key).body(request.to_string())).await
+        post.header("idempotency-key", key).body(request.to_string())
     }
 
     /// Starts a checkout and answers with its task's id.

@@ -35,13 +35,19 @@ const SYSTEM: usize = 12;
 const CHILDREN_USER: usize = 13;
 const CHILDREN_SYSTEM: usize = 14;
 
+/// The processes that run the stack's functions, and which each of them runs. None where the emulator runs them elsewhere.
+pub fn workers(stack: &Stack) -> Vec<(u32, String)> {
+    let processes = fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
+    let processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    processes.filter_map(|process| Some((process, function(process, stack)?))).collect()
+}
+
 /// What the stack's functions have used up to now.
 pub fn of_functions(stack: &Stack) -> Moment {
     let mut moment = Moment::default();
     let mut parents = BTreeSet::new();
-    let processes = fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
-    for process in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
-        if let (Some(function), Some(stat)) = (function(process, stack), stat(process)) {
+    for (process, function) in workers(stack) {
+        if let Some(stat) = stat(process) {
             parents.insert(stat[PARENT]);
             moment.running.insert(process, (function, stat[USER] + stat[SYSTEM]));
         }

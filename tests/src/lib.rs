@@ -24,6 +24,7 @@ pub mod meter;
 pub mod model;
 pub mod operators;
 pub mod poller;
+pub mod proxy;
 pub mod shop;
 pub mod sim;
 pub mod stack;

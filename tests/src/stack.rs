@@ -130,14 +130,13 @@ impl Stack {
     /// What a task's card has been charged and not been given back, in cents, charge by charge.
     pub async fn charges(&self, task: &str) -> Vec<i64> {
         let payments = self.of_task("payments", task).await;
-        let kept = payments.iter().filter(|payment| !payment.contains_key("voided_at"));
-        kept.filter_map(|payment| payment.get("charge")).map(charged_cents).collect()
+        payments.iter().filter_map(kept_charge).collect()
     }
 
-    /// The task's orders. Each has a second item that keeps its number to itself.
+    /// The task's orders that were not cancelled.
     pub async fn orders(&self, task: &str) -> Vec<Item> {
         let mut items = self.of_task("orders", task).await;
-        items.retain(|item| item["id"].as_s().is_ok_and(|id| id == task));
+        items.retain(is_standing_order);
         items
     }
 
@@ -198,18 +197,27 @@ impl Stack {
         send.send().await.expect("a message is taken");
     }
 
+    /// Throws away what a queue holds.
+    pub async fn purge(&self, queue: &str) {
+        let purge = self.sqs.purge_queue().queue_url(format!("{}{queue}", self.queue_prefix));
+        purge.send().await.expect("the queue is purged");
+    }
+
     /// The messages in a queue with this text in their body, whether hidden or not.
     pub async fn messages(&self, queue: &str, text: &str) -> Vec<Value> {
-        let url = format!("{}{queue}", self.queue_prefix);
-        let mut found = self.ministack("sqs/messages").await;
-        let accounts = found["messages"].as_object_mut().expect("accounts").values_mut();
-        let regions = accounts.flat_map(|regions| regions.as_object_mut().expect("regions").values_mut());
-        let mut messages: Vec<Value> = regions
-            .filter_map(|queues| queues.get_mut(&url))
-            .flat_map(|messages| std::mem::take(messages.as_array_mut().expect("messages")))
-            .collect();
+        let mut messages = self.queues_with_messages().await.remove(queue).unwrap_or_default();
         messages.retain(|message| message["Body"].as_str().is_some_and(|body| body.contains(text)));
         messages
+    }
+
+    /// All messages, whether hidden or not, by the queue's name. A queue without any may be missing.
+    pub async fn queues_with_messages(&self) -> BTreeMap<String, Vec<Value>> {
+        let found = self.ministack("sqs/messages").await;
+        let accounts = found["messages"].as_object().expect("accounts").values();
+        let regions = accounts.flat_map(|regions| regions.as_object().expect("regions").values());
+        let queues = regions.flat_map(|queues| queues.as_object().expect("queues"));
+        let ours = queues.filter_map(|(url, messages)| Some((url.strip_prefix(&self.queue_prefix)?, messages)));
+        ours.map(|(queue, messages)| (queue.to_owned(), messages.as_array().expect("messages").clone())).collect()
     }
 
     /// Sends a step the message that its task owes it.
@@ -268,12 +276,39 @@ impl Stack {
 
     /// What all functions have logged in the last minutes.
     pub fn logs(&self, minutes: u32) -> String {
+        self.logs_with(&["--since", &minutes.to_string()])
+    }
+
+    /// What one function has logged in the last minutes.
+    pub fn logs_of(&self, function: &str, minutes: u32) -> String {
+        self.logs_with(&[function, "--since", &minutes.to_string()])
+    }
+
+    fn logs_with(&self, arguments: &[&str]) -> String {
         let script = repository().join("infra/local.sh");
-        let output =
-            Command::new(script).args(["logs", "--since", &minutes.to_string()]).stderr(Stdio::inherit()).output();
+        let output = Command::new(script).arg("logs").args(arguments).stderr(Stdio::inherit()).output();
         let output = output.expect("infra/local.sh runs");
         assert!(output.status.success(), "infra/local.sh logs: {}", output.status);
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Has all functions look for DynamoDB at this URL from now on; where there is none, at the emulator as usual.
+    pub async fn point_dynamodb_at(&self, url: Option<&str>) {
+        const VARIABLE: &str = "AWS_ENDPOINT_URL_DYNAMODB";
+        let lambda = Api::new(&self.endpoint);
+        let all = lambda.get("/2015-03-31/functions?MaxItems=1000").await.expect(200);
+        for function in all["Functions"].as_array().expect("functions") {
+            let name = function["FunctionName"].as_str().expect("a name");
+            if !name.starts_with(&self.function("")) {
+                continue;
+            }
+            let mut variables = function["Environment"]["Variables"].as_object().cloned().unwrap_or_default();
+            variables.remove(VARIABLE);
+            variables.extend(url.map(|url| (VARIABLE.to_owned(), url.into())));
+            let configuration = serde_json::json!({"Environment": {"Variables": variables}}).to_string();
+            let put = lambda.request("PUT", &format!("/2015-03-31/functions/{name}/configuration"));
+            lambda.answer(put.body(configuration)).await.expect(200);
+        }
     }
 
     /// Invokes a deployed function with an event and answers with what it returned.
@@ -286,8 +321,26 @@ impl Stack {
     }
 }
 
+/// What a payment's item says was charged and not given back, in cents.
+pub fn kept_charge(payment: &Item) -> Option<i64> {
+    let charge = payment.get("charge").filter(|_| !payment.contains_key("voided_at"))?;
+    Some(charged_cents(charge))
+}
+
+/// Whether an item of the orders is an order that was not cancelled. An order has a second item, which keeps its number
+/// to itself, and the mark that rules an order out stands in its place without being one.
+pub fn is_standing_order(item: &Item) -> bool {
+    let status = item.get("status").and_then(|status| status.as_s().ok());
+    item.contains_key("order_id") && status.is_some_and(|status| status != "cancelled")
+}
+
+/// Whether a reservation's item stands for units that are out of stock: they were taken, and are not back.
+pub fn is_standing_reservation(item: &Item) -> bool {
+    item.contains_key("reservation") && !item.contains_key("release")
+}
+
 /// The amount of a charge as it is stored, in cents.
-pub fn charged_cents(charge: &AttributeValue) -> i64 {
+fn charged_cents(charge: &AttributeValue) -> i64 {
     let amount = charge.as_m().expect("a charge").get("amount").expect("an amount").as_n().expect("a number");
     shop::cents(&serde_json::from_str(amount).expect("a JSON number"))
 }

@@ -1,0 +1,200 @@
+//! The books: what has to be true of the stack when all checkouts are over.
+
+use crate::{
+    checkouts::{EMAIL, End, Made, is_open},
+    now,
+    orders::{self, Product},
+};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::{Duration, Instant},
+};
+use stepwell::{Timestamp, queue::UNDELIVERABLE};
+use stepwell_tests::stack::{Item, Stack, is_standing_order, is_standing_reservation, kept_charge};
+
+/// How the stack stood before anything was bought.
+pub(crate) struct Before {
+    at: Timestamp,
+    stock: BTreeMap<u32, i64>,
+    /// Messages by queue.
+    queued: BTreeMap<String, usize>,
+}
+
+impl Before {
+    pub(crate) async fn read(stack: &Stack, catalogue: &[Product]) -> Self {
+        Self { at: now(), stock: orders::stock(stack, catalogue).await, queued: queued(stack).await }
+    }
+}
+
+async fn queued(stack: &Stack) -> BTreeMap<String, usize> {
+    stack.queues_with_messages().await.into_iter().map(|(queue, messages)| (queue, messages.len())).collect()
+}
+
+/// Waits until no queue holds more messages than before, and answers with how many more each of them still holds. Nobody
+/// takes away what is undeliverable, so that is not waited for.
+pub(crate) async fn until_queues_are_as(stack: &Stack, before: &Before, patience: Duration) -> BTreeMap<String, usize> {
+    eprintln!("waiting for the queues to run dry");
+    let begin = Instant::now();
+    loop {
+        let mut more = queued(stack).await;
+        for (queue, count) in &mut more {
+            *count = count.saturating_sub(before.queued.get(queue).copied().unwrap_or_default());
+        }
+        more.retain(|_, count| *count > 0);
+        if more.keys().all(|queue| queue == UNDELIVERABLE) || begin.elapsed() > patience {
+            return more;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// What the books say.
+#[derive(Default)]
+pub(crate) struct Audit {
+    /// Everything that is not as it has to be.
+    pub(crate) faults: Vec<String>,
+    /// Attempts whose worker was gone before their end, in all checkouts.
+    pub(crate) attempts_lost: usize,
+    /// Attempts that failed and could be made again.
+    pub(crate) attempts_failed: usize,
+    /// Checkouts that came to their end although one of their attempts did not.
+    pub(crate) recovered: usize,
+    /// Letters beyond the first to an order.
+    pub(crate) letters_again: usize,
+}
+
+pub(crate) async fn audit(
+    stack: &Stack,
+    made: &[Made],
+    before: &Before,
+    bought: &BTreeMap<u32, i64>,
+    queued: BTreeMap<String, usize>,
+) -> Audit {
+    eprintln!("checking the books");
+    let mut audit = Audit::default();
+    made.iter().for_each(|one| audit.check_end(one));
+    for (queue, count) in queued {
+        audit.faults.push(format!("the queue {queue} holds {count} messages more than before"));
+    }
+    audit.check_effects(stack, made).await;
+    audit.check_tasks(&stack.scan(stack.tasks_table()).await, made, before.at);
+    for (&product, &units) in bought {
+        let left = stack.stock(product).await;
+        let expected = before.stock.get(&product).copied().unwrap_or_default();
+        if left != expected {
+            let fault = format!("product {product} has {left} units, not {expected}, after {units} were ordered");
+            audit.faults.push(fault);
+        }
+    }
+    audit
+}
+
+impl Audit {
+    fn check_end(&mut self, made: &Made) {
+        let task = made.task.as_deref().unwrap_or("a checkout");
+        match &made.end {
+            End::Complete { .. } | End::Cancelled => {}
+            End::NotStarted(why) => self.faults.push(format!("{task} was not taken: {why}")),
+            End::Failed(status) => self.faults.push(format!("{task} ended with the status {status}")),
+            End::Lost => self.faults.push(format!("{task} is lost: no end in a long time")),
+        }
+    }
+
+    /// One charge of the right amount, one reservation, one order and a letter for what was bought; nothing of the first
+    /// three for what was not.
+    async fn check_effects(&mut self, stack: &Stack, made: &[Made]) {
+        let charges = by_task(stack.scan(&stack.shop_table("payments")).await, kept_charge);
+        let standing = |item: &Item| is_standing_reservation(item).then_some(());
+        let reservations = by_task(stack.scan(&stack.shop_table("reservations")).await, standing);
+        let number = |item: &Item| is_standing_order(item).then(|| item["order_number"].as_s().ok().cloned()).flatten();
+        let orders = by_task(stack.scan(&stack.shop_table("orders")).await, number);
+        let letters = letters(stack).await;
+        for one in made {
+            let Some(task) = &one.task else { continue };
+            let expected = match one.end {
+                End::Complete { .. } => vec![one.order.total_cents],
+                _ => Vec::new(),
+            };
+            let charged = charges.get(task).map_or(&[][..], Vec::as_slice);
+            if charged != expected {
+                self.faults.push(format!("{task} was charged {charged:?} cents, not {expected:?}"));
+            }
+            let reservations = reservations.get(task).map_or(0, Vec::len);
+            let orders = orders.get(task).map_or(&[][..], Vec::as_slice);
+            for (what, count) in [("reservations", reservations), ("orders", orders.len())] {
+                if count != expected.len() {
+                    self.faults.push(format!("{task} has {count} {what}, not {}", expected.len()));
+                }
+            }
+            for number in orders {
+                match letters.get(number) {
+                    None => self.faults.push(format!("nobody was written to about the order {number} of {task}")),
+                    Some(letters) => self.letters_again += letters - 1,
+                }
+            }
+        }
+    }
+
+    /// No task that is open, none that nobody knows of. Counts what the attempts have been through.
+    fn check_tasks(&mut self, items: &[Item], made: &[Made], since: Timestamp) {
+        let known: HashSet<&str> = made.iter().filter_map(|made| made.task.as_deref()).collect();
+        let mut troubled = HashSet::new();
+        for item in items {
+            let Some(task) = text(item, "pk").strip_prefix("TASK#") else { continue };
+            if text(item, "sk") == "TASK" {
+                let created_at = item["created_at"].as_n().ok().and_then(|at| at.parse().ok());
+                if created_at.is_none_or(|at: i64| at < since.as_millis()) {
+                    continue;
+                }
+                if !known.contains(task) {
+                    self.faults.push(format!("{task} was started, and whoever did it does not know"));
+                }
+                if is_open(text(item, "status")) {
+                    self.faults.push(format!("{task} is still {}", text(item, "status")));
+                }
+            } else if known.contains(task) {
+                let attempts = item.get("attempts").and_then(|attempts| attempts.as_l().ok()).into_iter().flatten();
+                let outcomes =
+                    attempts.filter_map(|attempt| attempt.as_m().ok()).map(|attempt| text(attempt, "outcome"));
+                for outcome in outcomes.filter(|outcome| *outcome != "complete") {
+                    troubled.insert(task);
+                    match outcome {
+                        "lost" => self.attempts_lost += 1,
+                        _ => self.attempts_failed += 1,
+                    }
+                }
+            }
+        }
+        let ended = made.iter().filter(|made| matches!(made.end, End::Complete { .. } | End::Cancelled));
+        self.recovered = ended.filter_map(|made| made.task.as_deref()).filter(|task| troubled.contains(task)).count();
+    }
+}
+
+/// How many letters were written about each order, by its number.
+async fn letters(stack: &Stack) -> HashMap<String, usize> {
+    const NUMBER: &str = "ORD-20260101-0123ABCD";
+    let mut letters = HashMap::new();
+    for letter in stack.mails_to(EMAIL).await {
+        let letter = letter.to_string();
+        let number = letter.find("ORD-").and_then(|at| letter.get(at..at + NUMBER.len()));
+        *letters.entry(number.unwrap_or_default().to_owned()).or_default() += 1;
+    }
+    letters
+}
+
+fn text<'a>(item: &'a Item, name: &str) -> &'a str {
+    item.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str)
+}
+
+/// What the items of a table say, by the task id that theirs begins with.
+fn by_task<T>(items: Vec<Item>, say: impl Fn(&Item) -> Option<T>) -> HashMap<String, Vec<T>> {
+    const TASK_ID: usize = 36;
+    let mut said: HashMap<String, Vec<T>> = HashMap::new();
+    for item in items {
+        let task = item.get("id").and_then(|id| id.as_s().ok()?.get(..TASK_ID).map(str::to_owned));
+        if let (Some(task), Some(value)) = (task, say(&item)) {
+            said.entry(task).or_default().push(value);
+        }
+    }
+    said
+}

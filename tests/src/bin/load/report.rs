@@ -1,0 +1,133 @@
+//! The report.
+
+use crate::{
+    Options,
+    books::Audit,
+    chaos::Done,
+    checkouts::{End, Made},
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, time::Duration};
+use stepwell_tests::cpu::FunctionTime;
+
+pub(crate) struct Report<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) speed: Speed,
+    pub(crate) cpu: Vec<FunctionTime>,
+    /// What was done to the run, if anything.
+    pub(crate) chaos: Option<Done>,
+    pub(crate) audit: Audit,
+}
+
+pub(crate) struct Speed {
+    took: Duration,
+    complete: usize,
+    cancelled: usize,
+    /// In milliseconds, the shortest first.
+    latencies: Vec<u64>,
+}
+
+impl Speed {
+    pub(crate) fn of(made: &[Made], took: Duration) -> Self {
+        let latency = |one: &Made| match one.end {
+            End::Complete { latency } => u64::try_from(latency.as_millis()).ok(),
+            _ => None,
+        };
+        let mut latencies: Vec<u64> = made.iter().filter_map(latency).collect();
+        latencies.sort_unstable();
+        let cancelled = made.iter().filter(|made| matches!(made.end, End::Cancelled)).count();
+        Self { took, complete: latencies.len(), cancelled, latencies }
+    }
+
+    fn throughput(&self) -> f64 {
+        self.complete as f64 / self.took.as_secs_f64()
+    }
+
+    /// The latency that this many in a hundred do not exceed; `None` where there is none at all.
+    fn percentile(&self, percent: usize) -> Option<u64> {
+        let rank = (self.latencies.len() * percent).div_ceil(100).max(1);
+        self.latencies.get(rank - 1).copied()
+    }
+}
+
+impl Report<'_> {
+    pub(crate) fn print(&self) {
+        let Options { checkouts, concurrency, .. } = self.options;
+        println!("{checkouts} checkouts, {concurrency} at a time, in {:.1} s", self.speed.took.as_secs_f64());
+        println!("  throughput               {:>8.1} a second", self.speed.throughput());
+        for percent in [50, 95, 99, 100] {
+            let latency = self.speed.percentile(percent).map_or("none".to_owned(), |ms| ms.to_string());
+            println!("  POST to completed, {:<5} {latency:>8} ms", format!("p{percent}"));
+        }
+        match &self.chaos {
+            None => self.print_cpu(),
+            Some(done) => self.print_recovery(done),
+        }
+        let Audit { faults, .. } = &self.audit;
+        if faults.is_empty() {
+            println!("  none lost, none stuck, each charged once and the right amount, one order each, stock exact");
+        } else {
+            println!("  {} FAULTS", faults.len());
+            for fault in faults.iter().take(20) {
+                println!("    {fault}");
+            }
+        }
+    }
+
+    /// Where workers are killed their processor time says nothing.
+    fn print_cpu(&self) {
+        if self.cpu.is_empty() {
+            println!("  CPU of our functions     not measured: their processes are not on this machine");
+        } else {
+            println!("  CPU of our functions     {:>8.2} ms a checkout", self.cpu_ms());
+            for FunctionTime { name, time } in &self.cpu {
+                println!("    {name:<22} {:>8.2} ms", self.per_checkout(*time));
+            }
+        }
+    }
+
+    fn print_recovery(&self, done: &Done) {
+        let Audit { attempts_lost, attempts_failed, recovered, letters_again, .. } = &self.audit;
+        done.print();
+        println!("  complete                 {:>8}", self.speed.complete);
+        println!("  cancelled and undone     {:>8}", self.speed.cancelled);
+        println!("  attempts lost            {attempts_lost:>8}");
+        println!("  attempts failed          {attempts_failed:>8}");
+        println!("  recovered checkouts      {recovered:>8}");
+        println!("  letters sent again       {letters_again:>8}");
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let Self { options, speed, cpu, chaos, audit } = self;
+        let functions: BTreeMap<&str, f64> =
+            cpu.iter().map(|function| (function.name.as_str(), self.per_checkout(function.time))).collect();
+        json!({
+            "checkouts": options.checkouts,
+            "concurrency": options.concurrency,
+            "seconds": speed.took.as_secs_f64(),
+            "complete": speed.complete,
+            "cancelled": speed.cancelled,
+            "throughput_per_second": speed.throughput(),
+            "latency_ms": {
+                "p50": speed.percentile(50), "p95": speed.percentile(95), "p99": speed.percentile(99),
+                "max": speed.percentile(100),
+            },
+            "cpu_ms_per_checkout": (!cpu.is_empty()).then(|| self.cpu_ms()),
+            "cpu_ms_per_checkout_by_function": functions,
+            "done_to_it": chaos.as_ref().map(Done::json),
+            "attempts_lost": audit.attempts_lost,
+            "attempts_failed": audit.attempts_failed,
+            "recovered": audit.recovered,
+            "letters_again": audit.letters_again,
+            "faults": audit.faults,
+        })
+    }
+
+    fn cpu_ms(&self) -> f64 {
+        self.per_checkout(self.cpu.iter().map(|function| function.time).sum())
+    }
+
+    fn per_checkout(&self, time: Duration) -> f64 {
+        time.as_secs_f64() * 1_000.0 / f64::from(self.options.checkouts)
+    }
+}

@@ -1,0 +1,333 @@
+//! A proxy in front of a service of the emulator that makes it unreliable: it throttles, fails before or after the call
+//! took effect, and breaks connections off. It speaks just enough HTTP for the AWS SDK's small requests.
+
+use fastrand::Rng;
+use reqwest::Client;
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+
+/// What may happen to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// It is answered with a throttle, and goes no further.
+    Throttled,
+    /// It is answered with `InternalServerError`, and goes no further.
+    Refused,
+    /// It takes effect, and is answered with `InternalServerError` all the same.
+    AnswerLost,
+    /// It takes effect, and the connection ends without an answer.
+    Dropped,
+}
+
+/// Of so many requests in one, these meet a fault: each rate is from 0 to 1, and so is their sum.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rates {
+    /// Those that are throttled.
+    pub throttled: f64,
+    /// Those that fail before they take effect.
+    pub refused: f64,
+    /// Those that take effect and fail.
+    pub answer_lost: f64,
+    /// Those that take effect and whose connection breaks off.
+    pub dropped: f64,
+}
+
+impl Rates {
+    /// The fault that a number from 0 to 1 stands for.
+    fn fault(&self, draw: f64) -> Option<Fault> {
+        let mut below = 0.0;
+        let faults = [
+            (Fault::Throttled, self.throttled),
+            (Fault::Refused, self.refused),
+            (Fault::AnswerLost, self.answer_lost),
+            (Fault::Dropped, self.dropped),
+        ];
+        faults.into_iter().find_map(|(fault, rate)| {
+            below += rate;
+            (draw < below).then_some(fault)
+        })
+    }
+}
+
+/// How many requests came, and how many of them met which fault.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All requests.
+    pub requests: u64,
+    /// Those that were throttled.
+    pub throttled: u64,
+    /// Those that failed before they took effect.
+    pub refused: u64,
+    /// Those that took effect and failed.
+    pub answer_lost: u64,
+    /// Those that took effect and whose connection broke off.
+    pub dropped: u64,
+}
+
+impl Counts {
+    fn count(&mut self, fault: Option<Fault>) {
+        self.requests += 1;
+        match fault {
+            None => {}
+            Some(Fault::Throttled) => self.throttled += 1,
+            Some(Fault::Refused) => self.refused += 1,
+            Some(Fault::AnswerLost) => self.answer_lost += 1,
+            Some(Fault::Dropped) => self.dropped += 1,
+        }
+    }
+}
+
+/// The proxy. It ends with the value.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Where it listens, on this machine only.
+    pub url: String,
+    shared: Arc<Shared>,
+    listener: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    upstream: String,
+    http: Client,
+    rates: Rates,
+    dice: Mutex<(Rng, Counts)>,
+}
+
+impl Proxy {
+    /// A proxy on a free port, in front of what is at the URL `upstream`.
+    pub async fn start(upstream: &str, rates: Rates, seed: u64) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("a port"));
+        let shared = Arc::new(Shared {
+            upstream: upstream.trim_end_matches('/').to_owned(),
+            http: Client::builder().no_proxy().build().expect("an HTTP client"),
+            rates,
+            dice: Mutex::new((Rng::with_seed(seed), Counts::default())),
+        });
+        let serving = Arc::clone(&shared);
+        let listener = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let shared = Arc::clone(&serving);
+                // A client that is killed in the middle of a request leaves an error behind, which is nobody's.
+                tokio::spawn(async move { drop(shared.serve(stream).await) });
+            }
+        });
+        Self { url, shared, listener }
+    }
+
+    /// What has happened so far.
+    pub fn counts(&self) -> Counts {
+        self.shared.dice.lock().expect("no holder panics").1
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+impl Shared {
+    /// Serves a connection for as long as both sides keep it.
+    async fn serve(&self, stream: TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut stream = BufReader::new(stream);
+        while let Some(request) = Request::read(&mut stream).await? {
+            let fault = self.draw();
+            let answer = match fault {
+                Some(Fault::Throttled) => throttle(),
+                Some(Fault::Refused) => internal_error(),
+                None | Some(Fault::AnswerLost | Fault::Dropped) => {
+                    let answer = self.forward(request).await.map_err(io::Error::other)?;
+                    match fault {
+                        Some(Fault::Dropped) => return Ok(()),
+                        Some(Fault::AnswerLost) => internal_error(),
+                        _ => answer,
+                    }
+                }
+            };
+            stream.write_all(&answer).await?;
+        }
+        Ok(())
+    }
+
+    fn draw(&self) -> Option<Fault> {
+        let (rng, counts) = &mut *self.dice.lock().expect("no holder panics");
+        let fault = self.rates.fault(rng.f64());
+        counts.count(fault);
+        fault
+    }
+
+    async fn forward(&self, request: Request) -> reqwest::Result<Vec<u8>> {
+        let method = request.method.parse().unwrap_or(reqwest::Method::POST);
+        let mut forwarded = self.http.request(method, format!("{}{}", self.upstream, request.path));
+        for (name, value) in request.headers.iter().filter(|(name, _)| !is_of_the_hop(name)) {
+            forwarded = forwarded.header(name, value);
+        }
+        let answer = forwarded.body(request.body).send().await?;
+        let status = answer.status();
+        let headers: Vec<(String, String)> = answer
+            .headers()
+            .iter()
+            .filter(|(name, _)| !is_of_the_hop(name.as_str()))
+            .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
+            .collect();
+        Ok(response(status.as_u16(), &headers, &answer.bytes().await?))
+    }
+}
+
+/// Headers that belong to one connection, not to the request.
+fn is_of_the_hop(name: &str) -> bool {
+    ["host", "connection", "content-length", "transfer-encoding"].iter().any(|hop| name.eq_ignore_ascii_case(hop))
+}
+
+struct Request {
+    method: String,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Request {
+    /// The next request of a connection; `None` where the client has closed it.
+    async fn read(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Self>> {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await? == 0 {
+            return Ok(None);
+        }
+        let mut words = line.split_ascii_whitespace().map(str::to_owned);
+        let (Some(method), Some(path)) = (words.next(), words.next()) else {
+            return Err(io::Error::other(format!("not a request: {line:?}")));
+        };
+        let mut headers = Vec::new();
+        loop {
+            line.clear();
+            stream.read_line(&mut line).await?;
+            let Some((name, value)) = line.split_once(':') else { break };
+            headers.push((name.to_owned(), value.trim().to_owned()));
+        }
+        let length = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        let mut body = vec![0; length.and_then(|(_, length)| length.parse().ok()).unwrap_or_default()];
+        stream.read_exact(&mut body).await?;
+        Ok(Some(Self { method, path, headers, body }))
+    }
+}
+
+fn response(status: u16, headers: &[(String, String)], body: &[u8]) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {status} \r\ncontent-length: {}\r\n", body.len());
+    headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+    [head.as_bytes(), b"\r\n", body].concat()
+}
+
+fn error(status: u16, kind: &str) -> Vec<u8> {
+    let headers = [("content-type".to_owned(), "application/x-amz-json-1.0".to_owned())];
+    let kind = format!("com.amazonaws.dynamodb.v20120810#{kind}");
+    let body = serde_json::json!({"__type": kind, "message": "The proxy of the tests makes this error"});
+    response(status, &headers, body.to_string().as_bytes())
+}
+
+fn throttle() -> Vec<u8> {
+    error(400, "ProvisionedThroughputExceededException")
+}
+
+fn internal_error() -> Vec<u8> {
+    error(500, "InternalServerError")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// A service that answers every request with its body, and how many it has had.
+    async fn echo() -> (String, Arc<AtomicU64>) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let (url, had) = (format!("http://{}", listener.local_addr().unwrap()), Arc::<AtomicU64>::default());
+        let counted = Arc::clone(&had);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let counted = Arc::clone(&counted);
+                tokio::spawn(async move {
+                    let mut stream = BufReader::new(stream);
+                    while let Some(request) = Request::read(&mut stream).await.unwrap() {
+                        counted.fetch_add(1, Ordering::Relaxed);
+                        let target = request.headers.iter().filter(|(name, _)| name == "x-amz-target").cloned();
+                        let answer = response(200, &target.collect::<Vec<_>>(), &request.body);
+                        stream.write_all(&answer).await.unwrap();
+                    }
+                });
+            }
+        });
+        (url, had)
+    }
+
+    /// What a request through a proxy of these rates gets, and how many requests reached the service.
+    async fn through(rates: Rates) -> (reqwest::Result<(u16, String)>, Counts, u64) {
+        let (upstream, had) = echo().await;
+        let proxy = Proxy::start(&upstream, rates, 1).await;
+        let http = Client::builder().no_proxy().build().unwrap();
+        let request = http.post(&proxy.url).header("x-amz-target", "DynamoDB_20120810.GetItem").body("hello");
+        let answer = match request.send().await {
+            Ok(answer) => Ok((answer.status().as_u16(), answer.text().await.unwrap())),
+            Err(error) => Err(error),
+        };
+        (answer, proxy.counts(), had.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test]
+    async fn without_faults_a_request_and_its_answer_go_through_as_they_are() {
+        let (upstream, had) = echo().await;
+        let proxy = Proxy::start(&upstream, Rates::default(), 1).await;
+        let http = Client::builder().no_proxy().build().unwrap();
+        for body in ["one", "", "three"] {
+            let answer = http.post(&proxy.url).header("x-amz-target", "GetItem").body(body).send().await.unwrap();
+            assert_eq!(answer.headers()["x-amz-target"], "GetItem");
+            assert_eq!(answer.text().await.unwrap(), body);
+        }
+        assert_eq!(proxy.counts(), Counts { requests: 3, ..Counts::default() });
+        assert_eq!(had.load(Ordering::Relaxed), 3);
+    }
+
+    #[tokio::test]
+    async fn a_throttled_and_a_refused_request_do_not_take_effect() {
+        let (answer, counts, had) = through(Rates { throttled: 1.0, ..Rates::default() }).await;
+        let (status, text) = answer.unwrap();
+        assert_eq!((status, had), (400, 0));
+        assert!(text.contains("ProvisionedThroughputExceededException"), "{text}");
+        assert_eq!(counts, Counts { requests: 1, throttled: 1, ..Counts::default() });
+
+        let (answer, counts, had) = through(Rates { refused: 1.0, ..Rates::default() }).await;
+        assert_eq!((answer.unwrap().0, had), (500, 0));
+        assert_eq!(counts, Counts { requests: 1, refused: 1, ..Counts::default() });
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_answer_is_lost_or_whose_connection_breaks_takes_effect() {
+        let (answer, counts, had) = through(Rates { answer_lost: 1.0, ..Rates::default() }).await;
+        let (status, text) = answer.unwrap();
+        assert_eq!((status, had), (500, 1));
+        assert!(text.contains("InternalServerError"), "{text}");
+        assert_eq!(counts, Counts { requests: 1, answer_lost: 1, ..Counts::default() });
+
+        let (answer, counts, had) = through(Rates { dropped: 1.0, ..Rates::default() }).await;
+        assert!(answer.is_err(), "{answer:?}");
+        assert!(had >= 1, "it took effect");
+        assert_eq!(counts.dropped, counts.requests);
+    }
+
+    #[test]
+    fn each_fault_has_its_share_of_the_dice() {
+        let rates = Rates { throttled: 0.1, refused: 0.2, answer_lost: 0.3, dropped: 0.1 };
+        let faults = [0.05, 0.15, 0.4, 0.65, 0.75].map(|draw| rates.fault(draw));
+        let expected = [Fault::Throttled, Fault::Refused, Fault::AnswerLost, Fault::Dropped].map(Some);
+        assert_eq!((&faults[..4], faults[4]), (&expected[..], None));
+    }
+}
