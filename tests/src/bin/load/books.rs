@@ -57,6 +57,8 @@ pub(crate) struct Audit {
     pub(crate) attempts_lost: usize,
     /// Attempts that failed and could be made again.
     pub(crate) attempts_failed: usize,
+    /// Times that a checkout had used up its attempts and was restarted by itself.
+    pub(crate) restarts: usize,
     /// Checkouts that came to their end although one of their attempts did not.
     pub(crate) recovered: usize,
     /// Letters beyond the first to an order.
@@ -149,13 +151,13 @@ impl Audit {
                 if !known.contains(task) {
                     self.faults.push(format!("{task} was started, and whoever did it does not know"));
                 }
+                self.restarts += maps(item, "actions").filter(|action| text(action, "what") == "retry").count();
                 if is_open(text(item, "status")) {
                     self.faults.push(format!("{task} is still {}", text(item, "status")));
                 }
             } else if known.contains(task) {
-                let attempts = item.get("attempts").and_then(|attempts| attempts.as_l().ok()).into_iter().flatten();
-                let outcomes =
-                    attempts.filter_map(|attempt| attempt.as_m().ok()).map(|attempt| text(attempt, "outcome"));
+                let attempts = maps(item, "attempts");
+                let outcomes = attempts.map(|attempt| text(attempt, "outcome"));
                 for outcome in outcomes.filter(|outcome| *outcome != "complete") {
                     troubled.insert(task);
                     match outcome {
@@ -184,6 +186,12 @@ async fn letters(stack: &Stack) -> HashMap<String, usize> {
 
 fn text<'a>(item: &'a Item, name: &str) -> &'a str {
     item.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str)
+}
+
+/// The maps in an item's list; none where there is no such list.
+fn maps<'a>(item: &'a Item, name: &str) -> impl Iterator<Item = &'a Item> {
+    let list = item.get(name).and_then(|list| list.as_l().ok());
+    list.into_iter().flatten().filter_map(|value| value.as_m().ok())
 }
 
 /// What the items of a table say, by the task id that theirs begins with.

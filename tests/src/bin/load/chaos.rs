@@ -1,6 +1,6 @@
 //! What goes wrong while the checkouts are made, and who changes their mind.
 
-use crate::{checkouts::Made, now};
+use crate::now;
 use clap::Args;
 use fastrand::Rng;
 use futures::future::{join, join_all};
@@ -93,9 +93,6 @@ pub(crate) struct Done {
     cancellations: (u32, u32),
     /// Messages that the watchdog found missing.
     woken: u64,
-    /// Checkouts whose attempts were used up, and the retries of an operator that they took.
-    failed_at_first: usize,
-    retries: u32,
 }
 
 impl Chaos {
@@ -199,7 +196,7 @@ impl Chaos {
     }
 
     /// Takes the proxy away.
-    pub(crate) async fn end(self, made: &[Made]) -> Done {
+    pub(crate) async fn end(self) -> Done {
         self.stack.point_dynamodb_at(None).await;
         let minutes = u32::try_from(now().since(self.began).as_secs().div_ceil(60)).expect("less than a year");
         Done {
@@ -209,8 +206,6 @@ impl Chaos {
             copies: self.copied.get(),
             cancellations: (self.cancellations.get(), self.too_late.get()),
             woken: sent_by_watchdog(&self.stack.logs_of("watchdog", minutes)),
-            failed_at_first: made.iter().filter(|made| made.retries > 0).count(),
-            retries: made.iter().map(|made| made.retries).sum(),
         }
     }
 }
@@ -238,10 +233,6 @@ impl Done {
         println!("  messages of the watchdog {:>8}", self.woken);
         let (cancelled, too_late) = self.cancellations;
         println!("  told to cancel           {cancelled:>8}, and {too_late} more when it was over");
-        println!(
-            "  out of attempts          {:>8}, retried {} times by the operator",
-            self.failed_at_first, self.retries
-        );
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -257,8 +248,6 @@ impl Done {
             "watchdog_messages": self.woken,
             "cancelled": self.cancellations.0,
             "cancelled_too_late": self.cancellations.1,
-            "out_of_attempts": self.failed_at_first,
-            "operator_retries": self.retries,
         })
     }
 }

@@ -28,9 +28,6 @@ const BATCH: usize = 100;
 const TRIES: u32 = 50;
 const BETWEEN_TRIES: Duration = Duration::from_millis(500);
 
-/// How often an operator retries a checkout whose attempts the faults have used up.
-const OPERATORS_RETRIES: u32 = 5;
-
 /// Whom the letters go to.
 pub(crate) const EMAIL: &str = "load@example.com";
 
@@ -40,8 +37,6 @@ pub(crate) struct Made {
     /// `None` where the API did not take it.
     pub(crate) task: Option<String>,
     pub(crate) end: End,
-    /// How often it failed and was retried.
-    pub(crate) retries: u32,
 }
 
 pub(crate) enum End {
@@ -83,7 +78,7 @@ impl Load<'_> {
         let workers = join_all((0..self.concurrency).map(worker));
         tokio::select! {
             _ = workers => {}
-            () = watch(self.stack, &under_way) => {}
+            () = self.watch(&under_way) => {}
             () = show_progress(&made, orders.len(), what) => {}
             Some(()) = OptionFuture::from(self.chaos.map(Chaos::run)) => {}
         }
@@ -94,8 +89,7 @@ impl Load<'_> {
     async fn make(&self, order: &Order, under_way: &UnderWay) -> Made {
         let request = shop::request(&order.lines, "test_success_visa", EMAIL);
         let begin = now();
-        let not_started =
-            |why: String| Made { order: order.clone(), task: None, end: End::NotStarted(why), retries: 0 };
+        let not_started = |why: String| Made { order: order.clone(), task: None, end: End::NotStarted(why) };
         let answer = match self.chaos {
             None => self.stack.api.checkout(&request).await,
             Some(_) => match self.insist(&request).await {
@@ -108,8 +102,8 @@ impl Load<'_> {
         }
         let task = answer.task_id();
         let disturbed = OptionFuture::from(self.chaos.map(|chaos| chaos.disturb(&task, &request)));
-        let ((end, retries), _) = join(self.follow(&task, begin, under_way), disturbed).await;
-        Made { order: order.clone(), task: Some(task), end, retries }
+        let (end, _) = join(self.follow(&task, begin, under_way), disturbed).await;
+        Made { order: order.clone(), task: Some(task), end }
     }
 
     /// Starts a checkout as a client does that means it: with a key of its own, and again until it is answered.
@@ -127,47 +121,37 @@ impl Load<'_> {
         Err(last)
     }
 
-    /// Waits for a checkout's end. One that has failed for good under the faults is retried, as an operator would.
-    async fn follow(&self, task: &str, begin: Timestamp, under_way: &UnderWay) -> (End, u32) {
-        let mut retries = 0;
-        loop {
-            let (sender, end) = oneshot::channel();
-            under_way.borrow_mut().insert(task.to_owned(), sender);
-            let end = tokio::time::timeout(self.patience, end).await;
-            under_way.borrow_mut().remove(task);
-            let end = match end {
-                Ok(Ok((status, finished_at))) => match (status.as_str(), finished_at) {
-                    ("complete", Some(at)) => End::Complete { latency: at.since(begin) },
-                    ("cancelled", _) if self.chaos.is_some() => End::Cancelled,
-                    ("error", _) if self.chaos.is_some() && retries < OPERATORS_RETRIES => {
-                        retries += 1;
-                        let retry = self.stack.api.request("POST", &format!("/retry_checkout/{task}"));
-                        // Whatever the answer, the task says how it stands.
-                        drop(self.stack.api.try_answer(retry).await);
-                        tokio::time::sleep(BETWEEN_TRIES).await;
-                        continue;
-                    }
-                    _ => End::Failed(status),
-                },
-                Ok(Err(_)) | Err(_) => End::Lost,
-            };
-            return (end, retries);
-        }
+    /// Waits for a checkout's end.
+    async fn follow(&self, task: &str, begin: Timestamp, under_way: &UnderWay) -> End {
+        let (sender, end) = oneshot::channel();
+        under_way.borrow_mut().insert(task.to_owned(), sender);
+        let end = match tokio::time::timeout(self.patience, end).await {
+            Ok(Ok((status, finished_at))) => match (status.as_str(), finished_at) {
+                ("complete", Some(at)) => End::Complete { latency: at.since(begin) },
+                ("cancelled", _) if self.chaos.is_some() => End::Cancelled,
+                _ => End::Failed(status),
+            },
+            Ok(Err(_)) | Err(_) => End::Lost,
+        };
+        under_way.borrow_mut().remove(task);
+        end
     }
-}
 
-/// Tells whoever waits for a checkout when it has ended. Never ends by itself.
-async fn watch(stack: &Stack, under_way: &UnderWay) {
-    loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        let tasks: Vec<String> = under_way.borrow().keys().cloned().collect();
-        let looks = tasks.chunks(BATCH).map(|tasks| statuses(stack, tasks));
-        for (task, status, finished_at) in join_all(looks).await.into_iter().flatten() {
-            if !is_open(&status)
-                && let Some(waiting) = under_way.borrow_mut().remove(&task)
-            {
-                // Nobody waits any more where the patience was over.
-                let _ = waiting.send((status, finished_at));
+    /// Tells whoever waits for a checkout when it has ended. Never ends by itself.
+    async fn watch(&self, under_way: &UnderWay) {
+        // One that has used up its attempts under the faults is restarted by itself.
+        let goes_on = |status: &str| is_open(status) || (self.chaos.is_some() && status == "error");
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let tasks: Vec<String> = under_way.borrow().keys().cloned().collect();
+            let looks = tasks.chunks(BATCH).map(|tasks| statuses(self.stack, tasks));
+            for (task, status, finished_at) in join_all(looks).await.into_iter().flatten() {
+                if !goes_on(&status)
+                    && let Some(waiting) = under_way.borrow_mut().remove(&task)
+                {
+                    // Nobody waits any more where the patience was over.
+                    let _ = waiting.send((status, finished_at));
+                }
             }
         }
     }

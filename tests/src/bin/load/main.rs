@@ -82,7 +82,7 @@ async fn main() -> ExitCode {
     let left_over = books::until_queues_are_as(&stack, &before, patience).await;
     let cpu = cpu::since(&cpu_before, &cpu::of_functions(&stack));
     let done_to_it = match chaos {
-        Some(chaos) => Some(chaos.end(&measured).await),
+        Some(chaos) => Some(chaos.end().await),
         None => None,
     };
 

@@ -87,12 +87,13 @@ impl Report<'_> {
     }
 
     fn print_recovery(&self, done: &Done) {
-        let Audit { attempts_lost, attempts_failed, recovered, letters_again, .. } = &self.audit;
+        let Audit { attempts_lost, attempts_failed, restarts, recovered, letters_again, .. } = &self.audit;
         done.print();
         println!("  complete                 {:>8}", self.speed.complete);
         println!("  cancelled and undone     {:>8}", self.speed.cancelled);
         println!("  attempts lost            {attempts_lost:>8}");
         println!("  attempts failed          {attempts_failed:>8}");
+        println!("  restarted by themselves  {restarts:>8}");
         println!("  recovered checkouts      {recovered:>8}");
         println!("  letters sent again       {letters_again:>8}");
     }
@@ -117,6 +118,7 @@ impl Report<'_> {
             "done_to_it": chaos.as_ref().map(Done::json),
             "attempts_lost": audit.attempts_lost,
             "attempts_failed": audit.attempts_failed,
+            "restarts": audit.restarts,
             "recovered": audit.recovered,
             "letters_again": audit.letters_again,
             "faults": audit.faults,
