@@ -7,7 +7,6 @@
 use super::{
     customers::Customer,
     faults::Faults,
-    memory::MemoryTable,
     messages::Queues,
     process::{Clock, Process, Trail},
     report::End,
@@ -22,6 +21,7 @@ use crate::{
         update_inventory::UpdateInventory, validate_cart::ValidateCart,
     },
     events::{batch, message},
+    sim::MemoryTable,
 };
 use aws_lambda_events::sqs::SqsEvent;
 use checkout::Pricing;

@@ -29,7 +29,6 @@
 pub mod customers;
 pub mod engine;
 pub mod faults;
-pub mod memory;
 pub mod messages;
 pub mod one_piece;
 pub mod process;

@@ -117,6 +117,11 @@ impl MemoryTable {
         self.0.borrow().first_look()
     }
 
+    /// Whether the watchdog has a task to look after, now or later.
+    pub fn is_watched(&self) -> bool {
+        self.first_look().is_some()
+    }
+
     /// Whether the index lists any task there.
     pub(super) fn lists_any(&self, listing: Listing, shard: u8) -> bool {
         self.0.borrow().lists_any(listing, shard)
