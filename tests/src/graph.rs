@@ -17,6 +17,7 @@ pub struct Graph {
     base_seconds: Option<u32>,
     undone: BTreeSet<usize>,
     policy: Option<(&'static str, Option<u32>)>,
+    restarts: u32,
 }
 
 impl Graph {
@@ -24,7 +25,7 @@ impl Graph {
     pub fn new(edges: impl IntoIterator<Item = Vec<usize>>) -> Self {
         let edges = edges.into_iter().collect();
         let (undone, policy) = (BTreeSet::new(), None);
-        Self { edges, retry_limit: 3, timeout_seconds: 10, base_seconds: Some(0), undone, policy }
+        Self { edges, retry_limit: 3, timeout_seconds: 10, base_seconds: Some(0), undone, policy, restarts: 0 }
     }
 
     /// One step after the other.
@@ -86,6 +87,13 @@ impl Graph {
         self
     }
 
+    /// With so many restarts of a failed task by itself.
+    #[must_use]
+    pub fn restarts(mut self, restarts: u32) -> Self {
+        self.restarts = restarts;
+        self
+    }
+
     /// The steps that have a compensation.
     pub fn compensated_steps(&self) -> &BTreeSet<usize> {
         &self.undone
@@ -130,6 +138,9 @@ impl Graph {
             if let Some(seconds) = after_seconds {
                 file["compensate_after_seconds"] = json!(seconds);
             }
+        }
+        if self.restarts > 0 {
+            file["restarts"] = json!(self.restarts);
         }
         // JSON is YAML.
         Workflow::from_yaml(&file.to_string()).expect("the graph is a workflow")

@@ -76,7 +76,8 @@ impl Found<'_> {
             }
             Next::InFlight(until) => self.wait_until(until + PATIENCE),
             Next::Run(compensation) => self.step(compensation),
-            Next::Nothing if history.task.status == TaskStatus::Pending => self.steps(),
+            // Of a failed task the branches that do not depend on what failed go on.
+            Next::Nothing if history.task.status.lets_steps_run() && !history.task.is_compensated() => self.steps(),
             Next::Nothing => {}
         }
     }

@@ -122,7 +122,7 @@ impl<T: Table, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
                     report.failed += 1;
                     // Else it would be the first of every run, and stand in the way of the others.
                     let later = self.ambient.now() + AFTER_AN_ERROR;
-                    if let Err(error) = self.table.relist(&listed.place, later).await {
+                    if let Err(error) = self.table.relist(&listed.place, listed.place.listing, later).await {
                         tracing::error!(task_id = %listed.place.task, %error, "nor could it be listed for later");
                     }
                 }
@@ -145,9 +145,10 @@ impl<T: Table, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
         if look.unwind {
             unwind(&self.table, &self.queue, &self.ambient, id).await?;
         }
-        if let Some(next) = look.next
-            && self.table.relist(&listed.place, next).await? == AsRead::Changed
-        {
+        // Where nothing more happens by itself, it is not looked at any more.
+        let over = || (Listing::ended(history.task.status), history.task.finished_at.unwrap_or(now));
+        let (to, at) = look.next.map_or_else(over, |next| (listed.place.listing, next));
+        if self.table.relist(&listed.place, to, at).await? == AsRead::Changed {
             tracing::debug!(task_id = %id, "listed anew by somebody else meanwhile");
         }
         Ok(look)

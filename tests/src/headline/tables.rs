@@ -10,7 +10,7 @@ use stepwell::{
     state::{End, TaskStatus},
     table::{
         Action, AsRead, AttemptRecord, Claim, ClaimRequest, Creation, Diversion, Failure, Fenced, KeyRecord, Lease,
-        Listed, ListedAt, Loaded, NewTask, Page, StepRecord, Table, TableError, TaskRecord,
+        Listed, ListedAt, Listing, Loaded, NewTask, Page, StepRecord, Table, TableError, TaskRecord,
     },
 };
 
@@ -147,7 +147,7 @@ impl<T: Table> Table for Remote<T> {
         self.call("Query", async || self.table.list(page).await).await
     }
 
-    async fn relist(&self, place: &ListedAt, at: Timestamp) -> Result<AsRead, TableError> {
-        self.call("UpdateItem", async || self.table.relist(place, at).await).await
+    async fn relist(&self, place: &ListedAt, to: Listing, at: Timestamp) -> Result<AsRead, TableError> {
+        self.call("UpdateItem", async || self.table.relist(place, to, at).await).await
     }
 }

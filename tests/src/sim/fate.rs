@@ -105,8 +105,12 @@ impl Fate {
     /// Whether a message can have got lost in this run, other than by the engine's fault.
     pub(super) fn may_lose_messages(&self) -> bool {
         let losing = [Fault::LostMessage, Fault::StaleAck, Fault::Operator];
-        let struck = self.struck.borrow();
-        losing.into_iter().any(|fault| struck[fault as usize] > 0) || self.odds.gives_up()
+        losing.into_iter().any(|fault| self.has_struck(fault)) || self.odds.gives_up()
+    }
+
+    /// Whether a fault has struck at all.
+    pub(super) fn has_struck(&self, fault: Fault) -> bool {
+        self.struck.borrow()[fault as usize] > 0
     }
 
     /// How often each fault has struck.

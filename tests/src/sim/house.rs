@@ -25,7 +25,7 @@ use std::{
 use stepwell::{
     Client, TaskId,
     state::{StepState, TaskStatus},
-    table::TaskRecord,
+    table::{Listing, TaskRecord},
 };
 use tokio::{sync::Notify, task::spawn_local};
 
@@ -123,7 +123,10 @@ impl House {
         // The watchdog is for what SQS has lost, and for operators who died. Nothing else may need it.
         if !self.fate.may_lose_messages() {
             for task in self.tasks_in(TaskStatus::Pending) {
-                self.fate.violated(|| format!("task {task} is pending, and no message of it is left"));
+                // It may have restarted the task itself, and have died before its sends.
+                if self.table.task(task, |task| task.plan.restarts_after(0).is_none()) {
+                    self.fate.violated(|| format!("task {task} is pending, and no message of it is left"));
+                }
             }
         }
         self.tasks().into_iter().all(|task| self.is_settled(task))
@@ -133,7 +136,7 @@ impl House {
     fn is_settled(&self, task: TaskId) -> bool {
         self.table.task(task, |task| match task.status {
             TaskStatus::Complete | TaskStatus::Cancelled | TaskStatus::ResolvedManually => true,
-            TaskStatus::Error => task.is_compensated() || task.plan.compensates_failure_after().is_none(),
+            TaskStatus::Error => self.table.listed(task.id).is_some_and(|(listing, _)| listing == Listing::Error),
             TaskStatus::Compensating => {
                 task.plan.compensations().iter().any(|compensation| task.failed_steps.contains(&compensation.name))
             }

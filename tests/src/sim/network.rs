@@ -13,7 +13,7 @@ use stepwell::{
     state::{End, TaskStatus},
     table::{
         Action, AsRead, AttemptRecord, Claim, ClaimRequest, Creation, Diversion, Failure, Fenced, KeyRecord, Lease,
-        Listed, ListedAt, Loaded, NewTask, Page, StepRecord, Table, TableError, TaskRecord,
+        Listed, ListedAt, Listing, Loaded, NewTask, Page, StepRecord, Table, TableError, TaskRecord,
     },
 };
 use uuid::Uuid;
@@ -222,9 +222,9 @@ impl Table for Remote<MemoryTable> {
         self.call(Kind::Read, what, async || self.there.list(page).await).await
     }
 
-    async fn relist(&self, place: &ListedAt, at: Timestamp) -> Result<AsRead, TableError> {
-        let call = async || self.there.relist(place, at).await;
-        self.call(Kind::Write, || format!("relist from {} to {at}", place.at), call).await
+    async fn relist(&self, place: &ListedAt, to: Listing, at: Timestamp) -> Result<AsRead, TableError> {
+        let call = async || self.there.relist(place, to, at).await;
+        self.call(Kind::Write, || format!("relist from {} to {} at {at}", place.at, to.as_str()), call).await
     }
 }
 

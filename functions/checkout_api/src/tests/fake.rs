@@ -15,7 +15,7 @@ use stepwell::{
     state::{End, StepEvent, TaskEvent, TaskStatus},
     table::{
         Action, AsRead, AttemptRecord, Claim, ClaimRequest, Creation, Diversion, Failure, Fenced, KeyRecord, Lease,
-        Listed, ListedAt, Loaded, NewTask, Page, StepRecord, Table, TableError, TaskRecord,
+        Listed, ListedAt, Listing, Loaded, NewTask, Page, StepRecord, Table, TableError, TaskRecord,
     },
 };
 
@@ -240,7 +240,7 @@ impl Table for Fake {
         unreachable!("an operator's")
     }
 
-    async fn relist(&self, _: &ListedAt, _: Timestamp) -> Result<AsRead, TableError> {
+    async fn relist(&self, _: &ListedAt, _: Listing, _: Timestamp) -> Result<AsRead, TableError> {
         unreachable!("the watchdog's")
     }
 }

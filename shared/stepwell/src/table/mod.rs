@@ -381,6 +381,6 @@ pub trait Table {
     /// Reads a part of the index, in the order of time. What was written a moment ago may be missing.
     async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError>;
 
-    /// Lists a task at another moment, where it is still listed as it was.
-    async fn relist(&self, place: &ListedAt, at: Timestamp) -> Result<AsRead, TableError>;
+    /// Lists a task somewhere else, where it is still listed as it was.
+    async fn relist(&self, place: &ListedAt, to: Listing, at: Timestamp) -> Result<AsRead, TableError>;
 }

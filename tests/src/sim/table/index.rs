@@ -29,10 +29,10 @@ impl Store {
         found
     }
 
-    pub(super) fn relist(&mut self, place: &ListedAt, at: Timestamp) -> AsRead {
+    pub(super) fn relist(&mut self, place: &ListedAt, to: Listing, at: Timestamp) -> AsRead {
         match self.task(place.task) {
             Some(item) if item.listed == (place.listing, place.at) => {
-                item.listed.1 = at;
+                item.listed = (to, at);
                 AsRead::Written
             }
             _ => AsRead::Changed,

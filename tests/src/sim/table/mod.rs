@@ -416,7 +416,7 @@ impl Table for MemoryTable {
         Ok(self.0.borrow().list(page))
     }
 
-    async fn relist(&self, place: &ListedAt, at: Timestamp) -> Result<AsRead, TableError> {
-        Ok(self.0.borrow_mut().relist(place, at))
+    async fn relist(&self, place: &ListedAt, to: Listing, at: Timestamp) -> Result<AsRead, TableError> {
+        Ok(self.0.borrow_mut().relist(place, to, at))
     }
 }

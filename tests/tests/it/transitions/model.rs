@@ -257,8 +257,9 @@ impl Both<'_> {
                 let (at, task) = (self.now + Duration::from_secs(seconds), given.read.task.unwrap());
                 let place = place(self.memory, given.id, &task).await;
                 let seen = if call.stale { ListedAt { at: self.now, ..place } } else { place };
-                let answer = self.real.relist(&seen, at).await.unwrap();
-                (format!("{answer:?}"), format!("{:?}", self.memory.relist(&seen, at).await.unwrap()))
+                let to = if seconds % 2 == 0 { seen.listing } else { Listing::Error };
+                let answer = self.real.relist(&seen, to, at).await.unwrap();
+                (format!("{answer:?}"), format!("{:?}", self.memory.relist(&seen, to, at).await.unwrap()))
             }
             _ => {
                 let answer = make(self.real, &call.op, &given, self.plan).await;

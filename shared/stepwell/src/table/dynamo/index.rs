@@ -33,11 +33,19 @@ impl DynamoTable {
         found.into_iter().map(|item| read::listed(page.listing, item)).collect()
     }
 
-    pub(super) async fn move_in_index(&self, place: &ListedAt, at: Timestamp) -> Result<AsRead, TableError> {
-        let update = "SET #listed_at = :listed_at";
-        let condition = "#status_shard = :status_shard AND #listed_at = :seen";
-        let mut values = expression::values(listing(place.task, place.listing, at));
-        values.extend(expression::values([("seen", s(place.at.to_string()))]));
+    pub(super) async fn move_in_index(
+        &self,
+        place: &ListedAt,
+        to: Listing,
+        at: Timestamp,
+    ) -> Result<AsRead, TableError> {
+        let update = "SET #status_shard = :status_shard, #listed_at = :listed_at";
+        let condition = "#status_shard = :seen_shard AND #listed_at = :seen_at";
+        let mut values = expression::values(listing(place.task, to, at));
+        values.extend(expression::values([
+            ("seen_shard", status_shard(place.listing, Listing::shard(place.task))),
+            ("seen_at", s(place.at.to_string())),
+        ]));
         self.update_as_read(task_key(place.task), update, condition, values).await
     }
 }

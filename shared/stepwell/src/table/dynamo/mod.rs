@@ -479,7 +479,7 @@ impl Table for DynamoTable {
         self.read_index(page).await
     }
 
-    async fn relist(&self, place: &ListedAt, at: Timestamp) -> Result<AsRead, TableError> {
-        self.move_in_index(place, at).await
+    async fn relist(&self, place: &ListedAt, to: Listing, at: Timestamp) -> Result<AsRead, TableError> {
+        self.move_in_index(place, to, at).await
     }
 }
