@@ -217,7 +217,8 @@ fn claim(scope: &Scope, state: &mut State, index: usize, asked: Asked) -> Asked 
         shift(state, step, StepEvent::Claim);
         let item = &mut state.items[step];
         item.attempted = true;
-        item.counted += 1;
+        // One too many is as good as more, and keeps the number of states finite where workers go on dying.
+        item.counted = (item.counted + 1).min(scope.retry_limit + 1);
         item.over = false;
         state.new_attempt(step);
         state.workers[index].own = true;
