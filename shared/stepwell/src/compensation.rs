@@ -266,6 +266,17 @@ mod tests {
         let mut history = failed(Outcome::RetryableError);
         (history.task.ends_as, history.task.compensations) = (Some(End::Error), Some(Vec::new()));
         assert_eq!(next(&history, at(1_000)), Next::Nothing);
+        assert_eq!(restart_at(&history), None);
+    }
+
+    #[test]
+    fn only_a_failed_task_is_restarted() {
+        let mut history = failed(Outcome::RetryableError);
+        assert_eq!(restart_at(&history), Some(at(70)));
+        for status in TaskStatus::STORED.into_iter().filter(|status| *status != TaskStatus::Error) {
+            history.task.status = status;
+            assert_eq!(restart_at(&history), None, "{status}");
+        }
     }
 
     proptest! {

@@ -229,6 +229,19 @@ mod tests {
         assert!(look(&history, at(MINUTE)).unwind);
     }
 
+    #[test]
+    fn a_task_of_which_something_was_woken_is_looked_at_soon_whatever_else_it_waits_for() {
+        let mut history = history(&[&[], &[]], &[]);
+        history.steps[1] = StepRecord {
+            state: StepState::Retrying,
+            attempt: 1,
+            next_retry_at: Some(at(60 * MINUTE)),
+            ..history.steps[1].clone()
+        };
+        let look = look(&history, at(2 * MINUTE));
+        assert_eq!((sent(&look), look.next), (vec!["s0"], Some(at(4 * MINUTE))));
+    }
+
     proptest! {
         #[test]
         fn the_longer_a_task_is_quiet_the_longer_until_the_next_look(quiet in 0i64..1_000_000) {

@@ -16,6 +16,8 @@ use stepwell::{
 /// What has been seen of one step.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
+    /// Whether it is done.
+    done: bool,
     /// The attempts that were put back before their handler ran: they leave no entry in the trail.
     pub(super) put_back: BTreeSet<u32>,
     /// The attempts whose results handlers of later steps were given.
@@ -59,6 +61,8 @@ impl Audit {
             let mut seen = self.seen.borrow_mut();
             seen.entry((task, after.name.clone())).or_default().put_back.insert(before.attempt);
         }
+        self.seen.borrow_mut().entry((task, after.name.clone())).or_default().done = after.state.is_done();
+        self.only_what_is_done(task, after.done_deps.difference(&before.done_deps));
         let legal = match event {
             Some(event) => before.state.on(event) == Some(after.state),
             None => before.state == after.state,
@@ -89,6 +93,17 @@ impl Audit {
         };
         if !legal {
             self.fate.violated(|| format!("a task went from {} to {} on {event:?}", before.status, after.status));
+        }
+        self.only_what_is_done(after.id, after.done_deps.difference(&before.done_deps));
+        if event == Some(TaskEvent::Finish) {
+            self.only_what_is_done(after.id, after.plan.steps().iter().map(|step| &step.name));
+        }
+    }
+
+    /// Nobody may be told that a step is done before it is.
+    fn only_what_is_done<'a>(&self, task: TaskId, mut steps: impl Iterator<Item = &'a String>) {
+        if let Some(step) = steps.find(|step| !self.of(task, step).done) {
+            self.fate.violated(|| format!("{step} of task {task} is taken to be done, and is not"));
         }
     }
 }

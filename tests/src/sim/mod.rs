@@ -12,6 +12,7 @@
 //! | `lambda`, `handler`, `world` | invocations, what their steps do, and the world outside that they do it to |
 //! | `people` | clients, operators, and strangers with messages of their own |
 //! | `audit`, `check` | what has to hold: at every write, and when all is quiet |
+//! | `races` | what chance brings about too seldom, made by hand |
 
 mod audit;
 mod check;
@@ -24,6 +25,8 @@ mod network;
 mod people;
 mod process;
 mod queue;
+#[cfg(test)]
+mod races;
 mod scenario;
 mod table;
 mod world;

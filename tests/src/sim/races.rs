@@ -1,0 +1,156 @@
+//! Races that chance brings about too seldom, made by hand: workers over the table in memory, one call after the other.
+
+use super::MemoryTable;
+use crate::{
+    events::{batch, message, received_again},
+    graph::Graph,
+    steps::{Numbered, Script, Scripted, name},
+};
+use serde_json::{Value, json};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
+use stepwell::{
+    Ambient, StepError, TaskId, Timestamp, permanent,
+    queue::{Message, Queue, QueueError},
+    retryable,
+    state::{StepState, TaskStatus},
+    table::{AttemptRecord, Claim, ClaimRequest, Lease, NewTask, Outcome, Table},
+    worker::{Invocation, Worker},
+};
+
+const LEASE: Duration = Duration::from_secs(30);
+
+/// One task, what has been sent for it, and the time.
+#[derive(Clone, Debug)]
+struct Scene {
+    table: MemoryTable,
+    task: TaskId,
+    sent: Rc<RefCell<Vec<Message>>>,
+    now: Rc<Cell<Timestamp>>,
+}
+
+impl Ambient for Scene {
+    fn now(&self) -> Timestamp {
+        self.now.get()
+    }
+
+    fn draw(&self) -> f64 {
+        0.5
+    }
+}
+
+impl Queue for Scene {
+    async fn send(&self, message: &Message) -> Result<(), QueueError> {
+        self.sent.borrow_mut().push(message.clone());
+        Ok(())
+    }
+
+    async fn hide(&self, _: &str, _: &str, _: Duration) -> Result<(), QueueError> {
+        Ok(())
+    }
+
+    async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
+        panic!("{body} is rejected: {reason}")
+    }
+}
+
+impl Scene {
+    async fn new(edges: impl IntoIterator<Item = Vec<usize>>) -> Self {
+        let (task, created_at) = (TaskId::new(), Timestamp::from_millis(1_800_000_000_000));
+        let workflow = Graph::new(edges).workflow();
+        let table = MemoryTable::default();
+        let plan = workflow.plan();
+        let new = NewTask { id: task, workflow: workflow.id().to_string(), context: "{}", plan, created_at };
+        table.create(&new).await.unwrap();
+        Self { table, task, sent: Rc::default(), now: Rc::new(Cell::new(created_at)) }
+    }
+
+    /// Somebody claims the step; answers with their lease.
+    async fn claim(&self, step: &str) -> Lease {
+        let request = self.request(step);
+        let Claim::Granted(lease) = self.table.claim(&request).await.unwrap() else { panic!("{step} can be claimed") };
+        lease
+    }
+
+    fn request<'a>(&self, step: &'a str) -> ClaimRequest<'a> {
+        let now = self.now.get();
+        ClaimRequest { task: self.task, step, owner: "somebody/else", now, lease_until: now + LEASE }
+    }
+
+    /// The lease of the step's worker comes to its end, and somebody else takes the step over.
+    async fn replace(&self, step: &str) {
+        self.now.set(self.now.get() + LEASE + Duration::from_secs(1));
+        let lost = self.table.step(self.task, step);
+        let answer = self.table.take_over(&self.request(step), &lost).await.unwrap();
+        assert!(matches!(answer, Claim::Granted(_)), "{answer:?}");
+    }
+
+    /// Hands the step's message to its worker for the second time; answers whether SQS is to keep it.
+    async fn deliver<const N: u8>(&self, script: Script) -> bool {
+        let body = json!({ "task_id": self.task, "step": name(N.into()) }).to_string();
+        let event = received_again(batch(vec![message("message", &body)]));
+        let worker = Worker::new(Scripted::<Numbered<N>>::new(script), self.table.clone(), self.clone(), self.clone());
+        let invocation = Invocation::new("request", self.now.get() + LEASE, self.now.get());
+        !worker.handle(event, &invocation).await.batch_item_failures.is_empty()
+    }
+
+    fn sent(&self) -> Vec<String> {
+        self.sent.borrow().iter().map(|message| message.step.clone()).collect()
+    }
+}
+
+fn done() -> Script {
+    Script::new(|_| Ok(Value::Null))
+}
+
+#[tokio::test]
+async fn a_worker_that_was_replaced_leaves_the_message_to_the_other_whatever_came_of_it() {
+    let outcomes: [Result<Value, StepError>; 3] =
+        [Ok(Value::Null), Err(retryable("BUSY", "")), Err(permanent("NO", ""))];
+    for outcome in outcomes {
+        for edges in [vec![vec![]], vec![vec![], vec![0]]] {
+            let scene = Scene::new(edges).await;
+            let (there, result) = (scene.clone(), outcome.clone());
+            let script = Script::slow(move |_| {
+                let (there, result) = (there.clone(), result.clone());
+                async move {
+                    there.replace("s00").await;
+                    result
+                }
+            });
+            assert!(scene.deliver::<0>(script).await, "the message is kept after {outcome:?}");
+            let step = scene.table.step(scene.task, "s00");
+            assert_eq!((step.state, step.attempt), (StepState::InProgress, 2), "after {outcome:?}");
+            assert_eq!(scene.sent(), [""; 0], "after {outcome:?}");
+            let task = scene.table.all(scene.task).task.unwrap();
+            assert_eq!(task.status, TaskStatus::Pending, "after {outcome:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_join_that_was_claimed_before_its_time_still_learns_of_what_is_handed_over_again() {
+    let scene = Scene::new([vec![], vec![], vec![0, 1]]).await;
+    // The worker of the first step dies after its completion.
+    let lease = scene.claim("s00").await;
+    let ended = AttemptRecord {
+        number: lease.attempt,
+        started_at: lease.started_at,
+        finished_at: Some(scene.now()),
+        outcome: Outcome::Complete,
+        error: None,
+        next_retry_at: None,
+        request_id: "request".to_owned(),
+    };
+    scene.table.complete(&lease, &ended, "null").await.unwrap();
+    // A stray message makes somebody claim the join, and put it back after the first step's hand-over.
+    let early = scene.claim("s02").await;
+    assert!(!scene.deliver::<0>(done()).await);
+    scene.table.release(&early).await.unwrap();
+    assert_eq!(scene.sent(), [""; 0]);
+    assert!(!scene.deliver::<1>(done()).await);
+    assert_eq!(scene.sent(), ["s02"], "it is woken by the last of those it waits for");
+}
