@@ -282,6 +282,63 @@ impl fmt::Display for TaskStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+
+    /// A table of this page, by its row and its column.
+    fn table(first_row: &str) -> BTreeMap<(String, String), String> {
+        let cells =
+            |line: &str| line.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect::<Vec<_>>();
+        let mut lines = include_str!("state.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("/// |"))
+            .skip_while(|line| !line.contains(first_row));
+        let events = cells(lines.next().unwrap());
+        let rows = lines.skip(1).take_while(|line| !line.contains("from \\ event")).map(cells);
+        rows.flat_map(|row| {
+            let from = row[0].clone();
+            events.clone().into_iter().zip(row).skip(1).map(move |(event, to)| ((from.clone(), event), to))
+        })
+        .collect()
+    }
+
+    #[test]
+    fn the_ways_of_a_step_are_those_of_its_table() {
+        let table = table("`Claim`");
+        for (state, event) in StepState::ALL.into_iter().flat_map(|state| StepEvent::ALL.map(|event| (state, event))) {
+            let to = state.on(event).map_or_else(String::new, |to| to.to_string());
+            assert_eq!(table[&(state.to_string(), format!("{event:?}"))], to, "{state} on {event:?}");
+        }
+    }
+
+    #[test]
+    fn the_ways_of_a_task_are_those_of_its_table() {
+        use TaskEvent as E;
+        let table = table("`Finish`");
+        let events = [
+            E::Finish,
+            E::Fail,
+            E::Restart,
+            E::Mend,
+            E::Cancel,
+            E::Resolve,
+            E::Compensate(End::Error),
+            E::Compensate(End::Cancelled),
+        ];
+        for status in TaskStatus::STORED {
+            for event in events {
+                let to = status.on(event).map_or_else(String::new, |to| to.to_string());
+                assert_eq!(table[&(status.to_string(), format!("{event:?}"))], to, "{status} on {event:?}");
+            }
+            for end in [End::Error, End::Cancelled] {
+                let to = (status == TaskStatus::Compensating).then_some(TaskStatus::from(end));
+                assert_eq!(status.on(E::Compensated(end)), to, "{status} on Compensated({end:?})");
+                assert_eq!(
+                    table[&(status.to_string(), "Compensated(end)".to_owned())],
+                    if to.is_some() { "end" } else { "" }
+                );
+            }
+        }
+    }
 
     #[test]
     fn what_is_done_never_changes_again() {

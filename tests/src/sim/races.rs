@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 use stepwell::{
-    Ambient, StepError, TaskId, Timestamp, permanent,
+    Ambient, By, Client, StepError, TaskId, Timestamp, permanent,
     queue::{Message, Queue, QueueError},
     retryable,
     state::{StepState, TaskStatus},
@@ -58,9 +58,9 @@ impl Queue for Scene {
 }
 
 impl Scene {
-    async fn new(edges: impl IntoIterator<Item = Vec<usize>>) -> Self {
+    async fn new(graph: Graph) -> Self {
         let (task, created_at) = (TaskId::new(), Timestamp::from_millis(1_800_000_000_000));
-        let workflow = Graph::new(edges).workflow();
+        let workflow = graph.workflow();
         let table = MemoryTable::default();
         let plan = workflow.plan();
         let new = NewTask { id: task, workflow: workflow.id().to_string(), context: "{}", plan, created_at };
@@ -112,7 +112,7 @@ async fn a_worker_that_was_replaced_leaves_the_message_to_the_other_whatever_cam
         [Ok(Value::Null), Err(retryable("BUSY", "")), Err(permanent("NO", ""))];
     for outcome in outcomes {
         for edges in [vec![vec![]], vec![vec![], vec![0]]] {
-            let scene = Scene::new(edges).await;
+            let scene = Scene::new(Graph::new(edges)).await;
             let (there, result) = (scene.clone(), outcome.clone());
             let script = Script::slow(move |_| {
                 let (there, result) = (there.clone(), result.clone());
@@ -133,7 +133,7 @@ async fn a_worker_that_was_replaced_leaves_the_message_to_the_other_whatever_cam
 
 #[tokio::test]
 async fn a_join_that_was_claimed_before_its_time_still_learns_of_what_is_handed_over_again() {
-    let scene = Scene::new([vec![], vec![], vec![0, 1]]).await;
+    let scene = Scene::new(Graph::new([vec![], vec![], vec![0, 1]])).await;
     // The worker of the first step dies after its completion.
     let lease = scene.claim("s00").await;
     let ended = AttemptRecord {
@@ -153,4 +153,21 @@ async fn a_join_that_was_claimed_before_its_time_still_learns_of_what_is_handed_
     assert_eq!(scene.sent(), [""; 0]);
     assert!(!scene.deliver::<1>(done()).await);
     assert_eq!(scene.sent(), ["s02"], "it is woken by the last of those it waits for");
+}
+
+#[tokio::test]
+async fn the_last_step_that_a_compensation_waits_for_sets_it_going() {
+    let scene = Scene::new(Graph::chain(1).undone([0].into())).await;
+    let there = scene.clone();
+    let script = Script::slow(move |_| {
+        let there = there.clone();
+        async move {
+            let client = Client::new(there.table.clone(), there.clone(), there.clone());
+            client.cancel(there.task, &By::new("somebody", "a test").unwrap()).await.unwrap();
+            assert_eq!(there.sent(), [""; 0], "the step is in flight");
+            Ok(Value::Null)
+        }
+    });
+    assert!(!scene.deliver::<0>(script).await);
+    assert_eq!(scene.sent(), ["s50"]);
 }
