@@ -124,17 +124,22 @@ async fn a_failed_checkout_is_undone_by_itself_when_its_time_is_over() {
     assert_eq!(product.stock().await, 5);
 }
 
-#[tokio::test]
-async fn a_cancelled_checkout_takes_no_money_afterwards() {
-    let stack = Stack::from_env().await;
-    let product = stack.product(2_500, 5).await;
-    // The gateway asks to be left alone for half a minute.
+/// A checkout whose gateway has asked to be left alone for half a minute.
+async fn whose_payment_waits(stack: &Stack, product: &Product) -> String {
     let task = stack.api.start(&product.request(1, "test_rate_limit_visa")).await;
     until("the payment to wait", async || {
         let status = stack.api.order_status(&task).await;
         (status["retrying"]["step"] == "process_payment").then_some(())
     })
     .await;
+    task
+}
+
+#[tokio::test]
+async fn a_cancelled_checkout_takes_no_money_afterwards() {
+    let stack = Stack::from_env().await;
+    let product = stack.product(2_500, 5).await;
+    let task = whose_payment_waits(&stack, &product).await;
     let operator = operator(&stack);
     let id: TaskId = task.parse().unwrap();
     operator.cancel(id, &by()).await.unwrap();
@@ -161,12 +166,7 @@ async fn a_cancelled_checkout_takes_no_money_afterwards() {
 async fn a_message_that_sqs_gave_up_on_is_an_error_of_its_step_that_can_be_retried() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
-    let task = stack.api.start(&product.request(1, "test_rate_limit_visa")).await;
-    until("the payment to wait", async || {
-        let status = stack.api.order_status(&task).await;
-        (status["retrying"]["step"] == "process_payment").then_some(())
-    })
-    .await;
+    let task = whose_payment_waits(&stack, &product).await;
     let message = Message {
         task_id: task.parse().unwrap(),
         step: "process_payment".to_owned(),
