@@ -270,6 +270,15 @@ mod tests {
     }
 
     #[test]
+    fn a_compensation_waits_for_the_one_before_it() {
+        let mut task = chain().task;
+        task.compensations = Some(vec![undo(1), undo(0)]);
+        let waits_for = |step: usize| task.waits_for(task.plan.step(&undo(step)).unwrap()).unwrap();
+        assert_eq!(waits_for(1), [""; 0]);
+        assert_eq!(waits_for(0), [undo(1)]);
+    }
+
+    #[test]
     fn only_a_failed_task_is_restarted() {
         let mut history = failed(Outcome::RetryableError);
         assert_eq!(restart_at(&history), Some(at(70)));
