@@ -206,16 +206,6 @@ async fn listed(table: &impl Table, task: TaskId, listing: Listing) -> Vec<Liste
     all
 }
 
-/// Where the index lists the task.
-async fn place(table: &impl Table, task: TaskId, record: &TaskRecord) -> ListedAt {
-    for listing in Listing::of(record.status) {
-        if let Some(found) = listed(table, task, *listing).await.into_iter().find(|found| found.place.task == task) {
-            return found.place;
-        }
-    }
-    panic!("the index does not list {task}, which is {}", record.status);
-}
-
 /// The two tables, and all that has been granted.
 struct Both<'a> {
     real: &'a stepwell::table::DynamoTable,
@@ -254,8 +244,9 @@ impl Both<'_> {
         self.before = self.ids.iter().map(|id| self.memory.all(*id)).collect();
         let (answer, expected) = match call.op {
             Op::Relist(seconds) => {
-                let (at, task) = (self.now + Duration::from_secs(seconds), given.read.task.unwrap());
-                let place = place(self.memory, given.id, &task).await;
+                let at = self.now + Duration::from_secs(seconds);
+                let (listing, listed_at) = self.memory.listed(given.id).unwrap();
+                let place = ListedAt { task: given.id, listing, at: listed_at };
                 let seen = if call.stale { ListedAt { at: self.now, ..place } } else { place };
                 let to = if seconds % 2 == 0 { seen.listing } else { Listing::Error };
                 let answer = self.real.relist(&seen, to, at).await.unwrap();
