@@ -8,11 +8,11 @@
 #   simulation  100,000 simulated runs of the engine, with everything going wrong that can
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
 #               Local, where Java is there
-#   scenarios   whole checkouts through HTTP on the deployed local stack
 #   faults      many checkouts while workers are killed, messages come twice and DynamoDB fails, and then the books
+#   scenarios   whole checkouts through HTTP on the deployed local stack
 #   crashes     the deployed functions, killed at every point of a checkout
 #
-# table, scenarios and faults start a local stack of their own, on port 4599 (or STEPWELL_TEST_PORT), crashes another one, on
+# table, faults and scenarios start a local stack of their own, on port 4599 (or STEPWELL_TEST_PORT), crashes another one, on
 # port 4597 (or STEPWELL_CRASH_PORT). They are stopped at the end. A stack of yours is left alone. Every part runs to its end;
 # the exit code says whether all of them passed.
 
@@ -20,7 +20,7 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/../infra/lib.sh"
 
-parts=(lint unit simulation table scenarios faults crashes)
+parts=(lint unit simulation table faults scenarios crashes)
 case ${1:-} in -h | --help) usage && exit ;; esac
 for part in "$@"; do
   [[ " ${parts[*]} " == *" $part "* ]] || die "there is no part '$part'. See tests/run.sh --help"

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 use stepwell::{
-    Ambient, By, Client, StepError, TaskId, Timestamp, permanent,
+    Ambient, By, Client, IdempotencyKey, StartError, StepError, TaskId, Timestamp, permanent,
     queue::{Message, Queue, QueueError},
     retryable,
     state::{StepState, TaskStatus},
@@ -170,4 +170,23 @@ async fn the_last_step_that_a_compensation_waits_for_sets_it_going() {
     });
     assert!(!scene.deliver::<0>(script).await);
     assert_eq!(scene.sent(), ["s50"]);
+}
+
+#[tokio::test]
+async fn a_step_that_fails_for_good_sets_the_compensation_going() {
+    let scene = Scene::new(Graph::chain(1).undone([0].into())).await;
+    assert!(!scene.deliver::<0>(Script::new(|_| Err(permanent("NO", "")))).await);
+    assert_eq!(scene.sent(), ["s50"]);
+}
+
+#[tokio::test]
+async fn a_key_stands_for_the_request_that_it_was_first_used_with() {
+    let scene = Scene::new(Graph::chain(1)).await;
+    let client = Client::new(scene.table.clone(), scene.clone(), scene.clone());
+    let (workflow, key) = (Graph::chain(1).workflow(), "a-key".parse::<IdempotencyKey>().unwrap());
+    let first = client.start(&workflow, &json!({"units": 1}), Some(&key)).await.unwrap();
+    let again = client.start(&workflow, &json!({"units": 1}), Some(&key)).await.unwrap();
+    assert_eq!((again.task_id, again.already_there), (first.task_id, true));
+    let other = client.start(&workflow, &json!({"units": 2}), Some(&key)).await.unwrap_err();
+    assert!(matches!(other, StartError::KeyUsed { task_id, .. } if task_id == first.task_id), "{other}");
 }
