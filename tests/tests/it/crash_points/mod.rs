@@ -95,6 +95,9 @@ async fn die_everywhere(crowd: &mut Crowd, journey: Journey, steps: &[&str], kno
     for step in steps {
         assert_around([format!("{step}.UpdateItem.STEP#{step}")], &recoveries.keys().cloned().collect());
     }
+    // Whether a message comes back before the lease is over, and is put off once more, is a matter of milliseconds: the
+    // next checkout need not come to that call. The checkouts that wait for a retry die around it.
+    recoveries.retain(|point, _| !point.contains(".ChangeMessageVisibility."));
     // The one place that is not survived: stock has two attempts, and two workers that died have had them.
     recoveries.remove("update_inventory.UpdateItem.STEP#update_inventory.after");
 
