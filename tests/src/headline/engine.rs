@@ -162,7 +162,7 @@ impl Engine {
         Ended { end, at: task.finished_at, restarted }
     }
 
-    /// What came to the dead-letter queue, and why.
+    /// What no step could use, or came too often, and why.
     pub fn buried(&self) -> Vec<String> {
         self.buried.borrow().clone()
     }

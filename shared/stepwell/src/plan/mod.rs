@@ -175,11 +175,6 @@ impl Plan {
         &self.compensations
     }
 
-    /// When compensations start by themselves.
-    pub fn compensate(&self) -> Compensate {
-        self.compensate
-    }
-
     /// With so many restarts by itself, at most [`Self::MAX_RESTARTS`].
     #[must_use]
     pub fn restarting(mut self, restarts: u32) -> Self {
@@ -213,6 +208,11 @@ impl Plan {
     /// The step or the compensation of this name.
     pub fn step(&self, name: &str) -> Option<&StepPlan> {
         self.steps.iter().chain(&self.compensations).find(|step| step.name == name)
+    }
+
+    /// Whether this is the name of a compensation.
+    pub fn is_compensation(&self, name: &str) -> bool {
+        self.compensations.iter().any(|compensation| compensation.name == name)
     }
 
     /// What undoes this step, where anything does.

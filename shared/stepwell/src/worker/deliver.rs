@@ -108,7 +108,7 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         Ok(message)
     }
 
-    /// What no step can use goes to the dead-letter queue at once, and only then out of this one.
+    /// What no step can use goes to the queue of undeliverable messages at once, and only then out of this one.
     async fn reject(&self, reason: &str) -> Result<Disposition, EngineError> {
         let reason = printable(reason);
         tracing::error!(step = Self::STEP, owner = self.owner, reason, "message rejected");

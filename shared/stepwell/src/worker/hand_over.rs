@@ -34,7 +34,7 @@ pub(super) async fn hand_over<T: Table, Q: Queue>(
     step: &str,
     turn: Turn,
 ) -> Result<(), EngineError> {
-    if task.plan.compensations().iter().any(|compensation| compensation.name == step) {
+    if task.plan.is_compensation(step) {
         return unwind(table, queue, clock, task.id).await;
     }
     let mut dependents: Vec<&StepPlan> = task.plan.dependents(step).collect();

@@ -122,7 +122,7 @@ impl DynamoTable {
         at: Timestamp,
         action: Option<&Action>,
     ) -> Result<TransactWriteItem, TableError> {
-        let is_compensation = task.plan.step(step).is_some_and(|step| step.undoes.is_some());
+        let is_compensation = task.plan.is_compensation(step);
         let to = if is_compensation { TaskStatus::Compensating } else { TaskStatus::Error };
         let (condition, mut values) = legal(TaskEvent::Fail, to);
         values
