@@ -17,7 +17,7 @@ use stepwell::{
     queue::{Message, Queue, QueueError},
     retryable,
     state::{StepState, TaskStatus},
-    table::{AttemptRecord, Claim, ClaimRequest, Lease, NewTask, Outcome, Table},
+    table::{AttemptRecord, Claim, ClaimRequest, Lease, NewTask, Outcome, Table, TableError},
     worker::{Invocation, Worker},
 };
 
@@ -177,6 +177,44 @@ async fn a_step_that_fails_for_good_sets_the_compensation_going() {
     let scene = Scene::new(Graph::chain(1).undone([0].into())).await;
     assert!(!scene.deliver::<0>(Script::new(|_| Err(permanent("NO", "")))).await);
     assert_eq!(scene.sent(), ["s50"]);
+}
+
+#[tokio::test]
+async fn a_claim_whose_task_cannot_be_read_is_given_back_and_costs_no_attempt() {
+    let scene = Scene::new(Graph::chain(1)).await;
+    scene.table.at_the_next_reading(async {
+        Err(TableError::Call { operation: "BatchGetItem", cause: "it is throttled".to_owned() })
+    });
+    let nobody = Script::new(|_| panic!("nothing is known of what it would have to do"));
+    assert!(scene.deliver::<0>(nobody).await, "the message is kept");
+    let step = scene.table.step(scene.task, "s00");
+    assert_eq!((step.state, step.attempt, step.exempt), (StepState::Pending, 1, 1));
+}
+
+#[tokio::test]
+async fn a_step_that_was_restarted_while_the_task_was_read_is_waited_for_before_anything_is_undone() {
+    let scene = Scene::new(Graph::chain(1).undone([0].into())).await;
+    let there = scene.clone();
+    let script = Script::slow(move |_| {
+        let there = there.clone();
+        async move {
+            // The next to read the task is this worker, after the step has failed. Its steps are read before, itself after
+            // somebody has retried it, somebody else has claimed the step, and it was cancelled.
+            let meanwhile = there.clone();
+            there.table.at_the_next_reading(async move {
+                let client = Client::new(meanwhile.table.clone(), meanwhile.clone(), meanwhile.clone());
+                let by = By::new("somebody", "a test").unwrap();
+                client.retry(meanwhile.task, &by).await.unwrap();
+                meanwhile.claim("s00").await;
+                client.cancel(meanwhile.task, &by).await.unwrap();
+                Ok(())
+            });
+            Err(permanent("NO", ""))
+        }
+    });
+    assert!(!scene.deliver::<0>(script).await);
+    assert_eq!(scene.table.step(scene.task, "s00").state, StepState::InProgress);
+    assert_eq!(scene.sent(), ["s00"], "the retry's message, and no compensation's");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 mod index;
 mod intervene;
 
+use futures::future::LocalBoxFuture;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
@@ -50,6 +51,9 @@ pub enum Change<'a> {
 
 type Observer = Rc<dyn Fn(Change<'_>)>;
 
+/// What somebody else does while a task is being read; an error of theirs is the reader's.
+type Meanwhile = LocalBoxFuture<'static, Result<(), TableError>>;
+
 #[derive(Debug)]
 struct TaskItem {
     record: TaskRecord,
@@ -67,6 +71,7 @@ struct Store {
     partitions: BTreeMap<TaskId, Partition>,
     keys: BTreeMap<(String, String), KeyRecord>,
     observer: Option<Observer>,
+    meanwhile: Option<Meanwhile>,
 }
 
 /// The engine's table in memory. Clones share it.
@@ -83,6 +88,20 @@ impl MemoryTable {
     /// A table that tells of every change of a step or a task.
     pub fn observed_by(observer: impl Fn(Change<'_>) + 'static) -> Self {
         Self(Rc::new(RefCell::new(Store { observer: Some(Rc::new(observer)), ..Store::default() })))
+    }
+
+    /// The next reading of a task is torn: its steps are read before this is done, the task itself after it.
+    pub(super) fn at_the_next_reading(&self, meanwhile: impl Future<Output = Result<(), TableError>> + 'static) {
+        self.0.borrow_mut().meanwhile = Some(Box::pin(meanwhile));
+    }
+
+    /// What was read of the steps, and the task as it stands when nothing else happens any more.
+    async fn with_task(&self, task: TaskId, steps: BTreeMap<String, StepRecord>) -> Result<Loaded, TableError> {
+        let meanwhile = self.0.borrow_mut().meanwhile.take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile.await?;
+        }
+        Ok(Loaded { steps, ..self.all(task) })
     }
 
     /// The step's record as it stands.
@@ -251,15 +270,12 @@ impl Table for MemoryTable {
     }
 
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
-        let store = self.0.borrow();
-        let steps = steps.iter().map(|&name| (name.to_owned(), store.step(task, name))).collect();
-        let partition = store.partitions.get(&task);
-        let task = partition.and_then(|partition| partition.task.as_ref()).map(|item| item.record.clone());
-        Ok(Loaded { task, steps })
+        let steps = steps.iter().map(|&name| (name.to_owned(), self.step(task, name))).collect();
+        self.with_task(task, steps).await
     }
 
     async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
-        Ok(self.all(task))
+        self.with_task(task, self.all(task).steps).await
     }
 
     async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Claim, TableError> {
