@@ -16,7 +16,7 @@ import botocore.auth
 import botocore.awsrequest
 import botocore.session
 
-FILTER = ["status", "workflow", "failed_step", "error_code", "created_from", "created_before", "older_than"]
+FILTER = ["status", "workflow", "failed_step", "error_code", "compensated", "created_from", "created_before", "older_than"]
 # A list goes on in this many tasks at a time, retries in this many: they are made one after another.
 PAGE, BATCH = 200, 50
 REFUSED, NOT_UNDERSTOOD = 1, 2
@@ -99,7 +99,8 @@ def list_tasks(api, options):
         return
     for task in tasks:
         print(f"{task['task_id']}  {task['created_at']}  {task['status']:<17}  {task['workflow']}", end="")
-        print(f"  failed: {', '.join(task['failed_steps'])}" if task["failed_steps"] else "")
+        print(f"  failed: {', '.join(task['failed_steps'])}" if task["failed_steps"] else "", end="")
+        print("  compensated" if task["compensated"] else "")
     print(f"{len(tasks)} tasks", file=sys.stderr)
 
 

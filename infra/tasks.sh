@@ -12,7 +12,8 @@
 #                                                      a step was done by hand: its result, and what depends on it runs
 #
 # FILTER: --status STATUS, --workflow NAMESPACE/NAME[@VERSION], --failed-step STEP, --error-code CODE,
-#         --created-from MOMENT, --created-before MOMENT (2026-11-23T07:00:00Z), --older-than AGE (90s, 15m, 2h, 3d)
+#         --compensated true|false, --created-from MOMENT, --created-before MOMENT (2026-11-23T07:00:00Z),
+#         --older-than AGE (90s, 15m, 2h, 3d). What is compensated can have no other attempt; a retry leaves it out.
 #
 #   --stage NAME      the stack stepwell-NAME in AWS; the local stack, if not said
 #   --region REGION   where that is; if not said, what your AWS configuration says

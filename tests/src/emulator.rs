@@ -300,7 +300,7 @@ async fn create_table(dynamodb: &aws_sdk_dynamodb::Client, name: &str) {
     let key =
         |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("complete");
     let projection = Projection::builder().projection_type(ProjectionType::Include);
-    let projection = ["workflow", "status", "created_at", "failed_steps"]
+    let projection = ["workflow", "status", "created_at", "failed_steps", "compensations"]
         .into_iter()
         .fold(projection, |p, name| p.non_key_attributes(name));
     let index = GlobalSecondaryIndex::builder()

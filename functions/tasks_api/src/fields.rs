@@ -85,9 +85,10 @@ impl Fields {
         number
     }
 
-    /// `true` or `false`.
+    /// `true` or `false`. In a query it is a text.
     pub(crate) fn flag(&mut self, name: &str) -> Option<bool> {
-        self.json(name, "has to be true or false")
+        let raw = self.raw(name)?;
+        raw.get().trim_matches('"').parse().map_err(|_| self.wrong(name, "has to be true or false")).ok()
     }
 
     /// Any JSON at all, as it stands there.

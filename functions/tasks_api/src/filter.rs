@@ -14,6 +14,7 @@ pub(crate) fn take_filter(fields: &mut Fields, now: Timestamp) -> Filter {
         workflow: fields.text("workflow", owned),
         failed_step: fields.text("failed_step", owned),
         error_code: fields.text("error_code", owned),
+        compensated: fields.flag("compensated"),
         created_from: fields.text("created_from", Timestamp::from_str),
         // Both have to fit.
         created_before: created_before.into_iter().chain(older_than).min(),

@@ -32,11 +32,12 @@ struct Listed {
     status: TaskStatus,
     created_at: Timestamp,
     failed_steps: BTreeSet<String>,
+    compensated: bool,
 }
 
 impl From<Summary> for Listed {
-    fn from(Summary { task_id, workflow, status, created_at, failed_steps }: Summary) -> Self {
-        Self { task_id, workflow, status, created_at, failed_steps }
+    fn from(Summary { task_id, workflow, status, created_at, failed_steps, compensated }: Summary) -> Self {
+        Self { task_id, workflow, status, created_at, failed_steps, compensated }
     }
 }
 

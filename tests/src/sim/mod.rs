@@ -117,6 +117,9 @@ async fn play(house: &Rc<House>) {
     while house.fate.violation().is_none() && !house.tasks_in(TaskStatus::Compensating).is_empty() {
         retry_all(house, TaskStatus::Compensating).await;
     }
+    if house.fate.violation().is_none() {
+        people::find(house).await;
+    }
 }
 
 async fn retry_all(house: &Rc<House>, status: TaskStatus) {

@@ -1,11 +1,21 @@
 //! Who acts on the stack from outside: those who start tasks, operators, and strangers with messages of their own.
 
-use super::{fault::Fault, house::House, process::Process};
+use super::{
+    fault::Fault,
+    house::{House, RemoteClient},
+    process::Process,
+};
 use crate::steps::name;
 use serde_json::json;
 use std::rc::Rc;
-use stepwell::{ActionError, By, IdempotencyKey, TaskId, Workflow, plan::Plan, queue::Message, state::TaskStatus};
+use stepwell::{
+    ActionError, By, Filter, IdempotencyKey, TaskId, Workflow, plan::Plan, queue::Message, state::TaskStatus,
+    table::TaskRecord,
+};
 use uuid::Uuid;
+
+/// More tasks than there are in a run.
+const MANY: usize = 100;
 
 /// What an operator says that a step has done.
 pub(super) const BY_HAND: &str = r#"{"by":"hand"}"#;
@@ -58,18 +68,56 @@ pub(super) async fn operate(house: Rc<House>, plan: Plan) {
         let client = house.client(&process);
         let (by, why) = reason(&house);
         let act = async {
-            match house.fate.up_to(9) {
+            let acted = match house.fate.up_to(10) {
                 0 => client.cancel(task, &by).await.map(drop),
                 1 => client.compensate(task, &by).await,
                 2 => client.resolve(task, &by).await,
                 3 | 4 => client.resolve_step(task, &step, BY_HAND, &by).await,
+                5 | 6 => return retry_all(&client, &by).await,
                 _ => client.retry(task, &by).await.map(drop),
-            }
+            };
+            acted.map(|()| vec![task])
         };
         let outcome = process.live(act).await;
         process.note(|| format!("{outcome:?}"));
-        if let Some(Ok(())) = outcome {
-            house.done(task, why);
+        for task in outcome.into_iter().flat_map(Result::unwrap_or_default) {
+            house.done(task, why.clone());
+        }
+    }
+}
+
+/// An operator retries all tasks that have failed; which of them that was done to.
+async fn retry_all(client: &RemoteClient, by: &By) -> Result<Vec<TaskId>, ActionError> {
+    let all = client.retry_all(&Filter::default(), None, MANY, Some(by)).await?;
+    let refused: Vec<TaskId> = all.refused.iter().map(|refusal| refusal.task_id).collect();
+    let found = all.found.tasks.iter().map(|task| task.task_id);
+    Ok(found.filter(|task| !refused.contains(task)).collect())
+}
+
+/// Whoever looks for the tasks of a status, some at a time, finds each of them once, as it stands.
+pub(super) async fn find(house: &Rc<House>) {
+    let process = Process::untroubled(&house.fate, house.name("operator"));
+    let client = house.client(&process);
+    for status in TaskStatus::STORED {
+        let (filter, mut from, mut found) = (Filter { status: Some(status), ..Filter::default() }, None, Vec::new());
+        loop {
+            let some = usize::try_from(1 + house.fate.up_to(2)).unwrap_or(1);
+            let page = match client.find(&filter, from.as_ref(), some).await {
+                Ok(page) => page,
+                Err(error) => return house.fate.violated(|| format!("{filter:?} finds nothing: {error}")),
+            };
+            found.extend(page.tasks.into_iter().map(|task| (task.task_id, task.failed_steps, task.compensated)));
+            from = page.next;
+            if from.is_none() {
+                break;
+            }
+        }
+        found.sort();
+        let as_it_stands = |task: &TaskRecord| (task.id, task.failed_steps.clone(), task.is_compensated());
+        let expected: Vec<_> =
+            house.tasks_in(status).into_iter().map(|task| house.table.task(task, as_it_stands)).collect();
+        if found != expected {
+            house.fate.violated(|| format!("of the tasks in {status}, {expected:?}, these are found: {found:?}"));
         }
     }
 }

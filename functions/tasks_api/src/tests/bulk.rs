@@ -56,7 +56,7 @@ async fn what_is_found_is_retried_and_what_is_not_is_told() {
 }
 
 #[test_case(r#"{"dry_run": false}"#, "/reason", "is missing")]
-#[test_case(r#"{"reason": "why", "dry_run": "false"}"#, "/dry_run", "has to be true or false")]
+#[test_case(r#"{"reason": "why", "dry_run": 0}"#, "/dry_run", "has to be true or false")]
 #[test_case(r#"{"reason": "why", "dryrun": false}"#, "/dryrun", "is not known here")]
 #[test_case(r#"{"reason": "why", "limit": 101}"#, "/limit", "has to be a whole number from 1 to 100")]
 #[test_case(r#"{"reason": "why", "limit": 1.5}"#, "/limit", "has to be a whole number from 1 to 100"; "half a task")]

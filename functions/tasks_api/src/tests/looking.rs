@@ -27,6 +27,7 @@ pub(super) fn summary(id: &str) -> Summary {
         status: TaskStatus::Error,
         created_at: NOW,
         failed_steps: ["process_payment".to_owned()].into(),
+        compensated: false,
     }
 }
 
@@ -48,6 +49,7 @@ async fn the_list_says_what_the_index_says() {
     let task = json!({
         "task_id": ID, "workflow": "ecommerce/checkout@1.0.0", "status": "error",
         "created_at": "2023-11-14T22:13:20.000Z", "failed_steps": ["process_payment"],
+        "compensated": false,
     });
     assert_eq!(get(&fake, "/tasks").await.body(), json!({"tasks": [task], "count": 1, "next": next}));
 }
@@ -56,12 +58,13 @@ async fn the_list_says_what_the_index_says() {
 async fn the_query_is_the_filter() {
     assert_eq!(filter("").await, Filter::default());
     let query = "?status=compensating&workflow=ecommerce%2Fcheckout%401.0.0&failed_step=process_payment\
-                 &error_code=GATEWAY+DOWN&created_from=2023-11-01T00:00:00Z&created_before=2023-11-02T01:00:00%2B01:00";
+                 &error_code=GATEWAY+DOWN&compensated=false&created_from=2023-11-01T00:00:00Z&created_before=2023-11-02T01:00:00%2B01:00";
     let expected = Filter {
         status: Some(TaskStatus::Compensating),
         workflow: Some("ecommerce/checkout@1.0.0".to_owned()),
         failed_step: Some("process_payment".to_owned()),
         error_code: Some("GATEWAY DOWN".to_owned()),
+        compensated: Some(false),
         created_from: Some(moment("2023-11-01T00:00:00Z")),
         created_before: Some(moment("2023-11-02T00:00:00Z")),
     };
@@ -106,6 +109,7 @@ async fn a_list_goes_on_where_it_stopped() {
 #[test_case("older_than=99999999999d", "/older_than", "has to be an age"; "an age beyond counting")]
 #[test_case("older_than=5\u{e9}", "/older_than", "has to be an age"; "a unit that is no letter of ours")]
 #[test_case("created_from=yesterday", "/created_from", "`yesterday` is not an RFC 3339 moment")]
+#[test_case("compensated=maybe", "/compensated", "has to be true or false")]
 #[test_case("limit=0", "/limit", "has to be a whole number from 1 to 200")]
 #[test_case("limit=201", "/limit", "has to be a whole number from 1 to 200"; "too many")]
 #[test_case("limit=many", "/limit", "has to be a whole number from 1 to 200"; "no number")]

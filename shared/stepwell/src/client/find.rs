@@ -26,6 +26,8 @@ pub struct Filter {
     pub failed_step: Option<String>,
     /// The code of the error of a step that failed for good.
     pub error_code: Option<String>,
+    /// Whether all that it has done has been undone.
+    pub compensated: Option<bool>,
     /// Started at this moment or after it.
     pub created_from: Option<Timestamp>,
     /// Started before this moment.
@@ -54,6 +56,8 @@ pub struct Summary {
     pub created_at: Timestamp,
     /// The steps that failed for good.
     pub failed_steps: BTreeSet<String>,
+    /// Whether all that it has done has been undone.
+    pub compensated: bool,
 }
 
 /// What became of the tasks that were to be retried.
@@ -133,6 +137,7 @@ impl Filter {
         self.status.is_none_or(|wanted| listed.status == status(wanted))
             && self.workflow.as_ref().is_none_or(workflow)
             && self.failed_step.as_ref().is_none_or(|step| listed.failed_steps.contains(step))
+            && self.compensated.is_none_or(|wanted| listed.compensated == wanted)
             && self.created_from.is_none_or(|from| from <= listed.created_at)
             && self.created_before.is_none_or(|before| listed.created_at < before)
     }
@@ -161,8 +166,9 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
             for listed in listed {
                 after = Some((listed.place.at, listed.place.task));
                 if filter.fits(&listed) && self.has_error(&listed, filter.error_code.as_deref()).await? {
-                    let Listed { place, workflow, status, created_at, failed_steps } = listed;
-                    tasks.push(Summary { task_id: place.task, workflow, status, created_at, failed_steps });
+                    let Listed { place, workflow, status, created_at, failed_steps, compensated } = listed;
+                    let task_id = place.task;
+                    tasks.push(Summary { task_id, workflow, status, created_at, failed_steps, compensated });
                 }
                 if tasks.len() >= limit {
                     return Ok(Found { tasks, next: Some(Cursor { part, after }) });
@@ -175,7 +181,8 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
         Ok(Found { tasks, next: None })
     }
 
-    /// Finds failed tasks and gives each a fresh set of attempts, or, where `by` is nobody, only says which they are.
+    /// Finds failed tasks and gives each a fresh set of attempts, or, where `by` is nobody, only says which they are. What
+    /// is compensated can have no other attempt, and is not among them unless the filter asks for it.
     ///
     /// # Errors
     /// The table's, while looking. A task that is not retried is in the answer.
@@ -186,7 +193,8 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
         limit: usize,
         by: Option<&By>,
     ) -> Result<Matches, TableError> {
-        let failed = Filter { status: filter.status.or(Some(TaskStatus::Error)), ..filter.clone() };
+        let (status, compensated) = (filter.status.unwrap_or(TaskStatus::Error), filter.compensated.unwrap_or(false));
+        let failed = Filter { status: Some(status), compensated: Some(compensated), ..filter.clone() };
         let found = self.find(&failed, from, limit).await?;
         let (mut retried, mut refused) = (0, Vec::new());
         if let Some(by) = by {

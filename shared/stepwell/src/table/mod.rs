@@ -280,6 +280,8 @@ pub struct Listed {
     pub created_at: Timestamp,
     /// The steps that failed for good.
     pub failed_steps: BTreeSet<String>,
+    /// Whether all that it has done has been undone.
+    pub compensated: bool,
 }
 
 /// What one delivery reads.

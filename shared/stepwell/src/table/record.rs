@@ -68,7 +68,7 @@ impl TaskRecord {
 
     /// Whether all that it has done has been undone.
     pub fn is_compensated(&self) -> bool {
-        self.compensations.is_some() && self.status != TaskStatus::Compensating
+        is_compensated(self.status, self.compensations.is_some())
     }
 
     /// What has to be done before this step, or this compensation, may run; `None` where nothing of it may, as the task
@@ -82,6 +82,11 @@ impl TaskRecord {
         let place = order.iter().position(|name| *name == step.name)?;
         Some(place.checked_sub(1).and_then(|before| order.get(before)).map(String::as_str).into_iter().collect())
     }
+}
+
+/// Whether all that a task of this status has done has been undone, once the order of its compensations is settled.
+pub(super) fn is_compensated(status: TaskStatus, ordered: bool) -> bool {
+    ordered && status != TaskStatus::Compensating
 }
 
 /// Something that was done to a task from outside: by an operator, a customer, or a part of the engine that is no step.

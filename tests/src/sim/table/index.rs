@@ -22,6 +22,7 @@ impl Store {
                 status: item.record.status,
                 created_at: item.record.created_at,
                 failed_steps: item.record.failed_steps.clone(),
+                compensated: item.record.is_compensated(),
             })
             .collect();
         found.sort_by_key(|listed| (listed.place.at, listed.place.task));

@@ -91,7 +91,7 @@ impl MemoryTable {
     }
 
     /// The next reading of a task is torn: its steps are read before this is done, the task itself after it.
-    pub(super) fn at_the_next_reading(&self, meanwhile: impl Future<Output = Result<(), TableError>> + 'static) {
+    pub fn at_the_next_reading(&self, meanwhile: impl Future<Output = Result<(), TableError>> + 'static) {
         self.0.borrow_mut().meanwhile = Some(Box::pin(meanwhile));
     }
 

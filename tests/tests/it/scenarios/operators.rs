@@ -285,4 +285,13 @@ async fn a_failed_checkout_is_undone_before_its_time() {
     assert_eq!((&undone["status"], &undone["ends_as"]), (&json!("error"), &json!("error")), "{undone}");
     let refused = operator.act(&task, "retry", REASON).await.expect(409);
     assert_eq!(refused["error"], "Cannot retry task in error status: it has been compensated");
+
+    let (query, filter) = only(&stack, &task, &[("status", "error")]).await;
+    let listed = async |compensated: bool| operator.list(&format!("{query}&compensated={compensated}")).await;
+    let found = until("the index", async || Some(listed(true).await).filter(|found| !found.is_empty())).await;
+    assert_eq!((ids(&found), &found[0]["compensated"]), (vec![task.as_str()], &json!(true)));
+    assert!(listed(false).await.is_empty());
+    // Nothing would come of its retry, so it is not counted.
+    let bulk = json!({"filter": filter, "reason": REASON, "limit": 100});
+    assert_eq!(operator.post("/tasks/retry", &bulk).await.expect(200)["matched"], 0);
 }

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     plan::Plan,
     state::{End, TaskStatus},
+    table::record::is_compensated,
     timestamp::{Timestamp, millis},
 };
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -44,6 +45,8 @@ struct ListedItem {
     listed_at: Timestamp,
     #[serde(default)]
     failed_steps: BTreeSet<String>,
+    #[serde(default)]
+    compensations: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -101,9 +104,10 @@ pub(super) fn listed(listing: Listing, item: Item) -> Result<Listed, TableError>
     let Some(task) = id else {
         return Err(TableError::Unreadable { key: describe(&item), cause: "not the key of a task".to_owned() });
     };
-    let ListedItem { workflow, status, created_at, listed_at, failed_steps } = parse(item)?;
+    let ListedItem { workflow, status, created_at, listed_at, failed_steps, compensations } = parse(item)?;
     let place = ListedAt { task, listing, at: listed_at };
-    Ok(Listed { place, workflow, status, created_at, failed_steps })
+    let compensated = is_compensated(status, compensations.is_some());
+    Ok(Listed { place, workflow, status, created_at, failed_steps, compensated })
 }
 
 pub(super) fn key_record(asked: KeyRecord, item: Item) -> Result<KeyRecord, TableError> {
