@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let Arguments { large, name, threads } = Arguments::parse();
     let mut scopes = small_scopes();
     scopes.extend(if large { large_scopes() } else { vec![] });
-    println!("{:<58}{:>12}{:>14}{:>10}", "scope", "states", "transitions", "seconds");
+    println!("{:<66}{:>12}{:>14}{:>10}", "scope", "states", "transitions", "seconds");
     let wanted = scopes.iter().filter(|scope| scope.name.contains(&name));
     let passed: Vec<bool> = wanted.map(|scope| print(scope, threads)).collect();
     if passed.into_iter().all(|passed| passed) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -36,9 +36,9 @@ fn print(scope: &Scope, threads: usize) -> bool {
     let seconds = begin.elapsed().as_secs_f64();
     match &found {
         Ok(found) => {
-            println!("{:<58}{:>12}{:>14}{seconds:>10.1}", scope.name, found.states, found.transitions)
+            println!("{:<66}{:>12}{:>14}{seconds:>10.1}", scope.name, found.states, found.transitions)
         }
-        Err(flaw) => println!("{:<58} {flaw}", scope.name),
+        Err(flaw) => println!("{:<66} {flaw}", scope.name),
     }
     found.is_ok()
 }

@@ -22,6 +22,8 @@
 //! * What the watchdog and the operators read and write is one action where all that was read is in the condition of the
 //!   write, or final. Reads of several items count as one moment.
 //! * Compensations run in the reverse order of the plan.
+//! * What SQS gives up on is worked at once, unless a worker holds the step; then SQS does not give up yet. A letter on
+//!   which nothing hangs is a lost message.
 //!
 //! # Completion
 //!
@@ -82,6 +84,10 @@ pub enum Action {
     Retry,
     /// An operator cancels the task.
     Cancel,
+    /// An operator puts a result of their own in the place of a step's.
+    Resolve(usize),
+    /// SQS gives up on a message that nobody holds, and the step fails by it.
+    GiveUp(usize, usize),
     /// Somebody begins to undo a failed task.
     Unwind,
     /// Somebody closes a step of a task that is to be undone.
@@ -179,6 +185,11 @@ impl Model for Protocol {
             Action::ClientDies => state.owed = state::Set::default(),
             Action::Retry => recovery::retry(scope, &mut state),
             Action::Cancel => recovery::cancel(scope, &mut state),
+            Action::Resolve(step) => recovery::resolve(scope, &mut state, step),
+            Action::GiveUp(step, slot) => {
+                state.delete(step, slot);
+                recovery::give_up(scope, &mut state, step);
+            }
             Action::Unwind => recovery::unwind(&mut state, End::Error),
             Action::Close(step) => recovery::close(&mut state, step),
             Action::StoreOrder => recovery::store_order(scope, &mut state),
@@ -234,7 +245,8 @@ impl Protocol {
     /// What happens around the workers.
     fn around(&self, state: &State, actions: &mut Vec<Action>) {
         let Self { scope, .. } = self;
-        let Faults { slow_workers, duplicates, lost_messages, stray_messages, retries, cancels, .. } = scope.faults;
+        let Faults { slow_workers, duplicates, lost_messages, stray_messages, .. } = scope.faults;
+        let Faults { retries, cancels, resolves, dead_letters, .. } = scope.faults;
         let idle = WORKERS > 0 && state.workers[0].at == At::Idle;
         for step in scope.steps() {
             for (slot, _) in state.messages(step) {
@@ -244,6 +256,9 @@ impl Protocol {
                 }
                 if lost_messages && !again {
                     actions.push(Action::Lose(step, slot));
+                }
+                if dead_letters && !again && recovery::may_give_up(scope, state, step) {
+                    actions.push(Action::GiveUp(step, slot));
                 }
             }
             let Item { state: at, over, .. } = state.items[step];
@@ -263,6 +278,9 @@ impl Protocol {
             }
             if state.owed.has(step) {
                 actions.push(Action::ClientSend(step));
+            }
+            if resolves && recovery::may_resolve(scope, state, step) {
+                actions.push(Action::Resolve(step));
             }
             if recovery::may_close(scope, state, step) {
                 actions.push(Action::Close(step));
@@ -332,7 +350,9 @@ impl Ends for Protocol {
             | Action::Lose(..)
             | Action::Stray(_)
             | Action::ClientDies
-            | Action::Cancel => false,
+            | Action::Cancel
+            | Action::Resolve(_)
+            | Action::GiveUp(..) => false,
         }
     }
 

@@ -5,8 +5,8 @@
 
 use super::{
     scope::{Bug, Scope},
-    state::{Set, State},
-    worker::shift,
+    state::{Effect, Set, State},
+    worker::{fail_task, look, shift},
 };
 use stepwell::state::{End, StepEvent, StepState, TaskEvent, TaskStatus};
 
@@ -147,4 +147,45 @@ pub(super) fn retry(scope: &Scope, state: &mut State) {
         state.owed = state.owed.with(step);
     }
     divert(state, TaskEvent::Restart);
+}
+
+/// Whether an operator may put a result in the place of the step's: it is its turn, and nobody is at it.
+pub(super) fn may_resolve(scope: &Scope, state: &State, step: usize) -> bool {
+    look(scope, state, step).is_its_turn() && state.items[step].state.on(StepEvent::Resolve).is_some()
+}
+
+/// The step is done by hand; its message is to be sent, so that its worker hands over. One transaction, whose conditions
+/// are all that was read.
+pub(super) fn resolve(scope: &Scope, state: &mut State, step: usize) {
+    shift(state, step, StepEvent::Resolve);
+    let item = &mut state.items[step];
+    item.results = (item.results + 1).min(2);
+    // It counts among what is to be undone.
+    item.attempted = true;
+    item.over = false;
+    if scope.is_compensation(step) {
+        state.effects[step - scope.forward] =
+            Effect { refunded: true, voided: true, ..state.effects[step - scope.forward] };
+    }
+    if failed(scope, state).is_empty() {
+        divert(state, TaskEvent::Mend);
+    }
+    state.owed = state.owed.with(step);
+}
+
+/// Whether a message of the step that SQS gives up on means anything: it is the step's turn, and nobody is at it.
+pub(super) fn may_give_up(scope: &Scope, state: &State, step: usize) -> bool {
+    let item = state.items[step];
+    let idle = match item.state {
+        StepState::InProgress => item.over,
+        state => state.on(StepEvent::GiveUp).is_some(),
+    };
+    look(scope, state, step).is_its_turn() && idle
+}
+
+/// The step fails, because its message does not come any more.
+pub(super) fn give_up(scope: &Scope, state: &mut State, step: usize) {
+    shift(state, step, StepEvent::GiveUp);
+    state.items[step].over = false;
+    fail_task(scope, state, step);
 }

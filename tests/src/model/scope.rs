@@ -30,6 +30,10 @@ pub struct Faults {
     pub retries: bool,
     /// An operator cancels the task.
     pub cancels: bool,
+    /// An operator does a step, or a compensation, by hand.
+    pub resolves: bool,
+    /// SQS gives up on a message.
+    pub dead_letters: bool,
 }
 
 impl Faults {
@@ -45,6 +49,8 @@ impl Faults {
         permanent: false,
         retries: false,
         cancels: false,
+        resolves: false,
+        dead_letters: false,
     };
 
     /// Everything does.
@@ -59,6 +65,8 @@ impl Faults {
         permanent: true,
         retries: true,
         cancels: true,
+        resolves: true,
+        dead_letters: true,
     };
 }
 
@@ -208,18 +216,26 @@ impl Scope {
 
 /// What people do, and what the handlers do.
 const PEOPLE: Faults = Faults { permanent: true, retries: true, cancels: true, ..Faults::NONE };
+/// All that comes to a task from outside, and what the handlers do.
+const OUTSIDE: Faults = Faults { dead_letters: true, resolves: true, ..PEOPLE };
 const CRASHES: Faults = Faults { crashes: true, ..Faults::NONE };
+const DUPLICATES: Faults = Faults { duplicates: true, ..Faults::NONE };
+const LOST: Faults = Faults { lost_messages: true, ..Faults::NONE };
 
 /// The scopes that the tests check, seconds each.
 pub fn small_scopes() -> Vec<Scope> {
-    let lost = Faults { lost_messages: true, ..Faults::NONE };
     let lost_and_people = Faults { lost_messages: true, retryable: true, ..PEOPLE };
     vec![
         Scope::chain("chain of 1: crashes, no watchdog", 1, CRASHES).without_watchdog(),
         Scope::chain("chain of 2: lost messages, failures, retry, cancel", 2, lost_and_people).retry_limit(2),
-        Scope::chain("chain of 1, compensated: failures, retry, cancel", 1, PEOPLE).compensated(),
+        Scope::chain("chain of 2: crashes, duplicates", 2, Faults { crashes: true, ..DUPLICATES }),
+        Scope::chain("chain of 2: crashes, dead letters", 2, Faults { dead_letters: true, ..CRASHES }),
+        Scope::chain("chain of 2: dead letters, by hand, retry, cancel", 2, OUTSIDE),
+        Scope::chain("chain of 1, compensated: dead letters, by hand, retry, cancel", 1, OUTSIDE).compensated(),
+        Scope::fork("fork: lost messages", LOST),
         Scope::diamond("diamond: failures, retry, cancel, no watchdog", PEOPLE).without_watchdog(),
-        Scope::diamond("diamond: lost messages", lost),
+        Scope::diamond("diamond: lost messages", LOST),
+        Scope::diamond("diamond: duplicates, no watchdog", DUPLICATES).without_watchdog(),
     ]
 }
 
@@ -228,6 +244,11 @@ pub fn large_scopes() -> Vec<Scope> {
     vec![
         Scope::chain("chain of 2: crashes, no watchdog", 2, CRASHES).without_watchdog(),
         Scope::chain("chain of 2: crashes", 2, CRASHES),
+        Scope::chain("chain of 2: crashes, by hand", 2, Faults { resolves: true, ..CRASHES }),
         Scope::chain("chain of 2, compensated: failures, retry, cancel", 2, PEOPLE).compensated(),
+        Scope::fork("fork: crashes, no watchdog", CRASHES).without_watchdog(),
+        Scope::fork("fork: failures, retry, cancel", PEOPLE),
+        Scope::fork("fork: dead letters, by hand", Faults { dead_letters: true, resolves: true, ..Faults::NONE }),
+        Scope::diamond("diamond: crashes, no watchdog", CRASHES).without_watchdog(),
     ]
 }

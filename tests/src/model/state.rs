@@ -144,6 +144,13 @@ pub struct Seen {
     pub ready: bool,
 }
 
+impl Seen {
+    /// Whether the step may be run now.
+    pub(super) fn is_its_turn(self) -> bool {
+        self.open && self.ready
+    }
+}
+
 /// How far a worker's claim has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Asked {

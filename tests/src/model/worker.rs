@@ -86,7 +86,7 @@ pub(super) fn deliver(state: &mut State, index: usize, step: usize, slot: usize)
 }
 
 /// What a load of the task and of what the step waits for finds.
-fn look(scope: &Scope, state: &State, step: usize) -> Seen {
+pub(super) fn look(scope: &Scope, state: &State, step: usize) -> Seen {
     if scope.is_compensation(step) {
         let before: Vec<usize> = order(scope, state).take_while(|other| *other != step).collect();
         let in_order = order(scope, state).any(|other| other == step);
@@ -348,7 +348,7 @@ fn write(scope: &Scope, state: &mut State, index: usize, outcome: Outcome) -> At
 }
 
 /// The task's half of a failure. Where the task has been brought out of its course, it is left as it is.
-fn fail_task(scope: &Scope, state: &mut State, step: usize) {
+pub(super) fn fail_task(scope: &Scope, state: &mut State, step: usize) {
     let to = if scope.is_compensation(step) { TaskStatus::Compensating } else { TaskStatus::Error };
     if state.task.after(TaskEvent::Fail) == Some(to) && scope.bug != Some(Bug::FailWithoutTask) {
         state.task.status = to;

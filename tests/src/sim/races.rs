@@ -18,6 +18,7 @@ use stepwell::{
     retryable,
     state::{StepState, TaskStatus},
     table::{AttemptRecord, Claim, ClaimRequest, Lease, NewTask, Outcome, Table, TableError},
+    watchdog::{Bounds, Watchdog},
     worker::{Invocation, Worker},
 };
 
@@ -215,6 +216,25 @@ async fn a_step_that_was_restarted_while_the_task_was_read_is_waited_for_before_
     assert!(!scene.deliver::<0>(script).await);
     assert_eq!(scene.table.step(scene.task, "s00").state, StepState::InProgress);
     assert_eq!(scene.sent(), ["s00"], "the retry's message, and no compensation's");
+}
+
+#[tokio::test]
+async fn the_watchdog_wakes_a_task_that_stays_asleep_less_and_less_often() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let scene = Scene::new(Graph::chain(1)).await;
+    let watchdog = Watchdog::new(scene.table.clone(), scene.clone(), scene.clone());
+    let mut woken = Vec::new();
+    for minute in 1..=60_u32 {
+        scene.now.set(scene.now.get() + MINUTE);
+        let bounds = Bounds { until: scene.now.get() + MINUTE, tasks: 10 };
+        let report = watchdog.run(bounds).await.unwrap();
+        assert_eq!((report.sent, report.failed), (report.looked_at, 0), "the message is missing at each look");
+        woken.extend((report.looked_at > 0).then_some(minute));
+    }
+    assert_eq!(scene.sent(), vec!["s00"; woken.len()]);
+    let pauses: Vec<u32> = woken.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(pauses.len() > 2 && pauses.is_sorted(), "{woken:?}");
+    assert!(pauses.last() > pauses.first(), "{woken:?}");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ fn finds(property: &str, scope: &Scope) {
 fn every_state_of_the_small_scopes_is_right_and_leads_to_an_end() {
     for scope in small_scopes() {
         let figures = verify(&scope, 2).unwrap_or_else(|flaw| panic!("{}: {flaw}", scope.name));
-        println!("{:<58}{figures:?}", scope.name);
+        println!("{:<66}{figures:?}", scope.name);
     }
 }
 
