@@ -1,14 +1,16 @@
-"""Takes five checkouts through a running Stepwell and shows every step of them as it happens.
+"""Takes some checkouts through a running Stepwell and shows every step of them as it happens.
 
-usage: demo.py API_URL
+usage: demo.py API_URL [TASKS]
 
-infra/demo.sh calls it. It needs Python's own library only.
+TASKS is the script for operators, where it may be used on this stack. infra/demo.sh calls this. It needs Python's own
+library only.
 """
 
 import datetime
 import json
 import os
 import pathlib
+import subprocess
 import sys
 import time
 import urllib.error
@@ -19,9 +21,9 @@ POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 120
 
 
-def main(api):
-    shop = Shop(api.rstrip("/"))
-    scenarios = [succeeds, recovers, is_declined, lacks_stock, is_resumed]
+def main(api, tasks=None):
+    shop = Shop(api.rstrip("/"), tasks)
+    scenarios = [succeeds, recovers, is_declined, lacks_stock, is_resumed] + ([is_undone] if tasks else [])
     results = [play(number, scenario, shop) for number, scenario in enumerate(scenarios, 1)]
     print()
     good = results.count(True)
@@ -114,6 +116,21 @@ def is_resumed(shop):
     return f"order {checkout.status['order_number']}, charged once; validate_cart has not run again."
 
 
+def is_undone(shop):
+    """A checkout that is cancelled while its payment waits for the gateway
+
+    What was attempted is undone, whether it is known to have worked or not: no charge may come in late.
+    """
+    checkout = shop.start("gateway_rate_limited").watch(until=lambda checkout: checkout.step("process_payment")["attempts"])
+    shop.operate("cancel", checkout.task_id, "--reason", "the customer called")
+    checkout.watch()
+    checkout.must_be("cancelled")
+    checkout.must_have_attempts("process_payment", ["retryable_error"])
+    undone = [(step["name"], step["status"]) for step in checkout.details["compensations"]]
+    expect(undone == [("refund_payment", "complete")], f"it was undone by {undone}")
+    return "cancelled, and its payment is ruled out for good."
+
+
 STEPS = ["validate_cart", "process_payment", "update_inventory", "create_order", "send_confirmation"]
 
 
@@ -135,22 +152,22 @@ class Checkout:
         self.status, self.details = {}, {}
         self.shown = set()
 
-    def watch(self):
-        """Shows what happens until the checkout has ended."""
-        until = time.monotonic() + PATIENCE_SECONDS
+    def watch(self, until=lambda checkout: False):
+        """Shows what happens until the checkout has ended, or has come as far as this."""
+        patience = time.monotonic() + PATIENCE_SECONDS
         while True:
             self.details = self.shop.get(f"/workflow_details/{self.task_id}")
             self.show_news()
-            if self.details["status"] not in ("pending", "in_progress"):
+            if self.details["status"] not in ("pending", "in_progress", "compensating") or until(self):
                 self.status = self.shop.get(f"/order_status/{self.task_id}")
                 return self
-            expect(time.monotonic() < until, f"{self.task_id} has not ended within {PATIENCE_SECONDS} s")
+            expect(time.monotonic() < patience, f"{self.task_id} has not ended within {PATIENCE_SECONDS} s")
             time.sleep(POLL_SECONDS)
 
     def show_news(self):
         news = [
             (attempt["finished_at"] or attempt["started_at"], step["name"], attempt)
-            for step in self.details["steps"]
+            for step in self.details["steps"] + self.details["compensations"]
             for attempt in step["attempts"]
             if (step["name"], attempt["number"], attempt["outcome"]) not in self.shown
         ]
@@ -202,14 +219,20 @@ def seconds(start, end):
 
 
 class Shop:
-    def __init__(self, api):
-        self.api = api
+    def __init__(self, api, tasks):
+        self.api, self.tasks = api, tasks
 
     def start(self, request):
         file = REQUESTS / f"{request}.json"
         started = self.post("/checkout", file.read_text(encoding="utf-8"))
         say(f"POST /checkout with events/requests/{file.name}: task {started['task_id']}")
         return Checkout(self, started["task_id"])
+
+    def operate(self, *words):
+        """Does what operators may do, and only they."""
+        say(f"infra/tasks.sh {' '.join(words[:-1])} \"{words[-1]}\"")
+        done = subprocess.run([self.tasks, *words], capture_output=True, text=True, check=False)
+        expect(done.returncode == 0, done.stderr.strip())
 
     def get(self, path):
         return self.call(urllib.request.Request(self.api + path))
@@ -250,9 +273,9 @@ def say(text):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
     try:
-        main(sys.argv[1])
+        main(*sys.argv[1:])
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Takes five checkouts through Stepwell and shows every step of them as it happens.
+# Takes six checkouts through Stepwell and shows every step of them as it happens.
 #
 #   infra/demo.sh              on the local stack, which is started first
-#   infra/demo.sh --api URL    on the stack with this base URL, wherever it runs
+#   infra/demo.sh --api URL    on the stack with this base URL, wherever it runs; without the last, which takes an operator
 #
 # It says what became of each checkout, and fails if one of them went otherwise than it should.
 
@@ -23,9 +23,11 @@ while (($# > 0)); do
   esac
 done
 
+arguments=("${api%/}")
 if [[ -z $api ]]; then
   api=$("$infra/local.sh" up | tail -n 1)
+  arguments=("${api%/}" "$infra/tasks.sh")
 fi
 need python3 python3
 export NO_PROXY=${NO_PROXY:+$NO_PROXY,}127.0.0.1,localhost
-exec python3 -u "$infra/demo.py" "${api%/}"
+exec python3 -u "$infra/demo.py" "${arguments[@]}"
