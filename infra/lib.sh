@@ -104,6 +104,9 @@ need_account() {
   read -r account caller <<<"$identity"
 }
 
+# This machine's, in Lambda's words.
+architecture() { if [[ $(uname -m) == aarch64 ]]; then echo arm64; else echo x86_64; fi; }
+
 # need_target arm64|x86_64: that this Rust can build for it.
 need_target() {
   local target=x86_64-unknown-linux-gnu installed

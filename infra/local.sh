@@ -144,8 +144,6 @@ up() {
   url
 }
 
-architecture() { if [[ $(uname -m) == aarch64 ]]; then echo arm64; else echo x86_64; fi; }
-
 # What the functions are given, so that a function started by hand, or a test, sees the same.
 write_env() {
   local name value

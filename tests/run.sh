@@ -9,7 +9,7 @@
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
 #               Local, where Java is there
 #   faults      many checkouts while workers are killed, messages come twice and DynamoDB fails, and then the books
-#   scenarios   whole checkouts through HTTP on the deployed local stack
+#   scenarios   whole checkouts through HTTP on the deployed local stack; and a second stack whose operators have tokens
 #   crashes     the deployed functions, killed at every point of a checkout
 #
 # table, faults and scenarios start a local stack of their own, on port 4599 (or STEPWELL_TEST_PORT), crashes another one, on
@@ -213,6 +213,7 @@ scenarios() {
   need_stack test "scenarios through HTTP" || return 0
   # They mostly wait, so more of them run at a time than there are processors.
   check "scenarios through HTTP" on_stack test cargo test --workspace --test it -- scenarios:: --test-threads 8
+  check "operators with tokens" on_stack test tests/tokens.sh
 }
 
 # ---- Faults ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,80 @@
+"""An OpenID provider, as far as an API's authorizer asks one, until it is ended.
+
+usage: tokens.py FOLDER AUDIENCE
+
+It writes into FOLDER, and `issuer`, its own URL, last:
+
+operator        a token that is as it should be
+other_audience  one for somebody else's API
+other_issuer    one that says that somebody else has made it
+other_key       one that somebody else has signed
+expired         one whose time is over
+"""
+
+import functools
+import http.server
+import json
+import pathlib
+import sys
+import time
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+HOUR = 3600
+KEY_ID = "tests"
+
+
+def main(folder, audience):
+    key, other_key = (rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2))
+    public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key())) | {"kid": KEY_ID, "use": "sig"}
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Provider, {"keys": [public]}))
+    issuer = f"http://127.0.0.1:{server.server_address[1]}"
+
+    now = int(time.time())
+    claims = {"iss": issuer, "sub": "ada", "aud": audience, "iat": now - HOUR, "exp": now + HOUR}
+    tokens = {
+        "operator": (claims, key),
+        "other_audience": (claims | {"aud": "stepwell-other"}, key),
+        "other_issuer": (claims | {"iss": "http://127.0.0.1:1"}, key),
+        "other_key": (claims, other_key),
+        "expired": (claims | {"exp": now - 1}, key),
+    }
+    for name, (claimed, signer) in tokens.items():
+        write(folder / name, jwt.encode(claimed, signer, "RS256", {"kid": KEY_ID}))
+    write(folder / "issuer", issuer)
+    server.serve_forever()
+
+
+def write(path, text):
+    """At once, so that nobody reads a part of it."""
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.rename(path)
+
+
+class Provider(http.server.BaseHTTPRequestHandler):
+    def __init__(self, keys, *args):
+        self.keys = keys
+        super().__init__(*args)
+
+    def do_GET(self):
+        issuer = f"http://{self.headers['Host']}"
+        documents = {
+            "/.well-known/openid-configuration": {"issuer": issuer, "jwks_uri": f"{issuer}/keys"},
+            "/keys": self.keys,
+        }
+        document = documents.get(self.path)
+        self.send_response(404 if document is None else 200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(document).encode())
+
+    def log_message(self, *_):
+        pass
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(pathlib.Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Whom a stack lets in whose operators have tokens (the template's OperatorJwtIssuer):
+#
+#   eval "$(infra/local.sh env)"
+#   tests/tokens.sh
+#
+# It deploys a second stack, stepwell-tokens, beside the local one, from the same code, and takes it away at the end.
+
+set -euo pipefail
+# shellcheck source=infra/lib.sh
+source "$(dirname "$0")/../infra/lib.sh"
+
+case ${1:-} in -h | --help) usage && exit ;; esac
+if [[ -z ${AWS_ENDPOINT_URL:-} || -z ${STEPWELL_PORT:-} ]]; then
+  # shellcheck disable=SC2016 # it is to be typed as it stands
+  die 'there is no local stack here. Start one with infra/local.sh up, then: eval "$(infra/local.sh env)"'
+fi
+need_tools
+use_stage tokens
+
+folder=$(mktemp -d)
+"$tools/bin/python" "$repo/tests/tokens.py" "$folder" "$stack" &
+provider=$!
+
+clean() {
+  local code=$?
+  kill "$provider" 2>/dev/null || true
+  rm -rf "$folder"
+  [[ -z $(stack_status) ]] || delete_stack || code=1
+  delete_tables || code=1
+  delete_code || code=1
+  exit "$code"
+}
+trap clean EXIT
+
+until [[ -f $folder/issuer ]]; do
+  kill -0 "$provider" 2>/dev/null || die "the OpenID provider did not start, see above"
+  sleep 0.1
+done
+deploy "$repo/.local/$STEPWELL_PORT/code" "$(architecture)" "OperatorJwtIssuer=$(<"$folder/issuer")"
+url=$(api_url)
+
+failed=0
+# expect WHAT CODE TEXT COMMAND...: that the command ends with this exit code, and says this.
+expect() {
+  local what=$1 code=$2 text=$3 found=0 said
+  said=$("${@:4}" 2>&1) || found=$?
+  if [[ $found == "$code" && $said == *"$text"* ]]; then
+    say "ok      $what"
+  else
+    say "FAILED  $what: exit code $found instead of $code, or not '$text': $said"
+    failed=1
+  fi
+}
+
+# tasks TOKEN WORD...: infra/tasks.sh with this token; signed instead, if it is none.
+tasks() {
+  local token=()
+  [[ $1 == none ]] || token=(--token "$(<"$folder/$1")")
+  "$infra/tasks.sh" --url "$url" "${token[@]}" "${@:2}"
+}
+
+started=$(curl -fsS "$url/checkout" -H "Content-Type: application/json" -d "@$repo/events/requests/success.json")
+task=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["task_id"])' <<<"$started")
+
+for token in other_audience other_issuer other_key expired; do
+  expect "a token that is not as it should be, $token, opens nothing" 1 "(401)" tasks "$token" show "$task"
+  expect "and changes nothing" 1 "(401)" tasks "$token" cancel "$task" --reason test
+done
+expect "nor does a signature" 1 "(401)" tasks none show "$task"
+expect "nor does nothing at all" 22 401 curl -fsS "$url/tasks/$task"
+
+expect "an operator's token opens the list" 0 "$task" tasks operator list
+expect "and the task, to which nothing was done yet" 0 '"actions":[]' tasks operator show "$task" --json
+expect "and lets the operator act" 0 "$task is compensating now" tasks operator cancel "$task" --reason "a test"
+expect "whose name is in the audit trail" 0 "by ada ($(<"$folder/issuer")): a test" tasks operator show "$task"
+((failed == 0))
