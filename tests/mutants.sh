@@ -8,7 +8,7 @@
 #
 #   unit        the engine's unit and property tests
 #   simulation  some thousand simulated runs
-#   races       the races over the table in memory that chance brings about too seldom
+#   races       what chance brings about too seldom, made by hand over the table in memory
 #   table       the tests of every write, for the bugs named NN-table-*: they are in what is said to DynamoDB, which neither
 #               of the others does. They want the environment of a local stack (infra/local.sh env); without it they are
 #               reported as not run.
@@ -60,7 +60,7 @@ build_simulation() { cargo build --workspace --bin sim; }
 run_simulation() { "$CARGO_TARGET_DIR/debug/sim" --runs "$runs"; }
 
 build_races() { cargo test --workspace --lib --no-run; }
-run_races() { "$(newest_test stepwell_tests)" --quiet sim::races; }
+run_races() { "$(newest_test stepwell_tests)" --quiet sim::races sim::client; }
 
 build_table() { cargo test --workspace --test it --no-run; }
 run_table() { "$(newest_test it)" --quiet transitions; }

@@ -95,6 +95,22 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 49, 64, 81, 100, 121, 144, 169, 196, 225, 256, 289, 300]);
     }
 
+    #[test]
+    fn numbers_that_make_no_sense_are_told() {
+        let with = |change: fn(&mut Backoff)| {
+            let mut backoff = Backoff::default();
+            change(&mut backoff);
+            backoff.problem()
+        };
+        assert_eq!(with(|_| {}), None);
+        assert_eq!(with(|backoff| backoff.max_seconds = 43_200), None);
+        assert!(with(|backoff| backoff.max_seconds = 43_201).is_some_and(|problem| problem.contains("43201")));
+        assert_eq!(with(|backoff| backoff.jitter = 1.0), None);
+        assert!(with(|backoff| backoff.jitter = 1.1).is_some_and(|problem| problem.contains("jitter is 1.1")));
+        assert_eq!(with(|backoff| backoff.multiplier = 10.0), None);
+        assert!(with(|backoff| backoff.multiplier = -1.0).is_some_and(|problem| problem.contains("multiplier is -1")));
+    }
+
     proptest! {
         #[test]
         fn never_above_the_cap_and_never_beyond_the_jitter(

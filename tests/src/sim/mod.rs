@@ -12,10 +12,12 @@
 //! | `lambda`, `handler`, `world` | invocations, what their steps do, and the world outside that they do it to |
 //! | `people` | clients, operators, and strangers with messages of their own |
 //! | `audit`, `check` | what has to hold: at every write, and when all is quiet |
-//! | `races` | what chance brings about too seldom, made by hand |
+//! | `scene`: `races`, `client` | what chance brings about too seldom, made by hand; what clients are told |
 
 mod audit;
 mod check;
+#[cfg(test)]
+mod client;
 mod fate;
 mod fault;
 mod handler;
@@ -28,6 +30,8 @@ mod queue;
 #[cfg(test)]
 mod races;
 mod scenario;
+#[cfg(test)]
+mod scene;
 mod table;
 mod world;
 

@@ -73,7 +73,7 @@ pub(super) async fn operate(house: Rc<House>, plan: Plan) {
                 1 => client.compensate(task, &by).await,
                 2 => client.resolve(task, &by).await,
                 3 | 4 => client.resolve_step(task, &step, BY_HAND, &by).await,
-                5 | 6 => return retry_all(&client, &by).await,
+                5 | 6 => return retry_all(&house, &client, &by).await,
                 _ => client.retry(task, &by).await.map(drop),
             };
             acted.map(|()| vec![task])
@@ -87,8 +87,11 @@ pub(super) async fn operate(house: Rc<House>, plan: Plan) {
 }
 
 /// An operator retries all tasks that have failed; which of them that was done to.
-async fn retry_all(client: &RemoteClient, by: &By) -> Result<Vec<TaskId>, ActionError> {
+async fn retry_all(house: &House, client: &RemoteClient, by: &By) -> Result<Vec<TaskId>, ActionError> {
     let all = client.retry_all(&Filter::default(), None, MANY, Some(by)).await?;
+    if let Some(other) = all.found.tasks.iter().find(|task| task.status != TaskStatus::Error || task.compensated) {
+        house.fate.violated(|| format!("this was to be retried, though it has not failed: {other:?}"));
+    }
     let refused: Vec<TaskId> = all.refused.iter().map(|refusal| refusal.task_id).collect();
     let found = all.found.tasks.iter().map(|task| task.task_id);
     Ok(found.filter(|task| !refused.contains(task)).collect())

@@ -1,107 +1,15 @@
-//! Races that chance brings about too seldom, made by hand: workers over the table in memory, one call after the other.
+//! Races that chance brings about too seldom, made by hand.
 
-use super::MemoryTable;
-use crate::{
-    events::{batch, message, received_again},
-    graph::Graph,
-    steps::{Numbered, Script, Scripted, name},
-};
-use serde_json::{Value, json};
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-    time::Duration,
-};
+use super::scene::Scene;
+use crate::{graph::Graph, steps::Script};
+use serde_json::Value;
+use std::time::Duration;
 use stepwell::{
-    Ambient, By, Client, IdempotencyKey, StartError, StepError, TaskId, Timestamp, permanent,
-    queue::{Message, Queue, QueueError},
-    retryable,
+    Ambient, By, StepError, permanent, retryable,
     state::{StepState, TaskStatus},
-    table::{AttemptRecord, Claim, ClaimRequest, Lease, NewTask, Outcome, Table, TableError},
+    table::{AttemptRecord, Outcome, Table, TableError},
     watchdog::{Bounds, Watchdog},
-    worker::{Invocation, Worker},
 };
-
-const LEASE: Duration = Duration::from_secs(30);
-
-/// One task, what has been sent for it, and the time.
-#[derive(Clone, Debug)]
-struct Scene {
-    table: MemoryTable,
-    task: TaskId,
-    sent: Rc<RefCell<Vec<Message>>>,
-    now: Rc<Cell<Timestamp>>,
-}
-
-impl Ambient for Scene {
-    fn now(&self) -> Timestamp {
-        self.now.get()
-    }
-
-    fn draw(&self) -> f64 {
-        0.5
-    }
-}
-
-impl Queue for Scene {
-    async fn send(&self, message: &Message) -> Result<(), QueueError> {
-        self.sent.borrow_mut().push(message.clone());
-        Ok(())
-    }
-
-    async fn hide(&self, _: &str, _: &str, _: Duration) -> Result<(), QueueError> {
-        Ok(())
-    }
-
-    async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
-        panic!("{body} is rejected: {reason}")
-    }
-}
-
-impl Scene {
-    async fn new(graph: Graph) -> Self {
-        let (task, created_at) = (TaskId::new(), Timestamp::from_millis(1_800_000_000_000));
-        let workflow = graph.workflow();
-        let table = MemoryTable::default();
-        let plan = workflow.plan();
-        let new = NewTask { id: task, workflow: workflow.id().to_string(), context: "{}", plan, created_at };
-        table.create(&new).await.unwrap();
-        Self { table, task, sent: Rc::default(), now: Rc::new(Cell::new(created_at)) }
-    }
-
-    /// Somebody claims the step; answers with their lease.
-    async fn claim(&self, step: &str) -> Lease {
-        let request = self.request(step);
-        let Claim::Granted(lease) = self.table.claim(&request).await.unwrap() else { panic!("{step} can be claimed") };
-        lease
-    }
-
-    fn request<'a>(&self, step: &'a str) -> ClaimRequest<'a> {
-        let now = self.now.get();
-        ClaimRequest { task: self.task, step, owner: "somebody/else", now, lease_until: now + LEASE }
-    }
-
-    /// The lease of the step's worker comes to its end, and somebody else takes the step over.
-    async fn replace(&self, step: &str) {
-        self.now.set(self.now.get() + LEASE + Duration::from_secs(1));
-        let lost = self.table.step(self.task, step);
-        let answer = self.table.take_over(&self.request(step), &lost).await.unwrap();
-        assert!(matches!(answer, Claim::Granted(_)), "{answer:?}");
-    }
-
-    /// Hands the step's message to its worker for the second time; answers whether SQS is to keep it.
-    async fn deliver<const N: u8>(&self, script: Script) -> bool {
-        let body = json!({ "task_id": self.task, "step": name(N.into()) }).to_string();
-        let event = received_again(batch(vec![message("message", &body)]));
-        let worker = Worker::new(Scripted::<Numbered<N>>::new(script), self.table.clone(), self.clone(), self.clone());
-        let invocation = Invocation::new("request", self.now.get() + LEASE, self.now.get());
-        !worker.handle(event, &invocation).await.batch_item_failures.is_empty()
-    }
-
-    fn sent(&self) -> Vec<String> {
-        self.sent.borrow().iter().map(|message| message.step.clone()).collect()
-    }
-}
 
 fn done() -> Script {
     Script::new(|_| Ok(Value::Null))
@@ -157,13 +65,23 @@ async fn a_join_that_was_claimed_before_its_time_still_learns_of_what_is_handed_
 }
 
 #[tokio::test]
+async fn only_a_hand_over_made_again_calls_its_message_a_repeat() {
+    let repeats = |scene: &Scene| scene.messages().iter().map(|message| message.repeat).collect::<Vec<_>>();
+    let scene = Scene::new(Graph::chain(2)).await;
+    assert!(!scene.deliver::<0>(done()).await);
+    assert_eq!(repeats(&scene), [false]);
+    assert!(!scene.deliver::<0>(done()).await);
+    assert_eq!((scene.sent(), repeats(&scene)), (vec!["s01".to_owned(); 2], vec![false, true]));
+}
+
+#[tokio::test]
 async fn the_last_step_that_a_compensation_waits_for_sets_it_going() {
     let scene = Scene::new(Graph::chain(1).undone([0].into())).await;
     let there = scene.clone();
     let script = Script::slow(move |_| {
         let there = there.clone();
         async move {
-            let client = Client::new(there.table.clone(), there.clone(), there.clone());
+            let client = there.client();
             client.cancel(there.task, &By::new("somebody", "a test").unwrap()).await.unwrap();
             assert_eq!(there.sent(), [""; 0], "the step is in flight");
             Ok(Value::Null)
@@ -203,7 +121,7 @@ async fn a_step_that_was_restarted_while_the_task_was_read_is_waited_for_before_
             // somebody has retried it, somebody else has claimed the step, and it was cancelled.
             let meanwhile = there.clone();
             there.table.at_the_next_reading(async move {
-                let client = Client::new(meanwhile.table.clone(), meanwhile.clone(), meanwhile.clone());
+                let client = meanwhile.client();
                 let by = By::new("somebody", "a test").unwrap();
                 client.retry(meanwhile.task, &by).await.unwrap();
                 meanwhile.claim("s00").await;
@@ -235,16 +153,4 @@ async fn the_watchdog_wakes_a_task_that_stays_asleep_less_and_less_often() {
     let pauses: Vec<u32> = woken.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(pauses.len() > 2 && pauses.is_sorted(), "{woken:?}");
     assert!(pauses.last() > pauses.first(), "{woken:?}");
-}
-
-#[tokio::test]
-async fn a_key_stands_for_the_request_that_it_was_first_used_with() {
-    let scene = Scene::new(Graph::chain(1)).await;
-    let client = Client::new(scene.table.clone(), scene.clone(), scene.clone());
-    let (workflow, key) = (Graph::chain(1).workflow(), "a-key".parse::<IdempotencyKey>().unwrap());
-    let first = client.start(&workflow, &json!({"units": 1}), Some(&key)).await.unwrap();
-    let again = client.start(&workflow, &json!({"units": 1}), Some(&key)).await.unwrap();
-    assert_eq!((again.task_id, again.already_there), (first.task_id, true));
-    let other = client.start(&workflow, &json!({"units": 2}), Some(&key)).await.unwrap_err();
-    assert!(matches!(other, StartError::KeyUsed { task_id, .. } if task_id == first.task_id), "{other}");
 }
