@@ -16,6 +16,7 @@ pub mod crash;
 mod deployed;
 pub mod emulator;
 pub mod events;
+mod far;
 pub mod faults;
 pub mod graph;
 pub mod headline;

@@ -11,7 +11,6 @@ use super::{
     process::{Clock, Process, Trail},
     report::End,
     services::Services,
-    tables::Remote,
     world::World,
 };
 use crate::{
@@ -21,6 +20,7 @@ use crate::{
         update_inventory::UpdateInventory, validate_cart::ValidateCart,
     },
     events::{batch, message},
+    far::Far,
     sim::MemoryTable,
 };
 use aws_lambda_events::sqs::SqsEvent;
@@ -77,7 +77,7 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Engine {
     world: Rc<World>,
-    table: Rc<MemoryTable>,
+    table: MemoryTable,
     clock: Clock,
     faults: Rc<Faults>,
     workflow: Workflow,
@@ -105,7 +105,7 @@ impl Engine {
         let (world, clock, faults) = (Rc::clone(world), clock.clone(), Rc::clone(faults));
         Rc::new(Self {
             world,
-            table: Rc::default(),
+            table: MemoryTable::default(),
             clock,
             faults,
             workflow,
@@ -265,7 +265,7 @@ impl Engine {
     async fn run<S: Step>(
         &self,
         step: S,
-        hands: (Remote<MemoryTable>, Queues),
+        hands: (Far<Rc<Process>>, Queues),
         event: SqsEvent,
         invocation: &Invocation,
     ) -> bool {
@@ -277,8 +277,8 @@ impl Engine {
         self: &Rc<Self>,
         process: &Rc<Process>,
         hidden_until: &Rc<Cell<Instant>>,
-    ) -> (Remote<MemoryTable>, Queues) {
-        (Remote::new(&self.table, process), Queues::new(self, process, hidden_until))
+    ) -> (Far<Rc<Process>>, Queues) {
+        (Far::new(Rc::clone(process), self.table.clone()), Queues::new(self, process, hidden_until))
     }
 
     fn function_limit(&self, step: &str) -> Duration {

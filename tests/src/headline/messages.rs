@@ -6,7 +6,7 @@ use super::{
     process::Process,
 };
 use std::{cell::Cell, rc::Rc, time::Duration};
-use stepwell::queue::{DEAD_LETTERS, Message, Queue, QueueError};
+use stepwell::queue::{Message, Queue, QueueError, UNDELIVERABLE};
 use tokio::time::Instant;
 
 /// The queues in the hands of one process.
@@ -42,7 +42,7 @@ impl Queue for Queues {
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
         let call = self.process.call(Service::EngineQueue, async || self.engine.bury(body, reason));
-        call.await.map_err(|trouble| failed("SendMessage", DEAD_LETTERS, trouble))
+        call.await.map_err(|trouble| failed("SendMessage", UNDELIVERABLE, trouble))
     }
 }
 

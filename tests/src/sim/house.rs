@@ -3,7 +3,7 @@
 use super::{
     audit::Audit,
     fate::Fate,
-    network::Remote,
+    network::FarQueues,
     process::Process,
     queue::MemoryQueues,
     scenario::{Deed, Scenario},
@@ -11,6 +11,7 @@ use super::{
     world::{Place, World},
 };
 use crate::{
+    far::Far,
     graph::UNDOING,
     steps::{Run, name},
 };
@@ -30,7 +31,7 @@ use stepwell::{
 use tokio::{sync::Notify, task::spawn_local};
 
 /// A client in a process of its own.
-pub(super) type RemoteClient = Client<Remote<MemoryTable>, Remote<MemoryQueues>, Process>;
+pub(super) type RemoteClient = Client<Far<Process>, FarQueues, Process>;
 
 /// All that one run takes place in.
 pub(super) struct House {
@@ -82,8 +83,13 @@ impl House {
     }
 
     pub(super) fn client(&self, process: &Process) -> RemoteClient {
-        let (table, queue) = (Remote::new(process, self.table.clone()), Remote::new(process, self.queues.clone()));
+        let (table, queue) = self.hands(process);
         Client::new(table, queue, process.clone())
+    }
+
+    /// The table and the queues, as this process reaches them.
+    pub(super) fn hands(&self, process: &Process) -> (Far<Process>, FarQueues) {
+        (Far::new(process.clone(), self.table.clone()), FarQueues::new(process, self.queues.clone()))
     }
 
     /// Runs something beside all else. Where it panics, the simulation itself has a fault.

@@ -1,9 +1,7 @@
 //! Lambda: for each queue a poller, which hands batches of messages to invocations of the step's function and deletes
 //! what these are done with. An invocation has a deadline, and may die before it.
 
-use super::{
-    fault::Fault, handler, house::House, network::Remote, process::Process, queue::MemoryQueues, table::MemoryTable,
-};
+use super::{fault::Fault, handler, house::House, process::Process};
 use crate::{
     events::batch,
     steps::{Numbered, Script, Scripted, name},
@@ -77,7 +75,7 @@ pub(super) async fn watch(house: Rc<House>) {
         let _at_work = house.at_work();
         let process = house.process("watchdog");
         let bounds = Bounds { until: process.now() + MINUTE, tasks: if house.fate.one_in(4) { 1 } else { 100 } };
-        let (table, queue) = (Remote::new(&process, house.table.clone()), Remote::new(&process, house.queues.clone()));
+        let (table, queue) = house.hands(&process);
         let watchdog = Watchdog::new(table, queue, process.clone());
         let report = tokio::time::timeout(MINUTE, process.live(watchdog.run(bounds))).await;
         process.note(|| format!("{report:?}"));
@@ -99,8 +97,7 @@ async fn invoke(house: &Rc<House>, function: Function, queue: &str, messages: Ve
                 work(house, &process, number, handler::script(house, &process), event, &invocation).await
             }
             Function::DeadLetters => {
-                let table = Remote::new(&process, house.table.clone());
-                let queue = Remote::new(&process, house.queues.clone());
+                let (table, queue) = house.hands(&process);
                 DeadLetters::new(table, queue, process.clone()).handle(event).await
             }
         }
@@ -142,8 +139,7 @@ async fn run<S: Step>(
     event: SqsEvent,
     invocation: &Invocation,
 ) -> SqsBatchResponse {
-    let table: Remote<MemoryTable> = Remote::new(process, house.table.clone());
-    let queue: Remote<MemoryQueues> = Remote::new(process, house.queues.clone());
+    let (table, queue) = house.hands(process);
     Worker::new(step, table, queue, process.clone()).handle(event, invocation).await
 }
 

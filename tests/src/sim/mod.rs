@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `table`, `queue` | DynamoDB and SQS, in memory |
 //! | `fate`, `fault` | time and chance: what happens when, and what goes wrong |
-//! | `process`, `network` | a process with its own clock, which can die; its way to the table and the queues |
+//! | `process`, `network` | a process with its own clock, which can die; its way to the table (`../far.rs`) and the queues |
 //! | `lambda`, `handler`, `world` | invocations, what their steps do, and the world outside that they do it to |
 //! | `people` | clients, operators, and strangers with messages of their own |
 //! | `audit`, `check` | what has to hold: at every write, and when all is quiet |

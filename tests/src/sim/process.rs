@@ -106,7 +106,7 @@ impl Process {
     }
 
     /// Makes a call, with all that can happen on the way there and back.
-    pub(super) async fn call<R: fmt::Debug, E>(
+    pub(super) async fn make<R: fmt::Debug, E>(
         &self,
         kind: Kind,
         what: impl Fn() -> String,

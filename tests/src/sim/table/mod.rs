@@ -142,7 +142,7 @@ impl MemoryTable {
     }
 
     /// Whether the index lists any task there.
-    pub(super) fn lists_any(&self, listing: Listing, shard: u8) -> bool {
+    pub fn lists_any(&self, listing: Listing, shard: u8) -> bool {
         self.0.borrow().lists_any(listing, shard)
     }
 
