@@ -96,6 +96,14 @@ mod tests {
     }
 
     #[test]
+    fn waits_are_multiples_of_the_first_and_spread_around_the_curve() {
+        let backoff = Backoff { base_seconds: 3, max_seconds: 1_000, ..Backoff::default() };
+        let delay = |attempt, draw| backoff.delay(attempt, None, draw).as_secs();
+        assert_eq!([1, 2, 6, 7].map(|attempt| delay(attempt, 0.5)), [3, 6, 96, 147]);
+        assert_eq!([0.0, 0.5, 0.999].map(|draw| delay(6, draw)), [86, 96, 106]);
+    }
+
+    #[test]
     fn numbers_that_make_no_sense_are_told() {
         let with = |change: fn(&mut Backoff)| {
             let mut backoff = Backoff::default();
