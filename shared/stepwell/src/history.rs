@@ -95,3 +95,88 @@ impl History {
         Progress { completed, total, percentage: (completed * 100).checked_div(total).unwrap_or(100) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        state::End,
+        table::{Action, ActionKind},
+        testing::{at, history, undo},
+    };
+
+    /// A chain of three, the first of which is undone if need be.
+    fn chain() -> History {
+        history(&[&[], &[0], &[1]], &[0])
+    }
+
+    #[test]
+    fn a_pending_task_is_in_progress_once_a_step_of_it_was_touched() {
+        let mut history = chain();
+        assert_eq!(history.status(), TaskStatus::Pending);
+        history.steps[0].state = StepState::InProgress;
+        assert_eq!(history.status(), TaskStatus::InProgress);
+        for status in TaskStatus::STORED.into_iter().filter(|status| *status != TaskStatus::Pending) {
+            history.task.status = status;
+            assert_eq!(history.status(), status);
+        }
+    }
+
+    #[test]
+    fn the_current_step_and_the_progress_are_those_of_what_is_done() {
+        let mut history = chain();
+        let seen = |history: &History| {
+            let Progress { completed, total, percentage } = history.progress();
+            (history.current_step().map(|step| step.name.clone()), completed, total, percentage)
+        };
+        assert_eq!(seen(&history), (Some("s0".to_owned()), 0, 3, 0));
+        history.steps[0].state = StepState::ResolvedManually;
+        assert_eq!(seen(&history), (Some("s1".to_owned()), 1, 3, 33));
+        (history.steps[1].state, history.steps[2].state) = (StepState::Complete, StepState::Complete);
+        assert_eq!(seen(&history), (None, 3, 3, 100));
+    }
+
+    #[test]
+    fn a_step_is_ready_when_what_it_waits_for_is_done() {
+        let mut history = chain();
+        let plan = history.task.plan.clone();
+        let second = plan.step("s1").unwrap();
+        assert_eq!((history.missing(second), history.is_ready(second)), (Some(vec!["s0"]), false));
+        history.steps[0].state = StepState::Complete;
+        assert_eq!((history.missing(second), history.is_ready(second)), (Some(vec![]), true));
+        history.task.status = TaskStatus::Cancelled;
+        assert_eq!((history.missing(second), history.is_ready(second)), (None, false));
+    }
+
+    #[test]
+    fn a_retry_restarts_what_the_task_says_has_failed() {
+        let names = |history: &History| history.to_restart().iter().map(|step| step.name.clone()).collect::<Vec<_>>();
+        let mut history = chain();
+        history.steps[1].state = StepState::Error;
+        assert_eq!(names(&history), [""; 0]);
+        history.task.failed_steps.insert("s1".to_owned());
+        assert_eq!(names(&history), ["s1"]);
+        (history.task.status, history.task.ends_as) = (TaskStatus::Compensating, Some(End::Error));
+        history.compensations = vec![StepRecord::untouched(&undo(0))];
+        assert_eq!(names(&history), [""; 0]);
+        history.task.failed_steps.insert(undo(0));
+        assert_eq!(names(&history), [undo(0)]);
+    }
+
+    #[test]
+    fn the_last_event_is_the_latest_of_all_moments() {
+        let mut history = chain();
+        assert_eq!(history.last_event(), at(0));
+        history.steps[1].started_at = Some(at(3));
+        assert_eq!(history.last_event(), at(3));
+        history.steps[0].finished_at = Some(at(5));
+        assert_eq!(history.last_event(), at(5));
+        let (who, why) = ("somebody".to_owned(), "a test".to_owned());
+        history.task.actions.push(Action { at: at(8), what: ActionKind::Retry, step: None, who, why });
+        assert_eq!(history.last_event(), at(8));
+        history.task.finished_at = Some(at(7));
+        assert_eq!(history.last_event(), at(8));
+        history.compensations = vec![StepRecord { started_at: Some(at(9)), ..StepRecord::untouched(&undo(0)) }];
+        assert_eq!(history.last_event(), at(9));
+    }
+}
