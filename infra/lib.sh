@@ -74,10 +74,11 @@ wanted_tools() {
 }
 
 install_tools() {
-  say "==> Installing the tools of infra/requirements.txt into .local/tools"
   mkdir -p "$tools"
   (
-    flock 8
+    flock --nonblock 8 || { say "==> Waiting for another script to install the tools" && flock 8; }
+    [[ $(wanted_tools) != "$(cat "$tools/installed" 2>/dev/null)" ]] || exit 0
+    say "==> Installing the tools of infra/requirements.txt into .local/tools; a minute or two"
     # Without python3-venv Debian's python3 makes the environment and then fails to put pip into it.
     python3 -m venv --clear "$tools" >/dev/null 2>&1 ||
       { apt_install python3-venv && python3 -m venv --clear "$tools" >&2; } ||
@@ -121,8 +122,8 @@ need_target() {
 
 # Each leaves every function's binary at $binaries/NAME, or $binaries/NAME/bootstrap.
 build_for_this_machine() {
-  say "==> Building the functions"
-  (cd "$repo" && cargo build --release "${functions[@]/#/--package=}" >&2) || die "the build failed, see above"
+  say "==> Building ${#functions[@]} functions; the first time ten minutes on two cores"
+  (cd "$repo" && cargo build --release "${functions[@]/#/--package=}" >&2 9>&-) || die "the build failed, see above"
   binaries=${CARGO_TARGET_DIR:-$repo/target}/release
 }
 
@@ -131,7 +132,7 @@ build_for_lambda() {
   local flag=--x86-64
   [[ $1 == x86_64 ]] || flag=--arm64
   say "==> Building the functions for Lambda on $1"
-  (cd "$repo" && PATH=$tools/bin:$PATH cargo lambda build --release "$flag" "${functions[@]/#/--package=}" >&2) ||
+  (cd "$repo" && PATH=$tools/bin:$PATH cargo lambda build --release "$flag" "${functions[@]/#/--package=}" >&2 9>&-) ||
     die "the build failed, see above"
   binaries=${CARGO_TARGET_DIR:-$repo/target}/lambda
 }
@@ -141,7 +142,7 @@ build_for_lambda() {
 build_with_crash_points() {
   local name
   say "==> Building the functions with crash points"
-  (cd "$repo" && cargo build --workspace --bins --test it --features stepwell/crash-points >&2) ||
+  (cd "$repo" && cargo build --workspace --bins --test it --features stepwell/crash-points >&2 9>&-) ||
     die "the build failed, see above"
   binaries=$1
   mkdir -p "$binaries"

@@ -101,7 +101,7 @@ def list_tasks(api, options):
         print(f"{task['task_id']}  {task['created_at']}  {task['status']:<17}  {task['workflow']}", end="")
         print(f"  failed: {', '.join(task['failed_steps'])}" if task["failed_steps"] else "", end="")
         print("  compensated" if task["compensated"] else "")
-    print(f"{len(tasks)} tasks", file=sys.stderr)
+    print(counted(len(tasks), "task"), file=sys.stderr)
 
 
 def show(api, options):
@@ -117,6 +117,10 @@ def show(api, options):
     print(f"started   {task['started_at']}")
     if task["completed_at"]:
         print(f"ended     {task['completed_at']}")
+    if task["restarts_at"]:
+        print(f"restarts  {task['restarts_at']}, by itself")
+    if task["compensates_at"]:
+        print(f"undone    from {task['compensates_at']} on, by itself, unless it is retried before")
     for heading, name in (("steps", "steps"), ("undone by", "compensations")):
         if task[name]:
             print(f"\n{heading}")
@@ -146,7 +150,7 @@ def retry(api, options):
     ids = found["tasks"]
     if not options.json:
         print(*ids, sep="\n", end="\n" if ids else "")
-        print(f"{len(ids)} failed tasks fit", file=sys.stderr)
+        print(f"{counted(len(ids), 'failed task')} to be retried", file=sys.stderr)
     if options.dry_run or not ids:
         if options.json:
             print_json(found)
@@ -282,6 +286,10 @@ def refused(error):
 
 def quote(text, safe="", *_):
     return urllib.parse.quote(text, safe="")
+
+
+def counted(number, what):
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def confirm(question):

@@ -7,7 +7,7 @@
 #   infra/tasks.sh retry FILTER... --reason WHY        the same for all failed tasks that fit: counts them, asks, retries
 #   infra/tasks.sh cancel ID --reason WHY              start nothing new, undo what was done
 #   infra/tasks.sh compensate ID --reason WHY          undo what a failed or cancelled task has done
-#   infra/tasks.sh resolve ID --reason WHY             declare it done, undo nothing
+#   infra/tasks.sh resolve ID --reason WHY             declare it done, for good; undo nothing, start nothing
 #   infra/tasks.sh resolve-step ID STEP --result JSON|@FILE --reason WHY
 #                                                      a step was done by hand: its result, and what depends on it runs
 #
@@ -25,7 +25,7 @@
 #   --json            print the API's answers
 #
 # Requests are signed with your AWS credentials, taken from where every AWS tool takes them, and the audit trail keeps
-# whose they are. Exit codes: 0 done, 1 refused or failed, 2 not understood.
+# whose they are. Exit codes: 0 done, 1 refused or failed, 2 a command or an option that does not exist or is missing.
 
 set -euo pipefail
 # shellcheck source=infra/lib.sh

@@ -9,14 +9,15 @@ pub(crate) struct CancelOrder<O> {
 }
 
 impl<O: Orders> Step for CancelOrder<O> {
-    type Input = Option<ResultOf<CreatedOrder>>;
+    // A result that somebody has put there by hand and that cannot be read does not keep the order.
+    type Input = Result<Option<ResultOf<CreatedOrder>>, StepError>;
     type Output = CancelledOrder;
 
     async fn run(&self, order: Self::Input, ctx: &StepContext) -> Result<CancelledOrder, StepError> {
         // Only the table can fail here, and that passes: an order that is not paid is not left to be sent for it.
         // An order's key is its task's id, not an idempotency key.
         let cancelled = self.orders.cancel(ctx.task_id, ctx.started_at).await?;
-        match order {
+        match order? {
             // The step was resolved by hand, so the order was made somewhere else.
             Some(ResultOf(order)) if cancelled.order_id != Some(order.order_id) => {
                 let message = format!(

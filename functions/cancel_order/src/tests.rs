@@ -75,3 +75,10 @@ async fn a_busy_table_may_pass() {
     let error = run(Fake::Busy, None).await.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), ("TABLE_BUSY", true));
 }
+
+#[tokio::test]
+async fn a_result_that_cannot_be_read_keeps_no_order_and_is_told() {
+    let code = async |orders| run(orders, Some(r#"{"by":"hand"}"#.to_owned())).await.unwrap_err().code;
+    assert_eq!(code(Fake::Busy).await, "TABLE_BUSY", "the order is seen to first");
+    assert_eq!(code(Fake::One).await, "INVALID_RESULT");
+}

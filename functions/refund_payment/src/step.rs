@@ -10,7 +10,8 @@ pub(crate) struct RefundPayment<G> {
 }
 
 impl<G: Gateway> Step for RefundPayment<G> {
-    type Input = (Context<CheckoutRequest>, Option<ResultOf<Payment>>);
+    // A result that somebody has put there by hand and that cannot be read does not keep the money from being returned.
+    type Input = (Context<CheckoutRequest>, Result<Option<ResultOf<Payment>>, StepError>);
     type Output = Refund;
 
     async fn run(&self, (Context(request), payment): Self::Input, ctx: &StepContext) -> Result<Refund, StepError> {
@@ -19,7 +20,7 @@ impl<G: Gateway> Step for RefundPayment<G> {
         let token = request.payment_info.token.as_ref();
         let request = RefundRequest { idempotency_key, token, at: ctx.started_at };
         let refund = Refund::from(self.gateway.refund(&request).await.map_err(step_error)?);
-        match payment {
+        match payment? {
             // The step was resolved by hand, so the money was taken outside of the gateway. Only people can return it.
             Some(ResultOf(payment)) if payment.amount_charged > refund.amount_refunded => {
                 let (id, amount, currency) = (payment.payment_id, payment.amount_charged, payment.currency);

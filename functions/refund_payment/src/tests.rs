@@ -108,3 +108,11 @@ async fn what_may_pass_is_tried_again(error: GatewayError, code: &str, kind: Err
     assert_eq!((error.code.as_str(), error.kind), (code, kind));
     assert!(!error.message.contains("secret"), "{error}");
 }
+
+#[tokio::test]
+async fn a_result_that_cannot_be_read_keeps_no_money_back_and_is_told() {
+    let (refund, gateway) = run(charged(), CONTEXT, Some(r#"{"by":"hand"}"#)).await;
+    let error = refund.unwrap_err();
+    assert_eq!((error.code.as_str(), error.is_retryable()), ("INVALID_RESULT", false));
+    assert_eq!(gateway.asked.take().len(), 1);
+}

@@ -9,13 +9,14 @@ pub(crate) struct ReleaseStock<S> {
 }
 
 impl<S: Stock> Step for ReleaseStock<S> {
-    type Input = Option<ResultOf<Reservation>>;
+    // A result that somebody has put there by hand and that cannot be read does not keep the units from the stock.
+    type Input = Result<Option<ResultOf<Reservation>>, StepError>;
     type Output = Release;
 
     async fn run(&self, reservation: Self::Input, ctx: &StepContext) -> Result<Release, StepError> {
         // Only the table can fail here, and that passes: units that nobody bought are not left out of stock for it.
         let release = self.stock.release(&ctx.idempotency_key_of(Reservation::STEP), ctx.started_at).await?;
-        match reservation {
+        match reservation? {
             // The step was resolved by hand, or none of its products is in the catalogue any more. How many units
             // belong back into which stock is then for people to say.
             Some(ResultOf(reservation))

@@ -78,3 +78,10 @@ async fn a_busy_table_may_pass() {
     let error = run(Fake::Busy, Some(RESERVATION)).await.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), ("TABLE_BUSY", true));
 }
+
+#[tokio::test]
+async fn a_result_that_cannot_be_read_keeps_nothing_out_of_stock_and_is_told() {
+    let code = async |stock| run(stock, Some(r#"{"by":"hand"}"#)).await.unwrap_err().code;
+    assert_eq!(code(Fake::Busy).await, "TABLE_BUSY", "the stock is seen to first");
+    assert_eq!(code(Fake::Two).await, "INVALID_RESULT");
+}

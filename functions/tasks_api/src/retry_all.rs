@@ -16,7 +16,7 @@ use axum::{
 };
 use serde::Serialize;
 use std::sync::Arc;
-use stepwell::{ActionError, Refusal, TaskId};
+use stepwell::{ActionError, Refusal, TaskId, state::TaskEvent};
 
 /// How many tasks are retried at a time where nothing is said, and at most. They are retried one after another, and all
 /// of that has to fit into one request.
@@ -64,6 +64,12 @@ pub(crate) async fn retry_all<B: Backend>(
     let mut fields = Fields::of_body(&request, body).await?;
     let mut inner = fields.inner("filter");
     let filter = take_filter(&mut inner, backend.now());
+    if filter.status.is_some_and(|status| status.on(TaskEvent::Restart).is_none()) {
+        inner.wrong("status", "has to be error or compensating: nothing else can be retried");
+    }
+    if filter.compensated == Some(true) {
+        inner.wrong("compensated", "has to be false: what is compensated is closed");
+    }
     fields.take_over(inner);
     let (limit, from) = take_page(&mut fields, LIMIT.0, LIMIT.1);
     let dry_run = fields.flag("dry_run").unwrap_or(true);

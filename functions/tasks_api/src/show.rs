@@ -15,6 +15,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use stepwell::{
     Timestamp,
+    compensation::{begins_at, restart_at},
     history::History,
     state::End,
     table::{Action, ActionKind},
@@ -29,6 +30,10 @@ struct Task<'a> {
     ends_as: Option<End>,
     /// Whether all that it did has been undone, which closes it.
     compensated: bool,
+    /// When what failed is tried again by itself.
+    restarts_at: Option<Timestamp>,
+    /// When it is undone by itself.
+    compensates_at: Option<Timestamp>,
     /// What was done to it from outside, in order.
     actions: Vec<Done<'a>>,
 }
@@ -55,6 +60,8 @@ impl<'a> Task<'a> {
             details: Details::of(history),
             ends_as: history.task.ends_as,
             compensated: history.task.is_compensated(),
+            restarts_at: restart_at(history),
+            compensates_at: begins_at(history),
             actions: history.task.actions.iter().map(Done::from).collect(),
         }
     }

@@ -55,13 +55,15 @@ impl<'a> Details<'a> {
     /// The answer for what is known of a task.
     pub fn of(history: &'a History) -> Self {
         let History { task, steps, compensations } = history;
+        // A task that has failed and is being undone now comes to another end than that.
+        let completed_at = task.finished_at.filter(|_| task.status != TaskStatus::Compensating);
         Self {
             task_id: task.id,
             workflow: &task.workflow,
             status: history.status(),
             started_at: task.created_at,
-            completed_at: task.finished_at,
-            total_duration_ms: task.finished_at.map(|end| millis(task.created_at, end)),
+            completed_at,
+            total_duration_ms: completed_at.map(|end| millis(task.created_at, end)),
             // Both are in the plan's order.
             steps: steps
                 .iter()

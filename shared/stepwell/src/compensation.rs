@@ -102,6 +102,16 @@ pub fn restart_at(history: &History) -> Option<Timestamp> {
     task.finished_at.filter(|_| all).map(|failed_at| failed_at + wait)
 }
 
+/// When a failed task is undone by itself, unless somebody retries it before; not while it is still restarted by itself.
+/// The watchdog does it, so it can be a minute later.
+pub fn begins_at(history: &History) -> Option<Timestamp> {
+    let task = &history.task;
+    if task.status != TaskStatus::Error || task.is_compensated() || restart_at(history).is_some() {
+        return None;
+    }
+    Some(task.finished_at? + task.plan.compensates_failure_after()?)
+}
+
 fn close(history: &History, now: Timestamp) -> Next<'_> {
     let in_flight = |step: &&StepRecord| step.state == StepState::InProgress;
     let over = |step: &StepRecord| step.lease_until.is_none_or(|until| until < now);
@@ -206,11 +216,25 @@ mod tests {
         history.task.plan = history.task.plan.compensating(Compensate::OnError, 90);
         assert_eq!(next(&history, at(99)), Next::Wait(at(100)));
         assert_eq!(next(&history, at(100)), Next::Begin);
+        assert_eq!(begins_at(&history), Some(at(100)));
         history.task.compensations = Some(Vec::new());
         assert_eq!(next(&history, at(100)), Next::Nothing, "it has been compensated");
+        assert_eq!(begins_at(&history), None);
         history.task.compensations = None;
         history.task.plan = history.task.plan.compensating(Compensate::OnCancel, 0);
         assert_eq!(next(&history, at(100)), Next::Nothing);
+    }
+
+    #[test]
+    fn what_is_restarted_by_itself_is_not_undone_before() {
+        for (outcome, undone) in [(Outcome::RetryableError, None), (Outcome::PermanentError, Some(at(100)))] {
+            let history = failed(outcome);
+            assert_eq!(
+                (restart_at(&history).is_none(), begins_at(&history)),
+                (undone.is_some(), undone),
+                "{outcome:?}"
+            );
+        }
     }
 
     /// A task whose first step has failed at 10 s, with two restarts, and compensation after 90 s.

@@ -229,6 +229,17 @@ impl<T: StepResult> Input for Option<ResultOf<T>> {
     }
 }
 
+/// Leaves it to the step what to do where its input cannot be read.
+impl<T: Input> Input for Result<T, StepError> {
+    fn wanted() -> Vec<&'static str> {
+        T::wanted()
+    }
+
+    fn from_data(data: &TaskData) -> Result<Self, StepError> {
+        Ok(T::from_data(data))
+    }
+}
+
 macro_rules! input_of_tuple {
     ($($part:ident),+) => {
         impl<$($part: Input),+> Input for ($($part,)+) {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use stepwell::{IdempotencyKey, Workflow, history::History, state::TaskStatus};
 
-/// What DESIGN.md allows the checkout.
+/// What the checkout may cost.
 pub const BUDGET: Budget = Budget { table_writes: 13.0, index_writes: 3.0, reads: 13.0, sends: 5, in_sequence: 3 };
 
 /// The most that the five steps of a checkout may cost, nothing failing.

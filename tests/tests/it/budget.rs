@@ -1,4 +1,4 @@
-//! DESIGN.md's budget, held against the calls that are really made. The same counts as `cargo run --bin cost` prints.
+//! The budget of a checkout, held against the calls that are really made. The same counts as `cargo run --bin cost` prints.
 
 use stepwell_tests::cost::{BUDGET, Cost, Shape, measure};
 use test_case::test_case;

@@ -63,6 +63,12 @@ async fn what_is_found_is_retried_and_what_is_not_is_told() {
 #[test_case(r#"{"reason": "why", "next": 2}"#, "/next", "has to be a text")]
 #[test_case(r#"{"reason": "why", "filter": []}"#, "/filter", "has to be an object")]
 #[test_case(r#"{"reason": "why", "filter": {"status": 5}}"#, "/filter/status", "has to be a text")]
+#[test_case(
+    r#"{"reason": "why", "filter": {"status": "complete"}}"#,
+    "/filter/status",
+    "has to be error or compensating"
+)]
+#[test_case(r#"{"reason": "why", "filter": {"compensated": true}}"#, "/filter/compensated", "has to be false")]
 #[test_case(r#"{"reason": "why", "filter": {"older_than": "1y"}}"#, "/filter/older_than", "has to be an age")]
 #[test_case(r#"{"reason": "why", "filter": {"limit": 5}}"#, "/filter/limit", "is not known here")]
 #[tokio::test]

@@ -7,6 +7,7 @@ use super::{
 use stepwell::{
     Cursor, Filter, Summary, Timestamp, Workflow,
     history::History,
+    plan::Compensate,
     state::{End, StepState, TaskStatus},
     table::{Action, ActionKind, NewTask, StepRecord, TaskRecord},
 };
@@ -227,6 +228,24 @@ async fn a_task_is_shown_with_its_audit_trail_and_without_its_context() {
         "at": "2023-11-14T22:13:20.000Z", "what": "cancel", "step": null, "who": ARN, "why": "the customer asked for it",
     });
     assert_eq!(task["actions"], json!([action]));
+}
+
+#[tokio::test]
+async fn a_failed_task_says_when_it_is_undone_and_one_that_is_being_undone_has_not_ended() {
+    let shown = async |history: &History| {
+        let fake = Fake::default();
+        fake.state().history = Some(history.clone());
+        get(&fake, &format!("/tasks/{ID}")).await.body()
+    };
+    let mut history = cancelled();
+    history.task.finished_at = Some(NOW);
+    let task = shown(&history).await;
+    assert_eq!((&task["completed_at"], &task["compensates_at"]), (&json!(null), &json!(null)), "{task}");
+    (history.task.status, history.task.ends_as, history.task.compensations) = (TaskStatus::Error, None, None);
+    history.task.plan = history.task.plan.compensating(Compensate::OnError, 60);
+    let task = shown(&history).await;
+    assert_eq!(task["completed_at"], "2023-11-14T22:13:20.000Z", "{task}");
+    assert_eq!((&task["compensates_at"], &task["restarts_at"]), (&json!("2023-11-14T22:14:20.000Z"), &json!(null)));
 }
 
 #[tokio::test]
