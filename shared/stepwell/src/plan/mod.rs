@@ -356,6 +356,17 @@ mod tests {
     }
 
     #[test]
+    fn compensations_stand_beside_the_steps() {
+        let plan = Plan::new(vec![step("a", &[]), undo("u", "a"), step("b", &["a"])]).unwrap();
+        assert_eq!(names(plan.steps().iter()), ["a", "b"]);
+        assert_eq!(names(plan.compensations().iter()), ["u"]);
+        assert_eq!(["a", "u", "x"].map(|name| plan.is_compensation(name)), [false, true, false]);
+        assert_eq!(["a", "u", "x"].map(|name| plan.step(name).is_some()), [true, true, false]);
+        assert_eq!(plan.compensation_of("a").map(|compensation| compensation.name.as_str()), Some("u"));
+        assert_eq!(plan.compensation_of("b"), None);
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         let cases: [(Vec<StepPlan>, &str); 11] = [
             (vec![], "there are no steps"),
