@@ -39,8 +39,8 @@ for setting in "${settings[@]}"; do
 done
 
 need_tools
-need_target "$arch"
 need_account "$region"
+need_target "$arch"
 
 existing=$(stack_status)
 if [[ -z $existing ]]; then

@@ -99,8 +99,8 @@ need_account() {
   # Some of the tools read the one, some the other.
   export AWS_REGION AWS_DEFAULT_REGION=$AWS_REGION
   local identity
-  identity=$(aws sts get-caller-identity --output text --query '[Account, Arn]') ||
-    die "AWS does not accept your credentials, see above. Set AWS_PROFILE, or log in."
+  identity=$(AWS_MAX_ATTEMPTS=2 aws sts get-caller-identity --cli-connect-timeout 10 --output text \
+    --query '[Account, Arn]') || die "AWS does not say who you are, see above. Set AWS_PROFILE, or log in."
   # shellcheck disable=SC2034 # $caller is for the scripts to show
   read -r account caller <<<"$identity"
 }

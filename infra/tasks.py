@@ -87,21 +87,31 @@ def option(name):
 
 
 def list_tasks(api, options):
-    tasks, place = [], {}
-    while place is not None:
-        left = PAGE if options.limit is None else min(PAGE, options.limit - len(tasks))
-        answer = api.get("/tasks", {**options.filter, "limit": str(left), **place})
-        tasks += answer["tasks"]
-        full = options.limit is not None and len(tasks) >= options.limit
-        place = {"next": answer["next"]} if answer["next"] and not full else None
+    tasks = find(api, options.filter, options.limit)
     if options.json:
         print_json({"tasks": tasks, "count": len(tasks)})
         return
+    print_rows(tasks)
+    print(counted(len(tasks), "task"), file=sys.stderr)
+
+
+def find(api, filters, limit=None):
+    """The tasks that fit, the oldest first; where there are more than the limit, any of them."""
+    tasks, place = [], {}
+    while place is not None:
+        left = PAGE if limit is None else min(PAGE, limit - len(tasks))
+        answer = api.get("/tasks", {**filters, "limit": str(left), **place})
+        tasks += answer["tasks"]
+        full = limit is not None and len(tasks) >= limit
+        place = {"next": answer["next"]} if answer["next"] and not full else None
+    return sorted(tasks, key=lambda task: task["created_at"])
+
+
+def print_rows(tasks):
     for task in tasks:
         print(f"{task['task_id']}  {task['created_at']}  {task['status']:<17}  {task['workflow']}", end="")
         print(f"  failed: {', '.join(task['failed_steps'])}" if task["failed_steps"] else "", end="")
         print("  compensated" if task["compensated"] else "")
-    print(counted(len(tasks), "task"), file=sys.stderr)
 
 
 def show(api, options):
@@ -149,7 +159,8 @@ def retry(api, options):
     found = retried(api, options, dry_run=True)
     ids = found["tasks"]
     if not options.json:
-        print(*ids, sep="\n", end="\n" if ids else "")
+        # What is begun or ends between the two calls is not worth a third.
+        print_rows(find(api, {"status": "error", "compensated": "false", **options.filter}))
         print(f"{counted(len(ids), 'failed task')} to be retried", file=sys.stderr)
     if options.dry_run or not ids:
         if options.json:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Finds tasks, looks into them, and brings on its way what does not get there by itself.
 #
-#   infra/tasks.sh list [FILTER]...                    the tasks that fit; all, where nothing is said
+#   infra/tasks.sh list [FILTER]...                    the tasks that fit, the oldest first; all, where nothing is said
 #   infra/tasks.sh show ID                             one task: its steps, every attempt, who did what and why
 #   infra/tasks.sh retry ID --reason WHY               give what failed a fresh set of attempts
 #   infra/tasks.sh retry FILTER... --reason WHY        the same for all failed tasks that fit: counts them, asks, retries
@@ -19,7 +19,7 @@
 #   --region REGION   where that is; if not said, what your AWS configuration says
 #   --url URL         the API's base URL, instead of looking the stack up
 #   --token TOKEN     a token instead of AWS credentials, for a stack with OperatorJwtIssuer; or set STEPWELL_TOKEN
-#   --limit NUMBER    list: no more than so many
+#   --limit NUMBER    list: no more than so many, and those any
 #   --dry-run         retry: only count them
 #   --yes             retry: do not ask
 #   --json            print the API's answers
