@@ -292,6 +292,9 @@ async fn aws_config() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest()).load().await
 }
 
+/// What the index holds beside the keys, as in the template.
+const PROJECTED: [&str; 5] = ["workflow", "status", "created_at", "failed_steps", "compensations"];
+
 async fn create_table(dynamodb: &aws_sdk_dynamodb::Client, name: &str) {
     let attribute = |name: &str| {
         let kind = ScalarAttributeType::S;
@@ -300,9 +303,7 @@ async fn create_table(dynamodb: &aws_sdk_dynamodb::Client, name: &str) {
     let key =
         |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("complete");
     let projection = Projection::builder().projection_type(ProjectionType::Include);
-    let projection = ["workflow", "status", "created_at", "failed_steps", "compensations"]
-        .into_iter()
-        .fold(projection, |p, name| p.non_key_attributes(name));
+    let projection = PROJECTED.into_iter().fold(projection, |p, name| p.non_key_attributes(name));
     let index = GlobalSecondaryIndex::builder()
         .index_name("by_status")
         .key_schema(key("status_shard", KeyType::Hash))
@@ -323,4 +324,15 @@ async fn create_queue(sqs: &aws_sdk_sqs::Client, name: String) -> String {
     let create = sqs.create_queue().queue_name(name).attributes(QueueAttributeName::VisibilityTimeout, visibility);
     let created = create.send().await.expect("the stack at AWS_ENDPOINT_URL makes a queue");
     created.queue_url.expect("a queue has a URL")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_holds_what_the_templates_does() {
+        let projected = format!("NonKeyAttributes: [{}]", PROJECTED.join(", "));
+        assert!(include_str!("../../infra/template.yaml").contains(&projected), "{projected}");
+    }
 }
