@@ -311,3 +311,56 @@ impl Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        retryable,
+        testing::{at, history},
+    };
+
+    #[test]
+    fn a_compensated_task_is_closed_and_no_other_is() {
+        let mut task = history(&[&[]], &[0]).task;
+        assert_eq!(task.after(TaskEvent::Finish), Some(TaskStatus::Complete));
+        (task.status, task.compensations) = (TaskStatus::Compensating, Some(Vec::new()));
+        assert_eq!((task.is_compensated(), task.after(TaskEvent::Restart)), (false, Some(TaskStatus::Compensating)));
+        task.status = TaskStatus::Error;
+        assert_eq!((task.is_compensated(), task.after(TaskEvent::Restart)), (true, None));
+    }
+
+    #[test]
+    fn a_long_error_is_cut_between_two_letters() {
+        let failure = |message: &str| Failure::from(&retryable("CODE", message));
+        assert_eq!(failure("short"), Failure { code: "CODE".to_owned(), message: "short".to_owned() });
+        let long = "é".repeat(Failure::MAX_MESSAGE_BYTES);
+        assert_eq!(failure(&format!("a{long}")).message.len(), Failure::MAX_MESSAGE_BYTES - 1);
+        let code = Failure::from(&retryable("C".repeat(1_000), "")).code;
+        assert_eq!(code.len(), Failure::MAX_CODE_BYTES);
+    }
+
+    #[test]
+    fn the_running_attempt_is_the_last_of_all() {
+        let owner = Some("request/message".to_owned());
+        let mut step = StepRecord { attempt: 1, started_at: Some(at(5)), owner, ..StepRecord::untouched("s0") };
+        assert_eq!(step.all_attempts(), [], "it is not in progress");
+        step.state = StepState::InProgress;
+        let all = step.all_attempts();
+        let seen: Vec<_> = all.iter().map(|attempt| (attempt.number, attempt.request_id.as_str())).collect();
+        assert_eq!(seen, [(1, "request")]);
+        let first = AttemptRecord { outcome: Outcome::Lost, ..all[0].clone() };
+        step = StepRecord { attempt: 2, attempts: vec![first], ..step };
+        assert_eq!(step.all_attempts().iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn attempts_that_are_exempt_do_not_count() {
+        let task = history(&[&[]], &[]).task.id;
+        let (step, owner) = ("s0".to_owned(), "request/message".to_owned());
+        let lease = Lease { task, step, attempt: 5, exempt: 2, owner, started_at: at(0), until: at(30) };
+        assert_eq!(lease.counted_attempt(), 3);
+        let ended = lease.ended(at(7), Outcome::Complete, None);
+        assert_eq!((ended.number, ended.finished_at, ended.request_id.as_str()), (5, Some(at(7)), "request"));
+    }
+}
