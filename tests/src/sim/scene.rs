@@ -14,6 +14,7 @@ use std::{
 };
 use stepwell::{
     Ambient, Client, TaskId, Timestamp,
+    dead_letters::DeadLetters,
     queue::{Message, Queue, QueueError},
     table::{Claim, ClaimRequest, Lease, NewTask, Table},
     worker::{Invocation, Worker},
@@ -27,6 +28,10 @@ pub(super) struct Scene {
     pub(super) table: MemoryTable,
     pub(super) task: TaskId,
     sent: Rc<RefCell<Vec<Message>>>,
+    /// What was rejected, with the reasons.
+    rejected: Rc<RefCell<Vec<(String, String)>>>,
+    /// How long messages were hidden.
+    hidden: Rc<RefCell<Vec<Duration>>>,
     pub(super) now: Rc<Cell<Timestamp>>,
 }
 
@@ -46,12 +51,14 @@ impl Queue for Scene {
         Ok(())
     }
 
-    async fn hide(&self, _: &str, _: &str, _: Duration) -> Result<(), QueueError> {
+    async fn hide(&self, _: &str, _: &str, wait: Duration) -> Result<(), QueueError> {
+        self.hidden.borrow_mut().push(wait);
         Ok(())
     }
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
-        panic!("{body} is rejected: {reason}")
+        self.rejected.borrow_mut().push((body.to_owned(), reason.to_owned()));
+        Ok(())
     }
 }
 
@@ -63,7 +70,8 @@ impl Scene {
         let plan = workflow.plan();
         let new = NewTask { id: task, workflow: workflow.id().to_string(), context: "{}", plan, created_at };
         table.create(&new).await.unwrap();
-        Self { table, task, sent: Rc::default(), now: Rc::new(Cell::new(created_at)) }
+        let now = Rc::new(Cell::new(created_at));
+        Self { table, task, sent: Rc::default(), rejected: Rc::default(), hidden: Rc::default(), now }
     }
 
     /// Somebody claims the step; answers with their lease.
@@ -88,11 +96,35 @@ impl Scene {
 
     /// Hands the step's message to its worker for the second time; answers whether SQS is to keep it.
     pub(super) async fn deliver<const N: u8>(&self, script: Script) -> bool {
-        let body = json!({ "task_id": self.task, "step": name(N.into()) }).to_string();
-        let event = received_again(batch(vec![message("message", &body)]));
+        let event = received_again(batch(vec![message("message", &self.body(&name(N.into())))]));
         let worker = Worker::new(Scripted::<Numbered<N>>::new(script), self.table.clone(), self.clone(), self.clone());
         let invocation = Invocation::new("request", self.now.get() + LEASE, self.now.get());
-        !worker.handle(event, &invocation).await.batch_item_failures.is_empty()
+        let kept = !worker.handle(event, &invocation).await.batch_item_failures.is_empty();
+        assert_eq!(self.rejected(), [], "it is a message of the task");
+        kept
+    }
+
+    /// Hands a message that SQS gave up on to their reader; answers whether SQS is to keep it.
+    pub(super) async fn bury(&self, body: &str) -> bool {
+        let mut letter = message("message", body);
+        letter.receipt_handle = Some("receipt".to_owned());
+        let reader = DeadLetters::new(self.table.clone(), self.clone(), self.clone());
+        !reader.handle(batch(vec![letter])).await.batch_item_failures.is_empty()
+    }
+
+    /// The message of a step of the task, as text.
+    pub(super) fn body(&self, step: &str) -> String {
+        json!({ "task_id": self.task, "step": step }).to_string()
+    }
+
+    /// What was rejected, with the reasons.
+    pub(super) fn rejected(&self) -> Vec<(String, String)> {
+        self.rejected.borrow().clone()
+    }
+
+    /// How long messages were hidden.
+    pub(super) fn hidden(&self) -> Vec<Duration> {
+        self.hidden.borrow().clone()
     }
 
     /// Somebody to whom nothing happens.
