@@ -3,7 +3,7 @@
 use super::scene::Scene;
 use crate::{graph::Graph, steps::Script};
 use serde_json::json;
-use stepwell::{By, Filter, IdempotencyKey, StartError, permanent, table::MAX_CONTEXT_BYTES};
+use stepwell::{By, Filter, IdempotencyKey, StartError, permanent};
 
 #[tokio::test]
 async fn a_key_stands_for_the_request_that_it_was_first_used_with() {
@@ -15,18 +15,6 @@ async fn a_key_stands_for_the_request_that_it_was_first_used_with() {
     assert_eq!((again.task_id, again.already_there), (first.task_id, true));
     let other = client.start(&workflow, &json!({"units": 2}), Some(&key)).await.unwrap_err();
     assert!(matches!(other, StartError::KeyUsed { task_id, .. } if task_id == first.task_id), "{other}");
-}
-
-#[tokio::test]
-async fn a_context_may_be_as_large_as_is_said_and_no_larger() {
-    let scene = Scene::new(Graph::chain(1)).await;
-    let workflow = Graph::chain(1).workflow();
-    let quotes = 2;
-    let largest = json!("a".repeat(MAX_CONTEXT_BYTES - quotes));
-    scene.client().start(&workflow, &largest, None).await.unwrap();
-    let larger = json!("a".repeat(MAX_CONTEXT_BYTES - quotes + 1));
-    let refused = scene.client().start(&workflow, &larger, None).await.unwrap_err();
-    assert!(matches!(refused, StartError::TooLarge { bytes } if bytes == MAX_CONTEXT_BYTES + 1), "{refused}");
 }
 
 #[tokio::test]

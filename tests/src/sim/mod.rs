@@ -12,7 +12,7 @@
 //! | `lambda`, `handler`, `world` | invocations, what their steps do, and the world outside that they do it to |
 //! | `people` | clients, operators, and strangers with messages of their own |
 //! | `audit`, `check` | what has to hold: at every write, and when all is quiet |
-//! | `scene`: `races`, `client`, `letters` | what chance brings about too seldom, made by hand; what clients are told; dead letters |
+//! | `scene`: `races`, `client`, `letters`, `limits` | what chance brings about too seldom, made by hand |
 
 mod audit;
 mod check;
@@ -25,6 +25,8 @@ mod house;
 mod lambda;
 #[cfg(test)]
 mod letters;
+#[cfg(test)]
+mod limits;
 mod network;
 mod people;
 mod process;
