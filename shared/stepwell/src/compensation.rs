@@ -68,10 +68,10 @@ pub fn next(history: &History, now: Timestamp) -> Next<'_> {
                 Some(_) => return Next::Restart(history.failed_steps()),
                 None => {}
             }
-            match (task.plan.compensates_failure_after(), task.finished_at) {
-                (Some(wait), Some(failed_at)) if failed_at + wait > now => Next::Wait(failed_at + wait),
-                (Some(_), _) => Next::Begin,
-                (None, _) => Next::Nothing,
+            match begins_at(history) {
+                Some(at) if at > now => Next::Wait(at),
+                Some(_) => Next::Begin,
+                None => Next::Nothing,
             }
         }
         (TaskStatus::Compensating, Some(end)) if task.compensations.is_some() => {
@@ -109,7 +109,8 @@ pub fn begins_at(history: &History) -> Option<Timestamp> {
     if task.status != TaskStatus::Error || task.is_compensated() || restart_at(history).is_some() {
         return None;
     }
-    Some(task.finished_at? + task.plan.compensates_failure_after()?)
+    let wait = task.plan.compensates_failure_after()?;
+    Some(task.finished_at.unwrap_or(task.created_at) + wait)
 }
 
 fn close(history: &History, now: Timestamp) -> Next<'_> {
