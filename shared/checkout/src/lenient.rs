@@ -1,9 +1,11 @@
 //! Reading what nobody has checked: what does not fit is taken as absent, so that the step can say in its own words
 //! what it misses. The workflow's schema has told the client more precisely, at the door.
+//!
+//! Each value is read as the text it is: out of a [`Value`], `serde_json` hands numbers on as floats.
 
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 /// A value of the type, or the type's default.
 pub(crate) fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
@@ -11,7 +13,7 @@ where
     T: DeserializeOwned + Default,
     D: Deserializer<'de>,
 {
-    Ok(serde_json::from_value(Value::deserialize(deserializer)?).unwrap_or_default())
+    Ok(read(&Box::deserialize(deserializer)?).unwrap_or_default())
 }
 
 /// A list, each element read by itself: one that does not fit is there as a default, and the others as they are.
@@ -20,13 +22,13 @@ where
     T: DeserializeOwned + Default,
     D: Deserializer<'de>,
 {
-    let Value::Array(elements) = Value::deserialize(deserializer)? else { return Ok(Vec::new()) };
-    Ok(elements.into_iter().map(|element| serde_json::from_value(element).unwrap_or_default()).collect())
+    let elements: Vec<Box<RawValue>> = or_default(deserializer)?;
+    Ok(elements.iter().map(|element| read(element).unwrap_or_default()).collect())
 }
 
 /// A text. Anything else that is given comes as its JSON, so that it is found to be wrong instead of being passed over.
 pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(match Value::deserialize(deserializer)? {
+    Ok(match or_default(deserializer)? {
         Value::Null => None,
         Value::String(text) => Some(text),
         other => Some(other.to_string()),
@@ -35,7 +37,11 @@ pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 
 /// A whole number from 0. JSON Schema takes `2.0` for an integer, and so do we.
 pub(crate) fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    let value = Value::deserialize(deserializer)?;
+    let value: Value = or_default(deserializer)?;
     let number = value.as_number().and_then(|number| Decimal::from_str_exact(number.as_str()).ok());
     Ok(number.filter(Decimal::is_integer).and_then(|number| number.to_u32()))
+}
+
+fn read<T: DeserializeOwned>(text: &RawValue) -> serde_json::Result<T> {
+    serde_json::from_str(text.get())
 }

@@ -2,7 +2,7 @@
 
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use serde_json::{Number, Value};
+use serde_json::{Value, value::RawValue};
 use std::{fmt, str::FromStr};
 
 /// An amount of money: whole cents. In JSON and in the tables it is an exact decimal number such as `87.96`.
@@ -93,7 +93,9 @@ impl Serialize for Money {
 
 impl<'de> Deserialize<'de> for Money {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Number::deserialize(deserializer)?.as_str().parse().map_err(de::Error::custom)
+        // As the text it is: out of a `Value`, `serde_json` hands a number on as a float where that prints the same, and
+        // above seventy trillion units of the currency two amounts can be the same float.
+        Box::<RawValue>::deserialize(deserializer)?.get().parse().map_err(de::Error::custom)
     }
 }
 
@@ -135,6 +137,14 @@ mod tests {
     }
 
     #[test]
+    fn two_amounts_that_are_the_same_float_stay_two() {
+        for text in ["133610627515675.62", "133610627515675.63"] {
+            let value: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::from_value::<Money>(value).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
     fn a_float_would_have_been_wrong() {
         // 0.1 + 0.2, and 1.005, which as a float is a little less.
         let sum = |a: &str, b: &str| a.parse::<Money>().unwrap().plus(b.parse().unwrap()).unwrap().to_string();
@@ -143,9 +153,14 @@ mod tests {
         assert!("+1".parse::<Money>().is_ok_and(|one| one == Money(100)), "DynamoDB may write a sign");
     }
 
+    /// Every number of digits as likely as any other. From sixteen on, two can be the same float.
+    fn any_amount() -> impl Strategy<Value = i64> {
+        (any::<i64>(), 0..i64::BITS).prop_map(|(cents, shift)| cents >> shift)
+    }
+
     proptest! {
         #[test]
-        fn json_brings_back_every_cent(cents: i64) {
+        fn json_brings_back_every_cent(cents in any_amount()) {
             let text = serde_json::to_string(&Money(cents)).unwrap();
             prop_assert_eq!(serde_json::from_str::<Money>(&text).unwrap(), Money(cents));
             let value = serde_json::to_value(Money(cents)).unwrap();

@@ -167,6 +167,16 @@ mod tests {
     }
 
     #[test]
+    fn an_amount_is_the_one_that_was_given_even_where_a_float_is_two_amounts() {
+        for text in ["133610627515675.62", "133610627515675.63"] {
+            let value: Value = serde_json::from_str(text).unwrap();
+            let request = read(json!({"cart_items": [{"price": value}], "payment_info": {"amount": value}}));
+            assert_eq!(request.payment_info.amount.unwrap().to_string(), text);
+            assert_eq!(request.cart_items[0].price.as_ref().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
     fn whole_numbers_are_read_as_json_schema_reads_them() {
         let quantity = |text: &str| {
             let line = format!(r#"{{"product_id": {text}, "quantity": {text}}}"#);
