@@ -1,7 +1,7 @@
 //! Gives back what `process_payment` charged, whether or not that step lived to say so, and rules out a charge that is
 //! still on its way.
 
-use checkout::{CheckoutRequest, Gateway, GatewayError, Payment, Refund, RefundRequest};
+use checkout::{CheckoutRequest, Gateway, GatewayError, Money, Payment, Refund, RefundRequest};
 use std::time::Duration;
 use stepwell::{Context, ResultOf, Step, StepContext, StepError, StepResult, permanent, retryable};
 
@@ -21,12 +21,15 @@ impl<G: Gateway> Step for RefundPayment<G> {
         let request = RefundRequest { idempotency_key, token, at: ctx.started_at };
         let refund = Refund::from(self.gateway.refund(&request).await.map_err(step_error)?);
         match payment? {
-            // The step was resolved by hand, so the money was taken outside of the gateway. Only people can return it.
-            Some(ResultOf(payment)) if payment.amount_charged > refund.amount_refunded => {
+            // The step was resolved by hand, so the money was taken outside of the gateway. Only people can return it. The
+            // gateway may have charged as well, in an attempt whose answer was lost: that charge is given back by now.
+            Some(ResultOf(payment))
+                if payment.amount_charged > Money::ZERO && refund.payment_id.as_ref() != Some(&payment.payment_id) =>
+            {
                 let (id, amount, currency) = (payment.payment_id, payment.amount_charged, payment.currency);
                 let message = format!(
-                    "the gateway knows of no charge for payment {id}: refund its {amount} {currency} by hand, then \
-                     resolve this step"
+                    "the gateway has no payment {id} for this task: refund its {amount} {currency} by hand, then resolve \
+                     this step"
                 );
                 Err(permanent("NOTHING_TO_REFUND", message))
             }

@@ -84,11 +84,22 @@ async fn where_nothing_was_charged_nothing_is_given_back(context: &str) {
     assert_eq!(gateway.asked.take().len(), 1, "the key has to be voided all the same");
 }
 
+#[test_case(Fake::default(); "nothing was charged beside it")]
+#[test_case(charged(); "as much was charged beside it, and is given back")]
 #[tokio::test]
-async fn money_that_was_taken_by_hand_is_returned_by_hand() {
-    let error = run(Fake::default(), CONTEXT, Some(PAYMENT)).await.0.unwrap_err();
+async fn money_that_was_taken_by_hand_is_returned_by_hand(gateway: Fake) {
+    let by_hand = PAYMENT.replace("pay_1", "terminal_7");
+    let (refund, gateway) = run(gateway, CONTEXT, Some(&by_hand)).await;
+    let error = refund.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), ("NOTHING_TO_REFUND", false));
-    assert!(error.message.contains("pay_1") && error.message.contains("100.00 USD"), "{error}");
+    assert!(error.message.contains("terminal_7") && error.message.contains("100.00 USD"), "{error}");
+    assert_eq!(gateway.asked.take().len(), 1);
+}
+
+#[tokio::test]
+async fn a_step_that_was_resolved_without_taking_money_leaves_none_to_return() {
+    let free = PAYMENT.replace("pay_1", "none").replace("100.00", "0.00");
+    assert_eq!(run(Fake::default(), CONTEXT, Some(&free)).await.0.unwrap().amount_refunded, Money::ZERO);
 }
 
 const PERMANENT: ErrorKind = ErrorKind::Permanent;

@@ -3,6 +3,7 @@
 //!
 //! Each value is read as the text it is: out of a [`Value`], `serde_json` hands numbers on as floats.
 
+use crate::money::decimal;
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
@@ -35,10 +36,10 @@ pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     })
 }
 
-/// A whole number from 0. JSON Schema takes `2.0` for an integer, and so do we.
+/// A whole number from 0. JSON Schema takes `2.0` and `2e0` for an integer, and so do we.
 pub(crate) fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     let value: Value = or_default(deserializer)?;
-    let number = value.as_number().and_then(|number| Decimal::from_str_exact(number.as_str()).ok());
+    let number = value.as_number().and_then(|number| decimal(number.as_str()));
     Ok(number.filter(Decimal::is_integer).and_then(|number| number.to_u32()))
 }
 

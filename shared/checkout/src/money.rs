@@ -26,9 +26,6 @@ impl Money {
     /// Nothing.
     pub const ZERO: Self = Self(0);
 
-    /// A number of this many characters has no more digits than [`Decimal`] holds, so reading it rounds nothing off.
-    const MAX_TEXT: usize = 28;
-
     /// An amount from cents.
     pub const fn from_cents(cents: i64) -> Self {
         Self(cents)
@@ -71,12 +68,23 @@ impl FromStr for Money {
 
     /// Reads a number as JSON writes it.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() > Self::MAX_TEXT {
-            return Err(NotMoney(format!("{}...", text.chars().take(Self::MAX_TEXT).collect::<String>())));
-        }
-        let amount = if text.contains(['e', 'E']) { Decimal::from_scientific(text) } else { Decimal::from_str(text) };
-        amount.ok().and_then(Self::from_decimal).ok_or_else(|| NotMoney(text.to_owned()))
+        decimal(text).and_then(Self::from_decimal).ok_or_else(|| {
+            let whole = text.len() <= MAX_TEXT;
+            NotMoney(if whole { text.to_owned() } else { text.chars().take(MAX_TEXT).chain("...".chars()).collect() })
+        })
     }
+}
+
+/// A number of this many characters has no more digits than [`Decimal`] holds, so reading it rounds nothing off.
+const MAX_TEXT: usize = 28;
+
+/// A number as JSON writes it, exactly; `None` where the text is none, or longer than any that makes sense in a shop.
+pub(crate) fn decimal(text: &str) -> Option<Decimal> {
+    if text.len() > MAX_TEXT {
+        return None;
+    }
+    let number = if text.contains(['e', 'E']) { Decimal::from_scientific(text) } else { Decimal::from_str(text) };
+    number.ok()
 }
 
 impl fmt::Display for Money {

@@ -186,7 +186,9 @@ mod tests {
         };
         assert_eq!(quantity("2"), Some(2));
         assert_eq!(quantity("2.00"), Some(2));
-        for wrong in ["2.5", "-1", "4294967296", "1e400", "\"2\"", "null", "true", "[2]"] {
+        assert_eq!(quantity("2e1"), Some(20));
+        assert_eq!(quantity("20E-1"), Some(2));
+        for wrong in ["2.5", "2e-1", "-1", "4294967296", "1e400", "\"2\"", "null", "true", "[2]"] {
             assert_eq!(quantity(wrong), None, "{wrong}");
         }
     }
