@@ -21,6 +21,11 @@ pub(crate) async fn retry<B: Backend>(
     segment: Segment,
 ) -> Result<impl IntoResponse, ApiError> {
     let task_id = task_id(segment)?;
+    // Once it is being undone, the engine's retry is for a compensation that has failed. That is the operators' affair.
+    let status = backend.history(task_id).await?.ok_or(ApiError::NotFound)?.task.status;
+    if status == TaskStatus::Compensating {
+        return Err(ApiError::CannotRetry { status, compensated: false });
+    }
     backend.retry(task_id).await?;
     let message = "Checkout retry initiated";
     let body = Retried { success: true, message, status: TaskStatus::Pending, task_id };

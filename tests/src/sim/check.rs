@@ -88,13 +88,10 @@ impl Left<'_> {
         if failed.is_empty() {
             return Err("has failed, but none of its steps has".to_owned());
         }
-        // The watchdog does not look after a task that has failed: a message of it that is lost stays lost until somebody
-        // retries the task.
-        let lost = self.house.fate.may_lose_messages();
         for step in steps {
             let state = self.state(&step.name);
             let open = matches!(state, StepState::Pending | StepState::InProgress | StepState::Retrying);
-            if open && self.ready(step) && !lost {
+            if open && self.ready(step) {
                 return Err(format!("{} is {state} when all is quiet, and could run", step.name));
             }
         }

@@ -3,7 +3,7 @@
 use super::{fake::Fake, *};
 use checkout::{Money, Product, ProductId};
 use stepwell::{
-    state::{StepState, TaskStatus},
+    state::{End, StepState, TaskStatus},
     table::{Failure, StepRecord},
 };
 use test_case::test_case;
@@ -110,6 +110,25 @@ async fn a_failed_checkout_is_retried_where_it_failed() {
     assert_eq!(again.status, 409);
     let error = "Cannot retry task in in_progress status";
     assert_eq!(again.body(), json!({"success": false, "error": error}));
+}
+
+#[tokio::test]
+async fn a_checkout_that_is_being_undone_is_not_retried_even_where_that_has_failed() {
+    let fake = Fake::default();
+    let id = failed(&fake).await;
+    let mut history = crate::backend::Backend::history(&fake, id.parse().unwrap()).await.unwrap().unwrap();
+    let undo = "refund_payment".to_owned();
+    (history.task.status, history.task.ends_as) = (TaskStatus::Compensating, Some(End::Error));
+    history.task.compensations = Some(vec![undo.clone()]);
+    history.task.failed_steps.insert(undo.clone());
+    history.steps.push(StepRecord { state: StepState::Error, attempt: 1, ..StepRecord::untouched(&undo) });
+    fake.put(history);
+
+    let answer = post(&fake, &format!("/retry_checkout/{id}"), &[], "").await;
+    assert_eq!(answer.status, 409);
+    let error = "Cannot retry task in compensating status";
+    assert_eq!(answer.body(), json!({"success": false, "error": error}));
+    assert!(fake.state().sent.is_empty());
 }
 
 #[test_case("GET", "/order_status/")]

@@ -5,7 +5,7 @@
 
 mod stored;
 
-use crate::backoff::Backoff;
+use crate::{backoff::Backoff, table::FIRST_LOOK};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -189,9 +189,16 @@ impl Plan {
         (so_far < self.restarts).then_some(wait)
     }
 
-    /// How long after its failure the watchdog looks at a task; `None` where nothing more happens by itself.
+    /// How long after its failure the watchdog looks at a task; `None` where nothing more happens by itself: it is not
+    /// restarted, it is not undone, and all its steps are on one line, so none goes on beside the one that failed.
     pub fn looks_after_failure_in(&self) -> Option<Duration> {
-        self.restarts_after(0).into_iter().chain(self.compensates_failure_after()).min()
+        let others_go_on = (!self.is_chain()).then_some(FIRST_LOOK);
+        self.restarts_after(0).into_iter().chain(self.compensates_failure_after()).chain(others_go_on).min()
+    }
+
+    /// Whether each step waits for the one before it, so that no two are ever at work at the same time.
+    fn is_chain(&self) -> bool {
+        self.steps.iter().zip(self.steps.iter().skip(1)).all(|(before, step)| step.depends_on.contains(&before.name))
     }
 
     /// How long a task that has failed waits for a retry before it is compensated; `None` where it is not by itself.
@@ -444,6 +451,15 @@ mod tests {
         let stored = serde_json::to_string(&plan).unwrap();
         assert_eq!(stored, r#"{"s":[{"n":"a","c":"u"}]}"#);
         assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), plan);
+    }
+
+    #[test]
+    fn a_failed_task_is_looked_at_while_others_of_its_steps_may_go_on() {
+        let looks = |steps: Vec<StepPlan>| Plan::new(steps).unwrap().looks_after_failure_in();
+        assert_eq!(looks(vec![step("a", &[])]), None);
+        assert_eq!(looks(vec![step("a", &[]), step("b", &["a"]), step("c", &["a", "b"])]), None);
+        assert_eq!(looks(vec![step("a", &[]), step("b", &[])]), Some(FIRST_LOOK));
+        assert_eq!(looks(vec![step("a", &[]), step("b", &["a"]), step("c", &["a"])]), Some(FIRST_LOOK));
     }
 
     proptest! {

@@ -175,7 +175,7 @@ impl Diversion {
 pub enum Listing {
     /// Its steps are at work.
     Pending,
-    /// It is being compensated, or it has failed and will be when its time has come.
+    /// It is being compensated; or it has failed, but something more may happen by itself.
     Compensating,
     /// It is complete.
     Complete,

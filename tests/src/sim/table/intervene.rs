@@ -158,10 +158,11 @@ impl Store {
         });
         self.act(task.id, event, action, |item| {
             item.record.failed_steps.remove(&step.name);
+            item.listed = (Listing::Compensating, action.at + FIRST_LOOK);
             if let (TaskEvent::Mend, Some(to)) = (event, to) {
                 item.record.status = to;
                 item.record.finished_at = None;
-                item.listed = (ended(to), action.at + FIRST_LOOK);
+                item.listed.0 = ended(to);
             }
         });
         AsRead::Written

@@ -140,8 +140,9 @@ impl DynamoTable {
 
         let others_failed = task.failed_steps.iter().any(|failed| *failed != step.name);
         let write = if task.status == TaskStatus::Error && others_failed {
-            // It stays failed, by the others.
-            Write::of_task(TaskEvent::Fail, TaskStatus::Error, action)?.while_failed(task)
+            // It stays failed, by the others. What depends on this step goes on; and the others may now be restarted.
+            let write = Write::of_task(TaskEvent::Fail, TaskStatus::Error, action)?.while_failed(task);
+            write.list_at(task.id, (Listing::Compensating, action.at + FIRST_LOOK))
         } else {
             let Some(to) = task.after(TaskEvent::Mend) else { return Ok(AsRead::Changed) };
             let write = Write::of_task(TaskEvent::Mend, to, action)?.while_failed(task);
