@@ -4,7 +4,9 @@ use super::{fault::Fault, house::House, people::BY_HAND, world::Ending};
 use std::collections::{BTreeMap, BTreeSet};
 use stepwell::{
     TaskId,
+    compensation::restart_at,
     dead_letters::DELIVERY_EXHAUSTED,
+    history::History,
     plan::{Plan, StepPlan},
     state::{StepState, TaskStatus},
     table::{ActionKind, AttemptRecord, Listing, Outcome, StepRecord, TaskRecord},
@@ -79,9 +81,15 @@ impl Left<'_> {
         }
     }
 
-    /// It has failed: some of its steps have, and whatever does not hang on them has been done.
+    /// It has failed: some of its steps have, whatever does not hang on them has been done, and nothing is left of what it
+    /// does by itself.
     fn failed(&self) -> Result<(), String> {
         let steps = self.task.plan.steps().iter();
+        let records = steps.clone().map(|step| self.of(&step.name)).collect();
+        let history = History { task: self.task.clone(), steps: records, compensations: Vec::new() };
+        if let Some(at) = restart_at(&history) {
+            return Err(format!("it was to be restarted by itself at {at}"));
+        }
         let failed: BTreeSet<String> =
             steps.clone().map(|step| &step.name).filter(|name| self.state(name) == StepState::Error).cloned().collect();
         expect(&self.task.failed_steps, &failed, "its failed steps")?;

@@ -3,12 +3,10 @@
 use super::scene::Scene;
 use crate::{graph::Graph, steps::Script};
 use serde_json::Value;
-use std::time::Duration;
 use stepwell::{
     Ambient, By, StepError, permanent, retryable,
     state::{StepState, TaskStatus},
     table::{AttemptRecord, Outcome, Table, TableError},
-    watchdog::{Bounds, Watchdog},
 };
 
 fn done() -> Script {
@@ -137,15 +135,32 @@ async fn a_step_that_was_restarted_while_the_task_was_read_is_waited_for_before_
 }
 
 #[tokio::test]
+async fn what_failed_beside_a_step_that_is_then_done_by_hand_is_restarted() {
+    let scene = Scene::new(Graph::new([vec![], vec![]]).retry_limit(1).restarts(1)).await;
+    assert!(!scene.deliver::<0>(Script::new(|_| Err(permanent("NO", "")))).await);
+    assert!(!scene.deliver::<1>(Script::new(|_| Err(retryable("BUSY", "")))).await);
+    let looks = async |minutes: u32| {
+        let mut looks = 0;
+        for _ in 0..minutes {
+            looks += scene.minute().await.looked_at;
+        }
+        looks
+    };
+    assert!(looks(5).await > 0);
+    assert_eq!(looks(60).await, 0, "one of them failed for good, so nothing more happens by itself");
+    let by = By::new("somebody", "a test").unwrap();
+    scene.client().resolve_step(scene.task, "s00", "{}", &by).await.unwrap();
+    assert_eq!(looks(1).await, 1);
+    assert_eq!(scene.sent(), ["s00", "s01"], "the one by the operator, the other by the watchdog");
+    assert_eq!(scene.table.step(scene.task, "s01").state, StepState::Pending);
+}
+
+#[tokio::test]
 async fn the_watchdog_wakes_a_task_that_stays_asleep_less_and_less_often() {
-    const MINUTE: Duration = Duration::from_secs(60);
     let scene = Scene::new(Graph::chain(1)).await;
-    let watchdog = Watchdog::new(scene.table.clone(), scene.clone(), scene.clone());
     let mut woken = Vec::new();
     for minute in 1..=60_u32 {
-        scene.now.set(scene.now.get() + MINUTE);
-        let bounds = Bounds { until: scene.now.get() + MINUTE, tasks: 10 };
-        let report = watchdog.run(bounds).await.unwrap();
+        let report = scene.minute().await;
         assert_eq!((report.sent, report.failed), (report.looked_at, 0), "the message is missing at each look");
         woken.extend((report.looked_at > 0).then_some(minute));
     }

@@ -17,6 +17,7 @@ use stepwell::{
     dead_letters::DeadLetters,
     queue::{Message, Queue, QueueError},
     table::{Claim, ClaimRequest, Lease, NewTask, Table},
+    watchdog::{Bounds, Report, Watchdog},
     worker::{Invocation, Worker},
 };
 
@@ -110,6 +111,14 @@ impl Scene {
         letter.receipt_handle = Some("receipt".to_owned());
         let reader = DeadLetters::new(self.table.clone(), self.clone(), self.clone());
         !reader.handle(batch(vec![letter])).await.batch_item_failures.is_empty()
+    }
+
+    /// A minute later the watchdog looks at what is due.
+    pub(super) async fn minute(&self) -> Report {
+        const MINUTE: Duration = Duration::from_secs(60);
+        self.now.set(self.now.get() + MINUTE);
+        let watchdog = Watchdog::new(self.table.clone(), self.clone(), self.clone());
+        watchdog.run(Bounds { until: self.now.get() + MINUTE, tasks: 10 }).await.unwrap()
     }
 
     /// The message of a step of the task, as text.
