@@ -21,6 +21,8 @@ pub(crate) enum ApiError {
     KeyUsed,
     /// The task's status rules out a retry, or that all it did has been undone.
     CannotRetry { status: TaskStatus, compensated: bool },
+    /// It has been retried so often that no more attempts can be kept.
+    RetriedTooOften,
     /// The body is JSON, but no checkout request; the paths are those of the body.
     Invalid(Vec<Violation>),
     /// What any API answers.
@@ -38,6 +40,9 @@ impl IntoResponse for ApiError {
             Self::CannotRetry { status, compensated } => {
                 let why = if compensated { ": it has been compensated" } else { "" };
                 (StatusCode::CONFLICT, ErrorBody::new(format!("Cannot retry task in {status} status{why}")))
+            }
+            Self::RetriedTooOften => {
+                (StatusCode::CONFLICT, ErrorBody::new("Cannot retry task: it was retried too often"))
             }
             Self::Invalid(found) => (
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -87,6 +92,7 @@ impl From<ActionError> for ApiError {
         match error {
             ActionError::NotFound(_) => Self::NotFound,
             ActionError::Status { status, compensated, .. } => Self::CannotRetry { status, compensated },
+            ActionError::TrailFull { .. } => Self::RetriedTooOften,
             ActionError::Engine(error) => Self::Common(error.into()),
             // The others are answers to what only operators do.
             ActionError::KeepsChanging(_)

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// SQS hides a message for at most 12 hours, and the message is the timer.
+/// SQS hides a message for at most 12 hours, and the message is the timer. For the last minutes of so long a wait it is
+/// hidden once more.
 pub const LONGEST_DELAY_SECONDS: u32 = 12 * 60 * 60;
 
 /// The waits before attempts 2 to 7, in units of `base_seconds`.

@@ -83,8 +83,8 @@ pub fn next(history: &History, now: Timestamp) -> Next<'_> {
     }
 }
 
-/// When a failed task is restarted by itself: where the plan has a restart left, and the last attempt of everything that
-/// failed did so in a way that may pass. The watchdog does it, so it can be a minute later.
+/// When a failed task is restarted by itself: where the plan has a restart left, the last attempt of everything that failed
+/// did so in a way that may pass, and the audit trail has room for what comes of it. The watchdog does it, so it can be a minute later.
 pub fn restart_at(history: &History) -> Option<Timestamp> {
     let task = &history.task;
     if task.status != TaskStatus::Error || task.is_compensated() {
@@ -98,8 +98,9 @@ pub fn restart_at(history: &History) -> Option<Timestamp> {
         matches!(last, Some(Outcome::RetryableError | Outcome::Lost))
     };
     let failed = history.failed_steps();
+    let fits = history.full_trail(&failed).is_none();
     let all = failed.len() == task.failed_steps.len() && failed.into_iter().all(may_pass);
-    task.finished_at.filter(|_| all).map(|failed_at| failed_at + wait)
+    task.finished_at.filter(|_| all && fits).map(|failed_at| failed_at + wait)
 }
 
 /// When a failed task is undone by itself, unless somebody retries it before; not while it is still restarted by itself.
@@ -236,6 +237,15 @@ mod tests {
                 "{outcome:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_has_no_room_for_more_attempts_is_not_restarted() {
+        let mut history = failed(Outcome::RetryableError);
+        let attempts = &mut history.steps[0].attempts;
+        let lost = AttemptRecord { outcome: Outcome::Lost, ..attempts[0].clone() };
+        attempts.extend(std::iter::repeat_n(lost, 1_000));
+        assert_eq!((restart_at(&history), begins_at(&history)), (None, Some(at(100))));
     }
 
     /// A task whose first step has failed at 10 s, with two restarts, and compensation after 90 s.

@@ -80,6 +80,17 @@ impl History {
         steps.iter().filter(|step| self.task.failed_steps.contains(&step.name)).collect()
     }
 
+    /// What has no room for another entry in its audit trail, if these steps were started again: one of them, or the
+    /// task itself. In words.
+    pub(crate) fn full_trail(&self, steps: &[&StepRecord]) -> Option<String> {
+        if !self.task.has_room_for_a_retry() {
+            return Some("the task".to_owned());
+        }
+        let fits =
+            |step: &StepRecord| self.task.plan.step(&step.name).is_none_or(|plan| step.has_room_for(plan.retry_limit));
+        steps.iter().find(|step| !fits(step)).map(|step| format!("step `{}`", step.name))
+    }
+
     /// When something last happened to it, as far as its items say.
     pub fn last_event(&self) -> Timestamp {
         let steps = self.steps.iter().chain(&self.compensations);

@@ -1,6 +1,6 @@
 //! The queues: one for each step, one for what SQS gave up on, one for what no step can use.
 
-use crate::{TaskId, plan::StepPlan};
+use crate::{TaskId, backoff::LONGEST_DELAY_SECONDS, plan::StepPlan};
 use aws_sdk_sqs::{error::DisplayErrorContext, types::MessageAttributeValue};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -46,6 +46,17 @@ const MAX_REASON_LENGTH: usize = 250;
 pub(crate) fn printable(reason: &str) -> String {
     let fits = |c: &char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
     reason.chars().filter(fits).take(MAX_REASON_LENGTH).collect()
+}
+
+/// How long to tell SQS to hide a message, in seconds.
+///
+/// SQS refuses more than 12 hours, counted from when it delivered the message, which is as long ago as a function may run.
+/// Who gets a message before its time hides it again for what is left.
+fn visibility_timeout(wait: Duration) -> i32 {
+    const LONGEST_RUN_SECONDS: u32 = 15 * 60;
+    const LONGEST: u32 = LONGEST_DELAY_SECONDS - LONGEST_RUN_SECONDS;
+    let seconds = wait.as_millis().div_ceil(1_000).min(LONGEST.into());
+    i32::try_from(seconds).unwrap_or(i32::MAX)
 }
 
 /// A queue that did not take what it was given.
@@ -100,13 +111,12 @@ impl Queue for SqsQueue {
     }
 
     async fn hide(&self, step: &str, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
-        let seconds = i32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(i32::MAX);
         let call = self
             .client
             .change_message_visibility()
             .queue_url(self.url(step))
             .receipt_handle(receipt_handle)
-            .visibility_timeout(seconds.min(crate::backoff::LONGEST_DELAY_SECONDS.cast_signed()))
+            .visibility_timeout(visibility_timeout(wait))
             .send();
         call.await.map(drop).map_err(|error| QueueError {
             operation: "ChangeMessageVisibility",
@@ -124,5 +134,19 @@ impl Queue for SqsQueue {
         let call = self.client.send_message().queue_url(self.url(UNDELIVERABLE)).message_body(body);
         let call = call.message_attributes(REASON_ATTRIBUTE, reason).send();
         call.await.map(drop).map_err(|error| failed(DisplayErrorContext(error).to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_hidden_to_the_second_and_never_beyond_what_sqs_takes() {
+        let timeout = |millis: u64| visibility_timeout(Duration::from_millis(millis));
+        assert_eq!([0, 1, 1_000, 1_001].map(timeout), [0, 1, 1, 2]);
+        // It was delivered up to 15 minutes before.
+        let longest = u64::from(LONGEST_DELAY_SECONDS) * 1_000;
+        assert_eq!([longest, u64::MAX].map(timeout), [43_200 - 900; 2]);
     }
 }

@@ -3,8 +3,9 @@
 use super::{fake::Fake, *};
 use checkout::{Money, Product, ProductId};
 use stepwell::{
+    Timestamp,
     state::{End, StepState, TaskStatus},
-    table::{Failure, StepRecord},
+    table::{Action, ActionKind, Failure, StepRecord},
 };
 use test_case::test_case;
 
@@ -110,6 +111,23 @@ async fn a_failed_checkout_is_retried_where_it_failed() {
     assert_eq!(again.status, 409);
     let error = "Cannot retry task in in_progress status";
     assert_eq!(again.body(), json!({"success": false, "error": error}));
+}
+
+#[tokio::test]
+async fn a_checkout_that_was_retried_all_too_often_is_not_retried_again() {
+    let fake = Fake::default();
+    let id = failed(&fake).await;
+    let mut history = crate::backend::Backend::history(&fake, id.parse().unwrap()).await.unwrap().unwrap();
+    let (who, why) = ("customer".to_owned(), "again and again".to_owned());
+    let retry = Action { at: Timestamp::from_millis(0), what: ActionKind::Retry, step: None, who, why };
+    history.task.actions = vec![retry; 1_000];
+    fake.put(history);
+
+    let answer = post(&fake, &format!("/retry_checkout/{id}"), &[], "").await;
+    assert_eq!(answer.status, 409);
+    let error = "Cannot retry task: it was retried too often";
+    assert_eq!(answer.body(), json!({"success": false, "error": error}));
+    assert!(fake.state().sent.is_empty());
 }
 
 #[tokio::test]

@@ -136,6 +136,12 @@ fn illegal(action: ActionKind, status: TaskStatus, compensated: bool) -> ActionE
     ActionError::NotReady { step: "c".to_owned(), waits_for: vec!["a".to_owned(), "b".to_owned()] },
     409, "Cannot resolve step `c`: it waits for a, b", json!(null); "a step before its turn"
 )]
+#[test_case(
+    ActionError::TrailFull { of: "step `a`".to_owned() },
+    409,
+    "Cannot retry: the audit trail of step `a` has no room for more attempts; resolve the step or the task",
+    json!(null); "a trail that is full"
+)]
 #[test_case(ActionError::NoStep("a".to_owned()), 404, "The task has no step `a`", json!(null); "no such step")]
 #[test_case(
     ActionError::NotFound(ID.parse().unwrap()),

@@ -32,8 +32,8 @@ async fn a_dry_run_counts_and_changes_nothing(body: &str) {
 #[tokio::test]
 async fn what_is_found_is_retried_and_what_is_not_is_told() {
     let fake = three();
-    fake.state().next = Some("4".parse().unwrap());
-    let body = r#"{"reason": "why", "dry_run": false, "limit": 3, "next": "2",
+    fake.state().next = Some("1700000000007_4".parse().unwrap());
+    let body = r#"{"reason": "why", "dry_run": false, "limit": 3, "next": "1700000000007_2",
         "filter": {"status": "error", "failed_step": "process_payment", "error_code": "GATEWAY_DOWN"}}"#;
     let answer = post(&fake, "/tasks/retry", body).await;
     assert_eq!(answer.status, 202, "{}", answer.text);
@@ -42,7 +42,7 @@ async fn what_is_found_is_retried_and_what_is_not_is_told() {
         {"task_id": IDS[2], "error": "Cannot retry task in pending status"},
         {"task_id": IDS[1], "error": "The service is not available right now; please try again"},
     ]);
-    let expected = json!({"dry_run": false, "matched": 3, "retried": 1, "refused": refused, "tasks": IDS, "next": "4"});
+    let expected = json!({"dry_run": false, "matched": 3, "retried": 1, "refused": refused, "tasks": IDS, "next": "1700000000007_4"});
     assert_eq!(answer.body(), expected);
     let state = fake.state();
     assert_eq!(state.retried_by, [Some(By::new(ARN, "why").unwrap())]);
@@ -52,7 +52,7 @@ async fn what_is_found_is_retried_and_what_is_not_is_told() {
         error_code: Some("GATEWAY_DOWN".to_owned()),
         ..Filter::default()
     };
-    assert_eq!(state.searches, [(filter, Some("2".parse().unwrap()), 3)]);
+    assert_eq!(state.searches, [(filter, Some("1700000000007_2".parse().unwrap()), 3)]);
 }
 
 #[test_case(r#"{"dry_run": false}"#, "/reason", "is missing")]

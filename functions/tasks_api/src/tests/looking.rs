@@ -44,7 +44,7 @@ async fn filter(query: &str) -> Filter {
 async fn the_list_says_what_the_index_says() {
     let fake = Fake::default();
     assert_eq!(get(&fake, "/tasks").await.body(), json!({"tasks": [], "count": 0, "next": null}));
-    let next = format!("3_1700000000000_{ID}");
+    let next = format!("1700000000007_3_1700000000000_{ID}");
     fake.state().found.push(summary(ID));
     fake.state().next = Some(next.parse().unwrap());
     let task = json!({
@@ -94,7 +94,7 @@ async fn of_an_age_and_a_moment_the_earlier_counts() {
 #[tokio::test]
 async fn a_list_goes_on_where_it_stopped() {
     let fake = Fake::default();
-    let next = format!("3_1700000000000_{ID}");
+    let next = format!("1700000000007_3_1700000000000_{ID}");
     get(&fake, "/tasks").await;
     get(&fake, &format!("/tasks?limit=7&next={next}")).await;
     let pages: Vec<_> = fake.state().searches.drain(..).map(|(_, from, limit)| (from, limit)).collect();

@@ -5,7 +5,7 @@ use crate::{
     Ambient, TaskId, Timestamp,
     queue::Queue,
     state::TaskStatus,
-    table::{Listed, ListedAt, Listing, Page, Table, TableError},
+    table::{Action, ActionKind, Listed, ListedAt, Listing, Page, Table, TableError},
 };
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -83,6 +83,8 @@ pub struct Refusal {
 /// A place in the list of all tasks. As a text it is one word, to be handed back as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
+    /// When the first page was asked for.
+    begun: Timestamp,
     part: usize,
     after: Option<(Timestamp, TaskId)>,
 }
@@ -94,7 +96,7 @@ pub struct NotACursor(String);
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.part)?;
+        write!(f, "{}_{}", self.begun.as_millis(), self.part)?;
         match &self.after {
             Some((at, task)) => write!(f, "_{}_{task}", at.as_millis()),
             None => Ok(()),
@@ -108,12 +110,13 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, NotACursor> {
         let parse = || {
             let mut words = text.split('_');
+            let begun = Timestamp::from_millis(words.next()?.parse().ok()?);
             let part = words.next()?.parse().ok()?;
             let after = match words.next() {
                 Some(at) => Some((Timestamp::from_millis(at.parse().ok()?), words.next()?.parse().ok()?)),
                 None => None,
             };
-            words.next().is_none().then_some(Self { part, after })
+            words.next().is_none().then_some(Self { begun, part, after })
         };
         parse().ok_or_else(|| NotACursor(text.to_owned()))
     }
@@ -145,18 +148,19 @@ impl Filter {
 
 impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
     /// Finds tasks: `limit` of them at most, from where `from` says. A task that was started or has changed a moment
-    /// ago may be missing.
+    /// ago may be missing, and one that changes between two pages may be on both.
     ///
     /// # Errors
     /// The table's.
     pub async fn find(&self, filter: &Filter, from: Option<&Cursor>, limit: usize) -> Result<Found, TableError> {
         let parts = filter.parts();
         let mut tasks = Vec::new();
+        let begun = from.map_or_else(|| self.ambient.now(), |cursor| cursor.begun);
         let (mut part, mut after) = from.map_or((0, None), |cursor| (cursor.part, cursor.after));
         let mut read = 0;
         while let Some(&(listing, shard)) = parts.get(part) {
             if tasks.len() >= limit || read >= MOST_READ {
-                return Ok(Found { tasks, next: Some(Cursor { part, after }) });
+                return Ok(Found { tasks, next: Some(Cursor { begun, part, after }) });
             }
             let place = after.map(|(at, task)| ListedAt { task, listing, at });
             let page = Page { listing, shard, until: None, after: place.as_ref(), limit: PAGE };
@@ -171,7 +175,7 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
                     tasks.push(Summary { task_id, workflow, status, created_at, failed_steps, compensated });
                 }
                 if tasks.len() >= limit {
-                    return Ok(Found { tasks, next: Some(Cursor { part, after }) });
+                    return Ok(Found { tasks, next: Some(Cursor { begun, part, after }) });
                 }
             }
             if whole {
@@ -182,7 +186,8 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
     }
 
     /// Finds failed tasks and gives each a fresh set of attempts, or, where `by` is nobody, only says which they are. What
-    /// is compensated can have no other attempt, and is not among them unless the filter asks for it.
+    /// is compensated can have no other attempt, and is not among them unless the filter asks for it. A task that fails
+    /// again is not retried a second time by a later page.
     ///
     /// # Errors
     /// The table's, while looking. A task that is not retried is in the answer.
@@ -195,17 +200,33 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
     ) -> Result<Matches, TableError> {
         let (status, compensated) = (filter.status.unwrap_or(TaskStatus::Error), filter.compensated.unwrap_or(false));
         let failed = Filter { status: Some(status), compensated: Some(compensated), ..filter.clone() };
-        let found = self.find(&failed, from, limit).await?;
-        let (mut retried, mut refused) = (0, Vec::new());
-        if let Some(by) = by {
-            for Summary { task_id, .. } in &found.tasks {
-                match self.retry(*task_id, by).await {
-                    Ok(_) => retried += 1,
-                    Err(error) => refused.push(Refusal { task_id: *task_id, error }),
+        let Found { tasks, next } = self.find(&failed, from, limit).await?;
+        let mut matches = Matches { found: Found { tasks: Vec::new(), next }, retried: 0, refused: Vec::new() };
+        for task in tasks {
+            if let Some(by) = by {
+                match self.retry_once(task.task_id, by, from.map(|cursor| cursor.begun)).await {
+                    Ok(true) => matches.retried += 1,
+                    Ok(false) => continue,
+                    Err(error) => matches.refused.push(Refusal { task_id: task.task_id, error }),
                 }
             }
+            matches.found.tasks.push(task);
         }
-        Ok(Matches { found, retried, refused })
+        Ok(matches)
+    }
+
+    /// Retries a task, unless the same people have done so for the same reason since then; answers with whether it did.
+    async fn retry_once(&self, id: TaskId, by: &By, since: Option<Timestamp>) -> Result<bool, ActionError> {
+        if let Some(since) = since
+            && let Some(history) = self.history(id).await?
+        {
+            let now = self.action(ActionKind::Retry, None, by);
+            let same = |action: &Action| action.at >= since && *action == Action { at: action.at, ..now.clone() };
+            if history.task.actions.iter().any(same) {
+                return Ok(false);
+            }
+        }
+        self.retry(id, by).await.map(|_| true)
     }
 
     async fn has_error(&self, listed: &Listed, code: Option<&str>) -> Result<bool, TableError> {

@@ -88,6 +88,12 @@ pub enum ActionError {
         /// What it waits for.
         waits_for: Vec<String>,
     },
+    /// Every attempt and every retry is kept, and no more of them can be.
+    #[error("cannot retry: the audit trail of {of} has no room for more attempts; resolve the step or the task")]
+    TrailFull {
+        /// The step, or the task, in words.
+        of: String,
+    },
     /// The result is larger than a step's item can hold.
     #[error("the result has {0} bytes; at most {max} can be kept", max = MAX_RESULT_BYTES)]
     ResultTooLarge(usize),
@@ -139,6 +145,9 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
             // The items are read one after another: a task can be seen to have failed a moment before its step.
             if failed.iter().any(|step| step.state != StepState::Error) {
                 continue;
+            }
+            if let Some(of) = history.full_trail(&failed) {
+                return Err(ActionError::TrailFull { of });
             }
             let action = self.action(ActionKind::Retry, None, by);
             if self.table.restart(&history.task, &failed, &action).await? == AsRead::Written {
@@ -246,7 +255,7 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
         self.history(id).await?.ok_or(ActionError::NotFound(id))
     }
 
-    fn action(&self, what: ActionKind, step: Option<&str>, by: &By) -> Action {
+    pub(super) fn action(&self, what: ActionKind, step: Option<&str>, by: &By) -> Action {
         let step = step.map(str::to_owned);
         Action { at: self.ambient.now(), what, step, who: by.who.clone(), why: by.why.clone() }
     }

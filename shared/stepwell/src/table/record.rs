@@ -71,6 +71,11 @@ impl TaskRecord {
         is_compensated(self.status, self.compensations.is_some())
     }
 
+    /// Whether the audit trail has room for another retry.
+    pub fn has_room_for_a_retry(&self) -> bool {
+        self.actions.iter().map(Action::bytes).sum::<usize>() <= MAX_ACTIONS_BYTES
+    }
+
     /// What has to be done before this step, or this compensation, may run; `None` where nothing of it may, as the task
     /// stands.
     pub fn waits_for<'a>(&'a self, step: &'a StepPlan) -> Option<Vec<&'a str>> {
@@ -122,6 +127,15 @@ pub enum ActionKind {
     Compensate,
     /// SQS gave up on the message of a step.
     GiveUp,
+}
+
+impl Action {
+    /// What one takes of the task's item besides its words, in bytes: the names of its fields, a number.
+    const FRAME_BYTES: usize = 60;
+
+    fn bytes(&self) -> usize {
+        Self::FRAME_BYTES + self.step.as_ref().map_or(0, String::len) + self.who.len() + self.why.len()
+    }
 }
 
 impl ActionKind {
@@ -203,6 +217,14 @@ fn cut(text: &str, max_bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(max_bytes)).unwrap_or(text)
 }
 
+/// How much of a step's item, of DynamoDB's 400 KiB for an item, its audit trail may take. The result and some little
+/// things take the rest.
+const MAX_TRAIL_BYTES: usize = 132 * 1024;
+
+/// How much of a task's item the audit trail may take before nothing is retried any more. What operators do to bring such
+/// a task to an end has room after that.
+const MAX_ACTIONS_BYTES: usize = 64 * 1024;
+
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -242,6 +264,18 @@ pub struct AttemptRecord {
     pub request_id: String,
 }
 
+impl AttemptRecord {
+    /// What one takes of the item besides the words of its error, in bytes: the names of its fields, numbers, an id.
+    const FRAME_BYTES: usize = 200;
+
+    /// The most that one takes of the item, in bytes.
+    const MAX_BYTES: usize = Self::FRAME_BYTES + Failure::MAX_CODE_BYTES + Failure::MAX_MESSAGE_BYTES;
+
+    fn bytes(&self) -> usize {
+        Self::FRAME_BYTES + self.error.as_ref().map_or(0, |error| error.code.len() + error.message.len())
+    }
+}
+
 impl StepRecord {
     /// The record of a step nothing has happened to.
     pub fn untouched(name: &str) -> Self {
@@ -252,6 +286,13 @@ impl StepRecord {
     pub fn all_attempts(&self) -> Vec<AttemptRecord> {
         let running = (self.state == StepState::InProgress).then(|| self.open_attempt()).flatten();
         self.attempts.iter().cloned().chain(running).collect()
+    }
+
+    /// Whether the audit trail has room for another set of attempts, and for the one that finds them used up.
+    pub fn has_room_for(&self, retry_limit: u32) -> bool {
+        let so_far: usize = self.attempts.iter().map(AttemptRecord::bytes).sum();
+        let more = usize::try_from(retry_limit).unwrap_or(usize::MAX).saturating_add(1);
+        so_far.saturating_add(more.saturating_mul(AttemptRecord::MAX_BYTES)) <= MAX_TRAIL_BYTES
     }
 
     /// The attempt that holds, or held, the lease.
@@ -352,6 +393,44 @@ mod tests {
         let first = AttemptRecord { outcome: Outcome::Lost, ..all[0].clone() };
         step = StepRecord { attempt: 2, attempts: vec![first], ..step };
         assert_eq!(step.all_attempts().iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn a_trail_takes_as_many_sets_of_attempts_as_it_has_room_for() {
+        let mut step = StepRecord::untouched("s0");
+        let most = crate::plan::Plan::MAX_RETRY_LIMIT;
+        assert!(step.has_room_for(most), "every legal limit fits once");
+        assert!(!step.has_room_for(most + 3) && !step.has_room_for(u32::MAX));
+        let attempt = AttemptRecord {
+            number: 1,
+            started_at: at(0),
+            finished_at: None,
+            outcome: Outcome::Lost,
+            error: None,
+            next_retry_at: None,
+            request_id: "request".to_owned(),
+        };
+        let lost = MAX_TRAIL_BYTES / attempt.bytes();
+        step.attempts = vec![attempt; lost];
+        assert!(!step.has_room_for(1));
+        step.attempts.truncate(lost / 2);
+        assert!(step.has_room_for(1));
+        for attempt in &mut step.attempts {
+            attempt.error = Some(Failure { code: "C".repeat(100), message: "m".repeat(200) });
+        }
+        assert!(!step.has_room_for(1), "their errors count");
+    }
+
+    #[test]
+    fn a_task_takes_as_many_retries_as_its_trail_has_room_for() {
+        let mut task = history(&[&[]], &[]).task;
+        let (who, why) = ("customer".to_owned(), "w".repeat(500));
+        let action = Action { at: at(0), what: ActionKind::Retry, step: None, who, why };
+        while task.has_room_for_a_retry() {
+            task.actions.push(action.clone());
+        }
+        let words = "customer".len() + 500;
+        assert_eq!(task.actions.len(), MAX_ACTIONS_BYTES / (Action::FRAME_BYTES + words) + 1);
     }
 
     #[test]
