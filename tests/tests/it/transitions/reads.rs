@@ -1,7 +1,10 @@
 //! What the table answers when it is asked.
 
 use super::*;
-use stepwell::table::{Claim, Fenced, Loaded, MAX_RESULT_BYTES};
+use stepwell::{
+    plan::Plan,
+    table::{Fenced, Loaded, MAX_RESULT_BYTES},
+};
 use stepwell_tests::emulator::in_sandbox;
 
 #[tokio::test]
@@ -67,30 +70,36 @@ async fn large_results_are_read_page_by_page() {
     .await;
 }
 
-/// The largest result, after the most talkative failures, fits into the item.
+/// The largest result fits into the item of a step that all others had to arrive at, after as many of the most talkative
+/// failures as its audit trail takes.
 #[tokio::test]
 async fn the_largest_result_fits() {
     in_sandbox(&[], async |sandbox| {
-        let id = start(sandbox, &Graph::chain(1)).await;
         let wordy = Failure { code: "C".repeat(100), message: "M".repeat(Failure::MAX_MESSAGE_BYTES) };
-        for number in 1..=10 {
-            let now = later(100 * u64::from(number));
-            let claim = sandbox.table.claim(&request(id, &only(), OWNER, now)).await.unwrap();
-            let Claim::Granted(lease) = claim else { panic!("attempt {number} is due") };
-            let failed = AttemptRecord {
+        let mut record = StepRecord::untouched(&"s".repeat(Plan::MAX_NAME_LENGTH));
+        while record.has_room_for(0) {
+            record.attempts.push(AttemptRecord {
                 error: Some(wordy.clone()),
-                next_retry_at: Some(now),
-                ..entry(number, Outcome::RetryableError)
-            };
-            assert_eq!(sandbox.table.retry_later(&lease, &failed).await.unwrap(), Fenced::Written);
+                next_retry_at: Some(NOW),
+                request_id: "r".repeat(36),
+                ..entry(2, Outcome::RetryableError)
+            });
         }
-        let claim = sandbox.table.claim(&request(id, &only(), OWNER, later(5_000))).await.unwrap();
-        let Claim::Granted(lease) = claim else { panic!("attempt 11 is due") };
+        // The last that it has room for is the one that succeeds.
+        record.attempts.pop();
+        assert!(record.attempts.len() > usize::try_from(Plan::MAX_RETRY_LIMIT).unwrap(), "{}", record.attempts.len());
+
+        let id = start(sandbox, &Graph::chain(1)).await;
+        let mut item = step_item(id, &record.name, StepState::InProgress);
+        let others: Vec<String> = (1..Plan::MAX_STEPS).map(|step| format!("{step:0>48}")).collect();
+        merge(&mut item, json!({ "attempts": record.attempts, "done_deps": others }));
+        sandbox.put(&item).await;
         let result = "r".repeat(MAX_RESULT_BYTES);
-        let answer = sandbox.table.complete(&lease, &entry(11, Outcome::Complete), &result).await.unwrap();
+        let ended = entry(2, Outcome::Complete);
+        let answer = sandbox.table.complete(&lease(id, &record.name, 2), &ended, &result).await.unwrap();
         assert_eq!(answer, Fenced::Written);
-        let step = step(sandbox, id, &only()).await;
-        assert_eq!((step.result, step.error, step.attempts.len()), (Some(result), None, 11));
+        let step = step(sandbox, id, &record.name).await;
+        assert_eq!((step.result, step.attempts.len()), (Some(result), record.attempts.len() + 1));
     })
     .await;
 }

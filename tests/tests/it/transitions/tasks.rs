@@ -98,7 +98,7 @@ async fn a_task_finishes_in_no_status_but_pending() {
 async fn a_failed_step_takes_its_task_along_where_the_status_allows() {
     in_sandbox(&[], async |sandbox| {
         for status in TaskStatus::STORED {
-            let id = start(sandbox, &Graph::new([vec![], vec![]])).await;
+            let id = start(sandbox, &Graph::chain(2)).await;
             let failed_before: &[&str] = if status == TaskStatus::Error { &["s01"] } else { &[] };
             put_status(sandbox, id, status, failed_before).await;
             let before = sandbox.task_item(id).await;
