@@ -60,7 +60,7 @@ build_simulation() { cargo build --workspace --bin sim; }
 run_simulation() { "$CARGO_TARGET_DIR/debug/sim" --runs "$runs"; }
 
 build_races() { cargo test --workspace --lib --no-run; }
-run_races() { "$(newest_test stepwell_tests)" --quiet sim::races sim::client sim::letters sim::limits; }
+run_races() { "$(newest_test stepwell_tests)" --quiet sim::races sim::client sim::letters sim::limits sim::alarm; }
 
 build_table() { cargo test --workspace --test it --no-run; }
 run_table() { "$(newest_test it)" --quiet transitions; }

@@ -35,6 +35,9 @@ use std::cmp::Reverse;
 /// Who did what nobody asked for, in the audit trail.
 pub(crate) const ITSELF: &str = "stepwell";
 
+/// What stands in the log where a compensation has failed for good. The template's alarm looks for these words.
+pub const COMPENSATION_FAILED: &str = "compensation failed";
+
 /// What comes next for a task that is to be compensated.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next<'a> {

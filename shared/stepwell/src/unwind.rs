@@ -2,11 +2,11 @@
 
 use crate::{
     Ambient, EngineError, TaskId, Timestamp,
-    compensation::{self, ITSELF, Next},
+    compensation::{self, COMPENSATION_FAILED, ITSELF, Next},
     history::History,
     queue::{Message, Queue},
     state::{End, StepState, TaskStatus},
-    table::{Action, ActionKind, AsRead, Diversion, Table},
+    table::{Action, ActionKind, AsRead, Diversion, StepRecord, Table},
 };
 use futures::future::try_join_all;
 
@@ -64,6 +64,7 @@ pub(crate) async fn unwind<T: Table, Q: Queue>(
                 if record.state == StepState::Pending {
                     queue.send(&message(&history, &record.name)).await?;
                 }
+                tell_if_failed(task, record);
                 return Ok(());
             }
             Next::Finish(end) => {
@@ -74,6 +75,14 @@ pub(crate) async fn unwind<T: Table, Q: Queue>(
         }
     }
     Ok(())
+}
+
+/// From here on only people can help, so they are called.
+pub(crate) fn tell_if_failed(task: TaskId, compensation: &StepRecord) {
+    if compensation.state == StepState::Error {
+        let code = compensation.error.as_ref().map(|error| error.code.as_str());
+        tracing::error!(task_id = %task, step = compensation.name, code, "{COMPENSATION_FAILED}");
+    }
 }
 
 /// The message of a step, or of a compensation whose place in the order is settled.

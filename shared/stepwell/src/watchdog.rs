@@ -6,11 +6,12 @@
 
 use crate::{
     Ambient, EngineError, ServeError, System, Timestamp, aws,
+    compensation::{self, Next},
     history::History,
     queue::{Queue, SqsQueue},
     stalled::{self, Look},
     table::{AsRead, DynamoTable, Listed, Listing, Page, Table},
-    unwind::unwind,
+    unwind::{tell_if_failed, unwind},
 };
 use futures::{StreamExt, future::try_join_all, stream};
 use serde::Serialize;
@@ -138,6 +139,10 @@ impl<T: Table, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
             return Ok(Look { send: Vec::new(), unwind: false, next: None });
         };
         let look = stalled::look(&history, now);
+        // Again with each look, so that the alarm stays on until somebody has helped.
+        if let Next::Run(compensation) = compensation::next(&history, now) {
+            tell_if_failed(id, compensation);
+        }
         for message in &look.send {
             tracing::warn!(task_id = %id, step = message.step, state = %history.task.status, "overdue: woken again");
         }

@@ -12,8 +12,10 @@
 //! | `lambda`, `handler`, `world` | invocations, what their steps do, and the world outside that they do it to |
 //! | `people` | clients, operators, and strangers with messages of their own |
 //! | `audit`, `check` | what has to hold: at every write, and when all is quiet |
-//! | `scene`: `races`, `client`, `letters`, `limits` | what chance brings about too seldom, made by hand |
+//! | `scene`: `races`, `client`, `letters`, `limits`, `alarm` | what chance brings about too seldom, made by hand |
 
+#[cfg(test)]
+mod alarm;
 mod audit;
 mod check;
 #[cfg(test)]
