@@ -7,7 +7,7 @@
 #   --region REGION       where; if not said, what your AWS configuration says
 #   --arch ARCH           arm64, cheaper and the default, or x86_64
 #   --set NAME=VALUE      a parameter of infra/template.yaml, such as MailSender=orders@example.com; may be repeated.
-#                         One that is not set keeps the value it has
+#                         One that is not set keeps the value it has; NAME= sets it to nothing
 #   --sample-data         load the sample products, leaving those that are there as they are
 #   --yes                 do not ask
 #
@@ -35,7 +35,7 @@ done
 use_stage "$given_stage"
 [[ $arch == arm64 || $arch == x86_64 ]] || die "--arch is arm64 or x86_64, not '$arch'"
 for setting in "${settings[@]}"; do
-  [[ $setting =~ ^[A-Za-z]+=. ]] || die "--set wants NAME=VALUE, not '$setting'"
+  [[ $setting =~ ^[A-Za-z]+= ]] || die "--set wants NAME=VALUE, not '$setting'"
 done
 
 need_tools

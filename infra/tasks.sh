@@ -31,10 +31,14 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/lib.sh"
 
+misused() {
+  (die "$1. See infra/tasks.sh --help") || exit 2
+}
+
 given_stage='' region='' url='' arguments=()
 while (($#)); do
   case $1 in
-    --stage | --region | --url) (($# > 1)) || die "$1 needs a value. See infra/tasks.sh --help" ;;&
+    --stage | --region | --url) (($# > 1)) || misused "$1 needs a value" ;;&
     --stage) given_stage=$2 && shift 2 ;;
     --region) region=$2 && shift 2 ;;
     --url) url=$2 && shift 2 ;;
@@ -46,7 +50,7 @@ done
 
 need_tools
 if [[ -n $url ]]; then
-  [[ -z $given_stage ]] || die "--url and --stage say the same twice"
+  [[ -z $given_stage ]] || misused "--url and --stage say the same twice"
   [[ -z $region ]] || export AWS_DEFAULT_REGION=$region
 elif [[ -z $given_stage ]]; then
   environment=$("$infra/local.sh" env) || exit 1

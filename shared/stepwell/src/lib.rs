@@ -81,8 +81,9 @@
 //! A delivery that breaks off is made good by the message, which comes again. What can go wrong beside that:
 //!
 //! * **A message is gone**: a start or an operator's action broke off between its write and its sends, or somebody purged
-//!   a queue. The index lists every open task at the moment at which the [`watchdog`] has to look at it next; it sends
-//!   what [`stalled`] finds overdue, and lists the task again, the later the longer it has been quiet.
+//!   a queue. The index lists every open task, and every failed one of which something may still go on by itself, at the
+//!   moment at which the [`watchdog`] has to look at it next; it sends what [`stalled`] finds overdue, and lists the task
+//!   again, the later the longer it has been quiet.
 //! * **SQS gives up on a message**, after far more deliveries than retry limits use: something is broken. It comes to
 //!   [`dead_letters`], which makes it the error `DELIVERY_EXHAUSTED` of its step. Nothing is lost, and somebody can see it.
 //! * **A step uses up its attempts** at something that may pass: they last for seconds, an outage for minutes. Where the
@@ -90,9 +91,12 @@
 //!   4 and so on, before anything is undone.
 //! * **A step fails for good** after others have had their effect. Then these are undone by [`compensation`]: at once, or
 //!   after a time in which the task may be retried, or when somebody says so.
+//! * **A compensation fails for good**, and only people can help. It is an error in the log, at once and at each look of
+//!   the watchdog after that, so that an alarm is on until they have come.
 //! * **It takes a person** to know what to do: [`Client`] retries what failed, cancels a task, puts a result in the place
 //!   of a step's, begins the undoing. Each is one conditional write that also enters who and why into the task's audit
-//!   trail, and then sends; a crash between them is the first case.
+//!   trail, and then sends; a crash between them is the first case. The trail keeps every attempt and every action, so it
+//!   has an end: where another set of attempts would not fit, a retry is refused, and the step or the task is resolved.
 //!
 //! A claim and the reading of the task are made side by side. So a step whose delivery had begun when its task was
 //! cancelled counts as in flight, and comes to its end; undoing waits for it.

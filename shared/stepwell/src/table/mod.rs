@@ -31,7 +31,7 @@ use std::{
     time::Duration,
 };
 
-/// How long a task and all that belongs to it stay after their start, by DynamoDB's TTL.
+/// How long a task stays after its start, and each step's item after its first claim or arrival, by DynamoDB's TTL.
 pub const RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// How long an idempotency key stays.

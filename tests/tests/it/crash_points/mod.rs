@@ -98,7 +98,8 @@ async fn die_everywhere(crowd: &mut Crowd, journey: Journey, steps: &[&str], kno
     // Whether a message comes back before the lease is over, and is put off once more, is a matter of milliseconds: the
     // next checkout need not come to that call. The checkouts that wait for a retry die around it.
     recoveries.retain(|point, _| !point.contains(".ChangeMessageVisibility."));
-    // The one place that is not survived: stock has two attempts, and two workers that died have had them.
+    // Stock has two attempts, and two workers that died have had them. The task is restarted then, but by the watchdog,
+    // which is stopped here.
     recoveries.remove("update_inventory.UpdateItem.STEP#update_inventory.after");
 
     let (first, again) = (points.len(), recoveries.len());
