@@ -109,7 +109,7 @@ pub(crate) struct Failed<'a> {
     /// When it is tried again by itself; missing where only somebody's retry can help.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_retry_at: Option<Timestamp>,
-    /// Missing once what was done is being undone.
+    /// Missing once what was done is being undone, or where it was retried too often.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_url: Option<String>,
     /// What undoes the steps that were done, in its order; empty while the checkout can be retried.
@@ -196,7 +196,9 @@ impl<'a> Failed<'a> {
             error: first.and_then(|step| step.error.as_ref()),
             failed_steps: failed.iter().map(|step| step.name.as_str()).collect(),
             retry_url: (history.task.status == TaskStatus::Error && !history.task.is_compensated())
-                .then(|| format!("/retry_checkout/{}", history.task.id)),
+                .then_some(history.to_restart())
+                .filter(|failed| history.full_trail(failed).is_none())
+                .map(|_| format!("/retry_checkout/{}", history.task.id)),
             next_retry_at: restart_at(history),
             compensations: Compensation::all_of(history),
         }

@@ -82,7 +82,7 @@ impl History {
 
     /// What has no room for another entry in its audit trail, if these steps were started again: one of them, or the
     /// task itself. In words.
-    pub(crate) fn full_trail(&self, steps: &[&StepRecord]) -> Option<String> {
+    pub fn full_trail(&self, steps: &[&StepRecord]) -> Option<String> {
         if !self.task.has_room_for_a_retry() {
             return Some("the task".to_owned());
         }

@@ -140,7 +140,7 @@ pub use client::{
 };
 pub use error::EngineError;
 pub use id::{IdempotencyKey, NotAKey, NotATaskId, TaskId};
-pub use serve::{ServeError, init_logging, serve, serve_dead_letters, serve_watchdog};
+pub use serve::{ServeError, init_logging, log_lines, serve, serve_dead_letters, serve_watchdog};
 pub use step::{
     Context, ErrorKind, Input, ResultOf, Step, StepContext, StepError, StepResult, TaskData, permanent, retryable,
 };

@@ -10,7 +10,9 @@ use aws_lambda_events::sqs::SqsEvent;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 use std::time::Duration;
-use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
+};
 
 /// Why a function cannot start. It ends the process, with the reason in the log.
 pub type ServeError = Box<dyn std::error::Error + Send + Sync>;
@@ -84,7 +86,15 @@ pub fn init_logging() {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let targets = wanted.parse().unwrap_or_else(|_| Targets::new());
     let targets = if wanted.is_empty() { targets.with_default(tracing::Level::INFO) } else { targets };
-    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false);
     // Fails only where a subscriber is there already, and then that one is wanted.
-    let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
+    let _ = tracing_subscriber::registry().with(targets).with(log_lines(std::io::stdout)).try_init();
+}
+
+/// The lines of [`init_logging`]: one JSON object each, with the event's fields, `message` among them, at its top.
+pub fn log_lines<S, W>(writer: W) -> impl Layer<S>
+where
+    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + 'static,
+{
+    tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(writer)
 }

@@ -7,7 +7,8 @@ use std::{
     io,
     sync::{Arc, Mutex},
 };
-use stepwell::{By, compensation::COMPENSATION_FAILED, permanent, state::TaskStatus};
+use stepwell::{By, compensation::COMPENSATION_FAILED, log_lines, permanent, state::TaskStatus};
+use tracing_subscriber::layer::SubscriberExt;
 
 /// What is logged, as the functions log it.
 #[derive(Clone, Default)]
@@ -29,8 +30,8 @@ impl Log {
     fn new() -> (Self, tracing::subscriber::DefaultGuard) {
         let log = Self::default();
         let writer = log.clone();
-        let lines = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone());
-        (log, tracing::subscriber::set_default(lines.finish()))
+        let lines = log_lines(move || writer.clone());
+        (log, tracing::subscriber::set_default(tracing_subscriber::registry().with(lines)))
     }
 
     /// The calls for help: the steps that they name.

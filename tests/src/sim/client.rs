@@ -55,17 +55,24 @@ async fn what_fails_again_while_many_are_retried_is_not_retried_by_the_next_page
     assert_eq!((retried, found), (1, 1), "whoever begins anew retries it anew");
 }
 
+/// Fails with a message of this length and is retried, over and over, until that is refused.
+async fn retried_without_end(scene: &Scene, by: &By, length: usize) -> ActionError {
+    for _ in 0..1_000 {
+        let script = Script::new(move |_| Err(permanent("NO", "a".repeat(length))));
+        assert!(!scene.deliver::<0>(script).await);
+        if let Err(refused) = scene.client().retry(scene.task, by).await {
+            return refused;
+        }
+    }
+    panic!("retried without end")
+}
+
 #[tokio::test]
 async fn what_fails_over_and_over_is_retried_until_its_trail_is_full_and_can_then_be_resolved() {
     let scene = Scene::new(Graph::chain(1).retry_limit(1)).await;
     let client = scene.client();
     let by = By::new("somebody", "a test").unwrap();
-    let refused = loop {
-        assert!(!scene.deliver::<0>(Script::new(|_| Err(permanent("NO", "a".repeat(900))))).await);
-        if let Err(refused) = client.retry(scene.task, &by).await {
-            break refused;
-        }
-    };
+    let refused = retried_without_end(&scene, &by, 900).await;
     assert!(matches!(&refused, ActionError::TrailFull { of } if of == "step `s00`"), "{refused}");
     let attempts = scene.table.step(scene.task, "s00").attempts.len();
     assert!((100..150).contains(&attempts), "{attempts} attempts of about 1 KB each");
@@ -77,12 +84,7 @@ async fn a_task_whose_own_trail_is_full_of_retries_is_not_retried() {
     let scene = Scene::new(Graph::chain(1)).await;
     let client = scene.client();
     let by = By::new("s".repeat(By::MAX_WHO), "a".repeat(By::MAX_WHY)).unwrap();
-    let refused = loop {
-        assert!(!scene.deliver::<0>(Script::new(|_| Err(permanent("NO", "")))).await);
-        if let Err(refused) = client.retry(scene.task, &by).await {
-            break refused;
-        }
-    };
+    let refused = retried_without_end(&scene, &by, 0).await;
     assert!(matches!(&refused, ActionError::TrailFull { of } if of == "the task"), "{refused}");
     client.compensate(scene.task, &by).await.unwrap();
 }

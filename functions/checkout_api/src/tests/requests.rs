@@ -123,6 +123,8 @@ async fn a_checkout_that_was_retried_all_too_often_is_not_retried_again() {
     history.task.actions = vec![retry; 1_000];
     fake.put(history);
 
+    let status = get(&fake, &format!("/order_status/{id}")).await.body();
+    assert_eq!((&status["status"], status.get("retry_url")), (&json!("failed"), None));
     let answer = post(&fake, &format!("/retry_checkout/{id}"), &[], "").await;
     assert_eq!(answer.status, 409);
     let error = "Cannot retry task: it was retried too often";

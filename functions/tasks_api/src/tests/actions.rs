@@ -139,7 +139,7 @@ fn illegal(action: ActionKind, status: TaskStatus, compensated: bool) -> ActionE
 #[test_case(
     ActionError::TrailFull { of: "step `a`".to_owned() },
     409,
-    "Cannot retry: the audit trail of step `a` has no room for more attempts; resolve the step or the task",
+    "Cannot retry: the audit trail of step `a` has no room for more attempts; do by hand what failed, and resolve it",
     json!(null); "a trail that is full"
 )]
 #[test_case(ActionError::NoStep("a".to_owned()), 404, "The task has no step `a`", json!(null); "no such step")]

@@ -89,7 +89,9 @@ pub enum ActionError {
         waits_for: Vec<String>,
     },
     /// Every attempt and every retry is kept, and no more of them can be.
-    #[error("cannot retry: the audit trail of {of} has no room for more attempts; resolve the step or the task")]
+    #[error(
+        "cannot retry: the audit trail of {of} has no room for more attempts; do by hand what failed, and resolve it"
+    )]
     TrailFull {
         /// The step, or the task, in words.
         of: String,

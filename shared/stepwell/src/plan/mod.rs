@@ -84,9 +84,6 @@ pub enum PlanError {
     /// A limit of 0.
     #[error("step `{0}` has a {1} of 0; at least 1 is needed")]
     Zero(String, &'static str),
-    /// More attempts than an audit trail takes.
-    #[error("step `{0}` has a retry limit of {1}; at most {max} attempts fit into its audit trail", max = Plan::MAX_RETRY_LIMIT)]
-    TooManyAttempts(String, u32),
     /// A compensation that undoes nothing that can be undone.
     #[error("compensation `{name}` {problem}")]
     BadCompensation {
@@ -115,8 +112,9 @@ impl Plan {
     /// there is only somebody who does it by hand.
     pub const COMPENSATION_RETRY_LIMIT: u32 = 50;
 
-    /// The most attempts that a step may have before it fails: all of them stay in its item, with their errors.
-    pub const MAX_RETRY_LIMIT: u32 = 100;
+    /// The most attempts that a workflow file may give a step before it fails. All of them stay in its item, with their
+    /// errors, and it has room for these and for another set at least.
+    pub const MAX_RETRY_LIMIT: u32 = 50;
 
     /// The most restarts of a failed task by itself. The last of so many comes 8 hours after the one before.
     pub const MAX_RESTARTS: u32 = 10;
@@ -276,9 +274,6 @@ fn check_each(steps: &mut [StepPlan]) -> Result<(), PlanError> {
             if limit == 0 {
                 return Err(PlanError::Zero(step.name.clone(), what));
             }
-        }
-        if step.retry_limit > Plan::MAX_RETRY_LIMIT {
-            return Err(PlanError::TooManyAttempts(step.name.clone(), step.retry_limit));
         }
         step.depends_on.sort_unstable();
         step.depends_on.dedup();

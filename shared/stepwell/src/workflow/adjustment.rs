@@ -55,11 +55,9 @@ impl Adjustment {
             if limits.retry_limit == Some(0) || limits.timeout_seconds == Some(0) {
                 return Some(format!("step `{name}` gets a limit of 0; at least 1 is needed"));
             }
-            if let Some(limit) = limits.retry_limit.filter(|&limit| limit > Plan::MAX_RETRY_LIMIT) {
-                return Some(format!(
-                    "step `{name}` gets {limit} attempts; at most {} can be kept",
-                    Plan::MAX_RETRY_LIMIT
-                ));
+            let most = Plan::MAX_RETRY_LIMIT;
+            if let Some(limit) = limits.retry_limit.filter(|&limit| limit > most) {
+                return Some(format!("step `{name}` gets a retry limit of {limit}, but {most} attempts are the most"));
             }
             // The step's function and its queue are deployed for the timeout in the step's template.
             let longer = limits.timeout_seconds.filter(|&seconds| seconds > step.timeout_seconds)?;

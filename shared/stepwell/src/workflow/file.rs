@@ -158,6 +158,12 @@ fn read_template(
         return Err(WorkflowError(format!("{place} has a bad `backoff`: {problem}")));
     }
     let retry_limit = step.default_retry_limit.unwrap_or(usual.retry_limit);
+    if retry_limit > Plan::MAX_RETRY_LIMIT {
+        let most = Plan::MAX_RETRY_LIMIT;
+        return Err(WorkflowError(format!(
+            "{place} has a retry limit of {retry_limit}, but {most} attempts are the most"
+        )));
+    }
     Ok(StepPlan {
         name: step.name,
         depends_on: step.depends_on_step.into_iter().chain(step.depends_on_steps).collect(),

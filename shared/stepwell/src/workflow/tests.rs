@@ -119,8 +119,8 @@ fn what_is_wrong_is_refused_by_name() {
         ),
         ("name: x\nstep_templates: [{name: a, default_retry_limit: 0}]", "step `a` has a retry limit of 0"),
         (
-            "name: x\nstep_templates: [{name: a, default_retry_limit: 101}]",
-            "step `a` has a retry limit of 101; at most 100 attempts fit into its audit trail",
+            "name: x\nstep_templates: [{name: a, default_retry_limit: 51}]",
+            "step `a` has a retry limit of 51, but 50 attempts are the most",
         ),
         ("name: x\nstep_templates: [{name: a, default_retry_limit: -1}]", "step `a`: "),
         ("name: x\nstep_templates: [{name: a, default_retry_limit: often}]", "step `a`: "),
@@ -138,8 +138,8 @@ fn what_is_wrong_is_refused_by_name() {
             "step `a` gets a timeout of 31 s, longer than its own 30 s",
         ),
         (
-            "name: x\nstep_templates: [{name: a}]\nadjustments: [{when: {/p: 1}, steps: {a: {retry_limit: 101}}}]",
-            "step `a` gets 101 attempts; at most 100 can be kept",
+            "name: x\nstep_templates: [{name: a}]\nadjustments: [{when: {/p: 1}, steps: {a: {retry_limit: 51}}}]",
+            "step `a` gets a retry limit of 51, but 50 attempts are the most",
         ),
     ];
     for (text, expected) in cases {

@@ -87,7 +87,7 @@ async fn the_largest_result_fits() {
         }
         // The last that it has room for is the one that succeeds.
         record.attempts.pop();
-        assert!(record.attempts.len() > usize::try_from(Plan::MAX_RETRY_LIMIT).unwrap(), "{}", record.attempts.len());
+        assert!(record.attempts.len() > 100, "{}", record.attempts.len());
 
         let id = start(sandbox, &Graph::chain(1)).await;
         let mut item = step_item(id, &record.name, StepState::InProgress);

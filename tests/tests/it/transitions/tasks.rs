@@ -147,6 +147,45 @@ async fn three_failed(sandbox: &Sandbox) -> TaskId {
     id
 }
 
+/// Where the index lists a failed task that something may still happen to by itself: to be looked at after this moment.
+fn watched(mut item: Value, id: TaskId, at: Timestamp) -> Value {
+    item = listed(item, id, TaskStatus::Compensating, at + FIRST_LOOK);
+    merge(&mut item, json!({ "status": TaskStatus::Error }));
+    item
+}
+
+#[tokio::test]
+async fn a_task_with_branches_is_looked_at_after_one_of_them_has_failed() {
+    in_sandbox(&[], async |sandbox| {
+        let id = start(sandbox, &Graph::new([vec![], vec![]])).await;
+        let before = sandbox.task_item(id).await;
+        sandbox.put(&step_item(id, &only(), StepState::InProgress)).await;
+        let attempt = AttemptRecord { finished_at: Some(later(3)), ..entry(2, Outcome::PermanentError) };
+        let answer = sandbox.table.fail(&task(sandbox, id).await, &lease(id, &only(), 2), &attempt).await.unwrap();
+        assert_eq!(answer, Fenced::Written);
+        let mut expected = watched(before, id, later(3));
+        merge(&mut expected, json!({ "finished_at": millis(later(3)), "failed_steps": [only()] }));
+        assert_eq!(sandbox.task_item(id).await, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_task_that_stays_failed_when_a_step_is_resolved_is_looked_at_after_that() {
+    in_sandbox(&[], async |sandbox| {
+        let id = three_failed(sandbox).await;
+        let (read, record) = (task(sandbox, id).await, step(sandbox, id, &name(1)).await);
+        let before = sandbox.task_item(id).await;
+        let action = Action { what: ActionKind::ResolveStep, step: Some(name(1)), ..retry(later(9)) };
+        assert_eq!(sandbox.table.resolve_step(&read, &record, "{}", &action).await.unwrap(), AsRead::Written);
+        let mut expected = watched(before, id, later(9));
+        merge(&mut expected, json!({ "failed_steps": [name(0), name(2)], "actions": [action] }));
+        assert_eq!(sandbox.task_item(id).await, expected);
+        assert_eq!(step(sandbox, id, &name(1)).await.state, StepState::ResolvedManually);
+    })
+    .await;
+}
+
 async fn failed_records(sandbox: &Sandbox, id: TaskId) -> Vec<StepRecord> {
     let mut steps = Vec::new();
     for number in 0..3 {
