@@ -86,5 +86,7 @@ async fn a_task_whose_own_trail_is_full_of_retries_is_not_retried() {
     let by = By::new("s".repeat(By::MAX_WHO), "a".repeat(By::MAX_WHY)).unwrap();
     let refused = retried_without_end(&scene, &by, 0).await;
     assert!(matches!(&refused, ActionError::TrailFull { of } if of == "the task"), "{refused}");
+    let retries = scene.table.task(scene.task, |task| task.actions.len());
+    assert!((50..100).contains(&retries), "{retries} retries of about 0.8 KB each");
     client.compensate(scene.task, &by).await.unwrap();
 }

@@ -431,11 +431,12 @@ mod tests {
     fn a_task_takes_as_many_retries_as_its_trail_has_room_for() {
         let mut task = history(&[&[]], &[]).task;
         let (who, why) = ("customer".to_owned(), "w".repeat(500));
-        let action = Action { at: at(0), what: ActionKind::Retry, step: None, who, why };
+        let step = Some("s".repeat(48));
+        let action = Action { at: at(0), what: ActionKind::Retry, step, who, why };
         while task.has_room_for_a_retry() {
             task.actions.push(action.clone());
         }
-        let words = "customer".len() + 500;
+        let words = "customer".len() + 500 + 48;
         assert_eq!(task.actions.len(), MAX_ACTIONS_BYTES / (Action::FRAME_BYTES + words) + 1);
     }
 

@@ -57,6 +57,15 @@ fn a_tasker_file_is_read_as_it_is() {
 }
 
 #[test]
+fn the_largest_limits_are_limits_still() {
+    let workflow = Workflow::from_yaml(
+        "name: x\nstep_templates: [{name: a, default_retry_limit: 50}]\n\
+         adjustments: [{when: {/p: 1}, steps: {a: {retry_limit: 50}}}]",
+    );
+    assert_eq!(workflow.unwrap().plan().steps()[0].retry_limit, Plan::MAX_RETRY_LIMIT);
+}
+
+#[test]
 fn every_violation_is_reported_with_its_path() {
     let workflow = Workflow::from_yaml(DIAMOND).unwrap();
     assert_eq!(workflow.validate(&json!({"email": "a@example.com", "items": [{"id": 1}]})), Ok(()));
