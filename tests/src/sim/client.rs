@@ -55,6 +55,26 @@ async fn what_fails_again_while_many_are_retried_is_not_retried_by_the_next_page
     assert_eq!((retried, found), (1, 1), "whoever begins anew retries it anew");
 }
 
+#[tokio::test]
+async fn what_somebody_else_has_retried_meanwhile_is_retried_by_the_next_page_all_the_same() {
+    let scene = Scene::new(Graph::chain(1)).await;
+    let client = scene.client();
+    let fails = async || {
+        scene.now.set(scene.now.get() + Duration::from_secs(1));
+        assert!(!scene.deliver::<0>(Script::new(|_| Err(permanent("NO", "")))).await);
+    };
+    let (operator, customer) = (By::new("operator", "a test").unwrap(), By::new("customer", "a test").unwrap());
+    fails().await;
+    client.retry(scene.task, &operator).await.unwrap();
+    fails().await;
+    let first = client.retry_all(&Filter::default(), None, 1, None).await.unwrap();
+    let next = first.found.next.expect("there may be more");
+    client.retry(scene.task, &customer).await.unwrap();
+    fails().await;
+    let second = client.retry_all(&Filter::default(), Some(&next), 1, Some(&operator)).await.unwrap();
+    assert_eq!(second.retried, 1, "{:?}", second.refused);
+}
+
 /// Fails with a message of this length and is retried, over and over, until that is refused.
 async fn retried_without_end(scene: &Scene, by: &By, length: usize) -> ActionError {
     for _ in 0..1_000 {
