@@ -87,7 +87,8 @@ pub fn next(history: &History, now: Timestamp) -> Next<'_> {
 }
 
 /// When a failed task is restarted by itself: where the plan has a restart left, the last attempt of everything that failed
-/// did so in a way that may pass, and the audit trail has room for what comes of it. The watchdog does it, so it can be a minute later.
+/// did so in a way that may pass, and the audit trail has room for what comes of it. The watchdog does it, so it can be a
+/// minute later.
 pub fn restart_at(history: &History) -> Option<Timestamp> {
     let task = &history.task;
     if task.status != TaskStatus::Error || task.is_compensated() {

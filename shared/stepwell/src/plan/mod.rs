@@ -108,8 +108,8 @@ impl Plan {
     /// changes every failed step and the task in one DynamoDB transaction, and those take 100 items.
     pub const MAX_ROOTS: usize = 99;
 
-    /// How many attempts a compensation has where its file does not say; stored plans count on it. Enough for hours of outage, because behind it
-    /// there is only somebody who does it by hand.
+    /// How many attempts a compensation has where its file does not say; stored plans count on it. Enough for hours of
+    /// outage, because behind it there is only somebody who does it by hand.
     pub const COMPENSATION_RETRY_LIMIT: u32 = 50;
 
     /// The most attempts that a workflow file may give a step before it fails. All of them stay in its item, with their
