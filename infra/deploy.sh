@@ -7,9 +7,15 @@
 #   --region REGION       where; if not said, what your AWS configuration says
 #   --arch ARCH           arm64, cheaper and the default, or x86_64
 #   --set NAME=VALUE      a parameter of infra/template.yaml, such as MailSender=orders@example.com; may be repeated.
-#                         One that is not set keeps the value it has; NAME= sets it to nothing
+#                         One that is not set keeps the value it has; NAME= sets it to nothing. Only ProtectTables=false
+#                         has to be set each time: the tables are protected from deletion unless it is said
 #   --sample-data         load the sample products, leaving those that are there as they are
 #   --yes                 do not ask
+#
+# The code goes into a bucket of the account, stepwell-code-ACCOUNT-REGION- and a random part, made if there is none. The
+# stack gets termination protection, which infra/destroy.sh takes off. A stack whose first deployment failed
+# (ROLLBACK_COMPLETE) is deleted and made anew, after asking. Whatever AWS does not answer ends the script, as does an
+# error that does not say "does not exist".
 #
 # Your AWS credentials are taken from where every AWS tool takes them: AWS_PROFILE, AWS_ACCESS_KEY_ID, ...
 
@@ -17,14 +23,17 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/lib.sh"
 
-arch=arm64 region='' yes='' sample_data='' given_stage='' settings=()
+arch=arm64 region='' yes='' sample_data='' given_stage='' settings=() protect=true
 while (($#)); do
   case $1 in
     --stage | --region | --arch | --set) (($# > 1)) || die "$1 needs a value. See infra/deploy.sh --help" ;;&
     --stage) given_stage=$2 && shift 2 ;;
     --region) region=$2 && shift 2 ;;
     --arch) arch=$2 && shift 2 ;;
-    --set) settings+=("$2") && shift 2 ;;
+    --set)
+      if [[ $2 == ProtectTables=* ]]; then protect=${2#*=}; else settings+=("$2"); fi
+      shift 2
+      ;;
     --sample-data) sample_data=yes && shift ;;
     --yes) yes=yes && shift ;;
     -h | --help) usage && exit ;;
@@ -34,6 +43,7 @@ done
 [[ -n $given_stage ]] || die "say which stage: infra/deploy.sh --stage NAME"
 use_stage "$given_stage"
 [[ $arch == arm64 || $arch == x86_64 ]] || die "--arch is arm64 or x86_64, not '$arch'"
+[[ $protect == true || $protect == false ]] || die "ProtectTables is true or false, not '$protect'"
 for setting in "${settings[@]}"; do
   [[ $setting =~ ^[A-Za-z]+= ]] || die "--set wants NAME=VALUE, not '$setting'"
 done
@@ -42,31 +52,51 @@ need_tools
 need_account "$region"
 need_target "$arch"
 
-existing=$(stack_status)
-if [[ -z $existing ]]; then
-  left=$(tables_left)
+look_up_stack
+existing=$stack_status first='' fate=
+case $existing in
+  '' | REVIEW_IN_PROGRESS) first=yes ;;
+  ROLLBACK_COMPLETE) first=yes fate=': its first deployment failed and left nothing. It is deleted, and made anew' ;;
+esac
+if [[ -n $first ]]; then
+  look_up_tables
   # CloudFormation would fail on the first of them, and roll everything back.
-  [[ -z $left ]] || die "there is no stack $stack, but these tables of an earlier one were kept:
-$left
+  ((${#left[@]} == 0)) || die "these tables of an earlier $stack were kept, and a new stack cannot take them over:
+$(printf '%s\n' "${left[@]}")
 Choose another stage, or delete them and all that is in them: infra/destroy.sh --stage $stage --delete-tables"
 fi
+look_up_bucket
 
-say "This will $([[ -n $existing ]] && echo update || echo create) in AWS:
+say "This will $([[ -z $first ]] && echo update || echo create) in AWS:
   account       $account, as $caller
   region        $AWS_REGION
-  stack         $stack${existing:+, now $existing}
+  stack         $stack${existing:+, now $existing}$fate
+  code          ${bucket:-in a bucket that is made for it}
   functions     ${#functions[@]}, for $arch
   parameters    ${settings[*]:-as they are}
+  protection    $([[ $protect == true ]] && echo 'the stack and its tables' || echo 'the stack, but not its tables')
   sample data   ${sample_data:-no}"
 [[ -n $yes ]] || confirm "Go ahead?"
 
 build_for_lambda "$arch"
 package "$repo/.local/$stack"
-deploy "$repo/.local/$stack" "$arch" "${settings[@]}"
+# The build takes minutes, and what is done below was agreed to for the stack as it was before.
+look_up_stack
+[[ $stack_status == "$existing" ]] ||
+  die "the stack $stack was ${existing:-not there}, and is ${stack_status:-gone} now. Run this again."
+[[ $existing != ROLLBACK_COMPLETE ]] || delete_stack
+# CloudFormation cannot roll a first deployment back if its tables are protected, so that is an update of its own.
+deploy "$repo/.local/$stack" "$arch" "${settings[@]}" "ProtectTables=$([[ -n $first ]] && echo false || echo "$protect")"
+if [[ -n $first && $protect == true ]]; then
+  say "==> Protecting the tables of $stack"
+  deploy_template ProtectTables=true
+fi
+aws cloudformation update-termination-protection --stack-name "$stack" --enable-termination-protection >/dev/null ||
+  die "$stack is deployed, but not protected from deletion, see above. Run this again."
 [[ -z $sample_data ]] || load_products
 
 # A new role's rights take some seconds to be known everywhere in AWS.
-url=$(api_url)
+look_up_url
 smoke_test "$url" 60
 warn_of_unverified_sender
 say "==> $stack is deployed. Its logs:

@@ -8,7 +8,10 @@
 #   --delete-tables    delete the tables too, with every order and payment in them; they are kept if not said
 #   --yes              do not ask
 #
-# Functions, queues with what is in them, logs, the API and the stage's code are deleted in any case.
+# Functions, queues with what is in them, logs, the API and the stage's code are deleted in any case. The termination
+# protection of the stack is taken off for it; that of the tables only with --delete-tables, once CloudFormation has
+# confirmed that there is no such stack any more. Whatever AWS does not answer ends the script, as does an error that
+# does not say "does not exist".
 
 set -euo pipefail
 # shellcheck source=infra/lib.sh
@@ -32,21 +35,44 @@ use_stage "$given_stage"
 need_tools
 need_account "$region"
 
-existing=$(stack_status)
-left=$(tables_left)
+look_up_stack
+look_up_tables
+look_up_bucket
+
+# plan_for_tables: a line for each table that is deleted.
+plan_for_tables() {
+  local table
+  if [[ -z $delete_tables ]]; then
+    echo "none, they are kept"
+  elif ((${#left[@]} == 0)); then
+    echo "none, there are none"
+  else
+    echo "${#left[@]}, with all that is in them, as DynamoDB counted it up to six hours ago:"
+    for table in "${left[@]}"; do
+      echo "                $table, ${items[$table]} items$([[ ${protected[$table]} != True ]] || echo ', protected')"
+    done
+  fi
+}
+
 say "This will delete in AWS:
   account       $account, as $caller
   region        $AWS_REGION
-  stack         $stack, ${existing:-which is not there}
-  tables        $([[ -n $delete_tables ]] && echo "${left:-none}" | paste -sd ' ' || echo 'none, they are kept')"
+  stack         $stack, ${stack_status:-which is not there}$([[ $terminable == yes ]] || echo ', protected')
+  tables        $(plan_for_tables)
+  code          ${bucket:-none}${bucket:+, what $stage has in it}"
 [[ -n $yes ]] || confirm "Go ahead?"
 
-[[ -z $existing ]] || delete_stack
+if [[ -n $stack_status ]]; then
+  [[ $terminable == yes ]] ||
+    aws cloudformation update-termination-protection --stack-name "$stack" --no-enable-termination-protection >/dev/null ||
+    die "the termination protection of $stack could not be taken off, see above. Nothing was deleted."
+  delete_stack
+fi
 [[ -z $delete_tables ]] || delete_tables
 delete_code
 
-if [[ -z $delete_tables && -n $left ]]; then
-  say "    kept: the tables $(echo "$left" | paste -sd ' ')
+if [[ -z $delete_tables && ${#left[@]} -gt 0 ]]; then
+  say "    kept: the tables ${left[*]}
           Delete them, with all that is in them: infra/destroy.sh --stage $stage --delete-tables"
 fi
 say "==> $stack is gone"

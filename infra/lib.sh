@@ -1,6 +1,9 @@
 # What the scripts of this folder share. Source it; it runs nothing by itself.
 # shellcheck shell=bash
 
+# Without it `set -e` is off inside $(...), and a command that fails there in the middle goes unnoticed.
+shopt -s inherit_errexit
+
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 infra=$repo/infra
 tools=$repo/.local/tools
@@ -92,6 +95,31 @@ install_tools() {
 # awscli 1 leaves AWS_ENDPOINT_URL out of account for some services, SQS among them, so it is always said.
 aws() { "$tools/bin/aws" ${AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_URL"} "$@"; }
 
+# ask ABSENT COMMAND...: sets $answer to what the AWS command prints. Returns 1 where it failed with an error that the
+# regular expression ABSENT matches, and ends the script on every other failure: whoever is throttled, lacks a right or
+# has no network does not know whether a thing exists, and must neither make nor delete anything.
+#
+# It sets a variable, so that nobody calls it inside $(...), where `die` would end no more than the subshell.
+ask() {
+  local absent=$1 errors error
+  shift
+  errors=$(mktemp)
+  if answer=$(aws "$@" 2>"$errors"); then
+    rm -f "$errors"
+    return 0
+  fi
+  error=$(<"$errors")
+  rm -f "$errors"
+  answer=
+  [[ ! $error =~ $absent ]] || return 1
+  die "aws $1 $2 failed, and without its answer nothing more is done:
+${error#$'\n'}
+See that AWS can be reached and that ${caller:-the caller} may make this call. Then run this again."
+}
+
+# For a question that no error answers.
+never='^$'
+
 # Sets $AWS_REGION, and $account and $caller to whose credentials these are.
 need_account() {
   AWS_REGION=${1:-${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region)}}} ||
@@ -167,56 +195,94 @@ package() {
 
 tables=(tasks products payments reservations orders)
 
-code_bucket() {
-  local account
-  account=$(aws sts get-caller-identity --query Account --output text) || die "AWS does not say who you are, see above"
-  echo "stepwell-code-$account-$AWS_REGION"
+# Sets $bucket to the bucket with the functions' zips, or to nothing if it is yet to be made.
+#
+# Its name ends in a random part. A name that can be guessed can be taken by somebody else, who lets us write to it and
+# exchanges the code before Lambda reads it. The bucket is found again among our own, which are all that list-buckets
+# shows; and every call says whose it has to be, should it be deleted and taken by another in between.
+look_up_bucket() {
+  local prefix name
+  [[ -n ${account:-} ]] ||
+    account=$(aws sts get-caller-identity --query Account --output text) || die "AWS does not say who you are, see above"
+  prefix=stepwell-code-$account-$AWS_REGION-
+  bucket=
+  ask "$never" s3api list-buckets --prefix "$prefix" --query 'Buckets[].[Name]' --output text
+  for name in $answer; do
+    # Should two deployments have made one each at the same time, everybody takes the same.
+    [[ ! $name =~ ^"$prefix"[0-9a-f]{12}$ || (-n $bucket && $bucket < $name) ]] || bucket=$name
+  done
+  [[ -z $bucket ]] ||
+    ask '\((403|404|AccessDenied)\)' s3api head-bucket --bucket "$bucket" --expected-bucket-owner "$account" ||
+    die "the bucket $bucket does not belong to the account $account, or these credentials may not use it.
+No code is taken from it or put into it. If it is yours, allow s3:ListBucket; else see who has made it."
 }
 
-# The functions' zips are kept apart by stage, so that one stage can be taken down without the others.
+make_bucket() {
+  local location=()
+  bucket=stepwell-code-$account-$AWS_REGION-$(od -An -N6 -tx1 /dev/urandom | tr -d ' \n')
+  say "==> Making the bucket $bucket"
+  [[ $AWS_REGION == us-east-1 ]] || location=(--create-bucket-configuration "LocationConstraint=$AWS_REGION")
+  aws s3api create-bucket --bucket "$bucket" "${location[@]}" >/dev/null || die "the bucket was not made, see above"
+}
+
+# upload CODE: the zips in the folder CODE, into $bucket. They are kept apart by stage, so that one stage can be taken
+# down without the others. A key carries a hash of the zip, and S3 keeps the SHA-256 of what is really stored under it:
+# where the two do not agree, the object is replaced. So there is nothing that versions of it would be good for.
 upload() {
-  local code=$1 bucket=$2 location=()
-  if ! aws s3api head-bucket --bucket "$bucket" >/dev/null 2>&1; then
-    say "==> Making the bucket $bucket"
-    [[ $AWS_REGION == us-east-1 ]] || location=(--create-bucket-configuration "LocationConstraint=$AWS_REGION")
-    aws s3api create-bucket --bucket "$bucket" "${location[@]}" >/dev/null
-    aws s3api put-public-access-block --bucket "$bucket" --public-access-block-configuration \
-      BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true
-    aws s3api put-bucket-encryption --bucket "$bucket" --server-side-encryption-configuration \
-      '{"Rules":[{"ApplyServerSideEncryptionByDefault":{"SSEAlgorithm":"AES256"}}]}'
-  fi
-  aws s3 sync "$code" "s3://$bucket/$stage" --exclude '*' --include '*.zip' --size-only --only-show-errors >&2
+  local code=$1 owned name key hash
+  look_up_bucket
+  [[ -n $bucket ]] || make_bucket
+  owned=(--bucket "$bucket" --expected-bucket-owner "$account")
+  # Each time, in case that somebody has loosened it.
+  aws s3api put-public-access-block "${owned[@]}" --public-access-block-configuration \
+    BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true ||
+    die "the bucket $bucket could not be closed to the public, see above"
+  aws s3api put-bucket-encryption "${owned[@]}" --server-side-encryption-configuration \
+    '{"Rules":[{"ApplyServerSideEncryptionByDefault":{"SSEAlgorithm":"AES256"}}]}' ||
+    die "the encryption of the bucket $bucket could not be set, see above"
+  # `aws s3 sync` would be one call, but knows neither an expected owner nor checksums.
+  while read -r name key hash; do
+    if ask '\(404\)' s3api head-object "${owned[@]}" --key "$stage/$key" --checksum-mode ENABLED \
+      --query ChecksumSHA256 --output text && [[ $answer == "$hash" ]]; then continue; fi
+    say "==> Uploading $name"
+    aws s3api put-object "${owned[@]}" --key "$stage/$key" --body "$code/$key" \
+      --checksum-algorithm SHA256 --checksum-sha256 "$hash" >/dev/null ||
+      die "$code/$key could not be uploaded to $bucket, see above"
+  done <"$code/functions"
 }
 
 # deploy CODE ARCHITECTURE [NAME=VALUE]...: the template's stack, with the zips in the folder CODE.
 deploy() {
-  local code=$1 bucket name key hash parameters
-  bucket=$(code_bucket)
+  local code=$1 name key hash parameters
+  upload "$code"
   parameters=("Stage=$stage" "CodeBucket=$bucket" "Architecture=$2" "${@:3}")
   while read -r name key hash; do
     parameters+=("$(camel_case "$name")Code=$stage/$key")
   done <"$code/functions"
 
-  upload "$code" "$bucket"
   say "==> Deploying $stack"
-  # A stack whose first deployment failed holds nothing and cannot be updated, only deleted.
-  [[ $(stack_status) != ROLLBACK_COMPLETE ]] || delete_stack
+  deploy_template "${parameters[@]}"
+  check_code "$code"
+}
+
+# deploy_template NAME=VALUE...: the other parameters keep the values that they have.
+deploy_template() {
   aws cloudformation deploy --stack-name "$stack" --template-file "$infra/template.yaml" \
     --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --no-fail-on-empty-changeset \
-    --tags project=stepwell "stage=$stage" --parameter-overrides "${parameters[@]}" >&2 || {
+    --tags project=stepwell "stage=$stage" --parameter-overrides "$@" >&2 || {
     aws cloudformation describe-stack-events --stack-name "$stack" --max-items 100 --output text --query \
       "StackEvents[?ends_with(ResourceStatus, 'FAILED')].[LogicalResourceId, ResourceStatusReason]" |
       grep -v '^None$' >&2 || true
     die "the stack $stack could not be deployed, see above"
   }
-  check_code "$code"
 }
 
 # That each function runs the code just uploaded. An emulator may deploy a function without any, and answer for it.
 check_code() {
   local name key hash deployed
   deployed=$(aws lambda list-functions --output text --query \
-    "Functions[?starts_with(FunctionName, '$stack-')].[FunctionName, CodeSha256]")
+    "Functions[?starts_with(FunctionName, '$stack-')].[FunctionName, CodeSha256]") ||
+    die "Lambda does not say what the functions run, see above"
   while read -r name key hash; do
     grep -qxF "$stack-$name"$'\t'"$hash" <<<"$deployed" ||
       die "the function $stack-$name does not run the code that was uploaded for it, $key"
@@ -230,44 +296,87 @@ camel_case() {
   echo "$camel"
 }
 
-# Nothing where there is no such stack.
-stack_status() {
-  aws cloudformation describe-stacks --stack-name "$stack" --query 'Stacks[0].StackStatus' --output text 2>/dev/null ||
-    true
+no_such_stack='\(ValidationError\).*does not exist'
+
+# Sets $stack_status, to nothing where there is no such stack, and $terminable to whether it may be deleted as it is.
+look_up_stack() {
+  local protected
+  stack_status='' terminable=yes
+  ask "$no_such_stack" cloudformation describe-stacks --stack-name "$stack" --output text \
+    --query 'Stacks[0].[StackStatus, EnableTerminationProtection]' || return 0
+  read -r stack_status protected <<<"$answer"
+  [[ -n $stack_status ]] || die "CloudFormation does not say in which state the stack $stack is"
+  # shellcheck disable=SC2034 # $terminable is for infra/destroy.sh
+  [[ $protected != True ]] || terminable=no
 }
 
 delete_stack() {
   say "==> Deleting the stack $stack"
-  aws cloudformation delete-stack --stack-name "$stack"
+  aws cloudformation delete-stack --stack-name "$stack" || die "the stack $stack was not deleted, see above"
   aws cloudformation wait stack-delete-complete --stack-name "$stack" ||
     die "the stack $stack was not deleted. Its events say why:
   aws cloudformation describe-stack-events --stack-name $stack"
 }
 
-# The stack's tables that exist, with or without the stack.
-tables_left() {
+# A stack whose first deployment failed holds nothing and cannot be updated, only deleted.
+delete_failed_stack() {
+  look_up_stack
+  [[ $stack_status != ROLLBACK_COMPLETE ]] || delete_stack
+}
+
+# Sets $left to the stack's tables that exist, with or without the stack; and of each, $items to how many items DynamoDB
+# has counted in it, some hours ago, and $protected to whether it may not be deleted.
+# shellcheck disable=SC2034 # $items is for infra/destroy.sh
+declare -A items protected
+look_up_tables() {
   local table
-  for table in "${tables[@]}"; do
-    if aws dynamodb describe-table --table-name "$stack-$table" >/dev/null 2>&1; then echo "$stack-$table"; fi
+  left=()
+  for table in "${tables[@]/#/$stack-}"; do
+    ask '\(ResourceNotFoundException\)' dynamodb describe-table --table-name "$table" --output text \
+      --query 'Table.[ItemCount, DeletionProtectionEnabled]' || continue
+    left+=("$table")
+    read -r "items[$table]" "protected[$table]" <<<"$answer"
   done
 }
 
+# The tables of a stack that is gone, and of no other: this is asked again, whatever was known a moment ago.
 delete_tables() {
   local table
-  for table in $(tables_left); do
+  look_up_stack
+  [[ -z $stack_status ]] || die "the stack $stack is still there, $stack_status, so its tables are not deleted"
+  look_up_tables
+  for table in "${left[@]}"; do
     say "==> Deleting the table $table"
-    aws dynamodb delete-table --table-name "$table" >/dev/null
+    if [[ ${protected[$table]} == True ]]; then
+      aws dynamodb update-table --table-name "$table" --no-deletion-protection-enabled >/dev/null ||
+        die "the deletion protection of the table $table could not be taken off, see above"
+      # Until it is ACTIVE again, and can be deleted.
+      aws dynamodb wait table-exists --table-name "$table" || die "the table $table is not ready to be deleted, see above"
+    fi
+    aws dynamodb delete-table --table-name "$table" >/dev/null || die "the table $table was not deleted, see above"
   done
 }
 
 # The stage's zips, and the bucket if no other stage has any in it.
 delete_code() {
-  local bucket
-  bucket=$(code_bucket)
-  aws s3api head-bucket --bucket "$bucket" >/dev/null 2>&1 || return 0
+  local owned objects refused
+  look_up_bucket
+  [[ -n $bucket ]] || return 0
+  owned=(--bucket "$bucket" --expected-bucket-owner "$account")
   say "==> Deleting the code of $stage"
-  aws s3 rm "s3://$bucket/$stage" --recursive --only-show-errors >&2
-  aws s3api delete-bucket --bucket "$bucket" >/dev/null 2>&1 ||
+  # A page of at most 1,000 at a time, as many as can be deleted at once.
+  # shellcheck disable=SC2016 # the query is JMESPath
+  while
+    ask "$never" s3api list-objects-v2 "${owned[@]}" --prefix "$stage/" --no-paginate --output json \
+      --query 'Contents && {Objects: Contents[].{Key: Key}, Quiet: `true`}'
+    objects=$answer
+    [[ $objects != null ]]
+  do
+    refused=$(aws s3api delete-objects "${owned[@]}" --delete "$objects" --query 'Errors[0].Message' --output text) ||
+      die "the code of $stage was not deleted, see above"
+    [[ $refused == None ]] || die "the code of $stage was not deleted: $refused"
+  done
+  ask '\(BucketNotEmpty\)' s3api delete-bucket "${owned[@]}" ||
     say "    kept: the bucket $bucket, which has other stages' code"
 }
 
@@ -276,14 +385,16 @@ load_products() {
   "$tools/bin/python" "$infra/load_products.py" "$infra/products.json" "$stack-products"
 }
 
-api_url() {
-  local url id
-  read -r id url < <(aws cloudformation describe-stacks --stack-name "$stack" --output text --query \
-    "sort_by(Stacks[0].Outputs[?OutputKey=='ApiId' || OutputKey=='ApiUrl'], &OutputKey)[].OutputValue")
+# Sets $url to the API's base URL, to nothing where there is no such stack.
+look_up_url() {
+  local id
+  url=
+  ask "$no_such_stack" cloudformation describe-stacks --stack-name "$stack" --output text --query \
+    "sort_by(Stacks[0].Outputs[?OutputKey=='ApiId' || OutputKey=='ApiUrl'], &OutputKey)[].OutputValue" || return 0
+  read -r id url <<<"$answer"
   # A name under localhost resolves on some machines only, so there the emulator's address by path is used.
   case $url in
-    *.localhost | *.localhost:*) echo "$AWS_ENDPOINT_URL/_aws/execute-api/$id" ;;
-    *) echo "$url" ;;
+    *.localhost | *.localhost:*) url=$AWS_ENDPOINT_URL/_aws/execute-api/$id ;;
   esac
 }
 
@@ -302,13 +413,19 @@ mail_sender() {
     --query Environment.Variables.SHOP_MAIL_SENDER --output text
 }
 
+# It is a hint and no more, so that a question without an answer does not end what has been deployed by now.
 warn_of_unverified_sender() {
-  local sender identity
-  sender=$(mail_sender)
+  local sender identity said unknown=
+  sender=$(mail_sender) || die "Lambda does not say which address confirmations are sent from, see above"
   for identity in "$sender" "${sender#*@}"; do
-    if [[ $(aws sesv2 get-email-identity --email-identity "$identity" --query VerifiedForSendingStatus \
-      --output text 2>/dev/null) == True ]]; then return; fi
+    said=$(aws sesv2 get-email-identity --email-identity "$identity" --query VerifiedForSendingStatus \
+      --output text 2>&1) || [[ $said == *'(NotFoundException)'* ]] || unknown=$said
+    [[ $said != True ]] || return 0
   done
-  say "    note: SES has not verified $sender, so confirmations cannot be sent.
+  if [[ -n $unknown ]]; then
+    say "    note: it is not known whether SES has verified $sender, which confirmations need: ${unknown#$'\n'}"
+  else
+    say "    note: SES has not verified $sender, so confirmations cannot be sent.
           Verify it, or set the parameter MailSender to an address that is verified."
+  fi
 }

@@ -131,7 +131,9 @@ up() {
   deployed=$(cat "$infra/template.yaml" "$infra/products.json" "$state/code/functions")
   if [[ $deployed != "$(cat "$state/deployed" 2>/dev/null)" ]] || ! (smoke_test "$(url)") 2>/dev/null; then
     rm -f "$state/deployed"
-    deploy "$state/code" "$(architecture)"
+    # What is local is thrown away, so nothing protects it, and nobody is asked about a deployment that has failed.
+    delete_failed_stack
+    deploy "$state/code" "$(architecture)" ProtectTables=false
     load_products
     write_env >"$state/env"
     # An emulator verifies whatever it is told to.
@@ -146,9 +148,10 @@ up() {
 
 # What the functions are given, so that a function started by hand, or a test, sees the same.
 write_env() {
-  local name value
+  local name value url
+  look_up_url
   {
-    printf '%s\t%s\n' API "$(api_url)" STEPWELL_PORT "$port"
+    printf '%s\t%s\n' API "$url" STEPWELL_PORT "$port"
     for name in AWS_ENDPOINT_URL AWS_REGION AWS_DEFAULT_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY; do
       printf '%s\t%s\n' "$name" "${!name}"
     done
@@ -189,11 +192,10 @@ status() {
     echo "emulator   not running"
   fi
   [[ -f $state/env ]] || { echo "stack      not deployed" && return 1; }
-  local status
-  status=$(stack_status)
-  echo "stack      $stack, ${status:-gone}"
+  look_up_stack
+  echo "stack      $stack, ${stack_status:-gone}"
   echo "API        $(url)"
-  [[ -n $status ]] || return 1
+  [[ -n $stack_status ]] || return 1
 
   local queue waiting hidden
   for queue in $(aws sqs list-queues --queue-name-prefix "$stack-" --query QueueUrls --output text); do
@@ -218,7 +220,8 @@ down() {
     stop_emulator
   elif answers "$AWS_ENDPOINT_URL"; then
     # Not ours to stop, so it is left as it was found.
-    [[ -z $(stack_status) ]] || delete_stack
+    look_up_stack
+    [[ -z $stack_status ]] || delete_stack
     delete_tables
     delete_code
   fi

@@ -60,7 +60,7 @@ elif [[ -z $given_stage ]]; then
 else
   use_stage "$given_stage"
   need_account "$region"
-  url=$(api_url)
+  look_up_url
   [[ -n $url ]] || die "there is no stack $stack in $AWS_REGION"
 fi
 exec "$tools/bin/python" "$infra/tasks.py" "$url" "${arguments[@]}"

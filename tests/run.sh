@@ -3,7 +3,8 @@
 #
 #   tests/run.sh [PART]...
 #
-#   lint        formatting, clippy, documentation, the shell scripts, the CloudFormation template
+#   lint        formatting, clippy, documentation, the shell scripts, the CloudFormation template; and deploy.sh and
+#               destroy.sh on a fake AWS
 #   unit        unit, property and documentation tests, and the protocol's model: nothing has to run for them
 #   simulation  100,000 simulated runs of the engine, with everything going wrong that can
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
@@ -71,6 +72,8 @@ lint() {
   check "tools" need_tools
   check "shell scripts" "$tools/bin/shellcheck" --external-sources infra/*.sh tests/*.sh .ci/run
   check "CloudFormation template" "$tools/bin/cfn-lint" infra/template.yaml
+  check "what the template waits for and protects" "$tools/bin/python" tests/template.py infra/template.yaml
+  check "deploy and destroy, on a fake AWS" tests/scripts.sh
 }
 
 # ---- Unit ------------------------------------------------------------------------------------------------------------

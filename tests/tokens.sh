@@ -26,9 +26,11 @@ clean() {
   local code=$?
   kill "$provider" 2>/dev/null || true
   rm -rf "$folder"
-  [[ -z $(stack_status) ]] || delete_stack || code=1
-  delete_tables || code=1
-  delete_code || code=1
+  # Each ends the script if it fails, with an exit code that says so.
+  look_up_stack
+  [[ -z $stack_status ]] || delete_stack
+  delete_tables
+  delete_code
   exit "$code"
 }
 trap clean EXIT
@@ -37,8 +39,8 @@ until [[ -f $folder/issuer ]]; do
   kill -0 "$provider" 2>/dev/null || die "the OpenID provider did not start, see above"
   sleep 0.1
 done
-deploy "$repo/.local/$STEPWELL_PORT/code" "$(architecture)" "OperatorJwtIssuer=$(<"$folder/issuer")"
-url=$(api_url)
+deploy "$repo/.local/$STEPWELL_PORT/code" "$(architecture)" ProtectTables=false "OperatorJwtIssuer=$(<"$folder/issuer")"
+look_up_url
 
 failed=0
 # expect WHAT CODE TEXT COMMAND...: that the command ends with this exit code, and says this.

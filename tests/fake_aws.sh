@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# The AWS CLI, as tests/scripts.sh lets the scripts of infra/ find it: it notes each call in $FAKE_AWS/calls, fails those
+# that $FAKE_AWS/errors names, and answers the others from the files in $FAKE_AWS, in the words of the real one.
+#
+# Like DynamoDB and CloudFormation it refuses to delete what is protected. Unlike S3 it refuses a call that does not say
+# whose the bucket has to be, and unlike DynamoDB it refuses to touch the tables of a stack that is there.
+
+set -euo pipefail
+cd "$FAKE_AWS"
+call="$1 $2"
+printf '%s\n' "$*" | tr '\n' ' ' >>calls
+echo >>calls
+
+fail() {
+  echo "" >&2
+  echo "An error occurred $*" >&2
+  exit 255
+}
+refuse() {
+  echo "fake AWS: $*" >&2
+  exit 99
+}
+
+# option NAME: its value in this call.
+option() {
+  local word found=
+  for word in "${arguments[@]}"; do
+    [[ -z $found ]] || { echo "$word" && return; }
+    [[ $word != "$1" ]] || found=yes
+  done
+}
+arguments=("$@")
+has() { [[ " ${arguments[*]} " == *" $1 "* ]]; }
+
+while IFS=$'\t' read -r from operation error; do
+  [[ $operation != "$call" ]] || (($(grep -c "^$call " calls) < from)) || fail "$error"
+done <errors
+
+case $call in
+  's3api list-buckets' | 's3api create-bucket') ;;
+  s3api*) [[ $(option --expected-bucket-owner) == 111122223333 ]] || refuse "$call without an expected owner" ;;
+esac
+table=$(option --table-name) key=$(option --key)
+
+case $call in
+  'sts get-caller-identity')
+    [[ $(option --query) == Account ]] || printf '%s\t' 111122223333
+    [[ $(option --query) == Account ]] && echo 111122223333 || echo arn:aws:iam::111122223333:user/me
+    ;;
+
+  'cloudformation describe-stacks')
+    [[ -f stack ]] ||
+      fail "(ValidationError) when calling the DescribeStacks operation: Stack with id $(option --stack-name) does not exist"
+    if [[ $(option --query) == *Outputs* ]]; then
+      printf 'abc\thttps://abc.example.com\n'
+    else
+      printf '%s\t%s\n' "$(<stack)" "$([[ -f termination_protection ]] && echo True || echo False)"
+    fi
+    ;;
+  'cloudformation delete-stack')
+    [[ ! -f termination_protection ]] || fail "(ValidationError) Stack cannot be deleted while TerminationProtection is enabled"
+    mv stack deleted
+    [[ ! -f stack_comes_back ]] || echo CREATE_IN_PROGRESS >stack
+    ;;
+  'cloudformation wait') ;;
+  'cloudformation update-termination-protection')
+    if has --no-enable-termination-protection; then rm -f termination_protection; else touch termination_protection; fi
+    ;;
+  'cloudformation deploy')
+    [[ ! -f stack || $(<stack) != ROLLBACK_COMPLETE ]] || refuse "a stack in ROLLBACK_COMPLETE cannot be updated"
+    [[ -f stack ]] && echo UPDATE_COMPLETE >stack || echo CREATE_COMPLETE >stack
+    for name in tasks products payments reservations orders; do
+      has ProtectTables=false && echo False >"tables/stepwell-dev-$name" || echo True >"tables/stepwell-dev-$name"
+    done
+    ;;
+  'cloudformation describe-stack-events') ;;
+
+  'dynamodb describe-table')
+    [[ -f tables/$table ]] ||
+      fail "(ResourceNotFoundException) when calling the DescribeTable operation: Requested resource not found: Table: $table not found"
+    printf '7\t%s\n' "$(<"tables/$table")"
+    ;;
+  'dynamodb update-table' | 'dynamodb delete-table')
+    [[ ! -f stack ]] || refuse "$call while its stack is there"
+    if [[ $call == *update-table ]]; then
+      echo False >"tables/$table"
+    else
+      [[ $(<"tables/$table") == False ]] || fail "(ValidationException) Table is protected against deletion"
+      rm "tables/$table"
+    fi
+    ;;
+  'dynamodb wait') ;;
+
+  's3api list-buckets') cat buckets ;;
+  's3api create-bucket') option --bucket >>buckets ;;
+  's3api head-bucket' | 's3api put-public-access-block' | 's3api put-bucket-encryption') ;;
+  's3api head-object')
+    [[ -f objects/$key ]] || fail "(404) when calling the HeadObject operation: Not Found"
+    cat "objects/$key"
+    ;;
+  's3api put-object')
+    [[ $(openssl dgst -sha256 -binary "$(option --body)" | base64) == "$(option --checksum-sha256)" ]] ||
+      fail "(BadDigest) The SHA256 you specified did not match the calculated checksum."
+    mkdir -p "$(dirname "objects/$key")"
+    option --checksum-sha256 >"objects/$key"
+    ;;
+  's3api list-objects-v2')
+    # One at a time, so that the next page is asked for.
+    key=$(find objects -type f -path "objects/$(option --prefix)*" | head -n 1)
+    [[ -n $key ]] && echo "{\"Objects\": [{\"Key\": \"${key#objects/}\"}], \"Quiet\": true}" || echo null
+    ;;
+  's3api delete-objects')
+    [[ ! -f objects_are_locked ]] || { echo "Access Denied" && exit; }
+    [[ $(option --delete) =~ \"Key\":\ \"([^\"]*)\" ]]
+    rm "objects/${BASH_REMATCH[1]}"
+    find objects -mindepth 1 -type d -empty -delete
+    echo None
+    ;;
+  's3api delete-bucket')
+    [[ -z $(find objects -type f) ]] || fail "(BucketNotEmpty) when calling the DeleteBucket operation: The bucket is not empty"
+    : >buckets
+    ;;
+
+  'lambda list-functions')
+    for folder in "$(dirname "$FAKE_AWS")"/functions/*/; do
+      name=$(basename "$folder")
+      printf 'stepwell-dev-%s\t%s\n' "$name" "$(cat objects/dev/"$name"/*.zip)"
+    done
+    ;;
+  'lambda get-function-configuration') echo orders@example.com ;;
+  'sesv2 get-email-identity') fail "(NotFoundException) when calling the GetEmailIdentity operation: no identity" ;;
+  *) refuse "there is no $call" ;;
+esac

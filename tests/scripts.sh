@@ -1,0 +1,402 @@
+#!/usr/bin/env bash
+# Tests infra/deploy.sh and infra/destroy.sh against a fake AWS CLI (tests/fake_aws.sh). Needs no stack, no AWS account
+# and no build: cargo and curl are fakes as well.
+#
+#   tests/scripts.sh
+#
+# Each scenario runs a real script in a copy of infra/ whose .local/tools holds the fake, with what AWS holds and what it
+# answers written to files. Then it checks the exit code, what was said, and which calls were made in which order.
+
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;; esac
+
+sandbox=$(mktemp -d)
+trap 'rm -rf "$sandbox"' EXIT
+export FAKE_AWS=$sandbox/aws
+account=111122223333
+ours=stepwell-code-$account-eu-west-1-0123456789ab
+
+# ---- The sandbox -----------------------------------------------------------------------------------------------------
+
+# fake COMMAND: on the PATH, with the script on stdin.
+fake() {
+  cat >"$sandbox/bin/$1"
+  chmod +x "$sandbox/bin/$1"
+}
+
+mkdir -p "$sandbox/bin" "$sandbox/.local/tools/bin" "$sandbox/functions"
+cp -r "$here/../infra" "$sandbox/infra"
+for manifest in "$here"/../functions/*/Cargo.toml; do
+  mkdir "$sandbox/functions/$(basename "$(dirname "$manifest")")"
+  cp "$manifest" "$sandbox/functions/$(basename "$(dirname "$manifest")")/"
+done
+cp "$here/fake_aws.sh" "$sandbox/.local/tools/bin/aws"
+ln -s "$(command -v python3)" "$sandbox/.local/tools/bin/python"
+{ echo "$sandbox/.local/tools" && cat "$here/../infra/requirements.txt"; } >"$sandbox/.local/tools/installed"
+
+fake cargo <<'CARGO'
+#!/usr/bin/env bash
+for folder in functions/*/; do
+  mkdir -p "target/lambda/$(basename "$folder")"
+  basename "$folder" >"target/lambda/$(basename "$folder")/bootstrap"
+done
+# What happens to the stack during the build.
+[[ ! -f $FAKE_AWS/stack_after_build ]] || mv "$FAKE_AWS/stack_after_build" "$FAKE_AWS/stack"
+CARGO
+fake rustup <<<$'#!/usr/bin/env bash\nprintf "%s-unknown-linux-gnu\\n" x86_64 aarch64'
+fake curl <<<$'#!/usr/bin/env bash\necho "{}"'
+fake cc <<<'#!/usr/bin/env bash'
+
+# ---- What AWS holds --------------------------------------------------------------------------------------------------
+
+# scenario NAME: an account that holds nothing.
+scenario() {
+  name=$1
+  rm -rf "$FAKE_AWS"
+  mkdir -p "$FAKE_AWS"/{tables,objects}
+  touch "$FAKE_AWS"/{calls,errors,buckets}
+}
+
+has_stack() { echo "$1" >"$FAKE_AWS/stack"; }
+has_termination_protection() { touch "$FAKE_AWS/termination_protection"; }
+# has_tables True|False: with or without deletion protection.
+has_tables() {
+  local table
+  for table in tasks products payments reservations orders; do echo "$1" >"$FAKE_AWS/tables/stepwell-dev-$table"; done
+}
+has_bucket() { echo "$1" >>"$FAKE_AWS/buckets"; }
+has_object() { mkdir -p "$(dirname "$FAKE_AWS/objects/$1")" && echo "$2" >"$FAKE_AWS/objects/$1"; }
+
+# fails OPERATION ERROR [FROM]: the operation's calls, from this one on, counted from 1.
+fails() { printf '%s\t%s\t%s\n' "${3:-1}" "$1" "$2" >>"$FAKE_AWS/errors"; }
+
+live_stage() {
+  has_stack UPDATE_COMPLETE
+  has_termination_protection
+  has_tables True
+  has_bucket "$ours"
+  has_object dev/validate_cart/00.zip x
+  has_object dev/watchdog/00.zip x
+}
+
+# ---- Expectations ----------------------------------------------------------------------------------------------------
+
+failures=0 checks=0
+ok() { checks=$((checks + 1)); }
+wrong() {
+  failures=$((failures + 1))
+  printf 'FAILED  %s: %s\n' "$name" "$1" >&2
+  sed 's/^/          said:   /' "$sandbox/said" >&2
+  cut -c -150 "$FAKE_AWS/calls" | sed 's/^/          called: /' >&2
+}
+
+# runs CODE COMMAND...: the script ends with this exit code. None of these runs has a terminal.
+runs() {
+  local code=0
+  (cd "$sandbox" && env -u AWS_ENDPOINT_URL -u AWS_PROFILE -u CARGO_TARGET_DIR AWS_REGION=eu-west-1 \
+    PATH="$sandbox/bin:$PATH" "${@:2}" >"$sandbox/said" 2>&1 </dev/null) || code=$?
+  if [[ $code == "$1" ]]; then ok; else wrong "exit code $code instead of $1"; fi
+  # The fake refuses what a real AWS would let pass.
+  if grep -q 'fake AWS:' "$sandbox/said"; then wrong "a call that should not be made"; else ok; fi
+}
+
+says() { if grep -qF -- "$1" "$sandbox/said"; then ok; else wrong "it does not say '$1'"; fi; }
+says_not() { if grep -qF -- "$1" "$sandbox/said"; then wrong "it says '$1'"; else ok; fi; }
+calls() { if grep -q -- "$1" "$FAKE_AWS/calls"; then ok; else wrong "there is no call $1"; fi; }
+calls_not() { if grep -q -- "$1" "$FAKE_AWS/calls"; then wrong "there is a call $1"; else ok; fi; }
+
+changes_nothing() {
+  if grep -vE '^(sts get-caller-identity|[a-z0-9]+ (describe|list|get|head)-)' "$FAKE_AWS/calls" >"$sandbox/changes"; then
+    wrong "it changed something"
+  else
+    ok
+  fi
+}
+
+# in_order CALL...: each of them, after the one before. A CALL is a regular expression.
+in_order() {
+  local line
+  while read -r line; do
+    (($# > 0)) || break
+    [[ ! $line =~ $1 ]] || shift
+  done <"$FAKE_AWS/calls"
+  if (($# == 0)); then ok; else wrong "there is no call $1, or not in its place"; fi
+}
+
+# gone FILE..., there FILE...: of what AWS holds.
+gone() {
+  local file
+  for file in "$@"; do
+    if [[ -e $FAKE_AWS/$file ]]; then wrong "$file is still there"; else ok; fi
+  done
+}
+there() {
+  local file
+  for file in "$@"; do
+    if [[ -e $FAKE_AWS/$file ]]; then ok; else wrong "$file is gone"; fi
+  done
+}
+
+destroy=(infra/destroy.sh --stage dev)
+deploy=(infra/deploy.sh --stage dev)
+throttled='(Throttling) when calling the X operation (reached max retries: 4): Rate exceeded'
+denied='(AccessDenied) when calling the X operation: User: me is not authorized to perform: X'
+# The code of "does not exist", but another error.
+invalid='(ValidationError) when calling the DescribeStacks operation: 1 validation error detected'
+
+# ---- destroy.sh ------------------------------------------------------------------------------------------------------
+
+for error in "$throttled" "$denied" "$invalid" 'Could not connect to the endpoint URL'; do
+  scenario "destroy: a live stack cannot be looked up: $error"
+  live_stage
+  fails 'cloudformation describe-stacks' "$error"
+  runs 1 "${destroy[@]}" --delete-tables --yes
+  says "aws cloudformation describe-stacks failed"
+  says "$error"
+  changes_nothing
+done
+
+for operation in 'dynamodb describe-table' 's3api list-buckets' 's3api head-bucket'; do
+  scenario "destroy: what there is cannot be looked up: $operation"
+  live_stage
+  fails "$operation" "$throttled"
+  runs 1 "${destroy[@]}" --delete-tables --yes
+  says "aws $operation failed"
+  changes_nothing
+done
+
+scenario "destroy: the last table cannot be looked up"
+live_stage
+fails 'dynamodb describe-table' "$denied" 5
+runs 1 "${destroy[@]}" --delete-tables --yes
+says "$denied"
+changes_nothing
+
+scenario "destroy: nobody to ask"
+live_stage
+runs 1 "${destroy[@]}" --delete-tables
+says "5, with all that is in them"
+says "stepwell-dev-orders, 7 items, protected"
+says "Pass --yes"
+changes_nothing
+
+scenario "destroy: a live stack with its tables"
+live_stage
+runs 0 "${destroy[@]}" --delete-tables --yes
+in_order 'describe-stacks' 'update-termination-protection .*--no-enable-termination-protection' 'delete-stack' \
+  'wait stack-delete-complete' 'describe-stacks' 'update-table .*--no-deletion-protection-enabled' 'wait table-exists' \
+  'delete-table' 's3api delete-objects' 's3api delete-bucket'
+gone stack tables/stepwell-dev-{tasks,products,payments,reservations,orders} objects/dev
+if [[ -s $FAKE_AWS/buckets ]]; then wrong "the bucket is still there"; else ok; fi
+
+scenario "destroy: a live stack without its tables"
+live_stage
+has_object prod/validate_cart/00.zip x
+runs 0 "${destroy[@]}" --yes
+says "tables        none, they are kept"
+says "kept: the tables stepwell-dev-tasks"
+says "kept: the bucket $ours"
+calls_not 'update-table\|delete-table'
+gone stack objects/dev
+there tables/stepwell-dev-orders objects/prod/validate_cart/00.zip
+
+scenario "destroy: tables without a stack"
+has_tables True
+runs 0 "${destroy[@]}" --delete-tables --yes
+says "which is not there"
+calls_not 'delete-stack\|update-termination-protection'
+in_order 'describe-stacks' 'describe-stacks' 'update-table' 'delete-table'
+gone tables/stepwell-dev-{tasks,orders}
+
+scenario "destroy: the stack's absence cannot be confirmed before its tables are deleted"
+live_stage
+fails 'cloudformation describe-stacks' "$throttled" 2
+runs 1 "${destroy[@]}" --delete-tables --yes
+says "aws cloudformation describe-stacks failed"
+calls 'delete-stack'
+calls_not 'update-table\|delete-table\|s3api delete'
+there tables/stepwell-dev-orders
+
+scenario "destroy: the stack has come back before its tables are deleted"
+live_stage
+touch "$FAKE_AWS/stack_comes_back"
+runs 1 "${destroy[@]}" --delete-tables --yes
+says "the stack stepwell-dev is still there"
+calls_not 'update-table\|delete-table\|s3api delete'
+
+scenario "destroy: the stack is not deleted"
+live_stage
+fails 'cloudformation wait' "Waiter StackDeleteComplete failed: Waiter encountered a terminal failure state"
+runs 1 "${destroy[@]}" --delete-tables --yes
+says "the stack stepwell-dev was not deleted"
+calls_not 'update-table\|delete-table\|s3api delete'
+
+scenario "destroy: termination protection cannot be taken off"
+live_stage
+fails 'cloudformation update-termination-protection' "$denied"
+runs 1 "${destroy[@]}" --delete-tables --yes
+says "Nothing was deleted"
+calls_not 'delete-'
+
+scenario "destroy: the protection of a table cannot be taken off"
+live_stage
+fails 'dynamodb update-table' "$denied" 2
+runs 1 "${destroy[@]}" --delete-tables --yes
+says "the deletion protection of the table stepwell-dev-products"
+gone tables/stepwell-dev-tasks
+there tables/stepwell-dev-products
+
+scenario "destroy: the code is not deleted"
+live_stage
+touch "$FAKE_AWS/objects_are_locked"
+runs 1 "${destroy[@]}" --yes
+says "the code of dev was not deleted: Access Denied"
+calls_not 'delete-bucket'
+
+scenario "destroy: the bucket is not ours any more"
+live_stage
+fails 's3api head-bucket' '(403) when calling the HeadBucket operation: Forbidden'
+runs 1 "${destroy[@]}" --delete-tables --yes
+says "does not belong to the account $account"
+changes_nothing
+
+scenario "destroy: nothing there at all"
+runs 0 "${destroy[@]}" --delete-tables --yes
+changes_nothing
+
+# ---- deploy.sh -------------------------------------------------------------------------------------------------------
+
+for error in "$throttled" "$denied" "$invalid"; do
+  scenario "deploy: the stack cannot be looked up: $error"
+  live_stage
+  fails 'cloudformation describe-stacks' "$error"
+  runs 1 "${deploy[@]}" --yes
+  says "aws cloudformation describe-stacks failed"
+  says_not "--delete-tables"
+  changes_nothing
+done
+
+scenario "deploy: tables cannot be looked up"
+fails 'dynamodb describe-table' "$throttled"
+runs 1 "${deploy[@]}" --yes
+says "aws dynamodb describe-table failed"
+changes_nothing
+
+scenario "deploy: tables of an earlier stack"
+has_tables True
+runs 1 "${deploy[@]}" --yes
+says "stepwell-dev-orders"
+says "a new stack cannot take them over"
+changes_nothing
+
+scenario "deploy: the bucket is somebody else's"
+has_bucket "$ours"
+fails 's3api head-bucket' '(403) when calling the HeadBucket operation: Forbidden'
+runs 1 "${deploy[@]}" --yes
+says "does not belong to the account $account"
+changes_nothing
+
+scenario "deploy: buckets cannot be listed"
+fails 's3api list-buckets' "$denied"
+runs 1 "${deploy[@]}" --yes
+says "aws s3api list-buckets failed"
+changes_nothing
+
+scenario "deploy: for the first time"
+runs 0 "${deploy[@]}" --yes
+says "in a bucket that is made for it"
+in_order 's3api list-buckets' "s3api create-bucket --bucket stepwell-code-$account-eu-west-1-[0-9a-f]{12} " \
+  's3api put-public-access-block' 's3api put-bucket-encryption' 's3api put-object .*--checksum-sha256' \
+  'cloudformation deploy .*ProtectTables=false' 'cloudformation deploy .*--parameter-overrides ProtectTables=true' \
+  'update-termination-protection .*--enable-termination-protection'
+if [[ $(grep -c 's3api put-object' "$FAKE_AWS/calls") == "$(find "$sandbox/functions" -name Cargo.toml | wc -l)" ]]; then
+  ok
+else
+  wrong "it does not upload every function"
+fi
+calls_not 'delete-'
+
+# What is there now is what the next one finds.
+name="deploy: again"
+: >"$FAKE_AWS/calls"
+runs 0 "${deploy[@]}" --yes
+calls_not 'create-bucket\|put-object\|delete-\|ProtectTables=false'
+in_order 's3api put-public-access-block' 's3api put-bucket-encryption' 'cloudformation deploy .*ProtectTables=true'
+
+name="deploy: again, where an object in the bucket is not what was uploaded"
+: >"$FAKE_AWS/calls"
+object=$(find "$FAKE_AWS/objects/dev/process_payment" -type f)
+echo "somebody else's" >"$object"
+runs 0 "${deploy[@]}" --yes
+calls "put-object .*--key dev/process_payment/"
+if [[ $(grep -c put-object "$FAKE_AWS/calls") == 1 ]]; then ok; else wrong "it uploads more than that"; fi
+
+name="deploy: again, where an object cannot be looked up"
+: >"$FAKE_AWS/calls"
+fails 's3api head-object' '(403) when calling the HeadObject operation: Forbidden'
+runs 1 "${deploy[@]}" --yes
+says "aws s3api head-object failed"
+calls_not 'put-object\|cloudformation deploy'
+
+scenario "deploy: buckets whose names only look like it"
+has_bucket "stepwell-code-$account-eu-west-1"
+has_bucket "stepwell-code-$account-eu-west-1-mine"
+has_bucket "stepwell-code-$account-eu-west-10123456789ab"
+runs 0 "${deploy[@]}" --yes
+calls 's3api create-bucket'
+
+scenario "deploy: without protected tables"
+runs 0 "${deploy[@]}" --set ProtectTables=false --yes
+says "the stack, but not its tables"
+calls_not 'ProtectTables=true'
+
+scenario "deploy: a first deployment that failed, and nobody to ask"
+has_stack ROLLBACK_COMPLETE
+runs 1 "${deploy[@]}"
+says "now ROLLBACK_COMPLETE: its first deployment failed and left nothing. It is deleted, and made anew"
+changes_nothing
+
+scenario "deploy: a first deployment that failed"
+has_stack ROLLBACK_COMPLETE
+runs 0 "${deploy[@]}" --yes
+in_order 'delete-stack' 'wait stack-delete-complete' 'cloudformation deploy .*ProtectTables=false' 'ProtectTables=true'
+
+scenario "deploy: a first deployment that failed while this one was built"
+echo ROLLBACK_COMPLETE >"$FAKE_AWS/stack_after_build"
+runs 1 "${deploy[@]}" --yes
+says "was not there, and is ROLLBACK_COMPLETE now"
+changes_nothing
+
+scenario "deploy: a stack that came to life while this one was built is not unprotected"
+echo CREATE_COMPLETE >"$FAKE_AWS/stack_after_build"
+runs 1 "${deploy[@]}" --yes
+changes_nothing
+
+scenario "deploy: the termination protection cannot be set"
+fails 'cloudformation update-termination-protection' "$denied"
+runs 1 "${deploy[@]}" --yes
+says "is deployed, but not protected"
+
+scenario "deploy: SES does not answer"
+fails 'sesv2 get-email-identity' "$denied"
+runs 0 "${deploy[@]}" --yes
+says "it is not known whether SES has verified"
+
+# ---- tasks.sh --------------------------------------------------------------------------------------------------------
+
+scenario "tasks: the stack cannot be looked up"
+fails 'cloudformation describe-stacks' "$throttled"
+runs 1 infra/tasks.sh --stage dev list
+says "aws cloudformation describe-stacks failed"
+says_not "there is no stack"
+
+scenario "tasks: no stack at all"
+runs 1 infra/tasks.sh --stage dev list
+says "there is no stack stepwell-dev in eu-west-1"
+
+if ((failures > 0)); then
+  printf '%s of %s checks failed\n' "$failures" "$((checks + failures))" >&2
+  exit 1
+fi
+printf 'ok: %s checks\n' "$checks" >&2
