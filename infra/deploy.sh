@@ -14,8 +14,8 @@
 #
 # The code goes into a bucket of the account, stepwell-code-ACCOUNT-REGION- and a random part, made if there is none. The
 # stack gets termination protection, which infra/destroy.sh takes off. A stack whose first deployment failed
-# (ROLLBACK_COMPLETE) is deleted and made anew, after asking. Whatever AWS does not answer ends the script, as does an
-# error that does not say "does not exist".
+# (ROLLBACK_COMPLETE) is deleted and made anew, after asking. A look-up that fails ends the script before anything is
+# changed, unless its error says "does not exist".
 #
 # Your AWS credentials are taken from where every AWS tool takes them: AWS_PROFILE, AWS_ACCESS_KEY_ID, ...
 

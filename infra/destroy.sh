@@ -10,8 +10,8 @@
 #
 # Functions, queues with what is in them, logs, the API and the stage's code are deleted in any case. The termination
 # protection of the stack is taken off for it; that of the tables only with --delete-tables, once CloudFormation has
-# confirmed that there is no such stack any more. Whatever AWS does not answer ends the script, as does an error that
-# does not say "does not exist".
+# confirmed that there is no such stack any more. A look-up that fails ends the script before anything is deleted, unless
+# its error says "does not exist".
 
 set -euo pipefail
 # shellcheck source=infra/lib.sh

@@ -96,7 +96,7 @@ install_tools() {
 aws() { "$tools/bin/aws" ${AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_URL"} "$@"; }
 
 # ask ABSENT COMMAND...: sets $answer to what the AWS command prints. Returns 1 where it failed with an error that the
-# regular expression ABSENT matches, and ends the script on every other failure: whoever is throttled, lacks a right or
+# regular expression ABSENT matches, none if that is empty, and ends the script on every other failure: whoever is throttled, lacks a right or
 # has no network does not know whether a thing exists, and must neither make nor delete anything.
 #
 # It sets a variable, so that nobody calls it inside $(...), where `die` would end no more than the subshell.
@@ -111,14 +111,13 @@ ask() {
   error=$(<"$errors")
   rm -f "$errors"
   answer=
-  [[ ! $error =~ $absent ]] || return 1
+  [[ -z $absent || ! $error =~ $absent ]] || return 1
   die "aws $1 $2 failed, and without its answer nothing more is done:
 ${error#$'\n'}
 See that AWS can be reached and that ${caller:-the caller} may make this call. Then run this again."
 }
 
-# For a question that no error answers.
-never='^$'
+account='' caller=''
 
 # Sets $AWS_REGION, and $account and $caller to whose credentials these are.
 need_account() {
@@ -202,11 +201,11 @@ tables=(tasks products payments reservations orders)
 # shows; and every call says whose it has to be, should it be deleted and taken by another in between.
 look_up_bucket() {
   local prefix name
-  [[ -n ${account:-} ]] ||
+  [[ -n $account ]] ||
     account=$(aws sts get-caller-identity --query Account --output text) || die "AWS does not say who you are, see above"
   prefix=stepwell-code-$account-$AWS_REGION-
   bucket=
-  ask "$never" s3api list-buckets --prefix "$prefix" --query 'Buckets[].[Name]' --output text
+  ask '' s3api list-buckets --prefix "$prefix" --query 'Buckets[].[Name]' --output text
   for name in $answer; do
     # Should two deployments have made one each at the same time, everybody takes the same.
     [[ ! $name =~ ^"$prefix"[0-9a-f]{12}$ || (-n $bucket && $bucket < $name) ]] || bucket=$name
@@ -367,7 +366,7 @@ delete_code() {
   # A page of at most 1,000 at a time, as many as can be deleted at once.
   # shellcheck disable=SC2016 # the query is JMESPath
   while
-    ask "$never" s3api list-objects-v2 "${owned[@]}" --prefix "$stage/" --no-paginate --output json \
+    ask '' s3api list-objects-v2 "${owned[@]}" --prefix "$stage/" --no-paginate --output json \
       --query 'Contents && {Objects: Contents[].{Key: Key}, Quiet: `true`}'
     objects=$answer
     [[ $objects != null ]]
@@ -377,7 +376,7 @@ delete_code() {
     [[ $refused == None ]] || die "the code of $stage was not deleted: $refused"
   done
   ask '\(BucketNotEmpty\)' s3api delete-bucket "${owned[@]}" ||
-    say "    kept: the bucket $bucket, which has other stages' code"
+    say "    kept: the bucket $bucket, which is not empty: other stages have code in it"
 }
 
 load_products() {

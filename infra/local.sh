@@ -6,7 +6,7 @@
 #   infra/local.sh status                     what runs, and what waits in the queues
 #   infra/local.sh env                        print what tools and tests need: eval "$(infra/local.sh env)"
 #   infra/local.sh logs [FUNCTION] [--follow] print what the functions log; --since MINUTES, 10 if not said
-#   infra/local.sh down                       stop it; what was in it is gone
+#   infra/local.sh down                       stop it; what was in it is gone. Nothing local is protected from deletion
 #
 # STEPWELL_PORT       the port on 127.0.0.1, 4566 if not said; stacks on different ports do not meet
 # STEPWELL_BUILD      crash-points: debug builds that a test can kill at any point of a delivery, see tests/README.md
@@ -198,7 +198,8 @@ status() {
   [[ -n $stack_status ]] || return 1
 
   local queue waiting hidden
-  for queue in $(aws sqs list-queues --queue-name-prefix "$stack-" --query QueueUrls --output text); do
+  ask '' sqs list-queues --queue-name-prefix "$stack-" --query QueueUrls --output text
+  for queue in $answer; do
     read -r waiting hidden < <(aws sqs get-queue-attributes --queue-url "$queue" --attribute-names All \
       --output text --query 'Attributes.[ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible]')
     printf 'queue      %-18s %s waiting, %s being worked on or waiting out a retry\n' \

@@ -76,8 +76,8 @@ case $call in
   'cloudformation describe-stack-events') ;;
 
   'dynamodb describe-table')
-    [[ -f tables/$table ]] ||
-      fail "(ResourceNotFoundException) when calling the DescribeTable operation: Requested resource not found: Table: $table not found"
+    [[ -f tables/$table ]] || fail "(ResourceNotFoundException) when calling the DescribeTable operation: Requested" \
+      "resource not found: Table: $table not found"
     printf '7\t%s\n' "$(<"tables/$table")"
     ;;
   'dynamodb update-table' | 'dynamodb delete-table')
