@@ -19,5 +19,5 @@ pub(crate) fn of_body(found: Vec<Violation>) -> Vec<Violation> {
 
 /// The JSON pointer to a field of the body.
 pub(crate) fn pointer(name: &str) -> String {
-    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
+    http_api::pointer("", name)
 }

@@ -139,6 +139,6 @@ impl Fields {
     }
 
     fn pointer(&self, name: &str) -> String {
-        format!("{}/{}", self.path, name.replace('~', "~0").replace('/', "~1"))
+        http_api::pointer(&self.path, name)
     }
 }

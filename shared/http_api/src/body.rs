@@ -1,6 +1,6 @@
 //! How the body of a request is read.
 
-use crate::Fault;
+use crate::{Fault, unique_keys::duplicate_key};
 use axum::{
     body::Body,
     http::{HeaderMap, header},
@@ -21,12 +21,20 @@ pub fn check_media_type(headers: &HeaderMap) -> Result<(), Fault> {
     if json || GENERIC.contains(&media_type.as_str()) { Ok(()) } else { Err(Fault::NotOurMediaType) }
 }
 
-/// Reads a body of JSON, of so many bytes at most. Lambda hands over the whole body at once, so a body that cannot be
-/// read is one that is too large; nesting beyond 128 levels is where `serde_json` stops reading.
+/// Reads a body of JSON, of so many bytes at most, in which no object holds a key twice. Lambda hands over the whole body
+/// at once, so a body that cannot be read is one that is too large; nesting beyond 128 levels is where `serde_json` stops
+/// reading.
+///
+/// The keys are searched in a pass of their own, because the value that is read has lost the duplicates already; numbers
+/// stay the text that was sent.
 ///
 /// # Errors
-/// [`Fault::TooLarge`] and [`Fault::NotJson`].
+/// [`Fault::TooLarge`], [`Fault::NotJson`] and [`Fault::DuplicateKey`].
 pub async fn read<T: DeserializeOwned>(body: Body, most: usize) -> Result<T, Fault> {
     let bytes = axum::body::to_bytes(body, most).await.map_err(|_| Fault::TooLarge(most))?;
-    serde_json::from_slice(&bytes).map_err(Fault::NotJson)
+    let value = serde_json::from_slice(&bytes).map_err(Fault::NotJson)?;
+    match duplicate_key(&bytes) {
+        Some(path) => Err(Fault::DuplicateKey(path)),
+        None => Ok(value),
+    }
 }

@@ -14,6 +14,8 @@ use stepwell::{EngineError, Violation, queue::QueueError, table::TableError};
 pub enum Fault {
     /// The body is not JSON; where it stops being so.
     NotJson(serde_json::Error),
+    /// An object in the body holds a key twice; the JSON pointer to it.
+    DuplicateKey(String),
     /// There is no such path.
     NoRoute,
     /// The path has no such method. axum adds the `Allow` header.
@@ -38,7 +40,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 impl Fault {
     fn status(&self) -> StatusCode {
         match self {
-            Self::NotJson(_) => StatusCode::BAD_REQUEST,
+            Self::NotJson(_) | Self::DuplicateKey(_) => StatusCode::BAD_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -54,6 +56,7 @@ impl Fault {
             Self::NoRoute => "No such path".into(),
             Self::WrongMethod => "This path has no such method".into(),
             Self::NotJson(error) => format!("The body is not JSON: {error}").into(),
+            Self::DuplicateKey(_) => "A field is there more than once; send it once".into(),
             Self::NotOurMediaType => "The body has to be JSON; send Content-Type: application/json".into(),
             Self::TooLarge(most) => format!("The body is too large; at most {most} bytes are accepted").into(),
             Self::Unavailable(_) => "The service is not available right now; please try again".into(),
@@ -88,7 +91,13 @@ impl ErrorBody {
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let success = if matches!(self, Self::NoRoute) { None } else { Some(false) };
-        let body = ErrorBody { success, ..ErrorBody::new(self.text()) };
+        let details = match &self {
+            Self::DuplicateKey(path) => {
+                Some(vec![Violation { path: path.clone(), message: "is there more than once".to_owned() }])
+            }
+            _ => None,
+        };
+        let body = ErrorBody { success, details, ..ErrorBody::new(self.text()) };
         let response = (self.status(), Json(body)).into_response();
         match self {
             Self::Unavailable(cause) => {

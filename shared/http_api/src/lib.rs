@@ -6,6 +6,7 @@ mod details;
 mod every_request;
 mod fault;
 mod gateway;
+mod unique_keys;
 
 pub use body::{check_media_type, read};
 pub use details::Details;
@@ -34,4 +35,9 @@ pub fn complete<S: Clone + Send + Sync + 'static>(routes: Router<S>, limit: Dura
         .fallback(async || Fault::NoRoute)
         .method_not_allowed_fallback(async || Fault::WrongMethod)
         .layer(from_fn(move |request, next| every_request::within(limit, request, next)))
+}
+
+/// The JSON pointer to a field of the object at `parent`.
+pub fn pointer(parent: &str, name: &str) -> String {
+    format!("{parent}/{}", name.replace('~', "~0").replace('/', "~1"))
 }

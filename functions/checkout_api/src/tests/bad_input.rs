@@ -30,6 +30,38 @@ async fn what_is_not_json(body: &str, error: &str) {
     assert_eq!(answer.body()["error"], format!("The body is not JSON: {error}"));
 }
 
+/// Which of the two was meant, nobody knows: one says what is charged, the other what is sent.
+#[test_case(r#""cart_items":"#, r#""cart_items":[],"cart_items":"#, "/checkout/cart_items"; "the cart")]
+#[test_case(r#""quantity":2"#, r#""quantity":5,"quantity":2"#, "/checkout/cart_items/0/quantity"; "a quantity")]
+#[test_case(r#""quantity":2"#, r#""quantity":2,"quantity":2"#, "/checkout/cart_items/0/quantity"; "the same value")]
+#[test_case(r#""quantity":2"#, r#""quantity":2,"qu\u0061ntity":2"#, "/checkout/cart_items/0/quantity"; "the same in escapes")]
+#[test_case(r#"{"checkout":"#, r#"{"checkout":{"a":1},"checkout":"#, "/checkout"; "two requests")]
+#[test_case(r#"{"checkout":"#, r#"{"a/b~":[0,[{"":1.5,"":{}}]],"checkout":"#, "/a~1b~0/1/0/"; "in what is refused anyway")]
+#[tokio::test]
+async fn duplicate_key_is_refused_with_its_path(once: &str, twice: &str, path: &str) {
+    let body = good().to_string();
+    assert!(body.contains(once), "{body}");
+    let answer = refused(body.replace(once, twice)).await;
+    assert_eq!(answer.status, 400, "{}", answer.text);
+    let details = json!([{"path": path, "message": "is there more than once"}]);
+    let error = "A field is there more than once; send it once";
+    assert_eq!(answer.body(), json!({"success": false, "error": error, "details": details}));
+}
+
+/// A float is two of these amounts, or none.
+#[test_case("133610627515675.63")]
+#[test_case("100.00")]
+#[test_case("0.1000000000000000055511151231257827")]
+#[test_case("1e1")]
+#[tokio::test]
+async fn number_is_read_to_the_digit(number: &str) {
+    // The same value twice, and the same key in two objects, are no duplicates.
+    let body = format!(r#"[{{"a":{number},"b":{number}}},{{"a":{number}}}]"#);
+    let read: Value = http_api::read(Body::from(body.clone()), 200).await.unwrap();
+    assert_eq!(read.to_string(), body.replace("1e1", &exact("1e1").to_string()));
+    assert!(read[0]["a"].to_string().parse::<f64>().is_ok());
+}
+
 #[tokio::test]
 async fn what_is_not_text() {
     for body in [&b"\xff\xfe{\0}\0"[..], b"{\"checkout\": \"\xff\"}", b"\x1f\x8b\x08\x00"] {

@@ -100,6 +100,18 @@ async fn what_is_not_json_is_400(body: &str) {
     assert!(fake.is_untouched());
 }
 
+#[test_case("cancel", r#"{"reason": "why", "reason": "why not"}"#, "/reason"; "two reasons")]
+#[test_case("steps/a/resolve", r#"{"reason": "why", "result": 1, "result": 2}"#, "/result"; "two results")]
+#[test_case("steps/a/resolve", r#"{"reason": "why", "result": {"a": [1.50, {"b": 1e1, "b": 1e1}]}}"#, "/result/a/1/b"; "deep in a result")]
+#[tokio::test]
+async fn duplicate_key_is_refused_with_its_path(act: &str, body: &str, path: &str) {
+    let fake = Fake::default();
+    let answer = post(&fake, &format!("/tasks/{ID}/{act}"), body).await;
+    assert_eq!(answer.status, 400, "{}", answer.text);
+    assert_eq!(answer.body()["details"], json!([{"path": path, "message": "is there more than once"}]));
+    assert!(fake.is_untouched());
+}
+
 #[tokio::test]
 async fn a_body_that_is_too_large_is_413() {
     let body = format!(r#"{{"reason": "why", "result": "{}"}}"#, "x".repeat(300_000));

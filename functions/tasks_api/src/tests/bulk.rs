@@ -55,6 +55,15 @@ async fn what_is_found_is_retried_and_what_is_not_is_told() {
     assert_eq!(state.searches, [(filter, Some("1700000000007_2".parse().unwrap()), 3)]);
 }
 
+#[tokio::test]
+async fn duplicate_key_of_a_filter_is_refused_with_its_path() {
+    let fake = three();
+    let body = r#"{"reason": "why", "dry_run": false, "filter": {"workflow": "a", "workflow": "b"}}"#;
+    let answer = post(&fake, "/tasks/retry", body).await;
+    assert_eq!((answer.status, &answer.body()["details"][0]["path"]), (400, &json!("/filter/workflow")));
+    assert!(fake.is_untouched());
+}
+
 #[test_case(r#"{"dry_run": false}"#, "/reason", "is missing")]
 #[test_case(r#"{"reason": "why", "dry_run": 0}"#, "/dry_run", "has to be true or false")]
 #[test_case(r#"{"reason": "why", "dryrun": false}"#, "/dryrun", "is not known here")]
