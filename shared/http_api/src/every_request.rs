@@ -1,21 +1,29 @@
-//! What is done around every request: a time limit, the headers of all answers, one line in the log.
+//! What is done around every request: a time limit, the catching of panics, the headers of all answers, one line in the
+//! log.
 
 use crate::fault::{Cause, Fault};
 use axum::{
+    Router,
     extract::{MatchedPath, Request},
     http::{HeaderName, HeaderValue, header},
-    middleware::Next,
+    middleware::{Next, from_fn},
     response::{IntoResponse, Response},
 };
+use futures::FutureExt;
 use lambda_http::RequestExt;
-use std::time::Duration;
+use std::{panic::AssertUnwindSafe, time::Duration};
 use stepwell::TaskId;
 use tokio::time::Instant;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Hands a request on to its route, which has so long to answer it.
-pub(crate) async fn within(limit: Duration, request: Request, next: Next) -> Response {
+/// These routes, each of which has so long to answer.
+pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, limit: Duration) -> Router<S> {
+    routes.layer(from_fn(move |request, next| within(limit, request, next)))
+}
+
+/// Hands a request on to its route.
+async fn within(limit: Duration, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -24,9 +32,13 @@ pub(crate) async fn within(limit: Duration, request: Request, next: Next) -> Res
     // A task's and an order's id is a part of their paths. A task that was just started is in the answer.
     let task_id = request.uri().path().split('/').find_map(|part| part.parse().ok());
 
-    let answer = tokio::time::timeout(limit, next.run(request)).await;
-    let late = |_| Fault::Unavailable(format!("no answer within {limit:?}")).into_response();
-    let mut response = answer.unwrap_or_else(late);
+    let answer = tokio::time::timeout(limit, AssertUnwindSafe(next.run(request)).catch_unwind()).await;
+    let mut response = match answer {
+        Ok(Ok(response)) => response,
+        // Its message has been logged where it happened. Past us, it would be the runtime's answer to the client.
+        Ok(Err(_)) => Fault::Broken("the route panicked".to_owned()).into_response(),
+        Err(_) => Fault::Unavailable(format!("no answer within {limit:?}")).into_response(),
+    };
 
     let line = Line {
         method: method.as_str(),

@@ -16,6 +16,10 @@ pub enum Fault {
     NotJson(serde_json::Error),
     /// An object in the body holds a key twice; the JSON pointer to it.
     DuplicateKey(String),
+    /// A header holds what no header may hold; its name, unless that is what is wrong.
+    BadHeader(Option<String>),
+    /// Something else about the request is not HTTP.
+    NotHttp,
     /// There is no such path.
     NoRoute,
     /// The path has no such method. axum adds the `Allow` header.
@@ -40,7 +44,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 impl Fault {
     fn status(&self) -> StatusCode {
         match self {
-            Self::NotJson(_) | Self::DuplicateKey(_) => StatusCode::BAD_REQUEST,
+            Self::NotJson(_) | Self::DuplicateKey(_) | Self::BadHeader(_) | Self::NotHttp => StatusCode::BAD_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -57,6 +61,11 @@ impl Fault {
             Self::WrongMethod => "This path has no such method".into(),
             Self::NotJson(error) => format!("The body is not JSON: {error}").into(),
             Self::DuplicateKey(_) => "A field is there more than once; send it once".into(),
+            Self::BadHeader(Some(name)) => {
+                format!("The header {name} has a control character in it, such as a line break; send it without").into()
+            }
+            Self::BadHeader(None) => "A header has a name that HTTP does not allow".into(),
+            Self::NotHttp => "The request cannot be read: its path is too long, or is not one".into(),
             Self::NotOurMediaType => "The body has to be JSON; send Content-Type: application/json".into(),
             Self::TooLarge(most) => format!("The body is too large; at most {most} bytes are accepted").into(),
             Self::Unavailable(_) => "The service is not available right now; please try again".into(),

@@ -11,12 +11,11 @@ mod unique_keys;
 pub use body::{check_media_type, read};
 pub use details::Details;
 pub use fault::{ErrorBody, Fault};
-pub use gateway::service;
+pub use gateway::{Event, service};
 
 use axum::{
     Router,
     extract::{Path, rejection::PathRejection},
-    middleware::from_fn,
 };
 use std::time::Duration;
 use stepwell::TaskId;
@@ -31,10 +30,8 @@ pub fn task_id(segment: Segment) -> Option<TaskId> {
 
 /// Completes an API: what is on no route is answered too, and every request has to be answered within `limit`.
 pub fn complete<S: Clone + Send + Sync + 'static>(routes: Router<S>, limit: Duration) -> Router<S> {
-    routes
-        .fallback(async || Fault::NoRoute)
-        .method_not_allowed_fallback(async || Fault::WrongMethod)
-        .layer(from_fn(move |request, next| every_request::within(limit, request, next)))
+    let routes = routes.fallback(async || Fault::NoRoute).method_not_allowed_fallback(async || Fault::WrongMethod);
+    every_request::around(routes, limit)
 }
 
 /// The JSON pointer to a field of the object at `parent`.

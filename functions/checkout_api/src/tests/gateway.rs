@@ -3,6 +3,7 @@
 use super::{fake::Fake, *};
 use crate::routes;
 use lambda_http::LambdaEvent;
+use test_case::test_case;
 
 /// An event of an HTTP API, payload format 2.0.
 fn event(method: &str, path: &str, body: &str, base64: bool) -> Value {
@@ -21,10 +22,14 @@ fn event(method: &str, path: &str, body: &str, base64: bool) -> Value {
 
 /// The answer that Lambda gives API Gateway.
 async fn invoke(fake: &Fake, event: Value) -> Value {
+    invoke_router(routes::router(fake.clone()), event).await
+}
+
+async fn invoke_router(router: axum::Router, event: Value) -> Value {
     let mut context = lambda_http::Context::default();
     context.request_id = REQUEST_ID.to_owned();
     let event = LambdaEvent::new(serde_json::from_str(&event.to_string()).unwrap(), context);
-    let answer = http_api::service(routes::router(fake.clone())).oneshot(event).await.unwrap();
+    let answer = http_api::service(router).oneshot(event).await.unwrap();
     serde_json::to_value(answer).unwrap()
 }
 
@@ -67,4 +72,72 @@ async fn a_strange_path_is_not_found() {
         let answer = invoke(&Fake::default(), event("GET", path, "", false)).await;
         assert_eq!(answer["statusCode"], 404, "{path}");
     }
+}
+
+/// The refused header of a request, and what is said of it.
+#[test_case("idempotency-key", "k\u{1}1", "The header idempotency-key has a control character in it"; "a control character")]
+#[test_case("Idempotency-Key", "k-1\r\nx: y", "The header idempotency-key has a control character in it"; "a line break")]
+#[test_case("x-request", "a\u{7f}", "The header x-request has a control character in it"; "a header that nobody reads")]
+#[test_case("x request", "a", "A header has a name that HTTP does not allow"; "a space in a name")]
+#[test_case("x\u{1}", "a", "A header has a name that HTTP does not allow"; "a control character in a name")]
+#[test_case("", "a", "A header has a name that HTTP does not allow"; "no name")]
+#[tokio::test]
+async fn header_that_http_does_not_allow_is_400(name: &str, value: &str, error: &str) {
+    let fake = Fake::default();
+    let mut event = event("POST", "/checkout", BODY, false);
+    event["headers"][name] = json!(value);
+    let answer = invoke(&fake, event).await;
+    let body = refusal(&answer, 400);
+    assert!(body["error"].as_str().unwrap().starts_with(error), "{body}");
+    assert!(fake.state().tasks.is_empty() && fake.state().keys.is_empty());
+}
+
+/// What the answer says, which has to be ours from head to foot.
+fn refusal(answer: &Value, status: u16) -> Value {
+    assert_eq!(answer["statusCode"], status, "{answer}");
+    let headers = &answer["headers"];
+    assert_eq!((&headers["content-type"], &headers["cache-control"]), (&json!("application/json"), &json!("no-store")));
+    assert_eq!(headers["x-request-id"], REQUEST_ID);
+    let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+    assert_eq!(body["success"], false);
+    for internal in ["lambda", "serde", "::", "panic", "payload"] {
+        assert!(!answer.to_string().to_lowercase().contains(internal), "{internal} in {answer}");
+    }
+    body
+}
+
+#[test_case("a b"; "a space")]
+#[test_case("[::1"; "half an address")]
+#[test_case("\u{e9}"; "not ASCII")]
+#[test_case("example.com:99999"; "no port")]
+#[tokio::test]
+async fn the_host_is_not_looked_at(host: &str) {
+    let mut event = event("GET", "/products", "", false);
+    event["headers"]["host"] = json!(host);
+    event["headers"]["x-forwarded-proto"] = json!("a b");
+    assert_eq!(invoke(&Fake::default(), event).await["statusCode"], 200);
+}
+
+#[tokio::test]
+async fn path_that_is_longer_than_a_url_is_400() {
+    let path = format!("/orders/{}", "x".repeat(70_000));
+    refusal(&invoke(&Fake::default(), event("GET", &path, "", false)).await, 400);
+}
+
+#[test_case(json!({}); "an empty event")]
+#[test_case(json!("text"); "a text")]
+#[test_case(json!(null); "nothing")]
+#[test_case(json!({"Records": [{"body": "{}", "eventSource": "aws:sqs"}]}); "an event of a queue")]
+#[tokio::test]
+async fn event_of_something_else_is_500(event: Value) {
+    assert_eq!(refusal(&invoke(&Fake::default(), event).await, 500)["error"], "Something went wrong on our side");
+}
+
+#[tokio::test]
+async fn route_that_panics_is_500() {
+    let routes =
+        axum::Router::new().route("/products", axum::routing::get(async || -> &str { panic!("serde::lambda") }));
+    let router = http_api::complete(routes, std::time::Duration::from_secs(1));
+    let answer = invoke_router(router, event("GET", "/products", "", false)).await;
+    assert_eq!(refusal(&answer, 500)["error"], "Something went wrong on our side");
 }

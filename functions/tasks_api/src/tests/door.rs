@@ -101,3 +101,12 @@ async fn what_is_down_is_not_told() {
         assert!(!answer.text.contains(fake::INTERNALS), "{}", answer.text);
     }
 }
+
+#[tokio::test]
+async fn header_that_http_does_not_allow_is_400() {
+    let fake = Fake::default();
+    let answer = send_event(&fake, json!({"headers": {"x-reason": "a\u{1}b"}}), "POST", "/tasks/retry", BODY).await;
+    assert_eq!(answer.status, 400, "{}", answer.text);
+    assert!(answer.body()["error"].as_str().unwrap().starts_with("The header x-reason has a control character"));
+    assert!(fake.is_untouched());
+}

@@ -46,6 +46,12 @@ fn iam(arn: Value) -> Value {
 
 /// Sends a request as whom the authorizer says, if there is one.
 async fn send_as(authorizer: Option<Value>, fake: &Fake, method: &str, target: &str, body: &str) -> Answer {
+    let context = authorizer.map_or(json!({}), |authorizer| json!({ "authorizer": authorizer }));
+    send_event(fake, json!({ "requestContext": context }), method, target, body).await
+}
+
+/// Sends a request with these parts in its event.
+async fn send_event(fake: &Fake, parts: Value, method: &str, target: &str, body: &str) -> Answer {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut event = json!({
         "version": "2.0", "routeKey": "ANY /tasks/{proxy+}", "rawPath": path, "rawQueryString": query,
@@ -58,8 +64,8 @@ async fn send_as(authorizer: Option<Value>, fake: &Fake, method: &str, target: &
         },
         "body": body, "isBase64Encoded": false,
     });
-    if let Some(authorizer) = authorizer {
-        event["requestContext"]["authorizer"] = authorizer;
+    for (part, fields) in parts.as_object().unwrap() {
+        event[part].as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     }
     let event = LambdaEvent::new(serde_json::from_str(&event.to_string()).unwrap(), lambda_http::Context::default());
     let answer = http_api::service(routes::router(fake.clone())).oneshot(event).await.unwrap();
