@@ -145,4 +145,4 @@ pub use step::{
     Context, ErrorKind, Input, ResultOf, Step, StepContext, StepError, StepResult, TaskData, permanent, retryable,
 };
 pub use timestamp::{NotATimestamp, Timestamp};
-pub use workflow::{Violation, Workflow, WorkflowError};
+pub use workflow::{TextFormat, Violation, Workflow, WorkflowError};

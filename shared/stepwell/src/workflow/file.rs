@@ -1,6 +1,6 @@
 //! From the YAML text to a checked [`Workflow`].
 
-use super::{Workflow, WorkflowError, WorkflowId, adjustment::Adjustment, keys};
+use super::{TextFormat, Workflow, WorkflowError, WorkflowId, adjustment::Adjustment, keys};
 use crate::{
     backoff::Backoff,
     plan::{Compensate, Plan, StepPlan},
@@ -66,7 +66,7 @@ struct HandlerConfig {
     timeout_seconds: Option<u32>,
 }
 
-pub(super) fn read(text: &str) -> Result<Workflow, WorkflowError> {
+pub(super) fn read(text: &str, formats: &[TextFormat]) -> Result<Workflow, WorkflowError> {
     let root: Value = serde_saphyr::from_str(text).map_err(|error| WorkflowError(format!("not YAML: {error}")))?;
     let root = mapping(&root, "the file")?;
     keys::WORKFLOW.check(root, "the workflow")?;
@@ -96,11 +96,17 @@ pub(super) fn read(text: &str) -> Result<Workflow, WorkflowError> {
     let adjustments = adjustments.collect::<Result<_, _>>()?;
 
     let schema = file.schema.unwrap_or(Value::Bool(true));
-    let schema = jsonschema::options().should_validate_formats(true).build(&schema).map_err(|error| {
+    // A format that nobody knows would let everything pass.
+    let options = jsonschema::options().should_validate_formats(true).should_ignore_unknown_formats(false);
+    let options = formats.iter().fold(options, |options, &TextFormat { name, check }| {
+        options.with_format(name, move |text: &str| check(text).is_ok())
+    });
+    let schema = options.build(&schema).map_err(|error| {
         WorkflowError(format!("`schema` is not a JSON Schema: {error} at `{}`", error.instance_path()))
     })?;
     let id = WorkflowId { namespace: file.namespace_name, name: file.name, version: file.version };
-    Ok(Workflow { id, description: file.description, plan, schema, adjustments })
+    let formats = formats.to_vec();
+    Ok(Workflow { id, description: file.description, plan, schema, formats, adjustments })
 }
 
 fn compensate_after(file: &File) -> Result<u32, WorkflowError> {

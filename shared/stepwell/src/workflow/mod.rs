@@ -42,6 +42,7 @@ mod tests;
 
 use crate::plan::{Plan, PlanError};
 use adjustment::Adjustment;
+use jsonschema::error::{ValidationError, ValidationErrorKind};
 use serde_json::Value;
 use std::fmt;
 
@@ -69,7 +70,19 @@ pub struct Workflow {
     description: String,
     plan: Plan,
     schema: jsonschema::Validator,
+    formats: Vec<TextFormat>,
     adjustments: Vec<Adjustment>,
+}
+
+/// A rule for texts that is written in Rust: what `format: NAME` means in the schema of a workflow file. So the check of a
+/// request and the step that uses the text can have one rule.
+#[derive(Clone, Copy, Debug)]
+pub struct TextFormat {
+    /// The name that the schema calls it by.
+    pub name: &'static str,
+    /// The rule. Its error is the rest of a sentence that begins with `value`, and must not repeat the value, which may be
+    /// a secret.
+    pub check: fn(&str) -> Result<(), String>,
 }
 
 /// Why a workflow file is refused.
@@ -98,7 +111,16 @@ impl Workflow {
     /// # Errors
     /// What is wrong with it, with the line or the name of the step.
     pub fn from_yaml(text: &str) -> Result<Self, WorkflowError> {
-        file::read(text)
+        file::read(text, &[])
+    }
+
+    /// The same for a file whose schema has formats of its own.
+    ///
+    /// # Errors
+    /// As [`Workflow::from_yaml`]; also a format that is neither one of these nor one of JSON Schema's, because a schema that
+    /// names it would check nothing.
+    pub fn from_yaml_with_formats(text: &str, formats: &[TextFormat]) -> Result<Self, WorkflowError> {
+        file::read(text, formats)
     }
 
     /// Its name.
@@ -130,8 +152,20 @@ impl Workflow {
         let violations: Vec<Violation> = self
             .schema
             .iter_errors(context)
-            .map(|error| Violation { path: error.instance_path().to_string(), message: error.masked().to_string() })
+            .map(|error| Violation { path: error.instance_path().to_string(), message: self.message(&error) })
             .collect();
         if violations.is_empty() { Ok(()) } else { Err(violations) }
+    }
+
+    fn message(&self, error: &ValidationError<'_>) -> String {
+        let problem = match error.kind() {
+            ValidationErrorKind::PropertyNames { error } => return self.message(error),
+            ValidationErrorKind::Format { format } => {
+                let format = self.formats.iter().find(|known| known.name == format);
+                format.zip(error.instance().as_str()).and_then(|(format, text)| (format.check)(text).err())
+            }
+            _ => None,
+        };
+        problem.map_or_else(|| error.masked().to_string(), |problem| format!("value {problem}"))
     }
 }

@@ -80,6 +80,30 @@ fn every_violation_is_reported_with_its_path() {
 }
 
 #[test]
+fn format_of_the_caller_is_checked_and_says_what_is_wrong_without_the_value() {
+    const SHOUTED: TextFormat = TextFormat {
+        name: "shouted",
+        check: |text| if text.ends_with('!') { Ok(()) } else { Err("has to end with !".to_owned()) },
+    };
+    let file = "name: x\nstep_templates: [{name: a}]\nschema:\n  propertyNames: {format: shouted}\n  \
+        additionalProperties: {type: [string, integer], format: shouted}";
+    let workflow = Workflow::from_yaml_with_formats(file, &[SHOUTED]).unwrap();
+    assert_eq!(workflow.validate(&json!({"a!": "secret!", "b!": 5})), Ok(()));
+    let told = |path: &str| {
+        let message = "value has to end with !".to_owned();
+        Err(vec![Violation { path: path.to_owned(), message }])
+    };
+    assert_eq!(workflow.validate(&json!({"a!": "secret"})), told("/a!"));
+    assert_eq!(workflow.validate(&json!({"a": "secret!"})), told(""), "a name has no place of its own");
+}
+
+#[test]
+fn format_that_nobody_knows_is_refused() {
+    let refusal = refusal("name: x\nstep_templates: [{name: a}]\nschema: {format: e-mail}");
+    assert!(refusal.contains("`schema` is not a JSON Schema") && refusal.contains("e-mail"), "{refusal}");
+}
+
+#[test]
 fn an_adjustment_changes_the_plan_of_the_tasks_it_fits() {
     let workflow = Workflow::from_yaml(DIAMOND).unwrap();
     let limits = |context: Value| {
