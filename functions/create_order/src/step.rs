@@ -42,7 +42,7 @@ impl<O: Orders> Step for CreateOrder<O> {
             payment_id: payment.payment_id,
             // Without an address there is no confirmation, but what is paid for is ordered all the same.
             customer_email: request.customer_info.email,
-            customer_name: request.customer_info.name,
+            customer_name: request.customer_info.name.map(String::from),
             shipping_info: request.shipping_info,
             priority: request.priority,
             placed_at: ctx.task_created_at,

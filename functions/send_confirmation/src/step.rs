@@ -1,6 +1,9 @@
 //! Tells the customer that the order is confirmed.
 
-use checkout::{CURRENCY, CheckoutRequest, Confirmation, CreatedOrder, Letter, MailError, Mailer, is_email_address};
+use checkout::{
+    CURRENCY, CheckoutRequest, Confirmation, CreatedOrder, EmailAddress, Letter, MailError, Mailer, NotAnEmailAddress,
+    PersonName,
+};
 use std::time::Duration;
 use stepwell::{Context, ResultOf, Step, StepContext, StepError, permanent, retryable};
 
@@ -18,22 +21,23 @@ impl<M: Mailer> Step for SendConfirmation<M> {
         ctx: &StepContext,
     ) -> Result<Confirmation, StepError> {
         let customer = request.customer_info;
-        let Some(recipient) = customer.email.filter(|email| !email.trim().is_empty()) else {
+        let Some(email) = customer.email.filter(|email| !email.trim().is_empty()) else {
             return Err(permanent("MISSING_CUSTOMER_EMAIL", "customer_info.email is missing"));
         };
-        if !is_email_address(&recipient) {
-            return Err(permanent("INVALID_EMAIL", "customer_info.email is not an address that mail can be sent to"));
-        }
-        let letter = letter(recipient.clone(), customer.name.as_deref(), &order);
+        let recipient = email.parse().map_err(|problem: NotAnEmailAddress| {
+            permanent("INVALID_EMAIL", format!("customer_info.email {problem}"))
+        })?;
+        let letter = letter(recipient, customer.name.as_ref(), &order);
         let message_id = self.mailer.send(&letter).await.map_err(step_error)?;
+        let recipient = letter.to.to_string();
         Ok(Confirmation { email_sent: true, recipient, message_id, sent_at: ctx.started_at })
     }
 }
 
-fn letter(to: String, name: Option<&str>, order: &CreatedOrder) -> Letter {
+fn letter(to: EmailAddress, name: Option<&PersonName>, order: &CreatedOrder) -> Letter {
     let number = &order.order_number;
     let delivery: String = order.estimated_delivery.to_string().chars().take("YYYY-MM-DD".len()).collect();
-    let name: String = name.unwrap_or("there").chars().filter(|c| !c.is_control()).collect();
+    let name = name.and_then(PersonName::for_greeting).unwrap_or("there");
     let text = format!(
         "Hello {name},\n\n\
          thank you for your order {number}. We have charged {total} {CURRENCY}.\n\

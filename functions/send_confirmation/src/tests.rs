@@ -36,23 +36,43 @@ async fn run(mailer: Fake, customer: Value) -> (Result<Confirmation, StepError>,
 
 #[tokio::test]
 async fn the_customer_is_told() {
-    let (result, letters) = run(Fake::default(), json!({"email": "test@example.com", "name": "Test\nCustomer"})).await;
+    let (result, letters) = run(Fake::default(), json!({"email": "test@example.com", "name": "Test Customer"})).await;
     let expected = concat!(
         r#"{"email_sent":true,"recipient":"test@example.com","message_id":"message-1","#,
         r#""sent_at":"2023-11-14T22:13:20.123Z"}"#
     );
     assert_eq!(serde_json::to_string(&result.unwrap()).unwrap(), expected);
-    let text = "Hello TestCustomer,\n\n\
+    let text = "Hello Test Customer,\n\n\
         thank you for your order ORD-20231114-0123ABCD. We have charged 100.00 USD.\n\
         It should be with you by 2023-11-19.\n";
     let subject = "Your order ORD-20231114-0123ABCD is confirmed".to_owned();
-    assert_eq!(letters, [Letter { to: "test@example.com".to_owned(), subject, text: text.to_owned() }]);
+    assert_eq!(letters, [Letter { to: "test@example.com".parse().unwrap(), subject, text: text.to_owned() }]);
+}
+
+#[test_case(json!({"email": "test@example.com"}); "no name")]
+#[test_case(json!({"email": "test@example.com", "name": "Zoë\nclick here"}); "a second line")]
+#[test_case(json!({"email": "test@example.com", "name": "Zoë\u{202E}"}); "a turn of direction")]
+#[test_case(json!({"email": "test@example.com", "name": " "}); "a blank")]
+#[test_case(json!({"email": "test@example.com", "name": "you won, claim at evil.example"}); "a link")]
+#[tokio::test]
+async fn unusable_name_is_left_out_of_the_greeting(customer: Value) {
+    let (result, letters) = run(Fake::default(), customer).await;
+    assert!(result.is_ok());
+    assert!(letters[0].text.starts_with("Hello there,\n"), "{}", letters[0].text);
+}
+
+#[tokio::test]
+async fn malformed_address_is_refused_with_the_reason_of_its_type() {
+    let (result, _) = run(Fake::default(), json!({"email": "A <a@example.org>"})).await;
+    let problem = "A <a@example.org>".parse::<checkout::EmailAddress>().unwrap_err();
+    assert_eq!(result.unwrap_err().to_string(), format!("INVALID_EMAIL: customer_info.email {problem}"));
 }
 
 #[test_case(json!({}), "MISSING_CUSTOMER_EMAIL")]
 #[test_case(json!(null), "MISSING_CUSTOMER_EMAIL"; "no customer")]
 #[test_case(json!({"email": " "}), "MISSING_CUSTOMER_EMAIL"; "a blank")]
 #[test_case(json!({"email": "nobody"}), "INVALID_EMAIL"; "no address")]
+#[test_case(json!({"email": "A <a@example.org>"}), "INVALID_EMAIL"; "a display name")]
 #[test_case(json!({"email": 5}), "INVALID_EMAIL"; "a number")]
 #[test_case(json!({"email": "a@example.com\r\nBcc: b@example.com"}), "INVALID_EMAIL"; "another header")]
 #[tokio::test]

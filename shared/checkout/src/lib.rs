@@ -23,6 +23,7 @@
 mod cart;
 mod catalogue;
 mod config;
+mod email;
 mod items;
 mod lenient;
 mod mail;
@@ -35,12 +36,14 @@ mod request;
 mod simulator;
 mod stock;
 mod tables;
+mod text;
 mod workflow;
 
 pub use cart::{LineItem, ValidatedCart};
 pub use catalogue::{Catalogue, InsufficientStock, Product, ProductId};
 pub use config::ConfigError;
-pub use mail::{Confirmation, Letter, MailError, Mailer, SesMailer, is_email_address};
+pub use email::{EmailAddress, NotAnEmailAddress};
+pub use mail::{Confirmation, Letter, MailError, Mailer, SesMailer};
 pub use money::{Money, NotMoney};
 pub use order::{CancelledOrder, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders};
 pub use payment::{CURRENCY, Charge, ChargeRequest, Gateway, GatewayError, Payment, Refund, RefundRequest, Reversal};
@@ -50,4 +53,5 @@ pub use request::{CartItem, CheckoutRequest, CustomerInfo, MAX_LINES, MAX_QUANTI
 pub use simulator::GatewaySimulator;
 pub use stock::{InventoryChange, Reservation, ReserveError, Stock, UpdatedProduct};
 pub use tables::{StoreError, Tables};
-pub use workflow::workflow;
+pub use text::{NotAName, NotASingleLine, PersonName, SingleLine};
+pub use workflow::{workflow, workflow_from};

@@ -1,6 +1,6 @@
 //! The checkout request: the context of a checkout task.
 
-use crate::{Money, ProductId, lenient};
+use crate::{Money, PersonName, ProductId, lenient};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt, time::Duration};
@@ -69,12 +69,13 @@ pub struct PaymentInfo {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct CustomerInfo {
-    /// Where the confirmation goes.
+    /// Where the confirmation goes: an [`EmailAddress`](crate::EmailAddress), as the step that writes to it finds. What is
+    /// none is an error of its own there, and not the same as nothing.
     #[serde(deserialize_with = "lenient::text")]
     pub email: Option<String>,
     /// How the customer is addressed.
     #[serde(deserialize_with = "lenient::or_default")]
-    pub name: Option<String>,
+    pub name: Option<PersonName>,
 }
 
 /// How soon an order has to be there.
@@ -152,7 +153,7 @@ mod tests {
         let request = read(json!({
             "cart_items": [7, {"product_id": "1", "quantity": -2, "price": "cheap"}, {"product_id": 3, "quantity": 2.0}],
             "payment_info": {"token": 5, "amount": 1.005, "currency": 5},
-            "customer_info": "me",
+            "customer_info": {"email": 5, "name": "\n"},
             "shipping_info": {"zip": 12345},
             "priority": "yesterday",
         }));
@@ -162,7 +163,7 @@ mod tests {
         assert_eq!((good.product_id, good.quantity), (Some(ProductId(3)), Some(2)));
         assert!(request.payment_info.token.is_none() && request.payment_info.amount.is_none());
         assert_eq!(request.payment_info.currency.as_deref(), Some("5"));
-        assert!(request.customer_info.email.is_none());
+        assert_eq!((request.customer_info.email.as_deref(), request.customer_info.name), (Some("5"), None));
         assert_eq!(request.priority, Priority::Standard);
     }
 

@@ -124,7 +124,7 @@ impl Settings {
                 Way::OnePiece => in_one_piece(customers, &clock, &faults, Duration::ZERO).await,
                 Way::OnePieceSentAgain => in_one_piece(customers, &clock, &faults, engine::PATIENCE).await,
                 Way::Stepwell => {
-                    let workflow = Workflow::from_yaml(&self.workflow).expect("a workflow file");
+                    let workflow = checkout::workflow_from(&self.workflow).expect("a workflow file");
                     with_the_engine(customers, &clock, &faults, workflow).await
                 }
             }
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn another_retry_limit_changes_nothing_else() {
         let changed = Settings::new(1, 1).with_retry_limit(7).workflow;
-        let plan = Workflow::from_yaml(&changed).expect("still a workflow").plan().clone();
+        let plan = checkout::workflow_from(&changed).expect("still a workflow").plan().clone();
         assert!(plan.steps().iter().all(|step| step.retry_limit == 7));
         assert_eq!(plan.steps().len(), 5);
     }

@@ -111,7 +111,7 @@ async fn throttling_is_a_busy_table_and_an_error_shows_no_names() {
 
 #[tokio::test]
 async fn the_mail_services_errors_are_told_apart() {
-    let letter = Letter { to: "test@example.com".to_owned(), subject: "s".to_owned(), text: "t".to_owned() };
+    let letter = Letter { to: "test@example.com".parse().unwrap(), subject: "s".to_owned(), text: "t".to_owned() };
     let cases: [(&'static [Answer], MailError); 4] = [
         (&[(429, r#"{"__type": "TooManyRequestsException", "message": "slower"}"#)], MailError::RateLimited),
         (&[(400, r#"{"__type": "LimitExceededException", "message": "enough"}"#)], MailError::RateLimited),
@@ -123,7 +123,7 @@ async fn the_mail_services_errors_are_told_apart() {
     ];
     for (answers, expected) in cases {
         let (config, _) = server(answers).await;
-        assert_eq!(SesMailer::new(&config, "orders@example.com").send(&letter).await, Err(expected));
+        assert_eq!(SesMailer::new(&config, "orders@example.com".parse().unwrap()).send(&letter).await, Err(expected));
     }
 }
 
@@ -133,8 +133,8 @@ async fn a_service_that_is_not_there_is_unavailable() {
     // A port that nobody listens on.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let config = config.to_builder().endpoint_url(format!("http://{free}")).build();
-    let letter = Letter { to: "test@example.com".to_owned(), subject: "s".to_owned(), text: "t".to_owned() };
-    let error = SesMailer::new(&config, "orders@example.com").send(&letter).await.unwrap_err();
+    let letter = Letter { to: "test@example.com".parse().unwrap(), subject: "s".to_owned(), text: "t".to_owned() };
+    let error = SesMailer::new(&config, "orders@example.com".parse().unwrap()).send(&letter).await.unwrap_err();
     assert_eq!(error, MailError::Unavailable("no connection".to_owned()));
     let error = Tables::new(&config, "shop-").products(&[ProductId(1)]).await.unwrap_err();
     assert_eq!(error, StoreError::Failed("no connection".to_owned()));

@@ -9,10 +9,10 @@ async fn a_letter_is_sent() {
     // Another run may have made it already.
     assert!(identity.is_ok() || identity.is_err_and(|error| error.as_service_error().is_some()));
     let letter = Letter {
-        to: "test@example.com".to_owned(),
+        to: "test@example.com".parse().unwrap(),
         subject: "Zoë's order".to_owned(),
         text: "Hello\n\nthere\n".to_owned(),
     };
-    let message_id = SesMailer::new(&config, sender).send(&letter).await.unwrap();
+    let message_id = SesMailer::new(&config, sender.parse().unwrap()).send(&letter).await.unwrap();
     assert!(!message_id.is_empty());
 }

@@ -1,0 +1,215 @@
+//! Free text: names, the lines of an address, whatever else a customer writes about an order.
+//!
+//! It is shown to people, in a letter or on a packing list, and must read there as it was written. So it is one line, and
+//! nothing in it changes how the text around it is laid out.
+
+use serde::Deserialize;
+use std::str::FromStr;
+
+/// A text of one line, which may be empty. It has no control characters, no line or paragraph separators, and none of the
+/// characters that turn the direction of the text that follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct SingleLine(String);
+
+/// A person's name: a [`SingleLine`] of at most [`PersonName::MAX`] characters, at least one of which is a letter or a
+/// digit.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct PersonName(SingleLine);
+
+/// Why a text is not a [`SingleLine`]. It reads as the rest of a sentence about the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotASingleLine {
+    /// A line break, or another character that is an instruction.
+    #[error("has a line break or another control character in it; write it on one line")]
+    Control,
+    /// A character that turns the direction of the text after it.
+    #[error(
+        "has a character in it that turns the direction of writing (U+202A to U+202E, U+2066 to U+2069); leave it out"
+    )]
+    Direction,
+}
+
+/// Why a text is not a [`PersonName`]. It reads as the rest of a sentence about the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAName {
+    /// It is not one line.
+    #[error(transparent)]
+    NotASingleLine(#[from] NotASingleLine),
+    /// Nobody would see it, or read it as a name.
+    #[error("has no letter or digit in it; write the name as it is to be read")]
+    Blank,
+    /// It is too long.
+    #[error("has more than {max} characters", max = PersonName::MAX)]
+    TooLong,
+}
+
+impl SingleLine {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SingleLine {
+    type Err = NotASingleLine;
+
+    fn from_str(text: &str) -> Result<Self, NotASingleLine> {
+        text.to_owned().try_into()
+    }
+}
+
+impl TryFrom<String> for SingleLine {
+    type Error = NotASingleLine;
+
+    fn try_from(text: String) -> Result<Self, NotASingleLine> {
+        if text.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
+            Err(NotASingleLine::Control)
+        } else if text.contains(|c| matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')) {
+            Err(NotASingleLine::Direction)
+        } else {
+            Ok(Self(text))
+        }
+    }
+}
+
+impl PersonName {
+    /// The most characters that a name may have.
+    pub const MAX: usize = 100;
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The name for the greeting of a letter; `None` where a mail program might make a link of it, or where it is long
+    /// enough for a message. Nobody has checked that the address is the buyer's own, so what a stranger writes here must
+    /// not come to somebody else as a letter of ours.
+    pub fn for_greeting(&self) -> Option<&str> {
+        const LONGEST: usize = 40;
+        let text = self.as_str();
+        // A dot with two letters right behind it is where a domain might end. An initial has one.
+        let mut parts = text.split(['.', '\u{3002}', '\u{FF0E}', '\u{FF61}']);
+        let first = parts.next().unwrap_or_default();
+        let domain =
+            !first.is_empty() && parts.any(|part| part.chars().take(2).filter(|c| c.is_alphanumeric()).count() == 2);
+        let link = domain || text.contains([':', '/', '\\', '@']);
+        (!link && text.chars().count() <= LONGEST).then_some(text)
+    }
+}
+
+impl FromStr for PersonName {
+    type Err = NotAName;
+
+    fn from_str(text: &str) -> Result<Self, NotAName> {
+        text.to_owned().try_into()
+    }
+}
+
+impl TryFrom<String> for PersonName {
+    type Error = NotAName;
+
+    fn try_from(text: String) -> Result<Self, NotAName> {
+        let line = SingleLine::try_from(text)?;
+        if !line.as_str().contains(is_legible) {
+            Err(NotAName::Blank)
+        } else if line.as_str().chars().count() > Self::MAX {
+            Err(NotAName::TooLong)
+        } else {
+            Ok(Self(line))
+        }
+    }
+}
+
+impl From<PersonName> for String {
+    fn from(name: PersonName) -> Self {
+        name.0.0
+    }
+}
+
+/// Whether this is a letter or a digit. The fillers of the Korean script count as letters, but nobody sees them.
+fn is_legible(c: char) -> bool {
+    c.is_alphanumeric() && !matches!(c, '\u{115F}' | '\u{1160}' | '\u{3164}' | '\u{FFA0}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NotASingleLine::*, *};
+    use test_case::test_case;
+
+    #[test_case("Zoë O'Hara")]
+    #[test_case("J.R.R. Tolkien")]
+    #[test_case("李小龍"; "Chinese")]
+    #[test_case("محمد علی"; "Arabic")]
+    #[test_case("می\u{200C}نا"; "a zero-width non-joiner, which Persian is written with")]
+    #[test_case("क्\u{200D}षा"; "a zero-width joiner, which Hindi is written with")]
+    #[test_case("Zoe\u{308}"; "a combining mark")]
+    #[test_case("X"; "one letter")]
+    #[test_case("7")]
+    fn name_in_any_script_is_accepted(text: &str) {
+        assert_eq!(text.parse::<PersonName>().unwrap().as_str(), text);
+    }
+
+    #[test_case("")]
+    #[test_case("   "; "blanks")]
+    #[test_case("\u{A0}\u{3000}"; "other blanks")]
+    #[test_case("\u{200B}\u{200D}\u{FEFF}"; "zero-width characters")]
+    #[test_case("\u{3164}\u{115F}\u{1160}\u{FFA0}"; "fillers")]
+    #[test_case("\u{308}"; "a mark on nothing")]
+    #[test_case("--"; "hyphens")]
+    fn name_without_a_letter_is_refused(text: &str) {
+        assert_eq!(text.parse::<PersonName>(), Err(NotAName::Blank));
+        assert!(text.parse::<SingleLine>().is_ok(), "a line of an address may be empty");
+    }
+
+    #[test_case('\n', Control)]
+    #[test_case('\r', Control)]
+    #[test_case('\t', Control)]
+    #[test_case('\0', Control)]
+    #[test_case('\u{1F}', Control)]
+    #[test_case('\u{7F}', Control)]
+    #[test_case('\u{80}', Control)]
+    #[test_case('\u{85}', Control; "a line break of C1")]
+    #[test_case('\u{9F}', Control)]
+    #[test_case('\u{2028}', Control; "a line separator")]
+    #[test_case('\u{2029}', Control; "a paragraph separator")]
+    #[test_case('\u{202A}', Direction; "the first embedding")]
+    #[test_case('\u{202E}', Direction; "an override")]
+    #[test_case('\u{2066}', Direction; "the first isolate")]
+    #[test_case('\u{2069}', Direction; "the last isolate")]
+    fn character_that_changes_the_text_around_it_is_refused(c: char, why: NotASingleLine) {
+        for text in [format!("{c}"), format!("a{c}b"), format!("a{c}")] {
+            assert_eq!(text.parse::<SingleLine>(), Err(why));
+            assert_eq!(text.parse::<PersonName>(), Err(why.into()));
+        }
+    }
+
+    #[test_case('\u{2027}')]
+    #[test_case('\u{202F}'; "a narrow blank")]
+    #[test_case('\u{2065}')]
+    #[test_case('\u{206A}')]
+    #[test_case('\u{A0}'; "a blank")]
+    fn neighbour_of_a_refused_character_is_accepted(c: char) {
+        assert!(format!("a{c}b").parse::<SingleLine>().is_ok());
+    }
+
+    #[test]
+    fn name_that_is_too_long_is_refused() {
+        assert!("é".repeat(PersonName::MAX).parse::<PersonName>().is_ok());
+        assert_eq!("é".repeat(PersonName::MAX + 1).parse::<PersonName>(), Err(NotAName::TooLong));
+    }
+
+    #[test_case("Test Customer", true)]
+    #[test_case("J.R.R. Tolkien", true)]
+    #[test_case("Dr. Zoë O'Hara-Smith, Jr.", true)]
+    #[test_case("you won, claim at https://evil.example/x", false; "a link")]
+    #[test_case("claim at evil.example", false; "a domain")]
+    #[test_case("claim at evil\u{3002}example", false; "a domain with another dot")]
+    #[test_case("x@evil", false; "an address")]
+    #[test_case("your order was cancelled, call us now on 5550100", false; "a message")]
+    fn name_that_may_be_a_link_or_a_message_is_not_greeted(text: &str, greeted: bool) {
+        let name: PersonName = text.parse().unwrap();
+        assert_eq!(name.for_greeting(), greeted.then_some(text));
+    }
+}
