@@ -5,11 +5,17 @@ use std::collections::BTreeMap;
 use stepwell::{Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp};
 use test_case::test_case;
 
+/// The product whose row cannot be read.
+const UNREADABLE: ProductId = ProductId(4);
+
 /// A catalogue of three: 7 lamps at 43.98, a chair that is not sold any more, and a yacht.
 struct Fake;
 
 impl Catalogue for Fake {
     async fn products(&self, ids: &[ProductId]) -> Result<BTreeMap<ProductId, Product>, StoreError> {
+        if ids.contains(&UNREADABLE) {
+            return Err(StoreError::Unreadable("product 4".to_owned()));
+        }
         let product = |id, name: &str, cents, active| {
             let (id, name) = (ProductId(id), name.to_owned());
             (id, Product { id, name, price: Money::from_cents(cents), stock: 7, active })
@@ -52,6 +58,15 @@ async fn the_same_product_twice_is_one_line() {
     assert_eq!(validated.item_count, 7);
     let error = cart(r#"[{"product_id": 1, "quantity": 3}, {"product_id": 1, "quantity": 5}]"#).await.unwrap_err();
     assert_eq!(error.message, "Insufficient stock for Lamp. Available: 7, Requested: 8");
+}
+
+/// Somebody may put the row right, and nothing is charged yet.
+#[tokio::test]
+async fn product_that_cannot_be_read_may_be_put_right_and_stops_its_own_carts_only() {
+    let error = cart(r#"[{"product_id": 1, "quantity": 1}, {"product_id": 4, "quantity": 1}]"#).await.unwrap_err();
+    assert!(error.is_retryable());
+    assert_eq!(error.to_string(), "TABLE_UNREADABLE: an item cannot be read: product 4");
+    assert!(cart(r#"[{"product_id": 1, "quantity": 1}]"#).await.is_ok());
 }
 
 #[tokio::test]

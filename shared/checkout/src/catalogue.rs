@@ -6,8 +6,14 @@ use crate::{
     money, tables,
 };
 use aws_sdk_dynamodb::types::KeysAndAttributes;
-use serde::{Deserialize, Deserializer, Serialize, de};
-use std::{collections::BTreeMap, fmt};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, DeserializeOwned},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+};
 
 /// A product's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -60,26 +66,57 @@ pub trait Catalogue {
     /// The products with these numbers, at most [`MAX_LINES`](crate::MAX_LINES); those that are not there are left out.
     ///
     /// # Errors
-    /// The table gave no answer.
+    /// The table gave no answer, or one of these products cannot be read.
     async fn products(&self, ids: &[ProductId]) -> Result<BTreeMap<ProductId, Product>, StoreError>;
 }
 
 pub(crate) const PRODUCTS: &str = "products";
 
+/// The message in the log where a row of the catalogue cannot be read: `stock: 2.5`, say, or no `active`, which is not guessed
+/// at. The template's alarm looks for it.
+pub const UNREADABLE_ROW: &str = "unreadable row";
+
+/// The part of a product that a reservation moves. Units can be given back to a product whose other columns cannot be read.
+#[derive(Deserialize)]
+pub(crate) struct StockRow {
+    id: ProductId,
+    pub(crate) stock: u32,
+}
+
+/// A row of the catalogue. What is wrong with it is for the log: the error may be shown to a client.
+pub(crate) fn read<T: DeserializeOwned>(row: Item) -> Result<T, StoreError> {
+    let number = row.get("id").and_then(|id| id.as_n().ok());
+    let product = number.map_or_else(|| "without a number".to_owned(), String::clone);
+    items::from_item(row).map_err(|problem| {
+        tracing::error!(table = PRODUCTS, product, %problem, "{UNREADABLE_ROW}");
+        StoreError::Unreadable(format!("product {product}"))
+    })
+}
+
 impl Catalogue for Tables {
-    /// One strongly consistent `BatchGetItem`. What DynamoDB leaves unprocessed is asked for again.
     async fn products(&self, ids: &[ProductId]) -> Result<BTreeMap<ProductId, Product>, StoreError> {
+        let products = self.rows::<Product>(ids).await?;
+        Ok(products.into_iter().map(|product| (product.id, product)).collect())
+    }
+}
+
+impl Tables {
+    /// The stock of the products with these numbers; those that are not there are left out.
+    pub(crate) async fn stocks(&self, ids: &[ProductId]) -> Result<BTreeMap<ProductId, u32>, StoreError> {
+        Ok(self.rows::<StockRow>(ids).await?.into_iter().map(|row| (row.id, row.stock)).collect())
+    }
+
+    /// One strongly consistent `BatchGetItem`. What DynamoDB leaves unprocessed is asked for again.
+    async fn rows<T: DeserializeOwned>(&self, ids: &[ProductId]) -> Result<Vec<T>, StoreError> {
         let keys = ids.iter().map(|id| Item::from([("id".to_owned(), items::number(id))])).collect();
         let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
-        let mut wanted =
-            Some(std::collections::HashMap::from([(self.name(PRODUCTS), wanted.map_err(StoreError::unreadable)?)]));
-        let mut found = BTreeMap::new();
+        let mut wanted = Some(HashMap::from([(self.name(PRODUCTS), wanted.map_err(StoreError::unreadable)?)]));
+        let mut found = Vec::new();
         for number in tables::tries() {
             let answer = self.client.batch_get_item().set_request_items(wanted.take()).send().await;
             let answer = answer.map_err(|error| StoreError::of(&error))?;
-            for item in answer.responses.into_iter().flatten().flat_map(|(_, items)| items) {
-                let product: Product = items::from_item(item)?;
-                found.insert(product.id, product);
+            for row in answer.responses.into_iter().flatten().flat_map(|(_, rows)| rows) {
+                found.push(read(row)?);
             }
             wanted = answer.unprocessed_keys.filter(|left| !left.is_empty());
             if wanted.is_none() {
@@ -89,10 +126,8 @@ impl Catalogue for Tables {
         }
         Err(StoreError::Busy("unprocessed keys".to_owned()))
     }
-}
 
-impl Tables {
-    /// The whole catalogue, by number.
+    /// The whole catalogue, by number, less what cannot be read: one bad row must not close the shop.
     ///
     /// # Errors
     /// The table gave no answer.
@@ -102,9 +137,7 @@ impl Tables {
         loop {
             let request = self.client.scan().table_name(self.name(PRODUCTS)).set_exclusive_start_key(after);
             let page = request.send().await.map_err(|error| StoreError::of(&error))?;
-            for item in page.items.into_iter().flatten() {
-                products.push(items::from_item(item)?);
-            }
+            products.extend(page.items.into_iter().flatten().filter_map(|row| read(row).ok()));
             after = page.last_evaluated_key.filter(|key| !key.is_empty());
             if after.is_none() {
                 products.sort_by_key(|product| product.id);
@@ -131,5 +164,11 @@ mod tests {
     fn a_lack_of_stock_is_told_word_for_word() {
         let lack = InsufficientStock { name: "Lamp".to_owned(), available: 3, requested: 999 };
         assert_eq!(lack.to_string(), "Insufficient stock for Lamp. Available: 3, Requested: 999");
+    }
+
+    #[test]
+    fn template_has_an_alarm_for_the_message_of_an_unreadable_row() {
+        let pattern = format!(r#"FilterPattern: '{{ $.message = "{UNREADABLE_ROW}" }}'"#);
+        assert!(include_str!("../../../infra/template.yaml").contains(&pattern), "{pattern}");
     }
 }

@@ -40,7 +40,7 @@ mod text;
 mod workflow;
 
 pub use cart::{LineItem, ValidatedCart};
-pub use catalogue::{Catalogue, InsufficientStock, Product, ProductId};
+pub use catalogue::{Catalogue, InsufficientStock, Product, ProductId, UNREADABLE_ROW};
 pub use config::ConfigError;
 pub use email::{EmailAddress, NotAnEmailAddress};
 pub use mail::{Confirmation, Letter, MailError, Mailer, SesMailer};

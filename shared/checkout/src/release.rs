@@ -1,7 +1,7 @@
 //! Giving units back to stock: all that a reservation took, once.
 
 use crate::{
-    Catalogue, InventoryChange, Product, ProductId, Reservation, StoreError, Tables, UpdatedProduct,
+    InventoryChange, ProductId, Reservation, StoreError, Tables, UpdatedProduct,
     catalogue::PRODUCTS,
     items::{self, Item},
     stock::{Found, RESERVATIONS},
@@ -57,7 +57,7 @@ impl Tables {
                 Some(Found::Released(release)) => return Ok(release),
                 Some(Found::Reserved(reservation)) => {
                     let ids: Vec<ProductId> = reservation.updated_products.iter().map(|line| line.product_id).collect();
-                    let release = release(&reservation, &self.products(&ids).await?, at);
+                    let release = release(&reservation, &self.stocks(&ids).await?, at);
                     let writes = self.release_writes(key, &release)?;
                     (release, writes)
                 }
@@ -110,9 +110,9 @@ impl Tables {
 }
 
 /// What gives back a reservation to the products that are still there.
-fn release(reservation: &Reservation, products: &BTreeMap<ProductId, Product>, at: Timestamp) -> Release {
+fn release(reservation: &Reservation, stocks: &BTreeMap<ProductId, u32>, at: Timestamp) -> Release {
     let released = |line: &UpdatedProduct| {
-        let previous_stock = products.get(&line.product_id)?.stock;
+        let previous_stock = *stocks.get(&line.product_id)?;
         Some(ReleasedProduct {
             product_id: line.product_id,
             name: line.name.clone(),
@@ -138,7 +138,6 @@ fn release(reservation: &Reservation, products: &BTreeMap<ProductId, Product>, a
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Money;
 
     fn reservation() -> Reservation {
         let line = |id: u32, quantity: u32| UpdatedProduct {
@@ -151,14 +150,10 @@ mod tests {
         Reservation { updated_products: vec![line(1, 2), line(2, 3)], ..Reservation::default() }
     }
 
-    fn product(id: u32, stock: u32) -> (ProductId, Product) {
-        let id = ProductId(id);
-        (id, Product { id, name: "Lamp".to_owned(), price: Money::from_cents(4398), stock, active: true })
-    }
-
     #[test]
     fn every_line_comes_back_to_the_stock_of_today() {
-        let release = release(&reservation(), &[product(1, 5), product(2, 0)].into(), Timestamp::from_millis(0));
+        let release =
+            release(&reservation(), &[(ProductId(1), 5), (ProductId(2), 0)].into(), Timestamp::from_millis(0));
         let stocks = release.released_products.iter().map(|line| (line.previous_stock, line.new_stock));
         assert_eq!(stocks.collect::<Vec<_>>(), [(5, 7), (0, 3)]);
         assert_eq!(release.inventory_changes.iter().map(|change| change.quantity).collect::<Vec<_>>(), [2, 3]);
@@ -167,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_product_that_is_gone_gets_nothing_back() {
-        let release = release(&reservation(), &[product(2, 0)].into(), Timestamp::from_millis(0));
+        let release = release(&reservation(), &[(ProductId(2), 0)].into(), Timestamp::from_millis(0));
         assert_eq!(release.inventory_changes.iter().map(|change| change.product_id.0).collect::<Vec<_>>(), [2]);
         assert_eq!(release.total_items_released, 3);
     }

@@ -1,8 +1,8 @@
 //! Taking units out of stock: all of a cart or none of it, once.
 
 use crate::{
-    Catalogue, InsufficientStock, LineItem, ProductId, Release, StoreError, Tables,
-    catalogue::PRODUCTS,
+    InsufficientStock, LineItem, ProductId, Release, StoreError, Tables,
+    catalogue::{PRODUCTS, StockRow, read},
     items::{self, Item},
     tables::Transacted,
 };
@@ -126,9 +126,7 @@ impl Stock for Tables {
     /// that there is enough. The conditions alone decide; they also say what stood in the way.
     async fn reserve(&self, key: &str, lines: &[LineItem], at: Timestamp) -> Result<Reservation, ReserveError> {
         let ids: Vec<ProductId> = lines.iter().map(|line| line.product_id).collect();
-        let stock: BTreeMap<ProductId, u32> =
-            self.products(&ids).await?.into_iter().map(|(id, product)| (id, product.stock)).collect();
-        let reservation = reservation(lines, &stock);
+        let reservation = reservation(lines, &self.stocks(&ids).await?);
         let record = Record { id: key.to_owned(), reserved_at: at, reservation };
 
         let refused = match self.transact(self.writes(&record, lines)?).await? {
@@ -180,8 +178,8 @@ impl Tables {
 }
 
 /// The stock of a product's item; 0 where the product is gone.
-fn stock_of(mut product: Item) -> Result<u32, StoreError> {
-    product.remove("stock").map_or(Ok(0), items::from_attribute)
+fn stock_of(product: Item) -> Result<u32, StoreError> {
+    if product.is_empty() { Ok(0) } else { read::<StockRow>(product).map(|row| row.stock) }
 }
 
 fn reservation(lines: &[LineItem], stock: &BTreeMap<ProductId, u32>) -> Reservation {

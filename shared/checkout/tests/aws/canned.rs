@@ -2,16 +2,20 @@
 //! the answers it was told to, in order, the last one for ever.
 
 use crate::shop::{line, now};
-use checkout::{Catalogue, Letter, MailError, Mailer, ProductId, ReserveError, SesMailer, Stock, StoreError, Tables};
+use checkout::{
+    Catalogue, Letter, MailError, Mailer, ProductId, ReserveError, SesMailer, Stock, StoreError, Tables, UNREADABLE_ROW,
+};
+use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
 use stepwell::SdkConfig;
+use tracing_subscriber::layer::SubscriberExt;
 
 type Answer = (u16, &'static str);
 
@@ -41,6 +45,99 @@ async fn server(answers: &'static [Answer]) -> (SdkConfig, Arc<AtomicUsize>) {
         .test_credentials()
         .retry_config(aws_config::retry::RetryConfig::disabled());
     (config.load().await, asked)
+}
+
+/// A catalogue with one good row and three bad ones, in two pages.
+const PAGES: [Answer; 2] = [
+    (
+        200,
+        r#"{"Items": [
+            {"id": {"N": "4"}, "name": {"S": "Half"}, "price_cents": {"N": "1"}, "stock": {"N": "2.5"}, "active": {"BOOL": true}},
+            {"id": {"N": "5"}, "name": {"S": "Unsaid"}, "price_cents": {"N": "1"}, "stock": {"N": "2"}}
+        ], "LastEvaluatedKey": {"id": {"N": "5"}}}"#,
+    ),
+    (
+        200,
+        r#"{"Items": [
+            {"id": {"N": "6"}, "name": {"S": "Owed"}, "price_cents": {"N": "1"}, "stock": {"N": "-1"}, "active": {"BOOL": true}},
+            {"id": {"N": "1"}, "name": {"S": "Lamp"}, "price_cents": {"N": "4398"}, "stock": {"N": "7"}, "active": {"BOOL": true}}
+        ]}"#,
+    ),
+];
+
+/// A row that has nothing but its stock.
+const BARE: Answer =
+    (200, r#"{"Responses": {"shop-products": [{"id": {"N": "1"}, "stock": {"N": "7"}}]}, "UnprocessedKeys": {}}"#);
+const HALF_A_UNIT: Answer =
+    (200, r#"{"Responses": {"shop-products": [{"id": {"N": "1"}, "stock": {"N": "2.5"}}]}, "UnprocessedKeys": {}}"#);
+const RESERVED: Answer = (
+    200,
+    r#"{"Item": {"id": {"S": "key"}, "reservation": {"M": {"total_items_reserved": {"N": "2"}, "inventory_changes": {"L": []},
+        "updated_products": {"L": [{"M": {"product_id": {"N": "1"}, "name": {"S": "Lamp"}, "previous_stock": {"N": "9"},
+        "new_stock": {"N": "7"}, "quantity_reserved": {"N": "2"}}}]}}}}}"#,
+);
+
+/// What this thread logs while the guard lives, as the functions log it.
+fn log() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Arc::default();
+    let writer = Arc::clone(&log);
+    let lines = stepwell::log_lines(move || Log(Arc::clone(&writer)));
+    (log, tracing::subscriber::set_default(tracing_subscriber::registry().with(lines)))
+}
+
+#[tokio::test]
+async fn product_that_cannot_be_read_is_left_out_of_the_catalogue_and_logged_for_the_alarm() {
+    let (log, _guard) = log();
+    let (config, asked) = server(&PAGES).await;
+    let products = Tables::new(&config, "shop-").all_products().await.unwrap();
+    assert_eq!(products.iter().map(|product| product.id.0).collect::<Vec<_>>(), [1]);
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+
+    let text = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let alarms: Vec<Value> = lines.filter(|line| line["message"] == UNREADABLE_ROW).collect();
+    assert!(alarms.iter().all(|line| line["level"] == "ERROR" && line["table"] == "products"), "{text}");
+    assert_eq!(alarms.iter().map(|line| line["product"].as_str().unwrap()).collect::<Vec<_>>(), ["4", "5", "6"]);
+    assert!(alarms[1]["problem"].as_str().unwrap().contains("active"), "{text}");
+}
+
+#[tokio::test]
+async fn cart_with_a_product_that_cannot_be_read_is_told_which() {
+    let (config, _) = server(&[BARE]).await;
+    let error = Tables::new(&config, "shop-").products(&[ProductId(1)]).await.unwrap_err();
+    assert_eq!(error.to_string(), "an item cannot be read: product 1", "without what is in it");
+}
+
+#[tokio::test]
+async fn stock_moves_though_the_rest_of_its_row_cannot_be_read() {
+    let (config, _) = server(&[BARE, (200, "{}")]).await;
+    let reservation = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap();
+    assert_eq!(reservation.updated_products[0].new_stock, 5);
+    let (config, _) = server(&[RESERVED, BARE, (200, "{}")]).await;
+    let release = Tables::new(&config, "shop-").release("key", now()).await.unwrap();
+    assert_eq!(release.released_products[0].new_stock, 9);
+}
+
+#[tokio::test]
+async fn stock_that_is_no_number_of_units_does_not_move_and_the_product_is_told() {
+    let unreadable = StoreError::Unreadable("product 1".to_owned());
+    let (config, asked) = server(&[HALF_A_UNIT]).await;
+    let error = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap_err();
+    assert_eq!(error, ReserveError::Store(unreadable.clone()));
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "nothing was written");
+    let (config, asked) = server(&[RESERVED, HALF_A_UNIT]).await;
+    assert_eq!(Tables::new(&config, "shop-").release("key", now()).await.unwrap_err(), unreadable);
+    assert_eq!(asked.load(Ordering::Relaxed), 2, "nothing was written");
 }
 
 const PRODUCT: Answer = (
