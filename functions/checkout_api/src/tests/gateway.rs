@@ -141,3 +141,12 @@ async fn route_that_panics_is_500() {
     let answer = invoke_router(router, event("GET", "/products", "", false)).await;
     assert_eq!(refusal(&answer, 500)["error"], "Something went wrong on our side");
 }
+
+#[test_case(include_str!("../../../../events/checkout_api/start_checkout_bad_header.json"), "The header idempotency-key")]
+#[test_case(include_str!("../../../../events/checkout_api/start_checkout_duplicate_key.json"), "A field is there more than once")]
+#[test_case(include_str!("../../../../events/checkout_api/start_checkout_not_json.json"), "The body is not JSON")]
+#[tokio::test]
+async fn sample_event_of_a_bad_request_is_400(event: &str, error: &str) {
+    let answer = invoke(&Fake::default(), serde_json::from_str(event).unwrap()).await;
+    assert!(refusal(&answer, 400)["error"].as_str().unwrap().starts_with(error), "{answer}");
+}

@@ -67,7 +67,11 @@ async fn every_fault_is_told_with_its_path() {
 #[test_case("/payment_info/token", json!(null); "a token that is null")]
 #[test_case("/payment_info/currency", json!("EUR"); "another currency")]
 #[test_case("/customer_info/email", json!("test@example.com\r\nBcc: all@example.com"); "an address with a header in it")]
+#[test_case("/customer_info/email", json!("A <a@example.org>"); "an address with a name around it")]
+#[test_case("/customer_info/email", json!("a@localhost"); "an address without a domain")]
 #[test_case("/customer_info/name", json!(7); "a name that is a number")]
+#[test_case("/customer_info/phone", json!("1\u{2028}2"); "a phone number of two lines")]
+#[test_case("/cart_items/0/name", json!("\u{202E}pmal"); "a name that is written backwards")]
 #[tokio::test]
 async fn one_wrong_value_is_one_fault(pointer: &str, value: Value) {
     let stack = Stack::from_env().await;
@@ -108,6 +112,33 @@ async fn what_is_not_json_is_400(body: &str) {
     let answer = stack.api.post("/checkout", body).await.expect(400);
     assert_eq!(answer["success"], false);
     assert!(answer["error"].is_string(), "{answer}");
+}
+
+#[test_case(r#""quantity":1"#, r#""quantity":5,"quantity":1"#, "/checkout/cart_items/0/quantity"; "two quantities")]
+#[test_case(r#"{"checkout":"#, r#"{"checkout":{},"checkout":"#, "/checkout"; "two checkouts")]
+#[tokio::test]
+async fn duplicate_key_is_400_and_starts_nothing(once: &str, twice: &str, path: &str) {
+    let stack = Stack::from_env().await;
+    let product = stack.product(2_500, 5).await;
+    let body = product.request(1, "test_success_visa").to_string();
+    assert!(body.contains(once), "{body}");
+    let answer = stack.api.post("/checkout", body.replace(once, twice)).await.expect(400);
+    assert_eq!(paths(&answer), [path]);
+    assert_nothing_started(&stack, &product).await;
+}
+
+#[test_case(" "; "a blank")]
+#[test_case("\u{200B}\u{FEFF}"; "what nobody sees")]
+#[test_case("Zoe\u{202E}"; "a turn of direction")]
+#[tokio::test]
+async fn name_that_cannot_be_read_is_422_and_starts_nothing(name: &str) {
+    let stack = Stack::from_env().await;
+    let product = stack.product(2_500, 5).await;
+    let mut request = product.request(1, "test_success_visa");
+    request["checkout"]["customer_info"]["name"] = name.into();
+    let answer = stack.api.checkout(&request).await.expect(422);
+    assert_eq!(paths(&answer), ["/checkout/customer_info/name"]);
+    assert_nothing_started(&stack, &product).await;
 }
 
 #[tokio::test]

@@ -26,12 +26,14 @@ fn names(folder: &str) -> BTreeSet<String> {
 }
 
 /// Every sample request, and how it ends: completed, failed in a step with a code, or refused at the door.
-const ENDS: [(&str, &str); 17] = [
+const ENDS: [(&str, &str); 19] = [
     ("amount_mismatch", "process_payment PAYMENT_AMOUNT_MISMATCH"),
     ("card_declined", "process_payment PAYMENT_DECLINED"),
     ("card_invalid", "process_payment PAYMENT_DECLINED"),
     ("card_unknown", "process_payment PAYMENT_DECLINED"),
     ("card_without_funds", "process_payment PAYMENT_DECLINED"),
+    ("duplicate_key", "400"),
+    ("email_with_name", "422"),
     ("everything", "completed"),
     ("express", "process_payment GATEWAY_TIMEOUT"),
     ("gateway_down", "process_payment GATEWAY_TEMPORARY_FAILURE"),
@@ -138,6 +140,8 @@ async fn every_step_takes_its_sample_message() {
 #[test_case("checkout_api/start_checkout_with_key", "/checkout", 202)]
 #[test_case("checkout_api/start_checkout_invalid", "/checkout", 422)]
 #[test_case("checkout_api/start_checkout_not_json", "/checkout", 400)]
+#[test_case("checkout_api/start_checkout_duplicate_key", "/checkout", 400)]
+#[test_case("checkout_api/start_checkout_bad_header", "/checkout", 400)]
 #[test_case("checkout_api/order_status", "/order_status/", 200)]
 #[test_case("checkout_api/workflow_details", "/workflow_details/", 200)]
 #[test_case("checkout_api/retry_checkout", "/retry_checkout/", 409)]
@@ -150,6 +154,7 @@ async fn every_step_takes_its_sample_message() {
 #[test_case("tasks_api/retry", "/tasks/", 409)]
 #[test_case("tasks_api/retry_many", "/tasks/retry", 200)]
 #[test_case("tasks_api/cancel", "/tasks/", 409)]
+#[test_case("tasks_api/cancel_duplicate_key", "/tasks/", 400)]
 #[test_case("tasks_api/compensate", "/tasks/", 409)]
 #[test_case("tasks_api/resolve", "/tasks/", 409)]
 #[test_case("tasks_api/resolve_step", "/tasks/", 409)]
