@@ -13,7 +13,7 @@ use std::{
     thread,
     time::Instant,
 };
-use stepwell_tests::sim::{self, Fault, Report};
+use stepwell_tests::sim::{self, Fault, Report, oracle};
 
 /// Runs the engine in simulation, with everything going wrong that can, and checks that nothing is lost, done twice or
 /// stuck. The first run that fails ends it, with the command that makes this run again.
@@ -31,6 +31,13 @@ struct Options {
     /// Go on after a failure, and count them.
     #[arg(long)]
     keep_going: bool,
+    /// Make the run of `--seed` alone, and print what it writes and sends, one entry a line: what the oracle hashes.
+    #[arg(long, conflicts_with_all = ["runs", "trace", "keep_going"])]
+    writes: bool,
+    /// Make no run but the oracle's, and keep their hashes in the place of those in tests/fixtures/oracle/. Only for a
+    /// stated change of what is stored, sent or simulated: with it goes the proof that nothing else has changed.
+    #[arg(long, conflicts_with_all = ["writes", "seed", "runs", "trace", "keep_going"])]
+    write_oracle: bool,
 }
 
 /// After how many runs progress is told.
@@ -48,6 +55,17 @@ struct Progress {
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if options.writes {
+        let (entries, problem) = oracle::entries(options.seed);
+        print!("{entries}");
+        return problem.map_or(ExitCode::SUCCESS, |problem| {
+            eprintln!("seed {}: {problem}", options.seed);
+            ExitCode::FAILURE
+        });
+    }
+    if options.write_oracle {
+        return write_oracle();
+    }
     let progress = Progress {
         next: AtomicU64::new(0),
         done: AtomicU64::new(0),
@@ -96,6 +114,19 @@ fn main() -> ExitCode {
     eprintln!("seed {}: {}", first.seed, first.problem.as_deref().unwrap_or_default());
     eprintln!("cargo run --release -p stepwell-tests --bin sim -- --runs 1 --seed {} --trace", first.seed);
     ExitCode::FAILURE
+}
+
+fn write_oracle() -> ExitCode {
+    match oracle::rewrite() {
+        Ok(changed) => {
+            println!("the hashes of {changed} seeds have changed");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("the oracle's fixture stays as it is: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn work(options: &Options, progress: &Progress, begin: Instant) {

@@ -4,6 +4,7 @@ use super::{
     audit::Audit,
     fate::Fate,
     network::FarQueues,
+    oracle::Recorder,
     process::Process,
     queue::MemoryQueues,
     scenario::{Deed, Scenario},
@@ -52,13 +53,18 @@ pub(super) struct House {
 }
 
 impl House {
-    pub(super) fn new(fate: Fate, scenario: Scenario) -> Self {
+    /// The recorder takes down what is written and sent.
+    pub(super) fn new(fate: Fate, scenario: Scenario, recorder: Option<Rc<Recorder>>) -> Self {
         let fate = Rc::new(fate);
         let audit = Rc::new(Audit::new(&fate));
         let observer = audit.clone();
+        let table = MemoryTable::observed_by(move |change| observer.observe(change));
+        if let Some(recorder) = &recorder {
+            table.record(recorder.clone());
+        }
         Self {
-            table: MemoryTable::observed_by(move |change| observer.observe(change)),
-            queues: MemoryQueues::new(&fate),
+            table,
+            queues: MemoryQueues::new(&fate, recorder),
             world: World::default(),
             audit,
             fate,

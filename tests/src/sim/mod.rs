@@ -11,6 +11,7 @@
 //! | `process`, `network` | a process with its own clock, which can die; its way to the table (`../far.rs`) and the queues |
 //! | `lambda`, `handler`, `world` | invocations, what their steps do, and the world outside that they do it to |
 //! | `people` | clients, operators, and strangers with messages of their own |
+//! | `oracle` | what a run writes and sends, held against what it did in an earlier version |
 //! | `audit`, `check` | what has to hold: at every write, and when all is quiet |
 //! | `scene`: `races`, `client`, `letters`, `limits`, `alarm` | what chance brings about too seldom, made by hand |
 
@@ -30,6 +31,7 @@ mod letters;
 #[cfg(test)]
 mod limits;
 mod network;
+pub mod oracle;
 mod people;
 mod process;
 mod queue;
@@ -50,6 +52,7 @@ use fate::Fate;
 use fault::Odds;
 use house::House;
 use lambda::Function;
+use oracle::Recorder;
 use scenario::Scenario;
 use std::{rc::Rc, time::Duration};
 use stepwell::state::TaskStatus;
@@ -78,20 +81,25 @@ pub struct Report {
 /// # Panics
 /// Where the machine has no memory for a runtime.
 pub fn run(seed: u64, traced: bool) -> Report {
+    run_recorded(seed, traced, None)
+}
+
+/// The same, with a recorder of what is written and sent.
+fn run_recorded(seed: u64, traced: bool, recorder: Option<Rc<Recorder>>) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     let tasks = LocalSet::new();
-    let report = tasks.block_on(&runtime, simulate(seed, traced));
+    let report = tasks.block_on(&runtime, simulate(seed, traced, recorder));
     // What is still running holds what it runs in; without this it would never be let go.
     drop(tasks);
     report
 }
 
-async fn simulate(seed: u64, traced: bool) -> Report {
+async fn simulate(seed: u64, traced: bool, recorder: Option<Rc<Recorder>>) -> Report {
     let mut rng = Rng::with_seed(seed);
     let scenario = Scenario::draw(&mut rng);
     let odds = Odds::draw(&mut rng);
-    let house = Rc::new(House::new(Fate::new(rng, odds, traced), scenario));
+    let house = Rc::new(House::new(Fate::new(rng, odds, traced), scenario, recorder));
     let fate = house.fate.clone();
     fate.note(|| format!("{:?}", house.scenario));
     fate.note(|| format!("{:?}", fate.odds()));

@@ -1,6 +1,6 @@
 //! SQS in memory: standard queues, which deliver at least once and in no order.
 
-use super::{fate::Fate, fault::Fault};
+use super::{fate::Fate, fault::Fault, oracle::Recorder};
 use aws_lambda_events::sqs::SqsMessage;
 use std::{
     cell::{Cell, RefCell},
@@ -40,6 +40,7 @@ struct StepQueue {
 
 struct Queues {
     fate: Rc<Fate>,
+    recorder: Option<Rc<Recorder>>,
     queues: RefCell<BTreeMap<String, StepQueue>>,
     undeliverable: RefCell<Vec<Undeliverable>>,
     numbers: Cell<u64>,
@@ -56,10 +57,11 @@ impl fmt::Debug for MemoryQueues {
 }
 
 impl MemoryQueues {
-    /// No queues yet: each is there when it is first spoken of.
-    pub(super) fn new(fate: &Rc<Fate>) -> Self {
+    /// No queues yet: each is there when it is first spoken of. The recorder takes down what is sent.
+    pub(super) fn new(fate: &Rc<Fate>, recorder: Option<Rc<Recorder>>) -> Self {
         Self(Rc::new(Queues {
             fate: fate.clone(),
+            recorder,
             queues: RefCell::default(),
             undeliverable: RefCell::default(),
             numbers: Cell::new(0),
@@ -77,6 +79,9 @@ impl MemoryQueues {
     }
 
     fn hold(&self, queue: &str, id: u64, body: Rc<str>, delay: Duration) {
+        if let Some(recorder) = &self.0.recorder {
+            recorder.sent(queue, &body, delay);
+        }
         let visible_after = self.0.fate.elapsed() + delay;
         let mut queues = self.0.queues.borrow_mut();
         let queue = queues.entry(queue.to_owned()).or_default();
@@ -183,6 +188,9 @@ impl Queue for MemoryQueues {
             .map_err(|error| refused("SendMessage", &message.step, &error.to_string()))?;
         if self.0.fate.strikes(Fault::LostMessage) {
             self.0.fate.note(|| format!("SQS loses a message to {}", message.step));
+            if let Some(recorder) = &self.0.recorder {
+                recorder.lost(&message.step, &body);
+            }
         } else {
             self.put(&message.step, &body);
         }
@@ -203,6 +211,9 @@ impl Queue for MemoryQueues {
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
         let body = if body.is_empty() { "(empty)" } else { body };
+        if let Some(recorder) = &self.0.recorder {
+            recorder.rejected(body, reason);
+        }
         let letter = Undeliverable { body: body.to_owned(), reason: reason.to_owned() };
         self.0.fate.note(|| format!("kept: {letter:?}"));
         self.0.undeliverable.borrow_mut().push(letter);

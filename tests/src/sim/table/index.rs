@@ -33,7 +33,7 @@ impl Store {
     pub(super) fn relist(&mut self, place: &ListedAt, to: Listing, at: Timestamp) -> AsRead {
         match self.task(place.task) {
             Some(item) if item.listed == (place.listing, place.at) => {
-                item.listed = (to, at);
+                self.change_task(place.task, |item| item.listed = (to, at));
                 AsRead::Written
             }
             _ => AsRead::Changed,

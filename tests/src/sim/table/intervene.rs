@@ -219,8 +219,10 @@ impl Store {
     pub(super) fn order_compensations(&mut self, task: TaskId, order: &[String], now: Timestamp) -> AsRead {
         match self.task(task) {
             Some(item) if item.record.status == TaskStatus::Compensating && item.record.compensations.is_none() => {
-                item.record.compensations = Some(order.to_vec());
-                item.listed = (Listing::Compensating, now + FIRST_LOOK);
+                self.change_task(task, |item| {
+                    item.record.compensations = Some(order.to_vec());
+                    item.listed = (Listing::Compensating, now + FIRST_LOOK);
+                });
                 AsRead::Written
             }
             _ => AsRead::Changed,

@@ -7,11 +7,13 @@
 mod index;
 mod intervene;
 
+use super::oracle::{ItemWrite, Recorder, item::Item, stored};
 use futures::future::LocalBoxFuture;
 use std::{
-    cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
+    cell::{RefCell, RefMut},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fmt,
+    ops::{Deref, DerefMut},
     rc::Rc,
 };
 use stepwell::{
@@ -71,6 +73,9 @@ struct Store {
     partitions: BTreeMap<TaskId, Partition>,
     keys: BTreeMap<(String, String), KeyRecord>,
     observer: Option<Observer>,
+    recorder: Option<Rc<Recorder>>,
+    /// What the call that is being made has written so far, for the recorder.
+    written: Vec<ItemWrite>,
     meanwhile: Option<Meanwhile>,
 }
 
@@ -88,6 +93,16 @@ impl MemoryTable {
     /// A table that tells of every change of a step or a task.
     pub fn observed_by(observer: impl Fn(Change<'_>) + 'static) -> Self {
         Self(Rc::new(RefCell::new(Store { observer: Some(Rc::new(observer)), ..Store::default() })))
+    }
+
+    /// Takes down every write from now on.
+    pub(super) fn record(&self, recorder: Rc<Recorder>) {
+        self.0.borrow_mut().recorder = Some(recorder);
+    }
+
+    /// The store, for one call that may write.
+    fn writing(&self) -> Writing<'_> {
+        Writing(self.0.borrow_mut())
     }
 
     /// The next reading of a task is torn: its steps are read before this is done, the task itself after it.
@@ -154,7 +169,52 @@ impl MemoryTable {
     }
 }
 
+/// One call that may write.
+struct Writing<'a>(RefMut<'a, Store>);
+
+impl Deref for Writing<'_> {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.0
+    }
+}
+
+impl DerefMut for Writing<'_> {
+    fn deref_mut(&mut self) -> &mut Store {
+        &mut self.0
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        let written = std::mem::take(&mut self.0.written);
+        if let Some(recorder) = &self.0.recorder {
+            recorder.written(written);
+        }
+    }
+}
+
 impl Store {
+    /// A task's item, as the recorder takes it down.
+    fn task_item(&self, task: TaskId) -> Option<Item> {
+        let item = self.partitions.get(&task)?.task.as_ref()?;
+        Some(stored::task(&item.record, item.listed))
+    }
+
+    /// The same of a step's item.
+    fn step_item(&self, task: TaskId, step: &str) -> Option<Item> {
+        self.partitions.get(&task)?.steps.get(step).map(stored::step)
+    }
+
+    /// Takes down a write, where that is wanted. `items` are the item before it and after it.
+    fn wrote(&mut self, key: impl FnOnce() -> String, items: impl FnOnce(&Self) -> [Option<Item>; 2]) {
+        if self.recorder.is_some() {
+            let [before, after] = items(self);
+            self.written.push(ItemWrite { key: key(), before, after });
+        }
+    }
+
     fn step(&self, task: TaskId, step: &str) -> StepRecord {
         let found = self.partitions.get(&task).and_then(|partition| partition.steps.get(step));
         found.cloned().unwrap_or_else(|| StepRecord::untouched(step))
@@ -168,18 +228,30 @@ impl Store {
         if let Some(observer) = &self.observer {
             observer(Change::Step { task, event, before, after: &after });
         }
-        self.partitions.entry(task).or_default().steps.insert(after.name.clone(), after);
+        let name = after.name.clone();
+        let before = self.partitions.entry(task).or_default().steps.insert(name.clone(), after);
+        self.wrote(
+            || stored::step_key(task, &name),
+            |store| [before.as_ref().map(stored::step), store.step_item(task, &name)],
+        );
     }
 
     /// Changes a task that is there.
     fn put_task(&mut self, task: TaskId, event: Option<TaskEvent>, change: impl FnOnce(&mut TaskItem)) {
         let observer = self.observer.clone();
-        let Some(item) = self.task(task) else { return };
-        let before = observer.as_ref().map(|_| item.record.clone());
-        change(item);
-        if let (Some(observer), Some(before)) = (observer, before) {
+        let before = self.task(task).zip(observer.as_ref()).map(|(item, _)| item.record.clone());
+        self.change_task(task, change);
+        if let (Some(observer), Some(before), Some(item)) = (observer, before, self.task(task)) {
             observer(Change::Task { event, before: &before, after: &item.record });
         }
+    }
+
+    /// The same for what is no event of the task.
+    fn change_task(&mut self, task: TaskId, change: impl FnOnce(&mut TaskItem)) {
+        let before = self.recorder.as_ref().and_then(|_| self.task_item(task));
+        let Some(item) = self.task(task) else { return };
+        change(item);
+        self.wrote(|| stored::task_key(task), |store| [before, store.task_item(task)]);
     }
 
     /// Grants a claim: a new attempt for this owner.
@@ -253,20 +325,27 @@ fn error(operation: &'static str, cause: &str) -> TableError {
 
 impl Table for MemoryTable {
     async fn create(&self, task: &NewTask<'_>) -> Result<Creation, TableError> {
-        let mut store = self.0.borrow_mut();
+        let mut store = self.writing();
         let partition = store.partitions.entry(task.id).or_default();
         if partition.task.is_some() {
             return Ok(Creation::AlreadyThere);
         }
         let listed = (Listing::Pending, task.created_at + FIRST_LOOK);
         partition.task = Some(TaskItem { record: TaskRecord::from(task), listed });
+        store.wrote(|| stored::task_key(task.id), |store| [None, store.task_item(task.id)]);
         Ok(Creation::Created)
     }
 
     async fn reserve_key(&self, key: KeyRecord) -> Result<KeyRecord, TableError> {
-        let mut store = self.0.borrow_mut();
-        let found = store.keys.entry((key.namespace.clone(), key.key.clone())).or_insert(key);
-        Ok(found.clone())
+        let mut store = self.writing();
+        match store.keys.entry((key.namespace.clone(), key.key.clone())) {
+            Entry::Occupied(found) => Ok(found.get().clone()),
+            Entry::Vacant(free) => {
+                free.insert(key.clone());
+                store.wrote(|| stored::idempotency_key(&key), |_| [None, Some(stored::key(&key))]);
+                Ok(key)
+            }
+        }
     }
 
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
@@ -279,7 +358,7 @@ impl Table for MemoryTable {
     }
 
     async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Claim, TableError> {
-        let mut store = self.0.borrow_mut();
+        let mut store = self.writing();
         let before = store.step(request.task, request.step);
         let due = before.next_retry_at.is_some_and(|due| due <= request.now);
         Ok(match before.state {
@@ -290,7 +369,7 @@ impl Table for MemoryTable {
     }
 
     async fn take_over(&self, request: &ClaimRequest<'_>, lost: &StepRecord) -> Result<Claim, TableError> {
-        let mut store = self.0.borrow_mut();
+        let mut store = self.writing();
         let before = store.step(request.task, request.step);
         let ended = before.lease_until.is_some_and(|until| until < request.now);
         if before.state != StepState::InProgress || before.attempt != lost.attempt || !ended {
@@ -303,25 +382,24 @@ impl Table for MemoryTable {
     }
 
     async fn release(&self, lease: &Lease) -> Result<Fenced, TableError> {
-        Ok(self.0.borrow_mut().fenced(lease, StepEvent::Release, |step| {
+        Ok(self.writing().fenced(lease, StepEvent::Release, |step| {
             step.exempt += 1;
             step.started_at = None;
         }))
     }
 
     async fn withdraw(&self, lease: &Lease) -> Result<Fenced, TableError> {
-        let mut store = self.0.borrow_mut();
+        let mut store = self.writing();
         if !holds(lease, &store.step(lease.task, &lease.step)) {
             return Ok(Fenced::Superseded);
         }
-        if let Some(partition) = store.partitions.get_mut(&lease.task) {
-            partition.steps.remove(&lease.step);
-        }
+        let before = store.partitions.get_mut(&lease.task).and_then(|partition| partition.steps.remove(&lease.step));
+        store.wrote(|| stored::step_key(lease.task, &lease.step), |_| [before.as_ref().map(stored::step), None]);
         Ok(Fenced::Written)
     }
 
     async fn complete(&self, lease: &Lease, attempt: &AttemptRecord, result: &str) -> Result<Fenced, TableError> {
-        Ok(self.0.borrow_mut().fenced(lease, StepEvent::Complete, |step| {
+        Ok(self.writing().fenced(lease, StepEvent::Complete, |step| {
             step.result = Some(result.to_owned());
             step.error = None;
             step.finished_at = Some(attempt.finished_at.unwrap_or(lease.until));
@@ -330,7 +408,7 @@ impl Table for MemoryTable {
     }
 
     async fn retry_later(&self, lease: &Lease, attempt: &AttemptRecord) -> Result<Fenced, TableError> {
-        Ok(self.0.borrow_mut().fenced(lease, StepEvent::RetryLater, |step| {
+        Ok(self.writing().fenced(lease, StepEvent::RetryLater, |step| {
             step.next_retry_at = Some(attempt.next_retry_at.unwrap_or(lease.until));
             step.error = attempt.error.clone();
             step.attempts.push(attempt.clone());
@@ -338,7 +416,7 @@ impl Table for MemoryTable {
     }
 
     async fn fail(&self, task: &TaskRecord, lease: &Lease, attempt: &AttemptRecord) -> Result<Fenced, TableError> {
-        let mut store = self.0.borrow_mut();
+        let mut store = self.writing();
         let at = attempt.finished_at.unwrap_or(lease.until);
         let held = holds(lease, &store.step(lease.task, &lease.step));
         let answer = store.fenced(lease, StepEvent::Fail, |step| {
@@ -360,7 +438,7 @@ impl Table for MemoryTable {
         done: &str,
         _: Timestamp,
     ) -> Result<BTreeSet<String>, TableError> {
-        let mut store = self.0.borrow_mut();
+        let mut store = self.writing();
         let before = store.step(task, step);
         let mut after = before.clone();
         after.done_deps.insert(done.to_owned());
@@ -370,14 +448,14 @@ impl Table for MemoryTable {
     }
 
     async fn arrive_at_task(&self, task: TaskId, done: &str) -> Result<BTreeSet<String>, TableError> {
-        let mut store = self.0.borrow_mut();
+        let mut store = self.writing();
         store.put_task(task, None, |item| item.record.done_deps.extend([done.to_owned()]));
         let item = store.task(task).ok_or_else(|| error("UpdateItem", "there is no such task"))?;
         Ok(item.record.done_deps.clone())
     }
 
     async fn finish(&self, task: TaskId, now: Timestamp) -> Result<TaskStatus, TableError> {
-        let mut store = self.0.borrow_mut();
+        let mut store = self.writing();
         let item = store.task(task).ok_or_else(|| error("UpdateItem", "there is no such task"))?;
         let Some(status) = item.record.after(TaskEvent::Finish) else { return Ok(item.record.status) };
         store.put_task(task, Some(TaskEvent::Finish), |item| {
@@ -389,7 +467,7 @@ impl Table for MemoryTable {
     }
 
     async fn restart(&self, task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Result<AsRead, TableError> {
-        self.0.borrow_mut().restart(task, failed, action)
+        self.writing().restart(task, failed, action)
     }
 
     async fn resolve_step(
@@ -399,7 +477,7 @@ impl Table for MemoryTable {
         result: &str,
         action: &Action,
     ) -> Result<AsRead, TableError> {
-        Ok(self.0.borrow_mut().resolve_step(task, step, result, action))
+        Ok(self.writing().resolve_step(task, step, result, action))
     }
 
     async fn give_up(
@@ -409,23 +487,23 @@ impl Table for MemoryTable {
         failure: &Failure,
         action: &Action,
     ) -> Result<AsRead, TableError> {
-        Ok(self.0.borrow_mut().give_up(task, step, failure, action))
+        Ok(self.writing().give_up(task, step, failure, action))
     }
 
     async fn cancel_step(&self, task: TaskId, step: &StepRecord, now: Timestamp) -> Result<AsRead, TableError> {
-        Ok(self.0.borrow_mut().cancel_step(task, step, now))
+        Ok(self.writing().cancel_step(task, step, now))
     }
 
     async fn divert(&self, task: TaskId, to: Diversion, action: &Action) -> Result<AsRead, TableError> {
-        Ok(self.0.borrow_mut().divert(task, to, action))
+        Ok(self.writing().divert(task, to, action))
     }
 
     async fn order_compensations(&self, task: TaskId, order: &[String], now: Timestamp) -> Result<AsRead, TableError> {
-        Ok(self.0.borrow_mut().order_compensations(task, order, now))
+        Ok(self.writing().order_compensations(task, order, now))
     }
 
     async fn finish_compensation(&self, task: TaskId, end: End, now: Timestamp) -> Result<AsRead, TableError> {
-        Ok(self.0.borrow_mut().finish_compensation(task, end, now))
+        Ok(self.writing().finish_compensation(task, end, now))
     }
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
@@ -433,6 +511,6 @@ impl Table for MemoryTable {
     }
 
     async fn relist(&self, place: &ListedAt, to: Listing, at: Timestamp) -> Result<AsRead, TableError> {
-        Ok(self.0.borrow_mut().relist(place, to, at))
+        Ok(self.writing().relist(place, to, at))
     }
 }
