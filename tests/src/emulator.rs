@@ -1,6 +1,10 @@
 //! A table and queues of one's own on the stack at `AWS_ENDPOINT_URL`.
 
-use crate::{faults::Faults, items, meter::Meter};
+use crate::{
+    faults::Faults,
+    items::{self, Item},
+    meter::Meter,
+};
 use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
@@ -216,22 +220,15 @@ impl Sandbox {
 
     /// Every item of a task, as JSON by sort key.
     pub async fn items(&self, task: TaskId) -> HashMap<String, Value> {
-        let found = self
-            .dynamodb
-            .query()
-            .table_name(&self.table_name)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", AttributeValue::S(format!("TASK#{task}")))
-            .consistent_read(true)
-            .send()
-            .await
-            .expect("the table can be read");
-        found
-            .items
-            .unwrap_or_default()
-            .into_iter()
-            .map(|item| (item["sk"].as_s().unwrap().clone(), items::to_json(item)))
-            .collect()
+        let items = self.partition(&format!("TASK#{task}")).await;
+        items.into_iter().map(|item| (item["sk"].as_s().unwrap().clone(), items::to_json(item))).collect()
+    }
+
+    /// Every item of a partition, in the order of the sort keys.
+    pub async fn partition(&self, pk: &str) -> Vec<Item> {
+        let query = self.dynamodb.query().table_name(&self.table_name).key_condition_expression("pk = :pk");
+        let query = query.expression_attribute_values(":pk", AttributeValue::S(pk.to_owned())).consistent_read(true);
+        query.send().await.expect("the table can be read").items.unwrap_or_default()
     }
 
     /// The item of a step, as JSON; `Null` where there is none.
@@ -293,7 +290,7 @@ async fn aws_config() -> SdkConfig {
 }
 
 /// What the index holds beside the keys, as in the template.
-const PROJECTED: [&str; 5] = ["workflow", "status", "created_at", "failed_steps", "compensations"];
+pub(crate) const PROJECTED: [&str; 5] = ["workflow", "status", "created_at", "failed_steps", "compensations"];
 
 async fn create_table(dynamodb: &aws_sdk_dynamodb::Client, name: &str) {
     let attribute = |name: &str| {

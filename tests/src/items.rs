@@ -1,7 +1,7 @@
 //! Between DynamoDB's items and JSON, so that a test can write down what an item should be.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use serde_json::{Number, Value};
+use serde_json::{Number, Value, json};
 use std::collections::HashMap;
 
 /// The attributes that are string sets. JSON has none, so they are arrays there, in order.
@@ -47,6 +47,27 @@ fn value_to_json(value: AttributeValue) -> Value {
         AttributeValue::Ss(mut members) => {
             members.sort_unstable();
             members.into_iter().map(Value::String).collect()
+        }
+        other => panic!("the engine writes no {other:?}"),
+    }
+}
+
+/// An item in DynamoDB's own JSON, which names the type of every value: what its HTTP interface speaks.
+pub fn to_dynamodb_json(item: Item) -> Value {
+    item.into_iter().map(|(name, value)| (name, typed(value))).collect()
+}
+
+fn typed(value: AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(text) => json!({ "S": text }),
+        AttributeValue::N(number) => json!({ "N": number }),
+        AttributeValue::Bool(yes) => json!({ "BOOL": yes }),
+        AttributeValue::Null(yes) => json!({ "NULL": yes }),
+        AttributeValue::L(entries) => json!({ "L": entries.into_iter().map(typed).collect::<Value>() }),
+        AttributeValue::M(item) => json!({ "M": to_dynamodb_json(item) }),
+        AttributeValue::Ss(mut members) => {
+            members.sort_unstable();
+            json!({ "SS": members })
         }
         other => panic!("the engine writes no {other:?}"),
     }
