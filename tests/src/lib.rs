@@ -18,6 +18,7 @@ pub mod emulator;
 pub mod events;
 mod far;
 pub mod faults;
+pub mod golden;
 pub mod graph;
 pub mod headline;
 pub mod items;

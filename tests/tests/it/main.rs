@@ -10,6 +10,7 @@
 
 mod budget;
 mod crash_points;
+mod golden;
 mod graphs;
 mod scenarios;
 mod transitions;

@@ -1,0 +1,130 @@
+//! A stand-in for DynamoDB that holds the items of a fixture and can only be read, and for SQS, which keeps what is sent to
+//! it. It stands in the place of the SDK's HTTP client, so that all of the engine's own code is on the way.
+
+use crate::emulator::PROJECTED;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_smithy_runtime_api::{
+    client::{
+        http::{
+            HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+            SharedHttpConnector,
+        },
+        orchestrator::{HttpRequest, HttpResponse},
+        runtime_components::RuntimeComponents,
+    },
+    http::StatusCode,
+};
+use aws_smithy_types::body::SdkBody;
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+use stepwell::{queue::SqsQueue, table::DynamoTable};
+
+const OK: u16 = 200;
+const REFUSED: u16 = 400;
+
+/// What the index holds of an item beside what it projects.
+const INDEX_KEYS: [&str; 4] = ["pk", "sk", "status_shard", "listed_at"];
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Server {
+    items: Arc<Vec<Value>>,
+    sent: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Server {
+    /// A server that holds the items of this fixture.
+    pub(super) fn of(fixture: &str) -> Self {
+        let Value::Array(items) = super::read(fixture) else { panic!("{fixture} holds no items") };
+        Self { items: Arc::new(items), ..Self::default() }
+    }
+
+    pub(super) async fn table(&self) -> DynamoTable {
+        DynamoTable::new(aws_sdk_dynamodb::Client::new(&self.config().await), "tasks")
+    }
+
+    pub(super) async fn queue(&self) -> SqsQueue {
+        SqsQueue::new(aws_sdk_sqs::Client::new(&self.config().await), "http://localhost/queues/")
+    }
+
+    /// What SQS was asked to take.
+    pub(super) fn sent(&self) -> Vec<Value> {
+        self.sent.lock().unwrap().clone()
+    }
+
+    async fn config(&self) -> SdkConfig {
+        aws_config::defaults(BehaviorVersion::latest())
+            .http_client(SharedHttpClient::new(self.clone()))
+            .endpoint_url("http://localhost")
+            .region(Region::new("eu-central-1"))
+            .test_credentials()
+            .load()
+            .await
+    }
+
+    fn answer(&self, operation: &str, request: &Value) -> (u16, Value) {
+        match operation {
+            "Query" => {
+                let index = request.get("IndexName").is_some();
+                let found = self.partition(request, if index { "status_shard" } else { "pk" });
+                let items: Vec<Value> = found.map(|item| if index { projected(item) } else { item.clone() }).collect();
+                (OK, json!({ "Count": items.len(), "Items": items }))
+            }
+            "GetItem" => match self.item(&request["Key"]) {
+                Some(item) => (OK, json!({ "Item": item })),
+                None => (OK, json!({})),
+            },
+            "BatchGetItem" => {
+                let tables = request["RequestItems"].as_object().unwrap().iter();
+                let found = |keys: &Value| -> Value {
+                    keys["Keys"].as_array().unwrap().iter().filter_map(|key| self.item(key)).cloned().collect()
+                };
+                let responses: Value = tables.map(|(table, keys)| (table.clone(), found(keys))).collect();
+                (OK, json!({ "Responses": responses, "UnprocessedKeys": {} }))
+            }
+            "PutItem" => {
+                let there = self.item(&request["Item"]).expect("what is put is there already");
+                let kind = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
+                (REFUSED, json!({ "__type": kind, "message": "The conditional request failed", "Item": there }))
+            }
+            "SendMessage" => {
+                self.sent.lock().unwrap().push(request.clone());
+                (OK, json!({ "MessageId": "message" }))
+            }
+            other => panic!("the stand-in does not know {other} yet: teach it"),
+        }
+    }
+
+    /// The items whose key of this name is among the values of the request's expressions.
+    fn partition<'a>(&'a self, request: &'a Value, key: &'a str) -> impl Iterator<Item = &'a Value> {
+        let values = request["ExpressionAttributeValues"].as_object().unwrap();
+        self.items.iter().filter(move |item| values.values().any(|value| *value == item[key]))
+    }
+
+    fn item(&self, key: &Value) -> Option<&Value> {
+        self.items.iter().find(|item| item["pk"] == key["pk"] && item["sk"] == key["sk"])
+    }
+}
+
+/// What the index holds of an item.
+fn projected(item: &Value) -> Value {
+    let fields = item.as_object().unwrap().iter();
+    let held = fields.filter(|(name, _)| INDEX_KEYS.iter().chain(&PROJECTED).any(|held| held == name));
+    held.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+impl HttpClient for Server {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Server {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").unwrap();
+        let (_, operation) = target.split_once('.').unwrap();
+        let body: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
+        let (status, answer) = self.answer(operation, &body);
+        let status = StatusCode::try_from(status).unwrap();
+        HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::from(answer.to_string()))))
+    }
+}
