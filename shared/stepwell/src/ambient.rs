@@ -1,6 +1,6 @@
 //! Time and chance, which the engine takes from outside, so that a test can hand it its own.
 
-use crate::Timestamp;
+use crate::{TaskId, Timestamp};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where the engine gets the time and its random numbers from.
@@ -10,6 +10,11 @@ pub trait Ambient {
 
     /// A random number in `0.0..1.0`.
     fn draw(&self) -> f64;
+
+    /// The id of a new task, which no other has.
+    fn new_task_id(&self) -> TaskId {
+        TaskId::new()
+    }
 }
 
 /// The machine's clock and a random number generator seeded by it.

@@ -159,7 +159,7 @@ mod tests {
     use crate::{
         plan::Compensate,
         table::AttemptRecord,
-        testing::{at, history, undo},
+        testing::fixtures::{at, history, undo},
     };
     use proptest::prelude::*;
 

@@ -2,10 +2,11 @@
 
 use crate::{
     Ambient, EngineError, ServeError, System, Timestamp, aws,
+    core::task,
     history::History,
     queue::{Message, Queue, SqsQueue, printable},
     state::{StepEvent, StepState},
-    table::{Action, ActionKind, AsRead, DynamoTable, Failure, StepRecord, Table},
+    table::{Action, ActionKind, DynamoTable, Failure, StepRecord, Store},
     unwind::unwind,
     worker::{answer, attribute, keep_hidden},
 };
@@ -37,7 +38,7 @@ impl DeadLetters {
     }
 }
 
-impl<T: Table, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
+impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
     /// Over this table, these queues, this clock.
     pub fn new(table: T, queue: Q, ambient: A) -> Self {
         Self { table, queue, ambient }
@@ -95,7 +96,7 @@ impl<T: Table, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
             {
                 return Ok(Some(until.since(now) + Duration::from_secs(1)));
             }
-            if self.give_up(&history, step, letter, now).await? == AsRead::Written {
+            if self.give_up(&history, step, letter, now).await? {
                 unwind(&self.table, &self.queue, &self.ambient, message.task_id).await?;
                 return Ok(None);
             }
@@ -109,7 +110,7 @@ impl<T: Table, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
         step: &StepRecord,
         letter: &SqsMessage,
         now: Timestamp,
-    ) -> Result<AsRead, EngineError> {
+    ) -> Result<bool, EngineError> {
         let known = known(letter);
         let message = format!("SQS gave up on the step's message: {known}");
         let failure = Failure { code: DELIVERY_EXHAUSTED.to_owned(), message };
@@ -120,8 +121,9 @@ impl<T: Table, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
             who: "dead_letters".to_owned(),
             why: failure.message.clone(),
         };
-        let written = self.table.give_up(&history.task, step, &failure, &action).await?;
-        if written == AsRead::Written {
+        let given_up = task::dead_letter_step(&history.task, step, &failure, &action);
+        let written = self.table.apply(&given_up).await?.is_written();
+        if written {
             tracing::error!(task_id = %history.task.id, step = step.name, code = failure.code, known, "given up");
         }
         Ok(written)

@@ -1,6 +1,9 @@
 //! What the engine cannot do by itself.
 
-use crate::{queue::QueueError, table::TableError};
+use crate::{
+    queue::QueueError,
+    table::{TableError, Unreadable},
+};
 
 /// The table or a queue did not do what it was asked. What was to be done is done by the next delivery of the message,
 /// or by the watchdog, from what the table says.
@@ -12,4 +15,10 @@ pub enum EngineError {
     /// A queue.
     #[error(transparent)]
     Queue(#[from] QueueError),
+}
+
+impl From<Unreadable> for EngineError {
+    fn from(error: Unreadable) -> Self {
+        Self::Table(error.into())
+    }
 }

@@ -113,7 +113,7 @@ mod tests {
     use crate::{
         state::End,
         table::{Action, ActionKind},
-        testing::{at, history, undo},
+        testing::fixtures::{at, history, undo},
     };
 
     /// A chain of three, the first of which is undone if need be.

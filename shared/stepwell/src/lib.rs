@@ -112,6 +112,7 @@ mod aws;
 pub mod backoff;
 mod client;
 pub mod compensation;
+pub mod core;
 #[cfg(feature = "crash-points")]
 mod crash;
 pub mod dead_letters;
@@ -125,8 +126,8 @@ pub mod stalled;
 pub mod state;
 mod step;
 pub mod table;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod timestamp;
 mod unwind;
 pub mod watchdog;

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use crate::{
         state::End,
-        testing::{at, history, undo},
+        testing::fixtures::{at, history, undo},
     };
     use proptest::prelude::*;
 

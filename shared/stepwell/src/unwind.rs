@@ -3,10 +3,11 @@
 use crate::{
     Ambient, EngineError, TaskId, Timestamp,
     compensation::{self, COMPENSATION_FAILED, ITSELF, Next},
+    core::task,
     history::History,
     queue::{Message, Queue},
     state::{End, StepState, TaskStatus},
-    table::{Action, ActionKind, AsRead, Diversion, StepRecord, Table},
+    table::{Action, ActionKind, Diversion, StepRecord, Store},
 };
 use futures::future::try_join_all;
 
@@ -14,7 +15,7 @@ use futures::future::try_join_all;
 const MANY_ROUNDS: usize = 20;
 
 /// Brings the compensation of a task as far as it can go now. It may be called at any time by anybody.
-pub(crate) async fn unwind<T: Table, Q: Queue>(
+pub(crate) async fn unwind<T: Store, Q: Queue>(
     table: &T,
     queue: &Q,
     ambient: &impl Ambient,
@@ -36,15 +37,17 @@ pub(crate) async fn unwind<T: Table, Q: Queue>(
             Next::Begin => {
                 let why = "the workflow says compensate: on_error, and the time for a retry is over";
                 tracing::info!(task_id = %task, "compensation begins");
-                table
-                    .divert(task, Diversion::Compensate(End::Error), &by_itself(now, ActionKind::Compensate, why))
-                    .await?;
+                let action = by_itself(now, ActionKind::Compensate, why);
+                table.apply(&task::divert(task, Diversion::Compensate(End::Error), &action)).await?;
             }
             Next::Restart(failed) => {
                 let why = "it failed in a way that may have passed, and the workflow says restarts";
                 let action = by_itself(now, ActionKind::Retry, why);
                 tracing::info!(task_id = %task, "restarted by itself");
-                if table.restart(&history.task, &failed, &action).await? == AsRead::Written {
+                let redrive = task::redrive(&history.task, &failed, &action);
+                if let Some(redrive) = redrive
+                    && table.apply(&redrive).await?.is_written()
+                {
                     // Where a send fails the watchdog finds the step ready and its message missing.
                     let messages: Vec<Message> = failed.iter().map(|step| message(&history, &step.name)).collect();
                     try_join_all(messages.iter().map(|message| queue.send(message))).await?;
@@ -53,12 +56,12 @@ pub(crate) async fn unwind<T: Table, Q: Queue>(
             }
             Next::Close(steps) => {
                 for step in steps {
-                    table.cancel_step(task, step, now).await?;
+                    table.apply(&task::cancel_step(task, step, now)).await?;
                 }
             }
             Next::Order(order) => {
                 tracing::info!(task_id = %task, ?order, "nothing is in flight any more");
-                table.order_compensations(task, &order, now).await?;
+                table.apply(&task::order_compensations(task, &order, now)).await?;
             }
             Next::Run(record) => {
                 if record.state == StepState::Pending {
@@ -68,7 +71,7 @@ pub(crate) async fn unwind<T: Table, Q: Queue>(
                 return Ok(());
             }
             Next::Finish(end) => {
-                table.finish_compensation(task, end, now).await?;
+                table.apply(&task::finish_compensation(task, end, now)).await?;
                 tracing::info!(task_id = %task, ?end, "compensated");
                 return Ok(());
             }

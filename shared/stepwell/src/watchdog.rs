@@ -7,10 +7,11 @@
 use crate::{
     Ambient, EngineError, ServeError, System, Timestamp, aws,
     compensation::{self, Next},
+    core::index::move_in_index,
     history::History,
     queue::{Queue, SqsQueue},
     stalled::{self, Look},
-    table::{AsRead, DynamoTable, Listed, Listing, Page, Table},
+    table::{DynamoTable, Listed, Listing, Page, Store},
     unwind::{tell_if_failed, unwind},
 };
 use futures::{StreamExt, future::try_join_all, stream};
@@ -69,7 +70,7 @@ impl Watchdog {
     }
 }
 
-impl<T: Table, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
+impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
     /// A watchdog over this table, these queues, this clock.
     pub fn new(table: T, queue: Q, ambient: A) -> Self {
         Self { table, queue, ambient }
@@ -123,7 +124,9 @@ impl<T: Table, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
                     report.failed += 1;
                     // Else it would be the first of every run, and stand in the way of the others.
                     let later = self.ambient.now() + AFTER_AN_ERROR;
-                    if let Err(error) = self.table.relist(&listed.place, listed.place.listing, later).await {
+                    if let Err(error) =
+                        self.table.apply(&move_in_index(&listed.place, listed.place.listing, later)).await
+                    {
                         tracing::error!(task_id = %listed.place.task, %error, "nor could it be listed for later");
                     }
                 }
@@ -153,7 +156,7 @@ impl<T: Table, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
         // Where nothing more happens by itself, it is not looked at any more.
         let over = || (Listing::ended(history.task.status), history.task.finished_at.unwrap_or(now));
         let (to, at) = look.next.map_or_else(over, |next| (listed.place.listing, next));
-        if self.table.relist(&listed.place, to, at).await? == AsRead::Changed {
+        if !self.table.apply(&move_in_index(&listed.place, to, at)).await?.is_written() {
             tracing::debug!(task_id = %id, "listed anew by somebody else meanwhile");
         }
         Ok(look)

@@ -5,11 +5,12 @@ use super::{START, at, id, plans};
 use std::{collections::BTreeSet, time::Duration};
 use stepwell::{
     TaskId,
+    core::{step as steps, task as tasks},
     plan::{Compensate, Plan},
-    state::{End, TaskStatus},
+    state::End,
     table::{
-        Action, ActionKind, AsRead, AttemptRecord, Claim, ClaimRequest, Creation, Diversion, Failure, Fenced,
-        KeyRecord, Lease, NewTask, Outcome, StepRecord, Table, TaskRecord,
+        Action, ActionKind, Applied, AttemptRecord, Claim, ClaimRequest, Diversion, Failure, KeyRecord, Lease, NewTask,
+        Outcome, StepRecord, Store, TaskRecord, Transition,
     },
 };
 
@@ -52,7 +53,7 @@ pub(super) fn by_itself(seconds: u64) -> Action {
 ///
 /// # Panics
 /// Where a write is refused.
-pub async fn write_all<T: Table>(table: &T) -> Vec<(&'static str, String)> {
+pub async fn write_all<T: Store>(table: &T) -> Vec<(&'static str, String)> {
     let mut cases = Vec::new();
     let mut case = |name, number| {
         cases.push((name, format!("TASK#{}", id(number))));
@@ -91,7 +92,7 @@ pub async fn write_all<T: Table>(table: &T) -> Vec<(&'static str, String)> {
     full_trail(case("step-error-full-trail", 44)).await;
 
     let key = idempotency_key();
-    assert_eq!(table.reserve_key(key.clone()).await.expect("a key"), key);
+    assert!(table.apply(&tasks::reserve_key(&key)).await.expect("a key").is_written());
     cases.push(("idempotency-key", "KEY#shop#order 4711/ü#1".to_owned()));
     cases
 }
@@ -109,11 +110,11 @@ pub(super) fn idempotency_key() -> KeyRecord {
 
 // ---- Tasks
 
-async fn pending<T: Table>(task: Task<'_, T>) {
+async fn pending<T: Store>(task: Task<'_, T>) {
     task.create(&plans::one_step(), "{}").await;
 }
 
-async fn with_context<T: Table>(task: Task<'_, T>) {
+async fn with_context<T: Store>(task: Task<'_, T>) {
     task.create(&plans::one_step(), CONTEXT).await;
 }
 
@@ -121,14 +122,14 @@ async fn with_context<T: Table>(task: Task<'_, T>) {
 pub(super) const CONTEXT: &str =
     r#"{"cart":[{"id":1,"price":12.50}],"note":"say \"hi\", Zoë 😀","empty":{},"none":null}"#;
 
-async fn complete<T: Table>(task: Task<'_, T>) {
+async fn complete<T: Store>(task: Task<'_, T>) {
     task.create(&leaves(), "{}").await;
     task.complete("charge", 1, r#"{"charge":"ch_1"}"#).await;
     task.complete("mail", 3, r#"{"sent":true}"#).await;
-    assert_eq!(task.table.arrive_at_task(task.id, "mail").await.expect("an arrival").len(), 1);
+    assert_eq!(task.apply(tasks::record_leaf_arrival(task.id, "mail")).await.done_deps().len(), 1);
     task.complete("ship", 5, "null").await;
-    assert_eq!(task.table.arrive_at_task(task.id, "ship").await.expect("an arrival").len(), 2);
-    assert_eq!(task.table.finish(task.id, at(7)).await.expect("the end"), TaskStatus::Complete);
+    assert_eq!(task.apply(tasks::record_leaf_arrival(task.id, "ship")).await.done_deps().len(), 2);
+    task.apply(tasks::finish(task.id, at(7))).await;
 }
 
 /// One step, and two that wait for it and for which nothing waits.
@@ -137,12 +138,12 @@ pub(super) fn leaves() -> Plan {
     plans::plan(vec![plans::step("charge", &[]), ship, mail])
 }
 
-async fn error<T: Table>(task: Task<'_, T>) {
+async fn error<T: Store>(task: Task<'_, T>) {
     task.create(&plans::one_step(), "{}").await;
     task.fail("charge", 1, declined()).await;
 }
 
-async fn error_beside_others<T: Table>(task: Task<'_, T>) {
+async fn error_beside_others<T: Store>(task: Task<'_, T>) {
     task.create(&roots(), "{}").await;
     task.fail("charge", 1, declined()).await;
     task.fail("reserve", 3, declined()).await;
@@ -153,7 +154,7 @@ pub(super) fn roots() -> Plan {
     plans::plan(["charge", "mail", "reserve"].map(|name| plans::step(name, &[])).to_vec())
 }
 
-async fn restarts_due<T: Table>(task: Task<'_, T>) {
+async fn restarts_due<T: Store>(task: Task<'_, T>) {
     task.create(&restarting(), "{}").await;
     task.use_up("charge", 1, busy()).await;
     task.restart(&["charge"], &by_itself(62)).await;
@@ -167,14 +168,14 @@ pub(super) fn restarting() -> Plan {
         .restarting(2)
 }
 
-async fn compensating<T: Table>(task: Task<'_, T>) {
+async fn compensating<T: Store>(task: Task<'_, T>) {
     task.create(&plans::undoable(), "{}").await;
     task.complete("reserve", 1, "{}").await;
     task.fail("charge", 3, declined()).await;
     task.divert(5, Diversion::Compensate(End::Error), ActionKind::Compensate).await;
 }
 
-async fn ordered<T: Table>(task: Task<'_, T>) {
+async fn ordered<T: Store>(task: Task<'_, T>) {
     task.create(&plans::twice_undoable(), "{}").await;
     task.complete("reserve", 1, "{}").await;
     task.complete("charge", 3, "{}").await;
@@ -185,35 +186,35 @@ async fn ordered<T: Table>(task: Task<'_, T>) {
     task.retry_later("release", 11, busy(), 13).await;
 }
 
-async fn compensation_failed<T: Table>(task: Task<'_, T>) {
+async fn compensation_failed<T: Store>(task: Task<'_, T>) {
     compensating(Task { ..task }).await;
     task.order(6, &["release"]).await;
     task.fail("release", 7, declined()).await;
 }
 
-async fn compensated<T: Table>(task: Task<'_, T>) {
+async fn compensated<T: Store>(task: Task<'_, T>) {
     compensating(Task { ..task }).await;
     task.order(6, &["release"]).await;
     task.complete("release", 7, r#"{"released":2}"#).await;
-    written(task.table.finish_compensation(task.id, End::Error, at(9)).await.expect("the end"));
+    task.apply(tasks::finish_compensation(task.id, End::Error, at(9))).await;
 }
 
-async fn compensated_nothing<T: Table>(task: Task<'_, T>) {
+async fn compensated_nothing<T: Store>(task: Task<'_, T>) {
     task.create(&plans::undoable(), "{}").await;
     task.divert(1, Diversion::Compensate(End::Cancelled), ActionKind::Cancel).await;
     for step in ["reserve", "charge"] {
         task.cancel_step(step, 2).await;
     }
     task.order(3, &[]).await;
-    written(task.table.finish_compensation(task.id, End::Cancelled, at(4)).await.expect("the end"));
+    task.apply(tasks::finish_compensation(task.id, End::Cancelled, at(4))).await;
 }
 
-async fn cancelled<T: Table>(task: Task<'_, T>) {
+async fn cancelled<T: Store>(task: Task<'_, T>) {
     task.create(&plans::undoable().compensating(Compensate::Manual, 0), "{}").await;
     task.divert(1, Diversion::Cancel, ActionKind::Cancel).await;
 }
 
-async fn resolved<T: Table>(task: Task<'_, T>) {
+async fn resolved<T: Store>(task: Task<'_, T>) {
     task.create(&plans::one_step(), "{}").await;
     task.fail("charge", 1, declined()).await;
     task.divert(3, Diversion::Resolve, ActionKind::Resolve).await;
@@ -223,7 +224,7 @@ async fn resolved<T: Table>(task: Task<'_, T>) {
 pub(super) const RETRIES: u64 = 40;
 
 /// Every kind of action but the resolution of a task, which no other action can come before or after.
-async fn many_actions<T: Table>(task: Task<'_, T>) {
+async fn many_actions<T: Store>(task: Task<'_, T>) {
     task.create(&plans::undoable(), "{}").await;
     for number in 0..RETRIES {
         task.use_up("reserve", 10 * number + 1, busy()).await;
@@ -235,70 +236,70 @@ async fn many_actions<T: Table>(task: Task<'_, T>) {
     task.divert(1_003, Diversion::Compensate(End::Cancelled), ActionKind::Compensate).await;
 }
 
-async fn plan<T: Table>(task: Task<'_, T>, plan: Plan) {
+async fn plan<T: Store>(task: Task<'_, T>, plan: Plan) {
     task.create(&plan, "{}").await;
 }
 
 // ---- Steps
 
-async fn half_arrived<T: Table>(task: Task<'_, T>) {
+async fn half_arrived<T: Store>(task: Task<'_, T>) {
     task.arrive("ship", "charge", 1).await;
 }
 
-async fn in_progress<T: Table>(task: Task<'_, T>) {
+async fn in_progress<T: Store>(task: Task<'_, T>) {
     task.claim("charge", 1).await;
 }
 
-async fn taken_over<T: Table>(task: Task<'_, T>) {
+async fn taken_over<T: Store>(task: Task<'_, T>) {
     task.claim("charge", 1).await;
     let lost = task.step("charge").await;
-    granted(task.table.take_over(&task.request("charge", &owner("charge", 37), 37), &lost).await.expect("a claim"));
+    task.claimed("charge", 37, |request| steps::take_over(request, &lost)).await;
 }
 
-async fn retrying<T: Table>(task: Task<'_, T>) {
+async fn retrying<T: Store>(task: Task<'_, T>) {
     task.retry_later("charge", 1, busy(), 3).await;
     task.retry_later("charge", 3, declined(), 6).await;
 }
 
-async fn in_progress_again<T: Table>(task: Task<'_, T>) {
+async fn in_progress_again<T: Store>(task: Task<'_, T>) {
     task.retry_later("charge", 1, busy(), 3).await;
     task.claim("charge", 3).await;
 }
 
-async fn step_complete<T: Table>(task: Task<'_, T>) {
+async fn step_complete<T: Store>(task: Task<'_, T>) {
     task.retry_later("charge", 1, busy(), 3).await;
     task.complete("charge", 3, CONTEXT).await;
 }
 
-async fn joined<T: Table>(task: Task<'_, T>) {
+async fn joined<T: Store>(task: Task<'_, T>) {
     task.arrive("ship", "reserve", 1).await;
     task.arrive("ship", "charge", 2).await;
     task.complete("ship", 3, "{}").await;
 }
 
-async fn step_cancelled<T: Table>(task: Task<'_, T>) {
+async fn step_cancelled<T: Store>(task: Task<'_, T>) {
     task.claim("charge", 1).await;
     task.cancel_step("charge", 40).await;
 }
 
-async fn given_up<T: Table>(task: Task<'_, T>) {
+async fn given_up<T: Store>(task: Task<'_, T>) {
     task.create(&plans::one_step(), "{}").await;
     task.claim("charge", 1).await;
     task.give_up("charge", 40).await;
 }
 
-async fn by_hand<T: Table>(task: Task<'_, T>) {
+async fn by_hand<T: Store>(task: Task<'_, T>) {
     task.create(&plans::one_step(), "{}").await;
     task.fail("charge", 1, declined()).await;
     task.resolve_step("charge", 3, r#"{"by":"hand"}"#).await;
 }
 
-async fn released<T: Table>(task: Task<'_, T>) {
+async fn released<T: Store>(task: Task<'_, T>) {
     let lease = task.claim("charge", 1).await;
-    fenced(task.table.release(&lease).await.expect("a release"));
+    task.apply(steps::release(&lease)).await;
 }
 
-async fn restarted<T: Table>(task: Task<'_, T>) {
+async fn restarted<T: Store>(task: Task<'_, T>) {
     task.create(&plans::one_step(), "{}").await;
     task.retry_later("charge", 1, busy(), 3).await;
     task.use_up("charge", 3, busy()).await;
@@ -308,7 +309,7 @@ async fn restarted<T: Table>(task: Task<'_, T>) {
 /// How many attempts the longest audit trail has that a workflow file can ask for.
 pub(super) const MOST_ATTEMPTS: u64 = 50;
 
-async fn full_trail<T: Table>(task: Task<'_, T>) {
+async fn full_trail<T: Store>(task: Task<'_, T>) {
     task.create(&plans::one_step(), "{}").await;
     for number in 1..MOST_ATTEMPTS {
         task.retry_later("charge", 10 * number, longest_failure(), 10 * number + 10).await;
@@ -329,26 +330,29 @@ fn owner(step: &str, seconds: u64) -> String {
     format!("request-{seconds}/message-{step}")
 }
 
-fn granted(claim: Claim) -> Lease {
-    match claim {
-        Claim::Granted(lease) => lease,
-        Claim::Refused(found) => panic!("the claim is refused: {found:?}"),
+impl<T: Store> Task<'_, T> {
+    /// Makes a transition, which has to take effect.
+    async fn apply(&self, transition: Transition) -> Applied {
+        let applied = self.table.apply(&transition).await.expect("a transition");
+        assert!(applied.is_written(), "{transition:?}: {applied:?}");
+        applied
     }
-}
 
-fn fenced(answer: Fenced) {
-    assert_eq!(answer, Fenced::Written);
-}
+    /// Makes a claim, or a take-over, which has to be granted.
+    async fn claimed(&self, step: &str, seconds: u64, claim: impl FnOnce(&ClaimRequest<'_>) -> Transition) -> Lease {
+        let owner = owner(step, seconds);
+        let request =
+            ClaimRequest { task: self.id, step, owner: &owner, now: at(seconds), lease_until: at(seconds) + LEASE };
+        match Claim::read(&request, self.apply(claim(&request)).await).expect("a step") {
+            Claim::Granted(lease) => lease,
+            Claim::Refused(found) => panic!("the claim is refused: {found:?}"),
+        }
+    }
 
-fn written(answer: AsRead) {
-    assert_eq!(answer, AsRead::Written);
-}
-
-impl<T: Table> Task<'_, T> {
     async fn create(&self, plan: &Plan, context: &str) {
         let workflow = "shop/checkout@1.2.0".to_owned();
         let task = NewTask { id: self.id, workflow, context, plan, created_at: START };
-        assert_eq!(self.table.create(&task).await.expect("a task"), Creation::Created);
+        self.apply(tasks::create(&task)).await;
     }
 
     async fn task(&self) -> TaskRecord {
@@ -359,12 +363,8 @@ impl<T: Table> Task<'_, T> {
         self.table.load(self.id, &BTreeSet::from([step])).await.expect("a step").steps.remove(step).expect("a step")
     }
 
-    fn request<'a>(&self, step: &'a str, owner: &'a str, seconds: u64) -> ClaimRequest<'a> {
-        ClaimRequest { task: self.id, step, owner, now: at(seconds), lease_until: at(seconds) + LEASE }
-    }
-
     async fn claim(&self, step: &str, seconds: u64) -> Lease {
-        granted(self.table.claim(&self.request(step, &owner(step, seconds), seconds)).await.expect("a claim"))
+        self.claimed(step, seconds, steps::claim).await
     }
 
     /// An attempt that took a second.
@@ -390,13 +390,13 @@ impl<T: Table> Task<'_, T> {
 
     async fn complete(&self, step: &str, seconds: u64, result: &str) {
         let (lease, attempt) = self.attempt(step, seconds, Outcome::Complete, None).await;
-        fenced(self.table.complete(&lease, &attempt, result).await.expect("a result"));
+        self.apply(steps::complete(&lease, &attempt, result)).await;
     }
 
     async fn retry_later(&self, step: &str, seconds: u64, failure: Failure, due: u64) {
         let (lease, attempt) = self.attempt(step, seconds, Outcome::RetryableError, Some(failure)).await;
         let attempt = AttemptRecord { next_retry_at: Some(at(due)), ..attempt };
-        fenced(self.table.retry_later(&lease, &attempt).await.expect("a retry"));
+        self.apply(steps::retry_later(&lease, &attempt)).await;
     }
 
     async fn fail(&self, step: &str, seconds: u64, failure: Failure) {
@@ -410,11 +410,11 @@ impl<T: Table> Task<'_, T> {
 
     async fn end(&self, step: &str, seconds: u64, outcome: Outcome, failure: Failure) {
         let (lease, attempt) = self.attempt(step, seconds, outcome, Some(failure)).await;
-        fenced(self.table.fail(&self.task().await, &lease, &attempt).await.expect("a failure"));
+        self.apply(steps::fail(&self.task().await, &lease, &attempt)).await;
     }
 
     async fn arrive(&self, step: &str, done: &str, seconds: u64) {
-        self.table.arrive_at_step(self.id, step, done, at(seconds)).await.expect("an arrival");
+        self.apply(steps::record_join_arrival(self.id, step, done, at(seconds))).await;
     }
 
     async fn restart(&self, steps: &[&str], action: &Action) {
@@ -423,32 +423,32 @@ impl<T: Table> Task<'_, T> {
             failed.push(self.step(step).await);
         }
         let failed: Vec<&StepRecord> = failed.iter().collect();
-        written(self.table.restart(&self.task().await, &failed, action).await.expect("a restart"));
+        self.apply(tasks::redrive(&self.task().await, &failed, action).expect("a redrive")).await;
     }
 
     async fn resolve_step(&self, step: &str, seconds: u64, result: &str) {
         let (task, record) = (self.task().await, self.step(step).await);
         let action = action(seconds, ActionKind::ResolveStep, Some(step));
-        written(self.table.resolve_step(&task, &record, result, &action).await.expect("a result"));
+        self.apply(tasks::resolve_step(&task, &record, result, &action).expect("a resolution")).await;
     }
 
     async fn give_up(&self, step: &str, seconds: u64) {
         let (task, record) = (self.task().await, self.step(step).await);
         let action = action(seconds, ActionKind::GiveUp, Some(step));
-        written(self.table.give_up(&task, &record, &exhausted(), &action).await.expect("a failure"));
+        self.apply(tasks::dead_letter_step(&task, &record, &exhausted(), &action)).await;
     }
 
     async fn cancel_step(&self, step: &str, seconds: u64) {
         let record = self.step(step).await;
-        written(self.table.cancel_step(self.id, &record, at(seconds)).await.expect("a cancellation"));
+        self.apply(tasks::cancel_step(self.id, &record, at(seconds))).await;
     }
 
     async fn divert(&self, seconds: u64, to: Diversion, what: ActionKind) {
-        written(self.table.divert(self.id, to, &action(seconds, what, None)).await.expect("a diversion"));
+        self.apply(tasks::divert(self.id, to, &action(seconds, what, None))).await;
     }
 
     async fn order(&self, seconds: u64, order: &[&str]) {
         let order: Vec<String> = order.iter().map(|&name| name.to_owned()).collect();
-        written(self.table.order_compensations(self.id, &order, at(seconds)).await.expect("an order"));
+        self.apply(tasks::order_compensations(self.id, &order, at(seconds))).await;
     }
 }

@@ -15,13 +15,14 @@ use stepwell::{
     TaskId, Timestamp,
     backoff::Backoff,
     compensation::{begins_at, restart_at},
+    core::task,
     history::History,
     plan::{Compensate, Plan, StepPlan},
     queue::{Message, Queue},
     state::{End, StepState, TaskStatus},
     table::{
         ActionKind, AttemptRecord, Failure, KeyRecord, Listed, ListedAt, Listing, Loaded, Outcome, Page, StepRecord,
-        Table, TaskRecord,
+        Store, TaskRecord,
     },
 };
 
@@ -631,7 +632,8 @@ async fn idempotency_key_is_read_for_whoever_comes_second() {
         request_hash: "another".to_owned(),
         created_at: at(60),
     };
-    let found = Server::of("idempotency-key").table().await.reserve_key(second.clone()).await.unwrap();
+    let reserved = Server::of("idempotency-key").table().await.apply(&task::reserve_key(&second)).await.unwrap();
+    let found = task::reserved_key(second.clone(), reserved).unwrap();
     let request_hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".to_owned();
     assert_eq!(found, KeyRecord { task: id(1), request_hash, created_at: START, ..second });
 }

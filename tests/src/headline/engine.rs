@@ -34,7 +34,7 @@ use std::{
 use stepwell::{
     Ambient, Client, IdempotencyKey, Step, TaskId, Timestamp, Workflow,
     state::TaskStatus,
-    table::{ActionKind, Loaded, Table},
+    table::{ActionKind, Loaded, Store},
     watchdog::{Bounds, Watchdog},
     worker::{Invocation, Worker},
 };
@@ -126,7 +126,7 @@ impl Engine {
             let process = Process::start(&self.clock, &self.faults, trail);
             self.trails.borrow_mut().insert(process.task_id(), Rc::clone(trail));
             let (table, queues) = self.in_hands_of(&process, &Rc::new(Cell::new(Instant::now())));
-            let client = Client::new(table, queues, self.clock.clone());
+            let client = Client::new(table, queues, &*process);
             let start = client.start(&self.workflow, &customer.request, Some(&key));
             if let Some(Ok(started)) = process.live(API_LIMIT, start).await {
                 return Some(started.task_id);

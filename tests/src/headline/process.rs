@@ -45,6 +45,21 @@ impl Ambient for Clock {
     }
 }
 
+/// What a process that starts a checkout goes by.
+impl Ambient for &Process {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn draw(&self) -> f64 {
+        self.clock.draw()
+    }
+
+    fn new_task_id(&self) -> TaskId {
+        self.task_id()
+    }
+}
+
 /// What one checkout has been through, in whatever processes have worked for it.
 #[derive(Debug, Default)]
 pub struct Trail {

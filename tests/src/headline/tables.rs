@@ -6,7 +6,7 @@ use super::{
 };
 use crate::far::{Operation, Way};
 use std::{fmt, rc::Rc};
-use stepwell::{TaskId, table::TableError};
+use stepwell::table::TableError;
 
 impl Way for Rc<Process> {
     const SKIPS_EMPTY_PARTS: bool = false;
@@ -20,9 +20,5 @@ impl Way for Rc<Process> {
         let operation = operation.as_str();
         let called = Process::call(self, Service::EngineTable, effect).await;
         called.map_err(|trouble: Trouble| TableError::Call { operation, cause: format!("{trouble:?}") })?
-    }
-
-    fn task_id(&self) -> TaskId {
-        Process::task_id(self)
     }
 }

@@ -1,7 +1,7 @@
 //! Looks at every write as it is made: only legal transitions, a fencing token that only rises, an audit trail that is
 //! only ever added to.
 
-use super::{fate::Fate, table::Change};
+use super::fate::Fate;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
@@ -9,8 +9,10 @@ use std::{
 };
 use stepwell::{
     TaskId,
+    core::{item::Key, transition::Event},
     state::{StepEvent, TaskEvent},
     table::{StepRecord, TaskRecord},
+    testing::{Records, Written},
 };
 
 /// What has been seen of one step.
@@ -46,10 +48,16 @@ impl Audit {
         self.seen.borrow_mut().entry((task, step.to_owned())).or_default().results.insert(attempt);
     }
 
-    pub(super) fn observe(&self, change: Change<'_>) {
-        match change {
-            Change::Step { task, event, before, after } => self.step(task, event, before, after),
-            Change::Task { event, before, after } => self.task(event, before, after),
+    pub(super) fn observe(&self, written: Written<'_>) {
+        let (of_step, of_task) = match written.event {
+            Some(Event::Step(event)) => (Some(event), None),
+            Some(Event::Task(event)) => (None, Some(event)),
+            None => (None, None),
+        };
+        match (written.key, written.records) {
+            (Key::Step(task, _), Records::Step(before, after)) => self.step(*task, of_step, before, after),
+            (_, Records::Task(before, after)) => self.task(of_task, before, after),
+            _ => {}
         }
     }
 

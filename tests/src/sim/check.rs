@@ -9,7 +9,7 @@ use stepwell::{
     history::History,
     plan::{Plan, StepPlan},
     state::{StepState, TaskStatus},
-    table::{ActionKind, AttemptRecord, Listing, Outcome, StepRecord, TaskRecord},
+    table::{ActionKind, AttemptRecord, ListedAt, Listing, Outcome, StepRecord, TaskRecord},
 };
 
 /// Checks all that one run has left.
@@ -145,7 +145,8 @@ impl Left<'_> {
     fn listing(&self) -> Result<(), String> {
         let listing = *Listing::of(self.task.status).first().expect("every status has a listing");
         let finished_at = self.task.finished_at.ok_or("it has ended, but says not when")?;
-        expect(self.house.table.listed(self.task.id), Some((listing, finished_at)), "its place in the index")
+        let place = ListedAt { task: self.task.id, listing, at: finished_at };
+        expect(self.house.table.listed(self.task.id), Some(place), "its place in the index")
     }
 
     /// What operators have been told that they have done is in the audit trail, once each.

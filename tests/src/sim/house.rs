@@ -146,9 +146,10 @@ impl House {
 
     /// Whether nothing more happens to a task by itself.
     fn is_settled(&self, task: TaskId) -> bool {
+        let listed = self.table.listed(task);
         self.table.task(task, |task| match task.status {
             TaskStatus::Complete | TaskStatus::Cancelled | TaskStatus::ResolvedManually => true,
-            TaskStatus::Error => self.table.listed(task.id).is_some_and(|(listing, _)| listing == Listing::Error),
+            TaskStatus::Error => listed.is_some_and(|place| place.listing == Listing::Error),
             TaskStatus::Compensating => {
                 task.plan.compensations().iter().any(|compensation| task.failed_steps.contains(&compensation.name))
             }

@@ -44,7 +44,7 @@ mod table;
 mod world;
 
 pub use fault::Fault;
-pub use table::{Change, MemoryTable};
+pub use table::MemoryTable;
 
 use crate::graph::UNDOING;
 use fastrand::Rng;

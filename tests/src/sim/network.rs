@@ -8,11 +8,9 @@ use super::{
 use crate::far::{Operation, Way};
 use std::{fmt, time::Duration};
 use stepwell::{
-    TaskId,
     queue::{Message, Queue, QueueError, UNDELIVERABLE},
     table::{Loaded, TableError},
 };
-use uuid::Uuid;
 
 impl Way for Process {
     const SKIPS_EMPTY_PARTS: bool = true;
@@ -50,10 +48,6 @@ impl Way for Process {
             Ok(mix(self, first, effect().await?))
         };
         Ok(Way::call(self, operation, what, async || read().await.map(Shown)).await?.0)
-    }
-
-    fn task_id(&self) -> TaskId {
-        TaskId::from(Uuid::from_u128(self.fate().bits()))
     }
 }
 

@@ -11,7 +11,8 @@ use std::{
     task::Poll,
     time::Duration,
 };
-use stepwell::{Ambient, Timestamp};
+use stepwell::{Ambient, TaskId, Timestamp};
+use uuid::Uuid;
 
 /// A process.
 #[derive(Clone, Debug)]
@@ -156,5 +157,9 @@ impl Ambient for Process {
 
     fn draw(&self) -> f64 {
         self.0.fate.draw()
+    }
+
+    fn new_task_id(&self) -> TaskId {
+        TaskId::from(Uuid::from_u128(self.0.fate.bits()))
     }
 }

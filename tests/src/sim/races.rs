@@ -4,9 +4,11 @@ use super::scene::Scene;
 use crate::{graph::Graph, steps::Script};
 use serde_json::Value;
 use stepwell::{
-    Ambient, By, StepError, permanent, retryable,
+    Ambient, By, StepError,
+    core::step,
+    permanent, retryable,
     state::{StepState, TaskStatus},
-    table::{AttemptRecord, Outcome, Table, TableError},
+    table::{AttemptRecord, Outcome, Store, TableError},
 };
 
 fn done() -> Script {
@@ -52,11 +54,11 @@ async fn a_join_that_was_claimed_before_its_time_still_learns_of_what_is_handed_
         next_retry_at: None,
         request_id: "request".to_owned(),
     };
-    scene.table.complete(&lease, &ended, "null").await.unwrap();
+    scene.table.apply(&step::complete(&lease, &ended, "null")).await.unwrap();
     // A stray message makes somebody claim the join, and put it back after the first step's hand-over.
     let early = scene.claim("s02").await;
     assert!(!scene.deliver::<0>(done()).await);
-    scene.table.release(&early).await.unwrap();
+    scene.table.apply(&step::release(&early)).await.unwrap();
     assert_eq!(scene.sent(), [""; 0]);
     assert!(!scene.deliver::<1>(done()).await);
     assert_eq!(scene.sent(), ["s02"], "it is woken by the last of those it waits for");

@@ -14,9 +14,10 @@ use std::{
 };
 use stepwell::{
     Ambient, Client, TaskId, Timestamp,
+    core::{step, task},
     dead_letters::DeadLetters,
     queue::{Message, Queue, QueueError},
-    table::{Claim, ClaimRequest, Lease, NewTask, Table},
+    table::{Claim, ClaimRequest, Lease, NewTask, Store},
     watchdog::{Bounds, Report, Watchdog},
     worker::{Invocation, Worker},
 };
@@ -70,7 +71,7 @@ impl Scene {
         let table = MemoryTable::default();
         let plan = workflow.plan();
         let new = NewTask { id: task, workflow: workflow.id().to_string(), context: "{}", plan, created_at };
-        table.create(&new).await.unwrap();
+        table.apply(&task::create(&new)).await.unwrap();
         let now = Rc::new(Cell::new(created_at));
         Self { table, task, sent: Rc::default(), rejected: Rc::default(), hidden: Rc::default(), now }
     }
@@ -78,7 +79,8 @@ impl Scene {
     /// Somebody claims the step; answers with their lease.
     pub(super) async fn claim(&self, step: &str) -> Lease {
         let request = self.request(step);
-        let Claim::Granted(lease) = self.table.claim(&request).await.unwrap() else { panic!("{step} can be claimed") };
+        let claimed = self.table.apply(&step::claim(&request)).await.unwrap();
+        let Claim::Granted(lease) = Claim::read(&request, claimed).unwrap() else { panic!("{step} can be claimed") };
         lease
     }
 
@@ -91,8 +93,8 @@ impl Scene {
     pub(super) async fn replace(&self, step: &str) {
         self.now.set(self.now.get() + LEASE + Duration::from_secs(1));
         let lost = self.table.step(self.task, step);
-        let answer = self.table.take_over(&self.request(step), &lost).await.unwrap();
-        assert!(matches!(answer, Claim::Granted(_)), "{answer:?}");
+        let answer = self.table.apply(&step::take_over(&self.request(step), &lost)).await.unwrap();
+        assert!(answer.is_written(), "{answer:?}");
     }
 
     /// Hands the step's message to its worker for the second time; answers whether SQS is to keep it.

@@ -10,8 +10,7 @@ async fn refused(body: impl Into<Body>) -> Answer {
     let answer = checkout(&fake, body).await;
     assert_eq!(answer.body()["success"], false);
     assert!(!answer.text.contains(TOKEN), "{}", answer.text);
-    let state = fake.state();
-    assert!(state.tasks.is_empty() && state.keys.is_empty() && state.sent.is_empty());
+    assert!(fake.store.count() == 0 && fake.state().sent.is_empty());
     answer
 }
 

@@ -1,33 +1,30 @@
-//! A backend in memory: the real engine's client over a table and queues of maps and lists.
+//! A backend in memory: the real engine's client over its store in memory and a list of messages.
 
 use crate::backend::Backend;
-use checkout::{Order, Product, StoreError};
+use checkout::{Order, Product, StoreError as ShopError};
 use serde_json::Value;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
 use stepwell::{
-    ActionError, By, Client, IdempotencyKey, StartError, Started, System, TaskId, Timestamp, Workflow,
+    ActionError, By, Client, IdempotencyKey, StartError, Started, System, TaskId, Workflow,
     history::History,
     queue::{Message, Queue, QueueError},
-    state::{End, StepEvent, TaskEvent, TaskStatus},
-    table::{
-        Action, AsRead, AttemptRecord, Claim, ClaimRequest, Creation, Diversion, Failure, Fenced, KeyRecord, Lease,
-        Listed, ListedAt, Listing, Loaded, NewTask, Page, StepRecord, Table, TableError, TaskRecord,
-    },
+    table::{Applied, Listed, Loaded, Page, Store, TableError, Transition, Unreadable},
+    testing::MemoryStore,
 };
 
 /// What there is, and what is broken. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Fake(Arc<Mutex<State>>);
+pub(super) struct Fake {
+    pub(super) store: MemoryStore,
+    state: Arc<Mutex<State>>,
+}
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) tasks: BTreeMap<TaskId, TaskRecord>,
-    pub(super) steps: BTreeMap<TaskId, BTreeMap<String, StepRecord>>,
-    pub(super) keys: BTreeMap<String, KeyRecord>,
     pub(super) sent: Vec<Message>,
     pub(super) orders: Vec<Order>,
     pub(super) products: Vec<Product>,
@@ -47,15 +44,7 @@ pub(super) const INTERNALS: &str = "arn:aws:dynamodb:eu-central-1:123456789012:t
 
 impl Fake {
     pub(super) fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap()
-    }
-
-    /// Lets something happen to a task that was started.
-    pub(super) fn put(&self, history: History) {
-        let mut state = self.state();
-        let steps = history.steps.into_iter().map(|step| (step.name.clone(), step)).collect();
-        state.steps.insert(history.task.id, steps);
-        state.tasks.insert(history.task.id, history.task);
+        self.state.lock().unwrap()
     }
 
     fn client(&self) -> Client<Self, Self, System> {
@@ -67,16 +56,16 @@ impl Fake {
         match outage {
             Some(Outage::Table) => Err(TableError::Call { operation: "Query", cause: INTERNALS.to_owned() }),
             Some(Outage::Unreadable) => {
-                Err(TableError::Unreadable { key: INTERNALS.to_owned(), cause: INTERNALS.to_owned() })
+                Err(Unreadable { key: INTERNALS.to_owned(), cause: INTERNALS.to_owned() }.into())
             }
             Some(Outage::Queue) | None => Ok(()),
         }
     }
 
-    fn store(&self) -> Result<(), StoreError> {
+    fn store(&self) -> Result<(), ShopError> {
         self.table().map_err(|error| match error {
-            TableError::Call { cause, .. } => StoreError::Failed(cause),
-            TableError::Unreadable { cause, .. } => StoreError::Unreadable(cause),
+            TableError::Call { cause, .. } => ShopError::Failed(cause),
+            TableError::Unreadable(Unreadable { cause, .. }) => ShopError::Unreadable(cause),
         })
     }
 }
@@ -99,12 +88,12 @@ impl Backend for Fake {
         self.client().retry(id, &By::new("customer", "a test").unwrap()).await
     }
 
-    async fn order(&self, id: &str) -> Result<Option<Order>, StoreError> {
+    async fn order(&self, id: &str) -> Result<Option<Order>, ShopError> {
         self.store()?;
         Ok(self.state().orders.iter().find(|order| order.order_id.to_string() == id).cloned())
     }
 
-    async fn products(&self) -> Result<Vec<Product>, StoreError> {
+    async fn products(&self) -> Result<Vec<Product>, ShopError> {
         self.store()?;
         Ok(self.state().products.clone())
     }
@@ -130,117 +119,23 @@ impl Queue for Fake {
     }
 }
 
-impl Table for Fake {
-    async fn create(&self, task: &NewTask<'_>) -> Result<Creation, TableError> {
+impl Store for Fake {
+    async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         self.table()?;
-        let mut state = self.state();
-        if state.tasks.contains_key(&task.id) {
-            return Ok(Creation::AlreadyThere);
-        }
-        state.tasks.insert(task.id, task.into());
-        Ok(Creation::Created)
+        self.store.apply(transition).await
     }
 
-    async fn reserve_key(&self, key: KeyRecord) -> Result<KeyRecord, TableError> {
+    async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
         self.table()?;
-        Ok(self.state().keys.entry(key.key.clone()).or_insert(key).clone())
+        self.store.load(task, steps).await
     }
 
     async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
         self.table()?;
-        let state = self.state();
-        let steps = state.steps.get(&task).cloned().unwrap_or_default();
-        Ok(Loaded { task: state.tasks.get(&task).cloned(), steps })
+        self.store.load_all(task).await
     }
 
-    async fn restart(&self, task: &TaskRecord, failed: &[&StepRecord], _: &Action) -> Result<AsRead, TableError> {
-        let mut state = self.state();
-        let names: Vec<&str> = failed.iter().map(|step| step.name.as_str()).collect();
-        let steps = state.steps.get_mut(&task.id).unwrap();
-        for step in steps.values_mut().filter(|step| names.contains(&step.name.as_str())) {
-            step.state = step.state.on(StepEvent::Restart).unwrap();
-            (step.error, step.finished_at) = (None, None);
-        }
-        let task = state.tasks.get_mut(&task.id).unwrap();
-        task.status = task.status.on(TaskEvent::Restart).unwrap();
-        task.finished_at = None;
-        task.failed_steps.clear();
-        Ok(AsRead::Written)
-    }
-
-    async fn load(&self, _: TaskId, _: &BTreeSet<&str>) -> Result<Loaded, TableError> {
-        unreachable!("a worker's")
-    }
-
-    async fn claim(&self, _: &ClaimRequest<'_>) -> Result<Claim, TableError> {
-        unreachable!("a worker's")
-    }
-
-    async fn take_over(&self, _: &ClaimRequest<'_>, _: &StepRecord) -> Result<Claim, TableError> {
-        unreachable!("a worker's")
-    }
-
-    async fn release(&self, _: &Lease) -> Result<Fenced, TableError> {
-        unreachable!("a worker's")
-    }
-
-    async fn withdraw(&self, _: &Lease) -> Result<Fenced, TableError> {
-        unreachable!("a worker's")
-    }
-
-    async fn complete(&self, _: &Lease, _: &AttemptRecord, _: &str) -> Result<Fenced, TableError> {
-        unreachable!("a worker's")
-    }
-
-    async fn retry_later(&self, _: &Lease, _: &AttemptRecord) -> Result<Fenced, TableError> {
-        unreachable!("a worker's")
-    }
-
-    async fn fail(&self, _: &TaskRecord, _: &Lease, _: &AttemptRecord) -> Result<Fenced, TableError> {
-        unreachable!("a worker's")
-    }
-
-    async fn arrive_at_step(&self, _: TaskId, _: &str, _: &str, _: Timestamp) -> Result<BTreeSet<String>, TableError> {
-        unreachable!("a worker's")
-    }
-
-    async fn arrive_at_task(&self, _: TaskId, _: &str) -> Result<BTreeSet<String>, TableError> {
-        unreachable!("a worker's")
-    }
-
-    async fn finish(&self, _: TaskId, _: Timestamp) -> Result<TaskStatus, TableError> {
-        unreachable!("a worker's")
-    }
-
-    async fn resolve_step(&self, _: &TaskRecord, _: &StepRecord, _: &str, _: &Action) -> Result<AsRead, TableError> {
-        unreachable!("an operator's")
-    }
-
-    async fn give_up(&self, _: &TaskRecord, _: &StepRecord, _: &Failure, _: &Action) -> Result<AsRead, TableError> {
-        unreachable!("an operator's")
-    }
-
-    async fn cancel_step(&self, _: TaskId, _: &StepRecord, _: Timestamp) -> Result<AsRead, TableError> {
-        unreachable!("an operator's")
-    }
-
-    async fn divert(&self, _: TaskId, _: Diversion, _: &Action) -> Result<AsRead, TableError> {
-        unreachable!("an operator's")
-    }
-
-    async fn order_compensations(&self, _: TaskId, _: &[String], _: Timestamp) -> Result<AsRead, TableError> {
-        unreachable!("an operator's")
-    }
-
-    async fn finish_compensation(&self, _: TaskId, _: End, _: Timestamp) -> Result<AsRead, TableError> {
-        unreachable!("an operator's")
-    }
-
-    async fn list(&self, _: &Page<'_>) -> Result<Vec<Listed>, TableError> {
-        unreachable!("an operator's")
-    }
-
-    async fn relist(&self, _: &ListedAt, _: Listing, _: Timestamp) -> Result<AsRead, TableError> {
-        unreachable!("the watchdog's")
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+        self.store.list(page).await
     }
 }

@@ -54,7 +54,7 @@ async fn a_body_arrives_as_text_or_in_base64() {
     let encoded = invoke(&fake, event("POST", "/checkout", BODY_IN_BASE64, true)).await;
     assert_eq!(plain["statusCode"], 202, "{plain}");
     assert_eq!(plain, encoded, "the same request under the same key");
-    assert_eq!(fake.state().tasks.len(), 1);
+    assert_eq!(fake.store.tasks().len(), 1);
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn header_that_http_does_not_allow_is_400(name: &str, value: &str, error: 
     let answer = invoke(&fake, event).await;
     let body = refusal(&answer, 400);
     assert!(body["error"].as_str().unwrap().starts_with(error), "{body}");
-    assert!(fake.state().tasks.is_empty() && fake.state().keys.is_empty());
+    assert_eq!(fake.store.count(), 0);
 }
 
 /// What the answer says, which has to be ours from head to foot.

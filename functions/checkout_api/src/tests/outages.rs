@@ -42,8 +42,7 @@ async fn a_start_whose_message_was_not_sent_is_brought_to_its_end_by_the_same_ke
 
     fake.state().outage = None;
     assert_eq!(start().await.status, 202);
-    let state = fake.state();
-    assert_eq!((state.tasks.len(), state.sent.len()), (1, 1));
+    assert_eq!((fake.store.tasks().len(), fake.state().sent.len()), (1, 1));
 }
 
 #[tokio::test]

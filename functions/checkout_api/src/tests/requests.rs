@@ -3,9 +3,11 @@
 use super::{fake::Fake, *};
 use checkout::{Money, Product, ProductId};
 use stepwell::{
-    Timestamp,
-    state::{End, StepState, TaskStatus},
-    table::{Action, ActionKind, Failure, StepRecord},
+    TaskId,
+    core::{
+        item::{Key, attribute},
+        transition::Change,
+    },
 };
 use test_case::test_case;
 
@@ -20,10 +22,10 @@ async fn a_checkout_is_accepted_and_its_first_step_woken() {
     let url = format!("/order_status/{id}");
     assert_eq!(answer.header("Location"), url);
     assert_eq!(answer.body(), json!({"success": true, "task_id": id, "status": "pending", "checkout_url": url}));
-    let state = fake.state();
-    let task = &state.tasks[&id.parse().unwrap()];
+    let task = fake.store.all(id.parse().unwrap()).task.unwrap();
     assert_eq!(serde_json::from_str::<Value>(&task.context).unwrap(), good()["checkout"], "the request, unwrapped");
     assert!(task.context.contains("100.00"), "to the digit");
+    let state = fake.state();
     assert_eq!(state.sent.iter().map(|message| message.step.as_str()).collect::<Vec<_>>(), ["validate_cart"]);
 }
 
@@ -42,7 +44,7 @@ async fn a_key_stands_for_one_request() {
     assert_eq!(conflict.status, 409);
     let error = "This Idempotency-Key was used with another request";
     assert_eq!(conflict.body(), json!({"success": false, "error": error}));
-    assert_eq!(fake.state().tasks.len(), 2);
+    assert_eq!(fake.store.tasks().len(), 2);
 }
 
 #[test_case("", "is empty")]
@@ -56,7 +58,7 @@ async fn a_bad_key_is_refused_with_the_reason(key: &str, reason: &str) {
     assert_eq!(answer.status, 400);
     let error = answer.body()["error"].as_str().unwrap().to_owned();
     assert!(error.starts_with("Invalid Idempotency-Key: ") && error.contains(reason), "{error}");
-    assert!(fake.state().tasks.is_empty());
+    assert_eq!(fake.store.count(), 0);
 }
 
 #[test_case(None, 202)]
@@ -78,19 +80,22 @@ async fn media_types(media_type: Option<&str>, status: u16) {
 }
 
 /// A checkout whose payment failed.
-async fn failed(fake: &Fake) -> String {
-    let id = checkout(fake, good().to_string()).await.body()["task_id"].as_str().unwrap().to_owned();
-    let mut history = crate::backend::Backend::history(fake, id.parse().unwrap()).await.unwrap().unwrap();
-    history.task.status = TaskStatus::Error;
-    for (step, state) in history.steps.iter_mut().zip([StepState::Complete, StepState::Error]) {
-        step.state = state;
-    }
-    let error = Failure { code: "PAYMENT_DECLINED".to_owned(), message: "no".to_owned() };
-    history.task.failed_steps.insert("process_payment".to_owned());
-    history.steps[1] = StepRecord { error: Some(error), attempt: 1, ..history.steps[1].clone() };
-    fake.put(history);
+async fn failed(fake: &Fake) -> TaskId {
+    let answer = checkout(fake, good().to_string()).await.body();
+    let id = answer["task_id"].as_str().unwrap().parse().unwrap();
+    let step = |name: &str, changes| fake.store.force(Key::Step(id, name.to_owned()), changes).unwrap();
+    step("validate_cart", vec![Change::Set(attribute::STATE, json!("complete"))]);
+    let error = json!({"code": "PAYMENT_DECLINED", "message": "no"});
+    let state = Change::Set(attribute::STATE, json!("error"));
+    step("process_payment", vec![state, Change::Add(attribute::ATTEMPT, 1), Change::Set(attribute::ERROR, error)]);
+    fake.store.force(Key::Task(id), failed_by("error", "process_payment")).unwrap();
     fake.state().sent.clear();
     id
+}
+
+/// A task comes to this status because this step has failed.
+fn failed_by(status: &str, step: &str) -> Vec<Change> {
+    vec![Change::Set(attribute::STATUS, json!(status)), Change::Include(attribute::FAILED_STEPS, step.to_owned())]
 }
 
 #[tokio::test]
@@ -117,11 +122,8 @@ async fn a_failed_checkout_is_retried_where_it_failed() {
 async fn a_checkout_that_was_retried_all_too_often_is_not_retried_again() {
     let fake = Fake::default();
     let id = failed(&fake).await;
-    let mut history = crate::backend::Backend::history(&fake, id.parse().unwrap()).await.unwrap().unwrap();
-    let (who, why) = ("customer".to_owned(), "again and again".to_owned());
-    let retry = Action { at: Timestamp::from_millis(0), what: ActionKind::Retry, step: None, who, why };
-    history.task.actions = vec![retry; 1_000];
-    fake.put(history);
+    let retry = json!({"at": 0, "what": "retry", "who": "customer", "why": "again and again"});
+    fake.store.force(Key::Task(id), vec![Change::Set(attribute::ACTIONS, json!(vec![retry; 1_000]))]).unwrap();
 
     let status = get(&fake, &format!("/order_status/{id}")).await.body();
     assert_eq!((&status["status"], status.get("retry_url")), (&json!("failed"), None));
@@ -136,13 +138,13 @@ async fn a_checkout_that_was_retried_all_too_often_is_not_retried_again() {
 async fn a_checkout_that_is_being_undone_is_not_retried_even_where_that_has_failed() {
     let fake = Fake::default();
     let id = failed(&fake).await;
-    let mut history = crate::backend::Backend::history(&fake, id.parse().unwrap()).await.unwrap().unwrap();
-    let undo = "refund_payment".to_owned();
-    (history.task.status, history.task.ends_as) = (TaskStatus::Compensating, Some(End::Error));
-    history.task.compensations = Some(vec![undo.clone()]);
-    history.task.failed_steps.insert(undo.clone());
-    history.steps.push(StepRecord { state: StepState::Error, attempt: 1, ..StepRecord::untouched(&undo) });
-    fake.put(history);
+    let undo = "refund_payment";
+    let mut changes = failed_by("compensating", undo);
+    changes.push(Change::Set(attribute::ENDS_AS, json!("error")));
+    changes.push(Change::Set(attribute::COMPENSATIONS, json!([undo])));
+    fake.store.force(Key::Task(id), changes).unwrap();
+    let state = Change::Set(attribute::STATE, json!("error"));
+    fake.store.force(Key::Step(id, undo.to_owned()), vec![state, Change::Add(attribute::ATTEMPT, 1)]).unwrap();
 
     let answer = post(&fake, &format!("/retry_checkout/{id}"), &[], "").await;
     assert_eq!(answer.status, 409);

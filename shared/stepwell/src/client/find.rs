@@ -5,7 +5,7 @@ use crate::{
     Ambient, TaskId, Timestamp,
     queue::Queue,
     state::TaskStatus,
-    table::{Action, ActionKind, Listed, ListedAt, Listing, Page, Table, TableError},
+    table::{Action, ActionKind, Listed, ListedAt, Listing, Page, Store, TableError},
 };
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -146,7 +146,7 @@ impl Filter {
     }
 }
 
-impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
+impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     /// Finds tasks: `limit` of them at most, from where `from` says. A task that was started or has changed a moment
     /// ago may be missing, and one that changes between two pages may be on both.
     ///

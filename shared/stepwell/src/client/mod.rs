@@ -8,11 +8,12 @@ pub use operate::{ActionError, By, NotABy};
 
 use crate::{
     Ambient, IdempotencyKey, ServeError, System, TaskId, Violation, Workflow, aws,
+    core::task,
     history::History,
     plan::StepPlan,
     queue::{Message, Queue, QueueError, SqsQueue},
     state::StepState,
-    table::{Creation, DynamoTable, KeyRecord, MAX_CONTEXT_BYTES, NewTask, Table, TableError},
+    table::{DynamoTable, KeyRecord, MAX_CONTEXT_BYTES, NewTask, Store, TableError},
 };
 use futures::future::try_join_all;
 use serde_json::Value;
@@ -76,7 +77,7 @@ impl Client {
     }
 }
 
-impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
+impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     /// A client over this table, these queues, this clock.
     pub fn new(table: T, queue: Q, ambient: A) -> Self {
         Self { table, queue, ambient }
@@ -100,7 +101,7 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
         if text.len() > MAX_CONTEXT_BYTES {
             return Err(StartError::TooLarge { bytes: text.len() });
         }
-        let (mut id, mut created_at) = (TaskId::new(), self.ambient.now());
+        let (mut id, mut created_at) = (self.ambient.new_task_id(), self.ambient.now());
         if let Some(key) = key {
             let request_hash = request_hash(workflow, &text);
             let wanted = KeyRecord {
@@ -110,15 +111,16 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
                 request_hash: request_hash.clone(),
                 created_at,
             };
-            let found = self.table.reserve_key(wanted).await?;
+            let reserved = self.table.apply(&task::reserve_key(&wanted)).await?;
+            let found = task::reserved_key(wanted, reserved).map_err(TableError::from)?;
             if found.request_hash != request_hash {
                 return Err(StartError::KeyUsed { key: found.key, task_id: found.task });
             }
             (id, created_at) = (found.task, found.created_at);
         }
         let plan = workflow.plan_for(context);
-        let task = NewTask { id, workflow: workflow.id().to_string(), context: &text, plan: &plan, created_at };
-        let already_there = self.table.create(&task).await? == Creation::AlreadyThere;
+        let new = NewTask { id, workflow: workflow.id().to_string(), context: &text, plan: &plan, created_at };
+        let already_there = !self.table.apply(&task::create(&new)).await?.is_written();
         if already_there {
             self.wake_untouched_roots(id).await?;
         } else {

@@ -4,10 +4,11 @@
 use super::Client;
 use crate::{
     Ambient, EngineError, TaskId,
+    core::task,
     history::History,
     queue::{Queue, QueueError},
     state::{End, StepEvent, StepState, TaskEvent, TaskStatus},
-    table::{Action, ActionKind, AsRead, Diversion, MAX_RESULT_BYTES, Table, TableError},
+    table::{Action, ActionKind, Diversion, MAX_RESULT_BYTES, Store, TableError},
     unwind::{message, unwind},
 };
 use futures::future::try_join_all;
@@ -130,7 +131,7 @@ impl From<QueueError> for ActionError {
     }
 }
 
-impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
+impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     /// Gives what failed in a task a fresh set of attempts, and wakes it: the failed steps of a task in `error`, the
     /// failed compensation of one that is `compensating`. What completed is kept. Answers with the task as it stood
     /// before.
@@ -152,7 +153,8 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
                 return Err(ActionError::TrailFull { of });
             }
             let action = self.action(ActionKind::Retry, None, by);
-            if self.table.restart(&history.task, &failed, &action).await? == AsRead::Written {
+            let Some(redrive) = task::redrive(&history.task, &failed, &action) else { continue };
+            if self.table.apply(&redrive).await?.is_written() {
                 // The messages name what the steps wait for; that is the same after the restart.
                 let messages: Vec<_> = failed.iter().map(|step| message(&history, &step.name)).collect();
                 try_join_all(messages.iter().map(|message| self.queue.send(message))).await?;
@@ -176,7 +178,7 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
             }
             let undo = history.task.plan.compensates_cancellation();
             let to = if undo { Diversion::Compensate(End::Cancelled) } else { Diversion::Cancel };
-            if self.table.divert(id, to, &action).await? == AsRead::Written {
+            if self.table.apply(&task::divert(id, to, &action)).await?.is_written() {
                 unwind(&self.table, &self.queue, &self.ambient, id).await?;
                 return Ok(if undo { TaskStatus::Compensating } else { TaskStatus::Cancelled });
             }
@@ -196,7 +198,7 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
             if history.task.after(TaskEvent::Compensate(end)).is_none() {
                 return Err(refused(ActionKind::Compensate, &history));
             }
-            if self.table.divert(id, Diversion::Compensate(end), &action).await? == AsRead::Written {
+            if self.table.apply(&task::divert(id, Diversion::Compensate(end), &action)).await?.is_written() {
                 return Ok(unwind(&self.table, &self.queue, &self.ambient, id).await?);
             }
         }
@@ -214,7 +216,7 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
             if history.task.after(TaskEvent::Resolve).is_none() {
                 return Err(refused(ActionKind::Resolve, &history));
             }
-            if self.table.divert(id, Diversion::Resolve, &action).await? == AsRead::Written {
+            if self.table.apply(&task::divert(id, Diversion::Resolve, &action)).await?.is_written() {
                 return Ok(());
             }
         }
@@ -245,7 +247,8 @@ impl<T: Table, Q: Queue, A: Ambient> Client<T, Q, A> {
             if record.state.on(StepEvent::Resolve).is_none() {
                 return Err(ActionError::StepState { step: step.to_owned(), state: record.state });
             }
-            if self.table.resolve_step(&history.task, record, result, &action).await? == AsRead::Written {
+            let Some(resolve) = task::resolve_step(&history.task, record, result, &action) else { continue };
+            if self.table.apply(&resolve).await?.is_written() {
                 // The step's own worker finds it done and makes the hand-over.
                 return Ok(self.queue.send(&message(&history, step)).await?);
             }

@@ -5,7 +5,7 @@
 
 mod stored;
 
-use crate::{backoff::Backoff, table::FIRST_LOOK};
+use crate::{backoff::Backoff, core::index::FIRST_LOOK};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},

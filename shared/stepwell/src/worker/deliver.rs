@@ -8,14 +8,13 @@ use super::{
 };
 use crate::{
     Ambient, EngineError, Step, StepContext, StepError, TaskData, Timestamp,
+    core::step,
     plan::{Plan, StepPlan, is_name},
     queue::{Message, Queue, printable},
     retryable,
     state::StepState,
     step::{Input, step_name},
-    table::{
-        AttemptRecord, Claim, ClaimRequest, Failure, Fenced, Lease, Loaded, Outcome, StepRecord, Table, TaskRecord,
-    },
+    table::{AttemptRecord, Claim, ClaimRequest, Failure, Lease, Loaded, Outcome, StepRecord, Store, TaskRecord},
     unwind::unwind,
 };
 use aws_lambda_events::sqs::SqsMessage;
@@ -46,7 +45,7 @@ pub(super) struct Delivery<'a, S, T, Q, A> {
     owner: String,
 }
 
-impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
+impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
     const STEP: &'static str = step_name::<S>();
 
     pub(super) fn new(worker: &'a Worker<S, T, Q, A>, message: &'a SqsMessage, invocation: &'a Invocation) -> Self {
@@ -76,19 +75,21 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             lease_until: self.invocation.deadline,
         };
         let table = &self.worker.table;
-        let (claim, loaded) = tokio::join!(table.claim(&request), table.load(message.task_id, &steps));
-        let mut claim = claim?;
+        let claim = step::claim(&request);
+        let (claim, loaded) = tokio::join!(table.apply(&claim), table.load(message.task_id, &steps));
+        let mut claim = Claim::read(&request, claim?)?;
         if let Claim::Refused(found) = &claim
             && found.state == StepState::InProgress
             && found.lease_until.is_some_and(|until| until < request.now)
         {
-            claim = table.take_over(&request, found).await?;
+            let taken = table.apply(&step::take_over(&request, found)).await?;
+            claim = Claim::read(&request, taken)?;
         }
         match claim {
             Claim::Granted(lease) => match loaded {
                 Ok(loaded) => self.granted(&lease, loaded).await,
                 Err(error) => {
-                    table.release(&lease).await?;
+                    table.apply(&step::release(&lease)).await?;
                     Err(error.into())
                 }
             },
@@ -158,12 +159,12 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         let Loaded { task, mut steps } = loaded;
         let known = task.as_ref().and_then(|task| Some((task, task.plan.step(Self::STEP)?)));
         let Some((task, plan)) = known else {
-            table.withdraw(lease).await?;
+            table.apply(&step::delete_orphan_claim(lease)).await?;
             let reason = if task.is_none() { "the task does not exist" } else { "the task's plan has no such step" };
             return self.reject(reason).await;
         };
         let Some(waits_for) = task.waits_for(plan) else {
-            table.release(lease).await?;
+            table.apply(&step::release(lease)).await?;
             tracing::info!(task_id = %task.id, step = Self::STEP, status = %task.status, "not run: the task has ended");
             self.unwind(task).await?;
             return Ok(Disposition::Acknowledge);
@@ -199,7 +200,7 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
     /// that has happened since we looked, so we look once more.
     async fn too_early(&self, lease: &Lease, waits_for: &[&str]) -> Result<Disposition, EngineError> {
         let table = &self.worker.table;
-        table.release(lease).await?;
+        table.apply(&step::release(lease)).await?;
         let dependencies: BTreeSet<&str> = waits_for.iter().copied().collect();
         let steps = table.load(lease.task, &dependencies).await?.steps;
         tracing::warn!(task_id = %lease.task, step = Self::STEP, "not run: a dependency is not done");
@@ -217,7 +218,7 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         let left = self.invocation.deadline.since(self.now()).saturating_sub(RESERVE);
         if left.is_zero() {
             // Too late in this invocation to begin; it was not the handler's doing, so it costs no attempt.
-            self.worker.table.release(lease).await?;
+            self.worker.table.apply(&step::release(lease)).await?;
             return Ok(Disposition::GiveBack { wait: Duration::ZERO });
         }
         let limit = left.min(Duration::from_secs(plan.timeout_seconds.into()));
@@ -237,7 +238,7 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             Err(error) => return self.failed(lease, task, plan, &error).await,
         };
         let ended = lease.ended(self.now(), Outcome::Complete, None);
-        if self.worker.table.complete(lease, &ended, &result).await? == Fenced::Superseded {
+        if !self.worker.table.apply(&step::complete(lease, &ended, &result)).await?.is_written() {
             return Ok(self.superseded(lease));
         }
         let Worker { table, queue, ambient, .. } = self.worker;
@@ -261,14 +262,14 @@ impl<'a, S: Step, T: Table, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         match verdict(error, lease.counted_attempt(), plan.retry_limit, &plan.backoff, draw) {
             Verdict::RetryIn(wait) => {
                 ended.next_retry_at = Some(now + wait);
-                if table.retry_later(lease, &ended).await? == Fenced::Superseded {
+                if !table.apply(&step::retry_later(lease, &ended)).await?.is_written() {
                     return Ok(self.superseded(lease));
                 }
                 self.log(lease, &ended, "retrying");
                 Ok(Disposition::GiveBack { wait: (now + wait).since(self.now()) })
             }
             Verdict::Fail => {
-                if table.fail(task, lease, &ended).await? == Fenced::Superseded {
+                if !table.apply(&step::fail(task, lease, &ended)).await?.is_written() {
                     return Ok(self.superseded(lease));
                 }
                 self.log(lease, &ended, "error");

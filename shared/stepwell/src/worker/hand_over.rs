@@ -2,10 +2,11 @@
 
 use crate::{
     Ambient, EngineError, Timestamp,
+    core::{step, task},
     plan::StepPlan,
     queue::{Message, Queue},
     state::{StepState, TaskStatus},
-    table::{StepRecord, Table, TaskRecord},
+    table::{StepRecord, Store, TaskRecord},
     unwind::unwind,
 };
 use futures::future::try_join_all;
@@ -26,7 +27,7 @@ pub(super) enum Turn {
 /// comes the next one, and after the last of these the end of the task.
 ///
 /// Every write in it is idempotent and every send may be repeated, so after a crash it is made again from the start.
-pub(super) async fn hand_over<T: Table, Q: Queue>(
+pub(super) async fn hand_over<T: Store, Q: Queue>(
     table: &T,
     queue: &Q,
     clock: &impl Ambient,
@@ -56,7 +57,7 @@ pub(super) async fn hand_over<T: Table, Q: Queue>(
     try_join_all(woken).await.map(drop)
 }
 
-async fn wake<T: Table, Q: Queue>(
+async fn wake<T: Store, Q: Queue>(
     table: &T,
     queue: &Q,
     task: &TaskRecord,
@@ -68,7 +69,8 @@ async fn wake<T: Table, Q: Queue>(
     let ready = match dependent.depends_on.len() {
         1 => true,
         _ => {
-            let arrived = table.arrive_at_step(task.id, &dependent.name, done, now).await?;
+            let arrival = step::record_join_arrival(task.id, &dependent.name, done, now);
+            let arrived = table.apply(&arrival).await?.done_deps();
             dependent.depends_on.iter().all(|dependency| arrived.contains(dependency))
         }
     };
@@ -78,7 +80,7 @@ async fn wake<T: Table, Q: Queue>(
     Ok(())
 }
 
-async fn finish<T: Table, Q: Queue>(
+async fn finish<T: Store, Q: Queue>(
     table: &T,
     queue: &Q,
     clock: &impl Ambient,
@@ -90,13 +92,18 @@ async fn finish<T: Table, Q: Queue>(
     }
     let last_steps: Vec<&StepPlan> = task.plan.last_steps().collect();
     if last_steps.len() > 1 {
-        let arrived = table.arrive_at_task(task.id, done).await?;
+        let arrival = table.apply(&task::record_leaf_arrival(task.id, done)).await?;
+        if !arrival.is_written() {
+            return Err(task::gone(task.id).into());
+        }
+        let arrived = arrival.done_deps();
         if !last_steps.iter().all(|step| arrived.contains(&step.name)) {
             return Ok(());
         }
     }
     // Now, and not when `done` was: another last step may have been done after it, and arrived before it.
-    let status = table.finish(task.id, clock.now()).await?;
+    let finished = table.apply(&task::finish(task.id, clock.now())).await?;
+    let status = task::status_after_finish(task.id, finished)?;
     if status != TaskStatus::Complete {
         tracing::warn!(task_id = %task.id, %status, "the last step is done, but the task had ended before it");
     }

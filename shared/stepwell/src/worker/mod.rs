@@ -6,7 +6,7 @@ mod attempt;
 mod deliver;
 mod hand_over;
 
-use crate::{Ambient, Step, Timestamp, backoff::Backoff, queue::Queue, step::step_name, table::Table};
+use crate::{Ambient, Step, Timestamp, backoff::Backoff, queue::Queue, step::step_name, table::Store};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use deliver::{Delivery, Disposition};
 use futures::future::join_all;
@@ -91,7 +91,7 @@ impl Invocation {
     }
 }
 
-impl<S: Step, T: Table, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
+impl<S: Step, T: Store, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
     /// The worker of this step.
     pub fn new(step: S, table: T, queue: Q, ambient: A) -> Self {
         Self { step, table, queue, ambient }

@@ -2,9 +2,7 @@
 
 use serde_json::Value;
 use std::collections::BTreeMap;
-
-/// An item: the table's attribute names, and their values as plain JSON. A set is an array, a moment what the table holds.
-pub(crate) type Item = serde_json::Map<String, Value>;
+use stepwell::core::item::Item;
 
 /// What names the item instead of being its content, and the TTL, which no store but DynamoDB keeps.
 const LEFT_OUT: [&str; 3] = ["pk", "sk", "expires_at"];

@@ -13,10 +13,9 @@
 //! Items are in a canonical form (`item.rs`) with the names and values that DynamoDB stores, so that it does not matter how
 //! a store keeps them.
 
-pub(crate) mod item;
-pub(crate) mod stored;
+mod item;
 
-use item::{Item, canonical};
+use item::canonical;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{
@@ -34,6 +33,7 @@ use std::{
     thread,
     time::Duration,
 };
+use stepwell::core::item::{Item, Key};
 
 /// The seeds whose hashes are kept.
 pub const SEEDS: Range<u64> = 0..2_000;
@@ -52,9 +52,18 @@ const HEADER: &str = "\
 /// A write of one item.
 #[derive(Debug)]
 pub(crate) struct ItemWrite {
-    pub(crate) key: String,
-    pub(crate) before: Option<Item>,
-    pub(crate) after: Option<Item>,
+    /// Its keys: the partition's, a space, and its own.
+    key: String,
+    /// Empty where there is none.
+    before: Item,
+    after: Item,
+}
+
+impl ItemWrite {
+    pub(crate) fn new(key: &Key, before: &Item, after: &Item) -> Self {
+        let key = format!("{} {}", key.partition(), key.sort());
+        Self { key, before: before.clone(), after: after.clone() }
+    }
 }
 
 /// Takes down the entries of one run.
@@ -65,7 +74,7 @@ impl Recorder {
     /// The writes that one call made.
     pub(crate) fn written(&self, mut writes: Vec<ItemWrite>) {
         writes.sort_by(|one, other| one.key.cmp(&other.key));
-        let shown = |item: &Option<Item>| item.as_ref().map_or_else(|| "none".to_owned(), canonical);
+        let shown = |item: &Item| if item.is_empty() { "none".to_owned() } else { canonical(item) };
         for ItemWrite { key, before, after } in &writes {
             self.enter(&format!("write {key} {} -> {}", shown(before), shown(after)));
         }
@@ -194,7 +203,7 @@ mod tests {
 
     #[test]
     fn order_of_the_writes_of_one_call_does_not_matter() {
-        let write = |key: &str| ItemWrite { key: key.to_owned(), before: None, after: Some(Item::new()) };
+        let write = |key: &str| ItemWrite { key: key.to_owned(), before: Item::new(), after: Item::new() };
         let [one, other] = [Recorder::default(), Recorder::default()];
         one.written(vec![write("a"), write("b")]);
         other.written(vec![write("b"), write("a")]);

@@ -3,9 +3,11 @@
 use super::*;
 use std::{cell::Cell, time::Duration};
 use stepwell::{
-    ActionError, Ambient, permanent, retryable,
+    ActionError, Ambient,
+    core::step,
+    permanent, retryable,
     state::TaskStatus,
-    table::{Claim, ClaimRequest, Fenced, MAX_RESULT_BYTES, Table},
+    table::{Claim, ClaimRequest, MAX_RESULT_BYTES, Store},
 };
 use stepwell_tests::{
     emulator::in_sandbox,
@@ -153,8 +155,9 @@ fn claim<'a>(task: TaskId, owner: &'a str, sandbox: &Sandbox) -> ClaimRequest<'a
 /// A worker that takes the step, or takes it over, and is never heard of again.
 async fn die_holding(sandbox: &Sandbox, task: TaskId, owner: &str) {
     let request = claim(task, owner, sandbox);
-    let claim = match sandbox.table.claim(&request).await.unwrap() {
-        Claim::Refused(held) => sandbox.table.take_over(&request, &held).await.unwrap(),
+    let claim = async |claim| Claim::read(&request, sandbox.table.apply(&claim).await.unwrap()).unwrap();
+    let claim = match claim(step::claim(&request)).await {
+        Claim::Refused(held) => claim(step::take_over(&request, &held)).await,
         granted @ Claim::Granted(_) => granted,
     };
     assert!(matches!(claim, Claim::Granted(_)), "{claim:?}");
@@ -215,14 +218,14 @@ async fn a_worker_that_comes_back_late_changes_nothing() {
                 let now = clock.now();
                 let lease_until = now + Duration::from_secs(20);
                 let request = ClaimRequest { task, step: "s00", owner: "other/other", now, lease_until };
-                let Claim::Refused(held) = table.claim(&request).await.unwrap() else { panic!("it is held") };
-                let Claim::Granted(lease) = table.take_over(&request, &held).await.unwrap() else {
-                    panic!("it is free")
-                };
+                let claim = async |claim| Claim::read(&request, table.apply(&claim).await.unwrap()).unwrap();
+                let Claim::Refused(held) = claim(step::claim(&request)).await else { panic!("it is held") };
+                let Claim::Granted(lease) = claim(step::take_over(&request, &held)).await else { panic!("it is free") };
                 let mut attempt = held.attempts.first().cloned().unwrap_or_else(|| held.all_attempts()[0].clone());
                 attempt.number = lease.attempt;
                 attempt.outcome = Outcome::Complete;
-                assert_eq!(table.complete(&lease, &attempt, r#""the other's""#).await.unwrap(), Fenced::Written);
+                let complete = step::complete(&lease, &attempt, r#""the other's""#);
+                assert!(table.apply(&complete).await.unwrap().is_written());
                 Ok(json!(format!("the late one's, of attempt {}", run.facts.attempt)))
             }
         });

@@ -4,8 +4,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 use stepwell::{
     Ambient, By, Client, System, TaskId, Timestamp,
+    core::task,
     queue::{Message, SqsQueue},
-    table::{DynamoTable, NewTask, Table},
+    table::{DynamoTable, NewTask, Store},
 };
 use stepwell_tests::{
     stack::{Product, Stack},
@@ -30,9 +31,8 @@ async fn lost_start(stack: &Stack, product: &Product, token: &str) -> String {
     let context = product.request(1, token)["checkout"].to_string();
     let created_at = Timestamp::from_millis(System.now().as_millis() - 120_000);
     let id = TaskId::new();
-    let task =
-        NewTask { id, workflow: workflow.id().to_string(), context: &context, plan: workflow.plan(), created_at };
-    engine_table(stack).create(&task).await.unwrap();
+    let new = NewTask { id, workflow: workflow.id().to_string(), context: &context, plan: workflow.plan(), created_at };
+    assert!(engine_table(stack).apply(&task::create(&new)).await.unwrap().is_written());
     id.to_string()
 }
 

@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 use stepwell::{
     TaskId, Timestamp,
+    core::{step, task},
     state::{StepState, TaskStatus},
     table::{
-        Action, ActionKind, AttemptRecord, ClaimRequest, Failure, Lease, NewTask, Outcome, RETENTION, StepRecord,
-        Table, TaskRecord,
+        Action, ActionKind, AttemptRecord, Claim, ClaimRequest, Failure, Lease, NewTask, Outcome, RETENTION,
+        StepRecord, Store, TaskRecord, Transition,
     },
 };
 use stepwell_tests::{emulator::Sandbox, graph::Graph, steps::name};
@@ -36,16 +37,34 @@ async fn start(sandbox: &Sandbox, graph: &Graph) -> TaskId {
     let id = TaskId::new();
     let workflow = graph.workflow();
     let workflow_id = workflow.id().to_string();
-    let task = NewTask { id, workflow: workflow_id, context: "{}", plan: workflow.plan(), created_at: NOW };
-    sandbox.table.create(&task).await.unwrap();
+    let new = NewTask { id, workflow: workflow_id, context: "{}", plan: workflow.plan(), created_at: NOW };
+    assert!(written(sandbox, &task::create(&new)).await);
     id
 }
 
-async fn task(sandbox: &Sandbox, id: TaskId) -> TaskRecord {
+/// Makes a transition; answers whether it took effect.
+async fn written(sandbox: &Sandbox, transition: &Transition) -> bool {
+    sandbox.table.apply(transition).await.unwrap().is_written()
+}
+
+/// The same for one that there may not be.
+async fn written_if_any(sandbox: &Sandbox, transition: Option<Transition>) -> bool {
+    match transition {
+        Some(transition) => written(sandbox, &transition).await,
+        None => false,
+    }
+}
+
+/// Makes a claim, or a take-over.
+async fn claimed(sandbox: &Sandbox, request: &ClaimRequest<'_>, claim: Transition) -> Claim {
+    Claim::read(request, sandbox.table.apply(&claim).await.unwrap()).unwrap()
+}
+
+async fn task_record(sandbox: &Sandbox, id: TaskId) -> TaskRecord {
     sandbox.table.load(id, &BTreeSet::new()).await.unwrap().task.unwrap()
 }
 
-async fn step(sandbox: &Sandbox, id: TaskId, step: &str) -> StepRecord {
+async fn step_record(sandbox: &Sandbox, id: TaskId, step: &str) -> StepRecord {
     sandbox.table.load(id, &BTreeSet::from([step])).await.unwrap().steps.remove(step).unwrap()
 }
 

@@ -1,5 +1,5 @@
-//! Random sequences of writes, on the real table and on the one in memory that the simulation runs over, which have to
-//! agree after each: in the answer, in every record, and in the index.
+//! Random sequences of transitions, on DynamoDB and in memory, which have to agree after each: in the answer, in every
+//! record, and in the index. So whatever the simulation shows of a transition holds for DynamoDB too.
 
 use super::*;
 use proptest::{
@@ -9,11 +9,13 @@ use proptest::{
 };
 use std::cell::Cell;
 use stepwell::{
+    core::{index::move_in_index, item::Item},
     plan::Plan,
     state::End,
-    table::{Diversion, Listed, ListedAt, Listing, Loaded, Page},
+    table::{Applied, Diversion, Listed, ListedAt, Listing, Loaded, Page},
+    testing::MemoryStore,
 };
-use stepwell_tests::{emulator::in_sandbox_by_hand, sim::MemoryTable};
+use stepwell_tests::emulator::in_sandbox_by_hand;
 
 const LEASE: Duration = Duration::from_secs(30);
 const TASKS: usize = 2;
@@ -107,6 +109,8 @@ struct Given {
     read: Loaded,
     step: String,
     lease: Option<Lease>,
+    /// Where the index lists the task, or does not any more.
+    place: Option<ListedAt>,
 }
 
 impl Given {
@@ -131,64 +135,73 @@ impl Given {
     }
 }
 
-/// Makes the write, and answers with what the table said, in words. Errors are alike.
-async fn make(table: &impl Table, op: &Op, given: &Given, plan: &Plan) -> String {
-    let Given { id, now, ref read, ref step, ref lease } = *given;
-    let Some(task) = &read.task else { return "no task".to_owned() };
+/// The transition that this is; `None` where the records do not allow it, or there is nothing to make it with.
+fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
+    let Given { id, now, ref read, ref step, ref lease, .. } = *given;
+    let task = read.task.as_ref()?;
     let record = given.step(step);
     let owner = |number: u8| format!("request-{number}/message-{number}");
-    let claim = |owner| ClaimRequest { task: id, step, owner, now, lease_until: now + LEASE };
-    let said = |answer: Result<String, _>| answer.unwrap_or_else(|_: stepwell::table::TableError| "error".to_owned());
-    macro_rules! said {
-        ($call:expr) => {
-            said($call.await.map(|answer| format!("{answer:?}")))
-        };
-    }
-    match (op, lease) {
-        (Op::Wait(_), _) => String::new(),
-        (Op::Create, _) => {
-            let again = NewTask { id, workflow: "another".to_owned(), context: "{}", plan, created_at: now };
-            said!(table.create(&again))
+    let lease = || lease.as_ref();
+    Some(match op {
+        Op::Wait(_) => return None,
+        Op::Create => {
+            task::create(&NewTask { id, workflow: "another".to_owned(), context: "{}", plan, created_at: now })
         }
-        (Op::Claim(number), _) => said!(table.claim(&claim(&owner(*number)))),
-        (Op::TakeOver(number), _) => said!(table.take_over(&claim(&owner(*number)), &record)),
-        (Op::Release, Some(lease)) => said!(table.release(lease)),
-        (Op::Withdraw, Some(lease)) => said!(table.withdraw(lease)),
-        (Op::Complete, Some(lease)) => said!(table.complete(lease, &given.ended(lease, Outcome::Complete), "{}")),
-        (Op::RetryLater(wait), Some(lease)) => {
+        Op::Claim(number) => {
+            step::claim(&ClaimRequest { task: id, step, owner: &owner(*number), now, lease_until: now + LEASE })
+        }
+        Op::TakeOver(number) => {
+            let request = ClaimRequest { task: id, step, owner: &owner(*number), now, lease_until: now + LEASE };
+            step::take_over(&request, &record)
+        }
+        Op::Release => step::release(lease()?),
+        Op::Withdraw => step::delete_orphan_claim(lease()?),
+        Op::Complete => step::complete(lease()?, &given.ended(lease()?, Outcome::Complete), "{}"),
+        Op::RetryLater(wait) => {
             let next_retry_at = Some(now + Duration::from_secs(*wait));
-            let attempt = AttemptRecord { next_retry_at, ..given.ended(lease, Outcome::RetryableError) };
-            said!(table.retry_later(lease, &attempt))
+            let attempt = AttemptRecord { next_retry_at, ..given.ended(lease()?, Outcome::RetryableError) };
+            step::retry_later(lease()?, &attempt)
         }
-        (Op::Fail, Some(lease)) => said!(table.fail(task, lease, &given.ended(lease, Outcome::PermanentError))),
-        (Op::Release | Op::Withdraw | Op::Complete | Op::RetryLater(_) | Op::Fail, None) => "no lease".to_owned(),
-        (Op::ArriveAtStep(done), _) => said!(table.arrive_at_step(id, step, &name(done.index(5)), now)),
-        (Op::ArriveAtTask, _) => said!(table.arrive_at_task(id, step)),
-        (Op::Finish, _) => said!(table.finish(id, now)),
-        (Op::Restart(all), _) => {
+        Op::Fail => step::fail(task, lease()?, &given.ended(lease()?, Outcome::PermanentError)),
+        Op::ArriveAtStep(done) => step::record_join_arrival(id, step, &name(done.index(5)), now),
+        Op::ArriveAtTask => task::record_leaf_arrival(id, step),
+        Op::Finish => task::finish(id, now),
+        Op::Restart(all) => {
             let left_out = usize::from(!all);
             let failed: Vec<StepRecord> =
                 task.failed_steps.iter().skip(left_out).map(|name| given.step(name)).collect();
-            if failed.is_empty() {
-                return "nothing to restart".to_owned();
-            }
             let failed: Vec<&StepRecord> = failed.iter().collect();
-            said!(table.restart(task, &failed, &given.action(ActionKind::Retry)))
+            let action = given.action(ActionKind::Retry);
+            return if failed.is_empty() { None } else { task::redrive(task, &failed, &action) };
         }
-        (Op::ResolveStep, _) => {
-            said!(table.resolve_step(task, &record, "{}", &given.action(ActionKind::ResolveStep)))
+        Op::ResolveStep => return task::resolve_step(task, &record, "{}", &given.action(ActionKind::ResolveStep)),
+        Op::GiveUp => task::dead_letter_step(task, &record, &failure(), &given.action(ActionKind::GiveUp)),
+        Op::CancelStep => task::cancel_step(id, &record, now),
+        Op::Divert(to) => task::divert(id, *to, &given.action(ActionKind::Compensate)),
+        Op::OrderCompensations => task::order_compensations(id, &[name(51), name(50)], now),
+        Op::FinishCompensation(end) => task::finish_compensation(id, *end, now),
+        Op::Relist(seconds) => {
+            let place = given.place.clone()?;
+            let to = if seconds % 2 == 0 { place.listing } else { Listing::Error };
+            move_in_index(&place, to, now + Duration::from_secs(*seconds))
         }
-        (Op::GiveUp, _) => said!(table.give_up(task, &record, &failure(), &given.action(ActionKind::GiveUp))),
-        (Op::CancelStep, _) => said!(table.cancel_step(id, &record, now)),
-        (Op::Divert(to), _) => said!(table.divert(id, *to, &given.action(ActionKind::Compensate))),
-        (Op::OrderCompensations, _) => said!(table.order_compensations(id, &[name(51), name(50)], now)),
-        (Op::FinishCompensation(end), _) => said!(table.finish_compensation(id, *end, now)),
-        (Op::Relist(..), _) => unreachable!("it is made with a place in the index"),
+    })
+}
+
+/// An answer without the item's key, which only DynamoDB gives with it, and with the members of sets in their order.
+fn without_key(answer: Applied) -> Applied {
+    let bare = |mut item: Item| {
+        item.retain(|name, _| name != "pk" && name != "sk");
+        item
+    };
+    match answer {
+        Applied::Written(item) => Applied::Written(bare(item)),
+        Applied::Refused(item) => Applied::Refused(bare(item)),
     }
 }
 
 /// What the index lists in this task's part of a listing, page by page.
-async fn listed(table: &impl Table, task: TaskId, listing: Listing) -> Vec<Listed> {
+async fn listed(table: &impl Store, task: TaskId, listing: Listing) -> Vec<Listed> {
     let mut all: Vec<Listed> = Vec::new();
     loop {
         let after = all.last().map(|listed| listed.place.clone());
@@ -209,7 +222,7 @@ async fn listed(table: &impl Table, task: TaskId, listing: Listing) -> Vec<Liste
 /// The two tables, and all that has been granted.
 struct Both<'a> {
     real: &'a stepwell::table::DynamoTable,
-    memory: &'a MemoryTable,
+    memory: &'a MemoryStore,
     ids: Vec<TaskId>,
     plan: &'a Plan,
     now: Timestamp,
@@ -223,7 +236,8 @@ impl Both<'_> {
         for &id in &self.ids {
             let (workflow, created_at) = ("tests/graph@1".to_owned(), self.now);
             let task = NewTask { id, workflow, context: "{}", plan: self.plan, created_at };
-            let answers = (self.real.create(&task).await.unwrap(), self.memory.create(&task).await.unwrap());
+            let create = task::create(&task);
+            let answers = (self.real.apply(&create).await.unwrap(), self.memory.apply(&create).await.unwrap());
             assert_eq!(answers.0, answers.1);
         }
     }
@@ -234,7 +248,9 @@ impl Both<'_> {
         let steps: Vec<&str> =
             self.plan.steps().iter().chain(self.plan.compensations()).map(|step| step.name.as_str()).collect();
         let lease = self.leases.iter().rev().filter(|lease| lease.task == id).nth(call.grants_ago).cloned();
-        Given { id, now: self.now, read, step: (*call.step.get(&steps)).to_owned(), lease }
+        let place = self.memory.listed(id);
+        let place = if call.stale { place.map(|place| ListedAt { at: self.now, ..place }) } else { place };
+        Given { id, now: self.now, read, step: (*call.step.get(&steps)).to_owned(), lease, place }
     }
 
     async fn make(&mut self, call: &Call) {
@@ -242,22 +258,9 @@ impl Both<'_> {
         self.now = self.now + Duration::from_secs(seconds) + Duration::from_millis(1);
         let given = self.given(call);
         self.before = self.ids.iter().map(|id| self.memory.all(*id)).collect();
-        let (answer, expected) = match call.op {
-            Op::Relist(seconds) => {
-                let at = self.now + Duration::from_secs(seconds);
-                let (listing, listed_at) = self.memory.listed(given.id).unwrap();
-                let place = ListedAt { task: given.id, listing, at: listed_at };
-                let seen = if call.stale { ListedAt { at: self.now, ..place } } else { place };
-                let to = if seconds % 2 == 0 { seen.listing } else { Listing::Error };
-                let answer = self.real.relist(&seen, to, at).await.unwrap();
-                (format!("{answer:?}"), format!("{:?}", self.memory.relist(&seen, to, at).await.unwrap()))
-            }
-            _ => {
-                let answer = make(self.real, &call.op, &given, self.plan).await;
-                (answer, make(self.memory, &call.op, &given, self.plan).await)
-            }
-        };
-        assert_eq!(answer, expected, "the answer to {call:?}");
+        let Some(transition) = transition(&call.op, &given, self.plan) else { return };
+        let answer = without_key(self.real.apply(&transition).await.unwrap());
+        assert_eq!(answer, self.memory.apply(&transition).await.unwrap(), "the answer to {call:?}");
         self.remember(given.id, &given.step);
         self.compare(given.id, &format!("after {call:?}")).await;
     }
@@ -284,7 +287,7 @@ impl Both<'_> {
         let (found, expected) = (self.real.load_all(id).await.unwrap(), self.memory.load_all(id).await.unwrap());
         assert_eq!(found.task, expected.task, "the task {when}");
         assert_eq!(found.steps, expected.steps, "the steps {when}");
-        let listing = self.memory.listed(id).unwrap().0;
+        let listing = self.memory.listed(id).unwrap().listing;
         let (found, expected) = (listed(self.real, id, listing).await, listed(self.memory, id, listing).await);
         assert_eq!(found, expected, "the index {when}");
     }
@@ -304,7 +307,7 @@ fn the_table_does_what_the_simulations_table_does() {
     in_sandbox_by_hand(&[], |runtime, sandbox| {
         let config = Config { cases: 60, failure_persistence: None, ..Config::default() };
         let calls = (0u8..3, prop::collection::vec(call(), 1..40));
-        let memory = MemoryTable::default();
+        let memory = MemoryStore::default();
         // No two cases write at the same time, so that each has its own moments in the index.
         let cases = Cell::new(0);
         let outcome = TestRunner::new(config).run(&calls, |(policy, calls)| {

@@ -3,7 +3,7 @@
 use super::*;
 use stepwell::{
     plan::Plan,
-    table::{Fenced, Loaded, MAX_RESULT_BYTES},
+    table::{Loaded, MAX_RESULT_BYTES},
 };
 use stepwell_tests::emulator::in_sandbox;
 
@@ -96,9 +96,9 @@ async fn the_largest_result_fits() {
         sandbox.put(&item).await;
         let result = "r".repeat(MAX_RESULT_BYTES);
         let ended = entry(2, Outcome::Complete);
-        let answer = sandbox.table.complete(&lease(id, &record.name, 2), &ended, &result).await.unwrap();
-        assert_eq!(answer, Fenced::Written);
-        let step = step(sandbox, id, &record.name).await;
+        let complete = step::complete(&lease(id, &record.name, 2), &ended, &result);
+        assert!(written(sandbox, &complete).await);
+        let step = step_record(sandbox, id, &record.name).await;
         assert_eq!((step.result, step.attempts.len()), (Some(result), record.attempts.len() + 1));
     })
     .await;

@@ -1,10 +1,7 @@
 //! Every write of a step in every state of a step.
 
 use super::*;
-use stepwell::{
-    state::StepEvent,
-    table::{AsRead, Claim, Fenced},
-};
+use stepwell::state::StepEvent;
 use stepwell_tests::emulator::in_sandbox;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,27 +43,27 @@ impl Write {
     /// Makes the write with the lease of this attempt, at a moment when every wait is over. Answers with whether it
     /// was granted.
     async fn make(self, sandbox: &Sandbox, id: TaskId, attempt: u32) -> bool {
-        let (table, only) = (&sandbox.table, only());
+        let only = only();
         let lease = lease(id, &only, attempt);
-        let there = step(sandbox, id, &only).await;
+        let there = step_record(sandbox, id, &only).await;
         let as_read = StepRecord { attempt, ..there.clone() };
         let request = request(id, &only, OWNER, later(10));
         match self {
-            Self::Claim => granted(&table.claim(&request).await.unwrap(), &there),
-            Self::TakeOver => granted(&table.take_over(&request, &as_read).await.unwrap(), &there),
-            Self::Release => table.release(&lease).await.unwrap() == Fenced::Written,
+            Self::Claim => granted(&claimed(sandbox, &request, step::claim(&request)).await, &there),
+            Self::TakeOver => granted(&claimed(sandbox, &request, step::take_over(&request, &as_read)).await, &there),
+            Self::Release => written(sandbox, &step::release(&lease)).await,
             Self::Complete => {
-                table.complete(&lease, &entry(attempt, Outcome::Complete), r#"{"paid":true}"#).await.unwrap()
-                    == Fenced::Written
+                let attempt = entry(attempt, Outcome::Complete);
+                written(sandbox, &step::complete(&lease, &attempt, r#"{"paid":true}"#)).await
             }
-            Self::RetryLater => table.retry_later(&lease, &retried(attempt)).await.unwrap() == Fenced::Written,
+            Self::RetryLater => written(sandbox, &step::retry_later(&lease, &retried(attempt))).await,
             Self::Fail => {
-                let task = task(sandbox, id).await;
-                table.fail(&task, &lease, &entry(attempt, Outcome::PermanentError)).await.unwrap() == Fenced::Written
+                let task = task_record(sandbox, id).await;
+                written(sandbox, &step::fail(&task, &lease, &entry(attempt, Outcome::PermanentError))).await
             }
             Self::Restart => {
-                let task = task(sandbox, id).await;
-                table.restart(&task, &[&as_read], &retry(later(10))).await.unwrap() == AsRead::Written
+                let task = task_record(sandbox, id).await;
+                written_if_any(sandbox, task::redrive(&task, &[&as_read], &retry(later(10)))).await
             }
         }
     }
@@ -205,13 +202,15 @@ async fn where_there_is_no_item_only_a_claim_is_granted() {
             put_status(sandbox, id, TaskStatus::Error, &[&only()]).await;
             let task_before = sandbox.task_item(id).await;
             if write == Write::Claim {
+                let only = only();
+                let request = request(id, &only, OWNER, NOW);
                 assert!(matches!(
-                    sandbox.table.claim(&request(id, &only(), OWNER, NOW)).await.unwrap(),
+                    claimed(sandbox, &request, step::claim(&request)).await,
                     Claim::Granted(lease) if lease.attempt == 1 && lease.exempt == 0 && lease.counted_attempt() == 1
                 ));
                 let expected = json!({
                     "pk": format!("TASK#{id}"),
-                    "sk": format!("STEP#{}", only()),
+                    "sk": format!("STEP#{}", only),
                     "state": "in_progress",
                     "attempt": 1,
                     "owner": OWNER,
@@ -219,7 +218,7 @@ async fn where_there_is_no_item_only_a_claim_is_granted() {
                     "lease_until": millis(later(30)),
                     "expires_at": (NOW + RETENTION).as_seconds(),
                 });
-                assert_eq!(sandbox.step_item(id, &only()).await, expected);
+                assert_eq!(sandbox.step_item(id, &only).await, expected);
             } else {
                 assert!(!write.make(sandbox, id, 2).await, "{write:?}");
                 assert_eq!(sandbox.step_item(id, &only()).await, Value::Null, "{write:?}");
@@ -235,9 +234,10 @@ async fn a_step_that_its_dependencies_have_arrived_at_is_claimed_and_keeps_them(
     in_sandbox(&[], async |sandbox| {
         let id = start(sandbox, &Graph::fan(2)).await;
         let join = name(3);
-        sandbox.table.arrive_at_step(id, &join, &name(1), NOW).await.unwrap();
-        assert_eq!(step(sandbox, id, &join).await.state, StepState::Pending);
-        let claim = sandbox.table.claim(&request(id, &join, OWNER, later(1))).await.unwrap();
+        assert!(written(sandbox, &step::record_join_arrival(id, &join, &name(1), NOW)).await);
+        assert_eq!(step_record(sandbox, id, &join).await.state, StepState::Pending);
+        let request = request(id, &join, OWNER, later(1));
+        let claim = claimed(sandbox, &request, step::claim(&request)).await;
         assert!(matches!(claim, Claim::Granted(lease) if lease.attempt == 1));
         let item = sandbox.step_item(id, &join).await;
         assert_eq!(item["done_deps"], json!([name(1)]));
@@ -254,8 +254,8 @@ async fn a_retry_is_claimed_from_its_moment_on() {
         let due = later(5);
         for (now, due) in [(due + Duration::ZERO, true), (millisecond_before(due), false), (later(6), true)] {
             sandbox.put(&item).await;
-            let claim = sandbox.table.claim(&request(id, &only(), OWNER, now)).await.unwrap();
-            assert_eq!(matches!(claim, Claim::Granted(_)), due, "at {now}");
+            let granted = written(sandbox, &step::claim(&request(id, &only(), OWNER, now))).await;
+            assert_eq!(granted, due, "at {now}");
         }
     })
     .await;
@@ -269,9 +269,9 @@ async fn a_lease_is_taken_over_only_after_its_end() {
         let end = later(5);
         for (now, ended) in [(millisecond_before(end), false), (end, false), (end + Duration::from_millis(1), true)] {
             sandbox.put(&item).await;
-            let held = step(sandbox, id, &only()).await;
-            let claim = sandbox.table.take_over(&request(id, &only(), OWNER, now), &held).await.unwrap();
-            assert_eq!(matches!(claim, Claim::Granted(_)), ended, "at {now}");
+            let held = step_record(sandbox, id, &only()).await;
+            let granted = written(sandbox, &step::take_over(&request(id, &only(), OWNER, now), &held)).await;
+            assert_eq!(granted, ended, "at {now}");
         }
     })
     .await;
@@ -281,23 +281,23 @@ async fn a_lease_is_taken_over_only_after_its_end() {
 async fn a_claim_repeated_by_its_owner_is_granted_again_with_the_same_attempt() {
     in_sandbox(&[], async |sandbox| {
         let id = start(sandbox, &Graph::chain(1)).await;
-        let (table, only) = (&sandbox.table, only());
+        let only = only();
         let request = request(id, &only, OWNER, NOW);
-        let Claim::Granted(first) = table.claim(&request).await.unwrap() else { panic!("a free step is claimed") };
+        let claim = async || claimed(sandbox, &request, step::claim(&request)).await;
+        let Claim::Granted(first) = claim().await else { panic!("a free step is claimed") };
         let item = sandbox.step_item(id, &only).await;
-        let Claim::Granted(second) = table.claim(&request).await.unwrap() else { panic!("it is ours") };
+        let Claim::Granted(second) = claim().await else { panic!("it is ours") };
         assert_eq!(first, second);
         assert_eq!(sandbox.step_item(id, &only).await, item);
 
         // The same after a take-over whose answer was lost.
         let taken = ClaimRequest { owner: "request-3/message-3", now: later(60), lease_until: later(90), ..request };
-        let dead = step(sandbox, id, &only).await;
-        let Claim::Granted(first) = table.take_over(&taken, &dead).await.unwrap() else {
-            panic!("the lease has ended")
-        };
-        let Claim::Granted(second) = table.take_over(&taken, &dead).await.unwrap() else { panic!("it is ours") };
+        let dead = step_record(sandbox, id, &only).await;
+        let take_over = async || claimed(sandbox, &taken, step::take_over(&taken, &dead)).await;
+        let Claim::Granted(first) = take_over().await else { panic!("the lease has ended") };
+        let Claim::Granted(second) = take_over().await else { panic!("it is ours") };
         assert_eq!((first.attempt, &first), (2, &second));
-        assert_eq!(step(sandbox, id, &only).await.attempts.len(), 1, "one attempt was lost, and noted once");
+        assert_eq!(step_record(sandbox, id, &only).await.attempts.len(), 1, "one attempt was lost, and noted once");
     })
     .await;
 }
@@ -311,8 +311,8 @@ async fn only_the_holder_withdraws_a_step_and_nothing_of_it_is_left() {
                 let item = step_item(id, &only(), state);
                 sandbox.put(&item).await;
                 let legal = state == StepState::InProgress && attempt == 2;
-                let answer = sandbox.table.withdraw(&lease(id, &only(), attempt)).await.unwrap();
-                assert_eq!(answer == Fenced::Written, legal, "attempt {attempt} in {state}");
+                let deleted = written(sandbox, &step::delete_orphan_claim(&lease(id, &only(), attempt))).await;
+                assert_eq!(deleted, legal, "attempt {attempt} in {state}");
                 let left = sandbox.step_item(id, &only()).await;
                 assert_eq!(left, if legal { Value::Null } else { item }, "attempt {attempt} in {state}");
             }

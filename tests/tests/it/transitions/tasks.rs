@@ -3,7 +3,7 @@
 use super::*;
 use stepwell::{
     state::TaskEvent,
-    table::{AsRead, Creation, FIRST_LOOK, Fenced, KEY_RETENTION, KeyRecord},
+    table::{FIRST_LOOK, KEY_RETENTION, KeyRecord, Unreadable},
 };
 use stepwell_tests::emulator::in_sandbox;
 
@@ -15,6 +15,15 @@ fn shard(id: TaskId, status: TaskStatus) -> String {
 fn listed(mut item: Value, id: TaskId, status: TaskStatus, at: Timestamp) -> Value {
     merge(&mut item, json!({ "status": status, "status_shard": shard(id, status), "listed_at": at }));
     item
+}
+
+/// Fails the step that this lease is of, and its task as it stands.
+async fn fail(sandbox: &Sandbox, lease: &Lease, attempt: &AttemptRecord) -> bool {
+    written(sandbox, &step::fail(&task_record(sandbox, lease.task).await, lease, attempt)).await
+}
+
+async fn finish(sandbox: &Sandbox, id: TaskId, now: Timestamp) -> Result<TaskStatus, Unreadable> {
+    task::status_after_finish(id, sandbox.table.apply(&task::finish(id, now)).await.unwrap())
 }
 
 #[tokio::test]
@@ -38,7 +47,7 @@ async fn a_task_is_written_once() {
         let workflow = Graph::chain(1).workflow();
         let again =
             NewTask { id, workflow: "other".to_owned(), context: "1", plan: workflow.plan(), created_at: later(1) };
-        assert_eq!(sandbox.table.create(&again).await.unwrap(), Creation::AlreadyThere);
+        assert!(!written(sandbox, &task::create(&again)).await);
         assert_eq!(sandbox.task_item(id).await, expected);
     })
     .await;
@@ -55,12 +64,16 @@ async fn an_idempotency_key_stands_for_what_it_was_first_used_with() {
             created_at,
         };
         let first = record("hash", NOW);
-        assert_eq!(sandbox.table.reserve_key(first.clone()).await.unwrap(), first);
+        let reserve = async |key: KeyRecord| {
+            let reserved = sandbox.table.apply(&task::reserve_key(&key)).await.unwrap();
+            task::reserved_key(key, reserved).unwrap()
+        };
+        assert_eq!(reserve(first.clone()).await, first);
         for other in [record("hash", later(1)), record("another hash", later(2)), first.clone()] {
-            assert_eq!(sandbox.table.reserve_key(other).await.unwrap(), first);
+            assert_eq!(reserve(other).await, first);
         }
         let elsewhere = KeyRecord { namespace: "elsewhere".to_owned(), ..record("hash", later(1)) };
-        assert_eq!(sandbox.table.reserve_key(elsewhere.clone()).await.unwrap(), elsewhere);
+        assert_eq!(reserve(elsewhere.clone()).await, elsewhere);
         assert_eq!(sandbox.item_count().await, 2);
         let item = sandbox.item("KEY#tests#key-1", "KEY").await;
         assert_eq!(item["expires_at"], json!((NOW + KEY_RETENTION).as_seconds()));
@@ -75,8 +88,7 @@ async fn a_task_finishes_in_no_status_but_pending() {
             let id = start(sandbox, &Graph::chain(1)).await;
             put_status(sandbox, id, status, &[]).await;
             let before = sandbox.task_item(id).await;
-            let stands = sandbox.table.finish(id, later(9)).await.unwrap();
-            assert_eq!(stands, status.on(TaskEvent::Finish).unwrap_or(status));
+            assert_eq!(finish(sandbox, id, later(9)).await.unwrap(), status.on(TaskEvent::Finish).unwrap_or(status));
             let expected = match status.on(TaskEvent::Finish) {
                 Some(status) => {
                     let mut item = listed(before, id, status, later(9));
@@ -88,7 +100,7 @@ async fn a_task_finishes_in_no_status_but_pending() {
             assert_eq!(sandbox.task_item(id).await, expected, "from {status}");
         }
         let gone = TaskId::new();
-        assert!(sandbox.table.finish(gone, NOW).await.is_err(), "a task that is not there does not finish");
+        assert!(finish(sandbox, gone, NOW).await.is_err(), "a task that is not there does not finish");
         assert_eq!(sandbox.task_item(gone).await, Value::Null);
     })
     .await;
@@ -105,9 +117,8 @@ async fn a_failed_step_takes_its_task_along_where_the_status_allows() {
             sandbox.put(&step_item(id, &only(), StepState::InProgress)).await;
 
             let attempt = AttemptRecord { finished_at: Some(later(3)), ..entry(2, Outcome::PermanentError) };
-            let answer = sandbox.table.fail(&task(sandbox, id).await, &lease(id, &only(), 2), &attempt).await.unwrap();
-            assert_eq!(answer, Fenced::Written, "from {status}");
-            let step = step(sandbox, id, &only()).await;
+            assert!(fail(sandbox, &lease(id, &only(), 2), &attempt).await, "from {status}");
+            let step = step_record(sandbox, id, &only()).await;
             assert_eq!((step.state, step.error), (StepState::Error, Some(failure())), "from {status}");
             assert_eq!(step.attempts.last(), Some(&attempt), "from {status}");
 
@@ -125,8 +136,7 @@ async fn a_failed_step_takes_its_task_along_where_the_status_allows() {
             assert_eq!(sandbox.task_item(id).await, expected, "from {status}");
 
             // Its answer may have been lost: the same write once more.
-            let answer = sandbox.table.fail(&task(sandbox, id).await, &lease(id, &only(), 2), &attempt).await.unwrap();
-            assert_eq!(answer, Fenced::Written, "again, from {status}");
+            assert!(fail(sandbox, &lease(id, &only(), 2), &attempt).await, "again, from {status}");
             assert_eq!(sandbox.task_item(id).await, expected, "again, from {status}");
         }
     })
@@ -138,11 +148,7 @@ async fn three_failed(sandbox: &Sandbox) -> TaskId {
     let id = start(sandbox, &Graph::new([vec![], vec![], vec![], vec![]])).await;
     for number in 0..3 {
         sandbox.put(&step_item(id, &name(number), StepState::InProgress)).await;
-        let failed = sandbox
-            .table
-            .fail(&task(sandbox, id).await, &lease(id, &name(number), 2), &entry(2, Outcome::PermanentError))
-            .await;
-        assert_eq!(failed.unwrap(), Fenced::Written);
+        assert!(fail(sandbox, &lease(id, &name(number), 2), &entry(2, Outcome::PermanentError)).await);
     }
     id
 }
@@ -161,8 +167,7 @@ async fn a_task_with_branches_is_looked_at_after_one_of_them_has_failed() {
         let before = sandbox.task_item(id).await;
         sandbox.put(&step_item(id, &only(), StepState::InProgress)).await;
         let attempt = AttemptRecord { finished_at: Some(later(3)), ..entry(2, Outcome::PermanentError) };
-        let answer = sandbox.table.fail(&task(sandbox, id).await, &lease(id, &only(), 2), &attempt).await.unwrap();
-        assert_eq!(answer, Fenced::Written);
+        assert!(fail(sandbox, &lease(id, &only(), 2), &attempt).await);
         let mut expected = watched(before, id, later(3));
         merge(&mut expected, json!({ "finished_at": millis(later(3)), "failed_steps": [only()] }));
         assert_eq!(sandbox.task_item(id).await, expected);
@@ -174,14 +179,14 @@ async fn a_task_with_branches_is_looked_at_after_one_of_them_has_failed() {
 async fn a_task_that_stays_failed_when_a_step_is_resolved_is_looked_at_after_that() {
     in_sandbox(&[], async |sandbox| {
         let id = three_failed(sandbox).await;
-        let (read, record) = (task(sandbox, id).await, step(sandbox, id, &name(1)).await);
+        let (read, record) = (task_record(sandbox, id).await, step_record(sandbox, id, &name(1)).await);
         let before = sandbox.task_item(id).await;
         let action = Action { what: ActionKind::ResolveStep, step: Some(name(1)), ..retry(later(9)) };
-        assert_eq!(sandbox.table.resolve_step(&read, &record, "{}", &action).await.unwrap(), AsRead::Written);
+        assert!(written_if_any(sandbox, task::resolve_step(&read, &record, "{}", &action)).await);
         let mut expected = watched(before, id, later(9));
         merge(&mut expected, json!({ "failed_steps": [name(0), name(2)], "actions": [action] }));
         assert_eq!(sandbox.task_item(id).await, expected);
-        assert_eq!(step(sandbox, id, &name(1)).await.state, StepState::ResolvedManually);
+        assert_eq!(step_record(sandbox, id, &name(1)).await.state, StepState::ResolvedManually);
     })
     .await;
 }
@@ -189,7 +194,7 @@ async fn a_task_that_stays_failed_when_a_step_is_resolved_is_looked_at_after_tha
 async fn failed_records(sandbox: &Sandbox, id: TaskId) -> Vec<StepRecord> {
     let mut steps = Vec::new();
     for number in 0..3 {
-        steps.push(step(sandbox, id, &name(number)).await);
+        steps.push(step_record(sandbox, id, &name(number)).await);
     }
     steps
 }
@@ -199,7 +204,7 @@ async fn a_restart_changes_all_failed_steps_and_the_task_or_nothing() {
     in_sandbox(&[], async |sandbox| {
         let id = three_failed(sandbox).await;
         let records = failed_records(sandbox, id).await;
-        let read = task(sandbox, id).await;
+        let read = task_record(sandbox, id).await;
         let before = sandbox.items(id).await;
         let all: Vec<&StepRecord> = records.iter().collect();
 
@@ -209,23 +214,23 @@ async fn a_restart_changes_all_failed_steps_and_the_task_or_nothing() {
         let wrong: [Vec<&StepRecord>; 3] =
             [vec![all[0], &stale, all[2]], vec![all[0], all[1]], vec![all[0], all[1], all[2], &pending]];
         for failed in wrong {
-            assert_eq!(sandbox.table.restart(&read, &failed, &retry(later(9))).await.unwrap(), AsRead::Changed);
+            assert!(!written_if_any(sandbox, task::redrive(&read, &failed, &retry(later(9)))).await);
             assert_eq!(sandbox.items(id).await, before);
         }
 
-        assert_eq!(sandbox.table.restart(&read, &all, &retry(later(9))).await.unwrap(), AsRead::Written);
+        assert!(written_if_any(sandbox, task::redrive(&read, &all, &retry(later(9)))).await);
         let mut expected = listed(before["TASK"].clone(), id, TaskStatus::Pending, later(9) + FIRST_LOOK);
         remove(&mut expected, &["failed_steps", "finished_at"]);
         merge(&mut expected, json!({ "actions": [retry(later(9))] }));
         assert_eq!(sandbox.task_item(id).await, expected);
         for number in 0..3 {
-            let step = step(sandbox, id, &name(number)).await;
+            let step = step_record(sandbox, id, &name(number)).await;
             assert_eq!((step.state, step.attempt, step.exempt, step.error), (StepState::Pending, 2, 2, None));
         }
 
         // What has been restarted is not restarted again.
         let after = sandbox.items(id).await;
-        assert_eq!(sandbox.table.restart(&read, &all, &retry(later(10))).await.unwrap(), AsRead::Changed);
+        assert!(!written_if_any(sandbox, task::redrive(&read, &all, &retry(later(10)))).await);
         assert_eq!(sandbox.items(id).await, after);
     })
     .await;
@@ -236,16 +241,12 @@ async fn a_restart_sees_that_another_step_has_failed_meanwhile() {
     in_sandbox(&[], async |sandbox| {
         let id = three_failed(sandbox).await;
         let records = failed_records(sandbox, id).await;
-        let read = task(sandbox, id).await;
+        let read = task_record(sandbox, id).await;
         sandbox.put(&step_item(id, &name(3), StepState::InProgress)).await;
-        sandbox
-            .table
-            .fail(&task(sandbox, id).await, &lease(id, &name(3), 2), &entry(2, Outcome::PermanentError))
-            .await
-            .unwrap();
+        assert!(fail(sandbox, &lease(id, &name(3), 2), &entry(2, Outcome::PermanentError)).await);
         let before = sandbox.items(id).await;
         let failed: Vec<&StepRecord> = records.iter().collect();
-        assert_eq!(sandbox.table.restart(&read, &failed, &retry(later(9))).await.unwrap(), AsRead::Changed);
+        assert!(!written_if_any(sandbox, task::redrive(&read, &failed, &retry(later(9)))).await);
         assert_eq!(sandbox.items(id).await, before);
     })
     .await;
@@ -259,10 +260,10 @@ async fn a_task_is_restarted_where_its_status_allows() {
             put_status(sandbox, id, status, &[&only()]).await;
             sandbox.put(&step_item(id, &only(), StepState::Error)).await;
             let before = sandbox.items(id).await;
-            let (task, step) = (task(sandbox, id).await, step(sandbox, id, &only()).await);
+            let (task, step) = (task_record(sandbox, id).await, step_record(sandbox, id, &only()).await);
             let legal = status.on(TaskEvent::Restart).is_some();
-            let answer = sandbox.table.restart(&task, &[&step], &retry(later(9))).await.unwrap();
-            assert_eq!(answer == AsRead::Written, legal, "from {status}");
+            let redriven = written_if_any(sandbox, task::redrive(&task, &[&step], &retry(later(9)))).await;
+            assert_eq!(redriven, legal, "from {status}");
             assert_eq!(sandbox.items(id).await == before, !legal, "from {status}");
         }
     })
@@ -282,8 +283,7 @@ async fn as_many_steps_are_restarted_as_can_have_failed() {
         let loaded = sandbox.table.load_all(id).await.unwrap();
         let failed: Vec<&StepRecord> = loaded.steps.values().collect();
         assert_eq!(failed.len(), 99);
-        let answer = sandbox.table.restart(&loaded.task.unwrap(), &failed, &retry(later(9))).await.unwrap();
-        assert_eq!(answer, AsRead::Written);
+        assert!(written_if_any(sandbox, task::redrive(&loaded.task.unwrap(), &failed, &retry(later(9)))).await);
     })
     .await;
 }
@@ -295,21 +295,24 @@ async fn arrivals_are_a_set() {
         let set = |numbers: &[usize]| numbers.iter().copied().map(name).collect::<BTreeSet<String>>();
         let join = name(3);
         for (done, arrived) in [(2, vec![2]), (2, vec![2]), (1, vec![1, 2]), (2, vec![1, 2])] {
-            let answer = sandbox.table.arrive_at_step(id, &join, &name(done), later(5)).await.unwrap();
-            assert_eq!(answer, set(&arrived));
-            let answer = sandbox.table.arrive_at_task(id, &name(done)).await.unwrap();
-            assert_eq!(answer, set(&arrived));
+            for arrival in [
+                step::record_join_arrival(id, &join, &name(done), later(5)),
+                task::record_leaf_arrival(id, &name(done)),
+            ] {
+                let answer = sandbox.table.apply(&arrival).await.unwrap();
+                assert_eq!((answer.is_written(), answer.done_deps()), (true, set(&arrived)));
+            }
         }
         assert_eq!(
-            step(sandbox, id, &join).await,
+            step_record(sandbox, id, &join).await,
             StepRecord { done_deps: set(&[1, 2]), ..StepRecord::untouched(&join) }
         );
-        assert_eq!(task(sandbox, id).await.done_deps, set(&[1, 2]));
+        assert_eq!(task_record(sandbox, id).await.done_deps, set(&[1, 2]));
         assert_eq!(sandbox.step_item(id, &join).await["expires_at"], json!((later(5) + RETENTION).as_seconds()));
 
         // An arrival at a task that is not there leaves nothing behind.
         let gone = TaskId::new();
-        assert!(sandbox.table.arrive_at_task(gone, &name(1)).await.is_err());
+        assert!(!written(sandbox, &task::record_leaf_arrival(gone, &name(1))).await);
         assert!(sandbox.items(gone).await.is_empty());
     })
     .await;
@@ -333,14 +336,14 @@ async fn the_index_lists_a_task_once_under_its_status() {
 
         sandbox.put(&step_item(id, &only(), StepState::InProgress)).await;
         let attempt = AttemptRecord { finished_at: Some(later(1)), ..entry(2, Outcome::PermanentError) };
-        sandbox.table.fail(&task(sandbox, id).await, &lease(id, &only(), 2), &attempt).await.unwrap();
+        assert!(fail(sandbox, &lease(id, &only(), 2), &attempt).await);
         assert_eq!(listed_under(id).await, [(TaskStatus::Error, json!(later(1)), Some(json!([only()])))]);
 
-        let (read, failed) = (task(sandbox, id).await, step(sandbox, id, &only()).await);
-        sandbox.table.restart(&read, &[&failed], &retry(later(2))).await.unwrap();
+        let (read, failed) = (task_record(sandbox, id).await, step_record(sandbox, id, &only()).await);
+        assert!(written_if_any(sandbox, task::redrive(&read, &[&failed], &retry(later(2)))).await);
         assert_eq!(listed_under(id).await, [(TaskStatus::Pending, json!(later(2) + FIRST_LOOK), None)]);
 
-        sandbox.table.finish(id, later(3)).await.unwrap();
+        finish(sandbox, id, later(3)).await.unwrap();
         assert_eq!(listed_under(id).await, [(TaskStatus::Complete, json!(later(3)), None)]);
     })
     .await;

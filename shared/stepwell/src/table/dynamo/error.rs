@@ -1,6 +1,6 @@
 //! From the SDK's errors to answers and [`TableError`]s, and which of them are worth trying again.
 
-use super::{TableError, expression::Item};
+use super::{TableError, value::AttributeItem};
 use aws_sdk_dynamodb::{
     error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
     operation::{
@@ -22,13 +22,13 @@ pub(super) fn failed(operation: &'static str) -> impl FnOnce(&dyn std::error::Er
 /// An error that may be a refused condition, and what stood there then.
 pub(super) trait Refusal {
     /// The item that stood against the condition, empty where there was none; `None` for any other error.
-    fn refused(&self) -> Option<Item>;
+    fn refused(&self) -> Option<AttributeItem>;
 }
 
 macro_rules! refusal {
     ($error:ident) => {
         impl Refusal for $error {
-            fn refused(&self) -> Option<Item> {
+            fn refused(&self) -> Option<AttributeItem> {
                 match self {
                     Self::ConditionalCheckFailedException(refused) => Some(refused.item().cloned().unwrap_or_default()),
                     _ => None,
@@ -43,7 +43,10 @@ refusal!(UpdateItemError);
 refusal!(DeleteItemError);
 
 /// Tells a refused condition from a failed call.
-pub(super) fn refused_or_failed<E, R>(operation: &'static str, error: SdkError<E, R>) -> Result<Item, TableError>
+pub(super) fn refused_or_failed<E, R>(
+    operation: &'static str,
+    error: SdkError<E, R>,
+) -> Result<AttributeItem, TableError>
 where
     E: Refusal + std::error::Error + 'static,
     R: std::fmt::Debug,

@@ -1,6 +1,6 @@
-//! What the table holds, as types.
+//! What the items hold, as types.
 
-use super::NewTask;
+use super::item::Key;
 use crate::{
     TaskId, Timestamp,
     plan::{Plan, StepPlan},
@@ -9,7 +9,50 @@ use crate::{
     timestamp::millis,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
+
+/// How long a task stays after its start, and each step's item after its first claim or arrival, by DynamoDB's TTL.
+pub const RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// How long an idempotency key stays.
+pub const KEY_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// A task about to be written.
+#[derive(Clone, Debug)]
+pub struct NewTask<'a> {
+    /// Its id.
+    pub id: TaskId,
+    /// The workflow's name, as `namespace/name@version`.
+    pub workflow: String,
+    /// The context, as JSON text.
+    pub context: &'a str,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The moment of the start.
+    pub created_at: Timestamp,
+}
+
+/// An idempotency key, and the task it stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyRecord {
+    /// The workflow's namespace.
+    pub namespace: String,
+    /// The client's key.
+    pub key: String,
+    /// The task.
+    pub task: TaskId,
+    /// SHA-256 of the request, as hex.
+    pub request_hash: String,
+    /// The moment of the start.
+    pub created_at: Timestamp,
+}
+
+impl KeyRecord {
+    /// Names its item.
+    pub fn key_of_item(&self) -> Key {
+        Key::IdempotencyKey { namespace: self.namespace.clone(), key: self.key.clone() }
+    }
+}
 
 /// A task's own item.
 #[derive(Clone, Debug, PartialEq)]
@@ -358,7 +401,7 @@ mod tests {
     use super::*;
     use crate::{
         retryable,
-        testing::{at, history},
+        testing::fixtures::{at, history},
     };
 
     #[test]

@@ -1,0 +1,135 @@
+//! Stored items: keys, attributes, values.
+//!
+//! An item is a JSON object. Text is a string, a moment is the number of milliseconds since the Unix epoch, a set is an
+//! array in ascending order. These forms are the stored format: a store may wrap them, but must give them back.
+
+use crate::TaskId;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+/// The attributes of one item, without its key. Empty where there is no item.
+pub type Item = Map<String, Value>;
+
+/// The names of the attributes.
+pub mod attribute {
+    /// Of a step: where it stands.
+    pub const STATE: &str = "state";
+    /// Of a step: the number of its last claim.
+    pub const ATTEMPT: &str = "attempt";
+    /// Of a step: how many of its claims do not count against the limit.
+    pub const EXEMPT: &str = "exempt";
+    /// Of a step: the delivery that holds its lease.
+    pub const OWNER: &str = "owner";
+    /// Of a step: when the last claim was made.
+    pub const STARTED_AT: &str = "started_at";
+    /// Of a step: until when the lease holds.
+    pub const LEASE_UNTIL: &str = "lease_until";
+    /// Of a step: the moment before which no claim is granted.
+    pub const NEXT_RETRY_AT: &str = "next_retry_at";
+    /// Of a step or a task: when it came to its end.
+    pub const FINISHED_AT: &str = "finished_at";
+    /// Of a step or a task: the set of dependencies, or of leaves, that are done.
+    pub const DONE_DEPS: &str = "done_deps";
+    /// Of a step: what it left, as JSON text.
+    pub const RESULT: &str = "result";
+    /// Of a step: its last error.
+    pub const ERROR: &str = "error";
+    /// Of a step: the audit trail of its attempts.
+    pub const ATTEMPTS: &str = "attempts";
+    /// Of a task: its status.
+    pub const STATUS: &str = "status";
+    /// Of a task: its workflow.
+    pub const WORKFLOW: &str = "workflow";
+    /// Of a task: its context, as JSON text.
+    pub const CONTEXT: &str = "context";
+    /// Of a task: its plan, as JSON text.
+    pub const PLAN: &str = "plan";
+    /// Of a task or an idempotency key: the moment of the start.
+    pub const CREATED_AT: &str = "created_at";
+    /// Of a task: the set of steps that failed for good.
+    pub const FAILED_STEPS: &str = "failed_steps";
+    /// Of a task: the status that it goes to after its compensation.
+    pub const ENDS_AS: &str = "ends_as";
+    /// Of a task: its compensations, in the order in which they run.
+    pub const COMPENSATIONS: &str = "compensations";
+    /// Of a task: the audit trail of what was done to it from outside.
+    pub const ACTIONS: &str = "actions";
+    /// Of a task: the index partition that lists it.
+    pub const STATUS_SHARD: &str = "status_shard";
+    /// Of a task: the moment at which the index lists it, as RFC 3339.
+    pub const LISTED_AT: &str = "listed_at";
+    /// Of an idempotency key: its task.
+    pub const TASK_ID: &str = "task_id";
+    /// Of an idempotency key: the SHA-256 of its request, as hex.
+    pub const REQUEST_HASH: &str = "request_hash";
+    /// Of every item: the second at which it may be deleted.
+    pub const EXPIRES_AT: &str = "expires_at";
+
+    /// Whether the attribute is a set of strings. DynamoDB has a type of its own for it.
+    pub fn is_set(name: &str) -> bool {
+        matches!(name, DONE_DEPS | FAILED_STEPS)
+    }
+}
+
+/// Names an item.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// A task's own item.
+    Task(TaskId),
+    /// The item of one of its steps or compensations.
+    Step(TaskId, String),
+    /// The item of an idempotency key.
+    IdempotencyKey {
+        /// The workflow's namespace.
+        namespace: String,
+        /// The client's key.
+        key: String,
+    },
+}
+
+impl Key {
+    /// The sort key of a task's item.
+    pub const TASK: &str = "TASK";
+
+    /// What a step's sort key begins with.
+    pub const STEP_PREFIX: &str = "STEP#";
+
+    /// The partition that a task and its steps share.
+    pub fn partition_of(task: TaskId) -> String {
+        format!("TASK#{task}")
+    }
+
+    /// The partition key.
+    pub fn partition(&self) -> String {
+        match self {
+            Self::Task(task) | Self::Step(task, _) => Self::partition_of(*task),
+            Self::IdempotencyKey { namespace, key } => format!("KEY#{namespace}#{key}"),
+        }
+    }
+
+    /// The sort key: an item's place in its partition.
+    pub fn sort(&self) -> String {
+        match self {
+            Self::Task(_) => Self::TASK.to_owned(),
+            Self::Step(_, step) => format!("{}{step}", Self::STEP_PREFIX),
+            Self::IdempotencyKey { .. } => "KEY".to_owned(),
+        }
+    }
+}
+
+/// A record, or a part of one, as it is stored.
+pub(crate) fn stored(value: &impl Serialize) -> Value {
+    // Serialization to JSON fails for maps whose keys are no strings, and no record holds one.
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+/// A part of a record that is stored as JSON text.
+pub(crate) fn stored_text(value: &impl Serialize) -> Value {
+    serde_json::to_string(value).unwrap_or_default().into()
+}
+
+/// A set as it is stored.
+pub(crate) fn set<'a>(members: impl IntoIterator<Item = &'a String>) -> Value {
+    members.into_iter().collect::<BTreeSet<_>>().into_iter().map(|member| Value::from(member.as_str())).collect()
+}

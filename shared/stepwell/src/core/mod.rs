@@ -1,0 +1,14 @@
+//! The rules, as pure functions and values: no clock, no chance, no network.
+//!
+//! [`transition`] defines what a store can be asked for: a conditional change of some items, all or nothing. [`step`] and
+//! [`task`] say for each event of a step and of a task which change that is. [`item`] defines what an item looks like,
+//! [`record`] what is read out of one, [`codec`] how. A store only interprets these values, so that each rule is written once and every
+//! store obeys it: DynamoDB, the memory store of the tests, whatever comes.
+
+pub mod codec;
+pub mod index;
+pub mod item;
+pub mod record;
+pub mod step;
+pub mod task;
+pub mod transition;

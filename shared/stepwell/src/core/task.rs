@@ -1,0 +1,330 @@
+//! The transitions of a task, and those of a step that no worker of its own makes: by clients and operators, by recovery,
+//! by the reader of dead letters.
+//!
+//! The latter hold only for what was read before them: a step has to stand as it was read, with nobody at it.
+
+use super::{
+    codec::Unreadable,
+    index::{FIRST_LOOK, ListedAt, Listing},
+    item::{Item, Key, attribute, set, stored, stored_text},
+    record::{Action, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, StepRecord, TaskRecord},
+    step::{expires, is_state, lost_attempt, millis, stands_in, to_state},
+    transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
+};
+use crate::{
+    TaskId, Timestamp,
+    state::{End, StepEvent, StepState, TaskEvent, TaskStatus},
+};
+use std::collections::BTreeSet;
+
+/// How a task is brought out of its course.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Diversion {
+    /// It is cancelled, and nothing is undone.
+    Cancel,
+    /// It is declared done.
+    Resolve,
+    /// What it has done is to be undone, and then it ends so.
+    Compensate(End),
+}
+
+impl Diversion {
+    /// What this is to the task.
+    pub const fn event(self) -> TaskEvent {
+        match self {
+            Self::Cancel => TaskEvent::Cancel,
+            Self::Resolve => TaskEvent::Resolve,
+            Self::Compensate(end) => TaskEvent::Compensate(end),
+        }
+    }
+}
+
+// ---- Starting and ending
+
+/// Writes a task, unless it is there.
+pub fn create(task: &NewTask<'_>) -> Transition {
+    let mut item = Item::new();
+    let attributes = [
+        Change::Set(attribute::WORKFLOW, task.workflow.as_str().into()),
+        to_status(TaskStatus::Pending),
+        Change::Set(attribute::CONTEXT, task.context.into()),
+        Change::Set(attribute::PLAN, stored_text(task.plan)),
+        millis(attribute::CREATED_AT, task.created_at),
+        Change::Set(attribute::EXPIRES_AT, (task.created_at + RETENTION).as_seconds().into()),
+    ];
+    let listed = listed(task.id, Listing::Pending, task.created_at + FIRST_LOOK);
+    attributes.iter().chain(&listed).for_each(|change| change.apply(&mut item));
+    Transition::of("create", Write::new(Key::Task(task.id), Condition::NoItem, Effect::Create(item)))
+}
+
+/// Writes an idempotency key, unless it is there.
+pub fn reserve_key(key: &KeyRecord) -> Transition {
+    let mut item = Item::new();
+    let attributes = [
+        Change::Set(attribute::TASK_ID, key.task.to_string().into()),
+        Change::Set(attribute::REQUEST_HASH, key.request_hash.as_str().into()),
+        millis(attribute::CREATED_AT, key.created_at),
+        Change::Set(attribute::EXPIRES_AT, (key.created_at + KEY_RETENTION).as_seconds().into()),
+    ];
+    attributes.iter().for_each(|change| change.apply(&mut item));
+    Transition::of("reserve_key", Write::new(key.key_of_item(), Condition::NoItem, Effect::Create(item)))
+}
+
+/// The key that stands after [`reserve_key`]: this one, or the one that was there before.
+///
+/// # Errors
+/// The item that was there cannot be read.
+pub fn reserved_key(asked: KeyRecord, applied: Applied) -> Result<KeyRecord, Unreadable> {
+    match applied {
+        Applied::Written(_) => Ok(asked),
+        Applied::Refused(item) => KeyRecord::from_item(asked, item),
+    }
+}
+
+/// Notes at a task with several leaves that one of them is done. Answers with all that are.
+pub fn record_leaf_arrival(task: TaskId, done: &str) -> Transition {
+    let changes = vec![Change::Include(attribute::DONE_DEPS, done.to_owned())];
+    let write = Write::update(Key::Task(task), Condition::Present(attribute::STATUS), changes);
+    Transition::of("record_leaf_arrival", write.answering(Answer::Changed))
+}
+
+/// Ends a task whose steps are all done.
+pub fn finish(task: TaskId, now: Timestamp) -> Transition {
+    let to = TaskStatus::Complete;
+    let mut changes = vec![to_status(to), millis(attribute::FINISHED_AT, now)];
+    changes.extend(listed(task, Listing::Complete, now));
+    let write = Write::update(Key::Task(task), legal(TaskEvent::Finish, to), changes);
+    Transition::of("finish", write.on_task(TaskEvent::Finish))
+}
+
+/// The status in which [`finish`] has left the task.
+///
+/// # Errors
+/// The task is gone, or its item cannot be read.
+pub fn status_after_finish(task: TaskId, applied: Applied) -> Result<TaskStatus, Unreadable> {
+    match applied {
+        Applied::Written(_) => Ok(TaskStatus::Complete),
+        Applied::Refused(item) if item.is_empty() => Err(gone(task)),
+        Applied::Refused(item) => TaskRecord::from_item(task, item).map(|task| task.status),
+    }
+}
+
+/// The error of a task that something has been done for, and that is not there.
+pub(crate) fn gone(task: TaskId) -> Unreadable {
+    Unreadable::new(&Key::Task(task), "the task is gone")
+}
+
+// ---- What comes to a task from outside
+
+/// Gives failed steps a fresh set of attempts and makes the task pending; where they are compensations, the task stays
+/// `compensating`. `None` where the task as it was read does not allow it.
+pub fn redrive(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Option<Transition> {
+    let to = task.after(TaskEvent::Restart)?;
+    let names: BTreeSet<String> = failed.iter().map(|step| step.name.clone()).collect();
+    // A pending task has no failed step in it.
+    if to == TaskStatus::Pending && names != task.failed_steps {
+        return None;
+    }
+    let mut writes: Vec<Write> = failed.iter().map(|step| fresh_attempts(task.id, step)).collect();
+    let mut changes = vec![
+        to_status(to),
+        Change::Remove(attribute::FINISHED_AT),
+        Change::Exclude(attribute::FAILED_STEPS, names),
+        in_trail(action),
+    ];
+    changes.extend(listed(task.id, Listing::ended(to), action.at + FIRST_LOOK));
+    let condition = legal(TaskEvent::Restart, to).and(still_failed(task));
+    writes.push(Write::update(Key::Task(task.id), condition, changes).on_task(TaskEvent::Restart));
+    Some(Transition { name: "redrive", writes })
+}
+
+fn fresh_attempts(task: TaskId, step: &StepRecord) -> Write {
+    let changes = vec![
+        to_state(StepState::Pending),
+        Change::Set(attribute::EXEMPT, step.attempt.into()),
+        Change::Remove(attribute::ERROR),
+        Change::Remove(attribute::FINISHED_AT),
+    ];
+    let key = Key::Step(task, step.name.clone());
+    Write::update(key, stands_in(StepState::Error, step.attempt), changes).on_step(StepEvent::Restart)
+}
+
+/// Puts a result of somebody's own, JSON as text, in the place of a step's, and takes the step out of the task's failed
+/// ones. `None` where the task as it was read does not allow it.
+pub fn resolve_step(task: &TaskRecord, step: &StepRecord, result: &str, action: &Action) -> Option<Transition> {
+    let others_failed = task.failed_steps.iter().any(|failed| *failed != step.name);
+    let (event, listing) = match task.status {
+        // It stays failed, by the others. What depends on this step goes on; and the others may now be redriven.
+        TaskStatus::Error if others_failed => (TaskEvent::Fail, Some(Listing::Compensating)),
+        _ => (TaskEvent::Mend, None),
+    };
+    let to = task.after(event)?;
+    let mut changes = vec![to_status(to), in_trail(action)];
+    changes.extend(listed(task.id, listing.unwrap_or(Listing::ended(to)), action.at + FIRST_LOOK));
+    if event == TaskEvent::Mend {
+        changes.push(Change::Remove(attribute::FINISHED_AT));
+    }
+    if task.failed_steps.contains(&step.name) {
+        changes.push(Change::Exclude(attribute::FAILED_STEPS, BTreeSet::from([step.name.clone()])));
+    }
+    let condition = legal(event, to).and(still_failed(task));
+    let of_task = Write::update(Key::Task(task.id), condition, changes).on_task(event);
+
+    let more = [
+        Change::Set(attribute::RESULT, result.into()),
+        Change::Remove(attribute::ERROR),
+        Change::Remove(attribute::NEXT_RETRY_AT),
+    ];
+    let of_step = ends_step(task.id, step, (StepEvent::Resolve, StepState::ResolvedManually), action.at, more);
+    Some(Transition { name: "resolve_step", writes: vec![of_step, of_task] })
+}
+
+/// Fails a step that nobody is at because SQS gave up on its message, and its task with it.
+pub fn dead_letter_step(task: &TaskRecord, step: &StepRecord, failure: &Failure, action: &Action) -> Transition {
+    let more = left().into_iter().chain([Change::Set(attribute::ERROR, stored(failure))]);
+    let of_step = ends_step(task.id, step, (StepEvent::GiveUp, StepState::Error), action.at, more);
+    let of_task = failed(task, &step.name, action.at, Some(action));
+    Transition { name: "dead_letter_step", writes: vec![of_step, of_task] }
+}
+
+/// Closes a step that is not done and that nobody is at, so that it never starts again.
+pub fn cancel_step(task: TaskId, step: &StepRecord, now: Timestamp) -> Transition {
+    let write = ends_step(task, step, (StepEvent::Cancel, StepState::Cancelled), now, left());
+    Transition::of("cancel_step", write)
+}
+
+/// Brings a task out of its course.
+pub fn divert(task: TaskId, to: Diversion, action: &Action) -> Transition {
+    let (status, listing, at, more) = match to {
+        Diversion::Cancel => {
+            (TaskStatus::Cancelled, Listing::Cancelled, action.at, millis(attribute::FINISHED_AT, action.at))
+        }
+        Diversion::Resolve => {
+            let finished_at = millis(attribute::FINISHED_AT, action.at);
+            (TaskStatus::ResolvedManually, Listing::ResolvedManually, action.at, finished_at)
+        }
+        Diversion::Compensate(end) => {
+            let ends_as = Change::Set(attribute::ENDS_AS, TaskStatus::from(end).as_str().into());
+            (TaskStatus::Compensating, Listing::Compensating, action.at + FIRST_LOOK, ends_as)
+        }
+    };
+    let mut changes = vec![to_status(status), in_trail(action), more];
+    changes.extend(listed(task, listing, at));
+    let write = Write::update(Key::Task(task), legal(to.event(), status), changes).on_task(to.event());
+    Transition::of("divert", write.made_before(Condition::Contains(attribute::ACTIONS, stored(action))))
+}
+
+/// Settles in which order the compensations of a task run.
+pub fn order_compensations(task: TaskId, order: &[String], now: Timestamp) -> Transition {
+    let condition = is_status(TaskStatus::Compensating).and(Condition::Absent(attribute::COMPENSATIONS));
+    let mut changes = vec![Change::Set(attribute::COMPENSATIONS, order.into())];
+    changes.extend(listed(task, Listing::Compensating, now + FIRST_LOOK));
+    Transition::of("order_compensations", Write::update(Key::Task(task), condition, changes))
+}
+
+/// Ends a task whose compensations are all done.
+pub fn finish_compensation(task: TaskId, end: End, now: Timestamp) -> Transition {
+    let (to, event) = (TaskStatus::from(end), TaskEvent::Compensated(end));
+    let condition = Condition::All(vec![
+        legal(event, to),
+        Condition::Is(attribute::ENDS_AS, to.as_str().into()),
+        Condition::Present(attribute::COMPENSATIONS),
+    ]);
+    let mut changes = vec![to_status(to), millis(attribute::FINISHED_AT, now)];
+    changes.extend(listed(task, Listing::ended(to), now));
+    Transition::of("finish_compensation", Write::update(Key::Task(task), condition, changes).on_task(event))
+}
+
+// ---- Parts of several
+
+fn is_status(status: TaskStatus) -> Condition {
+    Condition::Is(attribute::STATUS, status.as_str().into())
+}
+
+fn to_status(status: TaskStatus) -> Change {
+    Change::Set(attribute::STATUS, status.as_str().into())
+}
+
+fn listed(task: TaskId, listing: Listing, at: Timestamp) -> [Change; 2] {
+    ListedAt { task, listing, at }.changes()
+}
+
+fn in_trail(action: &Action) -> Change {
+    Change::Append(attribute::ACTIONS, stored(action))
+}
+
+/// The task's status allows the event and goes to `to` by it. A task that has been compensated is closed.
+fn legal(event: TaskEvent, to: TaskStatus) -> Condition {
+    let from = TaskStatus::STORED.into_iter().filter(|status| status.on(event) == Some(to));
+    let open = [Condition::Absent(attribute::COMPENSATIONS), is_status(TaskStatus::Compensating)];
+    Condition::All(vec![Condition::Any(from.map(is_status).collect()), Condition::Any(open.into())])
+}
+
+/// The failed steps are still those that were read.
+fn still_failed(task: &TaskRecord) -> Condition {
+    match task.failed_steps.is_empty() {
+        true => Condition::Absent(attribute::FAILED_STEPS),
+        false => Condition::Is(attribute::FAILED_STEPS, set(&task.failed_steps)),
+    }
+}
+
+/// The task's part of a failure: of a step, or of a compensation, by which it stays `compensating`.
+pub(super) fn failed(task: &TaskRecord, step: &str, at: Timestamp, action: Option<&Action>) -> Write {
+    let is_compensation = task.plan.is_compensation(step);
+    let to = if is_compensation { TaskStatus::Compensating } else { TaskStatus::Error };
+    let mut changes = vec![to_status(to), Change::Include(attribute::FAILED_STEPS, step.to_owned())];
+    if !is_compensation {
+        changes.push(millis(attribute::FINISHED_AT, at));
+        changes.extend(match task.plan.looks_after_failure_in() {
+            Some(wait) => listed(task.id, Listing::Compensating, at + wait),
+            None => listed(task.id, Listing::Error, at),
+        });
+    }
+    changes.extend(action.map(in_trail));
+    Write::update(Key::Task(task.id), legal(TaskEvent::Fail, to), changes).on_task(TaskEvent::Fail)
+}
+
+/// A step goes from where it was read to be, with nobody at it, to an end that no worker has brought about.
+fn ends_step(
+    task: TaskId,
+    step: &StepRecord,
+    (event, to): (StepEvent, StepState),
+    at: Timestamp,
+    more: impl IntoIterator<Item = Change>,
+) -> Write {
+    let mut changes = vec![
+        to_state(to),
+        millis(attribute::FINISHED_AT, at),
+        Change::SetIfAbsent(attribute::ATTEMPT, 0.into()),
+        expires(at),
+    ];
+    if step.state == StepState::InProgress {
+        changes.extend(lost_attempt(step));
+    }
+    changes.extend(more);
+    Write::update(Key::Step(task, step.name.clone()), as_read(step, at), changes).on_step(event)
+}
+
+/// The step stands as it was read, and nobody is at it.
+fn as_read(step: &StepRecord, now: Timestamp) -> Condition {
+    match step.state {
+        StepState::InProgress => {
+            let over = Condition::Below(attribute::LEASE_UNTIL, now.as_millis());
+            stands_in(StepState::InProgress, step.attempt).and(over)
+        }
+        // There need not be an item, or none with a state.
+        StepState::Pending => {
+            let attempt = Condition::Is(attribute::ATTEMPT, step.attempt.into());
+            Condition::All(vec![
+                Condition::Any(vec![Condition::Absent(attribute::STATE), is_state(StepState::Pending)]),
+                Condition::Any(vec![Condition::Absent(attribute::ATTEMPT), attempt]),
+            ])
+        }
+        state => stands_in(state, step.attempt),
+    }
+}
+
+/// Nobody is at the step any more.
+fn left() -> [Change; 3] {
+    [attribute::OWNER, attribute::LEASE_UNTIL, attribute::NEXT_RETRY_AT].map(Change::Remove)
+}

@@ -1,0 +1,323 @@
+//! What a store can be asked for: a conditional change of some items, all or nothing.
+//!
+//! A [`Transition`] is a value. The functions in [`step`](super::step) and [`task`](super::task) make it, and a store
+//! interprets it: [`Condition::holds`] and [`Change::apply`] define what it means, a store that evaluates by other means has
+//! to agree with them.
+
+use super::item::{Item, Key, attribute};
+use crate::state::{StepEvent, TaskEvent};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Some writes that take effect together or not at all.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transition {
+    /// What it is called in logs and traces.
+    pub name: &'static str,
+    /// The writes: at least one that is not optional, and at most one to an item.
+    pub writes: Vec<Write>,
+}
+
+/// A change of one item, under a condition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Write {
+    /// The item.
+    pub key: Key,
+    /// What happens to the step or the task by it; `None` where its state or status stays as it is.
+    pub event: Option<Event>,
+    /// What has to hold of the item as it stands.
+    pub condition: Condition,
+    /// What becomes of the item.
+    pub effect: Effect,
+    /// What holds of the item where this very write has taken effect before: its answer may have been lost on the way, and
+    /// the store's client then makes it again.
+    pub made_before: Option<Condition>,
+    /// Whether the other writes are made without this one where its condition is refused.
+    pub optional: bool,
+    /// What the store answers with.
+    pub answer: Answer,
+}
+
+/// What happens to a step or to a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// To a step.
+    Step(StepEvent),
+    /// To a task.
+    Task(TaskEvent),
+}
+
+/// A condition on an item. No item at all is an empty one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Condition {
+    /// There is no item.
+    NoItem,
+    /// The item has no such attribute.
+    Absent(&'static str),
+    /// The item has such an attribute.
+    Present(&'static str),
+    /// The attribute has this value.
+    Is(&'static str, Value),
+    /// The attribute is a number not above this one.
+    AtMost(&'static str, i64),
+    /// The attribute is a number below this one.
+    Below(&'static str, i64),
+    /// The attribute is a list with this entry.
+    Contains(&'static str, Value),
+    /// All of these hold. None at all holds always.
+    All(Vec<Condition>),
+    /// One of these holds.
+    Any(Vec<Condition>),
+}
+
+/// What becomes of an item.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// It is made, with these attributes.
+    Create(Item),
+    /// Its attributes change; where there is no item, one is made.
+    Change(Vec<Change>),
+    /// It is deleted.
+    Delete,
+}
+
+/// A change of one attribute.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// It gets this value.
+    Set(&'static str, Value),
+    /// It gets this value, unless it has one.
+    SetIfAbsent(&'static str, Value),
+    /// It goes.
+    Remove(&'static str),
+    /// The number rises by this much, from 0 where there is none.
+    Add(&'static str, u32),
+    /// The list gets this entry at its end.
+    Append(&'static str, Value),
+    /// The set gets this member.
+    Include(&'static str, String),
+    /// The set loses these members. A set without members goes.
+    Exclude(&'static str, BTreeSet<String>),
+}
+
+/// What a write that took effect answers with. It has no meaning for one among several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Nothing.
+    Nothing,
+    /// The attributes that it changed, as they are now.
+    Changed,
+    /// The whole item, as it is now.
+    Item,
+}
+
+/// How a transition ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Applied {
+    /// It took effect, now or when it was made before. Holds what was asked for as the answer.
+    Written(Item),
+    /// A condition did not hold, and nothing was written. Holds the item that stood against it.
+    Refused(Item),
+}
+
+/// What to do where some of a transition's conditions did not hold.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Refusal {
+    /// It has ended so.
+    Ended(Applied),
+    /// These writes are to be made instead, without the optional ones that were refused.
+    Without(Transition),
+}
+
+impl Applied {
+    /// Whether it took effect.
+    pub const fn is_written(&self) -> bool {
+        matches!(self, Self::Written(_))
+    }
+
+    /// The dependencies, or the leaves, that are done: what an arrival answers with.
+    pub fn done_deps(&self) -> BTreeSet<String> {
+        let (Self::Written(item) | Self::Refused(item)) = self;
+        members(item, attribute::DONE_DEPS)
+    }
+}
+
+/// The members of a set.
+fn members(item: &Item, name: &str) -> BTreeSet<String> {
+    let members = item.get(name).and_then(Value::as_array).into_iter().flatten();
+    members.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+impl Transition {
+    /// One write by itself.
+    pub fn of(name: &'static str, write: Write) -> Self {
+        Self { name, writes: vec![write] }
+    }
+
+    /// What follows where conditions did not hold. `against` has for each write, in their order, the item that stood
+    /// against its condition, and `None` where the condition held.
+    pub fn refused(&self, against: impl IntoIterator<Item = Option<Item>>) -> Refusal {
+        let (mut refused, mut left) = (None, Vec::new());
+        for (write, against) in self.writes.iter().zip(against) {
+            match against {
+                Some(item) if !write.optional && refused.is_none() => refused = Some(write.refused(item)),
+                Some(_) => {}
+                None => left.push(write.clone()),
+            }
+        }
+        match refused {
+            Some(ended) => Refusal::Ended(ended),
+            None => Refusal::Without(Self { name: self.name, writes: left }),
+        }
+    }
+}
+
+impl Write {
+    /// A write under a condition.
+    pub(crate) fn new(key: Key, condition: Condition, effect: Effect) -> Self {
+        Self { key, event: None, condition, effect, made_before: None, optional: false, answer: Answer::Nothing }
+    }
+
+    /// A change of an item's attributes under a condition.
+    pub(crate) fn update(key: Key, condition: Condition, changes: Vec<Change>) -> Self {
+        Self::new(key, condition, Effect::Change(changes))
+    }
+
+    pub(crate) fn on_step(self, event: StepEvent) -> Self {
+        Self { event: Some(Event::Step(event)), ..self }
+    }
+
+    pub(crate) fn on_task(self, event: TaskEvent) -> Self {
+        Self { event: Some(Event::Task(event)), ..self }
+    }
+
+    pub(crate) fn made_before(self, condition: Condition) -> Self {
+        Self { made_before: Some(condition), ..self }
+    }
+
+    pub(crate) fn answering(self, answer: Answer) -> Self {
+        Self { answer, ..self }
+    }
+
+    pub(crate) fn optional(self) -> Self {
+        Self { optional: true, ..self }
+    }
+
+    /// How this write ends where its condition did not hold of this item.
+    pub fn refused(&self, against: Item) -> Applied {
+        let is_ours = self.made_before.as_ref().is_some_and(|made| made.holds(&against));
+        if is_ours { Applied::Written(against) } else { Applied::Refused(against) }
+    }
+}
+
+impl Condition {
+    /// The condition that always holds.
+    pub const ALWAYS: Self = Self::All(Vec::new());
+
+    /// Whether it holds of this item.
+    pub fn holds(&self, item: &Item) -> bool {
+        let number = |name: &str| item.get(name).and_then(Value::as_i64);
+        match self {
+            Self::NoItem => item.is_empty(),
+            Self::Absent(name) => !item.contains_key(*name),
+            Self::Present(name) => item.contains_key(*name),
+            Self::Is(name, value) => item.get(*name) == Some(value),
+            Self::AtMost(name, most) => number(name).is_some_and(|number| number <= *most),
+            Self::Below(name, bound) => number(name).is_some_and(|number| number < *bound),
+            Self::Contains(name, entry) => {
+                item.get(*name).and_then(Value::as_array).is_some_and(|list| list.contains(entry))
+            }
+            Self::All(conditions) => conditions.iter().all(|condition| condition.holds(item)),
+            Self::Any(conditions) => conditions.iter().any(|condition| condition.holds(item)),
+        }
+    }
+
+    /// This condition, and another one.
+    #[must_use]
+    pub(crate) fn and(self, other: Self) -> Self {
+        match self {
+            Self::All(mut conditions) => {
+                conditions.push(other);
+                Self::All(conditions)
+            }
+            one => Self::All(vec![one, other]),
+        }
+    }
+}
+
+impl Effect {
+    /// What becomes of this item; an empty one where it is deleted.
+    pub fn apply(&self, item: &Item) -> Item {
+        match self {
+            Self::Create(made) => made.clone(),
+            Self::Delete => Item::new(),
+            Self::Change(changes) => {
+                let mut changed = item.clone();
+                changes.iter().for_each(|change| change.apply(&mut changed));
+                changed
+            }
+        }
+    }
+}
+
+impl Change {
+    /// The attribute that it changes.
+    pub const fn attribute(&self) -> &'static str {
+        match self {
+            Self::Set(name, _)
+            | Self::SetIfAbsent(name, _)
+            | Self::Remove(name)
+            | Self::Add(name, _)
+            | Self::Append(name, _)
+            | Self::Include(name, _)
+            | Self::Exclude(name, _) => name,
+        }
+    }
+
+    /// Makes the change.
+    pub fn apply(&self, item: &mut Item) {
+        let name = self.attribute().to_owned();
+        match self {
+            Self::Set(_, value) => {
+                item.insert(name, value.clone());
+            }
+            Self::SetIfAbsent(_, value) => {
+                item.entry(name).or_insert_with(|| value.clone());
+            }
+            Self::Remove(_) => {
+                item.remove(&name);
+            }
+            Self::Add(_, more) => {
+                let number = item.get(&name).and_then(Value::as_i64).unwrap_or_default();
+                item.insert(name, number.saturating_add(i64::from(*more)).into());
+            }
+            Self::Append(_, entry) => {
+                let mut list = match item.remove(&name) {
+                    Some(Value::Array(list)) => list,
+                    _ => Vec::new(),
+                };
+                list.push(entry.clone());
+                item.insert(name, list.into());
+            }
+            Self::Include(_, member) => {
+                let mut members = members(item, &name);
+                members.insert(member.clone());
+                item.insert(name, super::item::set(&members));
+            }
+            Self::Exclude(_, gone) => {
+                let members = members(item, &name);
+                let left: Vec<&String> = members.difference(gone).collect();
+                if left.is_empty() {
+                    item.remove(&name);
+                } else {
+                    item.insert(name, super::item::set(left));
+                }
+            }
+        }
+    }
+}
+
+/// The changes that make an item expire, unless it is there already and does.
+pub(crate) fn expiring(at_second: i64) -> Change {
+    Change::SetIfAbsent(attribute::EXPIRES_AT, at_second.into())
+}

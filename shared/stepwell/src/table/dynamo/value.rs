@@ -1,0 +1,59 @@
+//! From items to DynamoDB's and back.
+
+use crate::core::item::{Item, Key, attribute};
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::{Number, Value};
+use std::collections::HashMap;
+
+/// An item as DynamoDB has it.
+pub(super) type AttributeItem = HashMap<String, AttributeValue>;
+
+/// The key of an item.
+pub(super) fn key(key: &Key) -> AttributeItem {
+    let key = [("pk", key.partition()), ("sk", key.sort())];
+    key.map(|(name, value)| (name.to_owned(), AttributeValue::S(value))).into()
+}
+
+/// The value of an attribute as DynamoDB has it.
+pub(super) fn attribute_value(name: &str, value: &Value) -> AttributeValue {
+    match value {
+        Value::Array(members) if attribute::is_set(name) => {
+            AttributeValue::Ss(members.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        }
+        value => nested(value),
+    }
+}
+
+fn nested(value: &Value) -> AttributeValue {
+    match value {
+        Value::Null => AttributeValue::Null(true),
+        Value::Bool(value) => AttributeValue::Bool(*value),
+        Value::Number(number) => AttributeValue::N(number.to_string()),
+        Value::String(text) => AttributeValue::S(text.clone()),
+        Value::Array(list) => AttributeValue::L(list.iter().map(nested).collect()),
+        Value::Object(map) => {
+            AttributeValue::M(map.iter().map(|(name, value)| (name.clone(), nested(value))).collect())
+        }
+    }
+}
+
+/// An item as the engine has it, its key included where it was read.
+pub(super) fn item(attributes: AttributeItem) -> Item {
+    attributes.into_iter().map(|(name, value)| (name, json(value))).collect()
+}
+
+fn json(value: AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(text) => Value::String(text),
+        AttributeValue::N(number) => number.parse::<Number>().map_or(Value::Null, Value::Number),
+        AttributeValue::Bool(value) => Value::Bool(value),
+        AttributeValue::L(list) => list.into_iter().map(json).collect(),
+        AttributeValue::M(map) => Value::Object(item(map)),
+        AttributeValue::Ss(mut members) => {
+            members.sort_unstable();
+            members.into()
+        }
+        // The engine writes no other kind. One that somebody else has written is in no field that it reads.
+        _ => Value::Null,
+    }
+}

@@ -1,0 +1,284 @@
+//! [`Store`] in memory.
+
+use crate::{
+    TaskId,
+    core::{
+        codec::Unreadable,
+        index::{Listed, ListedAt, Listing, Page},
+        item::{Item, Key},
+        record::{StepRecord, TaskRecord},
+        transition::{Answer, Applied, Change, Condition, Effect, Event, Refusal, Transition, Write},
+    },
+    table::{Loaded, Store, TableError},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// The engine's store in memory. Clones share it.
+///
+/// It evaluates conditions and changes as [`core::transition`](crate::core::transition) defines them, and a test holds
+/// DynamoDB's answers to its own (`tests/tests/it/transitions/model.rs`).
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore(Arc<Mutex<Items>>);
+
+/// A write that took effect, as whoever observes the store is told of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Written<'a> {
+    /// The item.
+    pub key: &'a Key,
+    /// What happened to the step or the task by it.
+    pub event: Option<Event>,
+    /// How the item stood, empty where there was none.
+    pub before: &'a Item,
+    /// How it stands, empty where it was deleted.
+    pub after: &'a Item,
+    /// What the item holds.
+    pub records: Records<'a>,
+}
+
+/// The records of an item before and after a write.
+#[derive(Clone, Copy, Debug)]
+pub enum Records<'a> {
+    /// A task that was there.
+    Task(&'a TaskRecord, &'a TaskRecord),
+    /// A step; untouched where there was no item.
+    Step(&'a StepRecord, &'a StepRecord),
+    /// A task that was started, an idempotency key, an item that was deleted.
+    Other,
+}
+
+#[derive(Debug, Default)]
+struct Items(BTreeMap<Key, Entry>);
+
+/// An item, and what is read out of it: it is written less often than it is read.
+#[derive(Clone, Debug)]
+struct Entry {
+    item: Item,
+    record: Record,
+}
+
+#[derive(Clone, Debug)]
+enum Record {
+    Task(Box<TaskRecord>, Option<ListedAt>),
+    Step(Box<StepRecord>),
+    IdempotencyKey,
+}
+
+impl Entry {
+    fn new(key: &Key, item: Item) -> Result<Self, Unreadable> {
+        let record = match key {
+            Key::Task(task) => {
+                Record::Task(Box::new(TaskRecord::from_item(*task, item.clone())?), ListedAt::of(*task, &item))
+            }
+            Key::Step(task, step) => Record::Step(Box::new(StepRecord::from_item(*task, step, item.clone())?)),
+            Key::IdempotencyKey { .. } => Record::IdempotencyKey,
+        };
+        Ok(Self { item, record })
+    }
+
+    fn step(&self) -> Option<&StepRecord> {
+        match &self.record {
+            Record::Step(step) => Some(step),
+            Record::Task(..) | Record::IdempotencyKey => None,
+        }
+    }
+
+    fn task(&self) -> Option<(&TaskRecord, Option<&ListedAt>)> {
+        match &self.record {
+            Record::Task(task, place) => Some((task, place.as_ref())),
+            Record::Step(_) | Record::IdempotencyKey => None,
+        }
+    }
+}
+
+impl MemoryStore {
+    fn items(&self) -> MutexGuard<'_, Items> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a transition, and tells of each of its writes that takes effect.
+    ///
+    /// # Errors
+    /// It would leave an item that cannot be read. Nothing is written then.
+    pub fn apply_observed(
+        &self,
+        transition: &Transition,
+        observe: impl FnMut(Written<'_>),
+    ) -> Result<Applied, TableError> {
+        Ok(self.items().apply(transition, observe)?)
+    }
+
+    /// Changes an item as a test needs it, whatever the rules say.
+    ///
+    /// # Errors
+    /// It would leave an item that cannot be read.
+    pub fn force(&self, key: Key, changes: Vec<Change>) -> Result<(), TableError> {
+        let write = Write::update(key, Condition::ALWAYS, changes);
+        self.apply_observed(&Transition::of("force", write), |_| ()).map(drop)
+    }
+
+    /// How many items there are.
+    pub fn count(&self) -> usize {
+        self.items().0.len()
+    }
+
+    /// All that there is of a task.
+    pub fn all(&self, task: TaskId) -> Loaded {
+        let items = self.items();
+        let steps = items.steps(task).map(|step| (step.name.clone(), step.clone()));
+        Loaded { task: items.task(task).map(|(task, _)| task.clone()), steps: steps.collect() }
+    }
+
+    /// The step's record as it stands; untouched where there is no item.
+    pub fn step(&self, task: TaskId, step: &str) -> StepRecord {
+        let items = self.items();
+        let found = items.0.get(&Key::Step(task, step.to_owned())).and_then(Entry::step);
+        found.cloned().unwrap_or_else(|| StepRecord::untouched(step))
+    }
+
+    /// Looks at a task, where there is one.
+    pub fn with_task<R>(&self, task: TaskId, look: impl FnOnce(&TaskRecord) -> R) -> Option<R> {
+        self.items().task(task).map(|(task, _)| look(task))
+    }
+
+    /// Where the index lists the task.
+    pub fn listed(&self, task: TaskId) -> Option<ListedAt> {
+        self.items().task(task)?.1.cloned()
+    }
+
+    /// The first entry of the index, by its moment, for which this holds.
+    pub fn first_listed(&self, fits: impl Fn(&ListedAt) -> bool) -> Option<ListedAt> {
+        let items = self.items();
+        let places = items.tasks().filter_map(|(_, place)| place).filter(|place| fits(place));
+        places.min_by_key(|place| (place.at, place.task)).cloned()
+    }
+
+    /// The tasks of which there is anything, be it only a step's item.
+    pub fn tasks(&self) -> BTreeSet<TaskId> {
+        let items = self.items();
+        let tasks = items.0.keys().filter_map(|key| match key {
+            Key::Task(task) | Key::Step(task, _) => Some(*task),
+            Key::IdempotencyKey { .. } => None,
+        });
+        tasks.collect()
+    }
+}
+
+impl Items {
+    fn task(&self, task: TaskId) -> Option<(&TaskRecord, Option<&ListedAt>)> {
+        self.0.get(&Key::Task(task))?.task()
+    }
+
+    fn tasks(&self) -> impl Iterator<Item = (&TaskRecord, Option<&ListedAt>)> {
+        // Tasks come before all other items.
+        self.0.values().map_while(Entry::task)
+    }
+
+    fn steps(&self, task: TaskId) -> impl Iterator<Item = &StepRecord> {
+        let from = Key::Step(task, String::new());
+        let of_task = move |key: &Key| matches!(key, Key::Step(of, _) if *of == task);
+        self.0.range(from..).take_while(move |(key, _)| of_task(key)).filter_map(|(_, entry)| entry.step())
+    }
+
+    fn apply(&mut self, transition: &Transition, mut observe: impl FnMut(Written<'_>)) -> Result<Applied, Unreadable> {
+        let none = Item::new();
+        let item = |key: &Key| self.0.get(key).map_or(&none, |entry| &entry.item);
+        let against = transition.writes.iter().map(|write| {
+            let item = item(&write.key);
+            (!write.condition.holds(item)).then(|| item.clone())
+        });
+        let against: Vec<Option<Item>> = against.collect();
+        let without;
+        let writes = if against.iter().all(Option::is_none) {
+            &transition.writes
+        } else {
+            match transition.refused(against) {
+                Refusal::Ended(applied) => return Ok(applied),
+                Refusal::Without(others) => {
+                    without = others.writes;
+                    &without
+                }
+            }
+        };
+        let next = writes.iter().map(|write| match write.effect.apply(item(&write.key)) {
+            deleted if deleted.is_empty() => Ok(None),
+            item => Entry::new(&write.key, item).map(Some),
+        });
+        let next = next.collect::<Result<Vec<_>, _>>()?;
+        let mut answer = Item::new();
+        for (write, next) in writes.iter().zip(next) {
+            answer = self.put(write, next, &mut observe);
+        }
+        Ok(Applied::Written(answer))
+    }
+
+    /// Puts an item in the place of another, tells of it, and gives the answer to the write.
+    fn put(&mut self, write: &Write, next: Option<Entry>, observe: &mut impl FnMut(Written<'_>)) -> Item {
+        let before = match &next {
+            Some(entry) => self.0.insert(write.key.clone(), entry.clone()),
+            None => self.0.remove(&write.key),
+        };
+        let none = Entry { item: Item::new(), record: Record::IdempotencyKey };
+        let (from, to) = (before.as_ref().unwrap_or(&none), next.as_ref().unwrap_or(&none));
+        let untouched = StepRecord::untouched(to.step().map_or("", |step| &step.name));
+        let records = match (&from.record, &to.record) {
+            (Record::Task(before, _), Record::Task(after, _)) => Records::Task(before, after),
+            (_, Record::Step(after)) => Records::Step(from.step().unwrap_or(&untouched), after),
+            _ => Records::Other,
+        };
+        observe(Written { key: &write.key, event: write.event, before: &from.item, after: &to.item, records });
+        next.map_or_else(Item::new, |entry| answer(write, entry.item))
+    }
+}
+
+fn answer(write: &Write, after: Item) -> Item {
+    let changed = |name: &str| match &write.effect {
+        Effect::Change(changes) => changes.iter().any(|change| change.attribute() == name),
+        Effect::Create(_) | Effect::Delete => false,
+    };
+    match write.answer {
+        Answer::Nothing => Item::new(),
+        Answer::Changed => after.into_iter().filter(|(name, _)| changed(name)).collect(),
+        Answer::Item => after,
+    }
+}
+
+impl Store for MemoryStore {
+    async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
+        self.apply_observed(transition, |_| ())
+    }
+
+    async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
+        let steps = steps.iter().map(|&name| (name.to_owned(), self.step(task, name))).collect();
+        Ok(Loaded { task: self.with_task(task, TaskRecord::clone), steps })
+    }
+
+    async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
+        Ok(self.all(task))
+    }
+
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+        let items = self.items();
+        let here = items.tasks().filter_map(|(task, place)| Some((task, place?))).filter(|(task, place)| {
+            place.listing == page.listing
+                && Listing::shard(task.id) == page.shard
+                && page.until.is_none_or(|until| place.at <= until)
+                && page.after.is_none_or(|after| (place.at, place.task) > (after.at, after.task))
+        });
+        let mut found: Vec<Listed> = here
+            .map(|(task, place)| Listed {
+                place: place.clone(),
+                workflow: task.workflow.clone(),
+                status: task.status,
+                created_at: task.created_at,
+                failed_steps: task.failed_steps.clone(),
+                compensated: task.is_compensated(),
+            })
+            .collect();
+        found.sort_by_key(|listed| (listed.place.at, listed.place.task));
+        found.truncate(page.limit.into());
+        Ok(found)
+    }
+}

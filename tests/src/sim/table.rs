@@ -1,0 +1,119 @@
+//! The engine's store in memory, with eyes and with a reading that can be torn.
+
+use super::oracle::{ItemWrite, Recorder};
+use futures::future::LocalBoxFuture;
+use std::{cell::RefCell, collections::BTreeSet, fmt, ops::Deref, rc::Rc};
+use stepwell::{
+    TaskId, Timestamp,
+    table::{Applied, Listed, Listing, Loaded, Page, Store, TableError, TaskRecord, Transition},
+    testing::{MemoryStore, Written},
+};
+
+type Observer = Rc<dyn Fn(Written<'_>)>;
+
+/// What somebody else does while a task is being read; an error of theirs is the reader's.
+type Meanwhile = LocalBoxFuture<'static, Result<(), TableError>>;
+
+/// The engine's store in memory. Clones share it.
+#[derive(Clone, Default)]
+pub struct MemoryTable {
+    store: MemoryStore,
+    observer: Option<Observer>,
+    recorder: Rc<RefCell<Option<Rc<Recorder>>>>,
+    meanwhile: Rc<RefCell<Option<Meanwhile>>>,
+}
+
+impl fmt::Debug for MemoryTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryTable").finish_non_exhaustive()
+    }
+}
+
+impl Deref for MemoryTable {
+    type Target = MemoryStore;
+
+    fn deref(&self) -> &MemoryStore {
+        &self.store
+    }
+}
+
+impl MemoryTable {
+    /// A table that tells of every write.
+    pub fn observed_by(observer: impl Fn(Written<'_>) + 'static) -> Self {
+        Self { observer: Some(Rc::new(observer)), ..Self::default() }
+    }
+
+    /// Takes down every write from now on.
+    pub(super) fn record(&self, recorder: Rc<Recorder>) {
+        *self.recorder.borrow_mut() = Some(recorder);
+    }
+
+    /// The next reading of a task is torn: its steps are read before this is done, the task itself after it.
+    pub fn at_the_next_reading(&self, meanwhile: impl Future<Output = Result<(), TableError>> + 'static) {
+        *self.meanwhile.borrow_mut() = Some(Box::pin(meanwhile));
+    }
+
+    /// What was read of the steps, and the task as it stands when nothing else happens any more.
+    async fn torn(&self, task: TaskId, read: Loaded) -> Result<Loaded, TableError> {
+        let meanwhile = self.meanwhile.borrow_mut().take();
+        let Some(meanwhile) = meanwhile else { return Ok(read) };
+        meanwhile.await?;
+        Ok(Loaded { task: self.with_task(task, TaskRecord::clone), ..read })
+    }
+
+    /// Looks at a task.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub(super) fn task<R>(&self, task: TaskId, look: impl FnOnce(&TaskRecord) -> R) -> R {
+        self.with_task(task, look).expect("the task is there")
+    }
+
+    /// The first moment at which the watchdog has to look at anything.
+    pub(super) fn first_look(&self) -> Option<Timestamp> {
+        self.first_listed(|place| Listing::WATCHED.contains(&place.listing)).map(|place| place.at)
+    }
+
+    /// Whether the watchdog has a task to look after, now or later.
+    pub fn is_watched(&self) -> bool {
+        self.first_look().is_some()
+    }
+
+    /// Whether the index lists any task there.
+    pub fn lists_any(&self, listing: Listing, shard: u8) -> bool {
+        self.first_listed(|place| place.listing == listing && Listing::shard(place.task) == shard).is_some()
+    }
+}
+
+impl Store for MemoryTable {
+    async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
+        let recorder = self.recorder.borrow().clone();
+        let mut writes = Vec::new();
+        let applied = self.store.apply_observed(transition, |written| {
+            if let Some(observer) = &self.observer {
+                observer(written);
+            }
+            if recorder.is_some() {
+                writes.push(ItemWrite::new(written.key, written.before, written.after));
+            }
+        });
+        if let Some(recorder) = recorder {
+            recorder.written(writes);
+        }
+        applied
+    }
+
+    async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
+        let read = self.store.load(task, steps).await?;
+        self.torn(task, read).await
+    }
+
+    async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
+        let read = self.store.load_all(task).await?;
+        self.torn(task, read).await
+    }
+
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+        self.store.list(page).await
+    }
+}
