@@ -10,14 +10,15 @@
 //!
 //! | floor | module | what |
 //! |---|---|---|
-//! | pure | [`workflow`] | the YAML file: read, checked, and held against a context |
+//! | pure | [`core`] | items, records, and every transition as a value: what is expected, what changes |
+//! | | [`workflow`] | the YAML file: read, checked, and held against a context |
 //! | | [`plan`] | the graph of one task: order, limits, who depends on whom |
 //! | | [`state`] | the states and the only ways between them |
 //! | | [`backoff`] | how long to wait before the next attempt |
 //! | | [`history`] | a task and its steps as one picture |
 //! | | [`compensation`] | what comes next in undoing a task |
 //! | | [`stalled`] | what is overdue in a task, and what sets it going again |
-//! | table and queue | [`table`] | one function a transition, each one conditional write |
+//! | store and queue | [`table`] | what the engine asks of a store, and DynamoDB as one: it interprets transitions |
 //! | | [`queue`] | sending, hiding and rejecting messages |
 //! | worker | [`worker`] | one batch of messages in, those to keep out |
 //! | | [`watchdog`] | looks after tasks that wait for something which may never come |

@@ -1,8 +1,8 @@
 //! The states of a step and of a task, and the only ways to get from one to the next.
 //!
 //! Both tables are one exhaustive `match` each: a new state or event does not compile until its row is written. The
-//! conditions of the DynamoDB writes in [`crate::table`] say the same in DynamoDB's words, and a test holds every write
-//! against every state to see that they do (`tests/tests/it/transitions/`).
+//! conditions of the transitions in [`crate::core`] say the same of stored items, and a test makes every transition in
+//! every state to see that they agree.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

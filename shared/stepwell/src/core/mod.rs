@@ -2,8 +2,10 @@
 //!
 //! [`transition`] defines what a store can be asked for: a conditional change of some items, all or nothing. [`step`] and
 //! [`task`] say for each event of a step and of a task which change that is. [`item`] defines what an item looks like,
-//! [`record`] what is read out of one, [`codec`] how. A store only interprets these values, so that each rule is written once and every
-//! store obeys it: DynamoDB, the memory store of the tests, whatever comes.
+//! [`record`] what it holds, [`codec`] how that is read, [`index`] where a task is listed.
+//!
+//! A store only interprets these values. So each rule is written once, and every store obeys it: DynamoDB, the memory store
+//! of the tests, whatever comes.
 
 pub mod codec;
 pub mod index;
@@ -11,4 +13,6 @@ pub mod item;
 pub mod record;
 pub mod step;
 pub mod task;
+#[cfg(test)]
+mod tests;
 pub mod transition;

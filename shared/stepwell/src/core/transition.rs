@@ -321,3 +321,69 @@ impl Change {
 pub(crate) fn expiring(at_second: i64) -> Change {
     Change::SetIfAbsent(attribute::EXPIRES_AT, at_second.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn item(value: Value) -> Item {
+        value.as_object().cloned().unwrap_or_default()
+    }
+
+    #[test]
+    fn condition_on_a_missing_attribute_holds_only_where_it_asks_for_that() {
+        let (empty, full) = (Item::new(), item(json!({"n": 5, "l": [{"a": 1}]})));
+        let holds = |condition: Condition| (condition.holds(&empty), condition.holds(&full));
+        assert_eq!(holds(Condition::NoItem), (true, false));
+        assert_eq!(holds(Condition::Absent("n")), (true, false));
+        assert_eq!(holds(Condition::Present("n")), (false, true));
+        assert_eq!(holds(Condition::Is("n", json!(5))), (false, true));
+        assert_eq!(holds(Condition::Is("n", json!(6))), (false, false));
+        assert_eq!(holds(Condition::AtMost("n", 5)), (false, true));
+        assert_eq!(holds(Condition::Below("n", 5)), (false, false));
+        assert_eq!(holds(Condition::Below("n", 6)), (false, true));
+        assert_eq!(holds(Condition::Contains("l", json!({"a": 1}))), (false, true));
+        assert_eq!(holds(Condition::Contains("l", json!({"a": 2}))), (false, false));
+        assert_eq!(holds(Condition::ALWAYS), (true, true));
+        assert_eq!(holds(Condition::Any(vec![])), (false, false));
+    }
+
+    #[test]
+    fn change_starts_from_nothing_where_there_is_nothing() {
+        let mut changed = item(json!({"kept": 1, "gone": 1, "failed_steps": ["a", "b"]}));
+        let changes = [
+            Change::SetIfAbsent("kept", json!(2)),
+            Change::SetIfAbsent("new", json!(2)),
+            Change::Remove("gone"),
+            Change::Add("count", 1),
+            Change::Append("list", json!("x")),
+            Change::Include("done_deps", "b".to_owned()),
+            Change::Include("done_deps", "a".to_owned()),
+            Change::Exclude("failed_steps", ["a".to_owned()].into()),
+        ];
+        changes.iter().for_each(|change| change.apply(&mut changed));
+        let expected = json!({
+            "kept": 1, "new": 2, "count": 1, "list": ["x"], "done_deps": ["a", "b"], "failed_steps": ["b"],
+        });
+        assert_eq!(Value::Object(changed.clone()), expected);
+        Change::Exclude("failed_steps", ["b".to_owned()].into()).apply(&mut changed);
+        assert!(!changed.contains_key("failed_steps"), "a set without members goes");
+    }
+
+    #[test]
+    fn only_an_optional_write_is_left_out() {
+        let write = |optional| Write {
+            optional,
+            ..Write::update(Key::Task(crate::TaskId::new()), Condition::ALWAYS, Vec::new())
+                .made_before(Condition::Present("ours"))
+        };
+        let transition = Transition { name: "test", writes: vec![write(false), write(true)] };
+        let (there, ours) = (item(json!({"a": 1})), item(json!({"ours": 1})));
+        let refused = |one: Option<&Item>, other: Option<&Item>| transition.refused([one.cloned(), other.cloned()]);
+        assert_eq!(refused(Some(&there), None), Refusal::Ended(Applied::Refused(there.clone())));
+        assert_eq!(refused(Some(&ours), Some(&there)), Refusal::Ended(Applied::Written(ours.clone())));
+        let left = Transition { name: "test", writes: transition.writes[..1].to_vec() };
+        assert_eq!(refused(None, Some(&there)), Refusal::Without(left));
+    }
+}

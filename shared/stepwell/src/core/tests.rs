@@ -1,0 +1,290 @@
+//! Every transition in every state, on the store in memory: it is made where the state machine allows it, and nowhere else.
+
+use super::{
+    item::{Key, attribute},
+    step, task,
+    transition::{Change, Event, Transition},
+};
+use crate::{
+    TaskId, Timestamp,
+    history::History,
+    state::{End, StepEvent, StepState, TaskEvent, TaskStatus},
+    table::{Action, ActionKind, AttemptRecord, ClaimRequest, Diversion, Failure, Lease, NewTask, Outcome, StepRecord},
+    testing::{
+        MemoryStore,
+        fixtures::{at, history},
+    },
+};
+use serde_json::json;
+use std::collections::BTreeSet;
+
+const STEP: &str = "s0";
+
+/// A task of one step and its compensation, in a store of its own.
+fn started() -> (MemoryStore, History) {
+    let history = history(&[&[]], &[0]);
+    let store = MemoryStore::default();
+    let History { task, .. } = &history;
+    let new = NewTask {
+        id: task.id,
+        workflow: task.workflow.clone(),
+        context: &task.context,
+        plan: &task.plan,
+        created_at: task.created_at,
+    };
+    assert!(written(&store, &task::create(&new)));
+    (store, history)
+}
+
+fn written(store: &MemoryStore, transition: &Transition) -> bool {
+    store.apply_observed(transition, |_| ()).unwrap().is_written()
+}
+
+/// Brings the step into this state, after attempt 2, with a lease or a wait that ends at second 10.
+fn put_step(store: &MemoryStore, task: TaskId, state: StepState) {
+    let moment = at(10).as_millis();
+    let mut changes = vec![Change::Set(attribute::STATE, json!(state)), Change::Set(attribute::ATTEMPT, json!(2))];
+    if state == StepState::InProgress {
+        changes.push(Change::Set(attribute::OWNER, json!("request-1/message")));
+        changes.push(Change::Set(attribute::STARTED_AT, json!(at(1).as_millis())));
+        changes.push(Change::Set(attribute::LEASE_UNTIL, json!(moment)));
+    }
+    if state == StepState::Retrying {
+        changes.push(Change::Set(attribute::NEXT_RETRY_AT, json!(moment)));
+    }
+    if state == StepState::Error {
+        changes.push(Change::Set(attribute::ERROR, json!({"code": "NO", "message": ""})));
+    }
+    store.force(Key::Step(task, STEP.to_owned()), changes).unwrap();
+}
+
+fn put_status(store: &MemoryStore, task: TaskId, status: TaskStatus) {
+    store.force(Key::Task(task), vec![Change::Set(attribute::STATUS, json!(status))]).unwrap();
+}
+
+fn lease(task: TaskId, attempt: u32) -> Lease {
+    let owner = "request-1/message".to_owned();
+    Lease { task, step: STEP.to_owned(), attempt, exempt: 0, owner, started_at: at(1), until: at(10) }
+}
+
+fn attempt(outcome: Outcome) -> AttemptRecord {
+    let error = (outcome != Outcome::Complete).then(failure);
+    AttemptRecord { error, next_retry_at: Some(at(20)), ..lease(TaskId::new(), 2).ended(at(9), outcome, None) }
+}
+
+fn failure() -> Failure {
+    Failure { code: "NO".to_owned(), message: "no".to_owned() }
+}
+
+fn action(what: ActionKind) -> Action {
+    Action { at: at(11), what, step: None, who: "somebody".to_owned(), why: "a test".to_owned() }
+}
+
+/// The step's transition for this event, made at this second.
+fn of_step(store: &MemoryStore, id: TaskId, event: StepEvent, now: Timestamp) -> Option<Transition> {
+    let (task, record) = (store.all(id).task.unwrap(), store.step(id, STEP));
+    let request = ClaimRequest { task: id, step: STEP, owner: "request-2/message", now, lease_until: at(99) };
+    Some(match event {
+        StepEvent::Claim if record.state == StepState::InProgress => step::take_over(&request, &record),
+        StepEvent::Claim => step::claim(&request),
+        StepEvent::Release => step::release(&lease(id, 2)),
+        StepEvent::Complete => step::complete(&lease(id, 2), &attempt(Outcome::Complete), "{}"),
+        StepEvent::RetryLater => step::retry_later(&lease(id, 2), &attempt(Outcome::RetryableError)),
+        StepEvent::Fail => step::fail(&task, &lease(id, 2), &attempt(Outcome::PermanentError)),
+        StepEvent::GiveUp => {
+            task::dead_letter_step(&task, &record, &failure(), &Action { at: now, ..action(ActionKind::GiveUp) })
+        }
+        StepEvent::Restart => return task::redrive(&task, &[&record], &action(ActionKind::Retry)),
+        StepEvent::Cancel => task::cancel_step(id, &record, now),
+        StepEvent::Resolve => return task::resolve_step(&task, &record, "{}", &action(ActionKind::ResolveStep)),
+    })
+}
+
+#[test]
+fn step_transition_is_made_exactly_where_the_state_allows_its_event() {
+    for state in StepState::ALL {
+        for event in StepEvent::ALL {
+            let (store, history) = started();
+            let id = history.task.id;
+            put_step(&store, id, state);
+            if state == StepState::Error {
+                put_status(&store, id, TaskStatus::Error);
+                let failed = vec![Change::Include(attribute::FAILED_STEPS, STEP.to_owned())];
+                store.force(Key::Task(id), failed).unwrap();
+            }
+            let before = store.step(id, STEP);
+            let Some(transition) = of_step(&store, id, event, at(11)) else {
+                assert_eq!(state.on(event), None, "{event:?} in {state}");
+                continue;
+            };
+            let write = transition.writes.iter().find(|write| write.key == Key::Step(id, STEP.to_owned())).unwrap();
+            assert_eq!(write.event, Some(Event::Step(event)));
+            let made_before = write.made_before.is_some() && event != StepEvent::Claim;
+            let leads_here = StepState::InProgress.on(event) == Some(state) && made_before;
+            // A transition that was made for what was read has no event where the state it was read in allows none.
+            let as_read = matches!(event, StepEvent::GiveUp | StepEvent::Cancel | StepEvent::Resolve);
+            if as_read && state.on(event).is_none() {
+                continue;
+            }
+            assert_eq!(written(&store, &transition), state.on(event).is_some() || leads_here, "{event:?} in {state}");
+            let after = store.step(id, STEP);
+            match state.on(event) {
+                Some(to) => assert_eq!(after.state, to, "{event:?} in {state}"),
+                None => assert_eq!(after, before, "{event:?} in {state}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn transition_waits_for_the_lease_and_for_the_backoff() {
+    for (state, event, second, made) in [
+        (StepState::InProgress, StepEvent::Claim, 10, false),
+        (StepState::InProgress, StepEvent::Claim, 11, true),
+        (StepState::InProgress, StepEvent::GiveUp, 10, false),
+        (StepState::InProgress, StepEvent::Cancel, 10, false),
+        (StepState::Retrying, StepEvent::Claim, 9, false),
+        (StepState::Retrying, StepEvent::Claim, 10, true),
+    ] {
+        let (store, history) = started();
+        put_step(&store, history.task.id, state);
+        let transition = of_step(&store, history.task.id, event, at(second)).unwrap();
+        assert_eq!(written(&store, &transition), made, "{event:?} of {state} at second {second}");
+    }
+}
+
+#[test]
+fn claim_and_take_over_count_an_attempt_and_the_lost_one_is_kept() {
+    let (store, history) = started();
+    let id = history.task.id;
+    put_step(&store, id, StepState::InProgress);
+    assert!(written(&store, &of_step(&store, id, StepEvent::Claim, at(11)).unwrap()));
+    let step = store.step(id, STEP);
+    assert_eq!((step.attempt, step.owner.as_deref()), (3, Some("request-2/message")));
+    let lost: Vec<_> = step.attempts.iter().map(|lost| (lost.number, lost.outcome, lost.finished_at)).collect();
+    assert_eq!(lost, [(2, Outcome::Lost, Some(at(10)))]);
+}
+
+#[test]
+fn outcome_of_another_attempt_is_stale() {
+    for number in [1, 3] {
+        let (store, history) = started();
+        let id = history.task.id;
+        put_step(&store, id, StepState::InProgress);
+        let before = store.all(id).steps;
+        for transition in [
+            step::release(&lease(id, number)),
+            step::complete(&lease(id, number), &attempt(Outcome::Complete), "{}"),
+            step::retry_later(&lease(id, number), &attempt(Outcome::RetryableError)),
+            step::fail(&history.task, &lease(id, number), &attempt(Outcome::PermanentError)),
+            step::delete_orphan_claim(&lease(id, number)),
+        ] {
+            assert!(!written(&store, &transition), "{}", transition.name);
+        }
+        assert_eq!(store.all(id).steps, before);
+    }
+}
+
+#[test]
+fn failed_step_keeps_its_error_where_its_task_was_cancelled_meanwhile() {
+    let (store, history) = started();
+    let id = history.task.id;
+    put_step(&store, id, StepState::InProgress);
+    put_status(&store, id, TaskStatus::Cancelled);
+    let task = store.all(id).task;
+    let fail = step::fail(&history.task, &lease(id, 2), &attempt(Outcome::PermanentError));
+    assert!(written(&store, &fail));
+    assert_eq!((store.step(id, STEP).error, store.all(id).task), (Some(failure()), task));
+}
+
+#[test]
+fn task_transition_is_made_exactly_where_the_status_allows_its_event() {
+    let diversions = [
+        Diversion::Cancel,
+        Diversion::Resolve,
+        Diversion::Compensate(End::Error),
+        Diversion::Compensate(End::Cancelled),
+    ];
+    for status in TaskStatus::STORED {
+        let divert = |to: Diversion, id| (to.event(), task::divert(id, to, &action(ActionKind::Cancel)));
+        let all = |id| {
+            let finish = (TaskEvent::Finish, task::finish(id, at(11)));
+            diversions.map(|to| divert(to, id)).into_iter().chain([finish])
+        };
+        for number in 0..all(TaskId::new()).count() {
+            let (store, history) = started();
+            let id = history.task.id;
+            put_status(&store, id, status);
+            let before = store.all(id).task.unwrap();
+            let (event, transition) = all(id).nth(number).unwrap();
+            assert_eq!(written(&store, &transition), status.on(event).is_some(), "{event:?} in {status}");
+            let after = store.all(id).task.unwrap();
+            assert_eq!(after.status, status.on(event).unwrap_or(status), "{event:?} in {status}");
+            if status.on(event).is_none() {
+                assert_eq!(after, before, "{event:?} in {status}");
+            }
+        }
+    }
+}
+
+#[test]
+fn compensated_task_is_closed() {
+    let (store, history) = started();
+    let id = history.task.id;
+    assert!(written(&store, &task::divert(id, Diversion::Compensate(End::Cancelled), &action(ActionKind::Cancel))));
+    let early = task::finish_compensation(id, End::Cancelled, at(12));
+    assert!(!written(&store, &early), "the order of its compensations is not settled");
+    let order = task::order_compensations(id, &["u0".to_owned()], at(12));
+    assert!(written(&store, &order) && !written(&store, &order), "it is settled once");
+    assert!(!written(&store, &task::finish_compensation(id, End::Error, at(13))), "it was cancelled");
+    assert!(written(&store, &task::finish_compensation(id, End::Cancelled, at(13))));
+    let end = Diversion::Compensate(End::Cancelled);
+    assert!(!written(&store, &task::divert(id, end, &action(ActionKind::Compensate))));
+}
+
+#[test]
+fn transition_whose_answer_was_lost_is_known_again() {
+    let (store, history) = started();
+    let id = history.task.id;
+    let claim = of_step(&store, id, StepEvent::Claim, at(1)).unwrap();
+    let cancel = task::divert(id, Diversion::Cancel, &action(ActionKind::Cancel));
+    for transition in [claim, cancel] {
+        assert!(written(&store, &transition), "{}", transition.name);
+        let once = (store.all(id).task, store.all(id).steps);
+        assert!(written(&store, &transition), "{} again", transition.name);
+        assert_eq!((store.all(id).task, store.all(id).steps), once, "{} again", transition.name);
+    }
+}
+
+#[test]
+fn join_arrivals_are_a_set() {
+    let (store, history) = started();
+    let arrive = |done: &str| {
+        let arrival = step::record_join_arrival(history.task.id, "join", done, at(1));
+        store.apply_observed(&arrival, |_| ()).unwrap().done_deps()
+    };
+    let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(arrive("b"), set(&["b"]));
+    assert_eq!(arrive("a"), set(&["a", "b"]));
+    assert_eq!(arrive("b"), set(&["a", "b"]));
+    let of_nobody = task::record_leaf_arrival(TaskId::new(), "a");
+    assert!(!written(&store, &of_nobody), "there is no such task");
+}
+
+#[test]
+fn redrive_wants_every_failed_step() {
+    let (store, history) = started();
+    let id = history.task.id;
+    put_step(&store, id, StepState::Error);
+    put_status(&store, id, TaskStatus::Error);
+    store.force(Key::Task(id), vec![Change::Include(attribute::FAILED_STEPS, STEP.to_owned())]).unwrap();
+    let (task, record) = (store.all(id).task.unwrap(), store.step(id, STEP));
+    let other = StepRecord::untouched("u0");
+    assert_eq!(task::redrive(&task, &[], &action(ActionKind::Retry)), None);
+    assert_eq!(task::redrive(&task, &[&record, &other], &action(ActionKind::Retry)), None);
+    let redrive = task::redrive(&task, &[&record], &action(ActionKind::Retry)).unwrap();
+    assert!(written(&store, &redrive) && !written(&store, &redrive));
+    let step = store.step(id, STEP);
+    assert_eq!((step.state, step.exempt, step.attempt, step.error), (StepState::Pending, 2, 2, None));
+    assert_eq!(store.all(id).task.unwrap().failed_steps, BTreeSet::new());
+}
