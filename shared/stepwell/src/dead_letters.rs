@@ -2,12 +2,15 @@
 
 use crate::{
     Ambient, EngineError, ServeError, System, Timestamp, aws,
-    core::task,
+    core::{
+        settlement::{Due, Settlement},
+        task,
+    },
+    engine::{Decision, Engine},
     history::History,
     queue::{Message, Queue, SqsQueue, printable},
     state::{StepEvent, StepState},
     table::{Action, ActionKind, DynamoTable, Failure, StepRecord, Store},
-    unwind::unwind,
     worker::{answer, attribute, keep_hidden},
 };
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
@@ -17,15 +20,10 @@ use std::time::Duration;
 /// The error code of a step whose message SQS gave up on.
 pub const DELIVERY_EXHAUSTED: &str = "DELIVERY_EXHAUSTED";
 
-/// More looks than there can be changes in between.
-const MANY_LOOKS: usize = 5;
-
 /// Works the queue of messages that SQS gave up on.
 #[derive(Clone, Debug)]
 pub struct DeadLetters<T = DynamoTable, Q = SqsQueue, A = System> {
-    table: T,
-    queue: Q,
-    ambient: A,
+    engine: Engine<T, Q, A>,
 }
 
 impl DeadLetters {
@@ -34,14 +32,14 @@ impl DeadLetters {
     /// # Errors
     /// A variable that is missing.
     pub fn from_env(config: &aws::SdkConfig) -> Result<Self, ServeError> {
-        Ok(Self::new(aws::table_from_env(config)?, aws::queue_from_env(config)?, System))
+        Ok(Self { engine: Engine::from_env(config)? })
     }
 }
 
 impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
     /// Over this table, these queues, this clock.
     pub fn new(table: T, queue: Q, ambient: A) -> Self {
-        Self { table, queue, ambient }
+        Self { engine: Engine { store: table, queue, ambient } }
     }
 
     /// Works all messages of a batch, and names those that SQS has to keep.
@@ -59,7 +57,7 @@ impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
                 None
             }
         };
-        keep_hidden(&self.queue, &self.ambient, crate::queue::DEAD_LETTERS, message, wait).await
+        keep_hidden(&self.engine, crate::queue::DEAD_LETTERS, message, wait).await
     }
 
     /// `None` where it is done with, else how long to wait for the next try.
@@ -69,72 +67,74 @@ impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
             Ok(message) => message,
             Err(error) => return self.keep(body, &format!("not a message of this engine: {error}")).await,
         };
-        for _ in 0..MANY_LOOKS {
-            let history = History::new(self.table.load_all(message.task_id).await?);
-            let Some(history) = history else { return self.keep(body, "the task does not exist").await };
-            let Some(plan) = history.task.plan.step(&message.step) else {
-                return self.keep(body, "the task's plan has no such step").await;
-            };
-            let now = self.ambient.now();
-            let untouched = StepRecord::untouched(&message.step);
-            let step = history.step(&message.step).unwrap_or(&untouched);
-            if step.state.on(StepEvent::GiveUp).is_none() || !history.is_ready(plan) {
+        let known = known(letter);
+        let decide = |history: Option<History>| decide(history.as_ref(), &message.step, &known, self.engine.now());
+        match self.engine.settle_as_read(message.task_id, decide).await? {
+            Some(End::Kept(reason)) => self.keep(body, reason).await,
+            Some(End::Dropped(state)) => {
                 // Somebody else brought the step on, or it never was its turn. Should anything be missing after it, the
                 // watchdog sees to that.
-                tracing::warn!(
-                    task_id = %message.task_id,
-                    step = message.step,
-                    state = %step.state,
-                    status = %history.task.status,
-                    letter = known(letter),
-                    "a dead letter that nothing hangs on"
-                );
-                return Ok(None);
+                let Message { task_id, step, .. } = &message;
+                tracing::warn!(%task_id, step, %state, letter = known, "a dead letter that nothing hangs on");
+                Ok(None)
             }
-            if step.state == StepState::InProgress
-                && let Some(until) = step.lease_until.filter(|until| *until >= now)
-            {
-                return Ok(Some(until.since(now) + Duration::from_secs(1)));
+            Some(End::Failed) => {
+                let Message { task_id, step, .. } = &message;
+                tracing::error!(%task_id, step, code = DELIVERY_EXHAUSTED, known, "given up");
+                Ok(None)
             }
-            if self.give_up(&history, step, letter, now).await? {
-                unwind(&self.table, &self.queue, &self.ambient, message.task_id).await?;
-                return Ok(None);
-            }
+            Some(End::Held(wait)) => Ok(Some(wait)),
+            None => Ok(Some(Duration::from_secs(1))),
         }
-        Ok(Some(Duration::from_secs(1)))
-    }
-
-    async fn give_up(
-        &self,
-        history: &History,
-        step: &StepRecord,
-        letter: &SqsMessage,
-        now: Timestamp,
-    ) -> Result<bool, EngineError> {
-        let known = known(letter);
-        let message = format!("SQS gave up on the step's message: {known}");
-        let failure = Failure { code: DELIVERY_EXHAUSTED.to_owned(), message };
-        let action = Action {
-            at: now,
-            what: ActionKind::GiveUp,
-            step: Some(step.name.clone()),
-            who: "dead_letters".to_owned(),
-            why: failure.message.clone(),
-        };
-        let given_up = task::dead_letter_step(&history.task, step, &failure, &action);
-        let written = self.table.apply(&given_up).await?.is_written();
-        if written {
-            tracing::error!(task_id = %history.task.id, step = step.name, code = failure.code, known, "given up");
-        }
-        Ok(written)
     }
 
     async fn keep(&self, body: &str, reason: &str) -> Result<Option<Duration>, EngineError> {
         let reason = printable(reason);
         tracing::error!(reason, "a dead letter that belongs to nothing is kept");
-        self.queue.reject(body, &reason).await?;
+        self.engine.queue.reject(body, &reason).await?;
         Ok(None)
     }
+}
+
+/// What becomes of a dead letter.
+enum End {
+    /// It belongs to nothing, for this reason.
+    Kept(&'static str),
+    /// Nothing hangs on it: its step is in this state.
+    Dropped(StepState),
+    /// Its step may still be at work, for so long.
+    Held(Duration),
+    /// Its step has failed by it.
+    Failed,
+}
+
+/// Decides what becomes of the dead letter of this step. `known` is what SQS says of it.
+fn decide(history: Option<&History>, step: &str, known: &str, now: Timestamp) -> Decision<End> {
+    let Some(history) = history else { return Decision::Leave(End::Kept("the task does not exist")) };
+    let Some(plan) = history.task.plan.step(step) else {
+        return Decision::Leave(End::Kept("the task's plan has no such step"));
+    };
+    let untouched = StepRecord::untouched(step);
+    let record = history.step(step).unwrap_or(&untouched);
+    if record.state.on(StepEvent::GiveUp).is_none() || !history.is_ready(plan) {
+        return Decision::Leave(End::Dropped(record.state));
+    }
+    if record.state == StepState::InProgress
+        && let Some(until) = record.lease_until.filter(|until| *until >= now)
+    {
+        return Decision::Leave(End::Held(until.since(now) + Duration::from_secs(1)));
+    }
+    let message = format!("SQS gave up on the step's message: {known}");
+    let failure = Failure { code: DELIVERY_EXHAUSTED.to_owned(), message };
+    let action = Action {
+        at: now,
+        what: ActionKind::GiveUp,
+        step: Some(record.name.clone()),
+        who: "dead_letters".to_owned(),
+        why: failure.message.clone(),
+    };
+    let failed = task::dead_letter_step(&history.task, record, &failure, &action);
+    Decision::Settle(Settlement::of(failed).then([Due::AdvanceCompensation]), End::Failed)
 }
 
 /// What SQS says of a message, in a sentence.

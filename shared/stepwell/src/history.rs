@@ -2,6 +2,7 @@
 
 use crate::{
     Timestamp,
+    core::message::Message,
     plan::StepPlan,
     state::{StepState, TaskStatus},
     table::{Loaded, StepRecord, TaskRecord},
@@ -30,6 +31,14 @@ pub struct Progress {
 }
 
 impl History {
+    /// The message of a step, or of a compensation whose place in the order is settled. It names what the step waits for.
+    pub(crate) fn message(&self, name: &str) -> Message {
+        let step = self.task.plan.step(name);
+        let waits_for = step.and_then(|step| self.task.waits_for(step)).unwrap_or_default();
+        let load = waits_for.into_iter().map(str::to_owned).collect();
+        Message { task_id: self.task.id, step: name.to_owned(), load, repeat: false }
+    }
+
     /// The picture of what was read; `None` where there is no such task.
     pub(crate) fn new(loaded: Loaded) -> Option<Self> {
         let Loaded { task, mut steps } = loaded;

@@ -117,6 +117,7 @@ pub mod core;
 #[cfg(feature = "crash-points")]
 mod crash;
 pub mod dead_letters;
+mod engine;
 mod error;
 pub mod history;
 mod id;

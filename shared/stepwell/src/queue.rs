@@ -1,8 +1,8 @@
 //! The queues: one for each step, one for what SQS gave up on, one for what no step can use.
 
-use crate::{TaskId, backoff::LONGEST_DELAY_SECONDS, plan::StepPlan};
+use crate::backoff::LONGEST_DELAY_SECONDS;
+pub use crate::core::message::Message;
 use aws_sdk_sqs::{error::DisplayErrorContext, types::MessageAttributeValue};
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The name of the queue of messages that SQS gave up on, next to the steps' names.
@@ -13,30 +13,6 @@ pub const UNDELIVERABLE: &str = "undeliverable";
 
 /// The attribute of an undeliverable message that says why it is one.
 pub const REASON_ATTRIBUTE: &str = "reason";
-
-/// What makes a worker look at a step. It is a hint and nothing more: whether the step may run is read off the table.
-///
-/// A field that is not known is passed over: during a deployment an older worker may meet a newer one's message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// The task.
-    pub task_id: TaskId,
-    /// The step.
-    pub step: String,
-    /// The steps to read together with the claim: this one's dependencies, which the sender knows from the plan.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub load: Vec<String>,
-    /// Whether it is a second copy: it comes from a hand-over that may have been made before.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub repeat: bool,
-}
-
-impl Message {
-    /// The message that wakes this step of this task.
-    pub fn new(task_id: TaskId, step: &StepPlan) -> Self {
-        Self { task_id, step: step.name.clone(), load: step.depends_on.clone(), repeat: false }
-    }
-}
 
 /// The longest reason that goes with a rejected message, in characters.
 const MAX_REASON_LENGTH: usize = 250;

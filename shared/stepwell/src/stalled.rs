@@ -11,7 +11,6 @@ use crate::{
     queue::Message,
     state::{StepState, TaskStatus},
     table::StepRecord,
-    unwind::message,
 };
 use std::time::Duration;
 
@@ -108,7 +107,7 @@ impl Found<'_> {
     /// The worker of this step should have been at it since `due`.
     fn expect(&mut self, name: &str, due: Timestamp) {
         if due + PATIENCE <= self.now {
-            self.send.push(message(self.history, name));
+            self.send.push(self.history.message(name));
         } else {
             self.wait_until(due + PATIENCE);
         }

@@ -4,80 +4,76 @@ use crate::{
     Ambient, EngineError, TaskId, Timestamp,
     compensation::{self, COMPENSATION_FAILED, ITSELF, Next},
     core::task,
-    history::History,
-    queue::{Message, Queue},
+    engine::Engine,
+    queue::Queue,
     state::{End, StepState, TaskStatus},
     table::{Action, ActionKind, Diversion, StepRecord, Store},
 };
-use futures::future::try_join_all;
 
 /// More rounds than there are stages; whoever is in the way each time goes on with it.
 const MANY_ROUNDS: usize = 20;
 
-/// Brings the compensation of a task as far as it can go now. It may be called at any time by anybody.
-pub(crate) async fn unwind<T: Store, Q: Queue>(
-    table: &T,
-    queue: &Q,
-    ambient: &impl Ambient,
-    task: TaskId,
-) -> Result<(), EngineError> {
-    let mut begun = false;
-    for _ in 0..MANY_ROUNDS {
-        let Some(history) = History::new(table.load_all(task).await?) else { return Ok(()) };
-        // The items are not read at one moment: a step can have been restarted between its reading and the task's. Once
-        // the task is compensating that cannot happen any more, so the steps are read once more after it was seen to be.
-        let was_begun = std::mem::replace(&mut begun, history.task.status == TaskStatus::Compensating);
-        if begun && !was_begun {
-            continue;
-        }
-        let now = ambient.now();
-        // An answer that says that something has changed needs no other treatment: the next look sees what.
-        match compensation::next(&history, now) {
-            Next::Nothing | Next::Wait(_) | Next::InFlight(_) => return Ok(()),
-            Next::Begin => {
-                let why = "the workflow says compensate: on_error, and the time for a retry is over";
-                tracing::info!(task_id = %task, "compensation begins");
-                let action = by_itself(now, ActionKind::Compensate, why);
-                table.apply(&task::divert(task, Diversion::Compensate(End::Error), &action)).await?;
+impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
+    /// Brings the compensation of a task as far as it can go now. It may be called at any time by anybody.
+    pub(crate) async fn unwind(&self, task: TaskId) -> Result<(), EngineError> {
+        let mut begun = false;
+        for _ in 0..MANY_ROUNDS {
+            let Some(history) = self.history(task).await? else { return Ok(()) };
+            // The items are not read at one moment: a step can have been restarted between its reading and the task's. Once
+            // the task is compensating that cannot happen any more, so the steps are read once more after it was seen to be.
+            let was_begun = std::mem::replace(&mut begun, history.task.status == TaskStatus::Compensating);
+            if begun && !was_begun {
+                continue;
             }
-            Next::Restart(failed) => {
-                let why = "it failed in a way that may have passed, and the workflow says restarts";
-                let action = by_itself(now, ActionKind::Retry, why);
-                tracing::info!(task_id = %task, "restarted by itself");
-                let redrive = task::redrive(&history.task, &failed, &action);
-                if let Some(redrive) = redrive
-                    && table.apply(&redrive).await?.is_written()
-                {
-                    // Where a send fails the watchdog finds the step ready and its message missing.
-                    let messages: Vec<Message> = failed.iter().map(|step| message(&history, &step.name)).collect();
-                    try_join_all(messages.iter().map(|message| queue.send(message))).await?;
+            let now = self.now();
+            // An answer that says that something has changed needs no other treatment: the next look sees what.
+            match compensation::next(&history, now) {
+                Next::Nothing | Next::Wait(_) | Next::InFlight(_) => return Ok(()),
+                Next::Begin => {
+                    let why = "the workflow says compensate: on_error, and the time for a retry is over";
+                    tracing::info!(task_id = %task, "compensation begins");
+                    let action = by_itself(now, ActionKind::Compensate, why);
+                    self.store.apply(&task::divert(task, Diversion::Compensate(End::Error), &action)).await?;
+                }
+                Next::Restart(failed) => {
+                    let why = "it failed in a way that may have passed, and the workflow says restarts";
+                    let action = by_itself(now, ActionKind::Retry, why);
+                    tracing::info!(task_id = %task, "restarted by itself");
+                    let redrive = task::redrive(&history.task, &failed, &action);
+                    if let Some(redrive) = redrive
+                        && self.store.apply(&redrive).await?.is_written()
+                    {
+                        // Where a send fails the watchdog finds the step ready and its message missing.
+                        let messages: Vec<_> = failed.iter().map(|step| history.message(&step.name)).collect();
+                        self.send_all(&messages).await?;
+                        return Ok(());
+                    }
+                }
+                Next::Close(steps) => {
+                    for step in steps {
+                        self.store.apply(&task::cancel_step(task, step, now)).await?;
+                    }
+                }
+                Next::Order(order) => {
+                    tracing::info!(task_id = %task, ?order, "nothing is in flight any more");
+                    self.store.apply(&task::order_compensations(task, &order, now)).await?;
+                }
+                Next::Run(record) => {
+                    if record.state == StepState::Pending {
+                        self.queue.send(&history.message(&record.name)).await?;
+                    }
+                    tell_if_failed(task, record);
+                    return Ok(());
+                }
+                Next::Finish(end) => {
+                    self.store.apply(&task::finish_compensation(task, end, now)).await?;
+                    tracing::info!(task_id = %task, ?end, "compensated");
                     return Ok(());
                 }
             }
-            Next::Close(steps) => {
-                for step in steps {
-                    table.apply(&task::cancel_step(task, step, now)).await?;
-                }
-            }
-            Next::Order(order) => {
-                tracing::info!(task_id = %task, ?order, "nothing is in flight any more");
-                table.apply(&task::order_compensations(task, &order, now)).await?;
-            }
-            Next::Run(record) => {
-                if record.state == StepState::Pending {
-                    queue.send(&message(&history, &record.name)).await?;
-                }
-                tell_if_failed(task, record);
-                return Ok(());
-            }
-            Next::Finish(end) => {
-                table.apply(&task::finish_compensation(task, end, now)).await?;
-                tracing::info!(task_id = %task, ?end, "compensated");
-                return Ok(());
-            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// From here on only people can help, so they are called.
@@ -86,15 +82,6 @@ pub(crate) fn tell_if_failed(task: TaskId, compensation: &StepRecord) {
         let code = compensation.error.as_ref().map(|error| error.code.as_str());
         tracing::error!(task_id = %task, step = compensation.name, code, "{COMPENSATION_FAILED}");
     }
-}
-
-/// The message of a step, or of a compensation whose place in the order is settled.
-pub(crate) fn message(history: &History, name: &str) -> Message {
-    let task = &history.task;
-    let step = task.plan.step(name);
-    let waits_for = step.and_then(|step| task.waits_for(step)).unwrap_or_default();
-    let load = waits_for.into_iter().map(str::to_owned).collect();
-    Message { task_id: task.id, step: name.to_owned(), load, repeat: false }
 }
 
 fn by_itself(at: Timestamp, what: ActionKind, why: &str) -> Action {

@@ -8,13 +8,13 @@ use crate::{
     Ambient, EngineError, ServeError, System, Timestamp, aws,
     compensation::{self, Next},
     core::index::move_in_index,
-    history::History,
+    engine::Engine,
     queue::{Queue, SqsQueue},
     stalled::{self, Look},
     table::{DynamoTable, Listed, Listing, Page, Store},
-    unwind::{tell_if_failed, unwind},
+    unwind::tell_if_failed,
 };
-use futures::{StreamExt, future::try_join_all, stream};
+use futures::{StreamExt, stream};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -30,9 +30,7 @@ const AFTER_AN_ERROR: Duration = Duration::from_secs(5 * 60);
 /// The watchdog over a table and its queues.
 #[derive(Clone, Debug)]
 pub struct Watchdog<T = DynamoTable, Q = SqsQueue, A = System> {
-    table: T,
-    queue: Q,
-    ambient: A,
+    engine: Engine<T, Q, A>,
 }
 
 /// How much one run may do.
@@ -66,14 +64,14 @@ impl Watchdog {
     /// # Errors
     /// A variable that is missing.
     pub fn from_env(config: &aws::SdkConfig) -> Result<Self, ServeError> {
-        Ok(Self::new(aws::table_from_env(config)?, aws::queue_from_env(config)?, System))
+        Ok(Self { engine: Engine::from_env(config)? })
     }
 }
 
 impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
     /// A watchdog over this table, these queues, this clock.
     pub fn new(table: T, queue: Q, ambient: A) -> Self {
-        Self { table, queue, ambient }
+        Self { engine: Engine { store: table, queue, ambient } }
     }
 
     /// Looks at the tasks that are due, as far as the bounds allow.
@@ -87,18 +85,18 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
             .flat_map(|&listing| (0..Listing::SHARDS).map(move |shard| (listing, shard)))
             .collect();
         // Another part first each minute, so that none is always the one that the bounds leave out.
-        let minutes = usize::try_from(self.ambient.now().as_seconds() / 60).unwrap_or_default();
+        let minutes = usize::try_from(self.engine.now().as_seconds() / 60).unwrap_or_default();
         let first = minutes % parts.len().max(1);
         parts.rotate_left(first);
         while !parts.is_empty() {
             let mut more = Vec::new();
             for (listing, shard) in parts {
-                if self.ambient.now() >= bounds.until || report.looked_at >= bounds.tasks {
+                if self.engine.now() >= bounds.until || report.looked_at >= bounds.tasks {
                     report.unfinished = true;
                     return Ok(report);
                 }
-                let page = Page { listing, shard, until: Some(self.ambient.now()), after: None, limit: PAGE };
-                let due = self.table.list(&page).await?;
+                let page = Page { listing, shard, until: Some(self.engine.now()), after: None, limit: PAGE };
+                let due = self.engine.store.list(&page).await?;
                 if due.len() == usize::from(PAGE) {
                     more.push((listing, shard));
                 }
@@ -123,9 +121,9 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
                     tracing::error!(task_id = %listed.place.task, %error, "the task could not be looked at");
                     report.failed += 1;
                     // Else it would be the first of every run, and stand in the way of the others.
-                    let later = self.ambient.now() + AFTER_AN_ERROR;
+                    let later = self.engine.now() + AFTER_AN_ERROR;
                     if let Err(error) =
-                        self.table.apply(&move_in_index(&listed.place, listed.place.listing, later)).await
+                        self.engine.store.apply(&move_in_index(&listed.place, listed.place.listing, later)).await
                     {
                         tracing::error!(task_id = %listed.place.task, %error, "nor could it be listed for later");
                     }
@@ -137,8 +135,8 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
     /// The next look is listed last: whatever goes wrong before it is tried again by the next run.
     async fn look_at(&self, listed: &Listed) -> Result<Look, EngineError> {
         let id = listed.place.task;
-        let now = self.ambient.now();
-        let Some(history) = History::new(self.table.load_all(id).await?) else {
+        let now = self.engine.now();
+        let Some(history) = self.engine.history(id).await? else {
             return Ok(Look { send: Vec::new(), unwind: false, next: None });
         };
         let look = stalled::look(&history, now);
@@ -149,14 +147,14 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
         for message in &look.send {
             tracing::warn!(task_id = %id, step = message.step, state = %history.task.status, "overdue: woken again");
         }
-        try_join_all(look.send.iter().map(|message| self.queue.send(message))).await?;
+        self.engine.send_all(&look.send).await?;
         if look.unwind {
-            unwind(&self.table, &self.queue, &self.ambient, id).await?;
+            self.engine.unwind(id).await?;
         }
         // Where nothing more happens by itself, it is not looked at any more.
         let over = || (Listing::ended(history.task.status), history.task.finished_at.unwrap_or(now));
         let (to, at) = look.next.map_or_else(over, |next| (listed.place.listing, next));
-        if !self.table.apply(&move_in_index(&listed.place, to, at)).await?.is_written() {
+        if !self.engine.store.apply(&move_in_index(&listed.place, to, at)).await?.is_written() {
             tracing::debug!(task_id = %id, "listed anew by somebody else meanwhile");
         }
         Ok(look)

@@ -155,7 +155,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     pub async fn find(&self, filter: &Filter, from: Option<&Cursor>, limit: usize) -> Result<Found, TableError> {
         let parts = filter.parts();
         let mut tasks = Vec::new();
-        let begun = from.map_or_else(|| self.ambient.now(), |cursor| cursor.begun);
+        let begun = from.map_or_else(|| self.engine.now(), |cursor| cursor.begun);
         let (mut part, mut after) = from.map_or((0, None), |cursor| (cursor.part, cursor.after));
         let mut read = 0;
         while let Some(&(listing, shard)) = parts.get(part) {
@@ -164,7 +164,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
             }
             let place = after.map(|(at, task)| ListedAt { task, listing, at });
             let page = Page { listing, shard, until: None, after: place.as_ref(), limit: PAGE };
-            let listed = self.table.list(&page).await?;
+            let listed = self.engine.store.list(&page).await?;
             read += listed.len().max(1);
             let whole = listed.len() < usize::from(PAGE);
             for listed in listed {
@@ -235,7 +235,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         if failed.is_empty() {
             return Ok(false);
         }
-        let steps = self.table.load(listed.place.task, &failed).await?.steps;
+        let steps = self.engine.store.load(listed.place.task, &failed).await?.steps;
         Ok(steps.values().any(|step| step.error.as_ref().is_some_and(|error| error.code == code)))
     }
 }

@@ -7,15 +7,18 @@ pub use find::{Cursor, Filter, Found, Matches, NotACursor, Refusal, Summary};
 pub use operate::{ActionError, By, NotABy};
 
 use crate::{
-    Ambient, IdempotencyKey, ServeError, System, TaskId, Violation, Workflow, aws,
-    core::task,
+    Ambient, EngineError, IdempotencyKey, ServeError, System, TaskId, Violation, Workflow, aws,
+    core::{
+        settlement::{Due, Settlement},
+        task,
+    },
+    engine::Engine,
     history::History,
     plan::StepPlan,
     queue::{Message, Queue, QueueError, SqsQueue},
     state::StepState,
     table::{DynamoTable, KeyRecord, MAX_CONTEXT_BYTES, NewTask, Store, TableError},
 };
-use futures::future::try_join_all;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -23,9 +26,7 @@ use std::fmt::Write;
 /// The engine as seen by who starts tasks and follows them.
 #[derive(Clone, Debug)]
 pub struct Client<T = DynamoTable, Q = SqsQueue, A = System> {
-    table: T,
-    queue: Q,
-    ambient: A,
+    engine: Engine<T, Q, A>,
 }
 
 /// A task that was started.
@@ -73,14 +74,14 @@ impl Client {
     /// # Errors
     /// A variable that is missing.
     pub fn from_env(config: &aws::SdkConfig) -> Result<Self, ServeError> {
-        Ok(Self::new(aws::table_from_env(config)?, aws::queue_from_env(config)?, System))
+        Ok(Self { engine: Engine::from_env(config)? })
     }
 }
 
 impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     /// A client over this table, these queues, this clock.
     pub fn new(table: T, queue: Q, ambient: A) -> Self {
-        Self { table, queue, ambient }
+        Self { engine: Engine { store: table, queue, ambient } }
     }
 
     /// Starts a task: checks the context, writes the task, sends a message for each step that waits for nothing.
@@ -101,7 +102,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         if text.len() > MAX_CONTEXT_BYTES {
             return Err(StartError::TooLarge { bytes: text.len() });
         }
-        let (mut id, mut created_at) = (self.ambient.new_task_id(), self.ambient.now());
+        let (mut id, mut created_at) = (self.engine.ambient.new_task_id(), self.engine.now());
         if let Some(key) = key {
             let request_hash = request_hash(workflow, &text);
             let wanted = KeyRecord {
@@ -111,7 +112,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
                 request_hash: request_hash.clone(),
                 created_at,
             };
-            let reserved = self.table.apply(&task::reserve_key(&wanted)).await?;
+            let reserved = self.engine.store.apply(&task::reserve_key(&wanted)).await?;
             let found = task::reserved_key(wanted, reserved).map_err(TableError::from)?;
             if found.request_hash != request_hash {
                 return Err(StartError::KeyUsed { key: found.key, task_id: found.task });
@@ -120,11 +121,10 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         }
         let plan = workflow.plan_for(context);
         let new = NewTask { id, workflow: workflow.id().to_string(), context: &text, plan: &plan, created_at };
-        let already_there = !self.table.apply(&task::create(&new)).await?.is_written();
+        let start = Settlement::of(task::create(&new)).then(wake(id, plan.roots()));
+        let already_there = !self.engine.settle(id, &start).await?;
         if already_there {
             self.wake_untouched_roots(id).await?;
-        } else {
-            self.wake(id, plan.roots()).await?;
         }
         Ok(Started { task_id: id, already_there })
     }
@@ -134,12 +134,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     /// # Errors
     /// The table's.
     pub async fn history(&self, id: TaskId) -> Result<Option<History>, TableError> {
-        Ok(History::new(self.table.load_all(id).await?))
-    }
-
-    async fn wake(&self, task: TaskId, steps: impl Iterator<Item = &StepPlan>) -> Result<(), QueueError> {
-        let messages: Vec<Message> = steps.map(|step| Message::new(task, step)).collect();
-        try_join_all(messages.iter().map(|message| self.queue.send(message))).await.map(drop)
+        self.engine.history(id).await
     }
 
     /// The start that wrote this task may have ended before it had sent everything. What a worker has touched has
@@ -148,8 +143,23 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         let Some(history) = self.history(id).await? else { return Ok(()) };
         let untouched =
             |step: &&StepPlan| history.step(&step.name).is_none_or(|record| record.state == StepState::Pending);
-        let roots = history.task.plan.roots().filter(untouched);
-        Ok(self.wake(id, roots).await?)
+        let then = wake(id, history.task.plan.roots().filter(untouched)).map(Into::into).collect();
+        self.engine.settle(id, &Settlement { transition: None, then }).await?;
+        Ok(())
+    }
+}
+
+/// Each of these steps gets its message.
+fn wake<'a>(task: TaskId, steps: impl Iterator<Item = &'a StepPlan>) -> impl Iterator<Item = Due> {
+    steps.map(move |step| Due::Send(Message::new(task, step)))
+}
+
+impl From<EngineError> for StartError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Table(error) => Self::Table(error),
+            EngineError::Queue(error) => Self::Queue(error),
+        }
     }
 }
 

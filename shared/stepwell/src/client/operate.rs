@@ -4,17 +4,16 @@
 use super::Client;
 use crate::{
     Ambient, EngineError, TaskId,
-    core::task,
+    core::{
+        settlement::{Due, Settlement},
+        task,
+    },
+    engine::Decision,
     history::History,
     queue::{Queue, QueueError},
     state::{End, StepEvent, StepState, TaskEvent, TaskStatus},
     table::{Action, ActionKind, Diversion, MAX_RESULT_BYTES, Store, TableError},
-    unwind::{message, unwind},
 };
-use futures::future::try_join_all;
-
-/// More looks at a task than there can be changes to it in between.
-const MANY_LOOKS: usize = 20;
 
 /// Who does something to a task, and why. It goes into the task's audit trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,29 +138,25 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     /// # Errors
     /// See [`ActionError`].
     pub async fn retry(&self, id: TaskId, by: &By) -> Result<History, ActionError> {
-        for _ in 0..MANY_LOOKS {
-            let history = self.found(id).await?;
+        self.act(id, |history| {
             let failed = history.to_restart();
             if history.task.after(TaskEvent::Restart).is_none() || failed.is_empty() {
-                return Err(refused(ActionKind::Retry, &history));
+                return Err(refused(ActionKind::Retry, history));
             }
             // The items are read one after another: a task can be seen to have failed a moment before its step.
             if failed.iter().any(|step| step.state != StepState::Error) {
-                continue;
+                return Ok(None);
             }
             if let Some(of) = history.full_trail(&failed) {
                 return Err(ActionError::TrailFull { of });
             }
             let action = self.action(ActionKind::Retry, None, by);
-            let Some(redrive) = task::redrive(&history.task, &failed, &action) else { continue };
-            if self.table.apply(&redrive).await?.is_written() {
-                // The messages name what the steps wait for; that is the same after the restart.
-                let messages: Vec<_> = failed.iter().map(|step| message(&history, &step.name)).collect();
-                try_join_all(messages.iter().map(|message| self.queue.send(message))).await?;
-                return Ok(history);
-            }
-        }
-        Err(ActionError::KeepsChanging(id))
+            // The messages name what the steps wait for; that is the same after the redrive.
+            let messages = failed.iter().map(|step| Due::Send(history.message(&step.name)));
+            let redrive = task::redrive(&history.task, &failed, &action);
+            Ok(redrive.map(|redrive| Settlement::of(redrive).then(messages)))
+        })
+        .await
     }
 
     /// Cancels a task: steps in flight come to their end, nothing new starts. What it has done is undone, unless its
@@ -171,19 +166,17 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     /// See [`ActionError`].
     pub async fn cancel(&self, id: TaskId, by: &By) -> Result<TaskStatus, ActionError> {
         let action = self.action(ActionKind::Cancel, None, by);
-        for _ in 0..MANY_LOOKS {
-            let history = self.found(id).await?;
-            if history.task.after(TaskEvent::Cancel).is_none() {
-                return Err(refused(ActionKind::Cancel, &history));
-            }
-            let undo = history.task.plan.compensates_cancellation();
-            let to = if undo { Diversion::Compensate(End::Cancelled) } else { Diversion::Cancel };
-            if self.table.apply(&task::divert(id, to, &action)).await?.is_written() {
-                unwind(&self.table, &self.queue, &self.ambient, id).await?;
-                return Ok(if undo { TaskStatus::Compensating } else { TaskStatus::Cancelled });
-            }
-        }
-        Err(ActionError::KeepsChanging(id))
+        let undone = |history: &History| history.task.plan.compensates_cancellation();
+        let history = self
+            .act(id, |history| {
+                if history.task.after(TaskEvent::Cancel).is_none() {
+                    return Err(refused(ActionKind::Cancel, history));
+                }
+                let to = if undone(history) { Diversion::Compensate(End::Cancelled) } else { Diversion::Cancel };
+                Ok(Some(Settlement::of(task::divert(id, to, &action)).then([Due::AdvanceCompensation])))
+            })
+            .await?;
+        Ok(if undone(&history) { TaskStatus::Compensating } else { TaskStatus::Cancelled })
     }
 
     /// Undoes what a task has done that has failed or was cancelled, now and whatever its workflow says.
@@ -192,17 +185,15 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     /// See [`ActionError`].
     pub async fn compensate(&self, id: TaskId, by: &By) -> Result<(), ActionError> {
         let action = self.action(ActionKind::Compensate, None, by);
-        for _ in 0..MANY_LOOKS {
-            let history = self.found(id).await?;
+        let compensated = self.act(id, |history| {
             let end = if history.task.status == TaskStatus::Cancelled { End::Cancelled } else { End::Error };
             if history.task.after(TaskEvent::Compensate(end)).is_none() {
-                return Err(refused(ActionKind::Compensate, &history));
+                return Err(refused(ActionKind::Compensate, history));
             }
-            if self.table.apply(&task::divert(id, Diversion::Compensate(end), &action)).await?.is_written() {
-                return Ok(unwind(&self.table, &self.queue, &self.ambient, id).await?);
-            }
-        }
-        Err(ActionError::KeepsChanging(id))
+            let divert = task::divert(id, Diversion::Compensate(end), &action);
+            Ok(Some(Settlement::of(divert).then([Due::AdvanceCompensation])))
+        });
+        compensated.await.map(drop)
     }
 
     /// Declares a task done: steps in flight come to their end, nothing new starts, nothing is undone.
@@ -211,16 +202,13 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     /// See [`ActionError`].
     pub async fn resolve(&self, id: TaskId, by: &By) -> Result<(), ActionError> {
         let action = self.action(ActionKind::Resolve, None, by);
-        for _ in 0..MANY_LOOKS {
-            let history = self.found(id).await?;
+        let resolved = self.act(id, |history| {
             if history.task.after(TaskEvent::Resolve).is_none() {
-                return Err(refused(ActionKind::Resolve, &history));
+                return Err(refused(ActionKind::Resolve, history));
             }
-            if self.table.apply(&task::divert(id, Diversion::Resolve, &action)).await?.is_written() {
-                return Ok(());
-            }
-        }
-        Err(ActionError::KeepsChanging(id))
+            Ok(Some(Settlement::of(task::divert(id, Diversion::Resolve, &action))))
+        });
+        resolved.await.map(drop)
     }
 
     /// Puts a result, JSON as text, in the place of a step's or a compensation's, after which what depends on it runs.
@@ -233,36 +221,47 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
             return Err(ActionError::ResultTooLarge(result.len()));
         }
         let action = self.action(ActionKind::ResolveStep, Some(step), by);
-        for _ in 0..MANY_LOOKS {
-            let history = self.found(id).await?;
-            let plan = history.task.plan.step(step).ok_or_else(|| ActionError::NoStep(step.to_owned()))?;
-            let Some(waits_for) = history.missing(plan) else {
-                return Err(refused(ActionKind::ResolveStep, &history));
-            };
+        let resolved = self.act(id, |history| {
+            let no_step = || ActionError::NoStep(step.to_owned());
+            let plan = history.task.plan.step(step).ok_or_else(no_step)?;
+            let waits_for = history.missing(plan).ok_or_else(|| refused(ActionKind::ResolveStep, history))?;
             if !waits_for.is_empty() {
                 let waits_for = waits_for.into_iter().map(str::to_owned).collect();
                 return Err(ActionError::NotReady { step: step.to_owned(), waits_for });
             }
-            let record = history.step(step).ok_or_else(|| ActionError::NoStep(step.to_owned()))?;
+            let record = history.step(step).ok_or_else(no_step)?;
             if record.state.on(StepEvent::Resolve).is_none() {
                 return Err(ActionError::StepState { step: step.to_owned(), state: record.state });
             }
-            let Some(resolve) = task::resolve_step(&history.task, record, result, &action) else { continue };
-            if self.table.apply(&resolve).await?.is_written() {
-                // The step's own worker finds it done and makes the hand-over.
-                return Ok(self.queue.send(&message(&history, step)).await?);
-            }
-        }
-        Err(ActionError::KeepsChanging(id))
+            // The step's own worker finds it done and dispatches from it.
+            let message = Due::Send(history.message(step));
+            let resolve = task::resolve_step(&history.task, record, result, &action);
+            Ok(resolve.map(|resolve| Settlement::of(resolve).then([message])))
+        });
+        resolved.await.map(drop)
     }
 
-    async fn found(&self, id: TaskId) -> Result<History, ActionError> {
-        self.history(id).await?.ok_or(ActionError::NotFound(id))
+    /// Does to a task what is decided of it as it stands. `None` is decided of one that was read in the middle of a
+    /// change. Answers with the task as it stood before.
+    async fn act(
+        &self,
+        id: TaskId,
+        decide: impl Fn(&History) -> Result<Option<Settlement>, ActionError>,
+    ) -> Result<History, ActionError> {
+        let decided = self.engine.settle_as_read(id, |history| {
+            let Some(history) = history else { return Decision::Leave(Err(ActionError::NotFound(id))) };
+            match decide(&history) {
+                Ok(Some(settlement)) => Decision::Settle(settlement, Ok(history)),
+                Ok(None) => Decision::LookAgain,
+                Err(error) => Decision::Leave(Err(error)),
+            }
+        });
+        decided.await?.unwrap_or(Err(ActionError::KeepsChanging(id)))
     }
 
     pub(super) fn action(&self, what: ActionKind, step: Option<&str>, by: &By) -> Action {
         let step = step.map(str::to_owned);
-        Action { at: self.ambient.now(), what, step, who: by.who.clone(), why: by.why.clone() }
+        Action { at: self.engine.now(), what, step, who: by.who.clone(), why: by.why.clone() }
     }
 }
 

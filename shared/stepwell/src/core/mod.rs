@@ -2,7 +2,8 @@
 //!
 //! [`transition`] defines what a store can be asked for: a conditional change of some items, all or nothing. [`step`] and
 //! [`task`] say for each event of a step and of a task which change that is. [`item`] defines what an item looks like,
-//! [`record`] what it holds, [`codec`] how that is read, [`index`] where a task is listed.
+//! [`record`] what it holds, [`codec`] how that is read, [`index`] where a task is listed. [`settlement`] says what follows
+//! from a transition: which messages become due, which joins hear of it.
 //!
 //! A store only interprets these values. So each rule is written once, and every store obeys it: DynamoDB, the memory store
 //! of the tests, whatever comes.
@@ -10,7 +11,9 @@
 pub mod codec;
 pub mod index;
 pub mod item;
+pub mod message;
 pub mod record;
+pub mod settlement;
 pub mod step;
 pub mod task;
 #[cfg(test)]

@@ -3,19 +3,20 @@
 use super::{
     Invocation, Worker,
     attempt::{self, Verdict, verdict},
-    hand_over::{Turn, hand_over},
     received,
 };
 use crate::{
     Ambient, EngineError, Step, StepContext, StepError, TaskData, Timestamp,
-    core::step,
+    core::{
+        settlement::{Dispatch, Settlement, after_failure, dispatch},
+        step,
+    },
     plan::{Plan, StepPlan, is_name},
     queue::{Message, Queue, printable},
     retryable,
     state::StepState,
     step::{Input, step_name},
     table::{AttemptRecord, Claim, ClaimRequest, Failure, Lease, Loaded, Outcome, StepRecord, Store, TaskRecord},
-    unwind::unwind,
 };
 use aws_lambda_events::sqs::SqsMessage;
 use std::{
@@ -56,7 +57,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
     }
 
     fn now(&self) -> Timestamp {
-        self.worker.ambient.now()
+        self.worker.engine.now()
     }
 
     /// Steps 1 to 5 of the protocol; see the crate's page.
@@ -74,7 +75,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             now: self.now(),
             lease_until: self.invocation.deadline,
         };
-        let table = &self.worker.table;
+        let table = &self.worker.engine.store;
         let claim = step::claim(&request);
         let (claim, loaded) = tokio::join!(table.apply(&claim), table.load(message.task_id, &steps));
         let mut claim = Claim::read(&request, claim?)?;
@@ -113,7 +114,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
     async fn reject(&self, reason: &str) -> Result<Disposition, EngineError> {
         let reason = printable(reason);
         tracing::error!(step = Self::STEP, owner = self.owner, reason, "message rejected");
-        self.worker.queue.reject(self.body, &reason).await?;
+        self.worker.engine.queue.reject(self.body, &reason).await?;
         Ok(Disposition::Acknowledge)
     }
 
@@ -132,12 +133,11 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             // once, and the other worker have died after completing the step, the watchdog makes the hand-over.
             StepState::Complete if message.repeat && self.received == Some(1) => None,
             StepState::Complete | StepState::ResolvedManually => {
-                let Worker { table, queue, ambient, .. } = self.worker;
-                hand_over(table, queue, ambient, &task, Self::STEP, Turn::Again).await?;
+                self.worker.engine.dispatch_again(&task, Self::STEP).await?;
                 None
             }
             StepState::Error | StepState::Cancelled => {
-                self.unwind(&task).await?;
+                self.settle_failure(&task).await?;
                 None
             }
             StepState::InProgress => found.lease_until,
@@ -155,7 +155,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
 
     /// The checks before the handler may run.
     async fn granted(&self, lease: &Lease, loaded: Loaded) -> Result<Disposition, EngineError> {
-        let table = &self.worker.table;
+        let table = &self.worker.engine.store;
         let Loaded { task, mut steps } = loaded;
         let known = task.as_ref().and_then(|task| Some((task, task.plan.step(Self::STEP)?)));
         let Some((task, plan)) = known else {
@@ -166,7 +166,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         let Some(waits_for) = task.waits_for(plan) else {
             table.apply(&step::release(lease)).await?;
             tracing::info!(task_id = %task.id, step = Self::STEP, status = %task.status, "not run: the task has ended");
-            self.unwind(task).await?;
+            self.settle_failure(task).await?;
             return Ok(Disposition::Acknowledge);
         };
         let unread: BTreeSet<&str> = waits_for.iter().copied().filter(|name| !steps.contains_key(*name)).collect();
@@ -188,18 +188,15 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
     }
 
     /// Goes on with the task's compensation, where it is being compensated: it may have waited for this step.
-    async fn unwind(&self, task: &TaskRecord) -> Result<(), EngineError> {
-        if task.plan.compensations().is_empty() {
-            return Ok(());
-        }
-        let Worker { table, queue, ambient, .. } = self.worker;
-        unwind(table, queue, ambient, task.id).await
+    async fn settle_failure(&self, task: &TaskRecord) -> Result<(), EngineError> {
+        let settlement = Settlement { transition: None, then: after_failure(task) };
+        self.worker.engine.settle(task.id, &settlement).await.map(drop)
     }
 
     /// Puts the step back. Whoever completes the missing dependency will find it pending and send a message, unless
     /// that has happened since we looked, so we look once more.
     async fn too_early(&self, lease: &Lease, waits_for: &[&str]) -> Result<Disposition, EngineError> {
-        let table = &self.worker.table;
+        let table = &self.worker.engine.store;
         table.apply(&step::release(lease)).await?;
         let dependencies: BTreeSet<&str> = waits_for.iter().copied().collect();
         let steps = table.load(lease.task, &dependencies).await?.steps;
@@ -218,7 +215,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         let left = self.invocation.deadline.since(self.now()).saturating_sub(RESERVE);
         if left.is_zero() {
             // Too late in this invocation to begin; it was not the handler's doing, so it costs no attempt.
-            self.worker.table.apply(&step::release(lease)).await?;
+            self.worker.engine.store.apply(&step::release(lease)).await?;
             return Ok(Disposition::GiveBack { wait: Duration::ZERO });
         }
         let limit = left.min(Duration::from_secs(plan.timeout_seconds.into()));
@@ -238,11 +235,11 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             Err(error) => return self.failed(lease, task, plan, &error).await,
         };
         let ended = lease.ended(self.now(), Outcome::Complete, None);
-        if !self.worker.table.apply(&step::complete(lease, &ended, &result)).await?.is_written() {
+        let then = dispatch(task, Self::STEP, Dispatch::Initial, &BTreeMap::new(), self.now());
+        let settlement = Settlement::of(step::complete(lease, &ended, &result)).then(then);
+        if !self.worker.engine.settle(task.id, &settlement).await? {
             return Ok(self.superseded(lease));
         }
-        let Worker { table, queue, ambient, .. } = self.worker;
-        hand_over(table, queue, ambient, task, Self::STEP, Turn::First).await?;
         self.log(lease, &ended, "complete");
         Ok(Disposition::Acknowledge)
     }
@@ -257,23 +254,23 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         let now = self.now();
         let outcome = if error.is_retryable() { Outcome::RetryableError } else { Outcome::PermanentError };
         let mut ended = lease.ended(now, outcome, Some(Failure::from(error)));
-        let table = &self.worker.table;
-        let draw = self.worker.ambient.draw();
+        let engine = &self.worker.engine;
+        let draw = engine.ambient.draw();
         match verdict(error, lease.counted_attempt(), plan.retry_limit, &plan.backoff, draw) {
             Verdict::RetryIn(wait) => {
                 ended.next_retry_at = Some(now + wait);
-                if !table.apply(&step::retry_later(lease, &ended)).await?.is_written() {
+                if !engine.settle(task.id, &Settlement::of(step::retry_later(lease, &ended))).await? {
                     return Ok(self.superseded(lease));
                 }
                 self.log(lease, &ended, "retrying");
                 Ok(Disposition::GiveBack { wait: (now + wait).since(self.now()) })
             }
             Verdict::Fail => {
-                if !table.apply(&step::fail(task, lease, &ended)).await?.is_written() {
+                let settlement = Settlement::of(step::fail(task, lease, &ended)).then(after_failure(task));
+                if !engine.settle(task.id, &settlement).await? {
                     return Ok(self.superseded(lease));
                 }
                 self.log(lease, &ended, "error");
-                self.unwind(task).await?;
                 Ok(Disposition::Acknowledge)
             }
         }

@@ -1,12 +1,11 @@
 //! The worker: a batch of SQS messages in, the list of those to keep out.
 //!
-//! `deliver` plays the protocol for one message, `attempt` runs the handler, `hand_over` wakes what comes next.
+//! `deliver` plays the protocol for one message, `attempt` runs the handler.
 
 mod attempt;
 mod deliver;
-mod hand_over;
 
-use crate::{Ambient, Step, Timestamp, backoff::Backoff, queue::Queue, step::step_name, table::Store};
+use crate::{Ambient, Step, Timestamp, backoff::Backoff, engine::Engine, queue::Queue, step::step_name, table::Store};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use deliver::{Delivery, Disposition};
 use futures::future::join_all;
@@ -44,18 +43,17 @@ pub(crate) fn answer(kept: impl Iterator<Item = String>) -> SqsBatchResponse {
 
 /// Hides a message that SQS has to keep, and answers with its id. Without a wait, because something went wrong, it waits
 /// the longer the more often it has come: an outage must not use up the receive count.
-pub(crate) async fn keep_hidden<Q: Queue>(
-    queue: &Q,
-    ambient: &impl Ambient,
+pub(crate) async fn keep_hidden<S: Store, Q: Queue, A: Ambient>(
+    engine: &Engine<S, Q, A>,
     name: &str,
     message: &SqsMessage,
     wait: Option<Duration>,
 ) -> Option<String> {
-    let by_count = || Backoff::default().delay(received(message).unwrap_or(1), None, ambient.draw());
+    let by_count = || Backoff::default().delay(received(message).unwrap_or(1), None, engine.ambient.draw());
     let wait = wait.unwrap_or_else(by_count);
     if let Some(receipt_handle) = &message.receipt_handle {
         // Where this fails the message comes back at the end of its visibility timeout all the same, only later.
-        if let Err(error) = queue.hide(name, receipt_handle, wait).await {
+        if let Err(error) = engine.queue.hide(name, receipt_handle, wait).await {
             tracing::warn!(message_id = message.message_id, %error, "could not set the time of the next delivery");
         }
     }
@@ -66,9 +64,7 @@ pub(crate) async fn keep_hidden<Q: Queue>(
 #[derive(Debug)]
 pub struct Worker<S, T, Q, A> {
     step: S,
-    table: T,
-    queue: Q,
-    ambient: A,
+    engine: Engine<T, Q, A>,
 }
 
 /// The facts about one invocation of the function.
@@ -94,7 +90,7 @@ impl Invocation {
 impl<S: Step, T: Store, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
     /// The worker of this step.
     pub fn new(step: S, table: T, queue: Q, ambient: A) -> Self {
-        Self { step, table, queue, ambient }
+        Self { step, engine: Engine { store: table, queue, ambient } }
     }
 
     /// Works all messages of a batch at the same time, and names those that SQS has to keep. It never fails as a whole:
@@ -123,6 +119,6 @@ impl<S: Step, T: Store, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
                 None
             }
         };
-        keep_hidden(&self.queue, &self.ambient, step_name::<S>(), message, wait).await
+        keep_hidden(&self.engine, step_name::<S>(), message, wait).await
     }
 }

@@ -1,0 +1,152 @@
+//! What a delivery, or an action from outside, ends with: what is written, and what follows from it.
+//!
+//! A [`Settlement`] is a value. AWS carries it out in the protocol's order: the transition, then what follows from it, and
+//! only then does SQS delete the message. A crash in between is repaired by the message's next delivery. A store that holds
+//! its own messages may carry it out in one transaction.
+
+use super::{
+    message::Message,
+    record::{StepRecord, TaskRecord},
+    step::record_join_arrival,
+    task::record_leaf_arrival,
+    transition::Transition,
+};
+use crate::{
+    Timestamp,
+    plan::StepPlan,
+    state::{StepState, TaskStatus},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A transition, and what follows from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settlement {
+    /// What is written first. Where it is refused, nothing follows. `None` where it was written before.
+    pub transition: Option<Transition>,
+    /// What follows, in no order.
+    pub then: Vec<Consequence>,
+}
+
+/// Something that follows from a transition. Each may be made again: it is, after a crash.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Consequence {
+    /// It is due only where this arrival is the last that is waited for.
+    pub join: Option<Arrival>,
+    /// What is due.
+    pub due: Due,
+}
+
+/// A join hears that something it waits for is done. The task is the join of its leaves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arrival {
+    /// Notes it, and answers with all that have arrived.
+    pub transition: Transition,
+    /// All that the join waits for.
+    pub all: BTreeSet<String>,
+}
+
+/// What can be due.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Due {
+    /// A message is sent.
+    Send(Message),
+    /// The task ends, at the moment at which this is carried out.
+    Finish,
+    /// The task's compensation goes on, where it is being compensated.
+    AdvanceCompensation,
+}
+
+impl From<Due> for Consequence {
+    fn from(due: Due) -> Self {
+        Self { join: None, due }
+    }
+}
+
+/// Whether a step is dispatched from for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dispatch {
+    /// Right after the step's completion.
+    Initial,
+    /// On a later delivery of the step's message. A dependent that somebody has claimed has had its message, so only
+    /// untouched ones are sent another. That one is marked as a repeat, and a repeat dispatches no further: otherwise one
+    /// duplicate would become two at each fork, and a chain of diamonds would make a storm of it.
+    Replay,
+}
+
+impl Settlement {
+    /// A transition that only has to be written.
+    pub fn of(transition: Transition) -> Self {
+        Self { transition: Some(transition), then: Vec::new() }
+    }
+
+    /// With something that follows.
+    #[must_use]
+    pub fn then(mut self, consequences: impl IntoIterator<Item = impl Into<Consequence>>) -> Self {
+        self.then.extend(consequences.into_iter().map(Into::into));
+        self
+    }
+}
+
+/// The dependents of `step`, and on a replay those that may not have had their message yet. `found` holds the dependents'
+/// records then.
+fn dependents<'a>(
+    task: &'a TaskRecord,
+    step: &'a str,
+    dispatch: Dispatch,
+    found: &'a BTreeMap<String, StepRecord>,
+) -> impl Iterator<Item = &'a StepPlan> {
+    // A step with several dependencies may have been claimed before its time, and been put back since: whoever completes
+    // the last of them has to find this one among those that are done.
+    let served = move |dependent: &StepPlan, record: &StepRecord| {
+        record.state != StepState::Pending && (dependent.depends_on.len() == 1 || record.done_deps.contains(step))
+    };
+    task.plan.dependents(step).filter(move |dependent| {
+        let record = found.get(&dependent.name).filter(|_| dispatch == Dispatch::Replay);
+        !record.is_some_and(|record| served(dependent, record))
+    })
+}
+
+/// What the completion of a step leads to: each dependent that is ready by it gets its message, and the task ends where it
+/// was the last. After a compensation comes the next one, and after the last of these the end of the task.
+///
+/// `found` holds the records of the dependents for a replay; for an initial dispatch it is empty.
+pub fn dispatch(
+    task: &TaskRecord,
+    step: &str,
+    dispatch: Dispatch,
+    found: &BTreeMap<String, StepRecord>,
+    now: Timestamp,
+) -> Vec<Consequence> {
+    if task.plan.is_compensation(step) {
+        return vec![Due::AdvanceCompensation.into()];
+    }
+    if task.plan.dependents(step).next().is_none() {
+        return finish(task, step).into_iter().collect();
+    }
+    let wake = |dependent: &StepPlan| {
+        let message = Message { repeat: dispatch == Dispatch::Replay, ..Message::new(task.id, dependent) };
+        let join = (dependent.depends_on.len() > 1).then(|| Arrival {
+            transition: record_join_arrival(task.id, &dependent.name, step, now),
+            all: dependent.depends_on.iter().cloned().collect(),
+        });
+        Consequence { join, due: Due::Send(message) }
+    };
+    dependents(task, step, dispatch, found).map(wake).collect()
+}
+
+/// The task is to its leaves what a step is to its dependencies.
+fn finish(task: &TaskRecord, leaf: &str) -> Option<Consequence> {
+    if task.status == TaskStatus::Complete {
+        return None;
+    }
+    let leaves: BTreeSet<String> = task.plan.last_steps().map(|leaf| leaf.name.clone()).collect();
+    let several = leaves.len() > 1;
+    let join = several.then(|| Arrival { transition: record_leaf_arrival(task.id, leaf), all: leaves });
+    Some(Consequence { join, due: Due::Finish })
+}
+
+/// What the end of a step in flight leads to, however it ended: a compensation may have waited for it.
+pub fn after_failure(task: &TaskRecord) -> Vec<Consequence> {
+    let any = !task.plan.compensations().is_empty();
+    any.then(|| Due::AdvanceCompensation.into()).into_iter().collect()
+}

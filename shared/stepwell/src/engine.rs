@@ -1,0 +1,137 @@
+//! What every part of the engine works with: a store, the queues, time and chance.
+
+use crate::{
+    Ambient, EngineError, ServeError, System, TaskId, Timestamp, aws,
+    core::{
+        message::Message,
+        settlement::{Consequence, Dispatch, Due, Settlement, dispatch},
+        task,
+    },
+    history::History,
+    queue::{Queue, QueueError, SqsQueue},
+    state::TaskStatus,
+    table::{DynamoTable, Store, TableError, TaskRecord},
+};
+use futures::future::try_join_all;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How often a write that holds only for what was read is tried again: more often than a task can change in between.
+const MAX_CAS_RETRIES: usize = 20;
+
+/// What is to be done to a task, as it was read.
+#[derive(Debug)]
+pub(crate) enum Decision<R> {
+    /// This, and then the answer is given.
+    Settle(Settlement, R),
+    /// Nothing; the answer is given at once.
+    Leave(R),
+    /// It was read in the middle of a change.
+    LookAgain,
+}
+
+/// A store, its queues, a clock.
+#[derive(Clone, Debug)]
+pub(crate) struct Engine<S = DynamoTable, Q = SqsQueue, A = System> {
+    pub(crate) store: S,
+    pub(crate) queue: Q,
+    pub(crate) ambient: A,
+}
+
+impl Engine {
+    /// The table and the queues that the environment names: `STEPWELL_TABLE`, `STEPWELL_QUEUE_URL_PREFIX`.
+    ///
+    /// # Errors
+    /// A variable that is missing.
+    pub(crate) fn from_env(config: &aws::SdkConfig) -> Result<Self, ServeError> {
+        Ok(Self { store: aws::table_from_env(config)?, queue: aws::queue_from_env(config)?, ambient: System })
+    }
+}
+
+impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.ambient.now()
+    }
+
+    /// The task with all of its steps; `None` where there is no such task.
+    pub(crate) async fn history(&self, task: TaskId) -> Result<Option<History>, TableError> {
+        Ok(History::new(self.store.load_all(task).await?))
+    }
+
+    pub(crate) async fn send_all(&self, messages: &[Message]) -> Result<(), QueueError> {
+        try_join_all(messages.iter().map(|message| self.queue.send(message))).await.map(drop)
+    }
+
+    /// Carries a settlement out in the protocol's order: writes, and then makes what follows. Answers whether it was
+    /// written; where it was refused, nothing has followed.
+    pub(crate) async fn settle(&self, task: TaskId, settlement: &Settlement) -> Result<bool, EngineError> {
+        if let Some(transition) = &settlement.transition
+            && !self.store.apply(transition).await?.is_written()
+        {
+            return Ok(false);
+        }
+        try_join_all(settlement.then.iter().map(|consequence| self.follow(task, consequence))).await?;
+        Ok(true)
+    }
+
+    /// Decides what to do to a task by how it stands, and does it. Decides once more where something has changed in between.
+    /// Answers `None` where it keeps changing.
+    pub(crate) async fn settle_as_read<R>(
+        &self,
+        id: TaskId,
+        decide: impl Fn(Option<History>) -> Decision<R>,
+    ) -> Result<Option<R>, EngineError> {
+        for _ in 0..MAX_CAS_RETRIES {
+            match decide(self.history(id).await?) {
+                Decision::Leave(answer) => return Ok(Some(answer)),
+                Decision::LookAgain => {}
+                Decision::Settle(settlement, answer) => {
+                    if self.settle(id, &settlement).await? {
+                        return Ok(Some(answer));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn follow(&self, task: TaskId, consequence: &Consequence) -> Result<(), EngineError> {
+        if let Some(join) = &consequence.join {
+            let arrival = self.store.apply(&join.transition).await?;
+            if !arrival.is_written() {
+                return Err(task::gone(task).into());
+            }
+            if !arrival.done_deps().is_superset(&join.all) {
+                return Ok(());
+            }
+        }
+        match &consequence.due {
+            Due::Send(message) => Ok(self.queue.send(message).await?),
+            Due::Finish => self.finish(task).await,
+            Due::AdvanceCompensation => self.unwind(task).await,
+        }
+    }
+
+    async fn finish(&self, id: TaskId) -> Result<(), EngineError> {
+        // Now, and not when the leaf was done: another one may have been done after it, and arrived before it.
+        let finished = self.store.apply(&task::finish(id, self.now())).await?;
+        let status = task::status_after_finish(id, finished)?;
+        if status != TaskStatus::Complete {
+            tracing::warn!(task_id = %id, %status, "the last step is done, but the task had ended before it");
+        }
+        if status == TaskStatus::Compensating {
+            // It may have waited for this step.
+            self.unwind(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Dispatches once more from a step that is complete: whoever completed it may have died before they had.
+    pub(crate) async fn dispatch_again(&self, task: &TaskRecord, step: &str) -> Result<(), EngineError> {
+        let now = self.now();
+        let names: BTreeSet<&str> = task.plan.dependents(step).map(|dependent| dependent.name.as_str()).collect();
+        let waits = !names.is_empty() && !task.plan.is_compensation(step);
+        let found = if waits { self.store.load(task.id, &names).await?.steps } else { BTreeMap::new() };
+        let then = dispatch(task, step, Dispatch::Replay, &found, now);
+        self.settle(task.id, &Settlement { transition: None, then }).await.map(drop)
+    }
+}
