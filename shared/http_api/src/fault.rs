@@ -7,7 +7,7 @@ use axum::{
 };
 use serde::Serialize;
 use std::borrow::Cow;
-use stepwell::{EngineError, Violation, queue::QueueError, table::TableError};
+use stepwell::{EngineError, FailureKind, Violation, queue::QueueError, table::TableError};
 
 /// An answer that is not the one asked for.
 #[derive(Debug)]
@@ -121,15 +121,23 @@ impl IntoResponse for Fault {
 impl From<TableError> for Fault {
     fn from(error: TableError) -> Self {
         match error {
-            TableError::Call { .. } => Self::Unavailable(error.to_string()),
-            TableError::Unreadable { .. } => Self::Broken(error.to_string()),
+            TableError::Call(error) => call(error.kind, &error),
+            TableError::Unreadable(error) => Self::Broken(error.to_string()),
         }
     }
 }
 
 impl From<QueueError> for Fault {
     fn from(error: QueueError) -> Self {
-        Self::Unavailable(error.to_string())
+        call(error.source.kind, &error)
+    }
+}
+
+/// Only what may pass invites another try.
+fn call(kind: FailureKind, error: &impl ToString) -> Fault {
+    match kind {
+        FailureKind::Throttled | FailureKind::Unavailable => Fault::Unavailable(error.to_string()),
+        FailureKind::Refused => Fault::Broken(error.to_string()),
     }
 }
 

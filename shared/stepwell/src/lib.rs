@@ -110,7 +110,9 @@
 
 mod ambient;
 mod aws;
+mod aws_error;
 pub mod backoff;
+mod call_error;
 mod client;
 pub mod compensation;
 pub mod core;
@@ -138,6 +140,7 @@ pub mod workflow;
 
 pub use ambient::{Ambient, System};
 pub use aws::{SdkConfig, aws_config, required_env};
+pub use call_error::{CallError, FailureKind};
 pub use client::{
     ActionError, By, Client, Cursor, Filter, Found, Matches, NotABy, NotACursor, Refusal, StartError, Started, Summary,
 };

@@ -1,8 +1,8 @@
 //! The queues: one for each step, one for what SQS gave up on, one for what no step can use.
 
-use crate::backoff::LONGEST_DELAY_SECONDS;
 pub use crate::core::message::Message;
-use aws_sdk_sqs::{error::DisplayErrorContext, types::MessageAttributeValue};
+use crate::{CallError, FailureKind, aws_error::call_failed, backoff::LONGEST_DELAY_SECONDS};
+use aws_sdk_sqs::types::MessageAttributeValue;
 use std::time::Duration;
 
 /// The name of the queue of messages that SQS gave up on, next to the steps' names.
@@ -37,14 +37,19 @@ fn visibility_timeout(wait: Duration) -> i32 {
 
 /// A queue that did not take what it was given.
 #[derive(Debug, thiserror::Error)]
-#[error("SQS {operation} on the queue of `{queue}` failed: {cause}")]
+#[error("the queue of `{queue}`: {source}")]
 pub struct QueueError {
-    /// The call.
-    pub operation: &'static str,
     /// The queue: a step's name, or one of the engine's own.
     pub queue: String,
-    /// What the SDK says of it.
-    pub cause: String,
+    /// What went wrong.
+    pub source: CallError,
+}
+
+impl QueueError {
+    /// A failure of a call to this queue.
+    pub fn new(queue: impl Into<String>, source: CallError) -> Self {
+        Self { queue: queue.into(), source }
+    }
 }
 
 /// What a worker and a client need of the queues.
@@ -80,10 +85,12 @@ impl SqsQueue {
 
 impl Queue for SqsQueue {
     async fn send(&self, message: &Message) -> Result<(), QueueError> {
-        let failed = |cause| QueueError { operation: "SendMessage", queue: message.step.clone(), cause };
-        let body = serde_json::to_string(message).map_err(|error| failed(error.to_string()))?;
+        const OPERATION: &str = "SendMessage";
+        let failed = |error| QueueError::new(&message.step, error);
+        let body = serde_json::to_string(message);
+        let body = body.map_err(|error| failed(CallError::new(OPERATION, FailureKind::Refused, error)))?;
         let call = self.client.send_message().queue_url(self.url(&message.step)).message_body(body).send();
-        call.await.map(drop).map_err(|error| failed(DisplayErrorContext(error).to_string()))
+        call.await.map(drop).map_err(|error| failed(call_failed(OPERATION, error)))
     }
 
     async fn hide(&self, step: &str, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
@@ -94,22 +101,19 @@ impl Queue for SqsQueue {
             .receipt_handle(receipt_handle)
             .visibility_timeout(visibility_timeout(wait))
             .send();
-        call.await.map(drop).map_err(|error| QueueError {
-            operation: "ChangeMessageVisibility",
-            queue: step.to_owned(),
-            cause: DisplayErrorContext(error).to_string(),
-        })
+        call.await.map(drop).map_err(|error| QueueError::new(step, call_failed("ChangeMessageVisibility", error)))
     }
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
-        let failed = |cause| QueueError { operation: "SendMessage", queue: UNDELIVERABLE.to_owned(), cause };
+        const OPERATION: &str = "SendMessage";
+        let failed = |error| QueueError::new(UNDELIVERABLE, error);
         let reason = MessageAttributeValue::builder().data_type("String").string_value(reason).build();
-        let reason = reason.map_err(|error| failed(error.to_string()))?;
+        let reason = reason.map_err(|error| failed(CallError::new(OPERATION, FailureKind::Refused, error)))?;
         // SQS takes no empty body.
         let body = if body.is_empty() { "(empty)" } else { body };
         let call = self.client.send_message().queue_url(self.url(UNDELIVERABLE)).message_body(body);
         let call = call.message_attributes(REASON_ATTRIBUTE, reason).send();
-        call.await.map(drop).map_err(|error| failed(DisplayErrorContext(error).to_string()))
+        call.await.map(drop).map_err(|error| failed(call_failed(OPERATION, error)))
     }
 }
 

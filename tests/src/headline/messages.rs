@@ -6,7 +6,10 @@ use super::{
     process::Process,
 };
 use std::{cell::Cell, rc::Rc, time::Duration};
-use stepwell::queue::{Message, Queue, QueueError, UNDELIVERABLE};
+use stepwell::{
+    CallError, FailureKind,
+    queue::{Message, Queue, QueueError, UNDELIVERABLE},
+};
 use tokio::time::Instant;
 
 /// The queues in the hands of one process.
@@ -47,5 +50,5 @@ impl Queue for Queues {
 }
 
 fn failed(operation: &'static str, queue: &str, trouble: Trouble) -> QueueError {
-    QueueError { operation, queue: queue.to_owned(), cause: format!("{trouble:?}") }
+    QueueError::new(queue, CallError::new(operation, FailureKind::Unavailable, format!("{trouble:?}")))
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::far::{Operation, Way};
 use std::{fmt, rc::Rc};
-use stepwell::table::TableError;
+use stepwell::{CallError, FailureKind, table::TableError};
 
 impl Way for Rc<Process> {
     const SKIPS_EMPTY_PARTS: bool = false;
@@ -19,6 +19,7 @@ impl Way for Rc<Process> {
     ) -> Result<R, TableError> {
         let operation = operation.as_str();
         let called = Process::call(self, Service::EngineTable, effect).await;
-        called.map_err(|trouble: Trouble| TableError::Call { operation, cause: format!("{trouble:?}") })?
+        called
+            .map_err(|trouble: Trouble| CallError::new(operation, FailureKind::Unavailable, format!("{trouble:?}")))?
     }
 }

@@ -8,6 +8,7 @@ use super::{
 use crate::far::{Operation, Way};
 use std::{fmt, time::Duration};
 use stepwell::{
+    CallError,
     queue::{Message, Queue, QueueError, UNDELIVERABLE},
     table::{Loaded, TableError},
 };
@@ -27,7 +28,7 @@ impl Way for Process {
             Operation::Transact => Kind::Transaction,
         };
         let operation = operation.as_str();
-        let failed = |cause: &'static str| TableError::Call { operation, cause: cause.to_owned() };
+        let failed = |kind, cause: &'static str| TableError::from(CallError::new(operation, kind, cause));
         self.make(kind, what, failed, effect).await
     }
 
@@ -93,7 +94,7 @@ impl FarQueues {
         queue: &str,
         call: impl AsyncFn() -> Result<(), QueueError>,
     ) -> Result<(), QueueError> {
-        let failed = |cause: &'static str| QueueError { operation, queue: queue.to_owned(), cause: cause.to_owned() };
+        let failed = |kind, cause: &'static str| QueueError::new(queue, CallError::new(operation, kind, cause));
         self.process.make(Kind::Write, || format!("{operation} {queue}"), failed, call).await
     }
 }

@@ -11,7 +11,7 @@ use std::{
     task::Poll,
     time::Duration,
 };
-use stepwell::{Ambient, TaskId, Timestamp};
+use stepwell::{Ambient, FailureKind, TaskId, Timestamp};
 use uuid::Uuid;
 
 /// A process.
@@ -111,14 +111,14 @@ impl Process {
         &self,
         kind: Kind,
         what: impl Fn() -> String,
-        failed: impl Fn(&'static str) -> E,
+        failed: impl Fn(FailureKind, &'static str) -> E,
         call: impl AsyncFn() -> Result<R, E>,
     ) -> Result<R, E> {
         self.0.fate.call();
         self.point().await;
         if self.strikes(Fault::Throttle) {
             self.note(|| format!("{} -> throttled", what()));
-            return Err(failed("throttled"));
+            return Err(failed(FailureKind::Throttled, "the table has too much to do"));
         }
         let mut answer = call().await;
         if kind == Kind::Write && self.strikes(Fault::Repeated) {
@@ -133,7 +133,7 @@ impl Process {
         self.point().await;
         if kind != Kind::Read && answer.is_ok() && self.strikes(Fault::LostAnswer) {
             self.note(|| "the answer is lost".to_owned());
-            return Err(failed("the connection broke before the answer came"));
+            return Err(failed(FailureKind::Unavailable, "the connection broke before the answer came"));
         }
         answer
     }

@@ -9,7 +9,10 @@ use std::{
     rc::Rc,
     time::Duration,
 };
-use stepwell::queue::{DEAD_LETTERS, Message, Queue, QueueError};
+use stepwell::{
+    CallError, FailureKind,
+    queue::{DEAD_LETTERS, Message, Queue, QueueError},
+};
 use tokio::sync::Notify;
 
 /// A message that belongs to no step.
@@ -179,7 +182,7 @@ fn handed_out(held: &Held) -> SqsMessage {
 }
 
 fn refused(operation: &'static str, queue: &str, cause: &str) -> QueueError {
-    QueueError { operation, queue: queue.to_owned(), cause: cause.to_owned() }
+    QueueError::new(queue, CallError::new(operation, FailureKind::Refused, cause))
 }
 
 impl Queue for MemoryQueues {

@@ -4,11 +4,11 @@ use super::scene::Scene;
 use crate::{graph::Graph, steps::Script};
 use serde_json::Value;
 use stepwell::{
-    Ambient, By, StepError,
+    Ambient, By, CallError, FailureKind, StepError,
     core::step,
     permanent, retryable,
     state::{StepState, TaskStatus},
-    table::{AttemptRecord, Outcome, Store, TableError},
+    table::{AttemptRecord, Outcome, Store},
 };
 
 fn done() -> Script {
@@ -102,7 +102,7 @@ async fn a_step_that_fails_for_good_sets_the_compensation_going() {
 async fn a_claim_whose_task_cannot_be_read_is_given_back_and_costs_no_attempt() {
     let scene = Scene::new(Graph::chain(1)).await;
     scene.table.at_the_next_reading(async {
-        Err(TableError::Call { operation: "BatchGetItem", cause: "it is throttled".to_owned() })
+        Err(CallError::new("BatchGetItem", FailureKind::Throttled, "too much to do").into())
     });
     let nobody = Script::new(|_| panic!("nothing is known of what it would have to do"));
     assert!(scene.deliver::<0>(nobody).await, "the message is kept");

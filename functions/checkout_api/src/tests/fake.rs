@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 use stepwell::{
-    ActionError, By, Client, IdempotencyKey, StartError, Started, System, TaskId, Workflow,
+    ActionError, By, CallError, Client, FailureKind, IdempotencyKey, StartError, Started, System, TaskId, Workflow,
     history::History,
     queue::{Message, Queue, QueueError},
     table::{Applied, Listed, Loaded, Page, Store, TableError, Transition, Unreadable},
@@ -35,6 +35,8 @@ pub(super) struct State {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outage {
     Table,
+    /// The function may not read the table.
+    Rights,
     Queue,
     Unreadable,
 }
@@ -54,7 +56,8 @@ impl Fake {
     fn table(&self) -> Result<(), TableError> {
         let outage = self.state().outage;
         match outage {
-            Some(Outage::Table) => Err(TableError::Call { operation: "Query", cause: INTERNALS.to_owned() }),
+            Some(Outage::Table) => Err(CallError::new("Query", FailureKind::Throttled, INTERNALS).into()),
+            Some(Outage::Rights) => Err(CallError::new("Query", FailureKind::Refused, INTERNALS).into()),
             Some(Outage::Unreadable) => {
                 Err(Unreadable { key: INTERNALS.to_owned(), cause: INTERNALS.to_owned() }.into())
             }
@@ -64,7 +67,7 @@ impl Fake {
 
     fn store(&self) -> Result<(), ShopError> {
         self.table().map_err(|error| match error {
-            TableError::Call { cause, .. } => ShopError::Failed(cause),
+            TableError::Call(error) => ShopError::Failed(error.to_string()),
             TableError::Unreadable(Unreadable { cause, .. }) => ShopError::Unreadable(cause),
         })
     }
@@ -103,8 +106,8 @@ impl Queue for Fake {
     async fn send(&self, message: &Message) -> Result<(), QueueError> {
         let mut state = self.state();
         if state.outage == Some(Outage::Queue) {
-            let (queue, cause) = (message.step.clone(), INTERNALS.to_owned());
-            return Err(QueueError { operation: "SendMessage", queue, cause });
+            let error = CallError::new("SendMessage", FailureKind::Unavailable, INTERNALS);
+            return Err(QueueError::new(&message.step, error));
         }
         state.sent.push(message.clone());
         Ok(())

@@ -32,6 +32,19 @@ async fn no_route_tells_what_is_down(outage: Outage, status: u16) {
 }
 
 #[tokio::test]
+async fn refused_call_does_not_invite_another_try() {
+    let fake = Fake::default();
+    fake.state().outage = Some(Outage::Rights);
+    for path in
+        ["/order_status/018f4e4e-7c1a-7000-8000-0123456789ab", "/workflow_details/018f4e4e-7c1a-7000-8000-0123456789ab"]
+    {
+        let answer = super::get(&fake, path).await;
+        assert_eq!((answer.status.as_u16(), answer.header("Retry-After")), (500, ""), "{path}");
+        assert!(!answer.text.contains(INTERNALS), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
 async fn a_start_whose_message_was_not_sent_is_brought_to_its_end_by_the_same_key() {
     let fake = Fake::default();
     fake.state().outage = Some(Outage::Queue);

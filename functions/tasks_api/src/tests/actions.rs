@@ -3,7 +3,7 @@
 use super::{fake::Fake, *};
 use crate::backend::Act;
 use stepwell::{
-    ActionError, By,
+    ActionError, By, CallError, FailureKind,
     queue::QueueError,
     state::{StepState, TaskStatus},
     table::ActionKind,
@@ -180,8 +180,8 @@ async fn a_result_that_is_too_large_is_told_where() {
 #[tokio::test]
 async fn a_message_that_was_not_sent_is_an_outage() {
     let fake = Fake::default();
-    let (operation, queue) = ("SendMessage", "a".to_owned());
-    fake.state().refusal = Some(QueueError { operation, queue, cause: fake::INTERNALS.to_owned() }.into());
+    let error = CallError::new("SendMessage", FailureKind::Unavailable, fake::INTERNALS);
+    fake.state().refusal = Some(QueueError::new("a", error).into());
     let answer = post(&fake, &format!("/tasks/{ID}/retry"), REASON).await;
     assert_eq!((answer.status, &answer.headers["retry-after"]), (503, &json!("1")));
     assert!(!answer.text.contains(fake::INTERNALS), "{}", answer.text);

@@ -3,7 +3,7 @@
 use crate::backend::{Act, Backend};
 use std::sync::{Arc, Mutex, MutexGuard};
 use stepwell::{
-    ActionError, By, Cursor, Filter, Found, Matches, Refusal, Summary, TaskId, Timestamp,
+    ActionError, By, CallError, Cursor, FailureKind, Filter, Found, Matches, Refusal, Summary, TaskId, Timestamp,
     history::History,
     state::TaskStatus,
     table::{ActionKind, TableError},
@@ -50,7 +50,7 @@ impl Fake {
 
 /// The table's error while it is down.
 pub(super) fn outage() -> TableError {
-    TableError::Call { operation: "Query", cause: INTERNALS.to_owned() }
+    CallError::new("Query", FailureKind::Unavailable, INTERNALS).into()
 }
 
 impl Backend for Fake {

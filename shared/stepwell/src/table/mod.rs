@@ -30,7 +30,7 @@ pub use dynamo::DynamoTable;
 pub(crate) use dynamo::transaction_conflicts;
 
 use crate::{
-    TaskId,
+    CallError, TaskId,
     core::item::{Item, Key},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,14 +44,9 @@ pub const MAX_RESULT_BYTES: usize = 256 * 1024;
 /// A store that did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    /// The call failed, after the SDK's own retries. It may have taken effect all the same.
-    #[error("DynamoDB {operation} failed: {cause}")]
-    Call {
-        /// The call.
-        operation: &'static str,
-        /// What the SDK says of it.
-        cause: String,
-    },
+    /// The call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
     /// An item that cannot be read.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),

@@ -1,8 +1,12 @@
-//! From the SDK's errors to answers and [`TableError`]s, and which of them are worth trying again.
+//! From the SDK's errors to answers and [`CallError`]s, and which of them are worth trying again.
 
-use super::{TableError, value::AttributeItem};
+use super::value::AttributeItem;
+use crate::{
+    CallError, FailureKind,
+    aws_error::{call_failed, call_failed_as},
+};
 use aws_sdk_dynamodb::{
-    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    error::{ProvideErrorMetadata, SdkError},
     operation::{
         delete_item::DeleteItemError, put_item::PutItemError, transact_write_items::TransactWriteItemsError,
         update_item::UpdateItemError,
@@ -11,13 +15,10 @@ use aws_sdk_dynamodb::{
 };
 use aws_smithy_runtime_api::client::{
     interceptors::context::InterceptorContext,
+    orchestrator::HttpResponse,
     retries::classifiers::{ClassifyRetry, RetryAction},
 };
-
-/// The error of a call that failed.
-pub(super) fn failed(operation: &'static str) -> impl FnOnce(&dyn std::error::Error) -> TableError {
-    move |error| TableError::Call { operation, cause: DisplayErrorContext(error).to_string() }
-}
+use std::error::Error;
 
 /// An error that may be a refused condition, and what stood there then.
 pub(super) trait Refusal {
@@ -43,26 +44,40 @@ refusal!(UpdateItemError);
 refusal!(DeleteItemError);
 
 /// Tells a refused condition from a failed call.
-pub(super) fn refused_or_failed<E, R>(
+pub(super) fn refused_or_failed<E>(
     operation: &'static str,
-    error: SdkError<E, R>,
-) -> Result<AttributeItem, TableError>
+    error: SdkError<E, HttpResponse>,
+) -> Result<AttributeItem, CallError>
 where
-    E: Refusal + std::error::Error + 'static,
-    R: std::fmt::Debug,
+    E: Refusal + ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     match error.as_service_error().and_then(Refusal::refused) {
         Some(item) => Ok(item),
-        None => Err(failed(operation)(&error)),
+        None => Err(call_failed(operation, error)),
+    }
+}
+
+/// The error of a transaction that failed, and not by one of its conditions.
+pub(super) fn transaction_failed(error: SdkError<TransactWriteItemsError, HttpResponse>) -> CallError {
+    const OPERATION: &str = "TransactWriteItems";
+    match cancelled(&error).is_some_and(|reasons| reasons.iter().any(is_passing)) {
+        true => call_failed_as(OPERATION, FailureKind::Throttled, error),
+        false => call_failed(OPERATION, error),
     }
 }
 
 /// Why a transaction was cancelled, one reason for each of its writes; `None` for any other error.
-pub(super) fn cancelled<R>(error: &SdkError<TransactWriteItemsError, R>) -> Option<&[CancellationReason]> {
+pub(super) fn cancelled(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> Option<&[CancellationReason]> {
     match error.as_service_error()? {
         TransactWriteItemsError::TransactionCanceledException(cancelled) => Some(cancelled.cancellation_reasons()),
         _ => None,
     }
+}
+
+/// Whether this write of a cancelled transaction met another one on the same item, or a table with too much to do.
+fn is_passing(reason: &CancellationReason) -> bool {
+    const CODES: [&str; 3] = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
+    reason.code().is_some_and(|code| CODES.contains(&code))
 }
 
 /// Whether this write of a cancelled transaction was the one whose condition was refused.
@@ -70,7 +85,8 @@ pub(super) fn was_refused(reason: &CancellationReason) -> bool {
     reason.code() == Some("ConditionalCheckFailed")
 }
 
-/// Tries again what failed only because it met a transaction on the same item. The SDK would give up.
+/// Tries again what failed only because it met a transaction on the same item, or a table with too much to do. The SDK
+/// would give up.
 #[derive(Debug)]
 struct TransactionConflicts;
 
@@ -86,8 +102,7 @@ impl ClassifyRetry for TransactionConflicts {
         let conflict = match error.downcast_ref::<TransactWriteItemsError>() {
             Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
                 let reasons = cancelled.cancellation_reasons();
-                reasons.iter().any(|reason| reason.code() == Some("TransactionConflict"))
-                    && !reasons.iter().any(was_refused)
+                reasons.iter().any(is_passing) && !reasons.iter().any(was_refused)
             }
             _ => error
                 .downcast_ref::<UpdateItemError>()

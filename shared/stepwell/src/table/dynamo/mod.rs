@@ -9,7 +9,8 @@ pub(crate) use error::transaction_conflicts;
 
 use super::{Listed, Loaded, Page, Store, TableError};
 use crate::{
-    TaskId,
+    FailureKind, TaskId,
+    aws_error::{call_failed, call_failed_as},
     core::{
         codec::Unreadable,
         index::ListedAt,
@@ -19,12 +20,13 @@ use crate::{
 };
 use aws_sdk_dynamodb::{
     Client,
+    error::BuildError,
     types::{
         AttributeValue, Delete, KeysAndAttributes, Put, ReturnValue, ReturnValuesOnConditionCheckFailure,
         TransactWriteItem, Update,
     },
 };
-use error::{cancelled, failed, refused_or_failed, was_refused};
+use error::{cancelled, refused_or_failed, transaction_failed, was_refused};
 use expression::Placeholders;
 use std::collections::{BTreeSet, HashMap};
 use value::{AttributeItem, key};
@@ -105,7 +107,7 @@ impl DynamoTable {
                     .map(|reason| was_refused(reason).then(|| value::item(reason.item().cloned().unwrap_or_default())));
                 Ok(transition.refused(against))
             }
-            _ => Err(failed("TransactWriteItems")(&error)),
+            _ => Err(transaction_failed(error).into()),
         }
     }
 
@@ -128,7 +130,7 @@ impl DynamoTable {
                 delete.build().map(|delete| part.delete(delete))
             }
         };
-        part.map(|part| part.build()).map_err(|error| failed("TransactWriteItems")(&error))
+        part.map(|part| part.build()).map_err(|error| not_a_call("TransactWriteItems", error))
     }
 }
 
@@ -150,6 +152,11 @@ impl Expressions {
         };
         Self { condition, update, placeholders }
     }
+}
+
+/// What cannot even be said to DynamoDB.
+fn not_a_call(operation: &'static str, error: BuildError) -> TableError {
+    call_failed_as(operation, FailureKind::Refused, error).into()
 }
 
 /// An item with its key.
@@ -201,9 +208,9 @@ impl Store for DynamoTable {
         while !waiting.is_empty() {
             let rest = waiting.split_off(waiting.len().min(BATCH));
             let keys = KeysAndAttributes::builder().set_keys(Some(waiting)).consistent_read(true).build();
-            let keys = keys.map_err(|error| failed("BatchGetItem")(&error))?;
+            let keys = keys.map_err(|error| not_a_call("BatchGetItem", error))?;
             let answer = self.client.batch_get_item().request_items(&self.name, keys).send().await;
-            let answer = answer.map_err(|error| failed("BatchGetItem")(&error))?;
+            let answer = answer.map_err(|error| call_failed("BatchGetItem", error))?;
             for item in answer.responses.into_iter().flat_map(HashMap::into_values).flatten() {
                 let sort_key = text(&item, "sk").to_owned();
                 loaded.insert(task, &sort_key, value::item(item))?;
@@ -220,7 +227,7 @@ impl Store for DynamoTable {
         let query = query.expression_attribute_values(":pk", AttributeValue::S(Key::partition_of(task)));
         let mut items = query.consistent_read(true).into_paginator().items().send();
         while let Some(item) = items.next().await {
-            let item = item.map_err(|error| failed("Query")(&error))?;
+            let item = item.map_err(|error| call_failed("Query", error))?;
             let sort_key = text(&item, "sk").to_owned();
             loaded.insert(task, &sort_key, value::item(item))?;
         }
@@ -239,7 +246,7 @@ impl Store for DynamoTable {
         let query = self.client.query().table_name(&self.name).index_name(INDEX).key_condition_expression(condition);
         let query = query.set_expression_attribute_values(Some(values)).limit(page.limit.into());
         let query = query.set_exclusive_start_key(page.after.map(start_after)).send().await;
-        let found = query.map_err(|error| failed("Query")(&error))?.items.unwrap_or_default();
+        let found = query.map_err(|error| call_failed("Query", error))?.items.unwrap_or_default();
         Ok(found.into_iter().map(listed).collect::<Result<_, _>>()?)
     }
 }
