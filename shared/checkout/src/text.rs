@@ -90,10 +90,8 @@ impl PersonName {
         const LONGEST: usize = 40;
         let text = self.as_str();
         // A dot with two letters right behind it is where a domain might end. An initial has one.
-        let mut parts = text.split(['.', '\u{3002}', '\u{FF0E}', '\u{FF61}']);
-        let first = parts.next().unwrap_or_default();
-        let domain =
-            !first.is_empty() && parts.any(|part| part.chars().take(2).filter(|c| c.is_alphanumeric()).count() == 2);
+        let mut after_dots = text.split(['.', '\u{3002}', '\u{FF0E}', '\u{FF61}']).skip(1);
+        let domain = after_dots.any(|part| part.chars().take(2).filter(|c| c.is_alphanumeric()).count() == 2);
         let link = domain || text.contains([':', '/', '\\', '@']);
         (!link && text.chars().count() <= LONGEST).then_some(text)
     }
@@ -205,6 +203,7 @@ mod tests {
     #[test_case("Dr. Zoë O'Hara-Smith, Jr.", true)]
     #[test_case("you won, claim at https://evil.example/x", false; "a link")]
     #[test_case("claim at evil.example", false; "a domain")]
+    #[test_case(".claim it at evil.example", false; "a domain behind a leading dot")]
     #[test_case("claim at evil\u{3002}example", false; "a domain with another dot")]
     #[test_case("x@evil", false; "an address")]
     #[test_case("your order was cancelled, call us now on 5550100", false; "a message")]

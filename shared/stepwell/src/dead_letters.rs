@@ -9,7 +9,7 @@ use crate::{
     engine::{Decision, Engine},
     history::History,
     queue::{Message, Queue, SqsQueue, printable},
-    state::{StepEvent, StepState},
+    state::{StepEvent, StepState, TaskStatus},
     table::{Action, ActionKind, DynamoTable, Failure, StepRecord, Store},
     worker::{answer, attribute, keep_hidden},
 };
@@ -69,23 +69,22 @@ impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
         };
         let known = known(letter);
         let decide = |history: Option<History>| decide(history.as_ref(), &message.step, &known, self.engine.now());
-        match self.engine.settle_as_read(message.task_id, decide).await? {
-            Some(End::Kept(reason)) => self.keep(body, reason).await,
-            Some(End::Dropped(state)) => {
-                // Somebody else brought the step on, or it never was its turn. Should anything be missing after it, the
-                // watchdog sees to that.
-                let Message { task_id, step, .. } = &message;
-                tracing::warn!(%task_id, step, %state, letter = known, "a dead letter that nothing hangs on");
-                Ok(None)
+        let Some((outcome, followed)) = self.engine.settle_as_read(message.task_id, decide).await? else {
+            return Ok(Some(Duration::from_secs(1)));
+        };
+        let Message { task_id, step, .. } = &message;
+        match outcome {
+            LetterOutcome::Kept(reason) => return self.keep(body, reason).await,
+            // Somebody else brought the step on, or it never was its turn. Should anything be missing after it, the
+            // watchdog sees to that.
+            LetterOutcome::Dropped { state, status } => {
+                tracing::warn!(%task_id, step, %state, %status, letter = known, "a dead letter that nothing hangs on");
             }
-            Some(End::Failed) => {
-                let Message { task_id, step, .. } = &message;
-                tracing::error!(%task_id, step, code = DELIVERY_EXHAUSTED, known, "given up");
-                Ok(None)
-            }
-            Some(End::Held(wait)) => Ok(Some(wait)),
-            None => Ok(Some(Duration::from_secs(1))),
+            LetterOutcome::Held(wait) => return Ok(Some(wait)),
+            LetterOutcome::Failed => tracing::error!(%task_id, step, code = DELIVERY_EXHAUSTED, known, "given up"),
         }
+        followed?;
+        Ok(None)
     }
 
     async fn keep(&self, body: &str, reason: &str) -> Result<Option<Duration>, EngineError> {
@@ -97,11 +96,11 @@ impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
 }
 
 /// What becomes of a dead letter.
-enum End {
+enum LetterOutcome {
     /// It belongs to nothing, for this reason.
     Kept(&'static str),
-    /// Nothing hangs on it: its step is in this state.
-    Dropped(StepState),
+    /// Nothing hangs on it: its step and its task stand so.
+    Dropped { state: StepState, status: TaskStatus },
     /// Its step may still be at work, for so long.
     Held(Duration),
     /// Its step has failed by it.
@@ -109,20 +108,20 @@ enum End {
 }
 
 /// Decides what becomes of the dead letter of this step. `known` is what SQS says of it.
-fn decide(history: Option<&History>, step: &str, known: &str, now: Timestamp) -> Decision<End> {
-    let Some(history) = history else { return Decision::Leave(End::Kept("the task does not exist")) };
+fn decide(history: Option<&History>, step: &str, known: &str, now: Timestamp) -> Decision<LetterOutcome> {
+    let Some(history) = history else { return Decision::Leave(LetterOutcome::Kept("the task does not exist")) };
     let Some(plan) = history.task.plan.step(step) else {
-        return Decision::Leave(End::Kept("the task's plan has no such step"));
+        return Decision::Leave(LetterOutcome::Kept("the task's plan has no such step"));
     };
     let untouched = StepRecord::untouched(step);
     let record = history.step(step).unwrap_or(&untouched);
     if record.state.on(StepEvent::GiveUp).is_none() || !history.is_ready(plan) {
-        return Decision::Leave(End::Dropped(record.state));
+        return Decision::Leave(LetterOutcome::Dropped { state: record.state, status: history.task.status });
     }
     if record.state == StepState::InProgress
         && let Some(until) = record.lease_until.filter(|until| *until >= now)
     {
-        return Decision::Leave(End::Held(until.since(now) + Duration::from_secs(1)));
+        return Decision::Leave(LetterOutcome::Held(until.since(now) + Duration::from_secs(1)));
     }
     let message = format!("SQS gave up on the step's message: {known}");
     let failure = Failure { code: DELIVERY_EXHAUSTED.to_owned(), message };
@@ -134,7 +133,7 @@ fn decide(history: Option<&History>, step: &str, known: &str, now: Timestamp) ->
         why: failure.message.clone(),
     };
     let failed = task::dead_letter_step(&history.task, record, &failure, &action);
-    Decision::Settle(Settlement::of(failed).then([Due::AdvanceCompensation]), End::Failed)
+    Decision::Settle(Settlement::of(failed).then([Due::AdvanceCompensation]), LetterOutcome::Failed)
 }
 
 /// What SQS says of a message, in a sentence.

@@ -18,6 +18,19 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How often a write that holds only for what was read is tried again: more often than a task can change in between.
 const MAX_CAS_RETRIES: usize = 20;
 
+/// How what follows from a transition went. Where it failed, the next delivery or the watchdog makes it.
+pub(crate) type Followed = Result<(), EngineError>;
+
+/// How a settlement ended.
+#[must_use]
+#[derive(Debug)]
+pub(crate) enum Settled {
+    /// Its transition was refused, and nothing has followed.
+    Refused,
+    /// Its transition was written.
+    Written(Followed),
+}
+
 /// What is to be done to a task, as it was read.
 #[derive(Debug)]
 pub(crate) enum Decision<R> {
@@ -61,32 +74,39 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
         try_join_all(messages.iter().map(|message| self.queue.send(message))).await.map(drop)
     }
 
-    /// Carries a settlement out in the protocol's order: writes, and then makes what follows. Answers whether it was
-    /// written; where it was refused, nothing has followed.
-    pub(crate) async fn settle(&self, task: TaskId, settlement: &Settlement) -> Result<bool, EngineError> {
+    /// Carries a settlement out in the protocol's order: writes, and then makes what follows.
+    pub(crate) async fn settle(&self, task: TaskId, settlement: &Settlement) -> Result<Settled, EngineError> {
         if let Some(transition) = &settlement.transition
             && !self.store.apply(transition).await?.is_written()
         {
-            return Ok(false);
+            return Ok(Settled::Refused);
         }
-        try_join_all(settlement.then.iter().map(|consequence| self.follow(task, consequence))).await?;
-        Ok(true)
+        let followed = try_join_all(settlement.then.iter().map(|consequence| self.follow(task, consequence))).await;
+        Ok(Settled::Written(followed.map(drop)))
+    }
+
+    /// Makes what follows from something that was written before.
+    pub(crate) async fn follow_up(&self, task: TaskId, then: Vec<Consequence>) -> Result<(), EngineError> {
+        match self.settle(task, &Settlement { transition: None, then }).await? {
+            Settled::Refused => Ok(()),
+            Settled::Written(followed) => followed,
+        }
     }
 
     /// Decides what to do to a task by how it stands, and does it. Decides once more where something has changed in between.
-    /// Answers `None` where it keeps changing.
+    /// Answers with what was decided, and with how what follows from it went; `None` where the task keeps changing.
     pub(crate) async fn settle_as_read<R>(
         &self,
         id: TaskId,
         decide: impl Fn(Option<History>) -> Decision<R>,
-    ) -> Result<Option<R>, EngineError> {
+    ) -> Result<Option<(R, Followed)>, EngineError> {
         for _ in 0..MAX_CAS_RETRIES {
             match decide(self.history(id).await?) {
-                Decision::Leave(answer) => return Ok(Some(answer)),
+                Decision::Leave(answer) => return Ok(Some((answer, Ok(())))),
                 Decision::LookAgain => {}
                 Decision::Settle(settlement, answer) => {
-                    if self.settle(id, &settlement).await? {
-                        return Ok(Some(answer));
+                    if let Settled::Written(followed) = self.settle(id, &settlement).await? {
+                        return Ok(Some((answer, followed)));
                     }
                 }
             }
@@ -132,6 +152,6 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
         let waits = !names.is_empty() && !task.plan.is_compensation(step);
         let found = if waits { self.store.load(task.id, &names).await?.steps } else { BTreeMap::new() };
         let then = dispatch(task, step, Dispatch::Replay, &found, now);
-        self.settle(task.id, &Settlement { transition: None, then }).await.map(drop)
+        self.follow_up(task.id, then).await
     }
 }

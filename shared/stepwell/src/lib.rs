@@ -46,7 +46,7 @@
 //!    for. The message names the latter, because its sender knows the plan; what it leaves out is read afterwards.
 //!
 //!    A refused claim says in the same answer what stands there instead:
-//!    * `complete`: an earlier delivery got that far and no further. Hand over (4) and acknowledge.
+//!    * `complete`: an earlier delivery got that far and no further. Dispatch (4) and acknowledge.
 //!    * `in_progress`: somebody else is at it. Give the message back until the lease ends. If it has ended, the worker
 //!      is dead: take the step over with a second conditional write, which also enters the lost attempt into the
 //!      audit trail. Two writes instead of one, because only the answer to the first tells what was lost.
@@ -63,16 +63,17 @@
 //!      failed step in it, and a late worker cannot fail a task that has been restarted meanwhile.
 //!
 //!    A refused fence means that a newer attempt owns the step. Nothing more is written, and the message stays.
-//! 4. **Hand over.** For every dependent: where this step is its only dependency, send its message. Else add this step
-//!    to the dependent's set of done dependencies, and send if the set is whole now. The task is to the last steps what
-//!    a dependent is to the others: it ends when they all have.
+//! 4. **Dispatch.** For every dependent: where this step is its only dependency, send its message. Else add this step
+//!    to the dependent's set of done dependencies, and send if the set is whole now. The task is to the leaves what a
+//!    dependent is to the others: it ends when they all have. What is written in 3 and what follows from it are one value,
+//!    a [`core::settlement::Settlement`], and are carried out in one place.
 //! 5. **Acknowledge.** Only now may SQS delete the message.
 //!
 //! A crash anywhere leaves the message where it is; its next delivery finds what was done and does the rest. A write
 //! whose answer was lost is recognized when it is made again: a claim by its owner, an outcome by its attempt. Sends
-//! may be repeated, since only a claim runs a handler. A hand-over that is made again skips the dependents that have been
-//! claimed (and, with several dependencies, know of this one), and marks the messages it sends as repeats, which hand
-//! nothing over themselves where they find their step complete: so duplicates do not multiply from fork to fork.
+//! may be repeated, since only a claim runs a handler. A dispatch that is made again skips the dependents that have been
+//! claimed (and, with several dependencies, know of this one), and marks the messages it sends as repeats. A repeat that
+//! finds its step complete dispatches no further, so duplicates do not multiply from fork to fork.
 //!
 //! Messages that no step can use (not ours, for another step, for a task that does not exist) are kept in the queue
 //! `undeliverable` with a reason.

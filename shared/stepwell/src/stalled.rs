@@ -1,7 +1,7 @@
 //! What is overdue in a task, and what would set it going again: a pure function of its items and the time.
 //!
 //! Whatever is missing is mended by a message to a step, for its worker finds out from the table what is to be done: run
-//! the step, take it over from a worker that died, or make a hand-over that broke off. A message too many does no harm.
+//! the step, take it over from a worker that died, or dispatch once more where that broke off. A message too many does no harm.
 
 use crate::{
     Timestamp,

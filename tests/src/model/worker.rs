@@ -1,5 +1,5 @@
-//! What a worker does: one AWS call, or one run of the handler, at a time. It follows `worker/deliver.rs` and
-//! `worker/hand_over.rs` of the engine line by line.
+//! What a worker does: one AWS call, or one run of the handler, at a time. It follows `worker/deliver.rs`,
+//! `core/settlement.rs` and `engine.rs` of the engine.
 
 use super::{
     recovery::{finish_undoing, next_in_order, order},

@@ -12,7 +12,7 @@ use crate::{
         settlement::{Due, Settlement},
         task,
     },
-    engine::Engine,
+    engine::{Engine, Settled},
     history::History,
     plan::StepPlan,
     queue::{Message, Queue, QueueError, SqsQueue},
@@ -122,10 +122,16 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         let plan = workflow.plan_for(context);
         let new = NewTask { id, workflow: workflow.id().to_string(), context: &text, plan: &plan, created_at };
         let start = Settlement::of(task::create(&new)).then(wake(id, plan.roots()));
-        let already_there = !self.engine.settle(id, &start).await?;
-        if already_there {
-            self.wake_untouched_roots(id).await?;
-        }
+        let already_there = match self.engine.settle(id, &start).await? {
+            Settled::Refused => {
+                self.wake_untouched_roots(id).await?;
+                true
+            }
+            Settled::Written(followed) => {
+                followed?;
+                false
+            }
+        };
         Ok(Started { task_id: id, already_there })
     }
 
@@ -144,8 +150,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         let untouched =
             |step: &&StepPlan| history.step(&step.name).is_none_or(|record| record.state == StepState::Pending);
         let then = wake(id, history.task.plan.roots().filter(untouched)).map(Into::into).collect();
-        self.engine.settle(id, &Settlement { transition: None, then }).await?;
-        Ok(())
+        Ok(self.engine.follow_up(id, then).await?)
     }
 }
 

@@ -256,7 +256,9 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
                 Err(error) => Decision::Leave(Err(error)),
             }
         });
-        decided.await?.unwrap_or(Err(ActionError::KeepsChanging(id)))
+        let (answer, followed) = decided.await?.ok_or(ActionError::KeepsChanging(id))?;
+        followed?;
+        answer
     }
 
     pub(super) fn action(&self, what: ActionKind, step: Option<&str>, by: &By) -> Action {

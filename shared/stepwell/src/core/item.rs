@@ -95,9 +95,17 @@ impl Key {
     /// What a step's sort key begins with.
     pub const STEP_PREFIX: &str = "STEP#";
 
+    /// What the partition of a task begins with.
+    const TASK_PARTITION: &str = "TASK#";
+
     /// The partition that a task and its steps share.
     pub fn partition_of(task: TaskId) -> String {
-        format!("TASK#{task}")
+        format!("{}{task}", Self::TASK_PARTITION)
+    }
+
+    /// The task that this partition is of.
+    pub fn task_of(partition: &str) -> Option<TaskId> {
+        partition.strip_prefix(Self::TASK_PARTITION)?.parse().ok()
     }
 
     /// The partition key.
@@ -120,13 +128,17 @@ impl Key {
 
 /// A record, or a part of one, as it is stored.
 pub(crate) fn stored(value: &impl Serialize) -> Value {
-    // Serialization to JSON fails for maps whose keys are no strings, and no record holds one.
-    serde_json::to_value(value).unwrap_or_default()
+    serde_json::to_value(value).unwrap_or_else(|error| unserializable(&error))
 }
 
 /// A part of a record that is stored as JSON text.
 pub(crate) fn stored_text(value: &impl Serialize) -> Value {
-    serde_json::to_string(value).unwrap_or_default().into()
+    serde_json::to_string(value).unwrap_or_else(|error| unserializable(&error)).into()
+}
+
+/// Serialization to JSON fails for maps whose keys are no strings, and no record holds one.
+fn unserializable(error: &serde_json::Error) -> ! {
+    unreachable!("a record is JSON: {error}")
 }
 
 /// A set as it is stored.

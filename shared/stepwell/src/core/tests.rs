@@ -9,9 +9,12 @@ use crate::{
     TaskId, Timestamp,
     history::History,
     state::{End, StepEvent, StepState, TaskEvent, TaskStatus},
-    table::{Action, ActionKind, AttemptRecord, ClaimRequest, Diversion, Failure, Lease, NewTask, Outcome, StepRecord},
+    table::{
+        Action, ActionKind, AttemptRecord, ClaimRequest, Diversion, Failure, Lease, NewTask, Outcome, RETENTION,
+        StepRecord,
+    },
     testing::{
-        MemoryStore,
+        MemoryStore, Written,
         fixtures::{at, history},
     },
 };
@@ -163,6 +166,24 @@ fn claim_and_take_over_count_an_attempt_and_the_lost_one_is_kept() {
     assert_eq!((step.attempt, step.owner.as_deref()), (3, Some("request-2/message")));
     let lost: Vec<_> = step.attempts.iter().map(|lost| (lost.number, lost.outcome, lost.finished_at)).collect();
     assert_eq!(lost, [(2, Outcome::Lost, Some(at(10)))]);
+}
+
+#[test]
+fn item_expires_from_its_first_write_on() {
+    let (store, history) = started();
+    let id = history.task.id;
+    let mut seen = Vec::new();
+    let mut expiry = |transition: &Transition| {
+        let observed = |written: Written<'_>| seen.push(written.after.get(attribute::EXPIRES_AT).cloned());
+        assert!(store.apply_observed(transition, observed).unwrap().is_written());
+    };
+    expiry(&step::record_join_arrival(id, STEP, "before", at(1)));
+    expiry(&of_step(&store, id, StepEvent::Claim, at(9)).unwrap());
+    expiry(&step::release(&lease(id, 1)));
+    expiry(&task::cancel_step(id, &StepRecord::untouched("u0"), at(3)));
+    expiry(&task::divert(id, Diversion::Cancel, &action(ActionKind::Cancel)));
+    let from = |second| Some(json!((at(second) + RETENTION).as_seconds()));
+    assert_eq!(seen, [from(1), from(1), from(1), from(3), from(0)]);
 }
 
 #[test]

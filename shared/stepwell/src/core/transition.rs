@@ -1,5 +1,7 @@
 //! What a store can be asked for: a conditional change of some items, all or nothing.
 //!
+//! A store asks [`Transition::refused`] what follows where a condition does not hold.
+//!
 //! A [`Transition`] is a value. The functions in [`step`](super::step) and [`task`](super::task) make it, and a store
 //! interprets it: [`Condition::holds`] and [`Change::apply`] define what it means, a store that evaluates by other means has
 //! to agree with them.
@@ -9,10 +11,10 @@ use crate::state::{StepEvent, TaskEvent};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Some writes that take effect together or not at all.
+/// Some writes that take effect together or not at all, but for those that are optional.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
-    /// What it is called in logs and traces.
+    /// What it is called, in the traces of the simulation.
     pub name: &'static str,
     /// The writes: at least one that is not optional, and at most one to an item.
     pub writes: Vec<Write>,

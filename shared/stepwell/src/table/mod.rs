@@ -82,7 +82,9 @@ impl Loaded {
 /// What the engine needs of a store. See the module's page for the items.
 #[allow(async_fn_in_trait, reason = "callers are generic, so the futures of DynamoTable stay Send where they are")]
 pub trait Store {
-    /// Makes a transition: all of its writes, if the conditions of all hold, or none.
+    /// Makes a transition: all of its writes, if their conditions hold, or none. Where one does not,
+    /// [`Transition::refused`] says what follows: it has ended, because it is refused or because it was made before; or
+    /// the writes that are not optional are made without the others.
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError>;
 
     /// Reads the task and some of its steps, consistently.

@@ -11,6 +11,7 @@ use crate::{
         settlement::{Dispatch, Settlement, after_failure, dispatch},
         step,
     },
+    engine::Settled,
     plan::{Plan, StepPlan, is_name},
     queue::{Message, Queue, printable},
     retryable,
@@ -128,9 +129,9 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             };
         };
         let back_at = match found.state {
-            // Nothing hangs on a second copy: the message that completed the step is kept until its hand-over is made.
+            // Nothing hangs on a second copy: the message that completed the step is kept until its dependents have theirs.
             // If this is that message after all, it has been received before; should SQS have delivered it twice at
-            // once, and the other worker have died after completing the step, the watchdog makes the hand-over.
+            // once, and the other worker have died after completing the step, the watchdog dispatches.
             StepState::Complete if message.repeat && self.received == Some(1) => None,
             StepState::Complete | StepState::ResolvedManually => {
                 self.worker.engine.dispatch_again(&task, Self::STEP).await?;
@@ -189,8 +190,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
 
     /// Goes on with the task's compensation, where it is being compensated: it may have waited for this step.
     async fn settle_failure(&self, task: &TaskRecord) -> Result<(), EngineError> {
-        let settlement = Settlement { transition: None, then: after_failure(task) };
-        self.worker.engine.settle(task.id, &settlement).await.map(drop)
+        self.worker.engine.follow_up(task.id, after_failure(task)).await
     }
 
     /// Puts the step back. Whoever completes the missing dependency will find it pending and send a message, unless
@@ -237,10 +237,11 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         let ended = lease.ended(self.now(), Outcome::Complete, None);
         let then = dispatch(task, Self::STEP, Dispatch::Initial, &BTreeMap::new(), self.now());
         let settlement = Settlement::of(step::complete(lease, &ended, &result)).then(then);
-        if !self.worker.engine.settle(task.id, &settlement).await? {
+        let Settled::Written(followed) = self.worker.engine.settle(task.id, &settlement).await? else {
             return Ok(self.superseded(lease));
-        }
+        };
         self.log(lease, &ended, "complete");
+        followed?;
         Ok(Disposition::Acknowledge)
     }
 
@@ -259,7 +260,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         match verdict(error, lease.counted_attempt(), plan.retry_limit, &plan.backoff, draw) {
             Verdict::RetryIn(wait) => {
                 ended.next_retry_at = Some(now + wait);
-                if !engine.settle(task.id, &Settlement::of(step::retry_later(lease, &ended))).await? {
+                if !engine.store.apply(&step::retry_later(lease, &ended)).await?.is_written() {
                     return Ok(self.superseded(lease));
                 }
                 self.log(lease, &ended, "retrying");
@@ -267,10 +268,11 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             }
             Verdict::Fail => {
                 let settlement = Settlement::of(step::fail(task, lease, &ended)).then(after_failure(task));
-                if !engine.settle(task.id, &settlement).await? {
+                let Settled::Written(followed) = engine.settle(task.id, &settlement).await? else {
                     return Ok(self.superseded(lease));
-                }
+                };
                 self.log(lease, &ended, "error");
+                followed?;
                 Ok(Disposition::Acknowledge)
             }
         }

@@ -9,10 +9,10 @@ use proptest::{
 };
 use std::cell::Cell;
 use stepwell::{
-    core::{index::move_in_index, item::Item},
+    core::index::move_in_index,
     plan::Plan,
     state::End,
-    table::{Applied, Diversion, Listed, ListedAt, Listing, Loaded, Page},
+    table::{Diversion, Listed, ListedAt, Listing, Loaded, Page},
     testing::MemoryStore,
 };
 use stepwell_tests::emulator::in_sandbox_by_hand;
@@ -188,18 +188,6 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
     })
 }
 
-/// An answer without the item's key, which only DynamoDB gives with it, and with the members of sets in their order.
-fn without_key(answer: Applied) -> Applied {
-    let bare = |mut item: Item| {
-        item.retain(|name, _| name != "pk" && name != "sk");
-        item
-    };
-    match answer {
-        Applied::Written(item) => Applied::Written(bare(item)),
-        Applied::Refused(item) => Applied::Refused(bare(item)),
-    }
-}
-
 /// What the index lists in this task's part of a listing, page by page.
 async fn listed(table: &impl Store, task: TaskId, listing: Listing) -> Vec<Listed> {
     let mut all: Vec<Listed> = Vec::new();
@@ -259,7 +247,7 @@ impl Both<'_> {
         let given = self.given(call);
         self.before = self.ids.iter().map(|id| self.memory.all(*id)).collect();
         let Some(transition) = transition(&call.op, &given, self.plan) else { return };
-        let answer = without_key(self.real.apply(&transition).await.unwrap());
+        let answer = self.real.apply(&transition).await.unwrap();
         assert_eq!(answer, self.memory.apply(&transition).await.unwrap(), "the answer to {call:?}");
         self.remember(given.id, &given.step);
         self.compare(given.id, &format!("after {call:?}")).await;

@@ -1,6 +1,6 @@
 //! From conditions and changes to DynamoDB's expressions.
 
-use super::value::{AttributeItem, attribute_value};
+use super::value::{AttributeItem, PARTITION_KEY, attribute_value};
 use crate::core::transition::{Change, Condition};
 use aws_sdk_dynamodb::types::AttributeValue;
 use std::collections::HashMap;
@@ -14,12 +14,9 @@ pub(super) struct Placeholders {
 }
 
 impl Placeholders {
-    pub(super) fn names(&self) -> Option<HashMap<String, String>> {
-        (!self.names.is_empty()).then(|| self.names.clone())
-    }
-
-    pub(super) fn into_values(self) -> Option<AttributeItem> {
-        (!self.values.is_empty()).then_some(self.values)
+    /// Names and values, each `None` where there are none.
+    pub(super) fn into_maps(self) -> (Option<HashMap<String, String>>, Option<AttributeItem>) {
+        ((!self.names.is_empty()).then_some(self.names), (!self.values.is_empty()).then_some(self.values))
     }
 
     fn name(&mut self, attribute: &str) -> String {
@@ -41,9 +38,13 @@ impl Placeholders {
 
     /// The condition as an expression; `None` where it always holds.
     pub(super) fn condition(&mut self, condition: &Condition) -> Option<String> {
-        Some(match condition {
+        self.part(condition).map(|part| part.text)
+    }
+
+    fn part(&mut self, condition: &Condition) -> Option<Part> {
+        let text = match condition {
             // Every item has a partition key.
-            Condition::NoItem => format!("attribute_not_exists({})", self.name("pk")),
+            Condition::NoItem => format!("attribute_not_exists({})", self.name(PARTITION_KEY)),
             Condition::Absent(name) => format!("attribute_not_exists({})", self.name(name)),
             Condition::Present(name) => format!("attribute_exists({})", self.name(name)),
             Condition::Is(name, value) => self.compare(name, "=", attribute_value(name, value)),
@@ -52,24 +53,26 @@ impl Placeholders {
             Condition::Contains(name, entry) => {
                 format!("contains({}, {})", self.name(name), self.value(attribute_value(name, entry)))
             }
-            Condition::All(conditions) => return self.join(conditions, " AND "),
-            Condition::Any(conditions) => return self.join(conditions, " OR "),
-        })
+            Condition::All(conditions) => {
+                let parts = conditions.iter().filter_map(|condition| self.part(condition)).collect();
+                return join(parts, " AND ");
+            }
+            Condition::Any(conditions) => {
+                let parts: Vec<Option<Part>> = conditions.iter().map(|condition| self.part(condition)).collect();
+                // None of no conditions holds, and one that always holds is enough.
+                return match parts.is_empty() {
+                    true => Some(self.never()),
+                    false => join(parts.into_iter().collect::<Option<Vec<_>>>()?, " OR "),
+                };
+            }
+        };
+        Some(Part::single(text))
     }
 
-    /// DynamoDB refuses parentheses that change nothing, so only what has several parts gets them.
-    fn join(&mut self, conditions: &[Condition], operator: &str) -> Option<String> {
-        let several = |condition: &Condition| match condition {
-            Condition::All(parts) | Condition::Any(parts) => parts.len() > 1,
-            _ => false,
-        };
-        let alone = conditions.len() == 1;
-        let parts = conditions.iter().filter_map(|condition| {
-            let text = self.condition(condition)?;
-            Some(if several(condition) && !alone { format!("({text})") } else { text })
-        });
-        let parts: Vec<String> = parts.collect();
-        (!parts.is_empty()).then(|| parts.join(operator))
+    /// A condition that no item fulfils, nor the lack of one.
+    fn never(&mut self) -> Part {
+        let key = self.name(PARTITION_KEY);
+        Part { text: format!("attribute_exists({key}) AND attribute_not_exists({key})"), is_compound: true }
     }
 
     /// The changes as an update expression.
@@ -108,6 +111,27 @@ impl Placeholders {
     }
 }
 
+/// A part of an expression, and whether it has parts itself.
+struct Part {
+    text: String,
+    is_compound: bool,
+}
+
+impl Part {
+    fn single(text: String) -> Self {
+        Self { text, is_compound: false }
+    }
+}
+
+/// Several parts as one. DynamoDB refuses parentheses that change nothing, so only compound parts among several get them.
+fn join(mut parts: Vec<Part>, operator: &str) -> Option<Part> {
+    if parts.len() < 2 {
+        return parts.pop();
+    }
+    let texts = parts.into_iter().map(|part| if part.is_compound { format!("({})", part.text) } else { part.text });
+    Some(Part { text: texts.collect::<Vec<_>>().join(operator), is_compound: true })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +154,17 @@ mod tests {
         assert_eq!(text(&one).unwrap(), "#b = :0 OR attribute_not_exists(#a)");
         let both = Condition::All(vec![either(), Condition::AtMost("c", 7)]);
         assert_eq!(text(&both).unwrap(), "(attribute_not_exists(#a) OR #b = :0) AND #c <= :1");
+        let wrapped = Condition::All(vec![Condition::Any(vec![either()]), Condition::AtMost("c", 7)]);
+        assert_eq!(text(&wrapped), text(&both), "a wrapper around one changes nothing");
+    }
+
+    #[test]
+    fn nothing_to_choose_from_never_holds_and_what_always_holds_is_enough() {
+        let never = "attribute_exists(#pk) AND attribute_not_exists(#pk)";
+        assert_eq!(text(&Condition::Any(vec![])).unwrap(), never);
+        let one = Condition::Any(vec![Condition::Any(vec![]), Condition::Absent("a")]);
+        assert_eq!(text(&one).unwrap(), format!("({never}) OR attribute_not_exists(#a)"));
+        assert_eq!(text(&Condition::Any(vec![Condition::ALWAYS, Condition::Absent("a")])), None);
     }
 
     #[test]
@@ -149,8 +184,9 @@ mod tests {
             "SET #a = :0, #c = if_not_exists(#c, :1), #d = list_append(if_not_exists(#d, :2), :3) REMOVE #b \
              ADD #f :4, #done_deps :5 DELETE #failed_steps :6"
         );
-        assert_eq!(placeholders.names().unwrap().len(), 7);
-        let values = placeholders.into_values().unwrap();
+        let (names, values) = placeholders.into_maps();
+        assert_eq!(names.unwrap().len(), 7);
+        let values = values.unwrap();
         assert_eq!(values[":3"].as_l().unwrap()[0].as_m().unwrap()["e"], AttributeValue::N("1".to_owned()));
         assert_eq!(values[":6"], AttributeValue::Ss(vec!["t".to_owned()]));
         assert_eq!(values.len(), 7);

@@ -14,7 +14,7 @@ use crate::{
     core::{
         codec::Unreadable,
         index::ListedAt,
-        item::{Item, Key},
+        item::{Item, Key, attribute},
         transition::{Answer, Applied, Effect, Refusal, Transition, Write},
     },
 };
@@ -28,8 +28,11 @@ use aws_sdk_dynamodb::{
 };
 use error::{cancelled, refused_or_failed, transaction_failed, was_refused};
 use expression::Placeholders;
-use std::collections::{BTreeSet, HashMap};
-use value::{AttributeItem, key};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+};
+use value::{AttributeItem, PARTITION_KEY, SORT_KEY, key};
 
 /// DynamoDB reads at most 100 items in one batch.
 const BATCH: usize = 100;
@@ -47,8 +50,8 @@ macro_rules! guarded {
         $builder
             .table_name(&$table.name)
             .set_condition_expression($expressions.condition)
-            .set_expression_attribute_names($expressions.placeholders.names())
-            .set_expression_attribute_values($expressions.placeholders.into_values())
+            .set_expression_attribute_names($expressions.names)
+            .set_expression_attribute_values($expressions.values)
             .return_values_on_condition_check_failure(WITH_ITEM)
     };
 }
@@ -74,7 +77,7 @@ impl DynamoTable {
                 put.send().await.map(|_| None).map_err(|error| refused_or_failed("PutItem", error))
             }
             Effect::Change(_) => {
-                let update = self.client.update_item().set_update_expression(expressions.update.clone());
+                let update = self.client.update_item().set_update_expression(expressions.update);
                 let update = guarded!(self, expressions, update).set_key(Some(key(&write.key)));
                 let update = update.return_values(match write.answer {
                     Answer::Nothing => ReturnValue::None,
@@ -101,7 +104,7 @@ impl DynamoTable {
         let call = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
         let Err(error) = call else { return Ok(Refusal::Ended(Applied::Written(Item::new()))) };
         match cancelled(&error) {
-            Some(reasons) if reasons.iter().any(was_refused) => {
+            Some(reasons) if reasons.iter().any(was_refused) && reasons.len() == transition.writes.len() => {
                 let against = reasons
                     .iter()
                     .map(|reason| was_refused(reason).then(|| value::item(reason.item().cloned().unwrap_or_default())));
@@ -121,7 +124,7 @@ impl DynamoTable {
                 put.build().map(|put| part.put(put))
             }
             Effect::Change(_) => {
-                let update = Update::builder().set_update_expression(expressions.update.clone());
+                let update = Update::builder().set_update_expression(expressions.update);
                 let update = guarded!(self, expressions, update).set_key(Some(key(&write.key)));
                 update.build().map(|update| part.update(update))
             }
@@ -139,7 +142,8 @@ impl DynamoTable {
 struct Expressions {
     condition: Option<String>,
     update: Option<String>,
-    placeholders: Placeholders,
+    names: Option<HashMap<String, String>>,
+    values: Option<AttributeItem>,
 }
 
 impl Expressions {
@@ -150,7 +154,8 @@ impl Expressions {
             Effect::Change(changes) => Some(placeholders.update(changes)),
             Effect::Create(_) | Effect::Delete => None,
         };
-        Self { condition, update, placeholders }
+        let (names, values) = placeholders.into_maps();
+        Self { condition, update, names, values }
     }
 }
 
@@ -173,28 +178,28 @@ fn text<'a>(item: &'a AttributeItem, name: &str) -> &'a str {
 /// What DynamoDB wants to know of the last item of a page, to go on after it.
 fn start_after(place: &ListedAt) -> AttributeItem {
     let mut keys = key(&Key::Task(place.task));
-    let index = [("status_shard", place.partition()), ("listed_at", place.at.to_string())];
+    let index = [(attribute::STATUS_SHARD, place.partition()), (attribute::LISTED_AT, place.at.to_string())];
     keys.extend(index.map(|(name, value)| (name.to_owned(), AttributeValue::S(value))));
     keys
 }
 
 fn listed(item: AttributeItem) -> Result<Listed, Unreadable> {
-    let pk = text(&item, "pk");
-    let task = pk.strip_prefix("TASK#").and_then(|id| id.parse::<TaskId>().ok());
+    let pk = text(&item, PARTITION_KEY);
+    let task = Key::task_of(pk);
     let not_a_task = || Unreadable { key: pk.to_owned(), cause: "not the key of a task".to_owned() };
     Listed::from_item(task.ok_or_else(not_a_task)?, value::item(item))
 }
 
 impl Store for DynamoTable {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
-        let mut left = transition.clone();
+        let mut transition = Cow::Borrowed(transition);
         loop {
-            if let [write] = left.writes.as_slice() {
+            if let [write] = transition.writes.as_slice() {
                 return self.apply_one(write).await;
             }
-            match self.apply_all(&left).await? {
+            match self.apply_all(&transition).await? {
                 Refusal::Ended(applied) => return Ok(applied),
-                Refusal::Without(others) => left = others,
+                Refusal::Without(others) => transition = Cow::Owned(others),
             }
         }
     }
@@ -212,7 +217,7 @@ impl Store for DynamoTable {
             let answer = self.client.batch_get_item().request_items(&self.name, keys).send().await;
             let answer = answer.map_err(|error| call_failed("BatchGetItem", error))?;
             for item in answer.responses.into_iter().flat_map(HashMap::into_values).flatten() {
-                let sort_key = text(&item, "sk").to_owned();
+                let sort_key = text(&item, SORT_KEY).to_owned();
                 loaded.insert(task, &sort_key, value::item(item))?;
             }
             waiting = answer.unprocessed_keys.into_iter().flat_map(HashMap::into_values).flat_map(|k| k.keys).collect();
@@ -228,7 +233,7 @@ impl Store for DynamoTable {
         let mut items = query.consistent_read(true).into_paginator().items().send();
         while let Some(item) = items.next().await {
             let item = item.map_err(|error| call_failed("Query", error))?;
-            let sort_key = text(&item, "sk").to_owned();
+            let sort_key = text(&item, SORT_KEY).to_owned();
             loaded.insert(task, &sort_key, value::item(item))?;
         }
         Ok(loaded)

@@ -8,9 +8,15 @@ use std::collections::HashMap;
 /// An item as DynamoDB has it.
 pub(super) type AttributeItem = HashMap<String, AttributeValue>;
 
+/// The attribute of an item's partition.
+pub(super) const PARTITION_KEY: &str = "pk";
+
+/// The attribute of an item's place in its partition.
+pub(super) const SORT_KEY: &str = "sk";
+
 /// The key of an item.
 pub(super) fn key(key: &Key) -> AttributeItem {
-    let key = [("pk", key.partition()), ("sk", key.sort())];
+    let key = [(PARTITION_KEY, key.partition()), (SORT_KEY, key.sort())];
     key.map(|(name, value)| (name.to_owned(), AttributeValue::S(value))).into()
 }
 
@@ -37,8 +43,14 @@ fn nested(value: &Value) -> AttributeValue {
     }
 }
 
-/// An item as the engine has it, its key included where it was read.
-pub(super) fn item(attributes: AttributeItem) -> Item {
+/// An item as the engine has it, without its key.
+pub(super) fn item(mut attributes: AttributeItem) -> Item {
+    attributes.remove(PARTITION_KEY);
+    attributes.remove(SORT_KEY);
+    map(attributes)
+}
+
+fn map(attributes: AttributeItem) -> Item {
     attributes.into_iter().map(|(name, value)| (name, json(value))).collect()
 }
 
@@ -48,7 +60,7 @@ fn json(value: AttributeValue) -> Value {
         AttributeValue::N(number) => number.parse::<Number>().map_or(Value::Null, Value::Number),
         AttributeValue::Bool(value) => Value::Bool(value),
         AttributeValue::L(list) => list.into_iter().map(json).collect(),
-        AttributeValue::M(map) => Value::Object(item(map)),
+        AttributeValue::M(map) => Value::Object(self::map(map)),
         AttributeValue::Ss(mut members) => {
             members.sort_unstable();
             members.into()
