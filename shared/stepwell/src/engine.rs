@@ -13,10 +13,17 @@ use crate::{
     table::{DynamoTable, Store, TableError, TaskRecord},
 };
 use futures::future::try_join_all;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// How often a write that holds only for what was read is tried again: more often than a task can change in between.
-const MAX_CAS_RETRIES: usize = 20;
+const MAX_CAS_RETRIES: u32 = 20;
+
+/// How long to wait at most before the first of these tries. The wait doubles four times, so all of them take 3 s at most,
+/// a third of what an API's request has.
+const FIRST_CAS_WAIT: Duration = Duration::from_millis(10);
 
 /// How what follows from a transition went. Where it failed, the next delivery or the watchdog makes it.
 pub(crate) type Followed = Result<(), EngineError>;
@@ -100,7 +107,12 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
         id: TaskId,
         decide: impl Fn(Option<History>) -> Decision<R>,
     ) -> Result<Option<(R, Followed)>, EngineError> {
-        for _ in 0..MAX_CAS_RETRIES {
+        for tries in 0..MAX_CAS_RETRIES {
+            if tries > 0 {
+                // Whoever else is changing the task has time to finish.
+                let wait = FIRST_CAS_WAIT.saturating_mul(1 << (tries - 1).min(4));
+                tokio::time::sleep(wait.mul_f64(self.ambient.draw())).await;
+            }
             match decide(self.history(id).await?) {
                 Decision::Leave(answer) => return Ok(Some((answer, Ok(())))),
                 Decision::LookAgain => {}
