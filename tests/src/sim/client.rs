@@ -77,7 +77,7 @@ async fn what_somebody_else_has_retried_meanwhile_is_retried_by_the_next_page_al
 
 /// Fails with a message of this length and is retried, over and over, until that is refused.
 async fn retried_without_end(scene: &Scene, by: &By, length: usize) -> ActionError {
-    for _ in 0..1_000 {
+    for _ in 0..300 {
         let script = Script::new(move |_| Err(permanent("NO", "a".repeat(length))));
         assert!(!scene.deliver::<0>(script).await);
         if let Err(refused) = scene.client().retry(scene.task, by).await {

@@ -150,3 +150,65 @@ pub fn after_failure(task: &TaskRecord) -> Vec<Consequence> {
     let any = !task.plan.compensations().is_empty();
     any.then(|| Due::AdvanceCompensation.into()).into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::fixtures::{at, history, undo};
+
+    /// What is due, and after whose arrival at a join.
+    fn told(consequences: Vec<Consequence>) -> Vec<(String, Option<Vec<String>>)> {
+        let due = |due| match due {
+            Due::Send(message) => message.step,
+            Due::Finish => "the end".to_owned(),
+            Due::AdvanceCompensation => "compensation".to_owned(),
+        };
+        let all = |join: Arrival| join.all.into_iter().collect();
+        consequences.into_iter().map(|one| (due(one.due), one.join.map(all))).collect()
+    }
+
+    fn due(what: &str, after: Option<&[&str]>) -> (String, Option<Vec<String>>) {
+        let after = after.map(|all| all.iter().map(|&name| name.to_owned()).collect());
+        (what.to_owned(), after)
+    }
+
+    #[test]
+    fn a_join_waits_for_all_that_it_depends_on_and_the_task_for_all_of_its_leaves() {
+        let task = history(&[&[], &[], &[0, 1], &[0]], &[0]).task;
+        let initial = |step: &str| told(dispatch(&task, step, Dispatch::Initial, &BTreeMap::new(), at(1)));
+        assert_eq!(initial("s0"), [due("s2", Some(&["s0", "s1"])), due("s3", None)]);
+        assert_eq!(initial("s1"), [due("s2", Some(&["s0", "s1"]))]);
+        assert_eq!(initial("s2"), [due("the end", Some(&["s2", "s3"]))]);
+        assert_eq!(initial(&undo(0)), [due("compensation", None)]);
+        let chain = history(&[&[], &[0]], &[]).task;
+        assert_eq!(told(dispatch(&chain, "s1", Dispatch::Initial, &BTreeMap::new(), at(1))), [due("the end", None)]);
+    }
+
+    #[test]
+    fn a_replay_passes_over_what_has_had_its_message_and_marks_the_others() {
+        let task = history(&[&[], &[], &[0, 1], &[0]], &[]).task;
+        let replay = |join: StepRecord, single: StepRecord| {
+            let found = [("s2".to_owned(), join), ("s3".to_owned(), single)].into();
+            let again = dispatch(&task, "s0", Dispatch::Replay, &found, at(1));
+            assert!(again.iter().all(|one| matches!(&one.due, Due::Send(message) if message.repeat)));
+            told(again).into_iter().map(|(due, _)| due).collect::<Vec<_>>()
+        };
+        let claimed = |done: &[&str]| StepRecord {
+            state: StepState::InProgress,
+            done_deps: done.iter().map(|&name| name.to_owned()).collect(),
+            ..StepRecord::default()
+        };
+        let pending = StepRecord::default;
+        assert_eq!(replay(pending(), pending()), ["s2", "s3"]);
+        assert_eq!(replay(claimed(&["s0"]), claimed(&[])), [""; 0]);
+        assert_eq!(replay(claimed(&["s1"]), claimed(&[])), ["s2"], "it was claimed before its time");
+        let put_back = StepRecord { state: StepState::Pending, ..claimed(&["s0"]) };
+        assert_eq!(replay(put_back, claimed(&[])), ["s2"], "it may not have had its message");
+    }
+
+    #[test]
+    fn nothing_follows_from_a_failure_where_nothing_can_be_undone() {
+        assert_eq!(told(after_failure(&history(&[&[]], &[0]).task)), [due("compensation", None)]);
+        assert_eq!(told(after_failure(&history(&[&[]], &[]).task)), []);
+    }
+}

@@ -264,6 +264,25 @@ fn compensated_task_is_closed() {
 }
 
 #[test]
+fn outcome_whose_answer_was_lost_is_known_again() {
+    let outcomes: [fn(&History) -> Transition; 4] = [
+        |history| step::release(&lease(history.task.id, 2)),
+        |history| step::complete(&lease(history.task.id, 2), &attempt(Outcome::Complete), "{}"),
+        |history| step::retry_later(&lease(history.task.id, 2), &attempt(Outcome::RetryableError)),
+        |history| step::fail(&history.task, &lease(history.task.id, 2), &attempt(Outcome::PermanentError)),
+    ];
+    for outcome in outcomes {
+        let (store, history) = started();
+        put_step(&store, history.task.id, StepState::InProgress);
+        let outcome = outcome(&history);
+        assert!(written(&store, &outcome), "{}", outcome.name);
+        let once = store.step(history.task.id, STEP);
+        assert!(written(&store, &outcome), "{} again", outcome.name);
+        assert_eq!(store.step(history.task.id, STEP), once, "{} again", outcome.name);
+    }
+}
+
+#[test]
 fn transition_whose_answer_was_lost_is_known_again() {
     let (store, history) = started();
     let id = history.task.id;
@@ -308,4 +327,19 @@ fn redrive_wants_every_failed_step() {
     let step = store.step(id, STEP);
     assert_eq!((step.state, step.exempt, step.attempt, step.error), (StepState::Pending, 2, 2, None));
     assert_eq!(store.all(id).task.unwrap().failed_steps, BTreeSet::new());
+}
+
+#[test]
+fn redrive_holds_only_for_the_failed_steps_that_were_read() {
+    let (store, history) = started();
+    let id = history.task.id;
+    put_step(&store, id, StepState::Error);
+    put_status(&store, id, TaskStatus::Error);
+    let fails = |step: &str| vec![Change::Include(attribute::FAILED_STEPS, step.to_owned())];
+    store.force(Key::Task(id), fails(STEP)).unwrap();
+    let (task, record) = (store.all(id).task.unwrap(), store.step(id, STEP));
+    let redrive = task::redrive(&task, &[&record], &action(ActionKind::Retry)).unwrap();
+    store.force(Key::Task(id), fails("another")).unwrap();
+    assert!(!written(&store, &redrive), "another has failed since");
+    assert_eq!(store.step(id, STEP), record);
 }
