@@ -6,12 +6,13 @@
 # Each file of tests/mutants/ is one bug, of the kind that looks right; its first line says what it breaks. With words,
 # only those run whose names contain one of them. For each: apply, build, then run what may find it, the fastest first:
 #
-#   unit        the engine's unit and property tests
+#   unit        the engine's unit and property tests, those of every rule in the store in memory among them
 #   simulation  some thousand simulated runs
 #   races       what chance brings about too seldom, made by hand over the table in memory
-#   table       the tests of every write, for the bugs named NN-table-*: they are in what is said to DynamoDB, which neither
-#               of the others does. They want the environment of a local stack (infra/local.sh env); without it they are
-#               reported as not run.
+#   table       the tests of every transition on DynamoDB, for the bugs named NN-table-*: they are in how a transition is said
+#               to DynamoDB, of which unit tests see the words alone, and the simulation and the races nothing. They want the
+#               environment of a local stack (infra/local.sh env); without it a bug that no unit test finds is reported as
+#               not run.
 #
 # It works in a copy of the working tree in target/mutants, where what is compiled stays for the next time. First all of it
 # has to pass without a bug. The exit code says whether every bug was found. A patch that does not apply, or does not
@@ -95,7 +96,7 @@ try() {
   found="NOBODY"
 }
 
-killers_of() { if [[ $1 == *-table-* ]]; then echo table; else echo unit simulation races; fi; }
+killers_of() { if [[ $1 == *-table-* ]]; then echo unit table; else echo unit simulation races; fi; }
 
 say "==> Without a bug"
 make_copy
