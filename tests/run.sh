@@ -5,7 +5,8 @@
 #
 #   lint        formatting, clippy, documentation, the shell scripts, the CloudFormation template; and deploy.sh and
 #               destroy.sh on a fake AWS
-#   unit        unit, property and documentation tests, and the protocol's model: nothing has to run for them
+#   unit        unit, property and documentation tests, the protocol's model, and the engine over one SQLite file: nothing
+#               has to run for them
 #   simulation  100,000 simulated runs of the engine, with everything going wrong that can
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
 #               Local, where Java is there
@@ -81,6 +82,7 @@ lint() {
 unit() {
   check "unit and property tests" cargo test --workspace --lib --bins --no-fail-fast
   check "the protocol's model, state by state" cargo test --workspace --test model
+  check "one SQLite file as store and queues" cargo test --workspace --test it -- sqlite::
   check "documentation tests" cargo test --workspace --doc
 }
 
@@ -163,7 +165,8 @@ table() {
 # table_tests [URL]: with the tables at this URL, and all else on the stack.
 table_tests() {
   if (($# > 0)); then export AWS_ENDPOINT_URL_DYNAMODB=$1; fi
-  cargo test --workspace --test it --test aws --no-fail-fast -- --skip scenarios:: --skip crash_points::
+  cargo test --workspace --test it --test aws --no-fail-fast -- \
+    --skip scenarios:: --skip crash_points:: --skip sqlite::
 }
 
 # ---- DynamoDB Local: AWS's own, and strict about expressions. Its licence allows to use it, not to pass it on ----------

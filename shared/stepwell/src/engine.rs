@@ -4,7 +4,7 @@ use crate::{
     Ambient, EngineError, ServeError, System, TaskId, Timestamp, aws,
     core::{
         message::Message,
-        settlement::{Consequence, Dispatch, Due, Settlement, dispatch},
+        settlement::{Consequence, Dispatch, Due, Settled, Settlement, dispatch},
         task,
     },
     history::History,
@@ -27,16 +27,6 @@ const FIRST_CAS_WAIT: Duration = Duration::from_millis(10);
 
 /// How what follows from a transition went. Where it failed, the next delivery or the watchdog makes it.
 pub(crate) type Followed = Result<(), EngineError>;
-
-/// How a settlement ended.
-#[must_use]
-#[derive(Debug)]
-pub(crate) enum Settled {
-    /// Its transition was refused, and nothing has followed.
-    Refused,
-    /// Its transition was written.
-    Written(Followed),
-}
 
 /// What is to be done to a task, as it was read.
 #[derive(Debug)]
@@ -81,23 +71,17 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
         try_join_all(messages.iter().map(|message| self.queue.send(message))).await.map(drop)
     }
 
-    /// Carries a settlement out in the protocol's order: writes, and then makes what follows.
-    pub(crate) async fn settle(&self, task: TaskId, settlement: &Settlement) -> Result<Settled, EngineError> {
-        if let Some(transition) = &settlement.transition
-            && !self.store.apply(transition).await?.is_written()
-        {
-            return Ok(Settled::Refused);
-        }
-        let followed = try_join_all(settlement.then.iter().map(|consequence| self.follow(task, consequence))).await;
-        Ok(Settled::Written(followed.map(drop)))
+    /// Has the store carry a settlement out, and does what it leaves in the protocol's order. Answers with how that went;
+    /// `None` where it was refused, and nothing has followed.
+    pub(crate) async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Option<Followed>, EngineError> {
+        let Settled::Written(left) = self.store.settle(task, settlement).await? else { return Ok(None) };
+        let followed = try_join_all(left.iter().map(|consequence| self.follow(task, consequence))).await;
+        Ok(Some(followed.map(drop)))
     }
 
     /// Makes what follows from something that was written before.
     pub(crate) async fn follow_up(&self, task: TaskId, then: Vec<Consequence>) -> Result<(), EngineError> {
-        match self.settle(task, &Settlement { transition: None, then }).await? {
-            Settled::Refused => Ok(()),
-            Settled::Written(followed) => followed,
-        }
+        self.settle(task, Settlement::without_transition(then)).await?.unwrap_or(Ok(()))
     }
 
     /// Decides what to do to a task by how it stands, and does it. Decides once more where something has changed in between.
@@ -117,7 +101,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
                 Decision::Leave(answer) => return Ok(Some((answer, Ok(())))),
                 Decision::LookAgain => {}
                 Decision::Settle(settlement, answer) => {
-                    if let Settled::Written(followed) = self.settle(id, &settlement).await? {
+                    if let Some(followed) = self.settle(id, settlement).await? {
                         return Ok(Some((answer, followed)));
                     }
                 }
@@ -132,7 +116,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
             if !arrival.is_written() {
                 return Err(task::gone(task).into());
             }
-            if !arrival.done_deps().is_superset(&join.all) {
+            if !join.is_last(&arrival) {
                 return Ok(());
             }
         }

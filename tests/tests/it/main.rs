@@ -13,4 +13,5 @@ mod crash_points;
 mod golden;
 mod graphs;
 mod scenarios;
+mod sqlite;
 mod transitions;

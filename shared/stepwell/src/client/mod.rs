@@ -12,7 +12,7 @@ use crate::{
         settlement::{Due, Settlement},
         task,
     },
-    engine::{Engine, Settled},
+    engine::Engine,
     history::History,
     plan::StepPlan,
     queue::{Message, Queue, QueueError, SqsQueue},
@@ -122,12 +122,12 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         let plan = workflow.plan_for(context);
         let new = NewTask { id, workflow: workflow.id().to_string(), context: &text, plan: &plan, created_at };
         let start = Settlement::of(task::create(&new)).then(wake(id, plan.roots()));
-        let already_there = match self.engine.settle(id, &start).await? {
-            Settled::Refused => {
+        let already_there = match self.engine.settle(id, start).await? {
+            None => {
                 self.wake_untouched_roots(id).await?;
                 true
             }
-            Settled::Written(followed) => {
+            Some(followed) => {
                 followed?;
                 false
             }

@@ -9,7 +9,7 @@ use super::{
     record::{StepRecord, TaskRecord},
     step::record_join_arrival,
     task::record_leaf_arrival,
-    transition::Transition,
+    transition::{Applied, Transition},
 };
 use crate::{
     Timestamp,
@@ -18,13 +18,45 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A transition, and what follows from it.
+/// A transition, what follows from it, and what becomes of the message that led to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settlement {
     /// What is written first. Where it is refused, nothing follows. `None` where it was written before.
     pub transition: Option<Transition>,
     /// What follows, in no order.
     pub then: Vec<Consequence>,
+    /// The delivery that ends with it. `None` where none does: a start, an operator's action, recovery.
+    pub delivery: Option<Delivery>,
+}
+
+/// A delivery of a message, and what becomes of it once everything has followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The delivery's receipt handle.
+    pub receipt: String,
+    /// What becomes of the message.
+    pub disposition: Disposition,
+}
+
+/// What becomes of a message that was delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// It is deleted.
+    Acknowledge,
+    /// It is kept, and delivered again at this moment.
+    GiveBack {
+        /// The moment.
+        until: Timestamp,
+    },
+}
+
+/// How far a store has carried out a settlement.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Settled {
+    /// The transition was refused: nothing has followed, and the delivery stands as it did.
+    Refused,
+    /// The transition is written. This is left to be done, and where it is anything, the delivery too.
+    Written(Vec<Consequence>),
 }
 
 /// Something that follows from a transition. Each may be made again: it is, after a crash.
@@ -76,7 +108,12 @@ pub enum Dispatch {
 impl Settlement {
     /// A transition that only has to be written.
     pub fn of(transition: Transition) -> Self {
-        Self { transition: Some(transition), then: Vec::new() }
+        Self { transition: Some(transition), ..Self::without_transition(Vec::new()) }
+    }
+
+    /// What follows from a transition that was written before.
+    pub fn without_transition(then: Vec<Consequence>) -> Self {
+        Self { transition: None, then, delivery: None }
     }
 
     /// With something that follows.
@@ -84,6 +121,19 @@ impl Settlement {
     pub fn then(mut self, consequences: impl IntoIterator<Item = impl Into<Consequence>>) -> Self {
         self.then.extend(consequences.into_iter().map(Into::into));
         self
+    }
+
+    /// As the end of a delivery.
+    #[must_use]
+    pub fn ending(self, delivery: Option<Delivery>) -> Self {
+        Self { delivery, ..self }
+    }
+}
+
+impl Arrival {
+    /// Whether everything that the join waits for has arrived, by the answer to the arrival.
+    pub fn is_last(&self, arrival: &Applied) -> bool {
+        arrival.done_deps().is_superset(&self.all)
     }
 }
 

@@ -53,6 +53,12 @@ pub struct ClaimRequest<'a> {
     pub lease_until: Timestamp,
 }
 
+/// The owner of what is claimed for this message by this invocation. Whoever claims on behalf of an invocation that is
+/// still to come names it so, and the invocation takes that claim for its own, of which the answer was lost.
+pub fn owner(request_id: &str, message_id: &str) -> String {
+    format!("{request_id}/{message_id}")
+}
+
 impl ClaimRequest<'_> {
     fn key(&self) -> Key {
         Key::Step(self.task, self.step.to_owned())
@@ -131,6 +137,19 @@ pub fn take_over(request: &ClaimRequest<'_>, lost: &StepRecord) -> Transition {
     let mut changes = request.changes();
     changes.extend(lost_attempt(lost));
     Transition::of("take_over", request.write(ended, changes))
+}
+
+/// Puts a step back whose worker is known to be dead, and enters the lost attempt into the audit trail; it does not count
+/// against the limit.
+pub fn abandon(task: TaskId, lost: &StepRecord, now: Timestamp) -> Transition {
+    let lost_now = StepRecord { lease_until: Some(now), ..lost.clone() };
+    let mut changes: Vec<Change> =
+        [attribute::OWNER, attribute::LEASE_UNTIL, attribute::STARTED_AT].map(Change::Remove).into();
+    changes.extend([to_state(StepState::Pending), Change::Add(attribute::EXEMPT, 1)]);
+    changes.extend(lost_attempt(&lost_now));
+    let key = Key::Step(task, lost.name.clone());
+    let write = Write::update(key, stands_in(StepState::InProgress, lost.attempt), changes);
+    Transition::of("abandon", write.on_step(StepEvent::Release))
 }
 
 /// A write that only the holder of the lease may make. It ends the lease.

@@ -187,6 +187,21 @@ fn item_expires_from_its_first_write_on() {
 }
 
 #[test]
+fn abandoned_attempt_is_lost_and_costs_nothing() {
+    let (store, history) = started();
+    let id = history.task.id;
+    put_step(&store, id, StepState::InProgress);
+    let lost = store.step(id, STEP);
+    let other = StepRecord { attempt: 1, ..lost.clone() };
+    assert!(!written(&store, &step::abandon(id, &other, at(5))), "that was another attempt");
+    assert!(written(&store, &step::abandon(id, &lost, at(5))));
+    let step = store.step(id, STEP);
+    assert_eq!((step.state, step.attempt, step.exempt, step.owner), (StepState::Pending, 2, 1, None));
+    let trail: Vec<_> = step.attempts.iter().map(|lost| (lost.number, lost.outcome, lost.finished_at)).collect();
+    assert_eq!(trail, [(2, Outcome::Lost, Some(at(5)))], "while its lease held");
+}
+
+#[test]
 fn outcome_of_another_attempt_is_stale() {
     for number in [1, 3] {
         let (store, history) = started();

@@ -210,6 +210,19 @@ impl Write {
         let is_ours = self.made_before.as_ref().is_some_and(|made| made.holds(&against));
         if is_ours { Applied::Written(against) } else { Applied::Refused(against) }
     }
+
+    /// What it answers with, where it leaves this item.
+    pub fn answer(&self, after: Item) -> Item {
+        let changed = |name: &str| match &self.effect {
+            Effect::Change(changes) => changes.iter().any(|change| change.attribute() == name),
+            Effect::Create(_) | Effect::Delete => false,
+        };
+        match self.answer {
+            Answer::Nothing => Item::new(),
+            Answer::Changed => after.into_iter().filter(|(name, _)| changed(name)).collect(),
+            Answer::Item => after,
+        }
+    }
 }
 
 impl Condition {

@@ -31,7 +31,10 @@ pub(crate) use dynamo::transaction_conflicts;
 
 use crate::{
     CallError, TaskId,
-    core::item::{Item, Key},
+    core::{
+        item::{Item, Key},
+        settlement::{Settled, Settlement},
+    },
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,13 +66,16 @@ pub struct Loaded {
 
 impl Loaded {
     /// Nothing of a task yet, and these of its steps untouched.
-    pub(crate) fn untouched<'a>(steps: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn untouched<'a>(steps: impl IntoIterator<Item = &'a str>) -> Self {
         let steps = steps.into_iter().map(|name| (name.to_owned(), StepRecord::untouched(name)));
         Self { task: None, steps: steps.collect() }
     }
 
     /// Puts an item of the task's partition where it belongs, by its sort key. An item of an unknown kind is passed over.
-    pub(crate) fn insert(&mut self, task: TaskId, sort_key: &str, item: Item) -> Result<(), Unreadable> {
+    ///
+    /// # Errors
+    /// The item cannot be read.
+    pub fn insert(&mut self, task: TaskId, sort_key: &str, item: Item) -> Result<(), Unreadable> {
         if sort_key == Key::TASK {
             self.task = Some(TaskRecord::from_item(task, item)?);
         } else if let Some(name) = sort_key.strip_prefix(Key::STEP_PREFIX) {
@@ -86,6 +92,15 @@ pub trait Store {
     /// [`Transition::refused`] says what follows: it has ended, because it is refused or because it was made before; or
     /// the writes that are not optional are made without the others.
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError>;
+
+    /// Carries a settlement of a task out as far as this store can at one go, and answers what is left: by default all but
+    /// the transition. A store that holds its own messages does more in the same transaction.
+    async fn settle(&self, _task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
+        match &settlement.transition {
+            Some(transition) if !self.apply(transition).await?.is_written() => Ok(Settled::Refused),
+            _ => Ok(Settled::Written(settlement.then)),
+        }
+    }
 
     /// Reads the task and some of its steps, consistently.
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError>;

@@ -7,7 +7,7 @@ use crate::{
         index::{Listed, ListedAt, Listing, Page},
         item::{Item, Key},
         record::{StepRecord, TaskRecord},
-        transition::{Answer, Applied, Change, Condition, Effect, Event, Refusal, Transition, Write},
+        transition::{Applied, Change, Condition, Event, Refusal, Transition, Write},
     },
     table::{Loaded, Store, TableError},
 };
@@ -229,19 +229,7 @@ impl Items {
             _ => Records::Other,
         };
         observe(Written { key: &write.key, event: write.event, before: &from.item, after: &to.item, records });
-        next.map_or_else(Item::new, |entry| answer(write, entry.item))
-    }
-}
-
-fn answer(write: &Write, after: Item) -> Item {
-    let changed = |name: &str| match &write.effect {
-        Effect::Change(changes) => changes.iter().any(|change| change.attribute() == name),
-        Effect::Create(_) | Effect::Delete => false,
-    };
-    match write.answer {
-        Answer::Nothing => Item::new(),
-        Answer::Changed => after.into_iter().filter(|(name, _)| changed(name)).collect(),
-        Answer::Item => after,
+        next.map_or_else(Item::new, |entry| write.answer(entry.item))
     }
 }
 

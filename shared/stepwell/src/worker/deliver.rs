@@ -8,10 +8,9 @@ use super::{
 use crate::{
     Ambient, EngineError, Step, StepContext, StepError, TaskData, Timestamp,
     core::{
-        settlement::{Dispatch, Settlement, after_failure, dispatch},
+        settlement::{self, Dispatch, Disposition, Settlement, after_failure, dispatch},
         step,
     },
-    engine::Settled,
     plan::{Plan, StepPlan, is_name},
     queue::{Message, Queue, printable},
     retryable,
@@ -28,19 +27,11 @@ use std::{
 /// Kept back from the end of the invocation, for the writes and sends that follow the handler.
 const RESERVE: Duration = Duration::from_millis(1_500);
 
-/// What SQS is to do with a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Disposition {
-    /// Delete it.
-    Acknowledge,
-    /// Keep it, and deliver it again after this wait.
-    GiveBack { wait: Duration },
-}
-
 /// One message in the hands of one worker.
 pub(super) struct Delivery<'a, S, T, Q, A> {
     worker: &'a Worker<S, T, Q, A>,
     body: &'a str,
+    receipt: Option<&'a str>,
     received: Option<u32>,
     invocation: &'a Invocation,
     /// Names this delivery in the step's item, so that a claim whose answer was lost is known again.
@@ -52,9 +43,10 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
 
     pub(super) fn new(worker: &'a Worker<S, T, Q, A>, message: &'a SqsMessage, invocation: &'a Invocation) -> Self {
         let message_id = message.message_id.as_deref().unwrap_or_default();
-        let owner = format!("{}/{message_id}", invocation.request_id);
+        let owner = step::owner(&invocation.request_id, message_id);
         let body = message.body.as_deref().unwrap_or_default();
-        Self { worker, body, received: received(message), invocation, owner }
+        let receipt = message.receipt_handle.as_deref();
+        Self { worker, body, receipt, received: received(message), invocation, owner }
     }
 
     fn now(&self) -> Timestamp {
@@ -124,7 +116,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             return match found.lease_until {
                 // Somebody has claimed what belongs to no task, and takes the item away. Should they die before that, a
                 // later delivery of this message takes it over from them.
-                Some(until) => Ok(Disposition::GiveBack { wait: until.since(self.now()) }),
+                Some(until) => Ok(Disposition::GiveBack { until }),
                 None => self.reject("the task does not exist").await,
             };
         };
@@ -148,7 +140,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         };
         let disposition = match back_at {
             None => Disposition::Acknowledge,
-            Some(moment) => Disposition::GiveBack { wait: moment.since(self.now()) },
+            Some(until) => Disposition::GiveBack { until },
         };
         tracing::info!(task_id = %task.id, step = Self::STEP, state = %found.state, ?disposition, "claim refused");
         Ok(disposition)
@@ -193,6 +185,23 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         self.worker.engine.follow_up(task.id, after_failure(task)).await
     }
 
+    /// Settles what this delivery ends with, together with the delivery itself; answers what becomes of its message.
+    async fn settle(
+        &self,
+        lease: &Lease,
+        ended: &AttemptRecord,
+        state: &str,
+        settlement: Settlement,
+        disposition: Disposition,
+    ) -> Result<Disposition, EngineError> {
+        let delivery = self.receipt.map(|receipt| settlement::Delivery { receipt: receipt.to_owned(), disposition });
+        let settled = self.worker.engine.settle(lease.task, settlement.ending(delivery)).await?;
+        let Some(followed) = settled else { return Ok(self.superseded(lease)) };
+        self.log(lease, ended, state);
+        followed?;
+        Ok(disposition)
+    }
+
     /// Puts the step back. Whoever completes the missing dependency will find it pending and send a message, unless
     /// that has happened since we looked, so we look once more.
     async fn too_early(&self, lease: &Lease, waits_for: &[&str]) -> Result<Disposition, EngineError> {
@@ -202,7 +211,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         let steps = table.load(lease.task, &dependencies).await?.steps;
         tracing::warn!(task_id = %lease.task, step = Self::STEP, "not run: a dependency is not done");
         let ready = all_done(waits_for, &steps);
-        Ok(if ready { Disposition::GiveBack { wait: Duration::ZERO } } else { Disposition::Acknowledge })
+        Ok(if ready { Disposition::GiveBack { until: self.now() } } else { Disposition::Acknowledge })
     }
 
     async fn attempt(
@@ -216,7 +225,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         if left.is_zero() {
             // Too late in this invocation to begin; it was not the handler's doing, so it costs no attempt.
             self.worker.engine.store.apply(&step::release(lease)).await?;
-            return Ok(Disposition::GiveBack { wait: Duration::ZERO });
+            return Ok(Disposition::GiveBack { until: self.now() });
         }
         let limit = left.min(Duration::from_secs(plan.timeout_seconds.into()));
         let context = StepContext {
@@ -237,12 +246,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         let ended = lease.ended(self.now(), Outcome::Complete, None);
         let then = dispatch(task, Self::STEP, Dispatch::Initial, &BTreeMap::new(), self.now());
         let settlement = Settlement::of(step::complete(lease, &ended, &result)).then(then);
-        let Settled::Written(followed) = self.worker.engine.settle(task.id, &settlement).await? else {
-            return Ok(self.superseded(lease));
-        };
-        self.log(lease, &ended, "complete");
-        followed?;
-        Ok(Disposition::Acknowledge)
+        self.settle(lease, &ended, "complete", settlement, Disposition::Acknowledge).await
     }
 
     async fn failed(
@@ -255,25 +259,16 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         let now = self.now();
         let outcome = if error.is_retryable() { Outcome::RetryableError } else { Outcome::PermanentError };
         let mut ended = lease.ended(now, outcome, Some(Failure::from(error)));
-        let engine = &self.worker.engine;
-        let draw = engine.ambient.draw();
+        let draw = self.worker.engine.ambient.draw();
         match verdict(error, lease.counted_attempt(), plan.retry_limit, &plan.backoff, draw) {
             Verdict::RetryIn(wait) => {
                 ended.next_retry_at = Some(now + wait);
-                if !engine.store.apply(&step::retry_later(lease, &ended)).await?.is_written() {
-                    return Ok(self.superseded(lease));
-                }
-                self.log(lease, &ended, "retrying");
-                Ok(Disposition::GiveBack { wait: (now + wait).since(self.now()) })
+                let settlement = Settlement::of(step::retry_later(lease, &ended));
+                self.settle(lease, &ended, "retrying", settlement, Disposition::GiveBack { until: now + wait }).await
             }
             Verdict::Fail => {
                 let settlement = Settlement::of(step::fail(task, lease, &ended)).then(after_failure(task));
-                let Settled::Written(followed) = engine.settle(task.id, &settlement).await? else {
-                    return Ok(self.superseded(lease));
-                };
-                self.log(lease, &ended, "error");
-                followed?;
-                Ok(Disposition::Acknowledge)
+                self.settle(lease, &ended, "error", settlement, Disposition::Acknowledge).await
             }
         }
     }
@@ -281,7 +276,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
     /// A newer attempt owns the step, on a newer receipt of the same message: that one is not ours to delete.
     fn superseded(&self, lease: &Lease) -> Disposition {
         tracing::warn!(task_id = %lease.task, step = Self::STEP, attempt = lease.attempt, "a newer attempt owns the step");
-        Disposition::GiveBack { wait: self.invocation.deadline.since(self.now()) }
+        Disposition::GiveBack { until: self.invocation.deadline }
     }
 
     /// The one line a delivery leaves in the log.

@@ -5,9 +5,10 @@
 mod attempt;
 mod deliver;
 
+use crate::core::settlement::Disposition;
 use crate::{Ambient, Step, Timestamp, backoff::Backoff, engine::Engine, queue::Queue, step::step_name, table::Store};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use deliver::{Delivery, Disposition};
+use deliver::Delivery;
 use futures::future::join_all;
 use std::{collections::HashSet, time::Duration};
 
@@ -113,7 +114,7 @@ impl<S: Step, T: Store, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
         let delivery = Delivery::new(self, message, invocation);
         let wait = match delivery.run().await {
             Ok(Disposition::Acknowledge) => return None,
-            Ok(Disposition::GiveBack { wait }) => Some(wait),
+            Ok(Disposition::GiveBack { until }) => Some(until.since(self.engine.now())),
             Err(error) => {
                 tracing::error!(message_id = message.message_id, %error, "delivery failed");
                 None

@@ -1,7 +1,8 @@
-//! Random sequences of transitions, on DynamoDB and in memory, which have to agree after each: in the answer, in every
-//! record, and in the index. So whatever the simulation shows of a transition holds for DynamoDB too.
+//! Random sequences of transitions, on a store and in memory, which have to agree after each: in the answer, in every
+//! record, and in the index. So whatever the simulation shows of a transition holds for DynamoDB, and for SQLite, too.
 
 use super::*;
+use crate::sqlite::File;
 use proptest::{
     prelude::*,
     sample::Index,
@@ -16,6 +17,7 @@ use stepwell::{
     testing::MemoryStore,
 };
 use stepwell_tests::emulator::in_sandbox_by_hand;
+use tokio::runtime::Runtime;
 
 const LEASE: Duration = Duration::from_secs(30);
 const TASKS: usize = 2;
@@ -101,7 +103,7 @@ fn graph(policy: u8) -> Graph {
     }
 }
 
-/// What a write is made with: the same on both tables.
+/// What a write is made with: the same on both stores.
 struct Given {
     id: TaskId,
     now: Timestamp,
@@ -208,8 +210,8 @@ async fn listed(table: &impl Store, task: TaskId, listing: Listing) -> Vec<Liste
 }
 
 /// The two tables, and all that has been granted.
-struct Both<'a> {
-    real: &'a stepwell::table::DynamoTable,
+struct Both<'a, S> {
+    real: &'a S,
     memory: &'a MemoryStore,
     ids: Vec<TaskId>,
     plan: &'a Plan,
@@ -219,7 +221,7 @@ struct Both<'a> {
     before: Vec<Loaded>,
 }
 
-impl Both<'_> {
+impl<S: Store> Both<'_, S> {
     async fn start(&self) {
         for &id in &self.ids {
             let (workflow, created_at) = ("tests/graph@1".to_owned(), self.now);
@@ -290,35 +292,44 @@ impl Both<'_> {
     }
 }
 
+/// Makes some sequences on this store and in memory.
+fn agrees_with_memory(real: &impl Store, runtime: &Runtime) {
+    let config = Config { cases: 60, failure_persistence: None, ..Config::default() };
+    let calls = (0u8..3, prop::collection::vec(call(), 1..40));
+    let memory = MemoryStore::default();
+    // No two cases write at the same time, so that each has its own moments in the index.
+    let cases = Cell::new(0);
+    let outcome = TestRunner::new(config).run(&calls, |(policy, calls)| {
+        cases.set(cases.get() + 1);
+        let workflow = graph(policy).workflow();
+        let mut both = Both {
+            real,
+            memory: &memory,
+            ids: (0..TASKS).map(|_| TaskId::new()).collect(),
+            plan: workflow.plan(),
+            now: NOW + Duration::from_secs(10_000 * cases.get()),
+            leases: Vec::new(),
+            before: vec![Loaded::default(); TASKS],
+        };
+        runtime.block_on(async {
+            both.start().await;
+            for call in &calls {
+                both.make(call).await;
+            }
+            both.compare_index().await;
+        });
+        Ok(())
+    });
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
 #[test]
 fn the_table_does_what_the_simulations_table_does() {
-    in_sandbox_by_hand(&[], |runtime, sandbox| {
-        let config = Config { cases: 60, failure_persistence: None, ..Config::default() };
-        let calls = (0u8..3, prop::collection::vec(call(), 1..40));
-        let memory = MemoryStore::default();
-        // No two cases write at the same time, so that each has its own moments in the index.
-        let cases = Cell::new(0);
-        let outcome = TestRunner::new(config).run(&calls, |(policy, calls)| {
-            cases.set(cases.get() + 1);
-            let workflow = graph(policy).workflow();
-            let mut both = Both {
-                real: &sandbox.table,
-                memory: &memory,
-                ids: (0..TASKS).map(|_| TaskId::new()).collect(),
-                plan: workflow.plan(),
-                now: NOW + Duration::from_secs(10_000 * cases.get()),
-                leases: Vec::new(),
-                before: vec![Loaded::default(); TASKS],
-            };
-            runtime.block_on(async {
-                both.start().await;
-                for call in &calls {
-                    both.make(call).await;
-                }
-                both.compare_index().await;
-            });
-            Ok(())
-        });
-        outcome.unwrap_or_else(|failure| panic!("{failure}"));
-    });
+    in_sandbox_by_hand(&[], |runtime, sandbox| agrees_with_memory(&sandbox.table, runtime));
+}
+
+#[test]
+fn sqlite_does_what_the_simulations_table_does() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    agrees_with_memory(&File::new().store(), &runtime);
 }

@@ -1,0 +1,313 @@
+//! A spike: store and queue in one SQLite file. It shows that the values of the core say all that such a backend needs.
+
+mod db;
+mod queue;
+mod settle;
+mod store;
+
+use db::Sqlite;
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    path::PathBuf,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+use stepwell::{
+    Ambient, Client, Step, TaskId, Timestamp,
+    history::History,
+    permanent,
+    queue::{Message, Queue},
+    retryable,
+    state::{StepState, TaskStatus},
+    table::{Outcome, Store, TableError},
+    watchdog::{Bounds, Watchdog},
+    worker::{Invocation, Worker},
+};
+use stepwell_tests::{
+    events::batch,
+    graph::Graph,
+    steps::{Numbered, Script, Scripted, name},
+};
+
+const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A clock that a test sets, and the id of the one task of a case.
+#[derive(Clone, Debug)]
+pub(super) struct Clock {
+    millis: Arc<AtomicI64>,
+    task: TaskId,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { millis: Arc::new(AtomicI64::new(START.as_millis())), task: TaskId::new() }
+    }
+
+    fn advance(&self, by: Duration) {
+        self.millis.store((self.now() + by).as_millis(), SeqCst);
+    }
+}
+
+impl Ambient for Clock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.millis.load(SeqCst))
+    }
+
+    fn draw(&self) -> f64 {
+        0.5
+    }
+
+    fn new_task_id(&self) -> TaskId {
+        self.task
+    }
+}
+
+/// A file that goes with the test.
+pub(super) struct File(PathBuf);
+
+impl File {
+    pub(super) fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("stepwell-{}.sqlite", TaskId::new())))
+    }
+
+    /// A store over this file, for who has no use for its clock.
+    pub(super) fn store(&self) -> impl Store {
+        Sqlite::open(&self.0, Clock::new(), true, usize::MAX)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        for suffix in ["", "-wal", "-shm"] {
+            let mut path = self.0.clone().into_os_string();
+            path.push(suffix);
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// How a task ended: its status, and of each step its state and its result.
+type End = (TaskStatus, BTreeMap<String, (StepState, Option<String>)>);
+
+/// One task over one file.
+struct Case {
+    file: File,
+    clock: Clock,
+    graph: Graph,
+    script: Script,
+    whole: bool,
+}
+
+/// How a task came to its end.
+struct Run {
+    history: History,
+    commits: usize,
+    deaths: usize,
+    took: Duration,
+}
+
+impl Run {
+    fn end(&self) -> End {
+        let steps = self.history.steps.iter();
+        let ends = steps.map(|step| (step.name.clone(), (step.state, step.result.clone())));
+        (self.history.task.status, ends.collect())
+    }
+
+    /// How the attempts of all steps went.
+    fn outcomes(&self) -> Vec<Outcome> {
+        let attempts = self.history.steps.iter().flat_map(|step| &step.attempts);
+        attempts.map(|attempt| attempt.outcome).collect()
+    }
+}
+
+macro_rules! numbered {
+    ($($number:literal)+) => {
+        /// Hands a delivery to the worker of its step.
+        async fn work(db: &Sqlite<Clock>, script: &Script, received: queue::Received) {
+            $(if received.queue == name($number) {
+                return run(db, Scripted::<Numbered<$number>>::new(script.clone()), received).await;
+            })+
+            panic!("there is no step {}", received.queue);
+        }
+    };
+}
+
+numbered!(0 1 2 3 4 5 50 51 52);
+
+async fn run<S: Step>(db: &Sqlite<Clock>, step: S, received: queue::Received) {
+    let queue::Received { message, receipt, until, .. } = received;
+    let invocation = Invocation::new(receipt.clone(), until, db.ambient.now());
+    let worker = Worker::new(step, db.clone(), db.clone(), db.ambient.clone());
+    let kept = worker.handle(batch(vec![message]), &invocation).await.batch_item_failures;
+    if kept.is_empty() {
+        // Of a delivery that its settlement has ended nothing is left to acknowledge.
+        let _ = db.acknowledge(&receipt);
+    }
+}
+
+impl Case {
+    fn new(graph: Graph, script: Script, whole: bool) -> Self {
+        Self { file: File::new(), clock: Clock::new(), graph, script, whole }
+    }
+
+    /// Brings the task to its end with a process that dies after this many commits, and one after it that does not.
+    fn run(&self, most: usize) -> Run {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (mut commits, mut deaths) = (0, 0);
+        loop {
+            let most = if deaths == 0 { most } else { usize::MAX };
+            let db = Sqlite::open(&self.file.0, self.clock.clone(), self.whole, most);
+            let end = runtime.block_on(self.live(&db));
+            commits += db.commits();
+            match end {
+                Some(history) => return Run { took: self.clock.now().since(START), history, commits, deaths },
+                None => deaths += 1,
+            }
+        }
+    }
+
+    async fn history(&self, db: &Sqlite<Clock>) -> Result<Option<History>, TableError> {
+        Client::new(db.clone(), db.clone(), self.clock.clone()).history(self.clock.task).await
+    }
+
+    /// Lives until nothing is left to do, or until the process dies: `None`.
+    async fn live(&self, db: &Sqlite<Clock>) -> Option<History> {
+        db.take_back().ok()?;
+        let client = Client::new(db.clone(), db.clone(), self.clock.clone());
+        if self.history(db).await.ok()?.is_none() {
+            client.start(&self.graph.workflow(), &serde_json::json!({}), None).await.ok()?;
+        }
+        for _ in 0..1_000 {
+            self.clock.advance(Duration::from_millis(1));
+            if let Some(received) = db.receive().ok()? {
+                work(db, &self.script, received).await;
+                continue;
+            }
+            let task = self.history(db).await.ok()?.unwrap();
+            let next = db.next_due().ok()?;
+            let over = !matches!(task.task.status, TaskStatus::Pending | TaskStatus::Compensating);
+            match next {
+                Some(due) => self.clock.advance(due.since(self.clock.now())),
+                None if over && !self.goes_on(&task) => return Some(task),
+                None => self.watch(db).await?,
+            }
+        }
+        panic!("it does not come to an end");
+    }
+
+    /// Whether a failed task is still to be compensated by itself.
+    fn goes_on(&self, history: &History) -> bool {
+        history.task.status == TaskStatus::Error
+            && !self.graph.compensated_steps().is_empty()
+            && history.task.compensations.is_none()
+    }
+
+    async fn watch(&self, db: &Sqlite<Clock>) -> Option<()> {
+        self.clock.advance(MINUTE);
+        let watchdog = Watchdog::new(db.clone(), db.clone(), self.clock.clone());
+        watchdog.run(Bounds { until: self.clock.now() + MINUTE, tasks: 10 }).await.ok().map(drop)
+    }
+}
+
+fn done() -> Script {
+    Script::new(|run| Ok(run.facts.step.into()))
+}
+
+/// The steps of these names fail: the first time, or for good.
+fn failing(once: &'static str, for_good: &'static str) -> Script {
+    let failed = Rc::new(RefCell::new(false));
+    Script::new(move |run| match run.facts.step {
+        step if step == for_good => Err(permanent("NO", "never")),
+        step if step == once && !failed.replace(true) => Err(retryable("BUSY", "later")),
+        step => Ok(step.into()),
+    })
+}
+
+/// A graph, what its steps do, and how the task ends.
+type Shape = (&'static str, Graph, fn() -> Script, TaskStatus);
+
+/// Graphs of each shape.
+fn cases() -> Vec<Shape> {
+    let fan = Graph::new([vec![], vec![0], vec![0], vec![0]]);
+    let undone = Graph::chain(3).undone([0, 1].into()).compensate("on_error", None);
+    vec![
+        ("chain", Graph::chain(5), done, TaskStatus::Complete),
+        ("diamond", Graph::diamonds(1), done, TaskStatus::Complete),
+        ("fan with three leaves", fan, done, TaskStatus::Complete),
+        ("retry", Graph::chain(3).base_seconds(2), || failing("s01", ""), TaskStatus::Complete),
+        ("failure", Graph::chain(3), || failing("", "s01"), TaskStatus::Error),
+        ("failure and compensation", undone, || failing("s50", "s02"), TaskStatus::Error),
+    ]
+}
+
+#[tokio::test]
+async fn message_is_acknowledged_by_its_last_receipt_only() {
+    let file = File::new();
+    let db = Sqlite::open(&file.0, Clock::new(), false, usize::MAX);
+    let plan = Graph::chain(1).workflow().plan().clone();
+    db.send(&Message::new(db.ambient.task, plan.step(&name(0)).unwrap())).await.unwrap();
+    let first = db.receive().unwrap().unwrap();
+    assert!(db.receive().unwrap().is_none(), "it is hidden");
+    db.ambient.advance(queue::LEASE);
+    let second = db.receive().unwrap().unwrap();
+    assert_ne!(first.receipt, second.receipt);
+    let commits = db.commits();
+    db.acknowledge(&first.receipt).unwrap();
+    db.hide(&name(0), &first.receipt, MINUTE).await.unwrap();
+    assert_eq!(db.commits(), commits, "an old receipt does nothing, and costs nothing");
+    db.hide(&name(0), &second.receipt, MINUTE).await.unwrap();
+    assert_eq!(db.next_due().unwrap(), Some(db.ambient.now() + MINUTE));
+    db.ambient.advance(MINUTE);
+    let third = db.receive().unwrap().unwrap();
+    db.acknowledge(&third.receipt).unwrap();
+    assert_eq!(db.next_due().unwrap(), None);
+    db.reject("what", "why").await.unwrap();
+    db.ambient.advance(MINUTE);
+    assert!(db.receive().unwrap().is_none(), "what is undeliverable is not delivered");
+}
+
+#[test]
+fn chain_of_five_costs_six_commits_where_a_settlement_is_one_transaction() {
+    let commits = |whole| Case::new(Graph::chain(5), done(), whole).run(usize::MAX).commits;
+    println!("a chain of 5 split: {} commits", commits(false));
+    assert_eq!(commits(true), 6);
+}
+
+#[test]
+fn whole_and_split_settlements_come_to_the_same_end() {
+    for (what, graph, script, status) in cases() {
+        let run = |whole| Case::new(graph.clone(), script(), whole).run(usize::MAX);
+        let (whole, split) = (run(true), run(false));
+        println!("{what}: {} commits whole, {} split", whole.commits, split.commits);
+        assert_eq!(whole.end(), split.end(), "{what}");
+        assert_eq!(whole.outcomes(), split.outcomes(), "{what}");
+        assert_eq!(whole.history.task.status, status, "{what}");
+        assert!(whole.commits < split.commits, "{what}");
+    }
+}
+
+#[test]
+fn death_between_any_two_commits_changes_nothing_about_the_end() {
+    for (what, graph, script, _) in cases() {
+        for whole in [true, false] {
+            let run = |most| Case::new(graph.clone(), script(), whole).run(most);
+            let unhurt = run(usize::MAX);
+            for most in 0..unhurt.commits {
+                let run = run(most);
+                assert_eq!(run.deaths, 1, "{what}, whole: {whole}, dead after {most} commits");
+                assert_eq!(run.end(), unhurt.end(), "{what}, whole: {whole}, dead after {most} commits");
+                let lost = run.outcomes().iter().filter(|outcome| **outcome == Outcome::Lost).count();
+                assert!(lost <= 1, "{what}, whole: {whole}, dead after {most} commits: {lost} attempts lost");
+                // No lease is waited for, and no watchdog.
+                let in_time = run.took < unhurt.took + queue::LEASE;
+                assert!(in_time || !whole, "{what}, dead after {most} commits: {:?}", run.took);
+            }
+        }
+    }
+}

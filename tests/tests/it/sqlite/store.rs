@@ -1,0 +1,109 @@
+//! The store: an item is JSON text under its two keys. What a transition means is the core's; here it is only read and put.
+
+use super::db::{Failed, Sqlite, table_error};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::BTreeSet;
+use stepwell::{
+    Ambient, TaskId,
+    core::{
+        item::{Item, Key},
+        settlement::{Settled, Settlement},
+        transition::{Applied, Refusal, Transition},
+    },
+    table::{Listed, Loaded, Page, Store, TableError},
+};
+
+pub(super) fn read(tx: &Connection, key: &Key) -> Result<Item, Failed> {
+    let mut select = tx.prepare_cached("SELECT item FROM items WHERE pk = ? AND sk = ?")?;
+    let text: Option<String> = select.query_row((key.partition(), key.sort()), |row| row.get(0)).optional()?;
+    Ok(text.map(|text| serde_json::from_str(&text)).transpose()?.unwrap_or_default())
+}
+
+fn put(tx: &Connection, key: &Key, item: &Item) -> Result<(), Failed> {
+    if item.is_empty() {
+        let mut delete = tx.prepare_cached("DELETE FROM items WHERE pk = ? AND sk = ?")?;
+        delete.execute((key.partition(), key.sort()))?;
+    } else {
+        let mut put = tx.prepare_cached("INSERT OR REPLACE INTO items (pk, sk, item) VALUES (?, ?, ?)")?;
+        put.execute((key.partition(), key.sort(), serde_json::to_string(item)?))?;
+    }
+    Ok(())
+}
+
+/// Makes a transition in a transaction that is open.
+pub(super) fn apply(tx: &Connection, transition: &Transition) -> Result<Applied, Failed> {
+    let items = transition.writes.iter().map(|write| read(tx, &write.key)).collect::<Result<Vec<_>, _>>()?;
+    let writes = || transition.writes.iter().zip(&items);
+    if !writes().all(|(write, item)| write.condition.holds(item)) {
+        let against = writes().map(|(write, item)| (!write.condition.holds(item)).then(|| item.clone()));
+        return match transition.refused(against) {
+            Refusal::Ended(applied) => Ok(applied),
+            Refusal::Without(others) => apply(tx, &others),
+        };
+    }
+    let mut answer = Item::new();
+    for (write, item) in writes() {
+        let after = write.effect.apply(item);
+        put(tx, &write.key, &after)?;
+        answer = write.answer(after);
+    }
+    Ok(Applied::Written(answer))
+}
+
+/// Reads items of a task: all, or those of these sort keys.
+fn load(tx: &Connection, task: TaskId, sort_keys: Option<&[String]>, loaded: &mut Loaded) -> Result<(), Failed> {
+    const SQL: &str = "SELECT sk, item FROM items
+        WHERE pk = ?1 AND (?2 IS NULL OR sk IN (SELECT value FROM json_each(?2)))";
+    let sort_keys = sort_keys.map(serde_json::to_string).transpose()?;
+    let mut select = tx.prepare_cached(SQL)?;
+    let mut rows = select.query(params![Key::partition_of(task), sort_keys])?;
+    while let Some(row) = rows.next()? {
+        let (sort_key, item): (String, String) = (row.get(0)?, row.get(1)?);
+        loaded.insert(task, &sort_key, serde_json::from_str(&item)?)?;
+    }
+    Ok(())
+}
+
+fn list(tx: &Connection, page: &Page<'_>) -> Result<Vec<Listed>, Failed> {
+    const SQL: &str = "SELECT pk, item FROM items WHERE status_shard = ?1 AND (?2 IS NULL OR listed_at <= ?2)
+        AND (?3 IS NULL OR (listed_at, pk) > (?3, ?4)) ORDER BY listed_at, pk LIMIT ?5";
+    let until = page.until.map(|until| until.to_string());
+    let (after, after_task) = page.after.map(|after| (after.at.to_string(), Key::partition_of(after.task))).unzip();
+    let mut select = tx.prepare_cached(SQL)?;
+    let mut rows = select.query(params![page.listing.partition(page.shard), until, after, after_task, page.limit])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (partition, item): (String, String) = (row.get(0)?, row.get(1)?);
+        let task = partition.strip_prefix("TASK#").unwrap_or_default().parse()?;
+        found.push(Listed::from_item(task, serde_json::from_str(&item)?)?);
+    }
+    Ok(found)
+}
+
+impl<A: Ambient> Store for Sqlite<A> {
+    async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
+        self.transaction(|tx| apply(tx, transition)).map_err(table_error(transition.name))
+    }
+
+    async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
+        self.settle_at_once(task, settlement).map_err(table_error("settle"))
+    }
+
+    async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
+        let mut loaded = Loaded::untouched(steps.iter().copied());
+        let keys = steps.iter().map(|step| Key::Step(task, (*step).to_owned())).chain([Key::Task(task)]);
+        let keys: Vec<String> = keys.map(|key| key.sort()).collect();
+        self.transaction(|tx| load(tx, task, Some(&keys), &mut loaded)).map_err(table_error("load"))?;
+        Ok(loaded)
+    }
+
+    async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
+        let mut loaded = Loaded::default();
+        self.transaction(|tx| load(tx, task, None, &mut loaded)).map_err(table_error("load_all"))?;
+        Ok(loaded)
+    }
+
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+        self.transaction(|tx| list(tx, page)).map_err(table_error("list"))
+    }
+}
