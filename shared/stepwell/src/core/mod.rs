@@ -12,6 +12,7 @@ pub mod codec;
 pub mod index;
 pub mod item;
 pub mod message;
+mod parts;
 pub mod record;
 pub mod settlement;
 pub mod step;

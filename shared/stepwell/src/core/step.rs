@@ -6,9 +6,10 @@
 use super::{
     codec::Unreadable,
     item::{Key, attribute, stored},
-    record::{AttemptRecord, Lease, Outcome, RETENTION, StepRecord, TaskRecord},
+    parts::{expires, is_state, lost_attempt, millis, stands_in, to_state},
+    record::{AttemptRecord, Lease, StepRecord, TaskRecord},
     task,
-    transition::{Answer, Applied, Change, Condition, Effect, Transition, Write, expiring},
+    transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
 };
 use crate::{
     TaskId, Timestamp,
@@ -92,33 +93,6 @@ impl ClaimRequest<'_> {
             until: record.lease_until.unwrap_or(self.lease_until),
         }
     }
-}
-
-pub(super) fn is_state(state: StepState) -> Condition {
-    Condition::Is(attribute::STATE, state.as_str().into())
-}
-
-pub(super) fn to_state(state: StepState) -> Change {
-    Change::Set(attribute::STATE, state.as_str().into())
-}
-
-pub(super) fn millis(attribute: &'static str, moment: Timestamp) -> Change {
-    Change::Set(attribute, moment.as_millis().into())
-}
-
-/// A step that stands in this state after this attempt.
-pub(super) fn stands_in(state: StepState, attempt: u32) -> Condition {
-    is_state(state).and(Condition::Is(attribute::ATTEMPT, attempt.into()))
-}
-
-pub(super) fn expires(now: Timestamp) -> Change {
-    expiring((now + RETENTION).as_seconds())
-}
-
-/// The entry that an attempt leaves in the audit trail when nobody heard of it again.
-pub(super) fn lost_attempt(step: &StepRecord) -> Option<Change> {
-    let lost = AttemptRecord { outcome: Outcome::Lost, finished_at: step.lease_until, ..step.open_attempt()? };
-    Some(Change::Append(attribute::ATTEMPTS, stored(&lost)))
 }
 
 /// Claims a step that is pending, or retrying and due.

@@ -7,8 +7,8 @@ use super::{
     codec::Unreadable,
     index::{FIRST_LOOK, ListedAt, Listing},
     item::{Item, Key, attribute, set, stored, stored_text},
+    parts::{expires, is_state, lost_attempt, millis, stands_in, to_state},
     record::{Action, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, StepRecord, TaskRecord},
-    step::{expires, is_state, lost_attempt, millis, stands_in, to_state},
     transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
 };
 use crate::{

@@ -332,11 +332,6 @@ impl Change {
     }
 }
 
-/// The changes that make an item expire, unless it is there already and does.
-pub(crate) fn expiring(at_second: i64) -> Change {
-    Change::SetIfAbsent(attribute::EXPIRES_AT, at_second.into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

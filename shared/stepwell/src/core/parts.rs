@@ -1,0 +1,36 @@
+//! Conditions and changes that several transitions are made of.
+
+use super::{
+    item::{attribute, stored},
+    record::{AttemptRecord, Outcome, RETENTION, StepRecord},
+    transition::{Change, Condition},
+};
+use crate::{Timestamp, state::StepState};
+
+pub(super) fn is_state(state: StepState) -> Condition {
+    Condition::Is(attribute::STATE, state.as_str().into())
+}
+
+pub(super) fn to_state(state: StepState) -> Change {
+    Change::Set(attribute::STATE, state.as_str().into())
+}
+
+pub(super) fn millis(attribute: &'static str, moment: Timestamp) -> Change {
+    Change::Set(attribute, moment.as_millis().into())
+}
+
+/// A step that stands in this state after this attempt.
+pub(super) fn stands_in(state: StepState, attempt: u32) -> Condition {
+    is_state(state).and(Condition::Is(attribute::ATTEMPT, attempt.into()))
+}
+
+/// The item may be deleted when its time is over, which begins with its first write.
+pub(super) fn expires(now: Timestamp) -> Change {
+    Change::SetIfAbsent(attribute::EXPIRES_AT, (now + RETENTION).as_seconds().into())
+}
+
+/// The entry that an attempt leaves in the audit trail when nobody heard of it again.
+pub(super) fn lost_attempt(step: &StepRecord) -> Option<Change> {
+    let lost = AttemptRecord { outcome: Outcome::Lost, finished_at: step.lease_until, ..step.open_attempt()? };
+    Some(Change::Append(attribute::ATTEMPTS, stored(&lost)))
+}
