@@ -1,6 +1,9 @@
 //! `GET /workflow_details/{task_id}`: everything that happened to a checkout, step by step and attempt by attempt.
 
-use crate::{backend::Backend, error::ApiError, routes::task_id};
+use crate::{
+    backend::Backend,
+    error::{ApiError, task_id},
+};
 use axum::{
     Json,
     extract::State,

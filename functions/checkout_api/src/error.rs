@@ -7,8 +7,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use checkout::StoreError;
-use http_api::{ErrorBody, Fault};
-use stepwell::{ActionError, StartError, Violation, state::TaskStatus, table::TableError};
+use http_api::{ErrorBody, Fault, Segment};
+use stepwell::{ActionError, StartError, TaskId, Violation, state::TaskStatus, table::TableError};
 
 /// Every answer that is not the one asked for.
 #[derive(Debug)]
@@ -52,6 +52,11 @@ impl IntoResponse for ApiError {
         };
         (status, Json(body)).into_response()
     }
+}
+
+/// The task that a path names.
+pub(crate) fn task_id(segment: Segment) -> Result<TaskId, ApiError> {
+    http_api::task_id(segment).ok_or(ApiError::NotFound)
 }
 
 impl From<Fault> for ApiError {

@@ -1,6 +1,9 @@
 //! `POST /retry_checkout/{task_id}`: gives a failed checkout another chance.
 
-use crate::{backend::Backend, error::ApiError, routes::task_id};
+use crate::{
+    backend::Backend,
+    error::{ApiError, task_id},
+};
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
 use http_api::Segment;
 use serde::Serialize;

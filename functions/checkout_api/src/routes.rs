@@ -1,13 +1,11 @@
 //! Which path leads where.
 
-use crate::{backend::Backend, details, error::ApiError, retry, shop, start, status};
+use crate::{backend::Backend, details, retry, shop, start, status};
 use axum::{
     Router,
     routing::{get, post},
 };
-use http_api::Segment;
 use std::{sync::Arc, time::Duration};
-use stepwell::TaskId;
 
 /// A little less than the function's own timeout in the template, so that a client gets an answer that says something.
 const TIME_LIMIT: Duration = Duration::from_secs(9);
@@ -22,9 +20,4 @@ pub(crate) fn router<B: Backend>(backend: B) -> Router {
         .route("/orders/{order_id}", get(shop::order::<B>))
         .route("/products", get(shop::products::<B>));
     http_api::complete(routes, TIME_LIMIT).with_state(Arc::new(backend))
-}
-
-/// The task that a path names.
-pub(crate) fn task_id(segment: Segment) -> Result<TaskId, ApiError> {
-    http_api::task_id(segment).ok_or(ApiError::NotFound)
 }

@@ -15,9 +15,6 @@ use stepwell::{IdempotencyKey, NotAKey, TaskId, Violation, state::TaskStatus, ta
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
-/// The field of the body that holds the request.
-pub(crate) const FIELD: &str = "checkout";
-
 #[derive(Serialize)]
 struct Accepted {
     success: bool,
@@ -55,13 +52,15 @@ fn take_request(body: Value) -> Result<Value, Vec<Violation>> {
     let Value::Object(mut fields) = body else {
         return Err(vec![violation(String::new(), "the body has to be an object with the field \"checkout\"")]);
     };
-    let request = fields.remove(FIELD);
+    let request = fields.remove(violations::FIELD);
     let beside = fields.keys().map(|name| violation(violations::pointer(name), "only \"checkout\" is expected here"));
     let mut found: Vec<Violation> = beside.take(violations::MOST).collect();
     match request {
         Some(request) if found.is_empty() => return Ok(request),
         Some(_) => {}
-        None => found.insert(0, violation(violations::pointer(FIELD), "\"checkout\" is a required property")),
+        None => {
+            found.insert(0, violation(violations::pointer(violations::FIELD), "\"checkout\" is a required property"))
+        }
     }
     Err(found)
 }

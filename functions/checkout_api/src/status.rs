@@ -1,6 +1,9 @@
 //! `GET /order_status/{task_id}`: where a checkout stands, in a customer's words.
 
-use crate::{backend::Backend, error::ApiError, routes::task_id};
+use crate::{
+    backend::Backend,
+    error::{ApiError, task_id},
+};
 use axum::{
     Json,
     extract::State,

@@ -1,7 +1,9 @@
 //! What is wrong with a request, with the paths that its client gets to see.
 
-use crate::start::FIELD;
 use stepwell::Violation;
+
+/// The field of the body that holds the request.
+pub(crate) const FIELD: &str = "checkout";
 
 /// No more are listed: a body of nothing but mistakes would make an answer many times its own size, and Lambda
 /// refuses to pass on more than 6 MB.

@@ -2,10 +2,9 @@
 
 use crate::{
     backend::{Act, Backend},
-    error::ApiError,
+    error::{ApiError, no_task, task_id},
     fields::Fields,
     operator::Operator,
-    routes::{no_task, task_id},
 };
 use axum::{
     Extension, Json,

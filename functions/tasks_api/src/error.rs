@@ -5,8 +5,8 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use http_api::{ErrorBody, Fault};
-use stepwell::{ActionError, Violation, table::TableError};
+use http_api::{ErrorBody, Fault, Segment};
+use stepwell::{ActionError, TaskId, Violation, table::TableError};
 
 /// Every answer that is not the one asked for.
 #[derive(Debug)]
@@ -66,6 +66,16 @@ impl IntoResponse for ApiError {
             Err(fault) => fault.into_response(),
         }
     }
+}
+
+/// The task that a path names.
+pub(crate) fn task_id(segment: Segment) -> Result<TaskId, ApiError> {
+    http_api::task_id(segment).ok_or_else(no_task)
+}
+
+/// The answer where there is no such task.
+pub(crate) fn no_task() -> ApiError {
+    ApiError::NotFound("There is no such task".to_owned())
 }
 
 impl From<Fault> for ApiError {

@@ -3,7 +3,6 @@
 use crate::{
     act,
     backend::{Act, Backend},
-    error::ApiError,
     list, operator, retry_all, show,
 };
 use axum::{
@@ -11,9 +10,7 @@ use axum::{
     middleware::from_fn,
     routing::{get, post},
 };
-use http_api::Segment;
 use std::{sync::Arc, time::Duration};
-use stepwell::TaskId;
 
 /// A little less than the function's own timeout in the template, so that a client gets an answer that says something.
 const TIME_LIMIT: Duration = Duration::from_secs(27);
@@ -31,14 +28,4 @@ pub(crate) fn router<B: Backend>(backend: B) -> Router {
         .route("/tasks/{task_id}/steps/{step}/resolve", post(act::resolve_step::<B>))
         .layer(from_fn(operator::only));
     http_api::complete(routes, TIME_LIMIT).with_state(Arc::new(backend))
-}
-
-/// The task that a path names.
-pub(crate) fn task_id(segment: Segment) -> Result<TaskId, ApiError> {
-    http_api::task_id(segment).ok_or_else(no_task)
-}
-
-/// The answer where there is no such task.
-pub(crate) fn no_task() -> ApiError {
-    ApiError::NotFound("There is no such task".to_owned())
 }

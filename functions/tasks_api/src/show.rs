@@ -2,8 +2,7 @@
 
 use crate::{
     backend::Backend,
-    error::ApiError,
-    routes::{no_task, task_id},
+    error::{ApiError, no_task, task_id},
 };
 use axum::{
     Json,
