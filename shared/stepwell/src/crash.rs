@@ -163,8 +163,20 @@ fn object(body: &Value) -> String {
         let writes = writes.iter().filter_map(|write| write.as_object()?.values().next());
         return writes.map(object).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join("+");
     }
-    let item = text("/Key/sk/S").or_else(|| text("/Item/sk/S")).or_else(|| text("/TableName").map(own_name));
-    item.into_iter().chain(text("/ExpressionAttributeValues/:to/S")).collect::<Vec<_>>().join(".")
+    let Some(item) = text("/Key/sk/S").or_else(|| text("/Item/sk/S")) else {
+        return text("/TableName").map(own_name).unwrap_or_default().to_owned();
+    };
+    let values = body.get("ExpressionAttributeValues");
+    let state = new_state(text("/UpdateExpression").unwrap_or_default());
+    let state = state.and_then(|placeholder| values?.get(placeholder)?.get("S")?.as_str());
+    [item].into_iter().chain(state).collect::<Vec<_>>().join(".")
+}
+
+/// The placeholder of the state, or the status, that an update sets.
+fn new_state(update: &str) -> Option<&str> {
+    let mut assignments = update.strip_prefix("SET ")?.split(", ").filter_map(|part| part.split_once(" = "));
+    let (_, value) = assignments.find(|(name, _)| matches!(*name, "#state" | "#status"))?;
+    value.split(' ').next()
 }
 
 /// The name of a table or a queue without the stack's name before it.
@@ -186,9 +198,15 @@ mod tests {
     #[test]
     fn a_call_is_named_by_what_it_is_on() {
         let claim = json!({"TableName": "stepwell-local-tasks", "Key": {"pk": {"S": "TASK#1"}, "sk": {"S": "STEP#pay"}},
-            "ExpressionAttributeValues": {":to": {"S": "in_progress"}}});
+            "UpdateExpression": "SET #owner = :3, #state = :4 REMOVE #next_retry_at ADD #attempt :5",
+            "ExpressionAttributeValues": {":0": {"S": "pending"}, ":4": {"S": "in_progress"}}});
         assert_eq!(name("DynamoDB_20120810.UpdateItem", &claim), "UpdateItem.STEP#pay.in_progress");
-        let charge = json!({"TableName": "stepwell-local-payments", "Key": {"id": {"S": "1"}}});
+        let take_over = json!({"TableName": "stepwell-local-tasks", "Key": {"pk": {"S": "TASK#1"}, "sk": {"S": "STEP#pay"}},
+            "UpdateExpression": "SET #owner = :3, #started_at = :4 ADD #attempt :5",
+            "ExpressionAttributeValues": {":4": {"S": "1"}}});
+        assert_eq!(name("DynamoDB_20120810.UpdateItem", &take_over), "UpdateItem.STEP#pay");
+        let charge = json!({"TableName": "stepwell-local-payments", "Key": {"id": {"S": "1"}},
+            "UpdateExpression": "SET #status = :0", "ExpressionAttributeValues": {":0": {"S": "succeeded"}}});
         assert_eq!(name("DynamoDB_20120810.UpdateItem", &charge), "UpdateItem.payments");
         let load = json!({"RequestItems": {"stepwell-local-tasks": {}}});
         assert_eq!(name("DynamoDB_20120810.BatchGetItem", &load), "BatchGetItem.tasks");
