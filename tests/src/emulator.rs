@@ -24,8 +24,7 @@ use std::{
 };
 use stepwell::{
     Ambient, Client, System, TaskId, Timestamp,
-    queue::{REASON_ATTRIBUTE, SqsQueue, UNDELIVERABLE},
-    table::DynamoTable,
+    queue::UNDELIVERABLE,
 };
 use tokio::runtime::Runtime;
 use uuid::Uuid;

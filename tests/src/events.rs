@@ -1,52 +1,38 @@
-//! The events that Lambda makes of a queue's messages.
+//! Messages as a queue hands them out.
 
-use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
+use aws_sdk_sqs::types::MessageSystemAttributeName;
+use stepwell::queue::Received;
 
-/// The attribute in which SQS counts how often it has handed out a message.
-const RECEIVE_COUNT: &str = "ApproximateReceiveCount";
-
-/// A batch of these messages.
-pub fn batch(messages: Vec<SqsMessage>) -> SqsEvent {
-    let mut event = SqsEvent::default();
-    event.records = messages;
-    event
-}
-
-/// A message as SQS hands it out for the first time.
-pub fn message(id: &str, body: &str) -> SqsMessage {
-    let mut message = SqsMessage::default();
-    message.message_id = Some(id.to_owned());
-    message.body = Some(body.to_owned());
-    message.attributes.insert(RECEIVE_COUNT.to_owned(), "1".to_owned());
-    message
+/// A message that is handed out for the first time.
+pub fn message(id: &str, body: &str) -> Received {
+    Received { id: id.to_owned(), body: body.to_owned(), receives: Some(1), ..Received::default() }
 }
 
 /// The same batch, each of its messages handed out once more.
-pub fn received_again(mut event: SqsEvent) -> SqsEvent {
-    for message in &mut event.records {
-        let count = message.attributes[RECEIVE_COUNT].parse::<u32>().expect("a number");
-        message.attributes.insert(RECEIVE_COUNT.to_owned(), (count + 1).to_string());
-    }
-    event
+pub fn received_again(batch: &[Received]) -> Vec<Received> {
+    let again = |message: &Received| Received { receives: message.receives.map(|count| count + 1), ..message.clone() };
+    batch.iter().map(again).collect()
 }
 
 /// The messages of these batches, the first of each, then the second of each, and so on.
-pub(crate) fn one_by_one(batches: Vec<(String, SqsEvent)>) -> Vec<(String, SqsEvent)> {
-    let mut messages: Vec<(usize, String, SqsMessage)> = Vec::new();
-    for (step, event) in batches {
-        messages.extend(event.records.into_iter().enumerate().map(|(place, message)| (place, step.clone(), message)));
+pub(crate) fn one_by_one(batches: Vec<(String, Vec<Received>)>) -> Vec<(String, Vec<Received>)> {
+    let mut messages: Vec<(usize, String, Received)> = Vec::new();
+    for (step, batch) in batches {
+        messages.extend(batch.into_iter().enumerate().map(|(place, message)| (place, step.clone(), message)));
     }
     messages.sort_by_key(|(place, ..)| *place);
-    messages.into_iter().map(|(_, step, message)| (step, batch(vec![message]))).collect()
+    messages.into_iter().map(|(_, step, message)| (step, vec![message])).collect()
 }
 
-/// What SQS handed out, as Lambda passes it on.
-pub(crate) fn record(message: aws_sdk_sqs::types::Message) -> SqsMessage {
-    let mut record = SqsMessage::default();
-    record.message_id = message.message_id;
-    record.receipt_handle = message.receipt_handle;
-    record.body = message.body;
-    let attributes = message.attributes.unwrap_or_default().into_iter();
-    record.attributes = attributes.map(|(name, value)| (name.as_str().to_owned(), value)).collect();
-    record
+/// What SQS handed out, as the engine takes it.
+pub(crate) fn record(message: aws_sdk_sqs::types::Message) -> Received {
+    let count = message.attributes.as_ref();
+    let count = count.and_then(|attributes| attributes.get(&MessageSystemAttributeName::ApproximateReceiveCount));
+    Received {
+        receives: count.and_then(|count| count.parse().ok()),
+        id: message.message_id.unwrap_or_default(),
+        body: message.body.unwrap_or_default(),
+        receipt: message.receipt_handle,
+        ..Received::default()
+    }
 }

@@ -22,6 +22,7 @@ pub mod golden;
 pub mod graph;
 pub mod headline;
 pub mod items;
+pub mod locked;
 pub mod meter;
 pub mod model;
 pub mod operators;

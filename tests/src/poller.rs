@@ -1,31 +1,30 @@
 //! A stand-in for Lambda's event source mappings: brings the messages of the queues to the workers, and deletes those
 //! that no worker wants back.
 
+use crate::locked::Locked;
 use crate::{
     emulator::{Clock, Sandbox},
-    events::{batch, one_by_one, received_again, record},
-    steps::{Numbered, Script, Scripted},
+    events::{one_by_one, received_again, record},
+    steps::{Script, name},
 };
-use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use aws_sdk_sqs::types::MessageSystemAttributeName;
 use futures::{
     FutureExt,
-    future::{LocalBoxFuture, join_all},
+    future::{BoxFuture, join_all},
 };
 use std::{
-    cell::{Cell, RefCell},
     collections::BTreeMap,
     fmt,
     ops::Range,
     time::Duration,
 };
 use stepwell::{
-    Ambient, Step, StepResult, TaskId,
+    Ambient, Step, TaskId,
     history::History,
-    queue::SqsQueue,
-    table::DynamoTable,
+    queue::Received,
     worker::{Invocation, Worker},
 };
+use stepwell_aws::{DynamoTable, SqsQueue};
 use uuid::Uuid;
 
 /// How long an invocation lasts, unless a test says otherwise.
@@ -35,12 +34,12 @@ const INVOCATION: Duration = Duration::from_secs(30);
 const MANY_ROUNDS: usize = 2_000;
 
 trait AnyWorker {
-    fn handle<'a>(&'a self, event: SqsEvent, invocation: &'a Invocation) -> LocalBoxFuture<'a, SqsBatchResponse>;
+    fn handle<'a>(&'a self, batch: &'a [Received], invocation: &'a Invocation) -> BoxFuture<'a, Vec<String>>;
 }
 
 impl<S: Step> AnyWorker for Worker<S, DynamoTable, SqsQueue, Clock> {
-    fn handle<'a>(&'a self, event: SqsEvent, invocation: &'a Invocation) -> LocalBoxFuture<'a, SqsBatchResponse> {
-        Worker::handle(self, event, invocation).boxed_local()
+    fn handle<'a>(&'a self, batch: &'a [Received], invocation: &'a Invocation) -> BoxFuture<'a, Vec<String>> {
+        Worker::handle(self, batch, invocation).boxed()
     }
 }
 
@@ -66,17 +65,17 @@ pub enum Pace {
 /// Brings messages to workers.
 pub struct Poller<'a> {
     sandbox: &'a Sandbox,
-    workers: BTreeMap<&'static str, Box<dyn AnyWorker>>,
+    workers: BTreeMap<String, Box<dyn AnyWorker>>,
     waits: Waits,
     pace: Pace,
     copies: usize,
     invocation: Duration,
     /// What was given back: the last receipt handle, by queue and message id.
-    kept: RefCell<BTreeMap<(String, String), String>>,
+    kept: Locked<BTreeMap<(String, String), String>>,
     /// How many messages a queue had been sent when it was last found empty.
-    dry: RefCell<BTreeMap<String, usize>>,
-    deliveries: RefCell<Vec<(String, Range<usize>)>>,
-    deaths: Cell<usize>,
+    dry: Locked<BTreeMap<String, usize>>,
+    deliveries: Locked<Vec<(String, Range<usize>)>>,
+    deaths: Locked<usize>,
 }
 
 impl fmt::Debug for Poller<'_> {
@@ -95,19 +94,20 @@ impl<'a> Poller<'a> {
             pace: Pace::Parallel,
             copies: 1,
             invocation: INVOCATION,
-            kept: RefCell::default(),
-            dry: RefCell::default(),
-            deliveries: RefCell::default(),
-            deaths: Cell::default(),
+            kept: Locked::default(),
+            dry: Locked::default(),
+            deliveries: Locked::default(),
+            deaths: Locked::default(),
         }
     }
 
-    /// With a worker for this step.
+    /// With a worker for the step of this name.
     #[must_use]
-    pub fn with<S: Step + 'static>(mut self, step: S) -> Self {
+    pub fn with(mut self, name: impl Into<String>, step: impl Step + 'static) -> Self {
+        let name = name.into();
         let (table, queue, clock) =
             (self.sandbox.table.clone(), self.sandbox.queue.clone(), self.sandbox.clock.clone());
-        self.workers.insert(S::Output::STEP, Box::new(Worker::new(step, table, queue, clock)));
+        self.workers.insert(name.clone(), Box::new(Worker::new(name, step, table, queue, clock)));
         self
     }
 
@@ -115,6 +115,12 @@ impl<'a> Poller<'a> {
     #[must_use]
     pub fn with_numbered(self, count: usize, script: &Script) -> Self {
         (0..count).fold(self, |poller, number| poller.with_number(number, script.clone()))
+    }
+
+    /// With a worker for the step of this number.
+    #[must_use]
+    pub fn with_number(self, number: usize, script: Script) -> Self {
+        self.with(name(number), script)
     }
 
     /// With another way to pass the time.
@@ -147,7 +153,7 @@ impl<'a> Poller<'a> {
 
     /// The batches that have been handed to workers: the step, and which of the meter's calls were made meanwhile.
     pub fn deliveries(&self) -> Vec<(String, Range<usize>)> {
-        self.deliveries.borrow().clone()
+        self.deliveries.lock().clone()
     }
 
     /// How many rounds have ended with the workers dead.
@@ -177,12 +183,12 @@ impl<'a> Poller<'a> {
     /// Where that takes for ever.
     pub async fn drain(&self) {
         for _ in 0..MANY_ROUNDS {
-            let waiting: Vec<&str> = self.workers.keys().copied().filter(|step| !self.is_dry(step)).collect();
+            let waiting: Vec<&str> = self.workers.keys().map(String::as_str).filter(|step| !self.is_dry(step)).collect();
             if waiting.is_empty() {
                 return;
             }
             let batches = join_all(waiting.iter().map(|step| self.receive(step))).await;
-            let worked: usize = batches.iter().map(|(_, event)| event.records.len()).sum();
+            let worked: usize = batches.iter().map(|(_, batch)| batch.len()).sum();
             match self.pace {
                 Pace::Parallel => drop(join_all(batches.into_iter().map(|batch| self.work(batch))).await),
                 Pace::Backlog => {
@@ -204,7 +210,7 @@ impl<'a> Poller<'a> {
     }
 
     fn is_dry(&self, step: &str) -> bool {
-        self.dry.borrow().get(step).copied().unwrap_or_default() == self.sandbox.sent_to(step)
+        self.dry.lock().get(step).copied().unwrap_or_default() == self.sandbox.sent_to(step)
     }
 
     async fn delete(&self, step: &str, receipt_handle: &str) {
@@ -234,71 +240,47 @@ impl<'a> Poller<'a> {
         show.send().await.expect("a message that was given back can be shown");
     }
 
-    async fn receive(&self, step: &str) -> (String, SqsEvent) {
+    async fn receive(&self, step: &str) -> (String, Vec<Received>) {
         let receive = self.sandbox.sqs.receive_message().queue_url(self.sandbox.url(step)).max_number_of_messages(10);
         let received = receive.message_system_attribute_names(MessageSystemAttributeName::All).send().await;
         let messages = received.expect("the queue can be read").messages.unwrap_or_default();
         if messages.is_empty() {
             let sent = self.sandbox.sent_to(step);
             if !self.sandbox.holds_messages(step).await {
-                self.dry.borrow_mut().insert(step.to_owned(), sent);
+                self.dry.lock().insert(step.to_owned(), sent);
             }
         }
-        (step.to_owned(), batch(messages.into_iter().map(record).collect()))
+        (step.to_owned(), messages.into_iter().map(record).collect())
     }
 
     /// Hands a batch to invocations, and deletes what they are done with.
-    async fn work(&self, (step, event): (String, SqsEvent)) {
-        if event.records.is_empty() {
+    async fn work(&self, (step, batch): (String, Vec<Received>)) {
+        if batch.is_empty() {
             return;
         }
-        let mut answers = join_all((0..self.copies).map(|_| self.deliver(&step, event.clone()))).await;
+        let mut answers = join_all((0..self.copies).map(|_| self.deliver(&step, &batch))).await;
         if self.copies > 1 {
-            answers.push(self.deliver(&step, received_again(event.clone())).await);
+            answers.push(self.deliver(&step, &received_again(&batch)).await);
         }
-        for message in &event.records {
-            let id = message.message_id.as_deref().expect("SQS names its messages");
-            let receipt_handle = message.receipt_handle.as_deref().expect("SQS hands out a receipt");
+        for message in &batch {
+            let id = message.id.as_str();
+            let receipt_handle = message.receipt.as_deref().expect("SQS hands out a receipt");
             if answers.iter().all(|kept| kept.iter().any(|kept| kept == id)) {
-                self.kept.borrow_mut().insert((step.clone(), id.to_owned()), receipt_handle.to_owned());
+                self.kept.lock().insert((step.clone(), id.to_owned()), receipt_handle.to_owned());
             } else {
-                self.kept.borrow_mut().remove(&(step.clone(), id.to_owned()));
+                self.kept.lock().remove(&(step.clone(), id.to_owned()));
                 self.delete(&step, receipt_handle).await;
             }
         }
     }
 
     /// Hands a batch to the step's worker, and answers with the ids of the messages that it wants back.
-    pub async fn deliver(&self, step: &str, event: SqsEvent) -> Vec<String> {
+    pub async fn deliver(&self, step: &str, batch: &[Received]) -> Vec<String> {
         let now = self.sandbox.clock.now();
         let invocation = Invocation::new(Uuid::new_v4().to_string(), now + self.invocation, now);
         let mark = self.sandbox.meter.mark();
-        let answer = self.workers[step].handle(event, &invocation).await;
-        self.deliveries.borrow_mut().push((step.to_owned(), mark..self.sandbox.meter.mark()));
-        answer.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
+        let kept = self.workers[step].handle(batch, &invocation).await;
+        self.deliveries.lock().push((step.to_owned(), mark..self.sandbox.meter.mark()));
+        kept
     }
 }
-
-macro_rules! numbered {
-    ($($number:literal)+) => {
-        impl Poller<'_> {
-            /// With a worker for the step of this number.
-            ///
-            /// # Panics
-            /// For a number above 99.
-            #[must_use]
-            pub fn with_number(self, number: usize, script: Script) -> Self {
-                match number {
-                    $($number => self.with(Scripted::<Numbered<$number>>::new(script)),)+
-                    _ => panic!("there is no numbered step {number}"),
-                }
-            }
-        }
-    };
-}
-
-numbered!(
-    0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40 41
-    42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64 65 66 67 68 69 70 71 72 73 74 75 76 77 78 79 80
-    81 82 83 84 85 86 87 88 89 90 91 92 93 94 95 96 97 98 99
-);

@@ -66,7 +66,7 @@ pub fn repository() -> PathBuf {
 impl Stack {
     /// The stack that the environment names.
     pub async fn from_env() -> Self {
-        // Not `stepwell::aws_config`: that one is shared by the process, and each test has an executor of its own.
+        // Not `stepwell_aws::aws_config`: that one is shared by the process, and each test has an executor of its own.
         let config = aws_config::defaults(BehaviorVersion::latest()).load().await;
         Self {
             api: Api::new(variable("API")),
@@ -226,8 +226,8 @@ impl Stack {
     }
 
     /// The engine's way to the queues.
-    pub fn queues(&self) -> stepwell::queue::SqsQueue {
-        stepwell::queue::SqsQueue::new(self.sqs.clone(), &self.queue_prefix)
+    pub fn queues(&self) -> stepwell_aws::SqsQueue {
+        stepwell_aws::SqsQueue::new(self.sqs.clone(), &self.queue_prefix)
     }
 
     /// Makes a task that has failed look as if it had failed at this moment.

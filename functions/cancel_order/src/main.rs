@@ -7,7 +7,7 @@ mod tests;
 use checkout::Tables;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), stepwell::ServeError> {
-    let orders = Tables::from_env(&stepwell::aws_config().await)?;
-    stepwell::serve(step::CancelOrder { orders }).await
+async fn main() -> Result<(), stepwell_aws::ServeError> {
+    let orders = Tables::from_env(&stepwell_aws::aws_config().await)?;
+    stepwell_aws::serve("cancel_order", step::CancelOrder { orders }).await
 }

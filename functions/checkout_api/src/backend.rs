@@ -4,7 +4,7 @@ use checkout::{Order, Product, StoreError, Tables};
 use serde_json::Value;
 use std::future::Future;
 use stepwell::{
-    ActionError, By, Client, IdempotencyKey, StartError, Started, TaskId, Workflow, history::History, table::TableError,
+    ActionError, By, IdempotencyKey, StartError, Started, TaskId, Workflow, history::History, table::TableError,
 };
 
 /// Checkouts, orders and products, wherever they are kept.
@@ -35,7 +35,7 @@ pub(crate) trait Backend: Send + Sync + 'static {
 /// The deployed engine and the deployed shop.
 pub(crate) struct Deployed {
     pub(crate) workflow: Workflow,
-    pub(crate) engine: Client,
+    pub(crate) engine: stepwell_aws::Client,
     pub(crate) tables: Tables,
     /// Whom the audit trail names for a retry that a customer asks for.
     pub(crate) customer: By,

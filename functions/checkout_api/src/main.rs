@@ -15,16 +15,17 @@ mod tests;
 mod violations;
 
 use backend::Deployed;
-use stepwell::{By, Client, ServeError};
+use stepwell::By;
+use stepwell_aws::ServeError;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), ServeError> {
-    stepwell::init_logging();
+    stepwell_aws::init_logging();
     let workflow = checkout::workflow()?;
-    let config = stepwell::aws_config().await;
+    let config = stepwell_aws::aws_config().await;
     let deployed = Deployed {
         workflow,
-        engine: Client::from_env(&config)?,
+        engine: stepwell_aws::client_from_env(&config)?,
         tables: checkout::Tables::from_env(&config)?,
         customer: By::new("customer", "POST /retry_checkout")?,
     };

@@ -7,7 +7,7 @@ mod tests;
 use checkout::{GatewaySimulator, Tables};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), stepwell::ServeError> {
-    let tables = Tables::from_env(&stepwell::aws_config().await)?;
-    stepwell::serve(step::RefundPayment { gateway: GatewaySimulator::new(tables) }).await
+async fn main() -> Result<(), stepwell_aws::ServeError> {
+    let tables = Tables::from_env(&stepwell_aws::aws_config().await)?;
+    stepwell_aws::serve("refund_payment", step::RefundPayment { gateway: GatewaySimulator::new(tables) }).await
 }

@@ -7,7 +7,7 @@ mod tests;
 use checkout::Tables;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), stepwell::ServeError> {
-    let stock = Tables::from_env(&stepwell::aws_config().await)?;
-    stepwell::serve(step::ReleaseStock { stock }).await
+async fn main() -> Result<(), stepwell_aws::ServeError> {
+    let stock = Tables::from_env(&stepwell_aws::aws_config().await)?;
+    stepwell_aws::serve("release_stock", step::ReleaseStock { stock }).await
 }

@@ -2,8 +2,11 @@
 
 use std::future::Future;
 use stepwell::{
-    ActionError, Ambient, By, Client, Cursor, Filter, Found, Matches, System, TaskId, Timestamp, history::History,
-    state::TaskStatus, table::TableError,
+    ActionError, Ambient, By, Client, Cursor, Filter, Found, Matches, TaskId, Timestamp,
+    history::History,
+    queue::Queue,
+    state::TaskStatus,
+    table::{Store, TableError},
 };
 
 /// What can be done to a task.
@@ -53,9 +56,14 @@ pub(crate) trait Backend: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Matches, TableError>> + Send;
 }
 
-impl Backend for Client {
+impl<S, Q, A> Backend for Client<S, Q, A>
+where
+    S: Store + 'static,
+    Q: Queue + 'static,
+    A: Ambient + 'static,
+{
     fn now(&self) -> Timestamp {
-        System.now()
+        Client::now(self)
     }
 
     async fn find(&self, filter: &Filter, from: Option<&Cursor>, limit: usize) -> Result<Found, TableError> {

@@ -16,11 +16,11 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-use stepwell::{Client, ServeError};
+use stepwell_aws::ServeError;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), ServeError> {
-    stepwell::init_logging();
-    let engine = Client::from_env(&stepwell::aws_config().await)?;
+    stepwell_aws::init_logging();
+    let engine = stepwell_aws::client_from_env(&stepwell_aws::aws_config().await)?;
     lambda_http::lambda_runtime::run(http_api::service(routes::router(engine))).await
 }

@@ -8,7 +8,8 @@ use aws_sdk_sesv2::{
     types::{Body, Content, Destination, EmailContent, Message},
 };
 use serde::{Deserialize, Serialize};
-use stepwell::{SdkConfig, StepResult, Timestamp};
+use stepwell::{StepResult, Timestamp};
+use stepwell_aws::SdkConfig;
 
 /// Something that sends mail.
 #[allow(async_fn_in_trait, reason = "a Lambda function runs on one thread, so no future has to be Send")]

@@ -11,7 +11,8 @@ use aws_sdk_dynamodb::{
     types::{CancellationReason, TransactWriteItem},
 };
 use std::{collections::BTreeSet, time::Duration};
-use stepwell::{SdkConfig, StepError, retryable};
+use stepwell::{StepError, retryable};
+use stepwell_aws::SdkConfig;
 
 /// The shop's DynamoDB tables. It is the [`Catalogue`](crate::Catalogue), the [`Stock`](crate::Stock) and the
 /// [`Orders`](crate::Orders) of the deployed shop.

@@ -4,7 +4,7 @@ use crate::{TaskId, Timestamp};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where the engine gets the time and its random numbers from.
-pub trait Ambient {
+pub trait Ambient: Send + Sync {
     /// The moment it is.
     fn now(&self) -> Timestamp;
 

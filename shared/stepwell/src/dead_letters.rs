@@ -1,19 +1,18 @@
 //! What SQS gave up on: a message becomes an error of its step, where everybody can see it.
 
 use crate::{
-    Ambient, EngineError, ServeError, System, Timestamp, aws,
+    Ambient, EngineError, Timestamp,
     core::{
         settlement::{Due, Settlement},
         task,
     },
     engine::{Decision, Engine},
     history::History,
-    queue::{Message, Queue, SqsQueue, printable},
+    queue::{Message, Queue, Received, printable},
     state::{StepEvent, StepState, TaskStatus},
-    table::{Action, ActionKind, DynamoTable, Failure, StepRecord, Store},
-    worker::{answer, attribute, keep_hidden},
+    table::{Action, ActionKind, Failure, StepRecord, Store},
+    worker::keep_hidden,
 };
-use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use futures::future::join_all;
 use std::time::Duration;
 
@@ -22,18 +21,8 @@ pub const DELIVERY_EXHAUSTED: &str = "DELIVERY_EXHAUSTED";
 
 /// Works the queue of messages that SQS gave up on.
 #[derive(Clone, Debug)]
-pub struct DeadLetters<T = DynamoTable, Q = SqsQueue, A = System> {
+pub struct DeadLetters<T, Q, A> {
     engine: Engine<T, Q, A>,
-}
-
-impl DeadLetters {
-    /// For the table and the queues that the environment names: `STEPWELL_TABLE`, `STEPWELL_QUEUE_URL_PREFIX`.
-    ///
-    /// # Errors
-    /// A variable that is missing.
-    pub fn from_env(config: &aws::SdkConfig) -> Result<Self, ServeError> {
-        Ok(Self { engine: Engine::from_env(config)? })
-    }
 }
 
 impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
@@ -42,18 +31,18 @@ impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
         Self { engine: Engine { store: table, queue, ambient } }
     }
 
-    /// Works all messages of a batch, and names those that SQS has to keep.
-    pub async fn handle(&self, event: SqsEvent) -> SqsBatchResponse {
-        let kept = join_all(event.records.iter().map(|message| self.handle_one(message))).await;
-        answer(kept.into_iter().flatten())
+    /// Works all messages of a batch, and answers with the ids of those that their queue has to keep.
+    pub async fn handle(&self, batch: &[Received]) -> Vec<String> {
+        let kept = join_all(batch.iter().map(|message| self.handle_one(message))).await;
+        kept.into_iter().flatten().collect()
     }
 
-    async fn handle_one(&self, message: &SqsMessage) -> Option<String> {
+    async fn handle_one(&self, message: &Received) -> Option<String> {
         let wait = match self.deliver(message).await {
             Ok(None) => return None,
             Ok(Some(wait)) => Some(wait),
             Err(error) => {
-                tracing::error!(message_id = message.message_id, %error, "a dead letter could not be worked");
+                tracing::error!(message_id = message.id, %error, "a dead letter could not be worked");
                 None
             }
         };
@@ -61,8 +50,8 @@ impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
     }
 
     /// `None` where it is done with, else how long to wait for the next try.
-    async fn deliver(&self, letter: &SqsMessage) -> Result<Option<Duration>, EngineError> {
-        let body = letter.body.as_deref().unwrap_or_default();
+    async fn deliver(&self, letter: &Received) -> Result<Option<Duration>, EngineError> {
+        let body = letter.body.as_str();
         let message: Message = match serde_json::from_str(body) {
             Ok(message) => message,
             Err(error) => return self.keep(body, &format!("not a message of this engine: {error}")).await,
@@ -137,13 +126,11 @@ fn decide(history: Option<&History>, step: &str, known: &str, now: Timestamp) ->
 }
 
 /// What SQS says of a message, in a sentence.
-fn known(letter: &SqsMessage) -> String {
-    let queue = attribute(letter, "DeadLetterQueueSourceArn").and_then(|arn| arn.rsplit(':').next());
-    let sent = attribute(letter, "SentTimestamp").and_then(|millis| millis.parse().ok()).map(Timestamp::from_millis);
+fn known(letter: &Received) -> String {
     format!(
         "received {} times from {}, first sent {}",
-        attribute(letter, "ApproximateReceiveCount").unwrap_or("an unknown number of"),
-        queue.unwrap_or("an unknown queue"),
-        sent.map_or_else(|| "at an unknown time".to_owned(), |sent| format!("at {sent}")),
+        letter.receives.map_or_else(|| "an unknown number of".to_owned(), |receives| receives.to_string()),
+        letter.given_up_by.as_deref().unwrap_or("an unknown queue"),
+        letter.sent_at.map_or_else(|| "at an unknown time".to_owned(), |sent| format!("at {sent}")),
     )
 }

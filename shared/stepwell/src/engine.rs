@@ -1,16 +1,16 @@
 //! What every part of the engine works with: a store, the queues, time and chance.
 
 use crate::{
-    Ambient, EngineError, ServeError, System, TaskId, Timestamp, aws,
+    Ambient, EngineError, TaskId, Timestamp,
     core::{
         message::Message,
         settlement::{Consequence, Dispatch, Due, Settled, Settlement, dispatch},
         task,
     },
     history::History,
-    queue::{Queue, QueueError, SqsQueue},
+    queue::{Queue, QueueError},
     state::TaskStatus,
-    table::{DynamoTable, Store, TableError, TaskRecord},
+    table::{Store, TableError, TaskRecord},
 };
 use futures::future::try_join_all;
 use std::{
@@ -41,20 +41,10 @@ pub(crate) enum Decision<R> {
 
 /// A store, its queues, a clock.
 #[derive(Clone, Debug)]
-pub(crate) struct Engine<S = DynamoTable, Q = SqsQueue, A = System> {
+pub(crate) struct Engine<S, Q, A> {
     pub(crate) store: S,
     pub(crate) queue: Q,
     pub(crate) ambient: A,
-}
-
-impl Engine {
-    /// The table and the queues that the environment names: `STEPWELL_TABLE`, `STEPWELL_QUEUE_URL_PREFIX`.
-    ///
-    /// # Errors
-    /// A variable that is missing.
-    pub(crate) fn from_env(config: &aws::SdkConfig) -> Result<Self, ServeError> {
-        Ok(Self { store: aws::table_from_env(config)?, queue: aws::queue_from_env(config)?, ambient: System })
-    }
 }
 
 impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {

@@ -110,15 +110,13 @@
 //! kilobyte, so contexts and results are worth keeping small. `cargo run -p stepwell-tests --bin cost` counts all of it.
 
 mod ambient;
-mod aws;
-mod aws_error;
 pub mod backoff;
 mod call_error;
 mod client;
 pub mod compensation;
 pub mod core;
 #[cfg(feature = "crash-points")]
-mod crash;
+pub mod crash;
 pub mod dead_letters;
 mod engine;
 mod error;
@@ -126,7 +124,6 @@ pub mod history;
 mod id;
 pub mod plan;
 pub mod queue;
-mod serve;
 pub mod stalled;
 pub mod state;
 mod step;
@@ -140,14 +137,12 @@ pub mod worker;
 pub mod workflow;
 
 pub use ambient::{Ambient, System};
-pub use aws::{SdkConfig, aws_config, required_env};
 pub use call_error::{CallError, FailureKind};
 pub use client::{
     ActionError, By, Client, Cursor, Filter, Found, Matches, NotABy, NotACursor, Refusal, StartError, Started, Summary,
 };
 pub use error::EngineError;
 pub use id::{IdempotencyKey, NotAKey, NotATaskId, TaskId};
-pub use serve::{ServeError, init_logging, log_lines, serve, serve_dead_letters, serve_watchdog};
 pub use step::{
     Context, ErrorKind, Input, ResultOf, Step, StepContext, StepError, StepResult, TaskData, permanent, retryable,
 };

@@ -39,30 +39,28 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 ///
 /// A step is run at least once and its result counts once. What it does to the outside world has to bear repeating:
 /// pass [`StepContext::idempotency_key`] on to whatever you call.
-#[allow(async_fn_in_trait, reason = "a Lambda function runs on one thread, so no future has to be Send")]
-pub trait Step {
+pub trait Step: Send + Sync {
     /// What the step takes from its task: [`Context`], [`ResultOf`], an `Option` of it, or a tuple of these.
     type Input: Input;
-    /// What it leaves for the steps that depend on it. The output's type names the step.
-    type Output: StepResult;
+    /// What it leaves for the steps that depend on it. It is stored as JSON.
+    type Output: Serialize;
 
     /// Does the step's work.
     ///
     /// # Errors
     /// [`retryable`] for what may pass, [`permanent`] for what will not. A panic counts as retryable `PANIC`, an
     /// attempt past its timeout as retryable `TIMEOUT`.
-    async fn run(&self, input: Self::Input, ctx: &StepContext) -> Result<Self::Output, StepError>;
+    fn run(
+        &self,
+        input: Self::Input,
+        ctx: &StepContext,
+    ) -> impl Future<Output = Result<Self::Output, StepError>> + Send;
 }
 
-/// The result of a step, and so the step's name. It is stored as JSON.
+/// A step's result that other steps take as an input, through [`ResultOf`].
 pub trait StepResult: Serialize + DeserializeOwned {
-    /// The name of the step that leaves this result, as in the workflow file.
+    /// The name of the step that leaves it, as in the workflow file.
     const STEP: &'static str;
-}
-
-/// The name of the step that leaves this step's output.
-pub(crate) const fn step_name<S: Step>() -> &'static str {
-    S::Output::STEP
 }
 
 /// The facts about the attempt that is running.
@@ -73,7 +71,7 @@ pub struct StepContext {
     /// When the task was started. The same for every attempt of every step.
     pub task_created_at: Timestamp,
     /// The step's name.
-    pub step: &'static str,
+    pub step: String,
     /// The number of this attempt, from 1. It rises with every claim and never falls.
     pub attempt: u32,
     /// When this attempt began.
@@ -83,14 +81,14 @@ pub struct StepContext {
 
 impl StepContext {
     /// A context to call a step with in a test: attempt 1, thirty seconds left.
-    pub fn for_test(step: &'static str, task_id: TaskId, task_created_at: Timestamp) -> Self {
+    pub fn for_test(step: impl Into<String>, task_id: TaskId, task_created_at: Timestamp) -> Self {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-        Self { task_id, task_created_at, step, attempt: 1, started_at: task_created_at, deadline }
+        Self { task_id, task_created_at, step: step.into(), attempt: 1, started_at: task_created_at, deadline }
     }
 
     /// The same for every attempt of this step of this task, and for no other: `task id:step`.
     pub fn idempotency_key(&self) -> String {
-        self.idempotency_key_of(self.step)
+        self.idempotency_key_of(&self.step)
     }
 
     /// The [`idempotency_key`](Self::idempotency_key) of another step of this task. For a compensation: the key that the

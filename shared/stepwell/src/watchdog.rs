@@ -5,13 +5,13 @@
 //! last one stopped, whatever ended that, and tasks that wait for long are looked at ever more seldom.
 
 use crate::{
-    Ambient, EngineError, ServeError, System, Timestamp, aws,
+    Ambient, EngineError, Timestamp,
     compensation::{self, Next},
     core::index::move_in_index,
     engine::Engine,
-    queue::{Queue, SqsQueue},
+    queue::Queue,
     stalled::{self, Look},
-    table::{DynamoTable, Listed, Listing, Page, Store},
+    table::{Listed, Listing, Page, Store},
     unwind::tell_if_failed,
 };
 use futures::{StreamExt, stream};
@@ -29,7 +29,7 @@ const AFTER_AN_ERROR: Duration = Duration::from_secs(5 * 60);
 
 /// The watchdog over a table and its queues.
 #[derive(Clone, Debug)]
-pub struct Watchdog<T = DynamoTable, Q = SqsQueue, A = System> {
+pub struct Watchdog<T, Q, A> {
     engine: Engine<T, Q, A>,
 }
 
@@ -55,17 +55,6 @@ pub struct Report {
     pub failed: usize,
     /// Whether it stopped at its bounds, with tasks left for the next run.
     pub unfinished: bool,
-}
-
-impl Watchdog {
-    /// The watchdog of the table and the queues that the environment names: `STEPWELL_TABLE`,
-    /// `STEPWELL_QUEUE_URL_PREFIX`.
-    ///
-    /// # Errors
-    /// A variable that is missing.
-    pub fn from_env(config: &aws::SdkConfig) -> Result<Self, ServeError> {
-        Ok(Self { engine: Engine::from_env(config)? })
-    }
 }
 
 impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {

@@ -17,7 +17,7 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::body::SdkBody;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
-use stepwell::{queue::SqsQueue, table::DynamoTable};
+use stepwell_aws::{DynamoTable, SqsQueue};
 
 const OK: u16 = 200;
 const REFUSED: u16 = 400;

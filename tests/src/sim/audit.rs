@@ -1,11 +1,11 @@
 //! Looks at every write as it is made: only legal transitions, a fencing token that only rises, an audit trail that is
 //! only ever added to.
 
+use crate::locked::Locked;
 use super::fate::Fate;
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    rc::Rc,
+    sync::Arc,
 };
 use stepwell::{
     TaskId,
@@ -29,23 +29,23 @@ pub(super) struct Seen {
 /// Looks at every write.
 #[derive(Debug)]
 pub(super) struct Audit {
-    fate: Rc<Fate>,
-    seen: RefCell<BTreeMap<(TaskId, String), Seen>>,
+    fate: Arc<Fate>,
+    seen: Locked<BTreeMap<(TaskId, String), Seen>>,
 }
 
 impl Audit {
-    pub(super) fn new(fate: &Rc<Fate>) -> Self {
-        Self { fate: fate.clone(), seen: RefCell::default() }
+    pub(super) fn new(fate: &Arc<Fate>) -> Self {
+        Self { fate: fate.clone(), seen: Locked::default() }
     }
 
     /// What has been seen of a step.
     pub(super) fn of(&self, task: TaskId, step: &str) -> Seen {
-        self.seen.borrow().get(&(task, step.to_owned())).cloned().unwrap_or_default()
+        self.seen.lock().get(&(task, step.to_owned())).cloned().unwrap_or_default()
     }
 
     /// A handler was given the result of this attempt of this step.
     pub(super) fn seen(&self, task: TaskId, step: &str, attempt: u64) {
-        self.seen.borrow_mut().entry((task, step.to_owned())).or_default().results.insert(attempt);
+        self.seen.lock().entry((task, step.to_owned())).or_default().results.insert(attempt);
     }
 
     pub(super) fn observe(&self, written: Written<'_>) {
@@ -66,10 +66,10 @@ impl Audit {
             self.fate.note(|| format!("{} {} -> {}, attempt {}", after.name, before.state, after.state, after.attempt));
         }
         if event == Some(StepEvent::Release) {
-            let mut seen = self.seen.borrow_mut();
+            let mut seen = self.seen.lock();
             seen.entry((task, after.name.clone())).or_default().put_back.insert(before.attempt);
         }
-        self.seen.borrow_mut().entry((task, after.name.clone())).or_default().done = after.state.is_done();
+        self.seen.lock().entry((task, after.name.clone())).or_default().done = after.state.is_done();
         self.only_what_is_done(task, after.done_deps.difference(&before.done_deps));
         let legal = match event {
             Some(event) => before.state.on(event) == Some(after.state),

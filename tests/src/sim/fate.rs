@@ -1,10 +1,10 @@
 //! Time, chance and the record of one run: everything in a run that is not the engine's own doing comes from here, and
 //! so from the seed.
 
+use crate::locked::Locked;
 use super::fault::{Fault, Odds};
 use fastrand::Rng;
 use std::{
-    cell::{Cell, RefCell},
     fmt::Write,
     time::Duration,
 };
@@ -20,26 +20,26 @@ const MOST_CALLS: u64 = 300_000;
 /// What one run goes by.
 #[derive(Debug)]
 pub(super) struct Fate {
-    rng: RefCell<Rng>,
+    rng: Locked<Rng>,
     begin: Instant,
     odds: Odds,
-    struck: RefCell<[u64; Fault::COUNT]>,
-    calls: Cell<u64>,
-    trace: Option<RefCell<String>>,
-    violation: RefCell<Option<String>>,
+    struck: Locked<[u64; Fault::COUNT]>,
+    calls: Locked<u64>,
+    trace: Option<Locked<String>>,
+    violation: Locked<Option<String>>,
 }
 
 impl Fate {
     /// The fate of a run that begins now.
     pub(super) fn new(rng: Rng, odds: Odds, traced: bool) -> Self {
         Self {
-            rng: RefCell::new(rng),
+            rng: Locked::new(rng),
             begin: Instant::now(),
             odds,
-            struck: RefCell::new([0; Fault::COUNT]),
-            calls: Cell::new(0),
-            trace: traced.then(RefCell::default),
-            violation: RefCell::default(),
+            struck: Locked::new([0; Fault::COUNT]),
+            calls: Locked::new(0),
+            trace: traced.then(Locked::default),
+            violation: Locked::default(),
         }
     }
 
@@ -55,17 +55,17 @@ impl Fate {
 
     /// A number in `0..=most`.
     pub(super) fn up_to(&self, most: u64) -> u64 {
-        self.rng.borrow_mut().u64(0..=most)
+        self.rng.lock().u64(0..=most)
     }
 
     /// A number in `0.0..1.0`.
     pub(super) fn draw(&self) -> f64 {
-        self.rng.borrow_mut().f64()
+        self.rng.lock().f64()
     }
 
     /// 128 bits.
     pub(super) fn bits(&self) -> u128 {
-        self.rng.borrow_mut().u128(..)
+        self.rng.lock().u128(..)
     }
 
     /// Whether it happens, once in `times`.
@@ -87,7 +87,7 @@ impl Fate {
         if odds == 0.0 || self.elapsed() > self.odds.trouble() || self.draw() >= odds {
             return false;
         }
-        self.struck.borrow_mut()[fault as usize] += 1;
+        self.struck.lock()[fault as usize] += 1;
         true
     }
 
@@ -110,12 +110,12 @@ impl Fate {
 
     /// Whether a fault has struck at all.
     pub(super) fn has_struck(&self, fault: Fault) -> bool {
-        self.struck.borrow()[fault as usize] > 0
+        self.struck.lock()[fault as usize] > 0
     }
 
     /// How often each fault has struck.
     pub(super) fn struck(&self) -> [u64; Fault::COUNT] {
-        *self.struck.borrow()
+        *self.struck.lock()
     }
 
     /// Counts a call; one too many is a violation.
@@ -136,13 +136,13 @@ impl Fate {
         if let Some(trace) = &self.trace {
             let at = self.elapsed();
             // Writing to a String cannot fail.
-            let _ = writeln!(trace.borrow_mut(), "{:>9.3} s  {}", at.as_secs_f64(), line());
+            let _ = writeln!(trace.lock(), "{:>9.3} s  {}", at.as_secs_f64(), line());
         }
     }
 
     /// Something happened that never may. Only the first is kept: it is the cause of the others.
     pub(super) fn violated(&self, what: impl FnOnce() -> String) {
-        let mut violation = self.violation.borrow_mut();
+        let mut violation = self.violation.lock();
         if violation.is_none() {
             let what = what();
             self.note(|| format!("VIOLATION: {what}"));
@@ -152,11 +152,11 @@ impl Fate {
 
     /// What happened that never may.
     pub(super) fn violation(&self) -> Option<String> {
-        self.violation.borrow().clone()
+        self.violation.lock().clone()
     }
 
     /// The trace, where there is one.
     pub(super) fn trace(&self) -> String {
-        self.trace.as_ref().map(|trace| trace.borrow().clone()).unwrap_or_default()
+        self.trace.as_ref().map(|trace| trace.lock().clone()).unwrap_or_default()
     }
 }

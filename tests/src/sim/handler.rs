@@ -6,26 +6,28 @@ use super::{
     scenario::Deed,
     world::{Ending, Place},
 };
-use crate::steps::{Run, Script};
+use crate::steps::{Run, Script, number_of};
 use serde_json::{Value, json};
-use std::{panic::resume_unwind, rc::Rc, time::Duration};
+use std::{panic::resume_unwind, sync::Arc, time::Duration};
 use stepwell::{StepError, permanent, retryable};
 
 /// The script of the handlers in one process.
-pub(super) fn script(house: &Rc<House>, process: &Process) -> Script {
+pub(super) fn script(house: &Arc<House>, process: &Process) -> Script {
     let (house, process) = (house.clone(), process.clone());
     Script::slow(move |run| handle(house.clone(), process.clone(), run))
 }
 
-async fn handle(house: Rc<House>, process: Process, run: Run) -> Result<Value, StepError> {
-    let place: Place = (run.facts.task_id, run.facts.step);
+async fn handle(house: Arc<House>, process: Process, run: Run) -> Result<Value, StepError> {
+    let Run { facts, .. } = &run;
+    let number = number_of(&facts.step).expect("the steps of a simulation are numbered");
+    let place: Place = (facts.task_id, number);
     let attempt = run.facts.attempt;
     house.check_start(&run);
     let deeds = house.deeds(place);
     let (deed, again) = house.world.begin(place, attempt, deeds);
-    process.note(|| format!("{} attempt {attempt} begins, and is to {deed:?}", place.1));
+    process.note(|| format!("{} attempt {attempt} begins, and is to {deed:?}", run.facts.step));
     if again {
-        house.fate.violated(|| format!("attempt {attempt} of {} was run twice", place.1));
+        house.fate.violated(|| format!("attempt {attempt} of {} was run twice", run.facts.step));
     }
     process.point().await;
     if house.fate.one_in(4) {

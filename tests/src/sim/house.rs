@@ -1,5 +1,6 @@
 //! All that one run takes place in: the table, the queues, the world outside, and who is at work.
 
+use crate::locked::Locked;
 use super::{
     audit::Audit,
     fate::Fate,
@@ -19,10 +20,9 @@ use crate::{
 use futures::FutureExt;
 use serde_json::Value;
 use std::{
-    cell::{Cell, RefCell},
     collections::BTreeMap,
     panic::AssertUnwindSafe,
-    rc::Rc,
+    sync::Arc,
 };
 use stepwell::{
     Client, TaskId,
@@ -36,27 +36,27 @@ pub(super) type RemoteClient = Client<Far<Process>, FarQueues, Process>;
 
 /// All that one run takes place in.
 pub(super) struct House {
-    pub(super) fate: Rc<Fate>,
+    pub(super) fate: Arc<Fate>,
     pub(super) scenario: Scenario,
     pub(super) table: MemoryTable,
     pub(super) queues: MemoryQueues,
     pub(super) world: World,
-    pub(super) audit: Rc<Audit>,
+    pub(super) audit: Arc<Audit>,
     /// The tasks, in the order of their start; the place of each is its number.
-    tasks: RefCell<BTreeMap<TaskId, usize>>,
-    poisons: RefCell<Vec<String>>,
+    tasks: Locked<BTreeMap<TaskId, usize>>,
+    poisons: Locked<Vec<String>>,
     /// What operators have been told that they have done: the task, and the reason they gave, no two of which are alike.
-    done: RefCell<Vec<(TaskId, String)>>,
-    busy: Cell<usize>,
+    done: Locked<Vec<(TaskId, String)>>,
+    busy: Locked<usize>,
     calm: Notify,
-    processes: Cell<u64>,
+    processes: Locked<u64>,
 }
 
 impl House {
     /// The recorder takes down what is written and sent.
-    pub(super) fn new(fate: Fate, scenario: Scenario, recorder: Option<Rc<Recorder>>) -> Self {
-        let fate = Rc::new(fate);
-        let audit = Rc::new(Audit::new(&fate));
+    pub(super) fn new(fate: Fate, scenario: Scenario, recorder: Option<Arc<Recorder>>) -> Self {
+        let fate = Arc::new(fate);
+        let audit = Arc::new(Audit::new(&fate));
         let observer = audit.clone();
         let table = MemoryTable::observed_by(move |change| observer.observe(change));
         if let Some(recorder) = &recorder {
@@ -69,12 +69,12 @@ impl House {
             audit,
             fate,
             scenario,
-            tasks: RefCell::default(),
-            poisons: RefCell::default(),
-            done: RefCell::default(),
-            busy: Cell::new(0),
+            tasks: Locked::default(),
+            poisons: Locked::default(),
+            done: Locked::default(),
+            busy: Locked::new(0),
             calm: Notify::new(),
-            processes: Cell::new(0),
+            processes: Locked::new(0),
         }
     }
 
@@ -99,7 +99,7 @@ impl House {
     }
 
     /// Runs something beside all else. Where it panics, the simulation itself has a fault.
-    pub(super) fn spawn(self: &Rc<Self>, work: impl Future<Output = ()> + 'static) {
+    pub(super) fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + 'static) {
         let house = self.clone();
         spawn_local(async move {
             if AssertUnwindSafe(work).catch_unwind().await.is_err() {
@@ -116,7 +116,7 @@ impl House {
     }
 
     /// Somebody is at work until what this gives is dropped.
-    pub(super) fn at_work(self: &Rc<Self>) -> AtWork {
+    pub(super) fn at_work(self: &Arc<Self>) -> AtWork {
         self.busy.set(self.busy.get() + 1);
         AtWork(self.clone())
     }
@@ -163,19 +163,18 @@ impl House {
     }
 
     pub(super) fn started(&self, task: TaskId, number: usize) {
-        self.tasks.borrow_mut().insert(task, number);
+        self.tasks.lock().insert(task, number);
     }
 
     pub(super) fn tasks(&self) -> Vec<TaskId> {
-        self.tasks.borrow().keys().copied().collect()
+        self.tasks.lock().keys().copied().collect()
     }
 
     /// What the handler of this step meets.
     pub(super) fn deeds(&self, (task, step): Place) -> &[Deed] {
         // A worker may be quicker than the answer to the client that started the task.
-        let number = self.tasks.borrow().get(&task).copied().or_else(|| self.number_in_context(task));
-        let step = number_of(step);
-        number.zip(step).map_or(&[], |(number, step)| self.scenario.deeds(number, step))
+        let number = self.tasks.lock().get(&task).copied().or_else(|| self.number_in_context(task));
+        number.map_or(&[], |number| self.scenario.deeds(number, step))
     }
 
     fn number_in_context(&self, task: TaskId) -> Option<usize> {
@@ -186,27 +185,27 @@ impl House {
     /// A message that belongs to no step.
     pub(super) fn poison(&self, queue: &str, body: &str) {
         self.fate.note(|| format!("somebody puts into {queue}: {body}"));
-        self.poisons.borrow_mut().push(body.to_owned());
+        self.poisons.lock().push(body.to_owned());
         self.queues.put(queue, body);
     }
 
     /// An operator has been told that it is done.
     pub(super) fn done(&self, task: TaskId, why: String) {
-        self.done.borrow_mut().push((task, why));
+        self.done.lock().push((task, why));
     }
 
     /// What operators have been told that they have done to a task.
     pub(super) fn done_to(&self, task: TaskId) -> Vec<String> {
-        self.done.borrow().iter().filter(|(to, _)| *to == task).map(|(_, why)| why.clone()).collect()
+        self.done.lock().iter().filter(|(to, _)| *to == task).map(|(_, why)| why.clone()).collect()
     }
 
     pub(super) fn poisons(&self) -> Vec<String> {
-        self.poisons.borrow().clone()
+        self.poisons.lock().clone()
     }
 
     /// Does what the step is there for; whether that could be done.
     pub(super) fn act(&self, place: Place, run: &Run) -> bool {
-        let undone = number_of(place.1).and_then(|number| number.checked_sub(UNDOING));
+        let undone = place.1.checked_sub(UNDOING);
         if let Some(undone) = undone {
             self.world.void(place, run.facts.idempotency_key_of(&name(undone)));
             return true;
@@ -214,14 +213,14 @@ impl House {
         let key = run.facts.idempotency_key();
         let owner = self.world.act(place, key.clone());
         if owner.is_some_and(|owner| owner != place) {
-            self.fate.violated(|| format!("{} used the idempotency key {key} of another step", place.1));
+            self.fate.violated(|| format!("{} used the idempotency key {key} of another step", run.facts.step));
         }
         owner.is_some()
     }
 
     /// What has to hold when a handler begins.
     pub(super) fn check_start(&self, run: &Run) {
-        let (task, step) = (run.facts.task_id, run.facts.step);
+        let (task, step) = (run.facts.task_id, run.facts.step.as_str());
         let Some(record) = self.table.all(task).task else {
             return self.fate.violated(|| format!("{step} was run for a task that does not exist"));
         };
@@ -272,13 +271,8 @@ impl House {
     }
 }
 
-/// The number in the name of a step.
-fn number_of(step: &str) -> Option<usize> {
-    step.strip_prefix('s')?.parse().ok()
-}
-
 /// Somebody is at work as long as this is there.
-pub(super) struct AtWork(Rc<House>);
+pub(super) struct AtWork(Arc<House>);
 
 impl Drop for AtWork {
     fn drop(&mut self) {

@@ -2,16 +2,12 @@
 //! what these are done with. An invocation has a deadline, and may die before it.
 
 use super::{fault::Fault, handler, house::House, process::Process};
-use crate::{
-    events::batch,
-    steps::{Numbered, Script, Scripted, name},
-};
-use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use std::{rc::Rc, time::Duration};
+use crate::steps::name;
+use std::{sync::Arc, time::Duration};
 use stepwell::{
-    Ambient, Step,
+    Ambient,
     dead_letters::DeadLetters,
-    queue::DEAD_LETTERS,
+    queue::{DEAD_LETTERS, Received},
     watchdog::{Bounds, Watchdog},
     worker::{Invocation, Worker},
 };
@@ -43,7 +39,7 @@ impl Function {
 }
 
 /// Feeds a function from its queue.
-pub(super) async fn serve(house: Rc<House>, function: Function) {
+pub(super) async fn serve(house: Arc<House>, function: Function) {
     let queue = function.queue();
     let life = Duration::from_secs(house.scenario.timeout_seconds.into()) + MARGIN;
     loop {
@@ -64,7 +60,7 @@ pub(super) async fn serve(house: Rc<House>, function: Function) {
 }
 
 /// Starts the watchdog every minute.
-pub(super) async fn watch(house: Rc<House>) {
+pub(super) async fn watch(house: Arc<House>) {
     loop {
         tokio::time::sleep(MINUTE).await;
         // Where nothing is due it would only look at empty parts of the index.
@@ -82,24 +78,23 @@ pub(super) async fn watch(house: Rc<House>) {
     }
 }
 
-async fn invoke(house: &Rc<House>, function: Function, queue: &str, messages: Vec<SqsMessage>, life: Duration) {
+async fn invoke(house: &Arc<House>, function: Function, queue: &str, messages: Vec<Received>, life: Duration) {
     let process = house.process(queue);
     process.note(|| {
-        let ids = messages.iter().map(|message| message.message_id.as_deref().unwrap_or("?"));
+        let ids = messages.iter().map(|message| message.id.as_str());
         format!("begins with messages {}", ids.collect::<Vec<_>>().join(", "))
     });
     let now = process.now();
     let invocation = Invocation::new(house.name("request"), now + life, now);
-    let event = batch(messages.clone());
+    let (table, queue) = house.hands(&process);
     let work = async {
         match function {
             Function::Step(number) => {
-                work(house, &process, number, handler::script(house, &process), event, &invocation).await
+                let handler = handler::script(house, &process);
+                let worker = Worker::new(name(number), handler, table, queue, process.clone());
+                worker.handle(&messages, &invocation).await
             }
-            Function::DeadLetters => {
-                let (table, queue) = house.hands(&process);
-                DeadLetters::new(table, queue, process.clone()).handle(event).await
-            }
+            Function::DeadLetters => DeadLetters::new(table, queue, process.clone()).handle(&messages).await,
         }
     };
     // One that is frozen does not notice that its time is over.
@@ -110,17 +105,16 @@ async fn invoke(house: &Rc<House>, function: Function, queue: &str, messages: Ve
         overtime += life;
     }
     let ended = tokio::time::timeout(life + overtime, process.live(work)).await;
-    let Ok(Some(response)) = ended else {
+    let Ok(Some(kept)) = ended else {
         return process.note(|| "has ended without an answer".to_owned());
     };
-    let kept: Vec<&str> = response.batch_item_failures.iter().map(|kept| kept.item_identifier.as_str()).collect();
     process.note(|| format!("keeps {kept:?}"));
     if process.strikes(Fault::LostBatch) {
         return process.note(|| "the answer is lost".to_owned());
     }
     for message in &messages {
-        let id = message.message_id.as_deref().expect("a message has an id");
-        if kept.contains(&id) {
+        let id = &message.id;
+        if kept.contains(id) {
             continue;
         }
         if process.strikes(Fault::LostAck) {
@@ -128,43 +122,6 @@ async fn invoke(house: &Rc<House>, function: Function, queue: &str, messages: Ve
             continue;
         }
         house.fate.wait(5).await;
-        house.queues.delete(queue, message.receipt_handle.as_deref().unwrap_or_default());
+        house.queues.delete(queue, message.receipt.as_deref().unwrap_or_default());
     }
 }
-
-async fn run<S: Step>(
-    house: &House,
-    process: &Process,
-    step: S,
-    event: SqsEvent,
-    invocation: &Invocation,
-) -> SqsBatchResponse {
-    let (table, queue) = house.hands(process);
-    Worker::new(step, table, queue, process.clone()).handle(event, invocation).await
-}
-
-macro_rules! numbered {
-    ($($number:literal)+) => {
-        /// Hands the batch to the worker of the step of this number.
-        async fn work(
-            house: &House,
-            process: &Process,
-            number: usize,
-            script: Script,
-            event: SqsEvent,
-            invocation: &Invocation,
-        ) -> SqsBatchResponse {
-            match number {
-                $($number => {
-                    Box::pin(run(house, process, Scripted::<Numbered<$number>>::new(script), event, invocation)).await
-                })+
-                _ => panic!("there is no step {number} in a simulation"),
-            }
-        }
-    };
-}
-
-numbered!(
-    0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 50 51 52 53 54 55 56 57 58 59 60 61
-    62 63 64 65 66 67 68 69 70 71 72 73 74 75 76 77 78 79
-);

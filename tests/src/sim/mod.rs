@@ -54,7 +54,7 @@ use house::House;
 use lambda::Function;
 use oracle::Recorder;
 use scenario::Scenario;
-use std::{rc::Rc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use stepwell::state::TaskStatus;
 use tokio::task::LocalSet;
 
@@ -85,7 +85,7 @@ pub fn run(seed: u64, traced: bool) -> Report {
 }
 
 /// The same, with a recorder of what is written and sent.
-fn run_recorded(seed: u64, traced: bool, recorder: Option<Rc<Recorder>>) -> Report {
+fn run_recorded(seed: u64, traced: bool, recorder: Option<Arc<Recorder>>) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     let tasks = LocalSet::new();
@@ -95,11 +95,11 @@ fn run_recorded(seed: u64, traced: bool, recorder: Option<Rc<Recorder>>) -> Repo
     report
 }
 
-async fn simulate(seed: u64, traced: bool, recorder: Option<Rc<Recorder>>) -> Report {
+async fn simulate(seed: u64, traced: bool, recorder: Option<Arc<Recorder>>) -> Report {
     let mut rng = Rng::with_seed(seed);
     let scenario = Scenario::draw(&mut rng);
     let odds = Odds::draw(&mut rng);
-    let house = Rc::new(House::new(Fate::new(rng, odds, traced), scenario, recorder));
+    let house = Arc::new(House::new(Fate::new(rng, odds, traced), scenario, recorder));
     let fate = house.fate.clone();
     fate.note(|| format!("{:?}", house.scenario));
     fate.note(|| format!("{:?}", fate.odds()));
@@ -111,8 +111,8 @@ async fn simulate(seed: u64, traced: bool, recorder: Option<Rc<Recorder>>) -> Re
     Report { seed, problem, faults: fate.struck(), calls: fate.calls(), trace: fate.trace() }
 }
 
-async fn play(house: &Rc<House>) {
-    let workflow = Rc::new(house.scenario.graph.workflow());
+async fn play(house: &Arc<House>) {
+    let workflow = Arc::new(house.scenario.graph.workflow());
     let plan = workflow.plan();
     let undoing = house.scenario.graph.compensated_steps().iter().map(|step| UNDOING + step);
     for number in (0..house.scenario.graph.len()).chain(undoing) {
@@ -140,7 +140,7 @@ async fn play(house: &Rc<House>) {
     }
 }
 
-async fn retry_all(house: &Rc<House>, status: TaskStatus) {
+async fn retry_all(house: &Arc<House>, status: TaskStatus) {
     if house.fate.violation().is_none() {
         for task in house.tasks_in(status) {
             people::retry(house, task).await;

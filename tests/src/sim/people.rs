@@ -7,7 +7,7 @@ use super::{
 };
 use crate::steps::name;
 use serde_json::json;
-use std::rc::Rc;
+use std::sync::Arc;
 use stepwell::{
     ActionError, By, Filter, IdempotencyKey, TaskId, Workflow, plan::Plan, queue::Message, state::TaskStatus,
     table::TaskRecord,
@@ -21,7 +21,7 @@ const MANY: usize = 100;
 pub(super) const BY_HAND: &str = r#"{"by":"hand"}"#;
 
 /// Starts a task, again and again with the same idempotency key until that has worked.
-pub(super) async fn start(house: Rc<House>, workflow: Rc<Workflow>, number: usize) {
+pub(super) async fn start(house: Arc<House>, workflow: Arc<Workflow>, number: usize) {
     let _at_work = house.at_work();
     let key: IdempotencyKey = format!("task-{number}").parse().expect("a key");
     let context = json!({ "number": number });
@@ -38,7 +38,7 @@ pub(super) async fn start(house: Rc<House>, workflow: Rc<Workflow>, number: usiz
 }
 
 /// An operator to whom nothing happens gives a failed task another chance, which nothing may refuse.
-pub(super) async fn retry(house: &Rc<House>, task: TaskId) {
+pub(super) async fn retry(house: &Arc<House>, task: TaskId) {
     let _at_work = house.at_work();
     let process = Process::untroubled(&house.fate, house.name("operator"));
     let (by, why) = reason(house);
@@ -57,7 +57,7 @@ fn reason(house: &House) -> (By, String) {
 }
 
 /// An operator who does now this and now that, at any moment.
-pub(super) async fn operate(house: Rc<House>, plan: Plan) {
+pub(super) async fn operate(house: Arc<House>, plan: Plan) {
     let _at_work = house.at_work();
     while house.fate.strikes(Fault::Operator) && !house.fate.one_in(5) {
         house.fate.wait(60_000).await;
@@ -98,7 +98,7 @@ async fn retry_all(house: &House, client: &RemoteClient, by: &By) -> Result<Vec<
 }
 
 /// Whoever looks for the tasks of a status, some at a time, finds each of them once, as it stands.
-pub(super) async fn find(house: &Rc<House>) {
+pub(super) async fn find(house: &Arc<House>) {
     let process = Process::untroubled(&house.fate, house.name("operator"));
     let client = house.client(&process);
     for status in TaskStatus::STORED {
@@ -126,7 +126,7 @@ pub(super) async fn find(house: &Rc<House>) {
 }
 
 /// Puts messages into the queues that do not belong there, or not yet.
-pub(super) async fn meddle(house: Rc<House>, plan: Plan) {
+pub(super) async fn meddle(house: Arc<House>, plan: Plan) {
     if !house.fate.strikes(Fault::Poison) {
         return;
     }

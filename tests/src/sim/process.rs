@@ -1,13 +1,13 @@
 //! One process: an invocation of a function, or a client. It has a clock of its own, it can stop for a while, and it can
 //! die between any two calls.
 
+use crate::locked::Locked;
 use super::{fate::Fate, fault::Fault};
 use std::{
-    cell::Cell,
     fmt,
     future::{pending, poll_fn},
     pin::pin,
-    rc::Rc,
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -16,41 +16,41 @@ use uuid::Uuid;
 
 /// A process.
 #[derive(Clone, Debug)]
-pub(super) struct Process(Rc<State>);
+pub(super) struct Process(Arc<State>);
 
 #[derive(Debug)]
 struct State {
-    fate: Rc<Fate>,
+    fate: Arc<Fate>,
     name: String,
     skew_millis: i64,
     mortal: bool,
-    dead: Cell<bool>,
-    freeze: Cell<Duration>,
+    dead: Locked<bool>,
+    freeze: Locked<Duration>,
 }
 
 impl Process {
     /// A process of this name, with a clock that is off by what fate wants.
-    pub(super) fn new(fate: &Rc<Fate>, name: String) -> Self {
+    pub(super) fn new(fate: &Arc<Fate>, name: String) -> Self {
         let skew_millis = fate.skew();
-        Self(Rc::new(State {
+        Self(Arc::new(State {
             fate: fate.clone(),
             name,
             skew_millis,
             mortal: true,
-            dead: Cell::new(false),
-            freeze: Cell::default(),
+            dead: Locked::new(false),
+            freeze: Locked::default(),
         }))
     }
 
     /// A process to which nothing happens.
-    pub(super) fn untroubled(fate: &Rc<Fate>, name: String) -> Self {
-        Self(Rc::new(State {
+    pub(super) fn untroubled(fate: &Arc<Fate>, name: String) -> Self {
+        Self(Arc::new(State {
             fate: fate.clone(),
             name,
             skew_millis: 0,
             mortal: false,
-            dead: Cell::new(false),
-            freeze: Cell::default(),
+            dead: Locked::new(false),
+            freeze: Locked::default(),
         }))
     }
 
@@ -60,7 +60,7 @@ impl Process {
     }
 
     /// What it goes by.
-    pub(super) fn fate(&self) -> &Rc<Fate> {
+    pub(super) fn fate(&self) -> &Arc<Fate> {
         &self.0.fate
     }
 

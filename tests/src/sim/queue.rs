@@ -1,17 +1,16 @@
 //! SQS in memory: standard queues, which deliver at least once and in no order.
 
+use crate::locked::Locked;
 use super::{fate::Fate, fault::Fault, oracle::Recorder};
-use aws_lambda_events::sqs::SqsMessage;
 use std::{
-    cell::{Cell, RefCell},
     collections::BTreeMap,
     fmt,
-    rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 use stepwell::{
     CallError, FailureKind,
-    queue::{DEAD_LETTERS, Message, Queue, QueueError},
+    queue::{DEAD_LETTERS, Message, Queue, QueueError, Received},
 };
 use tokio::sync::Notify;
 
@@ -27,7 +26,7 @@ pub(super) struct Undeliverable {
 #[derive(Debug)]
 struct Held {
     id: u64,
-    body: Rc<str>,
+    body: Arc<str>,
     received: u32,
     /// The last receipt. There is none before the first delivery.
     receipt: Option<u64>,
@@ -38,20 +37,20 @@ struct Held {
 #[derive(Debug, Default)]
 struct StepQueue {
     messages: Vec<Held>,
-    arrival: Rc<Notify>,
+    arrival: Arc<Notify>,
 }
 
 struct Queues {
-    fate: Rc<Fate>,
-    recorder: Option<Rc<Recorder>>,
-    queues: RefCell<BTreeMap<String, StepQueue>>,
-    undeliverable: RefCell<Vec<Undeliverable>>,
-    numbers: Cell<u64>,
+    fate: Arc<Fate>,
+    recorder: Option<Arc<Recorder>>,
+    queues: Locked<BTreeMap<String, StepQueue>>,
+    undeliverable: Locked<Vec<Undeliverable>>,
+    numbers: Locked<u64>,
 }
 
 /// The queues of a stack. Clones share them.
 #[derive(Clone)]
-pub(super) struct MemoryQueues(Rc<Queues>);
+pub(super) struct MemoryQueues(Arc<Queues>);
 
 impl fmt::Debug for MemoryQueues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,13 +60,13 @@ impl fmt::Debug for MemoryQueues {
 
 impl MemoryQueues {
     /// No queues yet: each is there when it is first spoken of. The recorder takes down what is sent.
-    pub(super) fn new(fate: &Rc<Fate>, recorder: Option<Rc<Recorder>>) -> Self {
-        Self(Rc::new(Queues {
+    pub(super) fn new(fate: &Arc<Fate>, recorder: Option<Arc<Recorder>>) -> Self {
+        Self(Arc::new(Queues {
             fate: fate.clone(),
             recorder,
-            queues: RefCell::default(),
-            undeliverable: RefCell::default(),
-            numbers: Cell::new(0),
+            queues: Locked::default(),
+            undeliverable: Locked::default(),
+            numbers: Locked::new(0),
         }))
     }
 
@@ -77,16 +76,16 @@ impl MemoryQueues {
         let id = self.next();
         for _ in 0..if fate.strikes(Fault::Duplicate) { 2 } else { 1 } {
             let delay = if fate.strikes(Fault::Delay) { fate.up_to(30_000) } else { 0 };
-            self.hold(queue, id, Rc::from(body), Duration::from_millis(delay));
+            self.hold(queue, id, Arc::from(body), Duration::from_millis(delay));
         }
     }
 
-    fn hold(&self, queue: &str, id: u64, body: Rc<str>, delay: Duration) {
+    fn hold(&self, queue: &str, id: u64, body: Arc<str>, delay: Duration) {
         if let Some(recorder) = &self.0.recorder {
             recorder.sent(queue, &body, delay);
         }
         let visible_after = self.0.fate.elapsed() + delay;
-        let mut queues = self.0.queues.borrow_mut();
+        let mut queues = self.0.queues.lock();
         let queue = queues.entry(queue.to_owned()).or_default();
         let held = Held { id, body, received: 0, receipt: None, old_receipts: Vec::new(), visible_after };
         queue.messages.push(held);
@@ -97,7 +96,7 @@ impl MemoryQueues {
     pub(super) async fn arrival(&self, queue: &str) {
         loop {
             let (soonest, arrival) = {
-                let mut queues = self.0.queues.borrow_mut();
+                let mut queues = self.0.queues.lock();
                 let queue = queues.entry(queue.to_owned()).or_default();
                 (queue.messages.iter().map(|held| held.visible_after).min(), queue.arrival.clone())
             };
@@ -110,12 +109,12 @@ impl MemoryQueues {
     }
 
     /// Hands out a batch, in any order, and hides its messages for a while.
-    pub(super) fn receive(&self, queue: &str, most: usize, hidden: Duration) -> Vec<SqsMessage> {
+    pub(super) fn receive(&self, queue: &str, most: usize, hidden: Duration) -> Vec<Received> {
         let now = self.0.fate.elapsed();
         // A letter that cannot be worked is kept trying: there is no other queue behind that one.
         let most_receives = if queue == DEAD_LETTERS { u32::MAX } else { self.0.fate.odds().most_receives() };
         let mut batch = Vec::new();
-        let mut queues = self.0.queues.borrow_mut();
+        let mut queues = self.0.queues.lock();
         let messages = &mut queues.entry(queue.to_owned()).or_default().messages;
         let mut visible: Vec<usize> = (0..messages.len()).filter(|&at| messages[at].visible_after <= now).collect();
         while !visible.is_empty() && batch.len() < most {
@@ -143,7 +142,7 @@ impl MemoryQueues {
     /// Acknowledges a message. With an old receipt nothing happens, as a rule.
     pub(super) fn delete(&self, queue: &str, receipt_handle: &str) {
         let Ok(receipt) = receipt_handle.parse::<u64>() else { return };
-        let mut queues = self.0.queues.borrow_mut();
+        let mut queues = self.0.queues.lock();
         let messages = &mut queues.entry(queue.to_owned()).or_default().messages;
         let found = messages.iter().position(|held| {
             held.receipt == Some(receipt)
@@ -156,12 +155,12 @@ impl MemoryQueues {
 
     /// Whether no queue holds a message, hidden or not. What is undeliverable is apart.
     pub(super) fn are_empty(&self) -> bool {
-        self.0.queues.borrow().values().all(|queue| queue.messages.is_empty())
+        self.0.queues.lock().values().all(|queue| queue.messages.is_empty())
     }
 
     /// What belongs to no step.
     pub(super) fn undeliverable(&self) -> Vec<Undeliverable> {
-        self.0.undeliverable.borrow().clone()
+        self.0.undeliverable.lock().clone()
     }
 
     fn next(&self) -> u64 {
@@ -170,15 +169,14 @@ impl MemoryQueues {
     }
 }
 
-fn handed_out(held: &Held) -> SqsMessage {
-    let mut message = crate::events::message(&held.id.to_string(), &held.body);
-    message.receipt_handle = held.receipt.map(|receipt| receipt.to_string());
-    for (name, value) in &mut message.attributes {
-        if name == "ApproximateReceiveCount" {
-            *value = held.received.to_string();
-        }
+fn handed_out(held: &Held) -> Received {
+    Received {
+        id: held.id.to_string(),
+        body: held.body.to_string(),
+        receipt: held.receipt.map(|receipt| receipt.to_string()),
+        receives: Some(held.received),
+        ..Received::default()
     }
-    message
 }
 
 fn refused(operation: &'static str, queue: &str, cause: &str) -> QueueError {
@@ -202,7 +200,7 @@ impl Queue for MemoryQueues {
 
     async fn hide(&self, step: &str, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
         let now = self.0.fate.elapsed();
-        let mut queues = self.0.queues.borrow_mut();
+        let mut queues = self.0.queues.lock();
         let queue = queues.entry(step.to_owned()).or_default();
         let receipt = receipt_handle.parse().ok();
         let held = queue.messages.iter_mut().find(|held| held.receipt == receipt && held.visible_after > now);
@@ -219,7 +217,7 @@ impl Queue for MemoryQueues {
         }
         let letter = Undeliverable { body: body.to_owned(), reason: reason.to_owned() };
         self.0.fate.note(|| format!("kept: {letter:?}"));
-        self.0.undeliverable.borrow_mut().push(letter);
+        self.0.undeliverable.lock().push(letter);
         Ok(())
     }
 }

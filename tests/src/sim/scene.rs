@@ -1,22 +1,22 @@
 //! One task over the table in memory, for what is made to happen by hand: one call after the other.
 
+use crate::locked::Locked;
 use super::MemoryTable;
 use crate::{
-    events::{batch, message, received_again},
+    events::message,
     graph::Graph,
-    steps::{Numbered, Script, Scripted, name},
+    steps::{Script, name},
 };
 use serde_json::json;
 use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 use stepwell::{
     Ambient, Client, TaskId, Timestamp,
     core::{step, task},
     dead_letters::DeadLetters,
-    queue::{Message, Queue, QueueError},
+    queue::{Message, Queue, QueueError, Received},
     table::{Claim, ClaimRequest, Lease, NewTask, Store},
     watchdog::{Bounds, Report, Watchdog},
     worker::{Invocation, Worker},
@@ -29,12 +29,12 @@ pub(super) const LEASE: Duration = Duration::from_secs(30);
 pub(super) struct Scene {
     pub(super) table: MemoryTable,
     pub(super) task: TaskId,
-    sent: Rc<RefCell<Vec<Message>>>,
+    sent: Arc<Locked<Vec<Message>>>,
     /// What was rejected, with the reasons.
-    rejected: Rc<RefCell<Vec<(String, String)>>>,
+    rejected: Arc<Locked<Vec<(String, String)>>>,
     /// How long messages were hidden.
-    hidden: Rc<RefCell<Vec<Duration>>>,
-    pub(super) now: Rc<Cell<Timestamp>>,
+    hidden: Arc<Locked<Vec<Duration>>>,
+    pub(super) now: Arc<Locked<Timestamp>>,
 }
 
 impl Ambient for Scene {
@@ -49,17 +49,17 @@ impl Ambient for Scene {
 
 impl Queue for Scene {
     async fn send(&self, message: &Message) -> Result<(), QueueError> {
-        self.sent.borrow_mut().push(message.clone());
+        self.sent.lock().push(message.clone());
         Ok(())
     }
 
     async fn hide(&self, _: &str, _: &str, wait: Duration) -> Result<(), QueueError> {
-        self.hidden.borrow_mut().push(wait);
+        self.hidden.lock().push(wait);
         Ok(())
     }
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
-        self.rejected.borrow_mut().push((body.to_owned(), reason.to_owned()));
+        self.rejected.lock().push((body.to_owned(), reason.to_owned()));
         Ok(())
     }
 }
@@ -72,8 +72,8 @@ impl Scene {
         let plan = workflow.plan();
         let new = NewTask { id: task, workflow: workflow.id().to_string(), context: "{}", plan, created_at };
         table.apply(&task::create(&new)).await.unwrap();
-        let now = Rc::new(Cell::new(created_at));
-        Self { table, task, sent: Rc::default(), rejected: Rc::default(), hidden: Rc::default(), now }
+        let now = Arc::new(Locked::new(created_at));
+        Self { table, task, sent: Arc::default(), rejected: Arc::default(), hidden: Arc::default(), now }
     }
 
     /// Somebody claims the step; answers with their lease.
@@ -98,21 +98,20 @@ impl Scene {
     }
 
     /// Hands the step's message to its worker for the second time; answers whether SQS is to keep it.
-    pub(super) async fn deliver<const N: u8>(&self, script: Script) -> bool {
-        let event = received_again(batch(vec![message("message", &self.body(&name(N.into())))]));
-        let worker = Worker::new(Scripted::<Numbered<N>>::new(script), self.table.clone(), self.clone(), self.clone());
+    pub(super) async fn deliver(&self, number: usize, script: Script) -> bool {
+        let again = Received { receives: Some(2), ..message("message", &self.body(&name(number))) };
+        let worker = Worker::new(name(number), script, self.table.clone(), self.clone(), self.clone());
         let invocation = Invocation::new("request", self.now.get() + LEASE, self.now.get());
-        let kept = !worker.handle(event, &invocation).await.batch_item_failures.is_empty();
+        let kept = !worker.handle(&[again], &invocation).await.is_empty();
         assert_eq!(self.rejected(), [], "it is a message of the task");
         kept
     }
 
     /// Hands a message that SQS gave up on to their reader; answers whether SQS is to keep it.
     pub(super) async fn bury(&self, body: &str) -> bool {
-        let mut letter = message("message", body);
-        letter.receipt_handle = Some("receipt".to_owned());
+        let letter = Received { receipt: Some("receipt".to_owned()), ..message("message", body) };
         let reader = DeadLetters::new(self.table.clone(), self.clone(), self.clone());
-        !reader.handle(batch(vec![letter])).await.batch_item_failures.is_empty()
+        !reader.handle(&[letter]).await.is_empty()
     }
 
     /// A minute later the watchdog looks at what is due.
@@ -130,12 +129,12 @@ impl Scene {
 
     /// What was rejected, with the reasons.
     pub(super) fn rejected(&self) -> Vec<(String, String)> {
-        self.rejected.borrow().clone()
+        self.rejected.lock().clone()
     }
 
     /// How long messages were hidden.
     pub(super) fn hidden(&self) -> Vec<Duration> {
-        self.hidden.borrow().clone()
+        self.hidden.lock().clone()
     }
 
     /// Somebody to whom nothing happens.
@@ -145,11 +144,11 @@ impl Scene {
 
     /// Everything that was sent, in its order.
     pub(super) fn messages(&self) -> Vec<Message> {
-        self.sent.borrow().clone()
+        self.sent.lock().clone()
     }
 
     /// The steps that everything was sent to, in its order.
     pub(super) fn sent(&self) -> Vec<String> {
-        self.sent.borrow().iter().map(|message| message.step.clone()).collect()
+        self.sent.lock().iter().map(|message| message.step.clone()).collect()
     }
 }

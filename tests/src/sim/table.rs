@@ -1,26 +1,27 @@
 //! The engine's store in memory, with eyes and with a reading that can be torn.
 
+use crate::locked::Locked;
 use super::oracle::{ItemWrite, Recorder};
-use futures::future::LocalBoxFuture;
-use std::{cell::RefCell, collections::BTreeSet, fmt, ops::Deref, rc::Rc};
+use futures::future::BoxFuture;
+use std::{collections::BTreeSet, fmt, ops::Deref, sync::Arc};
 use stepwell::{
     TaskId, Timestamp,
     table::{Applied, Listed, Listing, Loaded, Page, Store, TableError, TaskRecord, Transition},
     testing::{MemoryStore, Written},
 };
 
-type Observer = Rc<dyn Fn(Written<'_>)>;
+type Observer = Arc<dyn Fn(Written<'_>) + Send + Sync>;
 
 /// What somebody else does while a task is being read; an error of theirs is the reader's.
-type Meanwhile = LocalBoxFuture<'static, Result<(), TableError>>;
+type Meanwhile = BoxFuture<'static, Result<(), TableError>>;
 
 /// The engine's store in memory. Clones share it.
 #[derive(Clone, Default)]
 pub struct MemoryTable {
     store: MemoryStore,
     observer: Option<Observer>,
-    recorder: Rc<RefCell<Option<Rc<Recorder>>>>,
-    meanwhile: Rc<RefCell<Option<Meanwhile>>>,
+    recorder: Arc<Locked<Option<Arc<Recorder>>>>,
+    meanwhile: Arc<Locked<Option<Meanwhile>>>,
 }
 
 impl fmt::Debug for MemoryTable {
@@ -39,23 +40,23 @@ impl Deref for MemoryTable {
 
 impl MemoryTable {
     /// A table that tells of every write.
-    pub fn observed_by(observer: impl Fn(Written<'_>) + 'static) -> Self {
-        Self { observer: Some(Rc::new(observer)), ..Self::default() }
+    pub fn observed_by(observer: impl Fn(Written<'_>) + Send + Sync + 'static) -> Self {
+        Self { observer: Some(Arc::new(observer)), ..Self::default() }
     }
 
     /// Takes down every write from now on.
-    pub(super) fn record(&self, recorder: Rc<Recorder>) {
-        *self.recorder.borrow_mut() = Some(recorder);
+    pub(super) fn record(&self, recorder: Arc<Recorder>) {
+        *self.recorder.lock() = Some(recorder);
     }
 
     /// The next reading of a task is torn: its steps are read before this is done, the task itself after it.
-    pub fn at_the_next_reading(&self, meanwhile: impl Future<Output = Result<(), TableError>> + 'static) {
-        *self.meanwhile.borrow_mut() = Some(Box::pin(meanwhile));
+    pub fn at_the_next_reading(&self, meanwhile: impl Future<Output = Result<(), TableError>> + Send + 'static) {
+        *self.meanwhile.lock() = Some(Box::pin(meanwhile));
     }
 
     /// What was read of the steps, and the task as it stands when nothing else happens any more.
     async fn torn(&self, task: TaskId, read: Loaded) -> Result<Loaded, TableError> {
-        let meanwhile = self.meanwhile.borrow_mut().take();
+        let meanwhile = self.meanwhile.lock().take();
         let Some(meanwhile) = meanwhile else { return Ok(read) };
         meanwhile.await?;
         Ok(Loaded { task: self.with_task(task, TaskRecord::clone), ..read })
@@ -87,7 +88,7 @@ impl MemoryTable {
 
 impl Store for MemoryTable {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
-        let recorder = self.recorder.borrow().clone();
+        let recorder = self.recorder.lock().clone();
         let mut writes = Vec::new();
         let applied = self.store.apply_observed(transition, |written| {
             if let Some(observer) = &self.observer {

@@ -1,15 +1,16 @@
 //! The world outside, which the handlers change: it does what carries the same idempotency key only once, as a payment
 //! provider does.
 
+use crate::locked::Locked;
 use super::scenario::Deed;
+use crate::steps::number_of;
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
 };
 use stepwell::TaskId;
 
-/// A step of a task.
-pub(super) type Place = (TaskId, &'static str);
+/// A step of a task, by its number.
+pub(super) type Place = (TaskId, usize);
 
 /// How a run of a handler ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +27,10 @@ pub(super) enum Ending {
 #[derive(Debug, Default)]
 pub(super) struct World {
     /// What has been done, by idempotency key, and in whose name.
-    effects: RefCell<BTreeMap<String, Place>>,
+    effects: Locked<BTreeMap<String, Place>>,
     /// The idempotency keys under which nothing is done any more, and what was done is undone.
-    voided: RefCell<BTreeSet<String>>,
-    by_place: RefCell<BTreeMap<Place, Doings>>,
+    voided: Locked<BTreeSet<String>>,
+    by_place: Locked<BTreeMap<Place, Doings>>,
 }
 
 /// What was done in the name of one step.
@@ -46,7 +47,7 @@ pub(super) struct Doings {
 impl World {
     /// A handler begins. Answers with what it will meet, and whether the same attempt has begun before.
     pub(super) fn begin(&self, place: Place, attempt: u32, deeds: &[Deed]) -> (Deed, bool) {
-        let mut places = self.by_place.borrow_mut();
+        let mut places = self.by_place.lock();
         let doings = places.entry(place).or_default();
         let deed = deeds.get(doings.runs).copied().unwrap_or(Deed::Succeed);
         doings.runs += 1;
@@ -59,29 +60,29 @@ impl World {
         if self.is_void(&key) {
             return None;
         }
-        self.by_place.borrow_mut().entry(place).or_default().keys.insert(key.clone());
-        Some(*self.effects.borrow_mut().entry(key).or_insert(place))
+        self.by_place.lock().entry(place).or_default().keys.insert(key.clone());
+        Some(*self.effects.lock().entry(key).or_insert(place))
     }
 
     /// Undoes what was done under this key, and sees to it that nothing is done under it any more.
     pub(super) fn void(&self, place: Place, key: String) {
-        self.by_place.borrow_mut().entry(place).or_default().keys.insert(key.clone());
-        self.voided.borrow_mut().insert(key);
+        self.by_place.lock().entry(place).or_default().keys.insert(key.clone());
+        self.voided.lock().insert(key);
     }
 
     /// Whether this key is void.
     pub(super) fn is_void(&self, key: &str) -> bool {
-        self.voided.borrow().contains(key)
+        self.voided.lock().contains(key)
     }
 
     /// A handler ends by itself.
     pub(super) fn end(&self, place: Place, attempt: u32, ending: Ending) {
-        self.by_place.borrow_mut().entry(place).or_default().attempts.insert(attempt, Some(ending));
+        self.by_place.lock().entry(place).or_default().attempts.insert(attempt, Some(ending));
     }
 
     /// What was done in the name of a step.
     pub(super) fn doings(&self, task: TaskId, step: &str) -> Doings {
-        let places: &BTreeMap<(TaskId, &str), Doings> = &self.by_place.borrow();
-        places.get(&(task, step)).cloned().unwrap_or_default()
+        let number = number_of(step);
+        number.and_then(|number| self.by_place.lock().get(&(task, number)).cloned()).unwrap_or_default()
     }
 }

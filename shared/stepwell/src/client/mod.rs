@@ -7,7 +7,7 @@ pub use find::{Cursor, Filter, Found, Matches, NotACursor, Refusal, Summary};
 pub use operate::{ActionError, By, NotABy};
 
 use crate::{
-    Ambient, EngineError, IdempotencyKey, ServeError, System, TaskId, Violation, Workflow, aws,
+    Ambient, EngineError, IdempotencyKey, TaskId, Timestamp, Violation, Workflow,
     core::{
         settlement::{Due, Settlement},
         task,
@@ -15,9 +15,9 @@ use crate::{
     engine::Engine,
     history::History,
     plan::StepPlan,
-    queue::{Message, Queue, QueueError, SqsQueue},
+    queue::{Message, Queue, QueueError},
     state::StepState,
-    table::{DynamoTable, KeyRecord, MAX_CONTEXT_BYTES, NewTask, Store, TableError},
+    table::{KeyRecord, MAX_CONTEXT_BYTES, NewTask, Store, TableError},
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -25,7 +25,7 @@ use std::fmt::Write;
 
 /// The engine as seen by who starts tasks and follows them.
 #[derive(Clone, Debug)]
-pub struct Client<T = DynamoTable, Q = SqsQueue, A = System> {
+pub struct Client<T, Q, A> {
     engine: Engine<T, Q, A>,
 }
 
@@ -67,21 +67,15 @@ pub enum StartError {
     Queue(#[from] QueueError),
 }
 
-impl Client {
-    /// A client for the table and the queues that the environment names: `STEPWELL_TABLE`,
-    /// `STEPWELL_QUEUE_URL_PREFIX`.
-    ///
-    /// # Errors
-    /// A variable that is missing.
-    pub fn from_env(config: &aws::SdkConfig) -> Result<Self, ServeError> {
-        Ok(Self { engine: Engine::from_env(config)? })
-    }
-}
-
 impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     /// A client over this table, these queues, this clock.
     pub fn new(table: T, queue: Q, ambient: A) -> Self {
         Self { engine: Engine { store: table, queue, ambient } }
+    }
+
+    /// The moment it is, by the client's clock.
+    pub fn now(&self) -> Timestamp {
+        self.engine.now()
     }
 
     /// Starts a task: checks the context, writes the task, sends a message for each step that waits for nothing.

@@ -3,7 +3,6 @@
 use super::{
     Invocation, Worker,
     attempt::{self, Verdict, verdict},
-    received,
 };
 use crate::{
     Ambient, EngineError, Step, StepContext, StepError, TaskData, Timestamp,
@@ -12,13 +11,12 @@ use crate::{
         step,
     },
     plan::{Plan, StepPlan, is_name},
-    queue::{Message, Queue, printable},
+    queue::{Message, Queue, Received, printable},
     retryable,
     state::StepState,
-    step::{Input, step_name},
+    step::Input,
     table::{AttemptRecord, Claim, ClaimRequest, Failure, Lease, Loaded, Outcome, StepRecord, Store, TaskRecord},
 };
-use aws_lambda_events::sqs::SqsMessage;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -30,23 +28,21 @@ const RESERVE: Duration = Duration::from_millis(1_500);
 /// One message in the hands of one worker.
 pub(super) struct Delivery<'a, S, T, Q, A> {
     worker: &'a Worker<S, T, Q, A>,
-    body: &'a str,
-    receipt: Option<&'a str>,
-    received: Option<u32>,
+    message: &'a Received,
     invocation: &'a Invocation,
     /// Names this delivery in the step's item, so that a claim whose answer was lost is known again.
     owner: String,
 }
 
 impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
-    const STEP: &'static str = step_name::<S>();
+    pub(super) fn new(worker: &'a Worker<S, T, Q, A>, message: &'a Received, invocation: &'a Invocation) -> Self {
+        let owner = step::owner(&invocation.request_id, &message.id);
+        Self { worker, message, invocation, owner }
+    }
 
-    pub(super) fn new(worker: &'a Worker<S, T, Q, A>, message: &'a SqsMessage, invocation: &'a Invocation) -> Self {
-        let message_id = message.message_id.as_deref().unwrap_or_default();
-        let owner = step::owner(&invocation.request_id, message_id);
-        let body = message.body.as_deref().unwrap_or_default();
-        let receipt = message.receipt_handle.as_deref();
-        Self { worker, body, receipt, received: received(message), invocation, owner }
+    /// The step's name.
+    fn step(&self) -> &'a str {
+        &self.worker.name
     }
 
     fn now(&self) -> Timestamp {
@@ -63,7 +59,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         let steps: BTreeSet<&str> = wanted.iter().copied().chain(message.load.iter().map(String::as_str)).collect();
         let request = ClaimRequest {
             task: message.task_id,
-            step: Self::STEP,
+            step: self.step(),
             owner: &self.owner,
             now: self.now(),
             lease_until: self.invocation.deadline,
@@ -92,10 +88,10 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
     }
 
     fn read_message(&self) -> Result<Message, String> {
-        let message: Message =
-            serde_json::from_str(self.body).map_err(|error| format!("not a message of this engine: {error}"))?;
-        if message.step != Self::STEP {
-            return Err(format!("a message for step `{}` in the queue of step `{}`", message.step, Self::STEP));
+        let message: Message = serde_json::from_str(&self.message.body)
+            .map_err(|error| format!("not a message of this engine: {error}"))?;
+        if message.step != self.step() {
+            return Err(format!("a message for step `{}` in the queue of step `{}`", message.step, self.step()));
         }
         if message.load.len() > Plan::MAX_STEPS || !message.load.iter().all(|name| is_name(name)) {
             return Err("`load` has to be a list of step names, no more than a plan has".to_owned());
@@ -106,8 +102,8 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
     /// What no step can use goes to the queue of undeliverable messages at once, and only then out of this one.
     async fn reject(&self, reason: &str) -> Result<Disposition, EngineError> {
         let reason = printable(reason);
-        tracing::error!(step = Self::STEP, owner = self.owner, reason, "message rejected");
-        self.worker.engine.queue.reject(self.body, &reason).await?;
+        tracing::error!(step = self.step(), owner = self.owner, reason, "message rejected");
+        self.worker.engine.queue.reject(&self.message.body, &reason).await?;
         Ok(Disposition::Acknowledge)
     }
 
@@ -124,9 +120,9 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             // Nothing hangs on a second copy: the message that completed the step is kept until its dependents have theirs.
             // If this is that message after all, it has been received before; should SQS have delivered it twice at
             // once, and the other worker have died after completing the step, the watchdog dispatches.
-            StepState::Complete if message.repeat && self.received == Some(1) => None,
+            StepState::Complete if message.repeat && self.message.receives == Some(1) => None,
             StepState::Complete | StepState::ResolvedManually => {
-                self.worker.engine.dispatch_again(&task, Self::STEP).await?;
+                self.worker.engine.dispatch_again(&task, self.step()).await?;
                 None
             }
             StepState::Error | StepState::Cancelled => {
@@ -142,7 +138,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             None => Disposition::Acknowledge,
             Some(until) => Disposition::GiveBack { until },
         };
-        tracing::info!(task_id = %task.id, step = Self::STEP, state = %found.state, ?disposition, "claim refused");
+        tracing::info!(task_id = %task.id, step = self.step(), state = %found.state, ?disposition, "claim refused");
         Ok(disposition)
     }
 
@@ -150,7 +146,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
     async fn granted(&self, lease: &Lease, loaded: Loaded) -> Result<Disposition, EngineError> {
         let table = &self.worker.engine.store;
         let Loaded { task, mut steps } = loaded;
-        let known = task.as_ref().and_then(|task| Some((task, task.plan.step(Self::STEP)?)));
+        let known = task.as_ref().and_then(|task| Some((task, task.plan.step(self.step())?)));
         let Some((task, plan)) = known else {
             table.apply(&step::delete_orphan_claim(lease)).await?;
             let reason = if task.is_none() { "the task does not exist" } else { "the task's plan has no such step" };
@@ -158,7 +154,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         };
         let Some(waits_for) = task.waits_for(plan) else {
             table.apply(&step::release(lease)).await?;
-            tracing::info!(task_id = %task.id, step = Self::STEP, status = %task.status, "not run: the task has ended");
+            tracing::info!(task_id = %task.id, step = self.step(), status = %task.status, "not run: the task has ended");
             self.settle_failure(task).await?;
             return Ok(Disposition::Acknowledge);
         };
@@ -194,7 +190,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         settlement: Settlement,
         disposition: Disposition,
     ) -> Result<Disposition, EngineError> {
-        let delivery = self.receipt.map(|receipt| settlement::Delivery { receipt: receipt.to_owned(), disposition });
+        let delivery = self.message.receipt.clone().map(|receipt| settlement::Delivery { receipt, disposition });
         let settled = self.worker.engine.settle(lease.task, settlement.ending(delivery)).await?;
         let Some(followed) = settled else { return Ok(self.superseded(lease)) };
         self.log(lease, ended, state);
@@ -209,7 +205,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         table.apply(&step::release(lease)).await?;
         let dependencies: BTreeSet<&str> = waits_for.iter().copied().collect();
         let steps = table.load(lease.task, &dependencies).await?.steps;
-        tracing::warn!(task_id = %lease.task, step = Self::STEP, "not run: a dependency is not done");
+        tracing::warn!(task_id = %lease.task, step = self.step(), "not run: a dependency is not done");
         let ready = all_done(waits_for, &steps);
         Ok(if ready { Disposition::GiveBack { until: self.now() } } else { Disposition::Acknowledge })
     }
@@ -231,7 +227,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         let context = StepContext {
             task_id: task.id,
             task_created_at: task.created_at,
-            step: Self::STEP,
+            step: self.step().to_owned(),
             attempt: lease.attempt,
             started_at: lease.started_at,
             deadline: tokio::time::Instant::now() + limit,
@@ -244,7 +240,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             Err(error) => return self.failed(lease, task, plan, &error).await,
         };
         let ended = lease.ended(self.now(), Outcome::Complete, None);
-        let then = dispatch(task, Self::STEP, Dispatch::Initial, &BTreeMap::new(), self.now());
+        let then = dispatch(task, self.step(), Dispatch::Initial, &BTreeMap::new(), self.now());
         let settlement = Settlement::of(step::complete(lease, &ended, &result)).then(then);
         self.settle(lease, &ended, "complete", settlement, Disposition::Acknowledge).await
     }
@@ -275,7 +271,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
 
     /// A newer attempt owns the step, on a newer receipt of the same message: that one is not ours to delete.
     fn superseded(&self, lease: &Lease) -> Disposition {
-        tracing::warn!(task_id = %lease.task, step = Self::STEP, attempt = lease.attempt, "a newer attempt owns the step");
+        tracing::warn!(task_id = %lease.task, step = self.step(), attempt = lease.attempt, "a newer attempt owns the step");
         Disposition::GiveBack { until: self.invocation.deadline }
     }
 
@@ -286,7 +282,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         let error = ended.error.as_ref();
         tracing::info!(
             task_id = %lease.task,
-            step = Self::STEP,
+            step = self.step(),
             attempt = lease.attempt,
             state,
             duration_ms,

@@ -1,4 +1,4 @@
-//! The worker: a batch of SQS messages in, the list of those to keep out.
+//! The worker: a batch of messages in, the ids of those to keep out.
 //!
 //! `deliver` plays the protocol for one message, `attempt` runs the handler.
 
@@ -6,8 +6,13 @@ mod attempt;
 mod deliver;
 
 use crate::core::settlement::Disposition;
-use crate::{Ambient, Step, Timestamp, backoff::Backoff, engine::Engine, queue::Queue, step::step_name, table::Store};
-use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use crate::{
+    Ambient, Step, Timestamp,
+    backoff::Backoff,
+    engine::Engine,
+    queue::{Queue, Received},
+    table::Store,
+};
 use deliver::Delivery;
 use futures::future::join_all;
 use std::{collections::HashSet, time::Duration};
@@ -16,54 +21,29 @@ use std::{collections::HashSet, time::Duration};
 /// 1970.
 const ASSUMED_INVOCATION: Duration = Duration::from_secs(60);
 
-/// The attribute in which SQS counts how often it has handed out a message.
-const RECEIVE_COUNT: &str = "ApproximateReceiveCount";
-
-/// One of the attributes that SQS gives a message.
-pub(crate) fn attribute<'a>(message: &'a SqsMessage, name: &str) -> Option<&'a str> {
-    message.attributes.get(name).map(String::as_str)
-}
-
-/// How often SQS has handed out this message.
-fn received(message: &SqsMessage) -> Option<u32> {
-    attribute(message, RECEIVE_COUNT)?.parse().ok()
-}
-
-/// The answer that makes SQS keep the messages of these ids.
-pub(crate) fn answer(kept: impl Iterator<Item = String>) -> SqsBatchResponse {
-    let mut response = SqsBatchResponse::default();
-    response.batch_item_failures = kept
-        .map(|id| {
-            let mut failure = BatchItemFailure::default();
-            failure.item_identifier = id;
-            failure
-        })
-        .collect();
-    response
-}
-
-/// Hides a message that SQS has to keep, and answers with its id. Without a wait, because something went wrong, it waits
+/// Hides a message that its queue has to keep, and answers with its id. Without a wait, because something went wrong, it waits
 /// the longer the more often it has come: an outage must not use up the receive count.
 pub(crate) async fn keep_hidden<S: Store, Q: Queue, A: Ambient>(
     engine: &Engine<S, Q, A>,
     name: &str,
-    message: &SqsMessage,
+    message: &Received,
     wait: Option<Duration>,
 ) -> Option<String> {
-    let by_count = || Backoff::default().delay(received(message).unwrap_or(1), None, engine.ambient.draw());
+    let by_count = || Backoff::default().delay(message.receives.unwrap_or(1), None, engine.ambient.draw());
     let wait = wait.unwrap_or_else(by_count);
-    if let Some(receipt_handle) = &message.receipt_handle {
+    if let Some(receipt) = &message.receipt {
         // Where this fails the message comes back at the end of its visibility timeout all the same, only later.
-        if let Err(error) = engine.queue.hide(name, receipt_handle, wait).await {
-            tracing::warn!(message_id = message.message_id, %error, "could not set the time of the next delivery");
+        if let Err(error) = engine.queue.hide(name, receipt, wait).await {
+            tracing::warn!(message_id = message.id, %error, "could not set the time of the next delivery");
         }
     }
-    Some(message.message_id.clone().unwrap_or_default())
+    Some(message.id.clone())
 }
 
 /// One step's worker.
 #[derive(Debug)]
 pub struct Worker<S, T, Q, A> {
+    name: String,
     step: S,
     engine: Engine<T, Q, A>,
 }
@@ -83,43 +63,42 @@ impl Invocation {
     }
 
     /// How long until Lambda ends it.
-    pub(crate) fn time_left(&self, ambient: &impl Ambient) -> Duration {
+    pub fn time_left(&self, ambient: &impl Ambient) -> Duration {
         self.deadline.since(ambient.now())
     }
 }
 
 impl<S: Step, T: Store, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
-    /// The worker of this step.
-    pub fn new(step: S, table: T, queue: Q, ambient: A) -> Self {
-        Self { step, engine: Engine { store: table, queue, ambient } }
+    /// The worker of the step of this name.
+    pub fn new(name: impl Into<String>, step: S, table: T, queue: Q, ambient: A) -> Self {
+        Self { name: name.into(), step, engine: Engine { store: table, queue, ambient } }
     }
 
-    /// Works all messages of a batch at the same time, and names those that SQS has to keep. It never fails as a whole:
-    /// that would bring every message back and make Lambda's poller slow down.
-    pub async fn handle(&self, event: SqsEvent, invocation: &Invocation) -> SqsBatchResponse {
+    /// Works all messages of a batch at the same time, and answers with the ids of those that their queue has to keep. It
+    /// never fails as a whole: that would bring every message back and make Lambda's poller slow down.
+    pub async fn handle(&self, batch: &[Received], invocation: &Invocation) -> Vec<String> {
         // SQS may put a message into a batch twice. The second would take the first one's claim for its own.
         let mut seen = HashSet::new();
-        let messages =
-            event.records.iter().filter(|message| message.message_id.is_none() || seen.insert(&message.message_id));
+        let messages = batch.iter().filter(|message| message.id.is_empty() || seen.insert(&message.id));
         let kept = join_all(messages.map(|message| {
             let handled = self.handle_one(message, invocation);
             #[cfg(feature = "crash-points")]
-            let handled = crate::crash::delivery(step_name::<S>(), message.body.as_deref(), handled);
+            let handled = crate::crash::delivery(&self.name, &message.body, handled);
             handled
         }));
-        answer(kept.await.into_iter().flatten())
+        kept.await.into_iter().flatten().collect()
     }
 
-    async fn handle_one(&self, message: &SqsMessage, invocation: &Invocation) -> Option<String> {
+    async fn handle_one(&self, message: &Received, invocation: &Invocation) -> Option<String> {
         let delivery = Delivery::new(self, message, invocation);
         let wait = match delivery.run().await {
             Ok(Disposition::Acknowledge) => return None,
             Ok(Disposition::GiveBack { until }) => Some(until.since(self.engine.now())),
             Err(error) => {
-                tracing::error!(message_id = message.message_id, %error, "delivery failed");
+                tracing::error!(message_id = message.id, %error, "delivery failed");
                 None
             }
         };
-        keep_hidden(&self.engine, step_name::<S>(), message, wait).await
+        keep_hidden(&self.engine, &self.name, message, wait).await
     }
 }

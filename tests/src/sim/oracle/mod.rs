@@ -15,17 +15,17 @@
 
 mod item;
 
+use crate::locked::Locked;
 use item::canonical;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{
-    cell::RefCell,
     collections::BTreeMap,
     fmt::Write as _,
     fs, io,
     num::NonZero,
     ops::Range,
-    rc::Rc,
+    sync::Arc,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -68,7 +68,7 @@ impl ItemWrite {
 
 /// Takes down the entries of one run.
 #[derive(Debug, Default)]
-pub(crate) struct Recorder(RefCell<String>);
+pub(crate) struct Recorder(Locked<String>);
 
 impl Recorder {
     /// The writes that one call made.
@@ -97,13 +97,13 @@ impl Recorder {
 
     fn enter(&self, entry: &str) {
         // Writing to a String cannot fail.
-        let _ = writeln!(self.0.borrow_mut(), "{entry}");
+        let _ = writeln!(self.0.lock(), "{entry}");
     }
 }
 
 /// The entries of this seed's run, one a line, and what was wrong with the run.
 pub fn entries(seed: u64) -> (String, Option<String>) {
-    let recorder = Rc::new(Recorder::default());
+    let recorder = Arc::new(Recorder::default());
     let report = super::run_recorded(seed, false, Some(recorder.clone()));
     (recorder.0.take(), report.problem)
 }

@@ -1,10 +1,7 @@
 //! From the SDK's errors to answers and [`CallError`]s, and which of them are worth trying again.
 
 use super::value::AttributeItem;
-use crate::{
-    CallError, FailureKind,
-    aws_error::{call_failed, call_failed_as},
-};
+use crate::error::{call_failed, call_failed_as};
 use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
     operation::{
@@ -19,6 +16,7 @@ use aws_smithy_runtime_api::client::{
     retries::classifiers::{ClassifyRetry, RetryAction},
 };
 use std::error::Error;
+use stepwell::{CallError, FailureKind};
 
 /// An error that may be a refused condition, and what stood there then.
 pub(super) trait Refusal {

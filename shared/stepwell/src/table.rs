@@ -13,8 +13,6 @@
 //! The index `by_status` has the hash key `status_shard` (`<listing>#<0..16>`, the shard taken from the id, so that no
 //! [`Listing`] is one hot key) and the range key `listed_at` (RFC 3339); see [`core::index`](crate::core::index).
 
-mod dynamo;
-
 pub use crate::core::{
     codec::Unreadable,
     index::{FIRST_LOOK, Listed, ListedAt, Listing, Page},
@@ -26,8 +24,6 @@ pub use crate::core::{
     task::Diversion,
     transition::{Applied, Transition},
 };
-pub use dynamo::DynamoTable;
-pub(crate) use dynamo::transaction_conflicts;
 
 use crate::{
     CallError, TaskId,
@@ -86,28 +82,33 @@ impl Loaded {
 }
 
 /// What the engine needs of a store. See the module's page for the items.
-#[allow(async_fn_in_trait, reason = "callers are generic, so the futures of DynamoTable stay Send where they are")]
-pub trait Store {
+pub trait Store: Send + Sync {
     /// Makes a transition: all of its writes, if their conditions hold, or none. Where one does not,
     /// [`Transition::refused`] says what follows: it has ended, because it is refused or because it was made before; or
     /// the writes that are not optional are made without the others.
-    async fn apply(&self, transition: &Transition) -> Result<Applied, TableError>;
+    fn apply(&self, transition: &Transition) -> impl Future<Output = Result<Applied, TableError>> + Send;
 
     /// Carries a settlement of a task out as far as this store can at one go, and answers what is left: by default all but
     /// the transition. A store that holds its own messages does more in the same transaction.
-    async fn settle(&self, _task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
-        match &settlement.transition {
-            Some(transition) if !self.apply(transition).await?.is_written() => Ok(Settled::Refused),
-            _ => Ok(Settled::Written(settlement.then)),
+    fn settle(
+        &self,
+        _task: TaskId,
+        settlement: Settlement,
+    ) -> impl Future<Output = Result<Settled, TableError>> + Send {
+        async move {
+            match &settlement.transition {
+                Some(transition) if !self.apply(transition).await?.is_written() => Ok(Settled::Refused),
+                _ => Ok(Settled::Written(settlement.then)),
+            }
         }
     }
 
     /// Reads the task and some of its steps, consistently.
-    async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError>;
+    fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> impl Future<Output = Result<Loaded, TableError>> + Send;
 
     /// Reads the task and every step that has an item, consistently.
-    async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError>;
+    fn load_all(&self, task: TaskId) -> impl Future<Output = Result<Loaded, TableError>> + Send;
 
     /// Reads a part of the index, in the order of time. What was written a moment ago may be missing.
-    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError>;
+    fn list(&self, page: &Page<'_>) -> impl Future<Output = Result<Vec<Listed>, TableError>> + Send;
 }

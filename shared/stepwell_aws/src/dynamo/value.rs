@@ -1,9 +1,9 @@
 //! From items to DynamoDB's and back.
 
-use crate::core::item::{Item, Key, attribute};
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Number, Value};
 use std::collections::HashMap;
+use stepwell::core::item::{Item, Key, attribute};
 
 /// An item as DynamoDB has it.
 pub(super) type AttributeItem = HashMap<String, AttributeValue>;

@@ -1,9 +1,9 @@
 //! From conditions and changes to DynamoDB's expressions.
 
 use super::value::{AttributeItem, PARTITION_KEY, attribute_value};
-use crate::core::transition::{Change, Condition};
 use aws_sdk_dynamodb::types::AttributeValue;
 use std::collections::HashMap;
+use stepwell::core::transition::{Change, Condition};
 
 /// The names and the values behind the `#name` and `:value` of some expressions. DynamoDB refuses both a missing and an
 /// unused one, and an empty map.

@@ -1,15 +1,17 @@
 //! The `main` of a step's function, of the watchdog's, and of the one that works dead letters.
 
-use crate::{
-    Step, System, Timestamp, aws,
-    dead_letters::DeadLetters,
-    watchdog::{Bounds, Report, Watchdog},
-    worker::{Invocation, Worker},
-};
-use aws_lambda_events::sqs::SqsEvent;
+use crate::config::{aws_config, ports_from_env};
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 use std::time::Duration;
+use stepwell::{
+    Ambient, Step, System, Timestamp,
+    dead_letters::DeadLetters,
+    queue::Received,
+    watchdog::{Bounds, Report, Watchdog},
+    worker::{Invocation, Worker},
+};
 use tracing_subscriber::{
     Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
 };
@@ -17,19 +19,18 @@ use tracing_subscriber::{
 /// Why a function cannot start. It ends the process, with the reason in the log.
 pub type ServeError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Serves one step: answers Lambda's invocations with batches of its queue until Lambda ends the process.
+/// Serves the step of this name: answers Lambda's invocations with batches of its queue until Lambda ends the process.
 ///
 /// # Errors
 /// An environment variable that is missing, or a runtime API that does not answer.
-pub async fn serve<S: Step>(step: S) -> Result<(), ServeError> {
+pub async fn serve(name: &str, step: impl Step) -> Result<(), ServeError> {
     init_logging();
-    let config = aws::aws_config().await;
-    let worker = Worker::new(step, aws::table_from_env(&config)?, aws::queue_from_env(&config)?, System);
+    let (table, queue) = ports_from_env(&aws_config().await)?;
+    let worker = Worker::new(name, step, table, queue, System);
     let worker = &worker;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
         let (batch, context) = event.into_parts();
-        let invocation = invocation(&context);
-        Ok::<_, ServeError>(worker.handle(batch, &invocation).await)
+        Ok::<_, ServeError>(keep(worker.handle(&received(batch), &invocation(&context)).await))
     }))
     .await
 }
@@ -47,11 +48,12 @@ const WATCHDOG_RESERVE: Duration = Duration::from_secs(5);
 /// An environment variable that is missing, or a runtime API that does not answer.
 pub async fn serve_watchdog() -> Result<(), ServeError> {
     init_logging();
-    let watchdog = Watchdog::from_env(&aws::aws_config().await)?;
+    let (table, queue) = ports_from_env(&aws_config().await)?;
+    let watchdog = Watchdog::new(table, queue, System);
     let watchdog = &watchdog;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let time = invocation(&event.context).time_left(&System).saturating_sub(WATCHDOG_RESERVE);
-        let bounds = Bounds { until: crate::Ambient::now(&System) + time, tasks: TASKS_A_RUN };
+        let bounds = Bounds { until: System.now() + time, tasks: TASKS_A_RUN };
         let report = watchdog.run(bounds).await?;
         let Report { looked_at, sent, unwound, failed, unfinished } = report;
         tracing::info!(looked_at, sent, unwound, failed, unfinished, "watchdog");
@@ -66,17 +68,49 @@ pub async fn serve_watchdog() -> Result<(), ServeError> {
 /// An environment variable that is missing, or a runtime API that does not answer.
 pub async fn serve_dead_letters() -> Result<(), ServeError> {
     init_logging();
-    let letters = DeadLetters::from_env(&aws::aws_config().await)?;
+    let (table, queue) = ports_from_env(&aws_config().await)?;
+    let letters = DeadLetters::new(table, queue, System);
     let letters = &letters;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
-        Ok::<_, ServeError>(letters.handle(event.payload).await)
+        Ok::<_, ServeError>(keep(letters.handle(&received(event.payload)).await))
     }))
     .await
 }
 
+/// The messages of a batch, as the engine takes them.
+pub fn received(batch: SqsEvent) -> Vec<Received> {
+    batch.records.into_iter().map(message).collect()
+}
+
+fn message(message: SqsMessage) -> Received {
+    let attribute = |name| message.attributes.get(name).map(String::as_str);
+    let sent_at = attribute("SentTimestamp").and_then(|millis| millis.parse().ok()).map(Timestamp::from_millis);
+    let given_up_by = attribute("DeadLetterQueueSourceArn").and_then(|arn| arn.rsplit(':').next()).map(str::to_owned);
+    Received {
+        receives: attribute("ApproximateReceiveCount").and_then(|count| count.parse().ok()),
+        sent_at,
+        given_up_by,
+        id: message.message_id.unwrap_or_default(),
+        body: message.body.unwrap_or_default(),
+        receipt: message.receipt_handle,
+    }
+}
+
+/// The answer that makes SQS keep the messages of these ids.
+fn keep(ids: Vec<String>) -> SqsBatchResponse {
+    let mut response = SqsBatchResponse::default();
+    let failure = |id| {
+        let mut failure = BatchItemFailure::default();
+        failure.item_identifier = id;
+        failure
+    };
+    response.batch_item_failures = ids.into_iter().map(failure).collect();
+    response
+}
+
 fn invocation(context: &lambda_runtime::Context) -> Invocation {
     let deadline = Timestamp::from_millis(i64::try_from(context.deadline).unwrap_or(i64::MAX));
-    Invocation::new(context.request_id.clone(), deadline, crate::Ambient::now(&System))
+    Invocation::new(context.request_id.clone(), deadline, System.now())
 }
 
 /// Writes the log as JSON lines to standard output, which is where CloudWatch picks it up. Each line carries the span of

@@ -7,17 +7,7 @@ mod value;
 
 pub(crate) use error::transaction_conflicts;
 
-use super::{Listed, Loaded, Page, Store, TableError};
-use crate::{
-    FailureKind, TaskId,
-    aws_error::{call_failed, call_failed_as},
-    core::{
-        codec::Unreadable,
-        index::ListedAt,
-        item::{Item, Key, attribute},
-        transition::{Answer, Applied, Effect, Refusal, Transition, Write},
-    },
-};
+use crate::error::{call_failed, call_failed_as};
 use aws_sdk_dynamodb::{
     Client,
     error::BuildError,
@@ -31,6 +21,16 @@ use expression::Placeholders;
 use std::{
     borrow::Cow,
     collections::{BTreeSet, HashMap},
+};
+use stepwell::{
+    FailureKind, TaskId,
+    core::{
+        codec::Unreadable,
+        index::ListedAt,
+        item::{Item, Key, attribute},
+        transition::{Answer, Applied, Effect, Refusal, Transition, Write},
+    },
+    table::{Listed, Loaded, Page, Store, TableError},
 };
 use value::{AttributeItem, PARTITION_KEY, SORT_KEY, key};
 

@@ -1,13 +1,10 @@
 //! The AWS clients, made once a process and set up for a function that has seconds, not minutes.
 
-use crate::{
-    ServeError,
-    queue::SqsQueue,
-    table::{DynamoTable, transaction_conflicts},
-};
+use crate::{Client, DynamoTable, ServeError, SqsQueue, dynamo::transaction_conflicts};
 pub use aws_config::SdkConfig;
 use aws_config::{BehaviorVersion, retry::RetryConfig, timeout::TimeoutConfig};
 use std::time::Duration;
+use stepwell::System;
 use tokio::sync::OnceCell;
 
 /// The AWS configuration from the environment, the same for every client of this process, so that they share one
@@ -43,11 +40,23 @@ pub fn required_env(name: &str) -> Result<String, ServeError> {
     }
 }
 
-pub(crate) fn table_from_env(config: &SdkConfig) -> Result<DynamoTable, ServeError> {
-    let config = aws_sdk_dynamodb::config::Builder::from(config).retry_classifier(transaction_conflicts()).build();
-    Ok(DynamoTable::new(aws_sdk_dynamodb::Client::from_conf(config), required_env("STEPWELL_TABLE")?))
+/// The store and the queues that the environment names: `STEPWELL_TABLE`, `STEPWELL_QUEUE_URL_PREFIX`.
+///
+/// # Errors
+/// A variable that is missing.
+pub(crate) fn ports_from_env(config: &SdkConfig) -> Result<(DynamoTable, SqsQueue), ServeError> {
+    let dynamo = aws_sdk_dynamodb::config::Builder::from(config).retry_classifier(transaction_conflicts()).build();
+    let table = DynamoTable::new(aws_sdk_dynamodb::Client::from_conf(dynamo), required_env("STEPWELL_TABLE")?);
+    let queue = SqsQueue::new(aws_sdk_sqs::Client::new(config), required_env("STEPWELL_QUEUE_URL_PREFIX")?);
+    Ok((table, queue))
 }
 
-pub(crate) fn queue_from_env(config: &SdkConfig) -> Result<SqsQueue, ServeError> {
-    Ok(SqsQueue::new(aws_sdk_sqs::Client::new(config), required_env("STEPWELL_QUEUE_URL_PREFIX")?))
+/// The engine's client over the table and the queues that the environment names: `STEPWELL_TABLE`,
+/// `STEPWELL_QUEUE_URL_PREFIX`.
+///
+/// # Errors
+/// A variable that is missing.
+pub fn client_from_env(config: &SdkConfig) -> Result<Client, ServeError> {
+    let (table, queue) = ports_from_env(config)?;
+    Ok(Client::new(table, queue, System))
 }

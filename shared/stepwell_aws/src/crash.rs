@@ -1,0 +1,127 @@
+//! A crash point before and one after every call that the AWS clients of this process make; see [`stepwell::crash`].
+
+use aws_smithy_http_client::Builder;
+use aws_smithy_runtime_api::client::{
+    http::{
+        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+    },
+    orchestrator::HttpRequest,
+    runtime_components::RuntimeComponents,
+};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use stepwell::crash::around;
+
+/// The HTTP client for all AWS clients of this process. It speaks plain HTTP, which an emulator understands and AWS
+/// does not.
+pub(crate) fn http_client() -> SharedHttpClient {
+    SharedHttpClient::new(Client(Builder::new().build_http()))
+}
+
+#[derive(Debug)]
+struct Client(SharedHttpClient);
+
+#[derive(Debug)]
+struct Connector(SharedHttpConnector);
+
+impl HttpClient for Client {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(Connector(self.0.http_connector(settings, components)))
+    }
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let (name, connector) = (call_name(&request), self.0.clone());
+        HttpConnectorFuture::new(async move { around(&name, async { connector.call(request).await }).await })
+    }
+}
+
+/// The operation, and what it is on.
+fn call_name(request: &HttpRequest) -> String {
+    let Some((_, operation)) = request.headers().get("x-amz-target").and_then(|target| target.rsplit_once('.')) else {
+        // A REST service, such as SES: its operation is its path.
+        let path = request.uri().split_once("://").map_or(request.uri(), |(_, rest)| rest);
+        return format!("{}.{}", request.method(), path.split('/').skip(1).collect::<Vec<_>>().join("-"));
+    };
+    let body = request.body().bytes().unwrap_or_default();
+    let object = object(&serde_json::from_slice(body).unwrap_or_default());
+    if object.is_empty() { operation.to_owned() } else { format!("{operation}.{object}") }
+}
+
+/// What a call is on: a queue, an item of the engine's table and the state that it is to have, or other tables.
+fn object(body: &Value) -> String {
+    let text = |pointer| body.pointer(pointer).and_then(Value::as_str);
+    if let Some(queue) = text("/QueueUrl") {
+        return own_name(queue).to_owned();
+    }
+    if let Some(tables) = body.get("RequestItems").and_then(Value::as_object) {
+        return tables.keys().map(|table| own_name(table)).collect::<Vec<_>>().join("+");
+    }
+    if let Some(writes) = body.get("TransactItems").and_then(Value::as_array) {
+        let writes = writes.iter().filter_map(|write| write.as_object()?.values().next());
+        return writes.map(object).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join("+");
+    }
+    let Some(item) = text("/Key/sk/S").or_else(|| text("/Item/sk/S")) else {
+        return text("/TableName").map(own_name).unwrap_or_default().to_owned();
+    };
+    let values = body.get("ExpressionAttributeValues");
+    let state = new_state(text("/UpdateExpression").unwrap_or_default());
+    let state = state.and_then(|placeholder| values?.get(placeholder)?.get("S")?.as_str());
+    [item].into_iter().chain(state).collect::<Vec<_>>().join(".")
+}
+
+/// The placeholder of the state, or the status, that an update sets.
+fn new_state(update: &str) -> Option<&str> {
+    let mut assignments = update.strip_prefix("SET ")?.split(", ").filter_map(|part| part.split_once(" = "));
+    let (_, value) = assignments.find(|(name, _)| matches!(*name, "#state" | "#status"))?;
+    value.split(' ').next()
+}
+
+/// The name of a table or a queue without the stack's name before it.
+fn own_name(name: &str) -> &str {
+    name.rsplit_once('-').map_or(name, |(_, own)| own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn name(target: &str, body: &Value) -> String {
+        let mut request = HttpRequest::new(body.to_string().into());
+        request.headers_mut().insert("x-amz-target", target.to_owned());
+        call_name(&request)
+    }
+
+    #[test]
+    fn a_call_is_named_by_what_it_is_on() {
+        let claim = json!({"TableName": "stepwell-local-tasks", "Key": {"pk": {"S": "TASK#1"}, "sk": {"S": "STEP#pay"}},
+            "UpdateExpression": "SET #owner = :3, #state = :4 REMOVE #next_retry_at ADD #attempt :5",
+            "ExpressionAttributeValues": {":0": {"S": "pending"}, ":4": {"S": "in_progress"}}});
+        assert_eq!(name("DynamoDB_20120810.UpdateItem", &claim), "UpdateItem.STEP#pay.in_progress");
+        let take_over = json!({"TableName": "stepwell-local-tasks", "Key": {"pk": {"S": "TASK#1"}, "sk": {"S": "STEP#pay"}},
+            "UpdateExpression": "SET #owner = :3, #started_at = :4 ADD #attempt :5",
+            "ExpressionAttributeValues": {":4": {"S": "1"}}});
+        assert_eq!(name("DynamoDB_20120810.UpdateItem", &take_over), "UpdateItem.STEP#pay");
+        let charge = json!({"TableName": "stepwell-local-payments", "Key": {"id": {"S": "1"}},
+            "UpdateExpression": "SET #status = :0", "ExpressionAttributeValues": {":0": {"S": "succeeded"}}});
+        assert_eq!(name("DynamoDB_20120810.UpdateItem", &charge), "UpdateItem.payments");
+        let load = json!({"RequestItems": {"stepwell-local-tasks": {}}});
+        assert_eq!(name("DynamoDB_20120810.BatchGetItem", &load), "BatchGetItem.tasks");
+        let reserve = json!({"TransactItems": [
+            {"Put": {"TableName": "stepwell-local-reservations"}}, {"Update": {"TableName": "stepwell-local-products"}},
+            {"Update": {"TableName": "stepwell-local-products"}}]});
+        assert_eq!(name("DynamoDB_20120810.TransactWriteItems", &reserve), "TransactWriteItems.products+reservations");
+        let send = json!({"QueueUrl": "http://127.0.0.1:4566/000000000000/stepwell-local-create_order"});
+        assert_eq!(name("AmazonSQS.SendMessage", &send), "SendMessage.create_order");
+    }
+
+    #[test]
+    fn a_rest_call_is_named_by_its_path() {
+        let mut request = HttpRequest::empty();
+        request.set_method("POST").unwrap();
+        request.set_uri("http://127.0.0.1:4566/v2/email/outbound-emails").unwrap();
+        assert_eq!(call_name(&request), "POST.v2-email-outbound-emails");
+    }
+}

@@ -1,0 +1,25 @@
+//! Stepwell on AWS: the engine's ports on DynamoDB and SQS, and what a Lambda function's `main` calls.
+//!
+//! | module | what |
+//! |---|---|
+//! | `dynamo` | [`DynamoTable`], the engine's [`Store`](stepwell::table::Store): compiles transitions into expressions |
+//! | `sqs` | [`SqsQueue`], the engine's [`Queue`](stepwell::queue::Queue) |
+//! | `serve` | a function's `main`: [`serve()`], [`serve_watchdog`], [`serve_dead_letters`] |
+//! | `config` | the AWS clients, and what the environment names |
+//! | `error` | from the SDK's errors to [`CallError`](stepwell::CallError)s |
+
+mod config;
+#[cfg(feature = "crash-points")]
+mod crash;
+mod dynamo;
+mod error;
+mod serve;
+mod sqs;
+
+pub use config::{SdkConfig, aws_config, client_from_env, required_env};
+pub use dynamo::DynamoTable;
+pub use serve::{ServeError, init_logging, log_lines, received, serve, serve_dead_letters, serve_watchdog};
+pub use sqs::{REASON_ATTRIBUTE, SqsQueue};
+
+/// The engine's client over DynamoDB and SQS.
+pub type Client = stepwell::Client<DynamoTable, SqsQueue, stepwell::System>;
