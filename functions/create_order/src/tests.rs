@@ -1,14 +1,14 @@
 use crate::step::CreateOrder;
 use checkout::{CancelledOrder, CreateOrderError, CreatedOrder, Order, Orders, StoreError};
 use serde_json::{Value, json};
-use std::cell::RefCell;
+use std::sync::Mutex;
 use stepwell::{Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp};
 use test_case::test_case;
 
 /// A table of orders that keeps the first.
 #[derive(Default)]
 struct Fake {
-    order: RefCell<Option<Order>>,
+    order: Mutex<Option<Order>>,
     error: Option<CreateOrderError>,
 }
 
@@ -18,7 +18,7 @@ impl Orders for Fake {
             return Err(error.clone());
         }
         let numbered = Order { order_number: "ORD-20231114-0123ABCD".to_owned(), ..order };
-        Ok(self.order.borrow_mut().get_or_insert(numbered).clone())
+        Ok(self.order.lock().unwrap().get_or_insert(numbered).clone())
     }
 
     async fn cancel(&self, _: TaskId, _: Timestamp) -> Result<CancelledOrder, StoreError> {
@@ -81,7 +81,7 @@ async fn an_order_is_made_of_what_was_paid() {
         r#""estimated_delivery":"2023-11-19T22:13:20.123Z"}"#
     );
     assert_eq!(serde_json::to_string(&created).unwrap(), expected);
-    let order = orders.order.borrow().clone().unwrap();
+    let order = orders.order.lock().unwrap().clone().unwrap();
     assert_eq!((order.items.len(), order.payment_id.as_str()), (1, "pay_1"));
     assert_eq!(order.shipping_info.get("city").map(String::as_str), Some("Springfield"));
 }
@@ -119,7 +119,7 @@ async fn what_disagrees_makes_no_order(pointer: &str, value: Value) {
     let orders = Fake::default();
     let error = run(&orders, customer(), &results).await.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), ("ORDER_VALIDATION_FAILED", false), "{error}");
-    assert!(orders.order.borrow().is_none());
+    assert!(orders.order.lock().unwrap().is_none());
 }
 
 #[tokio::test]

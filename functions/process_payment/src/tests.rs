@@ -1,7 +1,7 @@
 use crate::step::ProcessPayment;
 use checkout::{Charge, ChargeRequest, Gateway, GatewayError, Money, Payment, RefundRequest, Reversal};
 use serde_json::{Value, json};
-use std::{cell::RefCell, time::Duration};
+use std::{sync::Mutex, time::Duration};
 use stepwell::{ErrorKind, Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp};
 use test_case::test_case;
 
@@ -9,12 +9,12 @@ use test_case::test_case;
 #[derive(Default)]
 struct Fake {
     error: Option<GatewayError>,
-    keys: RefCell<Vec<String>>,
+    keys: Mutex<Vec<String>>,
 }
 
 impl Gateway for Fake {
     async fn charge(&self, request: &ChargeRequest<'_>) -> Result<Charge, GatewayError> {
-        self.keys.borrow_mut().push(request.idempotency_key.to_owned());
+        self.keys.lock().unwrap().push(request.idempotency_key.to_owned());
         match &self.error {
             Some(error) => Err(error.clone()),
             None => Ok(Charge {
@@ -62,7 +62,7 @@ async fn the_card_is_charged_with_the_attempts_key(payment_info: &str) {
         r#""transaction_id":"txn_1","processed_at":"2023-11-14T22:13:20.123Z"}"#
     );
     assert_eq!(serde_json::to_string(&payment).unwrap(), expected);
-    assert_eq!(gateway.keys.take(), ["018f4e4e-7c1a-7000-8000-0123456789ab:process_payment"]);
+    assert_eq!(gateway.keys.into_inner().unwrap(), ["018f4e4e-7c1a-7000-8000-0123456789ab:process_payment"]);
 }
 
 #[test_case("{}", "MISSING_PAYMENT_TOKEN")]
@@ -81,7 +81,7 @@ async fn what_is_wrong_never_reaches_the_gateway(payment_info: &str, code: &str)
     let error = result.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), (code, false), "{error}");
     assert!(!error.message.contains("tok\""), "{error}");
-    assert!(gateway.keys.take().is_empty());
+    assert!(gateway.keys.into_inner().unwrap().is_empty());
 }
 
 const PERMANENT: ErrorKind = ErrorKind::Permanent;

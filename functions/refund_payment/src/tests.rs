@@ -1,6 +1,6 @@
 use crate::step::RefundPayment;
 use checkout::{Charge, ChargeRequest, Gateway, GatewayError, Money, Refund, RefundRequest, Reversal};
-use std::{cell::RefCell, time::Duration};
+use std::{sync::Mutex, time::Duration};
 use stepwell::{ErrorKind, Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp};
 use test_case::test_case;
 
@@ -9,7 +9,7 @@ use test_case::test_case;
 struct Fake {
     charged: bool,
     error: Option<GatewayError>,
-    asked: RefCell<Vec<(String, Option<String>)>>,
+    asked: Mutex<Vec<(String, Option<String>)>>,
 }
 
 impl Gateway for Fake {
@@ -19,7 +19,7 @@ impl Gateway for Fake {
 
     async fn refund(&self, request: &RefundRequest<'_>) -> Result<Reversal, GatewayError> {
         let token = request.token.map(|token| token.reveal().to_owned());
-        self.asked.borrow_mut().push((request.idempotency_key.to_owned(), token));
+        self.asked.lock().unwrap().push((request.idempotency_key.to_owned(), token));
         match &self.error {
             Some(error) => Err(error.clone()),
             None if !self.charged => Ok(Reversal::Voided { at: request.at }),
@@ -68,7 +68,7 @@ async fn the_charge_is_given_back_by_its_own_key(payment: Option<&str>) {
     );
     assert_eq!(serde_json::to_string(&refund.unwrap()).unwrap(), expected);
     let key = "018f4e4e-7c1a-7000-8000-0123456789ab:process_payment".to_owned();
-    assert_eq!(gateway.asked.take(), [(key, Some("tok_secret".to_owned()))]);
+    assert_eq!(gateway.asked.into_inner().unwrap(), [(key, Some("tok_secret".to_owned()))]);
 }
 
 #[test_case(CONTEXT)]
@@ -81,7 +81,7 @@ async fn where_nothing_was_charged_nothing_is_given_back(context: &str) {
         r#""refunded_at":"2023-11-14T22:13:20.123Z"}"#
     );
     assert_eq!(serde_json::to_string(&refund.unwrap()).unwrap(), expected);
-    assert_eq!(gateway.asked.take().len(), 1, "the key has to be voided all the same");
+    assert_eq!(gateway.asked.into_inner().unwrap().len(), 1, "the key has to be voided all the same");
 }
 
 #[test_case(Fake::default(); "nothing was charged beside it")]
@@ -93,7 +93,7 @@ async fn money_that_was_taken_by_hand_is_returned_by_hand(gateway: Fake) {
     let error = refund.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), ("NOTHING_TO_REFUND", false));
     assert!(error.message.contains("terminal_7") && error.message.contains("100.00 USD"), "{error}");
-    assert_eq!(gateway.asked.take().len(), 1);
+    assert_eq!(gateway.asked.into_inner().unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -125,5 +125,5 @@ async fn a_result_that_cannot_be_read_keeps_no_money_back_and_is_told() {
     let (refund, gateway) = run(charged(), CONTEXT, Some(r#"{"by":"hand"}"#)).await;
     let error = refund.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), ("INVALID_RESULT", false));
-    assert_eq!(gateway.asked.take().len(), 1);
+    assert_eq!(gateway.asked.into_inner().unwrap().len(), 1);
 }

@@ -1,7 +1,7 @@
 use crate::step::SendConfirmation;
 use checkout::{Confirmation, Letter, MailError, Mailer};
 use serde_json::{Value, json};
-use std::{cell::RefCell, time::Duration};
+use std::{sync::Mutex, time::Duration};
 use stepwell::{ErrorKind, Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp};
 use test_case::test_case;
 
@@ -9,12 +9,12 @@ use test_case::test_case;
 #[derive(Default)]
 struct Fake {
     error: Option<MailError>,
-    letters: RefCell<Vec<Letter>>,
+    letters: Mutex<Vec<Letter>>,
 }
 
 impl Mailer for Fake {
     async fn send(&self, letter: &Letter) -> Result<String, MailError> {
-        self.letters.borrow_mut().push(letter.clone());
+        self.letters.lock().unwrap().push(letter.clone());
         self.error.clone().map_or(Ok("message-1".to_owned()), Err)
     }
 }
@@ -31,7 +31,7 @@ async fn run(mailer: Fake, customer: Value) -> (Result<Confirmation, StepError>,
     let ctx = StepContext::for_test("send_confirmation", TaskId::new(), Timestamp::from_millis(1_700_000_000_123));
     let step = SendConfirmation { mailer };
     let result = step.run(Input::from_data(&data).unwrap(), &ctx).await;
-    (result, step.mailer.letters.take())
+    (result, step.mailer.letters.into_inner().unwrap())
 }
 
 #[tokio::test]

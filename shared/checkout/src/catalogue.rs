@@ -61,13 +61,15 @@ pub struct InsufficientStock {
 }
 
 /// Where products are looked up.
-#[allow(async_fn_in_trait, reason = "a Lambda function runs on one thread, so no future has to be Send")]
-pub trait Catalogue {
+pub trait Catalogue: Send + Sync {
     /// The products with these numbers, at most [`MAX_LINES`](crate::MAX_LINES); those that are not there are left out.
     ///
     /// # Errors
     /// The table gave no answer, or one of these products cannot be read.
-    async fn products(&self, ids: &[ProductId]) -> Result<BTreeMap<ProductId, Product>, StoreError>;
+    fn products(
+        &self,
+        ids: &[ProductId],
+    ) -> impl Future<Output = Result<BTreeMap<ProductId, Product>, StoreError>> + Send;
 }
 
 pub(crate) const PRODUCTS: &str = "products";

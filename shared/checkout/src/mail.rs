@@ -12,13 +12,12 @@ use stepwell::{StepResult, Timestamp};
 use stepwell_aws::SdkConfig;
 
 /// Something that sends mail.
-#[allow(async_fn_in_trait, reason = "a Lambda function runs on one thread, so no future has to be Send")]
-pub trait Mailer {
+pub trait Mailer: Send + Sync {
     /// Sends a letter and answers with its message id.
     ///
     /// # Errors
     /// It was not sent, or its fate is not known.
-    async fn send(&self, letter: &Letter) -> Result<String, MailError>;
+    fn send(&self, letter: &Letter) -> impl Future<Output = Result<String, MailError>> + Send;
 }
 
 /// A letter: plain text.

@@ -127,21 +127,20 @@ pub enum CreateOrderError {
 }
 
 /// Where orders are kept.
-#[allow(async_fn_in_trait, reason = "a Lambda function runs on one thread, so no future has to be Send")]
-pub trait Orders {
+pub trait Orders: Send + Sync {
     /// Keeps an order and gives it its number, whatever number is in it. Where its task has made one already, nothing
     /// is written and that one is the answer.
     ///
     /// # Errors
     /// The order was cancelled before, or the table gave no answer.
-    async fn create(&self, order: Order) -> Result<Order, CreateOrderError>;
+    fn create(&self, order: Order) -> impl Future<Output = Result<Order, CreateOrderError>> + Send;
 
     /// Cancels the order of a task. Where there is none, the task never makes one, however late a request for it comes.
     /// Again it changes nothing more and answers as the first time.
     ///
     /// # Errors
     /// The table gave no answer.
-    async fn cancel(&self, task: TaskId, at: Timestamp) -> Result<CancelledOrder, StoreError>;
+    fn cancel(&self, task: TaskId, at: Timestamp) -> impl Future<Output = Result<CancelledOrder, StoreError>> + Send;
 }
 
 const ORDERS: &str = "orders";

@@ -8,13 +8,12 @@ use stepwell::{StepResult, Timestamp};
 pub const CURRENCY: &str = "USD";
 
 /// A payment gateway.
-#[allow(async_fn_in_trait, reason = "a Lambda function runs on one thread, so no future has to be Send")]
-pub trait Gateway {
+pub trait Gateway: Send + Sync {
     /// Charges a card. The same idempotency key again is the same charge, and answers with it.
     ///
     /// # Errors
     /// The card is declined, the key is void, or the gateway did not do it, or did not say whether it did.
-    async fn charge(&self, request: &ChargeRequest<'_>) -> Result<Charge, GatewayError>;
+    fn charge(&self, request: &ChargeRequest<'_>) -> impl Future<Output = Result<Charge, GatewayError>> + Send;
 
     /// Makes the charge's idempotency key void: what was charged with it is given back in full, and where nothing was,
     /// nothing ever will be, however late a request for it comes. The same key again gives back nothing more and answers
@@ -22,7 +21,7 @@ pub trait Gateway {
     ///
     /// # Errors
     /// The gateway refuses to give the money back, or did not do it, or did not say whether it did.
-    async fn refund(&self, request: &RefundRequest<'_>) -> Result<Reversal, GatewayError>;
+    fn refund(&self, request: &RefundRequest<'_>) -> impl Future<Output = Result<Reversal, GatewayError>> + Send;
 }
 
 /// A charge that is asked for.

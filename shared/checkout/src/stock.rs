@@ -70,14 +70,18 @@ pub enum ReserveError {
 }
 
 /// Where stock is taken from and given back to.
-#[allow(async_fn_in_trait, reason = "a Lambda function runs on one thread, so no future has to be Send")]
-pub trait Stock {
+pub trait Stock: Send + Sync {
     /// Takes every line out of stock, or none. The same idempotency key again takes nothing more and answers as the
     /// first time. The lines name each product once.
     ///
     /// # Errors
     /// A product has too few units, the key is void, or the table gave no answer.
-    async fn reserve(&self, key: &str, lines: &[LineItem], at: Timestamp) -> Result<Reservation, ReserveError>;
+    fn reserve(
+        &self,
+        key: &str,
+        lines: &[LineItem],
+        at: Timestamp,
+    ) -> impl Future<Output = Result<Reservation, ReserveError>> + Send;
 
     /// Makes a reservation's idempotency key void: what was taken with it is given back, and where nothing was, nothing
     /// ever will be, however late a request for it comes. The same key again gives back nothing more and answers as the
@@ -85,7 +89,7 @@ pub trait Stock {
     ///
     /// # Errors
     /// The table gave no answer.
-    async fn release(&self, key: &str, at: Timestamp) -> Result<Release, StoreError>;
+    fn release(&self, key: &str, at: Timestamp) -> impl Future<Output = Result<Release, StoreError>> + Send;
 }
 
 pub(crate) const RESERVATIONS: &str = "reservations";

@@ -7,6 +7,7 @@
 use super::{
     customers::Customer,
     faults::Faults,
+    locked,
     messages::Queues,
     process::{Clock, Process, Trail},
     report::End,
@@ -26,9 +27,12 @@ use crate::{
 use aws_lambda_events::sqs::SqsEvent;
 use checkout::Pricing;
 use std::{
-    cell::{Cell, RefCell},
     collections::BTreeMap,
     rc::Rc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use stepwell::{
@@ -76,16 +80,16 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Our shop, running.
 #[derive(Debug)]
 pub struct Engine {
-    world: Rc<World>,
+    world: Arc<World>,
     table: MemoryTable,
     clock: Clock,
-    faults: Rc<Faults>,
+    faults: Arc<Faults>,
     workflow: Workflow,
-    messages: Cell<u64>,
-    in_flight: Cell<usize>,
-    closed: Cell<bool>,
-    trails: RefCell<BTreeMap<TaskId, Rc<Trail>>>,
-    buried: RefCell<Vec<String>>,
+    messages: AtomicU64,
+    in_flight: AtomicUsize,
+    closed: AtomicBool,
+    trails: Mutex<BTreeMap<TaskId, Arc<Trail>>>,
+    buried: Mutex<Vec<String>>,
 }
 
 /// What has become of a task.
@@ -101,31 +105,31 @@ pub struct Ended {
 
 impl Engine {
     /// A shop without tasks.
-    pub fn new(world: &Rc<World>, clock: &Clock, faults: &Rc<Faults>, workflow: Workflow) -> Rc<Self> {
-        let (world, clock, faults) = (Rc::clone(world), clock.clone(), Rc::clone(faults));
+    pub fn new(world: &Arc<World>, clock: &Clock, faults: &Arc<Faults>, workflow: Workflow) -> Rc<Self> {
+        let (world, clock, faults) = (Arc::clone(world), clock.clone(), Arc::clone(faults));
         Rc::new(Self {
             world,
             table: MemoryTable::default(),
             clock,
             faults,
             workflow,
-            messages: Cell::default(),
-            in_flight: Cell::default(),
-            closed: Cell::default(),
-            trails: RefCell::default(),
-            buried: RefCell::default(),
+            messages: AtomicU64::default(),
+            in_flight: AtomicUsize::default(),
+            closed: AtomicBool::default(),
+            trails: Mutex::default(),
+            buried: Mutex::default(),
         })
     }
 
     /// Sends a customer's request until it is taken, for as long as the page has patience.
-    pub async fn order(self: &Rc<Self>, customer: &Customer, trail: &Rc<Trail>) -> Option<TaskId> {
+    pub async fn order(self: &Rc<Self>, customer: &Customer, trail: &Arc<Trail>) -> Option<TaskId> {
         let key: IdempotencyKey = format!("checkout-{}", trail.number).parse().expect("a key");
         let until = Instant::now() + PATIENCE;
         let mut pause = Duration::from_secs(1);
         loop {
             let process = Process::start(&self.clock, &self.faults, trail);
-            self.trails.borrow_mut().insert(process.task_id(), Rc::clone(trail));
-            let (table, queues) = self.in_hands_of(&process, &Rc::new(Cell::new(Instant::now())));
+            locked(&self.trails).insert(process.task_id(), Arc::clone(trail));
+            let (table, queues) = self.in_hands_of(&process, &Arc::new(Mutex::new(Instant::now())));
             let client = Client::new(table, queues, &*process);
             let start = client.start(&self.workflow, &customer.request, Some(&key));
             if let Some(Ok(started)) = process.live(API_LIMIT, start).await {
@@ -164,18 +168,18 @@ impl Engine {
 
     /// What no step could use, or came too often, and why.
     pub fn buried(&self) -> Vec<String> {
-        self.buried.borrow().clone()
+        locked(&self.buried).clone()
     }
 
     /// Puts a message into its queue: from there it comes to workers until one is done with it.
-    pub fn carry(self: &Rc<Self>, step: &str, body: &str, trail: &Rc<Trail>) {
-        let number = self.messages.replace(self.messages.get() + 1);
-        let (engine, trail) = (Rc::clone(self), Rc::clone(trail));
+    pub fn carry(self: &Rc<Self>, step: &str, body: &str, trail: &Arc<Trail>) {
+        let number = self.messages.fetch_add(1, Relaxed);
+        let (engine, trail) = (Rc::clone(self), Arc::clone(trail));
         let (step, body) = (step.to_owned(), body.to_owned());
-        self.in_flight.set(self.in_flight.get() + 1);
+        self.in_flight.fetch_add(1, Relaxed);
         spawn_local(async move {
             engine.hand_out(number, &step, &body, &trail).await;
-            engine.in_flight.set(engine.in_flight.get() - 1);
+            engine.in_flight.fetch_sub(1, Relaxed);
         });
     }
 
@@ -183,8 +187,8 @@ impl Engine {
     ///
     /// # Panics
     /// Where no customer has ordered it.
-    pub fn trail_of(&self, task: TaskId) -> Rc<Trail> {
-        Rc::clone(self.trails.borrow().get(&task).expect("a customer has ordered it"))
+    pub fn trail_of(&self, task: TaskId) -> Arc<Trail> {
+        Arc::clone(locked(&self.trails).get(&task).expect("a customer has ordered it"))
     }
 
     /// Runs the watchdog every minute, for as long as it may find something to do.
@@ -192,12 +196,14 @@ impl Engine {
         let mut minutes = interval(WATCH_EVERY);
         for run in 0.. {
             minutes.tick().await;
-            if self.closed.get() && self.in_flight.get() == 0 && !self.table.is_watched() || run > MOST_RUNS {
+            if self.closed.load(Relaxed) && self.in_flight.load(Relaxed) == 0 && !self.table.is_watched()
+                || run > MOST_RUNS
+            {
                 return;
             }
             // Its calls meet faults of their own, for it belongs to no checkout.
             let process = Process::start(&self.clock, &self.faults, &Trail::new(usize::MAX - run));
-            let (table, queues) = self.in_hands_of(&process, &Rc::new(Cell::new(Instant::now())));
+            let (table, queues) = self.in_hands_of(&process, &Arc::new(Mutex::new(Instant::now())));
             let watchdog = Watchdog::new(table, queues, self.clock.clone());
             let bounds = Bounds { until: self.clock.now() + WATCH_LIMIT.saturating_sub(WATCH_RESERVE), tasks: 2_000 };
             let _ = process.live(WATCH_LIMIT, watchdog.run(bounds)).await;
@@ -206,19 +212,19 @@ impl Engine {
 
     /// No customer comes any more.
     pub fn close(&self) {
-        self.closed.set(true);
+        self.closed.store(true, Relaxed);
     }
 
     /// Puts what no step can use aside.
     pub fn bury(&self, body: &str, reason: &str) {
-        self.buried.borrow_mut().push(format!("{reason}: {body}"));
+        locked(&self.buried).push(format!("{reason}: {body}"));
     }
 
-    async fn hand_out(self: &Rc<Self>, number: u64, step: &str, body: &str, trail: &Rc<Trail>) {
+    async fn hand_out(self: &Rc<Self>, number: u64, step: &str, body: &str, trail: &Arc<Trail>) {
         for received in 1..=MAX_RECEIVES {
             sleep(POLL).await;
             let limit = self.function_limit(step);
-            let hidden_until = Rc::new(Cell::new(Instant::now() + limit));
+            let hidden_until = Arc::new(Mutex::new(Instant::now() + limit));
             let process = Process::start(&self.clock, &self.faults, trail);
             let mut message = message(&format!("message-{number}"), body);
             message.receipt_handle = Some(format!("receipt-{number}-{received}"));
@@ -230,7 +236,8 @@ impl Engine {
             if done && !self.faults.delivered_again(trail.number, number, received) {
                 return;
             }
-            sleep_until(hidden_until.get()).await;
+            let until = *locked(&hidden_until);
+            sleep_until(until).await;
         }
         self.bury(body, "received too often");
     }
@@ -241,8 +248,8 @@ impl Engine {
         step: &str,
         event: SqsEvent,
         invocation: &Invocation,
-        process: &Rc<Process>,
-        hidden_until: &Rc<Cell<Instant>>,
+        process: &Arc<Process>,
+        hidden_until: &Arc<Mutex<Instant>>,
     ) -> bool {
         let services = Services::new(&self.world, process);
         let hands = self.in_hands_of(process, hidden_until);
@@ -265,7 +272,7 @@ impl Engine {
     async fn run<S: Step>(
         &self,
         step: S,
-        hands: (Far<Rc<Process>>, Queues),
+        hands: (Far<Arc<Process>>, Queues),
         event: SqsEvent,
         invocation: &Invocation,
     ) -> bool {
@@ -275,10 +282,10 @@ impl Engine {
 
     fn in_hands_of(
         self: &Rc<Self>,
-        process: &Rc<Process>,
-        hidden_until: &Rc<Cell<Instant>>,
-    ) -> (Far<Rc<Process>>, Queues) {
-        (Far::new(Rc::clone(process), self.table.clone()), Queues::new(self, process, hidden_until))
+        process: &Arc<Process>,
+        hidden_until: &Arc<Mutex<Instant>>,
+    ) -> (Far<Arc<Process>>, Queues) {
+        (Far::new(Arc::clone(process), self.table.clone()), Queues::new(self, process, hidden_until))
     }
 
     fn function_limit(&self, step: &str) -> Duration {

@@ -3,9 +3,14 @@
 use super::{
     engine::Engine,
     faults::{Service, Trouble},
+    locked,
     process::Process,
 };
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{
+    rc::Rc,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use stepwell::{
     CallError, FailureKind,
     queue::{Message, Queue, QueueError, UNDELIVERABLE},
@@ -16,15 +21,15 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub struct Queues {
     engine: Rc<Engine>,
-    process: Rc<Process>,
+    process: Arc<Process>,
     /// Until when the message that the process works on is hidden from others.
-    hidden_until: Rc<Cell<Instant>>,
+    hidden_until: Arc<Mutex<Instant>>,
 }
 
 impl Queues {
     /// The queues for a process that works on a message which is hidden until then.
-    pub fn new(engine: &Rc<Engine>, process: &Rc<Process>, hidden_until: &Rc<Cell<Instant>>) -> Self {
-        Self { engine: Rc::clone(engine), process: Rc::clone(process), hidden_until: Rc::clone(hidden_until) }
+    pub fn new(engine: &Rc<Engine>, process: &Arc<Process>, hidden_until: &Arc<Mutex<Instant>>) -> Self {
+        Self { engine: Rc::clone(engine), process: Arc::clone(process), hidden_until: Arc::clone(hidden_until) }
     }
 }
 
@@ -32,19 +37,20 @@ impl Queue for Queues {
     async fn send(&self, message: &Message) -> Result<(), QueueError> {
         let body = serde_json::to_string(message).expect("a message is JSON");
         let trail = self.engine.trail_of(message.task_id);
-        let effect = async || self.engine.carry(&message.step, &body, &trail);
+        let effect = || async { self.engine.carry(&message.step, &body, &trail) };
         let call = self.process.call(Service::EngineQueue, effect);
         call.await.map_err(|trouble| failed("SendMessage", &message.step, trouble))
     }
 
     async fn hide(&self, step: &str, _: &str, wait: Duration) -> Result<(), QueueError> {
         let wait = Duration::from_secs(wait.as_millis().div_ceil(1_000) as u64);
-        let call = self.process.call(Service::EngineQueue, async || self.hidden_until.set(Instant::now() + wait));
+        let call =
+            self.process.call(Service::EngineQueue, || async { *locked(&self.hidden_until) = Instant::now() + wait });
         call.await.map_err(|trouble| failed("ChangeMessageVisibility", step, trouble))
     }
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
-        let call = self.process.call(Service::EngineQueue, async || self.engine.bury(body, reason));
+        let call = self.process.call(Service::EngineQueue, || async { self.engine.bury(body, reason) });
         call.await.map_err(|trouble| failed("SendMessage", UNDELIVERABLE, trouble))
     }
 }

@@ -42,7 +42,11 @@ use engine::Engine;
 use faults::Faults;
 use process::{Clock, Process, Trail};
 use report::{Checkout, End, Figures};
-use std::{future::Future, rc::Rc, time::Duration};
+use std::{
+    rc::Rc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use stepwell::{Ambient, Workflow};
 use tokio::{
     runtime::Builder,
@@ -117,7 +121,7 @@ impl Settings {
     pub fn run(&self, way: Way, rate: f64) -> Figures {
         let customers = customers::customers(self.seed, self.checkouts, self.span, self.unservable_every);
         // Outages go on beginning for some time after the last customer has come.
-        let faults = Rc::new(Faults::new(self.seed, rate, self.span + Duration::from_secs(2 * 60 * 60)));
+        let faults = Arc::new(Faults::new(self.seed, rate, self.span + Duration::from_secs(2 * 60 * 60)));
         let checkouts = in_virtual_time(async {
             let clock = Clock::new(self.seed);
             match way {
@@ -136,12 +140,12 @@ impl Settings {
 async fn in_one_piece(
     customers: Vec<Customer>,
     clock: &Clock,
-    faults: &Rc<Faults>,
+    faults: &Arc<Faults>,
     patience: Duration,
 ) -> Vec<Checkout> {
-    let world = Rc::<World>::default();
+    let world = Arc::<World>::default();
     let tasks = customers.iter().cloned().enumerate().map(|(number, customer)| {
-        let (world, clock, faults) = (Rc::clone(&world), clock.clone(), Rc::clone(faults));
+        let (world, clock, faults) = (Arc::clone(&world), clock.clone(), Arc::clone(faults));
         spawn_local(async move {
             sleep(customer.arrives).await;
             let trail = Trail::new(number);
@@ -172,10 +176,10 @@ async fn in_one_piece(
 async fn with_the_engine(
     customers: Vec<Customer>,
     clock: &Clock,
-    faults: &Rc<Faults>,
+    faults: &Arc<Faults>,
     workflow: Workflow,
 ) -> Vec<Checkout> {
-    let world = Rc::<World>::default();
+    let world = Arc::<World>::default();
     let engine = Engine::new(&world, clock, faults, workflow);
     let started = clock.now();
     let pages = customers.iter().cloned().enumerate().map(|(number, customer)| {
@@ -208,6 +212,11 @@ async fn with_the_engine(
         });
     }
     checkouts
+}
+
+/// What a lock guards. A run that panics is over, so nobody sees what was half done.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits for all of them.

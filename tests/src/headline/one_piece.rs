@@ -18,7 +18,7 @@ use crate::deployed::{
     update_inventory::UpdateInventory, validate_cart::ValidateCart,
 };
 use checkout::{CheckoutRequest, Gateway, Orders, Pricing, RefundRequest, Stock};
-use std::{rc::Rc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use stepwell::{Context, ResultOf, Step, StepContext, StepError, TaskId, Timestamp};
 
 /// How long a request may take: API Gateway waits no longer.
@@ -29,8 +29,8 @@ pub const REQUEST_LIMIT: Duration = Duration::from_secs(29);
 /// # Errors
 /// Why the customer was told that there is no order, in a word or a few.
 pub async fn handle(
-    world: &Rc<World>,
-    process: &Rc<Process>,
+    world: &Arc<World>,
+    process: &Arc<Process>,
     request: CheckoutRequest,
     now: Timestamp,
 ) -> Result<(), String> {

@@ -1,9 +1,14 @@
 //! A process that calls services, until it is done or dead.
 
-use super::faults::{Event, Faults, Service, Trouble, stream};
+use super::{
+    faults::{Event, Faults, Service, Trouble, stream},
+    locked,
+};
 use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 use stepwell::{Ambient, TaskId, Timestamp};
@@ -20,13 +25,13 @@ const BEGINNING: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 #[derive(Clone, Debug)]
 pub struct Clock {
     start: Instant,
-    draws: Rc<RefCell<fastrand::Rng>>,
+    draws: Arc<Mutex<fastrand::Rng>>,
 }
 
 impl Clock {
     /// A clock that starts now.
     pub fn new(seed: u64) -> Self {
-        Self { start: Instant::now(), draws: Rc::new(RefCell::new(stream(seed, [3, 0, 0, 0]))) }
+        Self { start: Instant::now(), draws: Arc::new(Mutex::new(stream(seed, [3, 0, 0, 0]))) }
     }
 
     /// The time since the start.
@@ -41,7 +46,7 @@ impl Ambient for Clock {
     }
 
     fn draw(&self) -> f64 {
-        self.draws.borrow_mut().f64()
+        locked(&self.draws).f64()
     }
 }
 
@@ -65,23 +70,23 @@ impl Ambient for &Process {
 pub struct Trail {
     /// The checkout's number, from 0.
     pub number: usize,
-    tries: [Cell<u32>; Service::COUNT],
-    first_trouble: Cell<Option<Duration>>,
+    tries: [AtomicU32; Service::COUNT],
+    first_trouble: Mutex<Option<Duration>>,
 }
 
 impl Trail {
     /// The trail of a checkout that nothing has happened to.
-    pub fn new(number: usize) -> Rc<Self> {
-        Rc::new(Self { number, ..Self::default() })
+    pub fn new(number: usize) -> Arc<Self> {
+        Arc::new(Self { number, ..Self::default() })
     }
 
     /// When it first met a failure that its client's own tries did not mend, or lost a process; since the start.
     pub fn first_trouble(&self) -> Option<Duration> {
-        self.first_trouble.get()
+        *locked(&self.first_trouble)
     }
 
     fn trouble(&self, now: Duration) {
-        self.first_trouble.set(self.first_trouble.get().or(Some(now)));
+        locked(&self.first_trouble).get_or_insert(now);
     }
 }
 
@@ -118,17 +123,17 @@ impl ClientSettings {
 #[derive(Debug)]
 pub struct Process {
     /// The checkout's.
-    pub trail: Rc<Trail>,
+    pub trail: Arc<Trail>,
     clock: Clock,
-    faults: Rc<Faults>,
+    faults: Arc<Faults>,
     death: Notify,
 }
 
 impl Process {
     /// A process that has just been started.
-    pub fn start(clock: &Clock, faults: &Rc<Faults>, trail: &Rc<Trail>) -> Rc<Self> {
-        let (clock, faults, trail) = (clock.clone(), Rc::clone(faults), Rc::clone(trail));
-        Rc::new(Self { trail, clock, faults, death: Notify::new() })
+    pub fn start(clock: &Clock, faults: &Arc<Faults>, trail: &Arc<Trail>) -> Arc<Self> {
+        let (clock, faults, trail) = (clock.clone(), Arc::clone(faults), Arc::clone(trail));
+        Arc::new(Self { trail, clock, faults, death: Notify::new() })
     }
 
     /// The id of the checkout's task.
@@ -153,7 +158,7 @@ impl Process {
     ///
     /// # Errors
     /// How the last try failed.
-    pub async fn call<R>(&self, service: Service, effect: impl AsyncFn() -> R) -> Result<R, Trouble> {
+    pub async fn call<F: Future>(&self, service: Service, effect: impl Fn() -> F) -> Result<F::Output, Trouble> {
         let settings = ClientSettings::of(service);
         let mut wait = settings.first_wait;
         let mut left = settings.tries;
@@ -172,13 +177,13 @@ impl Process {
         }
     }
 
-    async fn attempt<R>(
+    async fn attempt<F: Future>(
         &self,
         service: Service,
         settings: &ClientSettings,
-        effect: &impl AsyncFn() -> R,
-    ) -> Result<R, Trouble> {
-        let number = self.trail.tries[service as usize].replace(self.trail.tries[service as usize].get() + 1);
+        effect: &impl Fn() -> F,
+    ) -> Result<F::Output, Trouble> {
+        let number = self.trail.tries[service as usize].fetch_add(1, Ordering::Relaxed);
         let (least, most) = settings.latency_ms;
         let latency = self.faults.draw(self.trail.number, service, number).u64(least..=most);
         let event = self.faults.at(self.trail.number, service, number, self.clock.elapsed());

@@ -5,10 +5,10 @@ use super::{
     process::Process,
 };
 use crate::far::{Operation, Way};
-use std::{fmt, rc::Rc};
+use std::{fmt, sync::Arc};
 use stepwell::{CallError, FailureKind, table::TableError};
 
-impl Way for Rc<Process> {
+impl Way for Arc<Process> {
     const SKIPS_EMPTY_PARTS: bool = false;
 
     async fn call<R: fmt::Debug>(
@@ -18,7 +18,7 @@ impl Way for Rc<Process> {
         effect: impl AsyncFn() -> Result<R, TableError>,
     ) -> Result<R, TableError> {
         let operation = operation.as_str();
-        let called = Process::call(self, Service::EngineTable, effect).await;
+        let called = Process::call(self, Service::EngineTable, || effect()).await;
         called
             .map_err(|trouble: Trouble| CallError::new(operation, FailureKind::Unavailable, format!("{trouble:?}")))?
     }

@@ -3,12 +3,13 @@
 //! It keeps the promises of the shop's own tables and gateway: what is asked for again under the same key is done once,
 //! and what has been undone, or ruled out before it was done, is not done any more.
 
+use super::locked;
 use checkout::{
     CancelledOrder, Charge, ChargeRequest, CreateOrderError, GatewayError, InsufficientStock, InventoryChange, Letter,
     LineItem, Money, Order, OrderStatus, Product, ProductId, RefundRequest, Release, ReleasedProduct, Reservation,
     ReserveError, Reversal, Token, UpdatedProduct,
 };
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{collections::BTreeMap, sync::Mutex};
 use stepwell::{TaskId, Timestamp};
 
 /// What every customer who can be served buys.
@@ -29,7 +30,7 @@ const PLENTY: u32 = 1_000_000_000;
 /// The state of the world.
 #[derive(Debug, Default)]
 pub struct World {
-    state: RefCell<State>,
+    state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
@@ -85,7 +86,7 @@ impl World {
             let (id, name) = (ProductId(id), name.to_owned());
             (id, Product { id, name, price: Money::from_cents(PRICE_CENTS), stock, active: true })
         };
-        let lamps = PLENTY - self.state.borrow().lamps_taken;
+        let lamps = PLENTY - locked(&self.state).lamps_taken;
         let all = [product(LAMP, "Lamp", lamps), product(SOLD_OUT, "Chair", 5)];
         all.into_iter().filter(|(id, _)| ids.contains(id)).collect()
     }
@@ -98,7 +99,7 @@ impl World {
         if *request.token == Token::from(DECLINED) {
             return Err(GatewayError::Declined("card declined"));
         }
-        let mut state = self.state.borrow_mut();
+        let mut state = locked(&self.state);
         let key = request.idempotency_key.to_owned();
         let charge = Charge {
             payment_id: format!("pay_{key}"),
@@ -114,7 +115,7 @@ impl World {
 
     /// Gives the money of a charge back, or rules the charge out.
     pub fn refund(&self, checkout: usize, request: &RefundRequest<'_>) -> Reversal {
-        let mut state = self.state.borrow_mut();
+        let mut state = locked(&self.state);
         let key = request.idempotency_key.to_owned();
         let entry = state.charges.entry(key).or_insert_with(|| Entry::nothing(checkout));
         let at = *entry.undone_at.get_or_insert(request.at);
@@ -129,7 +130,7 @@ impl World {
     /// # Errors
     /// There is not enough, or the reservation was ruled out.
     pub fn reserve(&self, checkout: usize, key: &str, lines: &[LineItem]) -> Result<Reservation, ReserveError> {
-        let mut state = self.state.borrow_mut();
+        let mut state = locked(&self.state);
         if let Some(earlier) = state.reservations.get(key) {
             return earlier.standing().cloned().ok_or(ReserveError::Void);
         }
@@ -145,7 +146,7 @@ impl World {
 
     /// Puts stock back that was taken under this key, or rules the reservation out.
     pub fn release(&self, checkout: usize, key: &str, at: Timestamp) -> Release {
-        let State { reservations, lamps_taken, .. } = &mut *self.state.borrow_mut();
+        let State { reservations, lamps_taken, .. } = &mut *locked(&self.state);
         let entry = reservations.entry(key.to_owned()).or_insert_with(|| Entry::nothing(checkout));
         let units = entry.done.as_ref().map_or(0, |reservation| reservation.total_items_reserved);
         if entry.undone_at.is_none() {
@@ -160,7 +161,7 @@ impl World {
     /// # Errors
     /// The order was cancelled, or ruled out.
     pub fn create_order(&self, checkout: usize, order: &Order) -> Result<Order, CreateOrderError> {
-        let mut state = self.state.borrow_mut();
+        let mut state = locked(&self.state);
         let order_number = format!("ORD-{}-{:08X}", order.placed_at.yyyymmdd(), state.orders.len());
         let new = || Entry::done(checkout, Order { order_number, ..order.clone() });
         state.orders.entry(order.order_id).or_insert_with(new).standing().cloned().ok_or(CreateOrderError::Void)
@@ -168,7 +169,7 @@ impl World {
 
     /// Cancels the order of a task, or rules it out.
     pub fn cancel_order(&self, checkout: usize, task: TaskId, at: Timestamp) -> CancelledOrder {
-        let mut state = self.state.borrow_mut();
+        let mut state = locked(&self.state);
         let entry = state.orders.entry(task).or_insert_with(|| Entry::nothing(checkout));
         let cancelled_at = *entry.undone_at.get_or_insert(at);
         if let Some(order) = &mut entry.done {
@@ -184,7 +185,7 @@ impl World {
 
     /// Sends a letter.
     pub fn send(&self, checkout: usize, _: &Letter) -> String {
-        let mut state = self.state.borrow_mut();
+        let mut state = locked(&self.state);
         let letters = state.letters.entry(checkout).or_default();
         *letters += 1;
         format!("letter-{checkout}-{letters}")
@@ -195,7 +196,7 @@ impl World {
     /// # Panics
     /// Where the stock is not what it was less what was taken: then the world itself is wrong.
     pub fn standing(&self, checkouts: usize) -> Vec<Standing> {
-        let state = self.state.borrow();
+        let state = locked(&self.state);
         let taken = state.reservations.values().filter_map(Entry::standing);
         let taken: u32 = taken.map(|reservation| reservation.total_items_reserved).sum();
         assert_eq!(taken, state.lamps_taken, "the stock is off");
