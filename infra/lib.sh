@@ -169,7 +169,7 @@ build_for_lambda() {
 build_with_crash_points() {
   local name
   say "==> Building the functions with crash points"
-  (cd "$repo" && cargo build --workspace --bins --test it --features stepwell/crash-points >&2 9>&-) ||
+  (cd "$repo" && cargo build --workspace --bins --test it --features stepwell_aws/crash-points >&2 9>&-) ||
     die "the build failed, see above"
   binaries=$1
   mkdir -p "$binaries"

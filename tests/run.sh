@@ -33,7 +33,7 @@ cd "$repo"
 # ---- Bookkeeping -----------------------------------------------------------------------------------------------------
 
 summary=() failed=no
-crash_points=stepwell/crash-points
+crash_points=stepwell_aws/crash-points
 
 # check WHAT COMMAND...: runs it under a heading, and notes how it went.
 check() {

@@ -22,10 +22,8 @@ use std::{
     },
     time::Duration,
 };
-use stepwell::{
-    Ambient, Client, System, TaskId, Timestamp,
-    queue::UNDELIVERABLE,
-};
+use stepwell::{Ambient, Client, System, TaskId, Timestamp, queue::UNDELIVERABLE};
+use stepwell_aws::{DynamoTable, REASON_ATTRIBUTE, SqsQueue};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 

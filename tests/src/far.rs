@@ -40,27 +40,27 @@ impl Operation {
 }
 
 /// The way from a process to the table.
-pub(crate) trait Way {
+pub(crate) trait Way: Send + Sync {
     /// Whether a part of the index is not asked for where nothing is in it. Most are empty, and where nothing can be
     /// learnt from how that is found out, it only takes time.
     const SKIPS_EMPTY_PARTS: bool;
 
     /// Makes a call. `what` says it in words, `effect` is what the table does when it gets through.
-    async fn call<R: fmt::Debug>(
+    fn call<R: fmt::Debug + Send, F: Future<Output = Result<R, TableError>> + Send>(
         &self,
         operation: Operation,
-        what: impl Fn() -> String,
-        effect: impl AsyncFn() -> Result<R, TableError>,
-    ) -> Result<R, TableError>;
+        what: impl Fn() -> String + Send + Sync,
+        effect: impl Fn() -> F + Send + Sync,
+    ) -> impl Future<Output = Result<R, TableError>> + Send;
 
     /// Reads several items.
-    async fn read(
+    fn read<F: Future<Output = Result<Loaded, TableError>> + Send>(
         &self,
         operation: Operation,
-        what: impl Fn() -> String,
-        effect: impl AsyncFn() -> Result<Loaded, TableError>,
-    ) -> Result<Loaded, TableError> {
-        self.call(operation, what, effect).await
+        what: impl Fn() -> String + Send + Sync,
+        effect: impl Fn() -> F + Send + Sync,
+    ) -> impl Future<Output = Result<Loaded, TableError>> + Send {
+        self.call(operation, what, effect)
     }
 }
 
@@ -98,16 +98,16 @@ fn words(transition: &Transition) -> String {
 
 impl<W: Way> Store for Far<W> {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
-        let call = async || self.table.apply(transition).await;
+        let call = || self.table.apply(transition);
         self.way.call(operation(transition), || words(transition), call).await
     }
 
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
-        self.way.read(Operation::BatchGet, || "load".to_owned(), async || self.table.load(task, steps).await).await
+        self.way.read(Operation::BatchGet, || "load".to_owned(), || self.table.load(task, steps)).await
     }
 
     async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
-        self.way.read(Operation::Query, || "load_all".to_owned(), async || self.table.load_all(task).await).await
+        self.way.read(Operation::Query, || "load_all".to_owned(), || self.table.load_all(task)).await
     }
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
@@ -115,6 +115,6 @@ impl<W: Way> Store for Far<W> {
             return Ok(Vec::new());
         }
         let what = || format!("list {} {}", page.listing.as_str(), page.shard);
-        self.way.call(Operation::Query, what, async || self.table.list(page).await).await
+        self.way.call(Operation::Query, what, || self.table.list(page)).await
     }
 }

@@ -12,12 +12,7 @@ use futures::{
     FutureExt,
     future::{BoxFuture, join_all},
 };
-use std::{
-    collections::BTreeMap,
-    fmt,
-    ops::Range,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, ops::Range, time::Duration};
 use stepwell::{
     Ambient, Step, TaskId,
     history::History,
@@ -183,7 +178,8 @@ impl<'a> Poller<'a> {
     /// Where that takes for ever.
     pub async fn drain(&self) {
         for _ in 0..MANY_ROUNDS {
-            let waiting: Vec<&str> = self.workers.keys().map(String::as_str).filter(|step| !self.is_dry(step)).collect();
+            let waiting: Vec<&str> =
+                self.workers.keys().map(String::as_str).filter(|step| !self.is_dry(step)).collect();
             if waiting.is_empty() {
                 return;
             }

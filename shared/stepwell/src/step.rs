@@ -43,7 +43,7 @@ pub trait Step: Send + Sync {
     /// What the step takes from its task: [`Context`], [`ResultOf`], an `Option` of it, or a tuple of these.
     type Input: Input;
     /// What it leaves for the steps that depend on it. It is stored as JSON.
-    type Output: Serialize;
+    type Output: Serialize + Send;
 
     /// Does the step's work.
     ///
@@ -58,7 +58,7 @@ pub trait Step: Send + Sync {
 }
 
 /// A step's result that other steps take as an input, through [`ResultOf`].
-pub trait StepResult: Serialize + DeserializeOwned {
+pub trait StepResult: Serialize + DeserializeOwned + Send {
     /// The name of the step that leaves it, as in the workflow file.
     const STEP: &'static str;
 }
@@ -171,7 +171,7 @@ pub struct TaskData {
 }
 
 /// Something a step can take as its input.
-pub trait Input: Sized {
+pub trait Input: Sized + Send {
     /// The earlier steps whose results are wanted. They are read together with the claim.
     fn wanted() -> Vec<&'static str>;
 
@@ -190,7 +190,7 @@ pub struct Context<T>(pub T);
 #[derive(Clone, Debug)]
 pub struct ResultOf<T>(pub T);
 
-impl<T: DeserializeOwned> Input for Context<T> {
+impl<T: DeserializeOwned + Send> Input for Context<T> {
     fn wanted() -> Vec<&'static str> {
         Vec::new()
     }

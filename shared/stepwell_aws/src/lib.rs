@@ -18,7 +18,7 @@ mod sqs;
 
 pub use config::{SdkConfig, aws_config, client_from_env, required_env};
 pub use dynamo::DynamoTable;
-pub use serve::{ServeError, init_logging, log_lines, received, serve, serve_dead_letters, serve_watchdog};
+pub use serve::{ServeError, init_logging, log_lines, serve, serve_dead_letters, serve_watchdog};
 pub use sqs::{REASON_ATTRIBUTE, SqsQueue};
 
 /// The engine's client over DynamoDB and SQS.

@@ -78,7 +78,7 @@ pub async fn serve_dead_letters() -> Result<(), ServeError> {
 }
 
 /// The messages of a batch, as the engine takes them.
-pub fn received(batch: SqsEvent) -> Vec<Received> {
+pub(crate) fn received(batch: SqsEvent) -> Vec<Received> {
     batch.records.into_iter().map(message).collect()
 }
 
@@ -131,4 +131,33 @@ where
     W: for<'writer> MakeWriter<'writer> + 'static,
 {
     tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(writer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn sqs_event_becomes_messages_of_the_engine() {
+        let full = json!({"messageId": "m", "body": "{}", "receiptHandle": "r", "attributes": {
+            "ApproximateReceiveCount": "3", "SentTimestamp": "1700000000123",
+            "DeadLetterQueueSourceArn": "arn:aws:sqs:eu-central-1:123456789012:stepwell-dev-pay"}});
+        let event: SqsEvent = serde_json::from_value(json!({ "Records": [full, {}] })).unwrap();
+        let message = Received {
+            id: "m".to_owned(),
+            body: "{}".to_owned(),
+            receipt: Some("r".to_owned()),
+            receives: Some(3),
+            sent_at: Some(Timestamp::from_millis(1_700_000_000_123)),
+            given_up_by: Some("stepwell-dev-pay".to_owned()),
+        };
+        assert_eq!(received(event), [message, Received::default()]);
+    }
+
+    #[test]
+    fn kept_messages_are_the_failures_of_the_batch() {
+        let answer = serde_json::to_value(keep(vec!["m".to_owned()])).unwrap();
+        assert_eq!(answer, json!({ "batchItemFailures": [{ "itemIdentifier": "m" }] }));
+    }
 }

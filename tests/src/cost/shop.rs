@@ -18,11 +18,11 @@ use stepwell::{TaskId, Timestamp};
 pub(super) fn with_checkout(poller: Poller<'_>) -> Poller<'_> {
     let pricing = Pricing::from_env().expect("the shop's prices");
     poller
-        .with(validate_cart::ValidateCart { catalogue: FreeShop, pricing })
-        .with(process_payment::ProcessPayment { gateway: FreeShop })
-        .with(update_inventory::UpdateInventory { stock: FreeShop })
-        .with(create_order::CreateOrder { orders: FreeShop })
-        .with(send_confirmation::SendConfirmation { mailer: FreeShop })
+        .with("validate_cart", validate_cart::ValidateCart { catalogue: FreeShop, pricing })
+        .with("process_payment", process_payment::ProcessPayment { gateway: FreeShop })
+        .with("update_inventory", update_inventory::UpdateInventory { stock: FreeShop })
+        .with("create_order", create_order::CreateOrder { orders: FreeShop })
+        .with("send_confirmation", send_confirmation::SendConfirmation { mailer: FreeShop })
 }
 
 /// A request as the demo has it, without the wrapping that the API takes off.

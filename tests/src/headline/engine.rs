@@ -20,15 +20,13 @@ use crate::{
         refund_payment::RefundPayment, release_stock::ReleaseStock, send_confirmation::SendConfirmation,
         update_inventory::UpdateInventory, validate_cart::ValidateCart,
     },
-    events::{batch, message},
+    events::message,
     far::Far,
     sim::MemoryTable,
 };
-use aws_lambda_events::sqs::SqsEvent;
 use checkout::Pricing;
 use std::{
     collections::BTreeMap,
-    rc::Rc,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -37,6 +35,7 @@ use std::{
 };
 use stepwell::{
     Ambient, Client, IdempotencyKey, Step, TaskId, Timestamp, Workflow,
+    queue::Received,
     state::TaskStatus,
     table::{ActionKind, Loaded, Store},
     watchdog::{Bounds, Watchdog},
@@ -105,9 +104,9 @@ pub struct Ended {
 
 impl Engine {
     /// A shop without tasks.
-    pub fn new(world: &Arc<World>, clock: &Clock, faults: &Arc<Faults>, workflow: Workflow) -> Rc<Self> {
+    pub fn new(world: &Arc<World>, clock: &Clock, faults: &Arc<Faults>, workflow: Workflow) -> Arc<Self> {
         let (world, clock, faults) = (Arc::clone(world), clock.clone(), Arc::clone(faults));
-        Rc::new(Self {
+        Arc::new(Self {
             world,
             table: MemoryTable::default(),
             clock,
@@ -122,7 +121,7 @@ impl Engine {
     }
 
     /// Sends a customer's request until it is taken, for as long as the page has patience.
-    pub async fn order(self: &Rc<Self>, customer: &Customer, trail: &Arc<Trail>) -> Option<TaskId> {
+    pub async fn order(self: &Arc<Self>, customer: &Customer, trail: &Arc<Trail>) -> Option<TaskId> {
         let key: IdempotencyKey = format!("checkout-{}", trail.number).parse().expect("a key");
         let until = Instant::now() + PATIENCE;
         let mut pause = Duration::from_secs(1);
@@ -172,9 +171,9 @@ impl Engine {
     }
 
     /// Puts a message into its queue: from there it comes to workers until one is done with it.
-    pub fn carry(self: &Rc<Self>, step: &str, body: &str, trail: &Arc<Trail>) {
+    pub fn carry(self: &Arc<Self>, step: &str, body: &str, trail: &Arc<Trail>) {
         let number = self.messages.fetch_add(1, Relaxed);
-        let (engine, trail) = (Rc::clone(self), Arc::clone(trail));
+        let (engine, trail) = (Arc::clone(self), Arc::clone(trail));
         let (step, body) = (step.to_owned(), body.to_owned());
         self.in_flight.fetch_add(1, Relaxed);
         spawn_local(async move {
@@ -192,7 +191,7 @@ impl Engine {
     }
 
     /// Runs the watchdog every minute, for as long as it may find something to do.
-    pub async fn watch(self: &Rc<Self>) {
+    pub async fn watch(self: &Arc<Self>) {
         let mut minutes = interval(WATCH_EVERY);
         for run in 0.. {
             minutes.tick().await;
@@ -220,18 +219,20 @@ impl Engine {
         locked(&self.buried).push(format!("{reason}: {body}"));
     }
 
-    async fn hand_out(self: &Rc<Self>, number: u64, step: &str, body: &str, trail: &Arc<Trail>) {
+    async fn hand_out(self: &Arc<Self>, number: u64, step: &str, body: &str, trail: &Arc<Trail>) {
         for received in 1..=MAX_RECEIVES {
             sleep(POLL).await;
             let limit = self.function_limit(step);
             let hidden_until = Arc::new(Mutex::new(Instant::now() + limit));
             let process = Process::start(&self.clock, &self.faults, trail);
-            let mut message = message(&format!("message-{number}"), body);
-            message.receipt_handle = Some(format!("receipt-{number}-{received}"));
-            message.attributes.insert("ApproximateReceiveCount".to_owned(), received.to_string());
+            let batch = [Received {
+                receipt: Some(format!("receipt-{number}-{received}")),
+                receives: Some(received),
+                ..message(&format!("message-{number}"), body)
+            }];
             let now = self.clock.now();
             let invocation = Invocation::new(format!("request-{number}-{received}"), now + limit, now);
-            let work = self.work(step, batch(vec![message]), &invocation, &process, &hidden_until);
+            let work = self.work(step, &batch, &invocation, &process, &hidden_until);
             let done = process.live(limit, work).await == Some(true);
             if done && !self.faults.delivered_again(trail.number, number, received) {
                 return;
@@ -244,44 +245,34 @@ impl Engine {
 
     /// One invocation of a step's function; answers whether SQS may delete the message.
     async fn work(
-        self: &Rc<Self>,
+        self: &Arc<Self>,
         step: &str,
-        event: SqsEvent,
+        batch: &[Received],
         invocation: &Invocation,
         process: &Arc<Process>,
         hidden_until: &Arc<Mutex<Instant>>,
     ) -> bool {
         let services = Services::new(&self.world, process);
         let hands = self.in_hands_of(process, hidden_until);
+        let run = Run { step, hands, clock: &self.clock, batch, invocation };
         match step {
             "validate_cart" => {
                 let pricing = Pricing::from_env().expect("the defaults make sense");
-                self.run(ValidateCart { catalogue: services, pricing }, hands, event, invocation).await
+                run.of(ValidateCart { catalogue: services, pricing }).await
             }
-            "process_payment" => self.run(ProcessPayment { gateway: services }, hands, event, invocation).await,
-            "update_inventory" => self.run(UpdateInventory { stock: services }, hands, event, invocation).await,
-            "create_order" => self.run(CreateOrder { orders: services }, hands, event, invocation).await,
-            "send_confirmation" => self.run(SendConfirmation { mailer: services }, hands, event, invocation).await,
-            "refund_payment" => self.run(RefundPayment { gateway: services }, hands, event, invocation).await,
-            "release_stock" => self.run(ReleaseStock { stock: services }, hands, event, invocation).await,
-            "cancel_order" => self.run(CancelOrder { orders: services }, hands, event, invocation).await,
+            "process_payment" => run.of(ProcessPayment { gateway: services }).await,
+            "update_inventory" => run.of(UpdateInventory { stock: services }).await,
+            "create_order" => run.of(CreateOrder { orders: services }).await,
+            "send_confirmation" => run.of(SendConfirmation { mailer: services }).await,
+            "refund_payment" => run.of(RefundPayment { gateway: services }).await,
+            "release_stock" => run.of(ReleaseStock { stock: services }).await,
+            "cancel_order" => run.of(CancelOrder { orders: services }).await,
             other => panic!("there is no function for step `{other}`"),
         }
     }
 
-    async fn run<S: Step>(
-        &self,
-        step: S,
-        hands: (Far<Arc<Process>>, Queues),
-        event: SqsEvent,
-        invocation: &Invocation,
-    ) -> bool {
-        let worker = Worker::new(step, hands.0, hands.1, self.clock.clone());
-        worker.handle(event, invocation).await.batch_item_failures.is_empty()
-    }
-
     fn in_hands_of(
-        self: &Rc<Self>,
+        self: &Arc<Self>,
         process: &Arc<Process>,
         hidden_until: &Arc<Mutex<Instant>>,
     ) -> (Far<Arc<Process>>, Queues) {
@@ -292,5 +283,23 @@ impl Engine {
         let plan = self.workflow.plan();
         let handler = plan.step(step).expect("a step of the checkout").timeout_seconds;
         Duration::from_secs(handler.into()) + AROUND_THE_HANDLER
+    }
+}
+
+/// One invocation: what is handed to the worker of the step of this name, and through whose hands it works.
+struct Run<'a> {
+    step: &'a str,
+    hands: (Far<Arc<Process>>, Queues),
+    clock: &'a Clock,
+    batch: &'a [Received],
+    invocation: &'a Invocation,
+}
+
+impl Run<'_> {
+    /// Has this step work the batch; answers whether SQS may delete all of it.
+    async fn of(self, step: impl Step) -> bool {
+        let (table, queue) = self.hands;
+        let worker = Worker::new(self.step, step, table, queue, self.clock.clone());
+        worker.handle(self.batch, self.invocation).await.is_empty()
     }
 }

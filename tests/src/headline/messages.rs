@@ -7,7 +7,6 @@ use super::{
     process::Process,
 };
 use std::{
-    rc::Rc,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -20,7 +19,7 @@ use tokio::time::Instant;
 /// The queues in the hands of one process.
 #[derive(Debug)]
 pub struct Queues {
-    engine: Rc<Engine>,
+    engine: Arc<Engine>,
     process: Arc<Process>,
     /// Until when the message that the process works on is hidden from others.
     hidden_until: Arc<Mutex<Instant>>,
@@ -28,8 +27,8 @@ pub struct Queues {
 
 impl Queues {
     /// The queues for a process that works on a message which is hidden until then.
-    pub fn new(engine: &Rc<Engine>, process: &Arc<Process>, hidden_until: &Arc<Mutex<Instant>>) -> Self {
-        Self { engine: Rc::clone(engine), process: Arc::clone(process), hidden_until: Arc::clone(hidden_until) }
+    pub fn new(engine: &Arc<Engine>, process: &Arc<Process>, hidden_until: &Arc<Mutex<Instant>>) -> Self {
+        Self { engine: Arc::clone(engine), process: Arc::clone(process), hidden_until: Arc::clone(hidden_until) }
     }
 }
 

@@ -43,7 +43,6 @@ use faults::Faults;
 use process::{Clock, Process, Trail};
 use report::{Checkout, End, Figures};
 use std::{
-    rc::Rc,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -183,7 +182,7 @@ async fn with_the_engine(
     let engine = Engine::new(&world, clock, faults, workflow);
     let started = clock.now();
     let pages = customers.iter().cloned().enumerate().map(|(number, customer)| {
-        let engine = Rc::clone(&engine);
+        let engine = Arc::clone(&engine);
         spawn_local(async move {
             sleep(customer.arrives).await;
             let trail = Trail::new(number);
@@ -191,7 +190,7 @@ async fn with_the_engine(
         })
     });
     let watchdog = spawn_local({
-        let engine = Rc::clone(&engine);
+        let engine = Arc::clone(&engine);
         async move { engine.watch().await }
     });
     let pages = all(pages.collect()).await;

@@ -11,14 +11,14 @@ use stepwell::{CallError, FailureKind, table::TableError};
 impl Way for Arc<Process> {
     const SKIPS_EMPTY_PARTS: bool = false;
 
-    async fn call<R: fmt::Debug>(
+    async fn call<R: fmt::Debug + Send, F: Future<Output = Result<R, TableError>> + Send>(
         &self,
         operation: Operation,
-        _: impl Fn() -> String,
-        effect: impl AsyncFn() -> Result<R, TableError>,
+        _: impl Fn() -> String + Send + Sync,
+        effect: impl Fn() -> F + Send + Sync,
     ) -> Result<R, TableError> {
         let operation = operation.as_str();
-        let called = Process::call(self, Service::EngineTable, || effect()).await;
+        let called = Process::call(self, Service::EngineTable, effect).await;
         called
             .map_err(|trouble: Trouble| CallError::new(operation, FailureKind::Unavailable, format!("{trouble:?}")))?
     }

@@ -7,7 +7,8 @@ use std::{
     io,
     sync::{Arc, Mutex},
 };
-use stepwell::{By, compensation::COMPENSATION_FAILED, log_lines, permanent, state::TaskStatus};
+use stepwell::{By, compensation::COMPENSATION_FAILED, permanent, state::TaskStatus};
+use stepwell_aws::log_lines;
 use tracing_subscriber::layer::SubscriberExt;
 
 /// What is logged, as the functions log it.
@@ -46,9 +47,9 @@ impl Log {
 async fn a_compensation_that_failed_calls_for_people_at_least_once_an_hour_until_they_have_come() {
     let (log, _guard) = Log::new();
     let scene = Scene::new(Graph::chain(1).undone([0].into())).await;
-    assert!(!scene.deliver::<0>(Script::new(|_| Err(permanent("NO", "")))).await);
+    assert!(!scene.deliver(0, Script::new(|_| Err(permanent("NO", "")))).await);
     assert_eq!(log.calls(), [""; 0]);
-    assert!(!scene.deliver::<50>(Script::new(|_| Err(permanent("NO", "")))).await);
+    assert!(!scene.deliver(50, Script::new(|_| Err(permanent("NO", "")))).await);
     assert_eq!(log.calls(), ["s50"]);
 
     for hour in 1..=5 {
@@ -62,7 +63,7 @@ async fn a_compensation_that_failed_calls_for_people_at_least_once_an_hour_until
     let by = By::new("somebody", "a test").unwrap();
     scene.client().resolve_step(scene.task, "s50", "{}", &by).await.unwrap();
     let called = log.calls();
-    assert!(!scene.deliver::<50>(Script::new(|_| panic!("it is done"))).await);
+    assert!(!scene.deliver(50, Script::new(|_| panic!("it is done"))).await);
     assert_eq!(scene.table.task(scene.task, |task| task.status), TaskStatus::Error);
     for _ in 0..61 {
         scene.minute().await;

@@ -1,8 +1,8 @@
 //! Looks at every write as it is made: only legal transitions, a fencing token that only rises, an audit trail that is
 //! only ever added to.
 
-use crate::locked::Locked;
 use super::fate::Fate;
+use crate::locked::Locked;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,

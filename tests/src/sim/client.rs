@@ -25,7 +25,7 @@ async fn only_what_has_failed_is_retried_with_all_others() {
     let all = Filter::default();
     let found = async || client.retry_all(&all, None, 10, None).await.unwrap().found.tasks;
     assert_eq!(found().await, [], "the task has not failed");
-    assert!(!scene.deliver::<0>(Script::new(|_| Err(permanent("NO", "")))).await);
+    assert!(!scene.deliver(0, Script::new(|_| Err(permanent("NO", "")))).await);
     assert_eq!(found().await.iter().map(|task| task.task_id).collect::<Vec<_>>(), [scene.task]);
     client.compensate(scene.task, &By::new("somebody", "a test").unwrap()).await.unwrap();
     assert_eq!(found().await, [], "the task is closed");
@@ -35,7 +35,7 @@ async fn only_what_has_failed_is_retried_with_all_others() {
 async fn what_fails_again_while_many_are_retried_is_not_retried_by_the_next_page() {
     let scene = Scene::new(Graph::chain(1)).await;
     let client = scene.client();
-    let fails = async || assert!(!scene.deliver::<0>(Script::new(|_| Err(permanent("NO", "")))).await);
+    let fails = async || assert!(!scene.deliver(0, Script::new(|_| Err(permanent("NO", "")))).await);
     fails().await;
     let by = By::new("somebody", "a test").unwrap();
     let page = async |from: Option<&Cursor>| {
@@ -61,7 +61,7 @@ async fn what_somebody_else_has_retried_meanwhile_is_retried_by_the_next_page_al
     let client = scene.client();
     let fails = async || {
         scene.now.set(scene.now.get() + Duration::from_secs(1));
-        assert!(!scene.deliver::<0>(Script::new(|_| Err(permanent("NO", "")))).await);
+        assert!(!scene.deliver(0, Script::new(|_| Err(permanent("NO", "")))).await);
     };
     let (operator, customer) = (By::new("operator", "a test").unwrap(), By::new("customer", "a test").unwrap());
     fails().await;
@@ -79,7 +79,7 @@ async fn what_somebody_else_has_retried_meanwhile_is_retried_by_the_next_page_al
 async fn retried_without_end(scene: &Scene, by: &By, length: usize) -> ActionError {
     for _ in 0..300 {
         let script = Script::new(move |_| Err(permanent("NO", "a".repeat(length))));
-        assert!(!scene.deliver::<0>(script).await);
+        assert!(!scene.deliver(0, script).await);
         if let Err(refused) = scene.client().retry(scene.task, by).await {
             return refused;
         }

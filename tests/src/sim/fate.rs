@@ -1,13 +1,10 @@
 //! Time, chance and the record of one run: everything in a run that is not the engine's own doing comes from here, and
 //! so from the seed.
 
-use crate::locked::Locked;
 use super::fault::{Fault, Odds};
+use crate::locked::Locked;
 use fastrand::Rng;
-use std::{
-    fmt::Write,
-    time::Duration,
-};
+use std::{fmt::Write, time::Duration};
 use stepwell::Timestamp;
 use tokio::time::Instant;
 

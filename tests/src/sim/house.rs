@@ -1,6 +1,5 @@
 //! All that one run takes place in: the table, the queues, the world outside, and who is at work.
 
-use crate::locked::Locked;
 use super::{
     audit::Audit,
     fate::Fate,
@@ -12,6 +11,7 @@ use super::{
     table::MemoryTable,
     world::{Place, World},
 };
+use crate::locked::Locked;
 use crate::{
     far::Far,
     graph::UNDOING,
@@ -19,11 +19,7 @@ use crate::{
 };
 use futures::FutureExt;
 use serde_json::Value;
-use std::{
-    collections::BTreeMap,
-    panic::AssertUnwindSafe,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
 use stepwell::{
     Client, TaskId,
     state::{StepState, TaskStatus},

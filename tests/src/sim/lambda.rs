@@ -1,7 +1,7 @@
 //! Lambda: for each queue a poller, which hands batches of messages to invocations of the step's function and deletes
 //! what these are done with. An invocation has a deadline, and may die before it.
 
-use super::{fault::Fault, handler, house::House, process::Process};
+use super::{fault::Fault, handler, house::House};
 use crate::steps::name;
 use std::{sync::Arc, time::Duration};
 use stepwell::{
@@ -86,15 +86,15 @@ async fn invoke(house: &Arc<House>, function: Function, queue: &str, messages: V
     });
     let now = process.now();
     let invocation = Invocation::new(house.name("request"), now + life, now);
-    let (table, queue) = house.hands(&process);
+    let (table, queues) = house.hands(&process);
     let work = async {
         match function {
             Function::Step(number) => {
                 let handler = handler::script(house, &process);
-                let worker = Worker::new(name(number), handler, table, queue, process.clone());
+                let worker = Worker::new(name(number), handler, table, queues, process.clone());
                 worker.handle(&messages, &invocation).await
             }
-            Function::DeadLetters => DeadLetters::new(table, queue, process.clone()).handle(&messages).await,
+            Function::DeadLetters => DeadLetters::new(table, queues, process.clone()).handle(&messages).await,
         }
     };
     // One that is frozen does not notice that its time is over.

@@ -24,9 +24,9 @@ async fn a_context_may_be_as_large_as_is_said_and_no_larger() {
 }
 
 /// How the only step of a task stands after its handler has run so.
-async fn after(handler: impl Fn() -> Value + 'static) -> (StepState, Option<Failure>) {
+async fn after(handler: impl Fn() -> Value + Send + Sync + 'static) -> (StepState, Option<Failure>) {
     let scene = Scene::new(Graph::chain(1)).await;
-    scene.deliver::<0>(Script::new(move |_| Ok(handler()))).await;
+    scene.deliver(0, Script::new(move |_| Ok(handler()))).await;
     let step = scene.table.step(scene.task, "s00");
     (step.state, step.error)
 }

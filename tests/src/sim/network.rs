@@ -16,11 +16,11 @@ use stepwell::{
 impl Way for Process {
     const SKIPS_EMPTY_PARTS: bool = true;
 
-    async fn call<R: fmt::Debug>(
+    async fn call<R: fmt::Debug + Send, F: Future<Output = Result<R, TableError>> + Send>(
         &self,
         operation: Operation,
-        what: impl Fn() -> String,
-        effect: impl AsyncFn() -> Result<R, TableError>,
+        what: impl Fn() -> String + Send + Sync,
+        effect: impl Fn() -> F + Send + Sync,
     ) -> Result<R, TableError> {
         let kind = match operation {
             Operation::BatchGet | Operation::Query => Kind::Read,
@@ -33,22 +33,23 @@ impl Way for Process {
     }
 
     /// DynamoDB reads each item for itself: of two writes between them, either may be seen.
-    async fn read(
+    async fn read<F: Future<Output = Result<Loaded, TableError>> + Send>(
         &self,
         operation: Operation,
-        what: impl Fn() -> String,
-        effect: impl AsyncFn() -> Result<Loaded, TableError>,
+        what: impl Fn() -> String + Send + Sync,
+        effect: impl Fn() -> F + Send + Sync,
     ) -> Result<Loaded, TableError> {
         let torn = self.strikes(Fault::TornRead);
-        let read = async || {
+        let effect = &effect;
+        let read = || async move {
             let first = effect().await?;
             if !torn {
-                return Ok(first);
+                return Ok(Shown(first));
             }
             self.point().await;
-            Ok(mix(self, first, effect().await?))
+            Ok(Shown(mix(self, first, effect().await?)))
         };
-        Ok(Way::call(self, operation, what, async || read().await.map(Shown)).await?.0)
+        Ok(Way::call(self, operation, what, read).await?.0)
     }
 }
 
@@ -88,11 +89,11 @@ impl FarQueues {
         Self { process: process.clone(), queues }
     }
 
-    async fn call(
+    async fn call<F: Future<Output = Result<(), QueueError>> + Send>(
         &self,
         operation: &'static str,
         queue: &str,
-        call: impl AsyncFn() -> Result<(), QueueError>,
+        call: impl Fn() -> F + Send + Sync,
     ) -> Result<(), QueueError> {
         let failed = |kind, cause: &'static str| QueueError::new(queue, CallError::new(operation, kind, cause));
         self.process.make(Kind::Write, || format!("{operation} {queue}"), failed, call).await
@@ -101,14 +102,14 @@ impl FarQueues {
 
 impl Queue for FarQueues {
     async fn send(&self, message: &Message) -> Result<(), QueueError> {
-        self.call("send", &message.step, async || self.queues.send(message).await).await
+        self.call("send", &message.step, || self.queues.send(message)).await
     }
 
     async fn hide(&self, step: &str, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
-        self.call("hide", step, async || self.queues.hide(step, receipt_handle, wait).await).await
+        self.call("hide", step, || self.queues.hide(step, receipt_handle, wait)).await
     }
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
-        self.call("reject", UNDELIVERABLE, async || self.queues.reject(body, reason).await).await
+        self.call("reject", UNDELIVERABLE, || self.queues.reject(body, reason)).await
     }
 }

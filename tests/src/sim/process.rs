@@ -1,8 +1,8 @@
 //! One process: an invocation of a function, or a client. It has a clock of its own, it can stop for a while, and it can
 //! die between any two calls.
 
-use crate::locked::Locked;
 use super::{fate::Fate, fault::Fault};
+use crate::locked::Locked;
 use std::{
     fmt,
     future::{pending, poll_fn},
@@ -107,12 +107,12 @@ impl Process {
     }
 
     /// Makes a call, with all that can happen on the way there and back.
-    pub(super) async fn make<R: fmt::Debug, E>(
+    pub(super) async fn make<R: fmt::Debug, E, F: Future<Output = Result<R, E>>>(
         &self,
         kind: Kind,
         what: impl Fn() -> String,
         failed: impl Fn(FailureKind, &'static str) -> E,
-        call: impl AsyncFn() -> Result<R, E>,
+        call: impl Fn() -> F,
     ) -> Result<R, E> {
         self.0.fate.call();
         self.point().await;

@@ -1,13 +1,8 @@
 //! SQS in memory: standard queues, which deliver at least once and in no order.
 
-use crate::locked::Locked;
 use super::{fate::Fate, fault::Fault, oracle::Recorder};
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+use crate::locked::Locked;
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use stepwell::{
     CallError, FailureKind,
     queue::{DEAD_LETTERS, Message, Queue, QueueError, Received},

@@ -1,17 +1,14 @@
 //! One task over the table in memory, for what is made to happen by hand: one call after the other.
 
-use crate::locked::Locked;
 use super::MemoryTable;
+use crate::locked::Locked;
 use crate::{
     events::message,
     graph::Graph,
     steps::{Script, name},
 };
 use serde_json::json;
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use stepwell::{
     Ambient, Client, TaskId, Timestamp,
     core::{step, task},

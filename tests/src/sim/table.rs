@@ -1,7 +1,7 @@
 //! The engine's store in memory, with eyes and with a reading that can be torn.
 
-use crate::locked::Locked;
 use super::oracle::{ItemWrite, Recorder};
+use crate::locked::Locked;
 use futures::future::BoxFuture;
 use std::{collections::BTreeSet, fmt, ops::Deref, sync::Arc};
 use stepwell::{

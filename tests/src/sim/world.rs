@@ -1,12 +1,10 @@
 //! The world outside, which the handlers change: it does what carries the same idempotency key only once, as a payment
 //! provider does.
 
-use crate::locked::Locked;
 use super::scenario::Deed;
+use crate::locked::Locked;
 use crate::steps::number_of;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-};
+use std::collections::{BTreeMap, BTreeSet};
 use stepwell::TaskId;
 
 /// A step of a task, by its number.

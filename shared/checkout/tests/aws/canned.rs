@@ -14,7 +14,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
-use stepwell::SdkConfig;
+use stepwell_aws::SdkConfig;
 use tracing_subscriber::layer::SubscriberExt;
 
 type Answer = (u16, &'static str);
@@ -91,7 +91,7 @@ fn log() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
     }
     let log = Arc::default();
     let writer = Arc::clone(&log);
-    let lines = stepwell::log_lines(move || Log(Arc::clone(&writer)));
+    let lines = stepwell_aws::log_lines(move || Log(Arc::clone(&writer)));
     (log, tracing::subscriber::set_default(tracing_subscriber::registry().with(lines)))
 }
 

@@ -6,7 +6,8 @@ use aws_sdk_dynamodb::{
 };
 use checkout::{LineItem, Money, ProductId, Tables};
 use std::collections::HashMap;
-use stepwell::{SdkConfig, TaskId, Timestamp};
+use stepwell::{TaskId, Timestamp};
+use stepwell_aws::SdkConfig;
 
 /// Tables of its own, and the client to look behind their back.
 pub(crate) struct Shop {

@@ -11,7 +11,8 @@ use std::{
     process::Command,
     time::Duration,
 };
-use stepwell::{By, Client, TaskId, Timestamp, Workflow, queue::Message};
+use stepwell::{By, TaskId, Timestamp, Workflow, queue::Message};
+use stepwell_aws::{Client, aws_config, client_from_env};
 use stepwell_tests::{
     cpu,
     proxy::{Counts, Proxy, Rates},
@@ -109,7 +110,7 @@ impl Chaos {
         Self {
             stack: stack.clone(),
             proxy,
-            operator: Client::from_env(&stepwell::aws_config().await).expect("the stack's environment"),
+            operator: client_from_env(&aws_config().await).expect("the stack's environment"),
             workflow: checkout::workflow().expect("the checkout's workflow"),
             began: now(),
             dice: RefCell::new(Rng::with_seed(options.seed)),

@@ -11,7 +11,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use stepwell::{By, Client};
+use stepwell::By;
+use stepwell_aws::client_from_env;
 use stepwell_tests::{
     api::Api,
     crash::Switch,
@@ -159,7 +160,7 @@ impl Crowd {
 
     async fn cancel(&self, checkouts: &[Checkout]) {
         let config = aws_config::defaults(BehaviorVersion::latest()).load().await;
-        let client = Client::from_env(&config).expect("the stack's variables");
+        let client = client_from_env(&config).expect("the stack's variables");
         let by = By::new("tests", "the customer thinks better of it").expect("a reason");
         for checkout in checkouts {
             client.cancel(checkout.task.parse().expect("a task id"), &by).await.expect("it can be cancelled");

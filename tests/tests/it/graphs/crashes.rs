@@ -5,7 +5,7 @@ use super::*;
 use stepwell::{permanent, retryable, state::TaskStatus};
 use stepwell_tests::{
     emulator::in_sandbox,
-    events::{batch, message, received_again},
+    events::{message, received_again},
     faults::Death,
     poller::Poller,
 };
@@ -41,7 +41,7 @@ async fn a_death_at_any_call_changes_nothing_in_the_end(declined: bool) {
 /// Lets a worker die there, and checks what came of it. Answers with whether there was such a call.
 async fn die(sandbox: &Sandbox, graph: &Graph, death: Death, declined: bool) -> bool {
     let journal = Journal::default();
-    let script = journal.failing_where(move |run| match run.facts.step {
+    let script = journal.failing_where(move |run| match run.facts.step.as_str() {
         "s01" if run.facts.attempt == 1 => Some(retryable("BUSY", "try again")),
         "s04" if declined => Some(permanent("DECLINED", "no")),
         _ => None,
@@ -92,15 +92,15 @@ async fn a_repeated_message_that_did_the_step_also_hands_it_over() {
 
         // The claim and the load, the completion; then the worker dies.
         sandbox.faults.set(Some(Death::After(2)));
-        assert_eq!(poller.deliver("s00", batch(vec![message("m", &body)])).await, ["m"]);
+        assert_eq!(poller.deliver("s00", &[message("m", &body)]).await, ["m"]);
         sandbox.faults.set(None);
         let history = sandbox.client().history(task).await.unwrap().unwrap();
         assert_eq!(state(&history, "s00"), StepState::Complete);
         let handed_over = sandbox.meter.sent_to("s01");
 
-        assert!(poller.deliver("s00", batch(vec![message("another", &body)])).await.is_empty());
+        assert!(poller.deliver("s00", &[message("another", &body)]).await.is_empty());
         assert_eq!(sandbox.meter.sent_to("s01"), handed_over, "a copy hands nothing over");
-        assert!(poller.deliver("s00", received_again(batch(vec![message("m", &body)]))).await.is_empty());
+        assert!(poller.deliver("s00", &received_again(&[message("m", &body)])).await.is_empty());
         assert_eq!(sandbox.meter.sent_to("s01"), handed_over + 1, "the message that did the step hands it over");
 
         assert_eq!(poller.run(task).await.status(), TaskStatus::Complete);

@@ -1,7 +1,10 @@
 //! Handlers that fail, panic, hang or lose their worker.
 
 use super::*;
-use std::{cell::Cell, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
 use stepwell::{
     ActionError, Ambient,
     core::step,
@@ -11,7 +14,7 @@ use stepwell::{
 };
 use stepwell_tests::{
     emulator::in_sandbox,
-    events::{batch, message},
+    events::message,
     poller::{Poller, Waits},
     steps::name,
 };
@@ -138,7 +141,7 @@ async fn an_invocation_without_time_for_the_handler_costs_no_attempt() {
         let task = start(sandbox, &graph).await;
         let poller = Poller::new(sandbox).invocation(Duration::from_secs(1)).with_numbered(1, &journal.script());
         let body = json!({ "task_id": task, "step": "s00" }).to_string();
-        assert_eq!(poller.deliver("s00", batch(vec![message("late", &body)])).await, ["late"]);
+        assert_eq!(poller.deliver("s00", &[message("late", &body)]).await, ["late"]);
         assert_eq!(journal.counts(), counts([]));
 
         let history = Poller::new(sandbox).with_numbered(1, &journal.script()).run(task).await;
@@ -231,7 +234,7 @@ async fn a_worker_that_comes_back_late_changes_nothing() {
         });
         let poller = Poller::new(sandbox).with_number(0, overtaken);
         let body = json!({ "task_id": task, "step": "s00" }).to_string();
-        let kept = poller.deliver("s00", batch(vec![message("m", &body)])).await;
+        let kept = poller.deliver("s00", &[message("m", &body)]).await;
 
         assert_eq!(kept, ["m"], "the message is the newer attempt's to delete");
         let history = sandbox.client().history(task).await.unwrap().unwrap();
@@ -248,10 +251,10 @@ async fn a_retried_task_goes_on_where_it_failed() {
     in_sandbox(&graph.names(), async |sandbox| {
         let client = sandbox.client();
         let journal = Journal::default();
-        let up = Rc::new(Cell::new(false));
-        let down = Rc::clone(&up);
+        let up = Arc::new(AtomicBool::new(false));
+        let down = Arc::clone(&up);
         let script = journal.failing_where(move |run| {
-            (run.facts.step == "s02" && !down.get()).then(|| retryable("DOWN", "the gateway is down"))
+            (run.facts.step == "s02" && !down.load(Relaxed)).then(|| retryable("DOWN", "the gateway is down"))
         });
         let task = start(sandbox, &graph).await;
         let poller = Poller::new(sandbox).with_numbered(4, &script);
@@ -266,7 +269,7 @@ async fn a_retried_task_goes_on_where_it_failed() {
         assert_eq!(history.status(), TaskStatus::Error);
         assert_eq!(journal.counts(), counts([("s00", 1), ("s01", 1), ("s02", 4)]));
 
-        up.set(true);
+        up.store(true, Relaxed);
         client.retry(task, &by()).await.unwrap();
         let history = poller.run(task).await;
         assert_eq!(history.status(), TaskStatus::Complete);
@@ -289,17 +292,17 @@ async fn several_failed_steps_are_retried_together() {
     let graph = Graph::fan(5);
     in_sandbox(&graph.names(), async |sandbox| {
         let journal = Journal::default();
-        let mended = Rc::new(Cell::new(false));
-        let broken = Rc::clone(&mended);
+        let mended = Arc::new(AtomicBool::new(false));
+        let broken = Arc::clone(&mended);
         let script = journal.failing_where(move |run| {
-            let fails = ["s01", "s03", "s04"].contains(&run.facts.step) && !broken.get();
+            let fails = ["s01", "s03", "s04"].contains(&run.facts.step.as_str()) && !broken.load(Relaxed);
             fails.then(|| permanent("BROKEN", "see to it"))
         });
         let task = start(sandbox, &graph).await;
         let poller = Poller::new(sandbox).with_numbered(7, &script);
         let history = poller.run(task).await;
         assert_eq!(history.task.failed_steps, [1, 3, 4].map(name).into());
-        mended.set(true);
+        mended.store(true, Relaxed);
         // Two operators at once: one of them is told that it is done.
         let client = sandbox.client();
         let by = by();

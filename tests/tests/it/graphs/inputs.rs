@@ -3,11 +3,7 @@
 use super::*;
 use serde::{Deserialize, Serialize};
 use stepwell::{Context, ResultOf, Step, StepContext, StepResult};
-use stepwell_tests::{
-    emulator::in_sandbox,
-    poller::Poller,
-    steps::{Numbered, Output},
-};
+use stepwell_tests::{emulator::in_sandbox, poller::Poller};
 use test_case::test_case;
 
 /// A step with its input spelt out, as its author would: the context, and an ancestor's result that it does not
@@ -19,27 +15,39 @@ struct Request {
     total: u32,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Summed {
     total: u32,
     first: Value,
 }
 
-impl StepResult for Summed {
-    const STEP: &'static str = "s02";
+/// The result of the first step.
+#[derive(Serialize, Deserialize)]
+struct First(Value);
+
+impl StepResult for First {
+    const STEP: &'static str = "s00";
+}
+
+/// The result of a step that there is not.
+#[derive(Serialize, Deserialize)]
+struct Unknown;
+
+impl StepResult for Unknown {
+    const STEP: &'static str = "s09";
 }
 
 impl Step for Sum {
-    type Input = (Context<Request>, ResultOf<Output<Numbered<0>>>, Option<ResultOf<Output<Numbered<9>>>>);
+    type Input = (Context<Request>, ResultOf<First>, Option<ResultOf<Unknown>>);
     type Output = Summed;
 
     async fn run(
         &self,
-        (Context(request), ResultOf(first), none): Self::Input,
+        (Context(request), ResultOf(First(first)), none): Self::Input,
         _: &StepContext,
     ) -> Result<Summed, StepError> {
         assert!(none.is_none(), "there is no such step");
-        Ok(Summed { total: request.total, first: first.value().clone() })
+        Ok(Summed { total: request.total, first })
     }
 }
 
@@ -48,7 +56,7 @@ async fn the_context_and_the_results_of_ancestors_reach_the_handler() {
     let graph = Graph::chain(3);
     in_sandbox(&graph.names(), async |sandbox| {
         let task = start(sandbox, &graph).await;
-        let poller = Poller::new(sandbox).with_numbered(2, &Journal::default().script()).with(Sum);
+        let poller = Poller::new(sandbox).with_numbered(2, &Journal::default().script()).with("s02", Sum);
         let history = poller.run(task).await;
         assert_eq!(history.step("s02").unwrap().result.as_deref(), Some(r#"{"total":100,"first":["s00"]}"#));
     })
@@ -62,7 +70,7 @@ async fn an_input_that_cannot_be_read_is_a_permanent_error(context: &Value, grap
     in_sandbox(&graph.names(), async |sandbox| {
         let task = sandbox.client().start(&graph.workflow(), context, None).await.unwrap().task_id;
         // Where nothing has to come before it, its message is worked first.
-        let poller = Poller::new(sandbox).with(Sum);
+        let poller = Poller::new(sandbox).with("s02", Sum);
         if expected == "MISSING_RESULT" {
             poller.run(task).await;
         } else {
@@ -78,17 +86,12 @@ async fn an_input_that_cannot_be_read_is_a_permanent_error(context: &Value, grap
 /// An output that panics while it is written as JSON: the step author's code as much as the handler is.
 struct Bomb;
 
-#[derive(Deserialize)]
 struct Blast;
 
 impl Serialize for Blast {
     fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
         panic!("bang")
     }
-}
-
-impl StepResult for Blast {
-    const STEP: &'static str = "s00";
 }
 
 impl Step for Bomb {
@@ -105,7 +108,7 @@ async fn a_panic_in_the_output_is_a_panic_of_the_step() {
     let graph = Graph::chain(1).retry_limit(2);
     in_sandbox(&graph.names(), async |sandbox| {
         let task = start(sandbox, &graph).await;
-        let history = Poller::new(sandbox).with(Bomb).run(task).await;
+        let history = Poller::new(sandbox).with("s00", Bomb).run(task).await;
         assert_eq!((state(&history, "s00"), code(&history, "s00")), (StepState::Error, "PANIC"));
     })
     .await;

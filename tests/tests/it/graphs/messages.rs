@@ -8,7 +8,7 @@ use std::{
 use stepwell::{permanent, queue, retryable, state::TaskStatus};
 use stepwell_tests::{
     emulator::{Undeliverable, in_sandbox, in_sandbox_by_hand},
-    events::{batch, message},
+    events::message,
     poller::Poller,
 };
 use test_case::test_case;
@@ -63,9 +63,7 @@ async fn a_reason_is_short_and_printable_whatever_the_message_says(body: &str) {
 async fn a_message_without_a_body_is_kept_too() {
     in_sandbox(&Graph::chain(1).names(), async |sandbox| {
         let poller = Poller::new(sandbox).with_numbered(1, &Journal::default().script());
-        let mut empty = message("m", "");
-        empty.body = None;
-        let kept = poller.deliver("s00", batch(vec![empty, message("n", "")])).await;
+        let kept = poller.deliver("s00", &[message("m", "")]).await;
         assert!(kept.is_empty(), "{kept:?}");
         assert_eq!(sandbox.undeliverable().await.len(), 2);
     })
@@ -80,7 +78,7 @@ async fn a_message_for_a_step_that_the_task_does_not_have_is_kept() {
         let poller = Poller::new(sandbox).with_numbered(3, &journal.script());
         let before = sandbox.items(task).await;
         let body = json!({ "task_id": task, "step": "s02" }).to_string();
-        assert!(poller.deliver("s02", batch(vec![message("m", &body)])).await.is_empty());
+        assert!(poller.deliver("s02", &[message("m", &body)]).await.is_empty());
         assert_eq!(
             sandbox.undeliverable().await,
             [Undeliverable { body, reason: "the task's plan has no such step".to_owned() }]
@@ -104,7 +102,7 @@ async fn a_message_that_comes_too_early_runs_nothing_and_costs_nothing(load: &Va
         let poller = Poller::new(sandbox).with_numbered(4, &journal.script());
         let body = json!({ "task_id": task, "step": "s02", "load": load }).to_string();
         for early in ["m1", "m2", "m3"] {
-            let kept = poller.deliver("s02", batch(vec![message(early, &body)])).await;
+            let kept = poller.deliver("s02", &[message(early, &body)]).await;
             assert!(kept.is_empty(), "it is acknowledged: whoever completes the dependency sends another");
         }
         assert_eq!(journal.counts(), counts([]));
@@ -136,7 +134,7 @@ fn a_dependency_that_is_done_just_then_is_not_missed() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let body = json!({ "task_id": task, "step": "s01", "load": ["s00"] }).to_string();
             let poller = Poller::new(sandbox).with_numbered(2, &Journal::default().script());
-            runtime.block_on(poller.deliver("s01", batch(vec![message("early", &body)])))
+            runtime.block_on(poller.deliver("s01", &[message("early", &body)]))
         };
         let kept = std::thread::scope(|scope| {
             let early = scope.spawn(|| early(sandbox));
@@ -188,7 +186,7 @@ async fn a_message_that_is_in_its_batch_twice_is_worked_once() {
         let task = start(sandbox, &graph).await;
         let poller = Poller::new(sandbox).with_number(0, slow);
         let body = json!({ "task_id": task, "step": "s00" }).to_string();
-        poller.deliver("s00", batch(vec![message("m", &body), message("m", &body)])).await;
+        poller.deliver("s00", &[message("m", &body), message("m", &body)]).await;
         assert_eq!(journal.counts(), counts([("s00", 1)]));
     })
     .await;
@@ -221,11 +219,11 @@ async fn an_error_after_the_task_was_cancelled_is_still_on_record() {
         let mut cancelled = sandbox.task_item(task).await;
         cancelled["status"] = json!(TaskStatus::Cancelled);
         let body = json!({ "task_id": task, "step": "s00" }).to_string();
-        let (running, failing) = (Rc::new(tokio::sync::Notify::new()), Rc::new(tokio::sync::Notify::new()));
+        let (running, failing) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
         let script = Script::slow({
-            let (running, failing) = (Rc::clone(&running), Rc::clone(&failing));
+            let (running, failing) = (Arc::clone(&running), Arc::clone(&failing));
             move |_| {
-                let (running, failing) = (Rc::clone(&running), Rc::clone(&failing));
+                let (running, failing) = (Arc::clone(&running), Arc::clone(&failing));
                 async move {
                     running.notify_one();
                     failing.notified().await;
@@ -239,7 +237,8 @@ async fn an_error_after_the_task_was_cancelled_is_still_on_record() {
             sandbox.put(&cancelled).await;
             failing.notify_one();
         };
-        let (kept, ()) = tokio::join!(poller.deliver("s00", batch(vec![message("m", &body)])), cancel);
+        let batch = [message("m", &body)];
+        let (kept, ()) = tokio::join!(poller.deliver("s00", &batch), cancel);
         assert!(kept.is_empty());
         let history = sandbox.client().history(task).await.unwrap().unwrap();
         assert_eq!((history.task.status, history.task.failed_steps.len()), (TaskStatus::Cancelled, 0));
@@ -274,7 +273,7 @@ async fn what_happens_to_one_message_of_a_batch_does_not_touch_the_others() {
             .map(|(number, task)| message(&number.to_string(), &json!({ "task_id": task, "step": "s00" }).to_string()))
             .collect();
         messages.push(message("junk", "junk"));
-        assert_eq!(poller.deliver("s00", batch(messages)).await, ["3", "4"]);
+        assert_eq!(poller.deliver("s00", &messages).await, ["3", "4"]);
         for (number, task) in tasks.into_iter().enumerate() {
             let history = sandbox.client().history(task).await.unwrap().unwrap();
             let expected = match number {

@@ -9,14 +9,14 @@ mod starts;
 
 use serde_json::{Value, json};
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    rc::Rc,
+    sync::Arc,
 };
 use stepwell::{By, StepError, TaskId, history::History, state::StepState, table::Outcome};
 use stepwell_tests::{
     emulator::Sandbox,
     graph::Graph,
+    locked::Locked,
     steps::{Run, Script},
 };
 
@@ -31,7 +31,7 @@ fn by() -> By {
 
 /// What was run, in order.
 #[derive(Clone, Default)]
-struct Journal(Rc<RefCell<Vec<Run>>>);
+struct Journal(Arc<Locked<Vec<Run>>>);
 
 impl Journal {
     /// A script that notes the run, and leaves the names of all steps that came before it, found by their results.
@@ -40,7 +40,7 @@ impl Journal {
     }
 
     /// The same, but failing where `fault` says so.
-    fn failing_where(&self, fault: impl Fn(&Run) -> Option<StepError> + 'static) -> Script {
+    fn failing_where(&self, fault: impl Fn(&Run) -> Option<StepError> + Send + Sync + 'static) -> Script {
         let journal = self.clone();
         Script::new(move |run| {
             journal.note(&run);
@@ -52,18 +52,18 @@ impl Journal {
     }
 
     fn note(&self, run: &Run) {
-        self.0.borrow_mut().push(run.clone());
+        self.0.lock().push(run.clone());
     }
 
     fn runs(&self) -> Vec<Run> {
-        self.0.borrow().clone()
+        self.0.lock().clone()
     }
 
     /// How often each step was run.
     fn counts(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
-        for run in self.0.borrow().iter() {
-            *counts.entry(run.facts.step.to_owned()).or_default() += 1;
+        for run in self.0.lock().iter() {
+            *counts.entry(run.facts.step.clone()).or_default() += 1;
         }
         counts
     }
@@ -71,7 +71,7 @@ impl Journal {
 
 fn lineage(run: &Run) -> BTreeSet<String> {
     let earlier = run.data.results.keys().flat_map(|step| strings(&run.result_of(step)));
-    earlier.chain([run.facts.step.to_owned()]).collect()
+    earlier.chain([run.facts.step.clone()]).collect()
 }
 
 fn strings(value: &Value) -> BTreeSet<String> {

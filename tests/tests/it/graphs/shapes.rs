@@ -5,7 +5,7 @@ use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use stepwell::{permanent, retryable, state::TaskStatus};
 use stepwell_tests::{
     emulator::{in_sandbox, in_sandbox_by_hand},
@@ -128,15 +128,15 @@ async fn play(sandbox: &Sandbox, case: &Case) {
     let broken: BTreeSet<&String> =
         names.iter().zip(&case.broken).filter_map(|(n, broken)| broken.then_some(n)).collect();
     let held_up = |step: &String| lineages[step].iter().any(|earlier| earlier != step && broken.contains(earlier));
-    let mended = Rc::new(Cell::new(false));
+    let mended = Arc::new(AtomicBool::new(false));
 
     let journal = Journal::default();
     let script = journal.failing_where({
-        let (case, mended) = (case.clone(), Rc::clone(&mended));
+        let (case, mended) = (case.clone(), Arc::clone(&mended));
         move |run| {
             let number: usize = run.facts.step[1..].parse().unwrap();
             match () {
-                () if case.broken[number] && !mended.get() => Some(permanent("BROKEN", "see to it")),
+                () if case.broken[number] && !mended.load(Relaxed) => Some(permanent("BROKEN", "see to it")),
                 () if case.broken[number] => None,
                 () if run.facts.attempt <= case.flaky[number] => Some(retryable("BUSY", "try again")),
                 () => None,
@@ -166,7 +166,7 @@ async fn play(sandbox: &Sandbox, case: &Case) {
     assert_eq!(history.status(), if failed.is_empty() { TaskStatus::Complete } else { TaskStatus::Error });
 
     if !failed.is_empty() {
-        mended.set(true);
+        mended.store(true, Relaxed);
         sandbox.client().retry(task, &by()).await.unwrap();
         let history = poller.run(task).await;
         assert_eq!(history.status(), TaskStatus::Complete);

@@ -3,11 +3,12 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 use stepwell::{
-    Ambient, By, Client, System, TaskId, Timestamp,
+    Ambient, By, System, TaskId, Timestamp,
     core::task,
-    queue::{Message, SqsQueue},
-    table::{DynamoTable, NewTask, Store},
+    queue::Message,
+    table::{NewTask, Store},
 };
+use stepwell_aws::{Client, DynamoTable};
 use stepwell_tests::{
     stack::{Product, Stack},
     until,
@@ -17,7 +18,7 @@ fn engine_table(stack: &Stack) -> DynamoTable {
     DynamoTable::new(stack.dynamo.clone(), stack.tasks_table())
 }
 
-fn operator(stack: &Stack) -> Client<DynamoTable, SqsQueue, System> {
+fn operator(stack: &Stack) -> Client {
     Client::new(engine_table(stack), stack.queues(), System)
 }
 

@@ -1,6 +1,6 @@
 //! The file, its transactions, and the count of their commits.
 
-use super::queue::Received;
+use super::queue::InHand;
 use rusqlite::{Connection, Transaction};
 use std::{
     collections::VecDeque,
@@ -48,7 +48,7 @@ pub(super) struct Sqlite<A> {
     connection: Arc<Mutex<Connection>>,
     commits: Arc<Commits>,
     /// What is received and claimed, and not yet with a worker.
-    pub(super) in_hand: Arc<Mutex<VecDeque<Received>>>,
+    pub(super) in_hand: Arc<Mutex<VecDeque<InHand>>>,
 }
 
 /// How many transactions were committed, and how many there may be before the process dies.

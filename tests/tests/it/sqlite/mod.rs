@@ -7,10 +7,8 @@ mod store;
 
 use db::Sqlite;
 use std::{
-    cell::RefCell,
     collections::BTreeMap,
     path::PathBuf,
-    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering::SeqCst},
@@ -18,7 +16,7 @@ use std::{
     time::Duration,
 };
 use stepwell::{
-    Ambient, Client, Step, TaskId, Timestamp,
+    Ambient, Client, TaskId, Timestamp,
     history::History,
     permanent,
     queue::{Message, Queue},
@@ -29,9 +27,9 @@ use stepwell::{
     worker::{Invocation, Worker},
 };
 use stepwell_tests::{
-    events::batch,
     graph::Graph,
-    steps::{Numbered, Script, Scripted, name},
+    locked::Locked,
+    steps::{Script, name},
 };
 
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -126,26 +124,12 @@ impl Run {
     }
 }
 
-macro_rules! numbered {
-    ($($number:literal)+) => {
-        /// Hands a delivery to the worker of its step.
-        async fn work(db: &Sqlite<Clock>, script: &Script, received: queue::Received) {
-            $(if received.queue == name($number) {
-                return run(db, Scripted::<Numbered<$number>>::new(script.clone()), received).await;
-            })+
-            panic!("there is no step {}", received.queue);
-        }
-    };
-}
-
-numbered!(0 1 2 3 4 5 50 51 52);
-
-async fn run<S: Step>(db: &Sqlite<Clock>, step: S, received: queue::Received) {
-    let queue::Received { message, receipt, until, .. } = received;
+/// Hands a delivery to the worker of its step.
+async fn work(db: &Sqlite<Clock>, script: &Script, in_hand: queue::InHand) {
+    let queue::InHand { queue, message, receipt, until } = in_hand;
     let invocation = Invocation::new(receipt.clone(), until, db.ambient.now());
-    let worker = Worker::new(step, db.clone(), db.clone(), db.ambient.clone());
-    let kept = worker.handle(batch(vec![message]), &invocation).await.batch_item_failures;
-    if kept.is_empty() {
+    let worker = Worker::new(queue, script.clone(), db.clone(), db.clone(), db.ambient.clone());
+    if worker.handle(&[message], &invocation).await.is_empty() {
         // Of a delivery that its settlement has ended nothing is left to acknowledge.
         let _ = db.acknowledge(&receipt);
     }
@@ -221,7 +205,7 @@ fn done() -> Script {
 
 /// The steps of these names fail: the first time, or for good.
 fn failing(once: &'static str, for_good: &'static str) -> Script {
-    let failed = Rc::new(RefCell::new(false));
+    let failed = Arc::new(Locked::new(false));
     Script::new(move |run| match run.facts.step {
         step if step == for_good => Err(permanent("NO", "never")),
         step if step == once && !failed.replace(true) => Err(retryable("BUSY", "later")),

@@ -4,13 +4,12 @@ use super::{
     db::{Failed, Sqlite},
     store::{apply, read},
 };
-use aws_lambda_events::sqs::SqsMessage;
 use rusqlite::{Connection, OptionalExtension};
 use std::{sync::PoisonError, time::Duration};
 use stepwell::{
     Ambient, CallError, FailureKind, Timestamp,
     core::{item::Key, settlement::Disposition, step},
-    queue::{Message, Queue, QueueError, UNDELIVERABLE},
+    queue::{Message, Queue, QueueError, Received, UNDELIVERABLE},
     table::{ClaimRequest, StepRecord},
 };
 use stepwell_tests::events::message;
@@ -20,9 +19,9 @@ pub(super) const LEASE: Duration = Duration::from_secs(30);
 
 /// A message in the hands of this process.
 #[derive(Clone, Debug)]
-pub(super) struct Received {
+pub(super) struct InHand {
     pub(super) queue: String,
-    pub(super) message: SqsMessage,
+    pub(super) message: Received,
     /// Names this delivery, and no other.
     pub(super) receipt: String,
     pub(super) until: Timestamp,
@@ -36,7 +35,7 @@ pub(super) fn send(tx: &Connection, message: &Message, now: Timestamp) -> Result
 
 /// Gives a message a new receipt and hides it. With `claims` its step is claimed for that delivery: the worker finds that
 /// its claim was made before. Where the claim is refused, the worker finds that too.
-pub(super) fn receive(tx: &Connection, id: i64, claims: bool, now: Timestamp) -> Result<Received, Failed> {
+pub(super) fn receive(tx: &Connection, id: i64, claims: bool, now: Timestamp) -> Result<InHand, Failed> {
     const SQL: &str = "UPDATE messages SET receives = receives + 1, receipt = id || '.' || (receives + 1), due = ?2
         WHERE id = ?1 RETURNING queue, body, receipt, receives";
     let until = now + LEASE;
@@ -44,18 +43,17 @@ pub(super) fn receive(tx: &Connection, id: i64, claims: bool, now: Timestamp) ->
     let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
     let (queue, body, receipt, receives): (String, String, String, u32) =
         update.query_row((id, until.as_millis()), row)?;
-    let mut message = message(&id.to_string(), &body);
-    message.receipt_handle = Some(receipt.clone());
-    message.attributes.insert("ApproximateReceiveCount".to_owned(), receives.to_string());
+    let (id, receipt_handle) = (id.to_string(), Some(receipt.clone()));
+    let message = Received { receipt: receipt_handle, receives: Some(receives), ..message(&id, &body) };
     if let Ok(Message { task_id, step, .. }) = serde_json::from_str(&body)
         && claims
         && step == queue
     {
-        let owner = step::owner(&receipt, &id.to_string());
+        let owner = step::owner(&receipt, &id);
         let request = ClaimRequest { task: task_id, step: &step, owner: &owner, now, lease_until: until };
         apply(tx, &step::claim(&request))?;
     }
-    Ok(Received { queue, message, receipt, until })
+    Ok(InHand { queue, message, receipt, until })
 }
 
 /// Ends a delivery, and with it its receipt. One that has ended, or that another one came after, has none any more.
@@ -94,7 +92,7 @@ impl<A: Ambient> Sqlite<A> {
     }
 
     /// The next delivery: one that is in hand already, or of the message that is due first.
-    pub(super) fn receive(&self) -> Result<Option<Received>, Failed> {
+    pub(super) fn receive(&self) -> Result<Option<InHand>, Failed> {
         const SQL: &str = "SELECT id FROM messages WHERE due <= ? ORDER BY due, id LIMIT 1";
         let now = self.ambient.now();
         if let Some(received) = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
