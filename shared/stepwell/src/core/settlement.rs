@@ -8,11 +8,11 @@ use super::{
     message::Message,
     record::{StepRecord, TaskRecord},
     step::record_join_arrival,
-    task::record_leaf_arrival,
+    task::{self, record_leaf_arrival},
     transition::{Applied, Transition},
 };
 use crate::{
-    Timestamp,
+    TaskId, Timestamp,
     plan::StepPlan,
     state::{StepState, TaskStatus},
 };
@@ -127,6 +127,67 @@ impl Settlement {
     #[must_use]
     pub fn ending(self, delivery: Option<Delivery>) -> Self {
         Self { delivery, ..self }
+    }
+}
+
+/// A transaction of a store that holds its own messages.
+pub trait Transaction {
+    /// Why a call failed. Nothing of the transaction takes effect then.
+    type Error;
+
+    /// Makes a transition, as [`Store::apply`](crate::table::Store::apply) does.
+    ///
+    /// # Errors
+    /// The store's.
+    fn apply(&mut self, transition: &Transition) -> Result<Applied, Self::Error>;
+
+    /// Puts a message into the queue of its step.
+    ///
+    /// # Errors
+    /// The store's.
+    fn send(&mut self, message: &Message) -> Result<(), Self::Error>;
+
+    /// Ends a delivery. Where the message has been delivered again since, nothing happens.
+    ///
+    /// # Errors
+    /// The store's.
+    fn end(&mut self, delivery: &Delivery) -> Result<(), Self::Error>;
+}
+
+impl Settlement {
+    /// Carries it out in one transaction. What has to read the whole task, and an arrival that is refused, is left to the
+    /// engine. Where anything is left, so is the delivery: only the message brings it back after a crash.
+    ///
+    /// # Errors
+    /// The transaction's.
+    pub fn carry_out<T: Transaction>(self, task: TaskId, tx: &mut T, now: Timestamp) -> Result<Settled, T::Error> {
+        if let Some(transition) = &self.transition
+            && !tx.apply(transition)?.is_written()
+        {
+            return Ok(Settled::Refused);
+        }
+        let mut left = Vec::new();
+        for consequence in self.then {
+            if let Some(join) = &consequence.join {
+                let arrival = tx.apply(&join.transition)?;
+                if !arrival.is_written() {
+                    left.push(consequence);
+                    continue;
+                }
+                if !join.is_last(&arrival) {
+                    continue;
+                }
+            }
+            match &consequence.due {
+                Due::Send(message) => tx.send(message)?,
+                Due::Finish if tx.apply(&task::finish(task, now))?.is_written() => {}
+                Due::Finish | Due::AdvanceCompensation => left.push(consequence.due.into()),
+            }
+        }
+        if let Some(delivery) = self.delivery.filter(|_| left.is_empty()) {
+            tx.end(&delivery)?;
+        }
+        Ok(Settled::Written(left))
     }
 }
 

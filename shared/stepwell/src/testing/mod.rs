@@ -1,7 +1,18 @@
-//! What tests of a workflow run on: a store in memory that obeys the same rules as every other.
+//! What tests of a workflow run on: the backend `memory`, virtual time, and a [`Harness`] that runs the shipped engine over
+//! them.
 
+mod clock;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod harness;
+mod memory;
+mod memory_queue;
 mod memory_store;
+mod mortal;
 
+pub use clock::VirtualClock;
+pub use harness::{Harness, HarnessError, StepFault};
+pub use memory::Memory;
+pub use memory_queue::{MAX_RECEIVES, MemoryQueue, Undeliverable};
 pub use memory_store::{MemoryStore, Records, Written};
+pub use mortal::Death;

@@ -10,62 +10,50 @@ use std::sync::PoisonError;
 use stepwell::{
     Ambient, TaskId, Timestamp,
     core::{
-        settlement::{Consequence, Due, Settled, Settlement},
-        task,
+        settlement::{Delivery, Settled, Settlement, Transaction},
+        transition::{Applied, Transition},
     },
+    queue::Message,
 };
 
-/// Carries out what follows from a transition. Answers with the messages that it sent, and with what it leaves to the
-/// engine: what has to read the whole task, and what was refused.
-fn follow(
-    tx: &Connection,
-    task: TaskId,
-    then: Vec<Consequence>,
+/// The transaction, and the messages that it has sent.
+struct Whole<'a> {
+    tx: &'a Connection,
     now: Timestamp,
-) -> Result<(Vec<i64>, Vec<Consequence>), Failed> {
-    let (mut sent, mut left) = (Vec::new(), Vec::new());
-    for consequence in then {
-        if let Some(join) = &consequence.join {
-            let arrival = apply(tx, &join.transition)?;
-            if !arrival.is_written() {
-                left.push(consequence);
-                continue;
-            }
-            if !join.is_last(&arrival) {
-                continue;
-            }
-        }
-        match &consequence.due {
-            Due::Send(message) => sent.push(send(tx, message, now)?),
-            Due::Finish if apply(tx, &task::finish(task, now))?.is_written() => {}
-            Due::Finish | Due::AdvanceCompensation => left.push(consequence.due.into()),
-        }
+    sent: Vec<i64>,
+}
+
+impl Transaction for Whole<'_> {
+    type Error = Failed;
+
+    fn apply(&mut self, transition: &Transition) -> Result<Applied, Failed> {
+        apply(self.tx, transition)
     }
-    Ok((sent, left))
+
+    fn send(&mut self, message: &Message) -> Result<(), Failed> {
+        self.sent.push(send(self.tx, message, self.now)?);
+        Ok(())
+    }
+
+    fn end(&mut self, delivery: &Delivery) -> Result<(), Failed> {
+        dispose(self.tx, &delivery.receipt, delivery.disposition)
+    }
 }
 
 impl<A: Ambient> Sqlite<A> {
     pub(super) fn settle_at_once(&self, task: TaskId, settlement: Settlement) -> Result<Settled, Failed> {
         let (settled, received) = self.transaction(|tx| {
-            if let Some(transition) = &settlement.transition
-                && !apply(tx, transition)?.is_written()
-            {
-                return Ok((Settled::Refused, None));
-            }
             if !self.whole {
-                return Ok((Settled::Written(settlement.then), None));
+                let written = settlement.transition.as_ref().map(|transition| apply(tx, transition)).transpose()?;
+                let refused = written.is_some_and(|applied| !applied.is_written());
+                return Ok((if refused { Settled::Refused } else { Settled::Written(settlement.then) }, None));
             }
             let now = self.ambient.now();
-            let (sent, left) = follow(tx, task, settlement.then, now)?;
-            // Where anything is left, only the message brings it back after a crash.
-            if let Some(delivery) = &settlement.delivery
-                && left.is_empty()
-            {
-                dispose(tx, &delivery.receipt, delivery.disposition)?;
-            }
+            let mut whole = Whole { tx, now, sent: Vec::new() };
+            let settled = settlement.carry_out(task, &mut whole, now)?;
             // Whoever settles has a free hand: it goes on with one of the successors.
-            let received = sent.first().map(|id| receive(tx, *id, true, now)).transpose()?;
-            Ok((Settled::Written(left), received))
+            let received = whole.sent.first().map(|id| receive(tx, *id, true, now)).transpose()?;
+            Ok((settled, received))
         })?;
         self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).extend(received);
         Ok(settled)

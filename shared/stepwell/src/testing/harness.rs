@@ -1,0 +1,438 @@
+//! A workflow and its steps in memory, in virtual time.
+
+use super::{
+    Memory, Undeliverable, VirtualClock,
+    mortal::{Death, Mortal},
+};
+use crate::{
+    Ambient, Client, EngineError, StartError, Step, StepContext, StepError, TaskId, Timestamp, Workflow,
+    core::settlement::{Delivery, Disposition},
+    dead_letters::DeadLetters,
+    history::History,
+    queue::{DEAD_LETTERS, Message, Received},
+    stalled,
+    table::{AttemptRecord, Listing, TableError},
+    watchdog::{Bounds, Watchdog},
+    worker::{Invocation, Worker},
+};
+use futures::future::BoxFuture;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    panic::resume_unwind,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+/// How much longer an invocation may take than the step's timeout.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// How long an invocation lasts that works no step.
+const INVOCATION: Duration = Duration::from_secs(60);
+
+/// How often the watchdog runs.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// More deliveries and runs of the watchdog than any test needs: what goes on after them goes on for ever.
+const MANY_ROUNDS: usize = 100_000;
+
+/// A workflow and its steps, run by the shipped worker, client, watchdog and reader of dead letters over the backend
+/// `memory`, in virtual time. One message is worked at a time, so every run is the same.
+///
+/// It follows tokio's clock: under `#[tokio::test(start_paused = true)]` a backoff of an hour takes no time.
+///
+/// ```
+/// # use serde_json::{Value, json};
+/// # use stepwell::{Context, Step, StepContext, StepError, Workflow, retryable, state::TaskStatus};
+/// # use stepwell::testing::{Harness, StepFault};
+/// struct Greet;
+///
+/// impl Step for Greet {
+///     type Input = Context<Value>;
+///     type Output = String;
+///
+///     async fn run(&self, Context(name): Context<Value>, _: &StepContext) -> Result<String, StepError> {
+///         Ok(format!("Hello {name}"))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let workflow = Workflow::from_yaml("{name: greeting, namespace_name: docs, step_templates: [{name: greet}]}")?;
+/// let harness = Harness::new(workflow).with("greet", Greet);
+/// harness.fail("greet", [StepFault::Error(retryable("BUSY", "try again"))]);
+/// let task = harness.start(&json!("you")).await?;
+/// assert_eq!(harness.run(task).await?.status(), TaskStatus::Complete);
+/// assert_eq!(harness.attempts(task, "greet").await?.len(), 2);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Harness {
+    workflow: Workflow,
+    memory: Memory<VirtualClock>,
+    steps: BTreeMap<String, Box<dyn Hosted>>,
+    faults: Mutex<BTreeMap<String, VecDeque<StepFault>>>,
+    deaths: Mutex<BTreeMap<String, VecDeque<Death>>>,
+    watched_at: Mutex<Timestamp>,
+}
+
+/// What a run of a step meets in the place of, or after, its own work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepFault {
+    /// The step fails with this error, without having done anything.
+    Error(StepError),
+    /// The step does its work, and then fails with this error, as if the answer were lost.
+    ErrorAfterEffect(StepError),
+    /// The step panics.
+    Panic,
+    /// The step takes longer than its timeout.
+    Timeout,
+}
+
+/// Why a task was not brought where it was to be.
+#[derive(Debug, thiserror::Error)]
+pub enum HarnessError {
+    /// Steps of the workflow that the harness has not been given.
+    #[error("the workflow has steps that the harness was not given: {}. Give it each by `with`", .0.join(", "))]
+    StepsMissing(Vec<String>),
+    /// There is no such task.
+    #[error("there is no task {0}")]
+    NotFound(TaskId),
+    /// It came to rest, or time went on without an end, before what was waited for.
+    #[error("task {task} does not get there; it is {status}", status = .history.status())]
+    NeverThere {
+        /// The task.
+        task: TaskId,
+        /// How it stands.
+        history: Box<History>,
+    },
+    /// The task was not started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A result is none, or of another type.
+    #[error("the result of step `{step}` cannot be read: {problem}")]
+    Result {
+        /// The step.
+        step: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl From<TableError> for HarnessError {
+    fn from(error: TableError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+/// A step that the harness hosts.
+trait Hosted: Send + Sync {
+    /// Works one message.
+    fn handle<'a>(&'a self, delivery: Hosting<'a>) -> BoxFuture<'a, Option<Vec<String>>>;
+}
+
+/// A message, and what the step's worker works with.
+struct Hosting<'a> {
+    name: &'a str,
+    message: &'a Received,
+    invocation: Invocation,
+    ports: Mortal<Memory<VirtualClock>>,
+    clock: VirtualClock,
+    faults: &'a Mutex<BTreeMap<String, VecDeque<StepFault>>>,
+}
+
+/// A step, and the faults that its next runs meet.
+struct Faulty<'a, S> {
+    step: &'a S,
+    faults: &'a Mutex<BTreeMap<String, VecDeque<StepFault>>>,
+}
+
+impl<S: Step> Step for Faulty<'_, S> {
+    type Input = S::Input;
+    type Output = S::Output;
+
+    async fn run(&self, input: S::Input, ctx: &StepContext) -> Result<S::Output, StepError> {
+        match take(self.faults, &ctx.step) {
+            None => self.step.run(input, ctx).await,
+            Some(StepFault::Error(error)) => Err(error),
+            Some(StepFault::ErrorAfterEffect(error)) => self.step.run(input, ctx).await.and(Err(error)),
+            // Without the panic hook, which would print it.
+            Some(StepFault::Panic) => resume_unwind(Box::new("as the test wants it")),
+            Some(StepFault::Timeout) => std::future::pending().await,
+        }
+    }
+}
+
+impl<S: Step> Hosted for S {
+    fn handle<'a>(&'a self, hosting: Hosting<'a>) -> BoxFuture<'a, Option<Vec<String>>> {
+        let Hosting { name, message, invocation, ports, clock, faults } = hosting;
+        Box::pin(async move {
+            let worker = Worker::new(name, Faulty { step: self, faults }, ports.clone(), ports.clone(), clock);
+            ports.live(worker.handle(std::slice::from_ref(message), &invocation)).await
+        })
+    }
+}
+
+/// Takes the first that is meant for this step.
+fn take<T>(planned: &Mutex<BTreeMap<String, VecDeque<T>>>, step: &str) -> Option<T> {
+    planned.lock().unwrap_or_else(PoisonError::into_inner).get_mut(step)?.pop_front()
+}
+
+fn plan<T>(planned: &Mutex<BTreeMap<String, VecDeque<T>>>, step: &str, what: impl IntoIterator<Item = T>) {
+    planned.lock().unwrap_or_else(PoisonError::into_inner).entry(step.to_owned()).or_default().extend(what);
+}
+
+impl fmt::Debug for Harness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Harness").field("steps", &self.steps.keys()).finish_non_exhaustive()
+    }
+}
+
+impl Harness {
+    /// A harness for tasks of this workflow, without steps.
+    pub fn new(workflow: Workflow) -> Self {
+        Self {
+            workflow,
+            memory: Memory::new(VirtualClock::new()),
+            steps: BTreeMap::new(),
+            faults: Mutex::default(),
+            deaths: Mutex::default(),
+            watched_at: Mutex::new(VirtualClock::START),
+        }
+    }
+
+    /// With this handler for the step, or the compensation, of this name.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, step: impl Step + 'static) -> Self {
+        self.steps.insert(name.into(), Box::new(step));
+        self
+    }
+
+    /// With settlements that are carried out in the protocol's order, call by call, as on AWS. Otherwise each is one
+    /// transaction.
+    #[must_use]
+    pub fn call_by_call(mut self) -> Self {
+        self.memory.whole = false;
+        self
+    }
+
+    /// The next runs of a step meet these faults, one each.
+    pub fn fail(&self, step: &str, faults: impl IntoIterator<Item = StepFault>) {
+        plan(&self.faults, step, faults);
+    }
+
+    /// The workers of the next deliveries to this step die there, one each, where their delivery comes to that call. Its
+    /// message is delivered again when the worker's invocation would have ended.
+    pub fn kill(&self, step: &str, at: impl IntoIterator<Item = Death>) {
+        plan(&self.deaths, step, at);
+    }
+
+    /// Loses all messages.
+    pub fn lose_messages(&self) {
+        self.memory.queue.purge();
+    }
+
+    /// Puts a message into a queue, whatever it says.
+    pub fn put_message(&self, queue: &str, body: impl Into<String>) {
+        self.memory.queue.put(queue, body);
+    }
+
+    /// Starts a task with this context.
+    ///
+    /// # Errors
+    /// A step of the workflow is missing, or the context does not fit the workflow.
+    pub async fn start(&self, context: &Value) -> Result<TaskId, HarnessError> {
+        let plan = self.workflow.plan();
+        let all = plan.steps().iter().chain(plan.compensations()).map(|step| &step.name);
+        let missing: Vec<String> = all.filter(|name| !self.steps.contains_key(*name)).cloned().collect();
+        if !missing.is_empty() {
+            return Err(HarnessError::StepsMissing(missing));
+        }
+        Ok(self.client().start(&self.workflow, context, None).await?.task_id)
+    }
+
+    /// The client, for an idempotency key, and for what operators do.
+    pub fn client(&self) -> Client<Memory<VirtualClock>, Memory<VirtualClock>, VirtualClock> {
+        Client::new(self.memory.clone(), self.memory.clone(), self.memory.ambient.clone())
+    }
+
+    /// The store and the queues.
+    pub fn memory(&self) -> &Memory<VirtualClock> {
+        &self.memory
+    }
+
+    /// The moment it is.
+    pub fn now(&self) -> Timestamp {
+        self.memory.ambient.now()
+    }
+
+    /// Time passes, and nobody works.
+    pub async fn skip(&self, time: Duration) {
+        self.memory.ambient.wait_until(self.now() + time).await;
+    }
+
+    /// Works until nothing more happens to the task by itself, and answers with how it stands then.
+    ///
+    /// # Errors
+    /// There is no such task, it goes on for ever, or the engine fails.
+    pub async fn run(&self, task: TaskId) -> Result<History, HarnessError> {
+        self.run_while(task, |harness, history| !harness.is_at_rest(history)).await
+    }
+
+    /// Works until this holds of the task, and answers with how it stands then.
+    ///
+    /// # Errors
+    /// There is no such task, it comes to rest before, or the engine fails.
+    pub async fn run_until(&self, task: TaskId, is_there: impl Fn(&History) -> bool) -> Result<History, HarnessError> {
+        let history =
+            self.run_while(task, |harness, history| !is_there(history) && !harness.is_at_rest(history)).await?;
+        if is_there(&history) {
+            return Ok(history);
+        }
+        Err(HarnessError::NeverThere { task, history: Box::new(history) })
+    }
+
+    /// Works for this long.
+    ///
+    /// # Errors
+    /// The engine fails.
+    pub async fn run_for(&self, time: Duration) -> Result<(), HarnessError> {
+        let until = self.now() + time;
+        for _ in 0..MANY_ROUNDS {
+            match self.next().filter(|next| *next <= until) {
+                Some(next) => self.work_at(next).await?,
+                None => break,
+            }
+        }
+        self.memory.ambient.wait_until(until).await;
+        Ok(())
+    }
+
+    /// How a task stands.
+    ///
+    /// # Errors
+    /// There is no such task.
+    pub async fn history(&self, task: TaskId) -> Result<History, HarnessError> {
+        self.client().history(task).await?.ok_or(HarnessError::NotFound(task))
+    }
+
+    /// All attempts of a step, in their order.
+    ///
+    /// # Errors
+    /// There is no such task.
+    pub async fn attempts(&self, task: TaskId, step: &str) -> Result<Vec<AttemptRecord>, HarnessError> {
+        let history = self.history(task).await?;
+        Ok(history.step(step).map(|record| record.all_attempts().to_vec()).unwrap_or_default())
+    }
+
+    /// The result that a step has left.
+    ///
+    /// # Errors
+    /// There is no such task, the step has left none, or one of another type.
+    pub async fn result<T: DeserializeOwned>(&self, task: TaskId, step: &str) -> Result<T, HarnessError> {
+        let history = self.history(task).await?;
+        let unreadable = |problem: String| HarnessError::Result { step: step.to_owned(), problem };
+        let result = history.step(step).and_then(|record| record.result.as_deref());
+        let result = result.ok_or_else(|| unreadable("there is none".to_owned()))?;
+        serde_json::from_str(result).map_err(|error| unreadable(error.to_string()))
+    }
+
+    /// All messages that were sent to steps, in their order.
+    pub fn sent(&self) -> Vec<Message> {
+        self.memory.queue.sent()
+    }
+
+    /// The messages that no step could use.
+    pub fn undeliverable(&self) -> Vec<Undeliverable> {
+        self.memory.queue.undeliverable()
+    }
+
+    async fn run_while(
+        &self,
+        task: TaskId,
+        goes_on: impl Fn(&Self, &History) -> bool,
+    ) -> Result<History, HarnessError> {
+        for _ in 0..MANY_ROUNDS {
+            let history = self.history(task).await?;
+            if !goes_on(self, &history) {
+                return Ok(history);
+            }
+            match self.next() {
+                Some(next) => self.work_at(next).await?,
+                None => return Err(HarnessError::NeverThere { task, history: Box::new(history) }),
+            }
+        }
+        let history = Box::new(self.history(task).await?);
+        Err(HarnessError::NeverThere { task, history })
+    }
+
+    /// Whether nothing more happens to a task by itself.
+    fn is_at_rest(&self, history: &History) -> bool {
+        let task = &history.task;
+        let needs_a_person = task.plan.compensations().iter().any(|step| task.failed_steps.contains(&step.name));
+        let look = stalled::look(history, self.now());
+        let nothing_due = look.send.is_empty() && !look.unwind && look.next.is_none();
+        (needs_a_person || nothing_due) && !self.memory.queue.holds_any_of(task.id)
+    }
+
+    /// When a message, or the watchdog, is due next.
+    fn next(&self) -> Option<Timestamp> {
+        [self.memory.queue.next_due(), self.next_watch()].into_iter().flatten().min()
+    }
+
+    /// When the watchdog finds something to look at.
+    fn next_watch(&self) -> Option<Timestamp> {
+        let watched = self.memory.store.first_listed(|place| Listing::WATCHED.contains(&place.listing))?;
+        let last = *self.watched_at.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(watched.at.max(last + MINUTE))
+    }
+
+    /// Waits for this moment, and works what is due first then.
+    async fn work_at(&self, moment: Timestamp) -> Result<(), HarnessError> {
+        self.memory.ambient.wait_until(moment).await;
+        let clock = &self.memory.ambient;
+        match self.memory.queue.receive(|queue| self.now() + self.invocation_of(queue)) {
+            Some((queue, message)) => self.deliver(&queue, &message).await,
+            None => {
+                *self.watched_at.lock().unwrap_or_else(PoisonError::into_inner) = self.now();
+                let watchdog = Watchdog::new(self.memory.clone(), self.memory.clone(), clock.clone());
+                watchdog.run(Bounds { until: self.now() + MINUTE, tasks: MANY_ROUNDS }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How long an invocation of the function at this queue lasts.
+    fn invocation_of(&self, queue: &str) -> Duration {
+        let step = self.workflow.plan().step(queue);
+        step.map_or(INVOCATION, |step| Duration::from_secs(step.timeout_seconds.into()) + MARGIN)
+    }
+
+    async fn deliver(&self, queue: &str, message: &Received) {
+        let clock = self.memory.ambient.clone();
+        let kept = match self.steps.get(queue) {
+            Some(step) => {
+                let deadline = self.now() + self.invocation_of(queue);
+                let invocation = Invocation::new(format!("invocation-{}", message.id), deadline, self.now());
+                let ports = Mortal::new(self.memory.clone(), take(&self.deaths, queue));
+                step.handle(Hosting { name: queue, message, invocation, ports, clock, faults: &self.faults }).await
+            }
+            None if queue == DEAD_LETTERS => {
+                let letters = DeadLetters::new(self.memory.clone(), self.memory.clone(), clock);
+                Some(letters.handle(std::slice::from_ref(message)).await)
+            }
+            // Nobody works this queue.
+            None => None,
+        };
+        if let (Some(kept), Some(receipt)) = (kept, &message.receipt)
+            && kept.is_empty()
+        {
+            self.memory.queue.end(&Delivery { receipt: receipt.clone(), disposition: Disposition::Acknowledge });
+        }
+    }
+}

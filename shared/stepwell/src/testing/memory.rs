@@ -1,0 +1,92 @@
+//! A store and its queues in memory, together.
+
+use super::{MemoryQueue, MemoryStore};
+use crate::{
+    Ambient, TaskId,
+    core::{
+        settlement::{Delivery, Settled, Settlement, Transaction},
+        transition::{Applied, Transition},
+    },
+    queue::{Message, Queue, QueueError},
+    table::{Listed, Loaded, Page, Store, TableError},
+};
+use std::{collections::BTreeSet, time::Duration};
+
+/// A store that holds its own messages, in memory: the backend `memory`. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Memory<A> {
+    /// The items.
+    pub store: MemoryStore,
+    /// The messages.
+    pub queue: MemoryQueue<A>,
+    /// Where the time comes from.
+    pub ambient: A,
+    /// Whether a settlement is carried out at once, as in a file; otherwise in the protocol's order, as on AWS.
+    pub whole: bool,
+}
+
+impl<A: Ambient + Clone> Memory<A> {
+    /// An empty store whose queues follow this clock. Settlements are carried out at once.
+    pub fn new(ambient: A) -> Self {
+        Self { store: MemoryStore::default(), queue: MemoryQueue::new(ambient.clone()), ambient, whole: true }
+    }
+}
+
+/// What a settlement does to the two of them.
+struct AtOnce<'a, A>(&'a Memory<A>);
+
+impl<A: Ambient> Transaction for AtOnce<'_, A> {
+    type Error = TableError;
+
+    fn apply(&mut self, transition: &Transition) -> Result<Applied, TableError> {
+        self.0.store.apply_observed(transition, |_| ())
+    }
+
+    fn send(&mut self, message: &Message) -> Result<(), TableError> {
+        self.0.queue.put_message(message).map_err(|error| error.source.into())
+    }
+
+    fn end(&mut self, delivery: &Delivery) -> Result<(), TableError> {
+        self.0.queue.end(delivery);
+        Ok(())
+    }
+}
+
+impl<A: Ambient> Store for Memory<A> {
+    async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
+        self.store.apply(transition).await
+    }
+
+    async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
+        match self.whole {
+            true => settlement.carry_out(task, &mut AtOnce(self), self.ambient.now()),
+            false => self.store.settle(task, settlement).await,
+        }
+    }
+
+    async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
+        self.store.load(task, steps).await
+    }
+
+    async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
+        self.store.load_all(task).await
+    }
+
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+        self.store.list(page).await
+    }
+}
+
+impl<A: Ambient> Queue for Memory<A> {
+    async fn send(&self, message: &Message) -> Result<(), QueueError> {
+        self.queue.send(message).await
+    }
+
+    async fn hide(&self, step: &str, receipt: &str, wait: Duration) -> Result<(), QueueError> {
+        self.queue.hide(step, receipt, wait).await
+    }
+
+    async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
+        self.queue.reject(body, reason).await
+    }
+}

@@ -1,0 +1,198 @@
+//! [`Queue`] in memory.
+
+use crate::{
+    Ambient, CallError, FailureKind, TaskId, Timestamp,
+    core::settlement::{Delivery, Disposition},
+    queue::{DEAD_LETTERS, Message, Queue, QueueError, Received},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// How often a message is handed out before its queue gives it up.
+pub const MAX_RECEIVES: u32 = 100;
+
+/// Queues in memory: a message is handed out until it is deleted, and hidden in between. Clones share them.
+#[derive(Clone, Debug)]
+pub struct MemoryQueue<A> {
+    ambient: A,
+    state: Arc<Mutex<State>>,
+}
+
+/// A message that belongs to no step of any task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undeliverable {
+    /// Its text.
+    pub body: String,
+    /// Why no step can use it.
+    pub reason: String,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The messages by number, which is the order in which they were sent.
+    held: BTreeMap<u64, Held>,
+    numbers: u64,
+    sent: Vec<Message>,
+    undeliverable: Vec<Undeliverable>,
+}
+
+#[derive(Debug)]
+struct Held {
+    queue: String,
+    body: String,
+    sent_at: Timestamp,
+    due: Timestamp,
+    receives: u32,
+    receipt: Option<String>,
+    given_up_by: Option<String>,
+}
+
+impl State {
+    fn next(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    fn by_receipt(&mut self, receipt: &str) -> Option<(u64, &mut Held)> {
+        let mut held = self.held.iter_mut();
+        held.find(|(_, held)| held.receipt.as_deref() == Some(receipt)).map(|(number, held)| (*number, held))
+    }
+
+    /// The message that is due first: its moment and its number.
+    fn first(&self) -> Option<(Timestamp, u64)> {
+        self.held.iter().map(|(number, held)| (held.due, *number)).min()
+    }
+
+    fn put(&mut self, queue: &str, body: String, now: Timestamp) {
+        let number = self.next();
+        let held = Held {
+            queue: queue.to_owned(),
+            body,
+            sent_at: now,
+            due: now,
+            receives: 0,
+            receipt: None,
+            given_up_by: None,
+        };
+        self.held.insert(number, held);
+    }
+}
+
+impl<A: Ambient> MemoryQueue<A> {
+    /// Queues without messages.
+    pub fn new(ambient: A) -> Self {
+        Self { ambient, state: Arc::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a message into a queue, whatever it says.
+    pub fn put(&self, queue: &str, body: impl Into<String>) {
+        self.state().put(queue, body.into(), self.ambient.now());
+    }
+
+    /// Hands out the message that is due first, where one is due, and hides it until the moment that `until` says for its
+    /// queue. Answers with the queue's name, too.
+    pub fn receive(&self, until: impl Fn(&str) -> Timestamp) -> Option<(String, Received)> {
+        let now = self.ambient.now();
+        let mut state = self.state();
+        let receipt = state.next();
+        let (_, number) = state.first().filter(|(due, _)| *due <= now)?;
+        let held = state.held.get_mut(&number)?;
+        if held.receives >= MAX_RECEIVES && held.queue != DEAD_LETTERS {
+            held.given_up_by = Some(std::mem::replace(&mut held.queue, DEAD_LETTERS.to_owned()));
+            held.receives = 0;
+        }
+        held.receives += 1;
+        held.receipt = Some(receipt.to_string());
+        held.due = until(&held.queue);
+        let received = Received {
+            id: number.to_string(),
+            body: held.body.clone(),
+            receipt: held.receipt.clone(),
+            receives: Some(held.receives),
+            sent_at: Some(held.sent_at),
+            given_up_by: held.given_up_by.clone(),
+        };
+        Some((held.queue.clone(), received))
+    }
+
+    /// Ends a delivery. Where the message has been handed out again since, nothing happens.
+    pub fn end(&self, delivery: &Delivery) {
+        let mut state = self.state();
+        let Some((number, held)) = state.by_receipt(&delivery.receipt) else { return };
+        match delivery.disposition {
+            Disposition::Acknowledge => drop(state.held.remove(&number)),
+            Disposition::GiveBack { until } => held.due = until,
+        }
+    }
+
+    /// When the next message is due; `None` where there is none.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.state().first().map(|(due, _)| due)
+    }
+
+    /// Whether a queue holds a message of this task, hidden or not.
+    pub fn holds_any_of(&self, task: TaskId) -> bool {
+        let of_task =
+            |held: &Held| serde_json::from_str(&held.body).is_ok_and(|message: Message| message.task_id == task);
+        self.state().held.values().any(of_task)
+    }
+
+    /// Loses every message that is in a queue.
+    pub fn purge(&self) {
+        self.state().held.clear();
+    }
+
+    /// All that was sent to steps, in its order.
+    pub fn sent(&self) -> Vec<Message> {
+        self.state().sent.clone()
+    }
+
+    /// What belongs to no step, in the order in which it was found.
+    pub fn undeliverable(&self) -> Vec<Undeliverable> {
+        self.state().undeliverable.clone()
+    }
+
+    /// Puts a message into the queue of its step.
+    ///
+    /// # Errors
+    /// The message cannot be written as JSON.
+    pub fn put_message(&self, message: &Message) -> Result<(), QueueError> {
+        let body = serde_json::to_string(message)
+            .map_err(|error| QueueError::new(&message.step, CallError::new("send", FailureKind::Refused, error)))?;
+        let mut state = self.state();
+        state.put(&message.step, body, self.ambient.now());
+        state.sent.push(message.clone());
+        Ok(())
+    }
+}
+
+impl<A: Ambient> Queue for MemoryQueue<A> {
+    async fn send(&self, message: &Message) -> Result<(), QueueError> {
+        self.put_message(message)
+    }
+
+    async fn hide(&self, step: &str, receipt: &str, wait: Duration) -> Result<(), QueueError> {
+        let due = self.ambient.now() + wait;
+        match self.state().by_receipt(receipt) {
+            Some((_, held)) => held.due = due,
+            None => {
+                let error = CallError::new("hide", FailureKind::Refused, "the message is not in flight");
+                return Err(QueueError::new(step, error));
+            }
+        }
+        Ok(())
+    }
+
+    async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
+        let undeliverable = Undeliverable { body: body.to_owned(), reason: reason.to_owned() };
+        self.state().undeliverable.push(undeliverable);
+        Ok(())
+    }
+}
