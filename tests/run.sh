@@ -83,7 +83,9 @@ unit() {
   check "unit and property tests" cargo test --workspace --lib --bins --no-fail-fast
   check "the protocol's model, state by state" cargo test --workspace --test model
   check "one SQLite file as store and queues" cargo test --workspace --test it -- sqlite::
+  check "what the compiler refuses" cargo test --workspace --test compile_fail
   check "documentation tests" cargo test --workspace --doc
+  check "the first lesson" cargo run --quiet --package stepwell --features testing --example hello
 }
 
 # ---- Simulation ------------------------------------------------------------------------------------------------------

@@ -58,6 +58,10 @@ pub trait Step: Send + Sync {
 }
 
 /// A step's result that other steps take as an input, through [`ResultOf`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say which step's result it is",
+    note = "implement `StepResult` for it, beside serde's `Serialize` and `Deserialize`"
+)]
 pub trait StepResult: Serialize + DeserializeOwned + Send {
     /// The name of the step that leaves it, as in the workflow file.
     const STEP: &'static str;
@@ -171,6 +175,10 @@ pub struct TaskData {
 }
 
 /// Something a step can take as its input.
+#[diagnostic::on_unimplemented(
+    message = "a step cannot take `{Self}` as its input",
+    note = "it can take `Context<T>`, `ResultOf<T>`, an `Option` or a `Result` of the latter, or a tuple of up to six of these"
+)]
 pub trait Input: Sized + Send {
     /// The earlier steps whose results are wanted. They are read together with the claim.
     fn wanted() -> Vec<&'static str>;

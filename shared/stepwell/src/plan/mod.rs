@@ -100,6 +100,26 @@ pub enum PlanError {
     TooManyRoots(usize),
 }
 
+/// A step that takes the result of one that need not be done when it runs. Whether the result is there would be a matter
+/// of timing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("step `{step}` takes the result of `{result_of}`, which {}", after(.ancestors))]
+pub struct UndeclaredDependency {
+    /// The step.
+    pub step: String,
+    /// The step whose result it takes.
+    pub result_of: String,
+    /// The steps whose results it may take, in the plan's order: those that are done whenever it runs.
+    pub ancestors: Vec<String>,
+}
+
+fn after(ancestors: &[String]) -> String {
+    match ancestors {
+        [] => "it does not wait for: it waits for no step".to_owned(),
+        ancestors => format!("it does not wait for: before it come {}", ancestors.join(", ")),
+    }
+}
+
 impl Plan {
     /// The most steps a workflow may have, compensations included.
     pub const MAX_STEPS: usize = 100;
@@ -241,6 +261,33 @@ impl Plan {
         self.steps.iter().filter(move |step| step.depends_on.iter().any(|dependency| dependency == name))
     }
 
+    /// The steps that are done whenever this one runs: all that it depends on, directly or not. For a compensation, the
+    /// step that it undoes and all that that one depends on.
+    pub fn ancestors<'a>(&'a self, step: &'a StepPlan) -> BTreeSet<&'a str> {
+        let mut found = BTreeSet::new();
+        let mut next: Vec<&str> = step.depends_on.iter().chain(&step.undoes).map(String::as_str).collect();
+        while let Some(name) = next.pop() {
+            if found.insert(name) {
+                next.extend(self.step(name).into_iter().flat_map(|step| &step.depends_on).map(String::as_str));
+            }
+        }
+        found
+    }
+
+    /// Checks that a step takes only results of steps that are done whenever it runs. `takes` names them, as
+    /// [`Input::wanted`](crate::Input::wanted) does. Of a step that the plan does not have nothing is said.
+    ///
+    /// # Errors
+    /// The first result that may not be there.
+    pub fn check_inputs(&self, step: &str, takes: &[&str]) -> Result<(), UndeclaredDependency> {
+        let Some(step) = self.step(step) else { return Ok(()) };
+        let ancestors = self.ancestors(step);
+        let Some(result_of) = takes.iter().find(|name| !ancestors.contains(*name)) else { return Ok(()) };
+        let in_order = self.steps.iter().filter(|step| ancestors.contains(step.name.as_str()));
+        let ancestors = in_order.map(|step| step.name.clone()).collect();
+        Err(UndeclaredDependency { step: step.name.clone(), result_of: (*result_of).to_owned(), ancestors })
+    }
+
     /// The steps that nothing depends on. A task is complete when they are.
     pub fn last_steps(&self) -> impl Iterator<Item = &StepPlan> {
         self.steps.iter().filter(|step| self.dependents(&step.name).next().is_none())
@@ -364,6 +411,25 @@ mod tests {
         assert_eq!(names(plan.roots()), ["a"]);
         assert_eq!(names(plan.dependents("a")), ["b", "c"]);
         assert_eq!(names(plan.last_steps()), ["d"]);
+    }
+
+    #[test]
+    fn step_takes_results_of_its_ancestors_only() {
+        let steps = [step("a", &[]), step("b", &["a"]), step("c", &["a"]), step("d", &["b"]), undo("u", "d")];
+        let plan = Plan::new(steps.into()).unwrap();
+        for (name, takes) in [("a", &[][..]), ("b", &["a"]), ("d", &["a", "b"]), ("u", &["a", "b", "d"]), ("x", &["a"])]
+        {
+            assert_eq!(plan.check_inputs(name, takes), Ok(()), "{name}");
+        }
+        let refused = |name, takes: &[&str]| plan.check_inputs(name, takes).unwrap_err().to_string();
+        let sibling = "step `c` takes the result of `b`, which it does not wait for: before it come a";
+        assert_eq!(refused("c", &["a", "b"]), sibling);
+        let descendant = "step `b` takes the result of `d`, which it does not wait for: before it come a";
+        assert_eq!(refused("b", &["d"]), descendant);
+        let itself = "step `a` takes the result of `a`, which it does not wait for: it waits for no step";
+        assert_eq!(refused("a", &["a"]), itself);
+        let beside = "step `u` takes the result of `c`, which it does not wait for: before it come a, b, d";
+        assert_eq!(refused("u", &["c"]), beside);
     }
 
     #[test]

@@ -9,8 +9,10 @@ use crate::{
     core::settlement::{Delivery, Disposition},
     dead_letters::DeadLetters,
     history::History,
+    plan::UndeclaredDependency,
     queue::{DEAD_LETTERS, Message, Received},
     stalled,
+    step::Input,
     table::{AttemptRecord, Listing, TableError},
     watchdog::{Bounds, Watchdog},
     worker::{Invocation, Worker},
@@ -97,6 +99,9 @@ pub enum HarnessError {
     /// Steps of the workflow that the harness has not been given.
     #[error("the workflow has steps that the harness was not given: {}. Give it each by `with`", .0.join(", "))]
     StepsMissing(Vec<String>),
+    /// A step takes the result of one that it does not wait for.
+    #[error(transparent)]
+    Undeclared(#[from] UndeclaredDependency),
     /// There is no such task.
     #[error("there is no task {0}")]
     NotFound(TaskId),
@@ -132,6 +137,9 @@ impl From<TableError> for HarnessError {
 
 /// A step that the harness hosts.
 trait Hosted: Send + Sync {
+    /// The steps whose results it takes.
+    fn takes(&self) -> Vec<&'static str>;
+
     /// Works one message.
     fn handle<'a>(&'a self, delivery: Hosting<'a>) -> BoxFuture<'a, Option<Vec<String>>>;
 }
@@ -169,6 +177,10 @@ impl<S: Step> Step for Faulty<'_, S> {
 }
 
 impl<S: Step> Hosted for S {
+    fn takes(&self) -> Vec<&'static str> {
+        S::Input::wanted()
+    }
+
     fn handle<'a>(&'a self, hosting: Hosting<'a>) -> BoxFuture<'a, Option<Vec<String>>> {
         let Hosting { name, message, invocation, ports, clock, faults } = hosting;
         Box::pin(async move {
@@ -245,13 +257,17 @@ impl Harness {
     /// Starts a task with this context.
     ///
     /// # Errors
-    /// A step of the workflow is missing, or the context does not fit the workflow.
+    /// A step of the workflow is missing, a step takes a result of one that it does not wait for, or the context does not
+    /// fit the workflow.
     pub async fn start(&self, context: &Value) -> Result<TaskId, HarnessError> {
         let plan = self.workflow.plan();
         let all = plan.steps().iter().chain(plan.compensations()).map(|step| &step.name);
         let missing: Vec<String> = all.filter(|name| !self.steps.contains_key(*name)).cloned().collect();
         if !missing.is_empty() {
             return Err(HarnessError::StepsMissing(missing));
+        }
+        for (name, step) in &self.steps {
+            plan.check_inputs(name, &step.takes())?;
         }
         Ok(self.client().start(&self.workflow, context, None).await?.task_id)
     }

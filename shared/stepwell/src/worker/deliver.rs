@@ -10,6 +10,7 @@ use crate::{
         settlement::{self, Dispatch, Disposition, Settlement, after_failure, dispatch},
         step,
     },
+    permanent,
     plan::{Plan, StepPlan, is_name},
     queue::{Message, Queue, Received, printable},
     retryable,
@@ -24,6 +25,9 @@ use std::{
 
 /// Kept back from the end of the invocation, for the writes and sends that follow the handler.
 const RESERVE: Duration = Duration::from_millis(1_500);
+
+/// The error code of a step that takes the result of one that it does not wait for.
+pub const UNDECLARED_DEPENDENCY: &str = "UNDECLARED_DEPENDENCY";
 
 /// One message in the hands of one worker.
 pub(super) struct Delivery<'a, S, T, Q, A> {
@@ -164,6 +168,9 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         }
         if !all_done(&waits_for, &steps) {
             return self.too_early(lease, &waits_for).await;
+        }
+        if let Err(undeclared) = task.plan.check_inputs(self.step(), &S::Input::wanted()) {
+            return self.failed(lease, task, plan, &permanent(UNDECLARED_DEPENDENCY, undeclared.to_string())).await;
         }
         if lease.counted_attempt() > plan.retry_limit {
             let error =

@@ -14,6 +14,7 @@ use crate::{
     table::Store,
 };
 use deliver::Delivery;
+pub use deliver::UNDECLARED_DEPENDENCY;
 use futures::future::join_all;
 use std::{collections::HashSet, time::Duration};
 

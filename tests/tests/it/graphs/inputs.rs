@@ -29,24 +29,15 @@ impl StepResult for First {
     const STEP: &'static str = "s00";
 }
 
-/// The result of a step that there is not.
-#[derive(Serialize, Deserialize)]
-struct Unknown;
-
-impl StepResult for Unknown {
-    const STEP: &'static str = "s09";
-}
-
 impl Step for Sum {
-    type Input = (Context<Request>, ResultOf<First>, Option<ResultOf<Unknown>>);
+    type Input = (Context<Request>, ResultOf<First>);
     type Output = Summed;
 
     async fn run(
         &self,
-        (Context(request), ResultOf(First(first)), none): Self::Input,
+        (Context(request), ResultOf(First(first))): Self::Input,
         _: &StepContext,
     ) -> Result<Summed, StepError> {
-        assert!(none.is_none(), "there is no such step");
         Ok(Summed { total: request.total, first })
     }
 }
@@ -64,14 +55,14 @@ async fn the_context_and_the_results_of_ancestors_reach_the_handler() {
 }
 
 #[test_case(&json!({ "total": "a lot" }), &Graph::chain(3), "INVALID_CONTEXT"; "a context of another shape")]
-#[test_case(&context(), &Graph::new([vec![], vec![], vec![]]), "MISSING_RESULT"; "a result that is not there yet")]
+#[test_case(&context(), &Graph::new([vec![], vec![], vec![]]), "UNDECLARED_DEPENDENCY"; "a result of a step that need not be done")]
 #[tokio::test]
 async fn an_input_that_cannot_be_read_is_a_permanent_error(context: &Value, graph: &Graph, expected: &str) {
     in_sandbox(&graph.names(), async |sandbox| {
         let task = sandbox.client().start(&graph.workflow(), context, None).await.unwrap().task_id;
         // Where nothing has to come before it, its message is worked first.
         let poller = Poller::new(sandbox).with("s02", Sum);
-        if expected == "MISSING_RESULT" {
+        if expected == "UNDECLARED_DEPENDENCY" {
             poller.run(task).await;
         } else {
             poller.with_numbered(2, &Journal::default().script()).run(task).await;
