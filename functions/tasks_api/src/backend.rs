@@ -2,8 +2,10 @@
 
 use std::future::Future;
 use stepwell::{
-    ActionError, Ambient, By, Client, Cursor, Filter, Found, Matches, System, TaskId, Timestamp, history::History,
-    state::TaskStatus, table::TableError,
+    ActionError, Ambient, By, Client, Cursor, Filter, Found, Matches, System, TaskId, Timestamp,
+    history::History,
+    state::{TaskState, TaskStatus},
+    table::TableError,
 };
 
 /// What can be done to a task.
@@ -68,8 +70,8 @@ impl Backend for Client {
 
     async fn act(&self, id: TaskId, act: &Act, by: &By) -> Result<TaskStatus, ActionError> {
         match act {
-            Act::Retry => Ok(match self.retry(id, by).await?.task.status {
-                TaskStatus::Compensating => TaskStatus::Compensating,
+            Act::Retry => Ok(match self.retry(id, by).await?.task.state {
+                TaskState::Compensating(_) => TaskStatus::Compensating,
                 _ => TaskStatus::Pending,
             }),
             Act::Cancel => self.cancel(id, by).await,
