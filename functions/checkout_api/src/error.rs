@@ -19,8 +19,8 @@ pub(crate) enum ApiError {
     NotFound,
     /// The idempotency key stands for another request.
     KeyUsed,
-    /// The task's status rules out a retry, or that all it did has been undone.
-    CannotRetry { status: TaskStatus, compensated: bool },
+    /// The task's status rules out a retry.
+    CannotRetry(TaskStatus),
     /// It has been retried so often that no more attempts can be kept.
     RetriedTooOften,
     /// The body is JSON, but no checkout request; the paths are those of the body.
@@ -37,8 +37,8 @@ impl IntoResponse for ApiError {
             Self::KeyUsed => {
                 (StatusCode::CONFLICT, ErrorBody::new("This Idempotency-Key was used with another request"))
             }
-            Self::CannotRetry { status, compensated } => {
-                let why = if compensated { ": it has been compensated" } else { "" };
+            Self::CannotRetry(status) => {
+                let why = if status.is_compensated() { ": it has been compensated" } else { "" };
                 (StatusCode::CONFLICT, ErrorBody::new(format!("Cannot retry task in {status} status{why}")))
             }
             Self::RetriedTooOften => {
@@ -96,7 +96,7 @@ impl From<ActionError> for ApiError {
     fn from(error: ActionError) -> Self {
         match error {
             ActionError::NotFound(_) => Self::NotFound,
-            ActionError::Status { status, compensated, .. } => Self::CannotRetry { status, compensated },
+            ActionError::Status { status, .. } => Self::CannotRetry(status),
             ActionError::TrailFull { .. } => Self::RetriedTooOften,
             ActionError::Engine(error) => Self::Common(error.into()),
             // The others are answers to what only operators do.

@@ -25,9 +25,9 @@ pub(crate) async fn retry<B: Backend>(
 ) -> Result<impl IntoResponse, ApiError> {
     let task_id = task_id(segment)?;
     // Once it is being undone, the engine's retry is for a compensation that has failed. That is the operators' affair.
-    let status = backend.history(task_id).await?.ok_or(ApiError::NotFound)?.task.status;
-    if status == TaskStatus::Compensating {
-        return Err(ApiError::CannotRetry { status, compensated: false });
+    let history = backend.history(task_id).await?.ok_or(ApiError::NotFound)?;
+    if history.task.state.is_compensating() {
+        return Err(ApiError::CannotRetry(history.status()));
     }
     backend.retry(task_id).await?;
     let message = "Checkout retry initiated";

@@ -17,7 +17,7 @@ use stepwell::{
     StepResult, TaskId, Timestamp,
     compensation::restart_at,
     history::{History, Progress},
-    state::{End, StepState, TaskStatus},
+    state::{End, StepState, TaskState},
     table::{Failure, StepRecord},
 };
 
@@ -123,15 +123,15 @@ pub(crate) struct Failed<'a> {
 impl<'a> OrderStatus<'a> {
     /// The answer for what is known of a task.
     pub(crate) fn of(history: &'a History) -> Self {
-        match history.status() {
-            TaskStatus::Pending | TaskStatus::InProgress => Self::Processing(Processing::of(history)),
-            TaskStatus::Complete => Self::Completed(Finished::of(history)),
-            TaskStatus::Compensating if history.task.ends_as == Some(End::Cancelled) => {
+        use TaskState as S;
+        match history.task.state {
+            S::Running => Self::Processing(Processing::of(history)),
+            S::Completed => Self::Completed(Finished::of(history)),
+            S::Failed | S::Compensating(End::Error) | S::Compensated(End::Error) => Self::Failed(Failed::of(history)),
+            S::Cancelled | S::Compensating(End::Cancelled) | S::Compensated(End::Cancelled) => {
                 Self::Cancelled(Cancelled::of(history))
             }
-            TaskStatus::Error | TaskStatus::Compensating => Self::Failed(Failed::of(history)),
-            TaskStatus::Cancelled => Self::Cancelled(Cancelled::of(history)),
-            TaskStatus::ResolvedManually => Self::ResolvedManually(Finished::of(history)),
+            S::Resolved => Self::ResolvedManually(Finished::of(history)),
         }
     }
 }
@@ -198,7 +198,7 @@ impl<'a> Failed<'a> {
             failed_step: first.map(|step| step.name.as_str()),
             error: first.and_then(|step| step.error.as_ref()),
             failed_steps: failed.iter().map(|step| step.name.as_str()).collect(),
-            retry_url: (history.task.status == TaskStatus::Error && !history.task.is_compensated())
+            retry_url: (history.task.state == TaskState::Failed)
                 .then_some(history.to_restart())
                 .filter(|failed| history.full_trail(failed).is_none())
                 .map(|_| format!("/retry_checkout/{}", history.task.id)),

@@ -5,7 +5,7 @@ use stepwell::{
     ActionError, Ambient, By, Client, Cursor, Filter, Found, Matches, TaskId, Timestamp,
     history::History,
     queue::Queue,
-    state::TaskStatus,
+    state::{TaskState, TaskStatus},
     table::{Store, TableError},
 };
 
@@ -76,8 +76,8 @@ where
 
     async fn act(&self, id: TaskId, act: &Act, by: &By) -> Result<TaskStatus, ActionError> {
         match act {
-            Act::Retry => Ok(match self.retry(id, by).await?.task.status {
-                TaskStatus::Compensating => TaskStatus::Compensating,
+            Act::Retry => Ok(match self.retry(id, by).await?.task.state {
+                TaskState::Compensating(_) => TaskStatus::Compensating,
                 _ => TaskStatus::Pending,
             }),
             Act::Cancel => self.cancel(id, by).await,

@@ -28,9 +28,8 @@ pub(crate) fn take_page(fields: &mut Fields, default: usize, most: usize) -> (us
 }
 
 fn status(text: &str) -> Result<TaskStatus, String> {
-    let known = TaskStatus::STORED.into_iter().chain([TaskStatus::InProgress]);
-    known.clone().find(|status| status.as_str() == text).ok_or_else(|| {
-        let words: Vec<&str> = known.map(TaskStatus::as_str).collect();
+    TaskStatus::WORDS.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
+        let words = TaskStatus::WORDS.map(TaskStatus::as_str);
         format!("has to be one of {}", words.join(", "))
     })
 }

@@ -36,8 +36,8 @@ struct Listed {
 }
 
 impl From<Summary> for Listed {
-    fn from(Summary { task_id, workflow, status, created_at, failed_steps, compensated }: Summary) -> Self {
-        Self { task_id, workflow, status, created_at, failed_steps, compensated }
+    fn from(Summary { task_id, workflow, status, created_at, failed_steps }: Summary) -> Self {
+        Self { task_id, workflow, status, created_at, failed_steps, compensated: status.is_compensated() }
     }
 }
 

@@ -16,7 +16,10 @@ use axum::{
 };
 use serde::Serialize;
 use std::sync::Arc;
-use stepwell::{ActionError, Refusal, TaskId, state::TaskEvent};
+use stepwell::{
+    ActionError, Refusal, TaskId,
+    state::{TaskEvent, TaskState, TaskStatus},
+};
 
 /// How many tasks are retried at a time where nothing is said, and at most. They are retried one after another, and all
 /// of that has to fit into one request.
@@ -54,6 +57,12 @@ impl From<Refusal> for Refused {
     }
 }
 
+/// Whether a task of this status can be retried.
+fn can_be_retried(status: TaskStatus) -> bool {
+    let retried = TaskState::ALL.into_iter().filter(|state| state.on(TaskEvent::Restart).is_some());
+    retried.map(TaskState::status).any(|known| known == status)
+}
+
 /// Some of the failed tasks that fit, retried, or, unless `dry_run` is `false`, only found.
 pub(crate) async fn retry_all<B: Backend>(
     State(backend): State<Arc<B>>,
@@ -64,7 +73,7 @@ pub(crate) async fn retry_all<B: Backend>(
     let mut fields = Fields::of_body(&request, body).await?;
     let mut inner = fields.inner("filter");
     let filter = take_filter(&mut inner, backend.now());
-    if filter.status.is_some_and(|status| status.on(TaskEvent::Restart).is_none()) {
+    if filter.status.is_some_and(|status| !can_be_retried(status)) {
         inner.wrong("status", "has to be error or compensating: nothing else can be retried");
     }
     if filter.compensated == Some(true) {

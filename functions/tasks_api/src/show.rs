@@ -57,8 +57,8 @@ impl<'a> Task<'a> {
     fn of(history: &'a History) -> Self {
         Self {
             details: Details::of(history),
-            ends_as: history.task.ends_as,
-            compensated: history.task.is_compensated(),
+            ends_as: history.task.state.ends_as(),
+            compensated: history.status().is_compensated(),
             restarts_at: restart_at(history),
             compensates_at: begins_at(history),
             actions: history.task.actions.iter().map(Done::from).collect(),

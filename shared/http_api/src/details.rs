@@ -56,7 +56,7 @@ impl<'a> Details<'a> {
     pub fn of(history: &'a History) -> Self {
         let History { task, steps, compensations } = history;
         // A task that has failed and is being undone now comes to another end than that.
-        let completed_at = task.finished_at.filter(|_| task.status != TaskStatus::Compensating);
+        let completed_at = task.finished_at.filter(|_| !task.state.is_compensating());
         Self {
             task_id: task.id,
             workflow: &task.workflow,

@@ -27,7 +27,7 @@ use crate::{
     Timestamp,
     history::History,
     plan::StepPlan,
-    state::{End, StepState, TaskStatus},
+    state::{End, StepState, TaskState},
     table::{Action, ActionKind, Outcome, StepRecord},
 };
 use std::cmp::Reverse;
@@ -64,8 +64,8 @@ pub enum Next<'a> {
 /// What comes next.
 pub fn next(history: &History, now: Timestamp) -> Next<'_> {
     let task = &history.task;
-    match (task.status, task.ends_as) {
-        (TaskStatus::Error, _) if !task.is_compensated() => {
+    match task.state {
+        TaskState::Failed => {
             match restart_at(history) {
                 Some(at) if at > now => return Next::Wait(at),
                 Some(_) => return Next::Restart(history.failed_steps()),
@@ -77,12 +77,16 @@ pub fn next(history: &History, now: Timestamp) -> Next<'_> {
                 None => Next::Nothing,
             }
         }
-        (TaskStatus::Compensating, Some(end)) if task.compensations.is_some() => {
+        TaskState::Compensating(end) if task.compensations.is_some() => {
             let open = history.compensations.iter().find(|compensation| !compensation.state.is_done());
             open.map_or(Next::Finish(end), Next::Run)
         }
-        (TaskStatus::Compensating, Some(_)) => close(history, now),
-        _ => Next::Nothing,
+        TaskState::Compensating(_) => close(history, now),
+        TaskState::Running
+        | TaskState::Completed
+        | TaskState::Cancelled
+        | TaskState::Resolved
+        | TaskState::Compensated(_) => Next::Nothing,
     }
 }
 
@@ -91,7 +95,7 @@ pub fn next(history: &History, now: Timestamp) -> Next<'_> {
 /// minute later.
 pub fn restart_at(history: &History) -> Option<Timestamp> {
     let task = &history.task;
-    if task.status != TaskStatus::Error || task.is_compensated() {
+    if task.state != TaskState::Failed {
         return None;
     }
     let by_itself = |action: &&Action| action.what == ActionKind::Retry && action.who == ITSELF;
@@ -111,7 +115,7 @@ pub fn restart_at(history: &History) -> Option<Timestamp> {
 /// The watchdog does it, so it can be a minute later.
 pub fn begins_at(history: &History) -> Option<Timestamp> {
     let task = &history.task;
-    if task.status != TaskStatus::Error || task.is_compensated() || restart_at(history).is_some() {
+    if task.state != TaskState::Failed || restart_at(history).is_some() {
         return None;
     }
     let wait = task.plan.compensates_failure_after()?;
@@ -166,7 +170,7 @@ mod tests {
     /// A chain of three, of which the last is not undone.
     fn chain() -> History {
         let mut history = history(&[&[], &[0], &[1]], &[0, 1]);
-        (history.task.status, history.task.ends_as) = (TaskStatus::Compensating, Some(End::Cancelled));
+        history.task.state = TaskState::Compensating(End::Cancelled);
         history
     }
 
@@ -216,17 +220,17 @@ mod tests {
     #[test]
     fn a_failed_task_waits_as_long_as_its_plan_says() {
         let mut history = chain();
-        (history.task.status, history.task.ends_as) = (TaskStatus::Error, None);
+        history.task.state = TaskState::Failed;
         history.task.finished_at = Some(at(10));
         assert_eq!(next(&history, at(10)), Next::Begin, "not at all");
         history.task.plan = history.task.plan.compensating(Compensate::OnError, 90);
         assert_eq!(next(&history, at(99)), Next::Wait(at(100)));
         assert_eq!(next(&history, at(100)), Next::Begin);
         assert_eq!(begins_at(&history), Some(at(100)));
-        history.task.compensations = Some(Vec::new());
+        history.task.state = TaskState::Compensated(End::Error);
         assert_eq!(next(&history, at(100)), Next::Nothing, "it has been compensated");
         assert_eq!(begins_at(&history), None);
-        history.task.compensations = None;
+        history.task.state = TaskState::Failed;
         history.task.plan = history.task.plan.compensating(Compensate::OnCancel, 0);
         assert_eq!(next(&history, at(100)), Next::Nothing);
     }
@@ -255,7 +259,7 @@ mod tests {
     /// A task whose first step has failed at 10 s, with two restarts, and compensation after 90 s.
     fn failed(outcome: Outcome) -> History {
         let mut history = chain();
-        (history.task.status, history.task.ends_as) = (TaskStatus::Error, None);
+        history.task.state = TaskState::Failed;
         history.task.finished_at = Some(at(10));
         history.task.failed_steps = ["s0".to_owned()].into();
         history.task.plan = history.task.plan.compensating(Compensate::OnError, 90).restarting(2);
@@ -303,7 +307,7 @@ mod tests {
     #[test]
     fn what_has_been_compensated_is_not_restarted() {
         let mut history = failed(Outcome::RetryableError);
-        (history.task.ends_as, history.task.compensations) = (Some(End::Error), Some(Vec::new()));
+        (history.task.state, history.task.compensations) = (TaskState::Compensated(End::Error), Some(Vec::new()));
         assert_eq!(next(&history, at(1_000)), Next::Nothing);
         assert_eq!(restart_at(&history), None);
     }
@@ -321,9 +325,9 @@ mod tests {
     fn only_a_failed_task_is_restarted() {
         let mut history = failed(Outcome::RetryableError);
         assert_eq!(restart_at(&history), Some(at(70)));
-        for status in TaskStatus::STORED.into_iter().filter(|status| *status != TaskStatus::Error) {
-            history.task.status = status;
-            assert_eq!(restart_at(&history), None, "{status}");
+        for state in TaskState::ALL.into_iter().filter(|state| *state != TaskState::Failed) {
+            history.task.state = state;
+            assert_eq!(restart_at(&history), None, "{state:?}");
         }
     }
 

@@ -105,7 +105,7 @@ fn decide(history: Option<&History>, step: &str, known: &str, now: Timestamp) ->
     let untouched = StepRecord::untouched(step);
     let record = history.step(step).unwrap_or(&untouched);
     if record.state.on(StepEvent::GiveUp).is_none() || !history.is_ready(plan) {
-        return Decision::Leave(LetterOutcome::Dropped { state: record.state, status: history.task.status });
+        return Decision::Leave(LetterOutcome::Dropped { state: record.state, status: history.task.state.status() });
     }
     if record.state == StepState::InProgress
         && let Some(until) = record.lease_until.filter(|until| *until >= now)

@@ -9,7 +9,7 @@ use crate::{
     },
     history::History,
     queue::{Queue, QueueError},
-    state::TaskStatus,
+    state::TaskState,
     table::{Store, TableError, TaskRecord},
 };
 use futures::future::try_join_all;
@@ -120,11 +120,11 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
     async fn finish(&self, id: TaskId) -> Result<(), EngineError> {
         // Now, and not when the leaf was done: another one may have been done after it, and arrived before it.
         let finished = self.store.apply(&task::finish(id, self.now())).await?;
-        let status = task::status_after_finish(id, finished)?;
-        if status != TaskStatus::Complete {
-            tracing::warn!(task_id = %id, %status, "the last step is done, but the task had ended before it");
+        let state = task::state_after_finish(id, finished)?;
+        if state != TaskState::Completed {
+            tracing::warn!(task_id = %id, status = %state.status(), "the last step is done, but the task had ended before it");
         }
-        if status == TaskStatus::Compensating {
+        if state.is_compensating() {
             // It may have waited for this step.
             self.unwind(id).await?;
         }

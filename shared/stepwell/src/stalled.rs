@@ -9,7 +9,7 @@ use crate::{
     history::History,
     plan::StepPlan,
     queue::Message,
-    state::{StepState, TaskStatus},
+    state::{StepState, TaskState},
     table::StepRecord,
 };
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub fn look(history: &History, now: Timestamp) -> Look {
 
 /// Whether the watchdog has to keep an eye on it.
 fn is_open(history: &History) -> bool {
-    matches!(history.task.status, TaskStatus::Pending | TaskStatus::Compensating)
+    matches!(history.task.state, TaskState::Running | TaskState::Compensating(_))
 }
 
 /// What has been found so far.
@@ -76,7 +76,7 @@ impl Found<'_> {
             Next::InFlight(until) => self.wait_until(until + PATIENCE),
             Next::Run(compensation) => self.step(compensation),
             // Of a failed task the branches that do not depend on what failed go on.
-            Next::Nothing if history.task.status.lets_steps_run() && !history.task.is_compensated() => self.steps(),
+            Next::Nothing if history.task.state.lets_steps_run() => self.steps(),
             Next::Nothing => {}
         }
     }
@@ -194,14 +194,14 @@ mod tests {
         done(&mut history.steps[2], 7);
         assert_eq!(sent(&look(&history, at(8 + MINUTE - 1))), [""; 0]);
         assert_eq!(sent(&look(&history, at(8 + MINUTE))), ["s1", "s2"]);
-        history.task.status = TaskStatus::Complete;
+        history.task.state = TaskState::Completed;
         assert_eq!(look(&history, at(8 + MINUTE)), Look { send: Vec::new(), unwind: false, next: None });
     }
 
     #[test]
     fn a_failed_task_is_looked_at_again_when_it_is_to_be_compensated() {
         let mut history = history(&[&[], &[]], &[0]);
-        history.task.status = TaskStatus::Error;
+        history.task.state = TaskState::Failed;
         history.task.finished_at = Some(at(10));
         history.task.plan = history.task.plan.compensating(crate::plan::Compensate::OnError, 900);
         history.steps[0].state = StepState::Error;
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn a_compensation_is_woken_like_any_step_and_a_failed_one_waits_for_somebody() {
         let mut history = history(&[&[]], &[0]);
-        (history.task.status, history.task.ends_as) = (TaskStatus::Compensating, Some(End::Error));
+        history.task.state = TaskState::Compensating(End::Error);
         history.task.compensations = Some(vec![undo(0)]);
         history.compensations = vec![StepRecord::untouched(&undo(0))];
         assert_eq!(sent(&look(&history, at(MINUTE))), [undo(0)]);

@@ -2,9 +2,9 @@
 //!
 //! Both tables are one exhaustive `match` each: a new state or event does not compile until its row is written. The
 //! conditions of the transitions in [`crate::core`] say the same of stored items, and a test makes every transition in
-//! every state to see that they agree.
+//! every state to see that they agree. What is shown of a task is apart: [`TaskStatus`].
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 
 /// Where one step of one task stands. Compensations are steps too.
@@ -139,42 +139,40 @@ impl fmt::Display for StepState {
     }
 }
 
-/// Where a task stands.
+/// Where a task stands: what is stored of it, and what decides what may be done to it.
 ///
-/// | from \ event        | `Finish`   | `Fail`         | `Restart`      | `Mend`         | `Cancel`    | `Resolve`           | `Compensate(Error)` | `Compensate(Cancelled)` | `Compensated(end)` |
-/// |---------------------|------------|----------------|----------------|----------------|-------------|---------------------|---------------------|-------------------------|--------------------|
-/// | `pending`           | `complete` | `error`        |                | `pending`      | `cancelled` | `resolved_manually` |                     | `compensating`          |                    |
-/// | `complete`          |            |                |                |                |             |                     |                     |                         |                    |
-/// | `error`             |            | `error`        | `pending`      | `pending`      | `cancelled` | `resolved_manually` | `compensating`      | `compensating`          |                    |
-/// | `compensating`      |            | `compensating` | `compensating` | `compensating` |             |                     |                     |                         | `end`              |
-/// | `cancelled`         |            |                |                |                |             |                     |                     | `compensating`          |                    |
-/// | `resolved_manually` |            |                |                |                |             |                     |                     |                         |                    |
+/// | from \ event             | `Finish`    | `Fail`                    | `Restart`                 | `Mend`                    | `Cancel`    | `Resolve`  | `Compensate(Error)`   | `Compensate(Cancelled)`   | `Compensated`            |
+/// |--------------------------|-------------|---------------------------|---------------------------|---------------------------|-------------|------------|-----------------------|---------------------------|--------------------------|
+/// | `Running`                | `Completed` | `Failed`                  |                           | `Running`                 | `Cancelled` | `Resolved` |                       | `Compensating(Cancelled)` |                          |
+/// | `Completed`              |             |                           |                           |                           |             |            |                       |                           |                          |
+/// | `Failed`                 |             | `Failed`                  | `Running`                 | `Running`                 | `Cancelled` | `Resolved` | `Compensating(Error)` | `Compensating(Cancelled)` |                          |
+/// | `Compensating(Error)`    |             | `Compensating(Error)`     | `Compensating(Error)`     | `Compensating(Error)`     |             |            |                       |                           | `Compensated(Error)`     |
+/// | `Compensating(Cancelled)`|             | `Compensating(Cancelled)` | `Compensating(Cancelled)` | `Compensating(Cancelled)` |             |            |                       |                           | `Compensated(Cancelled)` |
+/// | `Cancelled`              |             |                           |                           |                           |             |            |                       | `Compensating(Cancelled)` |                          |
+/// | `Resolved`               |             |                           |                           |                           |             |            |                       |                           |                          |
+/// | `Compensated(Error)`     |             |                           |                           |                           |             |            |                       |                           |                          |
+/// | `Compensated(Cancelled)` |             |                           |                           |                           |             |            |                       |                           |                          |
 ///
-/// A task that has been compensated is closed: no event is legal any more, whatever its status
-/// ([`TaskRecord::after`](crate::table::TaskRecord::after)).
-///
-/// `in_progress` is never written: a `pending` task of which some step has been touched reads as `in_progress`
-/// ([`crate::history::History::status`]). It saves a write at the first claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TaskStatus {
+/// What is shown of it is its [`TaskStatus`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TaskState {
     /// Started; not every step is done.
-    Pending,
-    /// Read off the steps, never stored.
-    InProgress,
+    Running,
     /// Every step is done.
-    Complete,
+    Completed,
     /// At least one step failed for good. Branches that do not depend on it go on until compensation begins.
-    Error,
-    /// What its steps have done is being undone; then it goes to its [`End`].
-    Compensating,
-    /// Stopped by an operator.
+    Failed,
+    /// What its steps have done is being undone; then it ends so.
+    Compensating(End),
+    /// Stopped by an operator. What its steps have done still stands.
     Cancelled,
     /// Declared done by an operator.
-    ResolvedManually,
+    Resolved,
+    /// All that its steps have done is undone. The task is closed.
+    Compensated(End),
 }
 
-/// Where a task goes when it has been compensated.
+/// Why a task was compensated, and so how it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
@@ -182,15 +180,6 @@ pub enum End {
     Error,
     /// It was cancelled.
     Cancelled,
-}
-
-impl From<End> for TaskStatus {
-    fn from(end: End) -> Self {
-        match end {
-            End::Error => Self::Error,
-            End::Cancelled => Self::Cancelled,
-        }
-    }
 }
 
 /// What can happen to a task.
@@ -211,33 +200,54 @@ pub enum TaskEvent {
     /// What it has done is to be undone, and then it ends so.
     Compensate(End),
     /// All of it is undone.
-    Compensated(End),
+    Compensated,
 }
 
-impl TaskStatus {
-    /// The statuses that are stored, in the order of the table above.
-    pub const STORED: [Self; 6] =
-        [Self::Pending, Self::Complete, Self::Error, Self::Compensating, Self::Cancelled, Self::ResolvedManually];
+impl TaskEvent {
+    /// All events, in the order of the table at [`TaskState`].
+    pub const ALL: [Self; 9] = [
+        Self::Finish,
+        Self::Fail,
+        Self::Restart,
+        Self::Mend,
+        Self::Cancel,
+        Self::Resolve,
+        Self::Compensate(End::Error),
+        Self::Compensate(End::Cancelled),
+        Self::Compensated,
+    ];
+}
 
-    /// The status after `event`, or `None` where the event is not legal. `in_progress` goes where `pending` goes.
+impl TaskState {
+    /// All states, in the order of the table above.
+    pub const ALL: [Self; 9] = [
+        Self::Running,
+        Self::Completed,
+        Self::Failed,
+        Self::Compensating(End::Error),
+        Self::Compensating(End::Cancelled),
+        Self::Cancelled,
+        Self::Resolved,
+        Self::Compensated(End::Error),
+        Self::Compensated(End::Cancelled),
+    ];
+
+    /// The state after `event`, or `None` where the event is not legal.
     pub const fn on(self, event: TaskEvent) -> Option<Self> {
         use TaskEvent as E;
         match (self, event) {
-            (Self::Pending | Self::InProgress, E::Finish) => Some(Self::Complete),
-            (Self::Pending | Self::InProgress | Self::Error, E::Fail) => Some(Self::Error),
-            (Self::Error, E::Restart) | (Self::Pending | Self::InProgress | Self::Error, E::Mend) => {
-                Some(Self::Pending)
-            }
-            (Self::Pending | Self::InProgress | Self::Error, E::Cancel) => Some(Self::Cancelled),
-            (Self::Pending | Self::InProgress | Self::Error, E::Resolve) => Some(Self::ResolvedManually),
-            (Self::Error, E::Compensate(End::Error))
-            | (Self::Pending | Self::InProgress | Self::Error | Self::Cancelled, E::Compensate(End::Cancelled))
-            | (Self::Compensating, E::Fail | E::Restart | E::Mend) => Some(Self::Compensating),
-            (Self::Compensating, E::Compensated(End::Error)) => Some(Self::Error),
-            (Self::Compensating, E::Compensated(End::Cancelled)) => Some(Self::Cancelled),
-            (Self::Pending | Self::InProgress, E::Restart | E::Compensate(End::Error) | E::Compensated(_))
-            | (Self::Error, E::Finish | E::Compensated(_))
-            | (Self::Compensating, E::Finish | E::Cancel | E::Resolve | E::Compensate(_))
+            (Self::Running, E::Finish) => Some(Self::Completed),
+            (Self::Running | Self::Failed, E::Fail) => Some(Self::Failed),
+            (Self::Failed, E::Restart) | (Self::Running | Self::Failed, E::Mend) => Some(Self::Running),
+            (Self::Running | Self::Failed, E::Cancel) => Some(Self::Cancelled),
+            (Self::Running | Self::Failed, E::Resolve) => Some(Self::Resolved),
+            (Self::Failed, E::Compensate(end @ End::Error))
+            | (Self::Running | Self::Failed | Self::Cancelled, E::Compensate(end @ End::Cancelled))
+            | (Self::Compensating(end), E::Fail | E::Restart | E::Mend) => Some(Self::Compensating(end)),
+            (Self::Compensating(end), E::Compensated) => Some(Self::Compensated(end)),
+            (Self::Running, E::Restart | E::Compensate(End::Error) | E::Compensated)
+            | (Self::Failed, E::Finish | E::Compensated)
+            | (Self::Compensating(_), E::Finish | E::Cancel | E::Resolve | E::Compensate(_))
             | (
                 Self::Cancelled,
                 E::Finish
@@ -247,27 +257,96 @@ impl TaskStatus {
                 | E::Cancel
                 | E::Resolve
                 | E::Compensate(End::Error)
-                | E::Compensated(_),
+                | E::Compensated,
             )
-            | (Self::Complete | Self::ResolvedManually, _) => None,
+            | (Self::Completed | Self::Resolved | Self::Compensated(_), _) => None,
         }
     }
 
-    /// Whether steps of a task in this status may still start; compensations start in [`Self::Compensating`] only. A
-    /// task in `error` counts: only what depends on the failed step is held up.
+    /// Whether steps of a task in this state may still start; compensations start in [`Self::Compensating`] only. A
+    /// failed task counts: only what depends on the failed step is held up.
     pub const fn lets_steps_run(self) -> bool {
-        matches!(self, Self::Pending | Self::InProgress | Self::Error)
+        matches!(self, Self::Running | Self::Failed)
     }
 
-    /// The word used in the table, the API and the logs.
+    /// Whether the task is being compensated.
+    pub const fn is_compensating(self) -> bool {
+        matches!(self, Self::Compensating(_))
+    }
+
+    /// How the task ends, or has ended, by being compensated; `None` unless compensation has begun.
+    pub const fn ends_as(self) -> Option<End> {
+        match self {
+            Self::Compensating(end) | Self::Compensated(end) => Some(end),
+            Self::Running | Self::Completed | Self::Failed | Self::Cancelled | Self::Resolved => None,
+        }
+    }
+
+    /// What is shown of a task in this state, as far as its steps have no say in it: [`TaskStatus::Pending`] stands for
+    /// [`TaskStatus::InProgress`] too. [`History::status`](crate::history::History::status) looks at the steps.
+    pub const fn status(self) -> TaskStatus {
+        match self {
+            Self::Running => TaskStatus::Pending,
+            Self::Completed => TaskStatus::Complete,
+            Self::Failed => TaskStatus::Error,
+            Self::Compensating(_) => TaskStatus::Compensating,
+            Self::Cancelled => TaskStatus::Cancelled,
+            Self::Resolved => TaskStatus::ResolvedManually,
+            Self::Compensated(end) => TaskStatus::Compensated(end),
+        }
+    }
+}
+
+/// What is shown of a task: in the API, in the logs, in filters. Nothing is decided by it; [`TaskState`] is for that.
+///
+/// It is less than the state in one respect, because the index does not know how a compensating task ends, and more in
+/// another: it tells a task that has been begun from one that has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TaskStatus {
+    /// Started, and no step was touched yet.
+    Pending,
+    /// Some step was touched, and not every step is done.
+    InProgress,
+    /// Every step is done.
+    Complete,
+    /// At least one step failed for good, and nothing is undone.
+    Error,
+    /// What its steps have done is being undone.
+    Compensating,
+    /// Stopped by an operator, and nothing is undone.
+    Cancelled,
+    /// Declared done by an operator.
+    ResolvedManually,
+    /// All that its steps have done is undone. It has the same word as a task that ended so and was not compensated.
+    Compensated(End),
+}
+
+impl TaskStatus {
+    /// One status for each word.
+    pub const WORDS: [Self; 7] = [
+        Self::Pending,
+        Self::Complete,
+        Self::Error,
+        Self::Compensating,
+        Self::Cancelled,
+        Self::ResolvedManually,
+        Self::InProgress,
+    ];
+
+    /// Whether all that the task did has been undone, which closes it.
+    pub const fn is_compensated(self) -> bool {
+        matches!(self, Self::Compensated(_))
+    }
+
+    /// The word used in the API and the logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::InProgress => "in_progress",
             Self::Complete => "complete",
-            Self::Error => "error",
+            Self::Error | Self::Compensated(End::Error) => "error",
             Self::Compensating => "compensating",
-            Self::Cancelled => "cancelled",
+            Self::Cancelled | Self::Compensated(End::Cancelled) => "cancelled",
             Self::ResolvedManually => "resolved_manually",
         }
     }
@@ -276,6 +355,12 @@ impl TaskStatus {
 impl fmt::Display for TaskStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for TaskStatus {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -312,31 +397,12 @@ mod tests {
 
     #[test]
     fn the_ways_of_a_task_are_those_of_its_table() {
-        use TaskEvent as E;
         let table = table("`Finish`");
-        let events = [
-            E::Finish,
-            E::Fail,
-            E::Restart,
-            E::Mend,
-            E::Cancel,
-            E::Resolve,
-            E::Compensate(End::Error),
-            E::Compensate(End::Cancelled),
-        ];
-        for status in TaskStatus::STORED {
-            for event in events {
-                let to = status.on(event).map_or_else(String::new, |to| to.to_string());
-                assert_eq!(table[&(status.to_string(), format!("{event:?}"))], to, "{status} on {event:?}");
-            }
-            for end in [End::Error, End::Cancelled] {
-                let to = (status == TaskStatus::Compensating).then_some(TaskStatus::from(end));
-                assert_eq!(status.on(E::Compensated(end)), to, "{status} on Compensated({end:?})");
-                assert_eq!(
-                    table[&(status.to_string(), "Compensated(end)".to_owned())],
-                    if to.is_some() { "end" } else { "" }
-                );
-            }
+        let cells = table.keys().filter(|(_, event)| !event.is_empty()).count();
+        assert_eq!(cells, TaskState::ALL.len() * TaskEvent::ALL.len());
+        for (state, event) in TaskState::ALL.into_iter().flat_map(|state| TaskEvent::ALL.map(|event| (state, event))) {
+            let to = state.on(event).map_or_else(String::new, |to| format!("{to:?}"));
+            assert_eq!(table[&(format!("{state:?}"), format!("{event:?}"))], to, "{state:?} on {event:?}");
         }
     }
 
@@ -360,43 +426,53 @@ mod tests {
 
     #[test]
     fn only_what_failed_or_is_being_undone_is_restarted() {
-        for status in TaskStatus::STORED {
-            let failing = matches!(status, TaskStatus::Error | TaskStatus::Compensating);
-            assert_eq!(status.on(TaskEvent::Restart).is_some(), failing, "{status}");
+        for state in TaskState::ALL {
+            let failing = state == TaskState::Failed || state.is_compensating();
+            assert_eq!(state.on(TaskEvent::Restart).is_some(), failing, "{state:?}");
         }
     }
 
     #[test]
     fn a_task_that_is_being_compensated_can_only_come_to_its_end() {
-        let events = [
-            TaskEvent::Finish,
-            TaskEvent::Fail,
-            TaskEvent::Restart,
-            TaskEvent::Mend,
-            TaskEvent::Cancel,
-            TaskEvent::Resolve,
-            TaskEvent::Compensate(End::Error),
-            TaskEvent::Compensate(End::Cancelled),
-            TaskEvent::Compensated(End::Error),
-            TaskEvent::Compensated(End::Cancelled),
-        ];
-        for event in events {
+        for (end, event) in
+            [End::Error, End::Cancelled].into_iter().flat_map(|end| TaskEvent::ALL.map(|event| (end, event)))
+        {
             let expected = match event {
-                TaskEvent::Fail | TaskEvent::Restart | TaskEvent::Mend => Some(TaskStatus::Compensating),
-                TaskEvent::Compensated(end) => Some(end.into()),
+                TaskEvent::Fail | TaskEvent::Restart | TaskEvent::Mend => Some(TaskState::Compensating(end)),
+                TaskEvent::Compensated => Some(TaskState::Compensated(end)),
                 _ => None,
             };
-            assert_eq!(TaskStatus::Compensating.on(event), expected, "{event:?}");
+            assert_eq!(TaskState::Compensating(end).on(event), expected, "{event:?}");
         }
     }
 
     #[test]
-    fn the_stored_word_is_the_serialized_word() {
+    fn a_compensated_task_is_closed() {
+        for event in TaskEvent::ALL {
+            for end in [End::Error, End::Cancelled] {
+                assert_eq!(TaskState::Compensated(end).on(event), None, "{event:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_stored_word_of_a_step_is_the_serialized_word() {
         for state in StepState::ALL {
             assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
         }
-        for status in TaskStatus::STORED {
-            assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
+    }
+
+    #[test]
+    fn every_word_is_that_of_one_status_and_of_what_was_compensated_to_the_same_end() {
+        let words: Vec<&str> = TaskStatus::WORDS.iter().map(|status| status.as_str()).collect();
+        let expected =
+            ["pending", "complete", "error", "compensating", "cancelled", "resolved_manually", "in_progress"];
+        assert_eq!(words, expected);
+        for state in TaskState::ALL {
+            assert!(words.contains(&state.status().as_str()), "{state:?}");
+        }
+        for (end, status) in [(End::Error, TaskStatus::Error), (End::Cancelled, TaskStatus::Cancelled)] {
+            assert_eq!(serde_json::to_value(TaskStatus::Compensated(end)).unwrap(), status.as_str());
         }
     }
 }

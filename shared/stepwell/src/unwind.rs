@@ -6,7 +6,7 @@ use crate::{
     core::task,
     engine::Engine,
     queue::Queue,
-    state::{End, StepState, TaskStatus},
+    state::{End, StepState},
     table::{Action, ActionKind, Diversion, StepRecord, Store},
 };
 
@@ -21,7 +21,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
             let Some(history) = self.history(task).await? else { return Ok(()) };
             // The items are not read at one moment: a step can have been restarted between its reading and the task's. Once
             // the task is compensating that cannot happen any more, so the steps are read once more after it was seen to be.
-            let was_begun = std::mem::replace(&mut begun, history.task.status == TaskStatus::Compensating);
+            let was_begun = std::mem::replace(&mut begun, history.task.state.is_compensating());
             if begun && !was_begun {
                 continue;
             }

@@ -134,14 +134,14 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
             tell_if_failed(id, compensation);
         }
         for message in &look.send {
-            tracing::warn!(task_id = %id, step = message.step, state = %history.task.status, "overdue: woken again");
+            tracing::warn!(task_id = %id, step = message.step, state = %history.task.state.status(), "overdue: woken again");
         }
         self.engine.send_all(&look.send).await?;
         if look.unwind {
             self.engine.unwind(id).await?;
         }
         // Where nothing more happens by itself, it is not looked at any more.
-        let over = || (Listing::ended(history.task.status), history.task.finished_at.unwrap_or(now));
+        let over = || (Listing::ended(history.task.state), history.task.finished_at.unwrap_or(now));
         let (to, at) = look.next.map_or_else(over, |next| (listed.place.listing, next));
         if !self.engine.store.apply(&move_in_index(&listed.place, to, at)).await?.is_written() {
             tracing::debug!(task_id = %id, "listed anew by somebody else meanwhile");

@@ -36,7 +36,7 @@ use std::{
 use stepwell::{
     Ambient, Client, IdempotencyKey, Step, TaskId, Timestamp, Workflow,
     queue::Received,
-    state::TaskStatus,
+    state::{self, TaskState},
     table::{ActionKind, Loaded, Store},
     watchdog::{Bounds, Watchdog},
     worker::{Invocation, Worker},
@@ -156,10 +156,10 @@ impl Engine {
             let failed = steps.values().filter_map(|step| Some(format!("{} {}", step.name, step.error.as_ref()?.code)));
             failed.collect::<Vec<_>>().join(", ")
         };
-        let end = match task.status {
-            TaskStatus::Complete => End::Ordered,
-            TaskStatus::Error => End::Failed(why()),
-            other => End::Stuck(format!("{other}: {}", why())),
+        let end = match task.state {
+            TaskState::Completed => End::Ordered,
+            TaskState::Failed | TaskState::Compensated(state::End::Error) => End::Failed(why()),
+            other => End::Stuck(format!("{}: {}", other.status(), why())),
         };
         let restarted = task.actions.iter().any(|action| action.what == ActionKind::Retry);
         Ended { end, at: task.finished_at, restarted }

@@ -7,7 +7,7 @@
 //! which graph and what may happen; what may happen may happen any time and any number of times. Nothing is cut off:
 //! the state space is finite by itself.
 //!
-//! The states and their moves are the engine's own ([`StepState`], [`TaskStatus`]), and so is the graph
+//! The states and their moves are the engine's own ([`StepState`], [`TaskState`]), and so is the graph
 //! ([`Plan`](stepwell::plan::Plan)). The order of the calls and the conditions of the writes are written down here once
 //! more, after the engine's words.
 //!
@@ -46,7 +46,7 @@ pub use worker::{Call, Run};
 
 use state::{At, Item, Message, WORKERS};
 use stateright::{Model, Property};
-use stepwell::state::{End, StepState, TaskStatus};
+use stepwell::state::{End, StepState, TaskState};
 
 /// What happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,7 +219,7 @@ impl Model for Protocol {
             Property::always("what is complete has had its effect", Self::complete_has_effect),
             Property::always("a task is complete only if all of its steps are done", |model: &Self, state: &State| {
                 let done = |step: usize| state.items[step].state.is_done();
-                state.task.status != TaskStatus::Complete || model.scope.forward().all(done)
+                state.task.state != TaskState::Completed || model.scope.forward().all(done)
             }),
             Property::always("a failed step shows in its task, and only that does", Self::failure_shows),
             Property::always(
@@ -231,7 +231,7 @@ impl Model for Protocol {
             ),
             Property::always("after compensation nothing is charged and kept", |_, state: &State| {
                 let kept = state.effects.iter().any(|effect| effect.charged > 0 && !effect.refunded);
-                !(state.task.is_compensated() && kept)
+                !(matches!(state.task.state, TaskState::Compensated(_)) && kept)
             }),
             Property::always("nothing is stuck", |model: &Self, state: &State| {
                 model.has_come_to_rest(state) || model.goes_on(state)
@@ -304,10 +304,10 @@ impl Protocol {
 
     fn failure_shows(&self, state: &State) -> bool {
         let failed = self.scope.forward().any(|step| state.items[step].state == StepState::Error);
-        match state.task.status {
-            TaskStatus::Pending | TaskStatus::Complete => !failed,
-            // A compensated task may have failed by what is closed now.
-            TaskStatus::Error => failed,
+        match state.task.state {
+            TaskState::Running | TaskState::Completed => !failed,
+            // What failed is never closed, so it still shows in a task that was compensated for it.
+            TaskState::Failed | TaskState::Compensated(End::Error) => failed,
             _ => true,
         }
     }
@@ -315,11 +315,11 @@ impl Protocol {
     /// Whether all is quiet, and whatever is still to come has to come from a person.
     pub fn has_come_to_rest(&self, state: &State) -> bool {
         state.is_quiet()
-            && match state.task.status {
-                TaskStatus::Complete | TaskStatus::Cancelled | TaskStatus::ResolvedManually => true,
-                TaskStatus::Error => !recovery::may_unwind(&self.scope, state),
-                TaskStatus::Compensating => recovery::needs_hands(&self.scope, state),
-                TaskStatus::Pending | TaskStatus::InProgress => false,
+            && match state.task.state {
+                TaskState::Completed | TaskState::Cancelled | TaskState::Resolved | TaskState::Compensated(_) => true,
+                TaskState::Failed => !recovery::may_unwind(&self.scope, state),
+                TaskState::Compensating(_) => recovery::needs_hands(&self.scope, state),
+                TaskState::Running => false,
             }
     }
 
@@ -357,10 +357,7 @@ impl Ends for Protocol {
     }
 
     fn has_ended(&self, state: &State) -> bool {
-        let waits_for_person = match state.task.status {
-            TaskStatus::Error => !state.task.is_compensated(),
-            status => status == TaskStatus::Compensating,
-        };
+        let waits_for_person = matches!(state.task.state, TaskState::Failed | TaskState::Compensating(_));
         self.has_come_to_rest(state) && (self.goal == Goal::Rest || !waits_for_person)
     }
 }

@@ -8,7 +8,7 @@ use super::{
     state::{Effect, Set, State},
     worker::{fail_task, look, shift},
 };
-use stepwell::state::{End, StepEvent, StepState, TaskEvent, TaskStatus};
+use stepwell::state::{End, StepEvent, StepState, TaskEvent, TaskState};
 
 /// The compensations of a task, in the order in which they run: of every step that was attempted at all, the last ones
 /// first.
@@ -31,24 +31,24 @@ pub(super) fn is_due(scope: &Scope, state: &State, step: usize) -> bool {
         _ => false,
     };
     let done = |other: usize| state.items[other].state.is_done();
-    match state.task.status {
+    match state.task.state {
         _ if scope.is_compensation(step) => {
             let open = order(scope, state).find(|other| !done(*other));
             state.task.compensating() == Some(true) && open == Some(step) && overdue(true)
         }
-        TaskStatus::Pending => {
+        TaskState::Running => {
             let never_closed = scope.last_steps.has(step) && scope.forward().all(done);
             never_closed || overdue(scope.depends_on[step].iter().all(done))
         }
         // While it waits for a retry before it is compensated.
-        TaskStatus::Error => may_unwind(scope, state) && overdue(scope.depends_on[step].iter().all(done)),
+        TaskState::Failed => may_unwind(scope, state) && overdue(scope.depends_on[step].iter().all(done)),
         _ => false,
     }
 }
 
 /// Whether the failed task is due to be compensated.
 pub(super) fn may_unwind(scope: &Scope, state: &State) -> bool {
-    scope.compensated && state.task.status == TaskStatus::Error && !state.task.is_compensated()
+    scope.compensated && state.task.state == TaskState::Failed
 }
 
 /// Whether the unwinding closes this step next: it has not started, or whoever was at it is gone.
@@ -71,7 +71,6 @@ pub(super) fn close(state: &mut State, step: usize) {
 /// Begins to undo what the task has done.
 pub(super) fn unwind(state: &mut State, ends_as: End) {
     divert(state, TaskEvent::Compensate(ends_as));
-    state.task.ends_as = Some(ends_as);
 }
 
 /// Cancels the task: what it has done is undone, if its steps have compensations.
@@ -80,8 +79,8 @@ pub(super) fn cancel(scope: &Scope, state: &mut State) {
 }
 
 fn divert(state: &mut State, event: TaskEvent) {
-    match state.task.after(event) {
-        Some(to) => state.task.status = to,
+    match state.task.state.on(event) {
+        Some(to) => state.task.state = to,
         None => state.wrongs.illegal_move = true,
     }
 }
@@ -109,16 +108,14 @@ pub(super) fn may_finish_undoing(scope: &Scope, state: &State) -> bool {
 
 /// Ends a task whose compensations are all done.
 pub(super) fn finish_undoing(scope: &Scope, state: &mut State) {
-    if may_finish_undoing(scope, state)
-        && let Some(ends_as) = state.task.ends_as
-    {
-        divert(state, TaskEvent::Compensated(ends_as));
+    if may_finish_undoing(scope, state) {
+        divert(state, TaskEvent::Compensated);
     }
 }
 
 /// Whether an operator may cancel the task.
 pub(super) fn may_cancel(state: &State) -> bool {
-    state.task.after(TaskEvent::Cancel).is_some()
+    state.task.state.on(TaskEvent::Cancel).is_some()
 }
 
 /// The steps that a retry would start again.
@@ -130,7 +127,7 @@ fn failed(scope: &Scope, state: &State) -> Set {
 
 /// Whether an operator may retry the task: it has failed, or its compensation has.
 pub(super) fn may_retry(scope: &Scope, state: &State) -> bool {
-    state.task.after(TaskEvent::Restart).is_some() && !failed(scope, state).is_empty()
+    state.task.state.on(TaskEvent::Restart).is_some() && !failed(scope, state).is_empty()
 }
 
 /// Whether a compensation has failed for good, so that a person has to see to it.

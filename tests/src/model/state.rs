@@ -4,7 +4,7 @@
 //! whether a worker's number is still the step's last one; so that is what is kept ([`Worker::current`]).
 
 use std::fmt;
-use stepwell::state::{End, StepState, TaskEvent, TaskStatus};
+use stepwell::state::{StepState, TaskState};
 
 /// The most steps a scope may have, compensations included.
 pub(super) const MAX_STEPS: usize = 6;
@@ -66,10 +66,8 @@ impl fmt::Debug for Set {
 /// The task's item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Task {
-    /// Its status.
-    pub status: TaskStatus,
-    /// What it ends as once it is compensated.
-    pub ends_as: Option<End>,
+    /// Its state.
+    pub state: TaskState,
     /// Whether the order of its compensations is stored.
     pub ordered: bool,
     /// The last steps that have arrived; only where there is more than one.
@@ -77,24 +75,9 @@ pub struct Task {
 }
 
 impl Task {
-    /// Whether all that it has done has been undone, which closes it for good.
-    pub fn is_compensated(&self) -> bool {
-        self.ordered && self.status != TaskStatus::Compensating
-    }
-
-    /// The status after an event, where it is legal.
-    pub fn after(&self, event: TaskEvent) -> Option<TaskStatus> {
-        if self.is_compensated() { None } else { self.status.on(event) }
-    }
-
-    /// Whether its steps may start.
-    pub fn lets_steps_run(&self) -> bool {
-        self.status.lets_steps_run() && !self.is_compensated()
-    }
-
     /// Whether it is being compensated, and whether the order is known.
     pub fn compensating(&self) -> Option<bool> {
-        (self.status == TaskStatus::Compensating).then_some(self.ordered)
+        self.state.is_compensating().then_some(self.ordered)
     }
 }
 
@@ -279,7 +262,7 @@ impl State {
     /// A task that was just written.
     pub fn started(roots: Set) -> Self {
         Self {
-            task: Task { status: TaskStatus::Pending, ends_as: None, ordered: false, arrived: Set::default() },
+            task: Task { state: TaskState::Running, ordered: false, arrived: Set::default() },
             items: [Item::default(); MAX_STEPS],
             effects: [Effect::default(); MAX_STEPS],
             queues: [Queue::default(); MAX_STEPS],

@@ -6,7 +6,7 @@ use super::{
     scope::{Bug, Scope},
     state::{Asked, At, Message, Outcome, Refusal, Seen, Set, State, Worker},
 };
-use stepwell::state::{StepEvent, StepState, TaskEvent, TaskStatus};
+use stepwell::state::{StepEvent, StepState, TaskEvent};
 
 /// One call of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub(super) fn look(scope: &Scope, state: &State, step: usize) -> Seen {
         let done = before.iter().all(|other| state.items[*other].state.is_done());
         return Seen { open: state.task.compensating() == Some(true), ready: in_order && done };
     }
-    let open = state.task.lets_steps_run();
+    let open = state.task.state.lets_steps_run();
     Seen { open, ready: scope.depends_on[step].iter().all(|other| state.items[other].state.is_done()) }
 }
 
@@ -349,9 +349,11 @@ fn write(scope: &Scope, state: &mut State, index: usize, outcome: Outcome) -> At
 
 /// The task's half of a failure. Where the task has been brought out of its course, it is left as it is.
 pub(super) fn fail_task(scope: &Scope, state: &mut State, step: usize) {
-    let to = if scope.is_compensation(step) { TaskStatus::Compensating } else { TaskStatus::Error };
-    if state.task.after(TaskEvent::Fail) == Some(to) && scope.bug != Some(Bug::FailWithoutTask) {
-        state.task.status = to;
+    if let Some(to) = state.task.state.on(TaskEvent::Fail)
+        && to.is_compensating() == scope.is_compensation(step)
+        && scope.bug != Some(Bug::FailWithoutTask)
+    {
+        state.task.state = to;
     }
 }
 
@@ -391,7 +393,7 @@ fn arrive_at(scope: &Scope, state: &mut State, step: usize, join: usize) -> bool
 fn finish(scope: &Scope, state: &mut State, step: usize) {
     if scope.is_compensation(step) {
         finish_undoing(scope, state);
-    } else if let Some(to) = state.task.after(TaskEvent::Finish) {
-        state.task.status = to;
+    } else if let Some(to) = state.task.state.on(TaskEvent::Finish) {
+        state.task.state = to;
     }
 }

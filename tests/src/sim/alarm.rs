@@ -7,7 +7,12 @@ use std::{
     io,
     sync::{Arc, Mutex},
 };
-use stepwell::{By, compensation::COMPENSATION_FAILED, permanent, state::TaskStatus};
+use stepwell::{
+    By,
+    compensation::COMPENSATION_FAILED,
+    permanent,
+    state::{End, TaskState},
+};
 use stepwell_aws::log_lines;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -64,7 +69,7 @@ async fn a_compensation_that_failed_calls_for_people_at_least_once_an_hour_until
     scene.client().resolve_step(scene.task, "s50", "{}", &by).await.unwrap();
     let called = log.calls();
     assert!(!scene.deliver(50, Script::new(|_| panic!("it is done"))).await);
-    assert_eq!(scene.table.task(scene.task, |task| task.status), TaskStatus::Error);
+    assert_eq!(scene.table.task(scene.task, |task| task.state), TaskState::Compensated(End::Error));
     for _ in 0..61 {
         scene.minute().await;
     }

@@ -94,13 +94,13 @@ impl Audit {
     }
 
     fn task(&self, event: Option<TaskEvent>, before: &TaskRecord, after: &TaskRecord) {
-        self.fate.note(|| format!("the task {} -> {} ({event:?})", before.status, after.status));
+        self.fate.note(|| format!("the task {:?} -> {:?} ({event:?})", before.state, after.state));
         let legal = match event {
-            Some(event) => before.status.on(event) == Some(after.status),
-            None => before.status == after.status,
+            Some(event) => before.state.on(event) == Some(after.state),
+            None => before.state == after.state,
         };
         if !legal {
-            self.fate.violated(|| format!("a task went from {} to {} on {event:?}", before.status, after.status));
+            self.fate.violated(|| format!("a task went from {:?} to {:?} on {event:?}", before.state, after.state));
         }
         self.only_what_is_done(after.id, after.done_deps.difference(&before.done_deps));
         if event == Some(TaskEvent::Finish) {

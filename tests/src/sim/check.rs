@@ -8,7 +8,7 @@ use stepwell::{
     dead_letters::DELIVERY_EXHAUSTED,
     history::History,
     plan::{Plan, StepPlan},
-    state::{StepState, TaskStatus},
+    state::{StepState, TaskState},
     table::{ActionKind, AttemptRecord, ListedAt, Listing, Outcome, StepRecord, TaskRecord},
 };
 
@@ -68,16 +68,15 @@ impl Left<'_> {
     fn end(&self) -> Result<(), String> {
         let plan = &self.task.plan;
         let states: Vec<StepState> = plan.steps().iter().map(|step| self.state(&step.name)).collect();
-        match self.task.status {
-            TaskStatus::Complete if states.iter().all(|state| state.is_done()) => {
+        match self.task.state {
+            TaskState::Completed if states.iter().all(|state| state.is_done()) => {
                 expect(&self.task.failed_steps, &BTreeSet::new(), "its failed steps")
             }
-            TaskStatus::Error if self.task.is_compensated() => self.undone(),
-            TaskStatus::Error if plan.compensates_failure_after().is_none() => self.failed(),
-            TaskStatus::Cancelled if self.task.is_compensated() => self.undone(),
-            TaskStatus::Cancelled if !plan.compensates_cancellation() => Ok(()),
-            TaskStatus::ResolvedManually => Ok(()),
-            status => Err(format!("is {status} when all is quiet, and its steps are {states:?}")),
+            TaskState::Compensated(_) => self.undone(),
+            TaskState::Failed if plan.compensates_failure_after().is_none() => self.failed(),
+            TaskState::Cancelled if !plan.compensates_cancellation() => Ok(()),
+            TaskState::Resolved => Ok(()),
+            state => Err(format!("is {state:?} when all is quiet, and its steps are {states:?}")),
         }
     }
 
@@ -143,7 +142,7 @@ impl Left<'_> {
     }
 
     fn listing(&self) -> Result<(), String> {
-        let listing = *Listing::of(self.task.status).first().expect("every status has a listing");
+        let listing = *Listing::of(self.task.state.status()).first().expect("every status has a listing");
         let finished_at = self.task.finished_at.ok_or("it has ended, but says not when")?;
         let place = ListedAt { task: self.task.id, listing, at: finished_at };
         expect(self.house.table.listed(self.task.id), Some(place), "its place in the index")

@@ -22,7 +22,7 @@ use serde_json::Value;
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
 use stepwell::{
     Client, TaskId,
-    state::{StepState, TaskStatus},
+    state::{StepState, TaskState},
     table::{Listing, TaskRecord},
 };
 use tokio::{sync::Notify, task::spawn_local};
@@ -130,7 +130,7 @@ impl House {
         }
         // The watchdog is for what SQS has lost, and for operators who died. Nothing else may need it.
         if !self.fate.may_lose_messages() {
-            for task in self.tasks_in(TaskStatus::Pending) {
+            for task in self.tasks_in(|state| state == TaskState::Running) {
                 // It may have restarted the task itself, and have died before its sends.
                 if self.table.task(task, |task| task.plan.restarts_after(0).is_none()) {
                     self.fate.violated(|| format!("task {task} is pending, and no message of it is left"));
@@ -143,19 +143,19 @@ impl House {
     /// Whether nothing more happens to a task by itself.
     fn is_settled(&self, task: TaskId) -> bool {
         let listed = self.table.listed(task);
-        self.table.task(task, |task| match task.status {
-            TaskStatus::Complete | TaskStatus::Cancelled | TaskStatus::ResolvedManually => true,
-            TaskStatus::Error => listed.is_some_and(|place| place.listing == Listing::Error),
-            TaskStatus::Compensating => {
+        self.table.task(task, |task| match task.state {
+            TaskState::Completed | TaskState::Cancelled | TaskState::Resolved | TaskState::Compensated(_) => true,
+            TaskState::Failed => listed.is_some_and(|place| place.listing == Listing::Error),
+            TaskState::Compensating(_) => {
                 task.plan.compensations().iter().any(|compensation| task.failed_steps.contains(&compensation.name))
             }
-            TaskStatus::Pending | TaskStatus::InProgress => false,
+            TaskState::Running => false,
         })
     }
 
-    /// The tasks that have this status.
-    pub(super) fn tasks_in(&self, status: TaskStatus) -> Vec<TaskId> {
-        self.tasks().into_iter().filter(|id| self.table.task(*id, |task| task.status == status)).collect()
+    /// The tasks that are in such a state.
+    pub(super) fn tasks_in(&self, fits: impl Fn(TaskState) -> bool) -> Vec<TaskId> {
+        self.tasks().into_iter().filter(|id| self.table.task(*id, |task| fits(task.state))).collect()
     }
 
     pub(super) fn started(&self, task: TaskId, number: usize) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use stepwell::{
     TaskId,
     dead_letters::DELIVERY_EXHAUSTED,
-    state::{StepState, TaskStatus},
+    state::{StepState, TaskState},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ async fn a_step_whose_message_is_given_up_fails_and_with_it_the_task() {
     assert!(!scene.bury(&scene.body("s00")).await);
     let step = scene.table.step(scene.task, "s00");
     assert_eq!((step.state, step.error.unwrap().code.as_str()), (StepState::Error, DELIVERY_EXHAUSTED));
-    assert_eq!(scene.table.all(scene.task).task.unwrap().status, TaskStatus::Error);
+    assert_eq!(scene.table.all(scene.task).task.unwrap().state, TaskState::Failed);
     assert_eq!(scene.rejected(), []);
 }
 

@@ -55,7 +55,7 @@ use lambda::Function;
 use oracle::Recorder;
 use scenario::Scenario;
 use std::{sync::Arc, time::Duration};
-use stepwell::state::TaskStatus;
+use stepwell::state::{End, TaskState};
 use tokio::task::LocalSet;
 
 /// No run lasts longer, in its own time, unless it is stuck.
@@ -129,20 +129,20 @@ async fn play(house: &Arc<House>) {
     house.calm().await;
     // Long after everything has come to rest an operator tries once more.
     if house.fate.one_in(2) {
-        retry_all(house, TaskStatus::Error).await;
+        retry_all(house, |state| matches!(state, TaskState::Failed | TaskState::Compensated(End::Error))).await;
     }
     // A compensation that has failed is never left so.
-    while house.fate.violation().is_none() && !house.tasks_in(TaskStatus::Compensating).is_empty() {
-        retry_all(house, TaskStatus::Compensating).await;
+    while house.fate.violation().is_none() && !house.tasks_in(TaskState::is_compensating).is_empty() {
+        retry_all(house, TaskState::is_compensating).await;
     }
     if house.fate.violation().is_none() {
         people::find(house).await;
     }
 }
 
-async fn retry_all(house: &Arc<House>, status: TaskStatus) {
+async fn retry_all(house: &Arc<House>, fits: fn(TaskState) -> bool) {
     if house.fate.violation().is_none() {
-        for task in house.tasks_in(status) {
+        for task in house.tasks_in(fits) {
             people::retry(house, task).await;
         }
         house.calm().await;

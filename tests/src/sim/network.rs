@@ -71,7 +71,7 @@ struct Shown(Loaded);
 
 impl fmt::Debug for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.task.as_ref().map_or("no task", |task| task.status.as_str()))?;
+        f.write_str(self.0.task.as_ref().map_or("no task", |task| task.state.status().as_str()))?;
         self.0.steps.values().try_for_each(|step| write!(f, " {} {}", step.name, step.state))
     }
 }

@@ -45,7 +45,7 @@ pub(super) async fn retry(house: &Arc<House>, task: TaskId) {
     match house.client(&process).retry(task, &by).await {
         Ok(_) => house.done(task, why),
         // Somebody else was quicker, or what is left of it is still being worked.
-        Err(ActionError::Status { status, compensated, .. }) if status != TaskStatus::Error || compensated => {}
+        Err(ActionError::Status { status, .. }) if status != TaskStatus::Error => {}
         Err(error) => house.fate.violated(|| format!("a task that has failed cannot be retried: {error}")),
     }
 }
@@ -89,7 +89,7 @@ pub(super) async fn operate(house: Arc<House>, plan: Plan) {
 /// An operator retries all tasks that have failed; which of them that was done to.
 async fn retry_all(house: &House, client: &RemoteClient, by: &By) -> Result<Vec<TaskId>, ActionError> {
     let all = client.retry_all(&Filter::default(), None, MANY, Some(by)).await?;
-    if let Some(other) = all.found.tasks.iter().find(|task| task.status != TaskStatus::Error || task.compensated) {
+    if let Some(other) = all.found.tasks.iter().find(|task| task.status != TaskStatus::Error) {
         house.fate.violated(|| format!("this was to be retried, though it has not failed: {other:?}"));
     }
     let refused: Vec<TaskId> = all.refused.iter().map(|refusal| refusal.task_id).collect();
@@ -101,7 +101,7 @@ async fn retry_all(house: &House, client: &RemoteClient, by: &By) -> Result<Vec<
 pub(super) async fn find(house: &Arc<House>) {
     let process = Process::untroubled(&house.fate, house.name("operator"));
     let client = house.client(&process);
-    for status in TaskStatus::STORED {
+    for status in TaskStatus::WORDS.into_iter().filter(|status| *status != TaskStatus::InProgress) {
         let (filter, mut from, mut found) = (Filter { status: Some(status), ..Filter::default() }, None, Vec::new());
         loop {
             let some = usize::try_from(1 + house.fate.up_to(2)).unwrap_or(1);
@@ -109,16 +109,16 @@ pub(super) async fn find(house: &Arc<House>) {
                 Ok(page) => page,
                 Err(error) => return house.fate.violated(|| format!("{filter:?} finds nothing: {error}")),
             };
-            found.extend(page.tasks.into_iter().map(|task| (task.task_id, task.failed_steps, task.compensated)));
+            found.extend(page.tasks.into_iter().map(|task| (task.task_id, task.failed_steps, task.status)));
             from = page.next;
             if from.is_none() {
                 break;
             }
         }
-        found.sort();
-        let as_it_stands = |task: &TaskRecord| (task.id, task.failed_steps.clone(), task.is_compensated());
-        let expected: Vec<_> =
-            house.tasks_in(status).into_iter().map(|task| house.table.task(task, as_it_stands)).collect();
+        found.sort_by_key(|(task, ..)| *task);
+        let as_it_stands = |task: &TaskRecord| (task.id, task.failed_steps.clone(), task.state.status());
+        let here = house.tasks_in(|state| state.status().as_str() == status.as_str());
+        let expected: Vec<_> = here.into_iter().map(|task| house.table.task(task, as_it_stands)).collect();
         if found != expected {
             house.fate.violated(|| format!("of the tasks in {status}, {expected:?}, these are found: {found:?}"));
         }

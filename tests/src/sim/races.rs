@@ -7,7 +7,7 @@ use stepwell::{
     Ambient, By, CallError, FailureKind, StepError,
     core::step,
     permanent, retryable,
-    state::{StepState, TaskStatus},
+    state::{StepState, TaskState},
     table::{AttemptRecord, Outcome, Store},
 };
 
@@ -35,7 +35,7 @@ async fn a_worker_that_was_replaced_leaves_the_message_to_the_other_whatever_cam
             assert_eq!((step.state, step.attempt), (StepState::InProgress, 2), "after {outcome:?}");
             assert_eq!(scene.sent(), [""; 0], "after {outcome:?}");
             let task = scene.table.all(scene.task).task.unwrap();
-            assert_eq!(task.status, TaskStatus::Pending, "after {outcome:?}");
+            assert_eq!(task.state, TaskState::Running, "after {outcome:?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use stepwell::{
     Timestamp,
     history::History,
     plan::{Plan, StepPlan},
-    state::{StepState, TaskStatus},
+    state::{End, StepState, TaskState},
     table::{AttemptRecord, Failure, Outcome, StepRecord, TaskRecord},
 };
 
@@ -26,14 +26,13 @@ fn started() -> History {
     let task = TaskRecord {
         id: ID.parse().unwrap(),
         workflow: workflow.id().to_string(),
-        status: TaskStatus::Pending,
+        state: TaskState::Running,
         context: json!({"payment_info": {"token": TOKEN}}).to_string(),
         plan,
         created_at: at(0),
         finished_at: None,
         failed_steps: Default::default(),
         done_deps: Default::default(),
-        ends_as: None,
         compensations: None,
         actions: Vec::new(),
     };
@@ -92,7 +91,7 @@ fn finished() -> History {
         "customer_email": "test@example.com", "created_at": at(0), "estimated_delivery": at(0),
     });
     history.steps[3].result = Some(order.to_string());
-    (history.task.status, history.task.finished_at) = (TaskStatus::Complete, Some(at(2_000)));
+    (history.task.state, history.task.finished_at) = (TaskState::Completed, Some(at(2_000)));
     history
 }
 
@@ -124,7 +123,7 @@ fn a_step_that_waits_for_its_next_attempt() {
 #[test]
 fn the_moment_between_the_last_step_and_the_end() {
     let mut history = finished();
-    (history.task.status, history.task.finished_at) = (TaskStatus::Pending, None);
+    (history.task.state, history.task.finished_at) = (TaskState::Running, None);
     let progress = json!({"completed": 5, "total": 5, "percentage": 100});
     let expected = json!({"status": "processing", "task_id": ID, "current_step": null, "progress": progress});
     assert_eq!(status(&history), expected);
@@ -144,7 +143,7 @@ fn a_completed_checkout() {
 #[test]
 fn a_failed_checkout() {
     let mut history = waiting();
-    history.task.status = TaskStatus::Error;
+    history.task.state = TaskState::Failed;
     history.steps[1].state = StepState::Error;
     let expected = json!({
         "status": "failed", "task_id": ID, "failed_step": "process_payment", "failed_steps": ["process_payment"],
@@ -157,7 +156,7 @@ fn a_failed_checkout() {
 #[test]
 fn a_failed_checkout_whose_step_was_read_a_moment_too_early() {
     let mut history = started();
-    (history.task.status, history.task.failed_steps) = (TaskStatus::Error, ["create_order".to_owned()].into());
+    (history.task.state, history.task.failed_steps) = (TaskState::Failed, ["create_order".to_owned()].into());
     history.steps[3].state = StepState::InProgress;
     let failed = status(&history);
     assert_eq!((&failed["failed_step"], &failed["failed_steps"]), (&json!("create_order"), &json!(["create_order"])));
@@ -167,7 +166,7 @@ fn a_failed_checkout_whose_step_was_read_a_moment_too_early() {
 #[test]
 fn what_an_operator_ended() {
     let mut history = waiting();
-    history.task.status = TaskStatus::Cancelled;
+    history.task.state = TaskState::Cancelled;
     for step in &mut history.steps[1..] {
         step.state = StepState::Cancelled;
     }
@@ -175,11 +174,26 @@ fn what_an_operator_ended() {
     let expected = json!({"status": "cancelled", "task_id": ID, "progress": progress});
     assert_eq!(status(&history), expected);
 
-    history.task.status = TaskStatus::ResolvedManually;
+    history.task.state = TaskState::Resolved;
     assert_eq!(status(&history), json!({"status": "resolved_manually", "task_id": ID}), "without an order");
     let mut history = finished();
-    history.task.status = TaskStatus::ResolvedManually;
+    history.task.state = TaskState::Resolved;
     assert_eq!(status(&history)["order_number"], "ORD-20231114-0A1B2C3D");
+}
+
+#[test]
+fn a_checkout_that_is_undone_is_what_it_ends_as_and_cannot_be_retried() {
+    for (end, word) in [(End::Error, "failed"), (End::Cancelled, "cancelled")] {
+        for state in [TaskState::Compensating(end), TaskState::Compensated(end)] {
+            let mut history = waiting();
+            history.task.state = state;
+            history.compensations = vec![StepRecord::untouched("refund_payment")];
+            let status = status(&history);
+            assert_eq!((&status["status"], &status["retry_url"]), (&json!(word), &Value::Null), "{state:?}");
+            let undone = json!([{"step": "refund_payment", "status": "pending"}]);
+            assert_eq!(status["compensations"], undone, "{state:?}");
+        }
+    }
 }
 
 #[test]
@@ -269,7 +283,7 @@ fn a_join_names_all_it_waits_for() {
     };
     let mut history = started();
     history.task.plan = Plan::new(vec![step("a", &[]), step("b", &[]), step("c", &["a", "b"])]).unwrap();
-    history.task.status = TaskStatus::Error;
+    history.task.state = TaskState::Failed;
     history.steps = ["a", "b", "c"].map(StepRecord::untouched).into();
     for (step, code) in history.steps.iter_mut().zip(["FIRST", "SECOND"]) {
         step.state = StepState::Error;

@@ -5,7 +5,7 @@ use crate::backend::Act;
 use stepwell::{
     ActionError, By, CallError, FailureKind,
     queue::QueueError,
-    state::{StepState, TaskStatus},
+    state::{End, StepState, TaskStatus},
     table::ActionKind,
 };
 use test_case::test_case;
@@ -128,16 +128,16 @@ async fn no_task_has_a_strange_id() {
     }
 }
 
-fn illegal(action: ActionKind, status: TaskStatus, compensated: bool) -> ActionError {
-    ActionError::Status { action, status, compensated }
+fn illegal(action: ActionKind, status: TaskStatus) -> ActionError {
+    ActionError::Status { action, status }
 }
 
 #[test_case(
-    illegal(ActionKind::Cancel, TaskStatus::Complete, false),
+    illegal(ActionKind::Cancel, TaskStatus::Complete),
     409, "Cannot cancel task in complete status", json!("complete"); "a task that is complete"
 )]
 #[test_case(
-    illegal(ActionKind::Retry, TaskStatus::Error, true),
+    illegal(ActionKind::Retry, TaskStatus::Compensated(End::Error)),
     409, "Cannot retry task in error status: it has been compensated", json!("error"); "a task that is closed"
 )]
 #[test_case(

@@ -93,10 +93,7 @@ impl Backend for Fake {
         if by.is_none() {
             return Ok(Matches { found, retried: 0, refused: Vec::new() });
         }
-        let errors = [
-            ActionError::Status { action: ActionKind::Retry, status: TaskStatus::Pending, compensated: false },
-            outage().into(),
-        ];
+        let errors = [ActionError::Status { action: ActionKind::Retry, status: TaskStatus::Pending }, outage().into()];
         let ids = found.tasks.iter().rev().map(|task| task.task_id);
         let refused: Vec<Refusal> = ids.zip(errors).map(|(task_id, error)| Refusal { task_id, error }).collect();
         Ok(Matches { retried: found.tasks.len() - refused.len(), found, refused })

@@ -8,7 +8,7 @@ use stepwell::{
     Cursor, Filter, Summary, Timestamp, Workflow,
     history::History,
     plan::Compensate,
-    state::{End, StepState, TaskStatus},
+    state::{End, StepState, TaskState, TaskStatus},
     table::{Action, ActionKind, NewTask, StepRecord, TaskRecord},
 };
 use test_case::test_case;
@@ -28,7 +28,6 @@ pub(super) fn summary(id: &str) -> Summary {
         status: TaskStatus::Error,
         created_at: NOW,
         failed_steps: ["process_payment".to_owned()].into(),
-        compensated: false,
     }
 }
 
@@ -200,8 +199,8 @@ fn cancelled() -> History {
     let (id, plan) = (ID.parse().unwrap(), workflow.plan());
     let new = NewTask { id, workflow: workflow.id().to_string(), context, plan, created_at: NOW };
     let mut task = TaskRecord::from(&new);
-    task.status = TaskStatus::Compensating;
-    (task.ends_as, task.compensations) = (Some(End::Cancelled), Some(vec!["refund".to_owned()]));
+    task.state = TaskState::Compensating(End::Cancelled);
+    task.compensations = Some(vec!["refund".to_owned()]);
     let (who, why) = (ARN.to_owned(), "the customer asked for it".to_owned());
     task.actions.push(Action { at: NOW, what: ActionKind::Cancel, step: None, who, why });
     let result = Some(r#"{"amount": 100.00, "rate": 1e-2}"#.to_owned());
@@ -241,7 +240,7 @@ async fn a_failed_task_says_when_it_is_undone_and_one_that_is_being_undone_has_n
     history.task.finished_at = Some(NOW);
     let task = shown(&history).await;
     assert_eq!((&task["completed_at"], &task["compensates_at"]), (&json!(null), &json!(null)), "{task}");
-    (history.task.status, history.task.ends_as, history.task.compensations) = (TaskStatus::Error, None, None);
+    (history.task.state, history.task.compensations) = (TaskState::Failed, None);
     history.task.plan = history.task.plan.compensating(Compensate::OnError, 60);
     let task = shown(&history).await;
     assert_eq!(task["completed_at"], "2023-11-14T22:13:20.000Z", "{task}");

@@ -18,7 +18,7 @@ const MOST_READ: usize = 1_000;
 /// Which tasks are looked for: those that fit all that is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// The status. `in_progress` finds the same as `pending`: only the steps tell them apart.
+    /// The status, by its word. `in_progress` finds the same as `pending`: only the steps tell them apart.
     pub status: Option<TaskStatus>,
     /// The workflow, as `namespace/name` or `namespace/name@version`.
     pub workflow: Option<String>,
@@ -50,14 +50,12 @@ pub struct Summary {
     pub task_id: TaskId,
     /// The workflow it runs, as `namespace/name@version`.
     pub workflow: String,
-    /// Its stored status: never `in_progress`.
+    /// Its status, without a look at its steps: never `in_progress`.
     pub status: TaskStatus,
     /// When it was started.
     pub created_at: Timestamp,
     /// The steps that failed for good.
     pub failed_steps: BTreeSet<String>,
-    /// Whether all that it has done has been undone.
-    pub compensated: bool,
 }
 
 /// What became of the tasks that were to be retried.
@@ -131,16 +129,16 @@ impl Filter {
 
     fn fits(&self, listed: &Listed) -> bool {
         let status = |wanted| match wanted {
-            TaskStatus::InProgress => TaskStatus::Pending,
-            other => other,
+            TaskStatus::InProgress => listed.status == TaskStatus::Pending,
+            wanted => listed.status.as_str() == wanted.as_str(),
         };
         let workflow = |wanted: &String| {
             listed.workflow == *wanted || listed.workflow.split_once('@').is_some_and(|(name, _)| name == wanted)
         };
-        self.status.is_none_or(|wanted| listed.status == status(wanted))
+        self.status.is_none_or(status)
             && self.workflow.as_ref().is_none_or(workflow)
             && self.failed_step.as_ref().is_none_or(|step| listed.failed_steps.contains(step))
-            && self.compensated.is_none_or(|wanted| listed.compensated == wanted)
+            && self.compensated.is_none_or(|wanted| listed.status.is_compensated() == wanted)
             && self.created_from.is_none_or(|from| from <= listed.created_at)
             && self.created_before.is_none_or(|before| listed.created_at < before)
     }
@@ -170,9 +168,9 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
             for listed in listed {
                 after = Some((listed.place.at, listed.place.task));
                 if filter.fits(&listed) && self.has_error(&listed, filter.error_code.as_deref()).await? {
-                    let Listed { place, workflow, status, created_at, failed_steps, compensated } = listed;
+                    let Listed { place, workflow, status, created_at, failed_steps } = listed;
                     let task_id = place.task;
-                    tasks.push(Summary { task_id, workflow, status, created_at, failed_steps, compensated });
+                    tasks.push(Summary { task_id, workflow, status, created_at, failed_steps });
                 }
                 if tasks.len() >= limit {
                     return Ok(Found { tasks, next: Some(Cursor { begun, part, after }) });
@@ -198,8 +196,11 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         limit: usize,
         by: Option<&By>,
     ) -> Result<Matches, TableError> {
-        let (status, compensated) = (filter.status.unwrap_or(TaskStatus::Error), filter.compensated.unwrap_or(false));
-        let failed = Filter { status: Some(status), compensated: Some(compensated), ..filter.clone() };
+        let failed = Filter {
+            status: filter.status.or(Some(TaskStatus::Error)),
+            compensated: filter.compensated.or(Some(false)),
+            ..filter.clone()
+        };
         let Found { tasks, next } = self.find(&failed, from, limit).await?;
         let mut matches = Matches { found: Found { tasks: Vec::new(), next }, retried: 0, refused: Vec::new() };
         for task in tasks {

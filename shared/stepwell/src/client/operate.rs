@@ -11,7 +11,7 @@ use crate::{
     engine::Decision,
     history::History,
     queue::{Queue, QueueError},
-    state::{End, StepEvent, StepState, TaskEvent, TaskStatus},
+    state::{End, StepEvent, StepState, TaskEvent, TaskState, TaskStatus},
     table::{Action, ActionKind, Diversion, MAX_RESULT_BYTES, Store, TableError},
 };
 
@@ -63,14 +63,12 @@ pub enum ActionError {
     #[error("the task has no step `{0}`")]
     NoStep(String),
     /// Its status does not allow it.
-    #[error("cannot {} task in {status} status{}", verb(*.action), if *.compensated { ": it has been compensated" } else { "" })]
+    #[error("cannot {} task in {status} status{}", verb(*.action), if .status.is_compensated() { ": it has been compensated" } else { "" })]
     Status {
         /// What was to be done.
         action: ActionKind,
         /// The status that was found.
         status: TaskStatus,
-        /// Whether the task is closed, because all that it did has been undone.
-        compensated: bool,
     },
     /// The step's state does not allow it.
     #[error("cannot resolve step `{step}` in {state} state")]
@@ -140,7 +138,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     pub async fn retry(&self, id: TaskId, by: &By) -> Result<History, ActionError> {
         self.act(id, |history| {
             let failed = history.to_restart();
-            if history.task.after(TaskEvent::Restart).is_none() || failed.is_empty() {
+            if history.task.state.on(TaskEvent::Restart).is_none() || failed.is_empty() {
                 return Err(refused(ActionKind::Retry, history));
             }
             // The items are read one after another: a task can be seen to have failed a moment before its step.
@@ -169,7 +167,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         let undone = |history: &History| history.task.plan.compensates_cancellation();
         let history = self
             .act(id, |history| {
-                if history.task.after(TaskEvent::Cancel).is_none() {
+                if history.task.state.on(TaskEvent::Cancel).is_none() {
                     return Err(refused(ActionKind::Cancel, history));
                 }
                 let to = if undone(history) { Diversion::Compensate(End::Cancelled) } else { Diversion::Cancel };
@@ -186,8 +184,8 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     pub async fn compensate(&self, id: TaskId, by: &By) -> Result<(), ActionError> {
         let action = self.action(ActionKind::Compensate, None, by);
         let compensated = self.act(id, |history| {
-            let end = if history.task.status == TaskStatus::Cancelled { End::Cancelled } else { End::Error };
-            if history.task.after(TaskEvent::Compensate(end)).is_none() {
+            let end = if history.task.state == TaskState::Cancelled { End::Cancelled } else { End::Error };
+            if history.task.state.on(TaskEvent::Compensate(end)).is_none() {
                 return Err(refused(ActionKind::Compensate, history));
             }
             let divert = task::divert(id, Diversion::Compensate(end), &action);
@@ -203,7 +201,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     pub async fn resolve(&self, id: TaskId, by: &By) -> Result<(), ActionError> {
         let action = self.action(ActionKind::Resolve, None, by);
         let resolved = self.act(id, |history| {
-            if history.task.after(TaskEvent::Resolve).is_none() {
+            if history.task.state.on(TaskEvent::Resolve).is_none() {
                 return Err(refused(ActionKind::Resolve, history));
             }
             Ok(Some(Settlement::of(task::divert(id, Diversion::Resolve, &action))))
@@ -268,5 +266,5 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
 }
 
 fn refused(action: ActionKind, history: &History) -> ActionError {
-    ActionError::Status { action, status: history.status(), compensated: history.task.is_compensated() }
+    ActionError::Status { action, status: history.status() }
 }

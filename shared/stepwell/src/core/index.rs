@@ -7,7 +7,10 @@ use super::{
     item::{Item, Key, attribute},
     transition::{Change, Condition, Transition, Write},
 };
-use crate::{TaskId, Timestamp, state::TaskStatus};
+use crate::{
+    TaskId, Timestamp,
+    state::{End, TaskState, TaskStatus},
+};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -54,27 +57,27 @@ impl Listing {
         }
     }
 
-    /// Those under which a task of this status can be.
+    /// Those under which a task that is shown with this word can be.
     pub const fn of(status: TaskStatus) -> &'static [Self] {
         match status {
             TaskStatus::Pending | TaskStatus::InProgress => &[Self::Pending],
             TaskStatus::Complete => &[Self::Complete],
-            TaskStatus::Error => &[Self::Error, Self::Compensating],
+            TaskStatus::Error | TaskStatus::Compensated(End::Error) => &[Self::Error, Self::Compensating],
             TaskStatus::Compensating => &[Self::Compensating],
-            TaskStatus::Cancelled => &[Self::Cancelled],
+            TaskStatus::Cancelled | TaskStatus::Compensated(End::Cancelled) => &[Self::Cancelled],
             TaskStatus::ResolvedManually => &[Self::ResolvedManually],
         }
     }
 
     /// That of a task that is over, and of one that no part of the engine looks after.
-    pub(crate) const fn ended(status: TaskStatus) -> Self {
-        match status {
-            TaskStatus::Pending | TaskStatus::InProgress => Self::Pending,
-            TaskStatus::Complete => Self::Complete,
-            TaskStatus::Error => Self::Error,
-            TaskStatus::Compensating => Self::Compensating,
-            TaskStatus::Cancelled => Self::Cancelled,
-            TaskStatus::ResolvedManually => Self::ResolvedManually,
+    pub(crate) const fn ended(state: TaskState) -> Self {
+        match state {
+            TaskState::Running => Self::Pending,
+            TaskState::Completed => Self::Complete,
+            TaskState::Failed | TaskState::Compensated(End::Error) => Self::Error,
+            TaskState::Compensating(_) => Self::Compensating,
+            TaskState::Cancelled | TaskState::Compensated(End::Cancelled) => Self::Cancelled,
+            TaskState::Resolved => Self::ResolvedManually,
         }
     }
 
@@ -123,14 +126,12 @@ pub struct Listed {
     pub place: ListedAt,
     /// The workflow it runs, as `namespace/name@version`.
     pub workflow: String,
-    /// Its stored status.
+    /// Its status, as far as the index knows it: never `in_progress`.
     pub status: TaskStatus,
     /// When it was started.
     pub created_at: Timestamp,
     /// The steps that failed for good.
     pub failed_steps: BTreeSet<String>,
-    /// Whether all that it has done has been undone.
-    pub compensated: bool,
 }
 
 impl ListedAt {

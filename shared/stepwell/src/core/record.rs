@@ -4,7 +4,7 @@ use super::item::Key;
 use crate::{
     TaskId, Timestamp,
     plan::{Plan, StepPlan},
-    state::{End, StepState, TaskEvent, TaskStatus},
+    state::{StepState, TaskState},
     step::StepError,
     timestamp::millis,
 };
@@ -61,8 +61,8 @@ pub struct TaskRecord {
     pub id: TaskId,
     /// The workflow it runs, as `namespace/name@version`.
     pub workflow: String,
-    /// The stored status: never `in_progress`.
-    pub status: TaskStatus,
+    /// Where it stands.
+    pub state: TaskState,
     /// The JSON it was started with, as text.
     pub context: String,
     /// Its plan.
@@ -75,8 +75,6 @@ pub struct TaskRecord {
     pub failed_steps: BTreeSet<String>,
     /// Of the plan's last steps, those that are done. Kept only where there is more than one.
     pub done_deps: BTreeSet<String>,
-    /// Where it goes when it has been compensated; there from the moment that compensation begins.
-    pub ends_as: Option<End>,
     /// The compensations to run, in their order; there from the moment that nothing is in flight any more.
     pub compensations: Option<Vec<String>>,
     /// The audit trail of what was done to the task from outside, in the order in which it was done.
@@ -89,14 +87,13 @@ impl From<&NewTask<'_>> for TaskRecord {
         Self {
             id: task.id,
             workflow: task.workflow.clone(),
-            status: TaskStatus::Pending,
+            state: TaskState::Running,
             context: task.context.to_owned(),
             plan: task.plan.clone(),
             created_at: task.created_at,
             finished_at: None,
             failed_steps: BTreeSet::new(),
             done_deps: BTreeSet::new(),
-            ends_as: None,
             compensations: None,
             actions: Vec::new(),
         }
@@ -104,16 +101,6 @@ impl From<&NewTask<'_>> for TaskRecord {
 }
 
 impl TaskRecord {
-    /// The status after `event`, or `None` where the event is not legal. Once compensated, a task is closed.
-    pub fn after(&self, event: TaskEvent) -> Option<TaskStatus> {
-        if self.is_compensated() { None } else { self.status.on(event) }
-    }
-
-    /// Whether all that it has done has been undone.
-    pub fn is_compensated(&self) -> bool {
-        is_compensated(self.status, self.compensations.is_some())
-    }
-
     /// Whether the audit trail has room for another retry.
     pub fn has_room_for_a_retry(&self) -> bool {
         self.actions.iter().map(Action::bytes).sum::<usize>() <= MAX_ACTIONS_BYTES
@@ -123,18 +110,13 @@ impl TaskRecord {
     /// stands.
     pub fn waits_for<'a>(&'a self, step: &'a StepPlan) -> Option<Vec<&'a str>> {
         if step.undoes.is_none() {
-            let open = self.status.lets_steps_run() && !self.is_compensated();
+            let open = self.state.lets_steps_run();
             return open.then(|| step.depends_on.iter().map(String::as_str).collect());
         }
-        let order = self.compensations.as_ref().filter(|_| self.status == TaskStatus::Compensating)?;
+        let order = self.compensations.as_ref().filter(|_| self.state.is_compensating())?;
         let place = order.iter().position(|name| *name == step.name)?;
         Some(place.checked_sub(1).and_then(|before| order.get(before)).map(String::as_str).into_iter().collect())
     }
-}
-
-/// Whether all that a task of this status has done has been undone, once the order of its compensations is settled.
-pub(super) fn is_compensated(status: TaskStatus, ordered: bool) -> bool {
-    ordered && status != TaskStatus::Compensating
 }
 
 /// Something that was done to a task from outside: by an operator, a customer, or a part of the engine that is no step.
@@ -403,16 +385,6 @@ mod tests {
         retryable,
         testing::fixtures::{at, history},
     };
-
-    #[test]
-    fn a_compensated_task_is_closed_and_no_other_is() {
-        let mut task = history(&[&[]], &[0]).task;
-        assert_eq!(task.after(TaskEvent::Finish), Some(TaskStatus::Complete));
-        (task.status, task.compensations) = (TaskStatus::Compensating, Some(Vec::new()));
-        assert_eq!((task.is_compensated(), task.after(TaskEvent::Restart)), (false, Some(TaskStatus::Compensating)));
-        task.status = TaskStatus::Error;
-        assert_eq!((task.is_compensated(), task.after(TaskEvent::Restart)), (true, None));
-    }
 
     #[test]
     fn a_long_error_is_cut_between_two_letters() {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     TaskId, Timestamp,
     plan::StepPlan,
-    state::{StepState, TaskStatus},
+    state::{StepState, TaskState},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -247,7 +247,7 @@ pub fn dispatch(
 
 /// The task is to its leaves what a step is to its dependencies.
 fn finish(task: &TaskRecord, leaf: &str) -> Option<Consequence> {
-    if task.status == TaskStatus::Complete {
+    if task.state == TaskState::Completed {
         return None;
     }
     let leaves: BTreeSet<String> = task.plan.last_steps().map(|leaf| leaf.name.clone()).collect();

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     TaskId, Timestamp,
-    state::{End, StepEvent, StepState, TaskEvent, TaskStatus},
+    state::{End, StepEvent, StepState, TaskEvent, TaskState},
 };
 use std::collections::BTreeSet;
 
@@ -46,7 +46,7 @@ pub fn create(task: &NewTask<'_>) -> Transition {
     let mut item = Item::new();
     let attributes = [
         Change::Set(attribute::WORKFLOW, task.workflow.as_str().into()),
-        to_status(TaskStatus::Pending),
+        enters(TaskState::Running),
         Change::Set(attribute::CONTEXT, task.context.into()),
         Change::Set(attribute::PLAN, stored_text(task.plan)),
         millis(attribute::CREATED_AT, task.created_at),
@@ -90,22 +90,22 @@ pub fn record_leaf_arrival(task: TaskId, done: &str) -> Transition {
 
 /// Ends a task whose steps are all done.
 pub fn finish(task: TaskId, now: Timestamp) -> Transition {
-    let to = TaskStatus::Complete;
-    let mut changes = vec![to_status(to), millis(attribute::FINISHED_AT, now)];
-    changes.extend(listed(task, Listing::Complete, now));
-    let write = Write::update(Key::Task(task), legal(TaskEvent::Finish, to), changes);
+    let to = TaskState::Completed;
+    let mut changes = vec![enters(to), millis(attribute::FINISHED_AT, now)];
+    changes.extend(listed(task, Listing::ended(to), now));
+    let write = Write::update(Key::Task(task), legal(TaskEvent::Finish, |after| after == to), changes);
     Transition::of("finish", write.on_task(TaskEvent::Finish))
 }
 
-/// The status in which [`finish`] has left the task.
+/// The state in which [`finish`] has left the task.
 ///
 /// # Errors
 /// The task is gone, or its item cannot be read.
-pub fn status_after_finish(task: TaskId, applied: Applied) -> Result<TaskStatus, Unreadable> {
+pub fn state_after_finish(task: TaskId, applied: Applied) -> Result<TaskState, Unreadable> {
     match applied {
-        Applied::Written(_) => Ok(TaskStatus::Complete),
+        Applied::Written(_) => Ok(TaskState::Completed),
         Applied::Refused(item) if item.is_empty() => Err(gone(task)),
-        Applied::Refused(item) => TaskRecord::from_item(task, item).map(|task| task.status),
+        Applied::Refused(item) => TaskRecord::from_item(task, item).map(|task| task.state),
     }
 }
 
@@ -116,24 +116,24 @@ pub(crate) fn gone(task: TaskId) -> Unreadable {
 
 // ---- What comes to a task from outside
 
-/// Gives failed steps a fresh set of attempts and makes the task pending; where they are compensations, the task stays
+/// Gives failed steps a fresh set of attempts and sets the task going; where they are compensations, the task stays
 /// `compensating`. `None` where the task as it was read does not allow it.
 pub fn redrive(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Option<Transition> {
-    let to = task.after(TaskEvent::Restart)?;
+    let to = task.state.on(TaskEvent::Restart)?;
     let names: BTreeSet<String> = failed.iter().map(|step| step.name.clone()).collect();
-    // A pending task has no failed step in it.
-    if to == TaskStatus::Pending && names != task.failed_steps {
+    // A running task has no failed step in it.
+    if to == TaskState::Running && names != task.failed_steps {
         return None;
     }
     let mut writes: Vec<Write> = failed.iter().map(|step| fresh_attempts(task.id, step)).collect();
     let mut changes = vec![
-        to_status(to),
+        enters(to),
         Change::Remove(attribute::FINISHED_AT),
         Change::Exclude(attribute::FAILED_STEPS, names),
         in_trail(action),
     ];
     changes.extend(listed(task.id, Listing::ended(to), action.at + FIRST_LOOK));
-    let condition = legal(TaskEvent::Restart, to).and(still_failed(task));
+    let condition = legal(TaskEvent::Restart, |after| after == to).and(still_failed(task));
     writes.push(Write::update(Key::Task(task.id), condition, changes).on_task(TaskEvent::Restart));
     Some(Transition { name: "redrive", writes })
 }
@@ -153,13 +153,13 @@ fn fresh_attempts(task: TaskId, step: &StepRecord) -> Write {
 /// ones. `None` where the task as it was read does not allow it.
 pub fn resolve_step(task: &TaskRecord, step: &StepRecord, result: &str, action: &Action) -> Option<Transition> {
     let others_failed = task.failed_steps.iter().any(|failed| *failed != step.name);
-    let (event, listing) = match task.status {
+    let (event, listing) = match task.state {
         // It stays failed, by the others. What depends on this step goes on; and the others may now be redriven.
-        TaskStatus::Error if others_failed => (TaskEvent::Fail, Some(Listing::Compensating)),
+        TaskState::Failed if others_failed => (TaskEvent::Fail, Some(Listing::Compensating)),
         _ => (TaskEvent::Mend, None),
     };
-    let to = task.after(event)?;
-    let mut changes = vec![to_status(to), in_trail(action)];
+    let to = task.state.on(event)?;
+    let mut changes = vec![enters(to), in_trail(action)];
     changes.extend(listed(task.id, listing.unwrap_or(Listing::ended(to)), action.at + FIRST_LOOK));
     if event == TaskEvent::Mend {
         changes.push(Change::Remove(attribute::FINISHED_AT));
@@ -167,7 +167,7 @@ pub fn resolve_step(task: &TaskRecord, step: &StepRecord, result: &str, action: 
     if task.failed_steps.contains(&step.name) {
         changes.push(Change::Exclude(attribute::FAILED_STEPS, BTreeSet::from([step.name.clone()])));
     }
-    let condition = legal(event, to).and(still_failed(task));
+    let condition = legal(event, |after| after == to).and(still_failed(task));
     let of_task = Write::update(Key::Task(task.id), condition, changes).on_task(event);
 
     let more = [
@@ -195,28 +195,25 @@ pub fn cancel_step(task: TaskId, step: &StepRecord, now: Timestamp) -> Transitio
 
 /// Brings a task out of its course.
 pub fn divert(task: TaskId, to: Diversion, action: &Action) -> Transition {
-    let (status, listing, at, more) = match to {
-        Diversion::Cancel => {
-            (TaskStatus::Cancelled, Listing::Cancelled, action.at, millis(attribute::FINISHED_AT, action.at))
-        }
-        Diversion::Resolve => {
-            let finished_at = millis(attribute::FINISHED_AT, action.at);
-            (TaskStatus::ResolvedManually, Listing::ResolvedManually, action.at, finished_at)
-        }
+    let ended = millis(attribute::FINISHED_AT, action.at);
+    let (state, at, more) = match to {
+        Diversion::Cancel => (TaskState::Cancelled, action.at, ended),
+        Diversion::Resolve => (TaskState::Resolved, action.at, ended),
         Diversion::Compensate(end) => {
-            let ends_as = Change::Set(attribute::ENDS_AS, TaskStatus::from(end).as_str().into());
-            (TaskStatus::Compensating, Listing::Compensating, action.at + FIRST_LOOK, ends_as)
+            let ends_as = Change::Set(attribute::ENDS_AS, end.stored_word().into());
+            (TaskState::Compensating(end), action.at + FIRST_LOOK, ends_as)
         }
     };
-    let mut changes = vec![to_status(status), in_trail(action), more];
-    changes.extend(listed(task, listing, at));
-    let write = Write::update(Key::Task(task), legal(to.event(), status), changes).on_task(to.event());
+    let mut changes = vec![enters(state), in_trail(action), more];
+    changes.extend(listed(task, Listing::ended(state), at));
+    let condition = legal(to.event(), |after| after == state);
+    let write = Write::update(Key::Task(task), condition, changes).on_task(to.event());
     Transition::of("divert", write.made_before(Condition::Contains(attribute::ACTIONS, stored(action))))
 }
 
 /// Settles in which order the compensations of a task run.
 pub fn order_compensations(task: TaskId, order: &[String], now: Timestamp) -> Transition {
-    let condition = is_status(TaskStatus::Compensating).and(Condition::Absent(attribute::COMPENSATIONS));
+    let condition = is_any(TaskState::is_compensating).and(Condition::Absent(attribute::COMPENSATIONS));
     let mut changes = vec![Change::Set(attribute::COMPENSATIONS, order.into())];
     changes.extend(listed(task, Listing::Compensating, now + FIRST_LOOK));
     Transition::of("order_compensations", Write::update(Key::Task(task), condition, changes))
@@ -224,25 +221,36 @@ pub fn order_compensations(task: TaskId, order: &[String], now: Timestamp) -> Tr
 
 /// Ends a task whose compensations are all done.
 pub fn finish_compensation(task: TaskId, end: End, now: Timestamp) -> Transition {
-    let (to, event) = (TaskStatus::from(end), TaskEvent::Compensated(end));
-    let condition = Condition::All(vec![
-        legal(event, to),
-        Condition::Is(attribute::ENDS_AS, to.as_str().into()),
-        Condition::Present(attribute::COMPENSATIONS),
-    ]);
-    let mut changes = vec![to_status(to), millis(attribute::FINISHED_AT, now)];
+    let (to, event) = (TaskState::Compensated(end), TaskEvent::Compensated);
+    let condition = legal(event, |after| after == to).and(Condition::Present(attribute::COMPENSATIONS));
+    let mut changes = vec![enters(to), millis(attribute::FINISHED_AT, now)];
     changes.extend(listed(task, Listing::ended(to), now));
     Transition::of("finish_compensation", Write::update(Key::Task(task), condition, changes).on_task(event))
 }
 
 // ---- Parts of several
 
-fn is_status(status: TaskStatus) -> Condition {
-    Condition::Is(attribute::STATUS, status.as_str().into())
+/// The task is in this state. The two attributes tell all states apart.
+fn is_in(state: TaskState) -> Condition {
+    let ends_as = match state.ends_as() {
+        Some(end) => Condition::Is(attribute::ENDS_AS, end.stored_word().into()),
+        None => Condition::Absent(attribute::ENDS_AS),
+    };
+    Condition::All(vec![Condition::Is(attribute::STATUS, state.stored_word().into()), ends_as])
 }
 
-fn to_status(status: TaskStatus) -> Change {
-    Change::Set(attribute::STATUS, status.as_str().into())
+/// The task is in one of these states.
+fn is_any(fits: impl Fn(TaskState) -> bool) -> Condition {
+    Condition::Any(TaskState::ALL.into_iter().filter(|state| fits(*state)).map(is_in).collect())
+}
+
+/// The task's state allows the event, and these are the states to which it goes by it.
+fn legal(event: TaskEvent, leads_to: impl Fn(TaskState) -> bool) -> Condition {
+    is_any(|state| state.on(event).is_some_and(&leads_to))
+}
+
+fn enters(state: TaskState) -> Change {
+    Change::Set(attribute::STATUS, state.stored_word().into())
 }
 
 fn listed(task: TaskId, listing: Listing, at: Timestamp) -> [Change; 2] {
@@ -251,13 +259,6 @@ fn listed(task: TaskId, listing: Listing, at: Timestamp) -> [Change; 2] {
 
 fn in_trail(action: &Action) -> Change {
     Change::Append(attribute::ACTIONS, stored(action))
-}
-
-/// The task's status allows the event and goes to `to` by it. A task that has been compensated is closed.
-fn legal(event: TaskEvent, to: TaskStatus) -> Condition {
-    let from = TaskStatus::STORED.into_iter().filter(|status| status.on(event) == Some(to));
-    let open = [Condition::Absent(attribute::COMPENSATIONS), is_status(TaskStatus::Compensating)];
-    Condition::All(vec![Condition::Any(from.map(is_status).collect()), Condition::Any(open.into())])
 }
 
 /// The failed steps are still those that were read.
@@ -271,9 +272,9 @@ fn still_failed(task: &TaskRecord) -> Condition {
 /// The task's part of a failure: of a step, or of a compensation, by which it stays `compensating`.
 pub(super) fn failed(task: &TaskRecord, step: &str, at: Timestamp, action: Option<&Action>) -> Write {
     let is_compensation = task.plan.is_compensation(step);
-    let to = if is_compensation { TaskStatus::Compensating } else { TaskStatus::Error };
-    let mut changes = vec![to_status(to), Change::Include(attribute::FAILED_STEPS, step.to_owned())];
+    let mut changes = vec![Change::Include(attribute::FAILED_STEPS, step.to_owned())];
     if !is_compensation {
+        changes.push(enters(TaskState::Failed));
         changes.push(millis(attribute::FINISHED_AT, at));
         changes.extend(match task.plan.looks_after_failure_in() {
             Some(wait) => listed(task.id, Listing::Compensating, at + wait),
@@ -281,7 +282,8 @@ pub(super) fn failed(task: &TaskRecord, step: &str, at: Timestamp, action: Optio
         });
     }
     changes.extend(action.map(in_trail));
-    Write::update(Key::Task(task.id), legal(TaskEvent::Fail, to), changes).on_task(TaskEvent::Fail)
+    let condition = legal(TaskEvent::Fail, |after| after.is_compensating() == is_compensation);
+    Write::update(Key::Task(task.id), condition, changes).on_task(TaskEvent::Fail)
 }
 
 /// A step goes from where it was read to be, with nobody at it, to an end that no worker has brought about.

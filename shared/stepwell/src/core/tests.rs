@@ -8,7 +8,7 @@ use super::{
 use crate::{
     TaskId, Timestamp,
     history::History,
-    state::{End, StepEvent, StepState, TaskEvent, TaskStatus},
+    state::{End, StepEvent, StepState, TaskEvent, TaskState},
     table::{
         Action, ActionKind, AttemptRecord, ClaimRequest, Diversion, Failure, Lease, NewTask, Outcome, RETENTION,
         StepRecord,
@@ -22,6 +22,9 @@ use serde_json::json;
 use std::collections::BTreeSet;
 
 const STEP: &str = "s0";
+
+/// Its compensation.
+const UNDO: &str = "u0";
 
 /// A task of one step and its compensation, in a store of its own.
 fn started() -> (MemoryStore, History) {
@@ -61,8 +64,16 @@ fn put_step(store: &MemoryStore, task: TaskId, state: StepState) {
     store.force(Key::Step(task, STEP.to_owned()), changes).unwrap();
 }
 
-fn put_status(store: &MemoryStore, task: TaskId, status: TaskStatus) {
-    store.force(Key::Task(task), vec![Change::Set(attribute::STATUS, json!(status))]).unwrap();
+/// Brings the task into this state. The order of its compensations is settled in one that has any.
+fn put_state(store: &MemoryStore, task: TaskId, state: TaskState) {
+    let [ends_as, order] = match state.ends_as() {
+        Some(end) => {
+            [Change::Set(attribute::ENDS_AS, json!(end)), Change::Set(attribute::COMPENSATIONS, json!([UNDO]))]
+        }
+        None => [attribute::ENDS_AS, attribute::COMPENSATIONS].map(Change::Remove),
+    };
+    let status = Change::Set(attribute::STATUS, json!(state.stored_word()));
+    store.force(Key::Task(task), vec![status, ends_as, order]).unwrap();
 }
 
 fn lease(task: TaskId, attempt: u32) -> Lease {
@@ -111,7 +122,7 @@ fn step_transition_is_made_exactly_where_the_state_allows_its_event() {
             let id = history.task.id;
             put_step(&store, id, state);
             if state == StepState::Error {
-                put_status(&store, id, TaskStatus::Error);
+                put_state(&store, id, TaskState::Failed);
                 let failed = vec![Change::Include(attribute::FAILED_STEPS, STEP.to_owned())];
                 store.force(Key::Task(id), failed).unwrap();
             }
@@ -180,7 +191,7 @@ fn item_expires_from_its_first_write_on() {
     expiry(&step::record_join_arrival(id, STEP, "before", at(1)));
     expiry(&of_step(&store, id, StepEvent::Claim, at(9)).unwrap());
     expiry(&step::release(&lease(id, 1)));
-    expiry(&task::cancel_step(id, &StepRecord::untouched("u0"), at(3)));
+    expiry(&task::cancel_step(id, &StepRecord::untouched(UNDO), at(3)));
     expiry(&task::divert(id, Diversion::Cancel, &action(ActionKind::Cancel)));
     let from = |second| Some(json!((at(second) + RETENTION).as_seconds()));
     assert_eq!(seen, [from(1), from(1), from(1), from(3), from(0)]);
@@ -226,40 +237,83 @@ fn failed_step_keeps_its_error_where_its_task_was_cancelled_meanwhile() {
     let (store, history) = started();
     let id = history.task.id;
     put_step(&store, id, StepState::InProgress);
-    put_status(&store, id, TaskStatus::Cancelled);
+    put_state(&store, id, TaskState::Cancelled);
     let task = store.all(id).task;
     let fail = step::fail(&history.task, &lease(id, 2), &attempt(Outcome::PermanentError));
     assert!(written(&store, &fail));
     assert_eq!((store.step(id, STEP).error, store.all(id).task), (Some(failure()), task));
 }
 
-#[test]
-fn task_transition_is_made_exactly_where_the_status_allows_its_event() {
-    let diversions = [
-        Diversion::Cancel,
-        Diversion::Resolve,
-        Diversion::Compensate(End::Error),
-        Diversion::Compensate(End::Cancelled),
-    ];
-    for status in TaskStatus::STORED {
-        let divert = |to: Diversion, id| (to.event(), task::divert(id, to, &action(ActionKind::Cancel)));
-        let all = |id| {
-            let finish = (TaskEvent::Finish, task::finish(id, at(11)));
-            diversions.map(|to| divert(to, id)).into_iter().chain([finish])
-        };
-        for number in 0..all(TaskId::new()).count() {
-            let (store, history) = started();
-            let id = history.task.id;
-            put_status(&store, id, status);
-            let before = store.all(id).task.unwrap();
-            let (event, transition) = all(id).nth(number).unwrap();
-            assert_eq!(written(&store, &transition), status.on(event).is_some(), "{event:?} in {status}");
-            let after = store.all(id).task.unwrap();
-            assert_eq!(after.status, status.on(event).unwrap_or(status), "{event:?} in {status}");
-            if status.on(event).is_none() {
-                assert_eq!(after, before, "{event:?} in {status}");
-            }
+/// A task in this state. Where it is to be redriven, the step and its compensation have failed, so that only the task's
+/// state can forbid it.
+fn in_state(state: TaskState, event: TaskEvent) -> (MemoryStore, TaskId) {
+    let (store, history) = started();
+    let id = history.task.id;
+    put_state(&store, id, state);
+    if event == TaskEvent::Restart {
+        for step in [STEP, UNDO] {
+            let error = vec![Change::Set(attribute::STATE, json!("error")), Change::Set(attribute::ATTEMPT, json!(2))];
+            store.force(Key::Step(id, step.to_owned()), error).unwrap();
         }
+        let failed = vec![Change::Include(attribute::FAILED_STEPS, step_of(state).to_owned())];
+        store.force(Key::Task(id), failed).unwrap();
+    }
+    (store, id)
+}
+
+/// What fails, is mended or redriven in a task in this state.
+fn step_of(state: TaskState) -> &'static str {
+    if state.ends_as().is_some() { UNDO } else { STEP }
+}
+
+/// The task's transition for this event, by the task as it stands; `None` where it does not allow one.
+fn of_task(store: &MemoryStore, id: TaskId, event: TaskEvent) -> Option<Transition> {
+    let task = store.all(id).task.unwrap();
+    let step = store.step(id, step_of(task.state));
+    let divert = |to: Diversion| task::divert(id, to, &action(ActionKind::Cancel));
+    Some(match event {
+        TaskEvent::Finish => task::finish(id, at(11)),
+        TaskEvent::Fail => task::dead_letter_step(&task, &step, &failure(), &action(ActionKind::GiveUp)),
+        TaskEvent::Restart => return task::redrive(&task, &[&step], &action(ActionKind::Retry)),
+        TaskEvent::Mend => return task::resolve_step(&task, &step, "{}", &action(ActionKind::ResolveStep)),
+        TaskEvent::Cancel => divert(Diversion::Cancel),
+        TaskEvent::Resolve => divert(Diversion::Resolve),
+        TaskEvent::Compensate(end) => divert(Diversion::Compensate(end)),
+        TaskEvent::Compensated => task::finish_compensation(id, task.state.ends_as().unwrap_or(End::Error), at(11)),
+    })
+}
+
+#[test]
+fn task_transition_is_made_exactly_where_the_state_allows_its_event() {
+    for (state, event) in TaskState::ALL.into_iter().flat_map(|state| TaskEvent::ALL.map(|event| (state, event))) {
+        let (store, id) = in_state(state, event);
+        let before = store.all(id).task.unwrap();
+        assert_eq!(before.state, state);
+        let Some(transition) = of_task(&store, id, event) else {
+            assert_eq!(state.on(event), None, "{event:?} in {state:?}");
+            continue;
+        };
+        let write = transition.writes.iter().find(|write| write.key == Key::Task(id)).unwrap();
+        assert_eq!(write.event, Some(Event::Task(event)));
+        assert_eq!(written(&store, &transition), state.on(event).is_some(), "{event:?} in {state:?}");
+        let after = store.all(id).task.unwrap();
+        match state.on(event) {
+            Some(to) => assert_eq!(after.state, to, "{event:?} in {state:?}"),
+            None => assert_eq!(after, before, "{event:?} in {state:?}"),
+        }
+    }
+}
+
+#[test]
+fn task_transition_decided_in_one_state_is_made_in_no_other_that_forbids_it() {
+    let pairs = || TaskState::ALL.into_iter().flat_map(|read| TaskState::ALL.map(|found| (read, found)));
+    for ((read, found), event) in pairs().flat_map(|pair| TaskEvent::ALL.map(|event| (pair, event))) {
+        let (store, id) = in_state(read, event);
+        let Some(transition) = of_task(&store, id, event) else { continue };
+        put_state(&store, id, found);
+        let to = written(&store, &transition).then(|| found.on(event).expect("it is legal"));
+        let what = format!("{event:?} in {found:?}, read in {read:?}");
+        assert_eq!(store.all(id).task.unwrap().state, to.unwrap_or(found), "{what}");
     }
 }
 
@@ -270,7 +324,7 @@ fn compensated_task_is_closed() {
     assert!(written(&store, &task::divert(id, Diversion::Compensate(End::Cancelled), &action(ActionKind::Cancel))));
     let early = task::finish_compensation(id, End::Cancelled, at(12));
     assert!(!written(&store, &early), "the order of its compensations is not settled");
-    let order = task::order_compensations(id, &["u0".to_owned()], at(12));
+    let order = task::order_compensations(id, &[UNDO.to_owned()], at(12));
     assert!(written(&store, &order) && !written(&store, &order), "it is settled once");
     assert!(!written(&store, &task::finish_compensation(id, End::Error, at(13))), "it was cancelled");
     assert!(written(&store, &task::finish_compensation(id, End::Cancelled, at(13))));
@@ -331,10 +385,10 @@ fn redrive_wants_every_failed_step() {
     let (store, history) = started();
     let id = history.task.id;
     put_step(&store, id, StepState::Error);
-    put_status(&store, id, TaskStatus::Error);
+    put_state(&store, id, TaskState::Failed);
     store.force(Key::Task(id), vec![Change::Include(attribute::FAILED_STEPS, STEP.to_owned())]).unwrap();
     let (task, record) = (store.all(id).task.unwrap(), store.step(id, STEP));
-    let other = StepRecord::untouched("u0");
+    let other = StepRecord::untouched(UNDO);
     assert_eq!(task::redrive(&task, &[], &action(ActionKind::Retry)), None);
     assert_eq!(task::redrive(&task, &[&record, &other], &action(ActionKind::Retry)), None);
     let redrive = task::redrive(&task, &[&record], &action(ActionKind::Retry)).unwrap();
@@ -349,7 +403,7 @@ fn redrive_holds_only_for_the_failed_steps_that_were_read() {
     let (store, history) = started();
     let id = history.task.id;
     put_step(&store, id, StepState::Error);
-    put_status(&store, id, TaskStatus::Error);
+    put_state(&store, id, TaskState::Failed);
     let fails = |step: &str| vec![Change::Include(attribute::FAILED_STEPS, step.to_owned())];
     store.force(Key::Task(id), fails(STEP)).unwrap();
     let (task, record) = (store.all(id).task.unwrap(), store.step(id, STEP));

@@ -259,10 +259,9 @@ impl Store for MemoryStore {
             .map(|(task, place)| Listed {
                 place: place.clone(),
                 workflow: task.workflow.clone(),
-                status: task.status,
+                status: task.state.status(),
                 created_at: task.created_at,
                 failed_steps: task.failed_steps.clone(),
-                compensated: task.is_compensated(),
             })
             .collect();
         found.sort_by_key(|listed| (listed.place.at, listed.place.task));

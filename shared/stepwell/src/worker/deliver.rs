@@ -158,7 +158,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         };
         let Some(waits_for) = task.waits_for(plan) else {
             table.apply(&step::release(lease)).await?;
-            tracing::info!(task_id = %task.id, step = self.step(), status = %task.status, "not run: the task has ended");
+            tracing::info!(task_id = %task.id, step = self.step(), status = %task.state.status(), "not run: the task has ended");
             self.settle_failure(task).await?;
             return Ok(Disposition::Acknowledge);
         };

@@ -241,7 +241,7 @@ async fn an_error_after_the_task_was_cancelled_is_still_on_record() {
         let (kept, ()) = tokio::join!(poller.deliver("s00", &batch), cancel);
         assert!(kept.is_empty());
         let history = sandbox.client().history(task).await.unwrap().unwrap();
-        assert_eq!((history.task.status, history.task.failed_steps.len()), (TaskStatus::Cancelled, 0));
+        assert_eq!((history.status(), history.task.failed_steps.len()), (TaskStatus::Cancelled, 0));
         assert_eq!((state(&history, "s00"), code(&history, "s00")), (StepState::Error, "DECLINED"));
     })
     .await;

@@ -21,7 +21,7 @@ use stepwell::{
     permanent,
     queue::{Message, Queue},
     retryable,
-    state::{StepState, TaskStatus},
+    state::{self, StepState, TaskState},
     table::{Outcome, Store, TableError},
     watchdog::{Bounds, Watchdog},
     worker::{Invocation, Worker},
@@ -90,8 +90,8 @@ impl Drop for File {
     }
 }
 
-/// How a task ended: its status, and of each step its state and its result.
-type End = (TaskStatus, BTreeMap<String, (StepState, Option<String>)>);
+/// How a task ended: its state, and of each step its state and its result.
+type End = (TaskState, BTreeMap<String, (StepState, Option<String>)>);
 
 /// One task over one file.
 struct Case {
@@ -114,7 +114,7 @@ impl Run {
     fn end(&self) -> End {
         let steps = self.history.steps.iter();
         let ends = steps.map(|step| (step.name.clone(), (step.state, step.result.clone())));
-        (self.history.task.status, ends.collect())
+        (self.history.task.state, ends.collect())
     }
 
     /// How the attempts of all steps went.
@@ -175,7 +175,7 @@ impl Case {
             }
             let task = self.history(db).await.ok()?.unwrap();
             let next = db.next_due().ok()?;
-            let over = !matches!(task.task.status, TaskStatus::Pending | TaskStatus::Compensating);
+            let over = !matches!(task.task.state, TaskState::Running | TaskState::Compensating(_));
             match next {
                 Some(due) => self.clock.advance(due.since(self.clock.now())),
                 None if over && !self.goes_on(&task) => return Some(task),
@@ -187,9 +187,7 @@ impl Case {
 
     /// Whether a failed task is still to be compensated by itself.
     fn goes_on(&self, history: &History) -> bool {
-        history.task.status == TaskStatus::Error
-            && !self.graph.compensated_steps().is_empty()
-            && history.task.compensations.is_none()
+        history.task.state == TaskState::Failed && !self.graph.compensated_steps().is_empty()
     }
 
     async fn watch(&self, db: &Sqlite<Clock>) -> Option<()> {
@@ -214,19 +212,19 @@ fn failing(once: &'static str, for_good: &'static str) -> Script {
 }
 
 /// A graph, what its steps do, and how the task ends.
-type Shape = (&'static str, Graph, fn() -> Script, TaskStatus);
+type Shape = (&'static str, Graph, fn() -> Script, TaskState);
 
 /// Graphs of each shape.
 fn cases() -> Vec<Shape> {
     let fan = Graph::new([vec![], vec![0], vec![0], vec![0]]);
     let undone = Graph::chain(3).undone([0, 1].into()).compensate("on_error", None);
     vec![
-        ("chain", Graph::chain(5), done, TaskStatus::Complete),
-        ("diamond", Graph::diamonds(1), done, TaskStatus::Complete),
-        ("fan with three leaves", fan, done, TaskStatus::Complete),
-        ("retry", Graph::chain(3).base_seconds(2), || failing("s01", ""), TaskStatus::Complete),
-        ("failure", Graph::chain(3), || failing("", "s01"), TaskStatus::Error),
-        ("failure and compensation", undone, || failing("s50", "s02"), TaskStatus::Error),
+        ("chain", Graph::chain(5), done, TaskState::Completed),
+        ("diamond", Graph::diamonds(1), done, TaskState::Completed),
+        ("fan with three leaves", fan, done, TaskState::Completed),
+        ("retry", Graph::chain(3).base_seconds(2), || failing("s01", ""), TaskState::Completed),
+        ("failure", Graph::chain(3), || failing("", "s01"), TaskState::Failed),
+        ("failure and compensation", undone, || failing("s50", "s02"), TaskState::Compensated(state::End::Error)),
     ]
 }
 
@@ -265,13 +263,13 @@ fn chain_of_five_costs_six_commits_where_a_settlement_is_one_transaction() {
 
 #[test]
 fn whole_and_split_settlements_come_to_the_same_end() {
-    for (what, graph, script, status) in cases() {
+    for (what, graph, script, state) in cases() {
         let run = |whole| Case::new(graph.clone(), script(), whole).run(usize::MAX);
         let (whole, split) = (run(true), run(false));
         println!("{what}: {} commits whole, {} split", whole.commits, split.commits);
         assert_eq!(whole.end(), split.end(), "{what}");
         assert_eq!(whole.outcomes(), split.outcomes(), "{what}");
-        assert_eq!(whole.history.task.status, status, "{what}");
+        assert_eq!(whole.history.task.state, state, "{what}");
         assert!(whole.commits < split.commits, "{what}");
     }
 }

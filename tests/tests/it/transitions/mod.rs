@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, time::Duration};
 use stepwell::{
     TaskId, Timestamp,
     core::{step, task},
-    state::{StepState, TaskStatus},
+    state::{StepState, TaskState},
     table::{
         Action, ActionKind, AttemptRecord, Claim, ClaimRequest, Failure, Lease, NewTask, Outcome, RETENTION,
         StepRecord, Store, TaskRecord, Transition,
@@ -68,14 +68,29 @@ async fn step_record(sandbox: &Sandbox, id: TaskId, step: &str) -> StepRecord {
     sandbox.table.load(id, &BTreeSet::from([step])).await.unwrap().steps.remove(step).unwrap()
 }
 
-/// Writes the task's status, and its failed steps, as they stand, with the rest of the item left alone.
-async fn put_status(sandbox: &Sandbox, id: TaskId, status: TaskStatus, failed_steps: &[&str]) {
+/// Writes the task's state, and its failed steps, as they stand, with the rest of the item left alone.
+async fn put_state(sandbox: &Sandbox, id: TaskId, state: TaskState, failed_steps: &[&str]) {
     let mut item = sandbox.task_item(id).await;
-    item["status"] = json!(status);
+    merge(&mut item, stored(state));
     if !failed_steps.is_empty() {
         item["failed_steps"] = json!(failed_steps);
     }
     sandbox.put(&item).await;
+}
+
+/// The attributes of a task in this state. The order of its compensations is settled where there are any.
+fn stored(state: TaskState) -> Value {
+    match state {
+        TaskState::Running => json!({ "status": "pending" }),
+        TaskState::Completed => json!({ "status": "complete" }),
+        TaskState::Failed => json!({ "status": "error" }),
+        TaskState::Compensating(end) => {
+            json!({ "status": "compensating", "ends_as": end, "compensations": [name(50)] })
+        }
+        TaskState::Cancelled => json!({ "status": "cancelled" }),
+        TaskState::Resolved => json!({ "status": "resolved_manually" }),
+        TaskState::Compensated(end) => json!({ "status": end, "ends_as": end, "compensations": [name(50)] }),
+    }
 }
 
 /// The entry that a retry at this moment leaves in the audit trail.

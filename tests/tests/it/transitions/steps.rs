@@ -153,7 +153,7 @@ async fn every_write_in_every_state() {
             for write in Write::ALL {
                 let id = start(sandbox, &Graph::chain(1)).await;
                 if write == Write::Restart {
-                    put_status(sandbox, id, TaskStatus::Error, &[&only()]).await;
+                    put_state(sandbox, id, TaskState::Failed, &[&only()]).await;
                 }
                 let before = step_item(id, &only(), state);
                 sandbox.put(&before).await;
@@ -175,7 +175,7 @@ async fn every_write_in_every_state() {
 async fn a_write_of_any_other_attempt_is_refused_and_changes_nothing() {
     in_sandbox(&[], async |sandbox| {
         let id = start(sandbox, &Graph::chain(1)).await;
-        put_status(sandbox, id, TaskStatus::Error, &[&only()]).await;
+        put_state(sandbox, id, TaskState::Failed, &[&only()]).await;
         for state in StepState::ALL {
             let item = step_item(id, &only(), state);
             sandbox.put(&item).await;
@@ -199,7 +199,7 @@ async fn where_there_is_no_item_only_a_claim_is_granted() {
     in_sandbox(&[], async |sandbox| {
         for write in Write::ALL {
             let id = start(sandbox, &Graph::chain(1)).await;
-            put_status(sandbox, id, TaskStatus::Error, &[&only()]).await;
+            put_state(sandbox, id, TaskState::Failed, &[&only()]).await;
             let task_before = sandbox.task_item(id).await;
             if write == Write::Claim {
                 let only = only();

@@ -1,18 +1,18 @@
-//! Every write of a task in every status of a task, and the index that lists them.
+//! Every write of a task in every state of a task, and the index that lists them.
 
 use super::*;
 use stepwell::{
     state::TaskEvent,
-    table::{FIRST_LOOK, KEY_RETENTION, KeyRecord, Unreadable},
+    table::{FIRST_LOOK, KEY_RETENTION, KeyRecord, Listing, Unreadable},
 };
 use stepwell_tests::emulator::in_sandbox;
 
-fn shard(id: TaskId, status: TaskStatus) -> String {
-    format!("{status}#{}", id.as_bytes()[15] % 16)
+fn shard(id: TaskId, listing: &str) -> String {
+    format!("{listing}#{}", id.as_bytes()[15] % 16)
 }
 
 /// The task's item after it came to this status at this moment.
-fn listed(mut item: Value, id: TaskId, status: TaskStatus, at: Timestamp) -> Value {
+fn listed(mut item: Value, id: TaskId, status: &str, at: Timestamp) -> Value {
     merge(&mut item, json!({ "status": status, "status_shard": shard(id, status), "listed_at": at }));
     item
 }
@@ -22,8 +22,8 @@ async fn fail(sandbox: &Sandbox, lease: &Lease, attempt: &AttemptRecord) -> bool
     written(sandbox, &step::fail(&task_record(sandbox, lease.task).await, lease, attempt)).await
 }
 
-async fn finish(sandbox: &Sandbox, id: TaskId, now: Timestamp) -> Result<TaskStatus, Unreadable> {
-    task::status_after_finish(id, sandbox.table.apply(&task::finish(id, now)).await.unwrap())
+async fn finish(sandbox: &Sandbox, id: TaskId, now: Timestamp) -> Result<TaskState, Unreadable> {
+    task::state_after_finish(id, sandbox.table.apply(&task::finish(id, now)).await.unwrap())
 }
 
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn a_task_is_written_once() {
             "context": "{}",
             "plan": serde_json::to_string(Graph::chain(2).workflow().plan()).unwrap(),
             "created_at": millis(NOW),
-            "status_shard": shard(id, TaskStatus::Pending),
+            "status_shard": shard(id, "pending"),
             "listed_at": NOW + FIRST_LOOK,
             "expires_at": (NOW + RETENTION).as_seconds(),
         });
@@ -82,22 +82,22 @@ async fn an_idempotency_key_stands_for_what_it_was_first_used_with() {
 }
 
 #[tokio::test]
-async fn a_task_finishes_in_no_status_but_pending() {
+async fn a_task_finishes_in_no_state_but_running() {
     in_sandbox(&[], async |sandbox| {
-        for status in TaskStatus::STORED {
+        for state in TaskState::ALL {
             let id = start(sandbox, &Graph::chain(1)).await;
-            put_status(sandbox, id, status, &[]).await;
+            put_state(sandbox, id, state, &[]).await;
             let before = sandbox.task_item(id).await;
-            assert_eq!(finish(sandbox, id, later(9)).await.unwrap(), status.on(TaskEvent::Finish).unwrap_or(status));
-            let expected = match status.on(TaskEvent::Finish) {
-                Some(status) => {
-                    let mut item = listed(before, id, status, later(9));
+            assert_eq!(finish(sandbox, id, later(9)).await.unwrap(), state.on(TaskEvent::Finish).unwrap_or(state));
+            let expected = match state.on(TaskEvent::Finish) {
+                Some(_) => {
+                    let mut item = listed(before, id, "complete", later(9));
                     merge(&mut item, json!({ "finished_at": millis(later(9)) }));
                     item
                 }
                 None => before,
             };
-            assert_eq!(sandbox.task_item(id).await, expected, "from {status}");
+            assert_eq!(sandbox.task_item(id).await, expected, "from {state:?}");
         }
         let gone = TaskId::new();
         assert!(finish(sandbox, gone, NOW).await.is_err(), "a task that is not there does not finish");
@@ -107,25 +107,25 @@ async fn a_task_finishes_in_no_status_but_pending() {
 }
 
 #[tokio::test]
-async fn a_failed_step_takes_its_task_along_where_the_status_allows() {
+async fn a_failed_step_takes_its_task_along_where_the_state_allows() {
     in_sandbox(&[], async |sandbox| {
-        for status in TaskStatus::STORED {
+        for state in TaskState::ALL {
             let id = start(sandbox, &Graph::chain(2)).await;
-            let failed_before: &[&str] = if status == TaskStatus::Error { &["s01"] } else { &[] };
-            put_status(sandbox, id, status, failed_before).await;
+            let failed_before: &[&str] = if state == TaskState::Failed { &["s01"] } else { &[] };
+            put_state(sandbox, id, state, failed_before).await;
             let before = sandbox.task_item(id).await;
             sandbox.put(&step_item(id, &only(), StepState::InProgress)).await;
 
             let attempt = AttemptRecord { finished_at: Some(later(3)), ..entry(2, Outcome::PermanentError) };
-            assert!(fail(sandbox, &lease(id, &only(), 2), &attempt).await, "from {status}");
+            assert!(fail(sandbox, &lease(id, &only(), 2), &attempt).await, "from {state:?}");
             let step = step_record(sandbox, id, &only()).await;
-            assert_eq!((step.state, step.error), (StepState::Error, Some(failure())), "from {status}");
-            assert_eq!(step.attempts.last(), Some(&attempt), "from {status}");
+            assert_eq!((step.state, step.error), (StepState::Error, Some(failure())), "from {state:?}");
+            assert_eq!(step.attempts.last(), Some(&attempt), "from {state:?}");
 
             // The failure of a step does nothing to a task that is being compensated.
-            let expected = match status.on(TaskEvent::Fail).filter(|to| *to == TaskStatus::Error) {
-                Some(after) => {
-                    let mut item = listed(before, id, after, later(3));
+            let expected = match state.on(TaskEvent::Fail).filter(|to| *to == TaskState::Failed) {
+                Some(_) => {
+                    let mut item = listed(before, id, "error", later(3));
                     let mut failed = vec![json!(only())];
                     failed.extend(failed_before.iter().map(|step| json!(step)));
                     merge(&mut item, json!({ "finished_at": millis(later(3)), "failed_steps": failed }));
@@ -133,11 +133,11 @@ async fn a_failed_step_takes_its_task_along_where_the_status_allows() {
                 }
                 None => before,
             };
-            assert_eq!(sandbox.task_item(id).await, expected, "from {status}");
+            assert_eq!(sandbox.task_item(id).await, expected, "from {state:?}");
 
             // Its answer may have been lost: the same write once more.
-            assert!(fail(sandbox, &lease(id, &only(), 2), &attempt).await, "again, from {status}");
-            assert_eq!(sandbox.task_item(id).await, expected, "again, from {status}");
+            assert!(fail(sandbox, &lease(id, &only(), 2), &attempt).await, "again, from {state:?}");
+            assert_eq!(sandbox.task_item(id).await, expected, "again, from {state:?}");
         }
     })
     .await;
@@ -155,8 +155,8 @@ async fn three_failed(sandbox: &Sandbox) -> TaskId {
 
 /// Where the index lists a failed task that something may still happen to by itself: to be looked at after this moment.
 fn watched(mut item: Value, id: TaskId, at: Timestamp) -> Value {
-    item = listed(item, id, TaskStatus::Compensating, at + FIRST_LOOK);
-    merge(&mut item, json!({ "status": TaskStatus::Error }));
+    item = listed(item, id, "compensating", at + FIRST_LOOK);
+    merge(&mut item, json!({ "status": "error" }));
     item
 }
 
@@ -219,7 +219,7 @@ async fn a_restart_changes_all_failed_steps_and_the_task_or_nothing() {
         }
 
         assert!(written_if_any(sandbox, task::redrive(&read, &all, &retry(later(9)))).await);
-        let mut expected = listed(before["TASK"].clone(), id, TaskStatus::Pending, later(9) + FIRST_LOOK);
+        let mut expected = listed(before["TASK"].clone(), id, "pending", later(9) + FIRST_LOOK);
         remove(&mut expected, &["failed_steps", "finished_at"]);
         merge(&mut expected, json!({ "actions": [retry(later(9))] }));
         assert_eq!(sandbox.task_item(id).await, expected);
@@ -253,18 +253,18 @@ async fn a_restart_sees_that_another_step_has_failed_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_task_is_restarted_where_its_status_allows() {
+async fn a_task_is_restarted_where_its_state_allows() {
     in_sandbox(&[], async |sandbox| {
-        for status in TaskStatus::STORED {
+        for state in TaskState::ALL {
             let id = start(sandbox, &Graph::chain(1)).await;
-            put_status(sandbox, id, status, &[&only()]).await;
+            put_state(sandbox, id, state, &[&only()]).await;
             sandbox.put(&step_item(id, &only(), StepState::Error)).await;
             let before = sandbox.items(id).await;
             let (task, step) = (task_record(sandbox, id).await, step_record(sandbox, id, &only()).await);
-            let legal = status.on(TaskEvent::Restart).is_some();
+            let legal = state.on(TaskEvent::Restart).is_some();
             let redriven = written_if_any(sandbox, task::redrive(&task, &[&step], &retry(later(9)))).await;
-            assert_eq!(redriven, legal, "from {status}");
-            assert_eq!(sandbox.items(id).await == before, !legal, "from {status}");
+            assert_eq!(redriven, legal, "from {state:?}");
+            assert_eq!(sandbox.items(id).await == before, !legal, "from {state:?}");
         }
     })
     .await;
@@ -279,7 +279,7 @@ async fn as_many_steps_are_restarted_as_can_have_failed() {
         for name in &names {
             sandbox.put(&step_item(id, name, StepState::Error)).await;
         }
-        put_status(sandbox, id, TaskStatus::Error, &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        put_state(sandbox, id, TaskState::Failed, &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
         let loaded = sandbox.table.load_all(id).await.unwrap();
         let failed: Vec<&StepRecord> = loaded.steps.values().collect();
         assert_eq!(failed.len(), 99);
@@ -323,28 +323,28 @@ async fn the_index_lists_a_task_once_under_its_status() {
     in_sandbox(&[], async |sandbox| {
         let listed_under = async |id: TaskId| {
             let mut found = Vec::new();
-            for status in TaskStatus::STORED {
-                for item in sandbox.listed(&shard(id, status)).await {
+            for listing in Listing::ALL.map(Listing::as_str) {
+                for item in sandbox.listed(&shard(id, listing)).await {
                     assert_eq!(item["pk"], json!(format!("TASK#{id}")));
-                    found.push((status, item["listed_at"].clone(), item.get("failed_steps").cloned()));
+                    found.push((listing, item["listed_at"].clone(), item.get("failed_steps").cloned()));
                 }
             }
             found
         };
         let id = start(sandbox, &Graph::chain(1)).await;
-        assert_eq!(listed_under(id).await, [(TaskStatus::Pending, json!(NOW + FIRST_LOOK), None)]);
+        assert_eq!(listed_under(id).await, [("pending", json!(NOW + FIRST_LOOK), None)]);
 
         sandbox.put(&step_item(id, &only(), StepState::InProgress)).await;
         let attempt = AttemptRecord { finished_at: Some(later(1)), ..entry(2, Outcome::PermanentError) };
         assert!(fail(sandbox, &lease(id, &only(), 2), &attempt).await);
-        assert_eq!(listed_under(id).await, [(TaskStatus::Error, json!(later(1)), Some(json!([only()])))]);
+        assert_eq!(listed_under(id).await, [("error", json!(later(1)), Some(json!([only()])))]);
 
         let (read, failed) = (task_record(sandbox, id).await, step_record(sandbox, id, &only()).await);
         assert!(written_if_any(sandbox, task::redrive(&read, &[&failed], &retry(later(2)))).await);
-        assert_eq!(listed_under(id).await, [(TaskStatus::Pending, json!(later(2) + FIRST_LOOK), None)]);
+        assert_eq!(listed_under(id).await, [("pending", json!(later(2) + FIRST_LOOK), None)]);
 
         finish(sandbox, id, later(3)).await.unwrap();
-        assert_eq!(listed_under(id).await, [(TaskStatus::Complete, json!(later(3)), None)]);
+        assert_eq!(listed_under(id).await, [("complete", json!(later(3)), None)]);
     })
     .await;
 }
