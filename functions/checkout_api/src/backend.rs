@@ -1,6 +1,6 @@
 //! What the routes need of the engine and of the shop.
 
-use checkout::{Order, Product, StoreError, Tables};
+use checkout::{Order, Product, StoreError, Storefront};
 use serde_json::Value;
 use std::future::Future;
 use stepwell::{
@@ -32,16 +32,16 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn products(&self) -> impl Future<Output = Result<Vec<Product>, StoreError>> + Send;
 }
 
-/// The deployed engine and the deployed shop.
-pub(crate) struct Deployed {
+/// The deployed engine, and a shop.
+pub(crate) struct Deployed<S> {
     pub(crate) workflow: Workflow,
     pub(crate) engine: Client,
-    pub(crate) tables: Tables,
+    pub(crate) shop: S,
     /// Whom the audit trail names for a retry that a customer asks for.
     pub(crate) customer: By,
 }
 
-impl Backend for Deployed {
+impl<S: Storefront + 'static> Backend for Deployed<S> {
     async fn start(&self, request: &Value, key: Option<&IdempotencyKey>) -> Result<Started, StartError> {
         self.engine.start(&self.workflow, request, key).await
     }
@@ -55,10 +55,10 @@ impl Backend for Deployed {
     }
 
     async fn order(&self, id: &str) -> Result<Option<Order>, StoreError> {
-        self.tables.find_order(id).await
+        self.shop.find_order(id).await
     }
 
     async fn products(&self) -> Result<Vec<Product>, StoreError> {
-        self.tables.all_products().await
+        self.shop.all_products().await
     }
 }

@@ -1,32 +1,9 @@
-//! The checkout's HTTP API: start a checkout, follow it, retry it; the orders and the catalogue.
-//!
-//! The routes are in [`routes`], and each has a module of its own. What is around all of them is in [`http_api`].
-
-mod backend;
-mod details;
-mod error;
-mod retry;
-mod routes;
-mod shop;
-mod start;
-mod status;
-#[cfg(test)]
-mod tests;
-mod violations;
-
-use backend::Deployed;
-use stepwell::{By, Client, ServeError};
+//! The checkout's HTTP API.
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), ServeError> {
+async fn main() -> Result<(), stepwell::ServeError> {
     stepwell::init_logging();
-    let workflow = checkout::workflow()?;
     let config = stepwell::aws_config().await;
-    let deployed = Deployed {
-        workflow,
-        engine: Client::from_env(&config)?,
-        tables: checkout::Tables::from_env(&config)?,
-        customer: By::new("customer", "POST /retry_checkout")?,
-    };
-    lambda_http::lambda_runtime::run(http_api::service(routes::router(deployed))).await
+    let (engine, shop) = (stepwell::Client::from_env(&config)?, checkout::Tables::from_env(&config)?);
+    http_api::serve(checkout_api::router(engine, shop)?).await
 }

@@ -1,26 +1,8 @@
-//! The operators' HTTP API: find tasks, look into one, and bring on its way what does not get there by itself.
-//!
-//! The routes are in [`routes`], and each has a module of its own. Who may come in is in [`operator`]. What is around all
-//! of them is in [`http_api`].
-
-mod act;
-mod backend;
-mod error;
-mod fields;
-mod filter;
-mod list;
-mod operator;
-mod retry_all;
-mod routes;
-mod show;
-#[cfg(test)]
-mod tests;
-
-use stepwell::{Client, ServeError};
+//! The operators' HTTP API.
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), ServeError> {
+async fn main() -> Result<(), stepwell::ServeError> {
     stepwell::init_logging();
-    let engine = Client::from_env(&stepwell::aws_config().await)?;
-    lambda_http::lambda_runtime::run(http_api::service(routes::router(engine))).await
+    let engine = stepwell::Client::from_env(&stepwell::aws_config().await)?;
+    http_api::serve(tasks_api::router(engine)).await
 }

@@ -129,11 +129,8 @@ impl Tables {
         Err(StoreError::Busy("unprocessed keys".to_owned()))
     }
 
-    /// The whole catalogue, by number, less what cannot be read: one bad row must not close the shop.
-    ///
-    /// # Errors
-    /// The table gave no answer.
-    pub async fn all_products(&self) -> Result<Vec<Product>, StoreError> {
+    /// The whole catalogue, by number, less what cannot be read.
+    pub(crate) async fn scan_products(&self) -> Result<Vec<Product>, StoreError> {
         let mut products: Vec<Product> = Vec::new();
         let mut after = None;
         loop {

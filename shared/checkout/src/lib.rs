@@ -1,6 +1,6 @@
 //! The shop behind the checkout workflow: money, catalogue, stock, payments, orders and mail.
 //!
-//! The steps in `functions/` say what happens in which order; what it happens to is here. The workflow itself is
+//! The steps in `functions/checkout/` say what happens in which order; what it happens to is here. The workflow itself is
 //! [`workflow()`]. Every effect takes an idempotency key or derives its names from the task, so that each may be
 //! repeated: a card is charged once, stock is taken once, an order is made once.
 //!
@@ -20,6 +20,7 @@
 // Money is counted in whole cents and rates are decimals; a float would be a wrong cent sooner or later.
 #![deny(clippy::float_arithmetic)]
 
+mod aws_shop;
 mod cart;
 mod catalogue;
 mod config;
@@ -33,12 +34,15 @@ mod payment;
 mod pricing;
 mod release;
 mod request;
+mod shop;
 mod simulator;
 mod stock;
+mod storefront;
 mod tables;
 mod text;
 mod workflow;
 
+pub use aws_shop::AwsShop;
 pub use cart::{LineItem, ValidatedCart};
 pub use catalogue::{Catalogue, InsufficientStock, Product, ProductId, UNREADABLE_ROW};
 pub use config::ConfigError;
@@ -50,8 +54,10 @@ pub use payment::{CURRENCY, Charge, ChargeRequest, Gateway, GatewayError, Paymen
 pub use pricing::{Pricing, Totals};
 pub use release::{Release, ReleasedProduct};
 pub use request::{CartItem, CheckoutRequest, CustomerInfo, MAX_LINES, MAX_QUANTITY, PaymentInfo, Priority, Token};
+pub use shop::Shop;
 pub use simulator::GatewaySimulator;
 pub use stock::{InventoryChange, Reservation, ReserveError, Stock, UpdatedProduct};
+pub use storefront::Storefront;
 pub use tables::{StoreError, Tables};
 pub use text::{NotAName, NotASingleLine, PersonName, SingleLine};
 pub use workflow::{workflow, workflow_from};

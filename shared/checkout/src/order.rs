@@ -206,10 +206,7 @@ fn read(item: Item) -> Result<Option<Order>, StoreError> {
 
 impl Tables {
     /// The order with this id, cancelled or not; `None` where there is none or the text is no id.
-    ///
-    /// # Errors
-    /// The table gave no answer.
-    pub async fn find_order(&self, id: &str) -> Result<Option<Order>, StoreError> {
+    pub(crate) async fn get_order(&self, id: &str) -> Result<Option<Order>, StoreError> {
         let Ok(id) = id.parse::<TaskId>() else { return Ok(None) };
         self.get(ORDERS, &id.to_string()).await?.map_or(Ok(None), read)
     }

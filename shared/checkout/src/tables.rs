@@ -1,7 +1,7 @@
 //! The shop's tables: their names, their errors, and transactions.
 
 use crate::{
-    ConfigError, config,
+    ConfigError, Order, Product, Storefront, config,
     items::{self, Item},
 };
 use aws_sdk_dynamodb::{
@@ -131,6 +131,16 @@ impl Tables {
             pause(number).await;
         }
         Err(conflict)
+    }
+}
+
+impl Storefront for Tables {
+    async fn all_products(&self) -> Result<Vec<Product>, StoreError> {
+        self.scan_products().await
+    }
+
+    async fn find_order(&self, id: &str) -> Result<Option<Order>, StoreError> {
+        self.get_order(id).await
     }
 }
 

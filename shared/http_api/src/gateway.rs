@@ -1,13 +1,18 @@
 //! From API Gateway's events to requests, and back.
 
-use crate::{Fault, every_request};
+use crate::{Caller, Fault, QueryFields, RequestId, every_request};
 use axum::{
     Router,
+    extract::Request,
     http::{HeaderName, HeaderValue, header},
+    middleware::{Next, from_fn},
     response::Response,
 };
 use lambda_http::{
-    Adapter, LambdaEvent, Service, aws_lambda_events::apigw::ApiGatewayV2httpRequest, request::LambdaRequest,
+    Adapter, LambdaEvent, RequestExt, Service,
+    aws_lambda_events::apigw::{ApiGatewayRequestAuthorizer, ApiGatewayV2httpRequest},
+    lambda_runtime,
+    request::{LambdaRequest, RequestContext},
     service_fn,
 };
 use serde::{Deserialize, Deserializer, Serialize};
@@ -86,10 +91,50 @@ fn unreadable(event: &str, error: &serde_json::Error) -> Unreadable {
     fault.unwrap_or_else(|| Unreadable::Event(error.to_string()))
 }
 
+/// Serves an API to Lambda's invocations until Lambda ends the process.
+///
+/// # Errors
+/// The runtime API does not answer.
+pub async fn serve(router: Router) -> Result<(), lambda_http::Error> {
+    lambda_runtime::run(service(router)).await
+}
+
+/// Hands on what the event says of a request, in words that are no longer Lambda's.
+async fn with_context(mut request: Request, next: Next) -> Response {
+    let id = request.lambda_context_ref().map(|context| RequestId(context.request_id.clone()));
+    let query = request
+        .query_string_parameters_ref()
+        .map(|query| QueryFields(query.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()));
+    let caller = match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => context.authorizer.as_ref().and_then(caller),
+        _ => None,
+    };
+    let extensions = request.extensions_mut();
+    id.and_then(|id| extensions.insert(id));
+    query.and_then(|query| extensions.insert(query));
+    caller.and_then(|caller| extensions.insert(caller));
+    next.run(request).await
+}
+
+/// The name that the authorizer has found: the ARN of an IAM identity, or the subject of a token and its issuer. It is
+/// taken from the event alone.
+fn caller(authorizer: &ApiGatewayRequestAuthorizer) -> Option<Caller> {
+    let name = match (&authorizer.iam, &authorizer.jwt) {
+        (Some(iam), _) => iam.user_arn.clone()?,
+        (None, Some(jwt)) => {
+            let claim = |name| jwt.claims.get(name).filter(|value: &&String| !value.is_empty());
+            format!("{} ({})", claim("sub")?, claim("iss")?)
+        }
+        (None, None) => return None,
+    };
+    Some(Caller(name))
+}
+
 /// An API as Lambda calls it: what `lambda_http::run` would serve, except that every event is answered by us.
 pub fn service(
     router: Router,
 ) -> impl Service<LambdaEvent<Event>, Response = impl Serialize, Error = Infallible, Future: Send> {
+    let router = router.layer(from_fn(with_context));
     service_fn(move |LambdaEvent { payload: Event(request), context }: LambdaEvent<Event>| {
         let call = |router: Router, request| {
             let event = LambdaEvent::new(request, context.clone());
@@ -110,5 +155,5 @@ fn refuse(why: Unreadable) -> Router {
         let fault = Fault::from(why.clone());
         async { fault }
     };
-    every_request::around(Router::new().fallback(refusal), AT_ONCE)
+    every_request::around(Router::new().fallback(refusal), AT_ONCE).layer(from_fn(with_context))
 }

@@ -5,13 +5,17 @@ mod body;
 mod details;
 mod every_request;
 mod fault;
+#[cfg(feature = "lambda")]
 mod gateway;
+mod request;
 mod unique_keys;
 
 pub use body::{check_media_type, read};
 pub use details::Details;
 pub use fault::{ErrorBody, Fault};
-pub use gateway::{Event, service};
+#[cfg(feature = "lambda")]
+pub use gateway::{Event, serve, service};
+pub use request::{Caller, QueryFields, RequestId, query_fields};
 
 use axum::{
     Router,

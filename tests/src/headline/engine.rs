@@ -1,4 +1,4 @@
-//! Our checkout: the engine's own client and workers over the steps' own source, each delivery in a process of its own
+//! Our checkout: the engine's own client and workers over the deployed steps, each delivery in a process of its own
 //! that may die.
 //!
 //! What stands in for AWS is here and in its neighbours: messages that are handed out until somebody is done with them,
@@ -15,17 +15,12 @@ use super::{
     world::World,
 };
 use crate::{
-    deployed::{
-        cancel_order::CancelOrder, create_order::CreateOrder, process_payment::ProcessPayment,
-        refund_payment::RefundPayment, release_stock::ReleaseStock, send_confirmation::SendConfirmation,
-        update_inventory::UpdateInventory, validate_cart::ValidateCart,
-    },
     events::{batch, message},
     far::Far,
     sim::MemoryTable,
 };
 use aws_lambda_events::sqs::SqsEvent;
-use checkout::Pricing;
+use checkout::ConfigError;
 use std::{
     collections::BTreeMap,
     rc::Rc,
@@ -251,31 +246,29 @@ impl Engine {
         process: &Arc<Process>,
         hidden_until: &Arc<Mutex<Instant>>,
     ) -> bool {
-        let services = Services::new(&self.world, process);
+        let shop = &Services::new(&self.world, process);
         let hands = self.in_hands_of(process, hidden_until);
         match step {
-            "validate_cart" => {
-                let pricing = Pricing::from_env().expect("the defaults make sense");
-                self.run(ValidateCart { catalogue: services, pricing }, hands, event, invocation).await
-            }
-            "process_payment" => self.run(ProcessPayment { gateway: services }, hands, event, invocation).await,
-            "update_inventory" => self.run(UpdateInventory { stock: services }, hands, event, invocation).await,
-            "create_order" => self.run(CreateOrder { orders: services }, hands, event, invocation).await,
-            "send_confirmation" => self.run(SendConfirmation { mailer: services }, hands, event, invocation).await,
-            "refund_payment" => self.run(RefundPayment { gateway: services }, hands, event, invocation).await,
-            "release_stock" => self.run(ReleaseStock { stock: services }, hands, event, invocation).await,
-            "cancel_order" => self.run(CancelOrder { orders: services }, hands, event, invocation).await,
+            "validate_cart" => self.run(checkout_validate_cart::step(shop), hands, event, invocation).await,
+            "process_payment" => self.run(checkout_process_payment::step(shop), hands, event, invocation).await,
+            "update_inventory" => self.run(checkout_update_inventory::step(shop), hands, event, invocation).await,
+            "create_order" => self.run(checkout_create_order::step(shop), hands, event, invocation).await,
+            "send_confirmation" => self.run(checkout_send_confirmation::step(shop), hands, event, invocation).await,
+            "refund_payment" => self.run(checkout_refund_payment::step(shop), hands, event, invocation).await,
+            "release_stock" => self.run(checkout_release_stock::step(shop), hands, event, invocation).await,
+            "cancel_order" => self.run(checkout_cancel_order::step(shop), hands, event, invocation).await,
             other => panic!("there is no function for step `{other}`"),
         }
     }
 
     async fn run<S: Step>(
         &self,
-        step: S,
+        step: Result<S, ConfigError>,
         hands: (Far<Arc<Process>>, Queues),
         event: SqsEvent,
         invocation: &Invocation,
     ) -> bool {
+        let step = step.expect("the defaults make sense");
         let worker = Worker::new(step, hands.0, hands.1, self.clock.clone());
         worker.handle(event, invocation).await.batch_item_failures.is_empty()
     }

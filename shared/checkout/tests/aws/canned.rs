@@ -3,7 +3,8 @@
 
 use crate::shop::{line, now};
 use checkout::{
-    Catalogue, Letter, MailError, Mailer, ProductId, ReserveError, SesMailer, Stock, StoreError, Tables, UNREADABLE_ROW,
+    Catalogue, Letter, MailError, Mailer, ProductId, ReserveError, SesMailer, Stock, StoreError, Storefront, Tables,
+    UNREADABLE_ROW,
 };
 use serde_json::Value;
 use std::{

@@ -1,6 +1,6 @@
 use crate::shop::Shop;
 use aws_sdk_dynamodb::types::AttributeValue;
-use checkout::{Catalogue, Money, Product, ProductId};
+use checkout::{Catalogue, Money, Product, ProductId, Storefront};
 
 #[tokio::test]
 async fn products_are_read_by_number_and_all_together() {

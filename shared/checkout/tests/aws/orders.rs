@@ -1,6 +1,6 @@
 use crate::shop::{Shop, line, now};
 use aws_sdk_dynamodb::types::AttributeValue;
-use checkout::{CancelledOrder, CreateOrderError, Money, Order, OrderStatus, Orders, Priority};
+use checkout::{CancelledOrder, CreateOrderError, Money, Order, OrderStatus, Orders, Priority, Storefront};
 use futures::future::join_all;
 use std::time::Duration;
 use stepwell::TaskId;

@@ -7,7 +7,7 @@ use crate::{
 };
 use checkout::{
     CancelledOrder, CreateOrderError, GatewayError, OrderStatus, Orders, Release, ReserveError, Reversal, Stock,
-    StoreError,
+    StoreError, Storefront,
 };
 use futures::future::{join, join_all};
 use std::future::Future;

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::{
     Client,
     types::{AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
 };
-use checkout::{LineItem, Money, ProductId, Tables};
+use checkout::{LineItem, Money, ProductId, Storefront, Tables};
 use std::collections::HashMap;
 use stepwell::{SdkConfig, TaskId, Timestamp};
 

@@ -1,0 +1,7 @@
+//! Checkout step 2: charges the card.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), stepwell::ServeError> {
+    let shop = checkout::AwsShop::from_env(&stepwell::aws_config().await);
+    stepwell::serve(checkout_process_payment::step(&shop)?).await
+}

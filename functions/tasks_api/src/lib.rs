@@ -1,0 +1,25 @@
+//! The operators' HTTP API: find tasks, look into one, and bring on its way what does not get there by itself.
+//!
+//! The routes are in [`routes`], and each has a module of its own. Who may come in is in [`operator`]. What is around all
+//! of them is in [`http_api`].
+
+mod act;
+mod backend;
+mod error;
+mod fields;
+mod filter;
+mod list;
+mod operator;
+mod retry_all;
+mod routes;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use axum::Router;
+use stepwell::Client;
+
+/// The API over this engine.
+pub fn router(engine: Client) -> Router {
+    routes::router(engine)
+}
