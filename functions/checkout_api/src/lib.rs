@@ -1,6 +1,6 @@
 //! The checkout's HTTP API: start a checkout, follow it, retry it; the orders and the catalogue.
 //!
-//! The routes are in [`routes`], and each has a module of its own. What is around all of them is in [`http_api`].
+//! The routes are in `routes.rs`, and each has a module of its own. What is around all of them is in [`http_api`].
 
 mod backend;
 mod details;

@@ -1,6 +1,6 @@
 //! The operators' HTTP API: find tasks, look into one, and bring on its way what does not get there by itself.
 //!
-//! The routes are in [`routes`], and each has a module of its own. Who may come in is in [`operator`]. What is around all
+//! The routes are in `routes.rs`, and each has a module of its own. Who may come in is in `operator.rs`. What is around all
 //! of them is in [`http_api`].
 
 mod act;

@@ -32,7 +32,7 @@ async fn product_that_cannot_be_read_closes_the_shop_for_itself_alone() {
 
 #[tokio::test]
 async fn a_table_that_is_not_there_may_come() {
-    let tables = checkout::Tables::new(&crate::shop::config().await, "no-such-shop-");
+    let tables = checkout_aws::Tables::new(&crate::shop::config().await, "no-such-shop-");
     let error = tables.products(&[ProductId(1)]).await.unwrap_err();
     assert_eq!(error.to_string(), "the table gave no answer (ResourceNotFoundException)");
     let error = stepwell::StepError::from(error);

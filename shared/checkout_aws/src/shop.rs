@@ -1,6 +1,7 @@
 //! The deployed shop.
 
-use crate::{ConfigError, GatewaySimulator, Pricing, SesMailer, Shop, Tables};
+use crate::{GatewaySimulator, SesMailer, Tables};
+use checkout::{ConfigError, Pricing, Shop};
 use stepwell::SdkConfig;
 
 /// The shop on DynamoDB and SES, as the environment names it.

@@ -4,7 +4,8 @@ use aws_sdk_dynamodb::{
     Client,
     types::{AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
 };
-use checkout::{LineItem, Money, ProductId, Storefront, Tables};
+use checkout::{LineItem, Money, ProductId, Storefront};
+use checkout_aws::Tables;
 use std::collections::HashMap;
 use stepwell::{SdkConfig, TaskId, Timestamp};
 

@@ -1,7 +1,6 @@
 use crate::shop::{Shop, now};
-use checkout::{
-    Charge, ChargeRequest, Gateway, GatewayError, GatewaySimulator, Money, Refund, RefundRequest, Reversal, Token,
-};
+use checkout::{Charge, ChargeRequest, Gateway, GatewayError, Money, Refund, RefundRequest, Reversal, Token};
+use checkout_aws::GatewaySimulator;
 use futures::future::join_all;
 use std::time::Duration;
 use stepwell::Timestamp;

@@ -2,10 +2,8 @@
 //! the answers it was told to, in order, the last one for ever.
 
 use crate::shop::{line, now};
-use checkout::{
-    Catalogue, Letter, MailError, Mailer, ProductId, ReserveError, SesMailer, Stock, StoreError, Storefront, Tables,
-    UNREADABLE_ROW,
-};
+use checkout::{Catalogue, Letter, MailError, Mailer, ProductId, ReserveError, Stock, StoreError, Storefront};
+use checkout_aws::{SesMailer, Tables, UNREADABLE_ROW};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Read, Write},

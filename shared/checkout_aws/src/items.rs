@@ -3,8 +3,9 @@
 //! DynamoDB's numbers are exact decimals sent as text, and so are ours in JSON, so an amount is stored as `87.96` and
 //! comes back to the cent. An adapter that reads numbers as floats would not do.
 
-use crate::StoreError;
+use crate::tables::unreadable;
 use aws_sdk_dynamodb::types::AttributeValue;
+use checkout::StoreError;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Number, Value};
 use std::collections::HashMap;
@@ -14,20 +15,20 @@ pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// One attribute from a value.
 pub(crate) fn to_attribute(value: &impl Serialize) -> Result<AttributeValue, StoreError> {
-    serde_json::to_value(value).map(from_json).map_err(StoreError::unreadable)
+    serde_json::to_value(value).map(from_json).map_err(unreadable)
 }
 
 /// An item from a value with fields.
 pub(crate) fn to_item(value: &impl Serialize) -> Result<Item, StoreError> {
     match to_attribute(value)? {
         AttributeValue::M(item) => Ok(item),
-        _ => Err(StoreError::unreadable("an item needs fields")),
+        _ => Err(unreadable("an item needs fields")),
     }
 }
 
 /// A value from one attribute.
 pub(crate) fn from_attribute<T: DeserializeOwned>(attribute: AttributeValue) -> Result<T, StoreError> {
-    serde_json::from_value(to_json(attribute)?).map_err(StoreError::unreadable)
+    serde_json::from_value(to_json(attribute)?).map_err(unreadable)
 }
 
 /// A value from an item's attributes.
@@ -62,21 +63,21 @@ fn to_json(attribute: AttributeValue) -> Result<Value, StoreError> {
     Ok(match attribute {
         AttributeValue::Null(_) => Value::Null,
         AttributeValue::Bool(flag) => Value::Bool(flag),
-        AttributeValue::N(text) => Value::Number(text.parse::<Number>().map_err(StoreError::unreadable)?),
+        AttributeValue::N(text) => Value::Number(text.parse::<Number>().map_err(unreadable)?),
         AttributeValue::S(text) => Value::String(text),
         AttributeValue::L(values) => values.into_iter().map(to_json).collect::<Result<_, _>>()?,
         AttributeValue::M(item) => {
             let fields = item.into_iter().map(|(name, value)| Ok((name, to_json(value)?)));
             Value::Object(fields.collect::<Result<_, StoreError>>()?)
         }
-        _ => return Err(StoreError::unreadable("an attribute has a type that the shop never writes")),
+        _ => return Err(unreadable("an attribute has a type that the shop never writes")),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Money;
+    use checkout::Money;
     use serde_json::json;
 
     #[test]

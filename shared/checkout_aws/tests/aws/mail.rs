@@ -1,5 +1,6 @@
 use crate::shop::config;
-use checkout::{Letter, Mailer, SesMailer};
+use checkout::{Letter, Mailer};
+use checkout_aws::SesMailer;
 
 #[tokio::test]
 async fn a_letter_is_sent() {

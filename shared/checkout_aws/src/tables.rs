@@ -1,75 +1,45 @@
 //! The shop's tables: their names, their errors, and transactions.
 
-use crate::{
-    ConfigError, Order, Product, Storefront, config,
-    items::{self, Item},
-};
+use crate::items::{self, Item};
 use aws_sdk_dynamodb::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
     operation::transact_write_items::TransactWriteItemsError,
     types::{CancellationReason, TransactWriteItem},
 };
+use checkout::{ConfigError, StoreError, config};
 use std::{collections::BTreeSet, time::Duration};
-use stepwell::{SdkConfig, StepError, retryable};
+use stepwell::SdkConfig;
 
-/// The shop's DynamoDB tables. It is the [`Catalogue`](crate::Catalogue), the [`Stock`](crate::Stock) and the
-/// [`Orders`](crate::Orders) of the deployed shop.
+/// The shop's DynamoDB tables. They are the deployed shop's catalogue, stock, orders and storefront.
 #[derive(Clone, Debug)]
 pub struct Tables {
     pub(crate) client: Client,
     prefix: String,
 }
 
-/// Why a table gave no answer. None of these is the request's fault, so each is worth another attempt.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// Too many requests, or another transaction held one of the items.
-    #[error("the table is busy ({0})")]
-    Busy(String),
-    /// The call failed otherwise. Whether it has had its effect is not known.
-    #[error("the table gave no answer ({0})")]
-    Failed(String),
-    /// An item does not hold what it should.
-    #[error("an item cannot be read: {0}")]
-    Unreadable(String),
+pub(crate) fn unreadable(problem: impl ToString) -> StoreError {
+    StoreError::Unreadable(problem.to_string())
 }
 
-impl StoreError {
-    pub(crate) fn unreadable(problem: impl ToString) -> Self {
-        Self::Unreadable(problem.to_string())
-    }
-
-    /// What the SDK says, in one word. The whole message goes to the log: it names our account and our tables, which
-    /// an error that is shown to clients must not.
-    pub(crate) fn of<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Self {
-        const BUSY: [&str; 6] = [
-            "LimitExceededException",
-            "ProvisionedThroughputExceededException",
-            "RequestLimitExceeded",
-            "ThrottlingException",
-            "TransactionConflictException",
-            "TransactionInProgressException",
-        ];
-        let code = match error {
-            SdkError::TimeoutError(_) => "timeout",
-            SdkError::DispatchFailure(_) => "no connection",
-            other => other.code().unwrap_or("no code"),
-        };
-        tracing::warn!(code, message = error.message(), "a DynamoDB call failed");
-        if BUSY.contains(&code) { Self::Busy(code.to_owned()) } else { Self::Failed(code.to_owned()) }
-    }
-}
-
-impl From<StoreError> for StepError {
-    fn from(error: StoreError) -> Self {
-        let code = match error {
-            StoreError::Busy(_) => "TABLE_BUSY",
-            StoreError::Failed(_) => "TABLE_UNAVAILABLE",
-            StoreError::Unreadable(_) => "TABLE_UNREADABLE",
-        };
-        retryable(code, error.to_string())
-    }
+/// What the SDK says, in one word. The whole message goes to the log: it names our account and our tables, which
+/// an error that is shown to clients must not.
+pub(crate) fn store_error<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
+    const BUSY: [&str; 6] = [
+        "LimitExceededException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+    ];
+    let code = match error {
+        SdkError::TimeoutError(_) => "timeout",
+        SdkError::DispatchFailure(_) => "no connection",
+        other => other.code().unwrap_or("no code"),
+    };
+    tracing::warn!(code, message = error.message(), "a DynamoDB call failed");
+    if BUSY.contains(&code) { StoreError::Busy(code.to_owned()) } else { StoreError::Failed(code.to_owned()) }
 }
 
 /// How a transaction went.
@@ -102,13 +72,13 @@ impl Tables {
     /// The item with this id, as it stands now.
     pub(crate) async fn get_consistent(&self, table: &str, id: &str) -> Result<Option<Item>, StoreError> {
         let request = self.client.get_item().table_name(self.name(table)).key("id", items::text(id));
-        Ok(request.consistent_read(true).send().await.map_err(|error| StoreError::of(&error))?.item)
+        Ok(request.consistent_read(true).send().await.map_err(|error| store_error(&error))?.item)
     }
 
     /// The item with this id, maybe as it stood a moment ago.
     pub(crate) async fn get(&self, table: &str, id: &str) -> Result<Option<Item>, StoreError> {
         let request = self.client.get_item().table_name(self.name(table)).key("id", items::text(id));
-        Ok(request.send().await.map_err(|error| StoreError::of(&error))?.item)
+        Ok(request.send().await.map_err(|error| store_error(&error))?.item)
     }
 
     /// Writes all of it or nothing. Two transactions that touch one item at the same time disturb each other, which
@@ -121,7 +91,7 @@ impl Tables {
             let Err(error) = request.send().await else { return Ok(Transacted::Done) };
             let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
             else {
-                return Err(StoreError::of(&error));
+                return Err(store_error(&error));
             };
             let reasons = cancelled.cancellation_reasons();
             if reasons.iter().any(condition_failed) {
@@ -131,16 +101,6 @@ impl Tables {
             pause(number).await;
         }
         Err(conflict)
-    }
-}
-
-impl Storefront for Tables {
-    async fn all_products(&self) -> Result<Vec<Product>, StoreError> {
-        self.scan_products().await
-    }
-
-    async fn find_order(&self, id: &str) -> Result<Option<Order>, StoreError> {
-        self.get_order(id).await
     }
 }
 
