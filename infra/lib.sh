@@ -8,11 +8,22 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 infra=$repo/infra
 tools=$repo/.local/tools
 
-# The functions, as the folders are named.
+# The functions, by the names that they are deployed under, and the package of each, which is its binary's name as well.
+# A step is functions/WORKFLOW/STEP, its package WORKFLOW_STEP; any other function is functions/NAME, its package NAME.
 functions=()
-for manifest in "$repo"/functions/*/Cargo.toml; do
-  functions+=("$(basename "$(dirname "$manifest")")")
+declare -A package_of=()
+for manifest in "$repo"/functions/{*,*/*}/Cargo.toml; do
+  path=${manifest#"$repo/functions/"} path=${path%/Cargo.toml}
+  functions+=("${path##*/}")
+  package_of[${path##*/}]=${path//\//_}
 done
+unset manifest path
+
+# A line for each function: its name, its package.
+list_functions() {
+  local name
+  for name in "${functions[@]}"; do echo "$name ${package_of[$name]}"; done
+}
 
 # Sets $stage, such as dev, and $stack, stepwell-dev: what is said about the stack below is said about this one.
 use_stage() {
@@ -147,10 +158,12 @@ need_target() {
 
 # ---- Build and package -----------------------------------------------------------------------------------------------
 
-# Each leaves every function's binary at $binaries/NAME, or $binaries/NAME/bootstrap.
+# Each leaves every function's binary at $binaries/PACKAGE, or $binaries/PACKAGE/bootstrap. Without the feature `lambda`
+# there is nothing but the libraries.
 build_for_this_machine() {
   say "==> Building ${#functions[@]} functions; the first time ten minutes on two cores"
-  (cd "$repo" && cargo build --release "${functions[@]/#/--package=}" >&2 9>&-) || die "the build failed, see above"
+  (cd "$repo" && cargo build --release --features lambda "${package_of[@]/#/--package=}" >&2 9>&-) ||
+    die "the build failed, see above"
   binaries=${CARGO_TARGET_DIR:-$repo/target}/release
 }
 
@@ -159,7 +172,8 @@ build_for_lambda() {
   local flag=--x86-64
   [[ $1 == x86_64 ]] || flag=--arm64
   say "==> Building the functions for Lambda on $1"
-  (cd "$repo" && PATH=$tools/bin:$PATH cargo lambda build --release "$flag" "${functions[@]/#/--package=}" >&2 9>&-) ||
+  (cd "$repo" && PATH=$tools/bin:$PATH cargo lambda build --release "$flag" --features lambda \
+    "${package_of[@]/#/--package=}" >&2 9>&-) ||
     die "the build failed, see above"
   binaries=${CARGO_TARGET_DIR:-$repo/target}/lambda
 }
@@ -167,14 +181,14 @@ build_for_lambda() {
 # build_with_crash_points FOLDER: debug builds, stripped into FOLDER. The test is named so that cargo chooses the features
 # of the tests' builds, and does not compile the AWS SDK once more.
 build_with_crash_points() {
-  local name
+  local package
   say "==> Building the functions with crash points"
-  (cd "$repo" && cargo build --workspace --bins --test it --features stepwell_aws/crash-points >&2 9>&-) ||
+  (cd "$repo" && cargo build --workspace --bins --test it --features lambda,stepwell_aws/crash-points >&2 9>&-) ||
     die "the build failed, see above"
   binaries=$1
   mkdir -p "$binaries"
-  for name in "${functions[@]}"; do
-    strip -o "$binaries/$name" "${CARGO_TARGET_DIR:-$repo/target}/debug/$name"
+  for package in "${package_of[@]}"; do
+    strip -o "$binaries/$package" "${CARGO_TARGET_DIR:-$repo/target}/debug/$package"
   done
 }
 
@@ -182,7 +196,7 @@ build_with_crash_points() {
 package() {
   local name pairs=()
   for name in "${functions[@]}"; do
-    local binary=$binaries/$name
+    local binary=$binaries/${package_of[$name]}
     [[ ! -d $binary ]] || binary+=/bootstrap
     pairs+=("$name=$binary")
   done

@@ -122,8 +122,8 @@ case $call in
     ;;
 
   'lambda list-functions')
-    for folder in "$(dirname "$FAKE_AWS")"/functions/*/; do
-      name=$(basename "$folder")
+    for manifest in "$(dirname "$FAKE_AWS")"/functions/{*,*/*}/Cargo.toml; do
+      name=$(basename "$(dirname "$manifest")")
       printf 'stepwell-dev-%s\t%s\n' "$name" "$(cat objects/dev/"$name"/*.zip)"
     done
     ;;

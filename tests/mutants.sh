@@ -57,13 +57,13 @@ changed() { touch "$copy/shared/stepwell/src/lib.rs"; }
 build_unit() { cargo test -p stepwell --lib --no-run; }
 run_unit() { "$(newest_test stepwell)" --quiet; }
 
-build_simulation() { cargo build --workspace --bin sim; }
+build_simulation() { cargo build --workspace --features lambda --bin sim; }
 run_simulation() { "$CARGO_TARGET_DIR/debug/sim" --runs "$runs"; }
 
-build_races() { cargo test --workspace --lib --no-run; }
+build_races() { cargo test --workspace --features lambda --lib --no-run; }
 run_races() { "$(newest_test stepwell_tests)" --quiet sim::races sim::client sim::letters sim::limits sim::alarm; }
 
-build_table() { cargo test --workspace --test it --no-run; }
+build_table() { cargo test --workspace --features lambda --test it --no-run; }
 run_table() { "$(newest_test it)" --quiet transitions; }
 
 # The binary of these tests that cargo has just said it built.

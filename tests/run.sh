@@ -33,7 +33,7 @@ cd "$repo"
 # ---- Bookkeeping -----------------------------------------------------------------------------------------------------
 
 summary=() failed=no
-crash_points=stepwell_aws/crash-points
+crash_points=lambda,stepwell_aws/crash-points
 
 # check WHAT COMMAND...: runs it under a heading, and notes how it went.
 check() {
@@ -60,16 +60,16 @@ finish() {
   [[ $failed == no && $code == 0 ]] || exit 1
 }
 
-# Every cargo call below is for the whole workspace, even where one crate would do: for a part of it cargo would choose
-# other features of the same dependencies, and compile the AWS SDK once more.
+# Every cargo call below is for the whole workspace and with the functions' feature `lambda`, even where less would do: cargo
+# would choose other features of the same dependencies, and compile them once more.
 
 # ---- Lint ------------------------------------------------------------------------------------------------------------
 
 lint() {
   check "formatting" cargo fmt --all --check
-  check "clippy" cargo clippy --workspace --all-targets -- -D warnings
+  check "clippy" cargo clippy --workspace --all-targets --features lambda -- -D warnings
   check "clippy with crash points" cargo clippy --workspace --all-targets --features "$crash_points" -- -D warnings
-  check "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+  check "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --features lambda --no-deps
   check "tools" need_tools
   check "shell scripts" "$tools/bin/shellcheck" --external-sources infra/*.sh tests/*.sh .ci/run
   check "CloudFormation template" "$tools/bin/cfn-lint" infra/template.yaml
@@ -80,11 +80,11 @@ lint() {
 # ---- Unit ------------------------------------------------------------------------------------------------------------
 
 unit() {
-  check "unit and property tests" cargo test --workspace --lib --bins --no-fail-fast
-  check "the protocol's model, state by state" cargo test --workspace --test model
-  check "one SQLite file as store and queues" cargo test --workspace --test it -- sqlite::
-  check "what the compiler refuses" cargo test --workspace --test compile_fail
-  check "documentation tests" cargo test --workspace --doc
+  check "unit and property tests" cargo test --workspace --features lambda --lib --bins --no-fail-fast
+  check "the protocol's model, state by state" cargo test --workspace --features lambda --test model
+  check "one SQLite file as store and queues" cargo test --workspace --features lambda --test it -- sqlite::
+  check "what the compiler refuses" cargo test --workspace --features lambda --test compile_fail
+  check "documentation tests" cargo test --workspace --features lambda --doc
   check "the first lesson" cargo run --quiet --package stepwell --features testing --example hello
 }
 
@@ -92,7 +92,7 @@ unit() {
 
 # The debug build: most of it is there already, and an optimized one takes longer to build than it saves.
 simulation() {
-  check "the simulation is built" cargo build --workspace --bin sim
+  check "the simulation is built" cargo build --workspace --features lambda --bin sim
   check "100,000 simulated runs" "${CARGO_TARGET_DIR:-target}/debug/sim" --runs 100000
 }
 
@@ -136,14 +136,14 @@ on_stack() (
 
 # That a step's function has the switch that kills it on the crash stack, and no function on the other.
 can_be_killed() {
-  local name port=${STEPWELL_CRASH_PORT:-4597} target=${CARGO_TARGET_DIR:-$repo/target}
+  local package port=${STEPWELL_CRASH_PORT:-4597} target=${CARGO_TARGET_DIR:-$repo/target}
   if [[ $1 == crash ]]; then
-    grep -q STEPWELL_CRASH_DIR "$repo/.local/$port/binaries/process_payment"
+    grep -q STEPWELL_CRASH_DIR "$repo/.local/$port/binaries/${package_of[process_payment]}"
     return
   fi
-  for name in "${functions[@]}"; do
-    [[ -f $target/release/$name ]] || { say "there is no $target/release/$name" && return 1; }
-    ! grep -q STEPWELL_CRASH_DIR "$target/release/$name" || { say "$name has crash points" && return 1; }
+  for package in "${package_of[@]}"; do
+    [[ -f $target/release/$package ]] || { say "there is no $target/release/$package" && return 1; }
+    ! grep -q STEPWELL_CRASH_DIR "$target/release/$package" || { say "$package has crash points" && return 1; }
   done
 }
 
@@ -167,7 +167,7 @@ table() {
 # table_tests [URL]: with the tables at this URL, and all else on the stack.
 table_tests() {
   if (($# > 0)); then export AWS_ENDPOINT_URL_DYNAMODB=$1; fi
-  cargo test --workspace --test it --test aws --no-fail-fast -- \
+  cargo test --workspace --features lambda --test it --test aws --no-fail-fast -- \
     --skip scenarios:: --skip crash_points:: --skip sqlite::
 }
 
@@ -220,7 +220,7 @@ stop_dynamodb_local() {
 scenarios() {
   need_stack test "scenarios through HTTP" || return 0
   # They mostly wait, so more of them run at a time than there are processors.
-  check "scenarios through HTTP" on_stack test cargo test --workspace --test it -- scenarios:: --test-threads 8
+  check "scenarios through HTTP" on_stack test cargo test --workspace --features lambda --test it -- scenarios:: --test-threads 8
   check "operators with tokens" on_stack test tests/tokens.sh
 }
 
@@ -234,7 +234,7 @@ faults() {
 # Without purges: what they lose the watchdog finds only minutes later. The test is named so that cargo chooses the
 # features of the tests' builds.
 load_with_faults() {
-  cargo build --workspace --bin load --test it &&
+  cargo build --workspace --features lambda --bin load --test it &&
     "${CARGO_TARGET_DIR:-target}/debug/load" --checkouts 100 --concurrency 20 --faults --purge-every 0
 }
 

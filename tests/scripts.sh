@@ -27,19 +27,18 @@ fake() {
 
 mkdir -p "$sandbox/bin" "$sandbox/.local/tools/bin" "$sandbox/functions"
 cp -r "$here/../infra" "$sandbox/infra"
-for manifest in "$here"/../functions/*/Cargo.toml; do
-  mkdir "$sandbox/functions/$(basename "$(dirname "$manifest")")"
-  cp "$manifest" "$sandbox/functions/$(basename "$(dirname "$manifest")")/"
-done
+(cd "$here/.." && cp --parents functions/{*,*/*}/Cargo.toml "$sandbox")
 cp "$here/fake_aws.sh" "$sandbox/.local/tools/bin/aws"
 ln -s "$(command -v python3)" "$sandbox/.local/tools/bin/python"
 { echo "$sandbox/.local/tools" && cat "$here/../infra/requirements.txt"; } >"$sandbox/.local/tools/installed"
 
 fake cargo <<'CARGO'
 #!/usr/bin/env bash
-for folder in functions/*/; do
-  mkdir -p "target/lambda/$(basename "$folder")"
-  basename "$folder" >"target/lambda/$(basename "$folder")/bootstrap"
+for argument in "$@"; do
+  [[ $argument == --package=* ]] || continue
+  package=${argument#--package=}
+  mkdir -p "target/lambda/$package"
+  echo "$package" >"target/lambda/$package/bootstrap"
 done
 # What happens to the stack during the build.
 [[ ! -f $FAKE_AWS/stack_after_build ]] || mv "$FAKE_AWS/stack_after_build" "$FAKE_AWS/stack"

@@ -13,7 +13,6 @@ pub mod api;
 pub mod cost;
 pub mod cpu;
 pub mod crash;
-mod deployed;
 pub mod emulator;
 pub mod events;
 mod far;

@@ -1,16 +1,16 @@
 //! What the routes need of the engine and of the shop.
 
-use checkout::{Order, Product, StoreError, Tables};
+use checkout::{Order, Product, StoreError, Storefront};
 use serde_json::Value;
 use std::future::Future;
 use stepwell::{
-    ActionError, By, IdempotencyKey, StartError, Started, TaskId, Workflow, history::History, table::TableError,
+    ActionError, Ambient, By, Client, IdempotencyKey, StartError, Started, TaskId, Workflow,
+    history::History,
+    queue::Queue,
+    table::{Store, TableError},
 };
 
 /// Checkouts, orders and products, wherever they are kept.
-///
-/// The routes do not take a [`Client`] over any table and any queue, because axum wants futures that are `Send`, and
-/// that only a concrete client's are known to be.
 pub(crate) trait Backend: Send + Sync + 'static {
     /// Starts a checkout.
     fn start(
@@ -32,16 +32,22 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn products(&self) -> impl Future<Output = Result<Vec<Product>, StoreError>> + Send;
 }
 
-/// The deployed engine and the deployed shop.
-pub(crate) struct Deployed {
+/// The engine's client, and a shop.
+pub(crate) struct Deployed<T, Q, A, S> {
     pub(crate) workflow: Workflow,
-    pub(crate) engine: stepwell_aws::Client,
-    pub(crate) tables: Tables,
+    pub(crate) engine: Client<T, Q, A>,
+    pub(crate) shop: S,
     /// Whom the audit trail names for a retry that a customer asks for.
     pub(crate) customer: By,
 }
 
-impl Backend for Deployed {
+impl<T, Q, A, S> Backend for Deployed<T, Q, A, S>
+where
+    T: Store + 'static,
+    Q: Queue + 'static,
+    A: Ambient + 'static,
+    S: Storefront + 'static,
+{
     async fn start(&self, request: &Value, key: Option<&IdempotencyKey>) -> Result<Started, StartError> {
         self.engine.start(&self.workflow, request, key).await
     }
@@ -55,10 +61,10 @@ impl Backend for Deployed {
     }
 
     async fn order(&self, id: &str) -> Result<Option<Order>, StoreError> {
-        self.tables.find_order(id).await
+        self.shop.find_order(id).await
     }
 
     async fn products(&self) -> Result<Vec<Product>, StoreError> {
-        self.tables.all_products().await
+        self.shop.all_products().await
     }
 }

@@ -25,9 +25,6 @@ pub(crate) enum Act {
 }
 
 /// The tasks, wherever they are kept.
-///
-/// The routes do not take a [`Client`] over any table and any queue, because axum wants futures that are `Send`, and
-/// that only a concrete client's are known to be.
 pub(crate) trait Backend: Send + Sync + 'static {
     /// The moment it is.
     fn now(&self) -> Timestamp;

@@ -1,9 +1,8 @@
 //! The fields of a query or of a body, which are asked for in the same way.
 
 use crate::error::ApiError;
-use axum::body::Body;
+use axum::{body::Body, http::request::Parts};
 use http_api::Fault;
-use lambda_http::{RequestExt, http::request::Parts};
 use serde::de::DeserializeOwned;
 use serde_json::{
     error::Category,
@@ -31,12 +30,12 @@ impl Fields {
     /// Those of a query. None may be there twice.
     pub(crate) fn of_query(request: &Parts) -> Self {
         let mut fields = Self::default();
-        for (name, text) in request.query_string_parameters_ref().into_iter().flat_map(|query| query.iter()) {
-            match fields.left.entry(name.to_owned()) {
-                Entry::Occupied(_) => fields.wrong(name, "is there more than once"),
+        for (name, text) in http_api::query_fields(request) {
+            match fields.left.entry(name.clone()) {
+                Entry::Occupied(_) => fields.wrong(&name, "is there more than once"),
                 Entry::Vacant(place) => {
                     // Writing a text as JSON cannot fail; if it could, the field would be missing.
-                    if let Ok(value) = to_raw_value(text) {
+                    if let Ok(value) = to_raw_value(&text) {
                         place.insert(value);
                     }
                 }

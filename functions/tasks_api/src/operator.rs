@@ -1,7 +1,6 @@
-//! Who is let in: whoever API Gateway's authorizer has let in, and told us the name of.
+//! Who is let in: whoever the API's host has let in, and told us the name of. On AWS that is API Gateway's authorizer.
 //!
-//! The name is taken from the event alone, which a client cannot write to. So a route that is deployed without its
-//! authorizer lets nobody in.
+//! A client cannot say who it is. So a route that is deployed without its authorizer lets nobody in.
 
 use crate::error::ApiError;
 use axum::{
@@ -9,9 +8,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use lambda_http::{
-    RequestExt, aws_lambda_events::apigw::ApiGatewayRequestAuthorizer as Authorizer, request::RequestContext,
-};
+use http_api::Caller;
 use stepwell::By;
 
 /// The name of an operator, as the audit trail keeps it.
@@ -27,27 +24,15 @@ impl Operator {
         })
     }
 
-    /// The name that the authorizer has found: the ARN of an IAM identity, or the subject of a token and its issuer.
-    fn of(authorizer: &Authorizer) -> Option<Self> {
-        let name = match (&authorizer.iam, &authorizer.jwt) {
-            (Some(iam), _) => iam.user_arn.clone()?,
-            (None, Some(jwt)) => {
-                let claim = |name| jwt.claims.get(name).filter(|value: &&String| !value.is_empty());
-                format!("{} ({})", claim("sub")?, claim("iss")?)
-            }
-            (None, None) => return None,
-        };
+    fn of(Caller(name): &Caller) -> Option<Self> {
         // What cannot be kept is nobody's name: an action without one has no place in the audit trail.
-        By::new(name.clone(), "-").ok().map(|_| Self(name))
+        By::new(name.clone(), "-").ok().map(|_| Self(name.clone()))
     }
 }
 
 /// Lets a request go on to its route if an operator has made it.
 pub(crate) async fn only(mut request: Request, next: Next) -> Response {
-    let operator = match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV2(context)) => context.authorizer.as_ref().and_then(Operator::of),
-        _ => None,
-    };
+    let operator = request.extensions().get().and_then(Operator::of);
     match operator {
         Some(operator) => {
             request.extensions_mut().insert(operator);

@@ -9,17 +9,21 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    pub(crate) fn new(variable: &'static str, problem: impl ToString) -> Self {
+    /// What is wrong with a variable.
+    pub fn new(variable: &'static str, problem: impl ToString) -> Self {
         Self { variable, problem: problem.to_string() }
     }
 }
 
 /// A variable's value; `None` where it is not set or empty, which a template's unset parameter comes to.
-pub(crate) fn variable(name: &str) -> Option<String> {
+pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The value of a variable that has to be set.
-pub(crate) fn required(name: &'static str) -> Result<String, ConfigError> {
+///
+/// # Errors
+/// It is not.
+pub fn required(name: &'static str) -> Result<String, ConfigError> {
     variable(name).ok_or_else(|| ConfigError::new(name, "is not set"))
 }

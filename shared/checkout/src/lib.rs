@@ -1,6 +1,6 @@
 //! The shop behind the checkout workflow: money, catalogue, stock, payments, orders and mail.
 //!
-//! The steps in `functions/` say what happens in which order; what it happens to is here. The workflow itself is
+//! The steps in `functions/checkout/` say what happens in which order; what it happens to is here. The workflow itself is
 //! [`workflow()`]. Every effect takes an idempotency key or derives its names from the task, so that each may be
 //! repeated: a card is charged once, stock is taken once, an order is made once.
 //!
@@ -8,23 +8,17 @@
 //! a mark in its place keeps a request that is still on its way from making it happen. So in whatever order the two
 //! arrive, no card stays charged, no units stay reserved and no order stays confirmed.
 //!
-//! Tables, all with `SHOP_TABLE_PREFIX` before their names and keyed by `id`:
-//!
-//! | table | an item is | id |
-//! |---|---|---|
-//! | `products` | a [`Product`] and its stock | the product's number |
-//! | `payments` | what the simulated gateway remembers of a `charge`; `voided_at` marks it as refunded, or ruled out | the idempotency key of the charge |
-//! | `reservations` | a [`Reservation`] that has been made; its [`Release`], which alone rules one out | the idempotency key of the reservation |
-//! | `orders` | an [`Order`], or the mark that rules one out; beside an order one item that holds its number | the task's id; `number:ORD-…` |
+//! What a step needs of the outside world is a port: [`Catalogue`], [`Stock`], [`Orders`], [`Gateway`], [`Mailer`]; a [`Shop`]
+//! makes them. Nothing here is AWS's: the ports on DynamoDB and SES are in `checkout_aws`. What each way to keep the shop has
+//! to do alike is a function here: [`Reservation::of`], [`Release::of`], [`order_numbers`], [`test_card`].
 
 // Money is counted in whole cents and rates are decimals; a float would be a wrong cent sooner or later.
 #![deny(clippy::float_arithmetic)]
 
 mod cart;
 mod catalogue;
-mod config;
+pub mod config;
 mod email;
-mod items;
 mod lenient;
 mod mail;
 mod money;
@@ -33,25 +27,28 @@ mod payment;
 mod pricing;
 mod release;
 mod request;
-mod simulator;
+mod shop;
 mod stock;
-mod tables;
+mod store_error;
+mod storefront;
+pub mod test_card;
 mod text;
 mod workflow;
 
 pub use cart::{LineItem, ValidatedCart};
-pub use catalogue::{Catalogue, InsufficientStock, Product, ProductId, UNREADABLE_ROW};
+pub use catalogue::{Catalogue, InsufficientStock, Product, ProductId};
 pub use config::ConfigError;
 pub use email::{EmailAddress, NotAnEmailAddress};
-pub use mail::{Confirmation, Letter, MailError, Mailer, SesMailer};
+pub use mail::{Confirmation, Letter, MailError, Mailer};
 pub use money::{Money, NotMoney};
-pub use order::{CancelledOrder, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders};
+pub use order::{CancelledOrder, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders, order_numbers};
 pub use payment::{CURRENCY, Charge, ChargeRequest, Gateway, GatewayError, Payment, Refund, RefundRequest, Reversal};
 pub use pricing::{Pricing, Totals};
 pub use release::{Release, ReleasedProduct};
 pub use request::{CartItem, CheckoutRequest, CustomerInfo, MAX_LINES, MAX_QUANTITY, PaymentInfo, Priority, Token};
-pub use simulator::GatewaySimulator;
+pub use shop::Shop;
 pub use stock::{InventoryChange, Reservation, ReserveError, Stock, UpdatedProduct};
-pub use tables::{StoreError, Tables};
+pub use store_error::StoreError;
+pub use storefront::Storefront;
 pub use text::{NotAName, NotASingleLine, PersonName, SingleLine};
 pub use workflow::{workflow, workflow_from};

@@ -1,11 +1,6 @@
 //! Orders, each with a number of its own, and their cancellation.
 
-use crate::{
-    LineItem, Money, Priority, StoreError, Tables,
-    items::{self, Item},
-    tables::Transacted,
-};
-use aws_sdk_dynamodb::types::{Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+use crate::{LineItem, Money, Priority, StoreError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -143,95 +138,18 @@ pub trait Orders: Send + Sync {
     fn cancel(&self, task: TaskId, at: Timestamp) -> impl Future<Output = Result<CancelledOrder, StoreError>> + Send;
 }
 
-const ORDERS: &str = "orders";
+/// The numbers that a task's order may have, the best first: an order has the first one that no other order has. Nothing in
+/// them is left to chance, so a repeated step finds the same numbers in the same order.
+pub fn order_numbers(task: TaskId, placed_at: Timestamp) -> impl Iterator<Item = String> {
+    /// Of 2^32 numbers a day, so many in a row that are taken means that something else is wrong.
+    const CANDIDATES: u32 = 16;
+    (0..CANDIDATES).map(move |attempt| number(task, placed_at, attempt))
+}
 
-/// Of 2^32 numbers a day, so many in a row that are taken means that something else is wrong.
-const CANDIDATES: u32 = 16;
-
-/// The number of the task's order, unless another order of the day has it: then that of the next attempt. Nothing in it
-/// is left to chance, so a repeated step finds the same numbers in the same order.
 fn number(task: TaskId, placed_at: Timestamp, attempt: u32) -> String {
     let digest = Sha256::digest(format!("{task}:{attempt}"));
     let digits: String = digest.iter().take(4).map(|byte| format!("{byte:02X}")).collect();
     format!("ORD-{}-{digits}", placed_at.yyyymmdd())
-}
-
-impl Orders for Tables {
-    /// One transaction: the order by its task, and its number as an item of its own, each only if it is not there.
-    async fn create(&self, order: Order) -> Result<Order, CreateOrderError> {
-        for attempt in 0..CANDIDATES {
-            let order_number = number(order.order_id, order.placed_at, attempt);
-            let order = Order { order_number, ..order.clone() };
-            match self.transact(self.order_writes(&order)?).await? {
-                Transacted::Done => return Ok(order),
-                Transacted::Refused(refused) => {
-                    if let Some(earlier) = refused.into_iter().next().flatten() {
-                        let order = read(earlier)?.filter(|order| order.status != OrderStatus::Cancelled);
-                        return order.ok_or(CreateOrderError::Void);
-                    }
-                }
-            }
-        }
-        Err(StoreError::Busy("no free order number".to_owned()).into())
-    }
-
-    /// One write, without a condition: an order that is there is marked, and where none is, the mark alone is written
-    /// and takes the order's place.
-    async fn cancel(&self, task: TaskId, at: Timestamp) -> Result<CancelledOrder, StoreError> {
-        let marked = self
-            .client
-            .update_item()
-            .table_name(self.name(ORDERS))
-            .key("id", items::text(task))
-            .update_expression("SET #status = :cancelled, cancelled_at = if_not_exists(cancelled_at, :at)")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":cancelled", items::to_attribute(&OrderStatus::Cancelled)?)
-            .expression_attribute_values(":at", items::to_attribute(&at)?)
-            .return_values(ReturnValue::AllNew)
-            .send()
-            .await
-            .map_err(|error| StoreError::of(&error))?;
-        let item: Item = marked.attributes.unwrap_or_default();
-        let cancelled_at = item.get("cancelled_at").cloned();
-        let cancelled_at = cancelled_at.ok_or_else(|| StoreError::unreadable("a cancelled order without a time"))?;
-        let (order_id, order_number) = read(item)?.map(|order| (order.order_id, order.order_number)).unzip();
-        Ok(CancelledOrder { order_id, order_number, cancelled_at: items::from_attribute(cancelled_at)? })
-    }
-}
-
-/// The order of an item; `None` for the mark that keeps one from being made.
-fn read(item: Item) -> Result<Option<Order>, StoreError> {
-    if item.contains_key("order_id") { items::from_item(item).map(Some) } else { Ok(None) }
-}
-
-impl Tables {
-    /// The order with this id, cancelled or not; `None` where there is none or the text is no id.
-    ///
-    /// # Errors
-    /// The table gave no answer.
-    pub async fn find_order(&self, id: &str) -> Result<Option<Order>, StoreError> {
-        let Ok(id) = id.parse::<TaskId>() else { return Ok(None) };
-        self.get(ORDERS, &id.to_string()).await?.map_or(Ok(None), read)
-    }
-
-    fn order_writes(&self, order: &Order) -> Result<Vec<TransactWriteItem>, StoreError> {
-        let mut item = items::to_item(order)?;
-        item.insert("id".to_owned(), items::text(order.order_id));
-        let number = Item::from([
-            ("id".to_owned(), items::text(format!("number:{}", order.order_number))),
-            ("order_id".to_owned(), items::text(order.order_id)),
-        ]);
-        [item, number].into_iter().map(|item| self.put_new(item)).collect()
-    }
-
-    fn put_new(&self, item: Item) -> Result<TransactWriteItem, StoreError> {
-        let put = Put::builder()
-            .table_name(self.name(ORDERS))
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(id)")
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        Ok(TransactWriteItem::builder().put(put.build().map_err(StoreError::unreadable)?).build())
-    }
 }
 
 #[cfg(test)]

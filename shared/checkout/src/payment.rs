@@ -1,6 +1,6 @@
 //! Taking money and giving it back: what a gateway does, and what `process_payment` and `refund_payment` leave behind.
 
-use crate::{Money, Token};
+use crate::{Money, StoreError, Token};
 use serde::{Deserialize, Serialize};
 use stepwell::{StepResult, Timestamp};
 
@@ -107,6 +107,15 @@ pub enum GatewayError {
     /// An answer that does not say whether it was done. The idempotency key makes it safe to ask again.
     #[error("the gateway's answer leaves the status of the charge open: {0}")]
     UnknownStatus(String),
+}
+
+impl From<StoreError> for GatewayError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy(_) => Self::TemporaryFailure,
+            StoreError::Failed(_) | StoreError::Unreadable(_) => Self::UnknownStatus(error.to_string()),
+        }
+    }
 }
 
 /// The result of `process_payment`.

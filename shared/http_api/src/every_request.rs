@@ -1,7 +1,10 @@
 //! What is done around every request: a time limit, the catching of panics, the headers of all answers, one line in the
 //! log.
 
-use crate::fault::{Cause, Fault};
+use crate::{
+    fault::{Cause, Fault},
+    request::RequestId,
+};
 use axum::{
     Router,
     extract::{MatchedPath, Request},
@@ -10,7 +13,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::FutureExt;
-use lambda_http::RequestExt;
 use std::{panic::AssertUnwindSafe, time::Duration};
 use stepwell::TaskId;
 use tokio::time::Instant;
@@ -27,8 +29,7 @@ async fn within(limit: Duration, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    // Lambda's own, by which every line that the platform writes about this request is found.
-    let request_id = request.lambda_context_ref().map(|context| context.request_id.clone());
+    let request_id = request.extensions().get::<RequestId>().map(|RequestId(id)| id.clone());
     // A task's and an order's id is a part of their paths. A task that was just started is in the answer.
     let task_id = request.uri().path().split('/').find_map(|part| part.parse().ok());
 

@@ -5,13 +5,13 @@ mod body;
 mod details;
 mod every_request;
 mod fault;
-mod gateway;
+mod request;
 mod unique_keys;
 
 pub use body::{check_media_type, read};
 pub use details::Details;
 pub use fault::{ErrorBody, Fault};
-pub use gateway::{Event, service};
+pub use request::{Caller, QueryFields, RequestId, query_fields};
 
 use axum::{
     Router,
@@ -32,6 +32,11 @@ pub fn task_id(segment: Segment) -> Option<TaskId> {
 pub fn complete<S: Clone + Send + Sync + 'static>(routes: Router<S>, limit: Duration) -> Router<S> {
     let routes = routes.fallback(async || Fault::NoRoute).method_not_allowed_fallback(async || Fault::WrongMethod);
     every_request::around(routes, limit)
+}
+
+/// An API that answers every request with this fault.
+pub fn refusing(fault: impl Fn() -> Fault + Clone + Send + Sync + 'static, limit: Duration) -> Router {
+    every_request::around(Router::new().fallback(async move || fault()), limit)
 }
 
 /// The JSON pointer to a field of the object at `parent`.

@@ -5,6 +5,7 @@
 //! | `dynamo` | [`DynamoTable`], the engine's [`Store`](stepwell::table::Store): compiles transitions into expressions |
 //! | `sqs` | [`SqsQueue`], the engine's [`Queue`](stepwell::queue::Queue) |
 //! | `serve` | a function's `main`: [`serve()`], [`serve_watchdog`], [`serve_dead_letters`] |
+//! | [`http`] | an HTTP API behind API Gateway (feature `http`) |
 //! | `config` | the AWS clients, and what the environment names |
 //! | `error` | from the SDK's errors to [`CallError`](stepwell::CallError)s |
 
@@ -13,6 +14,8 @@ mod config;
 mod crash;
 mod dynamo;
 mod error;
+#[cfg(feature = "http")]
+pub mod http;
 mod serve;
 mod sqs;
 

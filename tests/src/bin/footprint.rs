@@ -29,10 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Size, start-up time and memory of each function, beside the project's aims.
 ///
 /// Build the functions first: `infra/local.sh up` does, or
-/// `cargo build --release --package checkout_api --package validate_cart ...`.
+/// `cargo build --release --features lambda --package checkout_api --package checkout_validate_cart ...`.
 #[derive(Parser)]
 struct Options {
-    /// The folder with the functions' binaries: NAME, or NAME/bootstrap as cargo-lambda leaves them.
+    /// The folder with the functions' binaries: PACKAGE, or PACKAGE/bootstrap as cargo-lambda leaves them.
     #[arg(long, value_name = "FOLDER", default_value_os_t = release_folder())]
     binaries: PathBuf,
     /// How often to start each function; the figures are medians.
@@ -51,8 +51,8 @@ struct Footprint {
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
     let mut footprints = Vec::new();
-    for name in functions()? {
-        let binary = find(&options.binaries, &name)?;
+    for (name, package) in functions()? {
+        let binary = find(&options.binaries, &package)?;
         footprints.push(measure(&name, &binary, options.runs)?);
     }
     print(&footprints);
@@ -77,17 +77,14 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Every folder under `functions/` is one.
-fn functions() -> Result<Vec<String>, Box<dyn Error>> {
-    let mut names = Vec::new();
-    for folder in fs::read_dir(repository().join("functions"))? {
-        let folder = folder?;
-        if folder.path().join("Cargo.toml").is_file() {
-            names.push(folder.file_name().to_string_lossy().into_owned());
-        }
-    }
-    names.sort();
-    Ok(names)
+/// The name and the package of each function, as the scripts know them.
+fn functions() -> Result<Vec<(String, String)>, Box<dyn Error>> {
+    let script = "source infra/lib.sh && list_functions";
+    let listed = Command::new("bash").args(["-c", script]).current_dir(repository()).output()?;
+    let lines = String::from_utf8(listed.stdout)?;
+    let functions: Vec<(String, String)> =
+        lines.lines().filter_map(|line| line.split_once(' ')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+    if functions.is_empty() { Err("infra/lib.sh lists no functions".into()) } else { Ok(functions) }
 }
 
 fn find(binaries: &Path, name: &str) -> Result<PathBuf, Box<dyn Error>> {

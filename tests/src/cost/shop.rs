@@ -1,14 +1,11 @@
-//! The checkout's own steps, over a shop that costs nothing: the very code of `functions/`, so that the inputs they
-//! load and the results they leave have the size that they have in earnest.
+//! The deployed steps of the checkout, over a shop that costs nothing. So the inputs that they load and the results that they
+//! leave have the size that they have in earnest.
 
-use crate::{
-    deployed::{create_order, process_payment, send_confirmation, update_inventory, validate_cart},
-    poller::Poller,
-};
+use crate::poller::Poller;
 use checkout::{
-    CancelledOrder, Catalogue, Charge, ChargeRequest, CreateOrderError, Gateway, GatewayError, InventoryChange, Letter,
-    LineItem, MailError, Mailer, Order, Orders, Pricing, Product, ProductId, RefundRequest, Release, Reservation,
-    ReserveError, Reversal, Stock, StoreError, UpdatedProduct,
+    CancelledOrder, Catalogue, Charge, ChargeRequest, ConfigError, CreateOrderError, Gateway, GatewayError,
+    InventoryChange, Letter, LineItem, MailError, Mailer, Order, Orders, Pricing, Product, ProductId, RefundRequest,
+    Release, Reservation, ReserveError, Reversal, Shop, Stock, StoreError, UpdatedProduct,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -16,13 +13,13 @@ use stepwell::{TaskId, Timestamp};
 
 /// With the five steps of the checkout.
 pub(super) fn with_checkout(poller: Poller<'_>) -> Poller<'_> {
-    let pricing = Pricing::from_env().expect("the shop's prices");
+    const READY: &str = "the shop's prices";
     poller
-        .with("validate_cart", validate_cart::ValidateCart { catalogue: FreeShop, pricing })
-        .with("process_payment", process_payment::ProcessPayment { gateway: FreeShop })
-        .with("update_inventory", update_inventory::UpdateInventory { stock: FreeShop })
-        .with("create_order", create_order::CreateOrder { orders: FreeShop })
-        .with("send_confirmation", send_confirmation::SendConfirmation { mailer: FreeShop })
+        .with("validate_cart", checkout_validate_cart::step(&FreeShop).expect(READY))
+        .with("process_payment", checkout_process_payment::step(&FreeShop).expect(READY))
+        .with("update_inventory", checkout_update_inventory::step(&FreeShop).expect(READY))
+        .with("create_order", checkout_create_order::step(&FreeShop).expect(READY))
+        .with("send_confirmation", checkout_send_confirmation::step(&FreeShop).expect(READY))
 }
 
 /// A request as the demo has it, without the wrapping that the API takes off.
@@ -46,6 +43,38 @@ fn product(id: ProductId) -> Product {
     let products: Vec<Value> = serde_json::from_str(&text).expect("products are JSON");
     let found = products.into_iter().find(|product| product["id"] == id.0);
     serde_json::from_value(found.expect("a product of the sample data")).expect("a product")
+}
+
+impl Shop for FreeShop {
+    type Catalogue = Self;
+    type Stock = Self;
+    type Orders = Self;
+    type Gateway = Self;
+    type Mailer = Self;
+
+    fn catalogue(&self) -> Result<Self, ConfigError> {
+        Ok(Self)
+    }
+
+    fn stock(&self) -> Result<Self, ConfigError> {
+        Ok(Self)
+    }
+
+    fn orders(&self) -> Result<Self, ConfigError> {
+        Ok(Self)
+    }
+
+    fn gateway(&self) -> Result<Self, ConfigError> {
+        Ok(Self)
+    }
+
+    fn mailer(&self) -> Result<Self, ConfigError> {
+        Ok(Self)
+    }
+
+    fn pricing(&self) -> Result<Pricing, ConfigError> {
+        Pricing::from_env()
+    }
 }
 
 impl Catalogue for FreeShop {

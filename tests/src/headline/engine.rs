@@ -1,4 +1,4 @@
-//! Our checkout: the engine's own client and workers over the steps' own source, each delivery in a process of its own
+//! Our checkout: the engine's own client and workers over the deployed steps, each delivery in a process of its own
 //! that may die.
 //!
 //! What stands in for AWS is here and in its neighbours: messages that are handed out until somebody is done with them,
@@ -14,17 +14,8 @@ use super::{
     services::Services,
     world::World,
 };
-use crate::{
-    deployed::{
-        cancel_order::CancelOrder, create_order::CreateOrder, process_payment::ProcessPayment,
-        refund_payment::RefundPayment, release_stock::ReleaseStock, send_confirmation::SendConfirmation,
-        update_inventory::UpdateInventory, validate_cart::ValidateCart,
-    },
-    events::message,
-    far::Far,
-    sim::MemoryTable,
-};
-use checkout::Pricing;
+use crate::{events::message, far::Far, sim::MemoryTable};
+use checkout::ConfigError;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -252,21 +243,18 @@ impl Engine {
         process: &Arc<Process>,
         hidden_until: &Arc<Mutex<Instant>>,
     ) -> bool {
-        let services = Services::new(&self.world, process);
+        let shop = &Services::new(&self.world, process);
         let hands = self.in_hands_of(process, hidden_until);
         let run = Run { step, hands, clock: &self.clock, batch, invocation };
         match step {
-            "validate_cart" => {
-                let pricing = Pricing::from_env().expect("the defaults make sense");
-                run.of(ValidateCart { catalogue: services, pricing }).await
-            }
-            "process_payment" => run.of(ProcessPayment { gateway: services }).await,
-            "update_inventory" => run.of(UpdateInventory { stock: services }).await,
-            "create_order" => run.of(CreateOrder { orders: services }).await,
-            "send_confirmation" => run.of(SendConfirmation { mailer: services }).await,
-            "refund_payment" => run.of(RefundPayment { gateway: services }).await,
-            "release_stock" => run.of(ReleaseStock { stock: services }).await,
-            "cancel_order" => run.of(CancelOrder { orders: services }).await,
+            "validate_cart" => run.of(checkout_validate_cart::step(shop)).await,
+            "process_payment" => run.of(checkout_process_payment::step(shop)).await,
+            "update_inventory" => run.of(checkout_update_inventory::step(shop)).await,
+            "create_order" => run.of(checkout_create_order::step(shop)).await,
+            "send_confirmation" => run.of(checkout_send_confirmation::step(shop)).await,
+            "refund_payment" => run.of(checkout_refund_payment::step(shop)).await,
+            "release_stock" => run.of(checkout_release_stock::step(shop)).await,
+            "cancel_order" => run.of(checkout_cancel_order::step(shop)).await,
             other => panic!("there is no function for step `{other}`"),
         }
     }
@@ -297,7 +285,8 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Has this step work the batch; answers whether SQS may delete all of it.
-    async fn of(self, step: impl Step) -> bool {
+    async fn of<S: Step>(self, step: Result<S, ConfigError>) -> bool {
+        let step = step.expect("the defaults make sense");
         let (table, queue) = self.hands;
         let worker = Worker::new(self.step, step, table, queue, self.clock.clone());
         worker.handle(self.batch, self.invocation).await.is_empty()

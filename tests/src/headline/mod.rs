@@ -3,7 +3,7 @@
 //! Everything runs in this process, in virtual time, and depends on the seed alone: the [`customers`], the [`world`] in
 //! which their money and goods are counted, and the [`faults`] between a process and the services it calls. What differs
 //! is who does the work: [`one_piece`], a request handler as it is written without an engine, or [`engine`], our client
-//! and workers over the very source of the deployed steps, with the engine's own table and queues failing as often as
+//! and workers over the deployed steps, with the engine's own table and queues failing as often as
 //! everything else does.
 //!
 //! # What is in our favour by construction

@@ -13,11 +13,7 @@
 //! the service that would have to is out. And nobody comes back later to what is left behind.
 
 use super::{process::Process, services::Services, world::World};
-use crate::deployed::{
-    create_order::CreateOrder, process_payment::ProcessPayment, send_confirmation::SendConfirmation,
-    update_inventory::UpdateInventory, validate_cart::ValidateCart,
-};
-use checkout::{CheckoutRequest, Gateway, Orders, Pricing, RefundRequest, Stock};
+use checkout::{CheckoutRequest, ConfigError, Gateway, Orders, RefundRequest, Stock};
 use std::{sync::Arc, time::Duration};
 use stepwell::{Context, ResultOf, Step, StepContext, StepError, TaskId, Timestamp};
 
@@ -44,18 +40,17 @@ pub async fn handle(
 async fn sell(services: &Services, request: CheckoutRequest, now: Timestamp) -> Result<(), StepError> {
     let order = TaskId::new();
     let about = |step| StepContext::for_test(step, order, now);
-    let pricing = Pricing::from_env().expect("the defaults make sense");
 
-    let validate = ValidateCart { catalogue: services.clone(), pricing };
-    let cart = validate.run(Context(request.clone()), &about("validate_cart")).await?;
+    let cart =
+        ready(checkout_validate_cart::step(services)).run(Context(request.clone()), &about("validate_cart")).await?;
 
     let (pay, take) = (about("process_payment"), about("update_inventory"));
     let paid_and_ordered = async {
-        let payment = ProcessPayment { gateway: services.clone() };
+        let payment = ready(checkout_process_payment::step(services));
         let payment = payment.run((Context(request.clone()), ResultOf(cart.clone())), &pay).await?;
-        let reservation = UpdateInventory { stock: services.clone() };
+        let reservation = ready(checkout_update_inventory::step(services));
         let reservation = reservation.run(Some(ResultOf(cart.clone())), &take).await?;
-        let orders = CreateOrder { orders: services.clone() };
+        let orders = ready(checkout_create_order::step(services));
         let (paid, reserved) = (Some(ResultOf(payment)), Some(ResultOf(reservation)));
         orders.run((Context(request.clone()), ResultOf(cart), paid, reserved), &about("create_order")).await
     };
@@ -72,7 +67,11 @@ async fn sell(services: &Services, request: CheckoutRequest, now: Timestamp) -> 
         }
     };
 
-    let confirm = SendConfirmation { mailer: services.clone() };
+    let confirm = ready(checkout_send_confirmation::step(services));
     let _ = confirm.run((Context(request), ResultOf(created)), &about("send_confirmation")).await;
     Ok(())
+}
+
+fn ready<S>(step: Result<S, ConfigError>) -> S {
+    step.expect("the defaults make sense")
 }

@@ -6,9 +6,9 @@ use super::{
     world::World,
 };
 use checkout::{
-    CancelledOrder, Catalogue, Charge, ChargeRequest, CreateOrderError, Gateway, GatewayError, Letter, LineItem,
-    MailError, Mailer, Order, Orders, Product, ProductId, RefundRequest, Release, Reservation, ReserveError, Reversal,
-    Stock, StoreError,
+    CancelledOrder, Catalogue, Charge, ChargeRequest, ConfigError, CreateOrderError, Gateway, GatewayError, Letter,
+    LineItem, MailError, Mailer, Order, Orders, Pricing, Product, ProductId, RefundRequest, Release, Reservation,
+    ReserveError, Reversal, Shop, Stock, StoreError,
 };
 use std::{collections::BTreeMap, sync::Arc};
 use stepwell::{TaskId, Timestamp};
@@ -28,6 +28,38 @@ impl Services {
 
     fn checkout(&self) -> usize {
         self.process.trail.number
+    }
+}
+
+impl Shop for Services {
+    type Catalogue = Self;
+    type Stock = Self;
+    type Orders = Self;
+    type Gateway = Self;
+    type Mailer = Self;
+
+    fn catalogue(&self) -> Result<Self, ConfigError> {
+        Ok(self.clone())
+    }
+
+    fn stock(&self) -> Result<Self, ConfigError> {
+        Ok(self.clone())
+    }
+
+    fn orders(&self) -> Result<Self, ConfigError> {
+        Ok(self.clone())
+    }
+
+    fn gateway(&self) -> Result<Self, ConfigError> {
+        Ok(self.clone())
+    }
+
+    fn mailer(&self) -> Result<Self, ConfigError> {
+        Ok(self.clone())
+    }
+
+    fn pricing(&self) -> Result<Pricing, ConfigError> {
+        Pricing::from_env()
     }
 }
 

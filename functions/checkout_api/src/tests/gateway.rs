@@ -29,7 +29,7 @@ async fn invoke_router(router: axum::Router, event: Value) -> Value {
     let mut context = lambda_http::Context::default();
     context.request_id = REQUEST_ID.to_owned();
     let event = LambdaEvent::new(serde_json::from_str(&event.to_string()).unwrap(), context);
-    let answer = http_api::service(router).oneshot(event).await.unwrap();
+    let answer = stepwell_aws::http::service(router).oneshot(event).await.unwrap();
     serde_json::to_value(answer).unwrap()
 }
 

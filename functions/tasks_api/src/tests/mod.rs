@@ -68,7 +68,7 @@ async fn send_event(fake: &Fake, parts: Value, method: &str, target: &str, body:
         event[part].as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     }
     let event = LambdaEvent::new(serde_json::from_str(&event.to_string()).unwrap(), lambda_http::Context::default());
-    let answer = http_api::service(routes::router(fake.clone())).oneshot(event).await.unwrap();
+    let answer = stepwell_aws::http::service(routes::router(fake.clone())).oneshot(event).await.unwrap();
     let answer = serde_json::to_value(answer).unwrap();
     assert_eq!(answer["headers"]["content-type"], "application/json", "{answer}");
     assert_eq!(answer["headers"]["cache-control"], "no-store", "{answer}");

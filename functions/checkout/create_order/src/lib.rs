@@ -1,0 +1,88 @@
+//! Makes the order of a cart that is paid and reserved. Its id and number come from the task, so there is only one.
+
+use checkout::{
+    CURRENCY, CheckoutRequest, ConfigError, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders, Payment,
+    ProductId, Reservation, Shop, ValidatedCart,
+};
+use std::collections::BTreeSet;
+use stepwell::{Context, ResultOf, Step, StepContext, StepError, permanent};
+
+#[cfg(test)]
+mod tests;
+
+/// The step on the ports of this shop.
+///
+/// # Errors
+/// What is missing in the shop's configuration.
+pub fn step<S: Shop>(shop: &S) -> Result<CreateOrder<S::Orders>, ConfigError> {
+    Ok(CreateOrder { orders: shop.orders()? })
+}
+
+/// Makes the order.
+#[derive(Debug)]
+pub struct CreateOrder<O> {
+    orders: O,
+}
+
+impl<O: Orders> Step for CreateOrder<O> {
+    type Input =
+        (Context<CheckoutRequest>, ResultOf<ValidatedCart>, Option<ResultOf<Payment>>, Option<ResultOf<Reservation>>);
+    type Output = CreatedOrder;
+
+    async fn run(
+        &self,
+        (Context(request), ResultOf(cart), payment, reservation): Self::Input,
+        ctx: &StepContext,
+    ) -> Result<CreatedOrder, StepError> {
+        let Some(ResultOf(payment)) = payment else {
+            return Err(permanent("MISSING_PAYMENT_RESULT", "process_payment has left no result"));
+        };
+        let Some(ResultOf(reservation)) = reservation else {
+            return Err(permanent("MISSING_INVENTORY_RESULT", "update_inventory has left no result"));
+        };
+        check(&cart, &payment, &reservation).map_err(|problem| permanent("ORDER_VALIDATION_FAILED", problem))?;
+
+        let order = Order {
+            order_id: ctx.task_id,
+            order_number: String::new(), // the table gives it one that is free
+            status: OrderStatus::Confirmed,
+            items: cart.validated_items,
+            subtotal: cart.subtotal,
+            tax: cart.tax,
+            shipping: cart.shipping,
+            total_amount: cart.total,
+            currency: payment.currency,
+            payment_id: payment.payment_id,
+            // Without an address there is no confirmation, but what is paid for is ordered all the same.
+            customer_email: request.customer_info.email,
+            customer_name: request.customer_info.name.map(String::from),
+            shipping_info: request.shipping_info,
+            priority: request.priority,
+            placed_at: ctx.task_created_at,
+            created_at: ctx.started_at,
+            estimated_delivery: ctx.started_at + request.priority.delivery_time(),
+            cancelled_at: None,
+        };
+        let order = self.orders.create(order).await.map_err(|error| match error {
+            CreateOrderError::Void => permanent("ORDER_VOID", error.to_string()),
+            CreateOrderError::Store(error) => error.into(),
+        })?;
+        Ok(order.into())
+    }
+}
+
+/// An order is for what was paid and what was reserved, and these have to be the same.
+fn check(cart: &ValidatedCart, payment: &Payment, reservation: &Reservation) -> Result<(), String> {
+    if payment.amount_charged != cart.total || payment.currency != CURRENCY {
+        let (charged, currency) = (payment.amount_charged, &payment.currency);
+        return Err(format!("{charged} {currency} was charged for a cart of {} {CURRENCY}", cart.total));
+    }
+    let ordered: BTreeSet<(ProductId, u32)> =
+        cart.validated_items.iter().map(|line| (line.product_id, line.quantity)).collect();
+    let reserved: BTreeSet<(ProductId, u32)> =
+        reservation.updated_products.iter().map(|line| (line.product_id, line.quantity_reserved)).collect();
+    if ordered.is_empty() || ordered != reserved {
+        return Err("the items that were reserved are not those of the cart".to_owned());
+    }
+    Ok(())
+}

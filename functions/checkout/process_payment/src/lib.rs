@@ -1,0 +1,64 @@
+//! Charges what the cart came to, if that is what the customer agreed to pay.
+
+use checkout::{
+    CURRENCY, ChargeRequest, CheckoutRequest, ConfigError, Gateway, GatewayError, Money, Payment, Shop, ValidatedCart,
+};
+use std::time::Duration;
+use stepwell::{Context, ResultOf, Step, StepContext, StepError, permanent, retryable};
+
+#[cfg(test)]
+mod tests;
+
+/// The step on the ports of this shop.
+///
+/// # Errors
+/// What is missing in the shop's configuration.
+pub fn step<S: Shop>(shop: &S) -> Result<ProcessPayment<S::Gateway>, ConfigError> {
+    Ok(ProcessPayment { gateway: shop.gateway()? })
+}
+
+/// Charges what the cart came to.
+#[derive(Debug)]
+pub struct ProcessPayment<G> {
+    gateway: G,
+}
+
+impl<G: Gateway> Step for ProcessPayment<G> {
+    type Input = (Context<CheckoutRequest>, ResultOf<ValidatedCart>);
+    type Output = Payment;
+
+    async fn run(
+        &self,
+        (Context(request), ResultOf(cart)): Self::Input,
+        ctx: &StepContext,
+    ) -> Result<Payment, StepError> {
+        let payment = &request.payment_info;
+        let Some(token) = payment.token.as_ref().filter(|token| !token.is_empty()) else {
+            return Err(permanent("MISSING_PAYMENT_TOKEN", "payment_info.token is missing"));
+        };
+        let currency = payment.currency.as_deref().unwrap_or(CURRENCY);
+        if payment.amount != Some(cart.total) || currency != CURRENCY {
+            let given = payment.amount.as_ref().map_or("no amount".to_owned(), Money::to_string);
+            let message = format!("the cart comes to {} {CURRENCY}, the request says {given} {currency}", cart.total);
+            return Err(permanent("PAYMENT_AMOUNT_MISMATCH", message));
+        }
+
+        let idempotency_key = &ctx.idempotency_key();
+        let request = ChargeRequest { idempotency_key, token, amount: cart.total, currency, at: ctx.started_at };
+        let charge = self.gateway.charge(&request).await.map_err(step_error)?;
+        Ok(charge.into())
+    }
+}
+
+fn step_error(error: GatewayError) -> StepError {
+    const RATE_LIMIT_WAIT: Duration = Duration::from_secs(30);
+    let message = error.to_string();
+    match error {
+        GatewayError::Declined(reason) => permanent("PAYMENT_DECLINED", format!("the payment was declined: {reason}")),
+        GatewayError::Voided => permanent("PAYMENT_VOID", message),
+        GatewayError::RateLimited => retryable("GATEWAY_RATE_LIMITED", message).retry_after(RATE_LIMIT_WAIT),
+        GatewayError::Timeout => retryable("GATEWAY_TIMEOUT", message),
+        GatewayError::TemporaryFailure => retryable("GATEWAY_TEMPORARY_FAILURE", message),
+        GatewayError::UnknownStatus(_) => retryable("GATEWAY_UNKNOWN_STATUS", message),
+    }
+}

@@ -1,0 +1,71 @@
+//! Tells the customer that the order is confirmed.
+
+use checkout::{
+    CURRENCY, CheckoutRequest, ConfigError, Confirmation, CreatedOrder, EmailAddress, Letter, MailError, Mailer,
+    NotAnEmailAddress, PersonName, Shop,
+};
+use std::time::Duration;
+use stepwell::{Context, ResultOf, Step, StepContext, StepError, permanent, retryable};
+
+#[cfg(test)]
+mod tests;
+
+/// The step on the ports of this shop.
+///
+/// # Errors
+/// What is missing in the shop's configuration.
+pub fn step<S: Shop>(shop: &S) -> Result<SendConfirmation<S::Mailer>, ConfigError> {
+    Ok(SendConfirmation { mailer: shop.mailer()? })
+}
+
+/// Writes to the customer.
+#[derive(Debug)]
+pub struct SendConfirmation<M> {
+    mailer: M,
+}
+
+impl<M: Mailer> Step for SendConfirmation<M> {
+    type Input = (Context<CheckoutRequest>, ResultOf<CreatedOrder>);
+    type Output = Confirmation;
+
+    async fn run(
+        &self,
+        (Context(request), ResultOf(order)): Self::Input,
+        ctx: &StepContext,
+    ) -> Result<Confirmation, StepError> {
+        let customer = request.customer_info;
+        let Some(email) = customer.email.filter(|email| !email.trim().is_empty()) else {
+            return Err(permanent("MISSING_CUSTOMER_EMAIL", "customer_info.email is missing"));
+        };
+        let recipient = email.parse().map_err(|problem: NotAnEmailAddress| {
+            permanent("INVALID_EMAIL", format!("customer_info.email {problem}"))
+        })?;
+        let letter = letter(recipient, customer.name.as_ref(), &order);
+        let message_id = self.mailer.send(&letter).await.map_err(step_error)?;
+        let recipient = letter.to.to_string();
+        Ok(Confirmation { email_sent: true, recipient, message_id, sent_at: ctx.started_at })
+    }
+}
+
+fn letter(to: EmailAddress, name: Option<&PersonName>, order: &CreatedOrder) -> Letter {
+    let number = &order.order_number;
+    let delivery: String = order.estimated_delivery.to_string().chars().take("YYYY-MM-DD".len()).collect();
+    let name = name.and_then(PersonName::for_greeting).unwrap_or("there");
+    let text = format!(
+        "Hello {name},\n\n\
+         thank you for your order {number}. We have charged {total} {CURRENCY}.\n\
+         It should be with you by {delivery}.\n",
+        total = order.total_amount,
+    );
+    Letter { to, subject: format!("Your order {number} is confirmed"), text }
+}
+
+fn step_error(error: MailError) -> StepError {
+    const RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
+    let message = error.to_string();
+    match error {
+        MailError::RateLimited => retryable("MAIL_RATE_LIMITED", message).retry_after(RATE_LIMIT_WAIT),
+        MailError::Unavailable(_) => retryable("MAIL_SERVICE_UNAVAILABLE", message),
+        MailError::Unknown(_) => retryable("MAIL_UNKNOWN_ERROR", message),
+    }
+}

@@ -1,0 +1,38 @@
+//! Takes every line of the cart out of stock, or none. Stock that ran out since the cart was checked may come back.
+
+use checkout::{ConfigError, Reservation, ReserveError, Shop, Stock, ValidatedCart};
+use stepwell::{ResultOf, Step, StepContext, StepError, permanent, retryable};
+
+#[cfg(test)]
+mod tests;
+
+/// The step on the ports of this shop.
+///
+/// # Errors
+/// What is missing in the shop's configuration.
+pub fn step<S: Shop>(shop: &S) -> Result<UpdateInventory<S::Stock>, ConfigError> {
+    Ok(UpdateInventory { stock: shop.stock()? })
+}
+
+/// Takes the cart out of stock.
+#[derive(Debug)]
+pub struct UpdateInventory<S> {
+    stock: S,
+}
+
+impl<S: Stock> Step for UpdateInventory<S> {
+    type Input = Option<ResultOf<ValidatedCart>>;
+    type Output = Reservation;
+
+    async fn run(&self, cart: Self::Input, ctx: &StepContext) -> Result<Reservation, StepError> {
+        let lines = cart.map(|ResultOf(cart)| cart.validated_items).unwrap_or_default();
+        if lines.is_empty() {
+            return Err(permanent("MISSING_VALIDATED_ITEMS", "validate_cart has left no items to take out of stock"));
+        }
+        self.stock.reserve(&ctx.idempotency_key(), &lines, ctx.started_at).await.map_err(|error| match error {
+            ReserveError::InsufficientStock(lack) => retryable("INSUFFICIENT_STOCK", lack.to_string()),
+            ReserveError::Void => permanent("RESERVATION_VOID", error.to_string()),
+            ReserveError::Store(error) => error.into(),
+        })
+    }
+}

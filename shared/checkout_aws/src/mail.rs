@@ -1,0 +1,75 @@
+//! Mail through SES.
+
+use aws_sdk_sesv2::{
+    Client,
+    error::{BuildError, ProvideErrorMetadata, SdkError},
+    operation::send_email::SendEmailError,
+    types::{Body, Content, Destination, EmailContent, Message},
+};
+use checkout::{ConfigError, EmailAddress, Letter, MailError, Mailer, NotAnEmailAddress, config};
+use stepwell_aws::SdkConfig;
+
+/// Mail through SES, from the address in `SHOP_MAIL_SENDER`.
+///
+/// SES has no idempotency key: where its answer is lost, the next attempt sends the letter again. A second confirmation
+/// is the lesser evil than none.
+#[derive(Clone, Debug)]
+pub struct SesMailer {
+    client: Client,
+    sender: EmailAddress,
+}
+
+impl SesMailer {
+    /// Mail from this sender, which SES has to know as a verified identity.
+    pub fn new(config: &SdkConfig, sender: EmailAddress) -> Self {
+        Self { client: Client::new(config), sender }
+    }
+
+    /// Mail from `SHOP_MAIL_SENDER`. An address alone: the template makes the function's permissions of it.
+    ///
+    /// # Errors
+    /// The variable is not set or holds no address.
+    pub fn from_env(config: &SdkConfig) -> Result<Self, ConfigError> {
+        const SENDER: &str = "SHOP_MAIL_SENDER";
+        let sender = config::required(SENDER)?;
+        let problem = |error: NotAnEmailAddress| ConfigError::new(SENDER, format!("`{sender}` {error}"));
+        Ok(Self::new(config, sender.parse().map_err(problem)?))
+    }
+}
+
+impl Mailer for SesMailer {
+    async fn send(&self, letter: &Letter) -> Result<String, MailError> {
+        let content = content(letter).map_err(|error| MailError::Unknown(error.to_string()))?;
+        let request = self
+            .client
+            .send_email()
+            .from_email_address(self.sender.as_str())
+            .destination(Destination::builder().to_addresses(letter.to.as_str()).build())
+            .content(EmailContent::builder().simple(content).build());
+        let sent = request.send().await.map_err(|error| mail_error(&error))?;
+        sent.message_id.ok_or_else(|| MailError::Unknown("no message id".to_owned()))
+    }
+}
+
+fn content(letter: &Letter) -> Result<Message, BuildError> {
+    let utf8 = |text: &str| Content::builder().charset("UTF-8").data(text).build();
+    let body = Body::builder().text(utf8(&letter.text)?).build();
+    Ok(Message::builder().subject(utf8(&letter.subject)?).body(body).build())
+}
+
+fn mail_error(error: &SdkError<SendEmailError>) -> MailError {
+    let code = error.code().unwrap_or("no code");
+    tracing::warn!(code, message = error.message(), "SES did not send a letter");
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    match error {
+        SdkError::TimeoutError(_) => MailError::Unavailable("timeout".to_owned()),
+        SdkError::DispatchFailure(_) => MailError::Unavailable("no connection".to_owned()),
+        _ if matches!(code, "TooManyRequestsException" | "LimitExceededException" | "ThrottlingException")
+            || status == Some(429) =>
+        {
+            MailError::RateLimited
+        }
+        _ if status.is_some_and(|status| status >= 500) => MailError::Unavailable(code.to_owned()),
+        _ => MailError::Unknown(code.to_owned()),
+    }
+}

@@ -1,0 +1,139 @@
+//! The shop's tables: their names, their errors, and transactions.
+
+use crate::items::{self, Item};
+use aws_sdk_dynamodb::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::transact_write_items::TransactWriteItemsError,
+    types::{CancellationReason, TransactWriteItem},
+};
+use checkout::{ConfigError, StoreError, config};
+use std::{collections::BTreeSet, time::Duration};
+use stepwell_aws::SdkConfig;
+
+/// The shop's DynamoDB tables. They are the deployed shop's catalogue, stock, orders and storefront.
+#[derive(Clone, Debug)]
+pub struct Tables {
+    pub(crate) client: Client,
+    prefix: String,
+}
+
+pub(crate) fn unreadable(problem: impl ToString) -> StoreError {
+    StoreError::Unreadable(problem.to_string())
+}
+
+/// What the SDK says, in one word. The whole message goes to the log: it names our account and our tables, which
+/// an error that is shown to clients must not.
+pub(crate) fn store_error<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
+    const BUSY: [&str; 6] = [
+        "LimitExceededException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+    ];
+    let code = match error {
+        SdkError::TimeoutError(_) => "timeout",
+        SdkError::DispatchFailure(_) => "no connection",
+        other => other.code().unwrap_or("no code"),
+    };
+    tracing::warn!(code, message = error.message(), "a DynamoDB call failed");
+    if BUSY.contains(&code) { StoreError::Busy(code.to_owned()) } else { StoreError::Failed(code.to_owned()) }
+}
+
+/// How a transaction went.
+pub(crate) enum Transacted {
+    /// All of it was written.
+    Done,
+    /// None of it was. One entry for each write: `None` where its condition held, otherwise the item as it stands,
+    /// empty where there is none.
+    Refused(Vec<Option<Item>>),
+}
+
+impl Tables {
+    /// The tables whose names begin with `prefix`.
+    pub fn new(config: &SdkConfig, prefix: impl Into<String>) -> Self {
+        Self { client: Client::new(config), prefix: prefix.into() }
+    }
+
+    /// The tables that `SHOP_TABLE_PREFIX` names.
+    ///
+    /// # Errors
+    /// The variable is not set.
+    pub fn from_env(config: &SdkConfig) -> Result<Self, ConfigError> {
+        Ok(Self::new(config, config::required("SHOP_TABLE_PREFIX")?))
+    }
+
+    pub(crate) fn name(&self, table: &str) -> String {
+        format!("{}{table}", self.prefix)
+    }
+
+    /// The item with this id, as it stands now.
+    pub(crate) async fn get_consistent(&self, table: &str, id: &str) -> Result<Option<Item>, StoreError> {
+        let request = self.client.get_item().table_name(self.name(table)).key("id", items::text(id));
+        Ok(request.consistent_read(true).send().await.map_err(|error| store_error(&error))?.item)
+    }
+
+    /// The item with this id, maybe as it stood a moment ago.
+    pub(crate) async fn get(&self, table: &str, id: &str) -> Result<Option<Item>, StoreError> {
+        let request = self.client.get_item().table_name(self.name(table)).key("id", items::text(id));
+        Ok(request.send().await.map_err(|error| store_error(&error))?.item)
+    }
+
+    /// Writes all of it or nothing. Two transactions that touch one item at the same time disturb each other, which
+    /// is over in milliseconds, so that is tried again here: a step has few attempts and long waits between them.
+    /// Other passing errors the SDK has tried again already.
+    pub(crate) async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<Transacted, StoreError> {
+        let mut conflict = StoreError::Busy(String::new());
+        for number in tries() {
+            let request = self.client.transact_write_items().set_transact_items(Some(writes.clone()));
+            let Err(error) = request.send().await else { return Ok(Transacted::Done) };
+            let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
+            else {
+                return Err(store_error(&error));
+            };
+            let reasons = cancelled.cancellation_reasons();
+            if reasons.iter().any(condition_failed) {
+                return Ok(Transacted::Refused(reasons.iter().map(standing).collect()));
+            }
+            conflict = cancelled_because(reasons)?;
+            pause(number).await;
+        }
+        Err(conflict)
+    }
+}
+
+fn condition_failed(reason: &CancellationReason) -> bool {
+    reason.code() == Some("ConditionalCheckFailed")
+}
+
+fn standing(reason: &CancellationReason) -> Option<Item> {
+    condition_failed(reason).then(|| reason.item.clone().unwrap_or_default())
+}
+
+/// Why a transaction was cancelled though its conditions held: `Ok` where another transaction or the number of requests
+/// stood in its way, `Err` otherwise.
+fn cancelled_because(reasons: &[CancellationReason]) -> Result<StoreError, StoreError> {
+    const PASSING: [&str; 4] =
+        ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"];
+    let codes = reasons.iter().filter_map(CancellationReason::code).filter(|code| *code != "None");
+    let codes: BTreeSet<&str> = codes.collect();
+    let text = codes.iter().copied().collect::<Vec<_>>().join(", ");
+    if !codes.is_empty() && codes.iter().all(|code| PASSING.contains(code)) {
+        return Ok(StoreError::Busy(text));
+    }
+    tracing::warn!(codes = text, "a DynamoDB transaction was cancelled");
+    Err(StoreError::Failed(text))
+}
+
+/// Waits before try `number + 1`: anything up to 25 ms, 50 ms, ... 800 ms, so that those who collided do not meet again.
+pub(crate) async fn pause(number: u32) {
+    let most = 25u64 << number.saturating_sub(1).min(5);
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=most))).await;
+}
+
+/// The numbers of the tries of a call that finds the table busy.
+pub(crate) const fn tries() -> std::ops::RangeInclusive<u32> {
+    1..=7
+}

@@ -1,0 +1,237 @@
+//! What no emulator does on demand: conflicts, half-answered batches, errors of the mail service. A server that gives
+//! the answers it was told to, in order, the last one for ever.
+
+use crate::shop::{line, now};
+use checkout::{Catalogue, Letter, MailError, Mailer, ProductId, ReserveError, Stock, StoreError, Storefront};
+use checkout_aws::{SesMailer, Tables, UNREADABLE_ROW};
+use serde_json::Value;
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+use stepwell_aws::SdkConfig;
+use tracing_subscriber::layer::SubscriberExt;
+
+type Answer = (u16, &'static str);
+
+/// The configuration to reach it, and how often it was asked.
+async fn server(answers: &'static [Answer]) -> (SdkConfig, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut reader = BufReader::new(stream.unwrap());
+            let head = reader.by_ref().lines().map(Result::unwrap).take_while(|line| !line.is_empty());
+            let lengths =
+                head.filter_map(|line| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+            let mut body = vec![0; lengths.last().unwrap_or(0)];
+            reader.read_exact(&mut body).unwrap();
+            let number = count.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1);
+            let (status, answer) = answers[number];
+            let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", answer.len());
+            reader.into_inner().write_all(format!("{head}{answer}").as_bytes()).unwrap();
+        }
+    });
+    let config = aws_config::from_env()
+        .endpoint_url(url)
+        .region(aws_config::Region::new("eu-central-1"))
+        .test_credentials()
+        .retry_config(aws_config::retry::RetryConfig::disabled());
+    (config.load().await, asked)
+}
+
+/// A catalogue with one good row and three bad ones, in two pages.
+const PAGES: [Answer; 2] = [
+    (
+        200,
+        r#"{"Items": [
+            {"id": {"N": "4"}, "name": {"S": "Half"}, "price_cents": {"N": "1"}, "stock": {"N": "2.5"}, "active": {"BOOL": true}},
+            {"id": {"N": "5"}, "name": {"S": "Unsaid"}, "price_cents": {"N": "1"}, "stock": {"N": "2"}}
+        ], "LastEvaluatedKey": {"id": {"N": "5"}}}"#,
+    ),
+    (
+        200,
+        r#"{"Items": [
+            {"id": {"N": "6"}, "name": {"S": "Owed"}, "price_cents": {"N": "1"}, "stock": {"N": "-1"}, "active": {"BOOL": true}},
+            {"id": {"N": "1"}, "name": {"S": "Lamp"}, "price_cents": {"N": "4398"}, "stock": {"N": "7"}, "active": {"BOOL": true}}
+        ]}"#,
+    ),
+];
+
+/// A row that has nothing but its stock.
+const BARE: Answer =
+    (200, r#"{"Responses": {"shop-products": [{"id": {"N": "1"}, "stock": {"N": "7"}}]}, "UnprocessedKeys": {}}"#);
+const HALF_A_UNIT: Answer =
+    (200, r#"{"Responses": {"shop-products": [{"id": {"N": "1"}, "stock": {"N": "2.5"}}]}, "UnprocessedKeys": {}}"#);
+const RESERVED: Answer = (
+    200,
+    r#"{"Item": {"id": {"S": "key"}, "reservation": {"M": {"total_items_reserved": {"N": "2"}, "inventory_changes": {"L": []},
+        "updated_products": {"L": [{"M": {"product_id": {"N": "1"}, "name": {"S": "Lamp"}, "previous_stock": {"N": "9"},
+        "new_stock": {"N": "7"}, "quantity_reserved": {"N": "2"}}}]}}}}}"#,
+);
+
+/// What this thread logs while the guard lives, as the functions log it.
+fn log() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Arc::default();
+    let writer = Arc::clone(&log);
+    let lines = stepwell_aws::log_lines(move || Log(Arc::clone(&writer)));
+    (log, tracing::subscriber::set_default(tracing_subscriber::registry().with(lines)))
+}
+
+#[tokio::test]
+async fn product_that_cannot_be_read_is_left_out_of_the_catalogue_and_logged_for_the_alarm() {
+    let (log, _guard) = log();
+    let (config, asked) = server(&PAGES).await;
+    let products = Tables::new(&config, "shop-").all_products().await.unwrap();
+    assert_eq!(products.iter().map(|product| product.id.0).collect::<Vec<_>>(), [1]);
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+
+    let text = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let alarms: Vec<Value> = lines.filter(|line| line["message"] == UNREADABLE_ROW).collect();
+    assert!(alarms.iter().all(|line| line["level"] == "ERROR" && line["table"] == "products"), "{text}");
+    assert_eq!(alarms.iter().map(|line| line["product"].as_str().unwrap()).collect::<Vec<_>>(), ["4", "5", "6"]);
+    assert!(alarms[1]["problem"].as_str().unwrap().contains("active"), "{text}");
+}
+
+#[tokio::test]
+async fn cart_with_a_product_that_cannot_be_read_is_told_which() {
+    let (config, _) = server(&[BARE]).await;
+    let error = Tables::new(&config, "shop-").products(&[ProductId(1)]).await.unwrap_err();
+    assert_eq!(error.to_string(), "an item cannot be read: product 1", "without what is in it");
+}
+
+#[tokio::test]
+async fn stock_moves_though_the_rest_of_its_row_cannot_be_read() {
+    let (config, _) = server(&[BARE, (200, "{}")]).await;
+    let reservation = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap();
+    assert_eq!(reservation.updated_products[0].new_stock, 5);
+    let (config, _) = server(&[RESERVED, BARE, (200, "{}")]).await;
+    let release = Tables::new(&config, "shop-").release("key", now()).await.unwrap();
+    assert_eq!(release.released_products[0].new_stock, 9);
+}
+
+#[tokio::test]
+async fn stock_that_is_no_number_of_units_does_not_move_and_the_product_is_told() {
+    let unreadable = StoreError::Unreadable("product 1".to_owned());
+    let (config, asked) = server(&[HALF_A_UNIT]).await;
+    let error = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap_err();
+    assert_eq!(error, ReserveError::Store(unreadable.clone()));
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "nothing was written");
+    let (config, asked) = server(&[RESERVED, HALF_A_UNIT]).await;
+    assert_eq!(Tables::new(&config, "shop-").release("key", now()).await.unwrap_err(), unreadable);
+    assert_eq!(asked.load(Ordering::Relaxed), 2, "nothing was written");
+}
+
+const PRODUCT: Answer = (
+    200,
+    r#"{"Responses": {"shop-products": [{"id": {"N": "1"}, "name": {"S": "Lamp"}, "price_cents": {"N": "4398"},
+        "stock": {"N": "7"}, "active": {"BOOL": true}}]}, "UnprocessedKeys": {}}"#,
+);
+const CONFLICT: Answer = (
+    400,
+    r#"{"__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException", "Message": "Transaction cancelled",
+        "CancellationReasons": [{"Code": "None"}, {"Code": "TransactionConflict"}]}"#,
+);
+const REFUSED: Answer = (
+    400,
+    r#"{"__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException", "Message": "Transaction cancelled",
+        "CancellationReasons": [{"Code": "TransactionConflict"}, {"Code": "ConditionalCheckFailed", "Item":
+        {"id": {"N": "1"}, "stock": {"N": "1"}}}]}"#,
+);
+
+#[tokio::test]
+async fn a_conflict_is_tried_again() {
+    let (config, asked) = server(&[PRODUCT, CONFLICT, CONFLICT, (200, "{}")]).await;
+    let reservation = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap();
+    assert_eq!(reservation.updated_products[0].new_stock, 5);
+    assert_eq!(asked.load(Ordering::Relaxed), 4);
+}
+
+#[tokio::test]
+async fn a_table_that_stays_busy_is_left_to_the_next_attempt() {
+    let (config, asked) = server(&[PRODUCT, CONFLICT]).await;
+    let error = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap_err();
+    assert_eq!(error, ReserveError::Store(StoreError::Busy("TransactionConflict".to_owned())));
+    assert_eq!(asked.load(Ordering::Relaxed), 8);
+}
+
+#[tokio::test]
+async fn a_condition_that_failed_counts_for_more_than_a_conflict_beside_it() {
+    let (config, _) = server(&[PRODUCT, REFUSED]).await;
+    let error = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap_err();
+    assert_eq!(error.to_string(), "Insufficient stock for Lamp. Available: 1, Requested: 2");
+}
+
+#[tokio::test]
+async fn what_was_left_unprocessed_is_asked_for_again() {
+    const HALF: Answer = (
+        200,
+        r#"{"Responses": {}, "UnprocessedKeys": {"shop-products": {"Keys": [{"id": {"N": "1"}}], "ConsistentRead": true}}}"#,
+    );
+    let (config, asked) = server(&[HALF, PRODUCT]).await;
+    assert!(Tables::new(&config, "shop-").products(&[ProductId(1)]).await.unwrap().contains_key(&ProductId(1)));
+    assert_eq!(asked.load(Ordering::Relaxed), 2);
+    let (config, _) = server(&[HALF]).await;
+    let error = Tables::new(&config, "shop-").products(&[ProductId(1)]).await.unwrap_err();
+    assert_eq!(error, StoreError::Busy("unprocessed keys".to_owned()));
+}
+
+#[tokio::test]
+async fn throttling_is_a_busy_table_and_an_error_shows_no_names() {
+    let (config, _) =
+        server(&[(400, r#"{"__type": "a#ThrottlingException", "message": "arn:aws:...:table/shop"}"#)]).await;
+    let error = Tables::new(&config, "shop-").products(&[ProductId(1)]).await.unwrap_err();
+    assert_eq!(error, StoreError::Busy("ThrottlingException".to_owned()));
+    let (config, _) =
+        server(&[(400, r#"{"__type": "a#AccessDeniedException", "message": "User: arn:aws:..."}"#)]).await;
+    let error = Tables::new(&config, "shop-").products(&[ProductId(1)]).await.unwrap_err();
+    assert_eq!(error.to_string(), "the table gave no answer (AccessDeniedException)");
+}
+
+#[tokio::test]
+async fn the_mail_services_errors_are_told_apart() {
+    let letter = Letter { to: "test@example.com".parse().unwrap(), subject: "s".to_owned(), text: "t".to_owned() };
+    let cases: [(&'static [Answer], MailError); 4] = [
+        (&[(429, r#"{"__type": "TooManyRequestsException", "message": "slower"}"#)], MailError::RateLimited),
+        (&[(400, r#"{"__type": "LimitExceededException", "message": "enough"}"#)], MailError::RateLimited),
+        (&[(503, "{}")], MailError::Unavailable("no code".to_owned())),
+        (
+            &[(400, r#"{"__type": "MessageRejected", "message": "Email address is not verified: test@example.com"}"#)],
+            MailError::Unknown("MessageRejected".to_owned()),
+        ),
+    ];
+    for (answers, expected) in cases {
+        let (config, _) = server(answers).await;
+        assert_eq!(SesMailer::new(&config, "orders@example.com".parse().unwrap()).send(&letter).await, Err(expected));
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_is_unavailable() {
+    let (config, _) = server(&[(200, "{}")]).await;
+    // A port that nobody listens on.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = config.to_builder().endpoint_url(format!("http://{free}")).build();
+    let letter = Letter { to: "test@example.com".parse().unwrap(), subject: "s".to_owned(), text: "t".to_owned() };
+    let error = SesMailer::new(&config, "orders@example.com".parse().unwrap()).send(&letter).await.unwrap_err();
+    assert_eq!(error, MailError::Unavailable("no connection".to_owned()));
+    let error = Tables::new(&config, "shop-").products(&[ProductId(1)]).await.unwrap_err();
+    assert_eq!(error, StoreError::Failed("no connection".to_owned()));
+}
