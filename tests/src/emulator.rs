@@ -22,7 +22,7 @@ use std::{
     },
     time::Duration,
 };
-use stepwell::{Ambient, Client, System, TaskId, Timestamp, queue::UNDELIVERABLE};
+use stepwell::{Ambient, Client, System, TaskId, Timestamp, core::message::UNDELIVERABLE};
 use stepwell_aws::{DynamoTable, REASON_ATTRIBUTE, SqsQueue};
 use tokio::runtime::Runtime;
 use uuid::Uuid;

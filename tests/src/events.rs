@@ -1,7 +1,7 @@
 //! Messages as a queue hands them out.
 
 use aws_sdk_sqs::types::MessageSystemAttributeName;
-use stepwell::queue::Received;
+use stepwell::ports::Received;
 
 /// A message that is handed out for the first time.
 pub fn message(id: &str, body: &str) -> Received {

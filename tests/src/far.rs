@@ -4,8 +4,12 @@ use crate::sim::MemoryTable;
 use std::{collections::BTreeSet, fmt};
 use stepwell::{
     TaskId,
-    core::transition::Effect,
-    table::{Applied, Listed, Loaded, Page, Store, TableError, Transition},
+    core::{
+        history::Loaded,
+        index::{Listed, Page},
+        transition::{Applied, Effect, Transition},
+    },
+    ports::{Store, TableError},
 };
 
 /// What DynamoDB calls a call.

@@ -15,9 +15,9 @@ use futures::{
 use std::{collections::BTreeMap, fmt, ops::Range, time::Duration};
 use stepwell::{
     Ambient, Step, TaskId,
-    history::History,
-    queue::Received,
-    worker::{Invocation, Worker},
+    core::history::History,
+    ports::Received,
+    runtime::worker::{Invocation, Worker},
 };
 use stepwell_aws::{DynamoTable, SqsQueue};
 use uuid::Uuid;

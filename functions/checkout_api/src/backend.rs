@@ -5,9 +5,8 @@ use serde_json::Value;
 use std::future::Future;
 use stepwell::{
     ActionError, Ambient, By, Client, IdempotencyKey, StartError, Started, TaskId, Workflow,
-    history::History,
-    queue::Queue,
-    table::{Store, TableError},
+    core::history::History,
+    ports::{Queue, Store, TableError},
 };
 
 /// Checkouts, orders and products, wherever they are kept.

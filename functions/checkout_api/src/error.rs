@@ -8,7 +8,7 @@ use axum::{
 };
 use checkout::StoreError;
 use http_api::{ErrorBody, Fault, Segment};
-use stepwell::{ActionError, StartError, TaskId, Violation, state::TaskStatus, table::TableError};
+use stepwell::{ActionError, StartError, TaskId, Violation, core::state::TaskStatus, ports::TableError};
 
 /// Every answer that is not the one asked for.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl From<StartError> for ApiError {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Invalid(found) => Self::Invalid(violations::of_body(found)),
-            StartError::TooLarge { .. } => Self::Common(Fault::TooLarge(stepwell::table::MAX_CONTEXT_BYTES)),
+            StartError::TooLarge { .. } => Self::Common(Fault::TooLarge(stepwell::core::limits::MAX_CONTEXT_BYTES)),
             StartError::KeyUsed { .. } => Self::KeyUsed,
             StartError::Table(error) => Self::Common(error.into()),
             StartError::Queue(error) => Self::Common(error.into()),

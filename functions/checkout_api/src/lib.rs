@@ -18,7 +18,10 @@ use axum::Router;
 use backend::Deployed;
 use checkout::Storefront;
 use std::error::Error;
-use stepwell::{Ambient, By, Client, queue::Queue, table::Store};
+use stepwell::{
+    Ambient, By, Client,
+    ports::{Queue, Store},
+};
 
 /// The API over this engine and this shop.
 ///

@@ -8,7 +8,7 @@ use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
 use http_api::Segment;
 use serde::Serialize;
 use std::sync::Arc;
-use stepwell::{TaskId, state::TaskStatus};
+use stepwell::{TaskId, core::state::TaskStatus};
 
 #[derive(Serialize)]
 struct Retried {

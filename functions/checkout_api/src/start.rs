@@ -11,7 +11,10 @@ use axum::{
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
-use stepwell::{IdempotencyKey, NotAKey, TaskId, Violation, state::TaskStatus, table::MAX_CONTEXT_BYTES};
+use stepwell::{
+    IdempotencyKey, NotAKey, TaskId, Violation,
+    core::{limits::MAX_CONTEXT_BYTES, state::TaskStatus},
+};
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 

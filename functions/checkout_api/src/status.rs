@@ -15,10 +15,12 @@ use serde::Serialize;
 use std::sync::Arc;
 use stepwell::{
     StepResult, TaskId, Timestamp,
-    compensation::restart_at,
-    history::{History, Progress},
-    state::{End, StepState, TaskState},
-    table::{Failure, StepRecord},
+    core::{
+        compensation::restart_at,
+        history::{History, Progress},
+        record::{Failure, StepRecord},
+        state::{End, StepState, TaskState},
+    },
 };
 
 /// Where the checkout stands.

@@ -17,7 +17,7 @@ use http_api::Segment;
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
-use stepwell::{TaskId, state::TaskStatus};
+use stepwell::{TaskId, core::state::TaskStatus};
 
 /// It was done.
 #[derive(Serialize)]

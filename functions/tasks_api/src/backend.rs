@@ -3,10 +3,11 @@
 use std::future::Future;
 use stepwell::{
     ActionError, Ambient, By, Client, Cursor, Filter, Found, Matches, TaskId, Timestamp,
-    history::History,
-    queue::Queue,
-    state::{TaskState, TaskStatus},
-    table::{Store, TableError},
+    core::{
+        history::History,
+        state::{TaskState, TaskStatus},
+    },
+    ports::{Queue, Store, TableError},
 };
 
 /// What can be done to a task.

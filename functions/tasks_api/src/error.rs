@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http_api::{ErrorBody, Fault, Segment};
-use stepwell::{ActionError, TaskId, Violation, table::TableError};
+use stepwell::{ActionError, TaskId, Violation, ports::TableError};
 
 /// Every answer that is not the one asked for.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use std::{
     collections::{BTreeMap, btree_map::Entry},
     fmt::Display,
 };
-use stepwell::{Violation, table::MAX_RESULT_BYTES};
+use stepwell::{Violation, core::limits::MAX_RESULT_BYTES};
 
 /// A result, and what stands around it.
 const MOST_BYTES: usize = MAX_RESULT_BYTES + 16 * 1024;

@@ -2,7 +2,7 @@
 
 use crate::fields::Fields;
 use std::{str::FromStr, time::Duration};
-use stepwell::{Cursor, Filter, Timestamp, state::TaskStatus};
+use stepwell::{Cursor, Filter, Timestamp, core::state::TaskStatus};
 
 /// The filter that the fields describe.
 pub(crate) fn take_filter(fields: &mut Fields, now: Timestamp) -> Filter {

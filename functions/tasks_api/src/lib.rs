@@ -17,7 +17,10 @@ mod show;
 mod tests;
 
 use axum::Router;
-use stepwell::{Ambient, Client, queue::Queue, table::Store};
+use stepwell::{
+    Ambient, Client,
+    ports::{Queue, Store},
+};
 
 /// The API over this engine.
 pub fn router<S, Q, A>(engine: Client<S, Q, A>) -> Router

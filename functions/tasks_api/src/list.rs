@@ -9,7 +9,7 @@ use crate::{
 use axum::{Json, extract::State, http::request::Parts};
 use serde::Serialize;
 use std::{collections::BTreeSet, sync::Arc};
-use stepwell::{Summary, TaskId, Timestamp, state::TaskStatus};
+use stepwell::{Summary, TaskId, Timestamp, core::state::TaskStatus};
 
 /// How many tasks are listed where nothing is said, and at most.
 const LIMIT: (usize, usize) = (50, 200);

@@ -18,7 +18,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use stepwell::{
     ActionError, Refusal, TaskId,
-    state::{TaskEvent, TaskState, TaskStatus},
+    core::state::{TaskEvent, TaskState, TaskStatus},
 };
 
 /// How many tasks are retried at a time where nothing is said, and at most. They are retried one after another, and all

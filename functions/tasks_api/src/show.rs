@@ -14,10 +14,12 @@ use serde::Serialize;
 use std::sync::Arc;
 use stepwell::{
     Timestamp,
-    compensation::{begins_at, restart_at},
-    history::History,
-    state::End,
-    table::{Action, ActionKind},
+    core::{
+        compensation::{begins_at, restart_at},
+        history::History,
+        record::{Action, ActionKind},
+        state::End,
+    },
 };
 
 /// A task, as operators see it.

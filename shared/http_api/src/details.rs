@@ -6,9 +6,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use stepwell::{
     TaskId, Timestamp,
-    history::History,
-    state::{StepState, TaskStatus},
-    table::{AttemptRecord, Failure, Outcome, StepRecord},
+    core::{
+        history::History,
+        record::{AttemptRecord, Failure, Outcome, StepRecord},
+        state::{StepState, TaskStatus},
+    },
 };
 
 /// A task, with what anybody may know of it who has its id: not what was done to it from outside, and by whom.

@@ -7,7 +7,10 @@ use axum::{
 };
 use serde::Serialize;
 use std::borrow::Cow;
-use stepwell::{EngineError, FailureKind, Violation, queue::QueueError, table::TableError};
+use stepwell::{
+    EngineError, FailureKind, Violation,
+    ports::{QueueError, TableError},
+};
 
 /// An answer that is not the one asked for.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
-//! Reliable multi-step workflows on Lambda, SQS and DynamoDB.
+//! Reliable multi-step workflows: sagas over any store and any queues.
 //!
-//! A *workflow* is a graph of *steps*. Each step is a Lambda function of its own, woken by messages in a queue of its
-//! own. There is no orchestrator: the state of a *task* (one run of a workflow) is in one DynamoDB table, every change
-//! of it is one conditional write, and whoever completes a step sends the messages that this made due.
+//! A *workflow* is a graph of *steps*. Each step is woken by messages in a queue of its own; on AWS it is a Lambda function of
+//! its own. There is no orchestrator: the state of a *task* (one run of a workflow) is in one store, every change of it is
+//! one conditional write, and whoever completes a step sends the messages that this made due.
 //!
 //! # Where things are
 //!
@@ -10,25 +10,24 @@
 //!
 //! | floor | module | what |
 //! |---|---|---|
-//! | pure | [`core`] | items, records, and every transition as a value: what is expected, what changes |
-//! | | [`workflow`] | the YAML file: read, checked, and held against a context |
-//! | | [`plan`] | the graph of one task: order, limits, who depends on whom |
-//! | | [`state`] | the states and the only ways between them |
-//! | | [`backoff`] | how long to wait before the next attempt |
-//! | | [`history`] | a task and its steps as one picture |
-//! | | [`compensation`] | what comes next in undoing a task |
-//! | | [`stalled`] | what is overdue in a task, and what sets it going again |
-//! | store and queue | [`table`] | what the engine asks of a store, and DynamoDB as one: it interprets transitions |
-//! | | [`queue`] | sending, hiding and rejecting messages |
-//! | worker | [`worker`] | one batch of messages in, those to keep out |
-//! | | [`watchdog`] | looks after tasks that wait for something which may never come |
-//! | | [`dead_letters`] | makes a message that SQS gave up on an error of its step |
+//! | [`core`] | | pure functions and values: no clock, no chance, no network |
+//! | | [`workflow`](core::workflow), [`plan`](core::plan) | the YAML file, and the graph of one task |
+//! | | [`state`](core::state) | the states and the only ways between them |
+//! | | [`transition`](core::transition), [`step`](core::step), [`task`](core::task) | what is expected of the items and what changes, for every event |
+//! | | [`settlement`](core::settlement) | a transition, and what follows from it |
+//! | | [`history`](core::history) | a task and its steps as one picture |
+//! | | [`compensation`](core::compensation), [`stalled`](core::stalled) | what comes next in undoing a task; what is overdue in it |
+//! | [`ports`] | | all that the engine asks of the world: a store, its queues, time and chance |
+//! | [`runtime`] | [`worker`](runtime::worker) | one batch of messages in, those to keep out |
+//! | | [`watchdog`](runtime::watchdog) | looks after tasks that wait for something which may never come |
+//! | | [`dead_letters`](runtime::dead_letters) | makes a message that its queue gave up an error of its step |
 //! | | [`Client`] | starting tasks and following them; finding, retrying, cancelling, resolving, undoing them |
 //!
-//! No floor reads a clock or rolls a die: both come in as an [`Ambient`].
+//! Beside them, with the feature `testing`, [`testing`] holds a store and queues in memory and a harness that runs all of
+//! it in virtual time. What runs on AWS is the crate `stepwell_aws`.
 //!
-//! The author of a step needs three things of all this: the [`Step`] trait with its input types, the two errors
-//! [`retryable`] and [`permanent`], and [`serve`] for the function's `main`.
+//! The author of a step needs three things of all this: the [`Step`] trait with its input types, and the two errors
+//! [`retryable`] and [`permanent`].
 //!
 //! # Words
 //!
@@ -84,14 +83,14 @@
 //!
 //! * **A message is gone**: a start or an operator's action broke off between its write and its sends, or somebody purged
 //!   a queue. The index lists every open task, and every failed one of which something may still go on by itself, at the
-//!   moment at which the [`watchdog`] has to look at it next; it sends what [`stalled`] finds overdue, and lists the task
+//!   moment at which the [`watchdog`](runtime::watchdog) has to look at it next; it sends what [`stalled`](core::stalled) finds overdue, and lists the task
 //!   again, the later the longer it has been quiet.
 //! * **SQS gives up on a message**, after far more deliveries than retry limits use: something is broken. It comes to
-//!   [`dead_letters`], which makes it the error `DELIVERY_EXHAUSTED` of its step. Nothing is lost, and somebody can see it.
+//!   [`dead_letters`](runtime::dead_letters), which makes it the error `DELIVERY_EXHAUSTED` of its step. Nothing is lost, and somebody can see it.
 //! * **A step uses up its attempts** at something that may pass: they last for seconds, an outage for minutes. Where the
 //!   workflow says `restarts`, the failed steps of the task get a fresh set of attempts by themselves, after 1 minute, 2,
 //!   4 and so on, before anything is undone.
-//! * **A step fails for good** after others have had their effect. Then these are undone by [`compensation`]: at once, or
+//! * **A step fails for good** after others have had their effect. Then these are undone by [`compensation`](core::compensation): at once, or
 //!   after a time in which the task may be retried, or when somebody says so.
 //! * **A compensation fails for good**, and only people can help. It is an error in the log, at once and at each look of
 //!   the watchdog after that, so that an alarm is on until they have come.
@@ -109,42 +108,26 @@
 //! one write for each incoming edge. The task is written at its start and at its end. An item is paid for by the
 //! kilobyte, so contexts and results are worth keeping small. `cargo run -p stepwell-tests --bin cost` counts all of it.
 
-mod ambient;
-pub mod backoff;
-mod call_error;
-mod client;
-pub mod compensation;
 pub mod core;
-#[cfg(feature = "crash-points")]
-pub mod crash;
-pub mod dead_letters;
-mod engine;
-mod error;
-pub mod history;
-mod id;
-pub mod plan;
-pub mod queue;
-pub mod stalled;
-pub mod state;
-mod step;
-pub mod table;
+pub mod ports;
+pub mod runtime;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-mod timestamp;
-mod unwind;
-pub mod watchdog;
-pub mod worker;
-pub mod workflow;
 
-pub use ambient::{Ambient, System};
-pub use call_error::{CallError, FailureKind};
-pub use client::{
-    ActionError, By, Client, Cursor, Filter, Found, Matches, NotABy, NotACursor, Refusal, StartError, Started, Summary,
+pub use core::{
+    id::{IdempotencyKey, NotAKey, NotATaskId, TaskId},
+    timestamp::{NotATimestamp, Timestamp},
+    workflow::{TextFormat, Violation, Workflow, WorkflowError},
 };
-pub use error::EngineError;
-pub use id::{IdempotencyKey, NotAKey, NotATaskId, TaskId};
-pub use step::{
-    Context, ErrorKind, Input, ResultOf, Step, StepContext, StepError, StepResult, TaskData, permanent, retryable,
+pub use ports::{Ambient, CallError, FailureKind};
+pub use runtime::{
+    client::{
+        ActionError, By, Client, Cursor, Filter, Found, Matches, NotABy, NotACursor, Refusal, StartError, Started,
+        Summary,
+    },
+    error::EngineError,
+    step::{
+        Context, ErrorKind, Input, ResultOf, Step, StepContext, StepError, StepResult, TaskData, permanent, retryable,
+    },
+    system::System,
 };
-pub use timestamp::{NotATimestamp, Timestamp};
-pub use workflow::{TextFormat, Violation, Workflow, WorkflowError};

@@ -1,4 +1,4 @@
-//! A crash point before and one after every call that the AWS clients of this process make; see [`stepwell::crash`].
+//! A crash point before and one after every call that the AWS clients of this process make; see [`stepwell::runtime::crash`].
 
 use aws_smithy_http_client::Builder;
 use aws_smithy_runtime_api::client::{
@@ -10,7 +10,7 @@ use aws_smithy_runtime_api::client::{
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
-use stepwell::crash::around;
+use stepwell::runtime::crash::around;
 
 /// The HTTP client for all AWS clients of this process. It speaks plain HTTP, which an emulator understands and AWS
 /// does not.

@@ -2,8 +2,8 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `dynamo` | [`DynamoTable`], the engine's [`Store`](stepwell::table::Store): compiles transitions into expressions |
-//! | `sqs` | [`SqsQueue`], the engine's [`Queue`](stepwell::queue::Queue) |
+//! | `dynamo` | [`DynamoTable`], the engine's [`Store`](stepwell::ports::Store): compiles transitions into expressions |
+//! | `sqs` | [`SqsQueue`], the engine's [`Queue`](stepwell::ports::Queue) |
 //! | `serve` | a function's `main`: [`serve()`], [`serve_watchdog`], [`serve_dead_letters`] |
 //! | [`http`] | an HTTP API behind API Gateway (feature `http`) |
 //! | `config` | the AWS clients, and what the environment names |

@@ -7,10 +7,12 @@ use serde_json::Value;
 use std::time::Duration;
 use stepwell::{
     Ambient, Step, System, Timestamp,
-    dead_letters::DeadLetters,
-    queue::Received,
-    watchdog::{Bounds, Report, Watchdog},
-    worker::{Invocation, Worker},
+    ports::Received,
+    runtime::{
+        dead_letters::DeadLetters,
+        watchdog::{Bounds, Report, Watchdog},
+        worker::{Invocation, Worker},
+    },
 };
 use tracing_subscriber::{
     Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,

@@ -5,8 +5,11 @@ use aws_sdk_sqs::types::MessageAttributeValue;
 use std::time::Duration;
 use stepwell::{
     CallError, FailureKind,
-    backoff::LONGEST_DELAY_SECONDS,
-    queue::{Message, Queue, QueueError, UNDELIVERABLE},
+    core::{
+        backoff::LONGEST_DELAY_SECONDS,
+        message::{Message, UNDELIVERABLE},
+    },
+    ports::{Queue, QueueError},
 };
 
 /// The attribute of an undeliverable message that says why it is one.

@@ -11,7 +11,10 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use stepwell::{IdempotencyKey, Workflow, history::History, state::TaskStatus};
+use stepwell::{
+    IdempotencyKey, Workflow,
+    core::{history::History, state::TaskStatus},
+};
 
 /// What the checkout may cost.
 pub const BUDGET: Budget = Budget { table_writes: 13.0, index_writes: 3.0, reads: 13.0, sends: 5, in_sequence: 3 };

@@ -5,13 +5,17 @@ use super::{START, at, id, plans};
 use std::{collections::BTreeSet, time::Duration};
 use stepwell::{
     TaskId,
-    core::{step as steps, task as tasks},
-    plan::{Compensate, Plan},
-    state::End,
-    table::{
-        Action, ActionKind, Applied, AttemptRecord, Claim, ClaimRequest, Diversion, Failure, KeyRecord, Lease, NewTask,
-        Outcome, StepRecord, Store, TaskRecord, Transition,
+    core::{
+        plan::{Compensate, Plan},
+        record::{
+            Action, ActionKind, AttemptRecord, Failure, KeyRecord, Lease, NewTask, Outcome, StepRecord, TaskRecord,
+        },
+        state::End,
+        step::{self as steps, Claim, ClaimRequest},
+        task::{self as tasks, Diversion},
+        transition::{Applied, Transition},
     },
+    ports::Store,
 };
 
 /// How long every lease lasts.

@@ -1,7 +1,7 @@
 //! The plans of the fixtures' tasks. Every number is written out, also where it is the engine's default: stored plans leave
 //! defaults out, so a changed default changes what a stored plan says.
 
-use stepwell::{
+use stepwell::core::{
     backoff::Backoff,
     plan::{Compensate, Plan, StepPlan},
 };

@@ -13,17 +13,18 @@ use std::{
 };
 use stepwell::{
     TaskId, Timestamp,
-    backoff::Backoff,
-    compensation::{begins_at, restart_at},
-    core::task,
-    history::History,
-    plan::{Compensate, Plan, StepPlan},
-    queue::{Message, Queue},
-    state::{End, StepState, TaskState, TaskStatus},
-    table::{
-        ActionKind, AttemptRecord, Failure, KeyRecord, Listed, ListedAt, Listing, Loaded, Outcome, Page, StepRecord,
-        Store, TaskRecord,
+    core::{
+        backoff::Backoff,
+        compensation::{begins_at, restart_at},
+        history::{History, Loaded},
+        index::{Listed, ListedAt, Listing, Page},
+        message::Message,
+        plan::{Compensate, Plan, StepPlan},
+        record::{ActionKind, AttemptRecord, Failure, KeyRecord, Outcome, StepRecord, TaskRecord},
+        state::{End, StepState, TaskState, TaskStatus},
+        task,
     },
+    ports::{Queue, Store},
 };
 
 // ---- How a fixture is read

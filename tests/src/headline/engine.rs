@@ -26,11 +26,16 @@ use std::{
 };
 use stepwell::{
     Ambient, Client, IdempotencyKey, Step, TaskId, Timestamp, Workflow,
-    queue::Received,
-    state::{self, TaskState},
-    table::{ActionKind, Loaded, Store},
-    watchdog::{Bounds, Watchdog},
-    worker::{Invocation, Worker},
+    core::{
+        history::Loaded,
+        record::ActionKind,
+        state::{self, TaskState},
+    },
+    ports::{Received, Store},
+    runtime::{
+        watchdog::{Bounds, Watchdog},
+        worker::{Invocation, Worker},
+    },
 };
 use tokio::{
     task::spawn_local,

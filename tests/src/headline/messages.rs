@@ -12,7 +12,8 @@ use std::{
 };
 use stepwell::{
     CallError, FailureKind,
-    queue::{Message, Queue, QueueError, UNDELIVERABLE},
+    core::message::{Message, UNDELIVERABLE},
+    ports::{Queue, QueueError},
 };
 use tokio::time::Instant;
 

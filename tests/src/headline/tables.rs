@@ -6,7 +6,7 @@ use super::{
 };
 use crate::far::{Operation, Way};
 use std::{fmt, sync::Arc};
-use stepwell::{CallError, FailureKind, table::TableError};
+use stepwell::{CallError, FailureKind, ports::TableError};
 
 impl Way for Arc<Process> {
     const SKIPS_EMPTY_PARTS: bool = false;

@@ -8,7 +8,7 @@
 //! the state space is finite by itself.
 //!
 //! The states and their moves are the engine's own ([`StepState`], [`TaskState`]), and so is the graph
-//! ([`Plan`](stepwell::plan::Plan)). The order of the calls and the conditions of the writes are written down here once
+//! ([`Plan`](stepwell::core::plan::Plan)). The order of the calls and the conditions of the writes are written down here once
 //! more, after the engine's words.
 //!
 //! # What is simpler than the engine
@@ -46,7 +46,7 @@ pub use worker::{Call, Run};
 
 use state::{At, Item, Message, WORKERS};
 use stateright::{Model, Property};
-use stepwell::state::{End, StepState, TaskState};
+use stepwell::core::state::{End, StepState, TaskState};
 
 /// What happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

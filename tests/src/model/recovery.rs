@@ -8,7 +8,7 @@ use super::{
     state::{Effect, Set, State},
     worker::{fail_task, look, shift},
 };
-use stepwell::state::{End, StepEvent, StepState, TaskEvent, TaskState};
+use stepwell::core::state::{End, StepEvent, StepState, TaskEvent, TaskState};
 
 /// The compensations of a task, in the order in which they run: of every step that was attempted at all, the last ones
 /// first.

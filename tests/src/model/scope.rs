@@ -1,7 +1,7 @@
 //! What a run of the checker looks at: which graph, which faults, which operators, and which bug.
 
 use super::state::{MAX_STEPS, Set};
-use stepwell::{
+use stepwell::core::{
     backoff::Backoff,
     plan::{Plan, StepPlan},
     state::StepState,

@@ -4,7 +4,7 @@
 //! whether a worker's number is still the step's last one; so that is what is kept ([`Worker::current`]).
 
 use std::fmt;
-use stepwell::state::{StepState, TaskState};
+use stepwell::core::state::{StepState, TaskState};
 
 /// The most steps a scope may have, compensations included.
 pub(super) const MAX_STEPS: usize = 6;

@@ -6,7 +6,7 @@ use super::{
     scope::{Bug, Scope},
     state::{Asked, At, Message, Outcome, Refusal, Seen, Set, State, Worker},
 };
-use stepwell::state::{StepEvent, StepState, TaskEvent};
+use stepwell::core::state::{StepEvent, StepState, TaskEvent};
 
 /// One call of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,9 +9,11 @@ use std::{
 };
 use stepwell::{
     By,
-    compensation::COMPENSATION_FAILED,
+    core::{
+        compensation::COMPENSATION_FAILED,
+        state::{End, TaskState},
+    },
     permanent,
-    state::{End, TaskState},
 };
 use stepwell_aws::log_lines;
 use tracing_subscriber::layer::SubscriberExt;

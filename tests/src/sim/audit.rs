@@ -9,9 +9,12 @@ use std::{
 };
 use stepwell::{
     TaskId,
-    core::{item::Key, transition::Event},
-    state::{StepEvent, TaskEvent},
-    table::{StepRecord, TaskRecord},
+    core::{
+        item::Key,
+        record::{StepRecord, TaskRecord},
+        state::{StepEvent, TaskEvent},
+        transition::Event,
+    },
     testing::{Records, Written},
 };
 

@@ -4,12 +4,15 @@ use super::{fault::Fault, house::House, people::BY_HAND, world::Ending};
 use std::collections::{BTreeMap, BTreeSet};
 use stepwell::{
     TaskId,
-    compensation::restart_at,
-    dead_letters::DELIVERY_EXHAUSTED,
-    history::History,
-    plan::{Plan, StepPlan},
-    state::{StepState, TaskState},
-    table::{ActionKind, AttemptRecord, ListedAt, Listing, Outcome, StepRecord, TaskRecord},
+    core::{
+        compensation::restart_at,
+        history::History,
+        index::{ListedAt, Listing},
+        plan::{Plan, StepPlan},
+        record::{ActionKind, AttemptRecord, Outcome, StepRecord, TaskRecord},
+        state::{StepState, TaskState},
+    },
+    runtime::dead_letters::DELIVERY_EXHAUSTED,
 };
 
 /// Checks all that one run has left.

@@ -22,8 +22,11 @@ use serde_json::Value;
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
 use stepwell::{
     Client, TaskId,
-    state::{StepState, TaskState},
-    table::{Listing, TaskRecord},
+    core::{
+        index::Listing,
+        record::TaskRecord,
+        state::{StepState, TaskState},
+    },
 };
 use tokio::{sync::Notify, task::spawn_local};
 

@@ -6,10 +6,13 @@ use crate::steps::name;
 use std::{sync::Arc, time::Duration};
 use stepwell::{
     Ambient,
-    dead_letters::DeadLetters,
-    queue::{DEAD_LETTERS, Received},
-    watchdog::{Bounds, Watchdog},
-    worker::{Invocation, Worker},
+    core::message::DEAD_LETTERS,
+    ports::Received,
+    runtime::{
+        dead_letters::DeadLetters,
+        watchdog::{Bounds, Watchdog},
+        worker::{Invocation, Worker},
+    },
 };
 
 /// How many messages Lambda takes at a time.

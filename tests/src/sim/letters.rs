@@ -6,8 +6,8 @@ use serde_json::json;
 use std::time::Duration;
 use stepwell::{
     TaskId,
-    dead_letters::DELIVERY_EXHAUSTED,
-    state::{StepState, TaskState},
+    core::state::{StepState, TaskState},
+    runtime::dead_letters::DELIVERY_EXHAUSTED,
 };
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -5,8 +5,11 @@ use crate::{graph::Graph, steps::Script};
 use serde_json::{Value, json};
 use stepwell::{
     StartError,
-    state::StepState,
-    table::{Failure, MAX_CONTEXT_BYTES, MAX_RESULT_BYTES},
+    core::{
+        limits::{MAX_CONTEXT_BYTES, MAX_RESULT_BYTES},
+        record::Failure,
+        state::StepState,
+    },
 };
 
 /// The quotes around a text.

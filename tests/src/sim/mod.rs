@@ -55,7 +55,7 @@ use lambda::Function;
 use oracle::Recorder;
 use scenario::Scenario;
 use std::{sync::Arc, time::Duration};
-use stepwell::state::{End, TaskState};
+use stepwell::core::state::{End, TaskState};
 use tokio::task::LocalSet;
 
 /// No run lasts longer, in its own time, unless it is stuck.

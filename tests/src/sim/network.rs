@@ -9,8 +9,11 @@ use crate::far::{Operation, Way};
 use std::{fmt, time::Duration};
 use stepwell::{
     CallError,
-    queue::{Message, Queue, QueueError, UNDELIVERABLE},
-    table::{Loaded, TableError},
+    core::{
+        history::Loaded,
+        message::{Message, UNDELIVERABLE},
+    },
+    ports::{Queue, QueueError, TableError},
 };
 
 impl Way for Process {

@@ -9,8 +9,8 @@ use crate::steps::name;
 use serde_json::json;
 use std::sync::Arc;
 use stepwell::{
-    ActionError, By, Filter, IdempotencyKey, TaskId, Workflow, plan::Plan, queue::Message, state::TaskStatus,
-    table::TaskRecord,
+    ActionError, By, Filter, IdempotencyKey, TaskId, Workflow,
+    core::{message::Message, plan::Plan, record::TaskRecord, state::TaskStatus},
 };
 use uuid::Uuid;
 

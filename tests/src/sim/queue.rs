@@ -5,7 +5,8 @@ use crate::locked::Locked;
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use stepwell::{
     CallError, FailureKind,
-    queue::{DEAD_LETTERS, Message, Queue, QueueError, Received},
+    core::message::{DEAD_LETTERS, Message},
+    ports::{Queue, QueueError, Received},
 };
 use tokio::sync::Notify;
 

@@ -5,10 +5,14 @@ use crate::{graph::Graph, steps::Script};
 use serde_json::Value;
 use stepwell::{
     Ambient, By, CallError, FailureKind, StepError,
-    core::step,
-    permanent, retryable,
-    state::{StepState, TaskState},
-    table::{AttemptRecord, Outcome, Store},
+    core::{
+        record::{AttemptRecord, Outcome},
+        state::{StepState, TaskState},
+        step,
+    },
+    permanent,
+    ports::Store,
+    retryable,
 };
 
 fn done() -> Script {

@@ -11,12 +11,18 @@ use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use stepwell::{
     Ambient, Client, TaskId, Timestamp,
-    core::{step, task},
-    dead_letters::DeadLetters,
-    queue::{Message, Queue, QueueError, Received},
-    table::{Claim, ClaimRequest, Lease, NewTask, Store},
-    watchdog::{Bounds, Report, Watchdog},
-    worker::{Invocation, Worker},
+    core::{
+        message::Message,
+        record::{Lease, NewTask},
+        step::{self, Claim, ClaimRequest},
+        task,
+    },
+    ports::{Queue, QueueError, Received, Store},
+    runtime::{
+        dead_letters::DeadLetters,
+        watchdog::{Bounds, Report, Watchdog},
+        worker::{Invocation, Worker},
+    },
 };
 
 pub(super) const LEASE: Duration = Duration::from_secs(30);

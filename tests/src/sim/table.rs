@@ -6,7 +6,13 @@ use futures::future::BoxFuture;
 use std::{collections::BTreeSet, fmt, ops::Deref, sync::Arc};
 use stepwell::{
     TaskId, Timestamp,
-    table::{Applied, Listed, Listing, Loaded, Page, Store, TableError, TaskRecord, Transition},
+    core::{
+        history::Loaded,
+        index::{Listed, Listing, Page},
+        record::TaskRecord,
+        transition::{Applied, Transition},
+    },
+    ports::{Store, TableError},
     testing::{MemoryStore, Written},
 };
 

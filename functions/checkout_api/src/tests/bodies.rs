@@ -6,10 +6,12 @@ use http_api::Details;
 use serde_json::{Value, json};
 use stepwell::{
     Timestamp,
-    history::History,
-    plan::{Plan, StepPlan},
-    state::{End, StepState, TaskState},
-    table::{AttemptRecord, Failure, Outcome, StepRecord, TaskRecord},
+    core::{
+        history::History,
+        plan::{Plan, StepPlan},
+        record::{AttemptRecord, Failure, Outcome, StepRecord, TaskRecord},
+        state::{End, StepState, TaskState},
+    },
 };
 
 const ID: &str = "018f4e4e-7c1a-7000-8000-0123456789ab";

@@ -10,9 +10,14 @@ use std::{
 };
 use stepwell::{
     ActionError, By, CallError, Client, FailureKind, IdempotencyKey, StartError, Started, System, TaskId, Workflow,
-    history::History,
-    queue::{Message, Queue, QueueError},
-    table::{Applied, Listed, Loaded, Page, Store, TableError, Transition, Unreadable},
+    core::{
+        codec::Unreadable,
+        history::{History, Loaded},
+        index::{Listed, Page},
+        message::Message,
+        transition::{Applied, Transition},
+    },
+    ports::{Queue, QueueError, Store, TableError},
     testing::MemoryStore,
 };
 

@@ -4,9 +4,11 @@ use super::{fake::Fake, *};
 use crate::backend::Act;
 use stepwell::{
     ActionError, By, CallError, FailureKind,
-    queue::QueueError,
-    state::{End, StepState, TaskStatus},
-    table::ActionKind,
+    core::{
+        record::ActionKind,
+        state::{End, StepState, TaskStatus},
+    },
+    ports::QueueError,
 };
 use test_case::test_case;
 

@@ -1,7 +1,7 @@
 //! Retrying all tasks that fit a filter.
 
 use super::{fake::Fake, looking::summary, *};
-use stepwell::{By, Filter, state::TaskStatus};
+use stepwell::{By, Filter, core::state::TaskStatus};
 use test_case::test_case;
 
 const IDS: [&str; 3] = [

@@ -4,9 +4,8 @@ use crate::backend::{Act, Backend};
 use std::sync::{Arc, Mutex, MutexGuard};
 use stepwell::{
     ActionError, By, CallError, Cursor, FailureKind, Filter, Found, Matches, Refusal, Summary, TaskId, Timestamp,
-    history::History,
-    state::TaskStatus,
-    table::{ActionKind, TableError},
+    core::{history::History, record::ActionKind, state::TaskStatus},
+    ports::TableError,
 };
 
 /// What there is, what was asked for, and what is broken. Clones share it.

@@ -6,10 +6,12 @@ use super::{
 };
 use stepwell::{
     Cursor, Filter, Summary, Timestamp, Workflow,
-    history::History,
-    plan::Compensate,
-    state::{End, StepState, TaskState, TaskStatus},
-    table::{Action, ActionKind, NewTask, StepRecord, TaskRecord},
+    core::{
+        history::History,
+        plan::Compensate,
+        record::{Action, ActionKind, NewTask, StepRecord, TaskRecord},
+        state::{End, StepState, TaskState, TaskStatus},
+    },
 };
 use test_case::test_case;
 

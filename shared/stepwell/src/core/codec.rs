@@ -5,11 +5,11 @@ use super::{
     item::{Item, Key},
     record::{Action, KeyRecord, StepRecord, TaskRecord},
 };
-use crate::{
-    TaskId, Timestamp,
+use crate::core::{
+    id::TaskId,
     plan::Plan,
     state::{End, TaskState},
-    timestamp::millis,
+    timestamp::{Timestamp, millis},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -201,10 +201,10 @@ mod tests {
     use crate::{
         core::{
             item::attribute,
+            record::NewTask,
             task,
             transition::{Change, Effect},
         },
-        table::NewTask,
         testing::fixtures::{at, history},
     };
     use serde_json::json;

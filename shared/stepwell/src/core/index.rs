@@ -7,9 +7,10 @@ use super::{
     item::{Item, Key, attribute},
     transition::{Change, Condition, Transition, Write},
 };
-use crate::{
-    TaskId, Timestamp,
+use crate::core::{
+    id::TaskId,
     state::{End, TaskState, TaskStatus},
+    timestamp::Timestamp,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -3,7 +3,7 @@
 //! An item is a JSON object. Text is a string, a moment is the number of milliseconds since the Unix epoch, a set is an
 //! array in ascending order. These forms are the stored format: a store may wrap them, but must give them back.
 
-use crate::TaskId;
+use crate::core::id::TaskId;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;

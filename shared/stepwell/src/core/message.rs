@@ -1,7 +1,13 @@
 //! The message that wakes a step.
 
-use crate::{TaskId, plan::StepPlan};
+use crate::core::{id::TaskId, plan::StepPlan};
 use serde::{Deserialize, Serialize};
+
+/// The name of the queue of messages that SQS gave up on, next to the steps' names.
+pub const DEAD_LETTERS: &str = "dead_letters";
+
+/// The name of the queue that keeps messages which belong to no step of any task.
+pub const UNDELIVERABLE: &str = "undeliverable";
 
 /// What makes a worker look at a step. It is a hint and nothing more: whether the step may run is read off the store.
 ///
@@ -25,4 +31,14 @@ impl Message {
     pub fn new(task_id: TaskId, step: &StepPlan) -> Self {
         Self { task_id, step: step.name.clone(), load: step.depends_on.clone(), repeat: false }
     }
+}
+
+/// The longest reason that goes with a rejected message, in characters.
+const MAX_REASON_LENGTH: usize = 250;
+
+/// A reason as it can be logged and sent: it may quote a message that nobody vouches for, SQS takes neither control
+/// characters nor attributes without end, and a message that cannot even be rejected would go round for days.
+pub(crate) fn printable(reason: &str) -> String {
+    let fits = |c: &char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
+    reason.chars().filter(fits).take(MAX_REASON_LENGTH).collect()
 }

@@ -8,15 +8,25 @@
 //! A store only interprets these values. So each rule is written once, and every store obeys it: DynamoDB, the memory store
 //! of the tests, whatever comes.
 
+pub mod backoff;
 pub mod codec;
+pub mod compensation;
+pub mod history;
+pub mod id;
 pub mod index;
 pub mod item;
+pub mod limits;
 pub mod message;
 mod parts;
+pub mod plan;
 pub mod record;
 pub mod settlement;
+pub mod stalled;
+pub mod state;
 pub mod step;
 pub mod task;
 #[cfg(test)]
 mod tests;
+pub mod timestamp;
 pub mod transition;
+pub mod workflow;

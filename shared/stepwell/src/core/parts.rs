@@ -5,7 +5,7 @@ use super::{
     record::{AttemptRecord, Outcome, RETENTION, StepRecord},
     transition::{Change, Condition},
 };
-use crate::{Timestamp, state::StepState};
+use crate::core::{state::StepState, timestamp::Timestamp};
 
 pub(super) fn is_state(state: StepState) -> Condition {
     Condition::Is(attribute::STATE, state.as_str().into())

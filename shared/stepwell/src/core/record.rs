@@ -1,12 +1,11 @@
 //! What the items hold, as types.
 
 use super::item::Key;
-use crate::{
-    TaskId, Timestamp,
+use crate::core::{
+    id::TaskId,
     plan::{Plan, StepPlan},
     state::{StepState, TaskState},
-    step::StepError,
-    timestamp::millis,
+    timestamp::{Timestamp, millis},
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
@@ -227,13 +226,12 @@ impl Failure {
     /// The longest message that is stored, in bytes: every attempt's stays in the step's item for good.
     pub const MAX_MESSAGE_BYTES: usize = 1_000;
     const MAX_CODE_BYTES: usize = 100;
-}
 
-impl From<&StepError> for Failure {
-    fn from(error: &StepError) -> Self {
+    /// A failure with this code and this message, as much of them as is stored.
+    pub fn new(code: &str, message: &str) -> Self {
         Self {
-            code: cut(&error.code, Self::MAX_CODE_BYTES).to_owned(),
-            message: cut(&error.message, Self::MAX_MESSAGE_BYTES).to_owned(),
+            code: cut(code, Self::MAX_CODE_BYTES).to_owned(),
+            message: cut(message, Self::MAX_MESSAGE_BYTES).to_owned(),
         }
     }
 }
@@ -381,18 +379,15 @@ impl Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        retryable,
-        testing::fixtures::{at, history},
-    };
+    use crate::testing::fixtures::{at, history};
 
     #[test]
     fn a_long_error_is_cut_between_two_letters() {
-        let failure = |message: &str| Failure::from(&retryable("CODE", message));
+        let failure = |message: &str| Failure::new("CODE", message);
         assert_eq!(failure("short"), Failure { code: "CODE".to_owned(), message: "short".to_owned() });
         let long = "é".repeat(Failure::MAX_MESSAGE_BYTES);
         assert_eq!(failure(&format!("a{long}")).message.len(), Failure::MAX_MESSAGE_BYTES - 1);
-        let code = Failure::from(&retryable("C".repeat(1_000), "")).code;
+        let code = Failure::new(&"C".repeat(1_000), "").code;
         assert_eq!(code.len(), Failure::MAX_CODE_BYTES);
     }
 
@@ -413,7 +408,7 @@ mod tests {
     #[test]
     fn a_trail_takes_as_many_sets_of_attempts_as_it_has_room_for() {
         let mut step = StepRecord::untouched("s0");
-        let most = crate::plan::Plan::MAX_RETRY_LIMIT;
+        let most = crate::core::plan::Plan::MAX_RETRY_LIMIT;
         assert!(!step.has_room_for(u32::MAX));
         let attempt = AttemptRecord {
             number: 1,

@@ -11,10 +11,11 @@ use super::{
     task::{self, record_leaf_arrival},
     transition::{Applied, Transition},
 };
-use crate::{
-    TaskId, Timestamp,
+use crate::core::{
+    id::TaskId,
     plan::StepPlan,
     state::{StepState, TaskState},
+    timestamp::Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -135,7 +136,7 @@ pub trait Transaction {
     /// Why a call failed. Nothing of the transaction takes effect then.
     type Error;
 
-    /// Makes a transition, as [`Store::apply`](crate::table::Store::apply) does.
+    /// Makes a transition, as [`Store::apply`](crate::ports::Store::apply) does.
     ///
     /// # Errors
     /// The store's.

@@ -11,9 +11,10 @@ use super::{
     task,
     transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
 };
-use crate::{
-    TaskId, Timestamp,
+use crate::core::{
+    id::TaskId,
     state::{StepEvent, StepState},
+    timestamp::Timestamp,
 };
 
 /// The answer to a claim.

@@ -11,9 +11,10 @@ use super::{
     record::{Action, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, StepRecord, TaskRecord},
     transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
 };
-use crate::{
-    TaskId, Timestamp,
+use crate::core::{
+    id::TaskId,
     state::{End, StepEvent, StepState, TaskEvent, TaskState},
+    timestamp::Timestamp,
 };
 use std::collections::BTreeSet;
 

@@ -6,12 +6,14 @@ use super::{
     transition::{Change, Event, Transition},
 };
 use crate::{
-    TaskId, Timestamp,
-    history::History,
-    state::{End, StepEvent, StepState, TaskEvent, TaskState},
-    table::{
-        Action, ActionKind, AttemptRecord, ClaimRequest, Diversion, Failure, Lease, NewTask, Outcome, RETENTION,
-        StepRecord,
+    core::{
+        history::History,
+        id::TaskId,
+        record::{Action, ActionKind, AttemptRecord, Failure, Lease, NewTask, Outcome, RETENTION, StepRecord},
+        state::{End, StepEvent, StepState, TaskEvent, TaskState},
+        step::ClaimRequest,
+        task::Diversion,
+        timestamp::Timestamp,
     },
     testing::{
         MemoryStore, Written,

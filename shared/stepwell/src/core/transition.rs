@@ -7,7 +7,7 @@
 //! to agree with them.
 
 use super::item::{Item, Key, attribute};
-use crate::state::{StepEvent, TaskEvent};
+use crate::core::state::{StepEvent, TaskEvent};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -385,7 +385,7 @@ mod tests {
     fn only_an_optional_write_is_left_out() {
         let write = |optional| Write {
             optional,
-            ..Write::update(Key::Task(crate::TaskId::new()), Condition::ALWAYS, Vec::new())
+            ..Write::update(Key::Task(crate::core::id::TaskId::new()), Condition::ALWAYS, Vec::new())
                 .made_before(Condition::Present("ours"))
         };
         let transition = Transition { name: "test", writes: vec![write(false), write(true)] };

@@ -1,6 +1,9 @@
 //! Time that a test controls, and chance that always draws its middle.
 
-use crate::{Ambient, TaskId, Timestamp};
+use crate::{
+    core::{id::TaskId, timestamp::Timestamp},
+    ports::Ambient,
+};
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},

@@ -1,11 +1,12 @@
 //! Histories for the unit tests of the pure parts.
 
-use crate::{
-    TaskId, Timestamp,
+use crate::core::{
     backoff::Backoff,
     history::History,
+    id::TaskId,
     plan::{Plan, StepPlan},
-    table::{NewTask, StepRecord, TaskRecord},
+    record::{NewTask, StepRecord, TaskRecord},
+    timestamp::Timestamp,
 };
 
 /// So many seconds after the start of the task.

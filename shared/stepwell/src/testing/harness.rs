@@ -5,17 +5,27 @@ use super::{
     mortal::{Death, Mortal},
 };
 use crate::{
-    Ambient, Client, EngineError, StartError, Step, StepContext, StepError, TaskId, Timestamp, Workflow,
-    core::settlement::{Delivery, Disposition},
-    dead_letters::DeadLetters,
-    history::History,
-    plan::UndeclaredDependency,
-    queue::{DEAD_LETTERS, Message, Received},
-    stalled,
-    step::Input,
-    table::{AttemptRecord, Listing, TableError},
-    watchdog::{Bounds, Watchdog},
-    worker::{Invocation, Worker},
+    core::{
+        history::History,
+        id::TaskId,
+        index::Listing,
+        message::{DEAD_LETTERS, Message},
+        plan::UndeclaredDependency,
+        record::AttemptRecord,
+        settlement::{Delivery, Disposition},
+        stalled,
+        timestamp::Timestamp,
+        workflow::Workflow,
+    },
+    ports::{Ambient, Received, TableError},
+    runtime::{
+        client::{Client, StartError},
+        dead_letters::DeadLetters,
+        error::EngineError,
+        step::{Input, Step, StepContext, StepError},
+        watchdog::{Bounds, Watchdog},
+        worker::{Invocation, Worker},
+    },
 };
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;

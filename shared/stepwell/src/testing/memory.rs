@@ -2,13 +2,15 @@
 
 use super::{MemoryQueue, MemoryStore};
 use crate::{
-    Ambient, TaskId,
     core::{
+        history::Loaded,
+        id::TaskId,
+        index::{Listed, Page},
+        message::Message,
         settlement::{Delivery, Settled, Settlement, Transaction},
         transition::{Applied, Transition},
     },
-    queue::{Message, Queue, QueueError},
-    table::{Listed, Loaded, Page, Store, TableError},
+    ports::{Ambient, Queue, QueueError, Store, TableError},
 };
 use std::{collections::BTreeSet, time::Duration};
 

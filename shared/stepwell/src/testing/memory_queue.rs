@@ -1,9 +1,13 @@
 //! [`Queue`] in memory.
 
 use crate::{
-    Ambient, CallError, FailureKind, TaskId, Timestamp,
-    core::settlement::{Delivery, Disposition},
-    queue::{DEAD_LETTERS, Message, Queue, QueueError, Received},
+    core::{
+        id::TaskId,
+        message::{DEAD_LETTERS, Message},
+        settlement::{Delivery, Disposition},
+        timestamp::Timestamp,
+    },
+    ports::{Ambient, CallError, FailureKind, Queue, QueueError, Received},
 };
 use std::{
     collections::BTreeMap,

@@ -1,15 +1,16 @@
 //! [`Store`] in memory.
 
 use crate::{
-    TaskId,
     core::{
         codec::Unreadable,
+        history::Loaded,
+        id::TaskId,
         index::{Listed, ListedAt, Listing, Page},
         item::{Item, Key},
         record::{StepRecord, TaskRecord},
         transition::{Applied, Change, Condition, Event, Refusal, Transition, Write},
     },
-    table::{Loaded, Store, TableError},
+    ports::{Store, TableError},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

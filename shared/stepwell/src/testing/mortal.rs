@@ -1,13 +1,15 @@
 //! A worker that dies at a call.
 
 use crate::{
-    TaskId,
     core::{
+        history::Loaded,
+        id::TaskId,
+        index::{Listed, Page},
+        message::Message,
         settlement::{Settled, Settlement},
         transition::{Applied, Transition},
     },
-    queue::{Message, Queue, QueueError},
-    table::{Listed, Loaded, Page, Store, TableError},
+    ports::{Queue, QueueError, Store, TableError},
 };
 use std::{
     collections::BTreeSet,

@@ -26,11 +26,12 @@ use stepwell::{
     FailureKind, TaskId,
     core::{
         codec::Unreadable,
-        index::ListedAt,
+        history::Loaded,
+        index::{Listed, ListedAt, Page},
         item::{Item, Key, attribute},
         transition::{Answer, Applied, Effect, Refusal, Transition, Write},
     },
-    table::{Listed, Loaded, Page, Store, TableError},
+    ports::{Store, TableError},
 };
 use value::{AttributeItem, PARTITION_KEY, SORT_KEY, key};
 

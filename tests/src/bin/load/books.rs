@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     time::{Duration, Instant},
 };
-use stepwell::{Timestamp, queue::UNDELIVERABLE};
+use stepwell::{Timestamp, core::message::UNDELIVERABLE};
 use stepwell_tests::stack::{Item, Stack, is_standing_order, is_standing_reservation, kept_charge};
 
 /// How the stack stood before anything was bought.

@@ -11,7 +11,7 @@ use std::{
     process::Command,
     time::Duration,
 };
-use stepwell::{By, TaskId, Timestamp, Workflow, queue::Message};
+use stepwell::{By, TaskId, Timestamp, Workflow, core::message::Message};
 use stepwell_aws::{Client, aws_config, client_from_env};
 use stepwell_tests::{
     cpu,

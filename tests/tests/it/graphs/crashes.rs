@@ -2,7 +2,7 @@
 //! worker takes over, and the task comes to the same end.
 
 use super::*;
-use stepwell::{permanent, retryable, state::TaskStatus};
+use stepwell::{core::state::TaskStatus, permanent, retryable};
 use stepwell_tests::{
     emulator::in_sandbox,
     events::{message, received_again},

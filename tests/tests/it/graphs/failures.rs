@@ -7,10 +7,14 @@ use std::{
 };
 use stepwell::{
     ActionError, Ambient,
-    core::step,
-    permanent, retryable,
-    state::TaskStatus,
-    table::{Claim, ClaimRequest, MAX_RESULT_BYTES, Store},
+    core::{
+        limits::MAX_RESULT_BYTES,
+        state::TaskStatus,
+        step::{self, Claim, ClaimRequest},
+    },
+    permanent,
+    ports::Store,
+    retryable,
 };
 use stepwell_tests::{
     emulator::in_sandbox,

@@ -12,7 +12,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
-use stepwell::{By, StepError, TaskId, history::History, state::StepState, table::Outcome};
+use stepwell::{
+    By, StepError, TaskId,
+    core::{history::History, record::Outcome, state::StepState},
+};
 use stepwell_tests::{
     emulator::Sandbox,
     graph::Graph,

@@ -6,7 +6,7 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use stepwell::{permanent, retryable, state::TaskStatus};
+use stepwell::{core::state::TaskStatus, permanent, retryable};
 use stepwell_tests::{
     emulator::{in_sandbox, in_sandbox_by_hand},
     poller::{Pace, Poller},

@@ -2,7 +2,10 @@
 
 use super::*;
 use futures::future::join_all;
-use stepwell::{IdempotencyKey, StartError, Workflow, state::TaskStatus, table::MAX_CONTEXT_BYTES};
+use stepwell::{
+    IdempotencyKey, StartError, Workflow,
+    core::{limits::MAX_CONTEXT_BYTES, state::TaskStatus},
+};
 use stepwell_tests::{emulator::in_sandbox, faults::Death, poller::Poller};
 
 fn key(text: &str) -> IdempotencyKey {

@@ -3,7 +3,7 @@
 use aws_lambda_events::sqs::SqsEvent;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs};
-use stepwell::queue::Message;
+use stepwell::core::message::Message;
 use stepwell_tests::{
     shop::{COMPENSATIONS, STEPS},
     stack::{Stack, repository},

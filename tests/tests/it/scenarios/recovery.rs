@@ -4,9 +4,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 use stepwell::{
     Ambient, By, System, TaskId, Timestamp,
-    core::task,
-    queue::Message,
-    table::{NewTask, Store},
+    core::{message::Message, record::NewTask, task},
+    ports::Store,
 };
 use stepwell_aws::{Client, DynamoTable};
 use stepwell_tests::{

@@ -11,10 +11,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
 };
-use stepwell::{
-    CallError, FailureKind,
-    table::{TableError, Unreadable},
-};
+use stepwell::{CallError, FailureKind, core::codec::Unreadable, ports::TableError};
 
 pub(super) type Failed = Box<dyn Error + Send + Sync>;
 

@@ -17,14 +17,19 @@ use std::{
 };
 use stepwell::{
     Ambient, Client, TaskId, Timestamp,
-    history::History,
+    core::{
+        history::History,
+        message::Message,
+        record::Outcome,
+        state::{self, StepState, TaskState},
+    },
     permanent,
-    queue::{Message, Queue},
+    ports::{Queue, Store, TableError},
     retryable,
-    state::{self, StepState, TaskState},
-    table::{Outcome, Store, TableError},
-    watchdog::{Bounds, Watchdog},
-    worker::{Invocation, Worker},
+    runtime::{
+        watchdog::{Bounds, Watchdog},
+        worker::{Invocation, Worker},
+    },
 };
 use stepwell_tests::{
     graph::Graph,

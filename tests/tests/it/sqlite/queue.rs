@@ -8,9 +8,14 @@ use rusqlite::{Connection, OptionalExtension};
 use std::{sync::PoisonError, time::Duration};
 use stepwell::{
     Ambient, CallError, FailureKind, Timestamp,
-    core::{item::Key, settlement::Disposition, step},
-    queue::{Message, Queue, QueueError, Received, UNDELIVERABLE},
-    table::{ClaimRequest, StepRecord},
+    core::{
+        item::Key,
+        message::{Message, UNDELIVERABLE},
+        record::StepRecord,
+        settlement::Disposition,
+        step::{self, ClaimRequest},
+    },
+    ports::{Queue, QueueError, Received},
 };
 use stepwell_tests::events::message;
 

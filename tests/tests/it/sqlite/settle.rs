@@ -10,10 +10,10 @@ use std::sync::PoisonError;
 use stepwell::{
     Ambient, TaskId, Timestamp,
     core::{
+        message::Message,
         settlement::{Delivery, Settled, Settlement, Transaction},
         transition::{Applied, Transition},
     },
-    queue::Message,
 };
 
 /// The transaction, and the messages that it has sent.

@@ -6,11 +6,13 @@ use std::collections::BTreeSet;
 use stepwell::{
     Ambient, TaskId,
     core::{
+        history::Loaded,
+        index::{Listed, Page},
         item::{Item, Key},
         settlement::{Settled, Settlement},
         transition::{Applied, Refusal, Transition},
     },
-    table::{Listed, Loaded, Page, Store, TableError},
+    ports::{Store, TableError},
 };
 
 pub(super) fn read(tx: &Connection, key: &Key) -> Result<Item, Failed> {

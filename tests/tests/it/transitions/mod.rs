@@ -1,6 +1,6 @@
 //! The table's writes, one by one, on a real table.
 //!
-//! `stepwell::state` says which events are legal in which state. The conditions of the writes say it again, in
+//! `stepwell::core::state` says which events are legal in which state. The conditions of the writes say it again, in
 //! DynamoDB's words; these tests hold the one against the other, and every item against what it should be afterwards.
 
 mod model;
@@ -12,12 +12,16 @@ use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 use stepwell::{
     TaskId, Timestamp,
-    core::{step, task},
-    state::{StepState, TaskState},
-    table::{
-        Action, ActionKind, AttemptRecord, Claim, ClaimRequest, Failure, Lease, NewTask, Outcome, RETENTION,
-        StepRecord, Store, TaskRecord, Transition,
+    core::{
+        record::{
+            Action, ActionKind, AttemptRecord, Failure, Lease, NewTask, Outcome, RETENTION, StepRecord, TaskRecord,
+        },
+        state::{StepState, TaskState},
+        step::{self, Claim, ClaimRequest},
+        task,
+        transition::Transition,
     },
+    ports::Store,
 };
 use stepwell_tests::{emulator::Sandbox, graph::Graph, steps::name};
 

@@ -10,10 +10,13 @@ use proptest::{
 };
 use std::cell::Cell;
 use stepwell::{
-    core::index::move_in_index,
-    plan::Plan,
-    state::End,
-    table::{Diversion, Listed, ListedAt, Listing, Loaded, Page},
+    core::{
+        history::Loaded,
+        index::{Listed, ListedAt, Listing, Page, move_in_index},
+        plan::Plan,
+        state::End,
+        task::Diversion,
+    },
     testing::MemoryStore,
 };
 use stepwell_tests::emulator::in_sandbox_by_hand;

@@ -1,10 +1,7 @@
 //! What the table answers when it is asked.
 
 use super::*;
-use stepwell::{
-    plan::Plan,
-    table::{Loaded, MAX_RESULT_BYTES},
-};
+use stepwell::core::{history::Loaded, limits::MAX_RESULT_BYTES, plan::Plan};
 use stepwell_tests::emulator::in_sandbox;
 
 #[tokio::test]

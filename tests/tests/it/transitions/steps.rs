@@ -1,7 +1,7 @@
 //! Every write of a step in every state of a step.
 
 use super::*;
-use stepwell::state::StepEvent;
+use stepwell::core::state::StepEvent;
 use stepwell_tests::emulator::in_sandbox;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

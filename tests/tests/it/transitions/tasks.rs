@@ -1,9 +1,11 @@
 //! Every write of a task in every state of a task, and the index that lists them.
 
 use super::*;
-use stepwell::{
+use stepwell::core::{
+    codec::Unreadable,
+    index::{FIRST_LOOK, Listing},
+    record::{KEY_RETENTION, KeyRecord},
     state::TaskEvent,
-    table::{FIRST_LOOK, KEY_RETENTION, KeyRecord, Listing, Unreadable},
 };
 use stepwell_tests::emulator::in_sandbox;
 

@@ -5,18 +5,21 @@ use super::{
     attempt::{self, Verdict, verdict},
 };
 use crate::{
-    Ambient, EngineError, Step, StepContext, StepError, TaskData, Timestamp,
     core::{
+        history::Loaded,
+        message::{Message, printable},
+        plan::{Plan, StepPlan, is_name},
+        record::{AttemptRecord, Failure, Lease, Outcome, StepRecord, TaskRecord},
         settlement::{self, Dispatch, Disposition, Settlement, after_failure, dispatch},
-        step,
+        state::StepState,
+        step::{self, Claim, ClaimRequest},
+        timestamp::Timestamp,
     },
-    permanent,
-    plan::{Plan, StepPlan, is_name},
-    queue::{Message, Queue, Received, printable},
-    retryable,
-    state::StepState,
-    step::Input,
-    table::{AttemptRecord, Claim, ClaimRequest, Failure, Lease, Loaded, Outcome, StepRecord, Store, TaskRecord},
+    ports::{Ambient, Queue, Received, Store},
+    runtime::{
+        error::EngineError,
+        step::{Input, Step, StepContext, StepError, TaskData, permanent, retryable},
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -241,7 +244,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         };
         let handler = attempt::run(&self.worker.step, data, &context);
         #[cfg(feature = "crash-points")]
-        let handler = crate::crash::around("handler", handler);
+        let handler = crate::runtime::crash::around("handler", handler);
         let result = match handler.await {
             Ok(result) => result,
             Err(error) => return self.failed(lease, task, plan, &error).await,
@@ -261,7 +264,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
     ) -> Result<Disposition, EngineError> {
         let now = self.now();
         let outcome = if error.is_retryable() { Outcome::RetryableError } else { Outcome::PermanentError };
-        let mut ended = lease.ended(now, outcome, Some(Failure::from(error)));
+        let mut ended = lease.ended(now, outcome, Some(Failure::new(&error.code, &error.message)));
         let draw = self.worker.engine.ambient.draw();
         match verdict(error, lease.counted_attempt(), plan.retry_limit, &plan.backoff, draw) {
             Verdict::RetryIn(wait) => {

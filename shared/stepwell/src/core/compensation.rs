@@ -4,13 +4,13 @@
 //! succeeded or not, because an attempt whose answer was lost may have had its effect all the same. So a compensation has
 //! to cope with a step that never had an effect, and has to see to it that it never will: the worker of a lost attempt
 //! may only be slow. With a service that takes idempotency keys, that is to void the step's key
-//! ([`StepContext::idempotency_key_of`](crate::StepContext::idempotency_key_of)).
+//! ([`StepContext::idempotency_key_of`](crate::runtime::step::StepContext::idempotency_key_of)).
 //!
 //! Before all that, a task that failed in a way that may have passed may be **restarted** by itself: its plan says how
 //! often. What failed gets a fresh set of attempts, as by an operator's retry.
 //!
 //! 1. **Begin.** The task becomes `compensating`, by one conditional write: by an operator, or by itself as its plan says
-//!    ([`Compensate`](crate::plan::Compensate)). A failed task may wait for a retry first. From here on no step that is
+//!    ([`Compensate`](crate::core::plan::Compensate)). A failed task may wait for a retry first. From here on no step that is
 //!    claimed is run.
 //! 2. **Close.** Each step that waits is cancelled by a conditional write, so that a worker which has read the task before
 //!    cannot claim it any more. A step that is in flight comes to its end; its end is that of its lease at the latest.
@@ -23,12 +23,12 @@
 //! Whoever finds a task in one of these stages does what comes next, be it a worker, the client or the watchdog. Each
 //! write holds only for what was read, so it does not matter who is first.
 
-use crate::{
-    Timestamp,
+use crate::core::{
     history::History,
     plan::StepPlan,
+    record::{Action, ActionKind, Outcome, StepRecord},
     state::{End, StepState, TaskState},
-    table::{Action, ActionKind, Outcome, StepRecord},
+    timestamp::Timestamp,
 };
 use std::cmp::Reverse;
 
@@ -161,8 +161,7 @@ fn order(history: &History) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::{
-        plan::Compensate,
-        table::AttemptRecord,
+        core::{plan::Compensate, record::AttemptRecord},
         testing::fixtures::{at, history, undo},
     };
     use proptest::prelude::*;

@@ -7,11 +7,9 @@ mod deliver;
 
 use crate::core::settlement::Disposition;
 use crate::{
-    Ambient, Step, Timestamp,
-    backoff::Backoff,
-    engine::Engine,
-    queue::{Queue, Received},
-    table::Store,
+    core::{backoff::Backoff, timestamp::Timestamp},
+    ports::{Ambient, Queue, Received, Store},
+    runtime::{engine::Engine, step::Step},
 };
 use deliver::Delivery;
 pub use deliver::UNDECLARED_DEPENDENCY;
@@ -84,7 +82,7 @@ impl<S: Step, T: Store, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
         let kept = join_all(messages.map(|message| {
             let handled = self.handle_one(message, invocation);
             #[cfg(feature = "crash-points")]
-            let handled = crate::crash::delivery(&self.name, &message.body, handled);
+            let handled = crate::runtime::crash::delivery(&self.name, &message.body, handled);
             handled
         }));
         kept.await.into_iter().flatten().collect()

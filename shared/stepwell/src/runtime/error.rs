@@ -1,8 +1,8 @@
 //! What the engine cannot do by itself.
 
 use crate::{
-    queue::QueueError,
-    table::{TableError, Unreadable},
+    core::codec::Unreadable,
+    ports::{QueueError, TableError},
 };
 
 /// The table or a queue did not do what it was asked. What was to be done is done by the next delivery of the message,

@@ -1,7 +1,7 @@
 //! From the YAML text to a checked [`Workflow`].
 
 use super::{TextFormat, Workflow, WorkflowError, WorkflowId, adjustment::Adjustment, keys};
-use crate::{
+use crate::core::{
     backoff::Backoff,
     plan::{Compensate, Plan, StepPlan},
 };

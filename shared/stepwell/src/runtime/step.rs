@@ -31,7 +31,7 @@
 //! }
 //! ```
 
-use crate::{TaskId, Timestamp};
+use crate::core::{id::TaskId, timestamp::Timestamp};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, fmt, time::Duration};
 

@@ -1,11 +1,8 @@
 //! Running the handler once, and what follows from how it went.
 
 use crate::{
-    Step, StepContext, StepError, TaskData,
-    backoff::Backoff,
-    permanent, retryable,
-    step::{ErrorKind, Input},
-    table::MAX_RESULT_BYTES,
+    core::{backoff::Backoff, limits::MAX_RESULT_BYTES},
+    runtime::step::{ErrorKind, Input, Step, StepContext, StepError, TaskData, permanent, retryable},
 };
 use futures::FutureExt;
 use std::{any::Any, panic::AssertUnwindSafe, time::Duration};

@@ -3,14 +3,14 @@
 //! Whatever is missing is mended by a message to a step, for its worker finds out from the table what is to be done: run
 //! the step, take it over from a worker that died, or dispatch once more where that broke off. A message too many does no harm.
 
-use crate::{
-    Timestamp,
+use crate::core::{
     compensation::{self, Next},
     history::History,
+    message::Message,
     plan::StepPlan,
-    queue::Message,
+    record::StepRecord,
     state::{StepState, TaskState},
-    table::StepRecord,
+    timestamp::Timestamp,
 };
 use std::time::Duration;
 
@@ -131,7 +131,7 @@ impl Found<'_> {
 mod tests {
     use super::*;
     use crate::{
-        state::End,
+        core::state::End,
         testing::fixtures::{at, history, undo},
     };
     use proptest::prelude::*;
@@ -203,13 +203,13 @@ mod tests {
         let mut history = history(&[&[], &[]], &[0]);
         history.task.state = TaskState::Failed;
         history.task.finished_at = Some(at(10));
-        history.task.plan = history.task.plan.compensating(crate::plan::Compensate::OnError, 900);
+        history.task.plan = history.task.plan.compensating(crate::core::plan::Compensate::OnError, 900);
         history.steps[0].state = StepState::Error;
         done(&mut history.steps[1], 5);
         let waiting = look(&history, at(100));
         assert_eq!((sent(&waiting), waiting.unwind, waiting.next), (vec![], false, Some(at(910))));
         assert!(look(&history, at(910)).unwind);
-        history.task.plan = history.task.plan.compensating(crate::plan::Compensate::Manual, 0);
+        history.task.plan = history.task.plan.compensating(crate::core::plan::Compensate::Manual, 0);
         assert_eq!(look(&history, at(910)).next, None, "nothing more happens by itself");
     }
 

@@ -1,6 +1,6 @@
 //! Changes to the plan of a single task, read off its context.
 
-use crate::plan::{Plan, StepPlan};
+use crate::core::plan::{Plan, StepPlan};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;

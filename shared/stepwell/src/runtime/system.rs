@@ -1,21 +1,7 @@
-//! Time and chance, which the engine takes from outside, so that a test can hand it its own.
+//! The machine's own time and chance.
 
-use crate::{TaskId, Timestamp};
+use crate::{core::timestamp::Timestamp, ports::Ambient};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Where the engine gets the time and its random numbers from.
-pub trait Ambient: Send + Sync {
-    /// The moment it is.
-    fn now(&self) -> Timestamp;
-
-    /// A random number in `0.0..1.0`.
-    fn draw(&self) -> f64;
-
-    /// The id of a new task, which no other has.
-    fn new_task_id(&self) -> TaskId {
-        TaskId::new()
-    }
-}
 
 /// The machine's clock and a random number generator seeded by it.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,13 +1,16 @@
-//! Doing what [`compensation`](crate::compensation) says comes next.
+//! Doing what [`compensation`](crate::core::compensation) says comes next.
 
 use crate::{
-    Ambient, EngineError, TaskId, Timestamp,
-    compensation::{self, COMPENSATION_FAILED, ITSELF, Next},
-    core::task,
-    engine::Engine,
-    queue::Queue,
-    state::{End, StepState},
-    table::{Action, ActionKind, Diversion, StepRecord, Store},
+    core::{
+        compensation::{self, COMPENSATION_FAILED, ITSELF, Next},
+        id::TaskId,
+        record::{Action, ActionKind, StepRecord},
+        state::{End, StepState},
+        task::{self, Diversion},
+        timestamp::Timestamp,
+    },
+    ports::{Ambient, Queue, Store},
+    runtime::{engine::Engine, error::EngineError},
 };
 
 /// More rounds than there are stages; whoever is in the way each time goes on with it.

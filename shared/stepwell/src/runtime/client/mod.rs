@@ -7,17 +7,21 @@ pub use find::{Cursor, Filter, Found, Matches, NotACursor, Refusal, Summary};
 pub use operate::{ActionError, By, NotABy};
 
 use crate::{
-    Ambient, EngineError, IdempotencyKey, TaskId, Timestamp, Violation, Workflow,
     core::{
+        history::History,
+        id::{IdempotencyKey, TaskId},
+        limits::MAX_CONTEXT_BYTES,
+        message::Message,
+        plan::StepPlan,
+        record::{KeyRecord, NewTask},
         settlement::{Due, Settlement},
+        state::StepState,
         task,
+        timestamp::Timestamp,
+        workflow::{Violation, Workflow},
     },
-    engine::Engine,
-    history::History,
-    plan::StepPlan,
-    queue::{Message, Queue, QueueError},
-    state::StepState,
-    table::{KeyRecord, MAX_CONTEXT_BYTES, NewTask, Store, TableError},
+    ports::{Ambient, Queue, QueueError, Store, TableError},
+    runtime::{engine::Engine, error::EngineError},
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};

@@ -5,14 +5,14 @@
 //! last one stopped, whatever ended that, and tasks that wait for long are looked at ever more seldom.
 
 use crate::{
-    Ambient, EngineError, Timestamp,
-    compensation::{self, Next},
-    core::index::move_in_index,
-    engine::Engine,
-    queue::Queue,
-    stalled::{self, Look},
-    table::{Listed, Listing, Page, Store},
-    unwind::tell_if_failed,
+    core::{
+        compensation::{self, Next},
+        index::{Listed, Listing, Page, move_in_index},
+        stalled::{self, Look},
+        timestamp::Timestamp,
+    },
+    ports::{Ambient, Queue, Store},
+    runtime::{engine::Engine, error::EngineError, unwind::tell_if_failed},
 };
 use futures::{StreamExt, stream};
 use serde::Serialize;

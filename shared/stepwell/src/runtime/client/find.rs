@@ -2,10 +2,14 @@
 
 use super::{ActionError, By, Client};
 use crate::{
-    Ambient, TaskId, Timestamp,
-    queue::Queue,
-    state::TaskStatus,
-    table::{Action, ActionKind, Listed, ListedAt, Listing, Page, Store, TableError},
+    core::{
+        id::TaskId,
+        index::{Listed, ListedAt, Listing, Page},
+        record::{Action, ActionKind},
+        state::TaskStatus,
+        timestamp::Timestamp,
+    },
+    ports::{Ambient, Queue, Store, TableError},
 };
 use std::{collections::BTreeSet, fmt, str::FromStr};
 

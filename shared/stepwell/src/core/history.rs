@@ -1,12 +1,46 @@
 //! A task and its steps as one picture: what the API shows, and what operators decide by.
 
-use crate::{
-    Timestamp,
-    core::message::Message,
+use crate::core::{
+    codec::Unreadable,
+    id::TaskId,
+    item::{Item, Key},
+    message::Message,
     plan::StepPlan,
+    record::{StepRecord, TaskRecord},
     state::{StepState, TaskState, TaskStatus},
-    table::{Loaded, StepRecord, TaskRecord},
+    timestamp::Timestamp,
 };
+use std::collections::BTreeMap;
+
+/// What one delivery reads.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// The task, where it exists.
+    pub task: Option<TaskRecord>,
+    /// The steps asked for; an untouched record for a step without an item.
+    pub steps: BTreeMap<String, StepRecord>,
+}
+
+impl Loaded {
+    /// Nothing of a task yet, and these of its steps untouched.
+    pub fn untouched<'a>(steps: impl IntoIterator<Item = &'a str>) -> Self {
+        let steps = steps.into_iter().map(|name| (name.to_owned(), StepRecord::untouched(name)));
+        Self { task: None, steps: steps.collect() }
+    }
+
+    /// Puts an item of the task's partition where it belongs, by its sort key. An item of an unknown kind is passed over.
+    ///
+    /// # Errors
+    /// The item cannot be read.
+    pub fn insert(&mut self, task: TaskId, sort_key: &str, item: Item) -> Result<(), Unreadable> {
+        if sort_key == Key::TASK {
+            self.task = Some(TaskRecord::from_item(task, item)?);
+        } else if let Some(name) = sort_key.strip_prefix(Key::STEP_PREFIX) {
+            self.steps.insert(name.to_owned(), StepRecord::from_item(task, name, item)?);
+        }
+        Ok(())
+    }
+}
 
 /// A task with all of its steps.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,8 +158,10 @@ impl History {
 mod tests {
     use super::*;
     use crate::{
-        state::End,
-        table::{Action, ActionKind},
+        core::{
+            record::{Action, ActionKind},
+            state::End,
+        },
         testing::fixtures::{at, history, undo},
     };
 

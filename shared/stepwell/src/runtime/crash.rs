@@ -18,7 +18,7 @@
 //!
 //! A point that is wanted is taken by one process, which removes it and aborts.
 
-use crate::{TaskId, queue::Message};
+use crate::core::{id::TaskId, message::Message};
 use std::{
     collections::BTreeMap,
     fs::{self, File},

@@ -1,17 +1,21 @@
 //! What SQS gave up on: a message becomes an error of its step, where everybody can see it.
 
 use crate::{
-    Ambient, EngineError, Timestamp,
     core::{
+        history::History,
+        message::{Message, printable},
+        record::{Action, ActionKind, Failure, StepRecord},
         settlement::{Due, Settlement},
+        state::{StepEvent, StepState, TaskStatus},
         task,
+        timestamp::Timestamp,
     },
-    engine::{Decision, Engine},
-    history::History,
-    queue::{Message, Queue, Received, printable},
-    state::{StepEvent, StepState, TaskStatus},
-    table::{Action, ActionKind, Failure, StepRecord, Store},
-    worker::keep_hidden,
+    ports::{Ambient, Queue, Received, Store},
+    runtime::{
+        engine::{Decision, Engine},
+        error::EngineError,
+        worker::keep_hidden,
+    },
 };
 use futures::future::join_all;
 use std::time::Duration;
@@ -46,7 +50,7 @@ impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
                 None
             }
         };
-        keep_hidden(&self.engine, crate::queue::DEAD_LETTERS, message, wait).await
+        keep_hidden(&self.engine, crate::core::message::DEAD_LETTERS, message, wait).await
     }
 
     /// `None` where it is done with, else how long to wait for the next try.

@@ -1,16 +1,18 @@
 //! What every part of the engine works with: a store, the queues, time and chance.
 
 use crate::{
-    Ambient, EngineError, TaskId, Timestamp,
     core::{
+        history::History,
+        id::TaskId,
         message::Message,
+        record::TaskRecord,
         settlement::{Consequence, Dispatch, Due, Settled, Settlement, dispatch},
+        state::TaskState,
         task,
+        timestamp::Timestamp,
     },
-    history::History,
-    queue::{Queue, QueueError},
-    state::TaskState,
-    table::{Store, TableError, TaskRecord},
+    ports::{Ambient, Queue, QueueError, Store, TableError},
+    runtime::error::EngineError,
 };
 use futures::future::try_join_all;
 use std::{

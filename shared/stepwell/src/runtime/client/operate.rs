@@ -3,16 +3,17 @@
 
 use super::Client;
 use crate::{
-    Ambient, EngineError, TaskId,
     core::{
+        history::History,
+        id::TaskId,
+        limits::MAX_RESULT_BYTES,
+        record::{Action, ActionKind},
         settlement::{Due, Settlement},
-        task,
+        state::{End, StepEvent, StepState, TaskEvent, TaskState, TaskStatus},
+        task::{self, Diversion},
     },
-    engine::Decision,
-    history::History,
-    queue::{Queue, QueueError},
-    state::{End, StepEvent, StepState, TaskEvent, TaskState, TaskStatus},
-    table::{Action, ActionKind, Diversion, MAX_RESULT_BYTES, Store, TableError},
+    ports::{Ambient, Queue, QueueError, Store, TableError},
+    runtime::{engine::Decision, error::EngineError},
 };
 
 /// Who does something to a task, and why. It goes into the task's audit trail.

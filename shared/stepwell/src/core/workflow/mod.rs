@@ -16,7 +16,7 @@
 //!     default_retry_limit: 3        # attempts in all, the first included; default 3
 //!     handler_config:
 //!       timeout_seconds: 30         # of one attempt; default 30
-//!     backoff:                      # see crate::backoff; default: all of it
+//!     backoff:                      # see crate::core::backoff; default: all of it
 //!       base_seconds: 1
 //!     compensation:                 # what undoes this step: a step of its own, with the same keys but no dependencies
 //!       name: refund_payment
@@ -40,7 +40,7 @@ mod keys;
 #[cfg(test)]
 mod tests;
 
-use crate::plan::{Plan, PlanError};
+use crate::core::plan::{Plan, PlanError};
 use adjustment::Adjustment;
 use jsonschema::error::{ValidationError, ValidationErrorKind};
 use serde_json::Value;

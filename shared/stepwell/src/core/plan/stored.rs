@@ -2,7 +2,7 @@
 //! item, which is paid for by the kilobyte.
 
 use super::{Compensate, Plan, PlanError, StepPlan};
-use crate::backoff::Backoff;
+use crate::core::backoff::Backoff;
 use serde::{Deserialize, Serialize};
 
 /// The limit that is not written. Plans that have been stored are read by it, so it stays as it is.

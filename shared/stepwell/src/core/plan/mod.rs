@@ -5,7 +5,7 @@
 
 mod stored;
 
-use crate::{backoff::Backoff, core::index::FIRST_LOOK};
+use crate::core::{backoff::Backoff, index::FIRST_LOOK};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -275,7 +275,7 @@ impl Plan {
     }
 
     /// Checks that a step takes only results of steps that are done whenever it runs. `takes` names them, as
-    /// [`Input::wanted`](crate::Input::wanted) does. Of a step that the plan does not have nothing is said.
+    /// [`Input::wanted`](crate::runtime::step::Input::wanted) does. Of a step that the plan does not have nothing is said.
     ///
     /// # Errors
     /// The first result that may not be there.
@@ -304,7 +304,7 @@ fn check_name(name: &str) -> Result<(), PlanError> {
     if !is_name(name) {
         return Err(PlanError::BadName(name.to_owned()));
     }
-    if [crate::queue::DEAD_LETTERS, crate::queue::UNDELIVERABLE].contains(&name) {
+    if [crate::core::message::DEAD_LETTERS, crate::core::message::UNDELIVERABLE].contains(&name) {
         return Err(PlanError::ReservedName(name.to_owned()));
     }
     Ok(())
