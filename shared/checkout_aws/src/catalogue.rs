@@ -2,8 +2,8 @@
 
 use crate::{
     Tables,
-    items::{self, Item},
-    tables::{self, store_error, unreadable},
+    items::{self, Item, unreadable},
+    tables::{self, store_error},
 };
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 use checkout::{Catalogue, Product, ProductId, StoreError};

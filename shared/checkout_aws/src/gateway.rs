@@ -10,8 +10,8 @@
 
 use crate::{
     Tables,
-    items::{self, Item},
-    tables::{store_error, unreadable},
+    items::{self, Item, unreadable},
+    tables::store_error,
 };
 use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::ReturnValue};
 use checkout::{

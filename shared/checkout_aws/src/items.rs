@@ -3,7 +3,6 @@
 //! DynamoDB's numbers are exact decimals sent as text, and so are ours in JSON, so an amount is stored as `87.96` and
 //! comes back to the cent. An adapter that reads numbers as floats would not do.
 
-use crate::tables::unreadable;
 use aws_sdk_dynamodb::types::AttributeValue;
 use checkout::StoreError;
 use serde::{Serialize, de::DeserializeOwned};
@@ -72,6 +71,10 @@ fn to_json(attribute: AttributeValue) -> Result<Value, StoreError> {
         }
         _ => return Err(unreadable("an attribute has a type that the shop never writes")),
     })
+}
+
+pub(crate) fn unreadable(problem: impl ToString) -> StoreError {
+    StoreError::Unreadable(problem.to_string())
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use crate::{
     Tables,
-    items::{self, Item},
-    tables::{Transacted, store_error, unreadable},
+    items::{self, Item, unreadable},
+    tables::{Transacted, store_error},
 };
 use aws_sdk_dynamodb::types::{Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use checkout::{CancelledOrder, CreateOrderError, Order, OrderStatus, Orders, StoreError, order_numbers};

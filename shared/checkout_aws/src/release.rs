@@ -3,9 +3,9 @@
 use crate::{
     Tables,
     catalogue::PRODUCTS,
-    items::{self, Item},
+    items::{self, Item, unreadable},
     stock::{Found, RESERVATIONS},
-    tables::{self, Transacted, unreadable},
+    tables::{self, Transacted},
 };
 use aws_sdk_dynamodb::{
     error::BuildError,

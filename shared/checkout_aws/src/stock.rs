@@ -3,8 +3,8 @@
 use crate::{
     Tables,
     catalogue::{PRODUCTS, StockRow, read},
-    items::{self, Item},
-    tables::{Transacted, unreadable},
+    items::{self, Item, unreadable},
+    tables::Transacted,
 };
 use aws_sdk_dynamodb::{
     error::BuildError,

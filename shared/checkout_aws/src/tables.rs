@@ -18,10 +18,6 @@ pub struct Tables {
     prefix: String,
 }
 
-pub(crate) fn unreadable(problem: impl ToString) -> StoreError {
-    StoreError::Unreadable(problem.to_string())
-}
-
 /// What the SDK says, in one word. The whole message goes to the log: it names our account and our tables, which
 /// an error that is shown to clients must not.
 pub(crate) fn store_error<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {

@@ -5,12 +5,12 @@
 //!
 //! | `pk` | `sk` | holds |
 //! |---|---|---|
-//! | `TASK#<id>` | `TASK` | [`TaskRecord`], and the keys of the `by_status` index |
-//! | `TASK#<id>` | `STEP#<name>` | [`StepRecord`]; not there until something happens to the step |
-//! | `KEY#<namespace>#<idempotency key>` | `KEY` | [`KeyRecord`] |
+//! | `TASK#<id>` | `TASK` | [`TaskRecord`](crate::core::record::TaskRecord), and the keys of the `by_status` index |
+//! | `TASK#<id>` | `STEP#<name>` | [`StepRecord`](crate::core::record::StepRecord); not there until something happens to the step |
+//! | `KEY#<namespace>#<idempotency key>` | `KEY` | [`KeyRecord`](crate::core::record::KeyRecord) |
 //!
 //! The index `by_status` has the hash key `status_shard` (`<listing>#<0..16>`, the shard taken from the id, so that no
-//! [`Listing`] is one hot key) and the range key `listed_at` (RFC 3339); see [`core::index`](crate::core::index).
+//! [`Listing`](crate::core::index::Listing) is one hot key) and the range key `listed_at` (RFC 3339); see [`core::index`](crate::core::index).
 
 use crate::core::{
     codec::Unreadable,
@@ -86,7 +86,7 @@ pub trait Queue: Send + Sync {
         wait: Duration,
     ) -> impl Future<Output = Result<(), QueueError>> + Send;
 
-    /// Keeps a message that belongs to no step of any task in the queue [`UNDELIVERABLE`], with the reason.
+    /// Keeps a message that belongs to no step of any task in the queue [`UNDELIVERABLE`](crate::core::message::UNDELIVERABLE), with the reason.
     fn reject(&self, body: &str, reason: &str) -> impl Future<Output = Result<(), QueueError>> + Send;
 }
 

@@ -139,7 +139,7 @@ pub(super) async fn meddle(house: Arc<House>, plan: Plan) {
         match house.fate.up_to(4) {
             0 => house.poison(&step.name, &format!("poison {id}")),
             1 => {
-                let nowhere = Message::new(TaskId::from(id), step);
+                let nowhere = step.message(TaskId::from(id));
                 house.poison(&step.name, &serde_json::to_string(&nowhere).expect("JSON"));
             }
             2 => house.poison(&step.name, &json!({ "task_id": id, "step": name(99) }).to_string()),
@@ -149,7 +149,7 @@ pub(super) async fn meddle(house: Arc<House>, plan: Plan) {
                     let repeat = house.fate.one_in(2);
                     // Whoever sends it need not know what the step depends on.
                     let load = if house.fate.one_in(2) { Vec::new() } else { step.depends_on.clone() };
-                    let message = Message { repeat, load, ..Message::new(task, step) };
+                    let message = Message { repeat, load, ..step.message(task) };
                     house.queues.put(&step.name, &serde_json::to_string(&message).expect("JSON"));
                 }
             }

@@ -1,6 +1,6 @@
 //! The message that wakes a step.
 
-use crate::core::{id::TaskId, plan::StepPlan};
+use crate::core::id::TaskId;
 use serde::{Deserialize, Serialize};
 
 /// The name of the queue of messages that SQS gave up on, next to the steps' names.
@@ -24,13 +24,6 @@ pub struct Message {
     /// Whether it is a second copy: it comes from a dispatch that may have been made before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeat: bool,
-}
-
-impl Message {
-    /// The message that wakes this step of this task.
-    pub fn new(task_id: TaskId, step: &StepPlan) -> Self {
-        Self { task_id, step: step.name.clone(), load: step.depends_on.clone(), repeat: false }
-    }
 }
 
 /// The longest reason that goes with a rejected message, in characters.

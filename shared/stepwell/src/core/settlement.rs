@@ -236,7 +236,7 @@ pub fn dispatch(
         return finish(task, step).into_iter().collect();
     }
     let wake = |dependent: &StepPlan| {
-        let message = Message { repeat: dispatch == Dispatch::Replay, ..Message::new(task.id, dependent) };
+        let message = Message { repeat: dispatch == Dispatch::Replay, ..dependent.message(task.id) };
         let join = (dependent.depends_on.len() > 1).then(|| Arrival {
             transition: record_join_arrival(task.id, &dependent.name, step, now),
             all: dependent.depends_on.iter().cloned().collect(),

@@ -35,7 +35,7 @@ use crate::core::{id::TaskId, timestamp::Timestamp};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-/// One step of a workflow. Its function's `main` hands it to [`crate::serve`].
+/// One step of a workflow. Its host gives it its name: on AWS its function's `main`, in a test the harness.
 ///
 /// A step is run at least once and its result counts once. What it does to the outside world has to bear repeating:
 /// pass [`StepContext::idempotency_key`] on to whatever you call.

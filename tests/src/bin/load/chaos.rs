@@ -11,7 +11,7 @@ use std::{
     process::Command,
     time::Duration,
 };
-use stepwell::{By, TaskId, Timestamp, Workflow, core::message::Message};
+use stepwell::{By, TaskId, Timestamp, Workflow};
 use stepwell_aws::{Client, aws_config, client_from_env};
 use stepwell_tests::{
     cpu,
@@ -170,7 +170,7 @@ impl Chaos {
             plan.steps().iter().filter(|_| self.happens(self.copies)).map(|step| (self.within(COPIED_WITHIN), step));
         let copies = copies.collect::<Vec<_>>().into_iter().map(async |(delay, step)| {
             tokio::time::sleep(delay).await;
-            let message = json!(Message::new(id, step)).to_string();
+            let message = json!(step.message(id)).to_string();
             self.stack.send(&step.name, &message).await;
             self.copied.update(|copied| copied + 1);
         });

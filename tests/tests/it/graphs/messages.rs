@@ -5,10 +5,7 @@ use std::{
     sync::{Arc, Barrier},
     time::Duration,
 };
-use stepwell::{
-    core::{message::Message, state::TaskStatus},
-    permanent, retryable,
-};
+use stepwell::{core::state::TaskStatus, permanent, retryable};
 use stepwell_tests::{
     emulator::{Undeliverable, in_sandbox, in_sandbox_by_hand},
     events::message,
@@ -295,7 +292,7 @@ async fn what_happens_to_one_message_of_a_batch_does_not_touch_the_others() {
 fn a_message_takes_no_more_room_than_it_needs() {
     let task = TaskId::new();
     let plan = Graph::fan(2).workflow();
-    let message = |step: &str| serde_json::to_string(&Message::new(task, plan.plan().step(step).unwrap())).unwrap();
+    let message = |step: &str| serde_json::to_string(&plan.plan().step(step).unwrap().message(task)).unwrap();
     assert_eq!(message("s00"), format!(r#"{{"task_id":"{task}","step":"s00"}}"#));
     assert_eq!(message("s03"), format!(r#"{{"task_id":"{task}","step":"s03","load":["s01","s02"]}}"#));
 }

@@ -97,7 +97,7 @@ fn every_function_has_a_sample_event() {
     let workflow = checkout::workflow().unwrap();
     let task = SAMPLE_TASK.parse().unwrap();
     for step in workflow.plan().steps() {
-        assert_eq!(message_of(&step.name, &step.name), Message::new(task, step), "the engine's own message");
+        assert_eq!(message_of(&step.name, &step.name), step.message(task), "the engine's own message");
     }
     for (place, step) in COMPENSATIONS.into_iter().enumerate() {
         let load = place.checked_sub(1).map(|before| COMPENSATIONS[before].to_owned());

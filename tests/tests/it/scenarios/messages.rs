@@ -19,7 +19,7 @@ async fn a_message_that_comes_again_changes_nothing() {
     let workflow = checkout::workflow().unwrap();
     let plan = workflow.plan_for(&serde_json::json!({}));
     for step in plan.steps() {
-        let message = stepwell::core::message::Message::new(task.parse().unwrap(), step);
+        let message = step.message(task.parse().unwrap());
         stack.send(&step.name, &serde_json::to_string(&message).unwrap()).await;
     }
     // Each in its turn, so that what one of them sent on would be found in the next queue.

@@ -19,7 +19,6 @@ use stepwell::{
     Ambient, Client, TaskId, Timestamp,
     core::{
         history::History,
-        message::Message,
         record::Outcome,
         state::{self, StepState, TaskState},
     },
@@ -238,7 +237,7 @@ async fn message_is_acknowledged_by_its_last_receipt_only() {
     let file = File::new();
     let db = Sqlite::open(&file.0, Clock::new(), false, usize::MAX);
     let plan = Graph::chain(1).workflow().plan().clone();
-    db.send(&Message::new(db.ambient.task, plan.step(&name(0)).unwrap())).await.unwrap();
+    db.send(&plan.step(&name(0)).unwrap().message(db.ambient.task)).await.unwrap();
     let first = db.receive().unwrap().unwrap();
     assert!(db.receive().unwrap().is_none(), "it is hidden");
     db.ambient.advance(queue::LEASE);

@@ -5,7 +5,12 @@
 
 mod stored;
 
-use crate::core::{backoff::Backoff, index::FIRST_LOOK};
+use crate::core::{
+    backoff::Backoff,
+    id::TaskId,
+    index::FIRST_LOOK,
+    message::{DEAD_LETTERS, Message, UNDELIVERABLE},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,6 +33,13 @@ pub struct StepPlan {
     pub backoff: Backoff,
     /// For a compensation: the step whose effect it undoes.
     pub undoes: Option<String>,
+}
+
+impl StepPlan {
+    /// The message that wakes this step of a task.
+    pub fn message(&self, task_id: TaskId) -> Message {
+        Message { task_id, step: self.name.clone(), load: self.depends_on.clone(), repeat: false }
+    }
 }
 
 /// When the compensations of a task start by themselves. An operator may start them at any time.
@@ -304,7 +316,7 @@ fn check_name(name: &str) -> Result<(), PlanError> {
     if !is_name(name) {
         return Err(PlanError::BadName(name.to_owned()));
     }
-    if [crate::core::message::DEAD_LETTERS, crate::core::message::UNDELIVERABLE].contains(&name) {
+    if [DEAD_LETTERS, UNDELIVERABLE].contains(&name) {
         return Err(PlanError::ReservedName(name.to_owned()));
     }
     Ok(())

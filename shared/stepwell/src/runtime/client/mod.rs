@@ -11,7 +11,6 @@ use crate::{
         history::History,
         id::{IdempotencyKey, TaskId},
         limits::MAX_CONTEXT_BYTES,
-        message::Message,
         plan::StepPlan,
         record::{KeyRecord, NewTask},
         settlement::{Due, Settlement},
@@ -154,7 +153,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
 
 /// Each of these steps gets its message.
 fn wake<'a>(task: TaskId, steps: impl Iterator<Item = &'a StepPlan>) -> impl Iterator<Item = Due> {
-    steps.map(move |step| Due::Send(Message::new(task, step)))
+    steps.map(move |step| Due::Send(step.message(task)))
 }
 
 impl From<EngineError> for StartError {
