@@ -32,6 +32,8 @@ mod stock;
 mod store_error;
 mod storefront;
 pub mod test_card;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod text;
 mod workflow;
 

@@ -56,6 +56,14 @@ impl Pricing {
         Self::from_variables(config::variable)
     }
 
+    /// The rules where the environment says nothing.
+    ///
+    /// # Errors
+    /// None: the defaults make sense.
+    pub fn standard() -> Result<Self, ConfigError> {
+        Self::from_variables(|_| None)
+    }
+
     fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let value = |name, default: &str| variable(name).unwrap_or_else(|| default.to_owned());
         let tax_rate = decimal(TAX_RATE, &value(TAX_RATE, "0.08"))?;

@@ -26,8 +26,9 @@ impl Services {
         Self { world: Arc::clone(world), process: Arc::clone(process) }
     }
 
-    fn checkout(&self) -> usize {
-        self.process.trail.number
+    /// Notes for whom the process asks under this key.
+    fn note(&self, key: &str) {
+        self.world.note(self.process.trail.number, key);
     }
 }
 
@@ -59,60 +60,67 @@ impl Shop for Services {
     }
 
     fn pricing(&self) -> Result<Pricing, ConfigError> {
-        Pricing::from_env()
+        self.world.shop.pricing()
     }
 }
 
 impl Catalogue for Services {
     async fn products(&self, ids: &[ProductId]) -> Result<BTreeMap<ProductId, Product>, StoreError> {
-        self.process.call(Service::Catalogue, || async { self.world.products(ids) }).await.map_err(store_error)
+        self.process.call(Service::Catalogue, || self.world.products(ids)).await.map_err(store_error)?
     }
 }
 
 impl Gateway for Services {
     async fn charge(&self, request: &ChargeRequest<'_>) -> Result<Charge, GatewayError> {
-        let effect = || async { self.world.charge(self.checkout(), request) };
+        self.note(request.idempotency_key);
+        let effect = || self.world.shop.charge(request);
         self.process.call(Service::Gateway, effect).await.map_err(gateway_error)?
     }
 
     async fn refund(&self, request: &RefundRequest<'_>) -> Result<Reversal, GatewayError> {
-        let effect = || async { self.world.refund(self.checkout(), request) };
-        self.process.call(Service::Gateway, effect).await.map_err(gateway_error)
+        self.note(request.idempotency_key);
+        let effect = || self.world.shop.refund(request);
+        self.process.call(Service::Gateway, effect).await.map_err(gateway_error)?
     }
 }
 
 impl Stock for Services {
-    async fn reserve(&self, key: &str, lines: &[LineItem], _: Timestamp) -> Result<Reservation, ReserveError> {
-        let effect = || async { self.world.reserve(self.checkout(), key, lines) };
+    async fn reserve(&self, key: &str, lines: &[LineItem], at: Timestamp) -> Result<Reservation, ReserveError> {
+        self.note(key);
+        let effect = || self.world.shop.reserve(key, lines, at);
         self.process.call(Service::Stock, effect).await.map_err(store_error)?
     }
 
     async fn release(&self, key: &str, at: Timestamp) -> Result<Release, StoreError> {
-        let effect = || async { self.world.release(self.checkout(), key, at) };
-        self.process.call(Service::Stock, effect).await.map_err(store_error)
+        self.note(key);
+        let effect = || self.world.shop.release(key, at);
+        self.process.call(Service::Stock, effect).await.map_err(store_error)?
     }
 }
 
 impl Orders for Services {
     async fn create(&self, order: Order) -> Result<Order, CreateOrderError> {
-        let effect = || async { self.world.create_order(self.checkout(), &order) };
+        self.note(&order.order_id.to_string());
+        let effect = || self.world.shop.create(order.clone());
         self.process.call(Service::Orders, effect).await.map_err(store_error)?
     }
 
     async fn cancel(&self, task: TaskId, at: Timestamp) -> Result<CancelledOrder, StoreError> {
-        let effect = || async { self.world.cancel_order(self.checkout(), task, at) };
-        self.process.call(Service::Orders, effect).await.map_err(store_error)
+        self.note(&task.to_string());
+        let effect = || self.world.shop.cancel(task, at);
+        self.process.call(Service::Orders, effect).await.map_err(store_error)?
     }
 }
 
 impl Mailer for Services {
     async fn send(&self, letter: &Letter) -> Result<String, MailError> {
-        let sent = self.process.call(Service::Mail, || async { self.world.send(self.checkout(), letter) }).await;
+        self.note(letter.to.as_str());
+        let sent = self.process.call(Service::Mail, || self.world.shop.send(letter)).await;
         sent.map_err(|trouble| match trouble {
             Trouble::Throttled => MailError::RateLimited,
             Trouble::Failed => MailError::Unavailable("ServiceUnavailable".to_owned()),
             Trouble::NoAnswer | Trouble::AnswerLost => MailError::Unavailable("timeout".to_owned()),
-        })
+        })?
     }
 }
 

@@ -1,30 +1,17 @@
-use crate::CreateOrder;
-use checkout::{CancelledOrder, CreateOrderError, CreatedOrder, Order, Orders, StoreError};
+use crate::step;
+use checkout::{
+    CreatedOrder, Orders, StoreError,
+    testing::{MemoryShop, Outage},
+};
 use serde_json::{Value, json};
-use std::sync::Mutex;
 use stepwell::{Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp};
 use test_case::test_case;
 
-/// A table of orders that keeps the first.
-#[derive(Default)]
-struct Fake {
-    order: Mutex<Option<Order>>,
-    error: Option<CreateOrderError>,
+fn task() -> TaskId {
+    "018f4e4e-7c1a-7000-8000-0123456789ab".parse().unwrap()
 }
 
-impl Orders for Fake {
-    async fn create(&self, order: Order) -> Result<Order, CreateOrderError> {
-        if let Some(error) = &self.error {
-            return Err(error.clone());
-        }
-        let numbered = Order { order_number: "ORD-20231114-0123ABCD".to_owned(), ..order };
-        Ok(self.order.lock().unwrap().get_or_insert(numbered).clone())
-    }
-
-    async fn cancel(&self, _: TaskId, _: Timestamp) -> Result<CancelledOrder, StoreError> {
-        panic!("making an order cancels nothing")
-    }
-}
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_123);
 
 fn results() -> Value {
     let text = r#"{
@@ -48,23 +35,12 @@ fn results() -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-async fn run(orders: &Fake, context: Value, results: &Value) -> Result<CreatedOrder, StepError> {
+async fn run(shop: &MemoryShop, context: Value, results: &Value) -> Result<CreatedOrder, StepError> {
     let results =
         results.as_object().unwrap().iter().map(|(step, result)| (step.clone(), result.to_string())).collect();
     let data = TaskData { context: context.to_string(), results };
-    let task = "018f4e4e-7c1a-7000-8000-0123456789ab".parse::<TaskId>().unwrap();
-    let ctx = StepContext::for_test("create_order", task, Timestamp::from_millis(1_700_000_000_123));
-    CreateOrder { orders }.run(Input::from_data(&data)?, &ctx).await
-}
-
-impl Orders for &Fake {
-    async fn create(&self, order: Order) -> Result<Order, CreateOrderError> {
-        (**self).create(order).await
-    }
-
-    async fn cancel(&self, task: TaskId, at: Timestamp) -> Result<CancelledOrder, StoreError> {
-        (**self).cancel(task, at).await
-    }
+    let ctx = StepContext::for_test("create_order", task(), NOW);
+    step(shop).unwrap().run(Input::from_data(&data)?, &ctx).await
 }
 
 fn customer() -> Value {
@@ -73,15 +49,15 @@ fn customer() -> Value {
 
 #[tokio::test]
 async fn an_order_is_made_of_what_was_paid() {
-    let orders = Fake::default();
-    let created = run(&orders, customer(), &results()).await.unwrap();
+    let shop = MemoryShop::default();
+    let created = run(&shop, customer(), &results()).await.unwrap();
     let expected = concat!(
-        r#"{"order_id":"018f4e4e-7c1a-7000-8000-0123456789ab","order_number":"ORD-20231114-0123ABCD","status":"confirmed","#,
+        r#"{"order_id":"018f4e4e-7c1a-7000-8000-0123456789ab","order_number":"ORD-20231114-779DF9F7","status":"confirmed","#,
         r#""total_amount":100.00,"customer_email":"test@example.com","created_at":"2023-11-14T22:13:20.123Z","#,
         r#""estimated_delivery":"2023-11-19T22:13:20.123Z"}"#
     );
     assert_eq!(serde_json::to_string(&created).unwrap(), expected);
-    let order = orders.order.lock().unwrap().clone().unwrap();
+    let [order] = shop.all_orders().try_into().unwrap();
     assert_eq!((order.items.len(), order.payment_id.as_str()), (1, "pay_1"));
     assert_eq!(order.shipping_info.get("city").map(String::as_str), Some("Springfield"));
 }
@@ -92,7 +68,7 @@ async fn an_order_is_made_of_what_was_paid() {
 #[test_case(json!({"priority": "overnight"}), "2023-11-15T22:13:20.123Z"; "overnight")]
 #[tokio::test]
 async fn delivery_goes_by_priority(context: Value, delivery: &str) {
-    let created = run(&Fake::default(), context, &results()).await.unwrap();
+    let created = run(&MemoryShop::default(), context, &results()).await.unwrap();
     assert_eq!(created.estimated_delivery.to_string(), delivery);
     assert_eq!(created.customer_email, None, "what is paid for is ordered without an address too");
 }
@@ -103,7 +79,7 @@ async fn delivery_goes_by_priority(context: Value, delivery: &str) {
 async fn an_earlier_step_has_to_have_left_its_result(step: &str, code: &str) {
     let mut results = results();
     results.as_object_mut().unwrap().remove(step);
-    let error = run(&Fake::default(), customer(), &results).await.unwrap_err();
+    let error = run(&MemoryShop::default(), customer(), &results).await.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), (code, false));
 }
 
@@ -116,23 +92,25 @@ async fn an_earlier_step_has_to_have_left_its_result(step: &str, code: &str) {
 async fn what_disagrees_makes_no_order(pointer: &str, value: Value) {
     let mut results = results();
     *results.pointer_mut(pointer).unwrap() = value;
-    let orders = Fake::default();
-    let error = run(&orders, customer(), &results).await.unwrap_err();
+    let shop = MemoryShop::default();
+    let error = run(&shop, customer(), &results).await.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), ("ORDER_VALIDATION_FAILED", false), "{error}");
-    assert!(orders.order.lock().unwrap().is_none());
+    assert!(shop.all_orders().is_empty());
 }
 
 #[tokio::test]
 async fn a_busy_table_may_pass() {
     let busy = StoreError::Busy("TransactionConflict".to_owned());
-    let orders = Fake { error: Some(busy.into()), ..Fake::default() };
-    let error = run(&orders, customer(), &results()).await.unwrap_err();
+    let shop = MemoryShop::default();
+    shop.set_outage(Outage { tables: Some(busy), ..Outage::default() });
+    let error = run(&shop, customer(), &results()).await.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), ("TABLE_BUSY", true));
 }
 
 #[tokio::test]
 async fn what_was_cancelled_is_not_ordered_any_more() {
-    let orders = Fake { error: Some(CreateOrderError::Void), ..Fake::default() };
-    let error = run(&orders, customer(), &results()).await.unwrap_err();
+    let shop = MemoryShop::default();
+    shop.cancel(task(), NOW).await.unwrap();
+    let error = run(&shop, customer(), &results()).await.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), ("ORDER_VOID", false));
 }

@@ -1,44 +1,32 @@
-use crate::SendConfirmation;
-use checkout::{Confirmation, Letter, MailError, Mailer};
+use crate::step;
+use checkout::{
+    Confirmation, Letter, MailError,
+    testing::{MemoryShop, Outage},
+};
 use serde_json::{Value, json};
-use std::{sync::Mutex, time::Duration};
+use std::time::Duration;
 use stepwell::{ErrorKind, Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp};
 use test_case::test_case;
-
-/// A mailer that keeps its letters, or answers with an error.
-#[derive(Default)]
-struct Fake {
-    error: Option<MailError>,
-    letters: Mutex<Vec<Letter>>,
-}
-
-impl Mailer for Fake {
-    async fn send(&self, letter: &Letter) -> Result<String, MailError> {
-        self.letters.lock().unwrap().push(letter.clone());
-        self.error.clone().map_or(Ok("message-1".to_owned()), Err)
-    }
-}
 
 const ORDER: &str = r#"{"order_id":"018f4e4e-7c1a-7000-8000-0123456789ab","order_number":"ORD-20231114-0123ABCD",
     "status":"confirmed","total_amount":100.00,"customer_email":"test@example.com",
     "created_at":"2023-11-14T22:13:20.123Z","estimated_delivery":"2023-11-19T22:13:20.123Z"}"#;
 
-async fn run(mailer: Fake, customer: Value) -> (Result<Confirmation, StepError>, Vec<Letter>) {
+async fn run(shop: &MemoryShop, customer: Value) -> Result<Confirmation, StepError> {
     let data = TaskData {
         context: json!({ "customer_info": customer }).to_string(),
         results: [("create_order".to_owned(), ORDER.to_owned())].into(),
     };
     let ctx = StepContext::for_test("send_confirmation", TaskId::new(), Timestamp::from_millis(1_700_000_000_123));
-    let step = SendConfirmation { mailer };
-    let result = step.run(Input::from_data(&data).unwrap(), &ctx).await;
-    (result, step.mailer.letters.into_inner().unwrap())
+    step(shop).unwrap().run(Input::from_data(&data).unwrap(), &ctx).await
 }
 
 #[tokio::test]
 async fn the_customer_is_told() {
-    let (result, letters) = run(Fake::default(), json!({"email": "test@example.com", "name": "Test Customer"})).await;
+    let shop = MemoryShop::default();
+    let result = run(&shop, json!({"email": "test@example.com", "name": "Test Customer"})).await;
     let expected = concat!(
-        r#"{"email_sent":true,"recipient":"test@example.com","message_id":"message-1","#,
+        r#"{"email_sent":true,"recipient":"test@example.com","message_id":"letter-00000000000000000000000000000000000000000000000000001","#,
         r#""sent_at":"2023-11-14T22:13:20.123Z"}"#
     );
     assert_eq!(serde_json::to_string(&result.unwrap()).unwrap(), expected);
@@ -46,7 +34,7 @@ async fn the_customer_is_told() {
         thank you for your order ORD-20231114-0123ABCD. We have charged 100.00 USD.\n\
         It should be with you by 2023-11-19.\n";
     let subject = "Your order ORD-20231114-0123ABCD is confirmed".to_owned();
-    assert_eq!(letters, [Letter { to: "test@example.com".parse().unwrap(), subject, text: text.to_owned() }]);
+    assert_eq!(shop.letters(), [Letter { to: "test@example.com".parse().unwrap(), subject, text: text.to_owned() }]);
 }
 
 #[test_case(json!({"email": "test@example.com"}); "no name")]
@@ -56,14 +44,16 @@ async fn the_customer_is_told() {
 #[test_case(json!({"email": "test@example.com", "name": "you won, claim at evil.example"}); "a link")]
 #[tokio::test]
 async fn unusable_name_is_left_out_of_the_greeting(customer: Value) {
-    let (result, letters) = run(Fake::default(), customer).await;
+    let shop = MemoryShop::default();
+    let result = run(&shop, customer).await;
     assert!(result.is_ok());
-    assert!(letters[0].text.starts_with("Hello there,\n"), "{}", letters[0].text);
+    let text = &shop.letters()[0].text;
+    assert!(text.starts_with("Hello there,\n"), "{text}");
 }
 
 #[tokio::test]
 async fn malformed_address_is_refused_with_the_reason_of_its_type() {
-    let (result, _) = run(Fake::default(), json!({"email": "A <a@example.org>"})).await;
+    let result = run(&MemoryShop::default(), json!({"email": "A <a@example.org>"})).await;
     let problem = "A <a@example.org>".parse::<checkout::EmailAddress>().unwrap_err();
     assert_eq!(result.unwrap_err().to_string(), format!("INVALID_EMAIL: customer_info.email {problem}"));
 }
@@ -77,10 +67,11 @@ async fn malformed_address_is_refused_with_the_reason_of_its_type() {
 #[test_case(json!({"email": "a@example.com\r\nBcc: b@example.com"}), "INVALID_EMAIL"; "another header")]
 #[tokio::test]
 async fn without_an_address_nothing_is_sent(customer: Value, code: &str) {
-    let (result, letters) = run(Fake::default(), customer).await;
+    let shop = MemoryShop::default();
+    let result = run(&shop, customer).await;
     let error = result.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), (code, false));
-    assert!(letters.is_empty());
+    assert!(shop.letters().is_empty());
 }
 
 #[test_case(MailError::RateLimited, "MAIL_RATE_LIMITED", Some(60))]
@@ -88,8 +79,9 @@ async fn without_an_address_nothing_is_sent(customer: Value, code: &str) {
 #[test_case(MailError::Unknown("MessageRejected".to_owned()), "MAIL_UNKNOWN_ERROR", None)]
 #[tokio::test]
 async fn what_the_mail_service_says_may_pass(error: MailError, code: &str, seconds: Option<u64>) {
-    let mailer = Fake { error: Some(error), ..Fake::default() };
-    let (result, _) = run(mailer, json!({"email": "test@example.com"})).await;
+    let shop = MemoryShop::default();
+    shop.set_outage(Outage { mail: Some(error), ..Outage::default() });
+    let result = run(&shop, json!({"email": "test@example.com"})).await;
     let error = result.unwrap_err();
     assert_eq!(error.code, code);
     assert_eq!(error.kind, ErrorKind::Retryable { retry_after: seconds.map(Duration::from_secs) });

@@ -1,36 +1,31 @@
-use crate::ValidateCart;
-use checkout::{Catalogue, Money, Pricing, Product, ProductId, StoreError, ValidatedCart};
+use crate::step;
+use checkout::{Money, Product, ProductId, ValidatedCart, testing::MemoryShop};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use stepwell::{Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp};
 use test_case::test_case;
 
-/// The product whose row cannot be read.
-const UNREADABLE: ProductId = ProductId(4);
-
-/// A catalogue of three: 7 lamps at 43.98, a chair that is not sold any more, and a yacht.
-struct Fake;
-
-impl Catalogue for Fake {
-    async fn products(&self, ids: &[ProductId]) -> Result<BTreeMap<ProductId, Product>, StoreError> {
-        if ids.contains(&UNREADABLE) {
-            return Err(StoreError::Unreadable("product 4".to_owned()));
-        }
-        let product = |id, name: &str, cents, active| {
-            let (id, name) = (ProductId(id), name.to_owned());
-            (id, Product { id, name, price: Money::from_cents(cents), stock: 7, active })
-        };
-        let all =
-            [product(1, "Lamp", 4398, true), product(2, "Chair", 1000, false), product(3, "Yacht", i64::MAX, true)];
-        Ok(all.into_iter().filter(|(id, _)| ids.contains(id)).collect())
-    }
+/// A shop with 7 lamps at 43.98, a chair that is not sold any more, a yacht, and a product 4 that cannot be read.
+fn shop() -> MemoryShop {
+    let product = |id, name: &str, cents, active| Product {
+        id: ProductId(id),
+        name: name.to_owned(),
+        price: Money::from_cents(cents),
+        stock: 7,
+        active,
+    };
+    let shop = MemoryShop::selling([
+        product(1, "Lamp", 4398, true),
+        product(2, "Chair", 1000, false),
+        product(3, "Yacht", i64::MAX, true),
+    ]);
+    shop.spoil(ProductId(4));
+    shop
 }
 
 async fn run(context: Value) -> Result<ValidatedCart, StepError> {
-    let step = ValidateCart { catalogue: Fake, pricing: Pricing::from_env().unwrap() };
     let data = TaskData { context: context.to_string(), ..TaskData::default() };
     let ctx = StepContext::for_test("validate_cart", TaskId::new(), Timestamp::from_millis(1_700_000_000_123));
-    step.run(Input::from_data(&data)?, &ctx).await
+    step(&shop()).unwrap().run(Input::from_data(&data)?, &ctx).await
 }
 
 async fn cart(items: &str) -> Result<ValidatedCart, StepError> {

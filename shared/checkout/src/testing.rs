@@ -1,0 +1,298 @@
+//! A shop in memory, for tests. It obeys the rules of the deployed one: what is asked for again under the same key is done
+//! once, and what was undone, or ruled out before it was done, is not done any more.
+
+use crate::{
+    CancelledOrder, Catalogue, Charge, ChargeRequest, ConfigError, CreateOrderError, Gateway, GatewayError,
+    InsufficientStock, Letter, LineItem, MailError, Mailer, Order, OrderStatus, Orders, Pricing, Product, ProductId,
+    RefundRequest, Release, Reservation, ReserveError, Reversal, Shop, Stock, StoreError, Storefront, order_numbers,
+    test_card::{self, Script},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use stepwell::{TaskId, Timestamp};
+
+/// A shop in memory. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryShop(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    products: BTreeMap<ProductId, Product>,
+    unreadable: BTreeSet<ProductId>,
+    payments: BTreeMap<String, Payment>,
+    reservations: BTreeMap<String, Reservation>,
+    releases: BTreeMap<String, Release>,
+    orders: BTreeMap<TaskId, Order>,
+    cancelled: BTreeMap<TaskId, Timestamp>,
+    order_numbers: BTreeSet<String>,
+    letters: Vec<Letter>,
+    outage: Outage,
+}
+
+/// What the gateway remembers of an idempotency key.
+#[derive(Debug, Default)]
+struct Payment {
+    charge: Option<Charge>,
+    voided_at: Option<Timestamp>,
+    failures: u32,
+    refund_failures: u32,
+}
+
+/// What the ports answer, without doing anything.
+#[derive(Clone, Debug, Default)]
+pub struct Outage {
+    /// The catalogue, the stock and the orders.
+    pub tables: Option<StoreError>,
+    /// The payment gateway.
+    pub gateway: Option<GatewayError>,
+    /// The mail service.
+    pub mail: Option<MailError>,
+}
+
+impl MemoryShop {
+    /// A shop that sells this.
+    pub fn selling(products: impl IntoIterator<Item = Product>) -> Self {
+        let shop = Self::default();
+        shop.state().products = products.into_iter().map(|product| (product.id, product)).collect();
+        shop
+    }
+
+    /// Makes a product's row one that cannot be read.
+    pub fn spoil(&self, id: ProductId) {
+        self.state().unreadable.insert(id);
+    }
+
+    /// Breaks ports, or repairs them.
+    pub fn set_outage(&self, outage: Outage) {
+        self.state().outage = outage;
+    }
+
+    /// The units of a product that are there; 0 where the product is gone.
+    pub fn stock_of(&self, id: ProductId) -> u32 {
+        self.state().products.get(&id).map_or(0, |product| product.stock)
+    }
+
+    /// The charges that were not given back, by idempotency key.
+    pub fn charges(&self) -> BTreeMap<String, Charge> {
+        let state = self.state();
+        let in_force = state.payments.iter().filter(|(_, payment)| payment.voided_at.is_none());
+        in_force.filter_map(|(key, payment)| Some((key.clone(), payment.charge.clone()?))).collect()
+    }
+
+    /// The reservations that were not released, by idempotency key.
+    pub fn reservations(&self) -> BTreeMap<String, Reservation> {
+        self.state().reservations.clone()
+    }
+
+    /// All orders, cancelled or not.
+    pub fn all_orders(&self) -> Vec<Order> {
+        self.state().orders.values().cloned().collect()
+    }
+
+    /// The letters that were sent.
+    pub fn letters(&self) -> Vec<Letter> {
+        self.state().letters.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tables(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        let state = self.state();
+        state.outage.tables.clone().map_or(Ok(state), Err)
+    }
+
+    fn payments(&self) -> Result<MutexGuard<'_, State>, GatewayError> {
+        let state = self.state();
+        state.outage.gateway.clone().map_or(Ok(state), Err)
+    }
+}
+
+impl State {
+    fn stocks(&self) -> BTreeMap<ProductId, u32> {
+        self.products.iter().map(|(id, product)| (*id, product.stock)).collect()
+    }
+
+    fn move_stock(&mut self, id: ProductId, change: impl FnOnce(u32) -> u32) {
+        if let Some(product) = self.products.get_mut(&id) {
+            product.stock = change(product.stock);
+        }
+    }
+}
+
+impl Catalogue for MemoryShop {
+    async fn products(&self, ids: &[ProductId]) -> Result<BTreeMap<ProductId, Product>, StoreError> {
+        let state = self.tables()?;
+        if let Some(id) = ids.iter().find(|id| state.unreadable.contains(id)) {
+            return Err(StoreError::Unreadable(format!("product {id}")));
+        }
+        Ok(ids.iter().filter_map(|id| Some((*id, state.products.get(id)?.clone()))).collect())
+    }
+}
+
+impl Storefront for MemoryShop {
+    async fn all_products(&self) -> Result<Vec<Product>, StoreError> {
+        let state = self.tables()?;
+        Ok(state.products.values().filter(|product| !state.unreadable.contains(&product.id)).cloned().collect())
+    }
+
+    async fn find_order(&self, id: &str) -> Result<Option<Order>, StoreError> {
+        let state = self.tables()?;
+        Ok(id.parse().ok().and_then(|id: TaskId| state.orders.get(&id).cloned()))
+    }
+}
+
+impl Stock for MemoryShop {
+    async fn reserve(&self, key: &str, lines: &[LineItem], _: Timestamp) -> Result<Reservation, ReserveError> {
+        let mut state = self.tables()?;
+        if state.releases.contains_key(key) {
+            return Err(ReserveError::Void);
+        }
+        if let Some(reservation) = state.reservations.get(key) {
+            return Ok(reservation.clone());
+        }
+        let stocks = state.stocks();
+        let available = |line: &LineItem| stocks.get(&line.product_id).copied().unwrap_or_default();
+        if let Some(line) = lines.iter().find(|line| available(line) < line.quantity) {
+            let (name, available) = (line.name.clone(), available(line));
+            return Err(InsufficientStock { name, available, requested: line.quantity }.into());
+        }
+        lines.iter().for_each(|line| state.move_stock(line.product_id, |stock| stock.saturating_sub(line.quantity)));
+        let reservation = Reservation::of(lines, &stocks);
+        state.reservations.insert(key.to_owned(), reservation.clone());
+        Ok(reservation)
+    }
+
+    async fn release(&self, key: &str, at: Timestamp) -> Result<Release, StoreError> {
+        let mut state = self.tables()?;
+        if let Some(release) = state.releases.get(key) {
+            return Ok(release.clone());
+        }
+        let reservation = state.reservations.remove(key).unwrap_or_default();
+        let release = Release::of(&reservation, &state.stocks(), at);
+        for line in &release.released_products {
+            state.move_stock(line.product_id, |stock| stock.saturating_add(line.quantity_released));
+        }
+        state.releases.insert(key.to_owned(), release.clone());
+        Ok(release)
+    }
+}
+
+impl Gateway for MemoryShop {
+    async fn charge(&self, request: &ChargeRequest<'_>) -> Result<Charge, GatewayError> {
+        let mut state = self.payments()?;
+        let failing = match Script::of(request.token) {
+            Script::Decline(reason) => return Err(GatewayError::Declined(reason)),
+            Script::TimeOut => return Err(GatewayError::Timeout),
+            Script::FailFirst(times, error) => Some((times, error)),
+            Script::Charge => None,
+        };
+        let payment = state.payments.entry(request.idempotency_key.to_owned()).or_default();
+        if payment.voided_at.is_some() {
+            return Err(GatewayError::Voided);
+        }
+        match failing {
+            Some((times, error)) if payment.charge.is_none() && payment.failures < times => {
+                payment.failures += 1;
+                Err(error)
+            }
+            _ => {
+                let charge = payment.charge.get_or_insert_with(|| test_card::new_charge(request));
+                test_card::repeated(charge.clone(), request)
+            }
+        }
+    }
+
+    async fn refund(&self, request: &RefundRequest<'_>) -> Result<Reversal, GatewayError> {
+        let mut state = self.payments()?;
+        let payment = state.payments.entry(request.idempotency_key.to_owned()).or_default();
+        if let Some((times, error)) = request.token.and_then(test_card::refund_failures)
+            && payment.charge.is_some()
+            && payment.voided_at.is_none()
+            && payment.refund_failures < times
+        {
+            payment.refund_failures += 1;
+            return Err(error);
+        }
+        let at = *payment.voided_at.get_or_insert(request.at);
+        Ok(match payment.charge.clone() {
+            Some(charge) => Reversal::Refunded { refund_id: test_card::refund_id(request.idempotency_key), charge, at },
+            None => Reversal::Voided { at },
+        })
+    }
+}
+
+impl Orders for MemoryShop {
+    async fn create(&self, order: Order) -> Result<Order, CreateOrderError> {
+        let mut state = self.tables()?;
+        if state.cancelled.contains_key(&order.order_id) {
+            return Err(CreateOrderError::Void);
+        }
+        if let Some(order) = state.orders.get(&order.order_id) {
+            return Ok(order.clone());
+        }
+        let mut numbers = order_numbers(order.order_id, order.placed_at);
+        let order_number = numbers.find(|number| state.order_numbers.insert(number.clone()));
+        let order_number = order_number.ok_or_else(|| StoreError::Busy("no free order number".to_owned()))?;
+        let order = Order { order_number, ..order };
+        state.orders.insert(order.order_id, order.clone());
+        Ok(order)
+    }
+
+    async fn cancel(&self, task: TaskId, at: Timestamp) -> Result<CancelledOrder, StoreError> {
+        let state = &mut *self.tables()?;
+        let cancelled_at = *state.cancelled.entry(task).or_insert(at);
+        let order = state.orders.get_mut(&task).map(|order| {
+            (order.status, order.cancelled_at) = (OrderStatus::Cancelled, Some(cancelled_at));
+            order.order_number.clone()
+        });
+        Ok(CancelledOrder { order_id: order.is_some().then_some(task), order_number: order, cancelled_at })
+    }
+}
+
+impl Mailer for MemoryShop {
+    async fn send(&self, letter: &Letter) -> Result<String, MailError> {
+        let mut state = self.state();
+        if let Some(error) = &state.outage.mail {
+            return Err(error.clone());
+        }
+        state.letters.push(letter.clone());
+        // As long as a name that SES gives.
+        Ok(format!("letter-{:053}", state.letters.len()))
+    }
+}
+
+impl Shop for MemoryShop {
+    type Catalogue = Self;
+    type Stock = Self;
+    type Orders = Self;
+    type Gateway = Self;
+    type Mailer = Self;
+
+    fn catalogue(&self) -> Result<Self, ConfigError> {
+        Ok(self.clone())
+    }
+
+    fn stock(&self) -> Result<Self, ConfigError> {
+        Ok(self.clone())
+    }
+
+    fn orders(&self) -> Result<Self, ConfigError> {
+        Ok(self.clone())
+    }
+
+    fn gateway(&self) -> Result<Self, ConfigError> {
+        Ok(self.clone())
+    }
+
+    fn mailer(&self) -> Result<Self, ConfigError> {
+        Ok(self.clone())
+    }
+
+    fn pricing(&self) -> Result<Pricing, ConfigError> {
+        Pricing::standard()
+    }
+}
