@@ -1,4 +1,4 @@
-use crate::shop::{Shop, line, now};
+use crate::shop::{Shop, TestShop, line, now, on_every_shop};
 use aws_sdk_dynamodb::types::AttributeValue;
 use checkout::{CancelledOrder, CreateOrderError, Money, Order, OrderStatus, Orders, Priority, Storefront};
 use futures::future::join_all;
@@ -28,26 +28,24 @@ pub(crate) fn order() -> Order {
     }
 }
 
-#[tokio::test]
-async fn twenty_at_once_are_one_order() {
-    let shop = Shop::with(&[]).await;
+async fn twenty_at_once_are_one_order<S: TestShop>() {
+    let shop = S::with(&[]).await;
     let order = order();
-    let made = join_all((0..20).map(|_| shop.tables.create(order.clone()))).await;
+    let made = join_all((0..20).map(|_| shop.tables().create(order.clone()))).await;
     let first = made[0].clone().unwrap();
     assert!(made.iter().all(|order| order.as_ref() == Ok(&first)));
     assert!(first.order_number.starts_with("ORD-20231114-"), "{}", first.order_number);
-    assert_eq!(shop.count("orders").await, 2, "the order and its number");
+    shop.assert_count("orders", 2).await;
 
-    let found = shop.tables.find_order(&order.order_id.to_string()).await.unwrap();
+    let found = shop.tables().find_order(&order.order_id.to_string()).await.unwrap();
     assert_eq!(found, Some(first), "every field comes back, every cent with it");
 }
 
-#[tokio::test]
-async fn what_is_no_order_is_not_found() {
-    let shop = Shop::with(&[]).await;
-    let number = shop.tables.create(order()).await.unwrap().order_number;
+async fn what_is_no_order_is_not_found<S: TestShop>() {
+    let shop = S::with(&[]).await;
+    let number = shop.tables().create(order()).await.unwrap().order_number;
     for id in [&TaskId::new().to_string(), "", "../orders", &number, &format!("number:{number}")] {
-        assert_eq!(shop.tables.find_order(id).await, Ok(None), "{id}");
+        assert_eq!(shop.tables().find_order(id).await, Ok(None), "{id}");
     }
 }
 
@@ -55,7 +53,7 @@ async fn what_is_no_order_is_not_found() {
 async fn a_number_that_is_taken_is_passed_over_and_the_next_one_kept() {
     let shop = Shop::with(&[]).await;
     let order = order();
-    let first_choice = shop.tables.create(order.clone()).await.unwrap().order_number;
+    let first_choice = shop.tables().create(order.clone()).await.unwrap().order_number;
     // Another order is made to have had the number first: the order goes, the number stays and is somebody else's.
     let table = shop.name("orders");
     let id = AttributeValue::S(order.order_id.to_string());
@@ -64,40 +62,45 @@ async fn a_number_that_is_taken_is_passed_over_and_the_next_one_kept() {
     let number = AttributeValue::S(format!("number:{first_choice}"));
     shop.client.put_item().table_name(&table).item("id", number).item("order_id", other).send().await.unwrap();
 
-    let made = shop.tables.create(order.clone()).await.unwrap();
+    let made = shop.tables().create(order.clone()).await.unwrap();
     assert_ne!(made.order_number, first_choice);
     assert!(made.order_number.starts_with("ORD-20231114-"));
-    assert_eq!(shop.tables.create(order).await, Ok(made));
+    assert_eq!(shop.tables().create(order).await, Ok(made));
 }
 
-#[tokio::test]
-async fn a_cancelled_order_is_still_shown_and_not_made_again() {
-    let shop = Shop::with(&[]).await;
-    let order = shop.tables.create(order()).await.unwrap();
+async fn a_cancelled_order_is_still_shown_and_not_made_again<S: TestShop>() {
+    let shop = S::with(&[]).await;
+    let order = shop.tables().create(order()).await.unwrap();
     let (id, number) = (order.order_id, order.order_number.clone());
     let expected = CancelledOrder { order_id: Some(id), order_number: Some(number), cancelled_at: now() };
-    for cancelled in join_all((0..20).map(|_| shop.tables.cancel(id, now()))).await {
+    for cancelled in join_all((0..20).map(|_| shop.tables().cancel(id, now()))).await {
         assert_eq!(cancelled.as_ref(), Ok(&expected));
     }
-    let again = shop.tables.cancel(id, now() + Duration::from_secs(60)).await;
+    let again = shop.tables().cancel(id, now() + Duration::from_secs(60)).await;
     assert_eq!(again, Ok(expected), "a repeated cancellation keeps its time");
 
-    let found = shop.tables.find_order(&id.to_string()).await.unwrap();
+    let found = shop.tables().find_order(&id.to_string()).await.unwrap();
     let cancelled = Order { status: OrderStatus::Cancelled, cancelled_at: Some(now()), ..order.clone() };
     assert_eq!(found, Some(cancelled), "all else is as it was");
-    assert_eq!(shop.tables.create(order).await, Err(CreateOrderError::Void));
-    assert_eq!(shop.count("orders").await, 2, "the order and its number");
+    assert_eq!(shop.tables().create(order).await, Err(CreateOrderError::Void));
+    shop.assert_count("orders", 2).await;
 }
 
-#[tokio::test]
-async fn an_order_that_comes_after_its_cancellation_is_refused() {
-    let shop = Shop::with(&[]).await;
+async fn an_order_that_comes_after_its_cancellation_is_refused<S: TestShop>() {
+    let shop = S::with(&[]).await;
     let order = order();
     let id = order.order_id;
     let expected = CancelledOrder { order_id: None, order_number: None, cancelled_at: now() };
-    assert_eq!(shop.tables.cancel(id, now()).await.as_ref(), Ok(&expected));
-    assert_eq!(shop.tables.create(order).await, Err(CreateOrderError::Void));
-    assert_eq!(shop.tables.cancel(id, now() + Duration::from_secs(60)).await, Ok(expected));
-    assert_eq!(shop.tables.find_order(&id.to_string()).await, Ok(None), "the mark is no order");
-    assert_eq!(shop.count("orders").await, 1, "no number was used up");
+    assert_eq!(shop.tables().cancel(id, now()).await.as_ref(), Ok(&expected));
+    assert_eq!(shop.tables().create(order).await, Err(CreateOrderError::Void));
+    assert_eq!(shop.tables().cancel(id, now() + Duration::from_secs(60)).await, Ok(expected));
+    assert_eq!(shop.tables().find_order(&id.to_string()).await, Ok(None), "the mark is no order");
+    shop.assert_count("orders", 1).await;
+}
+
+on_every_shop! {
+    twenty_at_once_are_one_order,
+    what_is_no_order_is_not_found,
+    a_cancelled_order_is_still_shown_and_not_made_again,
+    an_order_that_comes_after_its_cancellation_is_refused,
 }

@@ -1,39 +1,41 @@
-use crate::shop::{Shop, now};
+use crate::shop::{TestShop, now, on_every_shop};
 use checkout::{Charge, ChargeRequest, Gateway, GatewayError, Money, Refund, RefundRequest, Reversal, Token};
-use checkout_aws::GatewaySimulator;
 use futures::future::join_all;
 use std::time::Duration;
 use stepwell::Timestamp;
 
-pub(crate) async fn charge(shop: &Shop, key: &str, token: &str) -> Result<Charge, GatewayError> {
+pub(crate) async fn charge(shop: &impl TestShop, key: &str, token: &str) -> Result<Charge, GatewayError> {
     let (token, amount) = (Token::from(token), Money::from_cents(10_000));
     let request = ChargeRequest { idempotency_key: key, token: &token, amount, currency: "USD", at: now() };
-    GatewaySimulator::new(shop.tables.clone()).charge(&request).await
+    shop.gateway().charge(&request).await
 }
 
-pub(crate) async fn refund(shop: &Shop, key: &str, token: &str, at: Timestamp) -> Result<Reversal, GatewayError> {
+pub(crate) async fn refund(
+    shop: &impl TestShop,
+    key: &str,
+    token: &str,
+    at: Timestamp,
+) -> Result<Reversal, GatewayError> {
     let request = RefundRequest { idempotency_key: key, token: Some(&Token::from(token)), at };
-    GatewaySimulator::new(shop.tables.clone()).refund(&request).await
+    shop.gateway().refund(&request).await
 }
 
 fn later() -> Timestamp {
     now() + Duration::from_secs(60)
 }
 
-#[tokio::test]
-async fn twenty_at_once_are_one_charge() {
-    let shop = Shop::with(&[]).await;
+async fn twenty_at_once_are_one_charge<S: TestShop>() {
+    let shop = S::with(&[]).await;
     let charges = join_all((0..20).map(|_| charge(&shop, "key", "test_success_visa"))).await;
     let first = charges[0].clone().unwrap();
     assert_eq!(first.amount.to_string(), "100.00");
     assert!(charges.iter().all(|charge| charge.as_ref() == Ok(&first)));
-    assert_eq!(shop.count("payments").await, 1);
+    shop.assert_count("payments", 1).await;
     assert_ne!(charge(&shop, "another", "test_success_visa").await.unwrap().payment_id, first.payment_id);
 }
 
-#[tokio::test]
-async fn a_repeated_charge_keeps_its_time() {
-    let shop = Shop::with(&[]).await;
+async fn a_repeated_charge_keeps_its_time<S: TestShop>() {
+    let shop = S::with(&[]).await;
     let first = charge(&shop, "key", "test_success_visa").await.unwrap();
     let token = Token::from("test_success_visa");
     let later = ChargeRequest {
@@ -43,16 +45,15 @@ async fn a_repeated_charge_keeps_its_time() {
         currency: "USD",
         at: self::later(),
     };
-    let gateway = GatewaySimulator::new(shop.tables.clone());
+    let gateway = shop.gateway();
     assert_eq!(gateway.charge(&later).await, Ok(first));
     // A key belongs to one charge. Another amount under it is somebody's mistake, and nothing is charged for it.
     let other = ChargeRequest { amount: Money::from_cents(1), ..later };
     assert!(matches!(gateway.charge(&other).await, Err(GatewayError::UnknownStatus(_))));
 }
 
-#[tokio::test]
-async fn failures_are_counted_in_the_table() {
-    let shop = Shop::with(&[]).await;
+async fn failures_are_counted_in_the_table<S: TestShop>() {
+    let shop = S::with(&[]).await;
     for (key, token, failures, error) in [
         ("once", "test_temp_fail_visa", 1, GatewayError::TemporaryFailure),
         ("thrice", "test_temp_fail_3_visa", 3, GatewayError::TemporaryFailure),
@@ -66,20 +67,18 @@ async fn failures_are_counted_in_the_table() {
     }
 }
 
-#[tokio::test]
-async fn a_refusal_leaves_nothing_behind() {
-    let shop = Shop::with(&[]).await;
+async fn a_refusal_leaves_nothing_behind<S: TestShop>() {
+    let shop = S::with(&[]).await;
     for _ in 0..2 {
         assert_eq!(charge(&shop, "d", "test_declined_visa").await, Err(GatewayError::Declined("card declined")));
         assert_eq!(charge(&shop, "u", "4242424242424242").await, Err(GatewayError::Declined("unknown card")));
         assert_eq!(charge(&shop, "t", "test_timeout_visa").await, Err(GatewayError::Timeout));
     }
-    assert_eq!(shop.count("payments").await, 0);
+    shop.assert_count("payments", 0).await;
 }
 
-#[tokio::test]
-async fn twenty_refunds_at_once_are_one_refund() {
-    let shop = Shop::with(&[]).await;
+async fn twenty_refunds_at_once_are_one_refund<S: TestShop>() {
+    let shop = S::with(&[]).await;
     let token = "test_success_visa";
     let charged = charge(&shop, "key", token).await.unwrap();
     let refunds = join_all((0..20).map(|_| refund(&shop, "key", token, later()))).await;
@@ -89,13 +88,12 @@ async fn twenty_refunds_at_once_are_one_refund() {
     assert!(refunds.iter().all(|refund| refund.as_ref() == Ok(&first)), "{refunds:?}");
     let again = refund(&shop, "key", token, later() + Duration::from_secs(60)).await;
     assert_eq!(again, Ok(first), "a repeated refund keeps its time");
-    assert_eq!(shop.count("payments").await, 1);
+    shop.assert_count("payments", 1).await;
     assert_eq!(charge(&shop, "key", token).await, Err(GatewayError::Voided), "nobody takes it for paid");
 }
 
-#[tokio::test]
-async fn a_charge_that_comes_after_its_refund_is_refused() {
-    let shop = Shop::with(&[]).await;
+async fn a_charge_that_comes_after_its_refund_is_refused<S: TestShop>() {
+    let shop = S::with(&[]).await;
     for token in ["test_success_visa", "test_temp_fail_3_visa", "test_rate_limit_visa"] {
         let voided = refund(&shop, token, token, now()).await.unwrap();
         assert_eq!(voided, Reversal::Voided { at: now() });
@@ -108,9 +106,8 @@ async fn a_charge_that_comes_after_its_refund_is_refused() {
     assert!(charge(&shop, "another", "test_success_visa").await.is_ok());
 }
 
-#[tokio::test]
-async fn how_charges_fail_does_not_matter_to_refunds() {
-    let shop = Shop::with(&[]).await;
+async fn how_charges_fail_does_not_matter_to_refunds<S: TestShop>() {
+    let shop = S::with(&[]).await;
     for (token, failures) in [("test_timeout_visa", 1), ("test_declined_visa", 1), ("test_temp_fail_3_visa", 2)] {
         for _ in 0..failures {
             assert!(charge(&shop, token, token).await.is_err());
@@ -119,9 +116,8 @@ async fn how_charges_fail_does_not_matter_to_refunds() {
     }
 }
 
-#[tokio::test]
-async fn a_refund_fails_as_its_token_says() {
-    let shop = Shop::with(&[]).await;
+async fn a_refund_fails_as_its_token_says<S: TestShop>() {
+    let shop = S::with(&[]).await;
     let (never, twice) = ("test_success_visa_norefund", "test_success_visa_refundfail_2");
     assert!(matches!(refund(&shop, "void", never, now()).await, Ok(Reversal::Voided { .. })), "there is no charge");
     let charges = join_all([never, twice].map(|token| charge(&shop, token, token))).await;
@@ -134,4 +130,15 @@ async fn a_refund_fails_as_its_token_says() {
     let refunded = refund(&shop, twice, twice, now()).await;
     assert!(matches!(refunded, Ok(Reversal::Refunded { .. })), "{refunded:?}");
     assert_eq!(refund(&shop, twice, twice, later()).await, refunded);
+}
+
+on_every_shop! {
+    twenty_at_once_are_one_charge,
+    a_repeated_charge_keeps_its_time,
+    failures_are_counted_in_the_table,
+    a_refusal_leaves_nothing_behind,
+    twenty_refunds_at_once_are_one_refund,
+    a_charge_that_comes_after_its_refund_is_refused,
+    how_charges_fail_does_not_matter_to_refunds,
+    a_refund_fails_as_its_token_says,
 }

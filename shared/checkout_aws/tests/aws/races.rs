@@ -3,7 +3,7 @@
 use crate::{
     orders::order,
     payments::{charge, refund},
-    shop::{Shop, line, now},
+    shop::{Shop, TestShop, line, now},
 };
 use checkout::{
     CancelledOrder, CreateOrderError, GatewayError, OrderStatus, Orders, Release, ReserveError, Reversal, Stock,
@@ -99,8 +99,8 @@ async fn stock_is_exact_whoever_comes_first() {
         // Half of them want no chair, the two that are walked among them.
         let lines = if number % 4 < 2 { &lines[..1] } else { lines };
         let busy = |error: &ReserveError| matches!(error, ReserveError::Store(error) if is_busy(error));
-        let reserve = || persistently(|| shop.tables.reserve(key, lines, now()), busy);
-        let release = || persistently(|| shop.tables.release(key, now()), is_busy);
+        let reserve = || persistently(|| shop.tables().reserve(key, lines, now()), busy);
+        let release = || persistently(|| shop.tables().release(key, now()), is_busy);
         let reserves = join_all((0..TIMES).map(|_| reserve()));
         let releases = join_all((0..TIMES).map(|_| release()));
         let (reserves, releases) = race(number, reserves, releases).await;
@@ -129,8 +129,8 @@ async fn no_order_is_left_that_was_not_cancelled() {
         let order = &order();
         let id: TaskId = order.order_id;
         let busy = |error: &CreateOrderError| matches!(error, CreateOrderError::Store(error) if is_busy(error));
-        let create = || persistently(|| shop.tables.create(order.clone()), busy);
-        let cancel = || persistently(|| shop.tables.cancel(id, now()), is_busy);
+        let create = || persistently(|| shop.tables().create(order.clone()), busy);
+        let cancel = || persistently(|| shop.tables().cancel(id, now()), is_busy);
         let creates = join_all((0..TIMES).map(|_| create()));
         let cancels = join_all((0..TIMES).map(|_| cancel()));
         let (creates, cancels) = race(number, creates, cancels).await;
@@ -143,7 +143,7 @@ async fn no_order_is_left_that_was_not_cancelled() {
                 Err(error) => assert_eq!(error, CreateOrderError::Void, "{id}"),
             }
         }
-        let found = shop.tables.find_order(&id.to_string()).await.unwrap();
+        let found = shop.tables().find_order(&id.to_string()).await.unwrap();
         assert_eq!(found.as_ref().map(|order| order.order_id), first.order_id);
         assert!(found.is_none_or(|order| order.status == OrderStatus::Cancelled));
         first.order_id.is_some()

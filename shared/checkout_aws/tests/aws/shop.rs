@@ -4,14 +4,81 @@ use aws_sdk_dynamodb::{
     Client,
     types::{AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
 };
-use checkout::{LineItem, Money, ProductId, Storefront};
-use checkout_aws::Tables;
+use checkout::{
+    Catalogue, Gateway, LineItem, Money, Orders, Product, ProductId, Stock, Storefront, testing::MemoryShop,
+};
+use checkout_aws::{GatewaySimulator, Tables};
 use std::collections::HashMap;
 use stepwell::{SdkConfig, TaskId, Timestamp};
 
+/// A product to be sold: number, name, price in cents, stock, whether it is sold.
+pub(crate) type Row = (u32, &'static str, i64, u32, bool);
+
+/// A shop that the rules of all shops are tried on.
+pub(crate) trait TestShop {
+    /// What its products, stock and orders are kept in.
+    type Tables: Catalogue + Stock + Orders + Storefront;
+    type Gateway: Gateway;
+
+    /// A shop of its own that sells this.
+    async fn with(products: &[Row]) -> Self;
+    fn tables(&self) -> &Self::Tables;
+    fn gateway(&self) -> Self::Gateway;
+    /// That a table has so many items. How many a shop in memory has is its own affair.
+    async fn assert_count(&self, table: &str, count: i32);
+
+    /// The stock of a product.
+    async fn stock(&self, id: u32) -> u32 {
+        let products = self.tables().all_products().await.unwrap();
+        products.iter().find(|product| product.id == ProductId(id)).unwrap().stock
+    }
+}
+
+/// Tests of these names, on tables (`aws::`) and in memory (`memory::`, which needs no stack).
+macro_rules! on_every_shop {
+    ($($rule:ident,)*) => {
+        mod aws {
+            $(#[tokio::test]
+            async fn $rule() {
+                super::$rule::<crate::shop::Shop>().await;
+            })*
+        }
+
+        mod memory {
+            $(#[tokio::test]
+            async fn $rule() {
+                super::$rule::<checkout::testing::MemoryShop>().await;
+            })*
+        }
+    };
+}
+pub(crate) use on_every_shop;
+
+impl TestShop for MemoryShop {
+    type Tables = Self;
+    type Gateway = Self;
+
+    async fn with(products: &[Row]) -> Self {
+        Self::selling(products.iter().map(|&(id, name, cents, stock, active)| {
+            let (id, name, price) = (ProductId(id), name.to_owned(), Money::from_cents(cents));
+            Product { id, name, price, stock, active }
+        }))
+    }
+
+    fn tables(&self) -> &Self {
+        self
+    }
+
+    fn gateway(&self) -> Self {
+        self.clone()
+    }
+
+    async fn assert_count(&self, _: &str, _: i32) {}
+}
+
 /// Tables of its own, and the client to look behind their back.
 pub(crate) struct Shop {
-    pub(crate) tables: Tables,
+    tables: Tables,
     pub(crate) client: Client,
     prefix: String,
 }
@@ -28,8 +95,34 @@ pub(crate) async fn config() -> SdkConfig {
 }
 
 impl Shop {
-    /// A shop that sells this: number, name, price in cents, stock, whether it is sold.
-    pub(crate) async fn with(products: &[(u32, &str, i64, u32, bool)]) -> Self {
+    pub(crate) fn name(&self, table: &str) -> String {
+        format!("{}{table}", self.prefix)
+    }
+
+    async fn make(&self, table: &str, id: ScalarAttributeType) {
+        let attribute = AttributeDefinition::builder().attribute_name("id").attribute_type(id).build().unwrap();
+        let key = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build().unwrap();
+        let create = self.client.create_table().table_name(self.name(table)).billing_mode(BillingMode::PayPerRequest);
+        create.attribute_definitions(attribute).key_schema(key).send().await.unwrap();
+    }
+
+    /// How many items a table has.
+    pub(crate) async fn count(&self, table: &str) -> i32 {
+        self.client.scan().table_name(self.name(table)).send().await.unwrap().count()
+    }
+
+    /// The items of a table.
+    pub(crate) async fn items(&self, table: &str) -> Vec<HashMap<String, AttributeValue>> {
+        let scan = self.client.scan().table_name(self.name(table)).consistent_read(true);
+        scan.send().await.unwrap().items.unwrap_or_default()
+    }
+}
+
+impl TestShop for Shop {
+    type Tables = Tables;
+    type Gateway = GatewaySimulator;
+
+    async fn with(products: &[Row]) -> Self {
         let config = config().await;
         let prefix = format!("checkout-test-{}-", TaskId::new());
         let shop = Self { tables: Tables::new(&config, &prefix), client: Client::new(&config), prefix };
@@ -48,32 +141,16 @@ impl Shop {
         shop
     }
 
-    pub(crate) fn name(&self, table: &str) -> String {
-        format!("{}{table}", self.prefix)
+    fn tables(&self) -> &Tables {
+        &self.tables
     }
 
-    async fn make(&self, table: &str, id: ScalarAttributeType) {
-        let attribute = AttributeDefinition::builder().attribute_name("id").attribute_type(id).build().unwrap();
-        let key = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build().unwrap();
-        let create = self.client.create_table().table_name(self.name(table)).billing_mode(BillingMode::PayPerRequest);
-        create.attribute_definitions(attribute).key_schema(key).send().await.unwrap();
+    fn gateway(&self) -> GatewaySimulator {
+        GatewaySimulator::new(self.tables.clone())
     }
 
-    /// The stock of a product.
-    pub(crate) async fn stock(&self, id: u32) -> u32 {
-        let products = self.tables.all_products().await.unwrap();
-        products.iter().find(|product| product.id == ProductId(id)).unwrap().stock
-    }
-
-    /// How many items a table has.
-    pub(crate) async fn count(&self, table: &str) -> i32 {
-        self.client.scan().table_name(self.name(table)).send().await.unwrap().count()
-    }
-
-    /// The items of a table.
-    pub(crate) async fn items(&self, table: &str) -> Vec<HashMap<String, AttributeValue>> {
-        let scan = self.client.scan().table_name(self.name(table)).consistent_read(true);
-        scan.send().await.unwrap().items.unwrap_or_default()
+    async fn assert_count(&self, table: &str, count: i32) {
+        assert_eq!(self.count(table).await, count, "items of {table}");
     }
 }
 
