@@ -22,8 +22,10 @@ struct State {
     products: BTreeMap<ProductId, Product>,
     unreadable: BTreeSet<ProductId>,
     payments: BTreeMap<String, Payment>,
-    reservations: BTreeMap<String, Reserved>,
-    orders: BTreeMap<TaskId, Kept>,
+    reservations: BTreeMap<String, Reservation>,
+    releases: BTreeMap<String, Release>,
+    orders: BTreeMap<TaskId, Order>,
+    cancelled: BTreeMap<TaskId, Timestamp>,
     order_numbers: BTreeSet<String>,
     letters: Vec<Letter>,
     outage: Outage,
@@ -36,18 +38,6 @@ struct Payment {
     voided_at: Option<Timestamp>,
     failures: u32,
     refund_failures: u32,
-}
-
-#[derive(Debug)]
-enum Reserved {
-    Made(Reservation),
-    Released(Release),
-}
-
-#[derive(Debug)]
-enum Kept {
-    Made(Order),
-    RuledOut(Timestamp),
 }
 
 /// What the ports answer, without doing anything.
@@ -93,16 +83,12 @@ impl MemoryShop {
 
     /// The reservations that were not released, by idempotency key.
     pub fn reservations(&self) -> BTreeMap<String, Reservation> {
-        let in_force = |(key, reserved): (&String, &Reserved)| match reserved {
-            Reserved::Made(reservation) => Some((key.clone(), reservation.clone())),
-            Reserved::Released(_) => None,
-        };
-        self.state().reservations.iter().filter_map(in_force).collect()
+        self.state().reservations.clone()
     }
 
     /// All orders, cancelled or not.
     pub fn all_orders(&self) -> Vec<Order> {
-        self.state().orders.values().filter_map(Kept::order).cloned().collect()
+        self.state().orders.values().cloned().collect()
     }
 
     /// The letters that were sent.
@@ -122,15 +108,6 @@ impl MemoryShop {
     fn payments(&self) -> Result<MutexGuard<'_, State>, GatewayError> {
         let state = self.state();
         state.outage.gateway.clone().map_or(Ok(state), Err)
-    }
-}
-
-impl Kept {
-    const fn order(&self) -> Option<&Order> {
-        match self {
-            Self::Made(order) => Some(order),
-            Self::RuledOut(_) => None,
-        }
     }
 }
 
@@ -164,17 +141,18 @@ impl Storefront for MemoryShop {
 
     async fn find_order(&self, id: &str) -> Result<Option<Order>, StoreError> {
         let state = self.tables()?;
-        Ok(id.parse().ok().and_then(|id: TaskId| state.orders.get(&id)?.order().cloned()))
+        Ok(id.parse().ok().and_then(|id: TaskId| state.orders.get(&id).cloned()))
     }
 }
 
 impl Stock for MemoryShop {
     async fn reserve(&self, key: &str, lines: &[LineItem], _: Timestamp) -> Result<Reservation, ReserveError> {
         let mut state = self.tables()?;
-        match state.reservations.get(key) {
-            Some(Reserved::Made(reservation)) => return Ok(reservation.clone()),
-            Some(Reserved::Released(_)) => return Err(ReserveError::Void),
-            None => {}
+        if state.releases.contains_key(key) {
+            return Err(ReserveError::Void);
+        }
+        if let Some(reservation) = state.reservations.get(key) {
+            return Ok(reservation.clone());
         }
         let stocks = state.stocks();
         let available = |line: &LineItem| stocks.get(&line.product_id).copied().unwrap_or_default();
@@ -184,21 +162,21 @@ impl Stock for MemoryShop {
         }
         lines.iter().for_each(|line| state.move_stock(line.product_id, |stock| stock.saturating_sub(line.quantity)));
         let reservation = Reservation::of(lines, &stocks);
-        state.reservations.insert(key.to_owned(), Reserved::Made(reservation.clone()));
+        state.reservations.insert(key.to_owned(), reservation.clone());
         Ok(reservation)
     }
 
     async fn release(&self, key: &str, at: Timestamp) -> Result<Release, StoreError> {
         let mut state = self.tables()?;
-        let release = match state.reservations.get(key) {
-            Some(Reserved::Released(release)) => return Ok(release.clone()),
-            Some(Reserved::Made(reservation)) => Release::of(reservation, &state.stocks(), at),
-            None => Release::of(&Reservation::default(), &BTreeMap::new(), at),
-        };
+        if let Some(release) = state.releases.get(key) {
+            return Ok(release.clone());
+        }
+        let reservation = state.reservations.remove(key).unwrap_or_default();
+        let release = Release::of(&reservation, &state.stocks(), at);
         for line in &release.released_products {
             state.move_stock(line.product_id, |stock| stock.saturating_add(line.quantity_released));
         }
-        state.reservations.insert(key.to_owned(), Reserved::Released(release.clone()));
+        state.releases.insert(key.to_owned(), release.clone());
         Ok(release)
     }
 }
@@ -250,29 +228,28 @@ impl Gateway for MemoryShop {
 impl Orders for MemoryShop {
     async fn create(&self, order: Order) -> Result<Order, CreateOrderError> {
         let mut state = self.tables()?;
-        match state.orders.get(&order.order_id) {
-            Some(Kept::Made(earlier)) if earlier.status != OrderStatus::Cancelled => return Ok(earlier.clone()),
-            Some(_) => return Err(CreateOrderError::Void),
-            None => {}
+        if state.cancelled.contains_key(&order.order_id) {
+            return Err(CreateOrderError::Void);
+        }
+        if let Some(order) = state.orders.get(&order.order_id) {
+            return Ok(order.clone());
         }
         let mut numbers = order_numbers(order.order_id, order.placed_at);
         let order_number = numbers.find(|number| state.order_numbers.insert(number.clone()));
         let order_number = order_number.ok_or_else(|| StoreError::Busy("no free order number".to_owned()))?;
         let order = Order { order_number, ..order };
-        state.orders.insert(order.order_id, Kept::Made(order.clone()));
+        state.orders.insert(order.order_id, order.clone());
         Ok(order)
     }
 
     async fn cancel(&self, task: TaskId, at: Timestamp) -> Result<CancelledOrder, StoreError> {
-        let mut state = self.tables()?;
-        Ok(match state.orders.entry(task).or_insert(Kept::RuledOut(at)) {
-            Kept::RuledOut(at) => CancelledOrder { order_id: None, order_number: None, cancelled_at: *at },
-            Kept::Made(order) => {
-                order.status = OrderStatus::Cancelled;
-                let cancelled_at = *order.cancelled_at.get_or_insert(at);
-                CancelledOrder { order_id: Some(task), order_number: Some(order.order_number.clone()), cancelled_at }
-            }
-        })
+        let state = &mut *self.tables()?;
+        let cancelled_at = *state.cancelled.entry(task).or_insert(at);
+        let order = state.orders.get_mut(&task).map(|order| {
+            (order.status, order.cancelled_at) = (OrderStatus::Cancelled, Some(cancelled_at));
+            order.order_number.clone()
+        });
+        Ok(CancelledOrder { order_id: order.is_some().then_some(task), order_number: order, cancelled_at })
     }
 }
 

@@ -54,7 +54,7 @@ const WATCH_EVERY: Duration = Duration::from_secs(60);
 /// How long one run may take; the template's figure.
 const WATCH_LIMIT: Duration = Duration::from_secs(55);
 
-/// What a run keeps back of it, as `stepwell::serve_watchdog` does.
+/// What a run keeps back of it, as `stepwell_aws::serve_watchdog` does.
 const WATCH_RESERVE: Duration = Duration::from_secs(5);
 
 /// Nothing takes that many runs: what goes on after them goes on for ever.

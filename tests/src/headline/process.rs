@@ -103,7 +103,7 @@ struct ClientSettings {
 }
 
 impl ClientSettings {
-    /// AWS's as `stepwell::aws_config` sets it up; for the gateway, what payment libraries do by default.
+    /// AWS's as `stepwell_aws::aws_config` sets it up; for the gateway, what payment libraries do by default.
     const fn of(service: Service) -> Self {
         let (timeout, first_wait) = (Duration::from_secs(3), Duration::from_millis(50));
         match service {
