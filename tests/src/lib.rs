@@ -10,6 +10,7 @@
 )]
 
 pub mod api;
+pub mod checkout;
 pub mod cost;
 pub mod cpu;
 pub mod crash;

@@ -93,7 +93,7 @@ pub async fn measure(shape: Shape) -> Cost {
 
 async fn checkout(name: String, request: &str, key: Option<&IdempotencyKey>) -> Cost {
     let workflow = checkout::workflow().expect("the checkout's workflow");
-    count(name, &workflow, &shop::request(request), key, shop::with_checkout).await
+    count(name, &workflow, &crate::checkout::request(request), key, shop::with_checkout).await
 }
 
 /// A context and results of a few hundred bytes, as most are.

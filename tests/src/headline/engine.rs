@@ -251,17 +251,15 @@ impl Engine {
         let shop = &Services::new(&self.world, process);
         let hands = self.in_hands_of(process, hidden_until);
         let run = Run { step, hands, clock: &self.clock, batch, invocation };
-        match step {
-            "validate_cart" => run.of(checkout_validate_cart::step(shop)).await,
-            "process_payment" => run.of(checkout_process_payment::step(shop)).await,
-            "update_inventory" => run.of(checkout_update_inventory::step(shop)).await,
-            "create_order" => run.of(checkout_create_order::step(shop)).await,
-            "send_confirmation" => run.of(checkout_send_confirmation::step(shop)).await,
-            "refund_payment" => run.of(checkout_refund_payment::step(shop)).await,
-            "release_stock" => run.of(checkout_release_stock::step(shop)).await,
-            "cancel_order" => run.of(checkout_cancel_order::step(shop)).await,
-            other => panic!("there is no function for step `{other}`"),
+        macro_rules! run_it {
+            ($name:literal, $library:ident) => {
+                if step == $name {
+                    return run.of($library::step(shop)).await;
+                }
+            };
         }
+        each_checkout_step!(run_it);
+        panic!("there is no function for step `{step}`")
     }
 
     fn in_hands_of(

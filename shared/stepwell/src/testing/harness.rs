@@ -444,7 +444,9 @@ impl Harness {
         let kept = match self.steps.get(queue) {
             Some(step) => {
                 let deadline = self.now() + self.invocation_of(queue);
-                let invocation = Invocation::new(format!("invocation-{}", message.id), deadline, self.now());
+                // Another one for each delivery: a worker knows its own claim again by it.
+                let name = format!("invocation-{}", message.receipt.as_deref().unwrap_or_default());
+                let invocation = Invocation::new(name, deadline, self.now());
                 let ports = Mortal::new(self.memory.clone(), take(&self.deaths, queue));
                 step.handle(Hosting { name: queue, message, invocation, ports, clock, faults: &self.faults }).await
             }

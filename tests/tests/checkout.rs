@@ -1,0 +1,198 @@
+//! The checkout's ten main scenarios: its eight handlers over a shop in memory, run by the shipped engine in virtual time.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
+use checkout::{OrderStatus, ProductId, testing::MemoryShop};
+use serde_json::{Value, json};
+use std::time::Duration;
+use stepwell::{
+    By, TaskId,
+    core::{
+        history::History,
+        state::{End, StepState, TaskState},
+    },
+    retryable,
+    testing::{Death, Harness, StepFault},
+};
+use stepwell_tests::{
+    checkout::{products, request},
+    each_checkout_step,
+};
+
+const LAMP: ProductId = ProductId(4);
+const ORGANIZER: ProductId = ProductId(1);
+
+/// A shop, and a host of its checkouts.
+struct Checkouts {
+    shop: MemoryShop,
+    harness: Harness,
+}
+
+impl Checkouts {
+    fn new() -> Self {
+        let shop = MemoryShop::selling(products());
+        let mut harness = Harness::new(checkout::workflow().unwrap());
+        macro_rules! host {
+            ($name:literal, $library:ident) => {
+                harness = harness.with($name, $library::step(&shop).unwrap());
+            };
+        }
+        each_checkout_step!(host);
+        Self { shop, harness }
+    }
+
+    async fn start(&self, request: &Value) -> TaskId {
+        self.harness.start(request).await.unwrap()
+    }
+
+    /// Runs a checkout until nothing more happens by itself.
+    async fn run(&self, request: &Value) -> History {
+        self.harness.run(self.start(request).await).await.unwrap()
+    }
+
+    /// Whether the shop stands as before its first checkout.
+    fn is_untouched(&self) -> bool {
+        let stock = products().iter().all(|product| self.shop.stock_of(product.id) == product.stock);
+        let orders = self.shop.all_orders();
+        let none_stands = orders.iter().all(|order| order.status == OrderStatus::Cancelled);
+        stock && none_stands && self.shop.charges().is_empty() && self.shop.reservations().is_empty()
+    }
+
+    /// Asserts that the shop has charged, reserved, ordered and written once.
+    fn assert_sold_once(&self) {
+        let numbers = (self.shop.charges().len(), self.shop.reservations().len(), self.shop.all_orders().len());
+        assert_eq!((numbers, self.shop.letters().len()), ((1, 1, 1), 1));
+    }
+}
+
+fn by() -> By {
+    By::new("somebody", "a test").unwrap()
+}
+
+/// The step that failed, its error's code, and how many attempts it had.
+fn failure<'a>(history: &'a History, step: &str) -> (&'a str, usize) {
+    let record = history.step(step).unwrap();
+    (&record.error.as_ref().unwrap().code, record.attempts.len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn good_request_is_charged_reserved_ordered_and_confirmed_once() {
+    let checkouts = Checkouts::new();
+    let history = checkouts.run(&request("success")).await;
+    assert_eq!(history.task.state, TaskState::Completed);
+    assert!(history.steps.iter().all(|step| step.attempts.len() == 1));
+    checkouts.assert_sold_once();
+    assert_eq!(checkouts.shop.charges().values().next().unwrap().amount.to_string(), "100.00");
+    assert_eq!(checkouts.shop.stock_of(ORGANIZER), 98);
+}
+
+#[tokio::test(start_paused = true)]
+async fn declined_card_fails_at_once_and_takes_nothing() {
+    let checkouts = Checkouts::new();
+    let history = checkouts.run(&request("card_declined")).await;
+    assert_eq!(failure(&history, "process_payment"), ("PAYMENT_DECLINED", 1));
+    assert_eq!(history.task.state, TaskState::Compensated(End::Error));
+    assert!(checkouts.is_untouched());
+}
+
+#[tokio::test(start_paused = true)]
+async fn gateway_that_recovers_is_tried_again() {
+    let checkouts = Checkouts::new();
+    let history = checkouts.run(&request("gateway_recovers")).await;
+    assert_eq!(history.task.state, TaskState::Completed);
+    assert_eq!(history.step("process_payment").unwrap().attempts.len(), 3);
+    checkouts.assert_sold_once();
+}
+
+#[tokio::test(start_paused = true)]
+async fn gateway_that_stays_down_uses_up_every_redrive_and_everything_is_undone() {
+    let checkouts = Checkouts::new();
+    let history = checkouts.run(&request("gateway_times_out")).await;
+    assert_eq!(failure(&history, "process_payment"), ("GATEWAY_TIMEOUT", 5 * 3), "three attempts, and four redrives");
+    assert_eq!(history.task.state, TaskState::Compensated(End::Error));
+    assert!(checkouts.is_untouched());
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_is_in_stock_gives_the_charge_back() {
+    let checkouts = Checkouts::new();
+    let task = checkouts.start(&request("success")).await;
+    checkouts
+        .harness
+        .fail("update_inventory", vec![StepFault::Error(retryable("INSUFFICIENT_STOCK", "none left")); 10]);
+    let history = checkouts.harness.run(task).await.unwrap();
+    assert_eq!(failure(&history, "update_inventory"), ("INSUFFICIENT_STOCK", 10));
+    assert_eq!(history.task.state, TaskState::Compensated(End::Error));
+    assert_eq!(history.compensations.len(), 2, "the stock and the payment were touched, the order was not");
+    assert!(checkouts.is_untouched());
+}
+
+#[tokio::test(start_paused = true)]
+async fn changed_price_stops_the_checkout_before_the_charge() {
+    let checkouts = Checkouts::new();
+    let history = checkouts.run(&request("price_mismatch")).await;
+    assert_eq!(failure(&history, "validate_cart").1, 1);
+    assert_eq!(history.step("process_payment").unwrap().state, StepState::Cancelled);
+    assert!(history.compensations.is_empty() && checkouts.is_untouched());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_answers_of_every_step_charge_and_reserve_once() {
+    let checkouts = Checkouts::new();
+    let lost = || [StepFault::ErrorAfterEffect(retryable("UNKNOWN", "no answer came"))];
+    let steps = ["validate_cart", "process_payment", "update_inventory", "create_order"];
+    steps.iter().for_each(|step| checkouts.harness.fail(step, lost()));
+    let history = checkouts.run(&request("success")).await;
+    assert_eq!(history.task.state, TaskState::Completed);
+    assert!(steps.iter().all(|step| history.step(step).unwrap().attempts.len() == 2));
+    checkouts.assert_sold_once();
+}
+
+#[tokio::test(start_paused = true)]
+async fn worker_that_dies_after_the_charge_is_replaced_and_the_card_is_charged_once() {
+    let checkouts = Checkouts::new();
+    checkouts.harness.kill("process_payment", [Death::Before("complete"), Death::After("complete")]);
+    let task = checkouts.start(&request("success")).await;
+    let history = checkouts.harness.run(task).await.unwrap();
+    assert_eq!(history.task.state, TaskState::Completed);
+    assert_eq!(history.step("process_payment").unwrap().attempts.len(), 2);
+    checkouts.assert_sold_once();
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelled_checkout_is_undone_at_once_and_takes_no_money_afterwards() {
+    let checkouts = Checkouts::new();
+    let task = checkouts.start(&request("gateway_rate_limited")).await;
+    let waits = |history: &History| history.step("process_payment").unwrap().state == StepState::Retrying;
+    checkouts.harness.run_until(task, waits).await.unwrap();
+    checkouts.harness.client().cancel(task, &by()).await.unwrap();
+    let history = checkouts.harness.run(task).await.unwrap();
+    assert_eq!(history.task.state, TaskState::Compensated(End::Cancelled));
+    assert!(checkouts.is_untouched());
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_refund_needs_a_person_and_goes_on_when_they_have_resolved_it() {
+    let checkouts = Checkouts::new();
+    let mut lamps = request("inventory_conflict");
+    lamps["payment_info"]["token"] = json!("test_success_visa_norefund");
+    let started = checkouts.harness.now();
+    let task = checkouts.start(&lamps).await;
+    let history = checkouts.harness.run(task).await.unwrap();
+    assert_eq!(failure(&history, "validate_cart").0, "INSUFFICIENT_STOCK");
+    assert!(checkouts.harness.now().since(started) >= Duration::from_secs(15 * 60), "it waits a quarter of an hour");
+    assert!(checkouts.is_untouched(), "nothing had been charged, so nothing is refused");
+
+    checkouts.harness.fail("update_inventory", vec![StepFault::Error(retryable("BUSY", "")); 10]);
+    lamps = request("success");
+    lamps["payment_info"]["token"] = json!("test_success_visa_norefund");
+    let task = checkouts.start(&lamps).await;
+    let history = checkouts.harness.run(task).await.unwrap();
+    assert_eq!(history.task.state, TaskState::Compensating(End::Error));
+    assert_eq!(failure(&history, "refund_payment").0, "REFUND_DECLINED");
+    assert_eq!(checkouts.shop.charges().len(), 1);
+    checkouts.harness.client().resolve_step(task, "refund_payment", "{}", &by()).await.unwrap();
+    let history = checkouts.harness.run(task).await.unwrap();
+    assert_eq!(history.task.state, TaskState::Compensated(End::Error));
+    assert_eq!(checkouts.shop.stock_of(LAMP), 40);
+}
