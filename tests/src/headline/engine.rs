@@ -14,7 +14,7 @@ use super::{
     services::Services,
     world::World,
 };
-use crate::{events::message, far::Far, sim::MemoryTable};
+use crate::{each_checkout_step, events::message, far::Far, sim::MemoryTable};
 use checkout::ConfigError;
 use std::{
     collections::BTreeMap,
