@@ -83,6 +83,7 @@ unit() {
   check "unit and property tests" cargo test --workspace --features lambda --lib --bins --no-fail-fast
   check "the protocol's model, state by state" cargo test --workspace --features lambda --test model
   check "the checkout's ten scenarios in memory" cargo test --workspace --features lambda --test checkout
+  check "what may depend on what" cargo test --workspace --features lambda --test house
   check "one SQLite file as store and queues" cargo test --workspace --features lambda --test it -- sqlite::
   check "what the compiler refuses" cargo test --workspace --features lambda --test compile_fail
   check "the shop's rules in memory" cargo test --workspace --features lambda --test aws -- memory::

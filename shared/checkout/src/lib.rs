@@ -27,6 +27,7 @@ mod payment;
 mod pricing;
 mod release;
 mod request;
+mod reservation;
 mod shop;
 mod stock;
 mod store_error;
@@ -48,8 +49,9 @@ pub use payment::{CURRENCY, Charge, ChargeRequest, Gateway, GatewayError, Paymen
 pub use pricing::{Pricing, Totals};
 pub use release::{Release, ReleasedProduct};
 pub use request::{CartItem, CheckoutRequest, CustomerInfo, MAX_LINES, MAX_QUANTITY, PaymentInfo, Priority, Token};
+pub use reservation::{InventoryChange, Reservation, UpdatedProduct};
 pub use shop::Shop;
-pub use stock::{InventoryChange, Reservation, ReserveError, Stock, UpdatedProduct};
+pub use stock::{ReserveError, Stock};
 pub use store_error::StoreError;
 pub use storefront::Storefront;
 pub use text::{NotAName, NotASingleLine, PersonName, SingleLine};

@@ -1,10 +1,13 @@
-//! From the SDK's errors to [`CallError`]s.
+//! Why a function cannot start; from the SDK's errors to [`CallError`]s.
 
 use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use std::{error::Error, fmt};
 use stepwell::{CallError, FailureKind};
+
+/// Why a function cannot start. It ends the process, with the reason in the log.
+pub type ServeError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The error of a service as a source: its text names all that is behind it, the service's own message included.
 #[derive(Debug)]

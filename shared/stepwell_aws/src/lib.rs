@@ -7,7 +7,7 @@
 //! | `serve` | a function's `main`: [`serve()`], [`serve_watchdog`], [`serve_dead_letters`] |
 //! | [`http`] | an HTTP API behind API Gateway (feature `http`) |
 //! | `config` | the AWS clients, and what the environment names |
-//! | `error` | from the SDK's errors to [`CallError`](stepwell::CallError)s |
+//! | `error` | why a function cannot start; from the SDK's errors to [`CallError`](stepwell::CallError)s |
 
 mod config;
 #[cfg(feature = "crash-points")]
@@ -21,7 +21,8 @@ mod sqs;
 
 pub use config::{SdkConfig, aws_config, client_from_env, required_env};
 pub use dynamo::DynamoTable;
-pub use serve::{ServeError, init_logging, log_lines, serve, serve_dead_letters, serve_watchdog};
+pub use error::ServeError;
+pub use serve::{init_logging, log_lines, serve, serve_dead_letters, serve_watchdog};
 pub use sqs::{REASON_ATTRIBUTE, SqsQueue};
 
 /// The engine's client over DynamoDB and SQS.

@@ -1,6 +1,9 @@
 //! The `main` of a step's function, of the watchdog's, and of the one that works dead letters.
 
-use crate::config::{aws_config, ports_from_env};
+use crate::{
+    config::{aws_config, ports_from_env},
+    error::ServeError,
+};
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
@@ -17,9 +20,6 @@ use stepwell::{
 use tracing_subscriber::{
     Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
 };
-
-/// Why a function cannot start. It ends the process, with the reason in the log.
-pub type ServeError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves the step of this name: answers Lambda's invocations with batches of its queue until Lambda ends the process.
 ///

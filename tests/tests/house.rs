@@ -1,0 +1,259 @@
+//! The rules of the house: what may depend on what. Crate borders keep most of them; here is what they cannot.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+type ModulePath = Vec<String>;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The folders that hold these folders' `Cargo.toml`.
+fn packages(folder: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(repository().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<PathBuf> = entries.filter(|path| path.join("Cargo.toml").exists()).collect();
+    found.sort();
+    found
+}
+
+/// The names of all crates that a package is built from, without its default-off features but for these.
+fn built_from(package: &str, features: &[&str]) -> BTreeSet<String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(repository()).args(["tree", "--offline", "--locked", "--edges", "normal,build"]);
+    cargo.args(["--prefix", "none", "--format", "{p}", "--package", package, "--features", &features.join(",")]);
+    let output = cargo.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+/// The engine, the shop, the steps and the APIs can be hosted on one machine: nothing of AWS is in their trees, and nothing
+/// that needs a C compiler.
+#[test]
+fn engine_shop_steps_and_apis_are_built_without_aws() {
+    let steps = packages("functions/checkout");
+    assert_eq!(steps.len(), 8);
+    let steps = steps.iter().map(|step| format!("checkout_{}", step.file_name().unwrap().display()));
+    let others = ["stepwell", "checkout", "http_api", "checkout_api", "tasks_api"].map(str::to_owned);
+    for package in steps.chain(others) {
+        let testing = ["stepwell", "checkout"].contains(&package.as_str()).then_some("testing");
+        let all = built_from(&package, testing.as_slice());
+        assert!(all.len() > 10, "{package} is built from something: {all:?}");
+        let of_aws = |name: &&String| ["aws-", "aws_", "lambda_"].iter().any(|start| name.starts_with(start));
+        let found: Vec<&String> = all.iter().filter(|name| of_aws(name) || *name == "ring").collect();
+        assert_eq!(found, [""; 0], "{package} is built from them");
+        assert!(!all.contains("stepwell_aws") && !all.contains("checkout_aws"), "{package}");
+    }
+}
+
+/// A file of a crate: its module, and the modules' paths that its code names.
+struct Source {
+    module: ModulePath,
+    names: BTreeSet<ModulePath>,
+}
+
+/// The sources of a crate, without its tests.
+fn sources(package: &Path) -> Vec<Source> {
+    let mut found = Vec::new();
+    read(&package.join("src"), &[], &mut found);
+    found
+}
+
+fn read(folder: &Path, module: &[String], found: &mut Vec<Source>) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let inner = || module.iter().cloned().chain([name.clone()]).collect::<ModulePath>();
+        match path.extension() {
+            _ if ["tests", "fixtures", "races", "bin", "main"].contains(&name.as_str()) => {}
+            None => read(&path, &inner(), found),
+            Some(_) if name == "lib" || name == "mod" => found.push(source(&path, module.to_vec())),
+            Some(extension) if extension == "rs" => found.push(source(&path, inner())),
+            Some(_) => {}
+        }
+    }
+}
+
+fn source(path: &Path, module: ModulePath) -> Source {
+    let text = fs::read_to_string(path).unwrap();
+    // What follows are the tests: by the rule of this house they stand at a file's end.
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let code: String =
+        code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect();
+    let mut names = BTreeSet::new();
+    for statement in code.split(';') {
+        if let Some((_, tree)) = statement.rsplit_once("use ").filter(|(before, _)| {
+            before.trim().is_empty() || before.ends_with("pub ") || before.ends_with('\n') || before.ends_with(") ")
+        }) {
+            expand(&[], &tree.split_whitespace().collect::<Vec<_>>().join(" "), &mut names);
+        }
+    }
+    for (at, _) in code.match_indices("crate::") {
+        let path: String = code[at..].chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | ':')).collect();
+        names.insert(segments(&path));
+    }
+    let names = names.into_iter().filter_map(|path| absolute(&module, path)).collect();
+    Source { module, names }
+}
+
+fn segments(path: &str) -> ModulePath {
+    path.split("::").map(|segment| segment.trim().to_owned()).filter(|segment| !segment.is_empty()).collect()
+}
+
+/// The paths of a `use` tree.
+fn expand(before: &[String], tree: &str, found: &mut BTreeSet<ModulePath>) {
+    let Some((head, rest)) = tree.split_once('{') else {
+        let path = tree.split(" as ").next().unwrap_or_default();
+        found.insert(before.iter().cloned().chain(segments(path)).filter(|segment| segment != "self").collect());
+        return;
+    };
+    let before: Vec<String> = before.iter().cloned().chain(segments(head)).collect();
+    let (mut depth, mut start) = (0, 0);
+    let inside = rest.trim_end().strip_suffix('}').unwrap_or(rest);
+    for (at, c) in inside.char_indices().chain([(inside.len(), ',')]) {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                let part = inside[start..at].trim();
+                if !part.is_empty() {
+                    expand(&before, part, found);
+                }
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The path from the crate's root; `None` for a path into another crate.
+fn absolute(module: &ModulePath, path: ModulePath) -> Option<ModulePath> {
+    let mut from = module.clone();
+    let mut path = path.into_iter().peekable();
+    match path.peek()?.as_str() {
+        "crate" => {
+            path.next();
+            return Some(path.collect());
+        }
+        "super" => {}
+        _ => return None,
+    }
+    while path.next_if(|segment| segment == "super").is_some() {
+        from.pop();
+    }
+    Some(from.into_iter().chain(path).collect())
+}
+
+/// The module of a crate that a path leads to: through the names that the root gives on, where it is one of them.
+fn module_of<'a>(
+    path: &[String],
+    modules: &'a BTreeSet<ModulePath>,
+    exports: &BTreeMap<String, ModulePath>,
+) -> Option<&'a ModulePath> {
+    let through = path.first().and_then(|name| exports.get(name));
+    let path = through.map_or(path, |export| export.as_slice());
+    (1..=path.len()).rev().find_map(|length| modules.get(&path[..length]))
+}
+
+/// What the root of a crate gives on under a name of its own: `pub use`.
+fn exports(package: &Path, modules: &BTreeSet<ModulePath>) -> BTreeMap<String, ModulePath> {
+    let mut paths = BTreeSet::new();
+    let root = fs::read_to_string(package.join("src/lib.rs")).unwrap_or_default();
+    for statement in root.split(';') {
+        if let Some((_, tree)) = statement.split_once("pub use ") {
+            expand(&[], &tree.split_whitespace().collect::<Vec<_>>().join(" "), &mut paths);
+        }
+    }
+    let own =
+        paths.into_iter().map(|path| path.into_iter().filter(|segment| segment != "crate").collect::<ModulePath>());
+    own.filter(|path| modules.contains(&path[..1])).map(|path| (path.last().unwrap().clone(), path)).collect()
+}
+
+/// The modules that each module of a crate imports from, but for those that it is in and those that are in it.
+fn imports(package: &Path) -> BTreeMap<ModulePath, BTreeSet<ModulePath>> {
+    let sources = sources(package);
+    let modules: BTreeSet<ModulePath> = sources.iter().map(|source| source.module.clone()).collect();
+    let exports = exports(package, &modules);
+    let related = |one: &ModulePath, other: &ModulePath| one.starts_with(other) || other.starts_with(one);
+    let edges = sources.iter().map(|Source { module, names }| {
+        let to = names.iter().filter_map(|path| module_of(path, &modules, &exports));
+        (module.clone(), to.filter(|to| !related(module, to)).cloned().collect())
+    });
+    edges.filter(|(module, _)| !module.is_empty()).collect()
+}
+
+/// A way from a module back to itself, where there is one.
+fn circle(edges: &BTreeMap<ModulePath, BTreeSet<ModulePath>>) -> Option<Vec<String>> {
+    for start in edges.keys() {
+        let (mut from, mut next) = (BTreeMap::from([(start, start)]), vec![start]);
+        while let Some(module) = next.pop() {
+            for to in edges.get(module).into_iter().flatten() {
+                if to == start {
+                    let mut way = vec![start.join("::"), module.join("::")];
+                    let mut at = module;
+                    while from[at] != start {
+                        at = from[at];
+                        way.push(at.join("::"));
+                    }
+                    return Some(way);
+                }
+                if !from.contains_key(to) {
+                    from.insert(to, module);
+                    next.push(to);
+                }
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn no_module_of_any_crate_imports_in_a_circle() {
+    let all = ["shared", "functions", "functions/checkout"].into_iter().flat_map(packages);
+    for package in all {
+        let edges = imports(&package);
+        assert_eq!(circle(&edges), None, "{}", package.display());
+    }
+}
+
+#[test]
+fn core_imports_core_alone_and_ports_core_and_runtime_both() {
+    let edges = imports(&repository().join("shared/stepwell"));
+    assert!(edges.len() > 30 && edges.values().map(BTreeSet::len).sum::<usize>() > 100, "the sources are read");
+    let allowed: [(&str, &[&str]); 3] =
+        [("core", &["core"]), ("ports", &["core", "ports"]), ("runtime", &["core", "ports", "runtime"])];
+    for (floor, allowed) in allowed {
+        let of_floor = edges.iter().filter(|(module, _)| module[0] == floor);
+        for (module, to) in of_floor {
+            for to in to {
+                assert!(allowed.contains(&to[0].as_str()), "{} imports {}", module.join("::"), to.join("::"));
+            }
+        }
+    }
+}
+
+#[test]
+fn no_source_is_included_by_path() {
+    let mut manifests =
+        ["shared", "functions", "functions/checkout"].into_iter().flat_map(packages).collect::<Vec<_>>();
+    manifests.push(repository().join("tests"));
+    fn all(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { all(&path, found) } else { found.push(path) }
+        }
+    }
+    let mut files = Vec::new();
+    manifests.iter().for_each(|package| all(&package.join("src"), &mut files));
+    assert!(files.len() > 150);
+    let attribute = concat!("#[pa", "th = ");
+    let by_path = files.iter().filter(|path| fs::read_to_string(path).is_ok_and(|text| text.contains(attribute)));
+    assert_eq!(by_path.collect::<Vec<_>>(), [&PathBuf::new(); 0]);
+}
