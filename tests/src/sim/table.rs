@@ -1,6 +1,9 @@
 //! The engine's store in memory, with eyes and with a reading that can be torn.
 
-use super::oracle::{ItemWrite, Recorder};
+use super::{
+    conformance::{Conformance, Made},
+    oracle::{ItemWrite, Recorder},
+};
 use futures::future::LocalBoxFuture;
 use std::{cell::RefCell, collections::BTreeSet, fmt, ops::Deref, rc::Rc};
 use stepwell::{
@@ -20,6 +23,7 @@ pub struct MemoryTable {
     store: MemoryStore,
     observer: Option<Observer>,
     recorder: Rc<RefCell<Option<Rc<Recorder>>>>,
+    conformance: Option<Rc<Conformance>>,
     meanwhile: Rc<RefCell<Option<Meanwhile>>>,
 }
 
@@ -46,6 +50,11 @@ impl MemoryTable {
     /// Takes down every write from now on.
     pub(super) fn record(&self, recorder: Rc<Recorder>) {
         *self.recorder.borrow_mut() = Some(recorder);
+    }
+
+    /// Holds every write to the model.
+    pub(super) fn held_to(self, conformance: Rc<Conformance>) -> Self {
+        Self { conformance: Some(conformance), ..self }
     }
 
     /// The next reading of a task is torn: its steps are read before this is done, the task itself after it.
@@ -88,15 +97,21 @@ impl MemoryTable {
 impl Store for MemoryTable {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         let recorder = self.recorder.borrow().clone();
-        let mut writes = Vec::new();
+        let (mut writes, mut made) = (Vec::new(), Made::default());
         let applied = self.store.apply_observed(transition, |written| {
             if let Some(observer) = &self.observer {
                 observer(written);
+            }
+            if let Some(conformance) = &self.conformance {
+                conformance.see(&mut made, &written);
             }
             if recorder.is_some() {
                 writes.push(ItemWrite::new(written.key, written.before, written.after));
             }
         });
+        if let Some(conformance) = &self.conformance {
+            conformance.judge(transition.name, made);
+        }
         if let Some(recorder) = recorder {
             recorder.written(writes);
         }
