@@ -8,8 +8,9 @@
 //! the state space is finite by itself.
 //!
 //! The states and their moves are the engine's own ([`StepState`], [`TaskState`]), and so is the graph
-//! ([`Plan`](stepwell::core::plan::Plan)). The order of the calls and the conditions of the writes are written down here once
-//! more, after the engine's words.
+//! ([`Plan`](stepwell::core::plan::Plan)). The order of the calls is written down here once more, after the engine's words. So
+//! are the writes, as one rule each (`writes.rs`); and every write of every simulated run is held to its rule
+//! (`../sim/conformance/`).
 //!
 //! # What is simpler than the engine
 //!
@@ -35,16 +36,19 @@ mod graph;
 mod recovery;
 mod scope;
 mod state;
+mod store;
 mod verify;
 mod worker;
+mod writes;
 
 pub use graph::{Ends, Graph};
 pub use scope::{Bug, Faults, Scope, large_scopes, small_scopes};
-pub use state::State;
+pub use state::{Bits, Item, Set, State, Task};
 pub use verify::{Figures, Flaw, verify};
 pub use worker::{Call, Run};
+pub use writes::{Change, Fence, Rule, Snapshot, Write};
 
-use state::{At, Item, Message, WORKERS};
+use state::{At, Message, WORKERS};
 use stateright::{Model, Property};
 use stepwell::core::state::{End, StepState, TaskState};
 
@@ -190,8 +194,8 @@ impl Model for Protocol {
                 state.delete(step, slot);
                 recovery::give_up(scope, &mut state, step);
             }
-            Action::Unwind => recovery::unwind(&mut state, End::Error),
-            Action::Close(step) => recovery::close(&mut state, step),
+            Action::Unwind => recovery::unwind(scope, &mut state),
+            Action::Close(step) => recovery::close(scope, &mut state, step),
             Action::StoreOrder => recovery::store_order(scope, &mut state),
             Action::FinishUndoing => recovery::finish_undoing(scope, &mut state),
         }
@@ -225,7 +229,7 @@ impl Model for Protocol {
             Property::always(
                 "once compensations run no step is waiting or in flight",
                 |model: &Self, state: &State| {
-                    let settled = |step: usize| Scope::is_settled(state.items[step].state);
+                    let settled = |step: usize| writes::is_settled(state.items[step].state);
                     !state.task.ordered || model.scope.forward().all(settled)
                 },
             ),
@@ -233,6 +237,7 @@ impl Model for Protocol {
                 let kept = state.effects.iter().any(|effect| effect.charged > 0 && !effect.refunded);
                 !(matches!(state.task.state, TaskState::Compensated(_)) && kept)
             }),
+            Property::always("what is written is what its rule allows", |_, state: &State| !state.wrongs.unruled),
             Property::always("nothing is stuck", |model: &Self, state: &State| {
                 model.has_come_to_rest(state) || model.goes_on(state)
             }),
@@ -289,7 +294,7 @@ impl Protocol {
         let others = [
             (lost_messages && !state.owed.is_empty(), Action::ClientDies),
             (retries && recovery::may_retry(scope, state), Action::Retry),
-            (cancels && recovery::may_cancel(state), Action::Cancel),
+            (cancels && recovery::may_cancel(scope, state), Action::Cancel),
             (recovery::may_unwind(scope, state), Action::Unwind),
             (recovery::may_order(scope, state), Action::StoreOrder),
             (recovery::may_finish_undoing(scope, state), Action::FinishUndoing),

@@ -4,7 +4,6 @@ use super::state::{MAX_STEPS, Set};
 use stepwell::core::{
     backoff::Backoff,
     plan::{Plan, StepPlan},
-    state::StepState,
 };
 
 /// What may go wrong, and who may step in. What is switched on may happen any time and any number of times.
@@ -206,11 +205,6 @@ impl Scope {
     /// Whether the step undoes another one.
     pub fn is_compensation(&self, step: usize) -> bool {
         step >= self.forward
-    }
-
-    /// Whether it is in this state with nothing more to come of it by itself.
-    pub(super) fn is_settled(state: StepState) -> bool {
-        !matches!(state, StepState::Pending | StepState::InProgress | StepState::Retrying)
     }
 }
 

@@ -3,7 +3,10 @@
 //! It is small and exact. Attempt numbers, for one, rise without end, but all that the protocol ever asks of them is
 //! whether a worker's number is still the step's last one; so that is what is kept ([`Worker::current`]).
 
-use std::fmt;
+use std::{
+    fmt,
+    ops::{BitAnd, BitOr, Not},
+};
 use stepwell::core::state::{StepState, TaskState};
 
 /// The most steps a scope may have, compensations included.
@@ -15,24 +18,54 @@ pub(super) const WORKERS: usize = 2;
 /// The most messages in a queue that differ in anything: one in each worker's hands, and one of each kind that nobody holds.
 const SLOTS: usize = WORKERS + 2;
 
-/// A set of steps.
+/// A set of steps. The model keeps millions of states with few steps, so its sets are a byte each. A simulated run has few
+/// tasks with many steps.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Set(pub u8);
+pub struct Set<B = u8>(pub B);
 
-impl Set {
+/// What a set of steps is kept in.
+pub trait Bits: Copy + Default + Eq + Not<Output = Self> + BitAnd<Output = Self> + BitOr<Output = Self> {
+    /// The bit of a step.
+    fn of(step: usize) -> Self;
+
+    /// How many bits there are below the lowest one that is set; more than there are steps where none is.
+    fn lowest(self) -> usize;
+}
+
+impl Bits for u8 {
+    fn of(step: usize) -> Self {
+        1 << step
+    }
+
+    fn lowest(self) -> usize {
+        self.trailing_zeros() as usize
+    }
+}
+
+impl Bits for u128 {
+    fn of(step: usize) -> Self {
+        1 << step
+    }
+
+    fn lowest(self) -> usize {
+        self.trailing_zeros() as usize
+    }
+}
+
+impl<B: Bits> Set<B> {
     /// The set with this step in it.
     pub fn with(self, step: usize) -> Self {
-        Self(self.0 | 1 << step)
+        Self(self.0 | B::of(step))
     }
 
     /// The set without this step.
     pub fn without(self, step: usize) -> Self {
-        Self(self.0 & !(1 << step))
+        Self(self.0 & !B::of(step))
     }
 
     /// Whether the step is in it.
     pub fn has(self, step: usize) -> bool {
-        self.0 & 1 << step != 0
+        self.0 & B::of(step) != B::default()
     }
 
     /// Whether all of `other` is in it.
@@ -40,24 +73,33 @@ impl Set {
         self.0 & other.0 == other.0
     }
 
+    /// What is in either of the two.
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// The steps in it, lowest first.
-    pub fn iter(self) -> impl DoubleEndedIterator<Item = usize> {
-        (0..MAX_STEPS).filter(move |step| self.has(*step))
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        let mut left = self;
+        std::iter::from_fn(move || {
+            let lowest = left.0.lowest();
+            (!left.is_empty()).then(|| left = left.without(lowest)).map(|()| lowest)
+        })
     }
 
     /// Whether there is none.
     pub fn is_empty(self) -> bool {
-        self.0 == 0
+        self.0 == B::default()
     }
 }
 
-impl FromIterator<usize> for Set {
+impl<B: Bits> FromIterator<usize> for Set<B> {
     fn from_iter<I: IntoIterator<Item = usize>>(steps: I) -> Self {
         steps.into_iter().fold(Self::default(), Self::with)
     }
 }
 
-impl fmt::Debug for Set {
+impl<B: Bits> fmt::Debug for Set<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.iter()).finish()
     }
@@ -65,16 +107,21 @@ impl fmt::Debug for Set {
 
 /// The task's item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Task {
+pub struct Task<B: Bits = u8> {
     /// Its state.
     pub state: TaskState,
     /// Whether the order of its compensations is stored.
     pub ordered: bool,
     /// The last steps that have arrived; only where there is more than one.
-    pub arrived: Set,
+    pub arrived: Set<B>,
 }
 
-impl Task {
+impl<B: Bits> Task<B> {
+    /// A task that was just written.
+    pub fn started() -> Self {
+        Self { state: TaskState::Running, ordered: false, arrived: Set::default() }
+    }
+
     /// Whether it is being compensated, and whether the order is known.
     pub fn compensating(&self) -> Option<bool> {
         self.state.is_compensating().then_some(self.ordered)
@@ -83,7 +130,7 @@ impl Task {
 
 /// A step's item.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Item {
+pub struct Item<B: Bits = u8> {
     /// Its state.
     pub state: StepState,
     /// How many claims count against the retry limit.
@@ -93,7 +140,7 @@ pub struct Item {
     /// Whether what it waits for is over: the lease of a step in progress, the backoff of one that is retrying.
     pub over: bool,
     /// Which of its dependencies have arrived; only where there is more than one.
-    pub arrived: Set,
+    pub arrived: Set<B>,
     /// How often a result was written, 2 for more.
     pub results: u8,
 }
@@ -129,7 +176,7 @@ pub struct Seen {
 
 impl Seen {
     /// Whether the step may be run now.
-    pub(super) fn is_its_turn(self) -> bool {
+    pub fn is_its_turn(self) -> bool {
         self.open && self.ready
     }
 }
@@ -237,6 +284,8 @@ pub struct Wrongs {
     pub too_early: bool,
     /// A handler began in a task that its own load had found closed.
     pub after_end: bool,
+    /// Something was written that its rule does not allow.
+    pub unruled: bool,
 }
 
 /// The whole system.
@@ -262,7 +311,7 @@ impl State {
     /// A task that was just written.
     pub fn started(roots: Set) -> Self {
         Self {
-            task: Task { state: TaskState::Running, ordered: false, arrived: Set::default() },
+            task: Task::started(),
             items: [Item::default(); MAX_STEPS],
             effects: [Effect::default(); MAX_STEPS],
             queues: [Queue::default(); MAX_STEPS],

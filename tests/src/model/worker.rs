@@ -2,11 +2,13 @@
 //! `core/settlement.rs` and `engine.rs` of the engine.
 
 use super::{
-    recovery::{finish_undoing, next_in_order, order},
+    recovery::{finish_undoing, next_in_order},
     scope::{Bug, Scope},
     state::{Asked, At, Message, Outcome, Refusal, Seen, Set, State, Worker},
+    store::{Items, force, make},
+    writes::{Fence, Snapshot, Write},
 };
-use stepwell::core::state::{StepEvent, StepState, TaskEvent};
+use stepwell::core::state::StepState;
 
 /// One call of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,15 +88,8 @@ pub(super) fn deliver(state: &mut State, index: usize, step: usize, slot: usize)
 }
 
 /// What a load of the task and of what the step waits for finds.
-pub(super) fn look(scope: &Scope, state: &State, step: usize) -> Seen {
-    if scope.is_compensation(step) {
-        let before: Vec<usize> = order(scope, state).take_while(|other| *other != step).collect();
-        let in_order = order(scope, state).any(|other| other == step);
-        let done = before.iter().all(|other| state.items[*other].state.is_done());
-        return Seen { open: state.task.compensating() == Some(true), ready: in_order && done };
-    }
-    let open = state.task.state.lets_steps_run();
-    Seen { open, ready: scope.depends_on[step].iter().all(|other| state.items[other].state.is_done()) }
+fn look(scope: &Scope, state: &State, step: usize) -> Seen {
+    Items { scope, state }.look(step)
 }
 
 /// Makes one call of a worker. Where its answer is lost, it has its effect and the worker makes it again; such a call
@@ -106,7 +101,7 @@ pub(super) fn call(scope: &Scope, state: &mut State, index: usize, call: Call, l
         (Call::Claim, At::Calling(asked, seen)) => At::Calling(claim(scope, state, index, asked), seen),
         (Call::Load, At::Calling(asked, None)) => At::Calling(asked, Some(look(scope, state, step))),
         (Call::Release, At::Releasing { look_again }) => {
-            release(state, index);
+            release(scope, state, index);
             if look_again { At::LookingAgain } else { At::Acknowledging }
         }
         // Ready by now: the message is given back. Else whoever makes it ready sends another.
@@ -137,7 +132,7 @@ pub(super) fn call(scope: &Scope, state: &mut State, index: usize, call: Call, l
             HandingOver { arrive, send: send.without(other), again }.next()
         }
         (Call::ArriveAtTask, _) => {
-            state.task.arrived = state.task.arrived.with(step);
+            make(scope, state, Write::RecordLeafArrival(step));
             if state.task.arrived.contains(scope.last_steps) { At::Finishing } else { At::Acknowledging }
         }
         (Call::Finish, _) => {
@@ -193,33 +188,32 @@ fn go(state: &mut State, index: usize, at: At) {
     }
 }
 
-/// Moves a step by the engine's own table of states.
-pub(super) fn shift(state: &mut State, step: usize, event: StepEvent) -> Option<StepState> {
-    let to = state.items[step].state.on(event);
-    match to {
-        Some(to) => state.items[step].state = to,
-        None => state.wrongs.illegal_move = true,
-    }
-    to
+/// What the worker knows of the fence: whether its attempt, or the one that it is to take over, is the step's last.
+fn fence(worker: &Worker) -> Fence {
+    if worker.current { Fence::Current } else { Fence::Stale }
 }
 
 fn claim(scope: &Scope, state: &mut State, index: usize, asked: Asked) -> Asked {
-    let Worker { step, own, current, .. } = state.workers[index];
-    let step = usize::from(step);
-    let item = state.items[step];
-    let over = if scope.bug == Some(Bug::LeaseComparedTheWrongWay) { !item.over } else { item.over };
-    let granted = match asked {
-        Asked::Claim => item.state == StepState::Pending || item.state == StepState::Retrying && item.over,
+    let worker = state.workers[index];
+    let Worker { own, current, .. } = worker;
+    let step = usize::from(worker.step);
+    let write = match asked {
+        Asked::Claim => Write::Claim(step),
         // The fence of a take-over is the number of the attempt that was lost, and not an own one.
-        _ => item.state == StepState::InProgress && over && current && !own,
+        _ => Write::TakeOver(step, if own { Fence::Stale } else { fence(&worker) }),
+    };
+    let wrong_way = scope.bug == Some(Bug::LeaseComparedTheWrongWay);
+    let (item, over) = (state.items[step], state.items[step].over != wrong_way);
+    let granted = if wrong_way && asked == Asked::TakeOver {
+        let granted = item.state == StepState::InProgress && over && current && !own;
+        if granted {
+            force(scope, state, write);
+        }
+        granted
+    } else {
+        make(scope, state, write)
     };
     if granted {
-        shift(state, step, StepEvent::Claim);
-        let item = &mut state.items[step];
-        item.attempted = true;
-        // One too many is as good as more, and keeps the number of states finite where workers go on dying.
-        item.counted = (item.counted + 1).min(scope.retry_limit + 1);
-        item.over = false;
         state.new_attempt(step);
         state.workers[index].own = true;
         state.workers[index].current = true;
@@ -296,41 +290,33 @@ fn apply(scope: &Scope, state: &mut State, step: usize) -> bool {
     true
 }
 
-/// Whether the worker's attempt is the one that the step is in.
-fn holds_lease(state: &State, index: usize) -> bool {
+fn release(scope: &Scope, state: &mut State, index: usize) {
     let worker = state.workers[index];
-    worker.current && state.items[usize::from(worker.step)].state == StepState::InProgress
-}
-
-fn release(state: &mut State, index: usize) {
-    if holds_lease(state, index) {
-        let step = usize::from(state.workers[index].step);
-        shift(state, step, StepEvent::Release);
-        let item = &mut state.items[step];
-        item.counted -= 1;
-        item.over = false;
-    }
+    make(scope, state, Write::Release(worker.step.into(), fence(&worker)));
 }
 
 fn write(scope: &Scope, state: &mut State, index: usize, outcome: Outcome) -> At {
     let worker = state.workers[index];
     let step = usize::from(worker.step);
-    let (event, to) = match outcome {
-        Outcome::Complete => (StepEvent::Complete, StepState::Complete),
-        Outcome::RetryLater => (StepEvent::RetryLater, StepState::Retrying),
-        Outcome::Fail => (StepEvent::Fail, StepState::Error),
+    let fence = fence(&worker);
+    let (write, to) = match outcome {
+        Outcome::Complete => (Write::Complete(step, fence), StepState::Complete),
+        Outcome::RetryLater => (Write::RetryLater(step, fence), StepState::Retrying),
+        Outcome::Fail => (Write::Fail(step, fence), StepState::Error),
     };
-    if holds_lease(state, index) || scope.bug == Some(Bug::NoFence) {
-        shift(state, step, event);
-        let item = &mut state.items[step];
-        item.over = false;
-        match outcome {
-            Outcome::Complete => item.results = (item.results + 1).min(2),
-            Outcome::RetryLater => {}
-            Outcome::Fail => fail_task(scope, state, step),
-        }
-    } else if !(worker.current && state.items[step].state == to) {
-        // A newer attempt owns the step. Otherwise it was this write itself, and only its answer was lost.
+    let task = state.task;
+    let written = if scope.bug == Some(Bug::NoFence) {
+        force(scope, state, write);
+        true
+    } else {
+        make(scope, state, write)
+    };
+    if scope.bug == Some(Bug::FailWithoutTask) {
+        state.task = task;
+    }
+    // Where it was refused, it may have been this write itself of which only the answer was lost.
+    if !(written || worker.current && state.items[step].state == to) {
+        // A newer attempt owns the step.
         return At::Idle;
     }
     match outcome {
@@ -344,16 +330,6 @@ fn write(scope: &Scope, state: &mut State, index: usize, outcome: Outcome) -> At
         }
         Outcome::RetryLater => At::Idle,
         Outcome::Fail => At::Acknowledging,
-    }
-}
-
-/// The task's half of a failure. Where the task has been brought out of its course, it is left as it is.
-pub(super) fn fail_task(scope: &Scope, state: &mut State, step: usize) {
-    if let Some(to) = state.task.state.on(TaskEvent::Fail)
-        && to.is_compensating() == scope.is_compensation(step)
-        && scope.bug != Some(Bug::FailWithoutTask)
-    {
-        state.task.state = to;
     }
 }
 
@@ -380,20 +356,20 @@ fn hand_over(scope: &Scope, step: usize, wakes: Set, again: bool) -> At {
 
 /// Notes at a join that `step` is done; whether all are.
 fn arrive_at(scope: &Scope, state: &mut State, step: usize, join: usize) -> bool {
-    let arrived = &mut state.items[join].arrived;
     if scope.bug == Some(Bug::JoinCounted) {
+        let arrived = &mut state.items[join].arrived;
         *arrived = Set((arrived.0 + 1).min(7));
         return usize::from(arrived.0) == scope.depends_on[join].iter().count();
     }
-    *arrived = arrived.with(step);
-    arrived.contains(scope.depends_on[join])
+    make(scope, state, Write::RecordJoinArrival { join, done: step });
+    state.items[join].arrived.contains(scope.depends_on[join])
 }
 
 /// Ends the task, where its status allows it.
 fn finish(scope: &Scope, state: &mut State, step: usize) {
     if scope.is_compensation(step) {
         finish_undoing(scope, state);
-    } else if let Some(to) = state.task.state.on(TaskEvent::Finish) {
-        state.task.state = to;
+    } else {
+        make(scope, state, Write::Finish);
     }
 }

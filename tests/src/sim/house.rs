@@ -2,6 +2,7 @@
 
 use super::{
     audit::Audit,
+    conformance::{Conformance, Rules},
     fate::Fate,
     network::FarQueues,
     oracle::Recorder,
@@ -52,12 +53,13 @@ pub(super) struct House {
 }
 
 impl House {
-    /// The recorder takes down what is written and sent.
-    pub(super) fn new(fate: Fate, scenario: Scenario, recorder: Option<Arc<Recorder>>) -> Self {
+    /// The recorder takes down what is written and sent; what is written is held to the rules.
+    pub(super) fn new(fate: Fate, scenario: Scenario, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> Self {
         let fate = Arc::new(fate);
         let audit = Arc::new(Audit::new(&fate));
         let observer = audit.clone();
-        let table = MemoryTable::observed_by(move |change| observer.observe(change));
+        let conformance = Arc::new(Conformance::new(&fate, rules));
+        let table = MemoryTable::observed_by(move |change| observer.observe(change)).held_to(conformance);
         if let Some(recorder) = &recorder {
             table.record(recorder.clone());
         }

@@ -13,6 +13,7 @@
 //! | `people` | clients, operators, and strangers with messages of their own |
 //! | `oracle` | what a run writes and sends, held against what it did in an earlier version |
 //! | `audit`, `check` | what has to hold: at every write, and when all is quiet |
+//! | `conformance` | every write is one that the protocol's model allows |
 //! | `scene`: `races`, `client`, `letters`, `limits`, `alarm` | what chance brings about too seldom, made by hand |
 
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod audit;
 mod check;
 #[cfg(test)]
 mod client;
+mod conformance;
 mod fate;
 mod fault;
 mod handler;
@@ -47,6 +49,7 @@ pub use fault::Fault;
 pub use table::MemoryTable;
 
 use crate::graph::UNDOING;
+use conformance::Rules;
 use fastrand::Rng;
 use fate::Fate;
 use fault::Odds;
@@ -81,25 +84,25 @@ pub struct Report {
 /// # Panics
 /// Where the machine has no memory for a runtime.
 pub fn run(seed: u64, traced: bool) -> Report {
-    run_recorded(seed, traced, None)
+    run_recorded(seed, traced, None, Arc::default())
 }
 
-/// The same, with a recorder of what is written and sent.
-fn run_recorded(seed: u64, traced: bool, recorder: Option<Arc<Recorder>>) -> Report {
+/// The same, with a recorder of what is written and sent, and with rules to which what is written is held.
+fn run_recorded(seed: u64, traced: bool, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     let tasks = LocalSet::new();
-    let report = tasks.block_on(&runtime, simulate(seed, traced, recorder));
+    let report = tasks.block_on(&runtime, simulate(seed, traced, recorder, rules));
     // What is still running holds what it runs in; without this it would never be let go.
     drop(tasks);
     report
 }
 
-async fn simulate(seed: u64, traced: bool, recorder: Option<Arc<Recorder>>) -> Report {
+async fn simulate(seed: u64, traced: bool, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> Report {
     let mut rng = Rng::with_seed(seed);
     let scenario = Scenario::draw(&mut rng);
     let odds = Odds::draw(&mut rng);
-    let house = Arc::new(House::new(Fate::new(rng, odds, traced), scenario, recorder));
+    let house = Arc::new(House::new(Fate::new(rng, odds, traced), scenario, recorder, rules));
     let fate = house.fate.clone();
     fate.note(|| format!("{:?}", house.scenario));
     fate.note(|| format!("{:?}", fate.odds()));

@@ -1,6 +1,9 @@
 //! The engine's store in memory, with eyes and with a reading that can be torn.
 
-use super::oracle::{ItemWrite, Recorder};
+use super::{
+    conformance::{Conformance, Made},
+    oracle::{ItemWrite, Recorder},
+};
 use crate::locked::Locked;
 use futures::future::BoxFuture;
 use std::{collections::BTreeSet, fmt, ops::Deref, sync::Arc};
@@ -27,6 +30,7 @@ pub struct MemoryTable {
     store: MemoryStore,
     observer: Option<Observer>,
     recorder: Arc<Locked<Option<Arc<Recorder>>>>,
+    conformance: Option<Arc<Conformance>>,
     meanwhile: Arc<Locked<Option<Meanwhile>>>,
 }
 
@@ -53,6 +57,11 @@ impl MemoryTable {
     /// Takes down every write from now on.
     pub(super) fn record(&self, recorder: Arc<Recorder>) {
         *self.recorder.lock() = Some(recorder);
+    }
+
+    /// Holds every write to the model.
+    pub(super) fn held_to(self, conformance: Arc<Conformance>) -> Self {
+        Self { conformance: Some(conformance), ..self }
     }
 
     /// The next reading of a task is torn: its steps are read before this is done, the task itself after it.
@@ -95,15 +104,21 @@ impl MemoryTable {
 impl Store for MemoryTable {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         let recorder = self.recorder.lock().clone();
-        let mut writes = Vec::new();
+        let (mut writes, mut made) = (Vec::new(), Made::default());
         let applied = self.store.apply_observed(transition, |written| {
             if let Some(observer) = &self.observer {
                 observer(written);
+            }
+            if let Some(conformance) = &self.conformance {
+                conformance.see(&mut made, &written);
             }
             if recorder.is_some() {
                 writes.push(ItemWrite::new(written.key, written.before, written.after));
             }
         });
+        if let Some(conformance) = &self.conformance {
+            conformance.judge(transition.name, made);
+        }
         if let Some(recorder) = recorder {
             recorder.written(writes);
         }

@@ -1,0 +1,127 @@
+use super::*;
+use crate::{
+    graph::Graph,
+    sim::{MemoryTable, fault::Odds, run_recorded},
+};
+use fastrand::Rng;
+use stepwell::{
+    core::{
+        record::{AttemptRecord, Lease, NewTask, Outcome},
+        step::{Claim, ClaimRequest, claim, complete, release},
+        task::create,
+        transition::{Effect, Transition},
+    },
+    ports::Store,
+};
+
+/// Runs in which every write there is gets made.
+const SEEDS: [u64; 6] = [4, 6, 22, 117, 176, 177];
+
+#[test]
+fn each_rule_is_the_only_one_for_some_write_and_without_it_a_run_fails() {
+    let explained = |seed: u64| {
+        let rules = Arc::new(Rules { explained: Some(Locked::default()), ..Rules::default() });
+        let report = run_recorded(seed, false, None, rules.clone());
+        assert_eq!(report.problem, None, "seed {seed}");
+        let explained = rules.explained.as_ref().unwrap().take();
+        (seed, explained)
+    };
+    let runs = SEEDS.map(explained);
+    for rule in Rule::ALL {
+        let only_by_it = runs.iter().find(|(_, explained)| explained.contains(&vec![rule]));
+        let (seed, _) = only_by_it.unwrap_or_else(|| panic!("no run makes a write that only {rule:?} allows"));
+        let without = Rules { without: Some(rule), ..Rules::default() };
+        let problem = run_recorded(*seed, false, None, without.into()).problem.unwrap_or_default();
+        assert!(problem.contains(&format!("there is no rule {rule:?}")), "seed {seed} without {rule:?}: {problem}");
+    }
+}
+
+/// A task of one step in a table whose writes are held to the rules.
+struct Held {
+    fate: Arc<Fate>,
+    table: MemoryTable,
+    task: TaskId,
+}
+
+impl Held {
+    async fn new() -> Self {
+        let mut rng = Rng::with_seed(0);
+        let odds = Odds::draw(&mut rng);
+        let fate = Arc::new(Fate::new(rng, odds, false));
+        let conformance = Arc::new(Conformance::new(&fate, Arc::default()));
+        let held = Self { fate, table: MemoryTable::default().held_to(conformance), task: TaskId::new() };
+        let workflow = Graph::chain(1).workflow();
+        let (context, created_at) = ("{}", held.fate.now());
+        let new =
+            NewTask { id: held.task, workflow: workflow.id().to_string(), context, plan: workflow.plan(), created_at };
+        held.make(create(&new)).await;
+        held
+    }
+
+    async fn make(&self, transition: Transition) {
+        assert!(self.table.apply(&transition).await.unwrap().is_written());
+    }
+
+    fn request(&self) -> ClaimRequest<'static> {
+        let now = self.fate.now();
+        ClaimRequest { task: self.task, step: "s00", owner: "request/message", now, lease_until: now }
+    }
+
+    async fn claimed(&self) -> Lease {
+        let request = self.request();
+        let applied = self.table.apply(&claim(&request)).await.unwrap();
+        let Claim::Granted(lease) = Claim::read(&request, applied).unwrap() else { panic!("nobody has claimed it") };
+        assert_eq!(self.fate.violation(), None);
+        lease
+    }
+
+    /// What is wrong with what was written last.
+    #[track_caller]
+    fn finds(&self, problem: &str) {
+        let found = self.fate.violation().unwrap_or_default();
+        assert!(found.contains(problem), "{found}");
+    }
+}
+
+#[tokio::test]
+async fn write_under_the_name_of_another_is_found() {
+    for (name, problem) in [
+        ("release", "Release(0, Current) would be refused"),
+        ("resolve_step", "ResolveStep(0) the task would be left as"),
+        ("record_join_arrival", "it has not the items that its rule writes"),
+        ("renew", "it has no rule of this name"),
+    ] {
+        let held = Held::new().await;
+        held.make(Transition { name, ..claim(&held.request()) }).await;
+        held.finds(problem);
+    }
+}
+
+#[tokio::test]
+async fn write_with_another_outcome_is_found() {
+    let held = Held::new().await;
+    let lease = held.claimed().await;
+    // The attempt is put back, and counts all the same.
+    let mut counted = release(&lease);
+    let Effect::Change(changes) = &mut counted.writes[0].effect else { panic!("a release changes the step") };
+    changes.retain(|change| change.attribute() != "exempt");
+    held.make(counted).await;
+    held.finds("Release(0, Current) the steps would be left as");
+}
+
+#[tokio::test]
+async fn outcome_of_an_attempt_that_is_not_the_last_is_found() {
+    let held = Held::new().await;
+    let lease = held.claimed().await;
+    let old = AttemptRecord {
+        number: lease.attempt - 1,
+        started_at: lease.started_at,
+        finished_at: Some(held.fate.now()),
+        outcome: Outcome::Complete,
+        error: None,
+        next_retry_at: None,
+        request_id: "request".to_owned(),
+    };
+    held.make(complete(&lease, &old, "null")).await;
+    held.finds("Complete(0, Stale) would be refused");
+}
