@@ -5,8 +5,9 @@
 #
 #   lint        formatting, clippy, documentation, the shell scripts, the CloudFormation template; and deploy.sh and
 #               destroy.sh on a fake AWS
-#   unit        unit, property and documentation tests, the protocol's model, the engine over one SQLite file, and the
-#               shop in memory: nothing has to run for them
+#   unit        unit, property and documentation tests, whole tasks over the engine's harness, the checkout's scenarios and
+#               the shop's rules in memory, the protocol's model, and the engine over one SQLite file: nothing has to run for
+#               them
 #   simulation  100,000 simulated runs of the engine, with everything going wrong that can
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
 #               Local, where Java is there
@@ -81,6 +82,7 @@ lint() {
 
 unit() {
   check "unit and property tests" cargo test --workspace --features lambda --lib --bins --no-fail-fast
+  check "whole tasks over the engine's harness" cargo test --workspace --features lambda --test engine
   check "the protocol's model, state by state" cargo test --workspace --features lambda --test model
   check "the checkout's ten scenarios in memory" cargo test --workspace --features lambda --test checkout
   check "what may depend on what" cargo test --workspace --features lambda --test house

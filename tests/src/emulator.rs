@@ -1,7 +1,6 @@
 //! A table and queues of one's own on the stack at `AWS_ENDPOINT_URL`.
 
 use crate::{
-    faults::Faults,
     items::{self, Item},
     meter::Meter,
 };
@@ -16,11 +15,7 @@ use serde_json::Value;
 use std::{
     collections::{BTreeMap, HashMap},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
+    sync::{Mutex, MutexGuard},
 };
 use stepwell::{Ambient, Client, System, TaskId, Timestamp, core::message::UNDELIVERABLE};
 use stepwell_aws::{DynamoTable, REASON_ATTRIBUTE, SqsQueue};
@@ -30,20 +25,13 @@ use uuid::Uuid;
 /// How long SQS hides a message that it has handed out. The poller says itself when one is to come back.
 const VISIBILITY_SECONDS: u32 = 60;
 
-/// The machine's clock, which a test can put forward. Clones share it. Jitter always draws its middle.
-#[derive(Clone, Debug, Default)]
-pub struct Clock(Arc<AtomicI64>);
-
-impl Clock {
-    /// Puts the clock forward.
-    pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_millis()).expect("no test waits that long"), Ordering::Relaxed);
-    }
-}
+/// The machine's clock. Jitter always draws its middle.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock;
 
 impl Ambient for Clock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(System.now().as_millis() + self.0.load(Ordering::Relaxed))
+        System.now()
     }
 
     fn draw(&self) -> f64 {
@@ -63,7 +51,7 @@ pub struct Undeliverable {
 /// An engine's table and its queues, for one test.
 #[derive(Debug)]
 pub struct Sandbox {
-    /// The harness's own way to the table: not metered, never dead.
+    /// The harness's own way to the table: not metered.
     pub dynamodb: aws_sdk_dynamodb::Client,
     /// The harness's own way to the queues.
     pub sqs: aws_sdk_sqs::Client,
@@ -73,10 +61,6 @@ pub struct Sandbox {
     pub queue: SqsQueue,
     /// What the engine has called.
     pub meter: Meter,
-    /// Where the engine dies.
-    pub faults: Faults,
-    /// What time it is for the engine.
-    pub clock: Clock,
     /// How many messages the harness has put into the queues itself.
     injected: Mutex<BTreeMap<String, usize>>,
     table_name: String,
@@ -118,24 +102,20 @@ impl Sandbox {
         let urls = join_all(queues.iter().map(|queue| create_queue(&sqs, format!("{name}-{queue}")))).await;
         let queue_prefix = urls.last().and_then(|url| url.strip_suffix(UNDELIVERABLE)).unwrap_or_default().to_owned();
 
-        let (meter, faults) = (Meter::new(&queue_prefix), Faults::default());
+        let meter = Meter::new(&queue_prefix);
         let engines_dynamodb = aws_sdk_dynamodb::config::Builder::from(&config)
             .retry_config(RetryConfig::disabled())
-            .interceptor(meter.clone())
-            .interceptor(faults.clone());
+            .interceptor(meter.clone());
         let engines_sqs = aws_sdk_sqs::config::Builder::from(&config)
             .retry_config(RetryConfig::disabled())
-            .interceptor(meter.clone())
-            .interceptor(faults.clone());
+            .interceptor(meter.clone());
         Self {
             table: DynamoTable::new(aws_sdk_dynamodb::Client::from_conf(engines_dynamodb.build()), &name),
             queue: SqsQueue::new(aws_sdk_sqs::Client::from_conf(engines_sqs.build()), &queue_prefix),
-            clock: Clock::default(),
             injected: Mutex::default(),
             dynamodb,
             sqs,
             meter,
-            faults,
             table_name: name,
             queue_prefix,
             queues,
@@ -153,7 +133,7 @@ impl Sandbox {
 
     /// A client of the engine.
     pub fn client(&self) -> Client<DynamoTable, SqsQueue, Clock> {
-        Client::new(self.table.clone(), self.queue.clone(), self.clock.clone())
+        Client::new(self.table.clone(), self.queue.clone(), Clock)
     }
 
     /// The URL of a step's queue.

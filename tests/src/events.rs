@@ -8,12 +8,6 @@ pub fn message(id: &str, body: &str) -> Received {
     Received { id: id.to_owned(), body: body.to_owned(), receives: Some(1), ..Received::default() }
 }
 
-/// The same batch, each of its messages handed out once more.
-pub fn received_again(batch: &[Received]) -> Vec<Received> {
-    let again = |message: &Received| Received { receives: message.receives.map(|count| count + 1), ..message.clone() };
-    batch.iter().map(again).collect()
-}
-
 /// The messages of these batches, the first of each, then the second of each, and so on.
 pub(crate) fn one_by_one(batches: Vec<(String, Vec<Received>)>) -> Vec<(String, Vec<Received>)> {
     let mut messages: Vec<(usize, String, Received)> = Vec::new();

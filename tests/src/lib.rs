@@ -17,7 +17,6 @@ pub mod crash;
 pub mod emulator;
 pub mod events;
 mod far;
-pub mod faults;
 pub mod golden;
 pub mod graph;
 pub mod headline;

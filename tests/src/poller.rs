@@ -4,7 +4,7 @@
 use crate::locked::Locked;
 use crate::{
     emulator::{Clock, Sandbox},
-    events::{one_by_one, received_again, record},
+    events::{one_by_one, record},
     steps::{Script, name},
 };
 use aws_sdk_sqs::types::MessageSystemAttributeName;
@@ -22,7 +22,7 @@ use stepwell::{
 use stepwell_aws::{DynamoTable, SqsQueue};
 use uuid::Uuid;
 
-/// How long an invocation lasts, unless a test says otherwise.
+/// How long an invocation lasts.
 const INVOCATION: Duration = Duration::from_secs(30);
 
 /// More rounds than any test needs: what goes on after them goes on for ever.
@@ -36,15 +36,6 @@ impl<S: Step> AnyWorker for Worker<S, DynamoTable, SqsQueue, Clock> {
     fn handle<'a>(&'a self, batch: &'a [Received], invocation: &'a Invocation) -> BoxFuture<'a, Vec<String>> {
         Worker::handle(self, batch, invocation).boxed()
     }
-}
-
-/// How the poller passes the time until a message comes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waits {
-    /// It puts the engine's clock forward, and makes SQS show the message at once.
-    Skipped,
-    /// It waits, as Lambda does.
-    Real,
 }
 
 /// In which order the poller works what waits.
@@ -61,16 +52,10 @@ pub enum Pace {
 pub struct Poller<'a> {
     sandbox: &'a Sandbox,
     workers: BTreeMap<String, Box<dyn AnyWorker>>,
-    waits: Waits,
     pace: Pace,
-    copies: usize,
-    invocation: Duration,
-    /// What was given back: the last receipt handle, by queue and message id.
-    kept: Locked<BTreeMap<(String, String), String>>,
     /// How many messages a queue had been sent when it was last found empty.
     dry: Locked<BTreeMap<String, usize>>,
     deliveries: Locked<Vec<(String, Range<usize>)>>,
-    deaths: Locked<usize>,
 }
 
 impl fmt::Debug for Poller<'_> {
@@ -85,14 +70,9 @@ impl<'a> Poller<'a> {
         Self {
             sandbox,
             workers: BTreeMap::new(),
-            waits: Waits::Skipped,
             pace: Pace::Parallel,
-            copies: 1,
-            invocation: INVOCATION,
-            kept: Locked::default(),
             dry: Locked::default(),
             deliveries: Locked::default(),
-            deaths: Locked::default(),
         }
     }
 
@@ -100,36 +80,15 @@ impl<'a> Poller<'a> {
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, step: impl Step + 'static) -> Self {
         let name = name.into();
-        let (table, queue, clock) =
-            (self.sandbox.table.clone(), self.sandbox.queue.clone(), self.sandbox.clock.clone());
-        self.workers.insert(name.clone(), Box::new(Worker::new(name, step, table, queue, clock)));
+        let (table, queue) = (self.sandbox.table.clone(), self.sandbox.queue.clone());
+        self.workers.insert(name.clone(), Box::new(Worker::new(name, step, table, queue, Clock)));
         self
     }
 
     /// With workers for the steps `s00` up to, but without, this number, which all do the same.
     #[must_use]
     pub fn with_numbered(self, count: usize, script: &Script) -> Self {
-        (0..count).fold(self, |poller, number| poller.with_number(number, script.clone()))
-    }
-
-    /// With a worker for the step of this number.
-    #[must_use]
-    pub fn with_number(self, number: usize, script: Script) -> Self {
-        self.with(name(number), script)
-    }
-
-    /// With another way to pass the time.
-    #[must_use]
-    pub fn waits(mut self, waits: Waits) -> Self {
-        self.waits = waits;
-        self
-    }
-
-    /// With every batch handed to this many invocations at the same time, and to one more when they are done.
-    #[must_use]
-    pub fn copies(mut self, copies: usize) -> Self {
-        self.copies = copies;
-        self
+        (0..count).fold(self, |poller, number| poller.with(name(number), script.clone()))
     }
 
     /// With another order of work.
@@ -139,26 +98,9 @@ impl<'a> Poller<'a> {
         self
     }
 
-    /// With invocations that last this long.
-    #[must_use]
-    pub fn invocation(mut self, invocation: Duration) -> Self {
-        self.invocation = invocation;
-        self
-    }
-
     /// The batches that have been handed to workers: the step, and which of the meter's calls were made meanwhile.
     pub fn deliveries(&self) -> Vec<(String, Range<usize>)> {
         self.deliveries.lock().clone()
-    }
-
-    /// How many rounds have ended with the workers dead.
-    pub fn deaths(&self) -> usize {
-        self.deaths.get()
-    }
-
-    /// Puts a message into a queue, whatever it says.
-    pub async fn inject(&self, queue: &str, body: &str) {
-        self.sandbox.send(queue, body).await;
     }
 
     /// Works until no queue holds a message any more, and answers with the task's history then.
@@ -167,7 +109,6 @@ impl<'a> Poller<'a> {
     /// Where that takes for ever, or the task is not there.
     pub async fn run(&self, task: TaskId) -> History {
         self.drain().await;
-        self.sandbox.faults.set(None);
         let history = self.sandbox.client().history(task).await.expect("the table can be read");
         history.expect("the task is there")
     }
@@ -193,16 +134,12 @@ impl<'a> Poller<'a> {
                     }
                 }
             }
-            if self.sandbox.faults.tripped() {
-                // Lambda starts another in the place of a worker that has died.
-                self.deaths.set(self.deaths.get() + 1);
-                self.sandbox.faults.set(None);
-            }
             if worked == 0 && !waiting.iter().all(|step| self.is_dry(step)) {
-                self.pass_the_time().await;
+                // What is hidden comes back in its time, as it does for Lambda.
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-        panic!("the queues do not run dry: {:?}", self.kept);
+        panic!("the queues do not run dry");
     }
 
     fn is_dry(&self, step: &str) -> bool {
@@ -212,28 +149,6 @@ impl<'a> Poller<'a> {
     async fn delete(&self, step: &str, receipt_handle: &str) {
         let delete = self.sandbox.sqs.delete_message().queue_url(self.sandbox.url(step)).receipt_handle(receipt_handle);
         delete.send().await.expect("a message that is done can be deleted");
-    }
-
-    async fn pass_the_time(&self) {
-        let kept = self.kept.take();
-        match self.waits {
-            Waits::Real => {
-                self.kept.replace(kept);
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            Waits::Skipped => {
-                assert!(!kept.is_empty(), "a message is hidden that nobody has given back");
-                self.sandbox.clock.advance(Duration::from_secs(12 * 60 * 60));
-                join_all(kept.iter().map(|((queue, _), receipt_handle)| self.show(queue, receipt_handle))).await;
-            }
-        }
-    }
-
-    /// Makes SQS show a message now that it has hidden.
-    async fn show(&self, queue: &str, receipt_handle: &str) {
-        let show = self.sandbox.sqs.change_message_visibility().queue_url(self.sandbox.url(queue));
-        let show = show.receipt_handle(receipt_handle).visibility_timeout(0);
-        show.send().await.expect("a message that was given back can be shown");
     }
 
     async fn receive(&self, step: &str) -> (String, Vec<Received>) {
@@ -249,31 +164,21 @@ impl<'a> Poller<'a> {
         (step.to_owned(), messages.into_iter().map(record).collect())
     }
 
-    /// Hands a batch to invocations, and deletes what they are done with.
+    /// Hands a batch to an invocation, and deletes what it is done with.
     async fn work(&self, (step, batch): (String, Vec<Received>)) {
         if batch.is_empty() {
             return;
         }
-        let mut answers = join_all((0..self.copies).map(|_| self.deliver(&step, &batch))).await;
-        if self.copies > 1 {
-            answers.push(self.deliver(&step, &received_again(&batch)).await);
-        }
-        for message in &batch {
-            let id = message.id.as_str();
-            let receipt_handle = message.receipt.as_deref().expect("SQS hands out a receipt");
-            if answers.iter().all(|kept| kept.iter().any(|kept| kept == id)) {
-                self.kept.lock().insert((step.clone(), id.to_owned()), receipt_handle.to_owned());
-            } else {
-                self.kept.lock().remove(&(step.clone(), id.to_owned()));
-                self.delete(&step, receipt_handle).await;
-            }
+        let kept = self.deliver(&step, &batch).await;
+        for message in batch.iter().filter(|message| !kept.contains(&message.id)) {
+            self.delete(&step, message.receipt.as_deref().expect("SQS hands out a receipt")).await;
         }
     }
 
     /// Hands a batch to the step's worker, and answers with the ids of the messages that it wants back.
     pub async fn deliver(&self, step: &str, batch: &[Received]) -> Vec<String> {
-        let now = self.sandbox.clock.now();
-        let invocation = Invocation::new(Uuid::new_v4().to_string(), now + self.invocation, now);
+        let now = Clock.now();
+        let invocation = Invocation::new(Uuid::new_v4().to_string(), now + INVOCATION, now);
         let mark = self.sandbox.meter.mark();
         let kept = self.workers[step].handle(batch, &invocation).await;
         self.deliveries.lock().push((step.to_owned(), mark..self.sandbox.meter.mark()));

@@ -2,7 +2,7 @@
 
 use super::{
     Memory, Undeliverable, VirtualClock,
-    mortal::{Death, Mortal},
+    mortal::{Calls, Death, Mortal},
 };
 use crate::{
     core::{
@@ -27,14 +27,17 @@ use crate::{
         worker::{Invocation, Worker},
     },
 };
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
     panic::resume_unwind,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -47,6 +50,10 @@ const INVOCATION: Duration = Duration::from_secs(60);
 /// How often the watchdog runs.
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// How much later than a lease has ended it is over. A delivery whose message is kept takes as long: otherwise one that is
+/// wanted back at once would come again and again in the same moment.
+const MOMENT: Duration = Duration::from_millis(1);
+
 /// More deliveries and runs of the watchdog than any test needs: what goes on after them goes on for ever.
 const MANY_ROUNDS: usize = 100_000;
 
@@ -57,7 +64,7 @@ const MANY_ROUNDS: usize = 100_000;
 ///
 /// ```
 /// # use serde_json::{Value, json};
-/// # use stepwell::{Context, Step, StepContext, StepError, Workflow, retryable, state::TaskStatus};
+/// # use stepwell::{Context, Step, StepContext, StepError, Workflow, retryable, core::state::TaskStatus};
 /// # use stepwell::testing::{Harness, StepFault};
 /// struct Greet;
 ///
@@ -87,6 +94,9 @@ pub struct Harness {
     steps: BTreeMap<String, Box<dyn Hosted>>,
     faults: Mutex<BTreeMap<String, VecDeque<StepFault>>>,
     deaths: Mutex<BTreeMap<String, VecDeque<Death>>>,
+    calls: Calls,
+    copies: usize,
+    invocations: AtomicU64,
     watched_at: Mutex<Timestamp>,
 }
 
@@ -224,6 +234,9 @@ impl Harness {
             steps: BTreeMap::new(),
             faults: Mutex::default(),
             deaths: Mutex::default(),
+            calls: Calls::default(),
+            copies: 1,
+            invocations: AtomicU64::new(0),
             watched_at: Mutex::new(VirtualClock::START),
         }
     }
@@ -243,6 +256,13 @@ impl Harness {
         self
     }
 
+    /// With every message of a step handed to this many workers at the same time, and to one more when they are done.
+    #[must_use]
+    pub fn copies(mut self, copies: usize) -> Self {
+        self.copies = copies;
+        self
+    }
+
     /// The next runs of a step meet these faults, one each.
     pub fn fail(&self, step: &str, faults: impl IntoIterator<Item = StepFault>) {
         plan(&self.faults, step, faults);
@@ -252,6 +272,17 @@ impl Harness {
     /// message is delivered again when the worker's invocation would have ended.
     pub fn kill(&self, step: &str, at: impl IntoIterator<Item = Death>) {
         plan(&self.deaths, step, at);
+    }
+
+    /// The worker that makes this call dies there, whichever step's it is. Calls are counted from now on, over all
+    /// deliveries.
+    pub fn kill_at(&self, at: Death<usize>) {
+        self.calls.die_at(at);
+    }
+
+    /// How many workers have died.
+    pub fn deaths(&self) -> usize {
+        self.calls.deaths()
     }
 
     /// Loses all messages.
@@ -422,7 +453,7 @@ impl Harness {
     async fn work_at(&self, moment: Timestamp) -> Result<(), HarnessError> {
         self.memory.ambient.wait_until(moment).await;
         let clock = &self.memory.ambient;
-        match self.memory.queue.receive(|queue| self.now() + self.invocation_of(queue)) {
+        match self.memory.queue.receive(|queue| self.now() + self.invocation_of(queue) + MOMENT) {
             Some((queue, message)) => self.deliver(&queue, &message).await,
             None => {
                 *self.watched_at.lock().unwrap_or_else(PoisonError::into_inner) = self.now();
@@ -440,27 +471,40 @@ impl Harness {
     }
 
     async fn deliver(&self, queue: &str, message: &Received) {
-        let clock = self.memory.ambient.clone();
-        let kept = match self.steps.get(queue) {
-            Some(step) => {
-                let deadline = self.now() + self.invocation_of(queue);
-                // Another one for each delivery: a worker knows its own claim again by it.
-                let name = format!("invocation-{}", message.receipt.as_deref().unwrap_or_default());
-                let invocation = Invocation::new(name, deadline, self.now());
-                let ports = Mortal::new(self.memory.clone(), take(&self.deaths, queue));
-                step.handle(Hosting { name: queue, message, invocation, ports, clock, faults: &self.faults }).await
-            }
+        let is_kept = match self.steps.get(queue) {
+            Some(step) => self.hand_out(step.as_ref(), queue, message).await,
             None if queue == DEAD_LETTERS => {
-                let letters = DeadLetters::new(self.memory.clone(), self.memory.clone(), clock);
-                Some(letters.handle(std::slice::from_ref(message)).await)
+                let letters = DeadLetters::new(self.memory.clone(), self.memory.clone(), self.memory.ambient.clone());
+                !letters.handle(std::slice::from_ref(message)).await.is_empty()
             }
             // Nobody works this queue.
-            None => None,
+            None => true,
         };
-        if let (Some(kept), Some(receipt)) = (kept, &message.receipt)
-            && kept.is_empty()
-        {
-            self.memory.queue.end(&Delivery { receipt: receipt.clone(), disposition: Disposition::Acknowledge });
+        match &message.receipt {
+            Some(receipt) if !is_kept => {
+                self.memory.queue.end(&Delivery { receipt: receipt.clone(), disposition: Disposition::Acknowledge });
+            }
+            _ => self.skip(MOMENT).await,
         }
+    }
+
+    /// Hands a message to as many workers of the step as there are to be; answers with whether all of them want it kept.
+    async fn hand_out(&self, step: &dyn Hosted, name: &str, message: &Received) -> bool {
+        let mut kept = join_all((0..self.copies).map(|_| self.invoke(step, name, message))).await;
+        if self.copies > 1 {
+            let again = Received { receives: message.receives.map(|count| count + 1), ..message.clone() };
+            kept.push(self.invoke(step, name, &again).await);
+        }
+        kept.into_iter().all(|is_kept| is_kept)
+    }
+
+    /// Hands a message to a worker of the step; answers with whether it wants it kept, or has died.
+    async fn invoke(&self, step: &dyn Hosted, name: &str, message: &Received) -> bool {
+        let request_id = format!("invocation-{}", self.invocations.fetch_add(1, Relaxed));
+        let invocation = Invocation::new(request_id, self.now() + self.invocation_of(name), self.now());
+        let ports = Mortal::new(self.memory.clone(), take(&self.deaths, name), self.calls.clone());
+        let clock = self.memory.ambient.clone();
+        let hosting = Hosting { name, message, invocation, ports, clock, faults: &self.faults };
+        step.handle(hosting).await.is_none_or(|kept| !kept.is_empty())
     }
 }

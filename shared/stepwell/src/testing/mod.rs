@@ -15,4 +15,4 @@ pub use harness::{Harness, HarnessError, StepFault};
 pub use memory::Memory;
 pub use memory_queue::{MAX_RECEIVES, MemoryQueue, Undeliverable};
 pub use memory_store::{MemoryStore, Records, Written};
-pub use mortal::Death;
+pub use mortal::{Death, Mortal};

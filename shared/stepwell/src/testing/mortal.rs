@@ -1,4 +1,4 @@
-//! A worker that dies at a call.
+//! Workers and clients that die at a call.
 
 use crate::{
     core::{
@@ -16,44 +16,90 @@ use std::{
     future::{pending, poll_fn},
     pin::pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     task::Poll,
     time::Duration,
 };
 
-/// Where in its delivery a worker dies. A call is named by its transition (`claim`, `complete`, `record_join_arrival`) or
-/// by the port's method (`load`, `load_all`, `send`, `hide`, `reject`).
+/// Where a worker, or a client, dies. A call is named by its transition (`claim`, `complete`, `record_join_arrival`) or by
+/// the port's method (`load`, `load_all`, `list`, `send`, `hide`, `reject`); or it has a number, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Death {
+pub enum Death<Call = &'static str> {
     /// Before this call has any effect.
-    Before(&'static str),
+    Before(Call),
     /// After this call has had its effect, before its answer arrives.
-    After(&'static str),
+    After(Call),
 }
 
 /// Ports, and a death on the way to them. Clones share the death.
+///
+/// Whoever uses them lets the others go first at each call. So workers that are polled side by side get into each other's
+/// way.
 #[derive(Clone, Debug)]
-pub(super) struct Mortal<P> {
+pub struct Mortal<P> {
     ports: P,
     doom: Arc<Doom>,
+    calls: Calls,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Doom {
-    at: Mutex<Option<Death>>,
+    at: Option<Death>,
     dead: AtomicBool,
 }
 
-impl<P> Mortal<P> {
-    /// These ports, for a worker that dies there, or not at all.
-    pub(super) fn new(ports: P, at: Option<Death>) -> Self {
-        Self { ports, doom: Arc::new(Doom { at: Mutex::new(at), dead: AtomicBool::new(false) }) }
+/// The calls of all that share them, and at which of them there is a death.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Calls(Arc<Mutex<Counted>>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    made: usize,
+    death: Option<Death<usize>>,
+    deaths: usize,
+}
+
+impl Calls {
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the worker does, until it is done or dead: `None`.
-    pub(super) async fn live<R>(&self, life: impl Future<Output = R>) -> Option<R> {
+    /// From now on calls are counted from 0, and whoever makes this one dies there.
+    pub(super) fn die_at(&self, death: Death<usize>) {
+        let mut counted = self.counted();
+        (counted.made, counted.death) = (0, Some(death));
+    }
+
+    /// How many have died, here or where it was meant for them.
+    pub(super) fn deaths(&self) -> usize {
+        self.counted().deaths
+    }
+
+    /// The number of the next call.
+    fn next(&self) -> usize {
+        let mut counted = self.counted();
+        counted.made += 1;
+        counted.made - 1
+    }
+}
+
+impl<P> Mortal<P> {
+    /// These ports, for one that dies there, or not at all, or at a call that is counted with those of others.
+    pub(super) fn new(ports: P, at: Option<Death>, calls: Calls) -> Self {
+        Self { ports, doom: Arc::new(Doom { at, dead: AtomicBool::new(false) }), calls }
+    }
+
+    /// These ports, for one that dies at the call of this number.
+    pub fn dying(ports: P, at: Death<usize>) -> Self {
+        let calls = Calls::default();
+        calls.die_at(at);
+        Self::new(ports, None, calls)
+    }
+
+    /// What whoever uses these ports does, until it is done or dead: `None`.
+    pub async fn live<R>(&self, life: impl Future<Output = R>) -> Option<R> {
         let mut life = pin!(life);
         poll_fn(|context| match life.as_mut().poll(context) {
             _ if self.doom.dead.load(SeqCst) => Poll::Ready(None),
@@ -63,14 +109,21 @@ impl<P> Mortal<P> {
     }
 
     async fn call<R>(&self, name: &str, call: impl Future<Output = R>) -> R {
-        self.pass(|death| matches!(death, Death::Before(at) if at == name)).await;
+        tokio::task::yield_now().await;
+        let number = self.calls.next();
+        self.pass(Death::Before(name), Death::Before(number)).await;
         let answer = call.await;
-        self.pass(|death| matches!(death, Death::After(at) if at == name)).await;
+        self.pass(Death::After(name), Death::After(number)).await;
         answer
     }
 
-    async fn pass(&self, is_here: impl Fn(Death) -> bool) {
-        let dies = self.doom.at.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(is_here);
+    async fn pass(&self, named: Death<&str>, numbered: Death<usize>) {
+        let dies = {
+            let mut counted = self.calls.counted();
+            let dies = self.doom.at == Some(named) || counted.death.take_if(|death| *death == numbered).is_some();
+            counted.deaths += usize::from(dies);
+            dies
+        };
         if dies {
             self.doom.dead.store(true, SeqCst);
             pending::<()>().await;

@@ -1,0 +1,183 @@
+//! One delivery at a time: what a refused claim leads to, and what a call that fails does.
+
+use super::*;
+use stepwell::core::{item::attribute, state::TaskStatus};
+use test_case::{test_case, test_matrix};
+
+/// What stands there decides: it is worked by somebody, not due yet, done, or failed.
+#[test_case(StepState::InProgress, Some(30), 0)]
+#[test_case(StepState::Retrying, Some(40), 0)]
+#[test_case(StepState::Complete, None, 1)]
+#[test_case(StepState::ResolvedManually, None, 1)]
+#[test_case(StepState::Error, None, 0)]
+#[test_case(StepState::Cancelled, None, 0)]
+#[tokio::test(start_paused = true)]
+async fn refused_claim_is_answered_by_what_stands_there(state: StepState, hidden: Option<u64>, sent: usize) {
+    let journal = Journal::default();
+    let harness = Graph::chain(2).harness(journal.clone(), true);
+    let task = start(&harness).await;
+    let in_seconds = |count| Value::from((harness.now() + seconds(count)).as_millis());
+    let stands = [
+        (attribute::STATE, state.as_str().into()),
+        (attribute::OWNER, "other/other".into()),
+        (attribute::LEASE_UNTIL, in_seconds(30)),
+        (attribute::NEXT_RETRY_AT, in_seconds(40)),
+        (attribute::RESULT, "[]".into()),
+    ];
+    force(&harness, task, "s0", stands.map(|(name, value)| Change::Set(name, value)).into());
+    let before = record(&harness, task, "s0");
+    let message = receive(&harness);
+    let kept = deliver(&harness, "s0", journal.clone(), std::slice::from_ref(&message)).await;
+    assert_eq!(kept, if hidden.is_some() { vec![message.id] } else { vec![] });
+    if let Some(hidden) = hidden {
+        assert_eq!(harness.memory().queue.next_due(), Some(harness.now() + seconds(hidden)));
+    }
+    assert_eq!((sent_to(&harness, "s1"), journal.runs().len()), (sent, 0));
+    assert_eq!(record(&harness, task, "s0"), before);
+}
+
+/// A lease that is over is taken over, and one that ends at this moment is not over.
+#[test_case(0, 0)]
+#[test_case(1, 1)]
+#[tokio::test(start_paused = true)]
+async fn lease_that_is_over_is_taken_over(over_for_ms: u64, runs: usize) {
+    let journal = Journal::default();
+    let harness = Graph::chain(1).harness(journal.clone(), true);
+    let task = start(&harness).await;
+    let ended = harness.now().as_millis() - i64::try_from(over_for_ms).unwrap();
+    let held = [
+        (attribute::STATE, "in_progress".into()),
+        (attribute::ATTEMPT, 1.into()),
+        (attribute::OWNER, "other/other".into()),
+        (attribute::STARTED_AT, ended.into()),
+        (attribute::LEASE_UNTIL, ended.into()),
+    ];
+    force(&harness, task, "s0", held.map(|(name, value)| Change::Set(name, value)).into());
+    deliver(&harness, "s0", journal.clone(), &[message("m", body(task, "s0"))]).await;
+    assert_eq!(journal.runs().len(), runs);
+    assert_eq!(record(&harness, task, "s0").attempts.len(), 2 * runs, "the lost one, and the one that did it");
+}
+
+/// Two workers see that a lease is over. One is faster, and puts the step back before the other writes.
+#[tokio::test(start_paused = true)]
+async fn take_over_that_comes_second_is_refused() {
+    let journal = Journal::default();
+    let harness = Graph::chain(1).harness(journal.clone(), true);
+    let task = start(&harness).await;
+    let store = harness.memory().store.clone();
+    let set = |changes: [(&'static str, Value); 3]| changes.map(|(name, value)| Change::Set(name, value)).to_vec();
+    let over = Value::from(harness.now().as_millis() - 1);
+    let held =
+        [(attribute::STATE, "in_progress".into()), (attribute::ATTEMPT, 1.into()), (attribute::LEASE_UNTIL, over)];
+    force(&harness, task, "s0", set(held));
+    let ports = OnTheWay(harness.memory().clone(), move |call: &str| {
+        if call == "take_over" {
+            let put_back =
+                [(attribute::STATE, "pending".into()), (attribute::ATTEMPT, 2.into()), (attribute::EXEMPT, 2.into())];
+            store.force(Key::Step(task, "s0".to_owned()), set(put_back)).unwrap();
+        }
+        false
+    });
+    let message = receive(&harness);
+    let kept = deliver_over(ports, &harness, "s0", journal.clone(), std::slice::from_ref(&message)).await;
+    assert_eq!((kept, journal.runs().len()), (vec![message.id], 0));
+    assert_eq!(harness.memory().queue.next_due(), Some(harness.now()), "it can be claimed at once");
+    assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete);
+}
+
+/// Whoever has claimed what belongs to no task takes the item away, unless they die before that.
+#[tokio::test(start_paused = true)]
+async fn claim_of_nothing_waits_for_whoever_has_claimed_it() {
+    let journal = Journal::default();
+    let harness = Graph::chain(1).harness(journal.clone(), true);
+    let task = TaskId::new();
+    harness.kill("s0", [stepwell::testing::Death::Before("delete_orphan_claim")]);
+    harness.put_message("s0", body(task, "s0"));
+    harness.put_message("s0", body(task, "s0"));
+    harness.run_for(seconds(10)).await.unwrap();
+    assert_eq!((harness.memory().store.count(), harness.undeliverable().len()), (1, 0));
+    harness.run_for(seconds(60)).await.unwrap();
+    assert_eq!((harness.memory().store.count(), harness.undeliverable().len()), (0, 2));
+    assert_eq!(harness.memory().queue.next_due(), None);
+
+    // One that holds no lease belongs to nobody.
+    force(&harness, task, "s0", vec![Change::Set(attribute::STATE, "complete".into())]);
+    assert!(deliver(&harness, "s0", journal.clone(), &[message("m", body(task, "s0"))]).await.is_empty());
+    assert_eq!(harness.undeliverable().len(), 3);
+}
+
+/// The message is hidden the longer the more often it has come, so that an outage does not use up its receive count. What
+/// was claimed and could not be loaded is put back, at no cost.
+#[test_matrix(["claim", "load", "complete"], [(1, 1), (3, 4), (100, 300)])]
+#[tokio::test(start_paused = true)]
+async fn delivery_whose_call_fails_comes_back(call: &'static str, (receives, hidden): (u32, u64)) {
+    let journal = Journal::default();
+    let harness = Graph::chain(1).harness(journal.clone(), true);
+    let task = start(&harness).await;
+    let message = Received { receives: Some(receives), ..receive(&harness) };
+    let ports = OnTheWay(harness.memory().clone(), move |made: &str| made == call);
+    let kept = deliver_over(ports, &harness, "s0", journal.clone(), std::slice::from_ref(&message)).await;
+    assert_eq!(kept, [message.id]);
+    assert_eq!(harness.memory().queue.next_due(), Some(harness.now() + seconds(hidden)));
+    let step = record(&harness, task, "s0");
+    let expected = match call {
+        "claim" => (StepState::Pending, 0, 0, 0),
+        "load" => (StepState::Pending, 1, 1, 0),
+        _ => (StepState::InProgress, 1, 0, 1),
+    };
+    assert_eq!((step.state, step.attempt, step.exempt, journal.runs().len()), expected);
+    assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete);
+}
+
+/// The message comes back by itself, only later, where nobody can say when.
+#[tokio::test(start_paused = true)]
+async fn message_that_cannot_be_hidden_is_kept_all_the_same() {
+    let harness = Graph::chain(1).harness(Journal::default(), true);
+    let task = start(&harness).await;
+    let message = receive(&harness);
+    let ports = OnTheWay(harness.memory().clone(), |call: &str| ["claim", "hide"].contains(&call));
+    let kept = deliver_over(ports, &harness, "s0", Journal::default(), std::slice::from_ref(&message)).await;
+    assert_eq!(kept, [message.id]);
+    assert_eq!(harness.memory().queue.next_due(), Some(harness.now() + seconds(60)), "as it was received");
+    assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete);
+}
+
+/// What can be neither worked nor rejected stays where it is.
+#[tokio::test(start_paused = true)]
+async fn message_that_cannot_be_rejected_is_kept() {
+    let harness = Graph::chain(1).harness(Journal::default(), true);
+    let ports = OnTheWay(harness.memory().clone(), |call: &str| call == "reject");
+    assert_eq!(deliver_over(ports, &harness, "s0", Journal::default(), &[message("m", "junk")]).await, ["m"]);
+}
+
+/// The dispatch that failed is made again: by the same message, which finds the step done.
+#[test_case("record_join_arrival")]
+#[test_case("send")]
+#[test_case("finish")]
+#[tokio::test(start_paused = true)]
+async fn dispatch_that_failed_is_made_by_the_next_delivery(call: &'static str) {
+    let journal = Journal::default();
+    let graph = if call == "finish" { Graph::chain(1) } else { Graph::new([vec![], vec![], vec![0], vec![0, 1]]) };
+    let harness = graph.harness(journal.clone(), true);
+    let task = start(&harness).await;
+    let ports = OnTheWay(harness.memory().clone(), move |made: &str| made == call);
+    let message = receive(&harness);
+    assert_eq!(deliver_over(ports, &harness, "s0", journal.clone(), &[message.clone()]).await, [message.id]);
+    assert_eq!(record(&harness, task, "s0").state, StepState::Complete);
+    let history = run(&harness, task).await;
+    assert_eq!(history.status(), TaskStatus::Complete);
+    assert_eq!(journal.counts(), graph.names().into_iter().map(|step| (step, 1)).collect());
+    assert_eq!(lineages(&history), graph.lineages());
+    assert!(history.last_event().since(VirtualClock::START) < seconds(60), "the watchdog was not needed");
+}
+
+/// Lambda's clock may make no sense: `cargo lambda watch` hands out a deadline in 1970.
+#[test_case(-1, 60; "past")]
+#[test_case(0, 60; "now")]
+#[test_case(30, 30; "to come")]
+#[tokio::test(start_paused = true)]
+async fn invocation_whose_deadline_is_past_is_given_a_minute(deadline: i64, left: u64) {
+    let clock = VirtualClock::new();
+    let deadline = Timestamp::from_millis(clock.now().as_millis() + deadline * 1_000);
+    assert_eq!(Invocation::new("r", deadline, clock.now()).time_left(&clock), seconds(left));
+}

@@ -1,0 +1,322 @@
+//! Whole tasks and single deliveries over the harness: what the engine does, whatever stores its items.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "where something is wrong with a test, a panic is what is wanted"
+)]
+
+mod crashes;
+mod deliveries;
+mod failures;
+mod inputs;
+mod messages;
+mod shapes;
+mod starts;
+
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use stepwell::{
+    By, CallError, FailureKind, Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp, Workflow,
+    core::{
+        history::{History, Loaded},
+        index::{Listed, Page},
+        item::Key,
+        message::Message,
+        record::{Outcome, StepRecord},
+        settlement::{Settled, Settlement},
+        state::StepState,
+        transition::{Applied, Change, Transition},
+    },
+    ports::{Ambient, Queue, QueueError, Received, Store, TableError},
+    runtime::worker::{Invocation, Worker},
+    testing::{Harness, Memory, VirtualClock},
+};
+
+/// Steps `s0`, `s1` and so on: the `n`-th entry holds what `s<n>` depends on.
+#[derive(Clone, Debug)]
+struct Graph {
+    edges: Vec<Vec<usize>>,
+    /// What each step's template says beside its name.
+    template: Value,
+}
+
+impl Graph {
+    fn new(edges: impl IntoIterator<Item = Vec<usize>>) -> Self {
+        let template = json!({ "default_retry_limit": 3, "backoff": { "base_seconds": 1, "jitter": 0.0 } });
+        Self { edges: edges.into_iter().collect(), template }.with("handler_config", json!({ "timeout_seconds": 10 }))
+    }
+
+    /// One step after the other.
+    fn chain(steps: usize) -> Self {
+        Self::new((0..steps).map(|step| step.checked_sub(1).into_iter().collect()))
+    }
+
+    /// One step, this many beside each other, and one that waits for all of them.
+    fn fan(width: usize) -> Self {
+        let middle = (0..width).map(|_| vec![0]);
+        Self::new([vec![]].into_iter().chain(middle).chain([(1..=width).collect()]))
+    }
+
+    /// This many diamonds, the end of each the beginning of the next.
+    fn diamonds(count: usize) -> Self {
+        let diamond = |top: usize| [vec![top], vec![top], vec![top + 1, top + 2]];
+        Self::new([vec![]].into_iter().chain((0..count).flat_map(|number| diamond(3 * number))))
+    }
+
+    fn with(mut self, setting: &str, value: Value) -> Self {
+        self.template[setting] = value;
+        self
+    }
+
+    fn retry_limit(self, limit: u32) -> Self {
+        self.with("default_retry_limit", json!(limit))
+    }
+
+    fn names(&self) -> Vec<String> {
+        (0..self.edges.len()).map(|step| format!("s{step}")).collect()
+    }
+
+    fn workflow(&self) -> Workflow {
+        let step = |(number, edges): (usize, &Vec<usize>)| {
+            let mut template = self.template.clone();
+            template["name"] = format!("s{number}").into();
+            template["depends_on_steps"] = edges.iter().map(|edge| format!("s{edge}")).collect();
+            template
+        };
+        let steps: Vec<Value> = self.edges.iter().enumerate().map(step).collect();
+        // JSON is YAML.
+        let file = json!({ "name": "graph", "namespace_name": "tests", "step_templates": steps });
+        Workflow::from_yaml(&file.to_string()).unwrap()
+    }
+
+    /// What each step's result has to be: its own name, and those of all that come before it.
+    fn lineages(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut lineages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (name, edges) in self.names().into_iter().zip(&self.edges) {
+            let earlier = edges.iter().flat_map(|edge| lineages[&format!("s{edge}")].clone());
+            let lineage = earlier.chain([name.clone()]).collect();
+            lineages.insert(name, lineage);
+        }
+        lineages
+    }
+
+    /// A harness in which this step stands at every place, and settlements are carried out whole or call by call.
+    fn harness(&self, step: impl Step + Clone + 'static, by_call: bool) -> Harness {
+        let harness = Harness::new(self.workflow());
+        let harness = self.names().into_iter().fold(harness, |harness, name| harness.with(name, step.clone()));
+        if by_call { harness.call_by_call() } else { harness }
+    }
+}
+
+/// What was loaded, as it was loaded.
+struct Raw(TaskData);
+
+impl Input for Raw {
+    fn wanted() -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    fn from_data(data: &TaskData) -> Result<Self, StepError> {
+        Ok(Self(data.clone()))
+    }
+}
+
+/// A step that notes its runs, and leaves the names of all steps that came before it, found by their results.
+#[derive(Clone, Default)]
+struct Journal(Arc<Mutex<Vec<(StepContext, TaskData)>>>);
+
+impl Journal {
+    fn runs(&self) -> Vec<(StepContext, TaskData)> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// How often each step has had its effect.
+    fn counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for (facts, _) in self.runs() {
+            *counts.entry(facts.step).or_default() += 1;
+        }
+        counts
+    }
+}
+
+impl Step for Journal {
+    type Input = Raw;
+    type Output = BTreeSet<String>;
+
+    async fn run(&self, Raw(data): Raw, facts: &StepContext) -> Result<BTreeSet<String>, StepError> {
+        self.0.lock().unwrap().push((facts.clone(), data.clone()));
+        let earlier = data.results.values().flat_map(|result| names_in(result));
+        Ok(earlier.chain([facts.step.clone()]).collect())
+    }
+}
+
+fn names_in(result: &str) -> BTreeSet<String> {
+    serde_json::from_str(result).unwrap()
+}
+
+/// A step that is a function of its facts.
+#[derive(Clone)]
+struct Script<F>(F);
+
+impl<F, R> Step for Script<F>
+where
+    F: Fn(StepContext) -> R + Send + Sync,
+    R: Future<Output = Result<Value, StepError>> + Send,
+{
+    type Input = Raw;
+    type Output = Value;
+
+    async fn run(&self, _: Raw, facts: &StepContext) -> Result<Value, StepError> {
+        self.0(facts.clone()).await
+    }
+}
+
+fn context() -> Value {
+    json!({ "cart": ["a", "b"], "total": 100 })
+}
+
+fn by() -> By {
+    By::new("somebody", "a test").unwrap()
+}
+
+async fn start(harness: &Harness) -> TaskId {
+    harness.start(&context()).await.unwrap()
+}
+
+async fn run(harness: &Harness, task: TaskId) -> History {
+    harness.run(task).await.unwrap()
+}
+
+/// What each step has left.
+fn lineages(history: &History) -> BTreeMap<String, BTreeSet<String>> {
+    let done = history.steps.iter().filter_map(|step| Some((step.name.clone(), step.result.as_ref()?)));
+    done.map(|(name, result)| (name, names_in(result))).collect()
+}
+
+fn state(history: &History, step: &str) -> StepState {
+    history.step(step).unwrap().state
+}
+
+/// The error code of a step that has failed.
+fn code<'a>(history: &'a History, step: &str) -> &'a str {
+    &history.step(step).unwrap().error.as_ref().unwrap().code
+}
+
+fn outcomes(history: &History, step: &str) -> Vec<(u32, Outcome)> {
+    history.step(step).unwrap().all_attempts().iter().map(|attempt| (attempt.number, attempt.outcome)).collect()
+}
+
+fn counts<const N: usize>(expected: [(&str, usize); N]) -> BTreeMap<String, usize> {
+    expected.into_iter().map(|(step, count)| (step.to_owned(), count)).collect()
+}
+
+fn sent_to(harness: &Harness, step: &str) -> usize {
+    harness.sent().iter().filter(|message| message.step == step).count()
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+// ---- One delivery by hand
+
+/// The text of a message.
+fn body(task: TaskId, step: &str) -> String {
+    json!({ "task_id": task, "step": step }).to_string()
+}
+
+/// A message that is handed out for the first time, past the queue.
+fn message(id: &str, body: impl Into<String>) -> Received {
+    Received { id: id.to_owned(), body: body.into(), receives: Some(1), ..Received::default() }
+}
+
+/// Takes the message that is due first out of its queue, for a minute.
+fn receive(harness: &Harness) -> Received {
+    harness.memory().queue.receive(|_| harness.now() + seconds(60)).unwrap().1
+}
+
+/// Hands a batch to a worker whose invocation lasts for twenty seconds, and answers with what it wants kept.
+async fn deliver(harness: &Harness, name: &str, step: impl Step, batch: &[Received]) -> Vec<String> {
+    deliver_over(harness.memory().clone(), harness, name, step, batch).await
+}
+
+async fn deliver_over<P: Store + Queue + Clone>(
+    ports: P,
+    harness: &Harness,
+    name: &str,
+    step: impl Step,
+    batch: &[Received],
+) -> Vec<String> {
+    let worker = Worker::new(name, step, ports.clone(), ports, harness.memory().ambient.clone());
+    worker.handle(batch, &Invocation::new("by-hand", harness.now() + seconds(20), harness.now())).await
+}
+
+/// Changes a step's item, whatever the rules say.
+fn force(harness: &Harness, task: TaskId, step: &str, changes: Vec<Change>) {
+    harness.memory().store.force(Key::Step(task, step.to_owned()), changes).unwrap();
+}
+
+fn record(harness: &Harness, task: TaskId, step: &str) -> StepRecord {
+    harness.memory().store.step(task, step)
+}
+
+/// Ports on the way to which something happens: it is told of each call by its name before that is made, and may fail it.
+#[derive(Clone)]
+struct OnTheWay<F>(Memory<VirtualClock>, F);
+
+impl<F: Fn(&str) -> bool + Send + Sync> OnTheWay<F> {
+    fn pass(&self, name: &'static str) -> Result<(), CallError> {
+        let fails = (self.1)(name);
+        if fails { Err(CallError::new(name, FailureKind::Unavailable, "no answer")) } else { Ok(()) }
+    }
+}
+
+impl<F: Fn(&str) -> bool + Send + Sync> Store for OnTheWay<F> {
+    async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
+        self.pass(transition.name)?;
+        self.0.apply(transition).await
+    }
+
+    async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
+        self.pass(settlement.transition.as_ref().map_or("settle", |transition| transition.name))?;
+        self.0.settle(task, settlement).await
+    }
+
+    async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
+        self.pass("load")?;
+        self.0.load(task, steps).await
+    }
+
+    async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
+        self.pass("load_all")?;
+        self.0.load_all(task).await
+    }
+
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+        self.pass("list")?;
+        self.0.list(page).await
+    }
+}
+
+impl<F: Fn(&str) -> bool + Send + Sync> Queue for OnTheWay<F> {
+    async fn send(&self, message: &Message) -> Result<(), QueueError> {
+        self.pass("send").map_err(|error| QueueError::new(&message.step, error))?;
+        self.0.send(message).await
+    }
+
+    async fn hide(&self, step: &str, receipt: &str, wait: Duration) -> Result<(), QueueError> {
+        self.pass("hide").map_err(|error| QueueError::new(step, error))?;
+        self.0.hide(step, receipt, wait).await
+    }
+
+    async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
+        self.pass("reject").map_err(|error| QueueError::new("undeliverable", error))?;
+        self.0.reject(body, reason).await
+    }
+}

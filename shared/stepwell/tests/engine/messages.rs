@@ -1,0 +1,245 @@
+//! Messages that no step can use, messages that come too early, too late or twice.
+
+use super::*;
+use stepwell::{
+    core::{
+        item::attribute,
+        plan::Plan,
+        state::{End, TaskState, TaskStatus},
+        task::{self, Diversion},
+    },
+    permanent, retryable,
+    testing::Undeliverable,
+};
+use test_case::{test_case, test_matrix};
+
+const NOBODY: &str = "018f4e4e-7c1a-7000-8000-0123456789ab";
+
+#[test_case("", "not a message of this engine: EOF while parsing"; "nothing")]
+#[test_case("hello", "not a message of this engine: expected value at line 1 column 1"; "not JSON")]
+#[test_case("[]", "not a message of this engine: invalid length 0"; "an array")]
+#[test_case("{}", "not a message of this engine: missing field `task_id`"; "an empty object")]
+#[test_case(r#"{"task_id":"7","step":"s0"}"#, "not a message of this engine: "; "a task id that is none")]
+#[test_case(&format!(r#"{{"task_id":"{NOBODY}","step":7}}"#), "not a message of this engine: invalid type"; "a number for a step")]
+#[test_case(&format!(r#"{{"task_id":"{NOBODY}","step":"s1"}}"#), "a message for step `s1` in the queue of step `s0`"; "another step's")]
+#[test_case(&format!(r#"{{"task_id":"{NOBODY}","step":"s0"}}"#), "the task does not exist"; "an unknown task's")]
+#[test_case(&format!(r#"{{"task_id":"{NOBODY}","step":"s0","load":["a b"]}}"#), "`load` has to be a list of step names"; "a name that is none")]
+#[test_case(&too_long(), "`load` has to be a list of step names"; "more names than there can be")]
+#[test_case(&format!(r#"{{"task_id":"{NOBODY}","step":"\u0001\u001b\ufffe"}}"#), "a message for step `` in"; "control characters")]
+#[test_case(&format!(r#"{{"task_id":"{NOBODY}","step":"{}"}}"#, "ü".repeat(100_000)), "a message for step `ü"; "a name without end")]
+#[tokio::test(start_paused = true)]
+async fn what_no_step_can_use_is_kept_with_a_short_and_printable_reason(body: &str, reason: &str) {
+    let journal = Journal::default();
+    let harness = Graph::chain(1).harness(journal.clone(), true);
+    harness.put_message("s0", body);
+    harness.run_for(seconds(0)).await.unwrap();
+    let undeliverable = harness.undeliverable();
+    let [Undeliverable { body: kept, reason: given }] = &undeliverable[..] else { panic!("{undeliverable:?}") };
+    assert_eq!(kept, body);
+    assert!(given.starts_with(reason) && given.chars().count() <= 250, "{given}");
+    assert_eq!(harness.memory().queue.next_due(), None, "its queue is rid of it");
+    assert_eq!((journal.runs().len(), harness.memory().store.count()), (0, 0), "no item is left");
+}
+
+fn too_long() -> String {
+    json!({ "task_id": NOBODY, "step": "s0", "load": vec!["s1"; Plan::MAX_STEPS + 1] }).to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn message_for_a_step_that_the_task_does_not_have_is_kept() {
+    let journal = Journal::default();
+    let harness = Graph::chain(2).harness(journal.clone(), true);
+    let task = start(&harness).await;
+    let body = body(task, "s2");
+    assert!(deliver(&harness, "s2", journal.clone(), &[message("m", &body)]).await.is_empty());
+    let reason = "the task's plan has no such step".to_owned();
+    assert_eq!(harness.undeliverable(), [Undeliverable { body, reason }]);
+    assert_eq!((journal.runs().len(), harness.memory().store.count()), (0, 1));
+}
+
+/// With what the sender of a real message adds, and without.
+#[test_matrix([&json!(["s1"]), &json!([]), &json!(["s0", "s3", "nowhere"])], [true, false])]
+#[tokio::test(start_paused = true)]
+async fn message_that_comes_too_early_runs_nothing_and_costs_nothing(load: &Value, by_call: bool) {
+    let journal = Journal::default();
+    let harness = Graph::chain(4).retry_limit(1).harness(journal.clone(), by_call);
+    let task = start(&harness).await;
+    let early = json!({ "task_id": task, "step": "s2", "load": load }).to_string();
+    for id in ["m1", "m2", "m3"] {
+        let kept = deliver(&harness, "s2", journal.clone(), &[message(id, &early)]).await;
+        assert!(kept.is_empty(), "it is acknowledged: whoever completes the dependency sends another");
+    }
+    assert_eq!(journal.runs().len(), 0);
+    let history = run(&harness, task).await;
+    assert_eq!(history.status(), TaskStatus::Complete);
+    assert_eq!(lineages(&history), Graph::chain(4).lineages());
+    let step = history.step("s2").unwrap();
+    assert_eq!((step.attempt, step.exempt, step.attempts.len()), (4, 3, 1), "with a limit of 1, every attempt counts");
+}
+
+/// The dependency is completed, and finds the step taken and so sends it nothing, just when the early worker has seen
+/// that the dependency is not done and is about to put the step back.
+#[tokio::test(start_paused = true)]
+async fn dependency_that_is_done_just_then_is_not_missed() {
+    let journal = Journal::default();
+    let harness = Graph::chain(2).harness(journal.clone(), true);
+    let task = start(&harness).await;
+    let store = harness.memory().store.clone();
+    let ports = OnTheWay(harness.memory().clone(), move |call: &str| {
+        if call == "release" {
+            assert_eq!(store.step(task, "s1").state, StepState::InProgress);
+            let done = [(attribute::STATE, "complete"), (attribute::RESULT, "[]")];
+            let done = done.map(|(name, value)| Change::Set(name, value.into())).into();
+            store.force(Key::Step(task, "s0".to_owned()), done).unwrap();
+        }
+        false
+    });
+    let early = message("early", body(task, "s1"));
+    let kept = deliver_over(ports, &harness, "s1", journal.clone(), &[early]).await;
+    assert_eq!(kept, ["early"], "nobody else will wake the step");
+}
+
+#[test_matrix([true, false])]
+#[tokio::test(start_paused = true)]
+async fn message_that_comes_late_runs_nothing_and_sends_nothing(by_call: bool) {
+    let (graph, journal) = (Graph::diamonds(1), Journal::default());
+    let harness = graph.harness(journal.clone(), by_call);
+    let task = start(&harness).await;
+    let (history, sent) = (run(&harness, task).await, harness.sent());
+    for step in graph.names() {
+        harness.put_message(&step, body(task, &step));
+    }
+    assert_eq!(run(&harness, task).await, history, "not a byte of it has changed");
+    assert_eq!((journal.runs().len(), harness.sent()), (4, sent));
+}
+
+/// Otherwise the second would take the first one's claim for its own. A queue that has no ids gives out no message twice.
+#[test_case(&["m", "m"], 1; "the same message")]
+#[test_case(&["", ""], 2; "messages without an id")]
+#[tokio::test(start_paused = true)]
+async fn message_that_is_in_its_batch_twice_is_worked_once(ids: &[&str], expected: usize) {
+    let runs = Arc::new(Mutex::new(Vec::new()));
+    let slow = Script({
+        let runs = Arc::clone(&runs);
+        move |facts: StepContext| {
+            runs.lock().unwrap().push(facts.task_id);
+            async {
+                tokio::time::sleep(seconds(1)).await;
+                Ok(Value::Null)
+            }
+        }
+    });
+    let harness = Graph::chain(1).harness(slow.clone(), true);
+    // Those with the same id are of one task.
+    let first = start(&harness).await;
+    let tasks = if expected == 1 { [first, first] } else { [first, start(&harness).await] };
+    let batch: Vec<_> = ids.iter().zip(tasks).map(|(id, task)| message(id, body(task, "s0"))).collect();
+    assert!(deliver(&harness, "s0", slow, &batch).await.is_empty());
+    assert_eq!(*runs.lock().unwrap(), tasks[..expected]);
+}
+
+/// However the task has ended. What it has been told to undo is gone on with.
+#[test_case(Diversion::Cancel, 0; "cancelled")]
+#[test_case(Diversion::Resolve, 0; "resolved")]
+#[test_case(Diversion::Compensate(End::Cancelled), 1; "being compensated")]
+#[tokio::test(start_paused = true)]
+async fn message_of_a_task_that_has_ended_runs_nothing(diversion: Diversion, undone: usize) {
+    let file = json!({
+        "name": "undone",
+        "namespace_name": "tests",
+        "compensate": "on_error",
+        "step_templates": [
+            { "name": "s0", "compensation": { "name": "u0" } },
+            { "name": "s1", "depends_on_steps": ["s0"] },
+        ],
+    });
+    let journal = Journal::default();
+    let harness = Harness::new(Workflow::from_yaml(&file.to_string()).unwrap());
+    let harness = ["s0", "s1", "u0"].into_iter().fold(harness, |harness, step| harness.with(step, journal.clone()));
+    let id = start(&harness).await;
+    harness.run_until(id, |history| state(history, "s0") == StepState::Complete).await.unwrap();
+    let action = stepwell::core::record::Action {
+        at: harness.now(),
+        what: stepwell::core::record::ActionKind::Cancel,
+        step: None,
+        who: "somebody".to_owned(),
+        why: "a test".to_owned(),
+    };
+    let store = &harness.memory().store;
+    assert!(store.apply(&task::divert(id, diversion, &action)).await.unwrap().is_written());
+    let (queue, message) = harness.memory().queue.receive(|_| harness.now() + seconds(60)).unwrap();
+    assert_eq!(queue, "s1");
+    assert!(deliver(&harness, "s1", journal.clone(), &[message]).await.is_empty());
+    assert_eq!(journal.counts(), counts([("s0", 1)]));
+    assert_eq!(sent_to(&harness, "u0"), undone, "the compensation goes on");
+    let expected = if undone > 0 { StepState::Cancelled } else { StepState::Pending };
+    assert_eq!(record(&harness, id, "s1").state, expected);
+    assert_eq!(store.with_task(id, |task| task.state != TaskState::Running), Some(true));
+}
+
+/// While the handler runs, an operator cancels the task; then it fails.
+#[test_matrix([true, false])]
+#[tokio::test(start_paused = true)]
+async fn error_after_the_task_was_cancelled_is_still_on_record(by_call: bool) {
+    let harness = Arc::new(Graph::chain(2).harness(Journal::default(), by_call));
+    let task = start(&harness).await;
+    let cancels = Script({
+        let harness = Arc::clone(&harness);
+        move |_| {
+            let client = harness.client();
+            async move {
+                client.cancel(task, &by()).await.unwrap();
+                Err(permanent("DECLINED", "no"))
+            }
+        }
+    });
+    assert!(deliver(&harness, "s0", cancels, &[receive(&harness)]).await.is_empty());
+    let history = harness.history(task).await.unwrap();
+    assert_eq!((history.status(), history.task.failed_steps.len()), (TaskStatus::Cancelled, 0));
+    assert_eq!((state(&history, "s0"), code(&history, "s0")), (StepState::Error, "DECLINED"));
+}
+
+/// One batch, six tasks, and every way to end at once, side by side.
+#[tokio::test(start_paused = true)]
+async fn what_happens_to_one_message_of_a_batch_does_not_touch_the_others() {
+    let tasks = Arc::new(Mutex::new(Vec::new()));
+    let script = Script({
+        let tasks = Arc::clone(&tasks);
+        move |facts: StepContext| {
+            let number = tasks.lock().unwrap().iter().position(|task| *task == facts.task_id).unwrap();
+            async move {
+                tokio::time::sleep(seconds(2)).await;
+                match number {
+                    1 => std::panic::resume_unwind(Box::new("one")),
+                    2 => Err(retryable("BUSY", "two")),
+                    3 => Err(permanent("NO", "three")),
+                    number => Ok(json!(number)),
+                }
+            }
+        }
+    });
+    let harness = Graph::chain(1).harness(script.clone(), true);
+    for _ in 0..6 {
+        let task = start(&harness).await;
+        tasks.lock().unwrap().push(task);
+    }
+    let tasks = tasks.lock().unwrap().clone();
+    let mut batch: Vec<_> =
+        tasks.iter().enumerate().map(|(number, task)| message(&number.to_string(), body(*task, "s0"))).collect();
+    batch.push(message("junk", "junk"));
+    let begun = harness.now();
+    assert_eq!(deliver(&harness, "s0", script, &batch).await, ["1", "2"]);
+    assert_eq!(harness.now().since(begun), seconds(2), "at the same time");
+    let ends: Vec<_> = tasks.iter().map(|task| record(&harness, *task, "s0").state).collect();
+    let done = StepState::Complete;
+    assert_eq!(ends, [done, StepState::Retrying, StepState::Retrying, StepState::Error, done, done]);
+    assert_eq!(harness.undeliverable().len(), 1);
+}
+
+#[test]
+fn message_takes_no_more_room_than_it_needs() {
+    let (task, workflow) = (TaskId::new(), Graph::fan(2).workflow());
+    let message = |step: &str| serde_json::to_string(&workflow.plan().step(step).unwrap().message(task)).unwrap();
+    assert_eq!(message("s0"), format!(r#"{{"task_id":"{task}","step":"s0"}}"#));
+    assert_eq!(message("s3"), format!(r#"{{"task_id":"{task}","step":"s3","load":["s1","s2"]}}"#));
+}

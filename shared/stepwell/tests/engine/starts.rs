@@ -1,0 +1,91 @@
+//! Starting tasks, once however often it is asked for.
+
+use super::*;
+use stepwell::{
+    Client, IdempotencyKey, StartError,
+    core::{limits::MAX_CONTEXT_BYTES, state::TaskStatus},
+    testing::{Death, Mortal},
+};
+use test_case::test_case;
+
+fn key(text: &str) -> IdempotencyKey {
+    text.parse().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn same_key_and_request_give_the_same_task() {
+    let (graph, journal) = (Graph::chain(2), Journal::default());
+    let harness = graph.harness(journal.clone(), false);
+    let (client, workflow) = (harness.client(), graph.workflow());
+    let start = async |context: &Value, text: &str| client.start(&workflow, context, Some(&key(text))).await;
+    let first = start(&context(), "order-1").await.unwrap();
+    assert!(!first.already_there);
+    let again = start(&context(), "order-1").await.unwrap();
+    assert_eq!((again.task_id, again.already_there), (first.task_id, true));
+
+    let other = start(&json!({ "other": true }), "order-1").await.unwrap_err();
+    assert!(matches!(&other, StartError::KeyUsed { task_id, .. } if *task_id == first.task_id), "{other}");
+
+    let second = start(&context(), "order-2").await.unwrap();
+    let keyless = client.start(&workflow, &context(), None).await.unwrap();
+    assert!(!second.already_there && !keyless.already_there);
+    for task in [first.task_id, second.task_id, keyless.task_id] {
+        assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete);
+    }
+    assert_eq!(journal.counts(), counts([("s0", 3), ("s1", 3)]), "once for each of the three tasks");
+
+    let late = start(&context(), "order-1").await.unwrap();
+    assert_eq!((late.task_id, late.already_there), (first.task_id, true));
+    run(&harness, first.task_id).await;
+    assert_eq!(journal.runs().len(), 6, "a task that is over is not run again");
+}
+
+/// The client dies at each of its calls in turn, and the request is sent again. The key and the task are two calls; the
+/// messages for the two first steps are one with the task, or each another.
+#[test_case(true, 8)]
+#[test_case(false, 4)]
+#[tokio::test(start_paused = true)]
+async fn start_that_broke_off_is_brought_to_its_end(by_call: bool, expected: usize) {
+    let graph = Graph::new([vec![], vec![], vec![0, 1]]);
+    let mut deaths = 0;
+    for death in (0..9).flat_map(|call| [Death::Before(call), Death::After(call)]) {
+        let journal = Journal::default();
+        let harness = graph.harness(journal.clone(), by_call);
+        let (workflow, context, key) = (graph.workflow(), context(), key("order-1"));
+        let ports = Mortal::dying(harness.memory().clone(), death);
+        let mortal = Client::new(ports.clone(), ports.clone(), harness.memory().ambient.clone());
+        deaths += usize::from(ports.live(mortal.start(&workflow, &context, Some(&key))).await.is_none());
+        let task = harness.client().start(&workflow, &context, Some(&key)).await.unwrap().task_id;
+        assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete, "{death:?}");
+        assert_eq!(journal.counts(), counts([("s0", 1), ("s1", 1), ("s2", 1)]), "{death:?}");
+    }
+    assert_eq!(deaths, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_started_leaves_nothing_behind() {
+    let file = json!({
+        "name": "strict",
+        "schema": {
+            "type": "object",
+            "required": ["email"],
+            "properties": { "email": { "type": "string", "format": "email" }, "count": { "minimum": 1 } },
+        },
+        "step_templates": [{ "name": "s0" }],
+    });
+    let strict = Workflow::from_yaml(&file.to_string()).unwrap();
+    let graph = Graph::chain(1);
+    let harness = graph.harness(Journal::default(), false);
+    let start = async |workflow: &Workflow, context: &Value| harness.client().start(workflow, context, None).await;
+    let wrong = start(&strict, &json!({ "email": "no", "count": 0 })).await.unwrap_err();
+    let StartError::Invalid(violations) = wrong else { panic!("{wrong}") };
+    let paths: BTreeSet<&str> = violations.iter().map(|violation| violation.path.as_str()).collect();
+    assert_eq!(paths, BTreeSet::from(["/email", "/count"]), "every violation is there");
+
+    // As JSON a text has two quotation marks more.
+    let text = |bytes: usize| json!("c".repeat(bytes - 2));
+    let wrong = start(&graph.workflow(), &text(MAX_CONTEXT_BYTES + 1)).await.unwrap_err();
+    assert!(matches!(wrong, StartError::TooLarge { bytes } if bytes == MAX_CONTEXT_BYTES + 1), "{wrong}");
+    assert_eq!((harness.memory().store.count(), harness.sent()), (0, vec![]));
+    start(&graph.workflow(), &text(MAX_CONTEXT_BYTES)).await.unwrap();
+}
