@@ -2,7 +2,7 @@
 
 use super::{
     Memory, Undeliverable, VirtualClock,
-    mortal::{Death, Mortal},
+    mortal::{Death, Mortal, Troubles, plan, take},
 };
 use crate::{
     core::{
@@ -17,7 +17,7 @@ use crate::{
         timestamp::Timestamp,
         workflow::Workflow,
     },
-    ports::{Ambient, Received, TableError},
+    ports::{Ambient, FailureKind, Queue, Received, Store, TableError},
     runtime::{
         client::{Client, StartError},
         dead_letters::DeadLetters,
@@ -46,6 +46,10 @@ const INVOCATION: Duration = Duration::from_secs(60);
 
 /// How often the watchdog runs.
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// How long a delivery takes whose message is kept. Without it one that is wanted back at once would come again and again
+/// in the same moment, and the moment at which its lease is over would never come.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// More deliveries and runs of the watchdog than any test needs: what goes on after them goes on for ever.
 const MANY_ROUNDS: usize = 100_000;
@@ -87,6 +91,7 @@ pub struct Harness {
     steps: BTreeMap<String, Box<dyn Hosted>>,
     faults: Mutex<BTreeMap<String, VecDeque<StepFault>>>,
     deaths: Mutex<BTreeMap<String, VecDeque<Death>>>,
+    troubles: Troubles,
     watched_at: Mutex<Timestamp>,
 }
 
@@ -200,15 +205,6 @@ impl<S: Step> Hosted for S {
     }
 }
 
-/// Takes the first that is meant for this step.
-fn take<T>(planned: &Mutex<BTreeMap<String, VecDeque<T>>>, step: &str) -> Option<T> {
-    planned.lock().unwrap_or_else(PoisonError::into_inner).get_mut(step)?.pop_front()
-}
-
-fn plan<T>(planned: &Mutex<BTreeMap<String, VecDeque<T>>>, step: &str, what: impl IntoIterator<Item = T>) {
-    planned.lock().unwrap_or_else(PoisonError::into_inner).entry(step.to_owned()).or_default().extend(what);
-}
-
 impl fmt::Debug for Harness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Harness").field("steps", &self.steps.keys()).finish_non_exhaustive()
@@ -224,6 +220,7 @@ impl Harness {
             steps: BTreeMap::new(),
             faults: Mutex::default(),
             deaths: Mutex::default(),
+            troubles: Troubles::default(),
             watched_at: Mutex::new(VirtualClock::START),
         }
     }
@@ -252,6 +249,18 @@ impl Harness {
     /// message is delivered again when the worker's invocation would have ended.
     pub fn kill(&self, step: &str, at: impl IntoIterator<Item = Death>) {
         plan(&self.deaths, step, at);
+    }
+
+    /// The next calls of this name fail so, whoever makes them, and have no effect. Calls have the names that [`Death`]
+    /// says.
+    pub fn fail_call(&self, call: &str, kinds: impl IntoIterator<Item = FailureKind>) {
+        self.troubles.fail(call, kinds);
+    }
+
+    /// Somebody else does this right before the next call of this name has its effect. A reading of a task is torn: its
+    /// steps are read before this, itself after it.
+    pub fn meanwhile(&self, call: &str, what: impl Future<Output = ()> + Send + 'static) {
+        self.troubles.meanwhile(call, what);
     }
 
     /// Loses all messages.
@@ -283,13 +292,18 @@ impl Harness {
     }
 
     /// The client, for an idempotency key, and for what operators do.
-    pub fn client(&self) -> Client<Memory<VirtualClock>, Memory<VirtualClock>, VirtualClock> {
-        Client::new(self.memory.clone(), self.memory.clone(), self.memory.ambient.clone())
+    pub fn client(&self) -> Client<impl Store + Clone + use<>, impl Queue + Clone + use<>, VirtualClock> {
+        Client::new(self.ports(), self.ports(), self.memory.ambient.clone())
     }
 
     /// The store and the queues.
     pub fn memory(&self) -> &Memory<VirtualClock> {
         &self.memory
+    }
+
+    /// The store and the queues, as the engine sees them here.
+    pub(crate) fn ports(&self) -> Mortal<Memory<VirtualClock>> {
+        Mortal::new(self.memory.clone(), self.troubles.clone(), None)
     }
 
     /// The moment it is.
@@ -344,7 +358,7 @@ impl Harness {
     /// # Errors
     /// There is no such task.
     pub async fn history(&self, task: TaskId) -> Result<History, HarnessError> {
-        self.client().history(task).await?.ok_or(HarnessError::NotFound(task))
+        History::new(self.memory.store.all(task)).ok_or(HarnessError::NotFound(task))
     }
 
     /// All attempts of a step, in their order.
@@ -426,7 +440,7 @@ impl Harness {
             Some((queue, message)) => self.deliver(&queue, &message).await,
             None => {
                 *self.watched_at.lock().unwrap_or_else(PoisonError::into_inner) = self.now();
-                let watchdog = Watchdog::new(self.memory.clone(), self.memory.clone(), clock.clone());
+                let watchdog = Watchdog::new(self.ports(), self.ports(), clock.clone());
                 watchdog.run(Bounds { until: self.now() + MINUTE, tasks: MANY_ROUNDS }).await?;
             }
         }
@@ -447,20 +461,22 @@ impl Harness {
                 // Another one for each delivery: a worker knows its own claim again by it.
                 let name = format!("invocation-{}", message.receipt.as_deref().unwrap_or_default());
                 let invocation = Invocation::new(name, deadline, self.now());
-                let ports = Mortal::new(self.memory.clone(), take(&self.deaths, queue));
+                let ports = Mortal::new(self.memory.clone(), self.troubles.clone(), take(&self.deaths, queue));
                 step.handle(Hosting { name: queue, message, invocation, ports, clock, faults: &self.faults }).await
             }
             None if queue == DEAD_LETTERS => {
-                let letters = DeadLetters::new(self.memory.clone(), self.memory.clone(), clock);
+                let letters = DeadLetters::new(self.ports(), self.ports(), clock);
                 Some(letters.handle(std::slice::from_ref(message)).await)
             }
             // Nobody works this queue.
             None => None,
         };
-        if let (Some(kept), Some(receipt)) = (kept, &message.receipt)
-            && kept.is_empty()
-        {
-            self.memory.queue.end(&Delivery { receipt: receipt.clone(), disposition: Disposition::Acknowledge });
+        let is_kept = kept.is_none_or(|kept| !kept.is_empty());
+        match &message.receipt {
+            Some(receipt) if !is_kept => {
+                self.memory.queue.end(&Delivery { receipt: receipt.clone(), disposition: Disposition::Acknowledge });
+            }
+            _ => self.skip(MOMENT).await,
         }
     }
 }
