@@ -6,11 +6,11 @@
 # Each file of tests/mutants/ is one bug, of the kind that looks right; its first line says what it breaks. With words,
 # only those run whose names contain one of them. For each: apply, build, then run what may find it, the fastest first:
 #
-#   unit        the engine's unit and property tests, those of every rule in the store in memory among them
+#   unit        the engine's unit and property tests: every rule in the store in memory, and on its harness what chance
+#               brings about too seldom
 #   simulation  some thousand simulated runs
-#   races       what chance brings about too seldom, made by hand over the table in memory
 #   table       the tests of every transition on DynamoDB, for the bugs named NN-table-*: they are in how a transition is said
-#               to DynamoDB, of which unit tests see the words alone, and the simulation and the races nothing. They want the
+#               to DynamoDB, of which unit tests see the words alone, and the simulation nothing. They want the
 #               environment of a local stack (infra/local.sh env); without it a bug that no unit test finds is reported as
 #               not run.
 #
@@ -60,9 +60,6 @@ run_unit() { "$(newest_test stepwell)" --quiet; }
 build_simulation() { cargo build --workspace --features lambda --bin sim; }
 run_simulation() { "$CARGO_TARGET_DIR/debug/sim" --runs "$runs"; }
 
-build_races() { cargo test --workspace --features lambda --lib --no-run; }
-run_races() { "$(newest_test stepwell_tests)" --quiet sim::races sim::client sim::letters sim::limits sim::alarm; }
-
 build_table() { cargo test --workspace --features lambda --test it --no-run; }
 run_table() { "$(newest_test it)" --quiet transitions; }
 
@@ -96,11 +93,11 @@ try() {
   found="NOBODY"
 }
 
-killers_of() { if [[ $1 == *-table-* ]]; then echo unit table; else echo unit simulation races; fi; }
+killers_of() { if [[ $1 == *-table-* ]]; then echo unit table; else echo unit simulation; fi; }
 
 say "==> Without a bug"
 make_copy
-try unit simulation races
+try unit simulation
 [[ $found == NOBODY ]] || { tail -30 "$log" >&2 && die "without a bug there is a failure already: $found"; }
 if [[ -n ${AWS_ENDPOINT_URL:-} && ${patches[*]} == *-table-* ]]; then
   try table

@@ -9,6 +9,8 @@
     reason = "test support: where something is wrong with the set-up, a panic with a message is what is wanted"
 )]
 
+#[cfg(test)]
+mod alarm;
 pub mod api;
 pub mod checkout;
 pub mod cost;

@@ -1,11 +1,10 @@
-//! The engine's store in memory, with eyes and with a reading that can be torn.
+//! The engine's store in memory, with eyes.
 
 use super::{
     conformance::{Conformance, Made},
     oracle::{ItemWrite, Recorder},
 };
 use crate::locked::Locked;
-use futures::future::BoxFuture;
 use std::{collections::BTreeSet, fmt, ops::Deref, sync::Arc};
 use stepwell::{
     TaskId, Timestamp,
@@ -21,9 +20,6 @@ use stepwell::{
 
 type Observer = Arc<dyn Fn(Written<'_>) + Send + Sync>;
 
-/// What somebody else does while a task is being read; an error of theirs is the reader's.
-type Meanwhile = BoxFuture<'static, Result<(), TableError>>;
-
 /// The engine's store in memory. Clones share it.
 #[derive(Clone, Default)]
 pub struct MemoryTable {
@@ -31,7 +27,6 @@ pub struct MemoryTable {
     observer: Option<Observer>,
     recorder: Arc<Locked<Option<Arc<Recorder>>>>,
     conformance: Option<Arc<Conformance>>,
-    meanwhile: Arc<Locked<Option<Meanwhile>>>,
 }
 
 impl fmt::Debug for MemoryTable {
@@ -62,19 +57,6 @@ impl MemoryTable {
     /// Holds every write to the model.
     pub(super) fn held_to(self, conformance: Arc<Conformance>) -> Self {
         Self { conformance: Some(conformance), ..self }
-    }
-
-    /// The next reading of a task is torn: its steps are read before this is done, the task itself after it.
-    pub fn at_the_next_reading(&self, meanwhile: impl Future<Output = Result<(), TableError>> + Send + 'static) {
-        *self.meanwhile.lock() = Some(Box::pin(meanwhile));
-    }
-
-    /// What was read of the steps, and the task as it stands when nothing else happens any more.
-    async fn torn(&self, task: TaskId, read: Loaded) -> Result<Loaded, TableError> {
-        let meanwhile = self.meanwhile.lock().take();
-        let Some(meanwhile) = meanwhile else { return Ok(read) };
-        meanwhile.await?;
-        Ok(Loaded { task: self.with_task(task, TaskRecord::clone), ..read })
     }
 
     /// Looks at a task.
@@ -126,13 +108,11 @@ impl Store for MemoryTable {
     }
 
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
-        let read = self.store.load(task, steps).await?;
-        self.torn(task, read).await
+        self.store.load(task, steps).await
     }
 
     async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
-        let read = self.store.load_all(task).await?;
-        self.torn(task, read).await
+        self.store.load_all(task).await
     }
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {

@@ -44,7 +44,7 @@ impl Unreadable {
 /// | `Compensated(end)`  | the end: `error` or `cancelled` | the end   | always, be the list empty |
 impl TaskState {
     /// The word in the attribute `status`.
-    pub(super) const fn stored_word(self) -> &'static str {
+    pub(crate) const fn stored_word(self) -> &'static str {
         match self {
             Self::Running => "pending",
             Self::Completed => "complete",

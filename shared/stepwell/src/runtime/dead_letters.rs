@@ -138,3 +138,6 @@ fn known(letter: &Received) -> String {
         letter.sent_at.map_or_else(|| "at an unknown time".to_owned(), |sent| format!("at {sent}")),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,3 +90,6 @@ pub(crate) fn tell_if_failed(task: TaskId, compensation: &StepRecord) {
 fn by_itself(at: Timestamp, what: ActionKind, why: &str) -> Action {
     Action { at, what, step: None, who: ITSELF.to_owned(), why: why.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

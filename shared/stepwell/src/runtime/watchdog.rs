@@ -149,3 +149,6 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
         Ok(look)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,6 @@
-//! Histories for the unit tests of the pure parts.
+//! Histories for the unit tests of the pure parts; in `staged` a harness for those of what runs.
+
+pub(crate) mod staged;
 
 use crate::core::{
     backoff::Backoff,

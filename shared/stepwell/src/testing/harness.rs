@@ -2,7 +2,7 @@
 
 use super::{
     Memory, Undeliverable, VirtualClock,
-    mortal::{Calls, Death, Mortal},
+    mortal::{Calls, Death, Mortal, plan, take},
 };
 use crate::{
     core::{
@@ -17,7 +17,7 @@ use crate::{
         timestamp::Timestamp,
         workflow::Workflow,
     },
-    ports::{Ambient, Received, TableError},
+    ports::{Ambient, FailureKind, Queue, Received, Store, TableError},
     runtime::{
         client::{Client, StartError},
         dead_letters::DeadLetters,
@@ -35,7 +35,7 @@ use std::{
     fmt,
     panic::resume_unwind,
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -185,7 +185,8 @@ impl<S: Step> Step for Faulty<'_, S> {
     type Output = S::Output;
 
     async fn run(&self, input: S::Input, ctx: &StepContext) -> Result<S::Output, StepError> {
-        match take(self.faults, &ctx.step) {
+        let fault = take(&mut lock(self.faults), &ctx.step);
+        match fault {
             None => self.step.run(input, ctx).await,
             Some(StepFault::Error(error)) => Err(error),
             Some(StepFault::ErrorAfterEffect(error)) => self.step.run(input, ctx).await.and(Err(error)),
@@ -210,13 +211,8 @@ impl<S: Step> Hosted for S {
     }
 }
 
-/// Takes the first that is meant for this step.
-fn take<T>(planned: &Mutex<BTreeMap<String, VecDeque<T>>>, step: &str) -> Option<T> {
-    planned.lock().unwrap_or_else(PoisonError::into_inner).get_mut(step)?.pop_front()
-}
-
-fn plan<T>(planned: &Mutex<BTreeMap<String, VecDeque<T>>>, step: &str, what: impl IntoIterator<Item = T>) {
-    planned.lock().unwrap_or_else(PoisonError::into_inner).entry(step.to_owned()).or_default().extend(what);
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Harness {
@@ -265,13 +261,13 @@ impl Harness {
 
     /// The next runs of a step meet these faults, one each.
     pub fn fail(&self, step: &str, faults: impl IntoIterator<Item = StepFault>) {
-        plan(&self.faults, step, faults);
+        plan(&mut lock(&self.faults), step, faults);
     }
 
     /// The workers of the next deliveries to this step die there, one each, where their delivery comes to that call. Its
     /// message is delivered again when the worker's invocation would have ended.
     pub fn kill(&self, step: &str, at: impl IntoIterator<Item = Death>) {
-        plan(&self.deaths, step, at);
+        plan(&mut lock(&self.deaths), step, at);
     }
 
     /// The worker that makes this call dies there, whichever step's it is. Calls are counted from now on, over all
@@ -283,6 +279,18 @@ impl Harness {
     /// How many workers have died.
     pub fn deaths(&self) -> usize {
         self.calls.deaths()
+    }
+
+    /// The next calls of this name fail so, whoever makes them, and have no effect. Calls have the names that [`Death`]
+    /// says.
+    pub fn fail_call(&self, call: &str, kinds: impl IntoIterator<Item = FailureKind>) {
+        self.calls.fail(call, kinds);
+    }
+
+    /// Somebody else does this right before the next call of this name has its effect. A reading of a task is torn: its
+    /// steps are read before this, itself after it.
+    pub fn meanwhile(&self, call: &str, what: impl Future<Output = ()> + Send + 'static) {
+        self.calls.meanwhile(call, what);
     }
 
     /// Loses all messages.
@@ -314,13 +322,18 @@ impl Harness {
     }
 
     /// The client, for an idempotency key, and for what operators do.
-    pub fn client(&self) -> Client<Memory<VirtualClock>, Memory<VirtualClock>, VirtualClock> {
-        Client::new(self.memory.clone(), self.memory.clone(), self.memory.ambient.clone())
+    pub fn client(&self) -> Client<impl Store + Clone + use<>, impl Queue + Clone + use<>, VirtualClock> {
+        Client::new(self.ports(), self.ports(), self.memory.ambient.clone())
     }
 
     /// The store and the queues.
     pub fn memory(&self) -> &Memory<VirtualClock> {
         &self.memory
+    }
+
+    /// The store and the queues, as the engine sees them here.
+    pub(crate) fn ports(&self) -> Mortal<Memory<VirtualClock>> {
+        Mortal::immortal(self.memory.clone(), self.calls.clone())
     }
 
     /// The moment it is.
@@ -375,7 +388,7 @@ impl Harness {
     /// # Errors
     /// There is no such task.
     pub async fn history(&self, task: TaskId) -> Result<History, HarnessError> {
-        self.client().history(task).await?.ok_or(HarnessError::NotFound(task))
+        History::new(self.memory.store.all(task)).ok_or(HarnessError::NotFound(task))
     }
 
     /// All attempts of a step, in their order.
@@ -445,7 +458,7 @@ impl Harness {
     /// When the watchdog finds something to look at.
     fn next_watch(&self) -> Option<Timestamp> {
         let watched = self.memory.store.first_listed(|place| Listing::WATCHED.contains(&place.listing))?;
-        let last = *self.watched_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = *lock(&self.watched_at);
         Some(watched.at.max(last + MINUTE))
     }
 
@@ -456,8 +469,8 @@ impl Harness {
         match self.memory.queue.receive(|queue| self.now() + self.invocation_of(queue) + MOMENT) {
             Some((queue, message)) => self.deliver(&queue, &message).await,
             None => {
-                *self.watched_at.lock().unwrap_or_else(PoisonError::into_inner) = self.now();
-                let watchdog = Watchdog::new(self.memory.clone(), self.memory.clone(), clock.clone());
+                *lock(&self.watched_at) = self.now();
+                let watchdog = Watchdog::new(self.ports(), self.ports(), clock.clone());
                 watchdog.run(Bounds { until: self.now() + MINUTE, tasks: MANY_ROUNDS }).await?;
             }
         }
@@ -474,12 +487,13 @@ impl Harness {
         let is_kept = match self.steps.get(queue) {
             Some(step) => self.hand_out(step.as_ref(), queue, message).await,
             None if queue == DEAD_LETTERS => {
-                let letters = DeadLetters::new(self.memory.clone(), self.memory.clone(), self.memory.ambient.clone());
+                let letters = DeadLetters::new(self.ports(), self.ports(), self.memory.ambient.clone());
                 !letters.handle(std::slice::from_ref(message)).await.is_empty()
             }
             // Nobody works this queue.
             None => true,
         };
+
         match &message.receipt {
             Some(receipt) if !is_kept => {
                 self.memory.queue.end(&Delivery { receipt: receipt.clone(), disposition: Disposition::Acknowledge });
@@ -502,7 +516,8 @@ impl Harness {
     async fn invoke(&self, step: &dyn Hosted, name: &str, message: &Received) -> bool {
         let request_id = format!("invocation-{}", self.invocations.fetch_add(1, Relaxed));
         let invocation = Invocation::new(request_id, self.now() + self.invocation_of(name), self.now());
-        let ports = Mortal::new(self.memory.clone(), take(&self.deaths, name), self.calls.clone());
+        let death = take(&mut lock(&self.deaths), name);
+        let ports = Mortal::new(self.memory.clone(), death, self.calls.clone());
         let clock = self.memory.ambient.clone();
         let hosting = Hosting { name, message, invocation, ports, clock, faults: &self.faults };
         step.handle(hosting).await.is_none_or(|kept| !kept.is_empty())

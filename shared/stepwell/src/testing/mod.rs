@@ -9,6 +9,8 @@ mod memory;
 mod memory_queue;
 mod memory_store;
 mod mortal;
+#[cfg(test)]
+mod tests;
 
 pub use clock::VirtualClock;
 pub use harness::{Harness, HarnessError, StepFault};

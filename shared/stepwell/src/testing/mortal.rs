@@ -1,18 +1,20 @@
-//! Workers and clients that die at a call.
+//! The engine's ports, and what comes in the way of its calls: a failure, somebody else, the caller's death.
 
 use crate::{
     core::{
         history::Loaded,
         id::TaskId,
         index::{Listed, Page},
-        message::Message,
+        message::{Message, UNDELIVERABLE},
         settlement::{Settled, Settlement},
         transition::{Applied, Transition},
     },
-    ports::{Queue, QueueError, Store, TableError},
+    ports::{CallError, FailureKind, Queue, QueueError, Store, TableError},
 };
+use futures::future::BoxFuture;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
     future::{pending, poll_fn},
     pin::pin,
     sync::{
@@ -24,7 +26,8 @@ use std::{
 };
 
 /// Where a worker, or a client, dies. A call is named by its transition (`claim`, `complete`, `record_join_arrival`) or by
-/// the port's method (`load`, `load_all`, `list`, `send`, `hide`, `reject`); or it has a number, counted from 0.
+/// the port's method (`load`, `load_all`, `list`, `send`, `hide`, `reject`; `settle` without a transition); or it has a
+/// number, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death<Call = &'static str> {
     /// Before this call has any effect.
@@ -33,14 +36,24 @@ pub enum Death<Call = &'static str> {
     After(Call),
 }
 
-/// Ports, and a death on the way to them. Clones share the death.
+/// Takes the first that is meant for this step, or this call.
+pub(super) fn take<T>(planned: &mut BTreeMap<String, VecDeque<T>>, at: &str) -> Option<T> {
+    planned.get_mut(at)?.pop_front()
+}
+
+pub(super) fn plan<T>(planned: &mut BTreeMap<String, VecDeque<T>>, at: &str, what: impl IntoIterator<Item = T>) {
+    planned.entry(at.to_owned()).or_default().extend(what);
+}
+
+/// Ports, and what comes in the way of the calls to them. Clones share the death.
 ///
 /// Whoever uses them lets the others go first at each call. So workers that are polled side by side get into each other's
 /// way.
 #[derive(Clone, Debug)]
 pub struct Mortal<P> {
     ports: P,
-    doom: Arc<Doom>,
+    /// `None` for one that does not die, and whose calls are not counted.
+    doom: Option<Arc<Doom>>,
     calls: Calls,
 }
 
@@ -50,45 +63,76 @@ struct Doom {
     dead: AtomicBool,
 }
 
-/// The calls of all that share them, and at which of them there is a death.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Calls(Arc<Mutex<Counted>>);
+/// What the calls of all that share it meet. Clones share it.
+#[derive(Clone, Default)]
+pub(super) struct Calls(Arc<Mutex<Planned>>);
 
-#[derive(Debug, Default)]
-struct Counted {
+#[derive(Default)]
+struct Planned {
     made: usize,
     death: Option<Death<usize>>,
     deaths: usize,
+    failures: BTreeMap<String, VecDeque<FailureKind>>,
+    meanwhile: BTreeMap<String, VecDeque<BoxFuture<'static, ()>>>,
+}
+
+impl fmt::Debug for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Calls").finish_non_exhaustive()
+    }
 }
 
 impl Calls {
-    fn counted(&self) -> MutexGuard<'_, Counted> {
+    fn planned(&self) -> MutexGuard<'_, Planned> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on calls are counted from 0, and whoever makes this one dies there.
     pub(super) fn die_at(&self, death: Death<usize>) {
-        let mut counted = self.counted();
-        (counted.made, counted.death) = (0, Some(death));
+        let mut planned = self.planned();
+        (planned.made, planned.death) = (0, Some(death));
     }
 
     /// How many have died, here or where it was meant for them.
     pub(super) fn deaths(&self) -> usize {
-        self.counted().deaths
+        self.planned().deaths
+    }
+
+    /// The next calls of this name fail so, and have no effect.
+    pub(super) fn fail(&self, call: &str, kinds: impl IntoIterator<Item = FailureKind>) {
+        plan(&mut self.planned().failures, call, kinds);
+    }
+
+    /// This happens right before the next call of this name has its effect.
+    pub(super) fn meanwhile(&self, call: &str, what: impl Future<Output = ()> + Send + 'static) {
+        plan(&mut self.planned().meanwhile, call, [Box::pin(what) as BoxFuture<'static, ()>]);
+    }
+
+    fn take_failure(&self, call: &str) -> Option<FailureKind> {
+        take(&mut self.planned().failures, call)
+    }
+
+    fn take_meanwhile(&self, call: &str) -> Option<BoxFuture<'static, ()>> {
+        take(&mut self.planned().meanwhile, call)
     }
 
     /// The number of the next call.
     fn next(&self) -> usize {
-        let mut counted = self.counted();
-        counted.made += 1;
-        counted.made - 1
+        let mut planned = self.planned();
+        planned.made += 1;
+        planned.made - 1
     }
 }
 
 impl<P> Mortal<P> {
     /// These ports, for one that dies there, or not at all, or at a call that is counted with those of others.
     pub(super) fn new(ports: P, at: Option<Death>, calls: Calls) -> Self {
-        Self { ports, doom: Arc::new(Doom { at, dead: AtomicBool::new(false) }), calls }
+        Self { ports, doom: Some(Arc::new(Doom { at, dead: AtomicBool::new(false) })), calls }
+    }
+
+    /// These ports, for one that does not die.
+    pub(super) fn immortal(ports: P, calls: Calls) -> Self {
+        Self { ports, doom: None, calls }
     }
 
     /// These ports, for one that dies at the call of this number.
@@ -102,68 +146,97 @@ impl<P> Mortal<P> {
     pub async fn live<R>(&self, life: impl Future<Output = R>) -> Option<R> {
         let mut life = pin!(life);
         poll_fn(|context| match life.as_mut().poll(context) {
-            _ if self.doom.dead.load(SeqCst) => Poll::Ready(None),
+            _ if self.doom.as_ref().is_some_and(|doom| doom.dead.load(SeqCst)) => Poll::Ready(None),
             answer => answer.map(Some),
         })
         .await
     }
 
-    async fn call<R>(&self, name: &str, call: impl Future<Output = R>) -> R {
+    async fn call<R, E>(
+        &self,
+        name: &'static str,
+        failed: impl FnOnce(CallError) -> E,
+        call: impl Future<Output = Result<R, E>>,
+    ) -> Result<R, E> {
         tokio::task::yield_now().await;
-        let number = self.calls.next();
-        self.pass(Death::Before(name), Death::Before(number)).await;
+        let number = self.doom.as_ref().map(|_| self.calls.next());
+        self.pass(Death::Before(name), number.map(Death::Before)).await;
+        let meanwhile = self.calls.take_meanwhile(name);
+        if let Some(meanwhile) = meanwhile {
+            meanwhile.await;
+        }
+        if let Some(kind) = self.calls.take_failure(name) {
+            return Err(failed(CallError::new(name, kind, "as the test wants it")));
+        }
         let answer = call.await;
-        self.pass(Death::After(name), Death::After(number)).await;
+        self.pass(Death::After(name), number.map(Death::After)).await;
         answer
     }
 
-    async fn pass(&self, named: Death<&str>, numbered: Death<usize>) {
+    async fn pass(&self, named: Death<&str>, numbered: Option<Death<usize>>) {
+        let Some(doom) = &self.doom else { return };
         let dies = {
-            let mut counted = self.calls.counted();
-            let dies = self.doom.at == Some(named) || counted.death.take_if(|death| *death == numbered).is_some();
-            counted.deaths += usize::from(dies);
+            let mut planned = self.calls.planned();
+            let dies = doom.at == Some(named) || planned.death.take_if(|death| Some(*death) == numbered).is_some();
+            planned.deaths += usize::from(dies);
             dies
         };
         if dies {
-            self.doom.dead.store(true, SeqCst);
+            doom.dead.store(true, SeqCst);
             pending::<()>().await;
         }
     }
 }
 
+impl<P: Store> Mortal<P> {
+    /// Reads a task. What others do meanwhile comes between the reading of its steps and its own.
+    async fn read(
+        &self,
+        name: &'static str,
+        task: TaskId,
+        read: impl Future<Output = Result<Loaded, TableError>>,
+    ) -> Result<Loaded, TableError> {
+        let meanwhile = self.calls.take_meanwhile(name);
+        let read = self.call(name, TableError::from, read).await?;
+        let Some(meanwhile) = meanwhile else { return Ok(read) };
+        meanwhile.await;
+        Ok(Loaded { task: self.ports.load(task, &BTreeSet::new()).await?.task, ..read })
+    }
+}
+
 impl<P: Store> Store for Mortal<P> {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
-        self.call(transition.name, self.ports.apply(transition)).await
+        self.call(transition.name, TableError::from, self.ports.apply(transition)).await
     }
 
     async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
         let name = settlement.transition.as_ref().map_or("settle", |transition| transition.name);
-        self.call(name, self.ports.settle(task, settlement)).await
+        self.call(name, TableError::from, self.ports.settle(task, settlement)).await
     }
 
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
-        self.call("load", self.ports.load(task, steps)).await
+        self.read("load", task, self.ports.load(task, steps)).await
     }
 
     async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
-        self.call("load_all", self.ports.load_all(task)).await
+        self.read("load_all", task, self.ports.load_all(task)).await
     }
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
-        self.call("list", self.ports.list(page)).await
+        self.call("list", TableError::from, self.ports.list(page)).await
     }
 }
 
 impl<P: Queue> Queue for Mortal<P> {
     async fn send(&self, message: &Message) -> Result<(), QueueError> {
-        self.call("send", self.ports.send(message)).await
+        self.call("send", |error| QueueError::new(&message.step, error), self.ports.send(message)).await
     }
 
     async fn hide(&self, step: &str, receipt: &str, wait: Duration) -> Result<(), QueueError> {
-        self.call("hide", self.ports.hide(step, receipt, wait)).await
+        self.call("hide", |error| QueueError::new(step, error), self.ports.hide(step, receipt, wait)).await
     }
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
-        self.call("reject", self.ports.reject(body, reason)).await
+        self.call("reject", |error| QueueError::new(UNDELIVERABLE, error), self.ports.reject(body, reason)).await
     }
 }

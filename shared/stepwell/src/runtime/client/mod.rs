@@ -175,3 +175,6 @@ fn request_hash(workflow: &Workflow, context: &str) -> String {
         hex
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,7 +61,54 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        core::{record::Failure, state::StepState},
+        runtime::step::Context,
+        testing::fixtures::staged::graph,
+    };
     use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    struct Leaves<F>(F);
+
+    impl<F: Fn() -> Value + Send + Sync> Step for Leaves<F> {
+        type Input = Context<Value>;
+        type Output = Value;
+
+        async fn run(&self, _: Context<Value>, _: &StepContext) -> Result<Value, StepError> {
+            Ok((self.0)())
+        }
+    }
+
+    /// How a step stands after its handler has run so.
+    async fn after(handler: impl Fn() -> Value + Send + Sync + 'static) -> (StepState, Option<Failure>) {
+        let harness = graph(&[&[]], &[], "").with("s0", Leaves(handler));
+        let task = harness.begin().await;
+        harness.run_for(Duration::ZERO).await.unwrap();
+        let step = harness.step(task, "s0");
+        (step.state, step.error)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_result_may_be_as_large_as_is_said_and_no_larger() {
+        let quotes = 2;
+        let largest = MAX_RESULT_BYTES - quotes;
+        assert_eq!(after(move || json!("a".repeat(largest))).await, (StepState::Complete, None));
+        let (state, error) = after(move || json!("a".repeat(largest + 1))).await;
+        let error = error.unwrap();
+        assert_eq!((state, error.code.as_str()), (StepState::Error, "RESULT_TOO_LARGE"));
+        assert!(error.message.contains(&(MAX_RESULT_BYTES + 1).to_string()), "{error:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_handler_panicked_with_is_in_the_trail() {
+        for handler in [|| panic!("a text"), || panic!("{}", "a text".to_owned())] as [fn() -> Value; 2] {
+            let (state, error) = after(handler).await;
+            let error = error.unwrap();
+            assert_eq!((state, error.code.as_str()), (StepState::Retrying, "PANIC"));
+            assert_eq!(error.message, "the handler panicked: a text");
+        }
+    }
 
     #[test]
     fn the_limit_counts_the_first_attempt() {

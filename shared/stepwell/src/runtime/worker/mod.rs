@@ -101,3 +101,6 @@ impl<S: Step, T: Store, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
         keep_hidden(&self.engine, &self.name, message, wait).await
     }
 }
+
+#[cfg(test)]
+mod races;

@@ -1,0 +1,307 @@
+//! Finding tasks, page by page, and retrying all that are found.
+
+use crate::{
+    By, Cursor, FailureKind, Filter, TaskId,
+    core::{
+        index::Listing,
+        record::{Action, ActionKind, NewTask},
+        state::{End, TaskState, TaskStatus},
+        task,
+    },
+    permanent,
+    testing::{
+        Harness, StepFault, VirtualClock,
+        fixtures::staged::{by, graph, no, workflow},
+    },
+};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use uuid::Uuid;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The tasks that fit, page by page.
+async fn pages(harness: &Harness, filter: &Filter, limit: usize) -> Vec<Vec<TaskId>> {
+    let (mut pages, mut next) = (Vec::new(), None);
+    loop {
+        let found = harness.client().find(filter, next.as_ref(), limit).await.unwrap();
+        pages.push(found.tasks.into_iter().map(|task| task.task_id).collect());
+        // As it comes back from whoever was given it.
+        match found.next {
+            Some(cursor) => next = Some(cursor.to_string().parse().unwrap()),
+            None => return pages,
+        }
+    }
+}
+
+async fn found(harness: &Harness, filter: Filter) -> BTreeSet<TaskId> {
+    pages(harness, &filter, 1_000).await.concat().into_iter().collect()
+}
+
+/// A task whose step has failed with this code.
+async fn failed(harness: &Harness, step: &str, code: &str) -> TaskId {
+    harness.fail(step, [StepFault::Error(permanent(code, ""))]);
+    let task = harness.begin().await;
+    harness.run(task).await.unwrap();
+    task
+}
+
+/// Writes so many tasks that are all in one part of the index, a second after each other.
+fn written_in_one_part(harness: &Harness, count: u64) -> Vec<TaskId> {
+    let workflow = workflow(&[&[]], &[], "");
+    let write = |number: u64| {
+        let id = TaskId::from(Uuid::from_u64_pair(0x0190_0000_0000_7000, 0x8000_0000_0000_0000 | (number << 8)));
+        let (workflow, plan) = (workflow.id().to_string(), workflow.plan());
+        let created_at = harness.now() + SECOND * u32::try_from(number).unwrap();
+        let new = NewTask { id, workflow, context: "null", plan, created_at };
+        assert!(harness.memory().store.apply_observed(&task::create(&new), |_| ()).unwrap().is_written());
+        id
+    };
+    (0..count).map(write).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_is_found_by_its_status_under_which_ever_it_is_listed() {
+    let harness = graph(&[&[]], &[0], "compensate: manual,");
+    let client = harness.client();
+    let running = harness.begin().await;
+    harness.lose_messages();
+    let complete = harness.begin().await;
+    harness.run(complete).await.unwrap();
+    let failed_task = failed(&harness, "s0", "NO").await;
+    let [compensated, cancelled, resolved] =
+        [failed(&harness, "s0", "NO").await, harness.begin().await, harness.begin().await];
+    harness.lose_messages();
+    client.compensate(compensated, &by()).await.unwrap();
+    harness.run(compensated).await.unwrap();
+    client.cancel(cancelled, &by()).await.unwrap();
+    client.resolve(resolved, &by()).await.unwrap();
+    let undone = harness.begin().await;
+    harness.lose_messages();
+    let stuck = failed(&harness, "s0", "NO").await;
+    client.cancel(undone, &by()).await.unwrap();
+    client.compensate(undone, &by()).await.unwrap();
+    client.compensate(stuck, &by()).await.unwrap();
+    harness.lose_messages();
+
+    for (status, expected) in [
+        (TaskStatus::Complete, vec![complete]),
+        (TaskStatus::Compensating, vec![stuck]),
+        (TaskStatus::ResolvedManually, vec![resolved]),
+    ] {
+        assert_eq!(
+            found(&harness, Filter { status: Some(status), ..Filter::default() }).await,
+            expected.into_iter().collect(),
+            "{status}"
+        );
+    }
+    // Only the steps tell them apart; and both ends have the word of a task that ended so and was not undone.
+    for status in [TaskStatus::Pending, TaskStatus::InProgress] {
+        assert!(
+            found(&harness, Filter { status: Some(status), ..Filter::default() }).await.contains(&running),
+            "{status}"
+        );
+    }
+    for (status, undone, not_undone) in
+        [(TaskStatus::Error, compensated, failed_task), (TaskStatus::Cancelled, undone, cancelled)]
+    {
+        let of = async |compensated| {
+            found(&harness, Filter { status: Some(status), compensated, ..Filter::default() }).await
+        };
+        assert_eq!(of(None).await, [undone, not_undone].into(), "{status}");
+        assert_eq!(of(Some(true)).await, [undone].into(), "{status}");
+        assert_eq!(of(Some(false)).await, [not_undone].into(), "{status}");
+    }
+    assert_eq!(found(&harness, Filter::default()).await.len(), 8);
+    let end = Filter { status: Some(TaskStatus::Compensated(End::Error)), ..Filter::default() };
+    assert_eq!(found(&harness, end).await, [compensated, failed_task].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_task_is_found_while_something_may_still_happen_by_itself() {
+    let harness = graph(&[&[]], &[0], "compensate_after_seconds: 3600,");
+    harness.fail("s0", [no()]);
+    let task = harness.begin().await;
+    harness.run_until(task, |history| history.task.state == TaskState::Failed).await.unwrap();
+    assert_eq!(harness.memory().store.listed(task).unwrap().listing, Listing::Compensating);
+    let of = async |status| found(&harness, Filter { status: Some(status), ..Filter::default() }).await;
+    assert_eq!(of(TaskStatus::Error).await, [task].into());
+    assert_eq!(of(TaskStatus::Compensating).await, [].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_is_found_by_what_it_runs_what_failed_and_when_it_began() {
+    let harness = graph(&[&[], &[0]], &[], "name: checkout, namespace_name: shop, version: 1.2.0,");
+    let declined = failed(&harness, "s0", "DECLINED").await;
+    harness.skip(SECOND).await;
+    let begun = harness.now();
+    let late = failed(&harness, "s1", "LATE").await;
+    let fine = harness.begin().await;
+    let both: BTreeSet<TaskId> = [declined, late].into();
+    let all: BTreeSet<TaskId> = [declined, late, fine].into();
+    let none = BTreeSet::new();
+    let workflow = |name: &str| Filter { workflow: Some(name.to_owned()), ..Filter::default() };
+    let step = |name: &str| Filter { failed_step: Some(name.to_owned()), ..Filter::default() };
+    let code = |code: &str| Filter { error_code: Some(code.to_owned()), ..Filter::default() };
+    let next = begun + Duration::from_millis(1);
+    let from = |moment| Filter { created_from: Some(moment), ..Filter::default() };
+    let before = |moment| Filter { created_before: Some(moment), ..Filter::default() };
+    for (filter, expected) in [
+        (workflow("shop/checkout"), all.clone()),
+        (workflow("shop/checkout@1.2.0"), all.clone()),
+        (workflow("shop/checkout@1.2.1"), none.clone()),
+        (workflow("shop/check"), none.clone()),
+        (step("s0"), [declined].into()),
+        (step("s1"), [late].into()),
+        (code("LATE"), [late].into()),
+        (code("OTHER"), none.clone()),
+        (Filter { failed_step: Some("s0".to_owned()), ..code("LATE") }, none.clone()),
+        (Filter { failed_step: Some("s1".to_owned()), ..code("LATE") }, [late].into()),
+        (Filter { status: Some(TaskStatus::Error), ..Filter::default() }, both),
+        (from(begun), [late, fine].into()),
+        (from(next), none),
+        (before(begun), [declined].into()),
+        (before(next), all.clone()),
+        (Filter::default(), all),
+    ] {
+        assert_eq!(found(&harness, filter.clone()).await, expected, "{filter:?}");
+    }
+    let summary = harness.client().find(&step("s0"), None, 10).await.unwrap().tasks.remove(0);
+    assert_eq!((summary.workflow.as_str(), summary.status), ("shop/checkout@1.2.0", TaskStatus::Error));
+    assert_eq!((summary.failed_steps, summary.created_at), (["s0".to_owned()].into(), VirtualClock::START));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_task_is_on_one_page_and_no_page_is_longer_than_was_asked_for() {
+    let harness = graph(&[&[]], &[], "");
+    let mut all = written_in_one_part(&harness, 230);
+    for _ in 0..20 {
+        all.push(harness.begin().await);
+    }
+    let all: BTreeSet<TaskId> = all.into_iter().collect();
+    for limit in [1, 7, 100, 125, 1_000] {
+        let pages = pages(&harness, &Filter::default(), limit).await;
+        assert!(pages.iter().all(|page| page.len() <= limit), "{limit}");
+        assert!(pages.iter().rev().skip(1).all(|page| page.len() == limit), "{limit}");
+        let found = pages.concat();
+        assert_eq!((found.len(), found.into_iter().collect::<BTreeSet<_>>()), (all.len(), all.clone()), "{limit}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_that_few_tasks_fit_stops_on_its_way_and_goes_on_from_there() {
+    let harness = graph(&[&[]], &[], "");
+    let tasks = written_in_one_part(&harness, 1_050);
+    // Those that are listed first of all, and last.
+    let last = harness.now() + SECOND * 1_049;
+    let filter = Filter { created_from: Some(last), ..Filter::default() };
+    assert_eq!(pages(&harness, &filter, 10).await, [vec![], vec![tasks[1_049]]]);
+    let none = Filter { created_from: Some(last + SECOND), ..Filter::default() };
+    assert_eq!(pages(&harness, &none, 10).await, [vec![], vec![]], "it looks no further than it has to");
+}
+
+#[test]
+fn a_cursor_is_one_word_and_no_other_word_is_a_cursor() {
+    let task = TaskId::new();
+    for word in ["5_3".to_owned(), format!("5_3_-7_{task}")] {
+        assert_eq!(word.parse::<Cursor>().unwrap().to_string(), word);
+    }
+    for word in [
+        "",
+        "5",
+        "x_3",
+        "5_x",
+        "5_-3",
+        "5_3_7",
+        "5_3_x_",
+        "5_3_7_x",
+        &format!("5_3_x_{task}"),
+        &format!("5_3_7_{task}_"),
+    ] {
+        let wrong = word.parse::<Cursor>().unwrap_err().to_string();
+        assert_eq!(wrong, format!("`{word}` is not a `next` that a list has ended with"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_index_that_cannot_be_read_is_no_empty_one() {
+    let harness = graph(&[&[]], &[], "");
+    harness.fail_call("list", [FailureKind::Throttled]);
+    harness.client().find(&Filter::default(), None, 10).await.unwrap_err();
+}
+
+/// What one call of many has done: how many it retried, how many it found, where it stopped.
+async fn retry_all(harness: &Harness, from: Option<&Cursor>, by: Option<&By>) -> (usize, Vec<TaskId>, Option<Cursor>) {
+    let page = harness.client().retry_all(&Filter::default(), from, 1, by).await.unwrap();
+    assert!(page.refused.is_empty(), "{:?}", page.refused);
+    (page.retried, page.found.tasks.iter().map(|task| task.task_id).collect(), page.found.next)
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_has_failed_is_retried_with_all_others_and_only_when_somebody_says_so() {
+    let harness = graph(&[&[]], &[0], "compensate: manual,");
+    let running = harness.begin().await;
+    assert_eq!(retry_all(&harness, None, None).await, (0, vec![], None));
+    harness.lose_messages();
+    let task = failed(&harness, "s0", "NO").await;
+    let (retried, found, _) = retry_all(&harness, None, None).await;
+    assert_eq!((retried, found, harness.state(task)), (0, vec![task], TaskState::Failed), "it is only said");
+    let (retried, found, _) = retry_all(&harness, None, Some(&by())).await;
+    assert_eq!((retried, found, harness.state(task)), (1, vec![task], TaskState::Running));
+    assert_eq!(harness.step(running, "s0").attempt, 0);
+
+    harness.run(task).await.unwrap();
+    let closed = failed(&harness, "s0", "NO").await;
+    harness.client().compensate(closed, &by()).await.unwrap();
+    harness.run(closed).await.unwrap();
+    assert_eq!(retry_all(&harness, None, None).await, (0, vec![], None), "what is undone is closed");
+    let asked_for = Filter { compensated: Some(true), ..Filter::default() };
+    let found = harness.client().retry_all(&asked_for, None, 10, None).await.unwrap().found.tasks;
+    assert_eq!(found.into_iter().map(|task| task.task_id).collect::<Vec<_>>(), [closed]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_retried_with_all_others_is_told_with_the_reason() {
+    let harness = Arc::new(graph(&[&[]], &[], ""));
+    let task = failed(&harness, "s0", "NO").await;
+    let there = harness.clone();
+    harness.meanwhile("redrive", async move { there.client().resolve(task, &by()).await.unwrap() });
+    let all = harness.client().retry_all(&Filter::default(), None, 10, Some(&by())).await.unwrap();
+    assert_eq!((all.retried, all.found.tasks.len(), all.refused[0].task_id), (0, 1, task));
+    assert_eq!(all.refused[0].error.to_string(), "cannot retry task in resolved_manually status");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_again_while_many_are_retried_is_not_retried_by_the_next_page() {
+    let harness = graph(&[&[]], &[], "");
+    let task = failed(&harness, "s0", "NO").await;
+    let (retried, found, next) = retry_all(&harness, None, Some(&by())).await;
+    assert_eq!((retried, found), (1, vec![task]));
+    // It fails at once, and so comes again behind the place where the first page ended.
+    harness.skip(SECOND).await;
+    harness.fail("s0", [no()]);
+    harness.run(task).await.unwrap();
+    let (retried, found, _) = retry_all(&harness, next.as_ref(), Some(&by())).await;
+    assert_eq!((retried, found), (0, vec![]), "it was retried by the first page");
+    let (retried, found, _) = retry_all(&harness, None, Some(&by())).await;
+    assert_eq!((retried, found), (1, vec![task]), "whoever begins anew retries it anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_or_an_earlier_call_has_retried_is_retried_by_the_next_page_all_the_same() {
+    let harness = graph(&[&[]], &[], "");
+    let fails = async |task| {
+        harness.skip(SECOND).await;
+        harness.fail("s0", [no()]);
+        harness.run(task).await.unwrap();
+    };
+    let task = failed(&harness, "s0", "NO").await;
+    harness.client().retry(task, &by()).await.unwrap();
+    fails(task).await;
+    let (_, _, next) = retry_all(&harness, None, None).await;
+    harness.client().retry(task, &By::new("customer", "a test").unwrap()).await.unwrap();
+    fails(task).await;
+    let (retried, found, _) = retry_all(&harness, next.as_ref(), Some(&by())).await;
+    assert_eq!((retried, found), (1, vec![task]));
+    let trail: Vec<_> = harness.history(task).await.unwrap().task.actions;
+    assert!(trail.iter().all(|Action { what, .. }| *what == ActionKind::Retry) && trail.len() == 3, "{trail:?}");
+}

@@ -1,0 +1,3 @@
+mod find;
+mod operate;
+mod start;

@@ -1,0 +1,126 @@
+//! Starting tasks, once however often it is asked for, and looking at them.
+
+use crate::{
+    FailureKind, IdempotencyKey, StartError, TaskId, Workflow,
+    core::{limits::MAX_CONTEXT_BYTES, state::TaskStatus},
+    testing::{
+        Harness,
+        fixtures::staged::{graph, workflow},
+    },
+};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Two steps that wait for nothing, and one that waits for both.
+const JOIN: &[&[usize]] = &[&[], &[], &[0, 1]];
+
+fn join() -> Workflow {
+    workflow(JOIN, &[], "")
+}
+
+fn key(text: &str) -> IdempotencyKey {
+    text.parse().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_wakes_what_waits_for_nothing() {
+    let harness = graph(JOIN, &[], "");
+    let (client, context) = (harness.client(), json!({ "total": 100 }));
+    let started = client.start(&join(), &context, None).await.unwrap();
+    assert!(!started.already_there);
+    assert_eq!(harness.woken(), ["s0", "s1"]);
+    let history = client.history(started.task_id).await.unwrap().unwrap();
+    assert_eq!((history.task.workflow.as_str(), history.task.context), ("tests/graph@0.1.0", context.to_string()));
+    assert_eq!((history.task.created_at, client.now()), (harness.now(), harness.now()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_was_never_started_has_no_history() {
+    let harness = graph(JOIN, &[], "");
+    assert_eq!(harness.client().history(TaskId::new()).await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_stands_for_the_request_that_it_was_first_used_with() {
+    let harness = graph(JOIN, &[], "");
+    let client = harness.client();
+    let start = async |workflow: &Workflow, units: u32| {
+        client.start(workflow, &json!({ "units": units }), Some(&key("a-key"))).await
+    };
+    let first = start(&join(), 1).await.unwrap();
+    let again = start(&join(), 1).await.unwrap();
+    assert_eq!((first.already_there, again.already_there, again.task_id), (false, true, first.task_id));
+    let deployed = workflow(JOIN, &[], "name: graph, namespace_name: tests, version: 2.0.0,");
+    assert_eq!(start(&deployed, 1).await.unwrap().task_id, first.task_id, "a deployment makes no other request of it");
+
+    let other_workflow = workflow(JOIN, &[], "name: other, namespace_name: tests,");
+    for other in [start(&join(), 2).await, start(&other_workflow, 1).await] {
+        let message =
+            format!("the idempotency key `a-key` was used with another request, which started task {}", first.task_id);
+        assert_eq!(other.unwrap_err().to_string(), message);
+    }
+    let elsewhere = workflow(JOIN, &[], "name: graph, namespace_name: elsewhere,");
+    let second = start(&elsewhere, 1).await.unwrap();
+    assert!(!second.already_there && second.task_id != first.task_id, "each namespace has keys of its own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_started_leaves_nothing_behind() {
+    let harness = graph(JOIN, &[], "");
+    let client = harness.client();
+    let strict =
+        workflow(JOIN, &[], "name: strict, schema: {properties: {email: {type: string}, count: {minimum: 1}}},");
+    let wrong = client.start(&strict, &json!({ "email": 1, "count": 0 }), Some(&key("k"))).await.unwrap_err();
+    assert_eq!(wrong.to_string(), "the context does not fit the workflow's schema in 2 places");
+    let StartError::Invalid(violations) = wrong else { panic!("{wrong}") };
+    let places: BTreeSet<&str> = violations.iter().map(|violation| violation.path.as_str()).collect();
+    assert_eq!(places, ["/email", "/count"].into());
+
+    let quotes = 2;
+    let larger = json!("a".repeat(MAX_CONTEXT_BYTES - quotes + 1));
+    let refused = client.start(&join(), &larger, Some(&key("k"))).await.unwrap_err();
+    assert!(matches!(refused, StartError::TooLarge { bytes } if bytes == MAX_CONTEXT_BYTES + 1), "{refused}");
+    assert_eq!((harness.memory().store.count(), harness.sent().len()), (0, 0));
+    let largest = json!("a".repeat(MAX_CONTEXT_BYTES - quotes));
+    client.start(&join(), &largest, Some(&key("k"))).await.unwrap();
+}
+
+/// The task that a second request brings to its end, after this call of the first one has failed.
+async fn after_a_failed(call: &str) -> (Harness, TaskId, bool) {
+    let harness = graph(JOIN, &[], "").call_by_call();
+    let client = harness.client();
+    harness.fail_call(call, [FailureKind::Unavailable]);
+    let broken = client.start(&join(), &Value::Null, Some(&key("k"))).await.unwrap_err();
+    assert_eq!(matches!(broken, StartError::Queue(_)), call == "send", "{broken}");
+    assert!(broken.to_string().ends_with(&format!("{call} got no answer: as the test wants it")), "{broken}");
+    let started = client.start(&join(), &Value::Null, Some(&key("k"))).await.unwrap();
+    (harness, started.task_id, started.already_there)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_broke_off_is_brought_to_its_end_by_its_repeat() {
+    for call in ["reserve_key", "create", "send"] {
+        let (harness, task, already_there) = after_a_failed(call).await;
+        assert_eq!(already_there, call == "send", "{call}");
+        assert_eq!(harness.memory().store.tasks(), [task].into(), "{call}");
+        assert_eq!(harness.woken(), ["s0", "s1"], "{call}");
+        let history = harness.run(task).await.unwrap();
+        assert_eq!(history.status(), TaskStatus::Complete, "{call}");
+        assert!(history.steps.iter().all(|step| step.attempt == 1), "{call}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_wakes_only_what_nobody_has_touched() {
+    let harness = graph(JOIN, &[], "");
+    let client = harness.client();
+    let start = async || client.start(&join(), &Value::Null, Some(&key("k"))).await.unwrap().task_id;
+    let task = start().await;
+    harness.run_until(task, |history| history.step("s0").unwrap().state.is_done()).await.unwrap();
+    assert_eq!(start().await, task);
+    assert_eq!(harness.woken(), ["s0", "s1", "s1"]);
+    harness.run(task).await.unwrap();
+    let sent = harness.woken();
+    assert_eq!(start().await, task);
+    assert_eq!(harness.woken(), sent);
+}

@@ -1,0 +1,172 @@
+use super::*;
+use crate::{
+    FailureKind, TaskId,
+    core::{message::DEAD_LETTERS, state::TaskState, step},
+    ports::Store,
+    testing::{
+        Harness,
+        fixtures::staged::{Log, graph},
+    },
+};
+use serde_json::json;
+
+const SECOND: Duration = Duration::from_secs(1);
+const LEASE: Duration = Duration::from_secs(30);
+
+/// A task whose own messages are gone.
+async fn task(harness: &Harness) -> TaskId {
+    let task = harness.begin().await;
+    harness.lose_messages();
+    task
+}
+
+/// The queue gives up on a message of this step; answers when it is to come again, if at all.
+async fn bury(harness: &Harness, task: TaskId, step: &str) -> Option<Timestamp> {
+    harness.put_message(DEAD_LETTERS, json!({ "task_id": task, "step": step }).to_string());
+    harness.run_for(Duration::ZERO).await.unwrap();
+    harness.memory().queue.next_due()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_whose_message_is_given_up_fails_and_with_it_the_task() {
+    let (log, _guard) = Log::new();
+    let harness = graph(&[&[]], &[], "");
+    let task = task(&harness).await;
+    assert_eq!(bury(&harness, task, "s0").await, None);
+    let known = format!("received 1 times from an unknown queue, first sent at {}", harness.now());
+    let history = harness.history(task).await.unwrap();
+    let step = history.step("s0").unwrap();
+    let error = step.error.clone().unwrap();
+    assert_eq!((step.state, error.code.as_str()), (StepState::Error, DELIVERY_EXHAUSTED));
+    assert_eq!(error.message, format!("SQS gave up on the step's message: {known}"));
+    assert_eq!((history.task.state, harness.undeliverable().len()), (TaskState::Failed, 0));
+    let why = error.message;
+    let (what, step, who) = (ActionKind::GiveUp, Some("s0".to_owned()), "dead_letters".to_owned());
+    assert_eq!(history.task.actions, [Action { at: harness.now(), what, step, who, why }]);
+    assert_eq!(log.lines("ERROR message=given up").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_somebody_is_at_is_waited_for() {
+    let harness = graph(&[&[]], &[], "");
+    let task = task(&harness).await;
+    let lease = harness.memory().claim(task, "s0").await;
+    assert_eq!(bury(&harness, task, "s0").await, Some(lease.until + SECOND));
+    assert_eq!(harness.step(task, "s0").state, StepState::InProgress);
+    harness.memory().ambient.wait_until(lease.until).await;
+    harness.lose_messages();
+    assert_eq!(bury(&harness, task, "s0").await, Some(lease.until + SECOND), "a lease holds to its end");
+    harness.run_for(SECOND).await.unwrap();
+    assert_eq!((harness.step(task, "s0").state, harness.memory().queue.next_due()), (StepState::Error, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_given_up_step_may_have_done_is_undone() {
+    let harness = graph(&[&[]], &[0], "");
+    let task = task(&harness).await;
+    harness.memory().claim(task, "s0").await;
+    harness.skip(LEASE + SECOND).await;
+    bury(&harness, task, "s0").await;
+    assert_eq!(harness.woken(), ["s0", "u0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_on_which_nothing_hangs_is_let_go() {
+    let (log, _guard) = Log::new();
+    let harness = graph(&[&[], &[0]], &[], "");
+    let untouched = async |task: TaskId, step: &str| {
+        let before = harness.history(task).await.unwrap();
+        assert_eq!(bury(&harness, task, step).await, None, "{step}");
+        assert_eq!(harness.history(task).await.unwrap(), before, "{step}");
+    };
+    let waiting = task(&harness).await;
+    untouched(waiting, "s1").await;
+    for state in [StepState::Complete, StepState::Error, StepState::Cancelled, StepState::ResolvedManually] {
+        harness.memory().force_step(waiting, "s0", state);
+        untouched(waiting, "s0").await;
+    }
+    for state in [TaskState::Completed, TaskState::Cancelled, TaskState::Resolved] {
+        let ended = task(&harness).await;
+        harness.memory().force_task(ended, state);
+        untouched(ended, "s0").await;
+    }
+    assert_eq!(harness.undeliverable(), []);
+    assert_eq!(log.lines("WARN message=a dead letter that nothing hangs on").len(), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_belongs_to_nothing_is_kept_with_the_reason() {
+    let harness = graph(&[&[]], &[], "");
+    let task = task(&harness).await;
+    let letter = |task: TaskId, step: &str| json!({ "task_id": task, "step": step }).to_string();
+    let letters = [
+        ("poison\u{1}".to_owned(), "not a message of this engine: expected value at line 1 column 1"),
+        (letter(TaskId::new(), "s0"), "the task does not exist"),
+        (letter(task, "s9"), "the task's plan has no such step"),
+    ];
+    for (letter, _) in &letters {
+        harness.put_message(DEAD_LETTERS, letter);
+    }
+    harness.run_for(Duration::ZERO).await.unwrap();
+    let kept: Vec<_> = harness.undeliverable().into_iter().map(|kept| (kept.body, kept.reason)).collect();
+    assert_eq!(kept, letters.map(|(body, reason)| (body, reason.to_owned())));
+    assert_eq!(harness.memory().queue.next_due(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_cannot_be_worked_comes_again_the_later_the_more_often_it_has_come() {
+    let harness = graph(&[&[]], &[], "");
+    let task = task(&harness).await;
+    let start = harness.now();
+    harness.fail_call("load_all", [FailureKind::Unavailable; 2]);
+    assert_eq!(bury(&harness, task, "s0").await, Some(start + SECOND));
+    harness.run_for(SECOND).await.unwrap();
+    assert_eq!(harness.memory().queue.next_due(), Some(start + 3 * SECOND));
+    harness.run_for(2 * SECOND).await.unwrap();
+    assert_eq!(harness.step(task, "s0").state, StepState::Error);
+
+    let start = harness.now();
+    harness.fail_call("reject", [FailureKind::Refused]);
+    assert_eq!(bury(&harness, TaskId::new(), "s0").await, Some(start + SECOND));
+    harness.run_for(SECOND).await.unwrap();
+    assert_eq!(harness.undeliverable().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_of_a_step_that_keeps_changing_comes_again_soon() {
+    let harness = graph(&[&[]], &[], "");
+    let task = task(&harness).await;
+    for _ in 0..20 {
+        let memory = harness.memory().clone();
+        harness.meanwhile("dead_letter_step", async move {
+            let lease = memory.claim(task, "s0").await;
+            memory.apply(&step::release(&lease)).await.unwrap();
+        });
+    }
+    // Its reader has waited for 1.275 s in all between its tries.
+    let due = harness.now() + Duration::from_millis(1_275) + SECOND;
+    assert_eq!(bury(&harness, task, "s0").await, Some(due));
+    assert_eq!(harness.step(task, "s0").state, StepState::Pending);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_letters_that_are_not_done_with_are_kept() {
+    let harness = graph(&[&[]], &[], "");
+    let task = task(&harness).await;
+    harness.memory().claim(task, "s0").await;
+    let letter = |id: &str, task: TaskId| Received {
+        id: id.to_owned(),
+        body: json!({ "task_id": task, "step": "s0" }).to_string(),
+        ..Received::default()
+    };
+    let reader = DeadLetters::new(harness.ports(), harness.ports(), harness.memory().ambient.clone());
+    let batch = [letter("held", task), letter("lost", TaskId::new()), letter("held too", task)];
+    assert_eq!(reader.handle(&batch).await, ["held", "held too"]);
+    harness.skip(LEASE + SECOND).await;
+    assert_eq!(reader.handle(&batch).await, [""; 0]);
+    let message = harness.step(task, "s0").error.unwrap().message;
+    assert!(
+        message.ends_with("received an unknown number of times from an unknown queue, first sent at an unknown time"),
+        "{message}"
+    );
+}

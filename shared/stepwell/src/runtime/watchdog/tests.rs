@@ -1,0 +1,252 @@
+use super::*;
+use crate::{
+    FailureKind, TaskId,
+    core::{
+        id::TaskId as Id,
+        item::Key,
+        record::NewTask,
+        state::{End, StepState, TaskState, TaskStatus},
+        task,
+        transition::{Condition, Effect, Transition, Write},
+    },
+    testing::{
+        Harness, VirtualClock,
+        fixtures::staged::{Log, busy, by, graph, no, workflow},
+    },
+};
+use std::sync::Arc;
+use uuid::Uuid;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The watchdog looks at what is due, and may look at so many tasks.
+async fn watch(harness: &Harness, tasks: usize) -> Report {
+    let clock = harness.memory().ambient.clone();
+    let watchdog = Watchdog::new(harness.ports(), harness.ports(), clock);
+    watchdog.run(Bounds { until: harness.now() + MINUTE, tasks }).await.unwrap()
+}
+
+/// What it has done a minute later.
+async fn minute(harness: &Harness) -> Report {
+    harness.skip(MINUTE).await;
+    watch(harness, 1_000).await
+}
+
+fn listed(harness: &Harness, task: TaskId) -> (Listing, Timestamp) {
+    let place = harness.memory().store.listed(task).unwrap();
+    (place.listing, place.at)
+}
+
+/// Writes a task into this part of the index without sending its messages.
+fn written(harness: &Harness, shard: u8, number: u64) -> Id {
+    let (workflow, low) = (workflow(&[&[]], &[], ""), 0x8000_0000_0000_0000 | (number << 8) | u64::from(shard));
+    let id = Id::from(Uuid::from_u64_pair(0x0190_0000_0000_7000, low));
+    let (plan, created_at) = (workflow.plan(), harness.now());
+    let new = NewTask { id, workflow: workflow.id().to_string(), context: "null", plan, created_at };
+    assert!(harness.memory().store.apply_observed(&task::create(&new), |_| ()).unwrap().is_written());
+    id
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_whose_messages_are_lost_is_woken_after_a_minute() {
+    let harness = graph(&[&[], &[]], &[], "");
+    let task = harness.begin().await;
+    harness.lose_messages();
+    harness.skip(MINUTE - SECOND).await;
+    assert_eq!(watch(&harness, 10).await, Report::default(), "it is not due");
+    harness.skip(SECOND).await;
+    assert_eq!(watch(&harness, 10).await, Report { looked_at: 1, sent: 2, ..Report::default() });
+    assert_eq!(listed(&harness, task), (Listing::Pending, harness.now() + MINUTE));
+    assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_stays_asleep_is_woken_less_and_less_often() {
+    let harness = graph(&[&[]], &[], "");
+    harness.begin().await;
+    let mut woken = Vec::new();
+    for minute_ in 1..=60_u32 {
+        let report = minute(&harness).await;
+        assert_eq!((report.sent, report.failed), (report.looked_at, 0), "the message is missing at each look");
+        woken.extend((report.looked_at > 0).then_some(minute_));
+    }
+    assert_eq!(woken, [1, 2, 4, 8, 16, 32]);
+    assert_eq!(harness.woken(), vec!["s0"; woken.len() + 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_nothing_more_is_not_looked_at_any_more() {
+    let harness = graph(&[&[], &[]], &[], "");
+    harness.fail("s0", [no()]);
+    let task = harness.begin().await;
+    harness.run_for(SECOND).await.unwrap();
+    let failed_at = harness.history(task).await.unwrap().task.finished_at.unwrap();
+    assert_eq!(listed(&harness, task), (Listing::Compensating, failed_at + MINUTE), "the other one went on");
+    assert_eq!(minute(&harness).await, Report { looked_at: 1, ..Report::default() });
+    assert_eq!(listed(&harness, task), (Listing::Error, failed_at));
+    assert_eq!(minute(&harness).await, Report::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_takes_page_after_page_until_it_comes_to_its_bounds() {
+    let harness = graph(&[&[]], &[], "");
+    for number in 0..60 {
+        written(&harness, 0, number);
+    }
+    written(&harness, 1, 0);
+    harness.skip(MINUTE).await;
+    let bounded = watch(&harness, 10).await;
+    assert_eq!((bounded.looked_at, bounded.unfinished), (25, true), "the rest of a page is looked at");
+    let rest = watch(&harness, 1_000).await;
+    assert_eq!((rest.looked_at, rest.sent, rest.unfinished), (36, 36, false));
+
+    let late = written(&harness, 0, 100);
+    harness.skip(MINUTE).await;
+    let clock = harness.memory().ambient.clone();
+    let bounds = Bounds { until: harness.now(), tasks: 1_000 };
+    let report = Watchdog::new(harness.ports(), harness.ports(), clock).run(bounds).await.unwrap();
+    assert_eq!(report, Report { unfinished: true, ..Report::default() }, "its time is over");
+    assert_eq!(listed(&harness, late), (Listing::Pending, harness.now()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_part_of_the_index_comes_first_each_minute() {
+    let harness = graph(&[&[]], &[], "");
+    let tasks: Vec<Id> = (0..Listing::SHARDS).map(|shard| written(&harness, shard, 0)).collect();
+    let due = harness.now() + MINUTE;
+    // The pending tasks' parts come before those of the compensating ones.
+    let first = |now: Timestamp| usize::try_from(now.as_seconds() / 60 % 32).unwrap();
+    harness.skip(MINUTE).await;
+    while first(harness.now()) != 3 {
+        harness.skip(MINUTE).await;
+    }
+    for shard in 3..6 {
+        assert_eq!(watch(&harness, 1).await.looked_at, 1);
+        let moved: Vec<usize> = (0..16).filter(|task| listed(&harness, tasks[*task]).1 != due).collect();
+        assert_eq!(moved, (3..=shard).collect::<Vec<_>>());
+        harness.skip(MINUTE).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_cannot_be_looked_at_stands_in_nobodys_way() {
+    let (log, _guard) = Log::new();
+    let harness = graph(&[&[]], &[], "");
+    let tasks = [written(&harness, 0, 0), written(&harness, 0, 1)];
+    harness.skip(MINUTE).await;
+    harness.fail_call("load_all", [FailureKind::Refused]);
+    assert_eq!(watch(&harness, 10).await, Report { looked_at: 2, sent: 1, failed: 1, ..Report::default() });
+    // They are looked at side by side, so either may have met the failure.
+    let mut moments = tasks.map(|task| listed(&harness, task).1.since(harness.now()));
+    moments.sort_unstable();
+    assert_eq!(moments, [MINUTE, 5 * MINUTE]);
+    assert_eq!(log.lines("ERROR message=the task could not be looked at").len(), 1);
+    harness.run(broken).await.unwrap();
+
+    let broken = written(&harness, 0, 2);
+    harness.skip(MINUTE).await;
+    let due = harness.now();
+    harness.fail_call("send", [FailureKind::Unavailable]);
+    harness.fail_call("move_in_index", [FailureKind::Unavailable]);
+    let report = minute(&harness).await;
+    assert_eq!((report.failed, listed(&harness, broken)), (1, (Listing::Pending, due)), "it is still due");
+    assert_eq!(log.lines("ERROR message=nor could it be listed for later").len(), 1);
+    assert_eq!(harness.run(broken).await.unwrap().status(), TaskStatus::Complete);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_does_to_a_task_while_it_is_looked_at_is_not_undone() {
+    let harness = Arc::new(graph(&[&[]], &[], ""));
+    let (task, there) = (harness.begin().await, harness.clone());
+    harness.meanwhile("move_in_index", async move { there.client().resolve(task, &by()).await.unwrap() });
+    let report = minute(&harness).await;
+    assert_eq!((report.looked_at, report.failed), (1, 0));
+    assert_eq!(listed(&harness, task), (Listing::ResolvedManually, harness.now()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_gone_when_it_is_looked_at_is_passed_over() {
+    let harness = graph(&[&[]], &[], "");
+    let (task, store) = (harness.begin().await, harness.memory().store.clone());
+    harness.meanwhile("load_all", async move {
+        let delete = Transition::of("delete", Write::new(Key::Task(task), Condition::ALWAYS, Effect::Delete));
+        store.apply_observed(&delete, |_| ()).unwrap();
+    });
+    assert_eq!(minute(&harness).await, Report { looked_at: 1, ..Report::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_compensation_that_nobody_goes_on_with_is_brought_on() {
+    let harness = graph(&[&[]], &[0], "").call_by_call();
+    harness.fail("s0", [no()]);
+    harness.fail_call("order_compensations", [FailureKind::Unavailable; 2]);
+    harness.kill("s0", [crate::testing::Death::After("fail")]);
+    let task = harness.begin().await;
+    harness.run_for(SECOND).await.unwrap();
+    harness.lose_messages();
+    assert_eq!(harness.state(task), TaskState::Failed);
+    let report = minute(&harness).await;
+    assert_eq!((report.failed, report.unwound), (1, 0), "the table failed");
+    harness.skip(5 * MINUTE).await;
+    assert_eq!(watch(&harness, 10).await.failed, 1);
+    harness.skip(5 * MINUTE).await;
+    assert_eq!(watch(&harness, 10).await, Report { looked_at: 1, unwound: 1, ..Report::default() });
+    assert_eq!(harness.woken(), ["s0", "u0"]);
+    harness.run(task).await.unwrap();
+    assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_beside_a_step_that_is_then_done_by_hand_is_restarted() {
+    let harness = graph(&[&[], &[]], &[], "restarts: 1,");
+    harness.fail("s0", [no()]);
+    harness.fail("s1", [busy(), busy(), busy()]);
+    let task = harness.begin().await;
+    harness.run(task).await.unwrap();
+    let looks = async |minutes: u32| {
+        let mut looks = 0;
+        for _ in 0..minutes {
+            looks += minute(&harness).await.looked_at;
+        }
+        looks
+    };
+    assert!(looks(5).await > 0);
+    assert_eq!(looks(60).await, 0, "one of them failed for good, so nothing more happens by itself");
+    harness.client().resolve_step(task, "s0", "{}", &by()).await.unwrap();
+    let report = minute(&harness).await;
+    assert_eq!((report.looked_at, report.unwound), (1, 1));
+    assert_eq!(harness.woken()[2..], ["s0", "s1"], "the one by the operator, the other by the watchdog");
+    assert_eq!(harness.step(task, "s1").state, StepState::Pending);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_compensation_that_failed_calls_for_people_at_least_once_an_hour_until_they_have_come() {
+    let (log, _guard) = Log::new();
+    let harness = graph(&[&[]], &[0], "");
+    let calls = || log.lines(&format!("ERROR message={}", compensation::COMPENSATION_FAILED));
+    harness.fail("s0", [no()]);
+    harness.fail("u0", [no()]);
+    let task = harness.begin().await;
+    harness.run_until(task, |history| history.task.state.is_compensating()).await.unwrap();
+    assert_eq!(calls(), [""; 0]);
+    harness.run(task).await.unwrap();
+    assert_eq!(calls(), [format!("ERROR message=compensation failed task_id={task} step=\"u0\" code=\"NO\"")]);
+    for hour in 1..=5 {
+        let before = calls().len();
+        for _ in 0..61 {
+            minute(&harness).await;
+        }
+        assert!(calls().len() > before, "nobody was called in hour {hour}");
+    }
+
+    harness.client().resolve_step(task, "u0", "{}", &by()).await.unwrap();
+    let called = calls();
+    harness.run(task).await.unwrap();
+    assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
+    for _ in 0..61 {
+        minute(&harness).await;
+    }
+    assert_eq!(calls(), called);
+    assert!(harness.now() > VirtualClock::START);
+}

@@ -1,0 +1,182 @@
+//! What the harness itself says and does.
+
+use super::{
+    Death, Harness, HarnessError, MAX_RECEIVES, StepFault, VirtualClock,
+    fixtures::staged::{by, graph, no, workflow},
+};
+use crate::{
+    Context, FailureKind, ResultOf, Step, StepContext, StepError, StepResult, TaskId,
+    core::{
+        message::DEAD_LETTERS,
+        record::Outcome,
+        state::{StepState, TaskState, TaskStatus},
+    },
+    permanent,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Later(u32);
+
+impl StepResult for Later {
+    const STEP: &'static str = "s1";
+}
+
+/// Takes what only comes after it.
+struct TooEarly;
+
+impl Step for TooEarly {
+    type Input = ResultOf<Later>;
+    type Output = ();
+
+    async fn run(&self, _: ResultOf<Later>, _: &StepContext) -> Result<(), StepError> {
+        Ok(())
+    }
+}
+
+struct Leaves;
+
+impl Step for Leaves {
+    type Input = Context<u32>;
+    type Output = Later;
+
+    async fn run(&self, Context(number): Context<u32>, _: &StepContext) -> Result<Later, StepError> {
+        Ok(Later(number))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workflow_that_lacks_steps_is_not_started() {
+    let harness = Harness::new(workflow(&[&[], &[0]], &[1], "")).with("s0", Leaves);
+    let missing = harness.start(&Value::Null).await.unwrap_err();
+    let message = "the workflow has steps that the harness was not given: s1, u1. Give it each by `with`";
+    assert_eq!(missing.to_string(), message);
+    assert_eq!(harness.memory().store.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_takes_what_comes_after_it_is_found_at_the_start() {
+    let harness = graph(&[&[], &[0]], &[], "").with("s0", TooEarly);
+    let refused = harness.start(&Value::Null).await.unwrap_err();
+    assert!(matches!(&refused, HarnessError::Undeclared(found) if found.result_of == "s1"), "{refused}");
+    let harness = graph(&[&[], &[0]], &[], "schema: {type: object},");
+    let refused = harness.start(&Value::Null).await.unwrap_err();
+    assert_eq!(refused.to_string(), "the context does not fit the workflow's schema in 1 places");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_is_read_as_what_it_is() {
+    let harness = graph(&[&[], &[0]], &[], "").with("s1", Leaves);
+    let task = harness.start(&json!(7)).await.unwrap();
+    let early = harness.result::<Later>(task, "s1").await.unwrap_err();
+    assert_eq!(early.to_string(), "the result of step `s1` cannot be read: there is none");
+    harness.run(task).await.unwrap();
+    assert_eq!(harness.result::<Later>(task, "s1").await.unwrap(), Later(7));
+    let wrong = harness.result::<String>(task, "s1").await.unwrap_err().to_string();
+    assert!(wrong.starts_with("the result of step `s1` cannot be read: invalid type"), "{wrong}");
+    let numbers = |attempts: Vec<crate::core::record::AttemptRecord>| attempts.len();
+    assert_eq!(numbers(harness.attempts(task, "s1").await.unwrap()), 1);
+    assert_eq!(numbers(harness.attempts(task, "s9").await.unwrap()), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_not_there_or_does_not_get_there_is_told() {
+    let harness = graph(&[&[]], &[], "");
+    let nobody = TaskId::new();
+    let gone = harness.run(nobody).await.unwrap_err().to_string();
+    assert_eq!(gone, format!("there is no task {nobody}"));
+    let task = harness.begin().await;
+    let never = harness.run_until(task, |history| history.task.state == TaskState::Failed).await.unwrap_err();
+    assert_eq!(never.to_string(), format!("task {task} does not get there; it is complete"));
+    assert_eq!(
+        harness.run_until(task, |history| history.task.state == TaskState::Completed).await.unwrap().task.id,
+        task
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_fails_is_told() {
+    let harness = graph(&[&[]], &[], "");
+    let task = harness.begin().await;
+    harness.lose_messages();
+    harness.fail_call("list", [FailureKind::Refused]);
+    let failed = harness.run(task).await.unwrap_err();
+    assert_eq!(failed.to_string(), "list was refused: as the test wants it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_needs_a_person_is_at_rest() {
+    let harness = graph(&[&[]], &[0], "");
+    harness.fail("s0", [no()]);
+    harness.fail("u0", [no()]);
+    let task = harness.begin().await;
+    let history = harness.run(task).await.unwrap();
+    assert_eq!((history.status(), harness.now()), (TaskStatus::Compensating, VirtualClock::START));
+    harness.client().retry(task, &by()).await.unwrap();
+    assert!(matches!(harness.run(task).await.unwrap().task.state, TaskState::Compensated(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_fault_is_met_by_one_run_and_each_death_by_one_delivery() {
+    let harness = graph(&[&[]], &[], "").call_by_call();
+    let late = || permanent("LATE", "after its work");
+    harness.fail("s0", [StepFault::Timeout, StepFault::Panic, StepFault::ErrorAfterEffect(late())]);
+    harness.kill("s0", [Death::Before("claim"), Death::After("claim")]);
+    let task = harness.begin().await;
+    harness.run(task).await.unwrap();
+    let attempts = harness.attempts(task, "s0").await.unwrap();
+    let seen: Vec<_> = attempts
+        .iter()
+        .map(|attempt| (attempt.outcome, attempt.error.as_ref().map(|error| error.code.as_str())))
+        .collect();
+    let expected =
+        [(Outcome::Lost, None), (Outcome::RetryableError, Some("TIMEOUT")), (Outcome::RetryableError, Some("PANIC"))];
+    assert_eq!(seen, expected, "a lost attempt counts, so there is no fourth");
+    // A dead worker's message is hidden as long as its invocation would have lasted: the step's 30 s, and 5 s more.
+    assert_eq!(attempts[0].started_at.since(VirtualClock::START).as_secs(), 35);
+    assert!(attempts[1].started_at.since(VirtualClock::START) >= 70 * SECOND);
+    harness.client().retry(task, &by()).await.unwrap();
+    harness.run(task).await.unwrap();
+    let step = harness.step(task, "s0");
+    assert_eq!((step.state, step.error.unwrap().code.as_str(), step.result), (StepState::Error, "LATE", None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_nobody_works_becomes_a_dead_letter() {
+    let harness = graph(&[&[]], &[], "");
+    let task = harness.begin().await;
+    harness.lose_messages();
+    harness.put_message("nobody", "poison");
+    harness.put_message("nobody", json!({ "task_id": task, "step": "s0" }).to_string());
+    // Each time it is hidden for as long as an invocation lasts. So long nobody works, nor does the watchdog.
+    harness.client().resolve(task, &by()).await.unwrap();
+    harness.memory().force_task(task, TaskState::Running);
+    harness.run_for(60 * SECOND * MAX_RECEIVES - SECOND).await.unwrap();
+    assert_eq!((harness.undeliverable().len(), harness.step(task, "s0").state), (0, StepState::Pending));
+    harness.run_for(2 * SECOND).await.unwrap();
+    let [kept] = &harness.undeliverable()[..] else { panic!("{:?}", harness.undeliverable()) };
+    assert!(kept.body == "poison" && kept.reason.starts_with("not a message of this engine"), "{kept:?}");
+    let error = harness.step(task, "s0").error.unwrap();
+    let sent = VirtualClock::START;
+    let message = format!("SQS gave up on the step's message: received 1 times from nobody, first sent at {sent}");
+    assert_eq!((error.code.as_str(), error.message), ("DELIVERY_EXHAUSTED", message));
+    assert_eq!(harness.memory().queue.next_due(), None);
+    harness.put_message(DEAD_LETTERS, "poison");
+    harness.run_for(SECOND).await.unwrap();
+    assert_eq!(harness.undeliverable().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_passes_as_long_as_is_said() {
+    let harness = graph(&[&[]], &[], "");
+    harness.skip(5 * SECOND).await;
+    let task = harness.begin().await;
+    harness.run_for(SECOND).await.unwrap();
+    assert_eq!(harness.now().since(VirtualClock::START), 6 * SECOND);
+    assert_eq!(harness.history(task).await.unwrap().status(), TaskStatus::Complete);
+    assert_eq!(format!("{harness:?}"), r#"Harness { steps: ["s0"], .. }"#);
+}
