@@ -83,7 +83,7 @@ impl<W> Far<W> {
 }
 
 /// The call that a transition is.
-fn operation(transition: &Transition) -> Operation {
+pub(crate) fn operation(transition: &Transition) -> Operation {
     match transition.writes.as_slice() {
         [write] => match write.effect {
             Effect::Create(_) => Operation::Put,

@@ -29,10 +29,14 @@ pub trait Store: Send + Sync {
     /// Makes a transition: all of its writes, if their conditions hold, or none. Where one does not,
     /// [`Transition::refused`] says what follows: it has ended, because it is refused or because it was made before; or
     /// the writes that are not optional are made without the others.
+    ///
+    /// A transition of one write may be made twice, as by a client that got no answer. One of several writes may not know
+    /// itself again: the store has to know it, by a token, or must not make it twice.
     fn apply(&self, transition: &Transition) -> impl Future<Output = Result<Applied, TableError>> + Send;
 
     /// Carries a settlement of a task out as far as this store can at one go, and answers what is left: by default all but
-    /// the transition. A store that holds its own messages does more in the same transaction.
+    /// the transition. A store that holds its own messages does more in the same transaction. It may be made twice where its
+    /// transition may.
     fn settle(
         &self,
         _task: TaskId,

@@ -101,8 +101,10 @@ impl Fate {
 
     /// Whether a message can have got lost in this run, other than by the engine's fault.
     pub(super) fn may_lose_messages(&self) -> bool {
-        let losing = [Fault::LostMessage, Fault::StaleAck, Fault::Operator];
-        losing.into_iter().any(|fault| self.has_struck(fault)) || self.odds.gives_up()
+        let losing = [Fault::LostMessage, Fault::StaleAck];
+        // An operator who dies between the write and the sends leaves a task without its messages, but for a whole one.
+        let by_operators = !self.odds.is_whole() && self.has_struck(Fault::Operator);
+        by_operators || losing.into_iter().any(|fault| self.has_struck(fault)) || self.odds.gives_up()
     }
 
     /// Whether a fault has struck at all.

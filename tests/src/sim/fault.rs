@@ -38,7 +38,7 @@ faults! {
     TornRead "torn read" 0.3,
     /// SQS takes a message and never delivers it.
     LostMessage "lost message" 0.15,
-    /// SQS delivers a message twice.
+    /// SQS delivers a message twice; a store that holds its own messages hands one out again before its time.
     Duplicate "duplicate" 0.3,
     /// A message takes long to arrive.
     Delay "delay" 0.3,
@@ -73,6 +73,7 @@ pub(super) struct Odds {
     trouble: Duration,
     skew_millis: u64,
     most_receives: u32,
+    whole: bool,
 }
 
 impl Odds {
@@ -81,7 +82,21 @@ impl Odds {
         let odds = Fault::MOST.map(|most| if rng.bool() { 0.0 } else { most * rng.f64().powi(2) });
         let skew_millis = if rng.bool() { 0 } else { rng.u64(0..=5_000) };
         let most_receives = if rng.u8(0..4) == 0 { rng.u32(2..=6) } else { PATIENT };
-        Self { odds, trouble: Duration::from_secs(rng.u64(1..=600)), skew_millis, most_receives }
+        Self { odds, trouble: Duration::from_secs(rng.u64(1..=600)), skew_millis, most_receives, whole: false }
+    }
+
+    /// The same for a run whose settlements are whole. The store holds the messages, so none is lost, and no receipt of
+    /// an earlier delivery is good for anything.
+    pub(super) fn whole(mut self) -> Self {
+        for never in [Fault::LostMessage, Fault::StaleAck] {
+            self.odds[never as usize] = 0.0;
+        }
+        Self { whole: true, ..self }
+    }
+
+    /// Whether the settlements of the run are whole, and the store holds the messages.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// How likely the fault is on each occasion.

@@ -9,6 +9,7 @@ use super::{
     process::Process,
     queue::MemoryQueues,
     scenario::{Deed, Scenario},
+    store::FarStore,
     table::MemoryTable,
     world::{Place, World},
 };
@@ -32,7 +33,7 @@ use stepwell::{
 use tokio::{sync::Notify, task::spawn_local};
 
 /// A client in a process of its own.
-pub(super) type RemoteClient = Client<Far<Process>, FarQueues, Process>;
+pub(super) type RemoteClient = Client<FarStore<Far<Process>>, FarQueues, Process>;
 
 /// All that one run takes place in.
 pub(super) struct House {
@@ -94,9 +95,9 @@ impl House {
         Client::new(table, queue, process.clone())
     }
 
-    /// The table and the queues, as this process reaches them.
-    pub(super) fn hands(&self, process: &Process) -> (Far<Process>, FarQueues) {
-        (Far::new(process.clone(), self.table.clone()), FarQueues::new(process, self.queues.clone()))
+    /// The store and the queues, as this process reaches them.
+    pub(super) fn hands(&self, process: &Process) -> (FarStore<Far<Process>>, FarQueues) {
+        (FarStore::new(process, self.table.clone(), self.queues.clone()), FarQueues::new(process, self.queues.clone()))
     }
 
     /// Runs something beside all else. Where it panics, the simulation itself has a fault.

@@ -16,6 +16,16 @@ use stepwell::{
     ports::{Queue, QueueError, TableError},
 };
 
+impl From<Operation> for Kind {
+    fn from(operation: Operation) -> Self {
+        match operation {
+            Operation::BatchGet | Operation::Query => Self::Read,
+            Operation::Put | Operation::Update | Operation::Delete => Self::Write,
+            Operation::Transact => Self::Transaction,
+        }
+    }
+}
+
 impl Way for Process {
     const SKIPS_EMPTY_PARTS: bool = true;
 
@@ -25,14 +35,8 @@ impl Way for Process {
         what: impl Fn() -> String + Send + Sync,
         effect: impl Fn() -> F + Send + Sync,
     ) -> Result<R, TableError> {
-        let kind = match operation {
-            Operation::BatchGet | Operation::Query => Kind::Read,
-            Operation::Put | Operation::Update | Operation::Delete => Kind::Write,
-            Operation::Transact => Kind::Transaction,
-        };
-        let operation = operation.as_str();
-        let failed = |kind, cause: &'static str| TableError::from(CallError::new(operation, kind, cause));
-        self.make(kind, what, failed, effect).await
+        let failed = |kind, cause: &'static str| TableError::from(CallError::new(operation.as_str(), kind, cause));
+        self.make(operation.into(), what, failed, effect).await
     }
 
     /// DynamoDB reads each item for itself: of two writes between them, either may be seen.

@@ -1,11 +1,15 @@
-//! SQS in memory: standard queues, which deliver at least once and in no order.
+//! SQS in memory: standard queues, which deliver at least once and in no order. In a run whose settlements are whole, the
+//! messages of a store that holds them itself.
 
 use super::{fate::Fate, fault::Fault, oracle::Recorder};
 use crate::locked::Locked;
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use stepwell::{
     CallError, FailureKind,
-    core::message::{DEAD_LETTERS, Message},
+    core::{
+        message::{DEAD_LETTERS, Message},
+        settlement::{Delivery, Disposition},
+    },
     ports::{Queue, QueueError, Received},
 };
 use tokio::sync::Notify;
@@ -70,7 +74,8 @@ impl MemoryQueues {
     pub(super) fn put(&self, queue: &str, body: &str) {
         let fate = &self.0.fate;
         let id = self.next();
-        for _ in 0..if fate.strikes(Fault::Duplicate) { 2 } else { 1 } {
+        let twice = !fate.odds().is_whole() && fate.strikes(Fault::Duplicate);
+        for _ in 0..if twice { 2 } else { 1 } {
             let delay = if fate.strikes(Fault::Delay) { fate.up_to(30_000) } else { 0 };
             self.hold(queue, id, Arc::from(body), Duration::from_millis(delay));
         }
@@ -119,7 +124,7 @@ impl MemoryQueues {
             let held = &mut messages[visible.swap_remove(pick)];
             held.received += 1;
             held.old_receipts.extend(held.receipt.replace(self.next()));
-            held.visible_after = now + hidden;
+            held.visible_after = now + self.hidden_for(hidden);
             if held.received <= most_receives {
                 batch.push(handed_out(held));
             }
@@ -135,6 +140,16 @@ impl MemoryQueues {
         batch
     }
 
+    /// How long a message is hidden that is to be hidden so long. A store that holds it hands it out twice in that the first
+    /// delivery's time is over too early.
+    fn hidden_for(&self, hidden: Duration) -> Duration {
+        let fate = &self.0.fate;
+        match fate.odds().is_whole() && fate.strikes(Fault::Duplicate) {
+            true => hidden.mul_f64(fate.draw()),
+            false => hidden,
+        }
+    }
+
     /// Acknowledges a message. With an old receipt nothing happens, as a rule.
     pub(super) fn delete(&self, queue: &str, receipt_handle: &str) {
         let Ok(receipt) = receipt_handle.parse::<u64>() else { return };
@@ -146,6 +161,28 @@ impl MemoryQueues {
         });
         if let Some(found) = found {
             messages.remove(found);
+        }
+    }
+
+    /// Puts a message into the queue of its step, from which it is not lost.
+    pub(super) fn put_message(&self, message: &Message) -> Result<(), QueueError> {
+        self.put(&message.step, &text(message)?);
+        Ok(())
+    }
+
+    /// Ends a delivery in a transaction. Where the message has been delivered again since, nothing happens.
+    pub(super) fn end(&self, delivery: &Delivery) {
+        let Ok(receipt) = delivery.receipt.parse::<u64>() else { return };
+        for queue in self.0.queues.lock().values_mut() {
+            let found = queue.messages.iter().position(|held| held.receipt == Some(receipt));
+            let Some(found) = found else { continue };
+            match delivery.disposition {
+                Disposition::Acknowledge => drop(queue.messages.remove(found)),
+                Disposition::GiveBack { until } => {
+                    queue.messages[found].visible_after = self.0.fate.elapsed() + until.since(self.0.fate.now());
+                    queue.arrival.notify_one();
+                }
+            }
         }
     }
 
@@ -179,10 +216,13 @@ fn refused(operation: &'static str, queue: &str, cause: &str) -> QueueError {
     QueueError::new(queue, CallError::new(operation, FailureKind::Refused, cause))
 }
 
+fn text(message: &Message) -> Result<String, QueueError> {
+    serde_json::to_string(message).map_err(|error| refused("SendMessage", &message.step, &error.to_string()))
+}
+
 impl Queue for MemoryQueues {
     async fn send(&self, message: &Message) -> Result<(), QueueError> {
-        let body = serde_json::to_string(message)
-            .map_err(|error| refused("SendMessage", &message.step, &error.to_string()))?;
+        let body = text(message)?;
         if self.0.fate.strikes(Fault::LostMessage) {
             self.0.fate.note(|| format!("SQS loses a message to {}", message.step));
             if let Some(recorder) = &self.0.recorder {

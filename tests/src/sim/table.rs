@@ -59,6 +59,30 @@ impl MemoryTable {
         Self { conformance: Some(conformance), ..self }
     }
 
+    /// Makes a transition: what it writes is observed, taken down, and held to the model.
+    pub(super) fn make(&self, transition: &Transition) -> Result<Applied, TableError> {
+        let recorder = self.recorder.lock().clone();
+        let (mut writes, mut made) = (Vec::new(), Made::default());
+        let applied = self.store.apply_observed(transition, |written| {
+            if let Some(observer) = &self.observer {
+                observer(written);
+            }
+            if let Some(conformance) = &self.conformance {
+                conformance.see(&mut made, &written);
+            }
+            if recorder.is_some() {
+                writes.push(ItemWrite::new(written.key, written.before, written.after));
+            }
+        });
+        if let Some(conformance) = &self.conformance {
+            conformance.judge(transition.name, made);
+        }
+        if let Some(recorder) = recorder {
+            recorder.written(writes);
+        }
+        applied
+    }
+
     /// Looks at a task.
     ///
     /// # Panics
@@ -85,26 +109,7 @@ impl MemoryTable {
 
 impl Store for MemoryTable {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
-        let recorder = self.recorder.lock().clone();
-        let (mut writes, mut made) = (Vec::new(), Made::default());
-        let applied = self.store.apply_observed(transition, |written| {
-            if let Some(observer) = &self.observer {
-                observer(written);
-            }
-            if let Some(conformance) = &self.conformance {
-                conformance.see(&mut made, &written);
-            }
-            if recorder.is_some() {
-                writes.push(ItemWrite::new(written.key, written.before, written.after));
-            }
-        });
-        if let Some(conformance) = &self.conformance {
-            conformance.judge(transition.name, made);
-        }
-        if let Some(recorder) = recorder {
-            recorder.written(writes);
-        }
-        applied
+        self.make(transition)
     }
 
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {

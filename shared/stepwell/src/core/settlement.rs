@@ -266,7 +266,14 @@ pub fn after_failure(task: &TaskRecord) -> Vec<Consequence> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::fixtures::{at, history, undo};
+    use crate::{
+        core::record::NewTask,
+        ports::TableError,
+        testing::{
+            MemoryStore,
+            fixtures::{at, history, undo},
+        },
+    };
 
     /// What is due, and after whose arrival at a join.
     fn told(consequences: Vec<Consequence>) -> Vec<(String, Option<Vec<String>>)> {
@@ -316,6 +323,93 @@ mod tests {
         assert_eq!(replay(claimed(&["s1"]), claimed(&[])), ["s2"], "it was claimed before its time");
         let put_back = StepRecord { state: StepState::Pending, ..claimed(&["s0"]) };
         assert_eq!(replay(put_back, claimed(&[])), ["s2"], "it may not have had its message");
+    }
+
+    /// A transaction over a store in memory, and what took effect in it.
+    #[derive(Debug, Default)]
+    struct Told {
+        store: MemoryStore,
+        told: Vec<String>,
+    }
+
+    impl Transaction for Told {
+        type Error = TableError;
+
+        fn apply(&mut self, transition: &Transition) -> Result<Applied, TableError> {
+            let applied = self.store.apply_observed(transition, |_| ())?;
+            self.told.extend(applied.is_written().then(|| transition.name.to_owned()));
+            Ok(applied)
+        }
+
+        fn send(&mut self, message: &Message) -> Result<(), TableError> {
+            self.told.push(format!("send {}", message.step));
+            Ok(())
+        }
+
+        fn end(&mut self, _: &Delivery) -> Result<(), TableError> {
+            self.told.push("end".to_owned());
+            Ok(())
+        }
+    }
+
+    impl Told {
+        /// Carries it out as the end of a delivery; answers with what took effect, and with what is left.
+        fn carry_out(&mut self, task: &TaskRecord, settlement: Settlement) -> (Vec<String>, Settled) {
+            let delivery = Delivery { receipt: "receipt".to_owned(), disposition: Disposition::Acknowledge };
+            let settled = settlement.ending(Some(delivery)).carry_out(task.id, self, at(1)).unwrap();
+            (std::mem::take(&mut self.told), settled)
+        }
+
+        fn start(&mut self, task: &TaskRecord) -> (Vec<String>, Settled) {
+            let new = NewTask {
+                id: task.id,
+                workflow: task.workflow.clone(),
+                context: "{}",
+                plan: &task.plan,
+                created_at: at(0),
+            };
+            let first = Due::Send(task.plan.steps()[0].message(task.id));
+            self.carry_out(task, Settlement::of(task::create(&new)).then([first]))
+        }
+
+        fn dispatch(&mut self, task: &TaskRecord, step: &str) -> (Vec<String>, Settled) {
+            let then = dispatch(task, step, Dispatch::Initial, &BTreeMap::new(), at(1));
+            self.carry_out(task, Settlement::without_transition(then))
+        }
+    }
+
+    fn all_of(told: &[&str]) -> (Vec<String>, Settled) {
+        (told.iter().map(|&told| told.to_owned()).collect(), Settled::Written(Vec::new()))
+    }
+
+    #[test]
+    fn a_transaction_serves_a_join_with_its_last_arrival_and_keeps_nobody_else_waiting() {
+        let task = history(&[&[], &[], &[0, 1], &[0]], &[]).task;
+        let mut tx = Told::default();
+        assert_eq!(tx.start(&task), all_of(&["create", "send s0", "end"]));
+        assert_eq!(tx.dispatch(&task, "s0"), all_of(&["record_join_arrival", "send s3", "end"]));
+        assert_eq!(tx.dispatch(&task, "s1"), all_of(&["record_join_arrival", "send s2", "end"]));
+        assert_eq!(tx.dispatch(&task, "s2"), all_of(&["record_leaf_arrival", "end"]));
+        assert_eq!(tx.dispatch(&task, "s3"), all_of(&["record_leaf_arrival", "finish", "end"]));
+    }
+
+    #[test]
+    fn a_transaction_keeps_the_delivery_where_anything_is_left() {
+        let task = history(&[&[]], &[0]).task;
+        let mut tx = Told::default();
+        tx.start(&task);
+        let left = |due: Due| Settled::Written(vec![due.into()]);
+        assert_eq!(tx.dispatch(&task, &undo(0)), (Vec::new(), left(Due::AdvanceCompensation)));
+        assert_eq!(tx.dispatch(&task, "s0"), all_of(&["finish", "end"]));
+        assert_eq!(tx.dispatch(&task, "s0"), (Vec::new(), left(Due::Finish)), "somebody has to see why it is refused");
+    }
+
+    #[test]
+    fn a_transaction_does_nothing_more_where_the_transition_is_refused() {
+        let task = history(&[&[]], &[]).task;
+        let mut tx = Told::default();
+        tx.start(&task);
+        assert_eq!(tx.start(&task), (Vec::new(), Settled::Refused));
     }
 
     #[test]
