@@ -31,6 +31,10 @@ struct Options {
     /// Go on after a failure, and count them.
     #[arg(long)]
     keep_going: bool,
+    /// Let processes of two versions run beside each other: the one that is shipped, and a newer one whose items it may not
+    /// act on.
+    #[arg(long, conflicts_with_all = ["writes", "write_oracle"])]
+    two_versions: bool,
     /// Make the run of `--seed` alone, and print what it writes and sends, one entry a line: what the oracle hashes.
     #[arg(long, conflicts_with_all = ["runs", "trace", "keep_going"])]
     writes: bool,
@@ -38,6 +42,12 @@ struct Options {
     /// stated change of what is stored, sent or simulated: with it goes the proof that nothing else has changed.
     #[arg(long, conflicts_with_all = ["writes", "seed", "runs", "trace", "keep_going"])]
     write_oracle: bool,
+}
+
+impl Options {
+    fn run(&self, seed: u64, traced: bool) -> Report {
+        if self.two_versions { sim::run_two_versions(seed, traced) } else { sim::run(seed, traced) }
+    }
 }
 
 /// After how many runs progress is told.
@@ -104,7 +114,7 @@ fn main() -> ExitCode {
     }
     let Some(first) = failed.first() else { return ExitCode::SUCCESS };
     // The same run once more, for its trace; and if it were not the same, that would be worth knowing too.
-    let again = sim::run(first.seed, true);
+    let again = options.run(first.seed, true);
     if again.problem != first.problem {
         eprintln!("the run of seed {} is not the same when it is made again", first.seed);
     }
@@ -112,7 +122,8 @@ fn main() -> ExitCode {
         eprintln!("{}", again.trace);
     }
     eprintln!("seed {}: {}", first.seed, first.problem.as_deref().unwrap_or_default());
-    eprintln!("cargo run --release -p stepwell-tests --bin sim -- --runs 1 --seed {} --trace", first.seed);
+    let versions = if options.two_versions { " --two-versions" } else { "" };
+    eprintln!("cargo run --release -p stepwell-tests --bin sim -- --runs 1 --seed {} --trace{versions}", first.seed);
     ExitCode::FAILURE
 }
 
@@ -135,7 +146,7 @@ fn work(options: &Options, progress: &Progress, begin: Instant) {
         if number >= options.runs {
             return;
         }
-        let report = sim::run(options.seed.wrapping_add(number), options.trace);
+        let report = options.run(options.seed.wrapping_add(number), options.trace);
         if options.trace {
             print!("{}", report.trace);
         }

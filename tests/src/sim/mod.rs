@@ -11,6 +11,7 @@
 //! | `process`, `network` | a process with its own clock, which can die; its way to the table (`../far.rs`) and the queues |
 //! | `lambda`, `handler`, `world` | invocations, what their steps do, and the world outside that they do it to |
 //! | `people` | clients, operators, and strangers with messages of their own |
+//! | `version` | processes of two versions beside each other |
 //! | `oracle` | what a run writes and sends, held against what it did in an earlier version |
 //! | `audit`, `check` | what has to hold: at every write, and when all is quiet |
 //! | `conformance` | every write is one that the protocol's model allows |
@@ -43,6 +44,7 @@ mod scenario;
 #[cfg(test)]
 mod scene;
 mod table;
+mod version;
 mod world;
 
 pub use fault::Fault;
@@ -75,6 +77,8 @@ pub struct Report {
     pub faults: [u64; Fault::COUNT],
     /// How many calls to the table and the queues were made.
     pub calls: u64,
+    /// How often a process met what only a newer version may act on.
+    pub newer_met: u64,
     /// What happened, line by line, where that was wanted.
     pub trace: String,
 }
@@ -87,22 +91,47 @@ pub fn run(seed: u64, traced: bool) -> Report {
     run_recorded(seed, traced, None, Arc::default())
 }
 
-/// The same, with a recorder of what is written and sent, and with rules to which what is written is held.
+/// Makes the run of this seed with processes of two versions beside each other. Which process is of which is up to the seed
+/// as well, and not drawn with the rest: what else happens is drawn as in [`run`], and goes on otherwise.
+///
+/// # Panics
+/// Where the machine has no memory for a runtime.
+pub fn run_two_versions(seed: u64, traced: bool) -> Report {
+    run_of(seed, traced, None, Arc::default(), Some(Rng::with_seed(!seed)))
+}
+
+/// The same as [`run`], with a recorder of what is written and sent, and with rules to which what is written is held.
 fn run_recorded(seed: u64, traced: bool, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> Report {
+    run_of(seed, traced, recorder, rules, None)
+}
+
+fn run_of(
+    seed: u64,
+    traced: bool,
+    recorder: Option<Arc<Recorder>>,
+    rules: Arc<Rules>,
+    versions: Option<Rng>,
+) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     let tasks = LocalSet::new();
-    let report = tasks.block_on(&runtime, simulate(seed, traced, recorder, rules));
+    let report = tasks.block_on(&runtime, simulate(seed, traced, recorder, rules, versions));
     // What is still running holds what it runs in; without this it would never be let go.
     drop(tasks);
     report
 }
 
-async fn simulate(seed: u64, traced: bool, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> Report {
+async fn simulate(
+    seed: u64,
+    traced: bool,
+    recorder: Option<Arc<Recorder>>,
+    rules: Arc<Rules>,
+    versions: Option<Rng>,
+) -> Report {
     let mut rng = Rng::with_seed(seed);
     let scenario = Scenario::draw(&mut rng);
     let odds = Odds::draw(&mut rng);
-    let house = Arc::new(House::new(Fate::new(rng, odds, traced), scenario, recorder, rules));
+    let house = Arc::new(House::new(Fate::new(rng, odds, traced), scenario, recorder, rules, versions));
     let fate = house.fate.clone();
     fate.note(|| format!("{:?}", house.scenario));
     fate.note(|| format!("{:?}", fate.odds()));
@@ -111,7 +140,8 @@ async fn simulate(seed: u64, traced: bool, recorder: Option<Arc<Recorder>>, rule
         Ok(()) => fate.violation().or_else(|| check::check(&house).err()),
         Err(_) => Some("the queues do not run dry".to_owned()),
     };
-    Report { seed, problem, faults: fate.struck(), calls: fate.calls(), trace: fate.trace() }
+    let (faults, calls, newer_met) = (fate.struck(), fate.calls(), house.newer_met());
+    Report { seed, problem, faults, calls, newer_met, trace: fate.trace() }
 }
 
 async fn play(house: &Arc<House>) {
@@ -176,6 +206,17 @@ mod tests {
         for (fault, struck) in Fault::ALL.into_iter().zip(struck).filter(|(fault, _)| *fault != Fault::StaleAck) {
             assert!(struck > 0, "{} never happened", fault.name());
         }
+    }
+
+    #[test]
+    fn processes_of_two_versions_bring_every_task_to_its_end_together() {
+        let mut met = 0;
+        for seed in 0..RUNS {
+            let report = run_two_versions(seed, false);
+            assert_eq!(report.problem, None, "seed {seed}");
+            met += u64::from(report.newer_met > 0);
+        }
+        assert!(met > RUNS / 2, "in {met} runs of {RUNS} the older version met what the newer one had made");
     }
 
     #[test]
