@@ -172,7 +172,8 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         if !unread.is_empty() {
             match engine.load(task.id, &unread).await {
                 Ok(loaded) => steps.extend(loaded.steps),
-                Err(error) => return self.released(lease, error).await,
+                Err(newer @ EngineError::Newer(_)) => return self.released(lease, newer).await,
+                Err(error) => return Err(error),
             }
         }
         if !all_done(&waits_for, &steps) {
