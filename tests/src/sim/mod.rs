@@ -15,7 +15,7 @@
 //! | `oracle` | what a run writes and sends, held against what it did in an earlier version |
 //! | `audit`, `check` | what has to hold: at every write, and when all is quiet |
 //! | `conformance` | every write is one that the protocol's model allows |
-//! | `scene`: `races`, `client`, `letters`, `limits`, `alarm` | what chance brings about too seldom, made by hand |
+//! | `scene`: `races`, `client`, `letters`, `limits`, `alarm`, `newer` | what chance brings about too seldom, made by hand |
 
 #[cfg(test)]
 mod alarm;
@@ -34,6 +34,8 @@ mod letters;
 #[cfg(test)]
 mod limits;
 mod network;
+#[cfg(test)]
+mod newer;
 pub mod oracle;
 mod people;
 mod process;

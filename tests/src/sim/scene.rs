@@ -119,10 +119,15 @@ impl Scene {
 
     /// A minute later the watchdog looks at what is due.
     pub(super) async fn minute(&self) -> Report {
+        self.watch(10).await
+    }
+
+    /// The same, for so many tasks.
+    pub(super) async fn watch(&self, tasks: usize) -> Report {
         const MINUTE: Duration = Duration::from_secs(60);
         self.now.set(self.now.get() + MINUTE);
         let watchdog = Watchdog::new(self.table.clone(), self.clone(), self.clone());
-        watchdog.run(Bounds { until: self.now.get() + MINUTE, tasks: 10 }).await.unwrap()
+        watchdog.run(Bounds { until: self.now.get() + MINUTE, tasks }).await.unwrap()
     }
 
     /// The message of a step of the task, as text.
