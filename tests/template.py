@@ -39,6 +39,19 @@ def main(path):
             failures.append(f"{table} would be deleted with the stack")
     if expanded["Parameters"]["ProtectTables"]["Default"] != "true":
         failures.append("the tables are not protected by default")
+    # Whatever is counted in a log is told of, and from the log of every function of the engine's.
+    counted = {}
+    for name in named("AWS::Logs::MetricFilter"):
+        properties = resources[name]["Properties"]
+        for metric in properties["MetricTransformations"]:
+            counted.setdefault(str(metric["MetricName"]), []).append(name)
+    told = {str(resources[name]["Properties"].get("MetricName")) for name in named("AWS::CloudWatch::Alarm")}
+    failures += [f"no alarm looks at {metric}, which {names[0]} counts" for metric, names in counted.items() if metric not in told]
+    filters = set(named("AWS::Logs::MetricFilter"))
+    for log in named("AWS::Logs::LogGroup"):
+        function = log.removesuffix("Log")
+        if f"{function}Function" in resources and f"{function}NewerFormats" not in filters:
+            failures.append(f"nobody hears of items of a newer format from {function}")
     assert len(named("AWS::DynamoDB::Table")) == 5 and len(named("AWS::IAM::Policy")) > 10, "the loops were not expanded"
     sys.exit("\n".join(failures) or None)
 

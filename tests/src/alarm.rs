@@ -9,13 +9,17 @@ use std::{
     io,
     sync::{Arc, Mutex},
 };
-use stepwell::{core::compensation::COMPENSATION_FAILED, permanent, testing::Harness};
+use stepwell::{
+    core::{compensation::COMPENSATION_FAILED, format::NEWER_FORMAT},
+    permanent,
+    testing::Harness,
+};
 use stepwell_aws::log_lines;
 use tracing_subscriber::layer::SubscriberExt;
 
 /// What is logged, as the functions log it.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -30,17 +34,22 @@ impl io::Write for Log {
 
 impl Log {
     /// The log of all that this thread does while the guard lives.
-    fn new() -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(super) fn new() -> (Self, tracing::subscriber::DefaultGuard) {
         let log = Self::default();
         let writer = log.clone();
         let lines = log_lines(move || writer.clone());
         (log, tracing::subscriber::set_default(tracing_subscriber::registry().with(lines)))
     }
 
+    /// The lines.
+    pub(super) fn lines(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// The calls for help: the steps that they name.
     fn calls(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let lines = self.lines().into_iter();
         lines.filter(|line| line["message"] == COMPENSATION_FAILED).map(|line| line["step"].clone()).collect()
     }
 }
@@ -61,5 +70,7 @@ async fn a_compensation_that_failed_is_a_line_of_these_words_in_the_functions_lo
 #[test]
 fn the_template_looks_for_the_words_that_are_logged() {
     let pattern = format!(r#"FilterPattern: '{{ $.message = "{COMPENSATION_FAILED}" }}'"#);
+    assert!(include_str!("../../infra/template.yaml").contains(&pattern), "{pattern}");
+    let pattern = format!(r#"FilterPattern: '{{ $.code = "{NEWER_FORMAT}" }}'"#);
     assert!(include_str!("../../infra/template.yaml").contains(&pattern), "{pattern}");
 }

@@ -8,7 +8,7 @@ use axum::{
 };
 use checkout::StoreError;
 use http_api::{ErrorBody, Fault, Segment};
-use stepwell::{ActionError, StartError, TaskId, Violation, core::state::TaskStatus, ports::TableError};
+use stepwell::{ActionError, EngineError, StartError, TaskId, Violation, core::state::TaskStatus, ports::TableError};
 
 /// Every answer that is not the one asked for.
 #[derive(Debug)]
@@ -88,6 +88,7 @@ impl From<StartError> for ApiError {
             StartError::KeyUsed { .. } => Self::KeyUsed,
             StartError::Table(error) => Self::Common(error.into()),
             StartError::Queue(error) => Self::Common(error.into()),
+            StartError::Newer(newer) => Self::Common(EngineError::Newer(newer).into()),
         }
     }
 }
@@ -99,6 +100,7 @@ impl From<ActionError> for ApiError {
             ActionError::Status { status, .. } => Self::CannotRetry(status),
             ActionError::TrailFull { .. } => Self::RetriedTooOften,
             ActionError::Engine(error) => Self::Common(error.into()),
+            ActionError::Newer(newer) => Self::Common(EngineError::Newer(newer).into()),
             // The others are answers to what only operators do.
             ActionError::KeepsChanging(_)
             | ActionError::NoStep(_)

@@ -37,6 +37,18 @@ struct Task<'a> {
     compensates_at: Option<Timestamp>,
     /// What was done to it from outside, in order.
     actions: Vec<Done<'a>>,
+    /// Where a newer version wrote it, and this one may only show it: as much of it as it understands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newer_format: Option<Newer>,
+}
+
+/// The format of what a newer version wrote.
+#[derive(Serialize)]
+struct Newer {
+    /// Of who wrote it.
+    written: i64,
+    /// Of the oldest reader that may act on it.
+    needs: i64,
 }
 
 /// An entry of the audit trail.
@@ -64,6 +76,7 @@ impl<'a> Task<'a> {
             restarts_at: restart_at(history),
             compensates_at: begins_at(history),
             actions: history.task.actions.iter().map(Done::from).collect(),
+            newer_format: history.newer().map(|newer| Newer { written: newer.v, needs: newer.needs }),
         }
     }
 }

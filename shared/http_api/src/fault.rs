@@ -149,6 +149,8 @@ impl From<EngineError> for Fault {
         match error {
             EngineError::Table(error) => error.into(),
             EngineError::Queue(error) => error.into(),
+            // A newer version goes on with the task, here or beside this one.
+            EngineError::Newer(error) => Self::Unavailable(error.to_string()),
         }
     }
 }

@@ -43,10 +43,12 @@ pub trait Store: Send + Sync {
         settlement: Settlement,
     ) -> impl Future<Output = Result<Settled, TableError>> + Send {
         async move {
-            match &settlement.transition {
-                Some(transition) if !self.apply(transition).await?.is_written() => Ok(Settled::Refused),
-                _ => Ok(Settled::Written(settlement.then)),
+            if let Some(transition) = &settlement.transition
+                && let Applied::Refused(item) = self.apply(transition).await?
+            {
+                return Ok(Settled::Refused(item));
             }
+            Ok(Settled::Written(settlement.then))
         }
     }
 

@@ -13,24 +13,25 @@ use std::{
     thread,
     time::Instant,
 };
-use stepwell_tests::sim::{self, Fault, Report, oracle};
+use stepwell_tests::sim::{self, Fault, Mode, Report, oracle};
 
 /// Runs the engine in simulation, with everything going wrong that can, and checks that nothing is lost, done twice or
 /// stuck. The first run that fails ends it, with the command that makes this run again.
 ///
 /// A run is split, as on AWS: the engine makes a transition and, call by call, what follows from it. Every tenth seed is
-/// made once more as a whole run: over a store that holds its own messages, where all of it is one transaction.
+/// made twice more: as a whole run, over a store that holds its own messages, where all of it is one transaction; and with
+/// processes of two versions beside each other, the one that is shipped and a newer one whose items it may not act on.
 #[derive(Parser)]
 struct Options {
-    /// How many split runs to make. With ten or more of them come whole ones, a tenth as many.
+    /// How many split runs to make. With ten or more of them come those of the other modes, a tenth as many of each.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     runs: u64,
     /// The seed of the first run; each of the others has the next number.
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
-    /// Make whole runs, and no split ones: each settlement is one transaction with the messages and the end of the delivery.
-    #[arg(long)]
-    whole: bool,
+    /// Make runs of this mode, and no others.
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
     /// Print what happens, line by line.
     #[arg(long)]
     trace: bool,
@@ -38,28 +39,38 @@ struct Options {
     #[arg(long)]
     keep_going: bool,
     /// Make the run of `--seed` alone, and print what it writes and sends, one entry a line: what the oracle hashes.
-    #[arg(long, conflicts_with_all = ["runs", "whole", "trace", "keep_going"])]
+    #[arg(long, conflicts_with_all = ["runs", "mode", "trace", "keep_going"])]
     writes: bool,
     /// Make no run but the oracle's, and keep their hashes in the place of those in tests/fixtures/oracle/. Only for a
     /// stated change of what is stored, sent or simulated: with it goes the proof that nothing else has changed.
-    #[arg(long, conflicts_with_all = ["writes", "seed", "runs", "whole", "trace", "keep_going"])]
+    #[arg(long, conflicts_with_all = ["writes", "seed", "runs", "mode", "trace", "keep_going"])]
     write_oracle: bool,
+}
+
+impl Options {
+    /// The modes in which the seed of this number is run.
+    fn modes(&self, number: u64) -> Vec<Mode> {
+        match self.mode {
+            Some(mode) => vec![mode],
+            None if (number + 1).is_multiple_of(OTHERS) => Mode::ALL.to_vec(),
+            None => vec![Mode::Split],
+        }
+    }
 }
 
 /// After how many runs progress is told.
 const EVERY: u64 = 5_000;
 
-/// Of so many seeds, the last makes a whole run as well.
-const WHOLE: u64 = 10;
+/// Of so many seeds, the last is run in the other modes as well.
+const OTHERS: u64 = 10;
 
 /// What all threads share.
 struct Progress {
     next: AtomicU64,
     /// The seeds that are done.
     done: AtomicU64,
-    /// The runs that were made, and how many of them were whole.
-    made: AtomicU64,
-    whole: AtomicU64,
+    /// The runs that were made, in the order of [`Mode::ALL`].
+    made: [AtomicU64; Mode::ALL.len()],
     calls: AtomicU64,
     stop: AtomicBool,
     faults: Mutex<[u64; Fault::COUNT]>,
@@ -82,8 +93,7 @@ fn main() -> ExitCode {
     let progress = Progress {
         next: AtomicU64::new(0),
         done: AtomicU64::new(0),
-        made: AtomicU64::new(0),
-        whole: AtomicU64::new(0),
+        made: [const { AtomicU64::new(0) }; Mode::ALL.len()],
         calls: AtomicU64::new(0),
         stop: AtomicBool::new(false),
         faults: Mutex::new([0; Fault::COUNT]),
@@ -98,20 +108,21 @@ fn main() -> ExitCode {
     });
 
     let took = begin.elapsed().as_secs_f64();
-    let made = progress.made.load(Ordering::Relaxed);
-    let whole = progress.whole.load(Ordering::Relaxed);
+    let made = progress.made.map(AtomicU64::into_inner);
     let calls = progress.calls.load(Ordering::Relaxed);
-    let minute = 60.0 / took;
+    let all = made.iter().sum::<u64>() as f64;
+    let by_mode = Mode::ALL.iter().zip(made).map(|(mode, made)| format!("{made} {}", mode.name()));
     println!(
-        "{made} runs, {whole} of them whole, with {calls} calls in {took:.1} s on {threads} threads: {:.0} runs a minute",
-        made as f64 * minute
+        "{} runs with {calls} calls in {took:.1} s on {threads} threads: {:.0} runs a minute",
+        by_mode.collect::<Vec<_>>().join(", "),
+        all * 60.0 / took
     );
     let faults = progress.faults.into_inner().unwrap_or_else(PoisonError::into_inner);
     for (fault, struck) in Fault::ALL.into_iter().zip(faults) {
         println!("{struck:>12}  {}", fault.name());
     }
     let mut failed = progress.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    failed.sort_by_key(|report| (report.seed, report.whole));
+    failed.sort_by_key(|report| (report.seed, report.mode as usize));
     if options.keep_going {
         println!("{:>12}  runs that failed", failed.len());
         for report in &failed {
@@ -120,7 +131,7 @@ fn main() -> ExitCode {
     }
     let Some(first) = failed.first() else { return ExitCode::SUCCESS };
     // The same run once more, for its trace; and if it were not the same, that would be worth knowing too.
-    let again = make(first.seed, first.whole, true);
+    let again = sim::run_as(first.mode, first.seed, true);
     if again.problem != first.problem {
         eprintln!("the run of seed {} is not the same when it is made again", first.seed);
     }
@@ -128,19 +139,18 @@ fn main() -> ExitCode {
         eprintln!("{}", again.trace);
     }
     eprintln!("{}", told(first));
-    let whole = if first.whole { " --whole" } else { "" };
-    eprintln!("cargo run --release -p stepwell-tests --bin sim -- --runs 1 --seed {}{whole} --trace", first.seed);
+    let mode = first.mode.name();
+    eprintln!(
+        "cargo run --release -p stepwell-tests --bin sim -- --runs 1 --seed {} --mode {mode} --trace",
+        first.seed
+    );
     ExitCode::FAILURE
-}
-
-fn make(seed: u64, whole: bool, traced: bool) -> Report {
-    if whole { sim::run_whole(seed, traced) } else { sim::run(seed, traced) }
 }
 
 /// What was wrong with a run.
 fn told(report: &Report) -> String {
-    let whole = if report.whole { ", whole" } else { "" };
-    format!("seed {}{whole}: {}", report.seed, report.problem.as_deref().unwrap_or_default())
+    let (mode, problem) = (report.mode.name(), report.problem.as_deref().unwrap_or_default());
+    format!("seed {}, {mode}: {problem}", report.seed)
 }
 
 fn write_oracle() -> ExitCode {
@@ -163,9 +173,8 @@ fn work(options: &Options, progress: &Progress, begin: Instant) {
             return;
         }
         let seed = options.seed.wrapping_add(number);
-        let as_well = !options.whole && (number + 1).is_multiple_of(WHOLE);
-        for whole in [Some(options.whole), as_well.then_some(true)].into_iter().flatten() {
-            count(make(seed, whole, options.trace), options, progress);
+        for mode in options.modes(number) {
+            count(sim::run_as(mode, seed, options.trace), options, progress);
         }
         tell(options, progress, begin);
     }
@@ -176,8 +185,9 @@ fn count(report: Report, options: &Options, progress: &Progress) {
     if options.trace {
         print!("{}", report.trace);
     }
-    progress.made.fetch_add(1, Ordering::Relaxed);
-    progress.whole.fetch_add(u64::from(report.whole), Ordering::Relaxed);
+    if let Some(made) = progress.made.get(report.mode as usize) {
+        made.fetch_add(1, Ordering::Relaxed);
+    }
     progress.calls.fetch_add(report.calls, Ordering::Relaxed);
     for (all, one) in progress.faults.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().zip(report.faults) {
         *all += one;

@@ -76,6 +76,7 @@ fn started(number: u8, plan: Plan) -> TaskRecord {
         done_deps: BTreeSet::new(),
         compensations: None,
         actions: Vec::new(),
+        newer: None,
     }
 }
 
@@ -95,6 +96,7 @@ fn step(name: &str, state: StepState, attempt: u32) -> StepRecord {
         result: None,
         error: None,
         attempts: Vec::new(),
+        newer: None,
     }
 }
 

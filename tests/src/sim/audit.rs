@@ -1,7 +1,7 @@
 //! Looks at every write as it is made: only legal transitions, a fencing token that only rises, an audit trail that is
 //! only ever added to.
 
-use super::fate::Fate;
+use super::{fate::Fate, process::Process};
 use crate::locked::Locked;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,6 +10,7 @@ use std::{
 use stepwell::{
     TaskId,
     core::{
+        format::NewerFormat,
         item::Key,
         record::{StepRecord, TaskRecord},
         state::{StepEvent, TaskEvent},
@@ -49,6 +50,15 @@ impl Audit {
     /// A handler was given the result of this attempt of this step.
     pub(super) fn seen(&self, task: TaskId, step: &str, attempt: u64) {
         self.seen.lock().entry((task, step.to_owned())).or_default().results.insert(attempt);
+    }
+
+    /// Looks at the writes of a process of the shipped version: none may change what is newer.
+    pub(super) fn of_what_is_newer(process: Process) -> impl Fn(&Written<'_>) + Send + Sync + 'static {
+        move |written| {
+            if let Some(newer) = NewerFormat::of(written.key, written.before) {
+                process.fate().violated(|| format!("an older version has changed {}: {newer}", written.key.sort()));
+            }
+        }
     }
 
     pub(super) fn observe(&self, written: Written<'_>) {

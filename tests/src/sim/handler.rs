@@ -22,7 +22,7 @@ async fn handle(house: Arc<House>, process: Process, run: Run) -> Result<Value, 
     let number = number_of(&facts.step).expect("the steps of a simulation are numbered");
     let place: Place = (facts.task_id, number);
     let attempt = run.facts.attempt;
-    house.check_start(&run);
+    house.check_start(&process, &run);
     let deeds = house.deeds(place);
     let (deed, again) = house.world.begin(place, attempt, deeds);
     process.note(|| format!("{} attempt {attempt} begins, and is to {deed:?}", run.facts.step));

@@ -11,6 +11,7 @@ use super::{
     scenario::{Deed, Scenario},
     store::FarStore,
     table::MemoryTable,
+    version::{Version, Versioned},
     world::{Place, World},
 };
 use crate::locked::Locked;
@@ -19,6 +20,7 @@ use crate::{
     graph::UNDOING,
     steps::{Run, name},
 };
+use fastrand::Rng;
 use futures::FutureExt;
 use serde_json::Value;
 use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
@@ -26,14 +28,18 @@ use stepwell::{
     Client, TaskId,
     core::{
         index::Listing,
-        record::TaskRecord,
+        record::{StepRecord, TaskRecord},
         state::{StepState, TaskState},
     },
 };
 use tokio::{sync::Notify, task::spawn_local};
 
 /// A client in a process of its own.
-pub(super) type RemoteClient = Client<FarStore<Far<Process>>, FarQueues, Process>;
+/// The store, as a process reaches it.
+pub(super) type ReachedStore = Versioned<FarStore<Far<Process>>>;
+
+/// A client in a process of its own.
+pub(super) type RemoteClient = Client<ReachedStore, FarQueues, Process>;
 
 /// All that one run takes place in.
 pub(super) struct House {
@@ -51,11 +57,21 @@ pub(super) struct House {
     busy: Locked<usize>,
     calm: Notify,
     processes: Locked<u64>,
+    /// What the version of each process is drawn from, where there are two.
+    versions: Option<Locked<Rng>>,
+    newer_met: Arc<Locked<u64>>,
 }
 
 impl House {
-    /// The recorder takes down what is written and sent; what is written is held to the rules.
-    pub(super) fn new(fate: Fate, scenario: Scenario, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> Self {
+    /// The recorder takes down what is written and sent; what is written is held to the rules. The versions of processes are
+    /// drawn from `versions`; without it all are the shipped one.
+    pub(super) fn new(
+        fate: Fate,
+        scenario: Scenario,
+        recorder: Option<Arc<Recorder>>,
+        rules: Arc<Rules>,
+        versions: Option<Rng>,
+    ) -> Self {
         let fate = Arc::new(fate);
         let audit = Arc::new(Audit::new(&fate));
         let observer = audit.clone();
@@ -77,11 +93,26 @@ impl House {
             busy: Locked::new(0),
             calm: Notify::new(),
             processes: Locked::new(0),
+            versions: versions.map(Locked::new),
+            newer_met: Arc::default(),
         }
     }
 
     pub(super) fn process(&self, what: &str) -> Process {
-        Process::new(&self.fate, self.name(what))
+        let drawn = self.versions.as_ref().is_some_and(|versions| versions.lock().bool());
+        let version = if drawn { Version::Newer } else { Version::Shipped };
+        Process::new(&self.fate, self.name(what), version)
+    }
+
+    /// A process to which nothing happens, of the newest version there is.
+    pub(super) fn untroubled(&self, what: &str) -> Process {
+        let version = if self.versions.is_some() { Version::Newer } else { Version::Shipped };
+        Process::untroubled(&self.fate, self.name(what), version)
+    }
+
+    /// How often a process met what only a newer version may act on.
+    pub(super) fn newer_met(&self) -> u64 {
+        self.newer_met.get()
     }
 
     /// A name that no other process of this run has.
@@ -96,8 +127,14 @@ impl House {
     }
 
     /// The store and the queues, as this process reaches them.
-    pub(super) fn hands(&self, process: &Process) -> (FarStore<Far<Process>>, FarQueues) {
-        (FarStore::new(process, self.table.clone(), self.queues.clone()), FarQueues::new(process, self.queues.clone()))
+    pub(super) fn hands(&self, process: &Process) -> (ReachedStore, FarQueues) {
+        let table = match process.version() {
+            Version::Shipped => self.table.also_observed_by(Audit::of_what_is_newer(process.clone())),
+            Version::Newer => self.table.clone(),
+        };
+        let store = FarStore::new(process, table, self.queues.clone());
+        let store = Versioned::new(store, process.version(), self.newer_met.clone());
+        (store, FarQueues::new(process, self.queues.clone()))
     }
 
     /// Runs something beside all else. Where it panics, the simulation itself has a fault.
@@ -134,8 +171,9 @@ impl House {
         if self.busy.get() > 0 || !self.queues.are_empty() {
             return false;
         }
-        // The watchdog is for what SQS has lost, and for operators who died. Nothing else may need it.
-        if !self.fate.may_lose_messages() {
+        // The watchdog is for what SQS has lost, for operators who died, and for starts that an older version was asked to
+        // repeat. Nothing else may need it.
+        if !self.fate.may_lose_messages() && self.versions.is_none() {
             for task in self.tasks_in(|state| state == TaskState::Running) {
                 // It may have restarted the task itself, and have died before its sends.
                 if self.table.task(task, |task| task.plan.restarts_after(0).is_none()) {
@@ -221,7 +259,7 @@ impl House {
     }
 
     /// What has to hold when a handler begins.
-    pub(super) fn check_start(&self, run: &Run) {
+    pub(super) fn check_start(&self, process: &Process, run: &Run) {
         let (task, step) = (run.facts.task_id, run.facts.step.as_str());
         let Some(record) = self.table.all(task).task else {
             return self.fate.violated(|| format!("{step} was run for a task that does not exist"));
@@ -229,6 +267,12 @@ impl House {
         let Some(plan) = record.plan.step(step) else {
             return self.fate.violated(|| format!("{step} was run for a task without such a step"));
         };
+        let needed: Vec<StepRecord> =
+            plan.depends_on.iter().map(String::as_str).chain([step]).map(|name| self.table.step(task, name)).collect();
+        let newer = record.newer.as_ref().or_else(|| needed.iter().find_map(|step| step.newer.as_ref()));
+        if let Some(newer) = newer.filter(|_| process.version() == Version::Shipped) {
+            self.fate.violated(|| format!("{step} was run by an older version: {newer}"));
+        }
         let claimed = self.table.step(task, step);
         if claimed.attempt == run.facts.attempt && claimed.attempt - claimed.exempt > plan.retry_limit {
             self.fate.violated(|| format!("{step} was run more than {} times", plan.retry_limit));

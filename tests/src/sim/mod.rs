@@ -12,11 +12,13 @@
 //! | `store` | the store as a process sees it, whose settlements are split or whole |
 //! | `lambda`, `handler`, `world` | invocations, what their steps do, and the world outside that they do it to |
 //! | `people` | clients, operators, and strangers with messages of their own |
+//! | `version` | processes of two versions beside each other |
 //! | `oracle` | what a run writes and sends, held against what it did in an earlier version |
 //! | `audit`, `check` | what has to hold: at every write, and when all is quiet |
 //! | `conformance` | every write is one that the protocol's model allows |
 //!
-//! What chance brings about too seldom is made by hand beside the engine's modules, on its harness.
+//! What chance brings about too seldom is made by hand beside the engine's modules, on its harness; what is about a newer
+//! format in `newer`, over `scene`.
 
 mod audit;
 mod check;
@@ -27,13 +29,18 @@ mod handler;
 mod house;
 mod lambda;
 mod network;
+#[cfg(test)]
+mod newer;
 pub mod oracle;
 mod people;
 mod process;
 mod queue;
 mod scenario;
+#[cfg(test)]
+mod scene;
 mod store;
 mod table;
+mod version;
 mod world;
 
 pub use fault::Fault;
@@ -60,14 +67,16 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub struct Report {
     /// The seed that it was made of.
     pub seed: u64,
-    /// Whether its settlements were whole.
-    pub whole: bool,
+    /// What it was about.
+    pub mode: Mode,
     /// What should not have happened.
     pub problem: Option<String>,
     /// How often each fault struck, in the order of [`Fault::ALL`].
     pub faults: [u64; Fault::COUNT],
     /// How many calls to the table and the queues were made.
     pub calls: u64,
+    /// How often a process met what only a newer version may act on.
+    pub newer_met: u64,
     /// What happened, line by line, where that was wanted.
     pub trace: String,
 }
@@ -77,34 +86,62 @@ pub struct Report {
 /// # Panics
 /// Where the machine has no memory for a runtime.
 pub fn run(seed: u64, traced: bool) -> Report {
-    run_recorded(seed, false, traced, None, Arc::default())
+    run_recorded(seed, Mode::Split, traced, None, Arc::default())
 }
 
-/// Makes the run of this seed over a store that holds its own messages. Each settlement is one call, and one transaction.
+/// What a run is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// Each settlement is split into calls, in the protocol's order.
+    #[default]
+    Split,
+    /// The store holds its own messages: each settlement is one call, and one transaction.
+    Whole,
+    /// Processes of two versions run beside each other. Which process is of which is up to the seed as well, and not drawn
+    /// with the rest: what else happens is drawn as in a split run, and goes on otherwise.
+    TwoVersions,
+}
+
+impl Mode {
+    /// All of them, in their order.
+    pub const ALL: [Self; 3] = [Self::Split, Self::Whole, Self::TwoVersions];
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Split => "split",
+            Self::Whole => "whole",
+            Self::TwoVersions => "two-versions",
+        }
+    }
+}
+
+/// Makes the run of this seed in another mode than [`Mode::Split`].
 ///
 /// # Panics
 /// Where the machine has no memory for a runtime.
-pub fn run_whole(seed: u64, traced: bool) -> Report {
-    run_recorded(seed, true, traced, None, Arc::default())
+pub fn run_as(mode: Mode, seed: u64, traced: bool) -> Report {
+    run_recorded(seed, mode, traced, None, Arc::default())
 }
 
 /// Makes a run, with a recorder of what is written and sent, and with rules to which what is written is held.
-fn run_recorded(seed: u64, whole: bool, traced: bool, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> Report {
+fn run_recorded(seed: u64, mode: Mode, traced: bool, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     let tasks = LocalSet::new();
-    let report = tasks.block_on(&runtime, simulate(seed, whole, traced, recorder, rules));
+    let report = tasks.block_on(&runtime, simulate(seed, mode, traced, recorder, rules));
     // What is still running holds what it runs in; without this it would never be let go.
     drop(tasks);
     report
 }
 
-async fn simulate(seed: u64, whole: bool, traced: bool, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> Report {
+async fn simulate(seed: u64, mode: Mode, traced: bool, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> Report {
     let mut rng = Rng::with_seed(seed);
     let scenario = Scenario::draw(&mut rng);
     let odds = Odds::draw(&mut rng);
-    let odds = if whole { odds.whole() } else { odds };
-    let house = Arc::new(House::new(Fate::new(rng, odds, traced), scenario, recorder, rules));
+    let odds = if mode == Mode::Whole { odds.whole() } else { odds };
+    let versions = (mode == Mode::TwoVersions).then(|| Rng::with_seed(!seed));
+    let house = Arc::new(House::new(Fate::new(rng, odds, traced), scenario, recorder, rules, versions));
     let fate = house.fate.clone();
     fate.note(|| format!("{:?}", house.scenario));
     fate.note(|| format!("{:?}", fate.odds()));
@@ -113,7 +150,8 @@ async fn simulate(seed: u64, whole: bool, traced: bool, recorder: Option<Arc<Rec
         Ok(()) => fate.violation().or_else(|| check::check(&house).err()),
         Err(_) => Some("the queues do not run dry".to_owned()),
     };
-    Report { seed, whole, problem, faults: fate.struck(), calls: fate.calls(), trace: fate.trace() }
+    let (faults, calls, newer_met) = (fate.struck(), fate.calls(), house.newer_met());
+    Report { seed, mode, problem, faults, calls, newer_met, trace: fate.trace() }
 }
 
 async fn play(house: &Arc<House>) {
@@ -187,14 +225,28 @@ mod tests {
 
     #[test]
     fn some_hundred_whole_runs_end_well_and_see_every_fault_that_such_a_store_has() {
-        assert_eq!(unseen(0..RUNS, run_whole), [Fault::LostMessage, Fault::StaleAck]);
+        assert_eq!(
+            unseen(0..RUNS, |seed, traced| run_as(Mode::Whole, seed, traced)),
+            [Fault::LostMessage, Fault::StaleAck]
+        );
+    }
+
+    #[test]
+    fn processes_of_two_versions_bring_every_task_to_its_end_together() {
+        let mut met = 0;
+        for seed in 0..RUNS {
+            let report = run_as(Mode::TwoVersions, seed, false);
+            assert_eq!(report.problem, None, "seed {seed}");
+            met += u64::from(report.newer_met > 0);
+        }
+        assert!(met > RUNS / 2, "in {met} runs of {RUNS} the older version met what the newer one had made");
     }
 
     #[test]
     fn the_same_seed_makes_the_same_run() {
-        for run in [run, run_whole] {
+        for mode in [Mode::Split, Mode::Whole, Mode::TwoVersions] {
             for seed in 0..30 {
-                let [first, second] = [run(seed, true), run(seed, true)];
+                let [first, second] = [run_as(mode, seed, true), run_as(mode, seed, true)];
                 assert!(first.trace.lines().count() > 5, "seed {seed} does something");
                 assert_eq!(first.trace, second.trace, "seed {seed}");
             }

@@ -3,7 +3,6 @@
 use super::{
     fault::Fault,
     house::{House, RemoteClient},
-    process::Process,
 };
 use crate::steps::name;
 use serde_json::json;
@@ -40,7 +39,7 @@ pub(super) async fn start(house: Arc<House>, workflow: Arc<Workflow>, number: us
 /// An operator to whom nothing happens gives a failed task another chance, which nothing may refuse.
 pub(super) async fn retry(house: &Arc<House>, task: TaskId) {
     let _at_work = house.at_work();
-    let process = Process::untroubled(&house.fate, house.name("operator"));
+    let process = house.untroubled("operator");
     let (by, why) = reason(house);
     match house.client(&process).retry(task, &by).await {
         Ok(_) => house.done(task, why),
@@ -99,7 +98,7 @@ async fn retry_all(house: &House, client: &RemoteClient, by: &By) -> Result<Vec<
 
 /// Whoever looks for the tasks of a status, some at a time, finds each of them once, as it stands.
 pub(super) async fn find(house: &Arc<House>) {
-    let process = Process::untroubled(&house.fate, house.name("operator"));
+    let process = house.untroubled("operator");
     let client = house.client(&process);
     for status in TaskStatus::WORDS.into_iter().filter(|status| *status != TaskStatus::InProgress) {
         let (filter, mut from, mut found) = (Filter { status: Some(status), ..Filter::default() }, None, Vec::new());

@@ -1,7 +1,7 @@
 //! One process: an invocation of a function, or a client. It has a clock of its own, it can stop for a while, and it can
 //! die between any two calls.
 
-use super::{fate::Fate, fault::Fault};
+use super::{fate::Fate, fault::Fault, version::Version};
 use crate::locked::Locked;
 use std::{
     fmt,
@@ -22,6 +22,7 @@ pub(super) struct Process(Arc<State>);
 struct State {
     fate: Arc<Fate>,
     name: String,
+    version: Version,
     skew_millis: i64,
     mortal: bool,
     dead: Locked<bool>,
@@ -30,11 +31,12 @@ struct State {
 
 impl Process {
     /// A process of this name, with a clock that is off by what fate wants.
-    pub(super) fn new(fate: &Arc<Fate>, name: String) -> Self {
+    pub(super) fn new(fate: &Arc<Fate>, name: String, version: Version) -> Self {
         let skew_millis = fate.skew();
         Self(Arc::new(State {
             fate: fate.clone(),
             name,
+            version,
             skew_millis,
             mortal: true,
             dead: Locked::new(false),
@@ -43,15 +45,21 @@ impl Process {
     }
 
     /// A process to which nothing happens.
-    pub(super) fn untroubled(fate: &Arc<Fate>, name: String) -> Self {
+    pub(super) fn untroubled(fate: &Arc<Fate>, name: String, version: Version) -> Self {
         Self(Arc::new(State {
             fate: fate.clone(),
             name,
+            version,
             skew_millis: 0,
             mortal: false,
             dead: Locked::new(false),
             freeze: Locked::default(),
         }))
+    }
+
+    /// Its version.
+    pub(super) fn version(&self) -> Version {
+        self.0.version
     }
 
     /// Somewhere on its way it is going to stand still for this long.

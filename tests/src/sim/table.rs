@@ -49,6 +49,16 @@ impl MemoryTable {
         Self { observer: Some(Arc::new(observer)), ..Self::default() }
     }
 
+    /// The same table, for somebody whose writes another one is told of too.
+    pub(super) fn also_observed_by(&self, also: impl Fn(&Written<'_>) + Send + Sync + 'static) -> Self {
+        let first = self.observer.clone();
+        let both = move |written: Written<'_>| {
+            also(&written);
+            first.iter().for_each(|first| first(written));
+        };
+        Self { observer: Some(Arc::new(both)), ..self.clone() }
+    }
+
     /// Takes down every write from now on.
     pub(super) fn record(&self, recorder: Arc<Recorder>) {
         *self.recorder.lock() = Some(recorder);

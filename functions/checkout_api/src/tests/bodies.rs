@@ -36,6 +36,7 @@ fn started() -> History {
         failed_steps: Default::default(),
         done_deps: Default::default(),
         compensations: None,
+        newer: None,
         actions: Vec::new(),
     };
     History { task, steps, compensations: Vec::new() }

@@ -1,8 +1,9 @@
 //! From items to records, and how a task's state is stored.
 
 use super::{
+    format::{NewerFormat, understood},
     index::{Listed, ListedAt},
-    item::{Item, Key},
+    item::{Item, Key, attribute},
     record::{Action, KeyRecord, StepRecord, TaskRecord},
 };
 use crate::core::{
@@ -15,7 +16,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// An item that cannot be read: not written by this engine, or by a newer one.
+/// An item that cannot be read: not written by this engine. One that says that it needs a newer reader is read as far as it
+/// is understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the item {key} cannot be read: {cause}")]
 pub struct Unreadable {
@@ -27,7 +29,7 @@ pub struct Unreadable {
 
 impl Unreadable {
     pub(crate) fn new(key: &Key, cause: impl ToString) -> Self {
-        Self { key: format!("{} / {}", key.partition(), key.sort()), cause: cause.to_string() }
+        Self { key: key.to_string(), cause: cause.to_string() }
     }
 }
 
@@ -130,16 +132,51 @@ fn parse<T: DeserializeOwned>(key: &Key, item: Item) -> Result<T, Unreadable> {
     serde_json::from_value(Value::Object(item)).map_err(|error| Unreadable::new(key, error))
 }
 
+/// Reads an item. Where it needs a newer reader and cannot be read, what is understood of it is; `base` has what it cannot
+/// do without.
+fn lenient<T>(
+    item: Item,
+    newer: Option<&NewerFormat>,
+    base: impl FnOnce() -> Item,
+    groups: &[&[&str]],
+    read: impl Fn(Item) -> Result<T, Unreadable>,
+) -> Result<T, Unreadable> {
+    if newer.is_none() {
+        return read(item);
+    }
+    let can_be_read = |item: &Item| read(item.clone()).is_ok();
+    if can_be_read(&item) { read(item) } else { read(understood(base(), &item, groups, can_be_read)) }
+}
+
 impl TaskRecord {
+    /// What says a task's state, together.
+    const STATE: &[&str] = &[attribute::STATUS, attribute::ENDS_AS, attribute::COMPENSATIONS];
+
     /// Reads a task's item.
     ///
     /// # Errors
     /// See [`Unreadable`].
     pub fn from_item(id: TaskId, item: Item) -> Result<Self, Unreadable> {
+        let newer = NewerFormat::of(&Key::Task(id), &item);
+        let base = || {
+            let texts = [(attribute::WORKFLOW, ""), (attribute::CONTEXT, "{}"), (attribute::PLAN, "")];
+            let texts = texts.into_iter().chain([(attribute::STATUS, TaskState::Running.stored_word())]);
+            let texts = texts.map(|(name, text)| (name.to_owned(), Value::from(text)));
+            texts.chain([(attribute::CREATED_AT.to_owned(), 0.into())]).collect()
+        };
+        let read = |item| Self::read(id, item, newer.is_some());
+        let record = lenient(item, newer.as_ref(), base, &[Self::STATE], read)?;
+        Ok(Self { newer, ..record })
+    }
+
+    fn read(id: TaskId, item: Item, is_newer: bool) -> Result<Self, Unreadable> {
         let key = Key::Task(id);
         let stored: TaskItem = parse(&key, item)?;
-        let plan: Plan =
-            serde_json::from_str(&stored.plan).map_err(|error| Unreadable::new(&key, format!("its plan: {error}")))?;
+        let plan = match serde_json::from_str(&stored.plan) {
+            Ok(plan) => plan,
+            Err(_) if is_newer => Plan::not_understood(),
+            Err(error) => return Err(Unreadable::new(&key, format!("its plan: {error}"))),
+        };
         let ordered = stored.compensations.is_some();
         Ok(Self {
             id,
@@ -153,6 +190,7 @@ impl TaskRecord {
             done_deps: stored.done_deps,
             compensations: stored.compensations,
             actions: stored.actions,
+            newer: None,
         })
     }
 }
@@ -163,8 +201,10 @@ impl StepRecord {
     /// # Errors
     /// See [`Unreadable`].
     pub fn from_item(task: TaskId, name: &str, item: Item) -> Result<Self, Unreadable> {
-        let record: Self = parse(&Key::Step(task, name.to_owned()), item)?;
-        Ok(Self { name: name.to_owned(), ..record })
+        let key = Key::Step(task, name.to_owned());
+        let newer = NewerFormat::of(&key, &item);
+        let record: Self = lenient(item, newer.as_ref(), Item::new, &[], |item| parse(&key, item))?;
+        Ok(Self { name: name.to_owned(), newer, ..record })
     }
 }
 
@@ -189,8 +229,12 @@ impl Listed {
         let key = Key::Task(task);
         let place = ListedAt::of(task, &item).ok_or_else(|| Unreadable::new(&key, "it has no place in the index"))?;
         let ListedItem { workflow, status, created_at, failed_steps, compensations } = parse(&key, item)?;
-        // The index does not hold how a compensating task ends, and what is shown of it is the same for both ends.
-        let status = TaskState::read(&key, &status, compensations.is_some(), |_| true)?.status();
+        // The index does not hold which format it needs: a state that is not known is one of a newer version.
+        let status = match TaskState::ALL.iter().any(|state| state.stored_word() == status) {
+            // Nor does it hold how a compensating task ends, and what is shown of it is the same for both ends.
+            true => TaskState::read(&key, &status, compensations.is_some(), |_| true)?.status(),
+            false => place.listing.status(),
+        };
         Ok(Self { place, workflow, status, created_at, failed_steps })
     }
 }
@@ -200,8 +244,11 @@ mod tests {
     use super::*;
     use crate::{
         core::{
-            item::attribute,
+            backoff::Backoff,
+            format::v1,
+            index::Listing,
             record::NewTask,
+            state::StepState,
             task,
             transition::{Change, Effect},
         },
@@ -274,6 +321,70 @@ mod tests {
     }
 
     #[test]
+    fn index_says_of_a_state_that_is_not_known_what_it_lists_it_under() {
+        for listing in Listing::ALL {
+            let place = format!("{}#3", listing.as_str());
+            let (id, item) = item(&json!({"status": "suspended", "status_shard": place}));
+            let status = Listed::from_item(id, item).unwrap().status;
+            assert_eq!(Listing::of(status).first(), Some(&listing), "{status:?}");
+        }
+    }
+
+    /// The item of a step that failed, with these attributes in it.
+    fn step_item(more: &Value) -> Item {
+        let mut item = json!({"state": "error", "attempt": 2, "error": {"code": "NO", "message": "never"}});
+        item.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        item.as_object().cloned().unwrap()
+    }
+
+    #[test]
+    fn field_that_is_not_known_is_passed_over_and_all_else_is_read() {
+        let plan = r#"{"s":[{"n":"s0","x":1,"b":{"base_seconds":7,"y":2}}],"z":{"w":3}}"#;
+        let action = json!({"at": 5, "what": "retry", "who": "w", "why": "y", "ticket": 7});
+        let (id, item) = item(&json!({"v": 2, "needs": 1, "plan": plan, "actions": [action], "priority": 9}));
+        let task = TaskRecord::from_item(id, item).unwrap();
+        assert_eq!((task.newer, task.actions.len(), task.plan.steps().len()), (None, 1, 1));
+        assert_eq!(task.plan.steps()[0].backoff, Backoff { base_seconds: 7, ..v1::BACKOFF });
+        let step = StepRecord::from_item(id, "s0", step_item(&json!({"v": 2, "needs": 1, "host": "h"}))).unwrap();
+        assert_eq!((step.newer, step.state, step.attempt), (None, StepState::Error, 2));
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_newer_task_is_as_in_one_that_has_just_begun() {
+        let new = json!({"v": 3, "needs": 2, "priority": 9});
+        let read = |more: Value| {
+            let mut all = new.clone();
+            all.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+            let (id, item) = item(&all);
+            TaskRecord::from_item(id, item).unwrap()
+        };
+        let known = read(json!({"status": "error", "finished_at": 7, "failed_steps": ["s0"]}));
+        let newer = known.newer.clone().unwrap();
+        assert_eq!((newer.partition, newer.v, newer.needs), (format!("TASK#{}", known.id), 3, 2));
+        assert_eq!((known.state, known.plan.steps().len()), (TaskState::Failed, 1));
+        let suspended = read(json!({"status": "suspended", "failed_steps": ["s0"], "finished_at": "never"}));
+        assert!(suspended.newer.is_some());
+        assert_eq!((suspended.state, suspended.plan.steps().len()), (TaskState::Running, 1));
+        assert_eq!((suspended.failed_steps, suspended.finished_at), (["s0".to_owned()].into(), None));
+        let branching = read(json!({"plan": {"graph": []}, "status": "compensating", "ends_as": "cancelled"}));
+        assert_eq!(branching.state, TaskState::Compensating(End::Cancelled), "its state is read as a whole");
+        assert_eq!((branching.plan.steps(), branching.created_at), (&[][..], at(0)));
+        let (id, item) = item(&json!({"status": "suspended"}));
+        assert!(TaskRecord::from_item(id, item).is_err(), "a task that does not say that it is newer is broken");
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_newer_step_is_as_in_an_untouched_one() {
+        let id = TaskId::new();
+        let newer = step_item(&json!({"v": 2, "needs": 2, "state": "suspended", "attempts": "many"}));
+        let step = StepRecord::from_item(id, "s0", newer).unwrap();
+        assert_eq!(step.newer.as_ref().map(|newer| newer.needs), Some(2));
+        assert_eq!((step.state, step.attempt, step.attempts.len()), (StepState::Pending, 2, 0));
+        assert_eq!(step.error.unwrap().code, "NO");
+        assert!(StepRecord::from_item(id, "s0", step_item(&json!({"state": "suspended"}))).is_err());
+    }
+
+    #[test]
     fn no_other_combination_is_read() {
         let words =
             ["pending", "complete", "error", "compensating", "cancelled", "resolved_manually", "in_progress", ""];
@@ -302,7 +413,7 @@ mod tests {
         }
         assert_eq!(refused, 48 - known.len());
         // All that the index can tell.
-        for word in ["pending", "complete", "resolved_manually", "in_progress"] {
+        for word in ["pending", "complete", "resolved_manually"] {
             let (id, item) = item(&json!({"status": word, "compensations": ["u0"]}));
             assert!(Listed::from_item(id, item).is_err(), "{word}");
         }

@@ -2,6 +2,7 @@
 
 use crate::core::{
     codec::Unreadable,
+    format::NewerFormat,
     id::TaskId,
     item::{Item, Key},
     message::Message,
@@ -40,6 +41,17 @@ impl Loaded {
         }
         Ok(())
     }
+}
+
+impl Loaded {
+    /// Why this version may not act on what was read, where it may not: one item of it needs a newer reader.
+    pub fn newer(&self) -> Option<&NewerFormat> {
+        newer(self.task.as_ref(), self.steps.values())
+    }
+}
+
+fn newer<'a>(task: Option<&'a TaskRecord>, mut steps: impl Iterator<Item = &'a StepRecord>) -> Option<&'a NewerFormat> {
+    task.and_then(|task| task.newer.as_ref()).or_else(|| steps.find_map(|step| step.newer.as_ref()))
 }
 
 /// A task with all of its steps.
@@ -81,6 +93,11 @@ impl History {
         let compensations = task.compensations.iter().flatten().map(|name| record(name)).collect();
         let steps = task.plan.steps().iter().map(|step| record(&step.name)).collect();
         Some(Self { task, steps, compensations })
+    }
+
+    /// Why this version may show the task but not act on it, where it may not.
+    pub fn newer(&self) -> Option<&NewerFormat> {
+        newer(Some(&self.task), self.steps.iter().chain(&self.compensations))
     }
 
     /// What is shown of the task: its state, with `in_progress` for a running task that has been begun. That is read off
@@ -150,7 +167,7 @@ impl History {
     pub fn progress(&self) -> Progress {
         let completed = self.steps.iter().filter(|step| step.state.is_done()).count();
         let total = self.steps.len();
-        Progress { completed, total, percentage: (completed * 100).checked_div(total).unwrap_or(100) }
+        Progress { completed, total, percentage: (completed * 100).checked_div(total).unwrap_or(0) }
     }
 }
 

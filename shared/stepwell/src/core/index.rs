@@ -70,6 +70,18 @@ impl Listing {
         }
     }
 
+    /// What it says of the status of a task in it.
+    pub(crate) const fn status(self) -> TaskStatus {
+        match self {
+            Self::Pending => TaskStatus::Pending,
+            Self::Compensating => TaskStatus::Compensating,
+            Self::Complete => TaskStatus::Complete,
+            Self::Error => TaskStatus::Error,
+            Self::Cancelled => TaskStatus::Cancelled,
+            Self::ResolvedManually => TaskStatus::ResolvedManually,
+        }
+    }
+
     /// That of a task that is over, and of one that no part of the engine looks after.
     pub(crate) const fn ended(state: TaskState) -> Self {
         match state {

@@ -6,7 +6,7 @@
 use crate::core::id::TaskId;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 /// The attributes of one item, without its key. Empty where there is no item.
 pub type Item = Map<String, Value>;
@@ -63,6 +63,10 @@ pub mod attribute {
     pub const TASK_ID: &str = "task_id";
     /// Of an idempotency key: the SHA-256 of its request, as hex.
     pub const REQUEST_HASH: &str = "request_hash";
+    /// Of every item: the format version of who made it.
+    pub const V: &str = "v";
+    /// Of every item: the oldest format version that may act on it.
+    pub const NEEDS: &str = "needs";
     /// Of every item: the second at which it may be deleted.
     pub const EXPIRES_AT: &str = "expires_at";
 
@@ -123,6 +127,12 @@ impl Key {
             Self::Step(_, step) => format!("{}{step}", Self::STEP_PREFIX),
             Self::IdempotencyKey { .. } => "KEY".to_owned(),
         }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} / {}", self.partition(), self.sort())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Conditions and changes that several transitions are made of.
 
 use super::{
+    format::stamp,
     item::{attribute, stored},
     record::{AttemptRecord, Outcome, RETENTION, StepRecord},
     transition::{Change, Condition},
@@ -24,9 +25,10 @@ pub(super) fn stands_in(state: StepState, attempt: u32) -> Condition {
     is_state(state).and(Condition::Is(attribute::ATTEMPT, attempt.into()))
 }
 
-/// The item may be deleted when its time is over, which begins with its first write.
-pub(super) fn expires(now: Timestamp) -> Change {
-    Change::SetIfAbsent(attribute::EXPIRES_AT, (now + RETENTION).as_seconds().into())
+/// What a step's item gets when it is made, by whichever write comes first: its format, and when it may be deleted.
+pub(super) fn made(now: Timestamp) -> [Change; 3] {
+    let [v, needs] = stamp();
+    [v, needs, Change::SetIfAbsent(attribute::EXPIRES_AT, (now + RETENTION).as_seconds().into())]
 }
 
 /// The entry that an attempt leaves in the audit trail when nobody heard of it again.

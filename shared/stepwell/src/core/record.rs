@@ -2,6 +2,7 @@
 
 use super::item::Key;
 use crate::core::{
+    format::{NewerFormat, v1},
     id::TaskId,
     plan::{Plan, StepPlan},
     state::{StepState, TaskState},
@@ -78,6 +79,9 @@ pub struct TaskRecord {
     pub compensations: Option<Vec<String>>,
     /// The audit trail of what was done to the task from outside, in the order in which it was done.
     pub actions: Vec<Action>,
+    /// Why this version may not act on it, where it may not. Then the above is what this version understands of it: what it
+    /// does not understand is as in a task that has just begun, of which the plan may have no steps.
+    pub newer: Option<NewerFormat>,
 }
 
 impl From<&NewTask<'_>> for TaskRecord {
@@ -95,6 +99,7 @@ impl From<&NewTask<'_>> for TaskRecord {
             done_deps: BTreeSet::new(),
             compensations: None,
             actions: Vec::new(),
+            newer: None,
         }
     }
 }
@@ -177,7 +182,7 @@ impl ActionKind {
 }
 
 /// A step's item, or what stands in for it while there is none.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct StepRecord {
     /// The step's name.
@@ -211,6 +216,32 @@ pub struct StepRecord {
     pub error: Option<Failure>,
     /// The audit trail: every attempt that has come to an end.
     pub attempts: Vec<AttemptRecord>,
+    /// Why this version may not act on it, where it may not. Then the above is what this version understands of it: what it
+    /// does not understand is as in an untouched step.
+    #[serde(skip)]
+    pub newer: Option<NewerFormat>,
+}
+
+impl Default for StepRecord {
+    /// What is read where nothing is written.
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            state: v1::STEP_STATE,
+            attempt: v1::ATTEMPT,
+            exempt: v1::EXEMPT,
+            owner: None,
+            started_at: None,
+            lease_until: None,
+            next_retry_at: None,
+            finished_at: None,
+            done_deps: BTreeSet::new(),
+            result: None,
+            error: None,
+            attempts: Vec::new(),
+            newer: None,
+        }
+    }
 }
 
 /// An error as it is stored.

@@ -5,6 +5,7 @@
 //! its own messages may carry it out in one transaction.
 
 use super::{
+    item::Item,
     message::Message,
     record::{StepRecord, TaskRecord},
     step::record_join_arrival,
@@ -54,8 +55,8 @@ pub enum Disposition {
 /// How far a store has carried out a settlement.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Settled {
-    /// The transition was refused: nothing has followed, and the delivery stands as it did.
-    Refused,
+    /// The transition was refused by this item: nothing has followed, and the delivery stands as it did.
+    Refused(Item),
     /// The transition is written. This is left to be done, and where it is anything, the delivery too.
     Written(Vec<Consequence>),
 }
@@ -163,9 +164,9 @@ impl Settlement {
     /// The transaction's.
     pub fn carry_out<T: Transaction>(self, task: TaskId, tx: &mut T, now: Timestamp) -> Result<Settled, T::Error> {
         if let Some(transition) = &self.transition
-            && !tx.apply(transition)?.is_written()
+            && let Applied::Refused(item) = tx.apply(transition)?
         {
-            return Ok(Settled::Refused);
+            return Ok(Settled::Refused(item));
         }
         let mut left = Vec::new();
         for consequence in self.then {
@@ -409,7 +410,9 @@ mod tests {
         let task = history(&[&[]], &[]).task;
         let mut tx = Told::default();
         tx.start(&task);
-        assert_eq!(tx.start(&task), (Vec::new(), Settled::Refused));
+        let (told, settled) = tx.start(&task);
+        assert_eq!(told, [""; 0]);
+        assert!(matches!(settled, Settled::Refused(_)), "{settled:?}");
     }
 
     #[test]

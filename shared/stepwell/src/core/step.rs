@@ -6,7 +6,7 @@
 use super::{
     codec::Unreadable,
     item::{Key, attribute, stored},
-    parts::{expires, is_state, lost_attempt, millis, stands_in, to_state},
+    parts::{is_state, lost_attempt, made, millis, stands_in, to_state},
     record::{AttemptRecord, Lease, StepRecord, TaskRecord},
     task,
     transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
@@ -101,7 +101,8 @@ pub fn claim(request: &ClaimRequest<'_>) -> Transition {
     let due = is_state(StepState::Retrying).and(Condition::AtMost(attribute::NEXT_RETRY_AT, request.now.as_millis()));
     let free = Condition::Any(vec![Condition::Absent(attribute::STATE), is_state(StepState::Pending), due]);
     let mut changes = request.changes();
-    changes.extend([to_state(StepState::InProgress), expires(request.now), Change::Remove(attribute::NEXT_RETRY_AT)]);
+    changes.extend([to_state(StepState::InProgress), Change::Remove(attribute::NEXT_RETRY_AT)]);
+    changes.extend(made(request.now));
     Transition::of("claim", request.write(free, changes))
 }
 
@@ -190,7 +191,7 @@ pub fn fail(task: &TaskRecord, lease: &Lease, attempt: &AttemptRecord) -> Transi
 
 /// Notes at a step with several dependencies that one of them is done. Answers with all that are.
 pub fn record_join_arrival(task: TaskId, step: &str, done: &str, now: Timestamp) -> Transition {
-    let changes = vec![Change::Include(attribute::DONE_DEPS, done.to_owned()), expires(now)];
+    let changes = [Change::Include(attribute::DONE_DEPS, done.to_owned())].into_iter().chain(made(now)).collect();
     let write = Write::update(Key::Step(task, step.to_owned()), Condition::ALWAYS, changes);
     Transition::of("record_join_arrival", write.answering(Answer::Changed))
 }

@@ -5,9 +5,10 @@
 
 use super::{
     codec::Unreadable,
+    format::{stamp, v1},
     index::{FIRST_LOOK, ListedAt, Listing},
     item::{Item, Key, attribute, set, stored, stored_text},
-    parts::{expires, is_state, lost_attempt, millis, stands_in, to_state},
+    parts::{is_state, lost_attempt, made, millis, stands_in, to_state},
     record::{Action, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, StepRecord, TaskRecord},
     transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
 };
@@ -54,7 +55,7 @@ pub fn create(task: &NewTask<'_>) -> Transition {
         Change::Set(attribute::EXPIRES_AT, (task.created_at + RETENTION).as_seconds().into()),
     ];
     let listed = listed(task.id, Listing::Pending, task.created_at + FIRST_LOOK);
-    attributes.iter().chain(&listed).for_each(|change| change.apply(&mut item));
+    attributes.iter().chain(&listed).chain(&stamp()).for_each(|change| change.apply(&mut item));
     Transition::of("create", Write::new(Key::Task(task.id), Condition::NoItem, Effect::Create(item)))
 }
 
@@ -67,7 +68,7 @@ pub fn reserve_key(key: &KeyRecord) -> Transition {
         millis(attribute::CREATED_AT, key.created_at),
         Change::Set(attribute::EXPIRES_AT, (key.created_at + KEY_RETENTION).as_seconds().into()),
     ];
-    attributes.iter().for_each(|change| change.apply(&mut item));
+    attributes.iter().chain(&stamp()).for_each(|change| change.apply(&mut item));
     Transition::of("reserve_key", Write::new(key.key_of_item(), Condition::NoItem, Effect::Create(item)))
 }
 
@@ -298,9 +299,9 @@ fn ends_step(
     let mut changes = vec![
         to_state(to),
         millis(attribute::FINISHED_AT, at),
-        Change::SetIfAbsent(attribute::ATTEMPT, 0.into()),
-        expires(at),
+        Change::SetIfAbsent(attribute::ATTEMPT, v1::ATTEMPT.into()),
     ];
+    changes.extend(made(at));
     if step.state == StepState::InProgress {
         changes.extend(lost_attempt(step));
     }

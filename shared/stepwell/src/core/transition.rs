@@ -6,7 +6,10 @@
 //! interprets it: [`Condition::holds`] and [`Change::apply`] define what it means, a store that evaluates by other means has
 //! to agree with them.
 
-use super::item::{Item, Key, attribute};
+use super::{
+    format,
+    item::{Item, Key, attribute},
+};
 use crate::core::state::{StepEvent, TaskEvent};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -29,6 +32,9 @@ pub struct Write {
     pub event: Option<Event>,
     /// What has to hold of the item as it stands.
     pub condition: Condition,
+    /// What has to hold of the item whatever the transition is about: this version may act on it. Where it does not hold, the
+    /// whole transition is refused, even where this write is optional. Of what is created there is nothing to ask.
+    pub guard: Condition,
     /// What becomes of the item.
     pub effect: Effect,
     /// What holds of the item where this very write has taken effect before: its answer may have been lost on the way, and
@@ -162,7 +168,9 @@ impl Transition {
         let (mut refused, mut left) = (None, Vec::new());
         for (write, against) in self.writes.iter().zip(against) {
             match against {
-                Some(item) if !write.optional && refused.is_none() => refused = Some(write.refused(item)),
+                Some(item) if refused.is_none() && (!write.optional || !write.guard.holds(&item)) => {
+                    refused = Some(write.refused(item));
+                }
                 Some(_) => {}
                 None => left.push(write.clone()),
             }
@@ -177,7 +185,11 @@ impl Transition {
 impl Write {
     /// A write under a condition.
     pub(crate) fn new(key: Key, condition: Condition, effect: Effect) -> Self {
-        Self { key, event: None, condition, effect, made_before: None, optional: false, answer: Answer::Nothing }
+        let guard = match effect {
+            Effect::Create(_) => Condition::ALWAYS,
+            Effect::Change(_) | Effect::Delete => format::guard(),
+        };
+        Self { key, event: None, condition, guard, effect, made_before: None, optional: false, answer: Answer::Nothing }
     }
 
     /// A change of an item's attributes under a condition.
@@ -205,7 +217,12 @@ impl Write {
         Self { optional: true, ..self }
     }
 
-    /// How this write ends where its condition did not hold of this item.
+    /// Whether the item as it stands lets it be made: its condition and its guard.
+    pub fn holds(&self, item: &Item) -> bool {
+        self.condition.holds(item) && self.guard.holds(item)
+    }
+
+    /// How this write ends where its condition or its guard did not hold of this item.
     pub fn refused(&self, against: Item) -> Applied {
         let is_ours = self.made_before.as_ref().is_some_and(|made| made.holds(&against));
         if is_ours { Applied::Written(against) } else { Applied::Refused(against) }
@@ -379,6 +396,21 @@ mod tests {
         assert_eq!(Value::Object(changed.clone()), expected);
         Change::Exclude("failed_steps", ["b".to_owned()].into()).apply(&mut changed);
         assert!(!changed.contains_key("failed_steps"), "a set without members goes");
+    }
+
+    #[test]
+    fn write_of_a_newer_item_is_never_left_out() {
+        let write = |optional| {
+            let write =
+                Write::update(Key::Task(crate::core::id::TaskId::new()), Condition::Absent("taken"), Vec::new());
+            Write { optional, ..write }
+        };
+        let transition = Transition { name: "test", writes: vec![write(false), write(true)] };
+        let newer = item(json!({"needs": format::READS + 1}));
+        assert!(!write(true).holds(&newer));
+        assert_eq!(transition.refused([None, Some(newer.clone())]), Refusal::Ended(Applied::Refused(newer)));
+        let taken = item(json!({"taken": true, "needs": format::READS}));
+        assert!(matches!(transition.refused([None, Some(taken)]), Refusal::Without(_)));
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub struct DeadLetters<T, Q, A> {
 impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
     /// Over this table, these queues, this clock.
     pub fn new(table: T, queue: Q, ambient: A) -> Self {
-        Self { engine: Engine { store: table, queue, ambient } }
+        Self { engine: Engine::new(table, queue, ambient) }
     }
 
     /// Works all messages of a batch, and answers with the ids of those that their queue has to keep.
@@ -46,7 +46,7 @@ impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
             Ok(None) => return None,
             Ok(Some(wait)) => Some(wait),
             Err(error) => {
-                tracing::error!(message_id = message.id, %error, "a dead letter could not be worked");
+                tracing::error!(message_id = message.id, code = error.code(), %error, "a dead letter could not be worked");
                 None
             }
         };

@@ -2,14 +2,18 @@
 
 use crate::{
     core::{
-        history::History,
+        format::NewerFormat,
+        history::{History, Loaded},
         id::TaskId,
+        index::{Listed, Page},
+        item::Key,
         message::Message,
         record::TaskRecord,
         settlement::{Consequence, Dispatch, Due, Settled, Settlement, dispatch},
         state::TaskState,
         task,
         timestamp::Timestamp,
+        transition::{Applied, Transition},
     },
     ports::{Ambient, Queue, QueueError, Store, TableError},
     runtime::error::EngineError,
@@ -41,22 +45,64 @@ pub(crate) enum Decision<R> {
     LookAgain,
 }
 
-/// A store, its queues, a clock.
+/// A store, its queues, a clock. Whoever acts goes through it to the store, so that none acts on an item of a newer format.
 #[derive(Clone, Debug)]
 pub(crate) struct Engine<S, Q, A> {
-    pub(crate) store: S,
+    store: S,
     pub(crate) queue: Q,
     pub(crate) ambient: A,
 }
 
+/// What says that nobody may act on this, where that is so.
+fn acting(newer: Option<&NewerFormat>) -> Result<(), EngineError> {
+    newer.map_or(Ok(()), |newer| Err(EngineError::Newer(newer.clone())))
+}
+
 impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
+    pub(crate) const fn new(store: S, queue: Q, ambient: A) -> Self {
+        Self { store, queue, ambient }
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.ambient.now()
     }
 
-    /// The task with all of its steps; `None` where there is no such task.
-    pub(crate) async fn history(&self, task: TaskId) -> Result<Option<History>, TableError> {
+    /// The task with all of its steps, to be shown; `None` where there is no such task.
+    pub(crate) async fn shown(&self, task: TaskId) -> Result<Option<History>, TableError> {
         Ok(History::new(self.store.load_all(task).await?))
+    }
+
+    /// Some steps of a task, to be shown.
+    pub(crate) async fn shown_steps(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
+        self.store.load(task, steps).await
+    }
+
+    /// A part of the index.
+    pub(crate) async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+        self.store.list(page).await
+    }
+
+    /// The task with all of its steps, to be acted on; `None` where there is no such task.
+    pub(crate) async fn history(&self, task: TaskId) -> Result<Option<History>, EngineError> {
+        let history = self.shown(task).await?;
+        acting(history.as_ref().and_then(History::newer))?;
+        Ok(history)
+    }
+
+    /// The task and some of its steps, to be acted on.
+    pub(crate) async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, EngineError> {
+        let loaded = self.store.load(task, steps).await?;
+        acting(loaded.newer())?;
+        Ok(loaded)
+    }
+
+    /// Makes a transition.
+    pub(crate) async fn apply(&self, transition: &Transition) -> Result<Applied, EngineError> {
+        let applied = self.store.apply(transition).await?;
+        if let (Applied::Refused(item), Some(write)) = (&applied, transition.writes.first()) {
+            acting(NewerFormat::of(&write.key, item).as_ref())?;
+        }
+        Ok(applied)
     }
 
     pub(crate) async fn send_all(&self, messages: &[Message]) -> Result<(), QueueError> {
@@ -66,7 +112,13 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
     /// Has the store carry a settlement out, and does what it leaves in the protocol's order. Answers with how that went;
     /// `None` where it was refused, and nothing has followed.
     pub(crate) async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Option<Followed>, EngineError> {
-        let Settled::Written(left) = self.store.settle(task, settlement).await? else { return Ok(None) };
+        let left = match self.store.settle(task, settlement).await? {
+            Settled::Written(left) => left,
+            Settled::Refused(item) => {
+                acting(NewerFormat::of(&Key::Task(task), &item).as_ref())?;
+                return Ok(None);
+            }
+        };
         let followed = try_join_all(left.iter().map(|consequence| self.follow(task, consequence))).await;
         Ok(Some(followed.map(drop)))
     }
@@ -104,7 +156,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
 
     async fn follow(&self, task: TaskId, consequence: &Consequence) -> Result<(), EngineError> {
         if let Some(join) = &consequence.join {
-            let arrival = self.store.apply(&join.transition).await?;
+            let arrival = self.apply(&join.transition).await?;
             if !arrival.is_written() {
                 return Err(task::gone(task).into());
             }
@@ -121,7 +173,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
 
     async fn finish(&self, id: TaskId) -> Result<(), EngineError> {
         // Now, and not when the leaf was done: another one may have been done after it, and arrived before it.
-        let finished = self.store.apply(&task::finish(id, self.now())).await?;
+        let finished = self.apply(&task::finish(id, self.now())).await?;
         let state = task::state_after_finish(id, finished)?;
         if state != TaskState::Completed {
             tracing::warn!(task_id = %id, status = %state.status(), "the last step is done, but the task had ended before it");
@@ -138,7 +190,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
         let now = self.now();
         let names: BTreeSet<&str> = task.plan.dependents(step).map(|dependent| dependent.name.as_str()).collect();
         let waits = !names.is_empty() && !task.plan.is_compensation(step);
-        let found = if waits { self.store.load(task.id, &names).await?.steps } else { BTreeMap::new() };
+        let found = if waits { self.load(task.id, &names).await?.steps } else { BTreeMap::new() };
         let then = dispatch(task, step, Dispatch::Replay, &found, now);
         self.follow_up(task.id, then).await
     }

@@ -1,7 +1,10 @@
 //! What the engine cannot do by itself.
 
 use crate::{
-    core::codec::Unreadable,
+    core::{
+        codec::Unreadable,
+        format::{NEWER_FORMAT, NewerFormat},
+    },
     ports::{QueueError, TableError},
 };
 
@@ -15,6 +18,19 @@ pub enum EngineError {
     /// A queue.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// The task was written by a newer version, and needs it. It goes on there.
+    #[error(transparent)]
+    Newer(NewerFormat),
+}
+
+impl EngineError {
+    /// The code that goes with it into the log, where it has one.
+    pub(crate) const fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Newer(_) => Some(NEWER_FORMAT),
+            Self::Table(_) | Self::Queue(_) => None,
+        }
+    }
 }
 
 impl From<Unreadable> for EngineError {

@@ -36,7 +36,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
                     let why = "the workflow says compensate: on_error, and the time for a retry is over";
                     tracing::info!(task_id = %task, "compensation begins");
                     let action = by_itself(now, ActionKind::Compensate, why);
-                    self.store.apply(&task::divert(task, Diversion::Compensate(End::Error), &action)).await?;
+                    self.apply(&task::divert(task, Diversion::Compensate(End::Error), &action)).await?;
                 }
                 Next::Restart(failed) => {
                     let why = "it failed in a way that may have passed, and the workflow says restarts";
@@ -44,7 +44,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
                     tracing::info!(task_id = %task, "restarted by itself");
                     let redrive = task::redrive(&history.task, &failed, &action);
                     if let Some(redrive) = redrive
-                        && self.store.apply(&redrive).await?.is_written()
+                        && self.apply(&redrive).await?.is_written()
                     {
                         // Where a send fails the watchdog finds the step ready and its message missing.
                         let messages: Vec<_> = failed.iter().map(|step| history.message(&step.name)).collect();
@@ -54,12 +54,12 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
                 }
                 Next::Close(steps) => {
                     for step in steps {
-                        self.store.apply(&task::cancel_step(task, step, now)).await?;
+                        self.apply(&task::cancel_step(task, step, now)).await?;
                     }
                 }
                 Next::Order(order) => {
                     tracing::info!(task_id = %task, ?order, "nothing is in flight any more");
-                    self.store.apply(&task::order_compensations(task, &order, now)).await?;
+                    self.apply(&task::order_compensations(task, &order, now)).await?;
                 }
                 Next::Run(record) => {
                     if record.state == StepState::Pending {
@@ -69,7 +69,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
                     return Ok(());
                 }
                 Next::Finish(end) => {
-                    self.store.apply(&task::finish_compensation(task, end, now)).await?;
+                    self.apply(&task::finish_compensation(task, end, now)).await?;
                     tracing::info!(task_id = %task, ?end, "compensated");
                     return Ok(());
                 }

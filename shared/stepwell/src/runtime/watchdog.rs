@@ -7,7 +7,7 @@
 use crate::{
     core::{
         compensation::{self, Next},
-        index::{Listed, Listing, Page, move_in_index},
+        index::{Listed, ListedAt, Listing, Page, move_in_index},
         stalled::{self, Look},
         timestamp::Timestamp,
     },
@@ -60,7 +60,7 @@ pub struct Report {
 impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
     /// A watchdog over this table, these queues, this clock.
     pub fn new(table: T, queue: Q, ambient: A) -> Self {
-        Self { engine: Engine { store: table, queue, ambient } }
+        Self { engine: Engine::new(table, queue, ambient) }
     }
 
     /// Looks at the tasks that are due, as far as the bounds allow.
@@ -69,9 +69,9 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
     /// The index cannot be read. A single task that cannot be looked at is logged and tried again later.
     pub async fn run(&self, bounds: Bounds) -> Result<Report, EngineError> {
         let mut report = Report::default();
-        let mut parts: Vec<(Listing, u8)> = Listing::WATCHED
+        let mut parts: Vec<(Listing, u8, Option<ListedAt>)> = Listing::WATCHED
             .iter()
-            .flat_map(|&listing| (0..Listing::SHARDS).map(move |shard| (listing, shard)))
+            .flat_map(|&listing| (0..Listing::SHARDS).map(move |shard| (listing, shard, None)))
             .collect();
         // Another part first each minute, so that none is always the one that the bounds leave out.
         let minutes = usize::try_from(self.engine.now().as_seconds() / 60).unwrap_or_default();
@@ -79,15 +79,19 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
         parts.rotate_left(first);
         while !parts.is_empty() {
             let mut more = Vec::new();
-            for (listing, shard) in parts {
+            for (listing, shard, after) in parts {
                 if self.engine.now() >= bounds.until || report.looked_at >= bounds.tasks {
                     report.unfinished = true;
                     return Ok(report);
                 }
-                let page = Page { listing, shard, until: Some(self.engine.now()), after: None, limit: PAGE };
-                let due = self.engine.store.list(&page).await?;
-                if due.len() == usize::from(PAGE) {
-                    more.push((listing, shard));
+                let until = Some(self.engine.now());
+                let page = Page { listing, shard, until, after: after.as_ref(), limit: PAGE };
+                let due = self.engine.list(&page).await?;
+                // After these and not from the start: a task of a newer format stays where it is.
+                if due.len() == usize::from(PAGE)
+                    && let Some(last) = due.last()
+                {
+                    more.push((listing, shard, Some(last.place.clone())));
                 }
                 self.look_at_all(&due, &mut report).await;
             }
@@ -107,17 +111,24 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
                     report.unwound += usize::from(look.unwind);
                 }
                 Err(error) => {
-                    tracing::error!(task_id = %listed.place.task, %error, "the task could not be looked at");
+                    tracing::error!(task_id = %listed.place.task, code = error.code(), %error, "the task could not be looked at");
                     report.failed += 1;
-                    // Else it would be the first of every run, and stand in the way of the others.
-                    let later = self.engine.now() + AFTER_AN_ERROR;
-                    if let Err(error) =
-                        self.engine.store.apply(&move_in_index(&listed.place, listed.place.listing, later)).await
-                    {
-                        tracing::error!(task_id = %listed.place.task, %error, "nor could it be listed for later");
+                    // A newer version's task is for its own watchdog to list anew.
+                    if !matches!(error, EngineError::Newer(_)) {
+                        self.look_later(listed).await;
                     }
                 }
             }
+        }
+    }
+
+    /// Lists a task for later that could not be looked at. Else it would be the first of every run, and stand in the way of
+    /// the others.
+    async fn look_later(&self, listed: &Listed) {
+        let later = self.engine.now() + AFTER_AN_ERROR;
+        let moved = self.engine.apply(&move_in_index(&listed.place, listed.place.listing, later)).await;
+        if let Err(error) = moved {
+            tracing::error!(task_id = %listed.place.task, %error, "nor could it be listed for later");
         }
     }
 
@@ -143,7 +154,7 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
         // Where nothing more happens by itself, it is not looked at any more.
         let over = || (Listing::ended(history.task.state), history.task.finished_at.unwrap_or(now));
         let (to, at) = look.next.map_or_else(over, |next| (listed.place.listing, next));
-        if !self.engine.store.apply(&move_in_index(&listed.place, to, at)).await?.is_written() {
+        if !self.engine.apply(&move_in_index(&listed.place, to, at)).await?.is_written() {
             tracing::debug!(task_id = %id, "listed anew by somebody else meanwhile");
         }
         Ok(look)

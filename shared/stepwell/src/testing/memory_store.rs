@@ -116,7 +116,7 @@ impl MemoryStore {
     /// # Errors
     /// It would leave an item that cannot be read.
     pub fn force(&self, key: Key, changes: Vec<Change>) -> Result<(), TableError> {
-        let write = Write::update(key, Condition::ALWAYS, changes);
+        let write = Write { guard: Condition::ALWAYS, ..Write::update(key, Condition::ALWAYS, changes) };
         self.apply_observed(&Transition::of("force", write), |_| ()).map(drop)
     }
 
@@ -188,7 +188,7 @@ impl Items {
         let item = |key: &Key| self.0.get(key).map_or(&none, |entry| &entry.item);
         let against = transition.writes.iter().map(|write| {
             let item = item(&write.key);
-            (!write.condition.holds(item)).then(|| item.clone())
+            (!write.holds(item)).then(|| item.clone())
         });
         let against: Vec<Option<Item>> = against.collect();
         let without;

@@ -36,9 +36,10 @@ impl Placeholders {
         format!("{} {operator} {}", self.name(attribute), self.value(value))
     }
 
-    /// The condition as an expression; `None` where it always holds.
-    pub(super) fn condition(&mut self, condition: &Condition) -> Option<String> {
-        self.part(condition).map(|part| part.text)
+    /// The conditions as one expression; `None` where they always hold.
+    pub(super) fn all<'a>(&mut self, conditions: impl IntoIterator<Item = &'a Condition>) -> Option<String> {
+        let parts = conditions.into_iter().filter_map(|condition| self.part(condition)).collect();
+        join(parts, " AND ").map(|part| part.text)
     }
 
     fn part(&mut self, condition: &Condition) -> Option<Part> {
@@ -138,7 +139,7 @@ mod tests {
     use serde_json::json;
 
     fn text(condition: &Condition) -> Option<String> {
-        Placeholders::default().condition(condition)
+        Placeholders::default().all([condition])
     }
 
     #[test]

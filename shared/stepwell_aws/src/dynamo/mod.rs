@@ -150,7 +150,7 @@ struct Expressions {
 impl Expressions {
     fn of(write: &Write) -> Self {
         let mut placeholders = Placeholders::default();
-        let condition = placeholders.condition(&write.condition);
+        let condition = placeholders.all([&write.condition, &write.guard]);
         let update = match &write.effect {
             Effect::Change(changes) => Some(placeholders.update(changes)),
             Effect::Create(_) | Effect::Delete => None,

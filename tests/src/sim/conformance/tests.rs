@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     graph::Graph,
-    sim::{MemoryTable, fault::Odds, run_recorded},
+    sim::{MemoryTable, Mode, fault::Odds, run_recorded},
 };
 use fastrand::Rng;
 use stepwell::{
@@ -21,7 +21,7 @@ const SEEDS: [u64; 6] = [4, 6, 22, 117, 176, 177];
 fn each_rule_is_the_only_one_for_some_write_and_without_it_a_run_fails() {
     let explained = |seed: u64| {
         let rules = Arc::new(Rules { explained: Some(Locked::default()), ..Rules::default() });
-        let report = run_recorded(seed, false, false, None, rules.clone());
+        let report = run_recorded(seed, Mode::Split, false, None, rules.clone());
         assert_eq!(report.problem, None, "seed {seed}");
         let explained = rules.explained.as_ref().unwrap().take();
         (seed, explained)
@@ -31,7 +31,7 @@ fn each_rule_is_the_only_one_for_some_write_and_without_it_a_run_fails() {
         let only_by_it = runs.iter().find(|(_, explained)| explained.contains(&vec![rule]));
         let (seed, _) = only_by_it.unwrap_or_else(|| panic!("no run makes a write that only {rule:?} allows"));
         let without = Rules { without: Some(rule), ..Rules::default() };
-        let problem = run_recorded(*seed, false, false, None, without.into()).problem.unwrap_or_default();
+        let problem = run_recorded(*seed, Mode::Split, false, None, without.into()).problem.unwrap_or_default();
         assert!(problem.contains(&format!("there is no rule {rule:?}")), "seed {seed} without {rule:?}: {problem}");
     }
 }
@@ -41,7 +41,7 @@ fn each_write_of_a_whole_settlement_is_held() {
     for rule in [Rule::Complete, Rule::RecordJoinArrival, Rule::RecordLeafArrival, Rule::Finish] {
         let without = || Rules { without: Some(rule), ..Rules::default() };
         let fails = |seed: u64| {
-            let problem = run_recorded(seed, true, false, None, without().into()).problem.unwrap_or_default();
+            let problem = run_recorded(seed, Mode::Whole, false, None, without().into()).problem.unwrap_or_default();
             problem.contains(&format!("there is no rule {rule:?}"))
         };
         assert!(SEEDS.into_iter().any(fails), "no whole run fails without {rule:?}");

@@ -104,7 +104,7 @@ impl Recorder {
 /// The entries of this seed's run, one a line, and what was wrong with the run.
 pub fn entries(seed: u64) -> (String, Option<String>) {
     let recorder = Arc::new(Recorder::default());
-    let report = super::run_recorded(seed, false, false, Some(recorder.clone()), Arc::default());
+    let report = super::run_recorded(seed, super::Mode::Split, false, Some(recorder.clone()), Arc::default());
     (recorder.0.take(), report.problem)
 }
 

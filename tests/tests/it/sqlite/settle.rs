@@ -45,8 +45,11 @@ impl<A: Ambient> Sqlite<A> {
         let (settled, received) = self.transaction(|tx| {
             if !self.whole {
                 let written = settlement.transition.as_ref().map(|transition| apply(tx, transition)).transpose()?;
-                let refused = written.is_some_and(|applied| !applied.is_written());
-                return Ok((if refused { Settled::Refused } else { Settled::Written(settlement.then) }, None));
+                let settled = match written {
+                    Some(Applied::Refused(item)) => Settled::Refused(item),
+                    Some(Applied::Written(_)) | None => Settled::Written(settlement.then),
+                };
+                return Ok((settled, None));
             }
             let now = self.ambient.now();
             let mut whole = Whole { tx, now, sent: Vec::new() };

@@ -36,8 +36,8 @@ fn put(tx: &Connection, key: &Key, item: &Item) -> Result<(), Failed> {
 pub(super) fn apply(tx: &Connection, transition: &Transition) -> Result<Applied, Failed> {
     let items = transition.writes.iter().map(|write| read(tx, &write.key)).collect::<Result<Vec<_>, _>>()?;
     let writes = || transition.writes.iter().zip(&items);
-    if !writes().all(|(write, item)| write.condition.holds(item)) {
-        let against = writes().map(|(write, item)| (!write.condition.holds(item)).then(|| item.clone()));
+    if !writes().all(|(write, item)| write.holds(item)) {
+        let against = writes().map(|(write, item)| (!write.holds(item)).then(|| item.clone()));
         return match transition.refused(against) {
             Refusal::Ended(applied) => Ok(applied),
             Refusal::Without(others) => apply(tx, &others),

@@ -11,11 +11,14 @@ use proptest::{
 use std::cell::Cell;
 use stepwell::{
     core::{
+        format::READS,
         history::Loaded,
         index::{Listed, ListedAt, Listing, Page, move_in_index},
+        item::{Key, attribute},
         plan::Plan,
         state::End,
         task::Diversion,
+        transition::{Answer, Change, Condition, Effect, Write},
     },
     testing::MemoryStore,
 };
@@ -49,6 +52,8 @@ enum Op {
     OrderCompensations,
     FinishCompensation(End),
     Relist(u64),
+    /// The task, or the step, needs a reader of this format from now on.
+    Need(bool, i64),
 }
 
 /// A write, what it is made to, and whether with records that were read before the write before it.
@@ -87,6 +92,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::OrderCompensations),
         2 => end().prop_map(Op::FinishCompensation),
         2 => (0u64..100).prop_map(Op::Relist),
+        1 => any::<bool>().prop_map(|task| Op::Need(task, READS + 1)),
+        2 => any::<bool>().prop_map(|task| Op::Need(task, READS)),
     ]
 }
 
@@ -190,7 +197,23 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
             let to = if seconds % 2 == 0 { place.listing } else { Listing::Error };
             move_in_index(&place, to, now + Duration::from_secs(*seconds))
         }
+        Op::Need(of_task, needs) => need(if *of_task { Key::Task(id) } else { Key::Step(id, step.clone()) }, *needs),
     })
+}
+
+/// A newer version changes an item, whatever this one may do to it.
+fn need(key: Key, needs: i64) -> Transition {
+    let write = Write {
+        key,
+        event: None,
+        condition: Condition::ALWAYS,
+        guard: Condition::ALWAYS,
+        effect: Effect::Change(vec![Change::Set(attribute::NEEDS, needs.into())]),
+        made_before: None,
+        optional: false,
+        answer: Answer::Nothing,
+    };
+    Transition { name: "need", writes: vec![write] }
 }
 
 /// What the index lists in this task's part of a listing, page by page.

@@ -140,8 +140,7 @@ impl Plan {
     /// changes every failed step and the task in one DynamoDB transaction, and those take 100 items.
     pub const MAX_ROOTS: usize = 99;
 
-    /// How many attempts a compensation has where its file does not say; stored plans count on it. Enough for hours of
-    /// outage, because behind it there is only somebody who does it by hand.
+    /// How many attempts a compensation has where its file does not say. Enough for hours of outage, because behind it there is only somebody who does it by hand.
     pub const COMPENSATION_RETRY_LIMIT: u32 = 50;
 
     /// The most attempts that a workflow file may give a step before it fails. All of them stay in its item, with their
@@ -185,7 +184,18 @@ impl Plan {
         }
         check_compensations(&compensations, &names)?;
         let steps = in_order(steps)?;
-        Ok(Self { steps, compensations, compensate: Compensate::default(), compensate_after_seconds: 0, restarts: 0 })
+        Ok(Self { steps, compensations, ..Self::not_understood() })
+    }
+
+    /// What stands for the plan of a newer version that cannot be read. It has no steps, and nobody acts by it.
+    pub(crate) fn not_understood() -> Self {
+        Self {
+            steps: Vec::new(),
+            compensations: Vec::new(),
+            compensate: Compensate::default(),
+            compensate_after_seconds: 0,
+            restarts: 0,
+        }
     }
 
     /// With another policy: when compensations start by themselves, and for [`Compensate::OnError`] how many seconds a

@@ -1,31 +1,23 @@
 //! A plan as the table holds it: with short names, and without what has its usual value. It is part of every task's
-//! item, which is paid for by the kilobyte.
+//! item, which is paid for by the kilobyte. What is not written is in [`v1`]; a field that is not known is passed over.
 
 use super::{Compensate, Plan, PlanError, StepPlan};
-use crate::core::backoff::Backoff;
+use crate::core::{backoff::Backoff, format::v1};
 use serde::{Deserialize, Serialize};
 
-/// The limit that is not written. Plans that have been stored are read by it, so it stays as it is.
-const USUAL_LIMIT: u32 = 3;
-
-/// The timeout that is not written, in seconds; the same holds for it.
-const USUAL_TIMEOUT: u32 = 30;
-
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Stored {
     #[serde(rename = "s")]
     steps: Vec<Step>,
-    #[serde(rename = "c", default, skip_serializing_if = "is_default")]
-    compensate: Compensate,
-    #[serde(rename = "a", default, skip_serializing_if = "is_default")]
-    compensate_after_seconds: u32,
-    #[serde(rename = "r", default, skip_serializing_if = "is_default")]
-    restarts: u32,
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    compensate: Option<Compensate>,
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    compensate_after_seconds: Option<u32>,
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    restarts: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Step {
     #[serde(rename = "n")]
     name: String,
@@ -35,8 +27,8 @@ struct Step {
     retry_limit: Option<u32>,
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     timeout_seconds: Option<u32>,
-    #[serde(rename = "b", default, skip_serializing_if = "is_default")]
-    backoff: Backoff,
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    backoff: Option<StoredBackoff>,
     /// The name of what undoes it, where that has the usual limit and backoff, and this step's timeout.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     usual_compensation: Option<String>,
@@ -46,15 +38,47 @@ struct Step {
     compensation: Option<Box<Step>>,
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
+/// A backoff as it is stored: the workflow file's has defaults of its own.
+#[derive(Serialize, Deserialize)]
+#[serde(default)]
+struct StoredBackoff {
+    base_seconds: u32,
+    multiplier: f64,
+    max_seconds: u32,
+    jitter: f64,
+}
+
+impl Default for StoredBackoff {
+    fn default() -> Self {
+        v1::BACKOFF.into()
+    }
+}
+
+impl From<Backoff> for StoredBackoff {
+    fn from(backoff: Backoff) -> Self {
+        let Backoff { base_seconds, multiplier, max_seconds, jitter } = backoff;
+        Self { base_seconds, multiplier, max_seconds, jitter }
+    }
+}
+
+impl From<StoredBackoff> for Backoff {
+    fn from(stored: StoredBackoff) -> Self {
+        let StoredBackoff { base_seconds, multiplier, max_seconds, jitter } = stored;
+        Self { base_seconds, multiplier, max_seconds, jitter }
+    }
+}
+
+/// What is written of a value: nothing, where it is what stands for nothing.
+fn unless<T: PartialEq>(usual: T, value: T) -> Option<T> {
+    Some(value).filter(|value| *value != usual)
 }
 
 impl Step {
     fn new(plan: StepPlan) -> Self {
         let StepPlan { name, depends_on, retry_limit, timeout_seconds, backoff, undoes: _ } = plan;
-        let retry_limit = Some(retry_limit).filter(|&limit| limit != USUAL_LIMIT);
-        let timeout_seconds = Some(timeout_seconds).filter(|&seconds| seconds != USUAL_TIMEOUT);
+        let retry_limit = unless(v1::RETRY_LIMIT, retry_limit);
+        let timeout_seconds = unless(v1::TIMEOUT_SECONDS, timeout_seconds);
+        let backoff = unless(v1::BACKOFF, backoff).map(Into::into);
         let (usual_compensation, compensation) = (None, None);
         Self { name, depends_on, retry_limit, timeout_seconds, backoff, usual_compensation, compensation }
     }
@@ -69,8 +93,9 @@ impl Step {
     /// This step and what undoes it.
     fn unpack(self, undoes: Option<String>) -> Vec<StepPlan> {
         let Self { name, depends_on, retry_limit, timeout_seconds, backoff, usual_compensation, compensation } = self;
-        let timeout_seconds = timeout_seconds.unwrap_or(USUAL_TIMEOUT);
-        let retry_limit = retry_limit.unwrap_or(USUAL_LIMIT);
+        let timeout_seconds = timeout_seconds.unwrap_or(v1::TIMEOUT_SECONDS);
+        let retry_limit = retry_limit.unwrap_or(v1::RETRY_LIMIT);
+        let backoff = backoff.map_or(v1::BACKOFF, Into::into);
         let usual = usual_compensation.map(|undo| usual(undo, &name, timeout_seconds));
         let other = compensation.into_iter().flat_map(|step| step.unpack(Some(name.clone())));
         let undo: Vec<StepPlan> = usual.into_iter().chain(other).collect();
@@ -84,9 +109,9 @@ fn usual(name: String, undoes: &str, timeout_seconds: u32) -> StepPlan {
     StepPlan {
         name,
         depends_on: Vec::new(),
-        retry_limit: Plan::COMPENSATION_RETRY_LIMIT,
+        retry_limit: v1::COMPENSATION_RETRY_LIMIT,
         timeout_seconds,
-        backoff: Backoff::default(),
+        backoff: v1::BACKOFF,
         undoes: Some(undoes.to_owned()),
     }
 }
@@ -96,8 +121,10 @@ impl TryFrom<Stored> for Plan {
 
     fn try_from(stored: Stored) -> Result<Self, PlanError> {
         let steps = stored.steps.into_iter().flat_map(|step| step.unpack(None)).collect();
-        let plan = Self::new(steps)?.compensating(stored.compensate, stored.compensate_after_seconds);
-        Ok(plan.restarting(stored.restarts))
+        let compensate = stored.compensate.unwrap_or(v1::COMPENSATE);
+        let after_seconds = stored.compensate_after_seconds.unwrap_or(v1::COMPENSATE_AFTER_SECONDS);
+        let restarts = stored.restarts.unwrap_or(v1::RESTARTS);
+        Ok(Self::new(steps)?.compensating(compensate, after_seconds).restarting(restarts))
     }
 }
 
@@ -113,6 +140,11 @@ impl From<Plan> for Stored {
                 None => step,
             }
         };
-        Self { steps: steps.into_iter().map(pack).collect(), compensate, compensate_after_seconds, restarts }
+        Self {
+            steps: steps.into_iter().map(pack).collect(),
+            compensate: unless(v1::COMPENSATE, compensate),
+            compensate_after_seconds: unless(v1::COMPENSATE_AFTER_SECONDS, compensate_after_seconds),
+            restarts: unless(v1::RESTARTS, restarts),
+        }
     }
 }

@@ -166,7 +166,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
             }
             let place = after.map(|(at, task)| ListedAt { task, listing, at });
             let page = Page { listing, shard, until: None, after: place.as_ref(), limit: PAGE };
-            let listed = self.engine.store.list(&page).await?;
+            let listed = self.engine.list(&page).await?;
             read += listed.len().max(1);
             let whole = listed.len() < usize::from(PAGE);
             for listed in listed {
@@ -240,7 +240,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         if failed.is_empty() {
             return Ok(false);
         }
-        let steps = self.engine.store.load(listed.place.task, &failed).await?.steps;
+        let steps = self.engine.shown_steps(listed.place.task, &failed).await?.steps;
         Ok(steps.values().any(|step| step.error.as_ref().is_some_and(|error| error.code == code)))
     }
 }

@@ -8,6 +8,7 @@ pub use operate::{ActionError, By, NotABy};
 
 use crate::{
     core::{
+        format::{NEWER_FORMAT, NewerFormat},
         history::History,
         id::{IdempotencyKey, TaskId},
         limits::MAX_CONTEXT_BYTES,
@@ -68,12 +69,15 @@ pub enum StartError {
     /// A queue failed.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// The idempotency key was written by a newer version, and needs it.
+    #[error(transparent)]
+    Newer(NewerFormat),
 }
 
 impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     /// A client over this table, these queues, this clock.
     pub fn new(table: T, queue: Q, ambient: A) -> Self {
-        Self { engine: Engine { store: table, queue, ambient } }
+        Self { engine: Engine::new(table, queue, ambient) }
     }
 
     /// The moment it is, by the client's clock.
@@ -109,7 +113,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
                 request_hash: request_hash.clone(),
                 created_at,
             };
-            let reserved = self.engine.store.apply(&task::reserve_key(&wanted)).await?;
+            let reserved = self.engine.apply(&task::reserve_key(&wanted)).await?;
             let found = task::reserved_key(wanted, reserved).map_err(TableError::from)?;
             if found.request_hash != request_hash {
                 return Err(StartError::KeyUsed { key: found.key, task_id: found.task });
@@ -119,35 +123,38 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         let plan = workflow.plan_for(context);
         let new = NewTask { id, workflow: workflow.id().to_string(), context: &text, plan: &plan, created_at };
         let start = Settlement::of(task::create(&new)).then(wake(id, plan.roots()));
-        let already_there = match self.engine.settle(id, start).await? {
-            None => {
-                self.wake_untouched_roots(id).await?;
+        let already_there = match self.engine.settle(id, start).await {
+            Ok(None) => self.wake_untouched_roots(id).await.map(|()| true),
+            Ok(Some(followed)) => followed.map(|()| false),
+            Err(error) => Err(error),
+        };
+        let already_there = match already_there {
+            // It goes on with a newer version, and can be followed all the same.
+            Err(EngineError::Newer(newer)) => {
+                tracing::error!(task_id = %id, code = NEWER_FORMAT, error = %newer, "started before, and not woken");
                 true
             }
-            Some(followed) => {
-                followed?;
-                false
-            }
+            other => other?,
         };
         Ok(Started { task_id: id, already_there })
     }
 
-    /// The task with all of its steps; `None` where there is no such task.
+    /// The task with all of its steps, as far as it is understood ([`History::newer`]); `None` where there is no such task.
     ///
     /// # Errors
     /// The table's.
     pub async fn history(&self, id: TaskId) -> Result<Option<History>, TableError> {
-        self.engine.history(id).await
+        self.engine.shown(id).await
     }
 
     /// The start that wrote this task may have ended before it had sent everything. What a worker has touched has
     /// had its message.
-    async fn wake_untouched_roots(&self, id: TaskId) -> Result<(), StartError> {
-        let Some(history) = self.history(id).await? else { return Ok(()) };
+    async fn wake_untouched_roots(&self, id: TaskId) -> Result<(), EngineError> {
+        let Some(history) = self.engine.history(id).await? else { return Ok(()) };
         let untouched =
             |step: &&StepPlan| history.step(&step.name).is_none_or(|record| record.state == StepState::Pending);
         let then = wake(id, history.task.plan.roots().filter(untouched)).map(Into::into).collect();
-        Ok(self.engine.follow_up(id, then).await?)
+        self.engine.follow_up(id, then).await
     }
 }
 
@@ -161,6 +168,7 @@ impl From<EngineError> for StartError {
         match error {
             EngineError::Table(error) => Self::Table(error),
             EngineError::Queue(error) => Self::Queue(error),
+            EngineError::Newer(newer) => Self::Newer(newer),
         }
     }
 }

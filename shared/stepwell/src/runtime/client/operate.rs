@@ -4,6 +4,7 @@
 use super::Client;
 use crate::{
     core::{
+        format::NewerFormat,
         history::History,
         id::TaskId,
         limits::MAX_RESULT_BYTES,
@@ -103,7 +104,10 @@ pub enum ActionError {
     KeepsChanging(TaskId),
     /// The table or a queue failed. Where the write was made and a send failed, the watchdog makes the send.
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Engine(EngineError),
+    /// The task was written by a newer version, and needs it. Nothing was done.
+    #[error(transparent)]
+    Newer(NewerFormat),
 }
 
 const fn verb(action: ActionKind) -> &'static str {
@@ -114,6 +118,15 @@ const fn verb(action: ActionKind) -> &'static str {
         ActionKind::ResolveStep => "resolve a step of a",
         ActionKind::Compensate => "compensate",
         ActionKind::GiveUp => "give up a step of a",
+    }
+}
+
+impl From<EngineError> for ActionError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Newer(newer) => Self::Newer(newer),
+            EngineError::Table(_) | EngineError::Queue(_) => Self::Engine(error),
+        }
     }
 }
 
@@ -256,7 +269,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
             }
         });
         let (answer, followed) = decided.await?.ok_or(ActionError::KeepsChanging(id))?;
-        followed?;
+        followed.map_err(ActionError::Engine)?;
         answer
     }
 

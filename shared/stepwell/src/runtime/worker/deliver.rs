@@ -71,24 +71,21 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             now: self.now(),
             lease_until: self.invocation.deadline,
         };
-        let table = &self.worker.engine.store;
+        let engine = &self.worker.engine;
         let claim = step::claim(&request);
-        let (claim, loaded) = tokio::join!(table.apply(&claim), table.load(message.task_id, &steps));
+        let (claim, loaded) = tokio::join!(engine.apply(&claim), engine.load(message.task_id, &steps));
         let mut claim = Claim::read(&request, claim?)?;
         if let Claim::Refused(found) = &claim
             && found.state == StepState::InProgress
             && found.lease_until.is_some_and(|until| until < request.now)
         {
-            let taken = table.apply(&step::take_over(&request, found)).await?;
+            let taken = engine.apply(&step::take_over(&request, found)).await?;
             claim = Claim::read(&request, taken)?;
         }
         match claim {
             Claim::Granted(lease) => match loaded {
                 Ok(loaded) => self.granted(&lease, loaded).await,
-                Err(error) => {
-                    table.apply(&step::release(&lease)).await?;
-                    Err(error.into())
-                }
+                Err(error) => self.released(&lease, error).await,
             },
             Claim::Refused(found) => self.refused(&message, &found, loaded?).await,
         }
@@ -149,25 +146,35 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         Ok(disposition)
     }
 
+    /// Puts the step back where what it needs cannot be read, or must not be acted on.
+    async fn released(&self, lease: &Lease, error: EngineError) -> Result<Disposition, EngineError> {
+        self.worker.engine.apply(&step::release(lease)).await?;
+        Err(error)
+    }
+
     /// The checks before the handler may run.
     async fn granted(&self, lease: &Lease, loaded: Loaded) -> Result<Disposition, EngineError> {
-        let table = &self.worker.engine.store;
+        let engine = &self.worker.engine;
         let Loaded { task, mut steps } = loaded;
         let known = task.as_ref().and_then(|task| Some((task, task.plan.step(self.step())?)));
         let Some((task, plan)) = known else {
-            table.apply(&step::delete_orphan_claim(lease)).await?;
+            engine.apply(&step::delete_orphan_claim(lease)).await?;
             let reason = if task.is_none() { "the task does not exist" } else { "the task's plan has no such step" };
             return self.reject(reason).await;
         };
         let Some(waits_for) = task.waits_for(plan) else {
-            table.apply(&step::release(lease)).await?;
+            engine.apply(&step::release(lease)).await?;
             tracing::info!(task_id = %task.id, step = self.step(), status = %task.state.status(), "not run: the task has ended");
             self.settle_failure(task).await?;
             return Ok(Disposition::Acknowledge);
         };
         let unread: BTreeSet<&str> = waits_for.iter().copied().filter(|name| !steps.contains_key(*name)).collect();
         if !unread.is_empty() {
-            steps.extend(table.load(task.id, &unread).await?.steps);
+            match engine.load(task.id, &unread).await {
+                Ok(loaded) => steps.extend(loaded.steps),
+                Err(newer @ EngineError::Newer(_)) => return self.released(lease, newer).await,
+                Err(error) => return Err(error),
+            }
         }
         if !all_done(&waits_for, &steps) {
             return self.too_early(lease, &waits_for).await;
@@ -211,10 +218,10 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
     /// Puts the step back. Whoever completes the missing dependency will find it pending and send a message, unless
     /// that has happened since we looked, so we look once more.
     async fn too_early(&self, lease: &Lease, waits_for: &[&str]) -> Result<Disposition, EngineError> {
-        let table = &self.worker.engine.store;
-        table.apply(&step::release(lease)).await?;
+        let engine = &self.worker.engine;
+        engine.apply(&step::release(lease)).await?;
         let dependencies: BTreeSet<&str> = waits_for.iter().copied().collect();
-        let steps = table.load(lease.task, &dependencies).await?.steps;
+        let steps = engine.load(lease.task, &dependencies).await?.steps;
         tracing::warn!(task_id = %lease.task, step = self.step(), "not run: a dependency is not done");
         let ready = all_done(waits_for, &steps);
         Ok(if ready { Disposition::GiveBack { until: self.now() } } else { Disposition::Acknowledge })
@@ -230,7 +237,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         let left = self.invocation.deadline.since(self.now()).saturating_sub(RESERVE);
         if left.is_zero() {
             // Too late in this invocation to begin; it was not the handler's doing, so it costs no attempt.
-            self.worker.engine.store.apply(&step::release(lease)).await?;
+            self.worker.engine.apply(&step::release(lease)).await?;
             return Ok(Disposition::GiveBack { until: self.now() });
         }
         let limit = left.min(Duration::from_secs(plan.timeout_seconds.into()));

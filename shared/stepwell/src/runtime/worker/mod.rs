@@ -70,7 +70,7 @@ impl Invocation {
 impl<S: Step, T: Store, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
     /// The worker of the step of this name.
     pub fn new(name: impl Into<String>, step: S, table: T, queue: Q, ambient: A) -> Self {
-        Self { name: name.into(), step, engine: Engine { store: table, queue, ambient } }
+        Self { name: name.into(), step, engine: Engine::new(table, queue, ambient) }
     }
 
     /// Works all messages of a batch at the same time, and answers with the ids of those that their queue has to keep. It
@@ -94,7 +94,7 @@ impl<S: Step, T: Store, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
             Ok(Disposition::Acknowledge) => return None,
             Ok(Disposition::GiveBack { until }) => Some(until.since(self.engine.now())),
             Err(error) => {
-                tracing::error!(message_id = message.id, %error, "delivery failed");
+                tracing::error!(message_id = message.id, code = error.code(), %error, "delivery failed");
                 None
             }
         };

@@ -1,0 +1,120 @@
+//! Processes of two versions beside each other: the one that is shipped, and a newer one that is made up. What the newer
+//! one makes needs a reader of its own format, which the shipped one is not.
+
+use crate::locked::Locked;
+use std::{collections::BTreeSet, sync::Arc};
+use stepwell::{
+    TaskId,
+    core::{
+        format::{NEEDS, NewerFormat, READS, WRITES},
+        history::Loaded,
+        index::{Listed, Page},
+        item::{Item, attribute},
+        transition::{Applied, Change, Condition, Effect, Transition, Write},
+    },
+    ports::{Store, TableError},
+};
+
+/// The format of the newer version.
+const NEWER: i64 = READS + 1;
+
+/// The version of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// The one that is shipped.
+    Shipped,
+    /// A newer one, which does the same but for the format of what it makes.
+    Newer,
+}
+
+/// A store, as a process of this version works with it.
+#[derive(Clone, Debug)]
+pub(super) struct Versioned<S> {
+    store: S,
+    version: Version,
+    /// How often a process of the shipped version has met what is newer.
+    met: Arc<Locked<u64>>,
+}
+
+impl<S> Versioned<S> {
+    pub(super) const fn new(store: S, version: Version, met: Arc<Locked<u64>>) -> Self {
+        Self { store, version, met }
+    }
+
+    fn count(&self, is_newer: bool) {
+        let more = u64::from(is_newer && self.version == Version::Shipped);
+        *self.met.lock() += more;
+    }
+
+    /// What was read, as the process understands it.
+    fn read(&self, mut loaded: Loaded) -> Loaded {
+        self.count(loaded.newer().is_some());
+        if self.version == Version::Newer {
+            loaded.task.iter_mut().for_each(|task| task.newer = None);
+            loaded.steps.values_mut().for_each(|step| step.newer = None);
+        }
+        loaded
+    }
+}
+
+/// A transition, as the newer version makes it.
+fn raised(transition: &Transition) -> Transition {
+    let mut raised = transition.clone();
+    raised.writes.iter_mut().for_each(raise);
+    raised
+}
+
+fn raise(write: &mut Write) {
+    write.guard = Condition::Any(vec![Condition::Absent(attribute::NEEDS), Condition::AtMost(attribute::NEEDS, NEWER)]);
+    let is_format = |name: &str| matches!(name, attribute::V | attribute::NEEDS);
+    match &mut write.effect {
+        Effect::Create(item) => {
+            item.iter_mut().filter(|(name, _)| is_format(name)).for_each(|(_, value)| *value = NEWER.into());
+        }
+        Effect::Change(changes) => {
+            for change in changes {
+                match change {
+                    Change::SetIfAbsent(name, value) if is_format(name) => *value = NEWER.into(),
+                    _ => {}
+                }
+            }
+        }
+        Effect::Delete => {}
+    }
+}
+
+/// An item, as the newer version reads it: like one of its own.
+fn lowered(mut item: Item) -> Item {
+    for (name, own) in [(attribute::V, WRITES), (attribute::NEEDS, NEEDS)] {
+        item.entry(name).and_modify(|value| *value = own.into());
+    }
+    item
+}
+
+impl<S: Store> Store for Versioned<S> {
+    async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
+        if self.version == Version::Newer {
+            return Ok(match self.store.apply(&raised(transition)).await? {
+                Applied::Written(item) => Applied::Written(lowered(item)),
+                Applied::Refused(item) => Applied::Refused(lowered(item)),
+            });
+        }
+        let applied = self.store.apply(transition).await?;
+        if let (Applied::Refused(item), [write, ..]) = (&applied, transition.writes.as_slice()) {
+            self.count(NewerFormat::of(&write.key, item).is_some());
+        }
+        Ok(applied)
+    }
+
+    async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
+        Ok(self.read(self.store.load(task, steps).await?))
+    }
+
+    async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
+        Ok(self.read(self.store.load_all(task).await?))
+    }
+
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+        self.store.list(page).await
+    }
+}
