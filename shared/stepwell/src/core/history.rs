@@ -176,8 +176,10 @@ mod tests {
     use super::*;
     use crate::{
         core::{
-            record::{Action, ActionKind},
+            record::{Action, ActionKind, NewTask},
             state::End,
+            task,
+            transition::Effect,
         },
         testing::fixtures::{at, history, undo},
     };
@@ -185,6 +187,22 @@ mod tests {
     /// A chain of three, the first of which is undone if need be.
     fn chain() -> History {
         history(&[&[], &[0], &[1]], &[0])
+    }
+
+    #[test]
+    fn an_item_is_put_where_its_sort_key_says() {
+        let chain = chain().task;
+        let (id, plan) = (chain.id, &chain.plan);
+        let new = NewTask { id, workflow: chain.workflow.clone(), context: "{}", plan, created_at: at(0) };
+        let Effect::Create(item) = task::create(&new).writes.remove(0).effect else { panic!("it is created") };
+        let mut loaded = Loaded::untouched(["s0", "s1"]);
+        assert_eq!(loaded.steps["s1"], StepRecord::untouched("s1"));
+        loaded.insert(id, "STEP#s1", [("attempt".to_owned(), 4.into())].into_iter().collect()).unwrap();
+        loaded.insert(id, "TASK", item).unwrap();
+        loaded.insert(id, "LATER", Item::new()).unwrap();
+        assert_eq!((loaded.task.unwrap(), loaded.steps.len(), loaded.steps["s1"].attempt), (chain, 2, 4));
+        loaded = Loaded::default();
+        loaded.insert(id, "TASK", Item::new()).unwrap_err();
     }
 
     #[test]

@@ -214,6 +214,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_flight_is_looked_at_when_its_lease_has_been_over_for_a_while() {
+        let mut history = history(&[&[]], &[0]);
+        history.task.state = TaskState::Compensating(End::Cancelled);
+        history.steps[0] =
+            StepRecord { state: StepState::InProgress, lease_until: Some(at(500)), ..history.steps[0].clone() };
+        assert_eq!(look(&history, at(100)), Look { send: Vec::new(), unwind: false, next: Some(at(500 + MINUTE)) });
+    }
+
+    #[test]
+    fn what_is_over_is_left_alone() {
+        let mut history = history(&[&[], &[]], &[0]);
+        done(&mut history.steps[0], 5);
+        for state in TaskState::ALL {
+            history.task.state = state;
+            let over = Look { send: Vec::new(), unwind: false, next: None };
+            let goes_on = state.lets_steps_run() || state.is_compensating();
+            assert_eq!(look(&history, at(10 * MINUTE)) == over, !goes_on, "{state:?}");
+        }
+    }
+
+    #[test]
     fn a_compensation_is_woken_like_any_step_and_a_failed_one_waits_for_somebody() {
         let mut history = history(&[&[]], &[0]);
         history.task.state = TaskState::Compensating(End::Error);

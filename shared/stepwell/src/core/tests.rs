@@ -9,7 +9,10 @@ use crate::{
     core::{
         history::History,
         id::TaskId,
-        record::{Action, ActionKind, AttemptRecord, Failure, Lease, NewTask, Outcome, RETENTION, StepRecord},
+        record::{
+            Action, ActionKind, AttemptRecord, Failure, KEY_RETENTION, KeyRecord, Lease, NewTask, Outcome, RETENTION,
+            StepRecord,
+        },
         state::{End, StepEvent, StepState, TaskEvent, TaskState},
         step::ClaimRequest,
         task::Diversion,
@@ -197,6 +200,26 @@ fn item_expires_from_its_first_write_on() {
     expiry(&task::divert(id, Diversion::Cancel, &action(ActionKind::Cancel)));
     let from = |second| Some(json!((at(second) + RETENTION).as_seconds()));
     assert_eq!(seen, [from(1), from(1), from(1), from(3), from(0)]);
+}
+
+#[test]
+fn idempotency_key_expires_after_a_week() {
+    let store = MemoryStore::default();
+    let (namespace, key, request_hash) = ("tests".to_owned(), "key".to_owned(), "hash".to_owned());
+    let record = KeyRecord { namespace, key, task: TaskId::new(), request_hash, created_at: at(1) };
+    let mut seen = None;
+    let reserve = task::reserve_key(&record);
+    store.apply_observed(&reserve, |written| seen = written.after.get(attribute::EXPIRES_AT).cloned()).unwrap();
+    assert_eq!(seen, Some(json!((at(1) + KEY_RETENTION).as_seconds())));
+}
+
+#[test]
+fn task_that_is_gone_cannot_have_ended() {
+    let id = TaskId::new();
+    let store = MemoryStore::default();
+    let refused = store.apply_observed(&task::finish(id, at(1)), |_| ()).unwrap();
+    let error = task::state_after_finish(id, refused).unwrap_err().to_string();
+    assert!(error.ends_with("the task is gone"), "{error}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     FailureKind,
-    core::state::TaskState,
+    core::{record::Outcome, state::TaskState},
     testing::{
         Death, Harness, StepFault, VirtualClock,
         fixtures::staged::{busy, by, graph, no},
@@ -45,12 +45,13 @@ fn cancelled_before(harness: &Arc<Harness>, call: &str, task: TaskId) {
 
 #[tokio::test(start_paused = true)]
 async fn the_step_in_flight_is_waited_for_and_sets_the_undoing_going_however_it_ends() {
-    for (call, fault) in [("complete", None), ("fail", Some(no())), ("retry_later", Some(busy()))] {
+    for (call, fault, seconds) in [("complete", None, 0), ("fail", Some(no()), 0), ("retry_later", Some(busy()), 1)] {
         let harness = Arc::new(graph(&[&[]], &[0], ""));
         harness.fail("s0", fault);
         let task = harness.begin().await;
         cancelled_before(&harness, call, task);
         harness.run(task).await.unwrap();
+        assert_eq!(harness.now().since(VirtualClock::START), Duration::from_secs(seconds), "{call}");
         assert_eq!(
             (harness.state(task), harness.woken()),
             (TaskState::Compensated(End::Cancelled), vec!["s0".to_owned(), "u0".to_owned()]),
@@ -73,7 +74,8 @@ async fn a_step_whose_worker_died_is_closed_when_its_lease_is_over() {
         (harness.state(task), harness.woken()),
         (TaskState::Compensated(End::Cancelled), vec!["s0".to_owned(), "u0".to_owned()])
     );
-    assert_eq!(harness.step(task, "s0").state, StepState::Cancelled);
+    let step = harness.step(task, "s0");
+    assert_eq!((step.state, step.attempts[0].outcome), (StepState::Cancelled, Outcome::Lost));
     // The lease is over after 35 s, and the watchdog looks a minute after the cancellation.
     assert_eq!(harness.now().since(cancelled_at), MINUTE);
 }

@@ -159,12 +159,17 @@ async fn a_task_that_cannot_be_looked_at_stands_in_nobodys_way() {
 
 #[tokio::test(start_paused = true)]
 async fn what_somebody_does_to_a_task_while_it_is_looked_at_is_not_undone() {
+    let (log, _guard) = Log::new();
+    let listed_anew = || log.lines("DEBUG message=listed anew by somebody else meanwhile").len();
     let harness = Arc::new(graph(&[&[]], &[], ""));
     let (task, there) = (harness.begin().await, harness.clone());
     harness.meanwhile("move_in_index", async move { there.client().resolve(task, &by()).await.unwrap() });
     let report = minute(&harness).await;
     assert_eq!((report.looked_at, report.failed), (1, 0));
     assert_eq!(listed(&harness, task), (Listing::ResolvedManually, harness.now()));
+    assert_eq!(listed_anew(), 1);
+    harness.begin().await;
+    assert_eq!((minute(&harness).await.looked_at, listed_anew()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use crate::{
     ActionError, By, FailureKind, TaskId,
     core::{
+        index::{FIRST_LOOK, Listing},
         limits::MAX_RESULT_BYTES,
         record::{Action, ActionKind},
         state::{End, StepState, TaskState, TaskStatus},
@@ -25,7 +26,7 @@ async fn in_state(state: TaskState) -> (Harness, TaskId) {
     harness.lose_messages();
     let memory = harness.memory();
     let failed = match state {
-        TaskState::Failed => Some("s0".to_owned()),
+        TaskState::Failed | TaskState::Cancelled => Some("s0".to_owned()),
         TaskState::Compensating(_) => Some(undo(0)),
         _ => None,
     };
@@ -52,12 +53,12 @@ async fn act(harness: &Harness, task: TaskId, what: ActionKind) -> Result<(), Ac
 async fn an_action_is_done_in_the_states_that_allow_it_and_refused_with_the_status_in_all_others() {
     use ActionKind::{Cancel, Compensate, Resolve, ResolveStep, Retry};
     use TaskState::{Cancelled, Compensated, Compensating, Failed, Resolved, Running};
-    // What was attempted has to be undone first; where nothing was, all is undone at once.
+    // What was attempted has to be undone first; of a running task nothing was, so all is undone at once.
     let leads_to = |state, what| match (state, what) {
         (Failed, Retry) | (Running | Failed, ResolveStep) => Some(Running),
         (Compensating(end), Retry) => Some(Compensating(end)),
-        (Running, Cancel) | (Cancelled, Compensate) => Some(Compensated(End::Cancelled)),
-        (Failed, Cancel) => Some(Compensating(End::Cancelled)),
+        (Running, Cancel) => Some(Compensated(End::Cancelled)),
+        (Failed, Cancel) | (Cancelled, Compensate) => Some(Compensating(End::Cancelled)),
         (Failed, Compensate) => Some(Compensating(End::Error)),
         (Running | Failed, Resolve) => Some(Resolved),
         _ => None,
@@ -76,6 +77,9 @@ async fn an_action_is_done_in_the_states_that_allow_it_and_refused_with_the_stat
                 Some(to) => {
                     answer.unwrap();
                     assert_eq!(after.task.state, to, "{what:?} in {state:?}");
+                    let goes_on = to == Running || to.is_compensating();
+                    let at = if goes_on { harness.now() + FIRST_LOOK } else { harness.now() };
+                    assert_eq!(harness.memory().store.listed(task).unwrap().at, at, "{what:?} in {state:?}");
                     let Action { at, what: done, step, who, why } = after.task.actions[0].clone();
                     assert_eq!((at, done, who.as_str(), why.as_str()), (harness.now(), what, "somebody", "a test"));
                     assert_eq!(step.as_deref(), (what == ResolveStep).then_some("s0"));
@@ -301,10 +305,16 @@ async fn a_task_stays_failed_until_the_last_of_its_failed_steps_is_mended() {
     harness.run(task).await.unwrap();
     let client = harness.client();
     client.resolve_step(task, "s0", "{}", &by()).await.unwrap();
-    assert_eq!(harness.state(task), TaskState::Failed);
-    assert_eq!(harness.history(task).await.unwrap().task.failed_steps, ["s1".to_owned()].into());
+    let seen = async || {
+        let record = harness.history(task).await.unwrap().task;
+        (record.state, record.failed_steps.into_iter().collect::<Vec<_>>(), record.finished_at.is_some())
+    };
+    let listed = || harness.memory().store.listed(task).map(|place| (place.listing, place.at)).unwrap();
+    assert_eq!(seen().await, (TaskState::Failed, vec!["s1".to_owned()], true));
+    assert_eq!(listed(), (Listing::Compensating, harness.now() + FIRST_LOOK), "what depends on it goes on");
     client.resolve_step(task, "s1", "{}", &by()).await.unwrap();
-    assert_eq!(harness.state(task), TaskState::Running);
+    assert_eq!(seen().await, (TaskState::Running, vec![], false));
+    assert_eq!(listed(), (Listing::Pending, harness.now() + FIRST_LOOK));
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
 }
 
