@@ -268,7 +268,12 @@ pub fn after_failure(task: &TaskRecord) -> Vec<Consequence> {
 mod tests {
     use super::*;
     use crate::{
-        core::record::NewTask,
+        core::{
+            item::{Key, attribute},
+            record::NewTask,
+            state::{End, TaskStatus},
+            transition::Change,
+        },
         ports::TableError,
         testing::{
             MemoryStore,
@@ -419,5 +424,102 @@ mod tests {
     fn nothing_follows_from_a_failure_where_nothing_can_be_undone() {
         assert_eq!(told(after_failure(&history(&[&[]], &[0]).task)), [due("compensation", None)]);
         assert_eq!(told(after_failure(&history(&[&[]], &[]).task)), []);
+    }
+
+    /// A transaction over a store, and what it has sent and ended.
+    #[derive(Default)]
+    struct Tx(MemoryStore, Vec<String>);
+
+    impl Transaction for Tx {
+        type Error = TableError;
+
+        fn apply(&mut self, transition: &Transition) -> Result<Applied, TableError> {
+            self.0.apply_observed(transition, |_| ())
+        }
+
+        fn send(&mut self, message: &Message) -> Result<(), TableError> {
+            self.1.push(message.step.clone());
+            Ok(())
+        }
+
+        fn end(&mut self, delivery: &Delivery) -> Result<(), TableError> {
+            self.1.push(delivery.receipt.clone());
+            Ok(())
+        }
+    }
+
+    /// A task of these steps that has begun, and a settlement of what the completion of one of them leads to, which ends a
+    /// delivery.
+    fn settling(depends_on: &[&[usize]], step: &str) -> (Tx, TaskRecord, Settlement) {
+        let (tx, task) = (Tx::default(), history(depends_on, &[]).task);
+        let new = NewTask {
+            id: task.id,
+            workflow: task.workflow.clone(),
+            context: "{}",
+            plan: &task.plan,
+            created_at: task.created_at,
+        };
+        tx.0.apply_observed(&task::create(&new), |_| ()).unwrap();
+        let then = dispatch(&task, step, Dispatch::Initial, &BTreeMap::new(), at(1));
+        let delivery = Delivery { receipt: "the delivery".to_owned(), disposition: Disposition::Acknowledge };
+        (tx, task, Settlement::without_transition(then).ending(Some(delivery)))
+    }
+
+    #[test]
+    fn transaction_sends_what_is_due_and_ends_the_delivery() {
+        // s0 is one of two that s2 waits for, and all that s3 does.
+        let (mut tx, task, settlement) = settling(&[&[], &[], &[0, 1], &[0]], "s0");
+        assert_eq!(settlement.carry_out(task.id, &mut tx, at(1)).unwrap(), Settled::Written(vec![]));
+        assert_eq!(tx.1, ["s3", "the delivery"]);
+        let then = dispatch(&task, "s1", Dispatch::Initial, &BTreeMap::new(), at(1));
+        let settlement = Settlement::without_transition(then);
+        assert_eq!(settlement.carry_out(task.id, &mut tx, at(1)).unwrap(), Settled::Written(vec![]));
+        assert_eq!(tx.1[2..], ["s2"], "there is no delivery to end");
+    }
+
+    #[test]
+    fn transaction_ends_a_task_with_the_last_of_its_leaves() {
+        let (mut tx, task, settlement) = settling(&[&[], &[]], "s0");
+        let state = |tx: &Tx| tx.0.with_task(task.id, |task| task.state).unwrap();
+        settlement.carry_out(task.id, &mut tx, at(1)).unwrap();
+        assert_eq!(state(&tx), TaskState::Running);
+        let then = dispatch(&task, "s1", Dispatch::Initial, &BTreeMap::new(), at(2));
+        Settlement::without_transition(then).carry_out(task.id, &mut tx, at(2)).unwrap();
+        assert_eq!(state(&tx), TaskState::Completed);
+    }
+
+    #[test]
+    fn nothing_follows_from_a_transition_that_is_refused() {
+        let (mut tx, task, settlement) = settling(&[&[], &[0]], "s0");
+        let refused =
+            Settlement { transition: Some(task::finish_compensation(task.id, End::Error, at(1))), ..settlement };
+        let settled = refused.carry_out(task.id, &mut tx, at(1)).unwrap();
+        assert!(matches!(settled, Settled::Refused(_)), "{settled:?}");
+        assert_eq!(tx.1, [""; 0]);
+    }
+
+    /// What it would have to read more for, the engine does; and only then the delivery ends.
+    #[test]
+    fn transaction_leaves_what_has_to_read_more_and_the_delivery_with_it() {
+        let left = |settlement: Settlement, task: TaskId, tx: &mut Tx| {
+            let Settled::Written(left) = settlement.carry_out(task, tx, at(1)).unwrap() else {
+                panic!("it is refused")
+            };
+            assert_eq!(tx.1, [""; 0]);
+            told(left)
+        };
+        let (mut tx, task, settlement) = settling(&[&[], &[0]], "s0");
+        let settlement = Settlement { then: vec![Due::AdvanceCompensation.into()], ..settlement };
+        assert_eq!(left(settlement, task.id, &mut tx), [due("compensation", None)]);
+
+        // The task has ended otherwise.
+        let (mut tx, task, settlement) = settling(&[&[]], "s0");
+        let ended = Change::Set(attribute::STATUS, TaskStatus::Cancelled.as_str().into());
+        tx.0.force(Key::Task(task.id), vec![ended]).unwrap();
+        assert_eq!(left(settlement, task.id, &mut tx), [due("the end", None)]);
+
+        // The task is gone.
+        let (_, task, settlement) = settling(&[&[], &[]], "s0");
+        assert_eq!(left(settlement, task.id, &mut Tx::default()), [due("the end", Some(&["s0", "s1"]))]);
     }
 }

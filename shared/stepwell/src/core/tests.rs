@@ -437,3 +437,21 @@ fn redrive_holds_only_for_the_failed_steps_that_were_read() {
     assert!(!written(&store, &redrive), "another has failed since");
     assert_eq!(store.step(id, STEP), record);
 }
+
+#[test]
+fn key_stands_for_what_it_was_first_reserved_for() {
+    let store = MemoryStore::default();
+    let asked = |second: i64, hash: &str| KeyRecord {
+        namespace: "tests".to_owned(),
+        key: "order-1".to_owned(),
+        task: TaskId::new(),
+        request_hash: hash.to_owned(),
+        created_at: at(second),
+    };
+    let reserve = |key: &KeyRecord| {
+        let applied = store.apply_observed(&task::reserve_key(key), |_| ()).unwrap();
+        task::reserved_key(key.clone(), applied).unwrap()
+    };
+    let first = asked(1, "one");
+    assert_eq!([reserve(&first), reserve(&asked(2, "other"))], [first.clone(), first]);
+}

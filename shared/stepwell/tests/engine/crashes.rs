@@ -105,7 +105,7 @@ async fn repeated_message_dispatches_only_if_it_did_the_step() {
     let body = json!({ "task_id": task, "step": "s0", "repeat": true }).to_string();
     let ports = OnTheWay(harness.memory().clone(), |call: &str| call == "send");
     let first = message("m", &body);
-    assert_eq!(deliver_over(ports, &harness, "s0", journal.clone(), &[first.clone()]).await, ["m"]);
+    assert_eq!(deliver_over(ports, &harness, "s0", journal.clone(), std::slice::from_ref(&first)).await, ["m"]);
     assert_eq!(record(&harness, task, "s0").state, StepState::Complete);
 
     assert!(deliver(&harness, "s0", journal.clone(), &[message("another", &body)]).await.is_empty());

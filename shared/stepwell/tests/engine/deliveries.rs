@@ -162,7 +162,10 @@ async fn dispatch_that_failed_is_made_by_the_next_delivery(call: &'static str) {
     let task = start(&harness).await;
     let ports = OnTheWay(harness.memory().clone(), move |made: &str| made == call);
     let message = receive(&harness);
-    assert_eq!(deliver_over(ports, &harness, "s0", journal.clone(), &[message.clone()]).await, [message.id]);
+    assert_eq!(
+        deliver_over(ports, &harness, "s0", journal.clone(), std::slice::from_ref(&message)).await,
+        [message.id]
+    );
     assert_eq!(record(&harness, task, "s0").state, StepState::Complete);
     let history = run(&harness, task).await;
     assert_eq!(history.status(), TaskStatus::Complete);

@@ -5,7 +5,8 @@ use stepwell::{
     core::{
         item::attribute,
         plan::Plan,
-        state::{End, TaskState, TaskStatus},
+        record::{Action, ActionKind},
+        state::{End, TaskStatus},
         task::{self, Diversion},
     },
     permanent, retryable,
@@ -138,12 +139,8 @@ async fn message_that_is_in_its_batch_twice_is_worked_once(ids: &[&str], expecte
     assert_eq!(*runs.lock().unwrap(), tasks[..expected]);
 }
 
-/// However the task has ended. What it has been told to undo is gone on with.
-#[test_case(Diversion::Cancel, 0; "cancelled")]
-#[test_case(Diversion::Resolve, 0; "resolved")]
-#[test_case(Diversion::Compensate(End::Cancelled), 1; "being compensated")]
-#[tokio::test(start_paused = true)]
-async fn message_of_a_task_that_has_ended_runs_nothing(diversion: Diversion, undone: usize) {
+/// A chain of two, the first of which can be undone.
+fn undoable(journal: &Journal, by_call: bool) -> Harness {
     let file = json!({
         "name": "undone",
         "namespace_name": "tests",
@@ -153,28 +150,60 @@ async fn message_of_a_task_that_has_ended_runs_nothing(diversion: Diversion, und
             { "name": "s1", "depends_on_steps": ["s0"] },
         ],
     });
-    let journal = Journal::default();
     let harness = Harness::new(Workflow::from_yaml(&file.to_string()).unwrap());
     let harness = ["s0", "s1", "u0"].into_iter().fold(harness, |harness, step| harness.with(step, journal.clone()));
-    let id = start(&harness).await;
-    harness.run_until(id, |history| state(history, "s0") == StepState::Complete).await.unwrap();
-    let action = stepwell::core::record::Action {
-        at: harness.now(),
-        what: stepwell::core::record::ActionKind::Cancel,
-        step: None,
-        who: "somebody".to_owned(),
-        why: "a test".to_owned(),
-    };
-    let store = &harness.memory().store;
-    assert!(store.apply(&task::divert(id, diversion, &action)).await.unwrap().is_written());
-    let (queue, message) = harness.memory().queue.receive(|_| harness.now() + seconds(60)).unwrap();
-    assert_eq!(queue, "s1");
-    assert!(deliver(&harness, "s1", journal.clone(), &[message]).await.is_empty());
+    if by_call { harness.call_by_call() } else { harness }
+}
+
+fn divert(harness: &Harness, task: TaskId, diversion: Diversion) {
+    let (who, why) = ("somebody".to_owned(), "a test".to_owned());
+    let action = Action { at: harness.now(), what: ActionKind::Cancel, step: None, who, why };
+    let diverted = harness.memory().store.apply_observed(&task::divert(task, diversion, &action), |_| ()).unwrap();
+    assert!(diverted.is_written());
+}
+
+/// However the task has ended. What it has been told to undo is gone on with.
+#[test_matrix([Diversion::Cancel, Diversion::Resolve, Diversion::Compensate(End::Cancelled)], [true, false])]
+#[tokio::test(start_paused = true)]
+async fn message_of_a_task_that_has_ended_runs_nothing(diversion: Diversion, by_call: bool) {
+    let journal = Journal::default();
+    let harness = undoable(&journal, by_call);
+    let task = start(&harness).await;
+    harness.run_until(task, |history| state(history, "s0") == StepState::Complete).await.unwrap();
+    divert(&harness, task, diversion);
+    assert!(deliver(&harness, "s1", journal.clone(), &[receive(&harness)]).await.is_empty());
     assert_eq!(journal.counts(), counts([("s0", 1)]));
-    assert_eq!(sent_to(&harness, "u0"), undone, "the compensation goes on");
-    let expected = if undone > 0 { StepState::Cancelled } else { StepState::Pending };
-    assert_eq!(record(&harness, id, "s1").state, expected);
-    assert_eq!(store.with_task(id, |task| task.state != TaskState::Running), Some(true));
+    let (expected, undone) = match diversion {
+        Diversion::Compensate(_) => (StepState::Cancelled, 1),
+        Diversion::Cancel | Diversion::Resolve => (StepState::Pending, 0),
+    };
+    assert_eq!((record(&harness, task, "s1").state, sent_to(&harness, "u0")), (expected, undone));
+}
+
+/// A step that was running when its task was diverted comes to its end, and does not end the task. Undoing has waited for
+/// it.
+#[test_matrix([Diversion::Cancel, Diversion::Resolve, Diversion::Compensate(End::Cancelled)], [true, false])]
+#[tokio::test(start_paused = true)]
+async fn last_step_of_a_task_that_was_diverted_does_not_end_it(diversion: Diversion, by_call: bool) {
+    let journal = Journal::default();
+    let harness = Arc::new(undoable(&journal, by_call));
+    let task = start(&harness).await;
+    harness.run_until(task, |history| state(history, "s0") == StepState::Complete).await.unwrap();
+    let diverts = Script({
+        let harness = Arc::clone(&harness);
+        move |_| {
+            divert(&harness, task, diversion);
+            async { Ok(json!([])) }
+        }
+    });
+    assert!(deliver(&harness, "s1", diverts, &[receive(&harness)]).await.is_empty());
+    assert_eq!(record(&harness, task, "s1").state, StepState::Complete);
+    let (expected, undone) = match diversion {
+        Diversion::Cancel => (TaskStatus::Cancelled, 0),
+        Diversion::Resolve => (TaskStatus::ResolvedManually, 0),
+        Diversion::Compensate(_) => (TaskStatus::Compensating, 1),
+    };
+    assert_eq!((harness.history(task).await.unwrap().status(), sent_to(&harness, "u0")), (expected, undone));
 }
 
 /// While the handler runs, an operator cancels the task; then it fails.
