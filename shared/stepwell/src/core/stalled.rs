@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn what_is_over_is_left_alone() {
         let mut history = history(&[&[], &[]], &[0]);
-        done(&mut history.steps[0], 5);
+        history.steps.iter_mut().for_each(|step| done(step, 5));
         for state in TaskState::ALL {
             history.task.state = state;
             let over = Look { send: Vec::new(), unwind: false, next: None };
