@@ -20,10 +20,9 @@ mod versions;
 pub use cases::write_all;
 
 use crate::items::{self, Item};
-use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::Value;
 use std::{env, fs, path::PathBuf, time::Duration};
-use stepwell::{TaskId, Timestamp, core::item::attribute};
+use stepwell::{TaskId, Timestamp};
 use uuid::Uuid;
 
 /// The variable of the environment with which the tests write the fixtures instead of comparing with them.
@@ -90,17 +89,10 @@ fn readable(value: &Value, indent: &str) -> String {
     }
 }
 
-/// Holds the items of a case against its fixture. Each has its format as well, which the code that wrote the fixtures did not
-/// write: so a reader of that code finds what it knows, and nothing else but the format.
+/// Holds the items of a case against its fixture.
 ///
 /// # Panics
 /// Where they are something else than the fixture.
 pub fn compare_items(name: &str, items: Vec<Item>) {
-    let without_format = |mut item: Item| {
-        for format in [attribute::V, attribute::NEEDS] {
-            assert_eq!(item.remove(format), Some(AttributeValue::N("1".to_owned())), "{name}: `{format}` of {item:?}");
-        }
-        items::to_dynamodb_json(item)
-    };
-    compare(name, &items.into_iter().map(without_format).collect());
+    compare(name, &items.into_iter().map(items::to_dynamodb_json).collect());
 }

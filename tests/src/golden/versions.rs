@@ -1,5 +1,5 @@
 //! Versions after one another, in memory: what version 1 wrote is acted on today, and what is written today is what version 1
-//! knows, and the format.
+//! knows.
 
 use super::{START, cases};
 use crate::{events::message, locked::Locked, sim::MemoryTable, steps::Script};
@@ -13,8 +13,7 @@ use std::{
 use stepwell::{
     Ambient, TaskId, Timestamp,
     core::{
-        format::{NEEDS, WRITES},
-        item::{Item, Key, attribute},
+        item::{Item, Key},
         message::Message,
         state::TaskState,
         transition::{Answer, Condition, Effect, Transition, Write},
@@ -53,13 +52,8 @@ fn fixtures() -> Vec<String> {
     names.filter(|name| name != "messages").collect()
 }
 
-/// The format of an item that is written today, which is taken out of it.
-fn take_format(item: &mut Item) -> [Option<Value>; 2] {
-    [attribute::V, attribute::NEEDS].map(|name| item.remove(name))
-}
-
 #[tokio::test]
-async fn items_of_today_are_those_of_version_1_and_their_format() {
+async fn items_of_today_are_those_of_version_1() {
     let written: Arc<Locked<BTreeMap<(String, String), Item>>> = Arc::default();
     let kept = written.clone();
     let table = MemoryTable::observed_by(move |write| {
@@ -70,7 +64,6 @@ async fn items_of_today_are_those_of_version_1_and_their_format() {
         let mut today: Vec<Item> = Vec::new();
         for ((partition, sort), item) in written.lock().iter().filter(|((partition, _), _)| *partition == of) {
             let mut item = item.clone();
-            assert_eq!(take_format(&mut item), [Some(WRITES.into()), Some(NEEDS.into())], "{name}: {sort}");
             item.insert("pk".to_owned(), partition.as_str().into());
             item.insert("sk".to_owned(), sort.as_str().into());
             today.push(item);
@@ -196,10 +189,8 @@ async fn tasks_of_version_1_come_to_their_end_and_stay_readable_for_it() {
         let put = written.lock().len();
         bring_to_its_end(&table).await;
         for (key, item) in written.lock().iter() {
-            let mut item = item.clone();
-            take_format(&mut item);
             let mut shapes = BTreeSet::new();
-            shape(kind(&key.sort()), &Value::Object(item), &mut shapes);
+            shape(kind(&key.sort()), &Value::Object(item.clone()), &mut shapes);
             let unknown: Vec<&String> = shapes.difference(&known).collect();
             assert_eq!(unknown, [""; 0], "{fixture}: {key}");
         }

@@ -66,17 +66,15 @@ fn raised(transition: &Transition) -> Transition {
 
 fn raise(write: &mut Write) {
     write.guard = Condition::Any(vec![Condition::Absent(attribute::NEEDS), Condition::AtMost(attribute::NEEDS, NEWER)]);
-    let is_format = |name: &str| matches!(name, attribute::V | attribute::NEEDS);
+    let format = [attribute::V, attribute::NEEDS];
     match &mut write.effect {
-        Effect::Create(item) => {
-            item.iter_mut().filter(|(name, _)| is_format(name)).for_each(|(_, value)| *value = NEWER.into());
-        }
+        Effect::Create(item) => item.extend(format.map(|name| (name.to_owned(), NEWER.into()))),
+        // A write that may make the item says when it expires. Of an item that is there already, made by the shipped version,
+        // the newer one changes the format.
         Effect::Change(changes) => {
-            for change in changes {
-                match change {
-                    Change::SetIfAbsent(name, value) if is_format(name) => *value = NEWER.into(),
-                    _ => {}
-                }
+            let makes = |change: &Change| matches!(change, Change::SetIfAbsent(attribute::EXPIRES_AT, _));
+            if changes.iter().any(makes) {
+                changes.extend(format.map(|name| Change::SetIfAbsent(name, NEWER.into())));
             }
         }
         Effect::Delete => {}

@@ -1,7 +1,8 @@
 //! The stored format: its version, what a reader may do with an item of another one, and what version 1 does not write.
 //!
-//! Every item carries the version of who made it ([`attribute::V`]) and the oldest reader that may act on it
-//! ([`attribute::NEEDS`]). An item without them was made by version 1 and needs a reader of version 1.
+//! Every item says the version of who made it ([`attribute::V`]) and the oldest reader that may act on it
+//! ([`attribute::NEEDS`]). Version 1 says so by silence: an item without them was made by version 1 and needs a reader of
+//! version 1. So they cost the items of version 1 nothing, whose size is a matter of write units.
 //!
 //! * **Reading is lenient.** A field that is not known is passed over. What is not known of an item that needs a newer reader
 //!   is passed over too, be it a state or the whole plan: its task can be shown, and its record says that it is [newer](NewerFormat).
@@ -65,8 +66,10 @@ pub(super) fn guard() -> Condition {
 }
 
 /// What an item gets when it is made. One that is there keeps what it has.
-pub(super) fn stamp() -> [Change; 2] {
-    [(attribute::V, WRITES), (attribute::NEEDS, NEEDS)].map(|(name, value)| Change::SetIfAbsent(name, value.into()))
+pub(super) fn stamp() -> impl Iterator<Item = Change> {
+    let format = [(attribute::V, WRITES, v1::V), (attribute::NEEDS, NEEDS, v1::NEEDS)];
+    let said = format.into_iter().filter(|(_, value, silence)| value != silence);
+    said.map(|(name, value, _)| Change::SetIfAbsent(name, value.into()))
 }
 
 /// As much of an item as can be read: the attributes in these groups each together, every other one for itself. What
@@ -126,7 +129,7 @@ mod tests {
     use test_case::test_case;
 
     #[test_case(json!({}), None; "an item of the first version")]
-    #[test_case(json!({"v": 1, "needs": 1}), None; "an item of today")]
+    #[test_case(json!({"v": 1, "needs": 1}), None; "an item that says what silence says")]
     #[test_case(json!({"v": 7, "needs": 1}), None; "a newer item that an old reader may act on")]
     #[test_case(json!({"v": 2, "needs": 2}), Some((2, 2)); "a newer item")]
     #[test_case(json!({"needs": 2}), Some((1, 2)); "a newer item that does not say who made it")]

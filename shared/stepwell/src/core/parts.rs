@@ -26,9 +26,8 @@ pub(super) fn stands_in(state: StepState, attempt: u32) -> Condition {
 }
 
 /// What a step's item gets when it is made, by whichever write comes first: its format, and when it may be deleted.
-pub(super) fn made(now: Timestamp) -> [Change; 3] {
-    let [v, needs] = stamp();
-    [v, needs, Change::SetIfAbsent(attribute::EXPIRES_AT, (now + RETENTION).as_seconds().into())]
+pub(super) fn made(now: Timestamp) -> impl Iterator<Item = Change> {
+    stamp().chain([Change::SetIfAbsent(attribute::EXPIRES_AT, (now + RETENTION).as_seconds().into())])
 }
 
 /// The entry that an attempt leaves in the audit trail when nobody heard of it again.

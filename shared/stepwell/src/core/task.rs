@@ -55,7 +55,7 @@ pub fn create(task: &NewTask<'_>) -> Transition {
         Change::Set(attribute::EXPIRES_AT, (task.created_at + RETENTION).as_seconds().into()),
     ];
     let listed = listed(task.id, Listing::Pending, task.created_at + FIRST_LOOK);
-    attributes.iter().chain(&listed).chain(&stamp()).for_each(|change| change.apply(&mut item));
+    attributes.into_iter().chain(listed).chain(stamp()).for_each(|change| change.apply(&mut item));
     Transition::of("create", Write::new(Key::Task(task.id), Condition::NoItem, Effect::Create(item)))
 }
 
@@ -68,7 +68,7 @@ pub fn reserve_key(key: &KeyRecord) -> Transition {
         millis(attribute::CREATED_AT, key.created_at),
         Change::Set(attribute::EXPIRES_AT, (key.created_at + KEY_RETENTION).as_seconds().into()),
     ];
-    attributes.iter().chain(&stamp()).for_each(|change| change.apply(&mut item));
+    attributes.into_iter().chain(stamp()).for_each(|change| change.apply(&mut item));
     Transition::of("reserve_key", Write::new(key.key_of_item(), Condition::NoItem, Effect::Create(item)))
 }
 

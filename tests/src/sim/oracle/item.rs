@@ -2,11 +2,10 @@
 
 use serde_json::Value;
 use std::collections::BTreeMap;
-use stepwell::core::item::{Item, attribute};
+use stepwell::core::item::Item;
 
-/// What names the item instead of being its content, the TTL, which no store but DynamoDB keeps, and the format, which is
-/// younger than the oracle's hashes and the same for all that a version makes.
-const LEFT_OUT: [&str; 5] = ["pk", "sk", "expires_at", attribute::V, attribute::NEEDS];
+/// What names the item instead of being its content, and the TTL, which no store but DynamoDB keeps.
+const LEFT_OUT: [&str; 3] = ["pk", "sk", "expires_at"];
 
 /// The attributes that DynamoDB keeps as sets. It does not say in which order it returns their members.
 const SETS: [&str; 2] = ["done_deps", "failed_steps"];
