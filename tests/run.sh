@@ -8,8 +8,8 @@
 #   unit        unit, property and documentation tests, whole tasks over the engine's harness, the checkout's scenarios and
 #               the shop's rules in memory, the protocol's model, and the engine over one SQLite file: nothing has to run for
 #               them
-#   simulation  100,000 simulated runs of the engine and 10,000 over a store that holds its own messages, with everything going
-#               wrong that can
+#   simulation  100,000 simulated runs of the engine, and 10,000 each over a store that holds its own messages and of two
+#               versions beside each other, with everything going wrong that can
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
 #               Local, where Java is there
 #   faults      many checkouts while workers are killed, messages come twice and DynamoDB fails, and then the books
