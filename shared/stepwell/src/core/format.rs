@@ -12,10 +12,7 @@
 //!
 //! A new field that changes what is done raises `needs` of the items that have it; one that does not leaves `needs` as it is.
 
-use super::{
-    item::{Item, Key, attribute},
-    transition::{Change, Condition},
-};
+use super::item::{Item, Key, attribute};
 use serde_json::Value;
 
 /// The version that this engine writes: `v` of the items that it makes.
@@ -60,18 +57,6 @@ fn number(item: &Item, name: &str, absent: i64) -> i64 {
     item.get(name).map_or(absent, |value| value.as_i64().unwrap_or(i64::MAX))
 }
 
-/// Holds of an item that this version may act on. It says the same as [`NewerFormat::of`].
-pub(super) fn guard() -> Condition {
-    Condition::Any(vec![Condition::Absent(attribute::NEEDS), Condition::AtMost(attribute::NEEDS, READS)])
-}
-
-/// What an item gets when it is made. One that is there keeps what it has.
-pub(super) fn stamp() -> impl Iterator<Item = Change> {
-    let format = [(attribute::V, WRITES, v1::V), (attribute::NEEDS, NEEDS, v1::NEEDS)];
-    let said = format.into_iter().filter(|(_, value, silence)| value != silence);
-    said.map(|(name, value, _)| Change::SetIfAbsent(name, value.into()))
-}
-
 /// As much of an item as can be read: the attributes in these groups each together, every other one for itself. What
 /// cannot be read is left out, or stays as it is in `base`.
 pub(super) fn understood(base: Item, item: &Item, groups: &[&[&str]], can_be_read: impl Fn(&Item) -> bool) -> Item {
@@ -90,7 +75,7 @@ pub(super) fn understood(base: Item, item: &Item, groups: &[&[&str]], can_be_rea
 /// written years ago rely on it, so **it never changes**. What a workflow's file need not say has defaults of its own, which
 /// may change, because a plan that is stored says where it differs from these.
 pub mod v1 {
-    use crate::core::{backoff::Backoff, plan::Compensate, state::StepState};
+    use crate::core::{backoff::Backoff, plan::policy::Compensate, state::StepState};
 
     /// Of an item: who made it. Part of the stored format, never changes.
     pub const V: i64 = 1;
@@ -124,7 +109,7 @@ pub mod v1 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::id::TaskId;
+    use crate::core::{id::TaskId, transition::guard};
     use serde_json::json;
     use test_case::test_case;
 

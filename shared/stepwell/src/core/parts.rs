@@ -1,7 +1,7 @@
 //! Conditions and changes that several transitions are made of.
 
 use super::{
-    format::stamp,
+    format::{NEEDS, WRITES, v1},
     item::{attribute, stored},
     record::{AttemptRecord, Outcome, RETENTION, StepRecord},
     transition::{Change, Condition},
@@ -23,6 +23,13 @@ pub(super) fn millis(attribute: &'static str, moment: Timestamp) -> Change {
 /// A step that stands in this state after this attempt.
 pub(super) fn stands_in(state: StepState, attempt: u32) -> Condition {
     is_state(state).and(Condition::Is(attribute::ATTEMPT, attempt.into()))
+}
+
+/// What an item gets when it is made. One that is there keeps what it has.
+pub(super) fn stamp() -> impl Iterator<Item = Change> {
+    let format = [(attribute::V, WRITES, v1::V), (attribute::NEEDS, NEEDS, v1::NEEDS)];
+    let said = format.into_iter().filter(|(_, value, silence)| value != silence);
+    said.map(|(name, value, _)| Change::SetIfAbsent(name, value.into()))
 }
 
 /// What a step's item gets when it is made, by whichever write comes first: its format, and when it may be deleted.

@@ -5,10 +5,10 @@
 
 use super::{
     codec::Unreadable,
-    format::{stamp, v1},
+    format::v1,
     index::{FIRST_LOOK, ListedAt, Listing},
     item::{Item, Key, attribute, set, stored, stored_text},
-    parts::{is_state, lost_attempt, made, millis, stands_in, to_state},
+    parts::{is_state, lost_attempt, made, millis, stamp, stands_in, to_state},
     record::{Action, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, StepRecord, TaskRecord},
     transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
 };

@@ -182,12 +182,17 @@ impl Transition {
     }
 }
 
+/// Holds of an item that this version may act on. It says the same as [`NewerFormat::of`](format::NewerFormat::of).
+pub(super) fn guard() -> Condition {
+    Condition::Any(vec![Condition::Absent(attribute::NEEDS), Condition::AtMost(attribute::NEEDS, format::READS)])
+}
+
 impl Write {
     /// A write under a condition.
     pub(crate) fn new(key: Key, condition: Condition, effect: Effect) -> Self {
         let guard = match effect {
             Effect::Create(_) => Condition::ALWAYS,
-            Effect::Change(_) | Effect::Delete => format::guard(),
+            Effect::Change(_) | Effect::Delete => guard(),
         };
         Self { key, event: None, condition, guard, effect, made_before: None, optional: false, answer: Answer::Nothing }
     }

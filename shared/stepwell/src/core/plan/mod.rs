@@ -3,6 +3,7 @@
 //! A plan is copied into its task at the start, so a deployment never changes a task in flight. It is checked when it
 //! is made and again when it is read back ([`Plan::new`]), so whoever holds one holds an acyclic graph with known names.
 
+pub mod policy;
 mod stored;
 
 use crate::core::{
@@ -11,6 +12,7 @@ use crate::core::{
     index::FIRST_LOOK,
     message::{DEAD_LETTERS, Message, UNDELIVERABLE},
 };
+pub use policy::Compensate;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,19 +42,6 @@ impl StepPlan {
     pub fn message(&self, task_id: TaskId) -> Message {
         Message { task_id, step: self.name.clone(), load: self.depends_on.clone(), repeat: false }
     }
-}
-
-/// When the compensations of a task start by themselves. An operator may start them at any time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Compensate {
-    /// When it has failed, and when it is cancelled.
-    #[default]
-    OnError,
-    /// When it is cancelled only.
-    OnCancel,
-    /// Never.
-    Manual,
 }
 
 /// The checked graph of a task's steps, in an order in which every step comes after what it depends on; and what undoes
