@@ -40,7 +40,7 @@ impl Backoff {
     /// number in `0.0..1.0`, handed in so that this stays a pure function.
     ///
     /// ```
-    /// # use stepwell::backoff::Backoff;
+    /// # use stepwell::core::backoff::Backoff;
     /// # use std::time::Duration;
     /// let backoff = Backoff::default();
     /// let middle = 0.5;
