@@ -102,8 +102,6 @@ pub mod v1 {
     pub const COMPENSATE_AFTER_SECONDS: u32 = 0;
     /// Of a plan, `r`: how often it is restarted by itself. Part of the stored format, never changes.
     pub const RESTARTS: u32 = 0;
-    /// Of a message: whether it is a second copy. Part of the stored format, never changes.
-    pub const REPEAT: bool = false;
 }
 
 #[cfg(test)]
