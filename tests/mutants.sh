@@ -8,6 +8,7 @@
 #
 #   unit        the engine's unit and property tests: every rule in the store in memory, and on its harness what chance
 #               brings about too seldom
+#   words       the unit tests of `stepwell_aws`, for the bugs that are there
 #   simulation  some thousand simulated runs
 #   table       the tests of every transition on DynamoDB, for the bugs named NN-table-*: they are in how a transition is said
 #               to DynamoDB, of which unit tests see the words alone, and the simulation nothing. They want the
@@ -47,8 +48,8 @@ make_copy() {
   changed
 }
 
-# A file that is as it was before is older than what was compiled of it, which cargo would not see. All bugs are in one crate.
-changed() { touch "$copy/shared/stepwell/src/lib.rs"; }
+# A file that is as it was before is older than what was compiled of it, which cargo would not see. All bugs are in these crates.
+changed() { touch "$copy"/shared/{stepwell,stepwell_aws}/src/lib.rs; }
 
 # ---- What may find a bug ---------------------------------------------------------------------------------------------
 # Each is two functions: to build it, and to run it.
@@ -59,6 +60,9 @@ run_unit() { "$(newest_test stepwell)" --quiet; }
 
 build_simulation() { cargo build --workspace --features lambda --bin sim; }
 run_simulation() { "$CARGO_TARGET_DIR/debug/sim" --runs "$runs"; }
+
+build_words() { cargo test --workspace --features lambda --lib --no-run; }
+run_words() { "$(newest_test stepwell_aws)" --quiet; }
 
 build_table() { cargo test --workspace --features lambda --test it --no-run; }
 run_table() { "$(newest_test it)" --quiet transitions; }
@@ -93,11 +97,16 @@ try() {
   found="NOBODY"
 }
 
-killers_of() { if [[ $1 == *-table-* ]]; then echo unit table; else echo unit simulation; fi; }
+# What may find the bug of this name. Neither the engine's tests nor the simulation run the code that speaks to AWS.
+killers_of() {
+  if [[ $1 == *-table-* ]]; then echo words table
+  elif grep -q shared/stepwell_aws/ "$repo/tests/mutants/$1.patch"; then echo words
+  else echo unit simulation; fi
+}
 
 say "==> Without a bug"
 make_copy
-try unit simulation
+try unit words simulation
 [[ $found == NOBODY ]] || { tail -30 "$log" >&2 && die "without a bug there is a failure already: $found"; }
 if [[ -n ${AWS_ENDPOINT_URL:-} && ${patches[*]} == *-table-* ]]; then
   try table
