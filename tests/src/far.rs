@@ -7,9 +7,10 @@ use stepwell::{
     core::{
         history::Loaded,
         index::{Listed, Page},
+        settlement::{Settled, Settlement},
         transition::{Applied, Effect, Transition},
     },
-    ports::{Store, TableError},
+    ports::{Store, TableError, settle_first},
 };
 
 /// What DynamoDB calls a call.
@@ -104,6 +105,10 @@ impl<W: Way> Store for Far<W> {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         let call = || self.table.apply(transition);
         self.way.call(operation(transition), || words(transition), call).await
+    }
+
+    async fn settle(&self, _task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
+        settle_first(self, settlement).await
     }
 
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {

@@ -34,23 +34,10 @@ pub trait Store: Send + Sync {
     /// itself again: the store has to know it, by a token, or must not make it twice.
     fn apply(&self, transition: &Transition) -> impl Future<Output = Result<Applied, TableError>> + Send;
 
-    /// Carries a settlement of a task out as far as this store can at one go, and answers what is left: by default all but
-    /// the transition. A store that holds its own messages does more in the same transaction. It may be made twice where its
-    /// transition may.
-    fn settle(
-        &self,
-        _task: TaskId,
-        settlement: Settlement,
-    ) -> impl Future<Output = Result<Settled, TableError>> + Send {
-        async move {
-            if let Some(transition) = &settlement.transition
-                && let Applied::Refused(item) = self.apply(transition).await?
-            {
-                return Ok(Settled::Refused(item));
-            }
-            Ok(Settled::Written(settlement.then))
-        }
-    }
+    /// Carries a settlement of a task out as far as this store can at one go, and answers what is left. A store that holds
+    /// its own messages does all of it in one transaction, by [`Settlement::carry_out`]; any other does what
+    /// [`settle_first`] does. It may be made twice where its transition may.
+    fn settle(&self, task: TaskId, settlement: Settlement) -> impl Future<Output = Result<Settled, TableError>> + Send;
 
     /// Reads the task and some of its steps, consistently.
     fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> impl Future<Output = Result<Loaded, TableError>> + Send;
@@ -60,6 +47,20 @@ pub trait Store: Send + Sync {
 
     /// Reads a part of the index, in the order of time. What was written a moment ago may be missing.
     fn list(&self, page: &Page<'_>) -> impl Future<Output = Result<Vec<Listed>, TableError>> + Send;
+}
+
+/// Makes the transition of a settlement, and leaves all that follows from it to the engine: [`Store::settle`] of a store
+/// that does not hold the messages.
+///
+/// # Errors
+/// As [`Store::apply`].
+pub async fn settle_first(store: &impl Store, settlement: Settlement) -> Result<Settled, TableError> {
+    if let Some(transition) = &settlement.transition
+        && let Applied::Refused(item) = store.apply(transition).await?
+    {
+        return Ok(Settled::Refused(item));
+    }
+    Ok(Settled::Written(settlement.then))
 }
 
 /// A message as its queue hands it out.

@@ -12,9 +12,10 @@ use stepwell::{
         history::Loaded,
         index::{Listed, Listing, Page},
         record::TaskRecord,
+        settlement::{Settled, Settlement},
         transition::{Applied, Transition},
     },
-    ports::{Store, TableError},
+    ports::{Store, TableError, settle_first},
     testing::{MemoryStore, Written},
 };
 
@@ -120,6 +121,10 @@ impl MemoryTable {
 impl Store for MemoryTable {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         self.make(transition)
+    }
+
+    async fn settle(&self, _task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
+        settle_first(self, settlement).await
     }
 
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {

@@ -10,9 +10,10 @@ use stepwell::{
         history::Loaded,
         index::{Listed, Page},
         item::{Item, attribute},
+        settlement::{Settled, Settlement},
         transition::{Applied, Change, Condition, Effect, Transition, Write},
     },
-    ports::{Store, TableError},
+    ports::{Store, TableError, settle_first},
 };
 
 /// The format of the newer version.
@@ -44,6 +45,11 @@ impl<S> Versioned<S> {
     fn count(&self, is_newer: bool) {
         let more = u64::from(is_newer && self.version == Version::Shipped);
         *self.met.lock() += more;
+    }
+
+    fn refused(&self, transition: &Transition, item: &Item) {
+        let first = transition.writes.first();
+        self.count(first.is_some_and(|write| NewerFormat::of(&write.key, item).is_some()));
     }
 
     /// What was read, as the process understands it.
@@ -98,10 +104,23 @@ impl<S: Store> Store for Versioned<S> {
             });
         }
         let applied = self.store.apply(transition).await?;
-        if let (Applied::Refused(item), [write, ..]) = (&applied, transition.writes.as_slice()) {
-            self.count(NewerFormat::of(&write.key, item).is_some());
+        if let Applied::Refused(item) = &applied {
+            self.refused(transition, item);
         }
         Ok(applied)
+    }
+
+    async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
+        // What follows from a transition of the newer version is the engine's to do: it is raised on its way.
+        if self.version == Version::Newer {
+            return settle_first(self, settlement).await;
+        }
+        let transition = settlement.transition.clone();
+        let settled = self.store.settle(task, settlement).await?;
+        if let (Settled::Refused(item), Some(transition)) = (&settled, &transition) {
+            self.refused(transition, item);
+        }
+        Ok(settled)
     }
 
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {

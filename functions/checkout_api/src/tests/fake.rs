@@ -15,9 +15,10 @@ use stepwell::{
         history::{History, Loaded},
         index::{Listed, Page},
         message::Message,
+        settlement::{Settled, Settlement},
         transition::{Applied, Transition},
     },
-    ports::{Queue, QueueError, Store, TableError},
+    ports::{Queue, QueueError, Store, TableError, settle_first},
     testing::MemoryStore,
 };
 
@@ -131,6 +132,10 @@ impl Store for Fake {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         self.table()?;
         self.store.apply(transition).await
+    }
+
+    async fn settle(&self, _task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
+        settle_first(self, settlement).await
     }
 
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {

@@ -8,9 +8,10 @@ use crate::{
         index::{Listed, ListedAt, Listing, Page},
         item::{Item, Key},
         record::{StepRecord, TaskRecord},
+        settlement::{Settled, Settlement},
         transition::{Applied, Change, Condition, Event, Refusal, Transition, Write},
     },
-    ports::{Store, TableError},
+    ports::{Store, TableError, settle_first},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -237,6 +238,10 @@ impl Items {
 impl Store for MemoryStore {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         self.apply_observed(transition, |_| ())
+    }
+
+    async fn settle(&self, _task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
+        settle_first(self, settlement).await
     }
 
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {

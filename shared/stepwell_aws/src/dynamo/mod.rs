@@ -29,9 +29,10 @@ use stepwell::{
         history::Loaded,
         index::{Listed, ListedAt, Page},
         item::{Item, Key, attribute},
+        settlement::{Settled, Settlement},
         transition::{Answer, Applied, Effect, Refusal, Transition, Write},
     },
-    ports::{Store, TableError},
+    ports::{Store, TableError, settle_first},
 };
 use value::{AttributeItem, PARTITION_KEY, SORT_KEY, key};
 
@@ -203,6 +204,10 @@ impl Store for DynamoTable {
                 Refusal::Without(others) => transition = Cow::Owned(others),
             }
         }
+    }
+
+    async fn settle(&self, _task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
+        settle_first(self, settlement).await
     }
 
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
