@@ -78,6 +78,21 @@ async fn message_that_comes_too_early_runs_nothing_and_costs_nothing(load: &Valu
     assert_eq!((step.attempt, step.exempt, step.attempts.len()), (4, 3, 1), "with a limit of 1, every attempt counts");
 }
 
+/// By hand, or by a version that did not say it.
+#[test_matrix([&json!([]), &json!(["s2"])])]
+#[tokio::test(start_paused = true)]
+async fn message_that_does_not_say_what_its_step_waits_for_runs_it_all_the_same(load: &Value) {
+    let (graph, journal) = (Graph::chain(2), Journal::default());
+    let harness = graph.harness(journal.clone(), true);
+    let task = start(&harness).await;
+    harness.run_until(task, |history| state(history, "s0") == StepState::Complete).await.unwrap();
+    let bare = json!({ "task_id": task, "step": "s1", "load": load }).to_string();
+    assert!(deliver(&harness, "s1", journal.clone(), &[message("bare", &bare)]).await.is_empty());
+    let history = run(&harness, task).await;
+    assert_eq!((history.status(), lineages(&history)), (TaskStatus::Complete, graph.lineages()));
+    assert_eq!(history.step("s1").unwrap().attempt, 1, "by this message, and not by one that came after it");
+}
+
 /// The dependency is completed, and finds the step taken and so sends it nothing, just when the early worker has seen
 /// that the dependency is not done and is about to put the step back.
 #[tokio::test(start_paused = true)]
