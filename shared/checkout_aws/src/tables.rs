@@ -3,13 +3,15 @@
 use crate::items::{self, Item};
 use aws_sdk_dynamodb::{
     Client,
+    config::http::HttpResponse,
     error::{ProvideErrorMetadata, SdkError},
     operation::transact_write_items::TransactWriteItemsError,
     types::{CancellationReason, TransactWriteItem},
 };
 use checkout::{ConfigError, StoreError, config};
 use std::{collections::BTreeSet, time::Duration};
-use stepwell_aws::SdkConfig;
+use stepwell::FailureKind;
+use stepwell_aws::{SdkConfig, failure_kind, was_busy};
 
 /// The shop's DynamoDB tables. They are the deployed shop's catalogue, stock, orders and storefront.
 #[derive(Clone, Debug)]
@@ -20,22 +22,17 @@ pub struct Tables {
 
 /// What the SDK says, in one word. The whole message goes to the log: it names our account and our tables, which
 /// an error that is shown to clients must not.
-pub(crate) fn store_error<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> StoreError {
-    const BUSY: [&str; 6] = [
-        "LimitExceededException",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "ThrottlingException",
-        "TransactionConflictException",
-        "TransactionInProgressException",
-    ];
+pub(crate) fn store_error<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> StoreError {
     let code = match error {
         SdkError::TimeoutError(_) => "timeout",
         SdkError::DispatchFailure(_) => "no connection",
         other => other.code().unwrap_or("no code"),
     };
     tracing::warn!(code, message = error.message(), "a DynamoDB call failed");
-    if BUSY.contains(&code) { StoreError::Busy(code.to_owned()) } else { StoreError::Failed(code.to_owned()) }
+    match failure_kind(error) {
+        FailureKind::Throttled => StoreError::Busy(code.to_owned()),
+        FailureKind::Unavailable | FailureKind::Refused => StoreError::Failed(code.to_owned()),
+    }
 }
 
 /// How a transaction went.
@@ -111,12 +108,10 @@ fn standing(reason: &CancellationReason) -> Option<Item> {
 /// Why a transaction was cancelled though its conditions held: `Ok` where another transaction or the number of requests
 /// stood in its way, `Err` otherwise.
 fn cancelled_because(reasons: &[CancellationReason]) -> Result<StoreError, StoreError> {
-    const PASSING: [&str; 4] =
-        ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"];
-    let codes = reasons.iter().filter_map(CancellationReason::code).filter(|code| *code != "None");
-    let codes: BTreeSet<&str> = codes.collect();
-    let text = codes.iter().copied().collect::<Vec<_>>().join(", ");
-    if !codes.is_empty() && codes.iter().all(|code| PASSING.contains(code)) {
+    let against: Vec<_> = reasons.iter().filter(|reason| reason.code().is_some_and(|code| code != "None")).collect();
+    let codes: BTreeSet<&str> = against.iter().filter_map(|reason| reason.code()).collect();
+    let text = codes.into_iter().collect::<Vec<_>>().join(", ");
+    if !against.is_empty() && against.into_iter().all(was_busy) {
         return Ok(StoreError::Busy(text));
     }
     tracing::warn!(codes = text, "a DynamoDB transaction was cancelled");

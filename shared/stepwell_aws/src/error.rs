@@ -30,7 +30,7 @@ pub(crate) fn call_failed<E>(operation: &'static str, error: SdkError<E, HttpRes
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    let kind = kind(&error);
+    let kind = failure_kind(&error);
     CallError::new(operation, kind, InFull(error))
 }
 
@@ -43,7 +43,11 @@ pub(crate) fn call_failed_as(
     CallError::new(operation, kind, InFull(error))
 }
 
-fn kind<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> FailureKind {
+/// The code of a call that met a transaction on the same item, which the SDK's own lists leave out.
+pub(crate) const CONFLICT: &str = "TransactionConflictException";
+
+/// What kind of failure a call ended with that the SDK has given up.
+pub fn failure_kind<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> FailureKind {
     let SdkError::ServiceError(service) = error else {
         return match error {
             SdkError::ConstructionFailure(_) => FailureKind::Refused,
@@ -51,7 +55,7 @@ fn kind<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> FailureKi
         };
     };
     match service.err().code() {
-        Some(code) if THROTTLING_ERRORS.contains(&code) => FailureKind::Throttled,
+        Some(code) if code == CONFLICT || THROTTLING_ERRORS.contains(&code) => FailureKind::Throttled,
         Some(code) if TRANSIENT_ERRORS.contains(&code) => FailureKind::Unavailable,
         _ if service.raw().status().is_server_error() => FailureKind::Unavailable,
         _ => FailureKind::Refused,
@@ -72,6 +76,9 @@ mod tests {
 
     #[test_case("ThrottlingException", 400, FailureKind::Throttled)]
     #[test_case("ProvisionedThroughputExceededException", 400, FailureKind::Throttled)]
+    #[test_case("TransactionConflictException", 400, FailureKind::Throttled)]
+    #[test_case("TransactionInProgressException", 400, FailureKind::Throttled)]
+    #[test_case("RequestLimitExceeded", 400, FailureKind::Throttled)]
     #[test_case("InternalServerError", 500, FailureKind::Unavailable)]
     #[test_case("AccessDeniedException", 400, FailureKind::Refused)]
     #[test_case("ValidationException", 400, FailureKind::Refused)]

@@ -20,8 +20,8 @@ mod serve;
 mod sqs;
 
 pub use config::{SdkConfig, aws_config, client_from_env, required_env};
-pub use dynamo::DynamoTable;
-pub use error::ServeError;
+pub use dynamo::{DynamoTable, was_busy};
+pub use error::{ServeError, failure_kind};
 pub use serve::{init_logging, log_lines, serve, serve_dead_letters, serve_watchdog};
 pub use sqs::{REASON_ATTRIBUTE, SqsQueue};
 

@@ -1,7 +1,7 @@
 //! From the SDK's errors to answers and [`CallError`]s, and which of them are worth trying again.
 
 use super::value::AttributeItem;
-use crate::error::{call_failed, call_failed_as};
+use crate::error::{CONFLICT, call_failed, call_failed_as};
 use aws_sdk_dynamodb::{
     error::{ProvideErrorMetadata, SdkError},
     operation::{
@@ -58,7 +58,7 @@ where
 /// The error of a transaction that failed, and not by one of its conditions.
 pub(super) fn transaction_failed(error: SdkError<TransactWriteItemsError, HttpResponse>) -> CallError {
     const OPERATION: &str = "TransactWriteItems";
-    match cancelled(&error).is_some_and(|reasons| reasons.iter().any(is_passing)) {
+    match cancelled(&error).is_some_and(|reasons| reasons.iter().any(was_busy)) {
         true => call_failed_as(OPERATION, FailureKind::Throttled, error),
         false => call_failed(OPERATION, error),
     }
@@ -73,8 +73,9 @@ pub(super) fn cancelled(error: &SdkError<TransactWriteItemsError, HttpResponse>)
 }
 
 /// Whether this write of a cancelled transaction met another one on the same item, or a table with too much to do.
-fn is_passing(reason: &CancellationReason) -> bool {
-    const CODES: [&str; 3] = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
+pub fn was_busy(reason: &CancellationReason) -> bool {
+    const CODES: [&str; 4] =
+        ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"];
     reason.code().is_some_and(|code| CODES.contains(&code))
 }
 
@@ -100,11 +101,9 @@ impl ClassifyRetry for TransactionConflicts {
         let conflict = match error.downcast_ref::<TransactWriteItemsError>() {
             Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
                 let reasons = cancelled.cancellation_reasons();
-                reasons.iter().any(is_passing) && !reasons.iter().any(was_refused)
+                reasons.iter().any(was_busy) && !reasons.iter().any(was_refused)
             }
-            _ => error
-                .downcast_ref::<UpdateItemError>()
-                .is_some_and(|error| error.code() == Some("TransactionConflictException")),
+            _ => error.downcast_ref::<UpdateItemError>().is_some_and(|error| error.code() == Some(CONFLICT)),
         };
         if conflict { RetryAction::transient_error() } else { RetryAction::NoActionIndicated }
     }
