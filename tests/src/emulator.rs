@@ -37,6 +37,10 @@ impl Ambient for Clock {
     fn draw(&self) -> f64 {
         0.5
     }
+
+    fn new_task_id(&self) -> TaskId {
+        TaskId::new()
+    }
 }
 
 /// A message that was refused, and why.

@@ -106,9 +106,7 @@ pub trait Ambient: Send + Sync {
     fn draw(&self) -> f64;
 
     /// The id of a new task, which no other has.
-    fn new_task_id(&self) -> TaskId {
-        TaskId::new()
-    }
+    fn new_task_id(&self) -> TaskId;
 }
 
 /// A call that failed, after all that its client has tried. It may have taken effect all the same.

@@ -107,6 +107,10 @@ impl Ambient for Hands {
     fn draw(&self) -> f64 {
         0.5
     }
+
+    fn new_task_id(&self) -> TaskId {
+        TaskId::new()
+    }
 }
 
 impl Queue for Hands {

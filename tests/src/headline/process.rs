@@ -48,6 +48,10 @@ impl Ambient for Clock {
     fn draw(&self) -> f64 {
         locked(&self.draws).f64()
     }
+
+    fn new_task_id(&self) -> TaskId {
+        TaskId::new()
+    }
 }
 
 /// What a process that starts a checkout goes by.

@@ -41,6 +41,10 @@ impl Ambient for Scene {
     fn draw(&self) -> f64 {
         0.5
     }
+
+    fn new_task_id(&self) -> TaskId {
+        TaskId::new()
+    }
 }
 
 impl Queue for Scene {

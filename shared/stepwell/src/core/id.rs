@@ -15,20 +15,9 @@ pub struct TaskId(Uuid);
 pub struct NotATaskId(String);
 
 impl TaskId {
-    /// A new id. Two are never the same.
-    pub fn new() -> Self {
-        Self(Uuid::now_v7())
-    }
-
     /// The 128 bits; the last 62 of them are random.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
-    }
-}
-
-impl Default for TaskId {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

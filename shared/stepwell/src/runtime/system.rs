@@ -1,7 +1,11 @@
 //! The machine's own time and chance.
 
-use crate::{core::timestamp::Timestamp, ports::Ambient};
+use crate::{
+    core::{id::TaskId, timestamp::Timestamp},
+    ports::Ambient,
+};
 use std::time::{SystemTime, UNIX_EPOCH};
+use uuid::Uuid;
 
 /// The machine's clock and a random number generator seeded by it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,6 +19,24 @@ impl Ambient for System {
 
     fn draw(&self) -> f64 {
         fastrand::f64()
+    }
+
+    fn new_task_id(&self) -> TaskId {
+        TaskId::new()
+    }
+}
+
+/// Here and not beside the type: it takes the machine's time and chance, which the rules in `core` never do.
+impl TaskId {
+    /// A new id. Two are never the same.
+    pub fn new() -> Self {
+        Uuid::now_v7().into()
+    }
+}
+
+impl Default for TaskId {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
