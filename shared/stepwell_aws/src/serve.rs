@@ -57,8 +57,8 @@ pub async fn serve_watchdog() -> Result<(), ServeError> {
         let time = invocation(&event.context).time_left(&System).saturating_sub(WATCHDOG_RESERVE);
         let bounds = Bounds { until: System.now() + time, tasks: TASKS_A_RUN };
         let report = watchdog.run(bounds).await?;
-        let Report { looked_at, sent, unwound, failed, unfinished } = report;
-        tracing::info!(looked_at, sent, unwound, failed, unfinished, "watchdog");
+        let Report { looked_at, sent, unwound, failed, newer, unfinished } = report;
+        tracing::info!(looked_at, sent, unwound, failed, newer, unfinished, "watchdog");
         Ok::<_, ServeError>(report)
     }))
     .await

@@ -109,6 +109,7 @@ pub(super) fn idempotency_key() -> KeyRecord {
         task: id(1),
         request_hash: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".to_owned(),
         created_at: START,
+        newer: None,
     }
 }
 

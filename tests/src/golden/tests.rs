@@ -625,6 +625,7 @@ async fn idempotency_key_is_read_for_whoever_comes_second() {
         task: id(99),
         request_hash: "another".to_owned(),
         created_at: at(60),
+        newer: None,
     };
     let reserved = Server::of("idempotency-key").table().await.apply(&task::reserve_key(&second)).await.unwrap();
     let found = task::reserved_key(second.clone(), reserved).unwrap();

@@ -109,18 +109,6 @@ struct TaskItem {
 }
 
 #[derive(Deserialize)]
-struct ListedItem {
-    workflow: String,
-    status: String,
-    #[serde(with = "millis")]
-    created_at: Timestamp,
-    #[serde(default)]
-    failed_steps: BTreeSet<String>,
-    #[serde(default)]
-    compensations: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
 struct KeyItem {
     task_id: TaskId,
     request_hash: String,
@@ -214,28 +202,32 @@ impl KeyRecord {
     /// # Errors
     /// See [`Unreadable`].
     pub fn from_item(asked: Self, item: Item) -> Result<Self, Unreadable> {
-        let stored: KeyItem = parse(&asked.key_of_item(), item)?;
-        let KeyItem { task_id, request_hash, created_at } = stored;
-        Ok(Self { task: task_id, request_hash, created_at, ..asked })
+        let key = asked.key_of_item();
+        let newer = NewerFormat::of(&key, &item);
+        let KeyItem { task_id, request_hash, created_at } = parse(&key, item)?;
+        Ok(Self { task: task_id, request_hash, created_at, newer, ..asked })
     }
 }
 
 impl Listed {
-    /// Reads what the index holds of a task's item.
+    /// Reads what the index holds of a task's item. The index does not hold which format the item needs, and one that cannot
+    /// be read must not hide the others of its page: what is not understood is as the place in the index says it.
     ///
     /// # Errors
-    /// See [`Unreadable`].
-    pub fn from_item(task: TaskId, item: Item) -> Result<Self, Unreadable> {
+    /// It has no place in the index.
+    pub fn from_item(task: TaskId, item: &Item) -> Result<Self, Unreadable> {
         let key = Key::Task(task);
-        let place = ListedAt::of(task, &item).ok_or_else(|| Unreadable::new(&key, "it has no place in the index"))?;
-        let ListedItem { workflow, status, created_at, failed_steps, compensations } = parse(&key, item)?;
-        // The index does not hold which format it needs: a state that is not known is one of a newer version.
-        let status = match TaskState::ALL.iter().any(|state| state.stored_word() == status) {
-            // Nor does it hold how a compensating task ends, and what is shown of it is the same for both ends.
-            true => TaskState::read(&key, &status, compensations.is_some(), |_| true)?.status(),
-            false => place.listing.status(),
-        };
-        Ok(Self { place, workflow, status, created_at, failed_steps })
+        let place = ListedAt::of(task, item).ok_or_else(|| Unreadable::new(&key, "it has no place in the index"))?;
+        let text = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
+        // Nor does the index hold how a compensating task ends, and what is shown of it is the same for both ends.
+        let state =
+            TaskState::read(&key, text(attribute::STATUS), item.contains_key(attribute::COMPENSATIONS), |_| true);
+        let status = state.map_or_else(|_| place.listing.status(), TaskState::status);
+        let created_at =
+            item.get(attribute::CREATED_AT).and_then(|at| millis::deserialize(at).ok()).unwrap_or(place.at);
+        let failed_steps = item.get(attribute::FAILED_STEPS).and_then(|steps| BTreeSet::deserialize(steps).ok());
+        let failed_steps = failed_steps.unwrap_or_default();
+        Ok(Self { place, workflow: text(attribute::WORKFLOW).to_owned(), status, created_at, failed_steps })
     }
 }
 
@@ -316,17 +308,27 @@ mod tests {
             assert_eq!((read.state, read.compensations.is_some()), (state, ordered), "{attributes}");
             let mut projected = item;
             Change::Remove(attribute::ENDS_AS).apply(&mut projected);
-            assert_eq!(Listed::from_item(id, projected).unwrap().status, state.status(), "{attributes}");
+            assert_eq!(Listed::from_item(id, &projected).unwrap().status, state.status(), "{attributes}");
         }
     }
 
     #[test]
-    fn index_says_of_a_state_that_is_not_known_what_it_lists_it_under() {
+    fn entry_of_the_index_that_is_not_understood_is_as_its_place_says() {
         for listing in Listing::ALL {
             let place = format!("{}#3", listing.as_str());
-            let (id, item) = item(&json!({"status": "suspended", "status_shard": place}));
-            let status = Listed::from_item(id, item).unwrap().status;
-            assert_eq!(Listing::of(status).first(), Some(&listing), "{status:?}");
+            for newer in [
+                json!({"status": "suspended"}),
+                json!({"status": 7, "workflow": 7, "created_at": "then", "failed_steps": {"s0": 1}}),
+                json!({"status": "complete", "compensations": {"s0": "undo_s0"}}),
+            ] {
+                let (id, mut item) = item(&newer);
+                item.insert(attribute::STATUS_SHARD.to_owned(), place.clone().into());
+                let listed = Listed::from_item(id, &item).unwrap();
+                assert_eq!(Listing::of(listed.status).first(), Some(&listing), "{newer}: {listed:?}");
+                assert!(listed.failed_steps.is_empty());
+                let created_at = if newer.get("created_at").is_some() { listed.place.at } else { at(0) };
+                assert_eq!(listed.created_at, created_at);
+            }
         }
     }
 
@@ -412,11 +414,6 @@ mod tests {
             refused += usize::from(!sound);
         }
         assert_eq!(refused, 48 - known.len());
-        // All that the index can tell.
-        for word in ["pending", "complete", "resolved_manually"] {
-            let (id, item) = item(&json!({"status": word, "compensations": ["u0"]}));
-            assert!(Listed::from_item(id, item).is_err(), "{word}");
-        }
         let (id, item) = item(&json!({"status": "error", "compensations": ["u0"]}));
         let error = TaskRecord::from_item(id, item).unwrap_err();
         let expected = "its `ends_as` and its `compensations` do not go with the status `error`";

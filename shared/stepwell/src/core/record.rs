@@ -45,6 +45,8 @@ pub struct KeyRecord {
     pub request_hash: String,
     /// The moment of the start.
     pub created_at: Timestamp,
+    /// What it says of itself, where it needs a newer reader. Its task can be named all the same.
+    pub newer: Option<NewerFormat>,
 }
 
 impl KeyRecord {

@@ -206,7 +206,7 @@ fn item_expires_from_its_first_write_on() {
 fn idempotency_key_expires_after_a_week() {
     let store = MemoryStore::default();
     let (namespace, key, request_hash) = ("tests".to_owned(), "key".to_owned(), "hash".to_owned());
-    let record = KeyRecord { namespace, key, task: TaskId::new(), request_hash, created_at: at(1) };
+    let record = KeyRecord { namespace, key, task: TaskId::new(), request_hash, created_at: at(1), newer: None };
     let mut seen = None;
     let reserve = task::reserve_key(&record);
     store.apply_observed(&reserve, |written| seen = written.after.get(attribute::EXPIRES_AT).cloned()).unwrap();
@@ -447,6 +447,7 @@ fn key_stands_for_what_it_was_first_reserved_for() {
         task: TaskId::new(),
         request_hash: hash.to_owned(),
         created_at: at(second),
+        newer: None,
     };
     let reserve = |key: &KeyRecord| {
         let applied = store.apply_observed(&task::reserve_key(key), |_| ()).unwrap();

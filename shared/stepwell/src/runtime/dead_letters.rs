@@ -62,9 +62,16 @@ impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
         };
         let known = known(letter);
         let decide = |history: Option<History>| decide(history.as_ref(), &message.step, &known, self.engine.now());
-        let Some((outcome, followed)) = self.engine.settle_as_read(message.task_id, decide).await? else {
-            return Ok(Some(Duration::from_secs(1)));
+        let settled = match self.engine.settle_as_read(message.task_id, decide).await {
+            // Only a newer version can say what hangs on it. For that one it is in its queue again, and not given up.
+            Err(newer @ EngineError::Newer(_)) => {
+                self.engine.queue.send(&message).await?;
+                tracing::error!(task_id = %message.task_id, step = message.step, code = newer.code(), error = %newer, "sent anew");
+                return Ok(None);
+            }
+            settled => settled?,
         };
+        let Some((outcome, followed)) = settled else { return Ok(Some(Duration::from_secs(1))) };
         let Message { task_id, step, .. } = &message;
         match outcome {
             LetterOutcome::Kept(reason) => return self.keep(body, reason).await,

@@ -8,7 +8,7 @@ use crate::{
         index::{Listed, Page},
         item::Key,
         message::Message,
-        record::TaskRecord,
+        record::{KeyRecord, TaskRecord},
         settlement::{Consequence, Dispatch, Due, Settled, Settlement, dispatch},
         state::TaskState,
         task,
@@ -75,6 +75,12 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
     /// Some steps of a task, to be shown.
     pub(crate) async fn shown_steps(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
         self.store.load(task, steps).await
+    }
+
+    /// Reserves an idempotency key. Answers with the one that stands now, to be shown.
+    pub(crate) async fn reserve(&self, key: KeyRecord) -> Result<KeyRecord, TableError> {
+        let reserved = self.store.apply(&task::reserve_key(&key)).await?;
+        Ok(task::reserved_key(key, reserved)?)
     }
 
     /// A part of the index.

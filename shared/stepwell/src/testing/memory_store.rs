@@ -153,7 +153,7 @@ impl MemoryStore {
     /// The first entry of the index, by its moment, for which this holds.
     pub fn first_listed(&self, fits: impl Fn(&ListedAt) -> bool) -> Option<ListedAt> {
         let items = self.items();
-        let places = items.tasks().filter_map(|(_, place)| place).filter(|place| fits(place));
+        let places = items.tasks().filter_map(|(_, place, _)| place).filter(|place| fits(place));
         places.min_by_key(|place| (place.at, place.task)).cloned()
     }
 
@@ -173,9 +173,9 @@ impl Items {
         self.0.get(&Key::Task(task))?.task()
     }
 
-    fn tasks(&self) -> impl Iterator<Item = (&TaskRecord, Option<&ListedAt>)> {
+    fn tasks(&self) -> impl Iterator<Item = (&TaskRecord, Option<&ListedAt>, &Item)> {
         // Tasks come before all other items.
-        self.0.values().map_while(Entry::task)
+        self.0.values().map_while(|entry| entry.task().map(|(task, place)| (task, place, &entry.item)))
     }
 
     fn steps(&self, task: TaskId) -> impl Iterator<Item = &StepRecord> {
@@ -255,21 +255,15 @@ impl Store for MemoryStore {
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
         let items = self.items();
-        let here = items.tasks().filter_map(|(task, place)| Some((task, place?))).filter(|(task, place)| {
+        let here = |place: &ListedAt| {
             place.listing == page.listing
-                && Listing::shard(task.id) == page.shard
+                && Listing::shard(place.task) == page.shard
                 && page.until.is_none_or(|until| place.at <= until)
                 && page.after.is_none_or(|after| (place.at, place.task) > (after.at, after.task))
-        });
-        let mut found: Vec<Listed> = here
-            .map(|(task, place)| Listed {
-                place: place.clone(),
-                workflow: task.workflow.clone(),
-                status: task.state.status(),
-                created_at: task.created_at,
-                failed_steps: task.failed_steps.clone(),
-            })
-            .collect();
+        };
+        let found = items.tasks().filter(|(_, place, _)| place.is_some_and(here));
+        let found = found.map(|(task, _, item)| Listed::from_item(task.id, item));
+        let mut found = found.collect::<Result<Vec<_>, _>>()?;
         found.sort_by_key(|listed| (listed.place.at, listed.place.task));
         found.truncate(page.limit.into());
         Ok(found)

@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::{
         TransactWriteItem, Update,
     },
 };
+pub use error::was_busy;
 use error::{cancelled, refused_or_failed, transaction_failed, was_refused};
 use expression::Placeholders;
 use std::{
@@ -189,7 +190,7 @@ fn listed(item: AttributeItem) -> Result<Listed, Unreadable> {
     let pk = text(&item, PARTITION_KEY);
     let task = Key::task_of(pk);
     let not_a_task = || Unreadable { key: pk.to_owned(), cause: "not the key of a task".to_owned() };
-    Listed::from_item(task.ok_or_else(not_a_task)?, value::item(item))
+    Listed::from_item(task.ok_or_else(not_a_task)?, &value::item(item))
 }
 
 impl Store for DynamoTable {

@@ -77,7 +77,7 @@ fn list(tx: &Connection, page: &Page<'_>) -> Result<Vec<Listed>, Failed> {
     while let Some(row) = rows.next()? {
         let (partition, item): (String, String) = (row.get(0)?, row.get(1)?);
         let task = partition.strip_prefix("TASK#").unwrap_or_default().parse()?;
-        found.push(Listed::from_item(task, serde_json::from_str(&item)?)?);
+        found.push(Listed::from_item(task, &serde_json::from_str(&item)?)?);
     }
     Ok(found)
 }

@@ -64,6 +64,7 @@ async fn an_idempotency_key_stands_for_what_it_was_first_used_with() {
             task: TaskId::new(),
             request_hash: request_hash.to_owned(),
             created_at,
+            newer: None,
         };
         let first = record("hash", NOW);
         let reserve = async |key: KeyRecord| {

@@ -112,11 +112,16 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
                 task: id,
                 request_hash: request_hash.clone(),
                 created_at,
+                newer: None,
             };
-            let reserved = self.engine.apply(&task::reserve_key(&wanted)).await?;
-            let found = task::reserved_key(wanted, reserved).map_err(TableError::from)?;
-            if found.request_hash != request_hash {
-                return Err(StartError::KeyUsed { key: found.key, task_id: found.task });
+            let found = self.engine.reserve(wanted).await?;
+            let same = found.request_hash == request_hash;
+            match found.newer {
+                None if same => {}
+                None => return Err(StartError::KeyUsed { key: found.key, task_id: found.task }),
+                // The newer version has started it. What else its key may say of the request is for that version to tell.
+                Some(newer) if same => return Ok(started_by(found.task, &newer)),
+                Some(newer) => return Err(StartError::Newer(newer)),
             }
             (id, created_at) = (found.task, found.created_at);
         }
@@ -128,15 +133,10 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
             Ok(Some(followed)) => followed.map(|()| false),
             Err(error) => Err(error),
         };
-        let already_there = match already_there {
-            // It goes on with a newer version, and can be followed all the same.
-            Err(EngineError::Newer(newer)) => {
-                tracing::error!(task_id = %id, code = NEWER_FORMAT, error = %newer, "started before, and not woken");
-                true
-            }
-            other => other?,
-        };
-        Ok(Started { task_id: id, already_there })
+        match already_there {
+            Err(EngineError::Newer(newer)) => Ok(started_by(id, &newer)),
+            already_there => Ok(Started { task_id: id, already_there: already_there? }),
+        }
     }
 
     /// The task with all of its steps, as far as it is understood ([`History::newer`]); `None` where there is no such task.
@@ -156,6 +156,12 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         let then = wake(id, history.task.plan.roots().filter(untouched)).map(Into::into).collect();
         self.engine.follow_up(id, then).await
     }
+}
+
+/// The start of a task that a newer version has started before. It goes on there, and can be followed all the same.
+fn started_by(task_id: TaskId, newer: &NewerFormat) -> Started {
+    tracing::error!(%task_id, code = NEWER_FORMAT, error = %newer, "started before, and not woken");
+    Started { task_id, already_there: true }
 }
 
 /// Each of these steps gets its message.
