@@ -14,6 +14,10 @@ functions=()
 declare -A package_of=()
 for manifest in "$repo"/functions/{*,*/*}/Cargo.toml; do
   path=${manifest#"$repo/functions/"} path=${path%/Cargo.toml}
+  [[ -z ${package_of[${path##*/}]:-} ]] || {
+    echo "two folders in functions/ are named ${path##*/}; a function has a name of its own" >&2
+    exit 1
+  }
   functions+=("${path##*/}")
   package_of[${path##*/}]=${path//\//_}
 done
@@ -225,7 +229,7 @@ look_up_bucket() {
     [[ ! $name =~ ^"$prefix"[0-9a-f]{12}$ || (-n $bucket && $bucket < $name) ]] || bucket=$name
   done
   [[ -z $bucket ]] ||
-    ask '\((403|404|AccessDenied)\)' s3api head-bucket --bucket "$bucket" --expected-bucket-owner "$account" ||
+    ask '\((403|AccessDenied)\)' s3api head-bucket --bucket "$bucket" --expected-bucket-owner "$account" ||
     die "the bucket $bucket does not belong to the account $account, or these credentials may not use it.
 No code is taken from it or put into it. If it is yours, allow s3:ListBucket; else see who has made it."
 }

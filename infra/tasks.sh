@@ -61,6 +61,6 @@ else
   use_stage "$given_stage"
   need_account "$region"
   look_up_url
-  [[ -n $url ]] || die "there is no stack $stack in $AWS_REGION"
+  [[ -n $url ]] || die "there is no stack $stack in $AWS_REGION, or it is still being made"
 fi
 exec "$tools/bin/python" "$infra/tasks.py" "$url" "${arguments[@]}"

@@ -7,10 +7,13 @@
 //! * **Reading is lenient.** A field that is not known is passed over. What is not known of an item that needs a newer reader
 //!   is passed over too, be it a state or the whole plan: its task can be shown, and its record says that it is [newer](NewerFormat).
 //! * **Nobody acts on what needs a newer reader.** Each write carries a [guard](super::transition::Write::guard) that such an
-//!   item refuses, whatever else the writer believes. A worker that meets one gives its message back at no attempt.
+//!   item refuses, whatever else the writer believes. A worker that meets a newer task puts the step that it has claimed back,
+//!   and gives its message back at no attempt; a letter that SQS gave up on is sent anew.
 //! * **Writing is exact.** Nothing is written but what the version says, and what stands in an item and is not known stays.
 //!
 //! A new field that changes what is done raises `needs` of the items that have it; one that does not leaves `needs` as it is.
+//! Silence is not a value to keep: a version that raises `needs` of one kind of item has to say so of that kind alone, and
+//! to leave the items that version 1 made as they are.
 
 use super::item::{Item, Key, attribute};
 use serde_json::Value;
@@ -24,7 +27,7 @@ pub const NEEDS: i64 = 1;
 /// The newest format that this engine may act on.
 pub const READS: i64 = 1;
 
-/// The code in the log, and in an API's answer, where an item needs a newer reader. The template's alarm looks for it.
+/// The code in the log where an item needs a newer reader. The template's alarm looks for it.
 pub const NEWER_FORMAT: &str = "NEWER_FORMAT";
 
 /// An item that needs a newer reader. It may be shown, as far as it is understood, and not acted on.

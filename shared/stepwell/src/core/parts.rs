@@ -25,7 +25,7 @@ pub(super) fn stands_in(state: StepState, attempt: u32) -> Condition {
     is_state(state).and(Condition::Is(attribute::ATTEMPT, attempt.into()))
 }
 
-/// What an item gets when it is made. One that is there keeps what it has.
+/// What an item gets when it is made. One that says its format keeps it.
 pub(super) fn stamp() -> impl Iterator<Item = Change> {
     let format = [(attribute::V, WRITES, v1::V), (attribute::NEEDS, NEEDS, v1::NEEDS)];
     let said = format.into_iter().filter(|(_, value, silence)| value != silence);

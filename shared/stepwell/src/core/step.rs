@@ -116,7 +116,7 @@ pub fn take_over(request: &ClaimRequest<'_>, lost: &StepRecord) -> Transition {
 }
 
 /// Puts a step back whose worker is known to be dead, and enters the lost attempt into the audit trail; it does not count
-/// against the limit.
+/// against the limit. Whoever has the workers in one process with its store knows it; on AWS nobody does.
 pub fn abandon(task: TaskId, lost: &StepRecord, now: Timestamp) -> Transition {
     let lost_now = StepRecord { lease_until: Some(now), ..lost.clone() };
     let mut changes: Vec<Change> =

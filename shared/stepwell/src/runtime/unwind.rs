@@ -69,8 +69,9 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
                     return Ok(());
                 }
                 Next::Finish(end) => {
-                    self.apply(&task::finish_compensation(task, end, now)).await?;
-                    tracing::info!(task_id = %task, ?end, "compensated");
+                    if self.apply(&task::finish_compensation(task, end, now)).await?.is_written() {
+                        tracing::info!(task_id = %task, ?end, "compensated");
+                    }
                     return Ok(());
                 }
             }
