@@ -1,11 +1,11 @@
 use super::*;
 use crate::{
     FailureKind, TaskId,
-    core::{message::DEAD_LETTERS, state::TaskState, step},
+    core::{item::Key, message::DEAD_LETTERS, state::TaskState, step},
     ports::Store,
     testing::{
         Harness,
-        fixtures::staged::{Log, graph},
+        fixtures::staged::{Log, graph, raise},
     },
 };
 use serde_json::json;
@@ -44,6 +44,21 @@ async fn a_step_whose_message_is_given_up_fails_and_with_it_the_task() {
     let (what, step, who) = (ActionKind::GiveUp, Some("s0".to_owned()), "dead_letters".to_owned());
     assert_eq!(history.task.actions, [Action { at: harness.now(), what, step, who, why }]);
     assert_eq!(log.lines("ERROR message=given up").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_of_a_newer_versions_task_is_sent_anew_and_not_given_up() {
+    let (log, _guard) = Log::new();
+    let harness = graph(&[&[], &[0]], &[], "");
+    let task = task(&harness).await;
+    raise(&harness, Key::Task(task));
+    harness.memory().queue.put(DEAD_LETTERS, json!({ "task_id": task, "step": "s0" }).to_string());
+    let letters = DeadLetters::new(harness.ports(), harness.ports(), harness.memory().ambient.clone());
+    let (queue, letter) = harness.memory().queue.receive(|_| harness.now() + SECOND).unwrap();
+    assert_eq!((queue.as_str(), letters.handle(&[letter]).await.len()), (DEAD_LETTERS, 0));
+    assert_eq!(harness.woken(), ["s0", "s0"], "by the start, and again");
+    assert_eq!(harness.step(task, "s0").state, StepState::Pending);
+    assert_eq!(log.lines("ERROR message=sent anew").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use crate::{
     },
     testing::{
         Harness, VirtualClock,
-        fixtures::staged::{Log, busy, by, graph, no, workflow},
+        fixtures::staged::{Log, busy, by, graph, no, raise, workflow},
     },
 };
 use std::sync::Arc;
@@ -127,6 +127,23 @@ async fn another_part_of_the_index_comes_first_each_minute() {
         assert_eq!(moved, (3..=shard).collect::<Vec<_>>());
         harness.skip(MINUTE).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_tasks_are_newer_they_keep_it_from_no_other() {
+    let (log, _guard) = Log::new();
+    let harness = graph(&[&[]], &[], "");
+    let newer: Vec<Id> = (0..60).map(|number| written(&harness, 0, number)).collect();
+    newer.iter().for_each(|task| raise(&harness, Key::Task(*task)));
+    harness.skip(SECOND).await;
+    let behind = written(&harness, 0, 100);
+    let due = newer.iter().map(|task| listed(&harness, *task)).collect::<Vec<_>>();
+    harness.skip(MINUTE).await;
+    let expected = Report { looked_at: 1, sent: 1, newer: 60, ..Report::default() };
+    assert_eq!(watch(&harness, 10).await, expected, "with a bound of ten tasks");
+    assert_eq!(listed(&harness, behind).1, harness.now() + MINUTE);
+    assert!(newer.iter().map(|task| listed(&harness, *task)).eq(due), "each stays where its own watchdog looks for it");
+    assert_eq!(log.lines("ERROR message=not looked at").len(), 1, "one line keeps the alarm on");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,10 +2,10 @@
 
 use crate::{
     FailureKind, IdempotencyKey, StartError, TaskId, Workflow,
-    core::{limits::MAX_CONTEXT_BYTES, state::TaskStatus},
+    core::{item::Key, limits::MAX_CONTEXT_BYTES, state::TaskStatus},
     testing::{
         Harness,
-        fixtures::staged::{graph, workflow},
+        fixtures::staged::{graph, raise, workflow},
     },
 };
 use serde_json::{Value, json};
@@ -32,6 +32,22 @@ async fn a_start_wakes_what_waits_for_nothing() {
     let history = client.history(started.task_id).await.unwrap().unwrap();
     assert_eq!((history.task.workflow.as_str(), history.task.context), ("tests/graph@0.1.0", context.to_string()));
     assert_eq!((history.task.created_at, client.now()), (harness.now(), harness.now()));
+}
+
+/// A newer version has started it, and its key cannot be acted on.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_a_newer_version_has_accepted_finds_its_task() {
+    let harness = graph(JOIN, &[], "");
+    let client = harness.client();
+    let start = async |units: u32| client.start(&join(), &json!({ "units": units }), Some(&key("a-key"))).await;
+    let first = start(1).await.unwrap().task_id;
+    raise(&harness, Key::IdempotencyKey { namespace: "tests".to_owned(), key: "a-key".to_owned() });
+    harness.lose_messages();
+    let again = start(1).await.unwrap();
+    assert_eq!((again.task_id, again.already_there), (first, true));
+    let StartError::Newer(newer) = start(2).await.unwrap_err() else { panic!("only that version can tell") };
+    assert_eq!(newer.partition, "KEY#tests#a-key");
+    assert_eq!(harness.memory().queue.next_due(), None, "nothing is sent");
 }
 
 #[tokio::test(start_paused = true)]
