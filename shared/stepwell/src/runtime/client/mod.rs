@@ -119,8 +119,11 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
             match found.newer {
                 None if same => {}
                 None => return Err(StartError::KeyUsed { key: found.key, task_id: found.task }),
-                // The newer version has started it. What else its key may say of the request is for that version to tell.
-                Some(newer) if same => return Ok(started_by(found.task, &newer)),
+                // The newer version has started it. A start of that version that broke off, and what else its key may say of the
+                // request, is for that version alone.
+                Some(newer) if same && self.history(found.task).await?.is_some() => {
+                    return Ok(started_by(found.task, &newer));
+                }
                 Some(newer) => return Err(StartError::Newer(newer)),
             }
             (id, created_at) = (found.task, found.created_at);

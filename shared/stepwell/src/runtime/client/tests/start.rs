@@ -51,6 +51,18 @@ async fn a_request_that_a_newer_version_has_accepted_finds_its_task() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_of_a_newer_version_that_broke_off_is_for_that_version_to_finish() {
+    let harness = graph(JOIN, &[], "");
+    let client = harness.client();
+    let start = async || client.start(&join(), &Value::Null, Some(&key("a-key"))).await;
+    harness.fail_call("create", [FailureKind::Refused]);
+    start().await.unwrap_err();
+    raise(&harness, Key::IdempotencyKey { namespace: "tests".to_owned(), key: "a-key".to_owned() });
+    assert!(matches!(start().await, Err(StartError::Newer(_))));
+    assert!(harness.memory().store.tasks().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_task_that_was_never_started_has_no_history() {
     let harness = graph(JOIN, &[], "");
     assert_eq!(harness.client().history(TaskId::new()).await.unwrap(), None);
