@@ -195,3 +195,6 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
         self.follow_up(task.id, then).await
     }
 }
+
+#[cfg(test)]
+mod tests;
