@@ -19,7 +19,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 /// What is logged, as the functions log it.
 #[derive(Clone, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -34,22 +34,17 @@ impl io::Write for Log {
 
 impl Log {
     /// The log of all that this thread does while the guard lives.
-    pub(super) fn new() -> (Self, tracing::subscriber::DefaultGuard) {
+    fn new() -> (Self, tracing::subscriber::DefaultGuard) {
         let log = Self::default();
         let writer = log.clone();
         let lines = log_lines(move || writer.clone());
         (log, tracing::subscriber::set_default(tracing_subscriber::registry().with(lines)))
     }
 
-    /// The lines.
-    pub(super) fn lines(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
     /// The calls for help: the steps that they name.
     fn calls(&self) -> Vec<Value> {
-        let lines = self.lines().into_iter();
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines.filter(|line| line["message"] == COMPENSATION_FAILED).map(|line| line["step"].clone()).collect()
     }
 }

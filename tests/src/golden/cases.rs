@@ -2,16 +2,15 @@
 //! of it each time.
 
 use super::{START, at, id, plans};
+use Do::*;
 use std::{collections::BTreeSet, time::Duration};
 use stepwell::{
     TaskId,
     core::{
         plan::{Compensate, Plan},
-        record::{
-            Action, ActionKind, AttemptRecord, Failure, KeyRecord, Lease, NewTask, Outcome, StepRecord, TaskRecord,
-        },
+        record::{Action, ActionKind, AttemptRecord, Failure, KeyRecord, Lease, NewTask, Outcome, TaskRecord},
         state::End,
-        step::{self as steps, Claim, ClaimRequest},
+        step::{self as steps, Claim as Claimed, ClaimRequest},
         task::{self as tasks, Diversion},
         transition::{Applied, Transition},
     },
@@ -20,6 +19,176 @@ use stepwell::{
 
 /// How long every lease lasts.
 const LEASE: Duration = Duration::from_secs(35);
+
+/// A context with what may go wrong on its way: quotes, other alphabets, a number whose digits matter, an empty object.
+pub(super) const CONTEXT: &str =
+    r#"{"cart":[{"id":1,"price":12.50}],"note":"say \"hi\", Zoë 😀","empty":{},"none":null}"#;
+
+/// A fixture, and how its items come about.
+#[derive(Debug)]
+pub(super) struct Case {
+    /// The number of its task, which is in the fixture: new cases take new ones.
+    number: u8,
+    /// The fixture's name.
+    pub(super) name: &'static str,
+    /// `None` where it has steps and no task.
+    plan: Option<Plan>,
+    context: &'static str,
+    deeds: Vec<Deed>,
+}
+
+impl Case {
+    pub(super) fn task(&self) -> TaskId {
+        id(self.number)
+    }
+
+    /// Its task as it is started, where it has one.
+    pub(super) fn start(&self) -> Option<NewTask<'_>> {
+        let (workflow, context) = ("shop/checkout@1.2.0".to_owned(), self.context);
+        self.plan.as_ref().map(|plan| NewTask { id: self.task(), workflow, context, plan, created_at: START })
+    }
+}
+
+/// So many seconds after the start this happens to this step, or to the task.
+type Deed = (u64, &'static str, Do);
+
+/// What happens. An attempt takes a second.
+#[derive(Clone, Debug)]
+enum Do {
+    Claim,
+    TakeOver,
+    /// A claim is made, and put back.
+    Release,
+    Complete(&'static str),
+    /// An attempt fails as one that may be repeated, at this second.
+    RetryLater(Failure, u64),
+    /// An attempt fails for good.
+    Fail,
+    /// The last attempt that there may be fails as the others did.
+    UseUp(Failure),
+    Cancel,
+    ResolveByHand,
+    GiveUp,
+    Restart(Action),
+    /// It learns that this step is done.
+    Arrive(&'static str),
+    /// The task learns that this last step is done.
+    LeafArrive,
+    Divert(Diversion, ActionKind),
+    Order(&'static [&'static str]),
+    Finish,
+    FinishCompensation(End),
+}
+
+/// All cases.
+pub(super) fn all() -> Vec<Case> {
+    tasks_in_every_state().into_iter().chain(steps_in_every_state()).collect()
+}
+
+fn task(number: u8, name: &'static str, plan: Plan, deeds: impl IntoIterator<Item = Deed>) -> Case {
+    Case { plan: Some(plan), ..steps_alone(number, name, deeds) }
+}
+
+fn steps_alone(number: u8, name: &'static str, deeds: impl IntoIterator<Item = Deed>) -> Case {
+    Case { number, name, plan: None, context: "{}", deeds: deeds.into_iter().collect() }
+}
+
+fn tasks_in_every_state() -> Vec<Case> {
+    let undo = |end| Divert(Diversion::Compensate(end), ActionKind::Compensate);
+    let cancel = Divert(Diversion::Cancel, ActionKind::Cancel);
+    let compensated = [
+        (1, "reserve", Complete("{}")),
+        (3, "charge", Fail),
+        (5, "", undo(End::Error)),
+        (6, "", Order(&["release"])),
+        (7, "release", Complete(r#"{"released":2}"#)),
+        (9, "", FinishCompensation(End::Error)),
+    ];
+    let compensating = compensated[..3].to_vec();
+    let failed = [&compensated[..4], &[(7, "release", Fail)]].concat();
+    let ordered = [
+        (1, "reserve", Complete("{}")),
+        (3, "charge", Complete("{}")),
+        (5, "ship", Fail),
+        (7, "", undo(End::Error)),
+        (8, "", Order(&["refund", "release"])),
+        (9, "refund", Complete("{}")),
+        (11, "release", RetryLater(busy(), 13)),
+    ];
+    let nothing_to_undo = [
+        (1, "", Divert(Diversion::Compensate(End::Cancelled), ActionKind::Cancel)),
+        (2, "reserve", Cancel),
+        (2, "charge", Cancel),
+        (3, "", Order(&[])),
+        (4, "", FinishCompensation(End::Cancelled)),
+    ];
+    let complete = [
+        (1, "charge", Complete(r#"{"charge":"ch_1"}"#)),
+        (3, "mail", Complete(r#"{"sent":true}"#)),
+        (4, "mail", LeafArrive),
+        (5, "ship", Complete("null")),
+        (6, "ship", LeafArrive),
+        (7, "", Finish),
+    ];
+    let by_itself = Action { who: "stepwell".to_owned(), why: "restart 1 of 2".to_owned(), ..retry(62) };
+    let restarts_due =
+        [(1, "charge", UseUp(busy())), (62, "charge", Restart(by_itself)), (63, "charge", UseUp(busy()))];
+    let resolved = [(1, "charge", Fail), (3, "", Divert(Diversion::Resolve, ActionKind::Resolve))];
+    // Every kind of action but the resolution of a task, which no other action can come before or after.
+    let retries = (0..40).flat_map(|number| {
+        let (failed, retried) = (10 * number + 1, 10 * number + 5);
+        [(failed, "reserve", UseUp(busy())), (retried, "reserve", Restart(retry(retried)))]
+    });
+    let many_actions = retries.chain([
+        (1_000, "reserve", GiveUp),
+        (1_001, "reserve", ResolveByHand),
+        (1_002, "", cancel.clone()),
+        (1_003, "", undo(End::Cancelled)),
+    ]);
+    vec![
+        task(1, "task-pending", plans::one_step(), []),
+        Case { context: CONTEXT, ..task(2, "task-with-context", plans::one_step(), []) },
+        task(3, "task-complete", plans::leaves(), complete),
+        task(4, "task-error", plans::one_step(), [(1, "charge", Fail)]),
+        task(5, "task-error-beside-other-steps", plans::roots(), [(1, "charge", Fail), (3, "reserve", Fail)]),
+        task(6, "task-error-restarts-due", plans::restarting(), restarts_due),
+        task(7, "task-compensating", plans::undoable(), compensating),
+        task(8, "task-compensating-ordered", plans::twice_undoable(), ordered),
+        task(9, "task-compensating-failed", plans::undoable(), failed),
+        task(10, "task-compensated", plans::undoable(), compensated),
+        task(11, "task-compensated-nothing", plans::undoable(), nothing_to_undo),
+        task(12, "task-cancelled", plans::undoable().compensating(Compensate::Manual, 0), [(1, "", cancel)]),
+        task(13, "task-resolved-manually", plans::one_step(), resolved),
+        task(14, "task-many-actions", plans::undoable(), many_actions),
+        task(15, "plan-all-default", plans::all_default(), []),
+        task(16, "plan-nothing-default", plans::nothing_default(), []),
+    ]
+}
+
+fn steps_in_every_state() -> Vec<Case> {
+    let one = plans::one_step;
+    let later = || (1, "charge", RetryLater(busy(), 3));
+    let joined = [(1, "ship", Arrive("reserve")), (2, "ship", Arrive("charge")), (3, "ship", Complete("{}"))];
+    let restarted = [later(), (3, "charge", UseUp(busy())), (5, "charge", Restart(retry(5)))];
+    // As many attempts as a workflow file can ask for.
+    let trail = (1..50).map(|number| (10 * number, "charge", RetryLater(longest_failure(), 10 * number + 10)));
+    let full_trail = trail.chain([(500, "charge", UseUp(longest_failure()))]);
+    vec![
+        steps_alone(32, "step-pending-half-arrived", [(1, "ship", Arrive("charge"))]),
+        steps_alone(33, "step-in-progress", [(1, "charge", Claim)]),
+        steps_alone(34, "step-in-progress-taken-over", [(1, "charge", Claim), (37, "charge", TakeOver)]),
+        steps_alone(35, "step-in-progress-retry", [later(), (3, "charge", Claim)]),
+        steps_alone(36, "step-retrying", [later(), (3, "charge", RetryLater(declined(), 6))]),
+        steps_alone(37, "step-complete", [later(), (3, "charge", Complete(CONTEXT))]),
+        steps_alone(38, "step-complete-join", joined),
+        steps_alone(39, "step-cancelled", [(1, "charge", Claim), (40, "charge", Cancel)]),
+        task(40, "step-error-delivery-exhausted", one(), [(1, "charge", Claim), (40, "charge", GiveUp)]),
+        task(41, "step-resolved-manually", one(), [(1, "charge", Fail), (3, "charge", ResolveByHand)]),
+        steps_alone(42, "step-pending-released", [(1, "charge", Release)]),
+        task(43, "step-pending-restarted", one(), restarted),
+        task(44, "step-error-full-trail", one(), full_trail),
+    ]
+}
 
 /// The longest error that is stored.
 pub(super) fn longest_failure() -> Failure {
@@ -39,7 +208,7 @@ pub(super) fn exhausted() -> Failure {
 }
 
 /// What was done to a task from outside.
-pub(super) fn action(seconds: u64, what: ActionKind, step: Option<&str>) -> Action {
+fn action(seconds: u64, what: ActionKind, step: Option<&str>) -> Action {
     let (who, why) = match what {
         ActionKind::GiveUp => ("dead_letters", "SQS gave up on its message"),
         _ => ("Zoë", "the customer called"),
@@ -47,58 +216,8 @@ pub(super) fn action(seconds: u64, what: ActionKind, step: Option<&str>) -> Acti
     Action { at: at(seconds), what, step: step.map(str::to_owned), who: who.to_owned(), why: why.to_owned() }
 }
 
-/// A retry of the engine's own.
-pub(super) fn by_itself(seconds: u64) -> Action {
-    Action { who: "stepwell".to_owned(), why: "restart 1 of 2".to_owned(), ..action(seconds, ActionKind::Retry, None) }
-}
-
-/// Writes the items of every case. Answers with the names of the cases, which are those of their fixtures, and the
-/// partitions that their items are in.
-///
-/// # Panics
-/// Where a write is refused.
-pub async fn write_all<T: Store>(table: &T) -> Vec<(&'static str, String)> {
-    let mut cases = Vec::new();
-    let mut case = |name, number| {
-        cases.push((name, format!("TASK#{}", id(number))));
-        Task { table, id: id(number) }
-    };
-    // A task's number is in its fixture: new cases take new ones.
-    pending(case("task-pending", 1)).await;
-    with_context(case("task-with-context", 2)).await;
-    complete(case("task-complete", 3)).await;
-    error(case("task-error", 4)).await;
-    error_beside_others(case("task-error-beside-other-steps", 5)).await;
-    restarts_due(case("task-error-restarts-due", 6)).await;
-    compensating(case("task-compensating", 7)).await;
-    ordered(case("task-compensating-ordered", 8)).await;
-    compensation_failed(case("task-compensating-failed", 9)).await;
-    compensated(case("task-compensated", 10)).await;
-    compensated_nothing(case("task-compensated-nothing", 11)).await;
-    cancelled(case("task-cancelled", 12)).await;
-    resolved(case("task-resolved-manually", 13)).await;
-    many_actions(case("task-many-actions", 14)).await;
-    plan(case("plan-all-default", 15), plans::all_default()).await;
-    plan(case("plan-nothing-default", 16), plans::nothing_default()).await;
-
-    half_arrived(case("step-pending-half-arrived", 32)).await;
-    in_progress(case("step-in-progress", 33)).await;
-    taken_over(case("step-in-progress-taken-over", 34)).await;
-    in_progress_again(case("step-in-progress-retry", 35)).await;
-    retrying(case("step-retrying", 36)).await;
-    step_complete(case("step-complete", 37)).await;
-    joined(case("step-complete-join", 38)).await;
-    step_cancelled(case("step-cancelled", 39)).await;
-    given_up(case("step-error-delivery-exhausted", 40)).await;
-    by_hand(case("step-resolved-manually", 41)).await;
-    released(case("step-pending-released", 42)).await;
-    restarted(case("step-pending-restarted", 43)).await;
-    full_trail(case("step-error-full-trail", 44)).await;
-
-    let key = idempotency_key();
-    assert!(table.apply(&tasks::reserve_key(&key)).await.expect("a key").is_written());
-    cases.push(("idempotency-key", "KEY#shop#order 4711/ü#1".to_owned()));
-    cases
+fn retry(seconds: u64) -> Action {
+    action(seconds, ActionKind::Retry, None)
 }
 
 /// The key of the fixture. Its text may hold what also separates the parts of an item's key.
@@ -113,347 +232,109 @@ pub(super) fn idempotency_key() -> KeyRecord {
     }
 }
 
-// ---- Tasks
+// ---- How they are written
 
-async fn pending<T: Store>(task: Task<'_, T>) {
-    task.create(&plans::one_step(), "{}").await;
-}
-
-async fn with_context<T: Store>(task: Task<'_, T>) {
-    task.create(&plans::one_step(), CONTEXT).await;
-}
-
-/// A context with what may go wrong on its way: quotes, other alphabets, a number whose digits matter, an empty object.
-pub(super) const CONTEXT: &str =
-    r#"{"cart":[{"id":1,"price":12.50}],"note":"say \"hi\", Zoë 😀","empty":{},"none":null}"#;
-
-async fn complete<T: Store>(task: Task<'_, T>) {
-    task.create(&leaves(), "{}").await;
-    task.complete("charge", 1, r#"{"charge":"ch_1"}"#).await;
-    task.complete("mail", 3, r#"{"sent":true}"#).await;
-    assert_eq!(task.apply(tasks::record_leaf_arrival(task.id, "mail")).await.done_deps().len(), 1);
-    task.complete("ship", 5, "null").await;
-    assert_eq!(task.apply(tasks::record_leaf_arrival(task.id, "ship")).await.done_deps().len(), 2);
-    task.apply(tasks::finish(task.id, at(7))).await;
-}
-
-/// One step, and two that wait for it and for which nothing waits.
-pub(super) fn leaves() -> Plan {
-    let [ship, mail] = ["ship", "mail"].map(|name| plans::step(name, &["charge"]));
-    plans::plan(vec![plans::step("charge", &[]), ship, mail])
-}
-
-async fn error<T: Store>(task: Task<'_, T>) {
-    task.create(&plans::one_step(), "{}").await;
-    task.fail("charge", 1, declined()).await;
-}
-
-async fn error_beside_others<T: Store>(task: Task<'_, T>) {
-    task.create(&roots(), "{}").await;
-    task.fail("charge", 1, declined()).await;
-    task.fail("reserve", 3, declined()).await;
-}
-
-/// Three steps that wait for nothing.
-pub(super) fn roots() -> Plan {
-    plans::plan(["charge", "mail", "reserve"].map(|name| plans::step(name, &[])).to_vec())
-}
-
-async fn restarts_due<T: Store>(task: Task<'_, T>) {
-    task.create(&restarting(), "{}").await;
-    task.use_up("charge", 1, busy()).await;
-    task.restart(&["charge"], &by_itself(62)).await;
-    task.use_up("charge", 63, busy()).await;
-}
-
-/// One step, restarted twice at most, and undone an hour after its failure.
-pub(super) fn restarting() -> Plan {
-    plans::plan(vec![plans::step("charge", &[]), plans::compensation("refund", "charge")])
-        .compensating(Compensate::OnError, 3_600)
-        .restarting(2)
-}
-
-async fn compensating<T: Store>(task: Task<'_, T>) {
-    task.create(&plans::undoable(), "{}").await;
-    task.complete("reserve", 1, "{}").await;
-    task.fail("charge", 3, declined()).await;
-    task.divert(5, Diversion::Compensate(End::Error), ActionKind::Compensate).await;
-}
-
-async fn ordered<T: Store>(task: Task<'_, T>) {
-    task.create(&plans::twice_undoable(), "{}").await;
-    task.complete("reserve", 1, "{}").await;
-    task.complete("charge", 3, "{}").await;
-    task.fail("ship", 5, declined()).await;
-    task.divert(7, Diversion::Compensate(End::Error), ActionKind::Compensate).await;
-    task.order(8, &["refund", "release"]).await;
-    task.complete("refund", 9, "{}").await;
-    task.retry_later("release", 11, busy(), 13).await;
-}
-
-async fn compensation_failed<T: Store>(task: Task<'_, T>) {
-    compensating(Task { ..task }).await;
-    task.order(6, &["release"]).await;
-    task.fail("release", 7, declined()).await;
-}
-
-async fn compensated<T: Store>(task: Task<'_, T>) {
-    compensating(Task { ..task }).await;
-    task.order(6, &["release"]).await;
-    task.complete("release", 7, r#"{"released":2}"#).await;
-    task.apply(tasks::finish_compensation(task.id, End::Error, at(9))).await;
-}
-
-async fn compensated_nothing<T: Store>(task: Task<'_, T>) {
-    task.create(&plans::undoable(), "{}").await;
-    task.divert(1, Diversion::Compensate(End::Cancelled), ActionKind::Cancel).await;
-    for step in ["reserve", "charge"] {
-        task.cancel_step(step, 2).await;
+/// Writes the items of every case. Answers with the names of the cases, which are those of their fixtures, and the
+/// partitions that their items are in.
+///
+/// # Panics
+/// Where a write is refused.
+pub async fn write_all<T: Store>(table: &T) -> Vec<(&'static str, String)> {
+    let mut cases = Vec::new();
+    for case in all() {
+        if let Some(start) = case.start() {
+            applied(table, tasks::create(&start)).await;
+        }
+        for (seconds, step, what) in &case.deeds {
+            Writer { table, task: case.task(), seconds: *seconds, step }.make(what).await;
+        }
+        cases.push((case.name, format!("TASK#{}", case.task())));
     }
-    task.order(3, &[]).await;
-    task.apply(tasks::finish_compensation(task.id, End::Cancelled, at(4))).await;
+    applied(table, tasks::reserve_key(&idempotency_key())).await;
+    cases.push(("idempotency-key", "KEY#shop#order 4711/ü#1".to_owned()));
+    cases
 }
 
-async fn cancelled<T: Store>(task: Task<'_, T>) {
-    task.create(&plans::undoable().compensating(Compensate::Manual, 0), "{}").await;
-    task.divert(1, Diversion::Cancel, ActionKind::Cancel).await;
+/// Makes a transition, which has to take effect.
+async fn applied<T: Store>(table: &T, transition: Transition) -> Applied {
+    let applied = table.apply(&transition).await.expect("a transition");
+    assert!(applied.is_written(), "{transition:?}: {applied:?}");
+    applied
 }
 
-async fn resolved<T: Store>(task: Task<'_, T>) {
-    task.create(&plans::one_step(), "{}").await;
-    task.fail("charge", 1, declined()).await;
-    task.divert(3, Diversion::Resolve, ActionKind::Resolve).await;
-}
-
-/// How many times the task with many actions is retried.
-pub(super) const RETRIES: u64 = 40;
-
-/// Every kind of action but the resolution of a task, which no other action can come before or after.
-async fn many_actions<T: Store>(task: Task<'_, T>) {
-    task.create(&plans::undoable(), "{}").await;
-    for number in 0..RETRIES {
-        task.use_up("reserve", 10 * number + 1, busy()).await;
-        task.restart(&["reserve"], &action(10 * number + 5, ActionKind::Retry, None)).await;
-    }
-    task.give_up("reserve", 1_000).await;
-    task.resolve_step("reserve", 1_001, r#"{"by":"hand"}"#).await;
-    task.divert(1_002, Diversion::Cancel, ActionKind::Cancel).await;
-    task.divert(1_003, Diversion::Compensate(End::Cancelled), ActionKind::Compensate).await;
-}
-
-async fn plan<T: Store>(task: Task<'_, T>, plan: Plan) {
-    task.create(&plan, "{}").await;
-}
-
-// ---- Steps
-
-async fn half_arrived<T: Store>(task: Task<'_, T>) {
-    task.arrive("ship", "charge", 1).await;
-}
-
-async fn in_progress<T: Store>(task: Task<'_, T>) {
-    task.claim("charge", 1).await;
-}
-
-async fn taken_over<T: Store>(task: Task<'_, T>) {
-    task.claim("charge", 1).await;
-    let lost = task.step("charge").await;
-    task.claimed("charge", 37, |request| steps::take_over(request, &lost)).await;
-}
-
-async fn retrying<T: Store>(task: Task<'_, T>) {
-    task.retry_later("charge", 1, busy(), 3).await;
-    task.retry_later("charge", 3, declined(), 6).await;
-}
-
-async fn in_progress_again<T: Store>(task: Task<'_, T>) {
-    task.retry_later("charge", 1, busy(), 3).await;
-    task.claim("charge", 3).await;
-}
-
-async fn step_complete<T: Store>(task: Task<'_, T>) {
-    task.retry_later("charge", 1, busy(), 3).await;
-    task.complete("charge", 3, CONTEXT).await;
-}
-
-async fn joined<T: Store>(task: Task<'_, T>) {
-    task.arrive("ship", "reserve", 1).await;
-    task.arrive("ship", "charge", 2).await;
-    task.complete("ship", 3, "{}").await;
-}
-
-async fn step_cancelled<T: Store>(task: Task<'_, T>) {
-    task.claim("charge", 1).await;
-    task.cancel_step("charge", 40).await;
-}
-
-async fn given_up<T: Store>(task: Task<'_, T>) {
-    task.create(&plans::one_step(), "{}").await;
-    task.claim("charge", 1).await;
-    task.give_up("charge", 40).await;
-}
-
-async fn by_hand<T: Store>(task: Task<'_, T>) {
-    task.create(&plans::one_step(), "{}").await;
-    task.fail("charge", 1, declined()).await;
-    task.resolve_step("charge", 3, r#"{"by":"hand"}"#).await;
-}
-
-async fn released<T: Store>(task: Task<'_, T>) {
-    let lease = task.claim("charge", 1).await;
-    task.apply(steps::release(&lease)).await;
-}
-
-async fn restarted<T: Store>(task: Task<'_, T>) {
-    task.create(&plans::one_step(), "{}").await;
-    task.retry_later("charge", 1, busy(), 3).await;
-    task.use_up("charge", 3, busy()).await;
-    task.restart(&["charge"], &action(5, ActionKind::Retry, None)).await;
-}
-
-/// How many attempts the longest audit trail has that a workflow file can ask for.
-pub(super) const MOST_ATTEMPTS: u64 = 50;
-
-async fn full_trail<T: Store>(task: Task<'_, T>) {
-    task.create(&plans::one_step(), "{}").await;
-    for number in 1..MOST_ATTEMPTS {
-        task.retry_later("charge", 10 * number, longest_failure(), 10 * number + 10).await;
-    }
-    task.use_up("charge", 10 * MOST_ATTEMPTS, longest_failure()).await;
-}
-
-// ---- What one write after the other is made with
-
-/// A task, and the table that it is written to.
-struct Task<'a, T> {
+/// Makes what happens to a step, or a task, at this second.
+struct Writer<'a, T> {
     table: &'a T,
-    id: TaskId,
+    task: TaskId,
+    seconds: u64,
+    step: &'static str,
 }
 
-/// Which delivery claims a step at this second.
-fn owner(step: &str, seconds: u64) -> String {
-    format!("request-{seconds}/message-{step}")
-}
-
-impl<T: Store> Task<'_, T> {
-    /// Makes a transition, which has to take effect.
-    async fn apply(&self, transition: Transition) -> Applied {
-        let applied = self.table.apply(&transition).await.expect("a transition");
-        assert!(applied.is_written(), "{transition:?}: {applied:?}");
-        applied
+impl<T: Store> Writer<'_, T> {
+    async fn make(&self, what: &Do) {
+        let (id, step, now) = (self.task, self.step, at(self.seconds));
+        let loaded = self.table.load(id, &BTreeSet::from([step])).await.expect("a task and a step");
+        let (record, task) = (&loaded.steps[step], || loaded.task.as_ref().expect("a task"));
+        let action = |what, step| action(self.seconds, what, step);
+        let transition = match what {
+            Claim => return drop(self.claimed(steps::claim).await),
+            TakeOver => return drop(self.claimed(|request| steps::take_over(request, record)).await),
+            Release => steps::release(&self.claimed(steps::claim).await),
+            Complete(result) => {
+                let lease = self.claimed(steps::claim).await;
+                steps::complete(&lease, &self.attempt(&lease, Outcome::Complete, None, None), result)
+            }
+            RetryLater(error, due) => {
+                let lease = self.claimed(steps::claim).await;
+                steps::retry_later(&lease, &self.attempt(&lease, Outcome::RetryableError, Some(error), Some(*due)))
+            }
+            Fail => self.failed(task(), Outcome::PermanentError, &declined()).await,
+            UseUp(error) => self.failed(task(), Outcome::RetryableError, error).await,
+            Cancel => tasks::cancel_step(id, record, now),
+            ResolveByHand => {
+                let action = action(ActionKind::ResolveStep, Some(step));
+                tasks::resolve_step(task(), record, r#"{"by":"hand"}"#, &action).expect("a resolution")
+            }
+            GiveUp => tasks::dead_letter_step(task(), record, &exhausted(), &action(ActionKind::GiveUp, Some(step))),
+            Restart(action) => tasks::redrive(task(), &[record], action).expect("a redrive"),
+            Arrive(done) => steps::record_join_arrival(id, step, done, now),
+            LeafArrive => tasks::record_leaf_arrival(id, step),
+            Divert(to, what) => tasks::divert(id, *to, &action(*what, None)),
+            Order(names) => {
+                let order: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+                tasks::order_compensations(id, &order, now)
+            }
+            Finish => tasks::finish(id, now),
+            FinishCompensation(end) => tasks::finish_compensation(id, *end, now),
+        };
+        applied(self.table, transition).await;
     }
 
     /// Makes a claim, or a take-over, which has to be granted.
-    async fn claimed(&self, step: &str, seconds: u64, claim: impl FnOnce(&ClaimRequest<'_>) -> Transition) -> Lease {
-        let owner = owner(step, seconds);
-        let request =
-            ClaimRequest { task: self.id, step, owner: &owner, now: at(seconds), lease_until: at(seconds) + LEASE };
-        match Claim::read(&request, self.apply(claim(&request)).await).expect("a step") {
-            Claim::Granted(lease) => lease,
-            Claim::Refused(found) => panic!("the claim is refused: {found:?}"),
+    async fn claimed(&self, claim: impl FnOnce(&ClaimRequest<'_>) -> Transition) -> Lease {
+        let (owner, now) = (format!("request-{}/message-{}", self.seconds, self.step), at(self.seconds));
+        let request = ClaimRequest { task: self.task, step: self.step, owner: &owner, now, lease_until: now + LEASE };
+        match Claimed::read(&request, applied(self.table, claim(&request)).await).expect("a step") {
+            Claimed::Granted(lease) => lease,
+            Claimed::Refused(found) => panic!("the claim is refused: {found:?}"),
         }
-    }
-
-    async fn create(&self, plan: &Plan, context: &str) {
-        let workflow = "shop/checkout@1.2.0".to_owned();
-        let task = NewTask { id: self.id, workflow, context, plan, created_at: START };
-        self.apply(tasks::create(&task)).await;
-    }
-
-    async fn task(&self) -> TaskRecord {
-        self.table.load(self.id, &BTreeSet::new()).await.expect("the task").task.expect("a task")
-    }
-
-    async fn step(&self, step: &str) -> StepRecord {
-        self.table.load(self.id, &BTreeSet::from([step])).await.expect("a step").steps.remove(step).expect("a step")
-    }
-
-    async fn claim(&self, step: &str, seconds: u64) -> Lease {
-        self.claimed(step, seconds, steps::claim).await
     }
 
     /// An attempt that took a second.
-    async fn attempt(
-        &self,
-        step: &str,
-        seconds: u64,
-        outcome: Outcome,
-        error: Option<Failure>,
-    ) -> (Lease, AttemptRecord) {
-        let lease = self.claim(step, seconds).await;
-        let attempt = AttemptRecord {
+    fn attempt(&self, lease: &Lease, outcome: Outcome, error: Option<&Failure>, due: Option<u64>) -> AttemptRecord {
+        AttemptRecord {
             number: lease.attempt,
             started_at: lease.started_at,
-            finished_at: Some(at(seconds + 1)),
+            finished_at: Some(at(self.seconds + 1)),
             outcome,
-            error,
-            next_retry_at: None,
-            request_id: format!("request-{seconds}"),
-        };
-        (lease, attempt)
-    }
-
-    async fn complete(&self, step: &str, seconds: u64, result: &str) {
-        let (lease, attempt) = self.attempt(step, seconds, Outcome::Complete, None).await;
-        self.apply(steps::complete(&lease, &attempt, result)).await;
-    }
-
-    async fn retry_later(&self, step: &str, seconds: u64, failure: Failure, due: u64) {
-        let (lease, attempt) = self.attempt(step, seconds, Outcome::RetryableError, Some(failure)).await;
-        let attempt = AttemptRecord { next_retry_at: Some(at(due)), ..attempt };
-        self.apply(steps::retry_later(&lease, &attempt)).await;
-    }
-
-    async fn fail(&self, step: &str, seconds: u64, failure: Failure) {
-        self.end(step, seconds, Outcome::PermanentError, failure).await;
-    }
-
-    /// The last attempt that there may be, which fails as the others did.
-    async fn use_up(&self, step: &str, seconds: u64, failure: Failure) {
-        self.end(step, seconds, Outcome::RetryableError, failure).await;
-    }
-
-    async fn end(&self, step: &str, seconds: u64, outcome: Outcome, failure: Failure) {
-        let (lease, attempt) = self.attempt(step, seconds, outcome, Some(failure)).await;
-        self.apply(steps::fail(&self.task().await, &lease, &attempt)).await;
-    }
-
-    async fn arrive(&self, step: &str, done: &str, seconds: u64) {
-        self.apply(steps::record_join_arrival(self.id, step, done, at(seconds))).await;
-    }
-
-    async fn restart(&self, steps: &[&str], action: &Action) {
-        let mut failed = Vec::new();
-        for step in steps {
-            failed.push(self.step(step).await);
+            error: error.cloned(),
+            next_retry_at: due.map(at),
+            request_id: format!("request-{}", self.seconds),
         }
-        let failed: Vec<&StepRecord> = failed.iter().collect();
-        self.apply(tasks::redrive(&self.task().await, &failed, action).expect("a redrive")).await;
     }
 
-    async fn resolve_step(&self, step: &str, seconds: u64, result: &str) {
-        let (task, record) = (self.task().await, self.step(step).await);
-        let action = action(seconds, ActionKind::ResolveStep, Some(step));
-        self.apply(tasks::resolve_step(&task, &record, result, &action).expect("a resolution")).await;
-    }
-
-    async fn give_up(&self, step: &str, seconds: u64) {
-        let (task, record) = (self.task().await, self.step(step).await);
-        let action = action(seconds, ActionKind::GiveUp, Some(step));
-        self.apply(tasks::dead_letter_step(&task, &record, &exhausted(), &action)).await;
-    }
-
-    async fn cancel_step(&self, step: &str, seconds: u64) {
-        let record = self.step(step).await;
-        self.apply(tasks::cancel_step(self.id, &record, at(seconds))).await;
-    }
-
-    async fn divert(&self, seconds: u64, to: Diversion, what: ActionKind) {
-        self.apply(tasks::divert(self.id, to, &action(seconds, what, None))).await;
-    }
-
-    async fn order(&self, seconds: u64, order: &[&str]) {
-        let order: Vec<String> = order.iter().map(|&name| name.to_owned()).collect();
-        self.apply(tasks::order_compensations(self.id, &order, at(seconds))).await;
+    async fn failed(&self, task: &TaskRecord, outcome: Outcome, error: &Failure) -> Transition {
+        let lease = self.claimed(steps::claim).await;
+        steps::fail(task, &lease, &self.attempt(&lease, outcome, Some(error), None))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Tasks stay in the table for 90 days, so a new version has to read what an older one wrote. The fixtures were written by
 //! `DynamoTable` into DynamoDB Local ([`write_all`]) and read back raw, in DynamoDB's own JSON. `tests.rs` reads each of them
-//! through `DynamoTable`, over a stand-in for DynamoDB (`server.rs`), and compares it with a record that is spelled out.
+//! through `DynamoTable`, over a stand-in for DynamoDB (`server.rs`), and compares it with what `tests/fixtures/v1.txt` says.
 //! It needs nothing that runs. `tests/tests/it/golden.rs` holds what is written today against them, on a stack.
 //!
 //! A fixture changes only with a stated change of the stored format. Then the old one stays beside it, as long as there may

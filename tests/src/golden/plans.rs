@@ -10,7 +10,7 @@ use stepwell::core::{
 const USUAL_BACKOFF: Backoff = Backoff { base_seconds: 1, multiplier: 2.0, max_seconds: 300, jitter: 0.1 };
 
 /// A step with the limits that version 1 leaves out.
-pub(super) fn step(name: &str, depends_on: &[&str]) -> StepPlan {
+fn step(name: &str, depends_on: &[&str]) -> StepPlan {
     StepPlan {
         name: name.to_owned(),
         depends_on: depends_on.iter().map(|&name| name.to_owned()).collect(),
@@ -22,12 +22,12 @@ pub(super) fn step(name: &str, depends_on: &[&str]) -> StepPlan {
 }
 
 /// A compensation with the limits that version 1 leaves out.
-pub(super) fn compensation(name: &str, undoes: &str) -> StepPlan {
+fn compensation(name: &str, undoes: &str) -> StepPlan {
     StepPlan { retry_limit: 50, undoes: Some(undoes.to_owned()), ..step(name, &[]) }
 }
 
 /// With the policy that version 1 leaves out.
-pub(super) fn plan(steps: Vec<StepPlan>) -> Plan {
+fn plan(steps: Vec<StepPlan>) -> Plan {
     Plan::new(steps).expect("a plan").compensating(Compensate::OnError, 0).restarting(0)
 }
 
@@ -50,6 +50,23 @@ pub(super) fn twice_undoable() -> Plan {
         compensation("refund", "charge"),
         step("ship", &["charge"]),
     ])
+}
+
+/// One step, and two that wait for it and for which nothing waits.
+pub(super) fn leaves() -> Plan {
+    plan(vec![step("charge", &[]), step("ship", &["charge"]), step("mail", &["charge"])])
+}
+
+/// Three steps that wait for nothing.
+pub(super) fn roots() -> Plan {
+    plan(["charge", "mail", "reserve"].map(|name| step(name, &[])).to_vec())
+}
+
+/// One step, restarted twice at most, and undone an hour after its failure.
+pub(super) fn restarting() -> Plan {
+    plan(vec![step("charge", &[]), compensation("refund", "charge")])
+        .compensating(Compensate::OnError, 3_600)
+        .restarting(2)
 }
 
 /// Every field has its default, compensation included.

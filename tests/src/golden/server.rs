@@ -69,10 +69,6 @@ impl Server {
                 let items: Vec<Value> = found.map(|item| if index { projected(item) } else { item.clone() }).collect();
                 (OK, json!({ "Count": items.len(), "Items": items }))
             }
-            "GetItem" => match self.item(&request["Key"]) {
-                Some(item) => (OK, json!({ "Item": item })),
-                None => (OK, json!({})),
-            },
             "BatchGetItem" => {
                 let tables = request["RequestItems"].as_object().unwrap().iter();
                 let found = |keys: &Value| -> Value {

@@ -2,27 +2,17 @@
 //! knows.
 
 use super::{START, cases};
-use crate::{events::message, locked::Locked, sim::MemoryTable, steps::Script};
-use serde_json::{Map, Value};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    sync::Arc,
-    time::Duration,
-};
+use crate::steps::Script;
+use serde_json::{Map, Value, json};
+use std::{collections::BTreeSet, time::Duration};
 use stepwell::{
-    Ambient, TaskId, Timestamp,
+    Workflow,
     core::{
+        history::History,
         item::{Item, Key},
-        message::Message,
         state::TaskState,
-        transition::{Answer, Condition, Effect, Transition, Write},
     },
-    ports::{Queue, QueueError, Store},
-    runtime::{
-        watchdog::{Bounds, Watchdog},
-        worker::{Invocation, Worker},
-    },
+    testing::{Harness, HarnessError, MemoryStore, VirtualClock},
 };
 
 /// DynamoDB's own JSON without the types that it names.
@@ -40,36 +30,34 @@ fn plain_fields(fields: &Map<String, Value>) -> Item {
     fields.iter().map(|(name, value)| (name.clone(), plain(value))).collect()
 }
 
-/// The items of a fixture, with their keys.
-fn items(fixture: &str) -> Vec<Item> {
-    super::read(fixture).as_array().unwrap().iter().map(|item| plain_fields(item.as_object().unwrap())).collect()
-}
-
-/// The names of the fixtures that hold items.
-fn fixtures() -> Vec<String> {
-    let files = fs::read_dir(super::path("x").parent().unwrap()).unwrap();
-    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap().replace(".json", ""));
-    names.filter(|name| name != "messages").collect()
+/// The items of a fixture, by their keys.
+fn items(fixture: &str) -> Vec<(Key, Item)> {
+    let stored = super::read(fixture);
+    let keyed = stored.as_array().unwrap().iter().map(|item| {
+        let mut item = plain_fields(item.as_object().unwrap());
+        let [partition, sort] = ["pk", "sk"].map(|name| item.remove(name).unwrap().as_str().unwrap().to_owned());
+        let key = match (Key::task_of(&partition), sort.strip_prefix(Key::STEP_PREFIX)) {
+            (Some(task), Some(step)) => Key::Step(task, step.to_owned()),
+            (Some(task), None) => Key::Task(task),
+            (None, _) => cases::idempotency_key().key_of_item(),
+        };
+        assert_eq!((key.partition(), key.sort()), (partition, sort));
+        (key, item)
+    });
+    keyed.collect()
 }
 
 #[tokio::test]
 async fn items_of_today_are_those_of_version_1() {
-    let written: Arc<Locked<BTreeMap<(String, String), Item>>> = Arc::default();
-    let kept = written.clone();
-    let table = MemoryTable::observed_by(move |write| {
-        kept.lock().insert((write.key.partition(), write.key.sort()), write.after.clone());
-    });
-    let cases = cases::write_all(&table).await;
-    for (name, of) in cases {
-        let mut today: Vec<Item> = Vec::new();
-        for ((partition, sort), item) in written.lock().iter().filter(|((partition, _), _)| *partition == of) {
-            let mut item = item.clone();
-            item.insert("pk".to_owned(), partition.as_str().into());
-            item.insert("sk".to_owned(), sort.as_str().into());
-            today.push(item);
+    let store = MemoryStore::default();
+    let mut count = 0;
+    for (name, _) in cases::write_all(&store).await {
+        for (key, item) in items(name) {
+            assert_eq!(store.item(&key), item, "{name}: {key}");
+            count += 1;
         }
-        assert_eq!(today, items(name), "{name}");
     }
+    assert_eq!(store.count(), count, "and there are no others");
 }
 
 /// Where an item has which kind of value: all that a reader of it relies on.
@@ -88,120 +76,49 @@ fn shape(kind: &str, value: &Value, shapes: &mut BTreeSet<String>) {
     }
 }
 
-fn kind(sort: &str) -> &str {
-    sort.split('#').next().unwrap()
+fn shapes(items: impl IntoIterator<Item = (Key, Item)>) -> BTreeSet<String> {
+    let mut shapes = BTreeSet::new();
+    for (key, item) in items {
+        shape(key.sort().split('#').next().unwrap(), &Value::Object(item), &mut shapes);
+    }
+    shapes
 }
 
-/// A moment, and the messages that were sent.
-#[derive(Clone, Debug)]
-struct Hands {
-    now: Arc<Locked<Timestamp>>,
-    sent: Arc<Locked<Vec<Message>>>,
-}
-
-impl Ambient for Hands {
-    fn now(&self) -> Timestamp {
-        self.now.get()
-    }
-
-    fn draw(&self) -> f64 {
-        0.5
-    }
-
-    fn new_task_id(&self) -> TaskId {
-        TaskId::new()
-    }
-}
-
-impl Queue for Hands {
-    async fn send(&self, message: &Message) -> Result<(), QueueError> {
-        self.sent.lock().push(message.clone());
-        Ok(())
-    }
-
-    async fn hide(&self, _: &str, _: &str, _: Duration) -> Result<(), QueueError> {
-        Ok(())
-    }
-
-    async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
-        panic!("{body} was rejected: {reason}");
-    }
-}
-
-/// Puts the items of a fixture into a table. Answers with their task.
-async fn put(table: &MemoryTable, fixture: &str) -> TaskId {
-    let mut task = None;
-    for mut item in items(fixture) {
-        let [partition, sort] = ["pk", "sk"].map(|name| item.remove(name).unwrap().as_str().unwrap().to_owned());
-        let of = Key::task_of(&partition).unwrap();
-        let key = match sort.strip_prefix(Key::STEP_PREFIX) {
-            Some(step) => Key::Step(of, step.to_owned()),
-            None => Key::Task(of),
-        };
-        task = Some(of);
-        let write = Write {
-            key,
-            event: None,
-            condition: Condition::NoItem,
-            guard: Condition::ALWAYS,
-            effect: Effect::Create(item),
-            made_before: None,
-            optional: false,
-            answer: Answer::Nothing,
-        };
-        table.apply(&Transition { name: "put", writes: vec![write] }).await.unwrap();
-    }
-    task.unwrap()
-}
-
-/// The watchdog wakes what is open, and workers do what it asks for, until nothing more happens by itself.
-async fn bring_to_its_end(table: &MemoryTable) {
-    const HOUR: Duration = Duration::from_secs(60 * 60);
-    let hands = Hands { now: Arc::new(Locked::new(START)), sent: Arc::default() };
-    for hour in 1..100 {
-        hands.now.set(START + HOUR * hour);
-        let watchdog = Watchdog::new(table.clone(), hands.clone(), hands.clone());
-        watchdog.run(Bounds { until: hands.now() + HOUR, tasks: 10 }).await.unwrap();
-        loop {
-            let Some(sent) = hands.sent.lock().pop() else { break };
-            let done = Script::new(|_| Ok(serde_json::json!({})));
-            let worker = Worker::new(sent.step.clone(), done, table.clone(), hands.clone(), hands.clone());
-            let invocation = Invocation::new(format!("request-{hour}"), hands.now() + HOUR, hands.now());
-            let body = serde_json::to_string(&sent).unwrap();
-            worker.handle(&[message("message", &body)], &invocation).await;
-        }
-    }
+/// A harness that hosts the steps of all fixtures, an hour after their tasks' start.
+async fn an_hour_later() -> Harness {
+    let workflow = "{name: checkout, namespace_name: shop, step_templates: [{name: charge}]}";
+    let steps = ["charge", "mail", "reserve", "ship", "refund", "release", "call_back"];
+    let harness = Harness::new(Workflow::from_yaml(workflow).unwrap());
+    let harness = steps.into_iter().fold(harness, |harness, step| harness.with(step, Script::new(|_| Ok(json!({})))));
+    harness.skip(START.since(VirtualClock::START) + Duration::from_secs(60 * 60)).await;
+    harness
 }
 
 #[tokio::test(start_paused = true)]
 async fn tasks_of_version_1_come_to_their_end_and_stay_readable_for_it() {
-    let mut known = BTreeSet::new();
-    for item in fixtures().iter().flat_map(|fixture| items(fixture)) {
-        shape(kind(item["sk"].as_str().unwrap()), &Value::Object(item.clone()), &mut known);
-    }
+    let cases = cases::all();
+    let known = shapes(cases.iter().flat_map(|case| items(case.name)));
     assert!(known.contains("STEP.attempts[].error.code: text"), "{known:?}");
     let mut acted_on = 0;
-    for fixture in fixtures() {
-        // Steps without a task, and a key, are not brought anywhere.
-        if !items(&fixture).iter().any(|item| item["sk"] == Key::TASK) {
-            continue;
-        }
-        let written: Arc<Locked<Vec<(Key, Item)>>> = Arc::default();
-        let kept = written.clone();
-        let table = MemoryTable::observed_by(move |write| kept.lock().push((write.key.clone(), write.after.clone())));
-        let task = put(&table, &fixture).await;
-        let put = written.lock().len();
-        bring_to_its_end(&table).await;
-        for (key, item) in written.lock().iter() {
-            let mut shapes = BTreeSet::new();
-            shape(kind(&key.sort()), &Value::Object(item.clone()), &mut shapes);
-            let unknown: Vec<&String> = shapes.difference(&known).collect();
-            assert_eq!(unknown, [""; 0], "{fixture}: {key}");
-        }
-        acted_on += usize::from(written.lock().len() > put);
-        let state = table.with_task(task, |task| task.state).unwrap();
-        let open = matches!(state, TaskState::Running | TaskState::Compensating(_));
-        assert_eq!(open, fixture == "task-compensating-failed", "{fixture}: {state:?}; that one waits for somebody");
+    // Steps without a task are not brought anywhere.
+    for case in cases.iter().filter(|case| case.start().is_some()) {
+        let (name, task, harness) = (case.name, case.task(), an_hour_later().await);
+        let store = &harness.memory().store;
+        items(name).into_iter().for_each(|(key, item)| store.put(key, item).unwrap());
+        let put = harness.history(task).await.unwrap();
+        let looked_at = |history: &History| {
+            let steps = history.steps.iter().chain(&history.compensations);
+            let keys = steps.map(|step| Key::Step(task, step.name.clone())).chain([Key::Task(task)]);
+            let written = shapes(keys.map(|key| (key.clone(), store.item(&key))));
+            assert_eq!(written.difference(&known).next(), None, "{name}: version 1 does not know this");
+            false
+        };
+        let Err(HarnessError::NeverThere { history: end, .. }) = harness.run_until(task, looked_at).await else {
+            panic!("{name} does not come to rest")
+        };
+        acted_on += usize::from(*end != put);
+        let open = matches!(end.task.state, TaskState::Running | TaskState::Compensating(_));
+        assert_eq!(open, name == "task-compensating-failed", "{name}: {end:?}; that one waits for somebody");
     }
     assert!(acted_on > 10, "only {acted_on} were acted on");
 }

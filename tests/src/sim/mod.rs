@@ -17,8 +17,7 @@
 //! | `audit`, `check` | what has to hold: at every write, and when all is quiet |
 //! | `conformance` | every write is one that the protocol's model allows |
 //!
-//! What chance brings about too seldom is made by hand beside the engine's modules, on its harness; what is about a newer
-//! format in `newer`, over `scene`.
+//! What chance brings about too seldom is made by hand beside the engine's modules, on its harness.
 
 mod audit;
 mod check;
@@ -29,15 +28,11 @@ mod handler;
 mod house;
 mod lambda;
 mod network;
-#[cfg(test)]
-mod newer;
 pub mod oracle;
 mod people;
 mod process;
 mod queue;
 mod scenario;
-#[cfg(test)]
-mod scene;
 mod store;
 mod table;
 mod version;

@@ -46,7 +46,7 @@ impl Deref for MemoryTable {
 
 impl MemoryTable {
     /// A table that tells of every write.
-    pub fn observed_by(observer: impl Fn(Written<'_>) + Send + Sync + 'static) -> Self {
+    pub(super) fn observed_by(observer: impl Fn(Written<'_>) + Send + Sync + 'static) -> Self {
         Self { observer: Some(Arc::new(observer)), ..Self::default() }
     }
 

@@ -110,9 +110,17 @@ pub mod v1 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::{id::TaskId, transition::guard};
+    use crate::core::{id::TaskId, record::StepRecord, state::StepState, transition::guard};
     use serde_json::json;
     use test_case::test_case;
+
+    #[test_case(|step| step.state == StepState::Pending; "state")]
+    #[test_case(|step| step.attempt == 0; "attempt")]
+    #[test_case(|step| step.exempt == 0; "exempt")]
+    fn what_no_step_item_of_version_1_says_is_read_so(holds: fn(&StepRecord) -> bool) {
+        let step = StepRecord::from_item(TaskId::new(), "s0", Item::new()).unwrap();
+        assert!(holds(&step), "{step:?}");
+    }
 
     #[test_case(json!({}), None; "an item of the first version")]
     #[test_case(json!({"v": 1, "needs": 1}), None; "an item that says what silence says")]

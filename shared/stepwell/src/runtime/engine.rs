@@ -203,37 +203,4 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{Memory, VirtualClock};
-    use std::cell::Cell;
-
-    /// How often it was looked at the task, how it went, and how long it took.
-    async fn settled(decide: impl Fn(u32) -> Decision<()>) -> (u32, bool, Duration) {
-        let memory = Memory::new(VirtualClock::new());
-        let engine = Engine { store: memory.clone(), queue: memory.clone(), ambient: memory.ambient };
-        let looks = Cell::new(0);
-        let settled = engine.settle_as_read(TaskId::new(), |_| {
-            looks.set(looks.get() + 1);
-            decide(looks.get())
-        });
-        let settled = settled.await.unwrap().is_some();
-        (looks.get(), settled, engine.now().since(VirtualClock::START))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn task_that_changes_is_looked_at_again_after_a_wait_that_grows_and_in_the_end_given_up() {
-        // Half of 10, 20, 40 and 80 ms; then of 160 each time.
-        let ms = Duration::from_millis;
-        let leave_at = |look: u32| move |number| if number < look { Decision::LookAgain } else { Decision::Leave(()) };
-        assert_eq!(settled(leave_at(1)).await, (1, true, ms(0)));
-        assert_eq!(settled(leave_at(2)).await, (2, true, ms(5)));
-        assert_eq!(settled(leave_at(6)).await, (6, true, ms(5 + 10 + 20 + 40 + 80)));
-        assert_eq!(settled(leave_at(20)).await, (20, true, ms(75 + 15 * 80)));
-        assert_eq!(settled(leave_at(21)).await, (20, false, ms(75 + 15 * 80)));
-
-        // There is no such task, so nothing of it is written.
-        let refused = |_| Decision::Settle(Settlement::of(task::finish(TaskId::new(), VirtualClock::START)), ());
-        assert_eq!(settled(refused).await, (20, false, ms(75 + 15 * 80)));
-    }
-}
+mod tests;

@@ -148,3 +148,37 @@ impl From<Plan> for Stored {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use test_case::test_case;
+
+    const BACKOFF: Backoff = Backoff { base_seconds: 1, multiplier: 2.0, max_seconds: 300, jitter: 0.1 };
+
+    /// Numbers and not the constants: these may never change.
+    #[test_case(|plan| plan.steps[0].depends_on.is_empty(); "d of a step")]
+    #[test_case(|plan| plan.steps[0].retry_limit == 3; "l of a step")]
+    #[test_case(|plan| plan.steps[0].timeout_seconds == 30; "t of a step")]
+    #[test_case(|plan| plan.steps[0].backoff == BACKOFF; "b of a step")]
+    #[test_case(|plan| plan.steps[1].backoff == Backoff { base_seconds: 9, ..BACKOFF }; "all but base_seconds of b")]
+    #[test_case(|plan| plan.steps[2].backoff == Backoff { jitter: 0.9, ..BACKOFF }; "all but jitter of b")]
+    #[test_case(|plan| plan.compensations[0].retry_limit == 50; "l of what undoes a step, by name alone")]
+    #[test_case(|plan| plan.compensations[0].timeout_seconds == 45; "t of what undoes a step, by name alone")]
+    #[test_case(|plan| plan.compensations[0].backoff == BACKOFF; "b of what undoes a step, by name alone")]
+    #[test_case(|plan| plan.compensations[1].retry_limit == 3; "l of what undoes a step, in full")]
+    #[test_case(|plan| plan.compensations[1].timeout_seconds == 30; "t of what undoes a step, in full")]
+    #[test_case(|plan| plan.compensations[1].backoff == BACKOFF; "b of what undoes a step, in full")]
+    #[test_case(|plan| plan.compensate == Compensate::OnError; "c of a plan")]
+    #[test_case(|plan| plan.compensate_after_seconds == 0; "a of a plan")]
+    #[test_case(|plan| plan.restarts == 0; "r of a plan")]
+    fn what_no_plan_of_version_1_says_is_read_so(holds: fn(&Plan) -> bool) {
+        let stored = r#"{"s":[
+            {"n":"a"},
+            {"n":"b","t":45,"b":{"base_seconds":9},"c":"undo_b"},
+            {"n":"c","t":45,"b":{"jitter":0.9},"u":{"n":"undo_c"}}
+        ]}"#;
+        let plan = serde_json::from_str(stored).unwrap();
+        assert!(holds(&plan), "{plan:?}");
+    }
+}

@@ -5,7 +5,7 @@ use crate::{
     ports::Store,
     testing::{
         Harness,
-        fixtures::staged::{Log, graph, raise},
+        fixtures::staged::{Log, NEWER, graph, renew},
     },
 };
 use serde_json::json;
@@ -51,7 +51,7 @@ async fn a_letter_of_a_newer_versions_task_is_sent_anew_and_not_given_up() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[], &[0]], &[], "");
     let task = task(&harness).await;
-    raise(&harness, Key::Task(task));
+    renew(&harness, &Key::Task(task), NEWER, Vec::new());
     harness.memory().queue.put(DEAD_LETTERS, json!({ "task_id": task, "step": "s0" }).to_string());
     let letters = DeadLetters::new(harness.ports(), harness.ports(), harness.memory().ambient.clone());
     let (queue, letter) = harness.memory().queue.receive(|_| harness.now() + SECOND).unwrap();

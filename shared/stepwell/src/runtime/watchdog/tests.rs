@@ -11,7 +11,7 @@ use crate::{
     },
     testing::{
         Harness, VirtualClock,
-        fixtures::staged::{Log, busy, by, graph, no, raise, workflow},
+        fixtures::staged::{Log, NEWER, busy, by, graph, no, renew, workflow},
     },
 };
 use std::sync::Arc;
@@ -134,7 +134,7 @@ async fn however_many_tasks_are_newer_they_keep_it_from_no_other() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[]], &[], "");
     let newer: Vec<Id> = (0..60).map(|number| written(&harness, 0, number)).collect();
-    newer.iter().for_each(|task| raise(&harness, Key::Task(*task)));
+    newer.iter().for_each(|task| renew(&harness, &Key::Task(*task), NEWER, Vec::new()));
     harness.skip(SECOND).await;
     let behind = written(&harness, 0, 100);
     let due = newer.iter().map(|task| listed(&harness, *task)).collect::<Vec<_>>();

@@ -5,7 +5,7 @@ use crate::{
     core::{item::Key, limits::MAX_CONTEXT_BYTES, state::TaskStatus},
     testing::{
         Harness,
-        fixtures::staged::{graph, raise, workflow},
+        fixtures::staged::{NEWER, graph, renew, workflow},
     },
 };
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ async fn a_request_that_a_newer_version_has_accepted_finds_its_task() {
     let client = harness.client();
     let start = async |units: u32| client.start(&join(), &json!({ "units": units }), Some(&key("a-key"))).await;
     let first = start(1).await.unwrap().task_id;
-    raise(&harness, Key::IdempotencyKey { namespace: "tests".to_owned(), key: "a-key".to_owned() });
+    renew(&harness, &Key::IdempotencyKey { namespace: "tests".to_owned(), key: "a-key".to_owned() }, NEWER, Vec::new());
     harness.lose_messages();
     let again = start(1).await.unwrap();
     assert_eq!((again.task_id, again.already_there), (first, true));
@@ -57,7 +57,7 @@ async fn a_start_of_a_newer_version_that_broke_off_is_for_that_version_to_finish
     let start = async || client.start(&join(), &Value::Null, Some(&key("a-key"))).await;
     harness.fail_call("create", [FailureKind::Refused]);
     start().await.unwrap_err();
-    raise(&harness, Key::IdempotencyKey { namespace: "tests".to_owned(), key: "a-key".to_owned() });
+    renew(&harness, &Key::IdempotencyKey { namespace: "tests".to_owned(), key: "a-key".to_owned() }, NEWER, Vec::new());
     assert!(matches!(start().await, Err(StartError::Newer(_))));
     assert!(harness.memory().store.tasks().is_empty());
 }
