@@ -385,6 +385,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_engine_did_not_write_is_named_and_not_guessed_at() {
+        for wrong in [
+            json!({"status": "no such status"}),
+            json!({"plan": r#"{"s":[{"n":"a","d":["b"]}]}"#}),
+            json!({"plan": "not JSON"}),
+            json!({"created_at": "yesterday"}),
+        ] {
+            let (id, item) = item(&wrong);
+            let error = TaskRecord::from_item(id, item).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("the item TASK#{id} / TASK cannot be read: ")), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
     fn no_other_combination_is_read() {
         let words =
             ["pending", "complete", "error", "compensating", "cancelled", "resolved_manually", "in_progress", ""];
