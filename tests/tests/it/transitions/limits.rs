@@ -1,6 +1,7 @@
 //! What DynamoDB reads and writes at a time: a hundred keys, a hundred writes, sixteen megabytes, and 400 KB an item.
 
 use super::*;
+use serde_json::Value;
 use stepwell::core::{
     history::Loaded,
     limits::MAX_RESULT_BYTES,
@@ -25,10 +26,19 @@ async fn start<'a>(
     id
 }
 
+/// How a step stands in this state, but for these attributes.
+fn step_but<const N: usize>(state: StepState, attributes: [(&'static str, Value); N]) -> Vec<Change> {
+    let mut changes = step_in(state, NOW);
+    // DynamoDB refuses an update that names an attribute twice.
+    changes.retain(|change| attributes.iter().all(|(name, _)| *name != change.attribute()));
+    changes.extend(attributes.map(|(name, value)| Change::Set(name, value)));
+    changes
+}
+
 /// These steps are complete, with this result.
 fn complete<'a>(steps: &'a [String], result: &str) -> impl Iterator<Item = (&'a String, Vec<Change>)> {
-    let result = Change::Set(attribute::RESULT, json!(result));
-    steps.iter().map(move |step| (step, [step_in(StepState::Complete, NOW), vec![result.clone()]].concat()))
+    let changes = step_but(StepState::Complete, [(attribute::RESULT, json!(result))]);
+    steps.iter().map(move |step| (step, changes.clone()))
 }
 
 fn set(names: &[String]) -> BTreeSet<&str> {
@@ -101,10 +111,8 @@ async fn the_largest_result_fits() {
         assert!(record.attempts.len() > 100, "{}", record.attempts.len());
 
         let others: Vec<String> = (1..Plan::MAX_STEPS).map(|step| format!("{step:0>48}")).collect();
-        let mut changes = step_in(StepState::InProgress, NOW);
-        changes.retain(|change| !matches!(change, Change::Append(..)));
-        changes.push(Change::Set(attribute::ATTEMPTS, json!(record.attempts)));
-        changes.push(Change::Set(attribute::DONE_DEPS, json!(others)));
+        let long = [(attribute::ATTEMPTS, json!(record.attempts)), (attribute::DONE_DEPS, json!(others))];
+        let changes = step_but(StepState::InProgress, long);
         let id = start(sandbox, &Graph::chain(1), [(&record.name, changes)]).await;
         let result = "r".repeat(MAX_RESULT_BYTES);
         let complete = step::complete(&lease(id, &record.name, 2), &entry(2, Outcome::Complete), &result);
