@@ -1,9 +1,6 @@
 //! A table and queues of one's own on the stack at `AWS_ENDPOINT_URL`.
 
-use crate::{
-    items::{self, Item},
-    meter::Meter,
-};
+use crate::{items::Item, meter::Meter};
 use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
@@ -11,13 +8,12 @@ use aws_sdk_dynamodb::types::{
 };
 use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
 use futures::{FutureExt, future::join_all};
-use serde_json::Value;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{Mutex, MutexGuard},
 };
-use stepwell::{Ambient, Client, System, TaskId, Timestamp, core::message::UNDELIVERABLE};
+use stepwell::{Ambient, Client, System, Timestamp, core::message::UNDELIVERABLE};
 use stepwell_aws::{DynamoTable, REASON_ATTRIBUTE, SqsQueue};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -38,8 +34,8 @@ impl Ambient for Clock {
         0.5
     }
 
-    fn new_task_id(&self) -> TaskId {
-        TaskId::new()
+    fn new_task_id(&self) -> stepwell::TaskId {
+        System.new_task_id()
     }
 }
 
@@ -199,12 +195,6 @@ impl Sandbox {
         }
     }
 
-    /// Every item of a task, as JSON by sort key.
-    pub async fn items(&self, task: TaskId) -> HashMap<String, Value> {
-        let items = self.partition(&format!("TASK#{task}")).await;
-        items.into_iter().map(|item| (item["sk"].as_s().unwrap().clone(), items::to_json(item))).collect()
-    }
-
     /// Every item of a partition, in the order of the sort keys.
     pub async fn partition(&self, pk: &str) -> Vec<Item> {
         let query = self.dynamodb.query().table_name(&self.table_name).key_condition_expression("pk = :pk");
@@ -212,48 +202,9 @@ impl Sandbox {
         query.send().await.expect("the table can be read").items.unwrap_or_default()
     }
 
-    /// The item of a step, as JSON; `Null` where there is none.
-    pub async fn step_item(&self, task: TaskId, step: &str) -> Value {
-        self.items(task).await.remove(&format!("STEP#{step}")).unwrap_or_default()
-    }
-
-    /// The task's own item, as JSON; `Null` where there is none.
-    pub async fn task_item(&self, task: TaskId) -> Value {
-        self.items(task).await.remove("TASK").unwrap_or_default()
-    }
-
-    /// The item of these keys, as JSON.
-    pub async fn item(&self, pk: &str, sk: &str) -> Value {
-        let [pk, sk] = [pk, sk].map(|key| AttributeValue::S(key.to_owned()));
-        let get = self.dynamodb.get_item().table_name(&self.table_name).key("pk", pk).key("sk", sk);
-        let found = get.consistent_read(true).send().await.expect("the table can be read");
-        items::to_json(found.item.expect("the item is there"))
-    }
-
-    /// Writes an item as it stands, past the engine.
-    pub async fn put(&self, item: &Value) {
-        let put = self.dynamodb.put_item().table_name(&self.table_name).set_item(Some(items::from_json(item)));
-        put.send().await.expect("the table takes the item");
-    }
-
     /// How many items there are in the table.
     pub async fn item_count(&self) -> i32 {
         self.dynamodb.scan().table_name(&self.table_name).consistent_read(true).send().await.expect("a scan").count
-    }
-
-    /// The tasks that the index lists under a status, as JSON.
-    pub async fn listed(&self, status_shard: &str) -> Vec<Value> {
-        let found = self
-            .dynamodb
-            .query()
-            .table_name(&self.table_name)
-            .index_name("by_status")
-            .key_condition_expression("status_shard = :shard")
-            .expression_attribute_values(":shard", AttributeValue::S(status_shard.to_owned()))
-            .send()
-            .await
-            .expect("the index can be read");
-        found.items.unwrap_or_default().into_iter().map(items::to_json).collect()
     }
 }
 

@@ -172,21 +172,16 @@ impl Stack {
     pub async fn product(&self, price_cents: i64, stock: i64) -> Product {
         let id = 1_000_000 + random_u32() % 4_000_000_000;
         let product = Product { id, name: format!("Test product {id}"), price_cents, stack: self.clone() };
-        self.put_product(&product, stock, true).await;
-        product
-    }
-
-    /// Writes a product as it is to be.
-    pub async fn put_product(&self, product: &Product, stock: i64, active: bool) {
         let put = self.dynamo.put_item().table_name(self.shop_table("products"));
         put.item("id", number(product.id))
             .item("name", AttributeValue::S(product.name.clone()))
             .item("price_cents", number(product.price_cents))
             .item("stock", number(stock))
-            .item("active", AttributeValue::Bool(active))
+            .item("active", AttributeValue::Bool(true))
             .send()
             .await
             .expect("a new product");
+        product
     }
 
     // ---- Queues, mail, logs

@@ -380,4 +380,18 @@ mod tests {
         assert_eq!(step.error.unwrap().code, "NO");
         assert!(StepRecord::from_item(id, "s0", step_item(&json!({"state": "suspended"}))).is_err());
     }
+
+    #[test]
+    fn what_the_engine_did_not_write_is_named_and_not_guessed_at() {
+        for wrong in [
+            json!({"status": "no such status"}),
+            json!({"plan": r#"{"s":[{"n":"a","d":["b"]}]}"#}),
+            json!({"plan": "not JSON"}),
+            json!({"created_at": "yesterday"}),
+        ] {
+            let (id, item) = item(&wrong);
+            let error = TaskRecord::from_item(id, item).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("the item TASK#{id} / TASK cannot be read: ")), "{wrong}: {error}");
+        }
+    }
 }

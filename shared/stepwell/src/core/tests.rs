@@ -99,10 +99,14 @@ fn action(what: ActionKind) -> Action {
     Action { at: at(11), what, step: None, who: "somebody".to_owned(), why: "a test".to_owned() }
 }
 
+fn claim(task: TaskId, now: Timestamp) -> ClaimRequest<'static> {
+    ClaimRequest { task, step: STEP, owner: "request-2/message", now, lease_until: at(99) }
+}
+
 /// The step's transition for this event, made at this second.
 fn of_step(store: &MemoryStore, id: TaskId, event: StepEvent, now: Timestamp) -> Option<Transition> {
     let (task, record) = (store.all(id).task.unwrap(), store.step(id, STEP));
-    let request = ClaimRequest { task: id, step: STEP, owner: "request-2/message", now, lease_until: at(99) };
+    let request = claim(id, now);
     Some(match event {
         StepEvent::Claim if record.state == StepState::InProgress => step::take_over(&request, &record),
         StepEvent::Claim => step::claim(&request),
@@ -238,13 +242,17 @@ fn abandoned_attempt_is_lost_and_costs_nothing() {
 }
 
 #[test]
-fn outcome_of_another_attempt_is_stale() {
-    for number in [1, 3] {
+fn outcome_of_another_attempt_or_of_none_is_stale() {
+    for (number, item) in [(1, true), (3, true), (2, false)] {
         let (store, history) = started();
         let id = history.task.id;
-        put_step(&store, id, StepState::InProgress);
+        if item {
+            put_step(&store, id, StepState::InProgress);
+        }
         let before = store.all(id).steps;
+        let read = StepRecord { state: StepState::InProgress, attempt: number, ..store.step(id, STEP) };
         for transition in [
+            step::take_over(&claim(id, at(11)), &read),
             step::release(&lease(id, number)),
             step::complete(&lease(id, number), &attempt(Outcome::Complete), "{}"),
             step::retry_later(&lease(id, number), &attempt(Outcome::RetryableError)),
@@ -254,6 +262,17 @@ fn outcome_of_another_attempt_is_stale() {
             assert!(!written(&store, &transition), "{}", transition.name);
         }
         assert_eq!(store.all(id).steps, before);
+    }
+}
+
+#[test]
+fn claim_is_withdrawn_only_while_it_holds() {
+    for state in StepState::ALL {
+        let (store, history) = started();
+        let id = history.task.id;
+        put_step(&store, id, state);
+        let withdrawn = written(&store, &step::delete_orphan_claim(&lease(id, 2)));
+        assert_eq!((withdrawn, store.all(id).steps.is_empty()), (state == StepState::InProgress, withdrawn), "{state}");
     }
 }
 
@@ -380,9 +399,9 @@ fn outcome_whose_answer_was_lost_is_known_again() {
 fn transition_whose_answer_was_lost_is_known_again() {
     let (store, history) = started();
     let id = history.task.id;
-    let claim = of_step(&store, id, StepEvent::Claim, at(1)).unwrap();
+    let claimed = of_step(&store, id, StepEvent::Claim, at(1)).unwrap();
     let cancel = task::divert(id, Diversion::Cancel, &action(ActionKind::Cancel));
-    for transition in [claim, cancel] {
+    for transition in [claimed, cancel] {
         assert!(written(&store, &transition), "{}", transition.name);
         let once = (store.all(id).task, store.all(id).steps);
         assert!(written(&store, &transition), "{} again", transition.name);
@@ -432,9 +451,10 @@ fn redrive_holds_only_for_the_failed_steps_that_were_read() {
     let fails = |step: &str| vec![Change::Include(attribute::FAILED_STEPS, step.to_owned())];
     store.force(Key::Task(id), fails(STEP)).unwrap();
     let (task, record) = (store.all(id).task.unwrap(), store.step(id, STEP));
-    let redrive = task::redrive(&task, &[&record], &action(ActionKind::Retry)).unwrap();
+    let redrive = |record: &StepRecord| task::redrive(&task, &[record], &action(ActionKind::Retry)).unwrap();
+    assert!(!written(&store, &redrive(&StepRecord { attempt: 1, ..record.clone() })), "it has failed again since");
     store.force(Key::Task(id), fails("another")).unwrap();
-    assert!(!written(&store, &redrive), "another has failed since");
+    assert!(!written(&store, &redrive(&record)), "another has failed since");
     assert_eq!(store.step(id, STEP), record);
 }
 

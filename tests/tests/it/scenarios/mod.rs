@@ -6,7 +6,6 @@
 
 mod door;
 mod events;
-mod history;
 mod idempotency;
 mod messages;
 mod operators;

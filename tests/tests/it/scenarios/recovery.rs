@@ -1,61 +1,35 @@
-//! What is lost is found, what SQS gives up on becomes visible, and what a failed or cancelled checkout has done is undone.
+//! What is lost is found, what SQS gives up on becomes visible, and what a failed checkout has done is undone.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use serde_json::{Value, json};
+use serde_json::json;
 use stepwell::{
-    Ambient, By, System, TaskId, Timestamp,
+    Ambient, System, TaskId, Timestamp,
     core::{message::Message, record::NewTask, task},
     ports::Store,
 };
-use stepwell_aws::{Client, DynamoTable};
+use stepwell_aws::DynamoTable;
 use stepwell_tests::{
     stack::{Product, Stack},
     until,
 };
 
-fn engine_table(stack: &Stack) -> DynamoTable {
-    DynamoTable::new(stack.dynamo.clone(), stack.tasks_table())
-}
-
-fn operator(stack: &Stack) -> Client {
-    Client::new(engine_table(stack), stack.queues(), System)
-}
-
-fn by() -> By {
-    By::new("a test", "to see what happens").unwrap()
-}
-
 /// Writes the task of a checkout that was started two minutes ago, and sends no message: its start died after the write.
-async fn lost_start(stack: &Stack, product: &Product, token: &str) -> String {
+async fn lost_start(stack: &Stack, product: &Product) -> String {
     let workflow = checkout::workflow().unwrap();
-    let context = product.request(1, token)["checkout"].to_string();
+    let context = product.request(1, "test_success_visa")["checkout"].to_string();
     let created_at = Timestamp::from_millis(System.now().as_millis() - 120_000);
     let id = TaskId::new();
     let new = NewTask { id, workflow: workflow.id().to_string(), context: &context, plan: workflow.plan(), created_at };
-    assert!(engine_table(stack).apply(&task::create(&new)).await.unwrap().is_written());
+    let table = DynamoTable::new(stack.dynamo.clone(), stack.tasks_table());
+    assert!(table.apply(&task::create(&new)).await.unwrap().is_written());
     id.to_string()
-}
-
-/// The state that a task comes to when all is undone.
-async fn until_undone(stack: &Stack, task: &str) -> Value {
-    until(&format!("the compensation of {task}"), async || {
-        let details = stack.api.details(task).await.0;
-        let over = details["status"] == "error" || details["status"] == "cancelled";
-        (over && details["compensations"].as_array().is_some_and(|steps| !steps.is_empty())).then_some(details)
-    })
-    .await
-}
-
-fn compensations(details: &Value) -> Vec<(&str, &str)> {
-    let steps = details["compensations"].as_array().unwrap().iter();
-    steps.map(|step| (step["name"].as_str().unwrap(), step["status"].as_str().unwrap())).collect()
 }
 
 #[tokio::test]
 async fn a_checkout_whose_first_message_is_gone_is_found_by_the_watchdog() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
-    let task = lost_start(&stack, &product, "test_success_visa").await;
+    let task = lost_start(&stack, &product).await;
     let report = stack.invoke("watchdog", r#"{"source": "aws.events"}"#).await;
     assert!(report["looked_at"].as_u64().unwrap() >= 1, "{report}");
     assert_eq!(report["failed"], 0, "{report}");
@@ -65,10 +39,13 @@ async fn a_checkout_whose_first_message_is_gone_is_found_by_the_watchdog() {
     assert_eq!(product.stock().await, 4);
 }
 
-/// A checkout that fails at `create_order`, with the card charged and the stock taken.
-async fn failed_after_the_charge(stack: &Stack, product: &Product) -> String {
-    let task = lost_start(stack, product, "test_success_visa").await;
-    // An order that was cancelled before it was made cannot be made any more.
+#[tokio::test]
+async fn a_failed_checkout_is_undone_by_itself_when_its_time_is_over() {
+    let stack = Stack::from_env().await;
+    let product = stack.product(2_500, 5).await;
+    let task = lost_start(&stack, &product).await;
+    // An order that was cancelled before it was made cannot be made any more: the checkout fails after the charge.
+    let text = |value: &str| AttributeValue::S(value.to_owned());
     let mark = stack.dynamo.put_item().table_name(stack.shop_table("orders")).item("id", text(&task));
     let mark = mark.item("status", text("cancelled")).item("cancelled_at", text("2026-01-01T00:00:00.000Z"));
     mark.send().await.unwrap();
@@ -77,96 +54,37 @@ async fn failed_after_the_charge(stack: &Stack, product: &Product) -> String {
     assert_eq!((&status["status"], &status["failed_step"]), (&json!("failed"), &json!("create_order")), "{status}");
     assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
     assert_eq!(product.stock().await, 4);
-    task
-}
-
-fn text(value: &str) -> AttributeValue {
-    AttributeValue::S(value.to_owned())
-}
-
-#[tokio::test]
-async fn what_a_failed_checkout_has_done_is_undone_in_reverse() {
-    let stack = Stack::from_env().await;
-    let product = stack.product(2_500, 5).await;
-    let task = failed_after_the_charge(&stack, &product).await;
-    operator(&stack).compensate(task.parse().unwrap(), &by()).await.unwrap();
-
-    let details = until_undone(&stack, &task).await;
-    assert_eq!(details["status"], "error");
-    let undone = [("cancel_order", "complete"), ("release_stock", "complete"), ("refund_payment", "complete")];
-    assert_eq!(compensations(&details), undone);
-    assert_eq!(stack.charges(&task).await, [0; 0], "the charge is given back");
-    assert_eq!(product.stock().await, 5);
-
-    let status = stack.api.order_status(&task).await;
-    assert_eq!((&status["status"], &status["retry_url"]), (&json!("failed"), &Value::Null), "{status}");
-    let retry = stack.api.post(&format!("/retry_checkout/{task}"), "").await.expect(409);
-    assert_eq!(retry["error"], "Cannot retry task in error status: it has been compensated");
-}
-
-#[tokio::test]
-async fn a_failed_checkout_is_undone_by_itself_when_its_time_is_over() {
-    let stack = Stack::from_env().await;
-    let product = stack.product(2_500, 5).await;
-    let task = failed_after_the_charge(&stack, &product).await;
     stack.invoke("watchdog", "{}").await;
     assert_eq!(stack.charges(&task).await, [product.total_cents(1)], "it may still be retried");
 
     // As if it had failed twenty minutes ago.
     let past = Timestamp::from_millis(System.now().as_millis() - 20 * 60_000);
     stack.pretend_ended(&task, past).await;
-    let undone = async {
-        stack.invoke("watchdog", "{}").await;
-        until_undone(&stack, &task).await
-    };
-    assert_eq!(undone.await["status"], "error");
-    assert_eq!(stack.charges(&task).await, [0; 0]);
-    assert_eq!(product.stock().await, 5);
-}
-
-/// A checkout whose gateway has asked to be left alone for half a minute.
-async fn whose_payment_waits(stack: &Stack, product: &Product) -> String {
-    let task = stack.api.start(&product.request(1, "test_rate_limit_visa")).await;
-    until("the payment to wait", async || {
-        let status = stack.api.order_status(&task).await;
-        (status["retrying"]["step"] == "process_payment").then_some(())
+    stack.invoke("watchdog", "{}").await;
+    let compensations = until(&format!("the compensation of {task}"), async || {
+        let details = stack.api.details(&task).await.0;
+        let steps = details["compensations"].as_array().cloned().unwrap_or_default();
+        (details["status"] == "error" && !steps.is_empty()).then_some(steps)
     })
     .await;
-    task
-}
-
-#[tokio::test]
-async fn a_cancelled_checkout_takes_no_money_afterwards() {
-    let stack = Stack::from_env().await;
-    let product = stack.product(2_500, 5).await;
-    let task = whose_payment_waits(&stack, &product).await;
-    let operator = operator(&stack);
-    let id: TaskId = task.parse().unwrap();
-    operator.cancel(id, &by()).await.unwrap();
-
-    let details = until_undone(&stack, &task).await;
-    assert_eq!(details["status"], "cancelled");
-    assert_eq!(compensations(&details), [("refund_payment", "complete")], "it was attempted, so it is ruled out");
-    let payment = stack.of_task("payments", &task).await.remove(0);
-    assert!(payment.contains_key("voided_at") && !payment.contains_key("charge"), "{payment:?}");
-    assert_eq!(stack.api.order_status(&task).await["status"], "cancelled");
-
-    // The message of the retry comes when its time is over, and runs nothing.
-    stack.until_acknowledged("process_payment", &task).await;
-    let payment = stack.of_task("payments", &task).await.remove(0);
-    assert!(!payment.contains_key("charge"), "{payment:?}");
+    let undone = compensations.iter().map(|step| (step["name"].as_str().unwrap(), step["status"].as_str().unwrap()));
+    let expected = [("cancel_order", "complete"), ("release_stock", "complete"), ("refund_payment", "complete")];
+    assert_eq!(undone.collect::<Vec<_>>(), expected);
+    assert_eq!(stack.charges(&task).await, [0; 0]);
     assert_eq!(product.stock().await, 5);
-    let actions = operator.history(id).await.unwrap().unwrap().task.actions;
-    assert_eq!(actions.len(), 1, "{actions:?}");
-    let refused = operator.cancel(id, &by()).await.unwrap_err();
-    assert!(refused.to_string().starts_with("cannot cancel task in cancelled status"), "{refused}");
 }
 
 #[tokio::test]
 async fn a_message_that_sqs_gave_up_on_is_an_error_of_its_step_that_can_be_retried() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
-    let task = whose_payment_waits(&stack, &product).await;
+    // Its gateway asks to be left alone for half a minute.
+    let task = stack.api.start(&product.request(1, "test_rate_limit_visa")).await;
+    until("the payment to wait", async || {
+        let status = stack.api.order_status(&task).await;
+        (status["retrying"]["step"] == "process_payment").then_some(())
+    })
+    .await;
     let message = Message {
         task_id: task.parse().unwrap(),
         step: "process_payment".to_owned(),

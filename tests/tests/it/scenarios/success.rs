@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use stepwell_tests::{
-    shop::{cents, request, total_cents},
+    shop::cents,
     stack::{Stack, repository},
 };
 
@@ -79,85 +79,6 @@ async fn a_checkout_leaves_one_charge_one_reservation_one_order_and_one_letter()
 }
 
 #[tokio::test]
-async fn every_result_has_the_fields_that_are_promised() {
-    let stack = Stack::from_env().await;
-    let product = stack.product(4_398, 5).await;
-    let (_, _, details) = stack.api.run(&product.request(2, "test_success_mastercard")).await;
-
-    let fields: [(&str, &[&str]); 5] = [
-        ("validate_cart", &["validated_items", "subtotal", "tax", "shipping", "total", "item_count", "validated_at"]),
-        (
-            "process_payment",
-            &["payment_id", "amount_charged", "currency", "payment_method_type", "transaction_id", "processed_at"],
-        ),
-        ("update_inventory", &["updated_products", "total_items_reserved", "inventory_changes"]),
-        (
-            "create_order",
-            &[
-                "order_id",
-                "order_number",
-                "status",
-                "total_amount",
-                "customer_email",
-                "created_at",
-                "estimated_delivery",
-            ],
-        ),
-        ("send_confirmation", &["email_sent", "recipient", "message_id", "sent_at"]),
-    ];
-    for (step, fields) in fields {
-        for field in fields {
-            let value = &details.step(step)["result"][field];
-            assert!(!value.is_null(), "{step} has left no {field}: {}", details.step(step)["result"]);
-        }
-    }
-
-    let cart = &details.step("validate_cart")["result"];
-    let amounts = ["subtotal", "tax", "shipping", "total"].map(|field| cents(&cart[field]));
-    assert_eq!(amounts, [8_796, 704, 500, 10_000]);
-    let item = &cart["validated_items"][0];
-    assert_eq!((&item["product_id"], &item["quantity"]), (&json!(product.id), &json!(2)));
-    assert_eq!((cents(&item["price"]), cents(&item["line_total"])), (4_398, 8_796));
-    assert_eq!(details.step("process_payment")["result"]["payment_method_type"], "mastercard");
-    let stock = &details.step("update_inventory")["result"]["updated_products"][0];
-    let stock = ["previous_stock", "new_stock", "quantity_reserved"].map(|field| stock[field].as_i64().unwrap());
-    assert_eq!(stock, [5, 3, 2]);
-}
-
-#[tokio::test]
-async fn shipping_goes_by_weight_and_tax_by_the_cent() {
-    let stack = Stack::from_env().await;
-    let (cheap, dear) = (stack.product(131, 100).await, stack.product(1_894, 100).await);
-    for (cheap_units, dear_units) in [(1, 1), (4, 1), (20, 1)] {
-        let lines = [(cheap.id, cheap.price_cents, cheap_units), (dear.id, dear.price_cents, dear_units)];
-        let total = total_cents(&lines.map(|(_, price, units)| (price, units)));
-        let (_, status, _) = stack.api.run(&request(&lines, "test_success_amex", &cheap.email())).await;
-        assert_eq!(status["status"], "completed", "{status}");
-        assert_eq!(cents(&status["total_amount"]), total);
-    }
-    assert_eq!((cheap.stock().await, dear.stock().await), (75, 97));
-}
-
-#[tokio::test]
-async fn a_request_may_carry_everything_that_is_documented() {
-    let stack = Stack::from_env().await;
-    let product = stack.product(1_000, 5).await;
-    let mut request = product.request(1, "test_success_visa");
-    let checkout = &mut request["checkout"];
-    checkout["cart_items"][0]["price"] = json!(10.0);
-    checkout["cart_items"][0]["name"] = json!("What the page called it");
-    checkout["payment_info"]["payment_method"] = json!("credit_card");
-    checkout["payment_info"]["currency"] = json!("USD");
-    checkout["customer_info"]["id"] = json!(7);
-    checkout["customer_info"]["phone"] = json!("+1 555 0100");
-    checkout["customer_info"]["tier"] = json!("gold");
-    checkout["shipping_info"] = json!({"street": "1 Main St", "city": "Springfield", "postal_code": "12345"});
-    checkout["priority"] = json!("overnight");
-    let (_, status, _) = stack.api.run(&request).await;
-    assert_eq!(status["status"], "completed", "{status}");
-}
-
-#[tokio::test]
 async fn the_catalogue_has_the_sample_products_with_price_and_stock() {
     let stack = Stack::from_env().await;
     // The sample products may be bought by others at this moment, so the exact stock is seen on one that nobody else has.
@@ -173,23 +94,4 @@ async fn the_catalogue_has_the_sample_products_with_price_and_stock() {
     }
     assert_eq!(cents(&product(1)["price"]), 4_398);
     assert_eq!((cents(&product(own.id)["price"]), &product(own.id)["stock"]), (2_345, &json!(67)));
-}
-
-#[tokio::test]
-async fn what_does_not_exist_is_404() {
-    let stack = Stack::from_env().await;
-    let nobody = "018f4e4e-7c1a-7000-8000-0123456789ab";
-    for path in ["/order_status", "/workflow_details", "/orders"] {
-        for id in [nobody, "1", "%00", "..", "018F4E4E-7C1A-7000-8000-0123456789AB"] {
-            let answer = stack.api.get(&format!("{path}/{id}")).await;
-            assert_eq!(answer.status, 404, "{path}/{id}: {}", answer.text);
-        }
-        assert_eq!(stack.api.get(&format!("{path}/{nobody}")).await.json(), json!({"error": "Order not found"}));
-    }
-    let retry = stack.api.post(&format!("/retry_checkout/{nobody}"), "").await;
-    assert_eq!(retry.expect(404), json!({"error": "Order not found"}));
-    for path in ["/", "/nothing", "/orders", "/order_status/"] {
-        assert_eq!(stack.api.get(path).await.status, 404, "{path}");
-    }
-    stack.api.get("/checkout").await.expect(405);
 }
