@@ -1,19 +1,21 @@
 //! `GET /workflow_details/{task_id}`: everything that happened to a checkout, step by step and attempt by attempt.
 
-use crate::{
-    backend::Backend,
-    error::{ApiError, task_id},
-};
+use crate::{checkouts::Shared, error::ApiError};
 use axum::{
     Json,
     extract::State,
     response::{IntoResponse, Response},
 };
 use http_api::{Details, Segment};
-use std::sync::Arc;
+use stepwell::{
+    Ambient,
+    ports::{Queue, Store},
+};
 
 /// All that is known of the checkout, its context and what operators did to it apart.
-pub(crate) async fn details<B: Backend>(State(backend): State<Arc<B>>, segment: Segment) -> Result<Response, ApiError> {
-    let history = backend.history(task_id(segment)?).await?.ok_or(ApiError::NotFound)?;
-    Ok(Json(Details::of(&history)).into_response())
+pub(crate) async fn details<T: Store, Q: Queue, A: Ambient>(
+    State(checkouts): Shared<T, Q, A>,
+    segment: Segment,
+) -> Result<Response, ApiError> {
+    Ok(Json(Details::of(&checkouts.find(segment).await?)).into_response())
 }

@@ -1,14 +1,14 @@
 //! `POST /retry_checkout/{task_id}`: gives a failed checkout another chance.
 
-use crate::{
-    backend::Backend,
-    error::{ApiError, task_id},
-};
+use crate::{checkouts::Shared, error::ApiError};
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
 use http_api::Segment;
 use serde::Serialize;
-use std::sync::Arc;
-use stepwell::{TaskId, core::state::TaskStatus};
+use stepwell::{
+    Ambient, TaskId,
+    core::state::TaskStatus,
+    ports::{Queue, Store},
+};
 
 #[derive(Serialize)]
 struct Retried {
@@ -19,17 +19,17 @@ struct Retried {
 }
 
 /// The checkout goes on at the step that failed, with a fresh set of attempts; what completed is kept.
-pub(crate) async fn retry<B: Backend>(
-    State(backend): State<Arc<B>>,
+pub(crate) async fn retry<T: Store, Q: Queue, A: Ambient>(
+    State(checkouts): Shared<T, Q, A>,
     segment: Segment,
 ) -> Result<impl IntoResponse, ApiError> {
-    let task_id = task_id(segment)?;
+    let history = checkouts.find(segment).await?;
     // Once it is being undone, the engine's retry is for a compensation that has failed. That is the operators' affair.
-    let history = backend.history(task_id).await?.ok_or(ApiError::NotFound)?;
     if history.task.state.is_compensating() {
         return Err(ApiError::CannotRetry(history.status()));
     }
-    backend.retry(task_id).await?;
+    let task_id = history.task.id;
+    checkouts.engine.retry(task_id, &checkouts.customer).await?;
     let message = "Checkout retry initiated";
     let body = Retried { success: true, message, status: TaskStatus::Pending, task_id };
     Ok((StatusCode::ACCEPTED, Json(body)))

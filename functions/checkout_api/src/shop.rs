@@ -1,22 +1,22 @@
 //! `GET /orders/{order_id}` and `GET /products`: what the shop has made, and what it sells.
 
-use crate::{backend::Backend, error::ApiError};
+use crate::error::ApiError;
 use axum::{
     Json,
     extract::{Path, State},
 };
-use checkout::{Order, Product};
+use checkout::{Order, Product, Storefront};
 use http_api::Segment;
 use serde::Serialize;
 use std::sync::Arc;
 
 /// One order.
-pub(crate) async fn order<B: Backend>(
-    State(backend): State<Arc<B>>,
+pub(crate) async fn order<S: Storefront>(
+    State(shop): State<Arc<S>>,
     segment: Segment,
 ) -> Result<Json<Order>, ApiError> {
     let Path(id) = segment.map_err(|_| ApiError::NotFound)?;
-    backend.order(&id).await?.map(Json).ok_or(ApiError::NotFound)
+    shop.find_order(&id).await?.map(Json).ok_or(ApiError::NotFound)
 }
 
 /// The catalogue. An object, so that fields can be added beside the list.
@@ -26,6 +26,6 @@ pub(crate) struct Products {
 }
 
 /// All products, with price and stock.
-pub(crate) async fn products<B: Backend>(State(backend): State<Arc<B>>) -> Result<Json<Products>, ApiError> {
-    Ok(Json(Products { products: backend.products().await? }))
+pub(crate) async fn products<S: Storefront>(State(shop): State<Arc<S>>) -> Result<Json<Products>, ApiError> {
+    Ok(Json(Products { products: shop.all_products().await? }))
 }

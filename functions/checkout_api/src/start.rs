@@ -1,6 +1,6 @@
 //! `POST /checkout`: starts a checkout.
 
-use crate::{backend::Backend, error::ApiError, violations};
+use crate::{checkouts::Shared, error::ApiError, violations};
 use axum::{
     Extension, Json,
     body::Body,
@@ -10,10 +10,10 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::Value;
-use std::sync::Arc;
 use stepwell::{
-    IdempotencyKey, NotAKey, TaskId, Violation,
+    Ambient, IdempotencyKey, NotAKey, TaskId, Violation,
     core::{limits::MAX_CONTEXT_BYTES, state::TaskStatus},
+    ports::{Queue, Store},
 };
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
@@ -27,8 +27,8 @@ struct Accepted {
 }
 
 /// Answers once the task is written and its first step is woken; the checkout itself goes on from there.
-pub(crate) async fn start<B: Backend>(
-    State(backend): State<Arc<B>>,
+pub(crate) async fn start<T: Store, Q: Queue, A: Ambient>(
+    State(checkouts): Shared<T, Q, A>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<impl IntoResponse, ApiError> {
@@ -36,7 +36,7 @@ pub(crate) async fn start<B: Backend>(
     let key = idempotency_key(&headers)?;
     let body = http_api::read(body, MAX_CONTEXT_BYTES).await?;
     let request = take_request(body).map_err(ApiError::Invalid)?;
-    let task_id = backend.start(&request, key.as_ref()).await?.task_id;
+    let task_id = checkouts.engine.start(&checkouts.workflow, &request, key.as_ref()).await?.task_id;
     let url = format!("/order_status/{task_id}");
     let body = Accepted { success: true, task_id, status: TaskStatus::Pending, checkout_url: url.clone() };
     Ok((StatusCode::ACCEPTED, Extension(task_id), [(header::LOCATION, url)], Json(body)))

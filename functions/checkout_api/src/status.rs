@@ -1,9 +1,6 @@
 //! `GET /order_status/{task_id}`: where a checkout stands, in a customer's words.
 
-use crate::{
-    backend::Backend,
-    error::{ApiError, task_id},
-};
+use crate::{checkouts::Shared, error::ApiError};
 use axum::{
     Json,
     extract::State,
@@ -12,21 +9,23 @@ use axum::{
 use checkout::{CreatedOrder, Money};
 use http_api::Segment;
 use serde::Serialize;
-use std::sync::Arc;
 use stepwell::{
-    StepResult, TaskId, Timestamp,
+    Ambient, StepResult, TaskId, Timestamp,
     core::{
         compensation::restart_at,
         history::{History, Progress},
         record::{Failure, StepRecord},
         state::{End, StepState, TaskState},
     },
+    ports::{Queue, Store},
 };
 
 /// Where the checkout stands.
-pub(crate) async fn status<B: Backend>(State(backend): State<Arc<B>>, segment: Segment) -> Result<Response, ApiError> {
-    let history = backend.history(task_id(segment)?).await?.ok_or(ApiError::NotFound)?;
-    Ok(Json(OrderStatus::of(&history)).into_response())
+pub(crate) async fn status<T: Store, Q: Queue, A: Ambient>(
+    State(checkouts): Shared<T, Q, A>,
+    segment: Segment,
+) -> Result<Response, ApiError> {
+    Ok(Json(OrderStatus::of(&checkouts.find(segment).await?)).into_response())
 }
 
 /// The answer, one shape for each way a checkout can stand.

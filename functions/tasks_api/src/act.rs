@@ -1,7 +1,7 @@
 //! `POST /tasks/{task_id}/...`: what operators do to one task. Each says why, and the audit trail keeps it.
 
 use crate::{
-    backend::{Act, Backend},
+    Engine,
     error::{ApiError, no_task, task_id},
     fields::Fields,
     operator::Operator,
@@ -17,7 +17,26 @@ use http_api::Segment;
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
-use stepwell::{TaskId, core::state::TaskStatus};
+use stepwell::{
+    ActionError, Ambient, By, Client, TaskId,
+    core::state::{TaskState, TaskStatus},
+    ports::{Queue, Store},
+};
+
+/// What can be done to a task.
+#[derive(Clone)]
+pub(crate) enum Act {
+    /// What failed gets a fresh set of attempts.
+    Retry,
+    /// Nothing new starts, and what was done is undone.
+    Cancel,
+    /// What was done is undone.
+    Compensate,
+    /// It is declared done.
+    Resolve,
+    /// A step is declared done, with this result: JSON as text.
+    ResolveStep { step: String, result: String },
+}
 
 /// It was done.
 #[derive(Serialize)]
@@ -32,18 +51,27 @@ type Answer = Result<(StatusCode, Json<Accepted>), ApiError>;
 type Who = Extension<Operator>;
 
 /// The route that does this to a task.
-pub(crate) fn to_task<B: Backend>(what: Act) -> MethodRouter<Arc<B>> {
+pub(crate) fn to_task<S, Q, A>(what: Act) -> MethodRouter<Arc<Client<S, Q, A>>>
+where
+    S: Store + 'static,
+    Q: Queue + 'static,
+    A: Ambient + 'static,
+{
     post(
-        move |State(backend): State<Arc<B>>, Extension(operator): Who, segment: Segment, request: Parts, body: Body| {
+        move |State(engine): Engine<S, Q, A>,
+              Extension(operator): Who,
+              segment: Segment,
+              request: Parts,
+              body: Body| {
             let what = what.clone();
-            async move { act(&*backend, &operator, task_id(segment)?, what, Fields::of_body(&request, body).await?).await }
+            async move { act(&engine, &operator, task_id(segment)?, what, Fields::of_body(&request, body).await?).await }
         },
     )
 }
 
 /// `/steps/{step}/resolve`: a step was done by hand, with this result, and what depends on it runs.
-pub(crate) async fn resolve_step<B: Backend>(
-    State(backend): State<Arc<B>>,
+pub(crate) async fn resolve_step<S: Store, Q: Queue, A: Ambient>(
+    State(engine): Engine<S, Q, A>,
     Extension(operator): Who,
     path: Result<Path<(String, String)>, PathRejection>,
     request: Parts,
@@ -53,7 +81,7 @@ pub(crate) async fn resolve_step<B: Backend>(
     let task = task_id(Ok(Path(task)))?;
     let mut fields = Fields::of_body(&request, body).await?;
     let result = result(&mut fields);
-    act(&*backend, &operator, task, Act::ResolveStep { step, result }, fields).await
+    act(&engine, &operator, task, Act::ResolveStep { step, result }, fields).await
 }
 
 /// The result as it stands in the body, to the digit. The steps that take it have to be able to read it, which is more
@@ -66,12 +94,41 @@ fn result(fields: &mut Fields) -> String {
     raw.get().to_owned()
 }
 
-async fn act(backend: &impl Backend, operator: &Operator, task_id: TaskId, act: Act, mut fields: Fields) -> Answer {
+async fn act<S: Store, Q: Queue, A: Ambient>(
+    engine: &Client<S, Q, A>,
+    operator: &Operator,
+    task_id: TaskId,
+    act: Act,
+    mut fields: Fields,
+) -> Answer {
     let reason = reason(&mut fields);
     fields.finish()?;
     let by = operator.by(reason)?;
-    let status = backend.act(task_id, &act, &by).await?;
+    let status = done(engine, task_id, act, &by).await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { success: true, task_id, status })))
+}
+
+/// Does something to a task, and answers with the status that this leads to.
+async fn done<S: Store, Q: Queue, A: Ambient>(
+    engine: &Client<S, Q, A>,
+    id: TaskId,
+    act: Act,
+    by: &By,
+) -> Result<TaskStatus, ActionError> {
+    match act {
+        Act::Retry => Ok(match engine.retry(id, by).await?.task.state {
+            TaskState::Compensating(_) => TaskStatus::Compensating,
+            _ => TaskStatus::Pending,
+        }),
+        Act::Cancel => engine.cancel(id, by).await,
+        Act::Compensate => engine.compensate(id, by).await.map(|()| TaskStatus::Compensating),
+        Act::Resolve => engine.resolve(id, by).await.map(|()| TaskStatus::ResolvedManually),
+        Act::ResolveStep { step, result } => {
+            engine.resolve_step(id, &step, &result, by).await?;
+            // Whether others have failed too is in the table only.
+            Ok(engine.history(id).await?.ok_or(ActionError::NotFound(id))?.status())
+        }
+    }
 }
 
 /// Why it is done. Where that is not said, or is not a text, the fields are wrong.

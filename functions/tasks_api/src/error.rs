@@ -6,7 +6,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http_api::{ErrorBody, Fault, Segment};
-use stepwell::{ActionError, TaskId, Violation, ports::TableError};
+use stepwell::{
+    ActionError, TaskId, Violation,
+    core::format::{NEWER_FORMAT, NewerFormat},
+    ports::TableError,
+};
 
 /// Every answer that is not the one asked for.
 #[derive(Debug)]
@@ -17,6 +21,8 @@ pub(crate) enum ApiError {
     NotFound(String),
     /// The task, or the step, stands so that this cannot be done; why, and how it stands.
     Illegal { why: String, status: Option<&'static str> },
+    /// A newer version wrote the task, and only that may act on it.
+    Newer(NewerFormat),
     /// What is wrong with the query or with the body, and in which field.
     Invalid(Vec<Violation>),
     /// What any API answers.
@@ -39,6 +45,9 @@ impl ApiError {
             Self::NotFound(what) => (StatusCode::NOT_FOUND, ErrorBody::new(what)),
             Self::Illegal { why, status } => {
                 (StatusCode::CONFLICT, ErrorBody { status, ..ErrorBody::new(capitalized(&why)) })
+            }
+            Self::Newer(newer) => {
+                (StatusCode::CONFLICT, ErrorBody { code: Some(NEWER_FORMAT), ..ErrorBody::new(newer.to_string()) })
             }
             Self::Invalid(found) => (
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -97,10 +106,10 @@ impl From<ActionError> for ApiError {
             ActionError::NotFound(_) | ActionError::NoStep(_) => Self::NotFound(capitalized(&why)),
             ActionError::Status { status, .. } => Self::Illegal { why, status: Some(status.as_str()) },
             ActionError::StepState { state, .. } => Self::Illegal { why, status: Some(state.as_str()) },
-            ActionError::NotReady { .. }
-            | ActionError::TrailFull { .. }
-            | ActionError::KeepsChanging(_)
-            | ActionError::Newer(_) => Self::Illegal { why, status: None },
+            ActionError::NotReady { .. } | ActionError::TrailFull { .. } | ActionError::KeepsChanging(_) => {
+                Self::Illegal { why, status: None }
+            }
+            ActionError::Newer(newer) => Self::Newer(newer),
             ActionError::ResultTooLarge(_) => Self::field("/result", why),
             ActionError::Engine(error) => Self::Common(error.into()),
         }

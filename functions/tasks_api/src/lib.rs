@@ -1,26 +1,36 @@
 //! The operators' HTTP API: find tasks, look into one, and bring on its way what does not get there by itself.
 //!
-//! The routes are in `routes.rs`, and each has a module of its own. Who may come in is in `operator.rs`. What is around all
-//! of them is in [`http_api`].
+//! Each route has a module of its own. Who may come in is in `operator.rs`. What is around all of them is in [`http_api`].
 
 mod act;
-mod backend;
 mod error;
 mod fields;
 mod filter;
 mod list;
 mod operator;
 mod retry_all;
-mod routes;
 mod show;
 #[cfg(test)]
 mod tests;
 
-use axum::Router;
+use act::Act;
+use axum::{
+    Router,
+    extract::State,
+    middleware::from_fn,
+    routing::{get, post},
+};
+use std::{sync::Arc, time::Duration};
 use stepwell::{
     Ambient, Client,
     ports::{Queue, Store},
 };
+
+/// A little less than the function's own timeout in the template, so that a client gets an answer that says something.
+const TIME_LIMIT: Duration = Duration::from_secs(27);
+
+/// What a route gets of the engine.
+type Engine<S, Q, A> = State<Arc<Client<S, Q, A>>>;
 
 /// The API over this engine.
 pub fn router<S, Q, A>(engine: Client<S, Q, A>) -> Router
@@ -29,5 +39,16 @@ where
     Q: Queue + 'static,
     A: Ambient + 'static,
 {
-    routes::router(engine)
+    let routes = Router::new()
+        .route("/tasks", get(list::list::<S, Q, A>))
+        .route("/tasks/retry", post(retry_all::retry_all::<S, Q, A>))
+        .route("/tasks/{task_id}", get(show::show::<S, Q, A>))
+        .route("/tasks/{task_id}/retry", act::to_task(Act::Retry))
+        .route("/tasks/{task_id}/cancel", act::to_task(Act::Cancel))
+        .route("/tasks/{task_id}/compensate", act::to_task(Act::Compensate))
+        .route("/tasks/{task_id}/resolve", act::to_task(Act::Resolve))
+        .route("/tasks/{task_id}/steps/{step}/resolve", post(act::resolve_step::<S, Q, A>))
+        .layer(from_fn(operator::only))
+        .with_state(Arc::new(engine));
+    http_api::complete(routes, TIME_LIMIT)
 }

@@ -1,15 +1,19 @@
 //! `GET /tasks`: finds tasks.
 
 use crate::{
-    backend::Backend,
+    Engine,
     error::ApiError,
     fields::Fields,
     filter::{take_filter, take_page},
 };
 use axum::{Json, extract::State, http::request::Parts};
 use serde::Serialize;
-use std::{collections::BTreeSet, sync::Arc};
-use stepwell::{Summary, TaskId, Timestamp, core::state::TaskStatus};
+use std::collections::BTreeSet;
+use stepwell::{
+    Ambient, Summary, TaskId, Timestamp,
+    core::state::TaskStatus,
+    ports::{Queue, Store},
+};
 
 /// How many tasks are listed where nothing is said, and at most.
 const LIMIT: (usize, usize) = (50, 200);
@@ -42,12 +46,15 @@ impl From<Summary> for Listed {
 }
 
 /// The tasks that fit the query.
-pub(crate) async fn list<B: Backend>(State(backend): State<Arc<B>>, request: Parts) -> Result<Json<List>, ApiError> {
+pub(crate) async fn list<S: Store, Q: Queue, A: Ambient>(
+    State(engine): Engine<S, Q, A>,
+    request: Parts,
+) -> Result<Json<List>, ApiError> {
     let mut fields = Fields::of_query(&request);
-    let filter = take_filter(&mut fields, backend.now());
+    let filter = take_filter(&mut fields, engine.now());
     let (limit, from) = take_page(&mut fields, LIMIT.0, LIMIT.1);
     fields.finish()?;
-    let found = backend.find(&filter, from.as_ref(), limit).await?;
+    let found = engine.find(&filter, from.as_ref(), limit).await?;
     let tasks: Vec<Listed> = found.tasks.into_iter().map(Listed::from).collect();
     Ok(Json(List { count: tasks.len(), tasks, next: found.next.map(|next| next.to_string()) }))
 }

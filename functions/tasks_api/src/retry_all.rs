@@ -1,8 +1,8 @@
 //! `POST /tasks/retry`: retries all tasks that fit a filter, or says which they are.
 
 use crate::{
+    Engine,
     act::reason,
-    backend::Backend,
     error::ApiError,
     fields::Fields,
     filter::{take_filter, take_page},
@@ -15,10 +15,10 @@ use axum::{
     http::{StatusCode, request::Parts},
 };
 use serde::Serialize;
-use std::sync::Arc;
 use stepwell::{
-    ActionError, Refusal, TaskId,
+    ActionError, Ambient, Refusal, TaskId,
     core::state::{TaskEvent, TaskState, TaskStatus},
+    ports::{Queue, Store},
 };
 
 /// How many tasks are retried at a time where nothing is said, and at most. They are retried one after another, and all
@@ -64,15 +64,15 @@ fn can_be_retried(status: TaskStatus) -> bool {
 }
 
 /// Some of the failed tasks that fit, retried, or, unless `dry_run` is `false`, only found.
-pub(crate) async fn retry_all<B: Backend>(
-    State(backend): State<Arc<B>>,
+pub(crate) async fn retry_all<S: Store, Q: Queue, A: Ambient>(
+    State(engine): Engine<S, Q, A>,
     Extension(operator): Extension<Operator>,
     request: Parts,
     body: Body,
 ) -> Result<(StatusCode, Json<Retried>), ApiError> {
     let mut fields = Fields::of_body(&request, body).await?;
     let mut inner = fields.inner("filter");
-    let filter = take_filter(&mut inner, backend.now());
+    let filter = take_filter(&mut inner, engine.now());
     if filter.status.is_some_and(|status| !can_be_retried(status)) {
         inner.wrong("status", "has to be error or compensating: nothing else can be retried");
     }
@@ -87,7 +87,7 @@ pub(crate) async fn retry_all<B: Backend>(
     // Held against the rules in a dry run too, so that what comes after it is not refused for its reason.
     let by = operator.by(reason)?;
 
-    let matches = backend.retry_all(&filter, from.as_ref(), limit, (!dry_run).then_some(&by)).await?;
+    let matches = engine.retry_all(&filter, from.as_ref(), limit, (!dry_run).then_some(&by)).await?;
     let tasks: Vec<TaskId> = matches.found.tasks.iter().map(|task| task.task_id).collect();
     let retried = Retried {
         dry_run,

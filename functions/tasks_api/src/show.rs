@@ -1,7 +1,7 @@
 //! `GET /tasks/{task_id}`: everything that is known of a task, its context apart.
 
 use crate::{
-    backend::Backend,
+    Engine,
     error::{ApiError, no_task, task_id},
 };
 use axum::{
@@ -11,15 +11,15 @@ use axum::{
 };
 use http_api::{Details, Segment};
 use serde::Serialize;
-use std::sync::Arc;
 use stepwell::{
-    Timestamp,
+    Ambient, Timestamp,
     core::{
         compensation::{begins_at, restart_at},
         history::History,
         record::{Action, ActionKind},
         state::End,
     },
+    ports::{Queue, Store},
 };
 
 /// A task, as operators see it.
@@ -82,7 +82,10 @@ impl<'a> Task<'a> {
 }
 
 /// One task.
-pub(crate) async fn show<B: Backend>(State(backend): State<Arc<B>>, segment: Segment) -> Result<Response, ApiError> {
-    let history = backend.history(task_id(segment)?).await?.ok_or_else(no_task)?;
+pub(crate) async fn show<S: Store, Q: Queue, A: Ambient>(
+    State(engine): Engine<S, Q, A>,
+    segment: Segment,
+) -> Result<Response, ApiError> {
+    let history = engine.history(task_id(segment)?).await?.ok_or_else(no_task)?;
     Ok(Json(Task::of(&history)).into_response())
 }

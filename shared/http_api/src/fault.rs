@@ -85,6 +85,9 @@ pub struct ErrorBody {
     pub success: Option<bool>,
     /// A sentence for people.
     pub error: Cow<'static, str>,
+    /// The same for programs, where there is a code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
     /// The status of the task, or the state of the step, that stands in the way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<&'static str>,
@@ -96,7 +99,7 @@ pub struct ErrorBody {
 impl ErrorBody {
     /// The body that says this, and that nothing was done.
     pub fn new(error: impl Into<Cow<'static, str>>) -> Self {
-        Self { success: Some(false), error: error.into(), status: None, details: None }
+        Self { success: Some(false), error: error.into(), code: None, status: None, details: None }
     }
 }
 

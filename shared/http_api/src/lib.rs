@@ -6,6 +6,8 @@ mod details;
 mod every_request;
 mod fault;
 mod request;
+#[cfg(test)]
+mod tests;
 mod unique_keys;
 
 pub use body::{check_media_type, read};

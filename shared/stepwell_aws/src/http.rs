@@ -153,3 +153,6 @@ fn refuse(why: Unreadable) -> Router {
     const AT_ONCE: Duration = Duration::from_secs(1);
     http_api::refusing(move || why.clone().into(), AT_ONCE).layer(from_fn(with_context))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,68 +1,125 @@
-//! The API over a backend that is kept in memory.
+//! The API over the engine and the shop in memory.
 
 mod bad_input;
-mod bodies;
-mod fake;
-mod gateway;
 mod outages;
 mod requests;
+mod standing;
 
 use axum::{
     body::Body,
-    http::{HeaderMap, Request, StatusCode, header},
+    http::{HeaderMap, Request},
 };
-use fake::Fake;
-use lambda_http::tower::ServiceExt;
+use checkout::testing::MemoryShop;
 use serde_json::{Value, json};
+use stepwell::{
+    TaskId,
+    testing::{Harness, Leaves},
+};
+use tower::ServiceExt;
+
+const TOKEN: &str = "test_success_visa";
+
+/// The id of no task.
+const UNKNOWN: &str = "018f4e4e-7c1a-7000-8000-0123456789ab";
+
+/// What `create_order` leaves.
+const ORDER: &str = r#"{
+    "order_id": "018f4e4e-7c1a-7000-8000-0123456789ab", "order_number": "ORD-20231114-0A1B2C3D", "status": "confirmed",
+    "total_amount": 100.00, "customer_email": "test@example.com", "created_at": "2023-11-14T22:13:20.000Z",
+    "estimated_delivery": "2023-11-19T22:13:20.000Z"
+}"#;
+
+/// The API, and what is behind it.
+struct Api {
+    harness: Harness,
+    shop: MemoryShop,
+}
 
 /// What came back.
 struct Answer {
-    status: StatusCode,
+    status: u16,
     headers: HeaderMap,
     text: String,
 }
 
 impl Answer {
     fn body(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap()
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    fn header(&self, name: impl header::AsHeaderName) -> &str {
+    fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
+
+    /// The refusal that it is.
+    fn refusal(&self) -> (u16, String) {
+        assert_eq!(self.body()["success"], false);
+        (self.status, self.body()["error"].as_str().unwrap().to_owned())
+    }
 }
 
-async fn send(fake: &Fake, request: Request<impl Into<Body>>) -> Answer {
-    let response = crate::routes::router(fake.clone()).oneshot(request.map(Into::into)).await.unwrap();
-    let (parts, body) = response.into_parts();
-    let text = String::from_utf8(axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
-    assert_eq!(parts.headers[header::CONTENT_TYPE], "application/json", "{text}");
-    assert_eq!(parts.headers[header::CACHE_CONTROL], "no-store", "{text}");
-    Answer { status: parts.status, headers: parts.headers, text }
+impl Api {
+    fn new() -> Self {
+        let harness = Harness::new(checkout::workflow().unwrap()).call_by_call().with_all(Leaves("{}"));
+        let harness = harness.with("create_order", Leaves(ORDER));
+        Self { harness, shop: MemoryShop::default() }
+    }
+
+    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+        let request = Request::builder().method(method).uri(path);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let router = crate::router(self.harness.client(), self.shop.clone()).unwrap();
+        let (parts, body) = router.oneshot(request.body(body.into()).unwrap()).await.unwrap().into_parts();
+        let text = String::from_utf8(axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, text }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], "").await
+    }
+
+    async fn retry(&self, id: TaskId) -> Answer {
+        self.send("POST", &format!("/retry_checkout/{id}"), &[], "").await
+    }
+
+    async fn checkout(&self, body: impl Into<Body>) -> Answer {
+        self.send("POST", "/checkout", &[("Content-Type", "application/json")], body).await
+    }
+
+    async fn with_key(&self, key: &str, body: String) -> Answer {
+        self.send("POST", "/checkout", &[("Idempotency-Key", key)], body).await
+    }
+
+    /// Starts a checkout.
+    async fn started(&self) -> TaskId {
+        let answer = self.checkout(good().to_string()).await;
+        assert_eq!(answer.status, 202, "{}", answer.text);
+        answer.body()["task_id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// What the customer reads of a checkout.
+    async fn status(&self, id: TaskId) -> Value {
+        self.get(&format!("/order_status/{id}")).await.body()
+    }
+
+    /// The steps that messages were sent to.
+    fn woken(&self) -> Vec<String> {
+        self.harness.sent().into_iter().map(|message| message.step).collect()
+    }
+
+    /// Whether nothing came of any request.
+    fn is_untouched(&self) -> bool {
+        self.harness.memory().store.count() == 0 && self.harness.sent().is_empty()
+    }
 }
 
-async fn get(fake: &Fake, path: &str) -> Answer {
-    send(fake, Request::get(path).body(Body::empty()).unwrap()).await
-}
-
-async fn post(fake: &Fake, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
-    let request = headers.iter().fold(Request::post(path), |request, (name, value)| request.header(*name, *value));
-    send(fake, request.body(body).unwrap()).await
-}
-
-/// `POST /checkout` as the issue does it.
-async fn checkout(fake: &Fake, body: impl Into<Body>) -> Answer {
-    post(fake, "/checkout", &[("Content-Type", "application/json")], body).await
-}
-
-const TOKEN: &str = "test_success_visa";
-
-/// The issue's request.
+/// A request, as the README has it.
 fn good() -> Value {
     json!({"checkout": {
         "cart_items": [{"product_id": 1, "quantity": 2}],
         "payment_info": {"token": TOKEN, "amount": exact("100.00")},
         "customer_info": {"email": "test@example.com", "name": "Test Customer"},
+        "shipping_info": {"city": "Springfield"},
     }})
 }
 
@@ -71,15 +128,14 @@ fn exact(number: &str) -> Value {
     serde_json::from_str(number).unwrap()
 }
 
-/// The issue's request with another value at a place.
-fn with(pointer: &str, value: Value) -> String {
+/// The request with this at a place in it: JSON, which need not be a value that can be held.
+fn with(pointer: &str, json: &str) -> String {
+    const HERE: &str = "here";
     let (parent, name) = pointer.rsplit_once('/').unwrap();
     let mut body = good();
     match body.pointer_mut(parent).unwrap() {
-        Value::Object(fields) => {
-            fields.insert(name.to_owned(), value);
-        }
-        list => list[name.parse::<usize>().unwrap()] = value,
+        Value::Array(list) => list[name.parse::<usize>().unwrap()] = json!(HERE),
+        fields => fields[name] = json!(HERE),
     }
-    body.to_string()
+    body.to_string().replace(&format!("\"{HERE}\""), json)
 }

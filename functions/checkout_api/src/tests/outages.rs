@@ -1,67 +1,73 @@
-//! What is answered while something we depend on is down.
+//! What is answered while something we depend on is down, or newer than this version. What each failure is answered with is
+//! held by `http_api`.
 
-use super::{
-    fake::{Fake, INTERNALS, Outage},
-    *,
+use super::*;
+use checkout::{StoreError, testing::Outage};
+use stepwell::{
+    FailureKind,
+    core::{
+        item::{Key, attribute},
+        transition::Change,
+    },
 };
-use axum::{Router, routing::get};
-use std::time::Duration;
 use test_case::test_case;
 
-#[test_case(Outage::Table, 503)]
-#[test_case(Outage::Unreadable, 500)]
-#[tokio::test]
-async fn no_route_tells_what_is_down(outage: Outage, status: u16) {
-    let fake = Fake::default();
-    fake.state().outage = Some(outage);
-    let id = "018f4e4e-7c1a-7000-8000-0123456789ab";
+/// Words of an outage that no client may read.
+const INTERNALS: &str = "arn:aws:dynamodb:eu-central-1:123456789012:table/stepwell-dev-products";
+
+#[test_case(FailureKind::Throttled, StoreError::Busy(INTERNALS.to_owned()), 503)]
+#[test_case(FailureKind::Unavailable, StoreError::Failed(INTERNALS.to_owned()), 503)]
+#[test_case(FailureKind::Refused, StoreError::Unreadable(INTERNALS.to_owned()), 500)]
+#[tokio::test(start_paused = true)]
+async fn no_route_tells_what_is_down(of_the_engine: FailureKind, of_the_shop: StoreError, status: u16) {
+    let api = Api::new();
+    api.shop.set_outage(Outage { tables: Some(of_the_shop), ..Outage::default() });
+    api.harness.fail_call("create", [of_the_engine]);
+    api.harness.fail_call("load_all", vec![of_the_engine; 3]);
     let answers = [
-        checkout(&fake, good().to_string()).await,
-        super::get(&fake, &format!("/order_status/{id}")).await,
-        super::get(&fake, &format!("/workflow_details/{id}")).await,
-        post(&fake, &format!("/retry_checkout/{id}"), &[], "").await,
-        super::get(&fake, &format!("/orders/{id}")).await,
-        super::get(&fake, "/products").await,
+        api.checkout(good().to_string()).await,
+        api.get(&format!("/order_status/{UNKNOWN}")).await,
+        api.get(&format!("/workflow_details/{UNKNOWN}")).await,
+        api.retry(UNKNOWN.parse().unwrap()).await,
+        api.get(&format!("/orders/{UNKNOWN}")).await,
+        api.get("/products").await,
     ];
     for answer in answers {
-        assert_eq!(answer.status, status);
+        let expected = json!({"success": false, "error": match status {
+            503 => "The service is not available right now; please try again",
+            _ => "Something went wrong on our side",
+        }});
+        assert_eq!((answer.status, answer.body()), (status, expected));
         assert_eq!(answer.header("Retry-After"), if status == 503 { "1" } else { "" });
-        assert_eq!(answer.body()["success"], false);
-        assert!(!answer.text.contains(INTERNALS) && !answer.text.contains("Dynamo"), "{}", answer.text);
     }
 }
 
-#[tokio::test]
-async fn refused_call_does_not_invite_another_try() {
-    let fake = Fake::default();
-    fake.state().outage = Some(Outage::Rights);
-    for path in
-        ["/order_status/018f4e4e-7c1a-7000-8000-0123456789ab", "/workflow_details/018f4e4e-7c1a-7000-8000-0123456789ab"]
-    {
-        let answer = super::get(&fake, path).await;
-        assert_eq!((answer.status.as_u16(), answer.header("Retry-After")), (500, ""), "{path}");
-        assert!(!answer.text.contains(INTERNALS), "{}", answer.text);
-    }
+#[tokio::test(start_paused = true)]
+async fn start_whose_message_was_not_sent_is_brought_to_its_end_by_the_same_key() {
+    let api = Api::new();
+    api.harness.fail_call("send", [FailureKind::Unavailable]);
+    let failed = api.with_key("k", good().to_string()).await;
+    assert_eq!((failed.status, failed.header("Retry-After"), api.woken().len()), (503, "1", 0));
+    assert_eq!(api.with_key("k", good().to_string()).await.status, 202);
+    assert_eq!((api.harness.memory().store.tasks().len(), api.woken()), (1, vec!["validate_cart".to_owned()]));
 }
 
-#[tokio::test]
-async fn a_start_whose_message_was_not_sent_is_brought_to_its_end_by_the_same_key() {
-    let fake = Fake::default();
-    fake.state().outage = Some(Outage::Queue);
-    let start = async || post(&fake, "/checkout", &[("Idempotency-Key", "k")], good().to_string()).await;
-    let failed = start().await;
-    assert_eq!((failed.status.as_u16(), failed.header("Retry-After")), (503, "1"));
-    assert!(!failed.text.contains(INTERNALS));
+/// While two versions run beside each other, the older one shows what the newer one has begun, and leaves it alone.
+#[tokio::test(start_paused = true)]
+async fn checkout_of_a_newer_version_is_shown_and_its_retry_is_left_to_that_version() {
+    let api = Api::new();
+    let id = api.started().await;
+    let newer = [(attribute::V, json!(2)), (attribute::NEEDS, json!(2)), (attribute::STATUS, json!("suspended"))];
+    let newer = newer.map(|(name, value)| Change::Set(name, value)).to_vec();
+    api.harness.memory().store.force(Key::Task(id), newer).unwrap();
+    let before = api.harness.history(id).await.unwrap();
 
-    fake.state().outage = None;
-    assert_eq!(start().await.status, 202);
-    assert_eq!((fake.store.tasks().len(), fake.state().sent.len()), (1, 1));
-}
-
-#[tokio::test]
-async fn a_route_that_takes_too_long_is_given_up() {
-    let router = Router::new().route("/", get(std::future::pending::<()>));
-    let router = http_api::complete(router, Duration::from_millis(1));
-    let response = router.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
-    assert_eq!((response.status().as_u16(), &response.headers()["Retry-After"]), (503, &"1".parse().unwrap()));
+    let status = api.status(id).await;
+    assert_eq!((&status["status"], &status["current_step"]), (&json!("processing"), &json!("validate_cart")));
+    let details = api.get(&format!("/workflow_details/{id}")).await.body();
+    assert_eq!((&details["status"], &details["steps"][0]["name"]), (&json!("pending"), &json!("validate_cart")));
+    let answer = api.retry(id).await;
+    let error = "The service is not available right now; please try again".to_owned();
+    assert_eq!((answer.refusal(), answer.header("Retry-After")), ((503, error), "1"));
+    assert_eq!(api.harness.history(id).await.unwrap(), before);
 }

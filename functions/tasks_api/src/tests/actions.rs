@@ -1,34 +1,42 @@
 //! What is done to one task.
 
-use super::{fake::Fake, *};
-use crate::backend::Act;
+use super::*;
 use stepwell::{
-    ActionError, By, CallError, FailureKind,
+    FailureKind,
     core::{
-        record::ActionKind,
-        state::{End, StepState, TaskStatus},
+        item::{Key, attribute},
+        limits::MAX_RESULT_BYTES,
+        state::StepState,
+        transition::Change,
     },
-    ports::QueueError,
+    testing::Death,
 };
 use test_case::test_case;
 
-const REASON: &str = r#"{"reason": "the bank is back"}"#;
-
-fn by() -> By {
-    By::new(ARN, "the bank is back").unwrap()
+#[test_case("retry", "pending")]
+#[test_case("compensate", "compensating")]
+#[test_case("resolve", "resolved_manually")]
+#[test_case("cancel", "compensating")]
+#[tokio::test(start_paused = true)]
+async fn each_route_does_what_its_name_says(act: &str, status: &str) {
+    let api = Api::new();
+    let id = if act == "cancel" { api.started().await } else { api.failed("pay").await };
+    let answer = api.act(id, act).await;
+    assert_eq!((answer.status, answer.body()), (202, json!({"success": true, "task_id": id, "status": status})));
+    let [done] = api.trail(id).await.try_into().unwrap();
+    assert_eq!((json!(done.what), done.who.as_str(), done.why.as_str()), (json!(act), ARN, "the bank is back"));
 }
 
-#[test_case("retry", Act::Retry)]
-#[test_case("cancel", Act::Cancel)]
-#[test_case("compensate", Act::Compensate)]
-#[test_case("resolve", Act::Resolve)]
-#[tokio::test]
-async fn each_route_does_what_its_name_says(name: &str, act: Act) {
-    let fake = Fake::default();
-    let answer = post(&fake, &format!("/tasks/{ID}/{name}"), REASON).await;
-    assert_eq!(answer.status, 202, "{}", answer.text);
-    assert_eq!(answer.body(), json!({"success": true, "task_id": ID, "status": "pending"}));
-    assert_eq!(fake.state().actions, [(ID.parse().unwrap(), act, by())]);
+/// A retry is for what has failed last: the undoing, where that has begun.
+#[tokio::test(start_paused = true)]
+async fn retry_of_a_failed_compensation_goes_on_undoing() {
+    let api = Api::new();
+    api.0.fail("refund", [StepFault::Error(permanent("NO", "it cannot be"))]);
+    let id = api.failed("ship").await;
+    api.0.run(id).await.unwrap();
+    let answer = api.act(id, "retry").await;
+    assert_eq!((answer.status, &answer.body()["status"]), (202, &json!("compensating")));
+    assert_eq!(api.0.run(id).await.unwrap().step("refund").unwrap().state, StepState::Complete);
 }
 
 #[test_case("{\"total\": 100.00, \"e\":1E+2, \"big\": 123456789012345678901234567890}"; "an object")]
@@ -36,155 +44,129 @@ async fn each_route_does_what_its_name_says(name: &str, act: Act) {
 #[test_case("[1, 2,3]"; "a list")]
 #[test_case("\"\\u00e9\""; "a text")]
 #[test_case("null")]
-#[tokio::test]
-async fn a_result_is_kept_to_the_digit(result: &str) {
-    let fake = Fake::default();
+#[tokio::test(start_paused = true)]
+async fn result_by_hand_is_kept_to_the_digit(result: &str) {
+    let api = Api::new();
+    let id = api.failed("pay").await;
     let body = format!("{{ \"result\" :  {result} , \"reason\":\"the bank is back\"}}");
-    let answer = post(&fake, &format!("/tasks/{ID}/steps/process_payment/resolve"), &body).await;
-    assert_eq!(answer.status, 202, "{}", answer.text);
-    let act = Act::ResolveStep { step: "process_payment".to_owned(), result: result.to_owned() };
-    assert_eq!(fake.state().actions, [(ID.parse().unwrap(), act, by())]);
+    let answer = api.post(&format!("/tasks/{id}/steps/pay/resolve"), &body).await;
+    assert_eq!((answer.status, &answer.body()["status"]), (202, &json!("in_progress")));
+    assert_eq!(api.history(id).await.step("pay").unwrap().result.as_deref(), Some(result));
+    assert_eq!(api.trail(id).await[0].step.as_deref(), Some("pay"));
+}
+
+const TEXT: &str = "has to have 1 to 500 characters, and no control characters";
+const OBJECT: &str = "the body has to be an object";
+
+#[test_case("resolve", "{}", "/reason", "is missing"; "no reason")]
+#[test_case("resolve", r#"{"reason": null}"#, "/reason", "has to be a text"; "null")]
+#[test_case("resolve", r#"{"reason": 5}"#, "/reason", "has to be a text"; "a number")]
+#[test_case("resolve", r#"{"reason": "  "}"#, "/reason", TEXT; "blank")]
+#[test_case("resolve", r#"{"reason": "a\u0000b"}"#, "/reason", TEXT; "a control character")]
+#[test_case("resolve", &format!(r#"{{"reason": "{}"}}"#, "é".repeat(501)), "/reason", TEXT; "too long a reason")]
+#[test_case("resolve", r#"{"reason": "why", "force": true}"#, "/force", "is not known here")]
+#[test_case("resolve", r#"{"reason": "why", "who": "mallory"}"#, "/who", "is not known here"; "another name")]
+#[test_case("resolve", r#"{"reason": "why", "result": 1}"#, "/result", "is not known here"; "a result of a task")]
+#[test_case("resolve", "[]", "", OBJECT; "a list")]
+#[test_case("resolve", "null", "", OBJECT; "nothing")]
+#[test_case("resolve", "\"reason\"", "", OBJECT; "a text")]
+#[test_case("steps/pay/resolve", r#"{"reason": "why"}"#, "/result", "is missing"; "no result")]
+#[test_case("steps/pay/resolve", r#"{"reason": "why", "result": "\ud800"}"#, "/result", "cannot be read: "; "no text for a result")]
+#[test_case("steps/pay/resolve", &format!(r#"{{"reason": "why", "result": {}{}}}"#, "[".repeat(200), "]".repeat(200)), "/result", "cannot be read: "; "too deep a result")]
+#[test_case("steps/pay/resolve", &format!(r#"{{"reason": "why", "result": "{}"}}"#, "x".repeat(MAX_RESULT_BYTES)), "/result", "the result has 262146 bytes"; "too large a result")]
+#[tokio::test(start_paused = true)]
+async fn body_that_is_wrong_is_told_where(act: &str, body: &str, path: &str, message: &str) {
+    let api = Api::new();
+    let id = api.failed("pay").await;
+    api.post(&format!("/tasks/{id}/{act}"), body).await.is_fault(path, message);
+    assert_eq!(api.trail(id).await, []);
+}
+
+#[test_case(r#"{"reason": "#, 400, json!(null); "half of it")]
+#[test_case(r#"{"\ud800": 1}"#, 400, json!(null); "a name that is no text")]
+#[test_case(r#"{"reason": "why", "reason": "why not"}"#, 400, json!("/reason"); "two reasons")]
+#[test_case(r#"{"reason": "why", "result": {"a": [1.50, {"b": 1e1, "b": 1e1}]}}"#, 400, json!("/result/a/1/b"); "deep in a result")]
+#[test_case(&format!(r#"{{"reason": "why", "result": "{}"}}"#, "x".repeat(300_000)), 413, json!(null); "too large")]
+#[tokio::test]
+async fn body_that_cannot_be_read(body: &str, status: u16, path: Value) {
+    let answer = Api::new().post(&format!("/tasks/{UNKNOWN}/steps/pay/resolve"), body).await;
+    assert_eq!((answer.status, &answer.body()["details"][0]["path"]), (status, &path), "{}", answer.text);
 }
 
 #[tokio::test]
-async fn a_result_that_no_step_could_read_is_refused() {
-    for result in [&"[".repeat(200), r#""\ud800""#] {
-        let closing = "]".repeat(if result.starts_with('[') { 200 } else { 0 });
-        let body = format!(r#"{{"result": {result}{closing}, "reason": "why"}}"#);
-        let fake = Fake::default();
-        let answer = post(&fake, &format!("/tasks/{ID}/steps/a/resolve"), &body).await;
-        let faults = answer.faults();
-        assert!(faults[0].0 == "/result" && faults[0].1.starts_with("cannot be read: "), "{faults:?}");
-        assert!(fake.is_untouched());
+async fn longest_reason_is_kept() {
+    let api = Api::new();
+    let id = api.started().await;
+    let body = json!({"reason": "é".repeat(500)}).to_string();
+    assert_eq!(api.post(&format!("/tasks/{id}/cancel"), &body).await.status, 202);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_done_is_refused_with_what_was_found() {
+    let api = Api::new();
+    let done = api.started().await;
+    api.0.run(done).await.unwrap();
+    let closed = api.failed("ship").await;
+    api.0.run(closed).await.unwrap();
+    let full = api.failed("pay").await;
+    let entry = json!({"at": 0, "what": "retry", "who": "somebody", "why": "again and again"});
+    let trail = vec![Change::Set(attribute::ACTIONS, json!(vec![entry; 1_000]))];
+    api.0.memory().store.force(Key::Task(full), trail).unwrap();
+    api.0.kill("pay", [Death::After("claim")]);
+    let begun = api.started().await;
+    api.0.run_until(begun, |history| history.steps[0].state == StepState::InProgress).await.unwrap();
+    let unknown = UNKNOWN.parse().unwrap();
+
+    for (id, act, status, error, found) in [
+        (done, "cancel", 409, "Cannot cancel task in complete status", json!("complete")),
+        (closed, "retry", 409, "Cannot retry task in error status: it has been compensated", json!("error")),
+        (begun, "steps/pay/resolve", 409, "Cannot resolve step `pay` in in_progress state", json!("in_progress")),
+        (begun, "steps/ship/resolve", 409, "Cannot resolve step `ship`: it waits for pay", json!(null)),
+        (
+            full,
+            "retry",
+            409,
+            "Cannot retry: the audit trail of the task has no room for more attempts; do by hand what failed, and resolve it",
+            json!(null),
+        ),
+        (done, "steps/mail/resolve", 404, "The task has no step `mail`", json!(null)),
+        (unknown, "resolve", 404, "There is no task 018f4e4e-7c1a-7000-8000-0123456789ab", json!(null)),
+    ] {
+        let result = if act.contains("steps") { r#", "result": 1"# } else { "" };
+        let answer = api.post(&format!("/tasks/{id}/{act}"), &format!(r#"{{"reason": "why"{result}}}"#)).await;
+        let body = answer.body();
+        assert_eq!((answer.status, &body["success"], &body["status"]), (status, &json!(false), &found), "{body}");
+        assert_eq!(body["error"], error);
     }
 }
 
-#[test_case("", "{}", "/reason", "is missing"; "no reason")]
-#[test_case("", r#"{"reason": null}"#, "/reason", "has to be a text"; "null")]
-#[test_case("", r#"{"reason": 5}"#, "/reason", "has to be a text"; "a number")]
-#[test_case("", r#"{"reason": "  "}"#, "/reason", "has to have 1 to 500 characters, and no control characters"; "blank")]
-#[test_case("", r#"{"reason": "a\u0000b"}"#, "/reason", "has to have 1 to 500"; "a control character")]
-#[test_case("", r#"{"reason": "why", "force": true}"#, "/force", "is not known here")]
-#[test_case("", r#"{"reason": "why", "result": 1}"#, "/result", "is not known here")]
-#[test_case("", "[]", "", "the body has to be an object"; "a list")]
-#[test_case("", "null", "", "the body has to be an object"; "nothing")]
-#[test_case("", "\"reason\"", "", "the body has to be an object"; "a text")]
-#[test_case("steps/a/", r#"{"reason": "why"}"#, "/result", "is missing"; "no result")]
-#[tokio::test]
-async fn a_body_that_is_wrong_is_told_where(step: &str, body: &str, path: &str, message: &str) {
-    let fake = Fake::default();
-    let answer = post(&fake, &format!("/tasks/{ID}/{step}resolve"), body).await;
-    let faults = answer.faults();
-    assert_eq!(faults.len(), 1, "{faults:?}");
-    assert!(faults[0].0 == path && faults[0].1.starts_with(message), "{faults:?}");
-    assert!(fake.is_untouched());
+#[tokio::test(start_paused = true)]
+async fn message_that_was_not_sent_is_an_outage() {
+    let api = Api::new();
+    let id = api.failed("pay").await;
+    api.0.fail_call("send", [FailureKind::Unavailable]);
+    assert_eq!(api.act(id, "retry").await.status, 503);
 }
 
-#[tokio::test]
-async fn a_reason_has_its_limit() {
-    for (length, status) in [(500, 202), (501, 422)] {
-        let body = json!({"reason": "é".repeat(length)}).to_string();
-        assert_eq!(post(&Fake::default(), &format!("/tasks/{ID}/cancel"), &body).await.status, status);
+/// While two versions run beside each other, the older one shows what the newer one has begun, and leaves it alone.
+#[tokio::test(start_paused = true)]
+async fn task_of_a_newer_version_is_shown_and_not_acted_on() {
+    let api = Api::new();
+    let id = api.failed("pay").await;
+    let newer = [(attribute::V, json!(3)), (attribute::NEEDS, json!(2)), (attribute::STATUS, json!("suspended"))];
+    let newer = newer.map(|(name, value)| Change::Set(name, value)).to_vec();
+    api.0.memory().store.force(Key::Task(id), newer).unwrap();
+    let before = api.history(id).await;
+
+    let shown = api.show(id).await;
+    assert_eq!(shown["newer_format"], json!({"written": 3, "needs": 2}));
+    assert_eq!((&shown["task_id"], &shown["steps"][0]["error"]["code"]), (&json!(id), &json!("GATEWAY DOWN")));
+    for (method, path) in routes(id).into_iter().filter(|(method, path)| *method == "POST" && path != "/tasks/retry") {
+        let body = if path.contains("/steps/") { r#"{"reason": "why", "result": 1}"# } else { r#"{"reason": "why"}"# };
+        let answer = api.send_as(Some(ARN), method, &path, body).await;
+        assert_eq!((answer.status, &answer.body()["code"]), (409, &json!("NEWER_FORMAT")), "{path}: {}", answer.text);
+        let error = format!("TASK#{id} was written in format 3 and needs a reader of format 2");
+        assert!(answer.body()["error"].as_str().unwrap().starts_with(&error), "{}", answer.text);
     }
-}
-
-#[test_case(""; "nothing")]
-#[test_case("reason=why"; "a form")]
-#[test_case("{\"reason\": \"why\"} x"; "more than one value")]
-#[test_case("{\"reason\": "; "half of it")]
-#[test_case("{\"\\ud800\": 1}"; "a name that is no text")]
-#[tokio::test]
-async fn what_is_not_json_is_400(body: &str) {
-    let fake = Fake::default();
-    let answer = post(&fake, &format!("/tasks/{ID}/cancel"), body).await;
-    assert_eq!(answer.status, 400, "{}", answer.text);
-    assert!(answer.body()["error"].as_str().unwrap().starts_with("The body is not JSON: "), "{}", answer.text);
-    assert!(fake.is_untouched());
-}
-
-#[test_case("cancel", r#"{"reason": "why", "reason": "why not"}"#, "/reason"; "two reasons")]
-#[test_case("steps/a/resolve", r#"{"reason": "why", "result": 1, "result": 2}"#, "/result"; "two results")]
-#[test_case("steps/a/resolve", r#"{"reason": "why", "result": {"a": [1.50, {"b": 1e1, "b": 1e1}]}}"#, "/result/a/1/b"; "deep in a result")]
-#[tokio::test]
-async fn duplicate_key_is_refused_with_its_path(act: &str, body: &str, path: &str) {
-    let fake = Fake::default();
-    let answer = post(&fake, &format!("/tasks/{ID}/{act}"), body).await;
-    assert_eq!(answer.status, 400, "{}", answer.text);
-    assert_eq!(answer.body()["details"], json!([{"path": path, "message": "is there more than once"}]));
-    assert!(fake.is_untouched());
-}
-
-#[tokio::test]
-async fn a_body_that_is_too_large_is_413() {
-    let body = format!(r#"{{"reason": "why", "result": "{}"}}"#, "x".repeat(300_000));
-    assert_eq!(post(&Fake::default(), &format!("/tasks/{ID}/steps/a/resolve"), &body).await.status, 413);
-}
-
-#[tokio::test]
-async fn no_task_has_a_strange_id() {
-    for id in ["1", &ID.to_uppercase(), "é", "a b"] {
-        let answer = post(&Fake::default(), &format!("/tasks/{id}/cancel"), REASON).await;
-        assert_eq!((answer.status, &answer.body()["error"]), (404, &json!("There is no such task")), "{id}");
-        let answer = post(&Fake::default(), &format!("/tasks/{id}/steps/a/resolve"), REASON).await;
-        assert_eq!(answer.status, 404, "{id}");
-    }
-}
-
-fn illegal(action: ActionKind, status: TaskStatus) -> ActionError {
-    ActionError::Status { action, status }
-}
-
-#[test_case(
-    illegal(ActionKind::Cancel, TaskStatus::Complete),
-    409, "Cannot cancel task in complete status", json!("complete"); "a task that is complete"
-)]
-#[test_case(
-    illegal(ActionKind::Retry, TaskStatus::Compensated(End::Error)),
-    409, "Cannot retry task in error status: it has been compensated", json!("error"); "a task that is closed"
-)]
-#[test_case(
-    ActionError::StepState { step: "a".to_owned(), state: StepState::InProgress },
-    409, "Cannot resolve step `a` in in_progress state", json!("in_progress"); "a step that is in flight"
-)]
-#[test_case(
-    ActionError::NotReady { step: "c".to_owned(), waits_for: vec!["a".to_owned(), "b".to_owned()] },
-    409, "Cannot resolve step `c`: it waits for a, b", json!(null); "a step before its turn"
-)]
-#[test_case(
-    ActionError::TrailFull { of: "step `a`".to_owned() },
-    409,
-    "Cannot retry: the audit trail of step `a` has no room for more attempts; do by hand what failed, and resolve it",
-    json!(null); "a trail that is full"
-)]
-#[test_case(ActionError::NoStep("a".to_owned()), 404, "The task has no step `a`", json!(null); "no such step")]
-#[test_case(
-    ActionError::NotFound(ID.parse().unwrap()),
-    404, "There is no task 018f4e4e-7c1a-7000-8000-0123456789ab", json!(null); "no such task"
-)]
-#[tokio::test]
-async fn what_cannot_be_done_is_refused_with_what_was_found(error: ActionError, status: u16, text: &str, found: Value) {
-    let fake = Fake::default();
-    fake.state().refusal = Some(error);
-    let answer = post(&fake, &format!("/tasks/{ID}/resolve"), REASON).await;
-    assert_eq!(answer.status, status);
-    let body = answer.body();
-    assert_eq!((&body["success"], &body["error"], &body["status"]), (&json!(false), &json!(text), &found));
-}
-
-#[tokio::test]
-async fn a_result_that_is_too_large_is_told_where() {
-    let fake = Fake::default();
-    fake.state().refusal = Some(ActionError::ResultTooLarge(300_000));
-    let answer = post(&fake, &format!("/tasks/{ID}/steps/a/resolve"), r#"{"result": 1, "reason": "why"}"#).await;
-    assert_eq!(answer.faults()[0].0, "/result");
-}
-
-#[tokio::test]
-async fn a_message_that_was_not_sent_is_an_outage() {
-    let fake = Fake::default();
-    let error = CallError::new("SendMessage", FailureKind::Unavailable, fake::INTERNALS);
-    fake.state().refusal = Some(QueueError::new("a", error).into());
-    let answer = post(&fake, &format!("/tasks/{ID}/retry"), REASON).await;
-    assert_eq!((answer.status, &answer.headers["retry-after"]), (503, &json!("1")));
-    assert!(!answer.text.contains(fake::INTERNALS), "{}", answer.text);
+    assert_eq!(api.history(id).await, before);
 }

@@ -1,24 +1,46 @@
-//! The API as API Gateway calls it, over a backend that is kept in memory.
+//! The API over the engine in memory, as a host calls it that has found out who calls.
 
 mod actions;
 mod bulk;
-mod door;
-mod fake;
 mod looking;
 
-use crate::routes;
-use fake::Fake;
-use lambda_http::{LambdaEvent, tower::ServiceExt};
+use axum::{
+    body::Body,
+    http::{HeaderMap, Request},
+};
+use http_api::Caller;
 use serde_json::{Value, json};
+use std::sync::Arc;
+use stepwell::{
+    TaskId, Workflow,
+    core::{history::History, record::Action},
+    permanent,
+    testing::{Harness, Leaves, StepFault},
+};
+use test_case::test_case;
+use tower::ServiceExt;
 
-const ID: &str = "018f4e4e-7c1a-7000-8000-0123456789ab";
+/// The id of no task.
+const UNKNOWN: &str = "018f4e4e-7c1a-7000-8000-0123456789ab";
 
 const ARN: &str = "arn:aws:sts::123456789012:assumed-role/operators/alice";
+
+const WORKFLOW: &str = "
+    name: test
+    namespace_name: tests
+    version: 1.0.0
+    compensate_after_seconds: 60
+    step_templates:
+      - { name: pay, compensation: { name: refund } }
+      - { name: ship, depends_on_step: pay }";
+
+/// What each step leaves.
+const RESULT: &str = r#"{"amount": 100.00, "rate": 1e-2}"#;
 
 /// What came back.
 struct Answer {
     status: u16,
-    headers: Value,
+    headers: HeaderMap,
     text: String,
 }
 
@@ -27,67 +49,119 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    /// What was wrong, as pairs of path and message.
-    fn faults(&self) -> Vec<(String, String)> {
+    /// Checks that it says of one field what is wrong with it, if only in the first words.
+    fn is_fault(&self, path: &str, message: &str) {
         assert_eq!((self.status, &self.body()["error"]), (422, &json!("Invalid request")), "{}", self.text);
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let details = self.body()["details"].as_array().unwrap().clone();
-        details.iter().map(|fault| (text(&fault["path"]), text(&fault["message"]))).collect()
+        let found = &self.body()["details"];
+        assert_eq!((found.as_array().unwrap().len(), &found[0]["path"]), (1, &json!(path)), "{found}");
+        assert!(found[0]["message"].as_str().unwrap().starts_with(message), "{found}");
     }
 }
 
-/// What an IAM authorizer says.
-fn iam(arn: Value) -> Value {
-    json!({"iam": {
-        "accessKey": "AKIA", "accountId": "123456789012", "callerId": "AIDA", "cognitoIdentity": null,
-        "principalOrgId": "o-1", "userArn": arn, "userId": "AIDA",
-    }})
-}
+/// The API, and what is behind it. Clones share it.
+#[derive(Clone)]
+struct Api(Arc<Harness>);
 
-/// Sends a request as whom the authorizer says, if there is one.
-async fn send_as(authorizer: Option<Value>, fake: &Fake, method: &str, target: &str, body: &str) -> Answer {
-    let context = authorizer.map_or(json!({}), |authorizer| json!({ "authorizer": authorizer }));
-    send_event(fake, json!({ "requestContext": context }), method, target, body).await
-}
-
-/// Sends a request with these parts in its event.
-async fn send_event(fake: &Fake, parts: Value, method: &str, target: &str, body: &str) -> Answer {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let mut event = json!({
-        "version": "2.0", "routeKey": "ANY /tasks/{proxy+}", "rawPath": path, "rawQueryString": query,
-        "headers": {"host": "abc.execute-api.eu-central-1.amazonaws.com"},
-        "requestContext": {
-            "accountId": "1", "apiId": "abc", "domainName": "abc.execute-api.eu-central-1.amazonaws.com",
-            "domainPrefix": "abc", "requestId": "r", "routeKey": "ANY /tasks/{proxy+}", "stage": "$default",
-            "time": "12/Mar/2020:19:03:58 +0000", "timeEpoch": 1_583_348_638_390_u64,
-            "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "1.1.1.1", "userAgent": "x"},
-        },
-        "body": body, "isBase64Encoded": false,
-    });
-    for (part, fields) in parts.as_object().unwrap() {
-        event[part].as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+impl Api {
+    fn new() -> Self {
+        let harness = Harness::new(Workflow::from_yaml(WORKFLOW).unwrap());
+        Self(Arc::new(harness.call_by_call().with_all(Leaves(RESULT))))
     }
-    let event = LambdaEvent::new(serde_json::from_str(&event.to_string()).unwrap(), lambda_http::Context::default());
-    let answer = stepwell_aws::http::service(routes::router(fake.clone())).oneshot(event).await.unwrap();
-    let answer = serde_json::to_value(answer).unwrap();
-    assert_eq!(answer["headers"]["content-type"], "application/json", "{answer}");
-    assert_eq!(answer["headers"]["cache-control"], "no-store", "{answer}");
-    Answer {
-        status: u16::try_from(answer["statusCode"].as_u64().unwrap()).unwrap(),
-        headers: answer["headers"].clone(),
-        text: answer["body"].as_str().unwrap().to_owned(),
+
+    async fn send_as(&self, caller: Option<&str>, method: &str, target: &str, body: &str) -> Answer {
+        let mut request = Request::builder().method(method).uri(target).body(Body::from(body.to_owned())).unwrap();
+        caller.and_then(|name| request.extensions_mut().insert(Caller(name.to_owned())));
+        let (parts, body) = crate::router(self.0.client()).oneshot(request).await.unwrap().into_parts();
+        let text = String::from_utf8(axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, text }
+    }
+
+    async fn get(&self, target: &str) -> Answer {
+        self.send_as(Some(ARN), "GET", target, "").await
+    }
+
+    async fn post(&self, path: &str, body: &str) -> Answer {
+        self.send_as(Some(ARN), "POST", path, body).await
+    }
+
+    /// A task as operators see it.
+    async fn show(&self, id: TaskId) -> Value {
+        self.get(&format!("/tasks/{id}")).await.body()
+    }
+
+    /// Does something to a task for a reason.
+    async fn act(&self, id: TaskId, act: &str) -> Answer {
+        self.post(&format!("/tasks/{id}/{act}"), r#"{"reason": "the bank is back"}"#).await
+    }
+
+    async fn started(&self) -> TaskId {
+        self.0.start(&json!({"payment_info": {"token": "test_success_visa"}})).await.unwrap()
+    }
+
+    /// A task whose step has failed for good.
+    async fn failed(&self, step: &str) -> TaskId {
+        self.0.fail(step, [StepFault::Error(permanent("GATEWAY DOWN", "no"))]);
+        let id = self.started().await;
+        self.0.run_until(id, |history| !history.failed_steps().is_empty()).await.unwrap();
+        id
+    }
+
+    async fn history(&self, id: TaskId) -> History {
+        self.0.history(id).await.unwrap()
+    }
+
+    /// What was done to a task from outside.
+    async fn trail(&self, id: TaskId) -> Vec<Action> {
+        self.history(id).await.task.actions
     }
 }
 
-/// Sends a request as an operator.
-async fn send(fake: &Fake, method: &str, target: &str, body: &str) -> Answer {
-    send_as(Some(iam(json!(ARN))), fake, method, target, body).await
+/// All routes, with a body that each accepts or refuses only for its task.
+fn routes(id: TaskId) -> Vec<(&'static str, String)> {
+    let acts = ["retry", "cancel", "compensate", "resolve", "steps/pay/resolve"];
+    let of_task = acts.iter().map(|act| ("POST", format!("/tasks/{id}/{act}")));
+    let others = [("GET", "/tasks".to_owned()), ("POST", "/tasks/retry".to_owned()), ("GET", format!("/tasks/{id}"))];
+    others.into_iter().chain(of_task).collect()
 }
 
-async fn get(fake: &Fake, target: &str) -> Answer {
-    send(fake, "GET", target, "").await
+#[test_case(None; "no name")]
+#[test_case(Some(""); "an empty name")]
+#[test_case(Some(&"a".repeat(257)); "a name that cannot be kept")]
+#[test_case(Some("a\nb"); "a name of two lines")]
+#[tokio::test(start_paused = true)]
+async fn nobody_is_let_in(caller: Option<&str>) {
+    let api = Api::new();
+    let id = api.failed("pay").await;
+    for (method, path) in routes(id) {
+        let body = r#"{"reason": "why", "dry_run": false, "result": 1}"#;
+        let answer = api.send_as(caller, method, &path, body).await;
+        assert_eq!((answer.status, &answer.body()["success"]), (403, &json!(false)), "{method} {path}");
+    }
+    assert_eq!(api.trail(id).await, []);
 }
 
-async fn post(fake: &Fake, path: &str, body: &str) -> Answer {
-    send(fake, "POST", path, body).await
+#[tokio::test(start_paused = true)]
+async fn what_is_down_is_not_told() {
+    let api = Api::new();
+    let id = api.failed("pay").await;
+    for (method, path) in routes(id) {
+        for call in ["load_all", "list"] {
+            api.0.fail_call(call, [stepwell::FailureKind::Unavailable]);
+        }
+        let body = if path.contains("/steps/") { r#"{"reason": "why", "result": 1}"# } else { r#"{"reason": "why"}"# };
+        let answer = api.send_as(Some(ARN), method, &path, body).await;
+        let error = "The service is not available right now; please try again";
+        assert_eq!((answer.status, answer.body()), (503, json!({"success": false, "error": error})), "{method} {path}");
+        assert_eq!(answer.headers["retry-after"], "1");
+    }
+}
+
+#[test_case("GET", "/tasks/", 404, ""; "a task without an id")]
+#[test_case("POST", "/tasks/018f4e4e-7c1a-7000-8000-0123456789ab/steps/resolve", 404, "")]
+#[test_case("GET", "/tasks/018f4e4e-7c1a-7000-8000-0123456789ab/cancel", 405, "POST")]
+#[tokio::test]
+async fn path_or_method_that_is_on_no_route(method: &str, path: &str, status: u16, allowed: &str) {
+    let answer = Api::new().send_as(Some(ARN), method, path, "").await;
+    let allow = answer.headers.get("allow").map_or("", |allow| allow.to_str().unwrap());
+    assert_eq!((answer.status, allow), (status, allowed));
 }

@@ -244,6 +244,14 @@ impl Harness {
         self
     }
 
+    /// With this handler for every step and every compensation of the workflow.
+    #[must_use]
+    pub fn with_all(self, step: impl Step + Clone + 'static) -> Self {
+        let plan = self.workflow.plan().clone();
+        let all = plan.steps().iter().chain(plan.compensations());
+        all.fold(self, |harness, plan| harness.with(&plan.name, step.clone()))
+    }
+
     /// With settlements that are carried out in the protocol's order, call by call, as on AWS. Otherwise each is one
     /// transaction.
     #[must_use]
@@ -331,8 +339,9 @@ impl Harness {
         &self.memory
     }
 
-    /// The store and the queues, as the engine sees them here.
-    pub(crate) fn ports(&self) -> Mortal<Memory<VirtualClock>> {
+    /// The store and the queues, for a worker of one's own: its calls fail, and others come in between, as planned by
+    /// [`fail_call`](Self::fail_call) and [`meanwhile`](Self::meanwhile).
+    pub fn ports(&self) -> Mortal<Memory<VirtualClock>> {
         Mortal::immortal(self.memory.clone(), self.calls.clone())
     }
 

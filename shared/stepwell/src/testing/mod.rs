@@ -5,6 +5,7 @@ mod clock;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod harness;
+mod leaves;
 mod memory;
 mod memory_queue;
 mod memory_store;
@@ -14,6 +15,7 @@ mod tests;
 
 pub use clock::VirtualClock;
 pub use harness::{Harness, HarnessError, StepFault};
+pub use leaves::Leaves;
 pub use memory::Memory;
 pub use memory_queue::{MAX_RECEIVES, MemoryQueue, Undeliverable};
 pub use memory_store::{MemoryStore, Records, Written};

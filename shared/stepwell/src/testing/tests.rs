@@ -1,11 +1,11 @@
 //! What the harness itself says and does.
 
 use super::{
-    Death, Harness, HarnessError, MAX_RECEIVES, StepFault, VirtualClock,
+    Death, Harness, HarnessError, Leaves, MAX_RECEIVES, StepFault, VirtualClock,
     fixtures::staged::{by, graph, no, workflow},
 };
 use crate::{
-    Context, FailureKind, ResultOf, Step, StepContext, StepError, StepResult, TaskId,
+    FailureKind, ResultOf, Step, StepContext, StepError, StepResult, TaskId,
     core::{
         message::DEAD_LETTERS,
         record::Outcome,
@@ -38,20 +38,9 @@ impl Step for TooEarly {
     }
 }
 
-struct Leaves;
-
-impl Step for Leaves {
-    type Input = Context<u32>;
-    type Output = Later;
-
-    async fn run(&self, Context(number): Context<u32>, _: &StepContext) -> Result<Later, StepError> {
-        Ok(Later(number))
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_workflow_that_lacks_steps_is_not_started() {
-    let harness = Harness::new(workflow(&[&[], &[0]], &[1], "")).with("s0", Leaves);
+    let harness = Harness::new(workflow(&[&[], &[0]], &[1], "")).with("s0", Leaves("7"));
     let missing = harness.start(&Value::Null).await.unwrap_err();
     let message = "the workflow has steps that the harness was not given: s1, u1. Give it each by `with`";
     assert_eq!(missing.to_string(), message);
@@ -70,7 +59,7 @@ async fn a_step_that_takes_what_comes_after_it_is_found_at_the_start() {
 
 #[tokio::test(start_paused = true)]
 async fn a_result_is_read_as_what_it_is() {
-    let harness = graph(&[&[], &[0]], &[], "").with("s1", Leaves);
+    let harness = graph(&[&[], &[0]], &[], "").with("s1", Leaves("7"));
     let task = harness.start(&json!(7)).await.unwrap();
     let early = harness.result::<Later>(task, "s1").await.unwrap_err();
     assert_eq!(early.to_string(), "the result of step `s1` cannot be read: there is none");

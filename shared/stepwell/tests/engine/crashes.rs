@@ -103,9 +103,9 @@ async fn repeated_message_dispatches_only_if_it_did_the_step() {
     let harness = Graph::chain(2).harness(journal.clone(), true);
     let task = start(&harness).await;
     let body = json!({ "task_id": task, "step": "s0", "repeat": true }).to_string();
-    let ports = OnTheWay(harness.memory().clone(), |call: &str| call == "send");
+    harness.fail_call("send", [FailureKind::Unavailable]);
     let first = message("m", &body);
-    assert_eq!(deliver_over(ports, &harness, "s0", journal.clone(), std::slice::from_ref(&first)).await, ["m"]);
+    assert_eq!(deliver(&harness, "s0", journal.clone(), std::slice::from_ref(&first)).await, ["m"]);
     assert_eq!(record(&harness, task, "s0").state, StepState::Complete);
 
     assert!(deliver(&harness, "s0", journal.clone(), &[message("another", &body)]).await.is_empty());

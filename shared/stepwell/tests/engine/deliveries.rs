@@ -70,16 +70,13 @@ async fn take_over_that_comes_second_is_refused() {
     let held =
         [(attribute::STATE, "in_progress".into()), (attribute::ATTEMPT, 1.into()), (attribute::LEASE_UNTIL, over)];
     force(&harness, task, "s0", set(held));
-    let ports = OnTheWay(harness.memory().clone(), move |call: &str| {
-        if call == "take_over" {
-            let put_back =
-                [(attribute::STATE, "pending".into()), (attribute::ATTEMPT, 2.into()), (attribute::EXEMPT, 2.into())];
-            store.force(Key::Step(task, "s0".to_owned()), set(put_back)).unwrap();
-        }
-        false
+    harness.meanwhile("take_over", async move {
+        let put_back =
+            [(attribute::STATE, "pending".into()), (attribute::ATTEMPT, 2.into()), (attribute::EXEMPT, 2.into())];
+        store.force(Key::Step(task, "s0".to_owned()), set(put_back)).unwrap();
     });
     let message = receive(&harness);
-    let kept = deliver_over(ports, &harness, "s0", journal.clone(), std::slice::from_ref(&message)).await;
+    let kept = deliver(&harness, "s0", journal.clone(), std::slice::from_ref(&message)).await;
     assert_eq!((kept, journal.runs().len()), (vec![message.id], 0));
     assert_eq!(harness.memory().queue.next_due(), Some(harness.now()), "it can be claimed at once");
     assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete);
@@ -115,8 +112,8 @@ async fn delivery_whose_call_fails_comes_back(call: &'static str, (receives, hid
     let harness = Graph::chain(1).harness(journal.clone(), true);
     let task = start(&harness).await;
     let message = Received { receives: Some(receives), ..receive(&harness) };
-    let ports = OnTheWay(harness.memory().clone(), move |made: &str| made == call);
-    let kept = deliver_over(ports, &harness, "s0", journal.clone(), std::slice::from_ref(&message)).await;
+    harness.fail_call(call, [FailureKind::Unavailable]);
+    let kept = deliver(&harness, "s0", journal.clone(), std::slice::from_ref(&message)).await;
     assert_eq!(kept, [message.id]);
     assert_eq!(harness.memory().queue.next_due(), Some(harness.now() + seconds(hidden)));
     let step = record(&harness, task, "s0");
@@ -135,8 +132,9 @@ async fn message_that_cannot_be_hidden_is_kept_all_the_same() {
     let harness = Graph::chain(1).harness(Journal::default(), true);
     let task = start(&harness).await;
     let message = receive(&harness);
-    let ports = OnTheWay(harness.memory().clone(), |call: &str| ["claim", "hide"].contains(&call));
-    let kept = deliver_over(ports, &harness, "s0", Journal::default(), std::slice::from_ref(&message)).await;
+    harness.fail_call("claim", [FailureKind::Unavailable]);
+    harness.fail_call("hide", [FailureKind::Unavailable]);
+    let kept = deliver(&harness, "s0", Journal::default(), std::slice::from_ref(&message)).await;
     assert_eq!(kept, [message.id]);
     assert_eq!(harness.memory().queue.next_due(), Some(harness.now() + seconds(60)), "as it was received");
     assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete);
@@ -146,8 +144,8 @@ async fn message_that_cannot_be_hidden_is_kept_all_the_same() {
 #[tokio::test(start_paused = true)]
 async fn message_that_cannot_be_rejected_is_kept() {
     let harness = Graph::chain(1).harness(Journal::default(), true);
-    let ports = OnTheWay(harness.memory().clone(), |call: &str| call == "reject");
-    assert_eq!(deliver_over(ports, &harness, "s0", Journal::default(), &[message("m", "junk")]).await, ["m"]);
+    harness.fail_call("reject", [FailureKind::Unavailable]);
+    assert_eq!(deliver(&harness, "s0", Journal::default(), &[message("m", "junk")]).await, ["m"]);
 }
 
 /// The dispatch that failed is made again: by the same message, which finds the step done.
@@ -160,12 +158,9 @@ async fn dispatch_that_failed_is_made_by_the_next_delivery(call: &'static str) {
     let graph = if call == "finish" { Graph::chain(1) } else { Graph::new([vec![], vec![], vec![0], vec![0, 1]]) };
     let harness = graph.harness(journal.clone(), true);
     let task = start(&harness).await;
-    let ports = OnTheWay(harness.memory().clone(), move |made: &str| made == call);
+    harness.fail_call(call, [FailureKind::Unavailable]);
     let message = receive(&harness);
-    assert_eq!(
-        deliver_over(ports, &harness, "s0", journal.clone(), std::slice::from_ref(&message)).await,
-        [message.id]
-    );
+    assert_eq!(deliver(&harness, "s0", journal.clone(), std::slice::from_ref(&message)).await, [message.id]);
     assert_eq!(record(&harness, task, "s0").state, StepState::Complete);
     let history = run(&harness, task).await;
     assert_eq!(history.status(), TaskStatus::Complete);

@@ -8,7 +8,9 @@ use stepwell::{
         state::TaskStatus,
         step::{self, Claim, ClaimRequest},
     },
-    permanent, retryable,
+    permanent,
+    ports::Store,
+    retryable,
     testing::StepFault,
 };
 use test_case::{test_case, test_matrix};

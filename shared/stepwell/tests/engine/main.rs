@@ -21,20 +21,17 @@ use std::{
     time::Duration,
 };
 use stepwell::{
-    By, CallError, FailureKind, Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp, Workflow,
+    By, FailureKind, Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp, Workflow,
     core::{
-        history::{History, Loaded},
-        index::{Listed, Page},
+        history::History,
         item::Key,
-        message::Message,
         record::{Outcome, StepRecord},
-        settlement::{Settled, Settlement},
         state::StepState,
-        transition::{Applied, Change, Transition},
+        transition::Change,
     },
-    ports::{Ambient, Queue, QueueError, Received, Store, TableError},
+    ports::{Ambient, Received},
     runtime::worker::{Invocation, Worker},
-    testing::{Harness, Memory, VirtualClock},
+    testing::{Harness, VirtualClock},
 };
 
 /// Steps `s0`, `s1` and so on: the `n`-th entry holds what `s<n>` depends on.
@@ -107,8 +104,7 @@ impl Graph {
 
     /// A harness in which this step stands at every place, and settlements are carried out whole or call by call.
     fn harness(&self, step: impl Step + Clone + 'static, by_call: bool) -> Harness {
-        let harness = Harness::new(self.workflow());
-        let harness = self.names().into_iter().fold(harness, |harness, name| harness.with(name, step.clone()));
+        let harness = Harness::new(self.workflow()).with_all(step);
         if by_call { harness.call_by_call() } else { harness }
     }
 }
@@ -243,17 +239,7 @@ fn receive(harness: &Harness) -> Received {
 
 /// Hands a batch to a worker whose invocation lasts for twenty seconds, and answers with what it wants kept.
 async fn deliver(harness: &Harness, name: &str, step: impl Step, batch: &[Received]) -> Vec<String> {
-    deliver_over(harness.memory().clone(), harness, name, step, batch).await
-}
-
-async fn deliver_over<P: Store + Queue + Clone>(
-    ports: P,
-    harness: &Harness,
-    name: &str,
-    step: impl Step,
-    batch: &[Received],
-) -> Vec<String> {
-    let worker = Worker::new(name, step, ports.clone(), ports, harness.memory().ambient.clone());
+    let worker = Worker::new(name, step, harness.ports(), harness.ports(), harness.memory().ambient.clone());
     worker.handle(batch, &Invocation::new("by-hand", harness.now() + seconds(20), harness.now())).await
 }
 
@@ -264,59 +250,4 @@ fn force(harness: &Harness, task: TaskId, step: &str, changes: Vec<Change>) {
 
 fn record(harness: &Harness, task: TaskId, step: &str) -> StepRecord {
     harness.memory().store.step(task, step)
-}
-
-/// Ports on the way to which something happens: it is told of each call by its name before that is made, and may fail it.
-#[derive(Clone)]
-struct OnTheWay<F>(Memory<VirtualClock>, F);
-
-impl<F: Fn(&str) -> bool + Send + Sync> OnTheWay<F> {
-    fn pass(&self, name: &'static str) -> Result<(), CallError> {
-        let fails = (self.1)(name);
-        if fails { Err(CallError::new(name, FailureKind::Unavailable, "no answer")) } else { Ok(()) }
-    }
-}
-
-impl<F: Fn(&str) -> bool + Send + Sync> Store for OnTheWay<F> {
-    async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
-        self.pass(transition.name)?;
-        self.0.apply(transition).await
-    }
-
-    async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
-        self.pass(settlement.transition.as_ref().map_or("settle", |transition| transition.name))?;
-        self.0.settle(task, settlement).await
-    }
-
-    async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
-        self.pass("load")?;
-        self.0.load(task, steps).await
-    }
-
-    async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
-        self.pass("load_all")?;
-        self.0.load_all(task).await
-    }
-
-    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
-        self.pass("list")?;
-        self.0.list(page).await
-    }
-}
-
-impl<F: Fn(&str) -> bool + Send + Sync> Queue for OnTheWay<F> {
-    async fn send(&self, message: &Message) -> Result<(), QueueError> {
-        self.pass("send").map_err(|error| QueueError::new(&message.step, error))?;
-        self.0.send(message).await
-    }
-
-    async fn hide(&self, step: &str, receipt: &str, wait: Duration) -> Result<(), QueueError> {
-        self.pass("hide").map_err(|error| QueueError::new(step, error))?;
-        self.0.hide(step, receipt, wait).await
-    }
-
-    async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
-        self.pass("reject").map_err(|error| QueueError::new("undeliverable", error))?;
-        self.0.reject(body, reason).await
-    }
 }

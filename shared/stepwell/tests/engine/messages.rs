@@ -101,17 +101,14 @@ async fn dependency_that_is_done_just_then_is_not_missed() {
     let harness = Graph::chain(2).harness(journal.clone(), true);
     let task = start(&harness).await;
     let store = harness.memory().store.clone();
-    let ports = OnTheWay(harness.memory().clone(), move |call: &str| {
-        if call == "release" {
-            assert_eq!(store.step(task, "s1").state, StepState::InProgress);
-            let done = [(attribute::STATE, "complete"), (attribute::RESULT, "[]")];
-            let done = done.map(|(name, value)| Change::Set(name, value.into())).into();
-            store.force(Key::Step(task, "s0".to_owned()), done).unwrap();
-        }
-        false
+    harness.meanwhile("release", async move {
+        assert_eq!(store.step(task, "s1").state, StepState::InProgress);
+        let done = [(attribute::STATE, "complete"), (attribute::RESULT, "[]")];
+        let done = done.map(|(name, value)| Change::Set(name, value.into())).into();
+        store.force(Key::Step(task, "s0".to_owned()), done).unwrap();
     });
     let early = message("early", body(task, "s1"));
-    let kept = deliver_over(ports, &harness, "s1", journal.clone(), &[early]).await;
+    let kept = deliver(&harness, "s1", journal.clone(), &[early]).await;
     assert_eq!(kept, ["early"], "nobody else will wake the step");
 }
 

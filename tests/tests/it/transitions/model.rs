@@ -171,7 +171,7 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
         }
         Op::ReserveKey => {
             let (namespace, key, request_hash) = ("tests".to_owned(), id.to_string(), "hash".to_owned());
-            task::reserve_key(&KeyRecord { namespace, key, task: id, request_hash, created_at: now })
+            task::reserve_key(&KeyRecord { namespace, key, task: id, request_hash, created_at: now, newer: None })
         }
         Op::Claim(number) => {
             step::claim(&ClaimRequest { task: id, step, owner: &owner(*number), now, lease_until: now + LEASE })

@@ -1,0 +1,148 @@
+//! What a customer reads of a checkout, from its start to each of its ends.
+
+use super::*;
+use stepwell::{
+    By, Timestamp,
+    core::{
+        history::History,
+        item::{Key, attribute},
+        state::StepState,
+        transition::Change,
+    },
+    permanent, retryable,
+    testing::{Death, StepFault},
+};
+
+fn by() -> By {
+    By::new("somebody", "a test").unwrap()
+}
+
+fn timeout() -> StepFault {
+    StepFault::Error(retryable("GATEWAY_TIMEOUT", "The gateway took too long"))
+}
+
+fn declined() -> StepFault {
+    StepFault::Error(permanent("DECLINED", "no"))
+}
+
+fn progress(completed: usize) -> Value {
+    json!({"completed": completed, "total": 5, "percentage": 20 * completed})
+}
+
+/// Works until this step stands so.
+async fn run_until(api: &Api, id: TaskId, step: &str, state: StepState) -> History {
+    let is_there = |history: &History| history.step(step).is_some_and(|step| step.state == state);
+    api.harness.run_until(id, is_there).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn checkout_is_followed_to_its_order() {
+    let api = Api::new();
+    api.harness.fail("process_payment", [timeout()]);
+    api.harness.kill("send_confirmation", [Death::Before("finish")]);
+    let id = api.started().await;
+    let processing = |step: Value, completed| {
+        let progress = progress(completed);
+        json!({"status": "processing", "task_id": id, "current_step": step, "progress": progress})
+    };
+    assert_eq!(api.status(id).await, processing(json!("validate_cart"), 0));
+
+    let history = run_until(&api, id, "process_payment", StepState::Retrying).await;
+    let mut waiting = processing(json!("process_payment"), 1);
+    waiting["retrying"] = json!({
+        "step": "process_payment", "attempt": 1, "next_retry_at": history.steps[1].next_retry_at.unwrap(),
+        "error": {"code": "GATEWAY_TIMEOUT", "message": "The gateway took too long"},
+    });
+    assert_eq!(api.status(id).await, waiting);
+
+    run_until(&api, id, "send_confirmation", StepState::Complete).await;
+    assert_eq!(api.status(id).await, processing(Value::Null, 5), "between the last step's end and the task's");
+
+    api.harness.run(id).await.unwrap();
+    let text = api.get(&format!("/order_status/{id}")).await.text;
+    assert!(text.contains(r#""total_amount":100.00"#), "to the digit: {text}");
+    let expected = json!({
+        "status": "completed", "task_id": id, "order_id": UNKNOWN, "order_number": "ORD-20231114-0A1B2C3D",
+        "total_amount": exact("100.00"), "redirect_url": format!("/orders/{UNKNOWN}"),
+    });
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected);
+    let details = api.get(&format!("/workflow_details/{id}")).await;
+    assert_eq!((&details.body()["status"], details.text.contains(TOKEN)), (&json!("complete"), false));
+}
+
+/// What may pass is tried again by itself, after a minute.
+#[tokio::test(start_paused = true)]
+async fn failed_checkout_says_why_and_how_it_goes_on() {
+    for (faults, again_after) in [(vec![declined()], None), (vec![timeout(); 3], Some(60))] {
+        let api = Api::new();
+        api.harness.fail("process_payment", faults);
+        let id = api.started().await;
+        let history = run_until(&api, id, "process_payment", StepState::Error).await;
+        let mut expected = json!({
+            "status": "failed", "task_id": id, "failed_step": "process_payment", "failed_steps": ["process_payment"],
+            "error": history.steps[1].error, "retry_url": format!("/retry_checkout/{id}"),
+        });
+        if let Some(seconds) = again_after {
+            let failed_at = history.task.finished_at.unwrap();
+            expected["next_retry_at"] = json!(Timestamp::from_millis(failed_at.as_millis() + seconds * 1_000));
+        }
+        assert_eq!(api.status(id).await, expected);
+    }
+}
+
+/// A checkout's steps are read before the checkout itself.
+#[tokio::test(start_paused = true)]
+async fn step_that_was_read_a_moment_before_it_failed_is_the_one_that_failed() {
+    let api = Api::new();
+    let id = api.started().await;
+    run_until(&api, id, "update_inventory", StepState::Complete).await;
+    let store = api.harness.memory().store.clone();
+    let failed = vec![
+        Change::Set(attribute::STATUS, json!("error")),
+        Change::Include(attribute::FAILED_STEPS, "create_order".to_owned()),
+    ];
+    api.harness.meanwhile("load_all", async move { store.force(Key::Task(id), failed).unwrap() });
+    let status = api.status(id).await;
+    assert_eq!((&status["failed_step"], &status["failed_steps"]), (&json!("create_order"), &json!(["create_order"])));
+    assert_eq!((&status["status"], &status["error"]), (&json!("failed"), &Value::Null));
+}
+
+#[tokio::test(start_paused = true)]
+async fn checkout_that_is_undone_is_what_it_ends_as_and_cannot_be_retried() {
+    for (fault, word) in [(Some(declined()), "failed"), (None, "cancelled")] {
+        let api = Api::new();
+        api.harness.fail("update_inventory", fault.clone());
+        let id = api.started().await;
+        run_until(&api, id, "process_payment", StepState::Complete).await;
+        if fault.is_none() {
+            assert_eq!(api.status(id).await["status"], "processing");
+            api.harness.client().cancel(id, &by()).await.unwrap();
+        }
+        for (refund, state) in [(StepState::Pending, "pending"), (StepState::Complete, "complete")] {
+            run_until(&api, id, "refund_payment", refund).await;
+            let status = api.status(id).await;
+            assert_eq!((&status["status"], status.get("retry_url")), (&json!(word), None));
+            let undone = status["compensations"].as_array().unwrap();
+            assert_eq!(undone.last().unwrap(), &json!({"step": "refund_payment", "status": state}));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn checkout_that_an_operator_ends_keeps_what_it_has_come_to() {
+    let api = Api::new();
+    let client = api.harness.client();
+    let id = api.started().await;
+    client.cancel(id, &by()).await.unwrap();
+    api.harness.run(id).await.unwrap();
+    let cancelled = json!({"status": "cancelled", "task_id": id, "progress": progress(0)});
+    assert_eq!(api.status(id).await, cancelled);
+
+    let id = api.started().await;
+    client.resolve(id, &by()).await.unwrap();
+    assert_eq!(api.status(id).await, json!({"status": "resolved_manually", "task_id": id}), "without an order");
+    let id = api.started().await;
+    run_until(&api, id, "create_order", StepState::Complete).await;
+    client.resolve(id, &by()).await.unwrap();
+    assert_eq!(api.status(id).await["order_number"], "ORD-20231114-0A1B2C3D");
+}
