@@ -113,7 +113,7 @@ pub(crate) struct Failed<'a> {
     /// When it is tried again by itself; missing where only somebody's retry can help.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_retry_at: Option<Timestamp>,
-    /// Missing once what was done is being undone, or where it was retried too often.
+    /// Missing once what was done is being undone, where it was retried too often, and where only a newer version may retry it.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_url: Option<String>,
     /// What undoes the steps that were done, in its order; empty while the checkout can be retried.
@@ -199,11 +199,11 @@ impl<'a> Failed<'a> {
             failed_step: first.map(|step| step.name.as_str()),
             error: first.and_then(|step| step.error.as_ref()),
             failed_steps: failed.iter().map(|step| step.name.as_str()).collect(),
-            retry_url: (history.task.state == TaskState::Failed)
+            retry_url: (history.task.state == TaskState::Failed && history.newer().is_none())
                 .then_some(history.to_restart())
                 .filter(|failed| history.full_trail(failed).is_none())
                 .map(|_| format!("/retry_checkout/{}", history.task.id)),
-            next_retry_at: restart_at(history),
+            next_retry_at: restart_at(history).filter(|_| history.newer().is_none()),
             compensations: Compensation::all_of(history),
         }
     }

@@ -4,6 +4,7 @@ use super::*;
 use stepwell::{
     By, Timestamp,
     core::{
+        format::READS,
         history::History,
         item::{Key, attribute},
         state::StepState,
@@ -85,6 +86,14 @@ async fn failed_checkout_says_why_and_how_it_goes_on() {
         if let Some(seconds) = again_after {
             let failed_at = history.task.finished_at.unwrap();
             expected["next_retry_at"] = json!(Timestamp::from_millis(failed_at.as_millis() + seconds * 1_000));
+        }
+        assert_eq!(api.status(id).await, expected);
+
+        // In the hands of an older version: only the newer one may retry it.
+        let needs = vec![Change::Set(attribute::NEEDS, json!(READS + 1))];
+        api.harness.memory().store.force(Key::Task(id), needs).unwrap();
+        for offer in ["retry_url", "next_retry_at"] {
+            expected.as_object_mut().unwrap().remove(offer);
         }
         assert_eq!(api.status(id).await, expected);
     }

@@ -27,7 +27,7 @@ pub const NEEDS: i64 = 1;
 /// The newest format that this engine may act on.
 pub const READS: i64 = 1;
 
-/// The code in the log where an item needs a newer reader. The template's alarm looks for it.
+/// The code in the log, and in the answers to operators, where an item needs a newer reader. The template's alarm looks for it.
 pub const NEWER_FORMAT: &str = "NEWER_FORMAT";
 
 /// An item that needs a newer reader. It may be shown, as far as it is understood, and not acted on.
