@@ -203,7 +203,7 @@ impl<'a> Failed<'a> {
                 .then_some(history.to_restart())
                 .filter(|failed| history.full_trail(failed).is_none())
                 .map(|_| format!("/retry_checkout/{}", history.task.id)),
-            next_retry_at: restart_at(history).filter(|_| history.newer().is_none()),
+            next_retry_at: restart_at(history),
             compensations: Compensation::all_of(history),
         }
     }

@@ -57,9 +57,10 @@ impl ApiError {
         })
     }
 
-    /// What it says to the operator.
-    pub(crate) fn text(self) -> String {
-        self.body().map_or_else(|fault| fault.text(), |(_, body)| body.error).into_owned()
+    /// What it says to the operator, and to a program where there is a code.
+    pub(crate) fn said(self) -> (String, Option<&'static str>) {
+        self.body()
+            .map_or_else(|fault| (fault.text().into_owned(), None), |(_, body)| (body.error.into_owned(), body.code))
     }
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct Retried {
 struct Refused {
     task_id: TaskId,
     error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
 }
 
 impl From<Refusal> for Refused {
@@ -53,7 +55,8 @@ impl From<Refusal> for Refused {
         if let ActionError::Engine(cause) = &error {
             tracing::error!(%task_id, %cause, "not retried");
         }
-        Self { task_id, error: ApiError::from(error).text() }
+        let (error, code) = ApiError::from(error).said();
+        Self { task_id, error, code }
     }
 }
 

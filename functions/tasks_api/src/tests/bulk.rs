@@ -1,7 +1,14 @@
 //! Retrying all tasks that fit a filter.
 
 use super::*;
-use stepwell::{By, FailureKind};
+use stepwell::{
+    By, FailureKind,
+    core::{
+        format::READS,
+        item::{Key, attribute},
+        transition::Change,
+    },
+};
 use test_case::test_case;
 
 async fn three() -> (Api, Vec<TaskId>) {
@@ -45,6 +52,17 @@ async fn what_is_found_is_retried_and_what_is_not_is_told() {
     assert_eq!((answer.status, answer.body()), (202, expected));
     let trail = api.trail(ids[2]).await;
     assert_eq!((trail[0].who.as_str(), trail[0].why.as_str()), (ARN, "the bank is back"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn newer_task_is_refused_by_its_code() {
+    let (api, ids) = three().await;
+    let needs = vec![Change::Set(attribute::NEEDS, json!(READS + 1))];
+    api.0.memory().store.force(Key::Task(ids[1]), needs).unwrap();
+    let answer = api.post("/tasks/retry", r#"{"reason": "again", "dry_run": false}"#).await.body();
+    let refused = answer["refused"].as_array().unwrap();
+    assert_eq!((&answer["retried"], refused.len()), (&json!(2), 1));
+    assert_eq!((&refused[0]["task_id"], &refused[0]["code"]), (&json!(ids[1]), &json!("NEWER_FORMAT")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -197,15 +197,21 @@ impl StepRecord {
 }
 
 impl KeyRecord {
-    /// Reads the item of an idempotency key that `asked` names.
+    /// Reads the item of an idempotency key that `asked` names. Of one that needs a newer reader and cannot be read, nothing is
+    /// known but that: its hash is that of no request.
     ///
     /// # Errors
     /// See [`Unreadable`].
     pub fn from_item(asked: Self, item: Item) -> Result<Self, Unreadable> {
         let key = asked.key_of_item();
         let newer = NewerFormat::of(&key, &item);
-        let KeyItem { task_id, request_hash, created_at } = parse(&key, item)?;
-        Ok(Self { task: task_id, request_hash, created_at, newer, ..asked })
+        match parse(&key, item) {
+            Ok(KeyItem { task_id, request_hash, created_at }) => {
+                Ok(Self { task: task_id, request_hash, created_at, newer, ..asked })
+            }
+            Err(_) if newer.is_some() => Ok(Self { request_hash: String::new(), newer, ..asked }),
+            Err(unreadable) => Err(unreadable),
+        }
     }
 }
 

@@ -92,10 +92,10 @@ pub fn next(history: &History, now: Timestamp) -> Next<'_> {
 
 /// When a failed task is restarted by itself: where the plan has a restart left, the last attempt of everything that failed
 /// did so in a way that may pass, and the audit trail has room for what comes of it. The watchdog does it, so it can be a
-/// minute later.
+/// minute later. Of a task that needs a newer version only that one can say.
 pub fn restart_at(history: &History) -> Option<Timestamp> {
     let task = &history.task;
-    if task.state != TaskState::Failed {
+    if task.state != TaskState::Failed || history.newer().is_some() {
         return None;
     }
     let by_itself = |action: &&Action| action.what == ActionKind::Retry && action.who == ITSELF;
@@ -112,10 +112,10 @@ pub fn restart_at(history: &History) -> Option<Timestamp> {
 }
 
 /// When a failed task is undone by itself, unless somebody retries it before; not while it is still restarted by itself.
-/// The watchdog does it, so it can be a minute later.
+/// The watchdog does it, so it can be a minute later. Of a task that needs a newer version only that one can say.
 pub fn begins_at(history: &History) -> Option<Timestamp> {
     let task = &history.task;
-    if task.state != TaskState::Failed || restart_at(history).is_some() {
+    if task.state != TaskState::Failed || history.newer().is_some() || restart_at(history).is_some() {
         return None;
     }
     let wait = task.plan.compensates_failure_after()?;

@@ -63,10 +63,11 @@ impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
         let known = known(letter);
         let decide = |history: Option<History>| decide(history.as_ref(), &message.step, &known, self.engine.now());
         let settled = match self.engine.settle_as_read(message.task_id, decide).await {
-            // Only a newer version can say what hangs on it. For that one it is in its queue again, and not given up.
+            // Only a newer version can say what hangs on it. For that one it is in its queue again, and not given up. A message is
+            // a hint, so what this version does not know of it may be lost.
             Err(newer @ EngineError::Newer(_)) => {
-                self.engine.queue.send(&message).await?;
                 tracing::error!(task_id = %message.task_id, step = message.step, code = newer.code(), error = %newer, "sent anew");
+                self.engine.queue.send(&message).await?;
                 return Ok(None);
             }
             settled => settled?,

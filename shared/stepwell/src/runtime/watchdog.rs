@@ -54,8 +54,8 @@ pub struct Report {
     pub unwound: usize,
     /// Tasks that could not be looked at; the log says why.
     pub failed: usize,
-    /// Tasks of a newer version's format, which only its own watchdog looks after. They count towards no bound: however many
-    /// there are, they keep nobody from the others.
+    /// Tasks of a newer version's format, which only its own watchdog looks after. They do not count towards the bound of tasks,
+    /// so that only the run's time keeps it from what is behind them.
     pub newer: usize,
     /// Whether it stopped at its bounds, with tasks left for the next run.
     pub unfinished: bool,
@@ -109,9 +109,9 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
         let mut looks = looks.buffer_unordered(AT_ONCE);
         while let Some((listed, looked)) = looks.next().await {
             if let Err(EngineError::Newer(newer)) = &looked {
-                // The alarm stays on by one a run; their workers name the others.
+                // One a run keeps the alarm on.
                 if report.newer == 0 {
-                    tracing::error!(code = NEWER_FORMAT, error = %newer, "not looked at");
+                    tracing::error!(task_id = %listed.place.task, code = NEWER_FORMAT, error = %newer, "not looked at");
                 }
                 report.newer += 1;
                 continue;

@@ -1,5 +1,5 @@
 //! What is refused at the door: with a reason for each fault, and without leaving anything behind. What is refused, and in
-//! which words, is shown next to the code (`functions/checkout_api/src/tests/`).
+//! which words, is shown next to the code: of values in `shared/checkout/src/workflow.rs`, of bodies in `shared/http_api/src/tests.rs`.
 
 use serde_json::{Value, json};
 use stepwell_tests::stack::{Product, Stack};

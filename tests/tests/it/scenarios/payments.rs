@@ -1,4 +1,4 @@
-//! What the gateway makes of a checkout. Every kind of token is in the samples (`events.rs`).
+//! What the gateway makes of a checkout. The samples hold most kinds of token (`events.rs`), `test_card.rs` of the shop all.
 
 use serde_json::json;
 use stepwell_tests::{stack::Stack, until};

@@ -1,5 +1,5 @@
-//! Transitions on a store and in memory, which have to agree after each: in the answer, in every item and record, and in the
-//! index. So whatever is shown of a transition in memory (`stepwell::core`'s own tests, the simulation) holds for DynamoDB,
+//! Transitions on a store and in memory, which have to agree after each in the answer and in every item and record; after each of
+//! a random sequence in the index, too. So whatever is shown of a transition in memory (`stepwell::core`'s own tests, the simulation) holds for DynamoDB,
 //! and for SQLite, too. Every transition is made in every state, and random sequences are.
 
 use super::*;

@@ -124,7 +124,10 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
                 Some(newer) if same && self.history(found.task).await?.is_some() => {
                     return Ok(started_by(found.task, &newer));
                 }
-                Some(newer) => return Err(StartError::Newer(newer)),
+                Some(newer) => {
+                    tracing::error!(key = found.key, code = NEWER_FORMAT, error = %newer, "not started");
+                    return Err(StartError::Newer(newer));
+                }
             }
             (id, created_at) = (found.task, found.created_at);
         }

@@ -47,18 +47,21 @@ async fn a_step_whose_message_is_given_up_fails_and_with_it_the_task() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_of_a_newer_versions_task_is_sent_anew_and_not_given_up() {
-    let (log, _guard) = Log::new();
-    let harness = graph(&[&[], &[0]], &[], "");
-    let task = task(&harness).await;
-    renew(&harness, &Key::Task(task), NEWER, Vec::new());
-    harness.memory().queue.put(DEAD_LETTERS, json!({ "task_id": task, "step": "s0" }).to_string());
-    let letters = DeadLetters::new(harness.ports(), harness.ports(), harness.memory().ambient.clone());
-    let (queue, letter) = harness.memory().queue.receive(|_| harness.now() + SECOND).unwrap();
-    assert_eq!((queue.as_str(), letters.handle(&[letter]).await.len()), (DEAD_LETTERS, 0));
-    assert_eq!(harness.woken(), ["s0", "s0"], "by the start, and again");
-    assert_eq!(harness.step(task, "s0").state, StepState::Pending);
-    assert_eq!(log.lines("ERROR message=sent anew").len(), 1);
+async fn a_letter_of_what_a_newer_version_wrote_is_sent_anew_and_not_given_up() {
+    for is_step in [false, true] {
+        let (log, _guard) = Log::new();
+        let harness = graph(&[&[], &[0]], &[], "");
+        let task = task(&harness).await;
+        let newer = if is_step { Key::Step(task, "s0".to_owned()) } else { Key::Task(task) };
+        renew(&harness, &newer, NEWER, Vec::new());
+        harness.memory().queue.put(DEAD_LETTERS, json!({ "task_id": task, "step": "s0" }).to_string());
+        let letters = DeadLetters::new(harness.ports(), harness.ports(), harness.memory().ambient.clone());
+        let (queue, letter) = harness.memory().queue.receive(|_| harness.now() + SECOND).unwrap();
+        assert_eq!((queue.as_str(), letters.handle(&[letter]).await.len()), (DEAD_LETTERS, 0));
+        assert_eq!(harness.woken(), ["s0", "s0"], "by the start, and again");
+        assert_eq!(harness.step(task, "s0").state, StepState::Pending);
+        assert_eq!(log.lines("ERROR message=sent anew").len(), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,10 +2,16 @@
 
 use crate::{
     FailureKind, IdempotencyKey, StartError, TaskId, Workflow,
-    core::{item::Key, limits::MAX_CONTEXT_BYTES, state::TaskStatus},
+    core::{
+        format::NEWER_FORMAT,
+        item::{Key, attribute},
+        limits::MAX_CONTEXT_BYTES,
+        state::TaskStatus,
+        transition::Change,
+    },
     testing::{
         Harness,
-        fixtures::staged::{NEWER, graph, renew, workflow},
+        fixtures::staged::{Log, NEWER, graph, renew, workflow},
     },
 };
 use serde_json::{Value, json};
@@ -57,9 +63,15 @@ async fn a_start_of_a_newer_version_that_broke_off_is_for_that_version_to_finish
     let start = async || client.start(&join(), &Value::Null, Some(&key("a-key"))).await;
     harness.fail_call("create", [FailureKind::Refused]);
     start().await.unwrap_err();
-    renew(&harness, &Key::IdempotencyKey { namespace: "tests".to_owned(), key: "a-key".to_owned() }, NEWER, Vec::new());
+    let key_item = Key::IdempotencyKey { namespace: "tests".to_owned(), key: "a-key".to_owned() };
+    renew(&harness, &key_item, NEWER, Vec::new());
+    let (log, _guard) = Log::new();
     assert!(matches!(start().await, Err(StartError::Newer(_))));
+    let unknown = vec![Change::Remove(attribute::REQUEST_HASH), Change::Remove(attribute::TASK_ID)];
+    harness.memory().store.force(key_item, unknown).unwrap();
+    assert!(matches!(start().await, Err(StartError::Newer(_))), "nor is what cannot be read of it anything else");
     assert!(harness.memory().store.tasks().is_empty());
+    assert_eq!(log.lines(NEWER_FORMAT).len(), 2, "the alarm looks for the code");
 }
 
 #[tokio::test(start_paused = true)]
