@@ -1,16 +1,16 @@
 //! The shop behind the checkout workflow: money, catalogue, stock, payments, orders and mail.
 //!
 //! The steps in `functions/checkout/` say what happens in which order; what it happens to is here. The workflow itself is
-//! [`workflow()`]. Every effect takes an idempotency key or derives its names from the task, so that each may be
-//! repeated: a card is charged once, stock is taken once, an order is made once.
+//! [`workflow()`]. Every effect but the letter takes an idempotency key or derives its names from the task, so that each
+//! may be repeated: a card is charged once, stock is taken once, an order is made once. A letter may be sent twice.
 //!
-//! Every effect can be undone by the same key, once, and undoing does not ask whether it has happened: where it has not,
+//! Every effect but the letter can be undone by the same key, once, and undoing does not ask whether it has happened: where it has not,
 //! a mark in its place keeps a request that is still on its way from making it happen. So in whatever order the two
 //! arrive, no card stays charged, no units stay reserved and no order stays confirmed.
 //!
 //! What a step needs of the outside world is a port: [`Catalogue`], [`Stock`], [`Orders`], [`Gateway`], [`Mailer`]; a [`Shop`]
 //! makes them. Nothing here is AWS's: the ports on DynamoDB and SES are in `checkout_aws`. What each way to keep the shop has
-//! to do alike is a function here: [`Reservation::of`], [`Release::of`], [`order_numbers`], [`test_card`].
+//! to do alike is here: [`Reservation::of`], [`Release::of`], [`order_numbers`], and the module [`test_card`].
 
 // Money is counted in whole cents and rates are decimals; a float would be a wrong cent sooner or later.
 #![deny(clippy::float_arithmetic)]

@@ -6,7 +6,7 @@
 //!
 //! # Where things are
 //!
-//! Three floors, each of which knows only those below it:
+//! Three floors, the lowest first; each knows only those before it:
 //!
 //! | floor | module | what |
 //! |---|---|---|
@@ -45,12 +45,13 @@
 //!    for. The message names the latter, because its sender knows the plan; what it leaves out is read afterwards.
 //!
 //!    A refused claim says in the same answer what stands there instead:
-//!    * `complete`: an earlier delivery got that far and no further. Dispatch (4) and acknowledge.
+//!    * `complete`, `resolved_manually`: an earlier delivery, or an operator, got that far and no further. Dispatch (4) and
+//!      acknowledge.
 //!    * `in_progress`: somebody else is at it. Give the message back until the lease ends. If it has ended, the worker
 //!      is dead: take the step over with a second conditional write, which also enters the lost attempt into the
 //!      audit trail. Two writes instead of one, because only the answer to the first tells what was lost.
 //!    * `retrying` and not due: give the message back until it is.
-//!    * `error`, `cancelled`: acknowledge.
+//!    * `error`, `cancelled`: go on with undoing the task, where it is being undone, and acknowledge.
 //! 2. **Check.** A message is never trusted. The task has to exist (else the item that the claim made is taken away
 //!    and the message rejected) and to be open, every dependency has to be done, and attempts have to be left: a
 //!    worker that dies each time was counted each time. A step that is not ready is put back, at no cost to its limit.
@@ -83,15 +84,16 @@
 //!
 //! * **A message is gone**: a start or an operator's action broke off between its write and its sends, or somebody purged
 //!   a queue. The index lists every open task, and every failed one of which something may still go on by itself, at the
-//!   moment at which the [`watchdog`](runtime::watchdog) has to look at it next; it sends what [`stalled`](core::stalled) finds overdue, and lists the task
-//!   again, the later the longer it has been quiet.
+//!   moment at which the [`watchdog`](runtime::watchdog) has to look at it next; it sends what [`stalled`](core::stalled)
+//!   finds overdue, and lists the task again, the later the longer it has been quiet.
 //! * **SQS gives up on a message**, after far more deliveries than retry limits use: something is broken. It comes to
-//!   [`dead_letters`](runtime::dead_letters), which makes it the error `DELIVERY_EXHAUSTED` of its step. Nothing is lost, and somebody can see it.
+//!   [`dead_letters`](runtime::dead_letters), which makes it the error `DELIVERY_EXHAUSTED` of its step. Nothing is lost, and
+//!   somebody can see it.
 //! * **A step uses up its attempts** at something that may pass: they last for seconds, an outage for minutes. Where the
 //!   workflow says `restarts`, the failed steps of the task get a fresh set of attempts by themselves, after 1 minute, 2,
 //!   4 and so on, before anything is undone.
-//! * **A step fails for good** after others have had their effect. Then these are undone by [`compensation`](core::compensation): at once, or
-//!   after a time in which the task may be retried, or when somebody says so.
+//! * **A step fails for good** after others have had their effect. Then these are undone by
+//!   [`compensation`](core::compensation): at once, or after a time in which the task may be retried, or when somebody says so.
 //! * **A compensation fails for good**, and only people can help. It is an error in the log, at once and at each look of
 //!   the watchdog after that, so that an alarm is on until they have come.
 //! * **It takes a person** to know what to do: [`Client`] retries what failed, cancels a task, puts a result in the place
