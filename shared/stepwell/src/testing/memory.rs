@@ -15,6 +15,9 @@ use crate::{
 use std::{collections::BTreeSet, time::Duration};
 
 /// A store that holds its own messages, in memory: the backend `memory`. Clones share it.
+///
+/// It is for tests, which run on one thread: a settlement waits for nothing in between, so nobody sees a part of it. On several
+/// threads somebody might, and what an item that cannot be read breaks off is not taken back.
 #[derive(Clone, Debug)]
 pub struct Memory<A> {
     /// The items.
