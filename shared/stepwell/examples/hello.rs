@@ -33,7 +33,7 @@ impl Step for ChargeCard {
     type Input = ResultOf<Seat>;
     type Output = ();
     async fn run(&self, ResultOf(Seat(number)): Self::Input, ctx: &StepContext) -> Result<(), StepError> {
-        println!("the card is charged for seat {number}, under the key {}", ctx.idempotency_key());
+        println!("it tries to charge the card for seat {number}, under the key {}", ctx.idempotency_key());
         Err(permanent("CARD_DECLINED", "no money")) // It is not tried again, and what was done is undone.
     }
 }
@@ -54,6 +54,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let harness = Harness::new(Workflow::from_yaml(WORKFLOW)?).with("reserve_seat", ReserveSeat);
     let harness = harness.with("charge_card", ChargeCard).with("release_seat", ReleaseSeat);
     harness.fail("reserve_seat", [StepFault::ErrorAfterEffect(retryable("TIMEOUT", "no answer"))]); // It is tried again.
-    println!("{}", harness.run(harness.start(&"Ada".into()).await?).await?.status());
+    println!("the task ends as: {}", harness.run(harness.start(&"Ada".into()).await?).await?.status());
     Ok(())
 }
