@@ -19,6 +19,7 @@ pub mod index;
 pub mod item;
 pub mod limits;
 pub mod message;
+pub mod names;
 mod parts;
 pub mod plan;
 pub mod record;

@@ -1,0 +1,58 @@
+//! What a step's queue and function are called where the name has to be short.
+//!
+//! A plan, a message and an index hold the *logical* names of workflow and step, which may have 48 characters each. SQS takes
+//! 80 characters for a queue and Lambda 64 for a function, and both carry the stage as well. So the *physical* name is
+//! `stepwell-STAGE-WORKFLOW-STEP`, with at most [`MAX_STAGE`], [`MAX_WORKFLOW`] and [`MAX_STEP`] characters: 61 in all, which
+//! leaves three for a version, such as `-v2`.
+
+use sha2::{Digest, Sha256};
+
+/// The most characters of a stage, such as `dev`.
+pub const MAX_STAGE: usize = 10;
+
+/// The most characters of a workflow in a physical name.
+pub const MAX_WORKFLOW: usize = 16;
+
+/// The most characters of a step in a physical name.
+pub const MAX_STEP: usize = 24;
+
+/// How many characters of its hash a name gets that is cut: 24 bits. Where two names of a workflow meet all the same, the
+/// template would name two queues alike, and is refused.
+const HASH_CHARACTERS: usize = 6;
+
+/// The end of the physical name of a step's queue and function: `WORKFLOW-STEP`, each cut to its length. What is cut ends in
+/// `-` and a part of its hash, so that two long names that begin alike stay two.
+pub fn step_resource(workflow: &str, step: &str) -> String {
+    format!("{}-{}", shortened(workflow, MAX_WORKFLOW), shortened(step, MAX_STEP))
+}
+
+/// The name itself if it fits, else its beginning, `-`, and the beginning of its SHA-256 in hexadecimal digits.
+fn shortened(name: &str, limit: usize) -> String {
+    if name.chars().count() <= limit {
+        return name.to_owned();
+    }
+    let kept: String = name.chars().take(limit.saturating_sub(HASH_CHARACTERS + 1)).collect();
+    let hash: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{kept}-{}", hash.chars().take(HASH_CHARACTERS).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_stay_whole() {
+        assert_eq!(step_resource("checkout", "validate_cart"), "checkout-validate_cart");
+        assert_eq!(step_resource(&"w".repeat(16), &"s".repeat(24)), format!("{}-{}", "w".repeat(16), "s".repeat(24)));
+    }
+
+    #[test]
+    fn long_names_fit_and_stay_apart() {
+        let named =
+            |end: &str| step_resource("a_workflow_of_a_long_name", &format!("a_step_with_a_very_long_name_{end}"));
+        let (one, other) = (named("one"), named("other"));
+        assert_ne!(one, other);
+        assert_eq!(one.len(), MAX_WORKFLOW + 1 + MAX_STEP);
+        assert!(one.starts_with("a_workflo-") && one.contains("-a_step_with_a_ver-"), "{one}");
+    }
+}
