@@ -1,0 +1,12 @@
+//! The command `stepwell`: derives what is deployed from the workflows, and checks what has to fit together.
+//!
+//! A [`Project`] is a repository with its settings (`infra/settings.yaml`) and the workflows that they name. Commands read it and
+//! answer with a text to print, or with [`Findings`]: everything that is wrong, each with its file and what to do about it.
+
+pub mod findings;
+pub mod naming;
+pub mod project;
+pub mod settings;
+
+pub use findings::{Finding, Findings};
+pub use project::{Project, ProjectWorkflow};
