@@ -39,6 +39,11 @@ impl Findings {
         if findings.is_empty() { Ok(()) } else { Err(Self(findings)) }
     }
 
+    /// These, of which there is at least one.
+    pub(crate) fn of(findings: Vec<Finding>) -> Self {
+        Self(findings)
+    }
+
     /// The findings, in the order in which they were found.
     pub fn into_vec(self) -> Vec<Finding> {
         self.0

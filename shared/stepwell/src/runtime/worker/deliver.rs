@@ -7,6 +7,7 @@ use super::{
 use crate::{
     core::{
         history::Loaded,
+        limits::SETTLE_RESERVE,
         message::{Message, printable},
         plan::{Plan, StepPlan, is_name},
         record::{AttemptRecord, Failure, Lease, Outcome, StepRecord, TaskRecord},
@@ -25,9 +26,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-
-/// Kept back from the end of the invocation, for the writes and sends that follow the handler.
-const RESERVE: Duration = Duration::from_millis(1_500);
 
 /// The error code of a step that takes the result of one that it does not wait for.
 pub const UNDECLARED_DEPENDENCY: &str = "UNDECLARED_DEPENDENCY";
@@ -234,7 +232,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         plan: &StepPlan,
         data: &TaskData,
     ) -> Result<Disposition, EngineError> {
-        let left = self.invocation.deadline.since(self.now()).saturating_sub(RESERVE);
+        let left = self.invocation.deadline.since(self.now()).saturating_sub(SETTLE_RESERVE);
         if left.is_zero() {
             // Too late in this invocation to begin; it was not the handler's doing, so it costs no attempt.
             self.worker.engine.apply(&step::release(lease)).await?;
