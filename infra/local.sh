@@ -118,6 +118,7 @@ up() {
   lock
   need_tools
   choose_emulator
+  check_project
   start_emulator
   case $build,$ours in
     crash-points,*) build_with_crash_points "$state/binaries" ;;
@@ -202,7 +203,7 @@ status() {
   for queue in $answer; do
     read -r waiting hidden < <(aws sqs get-queue-attributes --queue-url "$queue" --attribute-names All \
       --output text --query 'Attributes.[ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible]')
-    printf 'queue      %-18s %s waiting, %s being worked on or waiting out a retry\n' \
+    printf 'queue      %-26s %s waiting, %s being worked on or waiting out a retry\n' \
       "${queue##*"$stack"-}" "$waiting" "$hidden"
   done
 }

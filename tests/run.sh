@@ -144,7 +144,7 @@ on_stack() (
 can_be_killed() {
   local package port=${STEPWELL_CRASH_PORT:-4597} target=${CARGO_TARGET_DIR:-$repo/target}
   if [[ $1 == crash ]]; then
-    grep -q STEPWELL_CRASH_DIR "$repo/.local/$port/binaries/${package_of[process_payment]}"
+    grep -q STEPWELL_CRASH_DIR "$repo/.local/$port/binaries/${package_of[checkout-process_payment]}"
     return
   fi
   for package in "${package_of[@]}"; do

@@ -5,6 +5,7 @@
 
 pub mod cfn;
 pub mod check;
+pub mod events;
 pub mod findings;
 pub mod model;
 pub mod naming;

@@ -10,7 +10,7 @@ use crate::{
 };
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use stepwell::core::{
     limits::FUNCTION_MARGIN,
     message::UNDELIVERABLE,
@@ -137,6 +137,7 @@ impl Model {
             model.logs.push(Log::new(&camel_case(name), name));
             model.functions.insert(name.clone(), function(name, settings, project));
         }
+        findings.extend(same_workflows(project));
         findings.extend(model.same_logical_ids());
         if findings.is_empty() { Ok(model) } else { Err(findings) }
     }
@@ -146,10 +147,13 @@ impl Model {
         self.steps.iter().chain(self.functions.values())
     }
 
+    /// Functions, or logs, whose logical ids are the same. No other kind of resource begins as they do.
     fn same_logical_ids(&self) -> Vec<Finding> {
-        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
-        let functions = self.all().map(|function| (function.id.as_str(), function.what.as_str()));
-        let twice = functions.filter_map(|(id, what)| Some((id, seen.insert(id, what)?, what)));
+        let functions = self.all().map(|function| (format!("{}Function", function.id), function.what.clone()));
+        let logs = self.logs.iter().map(|log| (format!("{}Log", log.id), format!("the log {}", log.name)));
+        let mut seen: BTreeMap<String, String> = BTreeMap::new();
+        let twice =
+            functions.chain(logs).filter_map(|(id, what)| Some((id.clone(), seen.insert(id, what.clone())?, what)));
         twice
             .map(|(id, one, other)| {
                 let problem = format!("{one} and {other} would both be {id} in the template");
@@ -157,6 +161,17 @@ impl Model {
             })
             .collect()
     }
+}
+
+fn same_workflows(project: &Project) -> Vec<Finding> {
+    let mut seen = BTreeSet::new();
+    let twice = project.workflows.iter().filter(|workflow| !seen.insert(workflow.name()));
+    twice
+        .map(|workflow| {
+            let problem = format!("the workflow `{}` is there twice", workflow.name());
+            Finding::new(&workflow.file, problem, "Give one of them another name")
+        })
+        .collect()
 }
 
 fn settings_findings(project: &Project) -> Vec<Finding> {

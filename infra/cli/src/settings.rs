@@ -237,18 +237,16 @@ pub const ALL: &str = "all";
 /// # Errors
 /// What is wrong with them.
 pub fn read(text: &str) -> Result<Settings, Finding> {
-    serde_saphyr::from_str(text).map_err(|error| {
-        let problem = error.without_snippet().to_string();
-        let remedy = format!("Put it right{}", meant(&problem));
-        Finding::new(SETTINGS, format!("cannot be read: {problem}"), remedy)
+    serde_saphyr::from_str(text).map_err(|error: serde_saphyr::Error| {
+        let error = error.without_snippet();
+        let meant = match error {
+            serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
+                did_you_mean(field, expected.iter().copied())
+            }
+            _ => String::new(),
+        };
+        Finding::new(SETTINGS, format!("cannot be read: {error}{meant}"), "Put it right")
     })
-}
-
-/// For "unknown field `a`, expected one of `b`, `c`".
-fn meant(problem: &str) -> String {
-    let mut names = problem.split('`').skip(1).step_by(2);
-    let unknown = names.next().unwrap_or_default();
-    did_you_mean(unknown, names)
 }
 
 #[cfg(test)]

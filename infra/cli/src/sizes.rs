@@ -5,7 +5,7 @@ use crate::{
     model::Model,
     project::{Project, ProjectWorkflow},
     render,
-    template::Template,
+    template::{Measure, Template},
 };
 use std::{fmt::Write, path::PathBuf};
 use stepwell::Workflow;
@@ -26,29 +26,36 @@ pub fn table(project: &Project) -> Result<String, Findings> {
         let name = format!("a chain of {}, {half} compensations", steps - half);
         rows.push((name, generated(project, &chain(steps - half, half))?));
     }
-    let mut text = String::new();
-    if let Some((_, template)) = rows.first() {
-        let quotas = template.measures().into_iter().map(|measure| format!("{} {}", measure.quota, measure.what));
-        let _ =
-            writeln!(text, "Names at their longest. AWS allows a template {}.", quotas.collect::<Vec<_>>().join(", "));
-    }
-    for (name, template) in &rows {
-        let sizes = template.measures().into_iter().map(|measure| format!("{:>7} {}", measure.value, measure.what));
-        let _ = writeln!(text, "{name:<36}{}", sizes.collect::<Vec<_>>().join(", "));
+    let measures = rows.iter().map(|(name, template)| (name.as_str(), template.measures())).collect::<Vec<_>>();
+    let quotas = measures.first().map(|(_, measures)| measures.as_slice()).unwrap_or_default();
+    let mut text =
+        "Names at their longest, parameters at their defaults; policy and environment are the largest.\n".to_owned();
+    line(&mut text, "", quotas.iter().map(|measure| measure.what.to_owned()), "");
+    line(&mut text, "AWS allows", quotas.iter().map(|measure| measure.quota.to_string()), "");
+    for (name, measures) in &measures {
+        let beyond = measures.iter().any(Measure::is_beyond);
+        let end = if beyond { "  BEYOND" } else { "" };
+        line(&mut text, name, measures.iter().map(|measure| measure.value.to_string()), end);
     }
     Ok(text)
 }
 
+fn line(text: &mut String, name: &str, cells: impl Iterator<Item = String>, end: &str) {
+    let cells: String = cells.map(|cell| format!("{cell:>20}")).collect();
+    // Writing to a text does not fail.
+    let _ = writeln!(text, "{name:<32}{cells}{end}");
+}
+
 /// A workflow file with names at their longest: a chain, of which the first so many steps have compensations.
 fn chain(steps: usize, compensations: usize) -> String {
-    let mut file = "name: checkout_of_16_c\nrestarts: 4\nstep_templates:\n".to_owned();
+    let mut file = "name: a_name_of_16_cha\nrestarts: 4\nstep_templates:\n".to_owned();
     for step in 0..steps {
-        let _ = write!(file, "  - name: a_step_with_24_chars_{step:03}\n");
+        let _ = writeln!(file, "  - name: a_step_with_24_chars_{step:03}");
         if let Some(before) = step.checked_sub(1) {
-            let _ = write!(file, "    depends_on_step: a_step_with_24_chars_{before:03}\n");
+            let _ = writeln!(file, "    depends_on_step: a_step_with_24_chars_{before:03}");
         }
         if step < compensations {
-            let _ = write!(file, "    compensation: {{name: undo_a_step_with_24_{step:03}}}\n");
+            let _ = writeln!(file, "    compensation: {{name: undo_a_step_with_24__{step:03}}}");
         }
     }
     file

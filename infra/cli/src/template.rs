@@ -39,6 +39,13 @@ pub struct Measure {
     pub quota: usize,
 }
 
+impl Measure {
+    /// Whether there is more than there may be.
+    pub fn is_beyond(&self) -> bool {
+        self.value > self.quota
+    }
+}
+
 /// AWS's quotas: of CloudFormation for a template, of IAM for the inline policies of a role, of Lambda for the environment of
 /// a function. None of them can be raised.
 const RESOURCES: usize = 500;
@@ -80,11 +87,11 @@ impl Template {
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = self.dangling();
         findings.extend(self.names());
-        let beyond = self.measures().into_iter().filter(|measure| measure.value > measure.quota);
+        let beyond = self.measures().into_iter().filter(Measure::is_beyond);
         findings.extend(beyond.map(|Measure { what, of, value, quota }| {
             let of = of.map(|of| format!(" of {of}")).unwrap_or_default();
             let problem = format!("{what}{of}: {value}, and AWS allows {quota}");
-            Finding::new(TEMPLATE, problem, "Make the workflow smaller, or two of it")
+            Finding::new(TEMPLATE, problem, "Make two workflows of it, or fewer steps")
         }));
         findings
     }
@@ -155,8 +162,8 @@ impl Template {
             whole("bytes", self.text.len(), TEMPLATE_BYTES),
             whole("parameters", entries("Parameters"), PARAMETERS),
             whole("outputs", entries("Outputs"), OUTPUTS),
-            largest("characters of policy", policies, POLICY_CHARACTERS),
-            largest("bytes of environment", environments, ENVIRONMENT_BYTES),
+            largest("policy characters", policies, POLICY_CHARACTERS),
+            largest("environment bytes", environments, ENVIRONMENT_BYTES),
         ]
     }
 
