@@ -3,13 +3,6 @@
 use checkout::Money;
 use serde_json::{Value, json};
 
-/// The five steps of a checkout, in order.
-pub const STEPS: [&str; 5] =
-    ["validate_cart", "process_payment", "update_inventory", "create_order", "send_confirmation"];
-
-/// What undoes them, in the order in which all of a checkout is undone.
-pub const COMPENSATIONS: [&str; 3] = ["cancel_order", "release_stock", "refund_payment"];
-
 /// What a cart comes to in cents, by the default rates: 8 % tax, rounded half up, and shipping at half a pound a unit.
 ///
 /// Written with integers and apart from the shop's own arithmetic, so that the one checks the other.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
+use checkout::testing::steps;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -34,13 +35,24 @@ fn built_from(package: &str, features: &[&str]) -> BTreeSet<String> {
     lines.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
+/// The names of the folders in `functions/checkout`, in order.
+fn checkout_folders() -> Vec<String> {
+    let folders = packages("functions/checkout");
+    folders.iter().map(|folder| folder.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_step_and_compensation_of_the_checkout_has_its_folder_and_no_folder_is_left() {
+    let mut planned = [steps::all(), steps::compensations()].concat();
+    planned.sort_unstable();
+    assert_eq!(checkout_folders(), planned, "functions/checkout, and the steps of the workflow file");
+}
+
 /// The engine, the shop, the steps and the APIs can be hosted on one machine: nothing of AWS is in their trees, and nothing
 /// that needs a C compiler.
 #[test]
 fn engine_shop_steps_and_apis_are_built_without_aws() {
-    let steps = packages("functions/checkout");
-    assert_eq!(steps.len(), 8);
-    let steps = steps.iter().map(|step| format!("checkout_{}", step.file_name().unwrap().display()));
+    let steps = checkout_folders().into_iter().map(|step| format!("checkout_{step}"));
     let others = ["stepwell", "checkout", "http_api", "checkout_api", "tasks_api"].map(str::to_owned);
     for package in steps.chain(others) {
         let testing = ["stepwell", "checkout"].contains(&package.as_str()).then_some("testing");

@@ -28,6 +28,8 @@ mod pricing;
 mod release;
 mod request;
 mod reservation;
+#[cfg(test)]
+mod samples;
 mod shop;
 mod stock;
 mod store_error;

@@ -2,7 +2,9 @@
 //! deployed one would.
 
 use crate::{checkout::products, each_checkout_step, poller::Poller};
-use checkout::{Product, testing::MemoryShop};
+use checkout::{ConfigError, Product, testing::MemoryShop};
+use std::collections::BTreeMap;
+use stepwell::{Input, Step};
 
 /// With the steps of the checkout, in a shop that has as many of each product as anybody wants.
 pub(super) fn with_checkout(mut poller: Poller<'_>) -> Poller<'_> {
@@ -14,4 +16,20 @@ pub(super) fn with_checkout(mut poller: Poller<'_>) -> Poller<'_> {
     }
     each_checkout_step!(host);
     poller
+}
+
+/// The steps whose results each step takes.
+pub(super) fn taken() -> BTreeMap<&'static str, Vec<&'static str>> {
+    fn of<S: Step>(_: Result<S, ConfigError>) -> Vec<&'static str> {
+        S::Input::wanted()
+    }
+    let shop = MemoryShop::default();
+    let mut taken = BTreeMap::new();
+    macro_rules! note {
+        ($name:literal, $library:ident) => {
+            taken.insert($name, of($library::step(&shop)));
+        };
+    }
+    each_checkout_step!(note);
+    taken
 }
