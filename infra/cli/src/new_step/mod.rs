@@ -31,7 +31,7 @@ use std::{
     fmt::Write,
     path::{Path, PathBuf},
 };
-use stepwell::{Workflow, testing::sample};
+use stepwell::{Workflow, core::names::MAX_STEP, testing::sample};
 
 /// The step that is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -233,6 +233,12 @@ fn render_all(
 fn report(wanted: &NewStep, wiring: &Wiring) -> String {
     let lib = |name: &str| format!("{}/src/lib.rs", StepNames::new(&wanted.workflow, name).folder());
     let mut told = wiring.told(wanted);
+    for name in [&wanted.step].into_iter().chain(&wanted.compensation).filter(|name| name.len() > MAX_STEP) {
+        let resource = StepNames::new(&wanted.workflow, name).resource();
+        told += &format!(
+            "{name} is longer than {MAX_STEP} characters: its queue and function are called stepwell-STAGE-{resource}.\n"
+        );
+    }
     told += "\nBy hand:\n";
     told += &format!("  {}: what the step does, what it reads, what it leaves\n", lib(&wanted.step));
     if let Some(name) = &wanted.compensation {
