@@ -75,7 +75,6 @@ lint() {
   check "tools" need_tools
   check "shell scripts" "$tools/bin/shellcheck" --external-sources infra/*.sh tests/*.sh .ci/run
   check "CloudFormation template" "$tools/bin/cfn-lint" infra/template.yaml
-  check "what the template waits for and protects" "$tools/bin/python" tests/template.py infra/template.yaml
   check "deploy and destroy, on a fake AWS" tests/scripts.sh
 }
 
@@ -86,6 +85,8 @@ unit() {
   check "whole tasks over the engine's harness" cargo test --workspace --features lambda --test engine
   check "the protocol's model, state by state" cargo test --workspace --features lambda --test model
   check "the checkout's ten scenarios in memory" cargo test --workspace --features lambda --test checkout
+  check "the command stepwell, and the rendered template" \
+    cargo test --workspace --features lambda --test project --test template
   check "what may depend on what" cargo test --workspace --features lambda --test house
   check "one SQLite file as store and queues" cargo test --workspace --features lambda --test it -- sqlite::
   check "what the compiler refuses" cargo test --workspace --features lambda --test compile_fail
