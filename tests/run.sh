@@ -75,7 +75,21 @@ lint() {
   check "tools" need_tools
   check "shell scripts" "$tools/bin/shellcheck" --external-sources infra/*.sh tests/*.sh .ci/run
   check "CloudFormation template" "$tools/bin/cfn-lint" infra/template.yaml
+  check "CloudFormation template, by a second reader" second_reader
   check "deploy and destroy, on a fake AWS" tests/scripts.sh
+}
+
+# Makes the stack in moto, in this process. moto is installed apart, because only this needs it.
+second_reader() {
+  local moto=$repo/.local/moto
+  if ! cmp -s tests/requirements.txt "$moto/installed"; then
+    say "==> Installing moto into .local/moto; half a minute"
+    python3 -m venv --clear "$moto" &&
+      "$moto/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt &&
+      cp tests/requirements.txt "$moto/installed" || return 1
+  fi
+  cargo run --quiet --package stepwell-cli -- render --rights >"$moto/rights.json" &&
+    "$moto/bin/python" -W ignore tests/second_reader.py infra/template.yaml "$moto/rights.json"
 }
 
 # ---- Unit ------------------------------------------------------------------------------------------------------------
