@@ -23,15 +23,38 @@ fn packages(folder: &str) -> Vec<PathBuf> {
     found
 }
 
+/// What `cargo tree` prints of it, a line for each crate.
+fn tree(format: &str, arguments: &[&str]) -> BTreeSet<String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(repository()).args(["tree", "--offline", "--locked", "--prefix", "none", "--format", format]);
+    let output = cargo.args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // What was printed before is printed with a mark.
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+}
+
 /// The names of all crates that a package is built from, without its default-off features but for these.
 fn built_from(package: &str, features: &[&str]) -> BTreeSet<String> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(repository()).args(["tree", "--offline", "--locked", "--edges", "normal,build"]);
-    cargo.args(["--prefix", "none", "--format", "{p}", "--package", package, "--features", &features.join(",")]);
-    let output = cargo.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let lines = String::from_utf8(output.stdout).unwrap();
-    lines.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    let features = features.join(",");
+    let lines = tree("{p}", &["--edges", "normal,build", "--package", package, "--features", &features]);
+    lines.iter().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+/// The local stack's functions and the tests are built from the same compiled crates. Where nothing but programs are
+/// built, Cargo leaves the dev-dependencies out of account: a feature that only they ask for has every crate above it
+/// compiled once more, the AWS SDK among them.
+#[test]
+fn no_dev_dependency_asks_for_a_feature_that_nothing_else_asks_for() {
+    let built = |edges| tree("{p} [{f}]", &["--workspace", "--features", "lambda", "--edges", edges]);
+    let (programs, tests) = (built("normal,build"), built("normal,build,dev"));
+    assert!(programs.len() > 100, "{programs:?}");
+    let others: Vec<&String> = programs.difference(&tests).collect();
+    assert_eq!(
+        others,
+        Vec::<&String>::new(),
+        "tests build them with more: name those in tests/Cargo.toml, as `proptest` is"
+    );
 }
 
 /// The engine, the shop, the steps and the APIs can be hosted on one machine: nothing of AWS is in their trees, and nothing
