@@ -4,10 +4,8 @@ mod shop;
 
 use crate::{
     emulator::{Sandbox, in_sandbox},
-    graph::Graph,
     meter::{Call, Units, longest_sequence},
     poller::{Pace, Poller},
-    steps::Script,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -15,6 +13,7 @@ use stepwell::{
     IdempotencyKey, Workflow,
     core::{history::History, state::TaskStatus},
 };
+use stepwell_simulation::{graph::Graph, steps::Script};
 
 /// What the checkout may cost.
 pub const BUDGET: Budget = Budget { table_writes: 13.0, index_writes: 3.0, reads: 13.0, sends: 5, in_sequence: 3 };
