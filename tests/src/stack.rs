@@ -17,9 +17,16 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
+use stepwell::core::names::step_resource;
 
 /// An item of a table.
 pub type Item = HashMap<String, AttributeValue>;
+
+/// What a function or a queue is called after the stack's name: a step of the checkout has its workflow's name in it.
+fn deployed(name: &str) -> String {
+    let is_step = shop::STEPS.iter().chain(&shop::COMPENSATIONS).any(|step| *step == name);
+    if is_step { step_resource("checkout", name) } else { name.to_owned() }
+}
 
 /// The stack that `infra/local.sh env` describes.
 #[derive(Clone, Debug)]
@@ -94,10 +101,20 @@ impl Stack {
         format!("{}{name}", self.shop_prefix)
     }
 
-    /// The deployed name of a function.
+    /// The deployed name of a function: of a step of the checkout, or of one that is no step.
     pub fn function(&self, name: &str) -> String {
-        // The functions are named as the shop's tables are: by the stack and their own name.
-        self.shop_table(name)
+        format!("{}{}", self.name_prefix(), deployed(name))
+    }
+
+    /// What all deployed names begin with.
+    pub fn name_prefix(&self) -> &str {
+        // The shop's tables are named so as well.
+        &self.shop_prefix
+    }
+
+    /// The URL of a queue: of a step of the checkout, or of one of the engine's own.
+    pub fn queue_url(&self, queue: &str) -> String {
+        format!("{}{}", self.queue_prefix, deployed(queue))
     }
 
     // ---- Tables
@@ -188,13 +205,13 @@ impl Stack {
 
     /// Sends a text to a queue: a step's name, or `undeliverable`.
     pub async fn send(&self, queue: &str, body: &str) {
-        let send = self.sqs.send_message().queue_url(format!("{}{queue}", self.queue_prefix)).message_body(body);
+        let send = self.sqs.send_message().queue_url(self.queue_url(queue)).message_body(body);
         send.send().await.expect("a message is taken");
     }
 
     /// Throws away what a queue holds.
     pub async fn purge(&self, queue: &str) {
-        let purge = self.sqs.purge_queue().queue_url(format!("{}{queue}", self.queue_prefix));
+        let purge = self.sqs.purge_queue().queue_url(self.queue_url(queue));
         purge.send().await.expect("the queue is purged");
     }
 
@@ -212,7 +229,8 @@ impl Stack {
         let regions = accounts.flat_map(|regions| regions.as_object().expect("regions").values());
         let queues = regions.flat_map(|queues| queues.as_object().expect("queues"));
         let ours = queues.filter_map(|(url, messages)| Some((url.strip_prefix(&self.queue_prefix)?, messages)));
-        ours.map(|(queue, messages)| (queue.to_owned(), messages.as_array().expect("messages").clone())).collect()
+        let named = |queue: &str| queue.strip_prefix("checkout-").unwrap_or(queue).to_owned();
+        ours.map(|(queue, messages)| (named(queue), messages.as_array().expect("messages").clone())).collect()
     }
 
     /// Sends a step the message that its task owes it.
@@ -294,7 +312,7 @@ impl Stack {
         let all = lambda.get("/2015-03-31/functions?MaxItems=1000").await.expect(200);
         for function in all["Functions"].as_array().expect("functions") {
             let name = function["FunctionName"].as_str().expect("a name");
-            if !name.starts_with(&self.function("")) {
+            if !name.starts_with(self.name_prefix()) {
                 continue;
             }
             let mut variables = function["Environment"]["Variables"].as_object().cloned().unwrap_or_default();

@@ -68,6 +68,11 @@ impl Template {
         Ok(Self { text: text.to_owned(), value, resources })
     }
 
+    /// The whole template, with CloudFormation's functions in their long forms.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
     fn resolver(&self, place: Place<'_>) -> Resolver<'_> {
         Resolver::new(&self.value, &self.resources, place)
     }

@@ -1,5 +1,7 @@
 //! The command on this repository, and on copies of it with something wrong in them.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
