@@ -11,6 +11,7 @@ use crate::{
 };
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::types::AttributeValue;
+use checkout::testing::steps;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,7 +25,7 @@ pub type Item = HashMap<String, AttributeValue>;
 
 /// What a function or a queue is called after the stack's name: a step of the checkout has its workflow's name in it.
 fn deployed(name: &str) -> String {
-    let is_step = shop::STEPS.iter().chain(&shop::COMPENSATIONS).any(|step| *step == name);
+    let is_step = steps::plan().step(name).is_some();
     if is_step { step_resource("checkout", name) } else { name.to_owned() }
 }
 
