@@ -1,11 +1,9 @@
 //! A stand-in for Lambda's event source mappings: brings the messages of the queues to the workers, and deletes those
 //! that no worker wants back.
 
-use crate::locked::Locked;
 use crate::{
     emulator::{Clock, Sandbox},
     events::{one_by_one, record},
-    steps::{Script, name},
 };
 use aws_sdk_sqs::types::MessageSystemAttributeName;
 use futures::{
@@ -20,6 +18,10 @@ use stepwell::{
     runtime::worker::{Invocation, Worker},
 };
 use stepwell_aws::{DynamoTable, SqsQueue};
+use stepwell_simulation::{
+    locked::Locked,
+    steps::{Script, name},
+};
 use uuid::Uuid;
 
 /// How long an invocation lasts.

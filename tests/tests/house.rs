@@ -24,15 +24,38 @@ fn packages(folder: &str) -> Vec<PathBuf> {
     found
 }
 
+/// What `cargo tree` prints of it, a line for each crate.
+fn tree(format: &str, arguments: &[&str]) -> BTreeSet<String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(repository()).args(["tree", "--offline", "--locked", "--prefix", "none", "--format", format]);
+    let output = cargo.args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // What was printed before is printed with a mark.
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+}
+
 /// The names of all crates that a package is built from, without its default-off features but for these.
 fn built_from(package: &str, features: &[&str]) -> BTreeSet<String> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(repository()).args(["tree", "--offline", "--locked", "--edges", "normal,build"]);
-    cargo.args(["--prefix", "none", "--format", "{p}", "--package", package, "--features", &features.join(",")]);
-    let output = cargo.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let lines = String::from_utf8(output.stdout).unwrap();
-    lines.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    let features = features.join(",");
+    let lines = tree("{p}", &["--edges", "normal,build", "--package", package, "--features", &features]);
+    lines.iter().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+/// The local stack's functions and the tests are built from the same compiled crates. Where nothing but programs are
+/// built, Cargo leaves the dev-dependencies out of account: a feature that only they ask for has every crate above it
+/// compiled once more, the AWS SDK among them.
+#[test]
+fn no_dev_dependency_asks_for_a_feature_that_nothing_else_asks_for() {
+    let built = |edges| tree("{p} [{f}]", &["--workspace", "--features", "lambda", "--edges", edges]);
+    let (programs, tests) = (built("normal,build"), built("normal,build,dev"));
+    assert!(programs.len() > 100, "{programs:?}");
+    let others: Vec<&String> = programs.difference(&tests).collect();
+    assert_eq!(
+        others,
+        Vec::<&String>::new(),
+        "tests build them with more: name those in tests/Cargo.toml, as `proptest` is"
+    );
 }
 
 /// The names of the folders in `functions/checkout`, in order.
@@ -49,11 +72,12 @@ fn every_step_and_compensation_of_the_checkout_has_its_folder_and_no_folder_is_l
 }
 
 /// The engine, the shop, the steps and the APIs can be hosted on one machine: nothing of AWS is in their trees, and nothing
-/// that needs a C compiler.
+/// that needs a C compiler. Nor is it in the simulation's, which is built often and optimised.
 #[test]
 fn engine_shop_steps_and_apis_are_built_without_aws() {
     let steps = checkout_folders().into_iter().map(|step| format!("checkout_{step}"));
-    let others = ["stepwell", "checkout", "http_api", "checkout_api", "tasks_api"].map(str::to_owned);
+    let others =
+        ["stepwell", "checkout", "http_api", "checkout_api", "tasks_api", "stepwell-simulation"].map(str::to_owned);
     for package in steps.chain(others) {
         let testing = ["stepwell", "checkout"].contains(&package.as_str()).then_some("testing");
         let all = built_from(&package, testing.as_slice());
@@ -231,7 +255,7 @@ fn circle(edges: &BTreeMap<ModulePath, BTreeSet<ModulePath>>) -> Option<Vec<Stri
 
 #[test]
 fn no_module_of_any_crate_imports_in_a_circle() {
-    let all = ["shared", "functions", "functions/checkout"].into_iter().flat_map(packages);
+    let all = ["shared", "functions", "functions/checkout", "tests"].into_iter().flat_map(packages);
     for package in all {
         let edges = imports(&package);
         assert_eq!(circle(&edges), None, "{}", package.display());
@@ -282,7 +306,7 @@ fn core_knows_no_clock_no_chance_and_nothing_outside() {
 #[test]
 fn no_source_is_included_by_path() {
     let mut manifests =
-        ["shared", "functions", "functions/checkout"].into_iter().flat_map(packages).collect::<Vec<_>>();
+        ["shared", "functions", "functions/checkout", "tests"].into_iter().flat_map(packages).collect::<Vec<_>>();
     manifests.push(repository().join("tests"));
     fn all(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).into_iter().flatten() {

@@ -4,10 +4,8 @@ mod shop;
 
 use crate::{
     emulator::{Sandbox, in_sandbox},
-    graph::Graph,
     meter::{Call, Units, longest_sequence},
     poller::{Pace, Poller},
-    steps::Script,
 };
 use checkout::testing::steps;
 use serde_json::{Value, json};
@@ -16,6 +14,7 @@ use stepwell::{
     IdempotencyKey, Workflow,
     core::{history::History, plan::Plan, state::TaskStatus},
 };
+use stepwell_simulation::{graph::Graph, steps::Script};
 
 /// Write units on the index for any task: it is listed, taken off, and listed among those that are complete.
 pub const INDEX_WRITES: f64 = 3.0;

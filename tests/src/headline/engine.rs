@@ -12,9 +12,10 @@ use super::{
     process::{Clock, Process, Trail},
     report::End,
     services::Services,
+    tables::ProcessWay,
     world::World,
 };
-use crate::{each_checkout_step, events::message, far::Far, sim::MemoryTable};
+use crate::{each_checkout_step, events::message};
 use checkout::ConfigError;
 use std::{
     collections::BTreeMap,
@@ -37,6 +38,7 @@ use stepwell::{
         worker::{Invocation, Worker},
     },
 };
+use stepwell_simulation::{far::Far, sim::MemoryTable};
 use tokio::{
     task::spawn_local,
     time::{Instant, interval, sleep, sleep_until},
@@ -266,8 +268,8 @@ impl Engine {
         self: &Arc<Self>,
         process: &Arc<Process>,
         hidden_until: &Arc<Mutex<Instant>>,
-    ) -> (Far<Arc<Process>>, Queues) {
-        (Far::new(Arc::clone(process), self.table.clone()), Queues::new(self, process, hidden_until))
+    ) -> (Far<ProcessWay>, Queues) {
+        (Far::new(ProcessWay(Arc::clone(process)), self.table.clone()), Queues::new(self, process, hidden_until))
     }
 
     fn function_limit(&self, step: &str) -> Duration {
@@ -280,7 +282,7 @@ impl Engine {
 /// One invocation: what is handed to the worker of the step of this name, and through whose hands it works.
 struct Run<'a> {
     step: &'a str,
-    hands: (Far<Arc<Process>>, Queues),
+    hands: (Far<ProcessWay>, Queues),
     clock: &'a Clock,
     batch: &'a [Received],
     invocation: &'a Invocation,

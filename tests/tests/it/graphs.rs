@@ -13,12 +13,14 @@ use stepwell::{
     },
     permanent, retryable,
 };
+use stepwell_simulation::{
+    graph::Graph,
+    steps::{Run, Script},
+};
 use stepwell_tests::{
     emulator::{Sandbox, Undeliverable, in_sandbox},
     events::message,
-    graph::Graph,
     poller::{Pace, Poller},
-    steps::{Run, Script},
 };
 use test_case::test_case;
 

@@ -30,7 +30,7 @@ use stepwell::{
         worker::{Invocation, Worker},
     },
 };
-use stepwell_tests::{
+use stepwell_simulation::{
     graph::Graph,
     locked::Locked,
     steps::{Script, name},

@@ -1,4 +1,4 @@
-//! Many simulated runs of the engine, each made of one seed. See `stepwell_tests::sim`.
+//! Many simulated runs of the engine, each made of one seed. See `stepwell_simulation::sim`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the report is this command's output")]
 
@@ -13,7 +13,7 @@ use std::{
     thread,
     time::Instant,
 };
-use stepwell_tests::sim::{self, Fault, Mode, Report, oracle};
+use stepwell_simulation::sim::{self, Fault, Mode, Report, oracle};
 
 /// Runs the engine in simulation, with everything going wrong that can, and checks that nothing is lost, done twice or
 /// stuck. The first run that fails ends it, with the command that makes this run again.
@@ -41,7 +41,7 @@ struct Options {
     /// Make the run of `--seed` alone, and print what it writes and sends, one entry a line: what the oracle hashes.
     #[arg(long, conflicts_with_all = ["runs", "mode", "trace", "keep_going"])]
     writes: bool,
-    /// Make no run but the oracle's, and keep their hashes in the place of those in tests/fixtures/oracle/. Only for a
+    /// Make no run but the oracle's, and keep their hashes in the place of those in tests/simulation/fixtures/oracle/. Only for a
     /// stated change of what is stored, sent or simulated: with it goes the proof that nothing else has changed.
     #[arg(long, conflicts_with_all = ["writes", "seed", "runs", "mode", "trace", "keep_going"])]
     write_oracle: bool,
@@ -141,7 +141,7 @@ fn main() -> ExitCode {
     eprintln!("{}", told(first));
     let mode = first.mode.name();
     eprintln!(
-        "cargo run --release -p stepwell-tests --bin sim -- --runs 1 --seed {} --mode {mode} --trace",
+        "cargo run --release -p stepwell-simulation --bin sim -- --runs 1 --seed {} --mode {mode} --trace",
         first.seed
     );
     ExitCode::FAILURE

@@ -4,7 +4,7 @@
 
 use clap::Parser;
 use std::{process::ExitCode, time::Instant};
-use stepwell_tests::model::{Scope, large_scopes, small_scopes, verify};
+use stepwell_simulation::model::{Scope, large_scopes, small_scopes, verify};
 
 /// Checks every state of the protocol's model, scope by scope: safety, and that everything comes to its end.
 #[derive(Parser)]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::panic, reason = "clippy.toml allows it in tests, but not in what the tests call")]
 
-use stepwell_tests::model::{Bug, Faults, Scope, small_scopes, verify};
+use stepwell_simulation::model::{Bug, Faults, Scope, small_scopes, verify};
 
 const CRASHES: Faults = Faults { crashes: true, ..Faults::NONE };
 

@@ -183,8 +183,8 @@ mod tests {
         let named: Vec<String> = differing.iter().take(NAMED).map(u64::to_string).collect();
         panic!(
             "{} of {} runs write or send something else than before; the first of them: {}\n\
-             {}Compare what both versions print:  cargo run -p stepwell-tests --bin sim -- --seed {first} --writes\n\
-             Where the change is meant and stated:  cargo run -p stepwell-tests --bin sim -- --write-oracle",
+             {}Compare what both versions print:  cargo run -p stepwell-simulation --bin sim -- --seed {first} --writes\n\
+             Where the change is meant and stated:  cargo run -p stepwell-simulation --bin sim -- --write-oracle",
             differing.len(),
             SEEDS.end - SEEDS.start,
             named.join(", "),

@@ -15,7 +15,7 @@ use stepwell::{
 
 /// What DynamoDB calls a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
+pub enum Operation {
     /// `PutItem`.
     Put,
     /// `BatchGetItem`.
@@ -32,7 +32,7 @@ pub(crate) enum Operation {
 
 impl Operation {
     /// DynamoDB's word.
-    pub(crate) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Put => "PutItem",
             Self::BatchGet => "BatchGetItem",
@@ -45,7 +45,7 @@ impl Operation {
 }
 
 /// The way from a process to the table.
-pub(crate) trait Way: Send + Sync {
+pub trait Way: Send + Sync {
     /// Whether a part of the index is not asked for where nothing is in it. Most are empty, and where nothing can be
     /// learnt from how that is found out, it only takes time.
     const SKIPS_EMPTY_PARTS: bool;
@@ -71,20 +71,20 @@ pub(crate) trait Way: Send + Sync {
 
 /// A table, and the way to it.
 #[derive(Clone, Debug)]
-pub(crate) struct Far<W> {
+pub struct Far<W> {
     way: W,
     table: MemoryTable,
 }
 
 impl<W> Far<W> {
     /// This table, at the end of this way.
-    pub(crate) fn new(way: W, table: MemoryTable) -> Self {
+    pub fn new(way: W, table: MemoryTable) -> Self {
         Self { way, table }
     }
 }
 
 /// The call that a transition is.
-pub(crate) fn operation(transition: &Transition) -> Operation {
+pub fn operation(transition: &Transition) -> Operation {
     match transition.writes.as_slice() {
         [write] => match write.effect {
             Effect::Create(_) => Operation::Put,
