@@ -25,10 +25,13 @@ def main():
     logs = boto3.client("logs")
     functions = functions_of(logs, options.stack)
     if options.function:
-        if options.function not in functions:
+        # A step's function is called WORKFLOW-STEP, and is found by the step's name too.
+        ends = (options.function, "-" + options.function)
+        chosen = [function for function in functions if function == ends[0] or function.endswith(ends[1])]
+        if not chosen:
             names = ", ".join(functions) or "none"
             sys.exit(f"logs: there is no function {options.function!r} in {options.stack}. It has: {names}")
-        functions = [options.function]
+        functions = chosen
 
     start = int((time.time() - options.since * 60) * 1000)
     tails = [Tail(logs, options.stack, function, start) for function in functions]

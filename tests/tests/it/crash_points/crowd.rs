@@ -17,7 +17,7 @@ use stepwell_tests::{
     api::Api,
     crash::Switch,
     shop::{COMPENSATIONS, STEPS},
-    stack::{Product, Stack, variable},
+    stack::{Product, Stack},
     until_within,
 };
 use tokio::sync::{Mutex, MutexGuard};
@@ -211,9 +211,9 @@ async fn shorten_invocations(stack: &Stack) {
         let path = format!("/2015-03-31/functions/{}/configuration", stack.function(step));
         let request = lambda.request("PUT", &path).header("content-type", "application/json");
         lambda.answer(request.body(json!({"Timeout": INVOCATION_SECONDS}).to_string())).await.expect(200);
-        let queue = format!("{}{step}", variable("STEPWELL_QUEUE_URL_PREFIX"));
         let hidden = json!({"VisibilityTimeout": INVOCATION_SECONDS.to_string()});
-        call(stack, "AmazonSQS.SetQueueAttributes", &json!({"QueueUrl": queue, "Attributes": hidden})).await;
+        call(stack, "AmazonSQS.SetQueueAttributes", &json!({"QueueUrl": stack.queue_url(step), "Attributes": hidden}))
+            .await;
     }
 }
 
