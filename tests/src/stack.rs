@@ -11,23 +11,15 @@ use crate::{
 };
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::types::AttributeValue;
-use checkout::testing::steps;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
-use stepwell::core::names::step_resource;
 
 /// An item of a table.
 pub type Item = HashMap<String, AttributeValue>;
-
-/// What a function or a queue is called after the stack's name: a step of the checkout has its workflow's name in it.
-fn deployed(name: &str) -> String {
-    let is_step = steps::plan().step(name).is_some();
-    if is_step { step_resource("checkout", name) } else { name.to_owned() }
-}
 
 /// The stack that `infra/local.sh env` describes.
 #[derive(Clone, Debug)]
@@ -104,7 +96,7 @@ impl Stack {
 
     /// The deployed name of a function: of a step of the checkout, or of one that is no step.
     pub fn function(&self, name: &str) -> String {
-        format!("{}{}", self.name_prefix(), deployed(name))
+        format!("{}{}", self.name_prefix(), shop::resource(name))
     }
 
     /// What all deployed names begin with.
@@ -115,7 +107,7 @@ impl Stack {
 
     /// The URL of a queue: of a step of the checkout, or of one of the engine's own.
     pub fn queue_url(&self, queue: &str) -> String {
-        format!("{}{}", self.queue_prefix, deployed(queue))
+        format!("{}{}", self.queue_prefix, shop::resource(queue))
     }
 
     // ---- Tables
@@ -204,7 +196,7 @@ impl Stack {
 
     // ---- Queues, mail, logs
 
-    /// Sends a text to a queue: a step's name, or `undeliverable`.
+    /// Sends a text to a queue: a step's, `dead_letters` or `undeliverable`.
     pub async fn send(&self, queue: &str, body: &str) {
         let send = self.sqs.send_message().queue_url(self.queue_url(queue)).message_body(body);
         send.send().await.expect("a message is taken");
@@ -218,12 +210,12 @@ impl Stack {
 
     /// The messages in a queue with this text in their body, whether hidden or not.
     pub async fn messages(&self, queue: &str, text: &str) -> Vec<Value> {
-        let mut messages = self.queues_with_messages().await.remove(queue).unwrap_or_default();
+        let mut messages = self.queues_with_messages().await.remove(&shop::resource(queue)).unwrap_or_default();
         messages.retain(|message| message["Body"].as_str().is_some_and(|body| body.contains(text)));
         messages
     }
 
-    /// All messages, whether hidden or not, by the queue's name. A queue without any may be missing.
+    /// All messages, whether hidden or not, by what the queue is called after the stack's name. A queue without any may be missing.
     pub async fn queues_with_messages(&self) -> BTreeMap<String, Vec<Value>> {
         let found = self.ministack("sqs/messages").await;
         let accounts = found["messages"].as_object().expect("accounts").values();

@@ -255,6 +255,11 @@ fn three_files_are_edited_by_hand_for_a_step_in_the_middle_of_the_checkout() {
     let scratch = target.join("new_step");
     let root = scratch.as_path();
     copy_to(root);
+    // Cargo tells packages apart by name, version and place in their workspace. With another version it takes those of the copy
+    // for others than those of this repository, and both can be built into one folder.
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    fs::write(root.join("Cargo.toml"), manifest.replacen("version = \"0.1.0\"", "version = \"0.1.0-new-step\"", 1))
+        .unwrap();
     done(root, NEW);
 
     let mut by_hand = ByHand { root, files: BTreeSet::new() };

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use stepwell::{
     IdempotencyKey, Workflow,
-    core::{history::History, plan::Plan, state::TaskStatus},
+    core::{history::History, message::StepQueue, plan::Plan, state::TaskStatus},
 };
 use stepwell_simulation::{graph::Graph, steps::Script};
 
@@ -138,7 +138,9 @@ pub async fn measure(shape: Shape) -> Cost {
 }
 
 async fn checkout(name: String, request: &str, key: Option<&IdempotencyKey>) -> Cost {
-    count(name, steps::workflow(), &crate::checkout::request(request), key, shop::with_checkout).await
+    let workflow = steps::workflow();
+    let request = crate::checkout::request(request);
+    count(name, workflow, &request, key, |poller| shop::with_checkout(poller, workflow)).await
 }
 
 /// A context and results of a few hundred bytes, as most are.
@@ -146,7 +148,7 @@ async fn numbered(name: String, graph: &Graph) -> Cost {
     let result = json!({ "id": "0123456789abcdef0123456789abcdef", "status": "done", "note": "n".repeat(200) });
     let script = Script::new(move |_| Ok(result.clone()));
     let workflow = graph.clone().default_backoff().workflow();
-    count(name, &workflow, &numbered_context(), None, |poller| poller.with_numbered(graph.len(), &script)).await
+    count(name, &workflow, &numbered_context(), None, |poller| poller.with_steps_of(graph, &script)).await
 }
 
 fn numbered_context() -> Value {
@@ -160,7 +162,8 @@ async fn count(
     key: Option<&IdempotencyKey>,
     workers: impl for<'a> FnOnce(Poller<'a>) -> Poller<'a>,
 ) -> Cost {
-    let steps: Vec<String> = workflow.plan().steps().iter().map(|step| step.name.clone()).collect();
+    let steps = workflow.plan().steps().iter();
+    let steps: Vec<_> = steps.map(|step| StepQueue::new(&workflow.id().name, &step.name)).collect();
     in_sandbox(&steps, async |sandbox: &Sandbox| {
         let started = sandbox.client().start(workflow, context, key).await.expect("the task starts");
         // One message at a time, so that every call belongs to one delivery.
@@ -171,8 +174,8 @@ async fn count(
         assert_nothing_failed(&history);
 
         let mut in_sequence: BTreeMap<String, usize> = BTreeMap::new();
-        for (step, delivery) in poller.deliveries() {
-            let longest = in_sequence.entry(step).or_default();
+        for (queue, delivery) in poller.deliveries() {
+            let longest = in_sequence.entry(queue.step).or_default();
             *longest = longest_sequence(&calls[delivery]).max(*longest);
         }
         let mut units = Units::default();
