@@ -65,9 +65,9 @@ fn engine_shop_steps_and_apis_are_built_without_aws() {
     let steps = packages("functions/checkout");
     assert_eq!(steps.len(), 8);
     let steps = steps.iter().map(|step| format!("checkout_{}", step.file_name().unwrap().display()));
-/// The engine, the shop, the steps and the APIs can be hosted on one machine, and the command `stepwell` is built in a moment:
-/// nothing of AWS is in their trees, and nothing that needs a C compiler. Nor is it in the simulation's, which is built often
-/// and optimised.
+    let others =
+        ["stepwell", "checkout", "http_api", "checkout_api", "tasks_api", "stepwell-simulation", "stepwell-cli"];
+    let others = others.map(str::to_owned);
     for package in steps.chain(others) {
         let testing = ["stepwell", "checkout"].contains(&package.as_str()).then_some("testing");
         let all = built_from(&package, testing.as_slice());
@@ -245,9 +245,7 @@ fn circle(edges: &BTreeMap<ModulePath, BTreeSet<ModulePath>>) -> Option<Vec<Stri
 
 #[test]
 fn no_module_of_any_crate_imports_in_a_circle() {
-/// The engine, the shop, the steps and the APIs can be hosted on one machine, and the command `stepwell` is built in a moment:
-/// nothing of AWS is in their trees, and nothing that needs a C compiler. Nor is it in the simulation's, which is built often
-/// and optimised.
+    let all = ["shared", "functions", "functions/checkout", "tests"].into_iter().flat_map(packages);
     for package in all {
         let edges = imports(&package);
         assert_eq!(circle(&edges), None, "{}", package.display());
@@ -298,8 +296,7 @@ fn core_knows_no_clock_no_chance_and_nothing_outside() {
 #[test]
 fn no_source_is_included_by_path() {
     let mut manifests =
-    let others = ["stepwell", "checkout", "http_api", "checkout_api", "tasks_api", "stepwell-simulation", "stepwell-cli"];
-    let others = others.map(str::to_owned);
+        ["shared", "functions", "functions/checkout", "tests"].into_iter().flat_map(packages).collect::<Vec<_>>();
     manifests.push(repository().join("tests"));
     fn all(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).into_iter().flatten() {
