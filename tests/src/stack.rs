@@ -17,16 +17,9 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
-use stepwell::core::names::step_resource;
 
 /// An item of a table.
 pub type Item = HashMap<String, AttributeValue>;
-
-/// What a function or a queue is called after the stack's name: a step of the checkout has its workflow's name in it.
-fn deployed(name: &str) -> String {
-    let is_step = shop::STEPS.iter().chain(&shop::COMPENSATIONS).any(|step| *step == name);
-    if is_step { step_resource("checkout", name) } else { name.to_owned() }
-}
 
 /// The stack that `infra/local.sh env` describes.
 #[derive(Clone, Debug)]
@@ -103,7 +96,7 @@ impl Stack {
 
     /// The deployed name of a function: of a step of the checkout, or of one that is no step.
     pub fn function(&self, name: &str) -> String {
-        format!("{}{}", self.name_prefix(), deployed(name))
+        format!("{}{}", self.name_prefix(), shop::resource(name))
     }
 
     /// What all deployed names begin with.
@@ -112,9 +105,9 @@ impl Stack {
         &self.shop_prefix
     }
 
-    /// The URL of a queue: of a step of the checkout, or of one of the engine's own.
-    pub fn queue_url(&self, queue: &str) -> String {
-        format!("{}{}", self.queue_prefix, deployed(queue))
+    /// The URL of a queue: a step's, `dead_letters` or `undeliverable`.
+    pub fn queue_url(&self, name: &str) -> String {
+        format!("{}{}", self.queue_prefix, shop::resource(name))
     }
 
     // ---- Tables
@@ -203,7 +196,7 @@ impl Stack {
 
     // ---- Queues, mail, logs
 
-    /// Sends a text to a queue: a step's name, or `undeliverable`.
+    /// Sends a text to a queue: a step's, `dead_letters` or `undeliverable`.
     pub async fn send(&self, queue: &str, body: &str) {
         let send = self.sqs.send_message().queue_url(self.queue_url(queue)).message_body(body);
         send.send().await.expect("a message is taken");
@@ -217,20 +210,19 @@ impl Stack {
 
     /// The messages in a queue with this text in their body, whether hidden or not.
     pub async fn messages(&self, queue: &str, text: &str) -> Vec<Value> {
-        let mut messages = self.queues_with_messages().await.remove(queue).unwrap_or_default();
+        let mut messages = self.queues_with_messages().await.remove(&shop::resource(queue)).unwrap_or_default();
         messages.retain(|message| message["Body"].as_str().is_some_and(|body| body.contains(text)));
         messages
     }
 
-    /// All messages, whether hidden or not, by the queue's name. A queue without any may be missing.
+    /// All messages, whether hidden or not, by what the queue is called after the stack's name. A queue without any may be missing.
     pub async fn queues_with_messages(&self) -> BTreeMap<String, Vec<Value>> {
         let found = self.ministack("sqs/messages").await;
         let accounts = found["messages"].as_object().expect("accounts").values();
         let regions = accounts.flat_map(|regions| regions.as_object().expect("regions").values());
         let queues = regions.flat_map(|queues| queues.as_object().expect("queues"));
         let ours = queues.filter_map(|(url, messages)| Some((url.strip_prefix(&self.queue_prefix)?, messages)));
-        let named = |queue: &str| queue.strip_prefix("checkout-").unwrap_or(queue).to_owned();
-        ours.map(|(queue, messages)| (named(queue), messages.as_array().expect("messages").clone())).collect()
+        ours.map(|(queue, messages)| (queue.to_owned(), messages.as_array().expect("messages").clone())).collect()
     }
 
     /// Sends a step the message that its task owes it.

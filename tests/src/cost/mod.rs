@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use stepwell::{
     IdempotencyKey, Workflow,
-    core::{history::History, state::TaskStatus},
+    core::{history::History, message::StepQueue, state::TaskStatus},
 };
 use stepwell_simulation::{graph::Graph, steps::Script};
 
@@ -92,7 +92,8 @@ pub async fn measure(shape: Shape) -> Cost {
 
 async fn checkout(name: String, request: &str, key: Option<&IdempotencyKey>) -> Cost {
     let workflow = checkout::workflow().expect("the checkout's workflow");
-    count(name, &workflow, &crate::checkout::request(request), key, shop::with_checkout).await
+    count(name, &workflow, &crate::checkout::request(request), key, |poller| shop::with_checkout(poller, &workflow))
+        .await
 }
 
 /// A context and results of a few hundred bytes, as most are.
@@ -101,7 +102,7 @@ async fn numbered(name: String, graph: &Graph) -> Cost {
     let script = Script::new(move |_| Ok(result.clone()));
     let context = json!({ "customer": "c".repeat(100), "items": [1, 2, 3] });
     let workflow = graph.clone().default_backoff().workflow();
-    count(name, &workflow, &context, None, |poller| poller.with_numbered(graph.len(), &script)).await
+    count(name, &workflow, &context, None, |poller| poller.with_steps_of(graph, &script)).await
 }
 
 async fn count(
@@ -111,7 +112,8 @@ async fn count(
     key: Option<&IdempotencyKey>,
     workers: impl for<'a> FnOnce(Poller<'a>) -> Poller<'a>,
 ) -> Cost {
-    let steps: Vec<String> = workflow.plan().steps().iter().map(|step| step.name.clone()).collect();
+    let steps = workflow.plan().steps().iter();
+    let steps: Vec<_> = steps.map(|step| StepQueue::new(&workflow.id().name, &step.name)).collect();
     in_sandbox(&steps, async |sandbox: &Sandbox| {
         let started = sandbox.client().start(workflow, context, key).await.expect("the task starts");
         // One message at a time, so that every call belongs to one delivery.
@@ -122,8 +124,8 @@ async fn count(
         assert_nothing_failed(&history);
 
         let mut in_sequence: BTreeMap<String, usize> = BTreeMap::new();
-        for (step, delivery) in poller.deliveries() {
-            let longest = in_sequence.entry(step).or_default();
+        for (queue, delivery) in poller.deliveries() {
+            let longest = in_sequence.entry(queue.step).or_default();
             *longest = longest_sequence(&calls[delivery]).max(*longest);
         }
         let mut units = Units::default();

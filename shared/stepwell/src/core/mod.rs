@@ -24,6 +24,7 @@ mod parts;
 pub mod plan;
 pub mod record;
 pub mod settlement;
+pub mod spelling;
 pub mod stalled;
 pub mod state;
 pub mod step;

@@ -227,7 +227,7 @@ impl Done {
         println!("    connection lost after  {dropped:>8}");
         println!("  workers killed           {:>8}", self.kills.values().sum::<u32>());
         for (function, kills) in &self.kills {
-            println!("    {function:<22} {kills:>8}");
+            println!("    {function:<26} {kills:>4}");
         }
         println!("  messages sent twice      {:>8}", self.copies);
         println!("  queues purged            {:>8}", self.purges);

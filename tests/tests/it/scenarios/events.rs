@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs};
 use stepwell::core::message::Message;
 use stepwell_tests::{
-    shop::{COMPENSATIONS, STEPS},
+    shop::{COMPENSATIONS, STEPS, resource},
     stack::{Stack, repository},
 };
 
@@ -84,7 +84,7 @@ fn message_of(event: &str, queue: &str) -> Message {
     let event: SqsEvent = serde_json::from_str(&sample(&format!("{event}.json"))).unwrap();
     let [record] = event.records.as_slice() else { panic!("one record: {event:?}") };
     let source = record.event_source_arn.as_deref().unwrap();
-    assert!(source.ends_with(&format!("-{queue}")), "{source}");
+    assert!(source.ends_with(&format!(":stepwell-local-{}", resource(queue))), "{source}");
     serde_json::from_str(record.body.as_deref().unwrap()).unwrap()
 }
 

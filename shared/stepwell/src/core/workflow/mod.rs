@@ -86,10 +86,16 @@ pub struct TextFormat {
     pub check: fn(&str) -> Result<(), String>,
 }
 
-/// Why a workflow file is refused.
-#[derive(Debug, thiserror::Error)]
+/// Why a workflow file is refused. It is debugged as it is displayed: a `main` that ends with it shows the sentence.
+#[derive(thiserror::Error)]
 #[error("workflow file: {0}")]
 pub struct WorkflowError(String);
+
+impl fmt::Debug for WorkflowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl From<PlanError> for WorkflowError {
     fn from(error: PlanError) -> Self {

@@ -47,7 +47,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
 
     /// The step's name.
     fn step(&self) -> &'a str {
-        &self.worker.name
+        &self.worker.serves.step
     }
 
     fn now(&self) -> Timestamp {
@@ -101,6 +101,13 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         Ok(message)
     }
 
+    /// What is wrong where the task is of another workflow than the queue. The message does not say its workflow, so the
+    /// task has to be read for it.
+    fn misdirected(&self, task: &TaskRecord) -> Option<String> {
+        let (ours, workflow) = (&self.worker.serves.workflow, task.workflow_name());
+        (workflow != ours).then(|| format!("a message for workflow `{workflow}` in a queue of workflow `{ours}`"))
+    }
+
     /// What no step can use goes to the queue of undeliverable messages at once, and only then out of this one.
     async fn reject(&self, reason: &str) -> Result<Disposition, EngineError> {
         let reason = printable(reason);
@@ -118,6 +125,9 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
                 None => self.reject("the task does not exist").await,
             };
         };
+        if let Some(reason) = self.misdirected(&task) {
+            return self.reject(&reason).await;
+        }
         let back_at = match found.state {
             // Nothing hangs on a second copy: the message that completed the step is kept until its dependents have theirs.
             // If this is that message after all, it has been received before; should SQS have delivered it twice at
@@ -160,6 +170,11 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             let reason = if task.is_none() { "the task does not exist" } else { "the task's plan has no such step" };
             return self.reject(reason).await;
         };
+        if let Some(reason) = self.misdirected(task) {
+            // The step is there all the same, and a worker of its own workflow runs it.
+            engine.apply(&step::release(lease)).await?;
+            return self.reject(&reason).await;
+        }
         let Some(waits_for) = task.waits_for(plan) else {
             engine.apply(&step::release(lease)).await?;
             tracing::info!(task_id = %task.id, step = self.step(), status = %task.state.status(), "not run: the task has ended");
