@@ -105,9 +105,9 @@ impl Stack {
         &self.shop_prefix
     }
 
-    /// The URL of a queue: of a step of the checkout, or of one of the engine's own.
-    pub fn queue_url(&self, queue: &str) -> String {
-        format!("{}{}", self.queue_prefix, shop::resource(queue))
+    /// The URL of a queue: a step's, `dead_letters` or `undeliverable`.
+    pub fn queue_url(&self, name: &str) -> String {
+        format!("{}{}", self.queue_prefix, shop::resource(name))
     }
 
     // ---- Tables
@@ -222,8 +222,7 @@ impl Stack {
         let regions = accounts.flat_map(|regions| regions.as_object().expect("regions").values());
         let queues = regions.flat_map(|queues| queues.as_object().expect("queues"));
         let ours = queues.filter_map(|(url, messages)| Some((url.strip_prefix(&self.queue_prefix)?, messages)));
-        let named = |queue: &str| queue.strip_prefix("checkout-").unwrap_or(queue).to_owned();
-        ours.map(|(queue, messages)| (named(queue), messages.as_array().expect("messages").clone())).collect()
+        ours.map(|(queue, messages)| (queue.to_owned(), messages.as_array().expect("messages").clone())).collect()
     }
 
     /// Sends a step the message that its task owes it.
