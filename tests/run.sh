@@ -87,6 +87,8 @@ unit() {
   check "the protocol's model, state by state" cargo test --workspace --features lambda --test model
   check "the checkout's ten scenarios in memory" cargo test --workspace --features lambda --test checkout
   check "what may depend on what" cargo test --workspace --features lambda --test house
+  check "what the dependencies may be" cargo test --workspace --features lambda --test dependencies
+  check "what the papers say of the code" cargo test --workspace --features lambda --test papers
   check "one SQLite file as store and queues" cargo test --workspace --features lambda --test it -- sqlite::
   check "what the compiler refuses" cargo test --workspace --features lambda --test compile_fail
   check "the shop's rules in memory" cargo test --workspace --features lambda --test aws -- memory::

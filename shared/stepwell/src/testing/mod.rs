@@ -2,6 +2,7 @@
 //! them.
 
 mod clock;
+mod codes;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod harness;
@@ -14,6 +15,7 @@ mod mortal;
 mod tests;
 
 pub use clock::VirtualClock;
+pub use codes::render_codes;
 pub use harness::{Harness, HarnessError, StepFault};
 pub use leaves::Leaves;
 pub use memory::Memory;
