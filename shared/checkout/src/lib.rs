@@ -29,6 +29,8 @@ mod pricing;
 mod release;
 mod request;
 mod reservation;
+#[cfg(test)]
+mod samples;
 mod shop;
 mod stock;
 mod store_error;

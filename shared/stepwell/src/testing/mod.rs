@@ -1,5 +1,5 @@
 //! What tests of a workflow run on: the backend `memory`, virtual time, and a [`Harness`] that runs the shipped engine over
-//! them.
+//! them. And the sample events of a workflow's functions.
 
 mod clock;
 mod codes;
@@ -11,6 +11,8 @@ mod memory;
 mod memory_queue;
 mod memory_store;
 mod mortal;
+#[cfg(feature = "testing")]
+pub mod sample;
 #[cfg(test)]
 mod tests;
 
