@@ -278,6 +278,21 @@ fn core_imports_core_alone_and_ports_core_and_runtime_both() {
     }
 }
 
+/// To build the tests of a program links it once more, with all of the AWS SDK: so what is worth a test is in a library.
+#[test]
+fn no_program_has_tests_of_its_own() {
+    let packages = ["", "shared", "functions", "functions/checkout", "tests"].into_iter().flat_map(packages);
+    let mut programs = Vec::new();
+    for package in packages {
+        programs.push(package.join("src/main.rs"));
+        all(&package.join("src/bin"), &mut programs);
+    }
+    programs.retain(|path| path.exists());
+    assert!(programs.len() > 15, "{programs:?}");
+    let tested = programs.iter().filter(|path| fs::read_to_string(path).is_ok_and(|text| text.contains("cfg(test)")));
+    assert_eq!(tested.collect::<Vec<_>>(), Vec::<&PathBuf>::new(), "tests/run.sh does not run them");
+}
+
 /// The rules are functions of what they are given: the moment and the draw come in as values.
 #[test]
 fn core_knows_no_clock_no_chance_and_nothing_outside() {
@@ -303,17 +318,19 @@ fn core_knows_no_clock_no_chance_and_nothing_outside() {
     }
 }
 
+/// The files in a folder and in those below it.
+fn all(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { all(&path, found) } else { found.push(path) }
+    }
+}
+
 #[test]
 fn no_source_is_included_by_path() {
     let mut manifests =
         ["shared", "functions", "functions/checkout", "tests"].into_iter().flat_map(packages).collect::<Vec<_>>();
     manifests.push(repository().join("tests"));
-    fn all(folder: &Path, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { all(&path, found) } else { found.push(path) }
-        }
-    }
     let mut files = Vec::new();
     manifests.iter().for_each(|package| all(&package.join("src"), &mut files));
     assert!(files.len() > 150);
