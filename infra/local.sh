@@ -149,6 +149,7 @@ up() {
   begin tools
   need_tools
   choose_emulator
+  check_project
   see_other_build
   begin start
   start_emulator

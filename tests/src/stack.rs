@@ -94,10 +94,15 @@ impl Stack {
         format!("{}{name}", self.shop_prefix)
     }
 
-    /// The deployed name of a function.
+    /// The deployed name of a function: of a step of the checkout, or of one that is no step.
     pub fn function(&self, name: &str) -> String {
-        // The functions are named as the shop's tables are: by the stack and their own name.
-        self.shop_table(&shop::resource(name))
+        format!("{}{}", self.name_prefix(), shop::resource(name))
+    }
+
+    /// What all deployed names begin with.
+    pub fn name_prefix(&self) -> &str {
+        // The shop's tables are named so as well.
+        &self.shop_prefix
     }
 
     /// The URL of a queue: a step's, `dead_letters` or `undeliverable`.
@@ -299,7 +304,7 @@ impl Stack {
         let all = lambda.get("/2015-03-31/functions?MaxItems=1000").await.expect(200);
         for function in all["Functions"].as_array().expect("functions") {
             let name = function["FunctionName"].as_str().expect("a name");
-            if !name.starts_with(&self.function("")) {
+            if !name.starts_with(self.name_prefix()) {
                 continue;
             }
             let mut variables = function["Environment"]["Variables"].as_object().cloned().unwrap_or_default();

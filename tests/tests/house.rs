@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
-use checkout::testing::steps;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -64,20 +63,15 @@ fn checkout_folders() -> Vec<String> {
     folders.iter().map(|folder| folder.file_name().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
-#[test]
-fn every_step_and_compensation_of_the_checkout_has_its_folder_and_no_folder_is_left() {
-    let mut planned = [steps::all(), steps::compensations()].concat();
-    planned.sort_unstable();
-    assert_eq!(checkout_folders(), planned, "functions/checkout, and the steps of the workflow file");
-}
-
-/// The engine, the shop, the steps and the APIs can be hosted on one machine: nothing of AWS is in their trees, and nothing
-/// that needs a C compiler. Nor is it in the simulation's, which is built often and optimised.
+/// The engine, the shop, the steps and the APIs can be hosted on one machine, and the command `stepwell` is built in a moment:
+/// nothing of AWS is in their trees, and nothing that needs a C compiler. Nor is it in the simulation's, which is built often
+/// and optimised.
 #[test]
 fn engine_shop_steps_and_apis_are_built_without_aws() {
     let steps = checkout_folders().into_iter().map(|step| format!("checkout_{step}"));
     let others =
-        ["stepwell", "checkout", "http_api", "checkout_api", "tasks_api", "stepwell-simulation"].map(str::to_owned);
+        ["stepwell", "checkout", "http_api", "checkout_api", "tasks_api", "stepwell-simulation", "stepwell-cli"];
+    let others = others.map(str::to_owned);
     for package in steps.chain(others) {
         let testing = ["stepwell", "checkout"].contains(&package.as_str()).then_some("testing");
         let all = built_from(&package, testing.as_slice());

@@ -66,7 +66,15 @@ struct HandlerConfig {
     timeout_seconds: Option<u32>,
 }
 
-pub(super) fn read(text: &str, formats: &[TextFormat]) -> Result<Workflow, WorkflowError> {
+/// The formats that a schema may name beside JSON Schema's own.
+pub(super) enum Formats<'a> {
+    /// These. Any other would let everything pass, so it is refused.
+    Known(&'a [TextFormat]),
+    /// Any.
+    TakenForGranted,
+}
+
+pub(super) fn read(text: &str, formats: Formats<'_>) -> Result<Workflow, WorkflowError> {
     let root: Value = serde_saphyr::from_str(text).map_err(|error| WorkflowError(format!("not YAML: {error}")))?;
     let root = mapping(&root, "the file")?;
     keys::WORKFLOW.check(root, "the workflow")?;
@@ -103,8 +111,11 @@ pub(super) fn read(text: &str, formats: &[TextFormat]) -> Result<Workflow, Workf
     let adjustments = adjustments.collect::<Result<_, _>>()?;
 
     let schema = file.schema.unwrap_or(Value::Bool(true));
-    // A format that nobody knows would let everything pass.
-    let options = jsonschema::options().should_validate_formats(true).should_ignore_unknown_formats(false);
+    let (formats, any) = match formats {
+        Formats::Known(formats) => (formats, false),
+        Formats::TakenForGranted => (&[][..], true),
+    };
+    let options = jsonschema::options().should_validate_formats(true).should_ignore_unknown_formats(any);
     let options = formats.iter().fold(options, |options, &TextFormat { name, check }| {
         options.with_format(name, move |text: &str| check(text).is_ok())
     });

@@ -8,6 +8,7 @@ use crate::{
     core::{
         codes::EngineCode,
         history::Loaded,
+        limits::SETTLE_RESERVE,
         message::{Message, printable},
         plan::{Plan, StepPlan, is_name},
         record::{AttemptRecord, Failure, Lease, Outcome, StepRecord, TaskRecord},
@@ -26,9 +27,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-
-/// Kept back from the end of the invocation, for the writes and sends that follow the handler.
-const RESERVE: Duration = Duration::from_millis(1_500);
 
 /// One message in the hands of one worker.
 pub(super) struct Delivery<'a, S, T, Q, A> {
@@ -248,7 +246,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         plan: &StepPlan,
         data: &TaskData,
     ) -> Result<Disposition, EngineError> {
-        let left = self.invocation.deadline.since(self.now()).saturating_sub(RESERVE);
+        let left = self.invocation.deadline.since(self.now()).saturating_sub(SETTLE_RESERVE);
         if left.is_zero() {
             // Too late in this invocation to begin; it was not the handler's doing, so it costs no attempt.
             self.worker.engine.apply(&step::release(lease)).await?;
