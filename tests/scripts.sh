@@ -27,7 +27,7 @@ fake() {
 
 mkdir -p "$sandbox/bin" "$sandbox/.local/tools/bin" "$sandbox/functions"
 cp -r "$here/../infra" "$sandbox/infra"
-(cd "$here/.." && cp --parents functions/{*,*/*}/Cargo.toml "$sandbox")
+(cd "$here/.." && tar -cf - functions/{*,*/*}/Cargo.toml) | tar -C "$sandbox" -xf -
 cp "$here/fake_aws.sh" "$sandbox/.local/tools/bin/aws"
 ln -s "$(command -v python3)" "$sandbox/.local/tools/bin/python"
 { echo "$sandbox/.local/tools" && cat "$here/../infra/requirements.txt"; } >"$sandbox/.local/tools/installed"

@@ -6,9 +6,8 @@ use stepwell::core::names::step_resource;
 
 /// What the queue or the function of this name is called after the stack's name: a step's is named by the workflow as well.
 pub fn resource(name: &str) -> String {
-    let workflow = steps::workflow();
-    let is_step = workflow.plan().step(name).is_some();
-    if is_step { step_resource(&workflow.id().name, name) } else { name.to_owned() }
+    let is_step = steps::workflow().plan().step(name).is_some();
+    if is_step { step_resource(&steps::workflow().id().name, name) } else { name.to_owned() }
 }
 
 /// What a cart comes to in cents, by the default rates: 8 % tax, rounded half up, and shipping at half a pound a unit.

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
-use checkout::testing::steps;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -35,19 +34,6 @@ fn tree(format: &str, arguments: &[&str]) -> BTreeSet<String> {
     lines.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
 }
 
-/// The names of the folders in `functions/checkout`, in order.
-fn checkout_folders() -> Vec<String> {
-    let folders = packages("functions/checkout");
-    folders.iter().map(|folder| folder.file_name().unwrap().to_str().unwrap().to_owned()).collect()
-}
-
-#[test]
-fn every_step_and_compensation_of_the_checkout_has_its_folder_and_no_folder_is_left() {
-    let mut planned = [steps::all(), steps::compensations()].concat();
-    planned.sort_unstable();
-    assert_eq!(checkout_folders(), planned, "functions/checkout, and the steps of the workflow file");
-}
-
 /// The names of all crates that a package is built from, without its default-off features but for these.
 fn built_from(package: &str, features: &[&str]) -> BTreeSet<String> {
     let features = features.join(",");
@@ -69,6 +55,12 @@ fn no_dev_dependency_asks_for_a_feature_that_nothing_else_asks_for() {
         Vec::<&String>::new(),
         "tests build them with more: name those in tests/Cargo.toml, as `proptest` is"
     );
+}
+
+/// The names of the folders in `functions/checkout`, in order.
+fn checkout_folders() -> Vec<String> {
+    let folders = packages("functions/checkout");
+    folders.iter().map(|folder| folder.file_name().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
 /// The engine, the shop, the steps and the APIs can be hosted on one machine, and the command `stepwell` is built in a moment:
@@ -257,7 +249,7 @@ fn circle(edges: &BTreeMap<ModulePath, BTreeSet<ModulePath>>) -> Option<Vec<Stri
 
 #[test]
 fn no_module_of_any_crate_imports_in_a_circle() {
-    let all = ["shared", "functions", "functions/checkout", "infra", "tests"].into_iter().flat_map(packages);
+    let all = ["shared", "functions", "functions/checkout", "tests"].into_iter().flat_map(packages);
     for package in all {
         let edges = imports(&package);
         assert_eq!(circle(&edges), None, "{}", package.display());
@@ -278,6 +270,21 @@ fn core_imports_core_alone_and_ports_core_and_runtime_both() {
             }
         }
     }
+}
+
+/// To build the tests of a program links it once more, with all of the AWS SDK: so what is worth a test is in a library.
+#[test]
+fn no_program_has_tests_of_its_own() {
+    let packages = ["", "shared", "functions", "functions/checkout", "tests"].into_iter().flat_map(packages);
+    let mut programs = Vec::new();
+    for package in packages {
+        programs.push(package.join("src/main.rs"));
+        all(&package.join("src/bin"), &mut programs);
+    }
+    programs.retain(|path| path.exists());
+    assert!(programs.len() > 15, "{programs:?}");
+    let tested = programs.iter().filter(|path| fs::read_to_string(path).is_ok_and(|text| text.contains("cfg(test)")));
+    assert_eq!(tested.collect::<Vec<_>>(), Vec::<&PathBuf>::new(), "tests/run.sh does not run them");
 }
 
 /// The rules are functions of what they are given: the moment and the draw come in as values.
@@ -305,19 +312,19 @@ fn core_knows_no_clock_no_chance_and_nothing_outside() {
     }
 }
 
+/// The files in a folder and in those below it.
+fn all(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { all(&path, found) } else { found.push(path) }
+    }
+}
+
 #[test]
 fn no_source_is_included_by_path() {
-    let mut manifests = ["shared", "functions", "functions/checkout", "infra", "tests"]
-        .into_iter()
-        .flat_map(packages)
-        .collect::<Vec<_>>();
+    let mut manifests =
+        ["shared", "functions", "functions/checkout", "tests"].into_iter().flat_map(packages).collect::<Vec<_>>();
     manifests.push(repository().join("tests"));
-    fn all(folder: &Path, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { all(&path, found) } else { found.push(path) }
-        }
-    }
     let mut files = Vec::new();
     manifests.iter().for_each(|package| all(&package.join("src"), &mut files));
     assert!(files.len() > 150);

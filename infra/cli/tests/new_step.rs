@@ -280,7 +280,7 @@ fn three_files_are_edited_by_hand_for_a_step_in_the_middle_of_the_checkout() {
         payment,
         "        let payment = &request.payment_info;\n",
         "        if let Some(ResultOf(CheckFraudResult { score })) = fraud.filter(|ResultOf(fraud)| fraud.score > 50) {\n            \
-             return Err(permanent(\"FRAUD_SUSPECTED\", format!(\"score {score}\")));\n        }\n        \
+             return Err(StepError::new(ShopCode::PaymentDeclined, format!(\"fraud, score {score}\")));\n        }\n        \
          let payment = &request.payment_info;\n",
     );
     let right = "    check_fraud:\n      rights:\n        - {table: products, actions: [dynamodb:BatchGetItem]}\n";

@@ -138,9 +138,7 @@ pub async fn measure(shape: Shape) -> Cost {
 }
 
 async fn checkout(name: String, request: &str, key: Option<&IdempotencyKey>) -> Cost {
-    let workflow = steps::workflow();
-    let request = crate::checkout::request(request);
-    count(name, workflow, &request, key, |poller| shop::with_checkout(poller, workflow)).await
+    count(name, steps::workflow(), &crate::checkout::request(request), key, shop::with_checkout).await
 }
 
 /// A context and results of a few hundred bytes, as most are.

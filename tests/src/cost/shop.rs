@@ -2,16 +2,19 @@
 //! deployed one would.
 
 use crate::{checkout::products, each_checkout_step, poller::Poller};
-use checkout::{ConfigError, Product, testing::MemoryShop};
+use checkout::{
+    ConfigError, Product,
+    testing::{MemoryShop, steps},
+};
 use std::collections::BTreeMap;
-use stepwell::{Input, Step, Workflow, core::message::StepQueue};
+use stepwell::{Input, Step, core::message::StepQueue};
 
 /// With the steps of the checkout, in a shop that has as many of each product as anybody wants.
-pub(super) fn with_checkout<'a>(mut poller: Poller<'a>, workflow: &Workflow) -> Poller<'a> {
+pub(super) fn with_checkout(mut poller: Poller<'_>) -> Poller<'_> {
     let shop = MemoryShop::selling(products().into_iter().map(|product| Product { stock: 100_000, ..product }));
     macro_rules! host {
         ($name:literal, $library:ident) => {
-            let queue = StepQueue::new(&workflow.id().name, $name);
+            let queue = StepQueue::new(&steps::workflow().id().name, $name);
             poller = poller.with(queue, $library::step(&shop).expect("a shop in memory has all ports"));
         };
     }

@@ -49,7 +49,7 @@ async fn later_step_reads_its_result_and_the_compensation_is_run() {
     let result: CheckFraudResult = harness.result(history.task.id, "check_fraud").await.unwrap();
     assert_eq!(result, CheckFraudResult { score: 60 });
     let error = history.step("process_payment").unwrap().error.as_ref().unwrap();
-    assert_eq!((error.code.as_str(), error.message.as_str()), ("FRAUD_SUSPECTED", "score 60"));
+    assert_eq!((error.code.as_str(), error.message.as_str()), ("PAYMENT_DECLINED", "fraud, score 60"));
     assert!(shop.charges().is_empty());
     assert_eq!(history.task.state, TaskState::Compensated(End::Error));
     assert_eq!(history.step("forget_suspicion").unwrap().state, StepState::Complete);

@@ -2,6 +2,7 @@
 //! them. And the sample events of a workflow's functions.
 
 mod clock;
+mod codes;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod harness;
@@ -16,6 +17,7 @@ pub mod sample;
 mod tests;
 
 pub use clock::VirtualClock;
+pub use codes::render_codes;
 pub use harness::{Harness, HarnessError, StepFault};
 pub use leaves::Leaves;
 pub use memory::Memory;
