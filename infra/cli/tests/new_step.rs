@@ -15,13 +15,13 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
 
-/// The files below a folder, by their path from it, without what is built or hidden.
+/// The files below a folder, by their path from it, without what is built and what git keeps for itself.
 fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     fn read(root: &Path, folder: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
         for entry in fs::read_dir(root.join(folder)).unwrap() {
             let entry = entry.unwrap();
             let (name, path) = (entry.file_name(), folder.join(entry.file_name()));
-            if name == "target" || name.as_encoded_bytes().starts_with(b".") {
+            if [".git", ".local", "target"].iter().any(|other| name == *other) {
                 continue;
             }
             if entry.file_type().unwrap().is_dir() {

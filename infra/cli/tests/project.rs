@@ -95,12 +95,12 @@ fn rendering_twice_changes_nothing_and_mends_what_was_stale() {
 #[test_case("infra/base.yaml", "{{ functions.dead_letters.timeout_seconds }}", "{{ functions.dead_leters.timeout_seconds }}", "infra/base.yaml: cannot be rendered in line"; "a value that is not there")]
 #[test_case("infra/base.yaml", "Resources:", "Ressources:", "has no resources"; "no resources")]
 #[test_case("infra/fragments/step.yaml", "Type: AWS::SQS::Queue", "Type: [AWS", "infra/template.yaml: is not YAML"; "a template that is no YAML")]
-#[test_case("infra/functions.txt", "WatchdogCode", "WatchDogCode", "infra/functions.txt: is stale: line 13 is `watchdog watchdog WatchDogCode`"; "a stale list")]
+#[test_case("infra/functions.txt", "WatchdogCode", "WatchDogCode", " is `watchdog watchdog WatchDogCode`, and should be `watchdog watchdog WatchdogCode`"; "a stale list")]
 #[test_case("functions/watchdog/Cargo.toml", "name = \"watchdog\"", "name = \"watch\"", "its package is called watch\n    Name it watchdog"; "a package of another name")]
-#[test_case("events/process_payment.json", "\\\"load\\\":[\\\"validate_cart\\\"]", "\\\"load\\\":[]", "its body's load is []\n    Make it [validate_cart]"; "a load that is not the plan's")]
+#[test_case("events/process_payment.json", "\\\"load\\\":[", "\\\"load\\\":[\\\"x\\\",", ", x]\n    Make it ["; "a load that is not the plan's")]
 #[test_case("events/refund_payment.json", "release_stock", "cancel_order", "its body's load is [cancel_order]\n    Make it [release_stock]"; "a load of a compensation")]
 #[test_case("events/process_payment.json", "\\\"step\\\":\\\"process_payment\\\"", "\\\"step\\\":\\\"create_order\\\"", "its body's step is create_order"; "a message for another step")]
-#[test_case("events/process_payment.json", "\"md5OfBody\": \"2", "\"md5OfBody\": \"3", "Make it 2bce35c36d13c4f66093a6dcb199e56a"; "a digest of another body")]
+#[test_case("events/process_payment.json", "\"md5OfBody\": \"", "\"md5OfBody\": \"x", "its md5OfBody is x"; "a digest of another body")]
 #[test_case("events/process_payment.json", "checkout-process", "checkout-proces", "its eventSourceARN's queue is stepwell-local-checkout-proces_payment"; "a queue of another name")]
 #[test_case("events/process_payment.json", "\"Records\"", "\"records\"", "is no batch of SQS messages"; "no batch")]
 fn what_does_not_fit_is_found(file: &str, old: &str, new: &str, finding: &str) {
@@ -113,7 +113,7 @@ fn what_does_not_fit_is_found(file: &str, old: &str, new: &str, finding: &str) {
 #[test]
 fn everything_is_found_at_once() {
     let copy = copy();
-    replace(copy.path(), "events/process_payment.json", "\"md5OfBody\": \"2", "\"md5OfBody\": \"3");
+    replace(copy.path(), "events/process_payment.json", "\"md5OfBody\": \"", "\"md5OfBody\": \"x");
     replace(copy.path(), "functions/watchdog/Cargo.toml", "name = \"watchdog\"", "name = \"watch\"");
     replace(copy.path(), "infra/settings.yaml", "validate_cart:", "validate_crat:");
     assert_eq!(found(copy.path()).len(), 3);
