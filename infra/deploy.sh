@@ -3,7 +3,7 @@
 #
 #   infra/deploy.sh --stage NAME [options]
 #
-#   --stage NAME          which Stepwell, such as dev or prod; it becomes the stack stepwell-NAME
+#   --stage NAME          which Stepwell, such as dev or prod; it becomes the stack stepwell-NAME. At most 10 characters
 #   --region REGION       where; if not said, what your AWS configuration says
 #   --arch ARCH           arm64, cheaper and the default, or x86_64
 #   --set NAME=VALUE      a parameter of infra/template.yaml, such as MailSender=orders@example.com; may be repeated.
@@ -50,6 +50,7 @@ done
 
 begin tools
 need_tools
+check_project
 end_phases
 need_account "$region"
 need_target "$arch"

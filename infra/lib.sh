@@ -13,20 +13,16 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 infra=$repo/infra
 tools=$repo/.local/tools
 
-# The functions, by the names that they are deployed under, and the package of each, which is its binary's name as well.
-# A step is functions/WORKFLOW/STEP, its package WORKFLOW_STEP; any other function is functions/NAME, its package NAME.
+# The functions, by the names that they are deployed under, without stepwell-STAGE-; the package of each, which is its
+# binary's name as well; and the template's parameter for its code. `stepwell render` writes the list.
 functions=()
-declare -A package_of=()
-for manifest in "$repo"/functions/{*,*/*}/Cargo.toml; do
-  path=${manifest#"$repo/functions/"} path=${path%/Cargo.toml}
-  [[ -z ${package_of[${path##*/}]:-} ]] || {
-    echo "two folders in functions/ are named ${path##*/}; a function has a name of its own" >&2
-    exit 1
-  }
-  functions+=("${path##*/}")
-  package_of[${path##*/}]=${path//\//_}
-done
-unset manifest path
+declare -A package_of=() parameter_of=()
+while read -r name package parameter; do
+  [[ $name != \#* ]] || continue
+  functions+=("$name")
+  package_of[$name]=$package parameter_of[$name]=$parameter
+done <"$infra/functions.txt"
+unset name package parameter
 
 # A line for each function: its name, its package.
 list_functions() {
@@ -36,8 +32,8 @@ list_functions() {
 
 # Sets $stage, such as dev, and $stack, stepwell-dev: what is said about the stack below is said about this one.
 use_stage() {
-  [[ $1 =~ ^[a-z][a-z0-9]{0,15}$ ]] ||
-    die "a stage is 1 to 16 small letters and digits, a letter first, not '$1'"
+  [[ $1 =~ ^[a-z][a-z0-9]{0,9}$ ]] ||
+    die "a stage is 1 to 10 small letters and digits, a letter first, not '$1'"
   stage=$1 stack=stepwell-$1
 }
 
@@ -204,6 +200,15 @@ need_target() {
     die "Rust cannot build for $1 yet. Run: rustup target add $target"
 }
 
+# ---- Check -----------------------------------------------------------------------------------------------------------
+
+# That workflows, steps, settings, template and events fit together, before minutes are spent on a build.
+check_project() {
+  say "==> Checking the workflows and all that has to fit to them"
+  (cd "$repo" && cargo run --quiet --package stepwell-cli -- check >&2 9>&-) ||
+    die "the workflows and what belongs to them do not fit together, see above"
+}
+
 # ---- Build and package -----------------------------------------------------------------------------------------------
 
 # Each leaves every function's binary at $binaries/PACKAGE, or $binaries/PACKAGE/bootstrap. Without the feature `lambda`
@@ -339,7 +344,7 @@ deploy() {
   upload "$code"
   parameters=("Stage=$stage" "CodeBucket=$bucket" "Architecture=$2" "${@:3}")
   while read -r name key hash; do
-    parameters+=("$(camel_case "$name")Code=$stage/$key")
+    parameters+=("${parameter_of[$name]}=$stage/$key")
   done <"$code/functions"
 
   say "==> Deploying $stack"
@@ -347,10 +352,11 @@ deploy() {
   check_code "$code"
 }
 
-# deploy_template NAME=VALUE...: the other parameters keep the values that they have.
+# deploy_template NAME=VALUE...: the other parameters keep the values that they have. The template goes by $bucket, because
+# CloudFormation takes one of more than 51,200 bytes from nowhere else.
 deploy_template() {
   aws cloudformation deploy --stack-name "$stack" --template-file "$infra/template.yaml" \
-    --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --no-fail-on-empty-changeset \
+    --s3-bucket "$bucket" --s3-prefix "$stage/template" --capabilities CAPABILITY_IAM --no-fail-on-empty-changeset \
     --tags project=stepwell "stage=$stage" --parameter-overrides "$@" >&2 || {
     aws cloudformation describe-stack-events --stack-name "$stack" --max-items 100 --output text --query \
       "StackEvents[?ends_with(ResourceStatus, 'FAILED')].[LogicalResourceId, ResourceStatusReason]" |
@@ -369,13 +375,6 @@ check_code() {
     grep -qxF "$stack-$name"$'\t'"$hash" <<<"$deployed" ||
       die "the function $stack-$name does not run the code that was uploaded for it, $key"
   done <"$1/functions"
-}
-
-# validate_cart -> ValidateCart
-camel_case() {
-  local word camel=
-  for word in ${1//_/ }; do camel+=${word^}; done
-  echo "$camel"
 }
 
 no_such_stack='\(ValidationError\).*does not exist'
@@ -491,7 +490,7 @@ smoke_test() {
 }
 
 mail_sender() {
-  aws lambda get-function-configuration --function-name "$stack-send_confirmation" \
+  aws lambda get-function-configuration --function-name "$stack-checkout_api" \
     --query Environment.Variables.SHOP_MAIL_SENDER --output text
 }
 

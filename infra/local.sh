@@ -149,6 +149,7 @@ up() {
   begin tools
   need_tools
   choose_emulator
+  check_project
   see_other_build
   begin start
   start_emulator
@@ -270,7 +271,7 @@ status() {
   for queue in $answer; do
     read -r waiting hidden < <(aws sqs get-queue-attributes --queue-url "$queue" --attribute-names All \
       --output text --query 'Attributes.[ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible]')
-    printf 'queue      %-18s %s waiting, %s being worked on or waiting out a retry\n' \
+    printf 'queue      %-26s %s waiting, %s being worked on or waiting out a retry\n' \
       "${queue##*"$stack"-}" "$waiting" "$hidden"
   done
 }

@@ -79,8 +79,21 @@ lint() {
   check "tools" need_tools
   check "shell scripts" "$tools/bin/shellcheck" --external-sources infra/*.sh tests/*.sh .ci/run
   check "CloudFormation template" "$tools/bin/cfn-lint" infra/template.yaml
-  check "what the template waits for and protects" "$tools/bin/python" tests/template.py infra/template.yaml
+  check "CloudFormation template, by a second reader" second_reader
   check "deploy and destroy, on a fake AWS" tests/scripts.sh
+}
+
+# Makes the stack in moto, in this process. moto is installed apart, because only this needs it.
+second_reader() {
+  local moto=$repo/.local/moto
+  if ! cmp -s tests/requirements.txt "$moto/installed"; then
+    say "==> Installing moto into .local/moto; half a minute"
+    python3 -m venv --clear "$moto" &&
+      "$moto/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt &&
+      cp tests/requirements.txt "$moto/installed" || return 1
+  fi
+  cargo run --quiet --package stepwell-cli -- render --rights >"$moto/rights.json" &&
+    "$moto/bin/python" -W ignore tests/second_reader.py infra/template.yaml "$moto/rights.json"
 }
 
 # ---- Unit ------------------------------------------------------------------------------------------------------------
@@ -90,7 +103,11 @@ unit() {
   check "whole tasks over the engine's harness" cargo test --workspace --features lambda --test engine
   check "the protocol's model, state by state" cargo test --workspace --features lambda --test model
   check "the checkout's ten scenarios in memory" cargo test --workspace --features lambda --test checkout
+  check "the command stepwell, and the rendered template" \
+    cargo test --workspace --features lambda --test project --test template
   check "what may depend on what" cargo test --workspace --features lambda --test house
+  check "what the dependencies may be" cargo test --workspace --features lambda --test dependencies
+  check "what the papers say of the code" cargo test --workspace --features lambda --test papers
   check "one SQLite file as store and queues" cargo test --workspace --features lambda --test it -- sqlite::
   check "what the compiler refuses" cargo test --workspace --features lambda --test compile_fail
   check "the shop's rules in memory" cargo test --workspace --features lambda --test aws -- memory::
@@ -149,7 +166,7 @@ on_stack() (
 can_be_killed() {
   local package folder
   if [[ $1 == crash ]]; then
-    grep -q STEPWELL_CRASH_DIR "$repo/.local/${STEPWELL_CRASH_PORT:-4597}/binaries/crash-points/${package_of[process_payment]}"
+    grep -q STEPWELL_CRASH_DIR "$repo/.local/${STEPWELL_CRASH_PORT:-4597}/binaries/crash-points/${package_of[checkout-process_payment]}"
     return
   fi
   folder=$repo/.local/${STEPWELL_TEST_PORT:-4599}/binaries/fast

@@ -34,6 +34,10 @@ ln -s "$(command -v python3)" "$sandbox/.local/tools/bin/python"
 
 fake cargo <<'CARGO'
 #!/usr/bin/env bash
+if [[ $* == *stepwell-cli* ]]; then
+  [[ ! -f $FAKE_AWS/misfit ]] || { cat "$FAKE_AWS/misfit" >&2 && exit 1; }
+  exit
+fi
 for argument in "$@"; do
   [[ $argument == --package=* ]] || continue
   package=${argument#--package=}
@@ -75,7 +79,7 @@ live_stage() {
   has_termination_protection
   has_tables True
   has_bucket "$ours"
-  has_object dev/validate_cart/00.zip x
+  has_object dev/checkout-validate_cart/00.zip x
   has_object dev/watchdog/00.zip x
 }
 
@@ -191,14 +195,14 @@ if [[ -s $FAKE_AWS/buckets ]]; then wrong "the bucket is still there"; else ok; 
 
 scenario "destroy: a live stack without its tables"
 live_stage
-has_object prod/validate_cart/00.zip x
+has_object prod/checkout-validate_cart/00.zip x
 runs 0 "${destroy[@]}" --yes
 says "tables        none, they are kept"
 says "kept: the tables stepwell-dev-tasks"
 says "kept: the bucket $ours"
 calls_not 'update-table\|delete-table'
 gone stack objects/dev
-there tables/stepwell-dev-orders objects/prod/validate_cart/00.zip
+there tables/stepwell-dev-orders objects/prod/checkout-validate_cart/00.zip
 
 scenario "destroy: tables without a stack"
 has_tables True
@@ -276,6 +280,19 @@ for error in "$throttled" "$denied" "$invalid"; do
   changes_nothing
 done
 
+scenario "deploy: the parts of the project do not fit together"
+live_stage
+echo "infra/template.yaml: is stale" >"$FAKE_AWS/misfit"
+runs 1 "${deploy[@]}" --yes
+says "infra/template.yaml: is stale"
+says "do not fit together"
+calls_not '.'
+
+scenario "deploy: a stage whose name is too long"
+runs 1 infra/deploy.sh --stage abcdefghijk --yes
+says "1 to 10 small letters and digits"
+calls_not '.'
+
 scenario "deploy: tables cannot be looked up"
 fails 'dynamodb describe-table' "$throttled"
 runs 1 "${deploy[@]}" --yes
@@ -307,7 +324,8 @@ runs 0 "${deploy[@]}" --yes
 says "in a bucket that is made for it"
 in_order 's3api list-buckets' "s3api create-bucket --bucket stepwell-code-$account-eu-west-1-[0-9a-f]{12} " \
   's3api put-public-access-block' 's3api put-bucket-encryption' 's3api put-object .*--checksum-sha256' \
-  'cloudformation deploy .*ProtectTables=false' 'cloudformation deploy .*--parameter-overrides ProtectTables=true' \
+  "cloudformation deploy .*--s3-bucket stepwell-code-$account-eu-west-1-.*ProtectTables=false" \
+  'cloudformation deploy .*--parameter-overrides ProtectTables=true' \
   'update-termination-protection .*--enable-termination-protection'
 if [[ $(grep -c 's3api put-object' "$FAKE_AWS/calls") == "$(find "$sandbox/functions" -name Cargo.toml | wc -l)" ]]; then
   ok
@@ -325,10 +343,10 @@ in_order 's3api put-public-access-block' 's3api put-bucket-encryption' 'cloudfor
 
 name="deploy: again, where an object in the bucket is not what was uploaded"
 : >"$FAKE_AWS/calls"
-object=$(find "$FAKE_AWS/objects/dev/process_payment" -type f)
+object=$(find "$FAKE_AWS/objects/dev/checkout-process_payment" -type f)
 echo "somebody else's" >"$object"
 runs 0 "${deploy[@]}" --yes
-calls "put-object .*--key dev/process_payment/"
+calls "put-object .*--key dev/checkout-process_payment/"
 if [[ $(grep -c put-object "$FAKE_AWS/calls") == 1 ]]; then ok; else wrong "it uploads more than that"; fi
 
 name="deploy: again, where an object cannot be looked up"

@@ -2,7 +2,8 @@
 //!
 //! A *workflow* is a graph of *steps*. Each step is woken by messages in a queue of its own; on AWS it is a Lambda function of
 //! its own. There is no orchestrator: the state of a *task* (one run of a workflow) is in one store, every change of it is
-//! one conditional write, and whoever completes a step sends the messages that this made due.
+//! one conditional write, and whoever completes a step sends the messages that this made due. Why it is built so is in
+//! `DECISIONS.md`, what its error codes mean in `ERRORS.md`, both beside this crate's `Cargo.toml`.
 //!
 //! # Where things are
 //!
@@ -117,6 +118,7 @@ pub mod runtime;
 pub mod testing;
 
 pub use core::{
+    codes::ErrorCode,
     id::{IdempotencyKey, NotAKey, NotATaskId, TaskId},
     timestamp::{NotATimestamp, Timestamp},
     workflow::{TextFormat, Violation, Workflow, WorkflowError},

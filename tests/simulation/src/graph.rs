@@ -3,7 +3,10 @@
 use crate::steps::name;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use stepwell::Workflow;
+use stepwell::{Workflow, core::message::StepQueue};
+
+/// The name of every such workflow.
+pub const WORKFLOW: &str = "graph";
 
 /// The step that undoes step `n` is the numbered step `n` more than this.
 pub const UNDOING: usize = 50;
@@ -114,6 +117,11 @@ impl Graph {
         (0..self.len()).map(name).collect()
     }
 
+    /// The queues of the steps.
+    pub fn queues(&self) -> Vec<StepQueue> {
+        self.names().into_iter().map(|step| StepQueue::new(WORKFLOW, step)).collect()
+    }
+
     /// All that each step depends on, directly or not, itself included.
     pub fn lineages(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut lineages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -132,7 +140,7 @@ impl Graph {
     /// Where the graph is none.
     pub fn workflow(&self) -> Workflow {
         let steps: Vec<Value> = self.edges.iter().enumerate().map(|(step, edges)| self.step(step, edges)).collect();
-        let mut file = json!({ "name": "graph", "namespace_name": "tests", "step_templates": steps });
+        let mut file = json!({ "name": WORKFLOW, "namespace_name": "tests", "step_templates": steps });
         if let Some((when, after_seconds)) = self.policy {
             file["compensate"] = json!(when);
             if let Some(seconds) = after_seconds {

@@ -2,11 +2,11 @@
 //! what these are done with. An invocation has a deadline, and may die before it.
 
 use super::{fault::Fault, handler, house::House};
-use crate::steps::name;
+use crate::{graph, steps::name};
 use std::{sync::Arc, time::Duration};
 use stepwell::{
     Ambient,
-    core::message::DEAD_LETTERS,
+    core::message::{DEAD_LETTERS, StepQueue},
     ports::Received,
     runtime::{
         dead_letters::DeadLetters,
@@ -94,7 +94,8 @@ async fn invoke(house: &Arc<House>, function: Function, queue: &str, messages: V
         match function {
             Function::Step(number) => {
                 let handler = handler::script(house, &process);
-                let worker = Worker::new(name(number), handler, table, queues, process.clone());
+                let serves = StepQueue::new(graph::WORKFLOW, name(number));
+                let worker = Worker::new(serves, handler, table, queues, process.clone());
                 worker.handle(&messages, &invocation).await
             }
             Function::DeadLetters => DeadLetters::new(table, queues, process.clone()).handle(&messages).await,

@@ -11,7 +11,7 @@ use stepwell::{
     CallError,
     core::{
         history::Loaded,
-        message::{Message, UNDELIVERABLE},
+        message::{Outgoing, QueueName},
     },
     ports::{Queue, QueueError, TableError},
 };
@@ -99,24 +99,24 @@ impl FarQueues {
     async fn call<F: Future<Output = Result<(), QueueError>> + Send>(
         &self,
         operation: &'static str,
-        queue: &str,
+        queue: &QueueName,
         call: impl Fn() -> F + Send + Sync,
     ) -> Result<(), QueueError> {
-        let failed = |kind, cause: &'static str| QueueError::new(queue, CallError::new(operation, kind, cause));
+        let failed = |kind, cause: &'static str| QueueError::new(queue.clone(), CallError::new(operation, kind, cause));
         self.process.make(Kind::Write, || format!("{operation} {queue}"), failed, call).await
     }
 }
 
 impl Queue for FarQueues {
-    async fn send(&self, message: &Message) -> Result<(), QueueError> {
-        self.call("send", &message.step, || self.queues.send(message)).await
+    async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
+        self.call("send", &outgoing.queue(), || self.queues.send(outgoing)).await
     }
 
-    async fn hide(&self, step: &str, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
-        self.call("hide", step, || self.queues.hide(step, receipt_handle, wait)).await
+    async fn hide(&self, queue: &QueueName, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
+        self.call("hide", queue, || self.queues.hide(queue, receipt_handle, wait)).await
     }
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
-        self.call("reject", UNDELIVERABLE, || self.queues.reject(body, reason)).await
+        self.call("reject", &QueueName::Undeliverable, || self.queues.reject(body, reason)).await
     }
 }

@@ -2,12 +2,12 @@
 //! messages of a store that holds them itself.
 
 use super::{fate::Fate, fault::Fault, oracle::Recorder};
-use crate::locked::Locked;
+use crate::{graph, locked::Locked};
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use stepwell::{
     CallError, FailureKind,
     core::{
-        message::{DEAD_LETTERS, Message},
+        message::{DEAD_LETTERS, Message, Outgoing, QueueName, StepQueue, UNDELIVERABLE},
         settlement::{Delivery, Disposition},
     },
     ports::{Queue, QueueError, Received},
@@ -35,7 +35,7 @@ struct Held {
 }
 
 #[derive(Debug, Default)]
-struct StepQueue {
+struct Messages {
     messages: Vec<Held>,
     arrival: Arc<Notify>,
 }
@@ -43,7 +43,7 @@ struct StepQueue {
 struct Queues {
     fate: Arc<Fate>,
     recorder: Option<Arc<Recorder>>,
-    queues: Locked<BTreeMap<String, StepQueue>>,
+    queues: Locked<BTreeMap<String, Messages>>,
     undeliverable: Locked<Vec<Undeliverable>>,
     numbers: Locked<u64>,
 }
@@ -165,8 +165,9 @@ impl MemoryQueues {
     }
 
     /// Puts a message into the queue of its step, from which it is not lost.
-    pub(super) fn put_message(&self, message: &Message) -> Result<(), QueueError> {
-        self.put(&message.step, &text(message)?);
+    pub(super) fn put_message(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
+        let queue = outgoing.queue();
+        self.put(existing("SendMessage", &queue)?, &text(&queue, &outgoing.message)?);
         Ok(())
     }
 
@@ -212,37 +213,49 @@ fn handed_out(held: &Held) -> Received {
     }
 }
 
-fn refused(operation: &'static str, queue: &str, cause: &str) -> QueueError {
-    QueueError::new(queue, CallError::new(operation, FailureKind::Refused, cause))
+fn refused(operation: &'static str, queue: &QueueName, cause: &str) -> QueueError {
+    QueueError::new(queue.clone(), CallError::new(operation, FailureKind::Refused, cause))
 }
 
-fn text(message: &Message) -> Result<String, QueueError> {
-    serde_json::to_string(message).map_err(|error| refused("SendMessage", &message.step, &error.to_string()))
+/// What a run calls this queue. It has those of one workflow.
+fn existing<'a>(operation: &'static str, queue: &'a QueueName) -> Result<&'a str, QueueError> {
+    match queue {
+        QueueName::Step(StepQueue { workflow, step }) if workflow == graph::WORKFLOW => Ok(step),
+        QueueName::Step(_) => Err(refused(operation, queue, "there is no such queue")),
+        QueueName::DeadLetters => Ok(DEAD_LETTERS),
+        QueueName::Undeliverable => Ok(UNDELIVERABLE),
+    }
+}
+
+fn text(queue: &QueueName, message: &Message) -> Result<String, QueueError> {
+    serde_json::to_string(message).map_err(|error| refused("SendMessage", queue, &error.to_string()))
 }
 
 impl Queue for MemoryQueues {
-    async fn send(&self, message: &Message) -> Result<(), QueueError> {
-        let body = text(message)?;
+    async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
+        let queue = outgoing.queue();
+        let (name, body) = (existing("SendMessage", &queue)?, text(&queue, &outgoing.message)?);
         if self.0.fate.strikes(Fault::LostMessage) {
-            self.0.fate.note(|| format!("SQS loses a message to {}", message.step));
+            self.0.fate.note(|| format!("SQS loses a message to {name}"));
             if let Some(recorder) = &self.0.recorder {
-                recorder.lost(&message.step, &body);
+                recorder.lost(name, &body);
             }
         } else {
-            self.put(&message.step, &body);
+            self.put(name, &body);
         }
         Ok(())
     }
 
-    async fn hide(&self, step: &str, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
+    async fn hide(&self, queue: &QueueName, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
+        const OPERATION: &str = "ChangeMessageVisibility";
         let now = self.0.fate.elapsed();
         let mut queues = self.0.queues.lock();
-        let queue = queues.entry(step.to_owned()).or_default();
+        let messages = queues.entry(existing(OPERATION, queue)?.to_owned()).or_default();
         let receipt = receipt_handle.parse().ok();
-        let held = queue.messages.iter_mut().find(|held| held.receipt == receipt && held.visible_after > now);
-        let held = held.ok_or_else(|| refused("ChangeMessageVisibility", step, "the message is not in flight"))?;
+        let held = messages.messages.iter_mut().find(|held| held.receipt == receipt && held.visible_after > now);
+        let held = held.ok_or_else(|| refused(OPERATION, queue, "the message is not in flight"))?;
         held.visible_after = now + Duration::from_secs(u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(0));
-        queue.arrival.notify_one();
+        messages.arrival.notify_one();
         Ok(())
     }
 

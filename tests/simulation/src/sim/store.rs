@@ -13,7 +13,7 @@ use stepwell::{
     core::{
         history::Loaded,
         index::{Listed, Page},
-        message::Message,
+        message::Outgoing,
         settlement::{Delivery, Settled, Settlement, Transaction},
         transition::{Applied, Transition},
     },
@@ -52,8 +52,8 @@ impl Transaction for AtOnce {
         self.table.make(transition)
     }
 
-    fn send(&mut self, message: &Message) -> Result<(), TableError> {
-        self.queues.put_message(message).map_err(|error| error.source.into())
+    fn send(&mut self, outgoing: &Outgoing) -> Result<(), TableError> {
+        self.queues.put_message(outgoing).map_err(|error| error.source.into())
     }
 
     fn end(&mut self, delivery: &Delivery) -> Result<(), TableError> {
