@@ -158,10 +158,11 @@ need_target() {
 
 # ---- Check -----------------------------------------------------------------------------------------------------------
 
-# That workflows, steps, settings, template and events fit together, before minutes are spent on a build.
+# That workflows, steps, settings, template and events fit together, before minutes are spent on a build. The command is built
+# with the features of the whole workspace, so that the tests' builds use the same compiled crates.
 check_project() {
   say "==> Checking the workflows and all that has to fit to them"
-  (cd "$repo" && cargo run --quiet --package stepwell-cli -- check >&2 9>&-) ||
+  (cd "$repo" && cargo run --quiet --bin stepwell --features lambda -- check >&2 9>&-) ||
     die "the workflows and what belongs to them do not fit together, see above"
 }
 

@@ -88,7 +88,7 @@ second_reader() {
       "$moto/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt &&
       cp tests/requirements.txt "$moto/installed" || return 1
   fi
-  cargo run --quiet --package stepwell-cli -- render --rights >"$moto/rights.json" &&
+  cargo run --quiet --bin stepwell --features lambda -- render --rights >"$moto/rights.json" &&
     "$moto/bin/python" -W ignore tests/second_reader.py infra/template.yaml "$moto/rights.json"
 }
 

@@ -34,7 +34,7 @@ ln -s "$(command -v python3)" "$sandbox/.local/tools/bin/python"
 
 fake cargo <<'CARGO'
 #!/usr/bin/env bash
-if [[ $* == *stepwell-cli* ]]; then
+if [[ $* == *"--bin stepwell "* ]]; then
   [[ ! -f $FAKE_AWS/misfit ]] || { cat "$FAKE_AWS/misfit" >&2 && exit 1; }
   exit
 fi
