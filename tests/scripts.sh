@@ -27,15 +27,17 @@ fake() {
 
 mkdir -p "$sandbox/bin" "$sandbox/.local/tools/bin" "$sandbox/functions"
 cp -r "$here/../infra" "$sandbox/infra"
-(cd "$here/.." && cp --parents functions/{*,*/*}/Cargo.toml "$sandbox")
+(cd "$here/.." && tar -cf - functions/{*,*/*}/Cargo.toml) | tar -C "$sandbox" -xf -
 cp "$here/fake_aws.sh" "$sandbox/.local/tools/bin/aws"
 ln -s "$(command -v python3)" "$sandbox/.local/tools/bin/python"
 { echo "$sandbox/.local/tools" && cat "$here/../infra/requirements.txt"; } >"$sandbox/.local/tools/installed"
 
 fake cargo <<'CARGO'
 #!/usr/bin/env bash
-if [[ $* == *"--bin stepwell "* ]]; then
-  [[ ! -f $FAKE_AWS/misfit ]] || { cat "$FAKE_AWS/misfit" >&2 && exit 1; }
+if [[ $* == *--bin=stepwell* ]]; then
+  mkdir -p target/debug
+  printf '%s\n' '#!/usr/bin/env bash' '! cat "$FAKE_AWS/misfit" >&2 2>/dev/null' >target/debug/stepwell
+  chmod +x target/debug/stepwell
   exit
 fi
 for argument in "$@"; do

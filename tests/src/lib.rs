@@ -13,6 +13,7 @@
 mod alarm;
 pub mod api;
 pub mod checkout;
+mod checkout_steps;
 pub mod cost;
 pub mod cpu;
 pub mod crash;

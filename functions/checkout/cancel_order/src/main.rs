@@ -1,4 +1,4 @@
-//! Compensation of checkout step 4: cancels the order.
+//! Compensation of create_order: cancels the order.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {

@@ -1,4 +1,4 @@
-//! Checkout step 4: makes the order, once.
+//! Checkout step: makes the order, once.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {

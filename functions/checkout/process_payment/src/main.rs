@@ -1,4 +1,4 @@
-//! Checkout step 2: charges the card.
+//! Checkout step: charges the card.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {

@@ -1,4 +1,4 @@
-//! Checkout step 5: writes to the customer.
+//! Checkout step: writes to the customer.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {

@@ -1,4 +1,4 @@
-//! Checkout step 3: takes the cart out of stock, all of it or nothing.
+//! Checkout step: takes the cart out of stock, all of it or nothing.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {

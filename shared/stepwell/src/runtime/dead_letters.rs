@@ -2,6 +2,7 @@
 
 use crate::{
     core::{
+        codes::EngineCode,
         history::History,
         message::{Message, QueueName, printable},
         record::{Action, ActionKind, Failure, StepRecord},
@@ -21,7 +22,7 @@ use futures::future::join_all;
 use std::time::Duration;
 
 /// The error code of a step whose message SQS gave up on.
-pub const DELIVERY_EXHAUSTED: &str = "DELIVERY_EXHAUSTED";
+const DELIVERY_EXHAUSTED: &str = EngineCode::DeliveryExhausted.as_str();
 
 /// How long a letter waits whose task was changing.
 const A_MOMENT: Duration = Duration::from_secs(1);

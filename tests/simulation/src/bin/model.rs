@@ -9,7 +9,7 @@ use stepwell_simulation::model::{Scope, large_scopes, small_scopes, verify};
 /// Checks every state of the protocol's model, scope by scope: safety, and that everything comes to its end.
 #[derive(Parser)]
 struct Arguments {
-    /// Also the scopes that take minutes and gigabytes; build with --release for these.
+    /// Also the scopes that take minutes and gigabytes.
     #[arg(long)]
     large: bool,
     /// Only scopes with this in their name.

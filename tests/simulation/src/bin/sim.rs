@@ -140,10 +140,7 @@ fn main() -> ExitCode {
     }
     eprintln!("{}", told(first));
     let mode = first.mode.name();
-    eprintln!(
-        "cargo run --release -p stepwell-simulation --bin sim -- --runs 1 --seed {} --mode {mode} --trace",
-        first.seed
-    );
+    eprintln!("cargo run -p stepwell-simulation --bin sim -- --runs 1 --seed {} --mode {mode} --trace", first.seed);
     ExitCode::FAILURE
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use stepwell::{
     TaskId,
     core::{
+        codes::EngineCode,
         compensation::restart_at,
         history::History,
         index::{ListedAt, Listing},
@@ -12,7 +13,6 @@ use stepwell::{
         record::{ActionKind, AttemptRecord, Outcome, StepRecord, TaskRecord},
         state::{StepState, TaskState},
     },
-    runtime::dead_letters::DELIVERY_EXHAUSTED,
 };
 
 /// Checks all that one run has left.
@@ -244,7 +244,7 @@ impl Left<'_> {
     /// A step fails for a reason: it said so itself, its attempts are used up, or SQS gave up on its message.
     fn failure(&self, plan: &StepPlan, step: &StepRecord) -> Result<(), String> {
         let error = step.error.as_ref().ok_or("it failed without an error")?;
-        if error.code == DELIVERY_EXHAUSTED {
+        if error.code == EngineCode::DeliveryExhausted.as_str() {
             let given_up = |action: &ActionKind| *action == ActionKind::GiveUp;
             let mut actions = self.task.actions.iter().filter(|action| action.step.as_deref() == Some(&step.name));
             return match actions.any(|action| given_up(&action.what)) {

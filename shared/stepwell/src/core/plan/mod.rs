@@ -272,6 +272,11 @@ impl Plan {
         self.compensations.iter().find(|compensation| compensation.undoes.as_deref() == Some(step))
     }
 
+    /// The compensations in the order in which they undo a task whose steps have been done in the plan's order.
+    pub fn undo_order(&self) -> impl Iterator<Item = &StepPlan> {
+        self.steps.iter().rev().filter_map(|step| self.compensation_of(&step.name))
+    }
+
     /// The steps that wait for nothing: a task starts with them.
     pub fn roots(&self) -> impl Iterator<Item = &StepPlan> {
         self.steps.iter().filter(|step| step.depends_on.is_empty())

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     core::{
+        codes::EngineCode,
         history::Loaded,
         limits::SETTLE_RESERVE,
         message::{Message, printable},
@@ -19,16 +20,13 @@ use crate::{
     ports::{Ambient, Queue, Received, Store},
     runtime::{
         error::EngineError,
-        step::{Input, Step, StepContext, StepError, TaskData, permanent, retryable},
+        step::{Input, Step, StepContext, StepError, TaskData},
     },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-
-/// The error code of a step that takes the result of one that it does not wait for.
-pub const UNDECLARED_DEPENDENCY: &str = "UNDECLARED_DEPENDENCY";
 
 /// One message in the hands of one worker.
 pub(super) struct Delivery<'a, S, T, Q, A> {
@@ -193,11 +191,12 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             return self.too_early(lease, &waits_for).await;
         }
         if let Err(undeclared) = task.plan.check_inputs(self.step(), &S::Input::wanted()) {
-            return self.failed(lease, task, plan, &permanent(UNDECLARED_DEPENDENCY, undeclared.to_string())).await;
+            let error = StepError::new(EngineCode::UndeclaredDependency, undeclared.to_string());
+            return self.failed(lease, task, plan, &error).await;
         }
         if lease.counted_attempt() > plan.retry_limit {
-            let error =
-                retryable("ATTEMPTS_EXHAUSTED", format!("{} attempts ended without an answer", plan.retry_limit));
+            let message = format!("{} attempts ended without an answer", plan.retry_limit);
+            let error = StepError::new(EngineCode::AttemptsExhausted, message);
             return self.failed(lease, task, plan, &error).await;
         }
         let results = steps.into_iter().filter(|(_, record)| record.state.is_done());

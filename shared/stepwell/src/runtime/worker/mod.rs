@@ -16,7 +16,6 @@ use crate::{
     runtime::{engine::Engine, step::Step},
 };
 use deliver::Delivery;
-pub use deliver::UNDECLARED_DEPENDENCY;
 use futures::future::join_all;
 use std::{collections::HashSet, time::Duration};
 
