@@ -8,7 +8,7 @@ use crate::{
 use std::{collections::BTreeSet, fmt::Write};
 
 /// The package that hosts them, from the root of the repository. A project may do without.
-const HOST: &str = "tests/Cargo.toml";
+pub(crate) const HOST: &str = "tests/Cargo.toml";
 
 /// The list of each workflow's handlers.
 pub(crate) fn lists(project: &Project) -> Vec<Rendered> {

@@ -10,35 +10,33 @@ use std::{
 };
 
 /// What becomes of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+struct Change {
     /// Its text before; `None` where there is no file.
-    pub old: Option<String>,
+    old: Option<String>,
     /// Its text afterwards.
-    pub new: String,
+    new: String,
 }
 
 /// The files that are to be written, by their path from the root of the repository.
-#[derive(Clone, Debug)]
-pub struct Changes {
+pub(super) struct Changes {
     root: PathBuf,
     files: BTreeMap<PathBuf, Change>,
 }
 
 impl Changes {
     /// No changes yet of the files below this root.
-    pub fn new(root: &Path) -> Self {
+    pub(super) fn new(root: &Path) -> Self {
         Self { root: root.to_owned(), files: BTreeMap::new() }
     }
 
     /// The text of a file as these changes leave it; `None` where there is no such file.
-    pub fn current(&self, path: &Path) -> Option<String> {
+    pub(super) fn current(&self, path: &Path) -> Option<String> {
         let changed = self.files.get(path).map(|change| change.new.clone());
         changed.or_else(|| fs::read_to_string(self.root.join(path)).ok())
     }
 
     /// Gives a file this text. A text that the file has already is no change.
-    pub fn set(&mut self, path: impl Into<PathBuf>, new: String) {
+    pub(super) fn set(&mut self, path: impl Into<PathBuf>, new: String) {
         let path = path.into();
         let old = fs::read_to_string(self.root.join(&path)).ok();
         if old.as_ref() == Some(&new) {
@@ -49,17 +47,12 @@ impl Changes {
     }
 
     /// Whether nothing is to be written.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
-    /// The files, by path.
-    pub fn files(&self) -> &BTreeMap<PathBuf, Change> {
-        &self.files
-    }
-
     /// The files' names, and what changes in those that are there already.
-    pub fn preview(&self) -> String {
+    pub(super) fn preview(&self) -> String {
         let mut text = String::new();
         for (path, change) in &self.files {
             // Writing to a text does not fail.
@@ -76,10 +69,8 @@ impl Changes {
 
     /// Writes the files, and says which. Each is written under another name first; only when all are is any of them given
     /// its own.
-    ///
-    /// # Errors
-    /// That a file cannot be written. Then all are as they were.
-    pub fn write(&self) -> Result<String, Finding> {
+    /// Where that fails, all are as they were.
+    pub(super) fn write(&self) -> Result<String, Finding> {
         let mut undo = Undo::default();
         let written = self.write_all(&mut undo);
         if let Err((path, error)) = written {

@@ -1,15 +1,12 @@
 //! The manifests that name a step's package.
 
 use super::{Changes, NewStep};
-use crate::{findings::Finding, naming::StepNames, project::Project};
+use crate::{findings::Finding, handlers::HOST, naming::StepNames, project::Project};
 use serde::Deserialize;
 use std::{
     path::Path,
     process::{Command, Stdio},
 };
-
-/// The package that hosts all steps, for simulation, comparison and tests.
-const HOST: &str = "tests/Cargo.toml";
 
 #[derive(Deserialize)]
 struct Manifest {
@@ -28,6 +25,9 @@ pub(super) fn package_name(manifest: &str) -> Option<String> {
 
 /// Names the packages of the step and of its compensation among the dependencies of the package that hosts all of them.
 pub(super) fn add_handlers(project: &Project, wanted: &NewStep, changes: &mut Changes) -> Result<(), Finding> {
+    if !project.root.join(HOST).is_file() {
+        return Ok(());
+    }
     for name in [&wanted.step].into_iter().chain(&wanted.compensation) {
         let names = StepNames::new(&wanted.workflow, name);
         let line = format!("{} = {{ path = \"../{}\" }}", names.package(), names.folder());

@@ -4,9 +4,12 @@
 //! template, the list of handlers, the sample events) is written by the same code that renders and checks it.
 //!
 //! The code of a step rests on these conventions. A workflow's *library* is the package that holds the workflow file: it
-//! exports `workflow()`, the trait `Shop` with its `ConfigError`, the request as `WorkflowRequest` (`CheckoutRequest`), and in
-//! its module `testing` a `MemoryShop`. `LIBRARY_aws` exports `AwsShop`. `events/requests/success.json` is a request that
-//! succeeds.
+//! exports `workflow()`, the trait `Shop` with its `ConfigError`, the request as `WorkflowRequest` (`CheckoutRequest`), `Product`,
+//! and in its module `testing` a `MemoryShop`. `LIBRARY_aws` exports `AwsShop`. `infra/products.json` is what the shop sells, and
+//! `events/requests/success.json` a request that succeeds.
+//!
+//! A step's result is a type of the step's own package, so that a step is one folder. Who reads it depends on that package. The
+//! graph has no circle, so the packages have none either.
 
 mod changes;
 mod code;
@@ -14,8 +17,6 @@ mod graph;
 mod manifest;
 mod names;
 mod text;
-
-pub use changes::{Change, Changes};
 
 use crate::{
     events,
@@ -25,13 +26,18 @@ use crate::{
     render,
     settings::SETTINGS,
 };
+use changes::Changes;
 use clap::Args;
 use graph::Wiring;
 use std::{
     fmt::Write,
     path::{Path, PathBuf},
 };
-use stepwell::{Workflow, core::names::MAX_STEP, testing::sample};
+use stepwell::{
+    Workflow,
+    core::{names::MAX_STEP, plan::StepPlan},
+    testing::sample,
+};
 
 /// The step that is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -103,19 +109,14 @@ pub fn run(project: &Project, wanted: &NewStep) -> Result<String, Findings> {
 }
 
 /// What is to be written for a new step, and what people should know.
-#[derive(Clone, Debug)]
-pub struct Prepared {
-    /// What is to be written.
-    pub changes: Changes,
+struct Prepared {
+    changes: Changes,
     /// Where the step stands, and what is left to be done by hand.
-    pub report: String,
+    report: String,
 }
 
 /// Works out what a new step takes. Nothing is written.
-///
-/// # Errors
-/// Everything that is in its way.
-pub fn prepare(project: &Project, wanted: &NewStep) -> Result<Prepared, Findings> {
+fn prepare(project: &Project, wanted: &NewStep) -> Result<Prepared, Findings> {
     let Some(workflow) = project.workflows.iter().find(|workflow| workflow.name() == wanted.workflow) else {
         return Err(unknown_workflow(project, wanted).into());
     };
@@ -206,8 +207,19 @@ fn make_events(old: &ProjectWorkflow, new: &Workflow, wanted: &NewStep, changes:
             _ => changes.set(path, event),
         }
     }
+    // The sample of a message that SQS gave up on is one of these messages once more.
+    let dead_letter = |workflow, step: &StepPlan| sample::dead_letter_event(workflow, &step.name);
+    let path = Path::new(DEAD_LETTER);
+    let found = changes.current(path);
+    let of = old.steps().find(|step| found.is_some() && dead_letter(&old.workflow, step) == found);
+    if let Some(event) = of.and_then(|step| dead_letter(new, step)) {
+        changes.set(path, event);
+    }
     findings
 }
+
+/// The sample event of the reader of dead letters.
+const DEAD_LETTER: &str = "events/dead_letters.json";
 
 /// Renders what derives from the workflows, as they are with the new step.
 fn render_all(
