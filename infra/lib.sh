@@ -200,12 +200,23 @@ need_target() {
     die "Rust cannot build for $1 yet. Run: rustup target add $target"
 }
 
+# ---- The command stepwell --------------------------------------------------------------------------------------------
+
+target=${CARGO_TARGET_DIR:-$repo/target}
+
+# stepwell ARGUMENT...: built for the whole workspace, so that cargo chooses the features of all other builds; for its
+# package alone the engine and what that is built from would be compiled once more.
+stepwell() (
+  cd "$repo" || exit
+  cargo build --workspace --features lambda --bin=stepwell >&2 9>&- && "$target/debug/stepwell" "$@" 9>&-
+)
+
 # ---- Check -----------------------------------------------------------------------------------------------------------
 
 # That workflows, steps, settings, template and events fit together, before minutes are spent on a build.
 check_project() {
-  say "==> Checking the workflows and all that has to fit to them"
-  (cd "$repo" && cargo run --quiet --package stepwell-cli -- check >&2 9>&-) ||
+  begin check "Checking the workflows and all that has to fit to them"
+  stepwell check >&2 ||
     die "the workflows and what belongs to them do not fit together, see above"
 }
 
@@ -213,8 +224,6 @@ check_project() {
 
 # Each leaves every function's binary at $binaries/PACKAGE, or $binaries/PACKAGE/bootstrap. Without the feature `lambda`
 # there is nothing but the libraries.
-
-target=${CARGO_TARGET_DIR:-$repo/target}
 
 # build_for_this_machine fast|release|crash-points FOLDER: for the local stack. `release` is what is deployed. The others
 # are stripped into FOLDER, which makes packages small, and they are built for the whole workspace, although the programs

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The whole of Stepwell on this machine: no Docker, no AWS account.
 #
-#   infra/local.sh up                         start it, or bring it up to date; prints the API's base URL
+#   infra/local.sh up                         start it, or bring it up to date; prints the API's base URL. Before it builds
+#                                             it checks that workflows, steps, settings and template fit together
 #   infra/local.sh url                        print the API's base URL
 #   infra/local.sh status                     what runs, and what waits in the queues
 #   infra/local.sh env                        print what tools and tests need: eval "$(infra/local.sh env)"

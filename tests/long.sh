@@ -44,7 +44,7 @@ record_green() {
   local table
   is_clean || die "the working tree has changed meanwhile, so it is not written down that $1 has passed with $commit"
   table=$(awk -v row="| \`$1\` |" -v green=" $(date +%Y-%m-%d) | \`$commit\` |" '
-    index($0, row) == 1 && /^<|^\|/ && inside { split($0, cell, "|"); print "|" cell[2] "|" cell[3] "|" green; next }
+    inside && index($0, row) == 1 { split($0, cell, "|"); print "|" cell[2] "|" cell[3] "|" green; next }
     /<!-- long:/ { inside = 1 }
     /<!-- end of long/ { inside = 0 }
     { print }' "$guide") && printf '%s\n' "$table" >"$guide"

@@ -93,7 +93,7 @@ second_reader() {
       "$moto/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt &&
       cp tests/requirements.txt "$moto/installed" || return 1
   fi
-  cargo run --quiet --package stepwell-cli -- render --rights >"$moto/rights.json" &&
+  stepwell render --rights >"$moto/rights.json" &&
     "$moto/bin/python" -W ignore tests/second_reader.py infra/template.yaml "$moto/rights.json"
 }
 
@@ -113,7 +113,11 @@ unit() {
   check "what the compiler refuses" cargo test --workspace --features lambda --test compile_fail
   check "the shop's rules in memory" cargo test --workspace --features lambda --test aws -- memory::
   check "documentation tests" cargo test --workspace --features lambda --doc
-  check "the first lesson" cargo run --quiet --package stepwell --features testing --example hello
+  check "the first lesson" first_lesson
+}
+
+first_lesson() {
+  cargo build --workspace --features lambda --example hello && "$target/debug/examples/hello"
 }
 
 # ---- A new step ------------------------------------------------------------------------------------------------------
@@ -129,7 +133,7 @@ new_step() {
 simulation() {
   local runs=${1:-100000}
   check "the simulation is built" cargo build --workspace --features lambda --bin sim
-  check "$runs simulated runs" "${CARGO_TARGET_DIR:-target}/debug/sim" --runs "$runs"
+  check "$runs simulated runs" "$target/debug/sim" --runs "$runs"
 }
 
 # ---- The local stack -------------------------------------------------------------------------------------------------
@@ -271,7 +275,7 @@ faults() {
 # Without purges: what they lose the watchdog finds only minutes later.
 load_with_faults() {
   cargo build --workspace --features lambda --bin load &&
-    "${CARGO_TARGET_DIR:-target}/debug/load" --checkouts 100 --concurrency 20 --faults --purge-every 0
+    "$target/debug/load" --checkouts 100 --concurrency 20 --faults --purge-every 0
 }
 
 # ---- Crashes ---------------------------------------------------------------------------------------------------------

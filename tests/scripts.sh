@@ -34,8 +34,10 @@ ln -s "$(command -v python3)" "$sandbox/.local/tools/bin/python"
 
 fake cargo <<'CARGO'
 #!/usr/bin/env bash
-if [[ $* == *stepwell-cli* ]]; then
-  [[ ! -f $FAKE_AWS/misfit ]] || { cat "$FAKE_AWS/misfit" >&2 && exit 1; }
+if [[ $* == *--bin=stepwell* ]]; then
+  mkdir -p target/debug
+  printf '%s\n' '#!/usr/bin/env bash' '! cat "$FAKE_AWS/misfit" >&2 2>/dev/null' >target/debug/stepwell
+  chmod +x target/debug/stepwell
   exit
 fi
 for argument in "$@"; do

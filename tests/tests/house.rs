@@ -43,17 +43,25 @@ fn built_from(package: &str, features: &[&str]) -> BTreeSet<String> {
 
 /// The local stack's functions and the tests are built from the same compiled crates. Where nothing but programs are
 /// built, Cargo leaves the dev-dependencies out of account: a feature that only they ask for has every crate above it
-/// compiled once more, the AWS SDK among them.
+/// compiled once more, the AWS SDK among them. The same where the tests' package is built alone.
 #[test]
-fn no_dev_dependency_asks_for_a_feature_that_nothing_else_asks_for() {
-    let built = |edges| tree("{p} [{f}]", &["--workspace", "--features", "lambda", "--edges", edges]);
-    let (programs, tests) = (built("normal,build"), built("normal,build,dev"));
+fn functions_and_tests_are_built_from_the_same_compiled_crates() {
+    const ALL: [&str; 3] = ["--workspace", "--features", "lambda"];
+    let built = |what: &[&str], edges| tree("{p} [{f}]", &[what, &["--edges", edges]].concat());
+    let (programs, tests) = (built(&ALL, "normal,build"), built(&ALL, "normal,build,dev"));
     assert!(programs.len() > 100, "{programs:?}");
     let others: Vec<&String> = programs.difference(&tests).collect();
     assert_eq!(
         others,
         Vec::<&String>::new(),
         "tests build them with more: name those in tests/Cargo.toml, as `proptest` is"
+    );
+    let alone = built(&["--package", "stepwell-tests"], "normal,build,dev");
+    let others: Vec<&String> = alone.difference(&tests).collect();
+    assert_eq!(
+        others,
+        Vec::<&String>::new(),
+        "the whole workspace builds them with more: name that in tests/Cargo.toml"
     );
 }
 

@@ -41,23 +41,15 @@ fn alarms(template: &str) -> BTreeSet<String> {
     };
     let lines: Vec<&str> = template.lines().collect();
     let mut found: BTreeSet<String> = lines.iter().filter_map(|line| named(line, "AlarmName:")).collect();
-    for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.trim().starts_with("AlarmName:")) {
+    for line in &lines {
         let queue = line.trim().strip_prefix("AlarmName: !GetAtt ").and_then(|rest| rest.strip_suffix(".QueueName"));
-        let queues: Vec<String> = match queue {
-            Some(queue) => vec![queue.to_owned()],
-            None if line.contains("${Kept}Queue") => {
-                let list = lines[..at].iter().rev().find_map(|line| line.trim().strip_prefix("- [")).unwrap();
-                list.trim_end_matches(']').split(", ").map(|kept| format!("{kept}Queue")).collect()
-            }
-            None => Vec::new(),
-        };
-        for queue in queues {
-            let resource = lines.iter().position(|line| line.trim_end() == format!("  {queue}:")).unwrap();
+        if let Some(queue) = queue {
+            let resource = lines.iter().position(|line| *line == format!("  {queue}:")).unwrap();
             found.insert(lines[resource..].iter().find_map(|line| named(line, "QueueName:")).unwrap());
         }
     }
     let declared = template.matches("AlarmName:").count();
-    assert!(declared > 3 && found.len() >= declared, "each of {declared} alarms is found: {found:?}");
+    assert!(declared > 3 && found.len() == declared, "each of {declared} alarms is found: {found:?}");
     found
 }
 
@@ -81,23 +73,49 @@ fn every_alarm_has_a_section_in_the_runbook_and_no_section_is_without_alarm() {
     }
 }
 
+#[test]
+fn every_log_that_the_runbook_names_is_one_of_the_template() {
+    const GROUP: &str = "/aws/lambda/stepwell-STAGE-";
+    let (runbook, template) = (text("infra/RUNBOOK.md"), text("infra/template.yaml"));
+    let word =
+        |at: usize| runbook[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || "/-_".contains(*c)).collect();
+    let named: BTreeSet<String> = runbook.match_indices(GROUP).map(|(at, _)| word(at)).collect();
+    assert!(named.len() > 3, "{named:?}");
+    for group in named {
+        let line = format!("LogGroupName: !Sub {}\n", group.replace("STAGE", "${Stage}"));
+        assert!(template.contains(&line), "{group}");
+    }
+}
+
 // ---- Error codes ------------------------------------------------------------------------------------------------------
+
+/// The modules that a source declares for tests only.
+fn test_modules(code: &str) -> Vec<String> {
+    let lines: Vec<&str> = code.lines().map(str::trim).collect();
+    let declared =
+        lines.windows(2).filter(|pair| pair[0].starts_with("#[cfg(test)]") || pair[0].starts_with("#[cfg(any(test,"));
+    let named = declared.filter_map(|pair| pair[1].rsplit_once("mod ")?.1.strip_suffix(';'));
+    named.map(str::to_owned).collect()
+}
 
 /// The shipped code below a folder: without tests, and without comments.
 fn shipped(folder: &str) -> String {
+    let folder = repository().join(folder);
     let mut found = Vec::new();
-    files(&repository().join(folder), "rs", &mut found);
-    let is_test = |path: &PathBuf| {
-        path.components()
-            .any(|part| ["tests", "testing", "tests.rs", "testing.rs"].iter().any(|it| part.as_os_str() == *it))
+    files(&folder, "rs", &mut found);
+    let sources: Vec<(PathBuf, String)> =
+        found.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect();
+    let tests: BTreeSet<String> = sources.iter().flat_map(|(_, code)| test_modules(code)).collect();
+    let is_test = |path: &Path| {
+        let mut parts = path.strip_prefix(&folder).unwrap().components().map(|part| Path::new(part.as_os_str()));
+        parts.any(|part| tests.contains(part.file_stem().unwrap().to_str().unwrap()))
     };
     let mut all = String::new();
-    for path in found.iter().filter(|path| !is_test(path)) {
-        let code = fs::read_to_string(path).unwrap();
+    for (_, code) in sources.iter().filter(|(path, _)| !is_test(path)) {
         let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         all.extend(code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")));
     }
-    assert!(all.len() > 500, "{folder} is read");
+    assert!(all.len() > 500, "{} is read", folder.display());
     all
 }
 

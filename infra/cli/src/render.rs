@@ -4,13 +4,16 @@ use crate::{
     cfn::Place,
     findings::{Finding, Findings},
     handlers,
-    model::{Function, Model},
+    model::{Function, Model, table_id},
     project::Project,
+    settings::{SETTINGS, Subject},
     template::Template,
 };
-use minijinja::{Environment, UndefinedBehavior, Value, syntax::SyntaxConfig, value::Serde};
+use minijinja::{Environment, UndefinedBehavior, syntax::SyntaxConfig, value::Serde};
 use serde::Serialize;
+use serde_json::Value;
 use std::{fmt::Write, fs, path::Path};
+use stepwell::core::spelling::Meant;
 
 /// The rendered template, from the root of the repository.
 pub const TEMPLATE: &str = "infra/template.yaml";
@@ -44,11 +47,32 @@ pub fn render(project: &Project) -> Result<(Vec<Rendered>, Template), Findings> 
     let model = Model::new(project).map_err(Findings::of)?;
     let text = fill(project, &model)?;
     let template = Template::read(&text)?;
-    Findings::none_of(template.findings())?;
+    let mut findings = template.findings();
+    findings.extend(unknown_indexes(project, &template));
+    Findings::none_of(findings)?;
     let rendered = |file: &str, text: String| Rendered { file: file.to_owned(), text };
     let mut files = vec![rendered(TEMPLATE, text), rendered(FUNCTIONS, functions(&model))];
     files.extend(handlers::lists(project));
     Ok((files, template))
+}
+
+/// Rights on an index that its table does not have. CloudFormation takes the name of one for a part of a text.
+fn unknown_indexes(project: &Project, template: &Template) -> Vec<Finding> {
+    let indexes = project.settings.rights().filter_map(|right| match right.subject() {
+        Ok(Subject::Table(table, Some(index))) => Some((table, index)),
+        _ => None,
+    });
+    let unknown = indexes.filter_map(|(table, index)| {
+        let indexes =
+            template.value().pointer(&format!("/Resources/{}/Properties/GlobalSecondaryIndexes", table_id(table)));
+        let indexes = indexes.and_then(Value::as_array).into_iter().flatten();
+        let known: Vec<&str> = indexes.filter_map(|index| index.get("IndexName")?.as_str()).collect();
+        let meant = Meant::among(index, known.iter().copied());
+        let problem = || format!("the table `{table}` has no index `{index}`{meant}");
+        (!known.contains(&index))
+            .then(|| Finding::new(SETTINGS, problem(), "Correct it, or add the index to infra/base.yaml"))
+    });
+    unknown.collect()
 }
 
 /// What the base can name.
@@ -82,7 +106,7 @@ pub(crate) fn fill(project: &Project, model: &Model) -> Result<String, Finding> 
     let folder = project.root.join(FRAGMENTS);
     environment.set_loader(minijinja::path_loader(folder));
     environment.add_template(BASE, &base).map_err(wrong)?;
-    let values = Value::from(Serde(Values { model, all: model.all().collect() }));
+    let values = minijinja::Value::from(Serde(Values { model, all: model.all().collect() }));
     let text = environment.get_template(BASE).and_then(|base| base.render(values));
     Ok(format!("{}{}\n", heading("infra/base.yaml"), text.map_err(wrong)?.trim_end()))
 }

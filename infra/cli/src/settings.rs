@@ -173,6 +173,12 @@ impl Settings {
         self.steps.get(workflow).and_then(|steps| steps.get(step)).cloned().unwrap_or_default()
     }
 
+    /// All rights that they give.
+    pub fn rights(&self) -> impl Iterator<Item = &Right> {
+        let steps = self.steps.values().flat_map(BTreeMap::values).flat_map(|settings| &settings.rights);
+        steps.chain(self.functions.values().flat_map(|settings| &settings.rights))
+    }
+
     /// What is wrong with them, given the steps of each workflow.
     pub fn problems(&self, workflows: &BTreeMap<&str, Vec<&str>>) -> Vec<String> {
         let mut problems = Vec::new();

@@ -80,6 +80,7 @@ fn rendering_twice_changes_nothing_and_mends_what_was_stale() {
 
 #[test_case("infra/settings.yaml", "validate_cart:", "validate_crat:", "did you mean `validate_cart`?"; "a setting of no step")]
 #[test_case("infra/settings.yaml", "table: orders", "table: order", "CreateOrderRole refers to OrderTable, which is not there; did you mean `OrdersTable`?"; "a right on no table")]
+#[test_case("infra/settings.yaml", "index: by_status", "index: by_statu", "the table `tasks` has no index `by_statu`; did you mean `by_status`?"; "a right on no index")]
 #[test_case("infra/settings.yaml", "dynamodb:PutItem", "dynamodb:PutItm", "did you mean `dynamodb:PutItem`?"; "an action that is none")]
 #[test_case("infra/settings.yaml", "checkout/src/checkout.yaml", "checkout/checkout.yaml", "shared/checkout/checkout.yaml: cannot be read"; "no workflow file")]
 #[test_case("infra/settings.yaml", "  watchdog:", "  watch_dog:", "`watch_dog` has no folder functions/watch_dog"; "a function without a folder")]

@@ -76,7 +76,7 @@
 //! claimed (and, with several dependencies, know of this one), and marks the messages it sends as repeats. A repeat that
 //! finds its step complete dispatches no further, so duplicates do not multiply from fork to fork.
 //!
-//! Messages that no step can use (not ours, for another step, for a task that does not exist) are kept in the queue
+//! Messages that no step can use (not ours, for another step or workflow, for a task that does not exist) are kept in the queue
 //! `undeliverable` with a reason.
 //!
 //! # Recovery

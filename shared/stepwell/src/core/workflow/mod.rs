@@ -9,7 +9,7 @@
 //!   type: object
 //!   required: [cart]
 //! step_templates:
-//!   - name: take_payment            # required: the step's queue and function are named so
+//!   - name: take_payment            # required: with the workflow's it names the queue and the function
 //!     description: Charges the card
 //!     depends_on_step: check_cart   # or depends_on_steps: [check_cart, check_address]
 //!     default_retryable: true       # false: a retryable error is final too
