@@ -1,12 +1,12 @@
 //! The sample events in `events/`, one a step, one a compensation and one of a dead letter: they are written by
 //! `STEPWELL_BLESS=1 cargo test -p checkout sample_events`, and else have to be what that would write.
 
-use crate::testing::steps;
+use crate::{ShopCode, testing::steps};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::PathBuf};
 use stepwell::{
+    StepError,
     core::{message::Message, state::TaskState},
-    permanent,
     testing::{Harness, Leaves, StepFault, sample},
 };
 
@@ -48,7 +48,8 @@ fn sample_events_are_those_of_the_plan() {
 #[tokio::test(start_paused = true)]
 async fn sample_messages_are_those_the_engine_sends() {
     let harness = Harness::new(crate::workflow().unwrap()).call_by_call().with_all(Leaves("{}"));
-    steps::plan().last_steps().for_each(|step| harness.fail(&step.name, [StepFault::Error(permanent("NO", "no"))]));
+    let declined = StepError::new(ShopCode::PaymentDeclined, "as the test wants it");
+    steps::plan().last_steps().for_each(|step| harness.fail(&step.name, [StepFault::Error(declined.clone())]));
     let request = fs::read_to_string(folder().join("requests/success.json")).unwrap();
     let request: Value = serde_json::from_str(&request).unwrap();
     let task = harness.start(&request["checkout"]).await.unwrap();
