@@ -2,7 +2,7 @@
 
 use crate::{
     events,
-    findings::{Finding, Findings, did_you_mean},
+    findings::{Finding, Findings},
     project::Project,
     render,
     settings::SETTINGS,
@@ -13,6 +13,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
+use stepwell::core::spelling::Meant;
 
 /// Checks everything, and says what was checked.
 ///
@@ -21,10 +22,12 @@ use std::{
 pub fn check(project: &Project) -> Result<String, Findings> {
     let mut findings = folders(project);
     match render::render(project) {
-        Ok((files, _)) => findings.extend(render::stale(&project.root, &files)),
+        Ok((files, _)) => {
+            findings.extend(render::stale(&project.root, &files));
+            findings.extend(events::findings(project, &files));
+        }
         Err(wrong) => findings.extend(wrong.into_vec()),
     }
-    findings.extend(events::findings(project));
     Findings::none_of(findings)?;
     let steps: usize = project.workflows.iter().map(|workflow| workflow.steps().count()).sum();
     Ok(format!("ok: {} workflows, {steps} steps\n", project.workflows.len()))
@@ -45,7 +48,7 @@ fn folders(project: &Project) -> Vec<Finding> {
         let manifest = format!("{folder}/Cargo.toml");
         if !found.contains(folder) {
             let free = found.iter().filter(|folder| !expected.iter().any(|(known, ..)| known == *folder));
-            let meant = did_you_mean(folder, free.map(String::as_str));
+            let meant = Meant::among(folder, free.map(String::as_str));
             let problem = format!("`{name}` has no folder {folder} with a Cargo.toml{meant}");
             findings.push(Finding::new(
                 named_in,

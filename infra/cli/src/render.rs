@@ -2,6 +2,7 @@
 
 use crate::{
     cfn::Place,
+    events,
     findings::{Finding, Findings},
     handlers,
     model::{Function, Model, table_id},
@@ -12,7 +13,7 @@ use crate::{
 use minijinja::{Environment, UndefinedBehavior, syntax::SyntaxConfig, value::Serde};
 use serde::Serialize;
 use serde_json::Value;
-use std::{fmt::Write, fs, path::Path};
+use std::{fmt::Write, fs, io::ErrorKind, path::Path};
 use stepwell::core::spelling::Meant;
 
 /// The rendered template, from the root of the repository.
@@ -53,6 +54,7 @@ pub fn render(project: &Project) -> Result<(Vec<Rendered>, Template), Findings> 
     let rendered = |file: &str, text: String| Rendered { file: file.to_owned(), text };
     let mut files = vec![rendered(TEMPLATE, text), rendered(FUNCTIONS, functions(&model))];
     files.extend(handlers::lists(project));
+    files.extend(events::rendered(project));
     Ok((files, template))
 }
 
@@ -129,8 +131,11 @@ fn functions(model: &Model) -> String {
 /// What is stale of the rendered files: the first line that differs of each.
 pub fn stale(root: &Path, files: &[Rendered]) -> Vec<Finding> {
     let stale = files.iter().filter_map(|Rendered { file, text }| {
-        let found = fs::read_to_string(root.join(file)).unwrap_or_default();
-        let problem = first_difference(&found, text)?;
+        let problem = match fs::read_to_string(root.join(file)) {
+            Ok(found) => first_difference(&found, text)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => "is not there".to_owned(),
+            Err(error) => format!("cannot be read: {error}"),
+        };
         Some(Finding::new(file, problem, format!("Render it: {COMMAND}")))
     });
     stale.collect()

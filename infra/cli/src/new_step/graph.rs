@@ -1,8 +1,8 @@
 //! Where a new step stands among the others.
 
 use super::NewStep;
-use crate::findings::did_you_mean;
 use std::collections::BTreeSet;
+use stepwell::core::spelling::Meant;
 use stepwell::core::{
     backoff::Backoff,
     plan::{Plan, StepPlan},
@@ -49,7 +49,7 @@ pub(super) fn unknown_steps(plan: &Plan, wanted: &NewStep) -> Vec<Problem> {
             let problem = if plan.is_compensation(name) {
                 format!("`{option} {name}` is a compensation; no step waits for one, and none comes before one")
             } else {
-                let meant = did_you_mean(name, known.iter().copied());
+                let meant = Meant::among(name, known.iter().copied());
                 format!("`{option} {name}` is not a step of this workflow{meant}")
             };
             (problem, remedy)

@@ -20,7 +20,7 @@ mod text;
 
 use crate::{
     events,
-    findings::{Finding, Findings, did_you_mean},
+    findings::{Finding, Findings},
     naming::StepNames,
     project::{Project, ProjectWorkflow},
     render,
@@ -33,11 +33,8 @@ use std::{
     fmt::Write,
     path::{Path, PathBuf},
 };
-use stepwell::{
-    Workflow,
-    core::{names::MAX_STEP, plan::StepPlan},
-    testing::sample,
-};
+use stepwell::core::spelling::Meant;
+use stepwell::{Workflow, core::names::MAX_STEP, testing::sample};
 
 /// The step that is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -137,7 +134,7 @@ fn prepare(project: &Project, wanted: &NewStep) -> Result<Prepared, Findings> {
     findings.extend(
         wanted.read_by.iter().filter_map(|reader| manifest::add_reader(project, wanted, reader, &mut changes).err()),
     );
-    findings.extend(make_events(workflow, &new_workflow, wanted, &mut changes));
+    findings.extend(check_events(workflow, &new_workflow, wanted, &changes));
     Findings::none_of(findings)?;
     render_all(project, workflow, new_workflow, &mut changes)?;
     let report = report(wanted, &wiring);
@@ -147,7 +144,7 @@ fn prepare(project: &Project, wanted: &NewStep) -> Result<Prepared, Findings> {
 fn unknown_workflow(project: &Project, wanted: &NewStep) -> Finding {
     let known: Vec<&str> = project.workflows.iter().map(ProjectWorkflow::name).collect();
     let problem =
-        format!("there is no workflow `{}`{}", wanted.workflow, did_you_mean(&wanted.workflow, known.iter().copied()));
+        format!("there is no workflow `{}`{}", wanted.workflow, Meant::among(&wanted.workflow, known.iter().copied()));
     Finding::new(SETTINGS, problem, format!("Name one of its workflows: {}", known.join(", ")))
 }
 
@@ -192,34 +189,20 @@ fn make_packages(files: Vec<(PathBuf, String)>, wiring: &Wiring, changes: &mut C
     findings
 }
 
-/// Makes the sample events of the new steps, and mends those of the steps that now wait for others.
-fn make_events(old: &ProjectWorkflow, new: &Workflow, wanted: &NewStep, changes: &mut Changes) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for step in new.plan().steps().iter().chain(new.plan().compensations()) {
+/// The sample events of the new steps are rendered, over nothing else.
+fn check_events(old: &ProjectWorkflow, new: &Workflow, wanted: &NewStep, changes: &Changes) -> Vec<Finding> {
+    let steps = new.plan().steps().iter().chain(new.plan().compensations());
+    let added = steps.filter(|step| old.workflow.plan().step(&step.name).is_none());
+    let taken = added.filter_map(|step| {
         let path = events::file(&StepNames::new(old.name(), &step.name));
-        let Some(event) = sample::step_event(new, &step.name) else { continue };
-        let is_new = old.workflow.plan().step(&step.name).is_none();
-        match changes.current(Path::new(&path)) {
-            Some(found) if is_new && found != event => {
-                let problem = format!("is there already, and is no event of `{}`", step.name);
-                findings.push(Finding::new(path, problem, format!("Give `{}` another name", wanted.step)));
-            }
-            _ => changes.set(path, event),
-        }
-    }
-    // The sample of a message that SQS gave up on is one of these messages once more.
-    let dead_letter = |workflow, step: &StepPlan| sample::dead_letter_event(workflow, &step.name);
-    let path = Path::new(DEAD_LETTER);
-    let found = changes.current(path);
-    let of = old.steps().find(|step| found.is_some() && dead_letter(&old.workflow, step) == found);
-    if let Some(event) = of.and_then(|step| dead_letter(new, step)) {
-        changes.set(path, event);
-    }
-    findings
+        let found = changes.current(Path::new(&path))?;
+        (Some(found) != sample::step_event(new, &step.name)).then(|| {
+            let problem = format!("is there already, and is no event of `{}`", step.name);
+            Finding::new(path, problem, format!("Give `{}` another name", wanted.step))
+        })
+    });
+    taken.collect()
 }
-
-/// The sample event of the reader of dead letters.
-const DEAD_LETTER: &str = "events/dead_letters.json";
 
 /// Renders what derives from the workflows, as they are with the new step.
 fn render_all(
