@@ -22,12 +22,13 @@ use stepwell::core::spelling::Meant;
 pub fn check(project: &Project) -> Result<String, Findings> {
     let mut findings = folders(project);
     match render::render(project) {
-        Ok((files, _)) => {
-            findings.extend(render::stale(&project.root, &files));
-            findings.extend(events::findings(project, &files));
+        Ok((files, _)) => findings.extend(render::stale(&project.root, &files)),
+        Err(wrong) => {
+            findings.extend(wrong.into_vec());
+            findings.extend(render::stale(&project.root, &render::beside_the_template(project)));
         }
-        Err(wrong) => findings.extend(wrong.into_vec()),
     }
+    findings.extend(events::left_over(project));
     Findings::none_of(findings)?;
     let steps: usize = project.workflows.iter().map(|workflow| workflow.steps().count()).sum();
     Ok(format!("ok: {} workflows, {steps} steps\n", project.workflows.len()))

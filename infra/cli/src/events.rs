@@ -39,9 +39,10 @@ pub(crate) fn rendered(project: &Project) -> Vec<Rendered> {
 }
 
 /// The files that belong to nothing: a step that is gone has left them.
-pub(crate) fn findings(project: &Project, rendered: &[Rendered]) -> Vec<Finding> {
+pub(crate) fn left_over(project: &Project) -> Vec<Finding> {
     let functions = project.settings.functions.keys().map(|name| of(name));
-    let known: BTreeSet<String> = rendered.iter().map(|rendered| rendered.file.clone()).chain(functions).collect();
+    let known: BTreeSet<String> =
+        rendered(project).into_iter().map(|rendered| rendered.file).chain(functions).collect();
     let files = fs::read_dir(project.root.join(FOLDER)).into_iter().flatten().flatten();
     let files = files.filter_map(|file| Some(format!("{FOLDER}/{}", file.file_name().to_str()?)));
     let left: BTreeSet<String> = files.filter(|file| file.ends_with(".json") && !known.contains(file)).collect();

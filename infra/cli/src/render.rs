@@ -53,9 +53,13 @@ pub fn render(project: &Project) -> Result<(Vec<Rendered>, Template), Findings> 
     Findings::none_of(findings)?;
     let rendered = |file: &str, text: String| Rendered { file: file.to_owned(), text };
     let mut files = vec![rendered(TEMPLATE, text), rendered(FUNCTIONS, functions(&model))];
-    files.extend(handlers::lists(project));
-    files.extend(events::rendered(project));
+    files.extend(beside_the_template(project));
     Ok((files, template))
+}
+
+/// The rendered files that no setting can spoil.
+pub(crate) fn beside_the_template(project: &Project) -> Vec<Rendered> {
+    handlers::lists(project).into_iter().chain(events::rendered(project)).collect()
 }
 
 /// Rights on an index that its table does not have. CloudFormation takes the name of one for a part of a text.
