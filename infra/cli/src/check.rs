@@ -3,7 +3,7 @@
 use crate::{
     events,
     findings::{Finding, Findings},
-    project::Project,
+    project::{Project, ProjectWorkflow},
     render,
     settings::SETTINGS,
 };
@@ -21,6 +21,7 @@ use stepwell::core::spelling::Meant;
 /// Everything that is wrong.
 pub fn check(project: &Project) -> Result<String, Findings> {
     let mut findings = folders(project);
+    findings.extend(served(project));
     match render::render(project) {
         Ok((files, _)) => findings.extend(render::stale(&project.root, &files)),
         Err(wrong) => {
@@ -66,6 +67,22 @@ fn folders(project: &Project) -> Vec<Finding> {
         findings.push(Finding::new(folder, problem, remedy));
     }
     findings
+}
+
+/// Each step's function serves the queue of its step: one of another name would reject every message that it gets.
+fn served(project: &Project) -> Vec<Finding> {
+    let steps = project.workflows.iter().flat_map(ProjectWorkflow::step_names);
+    let wrong = steps.filter_map(|names| {
+        let main = format!("{}/src/main.rs", names.folder());
+        // A folder that is not there is found above.
+        let text = project.read_file(&main).ok()?;
+        let code: String = text.split_whitespace().collect();
+        let call = format!("serve(\"{}\", \"{}\", ", names.workflow, names.step);
+        let called: String = call.split_whitespace().collect();
+        let problem = format!("does not serve `{}` of `{}`", names.step, names.workflow);
+        (!code.contains(&called)).then(|| Finding::new(main, problem, format!("Call `{}step)` in it", call)))
+    });
+    wrong.collect()
 }
 
 /// The folders with a `Cargo.toml`, down to a depth.
