@@ -94,6 +94,10 @@ fn step_is_made_once_and_its_parts_fit_together() {
     let checked = done(root, "check");
     assert!(checked.contains("10 steps"), "{checked}");
 
+    let hosted = fs::read_to_string(root.join("tests/Cargo.toml")).unwrap();
+    let line = r#"checkout_check_fraud = { path = "../functions/checkout/check_fraud", features = ["lambda"] }"#;
+    assert!(hosted.contains(line), "{hosted}");
+
     let made = files(root);
     let lock = String::from_utf8(made[Path::new("Cargo.lock")].clone()).unwrap();
     assert!(lock.contains("name = \"checkout_check_fraud\"") && lock.contains("name = \"checkout_forget_suspicion\""));

@@ -30,7 +30,8 @@ pub(super) fn add_handlers(project: &Project, wanted: &NewStep, changes: &mut Ch
     }
     for name in [&wanted.step].into_iter().chain(&wanted.compensation) {
         let names = StepNames::new(&wanted.workflow, name);
-        let line = format!("{} = {{ path = \"../{}\" }}", names.package(), names.folder());
+        // With the feature, so that functions and tests are built from the same compiled crates.
+        let line = format!("{} = {{ path = \"../{}\", features = [\"lambda\"] }}", names.package(), names.folder());
         add(project, HOST, &names.package(), &line, &wanted.workflow, changes)?;
     }
     Ok(())
