@@ -193,3 +193,13 @@ fn rights_are_printed_with_the_stage_filled_in() {
         ["table/stepwell-local-products", "table/stepwell-local-tasks"]
     );
 }
+
+/// The template and the scripts refuse a stage with which a physical name would be too long.
+#[test]
+fn stage_has_one_limit() {
+    let pattern = format!("^[a-z][a-z0-9]{{0,{}}}$", stepwell::core::names::MAX_STAGE - 1);
+    for file in [render::TEMPLATE, "infra/lib.sh"] {
+        let text = fs::read_to_string(repository().join(file)).unwrap();
+        assert!(text.contains(&pattern), "{file} has {pattern}");
+    }
+}
