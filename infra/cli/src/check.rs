@@ -3,11 +3,11 @@
 use crate::{
     events,
     findings::{Finding, Findings},
+    manifest::package_name,
     project::{Project, ProjectWorkflow},
     render,
     settings::SETTINGS,
 };
-use serde::Deserialize;
 use std::{
     collections::BTreeSet,
     fs,
@@ -105,20 +105,9 @@ fn other_name(project: &Project, manifest: &str, package: &str) -> Option<Findin
         Ok(text) => text,
         Err(finding) => return Some(finding),
     };
-    let name = match toml::from_str::<Manifest>(&text) {
-        Ok(manifest) => manifest.package.name,
+    let name = match package_name(&text) {
+        Ok(name) => name,
         Err(error) => return Some(Finding::new(manifest, error.message(), remedy)),
     };
     (name != package).then(|| Finding::new(manifest, format!("its package is called {name}"), remedy))
-}
-
-/// What is read of a `Cargo.toml`.
-#[derive(Deserialize)]
-struct Manifest {
-    package: Package,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    name: String,
 }

@@ -8,6 +8,7 @@ pub mod check;
 pub mod events;
 pub mod findings;
 mod handlers;
+mod manifest;
 pub mod model;
 pub mod naming;
 pub mod new_step;

@@ -82,7 +82,7 @@ fn fill(template: &str, values: minijinja::Value) -> Result<String, minijinja::E
 fn library(project: &Project, workflow: &ProjectWorkflow) -> Result<String, Finding> {
     let manifests = workflow.file.ancestors().skip(1).map(|folder| project.root.join(folder).join("Cargo.toml"));
     let names =
-        manifests.filter_map(|manifest| super::manifest::package_name(&std::fs::read_to_string(manifest).ok()?));
+        manifests.filter_map(|manifest| crate::manifest::package_name(&std::fs::read_to_string(manifest).ok()?).ok());
     names.into_iter().next().ok_or_else(|| {
         let remedy = "Move it into the package that has what its steps share: shop, request, errors";
         Finding::new(&workflow.file, "is in no package", remedy)

@@ -2,26 +2,10 @@
 
 use super::{Changes, NewStep};
 use crate::{findings::Finding, handlers::HOST, naming::StepNames, project::Project};
-use serde::Deserialize;
 use std::{
     path::Path,
     process::{Command, Stdio},
 };
-
-#[derive(Deserialize)]
-struct Manifest {
-    package: Package,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    name: String,
-}
-
-/// The name of the package with this manifest.
-pub(super) fn package_name(manifest: &str) -> Option<String> {
-    toml::from_str::<Manifest>(manifest).ok().map(|manifest| manifest.package.name)
-}
 
 /// Names the packages of the step and of its compensation among the dependencies of the package that hosts all of them.
 pub(super) fn add_handlers(project: &Project, wanted: &NewStep, changes: &mut Changes) -> Result<(), Finding> {

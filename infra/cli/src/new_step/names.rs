@@ -113,7 +113,7 @@ fn packages(project: &Project) -> BTreeMap<String, String> {
 
 fn look(root: &Path, folder: &str, depth: usize, found: &mut BTreeMap<String, String>) {
     let manifest = fs::read_to_string(root.join(folder).join("Cargo.toml")).unwrap_or_default();
-    if let Some(name) = super::manifest::package_name(&manifest) {
+    if let Ok(name) = crate::manifest::package_name(&manifest) {
         found.insert(name, folder.to_owned());
     }
     let Some(depth) = depth.checked_sub(1) else { return };
