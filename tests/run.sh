@@ -88,7 +88,7 @@ lint() {
 second_reader() {
   local moto=$repo/.local/moto
   if ! cmp -s tests/requirements.txt "$moto/installed"; then
-    say "==> Installing moto into .local/moto; half a minute"
+    say "==> Installing moto into .local/moto; two minutes"
     python3 -m venv --clear "$moto" &&
       "$moto/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt &&
       cp tests/requirements.txt "$moto/installed" || return 1
