@@ -6,7 +6,7 @@ use http_api::Segment;
 use std::sync::Arc;
 use stepwell::{
     Ambient, By, Client, Workflow,
-    core::history::History,
+    core::snapshot::TaskSnapshot,
     ports::{Queue, Store},
 };
 
@@ -23,7 +23,7 @@ pub(crate) type Shared<T, Q, A> = State<Arc<Checkouts<T, Q, A>>>;
 
 impl<T: Store, Q: Queue, A: Ambient> Checkouts<T, Q, A> {
     /// The checkout that a path names, with all that has happened to it.
-    pub(crate) async fn find(&self, segment: Segment) -> Result<History, ApiError> {
-        self.engine.history(task_id(segment)?).await?.ok_or(ApiError::NotFound)
+    pub(crate) async fn find(&self, segment: Segment) -> Result<TaskSnapshot, ApiError> {
+        self.engine.snapshot(task_id(segment)?).await?.ok_or(ApiError::NotFound)
     }
 }

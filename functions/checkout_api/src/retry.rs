@@ -23,12 +23,12 @@ pub(crate) async fn retry<T: Store, Q: Queue, A: Ambient>(
     State(checkouts): Shared<T, Q, A>,
     segment: Segment,
 ) -> Result<impl IntoResponse, ApiError> {
-    let history = checkouts.find(segment).await?;
+    let snapshot = checkouts.find(segment).await?;
     // Once it is being undone, the engine's retry is for a compensation that has failed. That is the operators' affair.
-    if history.task.state.is_compensating() {
-        return Err(ApiError::CannotRetry(history.status()));
+    if snapshot.task.state.is_compensating() {
+        return Err(ApiError::CannotRetry(snapshot.status()));
     }
-    let task_id = history.task.id;
+    let task_id = snapshot.task.id;
     checkouts.engine.retry(task_id, &checkouts.customer).await?;
     let message = "Checkout retry initiated";
     let body = Retried { success: true, message, status: TaskStatus::Pending, task_id };

@@ -126,7 +126,7 @@ async fn done<S: Store, Q: Queue, A: Ambient>(
         Act::ResolveStep { step, result } => {
             engine.resolve_step(id, &step, &result, by).await?;
             // Whether others have failed too is in the table only.
-            Ok(engine.history(id).await?.ok_or(ActionError::NotFound(id))?.status())
+            Ok(engine.snapshot(id).await?.ok_or(ActionError::NotFound(id))?.status())
         }
     }
 }

@@ -15,8 +15,8 @@ use stepwell::{
     Ambient, Timestamp,
     core::{
         compensation::{begins_at, restart_at},
-        history::History,
         record::{Action, ActionKind},
+        snapshot::TaskSnapshot,
         state::End,
     },
     ports::{Queue, Store},
@@ -68,15 +68,15 @@ impl<'a> From<&'a Action> for Done<'a> {
 }
 
 impl<'a> Task<'a> {
-    fn of(history: &'a History) -> Self {
+    fn of(snapshot: &'a TaskSnapshot) -> Self {
         Self {
-            details: Details::of(history),
-            ends_as: history.task.state.ends_as(),
-            compensated: history.status().is_compensated(),
-            restarts_at: restart_at(history),
-            compensates_at: begins_at(history),
-            actions: history.task.actions.iter().map(Done::from).collect(),
-            newer_format: history.newer().map(|newer| Newer { written: newer.v, needs: newer.needs }),
+            details: Details::of(snapshot),
+            ends_as: snapshot.task.state.ends_as(),
+            compensated: snapshot.status().is_compensated(),
+            restarts_at: restart_at(snapshot),
+            compensates_at: begins_at(snapshot),
+            actions: snapshot.task.actions.iter().map(Done::from).collect(),
+            newer_format: snapshot.newer().map(|newer| Newer { written: newer.v, needs: newer.needs }),
         }
     }
 }
@@ -86,6 +86,6 @@ pub(crate) async fn show<S: Store, Q: Queue, A: Ambient>(
     State(engine): Engine<S, Q, A>,
     segment: Segment,
 ) -> Result<Response, ApiError> {
-    let history = engine.history(task_id(segment)?).await?.ok_or_else(no_task)?;
-    Ok(Json(Task::of(&history)).into_response())
+    let snapshot = engine.snapshot(task_id(segment)?).await?.ok_or_else(no_task)?;
+    Ok(Json(Task::of(&snapshot)).into_response())
 }

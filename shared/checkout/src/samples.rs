@@ -24,8 +24,8 @@ async fn sample_messages_are_those_the_engine_sends() {
         fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/requests/success.json")).unwrap();
     let request: Value = serde_json::from_str(&request).unwrap();
     let task = harness.start(&request["checkout"]).await.unwrap();
-    let history = harness.run(task).await.unwrap();
-    assert!(matches!(history.task.state, TaskState::Compensated(_)), "{:?}", history.task.state);
+    let snapshot = harness.run(task).await.unwrap();
+    assert!(matches!(snapshot.task.state, TaskState::Compensated(_)), "{:?}", snapshot.task.state);
     let sent = harness.sent().into_iter().map(|message| Message { task_id: sample::TASK.into(), ..message });
     let sent: BTreeMap<String, Message> = sent.map(|message| (message.step.clone(), message)).collect();
     assert_eq!(sent.len(), planned().count(), "{sent:?}");

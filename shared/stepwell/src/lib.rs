@@ -16,7 +16,7 @@
 //! | | [`state`](core::state) | the states and the only ways between them |
 //! | | [`transition`](core::transition), [`step`](core::step), [`task`](core::task) | what is expected of the items and what changes, for every event |
 //! | | [`settlement`](core::settlement) | a transition, and what follows from it |
-//! | | [`history`](core::history) | a task and its steps as one picture |
+//! | | [`snapshot`](core::snapshot) | a task and its steps as one picture |
 //! | | [`compensation`](core::compensation), [`stalled`](core::stalled) | what comes next in undoing a task; what is overdue in it |
 //! | [`ports`] | | all that the engine asks of the world: a store, its queues, time and chance |
 //! | [`runtime`] | [`worker`](runtime::worker) | one batch of messages in, those to keep out |

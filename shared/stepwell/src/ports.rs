@@ -14,11 +14,11 @@
 
 use crate::core::{
     codec::Unreadable,
-    history::Loaded,
     id::TaskId,
     index::{Listed, Page},
     message::{Outgoing, QueueName},
     settlement::{Settled, Settlement},
+    snapshot::Loaded,
     timestamp::Timestamp,
     transition::{Applied, Transition},
 };

@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, fmt};
 use stepwell::{
     TaskId,
     core::{
-        history::Loaded,
         index::{Listed, Page},
         settlement::{Settled, Settlement},
+        snapshot::Loaded,
         transition::{Applied, Effect, Transition},
     },
     ports::{Store, TableError, settle_first},

@@ -11,10 +11,10 @@ use std::{collections::BTreeSet, fmt::Display, fs};
 use stepwell::{
     TaskId, Timestamp,
     core::{
-        history::Loaded,
         index::{Listed, Listing, Page},
         message::{Message, Outgoing},
         record::{Action, AttemptRecord, Failure, KeyRecord, StepRecord, TaskRecord},
+        snapshot::Loaded,
         task,
     },
     ports::{Queue, Store},

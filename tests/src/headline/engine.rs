@@ -28,9 +28,9 @@ use std::{
 use stepwell::{
     Ambient, Client, IdempotencyKey, Step, TaskId, Timestamp, Workflow,
     core::{
-        history::Loaded,
         message::StepQueue,
         record::ActionKind,
+        snapshot::Loaded,
         state::{self, TaskState},
     },
     ports::{Received, Store},

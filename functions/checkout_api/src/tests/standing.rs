@@ -5,8 +5,8 @@ use stepwell::{
     By, Timestamp,
     core::{
         format::READS,
-        history::History,
         item::{Key, attribute},
+        snapshot::TaskSnapshot,
         state::StepState,
         transition::Change,
     },
@@ -27,8 +27,8 @@ fn declined() -> StepFault {
 }
 
 /// Works until this step stands so.
-async fn run_until(api: &Api, id: TaskId, step: &str, state: StepState) -> History {
-    let is_there = |history: &History| history.step(step).is_some_and(|step| step.state == state);
+async fn run_until(api: &Api, id: TaskId, step: &str, state: StepState) -> TaskSnapshot {
+    let is_there = |snapshot: &TaskSnapshot| snapshot.step(step).is_some_and(|step| step.state == state);
     api.harness.run_until(id, is_there).await.unwrap()
 }
 
@@ -44,8 +44,8 @@ async fn checkout_is_followed_to_its_order() {
     };
     assert_eq!(api.status(id).await, processing(json!(steps::roots()[0]), &[]));
 
-    let history = run_until(&api, id, "process_payment", StepState::Retrying).await;
-    let payment = history.step("process_payment").unwrap();
+    let snapshot = run_until(&api, id, "process_payment", StepState::Retrying).await;
+    let payment = snapshot.step("process_payment").unwrap();
     let mut waiting = processing(json!("process_payment"), &steps::before("process_payment"));
     waiting["retrying"] = json!({
         "step": "process_payment", "attempt": 1, "next_retry_at": payment.next_retry_at.unwrap(),
@@ -79,13 +79,13 @@ async fn failed_checkout_says_why_and_how_it_goes_on() {
         let api = Api::new();
         api.harness.fail("process_payment", faults);
         let id = api.started().await;
-        let history = run_until(&api, id, "process_payment", StepState::Error).await;
+        let snapshot = run_until(&api, id, "process_payment", StepState::Error).await;
         let mut expected = json!({
             "status": "failed", "task_id": id, "failed_step": "process_payment", "failed_steps": ["process_payment"],
-            "error": history.step("process_payment").unwrap().error, "retry_url": format!("/retry_checkout/{id}"),
+            "error": snapshot.step("process_payment").unwrap().error, "retry_url": format!("/retry_checkout/{id}"),
         });
         if let Some(seconds) = again_after {
-            let failed_at = history.task.finished_at.unwrap();
+            let failed_at = snapshot.task.finished_at.unwrap();
             expected["next_retry_at"] = json!(Timestamp::from_millis(failed_at.as_millis() + seconds * 1_000));
         }
         assert_eq!(api.status(id).await, expected);

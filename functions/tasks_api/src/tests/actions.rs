@@ -51,7 +51,7 @@ async fn result_by_hand_is_kept_to_the_digit(result: &str) {
     let body = format!("{{ \"result\" :  {result} , \"reason\":\"the bank is back\"}}");
     let answer = api.post(&format!("/tasks/{id}/steps/pay/resolve"), &body).await;
     assert_eq!((answer.status, &answer.body()["status"]), (202, &json!("in_progress")));
-    assert_eq!(api.history(id).await.step("pay").unwrap().result.as_deref(), Some(result));
+    assert_eq!(api.snapshot(id).await.step("pay").unwrap().result.as_deref(), Some(result));
     assert_eq!(api.trail(id).await[0].step.as_deref(), Some("pay"));
 }
 
@@ -114,7 +114,7 @@ async fn what_cannot_be_done_is_refused_with_what_was_found() {
     api.0.memory().store.force(Key::Task(full), trail).unwrap();
     api.0.kill("pay", [Death::After("claim")]);
     let begun = api.started().await;
-    api.0.run_until(begun, |history| history.steps[0].state == StepState::InProgress).await.unwrap();
+    api.0.run_until(begun, |snapshot| snapshot.steps[0].state == StepState::InProgress).await.unwrap();
     let unknown = UNKNOWN.parse().unwrap();
 
     for (id, act, status, error, found) in [
@@ -156,7 +156,7 @@ async fn task_of_a_newer_version_is_shown_and_not_acted_on() {
     let newer = [(attribute::V, json!(3)), (attribute::NEEDS, json!(2)), (attribute::STATUS, json!("suspended"))];
     let newer = newer.map(|(name, value)| Change::Set(name, value)).to_vec();
     api.0.memory().store.force(Key::Task(id), newer).unwrap();
-    let before = api.history(id).await;
+    let before = api.snapshot(id).await;
 
     let shown = api.show(id).await;
     assert_eq!(shown["newer_format"], json!({"written": 3, "needs": 2}));
@@ -168,5 +168,5 @@ async fn task_of_a_newer_version_is_shown_and_not_acted_on() {
         let error = format!("TASK#{id} was written in format 3 and needs a reader of format 2");
         assert!(answer.body()["error"].as_str().unwrap().starts_with(&error), "{}", answer.text);
     }
-    assert_eq!(api.history(id).await, before);
+    assert_eq!(api.snapshot(id).await, before);
 }

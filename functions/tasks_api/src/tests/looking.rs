@@ -119,7 +119,7 @@ async fn every_fault_of_a_query_is_told_at_once_up_to_a_bound() {
 async fn task_is_shown_with_its_audit_trail_and_without_its_context() {
     let api = Api::new();
     let id = api.started().await;
-    api.0.run_until(id, |history| history.steps[0].state.is_done()).await.unwrap();
+    api.0.run_until(id, |snapshot| snapshot.steps[0].state.is_done()).await.unwrap();
     api.act(id, "cancel").await;
     let answer = api.get(&format!("/tasks/{id}")).await;
     assert!(!answer.text.contains("test_success_visa") && !answer.text.contains("context"), "{}", answer.text);

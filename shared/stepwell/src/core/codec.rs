@@ -250,13 +250,13 @@ mod tests {
             task,
             transition::{Change, Effect},
         },
-        testing::fixtures::{at, history},
+        testing::fixtures::{at, snapshot},
     };
     use serde_json::json;
 
     /// The item of a task that was just started, with these attributes in it.
     fn item(more: &Value) -> (TaskId, Item) {
-        let task = history(&[&[]], &[0]).task;
+        let task = snapshot(&[&[]], &[0]).task;
         let (context, created_at) = (&*task.context, at(0));
         let new = NewTask { id: task.id, workflow: task.workflow, context, plan: &task.plan, created_at };
         let create = task::create(&new).writes.remove(0).effect;

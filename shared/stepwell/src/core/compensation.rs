@@ -24,9 +24,9 @@
 //! write holds only for what was read, so it does not matter who is first.
 
 use crate::core::{
-    history::History,
     plan::StepPlan,
     record::{Action, ActionKind, Outcome, StepRecord},
+    snapshot::TaskSnapshot,
     state::{End, StepState, TaskState},
     timestamp::Timestamp,
 };
@@ -62,26 +62,26 @@ pub enum Next<'a> {
 }
 
 /// What comes next.
-pub fn next(history: &History, now: Timestamp) -> Next<'_> {
-    let task = &history.task;
+pub fn next(snapshot: &TaskSnapshot, now: Timestamp) -> Next<'_> {
+    let task = &snapshot.task;
     match task.state {
         TaskState::Failed => {
-            match restart_at(history) {
+            match restart_at(snapshot) {
                 Some(at) if at > now => return Next::Wait(at),
-                Some(_) => return Next::Restart(history.failed_steps()),
+                Some(_) => return Next::Restart(snapshot.failed_steps()),
                 None => {}
             }
-            match begins_at(history) {
+            match begins_at(snapshot) {
                 Some(at) if at > now => Next::Wait(at),
                 Some(_) => Next::Begin,
                 None => Next::Nothing,
             }
         }
         TaskState::Compensating(end) if task.compensations.is_some() => {
-            let open = history.compensations.iter().find(|compensation| !compensation.state.is_done());
+            let open = snapshot.compensations.iter().find(|compensation| !compensation.state.is_done());
             open.map_or(Next::Finish(end), Next::Run)
         }
-        TaskState::Compensating(_) => close(history, now),
+        TaskState::Compensating(_) => close(snapshot, now),
         TaskState::Running
         | TaskState::Completed
         | TaskState::Cancelled
@@ -93,9 +93,9 @@ pub fn next(history: &History, now: Timestamp) -> Next<'_> {
 /// When a failed task is restarted by itself: where the plan has a restart left, the last attempt of everything that failed
 /// did so in a way that may pass, and the audit trail has room for what comes of it. The watchdog does it, so it can be a
 /// minute later. Of a task that needs a newer version only that one can say.
-pub fn restart_at(history: &History) -> Option<Timestamp> {
-    let task = &history.task;
-    if task.state != TaskState::Failed || history.newer().is_some() {
+pub fn restart_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
+    let task = &snapshot.task;
+    if task.state != TaskState::Failed || snapshot.newer().is_some() {
         return None;
     }
     let by_itself = |action: &&Action| action.what == ActionKind::Retry && action.who == ITSELF;
@@ -105,42 +105,42 @@ pub fn restart_at(history: &History) -> Option<Timestamp> {
         let last = step.attempts.last().map(|attempt| attempt.outcome);
         matches!(last, Some(Outcome::RetryableError | Outcome::Lost))
     };
-    let failed = history.failed_steps();
-    let fits = history.full_trail(&failed).is_none();
+    let failed = snapshot.failed_steps();
+    let fits = snapshot.full_trail(&failed).is_none();
     let all = failed.len() == task.failed_steps.len() && failed.into_iter().all(may_pass);
     task.finished_at.filter(|_| all && fits).map(|failed_at| failed_at + wait)
 }
 
 /// When a failed task is undone by itself, unless somebody retries it before; not while it is still restarted by itself.
 /// The watchdog does it, so it can be a minute later. Of a task that needs a newer version only that one can say.
-pub fn begins_at(history: &History) -> Option<Timestamp> {
-    let task = &history.task;
-    if task.state != TaskState::Failed || history.newer().is_some() || restart_at(history).is_some() {
+pub fn begins_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
+    let task = &snapshot.task;
+    if task.state != TaskState::Failed || snapshot.newer().is_some() || restart_at(snapshot).is_some() {
         return None;
     }
     let wait = task.plan.compensates_failure_after()?;
     Some(task.finished_at.unwrap_or(task.created_at) + wait)
 }
 
-fn close(history: &History, now: Timestamp) -> Next<'_> {
+fn close(snapshot: &TaskSnapshot, now: Timestamp) -> Next<'_> {
     let in_flight = |step: &&StepRecord| step.state == StepState::InProgress;
     let over = |step: &StepRecord| step.lease_until.is_none_or(|until| until < now);
     let waiting = |step: &&StepRecord| {
         matches!(step.state, StepState::Pending | StepState::Retrying) || (in_flight(step) && over(step))
     };
-    let open: Vec<&StepRecord> = history.steps.iter().filter(waiting).collect();
+    let open: Vec<&StepRecord> = snapshot.steps.iter().filter(waiting).collect();
     if !open.is_empty() {
         return Next::Close(open);
     }
-    let leases = history.steps.iter().filter(in_flight).filter_map(|step| step.lease_until);
-    leases.max().map_or_else(|| Next::Order(order(history)), Next::InFlight)
+    let leases = snapshot.steps.iter().filter(in_flight).filter_map(|step| step.lease_until);
+    leases.max().map_or_else(|| Next::Order(order(snapshot)), Next::InFlight)
 }
 
 /// The compensations to run: the reverse of the order in which their steps came to their ends, with those first that
 /// came to none, and with each step after all that depend on it, whatever the workers' clocks said.
-fn order(history: &History) -> Vec<String> {
-    let plan = &history.task.plan;
-    let mut waiting: Vec<(&StepPlan, &StepRecord)> = plan.steps().iter().zip(&history.steps).collect();
+fn order(snapshot: &TaskSnapshot) -> Vec<String> {
+    let plan = &snapshot.task.plan;
+    let mut waiting: Vec<(&StepPlan, &StepRecord)> = plan.steps().iter().zip(&snapshot.steps).collect();
     let mut order = Vec::new();
     while !waiting.is_empty() {
         let depended_on = |name: &String| waiting.iter().any(|(other, _)| other.depends_on.contains(name));
@@ -162,84 +162,84 @@ mod tests {
     use super::*;
     use crate::{
         core::{plan::Compensate, record::AttemptRecord},
-        testing::fixtures::{at, history, undo},
+        testing::fixtures::{at, snapshot, undo},
     };
     use proptest::prelude::*;
 
     /// A chain of three, of which the last is not undone.
-    fn chain() -> History {
-        let mut history = history(&[&[], &[0], &[1]], &[0, 1]);
-        history.task.state = TaskState::Compensating(End::Cancelled);
-        history
+    fn chain() -> TaskSnapshot {
+        let mut snapshot = snapshot(&[&[], &[0], &[1]], &[0, 1]);
+        snapshot.task.state = TaskState::Compensating(End::Cancelled);
+        snapshot
     }
 
-    fn done(history: &mut History, step: usize, moment: i64) {
-        let step = &mut history.steps[step];
+    fn done(snapshot: &mut TaskSnapshot, step: usize, moment: i64) {
+        let step = &mut snapshot.steps[step];
         (step.state, step.attempt, step.finished_at) = (StepState::Complete, 1, Some(at(moment)));
     }
 
     #[test]
     fn what_waits_is_closed_and_what_runs_is_waited_for() {
-        let mut history = chain();
-        done(&mut history, 0, 5);
-        history.steps[1].state = StepState::InProgress;
-        history.steps[1].lease_until = Some(at(30));
-        assert!(matches!(next(&history, at(10)), Next::Close(steps) if steps.len() == 1 && steps[0].name == "s2"));
-        history.steps[2].state = StepState::Cancelled;
-        assert_eq!(next(&history, at(10)), Next::InFlight(at(30)));
-        assert_eq!(next(&history, at(30)), Next::InFlight(at(30)), "a lease holds to its end");
-        assert!(matches!(next(&history, at(31)), Next::Close(steps) if steps[0].name == "s1"), "its worker is dead");
+        let mut snapshot = chain();
+        done(&mut snapshot, 0, 5);
+        snapshot.steps[1].state = StepState::InProgress;
+        snapshot.steps[1].lease_until = Some(at(30));
+        assert!(matches!(next(&snapshot, at(10)), Next::Close(steps) if steps.len() == 1 && steps[0].name == "s2"));
+        snapshot.steps[2].state = StepState::Cancelled;
+        assert_eq!(next(&snapshot, at(10)), Next::InFlight(at(30)));
+        assert_eq!(next(&snapshot, at(30)), Next::InFlight(at(30)), "a lease holds to its end");
+        assert!(matches!(next(&snapshot, at(31)), Next::Close(steps) if steps[0].name == "s1"), "its worker is dead");
     }
 
     #[test]
     fn what_was_attempted_is_undone_in_reverse_and_what_was_not_is_left() {
-        let mut history = chain();
-        done(&mut history, 0, 5);
-        history.steps[1] = StepRecord { state: StepState::Cancelled, attempt: 1, ..history.steps[1].clone() };
-        history.steps[2].state = StepState::Cancelled;
-        assert_eq!(next(&history, at(10)), Next::Order(vec![undo(1), undo(0)]), "it may have had its effect");
-        history.steps[1].attempt = 0;
-        assert_eq!(next(&history, at(10)), Next::Order(vec![undo(0)]));
+        let mut snapshot = chain();
+        done(&mut snapshot, 0, 5);
+        snapshot.steps[1] = StepRecord { state: StepState::Cancelled, attempt: 1, ..snapshot.steps[1].clone() };
+        snapshot.steps[2].state = StepState::Cancelled;
+        assert_eq!(next(&snapshot, at(10)), Next::Order(vec![undo(1), undo(0)]), "it may have had its effect");
+        snapshot.steps[1].attempt = 0;
+        assert_eq!(next(&snapshot, at(10)), Next::Order(vec![undo(0)]));
     }
 
     #[test]
     fn one_runs_after_the_other_and_then_the_task_ends() {
-        let mut history = chain();
-        history.task.compensations = Some(vec![undo(1), undo(0)]);
-        history.compensations = [undo(1), undo(0)].iter().map(|name| StepRecord::untouched(name)).collect();
-        assert!(matches!(next(&history, at(10)), Next::Run(step) if step.name == undo(1)));
-        history.compensations[0].state = StepState::Error;
-        assert!(matches!(next(&history, at(10)), Next::Run(step) if step.name == undo(1)), "nothing overtakes it");
-        history.compensations[0].state = StepState::ResolvedManually;
-        assert!(matches!(next(&history, at(10)), Next::Run(step) if step.name == undo(0)));
-        history.compensations[1].state = StepState::Complete;
-        assert_eq!(next(&history, at(10)), Next::Finish(End::Cancelled));
+        let mut snapshot = chain();
+        snapshot.task.compensations = Some(vec![undo(1), undo(0)]);
+        snapshot.compensations = [undo(1), undo(0)].iter().map(|name| StepRecord::untouched(name)).collect();
+        assert!(matches!(next(&snapshot, at(10)), Next::Run(step) if step.name == undo(1)));
+        snapshot.compensations[0].state = StepState::Error;
+        assert!(matches!(next(&snapshot, at(10)), Next::Run(step) if step.name == undo(1)), "nothing overtakes it");
+        snapshot.compensations[0].state = StepState::ResolvedManually;
+        assert!(matches!(next(&snapshot, at(10)), Next::Run(step) if step.name == undo(0)));
+        snapshot.compensations[1].state = StepState::Complete;
+        assert_eq!(next(&snapshot, at(10)), Next::Finish(End::Cancelled));
     }
 
     #[test]
     fn a_failed_task_waits_as_long_as_its_plan_says() {
-        let mut history = chain();
-        history.task.state = TaskState::Failed;
-        history.task.finished_at = Some(at(10));
-        assert_eq!(next(&history, at(10)), Next::Begin, "not at all");
-        history.task.plan = history.task.plan.compensating(Compensate::OnError, 90);
-        assert_eq!(next(&history, at(99)), Next::Wait(at(100)));
-        assert_eq!(next(&history, at(100)), Next::Begin);
-        assert_eq!(begins_at(&history), Some(at(100)));
-        history.task.state = TaskState::Compensated(End::Error);
-        assert_eq!(next(&history, at(100)), Next::Nothing, "it has been compensated");
-        assert_eq!(begins_at(&history), None);
-        history.task.state = TaskState::Failed;
-        history.task.plan = history.task.plan.compensating(Compensate::OnCancel, 0);
-        assert_eq!(next(&history, at(100)), Next::Nothing);
+        let mut snapshot = chain();
+        snapshot.task.state = TaskState::Failed;
+        snapshot.task.finished_at = Some(at(10));
+        assert_eq!(next(&snapshot, at(10)), Next::Begin, "not at all");
+        snapshot.task.plan = snapshot.task.plan.compensating(Compensate::OnError, 90);
+        assert_eq!(next(&snapshot, at(99)), Next::Wait(at(100)));
+        assert_eq!(next(&snapshot, at(100)), Next::Begin);
+        assert_eq!(begins_at(&snapshot), Some(at(100)));
+        snapshot.task.state = TaskState::Compensated(End::Error);
+        assert_eq!(next(&snapshot, at(100)), Next::Nothing, "it has been compensated");
+        assert_eq!(begins_at(&snapshot), None);
+        snapshot.task.state = TaskState::Failed;
+        snapshot.task.plan = snapshot.task.plan.compensating(Compensate::OnCancel, 0);
+        assert_eq!(next(&snapshot, at(100)), Next::Nothing);
     }
 
     #[test]
     fn what_is_restarted_by_itself_is_not_undone_before() {
         for (outcome, undone) in [(Outcome::RetryableError, None), (Outcome::PermanentError, Some(at(100)))] {
-            let history = failed(outcome);
+            let snapshot = failed(outcome);
             assert_eq!(
-                (restart_at(&history).is_none(), begins_at(&history)),
+                (restart_at(&snapshot).is_none(), begins_at(&snapshot)),
                 (undone.is_some(), undone),
                 "{outcome:?}"
             );
@@ -248,67 +248,67 @@ mod tests {
 
     #[test]
     fn what_has_no_room_for_more_attempts_is_not_restarted() {
-        let mut history = failed(Outcome::RetryableError);
-        let attempts = &mut history.steps[0].attempts;
+        let mut snapshot = failed(Outcome::RetryableError);
+        let attempts = &mut snapshot.steps[0].attempts;
         let lost = AttemptRecord { outcome: Outcome::Lost, ..attempts[0].clone() };
         attempts.extend(std::iter::repeat_n(lost, 1_000));
-        assert_eq!((restart_at(&history), begins_at(&history)), (None, Some(at(100))));
+        assert_eq!((restart_at(&snapshot), begins_at(&snapshot)), (None, Some(at(100))));
     }
 
     /// A task whose first step has failed at 10 s, with two restarts, and compensation after 90 s.
-    fn failed(outcome: Outcome) -> History {
-        let mut history = chain();
-        history.task.state = TaskState::Failed;
-        history.task.finished_at = Some(at(10));
-        history.task.failed_steps = ["s0".to_owned()].into();
-        history.task.plan = history.task.plan.compensating(Compensate::OnError, 90).restarting(2);
-        let step = &mut history.steps[0];
+    fn failed(outcome: Outcome) -> TaskSnapshot {
+        let mut snapshot = chain();
+        snapshot.task.state = TaskState::Failed;
+        snapshot.task.finished_at = Some(at(10));
+        snapshot.task.failed_steps = ["s0".to_owned()].into();
+        snapshot.task.plan = snapshot.task.plan.compensating(Compensate::OnError, 90).restarting(2);
+        let step = &mut snapshot.steps[0];
         (step.state, step.attempt, step.started_at, step.owner) =
             (StepState::Error, 1, Some(at(5)), Some("request/message".to_owned()));
         step.attempts = step.open_attempt().map(|attempt| AttemptRecord { outcome, ..attempt }).into_iter().collect();
-        history
+        snapshot
     }
 
-    fn retried(history: &mut History, who: &str) {
+    fn retried(snapshot: &mut TaskSnapshot, who: &str) {
         let (who, why) = (who.to_owned(), String::new());
-        history.task.actions.push(Action { at: at(10), what: ActionKind::Retry, step: None, who, why });
+        snapshot.task.actions.push(Action { at: at(10), what: ActionKind::Retry, step: None, who, why });
     }
 
     #[test]
     fn what_may_have_passed_is_restarted_as_often_as_the_plan_says_and_then_compensated() {
         for outcome in [Outcome::RetryableError, Outcome::Lost] {
-            let mut history = failed(outcome);
-            assert_eq!(next(&history, at(69)), Next::Wait(at(70)));
+            let mut snapshot = failed(outcome);
+            assert_eq!(next(&snapshot, at(69)), Next::Wait(at(70)));
             assert!(
-                matches!(next(&history, at(70)), Next::Restart(steps) if steps.len() == 1 && steps[0].name == "s0")
+                matches!(next(&snapshot, at(70)), Next::Restart(steps) if steps.len() == 1 && steps[0].name == "s0")
             );
-            retried(&mut history, "somebody");
-            assert!(matches!(next(&history, at(70)), Next::Restart(_)), "an operator's retry takes none away");
-            retried(&mut history, ITSELF);
-            assert_eq!(next(&history, at(129)), Next::Wait(at(130)));
-            assert!(matches!(next(&history, at(130)), Next::Restart(_)));
-            retried(&mut history, ITSELF);
-            assert_eq!(next(&history, at(99)), Next::Wait(at(100)));
-            assert_eq!(next(&history, at(100)), Next::Begin);
+            retried(&mut snapshot, "somebody");
+            assert!(matches!(next(&snapshot, at(70)), Next::Restart(_)), "an operator's retry takes none away");
+            retried(&mut snapshot, ITSELF);
+            assert_eq!(next(&snapshot, at(129)), Next::Wait(at(130)));
+            assert!(matches!(next(&snapshot, at(130)), Next::Restart(_)));
+            retried(&mut snapshot, ITSELF);
+            assert_eq!(next(&snapshot, at(99)), Next::Wait(at(100)));
+            assert_eq!(next(&snapshot, at(100)), Next::Begin);
         }
     }
 
     #[test]
     fn what_will_not_pass_is_not_restarted() {
-        let mut history = failed(Outcome::PermanentError);
-        assert_eq!(next(&history, at(70)), Next::Wait(at(100)));
-        history = failed(Outcome::RetryableError);
-        history.task.failed_steps.insert("s1".to_owned());
-        history.steps[1] = StepRecord { name: "s1".to_owned(), ..failed(Outcome::PermanentError).steps[0].clone() };
-        assert_eq!(next(&history, at(70)), Next::Wait(at(100)), "one of two is enough");
+        let mut snapshot = failed(Outcome::PermanentError);
+        assert_eq!(next(&snapshot, at(70)), Next::Wait(at(100)));
+        snapshot = failed(Outcome::RetryableError);
+        snapshot.task.failed_steps.insert("s1".to_owned());
+        snapshot.steps[1] = StepRecord { name: "s1".to_owned(), ..failed(Outcome::PermanentError).steps[0].clone() };
+        assert_eq!(next(&snapshot, at(70)), Next::Wait(at(100)), "one of two is enough");
     }
 
     #[test]
     fn what_has_been_compensated_is_not_restarted() {
-        let mut history = failed(Outcome::RetryableError);
-        (history.task.state, history.task.compensations) = (TaskState::Compensated(End::Error), Some(Vec::new()));
-        assert_eq!(next(&history, at(1_000)), Next::Nothing);
-        assert_eq!(restart_at(&history), None);
+        let mut snapshot = failed(Outcome::RetryableError);
+        (snapshot.task.state, snapshot.task.compensations) = (TaskState::Compensated(End::Error), Some(Vec::new()));
+        assert_eq!(next(&snapshot, at(1_000)), Next::Nothing);
+        assert_eq!(restart_at(&snapshot), None);
     }
 
     #[test]
@@ -322,11 +322,11 @@ mod tests {
 
     #[test]
     fn only_a_failed_task_is_restarted() {
-        let mut history = failed(Outcome::RetryableError);
-        assert_eq!(restart_at(&history), Some(at(70)));
+        let mut snapshot = failed(Outcome::RetryableError);
+        assert_eq!(restart_at(&snapshot), Some(at(70)));
         for state in TaskState::ALL.into_iter().filter(|state| *state != TaskState::Failed) {
-            history.task.state = state;
-            assert_eq!(restart_at(&history), None, "{state:?}");
+            snapshot.task.state = state;
+            assert_eq!(restart_at(&snapshot), None, "{state:?}");
         }
     }
 
@@ -340,13 +340,13 @@ mod tests {
             let depends: Vec<Vec<usize>> =
                 (0..12).map(|n| edges.iter().filter(|(from, to)| *to == n && from < to).map(|(from, _)| *from).collect()).collect();
             let depends: Vec<&[usize]> = depends.iter().map(Vec::as_slice).collect();
-            let mut history = history(&depends, &(0..12).collect::<Vec<_>>());
+            let mut snapshot = snapshot(&depends, &(0..12).collect::<Vec<_>>());
             for (step, end) in ends.iter().enumerate() {
                 if let Some(moment) = end {
-                    done(&mut history, step, *moment);
+                    done(&mut snapshot, step, *moment);
                 }
             }
-            let order = order(&history);
+            let order = order(&snapshot);
             let place = |step: usize| order.iter().position(|name| *name == undo(step));
             for step in 0..12 {
                 prop_assert_eq!(place(step).is_some(), ends[step].is_some());

@@ -424,7 +424,7 @@ impl Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::fixtures::{at, history};
+    use crate::testing::fixtures::{at, snapshot};
 
     #[test]
     fn a_long_error_is_cut_between_two_letters() {
@@ -484,7 +484,7 @@ mod tests {
 
     #[test]
     fn a_task_takes_as_many_retries_as_its_trail_has_room_for() {
-        let mut task = history(&[&[]], &[]).task;
+        let mut task = snapshot(&[&[]], &[]).task;
         let (who, why) = ("customer".to_owned(), "w".repeat(500));
         let step = Some("s".repeat(48));
         let action = Action { at: at(0), what: ActionKind::Retry, step, who, why };
@@ -497,7 +497,7 @@ mod tests {
 
     #[test]
     fn attempts_that_are_exempt_do_not_count() {
-        let task = history(&[&[]], &[]).task.id;
+        let task = snapshot(&[&[]], &[]).task.id;
         let (step, owner) = ("s0".to_owned(), "request/message".to_owned());
         let lease = Lease { task, step, attempt: 5, exempt: 2, owner, started_at: at(0), until: at(30) };
         assert_eq!(lease.counted_attempt(), 3);

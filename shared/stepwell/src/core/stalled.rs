@@ -5,10 +5,10 @@
 
 use crate::core::{
     compensation::{self, Next},
-    history::History,
     message::Outgoing,
     plan::StepPlan,
     record::StepRecord,
+    snapshot::TaskSnapshot,
     state::{StepState, TaskState},
     timestamp::Timestamp,
 };
@@ -36,27 +36,27 @@ pub struct Look {
 ///
 /// The longer it has been quiet, the longer until the next look, from [`PATIENCE`] to [`LONGEST_PAUSE`]: a step whose
 /// queue is hours behind does not get a message a minute.
-pub fn look(history: &History, now: Timestamp) -> Look {
-    let pause = now.since(history.last_event()).clamp(PATIENCE, LONGEST_PAUSE);
-    let mut found = Found { history, now, send: Vec::new(), unwind: false, wait: None };
+pub fn look(snapshot: &TaskSnapshot, now: Timestamp) -> Look {
+    let pause = now.since(snapshot.last_event()).clamp(PATIENCE, LONGEST_PAUSE);
+    let mut found = Found { snapshot, now, send: Vec::new(), unwind: false, wait: None };
     found.look();
     let Found { send, unwind, wait, .. } = found;
     // Not over and over for the sake of one that is just about to be overdue.
     let wait = wait.map(|wait| wait.max(now + PATIENCE));
     let acted = unwind || !send.is_empty();
-    let again = (acted || (wait.is_none() && is_open(history))).then(|| now + pause);
+    let again = (acted || (wait.is_none() && is_open(snapshot))).then(|| now + pause);
     let next = [again, wait].into_iter().flatten().min();
     Look { send, unwind, next }
 }
 
 /// Whether the watchdog has to keep an eye on it.
-fn is_open(history: &History) -> bool {
-    matches!(history.task.state, TaskState::Running | TaskState::Compensating(_))
+fn is_open(snapshot: &TaskSnapshot) -> bool {
+    matches!(snapshot.task.state, TaskState::Running | TaskState::Compensating(_))
 }
 
 /// What has been found so far.
 struct Found<'a> {
-    history: &'a History,
+    snapshot: &'a TaskSnapshot,
     now: Timestamp,
     send: Vec<Outgoing>,
     unwind: bool,
@@ -66,8 +66,8 @@ struct Found<'a> {
 
 impl Found<'_> {
     fn look(&mut self) {
-        let history = self.history;
-        match compensation::next(history, self.now) {
+        let snapshot = self.snapshot;
+        match compensation::next(snapshot, self.now) {
             Next::Begin | Next::Restart(_) | Next::Close(_) | Next::Order(_) | Next::Finish(_) => self.unwind = true,
             Next::Wait(until) => {
                 self.wait_until(until);
@@ -76,18 +76,18 @@ impl Found<'_> {
             Next::InFlight(until) => self.wait_until(until + PATIENCE),
             Next::Run(compensation) => self.step(compensation),
             // Of a failed task the branches that do not depend on what failed go on.
-            Next::Nothing if history.task.state.lets_steps_run() => self.steps(),
+            Next::Nothing if snapshot.task.state.lets_steps_run() => self.steps(),
             Next::Nothing => {}
         }
     }
 
     fn steps(&mut self) {
-        let history = self.history;
-        let plans = history.task.plan.steps().iter();
-        plans.zip(&history.steps).filter(|(plan, _)| history.is_ready(plan)).for_each(|(_, step)| self.step(step));
-        if history.steps.iter().all(|step| step.state.is_done()) {
-            let names: Vec<String> = history.task.plan.last_steps().map(|step| step.name.clone()).collect();
-            names.iter().for_each(|name| self.expect(name, history.last_event()));
+        let snapshot = self.snapshot;
+        let plans = snapshot.task.plan.steps().iter();
+        plans.zip(&snapshot.steps).filter(|(plan, _)| snapshot.is_ready(plan)).for_each(|(_, step)| self.step(step));
+        if snapshot.steps.iter().all(|step| step.state.is_done()) {
+            let names: Vec<String> = snapshot.task.plan.last_steps().map(|step| step.name.clone()).collect();
+            names.iter().for_each(|name| self.expect(name, snapshot.last_event()));
         }
     }
 
@@ -107,7 +107,7 @@ impl Found<'_> {
     /// The worker of this step should have been at it since `due`.
     fn expect(&mut self, name: &str, due: Timestamp) {
         if due + PATIENCE <= self.now {
-            self.send.push(self.history.message(name));
+            self.send.push(self.snapshot.message(name));
         } else {
             self.wait_until(due + PATIENCE);
         }
@@ -116,9 +116,9 @@ impl Found<'_> {
     /// Since when a step has been ready: since the last of those it waits for was done, or since somebody did something
     /// to the task.
     fn ready_since(&self, name: &str) -> Timestamp {
-        let task = &self.history.task;
+        let task = &self.snapshot.task;
         let waits_for = task.plan.step(name).and_then(|step: &StepPlan| task.waits_for(step)).unwrap_or_default();
-        let done = waits_for.into_iter().filter_map(|name| self.history.step(name)?.finished_at);
+        let done = waits_for.into_iter().filter_map(|name| self.snapshot.step(name)?.finished_at);
         done.chain(task.actions.iter().map(|action| action.at)).fold(task.created_at, Timestamp::max)
     }
 
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use crate::{
         core::state::End,
-        testing::fixtures::{at, history, undo},
+        testing::fixtures::{at, snapshot, undo},
     };
     use proptest::prelude::*;
 
@@ -148,126 +148,126 @@ mod tests {
 
     #[test]
     fn a_ready_step_is_woken_when_its_message_has_had_its_time() {
-        let history = history(&[&[], &[0]], &[]);
-        let early = look(&history, at(MINUTE - 1));
+        let snapshot = snapshot(&[&[], &[0]], &[]);
+        let early = look(&snapshot, at(MINUTE - 1));
         assert_eq!((sent(&early), early.next), (vec![], Some(at(MINUTE - 1 + MINUTE))));
-        let late = look(&history, at(MINUTE));
+        let late = look(&snapshot, at(MINUTE));
         assert_eq!(sent(&late), ["s0"], "the second one waits for the first");
         assert_eq!(late.next, Some(at(2 * MINUTE)));
     }
 
     #[test]
     fn a_join_is_ready_since_the_last_of_what_it_waits_for() {
-        let mut history = history(&[&[], &[], &[0, 1]], &[]);
-        done(&mut history.steps[0], 10);
-        done(&mut history.steps[1], 50);
-        assert_eq!(sent(&look(&history, at(50 + MINUTE - 1))), [""; 0]);
-        let look = look(&history, at(50 + MINUTE));
+        let mut snapshot = snapshot(&[&[], &[], &[0, 1]], &[]);
+        done(&mut snapshot.steps[0], 10);
+        done(&mut snapshot.steps[1], 50);
+        assert_eq!(sent(&look(&snapshot, at(50 + MINUTE - 1))), [""; 0]);
+        let look = look(&snapshot, at(50 + MINUTE));
         assert_eq!(sent(&look), ["s2"]);
         assert_eq!(look.send[0].message.load, ["s0", "s1"]);
     }
 
     #[test]
     fn a_retry_and_a_lease_are_overdue_a_minute_after_their_time() {
-        let mut history = history(&[&[]], &[]);
-        history.steps[0] = StepRecord {
+        let mut snapshot = snapshot(&[&[]], &[]);
+        snapshot.steps[0] = StepRecord {
             state: StepState::Retrying,
             attempt: 1,
             started_at: Some(at(1)),
             next_retry_at: Some(at(300)),
-            ..history.steps[0].clone()
+            ..snapshot.steps[0].clone()
         };
-        let waiting = look(&history, at(100));
+        let waiting = look(&snapshot, at(100));
         assert_eq!((sent(&waiting), waiting.next), (vec![], Some(at(300 + MINUTE))));
-        assert_eq!(sent(&look(&history, at(300 + MINUTE))), ["s0"]);
-        history.steps[0].state = StepState::InProgress;
-        history.steps[0].lease_until = Some(at(500));
-        assert_eq!(sent(&look(&history, at(500 + MINUTE - 1))), [""; 0]);
-        assert_eq!(sent(&look(&history, at(500 + MINUTE))), ["s0"]);
+        assert_eq!(sent(&look(&snapshot, at(300 + MINUTE))), ["s0"]);
+        snapshot.steps[0].state = StepState::InProgress;
+        snapshot.steps[0].lease_until = Some(at(500));
+        assert_eq!(sent(&look(&snapshot, at(500 + MINUTE - 1))), [""; 0]);
+        assert_eq!(sent(&look(&snapshot, at(500 + MINUTE))), ["s0"]);
     }
 
     #[test]
     fn the_last_step_is_woken_where_the_task_has_not_ended() {
-        let mut history = history(&[&[], &[], &[0]], &[]);
-        done(&mut history.steps[0], 5);
-        done(&mut history.steps[1], 8);
-        done(&mut history.steps[2], 7);
-        assert_eq!(sent(&look(&history, at(8 + MINUTE - 1))), [""; 0]);
-        assert_eq!(sent(&look(&history, at(8 + MINUTE))), ["s1", "s2"]);
-        history.task.state = TaskState::Completed;
-        assert_eq!(look(&history, at(8 + MINUTE)), Look { send: Vec::new(), unwind: false, next: None });
+        let mut snapshot = snapshot(&[&[], &[], &[0]], &[]);
+        done(&mut snapshot.steps[0], 5);
+        done(&mut snapshot.steps[1], 8);
+        done(&mut snapshot.steps[2], 7);
+        assert_eq!(sent(&look(&snapshot, at(8 + MINUTE - 1))), [""; 0]);
+        assert_eq!(sent(&look(&snapshot, at(8 + MINUTE))), ["s1", "s2"]);
+        snapshot.task.state = TaskState::Completed;
+        assert_eq!(look(&snapshot, at(8 + MINUTE)), Look { send: Vec::new(), unwind: false, next: None });
     }
 
     #[test]
     fn a_failed_task_is_looked_at_again_when_it_is_to_be_compensated() {
-        let mut history = history(&[&[], &[]], &[0]);
-        history.task.state = TaskState::Failed;
-        history.task.finished_at = Some(at(10));
-        history.task.plan = history.task.plan.compensating(crate::core::plan::Compensate::OnError, 900);
-        history.steps[0].state = StepState::Error;
-        done(&mut history.steps[1], 5);
-        let waiting = look(&history, at(100));
+        let mut snapshot = snapshot(&[&[], &[]], &[0]);
+        snapshot.task.state = TaskState::Failed;
+        snapshot.task.finished_at = Some(at(10));
+        snapshot.task.plan = snapshot.task.plan.compensating(crate::core::plan::Compensate::OnError, 900);
+        snapshot.steps[0].state = StepState::Error;
+        done(&mut snapshot.steps[1], 5);
+        let waiting = look(&snapshot, at(100));
         assert_eq!((sent(&waiting), waiting.unwind, waiting.next), (vec![], false, Some(at(910))));
-        assert!(look(&history, at(910)).unwind);
-        history.task.plan = history.task.plan.compensating(crate::core::plan::Compensate::Manual, 0);
-        assert_eq!(look(&history, at(910)).next, None, "nothing more happens by itself");
+        assert!(look(&snapshot, at(910)).unwind);
+        snapshot.task.plan = snapshot.task.plan.compensating(crate::core::plan::Compensate::Manual, 0);
+        assert_eq!(look(&snapshot, at(910)).next, None, "nothing more happens by itself");
     }
 
     #[test]
     fn what_is_in_flight_is_looked_at_when_its_lease_has_been_over_for_a_while() {
-        let mut history = history(&[&[]], &[0]);
-        history.task.state = TaskState::Compensating(End::Cancelled);
-        history.steps[0] =
-            StepRecord { state: StepState::InProgress, lease_until: Some(at(500)), ..history.steps[0].clone() };
-        assert_eq!(look(&history, at(100)), Look { send: Vec::new(), unwind: false, next: Some(at(500 + MINUTE)) });
+        let mut snapshot = snapshot(&[&[]], &[0]);
+        snapshot.task.state = TaskState::Compensating(End::Cancelled);
+        snapshot.steps[0] =
+            StepRecord { state: StepState::InProgress, lease_until: Some(at(500)), ..snapshot.steps[0].clone() };
+        assert_eq!(look(&snapshot, at(100)), Look { send: Vec::new(), unwind: false, next: Some(at(500 + MINUTE)) });
     }
 
     #[test]
     fn what_is_over_is_left_alone() {
-        let mut history = history(&[&[], &[]], &[0]);
-        history.steps.iter_mut().for_each(|step| done(step, 5));
+        let mut snapshot = snapshot(&[&[], &[]], &[0]);
+        snapshot.steps.iter_mut().for_each(|step| done(step, 5));
         for state in TaskState::ALL {
-            history.task.state = state;
+            snapshot.task.state = state;
             let over = Look { send: Vec::new(), unwind: false, next: None };
             let goes_on = state.lets_steps_run() || state.is_compensating();
-            assert_eq!(look(&history, at(10 * MINUTE)) == over, !goes_on, "{state:?}");
+            assert_eq!(look(&snapshot, at(10 * MINUTE)) == over, !goes_on, "{state:?}");
         }
     }
 
     #[test]
     fn a_compensation_is_woken_like_any_step_and_a_failed_one_waits_for_somebody() {
-        let mut history = history(&[&[]], &[0]);
-        history.task.state = TaskState::Compensating(End::Error);
-        history.task.compensations = Some(vec![undo(0)]);
-        history.compensations = vec![StepRecord::untouched(&undo(0))];
-        assert_eq!(sent(&look(&history, at(MINUTE))), [undo(0)]);
-        history.compensations[0].state = StepState::Error;
-        let stuck = look(&history, at(MINUTE));
+        let mut snapshot = snapshot(&[&[]], &[0]);
+        snapshot.task.state = TaskState::Compensating(End::Error);
+        snapshot.task.compensations = Some(vec![undo(0)]);
+        snapshot.compensations = vec![StepRecord::untouched(&undo(0))];
+        assert_eq!(sent(&look(&snapshot, at(MINUTE))), [undo(0)]);
+        snapshot.compensations[0].state = StepState::Error;
+        let stuck = look(&snapshot, at(MINUTE));
         assert_eq!((sent(&stuck), stuck.unwind), (vec![], false));
         assert_eq!(stuck.next, Some(at(2 * MINUTE)), "it stays on the list");
-        history.compensations[0].state = StepState::Complete;
-        assert!(look(&history, at(MINUTE)).unwind);
+        snapshot.compensations[0].state = StepState::Complete;
+        assert!(look(&snapshot, at(MINUTE)).unwind);
     }
 
     #[test]
     fn a_task_of_which_something_was_woken_is_looked_at_soon_whatever_else_it_waits_for() {
-        let mut history = history(&[&[], &[]], &[]);
-        history.steps[1] = StepRecord {
+        let mut snapshot = snapshot(&[&[], &[]], &[]);
+        snapshot.steps[1] = StepRecord {
             state: StepState::Retrying,
             attempt: 1,
             next_retry_at: Some(at(60 * MINUTE)),
-            ..history.steps[1].clone()
+            ..snapshot.steps[1].clone()
         };
-        let look = look(&history, at(2 * MINUTE));
+        let look = look(&snapshot, at(2 * MINUTE));
         assert_eq!((sent(&look), look.next), (vec!["s0"], Some(at(4 * MINUTE))));
     }
 
     proptest! {
         #[test]
         fn the_longer_a_task_is_quiet_the_longer_until_the_next_look(quiet in 0i64..1_000_000) {
-            let history = history(&[&[]], &[]);
+            let snapshot = snapshot(&[&[]], &[]);
             let now = at(quiet);
-            let next = look(&history, now).next.unwrap();
+            let next = look(&snapshot, now).next.unwrap();
             let pause = i64::try_from(next.since(now).as_secs()).unwrap();
             prop_assert!((MINUTE..=3_600).contains(&pause), "{pause}");
             prop_assert!(quiet < MINUTE || pause == quiet.min(3_600), "{pause} after {quiet}");

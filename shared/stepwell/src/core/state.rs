@@ -283,7 +283,7 @@ impl TaskState {
     }
 
     /// What is shown of a task in this state, as far as its steps have no say in it: [`TaskStatus::Pending`] stands for
-    /// [`TaskStatus::InProgress`] too. [`History::status`](crate::core::history::History::status) looks at the steps.
+    /// [`TaskStatus::InProgress`] too. [`TaskSnapshot::status`](crate::core::snapshot::TaskSnapshot::status) looks at the steps.
     pub const fn status(self) -> TaskStatus {
         match self {
             Self::Running => TaskStatus::Pending,

@@ -7,12 +7,12 @@ use super::{
 };
 use crate::{
     core::{
-        history::History,
         id::TaskId,
         record::{
             Action, ActionKind, AttemptRecord, Failure, KEY_RETENTION, KeyRecord, Lease, NewTask, Outcome, RETENTION,
             StepRecord,
         },
+        snapshot::TaskSnapshot,
         state::{End, StepEvent, StepState, TaskEvent, TaskState},
         step::ClaimRequest,
         task::Diversion,
@@ -20,7 +20,7 @@ use crate::{
     },
     testing::{
         MemoryStore, Written,
-        fixtures::{at, history},
+        fixtures::{at, snapshot},
     },
 };
 use serde_json::json;
@@ -32,10 +32,10 @@ const STEP: &str = "s0";
 const UNDO: &str = "u0";
 
 /// A task of one step and its compensation, in a store of its own.
-fn started() -> (MemoryStore, History) {
-    let history = history(&[&[]], &[0]);
+fn started() -> (MemoryStore, TaskSnapshot) {
+    let snapshot = snapshot(&[&[]], &[0]);
     let store = MemoryStore::default();
-    let History { task, .. } = &history;
+    let TaskSnapshot { task, .. } = &snapshot;
     let new = NewTask {
         id: task.id,
         workflow: task.workflow.clone(),
@@ -44,7 +44,7 @@ fn started() -> (MemoryStore, History) {
         created_at: task.created_at,
     };
     assert!(written(&store, &task::create(&new)));
-    (store, history)
+    (store, snapshot)
 }
 
 fn written(store: &MemoryStore, transition: &Transition) -> bool {
@@ -127,8 +127,8 @@ fn of_step(store: &MemoryStore, id: TaskId, event: StepEvent, now: Timestamp) ->
 fn step_transition_is_made_exactly_where_the_state_allows_its_event() {
     for state in StepState::ALL {
         for event in StepEvent::ALL {
-            let (store, history) = started();
-            let id = history.task.id;
+            let (store, snapshot) = started();
+            let id = snapshot.task.id;
             put_step(&store, id, state);
             if state == StepState::Error {
                 put_state(&store, id, TaskState::Failed);
@@ -169,17 +169,17 @@ fn transition_waits_for_the_lease_and_for_the_backoff() {
         (StepState::Retrying, StepEvent::Claim, 9, false),
         (StepState::Retrying, StepEvent::Claim, 10, true),
     ] {
-        let (store, history) = started();
-        put_step(&store, history.task.id, state);
-        let transition = of_step(&store, history.task.id, event, at(second)).unwrap();
+        let (store, snapshot) = started();
+        put_step(&store, snapshot.task.id, state);
+        let transition = of_step(&store, snapshot.task.id, event, at(second)).unwrap();
         assert_eq!(written(&store, &transition), made, "{event:?} of {state} at second {second}");
     }
 }
 
 #[test]
 fn claim_and_take_over_count_an_attempt_and_the_lost_one_is_kept() {
-    let (store, history) = started();
-    let id = history.task.id;
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
     put_step(&store, id, StepState::InProgress);
     assert!(written(&store, &of_step(&store, id, StepEvent::Claim, at(11)).unwrap()));
     let step = store.step(id, STEP);
@@ -190,8 +190,8 @@ fn claim_and_take_over_count_an_attempt_and_the_lost_one_is_kept() {
 
 #[test]
 fn item_expires_from_its_first_write_on() {
-    let (store, history) = started();
-    let id = history.task.id;
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
     let mut seen = Vec::new();
     let mut expiry = |transition: &Transition| {
         let observed = |written: Written<'_>| seen.push(written.after.get(attribute::EXPIRES_AT).cloned());
@@ -228,8 +228,8 @@ fn task_that_is_gone_cannot_have_ended() {
 
 #[test]
 fn abandoned_attempt_is_lost_and_costs_nothing() {
-    let (store, history) = started();
-    let id = history.task.id;
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
     put_step(&store, id, StepState::InProgress);
     let lost = store.step(id, STEP);
     let other = StepRecord { attempt: 1, ..lost.clone() };
@@ -244,8 +244,8 @@ fn abandoned_attempt_is_lost_and_costs_nothing() {
 #[test]
 fn outcome_of_another_attempt_or_of_none_is_stale() {
     for (number, item) in [(1, true), (3, true), (2, false)] {
-        let (store, history) = started();
-        let id = history.task.id;
+        let (store, snapshot) = started();
+        let id = snapshot.task.id;
         if item {
             put_step(&store, id, StepState::InProgress);
         }
@@ -256,7 +256,7 @@ fn outcome_of_another_attempt_or_of_none_is_stale() {
             step::release(&lease(id, number)),
             step::complete(&lease(id, number), &attempt(Outcome::Complete), "{}"),
             step::retry_later(&lease(id, number), &attempt(Outcome::RetryableError)),
-            step::fail(&history.task, &lease(id, number), &attempt(Outcome::PermanentError)),
+            step::fail(&snapshot.task, &lease(id, number), &attempt(Outcome::PermanentError)),
             step::delete_orphan_claim(&lease(id, number)),
         ] {
             assert!(!written(&store, &transition), "{}", transition.name);
@@ -268,8 +268,8 @@ fn outcome_of_another_attempt_or_of_none_is_stale() {
 #[test]
 fn claim_is_withdrawn_only_while_it_holds() {
     for state in StepState::ALL {
-        let (store, history) = started();
-        let id = history.task.id;
+        let (store, snapshot) = started();
+        let id = snapshot.task.id;
         put_step(&store, id, state);
         let withdrawn = written(&store, &step::delete_orphan_claim(&lease(id, 2)));
         assert_eq!((withdrawn, store.all(id).steps.is_empty()), (state == StepState::InProgress, withdrawn), "{state}");
@@ -278,12 +278,12 @@ fn claim_is_withdrawn_only_while_it_holds() {
 
 #[test]
 fn failed_step_keeps_its_error_where_its_task_was_cancelled_meanwhile() {
-    let (store, history) = started();
-    let id = history.task.id;
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
     put_step(&store, id, StepState::InProgress);
     put_state(&store, id, TaskState::Cancelled);
     let task = store.all(id).task;
-    let fail = step::fail(&history.task, &lease(id, 2), &attempt(Outcome::PermanentError));
+    let fail = step::fail(&snapshot.task, &lease(id, 2), &attempt(Outcome::PermanentError));
     assert!(written(&store, &fail));
     assert_eq!((store.step(id, STEP).error, store.all(id).task), (Some(failure()), task));
 }
@@ -291,8 +291,8 @@ fn failed_step_keeps_its_error_where_its_task_was_cancelled_meanwhile() {
 /// A task in this state. Where it is to be redriven, the step and its compensation have failed, so that only the task's
 /// state can forbid it.
 fn in_state(state: TaskState, event: TaskEvent) -> (MemoryStore, TaskId) {
-    let (store, history) = started();
-    let id = history.task.id;
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
     put_state(&store, id, state);
     if event == TaskEvent::Restart {
         for step in [STEP, UNDO] {
@@ -363,8 +363,8 @@ fn task_transition_decided_in_one_state_is_made_in_no_other_that_forbids_it() {
 
 #[test]
 fn compensated_task_is_closed() {
-    let (store, history) = started();
-    let id = history.task.id;
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
     assert!(written(&store, &task::divert(id, Diversion::Compensate(End::Cancelled), &action(ActionKind::Cancel))));
     let early = task::finish_compensation(id, End::Cancelled, at(12));
     assert!(!written(&store, &early), "the order of its compensations is not settled");
@@ -378,27 +378,27 @@ fn compensated_task_is_closed() {
 
 #[test]
 fn outcome_whose_answer_was_lost_is_known_again() {
-    let outcomes: [fn(&History) -> Transition; 4] = [
-        |history| step::release(&lease(history.task.id, 2)),
-        |history| step::complete(&lease(history.task.id, 2), &attempt(Outcome::Complete), "{}"),
-        |history| step::retry_later(&lease(history.task.id, 2), &attempt(Outcome::RetryableError)),
-        |history| step::fail(&history.task, &lease(history.task.id, 2), &attempt(Outcome::PermanentError)),
+    let outcomes: [fn(&TaskSnapshot) -> Transition; 4] = [
+        |snapshot| step::release(&lease(snapshot.task.id, 2)),
+        |snapshot| step::complete(&lease(snapshot.task.id, 2), &attempt(Outcome::Complete), "{}"),
+        |snapshot| step::retry_later(&lease(snapshot.task.id, 2), &attempt(Outcome::RetryableError)),
+        |snapshot| step::fail(&snapshot.task, &lease(snapshot.task.id, 2), &attempt(Outcome::PermanentError)),
     ];
     for outcome in outcomes {
-        let (store, history) = started();
-        put_step(&store, history.task.id, StepState::InProgress);
-        let outcome = outcome(&history);
+        let (store, snapshot) = started();
+        put_step(&store, snapshot.task.id, StepState::InProgress);
+        let outcome = outcome(&snapshot);
         assert!(written(&store, &outcome), "{}", outcome.name);
-        let once = store.step(history.task.id, STEP);
+        let once = store.step(snapshot.task.id, STEP);
         assert!(written(&store, &outcome), "{} again", outcome.name);
-        assert_eq!(store.step(history.task.id, STEP), once, "{} again", outcome.name);
+        assert_eq!(store.step(snapshot.task.id, STEP), once, "{} again", outcome.name);
     }
 }
 
 #[test]
 fn transition_whose_answer_was_lost_is_known_again() {
-    let (store, history) = started();
-    let id = history.task.id;
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
     let claimed = of_step(&store, id, StepEvent::Claim, at(1)).unwrap();
     let cancel = task::divert(id, Diversion::Cancel, &action(ActionKind::Cancel));
     for transition in [claimed, cancel] {
@@ -411,9 +411,9 @@ fn transition_whose_answer_was_lost_is_known_again() {
 
 #[test]
 fn join_arrivals_are_a_set() {
-    let (store, history) = started();
+    let (store, snapshot) = started();
     let arrive = |done: &str| {
-        let arrival = step::record_join_arrival(history.task.id, "join", done, at(1));
+        let arrival = step::record_join_arrival(snapshot.task.id, "join", done, at(1));
         store.apply_observed(&arrival, |_| ()).unwrap().done_deps()
     };
     let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
@@ -426,8 +426,8 @@ fn join_arrivals_are_a_set() {
 
 #[test]
 fn redrive_wants_every_failed_step() {
-    let (store, history) = started();
-    let id = history.task.id;
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
     put_step(&store, id, StepState::Error);
     put_state(&store, id, TaskState::Failed);
     store.force(Key::Task(id), vec![Change::Include(attribute::FAILED_STEPS, STEP.to_owned())]).unwrap();
@@ -444,8 +444,8 @@ fn redrive_wants_every_failed_step() {
 
 #[test]
 fn redrive_holds_only_for_the_failed_steps_that_were_read() {
-    let (store, history) = started();
-    let id = history.task.id;
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
     put_step(&store, id, StepState::Error);
     put_state(&store, id, TaskState::Failed);
     let fails = |step: &str| vec![Change::Include(attribute::FAILED_STEPS, step.to_owned())];

@@ -3,13 +3,13 @@
 use crate::{
     core::{
         format::NewerFormat,
-        history::{History, Loaded},
         id::TaskId,
         index::{Listed, Page},
         item::Key,
         message::Outgoing,
         record::{KeyRecord, TaskRecord},
         settlement::{Consequence, Dispatch, Due, Settled, Settlement, dispatch},
+        snapshot::{Loaded, TaskSnapshot},
         state::TaskState,
         task,
         timestamp::Timestamp,
@@ -68,8 +68,8 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
     }
 
     /// The task with all of its steps, to be shown; `None` where there is no such task.
-    pub(crate) async fn shown(&self, task: TaskId) -> Result<Option<History>, TableError> {
-        Ok(History::new(self.store.load_all(task).await?))
+    pub(crate) async fn shown(&self, task: TaskId) -> Result<Option<TaskSnapshot>, TableError> {
+        Ok(TaskSnapshot::new(self.store.load_all(task).await?))
     }
 
     /// Some steps of a task, to be shown.
@@ -89,10 +89,10 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
     }
 
     /// The task with all of its steps, to be acted on; `None` where there is no such task.
-    pub(crate) async fn history(&self, task: TaskId) -> Result<Option<History>, EngineError> {
-        let history = self.shown(task).await?;
-        acting(history.as_ref().and_then(History::newer))?;
-        Ok(history)
+    pub(crate) async fn snapshot(&self, task: TaskId) -> Result<Option<TaskSnapshot>, EngineError> {
+        let snapshot = self.shown(task).await?;
+        acting(snapshot.as_ref().and_then(TaskSnapshot::newer))?;
+        Ok(snapshot)
     }
 
     /// The task and some of its steps, to be acted on.
@@ -139,7 +139,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
     pub(crate) async fn settle_as_read<R>(
         &self,
         id: TaskId,
-        decide: impl Fn(Option<History>) -> Decision<R>,
+        decide: impl Fn(Option<TaskSnapshot>) -> Decision<R>,
     ) -> Result<Option<(R, Followed)>, EngineError> {
         for tries in 0..MAX_CAS_RETRIES {
             if tries > 0 {
@@ -147,7 +147,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
                 let wait = FIRST_CAS_WAIT.saturating_mul(1 << (tries - 1).min(4));
                 tokio::time::sleep(wait.mul_f64(self.ambient.draw())).await;
             }
-            match decide(self.history(id).await?) {
+            match decide(self.snapshot(id).await?) {
                 Decision::Leave(answer) => return Ok(Some((answer, Ok(())))),
                 Decision::LookAgain => {}
                 Decision::Settle(settlement, answer) => {

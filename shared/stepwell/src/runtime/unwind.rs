@@ -21,16 +21,16 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
     pub(crate) async fn unwind(&self, task: TaskId) -> Result<(), EngineError> {
         let mut begun = false;
         for _ in 0..MANY_ROUNDS {
-            let Some(history) = self.history(task).await? else { return Ok(()) };
+            let Some(snapshot) = self.snapshot(task).await? else { return Ok(()) };
             // The items are not read at one moment: a step can have been restarted between its reading and the task's. Once
             // the task is compensating that cannot happen any more, so the steps are read once more after it was seen to be.
-            let was_begun = std::mem::replace(&mut begun, history.task.state.is_compensating());
+            let was_begun = std::mem::replace(&mut begun, snapshot.task.state.is_compensating());
             if begun && !was_begun {
                 continue;
             }
             let now = self.now();
             // An answer that says that something has changed needs no other treatment: the next look sees what.
-            match compensation::next(&history, now) {
+            match compensation::next(&snapshot, now) {
                 Next::Nothing | Next::Wait(_) | Next::InFlight(_) => return Ok(()),
                 Next::Begin => {
                     let why = "the workflow says compensate: on_error, and the time for a retry is over";
@@ -42,12 +42,12 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
                     let why = "it failed in a way that may have passed, and the workflow says restarts";
                     let action = by_itself(now, ActionKind::Retry, why);
                     tracing::info!(task_id = %task, "restarted by itself");
-                    let redrive = task::redrive(&history.task, &failed, &action);
+                    let redrive = task::redrive(&snapshot.task, &failed, &action);
                     if let Some(redrive) = redrive
                         && self.apply(&redrive).await?.is_written()
                     {
                         // Where a send fails the watchdog finds the step ready and its message missing.
-                        let messages: Vec<_> = failed.iter().map(|step| history.message(&step.name)).collect();
+                        let messages: Vec<_> = failed.iter().map(|step| snapshot.message(&step.name)).collect();
                         self.send_all(&messages).await?;
                         return Ok(());
                     }
@@ -63,7 +63,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
                 }
                 Next::Run(record) => {
                     if record.state == StepState::Pending {
-                        self.queue.send(&history.message(&record.name)).await?;
+                        self.queue.send(&snapshot.message(&record.name)).await?;
                     }
                     tell_if_failed(task, record);
                     return Ok(());

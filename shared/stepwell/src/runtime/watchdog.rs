@@ -145,23 +145,23 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
     async fn look_at(&self, listed: &Listed) -> Result<Look, EngineError> {
         let id = listed.place.task;
         let now = self.engine.now();
-        let Some(history) = self.engine.history(id).await? else {
+        let Some(snapshot) = self.engine.snapshot(id).await? else {
             return Ok(Look { send: Vec::new(), unwind: false, next: None });
         };
-        let look = stalled::look(&history, now);
+        let look = stalled::look(&snapshot, now);
         // Again with each look, so that the alarm stays on until somebody has helped.
-        if let Next::Run(compensation) = compensation::next(&history, now) {
+        if let Next::Run(compensation) = compensation::next(&snapshot, now) {
             tell_if_failed(id, compensation);
         }
         for outgoing in &look.send {
-            tracing::warn!(task_id = %id, step = outgoing.message.step, state = %history.task.state.status(), "overdue: woken again");
+            tracing::warn!(task_id = %id, step = outgoing.message.step, state = %snapshot.task.state.status(), "overdue: woken again");
         }
         self.engine.send_all(&look.send).await?;
         if look.unwind {
             self.engine.unwind(id).await?;
         }
         // Where nothing more happens by itself, it is not looked at any more.
-        let over = || (Listing::ended(history.task.state), history.task.finished_at.unwrap_or(now));
+        let over = || (Listing::ended(snapshot.task.state), snapshot.task.finished_at.unwrap_or(now));
         let (to, at) = look.next.map_or_else(over, |next| (listed.place.listing, next));
         if !self.engine.apply(&move_in_index(&listed.place, to, at)).await?.is_written() {
             tracing::debug!(task_id = %id, "listed anew by somebody else meanwhile");

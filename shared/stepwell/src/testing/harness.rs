@@ -6,13 +6,13 @@ use super::{
 };
 use crate::{
     core::{
-        history::History,
         id::TaskId,
         index::Listing,
         message::{DEAD_LETTERS, Message, QueueName, StepQueue},
         plan::UndeclaredDependency,
         record::AttemptRecord,
         settlement::{Delivery, Disposition},
+        snapshot::TaskSnapshot,
         stalled,
         timestamp::Timestamp,
         workflow::Workflow,
@@ -132,12 +132,12 @@ pub enum HarnessError {
     #[error("there is no task {0}")]
     NotFound(TaskId),
     /// It came to rest, or time went on without an end, before what was waited for.
-    #[error("task {task} does not get there; it is {status}", status = .history.status())]
+    #[error("task {task} does not get there; it is {status}", status = .snapshot.status())]
     NeverThere {
         /// The task.
         task: TaskId,
         /// How it stands.
-        history: Box<History>,
+        snapshot: Box<TaskSnapshot>,
     },
     /// The task was not started.
     #[error(transparent)]
@@ -159,7 +159,7 @@ impl fmt::Debug for HarnessError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;
         match self {
-            Self::NeverThere { history, .. } => write!(f, ". It stands so: {history:#?}"),
+            Self::NeverThere { snapshot, .. } => write!(f, ". It stands so: {snapshot:#?}"),
             _ => Ok(()),
         }
     }
@@ -413,21 +413,25 @@ impl Harness {
     ///
     /// # Errors
     /// There is no such task, it goes on for ever, or the engine fails.
-    pub async fn run(&self, task: TaskId) -> Result<History, HarnessError> {
-        self.run_while(task, |harness, history| !harness.is_at_rest(history)).await
+    pub async fn run(&self, task: TaskId) -> Result<TaskSnapshot, HarnessError> {
+        self.run_while(task, |harness, snapshot| !harness.is_at_rest(snapshot)).await
     }
 
     /// Works until this holds of the task, and answers with how it stands then.
     ///
     /// # Errors
     /// There is no such task, it comes to rest before, or the engine fails.
-    pub async fn run_until(&self, task: TaskId, is_there: impl Fn(&History) -> bool) -> Result<History, HarnessError> {
-        let history =
-            self.run_while(task, |harness, history| !is_there(history) && !harness.is_at_rest(history)).await?;
-        if is_there(&history) {
-            return Ok(history);
+    pub async fn run_until(
+        &self,
+        task: TaskId,
+        is_there: impl Fn(&TaskSnapshot) -> bool,
+    ) -> Result<TaskSnapshot, HarnessError> {
+        let snapshot =
+            self.run_while(task, |harness, snapshot| !is_there(snapshot) && !harness.is_at_rest(snapshot)).await?;
+        if is_there(&snapshot) {
+            return Ok(snapshot);
         }
-        Err(HarnessError::NeverThere { task, history: Box::new(history) })
+        Err(HarnessError::NeverThere { task, snapshot: Box::new(snapshot) })
     }
 
     /// Works for this long.
@@ -450,8 +454,8 @@ impl Harness {
     ///
     /// # Errors
     /// There is no such task.
-    pub async fn history(&self, task: TaskId) -> Result<History, HarnessError> {
-        History::new(self.memory.store.all(task)).ok_or(HarnessError::NotFound(task))
+    pub async fn snapshot(&self, task: TaskId) -> Result<TaskSnapshot, HarnessError> {
+        TaskSnapshot::new(self.memory.store.all(task)).ok_or(HarnessError::NotFound(task))
     }
 
     /// All attempts of a step, in their order.
@@ -459,8 +463,8 @@ impl Harness {
     /// # Errors
     /// There is no such task.
     pub async fn attempts(&self, task: TaskId, step: &str) -> Result<Vec<AttemptRecord>, HarnessError> {
-        let history = self.history(task).await?;
-        Ok(history.step(step).map(|record| record.all_attempts().to_vec()).unwrap_or_default())
+        let snapshot = self.snapshot(task).await?;
+        Ok(snapshot.step(step).map(|record| record.all_attempts().to_vec()).unwrap_or_default())
     }
 
     /// The result that a step has left.
@@ -468,9 +472,9 @@ impl Harness {
     /// # Errors
     /// There is no such task, the step has left none, or one of another type.
     pub async fn result<T: DeserializeOwned>(&self, task: TaskId, step: &str) -> Result<T, HarnessError> {
-        let history = self.history(task).await?;
+        let snapshot = self.snapshot(task).await?;
         let unreadable = |problem: String| HarnessError::Result { step: step.to_owned(), problem };
-        let result = history.step(step).and_then(|record| record.result.as_deref());
+        let result = snapshot.step(step).and_then(|record| record.result.as_deref());
         let result = result.ok_or_else(|| unreadable("there is none".to_owned()))?;
         serde_json::from_str(result).map_err(|error| unreadable(error.to_string()))
     }
@@ -488,27 +492,27 @@ impl Harness {
     async fn run_while(
         &self,
         task: TaskId,
-        goes_on: impl Fn(&Self, &History) -> bool,
-    ) -> Result<History, HarnessError> {
+        goes_on: impl Fn(&Self, &TaskSnapshot) -> bool,
+    ) -> Result<TaskSnapshot, HarnessError> {
         for _ in 0..MANY_ROUNDS {
-            let history = self.history(task).await?;
-            if !goes_on(self, &history) {
-                return Ok(history);
+            let snapshot = self.snapshot(task).await?;
+            if !goes_on(self, &snapshot) {
+                return Ok(snapshot);
             }
             match self.next() {
                 Some(next) => self.work_at(next).await?,
-                None => return Err(HarnessError::NeverThere { task, history: Box::new(history) }),
+                None => return Err(HarnessError::NeverThere { task, snapshot: Box::new(snapshot) }),
             }
         }
-        let history = Box::new(self.history(task).await?);
-        Err(HarnessError::NeverThere { task, history })
+        let snapshot = Box::new(self.snapshot(task).await?);
+        Err(HarnessError::NeverThere { task, snapshot })
     }
 
     /// Whether nothing more happens to a task by itself.
-    fn is_at_rest(&self, history: &History) -> bool {
-        let task = &history.task;
+    fn is_at_rest(&self, snapshot: &TaskSnapshot) -> bool {
+        let task = &snapshot.task;
         let needs_a_person = task.plan.compensations().iter().any(|step| task.failed_steps.contains(&step.name));
-        let look = stalled::look(history, self.now());
+        let look = stalled::look(snapshot, self.now());
         let nothing_due = look.send.is_empty() && !look.unwind && look.next.is_none();
         (needs_a_person || nothing_due) && !self.memory.queue.holds_any_of(task.id)
     }

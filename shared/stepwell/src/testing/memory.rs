@@ -3,11 +3,11 @@
 use super::{MemoryQueue, MemoryStore};
 use crate::{
     core::{
-        history::Loaded,
         id::TaskId,
         index::{Listed, Page},
         message::{Outgoing, QueueName},
         settlement::{Delivery, Settled, Settlement, Transaction},
+        snapshot::Loaded,
         transition::{Applied, Transition},
     },
     ports::{Ambient, Queue, QueueError, Store, TableError},

@@ -3,12 +3,12 @@
 use crate::{
     core::{
         codec::Unreadable,
-        history::Loaded,
         id::TaskId,
         index::{Listed, ListedAt, Listing, Page},
         item::{Item, Key},
         record::{StepRecord, TaskRecord},
         settlement::{Settled, Settlement},
+        snapshot::Loaded,
         transition::{Applied, Change, Event, Refusal, Transition, Write},
     },
     ports::{Store, TableError, settle_first},

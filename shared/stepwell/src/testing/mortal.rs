@@ -2,11 +2,11 @@
 
 use crate::{
     core::{
-        history::Loaded,
         id::TaskId,
         index::{Listed, Page},
         message::{Outgoing, QueueName},
         settlement::{Settled, Settlement},
+        snapshot::Loaded,
         transition::{Applied, Transition},
     },
     ports::{CallError, FailureKind, Queue, QueueError, Store, TableError},

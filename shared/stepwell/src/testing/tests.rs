@@ -79,10 +79,10 @@ async fn a_task_that_is_not_there_or_does_not_get_there_is_told() {
     let gone = harness.run(nobody).await.unwrap_err().to_string();
     assert_eq!(gone, format!("there is no task {nobody}"));
     let task = harness.begin().await;
-    let never = harness.run_until(task, |history| history.task.state == TaskState::Failed).await.unwrap_err();
+    let never = harness.run_until(task, |snapshot| snapshot.task.state == TaskState::Failed).await.unwrap_err();
     assert_eq!(never.to_string(), format!("task {task} does not get there; it is complete"));
     assert_eq!(
-        harness.run_until(task, |history| history.task.state == TaskState::Completed).await.unwrap().task.id,
+        harness.run_until(task, |snapshot| snapshot.task.state == TaskState::Completed).await.unwrap().task.id,
         task
     );
 }
@@ -103,8 +103,8 @@ async fn a_task_that_needs_a_person_is_at_rest() {
     harness.fail("s0", [no()]);
     harness.fail("u0", [no()]);
     let task = harness.begin().await;
-    let history = harness.run(task).await.unwrap();
-    assert_eq!((history.status(), harness.now()), (TaskStatus::Compensating, VirtualClock::START));
+    let snapshot = harness.run(task).await.unwrap();
+    assert_eq!((snapshot.status(), harness.now()), (TaskStatus::Compensating, VirtualClock::START));
     harness.client().retry(task, &by()).await.unwrap();
     assert!(matches!(harness.run(task).await.unwrap().task.state, TaskState::Compensated(_)));
 }
@@ -167,6 +167,6 @@ async fn time_passes_as_long_as_is_said() {
     let task = harness.begin().await;
     harness.run_for(SECOND).await.unwrap();
     assert_eq!(harness.now().since(VirtualClock::START), 6 * SECOND);
-    assert_eq!(harness.history(task).await.unwrap().status(), TaskStatus::Complete);
+    assert_eq!(harness.snapshot(task).await.unwrap().status(), TaskStatus::Complete);
     assert_eq!(format!("{harness:?}"), r#"Harness { steps: ["s0"], .. }"#);
 }

@@ -162,11 +162,11 @@ async fn dispatch_that_failed_is_made_by_the_next_delivery(call: &'static str) {
     let message = receive(&harness);
     assert_eq!(deliver(&harness, "s0", journal.clone(), std::slice::from_ref(&message)).await, [message.id]);
     assert_eq!(record(&harness, task, "s0").state, StepState::Complete);
-    let history = run(&harness, task).await;
-    assert_eq!(history.status(), TaskStatus::Complete);
+    let snapshot = run(&harness, task).await;
+    assert_eq!(snapshot.status(), TaskStatus::Complete);
     assert_eq!(journal.counts(), graph.names().into_iter().map(|step| (step, 1)).collect());
-    assert_eq!(lineages(&history), graph.lineages());
-    assert!(history.last_event().since(VirtualClock::START) < seconds(60), "the watchdog was not needed");
+    assert_eq!(lineages(&snapshot), graph.lineages());
+    assert!(snapshot.last_event().since(VirtualClock::START) < seconds(60), "the watchdog was not needed");
 }
 
 /// Lambda's clock may make no sense: `cargo lambda watch` hands out a deadline in 1970.

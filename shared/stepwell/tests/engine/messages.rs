@@ -71,10 +71,10 @@ async fn message_that_comes_too_early_runs_nothing_and_costs_nothing(load: &Valu
         assert!(kept.is_empty(), "it is acknowledged: whoever completes the dependency sends another");
     }
     assert_eq!(journal.runs().len(), 0);
-    let history = run(&harness, task).await;
-    assert_eq!(history.status(), TaskStatus::Complete);
-    assert_eq!(lineages(&history), Graph::chain(4).lineages());
-    let step = history.step("s2").unwrap();
+    let snapshot = run(&harness, task).await;
+    assert_eq!(snapshot.status(), TaskStatus::Complete);
+    assert_eq!(lineages(&snapshot), Graph::chain(4).lineages());
+    let step = snapshot.step("s2").unwrap();
     assert_eq!((step.attempt, step.exempt, step.attempts.len()), (4, 3, 1), "with a limit of 1, every attempt counts");
 }
 
@@ -85,12 +85,12 @@ async fn message_that_does_not_say_what_its_step_waits_for_runs_it_all_the_same(
     let (graph, journal) = (Graph::chain(2), Journal::default());
     let harness = graph.harness(journal.clone(), true);
     let task = start(&harness).await;
-    harness.run_until(task, |history| state(history, "s0") == StepState::Complete).await.unwrap();
+    harness.run_until(task, |snapshot| state(snapshot, "s0") == StepState::Complete).await.unwrap();
     let bare = json!({ "task_id": task, "step": "s1", "load": load }).to_string();
     assert!(deliver(&harness, "s1", journal.clone(), &[message("bare", &bare)]).await.is_empty());
-    let history = run(&harness, task).await;
-    assert_eq!((history.status(), lineages(&history)), (TaskStatus::Complete, graph.lineages()));
-    assert_eq!(history.step("s1").unwrap().attempt, 1, "by this message, and not by one that came after it");
+    let snapshot = run(&harness, task).await;
+    assert_eq!((snapshot.status(), lineages(&snapshot)), (TaskStatus::Complete, graph.lineages()));
+    assert_eq!(snapshot.step("s1").unwrap().attempt, 1, "by this message, and not by one that came after it");
 }
 
 /// The dependency is completed, and finds the step taken and so sends it nothing, just when the early worker has seen
@@ -118,11 +118,11 @@ async fn message_that_comes_late_runs_nothing_and_sends_nothing(by_call: bool) {
     let (graph, journal) = (Graph::diamonds(1), Journal::default());
     let harness = graph.harness(journal.clone(), by_call);
     let task = start(&harness).await;
-    let (history, sent) = (run(&harness, task).await, harness.sent());
+    let (snapshot, sent) = (run(&harness, task).await, harness.sent());
     for step in graph.names() {
         harness.put_message(&step, body(task, &step));
     }
-    assert_eq!(run(&harness, task).await, history, "not a byte of it has changed");
+    assert_eq!(run(&harness, task).await, snapshot, "not a byte of it has changed");
     assert_eq!((journal.runs().len(), harness.sent()), (4, sent));
 }
 
@@ -181,7 +181,7 @@ async fn message_of_a_task_that_has_ended_runs_nothing(diversion: Diversion, by_
     let journal = Journal::default();
     let harness = undoable(&journal, by_call);
     let task = start(&harness).await;
-    harness.run_until(task, |history| state(history, "s0") == StepState::Complete).await.unwrap();
+    harness.run_until(task, |snapshot| state(snapshot, "s0") == StepState::Complete).await.unwrap();
     divert(&harness, task, diversion);
     assert!(deliver(&harness, "s1", journal.clone(), &[receive(&harness)]).await.is_empty());
     assert_eq!(journal.counts(), counts([("s0", 1)]));
@@ -200,7 +200,7 @@ async fn last_step_of_a_task_that_was_diverted_does_not_end_it(diversion: Divers
     let journal = Journal::default();
     let harness = Arc::new(undoable(&journal, by_call));
     let task = start(&harness).await;
-    harness.run_until(task, |history| state(history, "s0") == StepState::Complete).await.unwrap();
+    harness.run_until(task, |snapshot| state(snapshot, "s0") == StepState::Complete).await.unwrap();
     let diverts = Script({
         let harness = Arc::clone(&harness);
         move |_| {
@@ -215,7 +215,7 @@ async fn last_step_of_a_task_that_was_diverted_does_not_end_it(diversion: Divers
         Diversion::Resolve => (TaskStatus::ResolvedManually, 0),
         Diversion::Compensate(_) => (TaskStatus::Compensating, 1),
     };
-    assert_eq!((harness.history(task).await.unwrap().status(), sent_to(&harness, "u0")), (expected, undone));
+    assert_eq!((harness.snapshot(task).await.unwrap().status(), sent_to(&harness, "u0")), (expected, undone));
 }
 
 /// While the handler runs, an operator cancels the task; then it fails.
@@ -235,9 +235,9 @@ async fn error_after_the_task_was_cancelled_is_still_on_record(by_call: bool) {
         }
     });
     assert!(deliver(&harness, "s0", cancels, &[receive(&harness)]).await.is_empty());
-    let history = harness.history(task).await.unwrap();
-    assert_eq!((history.status(), history.task.failed_steps.len()), (TaskStatus::Cancelled, 0));
-    assert_eq!((state(&history, "s0"), code(&history, "s0")), (StepState::Error, "DECLINED"));
+    let snapshot = harness.snapshot(task).await.unwrap();
+    assert_eq!((snapshot.status(), snapshot.task.failed_steps.len()), (TaskStatus::Cancelled, 0));
+    assert_eq!((state(&snapshot, "s0"), code(&snapshot, "s0")), (StepState::Error, "DECLINED"));
 }
 
 /// One batch, six tasks, and every way to end at once, side by side.

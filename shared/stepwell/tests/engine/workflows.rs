@@ -71,7 +71,7 @@ async fn message_in_the_queue_of_another_workflow_runs_nothing_and_is_kept(found
     let harness = shop([&of_checkouts, &of_returns], &money, true);
     let task = start(&harness).await;
     if ready {
-        harness.run_until(task, |history| state(history, "pay") == StepState::Complete).await.unwrap();
+        harness.run_until(task, |snapshot| state(snapshot, "pay") == StepState::Complete).await.unwrap();
     }
     if found == StepState::Complete {
         run(&harness, task).await;

@@ -27,10 +27,10 @@ use stepwell::{
     FailureKind, TaskId,
     core::{
         codec::Unreadable,
-        history::Loaded,
         index::{Listed, ListedAt, Page},
         item::{Item, Key, attribute},
         settlement::{Settled, Settlement},
+        snapshot::Loaded,
         transition::{Answer, Applied, Effect, Refusal, Transition, Write},
     },
     ports::{Store, TableError, settle_first},

@@ -7,10 +7,10 @@ use stepwell::{
     core::{
         codes::EngineCode,
         compensation::restart_at,
-        history::History,
         index::{ListedAt, Listing},
         plan::{Plan, StepPlan},
         record::{ActionKind, AttemptRecord, Outcome, StepRecord, TaskRecord},
+        snapshot::TaskSnapshot,
         state::{StepState, TaskState},
     },
 };
@@ -88,8 +88,8 @@ impl Left<'_> {
     fn failed(&self) -> Result<(), String> {
         let steps = self.task.plan.steps().iter();
         let records = steps.clone().map(|step| self.of(&step.name)).collect();
-        let history = History { task: self.task.clone(), steps: records, compensations: Vec::new() };
-        if let Some(at) = restart_at(&history) {
+        let snapshot = TaskSnapshot { task: self.task.clone(), steps: records, compensations: Vec::new() };
+        if let Some(at) = restart_at(&snapshot) {
             return Err(format!("it was to be restarted by itself at {at}"));
         }
         let failed: BTreeSet<String> =

@@ -10,8 +10,8 @@ use std::{fmt, time::Duration};
 use stepwell::{
     CallError,
     core::{
-        history::Loaded,
         message::{Outgoing, QueueName},
+        snapshot::Loaded,
     },
     ports::{Queue, QueueError, TableError},
 };

@@ -11,10 +11,10 @@ use std::collections::BTreeSet;
 use stepwell::{
     Ambient, CallError, TaskId,
     core::{
-        history::Loaded,
         index::{Listed, Page},
         message::Outgoing,
         settlement::{Delivery, Settled, Settlement, Transaction},
+        snapshot::Loaded,
         transition::{Applied, Transition},
     },
     ports::{Store, TableError},

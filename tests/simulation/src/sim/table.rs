@@ -9,10 +9,10 @@ use std::{collections::BTreeSet, fmt, ops::Deref, sync::Arc};
 use stepwell::{
     TaskId, Timestamp,
     core::{
-        history::Loaded,
         index::{Listed, Listing, Page},
         record::TaskRecord,
         settlement::{Settled, Settlement},
+        snapshot::Loaded,
         transition::{Applied, Transition},
     },
     ports::{Store, TableError, settle_first},

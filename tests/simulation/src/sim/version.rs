@@ -7,10 +7,10 @@ use stepwell::{
     TaskId,
     core::{
         format::{NEEDS, NewerFormat, READS, WRITES},
-        history::Loaded,
         index::{Listed, Page},
         item::{Item, attribute},
         settlement::{Settled, Settlement},
+        snapshot::Loaded,
         transition::{Applied, Change, Condition, Effect, Transition, Write},
     },
     ports::{Store, TableError, settle_first},

@@ -18,9 +18,9 @@ use std::{
 use stepwell::{
     Ambient, Client, TaskId, Timestamp,
     core::{
-        history::History,
         message::Outgoing,
         record::Outcome,
+        snapshot::TaskSnapshot,
         state::{self, StepState, TaskState},
     },
     permanent,
@@ -109,7 +109,7 @@ struct Case {
 
 /// How a task came to its end.
 struct Run {
-    history: History,
+    snapshot: TaskSnapshot,
     commits: usize,
     deaths: usize,
     took: Duration,
@@ -117,14 +117,14 @@ struct Run {
 
 impl Run {
     fn end(&self) -> End {
-        let steps = self.history.steps.iter();
+        let steps = self.snapshot.steps.iter();
         let ends = steps.map(|step| (step.name.clone(), (step.state, step.result.clone())));
-        (self.history.task.state, ends.collect())
+        (self.snapshot.task.state, ends.collect())
     }
 
     /// How the attempts of all steps went.
     fn outcomes(&self) -> Vec<Outcome> {
-        let attempts = self.history.steps.iter().flat_map(|step| &step.attempts);
+        let attempts = self.snapshot.steps.iter().flat_map(|step| &step.attempts);
         attempts.map(|attempt| attempt.outcome).collect()
     }
 }
@@ -155,21 +155,21 @@ impl Case {
             let end = runtime.block_on(self.live(&db));
             commits += db.commits();
             match end {
-                Some(history) => return Run { took: self.clock.now().since(START), history, commits, deaths },
+                Some(snapshot) => return Run { took: self.clock.now().since(START), snapshot, commits, deaths },
                 None => deaths += 1,
             }
         }
     }
 
-    async fn history(&self, db: &Sqlite<Clock>) -> Result<Option<History>, TableError> {
-        Client::new(db.clone(), db.clone(), self.clock.clone()).history(self.clock.task).await
+    async fn snapshot(&self, db: &Sqlite<Clock>) -> Result<Option<TaskSnapshot>, TableError> {
+        Client::new(db.clone(), db.clone(), self.clock.clone()).snapshot(self.clock.task).await
     }
 
     /// Lives until nothing is left to do, or until the process dies: `None`.
-    async fn live(&self, db: &Sqlite<Clock>) -> Option<History> {
+    async fn live(&self, db: &Sqlite<Clock>) -> Option<TaskSnapshot> {
         db.take_back().ok()?;
         let client = Client::new(db.clone(), db.clone(), self.clock.clone());
-        if self.history(db).await.ok()?.is_none() {
+        if self.snapshot(db).await.ok()?.is_none() {
             client.start(&self.graph.workflow(), &serde_json::json!({}), None).await.ok()?;
         }
         for _ in 0..1_000 {
@@ -178,7 +178,7 @@ impl Case {
                 work(db, &self.script, received).await;
                 continue;
             }
-            let task = self.history(db).await.ok()?.unwrap();
+            let task = self.snapshot(db).await.ok()?.unwrap();
             let next = db.next_due().ok()?;
             let over = !matches!(task.task.state, TaskState::Running | TaskState::Compensating(_));
             match next {
@@ -191,8 +191,8 @@ impl Case {
     }
 
     /// Whether a failed task is still to be compensated by itself.
-    fn goes_on(&self, history: &History) -> bool {
-        history.task.state == TaskState::Failed && !self.graph.compensated_steps().is_empty()
+    fn goes_on(&self, snapshot: &TaskSnapshot) -> bool {
+        snapshot.task.state == TaskState::Failed && !self.graph.compensated_steps().is_empty()
     }
 
     async fn watch(&self, db: &Sqlite<Clock>) -> Option<()> {
@@ -276,7 +276,7 @@ fn whole_and_split_settlements_come_to_the_same_end() {
         println!("{what}: {} commits whole, {} split", whole.commits, split.commits);
         assert_eq!(whole.end(), split.end(), "{what}");
         assert_eq!(whole.outcomes(), split.outcomes(), "{what}");
-        assert_eq!(whole.history.task.state, state, "{what}");
+        assert_eq!(whole.snapshot.task.state, state, "{what}");
         assert!(whole.commits < split.commits, "{what}");
     }
 }

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use stepwell::{
     Ambient, TaskId,
     core::{
-        history::Loaded,
         index::{Listed, Page},
         item::{Item, Key},
         settlement::{Settled, Settlement},
+        snapshot::Loaded,
         transition::{Applied, Refusal, Transition},
     },
     ports::{Store, TableError},

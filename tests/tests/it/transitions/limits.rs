@@ -3,10 +3,10 @@
 use super::*;
 use serde_json::Value;
 use stepwell::core::{
-    history::Loaded,
     limits::MAX_RESULT_BYTES,
     plan::Plan,
     record::{Action, ActionKind},
+    snapshot::Loaded,
 };
 use stepwell_tests::emulator::{Sandbox, in_sandbox};
 

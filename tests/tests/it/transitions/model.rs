@@ -13,10 +13,10 @@ use std::cell::Cell;
 use stepwell::{
     core::{
         format::READS,
-        history::Loaded,
         index::{Listed, ListedAt, Listing, Page, move_in_index},
         plan::Plan,
         record::{Action, ActionKind, KeyRecord},
+        snapshot::Loaded,
         state::{End, TaskState},
         step::ClaimRequest,
         task::Diversion,

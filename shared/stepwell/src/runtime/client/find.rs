@@ -223,11 +223,11 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     /// Retries a task, unless the same people have done so for the same reason since then; answers with whether it did.
     async fn retry_once(&self, id: TaskId, by: &By, since: Option<Timestamp>) -> Result<bool, ActionError> {
         if let Some(since) = since
-            && let Some(history) = self.history(id).await?
+            && let Some(snapshot) = self.snapshot(id).await?
         {
             let now = self.action(ActionKind::Retry, None, by);
             let same = |action: &Action| action.at >= since && *action == Action { at: action.at, ..now.clone() };
-            if history.task.actions.iter().any(same) {
+            if snapshot.task.actions.iter().any(same) {
                 return Ok(false);
             }
         }

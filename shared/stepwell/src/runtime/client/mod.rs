@@ -9,13 +9,13 @@ pub use operate::{ActionError, By, NotABy};
 use crate::{
     core::{
         format::{NEWER_FORMAT, NewerFormat},
-        history::History,
         id::{IdempotencyKey, TaskId},
         limits::MAX_CONTEXT_BYTES,
         message::Outgoing,
         plan::StepPlan,
         record::{KeyRecord, NewTask},
         settlement::{Due, Settlement},
+        snapshot::TaskSnapshot,
         state::StepState,
         task,
         timestamp::Timestamp,
@@ -122,7 +122,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
                 None => return Err(StartError::KeyUsed { key: found.key, task_id: found.task }),
                 // The newer version has started it. A start of that version that broke off, and what else its key may say of the
                 // request, is for that version alone.
-                Some(newer) if same && self.history(found.task).await?.is_some() => {
+                Some(newer) if same && self.snapshot(found.task).await?.is_some() => {
                     return Ok(started_by(found.task, &newer));
                 }
                 Some(newer) => {
@@ -146,21 +146,21 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         }
     }
 
-    /// The task with all of its steps, as far as it is understood ([`History::newer`]); `None` where there is no such task.
+    /// The task with all of its steps, as far as it is understood ([`TaskSnapshot::newer`]); `None` where there is no such task.
     ///
     /// # Errors
     /// The table's.
-    pub async fn history(&self, id: TaskId) -> Result<Option<History>, TableError> {
+    pub async fn snapshot(&self, id: TaskId) -> Result<Option<TaskSnapshot>, TableError> {
         self.engine.shown(id).await
     }
 
     /// The start that wrote this task may have ended before it had sent everything. What a worker has touched has
     /// had its message.
     async fn wake_untouched_roots(&self, id: TaskId) -> Result<(), EngineError> {
-        let Some(history) = self.engine.history(id).await? else { return Ok(()) };
+        let Some(snapshot) = self.engine.snapshot(id).await? else { return Ok(()) };
         let untouched =
-            |step: &&StepPlan| history.step(&step.name).is_none_or(|record| record.state == StepState::Pending);
-        let then = wake(id, history.task.workflow_name(), history.task.plan.roots().filter(untouched));
+            |step: &&StepPlan| snapshot.step(&step.name).is_none_or(|record| record.state == StepState::Pending);
+        let then = wake(id, snapshot.task.workflow_name(), snapshot.task.plan.roots().filter(untouched));
         self.engine.follow_up(id, then.map(Into::into).collect()).await
     }
 }

@@ -5,11 +5,11 @@ use super::Client;
 use crate::{
     core::{
         format::NewerFormat,
-        history::History,
         id::TaskId,
         limits::MAX_RESULT_BYTES,
         record::{Action, ActionKind},
         settlement::{Due, Settlement},
+        snapshot::TaskSnapshot,
         state::{End, StepEvent, StepState, TaskEvent, TaskState, TaskStatus},
         task::{self, Diversion},
     },
@@ -149,23 +149,23 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     ///
     /// # Errors
     /// See [`ActionError`].
-    pub async fn retry(&self, id: TaskId, by: &By) -> Result<History, ActionError> {
-        self.act(id, |history| {
-            let failed = history.to_restart();
-            if history.task.state.on(TaskEvent::Restart).is_none() || failed.is_empty() {
-                return Err(refused(ActionKind::Retry, history));
+    pub async fn retry(&self, id: TaskId, by: &By) -> Result<TaskSnapshot, ActionError> {
+        self.act(id, |snapshot| {
+            let failed = snapshot.to_restart();
+            if snapshot.task.state.on(TaskEvent::Restart).is_none() || failed.is_empty() {
+                return Err(refused(ActionKind::Retry, snapshot));
             }
             // The items are read one after another: a task can be seen to have failed a moment before its step.
             if failed.iter().any(|step| step.state != StepState::Error) {
                 return Ok(None);
             }
-            if let Some(of) = history.full_trail(&failed) {
+            if let Some(of) = snapshot.full_trail(&failed) {
                 return Err(ActionError::TrailFull { of });
             }
             let action = self.action(ActionKind::Retry, None, by);
             // The messages name what the steps wait for; that is the same after the redrive.
-            let messages = failed.iter().map(|step| Due::Send(history.message(&step.name)));
-            let redrive = task::redrive(&history.task, &failed, &action);
+            let messages = failed.iter().map(|step| Due::Send(snapshot.message(&step.name)));
+            let redrive = task::redrive(&snapshot.task, &failed, &action);
             Ok(redrive.map(|redrive| Settlement::of(redrive).then(messages)))
         })
         .await
@@ -178,17 +178,17 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     /// See [`ActionError`].
     pub async fn cancel(&self, id: TaskId, by: &By) -> Result<TaskStatus, ActionError> {
         let action = self.action(ActionKind::Cancel, None, by);
-        let undone = |history: &History| history.task.plan.compensates_cancellation();
-        let history = self
-            .act(id, |history| {
-                if history.task.state.on(TaskEvent::Cancel).is_none() {
-                    return Err(refused(ActionKind::Cancel, history));
+        let undone = |snapshot: &TaskSnapshot| snapshot.task.plan.compensates_cancellation();
+        let snapshot = self
+            .act(id, |snapshot| {
+                if snapshot.task.state.on(TaskEvent::Cancel).is_none() {
+                    return Err(refused(ActionKind::Cancel, snapshot));
                 }
-                let to = if undone(history) { Diversion::Compensate(End::Cancelled) } else { Diversion::Cancel };
+                let to = if undone(snapshot) { Diversion::Compensate(End::Cancelled) } else { Diversion::Cancel };
                 Ok(Some(Settlement::of(task::divert(id, to, &action)).then([Due::AdvanceCompensation])))
             })
             .await?;
-        Ok(if undone(&history) { TaskStatus::Compensating } else { TaskStatus::Cancelled })
+        Ok(if undone(&snapshot) { TaskStatus::Compensating } else { TaskStatus::Cancelled })
     }
 
     /// Undoes what a task has done that has failed or was cancelled, now and whatever its workflow says.
@@ -197,10 +197,10 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     /// See [`ActionError`].
     pub async fn compensate(&self, id: TaskId, by: &By) -> Result<(), ActionError> {
         let action = self.action(ActionKind::Compensate, None, by);
-        let compensated = self.act(id, |history| {
-            let end = if history.task.state == TaskState::Cancelled { End::Cancelled } else { End::Error };
-            if history.task.state.on(TaskEvent::Compensate(end)).is_none() {
-                return Err(refused(ActionKind::Compensate, history));
+        let compensated = self.act(id, |snapshot| {
+            let end = if snapshot.task.state == TaskState::Cancelled { End::Cancelled } else { End::Error };
+            if snapshot.task.state.on(TaskEvent::Compensate(end)).is_none() {
+                return Err(refused(ActionKind::Compensate, snapshot));
             }
             let divert = task::divert(id, Diversion::Compensate(end), &action);
             Ok(Some(Settlement::of(divert).then([Due::AdvanceCompensation])))
@@ -214,9 +214,9 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     /// See [`ActionError`].
     pub async fn resolve(&self, id: TaskId, by: &By) -> Result<(), ActionError> {
         let action = self.action(ActionKind::Resolve, None, by);
-        let resolved = self.act(id, |history| {
-            if history.task.state.on(TaskEvent::Resolve).is_none() {
-                return Err(refused(ActionKind::Resolve, history));
+        let resolved = self.act(id, |snapshot| {
+            if snapshot.task.state.on(TaskEvent::Resolve).is_none() {
+                return Err(refused(ActionKind::Resolve, snapshot));
             }
             Ok(Some(Settlement::of(task::divert(id, Diversion::Resolve, &action))))
         });
@@ -233,21 +233,21 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
             return Err(ActionError::ResultTooLarge(result.len()));
         }
         let action = self.action(ActionKind::ResolveStep, Some(step), by);
-        let resolved = self.act(id, |history| {
+        let resolved = self.act(id, |snapshot| {
             let no_step = || ActionError::NoStep(step.to_owned());
-            let plan = history.task.plan.step(step).ok_or_else(no_step)?;
-            let waits_for = history.missing(plan).ok_or_else(|| refused(ActionKind::ResolveStep, history))?;
+            let plan = snapshot.task.plan.step(step).ok_or_else(no_step)?;
+            let waits_for = snapshot.missing(plan).ok_or_else(|| refused(ActionKind::ResolveStep, snapshot))?;
             if !waits_for.is_empty() {
                 let waits_for = waits_for.into_iter().map(str::to_owned).collect();
                 return Err(ActionError::NotReady { step: step.to_owned(), waits_for });
             }
-            let record = history.step(step).ok_or_else(no_step)?;
+            let record = snapshot.step(step).ok_or_else(no_step)?;
             if record.state.on(StepEvent::Resolve).is_none() {
                 return Err(ActionError::StepState { step: step.to_owned(), state: record.state });
             }
             // The step's own worker finds it done and dispatches from it.
-            let message = Due::Send(history.message(step));
-            let resolve = task::resolve_step(&history.task, record, result, &action);
+            let message = Due::Send(snapshot.message(step));
+            let resolve = task::resolve_step(&snapshot.task, record, result, &action);
             Ok(resolve.map(|resolve| Settlement::of(resolve).then([message])))
         });
         resolved.await.map(drop)
@@ -258,12 +258,12 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     async fn act(
         &self,
         id: TaskId,
-        decide: impl Fn(&History) -> Result<Option<Settlement>, ActionError>,
-    ) -> Result<History, ActionError> {
-        let decided = self.engine.settle_as_read(id, |history| {
-            let Some(history) = history else { return Decision::Leave(Err(ActionError::NotFound(id))) };
-            match decide(&history) {
-                Ok(Some(settlement)) => Decision::Settle(settlement, Ok(history)),
+        decide: impl Fn(&TaskSnapshot) -> Result<Option<Settlement>, ActionError>,
+    ) -> Result<TaskSnapshot, ActionError> {
+        let decided = self.engine.settle_as_read(id, |snapshot| {
+            let Some(snapshot) = snapshot else { return Decision::Leave(Err(ActionError::NotFound(id))) };
+            match decide(&snapshot) {
+                Ok(Some(settlement)) => Decision::Settle(settlement, Ok(snapshot)),
                 Ok(None) => Decision::LookAgain,
                 Err(error) => Decision::Leave(Err(error)),
             }
@@ -279,6 +279,6 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     }
 }
 
-fn refused(action: ActionKind, history: &History) -> ActionError {
-    ActionError::Status { action, status: history.status() }
+fn refused(action: ActionKind, snapshot: &TaskSnapshot) -> ActionError {
+    ActionError::Status { action, status: snapshot.status() }
 }

@@ -39,15 +39,15 @@ async fn a_step_whose_message_is_given_up_fails_and_with_it_the_task() {
     let task = task(&harness).await;
     assert_eq!(bury(&harness, task, "s0").await, None);
     let known = format!("received 1 times from an unknown queue, first sent at {}", harness.now());
-    let history = harness.history(task).await.unwrap();
-    let step = history.step("s0").unwrap();
+    let snapshot = harness.snapshot(task).await.unwrap();
+    let step = snapshot.step("s0").unwrap();
     let error = step.error.clone().unwrap();
     assert_eq!((step.state, error.code.as_str()), (StepState::Error, DELIVERY_EXHAUSTED));
     assert_eq!(error.message, format!("SQS gave up on the step's message: {known}"));
-    assert_eq!((history.task.state, harness.undeliverable().len()), (TaskState::Failed, 0));
+    assert_eq!((snapshot.task.state, harness.undeliverable().len()), (TaskState::Failed, 0));
     let why = error.message;
     let (what, step, who) = (ActionKind::GiveUp, Some("s0".to_owned()), "dead_letters".to_owned());
-    assert_eq!(history.task.actions, [Action { at: harness.now(), what, step, who, why }]);
+    assert_eq!(snapshot.task.actions, [Action { at: harness.now(), what, step, who, why }]);
     assert_eq!(log.lines("ERROR message=given up").len(), 1);
 }
 
@@ -98,9 +98,9 @@ async fn a_letter_on_which_nothing_hangs_is_let_go() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[], &[0]], &[], "");
     let untouched = async |task: TaskId, step: &str| {
-        let before = harness.history(task).await.unwrap();
+        let before = harness.snapshot(task).await.unwrap();
         assert_eq!(bury(&harness, task, step).await, None, "{step}");
-        assert_eq!(harness.history(task).await.unwrap(), before, "{step}");
+        assert_eq!(harness.snapshot(task).await.unwrap(), before, "{step}");
     };
     let waiting = task(&harness).await;
     untouched(waiting, "s1").await;

@@ -91,8 +91,8 @@ async fn newer_task_is_shown_and_left_alone(word: &str, shown: TaskStatus) {
         let Err(ActionError::Newer(newer)) = refused else { panic!("{refused:?}") };
         assert_eq!((newer.v, newer.needs), (NEWER, NEWER));
     }
-    let history = client.history(task).await.unwrap().unwrap();
-    assert_eq!((history.status(), history.newer().map(|newer| newer.needs)), (shown, Some(NEWER)));
+    let snapshot = client.snapshot(task).await.unwrap().unwrap();
+    assert_eq!((snapshot.status(), snapshot.newer().map(|newer| newer.needs)), (shown, Some(NEWER)));
     assert_eq!(client.find(&Filter::default(), None, 10).await.unwrap().tasks.len(), 1, "it is listed");
 
     assert_eq!((items(&harness, &key), harness.woken()), (before, vec!["s0".to_owned()]), "nothing is written or sent");

@@ -106,12 +106,12 @@ async fn what_may_have_passed_is_restarted_by_itself_after_1_2_and_4_minutes_and
     harness.fail("s0", std::iter::repeat_n(busy(), 12));
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
-    let history = harness.history(task).await.unwrap();
-    let attempts = &history.step("s0").unwrap().attempts;
+    let snapshot = harness.snapshot(task).await.unwrap();
+    let attempts = &snapshot.step("s0").unwrap().attempts;
     // Of the three attempts of a set the last one's end is the task's failure.
     let failures = attempts.iter().skip(2).step_by(3).map(|attempt| attempt.finished_at.unwrap());
     let restarts =
-        history.task.actions.iter().filter(|action| action.what == ActionKind::Retry && action.who == ITSELF);
+        snapshot.task.actions.iter().filter(|action| action.what == ActionKind::Retry && action.who == ITSELF);
     let waits: Vec<u64> =
         restarts.zip(failures).map(|(restart, failed)| restart.at.since(failed).as_secs() / 60).collect();
     assert_eq!(waits, [1, 2, 4]);
@@ -125,9 +125,9 @@ async fn a_restart_whose_message_is_not_sent_is_made_good_by_the_watchdog() {
     let harness = graph(&[&[]], &[], "restarts: 1,").call_by_call();
     harness.fail("s0", [busy(), busy(), busy()]);
     let task = harness.begin().await;
-    harness.run_until(task, |history| history.task.state == TaskState::Failed).await.unwrap();
+    harness.run_until(task, |snapshot| snapshot.task.state == TaskState::Failed).await.unwrap();
     harness.fail_call("send", [FailureKind::Throttled]);
-    harness.run_until(task, |history| history.task.state == TaskState::Running).await.unwrap();
+    harness.run_until(task, |snapshot| snapshot.task.state == TaskState::Running).await.unwrap();
     assert_eq!(harness.woken(), ["s0"]);
     harness.run(task).await.unwrap();
     assert_eq!((harness.state(task), harness.woken()), (TaskState::Completed, vec!["s0".to_owned(); 2]));
@@ -146,7 +146,7 @@ async fn a_failed_task_waits_for_a_retry_as_long_as_its_file_says() {
 
     harness.fail("s0", [no()]);
     let retried = harness.begin().await;
-    harness.run_until(retried, |history| history.task.state == TaskState::Failed).await.unwrap();
+    harness.run_until(retried, |snapshot| snapshot.task.state == TaskState::Failed).await.unwrap();
     harness.run_for(9 * MINUTE).await.unwrap();
     harness.client().retry(retried, &by()).await.unwrap();
     harness.run(retried).await.unwrap();
@@ -176,7 +176,7 @@ async fn what_failed_is_left_as_it_is_where_its_file_says_so_until_somebody_undo
 async fn a_cancelled_task_that_is_left_as_it_is_can_be_undone_later() {
     let harness = graph(&[&[], &[0]], &[0], "compensate: manual,");
     let task = harness.begin().await;
-    harness.run_until(task, |history| history.step("s0").unwrap().state.is_done()).await.unwrap();
+    harness.run_until(task, |snapshot| snapshot.step("s0").unwrap().state.is_done()).await.unwrap();
     harness.client().cancel(task, &by()).await.unwrap();
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Cancelled);
@@ -196,9 +196,9 @@ async fn a_compensation_that_fails_for_good_holds_up_the_others_until_it_is_retr
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
     harness.run_for(24 * 60 * MINUTE).await.unwrap();
-    let history = harness.history(task).await.unwrap();
+    let snapshot = harness.snapshot(task).await.unwrap();
     assert_eq!(
-        (history.task.state, history.task.failed_steps),
+        (snapshot.task.state, snapshot.task.failed_steps),
         (TaskState::Compensating(End::Error), ["s1".to_owned(), "u1".to_owned()].into())
     );
     assert_eq!(harness.step(task, "u0").attempt, 0);
@@ -213,7 +213,7 @@ async fn a_compensation_that_somebody_is_at_is_not_woken_again() {
     let harness = graph(&[&[]], &[0], "");
     harness.fail("s0", [no()]);
     let task = harness.begin().await;
-    harness.run_until(task, |history| history.task.state.is_compensating()).await.unwrap();
+    harness.run_until(task, |snapshot| snapshot.task.state.is_compensating()).await.unwrap();
     harness.memory().claim(task, "u0").await;
     let engine = Engine::new(harness.ports(), harness.ports(), harness.memory().ambient.clone());
     engine.unwind(task).await.unwrap();

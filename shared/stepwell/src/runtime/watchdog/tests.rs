@@ -81,7 +81,7 @@ async fn what_waits_for_nothing_more_is_not_looked_at_any_more() {
     harness.fail("s0", [no()]);
     let task = harness.begin().await;
     harness.run_for(SECOND).await.unwrap();
-    let failed_at = harness.history(task).await.unwrap().task.finished_at.unwrap();
+    let failed_at = harness.snapshot(task).await.unwrap().task.finished_at.unwrap();
     assert_eq!(listed(&harness, task), (Listing::Compensating, failed_at + MINUTE), "the other one went on");
     assert_eq!(minute(&harness).await, Report { looked_at: 1, ..Report::default() });
     assert_eq!(listed(&harness, task), (Listing::Error, failed_at));
@@ -252,7 +252,7 @@ async fn a_compensation_that_failed_calls_for_people_at_least_once_an_hour_until
     harness.fail("s0", [no()]);
     harness.fail("u0", [no()]);
     let task = harness.begin().await;
-    harness.run_until(task, |history| history.task.state.is_compensating()).await.unwrap();
+    harness.run_until(task, |snapshot| snapshot.task.state.is_compensating()).await.unwrap();
     assert_eq!(calls(), [""; 0]);
     harness.run(task).await.unwrap();
     assert_eq!(calls(), [format!("ERROR message=compensation failed task_id={task} step=\"u0\" code=\"NO\"")]);

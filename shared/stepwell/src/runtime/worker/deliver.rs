@@ -7,12 +7,12 @@ use super::{
 use crate::{
     core::{
         codes::EngineCode,
-        history::Loaded,
         limits::SETTLE_RESERVE,
         message::{Message, printable},
         plan::{Plan, StepPlan, is_name},
         record::{AttemptRecord, Failure, Lease, Outcome, StepRecord, TaskRecord},
         settlement::{self, Dispatch, Disposition, Settlement, after_failure, dispatch},
+        snapshot::Loaded,
         state::StepState,
         step::{self, Claim, ClaimRequest},
         timestamp::Timestamp,

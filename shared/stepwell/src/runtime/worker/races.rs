@@ -74,7 +74,7 @@ async fn only_a_hand_over_made_again_calls_its_message_a_repeat() {
     let harness = graph(&[&[], &[0]], &[], "");
     let task = harness.begin().await;
     let repeats = || harness.sent().iter().map(|message| (message.step.clone(), message.repeat)).collect::<Vec<_>>();
-    harness.run_until(task, |history| history.step("s0").unwrap().state.is_done()).await.unwrap();
+    harness.run_until(task, |snapshot| snapshot.step("s0").unwrap().state.is_done()).await.unwrap();
     let first = [("s0".to_owned(), false), ("s1".to_owned(), false)];
     assert_eq!(repeats(), first);
     harness.lose_messages();

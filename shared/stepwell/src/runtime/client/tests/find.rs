@@ -121,7 +121,7 @@ async fn a_failed_task_is_found_while_something_may_still_happen_by_itself() {
     let harness = graph(&[&[]], &[0], "compensate_after_seconds: 3600,");
     harness.fail("s0", [no()]);
     let task = harness.begin().await;
-    harness.run_until(task, |history| history.task.state == TaskState::Failed).await.unwrap();
+    harness.run_until(task, |snapshot| snapshot.task.state == TaskState::Failed).await.unwrap();
     assert_eq!(harness.memory().store.listed(task).unwrap().listing, Listing::Compensating);
     let of = async |status| found(&harness, Filter { status: Some(status), ..Filter::default() }).await;
     assert_eq!(of(TaskStatus::Error).await, [task].into());
@@ -302,6 +302,6 @@ async fn what_somebody_else_or_an_earlier_call_has_retried_is_retried_by_the_nex
     fails(task).await;
     let (retried, found, _) = retry_all(&harness, next.as_ref(), Some(&by())).await;
     assert_eq!((retried, found), (1, vec![task]));
-    let trail: Vec<_> = harness.history(task).await.unwrap().task.actions;
+    let trail: Vec<_> = harness.snapshot(task).await.unwrap().task.actions;
     assert!(trail.iter().all(|Action { what, .. }| *what == ActionKind::Retry) && trail.len() == 3, "{trail:?}");
 }

@@ -70,9 +70,9 @@ async fn an_action_is_done_in_the_states_that_allow_it_and_refused_with_the_stat
     for state in TaskState::ALL {
         for what in [Retry, Cancel, Compensate, Resolve, ResolveStep] {
             let (harness, task) = in_state(state).await;
-            let before = harness.history(task).await.unwrap();
+            let before = harness.snapshot(task).await.unwrap();
             let answer = act(&harness, task, what).await;
-            let after = harness.history(task).await.unwrap();
+            let after = harness.snapshot(task).await.unwrap();
             match leads_to(state, what) {
                 Some(to) => {
                     answer.unwrap();
@@ -127,10 +127,10 @@ async fn a_retry_gives_what_failed_a_fresh_set_of_attempts_and_keeps_what_is_don
     assert_eq!((message.step.as_str(), message.load), ("s1", vec!["s0".to_owned()]));
     harness.run(task).await.unwrap();
     harness.client().retry(task, &by()).await.unwrap();
-    let history = harness.run(task).await.unwrap();
-    assert_eq!(history.status(), TaskStatus::Complete);
+    let snapshot = harness.run(task).await.unwrap();
+    assert_eq!(snapshot.status(), TaskStatus::Complete);
     assert_eq!(
-        history.steps.iter().map(|step| (step.attempt, step.exempt)).collect::<Vec<_>>(),
+        snapshot.steps.iter().map(|step| (step.attempt, step.exempt)).collect::<Vec<_>>(),
         [(1, 0), (3, 2), (1, 0)]
     );
 }
@@ -169,7 +169,7 @@ async fn a_task_whose_own_trail_is_full_of_retries_is_not_retried() {
     let wordy = By::new("s".repeat(By::MAX_WHO), "a".repeat(By::MAX_WHY)).unwrap();
     let refused = retried_without_end(&harness, task, &wordy, 0).await;
     assert!(matches!(&refused, ActionError::TrailFull { of } if of == "the task"), "{refused}");
-    let retries = harness.history(task).await.unwrap().task.actions.len();
+    let retries = harness.snapshot(task).await.unwrap().task.actions.len();
     assert!((50..100).contains(&retries), "{retries} retries of about 0.8 KB each");
     harness.client().resolve(task, &wordy).await.unwrap();
 }
@@ -208,7 +208,7 @@ async fn of_two_operators_the_second_is_told_what_the_first_has_done() {
     harness.meanwhile("divert", async move { there.client().resolve(task, &by()).await.unwrap() });
     let refused = harness.client().cancel(task, &by()).await.unwrap_err();
     assert_eq!(refused.to_string(), "cannot cancel task in resolved_manually status");
-    assert_eq!(harness.history(task).await.unwrap().task.actions.len(), 1);
+    assert_eq!(harness.snapshot(task).await.unwrap().task.actions.len(), 1);
 
     harness.fail("s0", [no()]);
     let (task, there) = (harness.begin().await, harness.clone());
@@ -249,11 +249,11 @@ async fn a_cancelled_task_is_undone_unless_its_workflow_says_otherwise() {
     ] {
         let harness = graph(&[&[], &[0]], undone_steps, head);
         let task = harness.begin().await;
-        harness.run_until(task, |history| history.step("s0").unwrap().state.is_done()).await.unwrap();
+        harness.run_until(task, |snapshot| snapshot.step("s0").unwrap().state.is_done()).await.unwrap();
         let answer = harness.client().cancel(task, &by()).await.unwrap();
-        let history = harness.run(task).await.unwrap();
-        assert_eq!((answer, history.task.state), leads_to, "{head} {undone_steps:?}");
-        assert_eq!(history.step("s1").unwrap().attempts, [], "nothing new starts");
+        let snapshot = harness.run(task).await.unwrap();
+        assert_eq!((answer, snapshot.task.state), leads_to, "{head} {undone_steps:?}");
+        assert_eq!(snapshot.step("s1").unwrap().attempts, [], "nothing new starts");
     }
 }
 
@@ -265,12 +265,12 @@ async fn a_step_done_by_hand_lets_go_on_what_waits_for_it() {
     harness.run(task).await.unwrap();
     let client = harness.client();
     client.resolve_step(task, "s0", r#"{"by":"hand"}"#, &by()).await.unwrap();
-    let history = harness.run(task).await.unwrap();
-    assert_eq!((history.status(), history.task.failed_steps.len()), (TaskStatus::Complete, 0));
-    let step = history.step("s0").unwrap();
+    let snapshot = harness.run(task).await.unwrap();
+    assert_eq!((snapshot.status(), snapshot.task.failed_steps.len()), (TaskStatus::Complete, 0));
+    let step = snapshot.step("s0").unwrap();
     assert_eq!((step.state, step.error.as_ref()), (StepState::ResolvedManually, None));
     assert_eq!(step.result.as_deref(), Some(r#"{"by":"hand"}"#));
-    assert_eq!(history.step("s1").unwrap().state, StepState::Complete);
+    assert_eq!(snapshot.step("s1").unwrap().state, StepState::Complete);
 }
 
 #[tokio::test(start_paused = true)]
@@ -292,7 +292,7 @@ async fn a_step_is_done_by_hand_only_when_it_is_its_turn_and_nobody_is_at_it() {
         refused("s1", &larger).await,
         format!("the result has {} bytes; at most 262144 can be kept", larger.len())
     );
-    assert_eq!(harness.history(task).await.unwrap().task.actions, []);
+    assert_eq!(harness.snapshot(task).await.unwrap().task.actions, []);
     client.resolve_step(task, "s1", &larger[1..], &by()).await.unwrap();
 }
 
@@ -306,7 +306,7 @@ async fn a_task_stays_failed_until_the_last_of_its_failed_steps_is_mended() {
     let client = harness.client();
     client.resolve_step(task, "s0", "{}", &by()).await.unwrap();
     let seen = async || {
-        let record = harness.history(task).await.unwrap().task;
+        let record = harness.snapshot(task).await.unwrap().task;
         (record.state, record.failed_steps.into_iter().collect::<Vec<_>>(), record.finished_at.is_some())
     };
     let listed = || harness.memory().store.listed(task).map(|place| (place.listing, place.at)).unwrap();
