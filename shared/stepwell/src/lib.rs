@@ -17,7 +17,7 @@
 //! | | [`transition`](core::transition), [`step`](core::step), [`task`](core::task) | what is expected of the items and what changes, for every event |
 //! | | [`settlement`](core::settlement) | a transition, and what follows from it |
 //! | | [`snapshot`](core::snapshot) | a task and its steps as one picture |
-//! | | [`compensation`](core::compensation), [`stalled`](core::stalled) | what comes next in undoing a task; what is overdue in it |
+//! | | [`compensation`](core::compensation), [`inspection`](core::inspection) | what comes next in undoing a task; what is overdue in it |
 //! | [`ports`] | | all that the engine asks of the world: a store, its queues, time and chance |
 //! | [`runtime`] | [`worker`](runtime::worker) | one batch of messages in, those to keep out |
 //! | | [`watchdog`](runtime::watchdog) | looks after tasks that wait for something which may never come |
@@ -85,7 +85,7 @@
 //!
 //! * **A message is gone**: a start or an operator's action broke off between its write and its sends, or somebody purged
 //!   a queue. The index lists every open task, and every failed one of which something may still go on by itself, at the
-//!   moment at which the [`watchdog`](runtime::watchdog) has to look at it next; it sends what [`stalled`](core::stalled)
+//!   moment at which the [`watchdog`](runtime::watchdog) has to look at it next; it sends what [`inspection`](core::inspection)
 //!   finds overdue, and lists the task again, the later the longer it has been quiet.
 //! * **SQS gives up on a message**, after far more deliveries than retry limits use: something is broken. It comes to
 //!   [`dead_letters`](runtime::dead_letters), which makes it the error `DELIVERY_EXHAUSTED` of its step. Nothing is lost, and

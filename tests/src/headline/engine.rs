@@ -73,7 +73,7 @@ const POLL: Duration = Duration::from_millis(20);
 pub const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// The longest pause of the page between two requests.
-pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+pub const MAX_INSPECTION_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Our shop, running.
 #[derive(Debug)]
@@ -137,7 +137,7 @@ impl Engine {
                 return None;
             }
             sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_INSPECTION_INTERVAL);
         }
     }
 

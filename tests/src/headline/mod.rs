@@ -157,7 +157,7 @@ async fn in_one_piece(
                     Err(why) if Instant::now() + pause > until => break End::Failed(why),
                     Err(_) => sleep(pause).await,
                 }
-                pause = (pause * 2).min(engine::LONGEST_PAUSE);
+                pause = (pause * 2).min(engine::MAX_INSPECTION_INTERVAL);
             };
             (end, trail.first_trouble(), clock.elapsed())
         })

@@ -16,7 +16,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// How long after its start, or after something was done to it, the watchdog first looks at a task.
-pub const FIRST_LOOK: std::time::Duration = std::time::Duration::from_secs(60);
+pub const FIRST_INSPECTION_AFTER: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Under what the index lists a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,7 +6,7 @@
 use super::{
     codec::Unreadable,
     format::v1,
-    index::{FIRST_LOOK, ListedAt, Listing},
+    index::{FIRST_INSPECTION_AFTER, ListedAt, Listing},
     item::{Item, Key, attribute, set, stored, stored_text},
     parts::{is_state, lost_attempt, made, millis, stamp, stands_in, to_state},
     record::{Action, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, StepRecord, TaskRecord},
@@ -54,7 +54,7 @@ pub fn create(task: &NewTask<'_>) -> Transition {
         millis(attribute::CREATED_AT, task.created_at),
         Change::Set(attribute::EXPIRES_AT, (task.created_at + RETENTION).as_seconds().into()),
     ];
-    let listed = listed(task.id, Listing::Pending, task.created_at + FIRST_LOOK);
+    let listed = listed(task.id, Listing::Pending, task.created_at + FIRST_INSPECTION_AFTER);
     attributes.into_iter().chain(listed).chain(stamp()).for_each(|change| change.apply(&mut item));
     Transition::of("create", Write::new(Key::Task(task.id), Condition::NoItem, Effect::Create(item)))
 }
@@ -134,7 +134,7 @@ pub fn redrive(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Op
         Change::Exclude(attribute::FAILED_STEPS, names),
         in_trail(action),
     ];
-    changes.extend(listed(task.id, Listing::ended(to), action.at + FIRST_LOOK));
+    changes.extend(listed(task.id, Listing::ended(to), action.at + FIRST_INSPECTION_AFTER));
     let condition = legal(TaskEvent::Restart, |after| after == to).and(still_failed(task));
     writes.push(Write::update(Key::Task(task.id), condition, changes).on_task(TaskEvent::Restart));
     Some(Transition { name: "redrive", writes })
@@ -162,7 +162,7 @@ pub fn resolve_step(task: &TaskRecord, step: &StepRecord, result: &str, action: 
     };
     let to = task.state.on(event)?;
     let mut changes = vec![enters(to), in_trail(action)];
-    changes.extend(listed(task.id, listing.unwrap_or(Listing::ended(to)), action.at + FIRST_LOOK));
+    changes.extend(listed(task.id, listing.unwrap_or(Listing::ended(to)), action.at + FIRST_INSPECTION_AFTER));
     if event == TaskEvent::Mend {
         changes.push(Change::Remove(attribute::FINISHED_AT));
     }
@@ -203,7 +203,7 @@ pub fn divert(task: TaskId, to: Diversion, action: &Action) -> Transition {
         Diversion::Resolve => (TaskState::Resolved, action.at, ended),
         Diversion::Compensate(end) => {
             let ends_as = Change::Set(attribute::ENDS_AS, end.stored_word().into());
-            (TaskState::Compensating(end), action.at + FIRST_LOOK, ends_as)
+            (TaskState::Compensating(end), action.at + FIRST_INSPECTION_AFTER, ends_as)
         }
     };
     let mut changes = vec![enters(state), in_trail(action), more];
@@ -217,7 +217,7 @@ pub fn divert(task: TaskId, to: Diversion, action: &Action) -> Transition {
 pub fn order_compensations(task: TaskId, order: &[String], now: Timestamp) -> Transition {
     let condition = is_any(TaskState::is_compensating).and(Condition::Absent(attribute::COMPENSATIONS));
     let mut changes = vec![Change::Set(attribute::COMPENSATIONS, order.into())];
-    changes.extend(listed(task, Listing::Compensating, now + FIRST_LOOK));
+    changes.extend(listed(task, Listing::Compensating, now + FIRST_INSPECTION_AFTER));
     Transition::of("order_compensations", Write::update(Key::Task(task), condition, changes))
 }
 

@@ -1,7 +1,7 @@
 //! The watchdog: looks after tasks that wait for something which may never come.
 //!
 //! The index lists every open task at the moment at which it has to be looked at next. A run takes what is due, oldest
-//! first, sends what [`stalled::look`] finds missing, and lists the task at its next moment. So it carries on where the
+//! first, sends what [`inspection::inspect`] finds missing, and lists the task at its next moment. So it carries on where the
 //! last one stopped, whatever ended that, and tasks that wait for long are looked at ever more seldom.
 
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
         compensation::{self, Next},
         format::NEWER_FORMAT,
         index::{Listed, ListedAt, Listing, Page, move_in_index},
-        stalled::{self, Look},
+        inspection::{self, Inspection},
         timestamp::Timestamp,
     },
     ports::{Ambient, Queue, Store},
@@ -105,7 +105,7 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
     }
 
     async fn look_at_all(&self, due: &[Listed], report: &mut Report) {
-        let looks = stream::iter(due).map(|listed| async move { (listed, self.look_at(listed).await) });
+        let looks = stream::iter(due).map(|listed| async move { (listed, self.inspect(listed).await) });
         let mut looks = looks.buffer_unordered(AT_ONCE);
         while let Some((listed, looked)) = looks.next().await {
             if let Err(EngineError::Newer(newer)) = &looked {
@@ -118,9 +118,9 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
             }
             report.looked_at += 1;
             match looked {
-                Ok(look) => {
-                    report.sent += look.send.len();
-                    report.unwound += usize::from(look.unwind);
+                Ok(inspection) => {
+                    report.sent += inspection.send.len();
+                    report.unwound += usize::from(inspection.unwind);
                 }
                 Err(error) => {
                     tracing::error!(task_id = %listed.place.task, code = error.code(), %error, "the task could not be looked at");
@@ -142,31 +142,31 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
     }
 
     /// The next look is listed last: whatever goes wrong before it is tried again by the next run.
-    async fn look_at(&self, listed: &Listed) -> Result<Look, EngineError> {
+    async fn inspect(&self, listed: &Listed) -> Result<Inspection, EngineError> {
         let id = listed.place.task;
         let now = self.engine.now();
         let Some(snapshot) = self.engine.snapshot(id).await? else {
-            return Ok(Look { send: Vec::new(), unwind: false, next: None });
+            return Ok(Inspection { send: Vec::new(), unwind: false, next: None });
         };
-        let look = stalled::look(&snapshot, now);
+        let inspection = inspection::inspect(&snapshot, now);
         // Again with each look, so that the alarm stays on until somebody has helped.
         if let Next::Run(compensation) = compensation::next(&snapshot, now) {
             tell_if_failed(id, compensation);
         }
-        for outgoing in &look.send {
+        for outgoing in &inspection.send {
             tracing::warn!(task_id = %id, step = outgoing.message.step, state = %snapshot.task.state.status(), "overdue: woken again");
         }
-        self.engine.send_all(&look.send).await?;
-        if look.unwind {
+        self.engine.send_all(&inspection.send).await?;
+        if inspection.unwind {
             self.engine.unwind(id).await?;
         }
         // Where nothing more happens by itself, it is not looked at any more.
         let over = || (Listing::ended(snapshot.task.state), snapshot.task.finished_at.unwrap_or(now));
-        let (to, at) = look.next.map_or_else(over, |next| (listed.place.listing, next));
+        let (to, at) = inspection.next.map_or_else(over, |next| (listed.place.listing, next));
         if !self.engine.apply(&move_in_index(&listed.place, to, at)).await?.is_written() {
             tracing::debug!(task_id = %id, "listed anew by somebody else meanwhile");
         }
-        Ok(look)
+        Ok(inspection)
     }
 }
 

@@ -8,12 +8,12 @@ use crate::{
     core::{
         id::TaskId,
         index::Listing,
+        inspection,
         message::{DEAD_LETTERS, Message, QueueName, StepQueue},
         plan::UndeclaredDependency,
         record::AttemptRecord,
         settlement::{Delivery, Disposition},
         snapshot::TaskSnapshot,
-        stalled,
         timestamp::Timestamp,
         workflow::Workflow,
     },
@@ -512,8 +512,8 @@ impl Harness {
     fn is_at_rest(&self, snapshot: &TaskSnapshot) -> bool {
         let task = &snapshot.task;
         let needs_a_person = task.plan.compensations().iter().any(|step| task.failed_steps.contains(&step.name));
-        let look = stalled::look(snapshot, self.now());
-        let nothing_due = look.send.is_empty() && !look.unwind && look.next.is_none();
+        let inspection = inspection::inspect(snapshot, self.now());
+        let nothing_due = inspection.send.is_empty() && !inspection.unwind && inspection.next.is_none();
         (needs_a_person || nothing_due) && !self.memory.queue.holds_any_of(task.id)
     }
 

@@ -30,7 +30,7 @@ const PRICE_CENTS: i64 = 2_500;
 const INVOCATION_SECONDS: u32 = 15;
 
 /// A checkout dies twice at most, and sixty of them share a machine.
-const PATIENCE: Duration = Duration::from_secs(240);
+const OVERDUE_AFTER: Duration = Duration::from_secs(240);
 
 /// How often checkouts are started anew for wishes that were not granted. Once is enough, but which death comes first is
 /// chance.
@@ -171,7 +171,7 @@ impl Crowd {
 
     /// Waits until no message is left, hidden or not, in these queues. A message goes forward in this order only.
     async fn until_worked(&self, queues: &[&str]) {
-        until_within(PATIENCE, "all messages to be worked and acknowledged", async || {
+        until_within(OVERDUE_AFTER, "all messages to be worked and acknowledged", async || {
             for queue in queues {
                 if !self.stack.messages(queue, "").await.is_empty() {
                     return None;

@@ -9,7 +9,7 @@ mod stored;
 use crate::core::{
     backoff::Backoff,
     id::TaskId,
-    index::FIRST_LOOK,
+    index::FIRST_INSPECTION_AFTER,
     message::{DEAD_LETTERS, Message, UNDELIVERABLE},
     spelling::Meant,
 };
@@ -237,7 +237,7 @@ impl Plan {
     /// How long after its failure the watchdog looks at a task; `None` where nothing more happens by itself: it is not
     /// restarted, it is not undone, and all its steps are on one line, so none goes on beside the one that failed.
     pub fn looks_after_failure_in(&self) -> Option<Duration> {
-        let others_go_on = (!self.is_chain()).then_some(FIRST_LOOK);
+        let others_go_on = (!self.is_chain()).then_some(FIRST_INSPECTION_AFTER);
         self.restarts_after(0).into_iter().chain(self.compensates_failure_after()).chain(others_go_on).min()
     }
 
@@ -569,8 +569,8 @@ mod tests {
         let looks = |steps: Vec<StepPlan>| Plan::new(steps).unwrap().looks_after_failure_in();
         assert_eq!(looks(vec![step("a", &[])]), None);
         assert_eq!(looks(vec![step("a", &[]), step("b", &["a"]), step("c", &["a", "b"])]), None);
-        assert_eq!(looks(vec![step("a", &[]), step("b", &[])]), Some(FIRST_LOOK));
-        assert_eq!(looks(vec![step("a", &[]), step("b", &["a"]), step("c", &["a"])]), Some(FIRST_LOOK));
+        assert_eq!(looks(vec![step("a", &[]), step("b", &[])]), Some(FIRST_INSPECTION_AFTER));
+        assert_eq!(looks(vec![step("a", &[]), step("b", &["a"]), step("c", &["a"])]), Some(FIRST_INSPECTION_AFTER));
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use crate::{
     ActionError, By, FailureKind, TaskId,
     core::{
-        index::{FIRST_LOOK, Listing},
+        index::{FIRST_INSPECTION_AFTER, Listing},
         limits::MAX_RESULT_BYTES,
         record::{Action, ActionKind},
         state::{End, StepState, TaskState, TaskStatus},
@@ -78,7 +78,7 @@ async fn an_action_is_done_in_the_states_that_allow_it_and_refused_with_the_stat
                     answer.unwrap();
                     assert_eq!(after.task.state, to, "{what:?} in {state:?}");
                     let goes_on = to == Running || to.is_compensating();
-                    let at = if goes_on { harness.now() + FIRST_LOOK } else { harness.now() };
+                    let at = if goes_on { harness.now() + FIRST_INSPECTION_AFTER } else { harness.now() };
                     assert_eq!(harness.memory().store.listed(task).unwrap().at, at, "{what:?} in {state:?}");
                     let Action { at, what: done, step, who, why } = after.task.actions[0].clone();
                     assert_eq!((at, done, who.as_str(), why.as_str()), (harness.now(), what, "somebody", "a test"));
@@ -311,10 +311,10 @@ async fn a_task_stays_failed_until_the_last_of_its_failed_steps_is_mended() {
     };
     let listed = || harness.memory().store.listed(task).map(|place| (place.listing, place.at)).unwrap();
     assert_eq!(seen().await, (TaskState::Failed, vec!["s1".to_owned()], true));
-    assert_eq!(listed(), (Listing::Compensating, harness.now() + FIRST_LOOK), "what depends on it goes on");
+    assert_eq!(listed(), (Listing::Compensating, harness.now() + FIRST_INSPECTION_AFTER), "what depends on it goes on");
     client.resolve_step(task, "s1", "{}", &by()).await.unwrap();
     assert_eq!(seen().await, (TaskState::Running, vec![], false));
-    assert_eq!(listed(), (Listing::Pending, harness.now() + FIRST_LOOK));
+    assert_eq!(listed(), (Listing::Pending, harness.now() + FIRST_INSPECTION_AFTER));
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
 }
 

@@ -16,14 +16,14 @@ use std::time::Duration;
 
 /// How long something may be due before it counts as overdue. Messages take their time, above all in a queue that is
 /// far behind.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const OVERDUE_AFTER: Duration = Duration::from_secs(60);
 
 /// The longest time between two looks at a task that waits.
-pub const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
+pub const MAX_INSPECTION_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// What a look at a task has shown.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Look {
+pub struct Inspection {
     /// The messages that are missing, or may be.
     pub send: Vec<Outgoing>,
     /// Whether its compensation can go on.
@@ -34,19 +34,19 @@ pub struct Look {
 
 /// Looks at a task.
 ///
-/// The longer it has been quiet, the longer until the next look, from [`PATIENCE`] to [`LONGEST_PAUSE`]: a step whose
+/// The longer it has been quiet, the longer until the next look, from [`OVERDUE_AFTER`] to [`MAX_INSPECTION_INTERVAL`]: a step whose
 /// queue is hours behind does not get a message a minute.
-pub fn look(snapshot: &TaskSnapshot, now: Timestamp) -> Look {
-    let pause = now.since(snapshot.last_event()).clamp(PATIENCE, LONGEST_PAUSE);
-    let mut found = Found { snapshot, now, send: Vec::new(), unwind: false, wait: None };
-    found.look();
-    let Found { send, unwind, wait, .. } = found;
+pub fn inspect(snapshot: &TaskSnapshot, now: Timestamp) -> Inspection {
+    let pause = now.since(snapshot.last_event()).clamp(OVERDUE_AFTER, MAX_INSPECTION_INTERVAL);
+    let mut found = Findings { snapshot, now, send: Vec::new(), unwind: false, wait: None };
+    found.inspect();
+    let Findings { send, unwind, wait, .. } = found;
     // Not over and over for the sake of one that is just about to be overdue.
-    let wait = wait.map(|wait| wait.max(now + PATIENCE));
+    let wait = wait.map(|wait| wait.max(now + OVERDUE_AFTER));
     let acted = unwind || !send.is_empty();
     let again = (acted || (wait.is_none() && is_open(snapshot))).then(|| now + pause);
     let next = [again, wait].into_iter().flatten().min();
-    Look { send, unwind, next }
+    Inspection { send, unwind, next }
 }
 
 /// Whether the watchdog has to keep an eye on it.
@@ -55,7 +55,7 @@ fn is_open(snapshot: &TaskSnapshot) -> bool {
 }
 
 /// What has been found so far.
-struct Found<'a> {
+struct Findings<'a> {
     snapshot: &'a TaskSnapshot,
     now: Timestamp,
     send: Vec<Outgoing>,
@@ -64,8 +64,8 @@ struct Found<'a> {
     wait: Option<Timestamp>,
 }
 
-impl Found<'_> {
-    fn look(&mut self) {
+impl Findings<'_> {
+    fn inspect(&mut self) {
         let snapshot = self.snapshot;
         match compensation::next(snapshot, self.now) {
             Next::Begin | Next::Restart(_) | Next::Close(_) | Next::Order(_) | Next::Finish(_) => self.unwind = true,
@@ -73,7 +73,7 @@ impl Found<'_> {
                 self.wait_until(until);
                 self.steps();
             }
-            Next::InFlight(until) => self.wait_until(until + PATIENCE),
+            Next::InFlight(until) => self.wait_until(until + OVERDUE_AFTER),
             Next::Run(compensation) => self.step(compensation),
             // Of a failed task the branches that do not depend on what failed go on.
             Next::Nothing if snapshot.task.state.lets_steps_run() => self.steps(),
@@ -106,10 +106,10 @@ impl Found<'_> {
 
     /// The worker of this step should have been at it since `due`.
     fn expect(&mut self, name: &str, due: Timestamp) {
-        if due + PATIENCE <= self.now {
+        if due + OVERDUE_AFTER <= self.now {
             self.send.push(self.snapshot.message(name));
         } else {
-            self.wait_until(due + PATIENCE);
+            self.wait_until(due + OVERDUE_AFTER);
         }
     }
 
@@ -138,8 +138,8 @@ mod tests {
 
     const MINUTE: i64 = 60;
 
-    fn sent(look: &Look) -> Vec<&str> {
-        look.send.iter().map(|sent| sent.message.step.as_str()).collect()
+    fn sent(inspection: &Inspection) -> Vec<&str> {
+        inspection.send.iter().map(|sent| sent.message.step.as_str()).collect()
     }
 
     fn done(step: &mut StepRecord, moment: i64) {
@@ -149,9 +149,9 @@ mod tests {
     #[test]
     fn a_ready_step_is_woken_when_its_message_has_had_its_time() {
         let snapshot = snapshot(&[&[], &[0]], &[]);
-        let early = look(&snapshot, at(MINUTE - 1));
+        let early = inspect(&snapshot, at(MINUTE - 1));
         assert_eq!((sent(&early), early.next), (vec![], Some(at(MINUTE - 1 + MINUTE))));
-        let late = look(&snapshot, at(MINUTE));
+        let late = inspect(&snapshot, at(MINUTE));
         assert_eq!(sent(&late), ["s0"], "the second one waits for the first");
         assert_eq!(late.next, Some(at(2 * MINUTE)));
     }
@@ -161,10 +161,10 @@ mod tests {
         let mut snapshot = snapshot(&[&[], &[], &[0, 1]], &[]);
         done(&mut snapshot.steps[0], 10);
         done(&mut snapshot.steps[1], 50);
-        assert_eq!(sent(&look(&snapshot, at(50 + MINUTE - 1))), [""; 0]);
-        let look = look(&snapshot, at(50 + MINUTE));
-        assert_eq!(sent(&look), ["s2"]);
-        assert_eq!(look.send[0].message.load, ["s0", "s1"]);
+        assert_eq!(sent(&inspect(&snapshot, at(50 + MINUTE - 1))), [""; 0]);
+        let inspection = inspect(&snapshot, at(50 + MINUTE));
+        assert_eq!(sent(&inspection), ["s2"]);
+        assert_eq!(inspection.send[0].message.load, ["s0", "s1"]);
     }
 
     #[test]
@@ -177,13 +177,13 @@ mod tests {
             next_retry_at: Some(at(300)),
             ..snapshot.steps[0].clone()
         };
-        let waiting = look(&snapshot, at(100));
+        let waiting = inspect(&snapshot, at(100));
         assert_eq!((sent(&waiting), waiting.next), (vec![], Some(at(300 + MINUTE))));
-        assert_eq!(sent(&look(&snapshot, at(300 + MINUTE))), ["s0"]);
+        assert_eq!(sent(&inspect(&snapshot, at(300 + MINUTE))), ["s0"]);
         snapshot.steps[0].state = StepState::InProgress;
         snapshot.steps[0].lease_until = Some(at(500));
-        assert_eq!(sent(&look(&snapshot, at(500 + MINUTE - 1))), [""; 0]);
-        assert_eq!(sent(&look(&snapshot, at(500 + MINUTE))), ["s0"]);
+        assert_eq!(sent(&inspect(&snapshot, at(500 + MINUTE - 1))), [""; 0]);
+        assert_eq!(sent(&inspect(&snapshot, at(500 + MINUTE))), ["s0"]);
     }
 
     #[test]
@@ -192,10 +192,10 @@ mod tests {
         done(&mut snapshot.steps[0], 5);
         done(&mut snapshot.steps[1], 8);
         done(&mut snapshot.steps[2], 7);
-        assert_eq!(sent(&look(&snapshot, at(8 + MINUTE - 1))), [""; 0]);
-        assert_eq!(sent(&look(&snapshot, at(8 + MINUTE))), ["s1", "s2"]);
+        assert_eq!(sent(&inspect(&snapshot, at(8 + MINUTE - 1))), [""; 0]);
+        assert_eq!(sent(&inspect(&snapshot, at(8 + MINUTE))), ["s1", "s2"]);
         snapshot.task.state = TaskState::Completed;
-        assert_eq!(look(&snapshot, at(8 + MINUTE)), Look { send: Vec::new(), unwind: false, next: None });
+        assert_eq!(inspect(&snapshot, at(8 + MINUTE)), Inspection { send: Vec::new(), unwind: false, next: None });
     }
 
     #[test]
@@ -206,11 +206,11 @@ mod tests {
         snapshot.task.plan = snapshot.task.plan.compensating(crate::core::plan::Compensate::OnError, 900);
         snapshot.steps[0].state = StepState::Error;
         done(&mut snapshot.steps[1], 5);
-        let waiting = look(&snapshot, at(100));
+        let waiting = inspect(&snapshot, at(100));
         assert_eq!((sent(&waiting), waiting.unwind, waiting.next), (vec![], false, Some(at(910))));
-        assert!(look(&snapshot, at(910)).unwind);
+        assert!(inspect(&snapshot, at(910)).unwind);
         snapshot.task.plan = snapshot.task.plan.compensating(crate::core::plan::Compensate::Manual, 0);
-        assert_eq!(look(&snapshot, at(910)).next, None, "nothing more happens by itself");
+        assert_eq!(inspect(&snapshot, at(910)).next, None, "nothing more happens by itself");
     }
 
     #[test]
@@ -219,7 +219,10 @@ mod tests {
         snapshot.task.state = TaskState::Compensating(End::Cancelled);
         snapshot.steps[0] =
             StepRecord { state: StepState::InProgress, lease_until: Some(at(500)), ..snapshot.steps[0].clone() };
-        assert_eq!(look(&snapshot, at(100)), Look { send: Vec::new(), unwind: false, next: Some(at(500 + MINUTE)) });
+        assert_eq!(
+            inspect(&snapshot, at(100)),
+            Inspection { send: Vec::new(), unwind: false, next: Some(at(500 + MINUTE)) }
+        );
     }
 
     #[test]
@@ -228,9 +231,9 @@ mod tests {
         snapshot.steps.iter_mut().for_each(|step| done(step, 5));
         for state in TaskState::ALL {
             snapshot.task.state = state;
-            let over = Look { send: Vec::new(), unwind: false, next: None };
+            let over = Inspection { send: Vec::new(), unwind: false, next: None };
             let goes_on = state.lets_steps_run() || state.is_compensating();
-            assert_eq!(look(&snapshot, at(10 * MINUTE)) == over, !goes_on, "{state:?}");
+            assert_eq!(inspect(&snapshot, at(10 * MINUTE)) == over, !goes_on, "{state:?}");
         }
     }
 
@@ -240,13 +243,13 @@ mod tests {
         snapshot.task.state = TaskState::Compensating(End::Error);
         snapshot.task.compensations = Some(vec![undo(0)]);
         snapshot.compensations = vec![StepRecord::untouched(&undo(0))];
-        assert_eq!(sent(&look(&snapshot, at(MINUTE))), [undo(0)]);
+        assert_eq!(sent(&inspect(&snapshot, at(MINUTE))), [undo(0)]);
         snapshot.compensations[0].state = StepState::Error;
-        let stuck = look(&snapshot, at(MINUTE));
+        let stuck = inspect(&snapshot, at(MINUTE));
         assert_eq!((sent(&stuck), stuck.unwind), (vec![], false));
         assert_eq!(stuck.next, Some(at(2 * MINUTE)), "it stays on the list");
         snapshot.compensations[0].state = StepState::Complete;
-        assert!(look(&snapshot, at(MINUTE)).unwind);
+        assert!(inspect(&snapshot, at(MINUTE)).unwind);
     }
 
     #[test]
@@ -258,8 +261,8 @@ mod tests {
             next_retry_at: Some(at(60 * MINUTE)),
             ..snapshot.steps[1].clone()
         };
-        let look = look(&snapshot, at(2 * MINUTE));
-        assert_eq!((sent(&look), look.next), (vec!["s0"], Some(at(4 * MINUTE))));
+        let inspection = inspect(&snapshot, at(2 * MINUTE));
+        assert_eq!((sent(&inspection), inspection.next), (vec!["s0"], Some(at(4 * MINUTE))));
     }
 
     proptest! {
@@ -267,7 +270,7 @@ mod tests {
         fn the_longer_a_task_is_quiet_the_longer_until_the_next_look(quiet in 0i64..1_000_000) {
             let snapshot = snapshot(&[&[]], &[]);
             let now = at(quiet);
-            let next = look(&snapshot, now).next.unwrap();
+            let next = inspect(&snapshot, now).next.unwrap();
             let pause = i64::try_from(next.since(now).as_secs()).unwrap();
             prop_assert!((MINUTE..=3_600).contains(&pause), "{pause}");
             prop_assert!(quiet < MINUTE || pause == quiet.min(3_600), "{pause} after {quiet}");
