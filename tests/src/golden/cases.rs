@@ -11,7 +11,7 @@ use stepwell::{
         record::{Action, ActionKind, AttemptRecord, Failure, KeyRecord, Lease, NewTask, Outcome, TaskRecord},
         state::End,
         step::{self as steps, Claim as Claimed, ClaimRequest},
-        task::{self as tasks, Diversion},
+        task::{self as tasks, Termination},
         transition::{Applied, Transition},
     },
     ports::Store,
@@ -74,7 +74,7 @@ enum Do {
     Arrive(&'static str),
     /// The task learns that this last step is done.
     LeafArrive,
-    Divert(Diversion, ActionKind),
+    Terminate(Termination, ActionKind),
     Order(&'static [&'static str]),
     Finish,
     FinishCompensation(End),
@@ -94,8 +94,8 @@ fn steps_alone(number: u8, name: &'static str, deeds: impl IntoIterator<Item = D
 }
 
 fn tasks_in_every_state() -> Vec<Case> {
-    let undo = |end| Divert(Diversion::Compensate(end), ActionKind::Compensate);
-    let cancel = Divert(Diversion::Cancel, ActionKind::Cancel);
+    let undo = |end| Terminate(Termination::Compensate(end), ActionKind::Compensate);
+    let cancel = Terminate(Termination::Cancel, ActionKind::Cancel);
     let compensated = [
         (1, "reserve", Complete("{}")),
         (3, "charge", Fail),
@@ -116,7 +116,7 @@ fn tasks_in_every_state() -> Vec<Case> {
         (11, "release", RetryLater(busy(), 13)),
     ];
     let nothing_to_undo = [
-        (1, "", Divert(Diversion::Compensate(End::Cancelled), ActionKind::Cancel)),
+        (1, "", Terminate(Termination::Compensate(End::Cancelled), ActionKind::Cancel)),
         (2, "reserve", Cancel),
         (2, "charge", Cancel),
         (3, "", Order(&[])),
@@ -133,7 +133,7 @@ fn tasks_in_every_state() -> Vec<Case> {
     let by_itself = Action { who: "stepwell".to_owned(), why: "restart 1 of 2".to_owned(), ..retry(62) };
     let restarts_due =
         [(1, "charge", UseUp(busy())), (62, "charge", Restart(by_itself)), (63, "charge", UseUp(busy()))];
-    let resolved = [(1, "charge", Fail), (3, "", Divert(Diversion::Resolve, ActionKind::Resolve))];
+    let resolved = [(1, "charge", Fail), (3, "", Terminate(Termination::Resolve, ActionKind::Resolve))];
     // Every kind of action but the resolution of a task, which no other action can come before or after.
     let retries = (0..40).flat_map(|number| {
         let (failed, retried) = (10 * number + 1, 10 * number + 5);
@@ -299,7 +299,7 @@ impl<T: Store> Writer<'_, T> {
             Restart(action) => tasks::redrive(task(), &[record], action).expect("a redrive"),
             Arrive(done) => steps::record_join_arrival(id, step, done, now),
             LeafArrive => tasks::record_leaf_arrival(id, step),
-            Divert(to, what) => tasks::divert(id, *to, &action(*what, None)),
+            Terminate(to, what) => tasks::close_or_compensate(id, *to, &action(*what, None)),
             Order(names) => {
                 let order: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
                 tasks::order_compensations(id, &order, now)

@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 
 /// How a task is brought out of its course.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Diversion {
+pub enum Termination {
     /// It is cancelled, and nothing is undone.
     Cancel,
     /// It is declared done.
@@ -30,7 +30,7 @@ pub enum Diversion {
     Compensate(End),
 }
 
-impl Diversion {
+impl Termination {
     /// What this is to the task.
     pub const fn event(self) -> TaskEvent {
         match self {
@@ -196,12 +196,12 @@ pub fn cancel_step(task: TaskId, step: &StepRecord, now: Timestamp) -> Transitio
 }
 
 /// Brings a task out of its course.
-pub fn divert(task: TaskId, to: Diversion, action: &Action) -> Transition {
+pub fn close_or_compensate(task: TaskId, to: Termination, action: &Action) -> Transition {
     let ended = millis(attribute::FINISHED_AT, action.at);
     let (state, at, more) = match to {
-        Diversion::Cancel => (TaskState::Cancelled, action.at, ended),
-        Diversion::Resolve => (TaskState::Resolved, action.at, ended),
-        Diversion::Compensate(end) => {
+        Termination::Cancel => (TaskState::Cancelled, action.at, ended),
+        Termination::Resolve => (TaskState::Resolved, action.at, ended),
+        Termination::Compensate(end) => {
             let ends_as = Change::Set(attribute::ENDS_AS, end.stored_word().into());
             (TaskState::Compensating(end), action.at + FIRST_INSPECTION_AFTER, ends_as)
         }
@@ -210,7 +210,7 @@ pub fn divert(task: TaskId, to: Diversion, action: &Action) -> Transition {
     changes.extend(listed(task, Listing::ended(state), at));
     let condition = legal(to.event(), |after| after == state);
     let write = Write::update(Key::Task(task), condition, changes).on_task(to.event());
-    Transition::of("divert", write.made_before(Condition::Contains(attribute::ACTIONS, stored(action))))
+    Transition::of("close_or_compensate", write.made_before(Condition::Contains(attribute::ACTIONS, stored(action))))
 }
 
 /// Settles in which order the compensations of a task run.

@@ -15,7 +15,7 @@ use crate::{
         snapshot::TaskSnapshot,
         state::{End, StepEvent, StepState, TaskEvent, TaskState},
         step::ClaimRequest,
-        task::Diversion,
+        task::Termination,
         timestamp::Timestamp,
     },
     testing::{
@@ -201,7 +201,7 @@ fn item_expires_from_its_first_write_on() {
     expiry(&of_step(&store, id, StepEvent::Claim, at(9)).unwrap());
     expiry(&step::release(&lease(id, 1)));
     expiry(&task::cancel_step(id, &StepRecord::untouched(UNDO), at(3)));
-    expiry(&task::divert(id, Diversion::Cancel, &action(ActionKind::Cancel)));
+    expiry(&task::close_or_compensate(id, Termination::Cancel, &action(ActionKind::Cancel)));
     let from = |second| Some(json!((at(second) + RETENTION).as_seconds()));
     assert_eq!(seen, [from(1), from(1), from(1), from(3), from(0)]);
 }
@@ -314,15 +314,15 @@ fn step_of(state: TaskState) -> &'static str {
 fn of_task(store: &MemoryStore, id: TaskId, event: TaskEvent) -> Option<Transition> {
     let task = store.all(id).task.unwrap();
     let step = store.step(id, step_of(task.state));
-    let divert = |to: Diversion| task::divert(id, to, &action(ActionKind::Cancel));
+    let close_or_compensate = |to: Termination| task::close_or_compensate(id, to, &action(ActionKind::Cancel));
     Some(match event {
         TaskEvent::Finish => task::finish(id, at(11)),
         TaskEvent::Fail => task::dead_letter_step(&task, &step, &failure(), &action(ActionKind::GiveUp)),
         TaskEvent::Restart => return task::redrive(&task, &[&step], &action(ActionKind::Retry)),
         TaskEvent::Mend => return task::resolve_step(&task, &step, "{}", &action(ActionKind::ResolveStep)),
-        TaskEvent::Cancel => divert(Diversion::Cancel),
-        TaskEvent::Resolve => divert(Diversion::Resolve),
-        TaskEvent::Compensate(end) => divert(Diversion::Compensate(end)),
+        TaskEvent::Cancel => close_or_compensate(Termination::Cancel),
+        TaskEvent::Resolve => close_or_compensate(Termination::Resolve),
+        TaskEvent::Compensate(end) => close_or_compensate(Termination::Compensate(end)),
         TaskEvent::Compensated => task::finish_compensation(id, task.state.ends_as().unwrap_or(End::Error), at(11)),
     })
 }
@@ -365,15 +365,18 @@ fn task_transition_decided_in_one_state_is_made_in_no_other_that_forbids_it() {
 fn compensated_task_is_closed() {
     let (store, snapshot) = started();
     let id = snapshot.task.id;
-    assert!(written(&store, &task::divert(id, Diversion::Compensate(End::Cancelled), &action(ActionKind::Cancel))));
+    assert!(written(
+        &store,
+        &task::close_or_compensate(id, Termination::Compensate(End::Cancelled), &action(ActionKind::Cancel))
+    ));
     let early = task::finish_compensation(id, End::Cancelled, at(12));
     assert!(!written(&store, &early), "the order of its compensations is not settled");
     let order = task::order_compensations(id, &[UNDO.to_owned()], at(12));
     assert!(written(&store, &order) && !written(&store, &order), "it is settled once");
     assert!(!written(&store, &task::finish_compensation(id, End::Error, at(13))), "it was cancelled");
     assert!(written(&store, &task::finish_compensation(id, End::Cancelled, at(13))));
-    let end = Diversion::Compensate(End::Cancelled);
-    assert!(!written(&store, &task::divert(id, end, &action(ActionKind::Compensate))));
+    let end = Termination::Compensate(End::Cancelled);
+    assert!(!written(&store, &task::close_or_compensate(id, end, &action(ActionKind::Compensate))));
 }
 
 #[test]
@@ -400,7 +403,7 @@ fn transition_whose_answer_was_lost_is_known_again() {
     let (store, snapshot) = started();
     let id = snapshot.task.id;
     let claimed = of_step(&store, id, StepEvent::Claim, at(1)).unwrap();
-    let cancel = task::divert(id, Diversion::Cancel, &action(ActionKind::Cancel));
+    let cancel = task::close_or_compensate(id, Termination::Cancel, &action(ActionKind::Cancel));
     for transition in [claimed, cancel] {
         assert!(written(&store, &transition), "{}", transition.name);
         let once = (store.all(id).task, store.all(id).steps);

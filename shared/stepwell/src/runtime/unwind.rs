@@ -6,7 +6,7 @@ use crate::{
         id::TaskId,
         record::{Action, ActionKind, StepRecord},
         state::{End, StepState},
-        task::{self, Diversion},
+        task::{self, Termination},
         timestamp::Timestamp,
     },
     ports::{Ambient, Queue, Store},
@@ -36,7 +36,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
                     let why = "the workflow says compensate: on_error, and the time for a retry is over";
                     tracing::info!(task_id = %task, "compensation begins");
                     let action = by_itself(now, ActionKind::Compensate, why);
-                    self.apply(&task::divert(task, Diversion::Compensate(End::Error), &action)).await?;
+                    self.apply(&task::close_or_compensate(task, Termination::Compensate(End::Error), &action)).await?;
                 }
                 Next::Restart(failed) => {
                     let why = "it failed in a way that may have passed, and the workflow says restarts";

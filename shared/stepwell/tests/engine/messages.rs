@@ -7,7 +7,7 @@ use stepwell::{
         plan::Plan,
         record::{Action, ActionKind},
         state::{End, TaskStatus},
-        task::{self, Diversion},
+        task::{self, Termination},
     },
     permanent, retryable,
     testing::Undeliverable,
@@ -167,36 +167,37 @@ fn undoable(journal: &Journal, by_call: bool) -> Harness {
     if by_call { harness.call_by_call() } else { harness }
 }
 
-fn divert(harness: &Harness, task: TaskId, diversion: Diversion) {
+fn close_or_compensate(harness: &Harness, task: TaskId, termination: Termination) {
     let (who, why) = ("somebody".to_owned(), "a test".to_owned());
     let action = Action { at: harness.now(), what: ActionKind::Cancel, step: None, who, why };
-    let diverted = harness.memory().store.apply_observed(&task::divert(task, diversion, &action), |_| ()).unwrap();
-    assert!(diverted.is_written());
+    let terminated =
+        harness.memory().store.apply_observed(&task::close_or_compensate(task, termination, &action), |_| ()).unwrap();
+    assert!(terminated.is_written());
 }
 
 /// However the task has ended. What it has been told to undo is gone on with.
-#[test_matrix([Diversion::Cancel, Diversion::Resolve, Diversion::Compensate(End::Cancelled)], [true, false])]
+#[test_matrix([Termination::Cancel, Termination::Resolve, Termination::Compensate(End::Cancelled)], [true, false])]
 #[tokio::test(start_paused = true)]
-async fn message_of_a_task_that_has_ended_runs_nothing(diversion: Diversion, by_call: bool) {
+async fn message_of_a_task_that_has_ended_runs_nothing(termination: Termination, by_call: bool) {
     let journal = Journal::default();
     let harness = undoable(&journal, by_call);
     let task = start(&harness).await;
     harness.run_until(task, |snapshot| state(snapshot, "s0") == StepState::Complete).await.unwrap();
-    divert(&harness, task, diversion);
+    close_or_compensate(&harness, task, termination);
     assert!(deliver(&harness, "s1", journal.clone(), &[receive(&harness)]).await.is_empty());
     assert_eq!(journal.counts(), counts([("s0", 1)]));
-    let (expected, undone) = match diversion {
-        Diversion::Compensate(_) => (StepState::Cancelled, 1),
-        Diversion::Cancel | Diversion::Resolve => (StepState::Pending, 0),
+    let (expected, undone) = match termination {
+        Termination::Compensate(_) => (StepState::Cancelled, 1),
+        Termination::Cancel | Termination::Resolve => (StepState::Pending, 0),
     };
     assert_eq!((record(&harness, task, "s1").state, sent_to(&harness, "u0")), (expected, undone));
 }
 
-/// A step that was running when its task was diverted comes to its end, and does not end the task. Undoing has waited for
+/// A step that was running when its task was terminated comes to its end, and does not end the task. Undoing has waited for
 /// it.
-#[test_matrix([Diversion::Cancel, Diversion::Resolve, Diversion::Compensate(End::Cancelled)], [true, false])]
+#[test_matrix([Termination::Cancel, Termination::Resolve, Termination::Compensate(End::Cancelled)], [true, false])]
 #[tokio::test(start_paused = true)]
-async fn last_step_of_a_task_that_was_diverted_does_not_end_it(diversion: Diversion, by_call: bool) {
+async fn last_step_of_a_task_that_was_diverted_does_not_end_it(termination: Termination, by_call: bool) {
     let journal = Journal::default();
     let harness = Arc::new(undoable(&journal, by_call));
     let task = start(&harness).await;
@@ -204,16 +205,16 @@ async fn last_step_of_a_task_that_was_diverted_does_not_end_it(diversion: Divers
     let diverts = Script({
         let harness = Arc::clone(&harness);
         move |_| {
-            divert(&harness, task, diversion);
+            close_or_compensate(&harness, task, termination);
             async { Ok(json!([])) }
         }
     });
     assert!(deliver(&harness, "s1", diverts, &[receive(&harness)]).await.is_empty());
     assert_eq!(record(&harness, task, "s1").state, StepState::Complete);
-    let (expected, undone) = match diversion {
-        Diversion::Cancel => (TaskStatus::Cancelled, 0),
-        Diversion::Resolve => (TaskStatus::ResolvedManually, 0),
-        Diversion::Compensate(_) => (TaskStatus::Compensating, 1),
+    let (expected, undone) = match termination {
+        Termination::Cancel => (TaskStatus::Cancelled, 0),
+        Termination::Resolve => (TaskStatus::ResolvedManually, 0),
+        Termination::Compensate(_) => (TaskStatus::Compensating, 1),
     };
     assert_eq!((harness.snapshot(task).await.unwrap().status(), sent_to(&harness, "u0")), (expected, undone));
 }

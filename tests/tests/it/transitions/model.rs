@@ -19,7 +19,7 @@ use stepwell::{
         snapshot::Loaded,
         state::{End, TaskState},
         step::ClaimRequest,
-        task::Diversion,
+        task::Termination,
         transition::Applied,
     },
     testing::MemoryStore,
@@ -54,7 +54,7 @@ enum Op {
     ResolveStep,
     GiveUp,
     CancelStep,
-    Divert(Diversion),
+    Terminate(Termination),
     OrderCompensations,
     FinishCompensation(End),
     Relist(u64),
@@ -94,9 +94,9 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::ResolveStep),
         2 => Just(Op::GiveUp),
         3 => Just(Op::CancelStep),
-        1 => Just(Op::Divert(Diversion::Cancel)),
-        1 => Just(Op::Divert(Diversion::Resolve)),
-        3 => end().prop_map(|end| Op::Divert(Diversion::Compensate(end))),
+        1 => Just(Op::Terminate(Termination::Cancel)),
+        1 => Just(Op::Terminate(Termination::Resolve)),
+        3 => end().prop_map(|end| Op::Terminate(Termination::Compensate(end))),
         3 => Just(Op::OrderCompensations),
         2 => end().prop_map(Op::FinishCompensation),
         2 => (0u64..100).prop_map(Op::Relist),
@@ -202,7 +202,7 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
         Op::ResolveStep => return task::resolve_step(task, &record, "{}", &given.action(ActionKind::ResolveStep)),
         Op::GiveUp => task::dead_letter_step(task, &record, &failure(), &given.action(ActionKind::GiveUp)),
         Op::CancelStep => task::cancel_step(id, &record, now),
-        Op::Divert(to) => task::divert(id, *to, &given.action(ActionKind::Compensate)),
+        Op::Terminate(to) => task::close_or_compensate(id, *to, &given.action(ActionKind::Compensate)),
         Op::OrderCompensations => task::order_compensations(id, &[name(51), name(50)], now),
         Op::FinishCompensation(end) => task::finish_compensation(id, *end, now),
         Op::Relist(seconds) => {
@@ -377,11 +377,11 @@ fn task_in(state: TaskState, failed: &str) -> Vec<Change> {
 
 /// Every kind of write; of the claims, also those of the delivery that holds the lease.
 fn ops() -> Vec<Op> {
-    let diversions = [Diversion::Cancel, Diversion::Resolve].into_iter().chain(ENDS.map(Diversion::Compensate));
+    let terminations = [Termination::Cancel, Termination::Resolve].into_iter().chain(ENDS.map(Termination::Compensate));
     let mut ops = vec![Op::Create, Op::ReserveKey, Op::Claim(1), Op::Claim(2), Op::TakeOver(1), Op::TakeOver(2)];
     ops.extend([Op::Abandon, Op::Release, Op::Withdraw, Op::Complete, Op::RetryLater(5), Op::Fail, Op::Finish]);
     ops.extend([Op::ArriveAtStep(1), Op::ArriveAtTask, Op::Restart(true), Op::ResolveStep, Op::GiveUp, Op::CancelStep]);
-    ops.extend(diversions.map(Op::Divert).chain(ENDS.map(Op::FinishCompensation)));
+    ops.extend(terminations.map(Op::Terminate).chain(ENDS.map(Op::FinishCompensation)));
     ops.extend([Op::OrderCompensations, Op::Relist(2)]);
     ops
 }

@@ -11,7 +11,7 @@ use crate::{
         settlement::{Due, Settlement},
         snapshot::TaskSnapshot,
         state::{End, StepEvent, StepState, TaskEvent, TaskState, TaskStatus},
-        task::{self, Diversion},
+        task::{self, Termination},
     },
     ports::{Ambient, Queue, QueueError, Store, TableError},
     runtime::{engine::Decision, error::EngineError},
@@ -184,8 +184,8 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
                 if snapshot.task.state.on(TaskEvent::Cancel).is_none() {
                     return Err(refused(ActionKind::Cancel, snapshot));
                 }
-                let to = if undone(snapshot) { Diversion::Compensate(End::Cancelled) } else { Diversion::Cancel };
-                Ok(Some(Settlement::of(task::divert(id, to, &action)).then([Due::AdvanceCompensation])))
+                let to = if undone(snapshot) { Termination::Compensate(End::Cancelled) } else { Termination::Cancel };
+                Ok(Some(Settlement::of(task::close_or_compensate(id, to, &action)).then([Due::AdvanceCompensation])))
             })
             .await?;
         Ok(if undone(&snapshot) { TaskStatus::Compensating } else { TaskStatus::Cancelled })
@@ -202,8 +202,8 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
             if snapshot.task.state.on(TaskEvent::Compensate(end)).is_none() {
                 return Err(refused(ActionKind::Compensate, snapshot));
             }
-            let divert = task::divert(id, Diversion::Compensate(end), &action);
-            Ok(Some(Settlement::of(divert).then([Due::AdvanceCompensation])))
+            let close_or_compensate = task::close_or_compensate(id, Termination::Compensate(end), &action);
+            Ok(Some(Settlement::of(close_or_compensate).then([Due::AdvanceCompensation])))
         });
         compensated.await.map(drop)
     }
@@ -218,7 +218,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
             if snapshot.task.state.on(TaskEvent::Resolve).is_none() {
                 return Err(refused(ActionKind::Resolve, snapshot));
             }
-            Ok(Some(Settlement::of(task::divert(id, Diversion::Resolve, &action))))
+            Ok(Some(Settlement::of(task::close_or_compensate(id, Termination::Resolve, &action))))
         });
         resolved.await.map(drop)
     }

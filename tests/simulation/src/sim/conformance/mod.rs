@@ -159,7 +159,7 @@ fn rule_of(name: &str, task: Option<&TaskWritten>) -> Option<Rule> {
         "resolve_step" => Rule::ResolveStep,
         "dead_letter_step" => Rule::DeadLetterStep,
         "cancel_step" => Rule::CancelStep,
-        "divert" => match task?.task.state {
+        "close_or_compensate" => match task?.task.state {
             TaskState::Cancelled => Rule::Cancel,
             TaskState::Resolved => Rule::Resolve,
             TaskState::Compensating(_) => Rule::Compensate,

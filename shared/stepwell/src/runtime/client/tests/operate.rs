@@ -205,7 +205,7 @@ async fn a_task_that_never_stands_still_is_left_alone_after_a_while() {
 async fn of_two_operators_the_second_is_told_what_the_first_has_done() {
     let harness = Arc::new(graph(&[&[]], &[], ""));
     let (task, there) = (harness.begin().await, harness.clone());
-    harness.meanwhile("divert", async move { there.client().resolve(task, &by()).await.unwrap() });
+    harness.meanwhile("close_or_compensate", async move { there.client().resolve(task, &by()).await.unwrap() });
     let refused = harness.client().cancel(task, &by()).await.unwrap_err();
     assert_eq!(refused.to_string(), "cannot cancel task in resolved_manually status");
     assert_eq!(harness.snapshot(task).await.unwrap().task.actions.len(), 1);
