@@ -9,7 +9,7 @@ use checkout::{
 use serde_json::{Value, json};
 use std::time::Duration;
 use stepwell::{
-    By, TaskId,
+    Actor, TaskId,
     core::{
         snapshot::TaskSnapshot,
         state::{End, StepState, TaskState},
@@ -68,8 +68,8 @@ impl Checkouts {
     }
 }
 
-fn by() -> By {
-    By::new("somebody", "a test").unwrap()
+fn actor() -> Actor {
+    Actor::new("somebody", "a test").unwrap()
 }
 
 /// The step that failed, its error's code, and how many attempts it had.
@@ -174,7 +174,7 @@ async fn cancelled_checkout_is_undone_at_once_and_takes_no_money_afterwards() {
     let task = checkouts.start(&request("gateway_rate_limited")).await;
     let waits = |snapshot: &TaskSnapshot| snapshot.step("process_payment").unwrap().state == StepState::Retrying;
     checkouts.harness.run_until(task, waits).await.unwrap();
-    checkouts.harness.client().cancel(task, &by()).await.unwrap();
+    checkouts.harness.client().cancel(task, &actor()).await.unwrap();
     let snapshot = checkouts.harness.run(task).await.unwrap();
     assert_eq!(snapshot.task.state, TaskState::Compensated(End::Cancelled));
     assert!(checkouts.is_untouched());
@@ -200,7 +200,7 @@ async fn refused_refund_needs_a_person_and_goes_on_when_they_have_resolved_it() 
     assert_eq!(snapshot.task.state, TaskState::Compensating(End::Error));
     assert_eq!(failure(&snapshot, "refund_payment").0, "REFUND_DECLINED");
     assert_eq!(checkouts.shop.charges().len(), 1);
-    checkouts.harness.client().resolve_step(task, "refund_payment", "{}", &by()).await.unwrap();
+    checkouts.harness.client().resolve_step(task, "refund_payment", "{}", &actor()).await.unwrap();
     let snapshot = checkouts.harness.run(task).await.unwrap();
     assert_eq!(snapshot.task.state, TaskState::Compensated(End::Error));
     assert_eq!(checkouts.shop.stock_of(LAMP), 40);

@@ -5,7 +5,7 @@ use axum::extract::State;
 use http_api::Segment;
 use std::sync::Arc;
 use stepwell::{
-    Ambient, By, Client, Workflow,
+    Actor, Ambient, Client, Workflow,
     core::snapshot::TaskSnapshot,
     ports::{Queue, Store},
 };
@@ -15,7 +15,7 @@ pub(crate) struct Checkouts<T, Q, A> {
     pub(crate) workflow: Workflow,
     pub(crate) engine: Client<T, Q, A>,
     /// Whom the audit trail names for a retry that a customer asks for.
-    pub(crate) customer: By,
+    pub(crate) customer: Actor,
 }
 
 /// What a route gets of them.

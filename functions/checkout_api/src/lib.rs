@@ -21,7 +21,7 @@ use checkout::Storefront;
 use checkouts::Checkouts;
 use std::{error::Error, sync::Arc, time::Duration};
 use stepwell::{
-    Ambient, By, Client,
+    Actor, Ambient, Client,
     ports::{Queue, Store},
 };
 
@@ -39,7 +39,7 @@ where
     A: Ambient + 'static,
     S: Storefront + 'static,
 {
-    let customer = By::new("customer", "POST /retry_checkout")?;
+    let customer = Actor::new("customer", "POST /retry_checkout")?;
     let checkouts = Checkouts { workflow: checkout::workflow()?, engine, customer };
     let of_checkouts = Router::new()
         .route("/checkout", post(start::start::<T, Q, A>))

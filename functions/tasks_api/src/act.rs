@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 use stepwell::{
-    ActionError, Ambient, By, Client, TaskId,
+    ActionError, Actor, Ambient, Client, TaskId,
     core::state::{TaskState, TaskStatus},
     ports::{Queue, Store},
 };
@@ -103,8 +103,8 @@ async fn act<S: Store, Q: Queue, A: Ambient>(
 ) -> Answer {
     let reason = reason(&mut fields);
     fields.finish()?;
-    let by = operator.by(reason)?;
-    let status = done(engine, task_id, act, &by).await?;
+    let actor = operator.actor(reason)?;
+    let status = done(engine, task_id, act, &actor).await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { success: true, task_id, status })))
 }
 
@@ -113,18 +113,18 @@ async fn done<S: Store, Q: Queue, A: Ambient>(
     engine: &Client<S, Q, A>,
     id: TaskId,
     act: Act,
-    by: &By,
+    actor: &Actor,
 ) -> Result<TaskStatus, ActionError> {
     match act {
-        Act::Retry => Ok(match engine.retry(id, by).await?.task.state {
+        Act::Retry => Ok(match engine.retry(id, actor).await?.task.state {
             TaskState::Compensating(_) => TaskStatus::Compensating,
             _ => TaskStatus::Pending,
         }),
-        Act::Cancel => engine.cancel(id, by).await,
-        Act::Compensate => engine.compensate(id, by).await.map(|()| TaskStatus::Compensating),
-        Act::Resolve => engine.resolve(id, by).await.map(|()| TaskStatus::ResolvedManually),
+        Act::Cancel => engine.cancel(id, actor).await,
+        Act::Compensate => engine.compensate(id, actor).await.map(|()| TaskStatus::Compensating),
+        Act::Resolve => engine.resolve(id, actor).await.map(|()| TaskStatus::ResolvedManually),
         Act::ResolveStep { step, result } => {
-            engine.resolve_step(id, &step, &result, by).await?;
+            engine.resolve_step(id, &step, &result, actor).await?;
             // Whether others have failed too is in the table only.
             Ok(engine.snapshot(id).await?.ok_or(ActionError::NotFound(id))?.status())
         }

@@ -88,9 +88,9 @@ pub(crate) async fn retry_all<S: Store, Q: Queue, A: Ambient>(
     let reason = reason(&mut fields);
     fields.finish()?;
     // Held against the rules in a dry run too, so that what comes after it is not refused for its reason.
-    let by = operator.by(reason)?;
+    let actor = operator.actor(reason)?;
 
-    let matches = engine.retry_all(&filter, from.as_ref(), limit, (!dry_run).then_some(&by)).await?;
+    let matches = engine.retry_all(&filter, from.as_ref(), limit, (!dry_run).then_some(&actor)).await?;
     let tasks: Vec<TaskId> = matches.found.tasks.iter().map(|task| task.task_id).collect();
     let retried = Retried {
         dry_run,

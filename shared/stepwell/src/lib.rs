@@ -126,8 +126,8 @@ pub use core::{
 pub use ports::{Ambient, CallError, FailureKind};
 pub use runtime::{
     client::{
-        ActionError, By, Client, Cursor, Filter, Found, Matches, NotABy, NotACursor, Refusal, StartError, Started,
-        Summary,
+        ActionError, Actor, Client, Cursor, Filter, Found, InvalidActor, Matches, NotACursor, Refusal, StartError,
+        Started, Summary,
     },
     error::EngineError,
     step::{

@@ -5,7 +5,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use stepwell::{
-    By, IdempotencyKey, StepError, TaskId,
+    Actor, IdempotencyKey, StepError, TaskId,
     core::{
         limits::{MAX_CONTEXT_BYTES, MAX_RESULT_BYTES},
         snapshot::TaskSnapshot,
@@ -70,7 +70,7 @@ async fn join_is_reached_after_failures_and_a_redrive() {
         let open: Vec<_> = open.into_iter().map(|step| (step.name.as_str(), step.state)).collect();
         assert_eq!(open, [("s13", StepState::Error), ("s21", StepState::Pending)]);
 
-        sandbox.client().retry(task, &By::new("somebody", "a test").unwrap()).await.unwrap();
+        sandbox.client().retry(task, &Actor::new("somebody", "a test").unwrap()).await.unwrap();
         let snapshot = poller.run(task).await;
         assert_eq!((snapshot.status(), lineages(&snapshot)), (TaskStatus::Complete, graph.lineages()));
         let expected = (0..22).map(|step| [1, 3, 2][usize::from(step == 7) + 2 * usize::from(step == 13)]);

@@ -2,7 +2,7 @@
 
 use super::*;
 use stepwell::{
-    By, Timestamp,
+    Actor, Timestamp,
     core::{
         format::READS,
         item::{Key, attribute},
@@ -14,8 +14,8 @@ use stepwell::{
     testing::{Death, StepFault},
 };
 
-fn by() -> By {
-    By::new("somebody", "a test").unwrap()
+fn actor() -> Actor {
+    Actor::new("somebody", "a test").unwrap()
 }
 
 fn timeout() -> StepFault {
@@ -126,7 +126,7 @@ async fn checkout_that_is_undone_is_what_it_ends_as_and_cannot_be_retried() {
         run_until(&api, id, "process_payment", StepState::Complete).await;
         if fault.is_none() {
             assert_eq!(api.status(id).await["status"], "processing");
-            api.harness.client().cancel(id, &by()).await.unwrap();
+            api.harness.client().cancel(id, &actor()).await.unwrap();
         }
         for (refund, state) in [(StepState::Pending, "pending"), (StepState::Complete, "complete")] {
             run_until(&api, id, "refund_payment", refund).await;
@@ -143,16 +143,16 @@ async fn checkout_that_an_operator_ends_keeps_what_it_has_come_to() {
     let api = Api::new();
     let client = api.harness.client();
     let id = api.started().await;
-    client.cancel(id, &by()).await.unwrap();
+    client.cancel(id, &actor()).await.unwrap();
     api.harness.run(id).await.unwrap();
     let cancelled = json!({"status": "cancelled", "task_id": id, "progress": steps::progress(&[])});
     assert_eq!(api.status(id).await, cancelled);
 
     let id = api.started().await;
-    client.resolve(id, &by()).await.unwrap();
+    client.resolve(id, &actor()).await.unwrap();
     assert_eq!(api.status(id).await, json!({"status": "resolved_manually", "task_id": id}), "without an order");
     let id = api.started().await;
     run_until(&api, id, "create_order", StepState::Complete).await;
-    client.resolve(id, &by()).await.unwrap();
+    client.resolve(id, &actor()).await.unwrap();
     assert_eq!(api.status(id).await["order_number"], "ORD-20231114-0A1B2C3D");
 }

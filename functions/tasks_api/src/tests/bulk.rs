@@ -2,7 +2,7 @@
 
 use super::*;
 use stepwell::{
-    By, FailureKind,
+    Actor, FailureKind,
     core::{
         format::READS,
         item::{Key, attribute},
@@ -39,7 +39,7 @@ async fn what_is_found_is_retried_and_what_is_not_is_told() {
     let (api, ids) = three().await;
     let (there, first) = (api.clone(), ids[0]);
     api.0.meanwhile("redrive", async move {
-        there.0.client().resolve(first, &By::new("bob", "by hand").unwrap()).await.unwrap();
+        there.0.client().resolve(first, &Actor::new("bob", "by hand").unwrap()).await.unwrap();
         there.0.fail_call("send", [FailureKind::Unavailable]);
     });
     let answer = api.post("/tasks/retry", r#"{"reason": "the bank is back", "dry_run": false}"#).await;

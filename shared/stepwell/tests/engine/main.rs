@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 use stepwell::{
-    By, FailureKind, Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp, Workflow,
+    Actor, FailureKind, Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp, Workflow,
     core::{
         item::Key,
         message::StepQueue,
@@ -179,8 +179,8 @@ fn context() -> Value {
     json!({ "cart": ["a", "b"], "total": 100 })
 }
 
-fn by() -> By {
-    By::new("somebody", "a test").unwrap()
+fn actor() -> Actor {
+    Actor::new("somebody", "a test").unwrap()
 }
 
 async fn start(harness: &Harness) -> TaskId {

@@ -230,7 +230,7 @@ async fn error_after_the_task_was_cancelled_is_still_on_record(by_call: bool) {
         move |_| {
             let client = harness.client();
             async move {
-                client.cancel(task, &by()).await.unwrap();
+                client.cancel(task, &actor()).await.unwrap();
                 Err(permanent("DECLINED", "no"))
             }
         }

@@ -8,7 +8,7 @@ use crate::steps::name;
 use serde_json::json;
 use std::sync::Arc;
 use stepwell::{
-    ActionError, By, Filter, IdempotencyKey, TaskId, Workflow,
+    ActionError, Actor, Filter, IdempotencyKey, TaskId, Workflow,
     core::{message::Message, plan::Plan, record::TaskRecord, state::TaskStatus},
 };
 use uuid::Uuid;
@@ -40,8 +40,8 @@ pub(super) async fn start(house: Arc<House>, workflow: Arc<Workflow>, number: us
 pub(super) async fn retry(house: &Arc<House>, task: TaskId) {
     let _at_work = house.at_work();
     let process = house.untroubled("operator");
-    let (by, why) = reason(house);
-    match house.client(&process).retry(task, &by).await {
+    let (actor, why) = reason(house);
+    match house.client(&process).retry(task, &actor).await {
         Ok(_) => house.done(task, why),
         // Somebody else was quicker, or what is left of it is still being worked.
         Err(ActionError::Status { status, .. }) if status != TaskStatus::Error => {}
@@ -50,9 +50,9 @@ pub(super) async fn retry(house: &Arc<House>, task: TaskId) {
 }
 
 /// Who acts, and why: no two reasons are alike, by which each act is found again.
-fn reason(house: &House) -> (By, String) {
+fn reason(house: &House) -> (Actor, String) {
     let why = house.name("reason");
-    (By::new("operator", &why).expect("who and why"), why)
+    (Actor::new("operator", &why).expect("who and why"), why)
 }
 
 /// An operator who does now this and now that, at any moment.
@@ -65,15 +65,15 @@ pub(super) async fn operate(house: Arc<House>, plan: Plan) {
         let step = house.pick(plan.steps()).map(|step| step.name.clone()).unwrap_or_default();
         let process = house.process("operator");
         let client = house.client(&process);
-        let (by, why) = reason(&house);
+        let (actor, why) = reason(&house);
         let act = async {
             let acted = match house.fate.up_to(10) {
-                0 => client.cancel(task, &by).await.map(drop),
-                1 => client.compensate(task, &by).await,
-                2 => client.resolve(task, &by).await,
-                3 | 4 => client.resolve_step(task, &step, BY_HAND, &by).await,
-                5 | 6 => return retry_all(&house, &client, &by).await,
-                _ => client.retry(task, &by).await.map(drop),
+                0 => client.cancel(task, &actor).await.map(drop),
+                1 => client.compensate(task, &actor).await,
+                2 => client.resolve(task, &actor).await,
+                3 | 4 => client.resolve_step(task, &step, BY_HAND, &actor).await,
+                5 | 6 => return retry_all(&house, &client, &actor).await,
+                _ => client.retry(task, &actor).await.map(drop),
             };
             acted.map(|()| vec![task])
         };
@@ -86,8 +86,8 @@ pub(super) async fn operate(house: Arc<House>, plan: Plan) {
 }
 
 /// An operator retries all tasks that have failed; which of them that was done to.
-async fn retry_all(house: &House, client: &RemoteClient, by: &By) -> Result<Vec<TaskId>, ActionError> {
-    let all = client.retry_all(&Filter::default(), None, MANY, Some(by)).await?;
+async fn retry_all(house: &House, client: &RemoteClient, actor: &Actor) -> Result<Vec<TaskId>, ActionError> {
+    let all = client.retry_all(&Filter::default(), None, MANY, Some(actor)).await?;
     if let Some(other) = all.found.tasks.iter().find(|task| task.status != TaskStatus::Error) {
         house.fate.violated(|| format!("this was to be retried, though it has not failed: {other:?}"));
     }

@@ -12,7 +12,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use stepwell::By;
+use stepwell::Actor;
 use stepwell_aws::client_from_env;
 use stepwell_tests::{
     api::Api,
@@ -163,9 +163,9 @@ impl Crowd {
     async fn cancel(&self, checkouts: &[Checkout]) {
         let config = aws_config::defaults(BehaviorVersion::latest()).load().await;
         let client = client_from_env(&config).expect("the stack's variables");
-        let by = By::new("tests", "the customer thinks better of it").expect("a reason");
+        let actor = Actor::new("tests", "the customer thinks better of it").expect("a reason");
         for checkout in checkouts {
-            client.cancel(checkout.task.parse().expect("a task id"), &by).await.expect("it can be cancelled");
+            client.cancel(checkout.task.parse().expect("a task id"), &actor).await.expect("it can be cancelled");
         }
     }
 

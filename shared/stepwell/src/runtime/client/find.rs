@@ -1,6 +1,6 @@
 //! Finding tasks by what the index says of them, and retrying all that are found.
 
-use super::{ActionError, By, Client};
+use super::{ActionError, Actor, Client};
 use crate::{
     core::{
         id::TaskId,
@@ -198,7 +198,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         filter: &Filter,
         from: Option<&Cursor>,
         limit: usize,
-        by: Option<&By>,
+        actor: Option<&Actor>,
     ) -> Result<Matches, TableError> {
         let failed = Filter {
             status: filter.status.or(Some(TaskStatus::Error)),
@@ -208,8 +208,8 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         let Found { tasks, next } = self.find(&failed, from, limit).await?;
         let mut matches = Matches { found: Found { tasks: Vec::new(), next }, retried: 0, refused: Vec::new() };
         for task in tasks {
-            if let Some(by) = by {
-                match self.retry_once(task.task_id, by, from.map(|cursor| cursor.begun)).await {
+            if let Some(actor) = actor {
+                match self.retry_once(task.task_id, actor, from.map(|cursor| cursor.begun)).await {
                     Ok(true) => matches.retried += 1,
                     Ok(false) => continue,
                     Err(error) => matches.refused.push(Refusal { task_id: task.task_id, error }),
@@ -221,17 +221,17 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     }
 
     /// Retries a task, unless the same people have done so for the same reason since then; answers with whether it did.
-    async fn retry_once(&self, id: TaskId, by: &By, since: Option<Timestamp>) -> Result<bool, ActionError> {
+    async fn retry_once(&self, id: TaskId, actor: &Actor, since: Option<Timestamp>) -> Result<bool, ActionError> {
         if let Some(since) = since
             && let Some(snapshot) = self.snapshot(id).await?
         {
-            let now = self.action(ActionKind::Retry, None, by);
+            let now = self.action(ActionKind::Retry, None, actor);
             let same = |action: &Action| action.at >= since && *action == Action { at: action.at, ..now.clone() };
             if snapshot.task.actions.iter().any(same) {
                 return Ok(false);
             }
         }
-        self.retry(id, by).await.map(|_| true)
+        self.retry(id, actor).await.map(|_| true)
     }
 
     async fn has_error(&self, listed: &Listed, code: Option<&str>) -> Result<bool, TableError> {

@@ -4,7 +4,7 @@ mod find;
 mod operate;
 
 pub use find::{Cursor, Filter, Found, Matches, NotACursor, Refusal, Summary};
-pub use operate::{ActionError, By, NotABy};
+pub use operate::{ActionError, Actor, InvalidActor};
 
 use crate::{
     core::{

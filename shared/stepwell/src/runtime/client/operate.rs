@@ -19,7 +19,7 @@ use crate::{
 
 /// Who does something to a task, and why. It goes into the task's audit trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct By {
+pub struct Actor {
     who: String,
     why: String,
 }
@@ -27,12 +27,12 @@ pub struct By {
 /// A name or a reason that cannot be kept.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} has to have 1 to {most} characters, and no control characters among them")]
-pub struct NotABy {
+pub struct InvalidActor {
     what: &'static str,
     most: usize,
 }
 
-impl By {
+impl Actor {
     /// The longest name, in characters.
     pub const MAX_WHO: usize = 256;
 
@@ -43,12 +43,12 @@ impl By {
     ///
     /// # Errors
     /// One of them is empty, too long, or has control characters in it.
-    pub fn new(who: impl Into<String>, why: impl Into<String>) -> Result<Self, NotABy> {
+    pub fn new(who: impl Into<String>, why: impl Into<String>) -> Result<Self, InvalidActor> {
         let (who, why) = (who.into(), why.into());
         for (what, text, most) in [("who", &who, Self::MAX_WHO), ("why", &why, Self::MAX_WHY)] {
             let length = text.trim().chars().count();
             if length == 0 || length > most || text.chars().any(char::is_control) {
-                return Err(NotABy { what, most });
+                return Err(InvalidActor { what, most });
             }
         }
         Ok(Self { who, why })
@@ -149,7 +149,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     ///
     /// # Errors
     /// See [`ActionError`].
-    pub async fn retry(&self, id: TaskId, by: &By) -> Result<TaskSnapshot, ActionError> {
+    pub async fn retry(&self, id: TaskId, actor: &Actor) -> Result<TaskSnapshot, ActionError> {
         self.act(id, |snapshot| {
             let failed = snapshot.to_restart();
             if snapshot.task.state.on(TaskEvent::Restart).is_none() || failed.is_empty() {
@@ -162,7 +162,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
             if let Some(of) = snapshot.full_trail(&failed) {
                 return Err(ActionError::TrailFull { of });
             }
-            let action = self.action(ActionKind::Retry, None, by);
+            let action = self.action(ActionKind::Retry, None, actor);
             // The messages name what the steps wait for; that is the same after the redrive.
             let messages = failed.iter().map(|step| Due::Send(snapshot.message(&step.name)));
             let redrive = task::redrive(&snapshot.task, &failed, &action);
@@ -176,8 +176,8 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     ///
     /// # Errors
     /// See [`ActionError`].
-    pub async fn cancel(&self, id: TaskId, by: &By) -> Result<TaskStatus, ActionError> {
-        let action = self.action(ActionKind::Cancel, None, by);
+    pub async fn cancel(&self, id: TaskId, actor: &Actor) -> Result<TaskStatus, ActionError> {
+        let action = self.action(ActionKind::Cancel, None, actor);
         let undone = |snapshot: &TaskSnapshot| snapshot.task.plan.compensates_cancellation();
         let snapshot = self
             .act(id, |snapshot| {
@@ -195,8 +195,8 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     ///
     /// # Errors
     /// See [`ActionError`].
-    pub async fn compensate(&self, id: TaskId, by: &By) -> Result<(), ActionError> {
-        let action = self.action(ActionKind::Compensate, None, by);
+    pub async fn compensate(&self, id: TaskId, actor: &Actor) -> Result<(), ActionError> {
+        let action = self.action(ActionKind::Compensate, None, actor);
         let compensated = self.act(id, |snapshot| {
             let end = if snapshot.task.state == TaskState::Cancelled { End::Cancelled } else { End::Error };
             if snapshot.task.state.on(TaskEvent::Compensate(end)).is_none() {
@@ -212,8 +212,8 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     ///
     /// # Errors
     /// See [`ActionError`].
-    pub async fn resolve(&self, id: TaskId, by: &By) -> Result<(), ActionError> {
-        let action = self.action(ActionKind::Resolve, None, by);
+    pub async fn resolve(&self, id: TaskId, actor: &Actor) -> Result<(), ActionError> {
+        let action = self.action(ActionKind::Resolve, None, actor);
         let resolved = self.act(id, |snapshot| {
             if snapshot.task.state.on(TaskEvent::Resolve).is_none() {
                 return Err(refused(ActionKind::Resolve, snapshot));
@@ -228,11 +228,11 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     ///
     /// # Errors
     /// See [`ActionError`].
-    pub async fn resolve_step(&self, id: TaskId, step: &str, result: &str, by: &By) -> Result<(), ActionError> {
+    pub async fn resolve_step(&self, id: TaskId, step: &str, result: &str, actor: &Actor) -> Result<(), ActionError> {
         if result.len() > MAX_RESULT_BYTES {
             return Err(ActionError::ResultTooLarge(result.len()));
         }
-        let action = self.action(ActionKind::ResolveStep, Some(step), by);
+        let action = self.action(ActionKind::ResolveStep, Some(step), actor);
         let resolved = self.act(id, |snapshot| {
             let no_step = || ActionError::NoStep(step.to_owned());
             let plan = snapshot.task.plan.step(step).ok_or_else(no_step)?;
@@ -273,9 +273,9 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         answer
     }
 
-    pub(super) fn action(&self, what: ActionKind, step: Option<&str>, by: &By) -> Action {
+    pub(super) fn action(&self, what: ActionKind, step: Option<&str>, actor: &Actor) -> Action {
         let step = step.map(str::to_owned);
-        Action { at: self.engine.now(), what, step, who: by.who.clone(), why: by.why.clone() }
+        Action { at: self.engine.now(), what, step, who: actor.who.clone(), why: actor.why.clone() }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     runtime::watchdog::{Bounds, Report, Watchdog},
     testing::{
         Harness, Memory, VirtualClock,
-        fixtures::staged::{Log, NEWER, by, graph, no, renew},
+        fixtures::staged::{Log, NEWER, actor, graph, no, renew},
     },
 };
 use serde_json::json;
@@ -81,11 +81,11 @@ async fn newer_task_is_shown_and_left_alone(word: &str, shown: TaskStatus) {
 
     let client = harness.client();
     let refused = [
-        client.retry(task, &by()).await.map(drop),
-        client.cancel(task, &by()).await.map(drop),
-        client.compensate(task, &by()).await,
-        client.resolve(task, &by()).await,
-        client.resolve_step(task, "s0", "1", &by()).await,
+        client.retry(task, &actor()).await.map(drop),
+        client.cancel(task, &actor()).await.map(drop),
+        client.compensate(task, &actor()).await,
+        client.resolve(task, &actor()).await,
+        client.resolve_step(task, "s0", "1", &actor()).await,
     ];
     for refused in refused {
         let Err(ActionError::Newer(newer)) = refused else { panic!("{refused:?}") };
@@ -116,7 +116,7 @@ async fn newer_step_is_not_claimed_and_its_task_is_left_alone() {
     renew(&harness, &keys[1], NEWER, vec![Change::Set(attribute::STATE, "suspended".into())]);
     let before = items(&harness, &keys);
     is_kept(&harness, task, &["s0", "s1"]).await;
-    assert!(matches!(harness.client().cancel(task, &by()).await, Err(ActionError::Newer(_))));
+    assert!(matches!(harness.client().cancel(task, &actor()).await, Err(ActionError::Newer(_))));
     watch(&harness).await;
     assert_eq!(items(&harness, &keys), before);
     assert_eq!(log.lines(NEWER_FORMAT).len(), 3, "the one that waits for it does not run either");

@@ -4,7 +4,7 @@ use crate::{
     core::{record::Outcome, state::TaskState},
     testing::{
         Death, Harness, StepFault, VirtualClock,
-        fixtures::staged::{busy, by, graph, no},
+        fixtures::staged::{actor, busy, graph, no},
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -38,7 +38,7 @@ async fn what_was_done_is_undone_in_reverse_and_one_after_the_other() {
 fn cancelled_before(harness: &Arc<Harness>, call: &str, task: TaskId) {
     let there = harness.clone();
     harness.meanwhile(call, async move {
-        there.client().cancel(task, &by()).await.unwrap();
+        there.client().cancel(task, &actor()).await.unwrap();
         assert_eq!(there.woken(), ["s0"], "the step is in flight");
     });
 }
@@ -66,7 +66,7 @@ async fn a_step_whose_worker_died_is_closed_when_its_lease_is_over() {
     harness.kill("s0", [Death::Before("complete")]);
     let task = harness.begin().await;
     harness.run_for(Duration::ZERO).await.unwrap();
-    harness.client().cancel(task, &by()).await.unwrap();
+    harness.client().cancel(task, &actor()).await.unwrap();
     harness.lose_messages();
     let cancelled_at = harness.now();
     harness.run(task).await.unwrap();
@@ -88,9 +88,9 @@ async fn a_step_that_was_restarted_while_the_task_was_read_is_waited_for_before_
     // The first to read the whole task is the worker, after the step has failed. Its steps are read before, itself after
     // somebody has retried it, somebody else has claimed the step, and it was cancelled.
     harness.meanwhile("load_all", async move {
-        there.client().retry(task, &by()).await.unwrap();
+        there.client().retry(task, &actor()).await.unwrap();
         there.memory().claim(task, "s0").await;
-        there.client().cancel(task, &by()).await.unwrap();
+        there.client().cancel(task, &actor()).await.unwrap();
     });
     harness.run_for(Duration::from_secs(1)).await.unwrap();
     assert_eq!(
@@ -148,7 +148,7 @@ async fn a_failed_task_waits_for_a_retry_as_long_as_its_file_says() {
     let retried = harness.begin().await;
     harness.run_until(retried, |snapshot| snapshot.task.state == TaskState::Failed).await.unwrap();
     harness.run_for(9 * MINUTE).await.unwrap();
-    harness.client().retry(retried, &by()).await.unwrap();
+    harness.client().retry(retried, &actor()).await.unwrap();
     harness.run(retried).await.unwrap();
     assert_eq!(harness.state(retried), TaskState::Completed);
 }
@@ -162,7 +162,7 @@ async fn what_failed_is_left_as_it_is_where_its_file_says_so_until_somebody_undo
         harness.run(task).await.unwrap();
         harness.run_for(24 * 60 * MINUTE).await.unwrap();
         assert_eq!((harness.state(task), harness.woken().len()), (TaskState::Failed, 2), "{head}");
-        harness.client().compensate(task, &by()).await.unwrap();
+        harness.client().compensate(task, &actor()).await.unwrap();
         harness.run(task).await.unwrap();
         assert_eq!(
             (harness.state(task), harness.woken()[2..].to_vec()),
@@ -177,10 +177,10 @@ async fn a_cancelled_task_that_is_left_as_it_is_can_be_undone_later() {
     let harness = graph(&[&[], &[0]], &[0], "compensate: manual,");
     let task = harness.begin().await;
     harness.run_until(task, |snapshot| snapshot.step("s0").unwrap().state.is_done()).await.unwrap();
-    harness.client().cancel(task, &by()).await.unwrap();
+    harness.client().cancel(task, &actor()).await.unwrap();
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Cancelled);
-    harness.client().compensate(task, &by()).await.unwrap();
+    harness.client().compensate(task, &actor()).await.unwrap();
     harness.run(task).await.unwrap();
     assert_eq!(
         (harness.state(task), harness.woken()),
@@ -202,7 +202,7 @@ async fn a_compensation_that_fails_for_good_holds_up_the_others_until_it_is_retr
         (TaskState::Compensating(End::Error), ["s1".to_owned(), "u1".to_owned()].into())
     );
     assert_eq!(harness.step(task, "u0").attempt, 0);
-    harness.client().retry(task, &by()).await.unwrap();
+    harness.client().retry(task, &actor()).await.unwrap();
     harness.run(task).await.unwrap();
     assert_eq!((harness.state(task), harness.step(task, "u1").attempt), (TaskState::Compensated(End::Error), 3));
     assert_eq!(harness.woken(), ["s0", "s1", "u1", "u1", "u0"]);

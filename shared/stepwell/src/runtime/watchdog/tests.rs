@@ -11,7 +11,7 @@ use crate::{
     },
     testing::{
         Harness, VirtualClock,
-        fixtures::staged::{Log, NEWER, busy, by, graph, no, renew, workflow},
+        fixtures::staged::{Log, NEWER, actor, busy, graph, no, renew, workflow},
     },
 };
 use std::sync::Arc;
@@ -180,7 +180,7 @@ async fn what_somebody_does_to_a_task_while_it_is_looked_at_is_not_undone() {
     let listed_anew = || log.lines("DEBUG message=listed anew by somebody else meanwhile").len();
     let harness = Arc::new(graph(&[&[]], &[], ""));
     let (task, there) = (harness.begin().await, harness.clone());
-    harness.meanwhile("move_in_index", async move { there.client().resolve(task, &by()).await.unwrap() });
+    harness.meanwhile("move_in_index", async move { there.client().resolve(task, &actor()).await.unwrap() });
     let report = minute(&harness).await;
     assert_eq!((report.looked_at, report.failed), (1, 0));
     assert_eq!(listed(&harness, task), (Listing::ResolvedManually, harness.now()));
@@ -237,7 +237,7 @@ async fn what_failed_beside_a_step_that_is_then_done_by_hand_is_restarted() {
     };
     assert!(looks(5).await > 0);
     assert_eq!(looks(60).await, 0, "one of them failed for good, so nothing more happens by itself");
-    harness.client().resolve_step(task, "s0", "{}", &by()).await.unwrap();
+    harness.client().resolve_step(task, "s0", "{}", &actor()).await.unwrap();
     let report = minute(&harness).await;
     assert_eq!((report.looked_at, report.unwound), (1, 1));
     assert_eq!(harness.woken()[2..], ["s0", "s1"], "the one by the operator, the other by the watchdog");
@@ -264,7 +264,7 @@ async fn a_compensation_that_failed_calls_for_people_at_least_once_an_hour_until
         assert!(calls().len() > before, "nobody was called in hour {hour}");
     }
 
-    harness.client().resolve_step(task, "u0", "{}", &by()).await.unwrap();
+    harness.client().resolve_step(task, "u0", "{}", &actor()).await.unwrap();
     let called = calls();
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Compensated(End::Error));

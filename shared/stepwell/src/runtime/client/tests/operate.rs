@@ -1,7 +1,7 @@
 //! What operators do to tasks: in which states, with what answer, and what is left of it in the trail.
 
 use crate::{
-    ActionError, By, FailureKind, TaskId,
+    ActionError, Actor, FailureKind, TaskId,
     core::{
         index::{FIRST_INSPECTION_AFTER, Listing},
         limits::MAX_RESULT_BYTES,
@@ -12,7 +12,7 @@ use crate::{
     testing::{
         Harness, StepFault, VirtualClock,
         fixtures::{
-            staged::{by, graph, no},
+            staged::{actor, graph, no},
             undo,
         },
     },
@@ -41,11 +41,11 @@ async fn in_state(state: TaskState) -> (Harness, TaskId) {
 async fn act(harness: &Harness, task: TaskId, what: ActionKind) -> Result<(), ActionError> {
     let client = harness.client();
     match what {
-        ActionKind::Retry => client.retry(task, &by()).await.map(drop),
-        ActionKind::Cancel => client.cancel(task, &by()).await.map(drop),
-        ActionKind::Compensate => client.compensate(task, &by()).await,
-        ActionKind::Resolve => client.resolve(task, &by()).await,
-        ActionKind::ResolveStep | ActionKind::GiveUp => client.resolve_step(task, "s0", "{}", &by()).await,
+        ActionKind::Retry => client.retry(task, &actor()).await.map(drop),
+        ActionKind::Cancel => client.cancel(task, &actor()).await.map(drop),
+        ActionKind::Compensate => client.compensate(task, &actor()).await,
+        ActionKind::Resolve => client.resolve(task, &actor()).await,
+        ActionKind::ResolveStep | ActionKind::GiveUp => client.resolve_step(task, "s0", "{}", &actor()).await,
     }
 }
 
@@ -121,12 +121,12 @@ async fn a_retry_gives_what_failed_a_fresh_set_of_attempts_and_keeps_what_is_don
     harness.fail("s1", [no(), no()]);
     let task = harness.begin().await;
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Error);
-    let before = harness.client().retry(task, &by()).await.unwrap();
+    let before = harness.client().retry(task, &actor()).await.unwrap();
     assert_eq!((before.task.state, before.task.failed_steps.len()), (TaskState::Failed, 1), "as it stood before");
     let message = harness.sent().pop().unwrap();
     assert_eq!((message.step.as_str(), message.load), ("s1", vec!["s0".to_owned()]));
     harness.run(task).await.unwrap();
-    harness.client().retry(task, &by()).await.unwrap();
+    harness.client().retry(task, &actor()).await.unwrap();
     let snapshot = harness.run(task).await.unwrap();
     assert_eq!(snapshot.status(), TaskStatus::Complete);
     assert_eq!(
@@ -136,11 +136,11 @@ async fn a_retry_gives_what_failed_a_fresh_set_of_attempts_and_keeps_what_is_don
 }
 
 /// Fails with a message of this length and is retried, over and over, until that is refused.
-async fn retried_without_end(harness: &Harness, task: TaskId, by: &By, length: usize) -> ActionError {
+async fn retried_without_end(harness: &Harness, task: TaskId, actor: &Actor, length: usize) -> ActionError {
     for _ in 0..300 {
         harness.fail("s0", [StepFault::Error(permanent("NO", "a".repeat(length)))]);
         harness.run(task).await.unwrap();
-        if let Err(refused) = harness.client().retry(task, by).await {
+        if let Err(refused) = harness.client().retry(task, actor).await {
             return refused;
         }
     }
@@ -151,14 +151,14 @@ async fn retried_without_end(harness: &Harness, task: TaskId, by: &By, length: u
 async fn what_fails_over_and_over_is_retried_until_its_trail_is_full_and_can_then_be_resolved() {
     let harness = graph(&[&[]], &[], "");
     let task = harness.begin().await;
-    let refused = retried_without_end(&harness, task, &by(), 900).await;
+    let refused = retried_without_end(&harness, task, &actor(), 900).await;
     assert_eq!(
         refused.to_string(),
         "cannot retry: the audit trail of step `s0` has no room for more attempts; do by hand what failed, and resolve it"
     );
     let attempts = harness.step(task, "s0").attempts.len();
     assert!((100..150).contains(&attempts), "{attempts} attempts of about 1 KB each");
-    harness.client().resolve_step(task, "s0", "{}", &by()).await.unwrap();
+    harness.client().resolve_step(task, "s0", "{}", &actor()).await.unwrap();
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
 }
 
@@ -166,7 +166,7 @@ async fn what_fails_over_and_over_is_retried_until_its_trail_is_full_and_can_the
 async fn a_task_whose_own_trail_is_full_of_retries_is_not_retried() {
     let harness = graph(&[&[]], &[], "");
     let task = harness.begin().await;
-    let wordy = By::new("s".repeat(By::MAX_WHO), "a".repeat(By::MAX_WHY)).unwrap();
+    let wordy = Actor::new("s".repeat(Actor::MAX_WHO), "a".repeat(Actor::MAX_WHY)).unwrap();
     let refused = retried_without_end(&harness, task, &wordy, 0).await;
     assert!(matches!(&refused, ActionError::TrailFull { of } if of == "the task"), "{refused}");
     let retries = harness.snapshot(task).await.unwrap().task.actions.len();
@@ -183,7 +183,7 @@ async fn a_task_that_is_seen_to_have_failed_before_its_step_is_looked_at_again()
         memory.force_step(task, "s0", StepState::Error);
         memory.force_task(task, TaskState::Failed);
     });
-    harness.client().retry(task, &by()).await.unwrap();
+    harness.client().retry(task, &actor()).await.unwrap();
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
 }
 
@@ -195,7 +195,7 @@ async fn a_task_that_never_stands_still_is_left_alone_after_a_while() {
     memory.force_step(task, "s0", StepState::Error);
     memory.force_step(task, "s0", StepState::Pending);
     memory.force_task(task, TaskState::Failed);
-    let refused = harness.client().retry(task, &by()).await.unwrap_err();
+    let refused = harness.client().retry(task, &actor()).await.unwrap_err();
     assert_eq!(refused.to_string(), format!("the task {task} keeps changing; try again"));
     // Half of 10, 20, 40, 80 and 15 times 160 ms.
     assert_eq!(harness.now().since(VirtualClock::START), Duration::from_millis(1_275));
@@ -205,8 +205,8 @@ async fn a_task_that_never_stands_still_is_left_alone_after_a_while() {
 async fn of_two_operators_the_second_is_told_what_the_first_has_done() {
     let harness = Arc::new(graph(&[&[]], &[], ""));
     let (task, there) = (harness.begin().await, harness.clone());
-    harness.meanwhile("close_or_compensate", async move { there.client().resolve(task, &by()).await.unwrap() });
-    let refused = harness.client().cancel(task, &by()).await.unwrap_err();
+    harness.meanwhile("close_or_compensate", async move { there.client().resolve(task, &actor()).await.unwrap() });
+    let refused = harness.client().cancel(task, &actor()).await.unwrap_err();
     assert_eq!(refused.to_string(), "cannot cancel task in resolved_manually status");
     assert_eq!(harness.snapshot(task).await.unwrap().task.actions.len(), 1);
 
@@ -214,9 +214,9 @@ async fn of_two_operators_the_second_is_told_what_the_first_has_done() {
     let (task, there) = (harness.begin().await, harness.clone());
     harness.run(task).await.unwrap();
     harness.meanwhile("redrive", async move {
-        there.client().retry(task, &by()).await.unwrap();
+        there.client().retry(task, &actor()).await.unwrap();
     });
-    let refused = harness.client().retry(task, &by()).await.unwrap_err();
+    let refused = harness.client().retry(task, &actor()).await.unwrap_err();
     assert_eq!(refused.to_string(), "cannot retry task in pending status");
     assert_eq!(harness.woken(), ["s0", "s0", "s0"], "two starts and one retry");
 }
@@ -228,13 +228,13 @@ async fn an_action_whose_send_fails_is_done_and_the_watchdog_sends() {
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
     harness.fail_call("send", [FailureKind::Throttled]);
-    let failed = harness.client().retry(task, &by()).await.unwrap_err();
+    let failed = harness.client().retry(task, &actor()).await.unwrap_err();
     assert_eq!(failed.to_string(), "the queue `graph-s0`: send was throttled: as the test wants it");
     assert_eq!((harness.state(task), harness.step(task, "s0").state), (TaskState::Running, StepState::Pending));
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
     let failed = harness.client();
     harness.fail_call("load_all", [FailureKind::Refused]);
-    let failed = failed.resolve(task, &by()).await.unwrap_err();
+    let failed = failed.resolve(task, &actor()).await.unwrap_err();
     assert_eq!(failed.to_string(), "load_all was refused: as the test wants it");
 }
 
@@ -250,7 +250,7 @@ async fn a_cancelled_task_is_undone_unless_its_workflow_says_otherwise() {
         let harness = graph(&[&[], &[0]], undone_steps, head);
         let task = harness.begin().await;
         harness.run_until(task, |snapshot| snapshot.step("s0").unwrap().state.is_done()).await.unwrap();
-        let answer = harness.client().cancel(task, &by()).await.unwrap();
+        let answer = harness.client().cancel(task, &actor()).await.unwrap();
         let snapshot = harness.run(task).await.unwrap();
         assert_eq!((answer, snapshot.task.state), leads_to, "{head} {undone_steps:?}");
         assert_eq!(snapshot.step("s1").unwrap().attempts, [], "nothing new starts");
@@ -264,7 +264,7 @@ async fn a_step_done_by_hand_lets_go_on_what_waits_for_it() {
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
     let client = harness.client();
-    client.resolve_step(task, "s0", r#"{"by":"hand"}"#, &by()).await.unwrap();
+    client.resolve_step(task, "s0", r#"{"by":"hand"}"#, &actor()).await.unwrap();
     let snapshot = harness.run(task).await.unwrap();
     assert_eq!((snapshot.status(), snapshot.task.failed_steps.len()), (TaskStatus::Complete, 0));
     let step = snapshot.step("s0").unwrap();
@@ -278,8 +278,9 @@ async fn a_step_is_done_by_hand_only_when_it_is_its_turn_and_nobody_is_at_it() {
     let harness = graph(&[&[], &[], &[0, 1]], &[], "");
     let task = harness.begin().await;
     let client = harness.client();
-    let refused =
-        async |step: &str, result: &str| client.resolve_step(task, step, result, &by()).await.unwrap_err().to_string();
+    let refused = async |step: &str, result: &str| {
+        client.resolve_step(task, step, result, &actor()).await.unwrap_err().to_string()
+    };
     assert_eq!(refused("s9", "{}").await, "the task has no step `s9`");
     assert_eq!(refused("s2", "{}").await, "cannot resolve step `s2`: it waits for s0, s1");
     harness.memory().force_step(task, "s0", StepState::InProgress);
@@ -293,7 +294,7 @@ async fn a_step_is_done_by_hand_only_when_it_is_its_turn_and_nobody_is_at_it() {
         format!("the result has {} bytes; at most 262144 can be kept", larger.len())
     );
     assert_eq!(harness.snapshot(task).await.unwrap().task.actions, []);
-    client.resolve_step(task, "s1", &larger[1..], &by()).await.unwrap();
+    client.resolve_step(task, "s1", &larger[1..], &actor()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -304,7 +305,7 @@ async fn a_task_stays_failed_until_the_last_of_its_failed_steps_is_mended() {
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
     let client = harness.client();
-    client.resolve_step(task, "s0", "{}", &by()).await.unwrap();
+    client.resolve_step(task, "s0", "{}", &actor()).await.unwrap();
     let seen = async || {
         let record = harness.snapshot(task).await.unwrap().task;
         (record.state, record.failed_steps.into_iter().collect::<Vec<_>>(), record.finished_at.is_some())
@@ -312,7 +313,7 @@ async fn a_task_stays_failed_until_the_last_of_its_failed_steps_is_mended() {
     let listed = || harness.memory().store.listed(task).map(|place| (place.listing, place.at)).unwrap();
     assert_eq!(seen().await, (TaskState::Failed, vec!["s1".to_owned()], true));
     assert_eq!(listed(), (Listing::Compensating, harness.now() + FIRST_INSPECTION_AFTER), "what depends on it goes on");
-    client.resolve_step(task, "s1", "{}", &by()).await.unwrap();
+    client.resolve_step(task, "s1", "{}", &actor()).await.unwrap();
     assert_eq!(seen().await, (TaskState::Running, vec![], false));
     assert_eq!(listed(), (Listing::Pending, harness.now() + FIRST_INSPECTION_AFTER));
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
@@ -320,14 +321,14 @@ async fn a_task_stays_failed_until_the_last_of_its_failed_steps_is_mended() {
 
 #[test]
 fn a_name_and_a_reason_are_short_and_printable() {
-    let wrong = |who: &str, why: &str| By::new(who, why).unwrap_err().to_string();
+    let wrong = |who: &str, why: &str| Actor::new(who, why).unwrap_err().to_string();
     let who = "who has to have 1 to 256 characters, and no control characters among them";
     let why = "why has to have 1 to 500 characters, and no control characters among them";
-    for text in ["", " ", "a\nb", &"é".repeat(By::MAX_WHO + 1)] {
+    for text in ["", " ", "a\nb", &"é".repeat(Actor::MAX_WHO + 1)] {
         assert_eq!(wrong(text, "why"), who, "{text:?}");
     }
-    for text in ["", " ", "a\nb", &"é".repeat(By::MAX_WHY + 1)] {
+    for text in ["", " ", "a\nb", &"é".repeat(Actor::MAX_WHY + 1)] {
         assert_eq!(wrong("who", text), why, "{text:?}");
     }
-    By::new("é".repeat(By::MAX_WHO), "é".repeat(By::MAX_WHY)).unwrap();
+    Actor::new("é".repeat(Actor::MAX_WHO), "é".repeat(Actor::MAX_WHY)).unwrap();
 }
