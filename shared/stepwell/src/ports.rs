@@ -10,12 +10,12 @@
 //! | `KEY#<namespace>#<idempotency key>` | `KEY` | [`KeyRecord`](crate::core::record::KeyRecord) |
 //!
 //! The index `by_status` has the hash key `status_shard` (`<listing>#<0..16>`, the shard taken from the id, so that no
-//! [`Listing`](crate::core::index::Listing) is one hot key) and the range key `listed_at` (RFC 3339); see [`core::index`](crate::core::index).
+//! [`IndexPartition`](crate::core::index::IndexPartition) is one hot key) and the range key `listed_at` (RFC 3339); see [`core::index`](crate::core::index).
 
 use crate::core::{
     codec::Unreadable,
     id::TaskId,
-    index::{Listed, Page},
+    index::{IndexEntry, Page},
     message::{Outgoing, QueueName},
     settlement::{Settled, Settlement},
     snapshot::Loaded,
@@ -46,7 +46,7 @@ pub trait Store: Send + Sync {
     fn load_all(&self, task: TaskId) -> impl Future<Output = Result<Loaded, TableError>> + Send;
 
     /// Reads a part of the index, in the order of time. What was written a moment ago may be missing.
-    fn list(&self, page: &Page<'_>) -> impl Future<Output = Result<Vec<Listed>, TableError>> + Send;
+    fn list(&self, page: &Page<'_>) -> impl Future<Output = Result<Vec<IndexEntry>, TableError>> + Send;
 }
 
 /// Makes the transition of a settlement, and leaves all that follows from it to the engine: [`Store::settle`] of a store

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt};
 use stepwell::{
     TaskId,
     core::{
-        index::{Listed, Page},
+        index::{IndexEntry, Page},
         settlement::{Settled, Settlement},
         snapshot::Loaded,
         transition::{Applied, Effect, Transition},
@@ -119,7 +119,7 @@ impl<W: Way> Store for Far<W> {
         self.way.read(Operation::Query, || "load_all".to_owned(), || self.table.load_all(task)).await
     }
 
-    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         if W::SKIPS_EMPTY_PARTS && !self.table.lists_any(page.listing, page.shard) {
             return Ok(Vec::new());
         }

@@ -4,7 +4,7 @@ use crate::{
     core::{
         format::NewerFormat,
         id::TaskId,
-        index::{Listed, Page},
+        index::{IndexEntry, Page},
         item::Key,
         message::Outgoing,
         record::{KeyRecord, TaskRecord},
@@ -84,7 +84,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
     }
 
     /// A part of the index.
-    pub(crate) async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+    pub(crate) async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.store.list(page).await
     }
 

@@ -8,7 +8,7 @@ use crate::{
     core::{
         compensation::{self, Next},
         format::NEWER_FORMAT,
-        index::{Listed, ListedAt, Listing, Page, move_in_index},
+        index::{IndexEntry, IndexPartition, IndexPosition, Page, move_in_index},
         inspection::{self, Inspection},
         timestamp::Timestamp,
     },
@@ -73,9 +73,9 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
     /// The index cannot be read. A single task that cannot be looked at is logged and tried again later.
     pub async fn run(&self, bounds: Bounds) -> Result<Report, EngineError> {
         let mut report = Report::default();
-        let mut parts: Vec<(Listing, u8, Option<ListedAt>)> = Listing::WATCHED
+        let mut parts: Vec<(IndexPartition, u8, Option<IndexPosition>)> = IndexPartition::WATCHED
             .iter()
-            .flat_map(|&listing| (0..Listing::SHARDS).map(move |shard| (listing, shard, None)))
+            .flat_map(|&listing| (0..IndexPartition::SHARDS).map(move |shard| (listing, shard, None)))
             .collect();
         // Another part first each minute, so that none is always the one that the bounds leave out.
         let minutes = usize::try_from(self.engine.now().as_seconds() / 60).unwrap_or_default();
@@ -104,7 +104,7 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
         Ok(report)
     }
 
-    async fn look_at_all(&self, due: &[Listed], report: &mut Report) {
+    async fn look_at_all(&self, due: &[IndexEntry], report: &mut Report) {
         let looks = stream::iter(due).map(|listed| async move { (listed, self.inspect(listed).await) });
         let mut looks = looks.buffer_unordered(AT_ONCE);
         while let Some((listed, looked)) = looks.next().await {
@@ -133,7 +133,7 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
 
     /// Lists a task for later that could not be looked at. Else it would be the first of every run, and stand in the way of
     /// the others.
-    async fn look_later(&self, listed: &Listed) {
+    async fn look_later(&self, listed: &IndexEntry) {
         let later = self.engine.now() + AFTER_AN_ERROR;
         let moved = self.engine.apply(&move_in_index(&listed.place, listed.place.listing, later)).await;
         if let Err(error) = moved {
@@ -142,7 +142,7 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
     }
 
     /// The next look is listed last: whatever goes wrong before it is tried again by the next run.
-    async fn inspect(&self, listed: &Listed) -> Result<Inspection, EngineError> {
+    async fn inspect(&self, listed: &IndexEntry) -> Result<Inspection, EngineError> {
         let id = listed.place.task;
         let now = self.engine.now();
         let Some(snapshot) = self.engine.snapshot(id).await? else {
@@ -161,7 +161,7 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
             self.engine.unwind(id).await?;
         }
         // Where nothing more happens by itself, it is not looked at any more.
-        let over = || (Listing::ended(snapshot.task.state), snapshot.task.finished_at.unwrap_or(now));
+        let over = || (IndexPartition::ended(snapshot.task.state), snapshot.task.finished_at.unwrap_or(now));
         let (to, at) = inspection.next.map_or_else(over, |next| (listed.place.listing, next));
         if !self.engine.apply(&move_in_index(&listed.place, to, at)).await?.is_written() {
             tracing::debug!(task_id = %id, "listed anew by somebody else meanwhile");

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     core::{
         id::TaskId,
-        index::Listing,
+        index::IndexPartition,
         inspection,
         message::{DEAD_LETTERS, Message, QueueName, StepQueue},
         plan::UndeclaredDependency,
@@ -524,7 +524,7 @@ impl Harness {
 
     /// When the watchdog finds something to look at.
     fn next_watch(&self) -> Option<Timestamp> {
-        let watched = self.memory.store.first_listed(|place| Listing::WATCHED.contains(&place.listing))?;
+        let watched = self.memory.store.first_listed(|place| IndexPartition::WATCHED.contains(&place.listing))?;
         let last = *lock(&self.watched_at);
         Some(watched.at.max(last + MINUTE))
     }

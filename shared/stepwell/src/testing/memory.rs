@@ -4,7 +4,7 @@ use super::{MemoryQueue, MemoryStore};
 use crate::{
     core::{
         id::TaskId,
-        index::{Listed, Page},
+        index::{IndexEntry, Page},
         message::{Outgoing, QueueName},
         settlement::{Delivery, Settled, Settlement, Transaction},
         snapshot::Loaded,
@@ -77,7 +77,7 @@ impl<A: Ambient> Store for Memory<A> {
         self.store.load_all(task).await
     }
 
-    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.store.list(page).await
     }
 }

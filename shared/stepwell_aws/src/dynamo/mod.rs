@@ -27,7 +27,7 @@ use stepwell::{
     FailureKind, TaskId,
     core::{
         codec::Unreadable,
-        index::{Listed, ListedAt, Page},
+        index::{IndexEntry, IndexPosition, Page},
         item::{Item, Key, attribute},
         settlement::{Settled, Settlement},
         snapshot::Loaded,
@@ -179,18 +179,18 @@ fn text<'a>(item: &'a AttributeItem, name: &str) -> &'a str {
 }
 
 /// What DynamoDB wants to know of the last item of a page, to go on after it.
-fn start_after(place: &ListedAt) -> AttributeItem {
+fn start_after(place: &IndexPosition) -> AttributeItem {
     let mut keys = key(&Key::Task(place.task));
     let index = [(attribute::STATUS_SHARD, place.partition()), (attribute::LISTED_AT, place.at.to_string())];
     keys.extend(index.map(|(name, value)| (name.to_owned(), AttributeValue::S(value))));
     keys
 }
 
-fn listed(item: AttributeItem) -> Result<Listed, Unreadable> {
+fn listed(item: AttributeItem) -> Result<IndexEntry, Unreadable> {
     let pk = text(&item, PARTITION_KEY);
     let task = Key::task_of(pk);
     let not_a_task = || Unreadable { key: pk.to_owned(), cause: "not the key of a task".to_owned() };
-    Listed::from_item(task.ok_or_else(not_a_task)?, &value::item(item))
+    IndexEntry::from_item(task.ok_or_else(not_a_task)?, &value::item(item))
 }
 
 impl Store for DynamoTable {
@@ -246,7 +246,7 @@ impl Store for DynamoTable {
         Ok(loaded)
     }
 
-    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         let until = page.until.map(|until| AttributeValue::S(until.to_string()));
         let condition = match until {
             Some(_) => "status_shard = :partition AND listed_at <= :until",

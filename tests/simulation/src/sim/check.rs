@@ -7,7 +7,7 @@ use stepwell::{
     core::{
         codes::EngineCode,
         compensation::restart_at,
-        index::{ListedAt, Listing},
+        index::{IndexPartition, IndexPosition},
         plan::{Plan, StepPlan},
         record::{ActionKind, AttemptRecord, Outcome, StepRecord, TaskRecord},
         snapshot::TaskSnapshot,
@@ -145,9 +145,9 @@ impl Left<'_> {
     }
 
     fn listing(&self) -> Result<(), String> {
-        let listing = *Listing::of(self.task.state.status()).first().expect("every status has a listing");
+        let listing = *IndexPartition::of(self.task.state.status()).first().expect("every status has a listing");
         let finished_at = self.task.finished_at.ok_or("it has ended, but says not when")?;
-        let place = ListedAt { task: self.task.id, listing, at: finished_at };
+        let place = IndexPosition { task: self.task.id, listing, at: finished_at };
         expect(self.house.table.listed(self.task.id), Some(place), "its place in the index")
     }
 

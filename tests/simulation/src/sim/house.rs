@@ -27,7 +27,7 @@ use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
 use stepwell::{
     Client, TaskId,
     core::{
-        index::Listing,
+        index::IndexPartition,
         record::{StepRecord, TaskRecord},
         state::{StepState, TaskState},
     },
@@ -189,7 +189,7 @@ impl House {
         let listed = self.table.listed(task);
         self.table.task(task, |task| match task.state {
             TaskState::Completed | TaskState::Cancelled | TaskState::Resolved | TaskState::Compensated(_) => true,
-            TaskState::Failed => listed.is_some_and(|place| place.listing == Listing::Error),
+            TaskState::Failed => listed.is_some_and(|place| place.listing == IndexPartition::Error),
             TaskState::Compensating(_) => {
                 task.plan.compensations().iter().any(|compensation| task.failed_steps.contains(&compensation.name))
             }

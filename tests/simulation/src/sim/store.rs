@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use stepwell::{
     Ambient, CallError, TaskId,
     core::{
-        index::{Listed, Page},
+        index::{IndexEntry, Page},
         message::Outgoing,
         settlement::{Delivery, Settled, Settlement, Transaction},
         snapshot::Loaded,
@@ -89,7 +89,7 @@ impl<T: Store> Store for FarStore<T> {
         self.table.load_all(task).await
     }
 
-    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.table.list(page).await
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use stepwell::{
     Ambient, TaskId,
     core::{
-        index::{Listed, Page},
+        index::{IndexEntry, Page},
         item::{Item, Key},
         settlement::{Settled, Settlement},
         snapshot::Loaded,
@@ -66,7 +66,7 @@ fn load(tx: &Connection, task: TaskId, sort_keys: Option<&[String]>, loaded: &mu
     Ok(())
 }
 
-fn list(tx: &Connection, page: &Page<'_>) -> Result<Vec<Listed>, Failed> {
+fn list(tx: &Connection, page: &Page<'_>) -> Result<Vec<IndexEntry>, Failed> {
     const SQL: &str = "SELECT pk, item FROM items WHERE status_shard = ?1 AND (?2 IS NULL OR listed_at <= ?2)
         AND (?3 IS NULL OR (listed_at, pk) > (?3, ?4)) ORDER BY listed_at, pk LIMIT ?5";
     let until = page.until.map(|until| until.to_string());
@@ -77,7 +77,7 @@ fn list(tx: &Connection, page: &Page<'_>) -> Result<Vec<Listed>, Failed> {
     while let Some(row) = rows.next()? {
         let (partition, item): (String, String) = (row.get(0)?, row.get(1)?);
         let task = partition.strip_prefix("TASK#").unwrap_or_default().parse()?;
-        found.push(Listed::from_item(task, &serde_json::from_str(&item)?)?);
+        found.push(IndexEntry::from_item(task, &serde_json::from_str(&item)?)?);
     }
     Ok(found)
 }
@@ -105,7 +105,7 @@ impl<A: Ambient> Store for Sqlite<A> {
         Ok(loaded)
     }
 
-    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.transaction(|tx| list(tx, page)).map_err(table_error("list"))
     }
 }

@@ -13,7 +13,7 @@ use std::cell::Cell;
 use stepwell::{
     core::{
         format::READS,
-        index::{Listed, ListedAt, Listing, Page, move_in_index},
+        index::{IndexEntry, IndexPartition, IndexPosition, Page, move_in_index},
         plan::Plan,
         record::{Action, ActionKind, KeyRecord},
         snapshot::Loaded,
@@ -130,7 +130,7 @@ struct Given {
     step: String,
     lease: Option<Lease>,
     /// Where the index lists the task, or does not any more.
-    place: Option<ListedAt>,
+    place: Option<IndexPosition>,
 }
 
 impl Given {
@@ -207,7 +207,7 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
         Op::FinishCompensation(end) => task::finish_compensation(id, *end, now),
         Op::Relist(seconds) => {
             let place = given.place.clone()?;
-            let to = if seconds % 2 == 0 { place.listing } else { Listing::Error };
+            let to = if seconds % 2 == 0 { place.listing } else { IndexPartition::Error };
             move_in_index(&place, to, now + Duration::from_secs(*seconds))
         }
         Op::Need(of_task, needs) => {
@@ -219,11 +219,11 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
 }
 
 /// What the index lists in this task's part of a listing, page by page.
-async fn listed(table: &impl Store, task: TaskId, listing: Listing) -> Vec<Listed> {
-    let mut all: Vec<Listed> = Vec::new();
+async fn listed(table: &impl Store, task: TaskId, listing: IndexPartition) -> Vec<IndexEntry> {
+    let mut all: Vec<IndexEntry> = Vec::new();
     loop {
         let after = all.last().map(|listed| listed.place.clone());
-        let shard = Listing::shard(task);
+        let shard = IndexPartition::shard(task);
         let page = Page { listing, shard, until: None, after: after.as_ref(), limit: 25 };
         let found = table.list(&page).await.unwrap();
         let more = found.len() == 25;
@@ -270,7 +270,7 @@ impl<'a, S: Store> Both<'a, S> {
         }
     }
 
-    async fn compare_index(&self, id: TaskId, listing: Listing, when: &str) {
+    async fn compare_index(&self, id: TaskId, listing: IndexPartition, when: &str) {
         let (found, expected) = (listed(self.real, id, listing).await, listed(&self.memory, id, listing).await);
         assert_eq!(found, expected, "the index {when}");
     }
@@ -346,7 +346,7 @@ impl Scene {
         read.task.get_or_insert_with(|| TaskRecord::from(&both.new_task(id, before(100))));
         read.steps.values_mut().for_each(|step| step.attempt = self.read);
         let place =
-            both.memory.listed(id).map(|place| if self.read == 2 { place } else { ListedAt { at: NOW, ..place } });
+            both.memory.listed(id).map(|place| if self.read == 2 { place } else { IndexPosition { at: NOW, ..place } });
         let lease = Some(lease(id, &step, self.read));
         Given { id, now: NOW, read, step, lease, place }
     }
@@ -443,7 +443,7 @@ impl<S: Store> Sequence<'_, S> {
         let steps: Vec<&str> = plan.steps().iter().chain(plan.compensations()).map(|step| step.name.as_str()).collect();
         let lease = self.leases.iter().rev().filter(|lease| lease.task == id).nth(call.grants_ago).cloned();
         let place = memory.listed(id);
-        let place = if call.stale { place.map(|place| ListedAt { at: self.now, ..place }) } else { place };
+        let place = if call.stale { place.map(|place| IndexPosition { at: self.now, ..place }) } else { place };
         Given { id, now: self.now, read, step: (*call.step.get(&steps)).to_owned(), lease, place }
     }
 
@@ -507,7 +507,7 @@ fn agrees_in_sequences(real: &impl Store, runtime: &Runtime) {
                 sequence.make(call).await;
             }
             for &id in &sequence.ids {
-                for listing in Listing::ALL {
+                for listing in IndexPartition::ALL {
                     both.compare_index(id, listing, "in the end").await;
                 }
             }

@@ -4,7 +4,7 @@ use super::{ActionError, Actor, Client};
 use crate::{
     core::{
         id::TaskId,
-        index::{Listed, ListedAt, Listing, Page},
+        index::{IndexEntry, IndexPartition, IndexPosition, Page},
         record::{Action, ActionKind},
         state::TaskStatus,
         timestamp::Timestamp,
@@ -126,12 +126,12 @@ impl FromStr for Cursor {
 
 impl Filter {
     /// The parts of the index in which such tasks can be.
-    fn parts(&self) -> Vec<(Listing, u8)> {
-        let listings = self.status.map_or(&Listing::ALL[..], Listing::of);
-        listings.iter().flat_map(|&listing| (0..Listing::SHARDS).map(move |shard| (listing, shard))).collect()
+    fn parts(&self) -> Vec<(IndexPartition, u8)> {
+        let listings = self.status.map_or(&IndexPartition::ALL[..], IndexPartition::of);
+        listings.iter().flat_map(|&listing| (0..IndexPartition::SHARDS).map(move |shard| (listing, shard))).collect()
     }
 
-    fn fits(&self, listed: &Listed) -> bool {
+    fn fits(&self, listed: &IndexEntry) -> bool {
         let status = |wanted| match wanted {
             TaskStatus::InProgress => listed.status == TaskStatus::Pending,
             wanted => listed.status.as_str() == wanted.as_str(),
@@ -164,7 +164,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
             if tasks.len() >= limit || read >= MOST_READ {
                 return Ok(Found { tasks, next: Some(Cursor { begun, part, after }) });
             }
-            let place = after.map(|(at, task)| ListedAt { task, listing, at });
+            let place = after.map(|(at, task)| IndexPosition { task, listing, at });
             let page = Page { listing, shard, until: None, after: place.as_ref(), limit: PAGE };
             let listed = self.engine.list(&page).await?;
             read += listed.len().max(1);
@@ -172,7 +172,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
             for listed in listed {
                 after = Some((listed.place.at, listed.place.task));
                 if filter.fits(&listed) && self.has_error(&listed, filter.error_code.as_deref()).await? {
-                    let Listed { place, workflow, status, created_at, failed_steps } = listed;
+                    let IndexEntry { place, workflow, status, created_at, failed_steps } = listed;
                     let task_id = place.task;
                     tasks.push(Summary { task_id, workflow, status, created_at, failed_steps });
                 }
@@ -234,7 +234,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         self.retry(id, actor).await.map(|_| true)
     }
 
-    async fn has_error(&self, listed: &Listed, code: Option<&str>) -> Result<bool, TableError> {
+    async fn has_error(&self, listed: &IndexEntry, code: Option<&str>) -> Result<bool, TableError> {
         let Some(code) = code else { return Ok(true) };
         let failed: BTreeSet<&str> = listed.failed_steps.iter().map(String::as_str).collect();
         if failed.is_empty() {

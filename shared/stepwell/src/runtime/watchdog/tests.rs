@@ -33,7 +33,7 @@ async fn minute(harness: &Harness) -> Report {
     watch(harness, 1_000).await
 }
 
-fn listed(harness: &Harness, task: TaskId) -> (Listing, Timestamp) {
+fn listed(harness: &Harness, task: TaskId) -> (IndexPartition, Timestamp) {
     let place = harness.memory().store.listed(task).unwrap();
     (place.listing, place.at)
 }
@@ -57,7 +57,7 @@ async fn a_task_whose_messages_are_lost_is_woken_after_a_minute() {
     assert_eq!(watch(&harness, 10).await, Report::default(), "it is not due");
     harness.skip(SECOND).await;
     assert_eq!(watch(&harness, 10).await, Report { looked_at: 1, sent: 2, ..Report::default() });
-    assert_eq!(listed(&harness, task), (Listing::Pending, harness.now() + MINUTE));
+    assert_eq!(listed(&harness, task), (IndexPartition::Pending, harness.now() + MINUTE));
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
 }
 
@@ -82,9 +82,9 @@ async fn what_waits_for_nothing_more_is_not_looked_at_any_more() {
     let task = harness.begin().await;
     harness.run_for(SECOND).await.unwrap();
     let failed_at = harness.snapshot(task).await.unwrap().task.finished_at.unwrap();
-    assert_eq!(listed(&harness, task), (Listing::Compensating, failed_at + MINUTE), "the other one went on");
+    assert_eq!(listed(&harness, task), (IndexPartition::Compensating, failed_at + MINUTE), "the other one went on");
     assert_eq!(minute(&harness).await, Report { looked_at: 1, ..Report::default() });
-    assert_eq!(listed(&harness, task), (Listing::Error, failed_at));
+    assert_eq!(listed(&harness, task), (IndexPartition::Error, failed_at));
     assert_eq!(minute(&harness).await, Report::default());
 }
 
@@ -107,13 +107,13 @@ async fn a_run_takes_page_after_page_until_it_comes_to_its_bounds() {
     let bounds = Bounds { until: harness.now(), tasks: 1_000 };
     let report = Watchdog::new(harness.ports(), harness.ports(), clock).run(bounds).await.unwrap();
     assert_eq!(report, Report { unfinished: true, ..Report::default() }, "its time is over");
-    assert_eq!(listed(&harness, late), (Listing::Pending, harness.now()));
+    assert_eq!(listed(&harness, late), (IndexPartition::Pending, harness.now()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_part_of_the_index_comes_first_each_minute() {
     let harness = graph(&[&[]], &[], "");
-    let tasks: Vec<Id> = (0..Listing::SHARDS).map(|shard| written(&harness, shard, 0)).collect();
+    let tasks: Vec<Id> = (0..IndexPartition::SHARDS).map(|shard| written(&harness, shard, 0)).collect();
     let due = harness.now() + MINUTE;
     // The pending tasks' parts come before those of the compensating ones.
     let first = |now: Timestamp| usize::try_from(now.as_seconds() / 60 % 32).unwrap();
@@ -169,7 +169,7 @@ async fn a_task_that_cannot_be_looked_at_stands_in_nobodys_way() {
     harness.fail_call("send", [FailureKind::Unavailable]);
     harness.fail_call("move_in_index", [FailureKind::Unavailable]);
     let report = minute(&harness).await;
-    assert_eq!((report.failed, listed(&harness, broken)), (1, (Listing::Pending, due)), "it is still due");
+    assert_eq!((report.failed, listed(&harness, broken)), (1, (IndexPartition::Pending, due)), "it is still due");
     assert_eq!(log.lines("ERROR message=nor could it be listed for later").len(), 1);
     assert_eq!(harness.run(broken).await.unwrap().status(), TaskStatus::Complete);
 }
@@ -183,7 +183,7 @@ async fn what_somebody_does_to_a_task_while_it_is_looked_at_is_not_undone() {
     harness.meanwhile("move_in_index", async move { there.client().resolve(task, &actor()).await.unwrap() });
     let report = minute(&harness).await;
     assert_eq!((report.looked_at, report.failed), (1, 0));
-    assert_eq!(listed(&harness, task), (Listing::ResolvedManually, harness.now()));
+    assert_eq!(listed(&harness, task), (IndexPartition::ResolvedManually, harness.now()));
     assert_eq!(listed_anew(), 1);
     harness.begin().await;
     assert_eq!((minute(&harness).await.looked_at, listed_anew()), (1, 1));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use stepwell::{
     Timestamp,
     core::{
-        index::Listing,
+        index::IndexPartition,
         item::{self, attribute},
         plan::Plan,
         record::{StepRecord, TaskRecord},
@@ -140,7 +140,7 @@ impl Projection {
         let moved = |name: &str| before.get(name) != after.get(name);
         let partition = after.get(attribute::STATUS_SHARD).and_then(serde_json::Value::as_str).unwrap_or_default();
         let (listing, _) = partition.split_once('#').unwrap_or_default();
-        if !Listing::of(task.state.status()).iter().any(|possible| possible.as_str() == listing) {
+        if !IndexPartition::of(task.state.status()).iter().any(|possible| possible.as_str() == listing) {
             return Err(format!("the index lists it in `{partition}`, and it is {}", task.state.status()));
         }
         Ok(TaskWritten {

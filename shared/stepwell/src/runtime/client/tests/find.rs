@@ -3,7 +3,7 @@
 use crate::{
     Actor, Cursor, FailureKind, Filter, TaskId,
     core::{
-        index::Listing,
+        index::IndexPartition,
         record::{Action, ActionKind, NewTask},
         state::{End, TaskState, TaskStatus},
         task,
@@ -122,7 +122,7 @@ async fn a_failed_task_is_found_while_something_may_still_happen_by_itself() {
     harness.fail("s0", [no()]);
     let task = harness.begin().await;
     harness.run_until(task, |snapshot| snapshot.task.state == TaskState::Failed).await.unwrap();
-    assert_eq!(harness.memory().store.listed(task).unwrap().listing, Listing::Compensating);
+    assert_eq!(harness.memory().store.listed(task).unwrap().listing, IndexPartition::Compensating);
     let of = async |status| found(&harness, Filter { status: Some(status), ..Filter::default() }).await;
     assert_eq!(of(TaskStatus::Error).await, [task].into());
     assert_eq!(of(TaskStatus::Compensating).await, [].into());

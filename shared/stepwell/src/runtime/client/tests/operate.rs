@@ -3,7 +3,7 @@
 use crate::{
     ActionError, Actor, FailureKind, TaskId,
     core::{
-        index::{FIRST_INSPECTION_AFTER, Listing},
+        index::{FIRST_INSPECTION_AFTER, IndexPartition},
         limits::MAX_RESULT_BYTES,
         record::{Action, ActionKind},
         state::{End, StepState, TaskState, TaskStatus},
@@ -312,10 +312,14 @@ async fn a_task_stays_failed_until_the_last_of_its_failed_steps_is_mended() {
     };
     let listed = || harness.memory().store.listed(task).map(|place| (place.listing, place.at)).unwrap();
     assert_eq!(seen().await, (TaskState::Failed, vec!["s1".to_owned()], true));
-    assert_eq!(listed(), (Listing::Compensating, harness.now() + FIRST_INSPECTION_AFTER), "what depends on it goes on");
+    assert_eq!(
+        listed(),
+        (IndexPartition::Compensating, harness.now() + FIRST_INSPECTION_AFTER),
+        "what depends on it goes on"
+    );
     client.resolve_step(task, "s1", "{}", &actor()).await.unwrap();
     assert_eq!(seen().await, (TaskState::Running, vec![], false));
-    assert_eq!(listed(), (Listing::Pending, harness.now() + FIRST_INSPECTION_AFTER));
+    assert_eq!(listed(), (IndexPartition::Pending, harness.now() + FIRST_INSPECTION_AFTER));
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
 }
 
