@@ -12,7 +12,7 @@ use futures::{
 };
 use std::{collections::BTreeMap, fmt, ops::Range, time::Duration};
 use stepwell::{
-    Ambient, Step, TaskId,
+    Runtime, Step, TaskId,
     core::{message::StepQueue, snapshot::TaskSnapshot},
     ports::Received,
     runtime::worker::{Invocation, Worker},

@@ -5,7 +5,7 @@ use axum::extract::State;
 use http_api::Segment;
 use std::sync::Arc;
 use stepwell::{
-    Actor, Ambient, Client, Workflow,
+    Actor, Client, Runtime, Workflow,
     core::snapshot::TaskSnapshot,
     ports::{Queue, Store},
 };
@@ -21,7 +21,7 @@ pub(crate) struct Checkouts<T, Q, A> {
 /// What a route gets of them.
 pub(crate) type Shared<T, Q, A> = State<Arc<Checkouts<T, Q, A>>>;
 
-impl<T: Store, Q: Queue, A: Ambient> Checkouts<T, Q, A> {
+impl<T: Store, Q: Queue, A: Runtime> Checkouts<T, Q, A> {
     /// The checkout that a path names, with all that has happened to it.
     pub(crate) async fn find(&self, segment: Segment) -> Result<TaskSnapshot, ApiError> {
         self.engine.snapshot(task_id(segment)?).await?.ok_or(ApiError::NotFound)

@@ -21,7 +21,7 @@ use checkout::Storefront;
 use checkouts::Checkouts;
 use std::{error::Error, sync::Arc, time::Duration};
 use stepwell::{
-    Actor, Ambient, Client,
+    Actor, Client, Runtime,
     ports::{Queue, Store},
 };
 
@@ -36,7 +36,7 @@ pub fn router<T, Q, A, S>(engine: Client<T, Q, A>, shop: S) -> Result<Router, Bo
 where
     T: Store + 'static,
     Q: Queue + 'static,
-    A: Ambient + 'static,
+    A: Runtime + 'static,
     S: Storefront + 'static,
 {
     let customer = Actor::new("customer", "POST /retry_checkout")?;

@@ -5,7 +5,7 @@ use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
 use http_api::Segment;
 use serde::Serialize;
 use stepwell::{
-    Ambient, TaskId,
+    Runtime, TaskId,
     core::state::TaskStatus,
     ports::{Queue, Store},
 };
@@ -19,7 +19,7 @@ struct Retried {
 }
 
 /// The checkout goes on at the step that failed, with a fresh set of attempts; what completed is kept.
-pub(crate) async fn retry<T: Store, Q: Queue, A: Ambient>(
+pub(crate) async fn retry<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
     segment: Segment,
 ) -> Result<impl IntoResponse, ApiError> {

@@ -10,7 +10,7 @@ use checkout::{CreatedOrder, Money};
 use http_api::Segment;
 use serde::Serialize;
 use stepwell::{
-    Ambient, StepResult, TaskId, Timestamp,
+    Runtime, StepResult, TaskId, Timestamp,
     core::{
         compensation::restart_at,
         record::{Failure, StepRecord},
@@ -21,7 +21,7 @@ use stepwell::{
 };
 
 /// Where the checkout stands.
-pub(crate) async fn status<T: Store, Q: Queue, A: Ambient>(
+pub(crate) async fn status<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
     segment: Segment,
 ) -> Result<Response, ApiError> {

@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 use stepwell::{
-    ActionError, Actor, Ambient, Client, TaskId,
+    ActionError, Actor, Client, Runtime, TaskId,
     core::state::{TaskState, TaskStatus},
     ports::{Queue, Store},
 };
@@ -55,7 +55,7 @@ pub(crate) fn to_task<S, Q, A>(what: Act) -> MethodRouter<Arc<Client<S, Q, A>>>
 where
     S: Store + 'static,
     Q: Queue + 'static,
-    A: Ambient + 'static,
+    A: Runtime + 'static,
 {
     post(
         move |State(engine): Engine<S, Q, A>,
@@ -70,7 +70,7 @@ where
 }
 
 /// `/steps/{step}/resolve`: a step was done by hand, with this result, and what depends on it runs.
-pub(crate) async fn resolve_step<S: Store, Q: Queue, A: Ambient>(
+pub(crate) async fn resolve_step<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
     Extension(operator): Who,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -94,7 +94,7 @@ fn result(fields: &mut Fields) -> String {
     raw.get().to_owned()
 }
 
-async fn act<S: Store, Q: Queue, A: Ambient>(
+async fn act<S: Store, Q: Queue, A: Runtime>(
     engine: &Client<S, Q, A>,
     operator: &Operator,
     task_id: TaskId,
@@ -109,7 +109,7 @@ async fn act<S: Store, Q: Queue, A: Ambient>(
 }
 
 /// Does something to a task, and answers with the status that this leads to.
-async fn done<S: Store, Q: Queue, A: Ambient>(
+async fn done<S: Store, Q: Queue, A: Runtime>(
     engine: &Client<S, Q, A>,
     id: TaskId,
     act: Act,

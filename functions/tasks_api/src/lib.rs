@@ -22,7 +22,7 @@ use axum::{
 };
 use std::{sync::Arc, time::Duration};
 use stepwell::{
-    Ambient, Client,
+    Client, Runtime,
     ports::{Queue, Store},
 };
 
@@ -37,7 +37,7 @@ pub fn router<S, Q, A>(engine: Client<S, Q, A>) -> Router
 where
     S: Store + 'static,
     Q: Queue + 'static,
-    A: Ambient + 'static,
+    A: Runtime + 'static,
 {
     let routes = Router::new()
         .route("/tasks", get(list::list::<S, Q, A>))

@@ -10,7 +10,7 @@ use axum::{Json, extract::State, http::request::Parts};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use stepwell::{
-    Ambient, Summary, TaskId, Timestamp,
+    Runtime, Summary, TaskId, Timestamp,
     core::state::TaskStatus,
     ports::{Queue, Store},
 };
@@ -46,7 +46,7 @@ impl From<Summary> for IndexEntry {
 }
 
 /// The tasks that fit the query.
-pub(crate) async fn list<S: Store, Q: Queue, A: Ambient>(
+pub(crate) async fn list<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
     request: Parts,
 ) -> Result<Json<List>, ApiError> {

@@ -16,7 +16,7 @@ use axum::{
 };
 use serde::Serialize;
 use stepwell::{
-    ActionError, Ambient, Refusal, TaskId,
+    ActionError, Refusal, Runtime, TaskId,
     core::state::{TaskEvent, TaskState, TaskStatus},
     ports::{Queue, Store},
 };
@@ -67,7 +67,7 @@ fn can_be_retried(status: TaskStatus) -> bool {
 }
 
 /// Some of the failed tasks that fit, retried, or, unless `dry_run` is `false`, only found.
-pub(crate) async fn retry_all<S: Store, Q: Queue, A: Ambient>(
+pub(crate) async fn retry_all<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
     Extension(operator): Extension<Operator>,
     request: Parts,

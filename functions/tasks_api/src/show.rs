@@ -12,7 +12,7 @@ use axum::{
 use http_api::{Details, Segment};
 use serde::Serialize;
 use stepwell::{
-    Ambient, Timestamp,
+    Runtime, Timestamp,
     core::{
         compensation::{begins_at, restart_at},
         record::{Action, ActionKind},
@@ -82,7 +82,7 @@ impl<'a> Task<'a> {
 }
 
 /// One task.
-pub(crate) async fn show<S: Store, Q: Queue, A: Ambient>(
+pub(crate) async fn show<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
     segment: Segment,
 ) -> Result<Response, ApiError> {

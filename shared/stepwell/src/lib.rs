@@ -123,7 +123,7 @@ pub use core::{
     timestamp::{NotATimestamp, Timestamp},
     workflow::{TextFormat, Violation, Workflow, WorkflowError},
 };
-pub use ports::{Ambient, CallError, FailureKind};
+pub use ports::{CallError, FailureKind, Runtime};
 pub use runtime::{
     client::{
         ActionError, Actor, Client, Cursor, Filter, Found, InvalidActor, Matches, NotACursor, Refusal, StartError,

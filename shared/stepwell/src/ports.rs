@@ -98,12 +98,12 @@ pub trait Queue: Send + Sync {
 }
 
 /// Where the engine gets the time and its random numbers from.
-pub trait Ambient: Send + Sync {
+pub trait Runtime: Send + Sync {
     /// The moment it is.
     fn now(&self) -> Timestamp;
 
     /// A random number in `0.0..1.0`.
-    fn draw(&self) -> f64;
+    fn random(&self) -> f64;
 
     /// The id of a new task, which no other has.
     fn new_task_id(&self) -> TaskId;

@@ -9,7 +9,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 use std::time::Duration;
 use stepwell::{
-    Ambient, Step, System, Timestamp,
+    Runtime, Step, System, Timestamp,
     core::message::StepQueue,
     ports::Received,
     runtime::{

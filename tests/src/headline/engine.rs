@@ -26,7 +26,7 @@ use std::{
     time::Duration,
 };
 use stepwell::{
-    Ambient, Client, IdempotencyKey, Step, TaskId, Timestamp, Workflow,
+    Client, IdempotencyKey, Runtime, Step, TaskId, Timestamp, Workflow,
     core::{
         message::StepQueue,
         record::ActionKind,

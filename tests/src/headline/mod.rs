@@ -46,7 +46,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use stepwell::{Ambient, Workflow};
+use stepwell::{Runtime, Workflow};
 use tokio::{
     runtime::Builder,
     task::{JoinHandle, LocalSet, spawn_local},

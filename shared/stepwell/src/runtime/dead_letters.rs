@@ -11,7 +11,7 @@ use crate::{
         task,
         timestamp::Timestamp,
     },
-    ports::{Ambient, Queue, Received, Store},
+    ports::{Queue, Received, Runtime, Store},
     runtime::{
         engine::{Decision, Engine},
         error::EngineError,
@@ -33,10 +33,10 @@ pub struct DeadLetters<T, Q, A> {
     engine: Engine<T, Q, A>,
 }
 
-impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
+impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
     /// Over this table, these queues, this clock.
-    pub fn new(table: T, queue: Q, ambient: A) -> Self {
-        Self { engine: Engine::new(table, queue, ambient) }
+    pub fn new(table: T, queue: Q, runtime: A) -> Self {
+        Self { engine: Engine::new(table, queue, runtime) }
     }
 
     /// Works all messages of a batch, and answers with the ids of those that their queue has to keep.

@@ -15,7 +15,7 @@ use crate::{
         timestamp::Timestamp,
         transition::{Applied, Transition},
     },
-    ports::{Ambient, Queue, QueueError, Store, TableError},
+    ports::{Queue, QueueError, Runtime, Store, TableError},
     runtime::error::EngineError,
 };
 use futures::future::try_join_all;
@@ -50,7 +50,7 @@ pub(crate) enum Decision<R> {
 pub(crate) struct Engine<S, Q, A> {
     store: S,
     pub(crate) queue: Q,
-    pub(crate) ambient: A,
+    pub(crate) runtime: A,
 }
 
 /// What says that nobody may act on this, where that is so.
@@ -58,13 +58,13 @@ fn acting(newer: Option<&NewerFormat>) -> Result<(), EngineError> {
     newer.map_or(Ok(()), |newer| Err(EngineError::Newer(newer.clone())))
 }
 
-impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
-    pub(crate) const fn new(store: S, queue: Q, ambient: A) -> Self {
-        Self { store, queue, ambient }
+impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
+    pub(crate) const fn new(store: S, queue: Q, runtime: A) -> Self {
+        Self { store, queue, runtime }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.ambient.now()
+        self.runtime.now()
     }
 
     /// The task with all of its steps, to be shown; `None` where there is no such task.
@@ -145,7 +145,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
             if tries > 0 {
                 // Whoever else is changing the task has time to finish.
                 let wait = FIRST_CAS_WAIT.saturating_mul(1 << (tries - 1).min(4));
-                tokio::time::sleep(wait.mul_f64(self.ambient.draw())).await;
+                tokio::time::sleep(wait.mul_f64(self.runtime.random())).await;
             }
             match decide(self.snapshot(id).await?) {
                 Decision::Leave(answer) => return Ok(Some((answer, Ok(())))),

@@ -9,14 +9,14 @@ use crate::{
         task::{self, Termination},
         timestamp::Timestamp,
     },
-    ports::{Ambient, Queue, Store},
+    ports::{Queue, Runtime, Store},
     runtime::{engine::Engine, error::EngineError},
 };
 
 /// More rounds than there are stages; whoever is in the way each time goes on with it.
 const MANY_ROUNDS: usize = 20;
 
-impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
+impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     /// Brings the compensation of a task as far as it can go now. It may be called at any time by anybody.
     pub(crate) async fn unwind(&self, task: TaskId) -> Result<(), EngineError> {
         let mut begun = false;

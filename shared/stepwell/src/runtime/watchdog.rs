@@ -12,7 +12,7 @@ use crate::{
         inspection::{self, Inspection},
         timestamp::Timestamp,
     },
-    ports::{Ambient, Queue, Store},
+    ports::{Queue, Runtime, Store},
     runtime::{engine::Engine, error::EngineError, unwind::tell_if_failed},
 };
 use futures::{StreamExt, stream};
@@ -61,10 +61,10 @@ pub struct Report {
     pub unfinished: bool,
 }
 
-impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
+impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
     /// A watchdog over this table, these queues, this clock.
-    pub fn new(table: T, queue: Q, ambient: A) -> Self {
-        Self { engine: Engine::new(table, queue, ambient) }
+    pub fn new(table: T, queue: Q, runtime: A) -> Self {
+        Self { engine: Engine::new(table, queue, runtime) }
     }
 
     /// Looks at the tasks that are due, as far as the bounds allow.

@@ -17,7 +17,7 @@ use crate::{
         timestamp::Timestamp,
         workflow::Workflow,
     },
-    ports::{Ambient, FailureKind, Queue, Received, Store, TableError},
+    ports::{FailureKind, Queue, Received, Runtime, Store, TableError},
     runtime::{
         client::{Client, StartError},
         dead_letters::DeadLetters,
@@ -385,7 +385,7 @@ impl Harness {
 
     /// The client, for an idempotency key, and for what operators do.
     pub fn client(&self) -> Client<impl Store + Clone + use<>, impl Queue + Clone + use<>, VirtualClock> {
-        Client::new(self.ports(), self.ports(), self.memory.ambient.clone())
+        Client::new(self.ports(), self.ports(), self.memory.runtime.clone())
     }
 
     /// The store and the queues.
@@ -401,12 +401,12 @@ impl Harness {
 
     /// The moment it is.
     pub fn now(&self) -> Timestamp {
-        self.memory.ambient.now()
+        self.memory.runtime.now()
     }
 
     /// Time passes, and nobody works.
     pub async fn skip(&self, time: Duration) {
-        self.memory.ambient.wait_until(self.now() + time).await;
+        self.memory.runtime.wait_until(self.now() + time).await;
     }
 
     /// Works until nothing more happens to the task by itself, and answers with how it stands then.
@@ -446,7 +446,7 @@ impl Harness {
                 None => break,
             }
         }
-        self.memory.ambient.wait_until(until).await;
+        self.memory.runtime.wait_until(until).await;
         Ok(())
     }
 
@@ -531,8 +531,8 @@ impl Harness {
 
     /// Waits for this moment, and works what is due first then.
     async fn work_at(&self, moment: Timestamp) -> Result<(), HarnessError> {
-        self.memory.ambient.wait_until(moment).await;
-        let clock = &self.memory.ambient;
+        self.memory.runtime.wait_until(moment).await;
+        let clock = &self.memory.runtime;
         match self.memory.queue.receive(|queue| self.now() + self.invocation_of(queue) + MOMENT) {
             Some((queue, message)) => self.deliver(&queue, &message).await,
             None => {
@@ -563,7 +563,7 @@ impl Harness {
                 None => true,
             },
             QueueName::DeadLetters => {
-                let letters = DeadLetters::new(self.ports(), self.ports(), self.memory.ambient.clone());
+                let letters = DeadLetters::new(self.ports(), self.ports(), self.memory.runtime.clone());
                 !letters.handle(std::slice::from_ref(message)).await.is_empty()
             }
             QueueName::Undeliverable => true,
@@ -594,7 +594,7 @@ impl Harness {
         let invocation = Invocation::new(request_id, self.now() + life, self.now());
         let death = take(&mut lock(&self.deaths), &queue.step);
         let ports = Mortal::new(self.memory.clone(), death, self.calls.clone());
-        let clock = self.memory.ambient.clone();
+        let clock = self.memory.runtime.clone();
         let hosting = Hosting { queue, message, invocation, ports, clock, faults: &self.faults };
         step.handle(hosting).await.is_none_or(|kept| !kept.is_empty())
     }

@@ -122,7 +122,7 @@ async fn handler_has_as_long_as_the_invocation(lasts: u64, expected: Option<u64>
     });
     let harness = Graph::chain(1).retry_limit(1).harness(step.clone(), true);
     let task = start(&harness).await;
-    let (memory, clock) = (harness.memory().clone(), harness.memory().ambient.clone());
+    let (memory, clock) = (harness.memory().clone(), harness.memory().runtime.clone());
     let invocation = Invocation::new("r", harness.now() + Duration::from_millis(lasts), harness.now());
     let worker = Worker::new(StepQueue::new("graph", "s0"), step, memory.clone(), memory, clock);
     let kept = worker.handle(&[receive(&harness)], &invocation).await;

@@ -31,7 +31,7 @@ use stepwell::{
         state::StepState,
         transition::Change,
     },
-    ports::{Ambient, Received},
+    ports::{Received, Runtime},
     runtime::worker::{Invocation, Worker},
     testing::{Harness, VirtualClock},
 };
@@ -246,7 +246,7 @@ async fn deliver(harness: &Harness, name: &str, step: impl Step, batch: &[Receiv
 
 /// The same for a worker of any queue.
 async fn deliver_to(harness: &Harness, queue: StepQueue, step: impl Step, batch: &[Received]) -> Vec<String> {
-    let worker = Worker::new(queue, step, harness.ports(), harness.ports(), harness.memory().ambient.clone());
+    let worker = Worker::new(queue, step, harness.ports(), harness.ports(), harness.memory().runtime.clone());
     worker.handle(batch, &Invocation::new("by-hand", harness.now() + seconds(20), harness.now())).await
 }
 

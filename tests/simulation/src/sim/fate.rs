@@ -56,7 +56,7 @@ impl Fate {
     }
 
     /// A number in `0.0..1.0`.
-    pub(super) fn draw(&self) -> f64 {
+    pub(super) fn random(&self) -> f64 {
         self.rng.lock().f64()
     }
 
@@ -81,7 +81,7 @@ impl Fate {
     /// Whether this fault happens here and now. None does after the time of trouble, so that every run can end.
     pub(super) fn strikes(&self, fault: Fault) -> bool {
         let odds = self.odds.of(fault);
-        if odds == 0.0 || self.elapsed() > self.odds.trouble() || self.draw() >= odds {
+        if odds == 0.0 || self.elapsed() > self.odds.trouble() || self.random() >= odds {
             return false;
         }
         self.struck.lock()[fault as usize] += 1;

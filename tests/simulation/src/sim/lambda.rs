@@ -5,7 +5,7 @@ use super::{fault::Fault, handler, house::House};
 use crate::{graph, steps::name};
 use std::{sync::Arc, time::Duration};
 use stepwell::{
-    Ambient,
+    Runtime,
     core::message::{DEAD_LETTERS, StepQueue},
     ports::Received,
     runtime::{
@@ -105,7 +105,7 @@ async fn invoke(house: &Arc<House>, function: Function, queue: &str, messages: V
     let mut overtime = Duration::ZERO;
     if process.strikes(Fault::Zombie) {
         overtime = Duration::from_millis(house.fate.up_to(40_000));
-        process.freeze(life.mul_f64(house.fate.draw()) + overtime);
+        process.freeze(life.mul_f64(house.fate.random()) + overtime);
         overtime += life;
     }
     let ended = tokio::time::timeout(life + overtime, process.live(work)).await;

@@ -132,8 +132,8 @@ fn run_recorded(seed: u64, mode: Mode, traced: bool, recorder: Option<Arc<Record
 
 async fn simulate(seed: u64, mode: Mode, traced: bool, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> Report {
     let mut rng = Rng::with_seed(seed);
-    let scenario = Scenario::draw(&mut rng);
-    let odds = Odds::draw(&mut rng);
+    let scenario = Scenario::random(&mut rng);
+    let odds = Odds::random(&mut rng);
     let odds = if mode == Mode::Whole { odds.whole() } else { odds };
     let versions = (mode == Mode::TwoVersions).then(|| Rng::with_seed(!seed));
     let house = Arc::new(House::new(Fate::new(rng, odds, traced), scenario, recorder, rules, versions));

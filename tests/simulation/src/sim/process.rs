@@ -11,7 +11,7 @@ use std::{
     task::Poll,
     time::Duration,
 };
-use stepwell::{Ambient, FailureKind, TaskId, Timestamp};
+use stepwell::{FailureKind, Runtime, TaskId, Timestamp};
 use uuid::Uuid;
 
 /// A process.
@@ -158,13 +158,13 @@ pub(super) enum Kind {
     Transaction,
 }
 
-impl Ambient for Process {
+impl Runtime for Process {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.fate.now().as_millis() + self.0.skew_millis)
     }
 
-    fn draw(&self) -> f64 {
-        self.0.fate.draw()
+    fn random(&self) -> f64 {
+        self.0.fate.random()
     }
 
     fn new_task_id(&self) -> TaskId {

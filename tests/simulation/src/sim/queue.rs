@@ -145,7 +145,7 @@ impl MemoryQueues {
     fn hidden_for(&self, hidden: Duration) -> Duration {
         let fate = &self.0.fate;
         match fate.odds().is_whole() && fate.strikes(Fault::Duplicate) {
-            true => hidden.mul_f64(fate.draw()),
+            true => hidden.mul_f64(fate.random()),
             false => hidden,
         }
     }

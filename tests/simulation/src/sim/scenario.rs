@@ -45,7 +45,7 @@ impl Scenario {
     }
 
     /// A scenario from this seed's numbers.
-    pub(super) fn draw(rng: &mut Rng) -> Self {
+    pub(super) fn random(rng: &mut Rng) -> Self {
         let (timeout_seconds, retry_limit) = (rng.u32(1..=10), rng.u32(1..=5));
         let base_seconds = rng.u32(0..=3);
         let graph = graph(rng).timeout_seconds(timeout_seconds).retry_limit(retry_limit).base_seconds(base_seconds);

@@ -9,7 +9,7 @@ use super::{
 use crate::far::{Far, operation};
 use std::collections::BTreeSet;
 use stepwell::{
-    Ambient, CallError, TaskId,
+    CallError, Runtime, TaskId,
     core::{
         index::{IndexEntry, Page},
         message::Outgoing,

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 use stepwell::{
-    Ambient, Client, TaskId, Timestamp,
+    Client, Runtime, TaskId, Timestamp,
     core::{
         message::Outgoing,
         record::Outcome,
@@ -57,12 +57,12 @@ impl Clock {
     }
 }
 
-impl Ambient for Clock {
+impl Runtime for Clock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.millis.load(SeqCst))
     }
 
-    fn draw(&self) -> f64 {
+    fn random(&self) -> f64 {
         0.5
     }
 
@@ -132,8 +132,8 @@ impl Run {
 /// Hands a delivery to the worker of its step.
 async fn work(db: &Sqlite<Clock>, script: &Script, in_hand: queue::InHand) {
     let queue::InHand { queue, message, receipt, until } = in_hand;
-    let invocation = Invocation::new(receipt.clone(), until, db.ambient.now());
-    let worker = Worker::new(queue, script.clone(), db.clone(), db.clone(), db.ambient.clone());
+    let invocation = Invocation::new(receipt.clone(), until, db.runtime.now());
+    let worker = Worker::new(queue, script.clone(), db.clone(), db.clone(), db.runtime.clone());
     if worker.handle(&[message], &invocation).await.is_empty() {
         // Of a delivery that its settlement has ended nothing is left to acknowledge.
         let _ = db.acknowledge(&receipt);
@@ -238,12 +238,12 @@ async fn message_is_acknowledged_by_its_last_receipt_only() {
     let file = File::new();
     let db = Sqlite::open(&file.0, Clock::new(), false, usize::MAX);
     let plan = Graph::chain(1).workflow().plan().clone();
-    let message = plan.step(&name(0)).unwrap().message(db.ambient.task);
+    let message = plan.step(&name(0)).unwrap().message(db.runtime.task);
     let outgoing = Outgoing { workflow: graph::WORKFLOW.to_owned(), message };
     db.send(&outgoing).await.unwrap();
     let first = db.receive().unwrap().unwrap();
     assert!(db.receive().unwrap().is_none(), "it is hidden");
-    db.ambient.advance(queue::LEASE);
+    db.runtime.advance(queue::LEASE);
     let second = db.receive().unwrap().unwrap();
     assert_ne!(first.receipt, second.receipt);
     let commits = db.commits();
@@ -251,13 +251,13 @@ async fn message_is_acknowledged_by_its_last_receipt_only() {
     db.hide(&outgoing.queue(), &first.receipt, MINUTE).await.unwrap();
     assert_eq!(db.commits(), commits, "an old receipt does nothing, and costs nothing");
     db.hide(&outgoing.queue(), &second.receipt, MINUTE).await.unwrap();
-    assert_eq!(db.next_due().unwrap(), Some(db.ambient.now() + MINUTE));
-    db.ambient.advance(MINUTE);
+    assert_eq!(db.next_due().unwrap(), Some(db.runtime.now() + MINUTE));
+    db.runtime.advance(MINUTE);
     let third = db.receive().unwrap().unwrap();
     db.acknowledge(&third.receipt).unwrap();
     assert_eq!(db.next_due().unwrap(), None);
     db.reject("what", "why").await.unwrap();
-    db.ambient.advance(MINUTE);
+    db.runtime.advance(MINUTE);
     assert!(db.receive().unwrap().is_none(), "what is undeliverable is not delivered");
 }
 

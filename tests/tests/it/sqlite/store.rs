@@ -4,7 +4,7 @@ use super::db::{Failed, Sqlite, table_error};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeSet;
 use stepwell::{
-    Ambient, TaskId,
+    Runtime, TaskId,
     core::{
         index::{IndexEntry, Page},
         item::{Item, Key},
@@ -82,7 +82,7 @@ fn list(tx: &Connection, page: &Page<'_>) -> Result<Vec<IndexEntry>, Failed> {
     Ok(found)
 }
 
-impl<A: Ambient> Store for Sqlite<A> {
+impl<A: Runtime> Store for Sqlite<A> {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         self.transaction(|tx| apply(tx, transition)).map_err(table_error(transition.name))
     }

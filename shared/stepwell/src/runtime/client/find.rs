@@ -9,7 +9,7 @@ use crate::{
         state::TaskStatus,
         timestamp::Timestamp,
     },
-    ports::{Ambient, Queue, Store, TableError},
+    ports::{Queue, Runtime, Store, TableError},
 };
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -148,7 +148,7 @@ impl Filter {
     }
 }
 
-impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
+impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// Finds tasks: `limit` of them at most, from where `from` says. A task that was started or has changed a moment
     /// ago may be missing, and one that changes between two pages may be on both.
     ///

@@ -21,7 +21,7 @@ use crate::{
         timestamp::Timestamp,
         workflow::{Violation, Workflow},
     },
-    ports::{Ambient, Queue, QueueError, Store, TableError},
+    ports::{Queue, QueueError, Runtime, Store, TableError},
     runtime::{engine::Engine, error::EngineError},
 };
 use serde_json::Value;
@@ -75,10 +75,10 @@ pub enum StartError {
     Newer(NewerFormat),
 }
 
-impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
+impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// A client over this table, these queues, this clock.
-    pub fn new(table: T, queue: Q, ambient: A) -> Self {
-        Self { engine: Engine::new(table, queue, ambient) }
+    pub fn new(table: T, queue: Q, runtime: A) -> Self {
+        Self { engine: Engine::new(table, queue, runtime) }
     }
 
     /// The moment it is, by the client's clock.
@@ -104,7 +104,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         if text.len() > MAX_CONTEXT_BYTES {
             return Err(StartError::TooLarge { bytes: text.len() });
         }
-        let (mut id, mut created_at) = (self.engine.ambient.new_task_id(), self.engine.now());
+        let (mut id, mut created_at) = (self.engine.runtime.new_task_id(), self.engine.now());
         if let Some(key) = key {
             let request_hash = request_hash(workflow, &text);
             let wanted = KeyRecord {

@@ -13,7 +13,7 @@ use crate::{
         state::{End, StepEvent, StepState, TaskEvent, TaskState, TaskStatus},
         task::{self, Termination},
     },
-    ports::{Ambient, Queue, QueueError, Store, TableError},
+    ports::{Queue, QueueError, Runtime, Store, TableError},
     runtime::{engine::Decision, error::EngineError},
 };
 
@@ -142,7 +142,7 @@ impl From<QueueError> for ActionError {
     }
 }
 
-impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
+impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// Gives what failed in a task a fresh set of attempts, and wakes it: the failed steps of a task in `error`, the
     /// failed compensation of one that is `compensating`. What completed is kept. Answers with the task as it stood
     /// before.

@@ -60,7 +60,7 @@ async fn a_letter_of_what_a_newer_version_wrote_is_sent_anew_and_not_given_up() 
         let newer = if is_step { Key::Step(task, "s0".to_owned()) } else { Key::Task(task) };
         renew(&harness, &newer, NEWER, Vec::new());
         harness.memory().queue.put(QueueName::DeadLetters, json!({ "task_id": task, "step": "s0" }).to_string());
-        let letters = DeadLetters::new(harness.ports(), harness.ports(), harness.memory().ambient.clone());
+        let letters = DeadLetters::new(harness.ports(), harness.ports(), harness.memory().runtime.clone());
         let (queue, letter) = harness.memory().queue.receive(|_| harness.now() + SECOND).unwrap();
         assert_eq!((queue, letters.handle(&[letter]).await.len()), (QueueName::DeadLetters, 0));
         assert_eq!(harness.woken(), ["s0", "s0"], "by the start, and again");
@@ -76,7 +76,7 @@ async fn a_step_that_somebody_is_at_is_waited_for() {
     let lease = harness.memory().claim(task, "s0").await;
     assert_eq!(bury(&harness, task, "s0").await, Some(lease.until + SECOND));
     assert_eq!(harness.step(task, "s0").state, StepState::InProgress);
-    harness.memory().ambient.wait_until(lease.until).await;
+    harness.memory().runtime.wait_until(lease.until).await;
     harness.lose_messages();
     assert_eq!(bury(&harness, task, "s0").await, Some(lease.until + SECOND), "a lease holds to its end");
     harness.run_for(SECOND).await.unwrap();
@@ -182,7 +182,7 @@ async fn only_the_letters_that_are_not_done_with_are_kept() {
         body: json!({ "task_id": task, "step": "s0" }).to_string(),
         ..Received::default()
     };
-    let reader = DeadLetters::new(harness.ports(), harness.ports(), harness.memory().ambient.clone());
+    let reader = DeadLetters::new(harness.ports(), harness.ports(), harness.memory().runtime.clone());
     let batch = [letter("held", task), letter("lost", TaskId::new()), letter("held too", task)];
     assert_eq!(reader.handle(&batch).await, ["held", "held too"]);
     harness.skip(LEASE + SECOND).await;

@@ -43,7 +43,7 @@ async fn is_kept(harness: &Harness, task: TaskId, steps: &[&str]) {
 
 async fn watch(harness: &Harness) -> Report {
     harness.skip(MINUTE).await;
-    let clock = harness.memory().ambient.clone();
+    let clock = harness.memory().runtime.clone();
     let watchdog = Watchdog::new(harness.ports(), harness.ports(), clock);
     watchdog.run(Bounds { until: harness.now() + MINUTE, tasks: 100 }).await.unwrap()
 }
@@ -138,7 +138,7 @@ async fn step_does_not_fail_in_a_task_that_has_become_newer_while_it_ran() {
 /// How often it was looked at the task, how it went, and how long it took.
 async fn settled(decide: impl Fn(u32) -> Decision<()>) -> (u32, bool, Duration) {
     let memory = Memory::new(VirtualClock::new());
-    let engine = Engine { store: memory.clone(), queue: memory.clone(), ambient: memory.ambient };
+    let engine = Engine { store: memory.clone(), queue: memory.clone(), runtime: memory.runtime };
     let looks = Cell::new(0);
     let settled = engine.settle_as_read(TaskId::new(), |_| {
         looks.set(looks.get() + 1);

@@ -22,7 +22,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// The watchdog looks at what is due, and may look at so many tasks.
 async fn watch(harness: &Harness, tasks: usize) -> Report {
-    let clock = harness.memory().ambient.clone();
+    let clock = harness.memory().runtime.clone();
     let watchdog = Watchdog::new(harness.ports(), harness.ports(), clock);
     watchdog.run(Bounds { until: harness.now() + MINUTE, tasks }).await.unwrap()
 }
@@ -103,7 +103,7 @@ async fn a_run_takes_page_after_page_until_it_comes_to_its_bounds() {
 
     let late = written(&harness, 0, 100);
     harness.skip(MINUTE).await;
-    let clock = harness.memory().ambient.clone();
+    let clock = harness.memory().runtime.clone();
     let bounds = Bounds { until: harness.now(), tasks: 1_000 };
     let report = Watchdog::new(harness.ports(), harness.ports(), clock).run(bounds).await.unwrap();
     assert_eq!(report, Report { unfinished: true, ..Report::default() }, "its time is over");

@@ -58,7 +58,7 @@ struct Held {
 impl Held {
     async fn new() -> Self {
         let mut rng = Rng::with_seed(0);
-        let odds = Odds::draw(&mut rng);
+        let odds = Odds::random(&mut rng);
         let fate = Arc::new(Fate::new(rng, odds, false));
         let conformance = Arc::new(Conformance::new(&fate, Arc::default()));
         let held = Self { fate, table: MemoryTable::default().held_to(conformance), task: TaskId::new() };
