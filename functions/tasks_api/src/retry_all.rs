@@ -16,7 +16,7 @@ use axum::{
 };
 use serde::Serialize;
 use stepwell::{
-    ActionError, Refusal, Runtime, TaskId,
+    ActionError, RefusedTask, Runtime, TaskId,
     core::state::{TaskEvent, TaskState, TaskStatus},
     ports::{Queue, Store},
 };
@@ -50,8 +50,8 @@ struct Refused {
     code: Option<&'static str>,
 }
 
-impl From<Refusal> for Refused {
-    fn from(Refusal { task_id, error }: Refusal) -> Self {
+impl From<RefusedTask> for Refused {
+    fn from(RefusedTask { task_id, error }: RefusedTask) -> Self {
         if let ActionError::Engine(cause) = &error {
             tracing::error!(%task_id, %cause, "not retried");
         }

@@ -126,8 +126,8 @@ pub use core::{
 pub use ports::{CallError, FailureKind, Runtime};
 pub use runtime::{
     client::{
-        ActionError, Actor, Client, Cursor, Filter, Found, InvalidActor, Matches, NotACursor, Refusal, StartError,
-        Started, Summary,
+        ActionError, Actor, BulkRedriveReport, Client, Cursor, Filter, InvalidActor, NotACursor, RefusedTask,
+        StartError, Started, Summary, TaskPage,
     },
     error::EngineError,
     step::{

@@ -35,7 +35,7 @@ use stepwell::{
     },
     ports::{Received, Store},
     runtime::{
-        watchdog::{Bounds, Watchdog},
+        watchdog::{RunBudget, Watchdog},
         worker::{Invocation, Worker},
     },
 };
@@ -208,7 +208,8 @@ impl Engine {
             let process = Process::start(&self.clock, &self.faults, &Trail::new(usize::MAX - run));
             let (table, queues) = self.in_hands_of(&process, &Arc::new(Mutex::new(Instant::now())));
             let watchdog = Watchdog::new(table, queues, self.clock.clone());
-            let bounds = Bounds { until: self.clock.now() + WATCH_LIMIT.saturating_sub(WATCH_RESERVE), tasks: 2_000 };
+            let bounds =
+                RunBudget { until: self.clock.now() + WATCH_LIMIT.saturating_sub(WATCH_RESERVE), tasks: 2_000 };
             let _ = process.live(WATCH_LIMIT, watchdog.run(bounds)).await;
         }
     }

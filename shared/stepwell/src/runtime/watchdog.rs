@@ -36,7 +36,7 @@ pub struct Watchdog<T, Q, A> {
 
 /// How much one run may do.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct RunBudget {
     /// No task is looked at after this moment.
     pub until: Timestamp,
     /// No more tasks than this are looked at, but for the rest of a page.
@@ -45,7 +45,7 @@ pub struct Bounds {
 
 /// What one run has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct WatchdogReport {
     /// Tasks that were due.
     pub looked_at: usize,
     /// Messages that were missing, or may have been.
@@ -57,7 +57,7 @@ pub struct Report {
     /// Tasks of a newer version's format, which only its own watchdog looks after. They do not count towards the bound of tasks,
     /// so that only the run's time keeps it from what is behind them.
     pub newer: usize,
-    /// Whether it stopped at its bounds, with tasks left for the next run.
+    /// Whether it stopped at its budget, with tasks left for the next run.
     pub unfinished: bool,
 }
 
@@ -67,24 +67,24 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         Self { engine: Engine::new(table, queue, runtime) }
     }
 
-    /// Looks at the tasks that are due, as far as the bounds allow.
+    /// Looks at the tasks that are due, as far as the budget allow.
     ///
     /// # Errors
     /// The index cannot be read. A single task that cannot be looked at is logged and tried again later.
-    pub async fn run(&self, bounds: Bounds) -> Result<Report, EngineError> {
-        let mut report = Report::default();
+    pub async fn run(&self, budget: RunBudget) -> Result<WatchdogReport, EngineError> {
+        let mut report = WatchdogReport::default();
         let mut parts: Vec<(IndexPartition, u8, Option<IndexPosition>)> = IndexPartition::WATCHED
             .iter()
             .flat_map(|&listing| (0..IndexPartition::SHARDS).map(move |shard| (listing, shard, None)))
             .collect();
-        // Another part first each minute, so that none is always the one that the bounds leave out.
+        // Another part first each minute, so that none is always the one that the budget leave out.
         let minutes = usize::try_from(self.engine.now().as_seconds() / 60).unwrap_or_default();
         let first = minutes % parts.len().max(1);
         parts.rotate_left(first);
         while !parts.is_empty() {
             let mut more = Vec::new();
             for (listing, shard, after) in parts {
-                if self.engine.now() >= bounds.until || report.looked_at >= bounds.tasks {
+                if self.engine.now() >= budget.until || report.looked_at >= budget.tasks {
                     report.unfinished = true;
                     return Ok(report);
                 }
@@ -104,7 +104,7 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         Ok(report)
     }
 
-    async fn look_at_all(&self, due: &[IndexEntry], report: &mut Report) {
+    async fn look_at_all(&self, due: &[IndexEntry], report: &mut WatchdogReport) {
         let looks = stream::iter(due).map(|listed| async move { (listed, self.inspect(listed).await) });
         let mut looks = looks.buffer_unordered(AT_ONCE);
         while let Some((listed, looked)) = looks.next().await {

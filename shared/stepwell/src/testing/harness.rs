@@ -23,7 +23,7 @@ use crate::{
         dead_letters::DeadLetters,
         error::EngineError,
         step::{Input, Step, StepContext, StepError},
-        watchdog::{Bounds, Watchdog},
+        watchdog::{RunBudget, Watchdog},
         worker::{Invocation, Worker},
     },
 };
@@ -538,7 +538,7 @@ impl Harness {
             None => {
                 *lock(&self.watched_at) = self.now();
                 let watchdog = Watchdog::new(self.ports(), self.ports(), clock.clone());
-                watchdog.run(Bounds { until: self.now() + MINUTE, tasks: MANY_ROUNDS }).await?;
+                watchdog.run(RunBudget { until: self.now() + MINUTE, tasks: MANY_ROUNDS }).await?;
             }
         }
         Ok(())

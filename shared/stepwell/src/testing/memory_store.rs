@@ -9,7 +9,7 @@ use crate::{
         record::{StepRecord, TaskRecord},
         settlement::{Settled, Settlement},
         snapshot::Loaded,
-        transition::{Applied, Change, Event, Refusal, Transition, Write},
+        transition::{Applied, Change, Event, Rejection, Transition, Write},
     },
     ports::{Store, TableError, settle_first},
 };
@@ -213,8 +213,8 @@ impl Items {
             &transition.writes
         } else {
             match transition.refused(against) {
-                Refusal::Ended(applied) => return Ok(applied),
-                Refusal::Without(others) => {
+                Rejection::Ended(applied) => return Ok(applied),
+                Rejection::Without(others) => {
                     without = others.writes;
                     &without
                 }

@@ -31,7 +31,7 @@ use stepwell::{
         item::{Item, Key, attribute},
         settlement::{Settled, Settlement},
         snapshot::Loaded,
-        transition::{Answer, Applied, Effect, Refusal, Transition, Write},
+        transition::{Answer, Applied, Effect, Rejection, Transition, Write},
     },
     ports::{Store, TableError, settle_first},
 };
@@ -102,10 +102,10 @@ impl DynamoTable {
     }
 
     /// The SDK's tries of one call carry one token, by which DynamoDB knows a call again whose answer was lost.
-    async fn apply_all(&self, transition: &Transition) -> Result<Refusal, TableError> {
+    async fn apply_all(&self, transition: &Transition) -> Result<Rejection, TableError> {
         let writes = transition.writes.iter().map(|write| self.part(write)).collect::<Result<_, _>>()?;
         let call = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
-        let Err(error) = call else { return Ok(Refusal::Ended(Applied::Written(Item::new()))) };
+        let Err(error) = call else { return Ok(Rejection::Ended(Applied::Written(Item::new()))) };
         match cancelled(&error) {
             Some(reasons) if reasons.iter().any(was_refused) && reasons.len() == transition.writes.len() => {
                 let against = reasons
@@ -201,8 +201,8 @@ impl Store for DynamoTable {
                 return self.apply_one(write).await;
             }
             match self.apply_all(&transition).await? {
-                Refusal::Ended(applied) => return Ok(applied),
-                Refusal::Without(others) => transition = Cow::Owned(others),
+                Rejection::Ended(applied) => return Ok(applied),
+                Rejection::Without(others) => transition = Cow::Owned(others),
             }
         }
     }

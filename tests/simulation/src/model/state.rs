@@ -191,12 +191,12 @@ pub enum Asked {
     /// Granted.
     Granted,
     /// Refused: by a step that is done, by one that has ended otherwise, by one that somebody else will see to.
-    Refused(Refusal),
+    Refused(ClaimRefusal),
 }
 
 /// What a refused claim says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Refusal {
+pub enum ClaimRefusal {
     /// The step is done.
     Done,
     /// It has failed or is cancelled.

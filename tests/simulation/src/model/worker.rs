@@ -4,7 +4,7 @@
 use super::{
     recovery::{finish_undoing, next_in_order},
     scope::{Bug, Scope},
-    state::{Asked, At, Message, Outcome, Refusal, Seen, Set, State, Worker},
+    state::{Asked, At, ClaimRefusal, Message, Outcome, Seen, Set, State, Worker},
     store::{Items, force, make},
     writes::{Fence, Snapshot, Write},
 };
@@ -227,9 +227,9 @@ fn claim(scope: &Scope, state: &mut State, index: usize, asked: Asked) -> Asked 
             state.workers[index].current = true;
             Asked::TakeOver
         }
-        StepState::InProgress | StepState::Retrying | StepState::Pending => Asked::Refused(Refusal::Busy),
-        StepState::Complete | StepState::ResolvedManually => Asked::Refused(Refusal::Done),
-        StepState::Error | StepState::Cancelled => Asked::Refused(Refusal::Ended),
+        StepState::InProgress | StepState::Retrying | StepState::Pending => Asked::Refused(ClaimRefusal::Busy),
+        StepState::Complete | StepState::ResolvedManually => Asked::Refused(ClaimRefusal::Done),
+        StepState::Error | StepState::Cancelled => Asked::Refused(ClaimRefusal::Ended),
     }
 }
 
@@ -240,13 +240,13 @@ fn check(scope: &Scope, state: &mut State, index: usize) {
     let step = usize::from(worker.step);
     let next = match asked {
         Asked::Claim | Asked::TakeOver => return,
-        Asked::Refused(Refusal::Busy) => At::Idle,
-        Asked::Refused(Refusal::Ended) => At::Acknowledging,
-        Asked::Refused(Refusal::Done) if worker.first_of_repeat => At::Acknowledging,
-        Asked::Refused(Refusal::Done) if wakes(scope, state, step).is_empty() => {
+        Asked::Refused(ClaimRefusal::Busy) => At::Idle,
+        Asked::Refused(ClaimRefusal::Ended) => At::Acknowledging,
+        Asked::Refused(ClaimRefusal::Done) if worker.first_of_repeat => At::Acknowledging,
+        Asked::Refused(ClaimRefusal::Done) if wakes(scope, state, step).is_empty() => {
             hand_over(scope, step, Set::default(), true)
         }
-        Asked::Refused(Refusal::Done) => At::FindingOut,
+        Asked::Refused(ClaimRefusal::Done) => At::FindingOut,
         Asked::Granted if !seen.open && scope.bug != Some(Bug::StatusNotChecked) => At::Releasing { look_again: false },
         Asked::Granted if !seen.ready && scope.bug != Some(Bug::MessageTrusted) => At::Releasing { look_again: true },
         Asked::Granted if state.items[step].counted > scope.retry_limit => At::Writing(Outcome::Fail),

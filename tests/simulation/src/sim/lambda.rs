@@ -10,7 +10,7 @@ use stepwell::{
     ports::Received,
     runtime::{
         dead_letters::DeadLetters,
-        watchdog::{Bounds, Watchdog},
+        watchdog::{RunBudget, Watchdog},
         worker::{Invocation, Worker},
     },
 };
@@ -73,10 +73,10 @@ pub(super) async fn watch(house: Arc<House>) {
         }
         let _at_work = house.at_work();
         let process = house.process("watchdog");
-        let bounds = Bounds { until: process.now() + MINUTE, tasks: if house.fate.one_in(4) { 1 } else { 100 } };
+        let budget = RunBudget { until: process.now() + MINUTE, tasks: if house.fate.one_in(4) { 1 } else { 100 } };
         let (table, queue) = house.hands(&process);
         let watchdog = Watchdog::new(table, queue, process.clone());
-        let report = tokio::time::timeout(MINUTE, process.live(watchdog.run(bounds))).await;
+        let report = tokio::time::timeout(MINUTE, process.live(watchdog.run(budget))).await;
         process.note(|| format!("{report:?}"));
     }
 }

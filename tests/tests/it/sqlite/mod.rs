@@ -27,7 +27,7 @@ use stepwell::{
     ports::{Queue, Store, TableError},
     retryable,
     runtime::{
-        watchdog::{Bounds, Watchdog},
+        watchdog::{RunBudget, Watchdog},
         worker::{Invocation, Worker},
     },
 };
@@ -198,7 +198,7 @@ impl Case {
     async fn watch(&self, db: &Sqlite<Clock>) -> Option<()> {
         self.clock.advance(MINUTE);
         let watchdog = Watchdog::new(db.clone(), db.clone(), self.clock.clone());
-        watchdog.run(Bounds { until: self.clock.now() + MINUTE, tasks: 10 }).await.ok().map(drop)
+        watchdog.run(RunBudget { until: self.clock.now() + MINUTE, tasks: 10 }).await.ok().map(drop)
     }
 }
 

@@ -10,7 +10,7 @@ use stepwell::{
         item::{Item, Key},
         settlement::{Settled, Settlement},
         snapshot::Loaded,
-        transition::{Applied, Refusal, Transition},
+        transition::{Applied, Rejection, Transition},
     },
     ports::{Store, TableError},
 };
@@ -39,8 +39,8 @@ pub(super) fn apply(tx: &Connection, transition: &Transition) -> Result<Applied,
     if !writes().all(|(write, item)| write.holds(item)) {
         let against = writes().map(|(write, item)| (!write.holds(item)).then(|| item.clone()));
         return match transition.refused(against) {
-            Refusal::Ended(applied) => Ok(applied),
-            Refusal::Without(others) => apply(tx, &others),
+            Rejection::Ended(applied) => Ok(applied),
+            Rejection::Without(others) => apply(tx, &others),
         };
     }
     let mut answer = Item::new();

@@ -40,7 +40,7 @@ pub struct Filter {
 
 /// Some of the tasks that were looked for.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
+pub struct TaskPage {
     /// The tasks, by status and then in no particular order.
     pub tasks: Vec<Summary>,
     /// Where to go on, where there may be more. There may be more even if no task was found.
@@ -64,18 +64,18 @@ pub struct Summary {
 
 /// What became of the tasks that were to be retried.
 #[derive(Debug)]
-pub struct Matches {
+pub struct BulkRedriveReport {
     /// The tasks that fit the filter.
-    pub found: Found,
+    pub found: TaskPage,
     /// How many of them were retried.
     pub retried: usize,
     /// Those that were not, and why.
-    pub refused: Vec<Refusal>,
+    pub refused: Vec<RefusedTask>,
 }
 
 /// A task that was not retried.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct RefusedTask {
     /// The task.
     pub task_id: TaskId,
     /// Why.
@@ -154,7 +154,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     ///
     /// # Errors
     /// The table's.
-    pub async fn find(&self, filter: &Filter, from: Option<&Cursor>, limit: usize) -> Result<Found, TableError> {
+    pub async fn find(&self, filter: &Filter, from: Option<&Cursor>, limit: usize) -> Result<TaskPage, TableError> {
         let parts = filter.parts();
         let mut tasks = Vec::new();
         let begun = from.map_or_else(|| self.engine.now(), |cursor| cursor.begun);
@@ -162,7 +162,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         let mut read = 0;
         while let Some(&(listing, shard)) = parts.get(part) {
             if tasks.len() >= limit || read >= MOST_READ {
-                return Ok(Found { tasks, next: Some(Cursor { begun, part, after }) });
+                return Ok(TaskPage { tasks, next: Some(Cursor { begun, part, after }) });
             }
             let place = after.map(|(at, task)| IndexPosition { task, listing, at });
             let page = Page { listing, shard, until: None, after: place.as_ref(), limit: PAGE };
@@ -177,14 +177,14 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
                     tasks.push(Summary { task_id, workflow, status, created_at, failed_steps });
                 }
                 if tasks.len() >= limit {
-                    return Ok(Found { tasks, next: Some(Cursor { begun, part, after }) });
+                    return Ok(TaskPage { tasks, next: Some(Cursor { begun, part, after }) });
                 }
             }
             if whole {
                 (part, after) = (part + 1, None);
             }
         }
-        Ok(Found { tasks, next: None })
+        Ok(TaskPage { tasks, next: None })
     }
 
     /// Finds failed tasks and gives each a fresh set of attempts, or, where `by` is nobody, only says which they are. What
@@ -199,20 +199,21 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         from: Option<&Cursor>,
         limit: usize,
         actor: Option<&Actor>,
-    ) -> Result<Matches, TableError> {
+    ) -> Result<BulkRedriveReport, TableError> {
         let failed = Filter {
             status: filter.status.or(Some(TaskStatus::Error)),
             compensated: filter.compensated.or(Some(false)),
             ..filter.clone()
         };
-        let Found { tasks, next } = self.find(&failed, from, limit).await?;
-        let mut matches = Matches { found: Found { tasks: Vec::new(), next }, retried: 0, refused: Vec::new() };
+        let TaskPage { tasks, next } = self.find(&failed, from, limit).await?;
+        let mut matches =
+            BulkRedriveReport { found: TaskPage { tasks: Vec::new(), next }, retried: 0, refused: Vec::new() };
         for task in tasks {
             if let Some(actor) = actor {
                 match self.retry_once(task.task_id, actor, from.map(|cursor| cursor.begun)).await {
                     Ok(true) => matches.retried += 1,
                     Ok(false) => continue,
-                    Err(error) => matches.refused.push(Refusal { task_id: task.task_id, error }),
+                    Err(error) => matches.refused.push(RefusedTask { task_id: task.task_id, error }),
                 }
             }
             matches.found.tasks.push(task);

@@ -3,7 +3,7 @@
 mod find;
 mod operate;
 
-pub use find::{Cursor, Filter, Found, Matches, NotACursor, Refusal, Summary};
+pub use find::{BulkRedriveReport, Cursor, Filter, NotACursor, RefusedTask, Summary, TaskPage};
 pub use operate::{ActionError, Actor, InvalidActor};
 
 use crate::{

@@ -10,7 +10,7 @@ use crate::{
         state::{StepState, TaskStatus},
         transition::Change,
     },
-    runtime::watchdog::{Bounds, Report, Watchdog},
+    runtime::watchdog::{RunBudget, Watchdog, WatchdogReport},
     testing::{
         Harness, Memory, VirtualClock,
         fixtures::staged::{Log, NEWER, actor, graph, no, renew},
@@ -41,11 +41,11 @@ async fn is_kept(harness: &Harness, task: TaskId, steps: &[&str]) {
     }
 }
 
-async fn watch(harness: &Harness) -> Report {
+async fn watch(harness: &Harness) -> WatchdogReport {
     harness.skip(MINUTE).await;
     let clock = harness.memory().runtime.clone();
     let watchdog = Watchdog::new(harness.ports(), harness.ports(), clock);
-    watchdog.run(Bounds { until: harness.now() + MINUTE, tasks: 100 }).await.unwrap()
+    watchdog.run(RunBudget { until: harness.now() + MINUTE, tasks: 100 }).await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,14 +21,14 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The watchdog looks at what is due, and may look at so many tasks.
-async fn watch(harness: &Harness, tasks: usize) -> Report {
+async fn watch(harness: &Harness, tasks: usize) -> WatchdogReport {
     let clock = harness.memory().runtime.clone();
     let watchdog = Watchdog::new(harness.ports(), harness.ports(), clock);
-    watchdog.run(Bounds { until: harness.now() + MINUTE, tasks }).await.unwrap()
+    watchdog.run(RunBudget { until: harness.now() + MINUTE, tasks }).await.unwrap()
 }
 
 /// What it has done a minute later.
-async fn minute(harness: &Harness) -> Report {
+async fn minute(harness: &Harness) -> WatchdogReport {
     harness.skip(MINUTE).await;
     watch(harness, 1_000).await
 }
@@ -54,9 +54,9 @@ async fn a_task_whose_messages_are_lost_is_woken_after_a_minute() {
     let task = harness.begin().await;
     harness.lose_messages();
     harness.skip(MINUTE - SECOND).await;
-    assert_eq!(watch(&harness, 10).await, Report::default(), "it is not due");
+    assert_eq!(watch(&harness, 10).await, WatchdogReport::default(), "it is not due");
     harness.skip(SECOND).await;
-    assert_eq!(watch(&harness, 10).await, Report { looked_at: 1, sent: 2, ..Report::default() });
+    assert_eq!(watch(&harness, 10).await, WatchdogReport { looked_at: 1, sent: 2, ..WatchdogReport::default() });
     assert_eq!(listed(&harness, task), (IndexPartition::Pending, harness.now() + MINUTE));
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
 }
@@ -83,9 +83,9 @@ async fn what_waits_for_nothing_more_is_not_looked_at_any_more() {
     harness.run_for(SECOND).await.unwrap();
     let failed_at = harness.snapshot(task).await.unwrap().task.finished_at.unwrap();
     assert_eq!(listed(&harness, task), (IndexPartition::Compensating, failed_at + MINUTE), "the other one went on");
-    assert_eq!(minute(&harness).await, Report { looked_at: 1, ..Report::default() });
+    assert_eq!(minute(&harness).await, WatchdogReport { looked_at: 1, ..WatchdogReport::default() });
     assert_eq!(listed(&harness, task), (IndexPartition::Error, failed_at));
-    assert_eq!(minute(&harness).await, Report::default());
+    assert_eq!(minute(&harness).await, WatchdogReport::default());
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,9 +104,9 @@ async fn a_run_takes_page_after_page_until_it_comes_to_its_bounds() {
     let late = written(&harness, 0, 100);
     harness.skip(MINUTE).await;
     let clock = harness.memory().runtime.clone();
-    let bounds = Bounds { until: harness.now(), tasks: 1_000 };
-    let report = Watchdog::new(harness.ports(), harness.ports(), clock).run(bounds).await.unwrap();
-    assert_eq!(report, Report { unfinished: true, ..Report::default() }, "its time is over");
+    let budget = RunBudget { until: harness.now(), tasks: 1_000 };
+    let report = Watchdog::new(harness.ports(), harness.ports(), clock).run(budget).await.unwrap();
+    assert_eq!(report, WatchdogReport { unfinished: true, ..WatchdogReport::default() }, "its time is over");
     assert_eq!(listed(&harness, late), (IndexPartition::Pending, harness.now()));
 }
 
@@ -139,7 +139,7 @@ async fn however_many_tasks_are_newer_they_keep_it_from_no_other() {
     let behind = written(&harness, 0, 100);
     let due = newer.iter().map(|task| listed(&harness, *task)).collect::<Vec<_>>();
     harness.skip(MINUTE).await;
-    let expected = Report { looked_at: 1, sent: 1, newer: 60, ..Report::default() };
+    let expected = WatchdogReport { looked_at: 1, sent: 1, newer: 60, ..WatchdogReport::default() };
     assert_eq!(watch(&harness, 10).await, expected, "with a bound of ten tasks");
     assert_eq!(listed(&harness, behind).1, harness.now() + MINUTE);
     assert!(newer.iter().map(|task| listed(&harness, *task)).eq(due), "each stays where its own watchdog looks for it");
@@ -153,7 +153,10 @@ async fn a_task_that_cannot_be_looked_at_stands_in_nobodys_way() {
     let tasks = [written(&harness, 0, 0), written(&harness, 0, 1)];
     harness.skip(MINUTE).await;
     harness.fail_call("load_all", [FailureKind::Refused]);
-    assert_eq!(watch(&harness, 10).await, Report { looked_at: 2, sent: 1, failed: 1, ..Report::default() });
+    assert_eq!(
+        watch(&harness, 10).await,
+        WatchdogReport { looked_at: 2, sent: 1, failed: 1, ..WatchdogReport::default() }
+    );
     // They are looked at side by side, so either may have met the failure.
     let mut moments = tasks.map(|task| listed(&harness, task).1.since(harness.now()));
     moments.sort_unstable();
@@ -197,7 +200,7 @@ async fn a_task_that_is_gone_when_it_is_looked_at_is_passed_over() {
         let delete = Transition::of("delete", Write::new(Key::Task(task), Condition::ALWAYS, Effect::Delete));
         store.apply_observed(&delete, |_| ()).unwrap();
     });
-    assert_eq!(minute(&harness).await, Report { looked_at: 1, ..Report::default() });
+    assert_eq!(minute(&harness).await, WatchdogReport { looked_at: 1, ..WatchdogReport::default() });
 }
 
 #[tokio::test(start_paused = true)]
@@ -215,7 +218,7 @@ async fn a_compensation_that_nobody_goes_on_with_is_brought_on() {
     harness.skip(5 * MINUTE).await;
     assert_eq!(watch(&harness, 10).await.failed, 1);
     harness.skip(5 * MINUTE).await;
-    assert_eq!(watch(&harness, 10).await, Report { looked_at: 1, unwound: 1, ..Report::default() });
+    assert_eq!(watch(&harness, 10).await, WatchdogReport { looked_at: 1, unwound: 1, ..WatchdogReport::default() });
     assert_eq!(harness.woken(), ["s0", "u0"]);
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
