@@ -19,7 +19,7 @@ fn planned() -> impl Iterator<Item = &'static str> {
 async fn sample_messages_are_those_the_engine_sends() {
     let harness = Harness::new(crate::workflow().unwrap()).call_by_call().with_all(Leaves("{}"));
     let declined = StepError::new(ShopCode::PaymentDeclined, "as the test wants it");
-    steps::plan().last_steps().for_each(|step| harness.fail(&step.name, [StepFault::Error(declined.clone())]));
+    steps::plan().leaves().for_each(|step| harness.fail(&step.name, [StepFault::Error(declined.clone())]));
     let request =
         fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/requests/success.json")).unwrap();
     let request: Value = serde_json::from_str(&request).unwrap();

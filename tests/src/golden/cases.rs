@@ -68,7 +68,7 @@ enum Do {
     UseUp(Failure),
     Cancel,
     ResolveByHand,
-    GiveUp,
+    DeadLetter,
     Restart(Action),
     /// It learns that this step is done.
     Arrive(&'static str),
@@ -140,7 +140,7 @@ fn tasks_in_every_state() -> Vec<Case> {
         [(failed, "reserve", UseUp(busy())), (retried, "reserve", Restart(retry(retried)))]
     });
     let many_actions = retries.chain([
-        (1_000, "reserve", GiveUp),
+        (1_000, "reserve", DeadLetter),
         (1_001, "reserve", ResolveByHand),
         (1_002, "", cancel.clone()),
         (1_003, "", undo(End::Cancelled)),
@@ -182,7 +182,7 @@ fn steps_in_every_state() -> Vec<Case> {
         steps_alone(37, "step-complete", [later(), (3, "charge", Complete(CONTEXT))]),
         steps_alone(38, "step-complete-join", joined),
         steps_alone(39, "step-cancelled", [(1, "charge", Claim), (40, "charge", Cancel)]),
-        task(40, "step-error-delivery-exhausted", one(), [(1, "charge", Claim), (40, "charge", GiveUp)]),
+        task(40, "step-error-delivery-exhausted", one(), [(1, "charge", Claim), (40, "charge", DeadLetter)]),
         task(41, "step-resolved-manually", one(), [(1, "charge", Fail), (3, "charge", ResolveByHand)]),
         steps_alone(42, "step-pending-released", [(1, "charge", Release)]),
         task(43, "step-pending-restarted", one(), restarted),
@@ -210,7 +210,7 @@ pub(super) fn exhausted() -> Failure {
 /// What was done to a task from outside.
 fn action(seconds: u64, what: ActionKind, step: Option<&str>) -> Action {
     let (who, why) = match what {
-        ActionKind::GiveUp => ("dead_letters", "SQS gave up on its message"),
+        ActionKind::DeadLetter => ("dead_letters", "SQS gave up on its message"),
         _ => ("Zoë", "the customer called"),
     };
     Action { at: at(seconds), what, step: step.map(str::to_owned), who: who.to_owned(), why: why.to_owned() }
@@ -295,7 +295,9 @@ impl<T: Store> Writer<'_, T> {
                 let action = action(ActionKind::ResolveStep, Some(step));
                 tasks::resolve_step(task(), record, r#"{"by":"hand"}"#, &action).expect("a resolution")
             }
-            GiveUp => tasks::dead_letter_step(task(), record, &exhausted(), &action(ActionKind::GiveUp, Some(step))),
+            DeadLetter => {
+                tasks::dead_letter_step(task(), record, &exhausted(), &action(ActionKind::DeadLetter, Some(step)))
+            }
             Restart(action) => tasks::redrive(task(), &[record], action).expect("a redrive"),
             Arrive(done) => steps::record_join_arrival(id, step, done, now),
             LeafArrive => tasks::record_leaf_arrival(id, step),

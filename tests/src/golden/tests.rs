@@ -69,11 +69,12 @@ fn said_of_attempt(attempt: &AttemptRecord) -> String {
 }
 
 fn said_of_step(step: &StepRecord) -> String {
-    let StepRecord { name, state, attempt, exempt, owner, started_at, lease_until, next_retry_at, .. } = step;
+    let StepRecord { name, state, attempt, uncounted_attempts, owner, started_at, lease_until, next_retry_at, .. } =
+        step;
     let StepRecord { finished_at, done_deps, result, error, attempts, newer, .. } = step;
     assert_eq!(*newer, None);
     let fields = [
-        field("exempt", Some(exempt).filter(|exempt| **exempt > 0)),
+        field("exempt", Some(uncounted_attempts).filter(|uncounted_attempts| **uncounted_attempts > 0)),
         field("owner", owner.as_ref()),
         field("started", started_at.map(moment)),
         field("until", lease_until.map(moment)),

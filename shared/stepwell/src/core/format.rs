@@ -92,7 +92,7 @@ pub mod v1 {
     /// Of a step's item: how often it was claimed. Part of the stored format, never changes.
     pub const ATTEMPT: u32 = 0;
     /// Of a step's item: how many claims do not count. Part of the stored format, never changes.
-    pub const EXEMPT: u32 = 0;
+    pub const UNCOUNTED_ATTEMPTS: u32 = 0;
 
     /// Of a step of a plan, `l`: its retry limit. Part of the stored format, never changes.
     pub const RETRY_LIMIT: u32 = 3;
@@ -119,7 +119,7 @@ mod tests {
 
     #[test_case(|step| step.state == StepState::Pending; "state")]
     #[test_case(|step| step.attempt == 0; "attempt")]
-    #[test_case(|step| step.exempt == 0; "exempt")]
+    #[test_case(|step| step.uncounted_attempts == 0; "exempt")]
     fn what_no_step_item_of_version_1_says_is_read_so(holds: fn(&StepRecord) -> bool) {
         let step = StepRecord::from_item(TaskId::new(), "s0", Item::new()).unwrap();
         assert!(holds(&step), "{step:?}");

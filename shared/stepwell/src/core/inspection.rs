@@ -86,7 +86,7 @@ impl Findings<'_> {
         let plans = snapshot.task.plan.steps().iter();
         plans.zip(&snapshot.steps).filter(|(plan, _)| snapshot.is_ready(plan)).for_each(|(_, step)| self.step(step));
         if snapshot.steps.iter().all(|step| step.state.is_done()) {
-            let names: Vec<String> = snapshot.task.plan.last_steps().map(|step| step.name.clone()).collect();
+            let names: Vec<String> = snapshot.task.plan.leaves().map(|step| step.name.clone()).collect();
             names.iter().for_each(|name| self.expect(name, snapshot.last_event()));
         }
     }

@@ -169,7 +169,8 @@ pub enum ActionKind {
     /// Its compensation was begun.
     Compensate,
     /// SQS gave up on the message of a step.
-    GiveUp,
+    #[serde(rename = "give_up")]
+    DeadLetter,
 }
 
 impl Action {
@@ -190,7 +191,7 @@ impl ActionKind {
             Self::Resolve => "resolve",
             Self::ResolveStep => "resolve_step",
             Self::Compensate => "compensate",
-            Self::GiveUp => "give_up",
+            Self::DeadLetter => "give_up",
         }
     }
 }
@@ -207,7 +208,8 @@ pub struct StepRecord {
     /// The number of the last claim; 0 before the first.
     pub attempt: u32,
     /// How many of those claims do not count against the retry limit: those before a restart, and those put back.
-    pub exempt: u32,
+    #[serde(rename = "exempt")]
+    pub uncounted_attempts: u32,
     /// Which delivery holds the lease: `request id/message id`.
     pub owner: Option<String>,
     /// When the last claim was made.
@@ -243,7 +245,7 @@ impl Default for StepRecord {
             name: String::new(),
             state: v1::STEP_STATE,
             attempt: v1::ATTEMPT,
-            exempt: v1::EXEMPT,
+            uncounted_attempts: v1::UNCOUNTED_ATTEMPTS,
             owner: None,
             started_at: None,
             lease_until: None,
@@ -392,7 +394,7 @@ pub struct Lease {
     /// The attempt's number: the fencing token.
     pub attempt: u32,
     /// How many attempts do not count against the retry limit.
-    pub exempt: u32,
+    pub uncounted_attempts: u32,
     /// Which delivery holds it: `request id/message id`.
     pub owner: String,
     /// When it was granted.
@@ -404,7 +406,7 @@ pub struct Lease {
 impl Lease {
     /// Which attempt this is of those that count against the retry limit, from 1.
     pub fn counted_attempt(&self) -> u32 {
-        self.attempt.saturating_sub(self.exempt)
+        self.attempt.saturating_sub(self.uncounted_attempts)
     }
 
     /// This attempt's entry in the audit trail.
@@ -499,7 +501,7 @@ mod tests {
     fn attempts_that_are_exempt_do_not_count() {
         let task = snapshot(&[&[]], &[]).task.id;
         let (step, owner) = ("s0".to_owned(), "request/message".to_owned());
-        let lease = Lease { task, step, attempt: 5, exempt: 2, owner, started_at: at(0), until: at(30) };
+        let lease = Lease { task, step, attempt: 5, uncounted_attempts: 2, owner, started_at: at(0), until: at(30) };
         assert_eq!(lease.counted_attempt(), 3);
         let ended = lease.ended(at(7), Outcome::Complete, None);
         assert_eq!((ended.number, ended.finished_at, ended.request_id.as_str()), (5, Some(at(7)), "request"));

@@ -252,7 +252,7 @@ fn finish(task: &TaskRecord, leaf: &str) -> Option<Consequence> {
     if task.state == TaskState::Completed {
         return None;
     }
-    let leaves: BTreeSet<String> = task.plan.last_steps().map(|leaf| leaf.name.clone()).collect();
+    let leaves: BTreeSet<String> = task.plan.leaves().map(|leaf| leaf.name.clone()).collect();
     let several = leaves.len() > 1;
     let join = several.then(|| Arrival { transition: record_leaf_arrival(task.id, leaf), all: leaves });
     Some(Consequence { join, due: Due::Finish })

@@ -11,7 +11,7 @@ use std::fmt;
 ///
 /// A step that nothing has happened to yet has no item in the table; that reads as [`StepState::Pending`].
 ///
-/// | from \ event       | `Claim`       | `Release` | `Complete` | `RetryLater` | `Fail`  | `GiveUp` | `Restart` | `Cancel`    | `Resolve`           |
+/// | from \ event       | `Claim`       | `Release` | `Complete` | `RetryLater` | `Fail`  | `DeadLetter` | `Restart` | `Cancel`    | `Resolve`           |
 /// |--------------------|---------------|-----------|------------|--------------|---------|----------|-----------|-------------|---------------------|
 /// | `pending`          | `in_progress` |           |            |              |         | `error`  |           | `cancelled` | `resolved_manually` |
 /// | `in_progress`      | `in_progress` | `pending` | `complete` | `retrying`   | `error` | `error`  |           | `cancelled` |                     |
@@ -58,7 +58,7 @@ pub enum StepEvent {
     /// The handler failed for good.
     Fail,
     /// SQS gave up on its message.
-    GiveUp,
+    DeadLetter,
     /// Somebody asked for a fresh set of attempts.
     Restart,
     /// Its task is being compensated, so it must not start any more.
@@ -75,7 +75,7 @@ impl StepEvent {
         Self::Complete,
         Self::RetryLater,
         Self::Fail,
-        Self::GiveUp,
+        Self::DeadLetter,
         Self::Restart,
         Self::Cancel,
         Self::Resolve,
@@ -103,13 +103,16 @@ impl StepState {
             (Self::InProgress, E::Complete) => Some(Self::Complete),
             (Self::InProgress, E::RetryLater) => Some(Self::Retrying),
             (Self::InProgress, E::Fail) => Some(Self::Error),
-            (Self::Pending | Self::InProgress | Self::Retrying, E::GiveUp) => Some(Self::Error),
+            (Self::Pending | Self::InProgress | Self::Retrying, E::DeadLetter) => Some(Self::Error),
             (Self::Pending | Self::InProgress | Self::Retrying, E::Cancel) => Some(Self::Cancelled),
             (Self::Error, E::Restart) => Some(Self::Pending),
             (Self::Pending | Self::Retrying | Self::Error, E::Resolve) => Some(Self::ResolvedManually),
             (Self::Pending | Self::Retrying, E::Release | E::Complete | E::RetryLater | E::Fail | E::Restart)
             | (Self::InProgress, E::Restart | E::Resolve)
-            | (Self::Error, E::Claim | E::Release | E::Complete | E::RetryLater | E::Fail | E::GiveUp | E::Cancel)
+            | (
+                Self::Error,
+                E::Claim | E::Release | E::Complete | E::RetryLater | E::Fail | E::DeadLetter | E::Cancel,
+            )
             | (Self::Complete | Self::Cancelled | Self::ResolvedManually, _) => None,
         }
     }

@@ -143,7 +143,7 @@ pub fn redrive(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Op
 fn fresh_attempts(task: TaskId, step: &StepRecord) -> Write {
     let changes = vec![
         to_state(StepState::Pending),
-        Change::Set(attribute::EXEMPT, step.attempt.into()),
+        Change::Set(attribute::UNCOUNTED_ATTEMPTS, step.attempt.into()),
         Change::Remove(attribute::ERROR),
         Change::Remove(attribute::FINISHED_AT),
     ];
@@ -184,7 +184,7 @@ pub fn resolve_step(task: &TaskRecord, step: &StepRecord, result: &str, action: 
 /// Fails a step that nobody is at because SQS gave up on its message, and its task with it.
 pub fn dead_letter_step(task: &TaskRecord, step: &StepRecord, failure: &Failure, action: &Action) -> Transition {
     let more = left().into_iter().chain([Change::Set(attribute::ERROR, stored(failure))]);
-    let of_step = ends_step(task.id, step, (StepEvent::GiveUp, StepState::Error), action.at, more);
+    let of_step = ends_step(task.id, step, (StepEvent::DeadLetter, StepState::Error), action.at, more);
     let of_task = failed(task, &step.name, action.at, Some(action));
     Transition { name: "dead_letter_step", writes: vec![of_step, of_task] }
 }

@@ -83,7 +83,7 @@ fn put_state(store: &MemoryStore, task: TaskId, state: TaskState) {
 
 fn lease(task: TaskId, attempt: u32) -> Lease {
     let owner = "request-1/message".to_owned();
-    Lease { task, step: STEP.to_owned(), attempt, exempt: 0, owner, started_at: at(1), until: at(10) }
+    Lease { task, step: STEP.to_owned(), attempt, uncounted_attempts: 0, owner, started_at: at(1), until: at(10) }
 }
 
 fn attempt(outcome: Outcome) -> AttemptRecord {
@@ -114,8 +114,8 @@ fn of_step(store: &MemoryStore, id: TaskId, event: StepEvent, now: Timestamp) ->
         StepEvent::Complete => step::complete(&lease(id, 2), &attempt(Outcome::Complete), "{}"),
         StepEvent::RetryLater => step::retry_later(&lease(id, 2), &attempt(Outcome::RetryableError)),
         StepEvent::Fail => step::fail(&task, &lease(id, 2), &attempt(Outcome::PermanentError)),
-        StepEvent::GiveUp => {
-            task::dead_letter_step(&task, &record, &failure(), &Action { at: now, ..action(ActionKind::GiveUp) })
+        StepEvent::DeadLetter => {
+            task::dead_letter_step(&task, &record, &failure(), &Action { at: now, ..action(ActionKind::DeadLetter) })
         }
         StepEvent::Restart => return task::redrive(&task, &[&record], &action(ActionKind::Retry)),
         StepEvent::Cancel => task::cancel_step(id, &record, now),
@@ -145,7 +145,7 @@ fn step_transition_is_made_exactly_where_the_state_allows_its_event() {
             let made_before = write.made_before.is_some() && event != StepEvent::Claim;
             let leads_here = StepState::InProgress.on(event) == Some(state) && made_before;
             // A transition that was made for what was read has no event where the state it was read in allows none.
-            let as_read = matches!(event, StepEvent::GiveUp | StepEvent::Cancel | StepEvent::Resolve);
+            let as_read = matches!(event, StepEvent::DeadLetter | StepEvent::Cancel | StepEvent::Resolve);
             if as_read && state.on(event).is_none() {
                 continue;
             }
@@ -164,7 +164,7 @@ fn transition_waits_for_the_lease_and_for_the_backoff() {
     for (state, event, second, made) in [
         (StepState::InProgress, StepEvent::Claim, 10, false),
         (StepState::InProgress, StepEvent::Claim, 11, true),
-        (StepState::InProgress, StepEvent::GiveUp, 10, false),
+        (StepState::InProgress, StepEvent::DeadLetter, 10, false),
         (StepState::InProgress, StepEvent::Cancel, 10, false),
         (StepState::Retrying, StepEvent::Claim, 9, false),
         (StepState::Retrying, StepEvent::Claim, 10, true),
@@ -236,7 +236,7 @@ fn abandoned_attempt_is_lost_and_costs_nothing() {
     assert!(!written(&store, &step::abandon(id, &other, at(5))), "that was another attempt");
     assert!(written(&store, &step::abandon(id, &lost, at(5))));
     let step = store.step(id, STEP);
-    assert_eq!((step.state, step.attempt, step.exempt, step.owner), (StepState::Pending, 2, 1, None));
+    assert_eq!((step.state, step.attempt, step.uncounted_attempts, step.owner), (StepState::Pending, 2, 1, None));
     let trail: Vec<_> = step.attempts.iter().map(|lost| (lost.number, lost.outcome, lost.finished_at)).collect();
     assert_eq!(trail, [(2, Outcome::Lost, Some(at(5)))], "while its lease held");
 }
@@ -317,7 +317,7 @@ fn of_task(store: &MemoryStore, id: TaskId, event: TaskEvent) -> Option<Transiti
     let close_or_compensate = |to: Termination| task::close_or_compensate(id, to, &action(ActionKind::Cancel));
     Some(match event {
         TaskEvent::Finish => task::finish(id, at(11)),
-        TaskEvent::Fail => task::dead_letter_step(&task, &step, &failure(), &action(ActionKind::GiveUp)),
+        TaskEvent::Fail => task::dead_letter_step(&task, &step, &failure(), &action(ActionKind::DeadLetter)),
         TaskEvent::Restart => return task::redrive(&task, &[&step], &action(ActionKind::Retry)),
         TaskEvent::Mend => return task::resolve_step(&task, &step, "{}", &action(ActionKind::ResolveStep)),
         TaskEvent::Cancel => close_or_compensate(Termination::Cancel),
@@ -441,7 +441,7 @@ fn redrive_wants_every_failed_step() {
     let redrive = task::redrive(&task, &[&record], &action(ActionKind::Retry)).unwrap();
     assert!(written(&store, &redrive) && !written(&store, &redrive));
     let step = store.step(id, STEP);
-    assert_eq!((step.state, step.exempt, step.attempt, step.error), (StepState::Pending, 2, 2, None));
+    assert_eq!((step.state, step.uncounted_attempts, step.attempt, step.error), (StepState::Pending, 2, 2, None));
     assert_eq!(store.all(id).task.unwrap().failed_steps, BTreeSet::new());
 }
 

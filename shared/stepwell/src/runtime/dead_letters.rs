@@ -122,7 +122,7 @@ fn decide(snapshot: Option<&TaskSnapshot>, step: &str, known: &str, now: Timesta
     };
     let untouched = StepRecord::untouched(step);
     let record = snapshot.step(step).unwrap_or(&untouched);
-    if record.state.on(StepEvent::GiveUp).is_none() || !snapshot.is_ready(plan) {
+    if record.state.on(StepEvent::DeadLetter).is_none() || !snapshot.is_ready(plan) {
         return Decision::Leave(LetterOutcome::Dropped { state: record.state, status: snapshot.task.state.status() });
     }
     if record.state == StepState::InProgress
@@ -134,7 +134,7 @@ fn decide(snapshot: Option<&TaskSnapshot>, step: &str, known: &str, now: Timesta
     let failure = Failure { code: DELIVERY_EXHAUSTED.to_owned(), message };
     let action = Action {
         at: now,
-        what: ActionKind::GiveUp,
+        what: ActionKind::DeadLetter,
         step: Some(record.name.clone()),
         who: "dead_letters".to_owned(),
         why: failure.message.clone(),

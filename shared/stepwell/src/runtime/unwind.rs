@@ -14,13 +14,13 @@ use crate::{
 };
 
 /// More rounds than there are stages; whoever is in the way each time goes on with it.
-const MANY_ROUNDS: usize = 20;
+const MAX_ADVANCE_ROUNDS: usize = 20;
 
 impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     /// Brings the compensation of a task as far as it can go now. It may be called at any time by anybody.
     pub(crate) async fn unwind(&self, task: TaskId) -> Result<(), EngineError> {
         let mut begun = false;
-        for _ in 0..MANY_ROUNDS {
+        for _ in 0..MAX_ADVANCE_ROUNDS {
             let Some(snapshot) = self.snapshot(task).await? else { return Ok(()) };
             // The items are not read at one moment: a step can have been restarted between its reading and the task's. Once
             // the task is compensating that cannot happen any more, so the steps are read once more after it was seen to be.

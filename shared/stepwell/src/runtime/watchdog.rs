@@ -23,7 +23,7 @@ use std::time::Duration;
 const PAGE: u16 = 25;
 
 /// How many tasks are looked at at the same time.
-const AT_ONCE: usize = 10;
+const CONCURRENCY: usize = 10;
 
 /// When to try again a task that could not be looked at.
 const AFTER_AN_ERROR: Duration = Duration::from_secs(5 * 60);
@@ -106,7 +106,7 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
 
     async fn look_at_all(&self, due: &[IndexEntry], report: &mut WatchdogReport) {
         let looks = stream::iter(due).map(|listed| async move { (listed, self.inspect(listed).await) });
-        let mut looks = looks.buffer_unordered(AT_ONCE);
+        let mut looks = looks.buffer_unordered(CONCURRENCY);
         while let Some((listed, looked)) = looks.next().await {
             if let Err(EngineError::Newer(newer)) = &looked {
                 // One a run keeps the alarm on.

@@ -55,7 +55,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(1);
 
 /// More deliveries and runs of the watchdog than any test needs: what goes on after them goes on for ever.
-const MANY_ROUNDS: usize = 100_000;
+const MAX_ROUNDS: usize = 100_000;
 
 /// A workflow and its steps, run by the shipped worker, client, watchdog and reader of dead letters over the backend
 /// `memory`, in virtual time. One message is worked at a time, so every run is the same.
@@ -440,7 +440,7 @@ impl Harness {
     /// The engine fails.
     pub async fn run_for(&self, time: Duration) -> Result<(), HarnessError> {
         let until = self.now() + time;
-        for _ in 0..MANY_ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             match self.next().filter(|next| *next <= until) {
                 Some(next) => self.work_at(next).await?,
                 None => break,
@@ -494,7 +494,7 @@ impl Harness {
         task: TaskId,
         goes_on: impl Fn(&Self, &TaskSnapshot) -> bool,
     ) -> Result<TaskSnapshot, HarnessError> {
-        for _ in 0..MANY_ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             let snapshot = self.snapshot(task).await?;
             if !goes_on(self, &snapshot) {
                 return Ok(snapshot);
@@ -538,7 +538,7 @@ impl Harness {
             None => {
                 *lock(&self.watched_at) = self.now();
                 let watchdog = Watchdog::new(self.ports(), self.ports(), clock.clone());
-                watchdog.run(RunBudget { until: self.now() + MINUTE, tasks: MANY_ROUNDS }).await?;
+                watchdog.run(RunBudget { until: self.now() + MINUTE, tasks: MAX_ROUNDS }).await?;
             }
         }
         Ok(())

@@ -71,8 +71,11 @@ async fn take_over_that_comes_second_is_refused() {
         [(attribute::STATE, "in_progress".into()), (attribute::ATTEMPT, 1.into()), (attribute::LEASE_UNTIL, over)];
     force(&harness, task, "s0", set(held));
     harness.meanwhile("take_over", async move {
-        let put_back =
-            [(attribute::STATE, "pending".into()), (attribute::ATTEMPT, 2.into()), (attribute::EXEMPT, 2.into())];
+        let put_back = [
+            (attribute::STATE, "pending".into()),
+            (attribute::ATTEMPT, 2.into()),
+            (attribute::UNCOUNTED_ATTEMPTS, 2.into()),
+        ];
         store.force(Key::Step(task, "s0".to_owned()), set(put_back)).unwrap();
     });
     let message = receive(&harness);
@@ -122,7 +125,7 @@ async fn delivery_whose_call_fails_comes_back(call: &'static str, (receives, hid
         "load" => (StepState::Pending, 1, 1, 0),
         _ => (StepState::InProgress, 1, 0, 1),
     };
-    assert_eq!((step.state, step.attempt, step.exempt, journal.runs().len()), expected);
+    assert_eq!((step.state, step.attempt, step.uncounted_attempts, journal.runs().len()), expected);
     assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete);
 }
 

@@ -130,7 +130,10 @@ async fn handler_has_as_long_as_the_invocation(lasts: u64, expected: Option<u64>
     if expected.is_none() {
         assert_eq!(kept.len(), 1);
         assert_eq!(harness.memory().queue.next_due(), Some(harness.now()), "another invocation may have the time");
-        assert_eq!((record(&harness, task, "s0").state, record(&harness, task, "s0").exempt), (StepState::Pending, 1));
+        assert_eq!(
+            (record(&harness, task, "s0").state, record(&harness, task, "s0").uncounted_attempts),
+            (StepState::Pending, 1)
+        );
     }
     let snapshot = run(&harness, task).await;
     assert_eq!((snapshot.status(), outcomes(&snapshot, "s0").len()), (TaskStatus::Complete, 1));

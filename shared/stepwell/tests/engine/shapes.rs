@@ -36,7 +36,7 @@ async fn every_step_runs_once_and_sees_what_came_before(graph: &Graph, copies: u
         assert_eq!(facts.idempotency_key(), format!("{task}:{}", facts.step));
     }
     for step in &snapshot.steps {
-        assert_eq!((step.state, step.attempt, step.exempt), (StepState::Complete, 1, 0), "{}", step.name);
+        assert_eq!((step.state, step.attempt, step.uncounted_attempts), (StepState::Complete, 1, 0), "{}", step.name);
         assert_eq!(outcomes(&snapshot, &step.name), [(1, Outcome::Complete)]);
         assert!(step.finished_at <= snapshot.task.finished_at, "the task ends with its last step");
     }

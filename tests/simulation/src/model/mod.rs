@@ -91,7 +91,7 @@ pub enum Action {
     /// An operator puts a result of their own in the place of a step's.
     Resolve(usize),
     /// SQS gives up on a message that nobody holds, and the step fails by it.
-    GiveUp(usize, usize),
+    DeadLetter(usize, usize),
     /// Somebody begins to undo a failed task.
     Unwind,
     /// Somebody closes a step of a task that is to be undone.
@@ -190,7 +190,7 @@ impl Model for Protocol {
             Action::Retry => recovery::retry(scope, &mut state),
             Action::Cancel => recovery::cancel(scope, &mut state),
             Action::Resolve(step) => recovery::resolve(scope, &mut state, step),
-            Action::GiveUp(step, slot) => {
+            Action::DeadLetter(step, slot) => {
                 state.delete(step, slot);
                 recovery::give_up(scope, &mut state, step);
             }
@@ -263,7 +263,7 @@ impl Protocol {
                     actions.push(Action::Lose(step, slot));
                 }
                 if dead_letters && !again && recovery::may_give_up(scope, state, step) {
-                    actions.push(Action::GiveUp(step, slot));
+                    actions.push(Action::DeadLetter(step, slot));
                 }
             }
             let Item { state: at, over, .. } = state.items[step];
@@ -357,7 +357,7 @@ impl Ends for Protocol {
             | Action::ClientDies
             | Action::Cancel
             | Action::Resolve(_)
-            | Action::GiveUp(..) => false,
+            | Action::DeadLetter(..) => false,
         }
     }
 

@@ -37,7 +37,7 @@ pub(super) fn is_due(scope: &Scope, state: &State, step: usize) -> bool {
             state.task.compensating() == Some(true) && open == Some(step) && overdue(true)
         }
         TaskState::Running => {
-            let never_closed = scope.last_steps.has(step) && scope.forward().all(done);
+            let never_closed = scope.leaves.has(step) && scope.forward().all(done);
             never_closed || overdue(scope.depends_on[step].iter().all(done))
         }
         // While it waits for a retry before it is compensated.

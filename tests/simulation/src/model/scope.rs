@@ -106,7 +106,7 @@ pub struct Scope {
     /// What waits for each step.
     pub dependents: [Set; MAX_STEPS],
     /// Those that nothing waits for.
-    pub last_steps: Set,
+    pub leaves: Set,
     /// Those that wait for nothing.
     pub roots: Set,
     /// Whether each step has a compensation, that starts by itself when the task fails (`compensate: on_error`).
@@ -156,7 +156,7 @@ impl Scope {
             forward: plan.steps().len(),
             depends_on: [Set::default(); MAX_STEPS],
             dependents: [Set::default(); MAX_STEPS],
-            last_steps: plan.last_steps().map(|step| number(&step.name)).collect(),
+            leaves: plan.leaves().map(|step| number(&step.name)).collect(),
             roots: plan.roots().map(|step| number(&step.name)).collect(),
             compensated: false,
             retry_limit: 1,

@@ -32,8 +32,8 @@ impl Snapshot for Items<'_> {
         self.scope.depends_on[step]
     }
 
-    fn last_steps(&self) -> Set {
-        self.scope.last_steps
+    fn leaves(&self) -> Set {
+        self.scope.leaves
     }
 
     fn compensated(&self) -> Set {

@@ -133,7 +133,7 @@ pub(super) fn call(scope: &Scope, state: &mut State, index: usize, call: Call, l
         }
         (Call::ArriveAtTask, _) => {
             make(scope, state, Write::RecordLeafArrival(step));
-            if state.task.arrived.contains(scope.last_steps) { At::Finishing } else { At::Acknowledging }
+            if state.task.arrived.contains(scope.leaves) { At::Finishing } else { At::Acknowledging }
         }
         (Call::Finish, _) => {
             finish(scope, state, step);
@@ -342,9 +342,9 @@ fn wakes(scope: &Scope, state: &State, step: usize) -> Set {
 }
 
 fn hand_over(scope: &Scope, step: usize, wakes: Set, again: bool) -> At {
-    let ends_task = scope.is_compensation(step) || scope.last_steps.has(step);
+    let ends_task = scope.is_compensation(step) || scope.leaves.has(step);
     if wakes.is_empty() && ends_task {
-        let one_of_several = !scope.is_compensation(step) && scope.last_steps != Set::default().with(step);
+        let one_of_several = !scope.is_compensation(step) && scope.leaves != Set::default().with(step);
         return if one_of_several { At::ArrivingAtTask } else { At::Finishing };
     }
     let joins = |other: &usize| scope.depends_on[*other].iter().count() > 1;

@@ -33,7 +33,7 @@ pub trait Snapshot {
     fn depends_on(&self, step: usize) -> Set<Self::Bits>;
 
     /// Those that nothing waits for.
-    fn last_steps(&self) -> Set<Self::Bits>;
+    fn leaves(&self) -> Set<Self::Bits>;
 
     /// Those that have a compensation.
     fn compensated(&self) -> Set<Self::Bits>;
@@ -297,11 +297,11 @@ impl Write<'_> {
                 waits_for.has(done) && waits_for.iter().count() > 1 && before.is_done(done)
             }
             Self::RecordLeafArrival(done) => {
-                let last = before.last_steps();
+                let last = before.leaves();
                 last.has(done) && last.iter().count() > 1 && before.is_done(done)
             }
             Self::Finish => {
-                let last = before.last_steps();
+                let last = before.leaves();
                 let one = last.iter().count() == 1 && last.iter().all(|step| before.is_done(step));
                 one || task.is_some_and(|task| task.arrived.contains(last))
             }
@@ -355,7 +355,7 @@ impl Write<'_> {
                 Change { task: fails(before, step), ..Change::of_step(step, step_goes(step, StepEvent::Fail)?) }
             }
             Self::DeadLetterStep(step) => {
-                Change { task: fails(before, step), ..Change::of_step(step, step_goes(step, StepEvent::GiveUp)?) }
+                Change { task: fails(before, step), ..Change::of_step(step, step_goes(step, StepEvent::DeadLetter)?) }
             }
             Self::RecordJoinArrival { join, done } => {
                 let item = before.item(join);

@@ -93,8 +93,8 @@ impl Audit {
             (legal, "is no legal transition"),
             (after.attempt == before.attempt + claims, "changes the attempt's number by something else than a claim"),
             (
-                after.exempt >= before.exempt && after.exempt <= after.attempt,
-                "does not keep account of exempt attempts",
+                after.uncounted_attempts >= before.uncounted_attempts && after.uncounted_attempts <= after.attempt,
+                "does not keep account of uncounted_attempts attempts",
             ),
             (after.attempts.starts_with(&before.attempts), "changes the audit trail"),
             (!before.state.is_done() || before.result == after.result, "changes a result"),

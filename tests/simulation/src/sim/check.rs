@@ -245,7 +245,7 @@ impl Left<'_> {
     fn failure(&self, plan: &StepPlan, step: &StepRecord) -> Result<(), String> {
         let error = step.error.as_ref().ok_or("it failed without an error")?;
         if error.code == EngineCode::DeliveryExhausted.as_str() {
-            let given_up = |action: &ActionKind| *action == ActionKind::GiveUp;
+            let given_up = |action: &ActionKind| *action == ActionKind::DeadLetter;
             let mut actions = self.task.actions.iter().filter(|action| action.step.as_deref() == Some(&step.name));
             return match actions.any(|action| given_up(&action.what)) {
                 true => Ok(()),
@@ -254,7 +254,7 @@ impl Left<'_> {
         }
         let last = step.attempts.last().ok_or("it failed without an attempt")?;
         expect(Some(error), last.error.as_ref(), "its error")?;
-        let counted = step.attempt - step.exempt;
+        let counted = step.attempt - step.uncounted_attempts;
         let for_good = last.outcome == Outcome::PermanentError;
         let used_up = last.outcome == Outcome::RetryableError && counted >= plan.retry_limit;
         if for_good || used_up {

@@ -274,7 +274,7 @@ impl House {
             self.fate.violated(|| format!("{step} was run by an older version: {newer}"));
         }
         let claimed = self.table.step(task, step);
-        if claimed.attempt == run.facts.attempt && claimed.attempt - claimed.exempt > plan.retry_limit {
+        if claimed.attempt == run.facts.attempt && claimed.attempt - claimed.uncounted_attempts > plan.retry_limit {
             self.fate.violated(|| format!("{step} was run more than {} times", plan.retry_limit));
         }
         if plan.undoes.is_some() {

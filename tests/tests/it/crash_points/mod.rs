@@ -39,7 +39,7 @@ fn hand_over_of(step: &str) -> Vec<String> {
     }
     let alone = plan.dependents(step).filter(|dependent| dependent.depends_on.len() == 1);
     let mut calls: Vec<String> = alone.map(|dependent| format!("SendMessage.{}", dependent.name)).collect();
-    if plan.last_steps().count() == 1 && plan.last_steps().any(|last| last.name == step) {
+    if plan.leaves().count() == 1 && plan.leaves().any(|last| last.name == step) {
         calls.push("UpdateItem.TASK.complete".to_owned());
     }
     calls

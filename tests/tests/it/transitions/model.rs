@@ -52,7 +52,7 @@ enum Op {
     /// With all that failed, or with one of it left out.
     Restart(bool),
     ResolveStep,
-    GiveUp,
+    DeadLetter,
     CancelStep,
     Terminate(Termination),
     OrderCompensations,
@@ -92,7 +92,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Finish),
         4 => any::<bool>().prop_map(Op::Restart),
         3 => Just(Op::ResolveStep),
-        2 => Just(Op::GiveUp),
+        2 => Just(Op::DeadLetter),
         3 => Just(Op::CancelStep),
         1 => Just(Op::Terminate(Termination::Cancel)),
         1 => Just(Op::Terminate(Termination::Resolve)),
@@ -200,7 +200,7 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
             return if failed.is_empty() { None } else { task::redrive(task, &failed, &action) };
         }
         Op::ResolveStep => return task::resolve_step(task, &record, "{}", &given.action(ActionKind::ResolveStep)),
-        Op::GiveUp => task::dead_letter_step(task, &record, &failure(), &given.action(ActionKind::GiveUp)),
+        Op::DeadLetter => task::dead_letter_step(task, &record, &failure(), &given.action(ActionKind::DeadLetter)),
         Op::CancelStep => task::cancel_step(id, &record, now),
         Op::Terminate(to) => task::close_or_compensate(id, *to, &given.action(ActionKind::Compensate)),
         Op::OrderCompensations => task::order_compensations(id, &[name(51), name(50)], now),
@@ -380,7 +380,14 @@ fn ops() -> Vec<Op> {
     let terminations = [Termination::Cancel, Termination::Resolve].into_iter().chain(ENDS.map(Termination::Compensate));
     let mut ops = vec![Op::Create, Op::ReserveKey, Op::Claim(1), Op::Claim(2), Op::TakeOver(1), Op::TakeOver(2)];
     ops.extend([Op::Abandon, Op::Release, Op::Withdraw, Op::Complete, Op::RetryLater(5), Op::Fail, Op::Finish]);
-    ops.extend([Op::ArriveAtStep(1), Op::ArriveAtTask, Op::Restart(true), Op::ResolveStep, Op::GiveUp, Op::CancelStep]);
+    ops.extend([
+        Op::ArriveAtStep(1),
+        Op::ArriveAtTask,
+        Op::Restart(true),
+        Op::ResolveStep,
+        Op::DeadLetter,
+        Op::CancelStep,
+    ]);
     ops.extend(terminations.map(Op::Terminate).chain(ENDS.map(Op::FinishCompensation)));
     ops.extend([Op::OrderCompensations, Op::Relist(2)]);
     ops
@@ -473,7 +480,7 @@ impl<S: Store> Sequence<'_, S> {
                 task,
                 step: step.to_owned(),
                 attempt: record.attempt,
-                exempt: record.exempt,
+                uncounted_attempts: record.uncounted_attempts,
                 owner,
                 started_at: record.started_at.unwrap(),
                 until: record.lease_until.unwrap(),

@@ -315,7 +315,7 @@ impl Plan {
     }
 
     /// The steps that nothing depends on. A task is complete when they are.
-    pub fn last_steps(&self) -> impl Iterator<Item = &StepPlan> {
+    pub fn leaves(&self) -> impl Iterator<Item = &StepPlan> {
         self.steps.iter().filter(|step| self.dependents(&step.name).next().is_none())
     }
 }
@@ -439,7 +439,7 @@ mod tests {
         assert_eq!(names(plan.steps().iter()), ["a", "b", "c", "d"]);
         assert_eq!(names(plan.roots()), ["a"]);
         assert_eq!(names(plan.dependents("a")), ["b", "c"]);
-        assert_eq!(names(plan.last_steps()), ["d"]);
+        assert_eq!(names(plan.leaves()), ["d"]);
     }
 
     #[test]
@@ -539,7 +539,7 @@ mod tests {
         let plan = Plan::new(vec![undo("u", "a"), step("a", &[]), step("b", &["a"])]).unwrap();
         let plan = plan.compensating(Compensate::OnError, 90);
         assert_eq!(names(plan.steps().iter()), ["a", "b"]);
-        assert_eq!(names(plan.last_steps()), ["b"]);
+        assert_eq!(names(plan.leaves()), ["b"]);
         let stored = r#"{"s":[{"n":"a","u":{"n":"u"}},{"n":"b","d":["a"]}],"a":90}"#;
         assert_eq!(serde_json::to_string(&plan).unwrap(), stored);
         assert_eq!(plan.compensation_of("a").map(|step| step.name.as_str()), Some("u"));

@@ -117,7 +117,7 @@ const fn verb(action: ActionKind) -> &'static str {
         ActionKind::Resolve => "resolve",
         ActionKind::ResolveStep => "resolve a step of a",
         ActionKind::Compensate => "compensate",
-        ActionKind::GiveUp => "give up a step of a",
+        ActionKind::DeadLetter => "give up a step of a",
     }
 }
 

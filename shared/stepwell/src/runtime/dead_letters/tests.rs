@@ -46,7 +46,7 @@ async fn a_step_whose_message_is_given_up_fails_and_with_it_the_task() {
     assert_eq!(error.message, format!("SQS gave up on the step's message: {known}"));
     assert_eq!((snapshot.task.state, harness.undeliverable().len()), (TaskState::Failed, 0));
     let why = error.message;
-    let (what, step, who) = (ActionKind::GiveUp, Some("s0".to_owned()), "dead_letters".to_owned());
+    let (what, step, who) = (ActionKind::DeadLetter, Some("s0".to_owned()), "dead_letters".to_owned());
     assert_eq!(snapshot.task.actions, [Action { at: harness.now(), what, step, who, why }]);
     assert_eq!(log.lines("ERROR message=given up").len(), 1);
 }

@@ -90,7 +90,7 @@ async fn a_claim_whose_task_cannot_be_read_is_given_back_and_costs_no_attempt() 
     let task = harness.begin().await;
     harness.run_for(Duration::ZERO).await.unwrap();
     let step = harness.step(task, "s0");
-    assert_eq!((step.state, step.attempt, step.exempt), (StepState::Pending, 1, 1));
+    assert_eq!((step.state, step.attempt, step.uncounted_attempts), (StepState::Pending, 1, 1));
     assert!(harness.memory().queue.holds_any_of(task), "the message is kept");
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Completed);

@@ -24,7 +24,7 @@ struct Graph {
     numbers: BTreeMap<String, usize>,
     forward: usize,
     depends_on: Vec<Set<Bits>>,
-    last_steps: Set<Bits>,
+    leaves: Set<Bits>,
     compensated: Set<Bits>,
     compensates_cancellation: bool,
     retry_limits: Vec<u8>,
@@ -44,7 +44,7 @@ impl Graph {
         }
         // By what the steps say, and not by what the engine makes of it.
         let waited_for = depends_on.iter().fold(Set::default(), |all: Set<Bits>, some| all.union(*some));
-        let last_steps = (0..forward).filter(|step| !waited_for.has(*step)).collect();
+        let leaves = (0..forward).filter(|step| !waited_for.has(*step)).collect();
         let mut compensated = Set::default();
         for compensation in plan.compensations() {
             let undone = numbers[compensation.undoes.as_deref().expect("a compensation undoes a step")];
@@ -53,7 +53,7 @@ impl Graph {
             retry_limits[forward + undone] = limit(compensation.retry_limit);
         }
         let compensates_cancellation = plan.compensates_cancellation();
-        Self { numbers, forward, depends_on, last_steps, compensated, compensates_cancellation, retry_limits }
+        Self { numbers, forward, depends_on, leaves, compensated, compensates_cancellation, retry_limits }
     }
 }
 
@@ -163,7 +163,7 @@ impl Projection {
         let done = after.state.is_done();
         let item = Item {
             state: after.state,
-            counted: u8::try_from(after.attempt.saturating_sub(after.exempt)).unwrap_or(u8::MAX),
+            counted: u8::try_from(after.attempt.saturating_sub(after.uncounted_attempts)).unwrap_or(u8::MAX),
             attempted: after.attempt > 0 || done,
             over: false,
             arrived,
@@ -276,8 +276,8 @@ impl Snapshot for Before<'_> {
         self.all.graph.depends_on[step]
     }
 
-    fn last_steps(&self) -> Set<Bits> {
-        self.all.graph.last_steps
+    fn leaves(&self) -> Set<Bits> {
+        self.all.graph.leaves
     }
 
     fn compensated(&self) -> Set<Bits> {

@@ -45,7 +45,7 @@ async fn act(harness: &Harness, task: TaskId, what: ActionKind) -> Result<(), Ac
         ActionKind::Cancel => client.cancel(task, &actor()).await.map(drop),
         ActionKind::Compensate => client.compensate(task, &actor()).await,
         ActionKind::Resolve => client.resolve(task, &actor()).await,
-        ActionKind::ResolveStep | ActionKind::GiveUp => client.resolve_step(task, "s0", "{}", &actor()).await,
+        ActionKind::ResolveStep | ActionKind::DeadLetter => client.resolve_step(task, "s0", "{}", &actor()).await,
     }
 }
 
@@ -130,7 +130,7 @@ async fn a_retry_gives_what_failed_a_fresh_set_of_attempts_and_keeps_what_is_don
     let snapshot = harness.run(task).await.unwrap();
     assert_eq!(snapshot.status(), TaskStatus::Complete);
     assert_eq!(
-        snapshot.steps.iter().map(|step| (step.attempt, step.exempt)).collect::<Vec<_>>(),
+        snapshot.steps.iter().map(|step| (step.attempt, step.uncounted_attempts)).collect::<Vec<_>>(),
         [(1, 0), (3, 2), (1, 0)]
     );
 }
