@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 use stepwell::{
-    core::{compensation::COMPENSATION_FAILED, format::NEWER_FORMAT},
+    core::{format::NEWER_FORMAT, recovery::COMPENSATION_FAILED},
     permanent,
     testing::Harness,
 };

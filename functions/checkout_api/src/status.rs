@@ -12,8 +12,8 @@ use serde::Serialize;
 use stepwell::{
     Runtime, StepResult, TaskId, Timestamp,
     core::{
-        compensation::restart_at,
         record::{Failure, StepRecord},
+        recovery::restart_at,
         snapshot::{Progress, TaskSnapshot},
         state::{End, StepState, TaskState},
     },

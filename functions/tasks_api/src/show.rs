@@ -14,8 +14,8 @@ use serde::Serialize;
 use stepwell::{
     Runtime, Timestamp,
     core::{
-        compensation::{begins_at, restart_at},
         record::{Action, ActionKind},
+        recovery::{begins_at, restart_at},
         snapshot::TaskSnapshot,
         state::End,
     },

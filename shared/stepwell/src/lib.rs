@@ -17,7 +17,7 @@
 //! | | [`transition`](core::transition), [`step`](core::step), [`task`](core::task) | what is expected of the items and what changes, for every event |
 //! | | [`settlement`](core::settlement) | a transition, and what follows from it |
 //! | | [`snapshot`](core::snapshot) | a task and its steps as one picture |
-//! | | [`compensation`](core::compensation), [`inspection`](core::inspection) | what comes next in undoing a task; what is overdue in it |
+//! | | [`recovery`](core::recovery), [`inspection`](core::inspection) | what comes next in undoing a task; what is overdue in it |
 //! | [`ports`] | | all that the engine asks of the world: a store, its queues, time and chance |
 //! | [`runtime`] | [`worker`](runtime::worker) | one batch of messages in, those to keep out |
 //! | | [`watchdog`](runtime::watchdog) | looks after tasks that wait for something which may never come |
@@ -94,7 +94,7 @@
 //!   workflow says `restarts`, the failed steps of the task get a fresh set of attempts by themselves, after 1 minute, 2,
 //!   4 and so on, before anything is undone.
 //! * **A step fails for good** after others have had their effect. Then these are undone by
-//!   [`compensation`](core::compensation): at once, or after a time in which the task may be retried, or when somebody says so.
+//!   [`recovery`](core::recovery): at once, or after a time in which the task may be retried, or when somebody says so.
 //! * **A compensation fails for good**, and only people can help. It is an error in the log, at once and at each look of
 //!   the watchdog after that, so that an alarm is on until they have come.
 //! * **It takes a person** to know what to do: [`Client`] retries what failed, cancels a task, puts a result in the place

@@ -4,10 +4,10 @@
 //! the step, take it over from a worker that died, or dispatch once more where that broke off. A message too many does no harm.
 
 use crate::core::{
-    compensation::{self, Next},
     message::Outgoing,
     plan::StepPlan,
     record::StepRecord,
+    recovery::{self, NextAction},
     snapshot::TaskSnapshot,
     state::{StepState, TaskState},
     timestamp::Timestamp,
@@ -27,7 +27,7 @@ pub struct Inspection {
     /// The messages that are missing, or may be.
     pub send: Vec<Outgoing>,
     /// Whether its compensation can go on.
-    pub unwind: bool,
+    pub recover: bool,
     /// When to look again; `None` where nothing more happens by itself.
     pub next: Option<Timestamp>,
 }
@@ -38,15 +38,15 @@ pub struct Inspection {
 /// queue is hours behind does not get a message a minute.
 pub fn inspect(snapshot: &TaskSnapshot, now: Timestamp) -> Inspection {
     let pause = now.since(snapshot.last_event()).clamp(OVERDUE_AFTER, MAX_INSPECTION_INTERVAL);
-    let mut found = Findings { snapshot, now, send: Vec::new(), unwind: false, wait: None };
+    let mut found = Findings { snapshot, now, send: Vec::new(), recover: false, wait: None };
     found.inspect();
-    let Findings { send, unwind, wait, .. } = found;
+    let Findings { send, recover, wait, .. } = found;
     // Not over and over for the sake of one that is just about to be overdue.
     let wait = wait.map(|wait| wait.max(now + OVERDUE_AFTER));
-    let acted = unwind || !send.is_empty();
+    let acted = recover || !send.is_empty();
     let again = (acted || (wait.is_none() && is_open(snapshot))).then(|| now + pause);
     let next = [again, wait].into_iter().flatten().min();
-    Inspection { send, unwind, next }
+    Inspection { send, recover, next }
 }
 
 /// Whether the watchdog has to keep an eye on it.
@@ -59,7 +59,7 @@ struct Findings<'a> {
     snapshot: &'a TaskSnapshot,
     now: Timestamp,
     send: Vec<Outgoing>,
-    unwind: bool,
+    recover: bool,
     /// The earliest moment at which something that is not overdue would be.
     wait: Option<Timestamp>,
 }
@@ -67,17 +67,21 @@ struct Findings<'a> {
 impl Findings<'_> {
     fn inspect(&mut self) {
         let snapshot = self.snapshot;
-        match compensation::next(snapshot, self.now) {
-            Next::Begin | Next::Restart(_) | Next::Close(_) | Next::Order(_) | Next::Finish(_) => self.unwind = true,
-            Next::Wait(until) => {
+        match recovery::next_action(snapshot, self.now) {
+            NextAction::Begin
+            | NextAction::Restart(_)
+            | NextAction::Close(_)
+            | NextAction::Order(_)
+            | NextAction::Finish(_) => self.recover = true,
+            NextAction::Wait(until) => {
                 self.wait_until(until);
                 self.steps();
             }
-            Next::InFlight(until) => self.wait_until(until + OVERDUE_AFTER),
-            Next::Run(compensation) => self.step(compensation),
+            NextAction::InFlight(until) => self.wait_until(until + OVERDUE_AFTER),
+            NextAction::Run(compensation) => self.step(compensation),
             // Of a failed task the branches that do not depend on what failed go on.
-            Next::Nothing if snapshot.task.state.lets_steps_run() => self.steps(),
-            Next::Nothing => {}
+            NextAction::Nothing if snapshot.task.state.lets_steps_run() => self.steps(),
+            NextAction::Nothing => {}
         }
     }
 
@@ -195,7 +199,7 @@ mod tests {
         assert_eq!(sent(&inspect(&snapshot, at(8 + MINUTE - 1))), [""; 0]);
         assert_eq!(sent(&inspect(&snapshot, at(8 + MINUTE))), ["s1", "s2"]);
         snapshot.task.state = TaskState::Completed;
-        assert_eq!(inspect(&snapshot, at(8 + MINUTE)), Inspection { send: Vec::new(), unwind: false, next: None });
+        assert_eq!(inspect(&snapshot, at(8 + MINUTE)), Inspection { send: Vec::new(), recover: false, next: None });
     }
 
     #[test]
@@ -207,8 +211,8 @@ mod tests {
         snapshot.steps[0].state = StepState::Error;
         done(&mut snapshot.steps[1], 5);
         let waiting = inspect(&snapshot, at(100));
-        assert_eq!((sent(&waiting), waiting.unwind, waiting.next), (vec![], false, Some(at(910))));
-        assert!(inspect(&snapshot, at(910)).unwind);
+        assert_eq!((sent(&waiting), waiting.recover, waiting.next), (vec![], false, Some(at(910))));
+        assert!(inspect(&snapshot, at(910)).recover);
         snapshot.task.plan = snapshot.task.plan.compensating(crate::core::plan::Compensate::Manual, 0);
         assert_eq!(inspect(&snapshot, at(910)).next, None, "nothing more happens by itself");
     }
@@ -221,7 +225,7 @@ mod tests {
             StepRecord { state: StepState::InProgress, lease_until: Some(at(500)), ..snapshot.steps[0].clone() };
         assert_eq!(
             inspect(&snapshot, at(100)),
-            Inspection { send: Vec::new(), unwind: false, next: Some(at(500 + MINUTE)) }
+            Inspection { send: Vec::new(), recover: false, next: Some(at(500 + MINUTE)) }
         );
     }
 
@@ -231,7 +235,7 @@ mod tests {
         snapshot.steps.iter_mut().for_each(|step| done(step, 5));
         for state in TaskState::ALL {
             snapshot.task.state = state;
-            let over = Inspection { send: Vec::new(), unwind: false, next: None };
+            let over = Inspection { send: Vec::new(), recover: false, next: None };
             let goes_on = state.lets_steps_run() || state.is_compensating();
             assert_eq!(inspect(&snapshot, at(10 * MINUTE)) == over, !goes_on, "{state:?}");
         }
@@ -246,10 +250,10 @@ mod tests {
         assert_eq!(sent(&inspect(&snapshot, at(MINUTE))), [undo(0)]);
         snapshot.compensations[0].state = StepState::Error;
         let stuck = inspect(&snapshot, at(MINUTE));
-        assert_eq!((sent(&stuck), stuck.unwind), (vec![], false));
+        assert_eq!((sent(&stuck), stuck.recover), (vec![], false));
         assert_eq!(stuck.next, Some(at(2 * MINUTE)), "it stays on the list");
         snapshot.compensations[0].state = StepState::Complete;
-        assert!(inspect(&snapshot, at(MINUTE)).unwind);
+        assert!(inspect(&snapshot, at(MINUTE)).recover);
     }
 
     #[test]

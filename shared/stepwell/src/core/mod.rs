@@ -12,7 +12,6 @@
 pub mod backoff;
 pub mod codec;
 pub mod codes;
-pub mod compensation;
 pub mod format;
 pub mod id;
 pub mod index;
@@ -24,6 +23,7 @@ pub mod names;
 mod parts;
 pub mod plan;
 pub mod record;
+pub mod recovery;
 pub mod settlement;
 pub mod snapshot;
 pub mod spelling;

@@ -173,7 +173,7 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
         match &consequence.due {
             Due::Send(outgoing) => Ok(self.queue.send(outgoing).await?),
             Due::Finish => self.finish(task).await,
-            Due::AdvanceCompensation => self.unwind(task).await,
+            Due::AdvanceCompensation => self.recover(task).await,
         }
     }
 
@@ -186,7 +186,7 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
         }
         if state.is_compensating() {
             // It may have waited for this step.
-            self.unwind(id).await?;
+            self.recover(id).await?;
         }
         Ok(())
     }

@@ -6,14 +6,14 @@
 
 use crate::{
     core::{
-        compensation::{self, Next},
         format::NEWER_FORMAT,
         index::{IndexEntry, IndexPartition, IndexPosition, Page, move_in_index},
         inspection::{self, Inspection},
+        recovery::{self, NextAction},
         timestamp::Timestamp,
     },
     ports::{Queue, Runtime, Store},
-    runtime::{engine::Engine, error::EngineError, unwind::tell_if_failed},
+    runtime::{engine::Engine, error::EngineError, recovery::tell_if_failed},
 };
 use futures::{StreamExt, stream};
 use serde::Serialize;
@@ -51,7 +51,7 @@ pub struct WatchdogReport {
     /// Messages that were missing, or may have been.
     pub sent: usize,
     /// Tasks whose compensation was brought on.
-    pub unwound: usize,
+    pub recovered: usize,
     /// Tasks that could not be looked at; the log says why.
     pub failed: usize,
     /// Tasks of a newer version's format, which only its own watchdog looks after. They do not count towards the bound of tasks,
@@ -120,7 +120,7 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
             match looked {
                 Ok(inspection) => {
                     report.sent += inspection.send.len();
-                    report.unwound += usize::from(inspection.unwind);
+                    report.recovered += usize::from(inspection.recover);
                 }
                 Err(error) => {
                     tracing::error!(task_id = %listed.place.task, code = error.code(), %error, "the task could not be looked at");
@@ -146,19 +146,19 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         let id = listed.place.task;
         let now = self.engine.now();
         let Some(snapshot) = self.engine.snapshot(id).await? else {
-            return Ok(Inspection { send: Vec::new(), unwind: false, next: None });
+            return Ok(Inspection { send: Vec::new(), recover: false, next: None });
         };
         let inspection = inspection::inspect(&snapshot, now);
         // Again with each look, so that the alarm stays on until somebody has helped.
-        if let Next::Run(compensation) = compensation::next(&snapshot, now) {
+        if let NextAction::Run(compensation) = recovery::next_action(&snapshot, now) {
             tell_if_failed(id, compensation);
         }
         for outgoing in &inspection.send {
             tracing::warn!(task_id = %id, step = outgoing.message.step, state = %snapshot.task.state.status(), "overdue: woken again");
         }
         self.engine.send_all(&inspection.send).await?;
-        if inspection.unwind {
-            self.engine.unwind(id).await?;
+        if inspection.recover {
+            self.engine.recover(id).await?;
         }
         // Where nothing more happens by itself, it is not looked at any more.
         let over = || (IndexPartition::ended(snapshot.task.state), snapshot.task.finished_at.unwrap_or(now));

@@ -513,7 +513,7 @@ impl Harness {
         let task = &snapshot.task;
         let needs_a_person = task.plan.compensations().iter().any(|step| task.failed_steps.contains(&step.name));
         let inspection = inspection::inspect(snapshot, self.now());
-        let nothing_due = inspection.send.is_empty() && !inspection.unwind && inspection.next.is_none();
+        let nothing_due = inspection.send.is_empty() && !inspection.recover && inspection.next.is_none();
         (needs_a_person || nothing_due) && !self.memory.queue.holds_any_of(task.id)
     }
 

@@ -93,7 +93,7 @@ pub enum Action {
     /// SQS gives up on a message that nobody holds, and the step fails by it.
     DeadLetter(usize, usize),
     /// Somebody begins to undo a failed task.
-    Unwind,
+    Recover,
     /// Somebody closes a step of a task that is to be undone.
     Close(usize),
     /// Somebody stores the order of the compensations.
@@ -194,7 +194,7 @@ impl Model for Protocol {
                 state.delete(step, slot);
                 recovery::give_up(scope, &mut state, step);
             }
-            Action::Unwind => recovery::unwind(scope, &mut state),
+            Action::Recover => recovery::recover(scope, &mut state),
             Action::Close(step) => recovery::close(scope, &mut state, step),
             Action::StoreOrder => recovery::store_order(scope, &mut state),
             Action::FinishUndoing => recovery::finish_undoing(scope, &mut state),
@@ -295,7 +295,7 @@ impl Protocol {
             (lost_messages && !state.owed.is_empty(), Action::ClientDies),
             (retries && recovery::may_retry(scope, state), Action::Retry),
             (cancels && recovery::may_cancel(scope, state), Action::Cancel),
-            (recovery::may_unwind(scope, state), Action::Unwind),
+            (recovery::may_unwind(scope, state), Action::Recover),
             (recovery::may_order(scope, state), Action::StoreOrder),
             (recovery::may_finish_undoing(scope, state), Action::FinishUndoing),
         ];
@@ -345,7 +345,7 @@ impl Ends for Protocol {
             | Action::Over(_)
             | Action::Watch(_)
             | Action::ClientSend(_)
-            | Action::Unwind
+            | Action::Recover
             | Action::Close(_)
             | Action::StoreOrder
             | Action::FinishUndoing => true,

@@ -52,7 +52,7 @@ pub(super) fn may_unwind(scope: &Scope, state: &State) -> bool {
 }
 
 /// Begins to undo what the task has done.
-pub(super) fn unwind(scope: &Scope, state: &mut State) {
+pub(super) fn recover(scope: &Scope, state: &mut State) {
     make(scope, state, Write::Compensate(End::Error));
 }
 

@@ -6,10 +6,10 @@ use stepwell::{
     TaskId,
     core::{
         codes::EngineCode,
-        compensation::restart_at,
         index::{IndexPartition, IndexPosition},
         plan::{Plan, StepPlan},
         record::{ActionKind, AttemptRecord, Outcome, StepRecord, TaskRecord},
+        recovery::restart_at,
         snapshot::TaskSnapshot,
         state::{StepState, TaskState},
     },

@@ -214,11 +214,11 @@ async fn a_compensation_that_nobody_goes_on_with_is_brought_on() {
     harness.lose_messages();
     assert_eq!(harness.state(task), TaskState::Failed);
     let report = minute(&harness).await;
-    assert_eq!((report.failed, report.unwound), (1, 0), "the table failed");
+    assert_eq!((report.failed, report.recovered), (1, 0), "the table failed");
     harness.skip(5 * MINUTE).await;
     assert_eq!(watch(&harness, 10).await.failed, 1);
     harness.skip(5 * MINUTE).await;
-    assert_eq!(watch(&harness, 10).await, WatchdogReport { looked_at: 1, unwound: 1, ..WatchdogReport::default() });
+    assert_eq!(watch(&harness, 10).await, WatchdogReport { looked_at: 1, recovered: 1, ..WatchdogReport::default() });
     assert_eq!(harness.woken(), ["s0", "u0"]);
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
@@ -242,7 +242,7 @@ async fn what_failed_beside_a_step_that_is_then_done_by_hand_is_restarted() {
     assert_eq!(looks(60).await, 0, "one of them failed for good, so nothing more happens by itself");
     harness.client().resolve_step(task, "s0", "{}", &actor()).await.unwrap();
     let report = minute(&harness).await;
-    assert_eq!((report.looked_at, report.unwound), (1, 1));
+    assert_eq!((report.looked_at, report.recovered), (1, 1));
     assert_eq!(harness.woken()[2..], ["s0", "s1"], "the one by the operator, the other by the watchdog");
     assert_eq!(harness.step(task, "s1").state, StepState::Pending);
 }
@@ -251,7 +251,7 @@ async fn what_failed_beside_a_step_that_is_then_done_by_hand_is_restarted() {
 async fn a_compensation_that_failed_calls_for_people_at_least_once_an_hour_until_they_have_come() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[]], &[0], "");
-    let calls = || log.lines(&format!("ERROR message={}", compensation::COMPENSATION_FAILED));
+    let calls = || log.lines(&format!("ERROR message={}", recovery::COMPENSATION_FAILED));
     harness.fail("s0", [no()]);
     harness.fail("u0", [no()]);
     let task = harness.begin().await;

@@ -216,7 +216,7 @@ async fn a_compensation_that_somebody_is_at_is_not_woken_again() {
     harness.run_until(task, |snapshot| snapshot.task.state.is_compensating()).await.unwrap();
     harness.memory().claim(task, "u0").await;
     let engine = Engine::new(harness.ports(), harness.ports(), harness.memory().runtime.clone());
-    engine.unwind(task).await.unwrap();
-    engine.unwind(TaskId::new()).await.unwrap();
+    engine.recover(task).await.unwrap();
+    engine.recover(TaskId::new()).await.unwrap();
     assert_eq!(harness.woken(), ["s0", "u0"]);
 }

@@ -1,10 +1,10 @@
-//! Doing what [`compensation`](crate::core::compensation) says comes next.
+//! Doing what [`recovery`](crate::core::recovery) says comes next.
 
 use crate::{
     core::{
-        compensation::{self, COMPENSATION_FAILED, ITSELF, Next},
         id::TaskId,
         record::{Action, ActionKind, StepRecord},
+        recovery::{self, COMPENSATION_FAILED, ITSELF, NextAction},
         state::{End, StepState},
         task::{self, Termination},
         timestamp::Timestamp,
@@ -18,7 +18,7 @@ const MAX_ADVANCE_ROUNDS: usize = 20;
 
 impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     /// Brings the compensation of a task as far as it can go now. It may be called at any time by anybody.
-    pub(crate) async fn unwind(&self, task: TaskId) -> Result<(), EngineError> {
+    pub(crate) async fn recover(&self, task: TaskId) -> Result<(), EngineError> {
         let mut begun = false;
         for _ in 0..MAX_ADVANCE_ROUNDS {
             let Some(snapshot) = self.snapshot(task).await? else { return Ok(()) };
@@ -30,15 +30,15 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
             }
             let now = self.now();
             // An answer that says that something has changed needs no other treatment: the next look sees what.
-            match compensation::next(&snapshot, now) {
-                Next::Nothing | Next::Wait(_) | Next::InFlight(_) => return Ok(()),
-                Next::Begin => {
+            match recovery::next_action(&snapshot, now) {
+                NextAction::Nothing | NextAction::Wait(_) | NextAction::InFlight(_) => return Ok(()),
+                NextAction::Begin => {
                     let why = "the workflow says compensate: on_error, and the time for a retry is over";
                     tracing::info!(task_id = %task, "compensation begins");
                     let action = by_itself(now, ActionKind::Compensate, why);
                     self.apply(&task::close_or_compensate(task, Termination::Compensate(End::Error), &action)).await?;
                 }
-                Next::Restart(failed) => {
+                NextAction::Restart(failed) => {
                     let why = "it failed in a way that may have passed, and the workflow says restarts";
                     let action = by_itself(now, ActionKind::Retry, why);
                     tracing::info!(task_id = %task, "restarted by itself");
@@ -52,23 +52,23 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
                         return Ok(());
                     }
                 }
-                Next::Close(steps) => {
+                NextAction::Close(steps) => {
                     for step in steps {
                         self.apply(&task::cancel_step(task, step, now)).await?;
                     }
                 }
-                Next::Order(order) => {
+                NextAction::Order(order) => {
                     tracing::info!(task_id = %task, ?order, "nothing is in flight any more");
                     self.apply(&task::order_compensations(task, &order, now)).await?;
                 }
-                Next::Run(record) => {
+                NextAction::Run(record) => {
                     if record.state == StepState::Pending {
                         self.queue.send(&snapshot.message(&record.name)).await?;
                     }
                     tell_if_failed(task, record);
                     return Ok(());
                 }
-                Next::Finish(end) => {
+                NextAction::Finish(end) => {
                     if self.apply(&task::finish_compensation(task, end, now)).await?.is_written() {
                         tracing::info!(task_id = %task, ?end, "compensated");
                     }

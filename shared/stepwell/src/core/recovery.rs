@@ -40,7 +40,7 @@ pub const COMPENSATION_FAILED: &str = "compensation failed";
 
 /// What comes next for a task that is to be compensated.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Next<'a> {
+pub enum NextAction<'a> {
     /// Nothing: it is not to be compensated, or has been.
     Nothing,
     /// It has failed, and stays open to a retry until then.
@@ -62,31 +62,31 @@ pub enum Next<'a> {
 }
 
 /// What comes next.
-pub fn next(snapshot: &TaskSnapshot, now: Timestamp) -> Next<'_> {
+pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
     let task = &snapshot.task;
     match task.state {
         TaskState::Failed => {
             match restart_at(snapshot) {
-                Some(at) if at > now => return Next::Wait(at),
-                Some(_) => return Next::Restart(snapshot.failed_steps()),
+                Some(at) if at > now => return NextAction::Wait(at),
+                Some(_) => return NextAction::Restart(snapshot.failed_steps()),
                 None => {}
             }
             match begins_at(snapshot) {
-                Some(at) if at > now => Next::Wait(at),
-                Some(_) => Next::Begin,
-                None => Next::Nothing,
+                Some(at) if at > now => NextAction::Wait(at),
+                Some(_) => NextAction::Begin,
+                None => NextAction::Nothing,
             }
         }
         TaskState::Compensating(end) if task.compensations.is_some() => {
             let open = snapshot.compensations.iter().find(|compensation| !compensation.state.is_done());
-            open.map_or(Next::Finish(end), Next::Run)
+            open.map_or(NextAction::Finish(end), NextAction::Run)
         }
         TaskState::Compensating(_) => close(snapshot, now),
         TaskState::Running
         | TaskState::Completed
         | TaskState::Cancelled
         | TaskState::Resolved
-        | TaskState::Compensated(_) => Next::Nothing,
+        | TaskState::Compensated(_) => NextAction::Nothing,
     }
 }
 
@@ -122,7 +122,7 @@ pub fn begins_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     Some(task.finished_at.unwrap_or(task.created_at) + wait)
 }
 
-fn close(snapshot: &TaskSnapshot, now: Timestamp) -> Next<'_> {
+fn close(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
     let in_flight = |step: &&StepRecord| step.state == StepState::InProgress;
     let over = |step: &StepRecord| step.lease_until.is_none_or(|until| until < now);
     let waiting = |step: &&StepRecord| {
@@ -130,10 +130,10 @@ fn close(snapshot: &TaskSnapshot, now: Timestamp) -> Next<'_> {
     };
     let open: Vec<&StepRecord> = snapshot.steps.iter().filter(waiting).collect();
     if !open.is_empty() {
-        return Next::Close(open);
+        return NextAction::Close(open);
     }
     let leases = snapshot.steps.iter().filter(in_flight).filter_map(|step| step.lease_until);
-    leases.max().map_or_else(|| Next::Order(order(snapshot)), Next::InFlight)
+    leases.max().map_or_else(|| NextAction::Order(order(snapshot)), NextAction::InFlight)
 }
 
 /// The compensations to run: the reverse of the order in which their steps came to their ends, with those first that
@@ -184,11 +184,16 @@ mod tests {
         done(&mut snapshot, 0, 5);
         snapshot.steps[1].state = StepState::InProgress;
         snapshot.steps[1].lease_until = Some(at(30));
-        assert!(matches!(next(&snapshot, at(10)), Next::Close(steps) if steps.len() == 1 && steps[0].name == "s2"));
+        assert!(
+            matches!(next_action(&snapshot, at(10)), NextAction::Close(steps) if steps.len() == 1 && steps[0].name == "s2")
+        );
         snapshot.steps[2].state = StepState::Cancelled;
-        assert_eq!(next(&snapshot, at(10)), Next::InFlight(at(30)));
-        assert_eq!(next(&snapshot, at(30)), Next::InFlight(at(30)), "a lease holds to its end");
-        assert!(matches!(next(&snapshot, at(31)), Next::Close(steps) if steps[0].name == "s1"), "its worker is dead");
+        assert_eq!(next_action(&snapshot, at(10)), NextAction::InFlight(at(30)));
+        assert_eq!(next_action(&snapshot, at(30)), NextAction::InFlight(at(30)), "a lease holds to its end");
+        assert!(
+            matches!(next_action(&snapshot, at(31)), NextAction::Close(steps) if steps[0].name == "s1"),
+            "its worker is dead"
+        );
     }
 
     #[test]
@@ -197,9 +202,13 @@ mod tests {
         done(&mut snapshot, 0, 5);
         snapshot.steps[1] = StepRecord { state: StepState::Cancelled, attempt: 1, ..snapshot.steps[1].clone() };
         snapshot.steps[2].state = StepState::Cancelled;
-        assert_eq!(next(&snapshot, at(10)), Next::Order(vec![undo(1), undo(0)]), "it may have had its effect");
+        assert_eq!(
+            next_action(&snapshot, at(10)),
+            NextAction::Order(vec![undo(1), undo(0)]),
+            "it may have had its effect"
+        );
         snapshot.steps[1].attempt = 0;
-        assert_eq!(next(&snapshot, at(10)), Next::Order(vec![undo(0)]));
+        assert_eq!(next_action(&snapshot, at(10)), NextAction::Order(vec![undo(0)]));
     }
 
     #[test]
@@ -207,13 +216,16 @@ mod tests {
         let mut snapshot = chain();
         snapshot.task.compensations = Some(vec![undo(1), undo(0)]);
         snapshot.compensations = [undo(1), undo(0)].iter().map(|name| StepRecord::untouched(name)).collect();
-        assert!(matches!(next(&snapshot, at(10)), Next::Run(step) if step.name == undo(1)));
+        assert!(matches!(next_action(&snapshot, at(10)), NextAction::Run(step) if step.name == undo(1)));
         snapshot.compensations[0].state = StepState::Error;
-        assert!(matches!(next(&snapshot, at(10)), Next::Run(step) if step.name == undo(1)), "nothing overtakes it");
+        assert!(
+            matches!(next_action(&snapshot, at(10)), NextAction::Run(step) if step.name == undo(1)),
+            "nothing overtakes it"
+        );
         snapshot.compensations[0].state = StepState::ResolvedManually;
-        assert!(matches!(next(&snapshot, at(10)), Next::Run(step) if step.name == undo(0)));
+        assert!(matches!(next_action(&snapshot, at(10)), NextAction::Run(step) if step.name == undo(0)));
         snapshot.compensations[1].state = StepState::Complete;
-        assert_eq!(next(&snapshot, at(10)), Next::Finish(End::Cancelled));
+        assert_eq!(next_action(&snapshot, at(10)), NextAction::Finish(End::Cancelled));
     }
 
     #[test]
@@ -221,17 +233,17 @@ mod tests {
         let mut snapshot = chain();
         snapshot.task.state = TaskState::Failed;
         snapshot.task.finished_at = Some(at(10));
-        assert_eq!(next(&snapshot, at(10)), Next::Begin, "not at all");
+        assert_eq!(next_action(&snapshot, at(10)), NextAction::Begin, "not at all");
         snapshot.task.plan = snapshot.task.plan.compensating(Compensate::OnError, 90);
-        assert_eq!(next(&snapshot, at(99)), Next::Wait(at(100)));
-        assert_eq!(next(&snapshot, at(100)), Next::Begin);
+        assert_eq!(next_action(&snapshot, at(99)), NextAction::Wait(at(100)));
+        assert_eq!(next_action(&snapshot, at(100)), NextAction::Begin);
         assert_eq!(begins_at(&snapshot), Some(at(100)));
         snapshot.task.state = TaskState::Compensated(End::Error);
-        assert_eq!(next(&snapshot, at(100)), Next::Nothing, "it has been compensated");
+        assert_eq!(next_action(&snapshot, at(100)), NextAction::Nothing, "it has been compensated");
         assert_eq!(begins_at(&snapshot), None);
         snapshot.task.state = TaskState::Failed;
         snapshot.task.plan = snapshot.task.plan.compensating(Compensate::OnCancel, 0);
-        assert_eq!(next(&snapshot, at(100)), Next::Nothing);
+        assert_eq!(next_action(&snapshot, at(100)), NextAction::Nothing);
     }
 
     #[test]
@@ -278,36 +290,39 @@ mod tests {
     fn what_may_have_passed_is_restarted_as_often_as_the_plan_says_and_then_compensated() {
         for outcome in [Outcome::RetryableError, Outcome::Lost] {
             let mut snapshot = failed(outcome);
-            assert_eq!(next(&snapshot, at(69)), Next::Wait(at(70)));
+            assert_eq!(next_action(&snapshot, at(69)), NextAction::Wait(at(70)));
             assert!(
-                matches!(next(&snapshot, at(70)), Next::Restart(steps) if steps.len() == 1 && steps[0].name == "s0")
+                matches!(next_action(&snapshot, at(70)), NextAction::Restart(steps) if steps.len() == 1 && steps[0].name == "s0")
             );
             retried(&mut snapshot, "somebody");
-            assert!(matches!(next(&snapshot, at(70)), Next::Restart(_)), "an operator's retry takes none away");
+            assert!(
+                matches!(next_action(&snapshot, at(70)), NextAction::Restart(_)),
+                "an operator's retry takes none away"
+            );
             retried(&mut snapshot, ITSELF);
-            assert_eq!(next(&snapshot, at(129)), Next::Wait(at(130)));
-            assert!(matches!(next(&snapshot, at(130)), Next::Restart(_)));
+            assert_eq!(next_action(&snapshot, at(129)), NextAction::Wait(at(130)));
+            assert!(matches!(next_action(&snapshot, at(130)), NextAction::Restart(_)));
             retried(&mut snapshot, ITSELF);
-            assert_eq!(next(&snapshot, at(99)), Next::Wait(at(100)));
-            assert_eq!(next(&snapshot, at(100)), Next::Begin);
+            assert_eq!(next_action(&snapshot, at(99)), NextAction::Wait(at(100)));
+            assert_eq!(next_action(&snapshot, at(100)), NextAction::Begin);
         }
     }
 
     #[test]
     fn what_will_not_pass_is_not_restarted() {
         let mut snapshot = failed(Outcome::PermanentError);
-        assert_eq!(next(&snapshot, at(70)), Next::Wait(at(100)));
+        assert_eq!(next_action(&snapshot, at(70)), NextAction::Wait(at(100)));
         snapshot = failed(Outcome::RetryableError);
         snapshot.task.failed_steps.insert("s1".to_owned());
         snapshot.steps[1] = StepRecord { name: "s1".to_owned(), ..failed(Outcome::PermanentError).steps[0].clone() };
-        assert_eq!(next(&snapshot, at(70)), Next::Wait(at(100)), "one of two is enough");
+        assert_eq!(next_action(&snapshot, at(70)), NextAction::Wait(at(100)), "one of two is enough");
     }
 
     #[test]
     fn what_has_been_compensated_is_not_restarted() {
         let mut snapshot = failed(Outcome::RetryableError);
         (snapshot.task.state, snapshot.task.compensations) = (TaskState::Compensated(End::Error), Some(Vec::new()));
-        assert_eq!(next(&snapshot, at(1_000)), Next::Nothing);
+        assert_eq!(next_action(&snapshot, at(1_000)), NextAction::Nothing);
         assert_eq!(restart_at(&snapshot), None);
     }
 
