@@ -25,7 +25,7 @@ use stepwell::{
 
 /// What can be done to a task.
 #[derive(Clone)]
-pub(crate) enum Act {
+pub(crate) enum OperatorAction {
     /// What failed gets a fresh set of attempts.
     Retry,
     /// Nothing new starts, and what was done is undone.
@@ -51,7 +51,7 @@ type Answer = Result<(StatusCode, Json<Accepted>), ApiError>;
 type Who = Extension<Operator>;
 
 /// The route that does this to a task.
-pub(crate) fn to_task<S, Q, A>(what: Act) -> MethodRouter<Arc<Client<S, Q, A>>>
+pub(crate) fn to_task<S, Q, A>(what: OperatorAction) -> MethodRouter<Arc<Client<S, Q, A>>>
 where
     S: Store + 'static,
     Q: Queue + 'static,
@@ -81,7 +81,7 @@ pub(crate) async fn resolve_step<S: Store, Q: Queue, A: Runtime>(
     let task = task_id(Ok(Path(task)))?;
     let mut fields = Fields::of_body(&request, body).await?;
     let result = result(&mut fields);
-    act(&engine, &operator, task, Act::ResolveStep { step, result }, fields).await
+    act(&engine, &operator, task, OperatorAction::ResolveStep { step, result }, fields).await
 }
 
 /// The result as it stands in the body, to the digit. The steps that take it have to be able to read it, which is more
@@ -98,7 +98,7 @@ async fn act<S: Store, Q: Queue, A: Runtime>(
     engine: &Client<S, Q, A>,
     operator: &Operator,
     task_id: TaskId,
-    act: Act,
+    act: OperatorAction,
     mut fields: Fields,
 ) -> Answer {
     let reason = reason(&mut fields);
@@ -112,18 +112,18 @@ async fn act<S: Store, Q: Queue, A: Runtime>(
 async fn done<S: Store, Q: Queue, A: Runtime>(
     engine: &Client<S, Q, A>,
     id: TaskId,
-    act: Act,
+    act: OperatorAction,
     actor: &Actor,
 ) -> Result<TaskStatus, ActionError> {
     match act {
-        Act::Retry => Ok(match engine.retry(id, actor).await?.task.state {
+        OperatorAction::Retry => Ok(match engine.retry(id, actor).await?.task.state {
             TaskState::Compensating(_) => TaskStatus::Compensating,
             _ => TaskStatus::Pending,
         }),
-        Act::Cancel => engine.cancel(id, actor).await,
-        Act::Compensate => engine.compensate(id, actor).await.map(|()| TaskStatus::Compensating),
-        Act::Resolve => engine.resolve(id, actor).await.map(|()| TaskStatus::ResolvedManually),
-        Act::ResolveStep { step, result } => {
+        OperatorAction::Cancel => engine.cancel(id, actor).await,
+        OperatorAction::Compensate => engine.compensate(id, actor).await.map(|()| TaskStatus::Compensating),
+        OperatorAction::Resolve => engine.resolve(id, actor).await.map(|()| TaskStatus::ResolvedManually),
+        OperatorAction::ResolveStep { step, result } => {
             engine.resolve_step(id, &step, &result, actor).await?;
             // Whether others have failed too is in the table only.
             Ok(engine.snapshot(id).await?.ok_or(ActionError::NotFound(id))?.status())

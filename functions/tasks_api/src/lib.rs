@@ -13,7 +13,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-use act::Act;
+use act::OperatorAction;
 use axum::{
     Router,
     extract::State,
@@ -43,10 +43,10 @@ where
         .route("/tasks", get(list::list::<S, Q, A>))
         .route("/tasks/retry", post(retry_all::retry_all::<S, Q, A>))
         .route("/tasks/{task_id}", get(show::show::<S, Q, A>))
-        .route("/tasks/{task_id}/retry", act::to_task(Act::Retry))
-        .route("/tasks/{task_id}/cancel", act::to_task(Act::Cancel))
-        .route("/tasks/{task_id}/compensate", act::to_task(Act::Compensate))
-        .route("/tasks/{task_id}/resolve", act::to_task(Act::Resolve))
+        .route("/tasks/{task_id}/retry", act::to_task(OperatorAction::Retry))
+        .route("/tasks/{task_id}/cancel", act::to_task(OperatorAction::Cancel))
+        .route("/tasks/{task_id}/compensate", act::to_task(OperatorAction::Compensate))
+        .route("/tasks/{task_id}/resolve", act::to_task(OperatorAction::Resolve))
         .route("/tasks/{task_id}/steps/{step}/resolve", post(act::resolve_step::<S, Q, A>))
         .layer(from_fn(operator::only))
         .with_state(Arc::new(engine));

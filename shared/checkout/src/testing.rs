@@ -4,8 +4,8 @@
 pub mod steps;
 
 use crate::{
-    CancelledOrder, Catalogue, Charge, ChargeRequest, ConfigError, CreateOrderError, Gateway, GatewayError,
-    InsufficientStock, Letter, LineItem, MailError, Mailer, Order, OrderStatus, Orders, Pricing, Product, ProductId,
+    CancelledOrder, Catalogue, Charge, ChargeRequest, ConfigError, CreateOrderError, Email, Gateway, GatewayError,
+    InsufficientStock, LineItem, MailError, Mailer, Order, OrderStatus, Orders, Pricing, Product, ProductId,
     RefundRequest, Release, Reservation, ReserveError, Reversal, Shop, Stock, StoreError, Storefront, order_numbers,
     test_card::{self, Script},
 };
@@ -29,7 +29,7 @@ struct State {
     orders: BTreeMap<TaskId, Order>,
     cancelled: BTreeMap<TaskId, Timestamp>,
     order_numbers: BTreeSet<String>,
-    letters: Vec<Letter>,
+    letters: Vec<Email>,
     outage: Outage,
 }
 
@@ -94,7 +94,7 @@ impl MemoryShop {
     }
 
     /// The letters that were sent.
-    pub fn letters(&self) -> Vec<Letter> {
+    pub fn letters(&self) -> Vec<Email> {
         self.state().letters.clone()
     }
 
@@ -256,14 +256,14 @@ impl Orders for MemoryShop {
 }
 
 impl Mailer for MemoryShop {
-    async fn send(&self, letter: &Letter) -> Result<String, MailError> {
+    async fn send(&self, letter: &Email) -> Result<String, MailError> {
         let mut state = self.state();
         if let Some(error) = &state.outage.mail {
             return Err(error.clone());
         }
         state.letters.push(letter.clone());
         // As long as a name that SES gives.
-        Ok(format!("letter-{:053}", state.letters.len()))
+        Ok(format!("email-{:053}", state.letters.len()))
     }
 }
 

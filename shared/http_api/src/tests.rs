@@ -42,7 +42,7 @@ async fn read_all(response: Response) -> (u16, HeaderMap, String) {
 }
 
 /// Answers with what it was sent.
-async fn echo(headers: HeaderMap, body: Body) -> Result<Json<Value>, Fault> {
+async fn echo(headers: HeaderMap, body: Body) -> Result<Json<Value>, CommonError> {
     check_media_type(&headers)?;
     read(body, MOST).await.map(Json)
 }
@@ -99,7 +99,7 @@ fn internals() -> StepQueue {
 #[test_case(QueueError::new(internals(), call(FailureKind::Refused)).into(), 500, OURS; "no right to send")]
 #[test_case(EngineError::Newer(newer()).into(), 503, NOT_NOW; "a newer version")]
 #[tokio::test]
-async fn outage_is_not_told(fault: Fault, status: u16, error: &str) {
+async fn outage_is_not_told(fault: CommonError, status: u16, error: &str) {
     let (found, headers, text) = read_all(fault.into_response()).await;
     assert_eq!((found, headers.contains_key("retry-after")), (status, status == 503));
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json!({"success": false, "error": error}));

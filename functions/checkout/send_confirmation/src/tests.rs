@@ -1,6 +1,6 @@
 use crate::step;
 use checkout::{
-    Confirmation, Letter, MailError,
+    Confirmation, Email, MailError,
     testing::{MemoryShop, Outage},
 };
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ async fn the_customer_is_told() {
     let shop = MemoryShop::default();
     let result = run(&shop, json!({"email": "test@example.com", "name": "Test Customer"})).await;
     let expected = concat!(
-        r#"{"email_sent":true,"recipient":"test@example.com","message_id":"letter-00000000000000000000000000000000000000000000000000001","#,
+        r#"{"email_sent":true,"recipient":"test@example.com","message_id":"email-00000000000000000000000000000000000000000000000000001","#,
         r#""sent_at":"2023-11-14T22:13:20.123Z"}"#
     );
     assert_eq!(serde_json::to_string(&result.unwrap()).unwrap(), expected);
@@ -34,7 +34,7 @@ async fn the_customer_is_told() {
         thank you for your order ORD-20231114-0123ABCD. We have charged 100.00 USD.\n\
         It should be with you by 2023-11-19.\n";
     let subject = "Your order ORD-20231114-0123ABCD is confirmed".to_owned();
-    assert_eq!(shop.letters(), [Letter { to: "test@example.com".parse().unwrap(), subject, text: text.to_owned() }]);
+    assert_eq!(shop.letters(), [Email { to: "test@example.com".parse().unwrap(), subject, text: text.to_owned() }]);
 }
 
 #[test_case(json!({"email": "test@example.com"}); "no name")]
