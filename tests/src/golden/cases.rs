@@ -34,7 +34,7 @@ pub(super) struct Case {
     /// `None` where it has steps and no task.
     plan: Option<Plan>,
     context: &'static str,
-    deeds: Vec<Deed>,
+    deeds: Vec<Event>,
 }
 
 impl Case {
@@ -50,7 +50,7 @@ impl Case {
 }
 
 /// So many seconds after the start this happens to this step, or to the task.
-type Deed = (u64, &'static str, Do);
+type Event = (u64, &'static str, Do);
 
 /// What happens. An attempt takes a second.
 #[derive(Clone, Debug)]
@@ -85,11 +85,11 @@ pub(super) fn all() -> Vec<Case> {
     tasks_in_every_state().into_iter().chain(steps_in_every_state()).collect()
 }
 
-fn task(number: u8, name: &'static str, plan: Plan, deeds: impl IntoIterator<Item = Deed>) -> Case {
+fn task(number: u8, name: &'static str, plan: Plan, deeds: impl IntoIterator<Item = Event>) -> Case {
     Case { plan: Some(plan), ..steps_alone(number, name, deeds) }
 }
 
-fn steps_alone(number: u8, name: &'static str, deeds: impl IntoIterator<Item = Deed>) -> Case {
+fn steps_alone(number: u8, name: &'static str, deeds: impl IntoIterator<Item = Event>) -> Case {
     Case { number, name, plan: None, context: "{}", deeds: deeds.into_iter().collect() }
 }
 

@@ -39,7 +39,7 @@ use stepwell::{
         worker::{Invocation, Worker},
     },
 };
-use stepwell_simulation::{far::Far, sim::MemoryTable};
+use stepwell_simulation::{far::FaultyStore, sim::MemoryTable};
 use tokio::{
     task::spawn_local,
     time::{Instant, interval, sleep, sleep_until},
@@ -276,8 +276,11 @@ impl Engine {
         self: &Arc<Self>,
         process: &Arc<Process>,
         hidden_until: &Arc<Mutex<Instant>>,
-    ) -> (Far<ProcessWay>, Queues) {
-        (Far::new(ProcessWay(Arc::clone(process)), self.table.clone()), Queues::new(self, process, hidden_until))
+    ) -> (FaultyStore<ProcessWay>, Queues) {
+        (
+            FaultyStore::new(ProcessWay(Arc::clone(process)), self.table.clone()),
+            Queues::new(self, process, hidden_until),
+        )
     }
 
     fn function_limit(&self, step: &str) -> Duration {
@@ -290,7 +293,7 @@ impl Engine {
 /// One invocation: what is handed to the worker of this queue, and through whose hands it works.
 struct Run<'a> {
     queue: StepQueue,
-    hands: (Far<ProcessWay>, Queues),
+    hands: (FaultyStore<ProcessWay>, Queues),
     clock: &'a Clock,
     batch: &'a [Received],
     invocation: &'a Invocation,

@@ -208,7 +208,7 @@ impl Scope {
     }
 }
 
-/// What people do, and what the handlers do.
+/// What actors do, and what the handlers do.
 const PEOPLE: Faults = Faults { permanent: true, retries: true, cancels: true, ..Faults::NONE };
 /// All that comes to a task from outside, and what the handlers do.
 const OUTSIDE: Faults = Faults { dead_letters: true, resolves: true, ..PEOPLE };

@@ -6,7 +6,7 @@ use super::{
     queue::MemoryQueues,
     table::MemoryTable,
 };
-use crate::far::{Far, operation};
+use crate::far::{FaultyStore, operation};
 use std::collections::BTreeSet;
 use stepwell::{
     CallError, Runtime, TaskId,
@@ -37,11 +37,11 @@ struct AtOnce {
     queues: MemoryQueues,
 }
 
-impl FarStore<Far<Process>> {
+impl FarStore<FaultyStore<Process>> {
     /// The store as this process reaches it. Whether it holds the messages is for the run's odds to say.
     pub(super) fn new(process: &Process, table: MemoryTable, queues: MemoryQueues) -> Self {
-        let at_once = process.fate().odds().is_whole().then(|| AtOnce { table: table.clone(), queues });
-        Self { process: process.clone(), table: Far::new(process.clone(), table), at_once }
+        let at_once = process.scheduler().odds().is_whole().then(|| AtOnce { table: table.clone(), queues });
+        Self { process: process.clone(), table: FaultyStore::new(process.clone(), table), at_once }
     }
 }
 

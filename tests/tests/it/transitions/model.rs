@@ -287,7 +287,7 @@ fn look(key: Key) -> Transition {
 
 /// How a task and one of its steps stand, and what is known of it to whoever makes a transition.
 #[derive(Clone, Copy, Debug)]
-struct Scene {
+struct Fixture {
     task: Option<TaskState>,
     step: Option<StepState>,
     /// In how many milliseconds the lease, or the wait, ends.
@@ -300,31 +300,31 @@ struct Scene {
 
 /// Every state of a step in a task that runs and in one that has failed, every state of a task with a step that is claimed
 /// and with one that has failed; and the lease, the wait, the reader and the format that may forbid a transition beside.
-fn scenes() -> Vec<Scene> {
+fn scenes() -> Vec<Fixture> {
     let (running, failed) = (Some(TaskState::Running), Some(TaskState::Failed));
     let (claimed, error) = (Some(StepState::InProgress), Some(StepState::Error));
-    let usual = Scene { task: running, step: claimed, ends_in: -1, read: 2, newer: None };
+    let usual = Fixture { task: running, step: claimed, ends_in: -1, read: 2, newer: None };
     let mut scenes = Vec::new();
     for task in TaskState::ALL.map(Some).into_iter().chain([None]) {
         let all = StepState::ALL.map(Some).into_iter().chain([None]);
         let steps = all.filter(|&step| task == running || task == failed || step == claimed || step == error);
-        scenes.extend(steps.map(|step| Scene { task, step, ..usual }));
+        scenes.extend(steps.map(|step| Fixture { task, step, ..usual }));
     }
     for step in [claimed, Some(StepState::Retrying)] {
-        scenes.extend([0, 1].map(|ends_in| Scene { step, ends_in, ..usual }));
+        scenes.extend([0, 1].map(|ends_in| Fixture { step, ends_in, ..usual }));
     }
-    scenes.extend([claimed, error].map(|step| Scene { task: failed, step, read: 1, ..usual }));
-    scenes.extend([true, false].map(|of_task| Scene { newer: Some(of_task), ..usual }));
+    scenes.extend([claimed, error].map(|step| Fixture { task: failed, step, read: 1, ..usual }));
+    scenes.extend([true, false].map(|of_task| Fixture { newer: Some(of_task), ..usual }));
     scenes
 }
 
-impl Scene {
+impl Fixture {
     /// A step; of a task that is being compensated, a compensation.
     fn step_name(self) -> String {
         name(if self.task.is_some_and(|task| task.ends_as().is_some()) { UNDOING } else { 0 })
     }
 
-    /// Sets the scene in both stores.
+    /// Sets the fixture in both stores.
     async fn set<S: Store>(self, both: &Both<'_, S>) -> Given {
         let (id, step) = (TaskId::new(), self.step_name());
         let until = Timestamp::from_millis(NOW.as_millis() + self.ends_in);
@@ -338,7 +338,7 @@ impl Scene {
             items[usize::from(!of_task)].1.push(Change::Set(attribute::NEEDS, (READS + 1).into()));
         }
         if !items.is_empty() {
-            both.apply(&put(items), "to the scene").await;
+            both.apply(&put(items), "to the fixture").await;
         }
 
         let mut read = both.memory.all(id);
@@ -409,12 +409,12 @@ fn names() -> BTreeSet<&'static str> {
 async fn agrees_in_every_state(real: &impl Store) {
     let both = Both::new(real, 0);
     let mut made = BTreeSet::new();
-    for scene in scenes() {
-        let mut given = scene.set(&both).await;
+    for fixture in scenes() {
+        let mut given = fixture.set(&both).await;
         for op in ops() {
             let Some(transition) = transition(&op, &given, &both.plan) else { continue };
             let mut apply = async |time: &str| {
-                let when = format!("after {op:?} {time} in {scene:?}");
+                let when = format!("after {op:?} {time} in {fixture:?}");
                 let written = both.apply(&transition, &when).await.is_written();
                 both.compare(given.id, &given.step, &when).await;
                 made.insert((transition.name, written));
@@ -422,7 +422,7 @@ async fn agrees_in_every_state(real: &impl Store) {
             };
             if apply("once").await {
                 apply("again").await;
-                given = scene.set(&both).await;
+                given = fixture.set(&both).await;
             }
         }
     }

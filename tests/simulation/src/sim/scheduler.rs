@@ -16,7 +16,7 @@ const MOST_CALLS: u64 = 300_000;
 
 /// What one run goes by.
 #[derive(Debug)]
-pub(super) struct Fate {
+pub(super) struct Scheduler {
     rng: Locked<Rng>,
     begin: Instant,
     odds: Odds,
@@ -26,8 +26,8 @@ pub(super) struct Fate {
     violation: Locked<Option<String>>,
 }
 
-impl Fate {
-    /// The fate of a run that begins now.
+impl Scheduler {
+    /// The scheduler of a run that begins now.
     pub(super) fn new(rng: Rng, odds: Odds, traced: bool) -> Self {
         Self {
             rng: Locked::new(rng),
