@@ -159,7 +159,7 @@ pub struct Claim {
 /// The most checkouts of ours that may fail, in percent.
 pub const MOST_FAILED_PERCENT: f64 = 0.2;
 
-/// What the headline claims, held against our figures.
+/// What the comparison claims, held against our figures.
 pub fn claims(ours: &Figures) -> Vec<Claim> {
     let claim = |holds, claim: String| Claim { claim, holds };
     vec![
