@@ -64,7 +64,7 @@ impl Checkouts {
     /// Asserts that the shop has charged, reserved, ordered and written once.
     fn assert_sold_once(&self) {
         let numbers = (self.shop.charges().len(), self.shop.reservations().len(), self.shop.all_orders().len());
-        assert_eq!((numbers, self.shop.letters().len()), ((1, 1, 1), 1));
+        assert_eq!((numbers, self.shop.emails().len()), ((1, 1, 1), 1));
     }
 }
 

@@ -27,8 +27,8 @@ pub struct Email {
 /// Why a email was not sent. All of it may pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MailError {
-    /// Too many letters.
-    #[error("the mail service asks for fewer letters")]
+    /// Too many emails.
+    #[error("the mail service asks for fewer emails")]
     RateLimited,
     /// The mail service is down or out of reach.
     #[error("the mail service is not available ({0})")]

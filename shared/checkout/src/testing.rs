@@ -29,7 +29,7 @@ struct State {
     orders: BTreeMap<TaskId, Order>,
     cancelled: BTreeMap<TaskId, Timestamp>,
     order_numbers: BTreeSet<String>,
-    letters: Vec<Email>,
+    emails: Vec<Email>,
     outage: Outage,
 }
 
@@ -93,9 +93,9 @@ impl MemoryShop {
         self.state().orders.values().cloned().collect()
     }
 
-    /// The letters that were sent.
-    pub fn letters(&self) -> Vec<Email> {
-        self.state().letters.clone()
+    /// The emails that were sent.
+    pub fn emails(&self) -> Vec<Email> {
+        self.state().emails.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -261,9 +261,9 @@ impl Mailer for MemoryShop {
         if let Some(error) = &state.outage.mail {
             return Err(error.clone());
         }
-        state.letters.push(letter.clone());
+        state.emails.push(letter.clone());
         // As long as a name that SES gives.
-        Ok(format!("email-{:053}", state.letters.len()))
+        Ok(format!("email-{:053}", state.emails.len()))
     }
 }
 

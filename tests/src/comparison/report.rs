@@ -35,8 +35,8 @@ pub enum End {
 impl Checkout {
     /// Whether all is as it should be: one charge, one reservation, one order and a letter.
     fn is_whole(&self) -> bool {
-        let Standing { charges, reservations, orders, letters } = self.standing;
-        self.end == End::Ordered && (charges, reservations, orders) == (1, 1, 1) && letters > 0
+        let Standing { charges, reservations, orders, emails } = self.standing;
+        self.end == End::Ordered && (charges, reservations, orders) == (1, 1, 1) && emails > 0
     }
 
     fn failed(&self) -> bool {
@@ -52,12 +52,12 @@ impl Checkout {
     }
 
     fn order_without_letter(&self) -> bool {
-        self.standing.orders > 0 && self.standing.letters == 0
+        self.standing.orders > 0 && self.standing.emails == 0
     }
 
     /// Whether nothing is left of it, as it has to be after a failure.
     fn is_undone(&self) -> bool {
-        matches!(self.end, End::Failed(_)) && (Standing { letters: 0, ..self.standing }) == Standing::default()
+        matches!(self.end, End::Failed(_)) && (Standing { emails: 0, ..self.standing }) == Standing::default()
     }
 }
 
@@ -208,7 +208,7 @@ mod tests {
     use test_case::test_case;
 
     fn whole() -> Checkout {
-        let standing = Standing { charges: 1, reservations: 1, orders: 1, letters: 1 };
+        let standing = Standing { charges: 1, reservations: 1, orders: 1, emails: 1 };
         let (end, ended) = (End::Ordered, Some(Duration::from_secs(9)));
         Checkout { servable: true, end, restarted: false, standing, trouble: None, ended }
     }
@@ -236,7 +236,7 @@ mod tests {
         &["nobody is charged without an order or a refund", "none needs hands"]; "charged for nothing")]
     #[test_case(Checkout { standing: Standing { reservations: 1, ..Standing::default() }, ..undone() },
         &["none needs hands"]; "stock left behind")]
-    #[test_case(Checkout { standing: Standing { letters: 0, ..whole().standing }, ..whole() },
+    #[test_case(Checkout { standing: Standing { emails: 0, ..whole().standing }, ..whole() },
         &["none needs hands"]; "no letter")]
     #[test_case(Checkout { standing: whole().standing, ..undone() }, &["none needs hands"]; "told of no order")]
     #[test_case(Checkout { servable: true, trouble: Some(Duration::ZERO), ..undone() },

@@ -62,7 +62,7 @@ pub(crate) struct Audit {
     /// Checkouts that came to their end although one of their attempts did not.
     pub(crate) recovered: usize,
     /// Letters beyond the first to an order.
-    pub(crate) letters_again: usize,
+    pub(crate) emails_again: usize,
 }
 
 pub(crate) async fn audit(
@@ -110,7 +110,7 @@ impl Audit {
         let reservations = by_task(stack.scan(&stack.shop_table("reservations")).await, standing);
         let number = |item: &Item| is_standing_order(item).then(|| item["order_number"].as_s().ok().cloned()).flatten();
         let orders = by_task(stack.scan(&stack.shop_table("orders")).await, number);
-        let letters = letters(stack).await;
+        let emails = emails(stack).await;
         for one in made {
             let Some(task) = &one.task else { continue };
             let expected = match one.end {
@@ -129,9 +129,9 @@ impl Audit {
                 }
             }
             for number in orders {
-                match letters.get(number) {
+                match emails.get(number) {
                     None => self.faults.push(format!("nobody was written to about the order {number} of {task}")),
-                    Some(letters) => self.letters_again += letters - 1,
+                    Some(emails) => self.emails_again += emails - 1,
                 }
             }
         }
@@ -172,16 +172,16 @@ impl Audit {
     }
 }
 
-/// How many letters were written about each order, by its number.
-async fn letters(stack: &Stack) -> HashMap<String, usize> {
+/// How many emails were written about each order, by its number.
+async fn emails(stack: &Stack) -> HashMap<String, usize> {
     const NUMBER: &str = "ORD-20260101-0123ABCD";
-    let mut letters = HashMap::new();
+    let mut emails = HashMap::new();
     for letter in stack.mails_to(EMAIL).await {
         let letter = letter.to_string();
         let number = letter.find("ORD-").and_then(|at| letter.get(at..at + NUMBER.len()));
-        *letters.entry(number.unwrap_or_default().to_owned()).or_default() += 1;
+        *emails.entry(number.unwrap_or_default().to_owned()).or_default() += 1;
     }
-    letters
+    emails
 }
 
 fn text<'a>(item: &'a Item, name: &str) -> &'a str {
