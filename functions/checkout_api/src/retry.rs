@@ -29,7 +29,7 @@ pub(crate) async fn retry<T: Store, Q: Queue, A: Runtime>(
         return Err(ApiError::CannotRetry(snapshot.status()));
     }
     let task_id = snapshot.task.id;
-    checkouts.engine.retry(task_id, &checkouts.customer).await?;
+    checkouts.engine.redrive(task_id, &checkouts.customer).await?;
     let message = "Checkout retry initiated";
     let body = Retried { success: true, message, status: TaskStatus::Pending, task_id };
     Ok((StatusCode::ACCEPTED, Json(body)))

@@ -13,7 +13,7 @@ use stepwell::{
     Runtime, StepResult, TaskId, Timestamp,
     core::{
         record::{Failure, StepRecord},
-        recovery::restart_at,
+        recovery::redrive_at,
         snapshot::{Progress, TaskSnapshot},
         state::{End, StepState, TaskState},
     },
@@ -200,10 +200,10 @@ impl<'a> Failed<'a> {
             error: first.and_then(|step| step.error.as_ref()),
             failed_steps: failed.iter().map(|step| step.name.as_str()).collect(),
             retry_url: (snapshot.task.state == TaskState::Failed && snapshot.newer().is_none())
-                .then_some(snapshot.to_restart())
+                .then_some(snapshot.to_redrive())
                 .filter(|failed| snapshot.full_trail(failed).is_none())
                 .map(|_| format!("/retry_checkout/{}", snapshot.task.id)),
-            next_retry_at: restart_at(snapshot),
+            next_retry_at: redrive_at(snapshot),
             compensations: Compensation::all_of(snapshot),
         }
     }

@@ -27,7 +27,7 @@ use stepwell::{
 #[derive(Clone)]
 pub(crate) enum OperatorAction {
     /// What failed gets a fresh set of attempts.
-    Retry,
+    Redrive,
     /// Nothing new starts, and what was done is undone.
     Cancel,
     /// What was done is undone.
@@ -116,7 +116,7 @@ async fn done<S: Store, Q: Queue, A: Runtime>(
     actor: &Actor,
 ) -> Result<TaskStatus, ActionError> {
     match act {
-        OperatorAction::Retry => Ok(match engine.retry(id, actor).await?.task.state {
+        OperatorAction::Redrive => Ok(match engine.redrive(id, actor).await?.task.state {
             TaskState::Compensating(_) => TaskStatus::Compensating,
             _ => TaskStatus::Pending,
         }),

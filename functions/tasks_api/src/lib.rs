@@ -8,7 +8,7 @@ mod fields;
 mod filter;
 mod list;
 mod operator;
-mod retry_all;
+mod redrive_all;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -41,9 +41,9 @@ where
 {
     let routes = Router::new()
         .route("/tasks", get(list::list::<S, Q, A>))
-        .route("/tasks/retry", post(retry_all::retry_all::<S, Q, A>))
+        .route("/tasks/retry", post(redrive_all::redrive_all::<S, Q, A>))
         .route("/tasks/{task_id}", get(show::show::<S, Q, A>))
-        .route("/tasks/{task_id}/retry", act::to_task(OperatorAction::Retry))
+        .route("/tasks/{task_id}/retry", act::to_task(OperatorAction::Redrive))
         .route("/tasks/{task_id}/cancel", act::to_task(OperatorAction::Cancel))
         .route("/tasks/{task_id}/compensate", act::to_task(OperatorAction::Compensate))
         .route("/tasks/{task_id}/resolve", act::to_task(OperatorAction::Resolve))

@@ -15,7 +15,7 @@ use stepwell::{
     Runtime, Timestamp,
     core::{
         record::{Action, ActionKind},
-        recovery::{begins_at, restart_at},
+        recovery::{begins_at, redrive_at},
         snapshot::TaskSnapshot,
         state::End,
     },
@@ -73,7 +73,7 @@ impl<'a> Task<'a> {
             details: Details::of(snapshot),
             ends_as: snapshot.task.state.ends_as(),
             compensated: snapshot.status().is_compensated(),
-            restarts_at: restart_at(snapshot),
+            restarts_at: redrive_at(snapshot),
             compensates_at: begins_at(snapshot),
             actions: snapshot.task.actions.iter().map(Done::from).collect(),
             newer_format: snapshot.newer().map(|newer| Newer { written: newer.v, needs: newer.needs }),

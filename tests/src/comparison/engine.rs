@@ -160,7 +160,7 @@ impl Engine {
             TaskState::Failed | TaskState::Compensated(state::End::Error) => End::Failed(why()),
             other => End::Stuck(format!("{}: {}", other.status(), why())),
         };
-        let restarted = task.actions.iter().any(|action| action.what == ActionKind::Retry);
+        let restarted = task.actions.iter().any(|action| action.what == ActionKind::Redrive);
         Ended { end, at: task.finished_at, restarted }
     }
 

@@ -151,7 +151,7 @@ fn tasks_in_every_state() -> Vec<Case> {
         task(3, "task-complete", plans::leaves(), complete),
         task(4, "task-error", plans::one_step(), [(1, "charge", Fail)]),
         task(5, "task-error-beside-other-steps", plans::roots(), [(1, "charge", Fail), (3, "reserve", Fail)]),
-        task(6, "task-error-restarts-due", plans::restarting(), restarts_due),
+        task(6, "task-error-restarts-due", plans::redriving(), restarts_due),
         task(7, "task-compensating", plans::undoable(), compensating),
         task(8, "task-compensating-ordered", plans::twice_undoable(), ordered),
         task(9, "task-compensating-failed", plans::undoable(), failed),
@@ -217,7 +217,7 @@ fn action(seconds: u64, what: ActionKind, step: Option<&str>) -> Action {
 }
 
 fn retry(seconds: u64) -> Action {
-    action(seconds, ActionKind::Retry, None)
+    action(seconds, ActionKind::Redrive, None)
 }
 
 /// The key of the fixture. Its text may hold what also separates the parts of an item's key.

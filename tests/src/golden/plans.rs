@@ -28,7 +28,7 @@ fn compensation(name: &str, undoes: &str) -> StepPlan {
 
 /// With the policy that version 1 leaves out.
 fn plan(steps: Vec<StepPlan>) -> Plan {
-    Plan::new(steps).expect("a plan").compensating(Compensate::OnError, 0).restarting(0)
+    Plan::new(steps).expect("a plan").compensating(Compensate::OnError, 0).redriving(0)
 }
 
 /// One step of which nothing but its name is stored.
@@ -63,10 +63,10 @@ pub(super) fn roots() -> Plan {
 }
 
 /// One step, restarted twice at most, and undone an hour after its failure.
-pub(super) fn restarting() -> Plan {
+pub(super) fn redriving() -> Plan {
     plan(vec![step("charge", &[]), compensation("refund", "charge")])
         .compensating(Compensate::OnError, 3_600)
-        .restarting(2)
+        .redriving(2)
 }
 
 /// Every field has its default, compensation included.
@@ -86,5 +86,5 @@ pub(super) fn nothing_default() -> Plan {
     let ship = StepPlan { retry_limit: 50, ..step("ship", &["charge", "reserve"]) };
     // Stored in full, because of its limit alone.
     let call_back = StepPlan { retry_limit: 3, ..compensation("call_back", "ship") };
-    plan(vec![reserve, release, charge, refund, ship, call_back]).compensating(Compensate::OnCancel, 600).restarting(10)
+    plan(vec![reserve, release, charge, refund, ship, call_back]).compensating(Compensate::OnCancel, 600).redriving(10)
 }

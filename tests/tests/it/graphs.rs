@@ -70,7 +70,7 @@ async fn join_is_reached_after_failures_and_a_redrive() {
         let open: Vec<_> = open.into_iter().map(|step| (step.name.as_str(), step.state)).collect();
         assert_eq!(open, [("s13", StepState::Error), ("s21", StepState::Pending)]);
 
-        sandbox.client().retry(task, &Actor::new("somebody", "a test").unwrap()).await.unwrap();
+        sandbox.client().redrive(task, &Actor::new("somebody", "a test").unwrap()).await.unwrap();
         let snapshot = poller.run(task).await;
         assert_eq!((snapshot.status(), lineages(&snapshot)), (TaskStatus::Complete, graph.lineages()));
         let expected = (0..22).map(|step| [1, 3, 2][usize::from(step == 7) + 2 * usize::from(step == 13)]);

@@ -107,7 +107,7 @@ pub mod v1 {
     /// Of a plan, `a`: how long after its failure. Part of the stored format, never changes.
     pub const COMPENSATE_AFTER_SECONDS: u32 = 0;
     /// Of a plan, `r`: how often it is restarted by itself. Part of the stored format, never changes.
-    pub const RESTARTS: u32 = 0;
+    pub const REDRIVES: u32 = 0;
 }
 
 #[cfg(test)]

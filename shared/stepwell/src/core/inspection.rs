@@ -69,7 +69,7 @@ impl Findings<'_> {
         let snapshot = self.snapshot;
         match recovery::next_action(snapshot, self.now) {
             NextAction::Begin
-            | NextAction::Restart(_)
+            | NextAction::Redrive(_)
             | NextAction::Close(_)
             | NextAction::Order(_)
             | NextAction::Finish(_) => self.recover = true,

@@ -159,7 +159,8 @@ pub struct Action {
 #[serde(rename_all = "snake_case")]
 pub enum ActionKind {
     /// What failed got a fresh set of attempts.
-    Retry,
+    #[serde(rename = "retry")]
+    Redrive,
     /// It was cancelled.
     Cancel,
     /// It was declared done.
@@ -186,7 +187,7 @@ impl ActionKind {
     /// The word used in the table, the API and the logs.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Retry => "retry",
+            Self::Redrive => "retry",
             Self::Cancel => "cancel",
             Self::Resolve => "resolve",
             Self::ResolveStep => "resolve_step",
@@ -489,7 +490,7 @@ mod tests {
         let mut task = snapshot(&[&[]], &[]).task;
         let (who, why) = ("customer".to_owned(), "w".repeat(500));
         let step = Some("s".repeat(48));
-        let action = Action { at: at(0), what: ActionKind::Retry, step, who, why };
+        let action = Action { at: at(0), what: ActionKind::Redrive, step, who, why };
         while task.has_room_for_a_retry() {
             task.actions.push(action.clone());
         }

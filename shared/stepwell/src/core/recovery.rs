@@ -46,7 +46,7 @@ pub enum NextAction<'a> {
     /// It has failed, and stays open to a retry until then.
     Wait(Timestamp),
     /// It has failed in a way that may have passed, and these steps get a fresh set of attempts.
-    Restart(Vec<&'a StepRecord>),
+    Redrive(Vec<&'a StepRecord>),
     /// It has failed, and its time is over.
     Begin,
     /// These steps have to be cancelled.
@@ -66,9 +66,9 @@ pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
     let task = &snapshot.task;
     match task.state {
         TaskState::Failed => {
-            match restart_at(snapshot) {
+            match redrive_at(snapshot) {
                 Some(at) if at > now => return NextAction::Wait(at),
-                Some(_) => return NextAction::Restart(snapshot.failed_steps()),
+                Some(_) => return NextAction::Redrive(snapshot.failed_steps()),
                 None => {}
             }
             match begins_at(snapshot) {
@@ -93,14 +93,14 @@ pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
 /// When a failed task is restarted by itself: where the plan has a restart left, the last attempt of everything that failed
 /// did so in a way that may pass, and the audit trail has room for what comes of it. The watchdog does it, so it can be a
 /// minute later. Of a task that needs a newer version only that one can say.
-pub fn restart_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
+pub fn redrive_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     let task = &snapshot.task;
     if task.state != TaskState::Failed || snapshot.newer().is_some() {
         return None;
     }
-    let by_itself = |action: &&Action| action.what == ActionKind::Retry && action.who == ITSELF;
+    let by_itself = |action: &&Action| action.what == ActionKind::Redrive && action.who == ITSELF;
     let so_far = u32::try_from(task.actions.iter().filter(by_itself).count()).ok()?;
-    let wait = task.plan.restarts_after(so_far)?;
+    let wait = task.plan.redrives_after(so_far)?;
     let may_pass = |step: &StepRecord| {
         let last = step.attempts.last().map(|attempt| attempt.outcome);
         matches!(last, Some(Outcome::RetryableError | Outcome::Lost))
@@ -115,7 +115,7 @@ pub fn restart_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
 /// The watchdog does it, so it can be a minute later. Of a task that needs a newer version only that one can say.
 pub fn begins_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     let task = &snapshot.task;
-    if task.state != TaskState::Failed || snapshot.newer().is_some() || restart_at(snapshot).is_some() {
+    if task.state != TaskState::Failed || snapshot.newer().is_some() || redrive_at(snapshot).is_some() {
         return None;
     }
     let wait = task.plan.compensates_failure_after()?;
@@ -251,7 +251,7 @@ mod tests {
         for (outcome, undone) in [(Outcome::RetryableError, None), (Outcome::PermanentError, Some(at(100)))] {
             let snapshot = failed(outcome);
             assert_eq!(
-                (restart_at(&snapshot).is_none(), begins_at(&snapshot)),
+                (redrive_at(&snapshot).is_none(), begins_at(&snapshot)),
                 (undone.is_some(), undone),
                 "{outcome:?}"
             );
@@ -264,7 +264,7 @@ mod tests {
         let attempts = &mut snapshot.steps[0].attempts;
         let lost = AttemptRecord { outcome: Outcome::Lost, ..attempts[0].clone() };
         attempts.extend(std::iter::repeat_n(lost, 1_000));
-        assert_eq!((restart_at(&snapshot), begins_at(&snapshot)), (None, Some(at(100))));
+        assert_eq!((redrive_at(&snapshot), begins_at(&snapshot)), (None, Some(at(100))));
     }
 
     /// A task whose first step has failed at 10 s, with two restarts, and compensation after 90 s.
@@ -273,7 +273,7 @@ mod tests {
         snapshot.task.state = TaskState::Failed;
         snapshot.task.finished_at = Some(at(10));
         snapshot.task.failed_steps = ["s0".to_owned()].into();
-        snapshot.task.plan = snapshot.task.plan.compensating(Compensate::OnError, 90).restarting(2);
+        snapshot.task.plan = snapshot.task.plan.compensating(Compensate::OnError, 90).redriving(2);
         let step = &mut snapshot.steps[0];
         (step.state, step.attempt, step.started_at, step.owner) =
             (StepState::Error, 1, Some(at(5)), Some("request/message".to_owned()));
@@ -283,7 +283,7 @@ mod tests {
 
     fn retried(snapshot: &mut TaskSnapshot, who: &str) {
         let (who, why) = (who.to_owned(), String::new());
-        snapshot.task.actions.push(Action { at: at(10), what: ActionKind::Retry, step: None, who, why });
+        snapshot.task.actions.push(Action { at: at(10), what: ActionKind::Redrive, step: None, who, why });
     }
 
     #[test]
@@ -292,16 +292,16 @@ mod tests {
             let mut snapshot = failed(outcome);
             assert_eq!(next_action(&snapshot, at(69)), NextAction::Wait(at(70)));
             assert!(
-                matches!(next_action(&snapshot, at(70)), NextAction::Restart(steps) if steps.len() == 1 && steps[0].name == "s0")
+                matches!(next_action(&snapshot, at(70)), NextAction::Redrive(steps) if steps.len() == 1 && steps[0].name == "s0")
             );
             retried(&mut snapshot, "somebody");
             assert!(
-                matches!(next_action(&snapshot, at(70)), NextAction::Restart(_)),
+                matches!(next_action(&snapshot, at(70)), NextAction::Redrive(_)),
                 "an operator's retry takes none away"
             );
             retried(&mut snapshot, ITSELF);
             assert_eq!(next_action(&snapshot, at(129)), NextAction::Wait(at(130)));
-            assert!(matches!(next_action(&snapshot, at(130)), NextAction::Restart(_)));
+            assert!(matches!(next_action(&snapshot, at(130)), NextAction::Redrive(_)));
             retried(&mut snapshot, ITSELF);
             assert_eq!(next_action(&snapshot, at(99)), NextAction::Wait(at(100)));
             assert_eq!(next_action(&snapshot, at(100)), NextAction::Begin);
@@ -323,7 +323,7 @@ mod tests {
         let mut snapshot = failed(Outcome::RetryableError);
         (snapshot.task.state, snapshot.task.compensations) = (TaskState::Compensated(End::Error), Some(Vec::new()));
         assert_eq!(next_action(&snapshot, at(1_000)), NextAction::Nothing);
-        assert_eq!(restart_at(&snapshot), None);
+        assert_eq!(redrive_at(&snapshot), None);
     }
 
     #[test]
@@ -338,10 +338,10 @@ mod tests {
     #[test]
     fn only_a_failed_task_is_restarted() {
         let mut snapshot = failed(Outcome::RetryableError);
-        assert_eq!(restart_at(&snapshot), Some(at(70)));
+        assert_eq!(redrive_at(&snapshot), Some(at(70)));
         for state in TaskState::ALL.into_iter().filter(|state| *state != TaskState::Failed) {
             snapshot.task.state = state;
-            assert_eq!(restart_at(&snapshot), None, "{state:?}");
+            assert_eq!(redrive_at(&snapshot), None, "{state:?}");
         }
     }
 

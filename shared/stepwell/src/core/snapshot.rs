@@ -139,7 +139,7 @@ impl TaskSnapshot {
 
     /// What a retry starts again, by what the task says: the failed steps, or, once it is being compensated, the failed
     /// compensation.
-    pub fn to_restart(&self) -> Vec<&StepRecord> {
+    pub fn to_redrive(&self) -> Vec<&StepRecord> {
         let steps = if self.task.state.is_compensating() { &self.compensations } else { &self.steps };
         steps.iter().filter(|step| self.task.failed_steps.contains(&step.name)).collect()
     }
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn a_retry_restarts_what_the_task_says_has_failed() {
         let names =
-            |snapshot: &TaskSnapshot| snapshot.to_restart().iter().map(|step| step.name.clone()).collect::<Vec<_>>();
+            |snapshot: &TaskSnapshot| snapshot.to_redrive().iter().map(|step| step.name.clone()).collect::<Vec<_>>();
         let mut snapshot = chain();
         snapshot.steps[1].state = StepState::Error;
         assert_eq!(names(&snapshot), [""; 0]);
@@ -268,7 +268,7 @@ mod tests {
         snapshot.steps[0].finished_at = Some(at(5));
         assert_eq!(snapshot.last_event(), at(5));
         let (who, why) = ("somebody".to_owned(), "a test".to_owned());
-        snapshot.task.actions.push(Action { at: at(8), what: ActionKind::Retry, step: None, who, why });
+        snapshot.task.actions.push(Action { at: at(8), what: ActionKind::Redrive, step: None, who, why });
         assert_eq!(snapshot.last_event(), at(8));
         snapshot.task.finished_at = Some(at(7));
         assert_eq!(snapshot.last_event(), at(8));

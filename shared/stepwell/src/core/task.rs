@@ -121,7 +121,7 @@ pub(crate) fn gone(task: TaskId) -> Unreadable {
 /// Gives failed steps a fresh set of attempts and sets the task going; where they are compensations, the task stays
 /// `compensating`. `None` where the task as it was read does not allow it.
 pub fn redrive(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Option<Transition> {
-    let to = task.state.on(TaskEvent::Restart)?;
+    let to = task.state.on(TaskEvent::Redrive)?;
     let names: BTreeSet<String> = failed.iter().map(|step| step.name.clone()).collect();
     // A running task has no failed step in it.
     if to == TaskState::Running && names != task.failed_steps {
@@ -135,8 +135,8 @@ pub fn redrive(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Op
         in_trail(action),
     ];
     changes.extend(listed(task.id, IndexPartition::ended(to), action.at + FIRST_INSPECTION_AFTER));
-    let condition = legal(TaskEvent::Restart, |after| after == to).and(still_failed(task));
-    writes.push(Write::update(Key::Task(task.id), condition, changes).on_task(TaskEvent::Restart));
+    let condition = legal(TaskEvent::Redrive, |after| after == to).and(still_failed(task));
+    writes.push(Write::update(Key::Task(task.id), condition, changes).on_task(TaskEvent::Redrive));
     Some(Transition { name: "redrive", writes })
 }
 
@@ -148,7 +148,7 @@ fn fresh_attempts(task: TaskId, step: &StepRecord) -> Write {
         Change::Remove(attribute::FINISHED_AT),
     ];
     let key = Key::Step(task, step.name.clone());
-    Write::update(key, stands_in(StepState::Error, step.attempt), changes).on_step(StepEvent::Restart)
+    Write::update(key, stands_in(StepState::Error, step.attempt), changes).on_step(StepEvent::Redrive)
 }
 
 /// Puts a result of somebody's own, JSON as text, in the place of a step's, and takes the step out of the task's failed

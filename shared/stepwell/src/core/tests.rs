@@ -117,7 +117,7 @@ fn of_step(store: &MemoryStore, id: TaskId, event: StepEvent, now: Timestamp) ->
         StepEvent::DeadLetter => {
             task::dead_letter_step(&task, &record, &failure(), &Action { at: now, ..action(ActionKind::DeadLetter) })
         }
-        StepEvent::Restart => return task::redrive(&task, &[&record], &action(ActionKind::Retry)),
+        StepEvent::Redrive => return task::redrive(&task, &[&record], &action(ActionKind::Redrive)),
         StepEvent::Cancel => task::cancel_step(id, &record, now),
         StepEvent::Resolve => return task::resolve_step(&task, &record, "{}", &action(ActionKind::ResolveStep)),
     })
@@ -294,7 +294,7 @@ fn in_state(state: TaskState, event: TaskEvent) -> (MemoryStore, TaskId) {
     let (store, snapshot) = started();
     let id = snapshot.task.id;
     put_state(&store, id, state);
-    if event == TaskEvent::Restart {
+    if event == TaskEvent::Redrive {
         for step in [STEP, UNDO] {
             let error = vec![Change::Set(attribute::STATE, json!("error")), Change::Set(attribute::ATTEMPT, json!(2))];
             store.force(Key::Step(id, step.to_owned()), error).unwrap();
@@ -318,7 +318,7 @@ fn of_task(store: &MemoryStore, id: TaskId, event: TaskEvent) -> Option<Transiti
     Some(match event {
         TaskEvent::Finish => task::finish(id, at(11)),
         TaskEvent::Fail => task::dead_letter_step(&task, &step, &failure(), &action(ActionKind::DeadLetter)),
-        TaskEvent::Restart => return task::redrive(&task, &[&step], &action(ActionKind::Retry)),
+        TaskEvent::Redrive => return task::redrive(&task, &[&step], &action(ActionKind::Redrive)),
         TaskEvent::Mend => return task::resolve_step(&task, &step, "{}", &action(ActionKind::ResolveStep)),
         TaskEvent::Cancel => close_or_compensate(Termination::Cancel),
         TaskEvent::Resolve => close_or_compensate(Termination::Resolve),
@@ -436,9 +436,9 @@ fn redrive_wants_every_failed_step() {
     store.force(Key::Task(id), vec![Change::Include(attribute::FAILED_STEPS, STEP.to_owned())]).unwrap();
     let (task, record) = (store.all(id).task.unwrap(), store.step(id, STEP));
     let other = StepRecord::untouched(UNDO);
-    assert_eq!(task::redrive(&task, &[], &action(ActionKind::Retry)), None);
-    assert_eq!(task::redrive(&task, &[&record, &other], &action(ActionKind::Retry)), None);
-    let redrive = task::redrive(&task, &[&record], &action(ActionKind::Retry)).unwrap();
+    assert_eq!(task::redrive(&task, &[], &action(ActionKind::Redrive)), None);
+    assert_eq!(task::redrive(&task, &[&record, &other], &action(ActionKind::Redrive)), None);
+    let redrive = task::redrive(&task, &[&record], &action(ActionKind::Redrive)).unwrap();
     assert!(written(&store, &redrive) && !written(&store, &redrive));
     let step = store.step(id, STEP);
     assert_eq!((step.state, step.uncounted_attempts, step.attempt, step.error), (StepState::Pending, 2, 2, None));
@@ -454,7 +454,7 @@ fn redrive_holds_only_for_the_failed_steps_that_were_read() {
     let fails = |step: &str| vec![Change::Include(attribute::FAILED_STEPS, step.to_owned())];
     store.force(Key::Task(id), fails(STEP)).unwrap();
     let (task, record) = (store.all(id).task.unwrap(), store.step(id, STEP));
-    let redrive = |record: &StepRecord| task::redrive(&task, &[record], &action(ActionKind::Retry)).unwrap();
+    let redrive = |record: &StepRecord| task::redrive(&task, &[record], &action(ActionKind::Redrive)).unwrap();
     assert!(!written(&store, &redrive(&StepRecord { attempt: 1, ..record.clone() })), "it has failed again since");
     store.force(Key::Task(id), fails("another")).unwrap();
     assert!(!written(&store, &redrive(&record)), "another has failed since");

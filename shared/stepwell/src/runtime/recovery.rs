@@ -38,9 +38,9 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
                     let action = by_itself(now, ActionKind::Compensate, why);
                     self.apply(&task::close_or_compensate(task, Termination::Compensate(End::Error), &action)).await?;
                 }
-                NextAction::Restart(failed) => {
+                NextAction::Redrive(failed) => {
                     let why = "it failed in a way that may have passed, and the workflow says restarts";
-                    let action = by_itself(now, ActionKind::Retry, why);
+                    let action = by_itself(now, ActionKind::Redrive, why);
                     tracing::info!(task_id = %task, "restarted by itself");
                     let redrive = task::redrive(&snapshot.task, &failed, &action);
                     if let Some(redrive) = redrive

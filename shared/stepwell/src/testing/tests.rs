@@ -105,7 +105,7 @@ async fn a_task_that_needs_a_person_is_at_rest() {
     let task = harness.begin().await;
     let snapshot = harness.run(task).await.unwrap();
     assert_eq!((snapshot.status(), harness.now()), (TaskStatus::Compensating, VirtualClock::START));
-    harness.client().retry(task, &actor()).await.unwrap();
+    harness.client().redrive(task, &actor()).await.unwrap();
     assert!(matches!(harness.run(task).await.unwrap().task.state, TaskState::Compensated(_)));
 }
 
@@ -128,7 +128,7 @@ async fn each_fault_is_met_by_one_run_and_each_death_by_one_delivery() {
     // A dead worker's message is hidden as long as its invocation would have lasted: the step's 30 s, and 5 s more.
     assert_eq!(attempts[0].started_at.since(VirtualClock::START).as_secs(), 35);
     assert!(attempts[1].started_at.since(VirtualClock::START) >= 70 * SECOND);
-    harness.client().retry(task, &actor()).await.unwrap();
+    harness.client().redrive(task, &actor()).await.unwrap();
     harness.run(task).await.unwrap();
     let step = harness.step(task, "s0");
     assert_eq!((step.state, step.error.unwrap().code.as_str(), step.result), (StepState::Error, "LATE", None));

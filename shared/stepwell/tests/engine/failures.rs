@@ -185,11 +185,11 @@ async fn retried_task_goes_on_where_it_failed(by_call: bool) {
     assert_eq!(outcomes(&snapshot, "s2").len(), 2);
 
     // A fresh set of attempts, used up as well.
-    assert_eq!(client.retry(task, &actor()).await.unwrap().status(), TaskStatus::Error);
+    assert_eq!(client.redrive(task, &actor()).await.unwrap().status(), TaskStatus::Error);
     assert_eq!(harness.snapshot(task).await.unwrap().status(), TaskStatus::InProgress);
     assert_eq!(run(&harness, task).await.status(), TaskStatus::Error);
 
-    client.retry(task, &actor()).await.unwrap();
+    client.redrive(task, &actor()).await.unwrap();
     let snapshot = run(&harness, task).await;
     assert_eq!(snapshot.status(), TaskStatus::Complete);
     assert_eq!((snapshot.task.failed_steps.len(), snapshot.failed_steps().len()), (0, 0));
@@ -197,9 +197,9 @@ async fn retried_task_goes_on_where_it_failed(by_call: bool) {
     let audit: Vec<u32> = outcomes(&snapshot, "s2").iter().map(|(number, _)| *number).collect();
     assert_eq!(audit, [1, 2, 3, 4, 5], "every attempt is there, and no number comes twice");
 
-    let refused = client.retry(task, &actor()).await.unwrap_err();
+    let refused = client.redrive(task, &actor()).await.unwrap_err();
     assert_eq!(refused.to_string(), "cannot retry task in complete status");
-    let unknown = client.retry(TaskId::new(), &actor()).await.unwrap_err();
+    let unknown = client.redrive(TaskId::new(), &actor()).await.unwrap_err();
     assert!(matches!(unknown, ActionError::NotFound(_)), "{unknown}");
 }
 
@@ -216,8 +216,8 @@ async fn several_failed_steps_are_retried_together() {
     assert_eq!(snapshot.task.failed_steps, broken.map(str::to_owned).into());
     // Two operators: one of them is told that it is done.
     let client = harness.client();
-    client.retry(task, &actor()).await.unwrap();
-    client.retry(task, &actor()).await.unwrap_err();
+    client.redrive(task, &actor()).await.unwrap();
+    client.redrive(task, &actor()).await.unwrap_err();
     assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete);
     assert_eq!(journal.counts(), graph.names().into_iter().map(|step| (step, 1)).collect());
 }

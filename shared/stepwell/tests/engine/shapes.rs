@@ -121,7 +121,7 @@ async fn play(case: Case) {
     assert_eq!(snapshot.status(), if failed.is_empty() { TaskStatus::Complete } else { TaskStatus::Error });
 
     if !failed.is_empty() {
-        harness.client().retry(task, &actor()).await.unwrap();
+        harness.client().redrive(task, &actor()).await.unwrap();
     }
     let snapshot = run(&harness, task).await;
     assert_eq!(snapshot.status(), TaskStatus::Complete);

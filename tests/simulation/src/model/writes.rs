@@ -256,7 +256,7 @@ impl Write<'_> {
             Self::RecordJoinArrival { .. } => true,
             Self::RecordLeafArrival(_) | Self::MoveInIndex => before.task().is_some(),
             Self::Finish => task_goes(TaskEvent::Finish),
-            Self::Redrive => task_goes(TaskEvent::Restart) && before.failed().next().is_some(),
+            Self::Redrive => task_goes(TaskEvent::Redrive) && before.failed().next().is_some(),
             Self::ResolveStep(step) => {
                 let state = before.item(step).state;
                 let waits = matches!(state, StepState::Pending | StepState::Retrying | StepState::Error);
@@ -367,9 +367,9 @@ impl Write<'_> {
             }
             Self::Finish => Change::of_task(task_goes(TaskEvent::Finish)?),
             Self::Redrive => {
-                let fresh = |step: usize| Some((step, Item { counted: 0, ..step_goes(step, StepEvent::Restart)? }));
+                let fresh = |step: usize| Some((step, Item { counted: 0, ..step_goes(step, StepEvent::Redrive)? }));
                 let items = before.failed().map(fresh).collect::<Option<Vec<_>>>()?;
-                Change { task: Some(task_goes(TaskEvent::Restart)?), items }
+                Change { task: Some(task_goes(TaskEvent::Redrive)?), items }
             }
             Self::ResolveStep(step) => {
                 let item = step_goes(step, StepEvent::Resolve)?;

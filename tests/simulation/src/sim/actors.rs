@@ -41,7 +41,7 @@ pub(super) async fn retry(simulation: &Arc<Simulation>, task: TaskId) {
     let _at_work = simulation.at_work();
     let process = simulation.untroubled("operator");
     let (actor, why) = reason(simulation);
-    match simulation.client(&process).retry(task, &actor).await {
+    match simulation.client(&process).redrive(task, &actor).await {
         Ok(_) => simulation.done(task, why),
         // Somebody else was quicker, or what is left of it is still being worked.
         Err(ActionError::Status { status, .. }) if status != TaskStatus::Error => {}
@@ -72,8 +72,8 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
                 1 => client.compensate(task, &actor).await,
                 2 => client.resolve(task, &actor).await,
                 3 | 4 => client.resolve_step(task, &step, BY_HAND, &actor).await,
-                5 | 6 => return retry_all(&simulation, &client, &actor).await,
-                _ => client.retry(task, &actor).await.map(drop),
+                5 | 6 => return redrive_all(&simulation, &client, &actor).await,
+                _ => client.redrive(task, &actor).await.map(drop),
             };
             acted.map(|()| vec![task])
         };
@@ -86,8 +86,12 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
 }
 
 /// An operator retries all tasks that have failed; which of them that was done to.
-async fn retry_all(simulation: &Simulation, client: &RemoteClient, actor: &Actor) -> Result<Vec<TaskId>, ActionError> {
-    let all = client.retry_all(&Filter::default(), None, MANY, Some(actor)).await?;
+async fn redrive_all(
+    simulation: &Simulation,
+    client: &RemoteClient,
+    actor: &Actor,
+) -> Result<Vec<TaskId>, ActionError> {
+    let all = client.redrive_all(&Filter::default(), None, MANY, Some(actor)).await?;
     if let Some(other) = all.found.tasks.iter().find(|task| task.status != TaskStatus::Error) {
         simulation.scheduler.violated(|| format!("this was to be retried, though it has not failed: {other:?}"));
     }

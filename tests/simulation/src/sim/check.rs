@@ -9,7 +9,7 @@ use stepwell::{
         index::{IndexPartition, IndexPosition},
         plan::{Plan, StepPlan},
         record::{ActionKind, AttemptRecord, Outcome, StepRecord, TaskRecord},
-        recovery::restart_at,
+        recovery::redrive_at,
         snapshot::TaskSnapshot,
         state::{StepState, TaskState},
     },
@@ -89,7 +89,7 @@ impl Left<'_> {
         let steps = self.task.plan.steps().iter();
         let records = steps.clone().map(|step| self.of(&step.name)).collect();
         let snapshot = TaskSnapshot { task: self.task.clone(), steps: records, compensations: Vec::new() };
-        if let Some(at) = restart_at(&snapshot) {
+        if let Some(at) = redrive_at(&snapshot) {
             return Err(format!("it was to be restarted by itself at {at}"));
         }
         let failed: BTreeSet<String> =

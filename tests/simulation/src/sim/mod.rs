@@ -167,18 +167,18 @@ async fn play(simulation: &Arc<Simulation>) {
     simulation.quiescent().await;
     // Long after everything has come to rest an operator tries once more.
     if simulation.scheduler.one_in(2) {
-        retry_all(simulation, |state| matches!(state, TaskState::Failed | TaskState::Compensated(End::Error))).await;
+        redrive_all(simulation, |state| matches!(state, TaskState::Failed | TaskState::Compensated(End::Error))).await;
     }
     // A compensation that has failed is never left so.
     while simulation.scheduler.violation().is_none() && !simulation.tasks_in(TaskState::is_compensating).is_empty() {
-        retry_all(simulation, TaskState::is_compensating).await;
+        redrive_all(simulation, TaskState::is_compensating).await;
     }
     if simulation.scheduler.violation().is_none() {
         actors::find(simulation).await;
     }
 }
 
-async fn retry_all(simulation: &Arc<Simulation>, fits: fn(TaskState) -> bool) {
+async fn redrive_all(simulation: &Arc<Simulation>, fits: fn(TaskState) -> bool) {
     if simulation.scheduler.violation().is_none() {
         for task in simulation.tasks_in(fits) {
             actors::retry(simulation, task).await;

@@ -176,7 +176,7 @@ impl Simulation {
         if !self.scheduler.may_lose_messages() && self.versions.is_none() {
             for task in self.tasks_in(|state| state == TaskState::Running) {
                 // It may have restarted the task itself, and have died before its sends.
-                if self.table.task(task, |task| task.plan.restarts_after(0).is_none()) {
+                if self.table.task(task, |task| task.plan.redrives_after(0).is_none()) {
                     self.scheduler.violated(|| format!("task {task} is pending, and no message of it is left"));
                 }
             }

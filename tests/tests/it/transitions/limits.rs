@@ -136,7 +136,7 @@ async fn as_many_steps_are_restarted_as_can_have_failed_or_none() {
         let before = sandbox.table.load_all(id).await.unwrap();
         let task = before.task.clone().unwrap();
         let (who, why) = ("somebody".to_owned(), "a test".to_owned());
-        let retry = Action { at: NOW, what: ActionKind::Retry, step: None, who, why };
+        let retry = Action { at: NOW, what: ActionKind::Redrive, step: None, who, why };
         let mut failed: Vec<StepRecord> = before.steps.values().cloned().collect();
         assert_eq!(failed.len(), 99);
         let redrive = async |failed: &[StepRecord]| {

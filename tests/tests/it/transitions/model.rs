@@ -196,7 +196,7 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
             let failed: Vec<StepRecord> =
                 task.failed_steps.iter().skip(left_out).map(|name| given.step(name)).collect();
             let failed: Vec<&StepRecord> = failed.iter().collect();
-            let action = given.action(ActionKind::Retry);
+            let action = given.action(ActionKind::Redrive);
             return if failed.is_empty() { None } else { task::redrive(task, &failed, &action) };
         }
         Op::ResolveStep => return task::resolve_step(task, &record, "{}", &given.action(ActionKind::ResolveStep)),

@@ -140,7 +140,7 @@ impl Plan {
     pub const MAX_RETRY_LIMIT: u32 = 50;
 
     /// The most restarts of a failed task by itself. The last of so many comes 8 hours after the one before.
-    pub const MAX_RESTARTS: u32 = 10;
+    pub const MAX_REDRIVES: u32 = 10;
 
     /// How long after its first failure a task is restarted by itself.
     const FIRST_RESTART: Duration = Duration::from_secs(60);
@@ -220,16 +220,16 @@ impl Plan {
         &self.compensations
     }
 
-    /// With so many restarts by itself, at most [`Self::MAX_RESTARTS`].
+    /// With so many restarts by itself, at most [`Self::MAX_REDRIVES`].
     #[must_use]
-    pub fn restarting(mut self, restarts: u32) -> Self {
-        self.restarts = restarts.min(Self::MAX_RESTARTS);
+    pub fn redriving(mut self, restarts: u32) -> Self {
+        self.restarts = restarts.min(Self::MAX_REDRIVES);
         self
     }
 
     /// How long after a failure that may pass a task gets a fresh set of attempts by itself, where it has had so many
     /// already: 1 minute, 2, 4, and so on; `None` where it has had all that the plan allows.
-    pub fn restarts_after(&self, so_far: u32) -> Option<Duration> {
+    pub fn redrives_after(&self, so_far: u32) -> Option<Duration> {
         let wait = Self::FIRST_RESTART.saturating_mul(2u32.saturating_pow(so_far));
         (so_far < self.restarts).then_some(wait)
     }
@@ -238,7 +238,7 @@ impl Plan {
     /// restarted, it is not undone, and all its steps are on one line, so none goes on beside the one that failed.
     pub fn looks_after_failure_in(&self) -> Option<Duration> {
         let others_go_on = (!self.is_chain()).then_some(FIRST_INSPECTION_AFTER);
-        self.restarts_after(0).into_iter().chain(self.compensates_failure_after()).chain(others_go_on).min()
+        self.redrives_after(0).into_iter().chain(self.compensates_failure_after()).chain(others_go_on).min()
     }
 
     /// Whether each step waits for the one before it, so that no two are ever at work at the same time.
@@ -546,10 +546,10 @@ mod tests {
         assert_eq!(plan.compensates_failure_after(), Some(Duration::from_secs(90)));
         assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
         assert_eq!(plan.looks_after_failure_in(), Some(Duration::from_secs(90)));
-        let plan = plan.restarting(4);
+        let plan = plan.redriving(4);
         assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
         assert_eq!(plan.looks_after_failure_in(), Some(Duration::from_secs(60)));
-        let minutes = (0..5).map(|so_far| plan.restarts_after(so_far).map(|wait| wait.as_secs() / 60));
+        let minutes = (0..5).map(|so_far| plan.redrives_after(so_far).map(|wait| wait.as_secs() / 60));
         assert_eq!(minutes.collect::<Vec<_>>(), [Some(1), Some(2), Some(4), Some(8), None]);
         assert_eq!(plan.compensating(Compensate::OnCancel, 0).compensates_failure_after(), None);
 

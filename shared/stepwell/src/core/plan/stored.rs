@@ -123,8 +123,8 @@ impl TryFrom<Stored> for Plan {
         let steps = stored.steps.into_iter().flat_map(|step| step.unpack(None)).collect();
         let compensate = stored.compensate.unwrap_or(v1::COMPENSATE);
         let after_seconds = stored.compensate_after_seconds.unwrap_or(v1::COMPENSATE_AFTER_SECONDS);
-        let restarts = stored.restarts.unwrap_or(v1::RESTARTS);
-        Ok(Self::new(steps)?.compensating(compensate, after_seconds).restarting(restarts))
+        let restarts = stored.restarts.unwrap_or(v1::REDRIVES);
+        Ok(Self::new(steps)?.compensating(compensate, after_seconds).redriving(restarts))
     }
 }
 
@@ -144,7 +144,7 @@ impl From<Plan> for Stored {
             steps: steps.into_iter().map(pack).collect(),
             compensate: unless(v1::COMPENSATE, compensate),
             compensate_after_seconds: unless(v1::COMPENSATE_AFTER_SECONDS, compensate_after_seconds),
-            restarts: unless(v1::RESTARTS, restarts),
+            restarts: unless(v1::REDRIVES, restarts),
         }
     }
 }

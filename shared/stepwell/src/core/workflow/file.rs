@@ -101,11 +101,11 @@ pub(super) fn read(text: &str, formats: Formats<'_>) -> Result<Workflow, Workflo
         steps.extend(read_step(step, index + 1)?);
     }
     let after = compensate_after(&file)?;
-    if file.restarts > Plan::MAX_RESTARTS {
-        let (restarts, most) = (file.restarts, Plan::MAX_RESTARTS);
+    if file.restarts > Plan::MAX_REDRIVES {
+        let (restarts, most) = (file.restarts, Plan::MAX_REDRIVES);
         return Err(WorkflowError(format!("`restarts` is {restarts}, but a task can have {most} at most")));
     }
-    let plan = Plan::new(steps)?.compensating(file.compensate, after).restarting(file.restarts);
+    let plan = Plan::new(steps)?.compensating(file.compensate, after).redriving(file.restarts);
     let adjustments = list(root, "adjustments")?.iter().enumerate();
     let adjustments = adjustments.map(|(index, adjustment)| read_adjustment(adjustment, index + 1, &plan));
     let adjustments = adjustments.collect::<Result<_, _>>()?;

@@ -62,18 +62,18 @@ pub struct Summary {
     pub failed_steps: BTreeSet<String>,
 }
 
-/// What became of the tasks that were to be retried.
+/// What became of the tasks that were to be redriven.
 #[derive(Debug)]
 pub struct BulkRedriveReport {
     /// The tasks that fit the filter.
     pub found: TaskPage,
-    /// How many of them were retried.
-    pub retried: usize,
+    /// How many of them were redriven.
+    pub redriven: usize,
     /// Those that were not, and why.
     pub refused: Vec<RefusedTask>,
 }
 
-/// A task that was not retried.
+/// A task that was not redriven.
 #[derive(Debug)]
 pub struct RefusedTask {
     /// The task.
@@ -189,11 +189,11 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
 
     /// Finds failed tasks and gives each a fresh set of attempts, or, where `by` is nobody, only says which they are. What
     /// is compensated can have no other attempt, and is not among them unless the filter asks for it. A task that fails
-    /// again is not retried a second time by a later page.
+    /// again is not redriven a second time by a later page.
     ///
     /// # Errors
-    /// The table's, while looking. A task that is not retried is in the answer.
-    pub async fn retry_all(
+    /// The table's, while looking. A task that is not redriven is in the answer.
+    pub async fn redrive_all(
         &self,
         filter: &Filter,
         from: Option<&Cursor>,
@@ -207,11 +207,11 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         };
         let TaskPage { tasks, next } = self.find(&failed, from, limit).await?;
         let mut matches =
-            BulkRedriveReport { found: TaskPage { tasks: Vec::new(), next }, retried: 0, refused: Vec::new() };
+            BulkRedriveReport { found: TaskPage { tasks: Vec::new(), next }, redriven: 0, refused: Vec::new() };
         for task in tasks {
             if let Some(actor) = actor {
-                match self.retry_once(task.task_id, actor, from.map(|cursor| cursor.begun)).await {
-                    Ok(true) => matches.retried += 1,
+                match self.redrive_once(task.task_id, actor, from.map(|cursor| cursor.begun)).await {
+                    Ok(true) => matches.redriven += 1,
                     Ok(false) => continue,
                     Err(error) => matches.refused.push(RefusedTask { task_id: task.task_id, error }),
                 }
@@ -222,17 +222,17 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     }
 
     /// Retries a task, unless the same people have done so for the same reason since then; answers with whether it did.
-    async fn retry_once(&self, id: TaskId, actor: &Actor, since: Option<Timestamp>) -> Result<bool, ActionError> {
+    async fn redrive_once(&self, id: TaskId, actor: &Actor, since: Option<Timestamp>) -> Result<bool, ActionError> {
         if let Some(since) = since
             && let Some(snapshot) = self.snapshot(id).await?
         {
-            let now = self.action(ActionKind::Retry, None, actor);
+            let now = self.action(ActionKind::Redrive, None, actor);
             let same = |action: &Action| action.at >= since && *action == Action { at: action.at, ..now.clone() };
             if snapshot.task.actions.iter().any(same) {
                 return Ok(false);
             }
         }
-        self.retry(id, actor).await.map(|_| true)
+        self.redrive(id, actor).await.map(|_| true)
     }
 
     async fn has_error(&self, listed: &IndexEntry, code: Option<&str>) -> Result<bool, TableError> {

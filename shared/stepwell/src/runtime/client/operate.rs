@@ -112,7 +112,7 @@ pub enum ActionError {
 
 const fn verb(action: ActionKind) -> &'static str {
     match action {
-        ActionKind::Retry => "retry",
+        ActionKind::Redrive => "retry",
         ActionKind::Cancel => "cancel",
         ActionKind::Resolve => "resolve",
         ActionKind::ResolveStep => "resolve a step of a",
@@ -149,11 +149,11 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     ///
     /// # Errors
     /// See [`ActionError`].
-    pub async fn retry(&self, id: TaskId, actor: &Actor) -> Result<TaskSnapshot, ActionError> {
+    pub async fn redrive(&self, id: TaskId, actor: &Actor) -> Result<TaskSnapshot, ActionError> {
         self.act(id, |snapshot| {
-            let failed = snapshot.to_restart();
-            if snapshot.task.state.on(TaskEvent::Restart).is_none() || failed.is_empty() {
-                return Err(refused(ActionKind::Retry, snapshot));
+            let failed = snapshot.to_redrive();
+            if snapshot.task.state.on(TaskEvent::Redrive).is_none() || failed.is_empty() {
+                return Err(refused(ActionKind::Redrive, snapshot));
             }
             // The items are read one after another: a task can be seen to have failed a moment before its step.
             if failed.iter().any(|step| step.state != StepState::Error) {
@@ -162,7 +162,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             if let Some(of) = snapshot.full_trail(&failed) {
                 return Err(ActionError::TrailFull { of });
             }
-            let action = self.action(ActionKind::Retry, None, actor);
+            let action = self.action(ActionKind::Redrive, None, actor);
             // The messages name what the steps wait for; that is the same after the redrive.
             let messages = failed.iter().map(|step| Due::Send(snapshot.message(&step.name)));
             let redrive = task::redrive(&snapshot.task, &failed, &action);

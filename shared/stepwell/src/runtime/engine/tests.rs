@@ -85,7 +85,7 @@ async fn newer_task_is_shown_and_left_alone(word: &str, shown: TaskStatus) {
 
     let client = harness.client();
     let refused = [
-        client.retry(task, &actor()).await.map(drop),
+        client.redrive(task, &actor()).await.map(drop),
         client.cancel(task, &actor()).await.map(drop),
         client.compensate(task, &actor()).await,
         client.resolve(task, &actor()).await,

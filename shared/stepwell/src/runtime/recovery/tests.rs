@@ -88,7 +88,7 @@ async fn a_step_that_was_restarted_while_the_task_was_read_is_waited_for_before_
     // The first to read the whole task is the worker, after the step has failed. Its steps are read before, itself after
     // somebody has retried it, somebody else has claimed the step, and it was cancelled.
     harness.meanwhile("load_all", async move {
-        there.client().retry(task, &actor()).await.unwrap();
+        there.client().redrive(task, &actor()).await.unwrap();
         there.memory().claim(task, "s0").await;
         there.client().cancel(task, &actor()).await.unwrap();
     });
@@ -111,7 +111,7 @@ async fn what_may_have_passed_is_restarted_by_itself_after_1_2_and_4_minutes_and
     // Of the three attempts of a set the last one's end is the task's failure.
     let failures = attempts.iter().skip(2).step_by(3).map(|attempt| attempt.finished_at.unwrap());
     let restarts =
-        snapshot.task.actions.iter().filter(|action| action.what == ActionKind::Retry && action.who == ITSELF);
+        snapshot.task.actions.iter().filter(|action| action.what == ActionKind::Redrive && action.who == ITSELF);
     let waits: Vec<u64> =
         restarts.zip(failures).map(|(restart, failed)| restart.at.since(failed).as_secs() / 60).collect();
     assert_eq!(waits, [1, 2, 4]);
@@ -148,7 +148,7 @@ async fn a_failed_task_waits_for_a_retry_as_long_as_its_file_says() {
     let retried = harness.begin().await;
     harness.run_until(retried, |snapshot| snapshot.task.state == TaskState::Failed).await.unwrap();
     harness.run_for(9 * MINUTE).await.unwrap();
-    harness.client().retry(retried, &actor()).await.unwrap();
+    harness.client().redrive(retried, &actor()).await.unwrap();
     harness.run(retried).await.unwrap();
     assert_eq!(harness.state(retried), TaskState::Completed);
 }
@@ -202,7 +202,7 @@ async fn a_compensation_that_fails_for_good_holds_up_the_others_until_it_is_retr
         (TaskState::Compensating(End::Error), ["s1".to_owned(), "u1".to_owned()].into())
     );
     assert_eq!(harness.step(task, "u0").attempt, 0);
-    harness.client().retry(task, &actor()).await.unwrap();
+    harness.client().redrive(task, &actor()).await.unwrap();
     harness.run(task).await.unwrap();
     assert_eq!((harness.state(task), harness.step(task, "u1").attempt), (TaskState::Compensated(End::Error), 3));
     assert_eq!(harness.woken(), ["s0", "s1", "u1", "u1", "u0"]);

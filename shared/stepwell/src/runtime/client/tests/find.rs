@@ -230,26 +230,26 @@ async fn an_index_that_cannot_be_read_is_no_empty_one() {
 }
 
 /// What one call of many has done: how many it retried, how many it found, where it stopped.
-async fn retry_all(
+async fn redrive_all(
     harness: &Harness,
     from: Option<&Cursor>,
     actor: Option<&Actor>,
 ) -> (usize, Vec<TaskId>, Option<Cursor>) {
-    let page = harness.client().retry_all(&Filter::default(), from, 1, actor).await.unwrap();
+    let page = harness.client().redrive_all(&Filter::default(), from, 1, actor).await.unwrap();
     assert!(page.refused.is_empty(), "{:?}", page.refused);
-    (page.retried, page.found.tasks.iter().map(|task| task.task_id).collect(), page.found.next)
+    (page.redriven, page.found.tasks.iter().map(|task| task.task_id).collect(), page.found.next)
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_what_has_failed_is_retried_with_all_others_and_only_when_somebody_says_so() {
     let harness = graph(&[&[]], &[0], "compensate: manual,");
     let running = harness.begin().await;
-    assert_eq!(retry_all(&harness, None, None).await, (0, vec![], None));
+    assert_eq!(redrive_all(&harness, None, None).await, (0, vec![], None));
     harness.lose_messages();
     let task = failed(&harness, "s0", "NO").await;
-    let (retried, found, _) = retry_all(&harness, None, None).await;
+    let (retried, found, _) = redrive_all(&harness, None, None).await;
     assert_eq!((retried, found, harness.state(task)), (0, vec![task], TaskState::Failed), "it is only said");
-    let (retried, found, _) = retry_all(&harness, None, Some(&actor())).await;
+    let (retried, found, _) = redrive_all(&harness, None, Some(&actor())).await;
     assert_eq!((retried, found, harness.state(task)), (1, vec![task], TaskState::Running));
     assert_eq!(harness.step(running, "s0").attempt, 0);
 
@@ -257,9 +257,9 @@ async fn only_what_has_failed_is_retried_with_all_others_and_only_when_somebody_
     let closed = failed(&harness, "s0", "NO").await;
     harness.client().compensate(closed, &actor()).await.unwrap();
     harness.run(closed).await.unwrap();
-    assert_eq!(retry_all(&harness, None, None).await, (0, vec![], None), "what is undone is closed");
+    assert_eq!(redrive_all(&harness, None, None).await, (0, vec![], None), "what is undone is closed");
     let asked_for = Filter { compensated: Some(true), ..Filter::default() };
-    let found = harness.client().retry_all(&asked_for, None, 10, None).await.unwrap().found.tasks;
+    let found = harness.client().redrive_all(&asked_for, None, 10, None).await.unwrap().found.tasks;
     assert_eq!(found.into_iter().map(|task| task.task_id).collect::<Vec<_>>(), [closed]);
 }
 
@@ -269,8 +269,8 @@ async fn what_is_not_retried_with_all_others_is_told_with_the_reason() {
     let task = failed(&harness, "s0", "NO").await;
     let there = harness.clone();
     harness.meanwhile("redrive", async move { there.client().resolve(task, &actor()).await.unwrap() });
-    let all = harness.client().retry_all(&Filter::default(), None, 10, Some(&actor())).await.unwrap();
-    assert_eq!((all.retried, all.found.tasks.len(), all.refused[0].task_id), (0, 1, task));
+    let all = harness.client().redrive_all(&Filter::default(), None, 10, Some(&actor())).await.unwrap();
+    assert_eq!((all.redriven, all.found.tasks.len(), all.refused[0].task_id), (0, 1, task));
     assert_eq!(all.refused[0].error.to_string(), "cannot retry task in resolved_manually status");
 }
 
@@ -278,15 +278,15 @@ async fn what_is_not_retried_with_all_others_is_told_with_the_reason() {
 async fn what_fails_again_while_many_are_retried_is_not_retried_by_the_next_page() {
     let harness = graph(&[&[]], &[], "");
     let task = failed(&harness, "s0", "NO").await;
-    let (retried, found, next) = retry_all(&harness, None, Some(&actor())).await;
+    let (retried, found, next) = redrive_all(&harness, None, Some(&actor())).await;
     assert_eq!((retried, found), (1, vec![task]));
     // It fails at once, and so comes again behind the place where the first page ended.
     harness.skip(SECOND).await;
     harness.fail("s0", [no()]);
     harness.run(task).await.unwrap();
-    let (retried, found, _) = retry_all(&harness, next.as_ref(), Some(&actor())).await;
+    let (retried, found, _) = redrive_all(&harness, next.as_ref(), Some(&actor())).await;
     assert_eq!((retried, found), (0, vec![]), "it was retried by the first page");
-    let (retried, found, _) = retry_all(&harness, None, Some(&actor())).await;
+    let (retried, found, _) = redrive_all(&harness, None, Some(&actor())).await;
     assert_eq!((retried, found), (1, vec![task]), "whoever begins anew retries it anew");
 }
 
@@ -299,13 +299,13 @@ async fn what_somebody_else_or_an_earlier_call_has_retried_is_retried_by_the_nex
         harness.run(task).await.unwrap();
     };
     let task = failed(&harness, "s0", "NO").await;
-    harness.client().retry(task, &actor()).await.unwrap();
+    harness.client().redrive(task, &actor()).await.unwrap();
     fails(task).await;
-    let (_, _, next) = retry_all(&harness, None, None).await;
-    harness.client().retry(task, &Actor::new("customer", "a test").unwrap()).await.unwrap();
+    let (_, _, next) = redrive_all(&harness, None, None).await;
+    harness.client().redrive(task, &Actor::new("customer", "a test").unwrap()).await.unwrap();
     fails(task).await;
-    let (retried, found, _) = retry_all(&harness, next.as_ref(), Some(&actor())).await;
+    let (retried, found, _) = redrive_all(&harness, next.as_ref(), Some(&actor())).await;
     assert_eq!((retried, found), (1, vec![task]));
     let trail: Vec<_> = harness.snapshot(task).await.unwrap().task.actions;
-    assert!(trail.iter().all(|Action { what, .. }| *what == ActionKind::Retry) && trail.len() == 3, "{trail:?}");
+    assert!(trail.iter().all(|Action { what, .. }| *what == ActionKind::Redrive) && trail.len() == 3, "{trail:?}");
 }

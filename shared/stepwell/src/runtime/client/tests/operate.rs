@@ -41,7 +41,7 @@ async fn in_state(state: TaskState) -> (Harness, TaskId) {
 async fn act(harness: &Harness, task: TaskId, what: ActionKind) -> Result<(), ActionError> {
     let client = harness.client();
     match what {
-        ActionKind::Retry => client.retry(task, &actor()).await.map(drop),
+        ActionKind::Redrive => client.redrive(task, &actor()).await.map(drop),
         ActionKind::Cancel => client.cancel(task, &actor()).await.map(drop),
         ActionKind::Compensate => client.compensate(task, &actor()).await,
         ActionKind::Resolve => client.resolve(task, &actor()).await,
@@ -51,12 +51,12 @@ async fn act(harness: &Harness, task: TaskId, what: ActionKind) -> Result<(), Ac
 
 #[tokio::test(start_paused = true)]
 async fn an_action_is_done_in_the_states_that_allow_it_and_refused_with_the_status_in_all_others() {
-    use ActionKind::{Cancel, Compensate, Resolve, ResolveStep, Retry};
+    use ActionKind::{Cancel, Compensate, Redrive, Resolve, ResolveStep};
     use TaskState::{Cancelled, Compensated, Compensating, Failed, Resolved, Running};
     // What was attempted has to be undone first; of a running task nothing was, so all is undone at once.
     let leads_to = |state, what| match (state, what) {
-        (Failed, Retry) | (Running | Failed, ResolveStep) => Some(Running),
-        (Compensating(end), Retry) => Some(Compensating(end)),
+        (Failed, Redrive) | (Running | Failed, ResolveStep) => Some(Running),
+        (Compensating(end), Redrive) => Some(Compensating(end)),
         (Running, Cancel) => Some(Compensated(End::Cancelled)),
         (Failed, Cancel) | (Cancelled, Compensate) => Some(Compensating(End::Cancelled)),
         (Failed, Compensate) => Some(Compensating(End::Error)),
@@ -68,7 +68,7 @@ async fn an_action_is_done_in_the_states_that_allow_it_and_refused_with_the_stat
         what => ActionKind::as_str(what),
     };
     for state in TaskState::ALL {
-        for what in [Retry, Cancel, Compensate, Resolve, ResolveStep] {
+        for what in [Redrive, Cancel, Compensate, Resolve, ResolveStep] {
             let (harness, task) = in_state(state).await;
             let before = harness.snapshot(task).await.unwrap();
             let answer = act(&harness, task, what).await;
@@ -107,7 +107,7 @@ async fn an_action_is_done_in_the_states_that_allow_it_and_refused_with_the_stat
 async fn nothing_is_done_to_a_task_that_is_not_there() {
     let (harness, nobody) = (graph(&[&[]], &[], ""), TaskId::new());
     for what in
-        [ActionKind::Retry, ActionKind::Cancel, ActionKind::Compensate, ActionKind::Resolve, ActionKind::ResolveStep]
+        [ActionKind::Redrive, ActionKind::Cancel, ActionKind::Compensate, ActionKind::Resolve, ActionKind::ResolveStep]
     {
         let refused = act(&harness, nobody, what).await.unwrap_err();
         assert_eq!(refused.to_string(), format!("there is no task {nobody}"), "{what:?}");
@@ -121,12 +121,12 @@ async fn a_retry_gives_what_failed_a_fresh_set_of_attempts_and_keeps_what_is_don
     harness.fail("s1", [no(), no()]);
     let task = harness.begin().await;
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Error);
-    let before = harness.client().retry(task, &actor()).await.unwrap();
+    let before = harness.client().redrive(task, &actor()).await.unwrap();
     assert_eq!((before.task.state, before.task.failed_steps.len()), (TaskState::Failed, 1), "as it stood before");
     let message = harness.sent().pop().unwrap();
     assert_eq!((message.step.as_str(), message.load), ("s1", vec!["s0".to_owned()]));
     harness.run(task).await.unwrap();
-    harness.client().retry(task, &actor()).await.unwrap();
+    harness.client().redrive(task, &actor()).await.unwrap();
     let snapshot = harness.run(task).await.unwrap();
     assert_eq!(snapshot.status(), TaskStatus::Complete);
     assert_eq!(
@@ -140,7 +140,7 @@ async fn retried_without_end(harness: &Harness, task: TaskId, actor: &Actor, len
     for _ in 0..300 {
         harness.fail("s0", [StepFault::Error(permanent("NO", "a".repeat(length)))]);
         harness.run(task).await.unwrap();
-        if let Err(refused) = harness.client().retry(task, actor).await {
+        if let Err(refused) = harness.client().redrive(task, actor).await {
             return refused;
         }
     }
@@ -183,7 +183,7 @@ async fn a_task_that_is_seen_to_have_failed_before_its_step_is_looked_at_again()
         memory.force_step(task, "s0", StepState::Error);
         memory.force_task(task, TaskState::Failed);
     });
-    harness.client().retry(task, &actor()).await.unwrap();
+    harness.client().redrive(task, &actor()).await.unwrap();
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
 }
 
@@ -195,7 +195,7 @@ async fn a_task_that_never_stands_still_is_left_alone_after_a_while() {
     memory.force_step(task, "s0", StepState::Error);
     memory.force_step(task, "s0", StepState::Pending);
     memory.force_task(task, TaskState::Failed);
-    let refused = harness.client().retry(task, &actor()).await.unwrap_err();
+    let refused = harness.client().redrive(task, &actor()).await.unwrap_err();
     assert_eq!(refused.to_string(), format!("the task {task} keeps changing; try again"));
     // Half of 10, 20, 40, 80 and 15 times 160 ms.
     assert_eq!(harness.now().since(VirtualClock::START), Duration::from_millis(1_275));
@@ -214,9 +214,9 @@ async fn of_two_operators_the_second_is_told_what_the_first_has_done() {
     let (task, there) = (harness.begin().await, harness.clone());
     harness.run(task).await.unwrap();
     harness.meanwhile("redrive", async move {
-        there.client().retry(task, &actor()).await.unwrap();
+        there.client().redrive(task, &actor()).await.unwrap();
     });
-    let refused = harness.client().retry(task, &actor()).await.unwrap_err();
+    let refused = harness.client().redrive(task, &actor()).await.unwrap_err();
     assert_eq!(refused.to_string(), "cannot retry task in pending status");
     assert_eq!(harness.woken(), ["s0", "s0", "s0"], "two starts and one retry");
 }
@@ -228,7 +228,7 @@ async fn an_action_whose_send_fails_is_done_and_the_watchdog_sends() {
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
     harness.fail_call("send", [FailureKind::Throttled]);
-    let failed = harness.client().retry(task, &actor()).await.unwrap_err();
+    let failed = harness.client().redrive(task, &actor()).await.unwrap_err();
     assert_eq!(failed.to_string(), "the queue `graph-s0`: send was throttled: as the test wants it");
     assert_eq!((harness.state(task), harness.step(task, "s0").state), (TaskState::Running, StepState::Pending));
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);

@@ -62,12 +62,12 @@ impl From<RefusedTask> for Refused {
 
 /// Whether a task of this status can be retried.
 fn can_be_retried(status: TaskStatus) -> bool {
-    let retried = TaskState::ALL.into_iter().filter(|state| state.on(TaskEvent::Restart).is_some());
+    let retried = TaskState::ALL.into_iter().filter(|state| state.on(TaskEvent::Redrive).is_some());
     retried.map(TaskState::status).any(|known| known == status)
 }
 
 /// Some of the failed tasks that fit, retried, or, unless `dry_run` is `false`, only found.
-pub(crate) async fn retry_all<S: Store, Q: Queue, A: Runtime>(
+pub(crate) async fn redrive_all<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
     Extension(operator): Extension<Operator>,
     request: Parts,
@@ -90,12 +90,12 @@ pub(crate) async fn retry_all<S: Store, Q: Queue, A: Runtime>(
     // Held against the rules in a dry run too, so that what comes after it is not refused for its reason.
     let actor = operator.actor(reason)?;
 
-    let matches = engine.retry_all(&filter, from.as_ref(), limit, (!dry_run).then_some(&actor)).await?;
+    let matches = engine.redrive_all(&filter, from.as_ref(), limit, (!dry_run).then_some(&actor)).await?;
     let tasks: Vec<TaskId> = matches.found.tasks.iter().map(|task| task.task_id).collect();
     let retried = Retried {
         dry_run,
         matched: tasks.len(),
-        retried: matches.retried,
+        retried: matches.redriven,
         refused: matches.refused.into_iter().map(Refused::from).collect(),
         tasks,
         next: matches.found.next.map(|next| next.to_string()),
