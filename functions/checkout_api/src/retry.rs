@@ -24,7 +24,7 @@ pub(crate) async fn retry<T: Store, Q: Queue, A: Runtime>(
     segment: Segment,
 ) -> Result<impl IntoResponse, ApiError> {
     let snapshot = checkouts.find(segment).await?;
-    // Once it is being undone, the engine's retry is for a compensation that has failed. That is the operators' affair.
+    // Once it is being undone, the engine's redrive is for a compensation that has failed. That is the operators' affair.
     if snapshot.task.state.is_compensating() {
         return Err(ApiError::CannotRetry(snapshot.status()));
     }

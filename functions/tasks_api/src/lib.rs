@@ -41,8 +41,11 @@ where
 {
     let routes = Router::new()
         .route("/tasks", get(list::list::<S, Q, A>))
+        .route("/tasks/redrive", post(redrive_all::redrive_all::<S, Q, A>))
+        // The older names of both routes, which go with version 0.3.
         .route("/tasks/retry", post(redrive_all::redrive_all::<S, Q, A>))
         .route("/tasks/{task_id}", get(show::show::<S, Q, A>))
+        .route("/tasks/{task_id}/redrive", act::to_task(OperatorAction::Redrive))
         .route("/tasks/{task_id}/retry", act::to_task(OperatorAction::Redrive))
         .route("/tasks/{task_id}/cancel", act::to_task(OperatorAction::Cancel))
         .route("/tasks/{task_id}/compensate", act::to_task(OperatorAction::Compensate))

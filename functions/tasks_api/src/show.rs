@@ -14,7 +14,7 @@ use serde::Serialize;
 use stepwell::{
     Runtime, Timestamp,
     core::{
-        record::{Action, ActionKind},
+        record::Action,
         recovery::{begins_at, redrive_at},
         snapshot::TaskSnapshot,
         state::End,
@@ -32,7 +32,7 @@ struct Task<'a> {
     /// Whether all that it did has been undone, which closes it.
     compensated: bool,
     /// When what failed is tried again by itself.
-    restarts_at: Option<Timestamp>,
+    redrives_at: Option<Timestamp>,
     /// When it is undone by itself.
     compensates_at: Option<Timestamp>,
     /// What was done to it from outside, in order.
@@ -55,7 +55,7 @@ struct Newer {
 #[derive(Serialize)]
 struct Done<'a> {
     at: Timestamp,
-    what: ActionKind,
+    what: &'static str,
     step: Option<&'a str>,
     who: &'a str,
     why: &'a str,
@@ -63,7 +63,7 @@ struct Done<'a> {
 
 impl<'a> From<&'a Action> for Done<'a> {
     fn from(Action { at, what, step, who, why }: &'a Action) -> Self {
-        Self { at: *at, what: *what, step: step.as_deref(), who, why }
+        Self { at: *at, what: what.as_str(), step: step.as_deref(), who, why }
     }
 }
 
@@ -73,7 +73,7 @@ impl<'a> Task<'a> {
             details: Details::of(snapshot),
             ends_as: snapshot.task.state.ends_as(),
             compensated: snapshot.status().is_compensated(),
-            restarts_at: redrive_at(snapshot),
+            redrives_at: redrive_at(snapshot),
             compensates_at: begins_at(snapshot),
             actions: snapshot.task.actions.iter().map(Done::from).collect(),
             newer_format: snapshot.newer().map(|newer| Newer { written: newer.v, needs: newer.needs }),

@@ -22,7 +22,7 @@
 //! | [`runtime`] | [`worker`](runtime::worker) | one batch of messages in, those to keep out |
 //! | | [`watchdog`](runtime::watchdog) | looks after tasks that wait for something which may never come |
 //! | | [`dead_letters`](runtime::dead_letters) | makes a message that its queue gave up an error of its step |
-//! | | [`Client`] | starting tasks and following them; finding, retrying, cancelling, resolving, undoing them |
+//! | | [`Client`] | starting tasks and following them; finding, redriving, cancelling, resolving, undoing them |
 //!
 //! Beside them, with the feature `testing`, [`testing`] holds a store and queues in memory and a harness that runs all of
 //! it in virtual time. What runs on AWS is the crate `stepwell_aws`.
@@ -61,7 +61,7 @@
 //!    * a retryable error and attempts left: `retrying`, and the message is hidden for the length of the backoff. The
 //!      message is the timer; there is no second queue and nobody sleeps;
 //!    * any other error: `error`, for the step and for the task in one transaction. So a task never stands open with a
-//!      failed step in it, and a late worker cannot fail a task that has been restarted meanwhile.
+//!      failed step in it, and a late worker cannot fail a task that has been redriven meanwhile.
 //!
 //!    A refused fence means that a newer attempt owns the step. Nothing more is written, and the message stays.
 //! 4. **Dispatch.** For every dependent: where this step is its only dependency, send its message. Else add this step
@@ -91,16 +91,16 @@
 //!   [`dead_letters`](runtime::dead_letters), which makes it the error `DELIVERY_EXHAUSTED` of its step. Nothing is lost, and
 //!   somebody can see it.
 //! * **A step uses up its attempts** at something that may pass: they last for seconds, an outage for minutes. Where the
-//!   workflow says `restarts`, the failed steps of the task get a fresh set of attempts by themselves, after 1 minute, 2,
+//!   workflow says `redrives`, the failed steps of the task get a fresh set of attempts by themselves, after 1 minute, 2,
 //!   4 and so on, before anything is undone.
 //! * **A step fails for good** after others have had their effect. Then these are undone by
-//!   [`recovery`](core::recovery): at once, or after a time in which the task may be retried, or when somebody says so.
+//!   [`recovery`](core::recovery): at once, or after a time in which the task may be redriven, or when somebody says so.
 //! * **A compensation fails for good**, and only people can help. It is an error in the log, at once and at each look of
 //!   the watchdog after that, so that an alarm is on until they have come.
-//! * **It takes a person** to know what to do: [`Client`] retries what failed, cancels a task, puts a result in the place
+//! * **It takes a person** to know what to do: [`Client`] redrives what failed, cancels a task, puts a result in the place
 //!   of a step's, begins the undoing. Each is one conditional write that also enters who and why into the task's audit
 //!   trail, and then sends; a crash between them is the first case. The trail keeps every attempt and every action, so it
-//!   has an end: where another set of attempts would not fit, a retry is refused, and the step or the task is resolved.
+//!   has an end: where another set of attempts would not fit, a redrive is refused, and the step or the task is resolved.
 //!
 //! A claim and the reading of the task are made side by side. So a step whose delivery had begun when its task was
 //! cancelled counts as in flight, and comes to its end; undoing waits for it.

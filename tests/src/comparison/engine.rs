@@ -97,8 +97,8 @@ pub struct Ended {
     pub end: End,
     /// When it came to it.
     pub at: Option<Timestamp>,
-    /// Whether it had failed in between, and was then restarted by itself.
-    pub restarted: bool,
+    /// Whether it had failed in between, and was then redriven by itself.
+    pub redriven: bool,
 }
 
 impl Engine {
@@ -147,7 +147,7 @@ impl Engine {
     /// Where there is no such task.
     pub async fn end_of(&self, task: Option<TaskId>) -> Ended {
         let Some(id) = task else {
-            return Ended { end: End::Failed("no request got through".to_owned()), at: None, restarted: false };
+            return Ended { end: End::Failed("no request got through".to_owned()), at: None, redriven: false };
         };
         let Loaded { task, steps } = self.table.load_all(id).await.expect("memory does not fail");
         let task = task.expect("a task that was started");
@@ -160,8 +160,8 @@ impl Engine {
             TaskState::Failed | TaskState::Compensated(state::End::Error) => End::Failed(why()),
             other => End::Stuck(format!("{}: {}", other.status(), why())),
         };
-        let restarted = task.actions.iter().any(|action| action.what == ActionKind::Redrive);
-        Ended { end, at: task.finished_at, restarted }
+        let redriven = task.actions.iter().any(|action| action.what == ActionKind::Redrive);
+        Ended { end, at: task.finished_at, redriven }
     }
 
     /// What no step could use, or came too often, and why.

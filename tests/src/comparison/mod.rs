@@ -13,7 +13,7 @@
 //!   the same and shows what comes of it.
 //! * Our customer waits: a checkout that meets an outage is done when that is over. The one in one piece has to answer
 //!   within the API's 29 seconds. How long ours took is in the table.
-//! * One whose step has used up its attempts is restarted by itself some minutes later, as `checkout.yaml` says. Until then
+//! * One whose step has used up its attempts is redriven by itself some minutes later, as `checkout.yaml` says. Until then
 //!   `GET /order_status` says `failed`, with a way to retry: whoever looks just then may be told of a failure that mends
 //!   itself. How many these are is in the table.
 //! * Few customers cannot be served, one in a thousand; in a real shop far more cards are declined. Both checkouts fail
@@ -167,7 +167,7 @@ async fn in_one_piece(
     let checkouts = ended.into_iter().zip(&customers).zip(standing);
     let checkouts = checkouts.map(|(((end, trouble, at), customer), standing)| {
         let servable = customer.unservable.is_none();
-        Checkout { servable, end, restarted: false, standing, trouble, ended: Some(at) }
+        Checkout { servable, end, redriven: false, standing, trouble, ended: Some(at) }
     });
     checkouts.collect()
 }
@@ -200,11 +200,11 @@ async fn with_the_engine(
     let mut checkouts = Vec::new();
     let standing = world.standing(customers.len());
     for (((task, trail), customer), standing) in pages.into_iter().zip(&customers).zip(standing) {
-        let engine::Ended { end, at, restarted } = engine.end_of(task).await;
+        let engine::Ended { end, at, redriven } = engine.end_of(task).await;
         checkouts.push(Checkout {
             servable: customer.unservable.is_none(),
             end,
-            restarted,
+            redriven,
             standing,
             trouble: trail.first_trouble(),
             ended: at.map(|at| at.since(started)),

@@ -11,8 +11,8 @@ pub struct Checkout {
     pub servable: bool,
     /// How it ended.
     pub end: End,
-    /// Whether it had failed in between, and was then restarted by itself.
-    pub restarted: bool,
+    /// Whether it had failed in between, and was then redriven by itself.
+    pub redriven: bool,
     /// What stands for it in the world.
     pub standing: Standing,
     /// When it first met a failure that a client's own tries did not mend, since the start.
@@ -82,9 +82,9 @@ pub struct Figures {
     pub met_failures: usize,
     /// Of these, those that came out whole by themselves: one charge, stock taken once, one order, a letter.
     pub recovered: usize,
-    /// Of the recovered ones, those that had failed in between, with the attempts of a step used up, and were restarted by
+    /// Of the recovered ones, those that had failed in between, with the attempts of a step used up, and were redriven by
     /// themselves.
-    pub restarted: usize,
+    pub redriven: usize,
     /// Of those that met failures, those that did not come out whole, though the customer could have been served.
     pub not_recovered: usize,
     /// How long recovering took, from the first failure to the end.
@@ -127,7 +127,7 @@ impl Figures {
             needing_hands: count(|checkout| !checkout.is_whole() && !checkout.is_undone()),
             met_failures: count(|checkout| checkout.trouble.is_some()),
             recovered: recovered.len(),
-            restarted: count(|checkout| checkout.restarted && checkout.is_whole()),
+            redriven: count(|checkout| checkout.redriven && checkout.is_whole()),
             not_recovered: count(|checkout| checkout.trouble.is_some() && checkout.servable && !checkout.is_whole()),
             seconds_to_recover: spread(recovered),
             reasons,
@@ -189,7 +189,7 @@ pub fn table(columns: &[(&str, &Figures)]) -> String {
         ("needing hands", &|figures| figures.needing_hands.to_string()),
         ("met a failure that the client's tries did not mend", &|figures| figures.met_failures.to_string()),
         ("  of these recovered by itself", &|figures| figures.recovered.to_string()),
-        ("    of these had failed and were restarted by itself", &|figures| figures.restarted.to_string()),
+        ("    of these had failed and were redriven by itself", &|figures| figures.redriven.to_string()),
         ("  of these did not, though servable", &|figures| figures.not_recovered.to_string()),
         ("time to recover: p50 / p99 / longest", &spread),
     ];
@@ -210,7 +210,7 @@ mod tests {
     fn whole() -> Checkout {
         let standing = Standing { charges: 1, reservations: 1, orders: 1, emails: 1 };
         let (end, ended) = (End::Ordered, Some(Duration::from_secs(9)));
-        Checkout { servable: true, end, restarted: false, standing, trouble: None, ended }
+        Checkout { servable: true, end, redriven: false, standing, trouble: None, ended }
     }
 
     fn undone() -> Checkout {

@@ -69,7 +69,7 @@ enum Do {
     Cancel,
     ResolveByHand,
     DeadLetter,
-    Restart(Action),
+    Redrive(Action),
     /// It learns that this step is done.
     Arrive(&'static str),
     /// The task learns that this last step is done.
@@ -132,12 +132,12 @@ fn tasks_in_every_state() -> Vec<Case> {
     ];
     let by_itself = Action { who: "stepwell".to_owned(), why: "restart 1 of 2".to_owned(), ..retry(62) };
     let restarts_due =
-        [(1, "charge", UseUp(busy())), (62, "charge", Restart(by_itself)), (63, "charge", UseUp(busy()))];
+        [(1, "charge", UseUp(busy())), (62, "charge", Redrive(by_itself)), (63, "charge", UseUp(busy()))];
     let resolved = [(1, "charge", Fail), (3, "", Terminate(Termination::Resolve, ActionKind::Resolve))];
     // Every kind of action but the resolution of a task, which no other action can come before or after.
     let retries = (0..40).flat_map(|number| {
         let (failed, retried) = (10 * number + 1, 10 * number + 5);
-        [(failed, "reserve", UseUp(busy())), (retried, "reserve", Restart(retry(retried)))]
+        [(failed, "reserve", UseUp(busy())), (retried, "reserve", Redrive(retry(retried)))]
     });
     let many_actions = retries.chain([
         (1_000, "reserve", DeadLetter),
@@ -169,7 +169,7 @@ fn steps_in_every_state() -> Vec<Case> {
     let one = plans::one_step;
     let later = || (1, "charge", RetryLater(busy(), 3));
     let joined = [(1, "ship", Arrive("reserve")), (2, "ship", Arrive("charge")), (3, "ship", Complete("{}"))];
-    let restarted = [later(), (3, "charge", UseUp(busy())), (5, "charge", Restart(retry(5)))];
+    let redriven = [later(), (3, "charge", UseUp(busy())), (5, "charge", Redrive(retry(5)))];
     // As many attempts as a workflow file can ask for.
     let trail = (1..50).map(|number| (10 * number, "charge", RetryLater(longest_failure(), 10 * number + 10)));
     let full_trail = trail.chain([(500, "charge", UseUp(longest_failure()))]);
@@ -185,7 +185,7 @@ fn steps_in_every_state() -> Vec<Case> {
         task(40, "step-error-delivery-exhausted", one(), [(1, "charge", Claim), (40, "charge", DeadLetter)]),
         task(41, "step-resolved-manually", one(), [(1, "charge", Fail), (3, "charge", ResolveByHand)]),
         steps_alone(42, "step-pending-released", [(1, "charge", Release)]),
-        task(43, "step-pending-restarted", one(), restarted),
+        task(43, "step-pending-restarted", one(), redriven),
         task(44, "step-error-full-trail", one(), full_trail),
     ]
 }
@@ -298,7 +298,7 @@ impl<T: Store> Writer<'_, T> {
             DeadLetter => {
                 tasks::dead_letter_step(task(), record, &exhausted(), &action(ActionKind::DeadLetter, Some(step)))
             }
-            Restart(action) => tasks::redrive(task(), &[record], action).expect("a redrive"),
+            Redrive(action) => tasks::redrive(task(), &[record], action).expect("a redrive"),
             Arrive(done) => steps::record_join_arrival(id, step, done, now),
             LeafArrive => tasks::record_leaf_arrival(id, step),
             Terminate(to, what) => tasks::close_or_compensate(id, *to, &action(*what, None)),

@@ -62,7 +62,7 @@ pub(super) fn roots() -> Plan {
     plan(["charge", "mail", "reserve"].map(|name| step(name, &[])).to_vec())
 }
 
-/// One step, restarted twice at most, and undone an hour after its failure.
+/// One step, redriven twice at most, and undone an hour after its failure.
 pub(super) fn redriving() -> Plan {
     plan(vec![step("charge", &[]), compensation("refund", "charge")])
         .compensating(Compensate::OnError, 3_600)

@@ -86,7 +86,7 @@ async fn checkout_that_was_retried_all_too_often_is_not_retried_again() {
     assert_eq!(api.retry(id).await.refusal(), (409, "Cannot retry task: it was retried too often".to_owned()));
 }
 
-/// The engine's retry would be for the compensation, and that is the operators' affair.
+/// The engine's redrive would be for the compensation, and that is the operators' affair.
 #[tokio::test(start_paused = true)]
 async fn checkout_that_is_being_undone_is_not_retried_even_where_that_has_failed() {
     let api = Api::new();

@@ -118,9 +118,9 @@ impl Api {
 
 /// All routes, with a body that each accepts or refuses only for its task.
 fn routes(id: TaskId) -> Vec<(&'static str, String)> {
-    let acts = ["retry", "cancel", "compensate", "resolve", "steps/pay/resolve"];
+    let acts = ["redrive", "cancel", "compensate", "resolve", "steps/pay/resolve"];
     let of_task = acts.iter().map(|act| ("POST", format!("/tasks/{id}/{act}")));
-    let others = [("GET", "/tasks".to_owned()), ("POST", "/tasks/retry".to_owned()), ("GET", format!("/tasks/{id}"))];
+    let others = [("GET", "/tasks".to_owned()), ("POST", "/tasks/redrive".to_owned()), ("GET", format!("/tasks/{id}"))];
     others.into_iter().chain(of_task).collect()
 }
 

@@ -106,7 +106,7 @@ pub mod v1 {
     pub const COMPENSATE: Compensate = Compensate::OnError;
     /// Of a plan, `a`: how long after its failure. Part of the stored format, never changes.
     pub const COMPENSATE_AFTER_SECONDS: u32 = 0;
-    /// Of a plan, `r`: how often it is restarted by itself. Part of the stored format, never changes.
+    /// Of a plan, `r`: how often it is redriven by itself. Part of the stored format, never changes.
     pub const REDRIVES: u32 = 0;
 }
 

@@ -119,7 +119,7 @@ impl TaskRecord {
         Outgoing { workflow: self.workflow_name().to_owned(), message }
     }
 
-    /// Whether the audit trail has room for another retry.
+    /// Whether the audit trail has room for another redrive.
     pub fn has_room_for_a_retry(&self) -> bool {
         self.actions.iter().map(Action::bytes).sum::<usize>() <= MAX_ACTIONS_BYTES
     }
@@ -184,15 +184,15 @@ impl Action {
 }
 
 impl ActionKind {
-    /// The word used in the table, the API and the logs.
+    /// The word in the API and the logs. The table keeps the word of format 1 (`retry`, `give_up`).
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Redrive => "retry",
+            Self::Redrive => "redrive",
             Self::Cancel => "cancel",
             Self::Resolve => "resolve",
             Self::ResolveStep => "resolve_step",
             Self::Compensate => "compensate",
-            Self::DeadLetter => "give_up",
+            Self::DeadLetter => "dead_letter",
         }
     }
 }
@@ -208,7 +208,7 @@ pub struct StepRecord {
     pub state: StepState,
     /// The number of the last claim; 0 before the first.
     pub attempt: u32,
-    /// How many of those claims do not count against the retry limit: those before a restart, and those put back.
+    /// How many of those claims do not count against the retry limit: those before a redrive, and those put back.
     #[serde(rename = "exempt")]
     pub uncounted_attempts: u32,
     /// Which delivery holds the lease: `request id/message id`.
@@ -292,7 +292,7 @@ fn cut(text: &str, max_bytes: usize) -> &str {
 /// things take the rest.
 const MAX_TRAIL_BYTES: usize = 132 * 1024;
 
-/// How much of a task's item the audit trail may take before nothing is retried any more. What operators do to bring such
+/// How much of a task's item the audit trail may take before nothing is redriven any more. What operators do to bring such
 /// a task to an end has room after that.
 const MAX_ACTIONS_BYTES: usize = 64 * 1024;
 

@@ -6,18 +6,18 @@
 //! may only be slow. With a service that takes idempotency keys, that is to void the step's key
 //! ([`StepContext::idempotency_key_of`](crate::runtime::step::StepContext::idempotency_key_of)).
 //!
-//! Before all that, a task that failed in a way that may have passed may be **restarted** by itself: its plan says how
-//! often. What failed gets a fresh set of attempts, as by an operator's retry.
+//! Before all that, a task that failed in a way that may have passed may be **redriven** by itself: its plan says how
+//! often. What failed gets a fresh set of attempts, as by an operator's redrive.
 //!
 //! 1. **Begin.** The task becomes `compensating`, by one conditional write: by an operator, or by itself as its plan says
-//!    ([`Compensate`](crate::core::plan::Compensate)). A failed task may wait for a retry first. From here on no step that is
+//!    ([`Compensate`](crate::core::plan::Compensate)). A failed task may wait for a redrive first. From here on no step that is
 //!    claimed is run.
 //! 2. **Close.** Each step that waits is cancelled by a conditional write, so that a worker which has read the task before
 //!    cannot claim it any more. A step that is in flight comes to its end; its end is that of its lease at the latest.
 //! 3. **Order.** Now it is known what has been attempted, and in which order it came to its end. The compensations run in
 //!    the reverse order, and no step is undone before those that depended on it. The order is written to the task.
 //! 4. **Run.** They are ordinary steps: claimed, leased, retried, with every attempt in the audit trail. Each sends the
-//!    message of the next. One that fails for good leaves the task `compensating`, for an operator to retry or resolve.
+//!    message of the next. One that fails for good leaves the task `compensating`, for an operator to redrive or resolve.
 //! 5. **Finish.** The task goes to its end, `error` or `cancelled`, and is closed: nothing starts it again.
 //!
 //! Whoever finds a task in one of these stages does what comes next, be it a worker, the client or the watchdog. Each
@@ -43,7 +43,7 @@ pub const COMPENSATION_FAILED: &str = "compensation failed";
 pub enum NextAction<'a> {
     /// Nothing: it is not to be compensated, or has been.
     Nothing,
-    /// It has failed, and stays open to a retry until then.
+    /// It has failed, and stays open to a redrive until then.
     Wait(Timestamp),
     /// It has failed in a way that may have passed, and these steps get a fresh set of attempts.
     Redrive(Vec<&'a StepRecord>),
@@ -90,7 +90,7 @@ pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
     }
 }
 
-/// When a failed task is restarted by itself: where the plan has a restart left, the last attempt of everything that failed
+/// When a failed task is redriven by itself: where the plan has a redrive left, the last attempt of everything that failed
 /// did so in a way that may pass, and the audit trail has room for what comes of it. The watchdog does it, so it can be a
 /// minute later. Of a task that needs a newer version only that one can say.
 pub fn redrive_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
@@ -111,7 +111,7 @@ pub fn redrive_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     task.finished_at.filter(|_| all && fits).map(|failed_at| failed_at + wait)
 }
 
-/// When a failed task is undone by itself, unless somebody retries it before; not while it is still restarted by itself.
+/// When a failed task is undone by itself, unless somebody redrives it before; not while it is still redriven by itself.
 /// The watchdog does it, so it can be a minute later. Of a task that needs a newer version only that one can say.
 pub fn begins_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     let task = &snapshot.task;
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_restarted_by_itself_is_not_undone_before() {
+    fn what_is_redriven_by_itself_is_not_undone_before() {
         for (outcome, undone) in [(Outcome::RetryableError, None), (Outcome::PermanentError, Some(at(100)))] {
             let snapshot = failed(outcome);
             assert_eq!(
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_room_for_more_attempts_is_not_restarted() {
+    fn what_has_no_room_for_more_attempts_is_not_redriven() {
         let mut snapshot = failed(Outcome::RetryableError);
         let attempts = &mut snapshot.steps[0].attempts;
         let lost = AttemptRecord { outcome: Outcome::Lost, ..attempts[0].clone() };
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!((redrive_at(&snapshot), begins_at(&snapshot)), (None, Some(at(100))));
     }
 
-    /// A task whose first step has failed at 10 s, with two restarts, and compensation after 90 s.
+    /// A task whose first step has failed at 10 s, with two redrives, and compensation after 90 s.
     fn failed(outcome: Outcome) -> TaskSnapshot {
         let mut snapshot = chain();
         snapshot.task.state = TaskState::Failed;
@@ -281,35 +281,35 @@ mod tests {
         snapshot
     }
 
-    fn retried(snapshot: &mut TaskSnapshot, who: &str) {
+    fn redriven(snapshot: &mut TaskSnapshot, who: &str) {
         let (who, why) = (who.to_owned(), String::new());
         snapshot.task.actions.push(Action { at: at(10), what: ActionKind::Redrive, step: None, who, why });
     }
 
     #[test]
-    fn what_may_have_passed_is_restarted_as_often_as_the_plan_says_and_then_compensated() {
+    fn what_may_have_passed_is_redriven_as_often_as_the_plan_says_and_then_compensated() {
         for outcome in [Outcome::RetryableError, Outcome::Lost] {
             let mut snapshot = failed(outcome);
             assert_eq!(next_action(&snapshot, at(69)), NextAction::Wait(at(70)));
             assert!(
                 matches!(next_action(&snapshot, at(70)), NextAction::Redrive(steps) if steps.len() == 1 && steps[0].name == "s0")
             );
-            retried(&mut snapshot, "somebody");
+            redriven(&mut snapshot, "somebody");
             assert!(
                 matches!(next_action(&snapshot, at(70)), NextAction::Redrive(_)),
-                "an operator's retry takes none away"
+                "an operator's redrive takes none away"
             );
-            retried(&mut snapshot, ITSELF);
+            redriven(&mut snapshot, ITSELF);
             assert_eq!(next_action(&snapshot, at(129)), NextAction::Wait(at(130)));
             assert!(matches!(next_action(&snapshot, at(130)), NextAction::Redrive(_)));
-            retried(&mut snapshot, ITSELF);
+            redriven(&mut snapshot, ITSELF);
             assert_eq!(next_action(&snapshot, at(99)), NextAction::Wait(at(100)));
             assert_eq!(next_action(&snapshot, at(100)), NextAction::Begin);
         }
     }
 
     #[test]
-    fn what_will_not_pass_is_not_restarted() {
+    fn what_will_not_pass_is_not_redriven() {
         let mut snapshot = failed(Outcome::PermanentError);
         assert_eq!(next_action(&snapshot, at(70)), NextAction::Wait(at(100)));
         snapshot = failed(Outcome::RetryableError);
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_been_compensated_is_not_restarted() {
+    fn what_has_been_compensated_is_not_redriven() {
         let mut snapshot = failed(Outcome::RetryableError);
         (snapshot.task.state, snapshot.task.compensations) = (TaskState::Compensated(End::Error), Some(Vec::new()));
         assert_eq!(next_action(&snapshot, at(1_000)), NextAction::Nothing);
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_failed_task_is_restarted() {
+    fn only_a_failed_task_is_redriven() {
         let mut snapshot = failed(Outcome::RetryableError);
         assert_eq!(redrive_at(&snapshot), Some(at(70)));
         for state in TaskState::ALL.into_iter().filter(|state| *state != TaskState::Failed) {

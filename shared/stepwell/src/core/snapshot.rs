@@ -137,7 +137,7 @@ impl TaskSnapshot {
         self.steps.iter().filter(|step| step.state == StepState::Error).collect()
     }
 
-    /// What a retry starts again, by what the task says: the failed steps, or, once it is being compensated, the failed
+    /// What a redrive starts again, by what the task says: the failed steps, or, once it is being compensated, the failed
     /// compensation.
     pub fn to_redrive(&self) -> Vec<&StepRecord> {
         let steps = if self.task.state.is_compensating() { &self.compensations } else { &self.steps };

@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_failed_or_is_being_undone_is_restarted() {
+    fn only_what_failed_or_is_being_undone_is_redriven() {
         for state in TaskState::ALL {
             let failing = state == TaskState::Failed || state.is_compensating();
             assert_eq!(state.on(TaskEvent::Redrive).is_some(), failing, "{state:?}");

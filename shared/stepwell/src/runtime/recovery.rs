@@ -22,7 +22,7 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
         let mut begun = false;
         for _ in 0..MAX_ADVANCE_ROUNDS {
             let Some(snapshot) = self.snapshot(task).await? else { return Ok(()) };
-            // The items are not read at one moment: a step can have been restarted between its reading and the task's. Once
+            // The items are not read at one moment: a step can have been redriven between its reading and the task's. Once
             // the task is compensating that cannot happen any more, so the steps are read once more after it was seen to be.
             let was_begun = std::mem::replace(&mut begun, snapshot.task.state.is_compensating());
             if begun && !was_begun {
@@ -33,15 +33,15 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
             match recovery::next_action(&snapshot, now) {
                 NextAction::Nothing | NextAction::Wait(_) | NextAction::InFlight(_) => return Ok(()),
                 NextAction::Begin => {
-                    let why = "the workflow says compensate: on_error, and the time for a retry is over";
+                    let why = "the workflow says compensate: on_error, and the time for a redrive is over";
                     tracing::info!(task_id = %task, "compensation begins");
                     let action = by_itself(now, ActionKind::Compensate, why);
                     self.apply(&task::close_or_compensate(task, Termination::Compensate(End::Error), &action)).await?;
                 }
                 NextAction::Redrive(failed) => {
-                    let why = "it failed in a way that may have passed, and the workflow says restarts";
+                    let why = "it failed in a way that may have passed, and the workflow says redrives";
                     let action = by_itself(now, ActionKind::Redrive, why);
-                    tracing::info!(task_id = %task, "restarted by itself");
+                    tracing::info!(task_id = %task, "redriven by itself");
                     let redrive = task::redrive(&snapshot.task, &failed, &action);
                     if let Some(redrive) = redrive
                         && self.apply(&redrive).await?.is_written()

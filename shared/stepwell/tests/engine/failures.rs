@@ -1,4 +1,4 @@
-//! Handlers that fail, panic or hang, and what a retry starts again.
+//! Handlers that fail, panic or hang, and what a redrive starts again.
 
 use super::*;
 use std::{any::Any, panic::resume_unwind};

@@ -92,7 +92,7 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 /// Whatever the graph and whatever fails in it: what depends on nothing broken is run until it succeeds, and no oftener;
-/// what does depend on it is not run; and after a retry the rest is, and only the rest.
+/// what does depend on it is not run; and after a redrive the rest is, and only the rest.
 async fn play(case: Case) {
     let (names, lineages) = (case.graph.names(), case.graph.lineages());
     let is_broken = |step: &String| case.broken[step[1..].parse::<usize>().unwrap()];

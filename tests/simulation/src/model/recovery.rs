@@ -40,7 +40,7 @@ pub(super) fn is_due(scope: &Scope, state: &State, step: usize) -> bool {
             let never_closed = scope.leaves.has(step) && scope.forward().all(done);
             never_closed || overdue(scope.depends_on[step].iter().all(done))
         }
-        // While it waits for a retry before it is compensated.
+        // While it waits for a redrive before it is compensated.
         TaskState::Failed => may_unwind(scope, state) && overdue(scope.depends_on[step].iter().all(done)),
         _ => false,
     }

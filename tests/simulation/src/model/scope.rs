@@ -221,13 +221,13 @@ pub fn small_scopes() -> Vec<Scope> {
     let lost_and_people = Faults { lost_messages: true, retryable: true, ..PEOPLE };
     vec![
         Scope::chain("chain of 1: crashes, no watchdog", 1, CRASHES).without_watchdog(),
-        Scope::chain("chain of 2: lost messages, failures, retry, cancel", 2, lost_and_people).retry_limit(2),
+        Scope::chain("chain of 2: lost messages, failures, redrive, cancel", 2, lost_and_people).retry_limit(2),
         Scope::chain("chain of 2: crashes, duplicates", 2, Faults { crashes: true, ..DUPLICATES }),
         Scope::chain("chain of 2: crashes, dead letters", 2, Faults { dead_letters: true, ..CRASHES }),
-        Scope::chain("chain of 2: dead letters, by hand, retry, cancel", 2, OUTSIDE),
-        Scope::chain("chain of 1, compensated: dead letters, by hand, retry, cancel", 1, OUTSIDE).compensated(),
+        Scope::chain("chain of 2: dead letters, by hand, redrive, cancel", 2, OUTSIDE),
+        Scope::chain("chain of 1, compensated: dead letters, by hand, redrive, cancel", 1, OUTSIDE).compensated(),
         Scope::fork("fork: lost messages", LOST),
-        Scope::diamond("diamond: failures, retry, cancel, no watchdog", PEOPLE).without_watchdog(),
+        Scope::diamond("diamond: failures, redrive, cancel, no watchdog", PEOPLE).without_watchdog(),
         Scope::diamond("diamond: lost messages", LOST),
         Scope::diamond("diamond: duplicates, no watchdog", DUPLICATES).without_watchdog(),
     ]
@@ -239,9 +239,9 @@ pub fn large_scopes() -> Vec<Scope> {
         Scope::chain("chain of 2: crashes, no watchdog", 2, CRASHES).without_watchdog(),
         Scope::chain("chain of 2: crashes", 2, CRASHES),
         Scope::chain("chain of 2: crashes, by hand", 2, Faults { resolves: true, ..CRASHES }),
-        Scope::chain("chain of 2, compensated: failures, retry, cancel", 2, PEOPLE).compensated(),
+        Scope::chain("chain of 2, compensated: failures, redrive, cancel", 2, PEOPLE).compensated(),
         Scope::fork("fork: crashes, no watchdog", CRASHES).without_watchdog(),
-        Scope::fork("fork: failures, retry, cancel", PEOPLE),
+        Scope::fork("fork: failures, redrive, cancel", PEOPLE),
         Scope::fork("fork: dead letters, by hand", Faults { dead_letters: true, resolves: true, ..Faults::NONE }),
         Scope::diamond("diamond: crashes, no watchdog", CRASHES).without_watchdog(),
     ]

@@ -299,7 +299,7 @@ pub struct State {
     pub effects: [Effect; MAX_STEPS],
     /// The queues.
     pub queues: [Queue; MAX_STEPS],
-    /// What a client (a start, a retry, an unwinding) has still to send.
+    /// What a client (a start, a redrive, a recovery) has still to send.
     pub owed: Set,
     /// The workers.
     pub workers: [Worker; WORKERS],

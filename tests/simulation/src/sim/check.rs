@@ -90,7 +90,7 @@ impl Left<'_> {
         let records = steps.clone().map(|step| self.of(&step.name)).collect();
         let snapshot = TaskSnapshot { task: self.task.clone(), steps: records, compensations: Vec::new() };
         if let Some(at) = redrive_at(&snapshot) {
-            return Err(format!("it was to be restarted by itself at {at}"));
+            return Err(format!("it was to be redriven by itself at {at}"));
         }
         let failed: BTreeSet<String> =
             steps.clone().map(|step| &step.name).filter(|name| self.state(name) == StepState::Error).cloned().collect();

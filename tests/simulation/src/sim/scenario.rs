@@ -50,7 +50,7 @@ impl Scenario {
         let base_seconds = rng.u32(0..=3);
         let graph = graph(rng).timeout_seconds(timeout_seconds).retry_limit(retry_limit).base_seconds(base_seconds);
         let graph = compensated(rng, graph);
-        let graph = if rng.u8(0..4) == 0 { graph.restarts(rng.u32(1..=3)) } else { graph };
+        let graph = if rng.u8(0..4) == 0 { graph.redrives(rng.u32(1..=3)) } else { graph };
         let tasks = [1, 1, 1, 2, 2, 3][rng.usize(0..6)];
         let trouble = if rng.bool() { 0.0 } else { rng.f64().powi(2) };
         let for_good = if rng.bool() { 0.0 } else { 0.2 * rng.f64() };

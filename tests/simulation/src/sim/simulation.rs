@@ -175,7 +175,7 @@ impl Simulation {
         // repeat. Nothing else may need it.
         if !self.scheduler.may_lose_messages() && self.versions.is_none() {
             for task in self.tasks_in(|state| state == TaskState::Running) {
-                // It may have restarted the task itself, and have died before its sends.
+                // It may have redriven the task itself, and have died before its sends.
                 if self.table.task(task, |task| task.plan.redrives_after(0).is_none()) {
                     self.scheduler.violated(|| format!("task {task} is pending, and no message of it is left"));
                 }

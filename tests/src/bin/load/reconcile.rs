@@ -57,8 +57,8 @@ pub(crate) struct Audit {
     pub(crate) attempts_lost: usize,
     /// Attempts that failed and could be made again.
     pub(crate) attempts_failed: usize,
-    /// Times that a checkout had used up its attempts and was restarted by itself.
-    pub(crate) restarts: usize,
+    /// Times that a checkout had used up its attempts and was redriven by itself.
+    pub(crate) redrives: usize,
     /// Checkouts that came to their end although one of their attempts did not.
     pub(crate) recovered: usize,
     /// Letters beyond the first to an order.
@@ -151,7 +151,7 @@ impl Audit {
                 if !known.contains(task) {
                     self.faults.push(format!("{task} was started, and whoever did it does not know"));
                 }
-                self.restarts += maps(item, "actions").filter(|action| text(action, "what") == "retry").count();
+                self.redrives += maps(item, "actions").filter(|action| text(action, "what") == "retry").count();
                 if is_open(text(item, "status")) {
                     self.faults.push(format!("{task} is still {}", text(item, "status")));
                 }

@@ -87,13 +87,13 @@ impl Report<'_> {
     }
 
     fn print_recovery(&self, done: &Done) {
-        let Audit { attempts_lost, attempts_failed, restarts, recovered, emails_again, .. } = &self.audit;
+        let Audit { attempts_lost, attempts_failed, redrives, recovered, emails_again, .. } = &self.audit;
         done.print();
         println!("  complete                 {:>8}", self.speed.complete);
         println!("  cancelled and undone     {:>8}", self.speed.cancelled);
         println!("  attempts lost            {attempts_lost:>8}");
         println!("  attempts failed          {attempts_failed:>8}");
-        println!("  restarted by themselves  {restarts:>8}");
+        println!("  redriven by themselves  {redrives:>8}");
         println!("  recovered checkouts      {recovered:>8}");
         println!("  emails sent again       {emails_again:>8}");
     }
@@ -118,7 +118,7 @@ impl Report<'_> {
             "done_to_it": chaos.as_ref().map(Done::json),
             "attempts_lost": audit.attempts_lost,
             "attempts_failed": audit.attempts_failed,
-            "restarts": audit.restarts,
+            "redrives": audit.redrives,
             "recovered": audit.recovered,
             "emails_again": audit.emails_again,
             "faults": audit.faults,

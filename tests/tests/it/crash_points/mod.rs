@@ -118,7 +118,7 @@ async fn die_everywhere(runner: &mut CrashRunner, flow: Flow, steps: &[&str], kn
     // Whether a message comes back before the lease is over, and is put off once more, is a matter of milliseconds: the
     // next checkout need not come to that call. The checkouts that wait for a retry die around it.
     recoveries.retain(|point, _| !point.contains(".ChangeMessageVisibility."));
-    // Two workers that died have had both attempts of a step that has two. The task is restarted then, but by the watchdog,
+    // Two workers that died have had both attempts of a step that has two. The task is redriven then, but by the watchdog,
     // which is stopped here.
     for step in steps::plan().steps().iter().filter(|step| step.retry_limit == 2) {
         recoveries.remove(&format!("{0}.UpdateItem.STEP#{0}.after", step.name));

@@ -125,7 +125,7 @@ async fn the_largest_result_fits() {
 
 /// One step that ninety-nine depend on: all of these can fail, and a transaction takes a hundred items.
 #[tokio::test]
-async fn as_many_steps_are_restarted_as_can_have_failed_or_none() {
+async fn as_many_steps_are_redriven_as_can_have_failed_or_none() {
     in_sandbox(&[], async |sandbox| {
         let graph = Graph::new((0..100).map(|step| if step == 0 { vec![] } else { vec![0] }));
         let names: Vec<String> = (1..100).map(name).collect();

@@ -50,7 +50,7 @@ enum Op {
     ArriveAtTask,
     Finish,
     /// With all that failed, or with one of it left out.
-    Restart(bool),
+    Redrive(bool),
     ResolveStep,
     DeadLetter,
     CancelStep,
@@ -90,7 +90,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0usize..5).prop_map(Op::ArriveAtStep),
         2 => Just(Op::ArriveAtTask),
         1 => Just(Op::Finish),
-        4 => any::<bool>().prop_map(Op::Restart),
+        4 => any::<bool>().prop_map(Op::Redrive),
         3 => Just(Op::ResolveStep),
         2 => Just(Op::DeadLetter),
         3 => Just(Op::CancelStep),
@@ -191,7 +191,7 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
         Op::ArriveAtStep(done) => step::record_join_arrival(id, step, &name(*done), now),
         Op::ArriveAtTask => task::record_leaf_arrival(id, step),
         Op::Finish => task::finish(id, now),
-        Op::Restart(all) => {
+        Op::Redrive(all) => {
             let left_out = usize::from(!all);
             let failed: Vec<StepRecord> =
                 task.failed_steps.iter().skip(left_out).map(|name| given.step(name)).collect();
@@ -383,7 +383,7 @@ fn ops() -> Vec<Op> {
     ops.extend([
         Op::ArriveAtStep(1),
         Op::ArriveAtTask,
-        Op::Restart(true),
+        Op::Redrive(true),
         Op::ResolveStep,
         Op::DeadLetter,
         Op::CancelStep,

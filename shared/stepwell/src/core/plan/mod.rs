@@ -54,7 +54,7 @@ pub struct Plan {
     compensations: Vec<StepPlan>,
     compensate: Compensate,
     compensate_after_seconds: u32,
-    restarts: u32,
+    redrives: u32,
 }
 
 /// Why some steps make no plan.
@@ -99,7 +99,7 @@ pub enum PlanError {
     /// More steps than one task can hold.
     #[error("there are {0} steps; at most {max} fit into a task", max = Plan::MAX_STEPS)]
     TooMany(usize),
-    /// More steps without a dependency than one restart can change.
+    /// More steps without a dependency than one redrive can change.
     #[error("{0} steps depend on nothing; at most {max} may", max = Plan::MAX_ROOTS)]
     TooManyRoots(usize),
 }
@@ -128,7 +128,7 @@ impl Plan {
     /// The most steps a workflow may have, compensations included.
     pub const MAX_STEPS: usize = 100;
 
-    /// The most steps that may wait for nothing, and so the most that can have failed at the same time: a restart
+    /// The most steps that may wait for nothing, and so the most that can have failed at the same time: a redrive
     /// changes every failed step and the task in one DynamoDB transaction, and those take 100 items.
     pub const MAX_ROOTS: usize = 99;
 
@@ -139,10 +139,10 @@ impl Plan {
     /// errors, and it has room for these and for another set at least.
     pub const MAX_RETRY_LIMIT: u32 = 50;
 
-    /// The most restarts of a failed task by itself. The last of so many comes 8 hours after the one before.
+    /// The most redrives of a failed task by itself. The last of so many comes 8 hours after the one before.
     pub const MAX_REDRIVES: u32 = 10;
 
-    /// How long after its first failure a task is restarted by itself.
+    /// How long after its first failure a task is redriven by itself.
     const FIRST_RESTART: Duration = Duration::from_secs(60);
 
     /// The longest step name, in characters: with the stack's name before it, a queue's name has to stay under 80.
@@ -193,12 +193,12 @@ impl Plan {
             compensations: Vec::new(),
             compensate: Compensate::default(),
             compensate_after_seconds: 0,
-            restarts: 0,
+            redrives: 0,
         }
     }
 
     /// With another policy: when compensations start by themselves, and for [`Compensate::OnError`] how many seconds a
-    /// failed task waits for a retry first.
+    /// failed task waits for a redrive first.
     #[must_use]
     pub fn compensating(mut self, when: Compensate, after_seconds: u32) -> Self {
         (self.compensate, self.compensate_after_seconds) = (when, after_seconds);
@@ -220,10 +220,10 @@ impl Plan {
         &self.compensations
     }
 
-    /// With so many restarts by itself, at most [`Self::MAX_REDRIVES`].
+    /// With so many redrives by itself, at most [`Self::MAX_REDRIVES`].
     #[must_use]
-    pub fn redriving(mut self, restarts: u32) -> Self {
-        self.restarts = restarts.min(Self::MAX_REDRIVES);
+    pub fn redriving(mut self, redrives: u32) -> Self {
+        self.redrives = redrives.min(Self::MAX_REDRIVES);
         self
     }
 
@@ -231,11 +231,11 @@ impl Plan {
     /// already: 1 minute, 2, 4, and so on; `None` where it has had all that the plan allows.
     pub fn redrives_after(&self, so_far: u32) -> Option<Duration> {
         let wait = Self::FIRST_RESTART.saturating_mul(2u32.saturating_pow(so_far));
-        (so_far < self.restarts).then_some(wait)
+        (so_far < self.redrives).then_some(wait)
     }
 
     /// How long after its failure the watchdog looks at a task; `None` where nothing more happens by itself: it is not
-    /// restarted, it is not undone, and all its steps are on one line, so none goes on beside the one that failed.
+    /// redriven, it is not undone, and all its steps are on one line, so none goes on beside the one that failed.
     pub fn looks_after_failure_in(&self) -> Option<Duration> {
         let others_go_on = (!self.is_chain()).then_some(FIRST_INSPECTION_AFTER);
         self.redrives_after(0).into_iter().chain(self.compensates_failure_after()).chain(others_go_on).min()
@@ -246,7 +246,7 @@ impl Plan {
         self.steps.iter().zip(self.steps.iter().skip(1)).all(|(before, step)| step.depends_on.contains(&before.name))
     }
 
-    /// How long a task that has failed waits for a retry before it is compensated; `None` where it is not by itself.
+    /// How long a task that has failed waits for a redrive before it is compensated; `None` where it is not by itself.
     pub fn compensates_failure_after(&self) -> Option<Duration> {
         let by_itself = self.compensate == Compensate::OnError && !self.compensations.is_empty();
         by_itself.then(|| Duration::from_secs(self.compensate_after_seconds.into()))

@@ -14,7 +14,7 @@ pub(super) struct Stored {
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     compensate_after_seconds: Option<u32>,
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
-    restarts: Option<u32>,
+    redrives: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -123,14 +123,14 @@ impl TryFrom<Stored> for Plan {
         let steps = stored.steps.into_iter().flat_map(|step| step.unpack(None)).collect();
         let compensate = stored.compensate.unwrap_or(v1::COMPENSATE);
         let after_seconds = stored.compensate_after_seconds.unwrap_or(v1::COMPENSATE_AFTER_SECONDS);
-        let restarts = stored.restarts.unwrap_or(v1::REDRIVES);
-        Ok(Self::new(steps)?.compensating(compensate, after_seconds).redriving(restarts))
+        let redrives = stored.redrives.unwrap_or(v1::REDRIVES);
+        Ok(Self::new(steps)?.compensating(compensate, after_seconds).redriving(redrives))
     }
 }
 
 impl From<Plan> for Stored {
     fn from(plan: Plan) -> Self {
-        let Plan { steps, compensations, compensate, compensate_after_seconds, restarts } = plan;
+        let Plan { steps, compensations, compensate, compensate_after_seconds, redrives } = plan;
         let pack = |step: StepPlan| {
             let undo = compensations.iter().find(|undo| undo.undoes.as_ref() == Some(&step.name));
             let timeout_seconds = step.timeout_seconds;
@@ -144,7 +144,7 @@ impl From<Plan> for Stored {
             steps: steps.into_iter().map(pack).collect(),
             compensate: unless(v1::COMPENSATE, compensate),
             compensate_after_seconds: unless(v1::COMPENSATE_AFTER_SECONDS, compensate_after_seconds),
-            restarts: unless(v1::REDRIVES, restarts),
+            redrives: unless(v1::REDRIVES, redrives),
         }
     }
 }
@@ -171,7 +171,7 @@ mod tests {
     #[test_case(|plan| plan.compensations[1].backoff == BACKOFF; "b of what undoes a step, in full")]
     #[test_case(|plan| plan.compensate == Compensate::OnError; "c of a plan")]
     #[test_case(|plan| plan.compensate_after_seconds == 0; "a of a plan")]
-    #[test_case(|plan| plan.restarts == 0; "r of a plan")]
+    #[test_case(|plan| plan.redrives == 0; "r of a plan")]
     fn what_no_plan_of_version_1_says_is_read_so(holds: fn(&Plan) -> bool) {
         let stored = r#"{"s":[
             {"n":"a"},

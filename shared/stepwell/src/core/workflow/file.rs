@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 const DEFAULT_RETRY_LIMIT: u32 = 3;
 const DEFAULT_TIMEOUT_SECONDS: u32 = 30;
 
-/// The longest that a failed task may wait for a retry before it is compensated: 30 days, well within its retention.
+/// The longest that a failed task may wait for a redrive before it is compensated: 30 days, well within its retention.
 const LONGEST_GRACE_SECONDS: u32 = 30 * 24 * 60 * 60;
 
 /// The longest namespace and version of a workflow, in characters.
@@ -31,7 +31,7 @@ struct File {
     compensate: Compensate,
     compensate_after_seconds: Option<u32>,
     #[serde(default)]
-    restarts: u32,
+    redrives: u32,
 }
 
 fn default_namespace() -> String {
@@ -101,11 +101,11 @@ pub(super) fn read(text: &str, formats: Formats<'_>) -> Result<Workflow, Workflo
         steps.extend(read_step(step, index + 1)?);
     }
     let after = compensate_after(&file)?;
-    if file.restarts > Plan::MAX_REDRIVES {
-        let (restarts, most) = (file.restarts, Plan::MAX_REDRIVES);
-        return Err(WorkflowError(format!("`restarts` is {restarts}, but a task can have {most} at most")));
+    if file.redrives > Plan::MAX_REDRIVES {
+        let (redrives, most) = (file.redrives, Plan::MAX_REDRIVES);
+        return Err(WorkflowError(format!("`redrives` is {redrives}, but a task can have {most} at most")));
     }
-    let plan = Plan::new(steps)?.compensating(file.compensate, after).redriving(file.restarts);
+    let plan = Plan::new(steps)?.compensating(file.compensate, after).redriving(file.redrives);
     let adjustments = list(root, "adjustments")?.iter().enumerate();
     let adjustments = adjustments.map(|(index, adjustment)| read_adjustment(adjustment, index + 1, &plan));
     let adjustments = adjustments.collect::<Result<_, _>>()?;

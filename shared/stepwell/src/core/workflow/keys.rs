@@ -23,7 +23,7 @@ pub(super) const WORKFLOW: Keys = Keys {
         "adjustments",
         "compensate",
         "compensate_after_seconds",
-        "restarts",
+        "redrives",
     ],
     taskers: &[
         "annotations",

@@ -230,12 +230,12 @@ fn a_compensation_is_a_step_apart() {
 
 #[test]
 fn restarts_are_read_and_checked() {
-    let with = |restarts: u32| REFUND.replace("step_templates", &format!("restarts: {restarts}\nstep_templates"));
+    let with = |redrives: u32| REFUND.replace("step_templates", &format!("redrives: {redrives}\nstep_templates"));
     let workflow = Workflow::from_yaml(&with(1)).unwrap();
     let waits = [0, 1].map(|so_far| workflow.plan().redrives_after(so_far).map(|wait| wait.as_secs()));
     assert_eq!(waits, [Some(60), None]);
     assert_eq!(Workflow::from_yaml(REFUND).unwrap().plan().redrives_after(0), None);
-    assert!(refusal(&with(11)).contains("`restarts` is 11, but a task can have 10 at most"));
+    assert!(refusal(&with(11)).contains("`redrives` is 11, but a task can have 10 at most"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Finding tasks by what the index says of them, and retrying all that are found.
+//! Finding tasks by what the index says of them, and redriving all that are found.
 
 use super::{ActionError, Actor, Client};
 use crate::{
@@ -221,7 +221,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         Ok(matches)
     }
 
-    /// Retries a task, unless the same people have done so for the same reason since then; answers with whether it did.
+    /// Redrives a task, unless the same people have done so for the same reason since then; answers with whether it did.
     async fn redrive_once(&self, id: TaskId, actor: &Actor, since: Option<Timestamp>) -> Result<bool, ActionError> {
         if let Some(since) = since
             && let Some(snapshot) = self.snapshot(id).await?

@@ -88,9 +88,9 @@ pub enum ActionError {
         /// What it waits for.
         waits_for: Vec<String>,
     },
-    /// Every attempt and every retry is kept, and no more of them can be.
+    /// Every attempt and every redrive is kept, and no more of them can be.
     #[error(
-        "cannot retry: the audit trail of {of} has no room for more attempts; do by hand what failed, and resolve it"
+        "cannot redrive: the audit trail of {of} has no room for more attempts; do by hand what failed, and resolve it"
     )]
     TrailFull {
         /// The step, or the task, in words.
@@ -112,12 +112,12 @@ pub enum ActionError {
 
 const fn verb(action: ActionKind) -> &'static str {
     match action {
-        ActionKind::Redrive => "retry",
+        ActionKind::Redrive => "redrive",
         ActionKind::Cancel => "cancel",
         ActionKind::Resolve => "resolve",
         ActionKind::ResolveStep => "resolve a step of a",
         ActionKind::Compensate => "compensate",
-        ActionKind::DeadLetter => "give up a step of a",
+        ActionKind::DeadLetter => "dead-letter a step of a",
     }
 }
 

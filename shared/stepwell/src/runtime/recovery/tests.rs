@@ -81,7 +81,7 @@ async fn a_step_whose_worker_died_is_closed_when_its_lease_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_that_was_restarted_while_the_task_was_read_is_waited_for_before_anything_is_undone() {
+async fn a_step_that_was_redriven_while_the_task_was_read_is_waited_for_before_anything_is_undone() {
     let harness = Arc::new(graph(&[&[]], &[0], ""));
     harness.fail("s0", [no()]);
     let (task, there) = (harness.begin().await, harness.clone());
@@ -101,8 +101,8 @@ async fn a_step_that_was_restarted_while_the_task_was_read_is_waited_for_before_
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_have_passed_is_restarted_by_itself_after_1_2_and_4_minutes_and_then_undone() {
-    let harness = graph(&[&[]], &[0], "restarts: 3,");
+async fn what_may_have_passed_is_redriven_by_itself_after_1_2_and_4_minutes_and_then_undone() {
+    let harness = graph(&[&[]], &[0], "redrives: 3,");
     harness.fail("s0", std::iter::repeat_n(busy(), 12));
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
@@ -110,10 +110,10 @@ async fn what_may_have_passed_is_restarted_by_itself_after_1_2_and_4_minutes_and
     let attempts = &snapshot.step("s0").unwrap().attempts;
     // Of the three attempts of a set the last one's end is the task's failure.
     let failures = attempts.iter().skip(2).step_by(3).map(|attempt| attempt.finished_at.unwrap());
-    let restarts =
+    let redrives =
         snapshot.task.actions.iter().filter(|action| action.what == ActionKind::Redrive && action.who == ITSELF);
     let waits: Vec<u64> =
-        restarts.zip(failures).map(|(restart, failed)| restart.at.since(failed).as_secs() / 60).collect();
+        redrives.zip(failures).map(|(redrive, failed)| redrive.at.since(failed).as_secs() / 60).collect();
     assert_eq!(waits, [1, 2, 4]);
     assert_eq!(by_itself(&harness, task, ActionKind::Compensate).len(), 1);
     assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
@@ -122,7 +122,7 @@ async fn what_may_have_passed_is_restarted_by_itself_after_1_2_and_4_minutes_and
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_whose_message_is_not_sent_is_made_good_by_the_watchdog() {
-    let harness = graph(&[&[]], &[], "restarts: 1,").call_by_call();
+    let harness = graph(&[&[]], &[], "redrives: 1,").call_by_call();
     harness.fail("s0", [busy(), busy(), busy()]);
     let task = harness.begin().await;
     harness.run_until(task, |snapshot| snapshot.task.state == TaskState::Failed).await.unwrap();

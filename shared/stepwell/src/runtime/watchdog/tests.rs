@@ -225,8 +225,8 @@ async fn a_compensation_that_nobody_goes_on_with_is_brought_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_failed_beside_a_step_that_is_then_done_by_hand_is_restarted() {
-    let harness = graph(&[&[], &[]], &[], "restarts: 1,");
+async fn what_failed_beside_a_step_that_is_then_done_by_hand_is_redriven() {
+    let harness = graph(&[&[], &[]], &[], "redrives: 1,");
     harness.fail("s0", [no()]);
     harness.fail("s1", [busy(), busy(), busy()]);
     let task = harness.begin().await;

@@ -1,4 +1,4 @@
-//! Finding tasks, page by page, and retrying all that are found.
+//! Finding tasks, page by page, and redriving all that are found.
 
 use crate::{
     Actor, Cursor, FailureKind, Filter, TaskId,
@@ -229,7 +229,7 @@ async fn an_index_that_cannot_be_read_is_no_empty_one() {
     harness.client().find(&Filter::default(), None, 10).await.unwrap_err();
 }
 
-/// What one call of many has done: how many it retried, how many it found, where it stopped.
+/// What one call of many has done: how many it redrove, how many it found, where it stopped.
 async fn redrive_all(
     harness: &Harness,
     from: Option<&Cursor>,
@@ -247,10 +247,10 @@ async fn only_what_has_failed_is_retried_with_all_others_and_only_when_somebody_
     assert_eq!(redrive_all(&harness, None, None).await, (0, vec![], None));
     harness.lose_messages();
     let task = failed(&harness, "s0", "NO").await;
-    let (retried, found, _) = redrive_all(&harness, None, None).await;
-    assert_eq!((retried, found, harness.state(task)), (0, vec![task], TaskState::Failed), "it is only said");
-    let (retried, found, _) = redrive_all(&harness, None, Some(&actor())).await;
-    assert_eq!((retried, found, harness.state(task)), (1, vec![task], TaskState::Running));
+    let (redriven, found, _) = redrive_all(&harness, None, None).await;
+    assert_eq!((redriven, found, harness.state(task)), (0, vec![task], TaskState::Failed), "it is only said");
+    let (redriven, found, _) = redrive_all(&harness, None, Some(&actor())).await;
+    assert_eq!((redriven, found, harness.state(task)), (1, vec![task], TaskState::Running));
     assert_eq!(harness.step(running, "s0").attempt, 0);
 
     harness.run(task).await.unwrap();
@@ -271,23 +271,23 @@ async fn what_is_not_retried_with_all_others_is_told_with_the_reason() {
     harness.meanwhile("redrive", async move { there.client().resolve(task, &actor()).await.unwrap() });
     let all = harness.client().redrive_all(&Filter::default(), None, 10, Some(&actor())).await.unwrap();
     assert_eq!((all.redriven, all.found.tasks.len(), all.refused[0].task_id), (0, 1, task));
-    assert_eq!(all.refused[0].error.to_string(), "cannot retry task in resolved_manually status");
+    assert_eq!(all.refused[0].error.to_string(), "cannot redrive task in resolved_manually status");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_fails_again_while_many_are_retried_is_not_retried_by_the_next_page() {
     let harness = graph(&[&[]], &[], "");
     let task = failed(&harness, "s0", "NO").await;
-    let (retried, found, next) = redrive_all(&harness, None, Some(&actor())).await;
-    assert_eq!((retried, found), (1, vec![task]));
+    let (redriven, found, next) = redrive_all(&harness, None, Some(&actor())).await;
+    assert_eq!((redriven, found), (1, vec![task]));
     // It fails at once, and so comes again behind the place where the first page ended.
     harness.skip(SECOND).await;
     harness.fail("s0", [no()]);
     harness.run(task).await.unwrap();
-    let (retried, found, _) = redrive_all(&harness, next.as_ref(), Some(&actor())).await;
-    assert_eq!((retried, found), (0, vec![]), "it was retried by the first page");
-    let (retried, found, _) = redrive_all(&harness, None, Some(&actor())).await;
-    assert_eq!((retried, found), (1, vec![task]), "whoever begins anew retries it anew");
+    let (redriven, found, _) = redrive_all(&harness, next.as_ref(), Some(&actor())).await;
+    assert_eq!((redriven, found), (0, vec![]), "it was redriven by the first page");
+    let (redriven, found, _) = redrive_all(&harness, None, Some(&actor())).await;
+    assert_eq!((redriven, found), (1, vec![task]), "whoever begins anew redrives it anew");
 }
 
 #[tokio::test(start_paused = true)]
@@ -304,8 +304,8 @@ async fn what_somebody_else_or_an_earlier_call_has_retried_is_retried_by_the_nex
     let (_, _, next) = redrive_all(&harness, None, None).await;
     harness.client().redrive(task, &Actor::new("customer", "a test").unwrap()).await.unwrap();
     fails(task).await;
-    let (retried, found, _) = redrive_all(&harness, next.as_ref(), Some(&actor())).await;
-    assert_eq!((retried, found), (1, vec![task]));
+    let (redriven, found, _) = redrive_all(&harness, next.as_ref(), Some(&actor())).await;
+    assert_eq!((redriven, found), (1, vec![task]));
     let trail: Vec<_> = harness.snapshot(task).await.unwrap().task.actions;
     assert!(trail.iter().all(|Action { what, .. }| *what == ActionKind::Redrive) && trail.len() == 3, "{trail:?}");
 }

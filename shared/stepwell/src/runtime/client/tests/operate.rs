@@ -135,7 +135,7 @@ async fn a_retry_gives_what_failed_a_fresh_set_of_attempts_and_keeps_what_is_don
     );
 }
 
-/// Fails with a message of this length and is retried, over and over, until that is refused.
+/// Fails with a message of this length and is redriven, over and over, until that is refused.
 async fn retried_without_end(harness: &Harness, task: TaskId, actor: &Actor, length: usize) -> ActionError {
     for _ in 0..300 {
         harness.fail("s0", [StepFault::Error(permanent("NO", "a".repeat(length)))]);
@@ -144,7 +144,7 @@ async fn retried_without_end(harness: &Harness, task: TaskId, actor: &Actor, len
             return refused;
         }
     }
-    panic!("retried without end")
+    panic!("redriven without end")
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,7 +154,7 @@ async fn what_fails_over_and_over_is_retried_until_its_trail_is_full_and_can_the
     let refused = retried_without_end(&harness, task, &actor(), 900).await;
     assert_eq!(
         refused.to_string(),
-        "cannot retry: the audit trail of step `s0` has no room for more attempts; do by hand what failed, and resolve it"
+        "cannot redrive: the audit trail of step `s0` has no room for more attempts; do by hand what failed, and resolve it"
     );
     let attempts = harness.step(task, "s0").attempts.len();
     assert!((100..150).contains(&attempts), "{attempts} attempts of about 1 KB each");
@@ -169,8 +169,8 @@ async fn a_task_whose_own_trail_is_full_of_retries_is_not_retried() {
     let wordy = Actor::new("s".repeat(Actor::MAX_WHO), "a".repeat(Actor::MAX_WHY)).unwrap();
     let refused = retried_without_end(&harness, task, &wordy, 0).await;
     assert!(matches!(&refused, ActionError::TrailFull { of } if of == "the task"), "{refused}");
-    let retries = harness.snapshot(task).await.unwrap().task.actions.len();
-    assert!((50..100).contains(&retries), "{retries} retries of about 0.8 KB each");
+    let redrives = harness.snapshot(task).await.unwrap().task.actions.len();
+    assert!((50..100).contains(&redrives), "{redrives} redrives of about 0.8 KB each");
     harness.client().resolve(task, &wordy).await.unwrap();
 }
 
@@ -217,8 +217,8 @@ async fn of_two_operators_the_second_is_told_what_the_first_has_done() {
         there.client().redrive(task, &actor()).await.unwrap();
     });
     let refused = harness.client().redrive(task, &actor()).await.unwrap_err();
-    assert_eq!(refused.to_string(), "cannot retry task in pending status");
-    assert_eq!(harness.woken(), ["s0", "s0", "s0"], "two starts and one retry");
+    assert_eq!(refused.to_string(), "cannot redrive task in pending status");
+    assert_eq!(harness.woken(), ["s0", "s0", "s0"], "two starts and one redrive");
 }
 
 #[tokio::test(start_paused = true)]
