@@ -15,7 +15,7 @@ pub const UNDOING: usize = 50;
 #[derive(Clone, Debug)]
 pub struct Graph {
     edges: Vec<Vec<usize>>,
-    retry_limit: u32,
+    max_attempts: u32,
     timeout_seconds: u32,
     base_seconds: Option<u32>,
     undone: BTreeSet<usize>,
@@ -28,7 +28,7 @@ impl Graph {
     pub fn new(edges: impl IntoIterator<Item = Vec<usize>>) -> Self {
         let edges = edges.into_iter().collect();
         let (undone, policy) = (BTreeSet::new(), None);
-        Self { edges, retry_limit: 3, timeout_seconds: 10, base_seconds: Some(0), undone, policy, redrives: 0 }
+        Self { edges, max_attempts: 3, timeout_seconds: 10, base_seconds: Some(0), undone, policy, redrives: 0 }
     }
 
     /// One step after the other.
@@ -50,8 +50,8 @@ impl Graph {
 
     /// With this many attempts for each step.
     #[must_use]
-    pub fn retry_limit(mut self, retry_limit: u32) -> Self {
-        self.retry_limit = retry_limit;
+    pub fn max_attempts(mut self, max_attempts: u32) -> Self {
+        self.max_attempts = max_attempts;
         self
     }
 
@@ -166,7 +166,7 @@ impl Graph {
     fn template(&self, step: usize) -> Value {
         let mut template = json!({
             "name": name(step),
-            "default_retry_limit": self.retry_limit,
+            "default_retry_limit": self.max_attempts,
             "handler_config": { "timeout_seconds": self.timeout_seconds },
         });
         if let Some(base_seconds) = self.base_seconds {

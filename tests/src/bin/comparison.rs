@@ -34,7 +34,7 @@ struct Options {
     rate: Option<f64>,
     /// What if every step of ours had so many attempts, instead of what checkout.yaml says.
     #[arg(long, value_name = "N")]
-    retry_limit: Option<u32>,
+    max_attempts: Option<u32>,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -48,7 +48,7 @@ fn rate(text: &str) -> Result<f64, String> {
 fn main() -> ExitCode {
     let options = Options::parse();
     let settings = Settings::new(options.seed, options.checkouts as usize);
-    let settings = options.retry_limit.into_iter().fold(settings, Settings::with_retry_limit);
+    let settings = options.max_attempts.into_iter().fold(settings, Settings::with_max_attempts);
     let rate = options.rate.unwrap_or_else(|| settings.calibrate(options.failing / 100.0));
 
     let monolith = settings.run(Design::Monolith, rate);

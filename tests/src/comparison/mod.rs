@@ -90,7 +90,7 @@ impl Settings {
 
     /// With a workflow file that gives every step so many attempts.
     #[must_use]
-    pub fn with_retry_limit(mut self, limit: u32) -> Self {
+    pub fn with_max_attempts(mut self, limit: u32) -> Self {
         const KEY: &str = "default_retry_limit:";
         let lines = self.workflow.lines().map(|line| match line.split_once(KEY) {
             Some((before, _)) => format!("{before}{KEY} {limit}\n"),
@@ -290,9 +290,9 @@ mod tests {
 
     #[test]
     fn another_retry_limit_changes_nothing_else() {
-        let changed = Settings::new(1, 1).with_retry_limit(7).workflow;
+        let changed = Settings::new(1, 1).with_max_attempts(7).workflow;
         let plan = checkout::workflow_from(&changed).expect("still a workflow").plan().clone();
-        assert!(plan.steps().iter().all(|step| step.retry_limit == 7));
+        assert!(plan.steps().iter().all(|step| step.max_attempts == 7));
         assert_eq!(plan.steps().len(), checkout::testing::steps::all().len());
     }
 }

@@ -94,14 +94,14 @@ pub mod v1 {
     /// Of a step's item: how many claims do not count. Part of the stored format, never changes.
     pub const UNCOUNTED_ATTEMPTS: u32 = 0;
 
-    /// Of a step of a plan, `l`: its retry limit. Part of the stored format, never changes.
-    pub const RETRY_LIMIT: u32 = 3;
+    /// Of a step of a plan, `l`: the most attempts it has. Part of the stored format, never changes.
+    pub const MAX_ATTEMPTS: u32 = 3;
     /// Of a step of a plan, `t`: its timeout in seconds. Part of the stored format, never changes.
     pub const TIMEOUT_SECONDS: u32 = 30;
     /// Of a step of a plan, `b`: its backoff, and each of its numbers. Part of the stored format, never changes.
     pub const BACKOFF: Backoff = Backoff { base_seconds: 1, multiplier: 2.0, max_seconds: 300, jitter: 0.1 };
-    /// Of a compensation of which only the name is stored: its retry limit. Part of the stored format, never changes.
-    pub const COMPENSATION_RETRY_LIMIT: u32 = 50;
+    /// Of a compensation of which only the name is stored: the most attempts it has. Part of the stored format, never changes.
+    pub const COMPENSATION_MAX_ATTEMPTS: u32 = 50;
     /// Of a plan, `c`: when it is compensated by itself. Part of the stored format, never changes.
     pub const COMPENSATE: Compensate = Compensate::OnError;
     /// Of a plan, `a`: how long after its failure. Part of the stored format, never changes.

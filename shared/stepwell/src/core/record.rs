@@ -208,7 +208,7 @@ pub struct StepRecord {
     pub state: StepState,
     /// The number of the last claim; 0 before the first.
     pub attempt: u32,
-    /// How many of those claims do not count against the retry limit: those before a redrive, and those put back.
+    /// How many of those claims do not count against the maximum of attempts: those before a redrive, and those put back.
     #[serde(rename = "exempt")]
     pub uncounted_attempts: u32,
     /// Which delivery holds the lease: `request id/message id`.
@@ -360,9 +360,9 @@ impl StepRecord {
     }
 
     /// Whether the audit trail has room for another set of attempts, and for the one that finds them used up.
-    pub fn has_room_for(&self, retry_limit: u32) -> bool {
+    pub fn has_room_for(&self, max_attempts: u32) -> bool {
         let so_far: usize = self.attempts.iter().map(AttemptRecord::bytes).sum();
-        let more = usize::try_from(retry_limit).unwrap_or(usize::MAX).saturating_add(1);
+        let more = usize::try_from(max_attempts).unwrap_or(usize::MAX).saturating_add(1);
         so_far.saturating_add(more.saturating_mul(AttemptRecord::MAX_BYTES)) <= MAX_TRAIL_BYTES
     }
 
@@ -394,7 +394,7 @@ pub struct Lease {
     pub step: String,
     /// The attempt's number: the fencing token.
     pub attempt: u32,
-    /// How many attempts do not count against the retry limit.
+    /// How many attempts do not count against the maximum of attempts.
     pub uncounted_attempts: u32,
     /// Which delivery holds it: `request id/message id`.
     pub owner: String,
@@ -405,7 +405,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Which attempt this is of those that count against the retry limit, from 1.
+    /// Which attempt this is of those that count against the maximum of attempts, from 1.
     pub fn counted_attempt(&self) -> u32 {
         self.attempt.saturating_sub(self.uncounted_attempts)
     }
@@ -456,7 +456,7 @@ mod tests {
     #[test]
     fn a_trail_takes_as_many_sets_of_attempts_as_it_has_room_for() {
         let mut step = StepRecord::untouched("s0");
-        let most = crate::core::plan::Plan::MAX_RETRY_LIMIT;
+        let most = crate::core::plan::Plan::MAX_ATTEMPTS;
         assert!(!step.has_room_for(u32::MAX));
         let attempt = AttemptRecord {
             number: 1,

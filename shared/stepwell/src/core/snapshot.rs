@@ -151,7 +151,7 @@ impl TaskSnapshot {
             return Some("the task".to_owned());
         }
         let fits =
-            |step: &StepRecord| self.task.plan.step(&step.name).is_none_or(|plan| step.has_room_for(plan.retry_limit));
+            |step: &StepRecord| self.task.plan.step(&step.name).is_none_or(|plan| step.has_room_for(plan.max_attempts));
         steps.iter().find(|step| !fits(step)).map(|step| format!("step `{}`", step.name))
     }
 

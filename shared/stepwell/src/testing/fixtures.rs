@@ -27,7 +27,7 @@ pub(crate) fn snapshot(depends_on: &[&[usize]], undone: &[usize]) -> TaskSnapsho
     let step = |name: String, depends_on: &[usize], undoes: Option<String>| StepPlan {
         name,
         depends_on: depends_on.iter().map(|step| format!("s{step}")).collect(),
-        retry_limit: 3,
+        max_attempts: 3,
         timeout_seconds: 30,
         backoff: Backoff::default(),
         undoes,

@@ -83,7 +83,7 @@ async fn panic_is_a_retryable_error(payload: Payload, waits: bool, message: &str
             at_once.and_then(|_| panic())
         }
     });
-    let harness = Graph::chain(2).retry_limit(2).harness(panics, false);
+    let harness = Graph::chain(2).max_attempts(2).harness(panics, false);
     let task = start(&harness).await;
     let snapshot = run(&harness, task).await;
     assert_eq!((snapshot.status(), code(&snapshot, "s0")), (TaskStatus::Error, "PANIC"));
@@ -94,7 +94,7 @@ async fn panic_is_a_retryable_error(payload: Payload, waits: bool, message: &str
 
 #[tokio::test(start_paused = true)]
 async fn handler_past_its_timeout_has_used_up_an_attempt() {
-    let harness = Graph::chain(1).retry_limit(2).harness(Journal::default(), false);
+    let harness = Graph::chain(1).max_attempts(2).harness(Journal::default(), false);
     harness.fail("s0", [StepFault::Timeout, StepFault::Timeout]);
     let task = start(&harness).await;
     let snapshot = run(&harness, task).await;
@@ -120,7 +120,7 @@ async fn handler_has_as_long_as_the_invocation(lasts: u64, expected: Option<u64>
         *noted.lock().unwrap() = Some(facts.time_left());
         async { Ok(Value::Null) }
     });
-    let harness = Graph::chain(1).retry_limit(1).harness(step.clone(), true);
+    let harness = Graph::chain(1).max_attempts(1).harness(step.clone(), true);
     let task = start(&harness).await;
     let (memory, clock) = (harness.memory().clone(), harness.memory().runtime.clone());
     let invocation = Invocation::new("r", harness.now() + Duration::from_millis(lasts), harness.now());
@@ -176,7 +176,7 @@ async fn worker_that_comes_back_late_changes_nothing(outcome: Result<Value, Step
 #[tokio::test(start_paused = true)]
 async fn retried_task_goes_on_where_it_failed(by_call: bool) {
     let journal = Journal::default();
-    let harness = Graph::chain(4).retry_limit(2).harness(journal.clone(), by_call);
+    let harness = Graph::chain(4).max_attempts(2).harness(journal.clone(), by_call);
     let client = harness.client();
     harness.fail("s2", vec![error("DOWN"); 4]);
     let task = start(&harness).await;

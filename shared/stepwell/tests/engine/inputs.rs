@@ -98,7 +98,7 @@ impl Serialize for Blast {
 #[test_case(Blast::Fail, "INVALID_RESULT", "the handler's output cannot be written as JSON: no")]
 #[tokio::test(start_paused = true)]
 async fn output_that_cannot_be_written_is_an_error_of_the_step(output: Blast, code: &str, message: &str) {
-    let harness = Graph::chain(1).retry_limit(1).harness(Writes(output), false);
+    let harness = Graph::chain(1).max_attempts(1).harness(Writes(output), false);
     let task = start(&harness).await;
     let snapshot = run(&harness, task).await;
     let error = snapshot.step("s0").unwrap().error.clone().unwrap();

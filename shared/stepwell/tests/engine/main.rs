@@ -72,7 +72,7 @@ impl Graph {
         self
     }
 
-    fn retry_limit(self, limit: u32) -> Self {
+    fn max_attempts(self, limit: u32) -> Self {
         self.with("default_retry_limit", json!(limit))
     }
 

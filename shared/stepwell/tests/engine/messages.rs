@@ -63,7 +63,7 @@ async fn message_for_a_step_that_the_task_does_not_have_is_kept() {
 #[tokio::test(start_paused = true)]
 async fn message_that_comes_too_early_runs_nothing_and_costs_nothing(load: &Value, by_call: bool) {
     let journal = Journal::default();
-    let harness = Graph::chain(4).retry_limit(1).harness(journal.clone(), by_call);
+    let harness = Graph::chain(4).max_attempts(1).harness(journal.clone(), by_call);
     let task = start(&harness).await;
     let early = json!({ "task_id": task, "step": "s2", "load": load }).to_string();
     for id in ["m1", "m2", "m3"] {

@@ -112,7 +112,7 @@ pub struct Scope {
     /// Whether each step has a compensation, that starts by itself when the task fails (`compensate: on_error`).
     pub compensated: bool,
     /// Attempts of each step in all.
-    pub retry_limit: u8,
+    pub max_attempts: u8,
     /// What may go wrong.
     pub faults: Faults,
     /// Whether the watchdog looks.
@@ -144,7 +144,7 @@ impl Scope {
         let step = |(number, depends_on): (usize, &Vec<usize>)| StepPlan {
             name: label(&number),
             depends_on: depends_on.iter().map(label).collect(),
-            retry_limit: 1,
+            max_attempts: 1,
             timeout_seconds: 1,
             backoff: Backoff::default(),
             undoes: None,
@@ -159,7 +159,7 @@ impl Scope {
             leaves: plan.leaves().map(|step| number(&step.name)).collect(),
             roots: plan.roots().map(|step| number(&step.name)).collect(),
             compensated: false,
-            retry_limit: 1,
+            max_attempts: 1,
             faults,
             watchdog: true,
             bug: None,
@@ -178,8 +178,8 @@ impl Scope {
     }
 
     /// With this many attempts in all.
-    pub fn retry_limit(self, retry_limit: u8) -> Self {
-        Self { retry_limit, ..self }
+    pub fn max_attempts(self, max_attempts: u8) -> Self {
+        Self { max_attempts, ..self }
     }
 
     /// With nobody who looks after lost messages.
@@ -221,7 +221,7 @@ pub fn small_scopes() -> Vec<Scope> {
     let lost_and_people = Faults { lost_messages: true, retryable: true, ..PEOPLE };
     vec![
         Scope::chain("chain of 1: crashes, no watchdog", 1, CRASHES).without_watchdog(),
-        Scope::chain("chain of 2: lost messages, failures, redrive, cancel", 2, lost_and_people).retry_limit(2),
+        Scope::chain("chain of 2: lost messages, failures, redrive, cancel", 2, lost_and_people).max_attempts(2),
         Scope::chain("chain of 2: crashes, duplicates", 2, Faults { crashes: true, ..DUPLICATES }),
         Scope::chain("chain of 2: crashes, dead letters", 2, Faults { dead_letters: true, ..CRASHES }),
         Scope::chain("chain of 2: dead letters, by hand, redrive, cancel", 2, OUTSIDE),

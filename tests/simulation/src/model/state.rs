@@ -133,7 +133,7 @@ impl<B: Bits> Task<B> {
 pub struct Item<B: Bits = u8> {
     /// Its state.
     pub state: StepState,
-    /// How many claims count against the retry limit.
+    /// How many claims count against the maximum of attempts.
     pub counted: u8,
     /// Whether it has ever been claimed.
     pub attempted: bool,

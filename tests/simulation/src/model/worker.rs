@@ -249,7 +249,7 @@ fn check(scope: &Scope, state: &mut State, index: usize) {
         Asked::Refused(ClaimRefusal::Done) => At::FindingOut,
         Asked::Granted if !seen.open && scope.bug != Some(Bug::StatusNotChecked) => At::Releasing { look_again: false },
         Asked::Granted if !seen.ready && scope.bug != Some(Bug::MessageTrusted) => At::Releasing { look_again: true },
-        Asked::Granted if state.items[step].counted > scope.retry_limit => At::Writing(Outcome::Fail),
+        Asked::Granted if state.items[step].counted > scope.max_attempts => At::Writing(Outcome::Fail),
         Asked::Granted => {
             state.wrongs.after_end |= !seen.open;
             state.wrongs.too_early |= !look(scope, state, step).ready && !scope.is_compensation(step);
@@ -264,7 +264,7 @@ fn check(scope: &Scope, state: &mut State, index: usize) {
 pub(super) fn run(scope: &Scope, state: &mut State, index: usize, run: Run) {
     let step = usize::from(state.workers[index].step);
     let works = if matches!(run, Run::Ok | Run::RetryableAfterEffect) { apply(scope, state, step) } else { true };
-    let attempts_left = state.items[step].counted < scope.retry_limit;
+    let attempts_left = state.items[step].counted < scope.max_attempts;
     let outcome = match run {
         Run::Ok if works => Outcome::Complete,
         Run::Retryable | Run::RetryableAfterEffect if attempts_left => Outcome::RetryLater,

@@ -42,7 +42,7 @@ pub trait Snapshot {
     fn compensates_cancellation(&self) -> bool;
 
     /// How many attempts the step has.
-    fn retry_limit(&self, step: usize) -> u8;
+    fn max_attempts(&self, step: usize) -> u8;
 
     /// The compensations that are to run, in their order, once that is known.
     fn order(&self) -> impl Iterator<Item = usize>;
@@ -287,9 +287,11 @@ impl Write<'_> {
             | Self::MoveInIndex => true,
             Self::DeleteOrphanClaim(..) => task.is_none(),
             // Its handler has run, so it was the step's turn, and there was an attempt left.
-            Self::Complete(step, _) => before.look(step).ready && before.item(step).counted <= before.retry_limit(step),
+            Self::Complete(step, _) => {
+                before.look(step).ready && before.item(step).counted <= before.max_attempts(step)
+            }
             Self::RetryLater(step, _) => {
-                before.look(step).ready && before.item(step).counted < before.retry_limit(step)
+                before.look(step).ready && before.item(step).counted < before.max_attempts(step)
             }
             Self::Fail(step, _) => before.look(step).ready,
             Self::RecordJoinArrival { join, done } => {

@@ -256,11 +256,11 @@ impl Left<'_> {
         expect(Some(error), last.error.as_ref(), "its error")?;
         let counted = step.attempt - step.uncounted_attempts;
         let for_good = last.outcome == Outcome::PermanentError;
-        let used_up = last.outcome == Outcome::RetryableError && counted >= plan.retry_limit;
+        let used_up = last.outcome == Outcome::RetryableError && counted >= plan.max_attempts;
         if for_good || used_up {
             return Ok(());
         }
-        Err(format!("failed with {error:?} after {counted} of {} attempts", plan.retry_limit))
+        Err(format!("failed with {error:?} after {counted} of {} attempts", plan.max_attempts))
     }
 }
 

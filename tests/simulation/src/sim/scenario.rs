@@ -46,9 +46,9 @@ impl Scenario {
 
     /// A scenario from this seed's numbers.
     pub(super) fn random(rng: &mut Rng) -> Self {
-        let (timeout_seconds, retry_limit) = (rng.u32(1..=10), rng.u32(1..=5));
+        let (timeout_seconds, max_attempts) = (rng.u32(1..=10), rng.u32(1..=5));
         let base_seconds = rng.u32(0..=3);
-        let graph = graph(rng).timeout_seconds(timeout_seconds).retry_limit(retry_limit).base_seconds(base_seconds);
+        let graph = graph(rng).timeout_seconds(timeout_seconds).max_attempts(max_attempts).base_seconds(base_seconds);
         let graph = compensated(rng, graph);
         let graph = if rng.u8(0..4) == 0 { graph.redrives(rng.u32(1..=3)) } else { graph };
         let tasks = [1, 1, 1, 2, 2, 3][rng.usize(0..6)];

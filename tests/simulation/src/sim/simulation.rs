@@ -274,8 +274,8 @@ impl Simulation {
             self.scheduler.violated(|| format!("{step} was run by an older version: {newer}"));
         }
         let claimed = self.table.step(task, step);
-        if claimed.attempt == run.facts.attempt && claimed.attempt - claimed.uncounted_attempts > plan.retry_limit {
-            self.scheduler.violated(|| format!("{step} was run more than {} times", plan.retry_limit));
+        if claimed.attempt == run.facts.attempt && claimed.attempt - claimed.uncounted_attempts > plan.max_attempts {
+            self.scheduler.violated(|| format!("{step} was run more than {} times", plan.max_attempts));
         }
         if plan.undoes.is_some() {
             return self.check_undoing(&record, step);

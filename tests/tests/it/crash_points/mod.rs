@@ -120,7 +120,7 @@ async fn die_everywhere(runner: &mut CrashRunner, flow: Flow, steps: &[&str], kn
     recoveries.retain(|point, _| !point.contains(".ChangeMessageVisibility."));
     // Two workers that died have had both attempts of a step that has two. The task is redriven then, but by the watchdog,
     // which is stopped here.
-    for step in steps::plan().steps().iter().filter(|step| step.retry_limit == 2) {
+    for step in steps::plan().steps().iter().filter(|step| step.max_attempts == 2) {
         recoveries.remove(&format!("{0}.UpdateItem.STEP#{0}.after", step.name));
     }
 

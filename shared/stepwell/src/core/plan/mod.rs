@@ -29,7 +29,7 @@ pub struct StepPlan {
     /// The steps whose completion this one waits for.
     pub depends_on: Vec<String>,
     /// Attempts in all, the first one included; at least 1.
-    pub retry_limit: u32,
+    pub max_attempts: u32,
     /// How long one attempt may take, in seconds; at least 1.
     pub timeout_seconds: u32,
     /// The waits between attempts.
@@ -133,11 +133,11 @@ impl Plan {
     pub const MAX_ROOTS: usize = 99;
 
     /// How many attempts a compensation has where its file does not say. Enough for hours of outage, because behind it there is only somebody who does it by hand.
-    pub const COMPENSATION_RETRY_LIMIT: u32 = 50;
+    pub const COMPENSATION_MAX_ATTEMPTS: u32 = 50;
 
     /// The most attempts that a workflow file may give a step before it fails. All of them stay in its item, with their
     /// errors, and it has room for these and for another set at least.
-    pub const MAX_RETRY_LIMIT: u32 = 50;
+    pub const MAX_ATTEMPTS: u32 = 50;
 
     /// The most redrives of a failed task by itself. The last of so many comes 8 hours after the one before.
     pub const MAX_REDRIVES: u32 = 10;
@@ -343,7 +343,7 @@ fn check_each(steps: &mut [StepPlan]) -> Result<(), PlanError> {
         if !names.insert(step.name.clone()) {
             return Err(PlanError::Duplicate(step.name.clone()));
         }
-        for (limit, what) in [(step.retry_limit, "retry limit"), (step.timeout_seconds, "timeout")] {
+        for (limit, what) in [(step.max_attempts, "retry limit"), (step.timeout_seconds, "timeout")] {
             if limit == 0 {
                 return Err(PlanError::Zero(step.name.clone(), what));
             }
@@ -417,7 +417,7 @@ mod tests {
         StepPlan {
             name: name.to_owned(),
             depends_on: depends_on.iter().map(|&name| name.to_owned()).collect(),
-            retry_limit: 3,
+            max_attempts: 3,
             timeout_seconds: 30,
             backoff: Backoff::default(),
             undoes: None,
@@ -512,7 +512,7 @@ mod tests {
             assert_eq!(Plan::new(steps).unwrap_err().to_string(), message);
         }
         let mut zero = step("a", &[]);
-        zero.retry_limit = 0;
+        zero.max_attempts = 0;
         assert_eq!(
             Plan::new(vec![zero]).unwrap_err().to_string(),
             "step `a` has a retry limit of 0; at least 1 is needed"
@@ -557,7 +557,7 @@ mod tests {
         let plan = Plan::new(vec![step("a", &[]), StepPlan { backoff, ..undo("u", "a") }]).unwrap();
         assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
 
-        let usual = StepPlan { retry_limit: Plan::COMPENSATION_RETRY_LIMIT, ..undo("u", "a") };
+        let usual = StepPlan { max_attempts: Plan::COMPENSATION_MAX_ATTEMPTS, ..undo("u", "a") };
         let plan = Plan::new(vec![step("a", &[]), usual]).unwrap();
         let stored = serde_json::to_string(&plan).unwrap();
         assert_eq!(stored, r#"{"s":[{"n":"a","c":"u"}]}"#);

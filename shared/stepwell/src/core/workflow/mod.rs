@@ -28,7 +28,7 @@
 //! adjustments:                      # changes to the plan of a single task, read off its context
 //!   - when: { /priority: express }  # JSON pointers into the context, and the values they have to have
 //!     steps:
-//!       take_payment: { retry_limit: 2, timeout_seconds: 15 }
+//!       take_payment: { max_attempts: 2, timeout_seconds: 15 }
 //! ```
 //!
 //! The keys are Tasker's (`adjustments`, `backoff` and those of compensation are ours), and a Tasker file's other keys are passed over. Any

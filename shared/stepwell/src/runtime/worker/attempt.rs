@@ -19,9 +19,9 @@ pub(super) enum Verdict {
 /// Whether there is to be another attempt, and when.
 ///
 /// `attempt` is the number of the failed attempt among those that count, from 1; `random` a random number in `0.0..1.0`.
-pub(super) fn verdict(error: &StepError, attempt: u32, retry_limit: u32, backoff: &Backoff, random: f64) -> Verdict {
+pub(super) fn verdict(error: &StepError, attempt: u32, max_attempts: u32, backoff: &Backoff, random: f64) -> Verdict {
     match error.kind {
-        ErrorKind::Retryable { retry_after } if attempt < retry_limit => {
+        ErrorKind::Retryable { retry_after } if attempt < max_attempts => {
             Verdict::RetryIn(backoff.delay(attempt, retry_after, random))
         }
         ErrorKind::Retryable { .. } | ErrorKind::Permanent => Verdict::Fail,

@@ -194,8 +194,8 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             let error = StepError::new(EngineCode::UndeclaredDependency, undeclared.to_string());
             return self.failed(lease, task, plan, &error).await;
         }
-        if lease.counted_attempt() > plan.retry_limit {
-            let message = format!("{} attempts ended without an answer", plan.retry_limit);
+        if lease.counted_attempt() > plan.max_attempts {
+            let message = format!("{} attempts ended without an answer", plan.max_attempts);
             let error = StepError::new(EngineCode::AttemptsExhausted, message);
             return self.failed(lease, task, plan, &error).await;
         }
@@ -285,7 +285,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let outcome = if error.is_retryable() { Outcome::RetryableError } else { Outcome::PermanentError };
         let mut ended = lease.ended(now, outcome, Some(Failure::new(&error.code, &error.message)));
         let random = self.worker.engine.runtime.random();
-        match verdict(error, lease.counted_attempt(), plan.retry_limit, &plan.backoff, random) {
+        match verdict(error, lease.counted_attempt(), plan.max_attempts, &plan.backoff, random) {
             Verdict::RetryIn(wait) => {
                 ended.next_retry_at = Some(now + wait);
                 let settlement = Settlement::of(step::retry_later(lease, &ended));

@@ -40,7 +40,7 @@ impl Graph {
         for step in plan.steps() {
             let number = numbers[&step.name];
             depends_on[number] = step.depends_on.iter().map(|name| numbers[name]).collect();
-            retry_limits[number] = limit(step.retry_limit);
+            retry_limits[number] = limit(step.max_attempts);
         }
         // By what the steps say, and not by what the engine makes of it.
         let waited_for = depends_on.iter().fold(Set::default(), |all: Set<Bits>, some| all.union(*some));
@@ -50,7 +50,7 @@ impl Graph {
             let undone = numbers[compensation.undoes.as_deref().expect("a compensation undoes a step")];
             compensated = compensated.with(undone);
             numbers.insert(compensation.name.clone(), forward + undone);
-            retry_limits[forward + undone] = limit(compensation.retry_limit);
+            retry_limits[forward + undone] = limit(compensation.max_attempts);
         }
         let compensates_cancellation = plan.compensates_cancellation();
         Self { numbers, forward, depends_on, leaves, compensated, compensates_cancellation, retry_limits }
@@ -288,7 +288,7 @@ impl Snapshot for Before<'_> {
         self.all.graph.compensates_cancellation
     }
 
-    fn retry_limit(&self, step: usize) -> u8 {
+    fn max_attempts(&self, step: usize) -> u8 {
         self.all.graph.retry_limits[step]
     }
 
