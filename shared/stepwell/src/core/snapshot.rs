@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_restarts_what_the_task_says_has_failed() {
+    fn a_redrive_starts_what_the_task_says_has_failed() {
         let names =
             |snapshot: &TaskSnapshot| snapshot.to_redrive().iter().map(|step| step.name.clone()).collect::<Vec<_>>();
         let mut snapshot = chain();

@@ -174,7 +174,7 @@ async fn worker_that_comes_back_late_changes_nothing(outcome: Result<Value, Step
 
 #[test_matrix([true, false])]
 #[tokio::test(start_paused = true)]
-async fn retried_task_goes_on_where_it_failed(by_call: bool) {
+async fn redriven_task_goes_on_where_it_failed(by_call: bool) {
     let journal = Journal::default();
     let harness = Graph::chain(4).max_attempts(2).harness(journal.clone(), by_call);
     let client = harness.client();
@@ -198,7 +198,7 @@ async fn retried_task_goes_on_where_it_failed(by_call: bool) {
     assert_eq!(audit, [1, 2, 3, 4, 5], "every attempt is there, and no number comes twice");
 
     let refused = client.redrive(task, &actor()).await.unwrap_err();
-    assert_eq!(refused.to_string(), "cannot retry task in complete status");
+    assert_eq!(refused.to_string(), "cannot redrive task in complete status");
     let unknown = client.redrive(TaskId::new(), &actor()).await.unwrap_err();
     assert!(matches!(unknown, ActionError::NotFound(_)), "{unknown}");
 }

@@ -229,7 +229,7 @@ fn a_compensation_is_a_step_apart() {
 }
 
 #[test]
-fn restarts_are_read_and_checked() {
+fn redrives_are_read_and_checked() {
     let with = |redrives: u32| REFUND.replace("step_templates", &format!("redrives: {redrives}\nstep_templates"));
     let workflow = Workflow::from_yaml(&with(1)).unwrap();
     let waits = [0, 1].map(|so_far| workflow.plan().redrives_after(so_far).map(|wait| wait.as_secs()));
