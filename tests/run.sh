@@ -106,9 +106,9 @@ unit() {
   check "the checkout's ten scenarios in memory" cargo test --workspace --features lambda --test checkout
   check "the command stepwell, and the rendered template" \
     cargo test --workspace --features lambda --test project --test template --test new_step
-  check "what may depend on what" cargo test --workspace --features lambda --test house
+  check "what may depend on what" cargo test --workspace --features lambda --test architecture
   check "what the dependencies may be" cargo test --workspace --features lambda --test dependencies
-  check "what the papers say of the code" cargo test --workspace --features lambda --test papers
+  check "what the documentation says about the code" cargo test --workspace --features lambda --test documentation
   check "one SQLite file as store and queues" cargo test --workspace --features lambda --test it -- sqlite::
   check "what the compiler refuses" cargo test --workspace --features lambda --test compile_fail
   check "the shop's rules in memory" cargo test --workspace --features lambda --test aws -- memory::
