@@ -301,7 +301,7 @@ fn three_files_are_edited_by_hand_for_a_step_in_the_middle_of_the_checkout() {
     };
     cargo("fmt --all --check");
     cargo("clippy --offline --locked --workspace --all-targets --features lambda -- -D warnings");
-    let tests =
-        ["architecture", "dependencies", "documentation", "project", "checkout", "check_fraud"].map(|test| format!("--test {test}"));
+    let tests = ["architecture", "dependencies", "documentation", "project", "checkout", "check_fraud"]
+        .map(|test| format!("--test {test}"));
     cargo(&format!("test --offline --locked --workspace --features lambda --lib {}", tests.join(" ")));
 }
