@@ -53,7 +53,7 @@ impl Log {
 async fn a_compensation_that_failed_is_a_line_of_these_words_in_the_functions_log() {
     let (log, _guard) = Log::new();
     let fails = || Script::new(|_| Err(permanent("NO", "")));
-    let graph = Graph::chain(1).undone([0].into());
+    let graph = Graph::chain(1).with_compensations([0].into());
     let harness = Harness::new(graph.workflow()).with(name(0), fails()).with("s50", fails());
     let task = harness.start(&Value::Null).await.unwrap();
     harness.run_until(task, |snapshot| snapshot.task.state.is_compensating()).await.unwrap();

@@ -26,9 +26,9 @@ const VISIBILITY_SECONDS: u32 = 60;
 
 /// The machine's clock. Jitter always draws its middle.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock;
+pub struct SystemRuntime;
 
-impl stepwell::Runtime for Clock {
+impl stepwell::Runtime for SystemRuntime {
     fn now(&self) -> Timestamp {
         System.now()
     }
@@ -135,8 +135,8 @@ impl Sandbox {
     }
 
     /// A client of the engine.
-    pub fn client(&self) -> Client<DynamoTable, SqsQueue, Clock> {
-        Client::new(self.table.clone(), self.queue.clone(), Clock)
+    pub fn client(&self) -> Client<DynamoTable, SqsQueue, SystemRuntime> {
+        Client::new(self.table.clone(), self.queue.clone(), SystemRuntime)
     }
 
     /// The URL of a queue.

@@ -58,7 +58,7 @@ impl AddAssign for Units {
 
 /// One AWS call.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Call {
+pub struct AwsCall {
     /// Such as `DynamoDB`.
     pub service: String,
     /// Such as `UpdateItem`.
@@ -87,7 +87,7 @@ pub struct Meter {
 #[derive(Debug, Default)]
 struct Log {
     moment: u64,
-    calls: Vec<Call>,
+    calls: Vec<AwsCall>,
 }
 
 impl Log {
@@ -117,14 +117,14 @@ impl Meter {
     }
 
     /// The calls after a mark, in the order in which they began.
-    pub fn since(&self, mark: usize) -> Vec<Call> {
+    pub fn since(&self, mark: usize) -> Vec<AwsCall> {
         self.log().calls.get(mark..).unwrap_or_default().to_vec()
     }
 
     /// How many messages have been sent to this queue, or were to be.
     pub fn sent_to(&self, queue: &QueueName) -> usize {
         let queue = queue.to_string();
-        let to_it = |call: &&Call| call.operation == "SendMessage" && call.queue.as_ref() == Some(&queue);
+        let to_it = |call: &&AwsCall| call.operation == "SendMessage" && call.queue.as_ref() == Some(&queue);
         self.log().calls.iter().filter(to_it).count()
     }
 
@@ -135,7 +135,7 @@ impl Meter {
 
 /// How many of these calls were made one after the other: the length of the longest chain in which each call began
 /// after the one before it had ended.
-pub fn longest_sequence(calls: &[Call]) -> usize {
+pub fn longest_sequence(calls: &[AwsCall]) -> usize {
     let mut spans: Vec<(u64, u64)> = calls.iter().map(|call| (call.ended.unwrap_or(u64::MAX), call.began)).collect();
     spans.sort_unstable();
     let mut last_end = 0;
@@ -178,7 +178,7 @@ impl Intercept for Meter {
         let mut log = self.log();
         let began = log.tick();
         bag.interceptor_state().store_put(Entry(log.calls.len()));
-        log.calls.push(Call {
+        log.calls.push(AwsCall {
             service,
             operation,
             queue,

@@ -2,7 +2,7 @@
 //! that no worker wants back.
 
 use crate::{
-    emulator::{Clock, Sandbox},
+    emulator::{Sandbox, SystemRuntime},
     events::{one_by_one, record},
 };
 use aws_sdk_sqs::types::MessageSystemAttributeName;
@@ -31,7 +31,7 @@ trait AnyWorker {
     fn handle<'a>(&'a self, batch: &'a [Received], invocation: &'a Invocation) -> BoxFuture<'a, Vec<String>>;
 }
 
-impl<S: Step> AnyWorker for Worker<S, DynamoTable, SqsQueue, Clock> {
+impl<S: Step> AnyWorker for Worker<S, DynamoTable, SqsQueue, SystemRuntime> {
     fn handle<'a>(&'a self, batch: &'a [Received], invocation: &'a Invocation) -> BoxFuture<'a, Vec<String>> {
         Worker::handle(self, batch, invocation).boxed()
     }
@@ -79,7 +79,7 @@ impl<'a> Poller<'a> {
     #[must_use]
     pub fn with(mut self, queue: StepQueue, step: impl Step + 'static) -> Self {
         let (table, queues) = (self.sandbox.table.clone(), self.sandbox.queue.clone());
-        self.workers.insert(queue.clone(), Box::new(Worker::new(queue, step, table, queues, Clock)));
+        self.workers.insert(queue.clone(), Box::new(Worker::new(queue, step, table, queues, SystemRuntime)));
         self
     }
 
@@ -177,7 +177,7 @@ impl<'a> Poller<'a> {
 
     /// Hands a batch to the queue's worker, and answers with the ids of the messages that it wants back.
     pub async fn deliver(&self, queue: &StepQueue, batch: &[Received]) -> Vec<String> {
-        let now = Clock.now();
+        let now = SystemRuntime.now();
         let invocation = Invocation::new(Uuid::new_v4().to_string(), now + INVOCATION, now);
         let mark = self.sandbox.meter.mark();
         let kept = self.workers[queue].handle(batch, &invocation).await;

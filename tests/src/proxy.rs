@@ -15,7 +15,7 @@ use tokio::{
 
 /// What may happen to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
+pub enum ProxyFault {
     /// It is answered with a throttle, and goes no further.
     Throttled,
     /// It is answered with `InternalServerError`, and goes no further.
@@ -41,13 +41,13 @@ pub struct Rates {
 
 impl Rates {
     /// The fault that a number from 0 to 1 stands for.
-    fn fault(&self, random: f64) -> Option<Fault> {
+    fn fault(&self, random: f64) -> Option<ProxyFault> {
         let mut below = 0.0;
         let faults = [
-            (Fault::Throttled, self.throttled),
-            (Fault::Refused, self.refused),
-            (Fault::AnswerLost, self.answer_lost),
-            (Fault::Dropped, self.dropped),
+            (ProxyFault::Throttled, self.throttled),
+            (ProxyFault::Refused, self.refused),
+            (ProxyFault::AnswerLost, self.answer_lost),
+            (ProxyFault::Dropped, self.dropped),
         ];
         faults.into_iter().find_map(|(fault, rate)| {
             below += rate;
@@ -72,14 +72,14 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn count(&mut self, fault: Option<Fault>) {
+    fn count(&mut self, fault: Option<ProxyFault>) {
         self.requests += 1;
         match fault {
             None => {}
-            Some(Fault::Throttled) => self.throttled += 1,
-            Some(Fault::Refused) => self.refused += 1,
-            Some(Fault::AnswerLost) => self.answer_lost += 1,
-            Some(Fault::Dropped) => self.dropped += 1,
+            Some(ProxyFault::Throttled) => self.throttled += 1,
+            Some(ProxyFault::Refused) => self.refused += 1,
+            Some(ProxyFault::AnswerLost) => self.answer_lost += 1,
+            Some(ProxyFault::Dropped) => self.dropped += 1,
         }
     }
 }
@@ -143,13 +143,13 @@ impl Shared {
         while let Some(request) = Request::read(&mut stream).await? {
             let fault = self.random();
             let answer = match fault {
-                Some(Fault::Throttled) => throttle(),
-                Some(Fault::Refused) => internal_error(),
-                None | Some(Fault::AnswerLost | Fault::Dropped) => {
+                Some(ProxyFault::Throttled) => throttle(),
+                Some(ProxyFault::Refused) => internal_error(),
+                None | Some(ProxyFault::AnswerLost | ProxyFault::Dropped) => {
                     let answer = self.forward(request).await.map_err(io::Error::other)?;
                     match fault {
-                        Some(Fault::Dropped) => return Ok(()),
-                        Some(Fault::AnswerLost) => internal_error(),
+                        Some(ProxyFault::Dropped) => return Ok(()),
+                        Some(ProxyFault::AnswerLost) => internal_error(),
                         _ => answer,
                     }
                 }
@@ -159,7 +159,7 @@ impl Shared {
         Ok(())
     }
 
-    fn random(&self) -> Option<Fault> {
+    fn random(&self) -> Option<ProxyFault> {
         let (rng, counts) = &mut *self.dice.lock().expect("no holder panics");
         let fault = self.rates.fault(rng.f64());
         counts.count(fault);
@@ -327,7 +327,8 @@ mod tests {
     fn each_fault_has_its_share_of_the_dice() {
         let rates = Rates { throttled: 0.1, refused: 0.2, answer_lost: 0.3, dropped: 0.1 };
         let faults = [0.05, 0.15, 0.4, 0.65, 0.75].map(|random| rates.fault(random));
-        let expected = [Fault::Throttled, Fault::Refused, Fault::AnswerLost, Fault::Dropped].map(Some);
+        let expected =
+            [ProxyFault::Throttled, ProxyFault::Refused, ProxyFault::AnswerLost, ProxyFault::Dropped].map(Some);
         assert_eq!((&faults[..4], faults[4]), (&expected[..], None));
     }
 }

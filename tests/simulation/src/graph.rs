@@ -9,7 +9,7 @@ use stepwell::{Workflow, core::message::StepQueue};
 pub const WORKFLOW: &str = "graph";
 
 /// The step that undoes step `n` is the numbered step `n` more than this.
-pub const UNDOING: usize = 50;
+pub const COMPENSATION_OFFSET: usize = 50;
 
 /// A graph of numbered steps: step `n` is the `n`-th entry, and holds what `n` depends on.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct Graph {
     max_attempts: u32,
     timeout_seconds: u32,
     base_seconds: Option<u32>,
-    undone: BTreeSet<usize>,
+    compensated: BTreeSet<usize>,
     policy: Option<(&'static str, Option<u32>)>,
     redrives: u32,
 }
@@ -27,8 +27,8 @@ impl Graph {
     /// The graph in which the `n`-th step depends on the steps in the `n`-th entry.
     pub fn new(edges: impl IntoIterator<Item = Vec<usize>>) -> Self {
         let edges = edges.into_iter().collect();
-        let (undone, policy) = (BTreeSet::new(), None);
-        Self { edges, max_attempts: 3, timeout_seconds: 10, base_seconds: Some(0), undone, policy, redrives: 0 }
+        let (compensated, policy) = (BTreeSet::new(), None);
+        Self { edges, max_attempts: 3, timeout_seconds: 10, base_seconds: Some(0), compensated, policy, redrives: 0 }
     }
 
     /// One step after the other.
@@ -76,10 +76,10 @@ impl Graph {
         self
     }
 
-    /// With a compensation, of the number [`UNDOING`] more, for each of these steps.
+    /// With a compensation, of the number [`COMPENSATION_OFFSET`] more, for each of these steps.
     #[must_use]
-    pub fn undone(mut self, steps: BTreeSet<usize>) -> Self {
-        self.undone = steps;
+    pub fn with_compensations(mut self, steps: BTreeSet<usize>) -> Self {
+        self.compensated = steps;
         self
     }
 
@@ -99,7 +99,7 @@ impl Graph {
 
     /// The steps that have a compensation.
     pub fn compensated_steps(&self) -> &BTreeSet<usize> {
-        &self.undone
+        &self.compensated
     }
 
     /// How many steps there are.
@@ -157,8 +157,8 @@ impl Graph {
     fn step(&self, step: usize, depends_on: &[usize]) -> Value {
         let mut template = self.template(step);
         template["depends_on_steps"] = depends_on.iter().copied().map(name).collect();
-        if self.undone.contains(&step) {
-            template["compensation"] = self.template(UNDOING + step);
+        if self.compensated.contains(&step) {
+            template["compensation"] = self.template(COMPENSATION_OFFSET + step);
         }
         template
     }

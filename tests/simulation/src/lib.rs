@@ -9,7 +9,7 @@
     reason = "test support: where something is wrong with the set-up, a panic with a message is what is wanted"
 )]
 
-pub mod far;
+pub mod faulty_store;
 pub mod graph;
 pub mod locked;
 pub mod model;

@@ -17,9 +17,9 @@ pub fn number_of(step: &str) -> Option<usize> {
 
 /// What was loaded, as it was loaded: the context and the results of the direct dependencies.
 #[derive(Clone, Debug)]
-pub struct Loaded(TaskData);
+pub struct ScriptInput(TaskData);
 
-impl Input for Loaded {
+impl Input for ScriptInput {
     fn wanted() -> Vec<&'static str> {
         Vec::new()
     }
@@ -31,14 +31,14 @@ impl Input for Loaded {
 
 /// One run of a step.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub struct StepRun {
     /// The facts about the attempt.
     pub facts: StepContext,
     /// What was loaded for it.
     pub data: TaskData,
 }
 
-impl Run {
+impl StepRun {
     /// The task's context.
     pub fn context(&self) -> Value {
         serde_json::from_str(&self.data.context).expect("the context is JSON")
@@ -52,11 +52,11 @@ impl Run {
 
 /// What a step does when it is run. It is itself the step: any JSON is its result.
 #[derive(Clone)]
-pub struct Script(Arc<dyn Fn(Run) -> BoxFuture<'static, Result<Value, StepError>> + Send + Sync>);
+pub struct Script(Arc<dyn Fn(StepRun) -> BoxFuture<'static, Result<Value, StepError>> + Send + Sync>);
 
 impl Script {
     /// A script that answers at once.
-    pub fn new(script: impl Fn(Run) -> Result<Value, StepError> + Send + Sync + 'static) -> Self {
+    pub fn new(script: impl Fn(StepRun) -> Result<Value, StepError> + Send + Sync + 'static) -> Self {
         Self(Arc::new(move |run| {
             let outcome = script(run);
             Box::pin(async move { outcome })
@@ -64,7 +64,7 @@ impl Script {
     }
 
     /// A script that takes its time.
-    pub fn slow<F>(script: impl Fn(Run) -> F + Send + Sync + 'static) -> Self
+    pub fn slow<F>(script: impl Fn(StepRun) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Value, StepError>> + Send + 'static,
     {
@@ -79,11 +79,11 @@ impl fmt::Debug for Script {
 }
 
 impl Step for Script {
-    type Input = Loaded;
+    type Input = ScriptInput;
     type Output = Value;
 
-    async fn run(&self, Loaded(data): Loaded, facts: &StepContext) -> Result<Value, StepError> {
+    async fn run(&self, ScriptInput(data): ScriptInput, facts: &StepContext) -> Result<Value, StepError> {
         // Outside of the future, so that a script may panic before it begins to wait.
-        (self.0)(Run { facts: facts.clone(), data }).await
+        (self.0)(StepRun { facts: facts.clone(), data }).await
     }
 }

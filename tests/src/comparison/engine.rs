@@ -39,7 +39,7 @@ use stepwell::{
         worker::{Invocation, Worker},
     },
 };
-use stepwell_simulation::{far::FaultyStore, sim::MemoryTable};
+use stepwell_simulation::{faulty_store::FaultyStore, sim::MemoryTable};
 use tokio::{
     task::spawn_local,
     time::{Instant, interval, sleep, sleep_until},

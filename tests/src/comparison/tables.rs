@@ -6,7 +6,7 @@ use super::{
 };
 use std::{fmt, sync::Arc};
 use stepwell::{CallError, FailureKind, ports::TableError};
-use stepwell_simulation::far::{Operation, Transport};
+use stepwell_simulation::faulty_store::{Operation, Transport};
 
 /// The transport of one process.
 #[derive(Clone, Debug)]

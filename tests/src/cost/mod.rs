@@ -4,7 +4,7 @@ mod shop;
 
 use crate::{
     emulator::{Sandbox, in_sandbox},
-    meter::{Call, Units, longest_sequence},
+    meter::{AwsCall, Units, longest_sequence},
     poller::{Pace, Poller},
 };
 use checkout::testing::steps;
@@ -198,7 +198,7 @@ fn assert_nothing_failed(snapshot: &TaskSnapshot) {
     assert!(attempts.into_iter().all(|attempt| attempt == 1), "every step at the first attempt: {snapshot:?}");
 }
 
-fn requests(calls: &[Call], service: &str) -> BTreeMap<String, usize> {
+fn requests(calls: &[AwsCall], service: &str) -> BTreeMap<String, usize> {
     let mut requests = BTreeMap::new();
     for call in calls.iter().filter(|call| call.service == service) {
         *requests.entry(call.operation.clone()).or_default() += 1;

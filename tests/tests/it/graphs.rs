@@ -15,7 +15,7 @@ use stepwell::{
 };
 use stepwell_simulation::{
     graph::Graph,
-    steps::{Run, Script},
+    steps::{Script, StepRun},
 };
 use stepwell_tests::{
     emulator::{Sandbox, Undeliverable, in_sandbox},
@@ -27,7 +27,7 @@ use test_case::test_case;
 /// A script that leaves the names of all steps that came before it, found by their results, but fails where `fault` says
 /// so.
 fn failing(fault: impl Fn(&str, u32) -> Option<StepError> + Send + Sync + 'static) -> Script {
-    Script::new(move |run: Run| {
+    Script::new(move |run: StepRun| {
         let earlier = run.data.results.keys().flat_map(|step| names_in(&run.data.results[step]));
         let lineage: BTreeSet<String> = earlier.chain([run.facts.step.clone()]).collect();
         fault(&run.facts.step, run.facts.attempt).map_or(Ok(json!(lineage)), Err)

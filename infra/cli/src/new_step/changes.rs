@@ -71,10 +71,10 @@ impl Changes {
     /// its own.
     /// Where that fails, all are as they were.
     pub(super) fn write(&self) -> Result<String, Finding> {
-        let mut undo = Undo::default();
-        let written = self.write_all(&mut undo);
+        let mut rollback = Rollback::default();
+        let written = self.write_all(&mut rollback);
         if let Err((path, error)) = written {
-            undo.run();
+            rollback.run();
             let problem = format!("cannot be written: {error}");
             return Err(Finding::new(path, problem, "Nothing was changed. Make it writable, and run this again"));
         }
@@ -84,7 +84,7 @@ impl Changes {
         Ok(told.collect())
     }
 
-    fn write_all(&self, undo: &mut Undo) -> Result<(), (PathBuf, io::Error)> {
+    fn write_all(&self, rollback: &mut Rollback) -> Result<(), (PathBuf, io::Error)> {
         let temporary = |path: &Path| {
             let mut name = path.file_name().unwrap_or_default().to_owned();
             name.push(".new-step");
@@ -93,12 +93,12 @@ impl Changes {
         for (path, change) in &self.files {
             let failed = |error| (path.clone(), error);
             let folder = self.root.join(path);
-            undo.make_folders(folder.parent().unwrap_or(&self.root)).map_err(failed)?;
-            undo.files.push((temporary(path), None));
+            rollback.make_folders(folder.parent().unwrap_or(&self.root)).map_err(failed)?;
+            rollback.files.push((temporary(path), None));
             fs::write(temporary(path), &change.new).map_err(failed)?;
         }
         for (path, change) in &self.files {
-            undo.files.push((self.root.join(path), change.old.clone()));
+            rollback.files.push((self.root.join(path), change.old.clone()));
             fs::rename(temporary(path), self.root.join(path)).map_err(|error| (path.clone(), error))?;
         }
         Ok(())
@@ -107,12 +107,12 @@ impl Changes {
 
 /// How to get back to where it began.
 #[derive(Default)]
-struct Undo {
+struct Rollback {
     folders: Vec<PathBuf>,
     files: Vec<(PathBuf, Option<String>)>,
 }
 
-impl Undo {
+impl Rollback {
     fn make_folders(&mut self, folder: &Path) -> io::Result<()> {
         let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
         for folder in missing.into_iter().rev() {

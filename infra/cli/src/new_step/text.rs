@@ -142,14 +142,14 @@ fn with_dependencies_alike(mut workflow: Value) -> Value {
 /// A workflow file by its lines: what comes before the steps, the steps, what comes after them.
 struct Parts {
     head: Vec<String>,
-    items: Vec<Item>,
+    items: Vec<ListItem>,
     tail: Vec<String>,
     /// How many spaces come before a step's `-`.
     indent: usize,
 }
 
 /// A step's lines.
-struct Item {
+struct ListItem {
     body: Vec<String>,
     /// Blank lines and comments between it and what follows. A comment belongs to what follows.
     gap: Vec<String>,
@@ -184,14 +184,14 @@ impl Parts {
         }
         let margin = indent(lines.peek()?);
         let starts = |line: &str| indent(line) == margin && line.trim_start().starts_with("- ");
-        let mut items: Vec<Item> = Vec::new();
+        let mut items: Vec<ListItem> = Vec::new();
         let mut tail = Vec::new();
         for line in lines.by_ref() {
             if !is_blank(&line) && (starts(&line) || items.is_empty()) {
                 if !starts(&line) {
                     return None;
                 }
-                items.push(Item { body: vec![line], gap: Vec::new() });
+                items.push(ListItem { body: vec![line], gap: Vec::new() });
             } else if !is_blank(&line) && indent(&line) <= margin {
                 tail.push(line);
                 break;
@@ -218,9 +218,9 @@ impl Parts {
         match place.checked_sub(1).and_then(|before| self.items.get_mut(before)) {
             Some(before) => {
                 let gap = std::mem::replace(&mut before.gap, blank);
-                self.items.insert(place, Item { body, gap });
+                self.items.insert(place, ListItem { body, gap });
             }
-            None => self.items.insert(0, Item { body, gap: blank }),
+            None => self.items.insert(0, ListItem { body, gap: blank }),
         }
     }
 
@@ -230,7 +230,7 @@ impl Parts {
     }
 }
 
-impl Item {
+impl ListItem {
     /// Changes what the step waits for, where that stands on lines of its own.
     fn depend(&mut self, moved: &Moved) -> Option<()> {
         let keys = self.body.first().map(|line| indent(line) + "- ".len())?;

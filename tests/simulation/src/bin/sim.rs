@@ -13,7 +13,7 @@ use std::{
     thread,
     time::Instant,
 };
-use stepwell_simulation::sim::{self, Fault, Mode, Report, oracle};
+use stepwell_simulation::sim::{self, Fault, Mode, RunReport, oracle};
 
 /// Runs the engine in simulation, with everything going wrong that can, and checks that nothing is lost, done twice or
 /// stuck. The first run that fails ends it, with the command that makes this run again.
@@ -74,7 +74,7 @@ struct Progress {
     calls: AtomicU64,
     stop: AtomicBool,
     faults: Mutex<[u64; Fault::COUNT]>,
-    failed: Mutex<Vec<Report>>,
+    failed: Mutex<Vec<RunReport>>,
 }
 
 fn main() -> ExitCode {
@@ -145,7 +145,7 @@ fn main() -> ExitCode {
 }
 
 /// What was wrong with a run.
-fn told(report: &Report) -> String {
+fn told(report: &RunReport) -> String {
     let (mode, problem) = (report.mode.name(), report.problem.as_deref().unwrap_or_default());
     format!("seed {}, {mode}: {problem}", report.seed)
 }
@@ -178,7 +178,7 @@ fn work(options: &Options, progress: &Progress, begin: Instant) {
 }
 
 /// Adds a run to the others.
-fn count(report: Report, options: &Options, progress: &Progress) {
+fn count(report: RunReport, options: &Options, progress: &Progress) {
     if options.trace {
         print!("{}", report.trace);
     }

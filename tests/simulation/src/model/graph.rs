@@ -12,7 +12,7 @@ use std::{
 
 /// The reachable states of a model, numbered in the order of their distance from the start.
 #[derive(Debug)]
-pub struct Graph {
+pub struct StateGraph {
     /// How each state but the first was come to: from which, by which of its actions.
     parents: Vec<(u32, u16)>,
     /// The edges of actions that are bound to happen, as (to, from).
@@ -30,7 +30,7 @@ pub trait Ends: Model {
     fn has_ended(&self, state: &Self::State) -> bool;
 }
 
-impl Graph {
+impl StateGraph {
     /// Walks through all of it, by states' 64-bit hashes, as `stateright` does.
     pub fn of<M: Ends>(model: &M) -> Self
     where

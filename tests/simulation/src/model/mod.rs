@@ -29,7 +29,7 @@
 //! # Completion
 //!
 //! `stateright` checks safety here. That everything comes to an end is checked by a walk backwards over the whole graph
-//! ([`Graph`]): from every state that can be reached, whatever has gone wrong before, what is bound to happen leads to an
+//! ([`StateGraph`]): from every state that can be reached, whatever has gone wrong before, what is bound to happen leads to an
 //! end with all queues empty.
 
 mod graph;
@@ -41,20 +41,20 @@ mod verify;
 mod worker;
 mod writes;
 
-pub use graph::{Ends, Graph};
+pub use graph::{Ends, StateGraph};
 pub use scope::{Bug, Faults, Scope, large_scopes, small_scopes};
-pub use state::{Bits, Item, Set, State, Task};
+pub use state::{Bits, ModelItem, ModelState, ModelTask, Set};
 pub use verify::{Figures, Flaw, verify};
-pub use worker::{Call, Run};
+pub use worker::{HandlerRun, WorkerCall};
 pub use writes::{Change, Fence, Rule, Snapshot, Write};
 
-use state::{At, Message, WORKERS};
+use state::{ModelMessage, WORKERS, WorkerState};
 use stateright::{Model, Property};
 use stepwell::core::state::{End, StepState, TaskState};
 
 /// What happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum ModelAction {
     /// A message is handed to a worker that has none, perhaps for the second time.
     Deliver {
         /// The step whose queue it is in.
@@ -65,11 +65,11 @@ pub enum Action {
         again: bool,
     },
     /// A worker makes a call.
-    Call(usize, Call),
+    Call(usize, WorkerCall),
     /// A worker's write takes effect and the answer is lost, so that it makes it again.
-    Unanswered(usize, Call),
+    Unanswered(usize, WorkerCall),
     /// A worker's handler runs.
-    Run(usize, Run),
+    Run(usize, HandlerRun),
     /// A worker dies, or gives up its delivery because a call has failed.
     Crash(usize),
     /// A lease, or a backoff, is over.
@@ -85,7 +85,7 @@ pub enum Action {
     /// A client dies before it has sent what it owes.
     ClientDies,
     /// An operator retries what failed.
-    Retry,
+    Redrive,
     /// An operator cancels the task.
     Cancel,
     /// An operator puts a result of their own in the place of a step's.
@@ -99,7 +99,7 @@ pub enum Action {
     /// Somebody stores the order of the compensations.
     StoreOrder,
     /// Somebody ends a task of which all is undone.
-    FinishUndoing,
+    FinishCompensation,
 }
 
 /// Which ends count.
@@ -133,71 +133,71 @@ impl Protocol {
 }
 
 impl Model for Protocol {
-    type State = State;
-    type Action = Action;
+    type State = ModelState;
+    type Action = ModelAction;
 
-    fn init_states(&self) -> Vec<State> {
-        vec![State::started(self.scope.roots)]
+    fn init_states(&self) -> Vec<ModelState> {
+        vec![ModelState::started(self.scope.roots)]
     }
 
-    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+    fn actions(&self, state: &ModelState, actions: &mut Vec<ModelAction>) {
         let Faults { crashes, lost_answers, retryable, permanent, .. } = self.scope.faults;
         for (index, worker) in state.workers.iter().enumerate() {
             // Idle workers are all alike, and stand first.
             let redundant = index > 0 && state.workers[index - 1] == *worker;
-            if worker.at == At::Idle || redundant {
+            if worker.at == WorkerState::Idle || redundant {
                 continue;
             }
             for call in worker::calls(worker) {
-                actions.push(Action::Call(index, call));
-                if lost_answers && matches!(call, Call::Claim | Call::Release | Call::Write) {
-                    actions.push(Action::Unanswered(index, call));
+                actions.push(ModelAction::Call(index, call));
+                if lost_answers && matches!(call, WorkerCall::Claim | WorkerCall::Release | WorkerCall::Write) {
+                    actions.push(ModelAction::Unanswered(index, call));
                 }
             }
-            if worker.at == At::Running {
+            if worker.at == WorkerState::Running {
                 let runs = [
-                    (true, Run::Ok),
-                    (retryable, Run::Retryable),
-                    (retryable, Run::RetryableAfterEffect),
-                    (permanent, Run::Permanent),
+                    (true, HandlerRun::Ok),
+                    (retryable, HandlerRun::Retryable),
+                    (retryable, HandlerRun::RetryableAfterEffect),
+                    (permanent, HandlerRun::Permanent),
                 ];
-                actions.extend(runs.into_iter().filter(|(may, _)| *may).map(|(_, run)| Action::Run(index, run)));
+                actions.extend(runs.into_iter().filter(|(may, _)| *may).map(|(_, run)| ModelAction::Run(index, run)));
             }
             if crashes {
-                actions.push(Action::Crash(index));
+                actions.push(ModelAction::Crash(index));
             }
         }
         self.around(state, actions);
     }
 
-    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+    fn next_state(&self, before: &ModelState, action: ModelAction) -> Option<ModelState> {
         let scope = &self.scope;
         let mut state = *before;
         match action {
-            Action::Deliver { step, slot, .. } => worker::deliver(&mut state, 0, step, slot),
-            Action::Call(index, call) => worker::call(scope, &mut state, index, call, false),
-            Action::Unanswered(index, call) => worker::call(scope, &mut state, index, call, true),
-            Action::Run(index, run) => worker::run(scope, &mut state, index, run),
-            Action::Crash(index) => state.workers[index] = state::Worker::default(),
-            Action::Over(step) => state.items[step].over = true,
-            Action::Watch(step) | Action::Stray(step) => state.send(step, Message::Plain),
-            Action::Lose(step, slot) => state.delete(step, slot),
-            Action::ClientSend(step) => {
+            ModelAction::Deliver { step, slot, .. } => worker::deliver(&mut state, 0, step, slot),
+            ModelAction::Call(index, call) => worker::call(scope, &mut state, index, call, false),
+            ModelAction::Unanswered(index, call) => worker::call(scope, &mut state, index, call, true),
+            ModelAction::Run(index, run) => worker::run(scope, &mut state, index, run),
+            ModelAction::Crash(index) => state.workers[index] = state::Worker::default(),
+            ModelAction::Over(step) => state.items[step].over = true,
+            ModelAction::Watch(step) | ModelAction::Stray(step) => state.send(step, ModelMessage::Plain),
+            ModelAction::Lose(step, slot) => state.delete(step, slot),
+            ModelAction::ClientSend(step) => {
                 state.owed = state.owed.without(step);
-                state.send(step, Message::Plain);
+                state.send(step, ModelMessage::Plain);
             }
-            Action::ClientDies => state.owed = state::Set::default(),
-            Action::Retry => recovery::retry(scope, &mut state),
-            Action::Cancel => recovery::cancel(scope, &mut state),
-            Action::Resolve(step) => recovery::resolve(scope, &mut state, step),
-            Action::DeadLetter(step, slot) => {
+            ModelAction::ClientDies => state.owed = state::Set::default(),
+            ModelAction::Redrive => recovery::redrive(scope, &mut state),
+            ModelAction::Cancel => recovery::cancel(scope, &mut state),
+            ModelAction::Resolve(step) => recovery::resolve(scope, &mut state, step),
+            ModelAction::DeadLetter(step, slot) => {
                 state.delete(step, slot);
-                recovery::give_up(scope, &mut state, step);
+                recovery::dead_letter(scope, &mut state, step);
             }
-            Action::Recover => recovery::recover(scope, &mut state),
-            Action::Close(step) => recovery::close(scope, &mut state, step),
-            Action::StoreOrder => recovery::store_order(scope, &mut state),
-            Action::FinishUndoing => recovery::finish_undoing(scope, &mut state),
+            ModelAction::Recover => recovery::recover(scope, &mut state),
+            ModelAction::Close(step) => recovery::close(scope, &mut state, step),
+            ModelAction::StoreOrder => recovery::store_order(scope, &mut state),
+            ModelAction::FinishCompensation => recovery::finish_compensation(scope, &mut state),
         }
         let state = state.canonical();
         (state != *before).then_some(state)
@@ -205,109 +205,116 @@ impl Model for Protocol {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("steps and task move only along the tables of states", |_, state: &State| {
-                !state.wrongs.illegal_move
+            Property::always("steps and task move only along the tables of states", |_, state: &ModelState| {
+                !state.violations.illegal_move
             }),
-            Property::always("a handler begins only after all it depends on is done", |_, state: &State| {
-                !state.wrongs.too_early
+            Property::always("a handler begins only after all it depends on is done", |_, state: &ModelState| {
+                !state.violations.too_early
             }),
-            Property::always("nothing begins in a task that was found closed", |_, state: &State| {
-                !state.wrongs.after_end
+            Property::always("nothing begins in a task that was found closed", |_, state: &ModelState| {
+                !state.violations.after_end
             }),
-            Property::always("a step has one result", |_, state: &State| {
+            Property::always("a step has one result", |_, state: &ModelState| {
                 state.items.iter().all(|item| item.results <= 1)
             }),
-            Property::always("a step is charged once", |_, state: &State| {
+            Property::always("a step is charged once", |_, state: &ModelState| {
                 state.effects.iter().all(|effect| effect.charged <= 1)
             }),
             Property::always("what is complete has had its effect", Self::complete_has_effect),
-            Property::always("a task is complete only if all of its steps are done", |model: &Self, state: &State| {
-                let done = |step: usize| state.items[step].state.is_done();
-                state.task.state != TaskState::Completed || model.scope.forward().all(done)
-            }),
+            Property::always(
+                "a task is complete only if all of its steps are done",
+                |model: &Self, state: &ModelState| {
+                    let done = |step: usize| state.items[step].state.is_done();
+                    state.task.state != TaskState::Completed || model.scope.forward().all(done)
+                },
+            ),
             Property::always("a failed step shows in its task, and only that does", Self::failure_shows),
             Property::always(
                 "once compensations run no step is waiting or in flight",
-                |model: &Self, state: &State| {
+                |model: &Self, state: &ModelState| {
                     let settled = |step: usize| writes::is_settled(state.items[step].state);
                     !state.task.ordered || model.scope.forward().all(settled)
                 },
             ),
-            Property::always("after compensation nothing is charged and kept", |_, state: &State| {
+            Property::always("after compensation nothing is charged and kept", |_, state: &ModelState| {
                 let kept = state.effects.iter().any(|effect| effect.charged > 0 && !effect.refunded);
                 !(matches!(state.task.state, TaskState::Compensated(_)) && kept)
             }),
-            Property::always("what is written is what its rule allows", |_, state: &State| !state.wrongs.unruled),
-            Property::always("nothing is stuck", |model: &Self, state: &State| {
+            Property::always("what is written is what its rule allows", |_, state: &ModelState| {
+                !state.violations.unruled
+            }),
+            Property::always("nothing is stuck", |model: &Self, state: &ModelState| {
                 model.has_come_to_rest(state) || model.goes_on(state)
             }),
-            Property::sometimes("a task comes to its end", |model: &Self, state: &State| model.has_come_to_rest(state)),
+            Property::sometimes("a task comes to its end", |model: &Self, state: &ModelState| {
+                model.has_come_to_rest(state)
+            }),
         ]
     }
 }
 
 impl Protocol {
     /// What happens around the workers.
-    fn around(&self, state: &State, actions: &mut Vec<Action>) {
+    fn around(&self, state: &ModelState, actions: &mut Vec<ModelAction>) {
         let Self { scope, .. } = self;
         let Faults { slow_workers, duplicates, lost_messages, stray_messages, .. } = scope.faults;
-        let Faults { retries, cancels, resolves, dead_letters, .. } = scope.faults;
-        let idle = WORKERS > 0 && state.workers[0].at == At::Idle;
+        let Faults { redrives, cancels, resolves, dead_letters, .. } = scope.faults;
+        let idle = WORKERS > 0 && state.workers[0].at == WorkerState::Idle;
         for step in scope.steps() {
             for (slot, _) in state.messages(step) {
                 let again = state.held(step, slot);
                 if idle && (!again || duplicates) {
-                    actions.push(Action::Deliver { step, slot, again });
+                    actions.push(ModelAction::Deliver { step, slot, again });
                 }
                 if lost_messages && !again {
-                    actions.push(Action::Lose(step, slot));
+                    actions.push(ModelAction::Lose(step, slot));
                 }
-                if dead_letters && !again && recovery::may_give_up(scope, state, step) {
-                    actions.push(Action::DeadLetter(step, slot));
+                if dead_letters && !again && recovery::may_dead_letter(scope, state, step) {
+                    actions.push(ModelAction::DeadLetter(step, slot));
                 }
             }
-            let Item { state: at, over, .. } = state.items[step];
+            let ModelItem { state: at, over, .. } = state.items[step];
             let may_be_over = match at {
                 StepState::InProgress => slow_workers || !state.is_led(step),
                 state => state == StepState::Retrying,
             };
             if may_be_over && !over {
-                actions.push(Action::Over(step));
+                actions.push(ModelAction::Over(step));
             }
             let absent = !state.has_message(step);
             if scope.watchdog && state.has_no_message(step) && recovery::is_due(scope, state, step) {
-                actions.push(Action::Watch(step));
+                actions.push(ModelAction::Watch(step));
             }
             if stray_messages && absent {
-                actions.push(Action::Stray(step));
+                actions.push(ModelAction::Stray(step));
             }
             if state.owed.has(step) {
-                actions.push(Action::ClientSend(step));
+                actions.push(ModelAction::ClientSend(step));
             }
             if resolves && recovery::may_resolve(scope, state, step) {
-                actions.push(Action::Resolve(step));
+                actions.push(ModelAction::Resolve(step));
             }
             if recovery::may_close(scope, state, step) {
-                actions.push(Action::Close(step));
+                actions.push(ModelAction::Close(step));
             }
         }
         let others = [
-            (lost_messages && !state.owed.is_empty(), Action::ClientDies),
-            (retries && recovery::may_retry(scope, state), Action::Retry),
-            (cancels && recovery::may_cancel(scope, state), Action::Cancel),
-            (recovery::may_unwind(scope, state), Action::Recover),
-            (recovery::may_order(scope, state), Action::StoreOrder),
-            (recovery::may_finish_undoing(scope, state), Action::FinishUndoing),
+            (lost_messages && !state.owed.is_empty(), ModelAction::ClientDies),
+            (redrives && recovery::may_redrive(scope, state), ModelAction::Redrive),
+            (cancels && recovery::may_cancel(scope, state), ModelAction::Cancel),
+            (recovery::may_compensate(scope, state), ModelAction::Recover),
+            (recovery::may_order(scope, state), ModelAction::StoreOrder),
+            (recovery::may_finish_compensation(scope, state), ModelAction::FinishCompensation),
         ];
         actions.extend(others.into_iter().filter(|(may, _)| *may).map(|(_, action)| action));
     }
 
-    fn complete_has_effect(&self, state: &State) -> bool {
+    fn complete_has_effect(&self, state: &ModelState) -> bool {
         let charged = |step: usize| state.items[step].state != StepState::Complete || state.effects[step].charged > 0;
         self.scope.forward().all(charged)
     }
 
-    fn failure_shows(&self, state: &State) -> bool {
+    fn failure_shows(&self, state: &ModelState) -> bool {
         let failed = self.scope.forward().any(|step| state.items[step].state == StepState::Error);
         match state.task.state {
             TaskState::Running | TaskState::Completed => !failed,
@@ -318,18 +325,18 @@ impl Protocol {
     }
 
     /// Whether all is quiet, and whatever is still to come has to come from a person.
-    pub fn has_come_to_rest(&self, state: &State) -> bool {
+    pub fn has_come_to_rest(&self, state: &ModelState) -> bool {
         state.is_quiet()
             && match state.task.state {
                 TaskState::Completed | TaskState::Cancelled | TaskState::Resolved | TaskState::Compensated(_) => true,
-                TaskState::Failed => !recovery::may_unwind(&self.scope, state),
-                TaskState::Compensating(_) => recovery::needs_hands(&self.scope, state),
+                TaskState::Failed => !recovery::may_compensate(&self.scope, state),
+                TaskState::Compensating(_) => recovery::needs_operator(&self.scope, state),
                 TaskState::Running => false,
             }
     }
 
     /// Whether anything that is bound to happen can.
-    fn goes_on(&self, state: &State) -> bool {
+    fn goes_on(&self, state: &ModelState) -> bool {
         let mut actions = Vec::new();
         self.actions(state, &mut actions);
         actions.iter().any(|action| self.is_bound_to_happen(action))
@@ -337,31 +344,31 @@ impl Protocol {
 }
 
 impl Ends for Protocol {
-    fn is_bound_to_happen(&self, action: &Action) -> bool {
+    fn is_bound_to_happen(&self, action: &ModelAction) -> bool {
         match action {
-            Action::Deliver { again, .. } => !again,
-            Action::Run(_, run) => *run == Run::Ok,
-            Action::Call(..)
-            | Action::Over(_)
-            | Action::Watch(_)
-            | Action::ClientSend(_)
-            | Action::Recover
-            | Action::Close(_)
-            | Action::StoreOrder
-            | Action::FinishUndoing => true,
-            Action::Retry => self.goal == Goal::Mended,
-            Action::Unanswered(..)
-            | Action::Crash(_)
-            | Action::Lose(..)
-            | Action::Stray(_)
-            | Action::ClientDies
-            | Action::Cancel
-            | Action::Resolve(_)
-            | Action::DeadLetter(..) => false,
+            ModelAction::Deliver { again, .. } => !again,
+            ModelAction::Run(_, run) => *run == HandlerRun::Ok,
+            ModelAction::Call(..)
+            | ModelAction::Over(_)
+            | ModelAction::Watch(_)
+            | ModelAction::ClientSend(_)
+            | ModelAction::Recover
+            | ModelAction::Close(_)
+            | ModelAction::StoreOrder
+            | ModelAction::FinishCompensation => true,
+            ModelAction::Redrive => self.goal == Goal::Mended,
+            ModelAction::Unanswered(..)
+            | ModelAction::Crash(_)
+            | ModelAction::Lose(..)
+            | ModelAction::Stray(_)
+            | ModelAction::ClientDies
+            | ModelAction::Cancel
+            | ModelAction::Resolve(_)
+            | ModelAction::DeadLetter(..) => false,
         }
     }
 
-    fn has_ended(&self, state: &State) -> bool {
+    fn has_ended(&self, state: &ModelState) -> bool {
         let waits_for_person = matches!(state.task.state, TaskState::Failed | TaskState::Compensating(_));
         self.has_come_to_rest(state) && (self.goal == Goal::Rest || !waits_for_person)
     }

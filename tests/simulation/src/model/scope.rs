@@ -26,7 +26,7 @@ pub struct Faults {
     /// A handler fails with an error that will not pass.
     pub permanent: bool,
     /// An operator retries a failed task.
-    pub retries: bool,
+    pub redrives: bool,
     /// An operator cancels the task.
     pub cancels: bool,
     /// An operator does a step, or a compensation, by hand.
@@ -46,7 +46,7 @@ impl Faults {
         stray_messages: false,
         retryable: false,
         permanent: false,
-        retries: false,
+        redrives: false,
         cancels: false,
         resolves: false,
         dead_letters: false,
@@ -62,7 +62,7 @@ impl Faults {
         stray_messages: true,
         retryable: true,
         permanent: true,
-        retries: true,
+        redrives: true,
         cancels: true,
         resolves: true,
         dead_letters: true,
@@ -73,11 +73,11 @@ impl Faults {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
     /// The message is deleted with the completion, before the hand-over.
-    AcknowledgeBeforeHandOver,
+    AcknowledgeBeforeDispatch,
     /// Outcomes are written whoever owns the step.
     NoFence,
     /// A step is taken over while its lease holds, and not when it is over.
-    LeaseComparedTheWrongWay,
+    LeaseComparisonInverted,
     /// A join counts arrivals, and sends when there are as many as it has dependencies.
     JoinCounted,
     /// A message is trusted to come when all dependencies are done.
@@ -209,25 +209,25 @@ impl Scope {
 }
 
 /// What actors do, and what the handlers do.
-const PEOPLE: Faults = Faults { permanent: true, retries: true, cancels: true, ..Faults::NONE };
+const OPERATORS: Faults = Faults { permanent: true, redrives: true, cancels: true, ..Faults::NONE };
 /// All that comes to a task from outside, and what the handlers do.
-const OUTSIDE: Faults = Faults { dead_letters: true, resolves: true, ..PEOPLE };
+const OUTSIDE: Faults = Faults { dead_letters: true, resolves: true, ..OPERATORS };
 const CRASHES: Faults = Faults { crashes: true, ..Faults::NONE };
 const DUPLICATES: Faults = Faults { duplicates: true, ..Faults::NONE };
 const LOST: Faults = Faults { lost_messages: true, ..Faults::NONE };
 
 /// The scopes that the tests check, seconds each.
 pub fn small_scopes() -> Vec<Scope> {
-    let lost_and_people = Faults { lost_messages: true, retryable: true, ..PEOPLE };
+    let lost_and_operators = Faults { lost_messages: true, retryable: true, ..OPERATORS };
     vec![
         Scope::chain("chain of 1: crashes, no watchdog", 1, CRASHES).without_watchdog(),
-        Scope::chain("chain of 2: lost messages, failures, redrive, cancel", 2, lost_and_people).max_attempts(2),
+        Scope::chain("chain of 2: lost messages, failures, redrive, cancel", 2, lost_and_operators).max_attempts(2),
         Scope::chain("chain of 2: crashes, duplicates", 2, Faults { crashes: true, ..DUPLICATES }),
         Scope::chain("chain of 2: crashes, dead letters", 2, Faults { dead_letters: true, ..CRASHES }),
         Scope::chain("chain of 2: dead letters, by hand, redrive, cancel", 2, OUTSIDE),
         Scope::chain("chain of 1, compensated: dead letters, by hand, redrive, cancel", 1, OUTSIDE).compensated(),
         Scope::fork("fork: lost messages", LOST),
-        Scope::diamond("diamond: failures, redrive, cancel, no watchdog", PEOPLE).without_watchdog(),
+        Scope::diamond("diamond: failures, redrive, cancel, no watchdog", OPERATORS).without_watchdog(),
         Scope::diamond("diamond: lost messages", LOST),
         Scope::diamond("diamond: duplicates, no watchdog", DUPLICATES).without_watchdog(),
     ]
@@ -239,9 +239,9 @@ pub fn large_scopes() -> Vec<Scope> {
         Scope::chain("chain of 2: crashes, no watchdog", 2, CRASHES).without_watchdog(),
         Scope::chain("chain of 2: crashes", 2, CRASHES),
         Scope::chain("chain of 2: crashes, by hand", 2, Faults { resolves: true, ..CRASHES }),
-        Scope::chain("chain of 2, compensated: failures, redrive, cancel", 2, PEOPLE).compensated(),
+        Scope::chain("chain of 2, compensated: failures, redrive, cancel", 2, OPERATORS).compensated(),
         Scope::fork("fork: crashes, no watchdog", CRASHES).without_watchdog(),
-        Scope::fork("fork: failures, redrive, cancel", PEOPLE),
+        Scope::fork("fork: failures, redrive, cancel", OPERATORS),
         Scope::fork("fork: dead letters, by hand", Faults { dead_letters: true, resolves: true, ..Faults::NONE }),
         Scope::diamond("diamond: crashes, no watchdog", CRASHES).without_watchdog(),
     ]

@@ -107,7 +107,7 @@ impl<B: Bits> fmt::Debug for Set<B> {
 
 /// The task's item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Task<B: Bits = u8> {
+pub struct ModelTask<B: Bits = u8> {
     /// Its state.
     pub state: TaskState,
     /// Whether the order of its compensations is stored.
@@ -116,7 +116,7 @@ pub struct Task<B: Bits = u8> {
     pub arrived: Set<B>,
 }
 
-impl<B: Bits> Task<B> {
+impl<B: Bits> ModelTask<B> {
     /// A task that was just written.
     pub fn started() -> Self {
         Self { state: TaskState::Running, ordered: false, arrived: Set::default() }
@@ -130,7 +130,7 @@ impl<B: Bits> Task<B> {
 
 /// A step's item.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Item<B: Bits = u8> {
+pub struct ModelItem<B: Bits = u8> {
     /// Its state.
     pub state: StepState,
     /// How many claims count against the maximum of attempts.
@@ -158,7 +158,7 @@ pub struct Effect {
 
 /// A message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Message {
+pub enum ModelMessage {
     /// From a first hand-over, a client or the watchdog.
     Plain,
     /// From a hand-over made again, and not received yet. Once it is received it is like any other.
@@ -167,14 +167,14 @@ pub enum Message {
 
 /// What a worker's load found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Seen {
+pub struct LoadResult {
     /// Whether the task lets this step run.
     pub open: bool,
     /// Whether all that this step waits for is done.
     pub ready: bool,
 }
 
-impl Seen {
+impl LoadResult {
     /// Whether the step may be run now.
     pub fn is_its_turn(self) -> bool {
         self.open && self.ready
@@ -183,7 +183,7 @@ impl Seen {
 
 /// How far a worker's claim has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Asked {
+pub enum ClaimProgress {
     /// Not made, or not answered.
     Claim,
     /// Refused by a lease that is over: the second write is to be made.
@@ -207,7 +207,7 @@ pub enum ClaimRefusal {
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Outcome {
+pub enum ModelOutcome {
     /// The handler returned.
     Complete,
     /// It failed, and another attempt follows.
@@ -218,36 +218,36 @@ pub enum Outcome {
 
 /// What a worker is about to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum At {
+pub enum WorkerState {
     /// It waits for a message.
     #[default]
     Idle,
     /// Claim and load, side by side.
-    Calling(Asked, Option<Seen>),
+    Calling(ClaimProgress, Option<LoadResult>),
     /// Put the step back, and then look once more whether it is ready.
     Releasing {
         /// Whether to look once more.
-        look_again: bool,
+        reload: bool,
     },
     /// Look once more.
-    LookingAgain,
+    Reloading,
     /// Run the handler.
     Running,
     /// Write how it went.
-    Writing(Outcome),
+    Writing(ModelOutcome),
     /// Find out which dependents a repeated hand-over has to wake.
-    FindingOut,
+    FindingDependents,
     /// Hand over.
-    HandingOver {
+    Dispatching {
         /// Where the step is to be added to the done dependencies.
-        arrive: Set,
+        arrivals: Set,
         /// What is to be sent a message.
         send: Set,
         /// Whether the hand-over may have been made before.
         again: bool,
     },
     /// Add the step to the task's done last steps.
-    ArrivingAtTask,
+    RecordingLeafArrival,
     /// End the task.
     Finishing,
     /// Have the message deleted.
@@ -258,7 +258,7 @@ pub enum At {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Worker {
     /// What it does next.
-    pub at: At,
+    pub at: WorkerState,
     /// The step whose message it holds.
     pub step: u8,
     /// Where in the queue that message is, while it is there.
@@ -273,11 +273,11 @@ pub struct Worker {
 
 /// The queue of a step. It is no more than a set: what differs in nothing is kept once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Queue(pub [Option<Message>; SLOTS]);
+pub struct Queue(pub [Option<ModelMessage>; SLOTS]);
 
 /// What must not happen but cannot be read off a state; noted when it does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Wrongs {
+pub struct Violations {
     /// A step or the task moved in a way that the table of states does not have.
     pub illegal_move: bool,
     /// A handler began before all that it waits for was done.
@@ -290,11 +290,11 @@ pub struct Wrongs {
 
 /// The whole system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct State {
+pub struct ModelState {
     /// The task's item.
-    pub task: Task,
+    pub task: ModelTask,
     /// The steps' items.
-    pub items: [Item; MAX_STEPS],
+    pub items: [ModelItem; MAX_STEPS],
     /// What the world knows of each step.
     pub effects: [Effect; MAX_STEPS],
     /// The queues.
@@ -304,20 +304,20 @@ pub struct State {
     /// The workers.
     pub workers: [Worker; WORKERS],
     /// What went wrong on the way.
-    pub wrongs: Wrongs,
+    pub violations: Violations,
 }
 
-impl State {
+impl ModelState {
     /// A task that was just written.
     pub fn started(roots: Set) -> Self {
         Self {
-            task: Task::started(),
-            items: [Item::default(); MAX_STEPS],
+            task: ModelTask::started(),
+            items: [ModelItem::default(); MAX_STEPS],
             effects: [Effect::default(); MAX_STEPS],
             queues: [Queue::default(); MAX_STEPS],
             owed: roots,
             workers: [Worker::default(); WORKERS],
-            wrongs: Wrongs::default(),
+            violations: Violations::default(),
         }
     }
 
@@ -328,11 +328,11 @@ impl State {
 
     /// Whether there is a plain message that nobody holds.
     pub fn has_message(&self, step: usize) -> bool {
-        self.messages(step).any(|(slot, message)| message == Message::Plain && !self.held(step, slot))
+        self.messages(step).any(|(slot, message)| message == ModelMessage::Plain && !self.held(step, slot))
     }
 
     /// The messages in a queue.
-    pub fn messages(&self, step: usize) -> impl Iterator<Item = (usize, Message)> + '_ {
+    pub fn messages(&self, step: usize) -> impl Iterator<Item = (usize, ModelMessage)> + '_ {
         self.queues[step].0.iter().enumerate().filter_map(|(slot, message)| Some((slot, (*message)?)))
     }
 
@@ -349,13 +349,13 @@ impl State {
 
     /// Whether every queue is empty and nobody is at work.
     pub fn is_quiet(&self) -> bool {
-        let idle = self.workers.iter().all(|worker| worker.at == At::Idle);
+        let idle = self.workers.iter().all(|worker| worker.at == WorkerState::Idle);
         idle && self.owed.is_empty() && self.queues.iter().all(|queue| *queue == Queue::default())
     }
 
     /// Puts a message into a queue. A second one that differs in nothing from one that nobody holds is not kept: since
     /// an acknowledgement can be lost any time, one message can do all that two can.
-    pub fn send(&mut self, step: usize, message: Message) {
+    pub fn send(&mut self, step: usize, message: ModelMessage) {
         let there = self.messages(step).any(|(slot, found)| found == message && !self.held(step, slot));
         if !there {
             let free = self.queues[step].0.iter().position(Option::is_none);
@@ -396,7 +396,7 @@ impl State {
             if self.queues[step] == Queue::default() {
                 continue;
             }
-            let mut order: Vec<(Message, Vec<Worker>, usize)> = self
+            let mut order: Vec<(ModelMessage, Vec<Worker>, usize)> = self
                 .messages(step)
                 .map(|(slot, message)| {
                     let holders = self.workers.iter().filter(|worker| worker.holds(step, slot));
@@ -425,6 +425,6 @@ impl State {
 
 impl Worker {
     fn holds(&self, step: usize, slot: usize) -> bool {
-        self.at != At::Idle && usize::from(self.step) == step && self.slot.map(usize::from) == Some(slot)
+        self.at != WorkerState::Idle && usize::from(self.step) == step && self.slot.map(usize::from) == Some(slot)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     scope::Scope,
-    state::{Item, Set, State, Task},
+    state::{ModelItem, ModelState, ModelTask, Set},
     writes::{Snapshot, Write},
 };
 
@@ -10,17 +10,17 @@ use super::{
 #[derive(Clone, Copy)]
 pub(super) struct Items<'a> {
     pub(super) scope: &'a Scope,
-    pub(super) state: &'a State,
+    pub(super) state: &'a ModelState,
 }
 
 impl Snapshot for Items<'_> {
     type Bits = u8;
 
-    fn task(&self) -> Option<Task> {
+    fn task(&self) -> Option<ModelTask> {
         Some(self.state.task)
     }
 
-    fn item(&self, step: usize) -> Item {
+    fn item(&self, step: usize) -> ModelItem {
         self.state.items[step]
     }
 
@@ -57,21 +57,21 @@ impl Snapshot for Items<'_> {
 }
 
 /// Makes a write; whether it took effect.
-pub(super) fn make(scope: &Scope, state: &mut State, write: Write<'_>) -> bool {
+pub(super) fn make(scope: &Scope, state: &mut ModelState, write: Write<'_>) -> bool {
     let items = Items { scope, state };
     let takes_effect = write.takes_effect(&items);
     if takes_effect {
         let is_due = write.is_due(&items);
         force(scope, state, write);
-        state.wrongs.unruled |= !is_due;
+        state.violations.unruled |= !is_due;
     }
     takes_effect
 }
 
 /// Makes a write whatever its condition says.
-pub(super) fn force(scope: &Scope, state: &mut State, write: Write<'_>) {
+pub(super) fn force(scope: &Scope, state: &mut ModelState, write: Write<'_>) {
     let Some(change) = write.change(&Items { scope, state }) else {
-        state.wrongs.illegal_move = true;
+        state.violations.illegal_move = true;
         return;
     };
     if let Some(task) = change.task {
@@ -81,6 +81,6 @@ pub(super) fn force(scope: &Scope, state: &mut State, write: Write<'_>) {
         // One too many is as good as more, and keeps the number of states finite: where workers go on dying, and where a
         // result is written again and again.
         let (counted, results) = (item.counted.min(scope.max_attempts + 1), item.results.min(2));
-        state.items[step] = Item { counted, results, ..item };
+        state.items[step] = ModelItem { counted, results, ..item };
     }
 }

@@ -1,6 +1,6 @@
 //! One scope, checked for safety and for completion.
 
-use super::{Action, Graph, Protocol, Scope};
+use super::{ModelAction, Protocol, Scope, StateGraph};
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub struct Flaw {
     /// The property that does not hold.
     pub property: &'static str,
     /// What happens until then.
-    pub way: Vec<Action>,
+    pub way: Vec<ModelAction>,
 }
 
 impl fmt::Display for Flaw {
@@ -47,14 +47,14 @@ pub fn verify(scope: &Scope, threads: usize) -> Result<Figures, Flaw> {
     }
     checker.assert_properties();
 
-    let graph = Graph::of(&protocol);
+    let graph = StateGraph::of(&protocol);
     assert_eq!(graph.states(), checker.unique_state_count(), "both walks come to the same states");
     if let Some(way) = graph.dead_end(&protocol) {
         return Err(Flaw { property: "left alone, every task comes to rest", way });
     }
-    if scope.faults.retries {
+    if scope.faults.redrives {
         let mended = protocol.mended();
-        let graph = Graph::of(&mended);
+        let graph = StateGraph::of(&mended);
         if let Some(way) = graph.dead_end(&mended) {
             return Err(Flaw { property: "an operator who retries brings every task to its end", way });
         }

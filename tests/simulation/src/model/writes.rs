@@ -8,7 +8,7 @@
 //! A rule knows a task and its steps as a [`Snapshot`], and says what becomes of them as a [`Change`]. It knows nothing of
 //! audit trails, of the index and of moments; see the conformance check for what that leaves out.
 
-use super::state::{Bits, Item, Seen, Set, Task};
+use super::state::{Bits, LoadResult, ModelItem, ModelTask, Set};
 use std::{fmt::Debug, ops::Range};
 use stepwell::core::state::{End, StepEvent, StepState, TaskEvent, TaskState};
 
@@ -21,10 +21,10 @@ pub trait Snapshot {
     type Bits: Bits + Debug;
 
     /// The task; `None` where there is none.
-    fn task(&self) -> Option<Task<Self::Bits>>;
+    fn task(&self) -> Option<ModelTask<Self::Bits>>;
 
     /// A step; an untouched one where there is no item.
-    fn item(&self, step: usize) -> Item<Self::Bits>;
+    fn item(&self, step: usize) -> ModelItem<Self::Bits>;
 
     /// How many steps there are, compensations left out.
     fn forward(&self) -> usize;
@@ -63,20 +63,20 @@ pub trait Snapshot {
     }
 
     /// What a load of the task and of what the step waits for finds.
-    fn look(&self, step: usize) -> Seen {
+    fn load(&self, step: usize) -> LoadResult {
         if self.is_compensation(step) {
             let open = self.task().and_then(|task| task.compensating()) == Some(true);
             let done_before = self.order().take_while(|other| *other != step).all(|other| self.is_done(other));
-            return Seen { open, ready: done_before && self.order().any(|other| other == step) };
+            return LoadResult { open, ready: done_before && self.order().any(|other| other == step) };
         }
         let open = self.task().is_some_and(|task| task.state.lets_steps_run());
-        Seen { open, ready: self.depends_on(step).iter().all(|other| self.is_done(other)) }
+        LoadResult { open, ready: self.depends_on(step).iter().all(|other| self.is_done(other)) }
     }
 
     /// What a redrive starts again: the failed steps, or the failed compensations of a task that is being compensated.
     fn failed(&self) -> impl Iterator<Item = usize> {
-        let undoing = self.task().is_some_and(|task| task.compensating().is_some());
-        let numbers = if undoing { self.forward()..2 * self.forward() } else { self.forward_steps() };
+        let compensating = self.task().is_some_and(|task| task.compensating().is_some());
+        let numbers = if compensating { self.forward()..2 * self.forward() } else { self.forward_steps() };
         numbers.filter(|step| self.item(*step).state == StepState::Error)
     }
 }
@@ -207,19 +207,19 @@ impl Rule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change<B: Bits> {
     /// What becomes of the task, where it is written.
-    pub task: Option<Task<B>>,
+    pub task: Option<ModelTask<B>>,
     /// What becomes of steps. One without an item is an untouched one.
-    pub items: Vec<(usize, Item<B>)>,
+    pub items: Vec<(usize, ModelItem<B>)>,
 }
 
 impl<B: Bits> Change<B> {
     const NONE: Self = Self { task: None, items: Vec::new() };
 
-    fn of_task(task: Task<B>) -> Self {
+    fn of_task(task: ModelTask<B>) -> Self {
         Self { task: Some(task), ..Self::NONE }
     }
 
-    fn of_step(step: usize, item: Item<B>) -> Self {
+    fn of_step(step: usize, item: ModelItem<B>) -> Self {
         Self { items: vec![(step, item)], ..Self::NONE }
     }
 }
@@ -288,12 +288,12 @@ impl Write<'_> {
             Self::DeleteOrphanClaim(..) => task.is_none(),
             // Its handler has run, so it was the step's turn, and there was an attempt left.
             Self::Complete(step, _) => {
-                before.look(step).ready && before.item(step).counted <= before.max_attempts(step)
+                before.load(step).ready && before.item(step).counted <= before.max_attempts(step)
             }
             Self::RetryLater(step, _) => {
-                before.look(step).ready && before.item(step).counted < before.max_attempts(step)
+                before.load(step).ready && before.item(step).counted < before.max_attempts(step)
             }
-            Self::Fail(step, _) => before.look(step).ready,
+            Self::Fail(step, _) => before.load(step).ready,
             Self::RecordJoinArrival { join, done } => {
                 let waits_for = before.depends_on(join);
                 waits_for.has(done) && waits_for.iter().count() > 1 && before.is_done(done)
@@ -307,7 +307,7 @@ impl Write<'_> {
                 let one = last.iter().count() == 1 && last.iter().all(|step| before.is_done(step));
                 one || task.is_some_and(|task| task.arrived.contains(last))
             }
-            Self::ResolveStep(step) | Self::DeadLetterStep(step) => before.look(step).is_its_turn(),
+            Self::ResolveStep(step) | Self::DeadLetterStep(step) => before.load(step).is_its_turn(),
             Self::CancelStep(step) => {
                 !before.is_compensation(step) && task.is_some_and(|task| task.compensating() == Some(false))
             }
@@ -328,28 +328,28 @@ impl Write<'_> {
         let step_goes = |step: usize, event: StepEvent| {
             let item = before.item(step);
             // Whatever happens to a step is a new beginning, or an end: nothing waits any more for what it waited for.
-            Some(Item { state: item.state.on(event)?, over: false, ..item })
+            Some(ModelItem { state: item.state.on(event)?, over: false, ..item })
         };
         let task_goes = |event: TaskEvent| {
             let task = before.task()?;
-            Some(Task { state: task.state.on(event)?, ..task })
+            Some(ModelTask { state: task.state.on(event)?, ..task })
         };
         Some(match *self {
-            Self::Create => Change::of_task(Task::started()),
+            Self::Create => Change::of_task(ModelTask::started()),
             Self::ReserveKey { .. } => Change::NONE,
             Self::MoveInIndex => Change::of_task(before.task()?),
             Self::Claim(step) | Self::TakeOver(step, _) => {
                 let item = step_goes(step, StepEvent::Claim)?;
-                Change::of_step(step, Item { attempted: true, counted: item.counted.saturating_add(1), ..item })
+                Change::of_step(step, ModelItem { attempted: true, counted: item.counted.saturating_add(1), ..item })
             }
             Self::Release(step, _) => {
                 let item = step_goes(step, StepEvent::Release)?;
-                Change::of_step(step, Item { counted: item.counted.saturating_sub(1), ..item })
+                Change::of_step(step, ModelItem { counted: item.counted.saturating_sub(1), ..item })
             }
-            Self::DeleteOrphanClaim(step, _) => Change::of_step(step, Item::default()),
+            Self::DeleteOrphanClaim(step, _) => Change::of_step(step, ModelItem::default()),
             Self::Complete(step, _) => {
                 let item = step_goes(step, StepEvent::Complete)?;
-                Change::of_step(step, Item { results: item.results + 1, ..item })
+                Change::of_step(step, ModelItem { results: item.results + 1, ..item })
             }
             Self::RetryLater(step, _) => Change::of_step(step, step_goes(step, StepEvent::RetryLater)?),
             // Where the task has been brought out of its course, it is left as it is.
@@ -361,22 +361,23 @@ impl Write<'_> {
             }
             Self::RecordJoinArrival { join, done } => {
                 let item = before.item(join);
-                Change::of_step(join, Item { arrived: item.arrived.with(done), ..item })
+                Change::of_step(join, ModelItem { arrived: item.arrived.with(done), ..item })
             }
             Self::RecordLeafArrival(done) => {
                 let task = before.task()?;
-                Change::of_task(Task { arrived: task.arrived.with(done), ..task })
+                Change::of_task(ModelTask { arrived: task.arrived.with(done), ..task })
             }
             Self::Finish => Change::of_task(task_goes(TaskEvent::Finish)?),
             Self::Redrive => {
-                let fresh = |step: usize| Some((step, Item { counted: 0, ..step_goes(step, StepEvent::Redrive)? }));
+                let fresh =
+                    |step: usize| Some((step, ModelItem { counted: 0, ..step_goes(step, StepEvent::Redrive)? }));
                 let items = before.failed().map(fresh).collect::<Option<Vec<_>>>()?;
                 Change { task: Some(task_goes(TaskEvent::Redrive)?), items }
             }
             Self::ResolveStep(step) => {
                 let item = step_goes(step, StepEvent::Resolve)?;
                 // It counts among what is to be undone.
-                let item = Item { attempted: true, results: item.results + 1, ..item };
+                let item = ModelItem { attempted: true, results: item.results + 1, ..item };
                 let others_failed = before.failed().any(|other| other != step);
                 let task = if others_failed { before.task()? } else { task_goes(TaskEvent::Mend)? };
                 Change { task: Some(task), ..Change::of_step(step, item) }
@@ -385,7 +386,7 @@ impl Write<'_> {
             Self::Cancel => Change::of_task(task_goes(TaskEvent::Cancel)?),
             Self::Resolve => Change::of_task(task_goes(TaskEvent::Resolve)?),
             Self::Compensate(end) => Change::of_task(task_goes(TaskEvent::Compensate(end))?),
-            Self::OrderCompensations(_) => Change::of_task(Task { ordered: true, ..before.task()? }),
+            Self::OrderCompensations(_) => Change::of_task(ModelTask { ordered: true, ..before.task()? }),
             Self::FinishCompensation => Change::of_task(task_goes(TaskEvent::Compensated)?),
         })
     }
@@ -397,10 +398,10 @@ impl Write<'_> {
 }
 
 /// The task after one of its steps has failed; `None` where that is nothing to it any more.
-fn fails<S: Snapshot>(before: &S, step: usize) -> Option<Task<S::Bits>> {
+fn fails<S: Snapshot>(before: &S, step: usize) -> Option<ModelTask<S::Bits>> {
     let task = before.task()?;
     let to = task.state.on(TaskEvent::Fail)?;
-    (to.is_compensating() == before.is_compensation(step)).then_some(Task { state: to, ..task })
+    (to.is_compensating() == before.is_compensation(step)).then_some(ModelTask { state: to, ..task })
 }
 
 /// Whether a step in this state has nothing more to come of it by itself.
@@ -411,10 +412,10 @@ pub(super) fn is_settled(state: StepState) -> bool {
 /// Whether this is an order for the compensations: of each step that was attempted at all, once, and of none before one
 /// that depends on it.
 fn is_order<S: Snapshot>(before: &S, order: &[usize]) -> bool {
-    let undone: Vec<usize> = order.iter().filter_map(|step| step.checked_sub(before.forward())).collect();
+    let compensated: Vec<usize> = order.iter().filter_map(|step| step.checked_sub(before.forward())).collect();
     let attempted = before.compensated().iter().filter(|step| before.item(*step).attempted).collect::<Set<S::Bits>>();
-    let all = undone.iter().copied().collect::<Set<S::Bits>>();
-    if undone.len() != order.len() || all.iter().count() != order.len() || all != attempted {
+    let all = compensated.iter().copied().collect::<Set<S::Bits>>();
+    if compensated.len() != order.len() || all.iter().count() != order.len() || all != attempted {
         return false;
     }
     // All that each step depends on, directly or not.
@@ -424,7 +425,7 @@ fn is_order<S: Snapshot>(before: &S, order: &[usize]) -> bool {
         lineages.push(direct.iter().fold(direct, |lineage, other| lineage.union(lineages[other])));
     }
     let mut earlier = Set::<S::Bits>::default();
-    undone.into_iter().all(|step| {
+    compensated.into_iter().all(|step| {
         earlier = earlier.with(step);
         !earlier.iter().any(|other| lineages[step].has(other))
     })

@@ -14,14 +14,14 @@ use stepwell::{
 use uuid::Uuid;
 
 /// More tasks than there are in a run.
-const MANY: usize = 100;
+const BULK_LIMIT: usize = 100;
 
 /// What an operator says that a step has done.
-pub(super) const BY_HAND: &str = r#"{"by":"hand"}"#;
+pub(super) const OPERATOR_RESULT: &str = r#"{"by":"hand"}"#;
 
 /// Starts a task, again and again with the same idempotency key until that has worked.
 pub(super) async fn start(simulation: Arc<Simulation>, workflow: Arc<Workflow>, number: usize) {
-    let _at_work = simulation.at_work();
+    let _at_work = simulation.busy_guard();
     let key: IdempotencyKey = format!("task-{number}").parse().expect("a key");
     let context = json!({ "number": number });
     loop {
@@ -38,7 +38,7 @@ pub(super) async fn start(simulation: Arc<Simulation>, workflow: Arc<Workflow>, 
 
 /// An operator to whom nothing happens gives a failed task another chance, which nothing may refuse.
 pub(super) async fn retry(simulation: &Arc<Simulation>, task: TaskId) {
-    let _at_work = simulation.at_work();
+    let _at_work = simulation.busy_guard();
     let process = simulation.untroubled("operator");
     let (actor, why) = reason(simulation);
     match simulation.client(&process).redrive(task, &actor).await {
@@ -57,7 +57,7 @@ fn reason(simulation: &Simulation) -> (Actor, String) {
 
 /// An operator who does now this and now that, at any moment.
 pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
-    let _at_work = simulation.at_work();
+    let _at_work = simulation.busy_guard();
     while simulation.scheduler.strikes(Fault::Operator) && !simulation.scheduler.one_in(5) {
         simulation.scheduler.wait(60_000).await;
         let tasks = simulation.tasks();
@@ -71,7 +71,7 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
                 0 => client.cancel(task, &actor).await.map(drop),
                 1 => client.compensate(task, &actor).await,
                 2 => client.resolve(task, &actor).await,
-                3 | 4 => client.resolve_step(task, &step, BY_HAND, &actor).await,
+                3 | 4 => client.resolve_step(task, &step, OPERATOR_RESULT, &actor).await,
                 5 | 6 => return redrive_all(&simulation, &client, &actor).await,
                 _ => client.redrive(task, &actor).await.map(drop),
             };
@@ -91,7 +91,7 @@ async fn redrive_all(
     client: &RemoteClient,
     actor: &Actor,
 ) -> Result<Vec<TaskId>, ActionError> {
-    let all = client.redrive_all(&Filter::default(), None, MANY, Some(actor)).await?;
+    let all = client.redrive_all(&Filter::default(), None, BULK_LIMIT, Some(actor)).await?;
     if let Some(other) = all.found.tasks.iter().find(|task| task.status != TaskStatus::Error) {
         simulation.scheduler.violated(|| format!("this was to be retried, though it has not failed: {other:?}"));
     }
@@ -131,11 +131,11 @@ pub(super) async fn find(simulation: &Arc<Simulation>) {
 }
 
 /// Puts messages into the queues that do not belong there, or not yet.
-pub(super) async fn meddle(simulation: Arc<Simulation>, plan: Plan) {
+pub(super) async fn send_stray_messages(simulation: Arc<Simulation>, plan: Plan) {
     if !simulation.scheduler.strikes(Fault::Poison) {
         return;
     }
-    let _at_work = simulation.at_work();
+    let _at_work = simulation.busy_guard();
     let steps: Vec<_> = plan.steps().iter().chain(plan.compensations()).collect();
     for _ in 0..=simulation.scheduler.up_to(5) {
         simulation.scheduler.wait(20_000).await;

@@ -1,7 +1,7 @@
 //! Looks at every write as it is made: only legal transitions, a fencing token that only rises, an audit trail that is
 //! only ever added to.
 
-use super::{process::Process, scheduler::Scheduler};
+use super::{process::SimulatedProcess, scheduler::Scheduler};
 use crate::locked::Locked;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -53,7 +53,7 @@ impl Audit {
     }
 
     /// Looks at the writes of a process of the shipped version: none may change what is newer.
-    pub(super) fn of_what_is_newer(process: Process) -> impl Fn(&Written<'_>) + Send + Sync + 'static {
+    pub(super) fn of_what_is_newer(process: SimulatedProcess) -> impl Fn(&Written<'_>) + Send + Sync + 'static {
         move |written| {
             if let Some(newer) = NewerFormat::of(written.key, written.before) {
                 process

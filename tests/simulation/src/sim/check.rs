@@ -1,6 +1,6 @@
 //! What has to hold when all is quiet.
 
-use super::{actors::BY_HAND, fault::Fault, simulation::Simulation, world::Ending};
+use super::{actors::OPERATOR_RESULT, fault::Fault, ledger::Ending, simulation::Simulation};
 use std::collections::{BTreeMap, BTreeSet};
 use stepwell::{
     TaskId,
@@ -33,7 +33,7 @@ pub(super) fn check(simulation: &Simulation) -> Result<(), String> {
 }
 
 /// A task and its steps.
-struct Left<'a> {
+struct FinalState<'a> {
     simulation: &'a Simulation,
     task: TaskRecord,
     steps: BTreeMap<String, StepRecord>,
@@ -41,7 +41,7 @@ struct Left<'a> {
 
 fn check_task(simulation: &Simulation, id: TaskId) -> Result<(), String> {
     let loaded = simulation.table.all(id);
-    let left = Left { simulation, task: loaded.task.ok_or("it is gone")?, steps: loaded.steps };
+    let left = FinalState { simulation, task: loaded.task.ok_or("it is gone")?, steps: loaded.steps };
     let plan = &left.task.plan;
     for step in plan.steps().iter().chain(plan.compensations()) {
         let record = left.of(&step.name);
@@ -52,7 +52,7 @@ fn check_task(simulation: &Simulation, id: TaskId) -> Result<(), String> {
     left.actions()
 }
 
-impl Left<'_> {
+impl FinalState<'_> {
     fn of(&self, name: &str) -> StepRecord {
         self.steps.get(name).cloned().unwrap_or_else(|| StepRecord::untouched(name))
     }
@@ -125,14 +125,14 @@ impl Left<'_> {
             if attempted && !state.is_done() {
                 return Err(format!("{} is {state}", compensation.name));
             }
-            if state == StepState::Complete && !self.simulation.world.is_void(&key) {
+            if state == StepState::Complete && !self.simulation.ledger.is_void(&key) {
                 return Err(format!("what {} has done still stands", step.name));
             }
         }
-        self.undone_in_order(plan, order)
+        self.compensated_in_order(plan, order)
     }
 
-    fn undone_in_order(&self, plan: &Plan, order: &[String]) -> Result<(), String> {
+    fn compensated_in_order(&self, plan: &Plan, order: &[String]) -> Result<(), String> {
         let undoes = |name: &String| plan.step(name).and_then(|step| step.undoes.clone()).unwrap_or_default();
         for (place, compensation) in order.iter().enumerate() {
             let step = undoes(compensation);
@@ -194,17 +194,17 @@ impl Left<'_> {
         let numbers: Vec<u32> = trail.iter().map(|attempt| attempt.number).collect();
         let expected: Vec<u32> = (1..=step.attempt).filter(|number| !put_back.contains(number)).collect();
         expect(numbers, expected, "the numbers in its audit trail")?;
-        for (number, ending) in self.simulation.world.doings(self.task.id, &step.name).attempts {
+        for (number, ending) in self.simulation.ledger.effects_of(self.task.id, &step.name).attempts {
             let entry = trail.iter().find(|attempt| attempt.number == number);
             let entry = entry.ok_or(format!("attempt {number} was run, but is not in the audit trail"))?;
-            let told = match (entry.outcome, ending) {
+            let describe = match (entry.outcome, ending) {
                 (Outcome::Lost | Outcome::InProgress, _) => true,
                 (Outcome::Complete, ending) => ending == Some(Ending::Returned),
                 (Outcome::PermanentError, ending) => ending == Some(Ending::FailedForGood),
                 // It may have been cut off by its timeout at any moment.
                 (Outcome::RetryableError, _) => true,
             };
-            if !told {
+            if !describe {
                 return Err(format!(
                     "attempt {number} ended as {ending:?}, but the audit trail has {:?}",
                     entry.outcome
@@ -216,20 +216,20 @@ impl Left<'_> {
 
     /// What has been done in the world is what the step's state says, and one attempt's result is what others were given.
     fn effect(&self, step: &StepRecord) -> Result<(), String> {
-        let doings = self.simulation.world.doings(self.task.id, &step.name);
+        let effects_of = self.simulation.ledger.effects_of(self.task.id, &step.name);
         let expected = match step.state {
             StepState::Complete => 1..=1,
             _ if step.attempt > 0 => 0..=1,
             _ => 0..=0,
         };
-        if !expected.contains(&doings.keys.len()) {
-            return Err(format!("is {}, but its work was done under the keys {:?}", step.state, doings.keys));
+        if !expected.contains(&effects_of.keys.len()) {
+            return Err(format!("is {}, but its work was done under the keys {:?}", step.state, effects_of.keys));
         }
         let complete: Vec<&AttemptRecord> =
             step.attempts.iter().filter(|attempt| attempt.outcome == Outcome::Complete).collect();
         expect(complete.len(), usize::from(step.state == StepState::Complete), "the number of attempts that count")?;
         if step.state == StepState::ResolvedManually {
-            return expect(step.result.as_deref(), Some(BY_HAND), "its result");
+            return expect(step.result.as_deref(), Some(OPERATOR_RESULT), "its result");
         }
         let Some(complete) = complete.first() else { return Ok(()) };
         let result = format!(r#"{{"attempt":{}}}"#, complete.number);

@@ -48,7 +48,7 @@ pub(super) async fn serve(simulation: Arc<Simulation>, function: Function) {
     loop {
         simulation.queues.arrival(&queue).await;
         simulation.scheduler.wait(20).await;
-        let at_work = simulation.at_work();
+        let busy_guard = simulation.busy_guard();
         let most = usize::try_from(1 + simulation.scheduler.up_to(BATCH - 1)).expect("a small number");
         let messages = simulation.queues.receive(&queue, most, life);
         if messages.is_empty() {
@@ -57,7 +57,7 @@ pub(super) async fn serve(simulation: Arc<Simulation>, function: Function) {
         let (there, queue) = (simulation.clone(), queue.clone());
         simulation.spawn(async move {
             invoke(&there, function, &queue, messages, life).await;
-            drop(at_work);
+            drop(busy_guard);
         });
     }
 }
@@ -68,14 +68,14 @@ pub(super) async fn watch(simulation: Arc<Simulation>) {
         tokio::time::sleep(MINUTE).await;
         // Where nothing is due it would only look at empty parts of the index.
         let skew = Duration::from_millis(simulation.scheduler.odds().skew_millis());
-        if simulation.table.first_look().is_none_or(|first| first > simulation.scheduler.now() + skew) {
+        if simulation.table.next_inspection().is_none_or(|first| first > simulation.scheduler.now() + skew) {
             continue;
         }
-        let _at_work = simulation.at_work();
+        let _at_work = simulation.busy_guard();
         let process = simulation.process("watchdog");
         let budget =
             RunBudget { until: process.now() + MINUTE, tasks: if simulation.scheduler.one_in(4) { 1 } else { 100 } };
-        let (table, queue) = simulation.hands(&process);
+        let (table, queue) = simulation.ports(&process);
         let watchdog = Watchdog::new(table, queue, process.clone());
         let report = tokio::time::timeout(MINUTE, process.live(watchdog.run(budget))).await;
         process.note(|| format!("{report:?}"));
@@ -96,7 +96,7 @@ async fn invoke(
     });
     let now = process.now();
     let invocation = Invocation::new(simulation.name("request"), now + life, now);
-    let (table, queues) = simulation.hands(&process);
+    let (table, queues) = simulation.ports(&process);
     let work = async {
         match function {
             Function::Step(number) => {

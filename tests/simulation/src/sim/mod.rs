@@ -8,9 +8,9 @@
 //! |---|---|
 //! | `table`, `queue` | DynamoDB and SQS, in memory |
 //! | `scheduler`, `fault` | time and chance: what happens when, and what goes wrong |
-//! | `process`, `network` | a process with its own clock, which can die; its way to the table (`../far.rs`) and the queues |
+//! | `process`, `network` | a process with its own clock, which can die; its way to the table (`../faulty_store.rs`) and the queues |
 //! | `store` | the store as a process sees it, whose settlements are split or whole |
-//! | `lambda`, `handler`, `world` | invocations, what their steps do, and the world outside that they do it to |
+//! | `lambda`, `handler`, `ledger` | invocations, what their steps do, and the world outside that they do it to |
 //! | `actors` | clients, operators, and strangers with messages of their own |
 //! | `version` | processes of two versions beside each other |
 //! | `oracle` | what a run writes and sends, held against what it did in an earlier version |
@@ -26,6 +26,7 @@ mod conformance;
 mod fault;
 mod handler;
 mod lambda;
+mod ledger;
 mod network;
 pub mod oracle;
 mod process;
@@ -36,12 +37,11 @@ mod simulation;
 mod store;
 mod table;
 mod version;
-mod world;
 
 pub use fault::Fault;
 pub use table::MemoryTable;
 
-use crate::graph::UNDOING;
+use crate::graph::COMPENSATION_OFFSET;
 use conformance::Rules;
 use fastrand::Rng;
 use fault::Odds;
@@ -59,7 +59,7 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What one run was like.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct RunReport {
     /// The seed that it was made of.
     pub seed: u64,
     /// What it was about.
@@ -80,7 +80,7 @@ pub struct Report {
 ///
 /// # Panics
 /// Where the machine has no memory for a runtime.
-pub fn run(seed: u64, traced: bool) -> Report {
+pub fn run(seed: u64, traced: bool) -> RunReport {
     run_recorded(seed, Mode::Split, traced, None, Arc::default())
 }
 
@@ -115,12 +115,12 @@ impl Mode {
 ///
 /// # Panics
 /// Where the machine has no memory for a runtime.
-pub fn run_as(mode: Mode, seed: u64, traced: bool) -> Report {
+pub fn run_as(mode: Mode, seed: u64, traced: bool) -> RunReport {
     run_recorded(seed, mode, traced, None, Arc::default())
 }
 
 /// Makes a run, with a recorder of what is written and sent, and with rules to which what is written is held.
-fn run_recorded(seed: u64, mode: Mode, traced: bool, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> Report {
+fn run_recorded(seed: u64, mode: Mode, traced: bool, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> RunReport {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     let tasks = LocalSet::new();
@@ -130,7 +130,13 @@ fn run_recorded(seed: u64, mode: Mode, traced: bool, recorder: Option<Arc<Record
     report
 }
 
-async fn simulate(seed: u64, mode: Mode, traced: bool, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> Report {
+async fn simulate(
+    seed: u64,
+    mode: Mode,
+    traced: bool,
+    recorder: Option<Arc<Recorder>>,
+    rules: Arc<Rules>,
+) -> RunReport {
     let mut rng = Rng::with_seed(seed);
     let scenario = Scenario::random(&mut rng);
     let odds = Odds::random(&mut rng);
@@ -146,13 +152,13 @@ async fn simulate(seed: u64, mode: Mode, traced: bool, recorder: Option<Arc<Reco
         Err(_) => Some("the queues do not run dry".to_owned()),
     };
     let (faults, calls, newer_met) = (scheduler.struck(), scheduler.calls(), simulation.newer_met());
-    Report { seed, mode, problem, faults, calls, newer_met, trace: scheduler.trace() }
+    RunReport { seed, mode, problem, faults, calls, newer_met, trace: scheduler.trace() }
 }
 
 async fn play(simulation: &Arc<Simulation>) {
     let workflow = Arc::new(simulation.scenario.graph.workflow());
     let plan = workflow.plan();
-    let undoing = simulation.scenario.graph.compensated_steps().iter().map(|step| UNDOING + step);
+    let undoing = simulation.scenario.graph.compensated_steps().iter().map(|step| COMPENSATION_OFFSET + step);
     for number in (0..simulation.scenario.graph.len()).chain(undoing) {
         simulation.spawn(lambda::serve(simulation.clone(), Function::Step(number)));
     }
@@ -162,7 +168,7 @@ async fn play(simulation: &Arc<Simulation>) {
         simulation.spawn(actors::start(simulation.clone(), workflow.clone(), number));
     }
     simulation.spawn(actors::operate(simulation.clone(), plan.clone()));
-    simulation.spawn(actors::meddle(simulation.clone(), plan.clone()));
+    simulation.spawn(actors::send_stray_messages(simulation.clone(), plan.clone()));
     tokio::task::yield_now().await;
     simulation.quiescent().await;
     // Long after everything has come to rest an operator tries once more.
@@ -198,7 +204,7 @@ mod tests {
     const RUNS: u64 = 300;
 
     /// Makes these runs, which end well; answers with the faults that never struck.
-    fn unseen(seeds: impl Iterator<Item = u64>, run: fn(u64, bool) -> Report) -> Vec<Fault> {
+    fn unseen(seeds: impl Iterator<Item = u64>, run: fn(u64, bool) -> RunReport) -> Vec<Fault> {
         let mut struck = [0; Fault::COUNT];
         for seed in seeds {
             let report = run(seed, false);

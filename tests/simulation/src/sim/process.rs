@@ -16,10 +16,10 @@ use uuid::Uuid;
 
 /// A process.
 #[derive(Clone, Debug)]
-pub(super) struct Process(Arc<State>);
+pub(super) struct SimulatedProcess(Arc<ProcessState>);
 
 #[derive(Debug)]
-struct State {
+struct ProcessState {
     scheduler: Arc<Scheduler>,
     name: String,
     version: Version,
@@ -29,11 +29,11 @@ struct State {
     freeze: Locked<Duration>,
 }
 
-impl Process {
+impl SimulatedProcess {
     /// A process of this name, with a clock that is off by what scheduler wants.
     pub(super) fn new(scheduler: &Arc<Scheduler>, name: String, version: Version) -> Self {
         let skew_millis = scheduler.skew();
-        Self(Arc::new(State {
+        Self(Arc::new(ProcessState {
             scheduler: scheduler.clone(),
             name,
             version,
@@ -46,7 +46,7 @@ impl Process {
 
     /// A process to which nothing happens.
     pub(super) fn untroubled(scheduler: &Arc<Scheduler>, name: String, version: Version) -> Self {
-        Self(Arc::new(State {
+        Self(Arc::new(ProcessState {
             scheduler: scheduler.clone(),
             name,
             version,
@@ -158,7 +158,7 @@ pub(super) enum Kind {
     Transaction,
 }
 
-impl Runtime for Process {
+impl Runtime for SimulatedProcess {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.scheduler.now().as_millis() + self.0.skew_millis)
     }

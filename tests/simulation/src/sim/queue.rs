@@ -126,7 +126,7 @@ impl MemoryQueues {
             held.old_receipts.extend(held.receipt.replace(self.next()));
             held.visible_after = now + self.hidden_for(hidden);
             if held.received <= most_receives {
-                batch.push(handed_out(held));
+                batch.push(received(held));
             }
         }
         let (kept, spent): (Vec<Held>, Vec<Held>) =
@@ -204,7 +204,7 @@ impl MemoryQueues {
     }
 }
 
-fn handed_out(held: &Held) -> Received {
+fn received(held: &Held) -> Received {
     Received {
         id: held.id.to_string(),
         body: held.body.to_string(),

@@ -1,10 +1,10 @@
 //! What one run is about: the graph, its tasks, and what their handlers will meet. All of it drawn before the run.
 
-use crate::graph::{Graph, UNDOING};
+use crate::graph::{COMPENSATION_OFFSET, Graph};
 use fastrand::Rng;
 
 /// The most steps a graph has.
-pub(super) const MOST_STEPS: usize = 30;
+pub(super) const MAX_STEPS: usize = 30;
 
 /// What a handler meets when it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(super) struct Scenario {
 impl Scenario {
     /// What the handler of the step, or compensation, of this number meets in the task of this number.
     pub(super) fn scripts(&self, task: usize, step: usize) -> &[HandlerScript] {
-        let place = step.checked_sub(UNDOING).map_or(step, |undone| self.graph.len() + undone);
+        let place = step.checked_sub(COMPENSATION_OFFSET).map_or(step, |undone| self.graph.len() + undone);
         self.scripts.get(task).and_then(|scripts| scripts.get(place)).map_or(&[], Vec::as_slice)
     }
 
@@ -66,14 +66,14 @@ fn compensated(rng: &mut Rng, graph: Graph) -> Graph {
         return graph;
     }
     let part = rng.f64();
-    let undone = (0..graph.len()).filter(|_| rng.f64() < part).collect();
+    let compensated = (0..graph.len()).filter(|_| rng.f64() < part).collect();
     let (when, after_seconds) = match rng.u8(0..5) {
         0 => ("manual", None),
         1 => ("on_cancel", None),
         2 => ("on_error", None),
         _ => ("on_error", Some(rng.u32(0..=300))),
     };
-    graph.undone(undone).compensate(when, after_seconds)
+    graph.with_compensations(compensated).compensate(when, after_seconds)
 }
 
 fn scripts(rng: &mut Rng, trouble: f64, for_good: f64) -> Vec<HandlerScript> {
@@ -97,12 +97,12 @@ fn scripts(rng: &mut Rng, trouble: f64, for_good: f64) -> Vec<HandlerScript> {
 
 /// A graph of any shape. Small ones come more often: they are run quickly, and most faults need few steps.
 fn graph(rng: &mut Rng) -> Graph {
-    let most = if rng.u8(0..8) == 0 { MOST_STEPS } else { 6 };
+    let most = if rng.u8(0..8) == 0 { MAX_STEPS } else { 6 };
     let size = rng.usize(1..=most);
     match rng.u8(0..5) {
         0 => Graph::chain(size),
-        1 => Graph::fan(size.min(MOST_STEPS - 2)),
-        2 => Graph::diamonds((size / 3).clamp(1, (MOST_STEPS - 1) / 3)),
+        1 => Graph::fan(size.min(MAX_STEPS - 2)),
+        2 => Graph::diamonds((size / 3).clamp(1, (MAX_STEPS - 1) / 3)),
         _ => random(rng, size),
     }
 }

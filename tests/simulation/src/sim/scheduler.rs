@@ -12,7 +12,7 @@ use tokio::time::Instant;
 const BEGINNING: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 /// No run makes more calls, unless it goes in circles: about a hundred times what a long one makes.
-const MOST_CALLS: u64 = 300_000;
+const MAX_CALLS: u64 = 300_000;
 
 /// What one run goes by.
 #[derive(Debug)]
@@ -120,8 +120,8 @@ impl Scheduler {
     /// Counts a call; one too many is a violation.
     pub(super) fn call(&self) {
         self.calls.set(self.calls.get() + 1);
-        if self.calls.get() == MOST_CALLS {
-            self.violated(|| format!("{MOST_CALLS} calls have been made, and no end is in sight"));
+        if self.calls.get() == MAX_CALLS {
+            self.violated(|| format!("{MAX_CALLS} calls have been made, and no end is in sight"));
         }
     }
 

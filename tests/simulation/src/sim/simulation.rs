@@ -3,22 +3,22 @@
 use super::{
     audit::Audit,
     conformance::{Conformance, Rules},
-    network::FarQueues,
+    ledger::{EffectLedger, Place},
+    network::SimulatedQueues,
     oracle::Recorder,
-    process::Process,
+    process::SimulatedProcess,
     queue::MemoryQueues,
     scenario::{HandlerScript, Scenario},
     scheduler::Scheduler,
-    store::FarStore,
+    store::SimulatedStore,
     table::MemoryTable,
     version::{Version, Versioned},
-    world::{Place, World},
 };
 use crate::locked::Locked;
 use crate::{
-    far::FaultyStore,
-    graph::UNDOING,
-    steps::{Run, name},
+    faulty_store::FaultyStore,
+    graph::COMPENSATION_OFFSET,
+    steps::{StepRun, name},
 };
 use fastrand::Rng;
 use futures::FutureExt;
@@ -36,10 +36,10 @@ use tokio::{sync::Notify, task::spawn_local};
 
 /// A client in a process of its own.
 /// The store, as a process reaches it.
-pub(super) type ReachedStore = Versioned<FarStore<FaultyStore<Process>>>;
+pub(super) type ReachedStore = Versioned<SimulatedStore<FaultyStore<SimulatedProcess>>>;
 
 /// A client in a process of its own.
-pub(super) type RemoteClient = Client<ReachedStore, FarQueues, Process>;
+pub(super) type RemoteClient = Client<ReachedStore, SimulatedQueues, SimulatedProcess>;
 
 /// All that one run takes place in.
 pub(super) struct Simulation {
@@ -47,7 +47,7 @@ pub(super) struct Simulation {
     pub(super) scenario: Scenario,
     pub(super) table: MemoryTable,
     pub(super) queues: MemoryQueues,
-    pub(super) world: World,
+    pub(super) ledger: EffectLedger,
     pub(super) audit: Arc<Audit>,
     /// The tasks, in the order of their start; the place of each is its number.
     tasks: Locked<BTreeMap<TaskId, usize>>,
@@ -83,7 +83,7 @@ impl Simulation {
         Self {
             table,
             queues: MemoryQueues::new(&scheduler, recorder),
-            world: World::default(),
+            ledger: EffectLedger::default(),
             audit,
             scheduler,
             scenario,
@@ -98,16 +98,16 @@ impl Simulation {
         }
     }
 
-    pub(super) fn process(&self, what: &str) -> Process {
+    pub(super) fn process(&self, what: &str) -> SimulatedProcess {
         let drawn = self.versions.as_ref().is_some_and(|versions| versions.lock().bool());
         let version = if drawn { Version::Newer } else { Version::Shipped };
-        Process::new(&self.scheduler, self.name(what), version)
+        SimulatedProcess::new(&self.scheduler, self.name(what), version)
     }
 
     /// A process to which nothing happens, of the newest version there is.
-    pub(super) fn untroubled(&self, what: &str) -> Process {
+    pub(super) fn untroubled(&self, what: &str) -> SimulatedProcess {
         let version = if self.versions.is_some() { Version::Newer } else { Version::Shipped };
-        Process::untroubled(&self.scheduler, self.name(what), version)
+        SimulatedProcess::untroubled(&self.scheduler, self.name(what), version)
     }
 
     /// How often a process met what only a newer version may act on.
@@ -121,20 +121,20 @@ impl Simulation {
         format!("{what}-{}", self.processes.get())
     }
 
-    pub(super) fn client(&self, process: &Process) -> RemoteClient {
-        let (table, queue) = self.hands(process);
+    pub(super) fn client(&self, process: &SimulatedProcess) -> RemoteClient {
+        let (table, queue) = self.ports(process);
         Client::new(table, queue, process.clone())
     }
 
     /// The store and the queues, as this process reaches them.
-    pub(super) fn hands(&self, process: &Process) -> (ReachedStore, FarQueues) {
+    pub(super) fn ports(&self, process: &SimulatedProcess) -> (ReachedStore, SimulatedQueues) {
         let table = match process.version() {
             Version::Shipped => self.table.also_observed_by(Audit::of_what_is_newer(process.clone())),
             Version::Newer => self.table.clone(),
         };
-        let store = FarStore::new(process, table, self.queues.clone());
+        let store = SimulatedStore::new(process, table, self.queues.clone());
         let store = Versioned::new(store, process.version(), self.newer_met.clone());
-        (store, FarQueues::new(process, self.queues.clone()))
+        (store, SimulatedQueues::new(process, self.queues.clone()))
     }
 
     /// Runs something beside all else. Where it panics, the simulation itself has a fault.
@@ -155,19 +155,19 @@ impl Simulation {
     }
 
     /// Somebody is at work until what this gives is dropped.
-    pub(super) fn at_work(self: &Arc<Self>) -> AtWork {
+    pub(super) fn busy_guard(self: &Arc<Self>) -> BusyGuard {
         self.busy.set(self.busy.get() + 1);
-        AtWork(self.clone())
+        BusyGuard(self.clone())
     }
 
     /// Waits until nobody is at work and no queue holds a message, or something has happened that never may.
     pub(super) async fn quiescent(&self) {
-        while !self.is_calm() && self.scheduler.violation().is_none() {
+        while !self.is_quiescent() && self.scheduler.violation().is_none() {
             self.quiescent.notified().await;
         }
     }
 
-    fn is_calm(&self) -> bool {
+    fn is_quiescent(&self) -> bool {
         if self.busy.get() > 0 || !self.queues.are_empty() {
             return false;
         }
@@ -244,14 +244,14 @@ impl Simulation {
     }
 
     /// Does what the step is there for; whether that could be done.
-    pub(super) fn act(&self, place: Place, run: &Run) -> bool {
-        let undone = place.1.checked_sub(UNDOING);
+    pub(super) fn act(&self, place: Place, run: &StepRun) -> bool {
+        let undone = place.1.checked_sub(COMPENSATION_OFFSET);
         if let Some(undone) = undone {
-            self.world.void(place, run.facts.idempotency_key_of(&name(undone)));
+            self.ledger.void(place, run.facts.idempotency_key_of(&name(undone)));
             return true;
         }
         let key = run.facts.idempotency_key();
-        let owner = self.world.act(place, key.clone());
+        let owner = self.ledger.act(place, key.clone());
         if owner.is_some_and(|owner| owner != place) {
             self.scheduler.violated(|| format!("{} used the idempotency key {key} of another step", run.facts.step));
         }
@@ -259,7 +259,7 @@ impl Simulation {
     }
 
     /// What has to hold when a handler begins.
-    pub(super) fn check_start(&self, process: &Process, run: &Run) {
+    pub(super) fn check_start(&self, process: &SimulatedProcess, run: &StepRun) {
         let (task, step) = (run.facts.task_id, run.facts.step.as_str());
         let Some(record) = self.table.all(task).task else {
             return self.scheduler.violated(|| format!("{step} was run for a task that does not exist"));
@@ -278,7 +278,7 @@ impl Simulation {
             self.scheduler.violated(|| format!("{step} was run more than {} times", plan.max_attempts));
         }
         if plan.undoes.is_some() {
-            return self.check_undoing(&record, step);
+            return self.check_compensation(&record, step);
         }
         for dependency in &plan.depends_on {
             let found = self.table.step(task, dependency);
@@ -297,7 +297,7 @@ impl Simulation {
     }
 
     /// A compensation runs when nothing else can any more, and after all that are to be run before it.
-    fn check_undoing(&self, task: &TaskRecord, step: &str) {
+    fn check_compensation(&self, task: &TaskRecord, step: &str) {
         for plan in task.plan.steps() {
             let state = self.table.step(task.id, &plan.name).state;
             if matches!(state, StepState::Pending | StepState::InProgress | StepState::Retrying) {
@@ -318,9 +318,9 @@ impl Simulation {
 }
 
 /// Somebody is at work as long as this is there.
-pub(super) struct AtWork(Arc<Simulation>);
+pub(super) struct BusyGuard(Arc<Simulation>);
 
-impl Drop for AtWork {
+impl Drop for BusyGuard {
     fn drop(&mut self) {
         self.0.busy.set(self.0.busy.get() - 1);
         self.0.quiescent.notify_one();

@@ -103,13 +103,13 @@ impl MemoryTable {
     }
 
     /// The first moment at which the watchdog has to look at anything.
-    pub(super) fn first_look(&self) -> Option<Timestamp> {
+    pub(super) fn next_inspection(&self) -> Option<Timestamp> {
         self.first_listed(|place| IndexPartition::WATCHED.contains(&place.listing)).map(|place| place.at)
     }
 
     /// Whether the watchdog has a task to look after, now or later.
     pub fn is_watched(&self) -> bool {
-        self.first_look().is_some()
+        self.next_inspection().is_some()
     }
 
     /// Whether the index lists any task there.

@@ -17,7 +17,7 @@ mod report;
 use crate::{
     chaos::{Chaos, ChaosOptions},
     checkouts::{End, Load},
-    report::{Report, Speed},
+    report::{LoadReport, Speed},
 };
 use clap::Parser;
 use std::{
@@ -95,7 +95,7 @@ async fn main() -> ExitCode {
         }
     }
     let audit = reconcile::audit(&stack, &results, &before, &units, left_over).await;
-    let report = Report { options: &options, speed, cpu, chaos: done_to_it, audit };
+    let report = LoadReport { options: &options, speed, cpu, chaos: done_to_it, audit };
     if options.json {
         println!("{}", report.json());
     } else {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 use stepwell_tests::cpu::FunctionTime;
 
-pub(crate) struct Report<'a> {
+pub(crate) struct LoadReport<'a> {
     pub(crate) options: &'a Options,
     pub(crate) speed: Speed,
     pub(crate) cpu: Vec<FunctionTime>,
@@ -50,7 +50,7 @@ impl Speed {
     }
 }
 
-impl Report<'_> {
+impl LoadReport<'_> {
     pub(crate) fn print(&self) {
         let Options { checkouts, concurrency, .. } = self.options;
         println!("{checkouts} checkouts, {concurrency} at a time, in {:.1} s", self.speed.took.as_secs_f64());

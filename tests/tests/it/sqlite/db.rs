@@ -1,6 +1,6 @@
 //! The file, its transactions, and the count of their commits.
 
-use super::queue::InHand;
+use super::queue::HeldMessage;
 use rusqlite::{Connection, Transaction};
 use std::{
     collections::VecDeque,
@@ -45,7 +45,7 @@ pub(super) struct Sqlite<A> {
     connection: Arc<Mutex<Connection>>,
     commits: Arc<Commits>,
     /// What is received and claimed, and not yet with a worker.
-    pub(super) in_hand: Arc<Mutex<VecDeque<InHand>>>,
+    pub(super) held: Arc<Mutex<VecDeque<HeldMessage>>>,
 }
 
 /// How many transactions were committed, and how many there may be before the process dies.
@@ -64,7 +64,7 @@ impl<A> Sqlite<A> {
         let counted = commits.clone();
         // What the hook refuses is rolled back.
         connection.commit_hook(Some(move || counted.tried.fetch_add(1, SeqCst) >= counted.most.load(SeqCst))).unwrap();
-        Self { runtime, whole, connection: Arc::new(Mutex::new(connection)), commits, in_hand: Arc::default() }
+        Self { runtime, whole, connection: Arc::new(Mutex::new(connection)), commits, held: Arc::default() }
     }
 
     /// Runs some work in a transaction, and commits what it wrote. What writes nothing costs no commit.

@@ -42,12 +42,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// A clock that a test sets, and the id of the one task of a case.
 #[derive(Clone, Debug)]
-pub(super) struct Clock {
+pub(super) struct TestRuntime {
     millis: Arc<AtomicI64>,
     task: TaskId,
 }
 
-impl Clock {
+impl TestRuntime {
     fn new() -> Self {
         Self { millis: Arc::new(AtomicI64::new(START.as_millis())), task: TaskId::new() }
     }
@@ -57,7 +57,7 @@ impl Clock {
     }
 }
 
-impl Runtime for Clock {
+impl Runtime for TestRuntime {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.millis.load(SeqCst))
     }
@@ -81,7 +81,7 @@ impl File {
 
     /// A store over this file, for who has no use for its clock.
     pub(super) fn store(&self) -> impl Store {
-        Sqlite::open(&self.0, Clock::new(), true, usize::MAX)
+        Sqlite::open(&self.0, TestRuntime::new(), true, usize::MAX)
     }
 }
 
@@ -101,21 +101,21 @@ type End = (TaskState, BTreeMap<String, (StepState, Option<String>)>);
 /// One task over one file.
 struct Case {
     file: File,
-    clock: Clock,
+    clock: TestRuntime,
     graph: Graph,
     script: Script,
     whole: bool,
 }
 
 /// How a task came to its end.
-struct Run {
+struct CaseResult {
     snapshot: TaskSnapshot,
     commits: usize,
     deaths: usize,
     took: Duration,
 }
 
-impl Run {
+impl CaseResult {
     fn end(&self) -> End {
         let steps = self.snapshot.steps.iter();
         let ends = steps.map(|step| (step.name.clone(), (step.state, step.result.clone())));
@@ -130,8 +130,8 @@ impl Run {
 }
 
 /// Hands a delivery to the worker of its step.
-async fn work(db: &Sqlite<Clock>, script: &Script, in_hand: queue::InHand) {
-    let queue::InHand { queue, message, receipt, until } = in_hand;
+async fn work(db: &Sqlite<TestRuntime>, script: &Script, held: queue::HeldMessage) {
+    let queue::HeldMessage { queue, message, receipt, until } = held;
     let invocation = Invocation::new(receipt.clone(), until, db.runtime.now());
     let worker = Worker::new(queue, script.clone(), db.clone(), db.clone(), db.runtime.clone());
     if worker.handle(&[message], &invocation).await.is_empty() {
@@ -142,11 +142,11 @@ async fn work(db: &Sqlite<Clock>, script: &Script, in_hand: queue::InHand) {
 
 impl Case {
     fn new(graph: Graph, script: Script, whole: bool) -> Self {
-        Self { file: File::new(), clock: Clock::new(), graph, script, whole }
+        Self { file: File::new(), clock: TestRuntime::new(), graph, script, whole }
     }
 
     /// Brings the task to its end with a process that dies after this many commits, and one after it that does not.
-    fn run(&self, most: usize) -> Run {
+    fn run(&self, most: usize) -> CaseResult {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let (mut commits, mut deaths) = (0, 0);
         loop {
@@ -155,18 +155,18 @@ impl Case {
             let end = runtime.block_on(self.live(&db));
             commits += db.commits();
             match end {
-                Some(snapshot) => return Run { took: self.clock.now().since(START), snapshot, commits, deaths },
+                Some(snapshot) => return CaseResult { took: self.clock.now().since(START), snapshot, commits, deaths },
                 None => deaths += 1,
             }
         }
     }
 
-    async fn snapshot(&self, db: &Sqlite<Clock>) -> Result<Option<TaskSnapshot>, TableError> {
+    async fn snapshot(&self, db: &Sqlite<TestRuntime>) -> Result<Option<TaskSnapshot>, TableError> {
         Client::new(db.clone(), db.clone(), self.clock.clone()).snapshot(self.clock.task).await
     }
 
     /// Lives until nothing is left to do, or until the process dies: `None`.
-    async fn live(&self, db: &Sqlite<Clock>) -> Option<TaskSnapshot> {
+    async fn live(&self, db: &Sqlite<TestRuntime>) -> Option<TaskSnapshot> {
         db.take_back().ok()?;
         let client = Client::new(db.clone(), db.clone(), self.clock.clone());
         if self.snapshot(db).await.ok()?.is_none() {
@@ -195,7 +195,7 @@ impl Case {
         snapshot.task.state == TaskState::Failed && !self.graph.compensated_steps().is_empty()
     }
 
-    async fn watch(&self, db: &Sqlite<Clock>) -> Option<()> {
+    async fn watch(&self, db: &Sqlite<TestRuntime>) -> Option<()> {
         self.clock.advance(MINUTE);
         let watchdog = Watchdog::new(db.clone(), db.clone(), self.clock.clone());
         watchdog.run(RunBudget { until: self.clock.now() + MINUTE, tasks: 10 }).await.ok().map(drop)
@@ -222,21 +222,21 @@ type Shape = (&'static str, Graph, fn() -> Script, TaskState);
 /// Graphs of each shape.
 fn cases() -> Vec<Shape> {
     let fan = Graph::new([vec![], vec![0], vec![0], vec![0]]);
-    let undone = Graph::chain(3).undone([0, 1].into()).compensate("on_error", None);
+    let compensated = Graph::chain(3).with_compensations([0, 1].into()).compensate("on_error", None);
     vec![
         ("chain", Graph::chain(5), done, TaskState::Completed),
         ("diamond", Graph::diamonds(1), done, TaskState::Completed),
         ("fan with three leaves", fan, done, TaskState::Completed),
         ("retry", Graph::chain(3).base_seconds(2), || failing("s01", ""), TaskState::Completed),
         ("failure", Graph::chain(3), || failing("", "s01"), TaskState::Failed),
-        ("failure and compensation", undone, || failing("s50", "s02"), TaskState::Compensated(state::End::Error)),
+        ("failure and compensation", compensated, || failing("s50", "s02"), TaskState::Compensated(state::End::Error)),
     ]
 }
 
 #[tokio::test]
 async fn message_is_acknowledged_by_its_last_receipt_only() {
     let file = File::new();
-    let db = Sqlite::open(&file.0, Clock::new(), false, usize::MAX);
+    let db = Sqlite::open(&file.0, TestRuntime::new(), false, usize::MAX);
     let plan = Graph::chain(1).workflow().plan().clone();
     let message = plan.step(&name(0)).unwrap().message(db.runtime.task);
     let outgoing = Outgoing { workflow: graph::WORKFLOW.to_owned(), message };

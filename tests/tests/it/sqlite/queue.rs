@@ -24,7 +24,7 @@ pub(super) const LEASE: Duration = Duration::from_secs(30);
 
 /// A message in the hands of this process.
 #[derive(Clone, Debug)]
-pub(super) struct InHand {
+pub(super) struct HeldMessage {
     pub(super) queue: StepQueue,
     pub(super) message: Received,
     /// Names this delivery, and no other.
@@ -41,7 +41,7 @@ pub(super) fn send(tx: &Connection, outgoing: &Outgoing, now: Timestamp) -> Resu
 
 /// Gives a message a new receipt and hides it. With `claims` its step is claimed for that delivery: the worker finds that
 /// its claim was made before. Where the claim is refused, the worker finds that too.
-pub(super) fn receive(tx: &Connection, id: i64, claims: bool, now: Timestamp) -> Result<InHand, Failed> {
+pub(super) fn receive(tx: &Connection, id: i64, claims: bool, now: Timestamp) -> Result<HeldMessage, Failed> {
     const SQL: &str = "UPDATE messages SET receives = receives + 1, receipt = id || '.' || (receives + 1), due = ?2
         WHERE id = ?1 RETURNING workflow, step, body, receipt, receives";
     let until = now + LEASE;
@@ -61,7 +61,7 @@ pub(super) fn receive(tx: &Connection, id: i64, claims: bool, now: Timestamp) ->
         let request = ClaimRequest { task: task_id, step: &step, owner: &owner, now, lease_until: until };
         apply(tx, &step::claim(&request))?;
     }
-    Ok(InHand { queue, message, receipt, until })
+    Ok(HeldMessage { queue, message, receipt, until })
 }
 
 /// Ends a delivery, and with it its receipt. One that has ended, or that another one came after, has none any more.
@@ -100,10 +100,10 @@ impl<A: Runtime> Sqlite<A> {
     }
 
     /// The next delivery: one that is in hand already, or of the message that is due first.
-    pub(super) fn receive(&self) -> Result<Option<InHand>, Failed> {
+    pub(super) fn receive(&self) -> Result<Option<HeldMessage>, Failed> {
         const SQL: &str = "SELECT id FROM messages WHERE due <= ? ORDER BY due, id LIMIT 1";
         let now = self.runtime.now();
-        if let Some(received) = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        if let Some(received) = self.held.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
             && received.until > now
         {
             return Ok(Some(received));

@@ -58,7 +58,7 @@ impl<A: Runtime> Sqlite<A> {
             let received = whole.sent.first().map(|id| receive(tx, *id, true, now)).transpose()?;
             Ok((settled, received))
         })?;
-        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).extend(received);
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).extend(received);
         Ok(settled)
     }
 }

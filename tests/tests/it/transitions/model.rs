@@ -24,7 +24,7 @@ use stepwell::{
     },
     testing::MemoryStore,
 };
-use stepwell_simulation::graph::UNDOING;
+use stepwell_simulation::graph::COMPENSATION_OFFSET;
 use stepwell_tests::emulator::{in_sandbox, in_sandbox_by_hand};
 use tokio::runtime::Runtime;
 
@@ -64,7 +64,7 @@ enum Op {
 
 /// A write, what it is made to, and whether with records that were read before the write before it.
 #[derive(Clone, Debug)]
-struct Call {
+struct TransitionCall {
     op: Op,
     task: usize,
     step: Index,
@@ -105,15 +105,15 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn call() -> impl Strategy<Value = Call> {
+fn call() -> impl Strategy<Value = TransitionCall> {
     let grants_ago = prop_oneof![4 => Just(0usize), 1 => 1usize..4];
     let call = (op(), 0..TASKS, any::<Index>(), grants_ago, prop::bool::weighted(0.15));
-    call.prop_map(|(op, task, step, grants_ago, stale)| Call { op, task, step, grants_ago, stale })
+    call.prop_map(|(op, task, step, grants_ago, stale)| TransitionCall { op, task, step, grants_ago, stale })
 }
 
 /// A graph with a join and a step beside it; two of its steps can be undone.
 fn graph(policy: u8) -> Graph {
-    let graph = Graph::new([vec![], vec![0], vec![0], vec![1, 2], vec![]]).undone(BTreeSet::from([0, 1]));
+    let graph = Graph::new([vec![], vec![0], vec![0], vec![1, 2], vec![]]).with_compensations(BTreeSet::from([0, 1]));
     match policy {
         0 => graph.compensate("on_error", Some(90)),
         1 => graph.compensate("on_cancel", None),
@@ -321,7 +321,7 @@ fn scenes() -> Vec<Fixture> {
 impl Fixture {
     /// A step; of a task that is being compensated, a compensation.
     fn step_name(self) -> String {
-        name(if self.task.is_some_and(|task| task.ends_as().is_some()) { UNDOING } else { 0 })
+        name(if self.task.is_some_and(|task| task.ends_as().is_some()) { COMPENSATION_OFFSET } else { 0 })
     }
 
     /// Sets the fixture in both stores.
@@ -443,7 +443,7 @@ struct Sequence<'a, S> {
 }
 
 impl<S: Store> Sequence<'_, S> {
-    fn given(&self, call: &Call) -> Given {
+    fn given(&self, call: &TransitionCall) -> Given {
         let id = self.ids[call.task];
         let Both { memory, plan, .. } = self.both;
         let read = if call.stale { self.before[call.task].clone() } else { memory.all(id) };
@@ -454,7 +454,7 @@ impl<S: Store> Sequence<'_, S> {
         Given { id, now: self.now, read, step: (*call.step.get(&steps)).to_owned(), lease, place }
     }
 
-    async fn make(&mut self, call: &Call) {
+    async fn make(&mut self, call: &TransitionCall) {
         let seconds = if let Op::Wait(seconds) = call.op { seconds } else { 0 };
         self.now = self.now + Duration::from_secs(seconds) + Duration::from_millis(1);
         let given = self.given(call);

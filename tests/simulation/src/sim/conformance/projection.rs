@@ -1,6 +1,6 @@
 //! What the model's rules know of a stored task: the items of DynamoDB, seen as the model's own.
 
-use crate::model::{Fence, Item, Set, Snapshot, Task};
+use crate::model::{Fence, ModelItem, ModelTask, Set, Snapshot};
 use std::collections::BTreeMap;
 use stepwell::{
     Timestamp,
@@ -20,67 +20,67 @@ const _: () = assert!(Plan::MAX_STEPS <= Bits::BITS as usize);
 
 /// What of a plan the rules know, with numbers for names.
 #[derive(Debug, Default)]
-struct Graph {
+struct ProjectedPlan {
     numbers: BTreeMap<String, usize>,
     forward: usize,
     depends_on: Vec<Set<Bits>>,
     leaves: Set<Bits>,
     compensated: Set<Bits>,
     compensates_cancellation: bool,
-    retry_limits: Vec<u8>,
+    max_attempts: Vec<u8>,
 }
 
-impl Graph {
+impl ProjectedPlan {
     fn of(plan: &Plan) -> Self {
         let forward = plan.steps().len();
         let mut numbers: BTreeMap<String, usize> =
             plan.steps().iter().enumerate().map(|(number, step)| (step.name.clone(), number)).collect();
-        let (mut depends_on, mut retry_limits) = (vec![Set::default(); 2 * forward], vec![0; 2 * forward]);
+        let (mut depends_on, mut max_attempts) = (vec![Set::default(); 2 * forward], vec![0; 2 * forward]);
         let limit = |limit: u32| u8::try_from(limit).unwrap_or(u8::MAX);
         for step in plan.steps() {
             let number = numbers[&step.name];
             depends_on[number] = step.depends_on.iter().map(|name| numbers[name]).collect();
-            retry_limits[number] = limit(step.max_attempts);
+            max_attempts[number] = limit(step.max_attempts);
         }
         // By what the steps say, and not by what the engine makes of it.
         let waited_for = depends_on.iter().fold(Set::default(), |all: Set<Bits>, some| all.union(*some));
         let leaves = (0..forward).filter(|step| !waited_for.has(*step)).collect();
         let mut compensated = Set::default();
         for compensation in plan.compensations() {
-            let undone = numbers[compensation.undoes.as_deref().expect("a compensation undoes a step")];
-            compensated = compensated.with(undone);
-            numbers.insert(compensation.name.clone(), forward + undone);
-            retry_limits[forward + undone] = limit(compensation.max_attempts);
+            let step = numbers[compensation.undoes.as_deref().expect("a compensation undoes a step")];
+            compensated = compensated.with(step);
+            numbers.insert(compensation.name.clone(), forward + step);
+            max_attempts[forward + step] = limit(compensation.max_attempts);
         }
         let compensates_cancellation = plan.compensates_cancellation();
-        Self { numbers, forward, depends_on, leaves, compensated, compensates_cancellation, retry_limits }
+        Self { numbers, forward, depends_on, leaves, compensated, compensates_cancellation, max_attempts }
     }
 }
 
 /// A step's item, and until when it waits for what it waits for.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
-    item: Item<Bits>,
+    item: ModelItem<Bits>,
     until: Option<Timestamp>,
 }
 
 impl Entry {
     /// The item as somebody sees it whose clock shows this.
-    fn at(self, clock: Option<Timestamp>) -> Item<Bits> {
+    fn at(self, clock: Option<Timestamp>) -> ModelItem<Bits> {
         let over = match (self.item.state, self.until, clock) {
             (StepState::InProgress, Some(until), Some(now)) => until < now,
             (StepState::Retrying, Some(until), Some(now)) => until <= now,
             _ => false,
         };
-        Item { over, ..self.item }
+        ModelItem { over, ..self.item }
     }
 }
 
 /// All of one task, as the model's rules know it.
 #[derive(Debug, Default)]
 pub(super) struct Projection {
-    graph: Graph,
-    task: Option<Task<Bits>>,
+    graph: ProjectedPlan,
+    task: Option<ModelTask<Bits>>,
     /// The compensations in the order that is stored.
     order: Vec<usize>,
     steps: Vec<Entry>,
@@ -90,7 +90,7 @@ pub(super) struct Projection {
 #[derive(Debug)]
 pub(super) struct TaskWritten {
     /// What the rules know of it.
-    pub(super) task: Task<Bits>,
+    pub(super) task: ModelTask<Bits>,
     /// Whether it stands elsewhere in the index than before.
     pub(super) has_moved: bool,
     /// The compensations in the order that is stored.
@@ -98,7 +98,7 @@ pub(super) struct TaskWritten {
     /// The steps and compensations that it says have failed.
     failed: Set<Bits>,
     /// The graph of a task that is new.
-    graph: Option<Graph>,
+    graph: Option<ProjectedPlan>,
 }
 
 /// How a write has left a step's item.
@@ -117,7 +117,7 @@ pub(super) struct StepWritten {
 
 impl StepWritten {
     /// What the rules know of the step, at this moment.
-    pub(super) fn item(&self, clock: Option<Timestamp>) -> Item<Bits> {
+    pub(super) fn item(&self, clock: Option<Timestamp>) -> ModelItem<Bits> {
         self.entry.at(clock)
     }
 }
@@ -130,7 +130,7 @@ impl Projection {
         before: &item::Item,
         after: &item::Item,
     ) -> Result<TaskWritten, String> {
-        let new = self.task.is_none().then(|| Graph::of(&task.plan));
+        let new = self.task.is_none().then(|| ProjectedPlan::of(&task.plan));
         let graph = new.as_ref().unwrap_or(&self.graph);
         let numbers = |names: &mut dyn Iterator<Item = &String>| {
             let number =
@@ -144,7 +144,7 @@ impl Projection {
             return Err(format!("the index lists it in `{partition}`, and it is {}", task.state.status()));
         }
         Ok(TaskWritten {
-            task: Task {
+            task: ModelTask {
                 state: task.state,
                 ordered: task.compensations.is_some(),
                 arrived: numbers(&mut task.done_deps.iter())?.into_iter().collect(),
@@ -161,7 +161,7 @@ impl Projection {
         let step = self.number(&after.name)?;
         let arrived = after.done_deps.iter().map(|name| self.number(name)).collect::<Result<_, _>>()?;
         let done = after.state.is_done();
-        let item = Item {
+        let item = ModelItem {
             state: after.state,
             counted: u8::try_from(after.attempt.saturating_sub(after.uncounted_attempts)).unwrap_or(u8::MAX),
             attempted: after.attempt > 0 || done,
@@ -197,7 +197,7 @@ impl Projection {
                 self.graph.numbers.insert(name.to_owned(), number);
                 self.graph.forward = number + 1;
                 self.graph.depends_on.push(Set::default());
-                self.graph.retry_limits.push(u8::MAX);
+                self.graph.max_attempts.push(u8::MAX);
                 Ok(number)
             }
         }
@@ -218,7 +218,7 @@ impl Projection {
     }
 
     /// A rule takes for failed what is in error. The task says it too, and that has to be the same.
-    fn check_failed(&self, task: &Task<Bits>, failed: Set<Bits>) -> Result<(), String> {
+    fn check_failed(&self, task: &ModelTask<Bits>, failed: Set<Bits>) -> Result<(), String> {
         let in_error = |numbers: std::ops::Range<usize>| {
             numbers.filter(|step| self.entry(*step).item.state == StepState::Error).collect::<Set<Bits>>()
         };
@@ -260,11 +260,11 @@ pub(super) struct Before<'a> {
 impl Snapshot for Before<'_> {
     type Bits = Bits;
 
-    fn task(&self) -> Option<Task<Bits>> {
+    fn task(&self) -> Option<ModelTask<Bits>> {
         self.all.task
     }
 
-    fn item(&self, step: usize) -> Item<Bits> {
+    fn item(&self, step: usize) -> ModelItem<Bits> {
         self.all.entry(step).at(self.clock)
     }
 
@@ -289,7 +289,7 @@ impl Snapshot for Before<'_> {
     }
 
     fn max_attempts(&self, step: usize) -> u8 {
-        self.all.graph.retry_limits[step]
+        self.all.graph.max_attempts[step]
     }
 
     fn order(&self) -> impl Iterator<Item = usize> {

@@ -23,17 +23,17 @@ pub(super) enum Ending {
 
 /// What was done in the world and by whom.
 #[derive(Debug, Default)]
-pub(super) struct World {
+pub(super) struct EffectLedger {
     /// What has been done, by idempotency key, and in whose name.
     effects: Locked<BTreeMap<String, Place>>,
     /// The idempotency keys under which nothing is done any more, and what was done is undone.
     voided: Locked<BTreeSet<String>>,
-    by_place: Locked<BTreeMap<Place, Doings>>,
+    by_place: Locked<BTreeMap<Place, StepEffects>>,
 }
 
 /// What was done in the name of one step.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Doings {
+pub(super) struct StepEffects {
     /// How often the handler was started.
     pub(super) runs: usize,
     /// The idempotency keys it used.
@@ -42,14 +42,14 @@ pub(super) struct Doings {
     pub(super) attempts: BTreeMap<u32, Option<Ending>>,
 }
 
-impl World {
+impl EffectLedger {
     /// A handler begins. Answers with what it will meet, and whether the same attempt has begun before.
     pub(super) fn begin(&self, place: Place, attempt: u32, scripts: &[HandlerScript]) -> (HandlerScript, bool) {
         let mut places = self.by_place.lock();
-        let doings = places.entry(place).or_default();
-        let script = scripts.get(doings.runs).copied().unwrap_or(HandlerScript::Succeed);
-        doings.runs += 1;
-        (script, doings.attempts.insert(attempt, None).is_some())
+        let effects_of = places.entry(place).or_default();
+        let script = scripts.get(effects_of.runs).copied().unwrap_or(HandlerScript::Succeed);
+        effects_of.runs += 1;
+        (script, effects_of.attempts.insert(attempt, None).is_some())
     }
 
     /// Does what the step is there for, unless that has been done under the same key. Answers with whose key it is; `None`
@@ -79,7 +79,7 @@ impl World {
     }
 
     /// What was done in the name of a step.
-    pub(super) fn doings(&self, task: TaskId, step: &str) -> Doings {
+    pub(super) fn effects_of(&self, task: TaskId, step: &str) -> StepEffects {
         let number = number_of(step);
         number.and_then(|number| self.by_place.lock().get(&(task, number)).cloned()).unwrap_or_default()
     }

@@ -71,15 +71,15 @@ pub trait Transport: Send + Sync {
 
 /// A table, and the way to it.
 #[derive(Clone, Debug)]
-pub struct FaultyStore<W> {
-    way: W,
+pub struct FaultyStore<T> {
+    transport: T,
     table: MemoryTable,
 }
 
-impl<W> FaultyStore<W> {
+impl<T> FaultyStore<T> {
     /// This table, at the end of this way.
-    pub fn new(way: W, table: MemoryTable) -> Self {
-        Self { way, table }
+    pub fn new(transport: T, table: MemoryTable) -> Self {
+        Self { transport, table }
     }
 }
 
@@ -101,10 +101,10 @@ fn words(transition: &Transition) -> String {
     format!("{} {}", transition.name, keys.collect::<Vec<_>>().join(" "))
 }
 
-impl<W: Transport> Store for FaultyStore<W> {
+impl<T: Transport> Store for FaultyStore<T> {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         let call = || self.table.apply(transition);
-        self.way.call(operation(transition), || words(transition), call).await
+        self.transport.call(operation(transition), || words(transition), call).await
     }
 
     async fn settle(&self, _task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
@@ -112,18 +112,18 @@ impl<W: Transport> Store for FaultyStore<W> {
     }
 
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
-        self.way.read(Operation::BatchGet, || "load".to_owned(), || self.table.load(task, steps)).await
+        self.transport.read(Operation::BatchGet, || "load".to_owned(), || self.table.load(task, steps)).await
     }
 
     async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
-        self.way.read(Operation::Query, || "load_all".to_owned(), || self.table.load_all(task)).await
+        self.transport.read(Operation::Query, || "load_all".to_owned(), || self.table.load_all(task)).await
     }
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
-        if W::SKIPS_EMPTY_PARTS && !self.table.lists_any(page.listing, page.shard) {
+        if T::SKIPS_EMPTY_PARTS && !self.table.lists_any(page.listing, page.shard) {
             return Ok(Vec::new());
         }
         let what = || format!("list {} {}", page.listing.as_str(), page.shard);
-        self.way.call(Operation::Query, what, || self.table.list(page)).await
+        self.transport.call(Operation::Query, what, || self.table.list(page)).await
     }
 }
