@@ -1,36 +1,36 @@
-//! The protocol as a model that is checked state by state, with [`stateright`].
+//! The protocol as a state machine that is checked state by state, with [`stateright`].
 //!
-//! A state is all there is: the task's item and its steps', the messages in the queues, two workers in the middle of
-//! what they do, a client with messages still to send, and the world with its idempotency keys. An action is one AWS
-//! call of one of them, or something that happens to them: a message is delivered, a worker dies, a lease or a backoff
-//! ends, a handler goes one way or the other, an answer or a message is lost, an operator steps in. A [`Scope`] says on
-//! which graph and what may happen; what may happen may happen any time and any number of times. Nothing is cut off:
-//! the state space is finite by itself.
+//! A state is the whole system: the items of the task and its steps, the messages in the queues, two workers between
+//! any two of their calls, a client that still owes messages, and the outside services with their idempotency keys. An
+//! action is one AWS call of a worker or client, or an event: a message is delivered, a worker dies, a lease or a
+//! backoff ends, a handler succeeds or fails, an answer or a message is lost, an operator acts. A [`Scope`] chooses the
+//! graph and the events that are possible; a possible event may happen at any time and any number of times. Nothing is
+//! cut off: the state space is finite by itself.
 //!
-//! The states and their moves are the engine's own ([`StepState`], [`TaskState`]), and so is the graph
-//! ([`Plan`](stepwell::core::plan::Plan)). The order of the calls is written down here once more, after the engine's words. So
-//! are the writes, as one rule each (`writes.rs`); and every write of every simulated run is held to its rule
+//! The states and transitions are the engine's own ([`StepState`], [`TaskState`]), and so is the DAG
+//! ([`Plan`](stepwell::core::plan::Plan)). The model repeats the order of the engine's calls. It also repeats the
+//! engine's writes, as one rule each (`writes.rs`); every write of every simulated run is checked against its rule
 //! (`../sim/conformance/`).
 //!
 //! # What is simpler than the engine
 //!
 //! * Time is a flag: a lease or a backoff that has begun may end at once or never, and the worker may live on after it.
-//!   So every clock is allowed for, and every delay.
-//! * Of claim and load, which are made side by side, the load comes first.
-//! * A message is delivered whenever it is there. Two that nobody holds and that differ in nothing are one.
-//! * The watchdog sends a message only where the queue of the step is empty. A message too many is a fault of its own, the
-//!   stray one.
-//! * What the watchdog and the operators read and write is one action where all that was read is in the condition of the
-//!   write, or final. Reads of several items count as one moment.
+//!   So the model covers every clock and every delay.
+//! * The engine makes claim and load concurrently; in the model the load comes first.
+//! * A message may be delivered as soon as it is in the queue. Equal messages that no worker holds count as one.
+//! * The watchdog sends a message only where the queue of the step is empty. A surplus message is a fault of its own,
+//!   the stray message.
+//! * A read and a write of the watchdog or an operator are one action where the write's condition contains all that was
+//!   read, or what was read is final. Reads of several items happen at one moment.
 //! * Compensations run in the reverse order of the plan.
-//! * What SQS gives up on is worked at once, unless a worker holds the step; then SQS does not give up yet. A letter on
-//!   which nothing hangs is a lost message.
+//! * A dead letter is handled at once. SQS makes no dead letter of a message while a worker holds the step. A dead
+//!   letter without consequences is a lost message.
 //!
 //! # Completion
 //!
-//! `stateright` checks safety here. That everything comes to an end is checked by a walk backwards over the whole graph
-//! ([`StateGraph`]): from every state that can be reached, whatever has gone wrong before, what is bound to happen leads to an
-//! end with all queues empty.
+//! `stateright` checks safety here. A walk backwards over the whole graph ([`StateGraph`]) checks liveness: from every
+//! reachable state, whatever went wrong before, the actions that are bound to happen lead to an end with all queues
+//! empty.
 
 mod graph;
 mod recovery;
@@ -52,81 +52,82 @@ use state::{ModelMessage, WORKERS, WorkerState};
 use stateright::{Model, Property};
 use stepwell::core::state::{End, StepState, TaskState};
 
-/// What happens next.
+/// An action: one call, or one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModelAction {
-    /// A message is handed to a worker that has none, perhaps for the second time.
+    /// A message is delivered to an idle worker, perhaps for the second time.
     Deliver {
-        /// The step whose queue it is in.
+        /// The step whose queue holds the message.
         step: usize,
-        /// Where in it.
+        /// The message's slot in the queue.
         slot: usize,
-        /// Whether somebody has it in their hands already.
+        /// Whether another worker holds it already.
         again: bool,
     },
     /// A worker makes a call.
     Call(usize, WorkerCall),
-    /// A worker's write takes effect and the answer is lost, so that it makes it again.
+    /// A worker's write takes effect, its answer is lost, and the worker makes it again.
     Unanswered(usize, WorkerCall),
     /// A worker's handler runs.
     Run(usize, HandlerRun),
-    /// A worker dies, or gives up its delivery because a call has failed.
+    /// A worker dies, or ends its delivery because a call has failed.
     Crash(usize),
-    /// A lease, or a backoff, is over.
+    /// A step's lease or backoff ends.
     Over(usize),
-    /// The watchdog finds something overdue and sends a message to this step.
+    /// The watchdog finds a step overdue and sends it a message.
     Watch(usize),
     /// A message that nobody holds is lost.
     Lose(usize, usize),
-    /// A message comes from nowhere.
+    /// A message arrives that nobody had to send.
     Stray(usize),
-    /// A client sends what it owes.
+    /// A client sends a message that it owes.
     ClientSend(usize),
-    /// A client dies before it has sent what it owes.
+    /// A client dies before it has sent all that it owes.
     ClientDies,
-    /// An operator retries what failed.
+    /// An operator redrives the failed steps.
     Redrive,
     /// An operator cancels the task.
     Cancel,
-    /// An operator puts a result of their own in the place of a step's.
+    /// An operator sets a step's result.
     Resolve(usize),
-    /// SQS gives up on a message that nobody holds, and the step fails by it.
+    /// SQS makes a dead letter of a message that no worker holds, and the step fails.
     DeadLetter(usize, usize),
-    /// Somebody begins to undo a failed task.
+    /// The watchdog or an operator begins to compensate a failed task.
     Recover,
-    /// Somebody closes a step of a task that is to be undone.
+    /// The watchdog or an operator cancels a step of a task that is being compensated.
     Close(usize),
-    /// Somebody stores the order of the compensations.
+    /// The watchdog or an operator stores the order of the compensations.
     StoreOrder,
-    /// Somebody ends a task of which all is undone.
+    /// The watchdog or an operator ends a task whose compensations are all complete.
     FinishCompensation,
 }
 
-/// Which ends count.
+/// The states that count as ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// Left alone, the task comes to rest: done, undone, or visibly in need of a person.
+    /// Left alone, the task comes to rest: it is complete, compensated, or visibly needs an operator.
     Rest,
-    /// With an operator who retries, the task is completed, or cancelled or undone where that is what was asked for.
+    /// With an operator who redrives, the task is completed; or it is cancelled or compensated where that was asked
+    /// for.
     Mended,
 }
 
-/// A scope, and the ends that count in it.
+/// A scope, and its goal.
 #[derive(Clone, Debug)]
 pub struct Protocol {
-    /// The scope.
+    /// The graph and the possible events.
     pub scope: Scope,
-    /// What is an end.
+    /// The states that count as ends.
     pub goal: Goal,
 }
 
 impl Protocol {
-    /// This scope, in which all has to come to rest.
+    /// This scope, in which every task has to come to rest.
     pub fn new(scope: Scope) -> Self {
         Self { scope, goal: Goal::Rest }
     }
 
-    /// The same with an operator who retries.
+    /// The same with an operator who redrives.
     pub fn mended(self) -> Self {
         Self { goal: Goal::Mended, ..self }
     }
@@ -143,7 +144,7 @@ impl Model for Protocol {
     fn actions(&self, state: &ModelState, actions: &mut Vec<ModelAction>) {
         let Faults { crashes, lost_answers, retryable, permanent, .. } = self.scope.faults;
         for (index, worker) in state.workers.iter().enumerate() {
-            // Idle workers are all alike, and stand first.
+            // Idle workers are interchangeable, and sorted first.
             let redundant = index > 0 && state.workers[index - 1] == *worker;
             if worker.at == WorkerState::Idle || redundant {
                 continue;
@@ -254,7 +255,7 @@ impl Model for Protocol {
 }
 
 impl Protocol {
-    /// What happens around the workers.
+    /// Adds the actions that are not a worker's own.
     fn around(&self, state: &ModelState, actions: &mut Vec<ModelAction>) {
         let Self { scope, .. } = self;
         let Faults { slow_workers, duplicates, lost_messages, stray_messages, .. } = scope.faults;
@@ -318,13 +319,13 @@ impl Protocol {
         let failed = self.scope.forward().any(|step| state.items[step].state == StepState::Error);
         match state.task.state {
             TaskState::Running | TaskState::Completed => !failed,
-            // What failed is never closed, so it still shows in a task that was compensated for it.
+            // Compensation never closes a failed step, so the failure still shows in the compensated task.
             TaskState::Failed | TaskState::Compensated(End::Error) => failed,
             _ => true,
         }
     }
 
-    /// Whether all is quiet, and whatever is still to come has to come from a person.
+    /// Whether nothing happens any more unless an operator acts.
     pub fn has_come_to_rest(&self, state: &ModelState) -> bool {
         state.is_quiet()
             && match state.task.state {
@@ -335,7 +336,7 @@ impl Protocol {
             }
     }
 
-    /// Whether anything that is bound to happen can.
+    /// Whether any action is possible that is bound to happen.
     fn goes_on(&self, state: &ModelState) -> bool {
         let mut actions = Vec::new();
         self.actions(state, &mut actions);

@@ -1,5 +1,5 @@
-//! What a worker does: one AWS call, or one run of the handler, at a time. It follows `worker/deliver.rs`,
-//! `core/settlement.rs` and `engine.rs` of the engine.
+//! The worker: one AWS call, or one run of the handler, at a time. It follows `worker/deliver.rs`, `core/settlement.rs`
+//! and `engine.rs` of the engine.
 
 use super::{
     recovery::{finish_compensation, next_in_order},
@@ -19,36 +19,36 @@ pub enum WorkerCall {
     Claim,
     /// Read the task and the dependencies.
     Load,
-    /// Put the step back.
+    /// Release the claim.
     Release,
-    /// Read the dependencies once more.
+    /// Load the dependencies once more.
     Reload,
-    /// Write how the attempt ended.
+    /// Write the outcome of the attempt.
     Write,
     /// Read which dependents are untouched.
     FindDependents,
-    /// Note at this dependent that the step is done.
+    /// Record at this join that the step is done.
     RecordJoinArrival(usize),
     /// Send this dependent its message.
     Send(usize),
-    /// Note at the task that the step is done.
+    /// Record at the task that the leaf is done.
     RecordLeafArrival,
     /// End the task.
     Finish,
-    /// Have the message deleted.
+    /// Acknowledge the message.
     Acknowledge,
 }
 
-/// How a handler's run goes.
+/// How a run of the handler goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandlerRun {
-    /// It has its effect and returns.
+    /// It has its effect and succeeds.
     Ok,
-    /// It fails before it has had its effect, in a way that may pass.
+    /// It fails with a retryable error before it has had its effect.
     Retryable,
-    /// It has its effect and fails all the same, in a way that may pass: an answer was lost.
+    /// It has its effect and fails with a retryable error all the same: an answer was lost.
     RetryableAfterEffect,
-    /// It fails for good, without an effect.
+    /// It fails with a permanent error, without an effect.
     Permanent,
 }
 
@@ -56,7 +56,7 @@ pub enum HandlerRun {
 pub(super) fn calls(worker: &Worker) -> Vec<WorkerCall> {
     match worker.at {
         WorkerState::Idle | WorkerState::Running => vec![],
-        // They are made side by side. The load first is the worse order: what it finds is older.
+        // The engine makes both concurrently. The load first is the worse order, because what it finds is older.
         WorkerState::Calling(_, None) => vec![WorkerCall::Load],
         WorkerState::Calling(_, Some(_)) => vec![WorkerCall::Claim],
         WorkerState::Releasing { .. } => vec![WorkerCall::Release],
@@ -72,7 +72,7 @@ pub(super) fn calls(worker: &Worker) -> Vec<WorkerCall> {
     }
 }
 
-/// Hands a message to a worker that has none.
+/// Delivers a message to an idle worker.
 pub(super) fn deliver(state: &mut ModelState, index: usize, step: usize, slot: usize) {
     let message = &mut state.queues[step].0[slot];
     let first_of_repeat = *message == Some(ModelMessage::Repeat);
@@ -89,13 +89,13 @@ pub(super) fn deliver(state: &mut ModelState, index: usize, step: usize, slot: u
     };
 }
 
-/// What a load of the task and of what the step waits for finds.
+/// The result of loading the task and the step's dependencies.
 fn load(scope: &Scope, state: &ModelState, step: usize) -> LoadResult {
     Items { scope, state }.load(step)
 }
 
-/// Makes one call of a worker. Where its answer is lost, it has its effect and the worker makes it again; such a call
-/// without an effect is none.
+/// Makes one call of a worker. With `lost` the call takes effect and the worker makes it again; without an effect it is
+/// no action.
 pub(super) fn call(scope: &Scope, state: &mut ModelState, index: usize, call: WorkerCall, lost: bool) {
     let step = usize::from(state.workers[index].step);
     let at = state.workers[index].at;
@@ -110,7 +110,7 @@ pub(super) fn call(scope: &Scope, state: &mut ModelState, index: usize, call: Wo
             release(scope, state, index);
             if reload { WorkerState::Reloading } else { WorkerState::Acknowledging }
         }
-        // Ready by now: the message is given back. Else whoever makes it ready sends another.
+        // The step is ready by now: the message becomes visible again. Otherwise the last dependency sends another one.
         (WorkerCall::Reload, _) => {
             if load(scope, state, step).ready {
                 WorkerState::Idle
@@ -160,7 +160,7 @@ pub(super) fn call(scope: &Scope, state: &mut ModelState, index: usize, call: Wo
     check(scope, state, index);
 }
 
-/// The two sets of a hand-over that is under way.
+/// The two sets of an unfinished dispatch.
 struct Dispatching {
     arrivals: Set,
     send: Set,
@@ -183,7 +183,7 @@ fn go(state: &mut ModelState, index: usize, at: WorkerState) {
     worker.at = at;
     match at {
         WorkerState::Idle => *worker = Worker::default(),
-        // What an attempt needs to know of itself is of no use after it.
+        // The attempt is over, so its fencing token is not needed any more.
         WorkerState::FindingDependents
         | WorkerState::Dispatching { .. }
         | WorkerState::RecordingLeafArrival
@@ -198,7 +198,7 @@ fn go(state: &mut ModelState, index: usize, at: WorkerState) {
     }
 }
 
-/// What the worker knows of the fence: whether its attempt, or the one that it is to take over, is the step's last.
+/// The fence of the worker's write: whether its attempt, or the one that it takes over, is the step's last.
 fn fence(worker: &Worker) -> Fence {
     if worker.current { Fence::Current } else { Fence::Stale }
 }
@@ -209,7 +209,7 @@ fn claim(scope: &Scope, state: &mut ModelState, index: usize, asked: ClaimProgre
     let step = usize::from(worker.step);
     let write = match asked {
         ClaimProgress::Claim => Write::Claim(step),
-        // The fence of a take-over is the number of the attempt that was lost, and not an own one.
+        // The fencing token of a take-over is the number of the lost attempt.
         _ => Write::TakeOver(step, if own { Fence::Stale } else { fence(&worker) }),
     };
     let wrong_way = scope.bug == Some(Bug::LeaseComparisonInverted);
@@ -243,7 +243,7 @@ fn claim(scope: &Scope, state: &mut ModelState, index: usize, asked: ClaimProgre
     }
 }
 
-/// What follows from the answers to claim and load, once both are there.
+/// Decides the next call once both claim and load are answered.
 fn check(scope: &Scope, state: &mut ModelState, index: usize) {
     let worker = state.workers[index];
     let WorkerState::Calling(asked, Some(seen)) = worker.at else { return };
@@ -290,7 +290,7 @@ pub(super) fn run(scope: &Scope, state: &mut ModelState, index: usize, run: Hand
     go(state, index, WorkerState::Writing(outcome));
 }
 
-/// What the handler does in the world; `false` where the world will not have it.
+/// Applies the handler's effect at the outside services; `false` where the key is void.
 fn apply(scope: &Scope, state: &mut ModelState, step: usize) -> bool {
     if scope.is_compensation(step) {
         let effect = &mut state.effects[step - scope.forward];
@@ -331,7 +331,7 @@ fn write(scope: &Scope, state: &mut ModelState, index: usize, outcome: ModelOutc
     if scope.bug == Some(Bug::FailWithoutTask) {
         state.task = task;
     }
-    // Where it was refused, it may have been this write itself of which only the answer was lost.
+    // A refused write may be this write itself, made before, whose answer was lost.
     if !(written || worker.current && state.items[step].state == to) {
         // A newer attempt owns the step.
         return WorkerState::Idle;
@@ -350,7 +350,7 @@ fn write(scope: &Scope, state: &mut ModelState, index: usize, outcome: ModelOutc
     }
 }
 
-/// The steps that the completion of this one makes due.
+/// The steps that become ready by the completion of this one.
 fn wakes(scope: &Scope, state: &ModelState, step: usize) -> Set {
     if scope.is_compensation(step) {
         return next_in_order(scope, state, step).into_iter().collect();
@@ -367,11 +367,11 @@ fn dispatch(scope: &Scope, step: usize, wakes: Set, again: bool) -> WorkerState 
     let joins = |other: &usize| scope.depends_on[*other].iter().count() > 1;
     let arrivals = wakes.iter().filter(joins).collect();
     let send = wakes.iter().filter(|other| !joins(other)).collect();
-    // After a compensation goes the same message as from whoever else goes on with it.
+    // After a compensation the message equals the one that any other sender sends.
     Dispatching { arrivals, send, again: again && !scope.is_compensation(step) }.next()
 }
 
-/// Notes at a join that `step` is done; whether all are.
+/// Records at a join that `step` is done; answers whether all dependencies are.
 fn record_join_arrival(scope: &Scope, state: &mut ModelState, step: usize, join: usize) -> bool {
     if scope.bug == Some(Bug::JoinCounted) {
         let arrived = &mut state.items[join].arrived;

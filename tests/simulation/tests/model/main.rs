@@ -1,4 +1,4 @@
-//! The protocol's model, every state of small scopes; and that it finds what is wrong with a protocol that is broken.
+//! Verifies every state of the model's small scopes, and that the checker finds the bugs of broken protocols.
 
 #![allow(clippy::panic, reason = "clippy.toml allows it in tests, but not in what the tests call")]
 
@@ -26,8 +26,8 @@ fn lost_message_without_a_watchdog_leaves_the_task_stuck() {
     finds("nothing is stuck", &Scope::chain("", 1, lost).without_watchdog());
 }
 
-/// A known limit, which the watchdog is there for: a repeated message that two workers hold at once is acknowledged by
-/// the one that received it first, after the other has completed the step and died.
+/// A known limit that the watchdog covers: two workers hold a repeated message at once. The one that received it first
+/// acknowledges it after the other has completed the step and died.
 #[test]
 fn repeated_message_delivered_twice_at_once_needs_the_watchdog() {
     let twice = Faults { duplicates: true, ..CRASHES };

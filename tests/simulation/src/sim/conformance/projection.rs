@@ -1,4 +1,4 @@
-//! What the model's rules know of a stored task: the items of DynamoDB, seen as the model's own.
+//! Projects a stored task onto the model's items.
 
 use crate::model::{Fence, ModelItem, ModelTask, Set, Snapshot};
 use std::collections::BTreeMap;
@@ -13,12 +13,12 @@ use stepwell::{
     },
 };
 
-/// What a set of steps is kept in. No plan has more steps than it has bits.
+/// The integer that stores a set of steps. No plan has more steps than it has bits.
 pub(super) type Bits = u128;
 
 const _: () = assert!(Plan::MAX_STEPS <= Bits::BITS as usize);
 
-/// What of a plan the rules know, with numbers for names.
+/// The part of a plan that the rules read, with numbers for names.
 #[derive(Debug, Default)]
 struct ProjectedPlan {
     numbers: BTreeMap<String, usize>,
@@ -42,7 +42,7 @@ impl ProjectedPlan {
             depends_on[number] = step.depends_on.iter().map(|name| numbers[name]).collect();
             max_attempts[number] = limit(step.max_attempts);
         }
-        // By what the steps say, and not by what the engine makes of it.
+        // Taken from the dependencies, independently of the engine's own leaves.
         let waited_for = depends_on.iter().fold(Set::default(), |all: Set<Bits>, some| all.union(*some));
         let leaves = (0..forward).filter(|step| !waited_for.has(*step)).collect();
         let mut compensated = Set::default();
@@ -57,7 +57,7 @@ impl ProjectedPlan {
     }
 }
 
-/// A step's item, and until when it waits for what it waits for.
+/// A step's item, and the end of its lease or backoff.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
     item: ModelItem<Bits>,
@@ -65,7 +65,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// The item as somebody sees it whose clock shows this.
+    /// The item as a writer sees it whose clock shows this time.
     fn at(self, clock: Option<Timestamp>) -> ModelItem<Bits> {
         let over = match (self.item.state, self.until, clock) {
             (StepState::InProgress, Some(until), Some(now)) => until < now,
@@ -76,54 +76,54 @@ impl Entry {
     }
 }
 
-/// All of one task, as the model's rules know it.
+/// The projection of one task.
 #[derive(Debug, Default)]
 pub(super) struct Projection {
     graph: ProjectedPlan,
     task: Option<ModelTask<Bits>>,
-    /// The compensations in the order that is stored.
+    /// The compensations in their stored order.
     order: Vec<usize>,
     steps: Vec<Entry>,
 }
 
-/// How a write has left a task's own item.
+/// A task's own item after a write.
 #[derive(Debug)]
 pub(super) struct TaskWritten {
-    /// What the rules know of it.
+    /// The part of it that the rules read.
     pub(super) task: ModelTask<Bits>,
-    /// Whether it stands elsewhere in the index than before.
+    /// Whether its place in the index changed.
     pub(super) has_moved: bool,
-    /// The compensations in the order that is stored.
+    /// The compensations in their stored order.
     pub(super) order: Vec<usize>,
-    /// The steps and compensations that it says have failed.
+    /// The steps and compensations that the task lists as failed.
     failed: Set<Bits>,
-    /// The graph of a task that is new.
+    /// The plan of a new task.
     graph: Option<ProjectedPlan>,
 }
 
-/// How a write has left a step's item.
+/// A step's item after a write.
 #[derive(Debug)]
 pub(super) struct StepWritten {
     /// The number of the step.
     pub(super) step: usize,
     /// When its last attempt was claimed.
     pub(super) started_at: Option<Timestamp>,
-    /// When it came to its end.
+    /// When it ended.
     pub(super) finished_at: Option<Timestamp>,
-    /// Whether what the write has added to the audit trail is of the attempt that was the last before it.
+    /// Whether the entry that the write added to the audit trail belongs to the attempt that was the last before it.
     pub(super) fence: Fence,
     entry: Entry,
 }
 
 impl StepWritten {
-    /// What the rules know of the step, at this moment.
+    /// The part of the step that the rules read, at this time.
     pub(super) fn item(&self, clock: Option<Timestamp>) -> ModelItem<Bits> {
         self.entry.at(clock)
     }
 }
 
 impl Projection {
-    /// Sees the task's item, and its place in the index.
+    /// Projects a write of the task's item and its place in the index.
     pub(super) fn task_written(
         &self,
         task: &TaskRecord,
@@ -156,7 +156,7 @@ impl Projection {
         })
     }
 
-    /// Sees a step's item.
+    /// Projects a write of a step's item.
     pub(super) fn step_written(&mut self, before: &StepRecord, after: &StepRecord) -> Result<StepWritten, String> {
         let step = self.number(&after.name)?;
         let arrived = after.done_deps.iter().map(|name| self.number(name)).collect::<Result<_, _>>()?;
@@ -181,13 +181,13 @@ impl Projection {
         })
     }
 
-    /// Sees that a step has no item any more.
+    /// Projects the deletion of a step's item.
     pub(super) fn step_deleted(&mut self, name: &str) -> Result<StepWritten, String> {
         let untouched = StepRecord::untouched(name);
         self.step_written(&untouched, &untouched)
     }
 
-    /// The number of a step. Of a task that does not exist no plan is known, and any name will do.
+    /// The number of a step. The plan of a task that does not exist is unknown, so any name is numbered.
     fn number(&mut self, name: &str) -> Result<usize, String> {
         match self.graph.numbers.get(name) {
             Some(number) => Ok(*number),
@@ -203,7 +203,7 @@ impl Projection {
         }
     }
 
-    /// Takes over what was written.
+    /// Applies what was written.
     pub(super) fn apply(&mut self, task: Option<TaskWritten>, steps: Vec<StepWritten>) -> Result<(), String> {
         for written in steps {
             if self.steps.len() <= written.step {
@@ -217,7 +217,7 @@ impl Projection {
         self.check_failed(&task, failed)
     }
 
-    /// A rule takes for failed what is in error. The task says it too, and that has to be the same.
+    /// The rules read failed steps off the steps' states. The task's own list has to agree.
     fn check_failed(&self, task: &ModelTask<Bits>, failed: Set<Bits>) -> Result<(), String> {
         let in_error = |numbers: std::ops::Range<usize>| {
             numbers.filter(|step| self.entry(*step).item.state == StepState::Error).collect::<Set<Bits>>()
@@ -225,7 +225,7 @@ impl Projection {
         let forward = self.graph.forward;
         let (said, expected) = match task.state {
             TaskState::Running | TaskState::Completed | TaskState::Failed => (failed, in_error(0..forward)),
-            // That the steps have failed does not matter any more.
+            // Failed steps of the plan do not matter once the task is being compensated.
             TaskState::Compensating(_) => {
                 (failed.iter().filter(|step| *step >= forward).collect(), in_error(forward..2 * forward))
             }
@@ -238,7 +238,7 @@ impl Projection {
         self.steps.get(step).copied().unwrap_or_default()
     }
 
-    /// The task as it stands, to somebody whose clock shows this; with no clock nothing is over.
+    /// The task for a writer whose clock shows this time. Without a clock no lease or backoff is over.
     pub(super) fn at(&self, clock: Option<Timestamp>) -> Before<'_> {
         Before { all: self, clock }
     }
@@ -250,7 +250,7 @@ impl Projection {
     }
 }
 
-/// A task as it stands before a write, to the writer's clock.
+/// A task before a write, by the writer's clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Before<'a> {
     all: &'a Projection,
