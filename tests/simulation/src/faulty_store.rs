@@ -1,4 +1,4 @@
-//! A table in memory that is far away: each call of it takes a way on which something may happen.
+//! A table in memory whose calls go through a transport that may fail.
 
 use crate::sim::MemoryTable;
 use std::{collections::BTreeSet, fmt};
@@ -13,7 +13,7 @@ use stepwell::{
     ports::{Store, TableError, settle_first},
 };
 
-/// What DynamoDB calls a call.
+/// The DynamoDB operation of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// `PutItem`.
@@ -31,7 +31,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// DynamoDB's word.
+    /// The operation's name in AWS's API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Put => "PutItem",
@@ -44,13 +44,13 @@ impl Operation {
     }
 }
 
-/// The way from a process to the table.
+/// The transport from a process to the table.
 pub trait Transport: Send + Sync {
-    /// Whether a part of the index is not asked for where nothing is in it. Most are empty, and where nothing can be
-    /// learnt from how that is found out, it only takes time.
+    /// Whether queries of empty index partitions are left out. Most partitions are empty, and where their queries can
+    /// show nothing new they only take time.
     const SKIPS_EMPTY_PARTS: bool;
 
-    /// Makes a call. `what` says it in words, `effect` is what the table does when it gets through.
+    /// Makes a call. `what` describes it, and `effect` runs when the call reaches the table.
     fn call<R: fmt::Debug + Send, F: Future<Output = Result<R, TableError>> + Send>(
         &self,
         operation: Operation,
@@ -69,7 +69,7 @@ pub trait Transport: Send + Sync {
     }
 }
 
-/// A table, and the way to it.
+/// A table behind a transport.
 #[derive(Clone, Debug)]
 pub struct FaultyStore<T> {
     transport: T,
@@ -77,13 +77,13 @@ pub struct FaultyStore<T> {
 }
 
 impl<T> FaultyStore<T> {
-    /// This table, at the end of this way.
+    /// This table behind this transport.
     pub fn new(transport: T, table: MemoryTable) -> Self {
         Self { transport, table }
     }
 }
 
-/// The call that a transition is.
+/// The operation that makes a transition.
 pub fn operation(transition: &Transition) -> Operation {
     match transition.writes.as_slice() {
         [write] => match write.effect {
@@ -95,7 +95,7 @@ pub fn operation(transition: &Transition) -> Operation {
     }
 }
 
-/// A transition, in words.
+/// A transition for the trace.
 fn words(transition: &Transition) -> String {
     let keys = transition.writes.iter().map(|write| write.key.sort());
     format!("{} {}", transition.name, keys.collect::<Vec<_>>().join(" "))

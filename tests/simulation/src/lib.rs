@@ -1,5 +1,5 @@
-//! The engine in simulation, and the protocol's model. Nothing of AWS is in here, and it is built optimised: a test run makes
-//! a hundred thousand simulated runs.
+//! The simulation of the engine, and the protocol's model. This crate contains nothing of AWS. It is built with
+//! optimisation, because a test run makes a hundred thousand simulated runs.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Steps that do what a test tells them to.
+//! Steps that run a test's script.
 
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -15,7 +15,7 @@ pub fn number_of(step: &str) -> Option<usize> {
     step.strip_prefix('s')?.parse().ok()
 }
 
-/// What was loaded, as it was loaded: the context and the results of the direct dependencies.
+/// The input as it was loaded: the context and the results of the direct dependencies.
 #[derive(Clone, Debug)]
 pub struct ScriptInput(TaskData);
 
@@ -32,9 +32,9 @@ impl Input for ScriptInput {
 /// One run of a step.
 #[derive(Clone, Debug)]
 pub struct StepRun {
-    /// The facts about the attempt.
+    /// The attempt's facts.
     pub facts: StepContext,
-    /// What was loaded for it.
+    /// The data that was loaded for it.
     pub data: TaskData,
 }
 
@@ -50,12 +50,12 @@ impl StepRun {
     }
 }
 
-/// What a step does when it is run. It is itself the step: any JSON is its result.
+/// The script of a step, which is itself the step. Its result is any JSON.
 #[derive(Clone)]
 pub struct Script(Arc<dyn Fn(StepRun) -> BoxFuture<'static, Result<Value, StepError>> + Send + Sync>);
 
 impl Script {
-    /// A script that answers at once.
+    /// A script that returns at once.
     pub fn new(script: impl Fn(StepRun) -> Result<Value, StepError> + Send + Sync + 'static) -> Self {
         Self(Arc::new(move |run| {
             let outcome = script(run);
@@ -63,7 +63,7 @@ impl Script {
         }))
     }
 
-    /// A script that takes its time.
+    /// A script that waits.
     pub fn slow<F>(script: impl Fn(StepRun) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Value, StepError>> + Send + 'static,

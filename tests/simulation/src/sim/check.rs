@@ -1,4 +1,4 @@
-//! What has to hold when all is quiet.
+//! The invariants that hold once a run is quiescent.
 
 use super::{actors::OPERATOR_RESULT, fault::Fault, ledger::Ending, simulation::Simulation};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,11 +15,11 @@ use stepwell::{
     },
 };
 
-/// Checks all that one run has left.
+/// Checks the final state of a run.
 pub(super) fn check(simulation: &Simulation) -> Result<(), String> {
     let known = simulation.tasks();
-    // What a worker has claimed for a task that does not exist it takes away again, unless SQS gives up on the message
-    // first, or the worker was frozen until another had seen the message off. DynamoDB's TTL takes away what is left then.
+    // A worker deletes its claim of a step whose task does not exist, unless the message becomes a dead letter first,
+    // or the worker was frozen until another one had acknowledged the message. DynamoDB's TTL deletes such a claim.
     let may_be_left = simulation.scheduler.odds().gives_up() || simulation.scheduler.has_struck(Fault::Zombie);
     for task in simulation.table.tasks() {
         if !may_be_left && !known.contains(&task) {
@@ -67,7 +67,7 @@ impl FinalState<'_> {
 
     // ---- The task
 
-    /// It has come to its end, and to the one that its steps say.
+    /// The task has ended, in the state that follows from its steps.
     fn end(&self) -> Result<(), String> {
         let plan = &self.task.plan;
         let states: Vec<StepState> = plan.steps().iter().map(|step| self.state(&step.name)).collect();
@@ -83,8 +83,8 @@ impl FinalState<'_> {
         }
     }
 
-    /// It has failed: some of its steps have, whatever does not hang on them has been done, and nothing is left of what it
-    /// does by itself.
+    /// The task has failed: at least one step has, every step that does not depend on a failed one is done, and nothing
+    /// of it is left to be done automatically.
     fn failed(&self) -> Result<(), String> {
         let steps = self.task.plan.steps().iter();
         let records = steps.clone().map(|step| self.of(&step.name)).collect();
@@ -108,7 +108,8 @@ impl FinalState<'_> {
         Ok(())
     }
 
-    /// It has been compensated: all that may have been done is undone, in the right order, and nothing goes on.
+    /// The task was compensated: every step that may have had an effect is compensated, in the right order, and nothing
+    /// is in flight.
     fn undone(&self) -> Result<(), String> {
         let plan = &self.task.plan;
         let order = self.task.compensations.as_deref().unwrap_or_default();
@@ -151,7 +152,7 @@ impl FinalState<'_> {
         expect(self.simulation.table.listed(self.task.id), Some(place), "its place in the index")
     }
 
-    /// What operators have been told that they have done is in the audit trail, once each.
+    /// Every action that was confirmed to an operator is in the audit trail exactly once.
     fn actions(&self) -> Result<(), String> {
         let mut whys: Vec<&str> = self
             .task
@@ -186,8 +187,8 @@ impl FinalState<'_> {
         Ok(())
     }
 
-    /// Each attempt stands in the audit trail exactly once, but for those that were put back before anything was done, and
-    /// one whose worker died in a task that nobody looks after any more.
+    /// Each attempt is in the audit trail exactly once. Exceptions: attempts that were released, and an attempt whose
+    /// worker died in a task that nothing watches any more.
     fn trail(&self, step: &StepRecord) -> Result<(), String> {
         let put_back = self.simulation.audit.of(self.task.id, &step.name).put_back;
         let trail = step.all_attempts();
@@ -197,14 +198,14 @@ impl FinalState<'_> {
         for (number, ending) in self.simulation.ledger.effects_of(self.task.id, &step.name).attempts {
             let entry = trail.iter().find(|attempt| attempt.number == number);
             let entry = entry.ok_or(format!("attempt {number} was run, but is not in the audit trail"))?;
-            let describe = match (entry.outcome, ending) {
+            let agrees = match (entry.outcome, ending) {
                 (Outcome::Lost | Outcome::InProgress, _) => true,
                 (Outcome::Complete, ending) => ending == Some(Ending::Returned),
                 (Outcome::PermanentError, ending) => ending == Some(Ending::FailedForGood),
-                // It may have been cut off by its timeout at any moment.
+                // The timeout may have ended it at any moment.
                 (Outcome::RetryableError, _) => true,
             };
-            if !describe {
+            if !agrees {
                 return Err(format!(
                     "attempt {number} ended as {ending:?}, but the audit trail has {:?}",
                     entry.outcome
@@ -214,7 +215,7 @@ impl FinalState<'_> {
         Ok(())
     }
 
-    /// What has been done in the world is what the step's state says, and one attempt's result is what others were given.
+    /// The outside effects agree with the step's state, and all dependents were given the result of one attempt.
     fn effect(&self, step: &StepRecord) -> Result<(), String> {
         let effects_of = self.simulation.ledger.effects_of(self.task.id, &step.name);
         let expected = match step.state {
@@ -241,7 +242,7 @@ impl FinalState<'_> {
         Ok(())
     }
 
-    /// A step fails for a reason: it said so itself, its attempts are used up, or SQS gave up on its message.
+    /// A failed step has a reason: its own permanent error, no attempts left, or a dead letter.
     fn failure(&self, plan: &StepPlan, step: &StepRecord) -> Result<(), String> {
         let error = step.error.as_ref().ok_or("it failed without an error")?;
         if error.code == EngineCode::DeliveryExhausted.as_str() {
@@ -270,7 +271,7 @@ fn depends(plan: &Plan, step: &str, on: &str) -> bool {
     direct.iter().any(|dependency| dependency == on || depends(plan, dependency, on))
 }
 
-/// Each message that belongs to no step is kept, and no other is.
+/// Every message that belongs to no step is kept as undeliverable, and no other message is.
 fn check_undeliverable(simulation: &Simulation) -> Result<(), String> {
     let letters = simulation.queues.undeliverable();
     let poisons = simulation.poisons();

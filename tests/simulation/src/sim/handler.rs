@@ -1,4 +1,4 @@
-//! What every step does: its work in the world, in the way the scenario says.
+//! The handler of every step: it makes its effect as the scenario's script says.
 
 use super::{
     ledger::{Ending, Place},
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::{panic::resume_unwind, sync::Arc, time::Duration};
 use stepwell::{StepError, permanent, retryable};
 
-/// The script of the handlers in one process.
+/// The script of all handlers in one process.
 pub(super) fn script(simulation: &Arc<Simulation>, process: &SimulatedProcess) -> Script {
     let (simulation, process) = (simulation.clone(), process.clone());
     Script::slow(move |run| handle(simulation.clone(), process.clone(), run))
@@ -47,7 +47,7 @@ async fn handle(simulation: Arc<Simulation>, process: SimulatedProcess, run: Ste
         }
         HandlerScript::Panic => {
             simulation.act(place, &run);
-            // Without the panic hook, which would print a million of them.
+            // Bypasses the panic hook, which would print a million of these.
             resume_unwind(Box::new("as the scenario wants it"));
         }
         HandlerScript::TakeTooLong => {

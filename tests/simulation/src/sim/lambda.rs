@@ -1,5 +1,5 @@
-//! Lambda: for each queue a poller, which hands batches of messages to invocations of the step's function and deletes
-//! what these are done with. An invocation has a deadline, and may die before it.
+//! Lambda: one poller for each queue. It gives batches of messages to invocations of the step's function and deletes
+//! the messages that they acknowledge. An invocation has a deadline, and may die before it.
 
 use super::{fault::Fault, handler, simulation::Simulation};
 use crate::{graph, steps::name};
@@ -15,20 +15,20 @@ use stepwell::{
     },
 };
 
-/// How many messages Lambda takes at a time.
+/// The largest batch.
 const BATCH: u64 = 10;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How much longer an invocation may take than an attempt, as in the deployed stack.
+/// How much longer an invocation may take than an attempt; the deployed stack's figure.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// A function that is fed by a queue.
+/// A function that polls a queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Function {
-    /// The step of this number.
+    /// The function of the step with this number.
     Step(usize),
-    /// The reader of the messages that SQS has given up on.
+    /// The function that handles dead letters.
     DeadLetters,
 }
 
@@ -41,7 +41,7 @@ impl Function {
     }
 }
 
-/// Feeds a function from its queue.
+/// Polls the function's queue and invokes the function.
 pub(super) async fn serve(simulation: Arc<Simulation>, function: Function) {
     let queue = function.queue();
     let life = Duration::from_secs(simulation.scenario.timeout_seconds.into()) + MARGIN;
@@ -62,11 +62,11 @@ pub(super) async fn serve(simulation: Arc<Simulation>, function: Function) {
     }
 }
 
-/// Starts the watchdog every minute.
+/// Runs the watchdog every minute.
 pub(super) async fn watch(simulation: Arc<Simulation>) {
     loop {
         tokio::time::sleep(MINUTE).await;
-        // Where nothing is due it would only look at empty parts of the index.
+        // Where nothing is due the watchdog would only query empty index partitions.
         let skew = Duration::from_millis(simulation.scheduler.odds().skew_millis());
         if simulation.table.next_inspection().is_none_or(|first| first > simulation.scheduler.now() + skew) {
             continue;
@@ -108,7 +108,7 @@ async fn invoke(
             Function::DeadLetters => DeadLetters::new(table, queues, process.clone()).handle(&messages).await,
         }
     };
-    // One that is frozen does not notice that its time is over.
+    // A frozen invocation does not notice that its time is over.
     let mut overtime = Duration::ZERO;
     if process.strikes(Fault::Zombie) {
         overtime = Duration::from_millis(simulation.scheduler.up_to(40_000));

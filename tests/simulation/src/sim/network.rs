@@ -1,4 +1,4 @@
-//! The table and the queues as one process sees them: far away.
+//! The transport from one process to the table, and its view of the queues.
 
 use super::{
     fault::Fault,
@@ -39,7 +39,7 @@ impl Transport for SimulatedProcess {
         self.make(operation.into(), what, failed, effect).await
     }
 
-    /// DynamoDB reads each item for itself: of two writes between them, either may be seen.
+    /// DynamoDB reads each item by itself: between two writes either version may be seen.
     async fn read<F: Future<Output = Result<Loaded, TableError>> + Send>(
         &self,
         operation: Operation,
@@ -73,7 +73,7 @@ fn mix(process: &SimulatedProcess, first: Loaded, mut second: Loaded) -> Loaded 
     second
 }
 
-/// An answer that is too long to be shown in full.
+/// A read's answer, shortened for the trace.
 struct Shown(Loaded);
 
 impl fmt::Debug for Shown {
@@ -83,7 +83,7 @@ impl fmt::Debug for Shown {
     }
 }
 
-/// The queues, and the process that calls them.
+/// The queues of one process.
 #[derive(Clone, Debug)]
 pub(super) struct SimulatedQueues {
     process: SimulatedProcess,

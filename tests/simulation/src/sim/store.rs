@@ -1,5 +1,4 @@
-//! The store as one process sees it: a table that is far away, and with it, in a run whose settlements are whole, the
-//! messages.
+//! The store as one process sees it: a table behind a faulty transport. In a whole run it also holds the messages.
 
 use super::{
     process::{Kind, SimulatedProcess},
@@ -20,17 +19,16 @@ use stepwell::{
     ports::{Store, TableError},
 };
 
-/// The store, and the process that calls it.
+/// The store of one process.
 #[derive(Clone, Debug)]
 pub(super) struct SimulatedStore<T> {
     process: SimulatedProcess,
     table: T,
-    /// What one transaction reaches; `None` where each settlement is split.
+    /// The reach of one transaction; `None` where settlements are split.
     transaction: Option<OneTransaction>,
 }
 
-/// The table and the messages, as one transaction reaches them. What it does to them nobody sees in parts: it waits for
-/// nothing in between.
+/// The table and the messages in one transaction. It never waits in between, so nobody sees it half done.
 #[derive(Clone, Debug)]
 struct OneTransaction {
     table: MemoryTable,
@@ -38,7 +36,7 @@ struct OneTransaction {
 }
 
 impl SimulatedStore<FaultyStore<SimulatedProcess>> {
-    /// The store as this process reaches it. Whether it holds the messages is for the run's odds to say.
+    /// The store of this process. The run's odds decide whether it holds the messages.
     pub(super) fn new(process: &SimulatedProcess, table: MemoryTable, queues: MemoryQueues) -> Self {
         let transaction =
             process.scheduler().odds().is_whole().then(|| OneTransaction { table: table.clone(), queues });
@@ -74,8 +72,8 @@ impl<T: Store> Store for SimulatedStore<T> {
             let name = settlement.transition.as_ref().map_or("what follows", |transition| transition.name);
             format!("settle {name}")
         };
-        // Its client makes it again when no answer comes, but for a transition that would not know itself again: the same
-        // ones as on AWS need a token.
+        // The client repeats the call when no answer comes, unless the transition cannot recognise itself: those are
+        // the ones that need a token on AWS.
         let kind = settlement.transition.as_ref().map_or(Kind::Write, |transition| operation(transition).into());
         let failed = |kind, cause: &'static str| TableError::from(CallError::new("settle", kind, cause));
         let call = || async { settlement.clone().carry_out(task, &mut transaction.clone(), self.process.now()) };
