@@ -1,4 +1,4 @@
-//! What the template's alarm sees.
+//! The log lines that the template's alarms match.
 
 use serde_json::Value;
 use std::{
@@ -17,7 +17,7 @@ use stepwell_simulation::{
 };
 use tracing_subscriber::layer::SubscriberExt;
 
-/// What is logged, as the functions log it.
+/// The captured log, in the format of the functions.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -33,7 +33,7 @@ impl io::Write for Log {
 }
 
 impl Log {
-    /// The log of all that this thread does while the guard lives.
+    /// Captures the log of this thread while the guard lives.
     fn new() -> (Self, tracing::subscriber::DefaultGuard) {
         let log = Self::default();
         let writer = log.clone();
@@ -41,7 +41,7 @@ impl Log {
         (log, tracing::subscriber::set_default(tracing_subscriber::registry().with(lines)))
     }
 
-    /// The calls for help: the steps that they name.
+    /// The steps named by `COMPENSATION_FAILED` lines.
     fn calls(&self) -> Vec<Value> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());

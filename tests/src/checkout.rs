@@ -6,15 +6,15 @@ use serde_json::Value;
 /// The products of `infra/products.json`.
 ///
 /// # Panics
-/// Where the file does not hold any.
+/// The file does not list products.
 pub fn products() -> Vec<Product> {
     serde_json::from_str(&repository_file("infra/products.json")).expect("products")
 }
 
-/// A request as the demo has it, without the wrapping that the API takes off: the context of a checkout.
+/// The context of a checkout: a sample request without the envelope that the API removes.
 ///
 /// # Panics
-/// Where there is no such file in `events/requests`.
+/// `events/requests` has no such file.
 pub fn request(name: &str) -> Value {
     let mut event: Value =
         serde_json::from_str(&repository_file(&format!("events/requests/{name}.json"))).expect("a request is JSON");

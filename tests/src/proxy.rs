@@ -1,5 +1,5 @@
-//! A proxy in front of a service of the emulator that makes it unreliable: it throttles, fails before or after the call
-//! took effect, and breaks connections off. It speaks just enough HTTP for the AWS SDK's small requests.
+//! A proxy that makes a service of the emulator unreliable: it throttles, fails before or after the call takes effect,
+//! and breaks connections. It speaks just enough HTTP for the AWS SDK's small requests.
 
 use fastrand::Rng;
 use reqwest::Client;
@@ -13,34 +13,34 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// What may happen to a request.
+/// A fault of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ProxyFault {
-    /// It is answered with a throttle, and goes no further.
+    /// The request is throttled, and has no effect.
     Throttled,
-    /// It is answered with `InternalServerError`, and goes no further.
+    /// The request fails with `InternalServerError`, and has no effect.
     Refused,
-    /// It takes effect, and is answered with `InternalServerError` all the same.
+    /// The request takes effect, and is answered with `InternalServerError` all the same.
     AnswerLost,
-    /// It takes effect, and the connection ends without an answer.
+    /// The request takes effect, and the connection breaks without an answer.
     Dropped,
 }
 
-/// Of so many requests in one, these meet a fault: each rate is from 0 to 1, and so is their sum.
+/// The probability of each fault. Each is from 0 to 1, and so is their sum.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rates {
-    /// Those that are throttled.
+    /// A throttled request.
     pub throttled: f64,
-    /// Those that fail before they take effect.
+    /// A failure before the effect.
     pub refused: f64,
-    /// Those that take effect and fail.
+    /// A failure after the effect.
     pub answer_lost: f64,
-    /// Those that take effect and whose connection breaks off.
+    /// A broken connection after the effect.
     pub dropped: f64,
 }
 
 impl Rates {
-    /// The fault that a number from 0 to 1 stands for.
+    /// The fault for a random number from 0 to 1.
     fn fault(&self, random: f64) -> Option<ProxyFault> {
         let mut below = 0.0;
         let faults = [
@@ -56,18 +56,18 @@ impl Rates {
     }
 }
 
-/// How many requests came, and how many of them met which fault.
+/// The number of requests, and of those that met each fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// All requests.
     pub requests: u64,
-    /// Those that were throttled.
+    /// Throttled requests.
     pub throttled: u64,
-    /// Those that failed before they took effect.
+    /// Failures before the effect.
     pub refused: u64,
-    /// Those that took effect and failed.
+    /// Failures after the effect.
     pub answer_lost: u64,
-    /// Those that took effect and whose connection broke off.
+    /// Broken connections after the effect.
     pub dropped: u64,
 }
 
@@ -84,10 +84,10 @@ impl Counts {
     }
 }
 
-/// The proxy. It ends with the value.
+/// The proxy. Dropping it stops it.
 #[derive(Debug)]
 pub struct Proxy {
-    /// Where it listens, on this machine only.
+    /// The URL on which it listens, on this machine only.
     pub url: String,
     shared: Arc<Shared>,
     listener: JoinHandle<()>,
@@ -102,7 +102,7 @@ struct Shared {
 }
 
 impl Proxy {
-    /// A proxy on a free port, in front of what is at the URL `upstream`.
+    /// Starts a proxy on a free port, in front of the URL `upstream`.
     pub async fn start(upstream: &str, rates: Rates, seed: u64) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a port"));
@@ -116,14 +116,14 @@ impl Proxy {
         let listener = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let shared = Arc::clone(&serving);
-                // A client that is killed in the middle of a request leaves an error behind, which is nobody's.
+                // A client that is killed in the middle of a request breaks its connection. Nobody has to handle that.
                 tokio::spawn(async move { drop(shared.serve(stream).await) });
             }
         });
         Self { url, shared, listener }
     }
 
-    /// What has happened so far.
+    /// The counts so far.
     pub fn counts(&self) -> Counts {
         self.shared.dice.lock().expect("no holder panics").1
     }
@@ -136,7 +136,7 @@ impl Drop for Proxy {
 }
 
 impl Shared {
-    /// Serves a connection for as long as both sides keep it.
+    /// Serves a connection until either side closes it.
     async fn serve(&self, stream: TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let mut stream = BufReader::new(stream);
@@ -184,7 +184,7 @@ impl Shared {
     }
 }
 
-/// Headers that belong to one connection, not to the request.
+/// Whether a header belongs to one connection, and not to the request.
 fn is_of_the_hop(name: &str) -> bool {
     ["host", "connection", "content-length", "transfer-encoding"].iter().any(|hop| name.eq_ignore_ascii_case(hop))
 }
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    /// A service that answers every request with its body, and how many it has had.
+    /// A service that answers every request with its body, and its number of requests.
     async fn echo() -> (String, Arc<AtomicU64>) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let (url, had) = (format!("http://{}", listener.local_addr().unwrap()), Arc::<AtomicU64>::default());
@@ -269,7 +269,7 @@ mod tests {
         (url, had)
     }
 
-    /// What a request through a proxy of these rates gets, and how many requests reached the service.
+    /// The answer to a request through a proxy of these rates, and the number of requests that reached the service.
     async fn through(rates: Rates) -> (reqwest::Result<(u16, String)>, Counts, u64) {
         let (upstream, had) = echo().await;
         let proxy = Proxy::start(&upstream, rates, 1).await;

@@ -186,7 +186,7 @@ pub fn table(columns: &[(&str, &Figures)]) -> String {
         ("stock taken without order", &|figures| figures.stock_without_order.to_string()),
         ("order without e-mail", &|figures| figures.order_without_email.to_string()),
         ("needing reconciliation", &|figures| figures.needing_reconciliation.to_string()),
-        ("met a failure that its client's retries did not mend", &|figures| figures.met_failures.to_string()),
+        ("met a failure that no client's retry mended", &|figures| figures.met_failures.to_string()),
         ("  of these recovered by itself", &|figures| figures.recovered.to_string()),
         ("    of these had failed and were redriven by itself", &|figures| figures.redriven.to_string()),
         ("  of these did not, though servable", &|figures| figures.not_recovered.to_string()),

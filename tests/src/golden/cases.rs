@@ -1,5 +1,5 @@
-//! The cases: for each kind of item the writes that bring it about. Ids and moments are fixed, so that the same items come
-//! of it each time.
+//! The cases: the writes that produce each kind of item. Ids and times are fixed, so that they produce the same items
+//! each time.
 
 use super::{START, at, id, plans};
 use Do::*;
@@ -17,21 +17,21 @@ use stepwell::{
     ports::Store,
 };
 
-/// How long every lease lasts.
+/// The length of every lease.
 const LEASE: Duration = Duration::from_secs(35);
 
-/// A context with what may go wrong on its way: quotes, other alphabets, a number whose digits matter, an empty object.
+/// A context that is hard to store: quotes, other alphabets, a number whose digits matter, an empty object.
 pub(super) const CONTEXT: &str =
     r#"{"cart":[{"id":1,"price":12.50}],"note":"say \"hi\", Zoë 😀","empty":{},"none":null}"#;
 
-/// A fixture, and how its items come about.
+/// A fixture, and the writes that produce its items.
 #[derive(Debug)]
 pub(super) struct Case {
-    /// The number of its task, which is in the fixture: new cases take new ones.
+    /// The number of its task, which is in the fixture. A new case takes a new one.
     number: u8,
     /// The fixture's name.
     pub(super) name: &'static str,
-    /// `None` where it has steps and no task.
+    /// The task's plan; `None` for steps without a task.
     plan: Option<Plan>,
     context: &'static str,
     deeds: Vec<Event>,
@@ -42,37 +42,37 @@ impl Case {
         id(self.number)
     }
 
-    /// Its task as it is started, where it has one.
+    /// The task at its start; `None` for steps without a task.
     pub(super) fn start(&self) -> Option<NewTask<'_>> {
         let (workflow, context) = ("shop/checkout@1.2.0".to_owned(), self.context);
         self.plan.as_ref().map(|plan| NewTask { id: self.task(), workflow, context, plan, created_at: START })
     }
 }
 
-/// So many seconds after the start this happens to this step, or to the task.
+/// An event: the seconds after the start, the step (or `""` for the task), and what happens.
 type Event = (u64, &'static str, Do);
 
-/// What happens. An attempt takes a second.
+/// What happens in an event. An attempt takes a second.
 #[derive(Clone, Debug)]
 enum Do {
     Claim,
     TakeOver,
-    /// A claim is made, and put back.
+    /// A claim is made and released.
     Release,
     Complete(&'static str),
-    /// An attempt fails as one that may be repeated, at this second.
+    /// An attempt fails with a retryable error; the next one is due at this second.
     RetryLater(Failure, u64),
-    /// An attempt fails for good.
+    /// An attempt fails with a permanent error.
     Fail,
-    /// The last attempt that there may be fails as the others did.
+    /// The last attempt fails with a retryable error.
     UseUp(Failure),
     Cancel,
     ResolveByHand,
     DeadLetter,
     Redrive(Action),
-    /// It learns that this step is done.
+    /// The step records that this dependency is done.
     Arrive(&'static str),
-    /// The task learns that this last step is done.
+    /// The task records that this leaf is done.
     LeafArrive,
     Terminate(Termination, ActionKind),
     Order(&'static [&'static str]),
@@ -207,7 +207,7 @@ pub(super) fn exhausted() -> Failure {
     Failure { code: "DELIVERY_EXHAUSTED".to_owned(), message: "SQS gave up on the message".to_owned() }
 }
 
-/// What was done to a task from outside.
+/// An operator's action.
 fn action(seconds: u64, what: ActionKind, step: Option<&str>) -> Action {
     let (who, why) = match what {
         ActionKind::DeadLetter => ("dead_letters", "SQS gave up on its message"),
@@ -220,7 +220,7 @@ fn retry(seconds: u64) -> Action {
     action(seconds, ActionKind::Redrive, None)
 }
 
-/// The key of the fixture. Its text may hold what also separates the parts of an item's key.
+/// The key of the fixture. Its text contains the separator of an item's key.
 pub(super) fn idempotency_key() -> KeyRecord {
     KeyRecord {
         namespace: "shop".to_owned(),
@@ -232,13 +232,13 @@ pub(super) fn idempotency_key() -> KeyRecord {
     }
 }
 
-// ---- How they are written
+// ---- Writing
 
 /// Writes the items of every case. Answers with the names of the cases, which are those of their fixtures, and the
-/// partitions that their items are in.
+/// partitions of their items.
 ///
 /// # Panics
-/// Where a write is refused.
+/// A write is refused.
 pub async fn write_all<T: Store>(table: &T) -> Vec<(&'static str, String)> {
     let mut cases = Vec::new();
     for case in all() {
@@ -262,7 +262,7 @@ async fn applied<T: Store>(table: &T, transition: Transition) -> Applied {
     applied
 }
 
-/// Makes what happens to a step, or a task, at this second.
+/// Makes the writes of an event of a step or a task, at this second.
 struct Writer<'a, T> {
     table: &'a T,
     task: TaskId,
