@@ -1,4 +1,4 @@
-//! The operators' API as its clients see it: every request is signed.
+//! The operators' API, as its clients see it: every request is signed.
 
 use crate::api::{Answer, Api};
 use aws_credential_types::Credentials;
@@ -9,7 +9,7 @@ use aws_sigv4::{
 use serde_json::{Value, json};
 use std::time::SystemTime;
 
-/// An operator with an access key.
+/// Somebody with keys.
 #[derive(Clone, Debug)]
 pub struct Operator {
     api: Api,
@@ -17,12 +17,12 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// The operator with this access key. The emulator knows only `test`, and does not verify signatures.
+    /// The owner of this access key. The emulator knows `test`, and believes everybody that they have the secret one.
     pub fn new(api: &Api, access_key: &str) -> Self {
         Self { api: api.clone(), keys: Credentials::new(access_key, "test", None, None, "tests") }
     }
 
-    /// Sends a request signed with SigV4.
+    /// Sends a request with a signature, as SigV4 makes it.
     pub async fn send(&self, method: &str, path: &str, body: String) -> Answer {
         let identity = self.keys.clone().into();
         let params = SigningParams::builder().identity(&identity).region("us-east-1").name("execute-api");
@@ -45,7 +45,7 @@ impl Operator {
         self.send("POST", path, body.to_string()).await
     }
 
-    /// Applies an action to a task: `what` is the last part of the path, `reason` the reason given.
+    /// Does something to a task, which is the last part of its path, for this reason.
     pub async fn act(&self, task: &str, what: &str, reason: &str) -> Answer {
         self.post(&format!("/tasks/{task}/{what}"), &json!({ "reason": reason })).await
     }
@@ -55,7 +55,7 @@ impl Operator {
         self.get(&format!("/tasks/{task}")).await.expect(200)
     }
 
-    /// All tasks that match a query, page by page.
+    /// All tasks that fit a query, page by page.
     pub async fn list(&self, query: &str) -> Vec<Value> {
         let (mut tasks, mut next) = (Vec::new(), String::new());
         loop {

@@ -184,7 +184,7 @@ impl Shared {
     }
 }
 
-/// Whether a header belongs to one connection, and not to the request.
+/// Headers that belong to one connection, not to the request.
 fn is_of_the_hop(name: &str) -> bool {
     ["host", "connection", "content-length", "transfer-encoding"].iter().any(|hop| name.eq_ignore_ascii_case(hop))
 }

@@ -79,7 +79,7 @@ impl Stack {
         }
     }
 
-    /// An operator with the environment's access key.
+    /// Somebody who may do what operators do.
     pub fn operator(&self) -> Operator {
         Operator::new(&self.api, &variable("AWS_ACCESS_KEY_ID"))
     }
@@ -246,7 +246,7 @@ impl Stack {
         update.expression_attribute_values(":listed", AttributeValue::S(at.to_string())).send().await.expect("a task");
     }
 
-    /// Waits until a queue has no message with this text, that is until it is acknowledged.
+    /// Waits until a queue has no message with this text: until it has been worked and acknowledged.
     pub async fn until_acknowledged(&self, queue: &str, text: &str) {
         until(&format!("the message {text} to leave the queue {queue}"), async || {
             self.messages(queue, text).await.is_empty().then_some(())
