@@ -25,7 +25,7 @@ use stepwell_tests::{
 const LAMP: ProductId = ProductId(4);
 const ORGANIZER: ProductId = ProductId(1);
 
-/// A shop, and a host of its checkouts.
+/// A shop, and the harness that runs its checkouts.
 struct Checkouts {
     shop: MemoryShop,
     harness: Harness,
@@ -48,12 +48,12 @@ impl Checkouts {
         self.harness.start(request).await.unwrap()
     }
 
-    /// Runs a checkout until nothing more happens by itself.
+    /// Runs a checkout until nothing more happens without an operator.
     async fn run(&self, request: &Value) -> TaskSnapshot {
         self.harness.run(self.start(request).await).await.unwrap()
     }
 
-    /// Whether the shop stands as before its first checkout.
+    /// Whether the shop is as before its first checkout.
     fn is_untouched(&self) -> bool {
         let stock = products().iter().all(|product| self.shop.stock_of(product.id) == product.stock);
         let orders = self.shop.all_orders();
@@ -61,7 +61,7 @@ impl Checkouts {
         stock && none_stands && self.shop.charges().is_empty() && self.shop.reservations().is_empty()
     }
 
-    /// Asserts that the shop has charged, reserved, ordered and written once.
+    /// Asserts that the shop has one charge, one reservation, one order and one e-mail.
     fn assert_sold_once(&self) {
         let numbers = (self.shop.charges().len(), self.shop.reservations().len(), self.shop.all_orders().len());
         assert_eq!((numbers, self.shop.emails().len()), ((1, 1, 1), 1));
@@ -72,7 +72,7 @@ fn actor() -> Actor {
     Actor::new("somebody", "a test").unwrap()
 }
 
-/// The step that failed, its error's code, and how many attempts it had.
+/// The failed step's state, its error code, and the number of its attempts.
 fn failure<'a>(snapshot: &'a TaskSnapshot, step: &str) -> (&'a str, usize) {
     let record = snapshot.step(step).unwrap();
     (&record.error.as_ref().unwrap().code, record.attempts.len())

@@ -1,4 +1,4 @@
-//! What the papers say of the code, held to the code.
+//! Checks the documentation against the code.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
@@ -18,7 +18,7 @@ fn text(path: &str) -> String {
     fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The files below a folder with this extension, without what is built and what git does not know.
+/// Adds the files below a folder with this extension, except build output and files that git ignores.
 fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -98,7 +98,7 @@ fn test_modules(code: &str) -> Vec<String> {
     named.map(str::to_owned).collect()
 }
 
-/// The shipped code below a folder: without tests, and without comments.
+/// The shipped code below a folder: without tests and comments.
 fn shipped(folder: &str) -> String {
     let folder = repository().join(folder);
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! The budget of a checkout, held against the calls that are really made. The same counts as `cargo run --bin cost` prints.
+//! Checks the real AWS calls of a checkout against its budget. The command `cost` prints the same counts.
 
 use stepwell_tests::cost::{Budget, Cost, IN_SEQUENCE, INDEX_WRITES, Shape, measure};
 use test_case::test_case;
@@ -19,7 +19,7 @@ async fn a_checkout_stays_within_its_budget(shape: Shape) {
     assert!(cost.longest_sequence() <= budget.in_sequence, "{cost:?}");
 }
 
-/// The steps' own writes, without those of the task's item, which grows with the plan.
+/// The write units of the steps, without those of the task's item, which grows with the plan.
 fn step_writes(cost: &Cost) -> usize {
     cost.dynamodb["UpdateItem"] - 1
 }

@@ -1,4 +1,4 @@
-//! The report.
+//! The report of a load test.
 
 use crate::{
     Options,
@@ -14,7 +14,7 @@ pub(crate) struct LoadReport<'a> {
     pub(crate) options: &'a Options,
     pub(crate) speed: Speed,
     pub(crate) cpu: Vec<FunctionTime>,
-    /// What was done to the run, if anything.
+    /// The faults, if any.
     pub(crate) chaos: Option<Done>,
     pub(crate) audit: Audit,
 }
@@ -23,7 +23,7 @@ pub(crate) struct Speed {
     took: Duration,
     complete: usize,
     cancelled: usize,
-    /// In milliseconds, the shortest first.
+    /// The latencies in milliseconds, sorted.
     latencies: Vec<u64>,
 }
 
@@ -43,7 +43,7 @@ impl Speed {
         self.complete as f64 / self.took.as_secs_f64()
     }
 
-    /// The latency that this many in a hundred do not exceed; `None` where there is none at all.
+    /// The latency at this percentile; `None` without any.
     fn percentile(&self, percent: usize) -> Option<u64> {
         let rank = (self.latencies.len() * percent).div_ceil(100).max(1);
         self.latencies.get(rank - 1).copied()
@@ -74,7 +74,7 @@ impl LoadReport<'_> {
         }
     }
 
-    /// Where workers are killed their processor time says nothing.
+    /// Killed workers take their processor time with them, so that there is no figure with faults.
     fn print_cpu(&self) {
         if self.cpu.is_empty() {
             println!("  CPU of our functions     not measured: their processes are not on this machine");

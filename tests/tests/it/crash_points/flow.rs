@@ -1,4 +1,4 @@
-//! What checkouts do, and what is left of each in the end.
+//! The flows of checkouts, and the state that each has to end in.
 
 use checkout::testing::steps;
 use serde_json::{Value, json};
@@ -6,15 +6,15 @@ use stepwell_tests::stack::{Item, Product, Stack};
 
 const PAYMENT: &str = "process_payment";
 
-/// The step that a checkout which is cancelled does not come to: nobody is written to.
+/// The step that a cancelled checkout never reaches: it sends no e-mail.
 pub(super) const LAST: &str = "send_confirmation";
 
-/// The way that a checkout goes.
+/// The flow of a checkout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// Nothing goes wrong.
+    /// It completes without failures.
     Bought,
-    /// The first charge fails.
+    /// The first charge fails, and the second succeeds.
     BoughtAtTheSecondTry,
     /// The charge is declined.
     Declined,
@@ -25,7 +25,7 @@ pub(super) enum Flow {
 /// One checkout.
 pub(super) struct Checkout {
     pub(super) task: String,
-    /// Its customer's address, and nobody else's.
+    /// The e-mail address of its customer, and of no other.
     pub(super) email: String,
 }
 
@@ -51,12 +51,12 @@ impl Flow {
         }
     }
 
-    /// How the last attempt of a step goes.
+    /// The outcome of a step's last attempt.
     pub(super) fn last_outcome(self, step: &str) -> &'static str {
         if self == Self::Declined && step == PAYMENT { "permanent_error" } else { "complete" }
     }
 
-    /// That everything is as if nobody had died on the way.
+    /// Asserts that everything is as if no process had died.
     pub(super) async fn check(self, what: &str, stack: &Stack, product: &Product, Checkout { task, email }: &Checkout) {
         let status = stack.api.order_status(task).await;
         let details = stack.api.details(task).await;

@@ -1,4 +1,5 @@
-//! What the gateway makes of a checkout. The samples hold most kinds of token (`events.rs`), `test_card.rs` of the shop all.
+//! The gateway's answers and their effect on a checkout. The samples cover most kinds of token (`events.rs`), the
+//! shop's `test_card.rs` all.
 
 use checkout::testing::steps;
 use serde_json::json;

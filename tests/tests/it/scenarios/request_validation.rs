@@ -1,10 +1,11 @@
-//! What is refused at the door: with a reason for each fault, and without leaving anything behind. What is refused, and in
-//! which words, is shown next to the code: of values in `shared/checkout/src/workflow.rs`, of bodies in `shared/http_api/src/tests.rs`.
+//! The validation of requests: an answer names every violation, and a rejected request leaves nothing behind. Tests
+//! next to the code cover the rules and their texts: those of values in `shared/checkout/src/workflow.rs`, those of
+//! bodies in `shared/http_api/src/tests.rs`.
 
 use serde_json::{Value, json};
 use stepwell_tests::stack::{Product, Stack};
 
-/// That no task was started from anything with this text in it.
+/// Asserts that no task was started from anything with this text in it.
 async fn assert_nothing_started(stack: &Stack, product: &Product) {
     let marks = product.email();
     let tasks = stack.scan(stack.tasks_table()).await;

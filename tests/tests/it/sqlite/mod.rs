@@ -1,4 +1,4 @@
-//! A spike: store and queue in one SQLite file. It shows that the values of the core say all that such a backend needs.
+//! Store and queues in one SQLite file. It shows that the core's values suffice for such a backend.
 
 mod db;
 mod queue;
@@ -40,7 +40,7 @@ use stepwell_simulation::{
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A clock that a test sets, and the id of the one task of a case.
+/// A clock that the test sets, and the id of the only task of a case.
 #[derive(Clone, Debug)]
 pub(super) struct TestRuntime {
     millis: Arc<AtomicI64>,
@@ -71,7 +71,7 @@ impl Runtime for TestRuntime {
     }
 }
 
-/// A file that goes with the test.
+/// A temporary file, deleted with the value.
 pub(super) struct File(PathBuf);
 
 impl File {
@@ -79,7 +79,7 @@ impl File {
         Self(std::env::temp_dir().join(format!("stepwell-{}.sqlite", TaskId::new())))
     }
 
-    /// A store over this file, for who has no use for its clock.
+    /// A store over this file, for tests that do not need the clock.
     pub(super) fn store(&self) -> impl Store {
         Sqlite::open(&self.0, TestRuntime::new(), true, usize::MAX)
     }
@@ -95,7 +95,7 @@ impl Drop for File {
     }
 }
 
-/// How a task ended: its state, and of each step its state and its result.
+/// The end of a task: its state, and each step's state and result.
 type End = (TaskState, BTreeMap<String, (StepState, Option<String>)>);
 
 /// One task over one file.
@@ -107,7 +107,7 @@ struct Case {
     whole: bool,
 }
 
-/// How a task came to its end.
+/// The result of a case.
 struct CaseResult {
     snapshot: TaskSnapshot,
     commits: usize,
@@ -122,20 +122,20 @@ impl CaseResult {
         (self.snapshot.task.state, ends.collect())
     }
 
-    /// How the attempts of all steps went.
+    /// The outcomes of the attempts of all steps.
     fn outcomes(&self) -> Vec<Outcome> {
         let attempts = self.snapshot.steps.iter().flat_map(|step| &step.attempts);
         attempts.map(|attempt| attempt.outcome).collect()
     }
 }
 
-/// Hands a delivery to the worker of its step.
+/// Gives a delivery to the worker of its step.
 async fn work(db: &Sqlite<TestRuntime>, script: &Script, held: queue::HeldMessage) {
     let queue::HeldMessage { queue, message, receipt, until } = held;
     let invocation = Invocation::new(receipt.clone(), until, db.runtime.now());
     let worker = Worker::new(queue, script.clone(), db.clone(), db.clone(), db.runtime.clone());
     if worker.handle(&[message], &invocation).await.is_empty() {
-        // Of a delivery that its settlement has ended nothing is left to acknowledge.
+        // A settlement may have ended the delivery, so that nothing is left to acknowledge.
         let _ = db.acknowledge(&receipt);
     }
 }
@@ -145,7 +145,7 @@ impl Case {
         Self { file: File::new(), clock: TestRuntime::new(), graph, script, whole }
     }
 
-    /// Brings the task to its end with a process that dies after this many commits, and one after it that does not.
+    /// Runs the task with a process that dies after this many commits, and then with one that does not die.
     fn run(&self, most: usize) -> CaseResult {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let (mut commits, mut deaths) = (0, 0);
@@ -165,7 +165,7 @@ impl Case {
         Client::new(db.clone(), db.clone(), self.clock.clone()).snapshot(self.clock.task).await
     }
 
-    /// Lives until nothing is left to do, or until the process dies: `None`.
+    /// Runs until nothing is left to do; `None` where the process died.
     async fn live(&self, db: &Sqlite<TestRuntime>) -> Option<TaskSnapshot> {
         db.take_back().ok()?;
         let client = Client::new(db.clone(), db.clone(), self.clock.clone());
@@ -190,7 +190,7 @@ impl Case {
         panic!("it does not come to an end");
     }
 
-    /// Whether a failed task is still to be compensated by itself.
+    /// Whether a failed task is still going to be compensated by itself.
     fn goes_on(&self, snapshot: &TaskSnapshot) -> bool {
         snapshot.task.state == TaskState::Failed && !self.graph.compensated_steps().is_empty()
     }
@@ -206,7 +206,7 @@ fn done() -> Script {
     Script::new(|run| Ok(run.facts.step.into()))
 }
 
-/// The steps of these names fail: the first time, or for good.
+/// A script in which the steps of these names fail: one once, one for good.
 fn failing(once: &'static str, for_good: &'static str) -> Script {
     let failed = Arc::new(Locked::new(false));
     Script::new(move |run| match run.facts.step {
@@ -216,7 +216,7 @@ fn failing(once: &'static str, for_good: &'static str) -> Script {
     })
 }
 
-/// A graph, what its steps do, and how the task ends.
+/// A graph, its steps' script, and the end of its task.
 type Shape = (&'static str, Graph, fn() -> Script, TaskState);
 
 /// Graphs of each shape.
@@ -293,7 +293,7 @@ fn death_between_any_two_commits_changes_nothing_about_the_end() {
                 assert_eq!(run.end(), unhurt.end(), "{what}, whole: {whole}, dead after {most} commits");
                 let lost = run.outcomes().iter().filter(|outcome| **outcome == Outcome::Lost).count();
                 assert!(lost <= 1, "{what}, whole: {whole}, dead after {most} commits: {lost} attempts lost");
-                // No lease is waited for, and no watchdog.
+                // Recovery needs neither the end of a lease nor the watchdog.
                 let in_time = run.took < unhurt.took + queue::LEASE;
                 assert!(in_time || !whole, "{what}, dead after {most} commits: {:?}", run.took);
             }
