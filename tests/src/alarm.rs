@@ -50,7 +50,7 @@ impl Log {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_compensation_that_failed_is_a_line_of_these_words_in_the_functions_log() {
+async fn failed_compensation_is_logged_with_the_alarm_text() {
     let (log, _guard) = Log::new();
     let fails = || Script::new(|_| Err(permanent("NO", "")));
     let graph = Graph::chain(1).with_compensations([0].into());
@@ -63,7 +63,7 @@ async fn a_compensation_that_failed_is_a_line_of_these_words_in_the_functions_lo
 }
 
 #[test]
-fn the_template_looks_for_the_words_that_are_logged() {
+fn template_alarm_filters_match_the_logged_texts() {
     let pattern = format!(r#"FilterPattern: '{{ $.message = "{COMPENSATION_FAILED}" }}'"#);
     assert!(include_str!("../../infra/template.yaml").contains(&pattern), "{pattern}");
     let pattern = format!(r#"FilterPattern: '{{ $.code = "{NEWER_FORMAT}" }}'"#);

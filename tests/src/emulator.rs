@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_index_holds_what_the_templates_does() {
+    fn sandbox_index_projects_the_attributes_of_the_template() {
         let projected = format!("NonKeyAttributes: [{}]", PROJECTED.join(", "));
         assert!(include_str!("../../infra/template.yaml").contains(&projected), "{projected}");
     }

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_faults_a_request_and_its_answer_go_through_as_they_are() {
+    async fn without_faults_request_and_answer_pass_unchanged() {
         let (upstream, had) = echo().await;
         let proxy = Proxy::start(&upstream, Rates::default(), 1).await;
         let http = Client::builder().no_proxy().build().unwrap();
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_throttled_and_a_refused_request_do_not_take_effect() {
+    async fn throttled_and_refused_requests_do_not_take_effect() {
         let (answer, counts, had) = through(Rates { throttled: 1.0, ..Rates::default() }).await;
         let (status, text) = answer.unwrap();
         assert_eq!((status, had), (400, 0));
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_whose_answer_is_lost_or_whose_connection_breaks_takes_effect() {
+    async fn request_with_a_lost_answer_or_a_broken_connection_takes_effect() {
         let (answer, counts, had) = through(Rates { answer_lost: 1.0, ..Rates::default() }).await;
         let (status, text) = answer.unwrap();
         assert_eq!((status, had), (500, 1));
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_has_its_share_of_the_dice() {
+    fn each_fault_occurs_at_its_rate() {
         let rates = Rates { throttled: 0.1, refused: 0.2, answer_lost: 0.3, dropped: 0.1 };
         let faults = [0.05, 0.15, 0.4, 0.65, 0.75].map(|random| rates.fault(random));
         let expected =

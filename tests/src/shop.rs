@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_issues_cart_comes_to_one_hundred() {
+    fn sample_cart_totals_one_hundred() {
         assert_eq!(total_cents(&[(4398, 2)]), 10_000);
     }
 

@@ -256,7 +256,7 @@ fn circle(edges: &BTreeMap<ModulePath, BTreeSet<ModulePath>>) -> Option<Vec<Stri
 }
 
 #[test]
-fn no_module_of_any_crate_imports_in_a_circle() {
+fn imports_of_each_crate_have_no_cycle() {
     let all = ["shared", "functions", "functions/checkout", "tests"].into_iter().flat_map(packages);
     for package in all {
         let edges = imports(&package);
@@ -265,7 +265,7 @@ fn no_module_of_any_crate_imports_in_a_circle() {
 }
 
 #[test]
-fn core_imports_core_alone_and_ports_core_and_runtime_both() {
+fn core_imports_only_core_ports_only_core_and_runtime_only_both() {
     let edges = imports(&repository().join("shared/stepwell"));
     assert!(edges.len() > 30 && edges.values().map(BTreeSet::len).sum::<usize>() > 100, "the sources are read");
     let allowed: [(&str, &[&str]); 3] =
@@ -297,7 +297,7 @@ fn no_program_has_tests_of_its_own() {
 
 /// The core is pure: times and random numbers come in as values.
 #[test]
-fn core_knows_no_clock_no_chance_and_nothing_outside() {
+fn core_uses_no_clock_no_random_numbers_and_no_io() {
     const FORBIDDEN: [&str; 10] = [
         "SystemTime",
         "Instant",

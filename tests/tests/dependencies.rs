@@ -147,7 +147,7 @@ fn every_license_is_allowed_and_every_allowance_is_needed() {
 }
 
 #[test]
-fn no_crate_has_two_versions_but_those_that_are_skipped_and_have_to_be() {
+fn only_skipped_crates_have_two_versions_and_every_skip_is_needed() {
     let skip = deny().bans.skip;
     let mut versions: BTreeMap<String, BTreeSet<Version>> = BTreeMap::new();
     for Dependency { name, version, .. } in dependencies() {

@@ -313,13 +313,13 @@ mod tests {
     #[test_case(json!("*"), "\"*\"")]
     #[test_case(json!("Yes"), "\"Yes\"")]
     #[test_case(json!({"Fn::Sub": ["${A}", {"A": {"Ref": "B"}}]}), r#"{"Fn::Sub":["${A}",{"A":{"Ref":"B"}}]}"#)]
-    fn what_is_written_is_read_again(value: Value, text: &str) {
+    fn written_value_is_parsed_back(value: Value, text: &str) {
         assert_eq!(inline(&value), text);
         assert_eq!(parse(&format!("A: {text}")).unwrap(), json!({ "A": value }));
     }
 
     #[test]
-    fn values_are_worked_out_for_a_stage() {
+    fn values_are_resolved_for_a_stage() {
         let template = parse(
             "Parameters:\n  Stage: {Type: String}\n  Sender: {Type: String, Default: a@b.example}\n\
              Resources:\n  Q: {Type: 'AWS::SQS::Queue', Properties: {QueueName: !Sub 'stepwell-${Stage}-q'}}\n  \

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn good_settings_are_read_and_a_step_without_a_row_gets_the_usual() {
+    fn valid_settings_are_read_and_a_step_without_a_row_gets_the_defaults() {
         assert_eq!(problems(GOOD), [""; 0]);
         let settings = read(GOOD).unwrap();
         assert_eq!(settings.step("shop", "pay").memory_mb, 512);
@@ -304,7 +304,7 @@ mod tests {
         "not an action such as"
     )]
     #[test_case("workflows:", "workflow:", "did you mean `workflows`?")]
-    fn wrong_settings_are_refused(good: &str, wrong: &str, told: &str) {
+    fn invalid_settings_are_refused(good: &str, wrong: &str, told: &str) {
         let text = GOOD.replacen(good, wrong, 1);
         assert_ne!(text, GOOD);
         let problems = problems(&text);

@@ -85,7 +85,7 @@ const NEW: &str =
     "new step checkout check_fraud --after validate_cart --read-by process_payment --compensation forget_suspicion";
 
 #[test]
-fn step_is_made_once_and_its_parts_fit_together() {
+fn step_is_created_once_and_passes_the_check() {
     let copy = copy();
     let root = copy.path();
     let told = done(root, NEW);
@@ -122,7 +122,7 @@ fn dry_run_writes_nothing_and_shows_what_would_change() {
 }
 
 #[test]
-fn step_beside_others_is_told_to_run_side_by_side() {
+fn step_beside_others_is_reported_as_concurrent() {
     let copy = copy();
     let told = done(copy.path(), "new step checkout check_fraud --after validate_cart --beside");
     assert!(told.contains("process_payment does not wait for check_fraud: the two run side by side."), "{told}");
@@ -131,7 +131,7 @@ fn step_beside_others_is_told_to_run_side_by_side() {
 }
 
 #[test]
-fn everything_that_is_in_the_way_is_told_at_once_and_nothing_is_touched() {
+fn all_obstacles_are_reported_together_and_no_file_changes() {
     let copy = copy();
     let root = copy.path();
     fs::create_dir_all(root.join("functions/checkout/taken/src")).unwrap();
@@ -203,7 +203,7 @@ fn everything_that_is_in_the_way_is_told_at_once_and_nothing_is_touched() {
 
 /// A folder stands where a file is to be written first, so that writing fails in the middle.
 #[test]
-fn failure_half_way_leaves_everything_as_it_was() {
+fn failed_write_restores_every_file() {
     let copy = copy();
     let root = copy.path();
     fs::create_dir(root.join("infra/template.yaml.new-step")).unwrap();
@@ -218,7 +218,7 @@ fn failure_half_way_leaves_everything_as_it_was() {
 }
 
 #[test_case("    depends_on_step: validate_cart\n", "    depends_on_steps: [\n      validate_cart]\n"; "dependencies in two lines")]
-fn workflow_file_that_is_not_understood_is_left_to_people(old: &str, new: &str) {
+fn unsupported_workflow_file_is_left_unchanged(old: &str, new: &str) {
     let copy = copy();
     let text = fs::read_to_string(copy.path().join(WORKFLOW)).unwrap();
     fs::write(copy.path().join(WORKFLOW), text.replacen(old, new, 1)).unwrap();
@@ -254,7 +254,7 @@ impl<'a> ByHand<'a> {
 /// only what has changed is built.
 #[test]
 #[ignore = "it builds the workspace: tests/run.sh new_step"]
-fn three_files_are_edited_by_hand_for_a_step_in_the_middle_of_the_checkout() {
+fn step_in_the_middle_of_the_checkout_needs_three_manual_edits() {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let scratch = target.join("new_step");
     let root = scratch.as_path();

@@ -54,7 +54,7 @@ fn replace(root: &Path, file: &str, old: &str, new: &str) {
 const WORKFLOW: &str = "shared/checkout/src/checkout.yaml";
 
 #[test]
-fn this_repository_is_as_rendered_and_its_parts_fit_together() {
+fn this_repository_is_rendered_and_passes_the_check() {
     let project = Project::find(&repository().join("infra/cli")).unwrap();
     let (files, _) = render::render(&project).unwrap();
     assert_eq!(render::stale(&project.root, &files), []);
@@ -62,7 +62,7 @@ fn this_repository_is_as_rendered_and_its_parts_fit_together() {
 }
 
 #[test]
-fn rendering_twice_changes_nothing_and_mends_what_was_stale() {
+fn rendering_is_idempotent_and_updates_stale_files() {
     let copy = copy();
     replace(copy.path(), render::TEMPLATE, "VisibilityTimeout: 20", "VisibilityTimeout: 21");
     let told = found(copy.path());
@@ -102,7 +102,7 @@ fn rendering_twice_changes_nothing_and_mends_what_was_stale() {
 #[test_case("functions/checkout/create_order/src/main.rs", "\"create_order\"", "\"create_orders\"", "functions/checkout/create_order/src/main.rs: does not serve `create_order` of `checkout`\n    Call `serve(\"checkout\", \"create_order\", step)` in it"; "a function of another step")]
 #[test_case("functions/watchdog/Cargo.toml", "name = \"watchdog\"", "name = \"watch\"", "its package is called watch\n    Name it watchdog"; "a package of another name")]
 #[test_case("events/process_payment.json", "\"md5OfBody\": \"", "\"md5OfBody\": \"x", "events/process_payment.json: is stale: line "; "a sample event that is stale")]
-fn what_does_not_fit_is_found(file: &str, old: &str, new: &str, finding: &str) {
+fn mismatch_is_found(file: &str, old: &str, new: &str, finding: &str) {
     let copy = copy();
     replace(copy.path(), file, old, new);
     let found = found(copy.path());
@@ -110,7 +110,7 @@ fn what_does_not_fit_is_found(file: &str, old: &str, new: &str, finding: &str) {
 }
 
 #[test]
-fn everything_is_found_at_once() {
+fn all_findings_are_reported_together() {
     let copy = copy();
     replace(copy.path(), "events/process_payment.json", "\"md5OfBody\": \"", "\"md5OfBody\": \"x");
     replace(copy.path(), "functions/watchdog/Cargo.toml", "name = \"watchdog\"", "name = \"watch\"");
@@ -152,7 +152,7 @@ fn workflows_beyond_a_quota_are_refused_with_the_number() {
 }
 
 #[test]
-fn rights_beyond_a_quota_are_refused_with_the_number() {
+fn policies_beyond_a_quota_are_refused_with_the_number() {
     let copy = copy();
     let topics = (0..300).map(|topic| format!("arn:aws:sns:us-east-1:123456789012:a-topic-{topic:03}"));
     let right = format!(

@@ -221,13 +221,13 @@ mod tests {
     #[test_case(&Graph::chain(20), 42, 39)]
     #[test_case(&Graph::chain(100), 208, 199)]
     #[test_case(&Graph::fan(20), 68, 62)]
-    fn budget_is_what_was_counted_and_one_write_for_a_key(graph: &Graph, writes: u32, reads: u32) {
+    fn budget_is_the_counted_cost_plus_one_write_for_a_key(graph: &Graph, writes: u32, reads: u32) {
         let budget = budget(graph);
         assert_eq!((budget.table_writes, budget.reads), (f64::from(writes + 1), f64::from(reads)));
     }
 
     #[test]
-    fn a_checkout_of_the_sample_request_may_cost_as_much_as_a_chain_and_what_its_steps_read_beyond_it() {
+    fn budget_of_the_sample_checkout_is_that_of_a_chain_plus_its_further_reads() {
         let (checkout, chain) = (Budget::of_checkout("success"), budget(&Graph::chain(steps::all().len())));
         assert!(checkout.reads > chain.reads && checkout.table_writes >= chain.table_writes, "{checkout:?} {chain:?}");
         assert_eq!((checkout.sends, checkout.in_sequence), (chain.sends, chain.in_sequence));

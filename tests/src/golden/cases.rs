@@ -67,7 +67,7 @@ enum Do {
     /// The last attempt fails with a retryable error.
     UseUp(Failure),
     Cancel,
-    ResolveByHand,
+    Resolve,
     DeadLetter,
     Redrive(Action),
     /// The step records that this dependency is done.
@@ -94,12 +94,12 @@ fn steps_alone(number: u8, name: &'static str, deeds: impl IntoIterator<Item = E
 }
 
 fn tasks_in_every_state() -> Vec<Case> {
-    let undo = |end| Terminate(Termination::Compensate(end), ActionKind::Compensate);
+    let compensate = |end| Terminate(Termination::Compensate(end), ActionKind::Compensate);
     let cancel = Terminate(Termination::Cancel, ActionKind::Cancel);
     let compensated = [
         (1, "reserve", Complete("{}")),
         (3, "charge", Fail),
-        (5, "", undo(End::Error)),
+        (5, "", compensate(End::Error)),
         (6, "", Order(&["release"])),
         (7, "release", Complete(r#"{"released":2}"#)),
         (9, "", FinishCompensation(End::Error)),
@@ -110,12 +110,12 @@ fn tasks_in_every_state() -> Vec<Case> {
         (1, "reserve", Complete("{}")),
         (3, "charge", Complete("{}")),
         (5, "ship", Fail),
-        (7, "", undo(End::Error)),
+        (7, "", compensate(End::Error)),
         (8, "", Order(&["refund", "release"])),
         (9, "refund", Complete("{}")),
         (11, "release", RetryLater(busy(), 13)),
     ];
-    let nothing_to_undo = [
+    let nothing_to_compensate = [
         (1, "", Terminate(Termination::Compensate(End::Cancelled), ActionKind::Cancel)),
         (2, "reserve", Cancel),
         (2, "charge", Cancel),
@@ -141,9 +141,9 @@ fn tasks_in_every_state() -> Vec<Case> {
     });
     let many_actions = retries.chain([
         (1_000, "reserve", DeadLetter),
-        (1_001, "reserve", ResolveByHand),
+        (1_001, "reserve", Resolve),
         (1_002, "", cancel.clone()),
-        (1_003, "", undo(End::Cancelled)),
+        (1_003, "", compensate(End::Cancelled)),
     ]);
     vec![
         task(1, "task-pending", plans::one_step(), []),
@@ -152,14 +152,14 @@ fn tasks_in_every_state() -> Vec<Case> {
         task(4, "task-error", plans::one_step(), [(1, "charge", Fail)]),
         task(5, "task-error-beside-other-steps", plans::roots(), [(1, "charge", Fail), (3, "reserve", Fail)]),
         task(6, "task-error-restarts-due", plans::redriving(), restarts_due),
-        task(7, "task-compensating", plans::undoable(), compensating),
-        task(8, "task-compensating-ordered", plans::twice_undoable(), ordered),
-        task(9, "task-compensating-failed", plans::undoable(), failed),
-        task(10, "task-compensated", plans::undoable(), compensated),
-        task(11, "task-compensated-nothing", plans::undoable(), nothing_to_undo),
-        task(12, "task-cancelled", plans::undoable().compensating(Compensate::Manual, 0), [(1, "", cancel)]),
+        task(7, "task-compensating", plans::compensated(), compensating),
+        task(8, "task-compensating-ordered", plans::twice_compensated(), ordered),
+        task(9, "task-compensating-failed", plans::compensated(), failed),
+        task(10, "task-compensated", plans::compensated(), compensated),
+        task(11, "task-compensated-nothing", plans::compensated(), nothing_to_compensate),
+        task(12, "task-cancelled", plans::compensated().compensating(Compensate::Manual, 0), [(1, "", cancel)]),
         task(13, "task-resolved-manually", plans::one_step(), resolved),
-        task(14, "task-many-actions", plans::undoable(), many_actions),
+        task(14, "task-many-actions", plans::compensated(), many_actions),
         task(15, "plan-all-default", plans::all_default(), []),
         task(16, "plan-nothing-default", plans::nothing_default(), []),
     ]
@@ -183,7 +183,7 @@ fn steps_in_every_state() -> Vec<Case> {
         steps_alone(38, "step-complete-join", joined),
         steps_alone(39, "step-cancelled", [(1, "charge", Claim), (40, "charge", Cancel)]),
         task(40, "step-error-delivery-exhausted", one(), [(1, "charge", Claim), (40, "charge", DeadLetter)]),
-        task(41, "step-resolved-manually", one(), [(1, "charge", Fail), (3, "charge", ResolveByHand)]),
+        task(41, "step-resolved-manually", one(), [(1, "charge", Fail), (3, "charge", Resolve)]),
         steps_alone(42, "step-pending-released", [(1, "charge", Release)]),
         task(43, "step-pending-restarted", one(), redriven),
         task(44, "step-error-full-trail", one(), full_trail),
@@ -291,7 +291,7 @@ impl<T: Store> Writer<'_, T> {
             Fail => self.failed(task(), Outcome::PermanentError, &declined()).await,
             UseUp(error) => self.failed(task(), Outcome::RetryableError, error).await,
             Cancel => tasks::cancel_step(id, record, now),
-            ResolveByHand => {
+            Resolve => {
                 let action = action(ActionKind::ResolveStep, Some(step));
                 tasks::resolve_step(task(), record, r#"{"by":"hand"}"#, &action).expect("a resolution")
             }

@@ -37,12 +37,12 @@ pub(super) fn one_step() -> Plan {
 }
 
 /// Two steps, the first of which has a compensation.
-pub(super) fn undoable() -> Plan {
+pub(super) fn compensated() -> Plan {
     plan(vec![step("reserve", &[]), compensation("release", "reserve"), step("charge", &["reserve"])])
 }
 
 /// Three steps, the first two of which have compensations.
-pub(super) fn twice_undoable() -> Plan {
+pub(super) fn twice_compensated() -> Plan {
     plan(vec![
         step("reserve", &[]),
         compensation("release", "reserve"),

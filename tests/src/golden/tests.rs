@@ -112,7 +112,7 @@ async fn listed(table: &impl Store, task: TaskId) -> IndexEntry {
 }
 
 #[tokio::test]
-async fn what_version_1_stored_is_read() {
+async fn stored_items_of_version_1_are_read() {
     let (cases, expected) = (cases::all(), EXPECTED.trim_end().split("\n\n").skip(1));
     assert_eq!(cases.len(), expected.clone().count());
     for (case, expected) in cases.iter().zip(expected) {
@@ -149,7 +149,7 @@ async fn what_version_1_stored_is_read() {
 // ---- Idempotency keys and messages
 
 #[tokio::test]
-async fn idempotency_key_is_read_for_whoever_comes_second() {
+async fn idempotency_key_is_read_by_a_repeated_start() {
     let first = cases::idempotency_key();
     let second = KeyRecord { task: id(99), request_hash: "another".to_owned(), created_at: at(60), ..first.clone() };
     let reserved = Server::of("idempotency-key").table().await.apply(&task::reserve_key(&second)).await.unwrap();

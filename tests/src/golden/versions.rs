@@ -95,7 +95,7 @@ async fn an_hour_later() -> Harness {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tasks_of_version_1_come_to_their_end_and_stay_readable_for_it() {
+async fn tasks_of_version_1_reach_their_end_and_stay_readable_for_version_1() {
     let cases = cases::all();
     let known = shapes(cases.iter().flat_map(|case| items(case.name)));
     assert!(known.contains("STEP.attempts[].error.code: text"), "{known:?}");

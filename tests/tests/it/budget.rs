@@ -7,7 +7,7 @@ use test_case::test_case;
 #[test_case(Shape::KeyedCheckout("success"); "with an idempotency key")]
 #[test_case(Shape::Checkout("everything"); "with every field there is")]
 #[tokio::test]
-async fn a_checkout_stays_within_its_budget(shape: Shape) {
+async fn checkout_stays_within_its_budget(shape: Shape) {
     let (Shape::Checkout(request) | Shape::KeyedCheckout(request)) = shape else { panic!("a checkout: {shape:?}") };
     let (budget, cost) = (Budget::of_checkout(request), measure(shape).await);
     assert!(cost.units.table_writes > 0.0 && cost.units.reads > 0.0, "the stack reports what was used: {cost:?}");
@@ -25,7 +25,7 @@ fn step_writes(cost: &Cost) -> usize {
 }
 
 #[tokio::test]
-async fn a_step_costs_the_same_in_a_chain_of_any_length() {
+async fn step_costs_the_same_in_a_chain_of_any_length() {
     let mut per_step = Vec::new();
     for steps in [5, 20, 100] {
         let cost = measure(Shape::Chain(steps)).await;
@@ -40,7 +40,7 @@ async fn a_step_costs_the_same_in_a_chain_of_any_length() {
 }
 
 #[tokio::test]
-async fn a_join_adds_one_write_for_each_edge_into_it() {
+async fn join_adds_one_write_per_edge() {
     let cost = measure(Shape::Fan(20)).await;
     assert_eq!((cost.steps, cost.joining_edges, cost.sends()), (22, 20, 22), "{cost:?}");
     assert_eq!(step_writes(&cost), 2 * 22 + 20, "{cost:?}");

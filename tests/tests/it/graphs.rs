@@ -147,7 +147,7 @@ async fn context_and_result_of_the_largest_size_are_kept() {
 #[test_case(r#"{"task_id":"018f4e4e-7c1a-7000-8000-0123456789ab","step":"\u0001\u001b\ufffe"}"#, r#"{"task_id":"018f4e4e-7c1a-7000-8000-0123456789ab","step":"\u0001\u001b\ufffe"}"#; "a step name of control characters")]
 #[test_case(&endless(), &endless(); "a step name without end")]
 #[tokio::test]
-async fn message_that_no_step_can_use_is_kept_in_a_queue_of_its_own(body: &str, expected: &str) {
+async fn invalid_message_is_moved_to_the_undeliverable_queue(body: &str, expected: &str) {
     let graph = Graph::chain(1);
     in_sandbox(&graph.queues(), async |sandbox| {
         let poller = Poller::new(sandbox).with_steps_of(&graph, &failing(|_, _| None));
@@ -166,7 +166,7 @@ fn endless() -> String {
 }
 
 #[tokio::test]
-async fn many_starts_with_one_key_at_the_same_time_make_one_task() {
+async fn concurrent_starts_with_one_idempotency_key_make_one_task() {
     let graph = Graph::new([vec![], vec![], vec![0, 1]]);
     in_sandbox(&graph.queues(), async |sandbox| {
         let key: IdempotencyKey = "order-1".parse().unwrap();

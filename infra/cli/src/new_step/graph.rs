@@ -234,7 +234,7 @@ mod tests {
     #[test_case("b c", "d: n, e: n; beside "; "one that waited for one of two")]
     #[test_case("a b", "c: n, d: n; beside e"; "not one that is before it itself")]
     #[test_case("d", "; beside "; "the last one")]
-    fn step_is_put_before_those_that_would_run_beside_it(after: &str, expected: &str) {
+    fn step_becomes_a_dependency_of_steps_that_would_run_concurrently(after: &str, expected: &str) {
         assert_eq!(told(&wanted(after, "")), expected);
         Wiring::new(&plan(), &wanted(after, "")).check(&plan(), &wanted(after, "")).unwrap();
     }
@@ -248,12 +248,12 @@ mod tests {
     }
 
     #[test]
-    fn beside_moves_nobody_and_says_so() {
+    fn beside_changes_no_dependencies_and_says_so() {
         assert_eq!(told(&NewStep { beside: true, ..wanted("a", "") }), "; beside b c");
     }
 
     #[test]
-    fn circle_is_refused() {
+    fn cycle_is_refused() {
         let wanted = wanted("d", "a");
         let problems = Wiring::new(&plan(), &wanted).check(&plan(), &wanted).unwrap_err();
         assert_eq!(problems[0].0, "these steps depend on each other in a circle: a -> n -> d -> b -> a");

@@ -311,7 +311,7 @@ mod tests {
         "default_retryable: true\n    default_retry_limit: 3\n    handler_config: { timeout_seconds: 30 }\n";
 
     #[test]
-    fn comments_and_blank_lines_stay_where_they_are() {
+    fn comments_and_blank_lines_are_preserved() {
         let file = "# head\nname: w\nstep_templates:\n  # first\n  - name: a # the cart\n    # deep\n\n  # second\n  - name: b\n    \
                     depends_on_step: a  # why\n\n# tail\nredrives: 1\n";
         let expected = format!(
@@ -333,14 +333,14 @@ mod tests {
     #[test_case("    depends_on_steps:\n      - a\n      # not without\n      - x\n", "    depends_on_steps:\n      - new\n      # not without\n      - x\n"; "a line each")]
     #[test_case("    depends_on_step: x\n", "    depends_on_steps: [new, x]\n"; "another one")]
     #[test_case("", "    depends_on_step: new\n"; "none")]
-    fn dependencies_are_changed_as_they_are_written(old: &str, new: &str) {
+    fn dependencies_are_edited_in_the_form_they_have(old: &str, new: &str) {
         let file = format!("name: w\nstep_templates:\n  - name: a\n  - name: x\n  - name: b\n{old}    backoff: {{}}\n");
         let text = with_new(&file, "a", &["b"]).unwrap();
         assert!(text.ends_with(&format!("  - name: b\n{new}    backoff: {{}}\n")), "{text}");
     }
 
     #[test]
-    fn step_that_waits_for_none_stands_before_the_one_that_waits_for_it() {
+    fn root_step_is_written_before_its_first_dependent() {
         let text = with_new("name: w\nstep_templates:\n  - name: a\n", "", &["a"]).unwrap();
         assert!(text.contains("step_templates:\n  - name: new\n"), "{text}");
         assert!(text.ends_with("  - name: a\n    depends_on_step: new\n"), "{text}");
@@ -349,7 +349,7 @@ mod tests {
     #[test_case("name: w\nstep_templates: [{name: a}]\n", "a line for each `-`"; "a list in brackets")]
     #[test_case("name: w\nstep_templates:\n  - {name: a}\n  - {name: b, depends_on_step: a}\n", "it would not say what is meant"; "steps in braces")]
     #[test_case("name: w\nstep_templates:\n  - name: a\n  - name: b\n    depends_on_steps: [\n      a]\n", "it would not say what is meant"; "brackets over two lines")]
-    fn file_that_is_not_understood_is_refused(file: &str, problem: &str) {
+    fn unsupported_file_is_refused(file: &str, problem: &str) {
         let told = with_new(file, "a", &[]).unwrap_err();
         assert!(told.contains(problem), "{told}");
     }

@@ -75,7 +75,7 @@ impl FinalState<'_> {
             TaskState::Completed if states.iter().all(|state| state.is_done()) => {
                 expect(&self.task.failed_steps, &BTreeSet::new(), "its failed steps")
             }
-            TaskState::Compensated(_) => self.undone(),
+            TaskState::Compensated(_) => self.compensated(),
             TaskState::Failed if plan.compensates_failure_after().is_none() => self.failed(),
             TaskState::Cancelled if !plan.compensates_cancellation() => Ok(()),
             TaskState::Resolved => Ok(()),
@@ -110,7 +110,7 @@ impl FinalState<'_> {
 
     /// The task was compensated: every step that may have had an effect is compensated, in the right order, and nothing
     /// is in flight.
-    fn undone(&self) -> Result<(), String> {
+    fn compensated(&self) -> Result<(), String> {
         let plan = &self.task.plan;
         let order = self.task.compensations.as_deref().unwrap_or_default();
         for step in plan.steps() {

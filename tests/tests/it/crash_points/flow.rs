@@ -82,9 +82,10 @@ impl Flow {
             }
             Self::Cancelled => {
                 assert_eq!(status["status"], "cancelled", "{what}: {status}");
-                let undone = steps::compensations_of(&steps::before(LAST)).into_iter();
-                let undone = undone.map(|step| json!({"step": step, "status": "complete"})).collect::<Value>();
-                assert_eq!(status["compensations"], undone, "{what}");
+                let compensated = steps::compensations_of(&steps::before(LAST)).into_iter();
+                let compensated =
+                    compensated.map(|step| json!({"step": step, "status": "complete"})).collect::<Value>();
+                assert_eq!(status["compensations"], compensated, "{what}");
                 assert_eq!(charges, [0; 0], "{what}: what was charged is given back");
                 let refund = &details.step("refund_payment")["result"]["amount_refunded"];
                 assert_eq!(stepwell_tests::shop::cents(refund), total, "{what}");

@@ -31,7 +31,7 @@ fn business_of(step: &str) -> &'static [&'static str] {
 
 /// The calls of the dispatch after a step, as the plan says. The order of arrivals at a join, and of leaves at the
 /// task, depends on timing, so those calls are left out.
-fn hand_over_of(step: &str) -> Vec<String> {
+fn dispatch_calls_of(step: &str) -> Vec<String> {
     let plan = steps::plan();
     if plan.is_compensation(step) {
         let after = steps::compensations().into_iter().skip_while(|other| *other != step).nth(1);
@@ -51,7 +51,7 @@ fn calls_of(step: &str) -> Vec<String> {
     let begins = [format!("UpdateItem.STEP#{step}.in_progress"), "BatchGetItem.tasks".to_owned(), "handler".to_owned()];
     let business = business_of(step).iter().map(|&call| call.to_owned());
     let complete = format!("UpdateItem.STEP#{step}.complete");
-    let calls = begins.into_iter().chain(business).chain([complete]).chain(hand_over_of(step));
+    let calls = begins.into_iter().chain(business).chain([complete]).chain(dispatch_calls_of(step));
     calls.map(|call| format!("{step}.{call}")).collect()
 }
 
@@ -65,7 +65,7 @@ fn assert_around(calls: impl IntoIterator<Item = String>, points: &BTreeSet<Stri
 }
 
 #[tokio::test]
-async fn every_call_of_every_step_has_a_point_before_and_after_it() {
+async fn every_call_of_every_step_has_a_crash_point_before_and_after_it() {
     let mut runner = CrashRunner::new().await;
     let bought = runner.points_of_one(Flow::Bought).await;
     assert_around(steps::all().into_iter().flat_map(calls_of), &bought);
@@ -83,13 +83,13 @@ async fn every_call_of_every_step_has_a_point_before_and_after_it() {
 }
 
 #[tokio::test]
-async fn a_function_that_dies_anywhere_leaves_its_checkout_to_the_next_and_so_does_the_next() {
+async fn checkout_survives_one_and_two_deaths_at_every_crash_point() {
     let mut runner = CrashRunner::new().await;
     die_everywhere(&mut runner, Flow::Bought, &steps::all(), &BTreeSet::new()).await;
 }
 
 #[tokio::test]
-async fn a_function_that_dies_anywhere_while_a_checkout_is_undone_leaves_it_to_the_next_and_so_does_the_next() {
+async fn compensation_survives_one_and_two_deaths_at_every_crash_point() {
     let mut runner = CrashRunner::new().await;
     let bought = runner.points_of_one(Flow::Bought).await;
     die_everywhere(&mut runner, Flow::Cancelled, &steps::compensations(), &bought).await;
@@ -131,7 +131,7 @@ async fn die_everywhere(runner: &mut CrashRunner, flow: Flow, steps: &[&str], kn
 }
 
 #[tokio::test]
-async fn a_function_that_dies_while_it_puts_off_a_retry_or_gives_up_leaves_that_to_the_next() {
+async fn retry_and_permanent_failure_survive_a_death_at_every_crash_point() {
     let mut runner = CrashRunner::new().await;
     let bought = runner.points_of_one(Flow::Bought).await;
     for flow in [Flow::BoughtAtTheSecondTry, Flow::Declined] {

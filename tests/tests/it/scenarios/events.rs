@@ -79,7 +79,7 @@ async fn every_sample_request_ends_as_the_guide_says() {
 }
 
 #[tokio::test]
-async fn every_step_takes_its_sample_message() {
+async fn every_step_accepts_its_sample_message() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
     let (task, ..) = stack.api.run(&product.request(1, "test_success_visa")).await;
@@ -132,7 +132,7 @@ const EVENTS: [(&str, &str, u16); 22] = [
 ];
 
 #[tokio::test]
-async fn each_api_takes_its_sample_events() {
+async fn each_api_accepts_its_sample_events() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
     // The stock that the two events buy that start a checkout.

@@ -27,7 +27,7 @@ fn paths(answer: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn every_fault_is_told_with_its_path() {
+async fn every_violation_is_reported_with_its_path() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
     let request = json!({"checkout": {
@@ -56,7 +56,7 @@ async fn every_fault_is_told_with_its_path() {
 }
 
 #[tokio::test]
-async fn what_the_gateway_hands_on_in_another_form_is_refused_too() {
+async fn request_in_another_encoding_is_validated_too() {
     let stack = Stack::from_env().await;
     let no_text = stack.api.request("POST", "/checkout").body(vec![0xff, 0xfe, 0x00, 0x01]);
     assert!(stack.api.answer(no_text).await.expect(400)["error"].is_string());

@@ -4,7 +4,7 @@ use serde_json::json;
 use stepwell_tests::stack::Stack;
 
 #[tokio::test]
-async fn a_retry_goes_on_at_the_failed_step_and_charges_once() {
+async fn redrive_resumes_at_the_failed_step_and_charges_once() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
     // The gateway is down for as many attempts as there are; the fourth succeeds.

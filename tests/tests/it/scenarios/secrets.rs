@@ -3,7 +3,7 @@
 use stepwell_tests::{stack::Stack, until};
 
 #[tokio::test]
-async fn a_cards_token_is_in_no_answer_and_no_log() {
+async fn card_token_appears_in_no_answer_and_no_log() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 20).await;
     let mark = uuid::Uuid::new_v4().simple().to_string();

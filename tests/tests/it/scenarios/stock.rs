@@ -4,7 +4,7 @@ use futures::future::join_all;
 use stepwell_tests::{shop::request, stack::Stack};
 
 #[tokio::test]
-async fn a_racing_crowd_gets_exactly_what_is_there() {
+async fn concurrent_checkouts_sell_exactly_the_stock() {
     const CROWD: i64 = 12;
     const LEFT: i64 = 5;
     let stack = Stack::from_env().await;

@@ -15,7 +15,7 @@ use stepwell::{CallError, FailureKind, core::codec::Unreadable, ports::TableErro
 
 pub(super) type Failed = Box<dyn Error + Send + Sync>;
 
-/// The index is over two expressions of the item, so SQLite maintains it.
+/// The index is over two generated columns, so SQLite maintains it.
 const SCHEMA: &str = "
     PRAGMA auto_vacuum = INCREMENTAL;
     PRAGMA locking_mode = EXCLUSIVE;

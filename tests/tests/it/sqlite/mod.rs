@@ -234,7 +234,7 @@ fn cases() -> Vec<Shape> {
 }
 
 #[tokio::test]
-async fn message_is_acknowledged_by_its_last_receipt_only() {
+async fn message_is_acknowledged_only_by_its_last_receipt_handle() {
     let file = File::new();
     let db = Sqlite::open(&file.0, TestRuntime::new(), false, usize::MAX);
     let plan = Graph::chain(1).workflow().plan().clone();
@@ -269,7 +269,7 @@ fn chain_of_five_costs_six_commits_where_a_settlement_is_one_transaction() {
 }
 
 #[test]
-fn whole_and_split_settlements_come_to_the_same_end() {
+fn whole_and_split_settlements_end_alike() {
     for (what, graph, script, state) in cases() {
         let run = |whole| Case::new(graph.clone(), script(), whole).run(usize::MAX);
         let (whole, split) = (run(true), run(false));
@@ -282,7 +282,7 @@ fn whole_and_split_settlements_come_to_the_same_end() {
 }
 
 #[test]
-fn death_between_any_two_commits_changes_nothing_about_the_end() {
+fn death_between_any_two_commits_does_not_change_the_end() {
     for (what, graph, script, _) in cases() {
         for whole in [true, false] {
             let run = |most| Case::new(graph.clone(), script(), whole).run(most);

@@ -46,7 +46,7 @@ fn set(names: &[String]) -> BTreeSet<&str> {
 }
 
 #[tokio::test]
-async fn a_load_answers_for_every_step_that_was_asked_for() {
+async fn load_answers_for_every_requested_step() {
     in_sandbox(&[], async |sandbox| {
         let graph = Graph::chain(3);
         let id = start(sandbox, &graph, complete(&graph.names()[..2], "{}")).await;
@@ -63,7 +63,7 @@ async fn a_load_answers_for_every_step_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn a_load_of_more_than_a_batch_is_complete() {
+async fn load_of_more_keys_than_a_batch_is_complete() {
     in_sandbox(&[], async |sandbox| {
         let names = Graph::chain(100).names();
         let id = start(sandbox, &Graph::chain(100), complete(&names, "{}")).await;
@@ -94,7 +94,7 @@ async fn large_results_are_read_page_by_page() {
 /// The largest result fits into the item of a join of all other steps, after as many of the longest failures as its
 /// audit trail can hold.
 #[tokio::test]
-async fn the_largest_result_fits() {
+async fn largest_result_fits_into_an_item() {
     in_sandbox(&[], async |sandbox| {
         let wordy = Failure { code: "C".repeat(100), message: "M".repeat(Failure::MAX_MESSAGE_BYTES) };
         let mut record = StepRecord::untouched(&"s".repeat(Plan::MAX_NAME_LENGTH));
@@ -125,7 +125,7 @@ async fn the_largest_result_fits() {
 
 /// One step that ninety-nine depend on: all of these can fail, and a transaction takes a hundred items.
 #[tokio::test]
-async fn as_many_steps_are_redriven_as_can_have_failed_or_none() {
+async fn largest_number_of_failed_steps_is_redriven_together_or_not_at_all() {
     in_sandbox(&[], async |sandbox| {
         let graph = Graph::new((0..100).map(|step| if step == 0 { vec![] } else { vec![0] }));
         let names: Vec<String> = (1..100).map(name).collect();

@@ -267,7 +267,7 @@ impl<'a, S: Store> Both<'a, S> {
     /// Compares the items of the task and of this step.
     async fn compare(&self, id: TaskId, step: &str, when: &str) {
         for key in [Key::Task(id), Key::Step(id, step.to_owned())] {
-            self.apply(&look(key), when).await;
+            self.apply(&read_only(key), when).await;
         }
     }
 
@@ -278,10 +278,10 @@ impl<'a, S: Store> Both<'a, S> {
 }
 
 /// A transition without writes, whose answer is the current item.
-fn look(key: Key) -> Transition {
-    let mut look = put([(key, vec![Change::Remove("nothing")])]);
-    look.writes[0].condition = Condition::Any(Vec::new());
-    look
+fn read_only(key: Key) -> Transition {
+    let mut read_only = put([(key, vec![Change::Remove("nothing")])]);
+    read_only.writes[0].condition = Condition::Any(Vec::new());
+    read_only
 }
 
 // ---- Every transition in every state
@@ -301,22 +301,22 @@ struct Fixture {
 
 /// Every state of a step in a running and in a failed task, and every state of a task with a claimed and with a failed
 /// step; with the leases, backoffs, readers and formats that may forbid a transition.
-fn scenes() -> Vec<Fixture> {
+fn fixtures() -> Vec<Fixture> {
     let (running, failed) = (Some(TaskState::Running), Some(TaskState::Failed));
     let (claimed, error) = (Some(StepState::InProgress), Some(StepState::Error));
     let usual = Fixture { task: running, step: claimed, ends_in: -1, read: 2, newer: None };
-    let mut scenes = Vec::new();
+    let mut fixtures = Vec::new();
     for task in TaskState::ALL.map(Some).into_iter().chain([None]) {
         let all = StepState::ALL.map(Some).into_iter().chain([None]);
         let steps = all.filter(|&step| task == running || task == failed || step == claimed || step == error);
-        scenes.extend(steps.map(|step| Fixture { task, step, ..usual }));
+        fixtures.extend(steps.map(|step| Fixture { task, step, ..usual }));
     }
     for step in [claimed, Some(StepState::Retrying)] {
-        scenes.extend([0, 1].map(|ends_in| Fixture { step, ends_in, ..usual }));
+        fixtures.extend([0, 1].map(|ends_in| Fixture { step, ends_in, ..usual }));
     }
-    scenes.extend([claimed, error].map(|step| Fixture { task: failed, step, read: 1, ..usual }));
-    scenes.extend([true, false].map(|of_task| Fixture { newer: Some(of_task), ..usual }));
-    scenes
+    fixtures.extend([claimed, error].map(|step| Fixture { task: failed, step, read: 1, ..usual }));
+    fixtures.extend([true, false].map(|of_task| Fixture { newer: Some(of_task), ..usual }));
+    fixtures
 }
 
 impl Fixture {
@@ -410,7 +410,7 @@ fn names() -> BTreeSet<&'static str> {
 async fn agrees_in_every_state(real: &impl Store) {
     let both = Both::new(real, 0);
     let mut made = BTreeSet::new();
-    for fixture in scenes() {
+    for fixture in fixtures() {
         let mut given = fixture.set(&both).await;
         for op in ops() {
             let Some(transition) = transition(&op, &given, &both.plan) else { continue };
@@ -526,17 +526,17 @@ fn agrees_in_sequences(real: &impl Store, runtime: &Runtime) {
 }
 
 #[tokio::test]
-async fn table_does_in_every_state_what_the_simulations_table_does() {
+async fn dynamodb_agrees_with_the_memory_store_in_every_state() {
     in_sandbox(&[], async |sandbox| agrees_in_every_state(&sandbox.table).await).await;
 }
 
 #[test]
-fn table_does_in_sequences_what_the_simulations_table_does() {
+fn dynamodb_agrees_with_the_memory_store_in_sequences() {
     in_sandbox_by_hand(&[], |runtime, sandbox| agrees_in_sequences(&sandbox.table, runtime));
 }
 
 #[test]
-fn sqlite_does_what_the_simulations_table_does() {
+fn sqlite_agrees_with_the_memory_store() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(agrees_in_every_state(&File::new().store()));
     agrees_in_sequences(&File::new().store(), &runtime);
