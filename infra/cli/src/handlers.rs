@@ -1,4 +1,4 @@
-//! The lists of handlers that simulation, comparison, cost and tests host: one a workflow.
+//! The lists of handlers that the simulation, the comparison, `cost` and the tests host: one for each workflow.
 
 use crate::{
     naming::StepNames,
@@ -7,7 +7,7 @@ use crate::{
 };
 use std::{collections::BTreeSet, fmt::Write};
 
-/// The package that hosts them, from the root of the repository. A project may do without.
+/// The package that hosts them, from the root of the repository. A project need not have it.
 pub(crate) const HOST: &str = "tests/Cargo.toml";
 
 /// The list of each workflow's handlers.

@@ -1,4 +1,4 @@
-//! The command on this repository, and on copies of it with something wrong in them.
+//! The command on this repository, and on broken copies of it.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
@@ -14,7 +14,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
 
-/// A copy of all that the command reads.
+/// A copy of all files that the command reads.
 fn copy() -> TempDir {
     let copy = TempDir::new().unwrap();
     copy_into(&repository(), copy.path(), Path::new(""));
@@ -37,14 +37,14 @@ fn copy_into(from: &Path, to: &Path, path: &Path) {
     }
 }
 
-/// Everything that `stepwell check` finds.
+/// All findings of `stepwell check`.
 fn found(root: &Path) -> Vec<String> {
     let checked = Project::read(root).and_then(|project| check::check(&project));
     let findings = checked.err().map(stepwell_cli::Findings::into_vec).unwrap_or_default();
     findings.iter().map(ToString::to_string).collect()
 }
 
-/// Replaces a text that stands in a file of the project.
+/// Replaces a text in a file of the project, which has to contain it.
 fn replace(root: &Path, file: &str, old: &str, new: &str) {
     let text = fs::read_to_string(root.join(file)).unwrap();
     assert!(text.contains(old), "{file} has {old}");
@@ -118,7 +118,7 @@ fn all_findings_are_reported_together() {
     assert_eq!(found(copy.path()).len(), 3);
 }
 
-/// What is wrong with a project that has these workflows beside the checkout.
+/// The findings for a project that has these workflows in addition.
 fn with_others(workflows: &[&str]) -> Vec<String> {
     let copy = copy();
     let mut names = "checkout.yaml".to_owned();
@@ -194,7 +194,7 @@ fn rights_are_printed_with_the_stage_filled_in() {
     );
 }
 
-/// The template and the scripts refuse a stage with which a physical name would be too long.
+/// The template and the scripts limit a stage's name so that no physical name is too long.
 #[test]
 fn stage_has_one_limit() {
     let pattern = format!("^[a-z][a-z0-9]{{0,{}}}$", stepwell::core::names::MAX_STAGE - 1);

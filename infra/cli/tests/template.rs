@@ -1,4 +1,4 @@
-//! What the rendered template promises and cfn-lint has no rule for.
+//! Rules of the rendered template that cfn-lint does not have.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
@@ -14,7 +14,7 @@ fn template() -> Template {
     render::render(&Project::read(&root).unwrap()).unwrap().1
 }
 
-/// The resources of a kind with their logical ids, at least one.
+/// The resources of a kind with their logical ids; at least one.
 fn of_kind<'a>(template: &'a Template, kind: &str) -> Vec<(&'a str, &'a Value)> {
     let resources = template.value()["Resources"].as_object().unwrap();
     let found: Vec<_> =
@@ -33,7 +33,7 @@ fn template_is_plain_cloudformation_with_the_policies_inside_the_roles() {
     assert_eq!(template.of_kind("AWS::IAM::Policy").count(), 0);
     let resources = template.value()["Resources"].as_object().unwrap();
     assert!(resources.values().all(|resource| resource.get("DependsOn").is_none()));
-    // With a name of their own they would need the capability CAPABILITY_NAMED_IAM.
+    // A role with an explicit name would need the capability CAPABILITY_NAMED_IAM.
     assert!(of_kind(&template, "AWS::IAM::Role").iter().all(|(_, role)| role["Properties"].get("RoleName").is_none()));
 }
 

@@ -1,7 +1,7 @@
-//! The workflow file with a step more, all else as people have written it.
+//! Adds a step to the workflow file and preserves everything else.
 //!
-//! The file is changed as text, line by line, so that comments and formatting stay. What comes of it is read and held against
-//! what was meant; a file that is written in another way than this understands is refused, not spoilt.
+//! The file is edited as text, line by line, so that comments and formatting stay. The result is parsed and compared
+//! with the intended workflow. A file in another layout than this code supports is refused and not changed.
 
 use super::{
     NewStep,
@@ -11,7 +11,7 @@ use crate::findings::Finding;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// What to do about a file that this does not understand.
+/// The solution for a file in an unsupported layout.
 pub(super) const BY_HAND: &str = "Put the step into the file by hand, and run this again: it makes all else";
 
 const LIST: &str = "step_templates";
@@ -60,7 +60,7 @@ fn names(workflow: &Value) -> Vec<String> {
     steps.map(|step| step.get("name").and_then(Value::as_str).unwrap_or_default().to_owned()).collect()
 }
 
-/// Behind the last step that the new one waits for; where it waits for none, before the first that waits for it.
+/// The position after the last dependency of the new step; for a root, before its first dependent.
 fn place(names: &[String], wiring: &Wiring) -> usize {
     let of = |wanted: &String| names.iter().position(|name| name == wanted);
     let last = wiring.depends_on.iter().filter_map(of).max();
@@ -90,7 +90,7 @@ fn entry(wanted: &NewStep, wiring: &Wiring, indent: usize) -> Vec<String> {
         .collect()
 }
 
-/// A text as YAML reads it, whatever it holds: in quotes, unless it is plain words.
+/// A text as a YAML scalar: in quotes, unless it is plain words.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || " _-".contains(c);
     let words = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.contains(' ') && text.chars().all(plain);
@@ -104,7 +104,7 @@ fn dependencies(names: &[String]) -> String {
     }
 }
 
-/// What the file has to say afterwards.
+/// The expected contents of the file afterwards.
 fn expected(mut workflow: Value, names: &[String], wanted: &NewStep, wiring: &Wiring, place: usize) -> Value {
     let mut step = json!({
         "name": wanted.step, "description": wanted.what(), SEVERAL: wiring.depends_on, "default_retryable": true,
@@ -126,7 +126,7 @@ fn expected(mut workflow: Value, names: &[String], wanted: &NewStep, wiring: &Wi
     workflow
 }
 
-/// With the two ways to name dependencies as one.
+/// The workflow with the two keys for dependencies merged into one.
 fn with_dependencies_alike(mut workflow: Value) -> Value {
     for step in templates(&mut workflow).into_iter().flatten().filter_map(Value::as_object_mut) {
         let one = step.remove(ONE).into_iter();
@@ -139,19 +139,19 @@ fn with_dependencies_alike(mut workflow: Value) -> Value {
     workflow
 }
 
-/// A workflow file by its lines: what comes before the steps, the steps, what comes after them.
+/// A workflow file by its lines: those before the steps, the steps, and those after them.
 struct Parts {
     head: Vec<String>,
     items: Vec<ListItem>,
     tail: Vec<String>,
-    /// How many spaces come before a step's `-`.
+    /// The number of spaces before a step's `-`.
     indent: usize,
 }
 
 /// A step's lines.
 struct ListItem {
     body: Vec<String>,
-    /// Blank lines and comments between it and what follows. A comment belongs to what follows.
+    /// The blank lines and comments after it. A comment belongs to the step that follows.
     gap: Vec<String>,
 }
 
@@ -197,7 +197,7 @@ impl Parts {
                 break;
             } else {
                 let item = items.last_mut()?;
-                // A comment that stands as deep as the step's keys is the step's.
+                // A comment with the indentation of the step's keys belongs to the step.
                 if is_blank(&line) && (line.trim().is_empty() || indent(&line) <= margin || !item.gap.is_empty()) {
                     item.gap.push(line);
                 } else {
@@ -210,7 +210,7 @@ impl Parts {
         Some(Self { head, items, tail, indent: margin })
     }
 
-    /// Puts lines between the steps, so far from its neighbours as they are from each other.
+    /// Inserts a step, with the same gap to its neighbours as between them.
     fn insert(&mut self, place: usize, lines: &[String]) {
         let apart = self.items.iter().take(self.items.len().saturating_sub(1)).any(|item| !item.gap.is_empty());
         let blank: Vec<String> = if apart { vec!["\n".to_owned()] } else { Vec::new() };
@@ -231,7 +231,7 @@ impl Parts {
 }
 
 impl ListItem {
-    /// Changes what the step waits for, where that stands on lines of its own.
+    /// Changes the step's dependencies, if they are on lines of their own.
     fn depend(&mut self, moved: &Moved) -> Option<()> {
         let keys = self.body.first().map(|line| indent(line) + "- ".len())?;
         let is_key = |line: &str, key: &str| {
@@ -242,7 +242,7 @@ impl ListItem {
             .collect();
         match found.as_slice() {
             [] => {
-                // Right after the step's name, as the first of its keys is most often.
+                // After the step's name, usually its first key.
                 let line = format!("{}{}\n", " ".repeat(keys), dependencies(&moved.to));
                 self.body.insert(1, line);
             }
@@ -263,7 +263,7 @@ impl ListItem {
         Some(())
     }
 
-    /// The same where the dependencies are a list with a line for each.
+    /// Changes dependencies that are a list with a line for each.
     fn depend_in_list(&mut self, key: usize, moved: &Moved) -> Option<()> {
         let mut added = moved.to.iter().filter(|name| !moved.from.contains(name));
         let mut last = key;
@@ -297,7 +297,7 @@ mod tests {
     use stepwell::Workflow;
     use test_case::test_case;
 
-    /// The file with `new`, which waits for `after`.
+    /// The file with `new`, which depends on `after`.
     fn with_new(file: &str, after: &str, before: &[&str]) -> Result<String, String> {
         let after = after.split_whitespace().map(str::to_owned).collect();
         let before = before.iter().map(|&name| name.to_owned()).collect();

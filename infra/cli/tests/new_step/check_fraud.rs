@@ -1,4 +1,4 @@
-//! Looks for fraud.
+//! Checks an order for fraud.
 
 use checkout::{Catalogue, ConfigError, Shop, ValidatedCart};
 use serde::{Deserialize, Serialize};
@@ -7,24 +7,24 @@ use stepwell::{ResultOf, Step, StepContext, StepError, StepResult};
 #[cfg(test)]
 mod tests;
 
-/// The step on the ports of this shop.
+/// Makes the step over this shop's ports.
 ///
 /// # Errors
-/// What is missing in the shop's configuration.
+/// The shop's configuration is incomplete.
 pub fn step<S: Shop>(shop: &S) -> Result<CheckFraud<S::Catalogue>, ConfigError> {
     Ok(CheckFraud { catalogue: shop.catalogue()? })
 }
 
-/// Looks for fraud: few people want ten of a kind, and most of what there is.
+/// Checks for fraud: an order of ten or more of a product is suspect by its share of the stock.
 #[derive(Debug)]
 pub struct CheckFraud<C> {
     catalogue: C,
 }
 
-/// The result of `check_fraud`, for the steps after it.
+/// The result of `check_fraud`, for later steps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckFraudResult {
-    /// The largest part of a product's stock that the cart takes, in percent; 0 where it takes fewer than ten of each.
+    /// The largest share of a product's stock that the cart takes, in percent; 0 where it takes fewer than ten of each.
     pub score: u32,
 }
 

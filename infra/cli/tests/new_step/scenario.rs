@@ -1,4 +1,4 @@
-//! The checkout with the step `check_fraud`, run whole.
+//! The checkout with the step `check_fraud`, over a shop in memory.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
