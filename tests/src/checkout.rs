@@ -1,7 +1,9 @@
-//! The checkout's sample products and requests.
+//! The checkout's sample products and requests, and a harness that runs it.
 
-use checkout::Product;
+use crate::each_checkout_step;
+use checkout::{Product, testing::MemoryShop};
 use serde_json::Value;
+use stepwell::testing::Harness;
 
 /// The products of `infra/products.json`.
 ///
@@ -19,6 +21,21 @@ pub fn request(name: &str) -> Value {
     let mut event: Value =
         serde_json::from_str(&repository_file(&format!("events/requests/{name}.json"))).expect("a request is JSON");
     event["checkout"].take()
+}
+
+/// A harness that hosts all steps and compensations of the checkout, over this shop.
+///
+/// # Panics
+/// The workflow file or the shop's configuration is invalid.
+pub fn harness(shop: &MemoryShop) -> Harness {
+    let mut harness = Harness::new(checkout::workflow().expect("a workflow file"));
+    macro_rules! host {
+        ($name:literal, $library:ident) => {
+            harness = harness.with($name, $library::step(shop).expect("a shop in memory has all ports"));
+        };
+    }
+    each_checkout_step!(host);
+    harness
 }
 
 fn repository_file(path: &str) -> String {

@@ -17,10 +17,7 @@ use stepwell::{
     retryable,
     testing::{Death, Harness, StepFault},
 };
-use stepwell_tests::{
-    checkout::{products, request},
-    each_checkout_step,
-};
+use stepwell_tests::checkout::{harness, products, request};
 
 const LAMP: ProductId = ProductId(4);
 const ORGANIZER: ProductId = ProductId(1);
@@ -34,13 +31,7 @@ struct Checkouts {
 impl Checkouts {
     fn new() -> Self {
         let shop = MemoryShop::selling(products());
-        let mut harness = Harness::new(checkout::workflow().unwrap());
-        macro_rules! host {
-            ($name:literal, $library:ident) => {
-                harness = harness.with($name, $library::step(&shop).unwrap());
-            };
-        }
-        each_checkout_step!(host);
+        let harness = harness(&shop);
         Self { shop, harness }
     }
 
