@@ -170,7 +170,7 @@ impl Sandbox {
 
     /// Receives and deletes all undeliverable messages.
     pub async fn undeliverable(&self) -> Vec<Undeliverable> {
-        let mut letters = Vec::new();
+        let mut undeliverable = Vec::new();
         loop {
             let received = self
                 .sqs
@@ -184,9 +184,9 @@ impl Sandbox {
                 .expect("the queue of undeliverable messages can be read");
             let messages = received.messages.unwrap_or_default();
             if messages.is_empty() {
-                return letters;
+                return undeliverable;
             }
-            letters.extend(messages.into_iter().map(|message| {
+            undeliverable.extend(messages.into_iter().map(|message| {
                 Undeliverable {
                     body: message.body.unwrap_or_default(),
                     reason: message

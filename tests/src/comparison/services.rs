@@ -113,9 +113,9 @@ impl Orders for Services {
 }
 
 impl Mailer for Services {
-    async fn send(&self, letter: &Email) -> Result<String, MailError> {
-        self.note(letter.to.as_str());
-        let sent = self.process.call(Service::Mail, || self.world.shop.send(letter)).await;
+    async fn send(&self, email: &Email) -> Result<String, MailError> {
+        self.note(email.to.as_str());
+        let sent = self.process.call(Service::Mail, || self.world.shop.send(email)).await;
         sent.map_err(|trouble| match trouble {
             Trouble::Throttled => MailError::RateLimited,
             Trouble::Failed => MailError::Unavailable("ServiceUnavailable".to_owned()),

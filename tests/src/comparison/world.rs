@@ -83,7 +83,7 @@ impl ShopWorld {
         reservations.keys().for_each(|key| standing[askers[key]].reservations += 1);
         let orders = self.shop.all_orders().into_iter().filter(|order| order.status != OrderStatus::Cancelled);
         orders.for_each(|order| standing[askers[&order.order_id.to_string()]].orders += 1);
-        self.shop.emails().iter().for_each(|letter| standing[askers[letter.to.as_str()]].emails += 1);
+        self.shop.emails().iter().for_each(|email| standing[askers[email.to.as_str()]].emails += 1);
         standing
     }
 }

@@ -152,8 +152,8 @@ async fn invalid_message_is_moved_to_the_undeliverable_queue(body: &str, expecte
     in_sandbox(&graph.queues(), async |sandbox| {
         let poller = Poller::new(sandbox).with_steps_of(&graph, &failing(|_, _| None));
         assert!(poller.deliver(&graph.queues()[0], &[message("m", body)]).await.is_empty());
-        let letters = sandbox.undeliverable().await;
-        let [Undeliverable { body: kept, reason }] = &letters[..] else { panic!("{letters:?}") };
+        let undeliverable = sandbox.undeliverable().await;
+        let [Undeliverable { body: kept, reason }] = &undeliverable[..] else { panic!("{undeliverable:?}") };
         assert_eq!(kept, expected);
         assert!((1..=1_000).contains(&reason.len()), "{} bytes", reason.len());
         assert_eq!(sandbox.item_count().await, 0, "no item is left");

@@ -38,8 +38,8 @@ pub(super) fn files(
     let before: Vec<_> =
         before.iter().map(|names| context! { step => &names.step, package => names.package() }).collect();
     let mut files = Vec::new();
-    let undone = wanted.compensation.as_ref().map(|name| StepNames::new(workflow.name(), name));
-    for (names, undoes) in [(&step, None)].into_iter().chain(undone.iter().map(|names| (names, Some(&step)))) {
+    let compensation = wanted.compensation.as_ref().map(|name| StepNames::new(workflow.name(), name));
+    for (names, undoes) in [(&step, None)].into_iter().chain(compensation.iter().map(|names| (names, Some(&step)))) {
         for (file, of_step, of_compensation) in FILES {
             let path = PathBuf::from(names.folder()).join(file);
             let template = if undoes.is_some() { of_compensation } else { of_step };

@@ -7,10 +7,10 @@ use stepwell::{ResultOf, Step, StepContext, StepError, StepResult};
 #[cfg(test)]
 mod tests;
 
-/// Makes the step over this shop's ports.
+/// Makes the step with the shop's ports.
 ///
 /// # Errors
-/// The shop's configuration is incomplete.
+/// The shop's configuration is incomplete or invalid.
 pub fn step<S: Shop>(shop: &S) -> Result<CheckFraud<S::Catalogue>, ConfigError> {
     Ok(CheckFraud { catalogue: shop.catalogue()? })
 }

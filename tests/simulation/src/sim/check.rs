@@ -139,7 +139,7 @@ impl FinalState<'_> {
             let step = undoes(compensation);
             let earlier: Vec<String> = order[..place].iter().map(undoes).collect();
             if let Some(before) = earlier.iter().find(|before| depends(plan, &step, before)) {
-                return Err(format!("{before} is undone before {step}, which depends on it"));
+                return Err(format!("{before} is compensated before {step}, which depends on it"));
             }
         }
         Ok(())
@@ -273,15 +273,15 @@ fn depends(plan: &Plan, step: &str, on: &str) -> bool {
 
 /// Every message that belongs to no step is kept as undeliverable, and no other message is.
 fn check_undeliverable(simulation: &Simulation) -> Result<(), String> {
-    let letters = simulation.queues.undeliverable();
+    let undeliverable = simulation.queues.undeliverable();
     let poisons = simulation.poisons();
     for poison in &poisons {
-        if !letters.iter().any(|letter| letter.body == *poison) {
+        if !undeliverable.iter().any(|message| message.body == *poison) {
             return Err(format!("nothing is left of the message `{poison}`"));
         }
     }
-    match letters.iter().find(|letter| !poisons.contains(&letter.body)) {
-        Some(letter) => Err(format!("this message was thrown away: {letter:?}")),
+    match undeliverable.iter().find(|message| !poisons.contains(&message.body)) {
+        Some(message) => Err(format!("this message was rejected: {message:?}")),
         None => Ok(()),
     }
 }

@@ -266,9 +266,9 @@ impl Queue for MemoryQueues {
         if let Some(recorder) = &self.0.recorder {
             recorder.rejected(body, reason);
         }
-        let letter = Undeliverable { body: body.to_owned(), reason: reason.to_owned() };
-        self.0.scheduler.note(|| format!("kept: {letter:?}"));
-        self.0.undeliverable.lock().push(letter);
+        let message = Undeliverable { body: body.to_owned(), reason: reason.to_owned() };
+        self.0.scheduler.note(|| format!("kept: {message:?}"));
+        self.0.undeliverable.lock().push(message);
         Ok(())
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct Scenario {
 impl Scenario {
     /// The scripts of this step, or compensation, in this task.
     pub(super) fn scripts(&self, task: usize, step: usize) -> &[HandlerScript] {
-        let place = step.checked_sub(COMPENSATION_OFFSET).map_or(step, |undone| self.graph.len() + undone);
+        let place = step.checked_sub(COMPENSATION_OFFSET).map_or(step, |compensated| self.graph.len() + compensated);
         self.scripts.get(task).and_then(|scripts| scripts.get(place)).map_or(&[], Vec::as_slice)
     }
 

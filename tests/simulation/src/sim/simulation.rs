@@ -244,9 +244,9 @@ impl Simulation {
 
     /// Makes the step's effect; answers whether that was possible.
     pub(super) fn act(&self, place: Place, run: &StepRun) -> bool {
-        let undone = place.1.checked_sub(COMPENSATION_OFFSET);
-        if let Some(undone) = undone {
-            self.ledger.void(place, run.facts.idempotency_key_of(&name(undone)));
+        let compensated = place.1.checked_sub(COMPENSATION_OFFSET);
+        if let Some(compensated) = compensated {
+            self.ledger.void(place, run.facts.idempotency_key_of(&name(compensated)));
             return true;
         }
         let key = run.facts.idempotency_key();

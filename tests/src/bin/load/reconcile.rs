@@ -72,7 +72,7 @@ pub(crate) async fn audit(
     bought: &BTreeMap<u32, i64>,
     queued: BTreeMap<String, usize>,
 ) -> Audit {
-    eprintln!("checking the books");
+    eprintln!("reconciling");
     let mut audit = Audit::default();
     made.iter().for_each(|one| audit.check_end(one));
     for (queue, count) in queued {
@@ -149,7 +149,7 @@ impl Audit {
                     continue;
                 }
                 if !known.contains(task) {
-                    self.faults.push(format!("{task} was started, and whoever did it does not know"));
+                    self.faults.push(format!("{task} was started, and no client knows of it"));
                 }
                 self.redrives += maps(item, "actions").filter(|action| text(action, "what") == "retry").count();
                 if is_open(text(item, "status")) {
@@ -176,9 +176,9 @@ impl Audit {
 async fn emails(stack: &Stack) -> HashMap<String, usize> {
     const NUMBER: &str = "ORD-20260101-0123ABCD";
     let mut emails = HashMap::new();
-    for letter in stack.mails_to(EMAIL).await {
-        let letter = letter.to_string();
-        let number = letter.find("ORD-").and_then(|at| letter.get(at..at + NUMBER.len()));
+    for email in stack.mails_to(EMAIL).await {
+        let email = email.to_string();
+        let number = email.find("ORD-").and_then(|at| email.get(at..at + NUMBER.len()));
         *emails.entry(number.unwrap_or_default().to_owned()).or_default() += 1;
     }
     emails

@@ -90,7 +90,7 @@ impl LoadReport<'_> {
         let Audit { attempts_lost, attempts_failed, redrives, recovered, emails_again, .. } = &self.audit;
         done.print();
         println!("  complete                 {:>8}", self.speed.complete);
-        println!("  cancelled and undone     {:>8}", self.speed.cancelled);
+        println!("  cancelled, compensated   {:>8}", self.speed.cancelled);
         println!("  attempts lost            {attempts_lost:>8}");
         println!("  attempts failed          {attempts_failed:>8}");
         println!("  redriven by themselves  {redrives:>8}");

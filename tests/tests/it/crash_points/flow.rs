@@ -73,7 +73,7 @@ impl Flow {
                 );
                 assert_eq!(charges, [total], "{what}");
                 assert_eq!((reservations.len(), orders.len()), (1, 1), "{what}");
-                assert!(mails >= 1, "{what}: no letter");
+                assert!(mails >= 1, "{what}: no e-mail");
             }
             Self::Declined => {
                 assert_eq!(status["error"]["code"], "PAYMENT_DECLINED", "{what}: {status}");
