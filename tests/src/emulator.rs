@@ -80,7 +80,7 @@ pub async fn in_sandbox<R>(steps: &[StepQueue], test: impl AsyncFnOnce(&Sandbox)
 }
 
 /// The same for a synchronous test, such as a property, which runs each of its cases on the runtime.
-pub fn in_sandbox_by_hand<R>(steps: &[StepQueue], test: impl FnOnce(&Runtime, &Sandbox) -> R) -> R {
+pub fn in_sandbox_blocking<R>(steps: &[StepQueue], test: impl FnOnce(&Runtime, &Sandbox) -> R) -> R {
     // A thread of its own keeps the connections alive while the test blocks.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");

@@ -26,7 +26,7 @@ use stepwell::{
     testing::MemoryStore,
 };
 use stepwell_simulation::graph::COMPENSATION_OFFSET;
-use stepwell_tests::emulator::{in_sandbox, in_sandbox_by_hand};
+use stepwell_tests::emulator::{in_sandbox, in_sandbox_blocking};
 use tokio::runtime::Runtime;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -532,7 +532,7 @@ async fn dynamodb_agrees_with_the_memory_store_in_every_state() {
 
 #[test]
 fn dynamodb_agrees_with_the_memory_store_in_sequences() {
-    in_sandbox_by_hand(&[], |runtime, sandbox| agrees_in_sequences(&sandbox.table, runtime));
+    in_sandbox_blocking(&[], |runtime, sandbox| agrees_in_sequences(&sandbox.table, runtime));
 }
 
 #[test]
