@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use checkout::testing::steps;
 use serde_json::json;
 use stepwell::{
-    Ambient, System, TaskId, Timestamp,
+    Runtime, System, TaskId, Timestamp,
     core::{record::NewTask, task},
     ports::Store,
 };
