@@ -136,7 +136,7 @@ def show(api, options):
         ("status", task["status"] + closed),
         ("started", task["started_at"]),
         ("ended", task["completed_at"]),
-        ("restarts", task["restarts_at"] and f"{task['restarts_at']}, by itself"),
+        ("redriven", task["redrives_at"] and f"{task['redrives_at']}, by itself"),
         ("undone", task["compensates_at"] and f"from {task['compensates_at']} on, by itself, unless it is retried before"),
     ):
         if text:
@@ -172,7 +172,7 @@ def retry(api, options):
     if options.json:
         print_json(result)
     elif not result["dry_run"]:
-        print(f"tried again: {result['retried']} of {counted(result['matched'], 'task')}", file=sys.stderr)
+        print(f"tried again: {result['redriven']} of {counted(result['matched'], 'task')}", file=sys.stderr)
         for refusal in result["refused"]:
             print(f"not retried: {refusal['task_id']}: {refusal['error']}", file=sys.stderr)
     if result["refused"]:
@@ -180,11 +180,11 @@ def retry(api, options):
 
 
 def retry_all(api, options, dry_run):
-    whole = {"dry_run": dry_run, "matched": 0, "retried": 0, "refused": [], "tasks": []}
+    whole = {"dry_run": dry_run, "matched": 0, "redriven": 0, "refused": [], "tasks": []}
     body = {"filter": options.filter, "dry_run": dry_run, "reason": options.reason, "limit": BATCH, "next": None}
     while True:
         page = api.post("/tasks/retry", json.dumps(body))
-        for name in ("matched", "retried", "refused", "tasks"):
+        for name in ("matched", "redriven", "refused", "tasks"):
             whole[name] += page[name]
         if page["next"] is None:
             return whole
