@@ -37,30 +37,32 @@ misused() {
 
 given_stage='' region='' url='' arguments=()
 while (($#)); do
+  [[ ! $1 =~ ^--(stage|region|url|token)$ || $# -gt 1 ]] || misused "$1 needs a value"
   case $1 in
-    --stage | --region | --url) (($# > 1)) || misused "$1 needs a value" ;;&
-    --stage) given_stage=$2 && shift 2 ;;
-    --region) region=$2 && shift 2 ;;
-    --url) url=$2 && shift 2 ;;
+    --stage) given_stage=$2 && shift ;;
+    --region) region=$2 && shift ;;
+    --url) url=$2 && shift ;;
+    --token) export STEPWELL_TOKEN=$2 && shift ;;
     -h | --help) usage && exit ;;
-    *) arguments+=("$1") && shift ;;
+    *) arguments+=("$1") ;;
   esac
+  shift
 done
 ((${#arguments[@]})) || { usage >&2 && exit 2; }
+[[ -z $url || -z $given_stage ]] || misused "--url and --stage say the same twice"
 
 need_tools
 if [[ -n $url ]]; then
-  [[ -z $given_stage ]] || misused "--url and --stage say the same twice"
   [[ -z $region ]] || export AWS_DEFAULT_REGION=$region
-elif [[ -z $given_stage ]]; then
-  environment=$("$infra/local.sh" env) || exit 1
-  eval "$environment"
-  unset AWS_PROFILE AWS_SESSION_TOKEN
-  url=$API
-else
+elif [[ -n $given_stage ]]; then
   use_stage "$given_stage"
   need_account "$region"
   look_up_url
   [[ -n $url ]] || die "there is no stack $stack in $AWS_REGION, or it is still being made"
+else
+  environment=$("$infra/local.sh" env) || exit 1
+  eval "$environment"
+  unset AWS_PROFILE AWS_SESSION_TOKEN
+  url=$API
 fi
-exec "$tools/bin/python" "$infra/tasks.py" "$url" "${arguments[@]}"
+exec "$tools/bin/python" -B "$infra/tasks.py" "$url" "${arguments[@]}"
