@@ -63,17 +63,18 @@ def parse():
     parser.add_argument("url")
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
 
-    def command(name, run, *parents):
-        added = commands.add_parser(name, parents=[everywhere, *parents], add_help=False, allow_abbrev=False)
+    def command(name, run, *parents, aliases=()):
+        added = commands.add_parser(name, aliases=aliases, parents=[everywhere, *parents], add_help=False, allow_abbrev=False)
         added.set_defaults(run=run)
         return added
 
     command("list", list_tasks, filters).add_argument("--limit", type=positive)
     command("show", show).add_argument("task")
-    retries = command("retry", retry, filters, changes)
-    retries.add_argument("task", nargs="?")
-    retries.add_argument("--dry-run", action="store_true")
-    retries.add_argument("--yes", action="store_true")
+    # The older name goes with version 0.3.0, as that of the API does.
+    redrives = command("redrive", redrive, filters, changes, aliases=["retry"])
+    redrives.add_argument("task", nargs="?")
+    redrives.add_argument("--dry-run", action="store_true")
+    redrives.add_argument("--yes", action="store_true")
     for name in ("cancel", "compensate", "resolve"):
         command(name, act, changes).add_argument("task")
     resolves = command("resolve-step", resolve_step, changes)
@@ -83,11 +84,12 @@ def parse():
 
     options = parser.parse_args()
     options.filter = {name: value for name in FILTER if (value := getattr(options, name, None)) is not None}
-    if options.command == "retry":
+    if options.run is redrive:
+        options.command = "redrive"
         if (options.task is None) == (not options.filter):
-            parser.error("retry takes the id of a task, or a filter: --status error is all that failed")
+            parser.error("redrive takes the id of a task, or a filter: --status error is all that failed")
         if options.task and (options.dry_run or options.yes):
-            parser.error("--dry-run and --yes are for a retry of many")
+            parser.error("--dry-run and --yes are for a redrive of many")
     return options
 
 
@@ -158,32 +160,32 @@ def show(api, options):
         print(f"  {action['at']}  {action['what']}{step}  by {action['who']}: {action['why']}")
 
 
-def retry(api, options):
+def redrive(api, options):
     if options.task:
         act(api, options)
         return
-    result = retry_all(api, options, dry_run=True)
+    result = redrive_all(api, options, dry_run=True)
     many = len(result["tasks"])
-    print(f"{counted(many, 'failed task')} to be retried", file=sys.stderr)
+    print(f"{counted(many, 'failed task')} to be redriven", file=sys.stderr)
     if many and not options.dry_run:
         if not options.yes:
-            confirm(f"Retry {'them' if many > 1 else 'it'}?")
-        result = retry_all(api, options, dry_run=False)
+            confirm(f"Redrive {'them' if many > 1 else 'it'}?")
+        result = redrive_all(api, options, dry_run=False)
     if options.json:
         print_json(result)
     elif not result["dry_run"]:
-        print(f"tried again: {result['redriven']} of {counted(result['matched'], 'task')}", file=sys.stderr)
+        print(f"redriven: {result['redriven']} of {counted(result['matched'], 'task')}", file=sys.stderr)
         for refusal in result["refused"]:
-            print(f"not retried: {refusal['task_id']}: {refusal['error']}", file=sys.stderr)
+            print(f"not redriven: {refusal['task_id']}: {refusal['error']}", file=sys.stderr)
     if result["refused"]:
         sys.exit(1)
 
 
-def retry_all(api, options, dry_run):
+def redrive_all(api, options, dry_run):
     whole = {"dry_run": dry_run, "matched": 0, "redriven": 0, "refused": [], "tasks": []}
     body = {"filter": options.filter, "dry_run": dry_run, "reason": options.reason, "limit": BATCH, "next": None}
     while True:
-        page = api.post("/tasks/retry", json.dumps(body))
+        page = api.post("/tasks/redrive", json.dumps(body))
         for name in ("matched", "redriven", "refused", "tasks"):
             whole[name] += page[name]
         if page["next"] is None:
