@@ -21,7 +21,7 @@ const LONGEST_FUNCTION_SECONDS: u64 = 900;
 const STEP_CONCURRENCY: u32 = 10;
 const COMPENSATION_CONCURRENCY: u32 = 5;
 
-/// The variables of the base template.
+/// All that the base template is filled with.
 #[derive(Clone, Debug, Serialize)]
 pub struct Model {
     /// The functions of all steps and compensations.
