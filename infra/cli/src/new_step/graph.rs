@@ -190,7 +190,7 @@ fn list(names: &[String]) -> String {
     if names.is_empty() { "nothing".to_owned() } else { names.join(" and ") }
 }
 
-/// A step with the default limits, to check the graph with.
+/// A step of the usual limits, to check the graph with.
 fn usual(name: &str, depends_on: Vec<String>, undoes: Option<String>) -> StepPlan {
     StepPlan {
         name: name.to_owned(),
