@@ -1,5 +1,5 @@
-//! What `POST /checkout` refuses, and that it keeps to itself what it was sent. How a body is read is held by `http_api`,
-//! what a request may hold by `checkout`.
+//! What `POST /checkout` refuses, and that it keeps to itself what it was sent. How a body is read is held by
+//! `http_api`, what a request may hold by `checkout`.
 
 use super::*;
 use crate::violations;

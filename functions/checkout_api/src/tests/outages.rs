@@ -1,5 +1,5 @@
-//! What is answered while something we depend on is down, or newer than this version. What each failure is answered with is
-//! held by `http_api`.
+//! What is answered while something we depend on is down, or newer than this version. What each failure is answered
+//! with is held by `http_api`.
 
 use super::*;
 use checkout::{StoreError, testing::Outage};
