@@ -87,11 +87,13 @@ pub(crate) struct Shop {
 /// The configuration of the emulator.
 ///
 /// # Panics
-/// Where `AWS_ENDPOINT_URL` is not set: without an emulator nothing here is tested, and that must not look like success.
+/// Where `AWS_ENDPOINT_URL` is not set: without an emulator nothing here is tested, and that must not look like
+/// success.
 pub(crate) async fn config() -> SdkConfig {
     let set = std::env::var("AWS_ENDPOINT_URL").is_ok_and(|url| !url.is_empty());
     assert!(set, "this test needs an emulator: set AWS_ENDPOINT_URL, or run tests/run.sh, which starts one");
-    // Not stepwell's, which is one for the process: its connections would outlive the runtime of the test that made them.
+    // Not stepwell's, which is one for the process: its connections would outlive the runtime of the test that made
+    // them.
     aws_config::load_from_env().await
 }
 
