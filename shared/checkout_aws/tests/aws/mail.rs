@@ -3,7 +3,7 @@ use checkout::{Email, Mailer};
 use checkout_aws::SesMailer;
 
 #[tokio::test]
-async fn a_letter_is_sent() {
+async fn email_is_sent() {
     let config = config().await;
     let sender = "orders@example.com";
     let identity = aws_sdk_sesv2::Client::new(&config).create_email_identity().email_identity(sender).send().await;
