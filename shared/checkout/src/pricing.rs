@@ -198,7 +198,7 @@ mod tests {
         }
 
         #[test]
-        fn the_total_is_the_sum_of_its_parts(cents in 0i64..=1_000_000_000_000, units in 0u32..50_000) {
+        fn total_is_the_sum_of_its_parts(cents in 0i64..=1_000_000_000_000, units in 0u32..50_000) {
             let Totals { subtotal, tax, shipping, total } = default().totals(Money::from_cents(cents), units).unwrap();
             prop_assert_eq!(subtotal.cents() + tax.cents() + shipping.cents(), total.cents());
         }

@@ -84,7 +84,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_goes_in_comes_out() {
+    fn round_trip_keeps_every_value() {
         let value = json!({"text": "ä", "list": [1, -2.50, {"deep": null}], "flag": true, "empty": {}});
         assert_eq!(from_attribute::<Value>(to_attribute(&value).unwrap()).unwrap(), value);
     }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_we_never_write_is_not_guessed_at() {
+    fn unexpected_attribute_type_is_unreadable() {
         let set = AttributeValue::Ss(vec!["a".to_owned()]);
         assert!(from_attribute::<Value>(set).is_err());
     }

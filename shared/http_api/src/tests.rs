@@ -91,7 +91,7 @@ fn internals() -> StepQueue {
 }
 
 /// Only a transient failure invites a retry, and no answer shows the cause.
-#[test_case(TableError::from(call(FailureKind::Throttled)).into(), 503, NOT_NOW; "a table with too much to do")]
+#[test_case(TableError::from(call(FailureKind::Throttled)).into(), 503, NOT_NOW; "a throttled table")]
 #[test_case(TableError::from(call(FailureKind::Unavailable)).into(), 503, NOT_NOW; "a table that is down")]
 #[test_case(TableError::from(call(FailureKind::Refused)).into(), 500, OURS; "no right to read")]
 #[test_case(TableError::from(unreadable()).into(), 500, OURS; "an item that cannot be read")]
@@ -115,7 +115,7 @@ async fn refused(body: impl Into<Body>) -> (u16, String, Value) {
 
 #[test_case("", "EOF while parsing a value at line 1 column 0"; "nothing")]
 #[test_case("not JSON", "expected ident at line 1 column 2")]
-#[test_case("{\"a\": {\n  \"a\": }}", "expected value at line 2 column 8"; "a hole")]
+#[test_case("{\"a\": {\n  \"a\": }}", "expected value at line 2 column 8"; "a missing value")]
 #[test_case("{\"a\": {}} x", "trailing characters at line 1 column 11"; "more than one value")]
 #[test_case("{\"a\": \"tok_visa", "EOF while parsing a string at line 1 column 15"; "cut off")]
 #[test_case("a=%7B%7D", "expected value at line 1 column 1"; "a form")]
@@ -244,7 +244,7 @@ async fn task_is_shown_attempt_by_attempt() {
     let done = details(&harness.run(id).await.unwrap());
     let outcomes = [0, 1, 2].map(|attempt| &done["steps"][1]["attempts"][attempt]["outcome"]);
     assert_eq!(outcomes, ["retryable_error", "lost", "complete"]);
-    assert_eq!(done["steps"][1]["duration_ms"], 16_001, "from the first attempt to the end, the waits included");
+    assert_eq!(done["steps"][1]["duration_ms"], 16_001, "from the first attempt to the end, with the waits");
     assert_eq!((&done["status"], &done["completed_at"]), (&json!("complete"), &json!("2023-11-14T22:13:36.001Z")));
     assert_eq!(done["total_duration_ms"], 16_001);
 }

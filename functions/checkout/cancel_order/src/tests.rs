@@ -99,7 +99,7 @@ async fn unreadable_result_is_reported_after_the_cancellation() {
     let shop = ordered().await;
     let code = async || run(&shop, Some(r#"{"by":"hand"}"#.to_owned())).await.unwrap_err().code;
     assert_eq!(code().await, "INVALID_RESULT");
-    assert_eq!(shop.all_orders()[0].status, OrderStatus::Cancelled, "the order is seen to first");
+    assert_eq!(shop.all_orders()[0].status, OrderStatus::Cancelled, "the order is cancelled before the error");
     break_tables(&shop);
     assert_eq!(code().await, "TABLE_BUSY");
 }

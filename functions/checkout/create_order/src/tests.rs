@@ -70,7 +70,7 @@ async fn order_is_made_for_the_paid_cart() {
 async fn delivery_goes_by_priority(context: Value, delivery: &str) {
     let created = run(&MemoryShop::default(), context, &results()).await.unwrap();
     assert_eq!(created.estimated_delivery.to_string(), delivery);
-    assert_eq!(created.customer_email, None, "what is paid for is ordered without an address too");
+    assert_eq!(created.customer_email, None, "a paid cart is ordered without an address, too");
 }
 
 #[test_case("process_payment", "MISSING_PAYMENT_RESULT")]

@@ -74,7 +74,7 @@ async fn unreadable_result_is_reported_after_the_release() {
     let shop = two_reserved().await;
     let code = async || run(&shop, Some(r#"{"by":"hand"}"#)).await.unwrap_err().code;
     assert_eq!(code().await, "INVALID_RESULT");
-    assert_eq!(shop.stock_of(ProductId(1)), 7, "the stock is seen to first");
+    assert_eq!(shop.stock_of(ProductId(1)), 7, "the stock is released before the error");
     break_tables(&shop);
     assert_eq!(code().await, "TABLE_BUSY");
 }

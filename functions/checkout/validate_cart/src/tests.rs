@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use stepwell::{Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp};
 use test_case::test_case;
 
-/// A shop with 7 lamps at 43.98, a chair that is not sold any more, a yacht, and a product 4 that cannot be read.
+/// A shop with 7 lamps at 43.98, a chair that is no longer sold, a yacht, and an unreadable product 4.
 fn shop() -> MemoryShop {
     let product = |id, name: &str, cents, active| Product {
         id: ProductId(id),
@@ -42,7 +42,7 @@ async fn two_lamps_cost_one_hundred() {
     );
     let text = serde_json::to_string(&validated).unwrap();
     assert_eq!(text, expected);
-    assert!(text.len() < 500, "a result is paid for by the kilobyte");
+    assert!(text.len() < 500, "DynamoDB bills an item by its size");
     assert_eq!(serde_json::from_str::<ValidatedCart>(&text).unwrap(), validated);
 }
 

@@ -22,7 +22,7 @@ async fn checkout_is_accepted_and_its_root_step_gets_a_message() {
     assert_eq!(answer.header("Location"), url);
     assert_eq!(answer.body(), json!({"success": true, "task_id": id, "status": "pending", "checkout_url": url}));
     let context = api.harness.snapshot(id.parse().unwrap()).await.unwrap().task.context;
-    assert_eq!(context, good()["checkout"].to_string(), "the request, unwrapped, to the digit");
+    assert_eq!(context, good()["checkout"].to_string(), "the request without its wrapper, with every digit");
     assert_eq!(api.notified_steps(), steps::roots());
 }
 

@@ -12,7 +12,7 @@ async fn products_are_read_by_number_and_all_together<S: TestShop>() {
         Product { id: ProductId(1), name: "Lamp".to_owned(), price: Money::from_cents(4398), stock: 7, active: true };
     assert_eq!(some.get(&ProductId(1)), Some(&lamp));
     assert_eq!(some.get(&ProductId(2)).map(|chair| chair.active), Some(false));
-    assert_eq!(some.len(), 2, "what is not there is left out");
+    assert_eq!(some.len(), 2, "missing products are left out");
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ async fn twenty_concurrent_requests_make_one_order<S: TestShop>() {
     shop.assert_count("orders", 2).await;
 
     let found = shop.tables().find_order(&order.order_id.to_string()).await.unwrap();
-    assert_eq!(found, Some(first), "every field comes back, every cent with it");
+    assert_eq!(found, Some(first), "the round trip keeps every field");
 }
 
 async fn unknown_order_is_not_found<S: TestShop>() {
@@ -81,7 +81,7 @@ async fn cancelled_order_is_shown_and_not_made_again<S: TestShop>() {
 
     let found = shop.tables().find_order(&id.to_string()).await.unwrap();
     let cancelled = Order { status: OrderStatus::Cancelled, cancelled_at: Some(now()), ..order.clone() };
-    assert_eq!(found, Some(cancelled), "all else is as it was");
+    assert_eq!(found, Some(cancelled), "the other fields are unchanged");
     assert_eq!(shop.tables().create(order).await, Err(CreateOrderError::Void));
     shop.assert_count("orders", 2).await;
 }
@@ -94,7 +94,7 @@ async fn order_after_its_cancellation_is_refused<S: TestShop>() {
     assert_eq!(shop.tables().cancel(id, now()).await.as_ref(), Ok(&expected));
     assert_eq!(shop.tables().create(order).await, Err(CreateOrderError::Void));
     assert_eq!(shop.tables().cancel(id, now() + Duration::from_secs(60)).await, Ok(expected));
-    assert_eq!(shop.tables().find_order(&id.to_string()).await, Ok(None), "the mark is no order");
+    assert_eq!(shop.tables().find_order(&id.to_string()).await, Ok(None), "a mark without an order is not an order");
     shop.assert_count("orders", 1).await;
 }
 

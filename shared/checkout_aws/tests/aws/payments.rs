@@ -89,7 +89,7 @@ async fn twenty_concurrent_refunds_make_one_refund<S: TestShop>() {
     let again = refund(&shop, "key", token, later() + Duration::from_secs(60)).await;
     assert_eq!(again, Ok(first), "a repeated refund keeps its time");
     shop.assert_count("payments", 1).await;
-    assert_eq!(charge(&shop, "key", token).await, Err(GatewayError::Voided), "nobody takes it for paid");
+    assert_eq!(charge(&shop, "key", token).await, Err(GatewayError::Voided), "a void key returns no charge");
 }
 
 async fn charge_after_its_refund_is_refused<S: TestShop>() {
@@ -126,7 +126,7 @@ async fn refund_fails_as_scripted_by_the_token<S: TestShop>() {
         assert_eq!(refund(&shop, twice, twice, now()).await, Err(GatewayError::TemporaryFailure));
     }
     assert!(refund(&shop, never, never, now()).await.is_err());
-    assert_eq!(charge(&shop, never, never).await, charges[0], "what is not refunded stays charged");
+    assert_eq!(charge(&shop, never, never).await, charges[0], "a charge without a refund stays charged");
     let refunded = refund(&shop, twice, twice, now()).await;
     assert!(matches!(refunded, Ok(Reversal::Refunded { .. })), "{refunded:?}");
     assert_eq!(refund(&shop, twice, twice, later()).await, refunded);

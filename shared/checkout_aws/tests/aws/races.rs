@@ -85,7 +85,7 @@ async fn no_charge_remains_that_was_not_refunded() {
     let unrefunded: Vec<_> = payments.iter().filter(|item| !item.contains_key("voided_at")).collect();
     assert!(unrefunded.is_empty(), "{unrefunded:?}");
     let charged = payments.iter().filter(|item| item.contains_key("charge")).count();
-    assert_eq!(charged, refunded, "a charge that nobody was told of is refunded too");
+    assert_eq!(charged, refunded, "a charge whose answer was lost is refunded, too");
     assert!((1..RACES as usize).contains(&refunded), "both sides have won: {refunded}");
 }
 

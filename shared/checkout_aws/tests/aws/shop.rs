@@ -87,13 +87,11 @@ pub(crate) struct DynamoShop {
 /// The configuration of the emulator.
 ///
 /// # Panics
-/// Where `AWS_ENDPOINT_URL` is not set: without an emulator nothing here is tested, and that must not look like
-/// success.
+/// If `AWS_ENDPOINT_URL` is not set, because a run without an emulator must not look like success.
 pub(crate) async fn config() -> SdkConfig {
     let set = std::env::var("AWS_ENDPOINT_URL").is_ok_and(|url| !url.is_empty());
     assert!(set, "this test needs an emulator: set AWS_ENDPOINT_URL, or run tests/run.sh, which starts one");
-    // Not stepwell's, which is one for the process: its connections would outlive the runtime of the test that made
-    // them.
+    // Not stepwell's configuration, which the process shares: its connections would outlive the runtime of one test.
     aws_config::load_from_env().await
 }
 

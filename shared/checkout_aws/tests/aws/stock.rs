@@ -83,7 +83,7 @@ async fn repeated_release_puts_units_back_once<S: TestShop>() {
     let again = shop.tables().release("key", now() + Duration::from_secs(60)).await;
     assert_eq!(again, Ok(first), "a repeated release keeps its time");
     let refused = shop.tables().reserve("key", &[line(1, "Lamp", 5), line(2, "Chair", 3)], now()).await;
-    assert_eq!(refused, Err(ReserveError::Void), "nobody takes it for reserved");
+    assert_eq!(refused, Err(ReserveError::Void), "a void key returns no reservation");
     assert_eq!((shop.stock(1).await, shop.stock(2).await), (6, 3));
 }
 
@@ -121,12 +121,12 @@ async fn deleted_product_does_not_block_the_release_of_the_others() {
     delete.key("id", AttributeValue::N("2".to_owned())).send().await.unwrap();
     assert_eq!(shop.tables().release("key", now()).await.unwrap().total_items_released, 5);
     assert_eq!(shop.stock(1).await, 7);
-    assert_eq!(shop.count("products").await, 1, "the product has not come back as a stock without a name");
+    assert_eq!(shop.count("products").await, 1, "the deleted product was not recreated");
 }
 
 on_every_shop! {
     repeated_reservation_changes_nothing,
-    all_of_it_or_nothing,
+    all_lines_are_reserved_or_none,
     last_units_go_to_as_many_carts_as_there_are_units,
     twenty_concurrent_requests_of_one_key_reserve_once,
     largest_cart_fits_into_a_transaction,
