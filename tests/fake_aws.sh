@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The AWS CLI, as tests/scripts.sh lets the scripts of infra/ find it: it notes each call in $FAKE_AWS/calls, fails those
-# that $FAKE_AWS/errors names, and answers the others from the files in $FAKE_AWS, in the words of the real one.
+# The fake AWS CLI of tests/scripts.sh: it records each call in $FAKE_AWS/calls, fails those that $FAKE_AWS/errors names, and
+# answers the others from the files in $FAKE_AWS, with the texts of the real one.
 #
-# Like DynamoDB and CloudFormation it refuses to delete what is protected. Unlike S3 it refuses a call that does not say
-# whose the bucket has to be, and unlike DynamoDB it refuses to touch the tables of a stack that is there.
+# Like DynamoDB and CloudFormation it refuses to delete protected resources. Unlike S3 it refuses a call without the expected
+# owner of the bucket, and unlike DynamoDB it refuses to change the tables of an existing stack.
 
 set -euo pipefail
 cd "$FAKE_AWS"
@@ -21,7 +21,7 @@ refuse() {
   exit 99
 }
 
-# option NAME: its value in this call.
+# option NAME: prints the option's value in this call.
 option() {
   local word found=
   for word in "${arguments[@]}"; do
@@ -105,7 +105,7 @@ case $call in
     option --checksum-sha256 >"objects/$key"
     ;;
   's3api list-objects-v2')
-    # One at a time, so that the next page is asked for.
+    # One at a time, so that the caller has to request the next page.
     key=$(find objects -type f -path "objects/$(option --prefix)*" | head -n 1)
     [[ -n $key ]] && echo "{\"Objects\": [{\"Key\": \"${key#objects/}\"}], \"Quiet\": true}" || echo null
     ;;

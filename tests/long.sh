@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# What takes longer than tests/run.sh may. Runs everything, or the parts that are named:
+# Runs the tests that take too long for tests/run.sh: all of them, or the named parts:
 #
 #   tests/long.sh [--no-record] [PART]...
 #
 #   model          every scope of the protocol's model, the large ones too: minutes, and gigabytes of memory
-#   simulation     a million simulated runs of the engine, of other seeds than those of tests/run.sh
+#   simulation     a million simulated runs of the engine, with other seeds than tests/run.sh
 #   mutants        the bugs of tests/mutants/, one after the other (tests/mutants.sh), with a local stack of its own
-#   cargo-mutants  an eighth of the changes that cargo-mutants makes to the engine; STEPWELL_SHARD says which, 0 to 7
+#   cargo-mutants  an eighth of cargo-mutants' changes to the engine; STEPWELL_SHARD says which, 0 to 7
 #   load           5,000 checkouts on a local stack while workers are killed, messages come twice and DynamoDB fails
 #
-# Each part that passes writes date and commit into the table in tests/README.md. So it refuses to begin while there are
+# Each part that passes writes its date and commit into the table in tests/README.md. So the script refuses to begin with
 # uncommitted changes; with --no-record it runs, and writes nothing. The stack is on port 4599, or STEPWELL_TEST_PORT.
 # Every part runs to its end; the exit code says whether all of them passed.
 
@@ -30,7 +30,7 @@ done
 cd "$repo"
 
 guide=tests/README.md
-# Nothing but the table that is written here may be other than it is in this commit.
+# Only the table that this script writes may differ from the commit.
 is_clean() { [[ $(git rev-parse --short HEAD) == "$commit" && -z $(git status --porcelain -- . ":!$guide") ]]; }
 
 if [[ $record == yes ]]; then
@@ -39,7 +39,7 @@ if [[ $record == yes ]]; then
 Commit them, or run this with --no-record"
 fi
 
-# record_green PART: into the row of the table that begins with its name.
+# record_green PART: writes the date and the commit into the part's row of the table.
 record_green() {
   local table
   is_clean || die "the working tree has changed meanwhile, so it is not written down that $1 has passed with $commit"
@@ -52,12 +52,12 @@ record_green() {
 
 # ---- The local stack -------------------------------------------------------------------------------------------------
 
-# The stack that the caller's shell knows of is not ours to use.
+# It never uses the stack that the caller's environment names.
 local_stack() {
   env -u AWS_ENDPOINT_URL STEPWELL_PORT="${STEPWELL_TEST_PORT:-4599}" STEPWELL_BUILD= infra/local.sh "$@"
 }
 
-# on_stack COMMAND...: on a stack without anybody else's data, which is stopped afterwards.
+# on_stack COMMAND...: runs the command on an empty stack, and stops the stack afterwards.
 on_stack() {
   local passed=no
   local_stack down && local_stack up >/dev/null &&
@@ -67,8 +67,7 @@ on_stack() {
 
 # ---- The parts -------------------------------------------------------------------------------------------------------
 
-# All is built as tests/run.sh builds it, so nothing is compiled twice; the crates of the simulation and the model are
-# optimised in it.
+# The builds are those of tests/run.sh, so nothing is compiled twice. The dev profile optimises the simulation and the model.
 run_model() { build model && "$target/debug/model" --large; }
 run_simulation() { build sim && "$target/debug/sim" --runs 1000000 --seed 1000000; }
 run_mutants() { on_stack tests/mutants.sh; }

@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# Breaks the engine on purpose, in one place at a time, and looks whether the tests notice:
+# Mutation tests: puts one bug at a time into the engine, and checks that the tests find it:
 #
 #   tests/mutants.sh [WORD]...
 #
-# Each file of tests/mutants/ is one bug, of the kind that looks right; its first line says what it breaks. With words,
-# only those run whose names contain one of them. For each: apply, build, then run what may find it, the fastest first:
+# Each file of tests/mutants/ is one plausible bug; its first line describes it. With words, only bugs run whose names
+# contain one of them. For each bug the script applies the patch, builds, and runs the tests that may find it, the fastest
+# first:
 #
-#   unit        the engine's unit and property tests: every rule in the store in memory, and on its harness what chance
-#               brings about too seldom
-#   words       the unit tests of `stepwell_aws`, for the bugs that are there
+#   unit        the engine's unit and property tests: every rule in the memory store, and rare cases on the harness
+#   words       the unit tests of `stepwell_aws`, for the bugs in it
 #   simulation  some thousand simulated runs
-#   table       the tests of every transition on DynamoDB, for the bugs named NN-table-*: they are in how a transition is said
-#               to DynamoDB, of which unit tests see the words alone, and the simulation nothing. They want the
+#   table       the tests of every transition on DynamoDB, for the bugs named NN-table-*: these are in the DynamoDB requests
+#               of a transition, of which unit tests see only the text, and the simulation nothing. They need the
 #               environment of a local stack (infra/local.sh env); without it a bug that no unit test finds is reported as
 #               not run.
 #
-# It works in a copy of the working tree in target/mutants, where what is compiled stays for the next time. First all of it
-# has to pass without a bug. The exit code says whether every bug was found. A patch that does not apply, or does not
-# compile, is a mistake in the patch and not a find.
+# It works in a copy of the working tree in target/mutants, which keeps its build for the next time. First all tests have to
+# pass without a bug. The exit code says whether every bug was found. A patch that does not apply or compile is an error in
+# the patch, and does not count as found.
 #
-# How many runs the simulation makes: STEPWELL_MUTANT_RUNS, 10000 if it is not set.
+# STEPWELL_MUTANT_RUNS is the number of simulated runs, 10000 by default.
 
 set -euo pipefail
 # shellcheck source=infra/lib.sh
@@ -38,10 +38,10 @@ done
 
 export CARGO_TARGET_DIR=$repo/target/mutants
 log=$CARGO_TARGET_DIR/log copy=$CARGO_TARGET_DIR/copy
-# The copy is no part of the repository around it.
+# The copy is a repository of its own.
 export GIT_CEILING_DIRECTORIES=$CARGO_TARGET_DIR
 
-# Its files have their own times, so that what did not change is not compiled again.
+# Files keep their times, so that unchanged ones are not compiled again.
 make_copy() {
   rm -rf "$copy" && mkdir -p "$copy"
   git -C "$repo" ls-files -z --cached --others --exclude-standard | tar -C "$repo" --null -T - -cf - | tar -C "$copy" -xf -
@@ -51,7 +51,7 @@ make_copy() {
 # A file that is as it was before is older than what was compiled of it, which cargo would not see. All bugs are in these crates.
 changed() { touch "$copy"/shared/{stepwell,stepwell_aws}/src/lib.rs; }
 
-# ---- What may find a bug ---------------------------------------------------------------------------------------------
+# ---- The tests that may find a bug -----------------------------------------------------------------------------------
 # Each is two functions: to build it, and to run it.
 
 # The engine's crate alone has the same features of the AWS SDK as the whole workspace; the tests' crate has not.
@@ -67,23 +67,23 @@ run_words() { "$(newest_test stepwell_aws)" --quiet; }
 build_table() { cargo test --workspace --features lambda --test it --no-run; }
 run_table() { "$(newest_test it)" --quiet transitions; }
 
-# The binary of these tests that cargo has just said it built.
+# The test binary that cargo has just built, by its own output.
 newest_test() { sed -n "s|.*Executable .*($CARGO_TARGET_DIR/\(debug/deps/$1-[0-9a-f]*\)).*|$CARGO_TARGET_DIR/\1|p" "$log" | tail -1; }
 
 # ---- One bug ---------------------------------------------------------------------------------------------------------
 
-# in_copy COMMAND: quietly, with what it says in the log.
+# in_copy COMMAND: runs the command in the copy, with its output in the log.
 in_copy() (cd "$copy" && "$@" >>"$log" 2>&1)
 
 rows=() survived=0 mistakes=0
 
-# What is wrong with a patch, with the end of the log.
+# Reports an error in a patch, with the end of the log.
 mistake() {
   tail -30 "$log" >&2
   mistakes=$((mistakes + 1)) found="MISTAKE: $1"
 }
 
-# try KILLER...: sets $found to the one that finds the bug in the copy, or to what else came of it.
+# try KILLER...: sets $found to the tests that find the bug in the copy, or to another result.
 try() {
   local killer
   for killer in "$@"; do
@@ -97,7 +97,7 @@ try() {
   found="NOBODY"
 }
 
-# What may find the bug of this name. Neither the engine's tests nor the simulation run the code that speaks to AWS.
+# The tests that may find the bug of this name. Neither the engine's tests nor the simulation run the code that calls AWS.
 killers_of() {
   if [[ $1 == *-table-* ]]; then echo words table
   elif grep -q shared/stepwell_aws/ "$repo/tests/mutants/$1.patch"; then echo words

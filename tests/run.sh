@@ -6,25 +6,25 @@
 #   lint        formatting, clippy, documentation, the shell scripts, the CloudFormation template; and deploy.sh and
 #               destroy.sh on a fake AWS
 #   unit        unit, property and documentation tests, whole tasks over the engine's harness, the checkout's scenarios and
-#               the shop's rules in memory, the protocol's model, and the engine over one SQLite file: nothing has to run for
-#               them
-#   new_step    a step is added to a copy of this repository by `stepwell new step`, and the copy is linted and tested
+#               the shop's rules in memory, the protocol's model, and the engine over one SQLite file; needs no stack
+#   new_step    `stepwell new step` adds a step to a copy of this repository, and the copy is linted and tested
 #   simulation  100,000 simulated runs of the engine, and 10,000 each over a store that holds its own messages and of two
-#               versions beside each other, with everything going wrong that can
+#               versions in one run, with every kind of fault
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
 #               Local, where Java is there
-#   faults      many checkouts while workers are killed, messages come twice and DynamoDB fails, and then the books
+#   faults      many checkouts while workers are killed, messages come twice and DynamoDB fails, and then the
+#               reconciliation
 #   scenarios   whole checkouts through HTTP on the deployed local stack; and a second stack whose operators have tokens
-#   crashes     the deployed functions, killed at every point of a checkout
-#   quick       lint, unit, 10,000 simulated runs and one checkout on the local stack: while one works, a few minutes
+#   crashes     the deployed functions, killed at every crash point of a checkout
+#   quick       lint, unit, 10,000 simulated runs and one checkout on the local stack: a few minutes, during development
 #
-# With --install, missing Debian packages are installed with sudo; else that is done as root only.
+# With --install the script installs missing Debian packages with sudo; without it, only as root.
 #
-# What takes longer is in tests/long.sh. tests/README.md says what each part costs.
+# tests/long.sh has the tests that take longer. tests/README.md says how long each part takes.
 #
 # table, faults and scenarios start a local stack of their own, on port 4599 (or STEPWELL_TEST_PORT), crashes another one, on
-# port 4597 (or STEPWELL_CRASH_PORT). They are stopped at the end. A stack of yours is left alone. Every part runs to its end;
-# the exit code says whether all of them passed.
+# port 4597 (or STEPWELL_CRASH_PORT). The script stops them at the end, and touches no other stack. Every part runs to its
+# end; the exit code says whether all of them passed.
 
 set -euo pipefail
 # shellcheck source=infra/lib.sh
@@ -44,7 +44,7 @@ cd "$repo"
 summary=() failed=no
 crash_points=lambda,stepwell_aws/crash-points
 
-# check WHAT COMMAND...: runs it under a heading, and notes how it went.
+# check WHAT COMMAND...: runs the command under a heading, and records whether it passed.
 check() {
   local what=$1 begin=$SECONDS
   shift
@@ -69,8 +69,8 @@ finish() {
   [[ $failed == no && $code == 0 ]] || exit 1
 }
 
-# Every cargo call below is for the whole workspace and with the functions' feature `lambda`, even where less would do: cargo
-# would choose other features of the same dependencies, and compile them once more.
+# Every cargo call below is for the whole workspace and with the functions' feature `lambda`, even where less would do:
+# otherwise cargo would choose other features of the same dependencies, and compile them once more.
 
 # ---- Lint ------------------------------------------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ lint() {
   check "deploy and destroy, on a fake AWS" tests/scripts.sh
 }
 
-# Makes the stack in moto, in this process. moto is installed apart, because only this needs it.
+# Creates the stack in moto, in this process. moto is installed apart, because only this check needs it.
 second_reader() {
   local moto=$repo/.local/moto
   if ! (echo "$moto" && cat tests/requirements.txt) | cmp -s - "$moto/installed"; then
@@ -107,11 +107,11 @@ unit() {
   check "the checkout's ten scenarios in memory" cargo test --workspace --features lambda --test checkout
   check "the command stepwell, and the rendered template" \
     cargo test --workspace --features lambda --test project --test template --test new_step
-  check "what may depend on what" cargo test --workspace --features lambda --test house
-  check "what the dependencies may be" cargo test --workspace --features lambda --test dependencies
-  check "what the papers say of the code" cargo test --workspace --features lambda --test papers
+  check "dependencies between crates and modules" cargo test --workspace --features lambda --test architecture
+  check "licences and sources of the dependencies" cargo test --workspace --features lambda --test dependencies
+  check "the documentation against the code" cargo test --workspace --features lambda --test documentation
   check "one SQLite file as store and queues" cargo test --workspace --features lambda --test it -- sqlite::
-  check "what the compiler refuses" cargo test --workspace --features lambda --test compile_fail
+  check "code that must not compile" cargo test --workspace --features lambda --test compile_fail
   check "the shop's rules in memory" cargo test --workspace --features lambda --test aws -- memory::
   check "documentation tests" cargo test --workspace --features lambda --doc
   check "the first lesson" first_lesson
@@ -123,7 +123,7 @@ first_lesson() {
 
 # ---- A new step ------------------------------------------------------------------------------------------------------
 
-# The workspace is compiled once more, as that of the copy: a few minutes.
+# The copy is a workspace of its own, whose packages are compiled once more: a few minutes.
 new_step() {
   check "a step in the middle of the checkout, in a copy" cargo test --workspace --features lambda --test new_step -- --ignored
 }
@@ -139,8 +139,8 @@ simulation() {
 
 # ---- The local stack -------------------------------------------------------------------------------------------------
 
-# local_stack test|crash COMMAND...: infra/local.sh on the stack that tests run on, or on the one whose functions can be
-# killed. The stack that the caller's shell knows of is not ours to use.
+# local_stack test|crash COMMAND...: infra/local.sh on the stack for the tests, or on the one with crash points. It never uses
+# the stack that the caller's environment names.
 local_stack() {
   local port=${STEPWELL_TEST_PORT:-4599} build=
   [[ $1 == test ]] || port=${STEPWELL_CRASH_PORT:-4597} build=crash-points
@@ -153,7 +153,7 @@ test=0 crash=1 stack_state=(down down)
 
 start_stack() {
   stack_state[$1]=starting
-  # One that an interrupted run has left behind would have that run's data.
+  # A stack left behind by an interrupted run would have that run's data.
   local_stack "$1" down && local_stack "$1" up >/dev/null && stack_state[$1]=up
 }
 
@@ -163,21 +163,21 @@ stop_stack() {
   local_stack "$1" down
 }
 
-# need_stack test|crash WHAT: that the stack is up, for WHAT to run on it.
+# need_stack test|crash WHAT: starts the stack for WHAT, unless it is up.
 need_stack() {
   if [[ ${stack_state[$1]} == down ]]; then
     check "the $1 stack starts" start_stack "$1"
-    check "what can be killed on the $1 stack" can_be_killed "$1"
+    check "crash points of the $1 stack" can_be_killed "$1"
   fi
   [[ ${stack_state[$1]} == up ]] || { leave_out "$2" "the $1 stack did not start" && return 1; }
 }
 
-# on_stack test|crash COMMAND...: with the environment that names the stack.
+# on_stack test|crash COMMAND...: runs the command with the environment of the stack.
 on_stack() (
   environment=$(local_stack "$1" env) && eval "$environment" && "${@:2}"
 )
 
-# That a step's function has the switch that kills it on the crash stack, and no function on the other.
+# Checks that a step's function has crash points on the crash stack, and no function has any on the other.
 can_be_killed() {
   case $1 in
     crash) [[ $(count_killable "${STEPWELL_CRASH_PORT:-4597}" checkout-process_payment) == 1 ]] ;;
@@ -210,14 +210,14 @@ table() {
   fi
 }
 
-# table_tests [URL]: with the tables at this URL, and all else on the stack.
+# table_tests [URL]: runs the tests with the tables at this URL, and everything else on the stack.
 table_tests() {
   if (($# > 0)); then export AWS_ENDPOINT_URL_DYNAMODB=$1; fi
   cargo test --workspace --features lambda --test it --test aws --no-fail-fast -- \
     --skip scenarios:: --skip crash_points:: --skip sqlite::
 }
 
-# ---- DynamoDB Local: AWS's own, and strict about expressions. Its licence allows to use it, not to pass it on ----------
+# ---- DynamoDB Local: AWS's own, and strict about expressions. Its licence allows use, but no redistribution ------------
 
 dynamodb_package=amplify-dynamodb-simulator@2.9.30
 dynamodb_folder=.local/dynamodb-local
@@ -277,7 +277,7 @@ faults() {
   check "checkouts under faults" on_stack test load_with_faults
 }
 
-# Without purges: what they lose the watchdog finds only minutes later.
+# Without purges: the watchdog finds a lost message only minutes later.
 load_with_faults() {
   cargo build --workspace --features lambda --bin load &&
     "$target/debug/load" --checkouts 100 --concurrency 20 --faults --purge-every 0

@@ -4,8 +4,8 @@
 #
 #   tests/scripts.sh
 #
-# Each scenario runs a real script in a copy of infra/ whose .local/tools holds the fake, with what AWS holds and what it
-# answers written to files. Then it checks the exit code, what was said, and which calls were made in which order.
+# Each scenario runs a real script in a copy of infra/ whose .local/tools has the fake. Files contain AWS's state and
+# answers. The scenario checks the exit code, the output, and the calls in their order.
 
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -19,7 +19,7 @@ ours=stepwell-code-$account-eu-west-1-0123456789ab
 
 # ---- The sandbox -----------------------------------------------------------------------------------------------------
 
-# fake COMMAND: on the PATH, with the script on stdin.
+# fake COMMAND: puts a command on the PATH, whose script is on stdin.
 fake() {
   cat >"$sandbox/bin/$1"
   chmod +x "$sandbox/bin/$1"
@@ -46,16 +46,16 @@ for argument in "$@"; do
   mkdir -p "target/lambda/$package"
   echo "$package" >"target/lambda/$package/bootstrap"
 done
-# What happens to the stack during the build.
+# A change of the stack during the build.
 [[ ! -f $FAKE_AWS/stack_after_build ]] || mv "$FAKE_AWS/stack_after_build" "$FAKE_AWS/stack"
 CARGO
 fake rustup <<<$'#!/usr/bin/env bash\nprintf "%s-unknown-linux-gnu\\n" x86_64 aarch64'
 fake curl <<<$'#!/usr/bin/env bash\necho "{}"'
 fake cc <<<'#!/usr/bin/env bash'
 
-# ---- What AWS holds --------------------------------------------------------------------------------------------------
+# ---- The state of AWS ------------------------------------------------------------------------------------------------
 
-# scenario NAME: an account that holds nothing.
+# scenario NAME: begins with an empty account.
 scenario() {
   name=$1
   rm -rf "$FAKE_AWS"
@@ -65,7 +65,7 @@ scenario() {
 
 has_stack() { echo "$1" >"$FAKE_AWS/stack"; }
 has_termination_protection() { touch "$FAKE_AWS/termination_protection"; }
-# has_tables True|False: with or without deletion protection.
+# has_tables True|False: adds tables with or without deletion protection.
 has_tables() {
   local table
   for table in tasks products payments reservations orders; do echo "$1" >"$FAKE_AWS/tables/stepwell-dev-$table"; done
@@ -73,7 +73,7 @@ has_tables() {
 has_bucket() { echo "$1" >>"$FAKE_AWS/buckets"; }
 has_object() { mkdir -p "$(dirname "$FAKE_AWS/objects/$1")" && echo "$2" >"$FAKE_AWS/objects/$1"; }
 
-# fails OPERATION ERROR [FROM]: the operation's calls, from this one on, counted from 1.
+# fails OPERATION ERROR [FROM]: fails the operation's calls from this one on, counted from 1.
 fails() { printf '%s\t%s\t%s\n' "${3:-1}" "$1" "$2" >>"$FAKE_AWS/errors"; }
 
 live_stage() {
@@ -96,13 +96,13 @@ wrong() {
   cut -c -150 "$FAKE_AWS/calls" | sed 's/^/          called: /' >&2
 }
 
-# runs CODE COMMAND...: the script ends with this exit code. None of these runs has a terminal.
+# runs CODE COMMAND...: runs the script, which has to end with this exit code. No run has a terminal.
 runs() {
   local code=0
   (cd "$sandbox" && env -u AWS_ENDPOINT_URL -u AWS_PROFILE -u CARGO_TARGET_DIR AWS_REGION=eu-west-1 \
     PATH="$sandbox/bin:$PATH" "${@:2}" >"$sandbox/said" 2>&1 </dev/null) || code=$?
   if [[ $code == "$1" ]]; then ok; else wrong "exit code $code instead of $1"; fi
-  # The fake refuses what a real AWS would let pass.
+  # The fake refuses calls that AWS itself would accept.
   if grep -q 'fake AWS:' "$sandbox/said"; then wrong "a call that should not be made"; else ok; fi
 }
 
@@ -119,7 +119,7 @@ changes_nothing() {
   fi
 }
 
-# in_order CALL...: each of them, after the one before. A CALL is a regular expression.
+# in_order CALL...: checks that these calls were made in this order. A CALL is a regular expression.
 in_order() {
   local line
   while read -r line; do
@@ -129,7 +129,7 @@ in_order() {
   if (($# == 0)); then ok; else wrong "there is no call $1, or not in its place"; fi
 }
 
-# gone FILE..., there FILE...: of what AWS holds.
+# gone FILE..., there FILE...: checks which state AWS has.
 gone() {
   local file
   for file in "$@"; do
@@ -147,7 +147,7 @@ destroy=(infra/destroy.sh --stage dev)
 deploy=(infra/deploy.sh --stage dev)
 throttled='(Throttling) when calling the X operation (reached max retries: 4): Rate exceeded'
 denied='(AccessDenied) when calling the X operation: User: me is not authorized to perform: X'
-# The code of "does not exist", but another error.
+# The error code of "does not exist", with another message.
 invalid='(ValidationError) when calling the DescribeStacks operation: 1 validation error detected'
 
 # ---- destroy.sh ------------------------------------------------------------------------------------------------------
@@ -336,7 +336,7 @@ else
 fi
 calls_not 'delete-'
 
-# What is there now is what the next one finds.
+# The next run finds the state that this one leaves.
 name="deploy: again"
 : >"$FAKE_AWS/calls"
 runs 0 "${deploy[@]}" --yes

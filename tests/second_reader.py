@@ -1,6 +1,6 @@
-"""Makes the rendered template's stack in moto, a second reader beside cfn-lint: it works out CloudFormation's functions and
-makes the resources that it knows, which are neither the API nor alarms and metric filters. What it allows each function has
-to be what `stepwell render --rights` says.
+"""Creates the rendered template's stack in moto, as a second check besides cfn-lint. moto resolves CloudFormation's functions
+and creates the resources that it knows, which are neither the API nor alarms and metric filters. Each function's permissions
+have to be those that `stepwell render --rights` prints.
 
 usage: second_reader.py TEMPLATE RIGHTS
 """
@@ -35,7 +35,7 @@ def main(template_path, rights_path):
     yaml.add_multi_constructor("", yaml_tag_constructor, Loader=yaml.SafeLoader)
     with open(template_path) as file:
         template = yaml.safe_load(file)
-    # An attribute of the API, which moto does not make.
+    # An attribute of the API, which moto does not create.
     template["Outputs"].pop("ApiUrl")
     with mock_aws():
         made = make(template)
@@ -58,7 +58,7 @@ def main(template_path, rights_path):
 
 
 def make(template):
-    """Makes the stack, and answers with how many resources there are of each kind."""
+    """Creates the stack; returns the number of resources of each kind."""
     boto3.client("s3").create_bucket(Bucket="code")
     codes = [name for name in template["Parameters"] if name.endswith("Code")]
     for name in codes:
@@ -78,7 +78,7 @@ def make(template):
 
 
 def functions():
-    """The functions' names, each with its role's."""
+    """The names of the functions and of their roles."""
     for page in boto3.client("lambda").get_paginator("list_functions").paginate():
         for function in page["Functions"]:
             yield function["FunctionName"], function["Role"].rpartition("/")[2]
@@ -88,11 +88,11 @@ def allowed(function, role):
     iam, found = boto3.client("iam"), set()
     for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
         document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-        # moto hands the document out as Python writes it.
+        # moto returns the document in Python's syntax.
         document = ast.literal_eval(document) if isinstance(document, str) else document
         for statement in document["Statement"]:
             assert statement["Effect"] == "Allow", statement
-            # It leaves the end out that AWS gives the ARN of a log group.
+            # moto leaves out the suffix that AWS appends to the ARN of a log group.
             resources = [resource.removesuffix(":*") for resource in statement["Resource"]]
             found |= {(action, resource) for action in statement["Action"] for resource in resources}
     return found

@@ -1,14 +1,14 @@
-"""An OpenID provider, as far as an API's authorizer asks one, until it is ended.
+"""An OpenID provider with the endpoints that an API's authorizer calls. It runs until it is killed.
 
 usage: tokens.py FOLDER AUDIENCE
 
-It writes into FOLDER, and `issuer`, its own URL, last:
+It writes these files into FOLDER, and at last `issuer` with its own URL:
 
-operator        a token that is as it should be
-other_audience  one for somebody else's API
-other_issuer    one that says that somebody else has made it
-other_key       one that somebody else has signed
-expired         one whose time is over
+operator        a valid token
+other_audience  a token for another API
+other_issuer    a token that names another issuer
+other_key       a token signed with another key
+expired         an expired token
 """
 
 import functools
@@ -47,7 +47,7 @@ def main(folder, audience):
 
 
 def write(path, text):
-    """At once, so that nobody reads a part of it."""
+    """Writes atomically, so that no reader gets a part."""
     unfinished = path.with_suffix(".part")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.rename(path)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Whom a stack lets in whose operators have tokens (the template's OperatorJwtIssuer):
+# Tests which callers a stack accepts whose operators have tokens (the template's OperatorJwtIssuer):
 #
 #   eval "$(infra/local.sh env)"
 #   tests/tokens.sh
 #
-# It deploys a second stack, stepwell-tokens, beside the local one, from the same code, and takes it away at the end.
+# It deploys a second stack, stepwell-tokens, from the same code as the local one, and deletes it at the end.
 
 set -euo pipefail
 # shellcheck source=infra/lib.sh
@@ -26,7 +26,7 @@ clean() {
   local code=$?
   kill "$provider" 2>/dev/null || true
   rm -rf "$folder"
-  # Each ends the script if it fails, with an exit code that says so.
+  # Each ends the script with an exit code if it fails.
   look_up_stack
   [[ -z $stack_status ]] || delete_stack
   delete_tables
@@ -43,7 +43,7 @@ deploy "$repo/.local/$STEPWELL_PORT/code" "$(architecture)" ProtectTables=false 
 look_up_url
 
 failed=0
-# expect WHAT CODE TEXT COMMAND...: that the command ends with this exit code, and says this.
+# expect WHAT CODE TEXT COMMAND...: checks that the command ends with this exit code, and prints this text.
 expect() {
   local what=$1 code=$2 text=$3 found=0 said
   said=$("${@:4}" 2>&1) || found=$?
@@ -55,7 +55,7 @@ expect() {
   fi
 }
 
-# tasks TOKEN WORD...: infra/tasks.sh with this token; signed instead, if it is none.
+# tasks TOKEN WORD...: runs infra/tasks.sh with this token; with a signature if the token is empty.
 tasks() {
   local token=
   [[ $1 == none ]] || token=$(<"$folder/$1")

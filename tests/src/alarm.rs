@@ -1,4 +1,4 @@
-//! What the template's alarm sees.
+//! The log lines that the template's alarms match.
 
 use serde_json::Value;
 use std::{
@@ -17,7 +17,7 @@ use stepwell_simulation::{
 };
 use tracing_subscriber::layer::SubscriberExt;
 
-/// What is logged, as the functions log it.
+/// The captured log, in the format of the functions.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -33,7 +33,7 @@ impl io::Write for Log {
 }
 
 impl Log {
-    /// The log of all that this thread does while the guard lives.
+    /// Captures the log of this thread while the guard lives.
     fn new() -> (Self, tracing::subscriber::DefaultGuard) {
         let log = Self::default();
         let writer = log.clone();
@@ -41,7 +41,7 @@ impl Log {
         (log, tracing::subscriber::set_default(tracing_subscriber::registry().with(lines)))
     }
 
-    /// The calls for help: the steps that they name.
+    /// The steps named by `COMPENSATION_FAILED` lines.
     fn calls(&self) -> Vec<Value> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -50,10 +50,10 @@ impl Log {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_compensation_that_failed_is_a_line_of_these_words_in_the_functions_log() {
+async fn failed_compensation_is_logged_with_the_alarm_text() {
     let (log, _guard) = Log::new();
     let fails = || Script::new(|_| Err(permanent("NO", "")));
-    let graph = Graph::chain(1).undone([0].into());
+    let graph = Graph::chain(1).with_compensations([0].into());
     let harness = Harness::new(graph.workflow()).with(name(0), fails()).with("s50", fails());
     let task = harness.start(&Value::Null).await.unwrap();
     harness.run_until(task, |snapshot| snapshot.task.state.is_compensating()).await.unwrap();
@@ -63,7 +63,7 @@ async fn a_compensation_that_failed_is_a_line_of_these_words_in_the_functions_lo
 }
 
 #[test]
-fn the_template_looks_for_the_words_that_are_logged() {
+fn template_alarm_filters_match_the_logged_texts() {
     let pattern = format!(r#"FilterPattern: '{{ $.message = "{COMPENSATION_FAILED}" }}'"#);
     assert!(include_str!("../../infra/template.yaml").contains(&pattern), "{pattern}");
     let pattern = format!(r#"FilterPattern: '{{ $.code = "{NEWER_FORMAT}" }}'"#);

@@ -11,7 +11,7 @@ pub struct Api {
     http: Client,
 }
 
-/// What the API answered.
+/// An answer of the API.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The HTTP status.
@@ -22,7 +22,7 @@ pub struct Answer {
     pub text: String,
 }
 
-/// What `/workflow_details` says of a task.
+/// The body of `/workflow_details`.
 #[derive(Clone, Debug)]
 pub struct Details(pub Value);
 
@@ -51,7 +51,7 @@ impl Api {
     /// Sends a request.
     ///
     /// # Errors
-    /// There is no answer, or it breaks off.
+    /// The connection fails or breaks off.
     pub async fn try_answer(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -142,7 +142,7 @@ impl Answer {
 }
 
 impl Details {
-    /// What is said of a step, or of a compensation.
+    /// The entry of a step or of a compensation.
     pub fn step(&self, name: &str) -> &Value {
         let listed = ["steps", "compensations"].into_iter().filter_map(|list| self.0[list].as_array()).flatten();
         let mut found = listed.filter(|step| step["name"] == name);

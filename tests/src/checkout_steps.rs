@@ -1,8 +1,8 @@
 //! Rendered from the workflow file of `checkout`. Do not edit; run: cargo run -p stepwell-cli -- render
 //!
-//! The handlers of all its steps and compensations, and the library that each is in, sorted.
+//! It lists the handlers of all steps and compensations with their libraries, sorted.
 
-/// Calls a macro with the name of each step and of each compensation of `checkout`, and the library that it is in.
+/// Calls a macro with the name and the library of each step and of each compensation of `checkout`.
 #[macro_export]
 macro_rules! each_checkout_step {
     ($each:ident) => {

@@ -1,4 +1,4 @@
-//! The processor time of the functions' processes, which the emulator starts on this machine, out of `/proc`.
+//! The processor time of the functions' processes, which the emulator starts on this machine, read from `/proc`.
 
 use crate::stack::Stack;
 use std::{
@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-/// `/proc` counts in hundredths of a second, on every Linux there is.
+/// The unit of `/proc`: hundredths of a second, on every Linux.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The processor time that a function has used.
+/// The processor time of one function.
 #[derive(Clone, Debug)]
 pub struct FunctionTime {
     /// The function's name.
@@ -19,30 +19,31 @@ pub struct FunctionTime {
     pub time: Duration,
 }
 
-/// What the processes have used up to a moment.
+/// The processor time of all processes at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Moment {
-    /// By process: the function, and the ticks.
+    /// The running processes: their function and their ticks.
     running: BTreeMap<u32, (String, u64)>,
-    /// The ticks of their parents' children that have ended.
+    /// The ticks of ended processes, which their parents have waited for.
     ended: u64,
 }
 
-/// The fields of `/proc/PID/stat`, counted from after the command's name, which may hold anything.
+/// Fields of `/proc/PID/stat`, counted from after the command's name, which may contain anything.
 const PARENT: usize = 1;
 const USER: usize = 11;
 const SYSTEM: usize = 12;
 const CHILDREN_USER: usize = 13;
 const CHILDREN_SYSTEM: usize = 14;
 
-/// The processes that run the stack's functions, and which each of them runs. None where the emulator runs them elsewhere.
+/// The processes of the stack's functions, with each one's function. None where the emulator runs them on another
+/// machine.
 pub fn workers(stack: &Stack) -> Vec<(u32, String)> {
     let processes = fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
     let processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     processes.filter_map(|process| Some((process, function(process, stack)?))).collect()
 }
 
-/// What the stack's functions have used up to now.
+/// The processor time of the stack's functions so far.
 pub fn of_functions(stack: &Stack) -> Moment {
     let mut moment = Moment::default();
     let mut parents = BTreeSet::new();
@@ -57,14 +58,14 @@ pub fn of_functions(stack: &Stack) -> Moment {
     moment
 }
 
-/// What they used between two moments, by function; of those that ended meanwhile as one sum.
+/// The processor time between two moments, by function. Processes that ended meanwhile are one sum.
 pub fn since(before: &Moment, after: &Moment) -> Vec<FunctionTime> {
     let mut by_function: BTreeMap<&str, u64> = BTreeMap::new();
     for (process, (function, ticks)) in &after.running {
         let earlier = before.running.get(process).map_or(0, |(_, ticks)| *ticks);
         *by_function.entry(function).or_default() += ticks - earlier;
     }
-    // An ended process counts with all it ever used, of which some was before.
+    // An ended process counts with all of its time, some of which was before.
     let gone = before.running.iter().filter(|(process, _)| !after.running.contains_key(process));
     let earlier: u64 = gone.map(|(_, (_, ticks))| ticks).sum();
     let ended = (after.ended - before.ended).saturating_sub(earlier);
@@ -80,7 +81,7 @@ fn function(process: u32, stack: &Stack) -> Option<String> {
     let environment = fs::read(format!("/proc/{process}/environ")).ok()?;
     let environment = String::from_utf8_lossy(&environment);
     let variable = |name: &str| environment.split('\0').find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-    // The emulator has some of these too, but only its functions have all.
+    // The emulator's own process has some of these variables too, but only a function has all.
     variable("AWS_LAMBDA_RUNTIME_API")?;
     let ours = variable("AWS_ENDPOINT_URL")? == stack.endpoint;
     variable("AWS_LAMBDA_FUNCTION_NAME")?.strip_prefix(stack.name_prefix()).filter(|_| ours).map(str::to_owned)

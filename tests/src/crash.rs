@@ -1,5 +1,5 @@
-//! The switch that kills functions at a point of a delivery: the other end of stepwell's feature `crash-points`, whose
-//! module says what is in its folder.
+//! The control of the crash points: the tests' side of stepwell's feature `crash-points`, whose module documents the
+//! folder.
 
 use crate::stack::variable;
 use std::{
@@ -8,12 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The switch of the stack that the environment names.
+/// The crash control of the stack that the environment names.
 #[derive(Debug)]
 pub struct Switch(PathBuf);
 
 impl Switch {
-    /// The switch, with nothing wanted and nothing recorded.
+    /// The crash control, with no wanted and no recorded points.
     pub fn cleared() -> Self {
         let folder = PathBuf::from(variable("STEPWELL_CRASH_DIR"));
         for part in ["wanted", "died"] {
@@ -24,15 +24,15 @@ impl Switch {
         Self(folder)
     }
 
-    /// From now on the first delivery that comes to this point dies there, if its task has died so often before.
+    /// From now on the first delivery that reaches this point dies there, if its task has died this often before.
     pub fn want(&self, point: &str, deaths_before: usize) {
-        // Moved to its place, so that no function finds it half written.
+        // A rename is atomic, so no function reads a file that is half written.
         let draft = self.0.join("draft");
         fs::write(&draft, deaths_before.to_string()).expect("a wish");
         fs::rename(draft, self.0.join("wanted").join(point)).expect("a wish in its place");
     }
 
-    /// The points that are wanted and that nobody has died at yet.
+    /// The wanted points at which nothing has died yet.
     pub fn wanted(&self) -> BTreeSet<String> {
         names(&self.0.join("wanted"))
     }
@@ -40,7 +40,7 @@ impl Switch {
     /// The points at which each task has died, in order.
     pub fn deaths(&self) -> BTreeMap<String, Vec<String>> {
         let mut deaths: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        // By name, and so by the number at its end: no task dies ten times.
+        // Sorted by name, and so by the number at its end: no task dies ten times.
         for name in names(&self.0.join("died")) {
             let (task, _) = name.rsplit_once('.').expect("a task and a number");
             let point = fs::read_to_string(self.0.join("died").join(&name)).expect("a point");
@@ -49,7 +49,7 @@ impl Switch {
         deaths
     }
 
-    /// The points that a task has passed, in order. That at which it died is one of them.
+    /// The points that a task has passed, in order, including those at which it died.
     pub fn passed(&self, task: &str) -> Vec<String> {
         let record = fs::read_to_string(self.0.join("passed")).expect("the record");
         let lines = record.lines().filter_map(|line| line.split_once(' '));

@@ -1,4 +1,4 @@
-//! A table and queues of one's own on the stack at `AWS_ENDPOINT_URL`.
+//! Sandboxes: a table and queues for one test, on the stack at `AWS_ENDPOINT_URL`.
 
 use crate::{items::Item, meter::Meter};
 use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig};
@@ -21,14 +21,14 @@ use stepwell_aws::{DynamoTable, REASON_ATTRIBUTE, SqsQueue};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-/// How long SQS hides a message that it has handed out. The poller says itself when one is to come back.
+/// The visibility timeout of the queues. The poller itself makes returned messages visible again.
 const VISIBILITY_SECONDS: u32 = 60;
 
-/// The machine's clock. Jitter always draws its middle.
+/// The system clock, and jitter that always draws the middle.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock;
+pub struct SystemRuntime;
 
-impl stepwell::Runtime for Clock {
+impl stepwell::Runtime for SystemRuntime {
     fn now(&self) -> Timestamp {
         System.now()
     }
@@ -42,36 +42,36 @@ impl stepwell::Runtime for Clock {
     }
 }
 
-/// A message that was refused, and why.
+/// A rejected message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undeliverable {
-    /// Its body.
+    /// The message's body.
     pub body: String,
-    /// The reason that the engine gave.
+    /// The engine's reason.
     pub reason: String,
 }
 
-/// An engine's table and its queues, for one test.
+/// The table and the queues of one test.
 #[derive(Debug)]
 pub struct Sandbox {
-    /// The harness's own way to the table: not metered.
+    /// The test's own client of the table, without the meter.
     pub dynamodb: aws_sdk_dynamodb::Client,
-    /// The harness's own way to the queues.
+    /// The test's own client of the queues, without the meter.
     pub sqs: aws_sdk_sqs::Client,
-    /// The table as the engine sees it.
+    /// The engine's store.
     pub table: DynamoTable,
-    /// The queues as the engine sees them.
+    /// The engine's queues.
     pub queue: SqsQueue,
-    /// What the engine has called.
+    /// The meter of the engine's calls.
     pub meter: Meter,
-    /// How many messages the harness has put into the queues itself.
+    /// The number of messages that the test itself has sent, by queue.
     injected: Mutex<BTreeMap<QueueName, usize>>,
     table_name: String,
     queue_prefix: String,
     queues: Vec<QueueName>,
 }
 
-/// Runs a test in a sandbox of its own with these queues of steps, and clears it away however the test ends.
+/// Runs a test in a sandbox with these steps' queues, and deletes the sandbox however the test ends.
 pub async fn in_sandbox<R>(steps: &[StepQueue], test: impl AsyncFnOnce(&Sandbox) -> R) -> R {
     let sandbox = Sandbox::create(steps).await;
     let outcome = AssertUnwindSafe(test(&sandbox)).catch_unwind().await;
@@ -79,9 +79,9 @@ pub async fn in_sandbox<R>(steps: &[StepQueue], test: impl AsyncFnOnce(&Sandbox)
     outcome.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// The same for a test that is not asynchronous itself, such as a property: it runs each of its cases on the runtime.
-pub fn in_sandbox_by_hand<R>(steps: &[StepQueue], test: impl FnOnce(&Runtime, &Sandbox) -> R) -> R {
-    // A thread of its own keeps the connections going while the test does something else.
+/// The same for a synchronous test, such as a property, which runs each of its cases on the runtime.
+pub fn in_sandbox_blocking<R>(steps: &[StepQueue], test: impl FnOnce(&Runtime, &Sandbox) -> R) -> R {
+    // A thread of its own keeps the connections alive while the test blocks.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let sandbox = runtime.block_on(Sandbox::create(steps));
@@ -135,8 +135,8 @@ impl Sandbox {
     }
 
     /// A client of the engine.
-    pub fn client(&self) -> Client<DynamoTable, SqsQueue, Clock> {
-        Client::new(self.table.clone(), self.queue.clone(), Clock)
+    pub fn client(&self) -> Client<DynamoTable, SqsQueue, SystemRuntime> {
+        Client::new(self.table.clone(), self.queue.clone(), SystemRuntime)
     }
 
     /// The URL of a queue.
@@ -144,13 +144,13 @@ impl Sandbox {
         format!("{}{queue}", self.queue_prefix)
     }
 
-    /// Puts a message into a step's queue, whatever it says, past the meter.
+    /// Puts any text into a step's queue, without the meter.
     pub async fn send(&self, queue: &QueueName, body: &str) {
         self.sqs.send_message().queue_url(self.url(queue)).message_body(body).send().await.expect("SQS takes it");
         *self.injected().entry(queue.clone()).or_default() += 1;
     }
 
-    /// How many messages have been put into a step's queue, or may have been.
+    /// The number of messages sent to a step's queue, including those whose send may have failed.
     pub fn sent_to(&self, queue: &QueueName) -> usize {
         self.meter.sent_to(queue) + self.injected().get(queue).copied().unwrap_or_default()
     }
@@ -168,9 +168,9 @@ impl Sandbox {
         self.injected.lock().expect("nobody panics while holding the counts")
     }
 
-    /// Takes everything out of the queue of undeliverable messages.
+    /// Receives and deletes all undeliverable messages.
     pub async fn undeliverable(&self) -> Vec<Undeliverable> {
-        let mut letters = Vec::new();
+        let mut undeliverable = Vec::new();
         loop {
             let received = self
                 .sqs
@@ -184,9 +184,9 @@ impl Sandbox {
                 .expect("the queue of undeliverable messages can be read");
             let messages = received.messages.unwrap_or_default();
             if messages.is_empty() {
-                return letters;
+                return undeliverable;
             }
-            letters.extend(messages.into_iter().map(|message| {
+            undeliverable.extend(messages.into_iter().map(|message| {
                 Undeliverable {
                     body: message.body.unwrap_or_default(),
                     reason: message
@@ -198,14 +198,14 @@ impl Sandbox {
         }
     }
 
-    /// Every item of a partition, in the order of the sort keys.
+    /// All items of a partition, ordered by sort key.
     pub async fn partition(&self, pk: &str) -> Vec<Item> {
         let query = self.dynamodb.query().table_name(&self.table_name).key_condition_expression("pk = :pk");
         let query = query.expression_attribute_values(":pk", AttributeValue::S(pk.to_owned())).consistent_read(true);
         query.send().await.expect("the table can be read").items.unwrap_or_default()
     }
 
-    /// How many items there are in the table.
+    /// The number of items in the table.
     pub async fn item_count(&self) -> i32 {
         self.dynamodb.scan().table_name(&self.table_name).consistent_read(true).send().await.expect("a scan").count
     }
@@ -214,7 +214,7 @@ impl Sandbox {
 /// The SDK's configuration from the environment.
 ///
 /// # Panics
-/// Where the environment names no local stack: no test here may ever reach AWS itself.
+/// The environment names no local stack: no test may ever reach AWS itself.
 async fn aws_config() -> SdkConfig {
     assert!(
         std::env::var("AWS_ENDPOINT_URL").is_ok_and(|url| !url.is_empty()),
@@ -224,7 +224,7 @@ async fn aws_config() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest()).load().await
 }
 
-/// What the index holds beside the keys, as in the template.
+/// The attributes that the index projects, as in the template.
 pub(crate) const PROJECTED: [&str; 5] = ["workflow", "status", "created_at", "failed_steps", "compensations"];
 
 async fn create_table(dynamodb: &aws_sdk_dynamodb::Client, name: &str) {
@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_index_holds_what_the_templates_does() {
+    fn sandbox_index_projects_the_attributes_of_the_template() {
         let projected = format!("NonKeyAttributes: [{}]", PROJECTED.join(", "));
         assert!(include_str!("../../infra/template.yaml").contains(&projected), "{projected}");
     }

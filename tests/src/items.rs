@@ -1,4 +1,4 @@
-//! DynamoDB's items: how large they are, and as JSON.
+//! Sizes of DynamoDB items, and their JSON.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
@@ -7,18 +7,18 @@ use std::collections::HashMap;
 /// An item, or part of one.
 pub type Item = HashMap<String, AttributeValue>;
 
-/// How large an item is, by DynamoDB's published rules.
+/// The size of an item in bytes, by DynamoDB's published rules.
 pub fn size(item: &Item) -> usize {
     item.iter().map(|(name, value)| name.len() + value_size(value)).sum()
 }
 
 fn value_size(value: &AttributeValue) -> usize {
-    // A list or a map takes three bytes more, and each of its entries one.
+    // A list or a map takes three more bytes, and each of its entries one.
     const CONTAINER: usize = 3;
     const ENTRY: usize = 1;
     match value {
         AttributeValue::S(text) => text.len(),
-        // Two digits a byte, and one or two more.
+        // Two digits take a byte, and the number one or two more.
         AttributeValue::N(number) => number.trim_start_matches('-').len().div_ceil(2) + 1,
         AttributeValue::Bool(_) | AttributeValue::Null(_) => 1,
         AttributeValue::L(entries) => CONTAINER + entries.iter().map(|entry| ENTRY + value_size(entry)).sum::<usize>(),
@@ -28,7 +28,7 @@ fn value_size(value: &AttributeValue) -> usize {
     }
 }
 
-/// An item in DynamoDB's own JSON, which names the type of every value: what its HTTP interface speaks.
+/// An item in DynamoDB's JSON, as its HTTP interface has it: with the type of every value.
 pub fn to_dynamodb_json(item: Item) -> Value {
     item.into_iter().map(|(name, value)| (name, typed(value))).collect()
 }

@@ -1,5 +1,5 @@
-//! What the tests and the tools share: a table and queues of one's own on the local stack, a stand-in for Lambda's
-//! poller, and a meter on every AWS call.
+//! The support of tests and tools: a table and queues for one test on the local stack, a stand-in for Lambda's poller,
+//! and a meter of AWS calls.
 
 #![allow(
     clippy::unwrap_used,
@@ -31,12 +31,12 @@ pub mod stack;
 
 use std::time::Duration;
 
-/// Asks again and again until there is an answer; a minute at most, and then the test fails with `what` it waited for.
+/// Polls until there is an answer. After a minute the test fails, naming `what` it waited for.
 pub async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
     until_within(Duration::from_secs(60), what, ask).await
 }
 
-/// The same with another patience.
+/// The same with another limit.
 pub async fn until_within<T>(patience: Duration, what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
     const PAUSE: Duration = Duration::from_millis(100);
     let asking = async {

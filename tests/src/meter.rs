@@ -1,4 +1,4 @@
-//! Counts the AWS calls that are really made, by listening to the SDK.
+//! The meter: counts the AWS calls that are really made, as an interceptor of the SDK.
 
 use crate::items;
 use aws_sdk_dynamodb::{
@@ -37,7 +37,7 @@ use std::{
 };
 use stepwell::core::message::QueueName;
 
-/// What DynamoDB charges for.
+/// The capacity units that DynamoDB charges for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Units {
     /// Write units on the table.
@@ -58,22 +58,22 @@ impl AddAssign for Units {
 
 /// One AWS call.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Call {
-    /// Such as `DynamoDB`.
+pub struct AwsCall {
+    /// The service, such as `DynamoDB`.
     pub service: String,
-    /// Such as `UpdateItem`.
+    /// The operation, such as `UpdateItem`.
     pub operation: String,
     /// The queue's name without the stack's prefix, for a call on a queue.
     pub queue: Option<String>,
-    /// For how long `ChangeMessageVisibility` hides the message.
+    /// The visibility timeout that `ChangeMessageVisibility` sets, in seconds.
     pub hidden_seconds: Option<i32>,
-    /// How many items a `BatchGetItem` asks for.
+    /// The number of keys of a `BatchGetItem`.
     pub keys: usize,
-    /// What it used. DynamoDB does not say where a condition refused the call.
+    /// The units it used. DynamoDB does not report them for a refused condition.
     pub units: Units,
-    /// Its place among all beginnings and endings of calls.
+    /// The position of its start among all starts and ends of calls.
     pub began: u64,
-    /// The same for its end; `None` while it is under way.
+    /// The position of its end; `None` while it is under way.
     pub ended: Option<u64>,
 }
 
@@ -87,7 +87,7 @@ pub struct Meter {
 #[derive(Debug, Default)]
 struct Log {
     moment: u64,
-    calls: Vec<Call>,
+    calls: Vec<AwsCall>,
 }
 
 impl Log {
@@ -97,7 +97,7 @@ impl Log {
     }
 }
 
-/// Which entry of the log a call is, kept in the call's own configuration.
+/// The log entry of a call, kept in the call's own configuration.
 #[derive(Clone, Copy, Debug)]
 struct Entry(usize);
 
@@ -106,25 +106,25 @@ impl Storable for Entry {
 }
 
 impl Meter {
-    /// A meter that knows queues by what follows this prefix of their URL.
+    /// A meter that names queues by what follows this prefix in their URL.
     pub fn new(queue_prefix: impl Into<String>) -> Self {
         Self { queue_prefix: queue_prefix.into(), log: Arc::default() }
     }
 
-    /// How many calls have been made so far: a mark for [`Self::since`].
+    /// The number of calls so far: a mark for [`Self::since`].
     pub fn mark(&self) -> usize {
         self.log().calls.len()
     }
 
-    /// The calls after a mark, in the order in which they began.
-    pub fn since(&self, mark: usize) -> Vec<Call> {
+    /// The calls after a mark, ordered by their start.
+    pub fn since(&self, mark: usize) -> Vec<AwsCall> {
         self.log().calls.get(mark..).unwrap_or_default().to_vec()
     }
 
-    /// How many messages have been sent to this queue, or were to be.
+    /// The number of messages sent to this queue, including those whose send may have failed.
     pub fn sent_to(&self, queue: &QueueName) -> usize {
         let queue = queue.to_string();
-        let to_it = |call: &&Call| call.operation == "SendMessage" && call.queue.as_ref() == Some(&queue);
+        let to_it = |call: &&AwsCall| call.operation == "SendMessage" && call.queue.as_ref() == Some(&queue);
         self.log().calls.iter().filter(to_it).count()
     }
 
@@ -133,9 +133,8 @@ impl Meter {
     }
 }
 
-/// How many of these calls were made one after the other: the length of the longest chain in which each call began
-/// after the one before it had ended.
-pub fn longest_sequence(calls: &[Call]) -> usize {
+/// The length of the longest chain of calls in which each began after the one before it had ended.
+pub fn longest_sequence(calls: &[AwsCall]) -> usize {
     let mut spans: Vec<(u64, u64)> = calls.iter().map(|call| (call.ended.unwrap_or(u64::MAX), call.began)).collect();
     spans.sort_unstable();
     let mut last_end = 0;
@@ -178,7 +177,7 @@ impl Intercept for Meter {
         let mut log = self.log();
         let began = log.tick();
         bag.interceptor_state().store_put(Entry(log.calls.len()));
-        log.calls.push(Call {
+        log.calls.push(AwsCall {
             service,
             operation,
             queue,
@@ -224,14 +223,14 @@ impl Intercept for Meter {
 
 macro_rules! dynamodb_calls {
     ($($kind:ident: $input:ident, $output:ident;)+) => {
-        /// Sets `ReturnConsumedCapacity` on whichever call this is.
+        /// Sets `ReturnConsumedCapacity` on any operation that has it.
         fn ask_for_capacity(input: &mut Input) {
             $(if let Some(input) = input.downcast_mut::<$input>() {
                 input.return_consumed_capacity = Some(ReturnConsumedCapacity::Indexes);
             })+
         }
 
-        /// What the answer says that the call used.
+        /// The units that an answer reports.
         fn units(output: &Output) -> Units {
             $(if let Some(output) = output.downcast_ref::<$output>() {
                 return $kind(Capacities::as_slice(&output.consumed_capacity));
@@ -251,12 +250,12 @@ dynamodb_calls!(
     nothing: BatchGetItemInput, BatchGetItemOutput;
 );
 
-/// MiniStack does not say what a batch has used, so [`batch_units`] works it out.
+/// MiniStack does not report a batch's units, so [`batch_units`] computes them.
 fn nothing(_: &[ConsumedCapacity]) -> Units {
     Units::default()
 }
 
-/// A consistent read takes a unit for every 4 KB of each item, and one for a key without an item.
+/// A consistent read takes one unit per 4 KB of each item, and one for a key without an item.
 fn batch_units(wanted: usize, output: &BatchGetItemOutput) -> Units {
     const UNIT: usize = 4 * 1024;
     let items = output.responses.iter().flat_map(HashMap::values).flatten();
@@ -266,7 +265,7 @@ fn batch_units(wanted: usize, output: &BatchGetItemOutput) -> Units {
     Units { reads: u32::try_from(reads).map_or(f64::INFINITY, f64::from), ..Units::default() }
 }
 
-/// The one or the many capacities in an answer.
+/// The capacities in an answer, one or several.
 trait Capacities {
     fn as_slice(&self) -> &[ConsumedCapacity];
 }

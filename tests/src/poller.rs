@@ -1,8 +1,8 @@
-//! A stand-in for Lambda's event source mappings: brings the messages of the queues to the workers, and deletes those
-//! that no worker wants back.
+//! A stand-in for Lambda's event source mappings: it delivers messages to workers, and deletes those that they
+//! acknowledge.
 
 use crate::{
-    emulator::{Clock, Sandbox},
+    emulator::{Sandbox, SystemRuntime},
     events::{one_by_one, record},
 };
 use aws_sdk_sqs::types::MessageSystemAttributeName;
@@ -21,38 +21,38 @@ use stepwell_aws::{DynamoTable, SqsQueue};
 use stepwell_simulation::{graph::Graph, locked::Locked, steps::Script};
 use uuid::Uuid;
 
-/// How long an invocation lasts.
+/// The timeout of an invocation.
 const INVOCATION: Duration = Duration::from_secs(30);
 
-/// More rounds than any test needs: what goes on after them goes on for ever.
+/// The limit of rounds, more than any test needs. A test that reaches it would never end.
 const MANY_ROUNDS: usize = 2_000;
 
 trait AnyWorker {
     fn handle<'a>(&'a self, batch: &'a [Received], invocation: &'a Invocation) -> BoxFuture<'a, Vec<String>>;
 }
 
-impl<S: Step> AnyWorker for Worker<S, DynamoTable, SqsQueue, Clock> {
+impl<S: Step> AnyWorker for Worker<S, DynamoTable, SqsQueue, SystemRuntime> {
     fn handle<'a>(&'a self, batch: &'a [Received], invocation: &'a Invocation) -> BoxFuture<'a, Vec<String>> {
         Worker::handle(self, batch, invocation).boxed()
     }
 }
 
-/// In which order the poller works what waits.
+/// The order in which the poller delivers messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// All queues at the same time, a batch from each.
+    /// All queues concurrently, one batch from each.
     Parallel,
-    /// As a fleet that is far behind would: one message after the other, from each queue in turn, and nothing that is
-    /// sent meanwhile before all that waited has been worked.
+    /// A backlog: one message after the other, from each queue in turn. A message sent meanwhile is delivered only
+    /// after all that waited.
     Backlog,
 }
 
-/// Brings messages to workers.
+/// Delivers messages to workers.
 pub struct Poller<'a> {
     sandbox: &'a Sandbox,
     workers: BTreeMap<StepQueue, Box<dyn AnyWorker>>,
     pace: Pace,
-    /// How many messages a queue had been sent when it was last found empty.
+    /// The number of messages that a queue had been sent when it was last found empty.
     dry: Locked<BTreeMap<StepQueue, usize>>,
     deliveries: Locked<Vec<(StepQueue, Range<usize>)>>,
 }
@@ -75,46 +75,46 @@ impl<'a> Poller<'a> {
         }
     }
 
-    /// With a worker of this queue.
+    /// With a worker for this queue.
     #[must_use]
     pub fn with(mut self, queue: StepQueue, step: impl Step + 'static) -> Self {
         let (table, queues) = (self.sandbox.table.clone(), self.sandbox.queue.clone());
-        self.workers.insert(queue.clone(), Box::new(Worker::new(queue, step, table, queues, Clock)));
+        self.workers.insert(queue.clone(), Box::new(Worker::new(queue, step, table, queues, SystemRuntime)));
         self
     }
 
-    /// With workers for the steps of a graph, which all do the same.
+    /// With workers for the steps of a graph, all of which run this script.
     #[must_use]
     pub fn with_steps_of(self, graph: &Graph, script: &Script) -> Self {
         graph.queues().into_iter().fold(self, |poller, queue| poller.with(queue, script.clone()))
     }
 
-    /// With another order of work.
+    /// With another order of delivery.
     #[must_use]
     pub fn pace(mut self, pace: Pace) -> Self {
         self.pace = pace;
         self
     }
 
-    /// The batches that have been handed to workers: their queue, and which of the meter's calls were made meanwhile.
+    /// The batches delivered so far: their queue, and the meter's calls during each.
     pub fn deliveries(&self) -> Vec<(StepQueue, Range<usize>)> {
         self.deliveries.lock().clone()
     }
 
-    /// Works until no queue holds a message any more, and answers with the task's snapshot then.
+    /// Delivers messages until all queues are empty, and answers with the task's snapshot.
     ///
     /// # Panics
-    /// Where that takes for ever, or the task is not there.
+    /// The limit of rounds is reached, or the task does not exist.
     pub async fn run(&self, task: TaskId) -> TaskSnapshot {
         self.drain().await;
         let snapshot = self.sandbox.client().snapshot(task).await.expect("the table can be read");
         snapshot.expect("the task is there")
     }
 
-    /// Works until no queue holds a message any more.
+    /// Delivers messages until all queues are empty.
     ///
     /// # Panics
-    /// Where that takes for ever.
+    /// The limit of rounds is reached.
     pub async fn drain(&self) {
         for _ in 0..MANY_ROUNDS {
             let waiting: Vec<&StepQueue> = self.workers.keys().filter(|queue| !self.is_dry(queue)).collect();
@@ -132,7 +132,7 @@ impl<'a> Poller<'a> {
                 }
             }
             if worked == 0 && !waiting.iter().all(|queue| self.is_dry(queue)) {
-                // What is hidden comes back in its time, as it does for Lambda.
+                // Hidden messages become visible in time, as with Lambda.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -164,7 +164,7 @@ impl<'a> Poller<'a> {
         (queue.clone(), messages.into_iter().map(record).collect())
     }
 
-    /// Hands a batch to an invocation, and deletes what it is done with.
+    /// Delivers a batch to an invocation, and deletes the messages that it acknowledges.
     async fn work(&self, (queue, batch): (StepQueue, Vec<Received>)) {
         if batch.is_empty() {
             return;
@@ -175,9 +175,9 @@ impl<'a> Poller<'a> {
         }
     }
 
-    /// Hands a batch to the queue's worker, and answers with the ids of the messages that it wants back.
+    /// Delivers a batch to the queue's worker; answers with the ids of the messages that were not acknowledged.
     pub async fn deliver(&self, queue: &StepQueue, batch: &[Received]) -> Vec<String> {
-        let now = Clock.now();
+        let now = SystemRuntime.now();
         let invocation = Invocation::new(Uuid::new_v4().to_string(), now + INVOCATION, now);
         let mark = self.sandbox.meter.mark();
         let kept = self.workers[queue].handle(batch, &invocation).await;

@@ -1,5 +1,5 @@
-//! A proxy in front of a service of the emulator that makes it unreliable: it throttles, fails before or after the call
-//! took effect, and breaks connections off. It speaks just enough HTTP for the AWS SDK's small requests.
+//! A proxy that makes a service of the emulator unreliable: it throttles, fails before or after the call takes effect,
+//! and breaks connections. It speaks just enough HTTP for the AWS SDK's small requests.
 
 use fastrand::Rng;
 use reqwest::Client;
@@ -13,41 +13,41 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// What may happen to a request.
+/// A fault of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
-    /// It is answered with a throttle, and goes no further.
+pub enum ProxyFault {
+    /// The request is throttled, and has no effect.
     Throttled,
-    /// It is answered with `InternalServerError`, and goes no further.
+    /// The request fails with `InternalServerError`, and has no effect.
     Refused,
-    /// It takes effect, and is answered with `InternalServerError` all the same.
+    /// The request takes effect, and is answered with `InternalServerError` all the same.
     AnswerLost,
-    /// It takes effect, and the connection ends without an answer.
+    /// The request takes effect, and the connection breaks without an answer.
     Dropped,
 }
 
-/// Of so many requests in one, these meet a fault: each rate is from 0 to 1, and so is their sum.
+/// The probability of each fault. Each is from 0 to 1, and so is their sum.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rates {
-    /// Those that are throttled.
+    /// A throttled request.
     pub throttled: f64,
-    /// Those that fail before they take effect.
+    /// A failure before the effect.
     pub refused: f64,
-    /// Those that take effect and fail.
+    /// A failure after the effect.
     pub answer_lost: f64,
-    /// Those that take effect and whose connection breaks off.
+    /// A broken connection after the effect.
     pub dropped: f64,
 }
 
 impl Rates {
-    /// The fault that a number from 0 to 1 stands for.
-    fn fault(&self, random: f64) -> Option<Fault> {
+    /// The fault for a random number from 0 to 1.
+    fn fault(&self, random: f64) -> Option<ProxyFault> {
         let mut below = 0.0;
         let faults = [
-            (Fault::Throttled, self.throttled),
-            (Fault::Refused, self.refused),
-            (Fault::AnswerLost, self.answer_lost),
-            (Fault::Dropped, self.dropped),
+            (ProxyFault::Throttled, self.throttled),
+            (ProxyFault::Refused, self.refused),
+            (ProxyFault::AnswerLost, self.answer_lost),
+            (ProxyFault::Dropped, self.dropped),
         ];
         faults.into_iter().find_map(|(fault, rate)| {
             below += rate;
@@ -56,38 +56,38 @@ impl Rates {
     }
 }
 
-/// How many requests came, and how many of them met which fault.
+/// The number of requests, and of those that met each fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// All requests.
     pub requests: u64,
-    /// Those that were throttled.
+    /// Throttled requests.
     pub throttled: u64,
-    /// Those that failed before they took effect.
+    /// Failures before the effect.
     pub refused: u64,
-    /// Those that took effect and failed.
+    /// Failures after the effect.
     pub answer_lost: u64,
-    /// Those that took effect and whose connection broke off.
+    /// Broken connections after the effect.
     pub dropped: u64,
 }
 
 impl Counts {
-    fn count(&mut self, fault: Option<Fault>) {
+    fn count(&mut self, fault: Option<ProxyFault>) {
         self.requests += 1;
         match fault {
             None => {}
-            Some(Fault::Throttled) => self.throttled += 1,
-            Some(Fault::Refused) => self.refused += 1,
-            Some(Fault::AnswerLost) => self.answer_lost += 1,
-            Some(Fault::Dropped) => self.dropped += 1,
+            Some(ProxyFault::Throttled) => self.throttled += 1,
+            Some(ProxyFault::Refused) => self.refused += 1,
+            Some(ProxyFault::AnswerLost) => self.answer_lost += 1,
+            Some(ProxyFault::Dropped) => self.dropped += 1,
         }
     }
 }
 
-/// The proxy. It ends with the value.
+/// The proxy. Dropping it stops it.
 #[derive(Debug)]
 pub struct Proxy {
-    /// Where it listens, on this machine only.
+    /// The URL on which it listens, on this machine only.
     pub url: String,
     shared: Arc<Shared>,
     listener: JoinHandle<()>,
@@ -102,7 +102,7 @@ struct Shared {
 }
 
 impl Proxy {
-    /// A proxy on a free port, in front of what is at the URL `upstream`.
+    /// Starts a proxy on a free port, in front of the URL `upstream`.
     pub async fn start(upstream: &str, rates: Rates, seed: u64) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("a port"));
@@ -116,14 +116,14 @@ impl Proxy {
         let listener = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let shared = Arc::clone(&serving);
-                // A client that is killed in the middle of a request leaves an error behind, which is nobody's.
+                // A client that is killed in the middle of a request breaks its connection. Nobody has to handle that.
                 tokio::spawn(async move { drop(shared.serve(stream).await) });
             }
         });
         Self { url, shared, listener }
     }
 
-    /// What has happened so far.
+    /// The counts so far.
     pub fn counts(&self) -> Counts {
         self.shared.dice.lock().expect("no holder panics").1
     }
@@ -136,20 +136,20 @@ impl Drop for Proxy {
 }
 
 impl Shared {
-    /// Serves a connection for as long as both sides keep it.
+    /// Serves a connection until either side closes it.
     async fn serve(&self, stream: TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let mut stream = BufReader::new(stream);
         while let Some(request) = Request::read(&mut stream).await? {
             let fault = self.random();
             let answer = match fault {
-                Some(Fault::Throttled) => throttle(),
-                Some(Fault::Refused) => internal_error(),
-                None | Some(Fault::AnswerLost | Fault::Dropped) => {
+                Some(ProxyFault::Throttled) => throttle(),
+                Some(ProxyFault::Refused) => internal_error(),
+                None | Some(ProxyFault::AnswerLost | ProxyFault::Dropped) => {
                     let answer = self.forward(request).await.map_err(io::Error::other)?;
                     match fault {
-                        Some(Fault::Dropped) => return Ok(()),
-                        Some(Fault::AnswerLost) => internal_error(),
+                        Some(ProxyFault::Dropped) => return Ok(()),
+                        Some(ProxyFault::AnswerLost) => internal_error(),
                         _ => answer,
                     }
                 }
@@ -159,7 +159,7 @@ impl Shared {
         Ok(())
     }
 
-    fn random(&self) -> Option<Fault> {
+    fn random(&self) -> Option<ProxyFault> {
         let (rng, counts) = &mut *self.dice.lock().expect("no holder panics");
         let fault = self.rates.fault(rng.f64());
         counts.count(fault);
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    /// A service that answers every request with its body, and how many it has had.
+    /// A service that answers every request with its body, and its number of requests.
     async fn echo() -> (String, Arc<AtomicU64>) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let (url, had) = (format!("http://{}", listener.local_addr().unwrap()), Arc::<AtomicU64>::default());
@@ -269,7 +269,7 @@ mod tests {
         (url, had)
     }
 
-    /// What a request through a proxy of these rates gets, and how many requests reached the service.
+    /// The answer to a request through a proxy of these rates, and the number of requests that reached the service.
     async fn through(rates: Rates) -> (reqwest::Result<(u16, String)>, Counts, u64) {
         let (upstream, had) = echo().await;
         let proxy = Proxy::start(&upstream, rates, 1).await;
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_faults_a_request_and_its_answer_go_through_as_they_are() {
+    async fn without_faults_request_and_answer_pass_unchanged() {
         let (upstream, had) = echo().await;
         let proxy = Proxy::start(&upstream, Rates::default(), 1).await;
         let http = Client::builder().no_proxy().build().unwrap();
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_throttled_and_a_refused_request_do_not_take_effect() {
+    async fn throttled_and_refused_requests_do_not_take_effect() {
         let (answer, counts, had) = through(Rates { throttled: 1.0, ..Rates::default() }).await;
         let (status, text) = answer.unwrap();
         assert_eq!((status, had), (400, 0));
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_whose_answer_is_lost_or_whose_connection_breaks_takes_effect() {
+    async fn request_with_a_lost_answer_or_a_broken_connection_takes_effect() {
         let (answer, counts, had) = through(Rates { answer_lost: 1.0, ..Rates::default() }).await;
         let (status, text) = answer.unwrap();
         assert_eq!((status, had), (500, 1));
@@ -324,10 +324,11 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_has_its_share_of_the_dice() {
+    fn each_fault_occurs_at_its_rate() {
         let rates = Rates { throttled: 0.1, refused: 0.2, answer_lost: 0.3, dropped: 0.1 };
         let faults = [0.05, 0.15, 0.4, 0.65, 0.75].map(|random| rates.fault(random));
-        let expected = [Fault::Throttled, Fault::Refused, Fault::AnswerLost, Fault::Dropped].map(Some);
+        let expected =
+            [ProxyFault::Throttled, ProxyFault::Refused, ProxyFault::AnswerLost, ProxyFault::Dropped].map(Some);
         assert_eq!((&faults[..4], faults[4]), (&expected[..], None));
     }
 }

@@ -1,18 +1,18 @@
-//! Checkouts to send, and what they have to come to.
+//! Checkout requests, and their expected totals.
 
 use checkout::{Money, testing::steps};
 use serde_json::{Value, json};
 use stepwell::core::names::step_resource;
 
-/// What the queue or the function of this name is called after the stack's name: a step's is named by the workflow as well.
+/// The name of a queue or a function without the stack's name. That of a step contains the workflow's name.
 pub fn resource(name: &str) -> String {
     let is_step = steps::workflow().plan().step(name).is_some();
     if is_step { step_resource(&steps::workflow().id().name, name) } else { name.to_owned() }
 }
 
-/// What a cart comes to in cents, by the default rates: 8 % tax, rounded half up, and shipping at half a pound a unit.
+/// A cart's total in cents, by the default rates: 8 % tax, rounded half up, and shipping at half a pound a unit.
 ///
-/// Written with integers and apart from the shop's own arithmetic, so that the one checks the other.
+/// It uses integers and none of the shop's own arithmetic, so that each verifies the other.
 pub fn total_cents(lines: &[(i64, i64)]) -> i64 {
     let subtotal: i64 = lines.iter().map(|(price, quantity)| price * quantity).sum();
     let units: i64 = lines.iter().map(|(_, quantity)| quantity).sum();
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_issues_cart_comes_to_one_hundred() {
+    fn sample_cart_totals_one_hundred() {
         assert_eq!(total_cents(&[(4398, 2)]), 10_000);
     }
 

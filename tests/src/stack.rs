@@ -1,7 +1,7 @@
-//! The stack that is deployed: its API, and a look into its tables, queues, mail and logs behind the API's back.
+//! The deployed stack: its API, and direct reads of its tables, queues, mail and logs.
 //!
-//! Mail and queues are looked into through MiniStack's own pages, which change nothing: reading a queue through SQS hides
-//! what it reads from the functions.
+//! Mail and queues are read through MiniStack's own pages, which change nothing: a receive through SQS would hide
+//! messages from the functions.
 
 use crate::{
     api::Api,
@@ -36,18 +36,18 @@ pub struct Stack {
     queue_prefix: String,
 }
 
-/// Everything in the stack that belongs to one checkout. Two that are equal mean that nothing has happened in between.
+/// Everything in the stack that belongs to one checkout. Two equal values mean that nothing happened in between.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Traces {
     /// The task's own item and its steps', by sort key.
     pub task: BTreeMap<String, Item>,
-    /// What the gateway remembers.
+    /// The gateway's record of payments.
     pub payments: Vec<Item>,
     /// The reservations.
     pub reservations: Vec<Item>,
     /// The orders.
     pub orders: Vec<Item>,
-    /// The letters.
+    /// The e-mails.
     pub mails: Vec<Value>,
 }
 
@@ -66,7 +66,7 @@ pub fn repository() -> PathBuf {
 impl Stack {
     /// The stack that the environment names.
     pub async fn from_env() -> Self {
-        // Not `stepwell_aws::aws_config`: that one is shared by the process, and each test has an executor of its own.
+        // `stepwell_aws::aws_config` is shared by the process, but each test has an executor of its own.
         let config = aws_config::defaults(BehaviorVersion::latest()).load().await;
         Self {
             api: Api::new(variable("API")),
@@ -99,9 +99,9 @@ impl Stack {
         format!("{}{}", self.name_prefix(), shop::resource(name))
     }
 
-    /// What all deployed names begin with.
+    /// The prefix of all deployed names.
     pub fn name_prefix(&self) -> &str {
-        // The shop's tables are named so as well.
+        // The shop's tables have the same prefix.
         &self.shop_prefix
     }
 
@@ -137,7 +137,7 @@ impl Stack {
         items
     }
 
-    /// What a task's card has been charged and not been given back, in cents, charge by charge.
+    /// The charges of the task's card that were not refunded, in cents.
     pub async fn charges(&self, task: &str) -> Vec<i64> {
         let payments = self.of_task("payments", task).await;
         payments.iter().filter_map(kept_charge).collect()
@@ -150,7 +150,7 @@ impl Stack {
         items
     }
 
-    /// Everything that belongs to a checkout; `email` is its customer's alone.
+    /// Everything that belongs to a checkout. `email` has to be used by this customer only.
     pub async fn traces(&self, task: &str, email: &str) -> Traces {
         Traces {
             task: self.task(task).await,
@@ -178,7 +178,7 @@ impl Stack {
         update.condition_expression("attribute_exists(id)").send().await.expect("more stock");
     }
 
-    /// A new product that nobody else buys. It is gone when the value is dropped.
+    /// Creates a product that no other test buys. Dropping the value deletes it.
     pub async fn product(&self, price_cents: i64, stock: i64) -> Product {
         let id = 1_000_000 + random_u32() % 4_000_000_000;
         let product = Product { id, name: format!("Test product {id}"), price_cents, stack: self.clone() };
@@ -202,7 +202,7 @@ impl Stack {
         send.send().await.expect("a message is taken");
     }
 
-    /// Throws away what a queue holds.
+    /// Deletes all messages of a queue.
     pub async fn purge(&self, queue: &str) {
         let purge = self.sqs.purge_queue().queue_url(self.queue_url(queue));
         purge.send().await.expect("the queue is purged");
@@ -215,7 +215,8 @@ impl Stack {
         messages
     }
 
-    /// All messages, whether hidden or not, by what the queue is called after the stack's name. A queue without any may be missing.
+    /// All messages, visible or hidden, by the queue's name without the stack's. A queue without messages may be
+    /// missing.
     pub async fn queues_with_messages(&self) -> BTreeMap<String, Vec<Value>> {
         let found = self.ministack("sqs/messages").await;
         let accounts = found["messages"].as_object().expect("accounts").values();
@@ -225,17 +226,17 @@ impl Stack {
         ours.map(|(queue, messages)| (queue.to_owned(), messages.as_array().expect("messages").clone())).collect()
     }
 
-    /// Sends a step the message that its task owes it.
+    /// Sends a step the message that starts it.
     pub async fn wake(&self, task: &str, step: &str) {
         self.send(step, &serde_json::json!({ "task_id": task, "step": step }).to_string()).await;
     }
 
-    /// The engine's way to the queues.
+    /// The engine's adapter of the queues.
     pub fn queues(&self) -> stepwell_aws::SqsQueue {
         stepwell_aws::SqsQueue::new(self.sqs.clone(), &self.queue_prefix)
     }
 
-    /// Makes a task that has failed look as if it had failed at this moment.
+    /// Changes the end of a failed task to this moment.
     pub async fn pretend_ended(&self, task: &str, at: stepwell::Timestamp) {
         let update = self.dynamo.update_item().table_name(&self.tasks);
         let update = update.key("pk", AttributeValue::S(format!("TASK#{task}")));
@@ -253,7 +254,7 @@ impl Stack {
         .await;
     }
 
-    /// Waits for an undeliverable message with this text, and answers with the reason why it is one.
+    /// Waits for an undeliverable message with this text, and answers with its reason.
     pub async fn undeliverable(&self, text: &str) -> String {
         let letter = until(&format!("an undeliverable message with {text}"), async || {
             self.messages("undeliverable", text).await.into_iter().next()
@@ -263,7 +264,7 @@ impl Stack {
         reason["StringValue"].as_str().unwrap_or_else(|| panic!("no reason: {reason}")).to_owned()
     }
 
-    /// The letters sent to an address.
+    /// The e-mails to an address.
     pub async fn mails_to(&self, address: &str) -> Vec<Value> {
         let mut found = self.ministack("ses/messages").await;
         let accounts = found["messages"].as_object_mut().expect("accounts");
@@ -279,12 +280,12 @@ impl Stack {
         answer.json()
     }
 
-    /// What all functions have logged in the last minutes.
+    /// The log of all functions in the last minutes.
     pub fn logs(&self, minutes: u32) -> String {
         self.logs_with(&["--since", &minutes.to_string()])
     }
 
-    /// What one function has logged in the last minutes.
+    /// The log of one function in the last minutes.
     pub fn logs_of(&self, function: &str, minutes: u32) -> String {
         self.logs_with(&[function, "--since", &minutes.to_string()])
     }
@@ -297,7 +298,7 @@ impl Stack {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Has all functions look for DynamoDB at this URL from now on; where there is none, at the emulator as usual.
+    /// Points all functions at DynamoDB under this URL; `None` restores the emulator's.
     pub async fn point_dynamodb_at(&self, url: Option<&str>) {
         const VARIABLE: &str = "AWS_ENDPOINT_URL_DYNAMODB";
         let lambda = Api::new(&self.endpoint);
@@ -326,31 +327,31 @@ impl Stack {
     }
 }
 
-/// What a payment's item says was charged and not given back, in cents.
+/// The amount of a payment's item that was charged and not refunded, in cents.
 pub fn kept_charge(payment: &Item) -> Option<i64> {
     let charge = payment.get("charge").filter(|_| !payment.contains_key("voided_at"))?;
     Some(charged_cents(charge))
 }
 
-/// Whether an item of the orders is an order that was not cancelled. An order has a second item, which keeps its number
-/// to itself, and the mark that rules an order out stands in its place without being one.
+/// Whether an item of the orders is an order that was not cancelled. An order's second item reserves its number. A
+/// cancellation that came before the order leaves a tombstone, which is no order either.
 pub fn is_standing_order(item: &Item) -> bool {
     let status = item.get("status").and_then(|status| status.as_s().ok());
     item.contains_key("order_id") && status.is_some_and(|status| status != "cancelled")
 }
 
-/// Whether a reservation's item stands for units that are out of stock: they were taken, and are not back.
+/// Whether a reservation's item is not released.
 pub fn is_standing_reservation(item: &Item) -> bool {
     item.contains_key("reservation") && !item.contains_key("release")
 }
 
-/// The amount of a charge as it is stored, in cents.
+/// The stored amount of a charge, in cents.
 fn charged_cents(charge: &AttributeValue) -> i64 {
     let amount = charge.as_m().expect("a charge").get("amount").expect("an amount").as_n().expect("a number");
     shop::cents(&serde_json::from_str(amount).expect("a JSON number"))
 }
 
-/// A number as DynamoDB takes it.
+/// A number as an attribute value.
 pub fn number(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
@@ -359,35 +360,35 @@ fn random_u32() -> u32 {
     uuid::Uuid::new_v4().as_fields().0
 }
 
-/// A product of a test's own.
+/// A product for one test.
 #[derive(Debug)]
 pub struct Product {
-    /// Its number.
+    /// The product's id.
     pub id: u32,
     /// Its name.
     pub name: String,
-    /// Its price.
+    /// The price of one unit.
     pub price_cents: i64,
     stack: Stack,
 }
 
 impl Product {
-    /// A request for so many of it, paid with this token, by a customer of its own.
+    /// A request for this many units, paid with this token, by a customer of its own.
     pub fn request(&self, quantity: i64, token: &str) -> Value {
         shop::request(&[(self.id, self.price_cents, quantity)], token, &self.email())
     }
 
-    /// The address that its customers give.
+    /// The e-mail address of its customers.
     pub fn email(&self) -> String {
         format!("customer-{}@example.com", self.id)
     }
 
-    /// What so many of it come to, in cents.
+    /// The total of this many units, in cents.
     pub fn total_cents(&self, quantity: i64) -> i64 {
         total_cents(&[(self.price_cents, quantity)])
     }
 
-    /// How many there are.
+    /// The units in stock.
     pub async fn stock(&self) -> i64 {
         self.stack.stock(self.id).await
     }
@@ -395,7 +396,7 @@ impl Product {
 
 impl Drop for Product {
     fn drop(&mut self) {
-        // A test's executor may be gone or unwinding, so this has one of its own.
+        // The test's executor may be gone or unwinding, so the deletion has one of its own.
         let (table, id) = (self.stack.shop_table("products"), self.id);
         let deletion = std::thread::spawn(move || {
             let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an executor");

@@ -17,15 +17,12 @@ use stepwell::{
     retryable,
     testing::{Death, Harness, StepFault},
 };
-use stepwell_tests::{
-    checkout::{products, request},
-    each_checkout_step,
-};
+use stepwell_tests::checkout::{harness, products, request};
 
 const LAMP: ProductId = ProductId(4);
 const ORGANIZER: ProductId = ProductId(1);
 
-/// A shop, and a host of its checkouts.
+/// A shop, and the harness that runs its checkouts.
 struct Checkouts {
     shop: MemoryShop,
     harness: Harness,
@@ -34,13 +31,7 @@ struct Checkouts {
 impl Checkouts {
     fn new() -> Self {
         let shop = MemoryShop::selling(products());
-        let mut harness = Harness::new(checkout::workflow().unwrap());
-        macro_rules! host {
-            ($name:literal, $library:ident) => {
-                harness = harness.with($name, $library::step(&shop).unwrap());
-            };
-        }
-        each_checkout_step!(host);
+        let harness = harness(&shop);
         Self { shop, harness }
     }
 
@@ -48,12 +39,12 @@ impl Checkouts {
         self.harness.start(request).await.unwrap()
     }
 
-    /// Runs a checkout until nothing more happens by itself.
+    /// Runs a checkout until nothing more happens without an operator.
     async fn run(&self, request: &Value) -> TaskSnapshot {
         self.harness.run(self.start(request).await).await.unwrap()
     }
 
-    /// Whether the shop stands as before its first checkout.
+    /// Whether the shop is as before its first checkout.
     fn is_untouched(&self) -> bool {
         let stock = products().iter().all(|product| self.shop.stock_of(product.id) == product.stock);
         let orders = self.shop.all_orders();
@@ -61,7 +52,7 @@ impl Checkouts {
         stock && none_stands && self.shop.charges().is_empty() && self.shop.reservations().is_empty()
     }
 
-    /// Asserts that the shop has charged, reserved, ordered and written once.
+    /// Asserts that the shop has one charge, one reservation, one order and one e-mail.
     fn assert_sold_once(&self) {
         let numbers = (self.shop.charges().len(), self.shop.reservations().len(), self.shop.all_orders().len());
         assert_eq!((numbers, self.shop.emails().len()), ((1, 1, 1), 1));
@@ -72,7 +63,7 @@ fn actor() -> Actor {
     Actor::new("somebody", "a test").unwrap()
 }
 
-/// The step that failed, its error's code, and how many attempts it had.
+/// The failed step's state, its error code, and the number of its attempts.
 fn failure<'a>(snapshot: &'a TaskSnapshot, step: &str) -> (&'a str, usize) {
     let record = snapshot.step(step).unwrap();
     (&record.error.as_ref().unwrap().code, record.attempts.len())
@@ -90,7 +81,7 @@ async fn good_request_is_charged_reserved_ordered_and_confirmed_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn declined_card_fails_at_once_and_takes_nothing() {
+async fn declined_card_fails_without_retry_and_leaves_nothing_behind() {
     let checkouts = Checkouts::new();
     let snapshot = checkouts.run(&request("card_declined")).await;
     assert_eq!(failure(&snapshot, "process_payment"), ("PAYMENT_DECLINED", 1));
@@ -99,7 +90,7 @@ async fn declined_card_fails_at_once_and_takes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gateway_that_recovers_is_tried_again() {
+async fn charge_is_retried_until_the_gateway_recovers() {
     let checkouts = Checkouts::new();
     let snapshot = checkouts.run(&request("gateway_recovers")).await;
     assert_eq!(snapshot.task.state, TaskState::Completed);
@@ -108,7 +99,7 @@ async fn gateway_that_recovers_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gateway_that_stays_down_uses_up_every_redrive_and_everything_is_undone() {
+async fn permanent_gateway_outage_uses_up_all_redrives_and_compensates() {
     let checkouts = Checkouts::new();
     let snapshot = checkouts.run(&request("gateway_times_out")).await;
     assert_eq!(failure(&snapshot, "process_payment"), ("GATEWAY_TIMEOUT", 5 * 3), "three attempts, and four redrives");
@@ -117,7 +108,7 @@ async fn gateway_that_stays_down_uses_up_every_redrive_and_everything_is_undone(
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_second_for_the_last_ones_gets_the_charge_back() {
+async fn second_buyer_of_the_last_units_is_refunded() {
     let checkouts = Checkouts::new();
     let mut last = request("success");
     last["cart_items"] = json!([{ "product_id": 6, "quantity": 2 }]);
@@ -130,9 +121,9 @@ async fn who_comes_second_for_the_last_ones_gets_the_charge_back() {
     let snapshot = checkouts.harness.run(second).await.unwrap();
     assert_eq!(failure(&snapshot, "update_inventory").0, "INSUFFICIENT_STOCK");
     assert_eq!(snapshot.task.state, TaskState::Compensated(End::Error));
-    let undone: Vec<&str> = snapshot.compensations.iter().map(|compensation| compensation.name.as_str()).collect();
+    let compensated: Vec<&str> = snapshot.compensations.iter().map(|compensation| compensation.name.as_str()).collect();
     let touched = steps::compensations_of(&steps::up_to("update_inventory"));
-    assert_eq!(undone, touched, "the stock and the payment were touched, the order was not");
+    assert_eq!(compensated, touched, "the stock and the payment were touched, the order was not");
     checkouts.assert_sold_once();
 }
 
@@ -146,7 +137,7 @@ async fn changed_price_stops_the_checkout_before_the_charge() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lost_answers_before_the_letter_charge_and_reserve_once() {
+async fn lost_answers_before_the_email_charge_and_reserve_once() {
     let checkouts = Checkouts::new();
     let lost = || [StepFault::ErrorAfterEffect(retryable("UNKNOWN", "no answer came"))];
     let steps = steps::before("send_confirmation");
@@ -158,7 +149,7 @@ async fn lost_answers_before_the_letter_charge_and_reserve_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn worker_that_dies_after_the_charge_is_replaced_and_the_card_is_charged_once() {
+async fn worker_death_after_the_charge_is_recovered_and_the_card_is_charged_once() {
     let checkouts = Checkouts::new();
     checkouts.harness.kill("process_payment", [Death::Before("complete"), Death::After("complete")]);
     let task = checkouts.start(&request("success")).await;
@@ -169,7 +160,7 @@ async fn worker_that_dies_after_the_charge_is_replaced_and_the_card_is_charged_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn cancelled_checkout_is_undone_at_once_and_takes_no_money_afterwards() {
+async fn cancelled_checkout_is_compensated_at_once_and_never_charges_afterwards() {
     let checkouts = Checkouts::new();
     let task = checkouts.start(&request("gateway_rate_limited")).await;
     let waits = |snapshot: &TaskSnapshot| snapshot.step("process_payment").unwrap().state == StepState::Retrying;
@@ -181,7 +172,7 @@ async fn cancelled_checkout_is_undone_at_once_and_takes_no_money_afterwards() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_refund_needs_a_person_and_goes_on_when_they_have_resolved_it() {
+async fn failed_refund_needs_an_operator_and_compensation_continues_after_resolve() {
     let checkouts = Checkouts::new();
     let mut lamps = request("inventory_conflict");
     lamps["payment_info"]["token"] = json!("test_success_visa_norefund");

@@ -1,4 +1,5 @@
-//! What `deny.toml` says of the dependencies, held without a network. `cargo deny` holds the same, and the advisories.
+//! The rules of `deny.toml` for the dependencies, checked without a network. `cargo deny` checks the same, and the
+//! advisories.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
@@ -12,7 +13,7 @@ use std::{
     process::Command,
 };
 
-/// What this test reads of `deny.toml`.
+/// The part of `deny.toml` that this test reads.
 #[derive(Deserialize)]
 struct Deny {
     licenses: Licenses,
@@ -63,7 +64,7 @@ struct Locked {
     source: Option<String>,
 }
 
-/// A crate that something here is built from.
+/// A crate that is part of the build.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Dependency {
     name: String,
@@ -79,8 +80,8 @@ fn deny() -> Deny {
     toml::from_str(&fs::read_to_string(repository().join("deny.toml")).unwrap()).unwrap()
 }
 
-/// All crates that something here is built from on this machine, with all features. `cargo tree` knows them exactly; `cargo
-/// metadata` and `Cargo.lock` also have those of optional features that nobody turns on.
+/// All crates of the build on this machine, with all features. `cargo tree` lists exactly these; `cargo metadata` and
+/// `Cargo.lock` also contain those of optional features that nothing enables.
 fn dependencies() -> BTreeSet<Dependency> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(repository()).args(["tree", "--offline", "--locked", "--workspace", "--all-features"]);
@@ -89,7 +90,7 @@ fn dependencies() -> BTreeSet<Dependency> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let tree = String::from_utf8(output.stdout).unwrap();
     let read = |line: &str| {
-        // What stands further up is marked so.
+        // `cargo tree` marks a crate that it has printed before.
         let (package, license) = line.trim_end_matches(" (*)").split_once('|').unwrap();
         let mut words = package.split(' ');
         let (name, version) = (words.next().unwrap().to_owned(), words.next().unwrap());
@@ -101,14 +102,14 @@ fn dependencies() -> BTreeSet<Dependency> {
     found
 }
 
-/// Whether the allowed licences suffice for what an expression asks for. What is no SPDX expression asks for more than there is.
+/// Whether the allowed licences satisfy an expression. An invalid SPDX expression is never satisfied.
 fn is_allowed(license: &str, allowed: &BTreeSet<&String>) -> bool {
     let is_allowed = |wanted: String| allowed.iter().any(|allowed| **allowed == wanted);
     Expression::parse_mode(license, ParseMode::LAX)
         .is_ok_and(|expression| expression.evaluate(|wanted| is_allowed(wanted.to_string())))
 }
 
-/// The exceptions of this kind that `deny.toml` has and should not, or should have and has not.
+/// Compares the exceptions of one kind in `deny.toml` with those that are needed.
 #[track_caller]
 fn expect_none(wrong: Vec<String>, what: &str) {
     assert!(wrong.is_empty(), "{what}: see deny.toml\n  {}", wrong.join("\n  "));
@@ -146,7 +147,7 @@ fn every_license_is_allowed_and_every_allowance_is_needed() {
 }
 
 #[test]
-fn no_crate_has_two_versions_but_those_that_are_skipped_and_have_to_be() {
+fn only_skipped_crates_have_two_versions_and_every_skip_is_needed() {
     let skip = deny().bans.skip;
     let mut versions: BTreeMap<String, BTreeSet<Version>> = BTreeMap::new();
     for Dependency { name, version, .. } in dependencies() {

@@ -1,7 +1,7 @@
-//! CloudFormation's values: written, read, and worked out for a stage.
+//! CloudFormation values: writing, parsing, and resolving them for a stage.
 //!
-//! A value is JSON with the long forms of CloudFormation's functions, such as `{"Ref": "Stage"}`. In a template's text they
-//! stand in their short forms, such as `!Ref Stage`.
+//! A value is JSON with the long forms of CloudFormation's functions, such as `{"Ref": "Stage"}`. A template's text has
+//! their short forms, such as `!Ref Stage`.
 
 use serde::{
     Deserialize, Deserializer,
@@ -21,7 +21,7 @@ pub fn sub(text: impl Into<String>) -> Value {
     json!({ "Fn::Sub": text.into() })
 }
 
-/// A value as it stands in a template's text, on one line.
+/// Formats a value for a template's text, on one line.
 pub fn inline(value: &Value) -> String {
     match single(value) {
         Some(("Ref", Value::String(name))) => return format!("!Ref {name}"),
@@ -34,12 +34,12 @@ pub fn inline(value: &Value) -> String {
     }
     match value {
         Value::String(text) => quoted(text),
-        // What holds functions in turn stands in the long forms, which are JSON, and JSON is YAML.
+        // A value with nested functions keeps the long forms: they are JSON, and JSON is YAML.
         other => other.to_string(),
     }
 }
 
-/// Without quotes where YAML reads it as this text all the same.
+/// Quotes a text, unless YAML reads it as the same text without quotes.
 fn quoted(text: &str) -> String {
     let starts_plainly = text.starts_with(|c: char| c.is_ascii_alphabetic());
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:${}*@".contains(c);
@@ -59,15 +59,15 @@ fn single(value: &Value) -> Option<(&str, &Value)> {
 
 // ---- Reading ---------------------------------------------------------------------------------------------------------
 
-/// Reads a template's text, with the long forms in place of the short ones.
+/// Parses a template's text, and replaces the short forms by the long ones.
 ///
 /// # Errors
-/// That it is no YAML.
+/// The text is not YAML.
 pub fn parse(text: &str) -> Result<Value, serde_saphyr::Error> {
     serde_saphyr::from_str::<Node>(text).map(|node| node.0)
 }
 
-/// A value with all of its tags made into functions.
+/// A value whose tags have become functions.
 struct Node(Value);
 
 impl<'de> Deserialize<'de> for Node {
@@ -143,9 +143,10 @@ impl<'de> Deserialize<'de> for Untagged {
     }
 }
 
-// ---- Working out -----------------------------------------------------------------------------------------------------
+// ---- Resolving
+// -------------------------------------------------------------------------------------------------------
 
-/// Where a template is worked out for.
+/// The place of a deployment.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     /// The stage.
@@ -156,15 +157,15 @@ pub struct Place<'a> {
     pub region: &'a str,
 }
 
-/// The account's number where none is known: each has 12 digits.
+/// An account id for sizes: every account's has 12 digits.
 pub const ACCOUNT: &str = "123456789012";
 
 impl Place<'static> {
-    /// A place whose names are the longest that there are.
+    /// The place with the longest names.
     pub const LONGEST: Self = Self { stage: "abcdefghij", partition: "aws-us-gov", region: "ap-northeast-1" };
 }
 
-/// Works values of a template out, as far as they are known before it is deployed.
+/// Resolves values of a template, as far as they are known before the deployment.
 #[derive(Clone, Debug)]
 pub struct Resolver<'a> {
     resources: &'a Map<String, Value>,
@@ -192,7 +193,7 @@ impl<'a> Resolver<'a> {
         Self { resources, values }
     }
 
-    /// A value worked out. What is known only once the template is deployed stands there as `<Name>`.
+    /// Resolves a value. What is known only after the deployment becomes `<Name>`.
     pub fn resolve(&self, value: &Value) -> Value {
         match single(value) {
             Some(("Ref", Value::String(name))) => return self.reference(name),
@@ -219,7 +220,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// A value worked out, as text.
+    /// Resolves a value to text.
     pub fn text(&self, value: &Value) -> String {
         match self.resolve(value) {
             Value::String(text) => text,
@@ -267,7 +268,7 @@ impl<'a> Resolver<'a> {
         self.resources.get(resource).and_then(|resource| resource.get("Type")?.as_str()).unwrap_or_default()
     }
 
-    /// The name that a resource has in its service.
+    /// The physical name of a resource.
     pub fn physical_name(&self, resource: &str) -> Option<String> {
         let (key, ..) = NAMES.iter().find(|(_, kind, ..)| *kind == self.kind(resource))?;
         self.resources.get(resource)?.get("Properties")?.get(key).map(|name| self.text(name))
@@ -289,7 +290,8 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// The property that names a resource, its kind, the longest name, and what a name may have beside letters and digits.
+/// The naming property, the kind of the resource, the longest name, and the characters allowed besides letters and
+/// digits.
 pub const NAMES: [(&str, &str, usize, &str); 7] = [
     ("FunctionName", "AWS::Lambda::Function", 64, "-_"),
     ("QueueName", "AWS::SQS::Queue", 80, "-_"),
@@ -313,13 +315,13 @@ mod tests {
     #[test_case(json!("*"), "\"*\"")]
     #[test_case(json!("Yes"), "\"Yes\"")]
     #[test_case(json!({"Fn::Sub": ["${A}", {"A": {"Ref": "B"}}]}), r#"{"Fn::Sub":["${A}",{"A":{"Ref":"B"}}]}"#)]
-    fn what_is_written_is_read_again(value: Value, text: &str) {
+    fn written_value_is_parsed_back(value: Value, text: &str) {
         assert_eq!(inline(&value), text);
         assert_eq!(parse(&format!("A: {text}")).unwrap(), json!({ "A": value }));
     }
 
     #[test]
-    fn values_are_worked_out_for_a_stage() {
+    fn values_are_resolved_for_a_stage() {
         let template = parse(
             "Parameters:\n  Stage: {Type: String}\n  Sender: {Type: String, Default: a@b.example}\n\
              Resources:\n  Q: {Type: 'AWS::SQS::Queue', Properties: {QueueName: !Sub 'stepwell-${Stage}-q'}}\n  \

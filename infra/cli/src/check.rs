@@ -1,4 +1,4 @@
-//! Holds a project's parts against each other.
+//! Checks that the parts of a project are consistent.
 
 use crate::{
     events,
@@ -15,10 +15,10 @@ use std::{
 };
 use stepwell::core::spelling::Meant;
 
-/// Checks everything, and says what was checked.
+/// Checks everything, and summarises what was checked.
 ///
 /// # Errors
-/// Everything that is wrong.
+/// All findings.
 pub fn check(project: &Project) -> Result<String, Findings> {
     let mut findings = folders(project);
     findings.extend(served(project));
@@ -69,12 +69,13 @@ fn folders(project: &Project) -> Vec<Finding> {
     findings
 }
 
-/// Each step's function serves the queue of its step: one of another name would reject every message that it gets.
+/// Each step's function serves its own step. A function with another step's name would reject every message that it
+/// gets.
 fn served(project: &Project) -> Vec<Finding> {
     let steps = project.workflows.iter().flat_map(ProjectWorkflow::step_names);
     let wrong = steps.filter_map(|names| {
         let main = format!("{}/src/main.rs", names.folder());
-        // A folder that is not there is found above.
+        // A missing folder is another finding.
         let text = project.read_file(&main).ok()?;
         let code: String = text.split_whitespace().collect();
         let call = format!("serve(\"{}\", \"{}\", ", names.workflow, names.step);

@@ -1,18 +1,18 @@
-//! The sample events in `events/`: the first message of each step and of each compensation as its function gets it, and one
-//! that SQS gave up on. All are rendered.
+//! The rendered sample events in `events/`: the first message of each step and of each compensation as its function
+//! gets it, and a dead letter.
 
 use crate::{findings::Finding, naming::StepNames, project::Project, render::Rendered};
 use std::{collections::BTreeSet, fs};
 use stepwell::testing::sample;
 
-/// Where they are, from the root of the repository. A file in it belongs to a step or to a function of the settings; what the
-/// APIs are sent is in folders of their own.
+/// The folder, from the root of the repository. A file in it belongs to a step or to a function of the settings. The
+/// APIs' samples are in folders of their own.
 const FOLDER: &str = "events";
 
-/// The function that is sent what SQS gave up on.
+/// The function that handles dead letters.
 const DEAD_LETTERS: &str = "dead_letters";
 
-/// Where the sample event of a step is, from the root of the repository.
+/// The sample event of a step, from the root of the repository.
 pub fn file(names: &StepNames) -> String {
     of(&names.step)
 }
@@ -21,7 +21,7 @@ fn of(name: &str) -> String {
     format!("{FOLDER}/{name}.json")
 }
 
-/// The sample events of all steps, and the dead letter of a step that waits for no other.
+/// The sample events of all steps, and the dead letter of a root.
 pub(crate) fn rendered(project: &Project) -> Vec<Rendered> {
     let steps = project.workflows.iter().flat_map(|workflow| {
         let event = |names: StepNames| {
@@ -38,7 +38,7 @@ pub(crate) fn rendered(project: &Project) -> Vec<Rendered> {
     steps.chain(dead_letter).collect()
 }
 
-/// The files that belong to nothing: a step that is gone has left them.
+/// Finds files that belong to no step and no function, such as those of a deleted step.
 pub(crate) fn left_over(project: &Project) -> Vec<Finding> {
     let functions = project.settings.functions.keys().map(|name| of(name));
     let known: BTreeSet<String> =

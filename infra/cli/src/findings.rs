@@ -1,20 +1,20 @@
-//! What is wrong with a project.
+//! Findings: the problems of a project.
 
 use std::{fmt, path::PathBuf};
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    /// Where, from the root of the repository.
+    /// The file, from the root of the repository.
     pub file: PathBuf,
-    /// What is wrong, with the value that is.
+    /// The problem, with the wrong value.
     pub problem: String,
-    /// What to do about it.
+    /// How to solve it.
     pub remedy: String,
 }
 
 impl Finding {
-    /// A finding about this file.
+    /// A finding in this file.
     pub fn new(file: impl Into<PathBuf>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { file: file.into(), problem: problem.into(), remedy: remedy.into() }
     }
@@ -26,20 +26,20 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Everything that is wrong, at least one thing.
+/// All findings; at least one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Findings(Vec<Finding>);
 
 impl Findings {
-    /// Fails with these, if there are any.
+    /// Fails with these findings, if there are any.
     ///
     /// # Errors
-    /// These.
+    /// The findings.
     pub fn none_of(findings: Vec<Finding>) -> Result<(), Self> {
         if findings.is_empty() { Ok(()) } else { Err(Self(findings)) }
     }
 
-    /// These, of which there is at least one.
+    /// These findings, at least one.
     pub(crate) fn of(findings: Vec<Finding>) -> Self {
         Self(findings)
     }

@@ -1,4 +1,4 @@
-//! The lists of handlers that simulation, comparison, cost and tests host: one a workflow.
+//! The lists of handlers that the simulation, the comparison, `cost` and the tests host: one for each workflow.
 
 use crate::{
     naming::StepNames,
@@ -7,7 +7,7 @@ use crate::{
 };
 use std::{collections::BTreeSet, fmt::Write};
 
-/// The package that hosts them, from the root of the repository. A project may do without.
+/// The package that hosts them, from the root of the repository. A project need not have it.
 pub(crate) const HOST: &str = "tests/Cargo.toml";
 
 /// The list of each workflow's handlers.
@@ -26,14 +26,14 @@ fn list(workflow: &str, names: &BTreeSet<StepNames>) -> String {
     let mut text = format!(
         "//! Rendered from the workflow file of `{workflow}`. Do not edit; run: {COMMAND}\n\
          //!\n\
-         //! The handlers of all its steps and compensations, and the library that each is in, sorted.\n\n\
-         /// Calls a macro with the name of each step and of each compensation of `{workflow}`, and the library that it is in.\n\
+         //! It lists the handlers of all steps and compensations with their libraries, sorted.\n\n\
+         /// Calls a macro with the name and the library of each step and of each compensation of `{workflow}`.\n\
          #[macro_export]\n\
          macro_rules! each_{workflow}_step {{\n    \
              ($each:ident) => {{\n"
     );
     for name in names {
-        // Writing to a text does not fail.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "        $each!(\"{}\", {});", name.step, name.package());
     }
     text + "    };\n}\n"

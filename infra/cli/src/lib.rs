@@ -1,7 +1,7 @@
-//! The command `stepwell`: derives what is deployed from the workflows, and checks what has to fit together.
+//! The command `stepwell`: derives the deployment from the workflows, and checks that everything is consistent.
 //!
-//! A [`Project`] is a repository with its settings (`infra/settings.yaml`) and the workflows that they name. Commands read it and
-//! answer with a text to print, or with [`Findings`]: everything that is wrong, each with its file and what to do about it.
+//! A [`Project`] is a repository with its settings (`infra/settings.yaml`) and the workflows that they name. Commands
+//! read it and return a text to print, or [`Findings`]: all problems, each with its file and its solution.
 
 pub mod cfn;
 pub mod check;

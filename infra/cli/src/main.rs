@@ -1,4 +1,4 @@
-//! The command `stepwell`. `stepwell --help` says what it can.
+//! The command `stepwell`. `stepwell --help` lists what it does.
 
 use clap::{Parser, Subcommand};
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -8,7 +8,7 @@ use stepwell_cli::{Findings, Project, check, new_step, render, sizes};
 #[derive(Debug, Parser)]
 #[command(name = "stepwell", version)]
 struct Arguments {
-    /// The root of the repository; if not said, the nearest folder upwards that has infra/settings.yaml
+    /// The root of the repository; by default the nearest parent folder that has infra/settings.yaml
     #[arg(long, global = true, value_name = "FOLDER")]
     root: Option<PathBuf>,
     #[command(subcommand)]
@@ -17,41 +17,41 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Check the workflows, and all that has to fit to them
+    /// Check that the workflows and everything derived from them are consistent
     Check,
     /// Render infra/template.yaml and infra/functions.txt
     Render {
-        /// Write nothing; fail with the first difference where a file is stale
+        /// Write nothing; fail with the first difference if a file is stale
         #[arg(long)]
         check: bool,
-        /// Print how large the template is for this project and for workflows of 5 to 100 steps, against AWS's quotas
+        /// Print the size of the template for this project and for workflows of 5 to 100 steps, against AWS's quotas
         #[arg(long, conflicts_with = "check")]
         sizes: bool,
-        /// Print as JSON what each function may do
+        /// Print each function's permissions as JSON
         #[arg(long, conflicts_with_all = ["check", "sizes"])]
         rights: bool,
         /// The stage of the names that --rights prints
         #[arg(long, requires = "rights", default_value = "local")]
         stage: String,
     },
-    /// Make something that the repository does not have yet
+    /// Create something new in the repository
     #[command(subcommand)]
     New(New),
 }
 
 #[derive(Debug, Subcommand)]
 enum New {
-    /// Make a step: its package with handler and tests, and everything that has to know of it
+    /// Create a step: its package with handler and tests, and every file that names a step
     ///
-    /// The step is put between the steps of --after and those that waited for nothing else; --before names these, and --beside
-    /// leaves them as they are. What is printed says which steps wait for which, and what is left to be done by hand. Where
-    /// anything is in the way, all of it is said and no file is touched. Once more the same is no change.
+    /// The step becomes a dependent of the steps of --after, and a dependency of those that depended on nothing else; --before
+    /// names other dependents, and --beside changes none. The output shows the new dependencies, and what is left to do by hand.
+    /// If there are obstacles, the command reports all of them and changes no file. Repeating the command changes nothing.
     #[command(after_long_help = EXAMPLE)]
     Step(new_step::NewStep),
 }
 
 const EXAMPLE: &str = "\
-Example: a step that looks for fraud before the card is charged
+Example: a step that checks for fraud before the card is charged
 
     stepwell new step checkout check_fraud --after validate_cart \\
         --read-by send_confirmation --compensation forget_suspicion\n";
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments) {
         Ok(text) => {
-            // Nobody is left to tell that nobody listens.
+            // A closed output has no reader, so its error has none either.
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }

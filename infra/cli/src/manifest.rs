@@ -1,4 +1,4 @@
-//! What is read of a `Cargo.toml`.
+//! Reads a `Cargo.toml`.
 
 use serde::Deserialize;
 
@@ -12,7 +12,7 @@ struct Package {
     name: String,
 }
 
-/// The name of the package with this manifest.
+/// The package name in this manifest.
 ///
 /// # Errors
 /// It is not TOML, or names no package.

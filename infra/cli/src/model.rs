@@ -1,4 +1,5 @@
-//! What is deployed, as the workflows and the settings make it: the functions with their limits and rights, and their logs.
+//! The deployment that the workflows and the settings describe: the functions with their limits and rights, and their
+//! logs.
 
 use crate::{
     cfn::{attribute, inline, sub},
@@ -13,10 +14,10 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use stepwell::core::{limits::FUNCTION_MARGIN, message::UNDELIVERABLE, names::step_resource, plan::StepPlan};
 
-/// The longest that Lambda lets a function run, in seconds.
+/// Lambda's longest timeout, in seconds.
 const LONGEST_FUNCTION_SECONDS: u64 = 900;
 
-/// How many copies of a function its queue keeps busy at a time, where the settings say nothing.
+/// How many concurrent invocations a step's queue may start, unless the settings say otherwise.
 const STEP_CONCURRENCY: u32 = 10;
 const COMPENSATION_CONCURRENCY: u32 = 5;
 
@@ -25,39 +26,39 @@ const COMPENSATION_CONCURRENCY: u32 = 5;
 pub struct Model {
     /// The functions of all steps and compensations.
     pub steps: Vec<Function>,
-    /// The functions that are no steps, by name.
+    /// The functions that are not steps, by name.
     pub functions: BTreeMap<String, Function>,
-    /// The logs: one a workflow, one a function that is no step.
+    /// The logs: one for each workflow, and one for each function that is not a step.
     pub logs: Vec<Log>,
 }
 
 /// A Lambda function.
 #[derive(Clone, Debug, Serialize)]
 pub struct Function {
-    /// The beginning of its logical ids.
+    /// The prefix of its logical ids.
     pub id: String,
-    /// What follows `stepwell-STAGE-` in its name.
+    /// Its name without the prefix `stepwell-STAGE-`.
     pub name: String,
-    /// Its package, which its binary is named by.
+    /// Its package, which is also its binary's name.
     pub package: String,
-    /// What it is, for people.
+    /// A description for people.
     pub what: String,
-    /// How long it may run, in seconds; of a step also how long a message stays hidden while it is being worked on.
+    /// Its timeout in seconds; for a step also the visibility timeout of its queue.
     pub timeout_seconds: u64,
     /// Its memory in MB.
     pub memory_mb: u32,
     /// The logical id of its log.
     pub log: String,
-    /// What it may do.
+    /// Its rights.
     pub statements: Vec<Statement>,
-    /// How its queue feeds it; `None` where it is no step.
+    /// The limits of its queue; `None` where it is not a step.
     pub queue: Option<QueueLimits>,
 }
 
-/// How a queue feeds its function.
+/// The limits with which a queue invokes its function.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct QueueLimits {
-    /// How many messages one invocation gets at most.
+    /// The largest batch of an invocation.
     pub batch_size: u32,
     /// How many copies of the function it keeps busy at a time.
     pub max_concurrency: u32,
@@ -66,9 +67,9 @@ pub struct QueueLimits {
 /// A log group.
 #[derive(Clone, Debug, Serialize)]
 pub struct Log {
-    /// The beginning of its logical ids.
+    /// The prefix of its logical ids.
     pub id: String,
-    /// What follows `/aws/lambda/stepwell-STAGE-` in its name.
+    /// Its name without the prefix `/aws/lambda/stepwell-STAGE-`.
     pub name: String,
 }
 
@@ -85,9 +86,9 @@ pub struct Statement {
     pub sid: Option<String>,
     /// The actions.
     pub actions: Vec<String>,
-    /// What they are allowed on.
+    /// The resources.
     pub resources: Vec<String>,
-    /// When.
+    /// The condition.
     pub condition: Option<String>,
 }
 
@@ -104,11 +105,11 @@ impl Statement {
 }
 
 impl Model {
-    /// What a project deploys.
+    /// The deployment of a project.
     ///
     /// # Errors
-    /// What cannot be deployed: settings of what is not there, a timeout that Lambda does not allow, two functions of one
-    /// logical id.
+    /// Everything that cannot be deployed: settings for a missing step or function, a timeout that Lambda does not
+    /// allow, two functions with one logical id.
     pub fn new(project: &Project) -> Result<Self, Vec<Finding>> {
         let mut findings = settings_findings(project);
         let mut model = Self { steps: Vec::new(), functions: BTreeMap::new(), logs: Vec::new() };
@@ -142,7 +143,7 @@ impl Model {
         self.steps.iter().chain(self.functions.values())
     }
 
-    /// Functions, or logs, whose logical ids are the same. No other kind of resource begins as they do.
+    /// Finds functions, or logs, with the same logical id. No other kind of resource has their prefixes.
     fn same_logical_ids(&self) -> Vec<Finding> {
         let functions = self.all().map(|function| (format!("{}Function", function.id), function.what.clone()));
         let logs = self.logs.iter().map(|log| (format!("{}Log", log.id), format!("the log {}", log.name)));
@@ -194,7 +195,7 @@ fn step_function(workflow: &ProjectWorkflow, step: &StepPlan, settings: &StepSet
         name: names.resource(),
         package: names.package(),
         what: format!("the {} {} of {}", kind(step), step.name, workflow.name()),
-        // An adjustment can only make the step's timeout shorter.
+        // An adjustment can only shorten the step's timeout.
         timeout_seconds: u64::from(step.timeout_seconds) + FUNCTION_MARGIN.as_secs(),
         memory_mb: settings.memory_mb,
         log,
@@ -211,8 +212,8 @@ fn kind(step: &StepPlan) -> &'static str {
     if step.undoes.is_some() { "compensation" } else { "step" }
 }
 
-/// The queues that a step's worker may send to: those of all steps of its workflow. For any worker may be the one that finds
-/// a task due to be compensated or redriven, and wakes what that makes due.
+/// The queues that a step's worker may send to: those of all steps of its workflow. Any worker may find a task due to be
+/// compensated or redriven, and then sends messages to the steps that become ready.
 fn woken(workflow: &str) -> Vec<Value> {
     vec![queues_of(workflow), attribute(&queue_id(UNDELIVERABLE), "Arn")]
 }
@@ -236,7 +237,7 @@ fn function(name: &str, settings: &FunctionSettings, project: &Project) -> Funct
     }
 }
 
-/// The statements of what the settings allow. Those that are not well said are refused before.
+/// The statements of the settings' rights. Invalid rights are refused before.
 fn own_statements(rights: &[Right], workflows: &[String]) -> Vec<Statement> {
     let statements = rights.iter().filter_map(|right| {
         let subject = right.subject().ok()?;
@@ -269,8 +270,8 @@ pub(crate) fn queue_id(queue: &str) -> String {
     camel_case(queue) + "Queue"
 }
 
-/// The queues of all steps of a workflow. The stage has no hyphen and the queue's name begins with it, so no other stack's
-/// queue is among them.
+/// The queues of all steps of a workflow. No other stack's queue matches, because the stage has no hyphen and is the
+/// beginning of the queue's name.
 fn queues_of(workflow: &str) -> Value {
     let steps = step_resource(workflow, "") + "*";
     sub(format!("arn:${{AWS::Partition}}:sqs:${{AWS::Region}}:${{AWS::AccountId}}:stepwell-${{Stage}}-{steps}"))

@@ -1,8 +1,8 @@
-//! The names that derive from a workflow's and a step's.
+//! The names that derive from the names of a workflow and a step.
 
 use stepwell::core::names::step_resource;
 
-/// A step of a workflow by the names that derive from it.
+/// A step of a workflow, and the names that derive from it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StepNames {
     /// The workflow's name.
@@ -17,12 +17,12 @@ impl StepNames {
         Self { workflow: workflow.into(), step: step.into() }
     }
 
-    /// The beginning of its logical ids in the template, such as `CheckoutValidateCart`.
+    /// The prefix of its logical ids in the template, such as `CheckoutValidateCart`.
     pub fn logical_id(&self) -> String {
         camel_case(&self.workflow) + &camel_case(&self.step)
     }
 
-    /// What follows `stepwell-STAGE-` in the name of its function and its queue, such as `checkout-validate_cart`.
+    /// The name of its function and its queue without the prefix `stepwell-STAGE-`, such as `checkout-validate_cart`.
     pub fn resource(&self) -> String {
         step_resource(&self.workflow, &self.step)
     }
@@ -32,7 +32,7 @@ impl StepNames {
         format!("{}_{}", self.workflow, self.step)
     }
 
-    /// Its folder from the root of the repository, such as `functions/checkout/validate_cart`.
+    /// Its folder, from the root of the repository, such as `functions/checkout/validate_cart`.
     pub fn folder(&self) -> String {
         format!("functions/{}/{}", self.workflow, self.step)
     }

@@ -11,12 +11,12 @@ use std::{
 };
 use stepwell::{Workflow, core::plan::StepPlan};
 
-/// A repository with its settings and the workflows that these name.
+/// A repository, its settings, and the workflows that these name.
 #[derive(Debug)]
 pub struct Project {
     /// The root of the repository.
     pub root: PathBuf,
-    /// What `infra/settings.yaml` says.
+    /// The contents of `infra/settings.yaml`.
     pub settings: Settings,
     /// The workflows, in the settings' order.
     pub workflows: Vec<ProjectWorkflow>,
@@ -25,9 +25,9 @@ pub struct Project {
 /// A workflow of a project.
 #[derive(Debug)]
 pub struct ProjectWorkflow {
-    /// The file, from the root of the repository.
+    /// The workflow file, from the root of the repository.
     pub file: PathBuf,
-    /// What it says.
+    /// The workflow.
     pub workflow: Workflow,
 }
 
@@ -50,10 +50,10 @@ impl ProjectWorkflow {
 }
 
 impl Project {
-    /// Reads the project that `start` is in: the nearest folder, from it upwards, that has `infra/settings.yaml`.
+    /// Reads the project that contains `start`: the nearest folder, from it upwards, that has `infra/settings.yaml`.
     ///
     /// # Errors
-    /// Everything that is wrong with the settings and the workflow files.
+    /// All problems of the settings and the workflow files.
     pub fn find(start: &Path) -> Result<Self, Findings> {
         let root = start.ancestors().find(|folder| folder.join(SETTINGS).is_file());
         let root = root.ok_or_else(|| {
@@ -66,7 +66,7 @@ impl Project {
     /// Reads the project with this root.
     ///
     /// # Errors
-    /// Everything that is wrong with the settings and the workflow files.
+    /// All problems of the settings and the workflow files.
     pub fn read(root: &Path) -> Result<Self, Findings> {
         let text = read_file(root, Path::new(SETTINGS))?;
         let settings = settings::read(&text)?;
@@ -84,7 +84,7 @@ impl Project {
     /// The text of a file of the project.
     ///
     /// # Errors
-    /// That it cannot be read.
+    /// The file cannot be read.
     pub fn read_file(&self, file: impl AsRef<Path>) -> Result<String, Finding> {
         read_file(&self.root, file.as_ref())
     }

@@ -1,4 +1,4 @@
-//! From a project to the template that is deployed.
+//! Renders a project's template.
 
 use crate::{
     cfn::Place,
@@ -19,28 +19,28 @@ use stepwell::core::spelling::Meant;
 /// The rendered template, from the root of the repository.
 pub const TEMPLATE: &str = "infra/template.yaml";
 
-/// The rendered list of functions, from the root of the repository: what scripts have to know of each.
+/// The rendered list of functions for the scripts, from the root of the repository.
 pub const FUNCTIONS: &str = "infra/functions.txt";
 
-/// The part that is written by hand.
+/// The handwritten part of the template.
 const BASE: &str = "infra/base.yaml";
 
-/// The folder of what the base repeats.
+/// The folder of the fragments that the base repeats.
 const FRAGMENTS: &str = "infra/fragments";
 
-/// How a person renders.
+/// The command that renders.
 pub const COMMAND: &str = "cargo run -p stepwell-cli -- render";
 
-/// A file that is rendered.
+/// A rendered file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
-    /// Where it belongs, from the root of the repository.
+    /// The file, from the root of the repository.
     pub file: String,
     /// Its text.
     pub text: String,
 }
 
-/// Renders a project's files, and checks what they say.
+/// Renders a project's files, and checks the template.
 ///
 /// # Errors
 /// Everything that could not be deployed.
@@ -57,12 +57,12 @@ pub fn render(project: &Project) -> Result<(Vec<Rendered>, Template), Findings> 
     Ok((files, template))
 }
 
-/// The rendered files that no setting can spoil.
+/// The rendered files that do not depend on the settings.
 pub(crate) fn beside_the_template(project: &Project) -> Vec<Rendered> {
     handlers::lists(project).into_iter().chain(events::rendered(project)).collect()
 }
 
-/// Rights on an index that its table does not have. CloudFormation takes the name of one for a part of a text.
+/// Finds rights on an index that its table does not have. CloudFormation would take the index's name as text.
 fn unknown_indexes(project: &Project, template: &Template) -> Vec<Finding> {
     let indexes = project.settings.rights().filter_map(|right| match right.subject() {
         Ok(Subject::Table(table, Some(index))) => Some((table, index)),
@@ -81,7 +81,7 @@ fn unknown_indexes(project: &Project, template: &Template) -> Vec<Finding> {
     unknown.collect()
 }
 
-/// What the base can name.
+/// The variables of the base.
 #[derive(Serialize)]
 struct Values<'a> {
     #[serde(flatten)]
@@ -90,7 +90,7 @@ struct Values<'a> {
     all: Vec<&'a Function>,
 }
 
-/// The base with its loops and values filled.
+/// The base with its loops and values filled in.
 pub(crate) fn fill(project: &Project, model: &Model) -> Result<String, Finding> {
     let base = project.read_file(BASE)?;
     let mut environment = Environment::new();
@@ -101,7 +101,7 @@ pub(crate) fn fill(project: &Project, model: &Model) -> Result<String, Finding> 
         let line = error.line().map(|line| format!(" in line {line}")).unwrap_or_default();
         Finding::new(place, format!("cannot be rendered{line}: {error}"), "Put it right")
     };
-    // With `#%` a loop is a comment to YAML, so that the base stays YAML for editors.
+    // `#%` makes a loop a YAML comment, so that the base stays valid YAML for editors.
     let syntax = SyntaxConfig::builder()
         .line_statement_prefix("#%")
         .line_comment_prefix("##")
@@ -122,17 +122,17 @@ fn heading(from: &str) -> String {
     format!("# Rendered from {from}, infra/settings.yaml and the workflow files. Do not edit; run: {COMMAND}\n")
 }
 
-/// A line for each function: its name, its package, the parameter that takes the key of its code.
+/// A line for each function: its name, its package, and the parameter for the key of its code.
 fn functions(model: &Model) -> String {
     let mut text = heading("the folders of functions/");
     for function in model.all() {
-        // Writing to a text does not fail.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "{} {} {}Code", function.name, function.package, function.id);
     }
     text
 }
 
-/// What is stale of the rendered files: the first line that differs of each.
+/// Finds stale rendered files, and shows the first differing line of each.
 pub fn stale(root: &Path, files: &[Rendered]) -> Vec<Finding> {
     let stale = files.iter().filter_map(|Rendered { file, text }| {
         let problem = match fs::read_to_string(root.join(file)) {
@@ -163,10 +163,10 @@ fn first_difference(found: &str, wanted: &str) -> Option<String> {
     }
 }
 
-/// Writes the rendered files that differ, and says which.
+/// Writes the rendered files that differ, and lists them.
 ///
 /// # Errors
-/// A file that cannot be written.
+/// A file cannot be written.
 pub fn write(root: &Path, files: &[Rendered]) -> Result<String, Finding> {
     let mut told = String::new();
     for Rendered { file, text } in files {
@@ -181,7 +181,7 @@ pub fn write(root: &Path, files: &[Rendered]) -> Result<String, Finding> {
     Ok(told)
 }
 
-/// What each function may do on a stage, as JSON: by the function's name, a list of actions with their resources.
+/// Each function's permissions on a stage, as JSON: by the function's name, the actions and their resources.
 ///
 /// # Errors
 /// Everything that could not be deployed.

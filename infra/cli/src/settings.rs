@@ -1,4 +1,4 @@
-//! `infra/settings.yaml`: which workflows there are, and what a function gets beyond the usual.
+//! `infra/settings.yaml`: the workflows, and the functions' settings that differ from the defaults.
 
 use crate::findings::Finding;
 use serde::Deserialize;
@@ -15,25 +15,25 @@ pub const SETTINGS: &str = "infra/settings.yaml";
 pub struct Settings {
     /// The workflow files, from the root of the repository.
     pub workflows: Vec<PathBuf>,
-    /// What steps and compensations get beyond the usual: by workflow, by step. One that needs no more has no row.
+    /// The settings of steps and compensations, by workflow and step. One without a row has the defaults.
     #[serde(default)]
     pub steps: BTreeMap<String, BTreeMap<String, StepSettings>>,
-    /// The functions that are no steps, by name.
+    /// The functions that are not steps, by name.
     #[serde(default)]
     pub functions: BTreeMap<String, FunctionSettings>,
 }
 
-/// What a step gets.
+/// The settings of a step.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StepSettings {
     /// The function's memory in MB.
     pub memory_mb: u32,
-    /// How many copies of the function its queue may keep busy at a time. If not said, 10 of a step and 5 of a compensation.
+    /// How many concurrent invocations its queue may start. The default is 10 for a step and 5 for a compensation.
     pub max_concurrency: Option<u32>,
-    /// How many messages one invocation gets at most.
+    /// The largest batch of an invocation.
     pub batch_size: u32,
-    /// What it may do beyond what every step may.
+    /// Its rights beyond those of every step.
     pub rights: Vec<Right>,
 }
 
@@ -45,16 +45,16 @@ impl Default for StepSettings {
 
 const DEFAULT_MEMORY_MB: u32 = 256;
 
-/// What a function that is no step gets.
+/// The settings of a function that is not a step.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FunctionSettings {
-    /// How long one invocation may take, in seconds.
+    /// The timeout of an invocation, in seconds.
     pub timeout_seconds: u32,
     /// The function's memory in MB.
     #[serde(default = "default_memory")]
     pub memory_mb: u32,
-    /// What it may do beyond writing its log.
+    /// Its rights beyond writing its log.
     #[serde(default)]
     pub rights: Vec<Right>,
 }
@@ -63,40 +63,41 @@ fn default_memory() -> u32 {
     DEFAULT_MEMORY_MB
 }
 
-/// Some actions on one thing: exactly one of `table`, `queue`, `queues_of` and `resources` says on which.
+/// Actions on a resource: exactly one of `table`, `queue`, `queues_of` and `resources` names it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Right {
     /// A table of the base template, such as `orders`.
     pub table: Option<String>,
-    /// An index of this table: then the actions are on the index alone.
+    /// An index of this table. Then the actions are on the index alone.
     pub index: Option<String>,
     /// A queue of the base template, such as `undeliverable`.
     pub queue: Option<String>,
     /// The queues of all steps of this workflow, or of every workflow: `all`.
     pub queues_of: Option<String>,
-    /// Anything else, as ARNs in CloudFormation's words.
+    /// Other resources, as ARNs in CloudFormation's syntax.
     pub resources: Option<Vec<Value>>,
     /// The actions, such as `dynamodb:GetItem`.
     pub actions: Vec<String>,
-    /// A condition of the policy's statement, in CloudFormation's words.
+    /// A condition of the policy's statement, in CloudFormation's syntax.
     pub condition: Option<Value>,
 }
 
-/// What a right is about.
+/// The resource of a right.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Subject<'a> {
     /// A table, or an index of it.
     Table(&'a str, Option<&'a str>),
     /// A queue.
     Queue(&'a str),
-    /// The queues of a workflow, or of all.
+    /// The queues of a workflow, or of all workflows.
     QueuesOf(&'a str),
     /// Resources by their ARNs.
     Resources(&'a [Value]),
 }
 
-/// The actions that a function can need on a table, and on a queue. What changes them is for the stack alone.
+/// The actions on a table, and on a queue, that a function can need. Only the stack may change tables and queues
+/// themselves.
 const TABLE_ACTIONS: [&str; 13] = [
     "dynamodb:BatchGetItem",
     "dynamodb:BatchWriteItem",
@@ -122,10 +123,10 @@ const QUEUE_ACTIONS: [&str; 6] = [
 ];
 
 impl Right {
-    /// What it is about.
+    /// Its resource.
     ///
     /// # Errors
-    /// That it says none or several.
+    /// It names none or several.
     pub fn subject(&self) -> Result<Subject<'_>, String> {
         let Self { table, index, queue, queues_of, resources, .. } = self;
         match (table, queue, queues_of, resources) {
@@ -140,7 +141,7 @@ impl Right {
         }
     }
 
-    /// What is wrong with it.
+    /// Its problems.
     fn problems(&self) -> Vec<String> {
         let known: &[&str] = match self.subject() {
             Err(problem) => return vec![problem],
@@ -169,18 +170,18 @@ impl Right {
 }
 
 impl Settings {
-    /// The settings of a step; the usual ones where it has no row.
+    /// The settings of a step; the defaults where it has no row.
     pub fn step(&self, workflow: &str, step: &str) -> StepSettings {
         self.steps.get(workflow).and_then(|steps| steps.get(step)).cloned().unwrap_or_default()
     }
 
-    /// All rights that they give.
+    /// All rights in the settings.
     pub fn rights(&self) -> impl Iterator<Item = &Right> {
         let steps = self.steps.values().flat_map(BTreeMap::values).flat_map(|settings| &settings.rights);
         steps.chain(self.functions.values().flat_map(|settings| &settings.rights))
     }
 
-    /// What is wrong with them, given the steps of each workflow.
+    /// The problems of the settings, given the steps of each workflow.
     pub fn problems(&self, workflows: &BTreeMap<&str, Vec<&str>>) -> Vec<String> {
         let mut problems = Vec::new();
         for (workflow, steps) in &self.steps {
@@ -199,7 +200,7 @@ impl Settings {
                 }
                 let place = format!("the step `{step}` of `{workflow}`");
                 let StepSettings { memory_mb, max_concurrency, batch_size, rights } = settings;
-                // What Lambda and SQS take.
+                // The limits of Lambda and SQS.
                 for (key, value, from, to) in [
                     ("memory_mb", Some(*memory_mb), 128, 10_240),
                     ("max_concurrency", *max_concurrency, 2, 1_000),
@@ -236,13 +237,13 @@ fn rights_problems(place: &str, rights: &[Right], workflows: &BTreeMap<&str, Vec
     problems.into_iter().map(|problem| format!("{place}: {problem}")).collect()
 }
 
-/// In `queues_of`: every workflow.
+/// The value of `queues_of` for every workflow.
 pub const ALL: &str = "all";
 
 /// Reads the settings.
 ///
 /// # Errors
-/// What is wrong with them.
+/// The first problem.
 pub fn read(text: &str) -> Result<Settings, Finding> {
     serde_saphyr::from_str(text).map_err(|error: serde_saphyr::Error| {
         let error = error.without_snippet();
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn good_settings_are_read_and_a_step_without_a_row_gets_the_usual() {
+    fn valid_settings_are_read_and_a_step_without_a_row_gets_the_defaults() {
         assert_eq!(problems(GOOD), [""; 0]);
         let settings = read(GOOD).unwrap();
         assert_eq!(settings.step("shop", "pay").memory_mb, 512);
@@ -304,7 +305,7 @@ mod tests {
         "not an action such as"
     )]
     #[test_case("workflows:", "workflow:", "did you mean `workflows`?")]
-    fn wrong_settings_are_refused(good: &str, wrong: &str, told: &str) {
+    fn invalid_settings_are_refused(good: &str, wrong: &str, told: &str) {
         let text = GOOD.replacen(good, wrong, 1);
         assert_ne!(text, GOOD);
         let problems = problems(&text);

@@ -1,4 +1,4 @@
-//! How large templates are, against AWS's quotas.
+//! The sizes of templates, against AWS's quotas.
 
 use crate::{
     findings::{Finding, Findings},
@@ -10,13 +10,13 @@ use crate::{
 use std::{fmt::Write, path::PathBuf};
 use stepwell::Workflow;
 
-/// The numbers of steps, compensations included, of the workflows that are measured. The engine allows 100.
+/// The steps, compensations included, of the measured workflows. The engine allows 100.
 const STEPS: [usize; 4] = [5, 20, 50, 100];
 
-/// A table of sizes: the project's own template, and those of generated workflows in its place.
+/// A table of sizes: of the project's own template, and of templates for generated workflows.
 ///
 /// # Errors
-/// A template that cannot be rendered, or one of the project that is beyond a quota.
+/// A template cannot be rendered, or the project's own exceeds a quota.
 pub fn table(project: &Project) -> Result<String, Findings> {
     let (_, own) = render::render(project)?;
     let mut rows = vec![("this project".to_owned(), own)];
@@ -42,11 +42,11 @@ pub fn table(project: &Project) -> Result<String, Findings> {
 
 fn line(text: &mut String, name: &str, cells: impl Iterator<Item = String>, end: &str) {
     let cells: String = cells.map(|cell| format!("{cell:>20}")).collect();
-    // Writing to a text does not fail.
+    // Writing to a String cannot fail.
     let _ = writeln!(text, "{name:<32}{cells}{end}");
 }
 
-/// A workflow file with names at their longest: a chain, of which the first so many steps have compensations.
+/// A workflow file with the longest names: a chain whose first steps have compensations.
 fn chain(steps: usize, compensations: usize) -> String {
     let mut file = "name: a_name_of_16_cha\nredrives: 4\nstep_templates:\n".to_owned();
     for step in 0..steps {
@@ -61,7 +61,7 @@ fn chain(steps: usize, compensations: usize) -> String {
     file
 }
 
-/// The template of a project that has this workflow in place of its own.
+/// The template of the project with this workflow in place of its own.
 fn generated(project: &Project, file: &str) -> Result<Template, Findings> {
     let name = PathBuf::from("a generated workflow");
     let workflow =

@@ -1,4 +1,4 @@
-//! A rendered template, read again: its names, its size, what its functions may do.
+//! A parsed template: its names, its size, and the functions' permissions.
 
 use crate::{
     cfn::{NAMES, Place, Resolver, parse},
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use stepwell::core::spelling::Meant;
 
-/// A template that has been read.
+/// A parsed template.
 #[derive(Clone, Debug)]
 pub struct Template {
     text: String,
@@ -18,37 +18,37 @@ pub struct Template {
     resources: Map<String, Value>,
 }
 
-/// An action that a function may do on a resource.
+/// An action that a function may perform on a resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Allowed {
     /// The action, such as `sqs:SendMessage`.
     pub action: String,
-    /// The resource's ARN, perhaps with `*` in it.
+    /// The resource's ARN, which may contain `*`.
     pub resource: String,
 }
 
-/// How large a template is, in what AWS limits.
+/// A size of the template that AWS limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Measure {
-    /// What is counted.
+    /// The measured quantity.
     pub what: &'static str,
-    /// The largest resource of those that it is counted for, where it is for each.
+    /// The largest resource, where each resource has its own limit.
     pub of: Option<String>,
-    /// How much there is.
+    /// The size.
     pub value: usize,
-    /// How much there may be.
+    /// AWS's limit.
     pub quota: usize,
 }
 
 impl Measure {
-    /// Whether there is more than there may be.
+    /// Whether the size exceeds the limit.
     pub fn is_beyond(&self) -> bool {
         self.value > self.quota
     }
 }
 
-/// AWS's quotas: of CloudFormation for a template, of IAM for the inline policies of a role, of Lambda for the environment of
-/// a function. None of them can be raised.
+/// AWS's quotas: CloudFormation's for a template, IAM's for the inline policies of a role, Lambda's for the environment
+/// of a function. None of them can be raised.
 const RESOURCES: usize = 500;
 const PARAMETERS: usize = 200;
 const OUTPUTS: usize = 200;
@@ -57,10 +57,10 @@ const POLICY_CHARACTERS: usize = 10_240;
 const ENVIRONMENT_BYTES: usize = 4 * 1024;
 
 impl Template {
-    /// Reads a template's text.
+    /// Parses a template.
     ///
     /// # Errors
-    /// That it is no YAML, or has no resources.
+    /// The text is not YAML, or has no resources.
     pub fn read(text: &str) -> Result<Self, Finding> {
         let wrong = |problem: String| Finding::new(TEMPLATE, problem, "Put infra/base.yaml or its fragments right");
         let value = parse(text).map_err(|error| wrong(format!("is not YAML: {error}")))?;
@@ -89,7 +89,7 @@ impl Template {
         of_kind.filter_map(|(id, resource)| Some((id.as_str(), resource.get("Properties")?)))
     }
 
-    /// What is wrong with it: references to what is not there, names that AWS does not take, names that two have.
+    /// The problems of the template: missing references, invalid names, duplicate names.
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = self.dangling();
         findings.extend(self.names());
@@ -146,14 +146,14 @@ impl Template {
         findings
     }
 
-    /// How large it is, with names at their longest.
+    /// The sizes of the template, with the longest names.
     pub fn measures(&self) -> Vec<Measure> {
         let resolver = self.resolver(Place::LONGEST);
         let entries = |section: &str| self.value.get(section).and_then(Value::as_object).map_or(0, Map::len);
         let policies = self.properties("AWS::IAM::Role").map(|(id, properties)| {
             let documents = properties.get("Policies").and_then(Value::as_array).into_iter().flatten();
             let documents = documents.filter_map(|policy| policy.get("PolicyDocument"));
-            // As IAM counts: without whitespace.
+            // IAM counts without whitespace.
             let text: String = documents.map(|document| resolver.resolve(document).to_string()).collect();
             (id, text.chars().filter(|c| !c.is_whitespace()).count())
         });
@@ -173,7 +173,7 @@ impl Template {
         ]
     }
 
-    /// What each function may do, by its physical name.
+    /// Each function's permissions, by its physical name.
     pub fn rights(&self, place: Place<'_>) -> BTreeMap<String, BTreeSet<Allowed>> {
         let resolver = self.resolver(place);
         let functions = self.properties("AWS::Lambda::Function").filter_map(|(id, properties)| {
@@ -204,7 +204,7 @@ fn is(resource: &Value, kind: &str) -> bool {
     resource.get("Type").and_then(Value::as_str) == Some(kind)
 }
 
-/// One text, or several.
+/// The texts of a value that is one text or a list.
 fn texts(value: Option<&Value>, resolver: &Resolver<'_>) -> Vec<String> {
     match value {
         Some(Value::Array(items)) => items.iter().map(|item| resolver.text(item)).collect(),
@@ -219,7 +219,7 @@ fn largest<'a>(what: &'static str, all: impl Iterator<Item = (&'a str, usize)>, 
     Measure { what, of, value, quota }
 }
 
-/// Notes what a value refers to, each with one of those that do.
+/// Collects what a value refers to, each with one of the places that do.
 fn references(value: &Value, by: &str, found: &mut BTreeMap<String, String>) {
     let mut note = |name: &str| {
         found.entry(name.to_owned()).or_insert_with(|| by.to_owned());

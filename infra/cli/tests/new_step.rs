@@ -15,7 +15,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
 
-/// The files below a folder, by their path from it, without what is built and what git keeps for itself.
+/// The files below a folder, by their path from it, without build output and git's own files.
 fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     fn read(root: &Path, folder: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
         for entry in fs::read_dir(root.join(folder)).unwrap() {
@@ -36,13 +36,13 @@ fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// Makes a folder a copy of this repository. A file that is the same already keeps its time, by which cargo tells what to build.
+/// Makes a folder a copy of this repository. An unchanged file keeps its time, by which cargo decides what to build.
 fn copy_to(root: &Path) {
     fs::create_dir_all(root).unwrap();
     let (wanted, found) = (files(&repository()), files(root));
     for path in found.keys().filter(|path| !wanted.contains_key(*path)) {
         fs::remove_file(root.join(path)).unwrap();
-        // Cargo takes each folder in `functions/checkout` for a package. A folder that is not empty stays.
+        // Cargo takes each folder in `functions/checkout` as a package. A folder that is not empty stays.
         root.join(path).ancestors().skip(1).take_while(|folder| fs::remove_dir(folder).is_ok()).for_each(drop);
     }
     for (path, text) in wanted.iter().filter(|(path, text)| found.get(*path) != Some(text)) {
@@ -57,13 +57,13 @@ fn copy() -> TempDir {
     copy
 }
 
-/// Runs the command in this repository; what it has printed, and whether it succeeded.
+/// Runs the command in this repository.
 fn stepwell(root: &Path, arguments: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stepwell"));
     command.args(arguments.split_whitespace()).current_dir(root).output().unwrap()
 }
 
-/// What the command prints when it succeeds.
+/// The command's output; it has to succeed.
 #[track_caller]
 fn done(root: &Path, arguments: &str) -> String {
     let output = stepwell(root, arguments);
@@ -71,7 +71,7 @@ fn done(root: &Path, arguments: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What the command says is wrong.
+/// The command's findings; it has to fail.
 #[track_caller]
 fn refused(root: &Path, arguments: &str) -> String {
     let output = stepwell(root, arguments);
@@ -85,7 +85,7 @@ const NEW: &str =
     "new step checkout check_fraud --after validate_cart --read-by process_payment --compensation forget_suspicion";
 
 #[test]
-fn step_is_made_once_and_its_parts_fit_together() {
+fn step_is_created_once_and_passes_the_check() {
     let copy = copy();
     let root = copy.path();
     let told = done(root, NEW);
@@ -103,7 +103,7 @@ fn step_is_made_once_and_its_parts_fit_together() {
     assert!(lock.contains("name = \"checkout_check_fraud\"") && lock.contains("name = \"checkout_forget_suspicion\""));
     let told = done(root, NEW);
     assert!(told.starts_with("nothing to do: "), "{told}");
-    // What people have written since is theirs.
+    // Handwritten code is preserved.
     fs::write(root.join("functions/checkout/check_fraud/src/lib.rs"), "//! Mine.\n").unwrap();
     assert!(done(root, NEW).starts_with("nothing to do: "));
     let changed: Vec<PathBuf> =
@@ -122,7 +122,7 @@ fn dry_run_writes_nothing_and_shows_what_would_change() {
 }
 
 #[test]
-fn step_beside_others_is_told_to_run_side_by_side() {
+fn step_beside_others_is_reported_as_concurrent() {
     let copy = copy();
     let told = done(copy.path(), "new step checkout check_fraud --after validate_cart --beside");
     assert!(told.contains("process_payment does not wait for check_fraud: the two run side by side."), "{told}");
@@ -131,7 +131,7 @@ fn step_beside_others_is_told_to_run_side_by_side() {
 }
 
 #[test]
-fn everything_that_is_in_the_way_is_told_at_once_and_nothing_is_touched() {
+fn all_obstacles_are_reported_together_and_no_file_changes() {
     let copy = copy();
     let root = copy.path();
     fs::create_dir_all(root.join("functions/checkout/taken/src")).unwrap();
@@ -201,9 +201,9 @@ fn everything_that_is_in_the_way_is_told_at_once_and_nothing_is_touched() {
     }
 }
 
-/// A folder stands where a file is to be written first, so that writing fails in the middle.
+/// A folder has the name of a file to be written, so that writing fails half-way.
 #[test]
-fn failure_half_way_leaves_everything_as_it_was() {
+fn failed_write_restores_every_file() {
     let copy = copy();
     let root = copy.path();
     fs::create_dir(root.join("infra/template.yaml.new-step")).unwrap();
@@ -218,7 +218,7 @@ fn failure_half_way_leaves_everything_as_it_was() {
 }
 
 #[test_case("    depends_on_step: validate_cart\n", "    depends_on_steps: [\n      validate_cart]\n"; "dependencies in two lines")]
-fn workflow_file_that_is_not_understood_is_left_to_people(old: &str, new: &str) {
+fn unsupported_workflow_file_is_left_unchanged(old: &str, new: &str) {
     let copy = copy();
     let text = fs::read_to_string(copy.path().join(WORKFLOW)).unwrap();
     fs::write(copy.path().join(WORKFLOW), text.replacen(old, new, 1)).unwrap();
@@ -228,7 +228,7 @@ fn workflow_file_that_is_not_understood_is_left_to_people(old: &str, new: &str) 
     assert!(files(copy.path()) == before);
 }
 
-/// What a person edits after the command.
+/// The edits that a person makes after the command.
 struct ByHand<'a> {
     root: &'a Path,
     files: BTreeSet<&'a str>,
@@ -247,20 +247,19 @@ impl<'a> ByHand<'a> {
     }
 }
 
-/// A step in the middle of the checkout, which reads an earlier result and whose own is read by a later step, with a
-/// compensation and one right more.
+/// A step in the middle of the checkout, which reads an earlier result and whose result is read by a later step, with a
+/// compensation and an additional right.
 ///
-/// It builds the workspace anew, in a copy beside what is built already. The copy stays where it is, so that a second time
-/// only what has changed is built.
+/// It builds the workspace in a copy. The copy stays, so that a second run only builds what has changed.
 #[test]
 #[ignore = "it builds the workspace: tests/run.sh new_step"]
-fn three_files_are_edited_by_hand_for_a_step_in_the_middle_of_the_checkout() {
+fn step_in_the_middle_of_the_checkout_needs_three_manual_edits() {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let scratch = target.join("new_step");
     let root = scratch.as_path();
     copy_to(root);
-    // Cargo tells packages apart by name, version and place in their workspace. With another version it takes those of the copy
-    // for others than those of this repository, and both can be built into one folder.
+    // Cargo identifies a package by name, version and place in its workspace. Another version lets both workspaces
+    // build into one folder.
     let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
     fs::write(root.join("Cargo.toml"), manifest.replacen("version = \"0.1.0\"", "version = \"0.1.0-new-step\"", 1))
         .unwrap();
@@ -301,7 +300,7 @@ fn three_files_are_edited_by_hand_for_a_step_in_the_middle_of_the_checkout() {
     };
     cargo("fmt --all --check");
     cargo("clippy --offline --locked --workspace --all-targets --features lambda -- -D warnings");
-    let tests =
-        ["house", "dependencies", "papers", "project", "checkout", "check_fraud"].map(|test| format!("--test {test}"));
+    let tests = ["architecture", "dependencies", "documentation", "project", "checkout", "check_fraud"]
+        .map(|test| format!("--test {test}"));
     cargo(&format!("test --offline --locked --workspace --features lambda --lib {}", tests.join(" ")));
 }

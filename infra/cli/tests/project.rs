@@ -1,4 +1,4 @@
-//! The command on this repository, and on copies of it with something wrong in them.
+//! The command on this repository, and on broken copies of it.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
@@ -14,7 +14,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
 
-/// A copy of all that the command reads.
+/// A copy of all files that the command reads.
 fn copy() -> TempDir {
     let copy = TempDir::new().unwrap();
     copy_into(&repository(), copy.path(), Path::new(""));
@@ -37,14 +37,14 @@ fn copy_into(from: &Path, to: &Path, path: &Path) {
     }
 }
 
-/// Everything that `stepwell check` finds.
+/// All findings of `stepwell check`.
 fn found(root: &Path) -> Vec<String> {
     let checked = Project::read(root).and_then(|project| check::check(&project));
     let findings = checked.err().map(stepwell_cli::Findings::into_vec).unwrap_or_default();
     findings.iter().map(ToString::to_string).collect()
 }
 
-/// Replaces a text that stands in a file of the project.
+/// Replaces a text in a file of the project, which has to contain it.
 fn replace(root: &Path, file: &str, old: &str, new: &str) {
     let text = fs::read_to_string(root.join(file)).unwrap();
     assert!(text.contains(old), "{file} has {old}");
@@ -54,7 +54,7 @@ fn replace(root: &Path, file: &str, old: &str, new: &str) {
 const WORKFLOW: &str = "shared/checkout/src/checkout.yaml";
 
 #[test]
-fn this_repository_is_as_rendered_and_its_parts_fit_together() {
+fn this_repository_is_rendered_and_passes_the_check() {
     let project = Project::find(&repository().join("infra/cli")).unwrap();
     let (files, _) = render::render(&project).unwrap();
     assert_eq!(render::stale(&project.root, &files), []);
@@ -62,7 +62,7 @@ fn this_repository_is_as_rendered_and_its_parts_fit_together() {
 }
 
 #[test]
-fn rendering_twice_changes_nothing_and_mends_what_was_stale() {
+fn rendering_is_idempotent_and_updates_stale_files() {
     let copy = copy();
     replace(copy.path(), render::TEMPLATE, "VisibilityTimeout: 20", "VisibilityTimeout: 21");
     let told = found(copy.path());
@@ -102,7 +102,7 @@ fn rendering_twice_changes_nothing_and_mends_what_was_stale() {
 #[test_case("functions/checkout/create_order/src/main.rs", "\"create_order\"", "\"create_orders\"", "functions/checkout/create_order/src/main.rs: does not serve `create_order` of `checkout`\n    Call `serve(\"checkout\", \"create_order\", step)` in it"; "a function of another step")]
 #[test_case("functions/watchdog/Cargo.toml", "name = \"watchdog\"", "name = \"watch\"", "its package is called watch\n    Name it watchdog"; "a package of another name")]
 #[test_case("events/process_payment.json", "\"md5OfBody\": \"", "\"md5OfBody\": \"x", "events/process_payment.json: is stale: line "; "a sample event that is stale")]
-fn what_does_not_fit_is_found(file: &str, old: &str, new: &str, finding: &str) {
+fn mismatch_is_found(file: &str, old: &str, new: &str, finding: &str) {
     let copy = copy();
     replace(copy.path(), file, old, new);
     let found = found(copy.path());
@@ -110,7 +110,7 @@ fn what_does_not_fit_is_found(file: &str, old: &str, new: &str, finding: &str) {
 }
 
 #[test]
-fn everything_is_found_at_once() {
+fn all_findings_are_reported_together() {
     let copy = copy();
     replace(copy.path(), "events/process_payment.json", "\"md5OfBody\": \"", "\"md5OfBody\": \"x");
     replace(copy.path(), "functions/watchdog/Cargo.toml", "name = \"watchdog\"", "name = \"watch\"");
@@ -118,7 +118,7 @@ fn everything_is_found_at_once() {
     assert_eq!(found(copy.path()).len(), 3);
 }
 
-/// What is wrong with a project that has these workflows beside the checkout.
+/// The findings for a project that has these workflows in addition.
 fn with_others(workflows: &[&str]) -> Vec<String> {
     let copy = copy();
     let mut names = "checkout.yaml".to_owned();
@@ -152,7 +152,7 @@ fn workflows_beyond_a_quota_are_refused_with_the_number() {
 }
 
 #[test]
-fn rights_beyond_a_quota_are_refused_with_the_number() {
+fn policies_beyond_a_quota_are_refused_with_the_number() {
     let copy = copy();
     let topics = (0..300).map(|topic| format!("arn:aws:sns:us-east-1:123456789012:a-topic-{topic:03}"));
     let right = format!(
@@ -194,7 +194,7 @@ fn rights_are_printed_with_the_stage_filled_in() {
     );
 }
 
-/// The template and the scripts refuse a stage with which a physical name would be too long.
+/// The template and the scripts limit a stage's name so that no physical name is too long.
 #[test]
 fn stage_has_one_limit() {
     let pattern = format!("^[a-z][a-z0-9]{{0,{}}}$", stepwell::core::names::MAX_STAGE - 1);

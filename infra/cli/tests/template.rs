@@ -1,4 +1,4 @@
-//! What the rendered template promises and cfn-lint has no rule for.
+//! Rules of the rendered template that cfn-lint does not have.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
@@ -14,7 +14,7 @@ fn template() -> Template {
     render::render(&Project::read(&root).unwrap()).unwrap().1
 }
 
-/// The resources of a kind with their logical ids, at least one.
+/// The resources of a kind with their logical ids; at least one.
 fn of_kind<'a>(template: &'a Template, kind: &str) -> Vec<(&'a str, &'a Value)> {
     let resources = template.value()["Resources"].as_object().unwrap();
     let found: Vec<_> =
@@ -24,7 +24,7 @@ fn of_kind<'a>(template: &'a Template, kind: &str) -> Vec<(&'a str, &'a Value)> 
 }
 
 #[test]
-fn it_is_plain_cloudformation_with_the_rights_inside_the_roles() {
+fn template_is_plain_cloudformation_with_the_policies_inside_the_roles() {
     let template = template();
     for section in ["Transform", "Mappings"] {
         assert_eq!(template.value().get(section), None);
@@ -33,12 +33,12 @@ fn it_is_plain_cloudformation_with_the_rights_inside_the_roles() {
     assert_eq!(template.of_kind("AWS::IAM::Policy").count(), 0);
     let resources = template.value()["Resources"].as_object().unwrap();
     assert!(resources.values().all(|resource| resource.get("DependsOn").is_none()));
-    // With a name of their own they would need the capability CAPABILITY_NAMED_IAM.
+    // A role with an explicit name would need the capability CAPABILITY_NAMED_IAM.
     assert!(of_kind(&template, "AWS::IAM::Role").iter().all(|(_, role)| role["Properties"].get("RoleName").is_none()));
 }
 
 #[test]
-fn tables_outlive_the_stack_and_are_protected_unless_somebody_says_otherwise() {
+fn tables_outlive_the_stack_and_are_protected_by_default() {
     let template = template();
     let tables = of_kind(&template, "AWS::DynamoDB::Table");
     assert_eq!(tables.len(), 5);
@@ -50,7 +50,7 @@ fn tables_outlive_the_stack_and_are_protected_unless_somebody_says_otherwise() {
 }
 
 #[test]
-fn whatever_is_counted_in_a_log_is_told_of() {
+fn every_metric_filter_has_an_alarm() {
     let template = template();
     let told: BTreeSet<String> = of_kind(&template, "AWS::CloudWatch::Alarm")
         .iter()
@@ -81,7 +81,7 @@ fn failed_compensations_and_newer_formats_are_counted_in_the_log_of_every_functi
 }
 
 #[test]
-fn a_message_stays_hidden_for_as_long_as_its_function_may_run() {
+fn visibility_timeout_covers_the_function_timeout() {
     let template = template();
     let resources = &template.value()["Resources"];
     for (id, mapping) in of_kind(&template, "AWS::Lambda::EventSourceMapping") {

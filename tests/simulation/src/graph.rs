@@ -1,48 +1,48 @@
-//! Workflows of any shape, over the numbered steps.
+//! Workflows of any shape over numbered steps.
 
 use crate::steps::name;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use stepwell::{Workflow, core::message::StepQueue};
 
-/// The name of every such workflow.
+/// The name of all these workflows.
 pub const WORKFLOW: &str = "graph";
 
-/// The step that undoes step `n` is the numbered step `n` more than this.
-pub const UNDOING: usize = 50;
+/// The compensation of step `n` is numbered `n` plus this.
+pub const COMPENSATION_OFFSET: usize = 50;
 
-/// A graph of numbered steps: step `n` is the `n`-th entry, and holds what `n` depends on.
+/// A DAG of numbered steps. Entry `n` lists the dependencies of step `n`.
 #[derive(Clone, Debug)]
 pub struct Graph {
     edges: Vec<Vec<usize>>,
     max_attempts: u32,
     timeout_seconds: u32,
     base_seconds: Option<u32>,
-    undone: BTreeSet<usize>,
+    compensated: BTreeSet<usize>,
     policy: Option<(&'static str, Option<u32>)>,
     redrives: u32,
 }
 
 impl Graph {
-    /// The graph in which the `n`-th step depends on the steps in the `n`-th entry.
+    /// The graph in which step `n` depends on the steps of entry `n`.
     pub fn new(edges: impl IntoIterator<Item = Vec<usize>>) -> Self {
         let edges = edges.into_iter().collect();
-        let (undone, policy) = (BTreeSet::new(), None);
-        Self { edges, max_attempts: 3, timeout_seconds: 10, base_seconds: Some(0), undone, policy, redrives: 0 }
+        let (compensated, policy) = (BTreeSet::new(), None);
+        Self { edges, max_attempts: 3, timeout_seconds: 10, base_seconds: Some(0), compensated, policy, redrives: 0 }
     }
 
-    /// One step after the other.
+    /// A chain of steps.
     pub fn chain(steps: usize) -> Self {
         Self::new((0..steps).map(|step| step.checked_sub(1).into_iter().collect()))
     }
 
-    /// One step, this many beside each other, and one that waits for all of them.
+    /// A fan-out to `width` steps, and their join.
     pub fn fan(width: usize) -> Self {
         let middle = (0..width).map(|_| vec![0]);
         Self::new([vec![]].into_iter().chain(middle).chain([(1..=width).collect()]))
     }
 
-    /// This many diamonds, the end of each the beginning of the next.
+    /// A chain of diamonds: the join of each is the root of the next.
     pub fn diamonds(count: usize) -> Self {
         let diamond = |top: usize| [vec![top], vec![top], vec![top + 1, top + 2]];
         Self::new([vec![]].into_iter().chain((0..count).flat_map(|number| diamond(3 * number))))
@@ -62,35 +62,35 @@ impl Graph {
         self
     }
 
-    /// With this first wait between attempts. Without jitter.
+    /// With this wait before the first retry, without jitter.
     #[must_use]
     pub fn base_seconds(mut self, base_seconds: u32) -> Self {
         self.base_seconds = Some(base_seconds);
         self
     }
 
-    /// With the backoff that a step has when its file says nothing of it.
+    /// With the backoff of a step whose workflow file sets none.
     #[must_use]
     pub fn default_backoff(mut self) -> Self {
         self.base_seconds = None;
         self
     }
 
-    /// With a compensation, of the number [`UNDOING`] more, for each of these steps.
+    /// With a compensation for each of these steps, numbered [`COMPENSATION_OFFSET`] higher.
     #[must_use]
-    pub fn undone(mut self, steps: BTreeSet<usize>) -> Self {
-        self.undone = steps;
+    pub fn with_compensations(mut self, steps: BTreeSet<usize>) -> Self {
+        self.compensated = steps;
         self
     }
 
-    /// With this word for when compensations start, and how many seconds they wait for a redrive.
+    /// With this value of `compensate`, and this many seconds of `compensate_after_seconds`.
     #[must_use]
     pub fn compensate(mut self, when: &'static str, after_seconds: Option<u32>) -> Self {
         self.policy = Some((when, after_seconds));
         self
     }
 
-    /// With so many redrives of a failed task by itself.
+    /// With this many automatic redrives of a failed task.
     #[must_use]
     pub fn redrives(mut self, redrives: u32) -> Self {
         self.redrives = redrives;
@@ -99,15 +99,15 @@ impl Graph {
 
     /// The steps that have a compensation.
     pub fn compensated_steps(&self) -> &BTreeSet<usize> {
-        &self.undone
+        &self.compensated
     }
 
-    /// How many steps there are.
+    /// The number of steps, compensations left out.
     pub fn len(&self) -> usize {
         self.edges.len()
     }
 
-    /// Whether there are none.
+    /// Whether it has no steps.
     pub fn is_empty(&self) -> bool {
         self.edges.is_empty()
     }
@@ -122,7 +122,7 @@ impl Graph {
         self.names().into_iter().map(|step| StepQueue::new(WORKFLOW, step)).collect()
     }
 
-    /// All that each step depends on, directly or not, itself included.
+    /// For each step all its dependencies, direct or not, and the step itself.
     pub fn lineages(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut lineages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (step, dependencies) in self.edges.iter().enumerate() {
@@ -134,10 +134,10 @@ impl Graph {
         lineages
     }
 
-    /// The workflow, through the file that a user would write.
+    /// The workflow, parsed from a workflow file.
     ///
     /// # Panics
-    /// Where the graph is none.
+    /// The graph is not a DAG.
     pub fn workflow(&self) -> Workflow {
         let steps: Vec<Value> = self.edges.iter().enumerate().map(|(step, edges)| self.step(step, edges)).collect();
         let mut file = json!({ "name": WORKFLOW, "namespace_name": "tests", "step_templates": steps });
@@ -157,8 +157,8 @@ impl Graph {
     fn step(&self, step: usize, depends_on: &[usize]) -> Value {
         let mut template = self.template(step);
         template["depends_on_steps"] = depends_on.iter().copied().map(name).collect();
-        if self.undone.contains(&step) {
-            template["compensation"] = self.template(UNDOING + step);
+        if self.compensated.contains(&step) {
+            template["compensation"] = self.template(COMPENSATION_OFFSET + step);
         }
         template
     }

@@ -1,5 +1,5 @@
-//! The engine in simulation, and the protocol's model. Nothing of AWS is in here, and it is built optimised: a test run makes
-//! a hundred thousand simulated runs.
+//! The simulation of the engine, and the protocol's model. This crate contains nothing of AWS. It is built with
+//! optimisation, because a test run makes a hundred thousand simulated runs.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,7 +9,7 @@
     reason = "test support: where something is wrong with the set-up, a panic with a message is what is wanted"
 )]
 
-pub mod far;
+pub mod faulty_store;
 pub mod graph;
 pub mod locked;
 pub mod model;

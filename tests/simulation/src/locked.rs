@@ -1,22 +1,22 @@
-//! A value that is changed through a shared reference by whoever is at work, one at a time.
+//! Interior mutability that checks that borrows do not overlap.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-/// A value behind a lock that nobody waits for. What holds it may be sent between threads, as the engine asks of all that
-/// it works with, while the simulation is on one thread.
+/// A value behind a lock that nothing ever waits for. The engine requires `Send` of what it works with, although the
+/// simulation runs on one thread.
 #[derive(Debug, Default)]
 pub struct Locked<T>(Mutex<T>);
 
 impl<T> Locked<T> {
-    /// This value.
+    /// Wraps this value.
     pub const fn new(value: T) -> Self {
         Self(Mutex::new(value))
     }
 
-    /// The value.
+    /// Borrows the value.
     ///
     /// # Panics
-    /// Somebody has it already, and would be waited for for ever.
+    /// The value is borrowed already. Waiting would never end.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         match self.0.try_lock() {
             Ok(value) => value,
@@ -33,12 +33,12 @@ impl<T> Locked<T> {
         *self.lock()
     }
 
-    /// Puts another value in its place.
+    /// Replaces the value.
     pub fn set(&self, value: T) {
         *self.lock() = value;
     }
 
-    /// Takes the value, and leaves the default.
+    /// Takes the value and leaves the default.
     pub fn take(&self) -> T
     where
         T: Default,
@@ -46,7 +46,7 @@ impl<T> Locked<T> {
         std::mem::take(&mut *self.lock())
     }
 
-    /// Puts another value in its place, and answers with the one that was there.
+    /// Replaces the value and returns the old one.
     pub fn replace(&self, value: T) -> T {
         std::mem::replace(&mut *self.lock(), value)
     }

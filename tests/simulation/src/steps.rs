@@ -1,4 +1,4 @@
-//! Steps that do what a test tells them to.
+//! Steps that run a test's script.
 
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -15,11 +15,11 @@ pub fn number_of(step: &str) -> Option<usize> {
     step.strip_prefix('s')?.parse().ok()
 }
 
-/// What was loaded, as it was loaded: the context and the results of the direct dependencies.
+/// The input as it was loaded: the context and the results of the direct dependencies.
 #[derive(Clone, Debug)]
-pub struct Loaded(TaskData);
+pub struct ScriptInput(TaskData);
 
-impl Input for Loaded {
+impl Input for ScriptInput {
     fn wanted() -> Vec<&'static str> {
         Vec::new()
     }
@@ -31,14 +31,14 @@ impl Input for Loaded {
 
 /// One run of a step.
 #[derive(Clone, Debug)]
-pub struct Run {
-    /// The facts about the attempt.
+pub struct StepRun {
+    /// The attempt's facts.
     pub facts: StepContext,
-    /// What was loaded for it.
+    /// The data that was loaded for it.
     pub data: TaskData,
 }
 
-impl Run {
+impl StepRun {
     /// The task's context.
     pub fn context(&self) -> Value {
         serde_json::from_str(&self.data.context).expect("the context is JSON")
@@ -50,21 +50,21 @@ impl Run {
     }
 }
 
-/// What a step does when it is run. It is itself the step: any JSON is its result.
+/// The script of a step, which is itself the step. Its result is any JSON.
 #[derive(Clone)]
-pub struct Script(Arc<dyn Fn(Run) -> BoxFuture<'static, Result<Value, StepError>> + Send + Sync>);
+pub struct Script(Arc<dyn Fn(StepRun) -> BoxFuture<'static, Result<Value, StepError>> + Send + Sync>);
 
 impl Script {
-    /// A script that answers at once.
-    pub fn new(script: impl Fn(Run) -> Result<Value, StepError> + Send + Sync + 'static) -> Self {
+    /// A script that returns at once.
+    pub fn new(script: impl Fn(StepRun) -> Result<Value, StepError> + Send + Sync + 'static) -> Self {
         Self(Arc::new(move |run| {
             let outcome = script(run);
             Box::pin(async move { outcome })
         }))
     }
 
-    /// A script that takes its time.
-    pub fn slow<F>(script: impl Fn(Run) -> F + Send + Sync + 'static) -> Self
+    /// A script that waits.
+    pub fn slow<F>(script: impl Fn(StepRun) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Value, StepError>> + Send + 'static,
     {
@@ -79,11 +79,11 @@ impl fmt::Debug for Script {
 }
 
 impl Step for Script {
-    type Input = Loaded;
+    type Input = ScriptInput;
     type Output = Value;
 
-    async fn run(&self, Loaded(data): Loaded, facts: &StepContext) -> Result<Value, StepError> {
+    async fn run(&self, ScriptInput(data): ScriptInput, facts: &StepContext) -> Result<Value, StepError> {
         // Outside of the future, so that a script may panic before it begins to wait.
-        (self.0)(Run { facts: facts.clone(), data }).await
+        (self.0)(StepRun { facts: facts.clone(), data }).await
     }
 }

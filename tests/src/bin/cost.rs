@@ -1,4 +1,4 @@
-//! Prints what a task costs in AWS calls and units, next to what the design allows.
+//! The command `cost`: the AWS calls and units of a task, next to its budget.
 
 #![allow(clippy::print_stdout, reason = "it is what this program is for")]
 
@@ -9,11 +9,11 @@ use stepwell_tests::{
     meter::Units,
 };
 
-/// Runs tasks on the stack at AWS_ENDPOINT_URL, nothing failing, and counts the engine's own AWS calls.
+/// Runs tasks without failures on the stack at AWS_ENDPOINT_URL, and counts the engine's own AWS calls.
 ///
-/// Write units are what DynamoDB says it used; read units are worked out from the items that were read, by DynamoDB's
+/// Write units are what DynamoDB reports. Read units are computed from the items that were read, by DynamoDB's
 /// published rules, because MiniStack does not report them. The shop's calls are left out, and so are the receives and
-/// deletes, which Lambda makes. Every task gets a table and queues of its own, which are deleted afterwards.
+/// deletes, which Lambda makes. Every task gets its own table and queues, which are deleted afterwards.
 #[derive(Parser)]
 struct Arguments {
     /// Also list the requests by operation, and the calls in sequence step by step.

@@ -1,8 +1,7 @@
-//! What each function weighs: its zip's size, the time from its start to its first question for work, and the memory
-//! that it then holds.
+//! The command `footprint`: the zip size, the start-up time and the memory of each function.
 //!
 //! A small TCP server stands in for Lambda's runtime API. A function has started when it asks that server for its next
-//! invocation; no answer ever comes, so what is measured is the start and nothing else.
+//! invocation. No answer ever comes, so the command measures the start and nothing else.
 
 #![allow(clippy::print_stdout, reason = "the table is this command's output")]
 
@@ -18,20 +17,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The project's aims for one function.
+/// The project's aims for one function: zip size, start-up time, and memory.
 const AIM_ZIP_MB: f64 = 4.0;
 const AIM_START_MS: f64 = 30.0;
 const AIM_MEMORY_MB: f64 = 30.0;
 
-/// How long a function may take before it counts as one that does not start.
+/// The time after which a function counts as failed to start.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Size, start-up time and memory of each function, beside the project's aims.
+/// Measures size, start-up time and memory of each function, next to the project's aims.
 ///
-/// Builds the functions as they are deployed first, unless it is told where their binaries are.
+/// Builds the functions as they are deployed first, unless --binaries names a folder.
 #[derive(Parser)]
 struct Options {
-    /// The folder with the functions' binaries: PACKAGE, or PACKAGE/bootstrap as cargo-lambda leaves them.
+    /// The folder with the functions' binaries: PACKAGE, or PACKAGE/bootstrap as cargo-lambda names them.
     #[arg(long, value_name = "FOLDER")]
     binaries: Option<PathBuf>,
     /// How often to start each function; the figures are medians.
@@ -39,7 +38,7 @@ struct Options {
     runs: u32,
 }
 
-/// What was found for one function.
+/// The figures of one function.
 struct Footprint {
     name: String,
     zip_mb: f64,
@@ -76,7 +75,7 @@ fn print(footprints: &[Footprint]) {
     println!("{:<20} {AIM_ZIP_MB:>9.2} MB {AIM_START_MS:>15.1} ms {AIM_MEMORY_MB:>11.1} MB", "aim, at most");
 }
 
-/// Builds the functions for this machine, otherwise as they are deployed. Answers with the folder that they are in.
+/// Builds the functions for this machine, otherwise as they are deployed. Answers with their folder.
 fn build(functions: &[(String, String)]) -> Result<PathBuf, Box<dyn Error>> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(repository()).args(["build", "--release", "--features", "lambda"]);
@@ -95,7 +94,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The name and the package of each function, as the scripts know them.
+/// The name and the package of each function, from the scripts' list.
 fn functions() -> Result<Vec<(String, String)>, Box<dyn Error>> {
     let listed = fs::read_to_string(repository().join("infra/functions.txt"))?;
     let words = listed.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(' '));
@@ -143,12 +142,12 @@ fn zipped_bytes(binaries: &Path) -> Result<HashMap<String, u64>, Box<dyn Error>>
     Ok(sizes)
 }
 
-/// Kills the function when the measurement is over, however it ends.
+/// A running function. Dropping it kills it.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to do.
+        // It may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -168,7 +167,7 @@ fn start_once(name: &str, binary: &Path) -> Result<(Duration, f64), Box<dyn Erro
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
             .env("AWS_LAMBDA_LOG_GROUP_NAME", "none")
             .env("AWS_LAMBDA_LOG_STREAM_NAME", "none")
-            // Nothing is called at the start, so these only have to be there.
+            // Nothing is called at the start, so the values do not matter.
             .envs([("AWS_REGION", "us-east-1"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:9")])
             .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
             .envs([("STEPWELL_TABLE", "tasks"), ("STEPWELL_QUEUE_URL_PREFIX", "http://127.0.0.1:9/1/")])
@@ -178,16 +177,16 @@ fn start_once(name: &str, binary: &Path) -> Result<(Duration, f64), Box<dyn Erro
             .spawn()?,
     );
     let poll = accept(&runtime_api, &mut function.0, begin)?;
-    // Held, for a function that waits for an answer is one that stays.
+    // The connection is kept open, so that the function goes on waiting.
     let _poll = expect_next_invocation(poll)?;
     let start = begin.elapsed();
     let memory_mb = resident_mb(function.0.id())?;
-    // Before the connection goes, or the function would log that it has.
+    // The function ends before its connection does; otherwise it would log the loss.
     drop(function);
     Ok((start, memory_mb))
 }
 
-/// The function's first connection. Waiting by asking again and again keeps the clock's error below the pause.
+/// Accepts the function's first connection. Polling keeps the error of the measured time below the pause.
 fn accept(runtime_api: &TcpListener, function: &mut Child, begin: Instant) -> Result<TcpStream, Box<dyn Error>> {
     loop {
         match runtime_api.accept() {
@@ -221,7 +220,7 @@ fn expect_next_invocation(mut connection: TcpStream) -> Result<TcpStream, Box<dy
     if line.starts_with("GET ") && line.contains("/runtime/invocation/next") {
         return Ok(connection);
     }
-    // For instance a report that the start failed. Let the function end by itself, so that its log is complete.
+    // The request may report that the start failed. The function may then end by itself, so that its log is complete.
     let _ = connection.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
     Err(format!("the function's first request is not for work but `{line}`").into())
 }

@@ -1,4 +1,4 @@
-//! Who buys, when, and what.
+//! The customers: when each comes, and what it buys.
 
 use super::{faults::stream, world};
 use crate::shop;
@@ -14,18 +14,18 @@ pub enum Unservable {
     SoldOut,
 }
 
-/// One customer.
+/// A customer, and the one checkout it starts.
 #[derive(Clone, Debug)]
 pub struct Customer {
     /// When the order button is pressed, since the start.
     pub arrives: Duration,
-    /// What the page sends then.
+    /// The body that the page sends with `POST /checkout`.
     pub request: Value,
-    /// Why it must fail, where it must.
+    /// Why the checkout must fail; `None` for a customer who can be served.
     pub unservable: Option<Unservable>,
 }
 
-/// So many customers, spread over `span`; one in `unservable_every` cannot be served.
+/// Spreads `count` customers over `span`. One in `unservable_every` cannot be served.
 pub fn customers(seed: u64, count: usize, span: Duration, unservable_every: usize) -> Vec<Customer> {
     let customer = |number: usize| {
         let place = (number as f64 + stream(seed, [5, number as u64, 0, 0]).f64()) / count as f64;

@@ -1,27 +1,27 @@
-//! What goes wrong, and when: a function of a seed and a rate, the same for whoever asks.
+//! The faults that calls meet: a function of the seed and the rate, the same for every design.
 //!
-//! Faults come in two ways, and one rate is the measure of both:
+//! Faults come in two ways, and one rate measures both:
 //!
-//! * **by themselves**: any try of any call fails with a probability of `rate`;
-//! * **in outages**: each service is out for a share of `rate` of all time, in outages of 2 seconds to 5 minutes, most of
-//!   them short. While it is out, nine tries in ten fail, and all of them in the same way.
+//! * **single faults**: any try of any call fails with a probability of `rate`;
+//! * **outages**: each service is out for a share of `rate` of all time, in outages of 2 seconds to 5 minutes, most of
+//!   them short. During an outage nine tries in ten fail, all of them in the same way.
 //!
-//! And the process that makes a call dies at it with a tenth of that probability, right before or right after the call
-//! has its effect.
+//! The process that makes a call dies at it with a tenth of that probability, right before or right after the call
+//! takes effect.
 //!
-//! Which fault a try meets is worked out from the seed, the checkout's number, the service and how many tries that
-//! checkout has made there before. So two ways to write a checkout meet the same faults for as long as they make the
-//! same calls, and outages at the same time in any case.
+//! The fault that a try meets depends on the seed, the checkout's number, the service and the number of tries that this
+//! checkout has made there before. So two designs meet the same faults as long as they make the same calls, and they
+//! meet the same outages in any case.
 
 use fastrand::Rng;
 use std::time::Duration;
 
-/// Something that is called over a network.
+/// A service that is called over a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
-    /// The products' table, as it is read.
+    /// The products' table, for reads.
     Catalogue,
-    /// The products' table, as stock is taken from it.
+    /// The products' table, for reservations of stock.
     Stock,
     /// The payment gateway.
     Gateway,
@@ -36,7 +36,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// How many there are.
+    /// The number of services.
     pub const COUNT: usize = 7;
     const ALL: [Self; Self::COUNT] =
         [Self::Catalogue, Self::Stock, Self::Gateway, Self::Orders, Self::Mail, Self::EngineTable, Self::EngineQueue];
@@ -45,7 +45,7 @@ impl Service {
 /// How a try fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// The service turned it away, for there is too much to do. It had no effect.
+    /// The service throttled the try. It had no effect.
     Throttled,
     /// The service failed, and said so. It had no effect.
     Failed,
@@ -62,17 +62,17 @@ impl Trouble {
 /// What happens at one try of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// It goes well.
+    /// The try succeeds.
     Well,
-    /// It fails.
+    /// The try fails.
     Fails(Trouble),
-    /// The process dies before it.
+    /// The process dies before the call takes effect.
     DiesBefore,
-    /// The process dies after it has had its effect, before it reads the answer.
+    /// The process dies after the call has taken effect, before it reads the answer.
     DiesAfter,
 }
 
-/// A time in which a service is out.
+/// An outage of one service.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Outage {
     from: Duration,
@@ -83,13 +83,13 @@ struct Outage {
 const SHORTEST_OUTAGE_SECONDS: f64 = 2.0;
 const LONGEST_OUTAGE_SECONDS: f64 = 300.0;
 
-/// How many tries in ten fail during an outage.
+/// The share of tries that fail during an outage.
 const SEVERITY: f64 = 0.9;
 
-/// How much rarer a process dies at a call than the call fails.
+/// The probability that a process dies at a call, as a share of the probability that the call fails.
 const DEATHS: f64 = 0.1;
 
-/// All that goes wrong in one run.
+/// All faults of one run.
 #[derive(Debug)]
 pub struct Faults {
     seed: u64,
@@ -98,12 +98,13 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// The faults of this seed at this rate, from 0 to below 1. Outages begin within `span` from the start.
+    /// Makes the faults of this seed at this rate, which is from 0 to below 1. Outages begin within `span` from the
+    /// start.
     pub fn new(seed: u64, rate: f64, span: Duration) -> Self {
         Self { seed, rate, outages: Service::ALL.map(|service| outages(seed, service, rate, span)) }
     }
 
-    /// What happens to the `number`-th try (from 0) that this checkout makes at a service, at a moment since the start.
+    /// Says what happens to the `number`-th try (from 0) of this checkout at a service, at a time since the start.
     pub fn at(&self, checkout: usize, service: Service, number: u32, now: Duration) -> Event {
         let mut rng = stream(self.seed, [1, checkout as u64, service as u64, number.into()]);
         let (death, outage, alone) = (rng.f64(), rng.f64(), rng.f64());
@@ -118,12 +119,12 @@ impl Faults {
         }
     }
 
-    /// Whether SQS hands out a message once more although a worker was done with it, as it may.
+    /// Whether SQS delivers an acknowledged message once more. Standard queues deliver at least once.
     pub fn delivered_again(&self, checkout: usize, message: u64, received: u32) -> bool {
         stream(self.seed, [6, checkout as u64, message, received.into()]).f64() < self.rate
     }
 
-    /// Random numbers for whatever else there is to that try, such as how long an answer takes.
+    /// A stream of random numbers for everything else about a try, such as its latency.
     pub fn random(&self, checkout: usize, service: Service, number: u32) -> Rng {
         stream(self.seed, [4, checkout as u64, service as u64, number.into()])
     }
@@ -135,7 +136,7 @@ impl Faults {
     }
 }
 
-/// When a service is out: lengths spread evenly over the orders of magnitude, and gaps as if each began by chance.
+/// Draws when a service is out. Lengths are spread evenly over the orders of magnitude, and gaps are exponential.
 fn outages(seed: u64, service: Service, rate: f64, span: Duration) -> Vec<Outage> {
     let mut outages = Vec::new();
     if rate <= 0.0 {
@@ -149,7 +150,7 @@ fn outages(seed: u64, service: Service, rate: f64, span: Duration) -> Vec<Outage
     loop {
         let from = now - mean_gap * (1.0 - rng.f64()).ln();
         let to = from + SHORTEST_OUTAGE_SECONDS * (range * rng.f64()).exp();
-        // Throttling, errors and silence; in silence some requests get through.
+        // The outage may throttle, fail or stay silent. While it is silent some requests still take effect.
         let how = Trouble::ALL[rng.usize(..Trouble::ALL.len())];
         if from > span.as_secs_f64() {
             return outages;
@@ -159,7 +160,7 @@ fn outages(seed: u64, service: Service, rate: f64, span: Duration) -> Vec<Outage
     }
 }
 
-/// Random numbers that depend on the seed and on what they are for, and on nothing else.
+/// A stream of random numbers that depends on the seed and on its purpose alone.
 pub fn stream(seed: u64, of: [u64; 4]) -> Rng {
     let mixed = of.into_iter().fold(seed, |mixed, part| Rng::with_seed(mixed ^ part).u64(..));
     Rng::with_seed(mixed)
@@ -172,7 +173,7 @@ mod tests {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
     #[test]
-    fn a_service_is_out_for_its_share_of_the_time_and_in_no_two_outages_at_once() {
+    fn service_is_out_for_its_share_of_the_time_and_outages_do_not_overlap() {
         let faults = Faults::new(1, 0.1, 30 * DAY);
         for outages in &faults.outages {
             let out: Duration = outages.iter().map(|outage| outage.to - outage.from).sum();
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_an_outage_a_try_fails_as_often_as_the_rate_says() {
+    fn outside_an_outage_tries_fail_at_the_rate() {
         let faults = Faults { seed: 1, rate: 0.1, outages: Default::default() };
         let events = (0..100_000).map(|checkout| faults.at(checkout, Service::Stock, 0, Duration::ZERO));
         let events: Vec<Event> = events.collect();
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn in_an_outage_most_tries_fail_in_its_own_way() {
+    fn in_an_outage_most_tries_fail_in_the_same_way() {
         let faults = Faults::new(1, 0.01, DAY);
         let outage = faults.outages[Service::Mail as usize][0];
         let events = (0..1_000).map(|number| faults.at(7, Service::Mail, number, outage.from));
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rate_nothing_goes_wrong() {
+    fn without_a_rate_no_try_fails() {
         let faults = Faults::new(1, 0.0, DAY);
         let well = |number| faults.at(3, Service::Gateway, number, Duration::from_secs(60)) == Event::Well;
         assert!((0..1_000).all(well));

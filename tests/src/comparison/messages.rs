@@ -1,10 +1,10 @@
-//! The queues, as a process calls them: through a client that tries again, over a network that fails.
+//! The queues as a process calls them: through a client that retries, over a network that fails.
 
 use super::{
     engine::Engine,
     faults::{Service, Trouble},
     locked,
-    process::Process,
+    process::ServiceCaller,
 };
 use std::{
     sync::{Arc, Mutex},
@@ -17,18 +17,18 @@ use stepwell::{
 };
 use tokio::time::Instant;
 
-/// The queues in the hands of one process.
+/// The queues as one process calls them.
 #[derive(Debug)]
 pub struct Queues {
     engine: Arc<Engine>,
-    process: Arc<Process>,
-    /// Until when the message that the process works on is hidden from others.
+    process: Arc<ServiceCaller>,
+    /// The end of the visibility timeout of the message that the process works on.
     hidden_until: Arc<Mutex<Instant>>,
 }
 
 impl Queues {
-    /// The queues for a process that works on a message which is hidden until then.
-    pub fn new(engine: &Arc<Engine>, process: &Arc<Process>, hidden_until: &Arc<Mutex<Instant>>) -> Self {
+    /// The queues for a process whose message is hidden until `hidden_until`.
+    pub fn new(engine: &Arc<Engine>, process: &Arc<ServiceCaller>, hidden_until: &Arc<Mutex<Instant>>) -> Self {
         Self { engine: Arc::clone(engine), process: Arc::clone(process), hidden_until: Arc::clone(hidden_until) }
     }
 }
@@ -39,7 +39,7 @@ impl Queue for Queues {
         assert_eq!(*workflow, self.engine.workflow().id().name, "there is no other");
         let body = serde_json::to_string(message).expect("a message is JSON");
         let trail = self.engine.trail_of(message.task_id);
-        let effect = || async { self.engine.carry(&message.step, &body, &trail) };
+        let effect = || async { self.engine.enqueue(&message.step, &body, &trail) };
         let call = self.process.call(Service::EngineQueue, effect);
         call.await.map_err(|trouble| failed("SendMessage", outgoing.queue(), trouble))
     }
@@ -52,7 +52,7 @@ impl Queue for Queues {
     }
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
-        let call = self.process.call(Service::EngineQueue, || async { self.engine.bury(body, reason) });
+        let call = self.process.call(Service::EngineQueue, || async { self.engine.reject(body, reason) });
         call.await.map_err(|trouble| failed("SendMessage", QueueName::Undeliverable, trouble))
     }
 }

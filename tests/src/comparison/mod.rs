@@ -1,30 +1,29 @@
-//! The same customers, the same services and the same faults, for a checkout written in one piece and for ours.
+//! The comparison: a monolith and Stepwell serve the same customers, over the same services, with the same faults.
 //!
-//! Everything runs in this process, in virtual time, and depends on the seed alone: the [`customers`], the [`world`] in
-//! which their money and goods are counted, and the [`faults`] between a process and the services it calls. What differs
-//! is who does the work: [`monolith`], a request handler as it is written without an engine, or [`engine`], our client
-//! and workers over the deployed steps, with the engine's own table and queues failing as often as
-//! everything else does.
+//! Everything runs in this process, in virtual time, and depends on the seed alone: the [`customers`], the [`world`]
+//! that counts their money and goods, and the [`faults`] between a process and the services it calls. Only the design
+//! differs: [`monolith`] is a request handler written without an engine, and [`engine`] is the engine's client and
+//! workers over the deployed steps. The engine's own table and queues fail as often as everything else.
 //!
-//! # What is in our favour by construction
+//! # What favours Stepwell by construction
 //!
-//! * Our page sends its request again, under one idempotency key, until it has an answer, for ten minutes. The page in
-//!   front of the checkout in one piece does not, since that would charge twice: [`Design::OnePieceSentAgain`] does it all
-//!   the same and shows what comes of it.
-//! * Our customer waits: a checkout that meets an outage is done when that is over. The one in one piece has to answer
-//!   within the API's 29 seconds. How long ours took is in the table.
-//! * One whose step has used up its attempts is redriven by itself some minutes later, as `checkout.yaml` says. Until then
-//!   `GET /order_status` says `failed`, with a way to retry: whoever looks just then may be told of a failure that mends
-//!   itself. How many these are is in the table.
-//! * Few customers cannot be served, one in a thousand; in a real shop far more cards are declined. Both checkouts fail
+//! * Its page resends the request, under one idempotency key, until it has an answer, for ten minutes. The monolith's
+//!   page does not, because that would charge twice; [`Design::MonolithResent`] does it all the same and shows what
+//!   follows.
+//! * Its customer waits: a checkout that meets an outage completes when the outage is over. The monolith has to answer
+//!   within the API's 29 seconds. The table shows how long Stepwell took.
+//! * The engine redrives a task whose step has used up its attempts some minutes later, as `checkout.yaml` says. Until
+//!   then `GET /order_status` says `failed` and offers a retry, so a customer who asks at that time is told of a
+//!   failure that passes by itself. The table shows how many these are.
+//! * Few customers cannot be served, one in a thousand; in a real shop far more cards are declined. All designs fail
 //!   for these alike, and no engine changes that.
-//! * There are as many workers as there are messages, one message each. A backlog after an outage is not in the figures.
+//! * There are as many workers as messages, one message each. The figures contain no backlog after an outage.
 //!
-//! # What is in its favour
+//! # What favours the monolith
 //!
-//! * It calls five services, ours two more, which fail as often.
-//! * Its calls are tried again by the same client libraries, under idempotency keys, and it puts back and refunds what it
-//!   can: see [`monolith`].
+//! * It calls five services. Stepwell calls two more, which fail as often.
+//! * The same client libraries retry its calls, under idempotency keys, and it releases and refunds what it can: see
+//!   [`monolith`].
 
 pub mod customers;
 pub mod engine;
@@ -40,7 +39,7 @@ pub mod world;
 use customers::Customer;
 use engine::Engine;
 use faults::Faults;
-use process::{Clock, Process, Trail};
+use process::{ServiceCaller, Trail, VirtualTime};
 use report::{Checkout, End, Figures};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -52,43 +51,43 @@ use tokio::{
     task::{JoinHandle, LocalSet, spawn_local},
     time::{Instant, sleep},
 };
-use world::World;
+use world::ShopWorld;
 
 /// How the checkout is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Design {
-    /// In one piece; the page sends its request once.
+    /// A monolith; the page sends its request once.
     Monolith,
-    /// In one piece; the page sends its request again until it succeeds, as ours does.
-    OnePieceSentAgain,
-    /// As a workflow of ours.
+    /// A monolith; the page resends its request until it succeeds, as Stepwell's page does.
+    MonolithResent,
+    /// A Stepwell workflow.
     Stepwell,
 }
 
-/// What is measured.
+/// The settings of one comparison.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What everything depends on.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// How many customers there are.
+    /// The number of customers.
     pub checkouts: usize,
-    /// The virtual time over which they come.
+    /// The virtual time over which the customers come.
     pub span: Duration,
-    /// One customer in so many cannot be served.
+    /// One customer in this many cannot be served.
     pub unservable_every: usize,
-    /// The workflow file of ours.
+    /// The workflow file of the Stepwell checkout.
     pub workflow: String,
 }
 
 impl Settings {
-    /// So many customers within a day, and the checkout as it is deployed.
+    /// This many customers within a day, with the deployed workflow file.
     pub fn new(seed: u64, checkouts: usize) -> Self {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let workflow = include_str!("../../../shared/checkout/src/checkout.yaml").to_owned();
         Self { seed, checkouts, span: DAY, unservable_every: 1_000, workflow }
     }
 
-    /// With a workflow file that gives every step so many attempts.
+    /// Replaces the workflow's `default_retry_limit`, so that every step has this many attempts.
     #[must_use]
     pub fn with_max_attempts(mut self, limit: u32) -> Self {
         const KEY: &str = "default_retry_limit:";
@@ -100,8 +99,8 @@ impl Settings {
         self
     }
 
-    /// The rate of faults at which the checkout in one piece fails this part of the time, as near as so many customers
-    /// can tell.
+    /// Finds the rate of faults at which the monolith fails this part of the time, as precisely as this number of
+    /// customers allows.
     pub fn calibrate(&self, failing: f64) -> f64 {
         const ROUNDS: usize = 14;
         let wanted = failing * self.checkouts as f64;
@@ -112,23 +111,24 @@ impl Settings {
             *(if failed < wanted { &mut low } else { &mut high }) = rate;
             (rate, (failed - wanted).abs())
         });
-        // Another rate moves all outages, so more faults need not be more failures: the last rate is not always the best.
+        // Another rate moves all outages, so more faults need not cause more failures: the last rate is not always the
+        // best.
         tried.min_by(|(_, one), (_, other)| one.total_cmp(other)).map_or(0.0, |(rate, _)| rate)
     }
 
-    /// Runs one way to write a checkout at a rate of faults, and counts what came of it.
-    pub fn run(&self, way: Design, rate: f64) -> Figures {
+    /// Runs one design at a rate of faults, and counts how its checkouts ended.
+    pub fn run(&self, design: Design, rate: f64) -> Figures {
         let customers = customers::customers(self.seed, self.checkouts, self.span, self.unservable_every);
-        // Outages go on beginning for some time after the last customer has come.
+        // Outages still begin for two hours after the last customer has come.
         let faults = Arc::new(Faults::new(self.seed, rate, self.span + Duration::from_secs(2 * 60 * 60)));
         let checkouts = in_virtual_time(async {
-            let clock = Clock::new(self.seed);
-            match way {
-                Design::Monolith => in_one_piece(customers, &clock, &faults, Duration::ZERO).await,
-                Design::OnePieceSentAgain => in_one_piece(customers, &clock, &faults, engine::PATIENCE).await,
+            let clock = VirtualTime::new(self.seed);
+            match design {
+                Design::Monolith => run_monolith(customers, &clock, &faults, Duration::ZERO).await,
+                Design::MonolithResent => run_monolith(customers, &clock, &faults, engine::RESEND_FOR).await,
                 Design::Stepwell => {
                     let workflow = checkout::workflow_from(&self.workflow).expect("a workflow file");
-                    with_the_engine(customers, &clock, &faults, workflow).await
+                    run_engine(customers, &clock, &faults, workflow).await
                 }
             }
         });
@@ -136,13 +136,13 @@ impl Settings {
     }
 }
 
-async fn in_one_piece(
+async fn run_monolith(
     customers: Vec<Customer>,
-    clock: &Clock,
+    clock: &VirtualTime,
     faults: &Arc<Faults>,
     patience: Duration,
 ) -> Vec<Checkout> {
-    let world = Arc::<World>::default();
+    let world = Arc::<ShopWorld>::default();
     let tasks = customers.iter().cloned().enumerate().map(|(number, customer)| {
         let (world, clock, faults) = (Arc::clone(&world), clock.clone(), Arc::clone(faults));
         spawn_local(async move {
@@ -151,13 +151,13 @@ async fn in_one_piece(
             let until = Instant::now() + patience;
             let mut pause = Duration::from_secs(1);
             let end = loop {
-                let process = Process::start(&clock, &faults, &trail);
+                let process = ServiceCaller::start(&clock, &faults, &trail);
                 match monolith::handle(&world, &process, &customer.request, clock.now()).await {
                     Ok(()) => break End::Ordered,
                     Err(why) if Instant::now() + pause > until => break End::Failed(why),
                     Err(_) => sleep(pause).await,
                 }
-                pause = (pause * 2).min(engine::MAX_INSPECTION_INTERVAL);
+                pause = (pause * 2).min(engine::MAX_RESEND_PAUSE);
             };
             (end, trail.first_trouble(), clock.elapsed())
         })
@@ -172,13 +172,13 @@ async fn in_one_piece(
     checkouts.collect()
 }
 
-async fn with_the_engine(
+async fn run_engine(
     customers: Vec<Customer>,
-    clock: &Clock,
+    clock: &VirtualTime,
     faults: &Arc<Faults>,
     workflow: Workflow,
 ) -> Vec<Checkout> {
-    let world = Arc::<World>::default();
+    let world = Arc::<ShopWorld>::default();
     let engine = Engine::new(&world, clock, faults, workflow);
     let started = clock.now();
     let pages = customers.iter().cloned().enumerate().map(|(number, customer)| {
@@ -196,11 +196,11 @@ async fn with_the_engine(
     let pages = all(pages.collect()).await;
     engine.close();
     watchdog.await.expect("the watchdog does not panic");
-    assert_eq!(engine.buried(), [""; 0], "nothing here sends what belongs to no step");
+    assert_eq!(engine.undeliverable(), [""; 0], "nothing here sends what belongs to no step");
     let mut checkouts = Vec::new();
     let standing = world.standing(customers.len());
     for (((task, trail), customer), standing) in pages.into_iter().zip(&customers).zip(standing) {
-        let engine::Ended { end, at, redriven } = engine.end_of(task).await;
+        let engine::EngineEnd { end, at, redriven } = engine.end_of(task).await;
         checkouts.push(Checkout {
             servable: customer.unservable.is_none(),
             end,
@@ -213,12 +213,12 @@ async fn with_the_engine(
     checkouts
 }
 
-/// What a lock guards. A run that panics is over, so nobody sees what was half done.
+/// Locks a value. A panic ends the run, so nobody reads a value that is half changed.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for all of them.
+/// Waits for all tasks.
 async fn all<T>(tasks: Vec<JoinHandle<T>>) -> Vec<T> {
     let mut done = Vec::with_capacity(tasks.len());
     for task in tasks {
@@ -227,7 +227,7 @@ async fn all<T>(tasks: Vec<JoinHandle<T>>) -> Vec<T> {
     done
 }
 
-/// Runs a future on a clock that stands still while there is something to do, and jumps to the next timer when not.
+/// Runs a future in virtual time, which advances to the next timer only when no task can run.
 fn in_virtual_time<T>(future: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     LocalSet::new().block_on(&runtime, future)
@@ -237,59 +237,59 @@ fn in_virtual_time<T>(future: impl Future<Output = T>) -> T {
 mod tests {
     use super::*;
 
-    /// About the rate at which the checkout in one piece fails 15 % of the time.
+    /// About the rate at which the monolith fails 15 % of the time.
     const RATE: f64 = 0.055;
 
-    /// Fewer customers, of whom more cannot be served: one in forty.
+    /// Fewer customers, of whom one in forty cannot be served.
     fn settings(checkouts: usize) -> Settings {
         let span = Duration::from_secs(6 * 60 * 60);
         Settings { unservable_every: 40, span, ..Settings::new(7, checkouts) }
     }
 
     #[test]
-    fn ours_fails_only_for_customers_who_cannot_be_served() {
+    fn stepwell_fails_only_for_unservable_customers() {
         let ours = settings(400).run(Design::Stepwell, RATE);
         assert_eq!((ours.failed, ours.unservable), (10, 10), "{:?}", ours.reasons);
-        assert_eq!((ours.charged_without_order, ours.needing_hands, ours.not_recovered), (0, 0, 0));
+        assert_eq!((ours.charged_without_order, ours.needing_reconciliation, ours.not_recovered), (0, 0, 0));
         assert!(ours.met_failures > 80 && ours.recovered > 70, "nothing was put to the test: {ours:?}");
     }
 
     #[test]
-    fn in_one_piece_it_fails_for_others_too_and_leaves_things_behind() {
+    fn monolith_fails_for_servable_customers_too_and_leaves_effects_behind() {
         let once = settings(400).run(Design::Monolith, RATE);
         assert!(once.failed > 30 && once.unservable == 10, "{once:?}");
-        assert!(once.charged_without_order > 0 && once.needing_hands > once.charged_without_order, "{once:?}");
-        let again = settings(400).run(Design::OnePieceSentAgain, RATE);
-        assert!(again.failed < once.failed && again.needing_hands >= once.needing_hands, "{again:?}");
+        assert!(once.charged_without_order > 0 && once.needing_reconciliation > once.charged_without_order, "{once:?}");
+        let again = settings(400).run(Design::MonolithResent, RATE);
+        assert!(again.failed < once.failed && again.needing_reconciliation >= once.needing_reconciliation, "{again:?}");
     }
 
     #[test]
-    fn without_faults_nothing_differs() {
-        for way in [Design::Monolith, Design::OnePieceSentAgain, Design::Stepwell] {
-            let figures = settings(80).run(way, 0.0);
-            assert_eq!((figures.failed, figures.unservable, figures.met_failures), (2, 2, 0), "{way:?}");
-            assert_eq!(figures.needing_hands, 0, "{way:?}");
+    fn without_faults_designs_do_not_differ() {
+        for design in [Design::Monolith, Design::MonolithResent, Design::Stepwell] {
+            let figures = settings(80).run(design, 0.0);
+            assert_eq!((figures.failed, figures.unservable, figures.met_failures), (2, 2, 0), "{design:?}");
+            assert_eq!(figures.needing_reconciliation, 0, "{design:?}");
         }
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_figures() {
-        for way in [Design::OnePieceSentAgain, Design::Stepwell] {
-            assert_eq!(settings(150).run(way, RATE), settings(150).run(way, RATE), "{way:?}");
+    fn same_seed_gives_the_same_figures() {
+        for design in [Design::MonolithResent, Design::Stepwell] {
+            assert_eq!(settings(150).run(design, RATE), settings(150).run(design, RATE), "{design:?}");
         }
         let other = Settings { seed: 8, ..settings(150) };
         assert_ne!(settings(150).run(Design::Stepwell, RATE), other.run(Design::Stepwell, RATE));
     }
 
     #[test]
-    fn the_rate_is_found_at_which_one_piece_fails_so_often() {
+    fn calibrate_finds_the_rate_at_which_the_monolith_fails_this_often() {
         let settings = settings(400);
         let failed = settings.run(Design::Monolith, settings.calibrate(0.15)).failed;
         assert!((56..=64).contains(&failed), "{failed} of 400");
     }
 
     #[test]
-    fn another_retry_limit_changes_nothing_else() {
+    fn other_max_attempts_changes_nothing_else() {
         let changed = Settings::new(1, 1).with_max_attempts(7).workflow;
         let plan = checkout::workflow_from(&changed).expect("still a workflow").plan().clone();
         assert!(plan.steps().iter().all(|step| step.max_attempts == 7));

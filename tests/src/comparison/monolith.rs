@@ -1,36 +1,41 @@
-//! A checkout written in one piece: one request handler that does everything while the customer waits.
+//! The checkout as a monolith: one request handler does everything while the customer waits.
 //!
-//! It is meant to be as good as a competent developer makes it without an engine, and it runs the very code of our
-//! steps and compensations, all of them in the workflow's order, so that nothing differs but what holds them together:
+//! It is as good as a competent developer makes it without an engine. It runs the same steps and compensations as
+//! Stepwell, in the workflow's order, so that only their coordination differs:
 //!
-//! * each call is made by the same client library as ours, which tries several times, and under an idempotency key that
-//!   is made for the request: so a try that is made again within the request charges, takes and orders nothing twice;
-//! * where something fails from the charge on, or from another step that can be undone, it cancels the order, puts the stock back and refunds the payment before it
-//!   says so, also where it does not know whether they were made: the same keys rule them out. A card that is declined
-//!   was not charged, so only what came before it is undone;
-//! * a letter that cannot be sent fails no checkout: the order is there, and a log line says so.
+//! * The same client libraries make its calls and retry them, under an idempotency key that is made for the request. So
+//!   a retry within the request charges, reserves and orders nothing twice.
+//! * Where a step fails that has a compensation, or one after the charge, it cancels the order, releases the stock and
+//!   refunds the payment before it answers. It does so too where it does not know whether they were made: the same keys
+//!   void them. A declined card was not charged, so only the steps before it are compensated.
+//! * A confirmation e-mail that cannot be sent fails no checkout: the order exists, and a log line records the failure.
 //!
-//! What it cannot do: go on after its process has died, wait longer than the API's limit of 29 s, or undo anything while
-//! the service that would have to is out. And nobody comes back later to what is left behind.
+//! It cannot go on after its process has died, wait longer than the API's limit of 29 s, or compensate a step while
+//! that step's service is out. And nothing returns later to what it leaves behind.
 
-use super::{process::Process, services::Services, world::World};
+use super::{process::ServiceCaller, services::Services, world::ShopWorld};
 use crate::each_checkout_step;
 use checkout::{ConfigError, testing::steps};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use stepwell::{Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp};
 
-/// How long a request may take: API Gateway waits no longer.
+/// The limit of one request: API Gateway waits no longer.
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(29);
 
-/// The step that fails no checkout.
-const LETTER: &str = "send_confirmation";
+/// The step whose failure fails no checkout.
+const EMAIL_STEP: &str = "send_confirmation";
 
 /// Handles one request in one process.
 ///
 /// # Errors
-/// Why the customer was told that there is no order, in a word or a few.
-pub async fn handle(world: &Arc<World>, process: &Arc<Process>, request: &Value, now: Timestamp) -> Result<(), String> {
+/// The error code that the customer is told instead of an order.
+pub async fn handle(
+    world: &Arc<ShopWorld>,
+    process: &Arc<ServiceCaller>,
+    request: &Value,
+    now: Timestamp,
+) -> Result<(), String> {
     let order = Order { services: Services::new(world, process), id: TaskId::new(), now };
     match process.live(REQUEST_LIMIT, order.sell(request)).await {
         Some(answer) => answer.map_err(|error| error.code),
@@ -38,7 +43,7 @@ pub async fn handle(world: &Arc<World>, process: &Arc<Process>, request: &Value,
     }
 }
 
-/// What is known of an order while its request is handled.
+/// An order while its request is handled.
 struct Order {
     services: Services,
     id: TaskId,
@@ -52,9 +57,9 @@ impl Order {
         for step in steps::all() {
             match self.run(step, &data).await {
                 Ok(result) => drop(data.results.insert(step.to_owned(), result)),
-                Err(_) if step == LETTER => {}
+                Err(_) if step == EMAIL_STEP => {}
                 Err(error) => {
-                    self.undo(&done, step, &error, &data).await;
+                    self.compensate(&done, step, &error, &data).await;
                     return Err(error);
                 }
             }
@@ -63,8 +68,8 @@ impl Order {
         Ok(())
     }
 
-    /// Undoes the steps that are done, after this one has failed.
-    async fn undo(&self, done: &[&str], failed: &str, error: &StepError, data: &TaskData) {
+    /// Runs the compensations of the completed steps after this one has failed.
+    async fn compensate(&self, done: &[&str], failed: &str, error: &StepError, data: &TaskData) {
         let compensations = if error.code == "PAYMENT_DECLINED" {
             steps::compensations_of(done)
         } else if steps::compensations_of(&[done, &[failed]].concat()).is_empty() {
@@ -72,13 +77,13 @@ impl Order {
         } else {
             steps::compensations()
         };
-        // Each of them, whatever becomes of the others. Where one fails too, a line in the log is all that is left.
+        // A compensation that fails stops none of the others. Only a log line would record it.
         for compensation in compensations {
             let _ = self.run(compensation, data).await;
         }
     }
 
-    /// Runs the handler of a step, or of a compensation, and answers with its result.
+    /// Runs the handler of a step or of a compensation, and answers with its result.
     async fn run(&self, name: &str, data: &TaskData) -> Result<String, StepError> {
         macro_rules! run_it {
             ($name:literal, $library:ident) => {

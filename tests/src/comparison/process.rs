@@ -1,4 +1,4 @@
-//! A process that calls services, until it is done or dead.
+//! A process that calls services until it completes or dies.
 
 use super::{
     faults::{Event, Faults, Service, Trouble, stream},
@@ -18,18 +18,18 @@ use tokio::{
 };
 use uuid::Uuid;
 
-/// The moment that every run begins at, for those who want a date.
+/// The date at which every run begins.
 const BEGINNING: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 
-/// The virtual time since the start of a run, and the draws of the engine's jitter.
+/// The virtual time since the start of a run, and the random numbers of the engine's jitter.
 #[derive(Clone, Debug)]
-pub struct Clock {
+pub struct VirtualTime {
     start: Instant,
     draws: Arc<Mutex<fastrand::Rng>>,
 }
 
-impl Clock {
-    /// A clock that starts now.
+impl VirtualTime {
+    /// Starts at 0.
     pub fn new(seed: u64) -> Self {
         Self { start: Instant::now(), draws: Arc::new(Mutex::new(stream(seed, [3, 0, 0, 0]))) }
     }
@@ -40,7 +40,7 @@ impl Clock {
     }
 }
 
-impl Runtime for Clock {
+impl Runtime for VirtualTime {
     fn now(&self) -> Timestamp {
         BEGINNING + self.elapsed()
     }
@@ -54,8 +54,8 @@ impl Runtime for Clock {
     }
 }
 
-/// What a process that starts a checkout goes by.
-impl Runtime for &Process {
+/// The process that starts a checkout draws the task's id from the seed.
+impl Runtime for &ServiceCaller {
     fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -69,7 +69,7 @@ impl Runtime for &Process {
     }
 }
 
-/// What one checkout has been through, in whatever processes have worked for it.
+/// The history of one checkout over all processes that work for it.
 #[derive(Debug, Default)]
 pub struct Trail {
     /// The checkout's number, from 0.
@@ -79,12 +79,12 @@ pub struct Trail {
 }
 
 impl Trail {
-    /// The trail of a checkout that nothing has happened to.
+    /// The trail of a checkout that has made no call.
     pub fn new(number: usize) -> Arc<Self> {
         Arc::new(Self { number, ..Self::default() })
     }
 
-    /// When it first met a failure that its client's own tries did not mend, or lost a process; since the start.
+    /// The time since the start at which it first met a failure that no client's retry mended, or lost a process.
     pub fn first_trouble(&self) -> Option<Duration> {
         *locked(&self.first_trouble)
     }
@@ -94,20 +94,20 @@ impl Trail {
     }
 }
 
-/// How the client library of a service behaves. It is the same for every way to write a checkout.
+/// How the client library of a service retries. It is the same for every design.
 struct ClientSettings {
-    /// How often it tries a call in all.
+    /// The number of tries of a call, the first included.
     tries: u32,
-    /// After which time without an answer it gives up a try.
+    /// The time without an answer after which a try fails.
     timeout: Duration,
-    /// How long it waits after the first try; twice as long after each further one.
+    /// The wait after the first try. It doubles after each further one.
     first_wait: Duration,
-    /// How long an answer takes, at least and at most, in milliseconds.
+    /// The shortest and the longest latency of an answer, in milliseconds.
     latency_ms: (u64, u64),
 }
 
 impl ClientSettings {
-    /// AWS's as `stepwell_aws::aws_config` sets it up; for the gateway, what payment libraries do by default.
+    /// AWS's settings as in `stepwell_aws::aws_config`; for the gateway, the defaults of payment libraries.
     const fn of(service: Service) -> Self {
         let (timeout, first_wait) = (Duration::from_secs(3), Duration::from_millis(50));
         match service {
@@ -123,19 +123,19 @@ impl ClientSettings {
     }
 }
 
-/// One invocation of a function on behalf of one checkout.
+/// One invocation of a function for one checkout.
 #[derive(Debug)]
-pub struct Process {
-    /// The checkout's.
+pub struct ServiceCaller {
+    /// The trail of the checkout that it works for.
     pub trail: Arc<Trail>,
-    clock: Clock,
+    clock: VirtualTime,
     faults: Arc<Faults>,
     death: Notify,
 }
 
-impl Process {
-    /// A process that has just been started.
-    pub fn start(clock: &Clock, faults: &Arc<Faults>, trail: &Arc<Trail>) -> Arc<Self> {
+impl ServiceCaller {
+    /// Starts a process.
+    pub fn start(clock: &VirtualTime, faults: &Arc<Faults>, trail: &Arc<Trail>) -> Arc<Self> {
         let (clock, faults, trail) = (clock.clone(), Arc::clone(faults), Arc::clone(trail));
         Arc::new(Self { trail, clock, faults, death: Notify::new() })
     }
@@ -146,7 +146,7 @@ impl Process {
         TaskId::from(Uuid::from_u128(bits))
     }
 
-    /// What the process is there for: `None` where it died at a call or ran out of time before it was done. Then
+    /// Runs the work of the process. Answers with `None` where the process died at a call or ran out of time; then
     /// nothing of it runs any more.
     pub async fn live<R>(&self, limit: Duration, work: impl Future<Output = R>) -> Option<R> {
         tokio::select! {
@@ -158,7 +158,7 @@ impl Process {
         None
     }
 
-    /// Calls a service, as often as its client tries. `effect` is what the service does when a try gets through.
+    /// Calls a service, as often as its client tries. `effect` runs when a try reaches the service.
     ///
     /// # Errors
     /// How the last try failed.
@@ -215,7 +215,7 @@ impl Process {
         }
     }
 
-    /// The process ends here: [`Self::live`] drops whatever it was doing.
+    /// Ends the process: [`Self::live`] drops all of its work.
     async fn die(&self) -> ! {
         self.death.notify_one();
         loop {

@@ -1,23 +1,23 @@
-//! What came of the checkouts, in figures.
+//! The report: how the checkouts ended, counted.
 
 use super::world::Standing;
 use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
 
-/// What came of one checkout.
+/// How one checkout ended.
 #[derive(Clone, Debug)]
 pub struct Checkout {
-    /// Whether the customer could be served at all.
+    /// Whether the customer could be served.
     pub servable: bool,
     /// How it ended.
     pub end: End,
-    /// Whether it had failed in between, and was then redriven by itself.
+    /// Whether it had failed in between and the engine redrove it.
     pub redriven: bool,
-    /// What stands for it in the world.
+    /// Its charges, reservations, orders and e-mails.
     pub standing: Standing,
-    /// When it first met a failure that a client's own tries did not mend, since the start.
+    /// The time since the start at which it first met a failure that no client's retry mended.
     pub trouble: Option<Duration>,
-    /// When it came to its end, since the start.
+    /// The time since the start at which it ended.
     pub ended: Option<Duration>,
 }
 
@@ -26,14 +26,14 @@ pub struct Checkout {
 pub enum End {
     /// The customer was told of an order.
     Ordered,
-    /// The customer was told that there is none, and why.
+    /// The customer was told that there is no order, with this reason.
     Failed(String),
-    /// It has not come to an end, and nothing moves it any more.
+    /// It is open, and nothing moves it any more.
     Stuck(String),
 }
 
 impl Checkout {
-    /// Whether all is as it should be: one charge, one reservation, one order and a letter.
+    /// Whether it is complete: one charge, one reservation, one order and an e-mail.
     fn is_whole(&self) -> bool {
         let Standing { charges, reservations, orders, emails } = self.standing;
         self.end == End::Ordered && (charges, reservations, orders) == (1, 1, 1) && emails > 0
@@ -51,61 +51,60 @@ impl Checkout {
         self.standing.reservations > self.standing.orders
     }
 
-    fn order_without_letter(&self) -> bool {
+    fn order_without_email(&self) -> bool {
         self.standing.orders > 0 && self.standing.emails == 0
     }
 
-    /// Whether nothing is left of it, as it has to be after a failure.
-    fn is_undone(&self) -> bool {
+    /// Whether it failed and left nothing behind.
+    fn is_compensated(&self) -> bool {
         matches!(self.end, End::Failed(_)) && (Standing { emails: 0, ..self.standing }) == Standing::default()
     }
 }
 
-/// What came of all checkouts written in one way.
+/// How all checkouts of one design ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Figures {
-    /// How many checkouts there were.
+    /// The number of checkouts.
     pub checkouts: usize,
-    /// Of these, those whose customer was not told of an order.
+    /// The checkouts whose customer was not told of an order.
     pub failed: usize,
-    /// Of the failed ones, those whose customer could not be served in any case.
+    /// The failed checkouts whose customer could not be served in any case.
     pub unservable: usize,
-    /// A customer has paid for more orders than there are.
+    /// The checkouts with more charges than orders.
     pub charged_without_order: usize,
-    /// Stock was taken for more orders than there are.
+    /// The checkouts with more reservations than orders.
     pub stock_without_order: usize,
-    /// There is an order, and the customer has had no letter.
-    pub order_without_letter: usize,
-    /// Somebody has to look after it: it is neither whole nor undone.
-    pub needing_hands: usize,
-    /// Met a failure, other than one that a client's own tries mended.
+    /// The checkouts with an order and no e-mail.
+    pub order_without_email: usize,
+    /// The checkouts that a person has to reconcile: neither complete nor compensated.
+    pub needing_reconciliation: usize,
+    /// The checkouts that met a failure which no client's retry mended.
     pub met_failures: usize,
-    /// Of these, those that came out whole by themselves: one charge, stock taken once, one order, a letter.
+    /// Of these, those that completed without a person: one charge, one reservation, one order, an e-mail.
     pub recovered: usize,
-    /// Of the recovered ones, those that had failed in between, with the attempts of a step used up, and were redriven by
-    /// themselves.
+    /// Of the recovered ones, those that had failed with a step's attempts used up, and that the engine redrove.
     pub redriven: usize,
-    /// Of those that met failures, those that did not come out whole, though the customer could have been served.
+    /// Of those that met failures, those that did not complete although the customer could be served.
     pub not_recovered: usize,
-    /// How long recovering took, from the first failure to the end.
+    /// The time from the first failure to the end of the recovered ones.
     pub seconds_to_recover: Option<Spread>,
-    /// Why checkouts failed, and how many did so for that reason.
+    /// The number of failed checkouts by reason.
     pub reasons: BTreeMap<String, usize>,
 }
 
-/// How a set of durations is spread, in seconds.
+/// The spread of a set of durations, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
-    /// Half of them are no longer.
+    /// The median.
     pub p50: f64,
-    /// 99 in 100 are no longer.
+    /// The 99th percentile.
     pub p99: f64,
-    /// None is longer.
+    /// The maximum.
     pub longest: f64,
 }
 
 impl Figures {
-    /// Counts.
+    /// Counts these checkouts.
     pub fn of(checkouts: &[Checkout]) -> Self {
         let count = |which: fn(&Checkout) -> bool| checkouts.iter().filter(|&checkout| which(checkout)).count();
         let recovered = checkouts.iter().filter(|checkout| checkout.is_whole());
@@ -123,8 +122,8 @@ impl Figures {
             unservable: count(|checkout| checkout.failed() && !checkout.servable),
             charged_without_order: count(Checkout::charged_without_order),
             stock_without_order: count(Checkout::stock_without_order),
-            order_without_letter: count(Checkout::order_without_letter),
-            needing_hands: count(|checkout| !checkout.is_whole() && !checkout.is_undone()),
+            order_without_email: count(Checkout::order_without_email),
+            needing_reconciliation: count(|checkout| !checkout.is_whole() && !checkout.is_compensated()),
             met_failures: count(|checkout| checkout.trouble.is_some()),
             recovered: recovered.len(),
             redriven: count(|checkout| checkout.redriven && checkout.is_whole()),
@@ -134,7 +133,7 @@ impl Figures {
         }
     }
 
-    /// How many in a hundred failed.
+    /// The failed checkouts, in percent.
     pub fn failed_percent(&self) -> f64 {
         100.0 * self.failed as f64 / self.checkouts.max(1) as f64
     }
@@ -147,31 +146,31 @@ fn spread(mut durations: Vec<Duration>) -> Option<Spread> {
     Some(Spread { p50: at(0.5), p99: at(0.99), longest: at(1.0) })
 }
 
-/// Whether a claim holds.
+/// A claim, and whether it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Claim {
-    /// What is claimed of our checkout.
+    /// The claim about the Stepwell checkout.
     pub claim: String,
-    /// Whether the figures bear it out.
+    /// Whether the figures confirm it.
     pub holds: bool,
 }
 
-/// The most checkouts of ours that may fail, in percent.
-pub const MOST_FAILED_PERCENT: f64 = 0.2;
+/// The failure rate that the claims allow, in percent.
+pub const MAX_FAILED_PERCENT: f64 = 0.2;
 
-/// What the comparison claims, held against our figures.
+/// The comparison's claims, checked against Stepwell's figures.
 pub fn claims(ours: &Figures) -> Vec<Claim> {
     let claim = |holds, claim: String| Claim { claim, holds };
     vec![
-        claim(ours.failed_percent() <= MOST_FAILED_PERCENT, format!("at most {MOST_FAILED_PERCENT} % fail")),
+        claim(ours.failed_percent() <= MAX_FAILED_PERCENT, format!("at most {MAX_FAILED_PERCENT} % fail")),
         claim(ours.failed == ours.unservable, "only customers fail who cannot be served".to_owned()),
         claim(ours.charged_without_order == 0, "nobody is charged without an order or a refund".to_owned()),
-        claim(ours.needing_hands == 0, "none needs hands".to_owned()),
+        claim(ours.needing_reconciliation == 0, "none needs reconciliation".to_owned()),
         claim(ours.not_recovered == 0, "every transient failure is recovered by itself".to_owned()),
     ]
 }
 
-/// The figures of several ways beside each other, as text.
+/// The figures of several designs side by side, as text.
 pub fn table(columns: &[(&str, &Figures)]) -> String {
     let percent = |figures: &Figures| format!("{:.2} %", figures.failed_percent());
     let spread = |figures: &Figures| match figures.seconds_to_recover {
@@ -185,9 +184,9 @@ pub fn table(columns: &[(&str, &Figures)]) -> String {
         ("  of these cannot be served at all", &|figures| figures.unservable.to_string()),
         ("charged without order or refund", &|figures| figures.charged_without_order.to_string()),
         ("stock taken without order", &|figures| figures.stock_without_order.to_string()),
-        ("order without letter", &|figures| figures.order_without_letter.to_string()),
-        ("needing hands", &|figures| figures.needing_hands.to_string()),
-        ("met a failure that the client's tries did not mend", &|figures| figures.met_failures.to_string()),
+        ("order without e-mail", &|figures| figures.order_without_email.to_string()),
+        ("needing reconciliation", &|figures| figures.needing_reconciliation.to_string()),
+        ("met a failure that no client's retry mended", &|figures| figures.met_failures.to_string()),
         ("  of these recovered by itself", &|figures| figures.recovered.to_string()),
         ("    of these had failed and were redriven by itself", &|figures| figures.redriven.to_string()),
         ("  of these did not, though servable", &|figures| figures.not_recovered.to_string()),
@@ -213,7 +212,7 @@ mod tests {
         Checkout { servable: true, end, redriven: false, standing, trouble: None, ended }
     }
 
-    fn undone() -> Checkout {
+    fn compensated() -> Checkout {
         Checkout { servable: false, end: End::Failed("NO".to_owned()), standing: Standing::default(), ..whole() }
     }
 
@@ -223,38 +222,38 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_be_served_may_fail_if_nothing_is_left_of_it() {
-        let checkouts: Vec<Checkout> = std::iter::repeat_n(whole(), 999).chain([undone()]).collect();
+    fn unservable_customer_may_fail_when_nothing_is_left_behind() {
+        let checkouts: Vec<Checkout> = std::iter::repeat_n(whole(), 999).chain([compensated()]).collect();
         assert_eq!(broken_claims(&checkouts), [""; 0]);
     }
 
-    #[test_case(Checkout { servable: true, ..undone() }, &["only customers fail who cannot be served"]; "servable")]
-    #[test_case(Checkout { end: End::Stuck("PENDING".to_owned()), ..undone() }, &["none needs hands"]; "stuck")]
+    #[test_case(Checkout { servable: true, ..compensated() }, &["only customers fail who cannot be served"]; "servable")]
+    #[test_case(Checkout { end: End::Stuck("PENDING".to_owned()), ..compensated() }, &["none needs reconciliation"]; "stuck")]
     #[test_case(Checkout { standing: Standing { charges: 2, ..whole().standing }, ..whole() },
-        &["nobody is charged without an order or a refund", "none needs hands"]; "charged twice")]
-    #[test_case(Checkout { standing: Standing { charges: 1, ..Standing::default() }, ..undone() },
-        &["nobody is charged without an order or a refund", "none needs hands"]; "charged for nothing")]
-    #[test_case(Checkout { standing: Standing { reservations: 1, ..Standing::default() }, ..undone() },
-        &["none needs hands"]; "stock left behind")]
+        &["nobody is charged without an order or a refund", "none needs reconciliation"]; "charged twice")]
+    #[test_case(Checkout { standing: Standing { charges: 1, ..Standing::default() }, ..compensated() },
+        &["nobody is charged without an order or a refund", "none needs reconciliation"]; "charged for nothing")]
+    #[test_case(Checkout { standing: Standing { reservations: 1, ..Standing::default() }, ..compensated() },
+        &["none needs reconciliation"]; "stock left behind")]
     #[test_case(Checkout { standing: Standing { emails: 0, ..whole().standing }, ..whole() },
-        &["none needs hands"]; "no letter")]
-    #[test_case(Checkout { standing: whole().standing, ..undone() }, &["none needs hands"]; "told of no order")]
-    #[test_case(Checkout { servable: true, trouble: Some(Duration::ZERO), ..undone() },
+        &["none needs reconciliation"]; "no e-mail")]
+    #[test_case(Checkout { standing: whole().standing, ..compensated() }, &["none needs reconciliation"]; "told of no order")]
+    #[test_case(Checkout { servable: true, trouble: Some(Duration::ZERO), ..compensated() },
         &["only customers fail who cannot be served", "every transient failure is recovered by itself"]; "not recovered")]
-    fn what_breaks_a_claim(checkout: Checkout, broken: &[&str]) {
+    fn defect_breaks_its_claims(checkout: Checkout, broken: &[&str]) {
         let checkouts: Vec<Checkout> = std::iter::repeat_n(whole(), 999).chain([checkout]).collect();
         assert_eq!(broken_claims(&checkouts), broken);
     }
 
     #[test]
-    fn three_failures_in_a_thousand_are_too_many() {
+    fn three_failures_in_a_thousand_break_the_claim() {
         let checkouts: Vec<Checkout> =
-            std::iter::repeat_n(whole(), 997).chain(std::iter::repeat_n(undone(), 3)).collect();
+            std::iter::repeat_n(whole(), 997).chain(std::iter::repeat_n(compensated(), 3)).collect();
         assert_eq!(broken_claims(&checkouts), ["at most 0.2 % fail"]);
     }
 
     #[test]
-    fn recovering_lasts_from_the_first_failure_to_the_end() {
+    fn recovery_time_runs_from_the_first_failure_to_the_end() {
         let checkouts: Vec<Checkout> = (0..=100)
             .map(|second| Checkout { trouble: Some(Duration::from_millis(9_000 - second)), ..whole() })
             .collect();

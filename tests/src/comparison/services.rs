@@ -1,9 +1,9 @@
-//! The shop's services, as a process calls them: through a client that tries again, over a network that fails.
+//! The shop's services as a process calls them: through a client that retries, over a network that fails.
 
 use super::{
     faults::{Service, Trouble},
-    process::Process,
-    world::World,
+    process::ServiceCaller,
+    world::ShopWorld,
 };
 use checkout::{
     CancelledOrder, Catalogue, Charge, ChargeRequest, ConfigError, CreateOrderError, Email, Gateway, GatewayError,
@@ -13,20 +13,20 @@ use checkout::{
 use std::{collections::BTreeMap, sync::Arc};
 use stepwell::{TaskId, Timestamp};
 
-/// The services in the hands of one process.
+/// The services as one process calls them.
 #[derive(Clone, Debug)]
 pub struct Services {
-    world: Arc<World>,
-    process: Arc<Process>,
+    world: Arc<ShopWorld>,
+    process: Arc<ServiceCaller>,
 }
 
 impl Services {
-    /// The services of this world, called by this process.
-    pub fn new(world: &Arc<World>, process: &Arc<Process>) -> Self {
+    /// The services of this world for this process.
+    pub fn new(world: &Arc<ShopWorld>, process: &Arc<ServiceCaller>) -> Self {
         Self { world: Arc::clone(world), process: Arc::clone(process) }
     }
 
-    /// Notes for whom the process asks under this key.
+    /// Records that this process's checkout uses this key.
     fn note(&self, key: &str) {
         self.world.note(self.process.trail.number, key);
     }
@@ -113,9 +113,9 @@ impl Orders for Services {
 }
 
 impl Mailer for Services {
-    async fn send(&self, letter: &Email) -> Result<String, MailError> {
-        self.note(letter.to.as_str());
-        let sent = self.process.call(Service::Mail, || self.world.shop.send(letter)).await;
+    async fn send(&self, email: &Email) -> Result<String, MailError> {
+        self.note(email.to.as_str());
+        let sent = self.process.call(Service::Mail, || self.world.shop.send(email)).await;
         sent.map_err(|trouble| match trouble {
             Trouble::Throttled => MailError::RateLimited,
             Trouble::Failed => MailError::Unavailable("ServiceUnavailable".to_owned()),

@@ -1,18 +1,18 @@
-//! The way to the engine's table: through a client that tries again, over a network that fails.
+//! The transport to the engine's table: a client that retries, over a network that fails.
 
 use super::{
     faults::{Service, Trouble},
-    process::Process,
+    process::ServiceCaller,
 };
 use std::{fmt, sync::Arc};
 use stepwell::{CallError, FailureKind, ports::TableError};
-use stepwell_simulation::far::{Operation, Transport};
+use stepwell_simulation::faulty_store::{Operation, Transport};
 
-/// How this process reaches the table.
+/// The transport of one process.
 #[derive(Clone, Debug)]
-pub(super) struct ProcessWay(pub(super) Arc<Process>);
+pub(super) struct ServiceTransport(pub(super) Arc<ServiceCaller>);
 
-impl Transport for ProcessWay {
+impl Transport for ServiceTransport {
     const SKIPS_EMPTY_PARTS: bool = false;
 
     async fn call<R: fmt::Debug + Send, F: Future<Output = Result<R, TableError>> + Send>(

@@ -1,48 +1,48 @@
-//! The world that the services stand for: the money, the stock, the orders and the emails, whoever asked for them.
+//! The state behind the services: charges, stock, orders and e-mails of all checkouts.
 //!
-//! It is a shop in memory. Beside it stands which checkout has asked for what.
+//! It is a shop in memory, with a record of which checkout used which key.
 
 use super::locked;
 use checkout::{Catalogue, Money, OrderStatus, Product, ProductId, StoreError, testing::MemoryShop};
 use std::{collections::BTreeMap, sync::Mutex};
 
-/// What every customer who can be served buys.
+/// The product that every servable customer buys.
 pub const LAMP: u32 = 1;
 
-/// A product of which the catalogue shows a few that are not there any more.
+/// A product that the catalogue lists with stock although none is left.
 pub const SOLD_OUT: u32 = 2;
 
-/// A token that the gateway declines.
+/// A card token that the gateway declines.
 pub const DECLINED: &str = "test_declined_visa";
 
 /// The price of any product, in cents.
 pub const PRICE_CENTS: i64 = 4_398;
 
-/// Enough for everybody.
+/// Stock that no run uses up.
 const PLENTY: u32 = 1_000_000_000;
 
-/// The state of the world.
+/// The shop, and who used which key.
 #[derive(Debug)]
-pub struct World {
-    /// What the services work on.
+pub struct ShopWorld {
+    /// The shop that the services read and change.
     pub shop: MemoryShop,
     askers: Mutex<BTreeMap<String, usize>>,
 }
 
-/// What stands in the world for one checkout.
+/// What exists in the shop for one checkout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// Charges that were not given back.
+    /// Charges that were not refunded.
     pub charges: u32,
-    /// Reservations of stock that were not given back.
+    /// Reservations of stock that were not released.
     pub reservations: u32,
     /// Orders that were not cancelled.
     pub orders: u32,
-    /// Letters sent.
+    /// E-mails sent.
     pub emails: u32,
 }
 
-impl Default for World {
+impl Default for ShopWorld {
     fn default() -> Self {
         let product = |id, name: &str, stock| {
             let (id, name) = (ProductId(id), name.to_owned());
@@ -53,26 +53,26 @@ impl Default for World {
     }
 }
 
-impl World {
-    /// The products with these numbers, as the catalogue shows them.
+impl ShopWorld {
+    /// The products with these ids, as the catalogue lists them.
     ///
     /// # Errors
-    /// None.
+    /// None: the shop is in memory.
     pub async fn products(&self, ids: &[ProductId]) -> Result<BTreeMap<ProductId, Product>, StoreError> {
         let mut products = self.shop.products(ids).await?;
         products.entry(ProductId(SOLD_OUT)).and_modify(|chair| chair.stock = 5);
         Ok(products)
     }
 
-    /// Notes which checkout asks for something under this key: an idempotency key, a task's id, or the address of a letter.
+    /// Records which checkout uses this key: an idempotency key, a task's id, or an e-mail address.
     pub fn note(&self, checkout: usize, key: &str) {
         locked(&self.askers).insert(key.to_owned(), checkout);
     }
 
-    /// What stands for each of so many checkouts.
+    /// What exists for each of this many checkouts.
     ///
     /// # Panics
-    /// Where the stock is not what it was less what was taken: then the world itself is wrong.
+    /// The stock and the reservations do not add up: a bug of this module.
     pub fn standing(&self, checkouts: usize) -> Vec<Standing> {
         let reservations = self.shop.reservations();
         let taken: u32 = reservations.values().map(|reservation| reservation.total_items_reserved).sum();
@@ -83,7 +83,7 @@ impl World {
         reservations.keys().for_each(|key| standing[askers[key]].reservations += 1);
         let orders = self.shop.all_orders().into_iter().filter(|order| order.status != OrderStatus::Cancelled);
         orders.for_each(|order| standing[askers[&order.order_id.to_string()]].orders += 1);
-        self.shop.emails().iter().for_each(|letter| standing[askers[letter.to.as_str()]].emails += 1);
+        self.shop.emails().iter().for_each(|email| standing[askers[email.to.as_str()]].emails += 1);
         standing
     }
 }

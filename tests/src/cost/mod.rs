@@ -1,10 +1,10 @@
-//! What a task costs: the engine's AWS calls, counted as they are made.
+//! The cost of a task: the engine's AWS calls, counted as they are made.
 
 mod shop;
 
 use crate::{
     emulator::{Sandbox, in_sandbox},
-    meter::{Call, Units, longest_sequence},
+    meter::{AwsCall, Units, longest_sequence},
     poller::{Pace, Poller},
 };
 use checkout::testing::steps;
@@ -16,20 +16,20 @@ use stepwell::{
 };
 use stepwell_simulation::{graph::Graph, steps::Script};
 
-/// Write units on the index for any task: it is listed, taken off, and listed among those that are complete.
+/// Write units on the index for any task: it enters one partition, leaves it, and enters that of completed tasks.
 pub const INDEX_WRITES: f64 = 3.0;
 
-/// AWS calls one after the other for one step, from its message to the next one's: claim and load, complete, send. Before a
-/// send to a join comes the arrival there.
+/// AWS calls in sequence for one step, from its message to the next one's: claim and load, complete, send. A send to a
+/// join comes after an arrival there, which is one more.
 pub const IN_SEQUENCE: usize = 3;
 
-/// The bytes of a task's item beside its context and its plan.
+/// The bytes of a task's item without its context and its plan.
 const TASK_BYTES: usize = 250;
 
-/// The most that a checkout may cost, nothing failing. It follows from the plan and from what the steps take.
+/// The budget of a checkout without failures. It follows from the plan and the results that the steps read.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    /// How many steps it has.
+    /// The number of steps.
     pub steps: usize,
     /// Write units on the table.
     pub table_writes: f64,
@@ -39,12 +39,12 @@ pub struct Budget {
     pub reads: f64,
     /// Messages sent.
     pub sends: usize,
-    /// AWS calls one after the other for one step, from its message to the next one's.
+    /// AWS calls in sequence for one step, from its message to the next one's.
     pub in_sequence: usize,
 }
 
 impl Budget {
-    /// What a checkout of a request in `events/requests` may cost.
+    /// The budget of a checkout with a request of `events/requests`.
     pub fn of_checkout(request: &str) -> Self {
         let context = crate::checkout::request(request);
         let plan = steps::workflow().plan_for(&context);
@@ -56,10 +56,10 @@ impl Budget {
         let stored = serde_json::to_string(plan).expect("a plan is JSON").len() + context.to_string().len();
         let kilobytes = (stored + TASK_BYTES).div_ceil(1_024);
         let edges = steps.iter().map(|step| step.depends_on.len()).filter(|edges| *edges > 1).sum::<usize>();
-        // A claim and a completion a step, an arrival an edge into a join, the task's item at its start and at its end, and
-        // one for an idempotency key or for a result of more than a kilobyte.
+        // A claim and a completion per step, an arrival per edge into a join, the task's item at its start and at its
+        // end, and one for an idempotency key or for a result of more than a kilobyte.
         let writes = 2 * steps.len() + edges + 2 * kilobytes + 1;
-        // Each step reads its task, and what it depends on or takes. A unit of reading is four kilobytes.
+        // Each step reads its task, its dependencies and the results that it takes. A read unit is four kilobytes.
         let others = steps.iter().map(|step| {
             let taken = taken.get(step.name.as_str()).into_iter().flatten().copied();
             step.depends_on.iter().map(String::as_str).chain(taken).collect::<BTreeSet<_>>().len()
@@ -80,51 +80,51 @@ fn units(count: usize) -> f64 {
     f64::from(u32::try_from(count).expect("a few hundred"))
 }
 
-/// A task to be measured.
+/// A task to measure.
 #[derive(Clone, Debug)]
 pub enum Shape {
-    /// The checkout of a request in `events/requests`, with its own steps over a shop that costs nothing.
+    /// The checkout of a request in `events/requests`, with its own steps over a shop without AWS.
     Checkout(&'static str),
     /// The same, started with an idempotency key.
     KeyedCheckout(&'static str),
-    /// As many steps, one after the other.
+    /// A chain of this many steps.
     Chain(usize),
-    /// A step, as many beside each other, and one that waits for them.
+    /// A fan-out to this many steps, and their join.
     Fan(usize),
 }
 
-/// What one task has cost.
+/// The cost of one task.
 #[derive(Clone, Debug)]
 pub struct Cost {
-    /// What was measured.
+    /// The measured task.
     pub name: String,
-    /// How many steps it had.
+    /// The number of steps.
     pub steps: usize,
-    /// How many edges lead into steps with several.
+    /// The number of edges into joins.
     pub joining_edges: usize,
-    /// DynamoDB's units, the start's included.
+    /// DynamoDB's units, the start included.
     pub units: Units,
-    /// SQS requests by operation, the start's included.
+    /// SQS requests by operation, the start included.
     pub sqs: BTreeMap<String, usize>,
-    /// DynamoDB requests by operation, the start's included.
+    /// DynamoDB requests by operation, the start included.
     pub dynamodb: BTreeMap<String, usize>,
-    /// Calls one after the other, by step.
+    /// Calls in sequence, by step.
     pub in_sequence: BTreeMap<String, usize>,
 }
 
 impl Cost {
-    /// How many messages were sent.
+    /// The number of messages sent.
     pub fn sends(&self) -> usize {
         self.sqs.get("SendMessage").copied().unwrap_or_default()
     }
 
-    /// The most calls one after the other for any step.
+    /// The longest sequence of calls of any step.
     pub fn longest_sequence(&self) -> usize {
         self.in_sequence.values().copied().max().unwrap_or_default()
     }
 }
 
-/// Runs a task of this shape, nothing failing, and counts.
+/// Runs a task of this shape without failures, and counts its calls.
 pub async fn measure(shape: Shape) -> Cost {
     match shape {
         Shape::Checkout(request) => checkout(format!("checkout, {request}.json"), request, None).await,
@@ -141,7 +141,7 @@ async fn checkout(name: String, request: &str, key: Option<&IdempotencyKey>) -> 
     count(name, steps::workflow(), &crate::checkout::request(request), key, shop::with_checkout).await
 }
 
-/// A context and results of a few hundred bytes, as most are.
+/// The context and the results have a few hundred bytes, as is usual.
 async fn numbered(name: String, graph: &Graph) -> Cost {
     let result = json!({ "id": "0123456789abcdef0123456789abcdef", "status": "done", "note": "n".repeat(200) });
     let script = Script::new(move |_| Ok(result.clone()));
@@ -198,7 +198,7 @@ fn assert_nothing_failed(snapshot: &TaskSnapshot) {
     assert!(attempts.into_iter().all(|attempt| attempt == 1), "every step at the first attempt: {snapshot:?}");
 }
 
-fn requests(calls: &[Call], service: &str) -> BTreeMap<String, usize> {
+fn requests(calls: &[AwsCall], service: &str) -> BTreeMap<String, usize> {
     let mut requests = BTreeMap::new();
     for call in calls.iter().filter(|call| call.service == service) {
         *requests.entry(call.operation.clone()).or_default() += 1;
@@ -211,23 +211,23 @@ mod tests {
     use super::*;
     use test_case::test_case;
 
-    /// The budget of a graph whose steps take only what they depend on.
+    /// The budget of a graph whose steps read only their dependencies.
     fn budget(graph: &Graph) -> Budget {
         Budget::of(graph.clone().default_backoff().workflow().plan(), &BTreeMap::new(), &numbered_context())
     }
 
-    /// The figures are what `cost` has counted on a stack. A chain of 100 steps has a plan of some kilobytes.
+    /// The figures that `cost` has counted on a stack. A chain of 100 steps has a plan of some kilobytes.
     #[test_case(&Graph::chain(5), 12, 9)]
     #[test_case(&Graph::chain(20), 42, 39)]
     #[test_case(&Graph::chain(100), 208, 199)]
     #[test_case(&Graph::fan(20), 68, 62)]
-    fn budget_is_what_was_counted_and_one_write_for_a_key(graph: &Graph, writes: u32, reads: u32) {
+    fn budget_is_the_counted_cost_plus_one_write_for_a_key(graph: &Graph, writes: u32, reads: u32) {
         let budget = budget(graph);
         assert_eq!((budget.table_writes, budget.reads), (f64::from(writes + 1), f64::from(reads)));
     }
 
     #[test]
-    fn a_checkout_of_the_sample_request_may_cost_as_much_as_a_chain_and_what_its_steps_read_beyond_it() {
+    fn budget_of_the_sample_checkout_is_that_of_a_chain_plus_its_further_reads() {
         let (checkout, chain) = (Budget::of_checkout("success"), budget(&Graph::chain(steps::all().len())));
         assert!(checkout.reads > chain.reads && checkout.table_writes >= chain.table_writes, "{checkout:?} {chain:?}");
         assert_eq!((checkout.sends, checkout.in_sequence), (chain.sends, chain.in_sequence));

@@ -1,5 +1,5 @@
-//! A shop whose services cost nothing, so that only the engine's own calls are counted. It takes and gives what the
-//! deployed one would.
+//! A shop without AWS, so that only the engine's own calls are counted. It takes and returns the same data as the
+//! deployed shop.
 
 use crate::{checkout::products, each_checkout_step, poller::Poller};
 use checkout::{
@@ -9,7 +9,7 @@ use checkout::{
 use std::collections::BTreeMap;
 use stepwell::{Input, Step, core::message::StepQueue};
 
-/// With the steps of the checkout, in a shop that has as many of each product as anybody wants.
+/// Adds the steps of the checkout, over a shop with plenty of each product.
 pub(super) fn with_checkout(mut poller: Poller<'_>) -> Poller<'_> {
     let shop = MemoryShop::selling(products().into_iter().map(|product| Product { stock: 100_000, ..product }));
     macro_rules! host {
@@ -22,7 +22,7 @@ pub(super) fn with_checkout(mut poller: Poller<'_>) -> Poller<'_> {
     poller
 }
 
-/// The steps whose results each step takes.
+/// The steps whose results each step reads.
 pub(super) fn taken() -> BTreeMap<&'static str, Vec<&'static str>> {
     fn of<S: Step>(_: Result<S, ConfigError>) -> Vec<&'static str> {
         S::Input::wanted()

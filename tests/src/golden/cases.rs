@@ -1,5 +1,5 @@
-//! The cases: for each kind of item the writes that bring it about. Ids and moments are fixed, so that the same items come
-//! of it each time.
+//! The cases: the writes that produce each kind of item. Ids and times are fixed, so that they produce the same items
+//! each time.
 
 use super::{START, at, id, plans};
 use Do::*;
@@ -17,21 +17,21 @@ use stepwell::{
     ports::Store,
 };
 
-/// How long every lease lasts.
+/// The length of every lease.
 const LEASE: Duration = Duration::from_secs(35);
 
-/// A context with what may go wrong on its way: quotes, other alphabets, a number whose digits matter, an empty object.
+/// A context that is hard to store: quotes, other alphabets, a number whose digits matter, an empty object.
 pub(super) const CONTEXT: &str =
     r#"{"cart":[{"id":1,"price":12.50}],"note":"say \"hi\", Zoë 😀","empty":{},"none":null}"#;
 
-/// A fixture, and how its items come about.
+/// A fixture, and the writes that produce its items.
 #[derive(Debug)]
 pub(super) struct Case {
-    /// The number of its task, which is in the fixture: new cases take new ones.
+    /// The number of its task, which is in the fixture. A new case takes a new one.
     number: u8,
     /// The fixture's name.
     pub(super) name: &'static str,
-    /// `None` where it has steps and no task.
+    /// The task's plan; `None` for steps without a task.
     plan: Option<Plan>,
     context: &'static str,
     deeds: Vec<Event>,
@@ -42,37 +42,37 @@ impl Case {
         id(self.number)
     }
 
-    /// Its task as it is started, where it has one.
+    /// The task at its start; `None` for steps without a task.
     pub(super) fn start(&self) -> Option<NewTask<'_>> {
         let (workflow, context) = ("shop/checkout@1.2.0".to_owned(), self.context);
         self.plan.as_ref().map(|plan| NewTask { id: self.task(), workflow, context, plan, created_at: START })
     }
 }
 
-/// So many seconds after the start this happens to this step, or to the task.
+/// An event: the seconds after the start, the step (or `""` for the task), and what happens.
 type Event = (u64, &'static str, Do);
 
-/// What happens. An attempt takes a second.
+/// What happens in an event. An attempt takes a second.
 #[derive(Clone, Debug)]
 enum Do {
     Claim,
     TakeOver,
-    /// A claim is made, and put back.
+    /// A claim is made and released.
     Release,
     Complete(&'static str),
-    /// An attempt fails as one that may be repeated, at this second.
+    /// An attempt fails with a retryable error; the next one is due at this second.
     RetryLater(Failure, u64),
-    /// An attempt fails for good.
+    /// An attempt fails with a permanent error.
     Fail,
-    /// The last attempt that there may be fails as the others did.
+    /// The last attempt fails with a retryable error.
     UseUp(Failure),
     Cancel,
-    ResolveByHand,
+    Resolve,
     DeadLetter,
     Redrive(Action),
-    /// It learns that this step is done.
+    /// The step records that this dependency is done.
     Arrive(&'static str),
-    /// The task learns that this last step is done.
+    /// The task records that this leaf is done.
     LeafArrive,
     Terminate(Termination, ActionKind),
     Order(&'static [&'static str]),
@@ -94,12 +94,12 @@ fn steps_alone(number: u8, name: &'static str, deeds: impl IntoIterator<Item = E
 }
 
 fn tasks_in_every_state() -> Vec<Case> {
-    let undo = |end| Terminate(Termination::Compensate(end), ActionKind::Compensate);
+    let compensate = |end| Terminate(Termination::Compensate(end), ActionKind::Compensate);
     let cancel = Terminate(Termination::Cancel, ActionKind::Cancel);
     let compensated = [
         (1, "reserve", Complete("{}")),
         (3, "charge", Fail),
-        (5, "", undo(End::Error)),
+        (5, "", compensate(End::Error)),
         (6, "", Order(&["release"])),
         (7, "release", Complete(r#"{"released":2}"#)),
         (9, "", FinishCompensation(End::Error)),
@@ -110,12 +110,12 @@ fn tasks_in_every_state() -> Vec<Case> {
         (1, "reserve", Complete("{}")),
         (3, "charge", Complete("{}")),
         (5, "ship", Fail),
-        (7, "", undo(End::Error)),
+        (7, "", compensate(End::Error)),
         (8, "", Order(&["refund", "release"])),
         (9, "refund", Complete("{}")),
         (11, "release", RetryLater(busy(), 13)),
     ];
-    let nothing_to_undo = [
+    let nothing_to_compensate = [
         (1, "", Terminate(Termination::Compensate(End::Cancelled), ActionKind::Cancel)),
         (2, "reserve", Cancel),
         (2, "charge", Cancel),
@@ -141,9 +141,9 @@ fn tasks_in_every_state() -> Vec<Case> {
     });
     let many_actions = retries.chain([
         (1_000, "reserve", DeadLetter),
-        (1_001, "reserve", ResolveByHand),
+        (1_001, "reserve", Resolve),
         (1_002, "", cancel.clone()),
-        (1_003, "", undo(End::Cancelled)),
+        (1_003, "", compensate(End::Cancelled)),
     ]);
     vec![
         task(1, "task-pending", plans::one_step(), []),
@@ -152,14 +152,14 @@ fn tasks_in_every_state() -> Vec<Case> {
         task(4, "task-error", plans::one_step(), [(1, "charge", Fail)]),
         task(5, "task-error-beside-other-steps", plans::roots(), [(1, "charge", Fail), (3, "reserve", Fail)]),
         task(6, "task-error-restarts-due", plans::redriving(), restarts_due),
-        task(7, "task-compensating", plans::undoable(), compensating),
-        task(8, "task-compensating-ordered", plans::twice_undoable(), ordered),
-        task(9, "task-compensating-failed", plans::undoable(), failed),
-        task(10, "task-compensated", plans::undoable(), compensated),
-        task(11, "task-compensated-nothing", plans::undoable(), nothing_to_undo),
-        task(12, "task-cancelled", plans::undoable().compensating(Compensate::Manual, 0), [(1, "", cancel)]),
+        task(7, "task-compensating", plans::compensated(), compensating),
+        task(8, "task-compensating-ordered", plans::twice_compensated(), ordered),
+        task(9, "task-compensating-failed", plans::compensated(), failed),
+        task(10, "task-compensated", plans::compensated(), compensated),
+        task(11, "task-compensated-nothing", plans::compensated(), nothing_to_compensate),
+        task(12, "task-cancelled", plans::compensated().compensating(Compensate::Manual, 0), [(1, "", cancel)]),
         task(13, "task-resolved-manually", plans::one_step(), resolved),
-        task(14, "task-many-actions", plans::undoable(), many_actions),
+        task(14, "task-many-actions", plans::compensated(), many_actions),
         task(15, "plan-all-default", plans::all_default(), []),
         task(16, "plan-nothing-default", plans::nothing_default(), []),
     ]
@@ -183,7 +183,7 @@ fn steps_in_every_state() -> Vec<Case> {
         steps_alone(38, "step-complete-join", joined),
         steps_alone(39, "step-cancelled", [(1, "charge", Claim), (40, "charge", Cancel)]),
         task(40, "step-error-delivery-exhausted", one(), [(1, "charge", Claim), (40, "charge", DeadLetter)]),
-        task(41, "step-resolved-manually", one(), [(1, "charge", Fail), (3, "charge", ResolveByHand)]),
+        task(41, "step-resolved-manually", one(), [(1, "charge", Fail), (3, "charge", Resolve)]),
         steps_alone(42, "step-pending-released", [(1, "charge", Release)]),
         task(43, "step-pending-restarted", one(), redriven),
         task(44, "step-error-full-trail", one(), full_trail),
@@ -207,7 +207,7 @@ pub(super) fn exhausted() -> Failure {
     Failure { code: "DELIVERY_EXHAUSTED".to_owned(), message: "SQS gave up on the message".to_owned() }
 }
 
-/// What was done to a task from outside.
+/// An operator's action.
 fn action(seconds: u64, what: ActionKind, step: Option<&str>) -> Action {
     let (who, why) = match what {
         ActionKind::DeadLetter => ("dead_letters", "SQS gave up on its message"),
@@ -220,7 +220,7 @@ fn retry(seconds: u64) -> Action {
     action(seconds, ActionKind::Redrive, None)
 }
 
-/// The key of the fixture. Its text may hold what also separates the parts of an item's key.
+/// The key of the fixture. Its text contains the separator of an item's key.
 pub(super) fn idempotency_key() -> KeyRecord {
     KeyRecord {
         namespace: "shop".to_owned(),
@@ -232,13 +232,13 @@ pub(super) fn idempotency_key() -> KeyRecord {
     }
 }
 
-// ---- How they are written
+// ---- Writing
 
 /// Writes the items of every case. Answers with the names of the cases, which are those of their fixtures, and the
-/// partitions that their items are in.
+/// partitions of their items.
 ///
 /// # Panics
-/// Where a write is refused.
+/// A write is refused.
 pub async fn write_all<T: Store>(table: &T) -> Vec<(&'static str, String)> {
     let mut cases = Vec::new();
     for case in all() {
@@ -262,7 +262,7 @@ async fn applied<T: Store>(table: &T, transition: Transition) -> Applied {
     applied
 }
 
-/// Makes what happens to a step, or a task, at this second.
+/// Makes the writes of an event of a step or a task, at this second.
 struct Writer<'a, T> {
     table: &'a T,
     task: TaskId,
@@ -291,7 +291,7 @@ impl<T: Store> Writer<'_, T> {
             Fail => self.failed(task(), Outcome::PermanentError, &declined()).await,
             UseUp(error) => self.failed(task(), Outcome::RetryableError, error).await,
             Cancel => tasks::cancel_step(id, record, now),
-            ResolveByHand => {
+            Resolve => {
                 let action = action(ActionKind::ResolveStep, Some(step));
                 tasks::resolve_step(task(), record, r#"{"by":"hand"}"#, &action).expect("a resolution")
             }

@@ -1,12 +1,13 @@
 //! Golden fixtures: every kind of item and of message as version 1 of the engine stored it, in `tests/fixtures/v1/`.
 //!
-//! Tasks stay in the table for 90 days, so a new version has to read what an older one wrote. The fixtures were written by
-//! `DynamoTable` into DynamoDB Local ([`write_all`]) and read back raw, in DynamoDB's own JSON. `tests.rs` reads each of them
-//! through `DynamoTable`, over a stand-in for DynamoDB (`server.rs`), and compares it with what `tests/fixtures/v1.txt` says.
-//! It needs nothing that runs. `tests/tests/it/golden.rs` holds what is written today against them, on a stack.
+//! Tasks stay in the table for 90 days, so a new version has to read what an older one wrote. `DynamoTable` wrote the
+//! fixtures into DynamoDB Local ([`write_all`]), and they were read back raw, in DynamoDB's own JSON. `tests.rs` reads
+//! each of them through `DynamoTable`, over a stand-in for DynamoDB (`server.rs`), and compares it with the text in
+//! `tests/fixtures/v1.txt`. It needs no stack. `tests/tests/it/golden.rs` compares what is written today with them, on
+//! a stack.
 //!
-//! A fixture changes only with a stated change of the stored format. Then the old one stays beside it, as long as there may
-//! be items of it. tests/README.md, "Golden fixtures", says how they are written.
+//! A fixture changes only with a stated change of the stored format. Then the old fixture stays as long as items of its
+//! form may exist. tests/README.md, "Golden fixtures", says how they are written.
 
 mod cases;
 mod plans;
@@ -25,18 +26,18 @@ use std::{env, fs, path::PathBuf, time::Duration};
 use stepwell::{TaskId, Timestamp};
 use uuid::Uuid;
 
-/// The variable of the environment with which the tests write the fixtures instead of comparing with them.
+/// The environment variable with which the tests write the fixtures instead of comparing with them.
 const WRITE: &str = "STEPWELL_WRITE_GOLDEN";
 
-/// When every task of a fixture was started: 2027-01-15, 08:00 UTC.
+/// The start of every fixture's task: 2027-01-15, 08:00 UTC.
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-/// So many seconds after the start.
+/// The time this many seconds after the start.
 fn at(seconds: u64) -> Timestamp {
     START + Duration::from_secs(seconds)
 }
 
-/// The id of the task with this number. Its last digits say the shard in the index.
+/// The id of the task with this number. Its last digits determine the shard in the index.
 fn id(number: u8) -> TaskId {
     TaskId::from(Uuid::from_u128(0x019b_0000_0000_7000_8000_0000_0000_0000 + u128::from(number)))
 }
@@ -45,19 +46,19 @@ fn path(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "fixtures", "v1", &format!("{name}.json")].iter().collect()
 }
 
-/// What a fixture holds.
+/// Reads a fixture.
 ///
 /// # Panics
-/// Where there is none of this name.
+/// There is no fixture of this name.
 fn read(name: &str) -> Value {
     let text = fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{}: {error}", path(name).display()));
     serde_json::from_str(&text).expect("a fixture is JSON")
 }
 
-/// Holds this against a fixture; or makes it the fixture, where the environment says so.
+/// Compares a value with a fixture, or writes the fixture where the environment says so.
 ///
 /// # Panics
-/// Where it is something else than the fixture.
+/// The value differs from the fixture.
 fn compare(name: &str, today: &Value) {
     if env::var_os(WRITE).is_some() {
         fs::write(path(name), readable(today, "") + "\n").expect("the fixture can be written");
@@ -65,7 +66,7 @@ fn compare(name: &str, today: &Value) {
     assert_eq!(*today, read(name), "{name} is not written as it was");
 }
 
-/// JSON for people: what fits on a line is on one line.
+/// Formats JSON for people: an object or list that fits on a line is on one line.
 fn readable(value: &Value, indent: &str) -> String {
     const WIDTH: usize = 120;
     let line = value.to_string();
@@ -89,10 +90,10 @@ fn readable(value: &Value, indent: &str) -> String {
     }
 }
 
-/// Holds the items of a case against its fixture.
+/// Compares the items of a case with its fixture.
 ///
 /// # Panics
-/// Where they are something else than the fixture.
+/// The items differ from the fixture.
 pub fn compare_items(name: &str, items: Vec<Item>) {
     compare(name, &items.into_iter().map(items::to_dynamodb_json).collect());
 }

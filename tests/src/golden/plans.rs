@@ -1,12 +1,12 @@
-//! The plans of the fixtures' tasks. Every number is written out, also where it is the engine's default: stored plans leave
-//! defaults out, so a changed default changes what a stored plan says.
+//! The plans of the fixtures' tasks. Every number is written out, even where it is the engine's default: stored plans
+//! leave defaults out, so a changed default changes the meaning of a stored plan.
 
 use stepwell::core::{
     backoff::Backoff,
     plan::{Compensate, Plan, StepPlan},
 };
 
-/// What a step had for its backoff in version 1 where nothing else was said.
+/// The default backoff of a step in version 1.
 const USUAL_BACKOFF: Backoff = Backoff { base_seconds: 1, multiplier: 2.0, max_seconds: 300, jitter: 0.1 };
 
 /// A step with the limits that version 1 leaves out.
@@ -26,23 +26,23 @@ fn compensation(name: &str, undoes: &str) -> StepPlan {
     StepPlan { max_attempts: 50, undoes: Some(undoes.to_owned()), ..step(name, &[]) }
 }
 
-/// With the policy that version 1 leaves out.
+/// A plan with the policy that version 1 leaves out.
 fn plan(steps: Vec<StepPlan>) -> Plan {
     Plan::new(steps).expect("a plan").compensating(Compensate::OnError, 0).redriving(0)
 }
 
-/// One step of which nothing but its name is stored.
+/// One step, of which only the name is stored.
 pub(super) fn one_step() -> Plan {
     plan(vec![step("charge", &[])])
 }
 
-/// Two steps, the first of which can be undone.
-pub(super) fn undoable() -> Plan {
+/// Two steps, the first of which has a compensation.
+pub(super) fn compensated() -> Plan {
     plan(vec![step("reserve", &[]), compensation("release", "reserve"), step("charge", &["reserve"])])
 }
 
-/// Three steps, the first two of which can be undone.
-pub(super) fn twice_undoable() -> Plan {
+/// Three steps, the first two of which have compensations.
+pub(super) fn twice_compensated() -> Plan {
     plan(vec![
         step("reserve", &[]),
         compensation("release", "reserve"),
@@ -52,29 +52,29 @@ pub(super) fn twice_undoable() -> Plan {
     ])
 }
 
-/// One step, and two that wait for it and for which nothing waits.
+/// A root with two leaves.
 pub(super) fn leaves() -> Plan {
     plan(vec![step("charge", &[]), step("ship", &["charge"]), step("mail", &["charge"])])
 }
 
-/// Three steps that wait for nothing.
+/// Three roots.
 pub(super) fn roots() -> Plan {
     plan(["charge", "mail", "reserve"].map(|name| step(name, &[])).to_vec())
 }
 
-/// One step, redriven twice at most, and undone an hour after its failure.
+/// One step, redriven twice at most, and compensated an hour after its failure.
 pub(super) fn redriving() -> Plan {
     plan(vec![step("charge", &[]), compensation("refund", "charge")])
         .compensating(Compensate::OnError, 3_600)
         .redriving(2)
 }
 
-/// Every field has its default, compensation included.
+/// A plan in which every field has its default, compensation included.
 pub(super) fn all_default() -> Plan {
     plan(vec![step("charge", &[]), compensation("refund", "charge"), step("ship", &["charge"])])
 }
 
-/// Every field has something else than its default, on both ways in which a compensation is stored.
+/// A plan in which no field has its default, with both stored forms of a compensation.
 pub(super) fn nothing_default() -> Plan {
     let backoff = Backoff { base_seconds: 5, multiplier: 1.5, max_seconds: 43_200, jitter: 0.25 };
     let reserve = StepPlan { max_attempts: 7, timeout_seconds: 45, backoff, ..step("reserve", &[]) };
@@ -84,7 +84,7 @@ pub(super) fn nothing_default() -> Plan {
     let backoff = Backoff { base_seconds: 60, multiplier: 3.0, max_seconds: 3_600, jitter: 0.0 };
     let refund = StepPlan { max_attempts: 9, timeout_seconds: 60, backoff, ..compensation("refund", "charge") };
     let ship = StepPlan { max_attempts: 50, ..step("ship", &["charge", "reserve"]) };
-    // Stored in full, because of its limit alone.
+    // Stored in full, because only its limit differs.
     let call_back = StepPlan { max_attempts: 3, ..compensation("call_back", "ship") };
     plan(vec![reserve, release, charge, refund, ship, call_back]).compensating(Compensate::OnCancel, 600).redriving(10)
 }

@@ -1,5 +1,5 @@
-//! A stand-in for DynamoDB that holds the items of a fixture and can only be read, and for SQS, which keeps what is sent to
-//! it. It stands in the place of the SDK's HTTP client, so that all of the engine's own code is on the way.
+//! A read-only stand-in for DynamoDB that holds the items of a fixture, and one for SQS that keeps what is sent. It
+//! replaces the SDK's HTTP client, so that all of the engine's own code runs.
 
 use crate::emulator::PROJECTED;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -22,7 +22,7 @@ use stepwell_aws::{DynamoTable, SqsQueue};
 const OK: u16 = 200;
 const REFUSED: u16 = 400;
 
-/// What the index holds of an item beside what it projects.
+/// The key attributes of the index, which it holds besides its projection.
 const INDEX_KEYS: [&str; 4] = ["pk", "sk", "status_shard", "listed_at"];
 
 #[derive(Clone, Debug, Default)]
@@ -46,7 +46,7 @@ impl Server {
         SqsQueue::new(aws_sdk_sqs::Client::new(&self.config().await), "http://localhost/queues/")
     }
 
-    /// What SQS was asked to take.
+    /// The messages that were sent to SQS.
     pub(super) fn sent(&self) -> Vec<Value> {
         self.sent.lock().unwrap().clone()
     }
@@ -101,7 +101,7 @@ impl Server {
     }
 }
 
-/// What the index holds of an item.
+/// The attributes of an item that the index holds.
 fn projected(item: &Value) -> Value {
     let fields = item.as_object().unwrap().iter();
     let held = fields.filter(|(name, _)| INDEX_KEYS.iter().chain(&PROJECTED).any(|held| held == name));

@@ -1,4 +1,4 @@
-//! Each fixture, read through the engine and compared with what it is to say.
+//! Reads each fixture through the engine, and compares it with the expected text.
 
 use super::{
     START, at,
@@ -20,16 +20,16 @@ use stepwell::{
     ports::{Queue, Store},
 };
 
-/// What the fixtures of items are to say, in the order of the cases, each after an empty line.
+/// The expected texts, in the order of the cases, separated by empty lines.
 const EXPECTED: &str = include_str!("../../fixtures/v1.txt");
 
-// ---- How what is read is said
+// ---- Formatting what is read
 
 fn moment(moment: Timestamp) -> f64 {
     moment.since(START).as_secs_f64()
 }
 
-/// What there is to say of a field, where there is anything.
+/// A field with its value; empty without a value.
 fn field(name: &str, value: Option<impl Display>) -> String {
     value.map(|value| format!(", {name} {value}")).unwrap_or_default()
 }
@@ -100,7 +100,7 @@ fn said_of_task(task: &TaskRecord, listed: &IndexEntry) -> String {
     format!("\n  {:?}{}{place}{actions}", task.state, fields.concat())
 }
 
-/// What the index says of a fixture's task, which it lists once.
+/// The index entry of a fixture's task. There has to be exactly one.
 async fn listed(table: &impl Store, task: TaskId) -> IndexEntry {
     let mut found = Vec::new();
     for listing in IndexPartition::ALL {
@@ -112,7 +112,7 @@ async fn listed(table: &impl Store, task: TaskId) -> IndexEntry {
 }
 
 #[tokio::test]
-async fn what_version_1_stored_is_read() {
+async fn stored_items_of_version_1_are_read() {
     let (cases, expected) = (cases::all(), EXPECTED.trim_end().split("\n\n").skip(1));
     assert_eq!(cases.len(), expected.clone().count());
     for (case, expected) in cases.iter().zip(expected) {
@@ -146,10 +146,10 @@ async fn what_version_1_stored_is_read() {
     }
 }
 
-// ---- The rest
+// ---- Idempotency keys and messages
 
 #[tokio::test]
-async fn idempotency_key_is_read_for_whoever_comes_second() {
+async fn idempotency_key_is_read_by_a_repeated_start() {
     let first = cases::idempotency_key();
     let second = KeyRecord { task: id(99), request_hash: "another".to_owned(), created_at: at(60), ..first.clone() };
     let reserved = Server::of("idempotency-key").table().await.apply(&task::reserve_key(&second)).await.unwrap();
@@ -180,7 +180,7 @@ async fn messages_are_sent_as_version_1_sent_them() {
     }
     queue.reject("", "not a message").await.unwrap();
     let names = messages().map(|(name, _)| name).into_iter().chain(["undeliverable"]);
-    // Version 1 named a queue by its step alone. That is a matter of the deployment, and not stored.
+    // Version 1 named a queue by its step alone. Queue names depend on the deployment, and are not stored.
     let sent = server.sent().into_iter().map(|mut sent| {
         let url = sent["QueueUrl"].as_str().unwrap();
         if !url.ends_with("/undeliverable") {
@@ -202,7 +202,7 @@ fn messages_are_read() {
     }
 }
 
-/// So that no fixture is forgotten here.
+/// No fixture may be forgotten here.
 #[test]
 fn every_fixture_is_read() {
     let files = fs::read_dir(super::path("x").parent().unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Versions after one another, in memory: what version 1 wrote is acted on today, and what is written today is what version 1
+//! Compatibility of versions, in memory: this version acts on what version 1 wrote, and writes only what version 1
 //! knows.
 
 use super::{START, cases};
@@ -15,7 +15,7 @@ use stepwell::{
 };
 use stepwell_simulation::steps::Script;
 
-/// DynamoDB's own JSON without the types that it names.
+/// DynamoDB's JSON without the types.
 fn plain(typed: &Value) -> Value {
     let (kind, value) = typed.as_object().unwrap().iter().next().unwrap();
     match (kind.as_str(), value) {
@@ -60,7 +60,7 @@ async fn items_of_today_are_those_of_version_1() {
     assert_eq!(store.count(), count, "and there are no others");
 }
 
-/// Where an item has which kind of value: all that a reader of it relies on.
+/// The attributes of an item and the kinds of their values: all that a reader of it relies on.
 fn shape(kind: &str, value: &Value, shapes: &mut BTreeSet<String>) {
     match value {
         Value::Object(fields) => {
@@ -95,12 +95,12 @@ async fn an_hour_later() -> Harness {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tasks_of_version_1_come_to_their_end_and_stay_readable_for_it() {
+async fn tasks_of_version_1_reach_their_end_and_stay_readable_for_version_1() {
     let cases = cases::all();
     let known = shapes(cases.iter().flat_map(|case| items(case.name)));
     assert!(known.contains("STEP.attempts[].error.code: text"), "{known:?}");
     let mut acted_on = 0;
-    // Steps without a task are not brought anywhere.
+    // Steps without a task are never run.
     for case in cases.iter().filter(|case| case.start().is_some()) {
         let (name, task, harness) = (case.name, case.task(), an_hour_later().await);
         let store = &harness.memory().store;

@@ -1,4 +1,4 @@
-//! The budget of a checkout, held against the calls that are really made. The same counts as `cargo run --bin cost` prints.
+//! Checks the real AWS calls of a checkout against its budget. The command `cost` prints the same counts.
 
 use stepwell_tests::cost::{Budget, Cost, IN_SEQUENCE, INDEX_WRITES, Shape, measure};
 use test_case::test_case;
@@ -7,7 +7,7 @@ use test_case::test_case;
 #[test_case(Shape::KeyedCheckout("success"); "with an idempotency key")]
 #[test_case(Shape::Checkout("everything"); "with every field there is")]
 #[tokio::test]
-async fn a_checkout_stays_within_its_budget(shape: Shape) {
+async fn checkout_stays_within_its_budget(shape: Shape) {
     let (Shape::Checkout(request) | Shape::KeyedCheckout(request)) = shape else { panic!("a checkout: {shape:?}") };
     let (budget, cost) = (Budget::of_checkout(request), measure(shape).await);
     assert!(cost.units.table_writes > 0.0 && cost.units.reads > 0.0, "the stack reports what was used: {cost:?}");
@@ -19,13 +19,13 @@ async fn a_checkout_stays_within_its_budget(shape: Shape) {
     assert!(cost.longest_sequence() <= budget.in_sequence, "{cost:?}");
 }
 
-/// The steps' own writes, without those of the task's item, which grows with the plan.
+/// The write units of the steps, without those of the task's item, which grows with the plan.
 fn step_writes(cost: &Cost) -> usize {
     cost.dynamodb["UpdateItem"] - 1
 }
 
 #[tokio::test]
-async fn a_step_costs_the_same_in_a_chain_of_any_length() {
+async fn step_costs_the_same_in_a_chain_of_any_length() {
     let mut per_step = Vec::new();
     for steps in [5, 20, 100] {
         let cost = measure(Shape::Chain(steps)).await;
@@ -40,7 +40,7 @@ async fn a_step_costs_the_same_in_a_chain_of_any_length() {
 }
 
 #[tokio::test]
-async fn a_join_adds_one_write_for_each_edge_into_it() {
+async fn join_adds_one_write_per_edge() {
     let cost = measure(Shape::Fan(20)).await;
     assert_eq!((cost.steps, cost.joining_edges, cost.sends()), (22, 20, 22), "{cost:?}");
     assert_eq!(step_writes(&cost), 2 * 22 + 20, "{cost:?}");

@@ -1,4 +1,4 @@
-//! What the engine writes today, held against the golden fixtures. See `stepwell_tests::golden`.
+//! Compares what the engine writes today with the golden fixtures. See `stepwell_tests::golden`.
 
 use stepwell_tests::{
     emulator::in_sandbox,

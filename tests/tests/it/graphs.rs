@@ -1,5 +1,5 @@
-//! Whole tasks over a real table and real queues: what the engine's own tests cannot see over a store in memory. Those are
-//! in `shared/stepwell/tests/engine/`.
+//! Whole tasks over a real table and real queues, for what the engine's tests over a memory store cannot cover. Those
+//! are in `shared/stepwell/tests/engine/`.
 
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use stepwell::{
 };
 use stepwell_simulation::{
     graph::Graph,
-    steps::{Run, Script},
+    steps::{Script, StepRun},
 };
 use stepwell_tests::{
     emulator::{Sandbox, Undeliverable, in_sandbox},
@@ -24,10 +24,9 @@ use stepwell_tests::{
 };
 use test_case::test_case;
 
-/// A script that leaves the names of all steps that came before it, found by their results, but fails where `fault` says
-/// so.
+/// A script that returns the names of all earlier steps, collected from their results, and fails where `fault` says so.
 fn failing(fault: impl Fn(&str, u32) -> Option<StepError> + Send + Sync + 'static) -> Script {
-    Script::new(move |run: Run| {
+    Script::new(move |run: StepRun| {
         let earlier = run.data.results.keys().flat_map(|step| names_in(&run.data.results[step]));
         let lineage: BTreeSet<String> = earlier.chain([run.facts.step.clone()]).collect();
         fault(&run.facts.step, run.facts.attempt).map_or(Ok(json!(lineage)), Err)
@@ -42,7 +41,7 @@ async fn start(sandbox: &Sandbox, graph: &Graph) -> TaskId {
     sandbox.client().start(&graph.workflow(), &json!({}), None).await.unwrap().task_id
 }
 
-/// What each step has left.
+/// The result of each step.
 fn lineages(snapshot: &TaskSnapshot) -> BTreeMap<String, BTreeSet<String>> {
     let done = snapshot.steps.iter().filter_map(|step| Some((step.name.clone(), step.result.as_ref()?)));
     done.map(|(name, result)| (name, names_in(result))).collect()
@@ -52,7 +51,7 @@ fn attempts(snapshot: &TaskSnapshot) -> Vec<usize> {
     snapshot.steps.iter().map(|step| step.attempts.len()).collect()
 }
 
-/// Twenty steps arrive at one join at the same time. One of them needs three attempts, another fails for good at first.
+/// Twenty steps arrive at one join concurrently. One of them needs three attempts, another fails for good at first.
 #[tokio::test]
 async fn join_is_reached_after_failures_and_a_redrive() {
     let graph = Graph::fan(20);
@@ -101,8 +100,7 @@ async fn retry_waits_out_its_backoff_in_the_queue() {
     .await;
 }
 
-/// In a fleet that is behind, each copy of the first message comes after the step is done and before the next ones are
-/// begun.
+/// In a backlog each copy of the first message is delivered after its step is complete and before the next steps begin.
 #[tokio::test]
 async fn duplicates_do_not_multiply_in_a_backlog() {
     const DUPLICATES: usize = 4;
@@ -118,18 +116,18 @@ async fn duplicates_do_not_multiply_in_a_backlog() {
         let snapshot = poller.run(task).await;
         assert_eq!((snapshot.status(), attempts(&snapshot)), (TaskStatus::Complete, vec![1; graph.len()]));
         let sent: usize = graph.queues().into_iter().map(|queue| sandbox.meter.sent_to(&queue.into())).sum();
-        // Each duplicate may repeat the two messages that its own step sends, and there it ends.
+        // Each duplicate may repeat the two messages of its own step's dispatch, and no others.
         assert!(sent <= graph.len() + 2 * DUPLICATES, "{sent} messages for {} steps", graph.len());
     })
     .await;
 }
 
-/// The largest there may be of either fit into an item with all that stands beside them.
+/// The largest context and result fit into an item with everything else in it.
 #[tokio::test]
 async fn context_and_result_of_the_largest_size_are_kept() {
     let graph = Graph::chain(1);
     in_sandbox(&graph.queues(), async |sandbox| {
-        // As JSON a text has two quotation marks more.
+        // A text's JSON has two more characters, its quotation marks.
         let (context, result) = (json!("c".repeat(MAX_CONTEXT_BYTES - 2)), json!("r".repeat(MAX_RESULT_BYTES - 2)));
         let task = sandbox.client().start(&graph.workflow(), &context, None).await.unwrap().task_id;
         let script = Script::new(move |_| Ok(result.clone()));
@@ -141,21 +139,21 @@ async fn context_and_result_of_the_largest_size_are_kept() {
     .await;
 }
 
-/// SQS takes only so much in an attribute, no control characters and no empty message, and one that can be neither worked
-/// nor rejected would go round for days.
+/// SQS limits an attribute's size, and takes neither control characters nor an empty message. A message that can be
+/// neither handled nor rejected would be redelivered for days.
 #[test_case("hello", "hello"; "not JSON")]
 #[test_case("", "(empty)"; "nothing")]
 #[test_case(r#"{"task_id":"018f4e4e-7c1a-7000-8000-0123456789ab","step":"s00"}"#, r#"{"task_id":"018f4e4e-7c1a-7000-8000-0123456789ab","step":"s00"}"#; "an unknown task")]
 #[test_case(r#"{"task_id":"018f4e4e-7c1a-7000-8000-0123456789ab","step":"\u0001\u001b\ufffe"}"#, r#"{"task_id":"018f4e4e-7c1a-7000-8000-0123456789ab","step":"\u0001\u001b\ufffe"}"#; "a step name of control characters")]
 #[test_case(&endless(), &endless(); "a step name without end")]
 #[tokio::test]
-async fn message_that_no_step_can_use_is_kept_in_a_queue_of_its_own(body: &str, expected: &str) {
+async fn invalid_message_is_moved_to_the_undeliverable_queue(body: &str, expected: &str) {
     let graph = Graph::chain(1);
     in_sandbox(&graph.queues(), async |sandbox| {
         let poller = Poller::new(sandbox).with_steps_of(&graph, &failing(|_, _| None));
         assert!(poller.deliver(&graph.queues()[0], &[message("m", body)]).await.is_empty());
-        let letters = sandbox.undeliverable().await;
-        let [Undeliverable { body: kept, reason }] = &letters[..] else { panic!("{letters:?}") };
+        let undeliverable = sandbox.undeliverable().await;
+        let [Undeliverable { body: kept, reason }] = &undeliverable[..] else { panic!("{undeliverable:?}") };
         assert_eq!(kept, expected);
         assert!((1..=1_000).contains(&reason.len()), "{} bytes", reason.len());
         assert_eq!(sandbox.item_count().await, 0, "no item is left");
@@ -168,7 +166,7 @@ fn endless() -> String {
 }
 
 #[tokio::test]
-async fn many_starts_with_one_key_at_the_same_time_make_one_task() {
+async fn concurrent_starts_with_one_idempotency_key_make_one_task() {
     let graph = Graph::new([vec![], vec![], vec![0, 1]]);
     in_sandbox(&graph.queues(), async |sandbox| {
         let key: IdempotencyKey = "order-1".parse().unwrap();

@@ -1,4 +1,4 @@
-//! What needs a running stack.
+//! The tests that need a running stack.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Files that are to be written together or not at all.
+//! Files that are written together or not at all.
 
 use crate::findings::Finding;
 use similar::TextDiff;
@@ -9,33 +9,33 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What becomes of a file.
+/// The change of a file.
 struct Change {
-    /// Its text before; `None` where there is no file.
+    /// The text before; `None` for a new file.
     old: Option<String>,
-    /// Its text afterwards.
+    /// The text afterwards.
     new: String,
 }
 
-/// The files that are to be written, by their path from the root of the repository.
+/// The files to write, by their path from the root of the repository.
 pub(super) struct Changes {
     root: PathBuf,
     files: BTreeMap<PathBuf, Change>,
 }
 
 impl Changes {
-    /// No changes yet of the files below this root.
+    /// No changes yet, below this root.
     pub(super) fn new(root: &Path) -> Self {
         Self { root: root.to_owned(), files: BTreeMap::new() }
     }
 
-    /// The text of a file as these changes leave it; `None` where there is no such file.
+    /// The text of a file after these changes; `None` if there is no such file.
     pub(super) fn current(&self, path: &Path) -> Option<String> {
         let changed = self.files.get(path).map(|change| change.new.clone());
         changed.or_else(|| fs::read_to_string(self.root.join(path)).ok())
     }
 
-    /// Gives a file this text. A text that the file has already is no change.
+    /// Sets the text of a file. The text that the file already has is no change.
     pub(super) fn set(&mut self, path: impl Into<PathBuf>, new: String) {
         let path = path.into();
         let old = fs::read_to_string(self.root.join(&path)).ok();
@@ -46,16 +46,16 @@ impl Changes {
         }
     }
 
-    /// Whether nothing is to be written.
+    /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
-    /// The files' names, and what changes in those that are there already.
+    /// The files' names, and the differences of existing files.
     pub(super) fn preview(&self) -> String {
         let mut text = String::new();
         for (path, change) in &self.files {
-            // Writing to a text does not fail.
+            // Writing to a String cannot fail.
             let _ = match &change.old {
                 None => writeln!(text, "new: {} ({} lines)", path.display(), change.new.lines().count()),
                 Some(old) => {
@@ -67,14 +67,14 @@ impl Changes {
         text
     }
 
-    /// Writes the files, and says which. Each is written under another name first; only when all are is any of them given
-    /// its own.
-    /// Where that fails, all are as they were.
+    /// Writes the files, and lists them. Each is written under a temporary name first, and renamed only when all are
+    /// written.
+    /// If that fails, all files are restored.
     pub(super) fn write(&self) -> Result<String, Finding> {
-        let mut undo = Undo::default();
-        let written = self.write_all(&mut undo);
+        let mut rollback = Rollback::default();
+        let written = self.write_all(&mut rollback);
         if let Err((path, error)) = written {
-            undo.run();
+            rollback.run();
             let problem = format!("cannot be written: {error}");
             return Err(Finding::new(path, problem, "Nothing was changed. Make it writable, and run this again"));
         }
@@ -84,7 +84,7 @@ impl Changes {
         Ok(told.collect())
     }
 
-    fn write_all(&self, undo: &mut Undo) -> Result<(), (PathBuf, io::Error)> {
+    fn write_all(&self, rollback: &mut Rollback) -> Result<(), (PathBuf, io::Error)> {
         let temporary = |path: &Path| {
             let mut name = path.file_name().unwrap_or_default().to_owned();
             name.push(".new-step");
@@ -93,26 +93,26 @@ impl Changes {
         for (path, change) in &self.files {
             let failed = |error| (path.clone(), error);
             let folder = self.root.join(path);
-            undo.make_folders(folder.parent().unwrap_or(&self.root)).map_err(failed)?;
-            undo.files.push((temporary(path), None));
+            rollback.make_folders(folder.parent().unwrap_or(&self.root)).map_err(failed)?;
+            rollback.files.push((temporary(path), None));
             fs::write(temporary(path), &change.new).map_err(failed)?;
         }
         for (path, change) in &self.files {
-            undo.files.push((self.root.join(path), change.old.clone()));
+            rollback.files.push((self.root.join(path), change.old.clone()));
             fs::rename(temporary(path), self.root.join(path)).map_err(|error| (path.clone(), error))?;
         }
         Ok(())
     }
 }
 
-/// How to get back to where it began.
+/// How to restore the files.
 #[derive(Default)]
-struct Undo {
+struct Rollback {
     folders: Vec<PathBuf>,
     files: Vec<(PathBuf, Option<String>)>,
 }
 
-impl Undo {
+impl Rollback {
     fn make_folders(&mut self, folder: &Path) -> io::Result<()> {
         let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
         for folder in missing.into_iter().rev() {
@@ -122,7 +122,7 @@ impl Undo {
         Ok(())
     }
 
-    /// Best effort: the first error is the one to be told.
+    /// Best effort: the first error is the one to report.
     fn run(self) {
         for (file, old) in self.files.into_iter().rev() {
             let _ = match old {

@@ -13,7 +13,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// The files of a package, and the templates that they are made by.
+/// The files of a package, and their templates.
 const FILES: [(&str, &str, &str); 4] = [
     ("Cargo.toml", include_str!("templates/Cargo.toml.jinja"), include_str!("templates/Cargo.toml.jinja")),
     ("src/main.rs", include_str!("templates/main.rs.jinja"), include_str!("templates/main.rs.jinja")),
@@ -25,7 +25,7 @@ const FILES: [(&str, &str, &str); 4] = [
     ),
 ];
 
-/// The files to be made, by their path from the root of the repository.
+/// The files to create, by their path from the root of the repository.
 pub(super) fn files(
     project: &Project,
     workflow: &ProjectWorkflow,
@@ -38,8 +38,8 @@ pub(super) fn files(
     let before: Vec<_> =
         before.iter().map(|names| context! { step => &names.step, package => names.package() }).collect();
     let mut files = Vec::new();
-    let undone = wanted.compensation.as_ref().map(|name| StepNames::new(workflow.name(), name));
-    for (names, undoes) in [(&step, None)].into_iter().chain(undone.iter().map(|names| (names, Some(&step)))) {
+    let compensation = wanted.compensation.as_ref().map(|name| StepNames::new(workflow.name(), name));
+    for (names, undoes) in [(&step, None)].into_iter().chain(compensation.iter().map(|names| (names, Some(&step)))) {
         for (file, of_step, of_compensation) in FILES {
             let path = PathBuf::from(names.folder()).join(file);
             let template = if undoes.is_some() { of_compensation } else { of_step };
@@ -89,7 +89,7 @@ fn library(project: &Project, workflow: &ProjectWorkflow) -> Result<String, Find
     })
 }
 
-/// As `cargo fmt` would have it: names differ in length, and lines break by it.
+/// Formats the code as `cargo fmt` does: the lengths of names decide line breaks.
 fn formatted(project: &Project, text: &str) -> Result<String, Finding> {
     let failed = |problem: String| {
         Finding::new(

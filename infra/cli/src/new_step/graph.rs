@@ -1,4 +1,4 @@
-//! Where a new step stands among the others.
+//! The place of a new step in the DAG.
 
 use super::NewStep;
 use std::collections::BTreeSet;
@@ -8,36 +8,36 @@ use stepwell::core::{
     plan::{Plan, StepPlan},
 };
 
-/// What is wrong, and what to do about it.
+/// A problem and its solution.
 pub(super) type Problem = (String, String);
 
-/// Which dependencies there are with the new step.
+/// The dependencies with the new step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wiring {
-    /// Whether the step is there already. Then nothing is changed in the workflow.
+    /// Whether the step exists already. Then the workflow does not change.
     pub is_there: bool,
-    /// The steps that the new one waits for.
+    /// The dependencies of the new step.
     pub depends_on: Vec<String>,
-    /// All steps that come before it, in the plan's order.
+    /// All direct and indirect dependencies, in the plan's order.
     pub before_it: Vec<String>,
-    /// The steps that wait for the new one.
+    /// The dependents of the new step.
     pub moved: Vec<Moved>,
-    /// The steps that wait for steps that the new one waits for too, and not for the new one.
+    /// The steps that share a dependency with the new step, and do not depend on it.
     pub beside: Vec<String>,
 }
 
-/// A step that waits for the new one.
+/// A dependent of the new step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Moved {
     /// The step.
     pub step: String,
-    /// What it waited for.
+    /// Its dependencies before.
     pub from: Vec<String>,
-    /// What it waits for.
+    /// Its dependencies afterwards.
     pub to: Vec<String>,
 }
 
-/// The names in the request that the workflow does not have, or that are no steps of it.
+/// The names in the request that are not steps of the workflow.
 pub(super) fn unknown_steps(plan: &Plan, wanted: &NewStep) -> Vec<Problem> {
     let known: Vec<&str> = plan.steps().iter().map(|step| step.name.as_str()).collect();
     let options = [("--after", &wanted.after), ("--before", &wanted.before), ("--read-by", &wanted.read_by)];
@@ -58,16 +58,16 @@ pub(super) fn unknown_steps(plan: &Plan, wanted: &NewStep) -> Vec<Problem> {
 }
 
 impl Wiring {
-    /// Works out the dependencies. All names are known.
+    /// Determines the dependencies. All names are known.
     ///
-    /// If nothing is said, the step is put between the steps it waits for and those that would otherwise run beside it: what
-    /// follows a check must not begin while it is still being made.
+    /// By default the new step becomes a dependency of the steps that would otherwise run concurrently with it: the
+    /// steps after a check must not begin before it is complete.
     pub(super) fn new(plan: &Plan, wanted: &NewStep) -> Self {
         let depends_on: Vec<String> = sorted(&wanted.after);
         let before_it = closure(plan, &depends_on);
         let waits_for_nothing_else = |step: &StepPlan| {
             let all_before = step.depends_on.iter().all(|name| before_it.contains(name.as_str()));
-            // A step that is itself before the new one cannot come after it.
+            // A dependency of the new step cannot depend on it.
             all_before && !before_it.contains(step.name.as_str())
         };
         let others = || plan.steps().iter().filter(|step| step.name != wanted.step);
@@ -98,7 +98,7 @@ impl Wiring {
         Self { is_there, depends_on, before_it, moved, beside }
     }
 
-    /// Checks that it makes a workflow, in which those that read the step's result come after it.
+    /// Checks that the result is a workflow, in which the readers of the step's result depend on it.
     pub(super) fn check(&self, plan: &Plan, wanted: &NewStep) -> Result<(), Vec<Problem>> {
         if self.is_there {
             return self.check_found(plan, wanted);
@@ -119,7 +119,7 @@ impl Wiring {
         readers_come_after(&plan, wanted)
     }
 
-    /// Holds a step that is there already against the one that is wanted.
+    /// Compares an existing step with the request.
     fn check_found(&self, plan: &Plan, wanted: &NewStep) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
         let mut differs = |is: String| {
@@ -143,7 +143,7 @@ impl Wiring {
         if problems.is_empty() { readers_come_after(plan, wanted) } else { Err(problems) }
     }
 
-    /// What the workflow looks like around the step, for people.
+    /// Describes the new dependencies.
     pub(super) fn told(&self, wanted: &NewStep) -> String {
         let mut told = format!("{} waits for {}.\n", wanted.step, list(&self.depends_on));
         for Moved { step, from, to } in self.moved.iter().filter(|moved| moved.from != moved.to) {
@@ -176,7 +176,7 @@ fn readers_come_after(plan: &Plan, wanted: &NewStep) -> Result<(), Vec<Problem>>
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-/// These steps, and all that come before them.
+/// These steps, and all of their dependencies, direct or not.
 fn closure<'a>(plan: &'a Plan, steps: &'a [String]) -> BTreeSet<&'a str> {
     let found = steps.iter().filter_map(|name| plan.step(name));
     found.flat_map(|step| plan.ancestors(step).into_iter().chain([step.name.as_str()])).collect()
@@ -234,7 +234,7 @@ mod tests {
     #[test_case("b c", "d: n, e: n; beside "; "one that waited for one of two")]
     #[test_case("a b", "c: n, d: n; beside e"; "not one that is before it itself")]
     #[test_case("d", "; beside "; "the last one")]
-    fn step_is_put_before_those_that_would_run_beside_it(after: &str, expected: &str) {
+    fn step_becomes_a_dependency_of_steps_that_would_run_concurrently(after: &str, expected: &str) {
         assert_eq!(told(&wanted(after, "")), expected);
         Wiring::new(&plan(), &wanted(after, "")).check(&plan(), &wanted(after, "")).unwrap();
     }
@@ -248,12 +248,12 @@ mod tests {
     }
 
     #[test]
-    fn beside_moves_nobody_and_says_so() {
+    fn beside_changes_no_dependencies_and_says_so() {
         assert_eq!(told(&NewStep { beside: true, ..wanted("a", "") }), "; beside b c");
     }
 
     #[test]
-    fn circle_is_refused() {
+    fn cycle_is_refused() {
         let wanted = wanted("d", "a");
         let problems = Wiring::new(&plan(), &wanted).check(&plan(), &wanted).unwrap_err();
         assert_eq!(problems[0].0, "these steps depend on each other in a circle: a -> n -> d -> b -> a");

@@ -1,4 +1,4 @@
-//! The manifests that name a step's package.
+//! The manifests that depend on a step's package.
 
 use super::{Changes, NewStep};
 use crate::{findings::Finding, handlers::HOST, naming::StepNames, project::Project};
@@ -7,21 +7,21 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Names the packages of the step and of its compensation among the dependencies of the package that hosts all of them.
+/// Adds the packages of the step and of its compensation to the dependencies of the package that hosts all handlers.
 pub(super) fn add_handlers(project: &Project, wanted: &NewStep, changes: &mut Changes) -> Result<(), Finding> {
     if !project.root.join(HOST).is_file() {
         return Ok(());
     }
     for name in [&wanted.step].into_iter().chain(&wanted.compensation) {
         let names = StepNames::new(&wanted.workflow, name);
-        // With the feature, so that functions and tests are built from the same compiled crates.
+        // The feature makes functions and tests share the same compiled crates.
         let line = format!("{} = {{ path = \"../{}\", features = [\"lambda\"] }}", names.package(), names.folder());
         add(project, HOST, &names.package(), &line, &wanted.workflow, changes)?;
     }
     Ok(())
 }
 
-/// Names the step's package among the dependencies of a step that reads its result.
+/// Adds the step's package to the dependencies of a step that reads its result.
 pub(super) fn add_reader(
     project: &Project,
     wanted: &NewStep,
@@ -34,7 +34,7 @@ pub(super) fn add_reader(
     add(project, &manifest, &package, &line, &wanted.workflow, changes)
 }
 
-/// Adds a line to the dependencies, among those of the workflow's steps.
+/// Adds a line to the dependencies, next to those of the workflow's steps.
 fn add(
     project: &Project,
     manifest: &str,
@@ -72,7 +72,8 @@ fn add(
     Ok(())
 }
 
-/// Has cargo name the new packages in `Cargo.lock`, and says so. Without the network: they use what is there already.
+/// Lets cargo add the new packages to `Cargo.lock`, and reports it. It works offline, since they only use crates that
+/// are there.
 pub(super) fn update_lock(root: &Path) -> Result<String, Finding> {
     const LOCK: &str = "Cargo.lock";
     const COMMAND: &str = "cargo update --workspace --offline";

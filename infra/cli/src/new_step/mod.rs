@@ -1,15 +1,15 @@
-//! `stepwell new step`: makes a step, and everything that has to know of it.
+//! `stepwell new step`: creates a step, and updates every file that names a step.
 //!
-//! All contents are worked out first, and every finding is told at once; only then is anything written. What is derived (the
-//! template, the list of handlers, the sample events) is written by the same code that renders and checks it.
+//! The command first determines all contents and reports all findings together; only then does it write. The code that
+//! renders and checks derived files (the template, the list of handlers, the sample events) also writes them here.
 //!
-//! The code of a step rests on these conventions. A workflow's *library* is the package that holds the workflow file: it
-//! exports `workflow()`, the trait `Shop` with its `ConfigError`, the request as `WorkflowRequest` (`CheckoutRequest`), `Product`,
-//! and in its module `testing` a `MemoryShop`. `LIBRARY_aws` exports `AwsShop`. `infra/products.json` is what the shop sells, and
-//! `events/requests/success.json` a request that succeeds.
+//! A step's code relies on these conventions. A workflow's *library* is the package with the workflow file: it exports
+//! `workflow()`, the trait `Shop` with its `ConfigError`, the request as `WorkflowRequest` (`CheckoutRequest`),
+//! `Product`, and in its module `testing` a `MemoryShop`. `LIBRARY_aws` exports `AwsShop`. `infra/products.json` lists
+//! the shop's products, and `events/requests/success.json` is a request that succeeds.
 //!
-//! A step's result is a type of the step's own package, so that a step is one folder. Who reads it depends on that package. The
-//! graph has no circle, so the packages have none either.
+//! A step's result is a type of the step's own package, so that a step is one folder. A step that reads the result
+//! depends on that package. The workflow is a DAG, so the packages have no cycle either.
 
 mod changes;
 mod code;
@@ -36,29 +36,29 @@ use std::{
 use stepwell::core::spelling::Meant;
 use stepwell::{Workflow, core::names::MAX_STEP, testing::sample};
 
-/// The step that is wanted.
+/// The requested step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct NewStep {
     /// The workflow, by its name
     pub workflow: String,
-    /// The new step: small letters, digits and `_`
+    /// The new step: lower-case letters, digits and `_`
     pub step: String,
-    /// The steps that it waits for
+    /// The steps that it depends on
     #[arg(long, value_name = "STEP", value_delimiter = ',', required_unless_present = "before")]
     pub after: Vec<String>,
-    /// The steps that wait for it; if not said, those that waited for nothing but the steps of --after
+    /// The steps that depend on it; by default those that depended on nothing but the steps of --after
     #[arg(long, value_name = "STEP", value_delimiter = ',', conflicts_with = "beside")]
     pub before: Vec<String>,
-    /// Let no step wait for it: it runs beside those that wait for the same steps
+    /// Let no step depend on it: it runs concurrently with the other dependents of its dependencies
     #[arg(long)]
     pub beside: bool,
     /// The later steps that read its result: their packages may then use its type
     #[arg(long, value_name = "STEP", value_delimiter = ',')]
     pub read_by: Vec<String>,
-    /// A step that undoes it, made as well
+    /// A compensation of the step, created as well
     #[arg(long, value_name = "NAME")]
     pub compensation: Option<String>,
-    /// What it does, such as "Checks the order for fraud"; if not said, its name in words
+    /// What it does, such as "Checks the order for fraud"; by default its name in words
     #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
     /// Write nothing; print what would be written
@@ -85,10 +85,10 @@ fn in_words(name: &str) -> String {
     letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
 }
 
-/// Makes the step, or says what it would write.
+/// Creates the step, or shows what it would write.
 ///
 /// # Errors
-/// Everything that is in its way; then no file is touched.
+/// All obstacles; then no file changes.
 pub fn run(project: &Project, wanted: &NewStep) -> Result<String, Findings> {
     let prepared = prepare(project, wanted)?;
     if prepared.changes.is_empty() {
@@ -98,21 +98,21 @@ pub fn run(project: &Project, wanted: &NewStep) -> Result<String, Findings> {
         return Ok(format!("{}\n{}", prepared.changes.preview(), prepared.report));
     }
     let mut told = prepared.changes.write()?;
-    // The order matters: cargo reads what was just written.
+    // The order matters: cargo reads the new files.
     let lock = manifest::update_lock(&project.root)?;
-    // Writing to a text does not fail.
+    // Writing to a String cannot fail.
     let _ = write!(told, "{lock}\n{}", prepared.report);
     Ok(told)
 }
 
-/// What is to be written for a new step, and what people should know.
+/// The files to write for a new step, and the report.
 struct Prepared {
     changes: Changes,
-    /// Where the step stands, and what is left to be done by hand.
+    /// The new dependencies, and what is left to do by hand.
     report: String,
 }
 
-/// Works out what a new step takes. Nothing is written.
+/// Determines the changes for a new step. Nothing is written.
 fn prepare(project: &Project, wanted: &NewStep) -> Result<Prepared, Findings> {
     let Some(workflow) = project.workflows.iter().find(|workflow| workflow.name() == wanted.workflow) else {
         return Err(unknown_workflow(project, wanted).into());
@@ -152,7 +152,7 @@ fn of_workflow(workflow: &ProjectWorkflow, (problem, remedy): (String, String)) 
     Finding::new(&workflow.file, problem, remedy)
 }
 
-/// Puts the step into the workflow file, and reads what came of it.
+/// Adds the step to the workflow file, and parses the result.
 fn edit_workflow(
     project: &Project,
     workflow: &ProjectWorkflow,
@@ -172,8 +172,8 @@ fn read(file: &Path, text: &str) -> Result<Workflow, Finding> {
         .map_err(|error| Finding::new(file, error.to_string(), text::BY_HAND))
 }
 
-/// Makes the packages of the step and of its compensation. What is there of a step of the workflow stays: people have
-/// written it.
+/// Creates the packages of the step and of its compensation. Existing files of a step of the workflow stay, because
+/// they contain handwritten code.
 fn make_packages(files: Vec<(PathBuf, String)>, wiring: &Wiring, changes: &mut Changes) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in files {
@@ -189,7 +189,7 @@ fn make_packages(files: Vec<(PathBuf, String)>, wiring: &Wiring, changes: &mut C
     findings
 }
 
-/// The sample events of the new steps are rendered, over nothing else.
+/// Refuses to overwrite a file with a sample event of the new steps.
 fn check_events(old: &ProjectWorkflow, new: &Workflow, wanted: &NewStep, changes: &Changes) -> Vec<Finding> {
     let steps = new.plan().steps().iter().chain(new.plan().compensations());
     let added = steps.filter(|step| old.workflow.plan().step(&step.name).is_none());
@@ -204,7 +204,7 @@ fn check_events(old: &ProjectWorkflow, new: &Workflow, wanted: &NewStep, changes
     taken.collect()
 }
 
-/// Renders what derives from the workflows, as they are with the new step.
+/// Renders the files that derive from the workflows with the new step.
 fn render_all(
     project: &Project,
     changed: &ProjectWorkflow,
@@ -224,7 +224,7 @@ fn render_all(
     Ok(())
 }
 
-/// Where the step stands, and what only people can do.
+/// The new dependencies, and what has to be done by hand.
 fn report(wanted: &NewStep, wiring: &Wiring) -> String {
     let lib = |name: &str| format!("{}/src/lib.rs", StepNames::new(&wanted.workflow, name).folder());
     let mut told = wiring.told(wanted);
@@ -235,17 +235,16 @@ fn report(wanted: &NewStep, wiring: &Wiring) -> String {
         );
     }
     told += "\nBy hand:\n";
-    told += &format!("  {}: what the step does, what it reads, what it leaves\n", lib(&wanted.step));
+    told += &format!("  {}: what the step does, what it reads, its result\n", lib(&wanted.step));
     if let Some(name) = &wanted.compensation {
-        told += &format!("  {}: how that is undone\n", lib(name));
+        told += &format!("  {}: how the step is compensated\n", lib(name));
     }
     for reader in &wanted.read_by {
         told += &format!("  {}: the result among its inputs\n", lib(reader));
     }
-    told +=
-        &format!("  {SETTINGS}: a row, if it calls more than the engine does for it; then run: {}\n", render::COMMAND);
+    told += &format!("  {SETTINGS}: a row, if it makes AWS calls of its own; then run: {}\n", render::COMMAND);
     told += &format!(
-        "Its limits and its timeout stand in the workflow file. Then try it: cargo test -p {}\n",
+        "Its limits and its timeout are in the workflow file. Then test it: cargo test -p {}\n",
         StepNames::new(&wanted.workflow, &wanted.step).package()
     );
     told

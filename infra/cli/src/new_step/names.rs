@@ -1,4 +1,4 @@
-//! What a new step can be called.
+//! The allowed names of a new step.
 
 use super::NewStep;
 use crate::{
@@ -16,18 +16,18 @@ use stepwell::core::{
     plan::Plan,
 };
 
-/// The types that a handler's file uses, and words of Rust: a step's handler is a type of the step's name.
+/// The types that a handler's file uses, and words of Rust: the handler is a type named after the step.
 const TAKEN_TYPES: [&str; 12] =
     ["ConfigError", "Context", "Err", "None", "Ok", "Option", "Result", "ResultOf", "Self", "Shop", "Some", "Step"];
 
-/// Everything that is wrong with the names of the step and of its compensation.
+/// All problems of the names of the step and of its compensation.
 pub(super) fn findings(project: &Project, workflow: &ProjectWorkflow, wanted: &NewStep) -> Vec<Finding> {
     let plan = workflow.workflow.plan();
     let mut problems: Vec<(String, String)> = Vec::new();
     for (what, name) in [("step", Some(&wanted.step)), ("compensation", wanted.compensation.as_ref())] {
         let Some(name) = name else { continue };
         problems.extend(unusable(what, name));
-        // What is there already of this workflow is held against what is wanted, not refused.
+        // An existing step of this workflow is compared with the request, not refused.
         if plan.step(name).is_none() {
             problems.extend(clashes(project, workflow, name));
         } else if what == "compensation" && plan.compensation_of(&wanted.step).is_none_or(|found| found.name != *name) {
@@ -71,7 +71,7 @@ fn unusable(what: &str, name: &str) -> Option<(String, String)> {
     }
 }
 
-/// What has a physical name already that the step would have too.
+/// Finds physical names that the step would share with another resource.
 fn clashes(project: &Project, workflow: &ProjectWorkflow, name: &str) -> Vec<(String, String)> {
     let new = StepNames::new(workflow.name(), name);
     let mut found = Vec::new();

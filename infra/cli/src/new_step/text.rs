@@ -1,7 +1,7 @@
-//! The workflow file with a step more, all else as people have written it.
+//! Adds a step to the workflow file and preserves everything else.
 //!
-//! The file is changed as text, line by line, so that comments and formatting stay. What comes of it is read and held against
-//! what was meant; a file that is written in another way than this understands is refused, not spoilt.
+//! The file is edited as text, line by line, so that comments and formatting stay. The result is parsed and compared
+//! with the intended workflow. A file in another layout than this code supports is refused and not changed.
 
 use super::{
     NewStep,
@@ -11,7 +11,7 @@ use crate::findings::Finding;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// What to do about a file that this does not understand.
+/// The solution for a file in an unsupported layout.
 pub(super) const BY_HAND: &str = "Put the step into the file by hand, and run this again: it makes all else";
 
 const LIST: &str = "step_templates";
@@ -60,7 +60,7 @@ fn names(workflow: &Value) -> Vec<String> {
     steps.map(|step| step.get("name").and_then(Value::as_str).unwrap_or_default().to_owned()).collect()
 }
 
-/// Behind the last step that the new one waits for; where it waits for none, before the first that waits for it.
+/// The position after the last dependency of the new step; for a root, before its first dependent.
 fn place(names: &[String], wiring: &Wiring) -> usize {
     let of = |wanted: &String| names.iter().position(|name| name == wanted);
     let last = wiring.depends_on.iter().filter_map(of).max();
@@ -90,7 +90,7 @@ fn entry(wanted: &NewStep, wiring: &Wiring, indent: usize) -> Vec<String> {
         .collect()
 }
 
-/// A text as YAML reads it, whatever it holds: in quotes, unless it is plain words.
+/// A text as a YAML scalar: in quotes, unless it is plain words.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || " _-".contains(c);
     let words = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.contains(' ') && text.chars().all(plain);
@@ -104,7 +104,7 @@ fn dependencies(names: &[String]) -> String {
     }
 }
 
-/// What the file has to say afterwards.
+/// The expected contents of the file afterwards.
 fn expected(mut workflow: Value, names: &[String], wanted: &NewStep, wiring: &Wiring, place: usize) -> Value {
     let mut step = json!({
         "name": wanted.step, "description": wanted.what(), SEVERAL: wiring.depends_on, "default_retryable": true,
@@ -126,7 +126,7 @@ fn expected(mut workflow: Value, names: &[String], wanted: &NewStep, wiring: &Wi
     workflow
 }
 
-/// With the two ways to name dependencies as one.
+/// The workflow with the two keys for dependencies merged into one.
 fn with_dependencies_alike(mut workflow: Value) -> Value {
     for step in templates(&mut workflow).into_iter().flatten().filter_map(Value::as_object_mut) {
         let one = step.remove(ONE).into_iter();
@@ -139,19 +139,19 @@ fn with_dependencies_alike(mut workflow: Value) -> Value {
     workflow
 }
 
-/// A workflow file by its lines: what comes before the steps, the steps, what comes after them.
+/// A workflow file by its lines: those before the steps, the steps, and those after them.
 struct Parts {
     head: Vec<String>,
-    items: Vec<Item>,
+    items: Vec<ListItem>,
     tail: Vec<String>,
-    /// How many spaces come before a step's `-`.
+    /// The number of spaces before a step's `-`.
     indent: usize,
 }
 
 /// A step's lines.
-struct Item {
+struct ListItem {
     body: Vec<String>,
-    /// Blank lines and comments between it and what follows. A comment belongs to what follows.
+    /// The blank lines and comments after it. A comment belongs to the step that follows.
     gap: Vec<String>,
 }
 
@@ -184,20 +184,20 @@ impl Parts {
         }
         let margin = indent(lines.peek()?);
         let starts = |line: &str| indent(line) == margin && line.trim_start().starts_with("- ");
-        let mut items: Vec<Item> = Vec::new();
+        let mut items: Vec<ListItem> = Vec::new();
         let mut tail = Vec::new();
         for line in lines.by_ref() {
             if !is_blank(&line) && (starts(&line) || items.is_empty()) {
                 if !starts(&line) {
                     return None;
                 }
-                items.push(Item { body: vec![line], gap: Vec::new() });
+                items.push(ListItem { body: vec![line], gap: Vec::new() });
             } else if !is_blank(&line) && indent(&line) <= margin {
                 tail.push(line);
                 break;
             } else {
                 let item = items.last_mut()?;
-                // A comment that stands as deep as the step's keys is the step's.
+                // A comment with the indentation of the step's keys belongs to the step.
                 if is_blank(&line) && (line.trim().is_empty() || indent(&line) <= margin || !item.gap.is_empty()) {
                     item.gap.push(line);
                 } else {
@@ -210,7 +210,7 @@ impl Parts {
         Some(Self { head, items, tail, indent: margin })
     }
 
-    /// Puts lines between the steps, so far from its neighbours as they are from each other.
+    /// Inserts a step, with the same gap to its neighbours as between them.
     fn insert(&mut self, place: usize, lines: &[String]) {
         let apart = self.items.iter().take(self.items.len().saturating_sub(1)).any(|item| !item.gap.is_empty());
         let blank: Vec<String> = if apart { vec!["\n".to_owned()] } else { Vec::new() };
@@ -218,9 +218,9 @@ impl Parts {
         match place.checked_sub(1).and_then(|before| self.items.get_mut(before)) {
             Some(before) => {
                 let gap = std::mem::replace(&mut before.gap, blank);
-                self.items.insert(place, Item { body, gap });
+                self.items.insert(place, ListItem { body, gap });
             }
-            None => self.items.insert(0, Item { body, gap: blank }),
+            None => self.items.insert(0, ListItem { body, gap: blank }),
         }
     }
 
@@ -230,8 +230,8 @@ impl Parts {
     }
 }
 
-impl Item {
-    /// Changes what the step waits for, where that stands on lines of its own.
+impl ListItem {
+    /// Changes the step's dependencies, if they are on lines of their own.
     fn depend(&mut self, moved: &Moved) -> Option<()> {
         let keys = self.body.first().map(|line| indent(line) + "- ".len())?;
         let is_key = |line: &str, key: &str| {
@@ -242,7 +242,7 @@ impl Item {
             .collect();
         match found.as_slice() {
             [] => {
-                // Right after the step's name, as the first of its keys is most often.
+                // After the step's name, usually its first key.
                 let line = format!("{}{}\n", " ".repeat(keys), dependencies(&moved.to));
                 self.body.insert(1, line);
             }
@@ -263,7 +263,7 @@ impl Item {
         Some(())
     }
 
-    /// The same where the dependencies are a list with a line for each.
+    /// Changes dependencies that are a list with a line for each.
     fn depend_in_list(&mut self, key: usize, moved: &Moved) -> Option<()> {
         let mut added = moved.to.iter().filter(|name| !moved.from.contains(name));
         let mut last = key;
@@ -297,7 +297,7 @@ mod tests {
     use stepwell::Workflow;
     use test_case::test_case;
 
-    /// The file with `new`, which waits for `after`.
+    /// The file with `new`, which depends on `after`.
     fn with_new(file: &str, after: &str, before: &[&str]) -> Result<String, String> {
         let after = after.split_whitespace().map(str::to_owned).collect();
         let before = before.iter().map(|&name| name.to_owned()).collect();
@@ -311,7 +311,7 @@ mod tests {
         "default_retryable: true\n    default_retry_limit: 3\n    handler_config: { timeout_seconds: 30 }\n";
 
     #[test]
-    fn comments_and_blank_lines_stay_where_they_are() {
+    fn comments_and_blank_lines_are_preserved() {
         let file = "# head\nname: w\nstep_templates:\n  # first\n  - name: a # the cart\n    # deep\n\n  # second\n  - name: b\n    \
                     depends_on_step: a  # why\n\n# tail\nredrives: 1\n";
         let expected = format!(
@@ -333,14 +333,14 @@ mod tests {
     #[test_case("    depends_on_steps:\n      - a\n      # not without\n      - x\n", "    depends_on_steps:\n      - new\n      # not without\n      - x\n"; "a line each")]
     #[test_case("    depends_on_step: x\n", "    depends_on_steps: [new, x]\n"; "another one")]
     #[test_case("", "    depends_on_step: new\n"; "none")]
-    fn dependencies_are_changed_as_they_are_written(old: &str, new: &str) {
+    fn dependencies_are_edited_in_the_form_they_have(old: &str, new: &str) {
         let file = format!("name: w\nstep_templates:\n  - name: a\n  - name: x\n  - name: b\n{old}    backoff: {{}}\n");
         let text = with_new(&file, "a", &["b"]).unwrap();
         assert!(text.ends_with(&format!("  - name: b\n{new}    backoff: {{}}\n")), "{text}");
     }
 
     #[test]
-    fn step_that_waits_for_none_stands_before_the_one_that_waits_for_it() {
+    fn root_step_is_written_before_its_first_dependent() {
         let text = with_new("name: w\nstep_templates:\n  - name: a\n", "", &["a"]).unwrap();
         assert!(text.contains("step_templates:\n  - name: new\n"), "{text}");
         assert!(text.ends_with("  - name: a\n    depends_on_step: new\n"), "{text}");
@@ -349,7 +349,7 @@ mod tests {
     #[test_case("name: w\nstep_templates: [{name: a}]\n", "a line for each `-`"; "a list in brackets")]
     #[test_case("name: w\nstep_templates:\n  - {name: a}\n  - {name: b, depends_on_step: a}\n", "it would not say what is meant"; "steps in braces")]
     #[test_case("name: w\nstep_templates:\n  - name: a\n  - name: b\n    depends_on_steps: [\n      a]\n", "it would not say what is meant"; "brackets over two lines")]
-    fn file_that_is_not_understood_is_refused(file: &str, problem: &str) {
+    fn unsupported_file_is_refused(file: &str, problem: &str) {
         let told = with_new(file, "a", &[]).unwrap_err();
         assert!(told.contains(problem), "{told}");
     }

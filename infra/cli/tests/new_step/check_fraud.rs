@@ -1,4 +1,4 @@
-//! Looks for fraud.
+//! Checks an order for fraud.
 
 use checkout::{Catalogue, ConfigError, Shop, ValidatedCart};
 use serde::{Deserialize, Serialize};
@@ -15,16 +15,16 @@ pub fn step<S: Shop>(shop: &S) -> Result<CheckFraud<S::Catalogue>, ConfigError> 
     Ok(CheckFraud { catalogue: shop.catalogue()? })
 }
 
-/// Looks for fraud: few people want ten of a kind, and most of what there is.
+/// Checks for fraud: an order of ten or more of a product is suspect by its share of the stock.
 #[derive(Debug)]
 pub struct CheckFraud<C> {
     catalogue: C,
 }
 
-/// The result of `check_fraud`, for the steps after it.
+/// The result of `check_fraud`, for later steps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckFraudResult {
-    /// The largest part of a product's stock that the cart takes, in percent; 0 where it takes fewer than ten of each.
+    /// The largest share of a product's stock that the cart takes, in percent; 0 where it takes fewer than ten of each.
     pub score: u32,
 }
 

@@ -1,4 +1,4 @@
-//! The checkout with the step `check_fraud`, run whole.
+//! The checkout with the step `check_fraud`, over a shop in memory.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
@@ -12,20 +12,11 @@ use stepwell::{
     },
     testing::Harness,
 };
-use stepwell_tests::{
-    checkout::{products, request},
-    each_checkout_step,
-};
+use stepwell_tests::checkout::{harness, products, request};
 
 async fn run(request: &Value) -> (MemoryShop, Harness, TaskSnapshot) {
     let shop = MemoryShop::selling(products());
-    let mut harness = Harness::new(checkout::workflow().unwrap());
-    macro_rules! host {
-        ($name:literal, $library:ident) => {
-            harness = harness.with($name, $library::step(&shop).unwrap());
-        };
-    }
-    each_checkout_step!(host);
+    let harness = harness(&shop);
     let task = harness.start(request).await.unwrap();
     let snapshot = harness.run(task).await.unwrap();
     (shop, harness, snapshot)

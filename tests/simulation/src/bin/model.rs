@@ -1,4 +1,4 @@
-//! Checks the protocol's model and prints how many states there are.
+//! The command `model`: verifies the protocol's model and prints the number of states.
 
 #![allow(clippy::print_stdout, reason = "it is what this program is for")]
 
@@ -6,16 +6,16 @@ use clap::Parser;
 use std::{process::ExitCode, time::Instant};
 use stepwell_simulation::model::{Scope, large_scopes, small_scopes, verify};
 
-/// Checks every state of the protocol's model, scope by scope: safety, and that everything comes to its end.
+/// Verifies every state of the protocol's model, scope by scope: safety and liveness.
 #[derive(Parser)]
 struct Arguments {
-    /// Also the scopes that take minutes and gigabytes.
+    /// Also verify the scopes that take minutes and gigabytes.
     #[arg(long)]
     large: bool,
-    /// Only scopes with this in their name.
+    /// Verify only scopes with this text in their names.
     #[arg(default_value = "")]
     name: String,
-    /// On this many threads.
+    /// The number of threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
 }

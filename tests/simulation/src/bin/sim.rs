@@ -1,4 +1,4 @@
-//! Many simulated runs of the engine, each made of one seed. See `stepwell_simulation::sim`.
+//! The command `sim`: many simulated runs of the engine, each from one seed. See `stepwell_simulation::sim`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the report is this command's output")]
 
@@ -13,42 +13,44 @@ use std::{
     thread,
     time::Instant,
 };
-use stepwell_simulation::sim::{self, Fault, Mode, Report, oracle};
+use stepwell_simulation::sim::{self, Fault, Mode, RunReport, oracle};
 
-/// Runs the engine in simulation, with everything going wrong that can, and checks that nothing is lost, done twice or
-/// stuck. The first run that fails ends it, with the command that makes this run again.
+/// Simulates the engine with every kind of fault, and checks that nothing is lost, done twice or stuck. It stops at the
+/// first run that fails, and prints the command that repeats that run.
 ///
-/// A run is split, as on AWS: the engine makes a transition and, call by call, what follows from it. Every tenth seed is
-/// made twice more: as a whole run, over a store that holds its own messages, where all of it is one transaction; and with
-/// processes of two versions beside each other, the one that is shipped and a newer one whose items it may not act on.
+/// A split run works as on AWS: the engine makes a transition and then its consequences, call by call. Every tenth seed
+/// is run in two more modes: as a whole run, over a store that holds its own messages and makes all of it in one
+/// transaction; and with processes of two versions, the shipped one and a newer one whose items the shipped one may not
+/// act on.
 #[derive(Parser)]
 struct Options {
-    /// How many split runs to make. With ten or more of them come those of the other modes, a tenth as many of each.
+    /// The number of split runs. From ten on, a tenth as many runs of each other mode are added.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     runs: u64,
-    /// The seed of the first run; each of the others has the next number.
+    /// The seed of the first run. Each further run has the next number.
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
-    /// Make runs of this mode, and no others.
+    /// Make runs of this mode only.
     #[arg(long, value_enum)]
     mode: Option<Mode>,
-    /// Print what happens, line by line.
+    /// Print the trace of each run.
     #[arg(long)]
     trace: bool,
-    /// Go on after a failure, and count them.
+    /// Continue after a failure, and count the failures.
     #[arg(long)]
     keep_going: bool,
-    /// Make the run of `--seed` alone, and print what it writes and sends, one entry a line: what the oracle hashes.
+    /// Make only the run of `--seed`, and print its writes and messages, one entry a line: what the oracle hashes.
     #[arg(long, conflicts_with_all = ["runs", "mode", "trace", "keep_going"])]
     writes: bool,
-    /// Make no run but the oracle's, and keep their hashes in the place of those in tests/simulation/fixtures/oracle/. Only for a
-    /// stated change of what is stored, sent or simulated: with it goes the proof that nothing else has changed.
+    /// Make only the oracle's runs, and replace the hashes in tests/simulation/fixtures/oracle/. Only for a stated
+    /// change of what is stored, sent or simulated: afterwards the oracle no longer proves that nothing else has
+    /// changed.
     #[arg(long, conflicts_with_all = ["writes", "seed", "runs", "mode", "trace", "keep_going"])]
     write_oracle: bool,
 }
 
 impl Options {
-    /// The modes in which the seed of this number is run.
+    /// The modes in which this seed is run.
     fn modes(&self, number: u64) -> Vec<Mode> {
         match self.mode {
             Some(mode) => vec![mode],
@@ -58,23 +60,23 @@ impl Options {
     }
 }
 
-/// After how many runs progress is told.
+/// The number of runs between two reports of progress.
 const EVERY: u64 = 5_000;
 
-/// Of so many seeds, the last is run in the other modes as well.
+/// One seed in this many is run in the other modes too.
 const OTHERS: u64 = 10;
 
-/// What all threads share.
+/// The counters that all threads share.
 struct Progress {
     next: AtomicU64,
-    /// The seeds that are done.
+    /// The number of seeds that are done.
     done: AtomicU64,
-    /// The runs that were made, in the order of [`Mode::ALL`].
+    /// The number of runs, in the order of [`Mode::ALL`].
     made: [AtomicU64; Mode::ALL.len()],
     calls: AtomicU64,
     stop: AtomicBool,
     faults: Mutex<[u64; Fault::COUNT]>,
-    failed: Mutex<Vec<Report>>,
+    failed: Mutex<Vec<RunReport>>,
 }
 
 fn main() -> ExitCode {
@@ -130,7 +132,7 @@ fn main() -> ExitCode {
         }
     }
     let Some(first) = failed.first() else { return ExitCode::SUCCESS };
-    // The same run once more, for its trace; and if it were not the same, that would be worth knowing too.
+    // Repeats the run for its trace. A different outcome would mean that the simulation is not deterministic.
     let again = sim::run_as(first.mode, first.seed, true);
     if again.problem != first.problem {
         eprintln!("the run of seed {} is not the same when it is made again", first.seed);
@@ -144,8 +146,8 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// What was wrong with a run.
-fn told(report: &Report) -> String {
+/// The problem of a run, with the command that repeats it.
+fn told(report: &RunReport) -> String {
     let (mode, problem) = (report.mode.name(), report.problem.as_deref().unwrap_or_default());
     format!("seed {}, {mode}: {problem}", report.seed)
 }
@@ -177,8 +179,8 @@ fn work(options: &Options, progress: &Progress, begin: Instant) {
     }
 }
 
-/// Adds a run to the others.
-fn count(report: Report, options: &Options, progress: &Progress) {
+/// Adds a run to the counters.
+fn count(report: RunReport, options: &Options, progress: &Progress) {
     if options.trace {
         print!("{}", report.trace);
     }
@@ -195,7 +197,7 @@ fn count(report: Report, options: &Options, progress: &Progress) {
     }
 }
 
-/// Tells how far it has come, now and then.
+/// Reports progress now and then.
 fn tell(options: &Options, progress: &Progress, begin: Instant) {
     let done = progress.done.fetch_add(1, Ordering::Relaxed) + 1;
     if done.is_multiple_of(EVERY) {

@@ -1,8 +1,8 @@
-//! Every reachable state with its ways on, to say from which of them the end can be reached.
+//! The graph of all reachable states, and the liveness check: from which states an end can be reached.
 //!
-//! `stateright` checks `eventually` along single paths and may miss a cycle, as its documentation says. What it leaves
-//! out is done here: a walk backwards over the whole graph from where things have ended, along those actions that are
-//! bound to happen. A state that it does not come to is one from which nothing leads to the end.
+//! `stateright` checks `eventually` along single paths and may miss a cycle, as its documentation says. This module
+//! closes the gap: it walks backwards over the whole graph from the ended states, along the actions that are bound to
+//! happen. A state that the walk does not reach is one from which nothing leads to an end.
 
 use stateright::Model;
 use std::{
@@ -10,10 +10,10 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-/// The reachable states of a model, numbered in the order of their distance from the start.
+/// The reachable states of a model, numbered by their distance from the initial state.
 #[derive(Debug)]
-pub struct Graph {
-    /// How each state but the first was come to: from which, by which of its actions.
+pub struct StateGraph {
+    /// For each state its predecessor and the index of the action that leads to it. The first entry has no meaning.
     parents: Vec<(u32, u16)>,
     /// The edges of actions that are bound to happen, as (to, from).
     edges: Vec<(u32, u32)>,
@@ -21,17 +21,17 @@ pub struct Graph {
     transitions: usize,
 }
 
-/// What the backward walk needs to know of a model.
+/// The liveness of a model: which actions are bound to happen, and which states are ends.
 pub trait Ends: Model {
-    /// Whether the action is bound to happen some time, when it stays possible; faults and actors are not.
+    /// Whether the action happens eventually while it stays possible. Faults and operators' actions do not have to.
     fn is_bound_to_happen(&self, action: &Self::Action) -> bool;
 
-    /// Whether the end is reached.
+    /// Whether this state is an end.
     fn has_ended(&self, state: &Self::State) -> bool;
 }
 
-impl Graph {
-    /// Walks through all of it, by states' 64-bit hashes, as `stateright` does.
+impl StateGraph {
+    /// Explores all states of a model. States are told apart by their 64-bit hashes, as in `stateright`.
     pub fn of<M: Ends>(model: &M) -> Self
     where
         M::State: Hash,
@@ -76,22 +76,23 @@ impl Graph {
         u32::try_from(self.parents.len() - 1).unwrap()
     }
 
-    /// How many states there are.
+    /// The number of reachable states.
     pub fn states(&self) -> usize {
         self.parents.len()
     }
 
-    /// How many ways there are from one state to the next.
+    /// The number of transitions between states.
     pub fn transitions(&self) -> usize {
         self.transitions
     }
 
-    /// In how many states the end is reached.
+    /// The number of states that are ends.
     pub fn ends(&self) -> usize {
         self.ended.iter().filter(|ended| **ended).count()
     }
 
-    /// The nearest state from which the end cannot be reached, if there is one: as the way to it.
+    /// The nearest state from which no end can be reached, as the actions that lead to it; `None` if there is no such
+    /// state.
     pub fn dead_end<M: Model>(&self, model: &M) -> Option<Vec<M::Action>>
     where
         M::Action: Clone,

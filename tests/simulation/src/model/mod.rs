@@ -1,36 +1,36 @@
-//! The protocol as a model that is checked state by state, with [`stateright`].
+//! The protocol as a state machine that is checked state by state, with [`stateright`].
 //!
-//! A state is all there is: the task's item and its steps', the messages in the queues, two workers in the middle of
-//! what they do, a client with messages still to send, and the world with its idempotency keys. An action is one AWS
-//! call of one of them, or something that happens to them: a message is delivered, a worker dies, a lease or a backoff
-//! ends, a handler goes one way or the other, an answer or a message is lost, an operator steps in. A [`Scope`] says on
-//! which graph and what may happen; what may happen may happen any time and any number of times. Nothing is cut off:
-//! the state space is finite by itself.
+//! A state is the whole system: the items of the task and its steps, the messages in the queues, two workers between
+//! any two of their calls, a client that still owes messages, and the outside services with their idempotency keys. An
+//! action is one AWS call of a worker or client, or an event: a message is delivered, a worker dies, a lease or a
+//! backoff ends, a handler succeeds or fails, an answer or a message is lost, an operator acts. A [`Scope`] chooses the
+//! graph and the events that are possible; a possible event may happen at any time and any number of times. Nothing is
+//! cut off: the state space is finite by itself.
 //!
-//! The states and their moves are the engine's own ([`StepState`], [`TaskState`]), and so is the graph
-//! ([`Plan`](stepwell::core::plan::Plan)). The order of the calls is written down here once more, after the engine's words. So
-//! are the writes, as one rule each (`writes.rs`); and every write of every simulated run is held to its rule
+//! The states and transitions are the engine's own ([`StepState`], [`TaskState`]), and so is the DAG
+//! ([`Plan`](stepwell::core::plan::Plan)). The model repeats the order of the engine's calls. It also repeats the
+//! engine's writes, as one rule each (`writes.rs`); every write of every simulated run is checked against its rule
 //! (`../sim/conformance/`).
 //!
 //! # What is simpler than the engine
 //!
 //! * Time is a flag: a lease or a backoff that has begun may end at once or never, and the worker may live on after it.
-//!   So every clock is allowed for, and every delay.
-//! * Of claim and load, which are made side by side, the load comes first.
-//! * A message is delivered whenever it is there. Two that nobody holds and that differ in nothing are one.
-//! * The watchdog sends a message only where the queue of the step is empty. A message too many is a fault of its own, the
-//!   stray one.
-//! * What the watchdog and the operators read and write is one action where all that was read is in the condition of the
-//!   write, or final. Reads of several items count as one moment.
+//!   So the model covers every clock and every delay.
+//! * The engine makes claim and load concurrently; in the model the load comes first.
+//! * A message may be delivered as soon as it is in the queue. Equal messages that no worker holds count as one.
+//! * The watchdog sends a message only where the queue of the step is empty. A surplus message is a fault of its own,
+//!   the stray message.
+//! * A read and a write of the watchdog or an operator are one action where the write's condition contains all that was
+//!   read, or what was read is final. Reads of several items happen at one moment.
 //! * Compensations run in the reverse order of the plan.
-//! * What SQS gives up on is worked at once, unless a worker holds the step; then SQS does not give up yet. A letter on
-//!   which nothing hangs is a lost message.
+//! * A dead letter is handled at once. SQS makes no dead letter of a message while a worker holds the step. A dead
+//!   letter without consequences is a lost message.
 //!
 //! # Completion
 //!
-//! `stateright` checks safety here. That everything comes to an end is checked by a walk backwards over the whole graph
-//! ([`Graph`]): from every state that can be reached, whatever has gone wrong before, what is bound to happen leads to an
-//! end with all queues empty.
+//! `stateright` checks safety here. A walk backwards over the whole graph ([`StateGraph`]) checks liveness: from every
+//! reachable state, whatever went wrong before, the actions that are bound to happen lead to an end with all queues
+//! empty.
 
 mod graph;
 mod recovery;
@@ -41,163 +41,164 @@ mod verify;
 mod worker;
 mod writes;
 
-pub use graph::{Ends, Graph};
+pub use graph::{Ends, StateGraph};
 pub use scope::{Bug, Faults, Scope, large_scopes, small_scopes};
-pub use state::{Bits, Item, Set, State, Task};
+pub use state::{Bits, ModelItem, ModelState, ModelTask, Set};
 pub use verify::{Figures, Flaw, verify};
-pub use worker::{Call, Run};
+pub use worker::{HandlerRun, WorkerCall};
 pub use writes::{Change, Fence, Rule, Snapshot, Write};
 
-use state::{At, Message, WORKERS};
+use state::{ModelMessage, WORKERS, WorkerState};
 use stateright::{Model, Property};
 use stepwell::core::state::{End, StepState, TaskState};
 
-/// What happens next.
+/// An action: one call, or one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// A message is handed to a worker that has none, perhaps for the second time.
+pub enum ModelAction {
+    /// A message is delivered to an idle worker, perhaps for the second time.
     Deliver {
-        /// The step whose queue it is in.
+        /// The step whose queue holds the message.
         step: usize,
-        /// Where in it.
+        /// The message's slot in the queue.
         slot: usize,
-        /// Whether somebody has it in their hands already.
+        /// Whether another worker holds it already.
         again: bool,
     },
     /// A worker makes a call.
-    Call(usize, Call),
-    /// A worker's write takes effect and the answer is lost, so that it makes it again.
-    Unanswered(usize, Call),
+    Call(usize, WorkerCall),
+    /// A worker's write takes effect, its answer is lost, and the worker makes it again.
+    Unanswered(usize, WorkerCall),
     /// A worker's handler runs.
-    Run(usize, Run),
-    /// A worker dies, or gives up its delivery because a call has failed.
+    Run(usize, HandlerRun),
+    /// A worker dies, or ends its delivery because a call has failed.
     Crash(usize),
-    /// A lease, or a backoff, is over.
+    /// A step's lease or backoff ends.
     Over(usize),
-    /// The watchdog finds something overdue and sends a message to this step.
+    /// The watchdog finds a step overdue and sends it a message.
     Watch(usize),
     /// A message that nobody holds is lost.
     Lose(usize, usize),
-    /// A message comes from nowhere.
+    /// A message arrives that nobody had to send.
     Stray(usize),
-    /// A client sends what it owes.
+    /// A client sends a message that it owes.
     ClientSend(usize),
-    /// A client dies before it has sent what it owes.
+    /// A client dies before it has sent all that it owes.
     ClientDies,
-    /// An operator retries what failed.
-    Retry,
+    /// An operator redrives the failed steps.
+    Redrive,
     /// An operator cancels the task.
     Cancel,
-    /// An operator puts a result of their own in the place of a step's.
+    /// An operator sets a step's result.
     Resolve(usize),
-    /// SQS gives up on a message that nobody holds, and the step fails by it.
+    /// SQS makes a dead letter of a message that no worker holds, and the step fails.
     DeadLetter(usize, usize),
-    /// Somebody begins to undo a failed task.
+    /// The watchdog or an operator begins to compensate a failed task.
     Recover,
-    /// Somebody closes a step of a task that is to be undone.
+    /// The watchdog or an operator cancels a step of a task that is being compensated.
     Close(usize),
-    /// Somebody stores the order of the compensations.
+    /// The watchdog or an operator stores the order of the compensations.
     StoreOrder,
-    /// Somebody ends a task of which all is undone.
-    FinishUndoing,
+    /// The watchdog or an operator ends a task whose compensations are all complete.
+    FinishCompensation,
 }
 
-/// Which ends count.
+/// The states that count as ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// Left alone, the task comes to rest: done, undone, or visibly in need of a person.
+    /// Left alone, the task comes to rest: it is complete, compensated, or visibly needs an operator.
     Rest,
-    /// With an operator who retries, the task is completed, or cancelled or undone where that is what was asked for.
+    /// With an operator who redrives, the task is completed; or it is cancelled or compensated where that was asked
+    /// for.
     Mended,
 }
 
-/// A scope, and the ends that count in it.
+/// A scope, and its goal.
 #[derive(Clone, Debug)]
 pub struct Protocol {
-    /// The scope.
+    /// The graph and the possible events.
     pub scope: Scope,
-    /// What is an end.
+    /// The states that count as ends.
     pub goal: Goal,
 }
 
 impl Protocol {
-    /// This scope, in which all has to come to rest.
+    /// This scope, in which every task has to come to rest.
     pub fn new(scope: Scope) -> Self {
         Self { scope, goal: Goal::Rest }
     }
 
-    /// The same with an operator who retries.
+    /// The same with an operator who redrives.
     pub fn mended(self) -> Self {
         Self { goal: Goal::Mended, ..self }
     }
 }
 
 impl Model for Protocol {
-    type State = State;
-    type Action = Action;
+    type State = ModelState;
+    type Action = ModelAction;
 
-    fn init_states(&self) -> Vec<State> {
-        vec![State::started(self.scope.roots)]
+    fn init_states(&self) -> Vec<ModelState> {
+        vec![ModelState::started(self.scope.roots)]
     }
 
-    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+    fn actions(&self, state: &ModelState, actions: &mut Vec<ModelAction>) {
         let Faults { crashes, lost_answers, retryable, permanent, .. } = self.scope.faults;
         for (index, worker) in state.workers.iter().enumerate() {
-            // Idle workers are all alike, and stand first.
+            // Idle workers are interchangeable, and sorted first.
             let redundant = index > 0 && state.workers[index - 1] == *worker;
-            if worker.at == At::Idle || redundant {
+            if worker.at == WorkerState::Idle || redundant {
                 continue;
             }
             for call in worker::calls(worker) {
-                actions.push(Action::Call(index, call));
-                if lost_answers && matches!(call, Call::Claim | Call::Release | Call::Write) {
-                    actions.push(Action::Unanswered(index, call));
+                actions.push(ModelAction::Call(index, call));
+                if lost_answers && matches!(call, WorkerCall::Claim | WorkerCall::Release | WorkerCall::Write) {
+                    actions.push(ModelAction::Unanswered(index, call));
                 }
             }
-            if worker.at == At::Running {
+            if worker.at == WorkerState::Running {
                 let runs = [
-                    (true, Run::Ok),
-                    (retryable, Run::Retryable),
-                    (retryable, Run::RetryableAfterEffect),
-                    (permanent, Run::Permanent),
+                    (true, HandlerRun::Ok),
+                    (retryable, HandlerRun::Retryable),
+                    (retryable, HandlerRun::RetryableAfterEffect),
+                    (permanent, HandlerRun::Permanent),
                 ];
-                actions.extend(runs.into_iter().filter(|(may, _)| *may).map(|(_, run)| Action::Run(index, run)));
+                actions.extend(runs.into_iter().filter(|(may, _)| *may).map(|(_, run)| ModelAction::Run(index, run)));
             }
             if crashes {
-                actions.push(Action::Crash(index));
+                actions.push(ModelAction::Crash(index));
             }
         }
         self.around(state, actions);
     }
 
-    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+    fn next_state(&self, before: &ModelState, action: ModelAction) -> Option<ModelState> {
         let scope = &self.scope;
         let mut state = *before;
         match action {
-            Action::Deliver { step, slot, .. } => worker::deliver(&mut state, 0, step, slot),
-            Action::Call(index, call) => worker::call(scope, &mut state, index, call, false),
-            Action::Unanswered(index, call) => worker::call(scope, &mut state, index, call, true),
-            Action::Run(index, run) => worker::run(scope, &mut state, index, run),
-            Action::Crash(index) => state.workers[index] = state::Worker::default(),
-            Action::Over(step) => state.items[step].over = true,
-            Action::Watch(step) | Action::Stray(step) => state.send(step, Message::Plain),
-            Action::Lose(step, slot) => state.delete(step, slot),
-            Action::ClientSend(step) => {
+            ModelAction::Deliver { step, slot, .. } => worker::deliver(&mut state, 0, step, slot),
+            ModelAction::Call(index, call) => worker::call(scope, &mut state, index, call, false),
+            ModelAction::Unanswered(index, call) => worker::call(scope, &mut state, index, call, true),
+            ModelAction::Run(index, run) => worker::run(scope, &mut state, index, run),
+            ModelAction::Crash(index) => state.workers[index] = state::Worker::default(),
+            ModelAction::Over(step) => state.items[step].over = true,
+            ModelAction::Watch(step) | ModelAction::Stray(step) => state.send(step, ModelMessage::Plain),
+            ModelAction::Lose(step, slot) => state.delete(step, slot),
+            ModelAction::ClientSend(step) => {
                 state.owed = state.owed.without(step);
-                state.send(step, Message::Plain);
+                state.send(step, ModelMessage::Plain);
             }
-            Action::ClientDies => state.owed = state::Set::default(),
-            Action::Retry => recovery::retry(scope, &mut state),
-            Action::Cancel => recovery::cancel(scope, &mut state),
-            Action::Resolve(step) => recovery::resolve(scope, &mut state, step),
-            Action::DeadLetter(step, slot) => {
+            ModelAction::ClientDies => state.owed = state::Set::default(),
+            ModelAction::Redrive => recovery::redrive(scope, &mut state),
+            ModelAction::Cancel => recovery::cancel(scope, &mut state),
+            ModelAction::Resolve(step) => recovery::resolve(scope, &mut state, step),
+            ModelAction::DeadLetter(step, slot) => {
                 state.delete(step, slot);
-                recovery::give_up(scope, &mut state, step);
+                recovery::dead_letter(scope, &mut state, step);
             }
-            Action::Recover => recovery::recover(scope, &mut state),
-            Action::Close(step) => recovery::close(scope, &mut state, step),
-            Action::StoreOrder => recovery::store_order(scope, &mut state),
-            Action::FinishUndoing => recovery::finish_undoing(scope, &mut state),
+            ModelAction::Recover => recovery::recover(scope, &mut state),
+            ModelAction::Close(step) => recovery::close(scope, &mut state, step),
+            ModelAction::StoreOrder => recovery::store_order(scope, &mut state),
+            ModelAction::FinishCompensation => recovery::finish_compensation(scope, &mut state),
         }
         let state = state.canonical();
         (state != *before).then_some(state)
@@ -205,131 +206,138 @@ impl Model for Protocol {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("steps and task move only along the tables of states", |_, state: &State| {
-                !state.wrongs.illegal_move
+            Property::always("steps and task move only along the tables of states", |_, state: &ModelState| {
+                !state.violations.illegal_move
             }),
-            Property::always("a handler begins only after all it depends on is done", |_, state: &State| {
-                !state.wrongs.too_early
+            Property::always("a handler begins only after all it depends on is done", |_, state: &ModelState| {
+                !state.violations.too_early
             }),
-            Property::always("nothing begins in a task that was found closed", |_, state: &State| {
-                !state.wrongs.after_end
+            Property::always("nothing begins in a task that was found closed", |_, state: &ModelState| {
+                !state.violations.after_end
             }),
-            Property::always("a step has one result", |_, state: &State| {
+            Property::always("a step has one result", |_, state: &ModelState| {
                 state.items.iter().all(|item| item.results <= 1)
             }),
-            Property::always("a step is charged once", |_, state: &State| {
+            Property::always("a step is charged once", |_, state: &ModelState| {
                 state.effects.iter().all(|effect| effect.charged <= 1)
             }),
             Property::always("what is complete has had its effect", Self::complete_has_effect),
-            Property::always("a task is complete only if all of its steps are done", |model: &Self, state: &State| {
-                let done = |step: usize| state.items[step].state.is_done();
-                state.task.state != TaskState::Completed || model.scope.forward().all(done)
-            }),
+            Property::always(
+                "a task is complete only if all of its steps are done",
+                |model: &Self, state: &ModelState| {
+                    let done = |step: usize| state.items[step].state.is_done();
+                    state.task.state != TaskState::Completed || model.scope.forward().all(done)
+                },
+            ),
             Property::always("a failed step shows in its task, and only that does", Self::failure_shows),
             Property::always(
                 "once compensations run no step is waiting or in flight",
-                |model: &Self, state: &State| {
+                |model: &Self, state: &ModelState| {
                     let settled = |step: usize| writes::is_settled(state.items[step].state);
                     !state.task.ordered || model.scope.forward().all(settled)
                 },
             ),
-            Property::always("after compensation nothing is charged and kept", |_, state: &State| {
+            Property::always("after compensation nothing is charged and kept", |_, state: &ModelState| {
                 let kept = state.effects.iter().any(|effect| effect.charged > 0 && !effect.refunded);
                 !(matches!(state.task.state, TaskState::Compensated(_)) && kept)
             }),
-            Property::always("what is written is what its rule allows", |_, state: &State| !state.wrongs.unruled),
-            Property::always("nothing is stuck", |model: &Self, state: &State| {
+            Property::always("what is written is what its rule allows", |_, state: &ModelState| {
+                !state.violations.unruled
+            }),
+            Property::always("nothing is stuck", |model: &Self, state: &ModelState| {
                 model.has_come_to_rest(state) || model.goes_on(state)
             }),
-            Property::sometimes("a task comes to its end", |model: &Self, state: &State| model.has_come_to_rest(state)),
+            Property::sometimes("a task comes to its end", |model: &Self, state: &ModelState| {
+                model.has_come_to_rest(state)
+            }),
         ]
     }
 }
 
 impl Protocol {
-    /// What happens around the workers.
-    fn around(&self, state: &State, actions: &mut Vec<Action>) {
+    /// Adds the actions that are not a worker's own.
+    fn around(&self, state: &ModelState, actions: &mut Vec<ModelAction>) {
         let Self { scope, .. } = self;
         let Faults { slow_workers, duplicates, lost_messages, stray_messages, .. } = scope.faults;
-        let Faults { retries, cancels, resolves, dead_letters, .. } = scope.faults;
-        let idle = WORKERS > 0 && state.workers[0].at == At::Idle;
+        let Faults { redrives, cancels, resolves, dead_letters, .. } = scope.faults;
+        let idle = WORKERS > 0 && state.workers[0].at == WorkerState::Idle;
         for step in scope.steps() {
             for (slot, _) in state.messages(step) {
                 let again = state.held(step, slot);
                 if idle && (!again || duplicates) {
-                    actions.push(Action::Deliver { step, slot, again });
+                    actions.push(ModelAction::Deliver { step, slot, again });
                 }
                 if lost_messages && !again {
-                    actions.push(Action::Lose(step, slot));
+                    actions.push(ModelAction::Lose(step, slot));
                 }
-                if dead_letters && !again && recovery::may_give_up(scope, state, step) {
-                    actions.push(Action::DeadLetter(step, slot));
+                if dead_letters && !again && recovery::may_dead_letter(scope, state, step) {
+                    actions.push(ModelAction::DeadLetter(step, slot));
                 }
             }
-            let Item { state: at, over, .. } = state.items[step];
+            let ModelItem { state: at, over, .. } = state.items[step];
             let may_be_over = match at {
                 StepState::InProgress => slow_workers || !state.is_led(step),
                 state => state == StepState::Retrying,
             };
             if may_be_over && !over {
-                actions.push(Action::Over(step));
+                actions.push(ModelAction::Over(step));
             }
             let absent = !state.has_message(step);
             if scope.watchdog && state.has_no_message(step) && recovery::is_due(scope, state, step) {
-                actions.push(Action::Watch(step));
+                actions.push(ModelAction::Watch(step));
             }
             if stray_messages && absent {
-                actions.push(Action::Stray(step));
+                actions.push(ModelAction::Stray(step));
             }
             if state.owed.has(step) {
-                actions.push(Action::ClientSend(step));
+                actions.push(ModelAction::ClientSend(step));
             }
             if resolves && recovery::may_resolve(scope, state, step) {
-                actions.push(Action::Resolve(step));
+                actions.push(ModelAction::Resolve(step));
             }
             if recovery::may_close(scope, state, step) {
-                actions.push(Action::Close(step));
+                actions.push(ModelAction::Close(step));
             }
         }
         let others = [
-            (lost_messages && !state.owed.is_empty(), Action::ClientDies),
-            (retries && recovery::may_retry(scope, state), Action::Retry),
-            (cancels && recovery::may_cancel(scope, state), Action::Cancel),
-            (recovery::may_unwind(scope, state), Action::Recover),
-            (recovery::may_order(scope, state), Action::StoreOrder),
-            (recovery::may_finish_undoing(scope, state), Action::FinishUndoing),
+            (lost_messages && !state.owed.is_empty(), ModelAction::ClientDies),
+            (redrives && recovery::may_redrive(scope, state), ModelAction::Redrive),
+            (cancels && recovery::may_cancel(scope, state), ModelAction::Cancel),
+            (recovery::may_compensate(scope, state), ModelAction::Recover),
+            (recovery::may_order(scope, state), ModelAction::StoreOrder),
+            (recovery::may_finish_compensation(scope, state), ModelAction::FinishCompensation),
         ];
         actions.extend(others.into_iter().filter(|(may, _)| *may).map(|(_, action)| action));
     }
 
-    fn complete_has_effect(&self, state: &State) -> bool {
+    fn complete_has_effect(&self, state: &ModelState) -> bool {
         let charged = |step: usize| state.items[step].state != StepState::Complete || state.effects[step].charged > 0;
         self.scope.forward().all(charged)
     }
 
-    fn failure_shows(&self, state: &State) -> bool {
+    fn failure_shows(&self, state: &ModelState) -> bool {
         let failed = self.scope.forward().any(|step| state.items[step].state == StepState::Error);
         match state.task.state {
             TaskState::Running | TaskState::Completed => !failed,
-            // What failed is never closed, so it still shows in a task that was compensated for it.
+            // Compensation never closes a failed step, so the failure still shows in the compensated task.
             TaskState::Failed | TaskState::Compensated(End::Error) => failed,
             _ => true,
         }
     }
 
-    /// Whether all is quiet, and whatever is still to come has to come from a person.
-    pub fn has_come_to_rest(&self, state: &State) -> bool {
+    /// Whether nothing happens any more unless an operator acts.
+    pub fn has_come_to_rest(&self, state: &ModelState) -> bool {
         state.is_quiet()
             && match state.task.state {
                 TaskState::Completed | TaskState::Cancelled | TaskState::Resolved | TaskState::Compensated(_) => true,
-                TaskState::Failed => !recovery::may_unwind(&self.scope, state),
-                TaskState::Compensating(_) => recovery::needs_hands(&self.scope, state),
+                TaskState::Failed => !recovery::may_compensate(&self.scope, state),
+                TaskState::Compensating(_) => recovery::needs_operator(&self.scope, state),
                 TaskState::Running => false,
             }
     }
 
-    /// Whether anything that is bound to happen can.
-    fn goes_on(&self, state: &State) -> bool {
+    /// Whether any action is possible that is bound to happen.
+    fn goes_on(&self, state: &ModelState) -> bool {
         let mut actions = Vec::new();
         self.actions(state, &mut actions);
         actions.iter().any(|action| self.is_bound_to_happen(action))
@@ -337,31 +345,31 @@ impl Protocol {
 }
 
 impl Ends for Protocol {
-    fn is_bound_to_happen(&self, action: &Action) -> bool {
+    fn is_bound_to_happen(&self, action: &ModelAction) -> bool {
         match action {
-            Action::Deliver { again, .. } => !again,
-            Action::Run(_, run) => *run == Run::Ok,
-            Action::Call(..)
-            | Action::Over(_)
-            | Action::Watch(_)
-            | Action::ClientSend(_)
-            | Action::Recover
-            | Action::Close(_)
-            | Action::StoreOrder
-            | Action::FinishUndoing => true,
-            Action::Retry => self.goal == Goal::Mended,
-            Action::Unanswered(..)
-            | Action::Crash(_)
-            | Action::Lose(..)
-            | Action::Stray(_)
-            | Action::ClientDies
-            | Action::Cancel
-            | Action::Resolve(_)
-            | Action::DeadLetter(..) => false,
+            ModelAction::Deliver { again, .. } => !again,
+            ModelAction::Run(_, run) => *run == HandlerRun::Ok,
+            ModelAction::Call(..)
+            | ModelAction::Over(_)
+            | ModelAction::Watch(_)
+            | ModelAction::ClientSend(_)
+            | ModelAction::Recover
+            | ModelAction::Close(_)
+            | ModelAction::StoreOrder
+            | ModelAction::FinishCompensation => true,
+            ModelAction::Redrive => self.goal == Goal::Mended,
+            ModelAction::Unanswered(..)
+            | ModelAction::Crash(_)
+            | ModelAction::Lose(..)
+            | ModelAction::Stray(_)
+            | ModelAction::ClientDies
+            | ModelAction::Cancel
+            | ModelAction::Resolve(_)
+            | ModelAction::DeadLetter(..) => false,
         }
     }
 
-    fn has_ended(&self, state: &State) -> bool {
+    fn has_ended(&self, state: &ModelState) -> bool {
         let waits_for_person = matches!(state.task.state, TaskState::Failed | TaskState::Compensating(_));
         self.has_come_to_rest(state) && (self.goal == Goal::Rest || !waits_for_person)
     }

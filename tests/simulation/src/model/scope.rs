@@ -1,4 +1,4 @@
-//! What a run of the checker looks at: which graph, which faults, which operators, and which bug.
+//! The scope of one check: its graph, the faults and operators' actions that are possible, and a built-in bug.
 
 use super::state::{MAX_STEPS, Set};
 use stepwell::core::{
@@ -6,37 +6,37 @@ use stepwell::core::{
     plan::{Plan, StepPlan},
 };
 
-/// What may go wrong, and who may step in. What is switched on may happen any time and any number of times.
+/// The faults and operators' actions of a scope. An enabled one may happen at any time and any number of times.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     /// A worker dies between any two calls.
     pub crashes: bool,
-    /// A worker lives on after its lease.
+    /// A worker lives on after its lease has ended.
     pub slow_workers: bool,
-    /// A message that is in a worker's hands is delivered to another one.
+    /// A message that a worker holds is delivered to another one.
     pub duplicates: bool,
-    /// A write takes effect, its answer is lost, and the SDK makes it again.
+    /// A write takes effect, its answer is lost, and the SDK repeats it.
     pub lost_answers: bool,
-    /// A message is lost, or was never sent by a client that died.
+    /// A message is lost, or a client died before it sent it.
     pub lost_messages: bool,
-    /// A message for any step comes from nowhere.
+    /// A message arrives for any step although nobody had to send it.
     pub stray_messages: bool,
-    /// A handler fails with an error that may pass, with or without its effect in the world.
+    /// A handler fails with a retryable error, with or without its effect.
     pub retryable: bool,
-    /// A handler fails with an error that will not pass.
+    /// A handler fails with a permanent error.
     pub permanent: bool,
-    /// An operator retries a failed task.
-    pub retries: bool,
+    /// An operator redrives a failed task.
+    pub redrives: bool,
     /// An operator cancels the task.
     pub cancels: bool,
-    /// An operator does a step, or a compensation, by hand.
+    /// An operator sets the result of a step or of a compensation.
     pub resolves: bool,
-    /// SQS gives up on a message.
+    /// SQS makes a dead letter of a message.
     pub dead_letters: bool,
 }
 
 impl Faults {
-    /// Nothing goes wrong.
+    /// No faults and no operators.
     pub const NONE: Self = Self {
         crashes: false,
         slow_workers: false,
@@ -46,13 +46,13 @@ impl Faults {
         stray_messages: false,
         retryable: false,
         permanent: false,
-        retries: false,
+        redrives: false,
         cancels: false,
         resolves: false,
         dead_letters: false,
     };
 
-    /// Everything does.
+    /// All faults and operators' actions.
     pub const ALL: Self = Self {
         crashes: true,
         slow_workers: true,
@@ -62,83 +62,83 @@ impl Faults {
         stray_messages: true,
         retryable: true,
         permanent: true,
-        retries: true,
+        redrives: true,
         cancels: true,
         resolves: true,
         dead_letters: true,
     };
 }
 
-/// A mistake built into the protocol, to see that the checker finds it.
+/// A bug built into the protocol, to prove that the checker finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
-    /// The message is deleted with the completion, before the hand-over.
-    AcknowledgeBeforeHandOver,
-    /// Outcomes are written whoever owns the step.
+    /// The message is deleted with the completion, before the dispatch.
+    AcknowledgeBeforeDispatch,
+    /// An attempt's outcome is written without a fencing token.
     NoFence,
-    /// A step is taken over while its lease holds, and not when it is over.
-    LeaseComparedTheWrongWay,
-    /// A join counts arrivals, and sends when there are as many as it has dependencies.
+    /// A step is taken over while its lease holds, and not when the lease is over.
+    LeaseComparisonInverted,
+    /// A join counts arrivals instead of collecting which dependencies are done.
     JoinCounted,
-    /// A message is trusted to come when all dependencies are done.
+    /// A message is taken as proof that all dependencies are done.
     MessageTrusted,
-    /// The task's status is not looked at before the handler runs.
+    /// The task's status is not checked before the handler runs.
     StatusNotChecked,
     /// A failed step does not fail its task.
     FailWithoutTask,
     /// Each attempt has an idempotency key of its own.
     KeyPerAttempt,
-    /// A compensation refunds what it finds, and does not stop what is still on its way.
+    /// A compensation refunds a charge that exists, but does not void the key against a later charge.
     RefundWithoutVoid,
     /// Compensations begin while steps are in flight.
     ClosedInFlight,
 }
 
-/// What one run of the checker looks at.
+/// The scope of one check.
 #[derive(Clone, Debug)]
 pub struct Scope {
-    /// What it is called.
+    /// Its name in the output.
     pub name: &'static str,
-    /// How many steps there are, compensations left out. Those follow behind, in the same order.
+    /// The number of steps without compensations. The compensations follow, in the same order.
     pub forward: usize,
-    /// What each step waits for.
+    /// The direct dependencies of each step.
     pub depends_on: [Set; MAX_STEPS],
-    /// What waits for each step.
+    /// The direct dependents of each step.
     pub dependents: [Set; MAX_STEPS],
-    /// Those that nothing waits for.
+    /// The leaves: steps without dependents.
     pub leaves: Set,
-    /// Those that wait for nothing.
+    /// The roots: steps without dependencies.
     pub roots: Set,
-    /// Whether each step has a compensation, that starts by itself when the task fails (`compensate: on_error`).
+    /// Whether each step has a compensation that starts when the task fails (`compensate: on_error`).
     pub compensated: bool,
-    /// Attempts of each step in all.
+    /// The attempts of each step, the first included.
     pub max_attempts: u8,
-    /// What may go wrong.
+    /// The faults and operators' actions that are possible.
     pub faults: Faults,
-    /// Whether the watchdog looks.
+    /// Whether there is a watchdog.
     pub watchdog: bool,
-    /// What is wrong with the protocol.
+    /// The bug in the protocol, if any.
     pub bug: Option<Bug>,
 }
 
 impl Scope {
-    /// Steps in a row.
+    /// A chain of steps.
     pub fn chain(name: &'static str, length: usize, faults: Faults) -> Self {
         let edges: Vec<Vec<usize>> = (0..length).map(|step| step.checked_sub(1).into_iter().collect()).collect();
         Self::new(name, &edges, faults)
     }
 
-    /// One step, two that wait for it, one that waits for both.
+    /// A diamond: a root, two steps that depend on it, and a join of the two.
     pub fn diamond(name: &'static str, faults: Faults) -> Self {
         Self::new(name, &[vec![], vec![0], vec![0], vec![1, 2]], faults)
     }
 
-    /// One step, and two last ones that wait for it.
+    /// A fork: a root with two leaves.
     pub fn fork(name: &'static str, faults: Faults) -> Self {
         Self::new(name, &[vec![], vec![0], vec![0]], faults)
     }
 
-    /// The graph is the engine's own [`Plan`], turned into sets.
+    /// Builds the engine's own [`Plan`] of this graph, and turns it into sets.
     fn new(name: &'static str, depends_on: &[Vec<usize>], faults: Faults) -> Self {
         let label = |step: &usize| format!("step_{step}");
         let step = |(number, depends_on): (usize, &Vec<usize>)| StepPlan {
@@ -177,17 +177,17 @@ impl Scope {
         Self { compensated: true, ..self }
     }
 
-    /// With this many attempts in all.
+    /// With this many attempts of each step, the first included.
     pub fn max_attempts(self, max_attempts: u8) -> Self {
         Self { max_attempts, ..self }
     }
 
-    /// With nobody who looks after lost messages.
+    /// Without a watchdog.
     pub fn without_watchdog(self) -> Self {
         Self { watchdog: false, ..self }
     }
 
-    /// With a mistake in the protocol.
+    /// With a bug in the protocol.
     pub fn with(self, bug: Bug) -> Self {
         Self { bug: Some(bug), ..self }
     }
@@ -197,51 +197,51 @@ impl Scope {
         0..self.forward * if self.compensated { 2 } else { 1 }
     }
 
-    /// The steps of the plan itself.
+    /// All steps without compensations.
     pub fn forward(&self) -> std::ops::Range<usize> {
         0..self.forward
     }
 
-    /// Whether the step undoes another one.
+    /// Whether the number is a compensation's.
     pub fn is_compensation(&self, step: usize) -> bool {
         step >= self.forward
     }
 }
 
-/// What actors do, and what the handlers do.
-const PEOPLE: Faults = Faults { permanent: true, retries: true, cancels: true, ..Faults::NONE };
-/// All that comes to a task from outside, and what the handlers do.
-const OUTSIDE: Faults = Faults { dead_letters: true, resolves: true, ..PEOPLE };
+/// Operators, and handlers that fail for good.
+const OPERATORS: Faults = Faults { permanent: true, redrives: true, cancels: true, ..Faults::NONE };
+/// The same with dead letters and operators who set results.
+const OUTSIDE: Faults = Faults { dead_letters: true, resolves: true, ..OPERATORS };
 const CRASHES: Faults = Faults { crashes: true, ..Faults::NONE };
 const DUPLICATES: Faults = Faults { duplicates: true, ..Faults::NONE };
 const LOST: Faults = Faults { lost_messages: true, ..Faults::NONE };
 
-/// The scopes that the tests check, seconds each.
+/// The scopes of the test run. Each takes seconds.
 pub fn small_scopes() -> Vec<Scope> {
-    let lost_and_people = Faults { lost_messages: true, retryable: true, ..PEOPLE };
+    let lost_and_operators = Faults { lost_messages: true, retryable: true, ..OPERATORS };
     vec![
         Scope::chain("chain of 1: crashes, no watchdog", 1, CRASHES).without_watchdog(),
-        Scope::chain("chain of 2: lost messages, failures, redrive, cancel", 2, lost_and_people).max_attempts(2),
+        Scope::chain("chain of 2: lost messages, failures, redrive, cancel", 2, lost_and_operators).max_attempts(2),
         Scope::chain("chain of 2: crashes, duplicates", 2, Faults { crashes: true, ..DUPLICATES }),
         Scope::chain("chain of 2: crashes, dead letters", 2, Faults { dead_letters: true, ..CRASHES }),
         Scope::chain("chain of 2: dead letters, by hand, redrive, cancel", 2, OUTSIDE),
         Scope::chain("chain of 1, compensated: dead letters, by hand, redrive, cancel", 1, OUTSIDE).compensated(),
         Scope::fork("fork: lost messages", LOST),
-        Scope::diamond("diamond: failures, redrive, cancel, no watchdog", PEOPLE).without_watchdog(),
+        Scope::diamond("diamond: failures, redrive, cancel, no watchdog", OPERATORS).without_watchdog(),
         Scope::diamond("diamond: lost messages", LOST),
         Scope::diamond("diamond: duplicates, no watchdog", DUPLICATES).without_watchdog(),
     ]
 }
 
-/// Larger ones, for a release build.
+/// Larger scopes, which take minutes.
 pub fn large_scopes() -> Vec<Scope> {
     vec![
         Scope::chain("chain of 2: crashes, no watchdog", 2, CRASHES).without_watchdog(),
         Scope::chain("chain of 2: crashes", 2, CRASHES),
         Scope::chain("chain of 2: crashes, by hand", 2, Faults { resolves: true, ..CRASHES }),
-        Scope::chain("chain of 2, compensated: failures, redrive, cancel", 2, PEOPLE).compensated(),
+        Scope::chain("chain of 2, compensated: failures, redrive, cancel", 2, OPERATORS).compensated(),
         Scope::fork("fork: crashes, no watchdog", CRASHES).without_watchdog(),
-        Scope::fork("fork: failures, redrive, cancel", PEOPLE),
+        Scope::fork("fork: failures, redrive, cancel", OPERATORS),
         Scope::fork("fork: dead letters, by hand", Faults { dead_letters: true, resolves: true, ..Faults::NONE }),
         Scope::diamond("diamond: crashes, no watchdog", CRASHES).without_watchdog(),
     ]

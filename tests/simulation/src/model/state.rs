@@ -1,7 +1,8 @@
-//! One state of the whole system: task, steps, queues, workers, world.
+//! One state of the whole system: the task, its steps, the queues, the workers and the outside services.
 //!
-//! It is small and exact. Attempt numbers, for one, rise without end, but all that the protocol ever asks of them is
-//! whether a worker's number is still the step's last one; so that is what is kept ([`Worker::current`]).
+//! A state holds only what the protocol reads. Attempt numbers, for example, grow without bound, but the protocol only
+//! compares a worker's number with the step's last one; so the state keeps the result of that comparison
+//! ([`Worker::current`]).
 
 use std::{
     fmt,
@@ -15,20 +16,21 @@ pub(super) const MAX_STEPS: usize = 6;
 /// The workers of a scope.
 pub(super) const WORKERS: usize = 2;
 
-/// The most messages in a queue that differ in anything: one in each worker's hands, and one of each kind that nobody holds.
+/// The largest number of different messages in a queue: one held by each worker, and one of each kind that no worker
+/// holds.
 const SLOTS: usize = WORKERS + 2;
 
-/// A set of steps. The model keeps millions of states with few steps, so its sets are a byte each. A simulated run has few
-/// tasks with many steps.
+/// A set of steps. The model holds millions of states with few steps, so its sets are one byte each. A simulated run
+/// has few tasks with many steps.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Set<B = u8>(pub B);
 
-/// What a set of steps is kept in.
+/// The integer that stores a set of steps.
 pub trait Bits: Copy + Default + Eq + Not<Output = Self> + BitAnd<Output = Self> + BitOr<Output = Self> {
     /// The bit of a step.
     fn of(step: usize) -> Self;
 
-    /// How many bits there are below the lowest one that is set; more than there are steps where none is.
+    /// The lowest bit that is set; without one a number larger than any step's.
     fn lowest(self) -> usize;
 }
 
@@ -68,12 +70,12 @@ impl<B: Bits> Set<B> {
         self.0 & B::of(step) != B::default()
     }
 
-    /// Whether all of `other` is in it.
+    /// Whether it contains all of `other`.
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// What is in either of the two.
+    /// The union of the two sets.
     pub fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
@@ -87,7 +89,7 @@ impl<B: Bits> Set<B> {
         })
     }
 
-    /// Whether there is none.
+    /// Whether it is empty.
     pub fn is_empty(self) -> bool {
         self.0 == B::default()
     }
@@ -107,22 +109,22 @@ impl<B: Bits> fmt::Debug for Set<B> {
 
 /// The task's item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Task<B: Bits = u8> {
+pub struct ModelTask<B: Bits = u8> {
     /// Its state.
     pub state: TaskState,
     /// Whether the order of its compensations is stored.
     pub ordered: bool,
-    /// The last steps that have arrived; only where there is more than one.
+    /// The leaves whose completion is recorded, where the task has more than one.
     pub arrived: Set<B>,
 }
 
-impl<B: Bits> Task<B> {
-    /// A task that was just written.
+impl<B: Bits> ModelTask<B> {
+    /// A task that has just been created.
     pub fn started() -> Self {
         Self { state: TaskState::Running, ordered: false, arrived: Set::default() }
     }
 
-    /// Whether it is being compensated, and whether the order is known.
+    /// Whether the order of the compensations is stored; `None` for a task that is not being compensated.
     pub fn compensating(&self) -> Option<bool> {
         self.state.is_compensating().then_some(self.ordered)
     }
@@ -130,71 +132,71 @@ impl<B: Bits> Task<B> {
 
 /// A step's item.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Item<B: Bits = u8> {
+pub struct ModelItem<B: Bits = u8> {
     /// Its state.
     pub state: StepState,
-    /// How many claims count against the maximum of attempts.
+    /// The claims that count towards the limit of attempts.
     pub counted: u8,
     /// Whether it has ever been claimed.
     pub attempted: bool,
-    /// Whether what it waits for is over: the lease of a step in progress, the backoff of one that is retrying.
+    /// Whether the wait has ended: the lease of a step in progress, or the backoff of one that is retrying.
     pub over: bool,
-    /// Which of its dependencies have arrived; only where there is more than one.
+    /// The dependencies whose completion is recorded, where the step is a join.
     pub arrived: Set<B>,
-    /// How often a result was written, 2 for more.
+    /// How many results were written; 2 stands for more.
     pub results: u8,
 }
 
-/// What the world knows under the idempotency key of a step.
+/// The effect that an outside service keeps under a step's idempotency key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Effect {
-    /// How often it was charged, 2 for more.
+    /// How often it was charged; 2 stands for more.
     pub charged: u8,
     /// Whether it was refunded.
     pub refunded: bool,
-    /// Whether a compensation has made sure that it is not charged any more.
+    /// Whether a compensation has voided the key, so that it is never charged again.
     pub voided: bool,
 }
 
-/// A message.
+/// A message in a step's queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Message {
-    /// From a first hand-over, a client or the watchdog.
+pub enum ModelMessage {
+    /// From a first dispatch, a client or the watchdog.
     Plain,
-    /// From a hand-over made again, and not received yet. Once it is received it is like any other.
+    /// From a repeated dispatch, and not received yet. Once received it is like any other.
     Repeat,
 }
 
-/// What a worker's load found.
+/// The result of a worker's load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Seen {
-    /// Whether the task lets this step run.
+pub struct LoadResult {
+    /// Whether the task's status lets this step run.
     pub open: bool,
-    /// Whether all that this step waits for is done.
+    /// Whether all dependencies of this step are done.
     pub ready: bool,
 }
 
-impl Seen {
+impl LoadResult {
     /// Whether the step may be run now.
     pub fn is_its_turn(self) -> bool {
         self.open && self.ready
     }
 }
 
-/// How far a worker's claim has come.
+/// The progress of a worker's claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Asked {
-    /// Not made, or not answered.
+pub enum ClaimProgress {
+    /// The claim has not been made, or not been answered.
     Claim,
-    /// Refused by a lease that is over: the second write is to be made.
+    /// Refused by a lease that is over: the take-over is the next write.
     TakeOver,
     /// Granted.
     Granted,
-    /// Refused: by a step that is done, by one that has ended otherwise, by one that somebody else will see to.
+    /// Refused.
     Refused(ClaimRefusal),
 }
 
-/// What a refused claim says.
+/// Why a claim was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ClaimRefusal {
     /// The step is done.
@@ -205,157 +207,158 @@ pub enum ClaimRefusal {
     Busy,
 }
 
-/// How an attempt ended.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Outcome {
+pub enum ModelOutcome {
     /// The handler returned.
     Complete,
-    /// It failed, and another attempt follows.
+    /// It failed with a retryable error, and attempts are left.
     RetryLater,
     /// It failed for good.
     Fail,
 }
 
-/// What a worker is about to do.
+/// What a worker does next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum At {
+pub enum WorkerState {
     /// It waits for a message.
     #[default]
     Idle,
-    /// Claim and load, side by side.
-    Calling(Asked, Option<Seen>),
-    /// Put the step back, and then look once more whether it is ready.
+    /// It claims and loads, concurrently.
+    Calling(ClaimProgress, Option<LoadResult>),
+    /// It releases the claim, and may then load once more to see whether the step is ready.
     Releasing {
-        /// Whether to look once more.
-        look_again: bool,
+        /// Whether it loads once more.
+        reload: bool,
     },
-    /// Look once more.
-    LookingAgain,
-    /// Run the handler.
+    /// It loads once more.
+    Reloading,
+    /// It runs the handler.
     Running,
-    /// Write how it went.
-    Writing(Outcome),
-    /// Find out which dependents a repeated hand-over has to wake.
-    FindingOut,
-    /// Hand over.
-    HandingOver {
-        /// Where the step is to be added to the done dependencies.
-        arrive: Set,
-        /// What is to be sent a message.
+    /// It writes the outcome of the attempt.
+    Writing(ModelOutcome),
+    /// It reads which dependents a repeated dispatch has to send to.
+    FindingDependents,
+    /// It dispatches.
+    Dispatching {
+        /// The joins at which the step's completion is still to be recorded.
+        arrivals: Set,
+        /// The dependents that are still to be sent a message.
         send: Set,
-        /// Whether the hand-over may have been made before.
+        /// Whether the dispatch may have been made before.
         again: bool,
     },
-    /// Add the step to the task's done last steps.
-    ArrivingAtTask,
-    /// End the task.
+    /// It records the leaf's completion at the task.
+    RecordingLeafArrival,
+    /// It ends the task.
     Finishing,
-    /// Have the message deleted.
+    /// It acknowledges the message.
     Acknowledging,
 }
 
-/// One worker, with the message in its hands.
+/// One worker, with the message that it holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Worker {
     /// What it does next.
-    pub at: At,
+    pub at: WorkerState,
     /// The step whose message it holds.
     pub step: u8,
-    /// Where in the queue that message is, while it is there.
+    /// The message's slot in the queue, while the message is in it.
     pub slot: Option<u8>,
-    /// Whether it is a second copy that was received for the first time.
+    /// Whether the message comes from a repeated dispatch and is received for the first time.
     pub first_of_repeat: bool,
     /// Whether a claim of this delivery took effect.
     pub own: bool,
-    /// Whether the attempt's number that it knows (its own, or the one it is to take over) is still the step's last.
+    /// Whether the attempt number that it knows (its own, or that of the attempt to take over) is still the step's
+    /// last.
     pub current: bool,
 }
 
-/// The queue of a step. It is no more than a set: what differs in nothing is kept once.
+/// The queue of a step: a set, in which equal messages are kept once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Queue(pub [Option<Message>; SLOTS]);
+pub struct Queue(pub [Option<ModelMessage>; SLOTS]);
 
-/// What must not happen but cannot be read off a state; noted when it does.
+/// Violations that no single state shows. They are recorded when they happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Wrongs {
-    /// A step or the task moved in a way that the table of states does not have.
+pub struct Violations {
+    /// A step or the task made a transition that its state machine does not have.
     pub illegal_move: bool,
-    /// A handler began before all that it waits for was done.
+    /// A handler began before all dependencies were done.
     pub too_early: bool,
-    /// A handler began in a task that its own load had found closed.
+    /// A handler began although its own load had found the task closed.
     pub after_end: bool,
-    /// Something was written that its rule does not allow.
+    /// A write was made that its rule does not allow.
     pub unruled: bool,
 }
 
 /// The whole system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct State {
+pub struct ModelState {
     /// The task's item.
-    pub task: Task,
+    pub task: ModelTask,
     /// The steps' items.
-    pub items: [Item; MAX_STEPS],
-    /// What the world knows of each step.
+    pub items: [ModelItem; MAX_STEPS],
+    /// The effects of each step at the outside services.
     pub effects: [Effect; MAX_STEPS],
     /// The queues.
     pub queues: [Queue; MAX_STEPS],
-    /// What a client (a start, a redrive, a recovery) has still to send.
+    /// The messages that a client (a start, a redrive, a recovery) still has to send.
     pub owed: Set,
     /// The workers.
     pub workers: [Worker; WORKERS],
-    /// What went wrong on the way.
-    pub wrongs: Wrongs,
+    /// The violations so far.
+    pub violations: Violations,
 }
 
-impl State {
-    /// A task that was just written.
+impl ModelState {
+    /// A task that has just been created.
     pub fn started(roots: Set) -> Self {
         Self {
-            task: Task::started(),
-            items: [Item::default(); MAX_STEPS],
+            task: ModelTask::started(),
+            items: [ModelItem::default(); MAX_STEPS],
             effects: [Effect::default(); MAX_STEPS],
             queues: [Queue::default(); MAX_STEPS],
             owed: roots,
             workers: [Worker::default(); WORKERS],
-            wrongs: Wrongs::default(),
+            violations: Violations::default(),
         }
     }
 
-    /// Whether a worker has the message in its hands.
+    /// Whether a worker holds the message.
     pub fn held(&self, step: usize, slot: usize) -> bool {
         self.workers.iter().any(|worker| worker.holds(step, slot))
     }
 
-    /// Whether there is a plain message that nobody holds.
+    /// Whether there is a plain message that no worker holds.
     pub fn has_message(&self, step: usize) -> bool {
-        self.messages(step).any(|(slot, message)| message == Message::Plain && !self.held(step, slot))
+        self.messages(step).any(|(slot, message)| message == ModelMessage::Plain && !self.held(step, slot))
     }
 
     /// The messages in a queue.
-    pub fn messages(&self, step: usize) -> impl Iterator<Item = (usize, Message)> + '_ {
+    pub fn messages(&self, step: usize) -> impl Iterator<Item = (usize, ModelMessage)> + '_ {
         self.queues[step].0.iter().enumerate().filter_map(|(slot, message)| Some((slot, (*message)?)))
     }
 
-    /// Whether the worker of the step's last attempt lives.
+    /// Whether the worker of the step's last attempt is alive.
     pub fn is_led(&self, step: usize) -> bool {
         let leads = |worker: &Worker| usize::from(worker.step) == step && worker.own && worker.current;
         self.workers.iter().any(leads)
     }
 
-    /// Whether the queue of a step is empty, with nothing of it in anybody's hands either.
+    /// Whether the queue of a step is empty, and no worker holds a message of it.
     pub fn has_no_message(&self, step: usize) -> bool {
         self.queues[step] == Queue::default()
     }
 
-    /// Whether every queue is empty and nobody is at work.
+    /// Whether every queue is empty and every worker idle.
     pub fn is_quiet(&self) -> bool {
-        let idle = self.workers.iter().all(|worker| worker.at == At::Idle);
+        let idle = self.workers.iter().all(|worker| worker.at == WorkerState::Idle);
         idle && self.owed.is_empty() && self.queues.iter().all(|queue| *queue == Queue::default())
     }
 
-    /// Puts a message into a queue. A second one that differs in nothing from one that nobody holds is not kept: since
-    /// an acknowledgement can be lost any time, one message can do all that two can.
-    pub fn send(&mut self, step: usize, message: Message) {
+    /// Puts a message into a queue. A message equal to one that no worker holds is not added: an acknowledgement can be
+    /// lost at any time, so one message can do all that two can.
+    pub fn send(&mut self, step: usize, message: ModelMessage) {
         let there = self.messages(step).any(|(slot, found)| found == message && !self.held(step, slot));
         if !there {
             let free = self.queues[step].0.iter().position(Option::is_none);
@@ -364,7 +367,7 @@ impl State {
         }
     }
 
-    /// Takes a message out of a queue, whoever else has it in their hands.
+    /// Takes a message out of a queue, also where other workers hold it.
     pub fn delete(&mut self, step: usize, slot: usize) {
         self.queues[step].0[slot] = None;
         for worker in self.workers.iter_mut().filter(|worker| worker.holds(step, slot)) {
@@ -372,18 +375,18 @@ impl State {
         }
     }
 
-    /// The step has a new attempt: every number that was known is old.
+    /// Records a new attempt of the step: every attempt number that workers know is old.
     pub fn new_attempt(&mut self, step: usize) {
         for worker in self.workers.iter_mut().filter(|worker| usize::from(worker.step) == step) {
             worker.current = false;
         }
     }
 
-    /// The same state with workers and messages in one fixed order, since neither has a name, and with messages that
-    /// differ in nothing kept once.
+    /// The canonical form of the state: workers and messages are sorted, since they have no identity, and equal
+    /// messages are kept once.
     ///
-    /// What nothing depends on any more is forgotten: how often a step was tried that has come to its end, and which
-    /// number a worker knows of it.
+    /// It drops what no later action reads: the attempt count of a step that has ended, and the attempt numbers that
+    /// workers know of it.
     pub fn canonical(mut self) -> Self {
         for item in &mut self.items {
             match item.state {
@@ -396,7 +399,7 @@ impl State {
             if self.queues[step] == Queue::default() {
                 continue;
             }
-            let mut order: Vec<(Message, Vec<Worker>, usize)> = self
+            let mut order: Vec<(ModelMessage, Vec<Worker>, usize)> = self
                 .messages(step)
                 .map(|(slot, message)| {
                     let holders = self.workers.iter().filter(|worker| worker.holds(step, slot));
@@ -425,6 +428,6 @@ impl State {
 
 impl Worker {
     fn holds(&self, step: usize, slot: usize) -> bool {
-        self.at != At::Idle && usize::from(self.step) == step && self.slot.map(usize::from) == Some(slot)
+        self.at != WorkerState::Idle && usize::from(self.step) == step && self.slot.map(usize::from) == Some(slot)
     }
 }

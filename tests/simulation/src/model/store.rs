@@ -1,26 +1,26 @@
-//! The items of the model's state, as the rules look at them, and the one place where they are written.
+//! The items of a model state as a [`Snapshot`], and the only place that writes them.
 
 use super::{
     scope::Scope,
-    state::{Item, Set, State, Task},
+    state::{ModelItem, ModelState, ModelTask, Set},
     writes::{Snapshot, Write},
 };
 
-/// The items of a state, in a scope.
+/// The items of a state in a scope.
 #[derive(Clone, Copy)]
 pub(super) struct Items<'a> {
     pub(super) scope: &'a Scope,
-    pub(super) state: &'a State,
+    pub(super) state: &'a ModelState,
 }
 
 impl Snapshot for Items<'_> {
     type Bits = u8;
 
-    fn task(&self) -> Option<Task> {
+    fn task(&self) -> Option<ModelTask> {
         Some(self.state.task)
     }
 
-    fn item(&self, step: usize) -> Item {
+    fn item(&self, step: usize) -> ModelItem {
         self.state.items[step]
     }
 
@@ -48,7 +48,7 @@ impl Snapshot for Items<'_> {
         self.scope.max_attempts
     }
 
-    /// Of every step that was attempted at all, the last ones first.
+    /// The compensations of all attempted steps, in the reverse order of the plan.
     fn order(&self) -> impl Iterator<Item = usize> {
         let Self { scope, state } = *self;
         let attempted = scope.forward().rev().filter(|step| state.items[*step].attempted);
@@ -56,31 +56,31 @@ impl Snapshot for Items<'_> {
     }
 }
 
-/// Makes a write; whether it took effect.
-pub(super) fn make(scope: &Scope, state: &mut State, write: Write<'_>) -> bool {
+/// Makes a write; answers whether it took effect.
+pub(super) fn make(scope: &Scope, state: &mut ModelState, write: Write<'_>) -> bool {
     let items = Items { scope, state };
     let takes_effect = write.takes_effect(&items);
     if takes_effect {
         let is_due = write.is_due(&items);
         force(scope, state, write);
-        state.wrongs.unruled |= !is_due;
+        state.violations.unruled |= !is_due;
     }
     takes_effect
 }
 
-/// Makes a write whatever its condition says.
-pub(super) fn force(scope: &Scope, state: &mut State, write: Write<'_>) {
+/// Makes a write without checking its condition.
+pub(super) fn force(scope: &Scope, state: &mut ModelState, write: Write<'_>) {
     let Some(change) = write.change(&Items { scope, state }) else {
-        state.wrongs.illegal_move = true;
+        state.violations.illegal_move = true;
         return;
     };
     if let Some(task) = change.task {
         state.task = task;
     }
     for (step, item) in change.items {
-        // One too many is as good as more, and keeps the number of states finite: where workers go on dying, and where a
-        // result is written again and again.
+        // Both are capped one above their limit. That keeps the number of states finite where workers go on dying or
+        // results are written again and again.
         let (counted, results) = (item.counted.min(scope.max_attempts + 1), item.results.min(2));
-        state.items[step] = Item { counted, results, ..item };
+        state.items[step] = ModelItem { counted, results, ..item };
     }
 }

@@ -1,27 +1,27 @@
-//! One scope, checked for safety and for completion.
+//! Verifies one scope: safety and liveness.
 
-use super::{Action, Graph, Protocol, Scope};
+use super::{ModelAction, Protocol, Scope, StateGraph};
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 use std::fmt;
 
-/// How large a scope was that was checked to its end.
+/// The size of a scope that was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Figures {
-    /// Different states that can be reached.
+    /// The number of reachable states.
     pub states: usize,
-    /// Ways from one to another.
+    /// The number of transitions.
     pub transitions: usize,
-    /// States in which everything has come to rest.
+    /// The number of states that are ends.
     pub ends: usize,
 }
 
-/// What is wrong, and the shortest way to it that was found.
+/// A property that does not hold, and the shortest path found to a violation.
 #[derive(Debug)]
 pub struct Flaw {
-    /// The property that does not hold.
+    /// The property's name.
     pub property: &'static str,
-    /// What happens until then.
-    pub way: Vec<Action>,
+    /// The actions that lead to the violation.
+    pub way: Vec<ModelAction>,
 }
 
 impl fmt::Display for Flaw {
@@ -31,15 +31,15 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// Checks all states of a scope, on this many threads.
+/// Verifies all states of a scope, on this many threads.
 ///
 /// # Errors
-/// The first flaw.
+/// The first property that does not hold.
 pub fn verify(scope: &Scope, threads: usize) -> Result<Figures, Flaw> {
     let protocol = Protocol::new(scope.clone());
     let checker = protocol.clone().checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
     let checker = checker.spawn_bfs().join();
-    // Several may have been found at the same time; the first in the list says most.
+    // Several may be violated by one state. The first in the list is the most specific.
     let always = protocol.properties().into_iter().filter(|property| property.expectation == Expectation::Always);
     let mut flaws = always.filter_map(|property| Some((property.name, checker.discovery(property.name)?)));
     if let Some((property, way)) = flaws.next() {
@@ -47,14 +47,14 @@ pub fn verify(scope: &Scope, threads: usize) -> Result<Figures, Flaw> {
     }
     checker.assert_properties();
 
-    let graph = Graph::of(&protocol);
+    let graph = StateGraph::of(&protocol);
     assert_eq!(graph.states(), checker.unique_state_count(), "both walks come to the same states");
     if let Some(way) = graph.dead_end(&protocol) {
         return Err(Flaw { property: "left alone, every task comes to rest", way });
     }
-    if scope.faults.retries {
+    if scope.faults.redrives {
         let mended = protocol.mended();
-        let graph = Graph::of(&mended);
+        let graph = StateGraph::of(&mended);
         if let Some(way) = graph.dead_end(&mended) {
             return Err(Flaw { property: "an operator who retries brings every task to its end", way });
         }

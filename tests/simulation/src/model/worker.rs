@@ -1,10 +1,12 @@
-//! What a worker does: one AWS call, or one run of the handler, at a time. It follows `worker/deliver.rs`,
-//! `core/settlement.rs` and `engine.rs` of the engine.
+//! The worker: one AWS call, or one run of the handler, at a time. It follows `worker/deliver.rs`, `core/settlement.rs`
+//! and `engine.rs` of the engine.
 
 use super::{
-    recovery::{finish_undoing, next_in_order},
+    recovery::{finish_compensation, next_in_order},
     scope::{Bug, Scope},
-    state::{Asked, At, ClaimRefusal, Message, Outcome, Seen, Set, State, Worker},
+    state::{
+        ClaimProgress, ClaimRefusal, LoadResult, ModelMessage, ModelOutcome, ModelState, Set, Worker, WorkerState,
+    },
     store::{Items, force, make},
     writes::{Fence, Snapshot, Write},
 };
@@ -12,73 +14,73 @@ use stepwell::core::state::StepState;
 
 /// One call of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
+pub enum WorkerCall {
     /// Claim the step, or take it over.
     Claim,
     /// Read the task and the dependencies.
     Load,
-    /// Put the step back.
+    /// Release the claim.
     Release,
-    /// Read the dependencies once more.
-    LookAgain,
-    /// Write how the attempt ended.
+    /// Load the dependencies once more.
+    Reload,
+    /// Write the outcome of the attempt.
     Write,
     /// Read which dependents are untouched.
-    FindOut,
-    /// Note at this dependent that the step is done.
-    Arrive(usize),
+    FindDependents,
+    /// Record at this join that the step is done.
+    RecordJoinArrival(usize),
     /// Send this dependent its message.
     Send(usize),
-    /// Note at the task that the step is done.
-    ArriveAtTask,
+    /// Record at the task that the leaf is done.
+    RecordLeafArrival,
     /// End the task.
     Finish,
-    /// Have the message deleted.
+    /// Acknowledge the message.
     Acknowledge,
 }
 
-/// How a handler's run goes.
+/// How a run of the handler goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Run {
-    /// It has its effect and returns.
+pub enum HandlerRun {
+    /// It has its effect and succeeds.
     Ok,
-    /// It fails before it has had its effect, in a way that may pass.
+    /// It fails with a retryable error before it has had its effect.
     Retryable,
-    /// It has its effect and fails all the same, in a way that may pass: an answer was lost.
+    /// It has its effect and fails with a retryable error all the same: an answer was lost.
     RetryableAfterEffect,
-    /// It fails for good, without an effect.
+    /// It fails with a permanent error, without an effect.
     Permanent,
 }
 
 /// The calls that a worker may make next.
-pub(super) fn calls(worker: &Worker) -> Vec<Call> {
+pub(super) fn calls(worker: &Worker) -> Vec<WorkerCall> {
     match worker.at {
-        At::Idle | At::Running => vec![],
-        // They are made side by side. The load first is the worse order: what it finds is older.
-        At::Calling(_, None) => vec![Call::Load],
-        At::Calling(_, Some(_)) => vec![Call::Claim],
-        At::Releasing { .. } => vec![Call::Release],
-        At::LookingAgain => vec![Call::LookAgain],
-        At::Writing(_) => vec![Call::Write],
-        At::FindingOut => vec![Call::FindOut],
-        At::HandingOver { arrive, send, .. } => {
-            arrive.iter().map(Call::Arrive).chain(send.iter().map(Call::Send)).collect()
+        WorkerState::Idle | WorkerState::Running => vec![],
+        // The engine makes both concurrently. The load first is the worse order, because what it finds is older.
+        WorkerState::Calling(_, None) => vec![WorkerCall::Load],
+        WorkerState::Calling(_, Some(_)) => vec![WorkerCall::Claim],
+        WorkerState::Releasing { .. } => vec![WorkerCall::Release],
+        WorkerState::Reloading => vec![WorkerCall::Reload],
+        WorkerState::Writing(_) => vec![WorkerCall::Write],
+        WorkerState::FindingDependents => vec![WorkerCall::FindDependents],
+        WorkerState::Dispatching { arrivals, send, .. } => {
+            arrivals.iter().map(WorkerCall::RecordJoinArrival).chain(send.iter().map(WorkerCall::Send)).collect()
         }
-        At::ArrivingAtTask => vec![Call::ArriveAtTask],
-        At::Finishing => vec![Call::Finish],
-        At::Acknowledging => vec![Call::Acknowledge],
+        WorkerState::RecordingLeafArrival => vec![WorkerCall::RecordLeafArrival],
+        WorkerState::Finishing => vec![WorkerCall::Finish],
+        WorkerState::Acknowledging => vec![WorkerCall::Acknowledge],
     }
 }
 
-/// Hands a message to a worker that has none.
-pub(super) fn deliver(state: &mut State, index: usize, step: usize, slot: usize) {
+/// Delivers a message to an idle worker.
+pub(super) fn deliver(state: &mut ModelState, index: usize, step: usize, slot: usize) {
     let message = &mut state.queues[step].0[slot];
-    let first_of_repeat = *message == Some(Message::Repeat);
+    let first_of_repeat = *message == Some(ModelMessage::Repeat);
     if first_of_repeat {
-        *message = Some(Message::Plain);
+        *message = Some(ModelMessage::Plain);
     }
     state.workers[index] = Worker {
-        at: At::Calling(Asked::Claim, None),
+        at: WorkerState::Calling(ClaimProgress::Claim, None),
         step: u8::try_from(step).unwrap(),
         slot: u8::try_from(slot).ok(),
         first_of_repeat,
@@ -87,63 +89,67 @@ pub(super) fn deliver(state: &mut State, index: usize, step: usize, slot: usize)
     };
 }
 
-/// What a load of the task and of what the step waits for finds.
-fn look(scope: &Scope, state: &State, step: usize) -> Seen {
-    Items { scope, state }.look(step)
+/// The result of loading the task and the step's dependencies.
+fn load(scope: &Scope, state: &ModelState, step: usize) -> LoadResult {
+    Items { scope, state }.load(step)
 }
 
-/// Makes one call of a worker. Where its answer is lost, it has its effect and the worker makes it again; such a call
-/// without an effect is none.
-pub(super) fn call(scope: &Scope, state: &mut State, index: usize, call: Call, lost: bool) {
+/// Makes one call of a worker. With `lost` the call takes effect and the worker makes it again; without an effect it is
+/// no action.
+pub(super) fn call(scope: &Scope, state: &mut ModelState, index: usize, call: WorkerCall, lost: bool) {
     let step = usize::from(state.workers[index].step);
     let at = state.workers[index].at;
     let next = match (call, at) {
-        (Call::Claim, At::Calling(asked, seen)) => At::Calling(claim(scope, state, index, asked), seen),
-        (Call::Load, At::Calling(asked, None)) => At::Calling(asked, Some(look(scope, state, step))),
-        (Call::Release, At::Releasing { look_again }) => {
-            release(scope, state, index);
-            if look_again { At::LookingAgain } else { At::Acknowledging }
+        (WorkerCall::Claim, WorkerState::Calling(asked, seen)) => {
+            WorkerState::Calling(claim(scope, state, index, asked), seen)
         }
-        // Ready by now: the message is given back. Else whoever makes it ready sends another.
-        (Call::LookAgain, _) => {
-            if look(scope, state, step).ready {
-                At::Idle
+        (WorkerCall::Load, WorkerState::Calling(asked, None)) => {
+            WorkerState::Calling(asked, Some(load(scope, state, step)))
+        }
+        (WorkerCall::Release, WorkerState::Releasing { reload }) => {
+            release(scope, state, index);
+            if reload { WorkerState::Reloading } else { WorkerState::Acknowledging }
+        }
+        // The step is ready by now: the message becomes visible again. Otherwise the last dependency sends another one.
+        (WorkerCall::Reload, _) => {
+            if load(scope, state, step).ready {
+                WorkerState::Idle
             } else {
-                At::Acknowledging
+                WorkerState::Acknowledging
             }
         }
-        (Call::Write, At::Writing(outcome)) => write(scope, state, index, outcome),
-        (Call::FindOut, _) => {
+        (WorkerCall::Write, WorkerState::Writing(outcome)) => write(scope, state, index, outcome),
+        (WorkerCall::FindDependents, _) => {
             let waiting = wakes(scope, state, step).iter();
-            hand_over(
+            dispatch(
                 scope,
                 step,
                 waiting.filter(|other| state.items[*other].state == StepState::Pending).collect(),
                 true,
             )
         }
-        (Call::Arrive(other), At::HandingOver { arrive, send, again }) => {
-            let ready = arrive_at(scope, state, step, other);
-            HandingOver { arrive: arrive.without(other), send: if ready { send.with(other) } else { send }, again }
+        (WorkerCall::RecordJoinArrival(other), WorkerState::Dispatching { arrivals, send, again }) => {
+            let ready = record_join_arrival(scope, state, step, other);
+            Dispatching { arrivals: arrivals.without(other), send: if ready { send.with(other) } else { send }, again }
                 .next()
         }
-        (Call::Send(other), At::HandingOver { arrive, send, again }) => {
-            state.send(other, if again { Message::Repeat } else { Message::Plain });
-            HandingOver { arrive, send: send.without(other), again }.next()
+        (WorkerCall::Send(other), WorkerState::Dispatching { arrivals, send, again }) => {
+            state.send(other, if again { ModelMessage::Repeat } else { ModelMessage::Plain });
+            Dispatching { arrivals, send: send.without(other), again }.next()
         }
-        (Call::ArriveAtTask, _) => {
+        (WorkerCall::RecordLeafArrival, _) => {
             make(scope, state, Write::RecordLeafArrival(step));
-            if state.task.arrived.contains(scope.leaves) { At::Finishing } else { At::Acknowledging }
+            if state.task.arrived.contains(scope.leaves) { WorkerState::Finishing } else { WorkerState::Acknowledging }
         }
-        (Call::Finish, _) => {
+        (WorkerCall::Finish, _) => {
             finish(scope, state, step);
-            At::Acknowledging
+            WorkerState::Acknowledging
         }
-        (Call::Acknowledge, _) => {
+        (WorkerCall::Acknowledge, _) => {
             if let Some(slot) = state.workers[index].slot {
                 state.delete(step, slot.into());
             }
-            At::Idle
+            WorkerState::Idle
         }
         (call, at) => unreachable!("{call:?} at {at:?}"),
     };
@@ -154,57 +160,61 @@ pub(super) fn call(scope: &Scope, state: &mut State, index: usize, call: Call, l
     check(scope, state, index);
 }
 
-/// The two sets of a hand-over that is under way.
-struct HandingOver {
-    arrive: Set,
+/// The two sets of an unfinished dispatch.
+struct Dispatching {
+    arrivals: Set,
     send: Set,
     again: bool,
 }
 
-impl HandingOver {
-    fn next(self) -> At {
-        let Self { arrive, send, again } = self;
-        if arrive.is_empty() && send.is_empty() { At::Acknowledging } else { At::HandingOver { arrive, send, again } }
+impl Dispatching {
+    fn next(self) -> WorkerState {
+        let Self { arrivals, send, again } = self;
+        if arrivals.is_empty() && send.is_empty() {
+            WorkerState::Acknowledging
+        } else {
+            WorkerState::Dispatching { arrivals, send, again }
+        }
     }
 }
 
-fn go(state: &mut State, index: usize, at: At) {
+fn go(state: &mut ModelState, index: usize, at: WorkerState) {
     let worker = &mut state.workers[index];
     worker.at = at;
     match at {
-        At::Idle => *worker = Worker::default(),
-        // What an attempt needs to know of itself is of no use after it.
-        At::FindingOut
-        | At::HandingOver { .. }
-        | At::ArrivingAtTask
-        | At::Finishing
-        | At::Acknowledging
-        | At::LookingAgain => {
+        WorkerState::Idle => *worker = Worker::default(),
+        // The attempt is over, so its fencing token is not needed any more.
+        WorkerState::FindingDependents
+        | WorkerState::Dispatching { .. }
+        | WorkerState::RecordingLeafArrival
+        | WorkerState::Finishing
+        | WorkerState::Acknowledging
+        | WorkerState::Reloading => {
             worker.own = false;
             worker.current = false;
             worker.first_of_repeat = false;
         }
-        At::Calling(..) | At::Releasing { .. } | At::Running | At::Writing(_) => {}
+        WorkerState::Calling(..) | WorkerState::Releasing { .. } | WorkerState::Running | WorkerState::Writing(_) => {}
     }
 }
 
-/// What the worker knows of the fence: whether its attempt, or the one that it is to take over, is the step's last.
+/// The fence of the worker's write: whether its attempt, or the one that it takes over, is the step's last.
 fn fence(worker: &Worker) -> Fence {
     if worker.current { Fence::Current } else { Fence::Stale }
 }
 
-fn claim(scope: &Scope, state: &mut State, index: usize, asked: Asked) -> Asked {
+fn claim(scope: &Scope, state: &mut ModelState, index: usize, asked: ClaimProgress) -> ClaimProgress {
     let worker = state.workers[index];
     let Worker { own, current, .. } = worker;
     let step = usize::from(worker.step);
     let write = match asked {
-        Asked::Claim => Write::Claim(step),
-        // The fence of a take-over is the number of the attempt that was lost, and not an own one.
+        ClaimProgress::Claim => Write::Claim(step),
+        // The fencing token of a take-over is the number of the lost attempt.
         _ => Write::TakeOver(step, if own { Fence::Stale } else { fence(&worker) }),
     };
-    let wrong_way = scope.bug == Some(Bug::LeaseComparedTheWrongWay);
+    let wrong_way = scope.bug == Some(Bug::LeaseComparisonInverted);
     let (item, over) = (state.items[step], state.items[step].over != wrong_way);
-    let granted = if wrong_way && asked == Asked::TakeOver {
+    let granted = if wrong_way && asked == ClaimProgress::TakeOver {
         let granted = item.state == StepState::InProgress && over && current && !own;
         if granted {
             force(scope, state, write);
@@ -217,64 +227,71 @@ fn claim(scope: &Scope, state: &mut State, index: usize, asked: Asked) -> Asked 
         state.new_attempt(step);
         state.workers[index].own = true;
         state.workers[index].current = true;
-        return Asked::Granted;
+        return ClaimProgress::Granted;
     }
     match item.state {
         // Its own claim, whose answer was lost.
-        StepState::InProgress if own && current => Asked::Granted,
-        StepState::InProgress if asked == Asked::Claim && over => {
+        StepState::InProgress if own && current => ClaimProgress::Granted,
+        StepState::InProgress if asked == ClaimProgress::Claim && over => {
             state.workers[index].own = false;
             state.workers[index].current = true;
-            Asked::TakeOver
+            ClaimProgress::TakeOver
         }
-        StepState::InProgress | StepState::Retrying | StepState::Pending => Asked::Refused(ClaimRefusal::Busy),
-        StepState::Complete | StepState::ResolvedManually => Asked::Refused(ClaimRefusal::Done),
-        StepState::Error | StepState::Cancelled => Asked::Refused(ClaimRefusal::Ended),
+        StepState::InProgress | StepState::Retrying | StepState::Pending => ClaimProgress::Refused(ClaimRefusal::Busy),
+        StepState::Complete | StepState::ResolvedManually => ClaimProgress::Refused(ClaimRefusal::Done),
+        StepState::Error | StepState::Cancelled => ClaimProgress::Refused(ClaimRefusal::Ended),
     }
 }
 
-/// What follows from the answers to claim and load, once both are there.
-fn check(scope: &Scope, state: &mut State, index: usize) {
+/// Decides the next call once both claim and load are answered.
+fn check(scope: &Scope, state: &mut ModelState, index: usize) {
     let worker = state.workers[index];
-    let At::Calling(asked, Some(seen)) = worker.at else { return };
+    let WorkerState::Calling(asked, Some(seen)) = worker.at else { return };
     let step = usize::from(worker.step);
     let next = match asked {
-        Asked::Claim | Asked::TakeOver => return,
-        Asked::Refused(ClaimRefusal::Busy) => At::Idle,
-        Asked::Refused(ClaimRefusal::Ended) => At::Acknowledging,
-        Asked::Refused(ClaimRefusal::Done) if worker.first_of_repeat => At::Acknowledging,
-        Asked::Refused(ClaimRefusal::Done) if wakes(scope, state, step).is_empty() => {
-            hand_over(scope, step, Set::default(), true)
+        ClaimProgress::Claim | ClaimProgress::TakeOver => return,
+        ClaimProgress::Refused(ClaimRefusal::Busy) => WorkerState::Idle,
+        ClaimProgress::Refused(ClaimRefusal::Ended) => WorkerState::Acknowledging,
+        ClaimProgress::Refused(ClaimRefusal::Done) if worker.first_of_repeat => WorkerState::Acknowledging,
+        ClaimProgress::Refused(ClaimRefusal::Done) if wakes(scope, state, step).is_empty() => {
+            dispatch(scope, step, Set::default(), true)
         }
-        Asked::Refused(ClaimRefusal::Done) => At::FindingOut,
-        Asked::Granted if !seen.open && scope.bug != Some(Bug::StatusNotChecked) => At::Releasing { look_again: false },
-        Asked::Granted if !seen.ready && scope.bug != Some(Bug::MessageTrusted) => At::Releasing { look_again: true },
-        Asked::Granted if state.items[step].counted > scope.max_attempts => At::Writing(Outcome::Fail),
-        Asked::Granted => {
-            state.wrongs.after_end |= !seen.open;
-            state.wrongs.too_early |= !look(scope, state, step).ready && !scope.is_compensation(step);
-            state.wrongs.too_early |= !seen.ready;
-            At::Running
+        ClaimProgress::Refused(ClaimRefusal::Done) => WorkerState::FindingDependents,
+        ClaimProgress::Granted if !seen.open && scope.bug != Some(Bug::StatusNotChecked) => {
+            WorkerState::Releasing { reload: false }
+        }
+        ClaimProgress::Granted if !seen.ready && scope.bug != Some(Bug::MessageTrusted) => {
+            WorkerState::Releasing { reload: true }
+        }
+        ClaimProgress::Granted if state.items[step].counted > scope.max_attempts => {
+            WorkerState::Writing(ModelOutcome::Fail)
+        }
+        ClaimProgress::Granted => {
+            state.violations.after_end |= !seen.open;
+            state.violations.too_early |= !load(scope, state, step).ready && !scope.is_compensation(step);
+            state.violations.too_early |= !seen.ready;
+            WorkerState::Running
         }
     };
     go(state, index, next);
 }
 
 /// Runs the handler of a worker.
-pub(super) fn run(scope: &Scope, state: &mut State, index: usize, run: Run) {
+pub(super) fn run(scope: &Scope, state: &mut ModelState, index: usize, run: HandlerRun) {
     let step = usize::from(state.workers[index].step);
-    let works = if matches!(run, Run::Ok | Run::RetryableAfterEffect) { apply(scope, state, step) } else { true };
+    let works =
+        if matches!(run, HandlerRun::Ok | HandlerRun::RetryableAfterEffect) { apply(scope, state, step) } else { true };
     let attempts_left = state.items[step].counted < scope.max_attempts;
     let outcome = match run {
-        Run::Ok if works => Outcome::Complete,
-        Run::Retryable | Run::RetryableAfterEffect if attempts_left => Outcome::RetryLater,
-        _ => Outcome::Fail,
+        HandlerRun::Ok if works => ModelOutcome::Complete,
+        HandlerRun::Retryable | HandlerRun::RetryableAfterEffect if attempts_left => ModelOutcome::RetryLater,
+        _ => ModelOutcome::Fail,
     };
-    go(state, index, At::Writing(outcome));
+    go(state, index, WorkerState::Writing(outcome));
 }
 
-/// What the handler does in the world; `false` where the world will not have it.
-fn apply(scope: &Scope, state: &mut State, step: usize) -> bool {
+/// Applies the handler's effect at the outside services; `false` where the key is void.
+fn apply(scope: &Scope, state: &mut ModelState, step: usize) -> bool {
     if scope.is_compensation(step) {
         let effect = &mut state.effects[step - scope.forward];
         effect.refunded |= effect.charged > 0;
@@ -290,19 +307,19 @@ fn apply(scope: &Scope, state: &mut State, step: usize) -> bool {
     true
 }
 
-fn release(scope: &Scope, state: &mut State, index: usize) {
+fn release(scope: &Scope, state: &mut ModelState, index: usize) {
     let worker = state.workers[index];
     make(scope, state, Write::Release(worker.step.into(), fence(&worker)));
 }
 
-fn write(scope: &Scope, state: &mut State, index: usize, outcome: Outcome) -> At {
+fn write(scope: &Scope, state: &mut ModelState, index: usize, outcome: ModelOutcome) -> WorkerState {
     let worker = state.workers[index];
     let step = usize::from(worker.step);
     let fence = fence(&worker);
     let (write, to) = match outcome {
-        Outcome::Complete => (Write::Complete(step, fence), StepState::Complete),
-        Outcome::RetryLater => (Write::RetryLater(step, fence), StepState::Retrying),
-        Outcome::Fail => (Write::Fail(step, fence), StepState::Error),
+        ModelOutcome::Complete => (Write::Complete(step, fence), StepState::Complete),
+        ModelOutcome::RetryLater => (Write::RetryLater(step, fence), StepState::Retrying),
+        ModelOutcome::Fail => (Write::Fail(step, fence), StepState::Error),
     };
     let task = state.task;
     let written = if scope.bug == Some(Bug::NoFence) {
@@ -314,48 +331,48 @@ fn write(scope: &Scope, state: &mut State, index: usize, outcome: Outcome) -> At
     if scope.bug == Some(Bug::FailWithoutTask) {
         state.task = task;
     }
-    // Where it was refused, it may have been this write itself of which only the answer was lost.
+    // A refused write may be this write itself, made before, whose answer was lost.
     if !(written || worker.current && state.items[step].state == to) {
         // A newer attempt owns the step.
-        return At::Idle;
+        return WorkerState::Idle;
     }
     match outcome {
-        Outcome::Complete => {
-            if scope.bug == Some(Bug::AcknowledgeBeforeHandOver)
+        ModelOutcome::Complete => {
+            if scope.bug == Some(Bug::AcknowledgeBeforeDispatch)
                 && let Some(slot) = worker.slot
             {
                 state.delete(step, slot.into());
             }
-            hand_over(scope, step, wakes(scope, state, step), false)
+            dispatch(scope, step, wakes(scope, state, step), false)
         }
-        Outcome::RetryLater => At::Idle,
-        Outcome::Fail => At::Acknowledging,
+        ModelOutcome::RetryLater => WorkerState::Idle,
+        ModelOutcome::Fail => WorkerState::Acknowledging,
     }
 }
 
-/// The steps that the completion of this one makes due.
-fn wakes(scope: &Scope, state: &State, step: usize) -> Set {
+/// The steps that become ready by the completion of this one.
+fn wakes(scope: &Scope, state: &ModelState, step: usize) -> Set {
     if scope.is_compensation(step) {
         return next_in_order(scope, state, step).into_iter().collect();
     }
     scope.dependents[step]
 }
 
-fn hand_over(scope: &Scope, step: usize, wakes: Set, again: bool) -> At {
+fn dispatch(scope: &Scope, step: usize, wakes: Set, again: bool) -> WorkerState {
     let ends_task = scope.is_compensation(step) || scope.leaves.has(step);
     if wakes.is_empty() && ends_task {
         let one_of_several = !scope.is_compensation(step) && scope.leaves != Set::default().with(step);
-        return if one_of_several { At::ArrivingAtTask } else { At::Finishing };
+        return if one_of_several { WorkerState::RecordingLeafArrival } else { WorkerState::Finishing };
     }
     let joins = |other: &usize| scope.depends_on[*other].iter().count() > 1;
-    let arrive = wakes.iter().filter(joins).collect();
+    let arrivals = wakes.iter().filter(joins).collect();
     let send = wakes.iter().filter(|other| !joins(other)).collect();
-    // After a compensation goes the same message as from whoever else goes on with it.
-    HandingOver { arrive, send, again: again && !scope.is_compensation(step) }.next()
+    // After a compensation the message equals the one that any other sender sends.
+    Dispatching { arrivals, send, again: again && !scope.is_compensation(step) }.next()
 }
 
-/// Notes at a join that `step` is done; whether all are.
-fn arrive_at(scope: &Scope, state: &mut State, step: usize, join: usize) -> bool {
+/// Records at a join that `step` is done; answers whether all dependencies are.
+fn record_join_arrival(scope: &Scope, state: &mut ModelState, step: usize, join: usize) -> bool {
     if scope.bug == Some(Bug::JoinCounted) {
         let arrived = &mut state.items[join].arrived;
         *arrived = Set((arrived.0 + 1).min(7));
@@ -366,9 +383,9 @@ fn arrive_at(scope: &Scope, state: &mut State, step: usize, join: usize) -> bool
 }
 
 /// Ends the task, where its status allows it.
-fn finish(scope: &Scope, state: &mut State, step: usize) {
+fn finish(scope: &Scope, state: &mut ModelState, step: usize) {
     if scope.is_compensation(step) {
-        finish_undoing(scope, state);
+        finish_compensation(scope, state);
     } else {
         make(scope, state, Write::Finish);
     }

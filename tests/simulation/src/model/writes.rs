@@ -1,41 +1,41 @@
-//! Every write of the protocol as one rule: when it takes effect, what its writer has made sure of before, and what becomes
-//! of the items.
+//! The rules: one for each write of the protocol. A rule says when the write takes effect, what its writer has checked
+//! before, and how the items change.
 //!
-//! The model's actions make their writes by these rules (`store.rs`), so they are what is checked state by state. And every
-//! write of every simulated run is held to them (`../sim/conformance/`): what the engine does with its items is a step of
-//! this model, or the run fails.
+//! The model's actions write by these rules (`store.rs`), so the checker verifies them state by state. Every write of
+//! every simulated run is checked against them (`../sim/conformance/`): each write of the engine is a step of this
+//! model, or the run fails.
 //!
-//! A rule knows a task and its steps as a [`Snapshot`], and says what becomes of them as a [`Change`]. It knows nothing of
-//! audit trails, of the index and of moments; see the conformance check for what that leaves out.
+//! A rule reads a task and its steps as a [`Snapshot`], and describes their change as a [`Change`]. It does not cover
+//! audit trails, the index and times; the conformance check lists what that leaves out.
 
-use super::state::{Bits, Item, Seen, Set, Task};
+use super::state::{Bits, LoadResult, ModelItem, ModelTask, Set};
 use std::{fmt::Debug, ops::Range};
 use stepwell::core::state::{End, StepEvent, StepState, TaskEvent, TaskState};
 
-/// A task and its steps as a rule looks at them.
+/// A task and its steps, as the rules read them.
 ///
-/// The steps are numbered in the plan's order, each after all that it depends on. The number of a compensation is that of
-/// the step that it undoes, and the number of steps more.
+/// Steps are numbered in the plan's order, each after all of its dependencies. A compensation's number is the number of
+/// its step plus [`Self::forward`].
 pub trait Snapshot {
-    /// What a set of its steps is kept in.
+    /// The integer that stores a set of its steps.
     type Bits: Bits + Debug;
 
     /// The task; `None` where there is none.
-    fn task(&self) -> Option<Task<Self::Bits>>;
+    fn task(&self) -> Option<ModelTask<Self::Bits>>;
 
-    /// A step; an untouched one where there is no item.
-    fn item(&self, step: usize) -> Item<Self::Bits>;
+    /// A step; the default where it has no item.
+    fn item(&self, step: usize) -> ModelItem<Self::Bits>;
 
-    /// How many steps there are, compensations left out.
+    /// The number of steps, compensations left out.
     fn forward(&self) -> usize;
 
-    /// What the step waits for. Nothing for a compensation, which waits for those before it in their order.
+    /// The direct dependencies of a step. A compensation has none: it waits for those before it in the stored order.
     fn depends_on(&self, step: usize) -> Set<Self::Bits>;
 
-    /// Those that nothing waits for.
+    /// The steps without dependents.
     fn leaves(&self) -> Set<Self::Bits>;
 
-    /// Those that have a compensation.
+    /// The steps that have a compensation.
     fn compensated(&self) -> Set<Self::Bits>;
 
     /// Whether a task that is cancelled is compensated.
@@ -44,7 +44,7 @@ pub trait Snapshot {
     /// How many attempts the step has.
     fn max_attempts(&self, step: usize) -> u8;
 
-    /// The compensations that are to run, in their order, once that is known.
+    /// The compensations in their stored order; none before it is stored.
     fn order(&self) -> impl Iterator<Item = usize>;
 
     /// The steps, without the compensations.
@@ -52,7 +52,7 @@ pub trait Snapshot {
         0..self.forward()
     }
 
-    /// Whether the step undoes another one.
+    /// Whether the number is a compensation's.
     fn is_compensation(&self, step: usize) -> bool {
         step >= self.forward()
     }
@@ -62,92 +62,93 @@ pub trait Snapshot {
         self.item(step).state.is_done()
     }
 
-    /// What a load of the task and of what the step waits for finds.
-    fn look(&self, step: usize) -> Seen {
+    /// The result of loading the task and the step's dependencies.
+    fn load(&self, step: usize) -> LoadResult {
         if self.is_compensation(step) {
             let open = self.task().and_then(|task| task.compensating()) == Some(true);
             let done_before = self.order().take_while(|other| *other != step).all(|other| self.is_done(other));
-            return Seen { open, ready: done_before && self.order().any(|other| other == step) };
+            return LoadResult { open, ready: done_before && self.order().any(|other| other == step) };
         }
         let open = self.task().is_some_and(|task| task.state.lets_steps_run());
-        Seen { open, ready: self.depends_on(step).iter().all(|other| self.is_done(other)) }
+        LoadResult { open, ready: self.depends_on(step).iter().all(|other| self.is_done(other)) }
     }
 
-    /// What a redrive starts again: the failed steps, or the failed compensations of a task that is being compensated.
+    /// The steps that a redrive restarts: the failed ones, or the failed compensations of a task that is being
+    /// compensated.
     fn failed(&self) -> impl Iterator<Item = usize> {
-        let undoing = self.task().is_some_and(|task| task.compensating().is_some());
-        let numbers = if undoing { self.forward()..2 * self.forward() } else { self.forward_steps() };
+        let compensating = self.task().is_some_and(|task| task.compensating().is_some());
+        let numbers = if compensating { self.forward()..2 * self.forward() } else { self.forward_steps() };
         numbers.filter(|step| self.item(*step).state == StepState::Error)
     }
 }
 
-/// Whether the attempt that a writer knows is still the last one of its step.
+/// Whether the fencing token of a write is that of the step's last attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fence {
-    /// It is.
+    /// The writer owns the last attempt.
     Current,
-    /// A newer one owns the step.
+    /// A newer attempt owns the step.
     Stale,
 }
 
-/// A write: one atomic change of some items. The steps that it is about are numbers.
+/// A write: one atomic change of some items. It names steps by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Write<'a> {
-    /// A client writes a new task.
+    /// A client creates a task.
     Create,
     /// A client writes an idempotency key.
     ReserveKey {
-        /// Whether it is there already.
+        /// Whether the key exists already.
         is_taken: bool,
     },
-    /// A worker claims a step that waits.
+    /// A worker claims a step that is pending, or whose backoff is over.
     Claim(usize),
-    /// A worker takes a step over whose lease is over. The fence is the number of the attempt that was lost.
+    /// A worker takes over a step whose lease is over. The fencing token is the number of the lost attempt.
     TakeOver(usize, Fence),
-    /// A worker puts a step back.
+    /// A worker releases its claim.
     Release(usize, Fence),
-    /// A worker takes away its claim of a step whose task does not exist.
+    /// A worker deletes its claim of a step whose task does not exist.
     DeleteOrphanClaim(usize, Fence),
-    /// A worker writes that the handler returned.
+    /// A worker completes the step.
     Complete(usize, Fence),
-    /// A worker writes that the handler failed, and that another attempt follows.
+    /// A worker records a failed attempt, after which another one follows.
     RetryLater(usize, Fence),
-    /// A worker writes that the step failed for good.
+    /// A worker fails the step for good.
     Fail(usize, Fence),
-    /// A join hears that one of the steps that it depends on is done.
+    /// A join records that one of its dependencies is done.
     RecordJoinArrival {
         /// The join.
         join: usize,
-        /// What is done.
+        /// The dependency that is done.
         done: usize,
     },
-    /// A task with several last steps hears that this one is done.
+    /// A task with several leaves records that this one is done.
     RecordLeafArrival(usize),
-    /// A worker ends a task of which all is done.
+    /// A worker ends a task whose steps are all done.
     Finish,
-    /// What has failed gets a fresh set of attempts.
+    /// The failed steps get a fresh set of attempts.
     Redrive,
-    /// An operator puts a result of their own in the place of a step's.
+    /// An operator sets the result of a step.
     ResolveStep(usize),
-    /// A step fails because SQS gave up on its message.
+    /// A step fails because its message became a dead letter.
     DeadLetterStep(usize),
-    /// A step of a task that is to be compensated is closed.
+    /// Compensation cancels a step that no worker owns.
     CancelStep(usize),
-    /// An operator cancels a task, and nothing is undone. In the model only where there is nothing to undo.
+    /// An operator cancels a task that is not compensated. The model allows it only where no step has a compensation.
     Cancel,
-    /// An operator declares a task done. The model has nobody who does.
+    /// An operator declares a task resolved. No action of the model makes this write.
     Resolve,
-    /// What a task has done is to be undone, and then it ends so.
+    /// A task begins to be compensated, and ends in this state afterwards.
     Compensate(End),
-    /// The order of the compensations is settled.
+    /// The order of the compensations is stored.
     OrderCompensations(&'a [usize]),
-    /// A task ends of which all is undone.
+    /// A task ends whose compensations are all complete.
     FinishCompensation,
-    /// A task is listed elsewhere in the index, which the model does not have.
+    /// A task moves in the index, which the model does not have.
     MoveInIndex,
 }
 
-/// Which rule a write is made by.
+/// The rule of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "each is the write of the same name")]
 pub enum Rule {
@@ -203,34 +204,33 @@ impl Rule {
     ];
 }
 
-/// What becomes of the items by a write: of those that it writes, and of no others.
+/// The items that a write changes, as they are afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change<B: Bits> {
-    /// What becomes of the task, where it is written.
-    pub task: Option<Task<B>>,
-    /// What becomes of steps. One without an item is an untouched one.
-    pub items: Vec<(usize, Item<B>)>,
+    /// The task, where the write changes it.
+    pub task: Option<ModelTask<B>>,
+    /// The steps that the write changes. The default stands for a step without an item.
+    pub items: Vec<(usize, ModelItem<B>)>,
 }
 
 impl<B: Bits> Change<B> {
     const NONE: Self = Self { task: None, items: Vec::new() };
 
-    fn of_task(task: Task<B>) -> Self {
+    fn of_task(task: ModelTask<B>) -> Self {
         Self { task: Some(task), ..Self::NONE }
     }
 
-    fn of_step(step: usize, item: Item<B>) -> Self {
+    fn of_step(step: usize, item: ModelItem<B>) -> Self {
         Self { items: vec![(step, item)], ..Self::NONE }
     }
 }
 
 impl Write<'_> {
-    /// Whether a write that is made takes effect: what stands in its own condition. Otherwise the store refuses it, and
-    /// nothing changes.
+    /// Whether the write's own condition holds. Otherwise the store refuses the write, and nothing changes.
     pub fn takes_effect(&self, before: &impl Snapshot) -> bool {
         let task_goes = |event: TaskEvent| before.task().is_some_and(|task| task.state.on(event).is_some());
         let compensating = || before.task().and_then(|task| task.compensating());
-        // Whether nobody is at the step, and it has not come to an end.
+        // Whether no worker owns the step, and it has not ended.
         let waits = |step: usize| {
             let item = before.item(step);
             match item.state {
@@ -272,8 +272,8 @@ impl Write<'_> {
         }
     }
 
-    /// Whether the write may be made at all: what its writer has read before, or has been told, and what does not change
-    /// any more. No condition says it once more.
+    /// Whether the writer may make the write at all, by what it has read or been told before. These facts are final, so
+    /// no condition repeats them.
     pub fn is_due(&self, before: &impl Snapshot) -> bool {
         let task = before.task();
         match *self {
@@ -286,14 +286,14 @@ impl Write<'_> {
             | Self::Resolve
             | Self::MoveInIndex => true,
             Self::DeleteOrphanClaim(..) => task.is_none(),
-            // Its handler has run, so it was the step's turn, and there was an attempt left.
+            // The handler has run, so the step was ready and an attempt was left.
             Self::Complete(step, _) => {
-                before.look(step).ready && before.item(step).counted <= before.max_attempts(step)
+                before.load(step).ready && before.item(step).counted <= before.max_attempts(step)
             }
             Self::RetryLater(step, _) => {
-                before.look(step).ready && before.item(step).counted < before.max_attempts(step)
+                before.load(step).ready && before.item(step).counted < before.max_attempts(step)
             }
-            Self::Fail(step, _) => before.look(step).ready,
+            Self::Fail(step, _) => before.load(step).ready,
             Self::RecordJoinArrival { join, done } => {
                 let waits_for = before.depends_on(join);
                 waits_for.has(done) && waits_for.iter().count() > 1 && before.is_done(done)
@@ -307,7 +307,7 @@ impl Write<'_> {
                 let one = last.iter().count() == 1 && last.iter().all(|step| before.is_done(step));
                 one || task.is_some_and(|task| task.arrived.contains(last))
             }
-            Self::ResolveStep(step) | Self::DeadLetterStep(step) => before.look(step).is_its_turn(),
+            Self::ResolveStep(step) | Self::DeadLetterStep(step) => before.load(step).is_its_turn(),
             Self::CancelStep(step) => {
                 !before.is_compensation(step) && task.is_some_and(|task| task.compensating() == Some(false))
             }
@@ -323,36 +323,36 @@ impl Write<'_> {
         }
     }
 
-    /// What becomes of the items; `None` where the tables of states have no such move.
+    /// The items after the write; `None` where a state machine has no such transition.
     pub fn change<S: Snapshot>(&self, before: &S) -> Option<Change<S::Bits>> {
         let step_goes = |step: usize, event: StepEvent| {
             let item = before.item(step);
-            // Whatever happens to a step is a new beginning, or an end: nothing waits any more for what it waited for.
-            Some(Item { state: item.state.on(event)?, over: false, ..item })
+            // Every event of a step ends its lease or backoff, or begins a new one.
+            Some(ModelItem { state: item.state.on(event)?, over: false, ..item })
         };
         let task_goes = |event: TaskEvent| {
             let task = before.task()?;
-            Some(Task { state: task.state.on(event)?, ..task })
+            Some(ModelTask { state: task.state.on(event)?, ..task })
         };
         Some(match *self {
-            Self::Create => Change::of_task(Task::started()),
+            Self::Create => Change::of_task(ModelTask::started()),
             Self::ReserveKey { .. } => Change::NONE,
             Self::MoveInIndex => Change::of_task(before.task()?),
             Self::Claim(step) | Self::TakeOver(step, _) => {
                 let item = step_goes(step, StepEvent::Claim)?;
-                Change::of_step(step, Item { attempted: true, counted: item.counted.saturating_add(1), ..item })
+                Change::of_step(step, ModelItem { attempted: true, counted: item.counted.saturating_add(1), ..item })
             }
             Self::Release(step, _) => {
                 let item = step_goes(step, StepEvent::Release)?;
-                Change::of_step(step, Item { counted: item.counted.saturating_sub(1), ..item })
+                Change::of_step(step, ModelItem { counted: item.counted.saturating_sub(1), ..item })
             }
-            Self::DeleteOrphanClaim(step, _) => Change::of_step(step, Item::default()),
+            Self::DeleteOrphanClaim(step, _) => Change::of_step(step, ModelItem::default()),
             Self::Complete(step, _) => {
                 let item = step_goes(step, StepEvent::Complete)?;
-                Change::of_step(step, Item { results: item.results + 1, ..item })
+                Change::of_step(step, ModelItem { results: item.results + 1, ..item })
             }
             Self::RetryLater(step, _) => Change::of_step(step, step_goes(step, StepEvent::RetryLater)?),
-            // Where the task has been brought out of its course, it is left as it is.
+            // A task that is neither running nor compensating keeps its state.
             Self::Fail(step, _) => {
                 Change { task: fails(before, step), ..Change::of_step(step, step_goes(step, StepEvent::Fail)?) }
             }
@@ -361,22 +361,23 @@ impl Write<'_> {
             }
             Self::RecordJoinArrival { join, done } => {
                 let item = before.item(join);
-                Change::of_step(join, Item { arrived: item.arrived.with(done), ..item })
+                Change::of_step(join, ModelItem { arrived: item.arrived.with(done), ..item })
             }
             Self::RecordLeafArrival(done) => {
                 let task = before.task()?;
-                Change::of_task(Task { arrived: task.arrived.with(done), ..task })
+                Change::of_task(ModelTask { arrived: task.arrived.with(done), ..task })
             }
             Self::Finish => Change::of_task(task_goes(TaskEvent::Finish)?),
             Self::Redrive => {
-                let fresh = |step: usize| Some((step, Item { counted: 0, ..step_goes(step, StepEvent::Redrive)? }));
+                let fresh =
+                    |step: usize| Some((step, ModelItem { counted: 0, ..step_goes(step, StepEvent::Redrive)? }));
                 let items = before.failed().map(fresh).collect::<Option<Vec<_>>>()?;
                 Change { task: Some(task_goes(TaskEvent::Redrive)?), items }
             }
             Self::ResolveStep(step) => {
                 let item = step_goes(step, StepEvent::Resolve)?;
-                // It counts among what is to be undone.
-                let item = Item { attempted: true, results: item.results + 1, ..item };
+                // A resolved step counts as attempted, so it is compensated too.
+                let item = ModelItem { attempted: true, results: item.results + 1, ..item };
                 let others_failed = before.failed().any(|other| other != step);
                 let task = if others_failed { before.task()? } else { task_goes(TaskEvent::Mend)? };
                 Change { task: Some(task), ..Change::of_step(step, item) }
@@ -385,46 +386,46 @@ impl Write<'_> {
             Self::Cancel => Change::of_task(task_goes(TaskEvent::Cancel)?),
             Self::Resolve => Change::of_task(task_goes(TaskEvent::Resolve)?),
             Self::Compensate(end) => Change::of_task(task_goes(TaskEvent::Compensate(end))?),
-            Self::OrderCompensations(_) => Change::of_task(Task { ordered: true, ..before.task()? }),
+            Self::OrderCompensations(_) => Change::of_task(ModelTask { ordered: true, ..before.task()? }),
             Self::FinishCompensation => Change::of_task(task_goes(TaskEvent::Compensated)?),
         })
     }
 
-    /// Whether the write may be made, and takes effect.
+    /// Whether the write may be made and takes effect.
     pub fn is_allowed(&self, before: &impl Snapshot) -> bool {
         self.takes_effect(before) && self.is_due(before)
     }
 }
 
-/// The task after one of its steps has failed; `None` where that is nothing to it any more.
-fn fails<S: Snapshot>(before: &S, step: usize) -> Option<Task<S::Bits>> {
+/// The task after one of its steps has failed; `None` where the failure does not change it.
+fn fails<S: Snapshot>(before: &S, step: usize) -> Option<ModelTask<S::Bits>> {
     let task = before.task()?;
     let to = task.state.on(TaskEvent::Fail)?;
-    (to.is_compensating() == before.is_compensation(step)).then_some(Task { state: to, ..task })
+    (to.is_compensating() == before.is_compensation(step)).then_some(ModelTask { state: to, ..task })
 }
 
-/// Whether a step in this state has nothing more to come of it by itself.
+/// Whether a step in this state changes no more without an operator.
 pub(super) fn is_settled(state: StepState) -> bool {
     !matches!(state, StepState::Pending | StepState::InProgress | StepState::Retrying)
 }
 
-/// Whether this is an order for the compensations: of each step that was attempted at all, once, and of none before one
-/// that depends on it.
+/// Whether this is an order of compensations: each attempted step that has one, exactly once, and none before a
+/// dependent of it.
 fn is_order<S: Snapshot>(before: &S, order: &[usize]) -> bool {
-    let undone: Vec<usize> = order.iter().filter_map(|step| step.checked_sub(before.forward())).collect();
+    let compensated: Vec<usize> = order.iter().filter_map(|step| step.checked_sub(before.forward())).collect();
     let attempted = before.compensated().iter().filter(|step| before.item(*step).attempted).collect::<Set<S::Bits>>();
-    let all = undone.iter().copied().collect::<Set<S::Bits>>();
-    if undone.len() != order.len() || all.iter().count() != order.len() || all != attempted {
+    let all = compensated.iter().copied().collect::<Set<S::Bits>>();
+    if compensated.len() != order.len() || all.iter().count() != order.len() || all != attempted {
         return false;
     }
-    // All that each step depends on, directly or not.
+    // All dependencies of each step, direct or not.
     let mut lineages: Vec<Set<S::Bits>> = Vec::new();
     for step in before.forward_steps() {
         let direct = before.depends_on(step);
         lineages.push(direct.iter().fold(direct, |lineage, other| lineage.union(lineages[other])));
     }
     let mut earlier = Set::<S::Bits>::default();
-    undone.into_iter().all(|step| {
+    compensated.into_iter().all(|step| {
         earlier = earlier.with(step);
         !earlier.iter().any(|other| lineages[step].has(other))
     })

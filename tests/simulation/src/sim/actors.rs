@@ -1,4 +1,4 @@
-//! Who acts on the stack from outside: those who start tasks, operators, and strangers with messages of their own.
+//! The actors outside the engine: clients, operators, and senders of stray messages.
 
 use super::{
     fault::Fault,
@@ -13,15 +13,15 @@ use stepwell::{
 };
 use uuid::Uuid;
 
-/// More tasks than there are in a run.
-const MANY: usize = 100;
+/// More tasks than any run has.
+const BULK_LIMIT: usize = 100;
 
-/// What an operator says that a step has done.
-pub(super) const BY_HAND: &str = r#"{"by":"hand"}"#;
+/// The result that an operator sets for a step.
+pub(super) const OPERATOR_RESULT: &str = r#"{"by":"hand"}"#;
 
-/// Starts a task, again and again with the same idempotency key until that has worked.
+/// Starts a task, under the same idempotency key until the start succeeds.
 pub(super) async fn start(simulation: Arc<Simulation>, workflow: Arc<Workflow>, number: usize) {
-    let _at_work = simulation.at_work();
+    let _at_work = simulation.busy_guard();
     let key: IdempotencyKey = format!("task-{number}").parse().expect("a key");
     let context = json!({ "number": number });
     loop {
@@ -36,28 +36,28 @@ pub(super) async fn start(simulation: Arc<Simulation>, workflow: Arc<Workflow>, 
     }
 }
 
-/// An operator to whom nothing happens gives a failed task another chance, which nothing may refuse.
+/// Redrives a failed task through a process without faults. No error is allowed.
 pub(super) async fn retry(simulation: &Arc<Simulation>, task: TaskId) {
-    let _at_work = simulation.at_work();
-    let process = simulation.untroubled("operator");
+    let _at_work = simulation.busy_guard();
+    let process = simulation.reliable("operator");
     let (actor, why) = reason(simulation);
     match simulation.client(&process).redrive(task, &actor).await {
         Ok(_) => simulation.done(task, why),
-        // Somebody else was quicker, or what is left of it is still being worked.
+        // Another actor was quicker, or a step of the task is still in flight.
         Err(ActionError::Status { status, .. }) if status != TaskStatus::Error => {}
         Err(error) => simulation.scheduler.violated(|| format!("a task that has failed cannot be retried: {error}")),
     }
 }
 
-/// Who acts, and why: no two reasons are alike, by which each act is found again.
+/// The actor and a reason that no other action has, so that the audit trail shows which action it was.
 fn reason(simulation: &Simulation) -> (Actor, String) {
     let why = simulation.name("reason");
     (Actor::new("operator", &why).expect("who and why"), why)
 }
 
-/// An operator who does now this and now that, at any moment.
+/// An operator who makes random actions at random times.
 pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
-    let _at_work = simulation.at_work();
+    let _at_work = simulation.busy_guard();
     while simulation.scheduler.strikes(Fault::Operator) && !simulation.scheduler.one_in(5) {
         simulation.scheduler.wait(60_000).await;
         let tasks = simulation.tasks();
@@ -71,7 +71,7 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
                 0 => client.cancel(task, &actor).await.map(drop),
                 1 => client.compensate(task, &actor).await,
                 2 => client.resolve(task, &actor).await,
-                3 | 4 => client.resolve_step(task, &step, BY_HAND, &actor).await,
+                3 | 4 => client.resolve_step(task, &step, OPERATOR_RESULT, &actor).await,
                 5 | 6 => return redrive_all(&simulation, &client, &actor).await,
                 _ => client.redrive(task, &actor).await.map(drop),
             };
@@ -85,13 +85,13 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
     }
 }
 
-/// An operator retries all tasks that have failed; which of them that was done to.
+/// An operator redrives all failed tasks; answers with those that were redriven.
 async fn redrive_all(
     simulation: &Simulation,
     client: &RemoteClient,
     actor: &Actor,
 ) -> Result<Vec<TaskId>, ActionError> {
-    let all = client.redrive_all(&Filter::default(), None, MANY, Some(actor)).await?;
+    let all = client.redrive_all(&Filter::default(), None, BULK_LIMIT, Some(actor)).await?;
     if let Some(other) = all.found.tasks.iter().find(|task| task.status != TaskStatus::Error) {
         simulation.scheduler.violated(|| format!("this was to be retried, though it has not failed: {other:?}"));
     }
@@ -100,9 +100,9 @@ async fn redrive_all(
     Ok(found.filter(|task| !refused.contains(task)).collect())
 }
 
-/// Whoever looks for the tasks of a status, some at a time, finds each of them once, as it stands.
+/// Listing the tasks of a status page by page returns each of them once, with its current status.
 pub(super) async fn find(simulation: &Arc<Simulation>) {
-    let process = simulation.untroubled("operator");
+    let process = simulation.reliable("operator");
     let client = simulation.client(&process);
     for status in TaskStatus::WORDS.into_iter().filter(|status| *status != TaskStatus::InProgress) {
         let (filter, mut from, mut found) = (Filter { status: Some(status), ..Filter::default() }, None, Vec::new());
@@ -130,12 +130,12 @@ pub(super) async fn find(simulation: &Arc<Simulation>) {
     }
 }
 
-/// Puts messages into the queues that do not belong there, or not yet.
-pub(super) async fn meddle(simulation: Arc<Simulation>, plan: Plan) {
+/// Puts messages into the queues that are invalid or premature.
+pub(super) async fn send_stray_messages(simulation: Arc<Simulation>, plan: Plan) {
     if !simulation.scheduler.strikes(Fault::Poison) {
         return;
     }
-    let _at_work = simulation.at_work();
+    let _at_work = simulation.busy_guard();
     let steps: Vec<_> = plan.steps().iter().chain(plan.compensations()).collect();
     for _ in 0..=simulation.scheduler.up_to(5) {
         simulation.scheduler.wait(20_000).await;
@@ -148,11 +148,11 @@ pub(super) async fn meddle(simulation: Arc<Simulation>, plan: Plan) {
                 simulation.poison(&step.name, &serde_json::to_string(&nowhere).expect("JSON"));
             }
             2 => simulation.poison(&step.name, &json!({ "task_id": id, "step": name(99) }).to_string()),
-            // A message for a task that is there, at any time: too early, too late, or for the second time.
+            // A message for an existing task at any time: premature, late or repeated.
             _ => {
                 for task in simulation.tasks() {
                     let repeat = simulation.scheduler.one_in(2);
-                    // Whoever sends it need not know what the step depends on.
+                    // The sender need not know the step's dependencies.
                     let load = if simulation.scheduler.one_in(2) { Vec::new() } else { step.depends_on.clone() };
                     let message = Message { repeat, load, ..step.message(task) };
                     simulation.queues.put(&step.name, &serde_json::to_string(&message).expect("JSON"));

@@ -1,7 +1,7 @@
-//! Looks at every write as it is made: only legal transitions, a fencing token that only rises, an audit trail that is
-//! only ever added to.
+//! The audit of every write as it is made: only legal transitions, only rising fencing tokens, and no change of
+//! existing entries in an audit trail.
 
-use super::{process::Process, scheduler::Scheduler};
+use super::{process::SimulatedProcess, scheduler::Scheduler};
 use crate::locked::Locked;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,18 +19,18 @@ use stepwell::{
     testing::{Records, Written},
 };
 
-/// What has been seen of one step.
+/// The audit's record of one step.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     /// Whether it is done.
     done: bool,
-    /// The attempts that were put back before their handler ran: they leave no entry in the trail.
+    /// The attempts that were released before their handler ran. They leave no entry in the audit trail.
     pub(super) put_back: BTreeSet<u32>,
-    /// The attempts whose results handlers of later steps were given.
+    /// The attempts whose results were given to handlers of dependents.
     pub(super) results: BTreeSet<u64>,
 }
 
-/// Looks at every write.
+/// Checks every write.
 #[derive(Debug)]
 pub(super) struct Audit {
     scheduler: Arc<Scheduler>,
@@ -42,18 +42,18 @@ impl Audit {
         Self { scheduler: scheduler.clone(), seen: Locked::default() }
     }
 
-    /// What has been seen of a step.
+    /// The record of a step.
     pub(super) fn of(&self, task: TaskId, step: &str) -> Seen {
         self.seen.lock().get(&(task, step.to_owned())).cloned().unwrap_or_default()
     }
 
-    /// A handler was given the result of this attempt of this step.
+    /// Records that a handler was given the result of this attempt of this step.
     pub(super) fn seen(&self, task: TaskId, step: &str, attempt: u64) {
         self.seen.lock().entry((task, step.to_owned())).or_default().results.insert(attempt);
     }
 
-    /// Looks at the writes of a process of the shipped version: none may change what is newer.
-    pub(super) fn of_what_is_newer(process: Process) -> impl Fn(&Written<'_>) + Send + Sync + 'static {
+    /// Checks the writes of a process of the shipped version: it may not change an item of the newer format.
+    pub(super) fn of_what_is_newer(process: SimulatedProcess) -> impl Fn(&Written<'_>) + Send + Sync + 'static {
         move |written| {
             if let Some(newer) = NewerFormat::of(written.key, written.before) {
                 process
@@ -125,7 +125,7 @@ impl Audit {
         }
     }
 
-    /// Nobody may be told that a step is done before it is.
+    /// Checks that these steps are done: nothing may record a completion before it is written.
     fn only_what_is_done<'a>(&self, task: TaskId, mut steps: impl Iterator<Item = &'a String>) {
         if let Some(step) = steps.find(|step| !self.of(task, step).done) {
             self.scheduler.violated(|| format!("{step} of task {task} is taken to be done, and is not"));

@@ -1,6 +1,6 @@
-//! What has to hold when all is quiet.
+//! The invariants that hold once a run is quiescent.
 
-use super::{actors::BY_HAND, fault::Fault, simulation::Simulation, world::Ending};
+use super::{actors::OPERATOR_RESULT, fault::Fault, ledger::Ending, simulation::Simulation};
 use std::collections::{BTreeMap, BTreeSet};
 use stepwell::{
     TaskId,
@@ -15,11 +15,11 @@ use stepwell::{
     },
 };
 
-/// Checks all that one run has left.
+/// Checks the final state of a run.
 pub(super) fn check(simulation: &Simulation) -> Result<(), String> {
     let known = simulation.tasks();
-    // What a worker has claimed for a task that does not exist it takes away again, unless SQS gives up on the message
-    // first, or the worker was frozen until another had seen the message off. DynamoDB's TTL takes away what is left then.
+    // A worker deletes its claim of a step whose task does not exist, unless the message becomes a dead letter first,
+    // or the worker was frozen until another one had acknowledged the message. DynamoDB's TTL deletes such a claim.
     let may_be_left = simulation.scheduler.odds().gives_up() || simulation.scheduler.has_struck(Fault::Zombie);
     for task in simulation.table.tasks() {
         if !may_be_left && !known.contains(&task) {
@@ -33,7 +33,7 @@ pub(super) fn check(simulation: &Simulation) -> Result<(), String> {
 }
 
 /// A task and its steps.
-struct Left<'a> {
+struct FinalState<'a> {
     simulation: &'a Simulation,
     task: TaskRecord,
     steps: BTreeMap<String, StepRecord>,
@@ -41,7 +41,7 @@ struct Left<'a> {
 
 fn check_task(simulation: &Simulation, id: TaskId) -> Result<(), String> {
     let loaded = simulation.table.all(id);
-    let left = Left { simulation, task: loaded.task.ok_or("it is gone")?, steps: loaded.steps };
+    let left = FinalState { simulation, task: loaded.task.ok_or("it is gone")?, steps: loaded.steps };
     let plan = &left.task.plan;
     for step in plan.steps().iter().chain(plan.compensations()) {
         let record = left.of(&step.name);
@@ -52,7 +52,7 @@ fn check_task(simulation: &Simulation, id: TaskId) -> Result<(), String> {
     left.actions()
 }
 
-impl Left<'_> {
+impl FinalState<'_> {
     fn of(&self, name: &str) -> StepRecord {
         self.steps.get(name).cloned().unwrap_or_else(|| StepRecord::untouched(name))
     }
@@ -67,7 +67,7 @@ impl Left<'_> {
 
     // ---- The task
 
-    /// It has come to its end, and to the one that its steps say.
+    /// The task has ended, in the state that follows from its steps.
     fn end(&self) -> Result<(), String> {
         let plan = &self.task.plan;
         let states: Vec<StepState> = plan.steps().iter().map(|step| self.state(&step.name)).collect();
@@ -75,7 +75,7 @@ impl Left<'_> {
             TaskState::Completed if states.iter().all(|state| state.is_done()) => {
                 expect(&self.task.failed_steps, &BTreeSet::new(), "its failed steps")
             }
-            TaskState::Compensated(_) => self.undone(),
+            TaskState::Compensated(_) => self.compensated(),
             TaskState::Failed if plan.compensates_failure_after().is_none() => self.failed(),
             TaskState::Cancelled if !plan.compensates_cancellation() => Ok(()),
             TaskState::Resolved => Ok(()),
@@ -83,8 +83,8 @@ impl Left<'_> {
         }
     }
 
-    /// It has failed: some of its steps have, whatever does not hang on them has been done, and nothing is left of what it
-    /// does by itself.
+    /// The task has failed: at least one step has, every step that does not depend on a failed one is done, and nothing
+    /// of it is left to be done automatically.
     fn failed(&self) -> Result<(), String> {
         let steps = self.task.plan.steps().iter();
         let records = steps.clone().map(|step| self.of(&step.name)).collect();
@@ -108,8 +108,9 @@ impl Left<'_> {
         Ok(())
     }
 
-    /// It has been compensated: all that may have been done is undone, in the right order, and nothing goes on.
-    fn undone(&self) -> Result<(), String> {
+    /// The task was compensated: every step that may have had an effect is compensated, in the right order, and nothing
+    /// is in flight.
+    fn compensated(&self) -> Result<(), String> {
         let plan = &self.task.plan;
         let order = self.task.compensations.as_deref().unwrap_or_default();
         for step in plan.steps() {
@@ -125,20 +126,20 @@ impl Left<'_> {
             if attempted && !state.is_done() {
                 return Err(format!("{} is {state}", compensation.name));
             }
-            if state == StepState::Complete && !self.simulation.world.is_void(&key) {
+            if state == StepState::Complete && !self.simulation.ledger.is_void(&key) {
                 return Err(format!("what {} has done still stands", step.name));
             }
         }
-        self.undone_in_order(plan, order)
+        self.compensated_in_order(plan, order)
     }
 
-    fn undone_in_order(&self, plan: &Plan, order: &[String]) -> Result<(), String> {
+    fn compensated_in_order(&self, plan: &Plan, order: &[String]) -> Result<(), String> {
         let undoes = |name: &String| plan.step(name).and_then(|step| step.undoes.clone()).unwrap_or_default();
         for (place, compensation) in order.iter().enumerate() {
             let step = undoes(compensation);
             let earlier: Vec<String> = order[..place].iter().map(undoes).collect();
             if let Some(before) = earlier.iter().find(|before| depends(plan, &step, before)) {
-                return Err(format!("{before} is undone before {step}, which depends on it"));
+                return Err(format!("{before} is compensated before {step}, which depends on it"));
             }
         }
         Ok(())
@@ -151,7 +152,7 @@ impl Left<'_> {
         expect(self.simulation.table.listed(self.task.id), Some(place), "its place in the index")
     }
 
-    /// What operators have been told that they have done is in the audit trail, once each.
+    /// Every action that was confirmed to an operator is in the audit trail exactly once.
     fn actions(&self) -> Result<(), String> {
         let mut whys: Vec<&str> = self
             .task
@@ -186,25 +187,25 @@ impl Left<'_> {
         Ok(())
     }
 
-    /// Each attempt stands in the audit trail exactly once, but for those that were put back before anything was done, and
-    /// one whose worker died in a task that nobody looks after any more.
+    /// Each attempt is in the audit trail exactly once. Exceptions: attempts that were released, and an attempt whose
+    /// worker died in a task that nothing watches any more.
     fn trail(&self, step: &StepRecord) -> Result<(), String> {
         let put_back = self.simulation.audit.of(self.task.id, &step.name).put_back;
         let trail = step.all_attempts();
         let numbers: Vec<u32> = trail.iter().map(|attempt| attempt.number).collect();
         let expected: Vec<u32> = (1..=step.attempt).filter(|number| !put_back.contains(number)).collect();
         expect(numbers, expected, "the numbers in its audit trail")?;
-        for (number, ending) in self.simulation.world.doings(self.task.id, &step.name).attempts {
+        for (number, ending) in self.simulation.ledger.effects_of(self.task.id, &step.name).attempts {
             let entry = trail.iter().find(|attempt| attempt.number == number);
             let entry = entry.ok_or(format!("attempt {number} was run, but is not in the audit trail"))?;
-            let told = match (entry.outcome, ending) {
+            let agrees = match (entry.outcome, ending) {
                 (Outcome::Lost | Outcome::InProgress, _) => true,
                 (Outcome::Complete, ending) => ending == Some(Ending::Returned),
                 (Outcome::PermanentError, ending) => ending == Some(Ending::FailedForGood),
-                // It may have been cut off by its timeout at any moment.
+                // The timeout may have ended it at any moment.
                 (Outcome::RetryableError, _) => true,
             };
-            if !told {
+            if !agrees {
                 return Err(format!(
                     "attempt {number} ended as {ending:?}, but the audit trail has {:?}",
                     entry.outcome
@@ -214,22 +215,22 @@ impl Left<'_> {
         Ok(())
     }
 
-    /// What has been done in the world is what the step's state says, and one attempt's result is what others were given.
+    /// The outside effects agree with the step's state, and all dependents were given the result of one attempt.
     fn effect(&self, step: &StepRecord) -> Result<(), String> {
-        let doings = self.simulation.world.doings(self.task.id, &step.name);
+        let effects_of = self.simulation.ledger.effects_of(self.task.id, &step.name);
         let expected = match step.state {
             StepState::Complete => 1..=1,
             _ if step.attempt > 0 => 0..=1,
             _ => 0..=0,
         };
-        if !expected.contains(&doings.keys.len()) {
-            return Err(format!("is {}, but its work was done under the keys {:?}", step.state, doings.keys));
+        if !expected.contains(&effects_of.keys.len()) {
+            return Err(format!("is {}, but its work was done under the keys {:?}", step.state, effects_of.keys));
         }
         let complete: Vec<&AttemptRecord> =
             step.attempts.iter().filter(|attempt| attempt.outcome == Outcome::Complete).collect();
         expect(complete.len(), usize::from(step.state == StepState::Complete), "the number of attempts that count")?;
         if step.state == StepState::ResolvedManually {
-            return expect(step.result.as_deref(), Some(BY_HAND), "its result");
+            return expect(step.result.as_deref(), Some(OPERATOR_RESULT), "its result");
         }
         let Some(complete) = complete.first() else { return Ok(()) };
         let result = format!(r#"{{"attempt":{}}}"#, complete.number);
@@ -241,7 +242,7 @@ impl Left<'_> {
         Ok(())
     }
 
-    /// A step fails for a reason: it said so itself, its attempts are used up, or SQS gave up on its message.
+    /// A failed step has a reason: its own permanent error, no attempts left, or a dead letter.
     fn failure(&self, plan: &StepPlan, step: &StepRecord) -> Result<(), String> {
         let error = step.error.as_ref().ok_or("it failed without an error")?;
         if error.code == EngineCode::DeliveryExhausted.as_str() {
@@ -270,17 +271,17 @@ fn depends(plan: &Plan, step: &str, on: &str) -> bool {
     direct.iter().any(|dependency| dependency == on || depends(plan, dependency, on))
 }
 
-/// Each message that belongs to no step is kept, and no other is.
+/// Every message that belongs to no step is kept as undeliverable, and no other message is.
 fn check_undeliverable(simulation: &Simulation) -> Result<(), String> {
-    let letters = simulation.queues.undeliverable();
+    let undeliverable = simulation.queues.undeliverable();
     let poisons = simulation.poisons();
     for poison in &poisons {
-        if !letters.iter().any(|letter| letter.body == *poison) {
+        if !undeliverable.iter().any(|message| message.body == *poison) {
             return Err(format!("nothing is left of the message `{poison}`"));
         }
     }
-    match letters.iter().find(|letter| !poisons.contains(&letter.body)) {
-        Some(letter) => Err(format!("this message was thrown away: {letter:?}")),
+    match undeliverable.iter().find(|message| !poisons.contains(&message.body)) {
+        Some(message) => Err(format!("this message was rejected: {message:?}")),
         None => Ok(()),
     }
 }

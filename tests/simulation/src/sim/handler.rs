@@ -1,30 +1,30 @@
-//! What every step does: its work in the world, in the way the scenario says.
+//! The handler of every step: it makes its effect as the scenario's script says.
 
 use super::{
-    process::Process,
+    ledger::{Ending, Place},
+    process::SimulatedProcess,
     scenario::HandlerScript,
     simulation::Simulation,
-    world::{Ending, Place},
 };
-use crate::steps::{Run, Script, number_of};
+use crate::steps::{Script, StepRun, number_of};
 use serde_json::{Value, json};
 use std::{panic::resume_unwind, sync::Arc, time::Duration};
 use stepwell::{StepError, permanent, retryable};
 
-/// The script of the handlers in one process.
-pub(super) fn script(simulation: &Arc<Simulation>, process: &Process) -> Script {
+/// The script of all handlers in one process.
+pub(super) fn script(simulation: &Arc<Simulation>, process: &SimulatedProcess) -> Script {
     let (simulation, process) = (simulation.clone(), process.clone());
     Script::slow(move |run| handle(simulation.clone(), process.clone(), run))
 }
 
-async fn handle(simulation: Arc<Simulation>, process: Process, run: Run) -> Result<Value, StepError> {
-    let Run { facts, .. } = &run;
+async fn handle(simulation: Arc<Simulation>, process: SimulatedProcess, run: StepRun) -> Result<Value, StepError> {
+    let StepRun { facts, .. } = &run;
     let number = number_of(&facts.step).expect("the steps of a simulation are numbered");
     let place: Place = (facts.task_id, number);
     let attempt = run.facts.attempt;
     simulation.check_start(&process, &run);
     let scripts = simulation.scripts(place);
-    let (script, again) = simulation.world.begin(place, attempt, scripts);
+    let (script, again) = simulation.ledger.begin(place, attempt, scripts);
     process.note(|| format!("{} attempt {attempt} begins, and is to {script:?}", run.facts.step));
     if again {
         simulation.scheduler.violated(|| format!("attempt {attempt} of {} was run twice", run.facts.step));
@@ -47,7 +47,7 @@ async fn handle(simulation: Arc<Simulation>, process: Process, run: Run) -> Resu
         }
         HandlerScript::Panic => {
             simulation.act(place, &run);
-            // Without the panic hook, which would print a million of them.
+            // Bypasses the panic hook, which would print a million of these.
             resume_unwind(Box::new("as the scenario wants it"));
         }
         HandlerScript::TakeTooLong => {
@@ -57,6 +57,6 @@ async fn handle(simulation: Arc<Simulation>, process: Process, run: Run) -> Resu
         }
     };
     process.point().await;
-    simulation.world.end(place, attempt, ending);
+    simulation.ledger.end(place, attempt, ending);
     answer
 }

@@ -1,5 +1,5 @@
-//! Lambda: for each queue a poller, which hands batches of messages to invocations of the step's function and deletes
-//! what these are done with. An invocation has a deadline, and may die before it.
+//! Lambda: one poller for each queue. It gives batches of messages to invocations of the step's function and deletes
+//! the messages that they acknowledge. An invocation has a deadline, and may die before it.
 
 use super::{fault::Fault, handler, simulation::Simulation};
 use crate::{graph, steps::name};
@@ -15,20 +15,20 @@ use stepwell::{
     },
 };
 
-/// How many messages Lambda takes at a time.
+/// The largest batch.
 const BATCH: u64 = 10;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How much longer an invocation may take than an attempt, as in the deployed stack.
+/// How much longer an invocation may take than an attempt; the deployed stack's figure.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// A function that is fed by a queue.
+/// A function that polls a queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Function {
-    /// The step of this number.
+    /// The function of the step with this number.
     Step(usize),
-    /// The reader of the messages that SQS has given up on.
+    /// The function that handles dead letters.
     DeadLetters,
 }
 
@@ -41,14 +41,14 @@ impl Function {
     }
 }
 
-/// Feeds a function from its queue.
+/// Polls the function's queue and invokes the function.
 pub(super) async fn serve(simulation: Arc<Simulation>, function: Function) {
     let queue = function.queue();
     let life = Duration::from_secs(simulation.scenario.timeout_seconds.into()) + MARGIN;
     loop {
         simulation.queues.arrival(&queue).await;
         simulation.scheduler.wait(20).await;
-        let at_work = simulation.at_work();
+        let busy_guard = simulation.busy_guard();
         let most = usize::try_from(1 + simulation.scheduler.up_to(BATCH - 1)).expect("a small number");
         let messages = simulation.queues.receive(&queue, most, life);
         if messages.is_empty() {
@@ -57,25 +57,25 @@ pub(super) async fn serve(simulation: Arc<Simulation>, function: Function) {
         let (there, queue) = (simulation.clone(), queue.clone());
         simulation.spawn(async move {
             invoke(&there, function, &queue, messages, life).await;
-            drop(at_work);
+            drop(busy_guard);
         });
     }
 }
 
-/// Starts the watchdog every minute.
+/// Runs the watchdog every minute.
 pub(super) async fn watch(simulation: Arc<Simulation>) {
     loop {
         tokio::time::sleep(MINUTE).await;
-        // Where nothing is due it would only look at empty parts of the index.
+        // Where nothing is due the watchdog would only query empty index partitions.
         let skew = Duration::from_millis(simulation.scheduler.odds().skew_millis());
-        if simulation.table.first_look().is_none_or(|first| first > simulation.scheduler.now() + skew) {
+        if simulation.table.next_inspection().is_none_or(|first| first > simulation.scheduler.now() + skew) {
             continue;
         }
-        let _at_work = simulation.at_work();
+        let _at_work = simulation.busy_guard();
         let process = simulation.process("watchdog");
         let budget =
             RunBudget { until: process.now() + MINUTE, tasks: if simulation.scheduler.one_in(4) { 1 } else { 100 } };
-        let (table, queue) = simulation.hands(&process);
+        let (table, queue) = simulation.ports(&process);
         let watchdog = Watchdog::new(table, queue, process.clone());
         let report = tokio::time::timeout(MINUTE, process.live(watchdog.run(budget))).await;
         process.note(|| format!("{report:?}"));
@@ -96,7 +96,7 @@ async fn invoke(
     });
     let now = process.now();
     let invocation = Invocation::new(simulation.name("request"), now + life, now);
-    let (table, queues) = simulation.hands(&process);
+    let (table, queues) = simulation.ports(&process);
     let work = async {
         match function {
             Function::Step(number) => {
@@ -108,7 +108,7 @@ async fn invoke(
             Function::DeadLetters => DeadLetters::new(table, queues, process.clone()).handle(&messages).await,
         }
     };
-    // One that is frozen does not notice that its time is over.
+    // A frozen invocation does not notice that its time is over.
     let mut overtime = Duration::ZERO;
     if process.strikes(Fault::Zombie) {
         overtime = Duration::from_millis(simulation.scheduler.up_to(40_000));

@@ -1,23 +1,23 @@
-//! The engine in a world made of one number.
+//! The simulation: the real engine in an environment that is drawn from one seed.
 //!
-//! The real worker and the real client run against a table and queues in memory, in virtual time. What they run over
-//! (the graph, what its handlers meet), what goes wrong, and in which order everything happens: all of it is drawn from
-//! one seed, so a run that fails can be run again, exactly as it was.
+//! The real worker and client run over a table and queues in memory, in virtual time. The seed decides the graph, the
+//! handlers' scripts, the faults, and the order of all events. So a run that fails can be repeated exactly.
 //!
 //! | file | what |
 //! |---|---|
 //! | `table`, `queue` | DynamoDB and SQS, in memory |
-//! | `scheduler`, `fault` | time and chance: what happens when, and what goes wrong |
-//! | `process`, `network` | a process with its own clock, which can die; its way to the table (`../far.rs`) and the queues |
-//! | `store` | the store as a process sees it, whose settlements are split or whole |
-//! | `lambda`, `handler`, `world` | invocations, what their steps do, and the world outside that they do it to |
-//! | `actors` | clients, operators, and strangers with messages of their own |
-//! | `version` | processes of two versions beside each other |
-//! | `oracle` | what a run writes and sends, held against what it did in an earlier version |
-//! | `audit`, `check` | what has to hold: at every write, and when all is quiet |
-//! | `conformance` | every write is one that the protocol's model allows |
+//! | `scheduler`, `fault` | time and random numbers: what happens when, and which faults happen |
+//! | `process`, `network` | a process with its own clock, which can die; its transport to the table
+//! (`../faulty_store.rs`) and the queues |
+//! | `store` | the store as a process sees it, with split or whole settlements |
+//! | `lambda`, `handler`, `ledger` | invocations, the handlers of their steps, and the outside effects |
+//! | `actors` | clients, operators, and senders of stray messages |
+//! | `version` | processes of two versions in one run |
+//! | `oracle` | the writes and messages of a run, compared with those of an earlier version |
+//! | `audit`, `check` | the invariants: at every write, and once the run is quiescent |
+//! | `conformance` | the check that the protocol's model allows every write |
 //!
-//! What chance brings about too seldom is made by hand beside the engine's modules, on its harness.
+//! Cases that are too rare for random runs have tests of their own, next to the engine's modules, on its harness.
 
 mod actors;
 mod audit;
@@ -26,6 +26,7 @@ mod conformance;
 mod fault;
 mod handler;
 mod lambda;
+mod ledger;
 mod network;
 pub mod oracle;
 mod process;
@@ -36,12 +37,11 @@ mod simulation;
 mod store;
 mod table;
 mod version;
-mod world;
 
 pub use fault::Fault;
 pub use table::MemoryTable;
 
-use crate::graph::UNDOING;
+use crate::graph::COMPENSATION_OFFSET;
 use conformance::Rules;
 use fastrand::Rng;
 use fault::Odds;
@@ -54,54 +54,54 @@ use std::{sync::Arc, time::Duration};
 use stepwell::core::state::{End, TaskState};
 use tokio::task::LocalSet;
 
-/// No run lasts longer, in its own time, unless it is stuck.
+/// The longest virtual time of a run. A run that takes longer is stuck.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// What one run was like.
+/// The report of one run.
 #[derive(Clone, Debug)]
-pub struct Report {
-    /// The seed that it was made of.
+pub struct RunReport {
+    /// The run's seed.
     pub seed: u64,
-    /// What it was about.
+    /// The run's mode.
     pub mode: Mode,
-    /// What should not have happened.
+    /// The violation, if any.
     pub problem: Option<String>,
-    /// How often each fault struck, in the order of [`Fault::ALL`].
+    /// How often each fault happened, in the order of [`Fault::ALL`].
     pub faults: [u64; Fault::COUNT],
-    /// How many calls to the table and the queues were made.
+    /// The number of calls to the table and the queues.
     pub calls: u64,
-    /// How often a process met what only a newer version may act on.
+    /// How often a process met an item that only a newer version may act on.
     pub newer_met: u64,
-    /// What happened, line by line, where that was wanted.
+    /// The trace, where it was wanted.
     pub trace: String,
 }
 
-/// Makes the run of this seed. Its settlements are split, as on AWS: the transition, and what follows call by call.
+/// Makes the split run of this seed, as on AWS: the transition first, and its consequences call by call.
 ///
 /// # Panics
-/// Where the machine has no memory for a runtime.
-pub fn run(seed: u64, traced: bool) -> Report {
+/// The runtime cannot be built.
+pub fn run(seed: u64, traced: bool) -> RunReport {
     run_recorded(seed, Mode::Split, traced, None, Arc::default())
 }
 
-/// What a run is about.
+/// The mode of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mode {
     /// Each settlement is split into calls, in the protocol's order.
     #[default]
     Split,
-    /// The store holds its own messages: each settlement is one call, and one transaction.
+    /// Each settlement is one call and one transaction, in a store that holds its own messages.
     Whole,
-    /// Processes of two versions run beside each other. Which process is of which is up to the seed as well, and not drawn
-    /// with the rest: what else happens is drawn as in a split run, and goes on otherwise.
+    /// Processes of two versions run together. The versions are drawn apart from everything else, so that the other
+    /// draws are those of a split run.
     TwoVersions,
 }
 
 impl Mode {
-    /// All of them, in their order.
+    /// All modes, in their order.
     pub const ALL: [Self; 3] = [Self::Split, Self::Whole, Self::TwoVersions];
 
-    /// Its name on the command line.
+    /// The mode's name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Split => "split",
@@ -111,26 +111,32 @@ impl Mode {
     }
 }
 
-/// Makes the run of this seed in another mode than [`Mode::Split`].
+/// Makes the run of this seed in this mode.
 ///
 /// # Panics
-/// Where the machine has no memory for a runtime.
-pub fn run_as(mode: Mode, seed: u64, traced: bool) -> Report {
+/// The runtime cannot be built.
+pub fn run_as(mode: Mode, seed: u64, traced: bool) -> RunReport {
     run_recorded(seed, mode, traced, None, Arc::default())
 }
 
-/// Makes a run, with a recorder of what is written and sent, and with rules to which what is written is held.
-fn run_recorded(seed: u64, mode: Mode, traced: bool, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> Report {
+/// Makes a run with a recorder of its writes and messages, and with the rules that check its writes.
+fn run_recorded(seed: u64, mode: Mode, traced: bool, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> RunReport {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     let tasks = LocalSet::new();
     let report = tasks.block_on(&runtime, simulate(seed, mode, traced, recorder, rules));
-    // What is still running holds what it runs in; without this it would never be let go.
+    // The tasks still running hold the simulation that runs them, a cycle that would never be freed.
     drop(tasks);
     report
 }
 
-async fn simulate(seed: u64, mode: Mode, traced: bool, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> Report {
+async fn simulate(
+    seed: u64,
+    mode: Mode,
+    traced: bool,
+    recorder: Option<Arc<Recorder>>,
+    rules: Arc<Rules>,
+) -> RunReport {
     let mut rng = Rng::with_seed(seed);
     let scenario = Scenario::random(&mut rng);
     let odds = Odds::random(&mut rng);
@@ -146,13 +152,13 @@ async fn simulate(seed: u64, mode: Mode, traced: bool, recorder: Option<Arc<Reco
         Err(_) => Some("the queues do not run dry".to_owned()),
     };
     let (faults, calls, newer_met) = (scheduler.struck(), scheduler.calls(), simulation.newer_met());
-    Report { seed, mode, problem, faults, calls, newer_met, trace: scheduler.trace() }
+    RunReport { seed, mode, problem, faults, calls, newer_met, trace: scheduler.trace() }
 }
 
 async fn play(simulation: &Arc<Simulation>) {
     let workflow = Arc::new(simulation.scenario.graph.workflow());
     let plan = workflow.plan();
-    let undoing = simulation.scenario.graph.compensated_steps().iter().map(|step| UNDOING + step);
+    let undoing = simulation.scenario.graph.compensated_steps().iter().map(|step| COMPENSATION_OFFSET + step);
     for number in (0..simulation.scenario.graph.len()).chain(undoing) {
         simulation.spawn(lambda::serve(simulation.clone(), Function::Step(number)));
     }
@@ -162,14 +168,14 @@ async fn play(simulation: &Arc<Simulation>) {
         simulation.spawn(actors::start(simulation.clone(), workflow.clone(), number));
     }
     simulation.spawn(actors::operate(simulation.clone(), plan.clone()));
-    simulation.spawn(actors::meddle(simulation.clone(), plan.clone()));
+    simulation.spawn(actors::send_stray_messages(simulation.clone(), plan.clone()));
     tokio::task::yield_now().await;
     simulation.quiescent().await;
-    // Long after everything has come to rest an operator tries once more.
+    // Long after the run is quiescent an operator acts once more.
     if simulation.scheduler.one_in(2) {
         redrive_all(simulation, |state| matches!(state, TaskState::Failed | TaskState::Compensated(End::Error))).await;
     }
-    // A compensation that has failed is never left so.
+    // An operator redrives every failed compensation.
     while simulation.scheduler.violation().is_none() && !simulation.tasks_in(TaskState::is_compensating).is_empty() {
         redrive_all(simulation, TaskState::is_compensating).await;
     }
@@ -191,14 +197,14 @@ async fn redrive_all(simulation: &Arc<Simulation>, fits: fn(TaskState) -> bool) 
 mod tests {
     use super::*;
 
-    /// Runs that find a message thrown away while its claim still stands, and a compensation that does not wait for what
-    /// is in flight.
+    /// Runs that find two bugs: a message deleted while its claim still holds, and a compensation that does not wait for
+    /// steps in flight.
     const FOUND_SOMETHING: [u64; 4] = [423, 655, 682, 1324];
 
     const RUNS: u64 = 300;
 
-    /// Makes these runs, which end well; answers with the faults that never struck.
-    fn unseen(seeds: impl Iterator<Item = u64>, run: fn(u64, bool) -> Report) -> Vec<Fault> {
+    /// Makes these runs, all of which have to pass; answers with the faults that never happened.
+    fn unseen(seeds: impl Iterator<Item = u64>, run: fn(u64, bool) -> RunReport) -> Vec<Fault> {
         let mut struck = [0; Fault::COUNT];
         for seed in seeds {
             let report = run(seed, false);
@@ -211,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn some_hundred_runs_end_well_and_see_every_fault() {
+    fn split_runs_pass_and_meet_every_fault() {
         let mut unseen = unseen((0..RUNS).chain(FOUND_SOMETHING), run);
         // An acknowledgement with an old receipt is too rare for so few runs.
         unseen.retain(|fault| *fault != Fault::StaleAck);
@@ -219,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn some_hundred_whole_runs_end_well_and_see_every_fault_that_such_a_store_has() {
+    fn whole_runs_pass_and_meet_every_fault_of_such_a_store() {
         assert_eq!(
             unseen(0..RUNS, |seed, traced| run_as(Mode::Whole, seed, traced)),
             [Fault::LostMessage, Fault::StaleAck]
@@ -227,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_of_two_versions_bring_every_task_to_its_end_together() {
+    fn runs_of_two_versions_bring_every_task_to_its_end() {
         let mut met = 0;
         for seed in 0..RUNS {
             let report = run_as(Mode::TwoVersions, seed, false);
@@ -238,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_makes_the_same_run() {
+    fn same_seed_makes_the_same_run() {
         for mode in [Mode::Split, Mode::Whole, Mode::TwoVersions] {
             for seed in 0..30 {
                 let [first, second] = [run_as(mode, seed, true), run_as(mode, seed, true)];

@@ -1,11 +1,11 @@
-//! The table and the queues as one process sees them: far away.
+//! The transport from one process to the table, and its view of the queues.
 
 use super::{
     fault::Fault,
-    process::{Kind, Process},
+    process::{Kind, SimulatedProcess},
     queue::MemoryQueues,
 };
-use crate::far::{Operation, Transport};
+use crate::faulty_store::{Operation, Transport};
 use std::{fmt, time::Duration};
 use stepwell::{
     CallError,
@@ -26,7 +26,7 @@ impl From<Operation> for Kind {
     }
 }
 
-impl Transport for Process {
+impl Transport for SimulatedProcess {
     const SKIPS_EMPTY_PARTS: bool = true;
 
     async fn call<R: fmt::Debug + Send, F: Future<Output = Result<R, TableError>> + Send>(
@@ -39,7 +39,7 @@ impl Transport for Process {
         self.make(operation.into(), what, failed, effect).await
     }
 
-    /// DynamoDB reads each item for itself: of two writes between them, either may be seen.
+    /// DynamoDB reads each item by itself: between two writes either version may be seen.
     async fn read<F: Future<Output = Result<Loaded, TableError>> + Send>(
         &self,
         operation: Operation,
@@ -60,7 +60,7 @@ impl Transport for Process {
     }
 }
 
-fn mix(process: &Process, first: Loaded, mut second: Loaded) -> Loaded {
+fn mix(process: &SimulatedProcess, first: Loaded, mut second: Loaded) -> Loaded {
     let scheduler = process.scheduler();
     for (name, step) in first.steps {
         if scheduler.one_in(2) {
@@ -73,7 +73,7 @@ fn mix(process: &Process, first: Loaded, mut second: Loaded) -> Loaded {
     second
 }
 
-/// An answer that is too long to be shown in full.
+/// A read's answer, shortened for the trace.
 struct Shown(Loaded);
 
 impl fmt::Debug for Shown {
@@ -83,16 +83,16 @@ impl fmt::Debug for Shown {
     }
 }
 
-/// The queues, and the process that calls them.
+/// The queues of one process.
 #[derive(Clone, Debug)]
-pub(super) struct FarQueues {
-    process: Process,
+pub(super) struct SimulatedQueues {
+    process: SimulatedProcess,
     queues: MemoryQueues,
 }
 
-impl FarQueues {
+impl SimulatedQueues {
     /// The queues as this process reaches them.
-    pub(super) fn new(process: &Process, queues: MemoryQueues) -> Self {
+    pub(super) fn new(process: &SimulatedProcess, queues: MemoryQueues) -> Self {
         Self { process: process.clone(), queues }
     }
 
@@ -107,7 +107,7 @@ impl FarQueues {
     }
 }
 
-impl Queue for FarQueues {
+impl Queue for SimulatedQueues {
     async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
         self.call("send", &outgoing.queue(), || self.queues.send(outgoing)).await
     }

@@ -1,5 +1,5 @@
-//! One process: an invocation of a function, or a client. It has a clock of its own, it can stop for a while, and it can
-//! die between any two calls.
+//! One process: an invocation of a function, or a client. It has its own clock, it may pause, and it may die between
+//! any two calls.
 
 use super::{fault::Fault, scheduler::Scheduler, version::Version};
 use crate::locked::Locked;
@@ -16,10 +16,10 @@ use uuid::Uuid;
 
 /// A process.
 #[derive(Clone, Debug)]
-pub(super) struct Process(Arc<State>);
+pub(super) struct SimulatedProcess(Arc<ProcessState>);
 
 #[derive(Debug)]
-struct State {
+struct ProcessState {
     scheduler: Arc<Scheduler>,
     name: String,
     version: Version,
@@ -29,11 +29,11 @@ struct State {
     freeze: Locked<Duration>,
 }
 
-impl Process {
-    /// A process of this name, with a clock that is off by what scheduler wants.
+impl SimulatedProcess {
+    /// A process of this name. The scheduler draws its clock error.
     pub(super) fn new(scheduler: &Arc<Scheduler>, name: String, version: Version) -> Self {
         let skew_millis = scheduler.skew();
-        Self(Arc::new(State {
+        Self(Arc::new(ProcessState {
             scheduler: scheduler.clone(),
             name,
             version,
@@ -44,9 +44,9 @@ impl Process {
         }))
     }
 
-    /// A process to which nothing happens.
-    pub(super) fn untroubled(scheduler: &Arc<Scheduler>, name: String, version: Version) -> Self {
-        Self(Arc::new(State {
+    /// A process without faults.
+    pub(super) fn reliable(scheduler: &Arc<Scheduler>, name: String, version: Version) -> Self {
+        Self(Arc::new(ProcessState {
             scheduler: scheduler.clone(),
             name,
             version,
@@ -62,27 +62,27 @@ impl Process {
         self.0.version
     }
 
-    /// Somewhere on its way it is going to stand still for this long.
+    /// Makes the process pause once for this long, at some later point.
     pub(super) fn freeze(&self, time: Duration) {
         self.0.freeze.set(time);
     }
 
-    /// What it goes by.
+    /// The run's scheduler.
     pub(super) fn scheduler(&self) -> &Arc<Scheduler> {
         &self.0.scheduler
     }
 
-    /// Whether this fault happens to it here and now.
+    /// Whether this fault happens to the process here.
     pub(super) fn strikes(&self, fault: Fault) -> bool {
         self.0.mortal && self.0.scheduler.strikes(fault)
     }
 
-    /// Enters a line into the trace.
+    /// Adds a line to the trace.
     pub(super) fn note(&self, line: impl FnOnce() -> String) {
         self.0.scheduler.note(|| format!("{}: {}", self.0.name, line()));
     }
 
-    /// Runs a future until it is done, or until the process dies: `None`.
+    /// Runs a future until it is done; `None` where the process died.
     pub(super) async fn live<T>(&self, life: impl Future<Output = T>) -> Option<T> {
         let mut life = pin!(life);
         poll_fn(|context| match life.as_mut().poll(context) {
@@ -93,7 +93,7 @@ impl Process {
         .await
     }
 
-    /// A place between two calls: time passes, and here the process may stop, or die.
+    /// A point between two calls: time passes, and the process may pause or die.
     pub(super) async fn point(&self) {
         let scheduler = &self.0.scheduler;
         if self.strikes(Fault::Crash) {
@@ -114,7 +114,7 @@ impl Process {
         }
     }
 
-    /// Makes a call, with all that can happen on the way there and back.
+    /// Makes a call with all its possible faults.
     pub(super) async fn make<R: fmt::Debug, E, F: Future<Output = Result<R, E>>>(
         &self,
         kind: Kind,
@@ -147,18 +147,18 @@ impl Process {
     }
 }
 
-/// What kind of call it is: what may happen to it.
+/// The kind of a call, which decides its possible faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// It changes nothing.
+    /// It reads.
     Read,
-    /// It may be made twice: the SDK repeats it when no answer comes.
+    /// A write that the SDK repeats when no answer comes.
     Write,
-    /// A write that carries a token by which the store knows it again.
+    /// A write with a token, by which the store recognises a repetition.
     Transaction,
 }
 
-impl Runtime for Process {
+impl Runtime for SimulatedProcess {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.scheduler.now().as_millis() + self.0.skew_millis)
     }

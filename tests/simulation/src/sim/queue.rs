@@ -1,5 +1,5 @@
-//! SQS in memory: standard queues, which deliver at least once and in no order. In a run whose settlements are whole, the
-//! messages of a store that holds them itself.
+//! SQS in memory: standard queues, which deliver at least once and in any order. In a whole run these are the messages
+//! of a store that holds them itself.
 
 use super::{fault::Fault, oracle::Recorder, scheduler::Scheduler};
 use crate::{graph, locked::Locked};
@@ -14,12 +14,12 @@ use stepwell::{
 };
 use tokio::sync::Notify;
 
-/// A message that belongs to no step.
+/// A message that was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Undeliverable {
-    /// Its body.
+    /// The message's body.
     pub(super) body: String,
-    /// Why it is there.
+    /// The reason for the rejection.
     pub(super) reason: String,
 }
 
@@ -28,7 +28,7 @@ struct Held {
     id: u64,
     body: Arc<str>,
     received: u32,
-    /// The last receipt. There is none before the first delivery.
+    /// The last receipt handle; `None` before the first delivery.
     receipt: Option<u64>,
     old_receipts: Vec<u64>,
     visible_after: Duration,
@@ -59,7 +59,7 @@ impl fmt::Debug for MemoryQueues {
 }
 
 impl MemoryQueues {
-    /// No queues yet: each is there when it is first spoken of. The recorder takes down what is sent.
+    /// Makes a stack without queues: each is created at its first use. The recorder receives what is sent.
     pub(super) fn new(scheduler: &Arc<Scheduler>, recorder: Option<Arc<Recorder>>) -> Self {
         Self(Arc::new(Queues {
             scheduler: scheduler.clone(),
@@ -70,7 +70,7 @@ impl MemoryQueues {
         }))
     }
 
-    /// Puts a message into a queue, whatever it says.
+    /// Puts any text into a queue.
     pub(super) fn put(&self, queue: &str, body: &str) {
         let scheduler = &self.0.scheduler;
         let id = self.next();
@@ -93,7 +93,7 @@ impl MemoryQueues {
         queue.arrival.notify_one();
     }
 
-    /// Waits until a queue has a message to hand out.
+    /// Waits until a queue has a visible message.
     pub(super) async fn arrival(&self, queue: &str) {
         loop {
             let (soonest, arrival) = {
@@ -109,11 +109,12 @@ impl MemoryQueues {
         }
     }
 
-    /// Hands out a batch, in any order, and hides its messages for a while.
+    /// Receives a batch in any order, and hides its messages for the visibility timeout.
     pub(super) fn receive(&self, queue: &str, most: usize, hidden: Duration) -> Vec<Received> {
         let now = self.0.scheduler.elapsed();
-        // A letter that cannot be worked is kept trying: there is no other queue behind that one.
-        let most_receives = if queue == DEAD_LETTERS { u32::MAX } else { self.0.scheduler.odds().most_receives() };
+        // A dead letter that cannot be handled is redelivered for ever, because its queue has no further dead-letter
+        // queue.
+        let max_receives = if queue == DEAD_LETTERS { u32::MAX } else { self.0.scheduler.odds().max_receives() };
         let mut batch = Vec::new();
         let mut queues = self.0.queues.lock();
         let messages = &mut queues.entry(queue.to_owned()).or_default().messages;
@@ -125,12 +126,12 @@ impl MemoryQueues {
             held.received += 1;
             held.old_receipts.extend(held.receipt.replace(self.next()));
             held.visible_after = now + self.hidden_for(hidden);
-            if held.received <= most_receives {
-                batch.push(handed_out(held));
+            if held.received <= max_receives {
+                batch.push(received(held));
             }
         }
         let (kept, spent): (Vec<Held>, Vec<Held>) =
-            std::mem::take(messages).into_iter().partition(|held| held.received <= most_receives);
+            std::mem::take(messages).into_iter().partition(|held| held.received <= max_receives);
         *messages = kept;
         drop(queues);
         for held in spent {
@@ -140,8 +141,8 @@ impl MemoryQueues {
         batch
     }
 
-    /// How long a message is hidden that is to be hidden so long. A store that holds it hands it out twice in that the first
-    /// delivery's time is over too early.
+    /// Draws how long a message is really hidden. A store that holds it repeats a delivery by ending the visibility
+    /// timeout too early.
     fn hidden_for(&self, hidden: Duration) -> Duration {
         let scheduler = &self.0.scheduler;
         match scheduler.odds().is_whole() && scheduler.strikes(Fault::Duplicate) {
@@ -150,7 +151,7 @@ impl MemoryQueues {
         }
     }
 
-    /// Acknowledges a message. With an old receipt nothing happens, as a rule.
+    /// Acknowledges a message. An old receipt handle usually has no effect.
     pub(super) fn delete(&self, queue: &str, receipt_handle: &str) {
         let Ok(receipt) = receipt_handle.parse::<u64>() else { return };
         let mut queues = self.0.queues.lock();
@@ -164,14 +165,14 @@ impl MemoryQueues {
         }
     }
 
-    /// Puts a message into the queue of its step, from which it is not lost.
+    /// Puts a message into its step's queue. It cannot be lost.
     pub(super) fn put_message(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
         let queue = outgoing.queue();
         self.put(existing("SendMessage", &queue)?, &text(&queue, &outgoing.message)?);
         Ok(())
     }
 
-    /// Ends a delivery in a transaction. Where the message has been delivered again since, nothing happens.
+    /// Ends a delivery within a transaction. A message that has been delivered again since is left alone.
     pub(super) fn end(&self, delivery: &Delivery) {
         let Ok(receipt) = delivery.receipt.parse::<u64>() else { return };
         for queue in self.0.queues.lock().values_mut() {
@@ -188,12 +189,12 @@ impl MemoryQueues {
         }
     }
 
-    /// Whether no queue holds a message, hidden or not. What is undeliverable is apart.
+    /// Whether no queue holds a message, visible or hidden. Rejected messages do not count.
     pub(super) fn are_empty(&self) -> bool {
         self.0.queues.lock().values().all(|queue| queue.messages.is_empty())
     }
 
-    /// What belongs to no step.
+    /// The rejected messages.
     pub(super) fn undeliverable(&self) -> Vec<Undeliverable> {
         self.0.undeliverable.lock().clone()
     }
@@ -204,7 +205,7 @@ impl MemoryQueues {
     }
 }
 
-fn handed_out(held: &Held) -> Received {
+fn received(held: &Held) -> Received {
     Received {
         id: held.id.to_string(),
         body: held.body.to_string(),
@@ -218,7 +219,7 @@ fn refused(operation: &'static str, queue: &QueueName, cause: &str) -> QueueErro
     QueueError::new(queue.clone(), CallError::new(operation, FailureKind::Refused, cause))
 }
 
-/// What a run calls this queue. It has those of one workflow.
+/// The queue's name in this run, which has the queues of one workflow.
 fn existing<'a>(operation: &'static str, queue: &'a QueueName) -> Result<&'a str, QueueError> {
     match queue {
         QueueName::Step(StepQueue { workflow, step }) if workflow == graph::WORKFLOW => Ok(step),
@@ -265,9 +266,9 @@ impl Queue for MemoryQueues {
         if let Some(recorder) = &self.0.recorder {
             recorder.rejected(body, reason);
         }
-        let letter = Undeliverable { body: body.to_owned(), reason: reason.to_owned() };
-        self.0.scheduler.note(|| format!("kept: {letter:?}"));
-        self.0.undeliverable.lock().push(letter);
+        let message = Undeliverable { body: body.to_owned(), reason: reason.to_owned() };
+        self.0.scheduler.note(|| format!("kept: {message:?}"));
+        self.0.undeliverable.lock().push(message);
         Ok(())
     }
 }

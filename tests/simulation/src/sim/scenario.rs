@@ -1,50 +1,50 @@
-//! What one run is about: the graph, its tasks, and what their handlers will meet. All of it drawn before the run.
+//! The scenario of one run: its graph, its tasks and its handlers' scripts. All of it is drawn before the run.
 
-use crate::graph::{Graph, UNDOING};
+use crate::graph::{COMPENSATION_OFFSET, Graph};
 use fastrand::Rng;
 
-/// The most steps a graph has.
-pub(super) const MOST_STEPS: usize = 30;
+/// The largest number of steps of a graph.
+pub(super) const MAX_STEPS: usize = 30;
 
-/// What a handler meets when it is run.
+/// The script of one run of a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HandlerScript {
-    /// It does its work.
+    /// It makes its effect and succeeds.
     Succeed,
-    /// It fails before it has done anything, in a way that will pass.
+    /// It fails with a retryable error before it has made its effect.
     Refuse,
-    /// It does its work, but does not learn of it, and says that it failed in a way that will pass.
+    /// It makes its effect, loses the answer, and fails with a retryable error.
     LoseAnswer,
-    /// It fails for good, before it has done anything.
+    /// It fails with a permanent error before it has made its effect.
     FailForGood,
-    /// It panics after its work.
+    /// It panics after its effect.
     Panic,
-    /// It does its work and takes longer than it may.
+    /// It makes its effect and runs past its timeout.
     TakeTooLong,
 }
 
-/// What one run is about.
+/// The scenario of one run.
 #[derive(Clone, Debug)]
 pub(super) struct Scenario {
-    /// The graph of each task.
+    /// The graph of every task.
     pub(super) graph: Graph,
-    /// How many tasks there are.
+    /// The number of tasks.
     pub(super) tasks: usize,
-    /// How many seconds an attempt may take.
+    /// The timeout of an attempt.
     pub(super) timeout_seconds: u32,
-    /// By task, and then by step with the compensations after the steps: what each run of the handler meets, in order;
-    /// after them all is well.
+    /// By task and by step, the compensations after the steps: the script of each run of the handler, in order. Further
+    /// runs succeed.
     scripts: Vec<Vec<Vec<HandlerScript>>>,
 }
 
 impl Scenario {
-    /// What the handler of the step, or compensation, of this number meets in the task of this number.
+    /// The scripts of this step, or compensation, in this task.
     pub(super) fn scripts(&self, task: usize, step: usize) -> &[HandlerScript] {
-        let place = step.checked_sub(UNDOING).map_or(step, |undone| self.graph.len() + undone);
+        let place = step.checked_sub(COMPENSATION_OFFSET).map_or(step, |compensated| self.graph.len() + compensated);
         self.scripts.get(task).and_then(|scripts| scripts.get(place)).map_or(&[], Vec::as_slice)
     }
 
-    /// A scenario from this seed's numbers.
+    /// Draws a scenario from the seed's random numbers.
     pub(super) fn random(rng: &mut Rng) -> Self {
         let (timeout_seconds, max_attempts) = (rng.u32(1..=10), rng.u32(1..=5));
         let base_seconds = rng.u32(0..=3);
@@ -60,20 +60,20 @@ impl Scenario {
     }
 }
 
-/// Half of the graphs have compensations, for some of their steps.
+/// Adds compensations for some of the steps to half of the graphs.
 fn compensated(rng: &mut Rng, graph: Graph) -> Graph {
     if rng.bool() {
         return graph;
     }
     let part = rng.f64();
-    let undone = (0..graph.len()).filter(|_| rng.f64() < part).collect();
+    let compensated = (0..graph.len()).filter(|_| rng.f64() < part).collect();
     let (when, after_seconds) = match rng.u8(0..5) {
         0 => ("manual", None),
         1 => ("on_cancel", None),
         2 => ("on_error", None),
         _ => ("on_error", Some(rng.u32(0..=300))),
     };
-    graph.undone(undone).compensate(when, after_seconds)
+    graph.with_compensations(compensated).compensate(when, after_seconds)
 }
 
 fn scripts(rng: &mut Rng, trouble: f64, for_good: f64) -> Vec<HandlerScript> {
@@ -95,19 +95,19 @@ fn scripts(rng: &mut Rng, trouble: f64, for_good: f64) -> Vec<HandlerScript> {
     scripts
 }
 
-/// A graph of any shape. Small ones come more often: they are run quickly, and most faults need few steps.
+/// Draws a graph of any shape. Small ones are more frequent: they run quickly, and most faults need few steps.
 fn graph(rng: &mut Rng) -> Graph {
-    let most = if rng.u8(0..8) == 0 { MOST_STEPS } else { 6 };
+    let most = if rng.u8(0..8) == 0 { MAX_STEPS } else { 6 };
     let size = rng.usize(1..=most);
     match rng.u8(0..5) {
         0 => Graph::chain(size),
-        1 => Graph::fan(size.min(MOST_STEPS - 2)),
-        2 => Graph::diamonds((size / 3).clamp(1, (MOST_STEPS - 1) / 3)),
+        1 => Graph::fan(size.min(MAX_STEPS - 2)),
+        2 => Graph::diamonds((size / 3).clamp(1, (MAX_STEPS - 1) / 3)),
         _ => random(rng, size),
     }
 }
 
-/// Any acyclic graph of this size, from one without an edge to one that is almost a chain.
+/// Draws a DAG of this size, from one without edges to one that is almost a chain.
 fn random(rng: &mut Rng, size: usize) -> Graph {
     let density = rng.f64() * 3.0;
     Graph::new((0..size).map(|step| {

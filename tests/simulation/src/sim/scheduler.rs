@@ -1,5 +1,5 @@
-//! Time, chance and the record of one run: everything in a run that is not the engine's own doing comes from here, and
-//! so from the seed.
+//! The scheduler of one run: its time, its random numbers and its trace. Everything that is not the engine's own comes
+//! from here, and so from the seed.
 
 use super::fault::{Fault, Odds};
 use crate::locked::Locked;
@@ -8,13 +8,13 @@ use std::{fmt::Write, time::Duration};
 use stepwell::Timestamp;
 use tokio::time::Instant;
 
-/// When every run begins, by the true clock.
+/// The true time at which every run begins.
 const BEGINNING: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-/// No run makes more calls, unless it goes in circles: about a hundred times what a long one makes.
-const MOST_CALLS: u64 = 300_000;
+/// The limit of calls, about a hundred times those of a long run. A run with more calls is in a loop.
+const MAX_CALLS: u64 = 300_000;
 
-/// What one run goes by.
+/// The time, the random numbers and the trace of one run.
 #[derive(Debug)]
 pub(super) struct Scheduler {
     rng: Locked<Rng>,
@@ -40,7 +40,7 @@ impl Scheduler {
         }
     }
 
-    /// How long the run has lasted, in its own time.
+    /// The virtual time since the run began.
     pub(super) fn elapsed(&self) -> Duration {
         self.begin.elapsed()
     }
@@ -50,27 +50,27 @@ impl Scheduler {
         BEGINNING + self.elapsed()
     }
 
-    /// A number in `0..=most`.
+    /// A random number in `0..=most`.
     pub(super) fn up_to(&self, most: u64) -> u64 {
         self.rng.lock().u64(0..=most)
     }
 
-    /// A number in `0.0..1.0`.
+    /// A random number in `0.0..1.0`.
     pub(super) fn random(&self) -> f64 {
         self.rng.lock().f64()
     }
 
-    /// 128 bits.
+    /// 128 random bits.
     pub(super) fn bits(&self) -> u128 {
         self.rng.lock().u128(..)
     }
 
-    /// Whether it happens, once in `times`.
+    /// True with a probability of one in `times`.
     pub(super) fn one_in(&self, times: u64) -> bool {
         self.up_to(times - 1) == 0
     }
 
-    /// A moment's wait, in milliseconds from 0 to `most`.
+    /// Waits for a random time of 0 to `most` milliseconds.
     pub(super) async fn wait(&self, most_millis: u64) {
         let millis = self.up_to(most_millis);
         if millis > 0 {
@@ -78,7 +78,7 @@ impl Scheduler {
         }
     }
 
-    /// Whether this fault happens here and now. None does after the time of trouble, so that every run can end.
+    /// Whether this fault happens here. No fault happens after the run's period of faults, so that every run can end.
     pub(super) fn strikes(&self, fault: Fault) -> bool {
         let odds = self.odds.of(fault);
         if odds == 0.0 || self.elapsed() > self.odds.trouble() || self.random() >= odds {
@@ -94,43 +94,43 @@ impl Scheduler {
         self.up_to(2 * most).cast_signed() - most.cast_signed()
     }
 
-    /// The odds of the run's faults.
+    /// The probabilities of the run's faults.
     pub(super) fn odds(&self) -> &Odds {
         &self.odds
     }
 
-    /// Whether a message can have got lost in this run, other than by the engine's fault.
+    /// Whether this run may lose a message through a fault.
     pub(super) fn may_lose_messages(&self) -> bool {
         let losing = [Fault::LostMessage, Fault::StaleAck];
-        // An operator who dies between the write and the sends leaves a task without its messages, but for a whole one.
+        // An operator who dies between the write and the sends loses the task's messages, except in a whole run.
         let by_operators = !self.odds.is_whole() && self.has_struck(Fault::Operator);
         by_operators || losing.into_iter().any(|fault| self.has_struck(fault)) || self.odds.gives_up()
     }
 
-    /// Whether a fault has struck at all.
+    /// Whether this fault has happened.
     pub(super) fn has_struck(&self, fault: Fault) -> bool {
         self.struck.lock()[fault as usize] > 0
     }
 
-    /// How often each fault has struck.
+    /// How often each fault has happened.
     pub(super) fn struck(&self) -> [u64; Fault::COUNT] {
         *self.struck.lock()
     }
 
-    /// Counts a call; one too many is a violation.
+    /// Counts a call. Exceeding the limit is a violation.
     pub(super) fn call(&self) {
         self.calls.set(self.calls.get() + 1);
-        if self.calls.get() == MOST_CALLS {
-            self.violated(|| format!("{MOST_CALLS} calls have been made, and no end is in sight"));
+        if self.calls.get() == MAX_CALLS {
+            self.violated(|| format!("{MAX_CALLS} calls have been made, and no end is in sight"));
         }
     }
 
-    /// How many calls have been made.
+    /// The number of calls.
     pub(super) fn calls(&self) -> u64 {
         self.calls.get()
     }
 
-    /// Enters a line into the trace, where there is one.
+    /// Adds a line to the trace, if there is one.
     pub(super) fn note(&self, line: impl FnOnce() -> String) {
         if let Some(trace) = &self.trace {
             let at = self.elapsed();
@@ -139,7 +139,7 @@ impl Scheduler {
         }
     }
 
-    /// Something happened that never may. Only the first is kept: it is the cause of the others.
+    /// Records a violation. Only the first is kept, because it causes the others.
     pub(super) fn violated(&self, what: impl FnOnce() -> String) {
         let mut violation = self.violation.lock();
         if violation.is_none() {
@@ -149,12 +149,12 @@ impl Scheduler {
         }
     }
 
-    /// What happened that never may.
+    /// The first violation.
     pub(super) fn violation(&self) -> Option<String> {
         self.violation.lock().clone()
     }
 
-    /// The trace, where there is one.
+    /// The trace; empty without one.
     pub(super) fn trace(&self) -> String {
         self.trace.as_ref().map(|trace| trace.lock().clone()).unwrap_or_default()
     }

@@ -1,24 +1,24 @@
-//! All that one run takes place in: the table, the queues, the world outside, and who is at work.
+//! The environment of one run: table, queues, outside effects, and the count of those at work.
 
 use super::{
     audit::Audit,
     conformance::{Conformance, Rules},
-    network::FarQueues,
+    ledger::{EffectLedger, Place},
+    network::SimulatedQueues,
     oracle::Recorder,
-    process::Process,
+    process::SimulatedProcess,
     queue::MemoryQueues,
     scenario::{HandlerScript, Scenario},
     scheduler::Scheduler,
-    store::FarStore,
+    store::SimulatedStore,
     table::MemoryTable,
     version::{Version, Versioned},
-    world::{Place, World},
 };
 use crate::locked::Locked;
 use crate::{
-    far::FaultyStore,
-    graph::UNDOING,
-    steps::{Run, name},
+    faulty_store::FaultyStore,
+    graph::COMPENSATION_OFFSET,
+    steps::{StepRun, name},
 };
 use fastrand::Rng;
 use futures::FutureExt;
@@ -34,37 +34,36 @@ use stepwell::{
 };
 use tokio::{sync::Notify, task::spawn_local};
 
-/// A client in a process of its own.
-/// The store, as a process reaches it.
-pub(super) type ReachedStore = Versioned<FarStore<FaultyStore<Process>>>;
+/// The store as a process reaches it.
+pub(super) type ReachedStore = Versioned<SimulatedStore<FaultyStore<SimulatedProcess>>>;
 
-/// A client in a process of its own.
-pub(super) type RemoteClient = Client<ReachedStore, FarQueues, Process>;
+/// The client of one process.
+pub(super) type RemoteClient = Client<ReachedStore, SimulatedQueues, SimulatedProcess>;
 
-/// All that one run takes place in.
+/// The environment of one run.
 pub(super) struct Simulation {
     pub(super) scheduler: Arc<Scheduler>,
     pub(super) scenario: Scenario,
     pub(super) table: MemoryTable,
     pub(super) queues: MemoryQueues,
-    pub(super) world: World,
+    pub(super) ledger: EffectLedger,
     pub(super) audit: Arc<Audit>,
-    /// The tasks, in the order of their start; the place of each is its number.
+    /// The tasks and their numbers, in the order of their start.
     tasks: Locked<BTreeMap<TaskId, usize>>,
     poisons: Locked<Vec<String>>,
-    /// What operators have been told that they have done: the task, and the reason they gave, no two of which are alike.
+    /// The confirmed actions of operators: the task, and the action's unique reason.
     done: Locked<Vec<(TaskId, String)>>,
     busy: Locked<usize>,
     quiescent: Notify,
     processes: Locked<u64>,
-    /// What the version of each process is drawn from, where there are two.
+    /// Draws the version of each process, in a run of two versions.
     versions: Option<Locked<Rng>>,
     newer_met: Arc<Locked<u64>>,
 }
 
 impl Simulation {
-    /// The recorder takes down what is written and sent; what is written is held to the rules. The versions of processes are
-    /// drawn from `versions`; without it all are the shipped one.
+    /// The recorder receives all writes and messages. The rules check the writes. `versions` draws each process's
+    /// version; without it all are the shipped one.
     pub(super) fn new(
         scheduler: Scheduler,
         scenario: Scenario,
@@ -83,7 +82,7 @@ impl Simulation {
         Self {
             table,
             queues: MemoryQueues::new(&scheduler, recorder),
-            world: World::default(),
+            ledger: EffectLedger::default(),
             audit,
             scheduler,
             scenario,
@@ -98,46 +97,46 @@ impl Simulation {
         }
     }
 
-    pub(super) fn process(&self, what: &str) -> Process {
+    pub(super) fn process(&self, what: &str) -> SimulatedProcess {
         let drawn = self.versions.as_ref().is_some_and(|versions| versions.lock().bool());
         let version = if drawn { Version::Newer } else { Version::Shipped };
-        Process::new(&self.scheduler, self.name(what), version)
+        SimulatedProcess::new(&self.scheduler, self.name(what), version)
     }
 
-    /// A process to which nothing happens, of the newest version there is.
-    pub(super) fn untroubled(&self, what: &str) -> Process {
+    /// A process without faults, of the newest version of the run.
+    pub(super) fn reliable(&self, what: &str) -> SimulatedProcess {
         let version = if self.versions.is_some() { Version::Newer } else { Version::Shipped };
-        Process::untroubled(&self.scheduler, self.name(what), version)
+        SimulatedProcess::reliable(&self.scheduler, self.name(what), version)
     }
 
-    /// How often a process met what only a newer version may act on.
+    /// How often a process met an item that only a newer version may act on.
     pub(super) fn newer_met(&self) -> u64 {
         self.newer_met.get()
     }
 
-    /// A name that no other process of this run has.
+    /// A name that is unique in this run.
     pub(super) fn name(&self, what: &str) -> String {
         self.processes.set(self.processes.get() + 1);
         format!("{what}-{}", self.processes.get())
     }
 
-    pub(super) fn client(&self, process: &Process) -> RemoteClient {
-        let (table, queue) = self.hands(process);
+    pub(super) fn client(&self, process: &SimulatedProcess) -> RemoteClient {
+        let (table, queue) = self.ports(process);
         Client::new(table, queue, process.clone())
     }
 
-    /// The store and the queues, as this process reaches them.
-    pub(super) fn hands(&self, process: &Process) -> (ReachedStore, FarQueues) {
+    /// The store and the queues as this process reaches them.
+    pub(super) fn ports(&self, process: &SimulatedProcess) -> (ReachedStore, SimulatedQueues) {
         let table = match process.version() {
             Version::Shipped => self.table.also_observed_by(Audit::of_what_is_newer(process.clone())),
             Version::Newer => self.table.clone(),
         };
-        let store = FarStore::new(process, table, self.queues.clone());
+        let store = SimulatedStore::new(process, table, self.queues.clone());
         let store = Versioned::new(store, process.version(), self.newer_met.clone());
-        (store, FarQueues::new(process, self.queues.clone()))
+        (store, SimulatedQueues::new(process, self.queues.clone()))
     }
 
-    /// Runs something beside all else. Where it panics, the simulation itself has a fault.
+    /// Spawns a task. A panic in it is a bug of the simulation.
     pub(super) fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + 'static) {
         let simulation = self.clone();
         spawn_local(async move {
@@ -148,34 +147,34 @@ impl Simulation {
         });
     }
 
-    /// One of these, any.
+    /// One of these at random.
     pub(super) fn pick<'a, T>(&self, among: &'a [T]) -> Option<&'a T> {
         let last = u64::try_from(among.len().checked_sub(1)?).ok()?;
         among.get(usize::try_from(self.scheduler.up_to(last)).ok()?)
     }
 
-    /// Somebody is at work until what this gives is dropped.
-    pub(super) fn at_work(self: &Arc<Self>) -> AtWork {
+    /// Counts somebody as at work until the guard is dropped.
+    pub(super) fn busy_guard(self: &Arc<Self>) -> BusyGuard {
         self.busy.set(self.busy.get() + 1);
-        AtWork(self.clone())
+        BusyGuard(self.clone())
     }
 
-    /// Waits until nobody is at work and no queue holds a message, or something has happened that never may.
+    /// Waits until nobody is at work and the queues are empty, or until there is a violation.
     pub(super) async fn quiescent(&self) {
-        while !self.is_calm() && self.scheduler.violation().is_none() {
+        while !self.is_quiescent() && self.scheduler.violation().is_none() {
             self.quiescent.notified().await;
         }
     }
 
-    fn is_calm(&self) -> bool {
+    fn is_quiescent(&self) -> bool {
         if self.busy.get() > 0 || !self.queues.are_empty() {
             return false;
         }
-        // The watchdog is for what SQS has lost, for operators who died, and for starts that an older version was asked to
-        // repeat. Nothing else may need it.
+        // The watchdog is needed after a lost message, an operator's death, or a start that an older version was asked
+        // to repeat. Nothing else may need it.
         if !self.scheduler.may_lose_messages() && self.versions.is_none() {
             for task in self.tasks_in(|state| state == TaskState::Running) {
-                // It may have redriven the task itself, and have died before its sends.
+                // The watchdog may have redriven the task itself, and have died before its sends.
                 if self.table.task(task, |task| task.plan.redrives_after(0).is_none()) {
                     self.scheduler.violated(|| format!("task {task} is pending, and no message of it is left"));
                 }
@@ -184,7 +183,7 @@ impl Simulation {
         self.tasks().into_iter().all(|task| self.is_settled(task))
     }
 
-    /// Whether nothing more happens to a task by itself.
+    /// Whether the task changes no more without an actor.
     fn is_settled(&self, task: TaskId) -> bool {
         let listed = self.table.listed(task);
         self.table.task(task, |task| match task.state {
@@ -197,7 +196,7 @@ impl Simulation {
         })
     }
 
-    /// The tasks that are in such a state.
+    /// The tasks in a matching state.
     pub(super) fn tasks_in(&self, fits: impl Fn(TaskState) -> bool) -> Vec<TaskId> {
         self.tasks().into_iter().filter(|id| self.table.task(*id, |task| fits(task.state))).collect()
     }
@@ -210,9 +209,9 @@ impl Simulation {
         self.tasks.lock().keys().copied().collect()
     }
 
-    /// What the handler of this step meets.
+    /// The scripts of this step's handler.
     pub(super) fn scripts(&self, (task, step): Place) -> &[HandlerScript] {
-        // A worker may be quicker than the answer to the client that started the task.
+        // A worker may run before the client that started the task has its answer.
         let number = self.tasks.lock().get(&task).copied().or_else(|| self.number_in_context(task));
         number.map_or(&[], |number| self.scenario.scripts(number, step))
     }
@@ -222,19 +221,19 @@ impl Simulation {
         usize::try_from(context["number"].as_u64()?).ok()
     }
 
-    /// A message that belongs to no step.
+    /// Sends a message that belongs to no step.
     pub(super) fn poison(&self, queue: &str, body: &str) {
         self.scheduler.note(|| format!("somebody puts into {queue}: {body}"));
         self.poisons.lock().push(body.to_owned());
         self.queues.put(queue, body);
     }
 
-    /// An operator has been told that it is done.
+    /// Records an action that was confirmed to an operator.
     pub(super) fn done(&self, task: TaskId, why: String) {
         self.done.lock().push((task, why));
     }
 
-    /// What operators have been told that they have done to a task.
+    /// The confirmed actions on a task, by their reasons.
     pub(super) fn done_to(&self, task: TaskId) -> Vec<String> {
         self.done.lock().iter().filter(|(to, _)| *to == task).map(|(_, why)| why.clone()).collect()
     }
@@ -243,23 +242,23 @@ impl Simulation {
         self.poisons.lock().clone()
     }
 
-    /// Does what the step is there for; whether that could be done.
-    pub(super) fn act(&self, place: Place, run: &Run) -> bool {
-        let undone = place.1.checked_sub(UNDOING);
-        if let Some(undone) = undone {
-            self.world.void(place, run.facts.idempotency_key_of(&name(undone)));
+    /// Makes the step's effect; answers whether that was possible.
+    pub(super) fn act(&self, place: Place, run: &StepRun) -> bool {
+        let compensated = place.1.checked_sub(COMPENSATION_OFFSET);
+        if let Some(compensated) = compensated {
+            self.ledger.void(place, run.facts.idempotency_key_of(&name(compensated)));
             return true;
         }
         let key = run.facts.idempotency_key();
-        let owner = self.world.act(place, key.clone());
+        let owner = self.ledger.act(place, key.clone());
         if owner.is_some_and(|owner| owner != place) {
             self.scheduler.violated(|| format!("{} used the idempotency key {key} of another step", run.facts.step));
         }
         owner.is_some()
     }
 
-    /// What has to hold when a handler begins.
-    pub(super) fn check_start(&self, process: &Process, run: &Run) {
+    /// Checks the invariants at the start of a handler.
+    pub(super) fn check_start(&self, process: &SimulatedProcess, run: &StepRun) {
         let (task, step) = (run.facts.task_id, run.facts.step.as_str());
         let Some(record) = self.table.all(task).task else {
             return self.scheduler.violated(|| format!("{step} was run for a task that does not exist"));
@@ -278,7 +277,7 @@ impl Simulation {
             self.scheduler.violated(|| format!("{step} was run more than {} times", plan.max_attempts));
         }
         if plan.undoes.is_some() {
-            return self.check_undoing(&record, step);
+            return self.check_compensation(&record, step);
         }
         for dependency in &plan.depends_on {
             let found = self.table.step(task, dependency);
@@ -296,8 +295,8 @@ impl Simulation {
         }
     }
 
-    /// A compensation runs when nothing else can any more, and after all that are to be run before it.
-    fn check_undoing(&self, task: &TaskRecord, step: &str) {
+    /// A compensation runs after every step has ended, and after all earlier compensations are done.
+    fn check_compensation(&self, task: &TaskRecord, step: &str) {
         for plan in task.plan.steps() {
             let state = self.table.step(task.id, &plan.name).state;
             if matches!(state, StepState::Pending | StepState::InProgress | StepState::Retrying) {
@@ -317,10 +316,10 @@ impl Simulation {
     }
 }
 
-/// Somebody is at work as long as this is there.
-pub(super) struct AtWork(Arc<Simulation>);
+/// Counts somebody as at work until it is dropped.
+pub(super) struct BusyGuard(Arc<Simulation>);
 
-impl Drop for AtWork {
+impl Drop for BusyGuard {
     fn drop(&mut self) {
         self.0.busy.set(self.0.busy.get() - 1);
         self.0.quiescent.notify_one();

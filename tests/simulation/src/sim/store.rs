@@ -1,12 +1,11 @@
-//! The store as one process sees it: a table that is far away, and with it, in a run whose settlements are whole, the
-//! messages.
+//! The store as one process sees it: a table behind a faulty transport. In a whole run it also holds the messages.
 
 use super::{
-    process::{Kind, Process},
+    process::{Kind, SimulatedProcess},
     queue::MemoryQueues,
     table::MemoryTable,
 };
-use crate::far::{FaultyStore, operation};
+use crate::faulty_store::{FaultyStore, operation};
 use std::collections::BTreeSet;
 use stepwell::{
     CallError, Runtime, TaskId,
@@ -20,32 +19,32 @@ use stepwell::{
     ports::{Store, TableError},
 };
 
-/// The store, and the process that calls it.
+/// The store of one process.
 #[derive(Clone, Debug)]
-pub(super) struct FarStore<T> {
-    process: Process,
+pub(super) struct SimulatedStore<T> {
+    process: SimulatedProcess,
     table: T,
-    /// What one transaction reaches; `None` where each settlement is split.
-    at_once: Option<AtOnce>,
+    /// The reach of one transaction; `None` where settlements are split.
+    transaction: Option<OneTransaction>,
 }
 
-/// The table and the messages, as one transaction reaches them. What it does to them nobody sees in parts: it waits for
-/// nothing in between.
+/// The table and the messages in one transaction. It never waits in between, so nobody sees it half done.
 #[derive(Clone, Debug)]
-struct AtOnce {
+struct OneTransaction {
     table: MemoryTable,
     queues: MemoryQueues,
 }
 
-impl FarStore<FaultyStore<Process>> {
-    /// The store as this process reaches it. Whether it holds the messages is for the run's odds to say.
-    pub(super) fn new(process: &Process, table: MemoryTable, queues: MemoryQueues) -> Self {
-        let at_once = process.scheduler().odds().is_whole().then(|| AtOnce { table: table.clone(), queues });
-        Self { process: process.clone(), table: FaultyStore::new(process.clone(), table), at_once }
+impl SimulatedStore<FaultyStore<SimulatedProcess>> {
+    /// The store of this process. The run's odds decide whether it holds the messages.
+    pub(super) fn new(process: &SimulatedProcess, table: MemoryTable, queues: MemoryQueues) -> Self {
+        let transaction =
+            process.scheduler().odds().is_whole().then(|| OneTransaction { table: table.clone(), queues });
+        Self { process: process.clone(), table: FaultyStore::new(process.clone(), table), transaction }
     }
 }
 
-impl Transaction for AtOnce {
+impl Transaction for OneTransaction {
     type Error = TableError;
 
     fn apply(&mut self, transition: &Transition) -> Result<Applied, TableError> {
@@ -62,22 +61,22 @@ impl Transaction for AtOnce {
     }
 }
 
-impl<T: Store> Store for FarStore<T> {
+impl<T: Store> Store for SimulatedStore<T> {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         self.table.apply(transition).await
     }
 
     async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
-        let Some(at_once) = &self.at_once else { return self.table.settle(task, settlement).await };
+        let Some(transaction) = &self.transaction else { return self.table.settle(task, settlement).await };
         let what = || {
             let name = settlement.transition.as_ref().map_or("what follows", |transition| transition.name);
             format!("settle {name}")
         };
-        // Its client makes it again when no answer comes, but for a transition that would not know itself again: the same
-        // ones as on AWS need a token.
+        // The client repeats the call when no answer comes, unless the transition cannot recognise itself: those are
+        // the ones that need a token on AWS.
         let kind = settlement.transition.as_ref().map_or(Kind::Write, |transition| operation(transition).into());
         let failed = |kind, cause: &'static str| TableError::from(CallError::new("settle", kind, cause));
-        let call = || async { settlement.clone().carry_out(task, &mut at_once.clone(), self.process.now()) };
+        let call = || async { settlement.clone().carry_out(task, &mut transaction.clone(), self.process.now()) };
         self.process.make(kind, what, failed, call).await
     }
 

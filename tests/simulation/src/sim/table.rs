@@ -1,4 +1,4 @@
-//! The engine's store in memory, with eyes.
+//! The engine's store in memory, with observers of its writes.
 
 use super::{
     conformance::{Conformance, Made},
@@ -45,12 +45,12 @@ impl Deref for MemoryTable {
 }
 
 impl MemoryTable {
-    /// A table that tells of every write.
+    /// A table that reports every write to an observer.
     pub(super) fn observed_by(observer: impl Fn(Written<'_>) + Send + Sync + 'static) -> Self {
         Self { observer: Some(Arc::new(observer)), ..Self::default() }
     }
 
-    /// The same table, for somebody whose writes another one is told of too.
+    /// The same table, reporting the writes of this clone to a second observer as well.
     pub(super) fn also_observed_by(&self, also: impl Fn(&Written<'_>) + Send + Sync + 'static) -> Self {
         let first = self.observer.clone();
         let both = move |written: Written<'_>| {
@@ -60,17 +60,17 @@ impl MemoryTable {
         Self { observer: Some(Arc::new(both)), ..self.clone() }
     }
 
-    /// Takes down every write from now on.
+    /// Records every write from now on.
     pub(super) fn record(&self, recorder: Arc<Recorder>) {
         *self.recorder.lock() = Some(recorder);
     }
 
-    /// Holds every write to the model.
+    /// Checks every write against the model.
     pub(super) fn held_to(self, conformance: Arc<Conformance>) -> Self {
         Self { conformance: Some(conformance), ..self }
     }
 
-    /// Makes a transition: what it writes is observed, taken down, and held to the model.
+    /// Makes a transition: its writes are observed, recorded, and checked against the model.
     pub(super) fn make(&self, transition: &Transition) -> Result<Applied, TableError> {
         let recorder = self.recorder.lock().clone();
         let (mut writes, mut made) = (Vec::new(), Made::default());
@@ -94,25 +94,25 @@ impl MemoryTable {
         applied
     }
 
-    /// Looks at a task.
+    /// Reads a task.
     ///
     /// # Panics
-    /// Where there is none.
+    /// The task does not exist.
     pub(super) fn task<R>(&self, task: TaskId, look: impl FnOnce(&TaskRecord) -> R) -> R {
         self.with_task(task, look).expect("the task is there")
     }
 
-    /// The first moment at which the watchdog has to look at anything.
-    pub(super) fn first_look(&self) -> Option<Timestamp> {
+    /// The earliest time at which the watchdog has to inspect a task.
+    pub(super) fn next_inspection(&self) -> Option<Timestamp> {
         self.first_listed(|place| IndexPartition::WATCHED.contains(&place.listing)).map(|place| place.at)
     }
 
-    /// Whether the watchdog has a task to look after, now or later.
+    /// Whether the index has a task for the watchdog, now or later.
     pub fn is_watched(&self) -> bool {
-        self.first_look().is_some()
+        self.next_inspection().is_some()
     }
 
-    /// Whether the index lists any task there.
+    /// Whether this index partition has a task in this shard.
     pub fn lists_any(&self, listing: IndexPartition, shard: u8) -> bool {
         self.first_listed(|place| place.listing == listing && IndexPartition::shard(place.task) == shard).is_some()
     }

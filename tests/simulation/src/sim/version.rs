@@ -1,5 +1,5 @@
-//! Processes of two versions beside each other: the one that is shipped, and a newer one that is made up. What the newer
-//! one makes needs a reader of its own format, which the shipped one is not.
+//! Processes of two versions: the shipped one, and a made-up newer one whose items need a reader of a newer format than
+//! the shipped one's.
 
 use crate::locked::Locked;
 use std::{collections::BTreeSet, sync::Arc};
@@ -22,18 +22,18 @@ const NEWER: i64 = READS + 1;
 /// The version of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
-    /// The one that is shipped.
+    /// The shipped version.
     Shipped,
-    /// A newer one, which does the same but for the format of what it makes.
+    /// A newer version, which differs only in the format of the items that it makes.
     Newer,
 }
 
-/// A store, as a process of this version works with it.
+/// A store as a process of this version uses it.
 #[derive(Clone, Debug)]
 pub(super) struct Versioned<S> {
     store: S,
     version: Version,
-    /// How often a process of the shipped version has met what is newer.
+    /// How often a process of the shipped version has met an item of the newer format.
     met: Arc<Locked<u64>>,
 }
 
@@ -52,7 +52,7 @@ impl<S> Versioned<S> {
         self.count(first.is_some_and(|write| NewerFormat::of(&write.key, item).is_some()));
     }
 
-    /// What was read, as the process understands it.
+    /// The loaded items as the process understands them.
     fn read(&self, mut loaded: Loaded) -> Loaded {
         self.count(loaded.newer().is_some());
         if self.version == Version::Newer {
@@ -63,7 +63,7 @@ impl<S> Versioned<S> {
     }
 }
 
-/// A transition, as the newer version makes it.
+/// A transition as the newer version makes it.
 fn raised(transition: &Transition) -> Transition {
     let mut raised = transition.clone();
     raised.writes.iter_mut().for_each(raise);
@@ -75,8 +75,8 @@ fn raise(write: &mut Write) {
     let format = [attribute::V, attribute::NEEDS];
     match &mut write.effect {
         Effect::Create(item) => item.extend(format.map(|name| (name.to_owned(), NEWER.into()))),
-        // A write that may make the item says when it expires. Of an item that is there already, made by the shipped version,
-        // the newer one changes the format.
+        // A write that may create the item sets its expiry. The newer version also raises the format of an item that
+        // the shipped version created.
         Effect::Change(changes) => {
             let makes = |change: &Change| matches!(change, Change::SetIfAbsent(attribute::EXPIRES_AT, _));
             if changes.iter().any(makes) {
@@ -87,7 +87,7 @@ fn raise(write: &mut Write) {
     }
 }
 
-/// An item, as the newer version reads it: like one of its own.
+/// An item as the newer version reads it: like one of its own.
 fn lowered(mut item: Item) -> Item {
     for (name, own) in [(attribute::V, WRITES), (attribute::NEEDS, NEEDS)] {
         item.entry(name).and_modify(|value| *value = own.into());
@@ -111,7 +111,7 @@ impl<S: Store> Store for Versioned<S> {
     }
 
     async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
-        // What follows from a transition of the newer version is the engine's to do: it is raised on its way.
+        // The engine makes the consequences of the newer version's transition call by call, so that each is raised.
         if self.version == Version::Newer {
             return settle_first(self, settlement).await;
         }

@@ -1,4 +1,4 @@
-//! The protocol's model, every state of small scopes; and that it finds what is wrong with a protocol that is broken.
+//! Verifies every state of the model's small scopes, and that the checker finds the bugs of broken protocols.
 
 #![allow(clippy::panic, reason = "clippy.toml allows it in tests, but not in what the tests call")]
 
@@ -13,7 +13,7 @@ fn finds(property: &str, scope: &Scope) {
 }
 
 #[test]
-fn every_state_of_the_small_scopes_is_right_and_leads_to_an_end() {
+fn every_state_of_the_small_scopes_is_safe_and_reaches_an_end() {
     for scope in small_scopes() {
         let figures = verify(&scope, 2).unwrap_or_else(|flaw| panic!("{}: {flaw}", scope.name));
         println!("{:<66}{figures:?}", scope.name);
@@ -21,46 +21,46 @@ fn every_state_of_the_small_scopes_is_right_and_leads_to_an_end() {
 }
 
 #[test]
-fn without_a_watchdog_a_lost_message_is_missed() {
+fn lost_message_without_a_watchdog_leaves_the_task_stuck() {
     let lost = Faults { lost_messages: true, ..Faults::NONE };
     finds("nothing is stuck", &Scope::chain("", 1, lost).without_watchdog());
 }
 
-/// A known limit, which the watchdog is there for: a repeated message that two workers hold at once is acknowledged by
-/// the one that received it first, after the other has completed the step and died.
+/// A known limit that the watchdog covers: two workers hold a repeated message at once. The one that received it first
+/// acknowledges it after the other has completed the step and died.
 #[test]
-fn a_repeated_message_delivered_twice_at_once_needs_the_watchdog() {
+fn repeated_message_delivered_twice_at_once_needs_the_watchdog() {
     let twice = Faults { duplicates: true, ..CRASHES };
     finds("nothing is stuck", &Scope::chain("", 2, twice).without_watchdog());
 }
 
 #[test]
-fn an_acknowledgement_before_the_hand_over_is_found() {
+fn acknowledgement_before_the_dispatch_is_found() {
     let scope = Scope::chain("", 2, CRASHES).without_watchdog();
-    finds("nothing is stuck", &scope.with(Bug::AcknowledgeBeforeHandOver));
+    finds("nothing is stuck", &scope.with(Bug::AcknowledgeBeforeDispatch));
 }
 
 #[test]
-fn a_missing_fence_is_found() {
+fn missing_fence_is_found() {
     let faults = Faults { duplicates: true, slow_workers: true, ..Faults::NONE };
     let scope = Scope::chain("", 1, faults).max_attempts(2).with(Bug::NoFence);
     finds("steps and task move only along the tables of states", &scope);
 }
 
 #[test]
-fn a_lease_that_is_compared_the_wrong_way_is_found() {
+fn inverted_lease_comparison_is_found() {
     let scope = Scope::chain("", 1, CRASHES).without_watchdog();
-    finds("left alone, every task comes to rest", &scope.with(Bug::LeaseComparedTheWrongWay));
+    finds("left alone, every task comes to rest", &scope.with(Bug::LeaseComparisonInverted));
 }
 
 #[test]
-fn a_join_that_counts_is_found() {
+fn join_that_counts_arrivals_is_found() {
     let scope = Scope::diamond("", CRASHES).without_watchdog();
     finds("nothing is stuck", &scope.with(Bug::JoinCounted));
 }
 
 #[test]
-fn a_message_that_is_trusted_is_found() {
+fn trusted_message_is_found() {
     let stray = Faults { stray_messages: true, ..Faults::NONE };
     finds(
         "a handler begins only after all it depends on is done",
@@ -69,13 +69,13 @@ fn a_message_that_is_trusted_is_found() {
 }
 
 #[test]
-fn a_step_that_begins_in_a_cancelled_task_is_found() {
+fn step_that_begins_in_a_cancelled_task_is_found() {
     let cancels = Faults { cancels: true, ..Faults::NONE };
     finds("nothing begins in a task that was found closed", &Scope::chain("", 1, cancels).with(Bug::StatusNotChecked));
 }
 
 #[test]
-fn a_failed_step_in_an_open_task_is_found() {
+fn failed_step_in_an_open_task_is_found() {
     let fails = Faults { permanent: true, ..Faults::NONE };
     finds(
         "a failed step shows in its task, and only that does",
@@ -84,20 +84,20 @@ fn a_failed_step_in_an_open_task_is_found() {
 }
 
 #[test]
-fn a_key_of_each_attempt_is_found() {
+fn idempotency_key_per_attempt_is_found() {
     let fails = Faults { retryable: true, ..Faults::NONE };
     finds("a step is charged once", &Scope::chain("", 1, fails).max_attempts(2).with(Bug::KeyPerAttempt));
 }
 
 #[test]
-fn a_compensation_that_does_not_void_is_found() {
+fn compensation_that_does_not_void_the_key_is_found() {
     let faults = Faults { slow_workers: true, cancels: true, ..Faults::NONE };
     let scope = Scope::chain("", 1, faults).compensated();
     finds("after compensation nothing is charged and kept", &scope.with(Bug::RefundWithoutVoid));
 }
 
 #[test]
-fn a_compensation_that_does_not_wait_is_found() {
+fn compensation_that_does_not_wait_for_steps_in_flight_is_found() {
     let cancels = Faults { cancels: true, ..Faults::NONE };
     let scope = Scope::chain("", 1, cancels).compensated();
     finds("once compensations run no step is waiting or in flight", &scope.with(Bug::ClosedInFlight));

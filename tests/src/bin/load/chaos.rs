@@ -1,4 +1,4 @@
-//! What goes wrong while the checkouts are made, and who changes their mind.
+//! The faults and cancellations of a load test.
 
 use crate::now;
 use checkout::testing::steps;
@@ -20,47 +20,47 @@ use stepwell_tests::{
     stack::Stack,
 };
 
-/// What is done to the run. The seed repeats the dice; when what happens is up to the machine.
+/// The faults of a load test. The seed repeats the random numbers, but not the timing, which depends on the machine.
 #[derive(Args)]
 pub(crate) struct ChaosOptions {
-    /// Disturb the run, as the options below say. The functions are set to reach DynamoDB through a proxy for as long as
-    /// it lasts; where it is broken off, take the stack down and up again.
+    /// Disturb the run with the faults of the options below. The functions reach DynamoDB through a proxy meanwhile;
+    /// after an interrupted run, take the stack down and up again.
     #[arg(long)]
     pub(crate) faults: bool,
-    /// Where the dice start.
+    /// The seed of the random numbers.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "faults")]
     seed: u64,
-    /// Of 100 requests to DynamoDB, how many are throttled.
+    /// Throttled requests to DynamoDB, in percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0, requires = "faults")]
     throttled: f64,
-    /// Of 100 requests to DynamoDB, how many fail before they take effect.
+    /// Requests to DynamoDB that fail before they take effect, in percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 3.0, requires = "faults")]
     refused: f64,
-    /// Of 100 requests to DynamoDB, how many take effect and are answered with an error.
+    /// Requests to DynamoDB that take effect and are answered with an error, in percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 2.0, requires = "faults")]
     answer_lost: f64,
-    /// Of 100 requests to DynamoDB, how many take effect and lose their connection.
+    /// Requests to DynamoDB that take effect and lose their connection, in percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 2.0, requires = "faults")]
     dropped: f64,
-    /// The time between two kills of a worker, in seconds, on average; 0 for none.
+    /// The average time between two kills of a worker, in seconds; 0 for none.
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, requires = "faults")]
     kill_every: f64,
-    /// Of 100 messages to a step, how many come once more, at any time.
+    /// Messages to steps that are sent once more, at any time, in percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 30.0, requires = "faults")]
     copies: f64,
-    /// The time between two purges of a step's queue, in seconds, on average; 0 for none. What waits there is lost, until
-    /// the watchdog finds out.
+    /// The average time between two purges of a step's queue, in seconds; 0 for none. The messages in it are lost until
+    /// the watchdog finds their steps.
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0, requires = "faults")]
     purge_every: f64,
-    /// Of 100 checkouts, how many are cancelled while they run, or just after.
+    /// Checkouts that are cancelled while they run, or just after, in percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 2.0, requires = "faults")]
     cancelled: f64,
 }
 
-/// The copies of a checkout's messages come within this time from its start.
+/// The time from the start of a checkout within which its messages are sent again.
 const COPIED_WITHIN: Duration = Duration::from_secs(10);
 
-/// Its customer changes their mind within this time.
+/// The time from the start of a checkout within which it is cancelled.
 const CANCELLED_WITHIN: Duration = Duration::from_secs(2);
 
 pub(crate) struct Chaos {
@@ -70,13 +70,13 @@ pub(crate) struct Chaos {
     workflow: Workflow,
     began: Timestamp,
     dice: RefCell<Rng>,
-    /// In seconds.
+    /// The average time between two kills, in seconds.
     kill_every: f64,
     purge_every: f64,
-    /// Of one, not of a hundred.
+    /// A probability, from 0 to 1.
     copies: f64,
     cancelled: f64,
-    /// By function.
+    /// The number of kills by function.
     kills: RefCell<BTreeMap<String, u32>>,
     purges: Cell<u32>,
     copied: Cell<u32>,
@@ -84,15 +84,15 @@ pub(crate) struct Chaos {
     too_late: Cell<u32>,
 }
 
-/// What has been done, and how much of it showed.
+/// The faults that were injected, and their visible effects.
 pub(crate) struct Done {
     dynamodb: Counts,
     kills: BTreeMap<String, u32>,
     purges: u32,
     copies: u32,
-    /// Cancelled, and asked to be when they were complete already.
+    /// The cancellations made, and those refused because the checkout was complete.
     cancellations: (u32, u32),
-    /// Messages that the watchdog found missing.
+    /// Messages that the watchdog sent.
     woken: u64,
 }
 
@@ -126,7 +126,7 @@ impl Chaos {
         }
     }
 
-    /// Kills a worker every now and then, whatever it is doing, and purges a queue. Never ends by itself.
+    /// Kills random workers and purges random queues. Never returns.
     pub(crate) async fn run(&self) {
         join(self.kill_workers(), self.purge_queues()).await;
     }
@@ -137,7 +137,7 @@ impl Chaos {
             let workers = cpu::workers(&self.stack);
             let Some((process, function)) = self.dice.borrow_mut().choice(workers) else { continue };
             let kill = Command::new("kill").args(["-KILL", &process.to_string()]).status();
-            // It may just have ended by itself.
+            // The worker may just have ended by itself.
             if kill.is_ok_and(|status| status.success()) {
                 *self.kills.borrow_mut().entry(function).or_default() += 1;
             }
@@ -153,7 +153,7 @@ impl Chaos {
         }
     }
 
-    /// Waits for so many seconds on average; for ever, where it is none.
+    /// Waits for this many seconds on average; for ever if it is 0.
     async fn pause(&self, seconds: f64) {
         if seconds <= 0.0 {
             return std::future::pending().await;
@@ -162,7 +162,7 @@ impl Chaos {
         tokio::time::sleep(Duration::from_secs_f64(pause)).await;
     }
 
-    /// Sends a checkout's steps messages a second time, too early or too late, and cancels it, all as the dice say.
+    /// Sends a checkout's messages a second time at random moments, and cancels some checkouts.
     pub(crate) async fn disturb(&self, task: &str, request: &Value) {
         let id: TaskId = task.parse().expect("a task's id");
         let plan = self.workflow.plan_for(request);
@@ -196,7 +196,7 @@ impl Chaos {
         time.mul_f64(self.dice.borrow_mut().f64())
     }
 
-    /// Takes the proxy away.
+    /// Removes the proxy.
     pub(crate) async fn end(self) -> Done {
         self.stack.point_dynamodb_at(None).await;
         let minutes = u32::try_from(now().since(self.began).as_secs().div_ceil(60)).expect("less than a year");
@@ -211,7 +211,7 @@ impl Chaos {
     }
 }
 
-/// How many messages the watchdog has sent, out of its log: each of its lines there ends with a JSON object.
+/// The number of messages that the watchdog has sent, from its log: each of its lines there ends with a JSON object.
 fn sent_by_watchdog(log: &str) -> u64 {
     let said = log.lines().filter_map(|line| serde_json::from_str(line.get(line.find('{')?..)?).ok());
     said.filter_map(|said: Value| said["sent"].as_u64()).sum()

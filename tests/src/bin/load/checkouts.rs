@@ -1,4 +1,4 @@
-//! Making the checkouts, and following each to its end.
+//! Starts the checkouts, and waits for the end of each.
 
 use crate::{chaos::Chaos, now, orders::Order};
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
@@ -18,23 +18,23 @@ use stepwell_tests::{
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// Between two looks at the checkouts under way.
+/// The time between two reads of the open checkouts.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// DynamoDB reads at most 100 items in one batch.
 const BATCH: usize = 100;
 
-/// How often a request is made again that got no answer, or that of a server in trouble; and after which pause.
+/// The tries of a request without an answer, or with a server error; and the pause between them.
 const TRIES: u32 = 50;
 const BETWEEN_TRIES: Duration = Duration::from_millis(500);
 
-/// Whom the letters go to.
+/// The address of all customers.
 pub(crate) const EMAIL: &str = "load@example.com";
 
-/// What became of one checkout.
+/// The result of one checkout.
 pub(crate) struct Made {
     pub(crate) order: Order,
-    /// `None` where the API did not take it.
+    /// `None` where the API did not accept it.
     pub(crate) task: Option<String>,
     pub(crate) end: End,
 }
@@ -43,25 +43,25 @@ pub(crate) enum End {
     Complete {
         latency: Duration,
     },
-    /// Its customer changed their mind, and all of it was undone.
+    /// It was cancelled and compensated.
     Cancelled,
     NotStarted(String),
     Failed(String),
     Lost,
 }
 
-/// The checkouts under way, and who waits for the end of each.
+/// The open checkouts, each with the channel to the task that waits for its end.
 type UnderWay = RefCell<HashMap<String, oneshot::Sender<(String, Option<Timestamp>)>>>;
 
 /// How checkouts are made.
 #[derive(Clone, Copy)]
 pub(crate) struct Load<'a> {
     pub(crate) stack: &'a Stack,
-    /// What disturbs them.
+    /// The faults, if any.
     pub(crate) chaos: Option<&'a Chaos>,
-    /// After this long without an end one counts as lost.
+    /// The time after which an open checkout counts as lost.
     pub(crate) patience: Duration,
-    /// How many are under way at the same time.
+    /// The number of open checkouts at a time.
     pub(crate) concurrency: u32,
 }
 
@@ -106,7 +106,7 @@ impl Load<'_> {
         Made { order: order.clone(), task: Some(task), end }
     }
 
-    /// Starts a checkout as a client does that means it: with a key of its own, and again until it is answered.
+    /// Starts a checkout under an idempotency key, and repeats the request until it is answered.
     async fn insist(&self, request: &Value) -> Result<Answer, String> {
         let key = Uuid::new_v4().to_string();
         let mut last = String::new();
@@ -137,9 +137,9 @@ impl Load<'_> {
         end
     }
 
-    /// Tells whoever waits for a checkout when it has ended. Never ends by itself.
+    /// Notifies the waiting tasks of ended checkouts. Never returns.
     async fn watch(&self, under_way: &UnderWay) {
-        // One that has used up its attempts under the faults is redriven by itself.
+        // With faults, a checkout that has used up its attempts is redriven by the engine.
         let goes_on = |status: &str| is_open(status) || (self.chaos.is_some() && status == "error");
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
@@ -149,7 +149,7 @@ impl Load<'_> {
                 if !goes_on(&status)
                     && let Some(waiting) = under_way.borrow_mut().remove(&task)
                 {
-                    // Nobody waits any more where the patience was over.
+                    // A task whose patience is over waits no more.
                     let _ = waiting.send((status, finished_at));
                 }
             }
@@ -157,12 +157,12 @@ impl Load<'_> {
     }
 }
 
-/// Whether a task of this stored status is on its way to another by itself.
+/// Whether a task of this stored status is still going to change by itself.
 pub(crate) fn is_open(status: &str) -> bool {
     matches!(status, "pending" | "compensating")
 }
 
-/// The stored status of up to a hundred tasks, and when they finished. A failed call is made again at the next look.
+/// The stored status of up to a hundred tasks, and when they finished. The next read repeats a failed call.
 async fn statuses(stack: &Stack, tasks: &[String]) -> Vec<(String, String, Option<Timestamp>)> {
     let key = |task: &String| {
         let text = |text: String| AttributeValue::S(text);

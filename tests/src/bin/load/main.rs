@@ -1,9 +1,10 @@
-//! Many checkouts at once, and then the books: was none lost, none charged twice, is the stock exact? With `--faults`
-//! while workers are killed, messages come twice, DynamoDB fails, and some customers change their minds.
+//! The command `load`: many concurrent checkouts, and then the reconciliation: none is lost, none is charged twice, the
+//! stock is exact. With `--faults` workers are killed meanwhile, messages come twice, DynamoDB fails, and some
+//! customers cancel.
 //!
-//! Every checkout goes through the API. Its end is read off the engine's table, a hundred tasks with one call, so that
-//! the looking costs the stack next to nothing; how long it took is its own `finished_at` less the moment before the
-//! request, by the clock of this one machine.
+//! Every checkout goes through the API. Its end is read from the engine's table, a hundred tasks with one call, so that
+//! the reads hardly load the stack. Its latency is its own `finished_at` less the time before the request, by the clock
+//! of this one machine.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the report is this command's output")]
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a set-up that is wrong ends the run, with a message")]
@@ -17,7 +18,7 @@ mod report;
 use crate::{
     chaos::{Chaos, ChaosOptions},
     checkouts::{End, Load},
-    report::{Report, Speed},
+    report::{LoadReport, Speed},
 };
 use clap::Parser;
 use std::{
@@ -27,19 +28,19 @@ use std::{
 use stepwell::Timestamp;
 use stepwell_tests::{cpu, stack::Stack};
 
-/// Checkouts through the API, and whether each of them came out right.
+/// Makes checkouts through the API, and verifies that each of them ended as it has to.
 ///
-/// The stack is found by the environment: eval "$(infra/local.sh env)". Stock is topped up by what is going to be
-/// bought, so afterwards it has to be what it was before. Nothing else may buy meanwhile.
+/// The environment names the stack: eval "$(infra/local.sh env)". The command adds the stock that it is going to buy,
+/// so afterwards the stock has to be what it was before. Nothing else may buy meanwhile.
 #[derive(Parser)]
 struct Options {
-    /// How many checkouts to make.
+    /// The number of checkouts.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     checkouts: u32,
-    /// How many of them are under way at the same time.
+    /// The number of open checkouts at a time.
     #[arg(long, value_name = "C", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     concurrency: u32,
-    /// How many checkouts to make before the measurement, so that the functions are warm.
+    /// The number of checkouts before the measurement, so that the functions are warm.
     #[arg(long, value_name = "N", default_value_t = 20)]
     warm_up: u32,
     /// Print the report as JSON.
@@ -49,10 +50,10 @@ struct Options {
     chaos: ChaosOptions,
 }
 
-/// After this long without an end a checkout counts as lost.
+/// The time after which an open checkout counts as lost.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The same where things go wrong on purpose: a worker's lease and the watchdog's rounds are counted in minutes.
+/// The same with faults: a worker's lease and the watchdog's interval take minutes.
 const PATIENCE_WITH_FAULTS: Duration = Duration::from_secs(600);
 
 #[tokio::main(flavor = "current_thread")]
@@ -88,14 +89,14 @@ async fn main() -> ExitCode {
 
     let speed = Speed::of(&measured, took);
     results.extend(measured);
-    // What was put there for a checkout that did not come about. One that is lost may still buy.
+    // Takes back the stock of checkouts that did not complete. A lost one may still buy.
     for made in results.iter().filter(|made| !matches!(made.end, End::Complete { .. } | End::Lost)) {
         for &(product, _, quantity) in &made.order.lines {
             stack.add_stock(product, -quantity).await;
         }
     }
     let audit = reconcile::audit(&stack, &results, &before, &units, left_over).await;
-    let report = Report { options: &options, speed, cpu, chaos: done_to_it, audit };
+    let report = LoadReport { options: &options, speed, cpu, chaos: done_to_it, audit };
     if options.json {
         println!("{}", report.json());
     } else {

@@ -1,4 +1,4 @@
-//! What is bought.
+//! The carts of the checkouts.
 
 use futures::future::join_all;
 use serde_json::Value;
@@ -10,10 +10,10 @@ pub(crate) struct Product {
     price_cents: i64,
 }
 
-/// One checkout that is going to be made.
+/// One cart.
 #[derive(Clone)]
 pub(crate) struct Order {
-    /// Product, price in cents, quantity.
+    /// The lines: product, price in cents, quantity.
     pub(crate) lines: Vec<(u32, i64, i64)>,
     pub(crate) total_cents: i64,
 }

@@ -1,4 +1,4 @@
-//! The books: what has to be true of the stack when all checkouts are over.
+//! The reconciliation: what has to be true of the stack when all checkouts are over.
 
 use crate::{
     checkouts::{EMAIL, End, Made, is_open},
@@ -12,11 +12,11 @@ use std::{
 use stepwell::{Timestamp, core::message::UNDELIVERABLE};
 use stepwell_tests::stack::{Item, Stack, is_standing_order, is_standing_reservation, kept_charge};
 
-/// How the stack stood before anything was bought.
+/// The stack before the first checkout.
 pub(crate) struct Before {
     at: Timestamp,
     stock: BTreeMap<u32, i64>,
-    /// Messages by queue.
+    /// The number of messages by queue.
     queued: BTreeMap<String, usize>,
 }
 
@@ -30,8 +30,8 @@ async fn queued(stack: &Stack) -> BTreeMap<String, usize> {
     stack.queues_with_messages().await.into_iter().map(|(queue, messages)| (queue, messages.len())).collect()
 }
 
-/// Waits until no queue holds more messages than before, and answers with how many more each of them still holds. Nobody
-/// takes away what is undeliverable, so that is not waited for.
+/// Waits until no queue holds more messages than before; answers with the surplus of each queue. It does not wait for
+/// undeliverable messages, which nothing removes.
 pub(crate) async fn until_queues_are_as(stack: &Stack, before: &Before, patience: Duration) -> BTreeMap<String, usize> {
     eprintln!("waiting for the queues to run dry");
     let begin = Instant::now();
@@ -48,20 +48,20 @@ pub(crate) async fn until_queues_are_as(stack: &Stack, before: &Before, patience
     }
 }
 
-/// What the books say.
+/// The result of the reconciliation.
 #[derive(Default)]
 pub(crate) struct Audit {
-    /// Everything that is not as it has to be.
+    /// All discrepancies.
     pub(crate) faults: Vec<String>,
-    /// Attempts whose worker was gone before their end, in all checkouts.
+    /// Attempts whose worker died, in all checkouts.
     pub(crate) attempts_lost: usize,
-    /// Attempts that failed and could be made again.
+    /// Attempts that failed with a retryable error.
     pub(crate) attempts_failed: usize,
-    /// Times that a checkout had used up its attempts and was redriven by itself.
+    /// Automatic redrives of checkouts that had used up their attempts.
     pub(crate) redrives: usize,
-    /// Checkouts that came to their end although one of their attempts did not.
+    /// Checkouts that ended although at least one of their attempts was lost or failed.
     pub(crate) recovered: usize,
-    /// Letters beyond the first to an order.
+    /// E-mails beyond the first for an order.
     pub(crate) emails_again: usize,
 }
 
@@ -72,7 +72,7 @@ pub(crate) async fn audit(
     bought: &BTreeMap<u32, i64>,
     queued: BTreeMap<String, usize>,
 ) -> Audit {
-    eprintln!("checking the books");
+    eprintln!("reconciling");
     let mut audit = Audit::default();
     made.iter().for_each(|one| audit.check_end(one));
     for (queue, count) in queued {
@@ -102,8 +102,8 @@ impl Audit {
         }
     }
 
-    /// One charge of the right amount, one reservation, one order and a letter for what was bought; nothing of the first
-    /// three for what was not.
+    /// A completed checkout has one charge of the right amount, one reservation, one order and an e-mail. Any other has
+    /// neither charge, reservation nor order.
     async fn check_effects(&mut self, stack: &Stack, made: &[Made]) {
         let charges = by_task(stack.scan(&stack.shop_table("payments")).await, kept_charge);
         let standing = |item: &Item| is_standing_reservation(item).then_some(());
@@ -137,7 +137,7 @@ impl Audit {
         }
     }
 
-    /// No task that is open, none that nobody knows of. Counts what the attempts have been through.
+    /// Checks that no task is open or unknown, and counts lost and failed attempts.
     fn check_tasks(&mut self, items: &[Item], made: &[Made], since: Timestamp) {
         let known: HashSet<&str> = made.iter().filter_map(|made| made.task.as_deref()).collect();
         let mut troubled = HashSet::new();
@@ -149,7 +149,7 @@ impl Audit {
                     continue;
                 }
                 if !known.contains(task) {
-                    self.faults.push(format!("{task} was started, and whoever did it does not know"));
+                    self.faults.push(format!("{task} was started, and no client knows of it"));
                 }
                 self.redrives += maps(item, "actions").filter(|action| text(action, "what") == "retry").count();
                 if is_open(text(item, "status")) {
@@ -172,13 +172,13 @@ impl Audit {
     }
 }
 
-/// How many emails were written about each order, by its number.
+/// The number of e-mails by order number.
 async fn emails(stack: &Stack) -> HashMap<String, usize> {
     const NUMBER: &str = "ORD-20260101-0123ABCD";
     let mut emails = HashMap::new();
-    for letter in stack.mails_to(EMAIL).await {
-        let letter = letter.to_string();
-        let number = letter.find("ORD-").and_then(|at| letter.get(at..at + NUMBER.len()));
+    for email in stack.mails_to(EMAIL).await {
+        let email = email.to_string();
+        let number = email.find("ORD-").and_then(|at| email.get(at..at + NUMBER.len()));
         *emails.entry(number.unwrap_or_default().to_owned()).or_default() += 1;
     }
     emails
@@ -188,13 +188,13 @@ fn text<'a>(item: &'a Item, name: &str) -> &'a str {
     item.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str)
 }
 
-/// The maps in an item's list; none where there is no such list.
+/// The maps in an item's list; none without such a list.
 fn maps<'a>(item: &'a Item, name: &str) -> impl Iterator<Item = &'a Item> {
     let list = item.get(name).and_then(|list| list.as_l().ok());
     list.into_iter().flatten().filter_map(|value| value.as_m().ok())
 }
 
-/// What the items of a table say, by the task id that theirs begins with.
+/// The values of a table's items, by the task id with which their ids begin.
 fn by_task<T>(items: Vec<Item>, say: impl Fn(&Item) -> Option<T>) -> HashMap<String, Vec<T>> {
     const TASK_ID: usize = 36;
     let mut said: HashMap<String, Vec<T>> = HashMap::new();

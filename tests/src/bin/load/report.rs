@@ -1,4 +1,4 @@
-//! The report.
+//! The report of a load test.
 
 use crate::{
     Options,
@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 use stepwell_tests::cpu::FunctionTime;
 
-pub(crate) struct Report<'a> {
+pub(crate) struct LoadReport<'a> {
     pub(crate) options: &'a Options,
     pub(crate) speed: Speed,
     pub(crate) cpu: Vec<FunctionTime>,
-    /// What was done to the run, if anything.
+    /// The faults, if any.
     pub(crate) chaos: Option<Done>,
     pub(crate) audit: Audit,
 }
@@ -23,7 +23,7 @@ pub(crate) struct Speed {
     took: Duration,
     complete: usize,
     cancelled: usize,
-    /// In milliseconds, the shortest first.
+    /// The latencies in milliseconds, sorted.
     latencies: Vec<u64>,
 }
 
@@ -43,14 +43,14 @@ impl Speed {
         self.complete as f64 / self.took.as_secs_f64()
     }
 
-    /// The latency that this many in a hundred do not exceed; `None` where there is none at all.
+    /// The latency at this percentile; `None` without any.
     fn percentile(&self, percent: usize) -> Option<u64> {
         let rank = (self.latencies.len() * percent).div_ceil(100).max(1);
         self.latencies.get(rank - 1).copied()
     }
 }
 
-impl Report<'_> {
+impl LoadReport<'_> {
     pub(crate) fn print(&self) {
         let Options { checkouts, concurrency, .. } = self.options;
         println!("{checkouts} checkouts, {concurrency} at a time, in {:.1} s", self.speed.took.as_secs_f64());
@@ -74,7 +74,7 @@ impl Report<'_> {
         }
     }
 
-    /// Where workers are killed their processor time says nothing.
+    /// Killed workers take their processor time with them, so that there is no figure with faults.
     fn print_cpu(&self) {
         if self.cpu.is_empty() {
             println!("  CPU of our functions     not measured: their processes are not on this machine");
@@ -90,7 +90,7 @@ impl Report<'_> {
         let Audit { attempts_lost, attempts_failed, redrives, recovered, emails_again, .. } = &self.audit;
         done.print();
         println!("  complete                 {:>8}", self.speed.complete);
-        println!("  cancelled and undone     {:>8}", self.speed.cancelled);
+        println!("  cancelled, compensated   {:>8}", self.speed.cancelled);
         println!("  attempts lost            {attempts_lost:>8}");
         println!("  attempts failed          {attempts_failed:>8}");
         println!("  redriven by themselves  {redrives:>8}");

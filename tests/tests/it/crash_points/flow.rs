@@ -1,4 +1,4 @@
-//! What checkouts do, and what is left of each in the end.
+//! The flows of checkouts, and the state that each has to end in.
 
 use checkout::testing::steps;
 use serde_json::{Value, json};
@@ -6,15 +6,15 @@ use stepwell_tests::stack::{Item, Product, Stack};
 
 const PAYMENT: &str = "process_payment";
 
-/// The step that a checkout which is cancelled does not come to: nobody is written to.
+/// The step that a cancelled checkout never reaches: it sends no e-mail.
 pub(super) const LAST: &str = "send_confirmation";
 
-/// The way that a checkout goes.
+/// The flow of a checkout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// Nothing goes wrong.
+    /// It completes without failures.
     Bought,
-    /// The first charge fails.
+    /// The first charge fails, and the second succeeds.
     BoughtAtTheSecondTry,
     /// The charge is declined.
     Declined,
@@ -25,7 +25,7 @@ pub(super) enum Flow {
 /// One checkout.
 pub(super) struct Checkout {
     pub(super) task: String,
-    /// Its customer's address, and nobody else's.
+    /// The e-mail address of its customer, and of no other.
     pub(super) email: String,
 }
 
@@ -51,12 +51,12 @@ impl Flow {
         }
     }
 
-    /// How the last attempt of a step goes.
+    /// The outcome of a step's last attempt.
     pub(super) fn last_outcome(self, step: &str) -> &'static str {
         if self == Self::Declined && step == PAYMENT { "permanent_error" } else { "complete" }
     }
 
-    /// That everything is as if nobody had died on the way.
+    /// Asserts that everything is as if no process had died.
     pub(super) async fn check(self, what: &str, stack: &Stack, product: &Product, Checkout { task, email }: &Checkout) {
         let status = stack.api.order_status(task).await;
         let details = stack.api.details(task).await;
@@ -73,7 +73,7 @@ impl Flow {
                 );
                 assert_eq!(charges, [total], "{what}");
                 assert_eq!((reservations.len(), orders.len()), (1, 1), "{what}");
-                assert!(mails >= 1, "{what}: no letter");
+                assert!(mails >= 1, "{what}: no e-mail");
             }
             Self::Declined => {
                 assert_eq!(status["error"]["code"], "PAYMENT_DECLINED", "{what}: {status}");
@@ -82,9 +82,10 @@ impl Flow {
             }
             Self::Cancelled => {
                 assert_eq!(status["status"], "cancelled", "{what}: {status}");
-                let undone = steps::compensations_of(&steps::before(LAST)).into_iter();
-                let undone = undone.map(|step| json!({"step": step, "status": "complete"})).collect::<Value>();
-                assert_eq!(status["compensations"], undone, "{what}");
+                let compensated = steps::compensations_of(&steps::before(LAST)).into_iter();
+                let compensated =
+                    compensated.map(|step| json!({"step": step, "status": "complete"})).collect::<Value>();
+                assert_eq!(status["compensations"], compensated, "{what}");
                 assert_eq!(charges, [0; 0], "{what}: what was charged is given back");
                 let refund = &details.step("refund_payment")["result"]["amount_refunded"];
                 assert_eq!(stepwell_tests::shop::cents(refund), total, "{what}");

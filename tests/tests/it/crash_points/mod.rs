@@ -1,10 +1,11 @@
-//! The deployed functions, killed at every point of a checkout: before and after each AWS call and each run of a handler.
+//! The deployed functions, killed at every crash point of a checkout: before and after each AWS call and each run of a
+//! handler.
 //!
-//! The points are found by running a checkout and reading off what it passed. Then as many checkouts are started as there
-//! are points, and at each point one of them dies. In the end each has to be as if nothing had happened. The watchdog is
-//! off meanwhile: the messages alone have to bring every checkout through.
+//! A first checkout finds the crash points: it records what it passes. Then as many checkouts are started as there are
+//! points, and at each point one of them dies. In the end each has to be as if nothing had happened. The watchdog is
+//! off meanwhile: messages alone have to bring every checkout to its end.
 //!
-//! It needs a stack that is built to be killed, and that nobody else uses meanwhile: `STEPWELL_BUILD=crash-points infra/local.sh up`.
+//! It needs a stack with crash points that nobody else uses meanwhile: `STEPWELL_BUILD=crash-points infra/local.sh up`.
 
 mod flow;
 mod runner;
@@ -15,7 +16,7 @@ use flow::Flow;
 use runner::{CrashRunner, CrashTarget};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The calls to the outside that a step makes which succeeds at once. A step that makes none is not listed.
+/// The calls to outside services of a step that succeeds at the first attempt. A step without such calls is not listed.
 fn business_of(step: &str) -> &'static [&'static str] {
     match step {
         "validate_cart" => &["BatchGetItem.products"],
@@ -28,9 +29,9 @@ fn business_of(step: &str) -> &'static [&'static str] {
     }
 }
 
-/// The calls by which the engine goes on after a step, as the plan says. Who reaches a join, or the end beside others,
-/// is a matter of timing: nothing is said of those.
-fn hand_over_of(step: &str) -> Vec<String> {
+/// The calls of the dispatch after a step, as the plan says. The order of arrivals at a join, and of leaves at the
+/// task, depends on timing, so those calls are left out.
+fn dispatch_calls_of(step: &str) -> Vec<String> {
     let plan = steps::plan();
     if plan.is_compensation(step) {
         let after = steps::compensations().into_iter().skip_while(|other| *other != step).nth(1);
@@ -45,12 +46,12 @@ fn hand_over_of(step: &str) -> Vec<String> {
     calls
 }
 
-/// The calls that are made for a step which succeeds at once: the engine's, and what the step is there for.
+/// The calls of a step that succeeds at the first attempt: the engine's and the handler's.
 fn calls_of(step: &str) -> Vec<String> {
     let begins = [format!("UpdateItem.STEP#{step}.in_progress"), "BatchGetItem.tasks".to_owned(), "handler".to_owned()];
     let business = business_of(step).iter().map(|&call| call.to_owned());
     let complete = format!("UpdateItem.STEP#{step}.complete");
-    let calls = begins.into_iter().chain(business).chain([complete]).chain(hand_over_of(step));
+    let calls = begins.into_iter().chain(business).chain([complete]).chain(dispatch_calls_of(step));
     calls.map(|call| format!("{step}.{call}")).collect()
 }
 
@@ -64,7 +65,7 @@ fn assert_around(calls: impl IntoIterator<Item = String>, points: &BTreeSet<Stri
 }
 
 #[tokio::test]
-async fn every_call_of_every_step_has_a_point_before_and_after_it() {
+async fn every_call_of_every_step_has_a_crash_point_before_and_after_it() {
     let mut runner = CrashRunner::new().await;
     let bought = runner.points_of_one(Flow::Bought).await;
     assert_around(steps::all().into_iter().flat_map(calls_of), &bought);
@@ -82,23 +83,23 @@ async fn every_call_of_every_step_has_a_point_before_and_after_it() {
 }
 
 #[tokio::test]
-async fn a_function_that_dies_anywhere_leaves_its_checkout_to_the_next_and_so_does_the_next() {
+async fn checkout_survives_one_and_two_deaths_at_every_crash_point() {
     let mut runner = CrashRunner::new().await;
     die_everywhere(&mut runner, Flow::Bought, &steps::all(), &BTreeSet::new()).await;
 }
 
 #[tokio::test]
-async fn a_function_that_dies_anywhere_while_a_checkout_is_undone_leaves_it_to_the_next_and_so_does_the_next() {
+async fn compensation_survives_one_and_two_deaths_at_every_crash_point() {
     let mut runner = CrashRunner::new().await;
     let bought = runner.points_of_one(Flow::Bought).await;
     die_everywhere(&mut runner, Flow::Cancelled, &steps::compensations(), &bought).await;
 }
 
-/// Dies once at each point that a flow passes and that is not known already, and twice where that opens a new way.
+/// Dies once at each new point that a flow passes, and twice where the first death leads to new points.
 async fn die_everywhere(runner: &mut CrashRunner, flow: Flow, steps: &[&str], known: &BTreeSet<String>) {
     let points = &runner.points_of_one(flow).await - known;
 
-    // A step that died can be found claimed, and found complete. What is done for it then has points of its own.
+    // The next worker finds the step claimed, or complete. Its calls then have points of their own.
     let deaths = steps.iter().flat_map(|step| {
         ["handler.before".to_owned(), format!("UpdateItem.STEP#{step}.complete.after")]
             .map(|point| CrashTarget::first(format!("{step}.{point}")))
@@ -115,11 +116,11 @@ async fn die_everywhere(runner: &mut CrashRunner, flow: Flow, steps: &[&str], kn
     for step in steps {
         assert_around([format!("{step}.UpdateItem.STEP#{step}")], &recoveries.keys().cloned().collect());
     }
-    // Whether a message comes back before the lease is over, and is put off once more, is a matter of milliseconds: the
-    // next checkout need not come to that call. The checkouts that wait for a retry die around it.
+    // Whether a message comes back before the lease is over, and is hidden once more, depends on milliseconds: the next
+    // checkout need not make that call. The checkouts that wait for a retry die around it.
     recoveries.retain(|point, _| !point.contains(".ChangeMessageVisibility."));
-    // Two workers that died have had both attempts of a step that has two. The task is redriven then, but by the watchdog,
-    // which is stopped here.
+    // Two dead workers use up both attempts of a step that has two. Only the watchdog, which is stopped here, would
+    // redrive that task.
     for step in steps::plan().steps().iter().filter(|step| step.max_attempts == 2) {
         recoveries.remove(&format!("{0}.UpdateItem.STEP#{0}.after", step.name));
     }
@@ -130,7 +131,7 @@ async fn die_everywhere(runner: &mut CrashRunner, flow: Flow, steps: &[&str], kn
 }
 
 #[tokio::test]
-async fn a_function_that_dies_while_it_puts_off_a_retry_or_gives_up_leaves_that_to_the_next() {
+async fn retry_and_permanent_failure_survive_a_death_at_every_crash_point() {
     let mut runner = CrashRunner::new().await;
     let bought = runner.points_of_one(Flow::Bought).await;
     for flow in [Flow::BoughtAtTheSecondTry, Flow::Declined] {

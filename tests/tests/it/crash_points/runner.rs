@@ -1,4 +1,4 @@
-//! Checkouts that are under way at the same time, each of which may die, and the books when all have ended.
+//! Runs concurrent checkouts, kills each at its crash point, and reconciles them when all have ended.
 
 use super::{
     flow::{Checkout, Flow, LAST},
@@ -25,22 +25,22 @@ use tokio::sync::{Mutex, MutexGuard};
 const STOCK: i64 = 10_000;
 const PRICE_CENTS: i64 = 2_500;
 
-/// How long an invocation lasts at most, and a message is hidden: this long after a death the next worker has its turn. It
-/// is the same for all steps, and the shortest of those that the template has.
+/// The timeout of an invocation and the visibility timeout: this long after a death the next worker starts. It is the
+/// same for all steps, and the shortest in the template.
 const INVOCATION_SECONDS: u32 = 15;
 
 /// A checkout dies twice at most, and sixty of them share a machine.
 const OVERDUE_AFTER: Duration = Duration::from_secs(240);
 
-/// How often checkouts are started anew for wishes that were not granted. Once is enough, but which death comes first is
-/// chance.
+/// The rounds in which checkouts are started for targets that none has hit. One round is usually enough, but which
+/// checkout dies first depends on timing.
 const ROUNDS: usize = 4;
 
-/// A point at which a checkout is to die.
+/// A crash point at which a checkout has to die.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CrashTarget {
     pub(super) point: String,
-    /// A death on the way to that point, which no checkout passes otherwise.
+    /// An earlier death, without which no checkout reaches the point.
     pub(super) after_death_at: Option<String>,
 }
 
@@ -50,15 +50,15 @@ impl CrashTarget {
     }
 }
 
-/// The checkouts of one test. They buy the same product, and are alone on the stack. What has been on it before may be
-/// there still.
+/// The checkouts of one test. They buy the same product, and nothing else runs on the stack. Data of earlier runs may
+/// be left on it.
 pub(super) struct CrashRunner {
     stack: Stack,
     switch: Switch,
     product: Product,
     started: usize,
     sold: usize,
-    /// How many messages nobody could use when this began, in each queue that keeps them.
+    /// The number of messages at the beginning, in each queue for messages that cannot be handled.
     given_up_on: [usize; 2],
     _alone: MutexGuard<'static, ()>,
 }
@@ -68,7 +68,7 @@ impl CrashRunner {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
         let alone = ONE_AT_A_TIME.lock().await;
         let stack = Stack::from_env().await;
-        // One message a batch, so that a function dies for one checkout only.
+        // Batches of one message, so that a function dies for one checkout only.
         set_mappings(&stack, "", r#"{"BatchSize":1,"Enabled":true}"#).await;
         stop_the_watchdog(&stack).await;
         shorten_invocations(&stack).await;
@@ -77,20 +77,20 @@ impl CrashRunner {
         Self { stack, switch: Switch::cleared(), product, started: 0, sold: 0, given_up_on, _alone: alone }
     }
 
-    /// Runs one checkout, and answers with the points that it has passed.
+    /// Runs one checkout; answers with the crash points that it has passed.
     pub(super) async fn points_of_one(&mut self, flow: Flow) -> BTreeSet<String> {
         let checkouts = self.run(flow, 1, &[]).await;
         self.passed(&checkouts[0].task)
     }
 
-    /// The points that a task has passed.
+    /// The crash points that a task has passed.
     pub(super) fn passed(&self, task: &str) -> BTreeSet<String> {
         let passed: BTreeSet<String> = self.switch.passed(task).into_iter().collect();
         assert!(!passed.is_empty(), "nothing was recorded: is this a stack of STEPWELL_BUILD=crash-points?");
         passed
     }
 
-    /// Where each task has died, in order.
+    /// The points at which each task has died, in order.
     pub(super) fn deaths(&self) -> BTreeMap<String, Vec<String>> {
         self.switch.deaths()
     }
@@ -99,8 +99,8 @@ impl CrashRunner {
     pub(super) async fn grant(&mut self, flow: Flow, wishes: Vec<CrashTarget>) {
         let mut left = wishes;
         for _ in 0..ROUNDS {
-            // A checkout that has not died yet dies at the next point that is wanted. So with as many checkouts as
-            // points none can be left.
+            // A checkout dies at the first wanted point that it reaches. So with as many checkouts as points none can
+            // be left.
             self.run(flow, left.len(), &left).await;
             let wanted = self.switch.wanted();
             left.retain(|wish| wanted.contains(&wish.point));
@@ -111,7 +111,7 @@ impl CrashRunner {
         panic!("no checkout has come to these points: {left:#?}");
     }
 
-    /// Starts so many checkouts at once, waits until nothing of them is under way, and checks each of them.
+    /// Starts this many checkouts concurrently, waits for their end, and checks each of them.
     async fn run(&mut self, flow: Flow, count: usize, wishes: &[CrashTarget]) -> Vec<Checkout> {
         let first = self.started;
         self.started += count;
@@ -169,7 +169,7 @@ impl CrashRunner {
         }
     }
 
-    /// Waits until no message is left, hidden or not, in these queues. A message goes forward in this order only.
+    /// Waits until these queues hold no message, visible or hidden. Messages move forward in this order only.
     async fn until_worked(&self, queues: &[&str]) {
         until_within(OVERDUE_AFTER, "all messages to be worked and acknowledged", async || {
             for queue in queues {
@@ -187,13 +187,13 @@ fn steps_and_compensations() -> Vec<&'static str> {
     [steps::all(), steps::compensations()].concat()
 }
 
-/// How many messages are in each queue of those that no step could use.
+/// The number of messages in each queue for messages that cannot be handled.
 async fn given_up_on(stack: &Stack) -> [usize; 2] {
     let queues = stack.queues_with_messages().await;
     ["dead_letters", "undeliverable"].map(|queue| queues.get(queue).map_or(0, Vec::len))
 }
 
-/// Changes the mappings that bring messages to the functions with this at the end of their names.
+/// Changes the event source mappings of the functions whose names end so.
 async fn set_mappings(stack: &Stack, function: &str, change: &str) {
     const MAPPINGS: &str = "/2015-03-31/event-source-mappings/";
     let lambda = Api::new(&stack.endpoint);

@@ -1,10 +1,10 @@
-//! What the audit trail has to say of a checkout's deaths.
+//! Checks the audit trail of a checkout after its deaths.
 
 use super::flow::Flow;
 use stepwell_tests::api::Details;
 
-/// That each step's trail has a lost attempt for each death that took one, and no other; and that the step's message was
-/// worked again after its death.
+/// Checks that each step's trail has one lost attempt for each death that took one, and no other; and that the step's
+/// message was delivered again after its death.
 pub(super) fn check(what: &str, flow: Flow, details: &Details, passed: &[String], died_at: &[String]) {
     let lost: Vec<(&str, Option<bool>)> = died_at
         .iter()
@@ -35,15 +35,15 @@ fn claim(step: &str) -> String {
     format!("{step}.UpdateItem.STEP#{step}.in_progress")
 }
 
-/// Whether the worker held the step when it died here. `None` where its claim was under way.
+/// Whether the worker owned the step when it died at this point. `None` where its claim was under way.
 fn takes_an_attempt(passed: &[String], point: &str, deaths_before: usize) -> Option<bool> {
     let step = step_of(point);
     if deaths_before > 0 {
-        // What a recovery alone passes: it finds the step claimed, and has it with the write that takes it over.
+        // Only a take-over passes this point: it finds the step claimed, and owns it with its write.
         return Some(point == format!("{step}.UpdateItem.STEP#{step}.after"));
     }
     if point.contains(".Query.") {
-        // The whole task is looked at by those who do not hold a step of it, or not any more.
+        // Only a worker that does not own a step, or owns it no longer, reads the whole task.
         return Some(false);
     }
     let (begins, claimed) = (format!("{}.before", claim(step)), format!("{}.after", claim(step)));

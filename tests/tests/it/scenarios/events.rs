@@ -1,4 +1,4 @@
-//! The samples in `events/`: each is what it says, and does what `events/README.md` says of it.
+//! The samples in `events/`: each is valid, and does what `events/README.md` says.
 
 use checkout::testing::steps;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs};
 use stepwell::testing::sample::TASK;
 use stepwell_tests::stack::{Stack, repository};
 
-/// The task id in the samples, to be replaced by a real one.
+/// The task id in the samples, which the tests replace by a real one.
 fn sample_task() -> String {
     TASK.to_string()
 }
@@ -16,14 +16,14 @@ fn sample(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The names of the JSON files in a folder of `events/`, without their ending.
+/// The names of the JSON files in a folder of `events/`, without their extension.
 fn names(folder: &str) -> BTreeSet<String> {
     let files = fs::read_dir(repository().join("events").join(folder)).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
     names.filter_map(|name| name.strip_suffix(".json").map(str::to_owned)).collect()
 }
 
-/// Every sample request, and how it ends: completed, failed in a step with a code, or refused at the door.
+/// The end of every sample request: completed, failed in a step with a code, or rejected by the validation.
 const ENDS: [(&str, &str); 19] = [
     ("amount_mismatch", "process_payment PAYMENT_AMOUNT_MISMATCH"),
     ("card_declined", "process_payment PAYMENT_DECLINED"),
@@ -51,7 +51,7 @@ async fn every_sample_request_ends_as_the_guide_says() {
     let stack = Stack::from_env().await;
     assert_eq!(names("requests"), ENDS.map(|(name, _)| name.to_owned()).into(), "the samples and this list");
     let guide = sample("README.md");
-    // As much as is bought, so that the test does not sell out the products of a stack that lives long.
+    // Adds the stock that the samples buy, so that the test never uses up the products of a long-lived stack.
     for (product, units) in [(1, 2), (2, 4), (3, 4)] {
         stack.add_stock(product, units).await;
     }
@@ -79,7 +79,7 @@ async fn every_sample_request_ends_as_the_guide_says() {
 }
 
 #[tokio::test]
-async fn every_step_takes_its_sample_message() {
+async fn every_step_accepts_its_sample_message() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
     let (task, ..) = stack.api.run(&product.request(1, "test_success_visa")).await;
@@ -92,7 +92,7 @@ async fn every_step_takes_its_sample_message() {
     assert_eq!(stack.invoke("dead_letters", &letter).await, json!({"batchItemFailures": []}));
     assert_eq!(stack.traces(&task, &product.email()).await, before, "the steps were done already");
 
-    // Nothing undoes a checkout that is complete.
+    // A complete checkout is never compensated.
     for step in steps::compensations() {
         let event = sample(&format!("{step}.json")).replace(&sample_task(), &task);
         assert_eq!(stack.invoke(step, &event).await, json!({"batchItemFailures": []}), "{step}");
@@ -105,7 +105,7 @@ async fn every_step_takes_its_sample_message() {
     assert!(stack.invoke("watchdog", &sample("watchdog.json")).await["looked_at"].is_number());
 }
 
-/// Every sample event of an API: the path that it asks for, and the status of the answer where the checkout is complete.
+/// Every sample event of an API: its path, and the status of the answer where the checkout is complete.
 const EVENTS: [(&str, &str, u16); 22] = [
     ("checkout_api/start_checkout", "/checkout", 202),
     ("checkout_api/start_checkout_with_key", "/checkout", 202),
@@ -132,10 +132,10 @@ const EVENTS: [(&str, &str, u16); 22] = [
 ];
 
 #[tokio::test]
-async fn each_api_takes_its_sample_events() {
+async fn each_api_accepts_its_sample_events() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
-    // What the two that start a checkout buy.
+    // The stock that the two events buy that start a checkout.
     stack.add_stock(1, 4).await;
     let (task, ..) = stack.api.run(&product.request(1, "test_success_visa")).await;
     for (name, path, status) in EVENTS {

@@ -1,4 +1,4 @@
-//! A request that is sent more than once.
+//! Requests that are sent more than once.
 
 use futures::future::join_all;
 use stepwell_tests::stack::Stack;

@@ -5,7 +5,7 @@ use stepwell_tests::stack::Stack;
 use uuid::Uuid;
 
 #[tokio::test]
-async fn a_message_that_comes_again_changes_nothing() {
+async fn duplicate_message_for_a_completed_step_changes_nothing() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
     let (task, status, _) = stack.api.run(&product.request(1, "test_success_visa")).await;
@@ -31,7 +31,7 @@ async fn a_message_that_comes_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_not_ours_is_kept_and_runs_nothing() {
+async fn invalid_message_is_kept_as_undeliverable_and_runs_nothing() {
     let stack = Stack::from_env().await;
     for step in steps::all() {
         let id = Uuid::now_v7().to_string();

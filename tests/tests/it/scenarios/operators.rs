@@ -49,7 +49,7 @@ async fn declined(stack: &Stack, product: &Product) -> String {
 }
 
 #[tokio::test]
-async fn nobody_comes_in_without_a_signature() {
+async fn request_without_a_signature_is_rejected() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
     let task = declined(&stack, &product).await;
@@ -88,7 +88,7 @@ async fn nobody_comes_in_without_a_signature() {
 }
 
 #[tokio::test]
-async fn a_dry_run_counts_and_a_retry_retries() {
+async fn dry_run_counts_and_bulk_redrive_redrives() {
     let stack = Stack::from_env().await;
     let (operator, product) = (stack.operator(), stack.product(2_500, 5).await);
     // Down for as many attempts as there are; the fourth finds it back.
@@ -124,7 +124,7 @@ async fn a_dry_run_counts_and_a_retry_retries() {
 }
 
 #[tokio::test]
-async fn one_checkout_is_retried() {
+async fn failed_checkout_is_redriven() {
     let stack = Stack::from_env().await;
     let (operator, product) = (stack.operator(), stack.product(2_500, 5).await);
     let (task, _, _) = stack.api.run(&product.request(1, "test_temp_fail_3_visa")).await;
@@ -135,7 +135,7 @@ async fn one_checkout_is_retried() {
 }
 
 #[tokio::test]
-async fn a_checkout_that_waits_for_its_next_attempt_is_cancelled() {
+async fn checkout_waiting_for_a_retry_is_cancelled() {
     let stack = Stack::from_env().await;
     let (operator, product) = (stack.operator(), stack.product(2_500, 5).await);
     let task = stack.api.start(&product.request(1, "test_rate_limit_visa")).await;
@@ -159,7 +159,7 @@ async fn a_checkout_that_waits_for_its_next_attempt_is_cancelled() {
 }
 
 #[tokio::test]
-async fn a_step_is_done_by_hand_and_what_depends_on_it_runs() {
+async fn dependents_run_after_an_operator_resolves_a_step() {
     let stack = Stack::from_env().await;
     let (operator, product) = (stack.operator(), stack.product(2_500, 5).await);
     let task = declined(&stack, &product).await;
@@ -183,7 +183,7 @@ async fn a_step_is_done_by_hand_and_what_depends_on_it_runs() {
 }
 
 #[tokio::test]
-async fn a_failed_checkout_is_declared_done() {
+async fn failed_checkout_is_resolved_by_an_operator() {
     let stack = Stack::from_env().await;
     let (operator, product) = (stack.operator(), stack.product(2_500, 5).await);
     let task = declined(&stack, &product).await;
@@ -195,14 +195,14 @@ async fn a_failed_checkout_is_declared_done() {
 }
 
 #[tokio::test]
-async fn a_failed_checkout_is_undone_before_its_time() {
+async fn failed_checkout_is_compensated_early_by_an_operator() {
     let stack = Stack::from_env().await;
     let (operator, product) = (stack.operator(), stack.product(2_500, 5).await);
     let task = declined(&stack, &product).await;
     operator.act(&task, "compensate", "the customer is gone").await.expect(202);
-    let undone = until("the end of the compensation", async || {
+    let compensated = until("the end of the compensation", async || {
         Some(operator.task(&task).await).filter(|task| task["compensated"] == true)
     })
     .await;
-    assert_eq!((&undone["status"], &undone["ends_as"]), (&json!("error"), &json!("error")), "{undone}");
+    assert_eq!((&compensated["status"], &compensated["ends_as"]), (&json!("error"), &json!("error")), "{compensated}");
 }

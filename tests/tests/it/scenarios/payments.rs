@@ -1,4 +1,5 @@
-//! What the gateway makes of a checkout. The samples hold most kinds of token (`events.rs`), `test_card.rs` of the shop all.
+//! The gateway's answers and their effect on a checkout. The samples cover most kinds of token (`events.rs`), the
+//! shop's `test_card.rs` all.
 
 use checkout::testing::steps;
 use serde_json::json;
@@ -7,7 +8,7 @@ use stepwell_tests::{stack::Stack, until};
 const PAYMENT: &str = "process_payment";
 
 #[tokio::test]
-async fn a_refused_card_fails_at_the_first_attempt() {
+async fn declined_card_fails_at_the_first_attempt() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
     let (task, status, details) = stack.api.run(&product.request(1, "test_insufficient_funds")).await;
@@ -34,7 +35,7 @@ async fn a_refused_card_fails_at_the_first_attempt() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_recovers_is_tried_again() {
+async fn checkout_is_retried_until_the_gateway_recovers() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
     let (task, status, details) = stack.api.run(&product.request(1, "test_temp_fail_2_visa")).await;
@@ -48,7 +49,7 @@ async fn a_gateway_that_recovers_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_is_waited_out_for_as_long_as_the_gateway_asks() {
+async fn retry_waits_as_long_as_the_gateway_rate_limit_asks() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
     let task = stack.api.start(&product.request(1, "test_rate_limit_visa")).await;

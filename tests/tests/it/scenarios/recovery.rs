@@ -27,7 +27,7 @@ async fn lost_start(stack: &Stack, product: &Product) -> String {
 }
 
 #[tokio::test]
-async fn a_checkout_whose_first_message_is_gone_is_found_by_the_watchdog() {
+async fn watchdog_finds_a_checkout_whose_first_message_is_lost() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
     let task = lost_start(&stack, &product).await;
@@ -42,7 +42,7 @@ async fn a_checkout_whose_first_message_is_gone_is_found_by_the_watchdog() {
 }
 
 #[tokio::test]
-async fn a_failed_checkout_is_undone_by_itself_when_its_time_is_over() {
+async fn failed_checkout_is_compensated_when_its_wait_is_over() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
     let task = lost_start(&stack, &product).await;
@@ -71,15 +71,19 @@ async fn a_failed_checkout_is_undone_by_itself_when_its_time_is_over() {
         (details["status"] == "error" && !steps.is_empty()).then_some(steps)
     })
     .await;
-    let undone = compensations.iter().map(|step| (step["name"].as_str().unwrap(), step["status"].as_str().unwrap()));
+    let compensated =
+        compensations.iter().map(|step| (step["name"].as_str().unwrap(), step["status"].as_str().unwrap()));
     let expected = steps::compensations_of(&steps::up_to("create_order"));
-    assert_eq!(undone.collect::<Vec<_>>(), expected.into_iter().map(|step| (step, "complete")).collect::<Vec<_>>());
+    assert_eq!(
+        compensated.collect::<Vec<_>>(),
+        expected.into_iter().map(|step| (step, "complete")).collect::<Vec<_>>()
+    );
     assert_eq!(stack.charges(&task).await, [0; 0]);
     assert_eq!(product.stock().await, 5);
 }
 
 #[tokio::test]
-async fn a_message_that_sqs_gave_up_on_is_an_error_of_its_step_that_can_be_retried() {
+async fn dead_letter_fails_its_step_which_can_be_redriven() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
     // Its gateway asks to be left alone for half a minute.
@@ -104,7 +108,7 @@ async fn a_message_that_sqs_gave_up_on_is_an_error_of_its_step_that_can_be_retri
 }
 
 #[tokio::test]
-async fn a_dead_letter_that_belongs_to_nothing_is_kept_with_the_reason() {
+async fn dead_letter_of_no_step_is_kept_with_its_reason() {
     let stack = Stack::from_env().await;
     let id = TaskId::new().to_string();
     let bodies = [

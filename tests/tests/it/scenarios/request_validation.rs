@@ -1,10 +1,11 @@
-//! What is refused at the door: with a reason for each fault, and without leaving anything behind. What is refused, and in
-//! which words, is shown next to the code: of values in `shared/checkout/src/workflow.rs`, of bodies in `shared/http_api/src/tests.rs`.
+//! The validation of requests: an answer names every violation, and a rejected request leaves nothing behind. Tests
+//! next to the code cover the rules and their texts: those of values in `shared/checkout/src/workflow.rs`, those of
+//! bodies in `shared/http_api/src/tests.rs`.
 
 use serde_json::{Value, json};
 use stepwell_tests::stack::{Product, Stack};
 
-/// That no task was started from anything with this text in it.
+/// Asserts that no task was started from anything with this text in it.
 async fn assert_nothing_started(stack: &Stack, product: &Product) {
     let marks = product.email();
     let tasks = stack.scan(stack.tasks_table()).await;
@@ -26,7 +27,7 @@ fn paths(answer: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn every_fault_is_told_with_its_path() {
+async fn every_violation_is_reported_with_its_path() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
     let request = json!({"checkout": {
@@ -55,7 +56,7 @@ async fn every_fault_is_told_with_its_path() {
 }
 
 #[tokio::test]
-async fn what_the_gateway_hands_on_in_another_form_is_refused_too() {
+async fn request_in_another_encoding_is_validated_too() {
     let stack = Stack::from_env().await;
     let no_text = stack.api.request("POST", "/checkout").body(vec![0xff, 0xfe, 0x00, 0x01]);
     assert!(stack.api.answer(no_text).await.expect(400)["error"].is_string());

@@ -1,13 +1,13 @@
-//! A checkout that failed, and is resumed at the step that failed.
+//! Redrives of a failed checkout, which resume at the failed step.
 
 use serde_json::json;
 use stepwell_tests::stack::Stack;
 
 #[tokio::test]
-async fn a_retry_goes_on_at_the_failed_step_and_charges_once() {
+async fn redrive_resumes_at_the_failed_step_and_charges_once() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
-    // Down for as many attempts as there are; the fourth finds it back.
+    // The gateway is down for as many attempts as there are; the fourth succeeds.
     let (task, status, before) = stack.api.run(&product.request(2, "test_temp_fail_3_visa")).await;
     assert_eq!((&status["status"], &status["failed_step"]), (&json!("failed"), &json!("process_payment")), "{status}");
     assert_eq!(before.outcomes("process_payment"), ["retryable_error"; 3]);

@@ -1,9 +1,9 @@
-//! Whoever has a card's token can charge the card, so it must not be seen anywhere.
+//! A card's token is a secret: its owner can charge the card. So no answer and no log may contain it.
 
 use stepwell_tests::{stack::Stack, until};
 
 #[tokio::test]
-async fn a_cards_token_is_in_no_answer_and_no_log() {
+async fn card_token_appears_in_no_answer_and_no_log() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 20).await;
     let mark = uuid::Uuid::new_v4().simple().to_string();
@@ -20,7 +20,7 @@ async fn a_cards_token_is_in_no_answer_and_no_log() {
         assert!(answers.iter().all(|answer| !answer.contains(&mark)), "{token} is in one of {answers:?}");
         tasks.push((task, status));
     }
-    // What is refused at the door is not repeated to whoever sent it, and not logged.
+    // A rejected request is neither repeated in the answer nor logged.
     let mut refused = product.request(0, &format!("test_success_{mark}"));
     refused["checkout"]["payment_info"]["card_number"] = format!("4242{mark}").into();
     let answer = stack.api.checkout(&refused).await;
@@ -28,7 +28,7 @@ async fn a_cards_token_is_in_no_answer_and_no_log() {
     let broken = stack.api.post("/checkout", format!("{{\"token\": \"{mark}\"")).await;
     assert!(broken.status == 400 && !broken.text.contains(&mark), "{}", broken.text);
 
-    // The lines come a moment after what they tell of.
+    // Log lines appear a moment after their events.
     let logs = until("the functions' log of these checkouts", async || {
         let logs = stack.logs(5);
         tasks.iter().all(|(task, _)| logs.contains(task.as_str())).then_some(logs)

@@ -1,14 +1,14 @@
-//! Stock: what is not there is not sold, however many want it at once.
+//! The stock: concurrent checkouts never sell more than there is.
 
 use futures::future::join_all;
 use stepwell_tests::{shop::request, stack::Stack};
 
 #[tokio::test]
-async fn a_racing_crowd_gets_exactly_what_is_there() {
+async fn concurrent_checkouts_sell_exactly_the_stock() {
     const CROWD: i64 = 12;
     const LEFT: i64 = 5;
     let stack = Stack::from_env().await;
-    // Everybody wants both; of the one there is plenty. Nobody may get it without the other.
+    // Every customer wants both products, of which one is plentiful. Nobody may get one without the other.
     let (scarce, plenty) = (stack.product(1_000, LEFT).await, stack.product(500, 100).await);
     let cart = [(scarce.id, scarce.price_cents, 1), (plenty.id, plenty.price_cents, 1)];
     let wish = request(&cart, "test_success_visa", &scarce.email());

@@ -16,7 +16,7 @@ const THE_ISSUES_REQUEST: &str = r#"{
     }"#;
 
 #[tokio::test]
-async fn the_readmes_request_completes_and_comes_to_one_hundred() {
+async fn readme_request_completes_and_totals_one_hundred() {
     let stack = Stack::from_env().await;
     // What this buys, so that the test does not sell out the product of a stack that lives long.
     stack.add_stock(1, 2).await;
@@ -39,7 +39,7 @@ async fn the_readmes_request_completes_and_comes_to_one_hundred() {
 }
 
 #[tokio::test]
-async fn a_checkout_leaves_one_charge_one_reservation_one_order_and_one_letter() {
+async fn complete_checkout_has_one_charge_one_reservation_one_order_and_one_email() {
     let stack = Stack::from_env().await;
     let product = stack.product(1_999, 10).await;
     let total = product.total_cents(3);
@@ -79,7 +79,7 @@ async fn a_checkout_leaves_one_charge_one_reservation_one_order_and_one_letter()
 }
 
 #[tokio::test]
-async fn the_catalogue_has_the_sample_products_with_price_and_stock() {
+async fn catalogue_has_the_sample_products_with_price_and_stock() {
     let stack = Stack::from_env().await;
     // The sample products may be bought by others at this moment, so the exact stock is seen on one that nobody else has.
     let own = stack.product(2_345, 67).await;

@@ -1,6 +1,6 @@
-//! The file, its transactions, and the count of their commits.
+//! The SQLite file, its transactions, and the count of their commits.
 
-use super::queue::InHand;
+use super::queue::HeldMessage;
 use rusqlite::{Connection, Transaction};
 use std::{
     collections::VecDeque,
@@ -15,7 +15,7 @@ use stepwell::{CallError, FailureKind, core::codec::Unreadable, ports::TableErro
 
 pub(super) type Failed = Box<dyn Error + Send + Sync>;
 
-/// The index is over two attributes of the item, so nothing has to keep it.
+/// The index is over two generated columns, so SQLite maintains it.
 const SCHEMA: &str = "
     PRAGMA auto_vacuum = INCREMENTAL;
     PRAGMA locking_mode = EXCLUSIVE;
@@ -36,19 +36,19 @@ const SCHEMA: &str = "
     COMMIT;
 ";
 
-/// One SQLite file as store and queue of one process. Clones share it.
+/// One SQLite file as the store and the queues of one process. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Sqlite<A> {
     pub(super) runtime: A,
-    /// Whether a settlement is one transaction; otherwise the engine carries it out in the protocol's order.
+    /// Whether a settlement is one transaction; otherwise the engine makes its writes in the protocol's order.
     pub(super) whole: bool,
     connection: Arc<Mutex<Connection>>,
     commits: Arc<Commits>,
-    /// What is received and claimed, and not yet with a worker.
-    pub(super) in_hand: Arc<Mutex<VecDeque<InHand>>>,
+    /// Messages that are received and claimed, and not yet given to a worker.
+    pub(super) held: Arc<Mutex<VecDeque<HeldMessage>>>,
 }
 
-/// How many transactions were committed, and how many there may be before the process dies.
+/// The number of commits so far, and the number at which the process dies.
 #[derive(Debug, Default)]
 struct Commits {
     tried: AtomicUsize,
@@ -56,18 +56,18 @@ struct Commits {
 }
 
 impl<A> Sqlite<A> {
-    /// Opens the file, which is made where there is none. After `most` commits the process is dead.
+    /// Opens the file, or creates it. After `most` commits the process is dead.
     pub(super) fn open(path: &Path, runtime: A, whole: bool, most: usize) -> Self {
         let mut connection = Connection::open(path).unwrap();
         connection.execute_batch(SCHEMA).unwrap();
         let commits = Arc::new(Commits { tried: AtomicUsize::new(0), most: AtomicUsize::new(most) });
         let counted = commits.clone();
-        // What the hook refuses is rolled back.
+        // SQLite rolls back a commit that the hook refuses.
         connection.commit_hook(Some(move || counted.tried.fetch_add(1, SeqCst) >= counted.most.load(SeqCst))).unwrap();
-        Self { runtime, whole, connection: Arc::new(Mutex::new(connection)), commits, in_hand: Arc::default() }
+        Self { runtime, whole, connection: Arc::new(Mutex::new(connection)), commits, held: Arc::default() }
     }
 
-    /// Runs some work in a transaction, and commits what it wrote. What writes nothing costs no commit.
+    /// Runs work in a transaction, and commits its writes. A transaction without writes costs no commit.
     pub(super) fn transaction<R>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<R, Failed>) -> Result<R, Failed> {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_dead() {
@@ -79,7 +79,7 @@ impl<A> Sqlite<A> {
         Ok(done)
     }
 
-    /// How many transactions were committed.
+    /// The number of committed transactions.
     pub(super) fn commits(&self) -> usize {
         self.commits.tried.load(SeqCst).min(self.commits.most.load(SeqCst))
     }

@@ -1,4 +1,4 @@
-//! A spike: store and queue in one SQLite file. It shows that the values of the core say all that such a backend needs.
+//! Store and queues in one SQLite file. It shows that the core's values suffice for such a backend.
 
 mod db;
 mod queue;
@@ -40,14 +40,14 @@ use stepwell_simulation::{
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A clock that a test sets, and the id of the one task of a case.
+/// A clock that the test sets, and the id of the only task of a case.
 #[derive(Clone, Debug)]
-pub(super) struct Clock {
+pub(super) struct TestRuntime {
     millis: Arc<AtomicI64>,
     task: TaskId,
 }
 
-impl Clock {
+impl TestRuntime {
     fn new() -> Self {
         Self { millis: Arc::new(AtomicI64::new(START.as_millis())), task: TaskId::new() }
     }
@@ -57,7 +57,7 @@ impl Clock {
     }
 }
 
-impl Runtime for Clock {
+impl Runtime for TestRuntime {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.millis.load(SeqCst))
     }
@@ -71,7 +71,7 @@ impl Runtime for Clock {
     }
 }
 
-/// A file that goes with the test.
+/// A temporary file, deleted with the value.
 pub(super) struct File(PathBuf);
 
 impl File {
@@ -79,9 +79,9 @@ impl File {
         Self(std::env::temp_dir().join(format!("stepwell-{}.sqlite", TaskId::new())))
     }
 
-    /// A store over this file, for who has no use for its clock.
+    /// A store over this file, for tests that do not need the clock.
     pub(super) fn store(&self) -> impl Store {
-        Sqlite::open(&self.0, Clock::new(), true, usize::MAX)
+        Sqlite::open(&self.0, TestRuntime::new(), true, usize::MAX)
     }
 }
 
@@ -95,58 +95,58 @@ impl Drop for File {
     }
 }
 
-/// How a task ended: its state, and of each step its state and its result.
+/// The end of a task: its state, and each step's state and result.
 type End = (TaskState, BTreeMap<String, (StepState, Option<String>)>);
 
 /// One task over one file.
 struct Case {
     file: File,
-    clock: Clock,
+    clock: TestRuntime,
     graph: Graph,
     script: Script,
     whole: bool,
 }
 
-/// How a task came to its end.
-struct Run {
+/// The result of a case.
+struct CaseResult {
     snapshot: TaskSnapshot,
     commits: usize,
     deaths: usize,
     took: Duration,
 }
 
-impl Run {
+impl CaseResult {
     fn end(&self) -> End {
         let steps = self.snapshot.steps.iter();
         let ends = steps.map(|step| (step.name.clone(), (step.state, step.result.clone())));
         (self.snapshot.task.state, ends.collect())
     }
 
-    /// How the attempts of all steps went.
+    /// The outcomes of the attempts of all steps.
     fn outcomes(&self) -> Vec<Outcome> {
         let attempts = self.snapshot.steps.iter().flat_map(|step| &step.attempts);
         attempts.map(|attempt| attempt.outcome).collect()
     }
 }
 
-/// Hands a delivery to the worker of its step.
-async fn work(db: &Sqlite<Clock>, script: &Script, in_hand: queue::InHand) {
-    let queue::InHand { queue, message, receipt, until } = in_hand;
+/// Gives a delivery to the worker of its step.
+async fn work(db: &Sqlite<TestRuntime>, script: &Script, held: queue::HeldMessage) {
+    let queue::HeldMessage { queue, message, receipt, until } = held;
     let invocation = Invocation::new(receipt.clone(), until, db.runtime.now());
     let worker = Worker::new(queue, script.clone(), db.clone(), db.clone(), db.runtime.clone());
     if worker.handle(&[message], &invocation).await.is_empty() {
-        // Of a delivery that its settlement has ended nothing is left to acknowledge.
+        // A settlement may have ended the delivery, so that nothing is left to acknowledge.
         let _ = db.acknowledge(&receipt);
     }
 }
 
 impl Case {
     fn new(graph: Graph, script: Script, whole: bool) -> Self {
-        Self { file: File::new(), clock: Clock::new(), graph, script, whole }
+        Self { file: File::new(), clock: TestRuntime::new(), graph, script, whole }
     }
 
-    /// Brings the task to its end with a process that dies after this many commits, and one after it that does not.
-    fn run(&self, most: usize) -> Run {
+    /// Runs the task with a process that dies after this many commits, and then with one that does not die.
+    fn run(&self, most: usize) -> CaseResult {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let (mut commits, mut deaths) = (0, 0);
         loop {
@@ -155,18 +155,18 @@ impl Case {
             let end = runtime.block_on(self.live(&db));
             commits += db.commits();
             match end {
-                Some(snapshot) => return Run { took: self.clock.now().since(START), snapshot, commits, deaths },
+                Some(snapshot) => return CaseResult { took: self.clock.now().since(START), snapshot, commits, deaths },
                 None => deaths += 1,
             }
         }
     }
 
-    async fn snapshot(&self, db: &Sqlite<Clock>) -> Result<Option<TaskSnapshot>, TableError> {
+    async fn snapshot(&self, db: &Sqlite<TestRuntime>) -> Result<Option<TaskSnapshot>, TableError> {
         Client::new(db.clone(), db.clone(), self.clock.clone()).snapshot(self.clock.task).await
     }
 
-    /// Lives until nothing is left to do, or until the process dies: `None`.
-    async fn live(&self, db: &Sqlite<Clock>) -> Option<TaskSnapshot> {
+    /// Runs until nothing is left to do; `None` where the process died.
+    async fn live(&self, db: &Sqlite<TestRuntime>) -> Option<TaskSnapshot> {
         db.take_back().ok()?;
         let client = Client::new(db.clone(), db.clone(), self.clock.clone());
         if self.snapshot(db).await.ok()?.is_none() {
@@ -190,12 +190,12 @@ impl Case {
         panic!("it does not come to an end");
     }
 
-    /// Whether a failed task is still to be compensated by itself.
+    /// Whether a failed task is still going to be compensated by itself.
     fn goes_on(&self, snapshot: &TaskSnapshot) -> bool {
         snapshot.task.state == TaskState::Failed && !self.graph.compensated_steps().is_empty()
     }
 
-    async fn watch(&self, db: &Sqlite<Clock>) -> Option<()> {
+    async fn watch(&self, db: &Sqlite<TestRuntime>) -> Option<()> {
         self.clock.advance(MINUTE);
         let watchdog = Watchdog::new(db.clone(), db.clone(), self.clock.clone());
         watchdog.run(RunBudget { until: self.clock.now() + MINUTE, tasks: 10 }).await.ok().map(drop)
@@ -206,7 +206,7 @@ fn done() -> Script {
     Script::new(|run| Ok(run.facts.step.into()))
 }
 
-/// The steps of these names fail: the first time, or for good.
+/// A script in which the steps of these names fail: one once, one for good.
 fn failing(once: &'static str, for_good: &'static str) -> Script {
     let failed = Arc::new(Locked::new(false));
     Script::new(move |run| match run.facts.step {
@@ -216,27 +216,27 @@ fn failing(once: &'static str, for_good: &'static str) -> Script {
     })
 }
 
-/// A graph, what its steps do, and how the task ends.
+/// A graph, its steps' script, and the end of its task.
 type Shape = (&'static str, Graph, fn() -> Script, TaskState);
 
 /// Graphs of each shape.
 fn cases() -> Vec<Shape> {
     let fan = Graph::new([vec![], vec![0], vec![0], vec![0]]);
-    let undone = Graph::chain(3).undone([0, 1].into()).compensate("on_error", None);
+    let compensated = Graph::chain(3).with_compensations([0, 1].into()).compensate("on_error", None);
     vec![
         ("chain", Graph::chain(5), done, TaskState::Completed),
         ("diamond", Graph::diamonds(1), done, TaskState::Completed),
         ("fan with three leaves", fan, done, TaskState::Completed),
         ("retry", Graph::chain(3).base_seconds(2), || failing("s01", ""), TaskState::Completed),
         ("failure", Graph::chain(3), || failing("", "s01"), TaskState::Failed),
-        ("failure and compensation", undone, || failing("s50", "s02"), TaskState::Compensated(state::End::Error)),
+        ("failure and compensation", compensated, || failing("s50", "s02"), TaskState::Compensated(state::End::Error)),
     ]
 }
 
 #[tokio::test]
-async fn message_is_acknowledged_by_its_last_receipt_only() {
+async fn message_is_acknowledged_only_by_its_last_receipt_handle() {
     let file = File::new();
-    let db = Sqlite::open(&file.0, Clock::new(), false, usize::MAX);
+    let db = Sqlite::open(&file.0, TestRuntime::new(), false, usize::MAX);
     let plan = Graph::chain(1).workflow().plan().clone();
     let message = plan.step(&name(0)).unwrap().message(db.runtime.task);
     let outgoing = Outgoing { workflow: graph::WORKFLOW.to_owned(), message };
@@ -269,7 +269,7 @@ fn chain_of_five_costs_six_commits_where_a_settlement_is_one_transaction() {
 }
 
 #[test]
-fn whole_and_split_settlements_come_to_the_same_end() {
+fn whole_and_split_settlements_end_alike() {
     for (what, graph, script, state) in cases() {
         let run = |whole| Case::new(graph.clone(), script(), whole).run(usize::MAX);
         let (whole, split) = (run(true), run(false));
@@ -282,7 +282,7 @@ fn whole_and_split_settlements_come_to_the_same_end() {
 }
 
 #[test]
-fn death_between_any_two_commits_changes_nothing_about_the_end() {
+fn death_between_any_two_commits_does_not_change_the_end() {
     for (what, graph, script, _) in cases() {
         for whole in [true, false] {
             let run = |most| Case::new(graph.clone(), script(), whole).run(most);
@@ -293,7 +293,7 @@ fn death_between_any_two_commits_changes_nothing_about_the_end() {
                 assert_eq!(run.end(), unhurt.end(), "{what}, whole: {whole}, dead after {most} commits");
                 let lost = run.outcomes().iter().filter(|outcome| **outcome == Outcome::Lost).count();
                 assert!(lost <= 1, "{what}, whole: {whole}, dead after {most} commits: {lost} attempts lost");
-                // No lease is waited for, and no watchdog.
+                // Recovery needs neither the end of a lease nor the watchdog.
                 let in_time = run.took < unhurt.took + queue::LEASE;
                 assert!(in_time || !whole, "{what}, dead after {most} commits: {:?}", run.took);
             }

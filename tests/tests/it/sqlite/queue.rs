@@ -1,4 +1,4 @@
-//! The queues: a message is a row.
+//! The queues: each message is a row.
 
 use super::{
     db::{Failed, Sqlite},
@@ -19,15 +19,15 @@ use stepwell::{
 };
 use stepwell_tests::events::message;
 
-/// How long a delivery may take. A message that is received is hidden for it, and a lease holds for it.
+/// The visibility timeout of a delivery, and the length of a lease.
 pub(super) const LEASE: Duration = Duration::from_secs(30);
 
-/// A message in the hands of this process.
+/// A message that this process holds.
 #[derive(Clone, Debug)]
-pub(super) struct InHand {
+pub(super) struct HeldMessage {
     pub(super) queue: StepQueue,
     pub(super) message: Received,
-    /// Names this delivery, and no other.
+    /// The receipt handle of this delivery.
     pub(super) receipt: String,
     pub(super) until: Timestamp,
 }
@@ -39,9 +39,9 @@ pub(super) fn send(tx: &Connection, outgoing: &Outgoing, now: Timestamp) -> Resu
     Ok(insert.insert((workflow, &message.step, serde_json::to_string(message)?, now.as_millis()))?)
 }
 
-/// Gives a message a new receipt and hides it. With `claims` its step is claimed for that delivery: the worker finds that
-/// its claim was made before. Where the claim is refused, the worker finds that too.
-pub(super) fn receive(tx: &Connection, id: i64, claims: bool, now: Timestamp) -> Result<InHand, Failed> {
+/// Delivers a message: gives it a new receipt handle and hides it. With `claims` the step is also claimed for that
+/// delivery: the worker finds that its claim was made before, or that it was refused.
+pub(super) fn receive(tx: &Connection, id: i64, claims: bool, now: Timestamp) -> Result<HeldMessage, Failed> {
     const SQL: &str = "UPDATE messages SET receives = receives + 1, receipt = id || '.' || (receives + 1), due = ?2
         WHERE id = ?1 RETURNING workflow, step, body, receipt, receives";
     let until = now + LEASE;
@@ -61,10 +61,11 @@ pub(super) fn receive(tx: &Connection, id: i64, claims: bool, now: Timestamp) ->
         let request = ClaimRequest { task: task_id, step: &step, owner: &owner, now, lease_until: until };
         apply(tx, &step::claim(&request))?;
     }
-    Ok(InHand { queue, message, receipt, until })
+    Ok(HeldMessage { queue, message, receipt, until })
 }
 
-/// Ends a delivery, and with it its receipt. One that has ended, or that another one came after, has none any more.
+/// Ends a delivery, and with it its receipt handle. A delivery that has ended, or was followed by another one, has
+/// none.
 pub(super) fn dispose(tx: &Connection, receipt: &str, disposition: Disposition) -> Result<(), Failed> {
     let mut select = tx.prepare_cached("SELECT id FROM messages WHERE receipt = ?")?;
     let Some(id) = select.query_row([receipt], |row| row.get::<_, i64>(0)).optional()? else { return Ok(()) };
@@ -79,8 +80,8 @@ pub(super) fn dispose(tx: &Connection, receipt: &str, disposition: Disposition) 
 }
 
 impl<A: Runtime> Sqlite<A> {
-    /// Puts back what the process before this one had in its hands. It is dead, since the lock on the file is ours, and
-    /// whatever it held a lease on it was delivered a message for.
+    /// Releases the messages that the previous process held. That process is dead, because the file's lock is ours, and
+    /// for each of its leases it held a message.
     pub(super) fn take_back(&self) -> Result<(), Failed> {
         const SQL: &str = "SELECT receipt, body FROM messages WHERE receipt IS NOT NULL";
         let until = self.runtime.now();
@@ -99,11 +100,11 @@ impl<A: Runtime> Sqlite<A> {
         })
     }
 
-    /// The next delivery: one that is in hand already, or of the message that is due first.
-    pub(super) fn receive(&self) -> Result<Option<InHand>, Failed> {
+    /// The next delivery: a message that is held already, or the message that is due first.
+    pub(super) fn receive(&self) -> Result<Option<HeldMessage>, Failed> {
         const SQL: &str = "SELECT id FROM messages WHERE due <= ? ORDER BY due, id LIMIT 1";
         let now = self.runtime.now();
-        if let Some(received) = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        if let Some(received) = self.held.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
             && received.until > now
         {
             return Ok(Some(received));
@@ -118,7 +119,7 @@ impl<A: Runtime> Sqlite<A> {
         self.transaction(|tx| dispose(tx, receipt, Disposition::Acknowledge))
     }
 
-    /// When the next message is due, if there is any. What is undeliverable never is.
+    /// When the next message is due, if there is any. Undeliverable messages never are.
     pub(super) fn next_due(&self) -> Result<Option<Timestamp>, Failed> {
         const SQL: &str = "SELECT MIN(due) FROM messages WHERE reason IS NULL";
         self.transaction(|tx| Ok(tx.query_row(SQL, [], |row| row.get(0)).map(|due: Option<i64>| due)?))

@@ -54,11 +54,11 @@ impl<A: Runtime> Sqlite<A> {
             let now = self.runtime.now();
             let mut whole = Whole { tx, now, sent: Vec::new() };
             let settled = settlement.carry_out(task, &mut whole, now)?;
-            // Whoever settles has a free hand: it goes on with one of the successors.
+            // The worker that settles is free: it continues with one of the dependents.
             let received = whole.sent.first().map(|id| receive(tx, *id, true, now)).transpose()?;
             Ok((settled, received))
         })?;
-        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).extend(received);
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).extend(received);
         Ok(settled)
     }
 }

@@ -1,4 +1,5 @@
-//! The store: an item is JSON text under its two keys. What a transition means is the core's; here it is only read and put.
+//! The store: an item is JSON text under its two keys. The core interprets transitions; this module only reads and
+//! writes.
 
 use super::db::{Failed, Sqlite, table_error};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -32,7 +33,7 @@ fn put(tx: &Connection, key: &Key, item: &Item) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Makes a transition in a transaction that is open.
+/// Makes a transition in an open transaction.
 pub(super) fn apply(tx: &Connection, transition: &Transition) -> Result<Applied, Failed> {
     let items = transition.writes.iter().map(|write| read(tx, &write.key)).collect::<Result<Vec<_>, _>>()?;
     let writes = || transition.writes.iter().zip(&items);
@@ -52,7 +53,7 @@ pub(super) fn apply(tx: &Connection, transition: &Transition) -> Result<Applied,
     Ok(Applied::Written(answer))
 }
 
-/// Reads items of a task: all, or those of these sort keys.
+/// Reads items of a task: all, or those with these sort keys.
 fn load(tx: &Connection, task: TaskId, sort_keys: Option<&[String]>, loaded: &mut Loaded) -> Result<(), Failed> {
     const SQL: &str = "SELECT sk, item FROM items
         WHERE pk = ?1 AND (?2 IS NULL OR sk IN (SELECT value FROM json_each(?2)))";

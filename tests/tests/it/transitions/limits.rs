@@ -1,4 +1,4 @@
-//! What DynamoDB reads and writes at a time: a hundred keys, a hundred writes, sixteen megabytes, and 400 KB an item.
+//! DynamoDB's limits of one request: a hundred keys, a hundred writes, sixteen megabytes, and 400 KB an item.
 
 use super::*;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use stepwell::core::{
 };
 use stepwell_tests::emulator::{Sandbox, in_sandbox};
 
-/// Starts a task over this graph, of whose steps these have gone on.
+/// Starts a task over this graph, with these steps in other states than pending.
 async fn start<'a>(
     sandbox: &Sandbox,
     graph: &Graph,
@@ -26,7 +26,7 @@ async fn start<'a>(
     id
 }
 
-/// How a step stands in this state, but for these attributes.
+/// The writes that bring a step into this state, with these attributes instead of the usual ones.
 fn step_but<const N: usize>(state: StepState, attributes: [(&'static str, Value); N]) -> Vec<Change> {
     let mut changes = step_in(state, NOW);
     // DynamoDB refuses an update that names an attribute twice.
@@ -35,7 +35,7 @@ fn step_but<const N: usize>(state: StepState, attributes: [(&'static str, Value)
     changes
 }
 
-/// These steps are complete, with this result.
+/// These steps, complete with this result.
 fn complete<'a>(steps: &'a [String], result: &str) -> impl Iterator<Item = (&'a String, Vec<Change>)> {
     let changes = step_but(StepState::Complete, [(attribute::RESULT, json!(result))]);
     steps.iter().map(move |step| (step, changes.clone()))
@@ -46,7 +46,7 @@ fn set(names: &[String]) -> BTreeSet<&str> {
 }
 
 #[tokio::test]
-async fn a_load_answers_for_every_step_that_was_asked_for() {
+async fn load_answers_for_every_requested_step() {
     in_sandbox(&[], async |sandbox| {
         let graph = Graph::chain(3);
         let id = start(sandbox, &graph, complete(&graph.names()[..2], "{}")).await;
@@ -63,11 +63,11 @@ async fn a_load_answers_for_every_step_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn a_load_of_more_than_a_batch_is_complete() {
+async fn load_of_more_keys_than_a_batch_is_complete() {
     in_sandbox(&[], async |sandbox| {
         let names = Graph::chain(100).names();
         let id = start(sandbox, &Graph::chain(100), complete(&names, "{}")).await;
-        // With the task itself that is one more than DynamoDB reads at a time.
+        // With the task itself that is one key more than DynamoDB's limit.
         let loaded = sandbox.table.load(id, &set(&names)).await.unwrap();
         assert!(loaded.task.is_some());
         assert_eq!(loaded.steps.len(), 100);
@@ -76,7 +76,7 @@ async fn a_load_of_more_than_a_batch_is_complete() {
     .await;
 }
 
-/// A query's page, and a batch's answer, ends at a megabyte and at sixteen.
+/// A query's page is limited to one megabyte, and a batch's answer to sixteen.
 #[tokio::test]
 async fn large_results_are_read_page_by_page() {
     in_sandbox(&[], async |sandbox| {
@@ -91,10 +91,10 @@ async fn large_results_are_read_page_by_page() {
     .await;
 }
 
-/// The largest result fits into the item of a step that all others had to arrive at, after as many of the most talkative
-/// failures as its audit trail takes.
+/// The largest result fits into the item of a join of all other steps, after as many of the longest failures as its
+/// audit trail can hold.
 #[tokio::test]
-async fn the_largest_result_fits() {
+async fn largest_result_fits_into_an_item() {
     in_sandbox(&[], async |sandbox| {
         let wordy = Failure { code: "C".repeat(100), message: "M".repeat(Failure::MAX_MESSAGE_BYTES) };
         let mut record = StepRecord::untouched(&"s".repeat(Plan::MAX_NAME_LENGTH));
@@ -106,7 +106,7 @@ async fn the_largest_result_fits() {
                 ..entry(2, Outcome::RetryableError)
             });
         }
-        // The last that it has room for is the one that succeeds.
+        // The last attempt in the audit trail is the one that succeeds.
         record.attempts.pop();
         assert!(record.attempts.len() > 100, "{}", record.attempts.len());
 
@@ -125,7 +125,7 @@ async fn the_largest_result_fits() {
 
 /// One step that ninety-nine depend on: all of these can fail, and a transaction takes a hundred items.
 #[tokio::test]
-async fn as_many_steps_are_redriven_as_can_have_failed_or_none() {
+async fn largest_number_of_failed_steps_is_redriven_together_or_not_at_all() {
     in_sandbox(&[], async |sandbox| {
         let graph = Graph::new((0..100).map(|step| if step == 0 { vec![] } else { vec![0] }));
         let names: Vec<String> = (1..100).map(name).collect();

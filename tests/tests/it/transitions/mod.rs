@@ -1,7 +1,7 @@
 //! The engine's writes, one by one, on a real table.
 //!
-//! What each does in which state is shown in memory, next to the code (`stepwell::core`). `model` holds a store against
-//! that one, answer by answer; `limits` shows what a store in memory has no limits for.
+//! Tests next to the code (`stepwell::core`) show in memory what each write does in which state. `model` compares a
+//! store with the memory store, answer by answer; `limits` covers the limits that a memory store does not have.
 
 mod limits;
 mod model;
@@ -28,7 +28,7 @@ fn before(seconds: i64) -> Timestamp {
     Timestamp::from_millis(NOW.as_millis() - seconds * 1_000)
 }
 
-/// Changes items, whatever the rules say.
+/// Changes items without any condition.
 fn put(items: impl IntoIterator<Item = (Key, Vec<Change>)>) -> Transition {
     let write = |(key, changes)| Write {
         key,
@@ -43,7 +43,7 @@ fn put(items: impl IntoIterator<Item = (Key, Vec<Change>)>) -> Transition {
     Transition { name: "put", writes: items.into_iter().map(write).collect() }
 }
 
-/// How a step stands in this state after its second attempt, with a lease or a wait that ends then.
+/// The attributes of a step in this state after its second attempt, with a lease or a backoff that ends then.
 fn step_in(state: StepState, ends_at: Timestamp) -> Vec<Change> {
     let (millis, error) = (json!(ends_at.as_millis()), Change::Set(attribute::ERROR, json!(failure())));
     let mut changes = vec![

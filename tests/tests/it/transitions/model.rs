@@ -1,6 +1,7 @@
-//! Transitions on a store and in memory, which have to agree after each in the answer and in every item and record; after each of
-//! a random sequence in the index, too. So whatever is shown of a transition in memory (`stepwell::core`'s own tests, the simulation) holds for DynamoDB,
-//! and for SQLite, too. Every transition is made in every state, and random sequences are.
+//! Compares a store with the memory store: after each transition both have to agree in the answer and in every item and
+//! record, and after each of a random sequence in the index, too. So whatever tests show in memory (`stepwell::core`'s
+//! own tests, the simulation) holds for DynamoDB, and for SQLite, too. Every transition is made in every state, and
+//! random sequences are.
 
 use super::*;
 use crate::sqlite::File;
@@ -24,15 +25,15 @@ use stepwell::{
     },
     testing::MemoryStore,
 };
-use stepwell_simulation::graph::UNDOING;
-use stepwell_tests::emulator::{in_sandbox, in_sandbox_by_hand};
+use stepwell_simulation::graph::COMPENSATION_OFFSET;
+use stepwell_tests::emulator::{in_sandbox, in_sandbox_blocking};
 use tokio::runtime::Runtime;
 
 const LEASE: Duration = Duration::from_secs(30);
 const TASKS: usize = 2;
 const ENDS: [End; 2] = [End::Error, End::Cancelled];
 
-/// A write. Where it is of a task, of a step or with a lease, these are picked from those that there are.
+/// A write. Its task, step and lease are chosen from those that exist.
 #[derive(Clone, Debug)]
 enum Op {
     Wait(u64),
@@ -49,7 +50,7 @@ enum Op {
     ArriveAtStep(usize),
     ArriveAtTask,
     Finish,
-    /// With all that failed, or with one of it left out.
+    /// With all failed steps, or with one of them left out.
     Redrive(bool),
     ResolveStep,
     DeadLetter,
@@ -62,9 +63,9 @@ enum Op {
     Need(bool, i64),
 }
 
-/// A write, what it is made to, and whether with records that were read before the write before it.
+/// A write, its target, and whether it uses records that were read before the previous write.
 #[derive(Clone, Debug)]
-struct Call {
+struct TransitionCall {
     op: Op,
     task: usize,
     step: Index,
@@ -105,15 +106,15 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn call() -> impl Strategy<Value = Call> {
+fn call() -> impl Strategy<Value = TransitionCall> {
     let grants_ago = prop_oneof![4 => Just(0usize), 1 => 1usize..4];
     let call = (op(), 0..TASKS, any::<Index>(), grants_ago, prop::bool::weighted(0.15));
-    call.prop_map(|(op, task, step, grants_ago, stale)| Call { op, task, step, grants_ago, stale })
+    call.prop_map(|(op, task, step, grants_ago, stale)| TransitionCall { op, task, step, grants_ago, stale })
 }
 
-/// A graph with a join and a step beside it; two of its steps can be undone.
+/// A graph with a join and an independent step; two of its steps have compensations.
 fn graph(policy: u8) -> Graph {
-    let graph = Graph::new([vec![], vec![0], vec![0], vec![1, 2], vec![]]).undone(BTreeSet::from([0, 1]));
+    let graph = Graph::new([vec![], vec![0], vec![0], vec![1, 2], vec![]]).with_compensations(BTreeSet::from([0, 1]));
     match policy {
         0 => graph.compensate("on_error", Some(90)),
         1 => graph.compensate("on_cancel", None),
@@ -121,15 +122,15 @@ fn graph(policy: u8) -> Graph {
     }
 }
 
-/// What a write is made with: the same on both stores.
+/// The arguments of a write: the same on both stores.
 struct Given {
     id: TaskId,
     now: Timestamp,
-    /// The task and its steps, as they were read.
+    /// The task and its steps as they were read.
     read: Loaded,
     step: String,
     lease: Option<Lease>,
-    /// Where the index lists the task, or does not any more.
+    /// The task's place in the index; `None` where it has none.
     place: Option<IndexPosition>,
 }
 
@@ -155,7 +156,7 @@ impl Given {
     }
 }
 
-/// The transition that this is; `None` where the records do not allow it, or there is nothing to make it with.
+/// The transition of this write; `None` where the records do not allow it, or an argument is missing.
 fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
     let Given { id, now, ref read, ref step, ref lease, .. } = *given;
     let task = read.task.as_ref()?;
@@ -211,14 +212,14 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
             move_in_index(&place, to, now + Duration::from_secs(*seconds))
         }
         Op::Need(of_task, needs) => {
-            // A newer version changes an item, whatever this one may do to it.
+            // A newer version changes an item, whether or not this one may act on it.
             let key = if *of_task { Key::Task(id) } else { Key::Step(id, step.clone()) };
             put([(key, vec![Change::Set(attribute::NEEDS, (*needs).into())])])
         }
     })
 }
 
-/// What the index lists in this task's part of a listing, page by page.
+/// The entries of an index partition in this task's shard, page by page.
 async fn listed(table: &impl Store, task: TaskId, listing: IndexPartition) -> Vec<IndexEntry> {
     let mut all: Vec<IndexEntry> = Vec::new();
     loop {
@@ -232,12 +233,12 @@ async fn listed(table: &impl Store, task: TaskId, listing: IndexPartition) -> Ve
             break;
         }
     }
-    // Of two at the same moment either may come first.
+    // Entries of the same time are in any order.
     all.sort_by_key(|listed| (listed.place.at, listed.place.task));
     all
 }
 
-/// A store, and the one in memory that it has to agree with.
+/// A store, and the memory store that it is compared with.
 struct Both<'a, S> {
     real: &'a S,
     memory: MemoryStore,
@@ -263,10 +264,10 @@ impl<'a, S: Store> Both<'a, S> {
         answer
     }
 
-    /// The items of the task and of this step.
+    /// Compares the items of the task and of this step.
     async fn compare(&self, id: TaskId, step: &str, when: &str) {
         for key in [Key::Task(id), Key::Step(id, step.to_owned())] {
-            self.apply(&look(key), when).await;
+            self.apply(&read_only(key), when).await;
         }
     }
 
@@ -276,21 +277,21 @@ impl<'a, S: Store> Both<'a, S> {
     }
 }
 
-/// Writes nothing. Its answer is the item as it stands.
-fn look(key: Key) -> Transition {
-    let mut look = put([(key, vec![Change::Remove("nothing")])]);
-    look.writes[0].condition = Condition::Any(Vec::new());
-    look
+/// A transition without writes, whose answer is the current item.
+fn read_only(key: Key) -> Transition {
+    let mut read_only = put([(key, vec![Change::Remove("nothing")])]);
+    read_only.writes[0].condition = Condition::Any(Vec::new());
+    read_only
 }
 
 // ---- Every transition in every state
 
-/// How a task and one of its steps stand, and what is known of it to whoever makes a transition.
+/// A task, one of its steps, and what the writer of a transition knows of them.
 #[derive(Clone, Copy, Debug)]
 struct Fixture {
     task: Option<TaskState>,
     step: Option<StepState>,
-    /// In how many milliseconds the lease, or the wait, ends.
+    /// The time until the lease, or the backoff, ends, in milliseconds.
     ends_in: i64,
     /// The attempt that was read; the item is at the second.
     read: u32,
@@ -298,33 +299,33 @@ struct Fixture {
     newer: Option<bool>,
 }
 
-/// Every state of a step in a task that runs and in one that has failed, every state of a task with a step that is claimed
-/// and with one that has failed; and the lease, the wait, the reader and the format that may forbid a transition beside.
-fn scenes() -> Vec<Fixture> {
+/// Every state of a step in a running and in a failed task, and every state of a task with a claimed and with a failed
+/// step; with the leases, backoffs, readers and formats that may forbid a transition.
+fn fixtures() -> Vec<Fixture> {
     let (running, failed) = (Some(TaskState::Running), Some(TaskState::Failed));
     let (claimed, error) = (Some(StepState::InProgress), Some(StepState::Error));
     let usual = Fixture { task: running, step: claimed, ends_in: -1, read: 2, newer: None };
-    let mut scenes = Vec::new();
+    let mut fixtures = Vec::new();
     for task in TaskState::ALL.map(Some).into_iter().chain([None]) {
         let all = StepState::ALL.map(Some).into_iter().chain([None]);
         let steps = all.filter(|&step| task == running || task == failed || step == claimed || step == error);
-        scenes.extend(steps.map(|step| Fixture { task, step, ..usual }));
+        fixtures.extend(steps.map(|step| Fixture { task, step, ..usual }));
     }
     for step in [claimed, Some(StepState::Retrying)] {
-        scenes.extend([0, 1].map(|ends_in| Fixture { step, ends_in, ..usual }));
+        fixtures.extend([0, 1].map(|ends_in| Fixture { step, ends_in, ..usual }));
     }
-    scenes.extend([claimed, error].map(|step| Fixture { task: failed, step, read: 1, ..usual }));
-    scenes.extend([true, false].map(|of_task| Fixture { newer: Some(of_task), ..usual }));
-    scenes
+    fixtures.extend([claimed, error].map(|step| Fixture { task: failed, step, read: 1, ..usual }));
+    fixtures.extend([true, false].map(|of_task| Fixture { newer: Some(of_task), ..usual }));
+    fixtures
 }
 
 impl Fixture {
-    /// A step; of a task that is being compensated, a compensation.
+    /// The step; in a task that is being compensated the compensation.
     fn step_name(self) -> String {
-        name(if self.task.is_some_and(|task| task.ends_as().is_some()) { UNDOING } else { 0 })
+        name(if self.task.is_some_and(|task| task.ends_as().is_some()) { COMPENSATION_OFFSET } else { 0 })
     }
 
-    /// Sets the fixture in both stores.
+    /// Puts the fixture into both stores.
     async fn set<S: Store>(self, both: &Both<'_, S>) -> Given {
         let (id, step) = (TaskId::new(), self.step_name());
         let until = Timestamp::from_millis(NOW.as_millis() + self.ends_in);
@@ -342,7 +343,7 @@ impl Fixture {
         }
 
         let mut read = both.memory.all(id);
-        // The task that was read may have expired since.
+        // The task may have expired since it was read.
         read.task.get_or_insert_with(|| TaskRecord::from(&both.new_task(id, before(100))));
         read.steps.values_mut().for_each(|step| step.attempt = self.read);
         let place =
@@ -352,8 +353,8 @@ impl Fixture {
     }
 }
 
-/// How a task stands in this state, in which this step has failed where one has to have. The order of the compensations is
-/// settled, but for the one that was cancelled.
+/// The attributes of a task in this state, with this failed step where the state needs one. The order of the
+/// compensations is stored, except in a cancelled task.
 fn task_in(state: TaskState, failed: &str) -> Vec<Change> {
     let status = match state {
         TaskState::Running => json!("pending"),
@@ -375,7 +376,7 @@ fn task_in(state: TaskState, failed: &str) -> Vec<Change> {
     changes
 }
 
-/// Every kind of write; of the claims, also those of the delivery that holds the lease.
+/// Every kind of write; claims also as repeated by the delivery that holds the lease.
 fn ops() -> Vec<Op> {
     let terminations = [Termination::Cancel, Termination::Resolve].into_iter().chain(ENDS.map(Termination::Compensate));
     let mut ops = vec![Op::Create, Op::ReserveKey, Op::Claim(1), Op::Claim(2), Op::TakeOver(1), Op::TakeOver(2)];
@@ -393,7 +394,7 @@ fn ops() -> Vec<Op> {
     ops
 }
 
-/// The names of all transitions that the engine makes.
+/// The names of all transitions of the engine.
 fn names() -> BTreeSet<&'static str> {
     const CORE: [&str; 3] = [
         include_str!("../../../../shared/stepwell/src/core/index.rs"),
@@ -405,11 +406,11 @@ fn names() -> BTreeSet<&'static str> {
     names.filter_map(|text| text.split('"').next()).collect()
 }
 
-/// Makes every transition in every state; and what was written once more, as one makes it whose answer was lost.
+/// Makes every transition in every state, and each one that took effect once more, as after a lost answer.
 async fn agrees_in_every_state(real: &impl Store) {
     let both = Both::new(real, 0);
     let mut made = BTreeSet::new();
-    for fixture in scenes() {
+    for fixture in fixtures() {
         let mut given = fixture.set(&both).await;
         for op in ops() {
             let Some(transition) = transition(&op, &given, &both.plan) else { continue };
@@ -432,18 +433,18 @@ async fn agrees_in_every_state(real: &impl Store) {
 
 // ---- Sequences
 
-/// Tasks that are written to, and all that has been granted.
+/// The tasks of a sequence, and all leases granted in it.
 struct Sequence<'a, S> {
     both: &'a Both<'a, S>,
     ids: Vec<TaskId>,
     now: Timestamp,
     leases: Vec<Lease>,
-    /// The tasks as they were before the last write.
+    /// The tasks before the last write.
     before: Vec<Loaded>,
 }
 
 impl<S: Store> Sequence<'_, S> {
-    fn given(&self, call: &Call) -> Given {
+    fn given(&self, call: &TransitionCall) -> Given {
         let id = self.ids[call.task];
         let Both { memory, plan, .. } = self.both;
         let read = if call.stale { self.before[call.task].clone() } else { memory.all(id) };
@@ -454,7 +455,7 @@ impl<S: Store> Sequence<'_, S> {
         Given { id, now: self.now, read, step: (*call.step.get(&steps)).to_owned(), lease, place }
     }
 
-    async fn make(&mut self, call: &Call) {
+    async fn make(&mut self, call: &TransitionCall) {
         let seconds = if let Op::Wait(seconds) = call.op { seconds } else { 0 };
         self.now = self.now + Duration::from_secs(seconds) + Duration::from_millis(1);
         let given = self.given(call);
@@ -470,7 +471,7 @@ impl<S: Store> Sequence<'_, S> {
         self.remember(given.id, &given.step);
     }
 
-    /// The lease that the last write granted, if it granted one.
+    /// Keeps the lease that the last write granted, if it granted one.
     fn remember(&mut self, task: TaskId, step: &str) {
         let record = self.both.memory.step(task, step);
         let known =
@@ -489,12 +490,12 @@ impl<S: Store> Sequence<'_, S> {
     }
 }
 
-/// Makes some sequences.
+/// Runs random sequences.
 fn agrees_in_sequences(real: &impl Store, runtime: &Runtime) {
     let config = Config { cases: 60, failure_persistence: None, ..Config::default() };
     let calls = (0u8..3, prop::collection::vec(call(), 1..40));
     let memory = MemoryStore::default();
-    // No two cases write at the same time, so that each has its own moments in the index.
+    // Each case has its own times in the index, because no two cases write at the same time.
     let cases = Cell::new(0);
     let outcome = TestRunner::new(config).run(&calls, |(policy, calls)| {
         cases.set(cases.get() + 1);
@@ -525,17 +526,17 @@ fn agrees_in_sequences(real: &impl Store, runtime: &Runtime) {
 }
 
 #[tokio::test]
-async fn table_does_in_every_state_what_the_simulations_table_does() {
+async fn dynamodb_agrees_with_the_memory_store_in_every_state() {
     in_sandbox(&[], async |sandbox| agrees_in_every_state(&sandbox.table).await).await;
 }
 
 #[test]
-fn table_does_in_sequences_what_the_simulations_table_does() {
-    in_sandbox_by_hand(&[], |runtime, sandbox| agrees_in_sequences(&sandbox.table, runtime));
+fn dynamodb_agrees_with_the_memory_store_in_sequences() {
+    in_sandbox_blocking(&[], |runtime, sandbox| agrees_in_sequences(&sandbox.table, runtime));
 }
 
 #[test]
-fn sqlite_does_what_the_simulations_table_does() {
+fn sqlite_agrees_with_the_memory_store() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(agrees_in_every_state(&File::new().store()));
     agrees_in_sequences(&File::new().store(), &runtime);

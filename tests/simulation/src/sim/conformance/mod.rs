@@ -1,22 +1,22 @@
-//! Holds every write of a run to the protocol's model.
+//! The conformance check: every write of a run has to follow the protocol's model.
 //!
-//! The model says of each write when it may be made and what becomes of the items ([`crate::model::Write`]), and is checked
-//! state by state. The simulation runs the engine's own transitions. What joins the two is here: every transition that
-//! takes effect in a run has to be a step that the rule of its name allows, on exactly those items, with exactly that
-//! outcome. So what is proved of the model is proved of what the engine writes.
+//! The model has one rule for each write ([`crate::model::Write`]) and is verified state by state. The simulation runs
+//! the engine's own transitions. This module joins the two: every transition that takes effect in a run has to be a
+//! step that the rule of its name allows, on exactly those items, with exactly that result. So what is proved for the
+//! model holds for what the engine writes.
 //!
-//! The model is smaller than what is stored, and what is stored is made as small as the model is
+//! The model has fewer attributes than the store. The check projects stored items onto the model's
 //! ([`Projection`](projection::Projection)):
 //!
-//! * A lease or a backoff is over or not, by the clock that the write itself shows: `started_at` of a claim, `finished_at`
-//!   of what ends a step from outside. How long either lasts is not held.
-//! * Of the fence the attempt's entry in the audit trail is seen, and that it is the last attempt's. Who writes a release
-//!   cannot be seen.
-//! * Of a result and of an error it is seen that there is one, of the order of the compensations that it is a possible one.
-//! * Of the index it is seen that the task is listed as its status asks for, and that nothing else moves it. Neither the
-//!   moment nor whether a failed task is looked after.
-//! * The task's failed steps are not in the model, which reads them off the steps; they have to be the same.
-//! * Texts and moments, the rest of the audit trails, `expires_at`, and what an idempotency key holds are not held.
+//! * A lease or a backoff is over or not, by the clock that the write itself shows: `started_at` of a claim,
+//!   `finished_at` of a write that ends a step from outside. The length of either is not checked.
+//! * The fence is seen in the audit trail: the entry has to be the last attempt's. The writer of a release cannot be
+//!   seen.
+//! * Results and errors are only present or absent. The order of the compensations has to be a possible one.
+//! * The task has to be in the index partition of its status, and nothing else may move it. The time in the index, and
+//!   whether a failed task is watched, are not checked.
+//! * The model reads failed steps off the steps; the task's own list has to be the same.
+//! * Texts, times, the rest of the audit trails, `expires_at` and the content of an idempotency key are not checked.
 
 mod projection;
 #[cfg(test)]
@@ -36,16 +36,16 @@ use stepwell::{
     testing::{Records, Written},
 };
 
-/// The rules that a run is held to.
+/// The rules that a run is checked against.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
-    /// This one is taken away.
+    /// A rule that is taken away.
     without: Option<Rule>,
-    /// The rules that each write is a step of, where that is wanted. Only one of them has the write's name.
+    /// Records which rules each write follows, where that is wanted. Only one of them has the write's name.
     explained: Option<Locked<BTreeSet<Vec<Rule>>>>,
 }
 
-/// Holds every write of a run to the rules.
+/// Checks every write of a run against the rules.
 #[derive(Debug)]
 pub(super) struct Conformance {
     scheduler: Arc<Scheduler>,
@@ -53,12 +53,12 @@ pub(super) struct Conformance {
     tasks: Locked<BTreeMap<TaskId, Projection>>,
 }
 
-/// What one transition has written.
+/// The writes of one transition.
 #[derive(Debug, Default)]
 pub(super) struct Made {
-    /// Whose items; `None` where it is an idempotency key's.
+    /// The task whose items were written; `None` for an idempotency key.
     of: Option<TaskId>,
-    /// Whether an idempotency key was written, and was there before.
+    /// Whether an idempotency key was written; if so, whether it existed before.
     key: Option<bool>,
     task: Option<TaskWritten>,
     steps: Vec<StepWritten>,
@@ -69,7 +69,7 @@ impl Conformance {
         Self { scheduler: scheduler.clone(), rules, tasks: Locked::default() }
     }
 
-    /// Sees one of a transition's writes.
+    /// Collects one write of a transition.
     pub(super) fn see(&self, made: &mut Made, written: &Written<'_>) {
         if let Err(problem) = self.project(made, written) {
             self.scheduler.violated(|| format!("{:?} is nothing that the model has: {problem}", written.key));
@@ -104,7 +104,7 @@ impl Conformance {
         Ok(())
     }
 
-    /// All that a transition of this name has written is there to be judged.
+    /// Checks the collected writes of a transition with this name.
     pub(super) fn judge(&self, name: &'static str, made: Made) {
         if made.of.is_none() && made.key.is_none() {
             return;
@@ -127,7 +127,7 @@ impl Conformance {
 }
 
 impl Rules {
-    /// Holds what was made to its rule.
+    /// Checks the writes against their rule.
     fn judge(&self, rule: Rule, before: &Projection, made: &Made) -> Result<(), String> {
         if let Some(explained) = &self.explained {
             let all = Rule::ALL.into_iter().filter(|other| made.is_a_step_of(*other, before).is_ok());
@@ -140,7 +140,7 @@ impl Rules {
     }
 }
 
-/// The rule of a transition's name.
+/// The rule of a transition, by its name.
 fn rule_of(name: &str, task: Option<&TaskWritten>) -> Option<Rule> {
     Some(match name {
         "create" => Rule::Create,
@@ -173,7 +173,7 @@ fn rule_of(name: &str, task: Option<&TaskWritten>) -> Option<Rule> {
 }
 
 impl Made {
-    /// Whether this is a step of the rule, from how the task stood before.
+    /// Whether the writes are a step of the rule, given the task before them.
     fn is_a_step_of(&self, rule: Rule, before: &Projection) -> Result<(), String> {
         let clock = self.clock(rule);
         let snapshot = before.at(clock);
@@ -202,7 +202,8 @@ impl Made {
         Ok(())
     }
 
-    /// The moment of the write, by its writer's clock, where it shows. Only what is over or not by then asks for it.
+    /// The time of the write by its writer's clock, where it shows. Only rules that depend on the end of a lease or
+    /// backoff need it.
     fn clock(&self, rule: Rule) -> Option<Timestamp> {
         let [step] = &self.steps[..] else { return None };
         match rule {
@@ -212,7 +213,7 @@ impl Made {
         }
     }
 
-    /// The write of this rule that this could be, from the items that it has.
+    /// The write of this rule that matches the written items.
     fn as_write(&self, rule: Rule, before: &impl Snapshot<Bits = Bits>) -> Option<Write<'_>> {
         let step = self.steps.first();
         let fenced = step.map(|step| (step.step, step.fence));
@@ -230,7 +231,7 @@ impl Made {
             Rule::RecordJoinArrival => {
                 let (join, arrived) = (step?.step, step?.item(None).arrived);
                 let known = before.item(join).arrived;
-                // One that has been told before is told again.
+                // A repeated arrival writes the same member again.
                 let done = arrived.iter().find(|other| !known.has(*other)).or_else(|| arrived.iter().next())?;
                 Write::RecordJoinArrival { join, done }
             }
@@ -256,7 +257,7 @@ impl Made {
         })
     }
 
-    /// What was written, in the model's words.
+    /// The written task and steps in the model's terms, for an error message.
     fn told(&self, names: &Projection) -> String {
         let task = self.task.as_ref().map(|written| format!("{:?}", written.task));
         let steps = self.steps.iter().map(|written| format!("{}: {:?}", names.name(written.step), written.item(None)));
@@ -265,7 +266,7 @@ impl Made {
 }
 
 impl Projection {
-    /// The items that were written, as they were before, in the model's words.
+    /// The same items before the write, in the model's terms.
     fn told(&self, made: &Made) -> String {
         let before = self.at(None);
         let task = made.task.as_ref().map(|_| format!("{:?}", before.task()));

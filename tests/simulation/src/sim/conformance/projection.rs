@@ -1,6 +1,6 @@
-//! What the model's rules know of a stored task: the items of DynamoDB, seen as the model's own.
+//! Projects a stored task onto the model's items.
 
-use crate::model::{Fence, Item, Set, Snapshot, Task};
+use crate::model::{Fence, ModelItem, ModelTask, Set, Snapshot};
 use std::collections::BTreeMap;
 use stepwell::{
     Timestamp,
@@ -13,124 +13,124 @@ use stepwell::{
     },
 };
 
-/// What a set of steps is kept in. No plan has more steps than it has bits.
+/// The integer that stores a set of steps. No plan has more steps than it has bits.
 pub(super) type Bits = u128;
 
 const _: () = assert!(Plan::MAX_STEPS <= Bits::BITS as usize);
 
-/// What of a plan the rules know, with numbers for names.
+/// The part of a plan that the rules read, with numbers for names.
 #[derive(Debug, Default)]
-struct Graph {
+struct ProjectedPlan {
     numbers: BTreeMap<String, usize>,
     forward: usize,
     depends_on: Vec<Set<Bits>>,
     leaves: Set<Bits>,
     compensated: Set<Bits>,
     compensates_cancellation: bool,
-    retry_limits: Vec<u8>,
+    max_attempts: Vec<u8>,
 }
 
-impl Graph {
+impl ProjectedPlan {
     fn of(plan: &Plan) -> Self {
         let forward = plan.steps().len();
         let mut numbers: BTreeMap<String, usize> =
             plan.steps().iter().enumerate().map(|(number, step)| (step.name.clone(), number)).collect();
-        let (mut depends_on, mut retry_limits) = (vec![Set::default(); 2 * forward], vec![0; 2 * forward]);
+        let (mut depends_on, mut max_attempts) = (vec![Set::default(); 2 * forward], vec![0; 2 * forward]);
         let limit = |limit: u32| u8::try_from(limit).unwrap_or(u8::MAX);
         for step in plan.steps() {
             let number = numbers[&step.name];
             depends_on[number] = step.depends_on.iter().map(|name| numbers[name]).collect();
-            retry_limits[number] = limit(step.max_attempts);
+            max_attempts[number] = limit(step.max_attempts);
         }
-        // By what the steps say, and not by what the engine makes of it.
+        // Taken from the dependencies, independently of the engine's own leaves.
         let waited_for = depends_on.iter().fold(Set::default(), |all: Set<Bits>, some| all.union(*some));
         let leaves = (0..forward).filter(|step| !waited_for.has(*step)).collect();
         let mut compensated = Set::default();
         for compensation in plan.compensations() {
-            let undone = numbers[compensation.undoes.as_deref().expect("a compensation undoes a step")];
-            compensated = compensated.with(undone);
-            numbers.insert(compensation.name.clone(), forward + undone);
-            retry_limits[forward + undone] = limit(compensation.max_attempts);
+            let step = numbers[compensation.undoes.as_deref().expect("a compensation undoes a step")];
+            compensated = compensated.with(step);
+            numbers.insert(compensation.name.clone(), forward + step);
+            max_attempts[forward + step] = limit(compensation.max_attempts);
         }
         let compensates_cancellation = plan.compensates_cancellation();
-        Self { numbers, forward, depends_on, leaves, compensated, compensates_cancellation, retry_limits }
+        Self { numbers, forward, depends_on, leaves, compensated, compensates_cancellation, max_attempts }
     }
 }
 
-/// A step's item, and until when it waits for what it waits for.
+/// A step's item, and the end of its lease or backoff.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
-    item: Item<Bits>,
+    item: ModelItem<Bits>,
     until: Option<Timestamp>,
 }
 
 impl Entry {
-    /// The item as somebody sees it whose clock shows this.
-    fn at(self, clock: Option<Timestamp>) -> Item<Bits> {
+    /// The item as a writer sees it whose clock shows this time.
+    fn at(self, clock: Option<Timestamp>) -> ModelItem<Bits> {
         let over = match (self.item.state, self.until, clock) {
             (StepState::InProgress, Some(until), Some(now)) => until < now,
             (StepState::Retrying, Some(until), Some(now)) => until <= now,
             _ => false,
         };
-        Item { over, ..self.item }
+        ModelItem { over, ..self.item }
     }
 }
 
-/// All of one task, as the model's rules know it.
+/// The projection of one task.
 #[derive(Debug, Default)]
 pub(super) struct Projection {
-    graph: Graph,
-    task: Option<Task<Bits>>,
-    /// The compensations in the order that is stored.
+    graph: ProjectedPlan,
+    task: Option<ModelTask<Bits>>,
+    /// The compensations in their stored order.
     order: Vec<usize>,
     steps: Vec<Entry>,
 }
 
-/// How a write has left a task's own item.
+/// A task's own item after a write.
 #[derive(Debug)]
 pub(super) struct TaskWritten {
-    /// What the rules know of it.
-    pub(super) task: Task<Bits>,
-    /// Whether it stands elsewhere in the index than before.
+    /// The part of it that the rules read.
+    pub(super) task: ModelTask<Bits>,
+    /// Whether its place in the index changed.
     pub(super) has_moved: bool,
-    /// The compensations in the order that is stored.
+    /// The compensations in their stored order.
     pub(super) order: Vec<usize>,
-    /// The steps and compensations that it says have failed.
+    /// The steps and compensations that the task lists as failed.
     failed: Set<Bits>,
-    /// The graph of a task that is new.
-    graph: Option<Graph>,
+    /// The plan of a new task.
+    graph: Option<ProjectedPlan>,
 }
 
-/// How a write has left a step's item.
+/// A step's item after a write.
 #[derive(Debug)]
 pub(super) struct StepWritten {
     /// The number of the step.
     pub(super) step: usize,
     /// When its last attempt was claimed.
     pub(super) started_at: Option<Timestamp>,
-    /// When it came to its end.
+    /// When it ended.
     pub(super) finished_at: Option<Timestamp>,
-    /// Whether what the write has added to the audit trail is of the attempt that was the last before it.
+    /// Whether the entry that the write added to the audit trail belongs to the attempt that was the last before it.
     pub(super) fence: Fence,
     entry: Entry,
 }
 
 impl StepWritten {
-    /// What the rules know of the step, at this moment.
-    pub(super) fn item(&self, clock: Option<Timestamp>) -> Item<Bits> {
+    /// The part of the step that the rules read, at this time.
+    pub(super) fn item(&self, clock: Option<Timestamp>) -> ModelItem<Bits> {
         self.entry.at(clock)
     }
 }
 
 impl Projection {
-    /// Sees the task's item, and its place in the index.
+    /// Projects a write of the task's item and its place in the index.
     pub(super) fn task_written(
         &self,
         task: &TaskRecord,
         before: &item::Item,
         after: &item::Item,
     ) -> Result<TaskWritten, String> {
-        let new = self.task.is_none().then(|| Graph::of(&task.plan));
+        let new = self.task.is_none().then(|| ProjectedPlan::of(&task.plan));
         let graph = new.as_ref().unwrap_or(&self.graph);
         let numbers = |names: &mut dyn Iterator<Item = &String>| {
             let number =
@@ -144,7 +144,7 @@ impl Projection {
             return Err(format!("the index lists it in `{partition}`, and it is {}", task.state.status()));
         }
         Ok(TaskWritten {
-            task: Task {
+            task: ModelTask {
                 state: task.state,
                 ordered: task.compensations.is_some(),
                 arrived: numbers(&mut task.done_deps.iter())?.into_iter().collect(),
@@ -156,12 +156,12 @@ impl Projection {
         })
     }
 
-    /// Sees a step's item.
+    /// Projects a write of a step's item.
     pub(super) fn step_written(&mut self, before: &StepRecord, after: &StepRecord) -> Result<StepWritten, String> {
         let step = self.number(&after.name)?;
         let arrived = after.done_deps.iter().map(|name| self.number(name)).collect::<Result<_, _>>()?;
         let done = after.state.is_done();
-        let item = Item {
+        let item = ModelItem {
             state: after.state,
             counted: u8::try_from(after.attempt.saturating_sub(after.uncounted_attempts)).unwrap_or(u8::MAX),
             attempted: after.attempt > 0 || done,
@@ -181,13 +181,13 @@ impl Projection {
         })
     }
 
-    /// Sees that a step has no item any more.
+    /// Projects the deletion of a step's item.
     pub(super) fn step_deleted(&mut self, name: &str) -> Result<StepWritten, String> {
         let untouched = StepRecord::untouched(name);
         self.step_written(&untouched, &untouched)
     }
 
-    /// The number of a step. Of a task that does not exist no plan is known, and any name will do.
+    /// The number of a step. The plan of a task that does not exist is unknown, so any name is numbered.
     fn number(&mut self, name: &str) -> Result<usize, String> {
         match self.graph.numbers.get(name) {
             Some(number) => Ok(*number),
@@ -197,13 +197,13 @@ impl Projection {
                 self.graph.numbers.insert(name.to_owned(), number);
                 self.graph.forward = number + 1;
                 self.graph.depends_on.push(Set::default());
-                self.graph.retry_limits.push(u8::MAX);
+                self.graph.max_attempts.push(u8::MAX);
                 Ok(number)
             }
         }
     }
 
-    /// Takes over what was written.
+    /// Applies what was written.
     pub(super) fn apply(&mut self, task: Option<TaskWritten>, steps: Vec<StepWritten>) -> Result<(), String> {
         for written in steps {
             if self.steps.len() <= written.step {
@@ -217,15 +217,15 @@ impl Projection {
         self.check_failed(&task, failed)
     }
 
-    /// A rule takes for failed what is in error. The task says it too, and that has to be the same.
-    fn check_failed(&self, task: &Task<Bits>, failed: Set<Bits>) -> Result<(), String> {
+    /// The rules read failed steps off the steps' states. The task's own list has to agree.
+    fn check_failed(&self, task: &ModelTask<Bits>, failed: Set<Bits>) -> Result<(), String> {
         let in_error = |numbers: std::ops::Range<usize>| {
             numbers.filter(|step| self.entry(*step).item.state == StepState::Error).collect::<Set<Bits>>()
         };
         let forward = self.graph.forward;
         let (said, expected) = match task.state {
             TaskState::Running | TaskState::Completed | TaskState::Failed => (failed, in_error(0..forward)),
-            // That the steps have failed does not matter any more.
+            // Failed steps of the plan do not matter once the task is being compensated.
             TaskState::Compensating(_) => {
                 (failed.iter().filter(|step| *step >= forward).collect(), in_error(forward..2 * forward))
             }
@@ -238,7 +238,7 @@ impl Projection {
         self.steps.get(step).copied().unwrap_or_default()
     }
 
-    /// The task as it stands, to somebody whose clock shows this; with no clock nothing is over.
+    /// The task for a writer whose clock shows this time. Without a clock no lease or backoff is over.
     pub(super) fn at(&self, clock: Option<Timestamp>) -> Before<'_> {
         Before { all: self, clock }
     }
@@ -250,7 +250,7 @@ impl Projection {
     }
 }
 
-/// A task as it stands before a write, to the writer's clock.
+/// A task before a write, by the writer's clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Before<'a> {
     all: &'a Projection,
@@ -260,11 +260,11 @@ pub(super) struct Before<'a> {
 impl Snapshot for Before<'_> {
     type Bits = Bits;
 
-    fn task(&self) -> Option<Task<Bits>> {
+    fn task(&self) -> Option<ModelTask<Bits>> {
         self.all.task
     }
 
-    fn item(&self, step: usize) -> Item<Bits> {
+    fn item(&self, step: usize) -> ModelItem<Bits> {
         self.all.entry(step).at(self.clock)
     }
 
@@ -289,7 +289,7 @@ impl Snapshot for Before<'_> {
     }
 
     fn max_attempts(&self, step: usize) -> u8 {
-        self.all.graph.retry_limits[step]
+        self.all.graph.max_attempts[step]
     }
 
     fn order(&self) -> impl Iterator<Item = usize> {

@@ -14,7 +14,7 @@ use stepwell::{
     ports::Store,
 };
 
-/// Runs in which every write there is gets made.
+/// Runs that together make every kind of write.
 const SEEDS: [u64; 6] = [4, 6, 22, 117, 176, 177];
 
 #[test]
@@ -48,7 +48,7 @@ fn each_write_of_a_whole_settlement_is_held() {
     }
 }
 
-/// A task of one step in a table whose writes are held to the rules.
+/// A task of one step in a table whose writes are checked.
 struct Held {
     scheduler: Arc<Scheduler>,
     table: MemoryTable,
@@ -87,7 +87,7 @@ impl Held {
         lease
     }
 
-    /// What is wrong with what was written last.
+    /// Says what was wrong with the last write.
     #[track_caller]
     fn finds(&self, problem: &str) {
         let found = self.scheduler.violation().unwrap_or_default();
@@ -113,7 +113,7 @@ async fn write_under_the_name_of_another_is_found() {
 async fn write_with_another_outcome_is_found() {
     let held = Held::new().await;
     let lease = held.claimed().await;
-    // The attempt is put back, and counts all the same.
+    // The attempt is released, and counts all the same.
     let mut counted = release(&lease);
     let Effect::Change(changes) = &mut counted.writes[0].effect else { panic!("a release changes the step") };
     changes.retain(|change| change.attribute() != "exempt");

@@ -25,7 +25,7 @@ fn says_nothing(name: &str, value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Number(number) => number.as_u64() == Some(0),
-        // That there is an order of compensations says something, even one of none: the task is being undone.
+        // A stored order of compensations means that the task is being compensated, even if the order is empty.
         Value::Array(entries) => entries.is_empty() && name != "compensations",
         Value::String(word) => name == "state" && word == "pending",
         Value::Bool(_) | Value::Object(_) => false,

@@ -1,4 +1,4 @@
-//! The rules of the house: what may depend on what. Crate borders keep most of them; here is what they cannot.
+//! The dependency rules that crate borders cannot express.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
@@ -15,7 +15,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// The folders that hold these folders' `Cargo.toml`.
+/// The folders below these that have a `Cargo.toml`.
 fn packages(folder: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(repository().join(folder)).unwrap().map(|entry| entry.unwrap().path());
     let mut found: Vec<PathBuf> = entries.filter(|path| path.join("Cargo.toml").exists()).collect();
@@ -23,27 +23,27 @@ fn packages(folder: &str) -> Vec<PathBuf> {
     found
 }
 
-/// What `cargo tree` prints of it, a line for each crate.
+/// The lines that `cargo tree` prints, one for each crate.
 fn tree(format: &str, arguments: &[&str]) -> BTreeSet<String> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(repository()).args(["tree", "--offline", "--locked", "--prefix", "none", "--format", format]);
     let output = cargo.args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // What was printed before is printed with a mark.
+    // `cargo tree` marks a crate that it has printed before.
     let lines = String::from_utf8(output.stdout).unwrap();
     lines.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
 }
 
-/// The names of all crates that a package is built from, without its default-off features but for these.
+/// The names of all crates that a package is built from, with these features only.
 fn built_from(package: &str, features: &[&str]) -> BTreeSet<String> {
     let features = features.join(",");
     let lines = tree("{p}", &["--edges", "normal,build", "--package", package, "--features", &features]);
     lines.iter().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
-/// The local stack's functions and the tests are built from the same compiled crates. Where nothing but programs are
-/// built, Cargo leaves the dev-dependencies out of account: a feature that only they ask for has every crate above it
-/// compiled once more, the AWS SDK among them. The same where the tests' package is built alone.
+/// The local stack's functions and the tests have to be built from the same compiled crates. Where it builds only
+/// programs, Cargo ignores dev-dependencies: a feature that only a dev-dependency enables would compile every crate
+/// above it once more, the AWS SDK among them. The same holds where only the tests' package is built.
 #[test]
 fn functions_and_tests_are_built_from_the_same_compiled_crates() {
     const ALL: [&str; 3] = ["--workspace", "--features", "lambda"];
@@ -71,9 +71,9 @@ fn checkout_folders() -> Vec<String> {
     folders.iter().map(|folder| folder.file_name().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
-/// The engine, the shop, the steps and the APIs can be hosted on one machine, and the command `stepwell` is built in a moment:
-/// nothing of AWS is in their trees, and nothing that needs a C compiler. Nor is it in the simulation's, which is built often
-/// and optimised.
+/// The engine, the shop, the steps and the APIs have to run on one machine, and the command `stepwell` has to build
+/// fast: their dependencies contain nothing of AWS, and nothing that needs a C compiler. The same holds for the
+/// simulation, which is built often and with optimisation.
 #[test]
 fn engine_shop_steps_and_apis_are_built_without_aws() {
     let steps = checkout_folders().into_iter().map(|step| format!("checkout_{step}"));
@@ -92,10 +92,10 @@ fn engine_shop_steps_and_apis_are_built_without_aws() {
     }
 }
 
-/// A file of a crate: its module, and the modules' paths that its code names.
+/// A file of a crate: its module, and the module paths that its code names.
 struct Source {
     module: ModulePath,
-    /// Its code, without comments and tests.
+    /// The code without comments and tests.
     code: String,
     names: BTreeSet<ModulePath>,
 }
@@ -124,7 +124,7 @@ fn read(folder: &Path, module: &[String], found: &mut Vec<Source>) {
 
 fn source(path: &Path, module: ModulePath) -> Source {
     let text = fs::read_to_string(path).unwrap();
-    // What follows are the tests: by the rule of this house they stand at a file's end.
+    // Tests are at the end of a file, by convention.
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let code: String =
         code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect();
@@ -192,7 +192,7 @@ fn absolute(module: &ModulePath, path: ModulePath) -> Option<ModulePath> {
     Some(from.into_iter().chain(path).collect())
 }
 
-/// The module of a crate that a path leads to: through the names that the root gives on, where it is one of them.
+/// The module of a crate that a path leads to, also through a `pub use` of the root.
 fn module_of<'a>(
     path: &[String],
     modules: &'a BTreeSet<ModulePath>,
@@ -203,7 +203,7 @@ fn module_of<'a>(
     (1..=path.len()).rev().find_map(|length| modules.get(&path[..length]))
 }
 
-/// What the root of a crate gives on under a name of its own: `pub use`.
+/// The names that the root of a crate re-exports with `pub use`.
 fn exports(package: &Path, modules: &BTreeSet<ModulePath>) -> BTreeMap<String, ModulePath> {
     let mut paths = BTreeSet::new();
     let root = fs::read_to_string(package.join("src/lib.rs")).unwrap_or_default();
@@ -217,7 +217,7 @@ fn exports(package: &Path, modules: &BTreeSet<ModulePath>) -> BTreeMap<String, M
     own.filter(|path| modules.contains(&path[..1])).map(|path| (path.last().unwrap().clone(), path)).collect()
 }
 
-/// The modules that each module of a crate imports from, but for those that it is in and those that are in it.
+/// The modules that each module of a crate imports from, except its ancestors and descendants.
 fn imports(package: &Path) -> BTreeMap<ModulePath, BTreeSet<ModulePath>> {
     let sources = sources(package);
     let modules: BTreeSet<ModulePath> = sources.iter().map(|source| source.module.clone()).collect();
@@ -230,7 +230,7 @@ fn imports(package: &Path) -> BTreeMap<ModulePath, BTreeSet<ModulePath>> {
     edges.filter(|(module, _)| !module.is_empty()).collect()
 }
 
-/// A way from a module back to itself, where there is one.
+/// A cycle of imports, if there is one.
 fn circle(edges: &BTreeMap<ModulePath, BTreeSet<ModulePath>>) -> Option<Vec<String>> {
     for start in edges.keys() {
         let (mut from, mut next) = (BTreeMap::from([(start, start)]), vec![start]);
@@ -256,7 +256,7 @@ fn circle(edges: &BTreeMap<ModulePath, BTreeSet<ModulePath>>) -> Option<Vec<Stri
 }
 
 #[test]
-fn no_module_of_any_crate_imports_in_a_circle() {
+fn imports_of_each_crate_have_no_cycle() {
     let all = ["shared", "functions", "functions/checkout", "tests"].into_iter().flat_map(packages);
     for package in all {
         let edges = imports(&package);
@@ -265,7 +265,7 @@ fn no_module_of_any_crate_imports_in_a_circle() {
 }
 
 #[test]
-fn core_imports_core_alone_and_ports_core_and_runtime_both() {
+fn core_imports_only_core_ports_only_core_and_runtime_only_both() {
     let edges = imports(&repository().join("shared/stepwell"));
     assert!(edges.len() > 30 && edges.values().map(BTreeSet::len).sum::<usize>() > 100, "the sources are read");
     let allowed: [(&str, &[&str]); 3] =
@@ -280,7 +280,7 @@ fn core_imports_core_alone_and_ports_core_and_runtime_both() {
     }
 }
 
-/// To build the tests of a program links it once more, with all of the AWS SDK: so what is worth a test is in a library.
+/// The tests of a program are linked with all of the AWS SDK once more. So code that needs tests belongs in a library.
 #[test]
 fn no_program_has_tests_of_its_own() {
     let packages = ["", "shared", "functions", "functions/checkout", "tests"].into_iter().flat_map(packages);
@@ -295,9 +295,9 @@ fn no_program_has_tests_of_its_own() {
     assert_eq!(tested.collect::<Vec<_>>(), Vec::<&PathBuf>::new(), "tests/run.sh does not run them");
 }
 
-/// The rules are functions of what they are given: the moment and the random come in as values.
+/// The core is pure: times and random numbers come in as values.
 #[test]
-fn core_knows_no_clock_no_chance_and_nothing_outside() {
+fn core_uses_no_clock_no_random_numbers_and_no_io() {
     const FORBIDDEN: [&str; 10] = [
         "SystemTime",
         "Instant",
@@ -320,7 +320,7 @@ fn core_knows_no_clock_no_chance_and_nothing_outside() {
     }
 }
 
-/// The files in a folder and in those below it.
+/// Adds the files in a folder and below it.
 fn all(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten() {
         let path = entry.unwrap().path();

@@ -1,4 +1,4 @@
-//! A table in memory that is far away: each call of it takes a way on which something may happen.
+//! A table in memory whose calls go through a transport that may fail.
 
 use crate::sim::MemoryTable;
 use std::{collections::BTreeSet, fmt};
@@ -13,7 +13,7 @@ use stepwell::{
     ports::{Store, TableError, settle_first},
 };
 
-/// What DynamoDB calls a call.
+/// The DynamoDB operation of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// `PutItem`.
@@ -31,7 +31,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// DynamoDB's word.
+    /// The operation's name in AWS's API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Put => "PutItem",
@@ -44,13 +44,13 @@ impl Operation {
     }
 }
 
-/// The way from a process to the table.
+/// The transport from a process to the table.
 pub trait Transport: Send + Sync {
-    /// Whether a part of the index is not asked for where nothing is in it. Most are empty, and where nothing can be
-    /// learnt from how that is found out, it only takes time.
+    /// Whether queries of empty index partitions are left out. Most partitions are empty, and where their queries can
+    /// show nothing new they only take time.
     const SKIPS_EMPTY_PARTS: bool;
 
-    /// Makes a call. `what` says it in words, `effect` is what the table does when it gets through.
+    /// Makes a call. `what` describes it, and `effect` runs when the call reaches the table.
     fn call<R: fmt::Debug + Send, F: Future<Output = Result<R, TableError>> + Send>(
         &self,
         operation: Operation,
@@ -69,21 +69,21 @@ pub trait Transport: Send + Sync {
     }
 }
 
-/// A table, and the way to it.
+/// A table behind a transport.
 #[derive(Clone, Debug)]
-pub struct FaultyStore<W> {
-    way: W,
+pub struct FaultyStore<T> {
+    transport: T,
     table: MemoryTable,
 }
 
-impl<W> FaultyStore<W> {
-    /// This table, at the end of this way.
-    pub fn new(way: W, table: MemoryTable) -> Self {
-        Self { way, table }
+impl<T> FaultyStore<T> {
+    /// This table behind this transport.
+    pub fn new(transport: T, table: MemoryTable) -> Self {
+        Self { transport, table }
     }
 }
 
-/// The call that a transition is.
+/// The operation that makes a transition.
 pub fn operation(transition: &Transition) -> Operation {
     match transition.writes.as_slice() {
         [write] => match write.effect {
@@ -95,16 +95,16 @@ pub fn operation(transition: &Transition) -> Operation {
     }
 }
 
-/// A transition, in words.
+/// A transition for the trace.
 fn words(transition: &Transition) -> String {
     let keys = transition.writes.iter().map(|write| write.key.sort());
     format!("{} {}", transition.name, keys.collect::<Vec<_>>().join(" "))
 }
 
-impl<W: Transport> Store for FaultyStore<W> {
+impl<T: Transport> Store for FaultyStore<T> {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         let call = || self.table.apply(transition);
-        self.way.call(operation(transition), || words(transition), call).await
+        self.transport.call(operation(transition), || words(transition), call).await
     }
 
     async fn settle(&self, _task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
@@ -112,18 +112,18 @@ impl<W: Transport> Store for FaultyStore<W> {
     }
 
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
-        self.way.read(Operation::BatchGet, || "load".to_owned(), || self.table.load(task, steps)).await
+        self.transport.read(Operation::BatchGet, || "load".to_owned(), || self.table.load(task, steps)).await
     }
 
     async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
-        self.way.read(Operation::Query, || "load_all".to_owned(), || self.table.load_all(task)).await
+        self.transport.read(Operation::Query, || "load_all".to_owned(), || self.table.load_all(task)).await
     }
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
-        if W::SKIPS_EMPTY_PARTS && !self.table.lists_any(page.listing, page.shard) {
+        if T::SKIPS_EMPTY_PARTS && !self.table.lists_any(page.listing, page.shard) {
             return Ok(Vec::new());
         }
         let what = || format!("list {} {}", page.listing.as_str(), page.shard);
-        self.way.call(Operation::Query, what, || self.table.list(page)).await
+        self.transport.call(Operation::Query, what, || self.table.list(page)).await
     }
 }

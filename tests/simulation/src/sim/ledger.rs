@@ -1,5 +1,4 @@
-//! The world outside, which the handlers change: it does what carries the same idempotency key only once, as a payment
-//! provider does.
+//! The outside effects of handlers. An effect happens once per idempotency key, as at a payment provider.
 
 use super::scenario::HandlerScript;
 use crate::locked::Locked;
@@ -13,47 +12,47 @@ pub(super) type Place = (TaskId, usize);
 /// How a run of a handler ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// It returned its output.
+    /// It succeeded.
     Returned,
-    /// It failed, in a way that may pass.
+    /// It failed with a retryable error.
     Failed,
-    /// It failed for good.
+    /// It failed with a permanent error.
     FailedForGood,
 }
 
-/// What was done in the world and by whom.
+/// All effects, and which step made them.
 #[derive(Debug, Default)]
-pub(super) struct World {
-    /// What has been done, by idempotency key, and in whose name.
+pub(super) struct EffectLedger {
+    /// The step that made each effect, by idempotency key.
     effects: Locked<BTreeMap<String, Place>>,
-    /// The idempotency keys under which nothing is done any more, and what was done is undone.
+    /// The keys that a compensation has voided: their effects are compensated, and no new one can happen.
     voided: Locked<BTreeSet<String>>,
-    by_place: Locked<BTreeMap<Place, Doings>>,
+    by_place: Locked<BTreeMap<Place, StepEffects>>,
 }
 
-/// What was done in the name of one step.
+/// The effects of one step.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Doings {
+pub(super) struct StepEffects {
     /// How often the handler was started.
     pub(super) runs: usize,
     /// The idempotency keys it used.
     pub(super) keys: BTreeSet<String>,
-    /// How each attempt of it ended; `None` where it was cut off.
+    /// How each attempt ended; `None` where it was cut off.
     pub(super) attempts: BTreeMap<u32, Option<Ending>>,
 }
 
-impl World {
-    /// A handler begins. Answers with what it will meet, and whether the same attempt has begun before.
+impl EffectLedger {
+    /// Begins a run of a handler. Answers with its script, and whether the same attempt has begun before.
     pub(super) fn begin(&self, place: Place, attempt: u32, scripts: &[HandlerScript]) -> (HandlerScript, bool) {
         let mut places = self.by_place.lock();
-        let doings = places.entry(place).or_default();
-        let script = scripts.get(doings.runs).copied().unwrap_or(HandlerScript::Succeed);
-        doings.runs += 1;
-        (script, doings.attempts.insert(attempt, None).is_some())
+        let effects_of = places.entry(place).or_default();
+        let script = scripts.get(effects_of.runs).copied().unwrap_or(HandlerScript::Succeed);
+        effects_of.runs += 1;
+        (script, effects_of.attempts.insert(attempt, None).is_some())
     }
 
-    /// Does what the step is there for, unless that has been done under the same key. Answers with whose key it is; `None`
-    /// where the key is void.
+    /// Makes the step's effect, unless the key has one already. Answers with the step that owns the key; `None` where
+    /// the key is void.
     pub(super) fn act(&self, place: Place, key: String) -> Option<Place> {
         if self.is_void(&key) {
             return None;
@@ -62,7 +61,7 @@ impl World {
         Some(*self.effects.lock().entry(key).or_insert(place))
     }
 
-    /// Undoes what was done under this key, and sees to it that nothing is done under it any more.
+    /// Compensates the effect of this key, and voids the key.
     pub(super) fn void(&self, place: Place, key: String) {
         self.by_place.lock().entry(place).or_default().keys.insert(key.clone());
         self.voided.lock().insert(key);
@@ -73,13 +72,13 @@ impl World {
         self.voided.lock().contains(key)
     }
 
-    /// A handler ends by itself.
+    /// Ends a run of a handler.
     pub(super) fn end(&self, place: Place, attempt: u32, ending: Ending) {
         self.by_place.lock().entry(place).or_default().attempts.insert(attempt, Some(ending));
     }
 
-    /// What was done in the name of a step.
-    pub(super) fn doings(&self, task: TaskId, step: &str) -> Doings {
+    /// The effects of a step.
+    pub(super) fn effects_of(&self, task: TaskId, step: &str) -> StepEffects {
         let number = number_of(step);
         number.and_then(|number| self.by_place.lock().get(&(task, number)).cloned()).unwrap_or_default()
     }

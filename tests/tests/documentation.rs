@@ -1,4 +1,4 @@
-//! What the papers say of the code, held to the code.
+//! Checks the documentation against the code.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
@@ -18,7 +18,7 @@ fn text(path: &str) -> String {
     fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The files below a folder with this extension, without what is built and what git does not know.
+/// Adds the files below a folder with this extension, except build output and files that git ignores.
 fn files(folder: &Path, extension: &str, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -74,7 +74,7 @@ fn every_alarm_has_a_section_in_the_runbook_and_no_section_is_without_alarm() {
 }
 
 #[test]
-fn every_log_that_the_runbook_names_is_one_of_the_template() {
+fn every_log_in_the_runbook_is_in_the_template() {
     const GROUP: &str = "/aws/lambda/stepwell-STAGE-";
     let (runbook, template) = (text("infra/RUNBOOK.md"), text("infra/template.yaml"));
     let word =
@@ -98,7 +98,7 @@ fn test_modules(code: &str) -> Vec<String> {
     named.map(str::to_owned).collect()
 }
 
-/// The shipped code below a folder: without tests, and without comments.
+/// The shipped code below a folder: without tests and comments.
 fn shipped(folder: &str) -> String {
     let folder = repository().join(folder);
     let mut found = Vec::new();
@@ -120,7 +120,7 @@ fn shipped(folder: &str) -> String {
 }
 
 #[test]
-fn no_shipped_code_makes_a_step_error_of_a_code_that_is_in_no_list() {
+fn shipped_code_uses_only_listed_error_codes() {
     for folder in [
         "functions",
         "shared/checkout/src",
@@ -137,7 +137,7 @@ fn no_shipped_code_makes_a_step_error_of_a_code_that_is_in_no_list() {
 }
 
 #[test]
-fn each_step_reports_the_codes_that_the_list_says_it_reports() {
+fn each_step_reports_its_listed_error_codes() {
     let mut reports: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for entry in fs::read_dir(repository().join("functions/checkout")).unwrap() {
         let step = entry.unwrap().file_name().into_string().unwrap();
@@ -160,7 +160,7 @@ fn each_step_reports_the_codes_that_the_list_says_it_reports() {
 // ---- Links and versions -----------------------------------------------------------------------------------------------
 
 #[test]
-fn every_link_to_a_file_leads_to_one() {
+fn every_link_to_a_file_resolves() {
     let mut papers = Vec::new();
     files(&repository(), "md", &mut papers);
     assert!(papers.len() > 8);
@@ -179,7 +179,7 @@ fn every_link_to_a_file_leads_to_one() {
 }
 
 #[test]
-fn ci_has_the_rust_that_the_workspace_asks_for() {
+fn ci_uses_the_rust_version_of_the_workspace() {
     let manifest: toml::Table = toml::from_str(&text("Cargo.toml")).unwrap();
     let wanted = manifest["workspace"]["package"]["rust-version"].as_str().unwrap();
     let line = format!("RUSTUP_TOOLCHAIN: \"{wanted}.0\"");
