@@ -44,8 +44,8 @@ doc:
 
 # Hold workflow, steps, settings, template and events against each other
 check:
-    cargo run --quiet -p stepwell-cli -- check
+    cargo stepwell check
 
 # Render the template and what else follows from the workflow
 render:
-    cargo run --quiet -p stepwell-cli -- render
+    cargo stepwell render

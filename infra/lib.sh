@@ -216,8 +216,7 @@ No code is taken from it or put into it. If it is yours, allow s3:ListBucket; el
 # Without file 9: what cargo leaves running, such as a cache, must not keep a lock of ours.
 run_cargo() (cd "$repo" && PATH=$tools/bin:$PATH cargo "$@" >&2 9>&-)
 
-# stepwell ARGUMENT...: built for the whole workspace, so that cargo chooses the features of all other builds; for its
-# package alone the engine and what that is built from would be compiled once more.
+# stepwell ARGUMENT...: as `cargo stepwell` does it, but a build that fails is told apart from a command that does.
 stepwell() {
   run_cargo build --workspace --features lambda --bin=stepwell || die "the command stepwell could not be built, see above"
   (cd "$repo" && "$target/debug/stepwell" "$@")

@@ -21,18 +21,20 @@ def main():
     parser.add_argument("--follow", action="store_true", help="go on printing until interrupted")
     options = parser.parse_args()
 
-    # A step's function is called WORKFLOW-STEP, and shares the workflow's log with the others.
+    # A step's function shares the workflow's log with the others, and is shown as the step.
     listed = (pathlib.Path(__file__).parent / "functions.txt").read_text(encoding="utf-8").splitlines()
-    functions = [line.split()[0] for line in listed if not line.startswith("#")]
-    wanted = [name for name in functions if options.function in (None, name, name.rpartition("-")[2])]
+    functions = {name: (log, shown) for name, _, _, log, shown in (line.split() for line in listed if line[0] != "#")}
+    wanted = {name for name, (_, shown) in functions.items() if options.function in (None, name, shown)}
     if not wanted:
         sys.exit(f"logs: there is no function {options.function!r}. There are: {', '.join(functions)}")
 
     client, start = botocore.session.get_session().create_client("logs"), int((time.time() - options.since * 60) * 1000)
-    groups = {name.partition("-")[0] for name in wanted}
-    tails = [tail(client, f"/aws/lambda/{options.stack}-{group}", group, start) for group in groups]
-    steps = {name.rpartition("-")[2] for name in wanted}
-    width = max(len(name.rpartition("-")[2]) for name in functions)
+    tails = []
+    for log in {functions[name][0] for name in wanted}:
+        shown = {f"{options.stack}-{name}": shown for name, (of, shown) in functions.items() if of == log}
+        tails.append(tail(client, f"/aws/lambda/{options.stack}-{log}", shown, start))
+    steps = {functions[name][1] for name in wanted}
+    width = max(len(shown) for _, shown in functions.values())
     while True:
         news = sorted(line for tail in tails for line in next(tail))
         for moment, name, message in news:
@@ -45,8 +47,8 @@ def main():
             time.sleep(1)
 
 
-def tail(client, log, group, start):
-    """Each time what has come since: moment, step or function, line."""
+def tail(client, log, shown, start):
+    """Each time what has come since: moment, step or function, line. `shown` says as what each function of this log is shown."""
     seen = {}
     while True:
         # Asked by time and not by token, because an emulator may cut an answer short and give no token. The last
@@ -56,12 +58,17 @@ def tail(client, log, group, start):
         found = dict.fromkeys((event["logStreamName"], event["timestamp"], event["message"]) for event in events)
         # Lambda names the function in the stream of a log that several share; an emulator may not, and then a line of the
         # step's does.
+        steps = list(shown.values())
         names = {}
         for stream, _, message in found:
-            if name := re.search(r"-([^-/]+)\[", stream) or re.search(r'"step":"([^"]+)"', message):
-                names[stream] = name[1]
+            function, step = re.search(r"/([^/\[]+)\[", stream), re.search(r'"step":"([^"]+)"', message)
+            if function and function[1] in shown:
+                names[stream] = shown[function[1]]
+            elif len(steps) > 1 and step and step[1] in steps:
+                names[stream] = step[1]
+        other = steps[0] if len(steps) == 1 else log.rpartition("-")[2]
         new = (line for line in found if line not in seen and not line[2].startswith(LAMBDAS_OWN))
-        yield [(moment, names.get(stream, group), message) for stream, moment, message in new]
+        yield [(moment, names.get(stream, other), message) for stream, moment, message in new]
         seen, start = found, max((moment for _, moment, _ in found), default=start)
 
 

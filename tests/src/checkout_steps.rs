@@ -1,4 +1,4 @@
-//! Rendered from the workflow file of `checkout`. Do not edit; run: cargo run -p stepwell-cli -- render
+//! Rendered from the workflow file of `checkout`. Do not edit; run: cargo stepwell render
 //!
 //! It lists the handlers of all steps and compensations with their libraries, sorted.
 

@@ -43,6 +43,8 @@ pub struct Function {
     pub package: String,
     /// A description for people.
     pub what: String,
+    /// The name that its log lines are shown under: the step's, or its own.
+    pub shown: String,
     /// Its timeout in seconds; for a step also the visibility timeout of its queue.
     pub timeout_seconds: u64,
     /// Its memory in MB.
@@ -195,6 +197,7 @@ fn step_function(workflow: &ProjectWorkflow, step: &StepPlan, settings: &StepSet
         name: names.resource(),
         package: names.package(),
         what: format!("the {} {} of {}", kind(step), step.name, workflow.name()),
+        shown: step.name.clone(),
         // An adjustment can only shorten the step's timeout.
         timeout_seconds: u64::from(step.timeout_seconds) + FUNCTION_MARGIN.as_secs(),
         memory_mb: settings.memory_mb,
@@ -228,6 +231,7 @@ fn function(name: &str, settings: &FunctionSettings, project: &Project) -> Funct
         name: name.to_owned(),
         package: name.to_owned(),
         what: format!("the function {name}"),
+        shown: name.to_owned(),
         timeout_seconds: settings.timeout_seconds.into(),
         memory_mb: settings.memory_mb,
         log,

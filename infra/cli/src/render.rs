@@ -29,7 +29,7 @@ const BASE: &str = "infra/base.yaml";
 const FRAGMENTS: &str = "infra/fragments";
 
 /// The command that renders.
-pub const COMMAND: &str = "cargo run -p stepwell-cli -- render";
+pub const COMMAND: &str = "cargo stepwell render";
 
 /// A rendered file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,12 +122,16 @@ fn heading(from: &str) -> String {
     format!("# Rendered from {from}, infra/settings.yaml and the workflow files. Do not edit; run: {COMMAND}\n")
 }
 
-/// A line for each function: its name, its package, and the parameter for the key of its code.
+/// A line for each function: its name, its package, the parameter for the key of its code, its log, and the name that its
+/// log lines are shown under.
 fn functions(model: &Model) -> String {
     let mut text = heading("the folders of functions/");
     for function in model.all() {
+        let log = model.logs.iter().find(|log| format!("{}Log", log.id) == function.log);
+        let log = log.map_or(function.name.as_str(), |log| log.name.as_str());
+        let Function { id, name, package, shown, .. } = function;
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{} {} {}Code", function.name, function.package, function.id);
+        let _ = writeln!(text, "{name} {package} {id}Code {log} {shown}");
     }
     text
 }
