@@ -1,5 +1,6 @@
 //! What operators do, and that nobody else does it.
 
+use aws_credential_types::Credentials;
 use serde_json::{Value, json};
 use stepwell::Timestamp;
 use stepwell_tests::{
@@ -64,7 +65,7 @@ async fn nobody_comes_in_without_a_signature() {
         ("POST", format!("/tasks/{task}/resolve")),
         ("POST", format!("/tasks/{task}/steps/process_payment/resolve")),
     ];
-    let stranger = Operator::new(&stack.api, "AKIAIOSFODNN7EXAMPLE");
+    let stranger = Operator::new(&stack.api, Credentials::new("AKIAIOSFODNN7EXAMPLE", "test", None, None, "tests"));
     for (method, path) in routes {
         let body = json!({"reason": REASON, "dry_run": false}).to_string();
         let request = || stack.api.request(method, &path).body(body.clone());
@@ -93,7 +94,8 @@ async fn a_dry_run_counts_and_a_retry_retries() {
     // Down for as many attempts as there are; the fourth finds it back.
     let (task, status, _) = stack.api.run(&product.request(1, "test_temp_fail_3_visa")).await;
     assert_eq!(status["status"], "failed", "{status}");
-    let (query, filter) = only(&stack, &task, &[("failed_step", "process_payment")]).await;
+    let code = status["error"]["code"].as_str().unwrap();
+    let (query, filter) = only(&stack, &task, &[("failed_step", "process_payment"), ("error_code", code)]).await;
     until("the index", async || (!operator.list(&query).await.is_empty()).then_some(())).await;
     let before = stack.task(&task).await;
     let retry = async |dry_run: bool| {
