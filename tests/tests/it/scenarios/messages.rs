@@ -1,6 +1,12 @@
 //! Messages that come twice, and messages that nobody sent.
 
-use stepwell_tests::{shop::STEPS, stack::Stack};
+use futures::future::join_all;
+use std::time::Duration;
+use stepwell::TaskId;
+use stepwell_tests::{
+    shop::{COMPENSATIONS, STEPS},
+    stack::Stack,
+};
 use uuid::Uuid;
 
 #[tokio::test]
@@ -33,7 +39,7 @@ async fn a_message_that_comes_again_changes_nothing() {
 #[tokio::test]
 async fn a_message_that_is_not_ours_is_kept_and_runs_nothing() {
     let stack = Stack::from_env().await;
-    for step in STEPS {
+    for step in STEPS.into_iter().chain(COMPENSATIONS) {
         let id = Uuid::now_v7().to_string();
         stack.send(step, &format!(r#"{{"task_id": "{id}", "step": "{step}"}}"#)).await;
         let said = stack.undeliverable(&id).await;
@@ -41,4 +47,21 @@ async fn a_message_that_is_not_ours_is_kept_and_runs_nothing() {
         stack.until_acknowledged(step, &id).await;
         assert!(stack.task(&id).await.is_empty(), "{step}: a message alone has left something in the table");
     }
+}
+
+#[tokio::test]
+async fn a_claim_that_belongs_to_no_task_is_waited_for_and_taken_away() {
+    let stack = Stack::from_env().await;
+    let stack = &stack;
+    join_all(STEPS.into_iter().chain(COMPENSATIONS).map(async |step| {
+        let task = TaskId::new();
+        let id = task.to_string();
+        stack.hold(task, step, Duration::from_secs(25)).await;
+        stack.wake(&id, step).await;
+        let said = stack.undeliverable(&id).await;
+        assert!(said.contains("the task does not exist"), "{step}: {said}");
+        stack.until_acknowledged(step, &id).await;
+        assert!(stack.task(&id).await.is_empty(), "{step}: the claim is still there");
+    }))
+    .await;
 }
