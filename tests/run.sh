@@ -15,6 +15,8 @@
 #   faults      many checkouts while workers are killed, messages come twice and DynamoDB fails, and then the books
 #   scenarios   whole checkouts through HTTP on the deployed local stack; and a second stack whose operators have tokens
 #   crashes     the deployed functions, killed at every point of a checkout
+#   rights      that faults, scenarios and crashes together have needed every right that a function's role grants; a call
+#               without a right fails in the part that makes it. It runs after these three, or not at all
 #
 # table, faults and scenarios start a local stack of their own, on port 4599 (or STEPWELL_TEST_PORT), crashes another one, on
 # port 4597 (or STEPWELL_CRASH_PORT). They are stopped at the end. A stack of yours is left alone. Every part runs to its end;
@@ -24,7 +26,7 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/../infra/lib.sh"
 
-parts=(lint unit simulation table faults scenarios crashes)
+parts=(lint unit simulation table faults scenarios crashes rights)
 case ${1:-} in -h | --help) usage && exit ;; esac
 for part in "$@"; do
   [[ " ${parts[*]} " == *" $part "* ]] || die "there is no part '$part'. See tests/run.sh --help"
@@ -253,5 +255,32 @@ crashes() {
   stop_stack crash
 }
 
+# ---- Rights ----------------------------------------------------------------------------------------------------------
+
+rights() {
+  local what="rights, none missing and none unused" needed
+  for needed in faults scenarios crashes; do
+    [[ " ${ran[*]} " == *" $needed "* ]] || { leave_out "$what" "$needed did not run before" && return 0; }
+  done
+  [[ ${stack_state[test]} == up ]] || { leave_out "$what" "the test stack did not start" && return 0; }
+  check "$what" on_stack test compare_rights
+}
+
+# What was deployed, compared with what the emulators have recorded. Both stacks come from one template.
+compare_rights() {
+  local folder=.local/rights
+  mkdir -p "$folder"
+  aws iam get-account-authorization-details --filter Role --output json >"$folder/roles" &&
+    aws lambda list-functions --output json >"$folder/functions" &&
+    aws lambda list-event-source-mappings --output json >"$folder/mappings" &&
+    cargo build --workspace --features lambda --bin rights --test it &&
+    "${CARGO_TARGET_DIR:-target}/debug/rights" --roles "$folder/roles" --functions "$folder/functions" \
+      --mappings "$folder/mappings" ".local/${STEPWELL_TEST_PORT:-4599}/calls" ".local/${STEPWELL_CRASH_PORT:-4597}/calls"
+}
+
+ran=()
 trap finish EXIT
-for part in "${parts[@]}"; do "$part"; done
+for part in "${parts[@]}"; do
+  "$part"
+  ran+=("$part")
+done

@@ -29,6 +29,7 @@ pub mod model;
 pub mod operators;
 pub mod poller;
 pub mod proxy;
+pub mod rights;
 pub mod shop;
 pub mod sim;
 pub mod stack;
