@@ -3,7 +3,7 @@
 #
 #   infra/deploy.sh --stage NAME [options]
 #
-#   --stage NAME          which Stepwell, such as dev or prod; it becomes the stack stepwell-NAME
+#   --stage NAME          which Stepwell, such as dev or prod; it becomes the stack stepwell-NAME. At most 10 characters
 #   --region REGION       where; if not said, what your AWS configuration says
 #   --arch ARCH           arm64, cheaper and the default, or x86_64
 #   --set NAME=VALUE      a parameter of infra/template.yaml, such as MailSender=orders@example.com; may be repeated.
@@ -48,7 +48,10 @@ for setting in "${settings[@]}"; do
   [[ $setting =~ ^[A-Za-z]+= ]] || die "--set wants NAME=VALUE, not '$setting'"
 done
 
+begin tools
 need_tools
+check_project
+end_phases
 need_account "$region"
 need_target "$arch"
 
@@ -85,6 +88,7 @@ look_up_stack
 [[ $stack_status == "$existing" ]] ||
   die "the stack $stack was ${existing:-not there}, and is ${stack_status:-gone} now. Run this again."
 [[ $existing != ROLLBACK_COMPLETE ]] || delete_stack
+begin deploy
 # CloudFormation cannot roll a first deployment back if its tables are protected, so that is an update of its own.
 deploy "$repo/.local/$stack" "$arch" "${settings[@]}" "ProtectTables=$([[ -n $first ]] && echo false || echo "$protect")"
 if [[ -n $first && $protect == true ]]; then
@@ -95,10 +99,12 @@ aws cloudformation update-termination-protection --stack-name "$stack" --enable-
   die "$stack is deployed, but not protected from deletion, see above. Run this again."
 [[ -z $sample_data ]] || load_products
 
+begin ready
 # A new role's rights take some seconds to be known everywhere in AWS.
 look_up_url
 smoke_test "$url" 60
 warn_of_unverified_sender
-say "==> $stack is deployed. Its logs:
+end_phases
+say "==> $stack is deployed ($phases). Its logs:
       AWS_DEFAULT_REGION=$AWS_REGION .local/tools/bin/python infra/logs.py $stack --follow"
 echo "$url"

@@ -1,6 +1,11 @@
 # What the scripts of this folder share. Source it; it runs nothing by itself.
 # shellcheck shell=bash
 
+((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || {
+  echo "$0 needs bash 4.4 or newer, and this is $BASH_VERSION. On macOS: brew install bash" >&2
+  exit 1
+}
+
 # Without it `set -e` is off inside $(...), and a command that fails there in the middle goes unnoticed.
 shopt -s inherit_errexit
 
@@ -8,20 +13,16 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 infra=$repo/infra
 tools=$repo/.local/tools
 
-# The functions, by the names that they are deployed under, and the package of each, which is its binary's name as well.
-# A step is functions/WORKFLOW/STEP, its package WORKFLOW_STEP; any other function is functions/NAME, its package NAME.
+# The functions, by the names that they are deployed under, without stepwell-STAGE-; the package of each, which is its
+# binary's name as well; and the template's parameter for its code. `stepwell render` writes the list.
 functions=()
-declare -A package_of=()
-for manifest in "$repo"/functions/{*,*/*}/Cargo.toml; do
-  path=${manifest#"$repo/functions/"} path=${path%/Cargo.toml}
-  [[ -z ${package_of[${path##*/}]:-} ]] || {
-    echo "two folders in functions/ are named ${path##*/}; a function has a name of its own" >&2
-    exit 1
-  }
-  functions+=("${path##*/}")
-  package_of[${path##*/}]=${path//\//_}
-done
-unset manifest path
+declare -A package_of=() parameter_of=()
+while read -r name package parameter; do
+  [[ $name != \#* ]] || continue
+  functions+=("$name")
+  package_of[$name]=$package parameter_of[$name]=$parameter
+done <"$infra/functions.txt"
+unset name package parameter
 
 # A line for each function: its name, its package.
 list_functions() {
@@ -31,8 +32,8 @@ list_functions() {
 
 # Sets $stage, such as dev, and $stack, stepwell-dev: what is said about the stack below is said about this one.
 use_stage() {
-  [[ $1 =~ ^[a-z][a-z0-9]{0,15}$ ]] ||
-    die "a stage is 1 to 16 small letters and digits, a letter first, not '$1'"
+  [[ $1 =~ ^[a-z][a-z0-9]{0,9}$ ]] ||
+    die "a stage is 1 to 10 small letters and digits, a letter first, not '$1'"
   stage=$1 stack=stepwell-$1
 }
 
@@ -43,6 +44,22 @@ say() { printf '%s\n' "$*" >&2; }
 die() {
   say "$(basename "$0"): $*"
   exit 1
+}
+
+# begin PHASE [WHAT]: a part of a long piece of work, so that nobody looks at a silent terminal and wonders. Says what is
+# done, and of the phase before it how long that took. `end_phases` ends the last.
+phase='' phase_began=0 phases=''
+begin() {
+  end_phases
+  phase=$1 phase_began=$SECONDS
+  [[ -z ${2:-} ]] || say "==> $2"
+}
+
+end_phases() {
+  [[ -n $phase ]] || return 0
+  say "    $phase: $((SECONDS - phase_began)) s"
+  phases+="${phases:+, }$phase $((SECONDS - phase_began)) s"
+  phase=
 }
 
 # A script's help is the comment at its head.
@@ -57,21 +74,34 @@ confirm() {
 
 # ---- Tools -----------------------------------------------------------------------------------------------------------
 
-# need COMMAND PACKAGE: the command, installed from the Debian package if it is missing and we may.
+# need COMMAND PACKAGE: the command, from the Debian package if it is missing and we may install it.
 need() {
-  command -v "$1" >/dev/null || apt_install "$2" || die "$1 is missing. Install it: sudo apt-get install $2"
+  command -v "$1" >/dev/null || install_packages "$2" || die "$1 is missing. $(how_to_install "$2")"
 }
 
-apt_install() {
+# We may as root, and with sudo where STEPWELL_INSTALL=1 says so; it may then ask for a password.
+install_packages() {
   local as_root=()
   command -v apt-get >/dev/null || return 1
   if ((EUID != 0)); then
-    sudo -n true 2>/dev/null || return 1
-    as_root=(sudo -n)
+    [[ ${STEPWELL_INSTALL:-} == 1 ]] || return 1
+    as_root=(sudo)
   fi
-  say "==> Installing $* with apt-get"
+  begin install "Installing $* with apt-get"
   "${as_root[@]}" apt-get update -qq >&2 &&
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >&2
+}
+
+how_to_install() {
+  if command -v apt-get >/dev/null; then
+    printf '%s\n' "Install it:
+  sudo apt-get install $*
+or set STEPWELL_INSTALL=1, and the scripts do so with sudo."
+  elif [[ $(uname -s) == Darwin && $1 == build-essential ]]; then
+    echo "Install it: xcode-select --install"
+  else
+    echo "Install what Debian calls $*, and run this again."
+  fi
 }
 
 # Rust, what it links with, and the Python tools in requirements.txt under .local/tools.
@@ -94,17 +124,27 @@ wanted_tools() {
 install_tools() {
   mkdir -p "$tools"
   (
-    flock --nonblock 8 || { say "==> Waiting for another script to install the tools" && flock 8; }
+    lock 8 "another script to install the tools"
     [[ $(wanted_tools) != "$(cat "$tools/installed" 2>/dev/null)" ]] || exit 0
-    say "==> Installing the tools of infra/requirements.txt into .local/tools; a minute or two"
+    begin "Python tools" "Installing the tools of infra/requirements.txt into .local/tools; a minute or two"
     # Without python3-venv Debian's python3 makes the environment and then fails to put pip into it.
     python3 -m venv --clear "$tools" >/dev/null 2>&1 ||
-      { apt_install python3-venv && python3 -m venv --clear "$tools" >&2; } ||
-      die "python3 cannot make a virtual environment. Install it: sudo apt-get install python3-venv"
+      { install_packages python3-venv && python3 -m venv --clear "$tools" >&2; } ||
+      die "python3 cannot make a virtual environment. $(how_to_install python3-venv)"
     "$tools/bin/pip" install --quiet --disable-pip-version-check --requirement "$infra/requirements.txt" >&2 ||
       die "the tools could not be installed, see above"
     wanted_tools >"$tools/installed"
+    end_phases
   ) 8>"$repo/.local/tools.lock"
+}
+
+# lock FD WHAT: waits for WHAT, until nobody else holds the lock on the file that is open as FD. As long as that is open, it
+# is ours. Not by flock(1), which macOS lacks.
+lock() {
+  local take='import fcntl, sys; fcntl.flock(int(sys.argv[1]), fcntl.LOCK_EX | int(sys.argv[2]) * fcntl.LOCK_NB)'
+  python3 -c "$take" "$1" 1 2>/dev/null && return
+  say "==> Waiting for $2"
+  python3 -c "$take" "$1" 0
 }
 
 # awscli 1 leaves AWS_ENDPOINT_URL out of account for some services, SQS among them, so it is always said.
@@ -148,7 +188,7 @@ need_account() {
 }
 
 # This machine's, in Lambda's words.
-architecture() { if [[ $(uname -m) == aarch64 ]]; then echo arm64; else echo x86_64; fi; }
+architecture() { if [[ $(uname -m) == a*64 ]]; then echo arm64; else echo x86_64; fi; }
 
 # need_target arm64|x86_64: that this Rust can build for it.
 need_target() {
@@ -160,52 +200,86 @@ need_target() {
     die "Rust cannot build for $1 yet. Run: rustup target add $target"
 }
 
+# ---- The command stepwell --------------------------------------------------------------------------------------------
+
+target=${CARGO_TARGET_DIR:-$repo/target}
+
+# stepwell ARGUMENT...: built for the whole workspace, so that cargo chooses the features of all other builds; for its
+# package alone the engine and what that is built from would be compiled once more.
+stepwell() (
+  cd "$repo" || exit
+  cargo build --workspace --features lambda --bin=stepwell >&2 9>&- && "$target/debug/stepwell" "$@" 9>&-
+)
+
+# ---- Check -----------------------------------------------------------------------------------------------------------
+
+# That workflows, steps, settings, template and events fit together, before minutes are spent on a build.
+check_project() {
+  begin check "Checking the workflows and all that has to fit to them"
+  stepwell check >&2 ||
+    die "the workflows and what belongs to them do not fit together, see above"
+}
+
 # ---- Build and package -----------------------------------------------------------------------------------------------
 
 # Each leaves every function's binary at $binaries/PACKAGE, or $binaries/PACKAGE/bootstrap. Without the feature `lambda`
 # there is nothing but the libraries.
+
+# build_for_this_machine fast|release|crash-points FOLDER: for the local stack. `release` is what is deployed. The others
+# are stripped into FOLDER, which makes packages small, and they are built for the whole workspace, although the programs
+# are named: that way cargo chooses the features of the tests' builds, and compiles no crate for both.
 build_for_this_machine() {
-  say "==> Building ${#functions[@]} functions; the first time ten minutes on two cores"
-  (cd "$repo" && cargo build --release --features lambda "${package_of[@]/#/--package=}" >&2 9>&-) ||
+  local features=lambda package
+  case $1 in
+    release)
+      begin build "Building ${#functions[@]} functions as they are deployed; the first time ten minutes on two cores"
+      (cd "$repo" && cargo build --release --features lambda "${package_of[@]/#/--package=}" >&2 9>&-) ||
+        die "the build failed, see above"
+      binaries=$target/release
+      return
+      ;;
+    crash-points) features+=,stepwell_aws/crash-points ;;
+  esac
+  begin build "Building ${#functions[@]} functions, the $1 build; the first time three minutes on two cores"
+  (cd "$repo" && cargo build --workspace --features "$features" "${package_of[@]/#/--bin=}" >&2 9>&-) ||
     die "the build failed, see above"
-  binaries=${CARGO_TARGET_DIR:-$repo/target}/release
+  binaries=$2/$1
+  mkdir -p "$binaries"
+  for package in "${package_of[@]}"; do
+    strip_changed "$target/debug/$package" "$binaries/$package"
+  done
+}
+
+# strip_changed BINARY STRIPPED: the time of BINARY is kept, and says whether it is still the same.
+strip_changed() {
+  if [[ -f $2 && ! $1 -nt $2 && ! $1 -ot $2 ]]; then return; fi
+  { strip -o "$2" "$1" && touch -r "$1" "$2"; } || die "$1 could not be stripped, see above"
 }
 
 # build_for_lambda arm64|x86_64: against the C library that Lambda has, which may be older than this machine's.
 build_for_lambda() {
   local flag=--x86-64
   [[ $1 == x86_64 ]] || flag=--arm64
-  say "==> Building the functions for Lambda on $1"
+  begin build "Building ${#functions[@]} functions for Lambda on $1; the first time ten minutes on two cores"
   (cd "$repo" && PATH=$tools/bin:$PATH cargo lambda build --release "$flag" --features lambda \
     "${package_of[@]/#/--package=}" >&2 9>&-) ||
     die "the build failed, see above"
-  binaries=${CARGO_TARGET_DIR:-$repo/target}/lambda
+  binaries=$target/lambda
 }
 
-# build_with_crash_points FOLDER: debug builds, stripped into FOLDER. The test is named so that cargo chooses the features
-# of the tests' builds, and does not compile the AWS SDK once more.
-build_with_crash_points() {
-  local package
-  say "==> Building the functions with crash points"
-  (cd "$repo" && cargo build --workspace --bins --test it --features lambda,stepwell_aws/crash-points >&2 9>&-) ||
-    die "the build failed, see above"
-  binaries=$1
-  mkdir -p "$binaries"
-  for package in "${package_of[@]}"; do
-    strip -o "$binaries/$package" "${CARGO_TARGET_DIR:-$repo/target}/debug/$package"
-  done
-}
-
-# package FOLDER: the zips in it, and in FOLDER/functions a line for each: name, key, hash.
+# package FOLDER [--fast]: the zips in it, as small as can be or as quickly; and in FOLDER/functions a line for each: name,
+# key, hash.
 package() {
   local name pairs=()
+  begin package "Packaging what has changed of ${#functions[@]} functions"
   for name in "${functions[@]}"; do
     local binary=$binaries/${package_of[$name]}
     [[ ! -d $binary ]] || binary+=/bootstrap
     pairs+=("$name=$binary")
   done
   mkdir -p "$1"
-  "$tools/bin/python" "$infra/package.py" "$1" "${pairs[@]}" >"$1/functions"
+  "$tools/bin/python" "$infra/package.py" "${@:2}" "$1" "${pairs[@]}" >"$1/functions" ||
+    die "the functions could not be packaged, see above"
 }
 
 # ---- The stack -------------------------------------------------------------------------------------------------------
@@ -242,6 +316,10 @@ make_bucket() {
   aws s3api create-bucket --bucket "$bucket" "${location[@]}" >/dev/null || die "the bucket was not made, see above"
 }
 
+# The lines of a folder's `functions` that are known to be in the bucket as they should be, so that nobody has to ask. Only a
+# local stack knows any: nobody else writes to its bucket.
+known_code=
+
 # upload CODE: the zips in the folder CODE, into $bucket. They are kept apart by stage, so that one stage can be taken
 # down without the others. A key carries a hash of the zip, and S3 keeps the SHA-256 of what is really stored under it:
 # where the two do not agree, the object is replaced. So there is nothing that versions of it would be good for.
@@ -259,6 +337,7 @@ upload() {
     die "the encryption of the bucket $bucket could not be set, see above"
   # `aws s3 sync` would be one call, but knows neither an expected owner nor checksums.
   while read -r name key hash; do
+    [[ $known_code != *"$name $key $hash"* ]] || continue
     if ask '\(404\)' s3api head-object "${owned[@]}" --key "$stage/$key" --checksum-mode ENABLED \
       --query ChecksumSHA256 --output text && [[ $answer == "$hash" ]]; then continue; fi
     say "==> Uploading $name"
@@ -274,7 +353,7 @@ deploy() {
   upload "$code"
   parameters=("Stage=$stage" "CodeBucket=$bucket" "Architecture=$2" "${@:3}")
   while read -r name key hash; do
-    parameters+=("$(camel_case "$name")Code=$stage/$key")
+    parameters+=("${parameter_of[$name]}=$stage/$key")
   done <"$code/functions"
 
   say "==> Deploying $stack"
@@ -282,10 +361,11 @@ deploy() {
   check_code "$code"
 }
 
-# deploy_template NAME=VALUE...: the other parameters keep the values that they have.
+# deploy_template NAME=VALUE...: the other parameters keep the values that they have. The template goes by $bucket, because
+# CloudFormation takes one of more than 51,200 bytes from nowhere else.
 deploy_template() {
   aws cloudformation deploy --stack-name "$stack" --template-file "$infra/template.yaml" \
-    --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --no-fail-on-empty-changeset \
+    --s3-bucket "$bucket" --s3-prefix "$stage/template" --capabilities CAPABILITY_IAM --no-fail-on-empty-changeset \
     --tags project=stepwell "stage=$stage" --parameter-overrides "$@" >&2 || {
     aws cloudformation describe-stack-events --stack-name "$stack" --max-items 100 --output text --query \
       "StackEvents[?ends_with(ResourceStatus, 'FAILED')].[LogicalResourceId, ResourceStatusReason]" |
@@ -304,13 +384,6 @@ check_code() {
     grep -qxF "$stack-$name"$'\t'"$hash" <<<"$deployed" ||
       die "the function $stack-$name does not run the code that was uploaded for it, $key"
   done <"$1/functions"
-}
-
-# validate_cart -> ValidateCart
-camel_case() {
-  local word camel=
-  for word in ${1//_/ }; do camel+=${word^}; done
-  echo "$camel"
 }
 
 no_such_stack='\(ValidationError\).*does not exist'
@@ -426,7 +499,7 @@ smoke_test() {
 }
 
 mail_sender() {
-  aws lambda get-function-configuration --function-name "$stack-send_confirmation" \
+  aws lambda get-function-configuration --function-name "$stack-checkout_api" \
     --query Environment.Variables.SHOP_MAIL_SENDER --output text
 }
 

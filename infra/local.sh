@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The whole of Stepwell on this machine: no Docker, no AWS account.
 #
-#   infra/local.sh up                         start it, or bring it up to date; prints the API's base URL
+#   infra/local.sh up                         start it, or bring it up to date; prints the API's base URL. Before it builds
+#                                             it checks that workflows, steps, settings and template fit together
 #   infra/local.sh url                        print the API's base URL
 #   infra/local.sh status                     what runs, and what waits in the queues
 #   infra/local.sh env                        print what tools and tests need: eval "$(infra/local.sh env)"
@@ -9,8 +10,10 @@
 #   infra/local.sh down                       stop it; what was in it is gone. Nothing local is protected from deletion
 #
 # STEPWELL_PORT       the port on 127.0.0.1, 4566 if not said; stacks on different ports do not meet
-# STEPWELL_BUILD      crash-points: debug builds that a test can kill at any point of a delivery, see tests/README.md
-# AWS_ENDPOINT_URL    an emulator of your own, such as LocalStack, to use instead of starting one
+# STEPWELL_BUILD      fast, if not said: quick to build; release: the functions as they are deployed; crash-points: the
+#                     fast ones, which a test can kill at any point of a delivery, see tests/README.md
+# STEPWELL_INSTALL    1: Debian packages that are missing are installed with sudo; else only as root
+# AWS_ENDPOINT_URL    an emulator of your own, such as LocalStack, to use instead of starting one; its build is release
 
 set -euo pipefail
 # shellcheck source=infra/lib.sh
@@ -30,7 +33,7 @@ choose_emulator() {
   local own=http://127.0.0.1:$port given=${AWS_ENDPOINT_URL:-}
   given=${given%/}
   state=$repo/.local/$port
-  if [[ -n $given ]] && ! { [[ $given == "$own" ]] && { emulator_runs || ! answers "$own"; }; }; then
+  if [[ -n $given ]] && ! { [[ $given == "$own" ]] && { emulator_runs "$state" || ! answers "$own"; }; }; then
     ours=no
     [[ $given =~ ^https?://[^/]+$ ]] || die "AWS_ENDPOINT_URL must be like http://localhost:4566, not '$given'"
     port=80
@@ -44,23 +47,50 @@ choose_emulator() {
   export AWS_ENDPOINT_URL=$own AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
   export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 NO_PROXY=127.0.0.1,localhost
 
-  build=${STEPWELL_BUILD:-release}
+  build=${STEPWELL_BUILD:-fast}
   case $build,$ours in
-    release,*) ;;
+    crash-points,no) die "STEPWELL_BUILD=crash-points needs an emulator of its own. Unset AWS_ENDPOINT_URL." ;;
+    # It may have another C library than this machine.
+    fast,no) build=release ;;
     # The emulator hands it on to the functions.
     crash-points,yes) export STEPWELL_CRASH_DIR=$state/crashes ;;
-    crash-points,no) die "STEPWELL_BUILD=crash-points needs an emulator of its own. Unset AWS_ENDPOINT_URL." ;;
-    *) die "STEPWELL_BUILD must be crash-points or nothing, not '$build'" ;;
+    fast,yes | release,*) ;;
+    *) die "STEPWELL_BUILD must be fast, release or crash-points, not '$build'" ;;
   esac
 }
 
 answers() { curl -s -o /dev/null --max-time 5 "$1/_localstack/health"; }
 
-# Whether the process in the pid file is the one that we started for this state folder, and not a later one that was
-# given the same number.
+# emulator_runs STATE: whether the process in the pid file is the one that we started for this state folder, and not a
+# later one that was given the same number.
 emulator_runs() {
-  [[ -f $state/pid ]] && tr '\0' '\n' 2>/dev/null <"/proc/$(<"$state/pid")/environ" | grep -qxF "STEPWELL_STATE=$state"
+  [[ -f $1/pid ]] && environment_of "$(<"$1/pid")" | grep -qxF "STEPWELL_STATE=$1"
 }
+
+environment_of() {
+  if [[ -d /proc/self ]]; then
+    tr '\0' '\n' 2>/dev/null <"/proc/$1/environ"
+  else
+    ps -E -ww -o command= -p "$1" | tr ' ' '\n'
+  fi
+}
+
+# The stacks of this repository that run, for whoever has asked for another.
+running_stacks() {
+  local folder found=()
+  for folder in "$repo"/.local/*/pid; do
+    folder=${folder%/pid}
+    ! emulator_runs "$folder" || found+=("  port ${folder##*/}, $(cat "$folder/build" 2>/dev/null || echo unknown) build")
+  done
+  if ((${#found[@]} == 0)); then
+    echo "No other stack of this repository runs."
+  else
+    printf '%s\n' "These run:" "${found[@]}" "To use one of them: export STEPWELL_PORT=${found[0]//[!0-9]/}"
+  fi
+}
+
+# setsid(1), which macOS lacks.
+in_a_session='import os, sys; os.setsid(); os.execv(sys.argv[1], sys.argv[1:])'
 
 start_emulator() {
   if [[ $ours == no ]]; then
@@ -69,7 +99,7 @@ Start it, or unset AWS_ENDPOINT_URL to have an emulator started for you."
     say "==> Using the emulator at $AWS_ENDPOINT_URL"
     return
   fi
-  if emulator_runs; then return; fi
+  if emulator_runs "$state"; then return; fi
 
   if answers "$AWS_ENDPOINT_URL"; then
     die "port $port is taken: something that this script did not start answers at $AWS_ENDPOINT_URL.
@@ -80,20 +110,21 @@ Else set STEPWELL_PORT to a free port."
   fi
 
   say "==> Starting MiniStack on $AWS_ENDPOINT_URL"
-  rm -rf "$state/tmp" "$state/calls"
+  # What is known of an emulator that ended by itself is true of this one no more.
+  rm -rf "$state/tmp" "$state/calls" "$state/env" "$state/build" "$state/deployed"
   mkdir -p "$state/tmp"
   # In a session of its own, so that it outlives this shell and can be stopped with the functions it has started, and
   # without our lock. It hands its environment on to the functions: that is how they get AWS_ENDPOINT_URL. With AUTH it
   # denies them what their roles do not grant; see infra/emulator/sitecustomize.py.
   STEPWELL_STATE=$state BIND_HOST=127.0.0.1 GATEWAY_PORT=$port AUTH=true IOT_MTLS_ENABLED=0 LOG_LEVEL=WARNING \
     TMPDIR=$state/tmp PYTHONPATH=$infra/emulator PYTHONDONTWRITEBYTECODE=1 \
-    setsid "$tools/bin/ministack" </dev/null >"$state/emulator.log" 2>&1 9>&- &
+    "$tools/bin/python" -c "$in_a_session" "$tools/bin/ministack" </dev/null >"$state/emulator.log" 2>&1 9>&- &
   echo $! >"$state/pid"
 
   local seconds
   for ((seconds = 0; seconds < 30; seconds++)); do
     if curl -fs -o /dev/null "$AWS_ENDPOINT_URL/_localstack/health"; then return; fi
-    emulator_runs || ((seconds == 0)) || break
+    emulator_runs "$state" || ((seconds == 0)) || break
     sleep 0.5
   done
   tail -n 20 "$state/emulator.log" >&2
@@ -101,7 +132,7 @@ Else set STEPWELL_PORT to a free port."
 }
 
 stop_emulator() {
-  if ! emulator_runs; then return; fi
+  if ! emulator_runs "$state"; then return; fi
   local pid deadline=$((SECONDS + 5))
   pid=$(<"$state/pid")
   say "==> Stopping MiniStack"
@@ -116,35 +147,69 @@ stop_emulator() {
 # ---- Commands --------------------------------------------------------------------------------------------------------
 
 up() {
-  lock
+  one_at_a_time
+  begin tools
   need_tools
   choose_emulator
+  check_project
+  see_other_build
+  begin start
   start_emulator
-  case $build,$ours in
-    crash-points,*) build_with_crash_points "$state/binaries" ;;
-    *,yes) build_for_this_machine ;;
-    *,no) build_for_lambda "$(architecture)" ;;
+  case $ours in
+    yes) build_for_this_machine "$build" "$state/binaries" ;;
+    no) build_for_lambda "$(architecture)" ;;
   esac
-  package "$state/code"
+  package "$state/code" --fast
 
   # Nothing to deploy if what is deployed came from the same files, and is still there.
-  local deployed
+  local deployed before
   deployed=$(cat "$infra/template.yaml" "$infra/products.json" "$state/code/functions")
-  if [[ $deployed != "$(cat "$state/deployed" 2>/dev/null)" ]] || ! (smoke_test "$(url)") 2>/dev/null; then
+  before=$(cat "$state/deployed" 2>/dev/null || true)
+  begin deploy
+  [[ -z $before ]] || (smoke_test "$(url)") 2>/dev/null || before=
+  if [[ $deployed != "$before" ]]; then
+    # shellcheck disable=SC2034 # it is for `upload`
+    [[ $ours == no ]] || known_code=$before
     rm -f "$state/deployed"
+    echo "$build" >"$state/build"
     # What is local is thrown away, so nothing protects it, and nobody is asked about a deployment that has failed.
     delete_failed_stack
     deploy "$state/code" "$(architecture)" ProtectTables=false
     load_products
     write_env >"$state/env"
-    # An emulator verifies whatever it is told to.
-    aws sesv2 create-email-identity --email-identity "$(mail_sender)" >/dev/null 2>&1 || true
-    warn_of_unverified_sender
+    # An emulator verifies whatever it is told to, and knows it for as long as it runs.
+    if [[ -z $before ]]; then
+      aws sesv2 create-email-identity --email-identity "$(mail_sender)" >/dev/null 2>&1 || true
+      warn_of_unverified_sender
+    fi
+    begin ready
     smoke_test "$(url)" 10
     printf '%s\n' "$deployed" >"$state/deployed"
   fi
-  say "==> Up. Stop it with: infra/local.sh down"
+  echo "$build" >"$state/build"
+  end_phases
+  say "==> Up on port $port, the $build build, after $SECONDS s ($phases). Stop it with: $(at_port)infra/local.sh down"
   url
+}
+
+# What stands before a command that is about this port.
+at_port() { [[ $port == 4566 ]] || echo "STEPWELL_PORT=$port "; }
+
+# What `up` does to a stack that runs already, where that may surprise.
+see_other_build() {
+  local before
+  before=$(cat "$state/build" 2>/dev/null) || return 0
+  [[ $ours == no ]] || emulator_runs "$state" || return 0
+  case $before,$build in
+    "$build,$before") ;;
+    # The emulator was started with what the functions are killed by, or without it.
+    *crash-points*)
+      die "the stack on port $port is of the $before build, and does not change to the $build build while it runs.
+Keep it: export STEPWELL_BUILD=$before
+Or throw it away first, with all that is in it: $(at_port)infra/local.sh down"
+      ;;
+    *) say "==> The stack on port $port is of the $before build. It gets the $build build; what is in it stays" ;;
+  esac
 }
 
 # What the functions are given, so that a function started by hand, or a test, sees the same.
@@ -166,8 +231,13 @@ write_env() {
 }
 
 need_up() {
-  if [[ -f $state/env ]] && { [[ $ours == no ]] || emulator_runs; }; then return; fi
-  die "the local stack is not up. Start it: infra/local.sh up"
+  local why="the local stack on port $port is not up"
+  if [[ $ours == no ]] || emulator_runs "$state"; then
+    [[ ! -f $state/env ]] || return 0
+    why="something runs on port $port, but the local stack is not deployed there"
+  fi
+  die "$why. Start it: $(at_port)infra/local.sh up
+$(running_stacks)"
 }
 
 print_env() {
@@ -187,12 +257,12 @@ status() {
   choose_emulator
   if [[ $ours == no ]]; then
     echo "emulator   $AWS_ENDPOINT_URL, not started by this script"
-  elif emulator_runs; then
+  elif emulator_runs "$state"; then
     echo "emulator   MiniStack at $AWS_ENDPOINT_URL, process $(<"$state/pid")"
   else
     echo "emulator   not running"
   fi
-  [[ -f $state/env ]] || { echo "stack      not deployed" && return 1; }
+  [[ -f $state/env ]] || { echo "stack      not deployed" && running_stacks && return 1; }
   look_up_stack
   echo "stack      $stack, ${stack_status:-gone}"
   echo "API        $(url)"
@@ -203,7 +273,7 @@ status() {
   for queue in $answer; do
     read -r waiting hidden < <(aws sqs get-queue-attributes --queue-url "$queue" --attribute-names All \
       --output text --query 'Attributes.[ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible]')
-    printf 'queue      %-18s %s waiting, %s being worked on or waiting out a retry\n' \
+    printf 'queue      %-26s %s waiting, %s being worked on or waiting out a retry\n' \
       "${queue##*"$stack"-}" "$waiting" "$hidden"
   done
 }
@@ -216,7 +286,7 @@ logs() {
 }
 
 down() {
-  lock
+  one_at_a_time
   choose_emulator
   if [[ $ours == yes ]]; then
     stop_emulator
@@ -228,17 +298,16 @@ down() {
     delete_code
   fi
   # What the emulator has recorded of calls stays until the next one starts, for tests/run.sh.
-  rm -rf "$state/pid" "$state/env" "$state/deployed" "$state/tmp" "$state/crashes"
+  rm -rf "$state/pid" "$state/env" "$state/build" "$state/deployed" "$state/tmp" "$state/crashes"
   say "==> Down"
 }
 
-# One at a time: two that build and deploy at once would undo each other's work.
-lock() {
+# Two that build and deploy at once would undo each other's work.
+one_at_a_time() {
+  need python3 python3
   mkdir -p "$repo/.local"
   exec 9>"$repo/.local/lock"
-  flock --nonblock 9 && return
-  say "==> Waiting for another infra/local.sh to finish"
-  flock 9
+  lock 9 "another infra/local.sh to finish"
 }
 
 case ${1:-} in

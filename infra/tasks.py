@@ -93,6 +93,21 @@ def list_tasks(api, options):
         return
     print_rows(tasks)
     print(counted(len(tasks), "task"), file=sys.stderr)
+    if not tasks and "failed_step" in options.filter:
+        doubt_step(api, options.filter)
+
+
+def doubt_step(api, filters):
+    """Says so where nothing fits and the tasks that there are have no step of that name. What there is is asked of any
+    task of the workflow."""
+    wanted = filters["failed_step"]
+    some = find(api, {name: filters[name] for name in ("workflow",) if name in filters}, limit=1)
+    if not some:
+        return
+    task = api.get(f"/tasks/{quote(some[0]['task_id'])}")
+    steps = [step["name"] for step in task["steps"] + task["compensations"]]
+    if wanted not in steps:
+        print(f"note: {task['workflow']} has no step {wanted}. It has: {', '.join(steps)}", file=sys.stderr)
 
 
 def find(api, filters, limit=None):
@@ -172,7 +187,8 @@ def retry(api, options):
     if options.json:
         print_json(done)
     else:
-        print(f"{done['retried']} of {done['matched']} tasks are tried again", file=sys.stderr)
+        are = "is" if done["matched"] == 1 else "are"
+        print(f"{done['retried']} of {counted(done['matched'], 'task')} {are} tried again", file=sys.stderr)
         for refusal in done["refused"]:
             print(f"not retried: {refusal['task_id']}: {refusal['error']}", file=sys.stderr)
     if done["refused"]:

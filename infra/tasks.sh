@@ -15,7 +15,7 @@
 #         --compensated true|false, --created-from MOMENT, --created-before MOMENT (2026-11-23T07:00:00Z),
 #         --older-than AGE (90s, 15m, 2h, 3d). What is compensated can have no other attempt; a retry leaves it out.
 #
-#   --stage NAME      the stack stepwell-NAME in AWS; the local stack, if not said
+#   --stage NAME      the stack stepwell-NAME in AWS; the local stack on port 4566, or STEPWELL_PORT, if not said
 #   --region REGION   where that is; if not said, what your AWS configuration says
 #   --url URL         the API's base URL, instead of looking the stack up
 #   --token TOKEN     a token instead of AWS credentials, for a stack with OperatorJwtIssuer; or set STEPWELL_TOKEN

@@ -122,10 +122,9 @@ case $call in
     ;;
 
   'lambda list-functions')
-    for manifest in "$(dirname "$FAKE_AWS")"/functions/{*,*/*}/Cargo.toml; do
-      name=$(basename "$(dirname "$manifest")")
-      printf 'stepwell-dev-%s\t%s\n' "$name" "$(cat objects/dev/"$name"/*.zip)"
-    done
+    while read -r name _; do
+      [[ $name == \#* ]] || printf 'stepwell-dev-%s\t%s\n' "$name" "$(cat objects/dev/"$name"/*.zip)"
+    done <"$(dirname "$FAKE_AWS")/infra/functions.txt"
     ;;
   'lambda get-function-configuration') echo orders@example.com ;;
   'sesv2 get-email-identity') fail "(NotFoundException) when calling the GetEmailIdentity operation: no identity" ;;

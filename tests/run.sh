@@ -17,6 +17,9 @@
 #   crashes     the deployed functions, killed at every point of a checkout
 #   rights      that faults, scenarios and crashes together have needed every right that a function's role grants; a call
 #               without a right fails in the part that makes it. It runs after these three, or not at all
+#   quick       lint, unit, 10,000 simulated runs and one checkout on the local stack: while one works, a few minutes
+#
+# What takes longer is in tests/long.sh. tests/README.md says what each part costs.
 #
 # table, faults and scenarios start a local stack of their own, on port 4599 (or STEPWELL_TEST_PORT), crashes another one, on
 # port 4597 (or STEPWELL_CRASH_PORT). They are stopped at the end. A stack of yours is left alone. Every part runs to its end;
@@ -26,12 +29,13 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/../infra/lib.sh"
 
-parts=(lint unit simulation table faults scenarios crashes rights)
+all=(lint unit simulation table faults scenarios crashes rights)
 case ${1:-} in -h | --help) usage && exit ;; esac
 for part in "$@"; do
-  [[ " ${parts[*]} " == *" $part "* ]] || die "there is no part '$part'. See tests/run.sh --help"
+  [[ " ${all[*]} quick " == *" $part "* ]] || die "there is no part '$part'. See tests/run.sh --help"
 done
-if (($# > 0)); then parts=("$@"); fi
+parts=("$@")
+(($# > 0)) || parts=("${all[@]}")
 cd "$repo"
 
 # ---- Bookkeeping -----------------------------------------------------------------------------------------------------
@@ -77,31 +81,53 @@ lint() {
   check "tools" need_tools
   check "shell scripts" "$tools/bin/shellcheck" --external-sources infra/*.sh tests/*.sh .ci/run
   check "CloudFormation template" "$tools/bin/cfn-lint" infra/template.yaml
-  check "what the template waits for and protects" "$tools/bin/python" tests/template.py infra/template.yaml
+  check "CloudFormation template, by a second reader" second_reader
   check "deploy and destroy, on a fake AWS" tests/scripts.sh
+}
+
+# Makes the stack in moto, in this process. moto is installed apart, because only this needs it.
+second_reader() {
+  local moto=$repo/.local/moto
+  if ! cmp -s tests/requirements.txt "$moto/installed"; then
+    say "==> Installing moto into .local/moto; half a minute"
+    python3 -m venv --clear "$moto" &&
+      "$moto/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt &&
+      cp tests/requirements.txt "$moto/installed" || return 1
+  fi
+  stepwell render --rights >"$moto/rights.json" &&
+    "$moto/bin/python" -W ignore tests/second_reader.py infra/template.yaml "$moto/rights.json"
 }
 
 # ---- Unit ------------------------------------------------------------------------------------------------------------
 
 unit() {
-  check "unit and property tests" cargo test --workspace --features lambda --lib --bins --no-fail-fast
+  check "unit and property tests" cargo test --workspace --features lambda --lib --no-fail-fast
   check "whole tasks over the engine's harness" cargo test --workspace --features lambda --test engine
   check "the protocol's model, state by state" cargo test --workspace --features lambda --test model
   check "the checkout's ten scenarios in memory" cargo test --workspace --features lambda --test checkout
+  check "the command stepwell, and the rendered template" \
+    cargo test --workspace --features lambda --test project --test template
   check "what may depend on what" cargo test --workspace --features lambda --test house
+  check "what the dependencies may be" cargo test --workspace --features lambda --test dependencies
+  check "what the papers say of the code" cargo test --workspace --features lambda --test papers
   check "one SQLite file as store and queues" cargo test --workspace --features lambda --test it -- sqlite::
   check "what the compiler refuses" cargo test --workspace --features lambda --test compile_fail
   check "the shop's rules in memory" cargo test --workspace --features lambda --test aws -- memory::
   check "documentation tests" cargo test --workspace --features lambda --doc
-  check "the first lesson" cargo run --quiet --package stepwell --features testing --example hello
+  check "the first lesson" first_lesson
+}
+
+first_lesson() {
+  cargo build --workspace --features lambda --example hello && "$target/debug/examples/hello"
 }
 
 # ---- Simulation ------------------------------------------------------------------------------------------------------
 
-# The debug build: most of it is there already, and an optimized one takes longer to build than it saves.
+# simulation [RUNS]: the debug build, in which the engine and the simulation are optimised.
 simulation() {
+  local runs=${1:-100000}
   check "the simulation is built" cargo build --workspace --features lambda --bin sim
-  check "100,000 simulated runs" "${CARGO_TARGET_DIR:-target}/debug/sim" --runs 100000
+  check "$runs simulated runs" "$target/debug/sim" --runs "$runs"
 }
 
 # ---- The local stack -------------------------------------------------------------------------------------------------
@@ -144,14 +170,15 @@ on_stack() (
 
 # That a step's function has the switch that kills it on the crash stack, and no function on the other.
 can_be_killed() {
-  local package port=${STEPWELL_CRASH_PORT:-4597} target=${CARGO_TARGET_DIR:-$repo/target}
+  local package folder
   if [[ $1 == crash ]]; then
-    grep -q STEPWELL_CRASH_DIR "$repo/.local/$port/binaries/${package_of[process_payment]}"
+    grep -q STEPWELL_CRASH_DIR "$repo/.local/${STEPWELL_CRASH_PORT:-4597}/binaries/crash-points/${package_of[checkout-process_payment]}"
     return
   fi
+  folder=$repo/.local/${STEPWELL_TEST_PORT:-4599}/binaries/fast
   for package in "${package_of[@]}"; do
-    [[ -f $target/release/$package ]] || { say "there is no $target/release/$package" && return 1; }
-    ! grep -q STEPWELL_CRASH_DIR "$target/release/$package" || { say "$package has crash points" && return 1; }
+    [[ -f $folder/$package ]] || { say "there is no $folder/$package" && return 1; }
+    ! grep -q STEPWELL_CRASH_DIR "$folder/$package" || { say "$package has crash points" && return 1; }
   done
 }
 
@@ -239,19 +266,18 @@ faults() {
   check "checkouts under faults" on_stack test load_with_faults
 }
 
-# Without purges: what they lose the watchdog finds only minutes later. The test is named so that cargo chooses the
-# features of the tests' builds.
+# Without purges: what they lose the watchdog finds only minutes later.
 load_with_faults() {
-  cargo build --workspace --features lambda --bin load --test it &&
-    "${CARGO_TARGET_DIR:-target}/debug/load" --checkouts 100 --concurrency 20 --faults --purge-every 0
+  cargo build --workspace --features lambda --bin load &&
+    "$target/debug/load" --checkouts 100 --concurrency 20 --faults --purge-every 0
 }
 
 # ---- Crashes ---------------------------------------------------------------------------------------------------------
 
 crashes() {
   need_stack crash "every crash point" || return 0
-  check "every crash point" on_stack crash cargo test --workspace --features "$crash_points" --lib --test it -- \
-    crash::tests:: crash_points:: --test-threads 1 --nocapture
+  check "every crash point" on_stack crash cargo test --workspace --features "$crash_points" --test it -- \
+    crash_points:: --test-threads 1 --nocapture
   stop_stack crash
 }
 
@@ -273,9 +299,20 @@ compare_rights() {
   aws iam get-account-authorization-details --filter Role --output json >"$folder/roles" &&
     aws lambda list-functions --output json >"$folder/functions" &&
     aws lambda list-event-source-mappings --output json >"$folder/mappings" &&
-    cargo build --workspace --features lambda --bin rights --test it &&
-    "${CARGO_TARGET_DIR:-target}/debug/rights" --roles "$folder/roles" --functions "$folder/functions" \
+    cargo build --workspace --features lambda --bin rights &&
+    "$target/debug/rights" --roles "$folder/roles" --functions "$folder/functions" \
       --mappings "$folder/mappings" ".local/${STEPWELL_TEST_PORT:-4599}/calls" ".local/${STEPWELL_CRASH_PORT:-4597}/calls"
+}
+
+# ---- Quick -----------------------------------------------------------------------------------------------------------
+
+quick() {
+  lint
+  unit
+  simulation 10000
+  need_stack test "one checkout through HTTP" || return 0
+  check "one checkout through HTTP" on_stack test \
+    cargo test --workspace --features lambda --test it -- scenarios::success:: --test-threads 8
 }
 
 ran=()

@@ -27,13 +27,19 @@ fake() {
 
 mkdir -p "$sandbox/bin" "$sandbox/.local/tools/bin" "$sandbox/functions"
 cp -r "$here/../infra" "$sandbox/infra"
-(cd "$here/.." && cp --parents functions/{*,*/*}/Cargo.toml "$sandbox")
+(cd "$here/.." && tar -cf - functions/{*,*/*}/Cargo.toml) | tar -C "$sandbox" -xf -
 cp "$here/fake_aws.sh" "$sandbox/.local/tools/bin/aws"
 ln -s "$(command -v python3)" "$sandbox/.local/tools/bin/python"
 { echo "$sandbox/.local/tools" && cat "$here/../infra/requirements.txt"; } >"$sandbox/.local/tools/installed"
 
 fake cargo <<'CARGO'
 #!/usr/bin/env bash
+if [[ $* == *--bin=stepwell* ]]; then
+  mkdir -p target/debug
+  printf '%s\n' '#!/usr/bin/env bash' '! cat "$FAKE_AWS/misfit" >&2 2>/dev/null' >target/debug/stepwell
+  chmod +x target/debug/stepwell
+  exit
+fi
 for argument in "$@"; do
   [[ $argument == --package=* ]] || continue
   package=${argument#--package=}
@@ -75,7 +81,7 @@ live_stage() {
   has_termination_protection
   has_tables True
   has_bucket "$ours"
-  has_object dev/validate_cart/00.zip x
+  has_object dev/checkout-validate_cart/00.zip x
   has_object dev/watchdog/00.zip x
 }
 
@@ -191,14 +197,14 @@ if [[ -s $FAKE_AWS/buckets ]]; then wrong "the bucket is still there"; else ok; 
 
 scenario "destroy: a live stack without its tables"
 live_stage
-has_object prod/validate_cart/00.zip x
+has_object prod/checkout-validate_cart/00.zip x
 runs 0 "${destroy[@]}" --yes
 says "tables        none, they are kept"
 says "kept: the tables stepwell-dev-tasks"
 says "kept: the bucket $ours"
 calls_not 'update-table\|delete-table'
 gone stack objects/dev
-there tables/stepwell-dev-orders objects/prod/validate_cart/00.zip
+there tables/stepwell-dev-orders objects/prod/checkout-validate_cart/00.zip
 
 scenario "destroy: tables without a stack"
 has_tables True
@@ -276,6 +282,19 @@ for error in "$throttled" "$denied" "$invalid"; do
   changes_nothing
 done
 
+scenario "deploy: the parts of the project do not fit together"
+live_stage
+echo "infra/template.yaml: is stale" >"$FAKE_AWS/misfit"
+runs 1 "${deploy[@]}" --yes
+says "infra/template.yaml: is stale"
+says "do not fit together"
+calls_not '.'
+
+scenario "deploy: a stage whose name is too long"
+runs 1 infra/deploy.sh --stage abcdefghijk --yes
+says "1 to 10 small letters and digits"
+calls_not '.'
+
 scenario "deploy: tables cannot be looked up"
 fails 'dynamodb describe-table' "$throttled"
 runs 1 "${deploy[@]}" --yes
@@ -307,7 +326,8 @@ runs 0 "${deploy[@]}" --yes
 says "in a bucket that is made for it"
 in_order 's3api list-buckets' "s3api create-bucket --bucket stepwell-code-$account-eu-west-1-[0-9a-f]{12} " \
   's3api put-public-access-block' 's3api put-bucket-encryption' 's3api put-object .*--checksum-sha256' \
-  'cloudformation deploy .*ProtectTables=false' 'cloudformation deploy .*--parameter-overrides ProtectTables=true' \
+  "cloudformation deploy .*--s3-bucket stepwell-code-$account-eu-west-1-.*ProtectTables=false" \
+  'cloudformation deploy .*--parameter-overrides ProtectTables=true' \
   'update-termination-protection .*--enable-termination-protection'
 if [[ $(grep -c 's3api put-object' "$FAKE_AWS/calls") == "$(find "$sandbox/functions" -name Cargo.toml | wc -l)" ]]; then
   ok
@@ -325,10 +345,10 @@ in_order 's3api put-public-access-block' 's3api put-bucket-encryption' 'cloudfor
 
 name="deploy: again, where an object in the bucket is not what was uploaded"
 : >"$FAKE_AWS/calls"
-object=$(find "$FAKE_AWS/objects/dev/process_payment" -type f)
+object=$(find "$FAKE_AWS/objects/dev/checkout-process_payment" -type f)
 echo "somebody else's" >"$object"
 runs 0 "${deploy[@]}" --yes
-calls "put-object .*--key dev/process_payment/"
+calls "put-object .*--key dev/checkout-process_payment/"
 if [[ $(grep -c put-object "$FAKE_AWS/calls") == 1 ]]; then ok; else wrong "it uploads more than that"; fi
 
 name="deploy: again, where an object cannot be looked up"

@@ -1,9 +1,5 @@
 //! What the template's alarm sees.
 
-use crate::{
-    graph::Graph,
-    steps::{Script, name},
-};
 use serde_json::Value;
 use std::{
     io,
@@ -15,6 +11,10 @@ use stepwell::{
     testing::Harness,
 };
 use stepwell_aws::log_lines;
+use stepwell_simulation::{
+    graph::Graph,
+    steps::{Script, name},
+};
 use tracing_subscriber::layer::SubscriberExt;
 
 /// What is logged, as the functions log it.

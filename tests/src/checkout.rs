@@ -1,22 +1,7 @@
-//! The checkout's steps and compensations, for whatever hosts them, and its sample requests.
+//! The checkout's sample products and requests.
 
 use checkout::Product;
 use serde_json::Value;
-
-/// Calls a macro with the name of each step of the checkout, and of each compensation, and the library that it is in.
-#[macro_export]
-macro_rules! each_checkout_step {
-    ($each:ident) => {
-        $each!("validate_cart", checkout_validate_cart);
-        $each!("process_payment", checkout_process_payment);
-        $each!("update_inventory", checkout_update_inventory);
-        $each!("create_order", checkout_create_order);
-        $each!("send_confirmation", checkout_send_confirmation);
-        $each!("cancel_order", checkout_cancel_order);
-        $each!("release_stock", checkout_release_stock);
-        $each!("refund_payment", checkout_refund_payment);
-    };
-}
 
 /// The products of `infra/products.json`.
 ///
@@ -39,4 +24,24 @@ pub fn request(name: &str) -> Value {
 fn repository_file(path: &str) -> String {
     let path = format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::each_checkout_step;
+    use checkout::testing::steps;
+
+    #[test]
+    fn every_step_of_the_checkout_has_its_handler() {
+        let mut handlers = Vec::new();
+        macro_rules! note {
+            ($name:literal, $library:ident) => {
+                handlers.push($name);
+            };
+        }
+        each_checkout_step!(note);
+        let mut planned = [steps::all(), steps::compensations()].concat();
+        planned.sort_unstable();
+        assert_eq!(handlers, planned, "tests/src/checkout_steps.rs, and the workflow file's steps, sorted");
+    }
 }

@@ -83,7 +83,7 @@ fn function(process: u32, stack: &Stack) -> Option<String> {
     // The emulator has some of these too, but only its functions have all.
     variable("AWS_LAMBDA_RUNTIME_API")?;
     let ours = variable("AWS_ENDPOINT_URL")? == stack.endpoint;
-    variable("AWS_LAMBDA_FUNCTION_NAME")?.strip_prefix(&stack.function("")).filter(|_| ours).map(str::to_owned)
+    variable("AWS_LAMBDA_FUNCTION_NAME")?.strip_prefix(stack.name_prefix()).filter(|_| ours).map(str::to_owned)
 }
 
 fn stat(process: u32) -> Option<Vec<u64>> {

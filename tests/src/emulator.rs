@@ -13,7 +13,10 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{Mutex, MutexGuard},
 };
-use stepwell::{Ambient, Client, System, Timestamp, core::message::UNDELIVERABLE};
+use stepwell::{
+    Ambient, Client, System, Timestamp,
+    core::message::{QueueName, StepQueue, UNDELIVERABLE},
+};
 use stepwell_aws::{DynamoTable, REASON_ATTRIBUTE, SqsQueue};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -62,14 +65,14 @@ pub struct Sandbox {
     /// What the engine has called.
     pub meter: Meter,
     /// How many messages the harness has put into the queues itself.
-    injected: Mutex<BTreeMap<String, usize>>,
+    injected: Mutex<BTreeMap<QueueName, usize>>,
     table_name: String,
     queue_prefix: String,
-    queues: Vec<String>,
+    queues: Vec<QueueName>,
 }
 
-/// Runs a test in a sandbox of its own with a queue for each of these steps, and clears it away however the test ends.
-pub async fn in_sandbox<R>(steps: &[String], test: impl AsyncFnOnce(&Sandbox) -> R) -> R {
+/// Runs a test in a sandbox of its own with these queues of steps, and clears it away however the test ends.
+pub async fn in_sandbox<R>(steps: &[StepQueue], test: impl AsyncFnOnce(&Sandbox) -> R) -> R {
     let sandbox = Sandbox::create(steps).await;
     let outcome = AssertUnwindSafe(test(&sandbox)).catch_unwind().await;
     sandbox.delete().await;
@@ -77,7 +80,7 @@ pub async fn in_sandbox<R>(steps: &[String], test: impl AsyncFnOnce(&Sandbox) ->
 }
 
 /// The same for a test that is not asynchronous itself, such as a property: it runs each of its cases on the runtime.
-pub fn in_sandbox_by_hand<R>(steps: &[String], test: impl FnOnce(&Runtime, &Sandbox) -> R) -> R {
+pub fn in_sandbox_by_hand<R>(steps: &[StepQueue], test: impl FnOnce(&Runtime, &Sandbox) -> R) -> R {
     // A thread of its own keeps the connections going while the test does something else.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
@@ -88,16 +91,16 @@ pub fn in_sandbox_by_hand<R>(steps: &[String], test: impl FnOnce(&Runtime, &Sand
 }
 
 impl Sandbox {
-    async fn create(steps: &[String]) -> Self {
+    async fn create(steps: &[StepQueue]) -> Self {
         let config = aws_config().await;
         let dynamodb = aws_sdk_dynamodb::Client::new(&config);
         let sqs = aws_sdk_sqs::Client::new(&config);
 
         let name = format!("stepwell-test-{}", Uuid::new_v4().simple());
         create_table(&dynamodb, &name).await;
-        let queues: Vec<String> = match steps {
+        let queues: Vec<QueueName> = match steps {
             [] => Vec::new(),
-            steps => steps.iter().cloned().chain([UNDELIVERABLE.to_owned()]).collect(),
+            steps => steps.iter().cloned().map(Into::into).chain([QueueName::Undeliverable]).collect(),
         };
         let urls = join_all(queues.iter().map(|queue| create_queue(&sqs, format!("{name}-{queue}")))).await;
         let queue_prefix = urls.last().and_then(|url| url.strip_suffix(UNDELIVERABLE)).unwrap_or_default().to_owned();
@@ -136,24 +139,24 @@ impl Sandbox {
         Client::new(self.table.clone(), self.queue.clone(), Clock)
     }
 
-    /// The URL of a step's queue.
-    pub fn url(&self, queue: &str) -> String {
+    /// The URL of a queue.
+    pub fn url(&self, queue: &QueueName) -> String {
         format!("{}{queue}", self.queue_prefix)
     }
 
     /// Puts a message into a step's queue, whatever it says, past the meter.
-    pub async fn send(&self, queue: &str, body: &str) {
+    pub async fn send(&self, queue: &QueueName, body: &str) {
         self.sqs.send_message().queue_url(self.url(queue)).message_body(body).send().await.expect("SQS takes it");
-        *self.injected().entry(queue.to_owned()).or_default() += 1;
+        *self.injected().entry(queue.clone()).or_default() += 1;
     }
 
     /// How many messages have been put into a step's queue, or may have been.
-    pub fn sent_to(&self, queue: &str) -> usize {
+    pub fn sent_to(&self, queue: &QueueName) -> usize {
         self.meter.sent_to(queue) + self.injected().get(queue).copied().unwrap_or_default()
     }
 
     /// Whether a step's queue holds a message, hidden or not.
-    pub async fn holds_messages(&self, queue: &str) -> bool {
+    pub async fn holds_messages(&self, queue: &QueueName) -> bool {
         use QueueAttributeName as Name;
         let counts = [Name::ApproximateNumberOfMessages, Name::ApproximateNumberOfMessagesNotVisible];
         let ask = self.sqs.get_queue_attributes().queue_url(self.url(queue)).set_attribute_names(Some(counts.to_vec()));
@@ -161,7 +164,7 @@ impl Sandbox {
         counts.iter().any(|count| answer.get(count).expect("SQS counts its messages") != "0")
     }
 
-    fn injected(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
+    fn injected(&self) -> MutexGuard<'_, BTreeMap<QueueName, usize>> {
         self.injected.lock().expect("nobody panics while holding the counts")
     }
 
@@ -172,7 +175,7 @@ impl Sandbox {
             let received = self
                 .sqs
                 .receive_message()
-                .queue_url(self.url(UNDELIVERABLE))
+                .queue_url(self.url(&QueueName::Undeliverable))
                 .max_number_of_messages(10)
                 .message_attribute_names("All")
                 .message_system_attribute_names(MessageSystemAttributeName::All)

@@ -9,13 +9,13 @@ pub fn message(id: &str, body: &str) -> Received {
 }
 
 /// The messages of these batches, the first of each, then the second of each, and so on.
-pub(crate) fn one_by_one(batches: Vec<(String, Vec<Received>)>) -> Vec<(String, Vec<Received>)> {
-    let mut messages: Vec<(usize, String, Received)> = Vec::new();
-    for (step, batch) in batches {
-        messages.extend(batch.into_iter().enumerate().map(|(place, message)| (place, step.clone(), message)));
+pub(crate) fn one_by_one<Q: Clone>(batches: Vec<(Q, Vec<Received>)>) -> Vec<(Q, Vec<Received>)> {
+    let mut messages: Vec<(usize, Q, Received)> = Vec::new();
+    for (queue, batch) in batches {
+        messages.extend(batch.into_iter().enumerate().map(|(place, message)| (place, queue.clone(), message)));
     }
     messages.sort_by_key(|(place, ..)| *place);
-    messages.into_iter().map(|(_, step, message)| (step, vec![message])).collect()
+    messages.into_iter().map(|(_, queue, message)| (queue, vec![message])).collect()
 }
 
 /// What SQS handed out, as the engine takes it.

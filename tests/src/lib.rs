@@ -1,5 +1,5 @@
 //! What the tests and the tools share: a table and queues of one's own on the local stack, a stand-in for Lambda's
-//! poller, steps that do what a test tells them to, and a meter on every AWS call.
+//! poller, and a meter on every AWS call.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,27 +13,22 @@
 mod alarm;
 pub mod api;
 pub mod checkout;
+mod checkout_steps;
 pub mod cost;
 pub mod cpu;
 pub mod crash;
 pub mod emulator;
 pub mod events;
-mod far;
 pub mod golden;
-pub mod graph;
 pub mod headline;
 pub mod items;
-pub mod locked;
 pub mod meter;
-pub mod model;
 pub mod operators;
 pub mod poller;
 pub mod proxy;
 pub mod rights;
 pub mod shop;
-pub mod sim;
 pub mod stack;
-pub mod steps;
 
 use std::time::Duration;
 

@@ -35,6 +35,7 @@ use std::{
     ops::AddAssign,
     sync::{Arc, Mutex, MutexGuard},
 };
+use stepwell::core::message::QueueName;
 
 /// What DynamoDB charges for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -121,8 +122,9 @@ impl Meter {
     }
 
     /// How many messages have been sent to this queue, or were to be.
-    pub fn sent_to(&self, queue: &str) -> usize {
-        let to_it = |call: &&Call| call.operation == "SendMessage" && call.queue.as_deref() == Some(queue);
+    pub fn sent_to(&self, queue: &QueueName) -> usize {
+        let queue = queue.to_string();
+        let to_it = |call: &&Call| call.operation == "SendMessage" && call.queue.as_ref() == Some(&queue);
         self.log().calls.iter().filter(to_it).count()
     }
 

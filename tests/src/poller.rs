@@ -1,11 +1,9 @@
 //! A stand-in for Lambda's event source mappings: brings the messages of the queues to the workers, and deletes those
 //! that no worker wants back.
 
-use crate::locked::Locked;
 use crate::{
     emulator::{Clock, Sandbox},
     events::{one_by_one, record},
-    steps::{Script, name},
 };
 use aws_sdk_sqs::types::MessageSystemAttributeName;
 use futures::{
@@ -15,11 +13,12 @@ use futures::{
 use std::{collections::BTreeMap, fmt, ops::Range, time::Duration};
 use stepwell::{
     Ambient, Step, TaskId,
-    core::history::History,
+    core::{history::History, message::StepQueue},
     ports::Received,
     runtime::worker::{Invocation, Worker},
 };
 use stepwell_aws::{DynamoTable, SqsQueue};
+use stepwell_simulation::{graph::Graph, locked::Locked, steps::Script};
 use uuid::Uuid;
 
 /// How long an invocation lasts.
@@ -51,11 +50,11 @@ pub enum Pace {
 /// Brings messages to workers.
 pub struct Poller<'a> {
     sandbox: &'a Sandbox,
-    workers: BTreeMap<String, Box<dyn AnyWorker>>,
+    workers: BTreeMap<StepQueue, Box<dyn AnyWorker>>,
     pace: Pace,
     /// How many messages a queue had been sent when it was last found empty.
-    dry: Locked<BTreeMap<String, usize>>,
-    deliveries: Locked<Vec<(String, Range<usize>)>>,
+    dry: Locked<BTreeMap<StepQueue, usize>>,
+    deliveries: Locked<Vec<(StepQueue, Range<usize>)>>,
 }
 
 impl fmt::Debug for Poller<'_> {
@@ -76,19 +75,18 @@ impl<'a> Poller<'a> {
         }
     }
 
-    /// With a worker for the step of this name.
+    /// With a worker of this queue.
     #[must_use]
-    pub fn with(mut self, name: impl Into<String>, step: impl Step + 'static) -> Self {
-        let name = name.into();
-        let (table, queue) = (self.sandbox.table.clone(), self.sandbox.queue.clone());
-        self.workers.insert(name.clone(), Box::new(Worker::new(name, step, table, queue, Clock)));
+    pub fn with(mut self, queue: StepQueue, step: impl Step + 'static) -> Self {
+        let (table, queues) = (self.sandbox.table.clone(), self.sandbox.queue.clone());
+        self.workers.insert(queue.clone(), Box::new(Worker::new(queue, step, table, queues, Clock)));
         self
     }
 
-    /// With workers for the steps `s00` up to, but without, this number, which all do the same.
+    /// With workers for the steps of a graph, which all do the same.
     #[must_use]
-    pub fn with_numbered(self, count: usize, script: &Script) -> Self {
-        (0..count).fold(self, |poller, number| poller.with(name(number), script.clone()))
+    pub fn with_steps_of(self, graph: &Graph, script: &Script) -> Self {
+        graph.queues().into_iter().fold(self, |poller, queue| poller.with(queue, script.clone()))
     }
 
     /// With another order of work.
@@ -98,8 +96,8 @@ impl<'a> Poller<'a> {
         self
     }
 
-    /// The batches that have been handed to workers: the step, and which of the meter's calls were made meanwhile.
-    pub fn deliveries(&self) -> Vec<(String, Range<usize>)> {
+    /// The batches that have been handed to workers: their queue, and which of the meter's calls were made meanwhile.
+    pub fn deliveries(&self) -> Vec<(StepQueue, Range<usize>)> {
         self.deliveries.lock().clone()
     }
 
@@ -119,12 +117,11 @@ impl<'a> Poller<'a> {
     /// Where that takes for ever.
     pub async fn drain(&self) {
         for _ in 0..MANY_ROUNDS {
-            let waiting: Vec<&str> =
-                self.workers.keys().map(String::as_str).filter(|step| !self.is_dry(step)).collect();
+            let waiting: Vec<&StepQueue> = self.workers.keys().filter(|queue| !self.is_dry(queue)).collect();
             if waiting.is_empty() {
                 return;
             }
-            let batches = join_all(waiting.iter().map(|step| self.receive(step))).await;
+            let batches = join_all(waiting.iter().map(|queue| self.receive(queue))).await;
             let worked: usize = batches.iter().map(|(_, batch)| batch.len()).sum();
             match self.pace {
                 Pace::Parallel => drop(join_all(batches.into_iter().map(|batch| self.work(batch))).await),
@@ -134,7 +131,7 @@ impl<'a> Poller<'a> {
                     }
                 }
             }
-            if worked == 0 && !waiting.iter().all(|step| self.is_dry(step)) {
+            if worked == 0 && !waiting.iter().all(|queue| self.is_dry(queue)) {
                 // What is hidden comes back in its time, as it does for Lambda.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -142,46 +139,49 @@ impl<'a> Poller<'a> {
         panic!("the queues do not run dry");
     }
 
-    fn is_dry(&self, step: &str) -> bool {
-        self.dry.lock().get(step).copied().unwrap_or_default() == self.sandbox.sent_to(step)
+    fn is_dry(&self, queue: &StepQueue) -> bool {
+        let sent = self.sandbox.sent_to(&queue.clone().into());
+        self.dry.lock().get(queue).copied().unwrap_or_default() == sent
     }
 
-    async fn delete(&self, step: &str, receipt_handle: &str) {
-        let delete = self.sandbox.sqs.delete_message().queue_url(self.sandbox.url(step)).receipt_handle(receipt_handle);
+    async fn delete(&self, queue: &StepQueue, receipt_handle: &str) {
+        let url = self.sandbox.url(&queue.clone().into());
+        let delete = self.sandbox.sqs.delete_message().queue_url(url).receipt_handle(receipt_handle);
         delete.send().await.expect("a message that is done can be deleted");
     }
 
-    async fn receive(&self, step: &str) -> (String, Vec<Received>) {
-        let receive = self.sandbox.sqs.receive_message().queue_url(self.sandbox.url(step)).max_number_of_messages(10);
+    async fn receive(&self, queue: &StepQueue) -> (StepQueue, Vec<Received>) {
+        let name = queue.clone().into();
+        let receive = self.sandbox.sqs.receive_message().queue_url(self.sandbox.url(&name)).max_number_of_messages(10);
         let received = receive.message_system_attribute_names(MessageSystemAttributeName::All).send().await;
         let messages = received.expect("the queue can be read").messages.unwrap_or_default();
         if messages.is_empty() {
-            let sent = self.sandbox.sent_to(step);
-            if !self.sandbox.holds_messages(step).await {
-                self.dry.lock().insert(step.to_owned(), sent);
+            let sent = self.sandbox.sent_to(&name);
+            if !self.sandbox.holds_messages(&name).await {
+                self.dry.lock().insert(queue.clone(), sent);
             }
         }
-        (step.to_owned(), messages.into_iter().map(record).collect())
+        (queue.clone(), messages.into_iter().map(record).collect())
     }
 
     /// Hands a batch to an invocation, and deletes what it is done with.
-    async fn work(&self, (step, batch): (String, Vec<Received>)) {
+    async fn work(&self, (queue, batch): (StepQueue, Vec<Received>)) {
         if batch.is_empty() {
             return;
         }
-        let kept = self.deliver(&step, &batch).await;
+        let kept = self.deliver(&queue, &batch).await;
         for message in batch.iter().filter(|message| !kept.contains(&message.id)) {
-            self.delete(&step, message.receipt.as_deref().expect("SQS hands out a receipt")).await;
+            self.delete(&queue, message.receipt.as_deref().expect("SQS hands out a receipt")).await;
         }
     }
 
-    /// Hands a batch to the step's worker, and answers with the ids of the messages that it wants back.
-    pub async fn deliver(&self, step: &str, batch: &[Received]) -> Vec<String> {
+    /// Hands a batch to the queue's worker, and answers with the ids of the messages that it wants back.
+    pub async fn deliver(&self, queue: &StepQueue, batch: &[Received]) -> Vec<String> {
         let now = Clock.now();
         let invocation = Invocation::new(Uuid::new_v4().to_string(), now + INVOCATION, now);
         let mark = self.sandbox.meter.mark();
-        let kept = self.workers[step].handle(batch, &invocation).await;
-        self.deliveries.lock().push((step.to_owned(), mark..self.sandbox.meter.mark()));
+        let kept = self.workers[queue].handle(batch, &invocation).await;
+        self.deliveries.lock().push((queue.clone(), mark..self.sandbox.meter.mark()));
         kept
     }
 }

@@ -1,14 +1,14 @@
 //! Checkouts to send, and what they have to come to.
 
-use checkout::Money;
+use checkout::{Money, testing::steps};
 use serde_json::{Value, json};
+use stepwell::core::names::step_resource;
 
-/// The five steps of a checkout, in order.
-pub const STEPS: [&str; 5] =
-    ["validate_cart", "process_payment", "update_inventory", "create_order", "send_confirmation"];
-
-/// What undoes them, in the order in which all of a checkout is undone.
-pub const COMPENSATIONS: [&str; 3] = ["cancel_order", "release_stock", "refund_payment"];
+/// What the queue or the function of this name is called after the stack's name: a step's is named by the workflow as well.
+pub fn resource(name: &str) -> String {
+    let is_step = steps::workflow().plan().step(name).is_some();
+    if is_step { step_resource(&steps::workflow().id().name, name) } else { name.to_owned() }
+}
 
 /// What a cart comes to in cents, by the default rates: 8 % tax, rounded half up, and shipping at half a pound a unit.
 ///

@@ -127,10 +127,20 @@ impl Stack {
         format!("{}{name}", self.shop_prefix)
     }
 
-    /// The deployed name of a function.
+    /// The deployed name of a function: of a step of the checkout, or of one that is no step.
     pub fn function(&self, name: &str) -> String {
-        // The functions are named as the shop's tables are: by the stack and their own name.
-        self.shop_table(name)
+        format!("{}{}", self.name_prefix(), shop::resource(name))
+    }
+
+    /// What all deployed names begin with.
+    pub fn name_prefix(&self) -> &str {
+        // The shop's tables are named so as well.
+        &self.shop_prefix
+    }
+
+    /// The URL of a queue: a step's, `dead_letters` or `undeliverable`.
+    pub fn queue_url(&self, name: &str) -> String {
+        format!("{}{}", self.queue_prefix, shop::resource(name))
     }
 
     // ---- Tables
@@ -219,26 +229,26 @@ impl Stack {
 
     // ---- Queues, mail, logs
 
-    /// Sends a text to a queue: a step's name, or `undeliverable`.
+    /// Sends a text to a queue: a step's, `dead_letters` or `undeliverable`.
     pub async fn send(&self, queue: &str, body: &str) {
-        let send = self.sqs.send_message().queue_url(format!("{}{queue}", self.queue_prefix)).message_body(body);
+        let send = self.sqs.send_message().queue_url(self.queue_url(queue)).message_body(body);
         send.send().await.expect("a message is taken");
     }
 
     /// Throws away what a queue holds.
     pub async fn purge(&self, queue: &str) {
-        let purge = self.sqs.purge_queue().queue_url(format!("{}{queue}", self.queue_prefix));
+        let purge = self.sqs.purge_queue().queue_url(self.queue_url(queue));
         purge.send().await.expect("the queue is purged");
     }
 
     /// The messages in a queue with this text in their body, whether hidden or not.
     pub async fn messages(&self, queue: &str, text: &str) -> Vec<Value> {
-        let mut messages = self.queues_with_messages().await.remove(queue).unwrap_or_default();
+        let mut messages = self.queues_with_messages().await.remove(&shop::resource(queue)).unwrap_or_default();
         messages.retain(|message| message["Body"].as_str().is_some_and(|body| body.contains(text)));
         messages
     }
 
-    /// All messages, whether hidden or not, by the queue's name. A queue without any may be missing.
+    /// All messages, whether hidden or not, by what the queue is called after the stack's name. A queue without any may be missing.
     pub async fn queues_with_messages(&self) -> BTreeMap<String, Vec<Value>> {
         let found = self.ministack("sqs/messages").await;
         let accounts = found["messages"].as_object().expect("accounts").values();
@@ -351,7 +361,7 @@ impl Stack {
         let all = self.aws("lambda", ("GET", &list), &[], String::new()).await.expect(200);
         for function in all["Functions"].as_array().expect("functions") {
             let name = function["FunctionName"].as_str().expect("a name");
-            if !name.starts_with(&self.function("")) {
+            if !name.starts_with(self.name_prefix()) {
                 continue;
             }
             let mut variables = function["Environment"]["Variables"].as_object().cloned().unwrap_or_default();

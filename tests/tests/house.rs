@@ -23,25 +23,63 @@ fn packages(folder: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The names of all crates that a package is built from, without its default-off features but for these.
-fn built_from(package: &str, features: &[&str]) -> BTreeSet<String> {
+/// What `cargo tree` prints of it, a line for each crate.
+fn tree(format: &str, arguments: &[&str]) -> BTreeSet<String> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(repository()).args(["tree", "--offline", "--locked", "--edges", "normal,build"]);
-    cargo.args(["--prefix", "none", "--format", "{p}", "--package", package, "--features", &features.join(",")]);
-    let output = cargo.output().unwrap();
+    cargo.current_dir(repository()).args(["tree", "--offline", "--locked", "--prefix", "none", "--format", format]);
+    let output = cargo.args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // What was printed before is printed with a mark.
     let lines = String::from_utf8(output.stdout).unwrap();
-    lines.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    lines.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
 }
 
-/// The engine, the shop, the steps and the APIs can be hosted on one machine: nothing of AWS is in their trees, and nothing
-/// that needs a C compiler.
+/// The names of all crates that a package is built from, without its default-off features but for these.
+fn built_from(package: &str, features: &[&str]) -> BTreeSet<String> {
+    let features = features.join(",");
+    let lines = tree("{p}", &["--edges", "normal,build", "--package", package, "--features", &features]);
+    lines.iter().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+/// The local stack's functions and the tests are built from the same compiled crates. Where nothing but programs are
+/// built, Cargo leaves the dev-dependencies out of account: a feature that only they ask for has every crate above it
+/// compiled once more, the AWS SDK among them. The same where the tests' package is built alone.
+#[test]
+fn functions_and_tests_are_built_from_the_same_compiled_crates() {
+    const ALL: [&str; 3] = ["--workspace", "--features", "lambda"];
+    let built = |what: &[&str], edges| tree("{p} [{f}]", &[what, &["--edges", edges]].concat());
+    let (programs, tests) = (built(&ALL, "normal,build"), built(&ALL, "normal,build,dev"));
+    assert!(programs.len() > 100, "{programs:?}");
+    let others: Vec<&String> = programs.difference(&tests).collect();
+    assert_eq!(
+        others,
+        Vec::<&String>::new(),
+        "tests build them with more: name those in tests/Cargo.toml, as `proptest` is"
+    );
+    let alone = built(&["--package", "stepwell-tests"], "normal,build,dev");
+    let others: Vec<&String> = alone.difference(&tests).collect();
+    assert_eq!(
+        others,
+        Vec::<&String>::new(),
+        "the whole workspace builds them with more: name that in tests/Cargo.toml"
+    );
+}
+
+/// The names of the folders in `functions/checkout`, in order.
+fn checkout_folders() -> Vec<String> {
+    let folders = packages("functions/checkout");
+    folders.iter().map(|folder| folder.file_name().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+/// The engine, the shop, the steps and the APIs can be hosted on one machine, and the command `stepwell` is built in a moment:
+/// nothing of AWS is in their trees, and nothing that needs a C compiler. Nor is it in the simulation's, which is built often
+/// and optimised.
 #[test]
 fn engine_shop_steps_and_apis_are_built_without_aws() {
-    let steps = packages("functions/checkout");
-    assert_eq!(steps.len(), 8);
-    let steps = steps.iter().map(|step| format!("checkout_{}", step.file_name().unwrap().display()));
-    let others = ["stepwell", "checkout", "http_api", "checkout_api", "tasks_api"].map(str::to_owned);
+    let steps = checkout_folders().into_iter().map(|step| format!("checkout_{step}"));
+    let others =
+        ["stepwell", "checkout", "http_api", "checkout_api", "tasks_api", "stepwell-simulation", "stepwell-cli"];
+    let others = others.map(str::to_owned);
     for package in steps.chain(others) {
         let testing = ["stepwell", "checkout"].contains(&package.as_str()).then_some("testing");
         let all = built_from(&package, testing.as_slice());
@@ -219,7 +257,7 @@ fn circle(edges: &BTreeMap<ModulePath, BTreeSet<ModulePath>>) -> Option<Vec<Stri
 
 #[test]
 fn no_module_of_any_crate_imports_in_a_circle() {
-    let all = ["shared", "functions", "functions/checkout"].into_iter().flat_map(packages);
+    let all = ["shared", "functions", "functions/checkout", "tests"].into_iter().flat_map(packages);
     for package in all {
         let edges = imports(&package);
         assert_eq!(circle(&edges), None, "{}", package.display());
@@ -240,6 +278,21 @@ fn core_imports_core_alone_and_ports_core_and_runtime_both() {
             }
         }
     }
+}
+
+/// To build the tests of a program links it once more, with all of the AWS SDK: so what is worth a test is in a library.
+#[test]
+fn no_program_has_tests_of_its_own() {
+    let packages = ["", "shared", "functions", "functions/checkout", "tests"].into_iter().flat_map(packages);
+    let mut programs = Vec::new();
+    for package in packages {
+        programs.push(package.join("src/main.rs"));
+        all(&package.join("src/bin"), &mut programs);
+    }
+    programs.retain(|path| path.exists());
+    assert!(programs.len() > 15, "{programs:?}");
+    let tested = programs.iter().filter(|path| fs::read_to_string(path).is_ok_and(|text| text.contains("cfg(test)")));
+    assert_eq!(tested.collect::<Vec<_>>(), Vec::<&PathBuf>::new(), "tests/run.sh does not run them");
 }
 
 /// The rules are functions of what they are given: the moment and the draw come in as values.
@@ -267,17 +320,19 @@ fn core_knows_no_clock_no_chance_and_nothing_outside() {
     }
 }
 
+/// The files in a folder and in those below it.
+fn all(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { all(&path, found) } else { found.push(path) }
+    }
+}
+
 #[test]
 fn no_source_is_included_by_path() {
     let mut manifests =
-        ["shared", "functions", "functions/checkout"].into_iter().flat_map(packages).collect::<Vec<_>>();
+        ["shared", "functions", "functions/checkout", "tests"].into_iter().flat_map(packages).collect::<Vec<_>>();
     manifests.push(repository().join("tests"));
-    fn all(folder: &Path, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { all(&path, found) } else { found.push(path) }
-        }
-    }
     let mut files = Vec::new();
     manifests.iter().for_each(|package| all(&package.join("src"), &mut files));
     assert!(files.len() > 150);

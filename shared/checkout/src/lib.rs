@@ -17,6 +17,7 @@
 
 mod cart;
 mod catalogue;
+mod codes;
 pub mod config;
 mod email;
 mod lenient;
@@ -28,6 +29,8 @@ mod pricing;
 mod release;
 mod request;
 mod reservation;
+#[cfg(test)]
+mod samples;
 mod shop;
 mod stock;
 mod store_error;
@@ -40,6 +43,7 @@ mod workflow;
 
 pub use cart::{LineItem, ValidatedCart};
 pub use catalogue::{Catalogue, InsufficientStock, Product, ProductId};
+pub use codes::ShopCode;
 pub use config::ConfigError;
 pub use email::{EmailAddress, NotAnEmailAddress};
 pub use mail::{Confirmation, Letter, MailError, Mailer};

@@ -1,6 +1,7 @@
 //! Why what the shop keeps could not be read or written.
 
-use stepwell::{StepError, retryable};
+use crate::ShopCode;
+use stepwell::StepError;
 
 /// Why a table gave no answer. None of these is the request's fault, so each is worth another attempt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,10 +20,10 @@ pub enum StoreError {
 impl From<StoreError> for StepError {
     fn from(error: StoreError) -> Self {
         let code = match error {
-            StoreError::Busy(_) => "TABLE_BUSY",
-            StoreError::Failed(_) => "TABLE_UNAVAILABLE",
-            StoreError::Unreadable(_) => "TABLE_UNREADABLE",
+            StoreError::Busy(_) => ShopCode::TableBusy,
+            StoreError::Failed(_) => ShopCode::TableUnavailable,
+            StoreError::Unreadable(_) => ShopCode::TableUnreadable,
         };
-        retryable(code, error.to_string())
+        Self::new(code, error.to_string())
     }
 }

@@ -1,6 +1,8 @@
 //! A shop in memory, for tests. It obeys the rules of the deployed one: what is asked for again under the same key is done
 //! once, and what was undone, or ruled out before it was done, is not done any more.
 
+pub mod steps;
+
 use crate::{
     CancelledOrder, Catalogue, Charge, ChargeRequest, ConfigError, CreateOrderError, Gateway, GatewayError,
     InsufficientStock, Letter, LineItem, MailError, Mailer, Order, OrderStatus, Orders, Pricing, Product, ProductId,

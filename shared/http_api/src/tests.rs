@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::future::pending;
 use stepwell::{
     CallError, EngineError, FailureKind, Workflow,
-    core::{codec::Unreadable, format::NewerFormat, history::History, state::StepState},
+    core::{codec::Unreadable, format::NewerFormat, history::History, message::StepQueue, state::StepState},
     ports::{QueueError, TableError},
     testing::{Death, Harness, Leaves, StepFault},
 };
@@ -86,13 +86,17 @@ fn unreadable() -> Unreadable {
     Unreadable { key: INTERNALS.to_owned(), cause: INTERNALS.to_owned() }
 }
 
+fn internals() -> StepQueue {
+    StepQueue::new(INTERNALS, INTERNALS)
+}
+
 /// Only what may pass invites another try, and what it is stays ours.
 #[test_case(TableError::from(call(FailureKind::Throttled)).into(), 503, NOT_NOW; "a table with too much to do")]
 #[test_case(TableError::from(call(FailureKind::Unavailable)).into(), 503, NOT_NOW; "a table that is down")]
 #[test_case(TableError::from(call(FailureKind::Refused)).into(), 500, OURS; "no right to read")]
 #[test_case(TableError::from(unreadable()).into(), 500, OURS; "an item that cannot be read")]
-#[test_case(QueueError::new(INTERNALS, call(FailureKind::Unavailable)).into(), 503, NOT_NOW; "a queue that is down")]
-#[test_case(QueueError::new(INTERNALS, call(FailureKind::Refused)).into(), 500, OURS; "no right to send")]
+#[test_case(QueueError::new(internals(), call(FailureKind::Unavailable)).into(), 503, NOT_NOW; "a queue that is down")]
+#[test_case(QueueError::new(internals(), call(FailureKind::Refused)).into(), 500, OURS; "no right to send")]
 #[test_case(EngineError::Newer(newer()).into(), 503, NOT_NOW; "a newer version")]
 #[tokio::test]
 async fn outage_is_not_told(fault: Fault, status: u16, error: &str) {

@@ -2,7 +2,8 @@
 //!
 //! A *workflow* is a graph of *steps*. Each step is woken by messages in a queue of its own; on AWS it is a Lambda function of
 //! its own. There is no orchestrator: the state of a *task* (one run of a workflow) is in one store, every change of it is
-//! one conditional write, and whoever completes a step sends the messages that this made due.
+//! one conditional write, and whoever completes a step sends the messages that this made due. Why it is built so is in
+//! `DECISIONS.md`, what its error codes mean in `ERRORS.md`, both beside this crate's `Cargo.toml`.
 //!
 //! # Where things are
 //!
@@ -75,7 +76,7 @@
 //! claimed (and, with several dependencies, know of this one), and marks the messages it sends as repeats. A repeat that
 //! finds its step complete dispatches no further, so duplicates do not multiply from fork to fork.
 //!
-//! Messages that no step can use (not ours, for another step, for a task that does not exist) are kept in the queue
+//! Messages that no step can use (not ours, for another step or workflow, for a task that does not exist) are kept in the queue
 //! `undeliverable` with a reason.
 //!
 //! # Recovery
@@ -117,6 +118,7 @@ pub mod runtime;
 pub mod testing;
 
 pub use core::{
+    codes::ErrorCode,
     id::{IdempotencyKey, NotAKey, NotATaskId, TaskId},
     timestamp::{NotATimestamp, Timestamp},
     workflow::{TextFormat, Violation, Workflow, WorkflowError},

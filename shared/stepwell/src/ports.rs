@@ -17,7 +17,7 @@ use crate::core::{
     history::Loaded,
     id::TaskId,
     index::{Listed, Page},
-    message::Message,
+    message::{Outgoing, QueueName},
     settlement::{Settled, Settlement},
     timestamp::Timestamp,
     transition::{Applied, Transition},
@@ -83,12 +83,12 @@ pub struct Received {
 /// What a worker and a client need of the queues.
 pub trait Queue: Send + Sync {
     /// Sends a message to the queue of its step.
-    fn send(&self, message: &Message) -> impl Future<Output = Result<(), QueueError>> + Send;
+    fn send(&self, outgoing: &Outgoing) -> impl Future<Output = Result<(), QueueError>> + Send;
 
     /// Hides a message that was received, for this long from now, in whole seconds.
     fn hide(
         &self,
-        step: &str,
+        queue: &QueueName,
         receipt_handle: &str,
         wait: Duration,
     ) -> impl Future<Output = Result<(), QueueError>> + Send;
@@ -162,17 +162,17 @@ pub enum TableError {
 
 /// A queue that did not take what it was given.
 #[derive(Debug, thiserror::Error)]
-#[error("the queue of `{queue}`: {source}")]
+#[error("the queue `{queue}`: {source}")]
 pub struct QueueError {
-    /// The queue: a step's name, or one of the engine's own.
-    pub queue: String,
+    /// The queue.
+    pub queue: QueueName,
     /// What went wrong.
     pub source: CallError,
 }
 
 impl QueueError {
     /// A failure of a call to this queue.
-    pub fn new(queue: impl Into<String>, source: CallError) -> Self {
+    pub fn new(queue: impl Into<QueueName>, source: CallError) -> Self {
         Self { queue: queue.into(), source }
     }
 }

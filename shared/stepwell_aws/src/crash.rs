@@ -113,7 +113,7 @@ mod tests {
             {"Put": {"TableName": "stepwell-local-reservations"}}, {"Update": {"TableName": "stepwell-local-products"}},
             {"Update": {"TableName": "stepwell-local-products"}}]});
         assert_eq!(name("DynamoDB_20120810.TransactWriteItems", &reserve), "TransactWriteItems.products+reservations");
-        let send = json!({"QueueUrl": "http://127.0.0.1:4566/000000000000/stepwell-local-create_order"});
+        let send = json!({"QueueUrl": "http://127.0.0.1:4566/000000000000/stepwell-local-checkout-create_order"});
         assert_eq!(name("AmazonSQS.SendMessage", &send), "SendMessage.create_order");
     }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::time::Duration;
 use stepwell::{
     Ambient, Step, System, Timestamp,
+    core::message::StepQueue,
     ports::Received,
     runtime::{
         dead_letters::DeadLetters,
@@ -21,14 +22,15 @@ use tracing_subscriber::{
     Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
 };
 
-/// Serves the step of this name: answers Lambda's invocations with batches of its queue until Lambda ends the process.
+/// Serves a step: answers Lambda's invocations with batches of its queue until Lambda ends the process. Workflow and
+/// step are named as in the workflow's file.
 ///
 /// # Errors
 /// An environment variable that is missing, or a runtime API that does not answer.
-pub async fn serve(name: &str, step: impl Step) -> Result<(), ServeError> {
+pub async fn serve(workflow: &str, name: &str, step: impl Step) -> Result<(), ServeError> {
     init_logging();
     let (table, queue) = ports_from_env(&aws_config().await)?;
-    let worker = Worker::new(name, step, table, queue, System);
+    let worker = Worker::new(StepQueue::new(workflow, name), step, table, queue, System);
     let worker = &worker;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
         let (batch, context) = event.into_parts();
@@ -144,7 +146,7 @@ mod tests {
     fn sqs_event_becomes_messages_of_the_engine() {
         let full = json!({"messageId": "m", "body": "{}", "receiptHandle": "r", "attributes": {
             "ApproximateReceiveCount": "3", "SentTimestamp": "1700000000123",
-            "DeadLetterQueueSourceArn": "arn:aws:sqs:eu-central-1:123456789012:stepwell-dev-pay"}});
+            "DeadLetterQueueSourceArn": "arn:aws:sqs:eu-central-1:123456789012:stepwell-dev-shop-pay"}});
         let event: SqsEvent = serde_json::from_value(json!({ "Records": [full, {}] })).unwrap();
         let message = Received {
             id: "m".to_owned(),
@@ -152,7 +154,7 @@ mod tests {
             receipt: Some("r".to_owned()),
             receives: Some(3),
             sent_at: Some(Timestamp::from_millis(1_700_000_000_123)),
-            given_up_by: Some("stepwell-dev-pay".to_owned()),
+            given_up_by: Some("stepwell-dev-shop-pay".to_owned()),
         };
         assert_eq!(received(event), [message, Received::default()]);
     }

@@ -7,7 +7,7 @@ use stepwell::{
     CallError, FailureKind,
     core::{
         backoff::LONGEST_DELAY_SECONDS,
-        message::{Message, UNDELIVERABLE},
+        message::{Outgoing, QueueName},
     },
     ports::{Queue, QueueError},
 };
@@ -34,45 +34,48 @@ pub struct SqsQueue {
 }
 
 impl SqsQueue {
-    /// A step's queue is at `url_prefix` and the step's name.
+    /// A queue is at `url_prefix` and its [name](QueueName).
     pub fn new(client: aws_sdk_sqs::Client, url_prefix: impl Into<String>) -> Self {
         Self { client, url_prefix: url_prefix.into() }
     }
 
-    fn url(&self, queue: &str) -> String {
+    fn url(&self, queue: &QueueName) -> String {
         format!("{}{queue}", self.url_prefix)
     }
 }
 
 impl Queue for SqsQueue {
-    async fn send(&self, message: &Message) -> Result<(), QueueError> {
+    async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
         const OPERATION: &str = "SendMessage";
-        let failed = |error| QueueError::new(&message.step, error);
-        let body = serde_json::to_string(message);
+        let queue = outgoing.queue();
+        let failed = |error| QueueError::new(queue.clone(), error);
+        let body = serde_json::to_string(&outgoing.message);
         let body = body.map_err(|error| failed(CallError::new(OPERATION, FailureKind::Refused, error)))?;
-        let call = self.client.send_message().queue_url(self.url(&message.step)).message_body(body).send();
+        let call = self.client.send_message().queue_url(self.url(&queue)).message_body(body).send();
         call.await.map(drop).map_err(|error| failed(call_failed(OPERATION, error)))
     }
 
-    async fn hide(&self, step: &str, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
+    async fn hide(&self, queue: &QueueName, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
         let call = self
             .client
             .change_message_visibility()
-            .queue_url(self.url(step))
+            .queue_url(self.url(queue))
             .receipt_handle(receipt_handle)
             .visibility_timeout(visibility_timeout(wait))
             .send();
-        call.await.map(drop).map_err(|error| QueueError::new(step, call_failed("ChangeMessageVisibility", error)))
+        call.await
+            .map(drop)
+            .map_err(|error| QueueError::new(queue.clone(), call_failed("ChangeMessageVisibility", error)))
     }
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
         const OPERATION: &str = "SendMessage";
-        let failed = |error| QueueError::new(UNDELIVERABLE, error);
+        let failed = |error| QueueError::new(QueueName::Undeliverable, error);
         let reason = MessageAttributeValue::builder().data_type("String").string_value(reason).build();
         let reason = reason.map_err(|error| failed(CallError::new(OPERATION, FailureKind::Refused, error)))?;
         // SQS takes no empty body.
         let body = if body.is_empty() { "(empty)" } else { body };
-        let call = self.client.send_message().queue_url(self.url(UNDELIVERABLE)).message_body(body);
+        let call = self.client.send_message().queue_url(self.url(&QueueName::Undeliverable)).message_body(body);
         let call = call.message_attributes(REASON_ATTRIBUTE, reason).send();
         call.await.map(drop).map_err(|error| failed(call_failed(OPERATION, error)))
     }

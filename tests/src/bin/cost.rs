@@ -5,7 +5,7 @@
 use clap::Parser;
 use std::collections::{BTreeMap, BTreeSet};
 use stepwell_tests::{
-    cost::{BUDGET, Cost, Shape, measure},
+    cost::{Budget, Cost, Shape, measure},
     meter::Units,
 };
 
@@ -26,14 +26,8 @@ async fn main() {
     let Arguments { details } = Arguments::parse();
     heading(["", "table", "writes", "index", "read", "", "other", "longest", "edges into"]);
     heading(["task", "writes", "per step", "writes", "units", "sends", "SQS", "sequence", "joins"]);
-    row(
-        "allowed for the checkout",
-        BUDGET.table_writes,
-        5,
-        BUDGET.index_writes,
-        BUDGET.reads,
-        [BUDGET.sends, 0, BUDGET.in_sequence, 0],
-    );
+    let Budget { steps, table_writes, index_writes, reads, sends, in_sequence } = Budget::of_checkout("success");
+    row("allowed for the checkout", table_writes, steps, index_writes, reads, [sends, 0, in_sequence, 0]);
     let shapes = [
         Shape::Checkout("success"),
         Shape::KeyedCheckout("success"),

@@ -28,13 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Size, start-up time and memory of each function, beside the project's aims.
 ///
-/// Build the functions first: `infra/local.sh up` does, or
-/// `cargo build --release --features lambda --package checkout_api --package checkout_validate_cart ...`.
+/// Builds the functions as they are deployed first, unless it is told where their binaries are.
 #[derive(Parser)]
 struct Options {
     /// The folder with the functions' binaries: PACKAGE, or PACKAGE/bootstrap as cargo-lambda leaves them.
-    #[arg(long, value_name = "FOLDER", default_value_os_t = release_folder())]
-    binaries: PathBuf,
+    #[arg(long, value_name = "FOLDER")]
+    binaries: Option<PathBuf>,
     /// How often to start each function; the figures are medians.
     #[arg(long, value_name = "N", default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
@@ -50,9 +49,14 @@ struct Footprint {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
+    let functions = functions()?;
+    let binaries = match options.binaries {
+        Some(folder) => folder,
+        None => build(&functions)?,
+    };
     let mut footprints = Vec::new();
-    for (name, package) in functions()? {
-        let binary = find(&options.binaries, &package)?;
+    for (name, package) in functions {
+        let binary = find(&binaries, &package)?;
         footprints.push(measure(&name, &binary, options.runs)?);
     }
     print(&footprints);
@@ -69,8 +73,19 @@ fn print(footprints: &[Footprint]) {
     println!("{:<20} {AIM_ZIP_MB:>9.2} MB {AIM_START_MS:>15.1} ms {AIM_MEMORY_MB:>11.1} MB", "aim, at most");
 }
 
-fn release_folder() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from).join("release")
+/// Builds the functions for this machine, otherwise as they are deployed. Answers with the folder that they are in.
+fn build(functions: &[(String, String)]) -> Result<PathBuf, Box<dyn Error>> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(repository()).args(["build", "--release", "--features", "lambda"]);
+    for (_, package) in functions {
+        cargo.args(["--package", package]);
+    }
+    let ended = cargo.status()?;
+    if !ended.success() {
+        return Err(format!("the functions were not built: {ended}").into());
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from);
+    Ok(target.join("release"))
 }
 
 fn repository() -> PathBuf {

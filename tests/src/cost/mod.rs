@@ -4,24 +4,33 @@ mod shop;
 
 use crate::{
     emulator::{Sandbox, in_sandbox},
-    graph::Graph,
     meter::{Call, Units, longest_sequence},
     poller::{Pace, Poller},
-    steps::Script,
 };
+use checkout::testing::steps;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use stepwell::{
     IdempotencyKey, Workflow,
-    core::{history::History, state::TaskStatus},
+    core::{history::History, message::StepQueue, plan::Plan, state::TaskStatus},
 };
+use stepwell_simulation::{graph::Graph, steps::Script};
 
-/// What the checkout may cost.
-pub const BUDGET: Budget = Budget { table_writes: 13.0, index_writes: 3.0, reads: 13.0, sends: 5, in_sequence: 3 };
+/// Write units on the index for any task: it is listed, taken off, and listed among those that are complete.
+pub const INDEX_WRITES: f64 = 3.0;
 
-/// The most that the five steps of a checkout may cost, nothing failing.
+/// AWS calls one after the other for one step, from its message to the next one's: claim and load, complete, send. Before a
+/// send to a join comes the arrival there.
+pub const IN_SEQUENCE: usize = 3;
+
+/// The bytes of a task's item beside its context and its plan.
+const TASK_BYTES: usize = 250;
+
+/// The most that a checkout may cost, nothing failing. It follows from the plan and from what the steps take.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
+    /// How many steps it has.
+    pub steps: usize,
     /// Write units on the table.
     pub table_writes: f64,
     /// Write units on the index.
@@ -32,6 +41,43 @@ pub struct Budget {
     pub sends: usize,
     /// AWS calls one after the other for one step, from its message to the next one's.
     pub in_sequence: usize,
+}
+
+impl Budget {
+    /// What a checkout of a request in `events/requests` may cost.
+    pub fn of_checkout(request: &str) -> Self {
+        let context = crate::checkout::request(request);
+        let plan = steps::workflow().plan_for(&context);
+        Self::of(&plan, &shop::taken(), &context)
+    }
+
+    fn of(plan: &Plan, taken: &BTreeMap<&str, Vec<&str>>, context: &Value) -> Self {
+        let steps = plan.steps();
+        let stored = serde_json::to_string(plan).expect("a plan is JSON").len() + context.to_string().len();
+        let kilobytes = (stored + TASK_BYTES).div_ceil(1_024);
+        let edges = steps.iter().map(|step| step.depends_on.len()).filter(|edges| *edges > 1).sum::<usize>();
+        // A claim and a completion a step, an arrival an edge into a join, the task's item at its start and at its end, and
+        // one for an idempotency key or for a result of more than a kilobyte.
+        let writes = 2 * steps.len() + edges + 2 * kilobytes + 1;
+        // Each step reads its task, and what it depends on or takes. A unit of reading is four kilobytes.
+        let others = steps.iter().map(|step| {
+            let taken = taken.get(step.name.as_str()).into_iter().flatten().copied();
+            step.depends_on.iter().map(String::as_str).chain(taken).collect::<BTreeSet<_>>().len()
+        });
+        let reads = steps.len() * kilobytes.div_ceil(4) + others.sum::<usize>();
+        Self {
+            steps: steps.len(),
+            table_writes: units(writes),
+            index_writes: INDEX_WRITES,
+            reads: units(reads),
+            sends: steps.len(),
+            in_sequence: IN_SEQUENCE + usize::from(edges > 0),
+        }
+    }
+}
+
+fn units(count: usize) -> f64 {
+    f64::from(u32::try_from(count).expect("a few hundred"))
 }
 
 /// A task to be measured.
@@ -92,17 +138,19 @@ pub async fn measure(shape: Shape) -> Cost {
 }
 
 async fn checkout(name: String, request: &str, key: Option<&IdempotencyKey>) -> Cost {
-    let workflow = checkout::workflow().expect("the checkout's workflow");
-    count(name, &workflow, &crate::checkout::request(request), key, shop::with_checkout).await
+    count(name, steps::workflow(), &crate::checkout::request(request), key, shop::with_checkout).await
 }
 
 /// A context and results of a few hundred bytes, as most are.
 async fn numbered(name: String, graph: &Graph) -> Cost {
     let result = json!({ "id": "0123456789abcdef0123456789abcdef", "status": "done", "note": "n".repeat(200) });
     let script = Script::new(move |_| Ok(result.clone()));
-    let context = json!({ "customer": "c".repeat(100), "items": [1, 2, 3] });
     let workflow = graph.clone().default_backoff().workflow();
-    count(name, &workflow, &context, None, |poller| poller.with_numbered(graph.len(), &script)).await
+    count(name, &workflow, &numbered_context(), None, |poller| poller.with_steps_of(graph, &script)).await
+}
+
+fn numbered_context() -> Value {
+    json!({ "customer": "c".repeat(100), "items": [1, 2, 3] })
 }
 
 async fn count(
@@ -112,7 +160,8 @@ async fn count(
     key: Option<&IdempotencyKey>,
     workers: impl for<'a> FnOnce(Poller<'a>) -> Poller<'a>,
 ) -> Cost {
-    let steps: Vec<String> = workflow.plan().steps().iter().map(|step| step.name.clone()).collect();
+    let steps = workflow.plan().steps().iter();
+    let steps: Vec<_> = steps.map(|step| StepQueue::new(&workflow.id().name, &step.name)).collect();
     in_sandbox(&steps, async |sandbox: &Sandbox| {
         let started = sandbox.client().start(workflow, context, key).await.expect("the task starts");
         // One message at a time, so that every call belongs to one delivery.
@@ -123,8 +172,8 @@ async fn count(
         assert_nothing_failed(&history);
 
         let mut in_sequence: BTreeMap<String, usize> = BTreeMap::new();
-        for (step, delivery) in poller.deliveries() {
-            let longest = in_sequence.entry(step).or_default();
+        for (queue, delivery) in poller.deliveries() {
+            let longest = in_sequence.entry(queue.step).or_default();
             *longest = longest_sequence(&calls[delivery]).max(*longest);
         }
         let mut units = Units::default();
@@ -155,4 +204,32 @@ fn requests(calls: &[Call], service: &str) -> BTreeMap<String, usize> {
         *requests.entry(call.operation.clone()).or_default() += 1;
     }
     requests
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use test_case::test_case;
+
+    /// The budget of a graph whose steps take only what they depend on.
+    fn budget(graph: &Graph) -> Budget {
+        Budget::of(graph.clone().default_backoff().workflow().plan(), &BTreeMap::new(), &numbered_context())
+    }
+
+    /// The figures are what `cost` has counted on a stack. A chain of 100 steps has a plan of some kilobytes.
+    #[test_case(&Graph::chain(5), 12, 9)]
+    #[test_case(&Graph::chain(20), 42, 39)]
+    #[test_case(&Graph::chain(100), 208, 199)]
+    #[test_case(&Graph::fan(20), 68, 62)]
+    fn budget_is_what_was_counted_and_one_write_for_a_key(graph: &Graph, writes: u32, reads: u32) {
+        let budget = budget(graph);
+        assert_eq!((budget.table_writes, budget.reads), (f64::from(writes + 1), f64::from(reads)));
+    }
+
+    #[test]
+    fn a_checkout_of_the_sample_request_may_cost_as_much_as_a_chain_and_what_its_steps_read_beyond_it() {
+        let (checkout, chain) = (Budget::of_checkout("success"), budget(&Graph::chain(steps::all().len())));
+        assert!(checkout.reads > chain.reads && checkout.table_writes >= chain.table_writes, "{checkout:?} {chain:?}");
+        assert_eq!((checkout.sends, checkout.in_sequence), (chain.sends, chain.in_sequence));
+    }
 }

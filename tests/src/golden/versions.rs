@@ -2,7 +2,6 @@
 //! knows.
 
 use super::{START, cases};
-use crate::steps::Script;
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, time::Duration};
 use stepwell::{
@@ -14,6 +13,7 @@ use stepwell::{
     },
     testing::{Harness, HarnessError, MemoryStore, VirtualClock},
 };
+use stepwell_simulation::steps::Script;
 
 /// DynamoDB's own JSON without the types that it names.
 fn plain(typed: &Value) -> Value {

@@ -2,7 +2,6 @@
 
 use super::{faults::stream, world};
 use crate::shop;
-use checkout::CheckoutRequest;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -24,16 +23,6 @@ pub struct Customer {
     pub request: Value,
     /// Why it must fail, where it must.
     pub unservable: Option<Unservable>,
-}
-
-impl Customer {
-    /// The request as the shop's code reads it.
-    ///
-    /// # Panics
-    /// Where the request is not one of the shop's.
-    pub fn checkout_request(&self) -> CheckoutRequest {
-        serde_json::from_value(self.request.clone()).expect("the request is the shop's own")
-    }
 }
 
 /// So many customers, spread over `span`; one in `unservable_every` cannot be served.

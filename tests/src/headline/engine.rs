@@ -12,9 +12,10 @@ use super::{
     process::{Clock, Process, Trail},
     report::End,
     services::Services,
+    tables::ProcessWay,
     world::World,
 };
-use crate::{each_checkout_step, events::message, far::Far, sim::MemoryTable};
+use crate::{each_checkout_step, events::message};
 use checkout::ConfigError;
 use std::{
     collections::BTreeMap,
@@ -28,6 +29,7 @@ use stepwell::{
     Ambient, Client, IdempotencyKey, Step, TaskId, Timestamp, Workflow,
     core::{
         history::Loaded,
+        message::StepQueue,
         record::ActionKind,
         state::{self, TaskState},
     },
@@ -37,6 +39,7 @@ use stepwell::{
         worker::{Invocation, Worker},
     },
 };
+use stepwell_simulation::{far::Far, sim::MemoryTable};
 use tokio::{
     task::spawn_local,
     time::{Instant, interval, sleep, sleep_until},
@@ -178,6 +181,11 @@ impl Engine {
         });
     }
 
+    /// The workflow of all tasks.
+    pub fn workflow(&self) -> &Workflow {
+        &self.workflow
+    }
+
     /// The trail of a task's checkout.
     ///
     /// # Panics
@@ -250,7 +258,8 @@ impl Engine {
     ) -> bool {
         let shop = &Services::new(&self.world, process);
         let hands = self.in_hands_of(process, hidden_until);
-        let run = Run { step, hands, clock: &self.clock, batch, invocation };
+        let queue = StepQueue::new(&self.workflow.id().name, step);
+        let run = Run { queue, hands, clock: &self.clock, batch, invocation };
         macro_rules! run_it {
             ($name:literal, $library:ident) => {
                 if step == $name {
@@ -266,8 +275,8 @@ impl Engine {
         self: &Arc<Self>,
         process: &Arc<Process>,
         hidden_until: &Arc<Mutex<Instant>>,
-    ) -> (Far<Arc<Process>>, Queues) {
-        (Far::new(Arc::clone(process), self.table.clone()), Queues::new(self, process, hidden_until))
+    ) -> (Far<ProcessWay>, Queues) {
+        (Far::new(ProcessWay(Arc::clone(process)), self.table.clone()), Queues::new(self, process, hidden_until))
     }
 
     fn function_limit(&self, step: &str) -> Duration {
@@ -277,10 +286,10 @@ impl Engine {
     }
 }
 
-/// One invocation: what is handed to the worker of the step of this name, and through whose hands it works.
+/// One invocation: what is handed to the worker of this queue, and through whose hands it works.
 struct Run<'a> {
-    step: &'a str,
-    hands: (Far<Arc<Process>>, Queues),
+    queue: StepQueue,
+    hands: (Far<ProcessWay>, Queues),
     clock: &'a Clock,
     batch: &'a [Received],
     invocation: &'a Invocation,
@@ -290,8 +299,8 @@ impl Run<'_> {
     /// Has this step work the batch; answers whether SQS may delete all of it.
     async fn of<S: Step>(self, step: Result<S, ConfigError>) -> bool {
         let step = step.expect("the defaults make sense");
-        let (table, queue) = self.hands;
-        let worker = Worker::new(self.step, step, table, queue, self.clock.clone());
+        let (table, queues) = self.hands;
+        let worker = Worker::new(self.queue, step, table, queues, self.clock.clone());
         worker.handle(self.batch, self.invocation).await.is_empty()
     }
 }

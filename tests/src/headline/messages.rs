@@ -12,7 +12,7 @@ use std::{
 };
 use stepwell::{
     CallError, FailureKind,
-    core::message::{Message, UNDELIVERABLE},
+    core::message::{Outgoing, QueueName},
     ports::{Queue, QueueError},
 };
 use tokio::time::Instant;
@@ -34,27 +34,29 @@ impl Queues {
 }
 
 impl Queue for Queues {
-    async fn send(&self, message: &Message) -> Result<(), QueueError> {
+    async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
+        let Outgoing { workflow, message } = outgoing;
+        assert_eq!(*workflow, self.engine.workflow().id().name, "there is no other");
         let body = serde_json::to_string(message).expect("a message is JSON");
         let trail = self.engine.trail_of(message.task_id);
         let effect = || async { self.engine.carry(&message.step, &body, &trail) };
         let call = self.process.call(Service::EngineQueue, effect);
-        call.await.map_err(|trouble| failed("SendMessage", &message.step, trouble))
+        call.await.map_err(|trouble| failed("SendMessage", outgoing.queue(), trouble))
     }
 
-    async fn hide(&self, step: &str, _: &str, wait: Duration) -> Result<(), QueueError> {
+    async fn hide(&self, queue: &QueueName, _: &str, wait: Duration) -> Result<(), QueueError> {
         let wait = Duration::from_secs(wait.as_millis().div_ceil(1_000) as u64);
         let call =
             self.process.call(Service::EngineQueue, || async { *locked(&self.hidden_until) = Instant::now() + wait });
-        call.await.map_err(|trouble| failed("ChangeMessageVisibility", step, trouble))
+        call.await.map_err(|trouble| failed("ChangeMessageVisibility", queue.clone(), trouble))
     }
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
         let call = self.process.call(Service::EngineQueue, || async { self.engine.bury(body, reason) });
-        call.await.map_err(|trouble| failed("SendMessage", UNDELIVERABLE, trouble))
+        call.await.map_err(|trouble| failed("SendMessage", QueueName::Undeliverable, trouble))
     }
 }
 
-fn failed(operation: &'static str, queue: &str, trouble: Trouble) -> QueueError {
+fn failed(operation: &'static str, queue: QueueName, trouble: Trouble) -> QueueError {
     QueueError::new(queue, CallError::new(operation, FailureKind::Unavailable, format!("{trouble:?}")))
 }

@@ -4,11 +4,15 @@ use super::{
     faults::{Service, Trouble},
     process::Process,
 };
-use crate::far::{Operation, Way};
 use std::{fmt, sync::Arc};
 use stepwell::{CallError, FailureKind, ports::TableError};
+use stepwell_simulation::far::{Operation, Way};
 
-impl Way for Arc<Process> {
+/// How this process reaches the table.
+#[derive(Clone, Debug)]
+pub(super) struct ProcessWay(pub(super) Arc<Process>);
+
+impl Way for ProcessWay {
     const SKIPS_EMPTY_PARTS: bool = false;
 
     async fn call<R: fmt::Debug + Send, F: Future<Output = Result<R, TableError>> + Send>(
@@ -18,7 +22,7 @@ impl Way for Arc<Process> {
         effect: impl Fn() -> F + Send + Sync,
     ) -> Result<R, TableError> {
         let operation = operation.as_str();
-        let called = Process::call(self, Service::EngineTable, effect).await;
+        let called = self.0.call(Service::EngineTable, effect).await;
         called
             .map_err(|trouble: Trouble| CallError::new(operation, FailureKind::Unavailable, format!("{trouble:?}")))?
     }

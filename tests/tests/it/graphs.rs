@@ -13,12 +13,14 @@ use stepwell::{
     },
     permanent, retryable,
 };
+use stepwell_simulation::{
+    graph::Graph,
+    steps::{Run, Script},
+};
 use stepwell_tests::{
     emulator::{Sandbox, Undeliverable, in_sandbox},
     events::message,
-    graph::Graph,
     poller::{Pace, Poller},
-    steps::{Run, Script},
 };
 use test_case::test_case;
 
@@ -54,14 +56,14 @@ fn attempts(history: &History) -> Vec<usize> {
 #[tokio::test]
 async fn join_is_reached_after_failures_and_a_redrive() {
     let graph = Graph::fan(20);
-    in_sandbox(&graph.names(), async |sandbox| {
+    in_sandbox(&graph.queues(), async |sandbox| {
         let script = failing(|step, attempt| match (step, attempt) {
             ("s07", 1 | 2) => Some(retryable("BUSY", "try again")),
             ("s13", 1) => Some(permanent("DECLINED", "no")),
             _ => None,
         });
         let task = start(sandbox, &graph).await;
-        let poller = Poller::new(sandbox).with_numbered(graph.len(), &script);
+        let poller = Poller::new(sandbox).with_steps_of(&graph, &script);
         let history = poller.run(task).await;
         assert_eq!(history.status(), TaskStatus::Error);
         let open: Vec<_> = history.steps.iter().filter(|step| step.state != StepState::Complete).collect();
@@ -73,7 +75,7 @@ async fn join_is_reached_after_failures_and_a_redrive() {
         assert_eq!((history.status(), lineages(&history)), (TaskStatus::Complete, graph.lineages()));
         let expected = (0..22).map(|step| [1, 3, 2][usize::from(step == 7) + 2 * usize::from(step == 13)]);
         assert_eq!(attempts(&history), expected.collect::<Vec<_>>());
-        let sent: usize = graph.names().iter().map(|step| sandbox.meter.sent_to(step)).sum();
+        let sent: usize = graph.queues().into_iter().map(|queue| sandbox.meter.sent_to(&queue.into())).sum();
         assert_eq!(sent, graph.len() + 1, "one message for each step, and one for the redrive");
         assert_eq!(sandbox.undeliverable().await, []);
     })
@@ -83,16 +85,16 @@ async fn join_is_reached_after_failures_and_a_redrive() {
 #[tokio::test]
 async fn retry_waits_out_its_backoff_in_the_queue() {
     let graph = Graph::chain(2).base_seconds(1);
-    in_sandbox(&graph.names(), async |sandbox| {
+    in_sandbox(&graph.queues(), async |sandbox| {
         let script = failing(|step, attempt| (step == "s00" && attempt < 3).then(|| retryable("BUSY", "try again")));
         let task = start(sandbox, &graph).await;
-        let history = Poller::new(sandbox).with_numbered(2, &script).run(task).await;
+        let history = Poller::new(sandbox).with_steps_of(&graph, &script).run(task).await;
         assert_eq!((history.status(), attempts(&history)), (TaskStatus::Complete, vec![3, 1]));
         let attempts = &history.steps[0].attempts;
         for (earlier, later) in attempts.iter().zip(&attempts[1..]) {
             assert!(later.started_at >= earlier.next_retry_at.unwrap(), "{later:?} came too early");
         }
-        let calls = sandbox.meter.since(0).into_iter().filter(|call| call.queue.as_deref() == Some("s00"));
+        let calls = sandbox.meter.since(0).into_iter().filter(|call| call.queue.as_deref() == Some("graph-s00"));
         let hidden: Vec<_> = calls.filter_map(|call| call.hidden_seconds).collect();
         assert_eq!(hidden[..2], [1, 2], "SQS was asked to hide the message for the backoff");
     })
@@ -105,15 +107,17 @@ async fn retry_waits_out_its_backoff_in_the_queue() {
 async fn duplicates_do_not_multiply_in_a_backlog() {
     const DUPLICATES: usize = 4;
     let graph = Graph::diamonds(2);
-    in_sandbox(&graph.names(), async |sandbox| {
+    in_sandbox(&graph.queues(), async |sandbox| {
         let task = start(sandbox, &graph).await;
         for _ in 0..DUPLICATES {
-            sandbox.send("s00", &json!({ "task_id": task, "step": "s00" }).to_string()).await;
+            sandbox
+                .send(&graph.queues()[0].clone().into(), &json!({ "task_id": task, "step": "s00" }).to_string())
+                .await;
         }
-        let poller = Poller::new(sandbox).pace(Pace::Backlog).with_numbered(graph.len(), &failing(|_, _| None));
+        let poller = Poller::new(sandbox).pace(Pace::Backlog).with_steps_of(&graph, &failing(|_, _| None));
         let history = poller.run(task).await;
         assert_eq!((history.status(), attempts(&history)), (TaskStatus::Complete, vec![1; graph.len()]));
-        let sent: usize = graph.names().iter().map(|step| sandbox.meter.sent_to(step)).sum();
+        let sent: usize = graph.queues().into_iter().map(|queue| sandbox.meter.sent_to(&queue.into())).sum();
         // Each duplicate may repeat the two messages that its own step sends, and there it ends.
         assert!(sent <= graph.len() + 2 * DUPLICATES, "{sent} messages for {} steps", graph.len());
     })
@@ -124,12 +128,12 @@ async fn duplicates_do_not_multiply_in_a_backlog() {
 #[tokio::test]
 async fn context_and_result_of_the_largest_size_are_kept() {
     let graph = Graph::chain(1);
-    in_sandbox(&graph.names(), async |sandbox| {
+    in_sandbox(&graph.queues(), async |sandbox| {
         // As JSON a text has two quotation marks more.
         let (context, result) = (json!("c".repeat(MAX_CONTEXT_BYTES - 2)), json!("r".repeat(MAX_RESULT_BYTES - 2)));
         let task = sandbox.client().start(&graph.workflow(), &context, None).await.unwrap().task_id;
         let script = Script::new(move |_| Ok(result.clone()));
-        let history = Poller::new(sandbox).with_numbered(1, &script).run(task).await;
+        let history = Poller::new(sandbox).with_steps_of(&graph, &script).run(task).await;
         assert_eq!(history.status(), TaskStatus::Complete);
         assert_eq!(history.task.context.len(), MAX_CONTEXT_BYTES);
         assert_eq!(history.steps[0].result.as_ref().unwrap().len(), MAX_RESULT_BYTES);
@@ -146,9 +150,10 @@ async fn context_and_result_of_the_largest_size_are_kept() {
 #[test_case(&endless(), &endless(); "a step name without end")]
 #[tokio::test]
 async fn message_that_no_step_can_use_is_kept_in_a_queue_of_its_own(body: &str, expected: &str) {
-    in_sandbox(&Graph::chain(1).names(), async |sandbox| {
-        let poller = Poller::new(sandbox).with_numbered(1, &failing(|_, _| None));
-        assert!(poller.deliver("s00", &[message("m", body)]).await.is_empty());
+    let graph = Graph::chain(1);
+    in_sandbox(&graph.queues(), async |sandbox| {
+        let poller = Poller::new(sandbox).with_steps_of(&graph, &failing(|_, _| None));
+        assert!(poller.deliver(&graph.queues()[0], &[message("m", body)]).await.is_empty());
         let letters = sandbox.undeliverable().await;
         let [Undeliverable { body: kept, reason }] = &letters[..] else { panic!("{letters:?}") };
         assert_eq!(kept, expected);
@@ -165,14 +170,14 @@ fn endless() -> String {
 #[tokio::test]
 async fn many_starts_with_one_key_at_the_same_time_make_one_task() {
     let graph = Graph::new([vec![], vec![], vec![0, 1]]);
-    in_sandbox(&graph.names(), async |sandbox| {
+    in_sandbox(&graph.queues(), async |sandbox| {
         let key: IdempotencyKey = "order-1".parse().unwrap();
         let (client, workflow, context) = (sandbox.client(), graph.workflow(), Value::Null);
         let started = join_all((0..10).map(|_| client.start(&workflow, &context, Some(&key)))).await;
         let started: Vec<_> = started.into_iter().map(Result::unwrap).collect();
         assert_eq!(started.iter().map(|started| started.task_id).collect::<BTreeSet<_>>().len(), 1);
         assert_eq!(started.iter().filter(|started| !started.already_there).count(), 1);
-        let poller = Poller::new(sandbox).with_numbered(3, &failing(|_, _| None));
+        let poller = Poller::new(sandbox).with_steps_of(&graph, &failing(|_, _| None));
         let history = poller.run(started[0].task_id).await;
         assert_eq!((history.status(), attempts(&history)), (TaskStatus::Complete, vec![1; 3]));
     })

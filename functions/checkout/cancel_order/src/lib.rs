@@ -1,8 +1,8 @@
 //! Cancels what `create_order` made, whether or not that step lived to say so, and rules out an order that is still on
 //! its way.
 
-use checkout::{CancelledOrder, ConfigError, CreatedOrder, Orders, Shop};
-use stepwell::{ResultOf, Step, StepContext, StepError, permanent};
+use checkout::{CancelledOrder, ConfigError, CreatedOrder, Orders, Shop, ShopCode};
+use stepwell::{ResultOf, Step, StepContext, StepError};
 
 #[cfg(test)]
 mod tests;
@@ -37,7 +37,7 @@ impl<O: Orders> Step for CancelOrder<O> {
                     "there is no order {} for this task: cancel {} by hand, then resolve this step",
                     order.order_id, order.order_number
                 );
-                Err(permanent("NOTHING_TO_CANCEL", message))
+                Err(StepError::new(ShopCode::NothingToCancel, message))
             }
             _ => Ok(cancelled),
         }

@@ -2,10 +2,10 @@
 
 use checkout::{
     CURRENCY, CheckoutRequest, ConfigError, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders, Payment,
-    ProductId, Reservation, Shop, ValidatedCart,
+    ProductId, Reservation, Shop, ShopCode, ValidatedCart,
 };
 use std::collections::BTreeSet;
-use stepwell::{Context, ResultOf, Step, StepContext, StepError, permanent};
+use stepwell::{Context, ResultOf, Step, StepContext, StepError};
 
 #[cfg(test)]
 mod tests;
@@ -35,12 +35,13 @@ impl<O: Orders> Step for CreateOrder<O> {
         ctx: &StepContext,
     ) -> Result<CreatedOrder, StepError> {
         let Some(ResultOf(payment)) = payment else {
-            return Err(permanent("MISSING_PAYMENT_RESULT", "process_payment has left no result"));
+            return Err(StepError::new(ShopCode::MissingPaymentResult, "process_payment has left no result"));
         };
         let Some(ResultOf(reservation)) = reservation else {
-            return Err(permanent("MISSING_INVENTORY_RESULT", "update_inventory has left no result"));
+            return Err(StepError::new(ShopCode::MissingInventoryResult, "update_inventory has left no result"));
         };
-        check(&cart, &payment, &reservation).map_err(|problem| permanent("ORDER_VALIDATION_FAILED", problem))?;
+        check(&cart, &payment, &reservation)
+            .map_err(|problem| StepError::new(ShopCode::OrderValidationFailed, problem))?;
 
         let order = Order {
             order_id: ctx.task_id,
@@ -64,7 +65,7 @@ impl<O: Orders> Step for CreateOrder<O> {
             cancelled_at: None,
         };
         let order = self.orders.create(order).await.map_err(|error| match error {
-            CreateOrderError::Void => permanent("ORDER_VOID", error.to_string()),
+            CreateOrderError::Void => StepError::new(ShopCode::OrderVoid, error.to_string()),
             CreateOrderError::Store(error) => error.into(),
         })?;
         Ok(order.into())

@@ -1,10 +1,11 @@
 //! Charges what the cart came to, if that is what the customer agreed to pay.
 
 use checkout::{
-    CURRENCY, ChargeRequest, CheckoutRequest, ConfigError, Gateway, GatewayError, Money, Payment, Shop, ValidatedCart,
+    CURRENCY, ChargeRequest, CheckoutRequest, ConfigError, Gateway, GatewayError, Money, Payment, Shop, ShopCode,
+    ValidatedCart,
 };
 use std::time::Duration;
-use stepwell::{Context, ResultOf, Step, StepContext, StepError, permanent, retryable};
+use stepwell::{Context, ResultOf, Step, StepContext, StepError};
 
 #[cfg(test)]
 mod tests;
@@ -34,13 +35,13 @@ impl<G: Gateway> Step for ProcessPayment<G> {
     ) -> Result<Payment, StepError> {
         let payment = &request.payment_info;
         let Some(token) = payment.token.as_ref().filter(|token| !token.is_empty()) else {
-            return Err(permanent("MISSING_PAYMENT_TOKEN", "payment_info.token is missing"));
+            return Err(StepError::new(ShopCode::MissingPaymentToken, "payment_info.token is missing"));
         };
         let currency = payment.currency.as_deref().unwrap_or(CURRENCY);
         if payment.amount != Some(cart.total) || currency != CURRENCY {
             let given = payment.amount.as_ref().map_or("no amount".to_owned(), Money::to_string);
             let message = format!("the cart comes to {} {CURRENCY}, the request says {given} {currency}", cart.total);
-            return Err(permanent("PAYMENT_AMOUNT_MISMATCH", message));
+            return Err(StepError::new(ShopCode::PaymentAmountMismatch, message));
         }
 
         let idempotency_key = &ctx.idempotency_key();
@@ -54,11 +55,13 @@ fn step_error(error: GatewayError) -> StepError {
     const RATE_LIMIT_WAIT: Duration = Duration::from_secs(30);
     let message = error.to_string();
     match error {
-        GatewayError::Declined(reason) => permanent("PAYMENT_DECLINED", format!("the payment was declined: {reason}")),
-        GatewayError::Voided => permanent("PAYMENT_VOID", message),
-        GatewayError::RateLimited => retryable("GATEWAY_RATE_LIMITED", message).retry_after(RATE_LIMIT_WAIT),
-        GatewayError::Timeout => retryable("GATEWAY_TIMEOUT", message),
-        GatewayError::TemporaryFailure => retryable("GATEWAY_TEMPORARY_FAILURE", message),
-        GatewayError::UnknownStatus(_) => retryable("GATEWAY_UNKNOWN_STATUS", message),
+        GatewayError::Declined(reason) => {
+            StepError::new(ShopCode::PaymentDeclined, format!("the payment was declined: {reason}"))
+        }
+        GatewayError::Voided => StepError::new(ShopCode::PaymentVoid, message),
+        GatewayError::RateLimited => StepError::new(ShopCode::GatewayRateLimited, message).retry_after(RATE_LIMIT_WAIT),
+        GatewayError::Timeout => StepError::new(ShopCode::GatewayTimeout, message),
+        GatewayError::TemporaryFailure => StepError::new(ShopCode::GatewayTemporaryFailure, message),
+        GatewayError::UnknownStatus(_) => StepError::new(ShopCode::GatewayUnknownStatus, message),
     }
 }

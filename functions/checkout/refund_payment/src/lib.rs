@@ -1,9 +1,11 @@
 //! Gives back what `process_payment` charged, whether or not that step lived to say so, and rules out a charge that is
 //! still on its way.
 
-use checkout::{CheckoutRequest, ConfigError, Gateway, GatewayError, Money, Payment, Refund, RefundRequest, Shop};
+use checkout::{
+    CheckoutRequest, ConfigError, Gateway, GatewayError, Money, Payment, Refund, RefundRequest, Shop, ShopCode,
+};
 use std::time::Duration;
-use stepwell::{Context, ResultOf, Step, StepContext, StepError, StepResult, permanent, retryable};
+use stepwell::{Context, ResultOf, Step, StepContext, StepError, StepResult};
 
 #[cfg(test)]
 mod tests;
@@ -44,7 +46,7 @@ impl<G: Gateway> Step for RefundPayment<G> {
                     "the gateway has no payment {id} for this task: refund its {amount} {currency} by hand, then resolve \
                      this step"
                 );
-                Err(permanent("NOTHING_TO_REFUND", message))
+                Err(StepError::new(ShopCode::NothingToRefund, message))
             }
             _ => Ok(refund),
         }
@@ -57,10 +59,14 @@ fn step_error(error: GatewayError) -> StepError {
     const RATE_LIMIT_WAIT: Duration = Duration::from_secs(30);
     let message = error.to_string();
     match error {
-        GatewayError::Declined(reason) => permanent("REFUND_DECLINED", format!("the refund was declined: {reason}")),
-        GatewayError::RateLimited => retryable("GATEWAY_RATE_LIMITED", message).retry_after(RATE_LIMIT_WAIT),
-        GatewayError::Timeout => retryable("GATEWAY_TIMEOUT", message),
-        GatewayError::TemporaryFailure => retryable("GATEWAY_TEMPORARY_FAILURE", message),
-        GatewayError::Voided | GatewayError::UnknownStatus(_) => retryable("GATEWAY_UNKNOWN_STATUS", message),
+        GatewayError::Declined(reason) => {
+            StepError::new(ShopCode::RefundDeclined, format!("the refund was declined: {reason}"))
+        }
+        GatewayError::RateLimited => StepError::new(ShopCode::GatewayRateLimited, message).retry_after(RATE_LIMIT_WAIT),
+        GatewayError::Timeout => StepError::new(ShopCode::GatewayTimeout, message),
+        GatewayError::TemporaryFailure => StepError::new(ShopCode::GatewayTemporaryFailure, message),
+        GatewayError::Voided | GatewayError::UnknownStatus(_) => {
+            StepError::new(ShopCode::GatewayUnknownStatus, message)
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! Compensation of checkout step 2: gives the charge back.
+//! Compensation of process_payment: gives the charge back.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {
     let shop = checkout_aws::AwsShop::from_env(&stepwell_aws::aws_config().await);
-    stepwell_aws::serve("refund_payment", checkout_refund_payment::step(&shop)?).await
+    stepwell_aws::serve("checkout", "refund_payment", checkout_refund_payment::step(&shop)?).await
 }

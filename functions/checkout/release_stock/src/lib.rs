@@ -1,8 +1,8 @@
 //! Gives back what `update_inventory` took, whether or not that step lived to say so, and rules out a reservation that
 //! is still on its way.
 
-use checkout::{ConfigError, Release, Reservation, Shop, Stock};
-use stepwell::{ResultOf, Step, StepContext, StepError, StepResult, permanent};
+use checkout::{ConfigError, Release, Reservation, Shop, ShopCode, Stock};
+use stepwell::{ResultOf, Step, StepContext, StepError, StepResult};
 
 #[cfg(test)]
 mod tests;
@@ -40,7 +40,7 @@ impl<S: Stock> Step for ReleaseStock<S> {
                     "{units} units were reserved, but there is no reservation or no product to give them back to: put \
                      them back by hand, then resolve this step"
                 );
-                Err(permanent("NOTHING_TO_RELEASE", message))
+                Err(StepError::new(ShopCode::NothingToRelease, message))
             }
             _ => Ok(release),
         }

@@ -1,7 +1,7 @@
-//! Compensation of checkout step 3: gives the units back to stock.
+//! Compensation of update_inventory: gives the units back to stock.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {
     let shop = checkout_aws::AwsShop::from_env(&stepwell_aws::aws_config().await);
-    stepwell_aws::serve("release_stock", checkout_release_stock::step(&shop)?).await
+    stepwell_aws::serve("checkout", "release_stock", checkout_release_stock::step(&shop)?).await
 }

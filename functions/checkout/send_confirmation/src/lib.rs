@@ -2,10 +2,10 @@
 
 use checkout::{
     CURRENCY, CheckoutRequest, ConfigError, Confirmation, CreatedOrder, EmailAddress, Letter, MailError, Mailer,
-    NotAnEmailAddress, PersonName, Shop,
+    NotAnEmailAddress, PersonName, Shop, ShopCode,
 };
 use std::time::Duration;
-use stepwell::{Context, ResultOf, Step, StepContext, StepError, permanent, retryable};
+use stepwell::{Context, ResultOf, Step, StepContext, StepError};
 
 #[cfg(test)]
 mod tests;
@@ -35,10 +35,10 @@ impl<M: Mailer> Step for SendConfirmation<M> {
     ) -> Result<Confirmation, StepError> {
         let customer = request.customer_info;
         let Some(email) = customer.email.filter(|email| !email.trim().is_empty()) else {
-            return Err(permanent("MISSING_CUSTOMER_EMAIL", "customer_info.email is missing"));
+            return Err(StepError::new(ShopCode::MissingCustomerEmail, "customer_info.email is missing"));
         };
         let recipient = email.parse().map_err(|problem: NotAnEmailAddress| {
-            permanent("INVALID_EMAIL", format!("customer_info.email {problem}"))
+            StepError::new(ShopCode::InvalidEmail, format!("customer_info.email {problem}"))
         })?;
         let letter = letter(recipient, customer.name.as_ref(), &order);
         let message_id = self.mailer.send(&letter).await.map_err(step_error)?;
@@ -64,8 +64,8 @@ fn step_error(error: MailError) -> StepError {
     const RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
     let message = error.to_string();
     match error {
-        MailError::RateLimited => retryable("MAIL_RATE_LIMITED", message).retry_after(RATE_LIMIT_WAIT),
-        MailError::Unavailable(_) => retryable("MAIL_SERVICE_UNAVAILABLE", message),
-        MailError::Unknown(_) => retryable("MAIL_UNKNOWN_ERROR", message),
+        MailError::RateLimited => StepError::new(ShopCode::MailRateLimited, message).retry_after(RATE_LIMIT_WAIT),
+        MailError::Unavailable(_) => StepError::new(ShopCode::MailServiceUnavailable, message),
+        MailError::Unknown(_) => StepError::new(ShopCode::MailUnknownError, message),
     }
 }

@@ -1,7 +1,7 @@
 //! Takes every line of the cart out of stock, or none. Stock that ran out since the cart was checked may come back.
 
-use checkout::{ConfigError, Reservation, ReserveError, Shop, Stock, ValidatedCart};
-use stepwell::{ResultOf, Step, StepContext, StepError, permanent, retryable};
+use checkout::{ConfigError, Reservation, ReserveError, Shop, ShopCode, Stock, ValidatedCart};
+use stepwell::{ResultOf, Step, StepContext, StepError};
 
 #[cfg(test)]
 mod tests;
@@ -27,11 +27,14 @@ impl<S: Stock> Step for UpdateInventory<S> {
     async fn run(&self, cart: Self::Input, ctx: &StepContext) -> Result<Reservation, StepError> {
         let lines = cart.map(|ResultOf(cart)| cart.validated_items).unwrap_or_default();
         if lines.is_empty() {
-            return Err(permanent("MISSING_VALIDATED_ITEMS", "validate_cart has left no items to take out of stock"));
+            return Err(StepError::new(
+                ShopCode::MissingValidatedItems,
+                "validate_cart has left no items to take out of stock",
+            ));
         }
         self.stock.reserve(&ctx.idempotency_key(), &lines, ctx.started_at).await.map_err(|error| match error {
-            ReserveError::InsufficientStock(lack) => retryable("INSUFFICIENT_STOCK", lack.to_string()),
-            ReserveError::Void => permanent("RESERVATION_VOID", error.to_string()),
+            ReserveError::InsufficientStock(lack) => StepError::new(ShopCode::InsufficientStock, lack.to_string()),
+            ReserveError::Void => StepError::new(ShopCode::ReservationVoid, error.to_string()),
             ReserveError::Store(error) => error.into(),
         })
     }

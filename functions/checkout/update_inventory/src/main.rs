@@ -1,7 +1,7 @@
-//! Checkout step 3: takes the cart out of stock, all of it or nothing.
+//! Checkout step: takes the cart out of stock, all of it or nothing.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {
     let shop = checkout_aws::AwsShop::from_env(&stepwell_aws::aws_config().await);
-    stepwell_aws::serve("update_inventory", checkout_update_inventory::step(&shop)?).await
+    stepwell_aws::serve("checkout", "update_inventory", checkout_update_inventory::step(&shop)?).await
 }

@@ -2,9 +2,9 @@
 
 use checkout::{
     CartItem, Catalogue, CheckoutRequest, ConfigError, InsufficientStock, LineItem, MAX_LINES, MAX_QUANTITY, Money,
-    Pricing, Product, ProductId, Shop, Totals, ValidatedCart,
+    Pricing, Product, ProductId, Shop, ShopCode, Totals, ValidatedCart,
 };
-use stepwell::{Context, Step, StepContext, StepError, permanent, retryable};
+use stepwell::{Context, Step, StepContext, StepError};
 
 #[cfg(test)]
 mod tests;
@@ -53,19 +53,19 @@ struct Wanted<'a> {
 /// The cart by product: a product that is there in two lines is one line of them both.
 fn wanted(cart: &[CartItem]) -> Result<Vec<Wanted<'_>>, StepError> {
     if cart.is_empty() {
-        return Err(permanent("MISSING_CART_ITEMS", "the cart is empty"));
+        return Err(StepError::new(ShopCode::MissingCartItems, "the cart is empty"));
     }
     if cart.len() > MAX_LINES {
-        return Err(permanent("INVALID_QUANTITY", format!("the cart has more than {MAX_LINES} lines")));
+        return Err(StepError::new(ShopCode::InvalidQuantity, format!("the cart has more than {MAX_LINES} lines")));
     }
     let mut wanted: Vec<Wanted> = Vec::with_capacity(cart.len());
     for (index, item) in cart.iter().enumerate() {
         let Some(product_id) = item.product_id else {
-            return Err(permanent("MISSING_PRODUCT_ID", format!("cart_items[{index}] names no product")));
+            return Err(StepError::new(ShopCode::MissingProductId, format!("cart_items[{index}] names no product")));
         };
         let Some(quantity) = item.quantity.filter(|quantity| (1..=MAX_QUANTITY).contains(quantity)) else {
             let message = format!("cart_items[{index}] needs a whole quantity from 1 to {MAX_QUANTITY}");
-            return Err(permanent("INVALID_QUANTITY", message));
+            return Err(StepError::new(ShopCode::InvalidQuantity, message));
         };
         match wanted.iter_mut().find(|line| line.product_id == product_id) {
             Some(line) => {
@@ -81,20 +81,20 @@ fn wanted(cart: &[CartItem]) -> Result<Vec<Wanted<'_>>, StepError> {
 impl Wanted<'_> {
     fn check(&self, product: Option<&Product>) -> Result<LineItem, StepError> {
         let Some(product) = product else {
-            return Err(permanent("PRODUCT_NOT_FOUND", format!("there is no product {}", self.product_id)));
+            return Err(StepError::new(ShopCode::ProductNotFound, format!("there is no product {}", self.product_id)));
         };
         if !product.active {
-            return Err(permanent("PRODUCT_INACTIVE", format!("{} is not sold any more", product.name)));
+            return Err(StepError::new(ShopCode::ProductInactive, format!("{} is not sold any more", product.name)));
         }
         let mut prices = self.items.iter().filter_map(|item| item.price.as_ref());
         if prices.any(|price| Money::from_json(price) != Some(product.price)) {
             let message = format!("{} costs {}, which is not the price in the cart", product.name, product.price);
-            return Err(permanent("PRICE_MISMATCH", message));
+            return Err(StepError::new(ShopCode::PriceMismatch, message));
         }
         if product.stock < self.quantity {
             let (name, available) = (product.name.clone(), product.stock);
             let lack = InsufficientStock { name, available, requested: self.quantity };
-            return Err(retryable("INSUFFICIENT_STOCK", lack.to_string()));
+            return Err(StepError::new(ShopCode::InsufficientStock, lack.to_string()));
         }
         Ok(LineItem {
             product_id: product.id,
@@ -107,5 +107,5 @@ impl Wanted<'_> {
 }
 
 fn too_much() -> StepError {
-    permanent("INVALID_QUANTITY", "the cart comes to more than can be charged")
+    StepError::new(ShopCode::InvalidQuantity, "the cart comes to more than can be charged")
 }

@@ -1,7 +1,7 @@
-//! Checkout step 1: checks the cart against the catalogue and works out what it costs.
+//! Checkout step: checks the cart against the catalogue and works out what it costs.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {
     let shop = checkout_aws::AwsShop::from_env(&stepwell_aws::aws_config().await);
-    stepwell_aws::serve("validate_cart", checkout_validate_cart::step(&shop)?).await
+    stepwell_aws::serve("checkout", "validate_cart", checkout_validate_cart::step(&shop)?).await
 }

@@ -9,7 +9,7 @@ use axum::{
     body::Body,
     http::{HeaderMap, Request},
 };
-use checkout::testing::MemoryShop;
+use checkout::testing::{MemoryShop, steps};
 use serde_json::{Value, json};
 use stepwell::{
     TaskId,

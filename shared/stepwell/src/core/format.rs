@@ -15,7 +15,10 @@
 //! Silence is not a value to keep: a version that raises `needs` of one kind of item has to say so of that kind alone, and
 //! to leave the items that version 1 made as they are.
 
-use super::item::{Item, Key, attribute};
+use super::{
+    codes::EngineCode,
+    item::{Item, Key, attribute},
+};
 use serde_json::Value;
 
 /// The version that this engine writes: `v` of the items that it makes.
@@ -28,7 +31,7 @@ pub const NEEDS: i64 = 1;
 pub const READS: i64 = 1;
 
 /// The code in the log, and in the answers to operators, where an item needs a newer reader. The template's alarm looks for it.
-pub const NEWER_FORMAT: &str = "NEWER_FORMAT";
+pub const NEWER_FORMAT: &str = EngineCode::NewerFormat.as_str();
 
 /// An item that needs a newer reader. It may be shown, as far as it is understood, and not acted on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

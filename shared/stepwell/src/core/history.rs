@@ -5,7 +5,7 @@ use crate::core::{
     format::NewerFormat,
     id::TaskId,
     item::{Item, Key},
-    message::Message,
+    message::{Message, Outgoing},
     plan::StepPlan,
     record::{StepRecord, TaskRecord},
     state::{StepState, TaskState, TaskStatus},
@@ -78,11 +78,11 @@ pub struct Progress {
 
 impl History {
     /// The message of a step, or of a compensation whose place in the order is settled. It names what the step waits for.
-    pub(crate) fn message(&self, name: &str) -> Message {
+    pub(crate) fn message(&self, name: &str) -> Outgoing {
         let step = self.task.plan.step(name);
         let waits_for = step.and_then(|step| self.task.waits_for(step)).unwrap_or_default();
         let load = waits_for.into_iter().map(str::to_owned).collect();
-        Message { task_id: self.task.id, step: name.to_owned(), load, repeat: false }
+        self.task.outgoing(Message { task_id: self.task.id, step: name.to_owned(), load, repeat: false })
     }
 
     /// The picture of what was read; `None` where there is no such task.

@@ -1,13 +1,58 @@
 //! The message that wakes a step.
 
-use crate::core::id::TaskId;
+use crate::core::{id::TaskId, names::step_resource};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
-/// The name of the queue of messages that SQS gave up on, next to the steps' names.
+/// The name of the queue of messages that SQS gave up on.
 pub const DEAD_LETTERS: &str = "dead_letters";
 
 /// The name of the queue that keeps messages which belong to no step of any task.
 pub const UNDELIVERABLE: &str = "undeliverable";
+
+/// The queue of a step, by the names in the workflow's file. Two workflows may have a step of the same name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StepQueue {
+    /// The workflow's name, without its namespace and its version.
+    pub workflow: String,
+    /// The step's name.
+    pub step: String,
+}
+
+impl StepQueue {
+    /// The queue of this step of this workflow.
+    pub fn new(workflow: impl Into<String>, step: impl Into<String>) -> Self {
+        Self { workflow: workflow.into(), step: step.into() }
+    }
+}
+
+/// A queue that the engine speaks to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum QueueName {
+    /// A step's.
+    Step(StepQueue),
+    /// [`DEAD_LETTERS`].
+    DeadLetters,
+    /// [`UNDELIVERABLE`].
+    Undeliverable,
+}
+
+impl From<StepQueue> for QueueName {
+    fn from(queue: StepQueue) -> Self {
+        Self::Step(queue)
+    }
+}
+
+/// What it is called in SQS, after the stack's prefix.
+impl fmt::Display for QueueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Step(StepQueue { workflow, step }) => f.write_str(&step_resource(workflow, step)),
+            Self::DeadLetters => f.write_str(DEAD_LETTERS),
+            Self::Undeliverable => f.write_str(UNDELIVERABLE),
+        }
+    }
+}
 
 /// What makes a worker look at a step. It is a hint and nothing more: whether the step may run is read off the store.
 ///
@@ -24,6 +69,23 @@ pub struct Message {
     /// Whether it is a second copy: it comes from a dispatch that may have been made before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeat: bool,
+}
+
+/// A message that is to be sent. It does not itself say to which workflow its task belongs, but its queue is that
+/// workflow's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The name of the task's workflow, without its namespace and its version.
+    pub workflow: String,
+    /// The message.
+    pub message: Message,
+}
+
+impl Outgoing {
+    /// The queue that it is sent to: that of its step.
+    pub fn queue(&self) -> QueueName {
+        StepQueue::new(&self.workflow, &self.message.step).into()
+    }
 }
 
 /// The longest reason that goes with a rejected message, in characters.

@@ -3,7 +3,7 @@
 //! [`transition`] defines what a store can be asked for: a conditional change of some items, all or nothing but for what is
 //! marked as optional. [`step`] and [`task`] say for each event of a step and of a task which change that is. [`item`] defines what
 //! an item looks like, [`record`] what it holds, [`codec`] how that is read, [`format`](mod@format) what becomes of it in other
-//! versions, [`index`] where a task is listed. [`settlement`] says what follows from a transition: which messages become due,
+//! versions, [`index`] where a task is listed. [`codes`] lists the error codes. [`settlement`] says what follows from a transition: which messages become due,
 //! which joins hear of it.
 //!
 //! A store only interprets these values. So each rule is written once, and every store obeys it: DynamoDB, the memory store
@@ -11,6 +11,7 @@
 
 pub mod backoff;
 pub mod codec;
+pub mod codes;
 pub mod compensation;
 pub mod format;
 pub mod history;
@@ -24,6 +25,7 @@ mod parts;
 pub mod plan;
 pub mod record;
 pub mod settlement;
+pub mod spelling;
 pub mod stalled;
 pub mod state;
 pub mod step;

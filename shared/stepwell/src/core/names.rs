@@ -26,6 +26,12 @@ pub fn step_resource(workflow: &str, step: &str) -> String {
     format!("{}-{}", shortened(workflow, MAX_WORKFLOW), shortened(step, MAX_STEP))
 }
 
+/// The name of a workflow, from `namespace/name@version`. A name has no `/` and a namespace no `@`.
+pub fn workflow_name(id: &str) -> &str {
+    let named = id.split_once('@').map_or(id, |(named, _)| named);
+    named.rsplit_once('/').map_or(named, |(_, name)| name)
+}
+
 /// The name itself if it fits, else its beginning, `-`, and the beginning of its SHA-256 in hexadecimal digits.
 fn shortened(name: &str, limit: usize) -> String {
     if name.chars().count() <= limit {

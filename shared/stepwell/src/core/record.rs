@@ -4,6 +4,8 @@ use super::item::Key;
 use crate::core::{
     format::{NewerFormat, v1},
     id::TaskId,
+    message::{Message, Outgoing},
+    names::workflow_name,
     plan::{Plan, StepPlan},
     state::{StepState, TaskState},
     timestamp::{Timestamp, millis},
@@ -107,6 +109,16 @@ impl From<&NewTask<'_>> for TaskRecord {
 }
 
 impl TaskRecord {
+    /// The name of its workflow, without namespace and version: the queues of its steps are named by it.
+    pub fn workflow_name(&self) -> &str {
+        workflow_name(&self.workflow)
+    }
+
+    /// A message to one of its steps, on its way.
+    pub(crate) fn outgoing(&self, message: Message) -> Outgoing {
+        Outgoing { workflow: self.workflow_name().to_owned(), message }
+    }
+
     /// Whether the audit trail has room for another retry.
     pub fn has_room_for_a_retry(&self) -> bool {
         self.actions.iter().map(Action::bytes).sum::<usize>() <= MAX_ACTIONS_BYTES

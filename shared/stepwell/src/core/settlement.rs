@@ -6,7 +6,7 @@
 
 use super::{
     item::Item,
-    message::Message,
+    message::{Message, Outgoing},
     record::{StepRecord, TaskRecord},
     step::record_join_arrival,
     task::{self, record_leaf_arrival},
@@ -83,7 +83,7 @@ pub struct Arrival {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Due {
     /// A message is sent.
-    Send(Message),
+    Send(Outgoing),
     /// The task ends, at the moment at which this is carried out.
     Finish,
     /// The task's compensation goes on, where it is being compensated.
@@ -147,7 +147,7 @@ pub trait Transaction {
     ///
     /// # Errors
     /// The store's.
-    fn send(&mut self, message: &Message) -> Result<(), Self::Error>;
+    fn send(&mut self, outgoing: &Outgoing) -> Result<(), Self::Error>;
 
     /// Ends a delivery. Where the message has been delivered again since, nothing happens.
     ///
@@ -181,7 +181,7 @@ impl Settlement {
                 }
             }
             match &consequence.due {
-                Due::Send(message) => tx.send(message)?,
+                Due::Send(outgoing) => tx.send(outgoing)?,
                 Due::Finish if tx.apply(&task::finish(task, now))?.is_written() => {}
                 Due::Finish | Due::AdvanceCompensation => left.push(consequence.due.into()),
             }
@@ -242,7 +242,7 @@ pub fn dispatch(
             transition: record_join_arrival(task.id, &dependent.name, step, now),
             all: dependent.depends_on.iter().cloned().collect(),
         });
-        Consequence { join, due: Due::Send(message) }
+        Consequence { join, due: Due::Send(task.outgoing(message)) }
     };
     dependents(task, step, dispatch, found).map(wake).collect()
 }
@@ -284,7 +284,7 @@ mod tests {
     /// What is due, and after whose arrival at a join.
     fn told(consequences: Vec<Consequence>) -> Vec<(String, Option<Vec<String>>)> {
         let due = |due| match due {
-            Due::Send(message) => message.step,
+            Due::Send(outgoing) => outgoing.message.step,
             Due::Finish => "the end".to_owned(),
             Due::AdvanceCompensation => "compensation".to_owned(),
         };
@@ -315,7 +315,7 @@ mod tests {
         let replay = |join: StepRecord, single: StepRecord| {
             let found = [("s2".to_owned(), join), ("s3".to_owned(), single)].into();
             let again = dispatch(&task, "s0", Dispatch::Replay, &found, at(1));
-            assert!(again.iter().all(|one| matches!(&one.due, Due::Send(message) if message.repeat)));
+            assert!(again.iter().all(|one| matches!(&one.due, Due::Send(outgoing) if outgoing.message.repeat)));
             told(again).into_iter().map(|(due, _)| due).collect::<Vec<_>>()
         };
         let claimed = |done: &[&str]| StepRecord {
@@ -347,8 +347,8 @@ mod tests {
             Ok(applied)
         }
 
-        fn send(&mut self, message: &Message) -> Result<(), TableError> {
-            self.told.push(format!("send {}", message.step));
+        fn send(&mut self, outgoing: &Outgoing) -> Result<(), TableError> {
+            self.told.push(format!("send {}", outgoing.message.step));
             Ok(())
         }
 
@@ -374,7 +374,7 @@ mod tests {
                 plan: &task.plan,
                 created_at: at(0),
             };
-            let first = Due::Send(task.plan.steps()[0].message(task.id));
+            let first = Due::Send(task.outgoing(task.plan.steps()[0].message(task.id)));
             self.carry_out(task, Settlement::of(task::create(&new)).then([first]))
         }
 
@@ -437,8 +437,8 @@ mod tests {
             self.0.apply_observed(transition, |_| ())
         }
 
-        fn send(&mut self, message: &Message) -> Result<(), TableError> {
-            self.1.push(message.step.clone());
+        fn send(&mut self, outgoing: &Outgoing) -> Result<(), TableError> {
+            self.1.push(outgoing.message.step.clone());
             Ok(())
         }
 

@@ -6,7 +6,7 @@
 use crate::core::{
     compensation::{self, Next},
     history::History,
-    message::Message,
+    message::Outgoing,
     plan::StepPlan,
     record::StepRecord,
     state::{StepState, TaskState},
@@ -25,7 +25,7 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 #[derive(Clone, Debug, PartialEq)]
 pub struct Look {
     /// The messages that are missing, or may be.
-    pub send: Vec<Message>,
+    pub send: Vec<Outgoing>,
     /// Whether its compensation can go on.
     pub unwind: bool,
     /// When to look again; `None` where nothing more happens by itself.
@@ -58,7 +58,7 @@ fn is_open(history: &History) -> bool {
 struct Found<'a> {
     history: &'a History,
     now: Timestamp,
-    send: Vec<Message>,
+    send: Vec<Outgoing>,
     unwind: bool,
     /// The earliest moment at which something that is not overdue would be.
     wait: Option<Timestamp>,
@@ -139,7 +139,7 @@ mod tests {
     const MINUTE: i64 = 60;
 
     fn sent(look: &Look) -> Vec<&str> {
-        look.send.iter().map(|message| message.step.as_str()).collect()
+        look.send.iter().map(|sent| sent.message.step.as_str()).collect()
     }
 
     fn done(step: &mut StepRecord, moment: i64) {
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(sent(&look(&history, at(50 + MINUTE - 1))), [""; 0]);
         let look = look(&history, at(50 + MINUTE));
         assert_eq!(sent(&look), ["s2"]);
-        assert_eq!(look.send[0].load, ["s0", "s1"]);
+        assert_eq!(look.send[0].message.load, ["s0", "s1"]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-#[cfg(not(debug_assertions))]
+#[cfg(all(feature = "crash-points", not(debug_assertions)))]
 compile_error!("the feature crash-points lets a file kill the process: it is for debug builds only");
 
 tokio::task_local! {

@@ -2,8 +2,9 @@
 
 use crate::{
     core::{
+        codes::EngineCode,
         history::History,
-        message::{Message, printable},
+        message::{Message, QueueName, printable},
         record::{Action, ActionKind, Failure, StepRecord},
         settlement::{Due, Settlement},
         state::{StepEvent, StepState, TaskStatus},
@@ -21,7 +22,10 @@ use futures::future::join_all;
 use std::time::Duration;
 
 /// The error code of a step whose message SQS gave up on.
-pub const DELIVERY_EXHAUSTED: &str = "DELIVERY_EXHAUSTED";
+const DELIVERY_EXHAUSTED: &str = EngineCode::DeliveryExhausted.as_str();
+
+/// How long a letter waits whose task was changing.
+const A_MOMENT: Duration = Duration::from_secs(1);
 
 /// Works the queue of messages that SQS gave up on.
 #[derive(Clone, Debug)]
@@ -50,7 +54,7 @@ impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
                 None
             }
         };
-        keep_hidden(&self.engine, crate::core::message::DEAD_LETTERS, message, wait).await
+        keep_hidden(&self.engine, &QueueName::DeadLetters, message, wait).await
     }
 
     /// `None` where it is done with, else how long to wait for the next try.
@@ -66,13 +70,14 @@ impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
             // Only a newer version can say what hangs on it. For that one it is in its queue again, and not given up. A message is
             // a hint, so what this version does not know of it may be lost.
             Err(newer @ EngineError::Newer(_)) => {
+                let Some(history) = self.engine.shown(message.task_id).await? else { return Ok(Some(A_MOMENT)) };
                 tracing::error!(task_id = %message.task_id, step = message.step, code = newer.code(), error = %newer, "sent anew");
-                self.engine.queue.send(&message).await?;
+                self.engine.queue.send(&history.task.outgoing(message)).await?;
                 return Ok(None);
             }
             settled => settled?,
         };
-        let Some((outcome, followed)) = settled else { return Ok(Some(Duration::from_secs(1))) };
+        let Some((outcome, followed)) = settled else { return Ok(Some(A_MOMENT)) };
         let Message { task_id, step, .. } = &message;
         match outcome {
             LetterOutcome::Kept(reason) => return self.keep(body, reason).await,

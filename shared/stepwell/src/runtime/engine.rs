@@ -7,7 +7,7 @@ use crate::{
         id::TaskId,
         index::{Listed, Page},
         item::Key,
-        message::Message,
+        message::Outgoing,
         record::{KeyRecord, TaskRecord},
         settlement::{Consequence, Dispatch, Due, Settled, Settlement, dispatch},
         state::TaskState,
@@ -111,7 +111,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
         Ok(applied)
     }
 
-    pub(crate) async fn send_all(&self, messages: &[Message]) -> Result<(), QueueError> {
+    pub(crate) async fn send_all(&self, messages: &[Outgoing]) -> Result<(), QueueError> {
         try_join_all(messages.iter().map(|message| self.queue.send(message))).await.map(drop)
     }
 
@@ -171,7 +171,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
             }
         }
         match &consequence.due {
-            Due::Send(message) => Ok(self.queue.send(message).await?),
+            Due::Send(outgoing) => Ok(self.queue.send(outgoing).await?),
             Due::Finish => self.finish(task).await,
             Due::AdvanceCompensation => self.unwind(task).await,
         }

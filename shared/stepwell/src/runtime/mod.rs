@@ -2,7 +2,9 @@
 //! of it works over the [`ports`](crate::ports), by the rules of [`core`](crate::core).
 
 pub mod client;
-#[cfg(feature = "crash-points")]
+// For its own test in every test build: with the feature all crates would be compiled once more for it.
+#[cfg(any(test, feature = "crash-points"))]
+#[cfg_attr(not(feature = "crash-points"), expect(dead_code, reason = "nothing but the test uses it"))]
 pub mod crash;
 pub mod dead_letters;
 mod engine;

@@ -31,7 +31,11 @@
 //! }
 //! ```
 
-use crate::core::{id::TaskId, timestamp::Timestamp};
+use crate::core::{
+    codes::{CodeKind, EngineCode, ErrorCode},
+    id::TaskId,
+    timestamp::Timestamp,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -112,7 +116,7 @@ impl StepContext {
 pub struct StepError {
     /// Whether another attempt may help.
     pub kind: ErrorKind,
-    /// A word for programs, such as `PAYMENT_DECLINED`.
+    /// A word for programs, such as `PAYMENT_DECLINED`. [`error_codes!`](crate::error_codes) keeps a list of them.
     pub code: String,
     /// A sentence for people. It is stored and shown, so it must hold no secret.
     pub message: String,
@@ -141,6 +145,15 @@ pub fn permanent(code: impl Into<String>, message: impl Into<String>) -> StepErr
 }
 
 impl StepError {
+    /// The error with a code of a list, of the kind that the list says. A code that no attempt reports counts as permanent.
+    pub fn new(code: impl ErrorCode, message: impl Into<String>) -> Self {
+        let entry = code.entry();
+        match entry.kind {
+            CodeKind::Retryable => retryable(entry.code, message),
+            CodeKind::Permanent | CodeKind::NoAttempt => permanent(entry.code, message),
+        }
+    }
+
     /// Waits this long before the next attempt, instead of the backoff. The backoff's cap still holds; a permanent
     /// error stays permanent.
     #[must_use]
@@ -205,7 +218,7 @@ impl<T: DeserializeOwned + Send> Input for Context<T> {
 
     fn from_data(data: &TaskData) -> Result<Self, StepError> {
         serde_json::from_str(&data.context).map(Self).map_err(|error| {
-            permanent("INVALID_CONTEXT", format!("the task's context does not fit this step: {error}"))
+            StepError::new(EngineCode::InvalidContext, format!("the task's context does not fit this step: {error}"))
         })
     }
 }
@@ -217,7 +230,7 @@ impl<T: StepResult> Input for ResultOf<T> {
 
     fn from_data(data: &TaskData) -> Result<Self, StepError> {
         <Option<Self> as Input>::from_data(data)?
-            .ok_or_else(|| permanent("MISSING_RESULT", format!("step `{}` has left no result", T::STEP)))
+            .ok_or_else(|| StepError::new(EngineCode::MissingResult, format!("step `{}` has left no result", T::STEP)))
     }
 }
 
@@ -229,7 +242,8 @@ impl<T: StepResult> Input for Option<ResultOf<T>> {
     fn from_data(data: &TaskData) -> Result<Self, StepError> {
         let Some(text) = data.results.get(T::STEP) else { return Ok(None) };
         let result: Option<T> = serde_json::from_str(text).map_err(|error| {
-            permanent("INVALID_RESULT", format!("the result of step `{}` does not fit this step: {error}", T::STEP))
+            let message = format!("the result of step `{}` does not fit this step: {error}", T::STEP);
+            StepError::new(EngineCode::InvalidResult, message)
         })?;
         Ok(result.map(ResultOf))
     }

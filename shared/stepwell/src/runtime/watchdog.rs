@@ -153,8 +153,8 @@ impl<T: Store, Q: Queue, A: Ambient> Watchdog<T, Q, A> {
         if let Next::Run(compensation) = compensation::next(&history, now) {
             tell_if_failed(id, compensation);
         }
-        for message in &look.send {
-            tracing::warn!(task_id = %id, step = message.step, state = %history.task.state.status(), "overdue: woken again");
+        for outgoing in &look.send {
+            tracing::warn!(task_id = %id, step = outgoing.message.step, state = %history.task.state.status(), "overdue: woken again");
         }
         self.engine.send_all(&look.send).await?;
         if look.unwind {

@@ -9,7 +9,7 @@ use crate::{
         history::History,
         id::TaskId,
         index::Listing,
-        message::{DEAD_LETTERS, Message},
+        message::{DEAD_LETTERS, Message, QueueName, StepQueue},
         plan::UndeclaredDependency,
         record::AttemptRecord,
         settlement::{Delivery, Disposition},
@@ -90,8 +90,9 @@ const MANY_ROUNDS: usize = 100_000;
 /// ```
 pub struct Harness {
     workflow: Workflow,
+    beside: Vec<Workflow>,
     memory: Memory<VirtualClock>,
-    steps: BTreeMap<String, Box<dyn Hosted>>,
+    steps: BTreeMap<StepQueue, Box<dyn Hosted>>,
     faults: Mutex<BTreeMap<String, VecDeque<StepFault>>>,
     deaths: Mutex<BTreeMap<String, VecDeque<Death>>>,
     calls: Calls,
@@ -114,11 +115,16 @@ pub enum StepFault {
 }
 
 /// Why a task was not brought where it was to be.
-#[derive(Debug, thiserror::Error)]
+///
+/// It is debugged as it is displayed: a test that unwraps it, and a `main` that ends with it, show the sentence.
+#[derive(thiserror::Error)]
 pub enum HarnessError {
     /// Steps of the workflow that the harness has not been given.
     #[error("the workflow has steps that the harness was not given: {}. Give it each by `with`", .0.join(", "))]
     StepsMissing(Vec<String>),
+    /// No workflow of this name is there.
+    #[error("the harness has no workflow `{0}`. Give it by `beside`")]
+    NoWorkflow(String),
     /// A step takes the result of one that it does not wait for.
     #[error(transparent)]
     Undeclared(#[from] UndeclaredDependency),
@@ -149,6 +155,16 @@ pub enum HarnessError {
     },
 }
 
+impl fmt::Debug for HarnessError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        match self {
+            Self::NeverThere { history, .. } => write!(f, ". It stands so: {history:#?}"),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl From<TableError> for HarnessError {
     fn from(error: TableError) -> Self {
         Self::Engine(error.into())
@@ -166,7 +182,7 @@ trait Hosted: Send + Sync {
 
 /// A message, and what the step's worker works with.
 struct Hosting<'a> {
-    name: &'a str,
+    queue: &'a StepQueue,
     message: &'a Received,
     invocation: Invocation,
     ports: Mortal<Memory<VirtualClock>>,
@@ -203,9 +219,9 @@ impl<S: Step> Hosted for S {
     }
 
     fn handle<'a>(&'a self, hosting: Hosting<'a>) -> BoxFuture<'a, Option<Vec<String>>> {
-        let Hosting { name, message, invocation, ports, clock, faults } = hosting;
+        let Hosting { queue, message, invocation, ports, clock, faults } = hosting;
         Box::pin(async move {
-            let worker = Worker::new(name, Faulty { step: self, faults }, ports.clone(), ports.clone(), clock);
+            let worker = Worker::new(queue.clone(), Faulty { step: self, faults }, ports.clone(), ports.clone(), clock);
             ports.live(worker.handle(std::slice::from_ref(message), &invocation)).await
         })
     }
@@ -217,7 +233,9 @@ fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl fmt::Debug for Harness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Harness").field("steps", &self.steps.keys()).finish_non_exhaustive()
+        f.debug_struct("Harness")
+            .field("steps", &self.steps.keys().map(|queue| &queue.step).collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }
 
@@ -226,6 +244,7 @@ impl Harness {
     pub fn new(workflow: Workflow) -> Self {
         Self {
             workflow,
+            beside: Vec::new(),
             memory: Memory::new(VirtualClock::new()),
             steps: BTreeMap::new(),
             faults: Mutex::default(),
@@ -237,17 +256,36 @@ impl Harness {
         }
     }
 
+    /// With another workflow, of another name, over the same store and queues. The steps that are given from here on are
+    /// its own. Its tasks are started by [`start_of`](Self::start_of).
+    #[must_use]
+    pub fn beside(mut self, workflow: Workflow) -> Self {
+        self.beside.push(workflow);
+        self
+    }
+
+    /// The workflow whose steps are given now.
+    fn newest(&self) -> &Workflow {
+        self.beside.last().unwrap_or(&self.workflow)
+    }
+
+    /// The workflow of this name.
+    fn workflow(&self, name: &str) -> Option<&Workflow> {
+        [&self.workflow].into_iter().chain(&self.beside).find(|workflow| workflow.id().name == name)
+    }
+
     /// With this handler for the step, or the compensation, of this name.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, step: impl Step + 'static) -> Self {
-        self.steps.insert(name.into(), Box::new(step));
+        let queue = StepQueue::new(&self.newest().id().name, name);
+        self.steps.insert(queue, Box::new(step));
         self
     }
 
     /// With this handler for every step and every compensation of the workflow.
     #[must_use]
     pub fn with_all(self, step: impl Step + Clone + 'static) -> Self {
-        let plan = self.workflow.plan().clone();
+        let plan = self.newest().plan().clone();
         let all = plan.steps().iter().chain(plan.compensations());
         all.fold(self, |harness, plan| harness.with(&plan.name, step.clone()))
     }
@@ -306,8 +344,10 @@ impl Harness {
         self.memory.queue.purge();
     }
 
-    /// Puts a message into a queue, whatever it says.
+    /// Puts a message, whatever it says, into the queue of a step of the first workflow, or into `dead_letters`.
     pub fn put_message(&self, queue: &str, body: impl Into<String>) {
+        let of_step = || StepQueue::new(&self.workflow.id().name, queue).into();
+        let queue = if queue == DEAD_LETTERS { QueueName::DeadLetters } else { of_step() };
         self.memory.queue.put(queue, body);
     }
 
@@ -317,16 +357,30 @@ impl Harness {
     /// A step of the workflow is missing, a step takes a result of one that it does not wait for, or the context does not
     /// fit the workflow.
     pub async fn start(&self, context: &Value) -> Result<TaskId, HarnessError> {
-        let plan = self.workflow.plan();
+        self.start_with(&self.workflow, context).await
+    }
+
+    /// Starts a task of the workflow of this name.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); also where there is no such workflow.
+    pub async fn start_of(&self, workflow: &str, context: &Value) -> Result<TaskId, HarnessError> {
+        let found = self.workflow(workflow).ok_or_else(|| HarnessError::NoWorkflow(workflow.to_owned()))?;
+        self.start_with(found, context).await
+    }
+
+    async fn start_with(&self, workflow: &Workflow, context: &Value) -> Result<TaskId, HarnessError> {
+        let (name, plan) = (&workflow.id().name, workflow.plan());
         let all = plan.steps().iter().chain(plan.compensations()).map(|step| &step.name);
-        let missing: Vec<String> = all.filter(|name| !self.steps.contains_key(*name)).cloned().collect();
+        let is_missing = |step: &&String| !self.steps.contains_key(&StepQueue::new(name, *step));
+        let missing: Vec<String> = all.filter(is_missing).cloned().collect();
         if !missing.is_empty() {
             return Err(HarnessError::StepsMissing(missing));
         }
-        for (name, step) in &self.steps {
-            plan.check_inputs(name, &step.takes())?;
+        for (queue, step) in self.steps.iter().filter(|(queue, _)| queue.workflow == *name) {
+            plan.check_inputs(&queue.step, &step.takes())?;
         }
-        Ok(self.client().start(&self.workflow, context, None).await?.task_id)
+        Ok(self.client().start(workflow, context, None).await?.task_id)
     }
 
     /// The client, for an idempotency key, and for what operators do.
@@ -487,20 +541,28 @@ impl Harness {
     }
 
     /// How long an invocation of the function at this queue lasts.
-    fn invocation_of(&self, queue: &str) -> Duration {
-        let step = self.workflow.plan().step(queue);
+    fn invocation_of(&self, queue: &QueueName) -> Duration {
+        let step = match queue {
+            QueueName::Step(StepQueue { workflow, step }) => {
+                self.workflow(workflow).and_then(|workflow| workflow.plan().step(step))
+            }
+            QueueName::DeadLetters | QueueName::Undeliverable => None,
+        };
         step.map_or(INVOCATION, |step| Duration::from_secs(step.timeout_seconds.into()) + MARGIN)
     }
 
-    async fn deliver(&self, queue: &str, message: &Received) {
-        let is_kept = match self.steps.get(queue) {
-            Some(step) => self.hand_out(step.as_ref(), queue, message).await,
-            None if queue == DEAD_LETTERS => {
+    async fn deliver(&self, queue: &QueueName, message: &Received) {
+        let is_kept = match queue {
+            QueueName::Step(queue) => match self.steps.get(queue) {
+                Some(step) => self.hand_out(step.as_ref(), queue, message).await,
+                // Nobody works this queue.
+                None => true,
+            },
+            QueueName::DeadLetters => {
                 let letters = DeadLetters::new(self.ports(), self.ports(), self.memory.ambient.clone());
                 !letters.handle(std::slice::from_ref(message)).await.is_empty()
             }
-            // Nobody works this queue.
-            None => true,
+            QueueName::Undeliverable => true,
         };
 
         match &message.receipt {
@@ -512,23 +574,24 @@ impl Harness {
     }
 
     /// Hands a message to as many workers of the step as there are to be; answers with whether all of them want it kept.
-    async fn hand_out(&self, step: &dyn Hosted, name: &str, message: &Received) -> bool {
-        let mut kept = join_all((0..self.copies).map(|_| self.invoke(step, name, message))).await;
+    async fn hand_out(&self, step: &dyn Hosted, queue: &StepQueue, message: &Received) -> bool {
+        let mut kept = join_all((0..self.copies).map(|_| self.invoke(step, queue, message))).await;
         if self.copies > 1 {
             let again = Received { receives: message.receives.map(|count| count + 1), ..message.clone() };
-            kept.push(self.invoke(step, name, &again).await);
+            kept.push(self.invoke(step, queue, &again).await);
         }
         kept.into_iter().all(|is_kept| is_kept)
     }
 
     /// Hands a message to a worker of the step; answers with whether it wants it kept, or has died.
-    async fn invoke(&self, step: &dyn Hosted, name: &str, message: &Received) -> bool {
+    async fn invoke(&self, step: &dyn Hosted, queue: &StepQueue, message: &Received) -> bool {
         let request_id = format!("invocation-{}", self.invocations.fetch_add(1, Relaxed));
-        let invocation = Invocation::new(request_id, self.now() + self.invocation_of(name), self.now());
-        let death = take(&mut lock(&self.deaths), name);
+        let life = self.invocation_of(&queue.clone().into());
+        let invocation = Invocation::new(request_id, self.now() + life, self.now());
+        let death = take(&mut lock(&self.deaths), &queue.step);
         let ports = Mortal::new(self.memory.clone(), death, self.calls.clone());
         let clock = self.memory.ambient.clone();
-        let hosting = Hosting { name, message, invocation, ports, clock, faults: &self.faults };
+        let hosting = Hosting { queue, message, invocation, ports, clock, faults: &self.faults };
         step.handle(hosting).await.is_none_or(|kept| !kept.is_empty())
     }
 }

@@ -6,7 +6,7 @@ use crate::{
         history::Loaded,
         id::TaskId,
         index::{Listed, Page},
-        message::Message,
+        message::{Outgoing, QueueName},
         settlement::{Delivery, Settled, Settlement, Transaction},
         transition::{Applied, Transition},
     },
@@ -47,8 +47,8 @@ impl<A: Ambient> Transaction for AtOnce<'_, A> {
         self.0.store.apply_observed(transition, |_| ())
     }
 
-    fn send(&mut self, message: &Message) -> Result<(), TableError> {
-        self.0.queue.put_message(message).map_err(|error| error.source.into())
+    fn send(&mut self, outgoing: &Outgoing) -> Result<(), TableError> {
+        self.0.queue.put_message(outgoing).map_err(|error| error.source.into())
     }
 
     fn end(&mut self, delivery: &Delivery) -> Result<(), TableError> {
@@ -83,12 +83,12 @@ impl<A: Ambient> Store for Memory<A> {
 }
 
 impl<A: Ambient> Queue for Memory<A> {
-    async fn send(&self, message: &Message) -> Result<(), QueueError> {
-        self.queue.send(message).await
+    async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
+        self.queue.send(outgoing).await
     }
 
-    async fn hide(&self, step: &str, receipt: &str, wait: Duration) -> Result<(), QueueError> {
-        self.queue.hide(step, receipt, wait).await
+    async fn hide(&self, queue: &QueueName, receipt: &str, wait: Duration) -> Result<(), QueueError> {
+        self.queue.hide(queue, receipt, wait).await
     }
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {

@@ -3,7 +3,7 @@
 use crate::{
     core::{
         id::TaskId,
-        message::{DEAD_LETTERS, Message},
+        message::{Message, Outgoing, QueueName},
         settlement::{Delivery, Disposition},
         timestamp::Timestamp,
     },
@@ -45,7 +45,7 @@ struct State {
 
 #[derive(Debug)]
 struct Held {
-    queue: String,
+    queue: QueueName,
     body: String,
     sent_at: Timestamp,
     due: Timestamp,
@@ -70,17 +70,9 @@ impl State {
         self.held.iter().map(|(number, held)| (held.due, *number)).min()
     }
 
-    fn put(&mut self, queue: &str, body: String, now: Timestamp) {
+    fn put(&mut self, queue: QueueName, body: String, now: Timestamp) {
         let number = self.next();
-        let held = Held {
-            queue: queue.to_owned(),
-            body,
-            sent_at: now,
-            due: now,
-            receives: 0,
-            receipt: None,
-            given_up_by: None,
-        };
+        let held = Held { queue, body, sent_at: now, due: now, receives: 0, receipt: None, given_up_by: None };
         self.held.insert(number, held);
     }
 }
@@ -96,20 +88,20 @@ impl<A: Ambient> MemoryQueue<A> {
     }
 
     /// Puts a message into a queue, whatever it says.
-    pub fn put(&self, queue: &str, body: impl Into<String>) {
-        self.state().put(queue, body.into(), self.ambient.now());
+    pub fn put(&self, queue: impl Into<QueueName>, body: impl Into<String>) {
+        self.state().put(queue.into(), body.into(), self.ambient.now());
     }
 
     /// Hands out the message that is due first, where one is due, and hides it until the moment that `until` says for its
     /// queue. Answers with the queue's name, too.
-    pub fn receive(&self, until: impl Fn(&str) -> Timestamp) -> Option<(String, Received)> {
+    pub fn receive(&self, until: impl Fn(&QueueName) -> Timestamp) -> Option<(QueueName, Received)> {
         let now = self.ambient.now();
         let mut state = self.state();
         let receipt = state.next();
         let (_, number) = state.first().filter(|(due, _)| *due <= now)?;
         let held = state.held.get_mut(&number)?;
-        if held.receives >= MAX_RECEIVES && held.queue != DEAD_LETTERS {
-            held.given_up_by = Some(std::mem::replace(&mut held.queue, DEAD_LETTERS.to_owned()));
+        if held.receives >= MAX_RECEIVES && held.queue != QueueName::DeadLetters {
+            held.given_up_by = Some(std::mem::replace(&mut held.queue, QueueName::DeadLetters).to_string());
             held.receives = 0;
         }
         held.receives += 1;
@@ -167,28 +159,28 @@ impl<A: Ambient> MemoryQueue<A> {
     ///
     /// # Errors
     /// The message cannot be written as JSON.
-    pub fn put_message(&self, message: &Message) -> Result<(), QueueError> {
-        let body = serde_json::to_string(message)
-            .map_err(|error| QueueError::new(&message.step, CallError::new("send", FailureKind::Refused, error)))?;
+    pub fn put_message(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
+        let body = serde_json::to_string(&outgoing.message)
+            .map_err(|error| QueueError::new(outgoing.queue(), CallError::new("send", FailureKind::Refused, error)))?;
         let mut state = self.state();
-        state.put(&message.step, body, self.ambient.now());
-        state.sent.push(message.clone());
+        state.put(outgoing.queue(), body, self.ambient.now());
+        state.sent.push(outgoing.message.clone());
         Ok(())
     }
 }
 
 impl<A: Ambient> Queue for MemoryQueue<A> {
-    async fn send(&self, message: &Message) -> Result<(), QueueError> {
-        self.put_message(message)
+    async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
+        self.put_message(outgoing)
     }
 
-    async fn hide(&self, step: &str, receipt: &str, wait: Duration) -> Result<(), QueueError> {
+    async fn hide(&self, queue: &QueueName, receipt: &str, wait: Duration) -> Result<(), QueueError> {
         let due = self.ambient.now() + wait;
         match self.state().by_receipt(receipt) {
             Some((_, held)) => held.due = due,
             None => {
                 let error = CallError::new("hide", FailureKind::Refused, "the message is not in flight");
-                return Err(QueueError::new(step, error));
+                return Err(QueueError::new(queue.clone(), error));
             }
         }
         Ok(())

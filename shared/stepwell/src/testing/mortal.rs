@@ -5,7 +5,7 @@ use crate::{
         history::Loaded,
         id::TaskId,
         index::{Listed, Page},
-        message::{Message, UNDELIVERABLE},
+        message::{Outgoing, QueueName},
         settlement::{Settled, Settlement},
         transition::{Applied, Transition},
     },
@@ -228,15 +228,16 @@ impl<P: Store> Store for Mortal<P> {
 }
 
 impl<P: Queue> Queue for Mortal<P> {
-    async fn send(&self, message: &Message) -> Result<(), QueueError> {
-        self.call("send", |error| QueueError::new(&message.step, error), self.ports.send(message)).await
+    async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
+        self.call("send", |error| QueueError::new(outgoing.queue(), error), self.ports.send(outgoing)).await
     }
 
-    async fn hide(&self, step: &str, receipt: &str, wait: Duration) -> Result<(), QueueError> {
-        self.call("hide", |error| QueueError::new(step, error), self.ports.hide(step, receipt, wait)).await
+    async fn hide(&self, queue: &QueueName, receipt: &str, wait: Duration) -> Result<(), QueueError> {
+        self.call("hide", |error| QueueError::new(queue.clone(), error), self.ports.hide(queue, receipt, wait)).await
     }
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
-        self.call("reject", |error| QueueError::new(UNDELIVERABLE, error), self.ports.reject(body, reason)).await
+        let failed = |error| QueueError::new(QueueName::Undeliverable, error);
+        self.call("reject", failed, self.ports.reject(body, reason)).await
     }
 }

@@ -151,7 +151,8 @@ async fn a_message_that_nobody_works_becomes_a_dead_letter() {
     assert!(kept.body == "poison" && kept.reason.starts_with("not a message of this engine"), "{kept:?}");
     let error = harness.step(task, "s0").error.unwrap();
     let sent = VirtualClock::START;
-    let message = format!("SQS gave up on the step's message: received 1 times from nobody, first sent at {sent}");
+    let message =
+        format!("SQS gave up on the step's message: received 1 times from graph-nobody, first sent at {sent}");
     assert_eq!((error.code.as_str(), error.message), ("DELIVERY_EXHAUSTED", message));
     assert_eq!(harness.memory().queue.next_due(), None);
     harness.put_message(DEAD_LETTERS, "poison");

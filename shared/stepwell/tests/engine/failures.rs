@@ -124,7 +124,7 @@ async fn handler_has_as_long_as_the_invocation(lasts: u64, expected: Option<u64>
     let task = start(&harness).await;
     let (memory, clock) = (harness.memory().clone(), harness.memory().ambient.clone());
     let invocation = Invocation::new("r", harness.now() + Duration::from_millis(lasts), harness.now());
-    let worker = Worker::new("s0", step, memory.clone(), memory, clock);
+    let worker = Worker::new(StepQueue::new("graph", "s0"), step, memory.clone(), memory, clock);
     let kept = worker.handle(&[receive(&harness)], &invocation).await;
     assert_eq!(*given.lock().unwrap(), expected.map(Duration::from_millis));
     if expected.is_none() {

@@ -13,6 +13,7 @@ mod inputs;
 mod messages;
 mod shapes;
 mod starts;
+mod workflows;
 
 use serde_json::{Value, json};
 use std::{
@@ -25,6 +26,7 @@ use stepwell::{
     core::{
         history::History,
         item::Key,
+        message::StepQueue,
         record::{Outcome, StepRecord},
         state::StepState,
         transition::Change,
@@ -239,7 +241,12 @@ fn receive(harness: &Harness) -> Received {
 
 /// Hands a batch to a worker whose invocation lasts for twenty seconds, and answers with what it wants kept.
 async fn deliver(harness: &Harness, name: &str, step: impl Step, batch: &[Received]) -> Vec<String> {
-    let worker = Worker::new(name, step, harness.ports(), harness.ports(), harness.memory().ambient.clone());
+    deliver_to(harness, StepQueue::new("graph", name), step, batch).await
+}
+
+/// The same for a worker of any queue.
+async fn deliver_to(harness: &Harness, queue: StepQueue, step: impl Step, batch: &[Received]) -> Vec<String> {
+    let worker = Worker::new(queue, step, harness.ports(), harness.ports(), harness.memory().ambient.clone());
     worker.handle(batch, &Invocation::new("by-hand", harness.now() + seconds(20), harness.now())).await
 }
 

@@ -154,7 +154,7 @@ async fn message_that_is_in_its_batch_twice_is_worked_once(ids: &[&str], expecte
 /// A chain of two, the first of which can be undone.
 fn undoable(journal: &Journal, by_call: bool) -> Harness {
     let file = json!({
-        "name": "undone",
+        "name": "graph",
         "namespace_name": "tests",
         "compensate": "on_error",
         "step_templates": [

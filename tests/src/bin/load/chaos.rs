@@ -1,6 +1,7 @@
 //! What goes wrong while the checkouts are made, and who changes their mind.
 
 use crate::now;
+use checkout::testing::steps;
 use clap::Args;
 use fastrand::Rng;
 use futures::future::{join, join_all};
@@ -16,7 +17,6 @@ use stepwell_aws::{Client, aws_config, client_from_env};
 use stepwell_tests::{
     cpu,
     proxy::{Counts, Proxy, Rates},
-    shop::STEPS,
     stack::Stack,
 };
 
@@ -147,7 +147,7 @@ impl Chaos {
     async fn purge_queues(&self) {
         loop {
             self.pause(self.purge_every).await;
-            let step = self.dice.borrow_mut().choice(STEPS).expect("steps");
+            let step = self.dice.borrow_mut().choice(steps::all()).expect("steps");
             self.stack.purge(step).await;
             self.purges.update(|purges| purges + 1);
         }
@@ -227,7 +227,7 @@ impl Done {
         println!("    connection lost after  {dropped:>8}");
         println!("  workers killed           {:>8}", self.kills.values().sum::<u32>());
         for (function, kills) in &self.kills {
-            println!("    {function:<22} {kills:>8}");
+            println!("    {function:<26} {kills:>4}");
         }
         println!("  messages sent twice      {:>8}", self.copies);
         println!("  queues purged            {:>8}", self.purges);

@@ -1,16 +1,15 @@
 //! The samples in `events/`: each is what it says, and does what `events/README.md` says of it.
 
-use aws_lambda_events::sqs::SqsEvent;
+use checkout::testing::steps;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs};
-use stepwell::core::message::Message;
-use stepwell_tests::{
-    shop::{COMPENSATIONS, STEPS},
-    stack::{Stack, repository},
-};
+use stepwell::testing::sample::TASK;
+use stepwell_tests::stack::{Stack, repository};
 
 /// The task id in the samples, to be replaced by a real one.
-const SAMPLE_TASK: &str = "018f4e4e-7c1a-7000-8000-0123456789ab";
+fn sample_task() -> String {
+    TASK.to_string()
+}
 
 fn sample(name: &str) -> String {
     let path = repository().join("events").join(name);
@@ -79,52 +78,23 @@ async fn every_sample_request_ends_as_the_guide_says() {
     futures::future::join_all(ends).await;
 }
 
-/// The message in a sample event, which has to come from the queue of this name.
-fn message_of(event: &str, queue: &str) -> Message {
-    let event: SqsEvent = serde_json::from_str(&sample(&format!("{event}.json"))).unwrap();
-    let [record] = event.records.as_slice() else { panic!("one record: {event:?}") };
-    let source = record.event_source_arn.as_deref().unwrap();
-    assert!(source.ends_with(&format!("-{queue}")), "{source}");
-    serde_json::from_str(record.body.as_deref().unwrap()).unwrap()
-}
-
-#[test]
-fn every_function_has_a_sample_event() {
-    let recovery = ["watchdog", "dead_letters"];
-    let expected = STEPS.into_iter().chain(COMPENSATIONS).chain(recovery).map(str::to_owned).collect();
-    assert_eq!(names(""), expected);
-    let workflow = checkout::workflow().unwrap();
-    let task = SAMPLE_TASK.parse().unwrap();
-    for step in workflow.plan().steps() {
-        assert_eq!(message_of(&step.name, &step.name), step.message(task), "the engine's own message");
-    }
-    for (place, step) in COMPENSATIONS.into_iter().enumerate() {
-        let load = place.checked_sub(1).map(|before| COMPENSATIONS[before].to_owned());
-        let expected =
-            Message { task_id: task, step: step.to_owned(), load: load.into_iter().collect(), repeat: false };
-        assert_eq!(message_of(step, step), expected, "the engine's own message");
-    }
-    let letter = message_of("dead_letters", "dead_letters");
-    assert_eq!((letter.task_id, letter.step.as_str()), (task, "process_payment"));
-}
-
 #[tokio::test]
 async fn every_step_takes_its_sample_message() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
     let (task, ..) = stack.api.run(&product.request(1, "test_success_visa")).await;
     let before = stack.traces(&task, &product.email()).await;
-    for step in STEPS {
-        let event = sample(&format!("{step}.json")).replace(SAMPLE_TASK, &task);
+    for step in steps::all() {
+        let event = sample(&format!("{step}.json")).replace(&sample_task(), &task);
         assert_eq!(stack.invoke(step, &event).await, json!({"batchItemFailures": []}), "{step}");
     }
-    let letter = sample("dead_letters.json").replace(SAMPLE_TASK, &task);
+    let letter = sample("dead_letters.json").replace(&sample_task(), &task);
     assert_eq!(stack.invoke("dead_letters", &letter).await, json!({"batchItemFailures": []}));
     assert_eq!(stack.traces(&task, &product.email()).await, before, "the steps were done already");
 
     // Nothing undoes a checkout that is complete.
-    for step in COMPENSATIONS {
-        let event = sample(&format!("{step}.json")).replace(SAMPLE_TASK, &task);
+    for step in steps::compensations() {
+        let event = sample(&format!("{step}.json")).replace(&sample_task(), &task);
         assert_eq!(stack.invoke(step, &event).await, json!({"batchItemFailures": []}), "{step}");
     }
     let after = stack.traces(&task, &product.email()).await;
@@ -177,7 +147,7 @@ async fn each_api_takes_its_sample_events() {
         assert!(parsed["routeKey"].as_str().unwrap().starts_with(route), "{name}: {event}");
         assert!(parsed["rawPath"].as_str().unwrap().starts_with(path), "{name}: {event}");
 
-        let answer = stack.invoke(api, &event.replace(SAMPLE_TASK, &task)).await;
+        let answer = stack.invoke(api, &event.replace(&sample_task(), &task)).await;
         assert_eq!(answer["statusCode"], status, "{name}: {answer}");
         let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
         if let (202, Some(started)) = (status, body["task_id"].as_str()) {

@@ -1,12 +1,12 @@
 //! What is lost is found, what SQS gives up on becomes visible, and what a failed checkout has done is undone.
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use checkout::testing::steps;
 use serde_json::json;
 use std::time::Duration;
 use stepwell::{
     Ambient, System, TaskId, Timestamp,
     core::{
-        message::Message,
         record::{Action, ActionKind, NewTask},
         state::End,
         task::{self, Diversion},
@@ -58,7 +58,9 @@ async fn a_failed_checkout_is_undone_by_itself_when_its_time_is_over() {
     let mark = stack.dynamo.put_item().table_name(stack.shop_table("orders")).item("id", text(&task));
     let mark = mark.item("status", text("cancelled")).item("cancelled_at", text("2026-01-01T00:00:00.000Z"));
     mark.send().await.unwrap();
-    stack.wake(&task, "validate_cart").await;
+    for step in steps::roots() {
+        stack.wake(&task, step).await;
+    }
     let status = stack.api.until_ended(&task).await;
     assert_eq!((&status["status"], &status["failed_step"]), (&json!("failed"), &json!("create_order")), "{status}");
     assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
@@ -77,8 +79,8 @@ async fn a_failed_checkout_is_undone_by_itself_when_its_time_is_over() {
     })
     .await;
     let undone = compensations.iter().map(|step| (step["name"].as_str().unwrap(), step["status"].as_str().unwrap()));
-    let expected = [("cancel_order", "complete"), ("release_stock", "complete"), ("refund_payment", "complete")];
-    assert_eq!(undone.collect::<Vec<_>>(), expected);
+    let expected = steps::compensations_of(&steps::up_to("create_order"));
+    assert_eq!(undone.collect::<Vec<_>>(), expected.into_iter().map(|step| (step, "complete")).collect::<Vec<_>>());
     assert_eq!(stack.charges(&task).await, [0; 0]);
     assert_eq!(product.stock().await, 5);
 }
@@ -94,12 +96,7 @@ async fn a_message_that_sqs_gave_up_on_is_an_error_of_its_step_that_can_be_retri
         (status["retrying"]["step"] == "process_payment").then_some(())
     })
     .await;
-    let message = Message {
-        task_id: task.parse().unwrap(),
-        step: "process_payment".to_owned(),
-        load: vec!["validate_cart".to_owned()],
-        repeat: false,
-    };
+    let message = steps::plan().step("process_payment").unwrap().message(task.parse().unwrap());
     stack.send("dead_letters", &serde_json::to_string(&message).unwrap()).await;
     let status = stack.api.until_ended(&task).await;
     assert_eq!(status["error"]["code"], "DELIVERY_EXHAUSTED", "{status}");

@@ -29,7 +29,7 @@ const SCHEMA: &str = "
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS by_status ON items (status_shard, listed_at, pk) WHERE status_shard IS NOT NULL;
     CREATE TABLE IF NOT EXISTS messages (
-        id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, body TEXT NOT NULL, due INTEGER NOT NULL,
+        id INTEGER PRIMARY KEY AUTOINCREMENT, workflow TEXT, step TEXT, body TEXT NOT NULL, due INTEGER NOT NULL,
         receipt TEXT UNIQUE, receives INTEGER NOT NULL DEFAULT 0, reason TEXT
     ) STRICT;
     CREATE INDEX IF NOT EXISTS by_due ON messages (due);

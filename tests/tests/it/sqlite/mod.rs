@@ -19,6 +19,7 @@ use stepwell::{
     Ambient, Client, TaskId, Timestamp,
     core::{
         history::History,
+        message::Outgoing,
         record::Outcome,
         state::{self, StepState, TaskState},
     },
@@ -30,8 +31,8 @@ use stepwell::{
         worker::{Invocation, Worker},
     },
 };
-use stepwell_tests::{
-    graph::Graph,
+use stepwell_simulation::{
+    graph::{self, Graph},
     locked::Locked,
     steps::{Script, name},
 };
@@ -237,7 +238,9 @@ async fn message_is_acknowledged_by_its_last_receipt_only() {
     let file = File::new();
     let db = Sqlite::open(&file.0, Clock::new(), false, usize::MAX);
     let plan = Graph::chain(1).workflow().plan().clone();
-    db.send(&plan.step(&name(0)).unwrap().message(db.ambient.task)).await.unwrap();
+    let message = plan.step(&name(0)).unwrap().message(db.ambient.task);
+    let outgoing = Outgoing { workflow: graph::WORKFLOW.to_owned(), message };
+    db.send(&outgoing).await.unwrap();
     let first = db.receive().unwrap().unwrap();
     assert!(db.receive().unwrap().is_none(), "it is hidden");
     db.ambient.advance(queue::LEASE);
@@ -245,9 +248,9 @@ async fn message_is_acknowledged_by_its_last_receipt_only() {
     assert_ne!(first.receipt, second.receipt);
     let commits = db.commits();
     db.acknowledge(&first.receipt).unwrap();
-    db.hide(&name(0), &first.receipt, MINUTE).await.unwrap();
+    db.hide(&outgoing.queue(), &first.receipt, MINUTE).await.unwrap();
     assert_eq!(db.commits(), commits, "an old receipt does nothing, and costs nothing");
-    db.hide(&name(0), &second.receipt, MINUTE).await.unwrap();
+    db.hide(&outgoing.queue(), &second.receipt, MINUTE).await.unwrap();
     assert_eq!(db.next_due().unwrap(), Some(db.ambient.now() + MINUTE));
     db.ambient.advance(MINUTE);
     let third = db.receive().unwrap().unwrap();

@@ -10,7 +10,7 @@ use stepwell::{
     Ambient, CallError, FailureKind, Timestamp,
     core::{
         item::Key,
-        message::{Message, UNDELIVERABLE},
+        message::{Message, Outgoing, QueueName, StepQueue},
         record::StepRecord,
         settlement::Disposition,
         step::{self, ClaimRequest},
@@ -25,7 +25,7 @@ pub(super) const LEASE: Duration = Duration::from_secs(30);
 /// A message in the hands of this process.
 #[derive(Clone, Debug)]
 pub(super) struct InHand {
-    pub(super) queue: String,
+    pub(super) queue: StepQueue,
     pub(super) message: Received,
     /// Names this delivery, and no other.
     pub(super) receipt: String,
@@ -33,26 +33,29 @@ pub(super) struct InHand {
 }
 
 /// Puts a message into the queue of its step; answers with its id.
-pub(super) fn send(tx: &Connection, message: &Message, now: Timestamp) -> Result<i64, Failed> {
-    let mut insert = tx.prepare_cached("INSERT INTO messages (queue, body, due) VALUES (?, ?, ?)")?;
-    Ok(insert.insert((&message.step, serde_json::to_string(message)?, now.as_millis()))?)
+pub(super) fn send(tx: &Connection, outgoing: &Outgoing, now: Timestamp) -> Result<i64, Failed> {
+    let Outgoing { workflow, message } = outgoing;
+    let mut insert = tx.prepare_cached("INSERT INTO messages (workflow, step, body, due) VALUES (?, ?, ?, ?)")?;
+    Ok(insert.insert((workflow, &message.step, serde_json::to_string(message)?, now.as_millis()))?)
 }
 
 /// Gives a message a new receipt and hides it. With `claims` its step is claimed for that delivery: the worker finds that
 /// its claim was made before. Where the claim is refused, the worker finds that too.
 pub(super) fn receive(tx: &Connection, id: i64, claims: bool, now: Timestamp) -> Result<InHand, Failed> {
     const SQL: &str = "UPDATE messages SET receives = receives + 1, receipt = id || '.' || (receives + 1), due = ?2
-        WHERE id = ?1 RETURNING queue, body, receipt, receives";
+        WHERE id = ?1 RETURNING workflow, step, body, receipt, receives";
     let until = now + LEASE;
     let mut update = tx.prepare_cached(SQL)?;
-    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-    let (queue, body, receipt, receives): (String, String, String, u32) =
+    let row = |row: &rusqlite::Row<'_>| {
+        Ok((StepQueue { workflow: row.get(0)?, step: row.get(1)? }, row.get(2)?, row.get(3)?, row.get(4)?))
+    };
+    let (queue, body, receipt, receives): (StepQueue, String, String, u32) =
         update.query_row((id, until.as_millis()), row)?;
     let (id, receipt_handle) = (id.to_string(), Some(receipt.clone()));
     let message = Received { receipt: receipt_handle, receives: Some(receives), ..message(&id, &body) };
     if let Ok(Message { task_id, step, .. }) = serde_json::from_str(&body)
         && claims
-        && step == queue
+        && step == queue.step
     {
         let owner = step::owner(&receipt, &id);
         let request = ClaimRequest { task: task_id, step: &step, owner: &owner, now, lease_until: until };
@@ -123,24 +126,24 @@ impl<A: Ambient> Sqlite<A> {
     }
 }
 
-fn queue_error(operation: &'static str, queue: &str) -> impl Fn(Failed) -> QueueError {
-    move |error| QueueError::new(queue, CallError::new(operation, FailureKind::Unavailable, error.to_string()))
+fn queue_error(operation: &'static str, queue: &QueueName) -> impl Fn(Failed) -> QueueError {
+    move |error| QueueError::new(queue.clone(), CallError::new(operation, FailureKind::Unavailable, error.to_string()))
 }
 
 impl<A: Ambient> Queue for Sqlite<A> {
-    async fn send(&self, message: &Message) -> Result<(), QueueError> {
-        let sent = self.transaction(|tx| send(tx, message, self.ambient.now()));
-        sent.map(drop).map_err(queue_error("send", &message.step))
+    async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
+        let sent = self.transaction(|tx| send(tx, outgoing, self.ambient.now()));
+        sent.map(drop).map_err(queue_error("send", &outgoing.queue()))
     }
 
-    async fn hide(&self, step: &str, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
+    async fn hide(&self, queue: &QueueName, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
         let give_back = Disposition::GiveBack { until: self.ambient.now() + wait };
-        self.transaction(|tx| dispose(tx, receipt_handle, give_back)).map_err(queue_error("hide", step))
+        self.transaction(|tx| dispose(tx, receipt_handle, give_back)).map_err(queue_error("hide", queue))
     }
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
-        const SQL: &str = "INSERT INTO messages (queue, body, due, reason) VALUES (?, ?, ?, ?)";
-        let rejected = self.transaction(|tx| Ok(tx.execute(SQL, (UNDELIVERABLE, body, i64::MAX, reason))?));
-        rejected.map(drop).map_err(queue_error("reject", UNDELIVERABLE))
+        const SQL: &str = "INSERT INTO messages (body, due, reason) VALUES (?, ?, ?)";
+        let rejected = self.transaction(|tx| Ok(tx.execute(SQL, (body, i64::MAX, reason))?));
+        rejected.map(drop).map_err(queue_error("reject", &QueueName::Undeliverable))
     }
 }

@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 use stepwell::{
     Ambient, TaskId, Timestamp,
     core::{
-        message::Message,
+        message::Outgoing,
         settlement::{Delivery, Settled, Settlement, Transaction},
         transition::{Applied, Transition},
     },
@@ -30,8 +30,8 @@ impl Transaction for Whole<'_> {
         apply(self.tx, transition)
     }
 
-    fn send(&mut self, message: &Message) -> Result<(), Failed> {
-        self.sent.push(send(self.tx, message, self.now)?);
+    fn send(&mut self, outgoing: &Outgoing) -> Result<(), Failed> {
+        self.sent.push(send(self.tx, outgoing, self.now)?);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use stepwell::{
     },
     ports::Store,
 };
-use stepwell_tests::{graph::Graph, steps::name};
+use stepwell_simulation::{graph::Graph, steps::name};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_500);
 const OWNER: &str = "request-1/message-1";

@@ -24,10 +24,8 @@ use stepwell::{
     },
     testing::MemoryStore,
 };
-use stepwell_tests::{
-    emulator::{in_sandbox, in_sandbox_by_hand},
-    graph::UNDOING,
-};
+use stepwell_simulation::graph::UNDOING;
+use stepwell_tests::emulator::{in_sandbox, in_sandbox_by_hand};
 use tokio::runtime::Runtime;
 
 const LEASE: Duration = Duration::from_secs(30);

@@ -11,6 +11,7 @@ use crate::core::{
     id::TaskId,
     index::FIRST_LOOK,
     message::{DEAD_LETTERS, Message, UNDELIVERABLE},
+    spelling::Meant,
 };
 pub use policy::Compensate;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ use stored::Stored;
 /// One step of a plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepPlan {
-    /// The step's name: its queue's and its Lambda function's too.
+    /// The step's name. With the workflow's it names its queue and its Lambda function; see [`names`](crate::core::names).
     pub name: String,
     /// The steps whose completion this one waits for.
     pub depends_on: Vec<String>,
@@ -72,12 +73,14 @@ pub enum PlanError {
     #[error("step name `{0}` is taken: it is the name of one of the engine's own queues")]
     ReservedName(String),
     /// A dependency that is not a step.
-    #[error("step `{step}` depends on `{dependency}`, which is not a step of this workflow")]
+    #[error("step `{step}` depends on `{dependency}`, which is not a step of this workflow{meant}")]
     UnknownDependency {
         /// The step.
         step: String,
         /// What it says it depends on.
         dependency: String,
+        /// The step that may be meant.
+        meant: Meant,
     },
     /// Steps that wait for each other.
     #[error("these steps depend on each other in a circle: {}", .0.join(" -> "))]
@@ -168,7 +171,14 @@ impl Plan {
         for step in &steps {
             let unknown = step.depends_on.iter().find(|dependency| !names.contains(dependency.as_str()));
             if let Some(unknown) = unknown {
-                return Err(PlanError::UnknownDependency { step: step.name.clone(), dependency: unknown.clone() });
+                // Not itself: it would be a circle.
+                let others = names.iter().copied().filter(|name| *name != step.name);
+                let meant = Meant::among(unknown, others);
+                return Err(PlanError::UnknownDependency {
+                    step: step.name.clone(),
+                    dependency: unknown.clone(),
+                    meant,
+                });
             }
         }
         check_compensations(&compensations, &names)?;
@@ -262,6 +272,11 @@ impl Plan {
         self.compensations.iter().find(|compensation| compensation.undoes.as_deref() == Some(step))
     }
 
+    /// The compensations in the order in which they undo a task whose steps have been done in the plan's order.
+    pub fn undo_order(&self) -> impl Iterator<Item = &StepPlan> {
+        self.steps.iter().rev().filter_map(|step| self.compensation_of(&step.name))
+    }
+
     /// The steps that wait for nothing: a task starts with them.
     pub fn roots(&self) -> impl Iterator<Item = &StepPlan> {
         self.steps.iter().filter(|step| step.depends_on.is_empty())
@@ -305,7 +320,7 @@ impl Plan {
     }
 }
 
-/// Whether a step can be called so.
+/// Whether a step, or a workflow, can be called so.
 pub(crate) fn is_name(text: &str) -> bool {
     let fits = (1..=Plan::MAX_NAME_LENGTH).contains(&text.len());
     fits && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
@@ -345,7 +360,10 @@ fn check_compensations(compensations: &[StepPlan], steps: &BTreeSet<&str>) -> Re
     for StepPlan { name, undoes, depends_on, .. } in compensations {
         let undoes = undoes.as_deref().unwrap_or_default();
         let problem = if !steps.contains(undoes) {
-            format!("undoes `{undoes}`, which is not a step of this workflow")
+            format!(
+                "undoes `{undoes}`, which is not a step of this workflow{}",
+                Meant::among(undoes, steps.iter().copied())
+            )
         } else if !undone.insert(undoes) {
             format!("undoes `{undoes}`, which another one undoes already")
         } else if !depends_on.is_empty() {
@@ -456,7 +474,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let cases: [(Vec<StepPlan>, &str); 11] = [
+        let cases: [(Vec<StepPlan>, &str); 14] = [
             (vec![], "there are no steps"),
             (vec![step("a", &[]), step("a", &[])], "step `a` is there twice"),
             (vec![step("", &[])], "step name `` has to be 1 to 48 letters, digits, `_` or `-`"),
@@ -471,6 +489,18 @@ mod tests {
                 "compensation `v` undoes `a`, which another one undoes already",
             ),
             (vec![step("a", &["u"]), undo("u", "a")], "step `a` depends on `u`, which is not a step of this workflow"),
+            (
+                vec![step("check_fraud", &[]), step("pay", &["chek_fraud"])],
+                "step `pay` depends on `chek_fraud`, which is not a step of this workflow; did you mean `check_fraud`?",
+            ),
+            (
+                vec![step("check_fraud", &["chek_fraud"])],
+                "step `check_fraud` depends on `chek_fraud`, which is not a step of this workflow",
+            ),
+            (
+                vec![step("check_fraud", &[]), undo("u", "check_frau")],
+                "compensation `u` undoes `check_frau`, which is not a step of this workflow; did you mean `check_fraud`?",
+            ),
             (vec![step("a", &["x"])], "step `a` depends on `x`, which is not a step of this workflow"),
             (vec![step("a", &["a"])], "these steps depend on each other in a circle: a -> a"),
             (

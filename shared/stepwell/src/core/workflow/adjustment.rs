@@ -1,6 +1,9 @@
 //! Changes to the plan of a single task, read off its context.
 
-use crate::core::plan::{Plan, StepPlan};
+use crate::core::{
+    plan::{Plan, StepPlan},
+    spelling::Meant,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -50,7 +53,9 @@ impl Adjustment {
         }
         self.steps.iter().find_map(|(name, limits)| {
             let Some(step) = plan.step(name) else {
-                return Some(format!("step `{name}` is not a step of this workflow"));
+                let known = plan.steps().iter().map(|step| step.name.as_str());
+                let meant = Meant::among(name, known);
+                return Some(format!("step `{name}` is not a step of this workflow{meant}"));
             };
             if limits.retry_limit == Some(0) || limits.timeout_seconds == Some(0) {
                 return Some(format!("step `{name}` gets a limit of 0; at least 1 is needed"));

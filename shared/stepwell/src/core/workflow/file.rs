@@ -3,7 +3,7 @@
 use super::{TextFormat, Workflow, WorkflowError, WorkflowId, adjustment::Adjustment, keys};
 use crate::core::{
     backoff::Backoff,
-    plan::{Compensate, Plan, StepPlan},
+    plan::{Compensate, Plan, StepPlan, is_name},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -14,7 +14,7 @@ const DEFAULT_TIMEOUT_SECONDS: u32 = 30;
 /// The longest that a failed task may wait for a retry before it is compensated: 30 days, well within its retention.
 const LONGEST_GRACE_SECONDS: u32 = 30 * 24 * 60 * 60;
 
-/// The longest name, namespace and version of a workflow, in characters.
+/// The longest namespace and version of a workflow, in characters.
 const MAX_PART_LENGTH: usize = 100;
 
 #[derive(Deserialize)]
@@ -66,12 +66,27 @@ struct HandlerConfig {
     timeout_seconds: Option<u32>,
 }
 
-pub(super) fn read(text: &str, formats: &[TextFormat]) -> Result<Workflow, WorkflowError> {
+/// The formats that a schema may name beside JSON Schema's own.
+pub(super) enum Formats<'a> {
+    /// These. Any other would let everything pass, so it is refused.
+    Known(&'a [TextFormat]),
+    /// Any.
+    TakenForGranted,
+}
+
+pub(super) fn read(text: &str, formats: Formats<'_>) -> Result<Workflow, WorkflowError> {
     let root: Value = serde_saphyr::from_str(text).map_err(|error| WorkflowError(format!("not YAML: {error}")))?;
     let root = mapping(&root, "the file")?;
     keys::WORKFLOW.check(root, "the workflow")?;
     let file: File = parse(Value::Object(root.clone()), "the workflow")?;
-    for (key, part) in [("name", &file.name), ("namespace_name", &file.namespace_name), ("version", &file.version)] {
+    if !is_name(&file.name) {
+        return Err(WorkflowError(format!(
+            "`name` is `{}`, but has to be 1 to {} letters, digits, `_` or `-`: queues and functions are named by it",
+            file.name,
+            Plan::MAX_NAME_LENGTH
+        )));
+    }
+    for (key, part) in [("namespace_name", &file.namespace_name), ("version", &file.version)] {
         // They are joined by `/`, `@` and `#` in keys and in what people read, so they must be told apart in there.
         let allowed = |c: char| c.is_ascii_alphanumeric() || "_-./+".contains(c);
         if part.is_empty() || part.len() > MAX_PART_LENGTH || !part.chars().all(allowed) {
@@ -96,8 +111,11 @@ pub(super) fn read(text: &str, formats: &[TextFormat]) -> Result<Workflow, Workf
     let adjustments = adjustments.collect::<Result<_, _>>()?;
 
     let schema = file.schema.unwrap_or(Value::Bool(true));
-    // A format that nobody knows would let everything pass.
-    let options = jsonschema::options().should_validate_formats(true).should_ignore_unknown_formats(false);
+    let (formats, any) = match formats {
+        Formats::Known(formats) => (formats, false),
+        Formats::TakenForGranted => (&[][..], true),
+    };
+    let options = jsonschema::options().should_validate_formats(true).should_ignore_unknown_formats(any);
     let options = formats.iter().fold(options, |options, &TextFormat { name, check }| {
         options.with_format(name, move |text: &str| check(text).is_ok())
     });

@@ -1,6 +1,7 @@
 //! Which keys a workflow file may have.
 
 use super::WorkflowError;
+use crate::core::spelling::Meant;
 use serde_json::{Map, Value};
 
 /// The keys of one mapping in the file: those we read, and those of Tasker's that mean nothing here.
@@ -94,23 +95,16 @@ impl Keys {
             if self.ours.contains(&key.as_str()) || self.taskers.contains(&key.as_str()) {
                 continue;
             }
-            match (self.meant(key), self.open) {
-                (None, true) => {}
-                (Some(meant), _) => {
-                    return Err(WorkflowError(format!("{place} has an unknown key `{key}`; did you mean `{meant}`?")));
-                }
-                (None, false) => {
+            let meant = Meant::among(key, self.ours.iter().copied());
+            match (meant.is_any(), self.open) {
+                (false, true) => {}
+                (true, _) => return Err(WorkflowError(format!("{place} has an unknown key `{key}`{meant}"))),
+                (false, false) => {
                     let known = self.ours.join("`, `");
                     return Err(WorkflowError(format!("{place} has an unknown key `{key}`; known are `{known}`")));
                 }
             }
         }
         Ok(())
-    }
-
-    fn meant(&self, key: &str) -> Option<&'static str> {
-        let similarity = |ours: &str| strsim::normalized_damerau_levenshtein(&key.to_lowercase(), ours);
-        let closest = self.ours.iter().copied().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
-        (similarity(closest) >= 0.7).then_some(closest)
     }
 }

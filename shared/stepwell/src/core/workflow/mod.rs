@@ -9,7 +9,7 @@
 //!   type: object
 //!   required: [cart]
 //! step_templates:
-//!   - name: take_payment            # required: the step's queue and function are named so
+//!   - name: take_payment            # required: with the workflow's it names the queue and the function
 //!     description: Charges the card
 //!     depends_on_step: check_cart   # or depends_on_steps: [check_cart, check_address]
 //!     default_retryable: true       # false: a retryable error is final too
@@ -42,6 +42,7 @@ mod tests;
 
 use crate::core::plan::{Plan, PlanError};
 use adjustment::Adjustment;
+use file::Formats;
 use jsonschema::error::{ValidationError, ValidationErrorKind};
 use serde_json::Value;
 use std::fmt;
@@ -85,10 +86,16 @@ pub struct TextFormat {
     pub check: fn(&str) -> Result<(), String>,
 }
 
-/// Why a workflow file is refused.
-#[derive(Debug, thiserror::Error)]
+/// Why a workflow file is refused. It is debugged as it is displayed: a `main` that ends with it shows the sentence.
+#[derive(thiserror::Error)]
 #[error("workflow file: {0}")]
 pub struct WorkflowError(String);
+
+impl fmt::Debug for WorkflowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl From<PlanError> for WorkflowError {
     fn from(error: PlanError) -> Self {
@@ -111,7 +118,7 @@ impl Workflow {
     /// # Errors
     /// What is wrong with it, with the line or the name of the step.
     pub fn from_yaml(text: &str) -> Result<Self, WorkflowError> {
-        file::read(text, &[])
+        file::read(text, Formats::Known(&[]))
     }
 
     /// The same for a file whose schema has formats of its own.
@@ -120,7 +127,16 @@ impl Workflow {
     /// As [`Workflow::from_yaml`]; also a format that is neither one of these nor one of JSON Schema's, because a schema that
     /// names it would check nothing.
     pub fn from_yaml_with_formats(text: &str, formats: &[TextFormat]) -> Result<Self, WorkflowError> {
-        file::read(text, formats)
+        file::read(text, Formats::Known(formats))
+    }
+
+    /// The same for tools that have not linked the Rust code of the file's formats: a format that JSON Schema does not know is
+    /// taken for granted. Such a workflow is good for its graph and its limits; [`Workflow::validate`] lets too much pass.
+    ///
+    /// # Errors
+    /// As [`Workflow::from_yaml`].
+    pub fn from_yaml_taking_formats_for_granted(text: &str) -> Result<Self, WorkflowError> {
+        file::read(text, Formats::TakenForGranted)
     }
 
     /// Its name.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::core::names::workflow_name;
 use serde_json::json;
 
 const DIAMOND: &str = r"
@@ -54,6 +55,15 @@ fn a_tasker_file_is_read_as_it_is() {
     assert_eq!((b.retry_limit, b.timeout_seconds, b.backoff.base_seconds), (5, 30, 2));
     assert_eq!(c.retry_limit, 1, "not retryable: the first attempt is the last");
     assert_eq!(d.depends_on, ["b", "c"]);
+}
+
+#[test]
+fn name_of_a_workflow_is_read_off_its_id() {
+    for namespace in ["default", "shop/eu", "a.b+c-d"] {
+        let id =
+            WorkflowId { namespace: namespace.to_owned(), name: "check-out_2".to_owned(), version: "1.0/b".to_owned() };
+        assert_eq!(workflow_name(&id.to_string()), id.name);
+    }
 }
 
 #[test]
@@ -121,7 +131,11 @@ fn what_is_wrong_is_refused_by_name() {
         ("name: x\nstep_templates: [", "not YAML"),
         ("- a", "the file has to be a mapping of keys to values"),
         ("step_templates: [{name: a}]", "missing field `name`"),
-        ("name: ''\nstep_templates: [{name: a}]", "`name` is ``, but has to be 1 to 100 letters"),
+        ("name: ''\nstep_templates: [{name: a}]", "`name` is ``, but has to be 1 to 48 letters"),
+        (
+            "name: a.b\nstep_templates: [{name: a}]",
+            "`name` is `a.b`, but has to be 1 to 48 letters, digits, `_` or `-`",
+        ),
         ("name: x\nnamespace_name: a#b\nstep_templates: [{name: a}]", "`namespace_name` is `a#b`, but has to be"),
         ("name: x", "there are no steps"),
         ("name: x\nstep_templates: {name: a}", "`step_templates` has to be a list"),
@@ -161,6 +175,14 @@ fn what_is_wrong_is_refused_by_name() {
         (
             "name: x\nstep_templates: [{name: a}]\nadjustments: [{when: {/p: 1}, steps: {b: {retry_limit: 1}}}]",
             "adjustment 1: step `b` is not a step of this workflow",
+        ),
+        (
+            "name: x\nstep_templates: [{name: pay}]\nadjustments: [{when: {/p: 1}, steps: {pays: {retry_limit: 1}}}]",
+            "adjustment 1: step `pays` is not a step of this workflow; did you mean `pay`?",
+        ),
+        (
+            "name: x\nstep_templates: [{name: check_fraud}, {name: pay, depends_on_step: check_fraus}]",
+            "step `pay` depends on `check_fraus`, which is not a step of this workflow; did you mean `check_fraud`?",
         ),
         (
             "name: x\nstep_templates: [{name: a}]\nadjustments: [{when: {p: 1}, steps: {}}]",

@@ -12,6 +12,7 @@ use crate::{
         history::History,
         id::{IdempotencyKey, TaskId},
         limits::MAX_CONTEXT_BYTES,
+        message::Outgoing,
         plan::StepPlan,
         record::{KeyRecord, NewTask},
         settlement::{Due, Settlement},
@@ -133,7 +134,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         }
         let plan = workflow.plan_for(context);
         let new = NewTask { id, workflow: workflow.id().to_string(), context: &text, plan: &plan, created_at };
-        let start = Settlement::of(task::create(&new)).then(wake(id, plan.roots()));
+        let start = Settlement::of(task::create(&new)).then(wake(id, &workflow.id().name, plan.roots()));
         let already_there = match self.engine.settle(id, start).await {
             Ok(None) => self.wake_untouched_roots(id).await.map(|()| true),
             Ok(Some(followed)) => followed.map(|()| false),
@@ -159,8 +160,8 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         let Some(history) = self.engine.history(id).await? else { return Ok(()) };
         let untouched =
             |step: &&StepPlan| history.step(&step.name).is_none_or(|record| record.state == StepState::Pending);
-        let then = wake(id, history.task.plan.roots().filter(untouched)).map(Into::into).collect();
-        self.engine.follow_up(id, then).await
+        let then = wake(id, history.task.workflow_name(), history.task.plan.roots().filter(untouched));
+        self.engine.follow_up(id, then.map(Into::into).collect()).await
     }
 }
 
@@ -171,8 +172,8 @@ fn started_by(task_id: TaskId, newer: &NewerFormat) -> Started {
 }
 
 /// Each of these steps gets its message.
-fn wake<'a>(task: TaskId, steps: impl Iterator<Item = &'a StepPlan>) -> impl Iterator<Item = Due> {
-    steps.map(move |step| Due::Send(step.message(task)))
+fn wake<'a>(task: TaskId, workflow: &str, steps: impl Iterator<Item = &'a StepPlan>) -> impl Iterator<Item = Due> {
+    steps.map(move |step| Due::Send(Outgoing { workflow: workflow.to_owned(), message: step.message(task) }))
 }
 
 impl From<EngineError> for StartError {

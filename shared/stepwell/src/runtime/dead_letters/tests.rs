@@ -1,7 +1,12 @@
 use super::*;
 use crate::{
     FailureKind, TaskId,
-    core::{item::Key, message::DEAD_LETTERS, state::TaskState, step},
+    core::{
+        item::Key,
+        message::{DEAD_LETTERS, QueueName},
+        state::TaskState,
+        step,
+    },
     ports::Store,
     testing::{
         Harness,
@@ -54,10 +59,10 @@ async fn a_letter_of_what_a_newer_version_wrote_is_sent_anew_and_not_given_up() 
         let task = task(&harness).await;
         let newer = if is_step { Key::Step(task, "s0".to_owned()) } else { Key::Task(task) };
         renew(&harness, &newer, NEWER, Vec::new());
-        harness.memory().queue.put(DEAD_LETTERS, json!({ "task_id": task, "step": "s0" }).to_string());
+        harness.memory().queue.put(QueueName::DeadLetters, json!({ "task_id": task, "step": "s0" }).to_string());
         let letters = DeadLetters::new(harness.ports(), harness.ports(), harness.memory().ambient.clone());
         let (queue, letter) = harness.memory().queue.receive(|_| harness.now() + SECOND).unwrap();
-        assert_eq!((queue.as_str(), letters.handle(&[letter]).await.len()), (DEAD_LETTERS, 0));
+        assert_eq!((queue, letters.handle(&[letter]).await.len()), (QueueName::DeadLetters, 0));
         assert_eq!(harness.woken(), ["s0", "s0"], "by the start, and again");
         assert_eq!(harness.step(task, "s0").state, StepState::Pending);
         assert_eq!(log.lines("ERROR message=sent anew").len(), 1);

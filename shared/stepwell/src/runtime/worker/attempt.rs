@@ -1,8 +1,8 @@
 //! Running the handler once, and what follows from how it went.
 
 use crate::{
-    core::{backoff::Backoff, limits::MAX_RESULT_BYTES},
-    runtime::step::{ErrorKind, Input, Step, StepContext, StepError, TaskData, permanent, retryable},
+    core::{backoff::Backoff, codes::EngineCode, limits::MAX_RESULT_BYTES},
+    runtime::step::{ErrorKind, Input, Step, StepContext, StepError, TaskData},
 };
 use futures::FutureExt;
 use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
@@ -35,20 +35,24 @@ pub(super) async fn run<S: Step>(step: &S, data: &TaskData, context: &StepContex
     let handler = AssertUnwindSafe(async {
         let output = step.run(S::Input::from_data(data)?, context).await?;
         serde_json::to_string(&output).map_err(|error| {
-            permanent("INVALID_RESULT", format!("the handler's output cannot be written as JSON: {error}"))
+            let message = format!("the handler's output cannot be written as JSON: {error}");
+            StepError::new(EngineCode::InvalidResult, message)
         })
     });
     let result = match tokio::time::timeout(limit, handler.catch_unwind()).await {
         Ok(Ok(outcome)) => outcome?,
-        Ok(Err(panic)) => return Err(retryable("PANIC", format!("the handler panicked: {}", panic_text(&*panic)))),
+        Ok(Err(panic)) => {
+            let message = format!("the handler panicked: {}", panic_text(&*panic));
+            return Err(StepError::new(EngineCode::Panic, message));
+        }
         Err(_) => {
             let message = format!("the handler took longer than {} ms", limit.as_millis());
-            return Err(retryable("TIMEOUT", message));
+            return Err(StepError::new(EngineCode::Timeout, message));
         }
     };
     if result.len() > MAX_RESULT_BYTES {
         let message = format!("the result has {} bytes; at most {MAX_RESULT_BYTES} can be kept", result.len());
-        return Err(permanent("RESULT_TOO_LARGE", message));
+        return Err(StepError::new(EngineCode::ResultTooLarge, message));
     }
     Ok(result)
 }
@@ -63,7 +67,7 @@ mod tests {
     use super::*;
     use crate::{
         core::{record::Failure, state::StepState},
-        runtime::step::Context,
+        runtime::step::{Context, permanent, retryable},
         testing::fixtures::staged::graph,
     };
     use proptest::prelude::*;

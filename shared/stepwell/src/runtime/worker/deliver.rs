@@ -6,7 +6,9 @@ use super::{
 };
 use crate::{
     core::{
+        codes::EngineCode,
         history::Loaded,
+        limits::SETTLE_RESERVE,
         message::{Message, printable},
         plan::{Plan, StepPlan, is_name},
         record::{AttemptRecord, Failure, Lease, Outcome, StepRecord, TaskRecord},
@@ -18,19 +20,13 @@ use crate::{
     ports::{Ambient, Queue, Received, Store},
     runtime::{
         error::EngineError,
-        step::{Input, Step, StepContext, StepError, TaskData, permanent, retryable},
+        step::{Input, Step, StepContext, StepError, TaskData},
     },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-
-/// Kept back from the end of the invocation, for the writes and sends that follow the handler.
-const RESERVE: Duration = Duration::from_millis(1_500);
-
-/// The error code of a step that takes the result of one that it does not wait for.
-pub const UNDECLARED_DEPENDENCY: &str = "UNDECLARED_DEPENDENCY";
 
 /// One message in the hands of one worker.
 pub(super) struct Delivery<'a, S, T, Q, A> {
@@ -49,7 +45,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
 
     /// The step's name.
     fn step(&self) -> &'a str {
-        &self.worker.name
+        &self.worker.serves.step
     }
 
     fn now(&self) -> Timestamp {
@@ -103,6 +99,13 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         Ok(message)
     }
 
+    /// What is wrong where the task is of another workflow than the queue. The message does not say its workflow, so the
+    /// task has to be read for it.
+    fn misdirected(&self, task: &TaskRecord) -> Option<String> {
+        let (ours, workflow) = (&self.worker.serves.workflow, task.workflow_name());
+        (workflow != ours).then(|| format!("a message for workflow `{workflow}` in a queue of workflow `{ours}`"))
+    }
+
     /// What no step can use goes to the queue of undeliverable messages at once, and only then out of this one.
     async fn reject(&self, reason: &str) -> Result<Disposition, EngineError> {
         let reason = printable(reason);
@@ -120,6 +123,9 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
                 None => self.reject("the task does not exist").await,
             };
         };
+        if let Some(reason) = self.misdirected(&task) {
+            return self.reject(&reason).await;
+        }
         let back_at = match found.state {
             // Nothing hangs on a second copy: the message that completed the step is kept until its dependents have theirs.
             // If this is that message after all, it has been received before; should SQS have delivered it twice at
@@ -162,6 +168,11 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             let reason = if task.is_none() { "the task does not exist" } else { "the task's plan has no such step" };
             return self.reject(reason).await;
         };
+        if let Some(reason) = self.misdirected(task) {
+            // The step is there all the same, and a worker of its own workflow runs it.
+            engine.apply(&step::release(lease)).await?;
+            return self.reject(&reason).await;
+        }
         let Some(waits_for) = task.waits_for(plan) else {
             engine.apply(&step::release(lease)).await?;
             tracing::info!(task_id = %task.id, step = self.step(), status = %task.state.status(), "not run: the task has ended");
@@ -180,11 +191,12 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             return self.too_early(lease, &waits_for).await;
         }
         if let Err(undeclared) = task.plan.check_inputs(self.step(), &S::Input::wanted()) {
-            return self.failed(lease, task, plan, &permanent(UNDECLARED_DEPENDENCY, undeclared.to_string())).await;
+            let error = StepError::new(EngineCode::UndeclaredDependency, undeclared.to_string());
+            return self.failed(lease, task, plan, &error).await;
         }
         if lease.counted_attempt() > plan.retry_limit {
-            let error =
-                retryable("ATTEMPTS_EXHAUSTED", format!("{} attempts ended without an answer", plan.retry_limit));
+            let message = format!("{} attempts ended without an answer", plan.retry_limit);
+            let error = StepError::new(EngineCode::AttemptsExhausted, message);
             return self.failed(lease, task, plan, &error).await;
         }
         let results = steps.into_iter().filter(|(_, record)| record.state.is_done());
@@ -234,7 +246,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         plan: &StepPlan,
         data: &TaskData,
     ) -> Result<Disposition, EngineError> {
-        let left = self.invocation.deadline.since(self.now()).saturating_sub(RESERVE);
+        let left = self.invocation.deadline.since(self.now()).saturating_sub(SETTLE_RESERVE);
         if left.is_zero() {
             // Too late in this invocation to begin; it was not the handler's doing, so it costs no attempt.
             self.worker.engine.apply(&step::release(lease)).await?;

@@ -7,12 +7,15 @@ mod deliver;
 
 use crate::core::settlement::Disposition;
 use crate::{
-    core::{backoff::Backoff, timestamp::Timestamp},
+    core::{
+        backoff::Backoff,
+        message::{QueueName, StepQueue},
+        timestamp::Timestamp,
+    },
     ports::{Ambient, Queue, Received, Store},
     runtime::{engine::Engine, step::Step},
 };
 use deliver::Delivery;
-pub use deliver::UNDECLARED_DEPENDENCY;
 use futures::future::join_all;
 use std::{collections::HashSet, time::Duration};
 
@@ -24,7 +27,7 @@ const ASSUMED_INVOCATION: Duration = Duration::from_secs(60);
 /// the longer the more often it has come: an outage must not use up the receive count.
 pub(crate) async fn keep_hidden<S: Store, Q: Queue, A: Ambient>(
     engine: &Engine<S, Q, A>,
-    name: &str,
+    queue: &QueueName,
     message: &Received,
     wait: Option<Duration>,
 ) -> Option<String> {
@@ -32,7 +35,7 @@ pub(crate) async fn keep_hidden<S: Store, Q: Queue, A: Ambient>(
     let wait = wait.unwrap_or_else(by_count);
     if let Some(receipt) = &message.receipt {
         // Where this fails the message comes back at the end of its visibility timeout all the same, only later.
-        if let Err(error) = engine.queue.hide(name, receipt, wait).await {
+        if let Err(error) = engine.queue.hide(queue, receipt, wait).await {
             tracing::warn!(message_id = message.id, %error, "could not set the time of the next delivery");
         }
     }
@@ -42,7 +45,7 @@ pub(crate) async fn keep_hidden<S: Store, Q: Queue, A: Ambient>(
 /// One step's worker.
 #[derive(Debug)]
 pub struct Worker<S, T, Q, A> {
-    name: String,
+    serves: StepQueue,
     step: S,
     engine: Engine<T, Q, A>,
 }
@@ -68,9 +71,9 @@ impl Invocation {
 }
 
 impl<S: Step, T: Store, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
-    /// The worker of the step of this name.
-    pub fn new(name: impl Into<String>, step: S, table: T, queue: Q, ambient: A) -> Self {
-        Self { name: name.into(), step, engine: Engine::new(table, queue, ambient) }
+    /// A worker of this queue that runs `step`. Several queues, of one workflow or of several, may have the same step.
+    pub fn new(serves: StepQueue, step: S, table: T, queue: Q, ambient: A) -> Self {
+        Self { serves, step, engine: Engine::new(table, queue, ambient) }
     }
 
     /// Works all messages of a batch at the same time, and answers with the ids of those that their queue has to keep. It
@@ -82,7 +85,7 @@ impl<S: Step, T: Store, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
         let kept = join_all(messages.map(|message| {
             let handled = self.handle_one(message, invocation);
             #[cfg(feature = "crash-points")]
-            let handled = crate::runtime::crash::delivery(&self.name, &message.body, handled);
+            let handled = crate::runtime::crash::delivery(&self.serves.step, &message.body, handled);
             handled
         }));
         kept.await.into_iter().flatten().collect()
@@ -98,7 +101,7 @@ impl<S: Step, T: Store, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
                 None
             }
         };
-        keep_hidden(&self.engine, &self.name, message, wait).await
+        keep_hidden(&self.engine, &self.serves.clone().into(), message, wait).await
     }
 }
 

@@ -229,7 +229,7 @@ async fn an_action_whose_send_fails_is_done_and_the_watchdog_sends() {
     harness.run(task).await.unwrap();
     harness.fail_call("send", [FailureKind::Throttled]);
     let failed = harness.client().retry(task, &by()).await.unwrap_err();
-    assert_eq!(failed.to_string(), "the queue of `s0`: send was throttled: as the test wants it");
+    assert_eq!(failed.to_string(), "the queue `graph-s0`: send was throttled: as the test wants it");
     assert_eq!((harness.state(task), harness.step(task, "s0").state), (TaskState::Running, StepState::Pending));
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
     let failed = harness.client();

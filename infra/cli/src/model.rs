@@ -1,0 +1,283 @@
+//! What is deployed, as the workflows and the settings make it: the functions with their limits and rights, and their logs.
+
+use crate::{
+    cfn::{attribute, inline, sub},
+    findings::Finding,
+    naming::{StepNames, camel_case},
+    project::{Project, ProjectWorkflow},
+    rights::{LOG_ACTIONS, OWN_QUEUE_ACTIONS, TASKS_ACTIONS, sends},
+    settings::{ALL, FunctionSettings, Right, SETTINGS, StepSettings, Subject},
+};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use stepwell::core::{
+    limits::FUNCTION_MARGIN,
+    message::UNDELIVERABLE,
+    names::step_resource,
+    plan::{Plan, StepPlan},
+};
+
+/// The longest that Lambda lets a function run, in seconds.
+const LONGEST_FUNCTION_SECONDS: u64 = 900;
+
+/// How many copies of a function its queue keeps busy at a time, where the settings say nothing.
+const STEP_CONCURRENCY: u32 = 10;
+const COMPENSATION_CONCURRENCY: u32 = 5;
+
+/// All that the base template is filled with.
+#[derive(Clone, Debug, Serialize)]
+pub struct Model {
+    /// The functions of all steps and compensations.
+    pub steps: Vec<Function>,
+    /// The functions that are no steps, by name.
+    pub functions: BTreeMap<String, Function>,
+    /// The logs: one a workflow, one a function that is no step.
+    pub logs: Vec<Log>,
+}
+
+/// A Lambda function.
+#[derive(Clone, Debug, Serialize)]
+pub struct Function {
+    /// The beginning of its logical ids.
+    pub id: String,
+    /// What follows `stepwell-STAGE-` in its name.
+    pub name: String,
+    /// Its package, which its binary is named by.
+    pub package: String,
+    /// What it is, for people.
+    pub what: String,
+    /// How long it may run, in seconds; of a step also how long a message stays hidden while it is being worked on.
+    pub timeout_seconds: u64,
+    /// Its memory in MB.
+    pub memory_mb: u32,
+    /// The logical id of its log.
+    pub log: String,
+    /// What it may do.
+    pub statements: Vec<Statement>,
+    /// How its queue feeds it; `None` where it is no step.
+    pub queue: Option<QueueLimits>,
+}
+
+/// How a queue feeds its function.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct QueueLimits {
+    /// How many messages one invocation gets at most.
+    pub batch_size: u32,
+    /// How many copies of the function it keeps busy at a time.
+    pub max_concurrency: u32,
+}
+
+/// A log group.
+#[derive(Clone, Debug, Serialize)]
+pub struct Log {
+    /// The beginning of its logical ids.
+    pub id: String,
+    /// What follows `/aws/lambda/stepwell-STAGE-` in its name.
+    pub name: String,
+}
+
+impl Log {
+    fn new(id: &str, name: &str) -> Self {
+        Self { id: id.to_owned(), name: name.to_owned() }
+    }
+}
+
+/// A statement of a role's policy. Resources and condition are text of a template.
+#[derive(Clone, Debug, Serialize)]
+pub struct Statement {
+    /// Its name.
+    pub sid: Option<String>,
+    /// The actions.
+    pub actions: Vec<String>,
+    /// What they are allowed on.
+    pub resources: Vec<String>,
+    /// When.
+    pub condition: Option<String>,
+}
+
+impl Statement {
+    fn new<'a>(
+        sid: &str,
+        actions: impl IntoIterator<Item = &'a str>,
+        resources: impl IntoIterator<Item = Value>,
+    ) -> Self {
+        let actions = actions.into_iter().map(str::to_owned).collect();
+        let resources = resources.into_iter().map(|resource| inline(&resource)).collect();
+        Self { sid: Some(sid.to_owned()), actions, resources, condition: None }
+    }
+}
+
+impl Model {
+    /// What a project deploys.
+    ///
+    /// # Errors
+    /// What cannot be deployed: settings of what is not there, a timeout that Lambda does not allow, two functions of one
+    /// logical id.
+    pub fn new(project: &Project) -> Result<Self, Vec<Finding>> {
+        let mut findings = settings_findings(project);
+        let mut model = Self { steps: Vec::new(), functions: BTreeMap::new(), logs: Vec::new() };
+        for workflow in &project.workflows {
+            let name = step_resource(workflow.name(), "");
+            model.logs.push(Log::new(&camel_case(workflow.name()), name.trim_end_matches('-')));
+            for step in workflow.steps() {
+                let settings = project.settings.step(workflow.name(), &step.name);
+                let function = step_function(workflow, step, &settings);
+                if function.timeout_seconds > LONGEST_FUNCTION_SECONDS {
+                    let most = LONGEST_FUNCTION_SECONDS - FUNCTION_MARGIN.as_secs();
+                    let problem = format!("`{}` has a timeout of {} s", step.name, step.timeout_seconds);
+                    let remedy =
+                        format!("Give it {most} s at most: Lambda ends a function after {LONGEST_FUNCTION_SECONDS} s");
+                    findings.push(Finding::new(&workflow.file, problem, remedy));
+                }
+                model.steps.push(function);
+            }
+        }
+        for (name, settings) in &project.settings.functions {
+            model.logs.push(Log::new(&camel_case(name), name));
+            model.functions.insert(name.clone(), function(name, settings, project));
+        }
+        findings.extend(same_workflows(project));
+        findings.extend(model.same_logical_ids());
+        if findings.is_empty() { Ok(model) } else { Err(findings) }
+    }
+
+    /// All functions, those of the steps first.
+    pub fn all(&self) -> impl Iterator<Item = &Function> {
+        self.steps.iter().chain(self.functions.values())
+    }
+
+    /// Functions, or logs, whose logical ids are the same. No other kind of resource begins as they do.
+    fn same_logical_ids(&self) -> Vec<Finding> {
+        let functions = self.all().map(|function| (format!("{}Function", function.id), function.what.clone()));
+        let logs = self.logs.iter().map(|log| (format!("{}Log", log.id), format!("the log {}", log.name)));
+        let mut seen: BTreeMap<String, String> = BTreeMap::new();
+        let twice =
+            functions.chain(logs).filter_map(|(id, what)| Some((id.clone(), seen.insert(id, what.clone())?, what)));
+        twice
+            .map(|(id, one, other)| {
+                let problem = format!("{one} and {other} would both be {id} in the template");
+                Finding::new(SETTINGS, problem, "Give one of them another name")
+            })
+            .collect()
+    }
+}
+
+fn same_workflows(project: &Project) -> Vec<Finding> {
+    let mut seen = BTreeSet::new();
+    let twice = project.workflows.iter().filter(|workflow| !seen.insert(workflow.name()));
+    twice
+        .map(|workflow| {
+            let problem = format!("the workflow `{}` is there twice", workflow.name());
+            Finding::new(&workflow.file, problem, "Give one of them another name")
+        })
+        .collect()
+}
+
+fn settings_findings(project: &Project) -> Vec<Finding> {
+    let steps = |workflow: &ProjectWorkflow| workflow.steps().map(|step| step.name.clone()).collect::<Vec<_>>();
+    let names: Vec<(&str, Vec<String>)> =
+        project.workflows.iter().map(|workflow| (workflow.name(), steps(workflow))).collect();
+    let names = names.iter().map(|(name, steps)| (*name, steps.iter().map(String::as_str).collect())).collect();
+    let problems = project.settings.problems(&names).into_iter();
+    problems.map(|problem| Finding::new(SETTINGS, problem, "Put the row right, or take it out")).collect()
+}
+
+fn step_function(workflow: &ProjectWorkflow, step: &StepPlan, settings: &StepSettings) -> Function {
+    let names = StepNames::new(workflow.name(), &step.name);
+    let (id, plan) = (names.logical_id(), workflow.workflow.plan());
+    let log = camel_case(workflow.name()) + "Log";
+    let usual = if step.undoes.is_some() { COMPENSATION_CONCURRENCY } else { STEP_CONCURRENCY };
+    let statements = [
+        Statement::new("Log", LOG_ACTIONS, [attribute(&log, "Arn")]),
+        Statement::new("TakeItsMessages", OWN_QUEUE_ACTIONS, [attribute(&format!("{id}Queue"), "Arn")]),
+        Statement::new("KeepTheState", TASKS_ACTIONS, [attribute("TasksTable", "Arn")]),
+        Statement::new("WakeSteps", ["sqs:SendMessage"], woken(workflow.name(), plan, step)),
+    ];
+    let workflows = [workflow.name().to_owned()];
+    Function {
+        name: names.resource(),
+        package: names.package(),
+        what: format!("the {} {} of {}", kind(step), step.name, workflow.name()),
+        // An adjustment can only make the step's timeout shorter.
+        timeout_seconds: u64::from(step.timeout_seconds) + FUNCTION_MARGIN.as_secs(),
+        memory_mb: settings.memory_mb,
+        log,
+        statements: statements.into_iter().chain(own_statements(&settings.rights, &workflows)).collect(),
+        queue: Some(QueueLimits {
+            batch_size: settings.batch_size,
+            max_concurrency: settings.max_concurrency.unwrap_or(usual),
+        }),
+        id,
+    }
+}
+
+fn kind(step: &StepPlan) -> &'static str {
+    if step.undoes.is_some() { "compensation" } else { "step" }
+}
+
+/// The queues that a step's worker sends to.
+fn woken(workflow: &str, plan: &Plan, step: &StepPlan) -> Vec<Value> {
+    let queue = |id: String| attribute(&format!("{id}Queue"), "Arn");
+    let steps = sends(plan, step).into_iter().map(|name| queue(StepNames::new(workflow, name).logical_id()));
+    steps.chain([queue(camel_case(UNDELIVERABLE))]).collect()
+}
+
+fn function(name: &str, settings: &FunctionSettings, project: &Project) -> Function {
+    let id = camel_case(name);
+    let log = format!("{id}Log");
+    let workflows: Vec<String> = project.workflows.iter().map(|workflow| workflow.name().to_owned()).collect();
+    let statements = [Statement::new("Log", LOG_ACTIONS, [attribute(&log, "Arn")])];
+    let own = own_statements(&settings.rights, &workflows);
+    Function {
+        name: name.to_owned(),
+        package: name.to_owned(),
+        what: format!("the function {name}"),
+        timeout_seconds: settings.timeout_seconds.into(),
+        memory_mb: settings.memory_mb,
+        log,
+        statements: statements.into_iter().chain(own).collect(),
+        queue: None,
+        id,
+    }
+}
+
+/// The statements of what the settings allow. Those that are not well said are refused before.
+fn own_statements(rights: &[Right], workflows: &[String]) -> Vec<Statement> {
+    let statements = rights.iter().filter_map(|right| {
+        let subject = right.subject().ok()?;
+        let (sid, resources) = match subject {
+            Subject::Table(table, None) => (camel_case(table), vec![attribute(&table_id(table), "Arn")]),
+            Subject::Table(table, Some(index)) => {
+                let arn = sub(format!("${{{}.Arn}}/index/{index}", table_id(table)));
+                (camel_case(table) + &camel_case(index), vec![arn])
+            }
+            Subject::Queue(queue) => (camel_case(queue), vec![attribute(&queue_id(queue), "Arn")]),
+            Subject::QueuesOf(ALL) => ("Steps".to_owned(), workflows.iter().map(|name| queues_of(name)).collect()),
+            Subject::QueuesOf(workflow) => (camel_case(workflow) + "Steps", vec![queues_of(workflow)]),
+            Subject::Resources(resources) => (String::new(), resources.to_vec()),
+        };
+        let sid = (!sid.is_empty()).then(|| format!("Use{sid}"));
+        let mut statement = Statement::new("", right.actions.iter().map(String::as_str), resources);
+        (statement.sid, statement.condition) = (sid, right.condition.as_ref().map(Value::to_string));
+        Some(statement)
+    });
+    statements.collect()
+}
+
+/// The logical id of a table of the base template.
+pub(crate) fn table_id(table: &str) -> String {
+    camel_case(table) + "Table"
+}
+
+/// The logical id of a queue of the base template.
+pub(crate) fn queue_id(queue: &str) -> String {
+    camel_case(queue) + "Queue"
+}
+
+/// The queues of all steps of a workflow. The stage has no hyphen and the queue's name begins with it, so no other stack's
+/// queue is among them.
+fn queues_of(workflow: &str) -> Value {
+    let steps = step_resource(workflow, "") + "*";
+    sub(format!("arn:${{AWS::Partition}}:sqs:${{AWS::Region}}:${{AWS::AccountId}}:stepwell-${{Stage}}-{steps}"))
+}

@@ -1,0 +1,103 @@
+//! A repository: its root, its settings, its workflows.
+
+use crate::{
+    findings::{Finding, Findings},
+    naming::StepNames,
+    settings::{self, SETTINGS, Settings},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use stepwell::{Workflow, core::plan::StepPlan};
+
+/// A repository with its settings and the workflows that these name.
+#[derive(Debug)]
+pub struct Project {
+    /// The root of the repository.
+    pub root: PathBuf,
+    /// What `infra/settings.yaml` says.
+    pub settings: Settings,
+    /// The workflows, in the settings' order.
+    pub workflows: Vec<ProjectWorkflow>,
+}
+
+/// A workflow of a project.
+#[derive(Debug)]
+pub struct ProjectWorkflow {
+    /// The file, from the root of the repository.
+    pub file: PathBuf,
+    /// What it says.
+    pub workflow: Workflow,
+}
+
+impl ProjectWorkflow {
+    /// The workflow's name.
+    pub fn name(&self) -> &str {
+        &self.workflow.id().name
+    }
+
+    /// Its steps in the plan's order, and then its compensations.
+    pub fn steps(&self) -> impl Iterator<Item = &StepPlan> {
+        let plan = self.workflow.plan();
+        plan.steps().iter().chain(plan.compensations())
+    }
+
+    /// The names of its steps, in the same order.
+    pub fn step_names(&self) -> impl Iterator<Item = StepNames> {
+        self.steps().map(|step| StepNames::new(self.name(), &step.name))
+    }
+}
+
+impl Project {
+    /// Reads the project that `start` is in: the nearest folder, from it upwards, that has `infra/settings.yaml`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the settings and the workflow files.
+    pub fn find(start: &Path) -> Result<Self, Findings> {
+        let root = start.ancestors().find(|folder| folder.join(SETTINGS).is_file());
+        let root = root.ok_or_else(|| {
+            let problem = format!("is neither in {} nor in a folder above it", start.display());
+            Finding::new(SETTINGS, problem, "Run this inside the repository, or say where it is: --root FOLDER")
+        })?;
+        Self::read(root)
+    }
+
+    /// Reads the project with this root.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the settings and the workflow files.
+    pub fn read(root: &Path) -> Result<Self, Findings> {
+        let text = read_file(root, Path::new(SETTINGS))?;
+        let settings = settings::read(&text)?;
+        let (mut workflows, mut findings) = (Vec::new(), Vec::new());
+        for file in &settings.workflows {
+            match read_workflow(root, file) {
+                Ok(workflow) => workflows.push(ProjectWorkflow { file: file.clone(), workflow }),
+                Err(finding) => findings.push(finding),
+            }
+        }
+        Findings::none_of(findings)?;
+        Ok(Self { root: root.to_owned(), settings, workflows })
+    }
+
+    /// The text of a file of the project.
+    ///
+    /// # Errors
+    /// That it cannot be read.
+    pub fn read_file(&self, file: impl AsRef<Path>) -> Result<String, Finding> {
+        read_file(&self.root, file.as_ref())
+    }
+}
+
+fn read_file(root: &Path, file: &Path) -> Result<String, Finding> {
+    fs::read_to_string(root.join(file)).map_err(|error| {
+        Finding::new(file, format!("cannot be read: {error}"), format!("Make it readable in {}", root.display()))
+    })
+}
+
+fn read_workflow(root: &Path, file: &Path) -> Result<Workflow, Finding> {
+    let text = read_file(root, file)?;
+    Workflow::from_yaml_taking_formats_for_granted(&text)
+        .map_err(|error| Finding::new(file, error.to_string(), "Put the workflow file right"))
+}

@@ -1,0 +1,181 @@
+//! From a project to the template that is deployed.
+
+use crate::{
+    cfn::Place,
+    findings::{Finding, Findings},
+    model::{Function, Model, table_id},
+    project::Project,
+    settings::{SETTINGS, Subject},
+    template::Template,
+};
+use minijinja::{Environment, UndefinedBehavior, syntax::SyntaxConfig, value::Serde};
+use serde::Serialize;
+use serde_json::Value;
+use std::{fmt::Write, fs, path::Path};
+use stepwell::core::spelling::Meant;
+
+/// The rendered template, from the root of the repository.
+pub const TEMPLATE: &str = "infra/template.yaml";
+
+/// The rendered list of functions, from the root of the repository: what scripts have to know of each.
+pub const FUNCTIONS: &str = "infra/functions.txt";
+
+/// The part that is written by hand.
+const BASE: &str = "infra/base.yaml";
+
+/// The folder of what the base repeats.
+const FRAGMENTS: &str = "infra/fragments";
+
+/// How a person renders.
+pub const COMMAND: &str = "cargo run -p stepwell-cli -- render";
+
+/// A file that is rendered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// Where it belongs, from the root of the repository.
+    pub file: &'static str,
+    /// Its text.
+    pub text: String,
+}
+
+/// Renders a project's files, and checks what they say.
+///
+/// # Errors
+/// Everything that could not be deployed.
+pub fn render(project: &Project) -> Result<(Vec<Rendered>, Template), Findings> {
+    let model = Model::new(project).map_err(Findings::of)?;
+    let text = fill(project, &model)?;
+    let template = Template::read(&text)?;
+    let mut findings = template.findings();
+    findings.extend(unknown_indexes(project, &template));
+    Findings::none_of(findings)?;
+    let files = vec![Rendered { file: TEMPLATE, text }, Rendered { file: FUNCTIONS, text: functions(&model) }];
+    Ok((files, template))
+}
+
+/// Rights on an index that its table does not have. CloudFormation takes the name of one for a part of a text.
+fn unknown_indexes(project: &Project, template: &Template) -> Vec<Finding> {
+    let indexes = project.settings.rights().filter_map(|right| match right.subject() {
+        Ok(Subject::Table(table, Some(index))) => Some((table, index)),
+        _ => None,
+    });
+    let unknown = indexes.filter_map(|(table, index)| {
+        let indexes =
+            template.value().pointer(&format!("/Resources/{}/Properties/GlobalSecondaryIndexes", table_id(table)));
+        let indexes = indexes.and_then(Value::as_array).into_iter().flatten();
+        let known: Vec<&str> = indexes.filter_map(|index| index.get("IndexName")?.as_str()).collect();
+        let meant = Meant::among(index, known.iter().copied());
+        let problem = || format!("the table `{table}` has no index `{index}`{meant}");
+        (!known.contains(&index))
+            .then(|| Finding::new(SETTINGS, problem(), "Correct it, or add the index to infra/base.yaml"))
+    });
+    unknown.collect()
+}
+
+/// What the base can name.
+#[derive(Serialize)]
+struct Values<'a> {
+    #[serde(flatten)]
+    model: &'a Model,
+    /// All functions, those of the steps first.
+    all: Vec<&'a Function>,
+}
+
+/// The base with its loops and values filled.
+pub(crate) fn fill(project: &Project, model: &Model) -> Result<String, Finding> {
+    let base = project.read_file(BASE)?;
+    let mut environment = Environment::new();
+    let wrong = |error: minijinja::Error| {
+        let place = error
+            .name()
+            .map_or(BASE.to_owned(), |name| if name == BASE { name.to_owned() } else { format!("{FRAGMENTS}/{name}") });
+        let line = error.line().map(|line| format!(" in line {line}")).unwrap_or_default();
+        Finding::new(place, format!("cannot be rendered{line}: {error}"), "Put it right")
+    };
+    // With `#%` a loop is a comment to YAML, so that the base stays YAML for editors.
+    let syntax = SyntaxConfig::builder()
+        .line_statement_prefix("#%")
+        .line_comment_prefix("##")
+        .keep_trailing_newline(true)
+        .build();
+    environment.set_syntax(syntax.map_err(wrong)?);
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let folder = project.root.join(FRAGMENTS);
+    environment.set_loader(minijinja::path_loader(folder));
+    environment.add_template(BASE, &base).map_err(wrong)?;
+    let values = minijinja::Value::from(Serde(Values { model, all: model.all().collect() }));
+    let text = environment.get_template(BASE).and_then(|base| base.render(values));
+    Ok(format!("{}{}\n", heading("infra/base.yaml"), text.map_err(wrong)?.trim_end()))
+}
+
+/// The first line of a rendered file.
+fn heading(from: &str) -> String {
+    format!("# Rendered from {from}, infra/settings.yaml and the workflow files. Do not edit; run: {COMMAND}\n")
+}
+
+/// A line for each function: its name, its package, the parameter that takes the key of its code.
+fn functions(model: &Model) -> String {
+    let mut text = heading("the folders of functions/");
+    for function in model.all() {
+        // Writing to a text does not fail.
+        let _ = writeln!(text, "{} {} {}Code", function.name, function.package, function.id);
+    }
+    text
+}
+
+/// What is stale of the rendered files: the first line that differs of each.
+pub fn stale(root: &Path, files: &[Rendered]) -> Vec<Finding> {
+    let stale = files.iter().filter_map(|Rendered { file, text }| {
+        let found = fs::read_to_string(root.join(file)).unwrap_or_default();
+        let problem = first_difference(&found, text)?;
+        Some(Finding::new(*file, problem, format!("Render it: {COMMAND}")))
+    });
+    stale.collect()
+}
+
+fn first_difference(found: &str, wanted: &str) -> Option<String> {
+    if found == wanted {
+        return None;
+    }
+    let (mut found, mut wanted) = (found.lines(), wanted.lines());
+    let mut line = 1;
+    loop {
+        match (found.next(), wanted.next()) {
+            (Some(one), Some(other)) if one == other => line += 1,
+            (None, None) => return Some("is stale: only its line ends differ".to_owned()),
+            (one, other) => {
+                let told = |line: Option<&str>| line.map_or("nothing".to_owned(), |line| format!("`{}`", line.trim()));
+                return Some(format!("is stale: line {line} is {}, and should be {}", told(one), told(other)));
+            }
+        }
+    }
+}
+
+/// Writes the rendered files that differ, and says which.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write(root: &Path, files: &[Rendered]) -> Result<String, Finding> {
+    let mut told = String::new();
+    for Rendered { file, text } in files {
+        let path = root.join(file);
+        let same = fs::read_to_string(&path).is_ok_and(|found| found == *text);
+        if !same {
+            let failed = |error| Finding::new(*file, format!("cannot be written: {error}"), "Make it writable");
+            fs::write(&path, text).map_err(failed)?;
+        }
+        let _ = writeln!(told, "{file}: {}", if same { "as it was" } else { "written" });
+    }
+    Ok(told)
+}
+
+/// What each function may do on a stage, as JSON: by the function's name, a list of actions with their resources.
+///
+/// # Errors
+/// Everything that could not be deployed.
+pub fn rights(project: &Project, stage: &str) -> Result<String, Findings> {
+    let (_, template) = render(project)?;
+    let rights = template.rights(Place { stage, partition: "aws", region: "us-east-1" });
+    let text = serde_json::to_string_pretty(&rights);
+    Ok(text.map_err(|error| Finding::new(TEMPLATE, error.to_string(), "Tell the maintainers"))? + "\n")
+}

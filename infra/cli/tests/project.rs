@@ -1,0 +1,195 @@
+//! The command on this repository, and on copies of it with something wrong in them.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use stepwell_cli::{Project, check, render, sizes};
+use tempfile::TempDir;
+use test_case::test_case;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
+
+/// A copy of all that the command reads.
+fn copy() -> TempDir {
+    let copy = TempDir::new().unwrap();
+    copy_into(&repository(), copy.path(), Path::new(""));
+    copy
+}
+
+fn copy_into(from: &Path, to: &Path, path: &Path) {
+    for entry in fs::read_dir(from.join(path)).unwrap() {
+        let path = path.join(entry.unwrap().file_name());
+        let read = ["infra", "events", "functions", "shared/checkout"];
+        let wanted = read.iter().any(|read| path.starts_with(read) || Path::new(read).starts_with(&path));
+        if from.join(&path).is_dir() {
+            if wanted && !path.ends_with("cli") {
+                copy_into(from, to, &path);
+            }
+        } else if wanted && path.extension().is_some_and(|extension| extension != "rs") {
+            fs::create_dir_all(to.join(&path).parent().unwrap()).unwrap();
+            fs::copy(from.join(&path), to.join(&path)).unwrap();
+        }
+    }
+}
+
+/// Everything that `stepwell check` finds.
+fn found(root: &Path) -> Vec<String> {
+    let checked = Project::read(root).and_then(|project| check::check(&project));
+    let findings = checked.err().map(stepwell_cli::Findings::into_vec).unwrap_or_default();
+    findings.iter().map(ToString::to_string).collect()
+}
+
+/// Replaces a text that stands in a file of the project.
+fn replace(root: &Path, file: &str, old: &str, new: &str) {
+    let text = fs::read_to_string(root.join(file)).unwrap();
+    assert!(text.contains(old), "{file} has {old}");
+    fs::write(root.join(file), text.replacen(old, new, 1)).unwrap();
+}
+
+const WORKFLOW: &str = "shared/checkout/src/checkout.yaml";
+
+#[test]
+fn this_repository_is_as_rendered_and_its_parts_fit_together() {
+    let project = Project::find(&repository().join("infra/cli")).unwrap();
+    let (files, _) = render::render(&project).unwrap();
+    assert_eq!(render::stale(&project.root, &files), []);
+    assert!(check::check(&project).unwrap().contains("ok: 1 workflows, 8 steps"));
+}
+
+#[test]
+fn rendering_twice_changes_nothing_and_mends_what_was_stale() {
+    let copy = copy();
+    replace(copy.path(), render::TEMPLATE, "VisibilityTimeout: 20", "VisibilityTimeout: 21");
+    let told = found(copy.path());
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("infra/template.yaml: is stale: line "), "{told:?}");
+    assert!(told[0].contains("is `VisibilityTimeout: 21`, and should be `VisibilityTimeout: 20`"), "{told:?}");
+
+    let project = Project::read(copy.path()).unwrap();
+    let (files, _) = render::render(&project).unwrap();
+    let written = render::write(&project.root, &files).unwrap();
+    assert_eq!(written, "infra/template.yaml: written\ninfra/functions.txt: as it was\n");
+    assert_eq!(found(copy.path()), [""; 0]);
+    assert!(!render::write(&project.root, &files).unwrap().contains("written"));
+}
+
+#[test_case("infra/settings.yaml", "validate_cart:", "validate_crat:", "did you mean `validate_cart`?"; "a setting of no step")]
+#[test_case("infra/settings.yaml", "table: orders", "table: order", "CreateOrderRole refers to OrderTable, which is not there; did you mean `OrdersTable`?"; "a right on no table")]
+#[test_case("infra/settings.yaml", "index: by_status", "index: by_statu", "the table `tasks` has no index `by_statu`; did you mean `by_status`?"; "a right on no index")]
+#[test_case("infra/settings.yaml", "dynamodb:PutItem", "dynamodb:PutItm", "did you mean `dynamodb:PutItem`?"; "an action that is none")]
+#[test_case("infra/settings.yaml", "checkout/src/checkout.yaml", "checkout/checkout.yaml", "shared/checkout/checkout.yaml: cannot be read"; "no workflow file")]
+#[test_case("infra/settings.yaml", "  watchdog:", "  watch_dog:", "`watch_dog` has no folder functions/watch_dog"; "a function without a folder")]
+#[test_case(WORKFLOW, "depends_on_step: process_payment", "depends_on_step: proces_payment", "proces_payment"; "a dependency that is no step")]
+#[test_case(WORKFLOW, "name: release_stock", "name: release_stocks", "`release_stocks` has no folder functions/checkout/release_stocks with a Cargo.toml; did you mean `functions/checkout/release_stock`?"; "a step without a folder")]
+#[test_case(WORKFLOW, "name: release_stock", "name: release_stocks", "functions/checkout/release_stock: is neither a step of a workflow nor a function of the settings"; "a folder without a step")]
+#[test_case(WORKFLOW, "name: release_stock", "name: release_stocks", "events/release_stocks.json: is not there"; "a step without a sample")]
+#[test_case(WORKFLOW, "timeout_seconds: 15", "timeout_seconds: 896", "`validate_cart` has a timeout of 896 s\n    Give it 895 s at most"; "a timeout beyond Lambda")]
+#[test_case(WORKFLOW, "timeout_seconds: 15", "timeout_seconds: 16", "is `VisibilityTimeout: 20`, and should be `VisibilityTimeout: 21`"; "a template that is stale")]
+#[test_case("infra/base.yaml", "stepwell-${Stage}-dead_letters", "stepwell-${Stage}-undeliverable", "DeadLettersQueue and UndeliverableQueue would both be called `stepwell-abcdefghij-undeliverable`"; "two of one name")]
+#[test_case("infra/base.yaml", "stepwell-${Stage}-undeliverable", "stepwell-${Stage}-undeliver+able", "UndeliverableQueue would be called `stepwell-abcdefghij-undeliver+able`"; "a name that AWS does not take")]
+#[test_case("infra/base.yaml", "!GetAtt CheckoutApiFunction.Arn", "!GetAtt CheckoutApFunction.Arn", "ApiIntegration refers to CheckoutApFunction, which is not there; did you mean `CheckoutApiFunction`?"; "a reference to nothing")]
+#[test_case("infra/base.yaml", "{{ functions.dead_letters.timeout_seconds }}", "{{ functions.dead_leters.timeout_seconds }}", "infra/base.yaml: cannot be rendered in line"; "a value that is not there")]
+#[test_case("infra/base.yaml", "Resources:", "Ressources:", "has no resources"; "no resources")]
+#[test_case("infra/fragments/step.yaml", "Type: AWS::SQS::Queue", "Type: [AWS", "infra/template.yaml: is not YAML"; "a template that is no YAML")]
+#[test_case("infra/functions.txt", "WatchdogCode", "WatchDogCode", "infra/functions.txt: is stale: line 13 is `watchdog watchdog WatchDogCode`"; "a stale list")]
+#[test_case("functions/watchdog/Cargo.toml", "name = \"watchdog\"", "name = \"watch\"", "its package is called watch\n    Name it watchdog"; "a package of another name")]
+#[test_case("events/process_payment.json", "\\\"load\\\":[\\\"validate_cart\\\"]", "\\\"load\\\":[]", "its body's load is []\n    Make it [validate_cart]"; "a load that is not the plan's")]
+#[test_case("events/refund_payment.json", "release_stock", "cancel_order", "its body's load is [cancel_order]\n    Make it [release_stock]"; "a load of a compensation")]
+#[test_case("events/process_payment.json", "\\\"step\\\":\\\"process_payment\\\"", "\\\"step\\\":\\\"create_order\\\"", "its body's step is create_order"; "a message for another step")]
+#[test_case("events/process_payment.json", "\"md5OfBody\": \"2", "\"md5OfBody\": \"3", "Make it 2bce35c36d13c4f66093a6dcb199e56a"; "a digest of another body")]
+#[test_case("events/process_payment.json", "checkout-process", "checkout-proces", "its eventSourceARN's queue is stepwell-local-checkout-proces_payment"; "a queue of another name")]
+#[test_case("events/process_payment.json", "\"Records\"", "\"records\"", "is no batch of SQS messages"; "no batch")]
+fn what_does_not_fit_is_found(file: &str, old: &str, new: &str, finding: &str) {
+    let copy = copy();
+    replace(copy.path(), file, old, new);
+    let found = found(copy.path());
+    assert!(found.iter().any(|told| told.contains(finding)), "{found:#?}");
+}
+
+#[test]
+fn everything_is_found_at_once() {
+    let copy = copy();
+    replace(copy.path(), "events/process_payment.json", "\"md5OfBody\": \"2", "\"md5OfBody\": \"3");
+    replace(copy.path(), "functions/watchdog/Cargo.toml", "name = \"watchdog\"", "name = \"watch\"");
+    replace(copy.path(), "infra/settings.yaml", "validate_cart:", "validate_crat:");
+    assert_eq!(found(copy.path()).len(), 3);
+}
+
+/// What is wrong with a project that has these workflows beside the checkout.
+fn with_others(workflows: &[&str]) -> Vec<String> {
+    let copy = copy();
+    let mut names = "checkout.yaml".to_owned();
+    for (number, workflow) in workflows.iter().enumerate() {
+        fs::write(copy.path().join(format!("{number}.yaml")), workflow).unwrap();
+        names += &format!(", {number}.yaml");
+    }
+    replace(copy.path(), "infra/settings.yaml", "checkout.yaml", &names);
+    let rendered = Project::read(copy.path()).and_then(|project| render::render(&project));
+    rendered.err().map(stepwell_cli::Findings::into_vec).unwrap_or_default().iter().map(ToString::to_string).collect()
+}
+
+#[test_case("name: a\nstep_templates: [{name: b_c}, {name: b-c}]", "the step b_c of a and the step b-c of a would both be ABCFunction"; "two steps of one logical id")]
+#[test_case("name: checkout\nstep_templates: [{name: api}]", "the workflow `checkout` is there twice"; "a workflow twice")]
+#[test_case("name: watchdog\nstep_templates: [{name: a}]", "the log watchdog and the log watchdog would both be WatchdogLog"; "a workflow like a function")]
+#[test_case("name: Checkout\nstep_templates: [{name: api}]", "the step api of Checkout and the function checkout_api would both be CheckoutApiFunction"; "a step like a function")]
+fn names_that_clash_are_refused(workflow: &str, finding: &str) {
+    let found = with_others(&[workflow]);
+    assert!(found.iter().any(|told| told.contains(finding)), "{found:#?}");
+}
+
+#[test]
+fn workflows_beyond_a_quota_are_refused_with_the_number() {
+    // A root may send to each of its branches, and each of them has a line in its policy.
+    let fan_out = |branches: usize| {
+        let lines = (0..branches)
+            .map(|branch| format!("  - {{name: a_branch_of_24_chars_{branch:03}, depends_on_step: root}}\n"));
+        format!("name: a_name_of_16_cha\nstep_templates:\n  - {{name: root}}\n{}", lines.collect::<String>())
+    };
+    assert_eq!(with_others(&[&fan_out(80)]), [""; 0]);
+    let refused = "infra/template.yaml: policy characters of ANameOf16ChaRootRole: 11443, and AWS allows 10240";
+    assert!(
+        with_others(&[&fan_out(95)]).iter().any(|told| told.starts_with(refused)),
+        "{:?}",
+        with_others(&[&fan_out(95)])
+    );
+
+    let other = fan_out(60).replace("a_name", "b_name");
+    let refused = "infra/template.yaml: resources: 5";
+    assert!(with_others(&[&fan_out(60), &other]).iter().any(|told| told.starts_with(refused)));
+}
+
+#[test]
+fn workflow_of_100_steps_fits_the_quotas() {
+    let project = Project::read(&repository()).unwrap();
+    let table = sizes::table(&project).unwrap();
+    assert!(table.contains("a chain of 100") && !table.contains("BEYOND"), "{table}");
+}
+
+#[test]
+fn rights_are_printed_with_the_stage_filled_in() {
+    let project = Project::read(&repository()).unwrap();
+    let rights: serde_json::Value = serde_json::from_str(&render::rights(&project, "local").unwrap()).unwrap();
+    let of = |function: &str, action: &str| -> Vec<String> {
+        let all = rights[format!("stepwell-local-{function}")].as_array().unwrap();
+        let of_action = all.iter().filter(|allowed| allowed["action"] == action);
+        of_action.map(|allowed| allowed["resource"].as_str().unwrap().rsplit(':').next().unwrap().to_owned()).collect()
+    };
+    let queues = ["checkout-send_confirmation", "checkout-cancel_order", "undeliverable"];
+    let sent = of("checkout-create_order", "sqs:SendMessage");
+    assert!(queues.iter().all(|queue| sent.contains(&format!("stepwell-local-{queue}"))), "{sent:?}");
+    assert!(!sent.contains(&"stepwell-local-checkout-validate_cart".to_owned()), "{sent:?}");
+    assert_eq!(of("watchdog", "sqs:SendMessage"), ["stepwell-local-checkout-*"]);
+    assert_eq!(
+        of("watchdog", "dynamodb:Query"),
+        ["table/stepwell-local-tasks", "table/stepwell-local-tasks/index/by_status"]
+    );
+    assert_eq!(
+        of("checkout-validate_cart", "dynamodb:BatchGetItem"),
+        ["table/stepwell-local-products", "table/stepwell-local-tasks"]
+    );
+}

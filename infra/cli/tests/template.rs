@@ -1,0 +1,94 @@
+//! What the rendered template promises and cfn-lint has no rule for.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
+use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+use stepwell_cli::{Project, render, template::Template};
+
+fn template() -> Template {
+    let root: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned();
+    render::render(&Project::read(&root).unwrap()).unwrap().1
+}
+
+/// The resources of a kind with their logical ids, at least one.
+fn of_kind<'a>(template: &'a Template, kind: &str) -> Vec<(&'a str, &'a Value)> {
+    let resources = template.value()["Resources"].as_object().unwrap();
+    let found: Vec<_> =
+        resources.iter().filter(|(_, resource)| resource["Type"] == kind).map(|(id, it)| (id.as_str(), it)).collect();
+    assert!(!found.is_empty(), "there is a {kind}");
+    found
+}
+
+#[test]
+fn it_is_plain_cloudformation_with_the_rights_inside_the_roles() {
+    let template = template();
+    for section in ["Transform", "Mappings"] {
+        assert_eq!(template.value().get(section), None);
+    }
+    assert!(!template.value().to_string().contains("Fn::ForEach"));
+    assert_eq!(template.of_kind("AWS::IAM::Policy").count(), 0);
+    let resources = template.value()["Resources"].as_object().unwrap();
+    assert!(resources.values().all(|resource| resource.get("DependsOn").is_none()));
+    // With a name of their own they would need the capability CAPABILITY_NAMED_IAM.
+    assert!(of_kind(&template, "AWS::IAM::Role").iter().all(|(_, role)| role["Properties"].get("RoleName").is_none()));
+}
+
+#[test]
+fn tables_outlive_the_stack_and_are_protected_unless_somebody_says_otherwise() {
+    let template = template();
+    let tables = of_kind(&template, "AWS::DynamoDB::Table");
+    assert_eq!(tables.len(), 5);
+    for (id, table) in tables {
+        assert!(table["Properties"].get("DeletionProtectionEnabled").is_some(), "{id}");
+        assert_eq!(table["DeletionPolicy"], "RetainExceptOnCreate", "{id}");
+    }
+    assert_eq!(template.value()["Parameters"]["ProtectTables"]["Default"], "true");
+}
+
+#[test]
+fn whatever_is_counted_in_a_log_is_told_of() {
+    let template = template();
+    let told: BTreeSet<String> = of_kind(&template, "AWS::CloudWatch::Alarm")
+        .iter()
+        .map(|(_, alarm)| alarm["Properties"]["MetricName"].to_string())
+        .collect();
+    for (id, filter) in of_kind(&template, "AWS::Logs::MetricFilter") {
+        let metric = filter["Properties"]["MetricTransformations"][0]["MetricName"].to_string();
+        assert!(told.contains(&metric), "an alarm looks at {metric}, which {id} counts");
+    }
+}
+
+#[test]
+fn failed_compensations_and_newer_formats_are_counted_in_the_log_of_every_function() {
+    let template = template();
+    let counted: BTreeSet<String> = of_kind(&template, "AWS::Logs::MetricFilter")
+        .iter()
+        .map(|(_, filter)| {
+            let properties = &filter["Properties"];
+            format!("{} {}", properties["LogGroupName"]["Ref"], properties["FilterPattern"])
+        })
+        .collect();
+    for (id, function) in of_kind(&template, "AWS::Lambda::Function") {
+        let log = &function["Properties"]["LoggingConfig"]["LogGroup"]["Ref"];
+        for pattern in [r#"{ $.message = "compensation failed" }"#, r#"{ $.code = "NEWER_FORMAT" }"#] {
+            assert!(counted.contains(&format!("{log} {}", Value::from(pattern))), "{id} logs to {log}: {pattern}");
+        }
+    }
+}
+
+#[test]
+fn a_message_stays_hidden_for_as_long_as_its_function_may_run() {
+    let template = template();
+    let resources = &template.value()["Resources"];
+    for (id, mapping) in of_kind(&template, "AWS::Lambda::EventSourceMapping") {
+        let properties = &mapping["Properties"];
+        let named = |id: &Value| &resources[id.as_str().unwrap()]["Properties"];
+        let function = named(&properties["FunctionName"]["Ref"]);
+        let queue = named(&properties["EventSourceArn"]["Fn::GetAtt"][0]);
+        assert!(function["Timeout"].is_number() && function["Timeout"] == queue["VisibilityTimeout"], "{id}");
+    }
+}

@@ -1,0 +1,86 @@
+//! The checkout's steps by name, as the workflow file has them, for tests. A test that asks here instead of listing them
+//! stays as it is when a step is added or moved.
+
+#![allow(clippy::panic, reason = "a test that names no step of the checkout, or has no workflow, has to say so")]
+
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, sync::LazyLock};
+use stepwell::{
+    Workflow, WorkflowError,
+    core::plan::{Plan, StepPlan},
+};
+
+/// The checkout's workflow.
+///
+/// # Panics
+/// Where the workflow file cannot be read. It panics outside of the lazy value, so that every test that asks is told the
+/// reason, not only the first.
+#[track_caller]
+pub fn workflow() -> &'static Workflow {
+    static WORKFLOW: LazyLock<Result<Workflow, WorkflowError>> = LazyLock::new(crate::workflow);
+    WORKFLOW.as_ref().unwrap_or_else(|error| panic!("shared/checkout/src/checkout.yaml: {error}"))
+}
+
+/// The plan of a checkout of standard priority.
+#[track_caller]
+pub fn plan() -> &'static Plan {
+    workflow().plan()
+}
+
+/// All steps, each after those it depends on.
+#[track_caller]
+pub fn all() -> Vec<&'static str> {
+    names(plan().steps())
+}
+
+/// The steps that a checkout begins with.
+#[track_caller]
+pub fn roots() -> Vec<&'static str> {
+    names(plan().roots())
+}
+
+/// The steps that are done whenever this one begins, in order.
+#[track_caller]
+pub fn before(step: &str) -> Vec<&'static str> {
+    let ancestors = plan().ancestors(planned(step));
+    all().into_iter().filter(|name| ancestors.contains(name)).collect()
+}
+
+/// The steps that are done whenever this one is, itself the last of them.
+#[track_caller]
+pub fn up_to(step: &str) -> Vec<&'static str> {
+    let mut steps = before(step);
+    steps.push(&planned(step).name);
+    steps
+}
+
+/// All compensations, in the order in which they undo a checkout that has done all its steps.
+#[track_caller]
+pub fn compensations() -> Vec<&'static str> {
+    compensations_of(&all())
+}
+
+/// The compensations of these steps, in the order in which they undo a checkout that has attempted no others.
+#[track_caller]
+pub fn compensations_of(steps: &[&str]) -> Vec<&'static str> {
+    let attempted: BTreeSet<&str> = steps.iter().map(|step| planned(step).name.as_str()).collect();
+    let undoes = |compensation: &&StepPlan| compensation.undoes.as_deref().is_some_and(|step| attempted.contains(step));
+    names(plan().undo_order().filter(undoes))
+}
+
+/// How far a checkout is that has done these steps, as the API says it.
+#[track_caller]
+pub fn progress(done: &[&str]) -> Value {
+    let (completed, total) = (done.len(), all().len());
+    json!({"completed": completed, "total": total, "percentage": completed * 100 / total})
+}
+
+#[track_caller]
+fn planned(step: &str) -> &'static StepPlan {
+    let found = plan().steps().iter().find(|planned| planned.name == step);
+    found.unwrap_or_else(|| panic!("the checkout has no step `{step}`; it has {}", all().join(", ")))
+}
+
+fn names(steps: impl IntoIterator<Item = &'static StepPlan>) -> Vec<&'static str> {
+    steps.into_iter().map(|step| step.name.as_str()).collect()
+}

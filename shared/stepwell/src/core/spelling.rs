@@ -1,0 +1,51 @@
+//! What somebody may have meant who wrote a name that is not known.
+
+use std::fmt;
+
+/// How alike two names have to be, from 0 to 1.
+const ALIKE: f64 = 0.7;
+
+/// The known name that may be meant by one that is not known. It is the end of a message that complains of that one:
+/// `; did you mean ...?`, or nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meant(Option<String>);
+
+impl Meant {
+    /// The known name that is most like this one, where any is much like it.
+    pub fn among<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        let name = name.to_lowercase();
+        let likeness = |known: &str| strsim::normalized_damerau_levenshtein(&name, &known.to_lowercase());
+        let rated = known.into_iter().map(|known| (likeness(known), known));
+        // Of two that are as much like it, the first.
+        let closest = rated.reduce(|best, next| if next.0 > best.0 { next } else { best });
+        Self(closest.filter(|(likeness, _)| *likeness >= ALIKE).map(|(_, known)| known.to_owned()))
+    }
+
+    /// Whether any name is much like it.
+    pub const fn is_any(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl fmt::Display for Meant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|meant| write!(f, "; did you mean `{meant}`?"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misspelt_name_is_known_again_and_another_one_is_not() {
+        let known = ["check_fraud", "check_stock", "take_payment"];
+        for slip in ["chek_fraud", "check_fruad", "Check_Fraud", "check_frauds"] {
+            assert_eq!(Meant::among(slip, known).to_string(), "; did you mean `check_fraud`?", "{slip}");
+        }
+        for (name, known) in [("ship", &known[..]), ("check_fraud", &[])] {
+            let meant = Meant::among(name, known.iter().copied());
+            assert_eq!((meant.to_string(), meant.is_any()), (String::new(), false), "{name}");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! How a list of error codes looks in its `ERRORS.md`.
+
+use crate::core::codes::{CodeKind, ErrorCode};
+
+/// A section in Markdown for each code of a list: its kind, who reports it, its meaning, and what to do.
+pub fn render_codes<C: ErrorCode>(codes: &[C]) -> String {
+    let sections = codes.iter().map(|code| {
+        let entry = code.entry();
+        let kind = match entry.kind {
+            CodeKind::Retryable => "retryable",
+            CodeKind::Permanent => "permanent",
+            CodeKind::NoAttempt => "no attempt",
+        };
+        let (code, by, meaning, remedy) = (entry.code, entry.reported_by, entry.meaning.trim(), entry.remedy);
+        format!("\n## `{code}`\n\n*{kind}*, by {by}\n\n{meaning}\n\n**What to do:** {remedy}\n")
+    });
+    sections.collect()
+}

@@ -1,0 +1,293 @@
+//! What has to hold when all is quiet.
+
+use super::{fault::Fault, house::House, people::BY_HAND, world::Ending};
+use std::collections::{BTreeMap, BTreeSet};
+use stepwell::{
+    TaskId,
+    core::{
+        codes::EngineCode,
+        compensation::restart_at,
+        history::History,
+        index::{ListedAt, Listing},
+        plan::{Plan, StepPlan},
+        record::{ActionKind, AttemptRecord, Outcome, StepRecord, TaskRecord},
+        state::{StepState, TaskState},
+    },
+};
+
+/// Checks all that one run has left.
+pub(super) fn check(house: &House) -> Result<(), String> {
+    let known = house.tasks();
+    // What a worker has claimed for a task that does not exist it takes away again, unless SQS gives up on the message
+    // first, or the worker was frozen until another had seen the message off. DynamoDB's TTL takes away what is left then.
+    let may_be_left = house.fate.odds().gives_up() || house.fate.has_struck(Fault::Zombie);
+    for task in house.table.tasks() {
+        if !may_be_left && !known.contains(&task) {
+            return Err(format!("something was written for {task}, which was never started"));
+        }
+    }
+    for task in known {
+        check_task(house, task).map_err(|problem| format!("task {task}: {problem}"))?;
+    }
+    check_undeliverable(house)
+}
+
+/// A task and its steps.
+struct Left<'a> {
+    house: &'a House,
+    task: TaskRecord,
+    steps: BTreeMap<String, StepRecord>,
+}
+
+fn check_task(house: &House, id: TaskId) -> Result<(), String> {
+    let loaded = house.table.all(id);
+    let left = Left { house, task: loaded.task.ok_or("it is gone")?, steps: loaded.steps };
+    let plan = &left.task.plan;
+    for step in plan.steps().iter().chain(plan.compensations()) {
+        let record = left.of(&step.name);
+        left.step(step, &record).map_err(|problem| format!("{}: {problem}", step.name))?;
+    }
+    left.end()?;
+    left.listing()?;
+    left.actions()
+}
+
+impl Left<'_> {
+    fn of(&self, name: &str) -> StepRecord {
+        self.steps.get(name).cloned().unwrap_or_else(|| StepRecord::untouched(name))
+    }
+
+    fn state(&self, name: &str) -> StepState {
+        self.of(name).state
+    }
+
+    fn ready(&self, step: &StepPlan) -> bool {
+        step.depends_on.iter().all(|dependency| self.state(dependency).is_done())
+    }
+
+    // ---- The task
+
+    /// It has come to its end, and to the one that its steps say.
+    fn end(&self) -> Result<(), String> {
+        let plan = &self.task.plan;
+        let states: Vec<StepState> = plan.steps().iter().map(|step| self.state(&step.name)).collect();
+        match self.task.state {
+            TaskState::Completed if states.iter().all(|state| state.is_done()) => {
+                expect(&self.task.failed_steps, &BTreeSet::new(), "its failed steps")
+            }
+            TaskState::Compensated(_) => self.undone(),
+            TaskState::Failed if plan.compensates_failure_after().is_none() => self.failed(),
+            TaskState::Cancelled if !plan.compensates_cancellation() => Ok(()),
+            TaskState::Resolved => Ok(()),
+            state => Err(format!("is {state:?} when all is quiet, and its steps are {states:?}")),
+        }
+    }
+
+    /// It has failed: some of its steps have, whatever does not hang on them has been done, and nothing is left of what it
+    /// does by itself.
+    fn failed(&self) -> Result<(), String> {
+        let steps = self.task.plan.steps().iter();
+        let records = steps.clone().map(|step| self.of(&step.name)).collect();
+        let history = History { task: self.task.clone(), steps: records, compensations: Vec::new() };
+        if let Some(at) = restart_at(&history) {
+            return Err(format!("it was to be restarted by itself at {at}"));
+        }
+        let failed: BTreeSet<String> =
+            steps.clone().map(|step| &step.name).filter(|name| self.state(name) == StepState::Error).cloned().collect();
+        expect(&self.task.failed_steps, &failed, "its failed steps")?;
+        if failed.is_empty() {
+            return Err("has failed, but none of its steps has".to_owned());
+        }
+        for step in steps {
+            let state = self.state(&step.name);
+            let open = matches!(state, StepState::Pending | StepState::InProgress | StepState::Retrying);
+            if open && self.ready(step) {
+                return Err(format!("{} is {state} when all is quiet, and could run", step.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// It has been compensated: all that may have been done is undone, in the right order, and nothing goes on.
+    fn undone(&self) -> Result<(), String> {
+        let plan = &self.task.plan;
+        let order = self.task.compensations.as_deref().unwrap_or_default();
+        for step in plan.steps() {
+            let record = self.of(&step.name);
+            if matches!(record.state, StepState::Pending | StepState::InProgress | StepState::Retrying) {
+                return Err(format!("{} is {} in a task that is compensated", step.name, record.state));
+            }
+            let Some(compensation) = plan.compensation_of(&step.name) else { continue };
+            let attempted = record.attempt > 0 || record.state.is_done();
+            expect(order.contains(&compensation.name), attempted, "whether its compensation is in the order")?;
+            let key = format!("{}:{}", self.task.id, step.name);
+            let state = self.state(&compensation.name);
+            if attempted && !state.is_done() {
+                return Err(format!("{} is {state}", compensation.name));
+            }
+            if state == StepState::Complete && !self.house.world.is_void(&key) {
+                return Err(format!("what {} has done still stands", step.name));
+            }
+        }
+        self.undone_in_order(plan, order)
+    }
+
+    fn undone_in_order(&self, plan: &Plan, order: &[String]) -> Result<(), String> {
+        let undoes = |name: &String| plan.step(name).and_then(|step| step.undoes.clone()).unwrap_or_default();
+        for (place, compensation) in order.iter().enumerate() {
+            let step = undoes(compensation);
+            let earlier: Vec<String> = order[..place].iter().map(undoes).collect();
+            if let Some(before) = earlier.iter().find(|before| depends(plan, &step, before)) {
+                return Err(format!("{before} is undone before {step}, which depends on it"));
+            }
+        }
+        Ok(())
+    }
+
+    fn listing(&self) -> Result<(), String> {
+        let listing = *Listing::of(self.task.state.status()).first().expect("every status has a listing");
+        let finished_at = self.task.finished_at.ok_or("it has ended, but says not when")?;
+        let place = ListedAt { task: self.task.id, listing, at: finished_at };
+        expect(self.house.table.listed(self.task.id), Some(place), "its place in the index")
+    }
+
+    /// What operators have been told that they have done is in the audit trail, once each.
+    fn actions(&self) -> Result<(), String> {
+        let mut whys: Vec<&str> = self
+            .task
+            .actions
+            .iter()
+            .filter(|action| action.who == "operator")
+            .map(|action| action.why.as_str())
+            .collect();
+        for why in self.house.done_to(self.task.id) {
+            if !whys.contains(&why.as_str()) {
+                return Err(format!("what an operator did for {why} is not in the audit trail"));
+            }
+        }
+        let all = whys.len();
+        whys.sort_unstable();
+        whys.dedup();
+        expect(whys.len(), all, "the number of different acts in its audit trail")
+    }
+
+    // ---- A step
+
+    fn step(&self, plan: &StepPlan, step: &StepRecord) -> Result<(), String> {
+        let done = matches!(step.state, StepState::Complete | StepState::ResolvedManually | StepState::Error);
+        if done && !self.ready(plan) {
+            return Err(format!("is {} too early", step.state));
+        }
+        self.trail(step)?;
+        self.effect(step)?;
+        if step.state == StepState::Error {
+            self.failure(plan, step)?;
+        }
+        Ok(())
+    }
+
+    /// Each attempt stands in the audit trail exactly once, but for those that were put back before anything was done, and
+    /// one whose worker died in a task that nobody looks after any more.
+    fn trail(&self, step: &StepRecord) -> Result<(), String> {
+        let put_back = self.house.audit.of(self.task.id, &step.name).put_back;
+        let trail = step.all_attempts();
+        let numbers: Vec<u32> = trail.iter().map(|attempt| attempt.number).collect();
+        let expected: Vec<u32> = (1..=step.attempt).filter(|number| !put_back.contains(number)).collect();
+        expect(numbers, expected, "the numbers in its audit trail")?;
+        for (number, ending) in self.house.world.doings(self.task.id, &step.name).attempts {
+            let entry = trail.iter().find(|attempt| attempt.number == number);
+            let entry = entry.ok_or(format!("attempt {number} was run, but is not in the audit trail"))?;
+            let told = match (entry.outcome, ending) {
+                (Outcome::Lost | Outcome::InProgress, _) => true,
+                (Outcome::Complete, ending) => ending == Some(Ending::Returned),
+                (Outcome::PermanentError, ending) => ending == Some(Ending::FailedForGood),
+                // It may have been cut off by its timeout at any moment.
+                (Outcome::RetryableError, _) => true,
+            };
+            if !told {
+                return Err(format!(
+                    "attempt {number} ended as {ending:?}, but the audit trail has {:?}",
+                    entry.outcome
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What has been done in the world is what the step's state says, and one attempt's result is what others were given.
+    fn effect(&self, step: &StepRecord) -> Result<(), String> {
+        let doings = self.house.world.doings(self.task.id, &step.name);
+        let expected = match step.state {
+            StepState::Complete => 1..=1,
+            _ if step.attempt > 0 => 0..=1,
+            _ => 0..=0,
+        };
+        if !expected.contains(&doings.keys.len()) {
+            return Err(format!("is {}, but its work was done under the keys {:?}", step.state, doings.keys));
+        }
+        let complete: Vec<&AttemptRecord> =
+            step.attempts.iter().filter(|attempt| attempt.outcome == Outcome::Complete).collect();
+        expect(complete.len(), usize::from(step.state == StepState::Complete), "the number of attempts that count")?;
+        if step.state == StepState::ResolvedManually {
+            return expect(step.result.as_deref(), Some(BY_HAND), "its result");
+        }
+        let Some(complete) = complete.first() else { return Ok(()) };
+        let result = format!(r#"{{"attempt":{}}}"#, complete.number);
+        expect(step.result.as_deref(), Some(result.as_str()), "its result")?;
+        let given = self.house.audit.of(self.task.id, &step.name).results;
+        if given.iter().any(|attempt| *attempt != u64::from(complete.number)) {
+            return Err(format!("attempt {} counts, but others were given those of {given:?}", complete.number));
+        }
+        Ok(())
+    }
+
+    /// A step fails for a reason: it said so itself, its attempts are used up, or SQS gave up on its message.
+    fn failure(&self, plan: &StepPlan, step: &StepRecord) -> Result<(), String> {
+        let error = step.error.as_ref().ok_or("it failed without an error")?;
+        if error.code == EngineCode::DeliveryExhausted.as_str() {
+            let given_up = |action: &ActionKind| *action == ActionKind::GiveUp;
+            let mut actions = self.task.actions.iter().filter(|action| action.step.as_deref() == Some(&step.name));
+            return match actions.any(|action| given_up(&action.what)) {
+                true => Ok(()),
+                false => Err("SQS gave up on it, but the audit trail does not say so".to_owned()),
+            };
+        }
+        let last = step.attempts.last().ok_or("it failed without an attempt")?;
+        expect(Some(error), last.error.as_ref(), "its error")?;
+        let counted = step.attempt - step.exempt;
+        let for_good = last.outcome == Outcome::PermanentError;
+        let used_up = last.outcome == Outcome::RetryableError && counted >= plan.retry_limit;
+        if for_good || used_up {
+            return Ok(());
+        }
+        Err(format!("failed with {error:?} after {counted} of {} attempts", plan.retry_limit))
+    }
+}
+
+/// Whether one step depends on another, directly or not.
+fn depends(plan: &Plan, step: &str, on: &str) -> bool {
+    let direct = plan.step(step).map(|step| step.depends_on.as_slice()).unwrap_or_default();
+    direct.iter().any(|dependency| dependency == on || depends(plan, dependency, on))
+}
+
+/// Each message that belongs to no step is kept, and no other is.
+fn check_undeliverable(house: &House) -> Result<(), String> {
+    let letters = house.queues.undeliverable();
+    let poisons = house.poisons();
+    for poison in &poisons {
+        if !letters.iter().any(|letter| letter.body == *poison) {
+            return Err(format!("nothing is left of the message `{poison}`"));
+        }
+    }
+    match letters.iter().find(|letter| !poisons.contains(&letter.body)) {
+        Some(letter) => Err(format!("this message was thrown away: {letter:?}")),
+        None => Ok(()),
+    }
+}
+
+fn expect<T: PartialEq + std::fmt::Debug>(found: T, expected: T, what: &str) -> Result<(), String> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!("{what} should be {expected:?}, but found {found:?}"))
+}

@@ -1,0 +1,104 @@
+//! The protocol's model, every state of small scopes; and that it finds what is wrong with a protocol that is broken.
+
+#![allow(clippy::panic, reason = "clippy.toml allows it in tests, but not in what the tests call")]
+
+use stepwell_simulation::model::{Bug, Faults, Scope, small_scopes, verify};
+
+const CRASHES: Faults = Faults { crashes: true, ..Faults::NONE };
+
+#[track_caller]
+fn finds(property: &str, scope: &Scope) {
+    let Err(flaw) = verify(scope, 1) else { panic!("the protocol is broken, and nothing was found") };
+    assert_eq!(flaw.property, property, "{flaw}");
+}
+
+#[test]
+fn every_state_of_the_small_scopes_is_right_and_leads_to_an_end() {
+    for scope in small_scopes() {
+        let figures = verify(&scope, 2).unwrap_or_else(|flaw| panic!("{}: {flaw}", scope.name));
+        println!("{:<66}{figures:?}", scope.name);
+    }
+}
+
+#[test]
+fn without_a_watchdog_a_lost_message_is_missed() {
+    let lost = Faults { lost_messages: true, ..Faults::NONE };
+    finds("nothing is stuck", &Scope::chain("", 1, lost).without_watchdog());
+}
+
+/// A known limit, which the watchdog is there for: a repeated message that two workers hold at once is acknowledged by
+/// the one that received it first, after the other has completed the step and died.
+#[test]
+fn a_repeated_message_delivered_twice_at_once_needs_the_watchdog() {
+    let twice = Faults { duplicates: true, ..CRASHES };
+    finds("nothing is stuck", &Scope::chain("", 2, twice).without_watchdog());
+}
+
+#[test]
+fn an_acknowledgement_before_the_hand_over_is_found() {
+    let scope = Scope::chain("", 2, CRASHES).without_watchdog();
+    finds("nothing is stuck", &scope.with(Bug::AcknowledgeBeforeHandOver));
+}
+
+#[test]
+fn a_missing_fence_is_found() {
+    let faults = Faults { duplicates: true, slow_workers: true, ..Faults::NONE };
+    let scope = Scope::chain("", 1, faults).retry_limit(2).with(Bug::NoFence);
+    finds("steps and task move only along the tables of states", &scope);
+}
+
+#[test]
+fn a_lease_that_is_compared_the_wrong_way_is_found() {
+    let scope = Scope::chain("", 1, CRASHES).without_watchdog();
+    finds("left alone, every task comes to rest", &scope.with(Bug::LeaseComparedTheWrongWay));
+}
+
+#[test]
+fn a_join_that_counts_is_found() {
+    let scope = Scope::diamond("", CRASHES).without_watchdog();
+    finds("nothing is stuck", &scope.with(Bug::JoinCounted));
+}
+
+#[test]
+fn a_message_that_is_trusted_is_found() {
+    let stray = Faults { stray_messages: true, ..Faults::NONE };
+    finds(
+        "a handler begins only after all it depends on is done",
+        &Scope::chain("", 2, stray).with(Bug::MessageTrusted),
+    );
+}
+
+#[test]
+fn a_step_that_begins_in_a_cancelled_task_is_found() {
+    let cancels = Faults { cancels: true, ..Faults::NONE };
+    finds("nothing begins in a task that was found closed", &Scope::chain("", 1, cancels).with(Bug::StatusNotChecked));
+}
+
+#[test]
+fn a_failed_step_in_an_open_task_is_found() {
+    let fails = Faults { permanent: true, ..Faults::NONE };
+    finds(
+        "a failed step shows in its task, and only that does",
+        &Scope::chain("", 1, fails).with(Bug::FailWithoutTask),
+    );
+}
+
+#[test]
+fn a_key_of_each_attempt_is_found() {
+    let fails = Faults { retryable: true, ..Faults::NONE };
+    finds("a step is charged once", &Scope::chain("", 1, fails).retry_limit(2).with(Bug::KeyPerAttempt));
+}
+
+#[test]
+fn a_compensation_that_does_not_void_is_found() {
+    let faults = Faults { slow_workers: true, cancels: true, ..Faults::NONE };
+    let scope = Scope::chain("", 1, faults).compensated();
+    finds("after compensation nothing is charged and kept", &scope.with(Bug::RefundWithoutVoid));
+}
+
+#[test]
+fn a_compensation_that_does_not_wait_is_found() {
+    let cancels = Faults { cancels: true, ..Faults::NONE };
+    let scope = Scope::chain("", 1, cancels).compensated();
+    finds("once compensations run no step is waiting or in flight", &scope.with(Bug::ClosedInFlight));
+}

@@ -1,0 +1,16 @@
+//! The checkout's handlers: every step and every compensation, and the library that it is in, sorted.
+
+/// Calls a macro with the name of each step of the checkout, and of each compensation, and the library that it is in.
+#[macro_export]
+macro_rules! each_checkout_step {
+    ($each:ident) => {
+        $each!("cancel_order", checkout_cancel_order);
+        $each!("create_order", checkout_create_order);
+        $each!("process_payment", checkout_process_payment);
+        $each!("refund_payment", checkout_refund_payment);
+        $each!("release_stock", checkout_release_stock);
+        $each!("send_confirmation", checkout_send_confirmation);
+        $each!("update_inventory", checkout_update_inventory);
+        $each!("validate_cart", checkout_validate_cart);
+    };
+}
