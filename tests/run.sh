@@ -8,6 +8,7 @@
 #   unit        unit, property and documentation tests, whole tasks over the engine's harness, the checkout's scenarios and
 #               the shop's rules in memory, the protocol's model, and the engine over one SQLite file: nothing has to run for
 #               them
+#   new_step    a step is added to a copy of this repository by `stepwell new step`, and the copy is linted and tested
 #   simulation  100,000 simulated runs of the engine, and 10,000 each over a store that holds its own messages and of two
 #               versions beside each other, with everything going wrong that can
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
@@ -29,7 +30,7 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/../infra/lib.sh"
 
-all=(lint unit simulation table faults scenarios crashes rights)
+all=(lint unit new_step simulation table faults scenarios crashes rights)
 case ${1:-} in -h | --help) usage && exit ;; esac
 for part in "$@"; do
   [[ " ${all[*]} quick " == *" $part "* ]] || die "there is no part '$part'. See tests/run.sh --help"
@@ -89,7 +90,7 @@ lint() {
 second_reader() {
   local moto=$repo/.local/moto
   if ! cmp -s tests/requirements.txt "$moto/installed"; then
-    say "==> Installing moto into .local/moto; half a minute"
+    say "==> Installing moto into .local/moto; two minutes"
     python3 -m venv --clear "$moto" &&
       "$moto/bin/pip" install --quiet --disable-pip-version-check --requirement tests/requirements.txt &&
       cp tests/requirements.txt "$moto/installed" || return 1
@@ -106,7 +107,7 @@ unit() {
   check "the protocol's model, state by state" cargo test --workspace --features lambda --test model
   check "the checkout's ten scenarios in memory" cargo test --workspace --features lambda --test checkout
   check "the command stepwell, and the rendered template" \
-    cargo test --workspace --features lambda --test project --test template
+    cargo test --workspace --features lambda --test project --test template --test new_step
   check "what may depend on what" cargo test --workspace --features lambda --test house
   check "what the dependencies may be" cargo test --workspace --features lambda --test dependencies
   check "what the papers say of the code" cargo test --workspace --features lambda --test papers
@@ -119,6 +120,13 @@ unit() {
 
 first_lesson() {
   cargo build --workspace --features lambda --example hello && "$target/debug/examples/hello"
+}
+
+# ---- A new step ------------------------------------------------------------------------------------------------------
+
+# The workspace is compiled once more, as that of the copy: a few minutes.
+new_step() {
+  check "a step in the middle of the checkout, in a copy" cargo test --workspace --features lambda --test new_step -- --ignored
 }
 
 # ---- Simulation ------------------------------------------------------------------------------------------------------

@@ -25,23 +25,3 @@ fn repository_file(path: &str) -> String {
     let path = format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
-
-#[cfg(test)]
-mod tests {
-    use crate::each_checkout_step;
-    use checkout::testing::steps;
-
-    #[test]
-    fn every_step_of_the_checkout_has_its_handler() {
-        let mut handlers = Vec::new();
-        macro_rules! note {
-            ($name:literal, $library:ident) => {
-                handlers.push($name);
-            };
-        }
-        each_checkout_step!(note);
-        let mut planned = [steps::all(), steps::compensations()].concat();
-        planned.sort_unstable();
-        assert_eq!(handlers, planned, "tests/src/checkout_steps.rs, and the workflow file's steps, sorted");
-    }
-}

@@ -1,6 +1,8 @@
-//! The checkout's handlers: every step and every compensation, and the library that it is in, sorted.
+//! Rendered from the workflow file of `checkout`. Do not edit; run: cargo run -p stepwell-cli -- render
+//!
+//! The handlers of all its steps and compensations, and the library that each is in, sorted.
 
-/// Calls a macro with the name of each step of the checkout, and of each compensation, and the library that it is in.
+/// Calls a macro with the name of each step and of each compensation of `checkout`, and the library that it is in.
 #[macro_export]
 macro_rules! each_checkout_step {
     ($each:ident) => {

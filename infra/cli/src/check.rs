@@ -2,17 +2,18 @@
 
 use crate::{
     events,
-    findings::{Finding, Findings, did_you_mean},
-    project::Project,
+    findings::{Finding, Findings},
+    manifest::package_name,
+    project::{Project, ProjectWorkflow},
     render,
     settings::SETTINGS,
 };
-use serde::Deserialize;
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
+use stepwell::core::spelling::Meant;
 
 /// Checks everything, and says what was checked.
 ///
@@ -20,11 +21,15 @@ use std::{
 /// Everything that is wrong.
 pub fn check(project: &Project) -> Result<String, Findings> {
     let mut findings = folders(project);
+    findings.extend(served(project));
     match render::render(project) {
         Ok((files, _)) => findings.extend(render::stale(&project.root, &files)),
-        Err(wrong) => findings.extend(wrong.into_vec()),
+        Err(wrong) => {
+            findings.extend(wrong.into_vec());
+            findings.extend(render::stale(&project.root, &render::beside_the_template(project)));
+        }
     }
-    findings.extend(events::findings(project));
+    findings.extend(events::left_over(project));
     Findings::none_of(findings)?;
     let steps: usize = project.workflows.iter().map(|workflow| workflow.steps().count()).sum();
     Ok(format!("ok: {} workflows, {steps} steps\n", project.workflows.len()))
@@ -45,7 +50,7 @@ fn folders(project: &Project) -> Vec<Finding> {
         let manifest = format!("{folder}/Cargo.toml");
         if !found.contains(folder) {
             let free = found.iter().filter(|folder| !expected.iter().any(|(known, ..)| known == *folder));
-            let meant = did_you_mean(folder, free.map(String::as_str));
+            let meant = Meant::among(folder, free.map(String::as_str));
             let problem = format!("`{name}` has no folder {folder} with a Cargo.toml{meant}");
             findings.push(Finding::new(
                 named_in,
@@ -62,6 +67,22 @@ fn folders(project: &Project) -> Vec<Finding> {
         findings.push(Finding::new(folder, problem, remedy));
     }
     findings
+}
+
+/// Each step's function serves the queue of its step: one of another name would reject every message that it gets.
+fn served(project: &Project) -> Vec<Finding> {
+    let steps = project.workflows.iter().flat_map(ProjectWorkflow::step_names);
+    let wrong = steps.filter_map(|names| {
+        let main = format!("{}/src/main.rs", names.folder());
+        // A folder that is not there is found above.
+        let text = project.read_file(&main).ok()?;
+        let code: String = text.split_whitespace().collect();
+        let call = format!("serve(\"{}\", \"{}\", ", names.workflow, names.step);
+        let called: String = call.split_whitespace().collect();
+        let problem = format!("does not serve `{}` of `{}`", names.step, names.workflow);
+        (!code.contains(&called)).then(|| Finding::new(main, problem, format!("Call `{}step)` in it", call)))
+    });
+    wrong.collect()
 }
 
 /// The folders with a `Cargo.toml`, down to a depth.
@@ -84,20 +105,9 @@ fn other_name(project: &Project, manifest: &str, package: &str) -> Option<Findin
         Ok(text) => text,
         Err(finding) => return Some(finding),
     };
-    let name = match toml::from_str::<Manifest>(&text) {
-        Ok(manifest) => manifest.package.name,
+    let name = match package_name(&text) {
+        Ok(name) => name,
         Err(error) => return Some(Finding::new(manifest, error.message(), remedy)),
     };
     (name != package).then(|| Finding::new(manifest, format!("its package is called {name}"), remedy))
-}
-
-/// What is read of a `Cargo.toml`.
-#[derive(Deserialize)]
-struct Manifest {
-    package: Package,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    name: String,
 }

@@ -65,14 +65,3 @@ impl fmt::Display for Findings {
         Ok(())
     }
 }
-
-/// The known name that an unknown one is most like, as the end of a sentence: `; did you mean NAME?`. Nothing where none is
-/// like it.
-pub fn did_you_mean<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let similarity = |name: &str| strsim::normalized_damerau_levenshtein(&unknown.to_lowercase(), &name.to_lowercase());
-    let closest = known.into_iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
-    closest.filter(|name| similarity(name) >= ALIKE).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
-}
-
-/// How alike two names are of which one may be a slip of the other, from 0 to 1.
-const ALIKE: f64 = 0.6;

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use std::{io::Write, path::PathBuf, process::ExitCode};
-use stepwell_cli::{Findings, Project, check, render, sizes};
+use stepwell_cli::{Findings, Project, check, new_step, render, sizes};
 
 /// Derives what is deployed from the workflows, and checks what has to fit together.
 #[derive(Debug, Parser)]
@@ -34,7 +34,27 @@ enum Command {
         #[arg(long, requires = "rights", default_value = "local")]
         stage: String,
     },
+    /// Make something that the repository does not have yet
+    #[command(subcommand)]
+    New(New),
 }
+
+#[derive(Debug, Subcommand)]
+enum New {
+    /// Make a step: its package with handler and tests, and everything that has to know of it
+    ///
+    /// The step is put between the steps of --after and those that waited for nothing else; --before names these, and --beside
+    /// leaves them as they are. What is printed says which steps wait for which, and what is left to be done by hand. Where
+    /// anything is in the way, all of it is said and no file is touched. Once more the same is no change.
+    #[command(after_long_help = EXAMPLE)]
+    Step(new_step::NewStep),
+}
+
+const EXAMPLE: &str = "\
+Example: a step that looks for fraud before the card is charged
+
+    stepwell new step checkout check_fraud --after validate_cart \\
+        --read-by send_confirmation --compensation forget_suspicion\n";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -65,6 +85,7 @@ fn run(arguments: &Arguments) -> Result<String, Findings> {
             Findings::none_of(render::stale(&project.root, &files))?;
             Ok(String::new())
         }
+        Command::New(New::Step(wanted)) => new_step::run(&project, wanted),
         Command::Render { .. } => {
             let (files, _) = render::render(&project)?;
             Ok(render::write(&project.root, &files)?)

@@ -5,18 +5,13 @@ use crate::{
     findings::Finding,
     naming::{StepNames, camel_case},
     project::{Project, ProjectWorkflow},
-    rights::{LOG_ACTIONS, OWN_QUEUE_ACTIONS, TASKS_ACTIONS, sends},
+    rights::{LOG_ACTIONS, OWN_QUEUE_ACTIONS, TASKS_ACTIONS},
     settings::{ALL, FunctionSettings, Right, SETTINGS, StepSettings, Subject},
 };
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use stepwell::core::{
-    limits::FUNCTION_MARGIN,
-    message::UNDELIVERABLE,
-    names::step_resource,
-    plan::{Plan, StepPlan},
-};
+use stepwell::core::{limits::FUNCTION_MARGIN, message::UNDELIVERABLE, names::step_resource, plan::StepPlan};
 
 /// The longest that Lambda lets a function run, in seconds.
 const LONGEST_FUNCTION_SECONDS: u64 = 900;
@@ -185,14 +180,14 @@ fn settings_findings(project: &Project) -> Vec<Finding> {
 
 fn step_function(workflow: &ProjectWorkflow, step: &StepPlan, settings: &StepSettings) -> Function {
     let names = StepNames::new(workflow.name(), &step.name);
-    let (id, plan) = (names.logical_id(), workflow.workflow.plan());
+    let id = names.logical_id();
     let log = camel_case(workflow.name()) + "Log";
     let usual = if step.undoes.is_some() { COMPENSATION_CONCURRENCY } else { STEP_CONCURRENCY };
     let statements = [
         Statement::new("Log", LOG_ACTIONS, [attribute(&log, "Arn")]),
         Statement::new("TakeItsMessages", OWN_QUEUE_ACTIONS, [attribute(&format!("{id}Queue"), "Arn")]),
         Statement::new("KeepTheState", TASKS_ACTIONS, [attribute("TasksTable", "Arn")]),
-        Statement::new("WakeSteps", ["sqs:SendMessage"], woken(workflow.name(), plan, step)),
+        Statement::new("WakeSteps", ["sqs:SendMessage"], woken(workflow.name())),
     ];
     let workflows = [workflow.name().to_owned()];
     Function {
@@ -216,11 +211,10 @@ fn kind(step: &StepPlan) -> &'static str {
     if step.undoes.is_some() { "compensation" } else { "step" }
 }
 
-/// The queues that a step's worker sends to.
-fn woken(workflow: &str, plan: &Plan, step: &StepPlan) -> Vec<Value> {
-    let queue = |id: String| attribute(&format!("{id}Queue"), "Arn");
-    let steps = sends(plan, step).into_iter().map(|name| queue(StepNames::new(workflow, name).logical_id()));
-    steps.chain([queue(camel_case(UNDELIVERABLE))]).collect()
+/// The queues that a step's worker may send to: those of all steps of its workflow. For any worker may be the one that finds
+/// a task due to be compensated or restarted, and wakes what that makes due.
+fn woken(workflow: &str) -> Vec<Value> {
+    vec![queues_of(workflow), attribute(&queue_id(UNDELIVERABLE), "Arn")]
 }
 
 fn function(name: &str, settings: &FunctionSettings, project: &Project) -> Function {

@@ -2,7 +2,9 @@
 
 use crate::{
     cfn::Place,
+    events,
     findings::{Finding, Findings},
+    handlers,
     model::{Function, Model, table_id},
     project::Project,
     settings::{SETTINGS, Subject},
@@ -11,7 +13,7 @@ use crate::{
 use minijinja::{Environment, UndefinedBehavior, syntax::SyntaxConfig, value::Serde};
 use serde::Serialize;
 use serde_json::Value;
-use std::{fmt::Write, fs, path::Path};
+use std::{fmt::Write, fs, io::ErrorKind, path::Path};
 use stepwell::core::spelling::Meant;
 
 /// The rendered template, from the root of the repository.
@@ -33,7 +35,7 @@ pub const COMMAND: &str = "cargo run -p stepwell-cli -- render";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
     /// Where it belongs, from the root of the repository.
-    pub file: &'static str,
+    pub file: String,
     /// Its text.
     pub text: String,
 }
@@ -49,8 +51,15 @@ pub fn render(project: &Project) -> Result<(Vec<Rendered>, Template), Findings> 
     let mut findings = template.findings();
     findings.extend(unknown_indexes(project, &template));
     Findings::none_of(findings)?;
-    let files = vec![Rendered { file: TEMPLATE, text }, Rendered { file: FUNCTIONS, text: functions(&model) }];
+    let rendered = |file: &str, text: String| Rendered { file: file.to_owned(), text };
+    let mut files = vec![rendered(TEMPLATE, text), rendered(FUNCTIONS, functions(&model))];
+    files.extend(beside_the_template(project));
     Ok((files, template))
+}
+
+/// The rendered files that no setting can spoil.
+pub(crate) fn beside_the_template(project: &Project) -> Vec<Rendered> {
+    handlers::lists(project).into_iter().chain(events::rendered(project)).collect()
 }
 
 /// Rights on an index that its table does not have. CloudFormation takes the name of one for a part of a text.
@@ -126,9 +135,12 @@ fn functions(model: &Model) -> String {
 /// What is stale of the rendered files: the first line that differs of each.
 pub fn stale(root: &Path, files: &[Rendered]) -> Vec<Finding> {
     let stale = files.iter().filter_map(|Rendered { file, text }| {
-        let found = fs::read_to_string(root.join(file)).unwrap_or_default();
-        let problem = first_difference(&found, text)?;
-        Some(Finding::new(*file, problem, format!("Render it: {COMMAND}")))
+        let problem = match fs::read_to_string(root.join(file)) {
+            Ok(found) => first_difference(&found, text)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => "is not there".to_owned(),
+            Err(error) => format!("cannot be read: {error}"),
+        };
+        Some(Finding::new(file, problem, format!("Render it: {COMMAND}")))
     });
     stale.collect()
 }
@@ -161,7 +173,7 @@ pub fn write(root: &Path, files: &[Rendered]) -> Result<String, Finding> {
         let path = root.join(file);
         let same = fs::read_to_string(&path).is_ok_and(|found| found == *text);
         if !same {
-            let failed = |error| Finding::new(*file, format!("cannot be written: {error}"), "Make it writable");
+            let failed = |error| Finding::new(file, format!("cannot be written: {error}"), "Make it writable");
             fs::write(&path, text).map_err(failed)?;
         }
         let _ = writeln!(told, "{file}: {}", if same { "as it was" } else { "written" });

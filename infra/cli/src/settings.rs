@@ -1,9 +1,10 @@
 //! `infra/settings.yaml`: which workflows there are, and what a function gets beyond the usual.
 
-use crate::findings::{Finding, did_you_mean};
+use crate::findings::Finding;
 use serde::Deserialize;
 use serde_json::Value;
 use std::{collections::BTreeMap, path::PathBuf};
+use stepwell::core::spelling::Meant;
 
 /// Where the settings are, from the root of the repository.
 pub const SETTINGS: &str = "infra/settings.yaml";
@@ -159,7 +160,7 @@ impl Right {
                 let what = if known.is_empty() { "an action such as `ses:SendEmail`" } else { "one of its actions" };
                 problems.push(format!(
                     "the action `{action}` is not {what}{}",
-                    did_you_mean(action, known.iter().copied())
+                    Meant::among(action, known.iter().copied())
                 ));
             }
         }
@@ -184,14 +185,14 @@ impl Settings {
         let mut problems = Vec::new();
         for (workflow, steps) in &self.steps {
             let Some(known) = workflows.get(workflow.as_str()) else {
-                let meant = did_you_mean(workflow, workflows.keys().copied());
+                let meant = Meant::among(workflow, workflows.keys().copied());
                 problems
                     .push(format!("`steps` names the workflow `{workflow}`, which no file of `workflows` is{meant}"));
                 continue;
             };
             for (step, settings) in steps {
                 if !known.contains(&step.as_str()) {
-                    let meant = did_you_mean(step, known.iter().copied());
+                    let meant = Meant::among(step, known.iter().copied());
                     problems.push(format!(
                         "`steps` names `{step}`, which is not a step of the workflow `{workflow}`{meant}"
                     ));
@@ -228,7 +229,7 @@ fn rights_problems(place: &str, rights: &[Right], workflows: &BTreeMap<&str, Vec
     let mut problems: Vec<String> = rights.iter().flat_map(Right::problems).collect();
     for name in rights.iter().filter_map(|right| right.queues_of.as_deref()).filter(|name| *name != ALL) {
         if !workflows.contains_key(name) {
-            let meant = did_you_mean(name, workflows.keys().copied().chain([ALL]));
+            let meant = Meant::among(name, workflows.keys().copied().chain([ALL]));
             problems.push(format!("`queues_of` names `{name}`, which is neither a workflow nor `{ALL}`{meant}"));
         }
     }
@@ -247,7 +248,7 @@ pub fn read(text: &str) -> Result<Settings, Finding> {
         let error = error.without_snippet();
         let meant = match error {
             serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
-                did_you_mean(field, expected.iter().copied())
+                Meant::among(field, expected.iter().copied()).to_string()
             }
             _ => String::new(),
         };

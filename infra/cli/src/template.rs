@@ -2,12 +2,13 @@
 
 use crate::{
     cfn::{NAMES, Place, Resolver, parse},
-    findings::{Finding, did_you_mean},
+    findings::Finding,
     render::TEMPLATE,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
+use stepwell::core::spelling::Meant;
 
 /// A template that has been read.
 #[derive(Clone, Debug)]
@@ -116,7 +117,7 @@ impl Template {
             named.into_iter().filter(|(name, _)| !name.starts_with("AWS::") && !known.contains(name.as_str()));
         unknown
             .map(|(name, by)| {
-                let meant = did_you_mean(&name, known.iter().copied());
+                let meant = Meant::among(&name, known.iter().copied());
                 let problem = format!("{by} refers to {name}, which is not there{meant}");
                 Finding::new(TEMPLATE, problem, "Correct the name in infra/settings.yaml, or add it to infra/base.yaml")
             })

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// How alike two names have to be, from 0 to 1.
-const ALIKE: f64 = 0.7;
+const ALIKE: f64 = 0.65;
 
 /// The known name that may be meant by one that is not known. It is the end of a message that complains of that one:
 /// `; did you mean ...?`, or nothing.

@@ -2,7 +2,9 @@
 
 use crate::core::{
     message::{DEAD_LETTERS, Message},
+    names::step_resource,
     plan::Plan,
+    workflow::Workflow,
 };
 use md5::{Digest, Md5};
 use serde::Serialize;
@@ -11,17 +13,17 @@ use uuid::{Uuid, uuid};
 /// The id of the task that the samples speak of.
 pub const TASK: Uuid = uuid!("018f4e4e-7c1a-7000-8000-0123456789ab");
 
-/// The event of one message for a step, or a compensation, of this plan; `None` where the plan does not have it. A
+/// The event of one message for a step, or a compensation, of this workflow; `None` where it does not have it. A
 /// compensation's message is that of a task which has done all its steps.
-pub fn step_event(plan: &Plan, step: &str) -> Option<String> {
-    let message = message(plan, step)?;
-    Some(event(&message, step, "1", None))
+pub fn step_event(workflow: &Workflow, step: &str) -> Option<String> {
+    let message = message(workflow.plan(), step)?;
+    Some(event(&message, &step_resource(&workflow.id().name, step), "1", None))
 }
 
-/// The event of a message of this step that SQS gave up on; `None` where the plan does not have the step.
-pub fn dead_letter_event(plan: &Plan, step: &str) -> Option<String> {
-    let message = message(plan, step)?;
-    Some(event(&message, DEAD_LETTERS, "101", Some(queue_arn(step))))
+/// The event of a message of this step that SQS gave up on; `None` where the workflow does not have the step.
+pub fn dead_letter_event(workflow: &Workflow, step: &str) -> Option<String> {
+    let message = message(workflow.plan(), step)?;
+    Some(event(&message, DEAD_LETTERS, "101", Some(queue_arn(&step_resource(&workflow.id().name, step)))))
 }
 
 fn message(plan: &Plan, name: &str) -> Option<Message> {

@@ -39,8 +39,9 @@ async fn a_checkout_whose_first_message_is_gone_is_found_by_the_watchdog() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
     let task = lost_start(&stack, &product, TWO_MINUTES).await;
+    // It comes by itself as well, each minute and for other tests, and may have been there first. Nobody else would send the
+    // message.
     let report = stack.invoke("watchdog", r#"{"source": "aws.events"}"#).await;
-    assert!(report["looked_at"].as_u64().unwrap() >= 1, "{report}");
     assert_eq!(report["failed"], 0, "{report}");
     let status = stack.api.until_ended(&task).await;
     assert_eq!(status["status"], "completed", "{status}");

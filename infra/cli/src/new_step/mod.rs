@@ -1,0 +1,252 @@
+//! `stepwell new step`: makes a step, and everything that has to know of it.
+//!
+//! All contents are worked out first, and every finding is told at once; only then is anything written. What is derived (the
+//! template, the list of handlers, the sample events) is written by the same code that renders and checks it.
+//!
+//! The code of a step rests on these conventions. A workflow's *library* is the package that holds the workflow file: it
+//! exports `workflow()`, the trait `Shop` with its `ConfigError`, the request as `WorkflowRequest` (`CheckoutRequest`), `Product`,
+//! and in its module `testing` a `MemoryShop`. `LIBRARY_aws` exports `AwsShop`. `infra/products.json` is what the shop sells, and
+//! `events/requests/success.json` a request that succeeds.
+//!
+//! A step's result is a type of the step's own package, so that a step is one folder. Who reads it depends on that package. The
+//! graph has no circle, so the packages have none either.
+
+mod changes;
+mod code;
+mod graph;
+mod manifest;
+mod names;
+mod text;
+
+use crate::{
+    events,
+    findings::{Finding, Findings},
+    naming::StepNames,
+    project::{Project, ProjectWorkflow},
+    render,
+    settings::SETTINGS,
+};
+use changes::Changes;
+use clap::Args;
+use graph::Wiring;
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
+use stepwell::core::spelling::Meant;
+use stepwell::{Workflow, core::names::MAX_STEP, testing::sample};
+
+/// The step that is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct NewStep {
+    /// The workflow, by its name
+    pub workflow: String,
+    /// The new step: small letters, digits and `_`
+    pub step: String,
+    /// The steps that it waits for
+    #[arg(long, value_name = "STEP", value_delimiter = ',', required_unless_present = "before")]
+    pub after: Vec<String>,
+    /// The steps that wait for it; if not said, those that waited for nothing but the steps of --after
+    #[arg(long, value_name = "STEP", value_delimiter = ',', conflicts_with = "beside")]
+    pub before: Vec<String>,
+    /// Let no step wait for it: it runs beside those that wait for the same steps
+    #[arg(long)]
+    pub beside: bool,
+    /// The later steps that read its result: their packages may then use its type
+    #[arg(long, value_name = "STEP", value_delimiter = ',')]
+    pub read_by: Vec<String>,
+    /// A step that undoes it, made as well
+    #[arg(long, value_name = "NAME")]
+    pub compensation: Option<String>,
+    /// What it does, such as "Checks the order for fraud"; if not said, its name in words
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// Write nothing; print what would be written
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+impl NewStep {
+    /// What the step does, in words.
+    fn what(&self) -> String {
+        self.description.clone().unwrap_or_else(|| in_words(&self.step))
+    }
+
+    /// What the compensation does, in words.
+    fn what_undoes(&self) -> String {
+        format!("Undoes what {} did", self.step)
+    }
+}
+
+/// `check_fraud` becomes `Check fraud`.
+fn in_words(name: &str) -> String {
+    let words = name.replace('_', " ");
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
+}
+
+/// Makes the step, or says what it would write.
+///
+/// # Errors
+/// Everything that is in its way; then no file is touched.
+pub fn run(project: &Project, wanted: &NewStep) -> Result<String, Findings> {
+    let prepared = prepare(project, wanted)?;
+    if prepared.changes.is_empty() {
+        return Ok(format!("nothing to do: `{}` is there, and all that has to know of it\n", wanted.step));
+    }
+    if wanted.dry_run {
+        return Ok(format!("{}\n{}", prepared.changes.preview(), prepared.report));
+    }
+    let mut told = prepared.changes.write()?;
+    // The order matters: cargo reads what was just written.
+    let lock = manifest::update_lock(&project.root)?;
+    // Writing to a text does not fail.
+    let _ = write!(told, "{lock}\n{}", prepared.report);
+    Ok(told)
+}
+
+/// What is to be written for a new step, and what people should know.
+struct Prepared {
+    changes: Changes,
+    /// Where the step stands, and what is left to be done by hand.
+    report: String,
+}
+
+/// Works out what a new step takes. Nothing is written.
+fn prepare(project: &Project, wanted: &NewStep) -> Result<Prepared, Findings> {
+    let Some(workflow) = project.workflows.iter().find(|workflow| workflow.name() == wanted.workflow) else {
+        return Err(unknown_workflow(project, wanted).into());
+    };
+    let plan = workflow.workflow.plan();
+    let mut findings = names::findings(project, workflow, wanted);
+    findings.extend(graph::unknown_steps(plan, wanted).into_iter().map(|problem| of_workflow(workflow, problem)));
+    Findings::none_of(findings)?;
+
+    let wiring = Wiring::new(plan, wanted);
+    wiring.check(plan, wanted).map_err(|problems| {
+        Findings::of(problems.into_iter().map(|problem| of_workflow(workflow, problem)).collect())
+    })?;
+
+    let mut changes = Changes::new(&project.root);
+    let new_workflow = edit_workflow(project, workflow, wanted, &wiring, &mut changes)?;
+    let mut findings = make_packages(code::files(project, workflow, wanted, &wiring)?, &wiring, &mut changes);
+    findings.extend(manifest::add_handlers(project, wanted, &mut changes).err());
+    findings.extend(
+        wanted.read_by.iter().filter_map(|reader| manifest::add_reader(project, wanted, reader, &mut changes).err()),
+    );
+    findings.extend(check_events(workflow, &new_workflow, wanted, &changes));
+    Findings::none_of(findings)?;
+    render_all(project, workflow, new_workflow, &mut changes)?;
+    let report = report(wanted, &wiring);
+    Ok(Prepared { changes, report })
+}
+
+fn unknown_workflow(project: &Project, wanted: &NewStep) -> Finding {
+    let known: Vec<&str> = project.workflows.iter().map(ProjectWorkflow::name).collect();
+    let problem =
+        format!("there is no workflow `{}`{}", wanted.workflow, Meant::among(&wanted.workflow, known.iter().copied()));
+    Finding::new(SETTINGS, problem, format!("Name one of its workflows: {}", known.join(", ")))
+}
+
+fn of_workflow(workflow: &ProjectWorkflow, (problem, remedy): (String, String)) -> Finding {
+    Finding::new(&workflow.file, problem, remedy)
+}
+
+/// Puts the step into the workflow file, and reads what came of it.
+fn edit_workflow(
+    project: &Project,
+    workflow: &ProjectWorkflow,
+    wanted: &NewStep,
+    wiring: &Wiring,
+    changes: &mut Changes,
+) -> Result<Workflow, Finding> {
+    let old = project.read_file(&workflow.file)?;
+    let new = if wiring.is_there { old } else { text::with_step(&workflow.file, &old, wanted, wiring)? };
+    let read = read(&workflow.file, &new)?;
+    changes.set(&workflow.file, new);
+    Ok(read)
+}
+
+fn read(file: &Path, text: &str) -> Result<Workflow, Finding> {
+    Workflow::from_yaml_taking_formats_for_granted(text)
+        .map_err(|error| Finding::new(file, error.to_string(), text::BY_HAND))
+}
+
+/// Makes the packages of the step and of its compensation. What is there of a step of the workflow stays: people have
+/// written it.
+fn make_packages(files: Vec<(PathBuf, String)>, wiring: &Wiring, changes: &mut Changes) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, text) in files {
+        match changes.current(&path) {
+            None => changes.set(path, text),
+            Some(found) if wiring.is_there || found == text => {}
+            Some(_) => {
+                let remedy = "Give the step another name, or take the file away";
+                findings.push(Finding::new(path, "is there already, with other content", remedy));
+            }
+        }
+    }
+    findings
+}
+
+/// The sample events of the new steps are rendered, over nothing else.
+fn check_events(old: &ProjectWorkflow, new: &Workflow, wanted: &NewStep, changes: &Changes) -> Vec<Finding> {
+    let steps = new.plan().steps().iter().chain(new.plan().compensations());
+    let added = steps.filter(|step| old.workflow.plan().step(&step.name).is_none());
+    let taken = added.filter_map(|step| {
+        let path = events::file(&StepNames::new(old.name(), &step.name));
+        let found = changes.current(Path::new(&path))?;
+        (Some(found) != sample::step_event(new, &step.name)).then(|| {
+            let problem = format!("is there already, and is no event of `{}`", step.name);
+            Finding::new(path, problem, format!("Give `{}` another name", wanted.step))
+        })
+    });
+    taken.collect()
+}
+
+/// Renders what derives from the workflows, as they are with the new step.
+fn render_all(
+    project: &Project,
+    changed: &ProjectWorkflow,
+    new: Workflow,
+    changes: &mut Changes,
+) -> Result<(), Findings> {
+    let others = project.workflows.iter().filter(|workflow| workflow.file != changed.file);
+    let mut workflows = vec![ProjectWorkflow { file: changed.file.clone(), workflow: new }];
+    for ProjectWorkflow { file, .. } in others {
+        workflows.push(ProjectWorkflow { file: file.clone(), workflow: read(file, &project.read_file(file)?)? });
+    }
+    let place = |workflow: &ProjectWorkflow| project.settings.workflows.iter().position(|file| *file == workflow.file);
+    workflows.sort_by_key(place);
+    let project = Project { root: project.root.clone(), settings: project.settings.clone(), workflows };
+    let (files, _) = render::render(&project)?;
+    files.into_iter().for_each(|file| changes.set(file.file, file.text));
+    Ok(())
+}
+
+/// Where the step stands, and what only people can do.
+fn report(wanted: &NewStep, wiring: &Wiring) -> String {
+    let lib = |name: &str| format!("{}/src/lib.rs", StepNames::new(&wanted.workflow, name).folder());
+    let mut told = wiring.told(wanted);
+    for name in [&wanted.step].into_iter().chain(&wanted.compensation).filter(|name| name.len() > MAX_STEP) {
+        let resource = StepNames::new(&wanted.workflow, name).resource();
+        told += &format!(
+            "{name} is longer than {MAX_STEP} characters: its queue and function are called stepwell-STAGE-{resource}.\n"
+        );
+    }
+    told += "\nBy hand:\n";
+    told += &format!("  {}: what the step does, what it reads, what it leaves\n", lib(&wanted.step));
+    if let Some(name) = &wanted.compensation {
+        told += &format!("  {}: how that is undone\n", lib(name));
+    }
+    for reader in &wanted.read_by {
+        told += &format!("  {}: the result among its inputs\n", lib(reader));
+    }
+    told +=
+        &format!("  {SETTINGS}: a row, if it calls more than the engine does for it; then run: {}\n", render::COMMAND);
+    told += &format!(
+        "Its limits and its timeout stand in the workflow file. Then try it: cargo test -p {}\n",
+        StepNames::new(&wanted.workflow, &wanted.step).package()
+    );
+    told
+}

@@ -1,0 +1,307 @@
+//! `stepwell new step` on copies of this repository.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+use tempfile::TempDir;
+use test_case::test_case;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
+
+/// The files below a folder, by their path from it, without what is built and what git keeps for itself.
+fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    fn read(root: &Path, folder: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
+        for entry in fs::read_dir(root.join(folder)).unwrap() {
+            let entry = entry.unwrap();
+            let (name, path) = (entry.file_name(), folder.join(entry.file_name()));
+            if [".git", ".local", "target"].iter().any(|other| name == *other) {
+                continue;
+            }
+            if entry.file_type().unwrap().is_dir() {
+                read(root, &path, found);
+            } else {
+                found.insert(path.clone(), fs::read(root.join(path)).unwrap());
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    read(root, Path::new(""), &mut found);
+    found
+}
+
+/// Makes a folder a copy of this repository. A file that is the same already keeps its time, by which cargo tells what to build.
+fn copy_to(root: &Path) {
+    fs::create_dir_all(root).unwrap();
+    let (wanted, found) = (files(&repository()), files(root));
+    for path in found.keys().filter(|path| !wanted.contains_key(*path)) {
+        fs::remove_file(root.join(path)).unwrap();
+        // Cargo takes each folder in `functions/checkout` for a package. A folder that is not empty stays.
+        root.join(path).ancestors().skip(1).take_while(|folder| fs::remove_dir(folder).is_ok()).for_each(drop);
+    }
+    for (path, text) in wanted.iter().filter(|(path, text)| found.get(*path) != Some(text)) {
+        fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+        fs::write(root.join(path), text).unwrap();
+    }
+}
+
+fn copy() -> TempDir {
+    let copy = TempDir::new().unwrap();
+    copy_to(copy.path());
+    copy
+}
+
+/// Runs the command in this repository; what it has printed, and whether it succeeded.
+fn stepwell(root: &Path, arguments: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stepwell"));
+    command.args(arguments.split_whitespace()).current_dir(root).output().unwrap()
+}
+
+/// What the command prints when it succeeds.
+#[track_caller]
+fn done(root: &Path, arguments: &str) -> String {
+    let output = stepwell(root, arguments);
+    assert!(output.status.success(), "stepwell {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What the command says is wrong.
+#[track_caller]
+fn refused(root: &Path, arguments: &str) -> String {
+    let output = stepwell(root, arguments);
+    assert!(!output.status.success(), "stepwell {arguments}: {}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+const WORKFLOW: &str = "shared/checkout/src/checkout.yaml";
+
+const NEW: &str =
+    "new step checkout check_fraud --after validate_cart --read-by process_payment --compensation forget_suspicion";
+
+#[test]
+fn step_is_made_once_and_its_parts_fit_together() {
+    let copy = copy();
+    let root = copy.path();
+    let told = done(root, NEW);
+    assert!(told.contains("check_fraud waits for validate_cart."), "{told}");
+    assert!(told.contains("process_payment waits for check_fraud; it waited for validate_cart."), "{told}");
+    let checked = done(root, "check");
+    assert!(checked.contains("10 steps"), "{checked}");
+
+    let hosted = fs::read_to_string(root.join("tests/Cargo.toml")).unwrap();
+    let line = r#"checkout_check_fraud = { path = "../functions/checkout/check_fraud", features = ["lambda"] }"#;
+    assert!(hosted.contains(line), "{hosted}");
+
+    let made = files(root);
+    let lock = String::from_utf8(made[Path::new("Cargo.lock")].clone()).unwrap();
+    assert!(lock.contains("name = \"checkout_check_fraud\"") && lock.contains("name = \"checkout_forget_suspicion\""));
+    let told = done(root, NEW);
+    assert!(told.starts_with("nothing to do: "), "{told}");
+    // What people have written since is theirs.
+    fs::write(root.join("functions/checkout/check_fraud/src/lib.rs"), "//! Mine.\n").unwrap();
+    assert!(done(root, NEW).starts_with("nothing to do: "));
+    let changed: Vec<PathBuf> =
+        files(root).into_iter().filter(|(path, text)| made.get(path) != Some(text)).map(|(path, _)| path).collect();
+    assert_eq!(changed, [Path::new("functions/checkout/check_fraud/src/lib.rs")]);
+}
+
+#[test]
+fn dry_run_writes_nothing_and_shows_what_would_change() {
+    let copy = copy();
+    let before = files(copy.path());
+    let told = done(copy.path(), &format!("{NEW} --dry-run"));
+    assert!(told.contains("new: functions/checkout/check_fraud/src/lib.rs"), "{told}");
+    assert!(told.contains("-    depends_on_step: validate_cart\n+    depends_on_step: check_fraud\n"), "{told}");
+    assert!(files(copy.path()) == before);
+}
+
+#[test]
+fn step_beside_others_is_told_to_run_side_by_side() {
+    let copy = copy();
+    let told = done(copy.path(), "new step checkout check_fraud --after validate_cart --beside");
+    assert!(told.contains("process_payment does not wait for check_fraud: the two run side by side."), "{told}");
+    assert!(told.contains("say --before process_payment"), "{told}");
+    done(copy.path(), "check");
+}
+
+#[test]
+fn everything_that_is_in_the_way_is_told_at_once_and_nothing_is_touched() {
+    let copy = copy();
+    let root = copy.path();
+    fs::create_dir_all(root.join("functions/checkout/taken/src")).unwrap();
+    fs::write(root.join("functions/checkout/taken/src/lib.rs"), "//! Somebody's.\n").unwrap();
+    let before = files(root);
+    let too_long = "a".repeat(49);
+    let after = "--after validate_cart";
+    let cases = [
+        (format!("checkot check_fraud {after}"), vec!["there is no workflow `checkot`; did you mean `checkout`?"]),
+        (
+            "checkout Check-Fraud --after validate_crat --before refund_payment --read-by nobody".to_owned(),
+            vec![
+                "`Check-Fraud` cannot be the name of a step",
+                "`--after validate_crat` is not a step of this workflow; did you mean `validate_cart`?",
+                "`--before refund_payment` is a compensation",
+                "`--read-by nobody` is not a step of this workflow",
+            ],
+        ),
+        (
+            format!("checkout {too_long} {after}"),
+            vec!["(49 characters) cannot be the name", "Take 1 to 48 small letters"],
+        ),
+        (
+            format!("checkout dead_letters {after}"),
+            vec!["`dead_letters` is the name of one of the engine's own queues"],
+        ),
+        (format!("checkout result {after}"), vec!["would make a handler `Result`"]),
+        (
+            format!("checkout api {after}"),
+            vec![
+                "CheckoutApi in the template, as the function `checkout_api` is",
+                "the package checkout_api, which functions/checkout_api is already",
+            ],
+        ),
+        (format!("checkout aws {after}"), vec!["the package checkout_aws, which shared/checkout_aws is already"]),
+        (format!("checkout watchdog {after}"), vec!["events/watchdog.json: is there already"]),
+        (
+            format!("checkout taken {after}"),
+            vec!["functions/checkout/taken/src/lib.rs: is there already, with other content"],
+        ),
+        (
+            "checkout process_payment --after create_order --compensation cancel_order".to_owned(),
+            vec!["`cancel_order` is there already, and does not undo `process_payment`"],
+        ),
+        (
+            "checkout process_payment --after create_order".to_owned(),
+            vec![
+                "the step `process_payment` is there already, and waits for validate_cart",
+                "and `refund_payment` undoes it",
+            ],
+        ),
+        (
+            "checkout check_fraud --after create_order --before process_payment".to_owned(),
+            vec!["in a circle: process_payment -> check_fraud -> create_order -> update_inventory -> process_payment"],
+        ),
+        (
+            "checkout check_fraud --after create_order --read-by process_payment".to_owned(),
+            vec!["`process_payment` cannot read the result of `check_fraud`, for which it does not wait"],
+        ),
+    ];
+    for (arguments, expected) in cases {
+        let told = refused(root, &format!("new step {arguments}"));
+        for expected in expected {
+            assert!(told.contains(expected), "{arguments}: {told}");
+        }
+        assert!(files(root) == before, "{arguments} has changed something");
+    }
+}
+
+/// A folder stands where a file is to be written first, so that writing fails in the middle.
+#[test]
+fn failure_half_way_leaves_everything_as_it_was() {
+    let copy = copy();
+    let root = copy.path();
+    fs::create_dir(root.join("infra/template.yaml.new-step")).unwrap();
+    let before = files(root);
+    let told = refused(root, NEW);
+    assert!(
+        told.contains("infra/template.yaml: cannot be written: ") && told.contains("Nothing was changed"),
+        "{told}"
+    );
+    assert!(files(root) == before);
+    assert!(!root.join("functions/checkout/check_fraud").exists());
+}
+
+#[test_case("    depends_on_step: validate_cart\n", "    depends_on_steps: [\n      validate_cart]\n"; "dependencies in two lines")]
+fn workflow_file_that_is_not_understood_is_left_to_people(old: &str, new: &str) {
+    let copy = copy();
+    let text = fs::read_to_string(copy.path().join(WORKFLOW)).unwrap();
+    fs::write(copy.path().join(WORKFLOW), text.replacen(old, new, 1)).unwrap();
+    let before = files(copy.path());
+    let told = refused(copy.path(), NEW);
+    assert!(told.contains("cannot be changed here") && told.contains("Put the step into the file by hand"), "{told}");
+    assert!(files(copy.path()) == before);
+}
+
+/// What a person edits after the command.
+struct ByHand<'a> {
+    root: &'a Path,
+    files: BTreeSet<&'a str>,
+}
+
+impl<'a> ByHand<'a> {
+    fn write(&mut self, file: &'a str, text: &str) {
+        fs::write(self.root.join(file), text).unwrap();
+        self.files.insert(file);
+    }
+
+    fn replace(&mut self, file: &'a str, old: &str, new: &str) {
+        let text = fs::read_to_string(self.root.join(file)).unwrap();
+        assert!(text.contains(old), "{file} has no longer: {old}");
+        self.write(file, &text.replacen(old, new, 1));
+    }
+}
+
+/// A step in the middle of the checkout, which reads an earlier result and whose own is read by a later step, with a
+/// compensation and one right more.
+///
+/// It builds the workspace anew, in a copy beside what is built already. The copy stays where it is, so that a second time
+/// only what has changed is built.
+#[test]
+#[ignore = "it builds the workspace: tests/run.sh new_step"]
+fn three_files_are_edited_by_hand_for_a_step_in_the_middle_of_the_checkout() {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let scratch = target.join("new_step");
+    let root = scratch.as_path();
+    copy_to(root);
+    // Cargo tells packages apart by name, version and place in their workspace. With another version it takes those of the copy
+    // for others than those of this repository, and both can be built into one folder.
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    fs::write(root.join("Cargo.toml"), manifest.replacen("version = \"0.1.0\"", "version = \"0.1.0-new-step\"", 1))
+        .unwrap();
+    done(root, NEW);
+
+    let mut by_hand = ByHand { root, files: BTreeSet::new() };
+    by_hand.write("functions/checkout/check_fraud/src/lib.rs", include_str!("new_step/check_fraud.rs"));
+    let payment = "functions/checkout/process_payment/src/lib.rs";
+    by_hand.replace(
+        payment,
+        "use std::time::Duration;\n",
+        "use checkout_check_fraud::CheckFraudResult;\nuse std::time::Duration;\n",
+    );
+    by_hand.replace(
+        payment,
+        "ResultOf<ValidatedCart>);",
+        "ResultOf<ValidatedCart>, Option<ResultOf<CheckFraudResult>>);",
+    );
+    by_hand.replace(payment, "ResultOf(cart)): Self::Input", "ResultOf(cart), fraud): Self::Input");
+    by_hand.replace(
+        payment,
+        "        let payment = &request.payment_info;\n",
+        "        if let Some(ResultOf(CheckFraudResult { score })) = fraud.filter(|ResultOf(fraud)| fraud.score > 50) {\n            \
+             return Err(StepError::new(ShopCode::PaymentDeclined, format!(\"fraud, score {score}\")));\n        }\n        \
+         let payment = &request.payment_info;\n",
+    );
+    let right = "    check_fraud:\n      rights:\n        - {table: products, actions: [dynamodb:BatchGetItem]}\n";
+    by_hand.replace("infra/settings.yaml", "    process_payment:\n", &format!("{right}    process_payment:\n"));
+    assert!(by_hand.files.len() <= 3, "{:?}", by_hand.files);
+
+    done(root, "render");
+    done(root, "check");
+    fs::write(root.join("tests/tests/check_fraud.rs"), include_str!("new_step/scenario.rs")).unwrap();
+    let cargo = |arguments: &str| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(arguments.split_whitespace()).current_dir(root).env("CARGO_TARGET_DIR", target.parent().unwrap());
+        assert!(cargo.status().unwrap().success(), "cargo {arguments}, in {}", root.display());
+    };
+    cargo("fmt --all --check");
+    cargo("clippy --offline --locked --workspace --all-targets --features lambda -- -D warnings");
+    let tests =
+        ["house", "dependencies", "papers", "project", "checkout", "check_fraud"].map(|test| format!("--test {test}"));
+    cargo(&format!("test --offline --locked --workspace --features lambda --lib {}", tests.join(" ")));
+}

@@ -1,0 +1,48 @@
+//! Looks for fraud.
+
+use checkout::{Catalogue, ConfigError, Shop, ValidatedCart};
+use serde::{Deserialize, Serialize};
+use stepwell::{ResultOf, Step, StepContext, StepError, StepResult};
+
+#[cfg(test)]
+mod tests;
+
+/// The step on the ports of this shop.
+///
+/// # Errors
+/// What is missing in the shop's configuration.
+pub fn step<S: Shop>(shop: &S) -> Result<CheckFraud<S::Catalogue>, ConfigError> {
+    Ok(CheckFraud { catalogue: shop.catalogue()? })
+}
+
+/// Looks for fraud: few people want ten of a kind, and most of what there is.
+#[derive(Debug)]
+pub struct CheckFraud<C> {
+    catalogue: C,
+}
+
+/// The result of `check_fraud`, for the steps after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckFraudResult {
+    /// The largest part of a product's stock that the cart takes, in percent; 0 where it takes fewer than ten of each.
+    pub score: u32,
+}
+
+impl StepResult for CheckFraudResult {
+    const STEP: &'static str = "check_fraud";
+}
+
+impl<C: Catalogue> Step for CheckFraud<C> {
+    type Input = ResultOf<ValidatedCart>;
+    type Output = CheckFraudResult;
+
+    async fn run(&self, ResultOf(cart): Self::Input, _: &StepContext) -> Result<CheckFraudResult, StepError> {
+        let ids: Vec<_> = cart.validated_items.iter().map(|line| line.product_id).collect();
+        let products = self.catalogue.products(&ids).await?;
+        let parts = cart.validated_items.iter().filter(|line| line.quantity >= 10).map(|line| {
+            let stock = products.get(&line.product_id).map_or(0, |product| product.stock);
+            line.quantity.saturating_mul(100) / stock.max(1)
+        });
+        Ok(CheckFraudResult { score: parts.max().unwrap_or_default() })
+    }
+}

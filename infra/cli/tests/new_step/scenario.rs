@@ -1,0 +1,56 @@
+//! The checkout with the step `check_fraud`, run whole.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
+use checkout::testing::MemoryShop;
+use checkout_check_fraud::CheckFraudResult;
+use serde_json::{Value, json};
+use stepwell::{
+    core::{
+        history::History,
+        state::{End, StepState, TaskState},
+    },
+    testing::Harness,
+};
+use stepwell_tests::{
+    checkout::{products, request},
+    each_checkout_step,
+};
+
+async fn run(request: &Value) -> (MemoryShop, Harness, History) {
+    let shop = MemoryShop::selling(products());
+    let mut harness = Harness::new(checkout::workflow().unwrap());
+    macro_rules! host {
+        ($name:literal, $library:ident) => {
+            harness = harness.with($name, $library::step(&shop).unwrap());
+        };
+    }
+    each_checkout_step!(host);
+    let task = harness.start(request).await.unwrap();
+    let history = harness.run(task).await.unwrap();
+    (shop, harness, history)
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_step_is_run_in_its_place_on_an_earlier_result() {
+    let (_, harness, history) = run(&request("success")).await;
+    assert_eq!(history.task.state, TaskState::Completed);
+    let sent: Vec<String> = harness.sent().into_iter().map(|message| message.step).collect();
+    assert_eq!(sent[..3], ["validate_cart", "check_fraud", "process_payment"]);
+    let result: CheckFraudResult = harness.result(history.task.id, "check_fraud").await.unwrap();
+    assert_eq!(result, CheckFraudResult { score: 0 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn later_step_reads_its_result_and_the_compensation_is_run() {
+    let mut greedy = request("success");
+    greedy["cart_items"] = json!([{ "product_id": 1, "quantity": 60 }]);
+    let (shop, harness, history) = run(&greedy).await;
+    let result: CheckFraudResult = harness.result(history.task.id, "check_fraud").await.unwrap();
+    assert_eq!(result, CheckFraudResult { score: 60 });
+    let error = history.step("process_payment").unwrap().error.as_ref().unwrap();
+    assert_eq!((error.code.as_str(), error.message.as_str()), ("PAYMENT_DECLINED", "fraud, score 60"));
+    assert!(shop.charges().is_empty());
+    assert_eq!(history.task.state, TaskState::Compensated(End::Error));
+    assert_eq!(history.step("forget_suspicion").unwrap().state, StepState::Complete);
+}
