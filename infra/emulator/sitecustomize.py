@@ -1,6 +1,6 @@
 """Python reads this at start-up: infra/local.sh puts this folder on MiniStack's PYTHONPATH.
 
-Two things in MiniStack are unlike AWS in a way that matters here, and one is missing that the tests need.
+Some things in MiniStack are unlike AWS in a way that matters here, and one is missing that the tests need.
 
 1. Its Lambda runtime API is a socketserver, which leaves Nagle's algorithm on. An answer sent in two pieces then waits
    for the function's delayed ACK, 40 ms at every hop, and hides what the functions themselves take. AWS has no such
@@ -12,7 +12,8 @@ Two things in MiniStack are unlike AWS in a way that matters here, and one is mi
 
 3. The decisions about functions' calls are written to the file `calls` in the folder STEPWELL_STATE: a line for each
    function, action, resource and decision that differs, separated by tabs. tests/run.sh compares them with what the roles
-   grant. A call that is denied is in the emulator's log as well.
+   grant. A denied call is in the emulator's log as well, and what its function is answered names the resource, as on AWS;
+   MiniStack leaves it out.
 
 What is replaced here are MiniStack's internals, in the version that infra/requirements.txt names.
 """
@@ -55,6 +56,7 @@ iam_actions._ses_v2_resource_arn = ses_resource_arn_of_mail_too
 enforce = iam_evaluator.enforce
 recorded = set()
 recording = threading.Lock()
+denied_resource = contextvars.ContextVar("the resource that this request was denied", default=None)
 
 
 def enforce_and_record(access_key_id, iam_action, service, region, resource_arn="*", service_context=None):
@@ -79,6 +81,7 @@ def function_of(access_key_id):
 
 def record(function, action, resource, refused):
     if refused:
+        denied_resource.set(resource)
         iam_evaluator.logger.warning("denied: %s lacks %s on %s", function, action, resource)
     line = "\t".join([function, action, resource, "denied" if refused else "allowed"])
     with recording:
@@ -90,3 +93,16 @@ def record(function, action, resource, refused):
 
 
 iam_evaluator.enforce = enforce_and_record
+
+access_denied_response = iam_actions.access_denied_response
+
+
+def access_denied_response_with_resource(service, action, principal_arn, request_id, **details):
+    if denied_resource.get():
+        details["message"] = iam_actions.identity_denial_message(
+            action, principal_arn, denied_resource.get(), details.get("explicit_deny", False)
+        )
+    return access_denied_response(service, action, principal_arn, request_id, **details)
+
+
+iam_actions.access_denied_response = access_denied_response_with_resource

@@ -1,7 +1,9 @@
 //! What the functions' roles grant, compared with the calls that the functions have made.
 //!
-//! The emulator evaluates the roles and writes down each call (`infra/emulator/sitecustomize.py`). A call that was denied is
-//! a right that is missing; a right that no call has needed is one too many.
+//! The emulator evaluates the roles and records each call (`infra/emulator/sitecustomize.py`). A denied call is a missing
+//! right; a right that no call has needed is one too many. A right names one action and one resource. It may hold a pattern
+//! only where the template cannot name the resource: for the log streams of a log group, and for the queues of one workflow,
+//! because any of its workers may be the one that advances a task.
 
 use serde_json::Value;
 use std::{
@@ -10,7 +12,7 @@ use std::{
 };
 use wildmatch::WildMatch;
 
-/// What a role grants to a function: actions and resources, in which `*` and `?` stand for others.
+/// What a role grants to a function: an action on a resource. In both, `*` and `?` make a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Right {
     /// The function's full name.
@@ -37,12 +39,12 @@ pub struct Call {
 /// What is wrong with a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// The function has made a call that it may not make.
-    Missing(Call),
+    /// The function has made a call that needs this.
+    Missing(Right),
     /// No function has made a call for which it needs this.
     Unused(Right),
-    /// All calls that needed this were about this one resource, which the right does not name.
-    TooWide(Right, String),
+    /// It is a pattern, where the calls needed no more than these, which could be named.
+    TooWide(Right, BTreeSet<Right>),
 }
 
 impl Right {
@@ -51,20 +53,45 @@ impl Right {
             && WildMatch::new_case_insensitive(&self.action).matches(&call.action)
             && WildMatch::new(&self.resource).matches(&call.resource)
     }
+
+    /// Whether it names one action and one resource, or is a pattern of resources that the template cannot name.
+    fn is_narrow(&self) -> bool {
+        let exact = |text: &str| !text.contains(['*', '?']);
+        let parts: Vec<_> = self.resource.split(':').collect();
+        let resource = match parts[..] {
+            [.., "logs", _, _, "log-group", group, "*"] => group,
+            // stepwell-STAGE-WORKFLOW-*. The name of a workflow that was shortened has another hyphen.
+            [.., "sqs", _, _, queue] => {
+                queue.strip_suffix("-*").filter(|workflow| workflow.split('-').count() > 2).unwrap_or(queue)
+            }
+            _ => &self.resource,
+        };
+        exact(&self.action) && exact(resource)
+    }
+}
+
+impl Call {
+    /// The least that allows it.
+    fn right(&self) -> Right {
+        let Self { function, action, resource, .. } = self.clone();
+        Right { function, action, resource }
+    }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing(Call { function, action, resource, .. }) => {
-                write!(f, "{function} lacks {action} on {resource}: grant it in the template")
+            Self::Missing(Right { function, action, resource }) => {
+                write!(f, "{function} lacks {action} on {resource}: grant it in infra/settings.yaml")
             }
             Self::Unused(Right { function, action, resource }) => write!(
                 f,
                 "{function} has {action} on {resource}, which no run has needed: take it away, or write the scenario that needs it"
             ),
-            Self::TooWide(Right { function, action, resource }, only) => {
-                write!(f, "{function} has {action} on {resource}, but needs it on {only} only: name that")
+            Self::TooWide(Right { function, action, resource }, needed) => {
+                let needed: Vec<_> =
+                    needed.iter().map(|Right { action, resource, .. }| format!("{action} on {resource}")).collect();
+                write!(f, "{function} has {action} on {resource}: name what it needs, {}", needed.join(", "))
             }
         }
     }
@@ -76,25 +103,19 @@ impl fmt::Display for Finding {
 pub fn compare(rights: &BTreeSet<Right>, calls: &BTreeSet<Call>) -> Vec<Finding> {
     let functions: BTreeSet<_> = rights.iter().map(|right| &right.function).collect();
     let granted = |call: &Call| !functions.contains(&call.function) || rights.iter().any(|right| right.covers(call));
-    let missing = calls.iter().filter(|call| !(call.allowed && granted(call))).cloned().map(Finding::Missing);
+    let missing = calls.iter().filter(|call| !(call.allowed && granted(call))).map(Call::right);
+    let missing: BTreeSet<_> = missing.collect();
 
     let too_much = rights.iter().filter_map(|right| {
         let calls = calls.iter().filter(|call| call.allowed && right.covers(call));
-        let resources: BTreeSet<_> = calls.map(|call| &call.resource).collect();
-        match resources.into_iter().collect::<Vec<_>>()[..] {
-            [] => Some(Finding::Unused(right.clone())),
-            [only] if *only != right.resource && !of_log_streams(right) => {
-                Some(Finding::TooWide(right.clone(), only.clone()))
-            }
-            _ => None,
+        let needed: BTreeSet<_> = calls.map(Call::right).collect();
+        if needed.is_empty() {
+            Some(Finding::Unused(right.clone()))
+        } else {
+            (!right.is_narrow()).then(|| Finding::TooWide(right.clone(), needed))
         }
     });
-    missing.chain(too_much).collect()
-}
-
-/// Only Lambda knows what a log stream is called.
-fn of_log_streams(right: &Right) -> bool {
-    right.action.starts_with("logs:")
+    missing.into_iter().map(Finding::Missing).chain(too_much).collect()
 }
 
 /// The calls in the emulator's record.
@@ -242,7 +263,7 @@ mod tests {
     fn a_call_without_a_right_is_found() {
         let send = call("sqs:SendMessage", QUEUE);
         let found = found(&[right("sqs:DeleteMessage", QUEUE)], std::slice::from_ref(&send));
-        assert_eq!(found, [Finding::Missing(send), Finding::Unused(right("sqs:DeleteMessage", QUEUE))]);
+        assert_eq!(found, [Finding::Missing(send.right()), Finding::Unused(right("sqs:DeleteMessage", QUEUE))]);
     }
 
     #[test]
@@ -251,8 +272,17 @@ mod tests {
         let send = right("ses:SendEmail", &denied.resource);
         assert_eq!(
             found(std::slice::from_ref(&send), std::slice::from_ref(&denied)),
-            [Finding::Missing(denied), Finding::Unused(send)]
+            [Finding::Missing(send.clone()), Finding::Unused(send)]
         );
+    }
+
+    #[test]
+    fn a_call_that_was_denied_in_one_run_and_allowed_in_another_is_found_once() {
+        let allowed = call("sqs:SendMessage", QUEUE);
+        let calls = [Call { allowed: false, ..allowed.clone() }, allowed.clone()];
+        let other = right("sqs:DeleteMessage", QUEUE);
+        let rights = [Finding::Missing(allowed.right()), Finding::Unused(other.clone())];
+        assert_eq!(found(&[other], &calls), rights);
     }
 
     #[test]
@@ -262,12 +292,32 @@ mod tests {
         assert_eq!(found(&rights, &[call("sqs:SendMessage", QUEUE)]), [Finding::Unused(other)]);
     }
 
+    #[test_case("sqs:SendMessage", "arn:aws:sqs:us-east-1:1:stepwell-local-shop-pay", true; "one queue")]
+    #[test_case("sqs:SendMessage", "arn:aws:sqs:us-east-1:1:stepwell-local-shop-*", true; "the queues of a workflow")]
+    #[test_case("sqs:SendMessage", "arn:aws:sqs:us-east-1:1:stepwell-local-a_shop-3f4c5d-*", true; "a workflow with a shortened name")]
+    #[test_case("sqs:SendMessage", "arn:aws:sqs:us-east-1:1:stepwell-local-*", false; "the queues of all workflows")]
+    #[test_case("sqs:SendMessage", "arn:aws:sqs:us-east-1:1:stepwell-*-shop-*", false; "the queues of all stages")]
+    #[test_case("sqs:SendMessage", "arn:aws:sqs:us-east-1:1:stepwell-local-shop-p*", false; "some queues of a workflow")]
+    #[test_case("sqs:*", "arn:aws:sqs:us-east-1:1:stepwell-local-shop-pay", false; "all actions")]
+    #[test_case("logs:PutLogEvents", "arn:aws:logs:us-east-1:1:log-group:/aws/lambda/pay:*", true; "the streams of a log")]
+    #[test_case("logs:PutLogEvents", "arn:aws:logs:us-east-1:1:log-group:/aws/lambda/*:*", false; "the streams of all logs")]
+    #[test_case("dynamodb:Query", "arn:aws:dynamodb:us-east-1:1:table/tasks/index/by_status", true; "an index")]
+    #[test_case("dynamodb:Query", "arn:aws:dynamodb:us-east-1:1:table/tasks/index/*", false; "all indexes")]
+    #[test_case("dynamodb:Query", "arn:aws:dynamodb:us-east-1:1:table/task?", false; "a question mark")]
+    #[test_case("ses:SendEmail", "*", false; "anything")]
+    fn a_right_is_narrow(action: &str, resource: &str, narrow: bool) {
+        assert_eq!(right(action, resource).is_narrow(), narrow);
+    }
+
     #[test]
-    fn a_pattern_for_one_resource_is_too_wide_and_for_two_it_is_not() {
-        let queues = right("sqs:SendMessage", "arn:aws:sqs:us-east-1:1:shop-*");
-        let calls = [call("sqs:SendMessage", QUEUE), call("sqs:SendMessage", "arn:aws:sqs:us-east-1:1:shop-ship")];
-        assert_eq!(found(std::slice::from_ref(&queues), &calls), []);
-        assert_eq!(found(std::slice::from_ref(&queues), &calls[..1]), [Finding::TooWide(queues, QUEUE.to_owned())]);
+    fn a_pattern_is_needed_when_one_call_falls_within_it_and_is_found_where_that_could_be_named() {
+        let queues = right("sqs:SendMessage", "arn:aws:sqs:us-east-1:1:stepwell-local-shop-*");
+        let sent = call("sqs:SendMessage", "arn:aws:sqs:us-east-1:1:stepwell-local-shop-pay");
+        assert_eq!(found(std::slice::from_ref(&queues), std::slice::from_ref(&sent)), []);
+
+        let all = right("sqs:SendMessage", "arn:aws:sqs:us-east-1:1:stepwell-local-*");
+        let needed = BTreeSet::from([sent.right()]);
+        assert_eq!(found(&[queues, all.clone()], &[sent]), [Finding::TooWide(all, needed)]);
     }
 
     #[test]
@@ -276,7 +326,10 @@ mod tests {
         let rights = [right("sqs:SendMessage", QUEUE)];
         assert_eq!(found(&rights, &[theirs.clone(), call("sqs:SendMessage", QUEUE)]), []);
         let denied = Call { allowed: false, ..theirs };
-        assert_eq!(found(&rights, &[denied.clone(), call("sqs:SendMessage", QUEUE)]), [Finding::Missing(denied)]);
+        assert_eq!(
+            found(&rights, &[denied.clone(), call("sqs:SendMessage", QUEUE)]),
+            [Finding::Missing(denied.right())]
+        );
     }
 
     #[test]

@@ -18,6 +18,7 @@ use stepwell_tests::{
     stack::{Product, Stack},
     until,
 };
+use test_case::test_case;
 
 /// How long ago the starts were that the watchdog is to find.
 const TWO_MINUTES: Duration = Duration::from_secs(120);
@@ -132,8 +133,11 @@ async fn a_dead_letter_that_belongs_to_nothing_is_kept_with_the_reason() {
     stack.until_acknowledged("dead_letters", &id).await;
 }
 
+/// The last step's, which has nothing of its own to send to, and the last compensation's.
+#[test_case("send_confirmation"; "a late one")]
+#[test_case("refund_payment"; "an early one")]
 #[tokio::test]
-async fn a_late_message_brings_on_what_an_operator_who_died_has_left_undone() {
+async fn a_message_brings_on_what_an_operator_who_died_has_left_undone(step: &str) {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
     let task = lost_start(&stack, &product, Duration::ZERO).await;
@@ -160,7 +164,7 @@ async fn a_late_message_brings_on_what_an_operator_who_died_has_left_undone() {
     let table = DynamoTable::new(stack.dynamo.clone(), stack.tasks_table());
     let cancel = task::divert(task.parse().unwrap(), Diversion::Compensate(End::Cancelled), &cancel);
     assert!(table.apply(&cancel).await.unwrap().is_written());
-    stack.wake(&task, "send_confirmation").await;
+    stack.wake(&task, step).await;
     let operator = stack.operator();
     let undone = until("the end of the compensation", async || {
         Some(operator.task(&task).await).filter(|task| task["compensated"] == true)
