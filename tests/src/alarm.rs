@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 use stepwell::{
-    core::{compensation::COMPENSATION_FAILED, format::NEWER_FORMAT},
+    core::{format::NEWER_FORMAT, recovery::COMPENSATION_FAILED},
     permanent,
     testing::Harness,
 };
@@ -56,7 +56,7 @@ async fn a_compensation_that_failed_is_a_line_of_these_words_in_the_functions_lo
     let graph = Graph::chain(1).undone([0].into());
     let harness = Harness::new(graph.workflow()).with(name(0), fails()).with("s50", fails());
     let task = harness.start(&Value::Null).await.unwrap();
-    harness.run_until(task, |history| history.task.state.is_compensating()).await.unwrap();
+    harness.run_until(task, |snapshot| snapshot.task.state.is_compensating()).await.unwrap();
     assert_eq!(log.calls(), [""; 0]);
     harness.run(task).await.unwrap();
     assert_eq!(log.calls(), ["s50"]);

@@ -14,7 +14,7 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 use stepwell::{
-    Ambient, Client, System, Timestamp,
+    Client, System, Timestamp,
     core::message::{QueueName, StepQueue, UNDELIVERABLE},
 };
 use stepwell_aws::{DynamoTable, REASON_ATTRIBUTE, SqsQueue};
@@ -28,12 +28,12 @@ const VISIBILITY_SECONDS: u32 = 60;
 #[derive(Clone, Copy, Debug)]
 pub struct Clock;
 
-impl Ambient for Clock {
+impl stepwell::Runtime for Clock {
     fn now(&self) -> Timestamp {
         System.now()
     }
 
-    fn draw(&self) -> f64 {
+    fn random(&self) -> f64 {
         0.5
     }
 

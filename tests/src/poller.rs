@@ -12,8 +12,8 @@ use futures::{
 };
 use std::{collections::BTreeMap, fmt, ops::Range, time::Duration};
 use stepwell::{
-    Ambient, Step, TaskId,
-    core::{history::History, message::StepQueue},
+    Runtime, Step, TaskId,
+    core::{message::StepQueue, snapshot::TaskSnapshot},
     ports::Received,
     runtime::worker::{Invocation, Worker},
 };
@@ -101,14 +101,14 @@ impl<'a> Poller<'a> {
         self.deliveries.lock().clone()
     }
 
-    /// Works until no queue holds a message any more, and answers with the task's history then.
+    /// Works until no queue holds a message any more, and answers with the task's snapshot then.
     ///
     /// # Panics
     /// Where that takes for ever, or the task is not there.
-    pub async fn run(&self, task: TaskId) -> History {
+    pub async fn run(&self, task: TaskId) -> TaskSnapshot {
         self.drain().await;
-        let history = self.sandbox.client().history(task).await.expect("the table can be read");
-        history.expect("the task is there")
+        let snapshot = self.sandbox.client().snapshot(task).await.expect("the table can be read");
+        snapshot.expect("the task is there")
     }
 
     /// Works until no queue holds a message any more.

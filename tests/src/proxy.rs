@@ -41,7 +41,7 @@ pub struct Rates {
 
 impl Rates {
     /// The fault that a number from 0 to 1 stands for.
-    fn fault(&self, draw: f64) -> Option<Fault> {
+    fn fault(&self, random: f64) -> Option<Fault> {
         let mut below = 0.0;
         let faults = [
             (Fault::Throttled, self.throttled),
@@ -51,7 +51,7 @@ impl Rates {
         ];
         faults.into_iter().find_map(|(fault, rate)| {
             below += rate;
-            (draw < below).then_some(fault)
+            (random < below).then_some(fault)
         })
     }
 }
@@ -141,7 +141,7 @@ impl Shared {
         stream.set_nodelay(true)?;
         let mut stream = BufReader::new(stream);
         while let Some(request) = Request::read(&mut stream).await? {
-            let fault = self.draw();
+            let fault = self.random();
             let answer = match fault {
                 Some(Fault::Throttled) => throttle(),
                 Some(Fault::Refused) => internal_error(),
@@ -159,7 +159,7 @@ impl Shared {
         Ok(())
     }
 
-    fn draw(&self) -> Option<Fault> {
+    fn random(&self) -> Option<Fault> {
         let (rng, counts) = &mut *self.dice.lock().expect("no holder panics");
         let fault = self.rates.fault(rng.f64());
         counts.count(fault);
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn each_fault_has_its_share_of_the_dice() {
         let rates = Rates { throttled: 0.1, refused: 0.2, answer_lost: 0.3, dropped: 0.1 };
-        let faults = [0.05, 0.15, 0.4, 0.65, 0.75].map(|draw| rates.fault(draw));
+        let faults = [0.05, 0.15, 0.4, 0.65, 0.75].map(|random| rates.fault(random));
         let expected = [Fault::Throttled, Fault::Refused, Fault::AnswerLost, Fault::Dropped].map(Some);
         assert_eq!((&faults[..4], faults[4]), (&expected[..], None));
     }

@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 use stepwell::{
-    Ambient, System, TaskId,
+    Runtime, System, TaskId,
     core::{
         format::READS,
         item::attribute,

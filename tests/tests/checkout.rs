@@ -9,9 +9,9 @@ use checkout::{
 use serde_json::{Value, json};
 use std::time::Duration;
 use stepwell::{
-    By, TaskId,
+    Actor, TaskId,
     core::{
-        history::History,
+        snapshot::TaskSnapshot,
         state::{End, StepState, TaskState},
     },
     retryable,
@@ -49,7 +49,7 @@ impl Checkouts {
     }
 
     /// Runs a checkout until nothing more happens by itself.
-    async fn run(&self, request: &Value) -> History {
+    async fn run(&self, request: &Value) -> TaskSnapshot {
         self.harness.run(self.start(request).await).await.unwrap()
     }
 
@@ -64,26 +64,26 @@ impl Checkouts {
     /// Asserts that the shop has charged, reserved, ordered and written once.
     fn assert_sold_once(&self) {
         let numbers = (self.shop.charges().len(), self.shop.reservations().len(), self.shop.all_orders().len());
-        assert_eq!((numbers, self.shop.letters().len()), ((1, 1, 1), 1));
+        assert_eq!((numbers, self.shop.emails().len()), ((1, 1, 1), 1));
     }
 }
 
-fn by() -> By {
-    By::new("somebody", "a test").unwrap()
+fn actor() -> Actor {
+    Actor::new("somebody", "a test").unwrap()
 }
 
 /// The step that failed, its error's code, and how many attempts it had.
-fn failure<'a>(history: &'a History, step: &str) -> (&'a str, usize) {
-    let record = history.step(step).unwrap();
+fn failure<'a>(snapshot: &'a TaskSnapshot, step: &str) -> (&'a str, usize) {
+    let record = snapshot.step(step).unwrap();
     (&record.error.as_ref().unwrap().code, record.attempts.len())
 }
 
 #[tokio::test(start_paused = true)]
 async fn good_request_is_charged_reserved_ordered_and_confirmed_once() {
     let checkouts = Checkouts::new();
-    let history = checkouts.run(&request("success")).await;
-    assert_eq!(history.task.state, TaskState::Completed);
-    assert!(history.steps.iter().all(|step| step.attempts.len() == 1));
+    let snapshot = checkouts.run(&request("success")).await;
+    assert_eq!(snapshot.task.state, TaskState::Completed);
+    assert!(snapshot.steps.iter().all(|step| step.attempts.len() == 1));
     checkouts.assert_sold_once();
     assert_eq!(checkouts.shop.charges().values().next().unwrap().amount.to_string(), "100.00");
     assert_eq!(checkouts.shop.stock_of(ORGANIZER), 98);
@@ -92,27 +92,27 @@ async fn good_request_is_charged_reserved_ordered_and_confirmed_once() {
 #[tokio::test(start_paused = true)]
 async fn declined_card_fails_at_once_and_takes_nothing() {
     let checkouts = Checkouts::new();
-    let history = checkouts.run(&request("card_declined")).await;
-    assert_eq!(failure(&history, "process_payment"), ("PAYMENT_DECLINED", 1));
-    assert_eq!(history.task.state, TaskState::Compensated(End::Error));
+    let snapshot = checkouts.run(&request("card_declined")).await;
+    assert_eq!(failure(&snapshot, "process_payment"), ("PAYMENT_DECLINED", 1));
+    assert_eq!(snapshot.task.state, TaskState::Compensated(End::Error));
     assert!(checkouts.is_untouched());
 }
 
 #[tokio::test(start_paused = true)]
 async fn gateway_that_recovers_is_tried_again() {
     let checkouts = Checkouts::new();
-    let history = checkouts.run(&request("gateway_recovers")).await;
-    assert_eq!(history.task.state, TaskState::Completed);
-    assert_eq!(history.step("process_payment").unwrap().attempts.len(), 3);
+    let snapshot = checkouts.run(&request("gateway_recovers")).await;
+    assert_eq!(snapshot.task.state, TaskState::Completed);
+    assert_eq!(snapshot.step("process_payment").unwrap().attempts.len(), 3);
     checkouts.assert_sold_once();
 }
 
 #[tokio::test(start_paused = true)]
 async fn gateway_that_stays_down_uses_up_every_redrive_and_everything_is_undone() {
     let checkouts = Checkouts::new();
-    let history = checkouts.run(&request("gateway_times_out")).await;
-    assert_eq!(failure(&history, "process_payment"), ("GATEWAY_TIMEOUT", 5 * 3), "three attempts, and four redrives");
-    assert_eq!(history.task.state, TaskState::Compensated(End::Error));
+    let snapshot = checkouts.run(&request("gateway_times_out")).await;
+    assert_eq!(failure(&snapshot, "process_payment"), ("GATEWAY_TIMEOUT", 5 * 3), "three attempts, and four redrives");
+    assert_eq!(snapshot.task.state, TaskState::Compensated(End::Error));
     assert!(checkouts.is_untouched());
 }
 
@@ -124,13 +124,13 @@ async fn who_comes_second_for_the_last_ones_gets_the_charge_back() {
     last["payment_info"]["amount"] = json!(143.24);
     checkouts.harness.fail("update_inventory", [StepFault::Error(retryable("BUSY", "held up"))]);
     let second = checkouts.start(&last).await;
-    let held_up = |history: &History| history.step("update_inventory").unwrap().state == StepState::Retrying;
+    let held_up = |snapshot: &TaskSnapshot| snapshot.step("update_inventory").unwrap().state == StepState::Retrying;
     checkouts.harness.run_until(second, held_up).await.unwrap();
     assert_eq!(checkouts.run(&last).await.task.state, TaskState::Completed);
-    let history = checkouts.harness.run(second).await.unwrap();
-    assert_eq!(failure(&history, "update_inventory").0, "INSUFFICIENT_STOCK");
-    assert_eq!(history.task.state, TaskState::Compensated(End::Error));
-    let undone: Vec<&str> = history.compensations.iter().map(|compensation| compensation.name.as_str()).collect();
+    let snapshot = checkouts.harness.run(second).await.unwrap();
+    assert_eq!(failure(&snapshot, "update_inventory").0, "INSUFFICIENT_STOCK");
+    assert_eq!(snapshot.task.state, TaskState::Compensated(End::Error));
+    let undone: Vec<&str> = snapshot.compensations.iter().map(|compensation| compensation.name.as_str()).collect();
     let touched = steps::compensations_of(&steps::up_to("update_inventory"));
     assert_eq!(undone, touched, "the stock and the payment were touched, the order was not");
     checkouts.assert_sold_once();
@@ -139,10 +139,10 @@ async fn who_comes_second_for_the_last_ones_gets_the_charge_back() {
 #[tokio::test(start_paused = true)]
 async fn changed_price_stops_the_checkout_before_the_charge() {
     let checkouts = Checkouts::new();
-    let history = checkouts.run(&request("price_mismatch")).await;
-    assert_eq!(failure(&history, "validate_cart").1, 1);
-    assert_eq!(history.step("process_payment").unwrap().state, StepState::Cancelled);
-    assert!(history.compensations.is_empty() && checkouts.is_untouched());
+    let snapshot = checkouts.run(&request("price_mismatch")).await;
+    assert_eq!(failure(&snapshot, "validate_cart").1, 1);
+    assert_eq!(snapshot.step("process_payment").unwrap().state, StepState::Cancelled);
+    assert!(snapshot.compensations.is_empty() && checkouts.is_untouched());
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,9 +151,9 @@ async fn lost_answers_before_the_letter_charge_and_reserve_once() {
     let lost = || [StepFault::ErrorAfterEffect(retryable("UNKNOWN", "no answer came"))];
     let steps = steps::before("send_confirmation");
     steps.iter().for_each(|step| checkouts.harness.fail(step, lost()));
-    let history = checkouts.run(&request("success")).await;
-    assert_eq!(history.task.state, TaskState::Completed);
-    assert!(steps.iter().all(|step| history.step(step).unwrap().attempts.len() == 2));
+    let snapshot = checkouts.run(&request("success")).await;
+    assert_eq!(snapshot.task.state, TaskState::Completed);
+    assert!(steps.iter().all(|step| snapshot.step(step).unwrap().attempts.len() == 2));
     checkouts.assert_sold_once();
 }
 
@@ -162,9 +162,9 @@ async fn worker_that_dies_after_the_charge_is_replaced_and_the_card_is_charged_o
     let checkouts = Checkouts::new();
     checkouts.harness.kill("process_payment", [Death::Before("complete"), Death::After("complete")]);
     let task = checkouts.start(&request("success")).await;
-    let history = checkouts.harness.run(task).await.unwrap();
-    assert_eq!(history.task.state, TaskState::Completed);
-    assert_eq!(history.step("process_payment").unwrap().attempts.len(), 2);
+    let snapshot = checkouts.harness.run(task).await.unwrap();
+    assert_eq!(snapshot.task.state, TaskState::Completed);
+    assert_eq!(snapshot.step("process_payment").unwrap().attempts.len(), 2);
     checkouts.assert_sold_once();
 }
 
@@ -172,11 +172,11 @@ async fn worker_that_dies_after_the_charge_is_replaced_and_the_card_is_charged_o
 async fn cancelled_checkout_is_undone_at_once_and_takes_no_money_afterwards() {
     let checkouts = Checkouts::new();
     let task = checkouts.start(&request("gateway_rate_limited")).await;
-    let waits = |history: &History| history.step("process_payment").unwrap().state == StepState::Retrying;
+    let waits = |snapshot: &TaskSnapshot| snapshot.step("process_payment").unwrap().state == StepState::Retrying;
     checkouts.harness.run_until(task, waits).await.unwrap();
-    checkouts.harness.client().cancel(task, &by()).await.unwrap();
-    let history = checkouts.harness.run(task).await.unwrap();
-    assert_eq!(history.task.state, TaskState::Compensated(End::Cancelled));
+    checkouts.harness.client().cancel(task, &actor()).await.unwrap();
+    let snapshot = checkouts.harness.run(task).await.unwrap();
+    assert_eq!(snapshot.task.state, TaskState::Compensated(End::Cancelled));
     assert!(checkouts.is_untouched());
 }
 
@@ -187,8 +187,8 @@ async fn refused_refund_needs_a_person_and_goes_on_when_they_have_resolved_it() 
     lamps["payment_info"]["token"] = json!("test_success_visa_norefund");
     let started = checkouts.harness.now();
     let task = checkouts.start(&lamps).await;
-    let history = checkouts.harness.run(task).await.unwrap();
-    assert_eq!(failure(&history, "validate_cart").0, "INSUFFICIENT_STOCK");
+    let snapshot = checkouts.harness.run(task).await.unwrap();
+    assert_eq!(failure(&snapshot, "validate_cart").0, "INSUFFICIENT_STOCK");
     assert!(checkouts.harness.now().since(started) >= Duration::from_secs(15 * 60), "it waits a quarter of an hour");
     assert!(checkouts.is_untouched(), "nothing had been charged, so nothing is refused");
 
@@ -196,12 +196,12 @@ async fn refused_refund_needs_a_person_and_goes_on_when_they_have_resolved_it() 
     lamps = request("success");
     lamps["payment_info"]["token"] = json!("test_success_visa_norefund");
     let task = checkouts.start(&lamps).await;
-    let history = checkouts.harness.run(task).await.unwrap();
-    assert_eq!(history.task.state, TaskState::Compensating(End::Error));
-    assert_eq!(failure(&history, "refund_payment").0, "REFUND_DECLINED");
+    let snapshot = checkouts.harness.run(task).await.unwrap();
+    assert_eq!(snapshot.task.state, TaskState::Compensating(End::Error));
+    assert_eq!(failure(&snapshot, "refund_payment").0, "REFUND_DECLINED");
     assert_eq!(checkouts.shop.charges().len(), 1);
-    checkouts.harness.client().resolve_step(task, "refund_payment", "{}", &by()).await.unwrap();
-    let history = checkouts.harness.run(task).await.unwrap();
-    assert_eq!(history.task.state, TaskState::Compensated(End::Error));
+    checkouts.harness.client().resolve_step(task, "refund_payment", "{}", &actor()).await.unwrap();
+    let snapshot = checkouts.harness.run(task).await.unwrap();
+    assert_eq!(snapshot.task.state, TaskState::Compensated(End::Error));
     assert_eq!(checkouts.shop.stock_of(LAMP), 40);
 }

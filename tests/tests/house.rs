@@ -295,7 +295,7 @@ fn no_program_has_tests_of_its_own() {
     assert_eq!(tested.collect::<Vec<_>>(), Vec::<&PathBuf>::new(), "tests/run.sh does not run them");
 }
 
-/// The rules are functions of what they are given: the moment and the draw come in as values.
+/// The rules are functions of what they are given: the moment and the random come in as values.
 #[test]
 fn core_knows_no_clock_no_chance_and_nothing_outside() {
     const FORBIDDEN: [&str; 10] = [

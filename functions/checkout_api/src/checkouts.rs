@@ -5,8 +5,8 @@ use axum::extract::State;
 use http_api::Segment;
 use std::sync::Arc;
 use stepwell::{
-    Ambient, By, Client, Workflow,
-    core::history::History,
+    Actor, Client, Runtime, Workflow,
+    core::snapshot::TaskSnapshot,
     ports::{Queue, Store},
 };
 
@@ -15,15 +15,15 @@ pub(crate) struct Checkouts<T, Q, A> {
     pub(crate) workflow: Workflow,
     pub(crate) engine: Client<T, Q, A>,
     /// Whom the audit trail names for a retry that a customer asks for.
-    pub(crate) customer: By,
+    pub(crate) customer: Actor,
 }
 
 /// What a route gets of them.
 pub(crate) type Shared<T, Q, A> = State<Arc<Checkouts<T, Q, A>>>;
 
-impl<T: Store, Q: Queue, A: Ambient> Checkouts<T, Q, A> {
+impl<T: Store, Q: Queue, A: Runtime> Checkouts<T, Q, A> {
     /// The checkout that a path names, with all that has happened to it.
-    pub(crate) async fn find(&self, segment: Segment) -> Result<History, ApiError> {
-        self.engine.history(task_id(segment)?).await?.ok_or(ApiError::NotFound)
+    pub(crate) async fn find(&self, segment: Segment) -> Result<TaskSnapshot, ApiError> {
+        self.engine.snapshot(task_id(segment)?).await?.ok_or(ApiError::NotFound)
     }
 }

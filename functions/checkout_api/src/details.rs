@@ -8,12 +8,12 @@ use axum::{
 };
 use http_api::{Details, Segment};
 use stepwell::{
-    Ambient,
+    Runtime,
     ports::{Queue, Store},
 };
 
 /// All that is known of the checkout, its context and what operators did to it apart.
-pub(crate) async fn details<T: Store, Q: Queue, A: Ambient>(
+pub(crate) async fn details<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
     segment: Segment,
 ) -> Result<Response, ApiError> {

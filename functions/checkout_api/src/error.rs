@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use checkout::StoreError;
-use http_api::{ErrorBody, Fault, Segment};
+use http_api::{CommonError, ErrorBody, Segment};
 use stepwell::{ActionError, EngineError, StartError, TaskId, Violation, core::state::TaskStatus, ports::TableError};
 
 /// Every answer that is not the one asked for.
@@ -26,7 +26,7 @@ pub(crate) enum ApiError {
     /// The body is JSON, but no checkout request; the paths are those of the body.
     Invalid(Vec<Violation>),
     /// What any API answers.
-    Common(Fault),
+    Common(CommonError),
 }
 
 impl IntoResponse for ApiError {
@@ -48,7 +48,7 @@ impl IntoResponse for ApiError {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 ErrorBody { details: Some(found), ..ErrorBody::new("Invalid checkout data") },
             ),
-            Self::Common(fault) => return fault.into_response(),
+            Self::Common(error) => return error.into_response(),
         };
         (status, Json(body)).into_response()
     }
@@ -59,9 +59,9 @@ pub(crate) fn task_id(segment: Segment) -> Result<TaskId, ApiError> {
     http_api::task_id(segment).ok_or(ApiError::NotFound)
 }
 
-impl From<Fault> for ApiError {
-    fn from(fault: Fault) -> Self {
-        Self::Common(fault)
+impl From<CommonError> for ApiError {
+    fn from(error: CommonError) -> Self {
+        Self::Common(error)
     }
 }
 
@@ -74,8 +74,8 @@ impl From<TableError> for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Busy(_) | StoreError::Failed(_) => Self::Common(Fault::Unavailable(error.to_string())),
-            StoreError::Unreadable(_) => Self::Common(Fault::Broken(error.to_string())),
+            StoreError::Busy(_) | StoreError::Failed(_) => Self::Common(CommonError::Unavailable(error.to_string())),
+            StoreError::Unreadable(_) => Self::Common(CommonError::Broken(error.to_string())),
         }
     }
 }
@@ -84,7 +84,9 @@ impl From<StartError> for ApiError {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Invalid(found) => Self::Invalid(violations::of_body(found)),
-            StartError::TooLarge { .. } => Self::Common(Fault::TooLarge(stepwell::core::limits::MAX_CONTEXT_BYTES)),
+            StartError::TooLarge { .. } => {
+                Self::Common(CommonError::TooLarge(stepwell::core::limits::MAX_CONTEXT_BYTES))
+            }
             StartError::KeyUsed { .. } => Self::KeyUsed,
             StartError::Table(error) => Self::Common(error.into()),
             StartError::Queue(error) => Self::Common(error.into()),
@@ -106,7 +108,7 @@ impl From<ActionError> for ApiError {
             | ActionError::NoStep(_)
             | ActionError::StepState { .. }
             | ActionError::NotReady { .. }
-            | ActionError::ResultTooLarge(_) => Self::Common(Fault::Unavailable(error.to_string())),
+            | ActionError::ResultTooLarge(_) => Self::Common(CommonError::Unavailable(error.to_string())),
         }
     }
 }

@@ -21,7 +21,7 @@ use checkout::Storefront;
 use checkouts::Checkouts;
 use std::{error::Error, sync::Arc, time::Duration};
 use stepwell::{
-    Ambient, By, Client,
+    Actor, Client, Runtime,
     ports::{Queue, Store},
 };
 
@@ -36,10 +36,10 @@ pub fn router<T, Q, A, S>(engine: Client<T, Q, A>, shop: S) -> Result<Router, Bo
 where
     T: Store + 'static,
     Q: Queue + 'static,
-    A: Ambient + 'static,
+    A: Runtime + 'static,
     S: Storefront + 'static,
 {
-    let customer = By::new("customer", "POST /retry_checkout")?;
+    let customer = Actor::new("customer", "POST /retry_checkout")?;
     let checkouts = Checkouts { workflow: checkout::workflow()?, engine, customer };
     let of_checkouts = Router::new()
         .route("/checkout", post(start::start::<T, Q, A>))

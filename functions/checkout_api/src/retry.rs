@@ -5,7 +5,7 @@ use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
 use http_api::Segment;
 use serde::Serialize;
 use stepwell::{
-    Ambient, TaskId,
+    Runtime, TaskId,
     core::state::TaskStatus,
     ports::{Queue, Store},
 };
@@ -19,17 +19,17 @@ struct Retried {
 }
 
 /// The checkout goes on at the step that failed, with a fresh set of attempts; what completed is kept.
-pub(crate) async fn retry<T: Store, Q: Queue, A: Ambient>(
+pub(crate) async fn retry<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
     segment: Segment,
 ) -> Result<impl IntoResponse, ApiError> {
-    let history = checkouts.find(segment).await?;
-    // Once it is being undone, the engine's retry is for a compensation that has failed. That is the operators' affair.
-    if history.task.state.is_compensating() {
-        return Err(ApiError::CannotRetry(history.status()));
+    let snapshot = checkouts.find(segment).await?;
+    // Once it is being undone, the engine's redrive is for a compensation that has failed. That is the operators' affair.
+    if snapshot.task.state.is_compensating() {
+        return Err(ApiError::CannotRetry(snapshot.status()));
     }
-    let task_id = history.task.id;
-    checkouts.engine.retry(task_id, &checkouts.customer).await?;
+    let task_id = snapshot.task.id;
+    checkouts.engine.redrive(task_id, &checkouts.customer).await?;
     let message = "Checkout retry initiated";
     let body = Retried { success: true, message, status: TaskStatus::Pending, task_id };
     Ok((StatusCode::ACCEPTED, Json(body)))

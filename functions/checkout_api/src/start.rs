@@ -11,7 +11,7 @@ use axum::{
 use serde::Serialize;
 use serde_json::Value;
 use stepwell::{
-    Ambient, IdempotencyKey, NotAKey, TaskId, Violation,
+    IdempotencyKey, NotAKey, Runtime, TaskId, Violation,
     core::{limits::MAX_CONTEXT_BYTES, state::TaskStatus},
     ports::{Queue, Store},
 };
@@ -27,7 +27,7 @@ struct Accepted {
 }
 
 /// Answers once the task is written and its first step is woken; the checkout itself goes on from there.
-pub(crate) async fn start<T: Store, Q: Queue, A: Ambient>(
+pub(crate) async fn start<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
     headers: HeaderMap,
     body: Body,

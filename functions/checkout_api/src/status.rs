@@ -10,18 +10,18 @@ use checkout::{CreatedOrder, Money};
 use http_api::Segment;
 use serde::Serialize;
 use stepwell::{
-    Ambient, StepResult, TaskId, Timestamp,
+    Runtime, StepResult, TaskId, Timestamp,
     core::{
-        compensation::restart_at,
-        history::{History, Progress},
         record::{Failure, StepRecord},
+        recovery::redrive_at,
+        snapshot::{Progress, TaskSnapshot},
         state::{End, StepState, TaskState},
     },
     ports::{Queue, Store},
 };
 
 /// Where the checkout stands.
-pub(crate) async fn status<T: Store, Q: Queue, A: Ambient>(
+pub(crate) async fn status<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
     segment: Segment,
 ) -> Result<Response, ApiError> {
@@ -123,27 +123,27 @@ pub(crate) struct Failed<'a> {
 
 impl<'a> OrderStatus<'a> {
     /// The answer for what is known of a task.
-    pub(crate) fn of(history: &'a History) -> Self {
+    pub(crate) fn of(snapshot: &'a TaskSnapshot) -> Self {
         use TaskState as S;
-        match history.task.state {
-            S::Running => Self::Processing(Processing::of(history)),
-            S::Completed => Self::Completed(Finished::of(history)),
-            S::Failed | S::Compensating(End::Error) | S::Compensated(End::Error) => Self::Failed(Failed::of(history)),
+        match snapshot.task.state {
+            S::Running => Self::Processing(Processing::of(snapshot)),
+            S::Completed => Self::Completed(Finished::of(snapshot)),
+            S::Failed | S::Compensating(End::Error) | S::Compensated(End::Error) => Self::Failed(Failed::of(snapshot)),
             S::Cancelled | S::Compensating(End::Cancelled) | S::Compensated(End::Cancelled) => {
-                Self::Cancelled(Cancelled::of(history))
+                Self::Cancelled(Cancelled::of(snapshot))
             }
-            S::Resolved => Self::ResolvedManually(Finished::of(history)),
+            S::Resolved => Self::ResolvedManually(Finished::of(snapshot)),
         }
     }
 }
 
 impl<'a> Processing<'a> {
-    fn of(history: &'a History) -> Self {
+    fn of(snapshot: &'a TaskSnapshot) -> Self {
         Self {
-            task_id: history.task.id,
-            current_step: history.current_step().map(|step| step.name.as_str()),
-            progress: history.progress().into(),
-            retrying: history.steps.iter().find(|step| step.state == StepState::Retrying).map(Retrying::of),
+            task_id: snapshot.task.id,
+            current_step: snapshot.current_step().map(|step| step.name.as_str()),
+            progress: snapshot.progress().into(),
+            retrying: snapshot.steps.iter().find(|step| step.state == StepState::Retrying).map(Retrying::of),
         }
     }
 }
@@ -161,24 +161,24 @@ impl<'a> Retrying<'a> {
 }
 
 impl<'a> Cancelled<'a> {
-    fn of(history: &'a History) -> Self {
-        let compensations = Compensation::all_of(history);
-        Self { task_id: history.task.id, progress: history.progress().into(), compensations }
+    fn of(snapshot: &'a TaskSnapshot) -> Self {
+        let compensations = Compensation::all_of(snapshot);
+        Self { task_id: snapshot.task.id, progress: snapshot.progress().into(), compensations }
     }
 }
 
 impl<'a> Compensation<'a> {
-    fn all_of(history: &'a History) -> Vec<Self> {
-        history.compensations.iter().map(|step| Self { step: &step.name, status: step.state }).collect()
+    fn all_of(snapshot: &'a TaskSnapshot) -> Vec<Self> {
+        snapshot.compensations.iter().map(|step| Self { step: &step.name, status: step.state }).collect()
     }
 }
 
 impl Finished {
-    fn of(history: &History) -> Self {
-        let result = history.step(CreatedOrder::STEP).and_then(|step| step.result.as_deref());
+    fn of(snapshot: &TaskSnapshot) -> Self {
+        let result = snapshot.step(CreatedOrder::STEP).and_then(|step| step.result.as_deref());
         let order = result.and_then(|result| serde_json::from_str::<CreatedOrder>(result).ok());
         Self {
-            task_id: history.task.id,
+            task_id: snapshot.task.id,
             redirect_url: order.as_ref().map(|order| format!("/orders/{}", order.order_id)),
             order_id: order.as_ref().map(|order| order.order_id),
             total_amount: order.as_ref().map(|order| order.total_amount),
@@ -188,23 +188,23 @@ impl Finished {
 }
 
 impl<'a> Failed<'a> {
-    fn of(history: &'a History) -> Self {
+    fn of(snapshot: &'a TaskSnapshot) -> Self {
         // The items are read one after another, steps first: a task can be seen to have failed a moment before its step.
-        let listed = |step: &StepRecord| !step.state.is_done() && history.task.failed_steps.contains(&step.name);
-        let failed = history.steps.iter().filter(|step| step.state == StepState::Error || listed(step));
+        let listed = |step: &StepRecord| !step.state.is_done() && snapshot.task.failed_steps.contains(&step.name);
+        let failed = snapshot.steps.iter().filter(|step| step.state == StepState::Error || listed(step));
         let failed: Vec<&StepRecord> = failed.collect();
         let first = failed.first();
         Self {
-            task_id: history.task.id,
+            task_id: snapshot.task.id,
             failed_step: first.map(|step| step.name.as_str()),
             error: first.and_then(|step| step.error.as_ref()),
             failed_steps: failed.iter().map(|step| step.name.as_str()).collect(),
-            retry_url: (history.task.state == TaskState::Failed && history.newer().is_none())
-                .then_some(history.to_restart())
-                .filter(|failed| history.full_trail(failed).is_none())
-                .map(|_| format!("/retry_checkout/{}", history.task.id)),
-            next_retry_at: restart_at(history),
-            compensations: Compensation::all_of(history),
+            retry_url: (snapshot.task.state == TaskState::Failed && snapshot.newer().is_none())
+                .then_some(snapshot.to_redrive())
+                .filter(|failed| snapshot.full_trail(failed).is_none())
+                .map(|_| format!("/retry_checkout/{}", snapshot.task.id)),
+            next_retry_at: redrive_at(snapshot),
+            compensations: Compensation::all_of(snapshot),
         }
     }
 }

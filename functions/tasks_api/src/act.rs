@@ -18,16 +18,16 @@ use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 use stepwell::{
-    ActionError, Ambient, By, Client, TaskId,
+    ActionError, Actor, Client, Runtime, TaskId,
     core::state::{TaskState, TaskStatus},
     ports::{Queue, Store},
 };
 
 /// What can be done to a task.
 #[derive(Clone)]
-pub(crate) enum Act {
+pub(crate) enum OperatorAction {
     /// What failed gets a fresh set of attempts.
-    Retry,
+    Redrive,
     /// Nothing new starts, and what was done is undone.
     Cancel,
     /// What was done is undone.
@@ -51,11 +51,11 @@ type Answer = Result<(StatusCode, Json<Accepted>), ApiError>;
 type Who = Extension<Operator>;
 
 /// The route that does this to a task.
-pub(crate) fn to_task<S, Q, A>(what: Act) -> MethodRouter<Arc<Client<S, Q, A>>>
+pub(crate) fn to_task<S, Q, A>(what: OperatorAction) -> MethodRouter<Arc<Client<S, Q, A>>>
 where
     S: Store + 'static,
     Q: Queue + 'static,
-    A: Ambient + 'static,
+    A: Runtime + 'static,
 {
     post(
         move |State(engine): Engine<S, Q, A>,
@@ -70,7 +70,7 @@ where
 }
 
 /// `/steps/{step}/resolve`: a step was done by hand, with this result, and what depends on it runs.
-pub(crate) async fn resolve_step<S: Store, Q: Queue, A: Ambient>(
+pub(crate) async fn resolve_step<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
     Extension(operator): Who,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -81,7 +81,7 @@ pub(crate) async fn resolve_step<S: Store, Q: Queue, A: Ambient>(
     let task = task_id(Ok(Path(task)))?;
     let mut fields = Fields::of_body(&request, body).await?;
     let result = result(&mut fields);
-    act(&engine, &operator, task, Act::ResolveStep { step, result }, fields).await
+    act(&engine, &operator, task, OperatorAction::ResolveStep { step, result }, fields).await
 }
 
 /// The result as it stands in the body, to the digit. The steps that take it have to be able to read it, which is more
@@ -94,39 +94,39 @@ fn result(fields: &mut Fields) -> String {
     raw.get().to_owned()
 }
 
-async fn act<S: Store, Q: Queue, A: Ambient>(
+async fn act<S: Store, Q: Queue, A: Runtime>(
     engine: &Client<S, Q, A>,
     operator: &Operator,
     task_id: TaskId,
-    act: Act,
+    act: OperatorAction,
     mut fields: Fields,
 ) -> Answer {
     let reason = reason(&mut fields);
     fields.finish()?;
-    let by = operator.by(reason)?;
-    let status = done(engine, task_id, act, &by).await?;
+    let actor = operator.actor(reason)?;
+    let status = done(engine, task_id, act, &actor).await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { success: true, task_id, status })))
 }
 
 /// Does something to a task, and answers with the status that this leads to.
-async fn done<S: Store, Q: Queue, A: Ambient>(
+async fn done<S: Store, Q: Queue, A: Runtime>(
     engine: &Client<S, Q, A>,
     id: TaskId,
-    act: Act,
-    by: &By,
+    act: OperatorAction,
+    actor: &Actor,
 ) -> Result<TaskStatus, ActionError> {
     match act {
-        Act::Retry => Ok(match engine.retry(id, by).await?.task.state {
+        OperatorAction::Redrive => Ok(match engine.redrive(id, actor).await?.task.state {
             TaskState::Compensating(_) => TaskStatus::Compensating,
             _ => TaskStatus::Pending,
         }),
-        Act::Cancel => engine.cancel(id, by).await,
-        Act::Compensate => engine.compensate(id, by).await.map(|()| TaskStatus::Compensating),
-        Act::Resolve => engine.resolve(id, by).await.map(|()| TaskStatus::ResolvedManually),
-        Act::ResolveStep { step, result } => {
-            engine.resolve_step(id, &step, &result, by).await?;
+        OperatorAction::Cancel => engine.cancel(id, actor).await,
+        OperatorAction::Compensate => engine.compensate(id, actor).await.map(|()| TaskStatus::Compensating),
+        OperatorAction::Resolve => engine.resolve(id, actor).await.map(|()| TaskStatus::ResolvedManually),
+        OperatorAction::ResolveStep { step, result } => {
+            engine.resolve_step(id, &step, &result, actor).await?;
             // Whether others have failed too is in the table only.
-            Ok(engine.history(id).await?.ok_or(ActionError::NotFound(id))?.status())
+            Ok(engine.snapshot(id).await?.ok_or(ActionError::NotFound(id))?.status())
         }
     }
 }

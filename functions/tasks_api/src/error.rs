@@ -5,7 +5,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use http_api::{ErrorBody, Fault, Segment};
+use http_api::{CommonError, ErrorBody, Segment};
 use stepwell::{
     ActionError, TaskId, Violation,
     core::format::{NEWER_FORMAT, NewerFormat},
@@ -26,7 +26,7 @@ pub(crate) enum ApiError {
     /// What is wrong with the query or with the body, and in which field.
     Invalid(Vec<Violation>),
     /// What any API answers.
-    Common(Fault),
+    Common(CommonError),
 }
 
 impl ApiError {
@@ -36,7 +36,7 @@ impl ApiError {
     }
 
     /// The body of the answer, and its status.
-    fn body(self) -> Result<(StatusCode, ErrorBody), Fault> {
+    fn body(self) -> Result<(StatusCode, ErrorBody), CommonError> {
         Ok(match self {
             Self::Nobody => {
                 let text = "Operators only: this request came with nobody's signature or token";
@@ -53,14 +53,14 @@ impl ApiError {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 ErrorBody { details: Some(found), ..ErrorBody::new("Invalid request") },
             ),
-            Self::Common(fault) => return Err(fault),
+            Self::Common(error) => return Err(error),
         })
     }
 
     /// What it says to the operator, and to a program where there is a code.
     pub(crate) fn said(self) -> (String, Option<&'static str>) {
         self.body()
-            .map_or_else(|fault| (fault.text().into_owned(), None), |(_, body)| (body.error.into_owned(), body.code))
+            .map_or_else(|error| (error.text().into_owned(), None), |(_, body)| (body.error.into_owned(), body.code))
     }
 }
 
@@ -73,7 +73,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         match self.body() {
             Ok((status, body)) => (status, Json(body)).into_response(),
-            Err(fault) => fault.into_response(),
+            Err(error) => error.into_response(),
         }
     }
 }
@@ -88,9 +88,9 @@ pub(crate) fn no_task() -> ApiError {
     ApiError::NotFound("There is no such task".to_owned())
 }
 
-impl From<Fault> for ApiError {
-    fn from(fault: Fault) -> Self {
-        Self::Common(fault)
+impl From<CommonError> for ApiError {
+    fn from(error: CommonError) -> Self {
+        Self::Common(error)
     }
 }
 

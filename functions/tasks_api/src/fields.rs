@@ -2,7 +2,7 @@
 
 use crate::error::ApiError;
 use axum::{body::Body, http::request::Parts};
-use http_api::Fault;
+use http_api::CommonError;
 use serde::de::DeserializeOwned;
 use serde_json::{
     error::Category,
@@ -53,7 +53,7 @@ impl Fields {
             Err(error) if error.classify() == Category::Data => {
                 Err(ApiError::field("", "the body has to be an object"))
             }
-            Err(error) => Err(Fault::NotJson(error).into()),
+            Err(error) => Err(CommonError::NotJson(error).into()),
         }
     }
 

@@ -8,12 +8,12 @@ mod fields;
 mod filter;
 mod list;
 mod operator;
-mod retry_all;
+mod redrive_all;
 mod show;
 #[cfg(test)]
 mod tests;
 
-use act::Act;
+use act::OperatorAction;
 use axum::{
     Router,
     extract::State,
@@ -22,7 +22,7 @@ use axum::{
 };
 use std::{sync::Arc, time::Duration};
 use stepwell::{
-    Ambient, Client,
+    Client, Runtime,
     ports::{Queue, Store},
 };
 
@@ -37,16 +37,19 @@ pub fn router<S, Q, A>(engine: Client<S, Q, A>) -> Router
 where
     S: Store + 'static,
     Q: Queue + 'static,
-    A: Ambient + 'static,
+    A: Runtime + 'static,
 {
     let routes = Router::new()
         .route("/tasks", get(list::list::<S, Q, A>))
-        .route("/tasks/retry", post(retry_all::retry_all::<S, Q, A>))
+        .route("/tasks/redrive", post(redrive_all::redrive_all::<S, Q, A>))
+        // The older names of both routes, which go with version 0.3.
+        .route("/tasks/retry", post(redrive_all::redrive_all::<S, Q, A>))
         .route("/tasks/{task_id}", get(show::show::<S, Q, A>))
-        .route("/tasks/{task_id}/retry", act::to_task(Act::Retry))
-        .route("/tasks/{task_id}/cancel", act::to_task(Act::Cancel))
-        .route("/tasks/{task_id}/compensate", act::to_task(Act::Compensate))
-        .route("/tasks/{task_id}/resolve", act::to_task(Act::Resolve))
+        .route("/tasks/{task_id}/redrive", act::to_task(OperatorAction::Redrive))
+        .route("/tasks/{task_id}/retry", act::to_task(OperatorAction::Redrive))
+        .route("/tasks/{task_id}/cancel", act::to_task(OperatorAction::Cancel))
+        .route("/tasks/{task_id}/compensate", act::to_task(OperatorAction::Compensate))
+        .route("/tasks/{task_id}/resolve", act::to_task(OperatorAction::Resolve))
         .route("/tasks/{task_id}/steps/{step}/resolve", post(act::resolve_step::<S, Q, A>))
         .layer(from_fn(operator::only))
         .with_state(Arc::new(engine));

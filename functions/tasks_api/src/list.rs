@@ -10,7 +10,7 @@ use axum::{Json, extract::State, http::request::Parts};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use stepwell::{
-    Ambient, Summary, TaskId, Timestamp,
+    Runtime, Summary, TaskId, Timestamp,
     core::state::TaskStatus,
     ports::{Queue, Store},
 };
@@ -21,7 +21,7 @@ const LIMIT: (usize, usize) = (50, 200);
 /// Some of the tasks.
 #[derive(Serialize)]
 pub(crate) struct List {
-    tasks: Vec<Listed>,
+    tasks: Vec<IndexEntry>,
     /// How many are listed here.
     count: usize,
     /// Where the list goes on: the query's `next`. There may be more even where no task is listed.
@@ -30,7 +30,7 @@ pub(crate) struct List {
 
 /// A task in the list.
 #[derive(Serialize)]
-struct Listed {
+struct IndexEntry {
     task_id: TaskId,
     workflow: String,
     status: TaskStatus,
@@ -39,14 +39,14 @@ struct Listed {
     compensated: bool,
 }
 
-impl From<Summary> for Listed {
+impl From<Summary> for IndexEntry {
     fn from(Summary { task_id, workflow, status, created_at, failed_steps }: Summary) -> Self {
         Self { task_id, workflow, status, created_at, failed_steps, compensated: status.is_compensated() }
     }
 }
 
 /// The tasks that fit the query.
-pub(crate) async fn list<S: Store, Q: Queue, A: Ambient>(
+pub(crate) async fn list<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
     request: Parts,
 ) -> Result<Json<List>, ApiError> {
@@ -55,6 +55,6 @@ pub(crate) async fn list<S: Store, Q: Queue, A: Ambient>(
     let (limit, from) = take_page(&mut fields, LIMIT.0, LIMIT.1);
     fields.finish()?;
     let found = engine.find(&filter, from.as_ref(), limit).await?;
-    let tasks: Vec<Listed> = found.tasks.into_iter().map(Listed::from).collect();
+    let tasks: Vec<IndexEntry> = found.tasks.into_iter().map(IndexEntry::from).collect();
     Ok(Json(List { count: tasks.len(), tasks, next: found.next.map(|next| next.to_string()) }))
 }

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http_api::Caller;
-use stepwell::By;
+use stepwell::Actor;
 
 /// The name of an operator, as the audit trail keeps it.
 #[derive(Clone, Debug)]
@@ -17,16 +17,16 @@ pub(crate) struct Operator(String);
 
 impl Operator {
     /// This operator for this reason, which is the field `reason` of the body.
-    pub(crate) fn by(&self, reason: String) -> Result<By, ApiError> {
-        By::new(self.0.clone(), reason).map_err(|_| {
-            let most = By::MAX_WHY;
+    pub(crate) fn actor(&self, reason: String) -> Result<Actor, ApiError> {
+        Actor::new(self.0.clone(), reason).map_err(|_| {
+            let most = Actor::MAX_WHY;
             ApiError::field("/reason", format!("has to have 1 to {most} characters, and no control characters"))
         })
     }
 
     fn of(Caller(name): &Caller) -> Option<Self> {
         // What cannot be kept is nobody's name: an action without one has no place in the audit trail.
-        By::new(name.clone(), "-").ok().map(|_| Self(name.clone()))
+        Actor::new(name.clone(), "-").ok().map(|_| Self(name.clone()))
     }
 }
 

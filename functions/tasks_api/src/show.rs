@@ -12,11 +12,11 @@ use axum::{
 use http_api::{Details, Segment};
 use serde::Serialize;
 use stepwell::{
-    Ambient, Timestamp,
+    Runtime, Timestamp,
     core::{
-        compensation::{begins_at, restart_at},
-        history::History,
-        record::{Action, ActionKind},
+        record::Action,
+        recovery::{begins_at, redrive_at},
+        snapshot::TaskSnapshot,
         state::End,
     },
     ports::{Queue, Store},
@@ -32,7 +32,7 @@ struct Task<'a> {
     /// Whether all that it did has been undone, which closes it.
     compensated: bool,
     /// When what failed is tried again by itself.
-    restarts_at: Option<Timestamp>,
+    redrives_at: Option<Timestamp>,
     /// When it is undone by itself.
     compensates_at: Option<Timestamp>,
     /// What was done to it from outside, in order.
@@ -55,7 +55,7 @@ struct Newer {
 #[derive(Serialize)]
 struct Done<'a> {
     at: Timestamp,
-    what: ActionKind,
+    what: &'static str,
     step: Option<&'a str>,
     who: &'a str,
     why: &'a str,
@@ -63,29 +63,29 @@ struct Done<'a> {
 
 impl<'a> From<&'a Action> for Done<'a> {
     fn from(Action { at, what, step, who, why }: &'a Action) -> Self {
-        Self { at: *at, what: *what, step: step.as_deref(), who, why }
+        Self { at: *at, what: what.as_str(), step: step.as_deref(), who, why }
     }
 }
 
 impl<'a> Task<'a> {
-    fn of(history: &'a History) -> Self {
+    fn of(snapshot: &'a TaskSnapshot) -> Self {
         Self {
-            details: Details::of(history),
-            ends_as: history.task.state.ends_as(),
-            compensated: history.status().is_compensated(),
-            restarts_at: restart_at(history),
-            compensates_at: begins_at(history),
-            actions: history.task.actions.iter().map(Done::from).collect(),
-            newer_format: history.newer().map(|newer| Newer { written: newer.v, needs: newer.needs }),
+            details: Details::of(snapshot),
+            ends_as: snapshot.task.state.ends_as(),
+            compensated: snapshot.status().is_compensated(),
+            redrives_at: redrive_at(snapshot),
+            compensates_at: begins_at(snapshot),
+            actions: snapshot.task.actions.iter().map(Done::from).collect(),
+            newer_format: snapshot.newer().map(|newer| Newer { written: newer.v, needs: newer.needs }),
         }
     }
 }
 
 /// One task.
-pub(crate) async fn show<S: Store, Q: Queue, A: Ambient>(
+pub(crate) async fn show<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
     segment: Segment,
 ) -> Result<Response, ApiError> {
-    let history = engine.history(task_id(segment)?).await?.ok_or_else(no_task)?;
-    Ok(Json(Task::of(&history)).into_response())
+    let snapshot = engine.snapshot(task_id(segment)?).await?.ok_or_else(no_task)?;
+    Ok(Json(Task::of(&snapshot)).into_response())
 }

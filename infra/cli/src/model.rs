@@ -223,7 +223,7 @@ fn kind(step: &StepPlan) -> &'static str {
 }
 
 /// The queues that a step's worker may send to: those of all steps of its workflow. For any worker may be the one that finds
-/// a task due to be compensated or restarted, and wakes what that makes due.
+/// a task due to be compensated or redriven, and wakes what that makes due.
 fn woken(workflow: &str) -> Vec<Value> {
     vec![queues_of(workflow), attribute(&queue_id(UNDELIVERABLE), "Arn")]
 }

@@ -48,7 +48,7 @@ fn line(text: &mut String, name: &str, cells: impl Iterator<Item = String>, end:
 
 /// A workflow file with names at their longest: a chain, of which the first so many steps have compensations.
 fn chain(steps: usize, compensations: usize) -> String {
-    let mut file = "name: a_name_of_16_cha\nrestarts: 4\nstep_templates:\n".to_owned();
+    let mut file = "name: a_name_of_16_cha\nredrives: 4\nstep_templates:\n".to_owned();
     for step in 0..steps {
         let _ = writeln!(file, "  - name: a_step_with_24_chars_{step:03}");
         if let Some(before) = step.checked_sub(1) {

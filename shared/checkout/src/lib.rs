@@ -46,7 +46,7 @@ pub use catalogue::{Catalogue, InsufficientStock, Product, ProductId};
 pub use codes::ShopCode;
 pub use config::ConfigError;
 pub use email::{EmailAddress, NotAnEmailAddress};
-pub use mail::{Confirmation, Letter, MailError, Mailer};
+pub use mail::{Confirmation, Email, MailError, Mailer};
 pub use money::{Money, NotMoney};
 pub use order::{CancelledOrder, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders, order_numbers};
 pub use payment::{CURRENCY, Charge, ChargeRequest, Gateway, GatewayError, Payment, Refund, RefundRequest, Reversal};

@@ -6,16 +6,16 @@ use stepwell::{StepResult, Timestamp};
 
 /// Something that sends mail.
 pub trait Mailer: Send + Sync {
-    /// Sends a letter and answers with its message id.
+    /// Sends a email and answers with its message id.
     ///
     /// # Errors
     /// It was not sent, or its fate is not known.
-    fn send(&self, letter: &Letter) -> impl Future<Output = Result<String, MailError>> + Send;
+    fn send(&self, email: &Email) -> impl Future<Output = Result<String, MailError>> + Send;
 }
 
-/// A letter: plain text.
+/// A email: plain text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
+pub struct Email {
     /// The address it goes to.
     pub to: EmailAddress,
     /// Its subject.
@@ -24,17 +24,17 @@ pub struct Letter {
     pub text: String,
 }
 
-/// Why a letter was not sent. All of it may pass.
+/// Why a email was not sent. All of it may pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MailError {
-    /// Too many letters.
-    #[error("the mail service asks for fewer letters")]
+    /// Too many emails.
+    #[error("the mail service asks for fewer emails")]
     RateLimited,
     /// The mail service is down or out of reach.
     #[error("the mail service is not available ({0})")]
     Unavailable(String),
     /// Anything else, by the service's word for it.
-    #[error("the mail service did not take the letter ({0})")]
+    #[error("the mail service did not take the email ({0})")]
     Unknown(String),
 }
 

@@ -19,13 +19,13 @@ fn planned() -> impl Iterator<Item = &'static str> {
 async fn sample_messages_are_those_the_engine_sends() {
     let harness = Harness::new(crate::workflow().unwrap()).call_by_call().with_all(Leaves("{}"));
     let declined = StepError::new(ShopCode::PaymentDeclined, "as the test wants it");
-    steps::plan().last_steps().for_each(|step| harness.fail(&step.name, [StepFault::Error(declined.clone())]));
+    steps::plan().leaves().for_each(|step| harness.fail(&step.name, [StepFault::Error(declined.clone())]));
     let request =
         fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/requests/success.json")).unwrap();
     let request: Value = serde_json::from_str(&request).unwrap();
     let task = harness.start(&request["checkout"]).await.unwrap();
-    let history = harness.run(task).await.unwrap();
-    assert!(matches!(history.task.state, TaskState::Compensated(_)), "{:?}", history.task.state);
+    let snapshot = harness.run(task).await.unwrap();
+    assert!(matches!(snapshot.task.state, TaskState::Compensated(_)), "{:?}", snapshot.task.state);
     let sent = harness.sent().into_iter().map(|message| Message { task_id: sample::TASK.into(), ..message });
     let sent: BTreeMap<String, Message> = sent.map(|message| (message.step.clone(), message)).collect();
     assert_eq!(sent.len(), planned().count(), "{sent:?}");

@@ -4,8 +4,8 @@
 pub mod steps;
 
 use crate::{
-    CancelledOrder, Catalogue, Charge, ChargeRequest, ConfigError, CreateOrderError, Gateway, GatewayError,
-    InsufficientStock, Letter, LineItem, MailError, Mailer, Order, OrderStatus, Orders, Pricing, Product, ProductId,
+    CancelledOrder, Catalogue, Charge, ChargeRequest, ConfigError, CreateOrderError, Email, Gateway, GatewayError,
+    InsufficientStock, LineItem, MailError, Mailer, Order, OrderStatus, Orders, Pricing, Product, ProductId,
     RefundRequest, Release, Reservation, ReserveError, Reversal, Shop, Stock, StoreError, Storefront, order_numbers,
     test_card::{self, Script},
 };
@@ -29,7 +29,7 @@ struct State {
     orders: BTreeMap<TaskId, Order>,
     cancelled: BTreeMap<TaskId, Timestamp>,
     order_numbers: BTreeSet<String>,
-    letters: Vec<Letter>,
+    emails: Vec<Email>,
     outage: Outage,
 }
 
@@ -93,9 +93,9 @@ impl MemoryShop {
         self.state().orders.values().cloned().collect()
     }
 
-    /// The letters that were sent.
-    pub fn letters(&self) -> Vec<Letter> {
-        self.state().letters.clone()
+    /// The emails that were sent.
+    pub fn emails(&self) -> Vec<Email> {
+        self.state().emails.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -256,14 +256,14 @@ impl Orders for MemoryShop {
 }
 
 impl Mailer for MemoryShop {
-    async fn send(&self, letter: &Letter) -> Result<String, MailError> {
+    async fn send(&self, letter: &Email) -> Result<String, MailError> {
         let mut state = self.state();
         if let Some(error) = &state.outage.mail {
             return Err(error.clone());
         }
-        state.letters.push(letter.clone());
+        state.emails.push(letter.clone());
         // As long as a name that SES gives.
-        Ok(format!("letter-{:053}", state.letters.len()))
+        Ok(format!("email-{:053}", state.emails.len()))
     }
 }
 

@@ -68,7 +68,7 @@ mod tests {
     /// The attempts of each step, and the seconds that one may take.
     fn step_limits(request: &Value) -> BTreeMap<String, (u32, u32)> {
         let plan = steps::workflow().plan_for(request);
-        plan.steps().iter().map(|step| (step.name.clone(), (step.retry_limit, step.timeout_seconds))).collect()
+        plan.steps().iter().map(|step| (step.name.clone(), (step.max_attempts, step.timeout_seconds))).collect()
     }
 
     #[test]

@@ -6,12 +6,12 @@ use aws_sdk_sesv2::{
     operation::send_email::SendEmailError,
     types::{Body, Content, Destination, EmailContent, Message},
 };
-use checkout::{ConfigError, EmailAddress, Letter, MailError, Mailer, NotAnEmailAddress, config};
+use checkout::{ConfigError, Email, EmailAddress, MailError, Mailer, NotAnEmailAddress, config};
 use stepwell_aws::SdkConfig;
 
 /// Mail through SES, from the address in `SHOP_MAIL_SENDER`.
 ///
-/// SES has no idempotency key: where its answer is lost, the next attempt sends the letter again. A second confirmation
+/// SES has no idempotency key: where its answer is lost, the next attempt sends the email again. A second confirmation
 /// is the lesser evil than none.
 #[derive(Clone, Debug)]
 pub struct SesMailer {
@@ -38,28 +38,28 @@ impl SesMailer {
 }
 
 impl Mailer for SesMailer {
-    async fn send(&self, letter: &Letter) -> Result<String, MailError> {
-        let content = content(letter).map_err(|error| MailError::Unknown(error.to_string()))?;
+    async fn send(&self, email: &Email) -> Result<String, MailError> {
+        let content = content(email).map_err(|error| MailError::Unknown(error.to_string()))?;
         let request = self
             .client
             .send_email()
             .from_email_address(self.sender.as_str())
-            .destination(Destination::builder().to_addresses(letter.to.as_str()).build())
+            .destination(Destination::builder().to_addresses(email.to.as_str()).build())
             .content(EmailContent::builder().simple(content).build());
         let sent = request.send().await.map_err(|error| mail_error(&error))?;
         sent.message_id.ok_or_else(|| MailError::Unknown("no message id".to_owned()))
     }
 }
 
-fn content(letter: &Letter) -> Result<Message, BuildError> {
+fn content(email: &Email) -> Result<Message, BuildError> {
     let utf8 = |text: &str| Content::builder().charset("UTF-8").data(text).build();
-    let body = Body::builder().text(utf8(&letter.text)?).build();
-    Ok(Message::builder().subject(utf8(&letter.subject)?).body(body).build())
+    let body = Body::builder().text(utf8(&email.text)?).build();
+    Ok(Message::builder().subject(utf8(&email.subject)?).body(body).build())
 }
 
 fn mail_error(error: &SdkError<SendEmailError>) -> MailError {
     let code = error.code().unwrap_or("no code");
-    tracing::warn!(code, message = error.message(), "SES did not send a letter");
+    tracing::warn!(code, message = error.message(), "SES did not send a email");
     let status = error.raw_response().map(|response| response.status().as_u16());
     match error {
         SdkError::TimeoutError(_) => MailError::Unavailable("timeout".to_owned()),

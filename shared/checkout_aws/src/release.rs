@@ -4,7 +4,7 @@ use crate::{
     Tables,
     catalogue::PRODUCTS,
     items::{self, Item, unreadable},
-    stock::{Found, RESERVATIONS},
+    stock::{RESERVATIONS, StoredReservation},
     tables::{self, Transacted},
 };
 use aws_sdk_dynamodb::{
@@ -20,20 +20,22 @@ impl Tables {
     /// that it is still so. Where it is not, something else has happened to it meanwhile: it is read again.
     pub(crate) async fn give_back(&self, key: &str, at: Timestamp) -> Result<Release, StoreError> {
         for _ in tables::tries() {
-            let (release, writes) = match self.get_consistent(RESERVATIONS, key).await?.map(Found::read).transpose()? {
-                Some(Found::Released(release)) => return Ok(release),
-                Some(Found::Reserved(reservation)) => {
-                    let ids: Vec<ProductId> = reservation.updated_products.iter().map(|line| line.product_id).collect();
-                    let release = Release::of(&reservation, &self.stocks(&ids).await?, at);
-                    let writes = self.release_writes(key, &release)?;
-                    (release, writes)
-                }
-                None => {
-                    let release = Release::of(&Reservation::default(), &BTreeMap::new(), at);
-                    let writes = vec![self.tombstone(key, &release)?];
-                    (release, writes)
-                }
-            };
+            let (release, writes) =
+                match self.get_consistent(RESERVATIONS, key).await?.map(StoredReservation::read).transpose()? {
+                    Some(StoredReservation::Released(release)) => return Ok(release),
+                    Some(StoredReservation::Reserved(reservation)) => {
+                        let ids: Vec<ProductId> =
+                            reservation.updated_products.iter().map(|line| line.product_id).collect();
+                        let release = Release::of(&reservation, &self.stocks(&ids).await?, at);
+                        let writes = self.release_writes(key, &release)?;
+                        (release, writes)
+                    }
+                    None => {
+                        let release = Release::of(&Reservation::default(), &BTreeMap::new(), at);
+                        let writes = vec![self.tombstone(key, &release)?];
+                        (release, writes)
+                    }
+                };
             if matches!(self.transact(writes).await?, Transacted::Done) {
                 return Ok(release);
             }

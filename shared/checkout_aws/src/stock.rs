@@ -25,14 +25,14 @@ struct Record {
 }
 
 /// How such an item may be found.
-pub(crate) enum Found {
+pub(crate) enum StoredReservation {
     /// The units are out of stock.
     Reserved(Reservation),
     /// They are back, or were never taken: the key is void.
     Released(Release),
 }
 
-impl Found {
+impl StoredReservation {
     pub(crate) fn read(item: Item) -> Result<Self, StoreError> {
         #[derive(Deserialize)]
         struct Fields {
@@ -61,9 +61,9 @@ impl Stock for Tables {
         };
         let mut refused = refused.into_iter();
         if let Some(earlier) = refused.next().flatten() {
-            return match Found::read(earlier)? {
-                Found::Reserved(reservation) => Ok(reservation),
-                Found::Released(_) => Err(ReserveError::Void),
+            return match StoredReservation::read(earlier)? {
+                StoredReservation::Reserved(reservation) => Ok(reservation),
+                StoredReservation::Released(_) => Err(ReserveError::Void),
             };
         }
         let lacking = lines.iter().zip(refused).find_map(|(line, product)| Some((line, product?)));

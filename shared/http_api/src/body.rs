@@ -1,6 +1,6 @@
 //! How the body of a request is read.
 
-use crate::{Fault, unique_keys::duplicate_key};
+use crate::{CommonError, unique_keys::duplicate_key};
 use axum::{
     body::Body,
     http::{HeaderMap, header},
@@ -11,14 +11,14 @@ use serde::de::DeserializeOwned;
 /// `-d` a form's), say nothing: there the body itself decides.
 ///
 /// # Errors
-/// [`Fault::NotOurMediaType`].
-pub fn check_media_type(headers: &HeaderMap) -> Result<(), Fault> {
+/// [`CommonError::NotOurMediaType`].
+pub fn check_media_type(headers: &HeaderMap) -> Result<(), CommonError> {
     const GENERIC: [&str; 3] = ["application/x-www-form-urlencoded", "application/octet-stream", "text/plain"];
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
-    let value = value.to_str().map_err(|_| Fault::NotOurMediaType)?;
+    let value = value.to_str().map_err(|_| CommonError::NotOurMediaType)?;
     let media_type = value.split(';').next().unwrap_or(value).trim().to_ascii_lowercase();
     let json = matches!(media_type.as_str(), "" | "application/json" | "text/json") || media_type.ends_with("+json");
-    if json || GENERIC.contains(&media_type.as_str()) { Ok(()) } else { Err(Fault::NotOurMediaType) }
+    if json || GENERIC.contains(&media_type.as_str()) { Ok(()) } else { Err(CommonError::NotOurMediaType) }
 }
 
 /// Reads a body of JSON, of so many bytes at most, in which no object holds a key twice. Lambda hands over the whole body
@@ -29,12 +29,12 @@ pub fn check_media_type(headers: &HeaderMap) -> Result<(), Fault> {
 /// stay the text that was sent.
 ///
 /// # Errors
-/// [`Fault::TooLarge`], [`Fault::NotJson`] and [`Fault::DuplicateKey`].
-pub async fn read<T: DeserializeOwned>(body: Body, most: usize) -> Result<T, Fault> {
-    let bytes = axum::body::to_bytes(body, most).await.map_err(|_| Fault::TooLarge(most))?;
-    let value = serde_json::from_slice(&bytes).map_err(Fault::NotJson)?;
+/// [`CommonError::TooLarge`], [`CommonError::NotJson`] and [`CommonError::DuplicateKey`].
+pub async fn read<T: DeserializeOwned>(body: Body, most: usize) -> Result<T, CommonError> {
+    let bytes = axum::body::to_bytes(body, most).await.map_err(|_| CommonError::TooLarge(most))?;
+    let value = serde_json::from_slice(&bytes).map_err(CommonError::NotJson)?;
     match duplicate_key(&bytes) {
-        Some(path) => Err(Fault::DuplicateKey(path)),
+        Some(path) => Err(CommonError::DuplicateKey(path)),
         None => Ok(value),
     }
 }

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 use stepwell::{
     TaskId, Timestamp,
     core::{
-        history::History,
         record::{AttemptRecord, Failure, Outcome, StepRecord},
+        snapshot::TaskSnapshot,
         state::{StepState, TaskStatus},
     },
 };
@@ -55,14 +55,14 @@ struct AttemptDetails {
 
 impl<'a> Details<'a> {
     /// The answer for what is known of a task.
-    pub fn of(history: &'a History) -> Self {
-        let History { task, steps, compensations } = history;
+    pub fn of(snapshot: &'a TaskSnapshot) -> Self {
+        let TaskSnapshot { task, steps, compensations } = snapshot;
         // A task that has failed and is being undone now comes to another end than that.
         let completed_at = task.finished_at.filter(|_| !task.state.is_compensating());
         Self {
             task_id: task.id,
             workflow: &task.workflow,
-            status: history.status(),
+            status: snapshot.status(),
             started_at: task.created_at,
             completed_at,
             total_duration_ms: completed_at.map(|end| millis(task.created_at, end)),

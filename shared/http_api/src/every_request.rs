@@ -2,7 +2,7 @@
 //! log.
 
 use crate::{
-    fault::{Cause, Fault},
+    error::{Cause, CommonError},
     request::RequestId,
 };
 use axum::{
@@ -37,8 +37,8 @@ async fn within(limit: Duration, request: Request, next: Next) -> Response {
     let mut response = match answer {
         Ok(Ok(response)) => response,
         // Its message has been logged where it happened. Past us, it would be the runtime's answer to the client.
-        Ok(Err(_)) => Fault::Broken("the route panicked".to_owned()).into_response(),
-        Err(_) => Fault::Unavailable(format!("no answer within {limit:?}")).into_response(),
+        Ok(Err(_)) => CommonError::Broken("the route panicked".to_owned()).into_response(),
+        Err(_) => CommonError::Unavailable(format!("no answer within {limit:?}")).into_response(),
     };
 
     let line = Line {

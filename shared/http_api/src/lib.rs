@@ -3,8 +3,8 @@
 
 mod body;
 mod details;
+mod error;
 mod every_request;
-mod fault;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -12,7 +12,7 @@ mod unique_keys;
 
 pub use body::{check_media_type, read};
 pub use details::Details;
-pub use fault::{ErrorBody, Fault};
+pub use error::{CommonError, ErrorBody};
 pub use request::{Caller, QueryFields, RequestId, query_fields};
 
 use axum::{
@@ -32,13 +32,14 @@ pub fn task_id(segment: Segment) -> Option<TaskId> {
 
 /// Completes an API: what is on no route is answered too, and every request has to be answered within `limit`.
 pub fn complete<S: Clone + Send + Sync + 'static>(routes: Router<S>, limit: Duration) -> Router<S> {
-    let routes = routes.fallback(async || Fault::NoRoute).method_not_allowed_fallback(async || Fault::WrongMethod);
+    let routes =
+        routes.fallback(async || CommonError::NoRoute).method_not_allowed_fallback(async || CommonError::WrongMethod);
     every_request::around(routes, limit)
 }
 
-/// An API that answers every request with this fault.
-pub fn refusing(fault: impl Fn() -> Fault + Clone + Send + Sync + 'static, limit: Duration) -> Router {
-    every_request::around(Router::new().fallback(async move || fault()), limit)
+/// An API that answers every request with this error.
+pub fn refusing(error: impl Fn() -> CommonError + Clone + Send + Sync + 'static, limit: Duration) -> Router {
+    every_request::around(Router::new().fallback(async move || error()), limit)
 }
 
 /// The JSON pointer to a field of the object at `parent`.

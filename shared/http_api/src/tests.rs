@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::future::pending;
 use stepwell::{
     CallError, EngineError, FailureKind, Workflow,
-    core::{codec::Unreadable, format::NewerFormat, history::History, message::StepQueue, state::StepState},
+    core::{codec::Unreadable, format::NewerFormat, message::StepQueue, snapshot::TaskSnapshot, state::StepState},
     ports::{QueueError, TableError},
     testing::{Death, Harness, Leaves, StepFault},
 };
@@ -42,7 +42,7 @@ async fn read_all(response: Response) -> (u16, HeaderMap, String) {
 }
 
 /// Answers with what it was sent.
-async fn echo(headers: HeaderMap, body: Body) -> Result<Json<Value>, Fault> {
+async fn echo(headers: HeaderMap, body: Body) -> Result<Json<Value>, CommonError> {
     check_media_type(&headers)?;
     read(body, MOST).await.map(Json)
 }
@@ -99,7 +99,7 @@ fn internals() -> StepQueue {
 #[test_case(QueueError::new(internals(), call(FailureKind::Refused)).into(), 500, OURS; "no right to send")]
 #[test_case(EngineError::Newer(newer()).into(), 503, NOT_NOW; "a newer version")]
 #[tokio::test]
-async fn outage_is_not_told(fault: Fault, status: u16, error: &str) {
+async fn outage_is_not_told(fault: CommonError, status: u16, error: &str) {
     let (found, headers, text) = read_all(fault.into_response()).await;
     assert_eq!((found, headers.contains_key("retry-after")), (status, status == 503));
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json!({"success": false, "error": error}));
@@ -178,8 +178,8 @@ async fn body_that_is_never_json_is_refused_by_its_label(media_type: &str, statu
     assert_eq!(api().oneshot(request).await.unwrap().status(), status);
 }
 
-fn details(history: &History) -> Value {
-    serde_json::to_value(Details::of(history)).unwrap()
+fn details(snapshot: &TaskSnapshot) -> Value {
+    serde_json::to_value(Details::of(snapshot)).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -197,8 +197,8 @@ async fn task_is_shown_attempt_by_attempt() {
     harness.fail("b", [StepFault::Timeout]);
     let id = harness.start(&json!({"token": "test_success_visa"})).await.unwrap();
 
-    let waits = |history: &History| history.steps[1].state == StepState::Retrying;
-    let history = harness.run_until(id, waits).await.unwrap();
+    let waits = |snapshot: &TaskSnapshot| snapshot.steps[1].state == StepState::Retrying;
+    let snapshot = harness.run_until(id, waits).await.unwrap();
     let error = json!({"code": "TIMEOUT", "message": "the handler took longer than 5000 ms"});
     let expected = json!({
         "task_id": id, "workflow": "tests/test@1.0.0", "status": "in_progress",
@@ -228,12 +228,12 @@ async fn task_is_shown_attempt_by_attempt() {
         ],
         "compensations": [],
     });
-    let text = serde_json::to_string(&Details::of(&history)).unwrap();
+    let text = serde_json::to_string(&Details::of(&snapshot)).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected);
     assert!(text.contains(&format!(r#""result":{result}"#)), "as the step left it: {text}");
 
     harness.kill("b", [Death::After("claim")]);
-    let runs = |history: &History| history.steps[1].state == StepState::InProgress;
+    let runs = |snapshot: &TaskSnapshot| snapshot.steps[1].state == StepState::InProgress;
     let running = &details(&harness.run_until(id, runs).await.unwrap())["steps"][1];
     let second = json!({
         "number": 2, "started_at": "2023-11-14T22:13:26.000Z", "finished_at": null,

@@ -16,13 +16,13 @@
 //! | | [`state`](core::state) | the states and the only ways between them |
 //! | | [`transition`](core::transition), [`step`](core::step), [`task`](core::task) | what is expected of the items and what changes, for every event |
 //! | | [`settlement`](core::settlement) | a transition, and what follows from it |
-//! | | [`history`](core::history) | a task and its steps as one picture |
-//! | | [`compensation`](core::compensation), [`stalled`](core::stalled) | what comes next in undoing a task; what is overdue in it |
+//! | | [`snapshot`](core::snapshot) | a task and its steps as one picture |
+//! | | [`recovery`](core::recovery), [`inspection`](core::inspection) | what comes next in undoing a task; what is overdue in it |
 //! | [`ports`] | | all that the engine asks of the world: a store, its queues, time and chance |
 //! | [`runtime`] | [`worker`](runtime::worker) | one batch of messages in, those to keep out |
 //! | | [`watchdog`](runtime::watchdog) | looks after tasks that wait for something which may never come |
 //! | | [`dead_letters`](runtime::dead_letters) | makes a message that its queue gave up an error of its step |
-//! | | [`Client`] | starting tasks and following them; finding, retrying, cancelling, resolving, undoing them |
+//! | | [`Client`] | starting tasks and following them; finding, redriving, cancelling, resolving, undoing them |
 //!
 //! Beside them, with the feature `testing`, [`testing`] holds a store and queues in memory and a harness that runs all of
 //! it in virtual time. What runs on AWS is the crate `stepwell_aws`.
@@ -61,7 +61,7 @@
 //!    * a retryable error and attempts left: `retrying`, and the message is hidden for the length of the backoff. The
 //!      message is the timer; there is no second queue and nobody sleeps;
 //!    * any other error: `error`, for the step and for the task in one transaction. So a task never stands open with a
-//!      failed step in it, and a late worker cannot fail a task that has been restarted meanwhile.
+//!      failed step in it, and a late worker cannot fail a task that has been redriven meanwhile.
 //!
 //!    A refused fence means that a newer attempt owns the step. Nothing more is written, and the message stays.
 //! 4. **Dispatch.** For every dependent: where this step is its only dependency, send its message. Else add this step
@@ -85,22 +85,22 @@
 //!
 //! * **A message is gone**: a start or an operator's action broke off between its write and its sends, or somebody purged
 //!   a queue. The index lists every open task, and every failed one of which something may still go on by itself, at the
-//!   moment at which the [`watchdog`](runtime::watchdog) has to look at it next; it sends what [`stalled`](core::stalled)
+//!   moment at which the [`watchdog`](runtime::watchdog) has to look at it next; it sends what [`inspection`](core::inspection)
 //!   finds overdue, and lists the task again, the later the longer it has been quiet.
 //! * **SQS gives up on a message**, after far more deliveries than retry limits use: something is broken. It comes to
 //!   [`dead_letters`](runtime::dead_letters), which makes it the error `DELIVERY_EXHAUSTED` of its step. Nothing is lost, and
 //!   somebody can see it.
 //! * **A step uses up its attempts** at something that may pass: they last for seconds, an outage for minutes. Where the
-//!   workflow says `restarts`, the failed steps of the task get a fresh set of attempts by themselves, after 1 minute, 2,
+//!   workflow says `redrives`, the failed steps of the task get a fresh set of attempts by themselves, after 1 minute, 2,
 //!   4 and so on, before anything is undone.
 //! * **A step fails for good** after others have had their effect. Then these are undone by
-//!   [`compensation`](core::compensation): at once, or after a time in which the task may be retried, or when somebody says so.
+//!   [`recovery`](core::recovery): at once, or after a time in which the task may be redriven, or when somebody says so.
 //! * **A compensation fails for good**, and only people can help. It is an error in the log, at once and at each look of
 //!   the watchdog after that, so that an alarm is on until they have come.
-//! * **It takes a person** to know what to do: [`Client`] retries what failed, cancels a task, puts a result in the place
+//! * **It takes a person** to know what to do: [`Client`] redrives what failed, cancels a task, puts a result in the place
 //!   of a step's, begins the undoing. Each is one conditional write that also enters who and why into the task's audit
 //!   trail, and then sends; a crash between them is the first case. The trail keeps every attempt and every action, so it
-//!   has an end: where another set of attempts would not fit, a retry is refused, and the step or the task is resolved.
+//!   has an end: where another set of attempts would not fit, a redrive is refused, and the step or the task is resolved.
 //!
 //! A claim and the reading of the task are made side by side. So a step whose delivery had begun when its task was
 //! cancelled counts as in flight, and comes to its end; undoing waits for it.
@@ -123,11 +123,11 @@ pub use core::{
     timestamp::{NotATimestamp, Timestamp},
     workflow::{TextFormat, Violation, Workflow, WorkflowError},
 };
-pub use ports::{Ambient, CallError, FailureKind};
+pub use ports::{CallError, FailureKind, Runtime};
 pub use runtime::{
     client::{
-        ActionError, By, Client, Cursor, Filter, Found, Matches, NotABy, NotACursor, Refusal, StartError, Started,
-        Summary,
+        ActionError, Actor, BulkRedriveReport, Client, Cursor, Filter, InvalidActor, NotACursor, RefusedTask,
+        StartError, Started, Summary, TaskPage,
     },
     error::EngineError,
     step::{

@@ -10,15 +10,15 @@
 //! | `KEY#<namespace>#<idempotency key>` | `KEY` | [`KeyRecord`](crate::core::record::KeyRecord) |
 //!
 //! The index `by_status` has the hash key `status_shard` (`<listing>#<0..16>`, the shard taken from the id, so that no
-//! [`Listing`](crate::core::index::Listing) is one hot key) and the range key `listed_at` (RFC 3339); see [`core::index`](crate::core::index).
+//! [`IndexPartition`](crate::core::index::IndexPartition) is one hot key) and the range key `listed_at` (RFC 3339); see [`core::index`](crate::core::index).
 
 use crate::core::{
     codec::Unreadable,
-    history::Loaded,
     id::TaskId,
-    index::{Listed, Page},
+    index::{IndexEntry, Page},
     message::{Outgoing, QueueName},
     settlement::{Settled, Settlement},
+    snapshot::Loaded,
     timestamp::Timestamp,
     transition::{Applied, Transition},
 };
@@ -46,7 +46,7 @@ pub trait Store: Send + Sync {
     fn load_all(&self, task: TaskId) -> impl Future<Output = Result<Loaded, TableError>> + Send;
 
     /// Reads a part of the index, in the order of time. What was written a moment ago may be missing.
-    fn list(&self, page: &Page<'_>) -> impl Future<Output = Result<Vec<Listed>, TableError>> + Send;
+    fn list(&self, page: &Page<'_>) -> impl Future<Output = Result<Vec<IndexEntry>, TableError>> + Send;
 }
 
 /// Makes the transition of a settlement, and leaves all that follows from it to the engine: [`Store::settle`] of a store
@@ -98,12 +98,12 @@ pub trait Queue: Send + Sync {
 }
 
 /// Where the engine gets the time and its random numbers from.
-pub trait Ambient: Send + Sync {
+pub trait Runtime: Send + Sync {
     /// The moment it is.
     fn now(&self) -> Timestamp;
 
     /// A random number in `0.0..1.0`.
-    fn draw(&self) -> f64;
+    fn random(&self) -> f64;
 
     /// The id of a new task, which no other has.
     fn new_task_id(&self) -> TaskId;

@@ -7,7 +7,7 @@ use axum::{
     middleware::{Next, from_fn},
     response::Response,
 };
-use http_api::{Caller, Fault, QueryFields, RequestId};
+use http_api::{Caller, CommonError, QueryFields, RequestId};
 use lambda_http::{
     Adapter, LambdaEvent, RequestExt, Service,
     aws_lambda_events::apigw::{ApiGatewayRequestAuthorizer, ApiGatewayV2httpRequest},
@@ -42,7 +42,7 @@ enum Unreadable {
     Event(String),
 }
 
-impl From<Unreadable> for Fault {
+impl From<Unreadable> for CommonError {
     fn from(why: Unreadable) -> Self {
         match why {
             Unreadable::Header(name) => Self::BadHeader(name),

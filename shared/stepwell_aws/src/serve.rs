@@ -9,12 +9,12 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 use std::time::Duration;
 use stepwell::{
-    Ambient, Step, System, Timestamp,
+    Runtime, Step, System, Timestamp,
     core::message::StepQueue,
     ports::Received,
     runtime::{
         dead_letters::DeadLetters,
-        watchdog::{Bounds, Report, Watchdog},
+        watchdog::{RunBudget, Watchdog, WatchdogReport},
         worker::{Invocation, Worker},
     },
 };
@@ -57,10 +57,10 @@ pub async fn serve_watchdog() -> Result<(), ServeError> {
     let watchdog = &watchdog;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let time = invocation(&event.context).time_left(&System).saturating_sub(WATCHDOG_RESERVE);
-        let bounds = Bounds { until: System.now() + time, tasks: TASKS_A_RUN };
-        let report = watchdog.run(bounds).await?;
-        let Report { looked_at, sent, unwound, failed, newer, unfinished } = report;
-        tracing::info!(looked_at, sent, unwound, failed, newer, unfinished, "watchdog");
+        let budget = RunBudget { until: System.now() + time, tasks: TASKS_A_RUN };
+        let report = watchdog.run(budget).await?;
+        let WatchdogReport { looked_at, sent, recovered, failed, newer, unfinished } = report;
+        tracing::info!(looked_at, sent, recovered, failed, newer, unfinished, "watchdog");
         Ok::<_, ServeError>(report)
     }))
     .await

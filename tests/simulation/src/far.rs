@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, fmt};
 use stepwell::{
     TaskId,
     core::{
-        history::Loaded,
-        index::{Listed, Page},
+        index::{IndexEntry, Page},
         settlement::{Settled, Settlement},
+        snapshot::Loaded,
         transition::{Applied, Effect, Transition},
     },
     ports::{Store, TableError, settle_first},
@@ -45,7 +45,7 @@ impl Operation {
 }
 
 /// The way from a process to the table.
-pub trait Way: Send + Sync {
+pub trait Transport: Send + Sync {
     /// Whether a part of the index is not asked for where nothing is in it. Most are empty, and where nothing can be
     /// learnt from how that is found out, it only takes time.
     const SKIPS_EMPTY_PARTS: bool;
@@ -71,12 +71,12 @@ pub trait Way: Send + Sync {
 
 /// A table, and the way to it.
 #[derive(Clone, Debug)]
-pub struct Far<W> {
+pub struct FaultyStore<W> {
     way: W,
     table: MemoryTable,
 }
 
-impl<W> Far<W> {
+impl<W> FaultyStore<W> {
     /// This table, at the end of this way.
     pub fn new(way: W, table: MemoryTable) -> Self {
         Self { way, table }
@@ -101,7 +101,7 @@ fn words(transition: &Transition) -> String {
     format!("{} {}", transition.name, keys.collect::<Vec<_>>().join(" "))
 }
 
-impl<W: Way> Store for Far<W> {
+impl<W: Transport> Store for FaultyStore<W> {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         let call = || self.table.apply(transition);
         self.way.call(operation(transition), || words(transition), call).await
@@ -119,7 +119,7 @@ impl<W: Way> Store for Far<W> {
         self.way.read(Operation::Query, || "load_all".to_owned(), || self.table.load_all(task)).await
     }
 
-    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         if W::SKIPS_EMPTY_PARTS && !self.table.lists_any(page.listing, page.shard) {
             return Ok(Vec::new());
         }

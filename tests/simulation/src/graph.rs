@@ -15,12 +15,12 @@ pub const UNDOING: usize = 50;
 #[derive(Clone, Debug)]
 pub struct Graph {
     edges: Vec<Vec<usize>>,
-    retry_limit: u32,
+    max_attempts: u32,
     timeout_seconds: u32,
     base_seconds: Option<u32>,
     undone: BTreeSet<usize>,
     policy: Option<(&'static str, Option<u32>)>,
-    restarts: u32,
+    redrives: u32,
 }
 
 impl Graph {
@@ -28,7 +28,7 @@ impl Graph {
     pub fn new(edges: impl IntoIterator<Item = Vec<usize>>) -> Self {
         let edges = edges.into_iter().collect();
         let (undone, policy) = (BTreeSet::new(), None);
-        Self { edges, retry_limit: 3, timeout_seconds: 10, base_seconds: Some(0), undone, policy, restarts: 0 }
+        Self { edges, max_attempts: 3, timeout_seconds: 10, base_seconds: Some(0), undone, policy, redrives: 0 }
     }
 
     /// One step after the other.
@@ -50,8 +50,8 @@ impl Graph {
 
     /// With this many attempts for each step.
     #[must_use]
-    pub fn retry_limit(mut self, retry_limit: u32) -> Self {
-        self.retry_limit = retry_limit;
+    pub fn max_attempts(mut self, max_attempts: u32) -> Self {
+        self.max_attempts = max_attempts;
         self
     }
 
@@ -83,17 +83,17 @@ impl Graph {
         self
     }
 
-    /// With this word for when compensations start, and how many seconds they wait for a retry.
+    /// With this word for when compensations start, and how many seconds they wait for a redrive.
     #[must_use]
     pub fn compensate(mut self, when: &'static str, after_seconds: Option<u32>) -> Self {
         self.policy = Some((when, after_seconds));
         self
     }
 
-    /// With so many restarts of a failed task by itself.
+    /// With so many redrives of a failed task by itself.
     #[must_use]
-    pub fn restarts(mut self, restarts: u32) -> Self {
-        self.restarts = restarts;
+    pub fn redrives(mut self, redrives: u32) -> Self {
+        self.redrives = redrives;
         self
     }
 
@@ -147,8 +147,8 @@ impl Graph {
                 file["compensate_after_seconds"] = json!(seconds);
             }
         }
-        if self.restarts > 0 {
-            file["restarts"] = json!(self.restarts);
+        if self.redrives > 0 {
+            file["redrives"] = json!(self.redrives);
         }
         // JSON is YAML.
         Workflow::from_yaml(&file.to_string()).expect("the graph is a workflow")
@@ -166,7 +166,7 @@ impl Graph {
     fn template(&self, step: usize) -> Value {
         let mut template = json!({
             "name": name(step),
-            "default_retry_limit": self.retry_limit,
+            "default_retry_limit": self.max_attempts,
             "handler_config": { "timeout_seconds": self.timeout_seconds },
         });
         if let Some(base_seconds) = self.base_seconds {

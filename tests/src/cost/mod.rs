@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use stepwell::{
     IdempotencyKey, Workflow,
-    core::{history::History, message::StepQueue, plan::Plan, state::TaskStatus},
+    core::{message::StepQueue, plan::Plan, snapshot::TaskSnapshot, state::TaskStatus},
 };
 use stepwell_simulation::{graph::Graph, steps::Script};
 
@@ -168,8 +168,8 @@ async fn count(
         let poller = workers(Poller::new(sandbox).pace(Pace::Backlog));
         poller.drain().await;
         let calls = sandbox.meter.since(0);
-        let history = poller.run(started.task_id).await;
-        assert_nothing_failed(&history);
+        let snapshot = poller.run(started.task_id).await;
+        assert_nothing_failed(&snapshot);
 
         let mut in_sequence: BTreeMap<String, usize> = BTreeMap::new();
         for (queue, delivery) in poller.deliveries() {
@@ -192,10 +192,10 @@ async fn count(
     .await
 }
 
-fn assert_nothing_failed(history: &History) {
-    let attempts = history.steps.iter().map(|step| step.attempt);
-    assert_eq!(history.status(), TaskStatus::Complete, "the task has to complete to be measured: {history:?}");
-    assert!(attempts.into_iter().all(|attempt| attempt == 1), "every step at the first attempt: {history:?}");
+fn assert_nothing_failed(snapshot: &TaskSnapshot) {
+    let attempts = snapshot.steps.iter().map(|step| step.attempt);
+    assert_eq!(snapshot.status(), TaskStatus::Complete, "the task has to complete to be measured: {snapshot:?}");
+    assert!(attempts.into_iter().all(|attempt| attempt == 1), "every step at the first attempt: {snapshot:?}");
 }
 
 fn requests(calls: &[Call], service: &str) -> BTreeMap<String, usize> {

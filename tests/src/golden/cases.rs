@@ -11,7 +11,7 @@ use stepwell::{
         record::{Action, ActionKind, AttemptRecord, Failure, KeyRecord, Lease, NewTask, Outcome, TaskRecord},
         state::End,
         step::{self as steps, Claim as Claimed, ClaimRequest},
-        task::{self as tasks, Diversion},
+        task::{self as tasks, Termination},
         transition::{Applied, Transition},
     },
     ports::Store,
@@ -34,7 +34,7 @@ pub(super) struct Case {
     /// `None` where it has steps and no task.
     plan: Option<Plan>,
     context: &'static str,
-    deeds: Vec<Deed>,
+    deeds: Vec<Event>,
 }
 
 impl Case {
@@ -50,7 +50,7 @@ impl Case {
 }
 
 /// So many seconds after the start this happens to this step, or to the task.
-type Deed = (u64, &'static str, Do);
+type Event = (u64, &'static str, Do);
 
 /// What happens. An attempt takes a second.
 #[derive(Clone, Debug)]
@@ -68,13 +68,13 @@ enum Do {
     UseUp(Failure),
     Cancel,
     ResolveByHand,
-    GiveUp,
-    Restart(Action),
+    DeadLetter,
+    Redrive(Action),
     /// It learns that this step is done.
     Arrive(&'static str),
     /// The task learns that this last step is done.
     LeafArrive,
-    Divert(Diversion, ActionKind),
+    Terminate(Termination, ActionKind),
     Order(&'static [&'static str]),
     Finish,
     FinishCompensation(End),
@@ -85,17 +85,17 @@ pub(super) fn all() -> Vec<Case> {
     tasks_in_every_state().into_iter().chain(steps_in_every_state()).collect()
 }
 
-fn task(number: u8, name: &'static str, plan: Plan, deeds: impl IntoIterator<Item = Deed>) -> Case {
+fn task(number: u8, name: &'static str, plan: Plan, deeds: impl IntoIterator<Item = Event>) -> Case {
     Case { plan: Some(plan), ..steps_alone(number, name, deeds) }
 }
 
-fn steps_alone(number: u8, name: &'static str, deeds: impl IntoIterator<Item = Deed>) -> Case {
+fn steps_alone(number: u8, name: &'static str, deeds: impl IntoIterator<Item = Event>) -> Case {
     Case { number, name, plan: None, context: "{}", deeds: deeds.into_iter().collect() }
 }
 
 fn tasks_in_every_state() -> Vec<Case> {
-    let undo = |end| Divert(Diversion::Compensate(end), ActionKind::Compensate);
-    let cancel = Divert(Diversion::Cancel, ActionKind::Cancel);
+    let undo = |end| Terminate(Termination::Compensate(end), ActionKind::Compensate);
+    let cancel = Terminate(Termination::Cancel, ActionKind::Cancel);
     let compensated = [
         (1, "reserve", Complete("{}")),
         (3, "charge", Fail),
@@ -116,7 +116,7 @@ fn tasks_in_every_state() -> Vec<Case> {
         (11, "release", RetryLater(busy(), 13)),
     ];
     let nothing_to_undo = [
-        (1, "", Divert(Diversion::Compensate(End::Cancelled), ActionKind::Cancel)),
+        (1, "", Terminate(Termination::Compensate(End::Cancelled), ActionKind::Cancel)),
         (2, "reserve", Cancel),
         (2, "charge", Cancel),
         (3, "", Order(&[])),
@@ -132,15 +132,15 @@ fn tasks_in_every_state() -> Vec<Case> {
     ];
     let by_itself = Action { who: "stepwell".to_owned(), why: "restart 1 of 2".to_owned(), ..retry(62) };
     let restarts_due =
-        [(1, "charge", UseUp(busy())), (62, "charge", Restart(by_itself)), (63, "charge", UseUp(busy()))];
-    let resolved = [(1, "charge", Fail), (3, "", Divert(Diversion::Resolve, ActionKind::Resolve))];
+        [(1, "charge", UseUp(busy())), (62, "charge", Redrive(by_itself)), (63, "charge", UseUp(busy()))];
+    let resolved = [(1, "charge", Fail), (3, "", Terminate(Termination::Resolve, ActionKind::Resolve))];
     // Every kind of action but the resolution of a task, which no other action can come before or after.
     let retries = (0..40).flat_map(|number| {
         let (failed, retried) = (10 * number + 1, 10 * number + 5);
-        [(failed, "reserve", UseUp(busy())), (retried, "reserve", Restart(retry(retried)))]
+        [(failed, "reserve", UseUp(busy())), (retried, "reserve", Redrive(retry(retried)))]
     });
     let many_actions = retries.chain([
-        (1_000, "reserve", GiveUp),
+        (1_000, "reserve", DeadLetter),
         (1_001, "reserve", ResolveByHand),
         (1_002, "", cancel.clone()),
         (1_003, "", undo(End::Cancelled)),
@@ -151,7 +151,7 @@ fn tasks_in_every_state() -> Vec<Case> {
         task(3, "task-complete", plans::leaves(), complete),
         task(4, "task-error", plans::one_step(), [(1, "charge", Fail)]),
         task(5, "task-error-beside-other-steps", plans::roots(), [(1, "charge", Fail), (3, "reserve", Fail)]),
-        task(6, "task-error-restarts-due", plans::restarting(), restarts_due),
+        task(6, "task-error-restarts-due", plans::redriving(), restarts_due),
         task(7, "task-compensating", plans::undoable(), compensating),
         task(8, "task-compensating-ordered", plans::twice_undoable(), ordered),
         task(9, "task-compensating-failed", plans::undoable(), failed),
@@ -169,7 +169,7 @@ fn steps_in_every_state() -> Vec<Case> {
     let one = plans::one_step;
     let later = || (1, "charge", RetryLater(busy(), 3));
     let joined = [(1, "ship", Arrive("reserve")), (2, "ship", Arrive("charge")), (3, "ship", Complete("{}"))];
-    let restarted = [later(), (3, "charge", UseUp(busy())), (5, "charge", Restart(retry(5)))];
+    let redriven = [later(), (3, "charge", UseUp(busy())), (5, "charge", Redrive(retry(5)))];
     // As many attempts as a workflow file can ask for.
     let trail = (1..50).map(|number| (10 * number, "charge", RetryLater(longest_failure(), 10 * number + 10)));
     let full_trail = trail.chain([(500, "charge", UseUp(longest_failure()))]);
@@ -182,10 +182,10 @@ fn steps_in_every_state() -> Vec<Case> {
         steps_alone(37, "step-complete", [later(), (3, "charge", Complete(CONTEXT))]),
         steps_alone(38, "step-complete-join", joined),
         steps_alone(39, "step-cancelled", [(1, "charge", Claim), (40, "charge", Cancel)]),
-        task(40, "step-error-delivery-exhausted", one(), [(1, "charge", Claim), (40, "charge", GiveUp)]),
+        task(40, "step-error-delivery-exhausted", one(), [(1, "charge", Claim), (40, "charge", DeadLetter)]),
         task(41, "step-resolved-manually", one(), [(1, "charge", Fail), (3, "charge", ResolveByHand)]),
         steps_alone(42, "step-pending-released", [(1, "charge", Release)]),
-        task(43, "step-pending-restarted", one(), restarted),
+        task(43, "step-pending-restarted", one(), redriven),
         task(44, "step-error-full-trail", one(), full_trail),
     ]
 }
@@ -210,14 +210,14 @@ pub(super) fn exhausted() -> Failure {
 /// What was done to a task from outside.
 fn action(seconds: u64, what: ActionKind, step: Option<&str>) -> Action {
     let (who, why) = match what {
-        ActionKind::GiveUp => ("dead_letters", "SQS gave up on its message"),
+        ActionKind::DeadLetter => ("dead_letters", "SQS gave up on its message"),
         _ => ("Zoë", "the customer called"),
     };
     Action { at: at(seconds), what, step: step.map(str::to_owned), who: who.to_owned(), why: why.to_owned() }
 }
 
 fn retry(seconds: u64) -> Action {
-    action(seconds, ActionKind::Retry, None)
+    action(seconds, ActionKind::Redrive, None)
 }
 
 /// The key of the fixture. Its text may hold what also separates the parts of an item's key.
@@ -295,11 +295,13 @@ impl<T: Store> Writer<'_, T> {
                 let action = action(ActionKind::ResolveStep, Some(step));
                 tasks::resolve_step(task(), record, r#"{"by":"hand"}"#, &action).expect("a resolution")
             }
-            GiveUp => tasks::dead_letter_step(task(), record, &exhausted(), &action(ActionKind::GiveUp, Some(step))),
-            Restart(action) => tasks::redrive(task(), &[record], action).expect("a redrive"),
+            DeadLetter => {
+                tasks::dead_letter_step(task(), record, &exhausted(), &action(ActionKind::DeadLetter, Some(step)))
+            }
+            Redrive(action) => tasks::redrive(task(), &[record], action).expect("a redrive"),
             Arrive(done) => steps::record_join_arrival(id, step, done, now),
             LeafArrive => tasks::record_leaf_arrival(id, step),
-            Divert(to, what) => tasks::divert(id, *to, &action(*what, None)),
+            Terminate(to, what) => tasks::close_or_compensate(id, *to, &action(*what, None)),
             Order(names) => {
                 let order: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
                 tasks::order_compensations(id, &order, now)

@@ -14,7 +14,7 @@ fn step(name: &str, depends_on: &[&str]) -> StepPlan {
     StepPlan {
         name: name.to_owned(),
         depends_on: depends_on.iter().map(|&name| name.to_owned()).collect(),
-        retry_limit: 3,
+        max_attempts: 3,
         timeout_seconds: 30,
         backoff: USUAL_BACKOFF,
         undoes: None,
@@ -23,12 +23,12 @@ fn step(name: &str, depends_on: &[&str]) -> StepPlan {
 
 /// A compensation with the limits that version 1 leaves out.
 fn compensation(name: &str, undoes: &str) -> StepPlan {
-    StepPlan { retry_limit: 50, undoes: Some(undoes.to_owned()), ..step(name, &[]) }
+    StepPlan { max_attempts: 50, undoes: Some(undoes.to_owned()), ..step(name, &[]) }
 }
 
 /// With the policy that version 1 leaves out.
 fn plan(steps: Vec<StepPlan>) -> Plan {
-    Plan::new(steps).expect("a plan").compensating(Compensate::OnError, 0).restarting(0)
+    Plan::new(steps).expect("a plan").compensating(Compensate::OnError, 0).redriving(0)
 }
 
 /// One step of which nothing but its name is stored.
@@ -62,11 +62,11 @@ pub(super) fn roots() -> Plan {
     plan(["charge", "mail", "reserve"].map(|name| step(name, &[])).to_vec())
 }
 
-/// One step, restarted twice at most, and undone an hour after its failure.
-pub(super) fn restarting() -> Plan {
+/// One step, redriven twice at most, and undone an hour after its failure.
+pub(super) fn redriving() -> Plan {
     plan(vec![step("charge", &[]), compensation("refund", "charge")])
         .compensating(Compensate::OnError, 3_600)
-        .restarting(2)
+        .redriving(2)
 }
 
 /// Every field has its default, compensation included.
@@ -77,14 +77,14 @@ pub(super) fn all_default() -> Plan {
 /// Every field has something else than its default, on both ways in which a compensation is stored.
 pub(super) fn nothing_default() -> Plan {
     let backoff = Backoff { base_seconds: 5, multiplier: 1.5, max_seconds: 43_200, jitter: 0.25 };
-    let reserve = StepPlan { retry_limit: 7, timeout_seconds: 45, backoff, ..step("reserve", &[]) };
+    let reserve = StepPlan { max_attempts: 7, timeout_seconds: 45, backoff, ..step("reserve", &[]) };
     // Stored by its name alone: its timeout is that of its step.
     let release = StepPlan { timeout_seconds: 45, ..compensation("release", "reserve") };
-    let charge = StepPlan { retry_limit: 1, timeout_seconds: 840, ..step("charge", &["reserve"]) };
+    let charge = StepPlan { max_attempts: 1, timeout_seconds: 840, ..step("charge", &["reserve"]) };
     let backoff = Backoff { base_seconds: 60, multiplier: 3.0, max_seconds: 3_600, jitter: 0.0 };
-    let refund = StepPlan { retry_limit: 9, timeout_seconds: 60, backoff, ..compensation("refund", "charge") };
-    let ship = StepPlan { retry_limit: 50, ..step("ship", &["charge", "reserve"]) };
+    let refund = StepPlan { max_attempts: 9, timeout_seconds: 60, backoff, ..compensation("refund", "charge") };
+    let ship = StepPlan { max_attempts: 50, ..step("ship", &["charge", "reserve"]) };
     // Stored in full, because of its limit alone.
-    let call_back = StepPlan { retry_limit: 3, ..compensation("call_back", "ship") };
-    plan(vec![reserve, release, charge, refund, ship, call_back]).compensating(Compensate::OnCancel, 600).restarting(10)
+    let call_back = StepPlan { max_attempts: 3, ..compensation("call_back", "ship") };
+    plan(vec![reserve, release, charge, refund, ship, call_back]).compensating(Compensate::OnCancel, 600).redriving(10)
 }

@@ -11,10 +11,10 @@ use std::{collections::BTreeSet, fmt::Display, fs};
 use stepwell::{
     TaskId, Timestamp,
     core::{
-        history::Loaded,
-        index::{Listed, Listing, Page},
+        index::{IndexEntry, IndexPartition, Page},
         message::{Message, Outgoing},
         record::{Action, AttemptRecord, Failure, KeyRecord, StepRecord, TaskRecord},
+        snapshot::Loaded,
         task,
     },
     ports::{Queue, Store},
@@ -69,11 +69,12 @@ fn said_of_attempt(attempt: &AttemptRecord) -> String {
 }
 
 fn said_of_step(step: &StepRecord) -> String {
-    let StepRecord { name, state, attempt, exempt, owner, started_at, lease_until, next_retry_at, .. } = step;
+    let StepRecord { name, state, attempt, uncounted_attempts, owner, started_at, lease_until, next_retry_at, .. } =
+        step;
     let StepRecord { finished_at, done_deps, result, error, attempts, newer, .. } = step;
     assert_eq!(*newer, None);
     let fields = [
-        field("exempt", Some(exempt).filter(|exempt| **exempt > 0)),
+        field("exempt", Some(uncounted_attempts).filter(|uncounted_attempts| **uncounted_attempts > 0)),
         field("owner", owner.as_ref()),
         field("started", started_at.map(moment)),
         field("until", lease_until.map(moment)),
@@ -87,7 +88,7 @@ fn said_of_step(step: &StepRecord) -> String {
     format!("\n  {name}: {state:?}, attempt {attempt}{}{attempts}", fields.concat())
 }
 
-fn said_of_task(task: &TaskRecord, listed: &Listed) -> String {
+fn said_of_task(task: &TaskRecord, listed: &IndexEntry) -> String {
     let fields = [
         field("finished", task.finished_at.map(moment)),
         field("failed", non_empty(&task.failed_steps)),
@@ -100,10 +101,10 @@ fn said_of_task(task: &TaskRecord, listed: &Listed) -> String {
 }
 
 /// What the index says of a fixture's task, which it lists once.
-async fn listed(table: &impl Store, task: TaskId) -> Listed {
+async fn listed(table: &impl Store, task: TaskId) -> IndexEntry {
     let mut found = Vec::new();
-    for listing in Listing::ALL {
-        let page = Page { listing, shard: Listing::shard(task), until: None, after: None, limit: 10 };
+    for listing in IndexPartition::ALL {
+        let page = Page { listing, shard: IndexPartition::shard(task), until: None, after: None, limit: 10 };
         found.extend(table.list(&page).await.unwrap());
     }
     let [only] = found.try_into().unwrap_or_else(|found| panic!("{task} is listed once: {found:?}"));
@@ -128,7 +129,7 @@ async fn what_version_1_stored_is_read() {
             let TaskRecord { workflow, created_at, failed_steps, .. } = task.clone();
             let place = listed.place.clone();
             assert_eq!(place.task, id);
-            assert_eq!(listed, Listed { place, workflow, status: task.state.status(), created_at, failed_steps });
+            assert_eq!(listed, IndexEntry { place, workflow, status: task.state.status(), created_at, failed_steps });
             let as_started = TaskRecord {
                 state: task.state,
                 finished_at: task.finished_at,

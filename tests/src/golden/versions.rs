@@ -7,8 +7,8 @@ use std::{collections::BTreeSet, time::Duration};
 use stepwell::{
     Workflow,
     core::{
-        history::History,
         item::{Item, Key},
+        snapshot::TaskSnapshot,
         state::TaskState,
     },
     testing::{Harness, HarnessError, MemoryStore, VirtualClock},
@@ -105,15 +105,15 @@ async fn tasks_of_version_1_come_to_their_end_and_stay_readable_for_it() {
         let (name, task, harness) = (case.name, case.task(), an_hour_later().await);
         let store = &harness.memory().store;
         items(name).into_iter().for_each(|(key, item)| store.put(key, item).unwrap());
-        let put = harness.history(task).await.unwrap();
-        let looked_at = |history: &History| {
-            let steps = history.steps.iter().chain(&history.compensations);
+        let put = harness.snapshot(task).await.unwrap();
+        let looked_at = |snapshot: &TaskSnapshot| {
+            let steps = snapshot.steps.iter().chain(&snapshot.compensations);
             let keys = steps.map(|step| Key::Step(task, step.name.clone())).chain([Key::Task(task)]);
             let written = shapes(keys.map(|key| (key.clone(), store.item(&key))));
             assert_eq!(written.difference(&known).next(), None, "{name}: version 1 does not know this");
             false
         };
-        let Err(HarnessError::NeverThere { history: end, .. }) = harness.run_until(task, looked_at).await else {
+        let Err(HarnessError::NeverThere { snapshot: end, .. }) = harness.run_until(task, looked_at).await else {
             panic!("{name} does not come to rest")
         };
         acted_on += usize::from(*end != put);

@@ -5,10 +5,10 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use stepwell::{
-    By, IdempotencyKey, StepError, TaskId,
+    Actor, IdempotencyKey, StepError, TaskId,
     core::{
-        history::History,
         limits::{MAX_CONTEXT_BYTES, MAX_RESULT_BYTES},
+        snapshot::TaskSnapshot,
         state::{StepState, TaskStatus},
     },
     permanent, retryable,
@@ -43,13 +43,13 @@ async fn start(sandbox: &Sandbox, graph: &Graph) -> TaskId {
 }
 
 /// What each step has left.
-fn lineages(history: &History) -> BTreeMap<String, BTreeSet<String>> {
-    let done = history.steps.iter().filter_map(|step| Some((step.name.clone(), step.result.as_ref()?)));
+fn lineages(snapshot: &TaskSnapshot) -> BTreeMap<String, BTreeSet<String>> {
+    let done = snapshot.steps.iter().filter_map(|step| Some((step.name.clone(), step.result.as_ref()?)));
     done.map(|(name, result)| (name, names_in(result))).collect()
 }
 
-fn attempts(history: &History) -> Vec<usize> {
-    history.steps.iter().map(|step| step.attempts.len()).collect()
+fn attempts(snapshot: &TaskSnapshot) -> Vec<usize> {
+    snapshot.steps.iter().map(|step| step.attempts.len()).collect()
 }
 
 /// Twenty steps arrive at one join at the same time. One of them needs three attempts, another fails for good at first.
@@ -64,17 +64,17 @@ async fn join_is_reached_after_failures_and_a_redrive() {
         });
         let task = start(sandbox, &graph).await;
         let poller = Poller::new(sandbox).with_steps_of(&graph, &script);
-        let history = poller.run(task).await;
-        assert_eq!(history.status(), TaskStatus::Error);
-        let open: Vec<_> = history.steps.iter().filter(|step| step.state != StepState::Complete).collect();
+        let snapshot = poller.run(task).await;
+        assert_eq!(snapshot.status(), TaskStatus::Error);
+        let open: Vec<_> = snapshot.steps.iter().filter(|step| step.state != StepState::Complete).collect();
         let open: Vec<_> = open.into_iter().map(|step| (step.name.as_str(), step.state)).collect();
         assert_eq!(open, [("s13", StepState::Error), ("s21", StepState::Pending)]);
 
-        sandbox.client().retry(task, &By::new("somebody", "a test").unwrap()).await.unwrap();
-        let history = poller.run(task).await;
-        assert_eq!((history.status(), lineages(&history)), (TaskStatus::Complete, graph.lineages()));
+        sandbox.client().redrive(task, &Actor::new("somebody", "a test").unwrap()).await.unwrap();
+        let snapshot = poller.run(task).await;
+        assert_eq!((snapshot.status(), lineages(&snapshot)), (TaskStatus::Complete, graph.lineages()));
         let expected = (0..22).map(|step| [1, 3, 2][usize::from(step == 7) + 2 * usize::from(step == 13)]);
-        assert_eq!(attempts(&history), expected.collect::<Vec<_>>());
+        assert_eq!(attempts(&snapshot), expected.collect::<Vec<_>>());
         let sent: usize = graph.queues().into_iter().map(|queue| sandbox.meter.sent_to(&queue.into())).sum();
         assert_eq!(sent, graph.len() + 1, "one message for each step, and one for the redrive");
         assert_eq!(sandbox.undeliverable().await, []);
@@ -88,9 +88,9 @@ async fn retry_waits_out_its_backoff_in_the_queue() {
     in_sandbox(&graph.queues(), async |sandbox| {
         let script = failing(|step, attempt| (step == "s00" && attempt < 3).then(|| retryable("BUSY", "try again")));
         let task = start(sandbox, &graph).await;
-        let history = Poller::new(sandbox).with_steps_of(&graph, &script).run(task).await;
-        assert_eq!((history.status(), attempts(&history)), (TaskStatus::Complete, vec![3, 1]));
-        let attempts = &history.steps[0].attempts;
+        let snapshot = Poller::new(sandbox).with_steps_of(&graph, &script).run(task).await;
+        assert_eq!((snapshot.status(), attempts(&snapshot)), (TaskStatus::Complete, vec![3, 1]));
+        let attempts = &snapshot.steps[0].attempts;
         for (earlier, later) in attempts.iter().zip(&attempts[1..]) {
             assert!(later.started_at >= earlier.next_retry_at.unwrap(), "{later:?} came too early");
         }
@@ -115,8 +115,8 @@ async fn duplicates_do_not_multiply_in_a_backlog() {
                 .await;
         }
         let poller = Poller::new(sandbox).pace(Pace::Backlog).with_steps_of(&graph, &failing(|_, _| None));
-        let history = poller.run(task).await;
-        assert_eq!((history.status(), attempts(&history)), (TaskStatus::Complete, vec![1; graph.len()]));
+        let snapshot = poller.run(task).await;
+        assert_eq!((snapshot.status(), attempts(&snapshot)), (TaskStatus::Complete, vec![1; graph.len()]));
         let sent: usize = graph.queues().into_iter().map(|queue| sandbox.meter.sent_to(&queue.into())).sum();
         // Each duplicate may repeat the two messages that its own step sends, and there it ends.
         assert!(sent <= graph.len() + 2 * DUPLICATES, "{sent} messages for {} steps", graph.len());
@@ -133,10 +133,10 @@ async fn context_and_result_of_the_largest_size_are_kept() {
         let (context, result) = (json!("c".repeat(MAX_CONTEXT_BYTES - 2)), json!("r".repeat(MAX_RESULT_BYTES - 2)));
         let task = sandbox.client().start(&graph.workflow(), &context, None).await.unwrap().task_id;
         let script = Script::new(move |_| Ok(result.clone()));
-        let history = Poller::new(sandbox).with_steps_of(&graph, &script).run(task).await;
-        assert_eq!(history.status(), TaskStatus::Complete);
-        assert_eq!(history.task.context.len(), MAX_CONTEXT_BYTES);
-        assert_eq!(history.steps[0].result.as_ref().unwrap().len(), MAX_RESULT_BYTES);
+        let snapshot = Poller::new(sandbox).with_steps_of(&graph, &script).run(task).await;
+        assert_eq!(snapshot.status(), TaskStatus::Complete);
+        assert_eq!(snapshot.task.context.len(), MAX_CONTEXT_BYTES);
+        assert_eq!(snapshot.steps[0].result.as_ref().unwrap().len(), MAX_RESULT_BYTES);
     })
     .await;
 }
@@ -178,8 +178,8 @@ async fn many_starts_with_one_key_at_the_same_time_make_one_task() {
         assert_eq!(started.iter().map(|started| started.task_id).collect::<BTreeSet<_>>().len(), 1);
         assert_eq!(started.iter().filter(|started| !started.already_there).count(), 1);
         let poller = Poller::new(sandbox).with_steps_of(&graph, &failing(|_, _| None));
-        let history = poller.run(started[0].task_id).await;
-        assert_eq!((history.status(), attempts(&history)), (TaskStatus::Complete, vec![1; 3]));
+        let snapshot = poller.run(started[0].task_id).await;
+        assert_eq!((snapshot.status(), attempts(&snapshot)), (TaskStatus::Complete, vec![1; 3]));
     })
     .await;
 }

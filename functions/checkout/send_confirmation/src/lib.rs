@@ -1,7 +1,7 @@
 //! Tells the customer that the order is confirmed.
 
 use checkout::{
-    CURRENCY, CheckoutRequest, ConfigError, Confirmation, CreatedOrder, EmailAddress, Letter, MailError, Mailer,
+    CURRENCY, CheckoutRequest, ConfigError, Confirmation, CreatedOrder, Email, EmailAddress, MailError, Mailer,
     NotAnEmailAddress, PersonName, Shop, ShopCode,
 };
 use std::time::Duration;
@@ -40,14 +40,14 @@ impl<M: Mailer> Step for SendConfirmation<M> {
         let recipient = email.parse().map_err(|problem: NotAnEmailAddress| {
             StepError::new(ShopCode::InvalidEmail, format!("customer_info.email {problem}"))
         })?;
-        let letter = letter(recipient, customer.name.as_ref(), &order);
-        let message_id = self.mailer.send(&letter).await.map_err(step_error)?;
-        let recipient = letter.to.to_string();
+        let message = confirmation(recipient, customer.name.as_ref(), &order);
+        let message_id = self.mailer.send(&message).await.map_err(step_error)?;
+        let recipient = message.to.to_string();
         Ok(Confirmation { email_sent: true, recipient, message_id, sent_at: ctx.started_at })
     }
 }
 
-fn letter(to: EmailAddress, name: Option<&PersonName>, order: &CreatedOrder) -> Letter {
+fn confirmation(to: EmailAddress, name: Option<&PersonName>, order: &CreatedOrder) -> Email {
     let number = &order.order_number;
     let delivery: String = order.estimated_delivery.to_string().chars().take("YYYY-MM-DD".len()).collect();
     let name = name.and_then(PersonName::for_greeting).unwrap_or("there");
@@ -57,7 +57,7 @@ fn letter(to: EmailAddress, name: Option<&PersonName>, order: &CreatedOrder) -> 
          It should be with you by {delivery}.\n",
         total = order.total_amount,
     );
-    Letter { to, subject: format!("Your order {number} is confirmed"), text }
+    Email { to, subject: format!("Your order {number} is confirmed"), text }
 }
 
 fn step_error(error: MailError) -> StepError {

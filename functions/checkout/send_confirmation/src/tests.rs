@@ -1,6 +1,6 @@
 use crate::step;
 use checkout::{
-    Confirmation, Letter, MailError,
+    Confirmation, Email, MailError,
     testing::{MemoryShop, Outage},
 };
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ async fn the_customer_is_told() {
     let shop = MemoryShop::default();
     let result = run(&shop, json!({"email": "test@example.com", "name": "Test Customer"})).await;
     let expected = concat!(
-        r#"{"email_sent":true,"recipient":"test@example.com","message_id":"letter-00000000000000000000000000000000000000000000000000001","#,
+        r#"{"email_sent":true,"recipient":"test@example.com","message_id":"email-00000000000000000000000000000000000000000000000000001","#,
         r#""sent_at":"2023-11-14T22:13:20.123Z"}"#
     );
     assert_eq!(serde_json::to_string(&result.unwrap()).unwrap(), expected);
@@ -34,7 +34,7 @@ async fn the_customer_is_told() {
         thank you for your order ORD-20231114-0123ABCD. We have charged 100.00 USD.\n\
         It should be with you by 2023-11-19.\n";
     let subject = "Your order ORD-20231114-0123ABCD is confirmed".to_owned();
-    assert_eq!(shop.letters(), [Letter { to: "test@example.com".parse().unwrap(), subject, text: text.to_owned() }]);
+    assert_eq!(shop.emails(), [Email { to: "test@example.com".parse().unwrap(), subject, text: text.to_owned() }]);
 }
 
 #[test_case(json!({"email": "test@example.com"}); "no name")]
@@ -47,7 +47,7 @@ async fn unusable_name_is_left_out_of_the_greeting(customer: Value) {
     let shop = MemoryShop::default();
     let result = run(&shop, customer).await;
     assert!(result.is_ok());
-    let text = &shop.letters()[0].text;
+    let text = &shop.emails()[0].text;
     assert!(text.starts_with("Hello there,\n"), "{text}");
 }
 
@@ -71,7 +71,7 @@ async fn without_an_address_nothing_is_sent(customer: Value, code: &str) {
     let result = run(&shop, customer).await;
     let error = result.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), (code, false));
-    assert!(shop.letters().is_empty());
+    assert!(shop.emails().is_empty());
 }
 
 #[test_case(MailError::RateLimited, "MAIL_RATE_LIMITED", Some(60))]

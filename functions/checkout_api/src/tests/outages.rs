@@ -61,7 +61,7 @@ async fn checkout_of_a_newer_version_is_shown_and_its_retry_is_left_to_that_vers
     let newer = [(attribute::V, json!(2)), (attribute::NEEDS, json!(2)), (attribute::STATUS, json!("suspended"))];
     let newer = newer.map(|(name, value)| Change::Set(name, value)).to_vec();
     api.harness.memory().store.force(Key::Task(id), newer).unwrap();
-    let before = api.harness.history(id).await.unwrap();
+    let before = api.harness.snapshot(id).await.unwrap();
 
     let first = json!(steps::roots()[0]);
     let status = api.status(id).await;
@@ -71,5 +71,5 @@ async fn checkout_of_a_newer_version_is_shown_and_its_retry_is_left_to_that_vers
     let answer = api.retry(id).await;
     let error = "The service is not available right now; please try again".to_owned();
     assert_eq!((answer.refusal(), answer.header("Retry-After")), ((503, error), "1"));
-    assert_eq!(api.harness.history(id).await.unwrap(), before);
+    assert_eq!(api.harness.snapshot(id).await.unwrap(), before);
 }

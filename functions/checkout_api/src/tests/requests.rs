@@ -21,7 +21,7 @@ async fn checkout_is_accepted_and_its_first_step_woken() {
     let url = format!("/order_status/{id}");
     assert_eq!(answer.header("Location"), url);
     assert_eq!(answer.body(), json!({"success": true, "task_id": id, "status": "pending", "checkout_url": url}));
-    let context = api.harness.history(id.parse().unwrap()).await.unwrap().task.context;
+    let context = api.harness.snapshot(id.parse().unwrap()).await.unwrap().task.context;
     assert_eq!(context, good()["checkout"].to_string(), "the request, unwrapped, to the digit");
     assert_eq!(api.woken(), steps::roots());
 }
@@ -56,7 +56,7 @@ async fn bad_idempotency_key_is_refused_with_the_reason(key: &str, reason: &str)
 async fn failed(api: &Api) -> TaskId {
     api.harness.fail("process_payment", [StepFault::Error(permanent("PAYMENT_DECLINED", "no"))]);
     let id = api.started().await;
-    api.harness.run_until(id, |history| !history.failed_steps().is_empty()).await.unwrap();
+    api.harness.run_until(id, |snapshot| !snapshot.failed_steps().is_empty()).await.unwrap();
     id
 }
 
@@ -68,7 +68,7 @@ async fn failed_checkout_is_retried_where_it_failed_and_only_then() {
     let expected = json!({"success": true, "message": "Checkout retry initiated", "status": "pending", "task_id": id});
     assert_eq!((answer.status, answer.body()), (202, expected));
     assert_eq!(api.woken(), [steps::up_to("process_payment"), vec!["process_payment"]].concat());
-    let trail = api.harness.history(id).await.unwrap().task.actions;
+    let trail = api.harness.snapshot(id).await.unwrap().task.actions;
     assert_eq!((trail[0].who.as_str(), trail[0].why.as_str()), ("customer", "POST /retry_checkout"));
     let running = "Cannot retry task in in_progress status".to_owned();
     assert_eq!(api.retry(id).await.refusal(), (409, running));
@@ -86,7 +86,7 @@ async fn checkout_that_was_retried_all_too_often_is_not_retried_again() {
     assert_eq!(api.retry(id).await.refusal(), (409, "Cannot retry task: it was retried too often".to_owned()));
 }
 
-/// The engine's retry would be for the compensation, and that is the operators' affair.
+/// The engine's redrive would be for the compensation, and that is the operators' affair.
 #[tokio::test(start_paused = true)]
 async fn checkout_that_is_being_undone_is_not_retried_even_where_that_has_failed() {
     let api = Api::new();
@@ -97,7 +97,7 @@ async fn checkout_that_is_being_undone_is_not_retried_even_where_that_has_failed
     api.harness.run(id).await.unwrap();
     let error = "Cannot retry task in compensating status".to_owned();
     assert_eq!(api.retry(id).await.refusal(), (409, error));
-    let trail = api.harness.history(id).await.unwrap().task.actions;
+    let trail = api.harness.snapshot(id).await.unwrap().task.actions;
     assert!(trail.iter().all(|action| action.who != "customer"), "{trail:?}");
 }
 

@@ -2,11 +2,11 @@
 
 use super::*;
 use stepwell::{
-    By, Timestamp,
+    Actor, Timestamp,
     core::{
         format::READS,
-        history::History,
         item::{Key, attribute},
+        snapshot::TaskSnapshot,
         state::StepState,
         transition::Change,
     },
@@ -14,8 +14,8 @@ use stepwell::{
     testing::{Death, StepFault},
 };
 
-fn by() -> By {
-    By::new("somebody", "a test").unwrap()
+fn actor() -> Actor {
+    Actor::new("somebody", "a test").unwrap()
 }
 
 fn timeout() -> StepFault {
@@ -27,8 +27,8 @@ fn declined() -> StepFault {
 }
 
 /// Works until this step stands so.
-async fn run_until(api: &Api, id: TaskId, step: &str, state: StepState) -> History {
-    let is_there = |history: &History| history.step(step).is_some_and(|step| step.state == state);
+async fn run_until(api: &Api, id: TaskId, step: &str, state: StepState) -> TaskSnapshot {
+    let is_there = |snapshot: &TaskSnapshot| snapshot.step(step).is_some_and(|step| step.state == state);
     api.harness.run_until(id, is_there).await.unwrap()
 }
 
@@ -44,8 +44,8 @@ async fn checkout_is_followed_to_its_order() {
     };
     assert_eq!(api.status(id).await, processing(json!(steps::roots()[0]), &[]));
 
-    let history = run_until(&api, id, "process_payment", StepState::Retrying).await;
-    let payment = history.step("process_payment").unwrap();
+    let snapshot = run_until(&api, id, "process_payment", StepState::Retrying).await;
+    let payment = snapshot.step("process_payment").unwrap();
     let mut waiting = processing(json!("process_payment"), &steps::before("process_payment"));
     waiting["retrying"] = json!({
         "step": "process_payment", "attempt": 1, "next_retry_at": payment.next_retry_at.unwrap(),
@@ -79,13 +79,13 @@ async fn failed_checkout_says_why_and_how_it_goes_on() {
         let api = Api::new();
         api.harness.fail("process_payment", faults);
         let id = api.started().await;
-        let history = run_until(&api, id, "process_payment", StepState::Error).await;
+        let snapshot = run_until(&api, id, "process_payment", StepState::Error).await;
         let mut expected = json!({
             "status": "failed", "task_id": id, "failed_step": "process_payment", "failed_steps": ["process_payment"],
-            "error": history.step("process_payment").unwrap().error, "retry_url": format!("/retry_checkout/{id}"),
+            "error": snapshot.step("process_payment").unwrap().error, "retry_url": format!("/retry_checkout/{id}"),
         });
         if let Some(seconds) = again_after {
-            let failed_at = history.task.finished_at.unwrap();
+            let failed_at = snapshot.task.finished_at.unwrap();
             expected["next_retry_at"] = json!(Timestamp::from_millis(failed_at.as_millis() + seconds * 1_000));
         }
         assert_eq!(api.status(id).await, expected);
@@ -126,7 +126,7 @@ async fn checkout_that_is_undone_is_what_it_ends_as_and_cannot_be_retried() {
         run_until(&api, id, "process_payment", StepState::Complete).await;
         if fault.is_none() {
             assert_eq!(api.status(id).await["status"], "processing");
-            api.harness.client().cancel(id, &by()).await.unwrap();
+            api.harness.client().cancel(id, &actor()).await.unwrap();
         }
         for (refund, state) in [(StepState::Pending, "pending"), (StepState::Complete, "complete")] {
             run_until(&api, id, "refund_payment", refund).await;
@@ -143,16 +143,16 @@ async fn checkout_that_an_operator_ends_keeps_what_it_has_come_to() {
     let api = Api::new();
     let client = api.harness.client();
     let id = api.started().await;
-    client.cancel(id, &by()).await.unwrap();
+    client.cancel(id, &actor()).await.unwrap();
     api.harness.run(id).await.unwrap();
     let cancelled = json!({"status": "cancelled", "task_id": id, "progress": steps::progress(&[])});
     assert_eq!(api.status(id).await, cancelled);
 
     let id = api.started().await;
-    client.resolve(id, &by()).await.unwrap();
+    client.resolve(id, &actor()).await.unwrap();
     assert_eq!(api.status(id).await, json!({"status": "resolved_manually", "task_id": id}), "without an order");
     let id = api.started().await;
     run_until(&api, id, "create_order", StepState::Complete).await;
-    client.resolve(id, &by()).await.unwrap();
+    client.resolve(id, &actor()).await.unwrap();
     assert_eq!(api.status(id).await["order_number"], "ORD-20231114-0A1B2C3D");
 }

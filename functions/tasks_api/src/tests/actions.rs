@@ -6,6 +6,7 @@ use stepwell::{
     core::{
         item::{Key, attribute},
         limits::MAX_RESULT_BYTES,
+        record::ActionKind,
         state::StepState,
         transition::Change,
     },
@@ -13,7 +14,7 @@ use stepwell::{
 };
 use test_case::test_case;
 
-#[test_case("retry", "pending")]
+#[test_case("redrive", "pending")]
 #[test_case("compensate", "compensating")]
 #[test_case("resolve", "resolved_manually")]
 #[test_case("cancel", "compensating")]
@@ -24,17 +25,30 @@ async fn each_route_does_what_its_name_says(act: &str, status: &str) {
     let answer = api.act(id, act).await;
     assert_eq!((answer.status, answer.body()), (202, json!({"success": true, "task_id": id, "status": status})));
     let [done] = api.trail(id).await.try_into().unwrap();
-    assert_eq!((json!(done.what), done.who.as_str(), done.why.as_str()), (json!(act), ARN, "the bank is back"));
+    assert_eq!((done.what.as_str(), done.who.as_str(), done.why.as_str()), (act, ARN, "the bank is back"));
 }
 
-/// A retry is for what has failed last: the undoing, where that has begun.
+/// `retry` is the older name of both routes.
 #[tokio::test(start_paused = true)]
-async fn retry_of_a_failed_compensation_goes_on_undoing() {
+async fn retry_is_another_name_of_redrive() {
+    let api = Api::new();
+    let (one, many) = (api.failed("pay").await, api.failed("pay").await);
+    assert_eq!(api.act(one, "retry").await.body()["status"], "pending");
+    let answer = api.post("/tasks/retry", r#"{"reason": "the bank is back", "dry_run": false}"#).await;
+    assert_eq!(answer.body()["redriven"], 1);
+    for id in [one, many] {
+        assert_eq!(api.trail(id).await[0].what, ActionKind::Redrive);
+    }
+}
+
+/// A redrive is for what has failed last: the undoing, where that has begun.
+#[tokio::test(start_paused = true)]
+async fn redrive_of_a_failed_compensation_goes_on_undoing() {
     let api = Api::new();
     api.0.fail("refund", [StepFault::Error(permanent("NO", "it cannot be"))]);
     let id = api.failed("ship").await;
     api.0.run(id).await.unwrap();
-    let answer = api.act(id, "retry").await;
+    let answer = api.act(id, "redrive").await;
     assert_eq!((answer.status, &answer.body()["status"]), (202, &json!("compensating")));
     assert_eq!(api.0.run(id).await.unwrap().step("refund").unwrap().state, StepState::Complete);
 }
@@ -51,7 +65,7 @@ async fn result_by_hand_is_kept_to_the_digit(result: &str) {
     let body = format!("{{ \"result\" :  {result} , \"reason\":\"the bank is back\"}}");
     let answer = api.post(&format!("/tasks/{id}/steps/pay/resolve"), &body).await;
     assert_eq!((answer.status, &answer.body()["status"]), (202, &json!("in_progress")));
-    assert_eq!(api.history(id).await.step("pay").unwrap().result.as_deref(), Some(result));
+    assert_eq!(api.snapshot(id).await.step("pay").unwrap().result.as_deref(), Some(result));
     assert_eq!(api.trail(id).await[0].step.as_deref(), Some("pay"));
 }
 
@@ -114,19 +128,19 @@ async fn what_cannot_be_done_is_refused_with_what_was_found() {
     api.0.memory().store.force(Key::Task(full), trail).unwrap();
     api.0.kill("pay", [Death::After("claim")]);
     let begun = api.started().await;
-    api.0.run_until(begun, |history| history.steps[0].state == StepState::InProgress).await.unwrap();
+    api.0.run_until(begun, |snapshot| snapshot.steps[0].state == StepState::InProgress).await.unwrap();
     let unknown = UNKNOWN.parse().unwrap();
 
     for (id, act, status, error, found) in [
         (done, "cancel", 409, "Cannot cancel task in complete status", json!("complete")),
-        (closed, "retry", 409, "Cannot retry task in error status: it has been compensated", json!("error")),
+        (closed, "redrive", 409, "Cannot redrive task in error status: it has been compensated", json!("error")),
         (begun, "steps/pay/resolve", 409, "Cannot resolve step `pay` in in_progress state", json!("in_progress")),
         (begun, "steps/ship/resolve", 409, "Cannot resolve step `ship`: it waits for pay", json!(null)),
         (
             full,
-            "retry",
+            "redrive",
             409,
-            "Cannot retry: the audit trail of the task has no room for more attempts; do by hand what failed, and resolve it",
+            "Cannot redrive: the audit trail of the task has no room for more attempts; do by hand what failed, and resolve it",
             json!(null),
         ),
         (done, "steps/mail/resolve", 404, "The task has no step `mail`", json!(null)),
@@ -145,7 +159,7 @@ async fn message_that_was_not_sent_is_an_outage() {
     let api = Api::new();
     let id = api.failed("pay").await;
     api.0.fail_call("send", [FailureKind::Unavailable]);
-    assert_eq!(api.act(id, "retry").await.status, 503);
+    assert_eq!(api.act(id, "redrive").await.status, 503);
 }
 
 /// While two versions run beside each other, the older one shows what the newer one has begun, and leaves it alone.
@@ -156,17 +170,18 @@ async fn task_of_a_newer_version_is_shown_and_not_acted_on() {
     let newer = [(attribute::V, json!(3)), (attribute::NEEDS, json!(2)), (attribute::STATUS, json!("suspended"))];
     let newer = newer.map(|(name, value)| Change::Set(name, value)).to_vec();
     api.0.memory().store.force(Key::Task(id), newer).unwrap();
-    let before = api.history(id).await;
+    let before = api.snapshot(id).await;
 
     let shown = api.show(id).await;
     assert_eq!(shown["newer_format"], json!({"written": 3, "needs": 2}));
     assert_eq!((&shown["task_id"], &shown["steps"][0]["error"]["code"]), (&json!(id), &json!("GATEWAY DOWN")));
-    for (method, path) in routes(id).into_iter().filter(|(method, path)| *method == "POST" && path != "/tasks/retry") {
+    for (method, path) in routes(id).into_iter().filter(|(method, path)| *method == "POST" && path != "/tasks/redrive")
+    {
         let body = if path.contains("/steps/") { r#"{"reason": "why", "result": 1}"# } else { r#"{"reason": "why"}"# };
         let answer = api.send_as(Some(ARN), method, &path, body).await;
         assert_eq!((answer.status, &answer.body()["code"]), (409, &json!("NEWER_FORMAT")), "{path}: {}", answer.text);
         let error = format!("TASK#{id} was written in format 3 and needs a reader of format 2");
         assert!(answer.body()["error"].as_str().unwrap().starts_with(&error), "{}", answer.text);
     }
-    assert_eq!(api.history(id).await, before);
+    assert_eq!(api.snapshot(id).await, before);
 }

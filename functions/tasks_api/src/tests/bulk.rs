@@ -1,8 +1,8 @@
-//! Retrying all tasks that fit a filter.
+//! Redriving all tasks that fit a filter.
 
 use super::*;
 use stepwell::{
-    By, FailureKind,
+    Actor, FailureKind,
     core::{
         format::READS,
         item::{Key, attribute},
@@ -16,7 +16,7 @@ async fn three() -> (Api, Vec<TaskId>) {
     for _ in 0..3 {
         api.failed("pay").await;
     }
-    let found = api.post("/tasks/retry", r#"{"reason": "why"}"#).await.body()["tasks"].take();
+    let found = api.post("/tasks/redrive", r#"{"reason": "why"}"#).await.body()["tasks"].take();
     (api, serde_json::from_value(found).unwrap())
 }
 
@@ -26,8 +26,8 @@ async fn three() -> (Api, Vec<TaskId>) {
 #[tokio::test(start_paused = true)]
 async fn dry_run_counts_and_changes_nothing(body: &str) {
     let (api, ids) = three().await;
-    let answer = api.post("/tasks/retry", body).await;
-    let expected = json!({"dry_run": true, "matched": 3, "retried": 0, "refused": [], "tasks": ids, "next": null});
+    let answer = api.post("/tasks/redrive", body).await;
+    let expected = json!({"dry_run": true, "matched": 3, "redriven": 0, "refused": [], "tasks": ids, "next": null});
     assert_eq!((ids.len(), answer.status, answer.body()), (3, 200, expected));
     for id in ids {
         assert_eq!(api.trail(id).await, []);
@@ -39,16 +39,16 @@ async fn what_is_found_is_retried_and_what_is_not_is_told() {
     let (api, ids) = three().await;
     let (there, first) = (api.clone(), ids[0]);
     api.0.meanwhile("redrive", async move {
-        there.0.client().resolve(first, &By::new("bob", "by hand").unwrap()).await.unwrap();
+        there.0.client().resolve(first, &Actor::new("bob", "by hand").unwrap()).await.unwrap();
         there.0.fail_call("send", [FailureKind::Unavailable]);
     });
-    let answer = api.post("/tasks/retry", r#"{"reason": "the bank is back", "dry_run": false}"#).await;
+    let answer = api.post("/tasks/redrive", r#"{"reason": "the bank is back", "dry_run": false}"#).await;
     let refused = json!([
-        {"task_id": ids[0], "error": "Cannot retry task in resolved_manually status"},
+        {"task_id": ids[0], "error": "Cannot redrive task in resolved_manually status"},
         {"task_id": ids[1], "error": "The service is not available right now; please try again"},
     ]);
     let expected =
-        json!({"dry_run": false, "matched": 3, "retried": 1, "refused": refused, "tasks": ids, "next": null});
+        json!({"dry_run": false, "matched": 3, "redriven": 1, "refused": refused, "tasks": ids, "next": null});
     assert_eq!((answer.status, answer.body()), (202, expected));
     let trail = api.trail(ids[2]).await;
     assert_eq!((trail[0].who.as_str(), trail[0].why.as_str()), (ARN, "the bank is back"));
@@ -59,9 +59,9 @@ async fn newer_task_is_refused_by_its_code() {
     let (api, ids) = three().await;
     let needs = vec![Change::Set(attribute::NEEDS, json!(READS + 1))];
     api.0.memory().store.force(Key::Task(ids[1]), needs).unwrap();
-    let answer = api.post("/tasks/retry", r#"{"reason": "again", "dry_run": false}"#).await.body();
+    let answer = api.post("/tasks/redrive", r#"{"reason": "again", "dry_run": false}"#).await.body();
     let refused = answer["refused"].as_array().unwrap();
-    assert_eq!((&answer["retried"], refused.len()), (&json!(2), 1));
+    assert_eq!((&answer["redriven"], refused.len()), (&json!(2), 1));
     assert_eq!((&refused[0]["task_id"], &refused[0]["code"]), (&json!(ids[1]), &json!("NEWER_FORMAT")));
 }
 
@@ -69,7 +69,8 @@ async fn newer_task_is_refused_by_its_code() {
 async fn filter_and_place_are_in_the_body() {
     let (api, ids) = three().await;
     let matched = async |filter: Value| {
-        api.post("/tasks/retry", &json!({"reason": "why", "filter": filter}).to_string()).await.body()["matched"].take()
+        api.post("/tasks/redrive", &json!({"reason": "why", "filter": filter}).to_string()).await.body()["matched"]
+            .take()
     };
     assert_eq!(matched(json!({"status": "error", "failed_step": "pay", "error_code": "GATEWAY DOWN"})).await, 3);
     assert_eq!(matched(json!({"status": "compensating", "compensated": false})).await, 0);
@@ -77,7 +78,7 @@ async fn filter_and_place_are_in_the_body() {
 
     let mut body = json!({"reason": "why", "dry_run": false, "limit": 2});
     for page in ids.chunks(2) {
-        let mut answer = api.post("/tasks/retry", &body.to_string()).await.body();
+        let mut answer = api.post("/tasks/redrive", &body.to_string()).await.body();
         assert_eq!(answer["tasks"], json!(page));
         body["next"] = answer["next"].take();
     }
@@ -89,11 +90,11 @@ async fn filter_and_place_are_in_the_body() {
 #[test_case(r#"{"reason": "why", "limit": 101}"#, "/limit", "has to be a whole number from 1 to 100")]
 #[test_case(r#"{"reason": "why", "next": 2}"#, "/next", "has to be a text")]
 #[test_case(r#"{"reason": "why", "filter": []}"#, "/filter", "has to be an object")]
-#[test_case(r#"{"reason": "why", "filter": {"status": "complete"}}"#, "/filter/status", "has to be error or compensating"; "nothing to retry")]
+#[test_case(r#"{"reason": "why", "filter": {"status": "complete"}}"#, "/filter/status", "has to be error or compensating"; "nothing to redrive")]
 #[test_case(r#"{"reason": "why", "filter": {"compensated": true}}"#, "/filter/compensated", "has to be false")]
 #[test_case(r#"{"reason": "why", "filter": {"older_than": "1y"}}"#, "/filter/older_than", "has to be an age")]
 #[test_case(r#"{"reason": "why", "filter": {"limit": 5}}"#, "/filter/limit", "is not known here")]
 #[tokio::test]
 async fn body_that_is_wrong_is_told_where(body: &str, path: &str, message: &str) {
-    Api::new().post("/tasks/retry", body).await.is_fault(path, message);
+    Api::new().post("/tasks/redrive", body).await.is_fault(path, message);
 }

@@ -119,7 +119,7 @@ async fn every_fault_of_a_query_is_told_at_once_up_to_a_bound() {
 async fn task_is_shown_with_its_audit_trail_and_without_its_context() {
     let api = Api::new();
     let id = api.started().await;
-    api.0.run_until(id, |history| history.steps[0].state.is_done()).await.unwrap();
+    api.0.run_until(id, |snapshot| snapshot.steps[0].state.is_done()).await.unwrap();
     api.act(id, "cancel").await;
     let answer = api.get(&format!("/tasks/{id}")).await;
     assert!(!answer.text.contains("test_success_visa") && !answer.text.contains("context"), "{}", answer.text);
@@ -129,7 +129,7 @@ async fn task_is_shown_with_its_audit_trail_and_without_its_context() {
         json!({"at": VirtualClock::START, "what": "cancel", "step": null, "who": ARN, "why": "the bank is back"});
     let expected = json!({
         "task_id": id, "workflow": "tests/test@1.0.0", "status": "compensating", "completed_at": null,
-        "ends_as": "cancelled", "compensated": false, "restarts_at": null, "compensates_at": null, "actions": [action],
+        "ends_as": "cancelled", "compensated": false, "redrives_at": null, "compensates_at": null, "actions": [action],
     });
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(&task[name], value, "{name}");
@@ -145,7 +145,7 @@ async fn failed_task_says_when_it_is_undone_and_one_that_is_being_undone_has_not
     let (task, now) = (api.show(id).await, api.0.now());
     let in_a_minute = Timestamp::from_millis(now.as_millis() + 60_000);
     assert_eq!((&task["completed_at"], &task["compensates_at"]), (&json!(now), &json!(in_a_minute)));
-    assert_eq!((&task["ends_as"], &task["restarts_at"]), (&Value::Null, &Value::Null));
+    assert_eq!((&task["ends_as"], &task["redrives_at"]), (&Value::Null, &Value::Null));
 
     api.act(id, "compensate").await;
     let task = api.show(id).await;

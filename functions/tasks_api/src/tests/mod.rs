@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use stepwell::{
     TaskId, Workflow,
-    core::{history::History, record::Action},
+    core::{record::Action, snapshot::TaskSnapshot},
     permanent,
     testing::{Harness, Leaves, StepFault},
 };
@@ -102,25 +102,25 @@ impl Api {
     async fn failed(&self, step: &str) -> TaskId {
         self.0.fail(step, [StepFault::Error(permanent("GATEWAY DOWN", "no"))]);
         let id = self.started().await;
-        self.0.run_until(id, |history| !history.failed_steps().is_empty()).await.unwrap();
+        self.0.run_until(id, |snapshot| !snapshot.failed_steps().is_empty()).await.unwrap();
         id
     }
 
-    async fn history(&self, id: TaskId) -> History {
-        self.0.history(id).await.unwrap()
+    async fn snapshot(&self, id: TaskId) -> TaskSnapshot {
+        self.0.snapshot(id).await.unwrap()
     }
 
     /// What was done to a task from outside.
     async fn trail(&self, id: TaskId) -> Vec<Action> {
-        self.history(id).await.task.actions
+        self.snapshot(id).await.task.actions
     }
 }
 
 /// All routes, with a body that each accepts or refuses only for its task.
 fn routes(id: TaskId) -> Vec<(&'static str, String)> {
-    let acts = ["retry", "cancel", "compensate", "resolve", "steps/pay/resolve"];
+    let acts = ["redrive", "cancel", "compensate", "resolve", "steps/pay/resolve"];
     let of_task = acts.iter().map(|act| ("POST", format!("/tasks/{id}/{act}")));
-    let others = [("GET", "/tasks".to_owned()), ("POST", "/tasks/retry".to_owned()), ("GET", format!("/tasks/{id}"))];
+    let others = [("GET", "/tasks".to_owned()), ("POST", "/tasks/redrive".to_owned()), ("GET", format!("/tasks/{id}"))];
     others.into_iter().chain(of_task).collect()
 }
 

@@ -195,7 +195,7 @@ fn usual(name: &str, depends_on: Vec<String>, undoes: Option<String>) -> StepPla
     StepPlan {
         name: name.to_owned(),
         depends_on,
-        retry_limit: 1,
+        max_attempts: 1,
         timeout_seconds: 1,
         backoff: Backoff::default(),
         undoes,

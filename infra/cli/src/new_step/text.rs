@@ -313,19 +313,19 @@ mod tests {
     #[test]
     fn comments_and_blank_lines_stay_where_they_are() {
         let file = "# head\nname: w\nstep_templates:\n  # first\n  - name: a # the cart\n    # deep\n\n  # second\n  - name: b\n    \
-                    depends_on_step: a  # why\n\n# tail\nrestarts: 1\n";
+                    depends_on_step: a  # why\n\n# tail\nredrives: 1\n";
         let expected = format!(
             "# head\nname: w\nstep_templates:\n  # first\n  - name: a # the cart\n    # deep\n\n  - name: new\n    description: 'New'\n    \
-             depends_on_step: a\n    {REST}\n  # second\n  - name: b\n    depends_on_step: new # why\n\n# tail\nrestarts: 1\n"
+             depends_on_step: a\n    {REST}\n  # second\n  - name: b\n    depends_on_step: new # why\n\n# tail\nredrives: 1\n"
         );
         assert_eq!(with_new(file, "a", &[]).unwrap(), expected);
     }
 
     #[test]
     fn last_step_is_followed_without_a_gap_where_the_others_have_none() {
-        let file = "name: w\nstep_templates:\n- name: a\n- name: b\n  depends_on_steps: [a]\n\nrestarts: 1\n";
+        let file = "name: w\nstep_templates:\n- name: a\n- name: b\n  depends_on_steps: [a]\n\nredrives: 1\n";
         let expected = "name: w\nstep_templates:\n- name: a\n- name: b\n  depends_on_steps: [a]\n- name: new\n  description: 'New'\n  \
-                        depends_on_step: b\n  default_retryable: true\n  default_retry_limit: 3\n  handler_config: { timeout_seconds: 30 }\n\nrestarts: 1\n";
+                        depends_on_step: b\n  default_retryable: true\n  default_retry_limit: 3\n  handler_config: { timeout_seconds: 30 }\n\nredrives: 1\n";
         assert_eq!(with_new(file, "b", &[]).unwrap(), expected);
     }
 

@@ -7,7 +7,7 @@ use checkout_check_fraud::CheckFraudResult;
 use serde_json::{Value, json};
 use stepwell::{
     core::{
-        history::History,
+        snapshot::TaskSnapshot,
         state::{End, StepState, TaskState},
     },
     testing::Harness,
@@ -17,7 +17,7 @@ use stepwell_tests::{
     each_checkout_step,
 };
 
-async fn run(request: &Value) -> (MemoryShop, Harness, History) {
+async fn run(request: &Value) -> (MemoryShop, Harness, TaskSnapshot) {
     let shop = MemoryShop::selling(products());
     let mut harness = Harness::new(checkout::workflow().unwrap());
     macro_rules! host {
@@ -27,17 +27,17 @@ async fn run(request: &Value) -> (MemoryShop, Harness, History) {
     }
     each_checkout_step!(host);
     let task = harness.start(request).await.unwrap();
-    let history = harness.run(task).await.unwrap();
-    (shop, harness, history)
+    let snapshot = harness.run(task).await.unwrap();
+    (shop, harness, snapshot)
 }
 
 #[tokio::test(start_paused = true)]
 async fn new_step_is_run_in_its_place_on_an_earlier_result() {
-    let (_, harness, history) = run(&request("success")).await;
-    assert_eq!(history.task.state, TaskState::Completed);
+    let (_, harness, snapshot) = run(&request("success")).await;
+    assert_eq!(snapshot.task.state, TaskState::Completed);
     let sent: Vec<String> = harness.sent().into_iter().map(|message| message.step).collect();
     assert_eq!(sent[..3], ["validate_cart", "check_fraud", "process_payment"]);
-    let result: CheckFraudResult = harness.result(history.task.id, "check_fraud").await.unwrap();
+    let result: CheckFraudResult = harness.result(snapshot.task.id, "check_fraud").await.unwrap();
     assert_eq!(result, CheckFraudResult { score: 0 });
 }
 
@@ -45,12 +45,12 @@ async fn new_step_is_run_in_its_place_on_an_earlier_result() {
 async fn later_step_reads_its_result_and_the_compensation_is_run() {
     let mut greedy = request("success");
     greedy["cart_items"] = json!([{ "product_id": 1, "quantity": 60 }]);
-    let (shop, harness, history) = run(&greedy).await;
-    let result: CheckFraudResult = harness.result(history.task.id, "check_fraud").await.unwrap();
+    let (shop, harness, snapshot) = run(&greedy).await;
+    let result: CheckFraudResult = harness.result(snapshot.task.id, "check_fraud").await.unwrap();
     assert_eq!(result, CheckFraudResult { score: 60 });
-    let error = history.step("process_payment").unwrap().error.as_ref().unwrap();
+    let error = snapshot.step("process_payment").unwrap().error.as_ref().unwrap();
     assert_eq!((error.code.as_str(), error.message.as_str()), ("PAYMENT_DECLINED", "fraud, score 60"));
     assert!(shop.charges().is_empty());
-    assert_eq!(history.task.state, TaskState::Compensated(End::Error));
-    assert_eq!(history.step("forget_suspicion").unwrap().state, StepState::Complete);
+    assert_eq!(snapshot.task.state, TaskState::Compensated(End::Error));
+    assert_eq!(snapshot.step("forget_suspicion").unwrap().state, StepState::Complete);
 }

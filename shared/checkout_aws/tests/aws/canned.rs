@@ -2,7 +2,7 @@
 //! the answers it was told to, in order, the last one for ever.
 
 use crate::shop::{line, now};
-use checkout::{Catalogue, Letter, MailError, Mailer, ProductId, ReserveError, Stock, StoreError, Storefront};
+use checkout::{Catalogue, Email, MailError, Mailer, ProductId, ReserveError, Stock, StoreError, Storefront};
 use checkout_aws::{SesMailer, Tables, UNREADABLE_ROW};
 use serde_json::Value;
 use std::{
@@ -207,7 +207,7 @@ async fn throttling_is_a_busy_table_and_an_error_shows_no_names() {
 
 #[tokio::test]
 async fn the_mail_services_errors_are_told_apart() {
-    let letter = Letter { to: "test@example.com".parse().unwrap(), subject: "s".to_owned(), text: "t".to_owned() };
+    let email = Email { to: "test@example.com".parse().unwrap(), subject: "s".to_owned(), text: "t".to_owned() };
     let cases: [(&'static [Answer], MailError); 4] = [
         (&[(429, r#"{"__type": "TooManyRequestsException", "message": "slower"}"#)], MailError::RateLimited),
         (&[(400, r#"{"__type": "LimitExceededException", "message": "enough"}"#)], MailError::RateLimited),
@@ -219,7 +219,7 @@ async fn the_mail_services_errors_are_told_apart() {
     ];
     for (answers, expected) in cases {
         let (config, _) = server(answers).await;
-        assert_eq!(SesMailer::new(&config, "orders@example.com".parse().unwrap()).send(&letter).await, Err(expected));
+        assert_eq!(SesMailer::new(&config, "orders@example.com".parse().unwrap()).send(&email).await, Err(expected));
     }
 }
 
@@ -229,8 +229,8 @@ async fn a_service_that_is_not_there_is_unavailable() {
     // A port that nobody listens on.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let config = config.to_builder().endpoint_url(format!("http://{free}")).build();
-    let letter = Letter { to: "test@example.com".parse().unwrap(), subject: "s".to_owned(), text: "t".to_owned() };
-    let error = SesMailer::new(&config, "orders@example.com".parse().unwrap()).send(&letter).await.unwrap_err();
+    let email = Email { to: "test@example.com".parse().unwrap(), subject: "s".to_owned(), text: "t".to_owned() };
+    let error = SesMailer::new(&config, "orders@example.com".parse().unwrap()).send(&email).await.unwrap_err();
     assert_eq!(error, MailError::Unavailable("no connection".to_owned()));
     let error = Tables::new(&config, "shop-").products(&[ProductId(1)]).await.unwrap_err();
     assert_eq!(error, StoreError::Failed("no connection".to_owned()));

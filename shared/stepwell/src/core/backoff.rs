@@ -36,7 +36,7 @@ impl Default for Backoff {
 impl Backoff {
     /// The wait after the `attempt`-th attempt (from 1) has failed.
     ///
-    /// `retry_after` is what the error asked for; it takes the curve's place, without jitter. `draw` is a random
+    /// `retry_after` is what the error asked for; it takes the curve's place, without jitter. `random` is a random
     /// number in `0.0..1.0`, handed in so that this stays a pure function.
     ///
     /// ```
@@ -50,11 +50,11 @@ impl Backoff {
     /// assert_eq!(backoff.delay(99, None, middle), Duration::from_secs(300));
     /// assert_eq!(backoff.delay(1, Some(Duration::from_secs(60)), middle), Duration::from_secs(60));
     /// ```
-    pub fn delay(&self, attempt: u32, retry_after: Option<Duration>, draw: f64) -> Duration {
+    pub fn delay(&self, attempt: u32, retry_after: Option<Duration>, random: f64) -> Duration {
         let cap = f64::from(self.max_seconds.min(LONGEST_DELAY_SECONDS));
         let seconds = match retry_after {
             Some(asked) => asked.as_secs_f64().ceil(),
-            None => self.curve(attempt).min(cap) * (1.0 + self.jitter * (2.0 * draw - 1.0)),
+            None => self.curve(attempt).min(cap) * (1.0 + self.jitter * (2.0 * random - 1.0)),
         };
         Duration::from_secs_f64(seconds.round().clamp(0.0, cap))
     }
@@ -99,9 +99,9 @@ mod tests {
     #[test]
     fn waits_are_multiples_of_the_first_and_spread_around_the_curve() {
         let backoff = Backoff { base_seconds: 3, max_seconds: 1_000, ..Backoff::default() };
-        let delay = |attempt, draw| backoff.delay(attempt, None, draw).as_secs();
+        let delay = |attempt, random| backoff.delay(attempt, None, random).as_secs();
         assert_eq!([1, 2, 6, 7].map(|attempt| delay(attempt, 0.5)), [3, 6, 96, 147]);
-        assert_eq!([0.0, 0.5, 0.999].map(|draw| delay(6, draw)), [86, 96, 106]);
+        assert_eq!([0.0, 0.5, 0.999].map(|random| delay(6, random)), [86, 96, 106]);
     }
 
     #[test]
@@ -124,10 +124,10 @@ mod tests {
         #[test]
         fn never_above_the_cap_and_never_beyond_the_jitter(
             attempt in 1u32..1_000, base in 0u32..1_000, multiplier in 0.0f64..10.0, max in 0u32..=LONGEST_DELAY_SECONDS,
-            jitter in 0.0f64..=1.0, draw in 0.0f64..1.0,
+            jitter in 0.0f64..=1.0, random in 0.0f64..1.0,
         ) {
             let backoff = Backoff { base_seconds: base, multiplier, max_seconds: max, jitter };
-            let delay = backoff.delay(attempt, None, draw).as_secs_f64();
+            let delay = backoff.delay(attempt, None, random).as_secs_f64();
             let middle = backoff.delay(attempt, None, 0.5).as_secs_f64();
             prop_assert!(delay <= f64::from(max));
             prop_assert!((delay - middle).abs() <= middle * jitter + 1.0);
@@ -140,8 +140,8 @@ mod tests {
         }
 
         #[test]
-        fn what_the_error_asks_for_wins_under_the_cap(asked in 0u64..100_000, attempt in 1u32..50, draw in 0.0f64..1.0) {
-            let delay = Backoff::default().delay(attempt, Some(Duration::from_secs(asked)), draw);
+        fn what_the_error_asks_for_wins_under_the_cap(asked in 0u64..100_000, attempt in 1u32..50, random in 0.0f64..1.0) {
+            let delay = Backoff::default().delay(attempt, Some(Duration::from_secs(asked)), random);
             prop_assert_eq!(delay.as_secs(), asked.min(300));
         }
     }

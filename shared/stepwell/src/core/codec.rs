@@ -2,7 +2,7 @@
 
 use super::{
     format::{NewerFormat, understood},
-    index::{Listed, ListedAt},
+    index::{IndexEntry, IndexPosition},
     item::{Item, Key, attribute},
     record::{Action, KeyRecord, StepRecord, TaskRecord},
 };
@@ -215,7 +215,7 @@ impl KeyRecord {
     }
 }
 
-impl Listed {
+impl IndexEntry {
     /// Reads what the index holds of a task's item. The index does not hold which format the item needs, and one that cannot
     /// be read must not hide the others of its page: what is not understood is as the place in the index says it.
     ///
@@ -223,7 +223,8 @@ impl Listed {
     /// It has no place in the index.
     pub fn from_item(task: TaskId, item: &Item) -> Result<Self, Unreadable> {
         let key = Key::Task(task);
-        let place = ListedAt::of(task, item).ok_or_else(|| Unreadable::new(&key, "it has no place in the index"))?;
+        let place =
+            IndexPosition::of(task, item).ok_or_else(|| Unreadable::new(&key, "it has no place in the index"))?;
         let text = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
         // Nor does the index hold how a compensating task ends, and what is shown of it is the same for both ends.
         let state =
@@ -244,19 +245,19 @@ mod tests {
         core::{
             backoff::Backoff,
             format::v1,
-            index::Listing,
+            index::IndexPartition,
             record::NewTask,
             state::StepState,
             task,
             transition::{Change, Effect},
         },
-        testing::fixtures::{at, history},
+        testing::fixtures::{at, snapshot},
     };
     use serde_json::json;
 
     /// The item of a task that was just started, with these attributes in it.
     fn item(more: &Value) -> (TaskId, Item) {
-        let task = history(&[&[]], &[0]).task;
+        let task = snapshot(&[&[]], &[0]).task;
         let (context, created_at) = (&*task.context, at(0));
         let new = NewTask { id: task.id, workflow: task.workflow, context, plan: &task.plan, created_at };
         let create = task::create(&new).writes.remove(0).effect;
@@ -300,7 +301,7 @@ mod tests {
             read.push((word, end, ordered, task.state));
             assert_eq!((task.state.stored_word(), task.state.ends_as().map(End::stored_word)), (word, end));
             Change::Remove(attribute::ENDS_AS).apply(&mut item);
-            assert_eq!(Listed::from_item(id, &item).unwrap().status, task.state.status(), "in the index");
+            assert_eq!(IndexEntry::from_item(id, &item).unwrap().status, task.state.status(), "in the index");
         }
         assert_eq!(read, STORED);
     }
@@ -315,7 +316,7 @@ mod tests {
 
     #[test]
     fn entry_of_the_index_that_is_not_understood_is_as_its_place_says() {
-        for listing in Listing::ALL {
+        for listing in IndexPartition::ALL {
             let place = format!("{}#3", listing.as_str());
             for newer in [
                 json!({"status": "suspended"}),
@@ -324,8 +325,8 @@ mod tests {
             ] {
                 let (id, mut item) = item(&newer);
                 item.insert(attribute::STATUS_SHARD.to_owned(), place.clone().into());
-                let listed = Listed::from_item(id, &item).unwrap();
-                assert_eq!(Listing::of(listed.status).first(), Some(&listing), "{newer}: {listed:?}");
+                let listed = IndexEntry::from_item(id, &item).unwrap();
+                assert_eq!(IndexPartition::of(listed.status).first(), Some(&listing), "{newer}: {listed:?}");
                 assert!(listed.failed_steps.is_empty());
                 let created_at = if newer.get("created_at").is_some() { listed.place.at } else { at(0) };
                 assert_eq!(listed.created_at, created_at);

@@ -163,11 +163,11 @@ What the engine itself reports, whatever the workflow. A task shows a code as `e
 [the shop's list](../checkout/ERRORS.md).
 
 - *retryable*: the step is tried again while attempts are left. If it fails by it, it is redriven by itself where the
-  workflow file says so (`restarts`).
+  workflow file says so (`redrives`).
 - *permanent*: the step fails at once.
 - *no attempt*: no attempt reports it. It is said of a message or of a task.
 
-To redrive a task is to give its failed steps a fresh set of attempts: `infra/tasks.sh retry TASK --reason ...`. What has to be
+To redrive a task is to give its failed steps a fresh set of attempts: `infra/tasks.sh redrive TASK --reason ...`. What has to be
 done by hand is declared done with `infra/tasks.sh resolve-step TASK STEP --result JSON --reason ...`.
 ";
 

@@ -92,22 +92,22 @@ pub mod v1 {
     /// Of a step's item: how often it was claimed. Part of the stored format, never changes.
     pub const ATTEMPT: u32 = 0;
     /// Of a step's item: how many claims do not count. Part of the stored format, never changes.
-    pub const EXEMPT: u32 = 0;
+    pub const UNCOUNTED_ATTEMPTS: u32 = 0;
 
-    /// Of a step of a plan, `l`: its retry limit. Part of the stored format, never changes.
-    pub const RETRY_LIMIT: u32 = 3;
+    /// Of a step of a plan, `l`: the most attempts it has. Part of the stored format, never changes.
+    pub const MAX_ATTEMPTS: u32 = 3;
     /// Of a step of a plan, `t`: its timeout in seconds. Part of the stored format, never changes.
     pub const TIMEOUT_SECONDS: u32 = 30;
     /// Of a step of a plan, `b`: its backoff, and each of its numbers. Part of the stored format, never changes.
     pub const BACKOFF: Backoff = Backoff { base_seconds: 1, multiplier: 2.0, max_seconds: 300, jitter: 0.1 };
-    /// Of a compensation of which only the name is stored: its retry limit. Part of the stored format, never changes.
-    pub const COMPENSATION_RETRY_LIMIT: u32 = 50;
+    /// Of a compensation of which only the name is stored: the most attempts it has. Part of the stored format, never changes.
+    pub const COMPENSATION_MAX_ATTEMPTS: u32 = 50;
     /// Of a plan, `c`: when it is compensated by itself. Part of the stored format, never changes.
     pub const COMPENSATE: Compensate = Compensate::OnError;
     /// Of a plan, `a`: how long after its failure. Part of the stored format, never changes.
     pub const COMPENSATE_AFTER_SECONDS: u32 = 0;
-    /// Of a plan, `r`: how often it is restarted by itself. Part of the stored format, never changes.
-    pub const RESTARTS: u32 = 0;
+    /// Of a plan, `r`: how often it is redriven by itself. Part of the stored format, never changes.
+    pub const REDRIVES: u32 = 0;
 }
 
 #[cfg(test)]
@@ -119,7 +119,7 @@ mod tests {
 
     #[test_case(|step| step.state == StepState::Pending; "state")]
     #[test_case(|step| step.attempt == 0; "attempt")]
-    #[test_case(|step| step.exempt == 0; "exempt")]
+    #[test_case(|step| step.uncounted_attempts == 0; "exempt")]
     fn what_no_step_item_of_version_1_says_is_read_so(holds: fn(&StepRecord) -> bool) {
         let step = StepRecord::from_item(TaskId::new(), "s0", Item::new()).unwrap();
         assert!(holds(&step), "{step:?}");

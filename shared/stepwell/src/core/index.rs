@@ -16,11 +16,11 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// How long after its start, or after something was done to it, the watchdog first looks at a task.
-pub const FIRST_LOOK: std::time::Duration = std::time::Duration::from_secs(60);
+pub const FIRST_INSPECTION_AFTER: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Under what the index lists a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Listing {
+pub enum IndexPartition {
     /// Its steps are at work.
     Pending,
     /// It is being compensated; or it has failed, but something more may happen by itself.
@@ -35,7 +35,7 @@ pub enum Listing {
     ResolvedManually,
 }
 
-impl Listing {
+impl IndexPartition {
     /// All of them.
     pub const ALL: [Self; 6] =
         [Self::Pending, Self::Compensating, Self::Complete, Self::Error, Self::Cancelled, Self::ResolvedManually];
@@ -110,33 +110,33 @@ impl Listing {
 #[derive(Clone, Debug)]
 pub struct Page<'a> {
     /// The listing.
-    pub listing: Listing,
-    /// Which part of it, below [`Listing::SHARDS`].
+    pub listing: IndexPartition,
+    /// Which part of it, below [`IndexPartition::SHARDS`].
     pub shard: u8,
     /// Only tasks that are listed at this moment or before it.
     pub until: Option<Timestamp>,
     /// Only what comes after this one.
-    pub after: Option<&'a ListedAt>,
+    pub after: Option<&'a IndexPosition>,
     /// How many at most.
     pub limit: u16,
 }
 
 /// A place in the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedAt {
+pub struct IndexPosition {
     /// The task.
     pub task: TaskId,
     /// Its listing.
-    pub listing: Listing,
+    pub listing: IndexPartition,
     /// The moment it is listed at.
     pub at: Timestamp,
 }
 
 /// What the index says of a task.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Listed {
+pub struct IndexEntry {
     /// Where it stands in the index.
-    pub place: ListedAt,
+    pub place: IndexPosition,
     /// The workflow it runs, as `namespace/name@version`.
     pub workflow: String,
     /// Its status, as far as the index knows it: never `in_progress`.
@@ -147,10 +147,10 @@ pub struct Listed {
     pub failed_steps: BTreeSet<String>,
 }
 
-impl ListedAt {
+impl IndexPosition {
     /// The name of the partition that it is in: `<listing>#<shard>`.
     pub fn partition(&self) -> String {
-        self.listing.partition(Listing::shard(self.task))
+        self.listing.partition(IndexPartition::shard(self.task))
     }
 
     /// The changes that bring a task there.
@@ -165,17 +165,17 @@ impl ListedAt {
     pub fn of(task: TaskId, item: &Item) -> Option<Self> {
         let text = |name: &str| item.get(name).and_then(Value::as_str);
         let (listing, _) = text(attribute::STATUS_SHARD)?.split_once('#')?;
-        let listing = Listing::ALL.into_iter().find(|known| known.as_str() == listing)?;
+        let listing = IndexPartition::ALL.into_iter().find(|known| known.as_str() == listing)?;
         Some(Self { task, listing, at: text(attribute::LISTED_AT)?.parse().ok()? })
     }
 }
 
 /// Lists a task somewhere else, where it is still listed as it was.
-pub fn move_in_index(place: &ListedAt, to: Listing, at: Timestamp) -> Transition {
+pub fn move_in_index(place: &IndexPosition, to: IndexPartition, at: Timestamp) -> Transition {
     let seen = Condition::All(vec![
         Condition::Is(attribute::STATUS_SHARD, place.partition().into()),
         Condition::Is(attribute::LISTED_AT, place.at.to_string().into()),
     ]);
-    let there = ListedAt { task: place.task, listing: to, at };
+    let there = IndexPosition { task: place.task, listing: to, at };
     Transition::of("move_in_index", Write::update(Key::Task(place.task), seen, there.changes().into()))
 }

@@ -18,7 +18,7 @@ pub mod attribute {
     /// Of a step: the number of its last claim.
     pub const ATTEMPT: &str = "attempt";
     /// Of a step: how many of its claims do not count against the limit.
-    pub const EXEMPT: &str = "exempt";
+    pub const UNCOUNTED_ATTEMPTS: &str = "exempt";
     /// Of a step: the delivery that holds its lease.
     pub const OWNER: &str = "owner";
     /// Of a step: when the last claim was made.

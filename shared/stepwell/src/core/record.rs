@@ -119,7 +119,7 @@ impl TaskRecord {
         Outgoing { workflow: self.workflow_name().to_owned(), message }
     }
 
-    /// Whether the audit trail has room for another retry.
+    /// Whether the audit trail has room for another redrive.
     pub fn has_room_for_a_retry(&self) -> bool {
         self.actions.iter().map(Action::bytes).sum::<usize>() <= MAX_ACTIONS_BYTES
     }
@@ -159,7 +159,8 @@ pub struct Action {
 #[serde(rename_all = "snake_case")]
 pub enum ActionKind {
     /// What failed got a fresh set of attempts.
-    Retry,
+    #[serde(rename = "retry")]
+    Redrive,
     /// It was cancelled.
     Cancel,
     /// It was declared done.
@@ -169,7 +170,8 @@ pub enum ActionKind {
     /// Its compensation was begun.
     Compensate,
     /// SQS gave up on the message of a step.
-    GiveUp,
+    #[serde(rename = "give_up")]
+    DeadLetter,
 }
 
 impl Action {
@@ -182,15 +184,15 @@ impl Action {
 }
 
 impl ActionKind {
-    /// The word used in the table, the API and the logs.
+    /// The word in the API and the logs. The table keeps the word of format 1 (`retry`, `give_up`).
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Retry => "retry",
+            Self::Redrive => "redrive",
             Self::Cancel => "cancel",
             Self::Resolve => "resolve",
             Self::ResolveStep => "resolve_step",
             Self::Compensate => "compensate",
-            Self::GiveUp => "give_up",
+            Self::DeadLetter => "dead_letter",
         }
     }
 }
@@ -206,8 +208,9 @@ pub struct StepRecord {
     pub state: StepState,
     /// The number of the last claim; 0 before the first.
     pub attempt: u32,
-    /// How many of those claims do not count against the retry limit: those before a restart, and those put back.
-    pub exempt: u32,
+    /// How many of those claims do not count against the maximum of attempts: those before a redrive, and those put back.
+    #[serde(rename = "exempt")]
+    pub uncounted_attempts: u32,
     /// Which delivery holds the lease: `request id/message id`.
     pub owner: Option<String>,
     /// When the last claim was made.
@@ -243,7 +246,7 @@ impl Default for StepRecord {
             name: String::new(),
             state: v1::STEP_STATE,
             attempt: v1::ATTEMPT,
-            exempt: v1::EXEMPT,
+            uncounted_attempts: v1::UNCOUNTED_ATTEMPTS,
             owner: None,
             started_at: None,
             lease_until: None,
@@ -289,7 +292,7 @@ fn cut(text: &str, max_bytes: usize) -> &str {
 /// things take the rest.
 const MAX_TRAIL_BYTES: usize = 132 * 1024;
 
-/// How much of a task's item the audit trail may take before nothing is retried any more. What operators do to bring such
+/// How much of a task's item the audit trail may take before nothing is redriven any more. What operators do to bring such
 /// a task to an end has room after that.
 const MAX_ACTIONS_BYTES: usize = 64 * 1024;
 
@@ -357,9 +360,9 @@ impl StepRecord {
     }
 
     /// Whether the audit trail has room for another set of attempts, and for the one that finds them used up.
-    pub fn has_room_for(&self, retry_limit: u32) -> bool {
+    pub fn has_room_for(&self, max_attempts: u32) -> bool {
         let so_far: usize = self.attempts.iter().map(AttemptRecord::bytes).sum();
-        let more = usize::try_from(retry_limit).unwrap_or(usize::MAX).saturating_add(1);
+        let more = usize::try_from(max_attempts).unwrap_or(usize::MAX).saturating_add(1);
         so_far.saturating_add(more.saturating_mul(AttemptRecord::MAX_BYTES)) <= MAX_TRAIL_BYTES
     }
 
@@ -391,8 +394,8 @@ pub struct Lease {
     pub step: String,
     /// The attempt's number: the fencing token.
     pub attempt: u32,
-    /// How many attempts do not count against the retry limit.
-    pub exempt: u32,
+    /// How many attempts do not count against the maximum of attempts.
+    pub uncounted_attempts: u32,
     /// Which delivery holds it: `request id/message id`.
     pub owner: String,
     /// When it was granted.
@@ -402,9 +405,9 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Which attempt this is of those that count against the retry limit, from 1.
+    /// Which attempt this is of those that count against the maximum of attempts, from 1.
     pub fn counted_attempt(&self) -> u32 {
-        self.attempt.saturating_sub(self.exempt)
+        self.attempt.saturating_sub(self.uncounted_attempts)
     }
 
     /// This attempt's entry in the audit trail.
@@ -424,7 +427,7 @@ impl Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::fixtures::{at, history};
+    use crate::testing::fixtures::{at, snapshot};
 
     #[test]
     fn a_long_error_is_cut_between_two_letters() {
@@ -453,7 +456,7 @@ mod tests {
     #[test]
     fn a_trail_takes_as_many_sets_of_attempts_as_it_has_room_for() {
         let mut step = StepRecord::untouched("s0");
-        let most = crate::core::plan::Plan::MAX_RETRY_LIMIT;
+        let most = crate::core::plan::Plan::MAX_ATTEMPTS;
         assert!(!step.has_room_for(u32::MAX));
         let attempt = AttemptRecord {
             number: 1,
@@ -484,10 +487,10 @@ mod tests {
 
     #[test]
     fn a_task_takes_as_many_retries_as_its_trail_has_room_for() {
-        let mut task = history(&[&[]], &[]).task;
+        let mut task = snapshot(&[&[]], &[]).task;
         let (who, why) = ("customer".to_owned(), "w".repeat(500));
         let step = Some("s".repeat(48));
-        let action = Action { at: at(0), what: ActionKind::Retry, step, who, why };
+        let action = Action { at: at(0), what: ActionKind::Redrive, step, who, why };
         while task.has_room_for_a_retry() {
             task.actions.push(action.clone());
         }
@@ -497,9 +500,9 @@ mod tests {
 
     #[test]
     fn attempts_that_are_exempt_do_not_count() {
-        let task = history(&[&[]], &[]).task.id;
+        let task = snapshot(&[&[]], &[]).task.id;
         let (step, owner) = ("s0".to_owned(), "request/message".to_owned());
-        let lease = Lease { task, step, attempt: 5, exempt: 2, owner, started_at: at(0), until: at(30) };
+        let lease = Lease { task, step, attempt: 5, uncounted_attempts: 2, owner, started_at: at(0), until: at(30) };
         assert_eq!(lease.counted_attempt(), 3);
         let ended = lease.ended(at(7), Outcome::Complete, None);
         assert_eq!((ended.number, ended.finished_at, ended.request_id.as_str()), (5, Some(at(7)), "request"));

@@ -252,7 +252,7 @@ fn finish(task: &TaskRecord, leaf: &str) -> Option<Consequence> {
     if task.state == TaskState::Completed {
         return None;
     }
-    let leaves: BTreeSet<String> = task.plan.last_steps().map(|leaf| leaf.name.clone()).collect();
+    let leaves: BTreeSet<String> = task.plan.leaves().map(|leaf| leaf.name.clone()).collect();
     let several = leaves.len() > 1;
     let join = several.then(|| Arrival { transition: record_leaf_arrival(task.id, leaf), all: leaves });
     Some(Consequence { join, due: Due::Finish })
@@ -277,7 +277,7 @@ mod tests {
         ports::TableError,
         testing::{
             MemoryStore,
-            fixtures::{at, history, undo},
+            fixtures::{at, snapshot, undo},
         },
     };
 
@@ -299,19 +299,19 @@ mod tests {
 
     #[test]
     fn a_join_waits_for_all_that_it_depends_on_and_the_task_for_all_of_its_leaves() {
-        let task = history(&[&[], &[], &[0, 1], &[0]], &[0]).task;
+        let task = snapshot(&[&[], &[], &[0, 1], &[0]], &[0]).task;
         let initial = |step: &str| told(dispatch(&task, step, Dispatch::Initial, &BTreeMap::new(), at(1)));
         assert_eq!(initial("s0"), [due("s2", Some(&["s0", "s1"])), due("s3", None)]);
         assert_eq!(initial("s1"), [due("s2", Some(&["s0", "s1"]))]);
         assert_eq!(initial("s2"), [due("the end", Some(&["s2", "s3"]))]);
         assert_eq!(initial(&undo(0)), [due("compensation", None)]);
-        let chain = history(&[&[], &[0]], &[]).task;
+        let chain = snapshot(&[&[], &[0]], &[]).task;
         assert_eq!(told(dispatch(&chain, "s1", Dispatch::Initial, &BTreeMap::new(), at(1))), [due("the end", None)]);
     }
 
     #[test]
     fn a_replay_passes_over_what_has_had_its_message_and_marks_the_others() {
-        let task = history(&[&[], &[], &[0, 1], &[0]], &[]).task;
+        let task = snapshot(&[&[], &[], &[0, 1], &[0]], &[]).task;
         let replay = |join: StepRecord, single: StepRecord| {
             let found = [("s2".to_owned(), join), ("s3".to_owned(), single)].into();
             let again = dispatch(&task, "s0", Dispatch::Replay, &found, at(1));
@@ -390,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_transaction_serves_a_join_with_its_last_arrival_and_keeps_nobody_else_waiting() {
-        let task = history(&[&[], &[], &[0, 1], &[0]], &[]).task;
+        let task = snapshot(&[&[], &[], &[0, 1], &[0]], &[]).task;
         let mut tx = Told::default();
         assert_eq!(tx.start(&task), all_of(&["create", "send s0", "end"]));
         assert_eq!(tx.dispatch(&task, "s0"), all_of(&["record_join_arrival", "send s3", "end"]));
@@ -401,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_transaction_keeps_the_delivery_where_anything_is_left() {
-        let task = history(&[&[]], &[0]).task;
+        let task = snapshot(&[&[]], &[0]).task;
         let mut tx = Told::default();
         tx.start(&task);
         let left = |due: Due| Settled::Written(vec![due.into()]);
@@ -412,7 +412,7 @@ mod tests {
 
     #[test]
     fn a_transaction_does_nothing_more_where_the_transition_is_refused() {
-        let task = history(&[&[]], &[]).task;
+        let task = snapshot(&[&[]], &[]).task;
         let mut tx = Told::default();
         tx.start(&task);
         let (told, settled) = tx.start(&task);
@@ -422,8 +422,8 @@ mod tests {
 
     #[test]
     fn nothing_follows_from_a_failure_where_nothing_can_be_undone() {
-        assert_eq!(told(after_failure(&history(&[&[]], &[0]).task)), [due("compensation", None)]);
-        assert_eq!(told(after_failure(&history(&[&[]], &[]).task)), []);
+        assert_eq!(told(after_failure(&snapshot(&[&[]], &[0]).task)), [due("compensation", None)]);
+        assert_eq!(told(after_failure(&snapshot(&[&[]], &[]).task)), []);
     }
 
     /// A transaction over a store, and what it has sent and ended.
@@ -451,7 +451,7 @@ mod tests {
     /// A task of these steps that has begun, and a settlement of what the completion of one of them leads to, which ends a
     /// delivery.
     fn settling(depends_on: &[&[usize]], step: &str) -> (Tx, TaskRecord, Settlement) {
-        let (tx, task) = (Tx::default(), history(depends_on, &[]).task);
+        let (tx, task) = (Tx::default(), snapshot(depends_on, &[]).task);
         let new = NewTask {
             id: task.id,
             workflow: task.workflow.clone(),

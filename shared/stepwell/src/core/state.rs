@@ -11,7 +11,7 @@ use std::fmt;
 ///
 /// A step that nothing has happened to yet has no item in the table; that reads as [`StepState::Pending`].
 ///
-/// | from \ event       | `Claim`       | `Release` | `Complete` | `RetryLater` | `Fail`  | `GiveUp` | `Restart` | `Cancel`    | `Resolve`           |
+/// | from \ event       | `Claim`       | `Release` | `Complete` | `RetryLater` | `Fail`  | `DeadLetter` | `Redrive` | `Cancel`    | `Resolve`           |
 /// |--------------------|---------------|-----------|------------|--------------|---------|----------|-----------|-------------|---------------------|
 /// | `pending`          | `in_progress` |           |            |              |         | `error`  |           | `cancelled` | `resolved_manually` |
 /// | `in_progress`      | `in_progress` | `pending` | `complete` | `retrying`   | `error` | `error`  |           | `cancelled` |                     |
@@ -58,9 +58,9 @@ pub enum StepEvent {
     /// The handler failed for good.
     Fail,
     /// SQS gave up on its message.
-    GiveUp,
+    DeadLetter,
     /// Somebody asked for a fresh set of attempts.
-    Restart,
+    Redrive,
     /// Its task is being compensated, so it must not start any more.
     Cancel,
     /// Somebody did the step by hand.
@@ -75,8 +75,8 @@ impl StepEvent {
         Self::Complete,
         Self::RetryLater,
         Self::Fail,
-        Self::GiveUp,
-        Self::Restart,
+        Self::DeadLetter,
+        Self::Redrive,
         Self::Cancel,
         Self::Resolve,
     ];
@@ -103,13 +103,16 @@ impl StepState {
             (Self::InProgress, E::Complete) => Some(Self::Complete),
             (Self::InProgress, E::RetryLater) => Some(Self::Retrying),
             (Self::InProgress, E::Fail) => Some(Self::Error),
-            (Self::Pending | Self::InProgress | Self::Retrying, E::GiveUp) => Some(Self::Error),
+            (Self::Pending | Self::InProgress | Self::Retrying, E::DeadLetter) => Some(Self::Error),
             (Self::Pending | Self::InProgress | Self::Retrying, E::Cancel) => Some(Self::Cancelled),
-            (Self::Error, E::Restart) => Some(Self::Pending),
+            (Self::Error, E::Redrive) => Some(Self::Pending),
             (Self::Pending | Self::Retrying | Self::Error, E::Resolve) => Some(Self::ResolvedManually),
-            (Self::Pending | Self::Retrying, E::Release | E::Complete | E::RetryLater | E::Fail | E::Restart)
-            | (Self::InProgress, E::Restart | E::Resolve)
-            | (Self::Error, E::Claim | E::Release | E::Complete | E::RetryLater | E::Fail | E::GiveUp | E::Cancel)
+            (Self::Pending | Self::Retrying, E::Release | E::Complete | E::RetryLater | E::Fail | E::Redrive)
+            | (Self::InProgress, E::Redrive | E::Resolve)
+            | (
+                Self::Error,
+                E::Claim | E::Release | E::Complete | E::RetryLater | E::Fail | E::DeadLetter | E::Cancel,
+            )
             | (Self::Complete | Self::Cancelled | Self::ResolvedManually, _) => None,
         }
     }
@@ -141,7 +144,7 @@ impl fmt::Display for StepState {
 
 /// Where a task stands: what is stored of it, and what decides what may be done to it.
 ///
-/// | from \ event             | `Finish`    | `Fail`                    | `Restart`                 | `Mend`                    | `Cancel`    | `Resolve`  | `Compensate(Error)`   | `Compensate(Cancelled)`   | `Compensated`            |
+/// | from \ event             | `Finish`    | `Fail`                    | `Redrive`                 | `Mend`                    | `Cancel`    | `Resolve`  | `Compensate(Error)`   | `Compensate(Cancelled)`   | `Compensated`            |
 /// |--------------------------|-------------|---------------------------|---------------------------|---------------------------|-------------|------------|-----------------------|---------------------------|--------------------------|
 /// | `Running`                | `Completed` | `Failed`                  |                           | `Running`                 | `Cancelled` | `Resolved` |                       | `Compensating(Cancelled)` |                          |
 /// | `Completed`              |             |                           |                           |                           |             |            |                       |                           |                          |
@@ -190,7 +193,7 @@ pub enum TaskEvent {
     /// One of its steps failed for good, or one of its compensations did.
     Fail,
     /// What failed gets a fresh set of attempts.
-    Restart,
+    Redrive,
     /// The last of its failed steps was done by hand.
     Mend,
     /// Somebody cancelled it.
@@ -208,7 +211,7 @@ impl TaskEvent {
     pub const ALL: [Self; 9] = [
         Self::Finish,
         Self::Fail,
-        Self::Restart,
+        Self::Redrive,
         Self::Mend,
         Self::Cancel,
         Self::Resolve,
@@ -238,21 +241,21 @@ impl TaskState {
         match (self, event) {
             (Self::Running, E::Finish) => Some(Self::Completed),
             (Self::Running | Self::Failed, E::Fail) => Some(Self::Failed),
-            (Self::Failed, E::Restart) | (Self::Running | Self::Failed, E::Mend) => Some(Self::Running),
+            (Self::Failed, E::Redrive) | (Self::Running | Self::Failed, E::Mend) => Some(Self::Running),
             (Self::Running | Self::Failed, E::Cancel) => Some(Self::Cancelled),
             (Self::Running | Self::Failed, E::Resolve) => Some(Self::Resolved),
             (Self::Failed, E::Compensate(end @ End::Error))
             | (Self::Running | Self::Failed | Self::Cancelled, E::Compensate(end @ End::Cancelled))
-            | (Self::Compensating(end), E::Fail | E::Restart | E::Mend) => Some(Self::Compensating(end)),
+            | (Self::Compensating(end), E::Fail | E::Redrive | E::Mend) => Some(Self::Compensating(end)),
             (Self::Compensating(end), E::Compensated) => Some(Self::Compensated(end)),
-            (Self::Running, E::Restart | E::Compensate(End::Error) | E::Compensated)
+            (Self::Running, E::Redrive | E::Compensate(End::Error) | E::Compensated)
             | (Self::Failed, E::Finish | E::Compensated)
             | (Self::Compensating(_), E::Finish | E::Cancel | E::Resolve | E::Compensate(_))
             | (
                 Self::Cancelled,
                 E::Finish
                 | E::Fail
-                | E::Restart
+                | E::Redrive
                 | E::Mend
                 | E::Cancel
                 | E::Resolve
@@ -283,7 +286,7 @@ impl TaskState {
     }
 
     /// What is shown of a task in this state, as far as its steps have no say in it: [`TaskStatus::Pending`] stands for
-    /// [`TaskStatus::InProgress`] too. [`History::status`](crate::core::history::History::status) looks at the steps.
+    /// [`TaskStatus::InProgress`] too. [`TaskSnapshot::status`](crate::core::snapshot::TaskSnapshot::status) looks at the steps.
     pub const fn status(self) -> TaskStatus {
         match self {
             Self::Running => TaskStatus::Pending,
@@ -425,10 +428,10 @@ mod tests {
     }
 
     #[test]
-    fn only_what_failed_or_is_being_undone_is_restarted() {
+    fn only_what_failed_or_is_being_undone_is_redriven() {
         for state in TaskState::ALL {
             let failing = state == TaskState::Failed || state.is_compensating();
-            assert_eq!(state.on(TaskEvent::Restart).is_some(), failing, "{state:?}");
+            assert_eq!(state.on(TaskEvent::Redrive).is_some(), failing, "{state:?}");
         }
     }
 
@@ -438,7 +441,7 @@ mod tests {
             [End::Error, End::Cancelled].into_iter().flat_map(|end| TaskEvent::ALL.map(|event| (end, event)))
         {
             let expected = match event {
-                TaskEvent::Fail | TaskEvent::Restart | TaskEvent::Mend => Some(TaskState::Compensating(end)),
+                TaskEvent::Fail | TaskEvent::Redrive | TaskEvent::Mend => Some(TaskState::Compensating(end)),
                 TaskEvent::Compensated => Some(TaskState::Compensated(end)),
                 _ => None,
             };

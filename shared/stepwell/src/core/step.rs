@@ -88,7 +88,7 @@ impl ClaimRequest<'_> {
             task: self.task,
             step: self.step.to_owned(),
             attempt: record.attempt,
-            exempt: record.exempt,
+            uncounted_attempts: record.uncounted_attempts,
             owner: self.owner.to_owned(),
             started_at: record.started_at.unwrap_or(self.now),
             until: record.lease_until.unwrap_or(self.lease_until),
@@ -121,7 +121,7 @@ pub fn abandon(task: TaskId, lost: &StepRecord, now: Timestamp) -> Transition {
     let lost_now = StepRecord { lease_until: Some(now), ..lost.clone() };
     let mut changes: Vec<Change> =
         [attribute::OWNER, attribute::LEASE_UNTIL, attribute::STARTED_AT].map(Change::Remove).into();
-    changes.extend([to_state(StepState::Pending), Change::Add(attribute::EXEMPT, 1)]);
+    changes.extend([to_state(StepState::Pending), Change::Add(attribute::UNCOUNTED_ATTEMPTS, 1)]);
     changes.extend(lost_attempt(&lost_now));
     let key = Key::Step(task, lost.name.clone());
     let write = Write::update(key, stands_in(StepState::InProgress, lost.attempt), changes);
@@ -149,7 +149,7 @@ fn in_trail(attempt: &AttemptRecord) -> Change {
 
 /// Puts a step back; the attempt does not count against the limit.
 pub fn release(lease: &Lease) -> Transition {
-    let changes = [Change::Remove(attribute::STARTED_AT), Change::Add(attribute::EXEMPT, 1)];
+    let changes = [Change::Remove(attribute::STARTED_AT), Change::Add(attribute::UNCOUNTED_ATTEMPTS, 1)];
     Transition::of("release", fenced(lease, StepEvent::Release, StepState::Pending, changes))
 }
 

@@ -6,7 +6,7 @@
 use super::{
     codec::Unreadable,
     format::v1,
-    index::{FIRST_LOOK, ListedAt, Listing},
+    index::{FIRST_INSPECTION_AFTER, IndexPartition, IndexPosition},
     item::{Item, Key, attribute, set, stored, stored_text},
     parts::{is_state, lost_attempt, made, millis, stamp, stands_in, to_state},
     record::{Action, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, StepRecord, TaskRecord},
@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 
 /// How a task is brought out of its course.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Diversion {
+pub enum Termination {
     /// It is cancelled, and nothing is undone.
     Cancel,
     /// It is declared done.
@@ -30,7 +30,7 @@ pub enum Diversion {
     Compensate(End),
 }
 
-impl Diversion {
+impl Termination {
     /// What this is to the task.
     pub const fn event(self) -> TaskEvent {
         match self {
@@ -54,7 +54,7 @@ pub fn create(task: &NewTask<'_>) -> Transition {
         millis(attribute::CREATED_AT, task.created_at),
         Change::Set(attribute::EXPIRES_AT, (task.created_at + RETENTION).as_seconds().into()),
     ];
-    let listed = listed(task.id, Listing::Pending, task.created_at + FIRST_LOOK);
+    let listed = listed(task.id, IndexPartition::Pending, task.created_at + FIRST_INSPECTION_AFTER);
     attributes.into_iter().chain(listed).chain(stamp()).for_each(|change| change.apply(&mut item));
     Transition::of("create", Write::new(Key::Task(task.id), Condition::NoItem, Effect::Create(item)))
 }
@@ -94,7 +94,7 @@ pub fn record_leaf_arrival(task: TaskId, done: &str) -> Transition {
 pub fn finish(task: TaskId, now: Timestamp) -> Transition {
     let to = TaskState::Completed;
     let mut changes = vec![enters(to), millis(attribute::FINISHED_AT, now)];
-    changes.extend(listed(task, Listing::ended(to), now));
+    changes.extend(listed(task, IndexPartition::ended(to), now));
     let write = Write::update(Key::Task(task), legal(TaskEvent::Finish, |after| after == to), changes);
     Transition::of("finish", write.on_task(TaskEvent::Finish))
 }
@@ -121,7 +121,7 @@ pub(crate) fn gone(task: TaskId) -> Unreadable {
 /// Gives failed steps a fresh set of attempts and sets the task going; where they are compensations, the task stays
 /// `compensating`. `None` where the task as it was read does not allow it.
 pub fn redrive(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Option<Transition> {
-    let to = task.state.on(TaskEvent::Restart)?;
+    let to = task.state.on(TaskEvent::Redrive)?;
     let names: BTreeSet<String> = failed.iter().map(|step| step.name.clone()).collect();
     // A running task has no failed step in it.
     if to == TaskState::Running && names != task.failed_steps {
@@ -134,21 +134,21 @@ pub fn redrive(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Op
         Change::Exclude(attribute::FAILED_STEPS, names),
         in_trail(action),
     ];
-    changes.extend(listed(task.id, Listing::ended(to), action.at + FIRST_LOOK));
-    let condition = legal(TaskEvent::Restart, |after| after == to).and(still_failed(task));
-    writes.push(Write::update(Key::Task(task.id), condition, changes).on_task(TaskEvent::Restart));
+    changes.extend(listed(task.id, IndexPartition::ended(to), action.at + FIRST_INSPECTION_AFTER));
+    let condition = legal(TaskEvent::Redrive, |after| after == to).and(still_failed(task));
+    writes.push(Write::update(Key::Task(task.id), condition, changes).on_task(TaskEvent::Redrive));
     Some(Transition { name: "redrive", writes })
 }
 
 fn fresh_attempts(task: TaskId, step: &StepRecord) -> Write {
     let changes = vec![
         to_state(StepState::Pending),
-        Change::Set(attribute::EXEMPT, step.attempt.into()),
+        Change::Set(attribute::UNCOUNTED_ATTEMPTS, step.attempt.into()),
         Change::Remove(attribute::ERROR),
         Change::Remove(attribute::FINISHED_AT),
     ];
     let key = Key::Step(task, step.name.clone());
-    Write::update(key, stands_in(StepState::Error, step.attempt), changes).on_step(StepEvent::Restart)
+    Write::update(key, stands_in(StepState::Error, step.attempt), changes).on_step(StepEvent::Redrive)
 }
 
 /// Puts a result of somebody's own, JSON as text, in the place of a step's, and takes the step out of the task's failed
@@ -157,12 +157,12 @@ pub fn resolve_step(task: &TaskRecord, step: &StepRecord, result: &str, action: 
     let others_failed = task.failed_steps.iter().any(|failed| *failed != step.name);
     let (event, listing) = match task.state {
         // It stays failed, by the others. What depends on this step goes on; and the others may now be redriven.
-        TaskState::Failed if others_failed => (TaskEvent::Fail, Some(Listing::Compensating)),
+        TaskState::Failed if others_failed => (TaskEvent::Fail, Some(IndexPartition::Compensating)),
         _ => (TaskEvent::Mend, None),
     };
     let to = task.state.on(event)?;
     let mut changes = vec![enters(to), in_trail(action)];
-    changes.extend(listed(task.id, listing.unwrap_or(Listing::ended(to)), action.at + FIRST_LOOK));
+    changes.extend(listed(task.id, listing.unwrap_or(IndexPartition::ended(to)), action.at + FIRST_INSPECTION_AFTER));
     if event == TaskEvent::Mend {
         changes.push(Change::Remove(attribute::FINISHED_AT));
     }
@@ -184,7 +184,7 @@ pub fn resolve_step(task: &TaskRecord, step: &StepRecord, result: &str, action: 
 /// Fails a step that nobody is at because SQS gave up on its message, and its task with it.
 pub fn dead_letter_step(task: &TaskRecord, step: &StepRecord, failure: &Failure, action: &Action) -> Transition {
     let more = left().into_iter().chain([Change::Set(attribute::ERROR, stored(failure))]);
-    let of_step = ends_step(task.id, step, (StepEvent::GiveUp, StepState::Error), action.at, more);
+    let of_step = ends_step(task.id, step, (StepEvent::DeadLetter, StepState::Error), action.at, more);
     let of_task = failed(task, &step.name, action.at, Some(action));
     Transition { name: "dead_letter_step", writes: vec![of_step, of_task] }
 }
@@ -196,28 +196,28 @@ pub fn cancel_step(task: TaskId, step: &StepRecord, now: Timestamp) -> Transitio
 }
 
 /// Brings a task out of its course.
-pub fn divert(task: TaskId, to: Diversion, action: &Action) -> Transition {
+pub fn close_or_compensate(task: TaskId, to: Termination, action: &Action) -> Transition {
     let ended = millis(attribute::FINISHED_AT, action.at);
     let (state, at, more) = match to {
-        Diversion::Cancel => (TaskState::Cancelled, action.at, ended),
-        Diversion::Resolve => (TaskState::Resolved, action.at, ended),
-        Diversion::Compensate(end) => {
+        Termination::Cancel => (TaskState::Cancelled, action.at, ended),
+        Termination::Resolve => (TaskState::Resolved, action.at, ended),
+        Termination::Compensate(end) => {
             let ends_as = Change::Set(attribute::ENDS_AS, end.stored_word().into());
-            (TaskState::Compensating(end), action.at + FIRST_LOOK, ends_as)
+            (TaskState::Compensating(end), action.at + FIRST_INSPECTION_AFTER, ends_as)
         }
     };
     let mut changes = vec![enters(state), in_trail(action), more];
-    changes.extend(listed(task, Listing::ended(state), at));
+    changes.extend(listed(task, IndexPartition::ended(state), at));
     let condition = legal(to.event(), |after| after == state);
     let write = Write::update(Key::Task(task), condition, changes).on_task(to.event());
-    Transition::of("divert", write.made_before(Condition::Contains(attribute::ACTIONS, stored(action))))
+    Transition::of("close_or_compensate", write.made_before(Condition::Contains(attribute::ACTIONS, stored(action))))
 }
 
 /// Settles in which order the compensations of a task run.
 pub fn order_compensations(task: TaskId, order: &[String], now: Timestamp) -> Transition {
     let condition = is_any(TaskState::is_compensating).and(Condition::Absent(attribute::COMPENSATIONS));
     let mut changes = vec![Change::Set(attribute::COMPENSATIONS, order.into())];
-    changes.extend(listed(task, Listing::Compensating, now + FIRST_LOOK));
+    changes.extend(listed(task, IndexPartition::Compensating, now + FIRST_INSPECTION_AFTER));
     Transition::of("order_compensations", Write::update(Key::Task(task), condition, changes))
 }
 
@@ -226,7 +226,7 @@ pub fn finish_compensation(task: TaskId, end: End, now: Timestamp) -> Transition
     let (to, event) = (TaskState::Compensated(end), TaskEvent::Compensated);
     let condition = legal(event, |after| after == to).and(Condition::Present(attribute::COMPENSATIONS));
     let mut changes = vec![enters(to), millis(attribute::FINISHED_AT, now)];
-    changes.extend(listed(task, Listing::ended(to), now));
+    changes.extend(listed(task, IndexPartition::ended(to), now));
     Transition::of("finish_compensation", Write::update(Key::Task(task), condition, changes).on_task(event))
 }
 
@@ -255,8 +255,8 @@ fn enters(state: TaskState) -> Change {
     Change::Set(attribute::STATUS, state.stored_word().into())
 }
 
-fn listed(task: TaskId, listing: Listing, at: Timestamp) -> [Change; 2] {
-    ListedAt { task, listing, at }.changes()
+fn listed(task: TaskId, listing: IndexPartition, at: Timestamp) -> [Change; 2] {
+    IndexPosition { task, listing, at }.changes()
 }
 
 fn in_trail(action: &Action) -> Change {
@@ -279,8 +279,8 @@ pub(super) fn failed(task: &TaskRecord, step: &str, at: Timestamp, action: Optio
         changes.push(enters(TaskState::Failed));
         changes.push(millis(attribute::FINISHED_AT, at));
         changes.extend(match task.plan.looks_after_failure_in() {
-            Some(wait) => listed(task.id, Listing::Compensating, at + wait),
-            None => listed(task.id, Listing::Error, at),
+            Some(wait) => listed(task.id, IndexPartition::Compensating, at + wait),
+            None => listed(task.id, IndexPartition::Error, at),
         });
     }
     changes.extend(action.map(in_trail));

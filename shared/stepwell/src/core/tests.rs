@@ -7,20 +7,20 @@ use super::{
 };
 use crate::{
     core::{
-        history::History,
         id::TaskId,
         record::{
             Action, ActionKind, AttemptRecord, Failure, KEY_RETENTION, KeyRecord, Lease, NewTask, Outcome, RETENTION,
             StepRecord,
         },
+        snapshot::TaskSnapshot,
         state::{End, StepEvent, StepState, TaskEvent, TaskState},
         step::ClaimRequest,
-        task::Diversion,
+        task::Termination,
         timestamp::Timestamp,
     },
     testing::{
         MemoryStore, Written,
-        fixtures::{at, history},
+        fixtures::{at, snapshot},
     },
 };
 use serde_json::json;
@@ -32,10 +32,10 @@ const STEP: &str = "s0";
 const UNDO: &str = "u0";
 
 /// A task of one step and its compensation, in a store of its own.
-fn started() -> (MemoryStore, History) {
-    let history = history(&[&[]], &[0]);
+fn started() -> (MemoryStore, TaskSnapshot) {
+    let snapshot = snapshot(&[&[]], &[0]);
     let store = MemoryStore::default();
-    let History { task, .. } = &history;
+    let TaskSnapshot { task, .. } = &snapshot;
     let new = NewTask {
         id: task.id,
         workflow: task.workflow.clone(),
@@ -44,7 +44,7 @@ fn started() -> (MemoryStore, History) {
         created_at: task.created_at,
     };
     assert!(written(&store, &task::create(&new)));
-    (store, history)
+    (store, snapshot)
 }
 
 fn written(store: &MemoryStore, transition: &Transition) -> bool {
@@ -83,7 +83,7 @@ fn put_state(store: &MemoryStore, task: TaskId, state: TaskState) {
 
 fn lease(task: TaskId, attempt: u32) -> Lease {
     let owner = "request-1/message".to_owned();
-    Lease { task, step: STEP.to_owned(), attempt, exempt: 0, owner, started_at: at(1), until: at(10) }
+    Lease { task, step: STEP.to_owned(), attempt, uncounted_attempts: 0, owner, started_at: at(1), until: at(10) }
 }
 
 fn attempt(outcome: Outcome) -> AttemptRecord {
@@ -114,10 +114,10 @@ fn of_step(store: &MemoryStore, id: TaskId, event: StepEvent, now: Timestamp) ->
         StepEvent::Complete => step::complete(&lease(id, 2), &attempt(Outcome::Complete), "{}"),
         StepEvent::RetryLater => step::retry_later(&lease(id, 2), &attempt(Outcome::RetryableError)),
         StepEvent::Fail => step::fail(&task, &lease(id, 2), &attempt(Outcome::PermanentError)),
-        StepEvent::GiveUp => {
-            task::dead_letter_step(&task, &record, &failure(), &Action { at: now, ..action(ActionKind::GiveUp) })
+        StepEvent::DeadLetter => {
+            task::dead_letter_step(&task, &record, &failure(), &Action { at: now, ..action(ActionKind::DeadLetter) })
         }
-        StepEvent::Restart => return task::redrive(&task, &[&record], &action(ActionKind::Retry)),
+        StepEvent::Redrive => return task::redrive(&task, &[&record], &action(ActionKind::Redrive)),
         StepEvent::Cancel => task::cancel_step(id, &record, now),
         StepEvent::Resolve => return task::resolve_step(&task, &record, "{}", &action(ActionKind::ResolveStep)),
     })
@@ -127,8 +127,8 @@ fn of_step(store: &MemoryStore, id: TaskId, event: StepEvent, now: Timestamp) ->
 fn step_transition_is_made_exactly_where_the_state_allows_its_event() {
     for state in StepState::ALL {
         for event in StepEvent::ALL {
-            let (store, history) = started();
-            let id = history.task.id;
+            let (store, snapshot) = started();
+            let id = snapshot.task.id;
             put_step(&store, id, state);
             if state == StepState::Error {
                 put_state(&store, id, TaskState::Failed);
@@ -145,7 +145,7 @@ fn step_transition_is_made_exactly_where_the_state_allows_its_event() {
             let made_before = write.made_before.is_some() && event != StepEvent::Claim;
             let leads_here = StepState::InProgress.on(event) == Some(state) && made_before;
             // A transition that was made for what was read has no event where the state it was read in allows none.
-            let as_read = matches!(event, StepEvent::GiveUp | StepEvent::Cancel | StepEvent::Resolve);
+            let as_read = matches!(event, StepEvent::DeadLetter | StepEvent::Cancel | StepEvent::Resolve);
             if as_read && state.on(event).is_none() {
                 continue;
             }
@@ -164,22 +164,22 @@ fn transition_waits_for_the_lease_and_for_the_backoff() {
     for (state, event, second, made) in [
         (StepState::InProgress, StepEvent::Claim, 10, false),
         (StepState::InProgress, StepEvent::Claim, 11, true),
-        (StepState::InProgress, StepEvent::GiveUp, 10, false),
+        (StepState::InProgress, StepEvent::DeadLetter, 10, false),
         (StepState::InProgress, StepEvent::Cancel, 10, false),
         (StepState::Retrying, StepEvent::Claim, 9, false),
         (StepState::Retrying, StepEvent::Claim, 10, true),
     ] {
-        let (store, history) = started();
-        put_step(&store, history.task.id, state);
-        let transition = of_step(&store, history.task.id, event, at(second)).unwrap();
+        let (store, snapshot) = started();
+        put_step(&store, snapshot.task.id, state);
+        let transition = of_step(&store, snapshot.task.id, event, at(second)).unwrap();
         assert_eq!(written(&store, &transition), made, "{event:?} of {state} at second {second}");
     }
 }
 
 #[test]
 fn claim_and_take_over_count_an_attempt_and_the_lost_one_is_kept() {
-    let (store, history) = started();
-    let id = history.task.id;
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
     put_step(&store, id, StepState::InProgress);
     assert!(written(&store, &of_step(&store, id, StepEvent::Claim, at(11)).unwrap()));
     let step = store.step(id, STEP);
@@ -190,8 +190,8 @@ fn claim_and_take_over_count_an_attempt_and_the_lost_one_is_kept() {
 
 #[test]
 fn item_expires_from_its_first_write_on() {
-    let (store, history) = started();
-    let id = history.task.id;
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
     let mut seen = Vec::new();
     let mut expiry = |transition: &Transition| {
         let observed = |written: Written<'_>| seen.push(written.after.get(attribute::EXPIRES_AT).cloned());
@@ -201,7 +201,7 @@ fn item_expires_from_its_first_write_on() {
     expiry(&of_step(&store, id, StepEvent::Claim, at(9)).unwrap());
     expiry(&step::release(&lease(id, 1)));
     expiry(&task::cancel_step(id, &StepRecord::untouched(UNDO), at(3)));
-    expiry(&task::divert(id, Diversion::Cancel, &action(ActionKind::Cancel)));
+    expiry(&task::close_or_compensate(id, Termination::Cancel, &action(ActionKind::Cancel)));
     let from = |second| Some(json!((at(second) + RETENTION).as_seconds()));
     assert_eq!(seen, [from(1), from(1), from(1), from(3), from(0)]);
 }
@@ -228,15 +228,15 @@ fn task_that_is_gone_cannot_have_ended() {
 
 #[test]
 fn abandoned_attempt_is_lost_and_costs_nothing() {
-    let (store, history) = started();
-    let id = history.task.id;
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
     put_step(&store, id, StepState::InProgress);
     let lost = store.step(id, STEP);
     let other = StepRecord { attempt: 1, ..lost.clone() };
     assert!(!written(&store, &step::abandon(id, &other, at(5))), "that was another attempt");
     assert!(written(&store, &step::abandon(id, &lost, at(5))));
     let step = store.step(id, STEP);
-    assert_eq!((step.state, step.attempt, step.exempt, step.owner), (StepState::Pending, 2, 1, None));
+    assert_eq!((step.state, step.attempt, step.uncounted_attempts, step.owner), (StepState::Pending, 2, 1, None));
     let trail: Vec<_> = step.attempts.iter().map(|lost| (lost.number, lost.outcome, lost.finished_at)).collect();
     assert_eq!(trail, [(2, Outcome::Lost, Some(at(5)))], "while its lease held");
 }
@@ -244,8 +244,8 @@ fn abandoned_attempt_is_lost_and_costs_nothing() {
 #[test]
 fn outcome_of_another_attempt_or_of_none_is_stale() {
     for (number, item) in [(1, true), (3, true), (2, false)] {
-        let (store, history) = started();
-        let id = history.task.id;
+        let (store, snapshot) = started();
+        let id = snapshot.task.id;
         if item {
             put_step(&store, id, StepState::InProgress);
         }
@@ -256,7 +256,7 @@ fn outcome_of_another_attempt_or_of_none_is_stale() {
             step::release(&lease(id, number)),
             step::complete(&lease(id, number), &attempt(Outcome::Complete), "{}"),
             step::retry_later(&lease(id, number), &attempt(Outcome::RetryableError)),
-            step::fail(&history.task, &lease(id, number), &attempt(Outcome::PermanentError)),
+            step::fail(&snapshot.task, &lease(id, number), &attempt(Outcome::PermanentError)),
             step::delete_orphan_claim(&lease(id, number)),
         ] {
             assert!(!written(&store, &transition), "{}", transition.name);
@@ -268,8 +268,8 @@ fn outcome_of_another_attempt_or_of_none_is_stale() {
 #[test]
 fn claim_is_withdrawn_only_while_it_holds() {
     for state in StepState::ALL {
-        let (store, history) = started();
-        let id = history.task.id;
+        let (store, snapshot) = started();
+        let id = snapshot.task.id;
         put_step(&store, id, state);
         let withdrawn = written(&store, &step::delete_orphan_claim(&lease(id, 2)));
         assert_eq!((withdrawn, store.all(id).steps.is_empty()), (state == StepState::InProgress, withdrawn), "{state}");
@@ -278,12 +278,12 @@ fn claim_is_withdrawn_only_while_it_holds() {
 
 #[test]
 fn failed_step_keeps_its_error_where_its_task_was_cancelled_meanwhile() {
-    let (store, history) = started();
-    let id = history.task.id;
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
     put_step(&store, id, StepState::InProgress);
     put_state(&store, id, TaskState::Cancelled);
     let task = store.all(id).task;
-    let fail = step::fail(&history.task, &lease(id, 2), &attempt(Outcome::PermanentError));
+    let fail = step::fail(&snapshot.task, &lease(id, 2), &attempt(Outcome::PermanentError));
     assert!(written(&store, &fail));
     assert_eq!((store.step(id, STEP).error, store.all(id).task), (Some(failure()), task));
 }
@@ -291,10 +291,10 @@ fn failed_step_keeps_its_error_where_its_task_was_cancelled_meanwhile() {
 /// A task in this state. Where it is to be redriven, the step and its compensation have failed, so that only the task's
 /// state can forbid it.
 fn in_state(state: TaskState, event: TaskEvent) -> (MemoryStore, TaskId) {
-    let (store, history) = started();
-    let id = history.task.id;
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
     put_state(&store, id, state);
-    if event == TaskEvent::Restart {
+    if event == TaskEvent::Redrive {
         for step in [STEP, UNDO] {
             let error = vec![Change::Set(attribute::STATE, json!("error")), Change::Set(attribute::ATTEMPT, json!(2))];
             store.force(Key::Step(id, step.to_owned()), error).unwrap();
@@ -314,15 +314,15 @@ fn step_of(state: TaskState) -> &'static str {
 fn of_task(store: &MemoryStore, id: TaskId, event: TaskEvent) -> Option<Transition> {
     let task = store.all(id).task.unwrap();
     let step = store.step(id, step_of(task.state));
-    let divert = |to: Diversion| task::divert(id, to, &action(ActionKind::Cancel));
+    let close_or_compensate = |to: Termination| task::close_or_compensate(id, to, &action(ActionKind::Cancel));
     Some(match event {
         TaskEvent::Finish => task::finish(id, at(11)),
-        TaskEvent::Fail => task::dead_letter_step(&task, &step, &failure(), &action(ActionKind::GiveUp)),
-        TaskEvent::Restart => return task::redrive(&task, &[&step], &action(ActionKind::Retry)),
+        TaskEvent::Fail => task::dead_letter_step(&task, &step, &failure(), &action(ActionKind::DeadLetter)),
+        TaskEvent::Redrive => return task::redrive(&task, &[&step], &action(ActionKind::Redrive)),
         TaskEvent::Mend => return task::resolve_step(&task, &step, "{}", &action(ActionKind::ResolveStep)),
-        TaskEvent::Cancel => divert(Diversion::Cancel),
-        TaskEvent::Resolve => divert(Diversion::Resolve),
-        TaskEvent::Compensate(end) => divert(Diversion::Compensate(end)),
+        TaskEvent::Cancel => close_or_compensate(Termination::Cancel),
+        TaskEvent::Resolve => close_or_compensate(Termination::Resolve),
+        TaskEvent::Compensate(end) => close_or_compensate(Termination::Compensate(end)),
         TaskEvent::Compensated => task::finish_compensation(id, task.state.ends_as().unwrap_or(End::Error), at(11)),
     })
 }
@@ -363,44 +363,47 @@ fn task_transition_decided_in_one_state_is_made_in_no_other_that_forbids_it() {
 
 #[test]
 fn compensated_task_is_closed() {
-    let (store, history) = started();
-    let id = history.task.id;
-    assert!(written(&store, &task::divert(id, Diversion::Compensate(End::Cancelled), &action(ActionKind::Cancel))));
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
+    assert!(written(
+        &store,
+        &task::close_or_compensate(id, Termination::Compensate(End::Cancelled), &action(ActionKind::Cancel))
+    ));
     let early = task::finish_compensation(id, End::Cancelled, at(12));
     assert!(!written(&store, &early), "the order of its compensations is not settled");
     let order = task::order_compensations(id, &[UNDO.to_owned()], at(12));
     assert!(written(&store, &order) && !written(&store, &order), "it is settled once");
     assert!(!written(&store, &task::finish_compensation(id, End::Error, at(13))), "it was cancelled");
     assert!(written(&store, &task::finish_compensation(id, End::Cancelled, at(13))));
-    let end = Diversion::Compensate(End::Cancelled);
-    assert!(!written(&store, &task::divert(id, end, &action(ActionKind::Compensate))));
+    let end = Termination::Compensate(End::Cancelled);
+    assert!(!written(&store, &task::close_or_compensate(id, end, &action(ActionKind::Compensate))));
 }
 
 #[test]
 fn outcome_whose_answer_was_lost_is_known_again() {
-    let outcomes: [fn(&History) -> Transition; 4] = [
-        |history| step::release(&lease(history.task.id, 2)),
-        |history| step::complete(&lease(history.task.id, 2), &attempt(Outcome::Complete), "{}"),
-        |history| step::retry_later(&lease(history.task.id, 2), &attempt(Outcome::RetryableError)),
-        |history| step::fail(&history.task, &lease(history.task.id, 2), &attempt(Outcome::PermanentError)),
+    let outcomes: [fn(&TaskSnapshot) -> Transition; 4] = [
+        |snapshot| step::release(&lease(snapshot.task.id, 2)),
+        |snapshot| step::complete(&lease(snapshot.task.id, 2), &attempt(Outcome::Complete), "{}"),
+        |snapshot| step::retry_later(&lease(snapshot.task.id, 2), &attempt(Outcome::RetryableError)),
+        |snapshot| step::fail(&snapshot.task, &lease(snapshot.task.id, 2), &attempt(Outcome::PermanentError)),
     ];
     for outcome in outcomes {
-        let (store, history) = started();
-        put_step(&store, history.task.id, StepState::InProgress);
-        let outcome = outcome(&history);
+        let (store, snapshot) = started();
+        put_step(&store, snapshot.task.id, StepState::InProgress);
+        let outcome = outcome(&snapshot);
         assert!(written(&store, &outcome), "{}", outcome.name);
-        let once = store.step(history.task.id, STEP);
+        let once = store.step(snapshot.task.id, STEP);
         assert!(written(&store, &outcome), "{} again", outcome.name);
-        assert_eq!(store.step(history.task.id, STEP), once, "{} again", outcome.name);
+        assert_eq!(store.step(snapshot.task.id, STEP), once, "{} again", outcome.name);
     }
 }
 
 #[test]
 fn transition_whose_answer_was_lost_is_known_again() {
-    let (store, history) = started();
-    let id = history.task.id;
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
     let claimed = of_step(&store, id, StepEvent::Claim, at(1)).unwrap();
-    let cancel = task::divert(id, Diversion::Cancel, &action(ActionKind::Cancel));
+    let cancel = task::close_or_compensate(id, Termination::Cancel, &action(ActionKind::Cancel));
     for transition in [claimed, cancel] {
         assert!(written(&store, &transition), "{}", transition.name);
         let once = (store.all(id).task, store.all(id).steps);
@@ -411,9 +414,9 @@ fn transition_whose_answer_was_lost_is_known_again() {
 
 #[test]
 fn join_arrivals_are_a_set() {
-    let (store, history) = started();
+    let (store, snapshot) = started();
     let arrive = |done: &str| {
-        let arrival = step::record_join_arrival(history.task.id, "join", done, at(1));
+        let arrival = step::record_join_arrival(snapshot.task.id, "join", done, at(1));
         store.apply_observed(&arrival, |_| ()).unwrap().done_deps()
     };
     let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
@@ -426,32 +429,32 @@ fn join_arrivals_are_a_set() {
 
 #[test]
 fn redrive_wants_every_failed_step() {
-    let (store, history) = started();
-    let id = history.task.id;
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
     put_step(&store, id, StepState::Error);
     put_state(&store, id, TaskState::Failed);
     store.force(Key::Task(id), vec![Change::Include(attribute::FAILED_STEPS, STEP.to_owned())]).unwrap();
     let (task, record) = (store.all(id).task.unwrap(), store.step(id, STEP));
     let other = StepRecord::untouched(UNDO);
-    assert_eq!(task::redrive(&task, &[], &action(ActionKind::Retry)), None);
-    assert_eq!(task::redrive(&task, &[&record, &other], &action(ActionKind::Retry)), None);
-    let redrive = task::redrive(&task, &[&record], &action(ActionKind::Retry)).unwrap();
+    assert_eq!(task::redrive(&task, &[], &action(ActionKind::Redrive)), None);
+    assert_eq!(task::redrive(&task, &[&record, &other], &action(ActionKind::Redrive)), None);
+    let redrive = task::redrive(&task, &[&record], &action(ActionKind::Redrive)).unwrap();
     assert!(written(&store, &redrive) && !written(&store, &redrive));
     let step = store.step(id, STEP);
-    assert_eq!((step.state, step.exempt, step.attempt, step.error), (StepState::Pending, 2, 2, None));
+    assert_eq!((step.state, step.uncounted_attempts, step.attempt, step.error), (StepState::Pending, 2, 2, None));
     assert_eq!(store.all(id).task.unwrap().failed_steps, BTreeSet::new());
 }
 
 #[test]
 fn redrive_holds_only_for_the_failed_steps_that_were_read() {
-    let (store, history) = started();
-    let id = history.task.id;
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
     put_step(&store, id, StepState::Error);
     put_state(&store, id, TaskState::Failed);
     let fails = |step: &str| vec![Change::Include(attribute::FAILED_STEPS, step.to_owned())];
     store.force(Key::Task(id), fails(STEP)).unwrap();
     let (task, record) = (store.all(id).task.unwrap(), store.step(id, STEP));
-    let redrive = |record: &StepRecord| task::redrive(&task, &[record], &action(ActionKind::Retry)).unwrap();
+    let redrive = |record: &StepRecord| task::redrive(&task, &[record], &action(ActionKind::Redrive)).unwrap();
     assert!(!written(&store, &redrive(&StepRecord { attempt: 1, ..record.clone() })), "it has failed again since");
     store.force(Key::Task(id), fails("another")).unwrap();
     assert!(!written(&store, &redrive(&record)), "another has failed since");

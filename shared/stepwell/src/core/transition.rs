@@ -130,7 +130,7 @@ pub enum Applied {
 
 /// What to do where some of a transition's conditions did not hold.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Refusal {
+pub enum Rejection {
     /// It has ended so.
     Ended(Applied),
     /// These writes are to be made instead, without the optional ones that were refused.
@@ -164,7 +164,7 @@ impl Transition {
 
     /// What follows where conditions did not hold. `against` has for each write, in their order, the item that stood
     /// against its condition, and `None` where the condition held.
-    pub fn refused(&self, against: impl IntoIterator<Item = Option<Item>>) -> Refusal {
+    pub fn refused(&self, against: impl IntoIterator<Item = Option<Item>>) -> Rejection {
         let (mut refused, mut left) = (None, Vec::new());
         for (write, against) in self.writes.iter().zip(against) {
             match against {
@@ -176,8 +176,8 @@ impl Transition {
             }
         }
         match refused {
-            Some(ended) => Refusal::Ended(ended),
-            None => Refusal::Without(Self { name: self.name, writes: left }),
+            Some(ended) => Rejection::Ended(ended),
+            None => Rejection::Without(Self { name: self.name, writes: left }),
         }
     }
 }
@@ -413,9 +413,9 @@ mod tests {
         let transition = Transition { name: "test", writes: vec![write(false), write(true)] };
         let newer = item(json!({"needs": format::READS + 1}));
         assert!(!write(true).holds(&newer));
-        assert_eq!(transition.refused([None, Some(newer.clone())]), Refusal::Ended(Applied::Refused(newer)));
+        assert_eq!(transition.refused([None, Some(newer.clone())]), Rejection::Ended(Applied::Refused(newer)));
         let taken = item(json!({"taken": true, "needs": format::READS}));
-        assert!(matches!(transition.refused([None, Some(taken)]), Refusal::Without(_)));
+        assert!(matches!(transition.refused([None, Some(taken)]), Rejection::Without(_)));
     }
 
     #[test]
@@ -428,9 +428,9 @@ mod tests {
         let transition = Transition { name: "test", writes: vec![write(false), write(true)] };
         let (there, ours) = (item(json!({"a": 1})), item(json!({"ours": 1})));
         let refused = |one: Option<&Item>, other: Option<&Item>| transition.refused([one.cloned(), other.cloned()]);
-        assert_eq!(refused(Some(&there), None), Refusal::Ended(Applied::Refused(there.clone())));
-        assert_eq!(refused(Some(&ours), Some(&there)), Refusal::Ended(Applied::Written(ours.clone())));
+        assert_eq!(refused(Some(&there), None), Rejection::Ended(Applied::Refused(there.clone())));
+        assert_eq!(refused(Some(&ours), Some(&there)), Rejection::Ended(Applied::Written(ours.clone())));
         let left = Transition { name: "test", writes: transition.writes[..1].to_vec() };
-        assert_eq!(refused(None, Some(&there)), Refusal::Without(left));
+        assert_eq!(refused(None, Some(&there)), Rejection::Without(left));
     }
 }

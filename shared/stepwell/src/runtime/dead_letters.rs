@@ -3,15 +3,15 @@
 use crate::{
     core::{
         codes::EngineCode,
-        history::History,
         message::{Message, QueueName, printable},
         record::{Action, ActionKind, Failure, StepRecord},
         settlement::{Due, Settlement},
+        snapshot::TaskSnapshot,
         state::{StepEvent, StepState, TaskStatus},
         task,
         timestamp::Timestamp,
     },
-    ports::{Ambient, Queue, Received, Store},
+    ports::{Queue, Received, Runtime, Store},
     runtime::{
         engine::{Decision, Engine},
         error::EngineError,
@@ -33,10 +33,10 @@ pub struct DeadLetters<T, Q, A> {
     engine: Engine<T, Q, A>,
 }
 
-impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
+impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
     /// Over this table, these queues, this clock.
-    pub fn new(table: T, queue: Q, ambient: A) -> Self {
-        Self { engine: Engine::new(table, queue, ambient) }
+    pub fn new(table: T, queue: Q, runtime: A) -> Self {
+        Self { engine: Engine::new(table, queue, runtime) }
     }
 
     /// Works all messages of a batch, and answers with the ids of those that their queue has to keep.
@@ -65,14 +65,15 @@ impl<T: Store, Q: Queue, A: Ambient> DeadLetters<T, Q, A> {
             Err(error) => return self.keep(body, &format!("not a message of this engine: {error}")).await,
         };
         let known = known(letter);
-        let decide = |history: Option<History>| decide(history.as_ref(), &message.step, &known, self.engine.now());
+        let decide =
+            |snapshot: Option<TaskSnapshot>| decide(snapshot.as_ref(), &message.step, &known, self.engine.now());
         let settled = match self.engine.settle_as_read(message.task_id, decide).await {
             // Only a newer version can say what hangs on it. For that one it is in its queue again, and not given up. A message is
             // a hint, so what this version does not know of it may be lost.
             Err(newer @ EngineError::Newer(_)) => {
-                let Some(history) = self.engine.shown(message.task_id).await? else { return Ok(Some(A_MOMENT)) };
+                let Some(snapshot) = self.engine.shown(message.task_id).await? else { return Ok(Some(A_MOMENT)) };
                 tracing::error!(task_id = %message.task_id, step = message.step, code = newer.code(), error = %newer, "sent anew");
-                self.engine.queue.send(&history.task.outgoing(message)).await?;
+                self.engine.queue.send(&snapshot.task.outgoing(message)).await?;
                 return Ok(None);
             }
             settled => settled?,
@@ -114,15 +115,15 @@ enum LetterOutcome {
 }
 
 /// Decides what becomes of the dead letter of this step. `known` is what SQS says of it.
-fn decide(history: Option<&History>, step: &str, known: &str, now: Timestamp) -> Decision<LetterOutcome> {
-    let Some(history) = history else { return Decision::Leave(LetterOutcome::Kept("the task does not exist")) };
-    let Some(plan) = history.task.plan.step(step) else {
+fn decide(snapshot: Option<&TaskSnapshot>, step: &str, known: &str, now: Timestamp) -> Decision<LetterOutcome> {
+    let Some(snapshot) = snapshot else { return Decision::Leave(LetterOutcome::Kept("the task does not exist")) };
+    let Some(plan) = snapshot.task.plan.step(step) else {
         return Decision::Leave(LetterOutcome::Kept("the task's plan has no such step"));
     };
     let untouched = StepRecord::untouched(step);
-    let record = history.step(step).unwrap_or(&untouched);
-    if record.state.on(StepEvent::GiveUp).is_none() || !history.is_ready(plan) {
-        return Decision::Leave(LetterOutcome::Dropped { state: record.state, status: history.task.state.status() });
+    let record = snapshot.step(step).unwrap_or(&untouched);
+    if record.state.on(StepEvent::DeadLetter).is_none() || !snapshot.is_ready(plan) {
+        return Decision::Leave(LetterOutcome::Dropped { state: record.state, status: snapshot.task.state.status() });
     }
     if record.state == StepState::InProgress
         && let Some(until) = record.lease_until.filter(|until| *until >= now)
@@ -133,12 +134,12 @@ fn decide(history: Option<&History>, step: &str, known: &str, now: Timestamp) ->
     let failure = Failure { code: DELIVERY_EXHAUSTED.to_owned(), message };
     let action = Action {
         at: now,
-        what: ActionKind::GiveUp,
+        what: ActionKind::DeadLetter,
         step: Some(record.name.clone()),
         who: "dead_letters".to_owned(),
         why: failure.message.clone(),
     };
-    let failed = task::dead_letter_step(&history.task, record, &failure, &action);
+    let failed = task::dead_letter_step(&snapshot.task, record, &failure, &action);
     Decision::Settle(Settlement::of(failed).then([Due::AdvanceCompensation]), LetterOutcome::Failed)
 }
 

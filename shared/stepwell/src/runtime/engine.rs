@@ -3,19 +3,19 @@
 use crate::{
     core::{
         format::NewerFormat,
-        history::{History, Loaded},
         id::TaskId,
-        index::{Listed, Page},
+        index::{IndexEntry, Page},
         item::Key,
         message::Outgoing,
         record::{KeyRecord, TaskRecord},
         settlement::{Consequence, Dispatch, Due, Settled, Settlement, dispatch},
+        snapshot::{Loaded, TaskSnapshot},
         state::TaskState,
         task,
         timestamp::Timestamp,
         transition::{Applied, Transition},
     },
-    ports::{Ambient, Queue, QueueError, Store, TableError},
+    ports::{Queue, QueueError, Runtime, Store, TableError},
     runtime::error::EngineError,
 };
 use futures::future::try_join_all;
@@ -50,7 +50,7 @@ pub(crate) enum Decision<R> {
 pub(crate) struct Engine<S, Q, A> {
     store: S,
     pub(crate) queue: Q,
-    pub(crate) ambient: A,
+    pub(crate) runtime: A,
 }
 
 /// What says that nobody may act on this, where that is so.
@@ -58,18 +58,18 @@ fn acting(newer: Option<&NewerFormat>) -> Result<(), EngineError> {
     newer.map_or(Ok(()), |newer| Err(EngineError::Newer(newer.clone())))
 }
 
-impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
-    pub(crate) const fn new(store: S, queue: Q, ambient: A) -> Self {
-        Self { store, queue, ambient }
+impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
+    pub(crate) const fn new(store: S, queue: Q, runtime: A) -> Self {
+        Self { store, queue, runtime }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.ambient.now()
+        self.runtime.now()
     }
 
     /// The task with all of its steps, to be shown; `None` where there is no such task.
-    pub(crate) async fn shown(&self, task: TaskId) -> Result<Option<History>, TableError> {
-        Ok(History::new(self.store.load_all(task).await?))
+    pub(crate) async fn shown(&self, task: TaskId) -> Result<Option<TaskSnapshot>, TableError> {
+        Ok(TaskSnapshot::new(self.store.load_all(task).await?))
     }
 
     /// Some steps of a task, to be shown.
@@ -84,15 +84,15 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
     }
 
     /// A part of the index.
-    pub(crate) async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+    pub(crate) async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.store.list(page).await
     }
 
     /// The task with all of its steps, to be acted on; `None` where there is no such task.
-    pub(crate) async fn history(&self, task: TaskId) -> Result<Option<History>, EngineError> {
-        let history = self.shown(task).await?;
-        acting(history.as_ref().and_then(History::newer))?;
-        Ok(history)
+    pub(crate) async fn snapshot(&self, task: TaskId) -> Result<Option<TaskSnapshot>, EngineError> {
+        let snapshot = self.shown(task).await?;
+        acting(snapshot.as_ref().and_then(TaskSnapshot::newer))?;
+        Ok(snapshot)
     }
 
     /// The task and some of its steps, to be acted on.
@@ -139,15 +139,15 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
     pub(crate) async fn settle_as_read<R>(
         &self,
         id: TaskId,
-        decide: impl Fn(Option<History>) -> Decision<R>,
+        decide: impl Fn(Option<TaskSnapshot>) -> Decision<R>,
     ) -> Result<Option<(R, Followed)>, EngineError> {
         for tries in 0..MAX_CAS_RETRIES {
             if tries > 0 {
                 // Whoever else is changing the task has time to finish.
                 let wait = FIRST_CAS_WAIT.saturating_mul(1 << (tries - 1).min(4));
-                tokio::time::sleep(wait.mul_f64(self.ambient.draw())).await;
+                tokio::time::sleep(wait.mul_f64(self.runtime.random())).await;
             }
-            match decide(self.history(id).await?) {
+            match decide(self.snapshot(id).await?) {
                 Decision::Leave(answer) => return Ok(Some((answer, Ok(())))),
                 Decision::LookAgain => {}
                 Decision::Settle(settlement, answer) => {
@@ -173,7 +173,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
         match &consequence.due {
             Due::Send(outgoing) => Ok(self.queue.send(outgoing).await?),
             Due::Finish => self.finish(task).await,
-            Due::AdvanceCompensation => self.unwind(task).await,
+            Due::AdvanceCompensation => self.recover(task).await,
         }
     }
 
@@ -186,7 +186,7 @@ impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
         }
         if state.is_compensating() {
             // It may have waited for this step.
-            self.unwind(id).await?;
+            self.recover(id).await?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     core::{id::TaskId, timestamp::Timestamp},
-    ports::Ambient,
+    ports::Runtime,
 };
 use std::time::{SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
@@ -11,13 +11,13 @@ use uuid::Uuid;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct System;
 
-impl Ambient for System {
+impl Runtime for System {
     fn now(&self) -> Timestamp {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
 
-    fn draw(&self) -> f64 {
+    fn random(&self) -> f64 {
         fastrand::f64()
     }
 
@@ -46,8 +46,8 @@ mod tests {
 
     #[test]
     fn chance_is_spread_over_its_range() {
-        let draws: Vec<f64> = (0..1_000).map(|_| System.draw()).collect();
-        assert!(draws.iter().all(|draw| (0.0..1.0).contains(draw)));
-        assert!(draws.iter().any(|draw| *draw < 0.1) && draws.iter().any(|draw| *draw > 0.9));
+        let draws: Vec<f64> = (0..1_000).map(|_| System.random()).collect();
+        assert!(draws.iter().all(|random| (0.0..1.0).contains(random)));
+        assert!(draws.iter().any(|random| *random < 0.1) && draws.iter().any(|random| *random > 0.9));
     }
 }

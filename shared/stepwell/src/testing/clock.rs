@@ -2,7 +2,7 @@
 
 use crate::{
     core::{id::TaskId, timestamp::Timestamp},
-    ports::Ambient,
+    ports::Runtime,
 };
 use std::sync::{
     Arc,
@@ -14,7 +14,7 @@ use uuid::Uuid;
 /// A clock that follows tokio's. Under `start_paused` that one jumps to the next moment at which anything is due as soon
 /// as nothing else can be done, so hours pass in no time. Clones share the clock.
 ///
-/// Every draw is 0.5: a jittered backoff is exactly its middle. Ids of tasks count from 1.
+/// Every random is 0.5: a jittered backoff is exactly its middle. Ids of tasks count from 1.
 #[derive(Clone, Debug)]
 pub struct VirtualClock {
     start: Instant,
@@ -42,12 +42,12 @@ impl Default for VirtualClock {
     }
 }
 
-impl Ambient for VirtualClock {
+impl Runtime for VirtualClock {
     fn now(&self) -> Timestamp {
         Self::START + self.start.elapsed()
     }
 
-    fn draw(&self) -> f64 {
+    fn random(&self) -> f64 {
         0.5
     }
 

@@ -4,10 +4,10 @@ pub(crate) mod staged;
 
 use crate::core::{
     backoff::Backoff,
-    history::History,
     id::TaskId,
     plan::{Plan, StepPlan},
     record::{NewTask, StepRecord, TaskRecord},
+    snapshot::TaskSnapshot,
     timestamp::Timestamp,
 };
 
@@ -23,11 +23,11 @@ pub(crate) fn undo(step: usize) -> String {
 
 /// A task that has just been started, of steps `s0`, `s1`, ... with these dependencies, of which those of these numbers
 /// have compensations.
-pub(crate) fn history(depends_on: &[&[usize]], undone: &[usize]) -> History {
+pub(crate) fn snapshot(depends_on: &[&[usize]], undone: &[usize]) -> TaskSnapshot {
     let step = |name: String, depends_on: &[usize], undoes: Option<String>| StepPlan {
         name,
         depends_on: depends_on.iter().map(|step| format!("s{step}")).collect(),
-        retry_limit: 3,
+        max_attempts: 3,
         timeout_seconds: 30,
         backoff: Backoff::default(),
         undoes,
@@ -43,5 +43,5 @@ pub(crate) fn history(depends_on: &[&[usize]], undone: &[usize]) -> History {
         plan: &plan,
         created_at: at(0),
     };
-    History { task: TaskRecord::from(&task), steps, compensations: Vec::new() }
+    TaskSnapshot { task: TaskRecord::from(&task), steps, compensations: Vec::new() }
 }

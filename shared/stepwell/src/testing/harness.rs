@@ -6,24 +6,24 @@ use super::{
 };
 use crate::{
     core::{
-        history::History,
         id::TaskId,
-        index::Listing,
+        index::IndexPartition,
+        inspection,
         message::{DEAD_LETTERS, Message, QueueName, StepQueue},
         plan::UndeclaredDependency,
         record::AttemptRecord,
         settlement::{Delivery, Disposition},
-        stalled,
+        snapshot::TaskSnapshot,
         timestamp::Timestamp,
         workflow::Workflow,
     },
-    ports::{Ambient, FailureKind, Queue, Received, Store, TableError},
+    ports::{FailureKind, Queue, Received, Runtime, Store, TableError},
     runtime::{
         client::{Client, StartError},
         dead_letters::DeadLetters,
         error::EngineError,
         step::{Input, Step, StepContext, StepError},
-        watchdog::{Bounds, Watchdog},
+        watchdog::{RunBudget, Watchdog},
         worker::{Invocation, Worker},
     },
 };
@@ -55,7 +55,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(1);
 
 /// More deliveries and runs of the watchdog than any test needs: what goes on after them goes on for ever.
-const MANY_ROUNDS: usize = 100_000;
+const MAX_ROUNDS: usize = 100_000;
 
 /// A workflow and its steps, run by the shipped worker, client, watchdog and reader of dead letters over the backend
 /// `memory`, in virtual time. One message is worked at a time, so every run is the same.
@@ -132,12 +132,12 @@ pub enum HarnessError {
     #[error("there is no task {0}")]
     NotFound(TaskId),
     /// It came to rest, or time went on without an end, before what was waited for.
-    #[error("task {task} does not get there; it is {status}", status = .history.status())]
+    #[error("task {task} does not get there; it is {status}", status = .snapshot.status())]
     NeverThere {
         /// The task.
         task: TaskId,
         /// How it stands.
-        history: Box<History>,
+        snapshot: Box<TaskSnapshot>,
     },
     /// The task was not started.
     #[error(transparent)]
@@ -159,7 +159,7 @@ impl fmt::Debug for HarnessError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;
         match self {
-            Self::NeverThere { history, .. } => write!(f, ". It stands so: {history:#?}"),
+            Self::NeverThere { snapshot, .. } => write!(f, ". It stands so: {snapshot:#?}"),
             _ => Ok(()),
         }
     }
@@ -385,7 +385,7 @@ impl Harness {
 
     /// The client, for an idempotency key, and for what operators do.
     pub fn client(&self) -> Client<impl Store + Clone + use<>, impl Queue + Clone + use<>, VirtualClock> {
-        Client::new(self.ports(), self.ports(), self.memory.ambient.clone())
+        Client::new(self.ports(), self.ports(), self.memory.runtime.clone())
     }
 
     /// The store and the queues.
@@ -401,33 +401,37 @@ impl Harness {
 
     /// The moment it is.
     pub fn now(&self) -> Timestamp {
-        self.memory.ambient.now()
+        self.memory.runtime.now()
     }
 
     /// Time passes, and nobody works.
     pub async fn skip(&self, time: Duration) {
-        self.memory.ambient.wait_until(self.now() + time).await;
+        self.memory.runtime.wait_until(self.now() + time).await;
     }
 
     /// Works until nothing more happens to the task by itself, and answers with how it stands then.
     ///
     /// # Errors
     /// There is no such task, it goes on for ever, or the engine fails.
-    pub async fn run(&self, task: TaskId) -> Result<History, HarnessError> {
-        self.run_while(task, |harness, history| !harness.is_at_rest(history)).await
+    pub async fn run(&self, task: TaskId) -> Result<TaskSnapshot, HarnessError> {
+        self.run_while(task, |harness, snapshot| !harness.is_at_rest(snapshot)).await
     }
 
     /// Works until this holds of the task, and answers with how it stands then.
     ///
     /// # Errors
     /// There is no such task, it comes to rest before, or the engine fails.
-    pub async fn run_until(&self, task: TaskId, is_there: impl Fn(&History) -> bool) -> Result<History, HarnessError> {
-        let history =
-            self.run_while(task, |harness, history| !is_there(history) && !harness.is_at_rest(history)).await?;
-        if is_there(&history) {
-            return Ok(history);
+    pub async fn run_until(
+        &self,
+        task: TaskId,
+        is_there: impl Fn(&TaskSnapshot) -> bool,
+    ) -> Result<TaskSnapshot, HarnessError> {
+        let snapshot =
+            self.run_while(task, |harness, snapshot| !is_there(snapshot) && !harness.is_at_rest(snapshot)).await?;
+        if is_there(&snapshot) {
+            return Ok(snapshot);
         }
-        Err(HarnessError::NeverThere { task, history: Box::new(history) })
+        Err(HarnessError::NeverThere { task, snapshot: Box::new(snapshot) })
     }
 
     /// Works for this long.
@@ -436,13 +440,13 @@ impl Harness {
     /// The engine fails.
     pub async fn run_for(&self, time: Duration) -> Result<(), HarnessError> {
         let until = self.now() + time;
-        for _ in 0..MANY_ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             match self.next().filter(|next| *next <= until) {
                 Some(next) => self.work_at(next).await?,
                 None => break,
             }
         }
-        self.memory.ambient.wait_until(until).await;
+        self.memory.runtime.wait_until(until).await;
         Ok(())
     }
 
@@ -450,8 +454,8 @@ impl Harness {
     ///
     /// # Errors
     /// There is no such task.
-    pub async fn history(&self, task: TaskId) -> Result<History, HarnessError> {
-        History::new(self.memory.store.all(task)).ok_or(HarnessError::NotFound(task))
+    pub async fn snapshot(&self, task: TaskId) -> Result<TaskSnapshot, HarnessError> {
+        TaskSnapshot::new(self.memory.store.all(task)).ok_or(HarnessError::NotFound(task))
     }
 
     /// All attempts of a step, in their order.
@@ -459,8 +463,8 @@ impl Harness {
     /// # Errors
     /// There is no such task.
     pub async fn attempts(&self, task: TaskId, step: &str) -> Result<Vec<AttemptRecord>, HarnessError> {
-        let history = self.history(task).await?;
-        Ok(history.step(step).map(|record| record.all_attempts().to_vec()).unwrap_or_default())
+        let snapshot = self.snapshot(task).await?;
+        Ok(snapshot.step(step).map(|record| record.all_attempts().to_vec()).unwrap_or_default())
     }
 
     /// The result that a step has left.
@@ -468,9 +472,9 @@ impl Harness {
     /// # Errors
     /// There is no such task, the step has left none, or one of another type.
     pub async fn result<T: DeserializeOwned>(&self, task: TaskId, step: &str) -> Result<T, HarnessError> {
-        let history = self.history(task).await?;
+        let snapshot = self.snapshot(task).await?;
         let unreadable = |problem: String| HarnessError::Result { step: step.to_owned(), problem };
-        let result = history.step(step).and_then(|record| record.result.as_deref());
+        let result = snapshot.step(step).and_then(|record| record.result.as_deref());
         let result = result.ok_or_else(|| unreadable("there is none".to_owned()))?;
         serde_json::from_str(result).map_err(|error| unreadable(error.to_string()))
     }
@@ -488,28 +492,28 @@ impl Harness {
     async fn run_while(
         &self,
         task: TaskId,
-        goes_on: impl Fn(&Self, &History) -> bool,
-    ) -> Result<History, HarnessError> {
-        for _ in 0..MANY_ROUNDS {
-            let history = self.history(task).await?;
-            if !goes_on(self, &history) {
-                return Ok(history);
+        goes_on: impl Fn(&Self, &TaskSnapshot) -> bool,
+    ) -> Result<TaskSnapshot, HarnessError> {
+        for _ in 0..MAX_ROUNDS {
+            let snapshot = self.snapshot(task).await?;
+            if !goes_on(self, &snapshot) {
+                return Ok(snapshot);
             }
             match self.next() {
                 Some(next) => self.work_at(next).await?,
-                None => return Err(HarnessError::NeverThere { task, history: Box::new(history) }),
+                None => return Err(HarnessError::NeverThere { task, snapshot: Box::new(snapshot) }),
             }
         }
-        let history = Box::new(self.history(task).await?);
-        Err(HarnessError::NeverThere { task, history })
+        let snapshot = Box::new(self.snapshot(task).await?);
+        Err(HarnessError::NeverThere { task, snapshot })
     }
 
     /// Whether nothing more happens to a task by itself.
-    fn is_at_rest(&self, history: &History) -> bool {
-        let task = &history.task;
+    fn is_at_rest(&self, snapshot: &TaskSnapshot) -> bool {
+        let task = &snapshot.task;
         let needs_a_person = task.plan.compensations().iter().any(|step| task.failed_steps.contains(&step.name));
-        let look = stalled::look(history, self.now());
-        let nothing_due = look.send.is_empty() && !look.unwind && look.next.is_none();
+        let inspection = inspection::inspect(snapshot, self.now());
+        let nothing_due = inspection.send.is_empty() && !inspection.recover && inspection.next.is_none();
         (needs_a_person || nothing_due) && !self.memory.queue.holds_any_of(task.id)
     }
 
@@ -520,21 +524,21 @@ impl Harness {
 
     /// When the watchdog finds something to look at.
     fn next_watch(&self) -> Option<Timestamp> {
-        let watched = self.memory.store.first_listed(|place| Listing::WATCHED.contains(&place.listing))?;
+        let watched = self.memory.store.first_listed(|place| IndexPartition::WATCHED.contains(&place.listing))?;
         let last = *lock(&self.watched_at);
         Some(watched.at.max(last + MINUTE))
     }
 
     /// Waits for this moment, and works what is due first then.
     async fn work_at(&self, moment: Timestamp) -> Result<(), HarnessError> {
-        self.memory.ambient.wait_until(moment).await;
-        let clock = &self.memory.ambient;
+        self.memory.runtime.wait_until(moment).await;
+        let clock = &self.memory.runtime;
         match self.memory.queue.receive(|queue| self.now() + self.invocation_of(queue) + MOMENT) {
             Some((queue, message)) => self.deliver(&queue, &message).await,
             None => {
                 *lock(&self.watched_at) = self.now();
                 let watchdog = Watchdog::new(self.ports(), self.ports(), clock.clone());
-                watchdog.run(Bounds { until: self.now() + MINUTE, tasks: MANY_ROUNDS }).await?;
+                watchdog.run(RunBudget { until: self.now() + MINUTE, tasks: MAX_ROUNDS }).await?;
             }
         }
         Ok(())
@@ -559,7 +563,7 @@ impl Harness {
                 None => true,
             },
             QueueName::DeadLetters => {
-                let letters = DeadLetters::new(self.ports(), self.ports(), self.memory.ambient.clone());
+                let letters = DeadLetters::new(self.ports(), self.ports(), self.memory.runtime.clone());
                 !letters.handle(std::slice::from_ref(message)).await.is_empty()
             }
             QueueName::Undeliverable => true,
@@ -590,7 +594,7 @@ impl Harness {
         let invocation = Invocation::new(request_id, self.now() + life, self.now());
         let death = take(&mut lock(&self.deaths), &queue.step);
         let ports = Mortal::new(self.memory.clone(), death, self.calls.clone());
-        let clock = self.memory.ambient.clone();
+        let clock = self.memory.runtime.clone();
         let hosting = Hosting { queue, message, invocation, ports, clock, faults: &self.faults };
         step.handle(hosting).await.is_none_or(|kept| !kept.is_empty())
     }

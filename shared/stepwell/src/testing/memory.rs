@@ -3,14 +3,14 @@
 use super::{MemoryQueue, MemoryStore};
 use crate::{
     core::{
-        history::Loaded,
         id::TaskId,
-        index::{Listed, Page},
+        index::{IndexEntry, Page},
         message::{Outgoing, QueueName},
         settlement::{Delivery, Settled, Settlement, Transaction},
+        snapshot::Loaded,
         transition::{Applied, Transition},
     },
-    ports::{Ambient, Queue, QueueError, Store, TableError},
+    ports::{Queue, QueueError, Runtime, Store, TableError},
 };
 use std::{collections::BTreeSet, time::Duration};
 
@@ -25,22 +25,22 @@ pub struct Memory<A> {
     /// The messages.
     pub queue: MemoryQueue<A>,
     /// Where the time comes from.
-    pub ambient: A,
+    pub runtime: A,
     /// Whether a settlement is carried out at once, as in a file; otherwise in the protocol's order, as on AWS.
     pub whole: bool,
 }
 
-impl<A: Ambient + Clone> Memory<A> {
+impl<A: Runtime + Clone> Memory<A> {
     /// An empty store whose queues follow this clock. Settlements are carried out at once.
-    pub fn new(ambient: A) -> Self {
-        Self { store: MemoryStore::default(), queue: MemoryQueue::new(ambient.clone()), ambient, whole: true }
+    pub fn new(runtime: A) -> Self {
+        Self { store: MemoryStore::default(), queue: MemoryQueue::new(runtime.clone()), runtime, whole: true }
     }
 }
 
 /// What a settlement does to the two of them.
 struct AtOnce<'a, A>(&'a Memory<A>);
 
-impl<A: Ambient> Transaction for AtOnce<'_, A> {
+impl<A: Runtime> Transaction for AtOnce<'_, A> {
     type Error = TableError;
 
     fn apply(&mut self, transition: &Transition) -> Result<Applied, TableError> {
@@ -57,14 +57,14 @@ impl<A: Ambient> Transaction for AtOnce<'_, A> {
     }
 }
 
-impl<A: Ambient> Store for Memory<A> {
+impl<A: Runtime> Store for Memory<A> {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         self.store.apply(transition).await
     }
 
     async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
         match self.whole {
-            true => settlement.carry_out(task, &mut AtOnce(self), self.ambient.now()),
+            true => settlement.carry_out(task, &mut AtOnce(self), self.runtime.now()),
             false => self.store.settle(task, settlement).await,
         }
     }
@@ -77,12 +77,12 @@ impl<A: Ambient> Store for Memory<A> {
         self.store.load_all(task).await
     }
 
-    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.store.list(page).await
     }
 }
 
-impl<A: Ambient> Queue for Memory<A> {
+impl<A: Runtime> Queue for Memory<A> {
     async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
         self.queue.send(outgoing).await
     }

@@ -7,7 +7,7 @@ use crate::{
         settlement::{Delivery, Disposition},
         timestamp::Timestamp,
     },
-    ports::{Ambient, CallError, FailureKind, Queue, QueueError, Received},
+    ports::{CallError, FailureKind, Queue, QueueError, Received, Runtime},
 };
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ pub const MAX_RECEIVES: u32 = 100;
 /// Queues in memory: a message is handed out until it is deleted, and hidden in between. Clones share them.
 #[derive(Clone, Debug)]
 pub struct MemoryQueue<A> {
-    ambient: A,
+    runtime: A,
     state: Arc<Mutex<State>>,
 }
 
@@ -77,10 +77,10 @@ impl State {
     }
 }
 
-impl<A: Ambient> MemoryQueue<A> {
+impl<A: Runtime> MemoryQueue<A> {
     /// Queues without messages.
-    pub fn new(ambient: A) -> Self {
-        Self { ambient, state: Arc::default() }
+    pub fn new(runtime: A) -> Self {
+        Self { runtime, state: Arc::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -89,13 +89,13 @@ impl<A: Ambient> MemoryQueue<A> {
 
     /// Puts a message into a queue, whatever it says.
     pub fn put(&self, queue: impl Into<QueueName>, body: impl Into<String>) {
-        self.state().put(queue.into(), body.into(), self.ambient.now());
+        self.state().put(queue.into(), body.into(), self.runtime.now());
     }
 
     /// Hands out the message that is due first, where one is due, and hides it until the moment that `until` says for its
     /// queue. Answers with the queue's name, too.
     pub fn receive(&self, until: impl Fn(&QueueName) -> Timestamp) -> Option<(QueueName, Received)> {
-        let now = self.ambient.now();
+        let now = self.runtime.now();
         let mut state = self.state();
         let receipt = state.next();
         let (_, number) = state.first().filter(|(due, _)| *due <= now)?;
@@ -163,19 +163,19 @@ impl<A: Ambient> MemoryQueue<A> {
         let body = serde_json::to_string(&outgoing.message)
             .map_err(|error| QueueError::new(outgoing.queue(), CallError::new("send", FailureKind::Refused, error)))?;
         let mut state = self.state();
-        state.put(outgoing.queue(), body, self.ambient.now());
+        state.put(outgoing.queue(), body, self.runtime.now());
         state.sent.push(outgoing.message.clone());
         Ok(())
     }
 }
 
-impl<A: Ambient> Queue for MemoryQueue<A> {
+impl<A: Runtime> Queue for MemoryQueue<A> {
     async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
         self.put_message(outgoing)
     }
 
     async fn hide(&self, queue: &QueueName, receipt: &str, wait: Duration) -> Result<(), QueueError> {
-        let due = self.ambient.now() + wait;
+        let due = self.runtime.now() + wait;
         match self.state().by_receipt(receipt) {
             Some((_, held)) => held.due = due,
             None => {

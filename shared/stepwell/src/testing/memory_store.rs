@@ -3,13 +3,13 @@
 use crate::{
     core::{
         codec::Unreadable,
-        history::Loaded,
         id::TaskId,
-        index::{Listed, ListedAt, Listing, Page},
+        index::{IndexEntry, IndexPartition, IndexPosition, Page},
         item::{Item, Key},
         record::{StepRecord, TaskRecord},
         settlement::{Settled, Settlement},
-        transition::{Applied, Change, Event, Refusal, Transition, Write},
+        snapshot::Loaded,
+        transition::{Applied, Change, Event, Rejection, Transition, Write},
     },
     ports::{Store, TableError, settle_first},
 };
@@ -63,7 +63,7 @@ struct Entry {
 
 #[derive(Clone, Debug)]
 enum Record {
-    Task(Box<TaskRecord>, Option<ListedAt>),
+    Task(Box<TaskRecord>, Option<IndexPosition>),
     Step(Box<StepRecord>),
     IdempotencyKey,
 }
@@ -72,7 +72,7 @@ impl Entry {
     fn new(key: &Key, item: Item) -> Result<Self, Unreadable> {
         let record = match key {
             Key::Task(task) => {
-                Record::Task(Box::new(TaskRecord::from_item(*task, item.clone())?), ListedAt::of(*task, &item))
+                Record::Task(Box::new(TaskRecord::from_item(*task, item.clone())?), IndexPosition::of(*task, &item))
             }
             Key::Step(task, step) => Record::Step(Box::new(StepRecord::from_item(*task, step, item.clone())?)),
             Key::IdempotencyKey { .. } => Record::IdempotencyKey,
@@ -87,7 +87,7 @@ impl Entry {
         }
     }
 
-    fn task(&self) -> Option<(&TaskRecord, Option<&ListedAt>)> {
+    fn task(&self) -> Option<(&TaskRecord, Option<&IndexPosition>)> {
         match &self.record {
             Record::Task(task, place) => Some((task, place.as_ref())),
             Record::Step(_) | Record::IdempotencyKey => None,
@@ -162,12 +162,12 @@ impl MemoryStore {
     }
 
     /// Where the index lists the task.
-    pub fn listed(&self, task: TaskId) -> Option<ListedAt> {
+    pub fn listed(&self, task: TaskId) -> Option<IndexPosition> {
         self.items().task(task)?.1.cloned()
     }
 
     /// The first entry of the index, by its moment, for which this holds.
-    pub fn first_listed(&self, fits: impl Fn(&ListedAt) -> bool) -> Option<ListedAt> {
+    pub fn first_listed(&self, fits: impl Fn(&IndexPosition) -> bool) -> Option<IndexPosition> {
         let items = self.items();
         let places = items.tasks().filter_map(|(_, place, _)| place).filter(|place| fits(place));
         places.min_by_key(|place| (place.at, place.task)).cloned()
@@ -185,11 +185,11 @@ impl MemoryStore {
 }
 
 impl Items {
-    fn task(&self, task: TaskId) -> Option<(&TaskRecord, Option<&ListedAt>)> {
+    fn task(&self, task: TaskId) -> Option<(&TaskRecord, Option<&IndexPosition>)> {
         self.0.get(&Key::Task(task))?.task()
     }
 
-    fn tasks(&self) -> impl Iterator<Item = (&TaskRecord, Option<&ListedAt>, &Item)> {
+    fn tasks(&self) -> impl Iterator<Item = (&TaskRecord, Option<&IndexPosition>, &Item)> {
         // Tasks come before all other items.
         self.0.values().map_while(|entry| entry.task().map(|(task, place)| (task, place, &entry.item)))
     }
@@ -213,8 +213,8 @@ impl Items {
             &transition.writes
         } else {
             match transition.refused(against) {
-                Refusal::Ended(applied) => return Ok(applied),
-                Refusal::Without(others) => {
+                Rejection::Ended(applied) => return Ok(applied),
+                Rejection::Without(others) => {
                     without = others.writes;
                     &without
                 }
@@ -269,16 +269,16 @@ impl Store for MemoryStore {
         Ok(self.all(task))
     }
 
-    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         let items = self.items();
-        let here = |place: &ListedAt| {
+        let here = |place: &IndexPosition| {
             place.listing == page.listing
-                && Listing::shard(place.task) == page.shard
+                && IndexPartition::shard(place.task) == page.shard
                 && page.until.is_none_or(|until| place.at <= until)
                 && page.after.is_none_or(|after| (place.at, place.task) > (after.at, after.task))
         };
         let found = items.tasks().filter(|(_, place, _)| place.is_some_and(here));
-        let found = found.map(|(task, _, item)| Listed::from_item(task.id, item));
+        let found = found.map(|(task, _, item)| IndexEntry::from_item(task.id, item));
         let mut found = found.collect::<Result<Vec<_>, _>>()?;
         found.sort_by_key(|listed| (listed.place.at, listed.place.task));
         found.truncate(page.limit.into());

@@ -2,11 +2,11 @@
 
 use crate::{
     core::{
-        history::Loaded,
         id::TaskId,
-        index::{Listed, Page},
+        index::{IndexEntry, Page},
         message::{Outgoing, QueueName},
         settlement::{Settled, Settlement},
+        snapshot::Loaded,
         transition::{Applied, Transition},
     },
     ports::{CallError, FailureKind, Queue, QueueError, Store, TableError},
@@ -222,7 +222,7 @@ impl<P: Store> Store for Mortal<P> {
         self.read("load_all", task, self.ports.load_all(task)).await
     }
 
-    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.call("list", TableError::from, self.ports.list(page)).await
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Death, Harness, HarnessError, Leaves, MAX_RECEIVES, StepFault, VirtualClock,
-    fixtures::staged::{by, graph, no, workflow},
+    fixtures::staged::{actor, graph, no, workflow},
 };
 use crate::{
     FailureKind, ResultOf, Step, StepContext, StepError, StepResult, TaskId,
@@ -79,10 +79,10 @@ async fn a_task_that_is_not_there_or_does_not_get_there_is_told() {
     let gone = harness.run(nobody).await.unwrap_err().to_string();
     assert_eq!(gone, format!("there is no task {nobody}"));
     let task = harness.begin().await;
-    let never = harness.run_until(task, |history| history.task.state == TaskState::Failed).await.unwrap_err();
+    let never = harness.run_until(task, |snapshot| snapshot.task.state == TaskState::Failed).await.unwrap_err();
     assert_eq!(never.to_string(), format!("task {task} does not get there; it is complete"));
     assert_eq!(
-        harness.run_until(task, |history| history.task.state == TaskState::Completed).await.unwrap().task.id,
+        harness.run_until(task, |snapshot| snapshot.task.state == TaskState::Completed).await.unwrap().task.id,
         task
     );
 }
@@ -103,9 +103,9 @@ async fn a_task_that_needs_a_person_is_at_rest() {
     harness.fail("s0", [no()]);
     harness.fail("u0", [no()]);
     let task = harness.begin().await;
-    let history = harness.run(task).await.unwrap();
-    assert_eq!((history.status(), harness.now()), (TaskStatus::Compensating, VirtualClock::START));
-    harness.client().retry(task, &by()).await.unwrap();
+    let snapshot = harness.run(task).await.unwrap();
+    assert_eq!((snapshot.status(), harness.now()), (TaskStatus::Compensating, VirtualClock::START));
+    harness.client().redrive(task, &actor()).await.unwrap();
     assert!(matches!(harness.run(task).await.unwrap().task.state, TaskState::Compensated(_)));
 }
 
@@ -128,7 +128,7 @@ async fn each_fault_is_met_by_one_run_and_each_death_by_one_delivery() {
     // A dead worker's message is hidden as long as its invocation would have lasted: the step's 30 s, and 5 s more.
     assert_eq!(attempts[0].started_at.since(VirtualClock::START).as_secs(), 35);
     assert!(attempts[1].started_at.since(VirtualClock::START) >= 70 * SECOND);
-    harness.client().retry(task, &by()).await.unwrap();
+    harness.client().redrive(task, &actor()).await.unwrap();
     harness.run(task).await.unwrap();
     let step = harness.step(task, "s0");
     assert_eq!((step.state, step.error.unwrap().code.as_str(), step.result), (StepState::Error, "LATE", None));
@@ -142,7 +142,7 @@ async fn a_message_that_nobody_works_becomes_a_dead_letter() {
     harness.put_message("nobody", "poison");
     harness.put_message("nobody", json!({ "task_id": task, "step": "s0" }).to_string());
     // Each time it is hidden for as long as an invocation lasts. So long nobody works, nor does the watchdog.
-    harness.client().resolve(task, &by()).await.unwrap();
+    harness.client().resolve(task, &actor()).await.unwrap();
     harness.memory().force_task(task, TaskState::Running);
     harness.run_for(60 * SECOND * MAX_RECEIVES - SECOND).await.unwrap();
     assert_eq!((harness.undeliverable().len(), harness.step(task, "s0").state), (0, StepState::Pending));
@@ -167,6 +167,6 @@ async fn time_passes_as_long_as_is_said() {
     let task = harness.begin().await;
     harness.run_for(SECOND).await.unwrap();
     assert_eq!(harness.now().since(VirtualClock::START), 6 * SECOND);
-    assert_eq!(harness.history(task).await.unwrap().status(), TaskStatus::Complete);
+    assert_eq!(harness.snapshot(task).await.unwrap().status(), TaskStatus::Complete);
     assert_eq!(format!("{harness:?}"), r#"Harness { steps: ["s0"], .. }"#);
 }

@@ -41,13 +41,13 @@ async fn die(graph: &Graph, death: Death<usize>, by_call: bool, declined: bool) 
     }
     harness.kill_at(death);
     let task = start(&harness).await;
-    let history = run(&harness, task).await;
+    let snapshot = run(&harness, task).await;
 
-    assert_eq!(history.status(), if declined { TaskStatus::Error } else { TaskStatus::Complete }, "{death:?}");
-    for step in &history.steps {
+    assert_eq!(snapshot.status(), if declined { TaskStatus::Error } else { TaskStatus::Complete }, "{death:?}");
+    for step in &snapshot.steps {
         let failed = declined && step.name == "s4";
         assert_eq!(step.state, if failed { StepState::Error } else { StepState::Complete }, "{} {death:?}", step.name);
-        let audit = outcomes(&history, &step.name);
+        let audit = outcomes(&snapshot, &step.name);
         assert!(audit.is_sorted_by(|(one, _), (next, _)| one < next), "{} {death:?}: {audit:?}", step.name);
         let last = if failed { Outcome::PermanentError } else { Outcome::Complete };
         let ends: Vec<_> = audit.iter().filter(|(_, outcome)| *outcome == last).collect();
@@ -57,7 +57,7 @@ async fn die(graph: &Graph, death: Death<usize>, by_call: bool, declined: bool) 
     if declined {
         lineages.remove("s4");
     }
-    assert_eq!(super::lineages(&history), lineages, "{death:?}");
+    assert_eq!(super::lineages(&snapshot), lineages, "{death:?}");
     // A death between the handler and its outcome costs the step one more run; any other costs none.
     let runs: usize = journal.counts().values().sum();
     assert!((lineages.len()..=lineages.len() + harness.deaths()).contains(&runs), "{runs} runs {death:?}");
@@ -72,10 +72,10 @@ async fn step_is_taken_over_from_a_worker_that_has_died() {
     let harness = Graph::chain(2).harness(journal.clone(), true);
     harness.kill("s0", [Death::After("claim")]);
     let task = start(&harness).await;
-    let history = run(&harness, task).await;
-    assert_eq!(history.status(), TaskStatus::Complete);
-    assert_eq!(outcomes(&history, "s0"), [(1, Outcome::Lost), (2, Outcome::Complete)]);
-    let lost = &history.step("s0").unwrap().attempts[0];
+    let snapshot = run(&harness, task).await;
+    assert_eq!(snapshot.status(), TaskStatus::Complete);
+    assert_eq!(outcomes(&snapshot, "s0"), [(1, Outcome::Lost), (2, Outcome::Complete)]);
+    let lost = &snapshot.step("s0").unwrap().attempts[0];
     assert_eq!(lost.request_id, "invocation-0");
     assert_eq!(lost.finished_at.unwrap().since(lost.started_at), seconds(15), "it ended with its lease");
     assert_eq!(journal.runs()[0].0.attempt, 2);
@@ -87,12 +87,12 @@ async fn step_whose_workers_all_die_fails() {
     let harness = Graph::chain(2).harness(journal.clone(), true);
     harness.kill("s0", [Death::After("claim"), Death::After("take_over"), Death::Before("complete")]);
     let task = start(&harness).await;
-    let history = run(&harness, task).await;
-    assert_eq!((history.status(), code(&history, "s0")), (TaskStatus::Error, "ATTEMPTS_EXHAUSTED"));
-    assert_eq!(history.step("s0").unwrap().error.as_ref().unwrap().message, "3 attempts ended without an answer");
+    let snapshot = run(&harness, task).await;
+    assert_eq!((snapshot.status(), code(&snapshot, "s0")), (TaskStatus::Error, "ATTEMPTS_EXHAUSTED"));
+    assert_eq!(snapshot.step("s0").unwrap().error.as_ref().unwrap().message, "3 attempts ended without an answer");
     assert_eq!(journal.counts(), counts([("s0", 1)]), "only the third came so far");
     let lost = [1, 2, 3].map(|number| (number, Outcome::Lost));
-    assert_eq!(outcomes(&history, "s0"), [&lost[..], &[(4, Outcome::RetryableError)]].concat());
+    assert_eq!(outcomes(&snapshot, "s0"), [&lost[..], &[(4, Outcome::RetryableError)]].concat());
 }
 
 /// A repeated message dispatches nothing from a step that is done, because whoever did it has kept its own message until

@@ -71,8 +71,11 @@ async fn take_over_that_comes_second_is_refused() {
         [(attribute::STATE, "in_progress".into()), (attribute::ATTEMPT, 1.into()), (attribute::LEASE_UNTIL, over)];
     force(&harness, task, "s0", set(held));
     harness.meanwhile("take_over", async move {
-        let put_back =
-            [(attribute::STATE, "pending".into()), (attribute::ATTEMPT, 2.into()), (attribute::EXEMPT, 2.into())];
+        let put_back = [
+            (attribute::STATE, "pending".into()),
+            (attribute::ATTEMPT, 2.into()),
+            (attribute::UNCOUNTED_ATTEMPTS, 2.into()),
+        ];
         store.force(Key::Step(task, "s0".to_owned()), set(put_back)).unwrap();
     });
     let message = receive(&harness);
@@ -122,7 +125,7 @@ async fn delivery_whose_call_fails_comes_back(call: &'static str, (receives, hid
         "load" => (StepState::Pending, 1, 1, 0),
         _ => (StepState::InProgress, 1, 0, 1),
     };
-    assert_eq!((step.state, step.attempt, step.exempt, journal.runs().len()), expected);
+    assert_eq!((step.state, step.attempt, step.uncounted_attempts, journal.runs().len()), expected);
     assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete);
 }
 
@@ -162,11 +165,11 @@ async fn dispatch_that_failed_is_made_by_the_next_delivery(call: &'static str) {
     let message = receive(&harness);
     assert_eq!(deliver(&harness, "s0", journal.clone(), std::slice::from_ref(&message)).await, [message.id]);
     assert_eq!(record(&harness, task, "s0").state, StepState::Complete);
-    let history = run(&harness, task).await;
-    assert_eq!(history.status(), TaskStatus::Complete);
+    let snapshot = run(&harness, task).await;
+    assert_eq!(snapshot.status(), TaskStatus::Complete);
     assert_eq!(journal.counts(), graph.names().into_iter().map(|step| (step, 1)).collect());
-    assert_eq!(lineages(&history), graph.lineages());
-    assert!(history.last_event().since(VirtualClock::START) < seconds(60), "the watchdog was not needed");
+    assert_eq!(lineages(&snapshot), graph.lineages());
+    assert!(snapshot.last_event().since(VirtualClock::START) < seconds(60), "the watchdog was not needed");
 }
 
 /// Lambda's clock may make no sense: `cargo lambda watch` hands out a deadline in 1970.

@@ -1,4 +1,4 @@
-//! Handlers that fail, panic or hang, and what a retry starts again.
+//! Handlers that fail, panic or hang, and what a redrive starts again.
 
 use super::*;
 use std::{any::Any, panic::resume_unwind};
@@ -26,9 +26,9 @@ async fn retry_waits_out_its_backoff(by_call: bool) {
     let harness = Graph::chain(2).harness(journal.clone(), by_call);
     harness.fail("s0", [error("BUSY"), error("BUSY")]);
     let task = start(&harness).await;
-    let history = run(&harness, task).await;
-    assert_eq!(history.status(), TaskStatus::Complete);
-    let step = history.step("s0").unwrap();
+    let snapshot = run(&harness, task).await;
+    assert_eq!(snapshot.status(), TaskStatus::Complete);
+    let step = snapshot.step("s0").unwrap();
     assert_eq!(step.error, None, "an error stands only while the step has not succeeded");
     let begun: Vec<_> = step.attempts.iter().map(|attempt| attempt.started_at.since(VirtualClock::START)).collect();
     assert_eq!(begun, [seconds(0), seconds(1), seconds(3)]);
@@ -44,9 +44,9 @@ async fn error_says_itself_when_to_come_back(asked: u64, waited: u64) {
     let harness = Graph::chain(1).harness(Journal::default(), true);
     harness.fail("s0", [StepFault::Error(retryable("RATE_LIMITED", "later").retry_after(seconds(asked)))]);
     let task = start(&harness).await;
-    let history = run(&harness, task).await;
-    assert_eq!(outcomes(&history, "s0"), [(1, Outcome::RetryableError), (2, Outcome::Complete)]);
-    let [first, second] = &history.step("s0").unwrap().attempts[..] else { panic!("{history:?}") };
+    let snapshot = run(&harness, task).await;
+    assert_eq!(outcomes(&snapshot, "s0"), [(1, Outcome::RetryableError), (2, Outcome::Complete)]);
+    let [first, second] = &snapshot.step("s0").unwrap().attempts[..] else { panic!("{snapshot:?}") };
     assert_eq!(second.started_at.since(first.finished_at.unwrap()), seconds(waited));
 }
 
@@ -59,12 +59,12 @@ async fn permanent_error_stops_what_depends_on_it_and_nothing_else(by_call: bool
     let harness = graph.harness(journal.clone(), by_call);
     harness.fail("s1", [StepFault::Error(permanent("DECLINED", "no"))]);
     let task = start(&harness).await;
-    let history = run(&harness, task).await;
-    assert_eq!(history.status(), TaskStatus::Error);
-    assert_eq!(history.task.failed_steps, BTreeSet::from(["s1".to_owned()]));
+    let snapshot = run(&harness, task).await;
+    assert_eq!(snapshot.status(), TaskStatus::Error);
+    assert_eq!(snapshot.task.failed_steps, BTreeSet::from(["s1".to_owned()]));
     assert_eq!(journal.counts(), counts([("s0", 1), ("s3", 1), ("s4", 1), ("s6", 1)]));
-    assert_eq!((code(&history, "s1"), outcomes(&history, "s1")), ("DECLINED", vec![(1, Outcome::PermanentError)]));
-    assert_eq!((state(&history, "s2"), state(&history, "s5")), (StepState::Pending, StepState::Pending));
+    assert_eq!((code(&snapshot, "s1"), outcomes(&snapshot, "s1")), ("DECLINED", vec![(1, Outcome::PermanentError)]));
+    assert_eq!((state(&snapshot, "s2"), state(&snapshot, "s5")), (StepState::Pending, StepState::Pending));
 }
 
 type Payload = fn() -> Box<dyn Any + Send>;
@@ -83,25 +83,25 @@ async fn panic_is_a_retryable_error(payload: Payload, waits: bool, message: &str
             at_once.and_then(|_| panic())
         }
     });
-    let harness = Graph::chain(2).retry_limit(2).harness(panics, false);
+    let harness = Graph::chain(2).max_attempts(2).harness(panics, false);
     let task = start(&harness).await;
-    let history = run(&harness, task).await;
-    assert_eq!((history.status(), code(&history, "s0")), (TaskStatus::Error, "PANIC"));
-    let error = history.step("s0").unwrap().error.as_ref().unwrap();
+    let snapshot = run(&harness, task).await;
+    assert_eq!((snapshot.status(), code(&snapshot, "s0")), (TaskStatus::Error, "PANIC"));
+    let error = snapshot.step("s0").unwrap().error.as_ref().unwrap();
     assert_eq!(error.message, format!("the handler panicked: {message}"));
-    assert_eq!(outcomes(&history, "s0"), [(1, Outcome::RetryableError), (2, Outcome::RetryableError)]);
+    assert_eq!(outcomes(&snapshot, "s0"), [(1, Outcome::RetryableError), (2, Outcome::RetryableError)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn handler_past_its_timeout_has_used_up_an_attempt() {
-    let harness = Graph::chain(1).retry_limit(2).harness(Journal::default(), false);
+    let harness = Graph::chain(1).max_attempts(2).harness(Journal::default(), false);
     harness.fail("s0", [StepFault::Timeout, StepFault::Timeout]);
     let task = start(&harness).await;
-    let history = run(&harness, task).await;
-    assert_eq!((history.status(), code(&history, "s0")), (TaskStatus::Error, "TIMEOUT"));
-    let step = history.step("s0").unwrap();
+    let snapshot = run(&harness, task).await;
+    assert_eq!((snapshot.status(), code(&snapshot, "s0")), (TaskStatus::Error, "TIMEOUT"));
+    let step = snapshot.step("s0").unwrap();
     assert_eq!(step.error.as_ref().unwrap().message, "the handler took longer than 10000 ms");
-    assert_eq!(outcomes(&history, "s0"), [(1, Outcome::RetryableError), (2, Outcome::RetryableError)]);
+    assert_eq!(outcomes(&snapshot, "s0"), [(1, Outcome::RetryableError), (2, Outcome::RetryableError)]);
     let lengths = step.attempts.iter().map(|attempt| attempt.finished_at.unwrap().since(attempt.started_at));
     assert_eq!(lengths.collect::<Vec<_>>(), [seconds(10); 2]);
 }
@@ -120,9 +120,9 @@ async fn handler_has_as_long_as_the_invocation(lasts: u64, expected: Option<u64>
         *noted.lock().unwrap() = Some(facts.time_left());
         async { Ok(Value::Null) }
     });
-    let harness = Graph::chain(1).retry_limit(1).harness(step.clone(), true);
+    let harness = Graph::chain(1).max_attempts(1).harness(step.clone(), true);
     let task = start(&harness).await;
-    let (memory, clock) = (harness.memory().clone(), harness.memory().ambient.clone());
+    let (memory, clock) = (harness.memory().clone(), harness.memory().runtime.clone());
     let invocation = Invocation::new("r", harness.now() + Duration::from_millis(lasts), harness.now());
     let worker = Worker::new(StepQueue::new("graph", "s0"), step, memory.clone(), memory, clock);
     let kept = worker.handle(&[receive(&harness)], &invocation).await;
@@ -130,10 +130,13 @@ async fn handler_has_as_long_as_the_invocation(lasts: u64, expected: Option<u64>
     if expected.is_none() {
         assert_eq!(kept.len(), 1);
         assert_eq!(harness.memory().queue.next_due(), Some(harness.now()), "another invocation may have the time");
-        assert_eq!((record(&harness, task, "s0").state, record(&harness, task, "s0").exempt), (StepState::Pending, 1));
+        assert_eq!(
+            (record(&harness, task, "s0").state, record(&harness, task, "s0").uncounted_attempts),
+            (StepState::Pending, 1)
+        );
     }
-    let history = run(&harness, task).await;
-    assert_eq!((history.status(), outcomes(&history, "s0").len()), (TaskStatus::Complete, 1));
+    let snapshot = run(&harness, task).await;
+    assert_eq!((snapshot.status(), outcomes(&snapshot, "s0").len()), (TaskStatus::Complete, 1));
 }
 
 /// The worker was not dead, only slow: while it ran, its lease ended and another worker did the step.
@@ -162,41 +165,41 @@ async fn worker_that_comes_back_late_changes_nothing(outcome: Result<Value, Step
     let kept = deliver(&harness, "s0", overtaken, std::slice::from_ref(&message)).await;
     assert_eq!(kept, [message.id], "the message is the newer attempt's to delete");
     assert_eq!(harness.memory().queue.next_due(), Some(harness.now() + seconds(20)), "until the invocation is over");
-    let history = harness.history(task).await.unwrap();
-    assert_eq!(history.step("s0").unwrap().result.as_deref(), Some(r#""the other's""#));
-    assert_eq!(outcomes(&history, "s0"), [(1, Outcome::Lost), (2, Outcome::Complete)]);
-    assert_eq!(history.status(), TaskStatus::InProgress);
+    let snapshot = harness.snapshot(task).await.unwrap();
+    assert_eq!(snapshot.step("s0").unwrap().result.as_deref(), Some(r#""the other's""#));
+    assert_eq!(outcomes(&snapshot, "s0"), [(1, Outcome::Lost), (2, Outcome::Complete)]);
+    assert_eq!(snapshot.status(), TaskStatus::InProgress);
     assert_eq!(sent_to(&harness, "s1"), 0, "and the dispatch too");
 }
 
 #[test_matrix([true, false])]
 #[tokio::test(start_paused = true)]
-async fn retried_task_goes_on_where_it_failed(by_call: bool) {
+async fn redriven_task_goes_on_where_it_failed(by_call: bool) {
     let journal = Journal::default();
-    let harness = Graph::chain(4).retry_limit(2).harness(journal.clone(), by_call);
+    let harness = Graph::chain(4).max_attempts(2).harness(journal.clone(), by_call);
     let client = harness.client();
     harness.fail("s2", vec![error("DOWN"); 4]);
     let task = start(&harness).await;
-    let history = run(&harness, task).await;
-    assert_eq!((history.status(), code(&history, "s2")), (TaskStatus::Error, "DOWN"));
-    assert_eq!(outcomes(&history, "s2").len(), 2);
+    let snapshot = run(&harness, task).await;
+    assert_eq!((snapshot.status(), code(&snapshot, "s2")), (TaskStatus::Error, "DOWN"));
+    assert_eq!(outcomes(&snapshot, "s2").len(), 2);
 
     // A fresh set of attempts, used up as well.
-    assert_eq!(client.retry(task, &by()).await.unwrap().status(), TaskStatus::Error);
-    assert_eq!(harness.history(task).await.unwrap().status(), TaskStatus::InProgress);
+    assert_eq!(client.redrive(task, &actor()).await.unwrap().status(), TaskStatus::Error);
+    assert_eq!(harness.snapshot(task).await.unwrap().status(), TaskStatus::InProgress);
     assert_eq!(run(&harness, task).await.status(), TaskStatus::Error);
 
-    client.retry(task, &by()).await.unwrap();
-    let history = run(&harness, task).await;
-    assert_eq!(history.status(), TaskStatus::Complete);
-    assert_eq!((history.task.failed_steps.len(), history.failed_steps().len()), (0, 0));
+    client.redrive(task, &actor()).await.unwrap();
+    let snapshot = run(&harness, task).await;
+    assert_eq!(snapshot.status(), TaskStatus::Complete);
+    assert_eq!((snapshot.task.failed_steps.len(), snapshot.failed_steps().len()), (0, 0));
     assert_eq!(journal.counts(), counts([("s0", 1), ("s1", 1), ("s2", 1), ("s3", 1)]));
-    let audit: Vec<u32> = outcomes(&history, "s2").iter().map(|(number, _)| *number).collect();
+    let audit: Vec<u32> = outcomes(&snapshot, "s2").iter().map(|(number, _)| *number).collect();
     assert_eq!(audit, [1, 2, 3, 4, 5], "every attempt is there, and no number comes twice");
 
-    let refused = client.retry(task, &by()).await.unwrap_err();
-    assert_eq!(refused.to_string(), "cannot retry task in complete status");
-    let unknown = client.retry(TaskId::new(), &by()).await.unwrap_err();
+    let refused = client.redrive(task, &actor()).await.unwrap_err();
+    assert_eq!(refused.to_string(), "cannot redrive task in complete status");
+    let unknown = client.redrive(TaskId::new(), &actor()).await.unwrap_err();
     assert!(matches!(unknown, ActionError::NotFound(_)), "{unknown}");
 }
 
@@ -209,12 +212,12 @@ async fn several_failed_steps_are_retried_together() {
         harness.fail(step, [StepFault::Error(permanent("BROKEN", "see to it"))]);
     }
     let task = start(&harness).await;
-    let history = run(&harness, task).await;
-    assert_eq!(history.task.failed_steps, broken.map(str::to_owned).into());
+    let snapshot = run(&harness, task).await;
+    assert_eq!(snapshot.task.failed_steps, broken.map(str::to_owned).into());
     // Two operators: one of them is told that it is done.
     let client = harness.client();
-    client.retry(task, &by()).await.unwrap();
-    client.retry(task, &by()).await.unwrap_err();
+    client.redrive(task, &actor()).await.unwrap();
+    client.redrive(task, &actor()).await.unwrap_err();
     assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete);
     assert_eq!(journal.counts(), graph.names().into_iter().map(|step| (step, 1)).collect());
 }

@@ -60,9 +60,9 @@ async fn context_and_results_of_ancestors_reach_the_handler() {
 async fn input_that_cannot_be_read_is_a_permanent_error(context: &Value, graph: &Graph, expected: &str) {
     let harness = graph.harness(Journal::default(), false).with("s2", Sum);
     let task = harness.client().start(&graph.workflow(), context, None).await.unwrap().task_id;
-    let history = run(&harness, task).await;
-    assert_eq!((state(&history, "s2"), code(&history, "s2")), (StepState::Error, expected));
-    assert_eq!(outcomes(&history, "s2"), [(1, Outcome::PermanentError)]);
+    let snapshot = run(&harness, task).await;
+    assert_eq!((state(&snapshot, "s2"), code(&snapshot, "s2")), (StepState::Error, expected));
+    assert_eq!(outcomes(&snapshot, "s2"), [(1, Outcome::PermanentError)]);
 }
 
 /// What is the step author's code too, though it runs in the engine.
@@ -98,10 +98,10 @@ impl Serialize for Blast {
 #[test_case(Blast::Fail, "INVALID_RESULT", "the handler's output cannot be written as JSON: no")]
 #[tokio::test(start_paused = true)]
 async fn output_that_cannot_be_written_is_an_error_of_the_step(output: Blast, code: &str, message: &str) {
-    let harness = Graph::chain(1).retry_limit(1).harness(Writes(output), false);
+    let harness = Graph::chain(1).max_attempts(1).harness(Writes(output), false);
     let task = start(&harness).await;
-    let history = run(&harness, task).await;
-    let error = history.step("s0").unwrap().error.clone().unwrap();
+    let snapshot = run(&harness, task).await;
+    let error = snapshot.step("s0").unwrap().error.clone().unwrap();
     assert_eq!((error.code.as_str(), error.message.as_str()), (code, message));
 }
 
@@ -112,8 +112,8 @@ async fn result_is_kept_up_to_the_limit_and_refused_above_it() {
     let harness = Graph::new([vec![], vec![]]).harness(text(MAX_RESULT_BYTES), false);
     let harness = harness.with("s1", text(MAX_RESULT_BYTES + 1));
     let task = start(&harness).await;
-    let history = run(&harness, task).await;
-    assert_eq!(history.step("s0").unwrap().result.as_ref().unwrap().len(), MAX_RESULT_BYTES);
-    assert_eq!((state(&history, "s1"), code(&history, "s1")), (StepState::Error, "RESULT_TOO_LARGE"));
-    assert_eq!(outcomes(&history, "s1"), [(1, Outcome::PermanentError)]);
+    let snapshot = run(&harness, task).await;
+    assert_eq!(snapshot.step("s0").unwrap().result.as_ref().unwrap().len(), MAX_RESULT_BYTES);
+    assert_eq!((state(&snapshot, "s1"), code(&snapshot, "s1")), (StepState::Error, "RESULT_TOO_LARGE"));
+    assert_eq!(outcomes(&snapshot, "s1"), [(1, Outcome::PermanentError)]);
 }

@@ -22,16 +22,16 @@ use std::{
     time::Duration,
 };
 use stepwell::{
-    By, FailureKind, Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp, Workflow,
+    Actor, FailureKind, Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp, Workflow,
     core::{
-        history::History,
         item::Key,
         message::StepQueue,
         record::{Outcome, StepRecord},
+        snapshot::TaskSnapshot,
         state::StepState,
         transition::Change,
     },
-    ports::{Ambient, Received},
+    ports::{Received, Runtime},
     runtime::worker::{Invocation, Worker},
     testing::{Harness, VirtualClock},
 };
@@ -72,7 +72,7 @@ impl Graph {
         self
     }
 
-    fn retry_limit(self, limit: u32) -> Self {
+    fn max_attempts(self, limit: u32) -> Self {
         self.with("default_retry_limit", json!(limit))
     }
 
@@ -179,35 +179,35 @@ fn context() -> Value {
     json!({ "cart": ["a", "b"], "total": 100 })
 }
 
-fn by() -> By {
-    By::new("somebody", "a test").unwrap()
+fn actor() -> Actor {
+    Actor::new("somebody", "a test").unwrap()
 }
 
 async fn start(harness: &Harness) -> TaskId {
     harness.start(&context()).await.unwrap()
 }
 
-async fn run(harness: &Harness, task: TaskId) -> History {
+async fn run(harness: &Harness, task: TaskId) -> TaskSnapshot {
     harness.run(task).await.unwrap()
 }
 
 /// What each step has left.
-fn lineages(history: &History) -> BTreeMap<String, BTreeSet<String>> {
-    let done = history.steps.iter().filter_map(|step| Some((step.name.clone(), step.result.as_ref()?)));
+fn lineages(snapshot: &TaskSnapshot) -> BTreeMap<String, BTreeSet<String>> {
+    let done = snapshot.steps.iter().filter_map(|step| Some((step.name.clone(), step.result.as_ref()?)));
     done.map(|(name, result)| (name, names_in(result))).collect()
 }
 
-fn state(history: &History, step: &str) -> StepState {
-    history.step(step).unwrap().state
+fn state(snapshot: &TaskSnapshot, step: &str) -> StepState {
+    snapshot.step(step).unwrap().state
 }
 
 /// The error code of a step that has failed.
-fn code<'a>(history: &'a History, step: &str) -> &'a str {
-    &history.step(step).unwrap().error.as_ref().unwrap().code
+fn code<'a>(snapshot: &'a TaskSnapshot, step: &str) -> &'a str {
+    &snapshot.step(step).unwrap().error.as_ref().unwrap().code
 }
 
-fn outcomes(history: &History, step: &str) -> Vec<(u32, Outcome)> {
-    history.step(step).unwrap().all_attempts().iter().map(|attempt| (attempt.number, attempt.outcome)).collect()
+fn outcomes(snapshot: &TaskSnapshot, step: &str) -> Vec<(u32, Outcome)> {
+    snapshot.step(step).unwrap().all_attempts().iter().map(|attempt| (attempt.number, attempt.outcome)).collect()
 }
 
 fn counts<const N: usize>(expected: [(&str, usize); N]) -> BTreeMap<String, usize> {
@@ -246,7 +246,7 @@ async fn deliver(harness: &Harness, name: &str, step: impl Step, batch: &[Receiv
 
 /// The same for a worker of any queue.
 async fn deliver_to(harness: &Harness, queue: StepQueue, step: impl Step, batch: &[Received]) -> Vec<String> {
-    let worker = Worker::new(queue, step, harness.ports(), harness.ports(), harness.memory().ambient.clone());
+    let worker = Worker::new(queue, step, harness.ports(), harness.ports(), harness.memory().runtime.clone());
     worker.handle(batch, &Invocation::new("by-hand", harness.now() + seconds(20), harness.now())).await
 }
 

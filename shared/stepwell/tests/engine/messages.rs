@@ -7,7 +7,7 @@ use stepwell::{
         plan::Plan,
         record::{Action, ActionKind},
         state::{End, TaskStatus},
-        task::{self, Diversion},
+        task::{self, Termination},
     },
     permanent, retryable,
     testing::Undeliverable,
@@ -63,7 +63,7 @@ async fn message_for_a_step_that_the_task_does_not_have_is_kept() {
 #[tokio::test(start_paused = true)]
 async fn message_that_comes_too_early_runs_nothing_and_costs_nothing(load: &Value, by_call: bool) {
     let journal = Journal::default();
-    let harness = Graph::chain(4).retry_limit(1).harness(journal.clone(), by_call);
+    let harness = Graph::chain(4).max_attempts(1).harness(journal.clone(), by_call);
     let task = start(&harness).await;
     let early = json!({ "task_id": task, "step": "s2", "load": load }).to_string();
     for id in ["m1", "m2", "m3"] {
@@ -71,11 +71,15 @@ async fn message_that_comes_too_early_runs_nothing_and_costs_nothing(load: &Valu
         assert!(kept.is_empty(), "it is acknowledged: whoever completes the dependency sends another");
     }
     assert_eq!(journal.runs().len(), 0);
-    let history = run(&harness, task).await;
-    assert_eq!(history.status(), TaskStatus::Complete);
-    assert_eq!(lineages(&history), Graph::chain(4).lineages());
-    let step = history.step("s2").unwrap();
-    assert_eq!((step.attempt, step.exempt, step.attempts.len()), (4, 3, 1), "with a limit of 1, every attempt counts");
+    let snapshot = run(&harness, task).await;
+    assert_eq!(snapshot.status(), TaskStatus::Complete);
+    assert_eq!(lineages(&snapshot), Graph::chain(4).lineages());
+    let step = snapshot.step("s2").unwrap();
+    assert_eq!(
+        (step.attempt, step.uncounted_attempts, step.attempts.len()),
+        (4, 3, 1),
+        "with a limit of 1, every attempt counts"
+    );
 }
 
 /// By hand, or by a version that did not say it.
@@ -85,12 +89,12 @@ async fn message_that_does_not_say_what_its_step_waits_for_runs_it_all_the_same(
     let (graph, journal) = (Graph::chain(2), Journal::default());
     let harness = graph.harness(journal.clone(), true);
     let task = start(&harness).await;
-    harness.run_until(task, |history| state(history, "s0") == StepState::Complete).await.unwrap();
+    harness.run_until(task, |snapshot| state(snapshot, "s0") == StepState::Complete).await.unwrap();
     let bare = json!({ "task_id": task, "step": "s1", "load": load }).to_string();
     assert!(deliver(&harness, "s1", journal.clone(), &[message("bare", &bare)]).await.is_empty());
-    let history = run(&harness, task).await;
-    assert_eq!((history.status(), lineages(&history)), (TaskStatus::Complete, graph.lineages()));
-    assert_eq!(history.step("s1").unwrap().attempt, 1, "by this message, and not by one that came after it");
+    let snapshot = run(&harness, task).await;
+    assert_eq!((snapshot.status(), lineages(&snapshot)), (TaskStatus::Complete, graph.lineages()));
+    assert_eq!(snapshot.step("s1").unwrap().attempt, 1, "by this message, and not by one that came after it");
 }
 
 /// The dependency is completed, and finds the step taken and so sends it nothing, just when the early worker has seen
@@ -118,11 +122,11 @@ async fn message_that_comes_late_runs_nothing_and_sends_nothing(by_call: bool) {
     let (graph, journal) = (Graph::diamonds(1), Journal::default());
     let harness = graph.harness(journal.clone(), by_call);
     let task = start(&harness).await;
-    let (history, sent) = (run(&harness, task).await, harness.sent());
+    let (snapshot, sent) = (run(&harness, task).await, harness.sent());
     for step in graph.names() {
         harness.put_message(&step, body(task, &step));
     }
-    assert_eq!(run(&harness, task).await, history, "not a byte of it has changed");
+    assert_eq!(run(&harness, task).await, snapshot, "not a byte of it has changed");
     assert_eq!((journal.runs().len(), harness.sent()), (4, sent));
 }
 
@@ -167,55 +171,56 @@ fn undoable(journal: &Journal, by_call: bool) -> Harness {
     if by_call { harness.call_by_call() } else { harness }
 }
 
-fn divert(harness: &Harness, task: TaskId, diversion: Diversion) {
+fn close_or_compensate(harness: &Harness, task: TaskId, termination: Termination) {
     let (who, why) = ("somebody".to_owned(), "a test".to_owned());
     let action = Action { at: harness.now(), what: ActionKind::Cancel, step: None, who, why };
-    let diverted = harness.memory().store.apply_observed(&task::divert(task, diversion, &action), |_| ()).unwrap();
-    assert!(diverted.is_written());
+    let terminated =
+        harness.memory().store.apply_observed(&task::close_or_compensate(task, termination, &action), |_| ()).unwrap();
+    assert!(terminated.is_written());
 }
 
 /// However the task has ended. What it has been told to undo is gone on with.
-#[test_matrix([Diversion::Cancel, Diversion::Resolve, Diversion::Compensate(End::Cancelled)], [true, false])]
+#[test_matrix([Termination::Cancel, Termination::Resolve, Termination::Compensate(End::Cancelled)], [true, false])]
 #[tokio::test(start_paused = true)]
-async fn message_of_a_task_that_has_ended_runs_nothing(diversion: Diversion, by_call: bool) {
+async fn message_of_a_task_that_has_ended_runs_nothing(termination: Termination, by_call: bool) {
     let journal = Journal::default();
     let harness = undoable(&journal, by_call);
     let task = start(&harness).await;
-    harness.run_until(task, |history| state(history, "s0") == StepState::Complete).await.unwrap();
-    divert(&harness, task, diversion);
+    harness.run_until(task, |snapshot| state(snapshot, "s0") == StepState::Complete).await.unwrap();
+    close_or_compensate(&harness, task, termination);
     assert!(deliver(&harness, "s1", journal.clone(), &[receive(&harness)]).await.is_empty());
     assert_eq!(journal.counts(), counts([("s0", 1)]));
-    let (expected, undone) = match diversion {
-        Diversion::Compensate(_) => (StepState::Cancelled, 1),
-        Diversion::Cancel | Diversion::Resolve => (StepState::Pending, 0),
+    let (expected, undone) = match termination {
+        Termination::Compensate(_) => (StepState::Cancelled, 1),
+        Termination::Cancel | Termination::Resolve => (StepState::Pending, 0),
     };
     assert_eq!((record(&harness, task, "s1").state, sent_to(&harness, "u0")), (expected, undone));
 }
 
-/// A step that was running when its task was diverted comes to its end, and does not end the task. Undoing has waited for
+/// A step that was running when its task was terminated comes to its end, and does not end the task. Undoing has waited for
 /// it.
-#[test_matrix([Diversion::Cancel, Diversion::Resolve, Diversion::Compensate(End::Cancelled)], [true, false])]
+#[test_matrix([Termination::Cancel, Termination::Resolve, Termination::Compensate(End::Cancelled)], [true, false])]
 #[tokio::test(start_paused = true)]
-async fn last_step_of_a_task_that_was_diverted_does_not_end_it(diversion: Diversion, by_call: bool) {
+async fn last_step_of_a_task_that_was_diverted_does_not_end_it(termination: Termination, by_call: bool) {
     let journal = Journal::default();
     let harness = Arc::new(undoable(&journal, by_call));
     let task = start(&harness).await;
-    harness.run_until(task, |history| state(history, "s0") == StepState::Complete).await.unwrap();
+    harness.run_until(task, |snapshot| state(snapshot, "s0") == StepState::Complete).await.unwrap();
     let diverts = Script({
         let harness = Arc::clone(&harness);
         move |_| {
-            divert(&harness, task, diversion);
+            close_or_compensate(&harness, task, termination);
             async { Ok(json!([])) }
         }
     });
     assert!(deliver(&harness, "s1", diverts, &[receive(&harness)]).await.is_empty());
     assert_eq!(record(&harness, task, "s1").state, StepState::Complete);
-    let (expected, undone) = match diversion {
-        Diversion::Cancel => (TaskStatus::Cancelled, 0),
-        Diversion::Resolve => (TaskStatus::ResolvedManually, 0),
-        Diversion::Compensate(_) => (TaskStatus::Compensating, 1),
+    let (expected, undone) = match termination {
+        Termination::Cancel => (TaskStatus::Cancelled, 0),
+        Termination::Resolve => (TaskStatus::ResolvedManually, 0),
+        Termination::Compensate(_) => (TaskStatus::Compensating, 1),
     };
-    assert_eq!((harness.history(task).await.unwrap().status(), sent_to(&harness, "u0")), (expected, undone));
+    assert_eq!((harness.snapshot(task).await.unwrap().status(), sent_to(&harness, "u0")), (expected, undone));
 }
 
 /// While the handler runs, an operator cancels the task; then it fails.
@@ -229,15 +234,15 @@ async fn error_after_the_task_was_cancelled_is_still_on_record(by_call: bool) {
         move |_| {
             let client = harness.client();
             async move {
-                client.cancel(task, &by()).await.unwrap();
+                client.cancel(task, &actor()).await.unwrap();
                 Err(permanent("DECLINED", "no"))
             }
         }
     });
     assert!(deliver(&harness, "s0", cancels, &[receive(&harness)]).await.is_empty());
-    let history = harness.history(task).await.unwrap();
-    assert_eq!((history.status(), history.task.failed_steps.len()), (TaskStatus::Cancelled, 0));
-    assert_eq!((state(&history, "s0"), code(&history, "s0")), (StepState::Error, "DECLINED"));
+    let snapshot = harness.snapshot(task).await.unwrap();
+    assert_eq!((snapshot.status(), snapshot.task.failed_steps.len()), (TaskStatus::Cancelled, 0));
+    assert_eq!((state(&snapshot, "s0"), code(&snapshot, "s0")), (StepState::Error, "DECLINED"));
 }
 
 /// One batch, six tasks, and every way to end at once, side by side.

@@ -25,20 +25,20 @@ async fn every_step_runs_once_and_sees_what_came_before(graph: &Graph, copies: u
     let journal = Journal::default();
     let harness = graph.harness(journal.clone(), by_call).copies(copies);
     let task = start(&harness).await;
-    let history = run(&harness, task).await;
+    let snapshot = run(&harness, task).await;
 
-    assert_eq!((history.status(), history.progress().percentage), (TaskStatus::Complete, 100));
+    assert_eq!((snapshot.status(), snapshot.progress().percentage), (TaskStatus::Complete, 100));
     assert_eq!(journal.counts(), graph.names().into_iter().map(|step| (step, 1)).collect());
-    assert_eq!(lineages(&history), graph.lineages());
+    assert_eq!(lineages(&snapshot), graph.lineages());
     for (facts, data) in journal.runs() {
         assert_eq!(serde_json::from_str::<Value>(&data.context).unwrap(), context());
-        assert_eq!((facts.attempt, facts.task_id, facts.task_created_at), (1, task, history.task.created_at));
+        assert_eq!((facts.attempt, facts.task_id, facts.task_created_at), (1, task, snapshot.task.created_at));
         assert_eq!(facts.idempotency_key(), format!("{task}:{}", facts.step));
     }
-    for step in &history.steps {
-        assert_eq!((step.state, step.attempt, step.exempt), (StepState::Complete, 1, 0), "{}", step.name);
-        assert_eq!(outcomes(&history, &step.name), [(1, Outcome::Complete)]);
-        assert!(step.finished_at <= history.task.finished_at, "the task ends with its last step");
+    for step in &snapshot.steps {
+        assert_eq!((step.state, step.attempt, step.uncounted_attempts), (StepState::Complete, 1, 0), "{}", step.name);
+        assert_eq!(outcomes(&snapshot, &step.name), [(1, Outcome::Complete)]);
+        assert!(step.finished_at <= snapshot.task.finished_at, "the task ends with its last step");
     }
     assert_eq!(harness.undeliverable(), []);
     if copies == 1 {
@@ -92,7 +92,7 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 /// Whatever the graph and whatever fails in it: what depends on nothing broken is run until it succeeds, and no oftener;
-/// what does depend on it is not run; and after a retry the rest is, and only the rest.
+/// what does depend on it is not run; and after a redrive the rest is, and only the rest.
 async fn play(case: Case) {
     let (names, lineages) = (case.graph.names(), case.graph.lineages());
     let is_broken = |step: &String| case.broken[step[1..].parse::<usize>().unwrap()];
@@ -107,7 +107,7 @@ async fn play(case: Case) {
         }
     }
     let task = start(&harness).await;
-    let history = run(&harness, task).await;
+    let snapshot = run(&harness, task).await;
     let failed: BTreeSet<String> = names.iter().filter(|step| is_broken(step) && !held_up(step)).cloned().collect();
     for (step, failures) in names.iter().zip(&case.flaky) {
         let expected = match () {
@@ -115,17 +115,17 @@ async fn play(case: Case) {
             () if is_broken(step) => (StepState::Error, 1),
             () => (StepState::Complete, failures + 1),
         };
-        assert_eq!((state(&history, step), outcomes(&history, step).len()), expected, "{step}");
+        assert_eq!((state(&snapshot, step), outcomes(&snapshot, step).len()), expected, "{step}");
     }
-    assert_eq!(history.task.failed_steps, failed);
-    assert_eq!(history.status(), if failed.is_empty() { TaskStatus::Complete } else { TaskStatus::Error });
+    assert_eq!(snapshot.task.failed_steps, failed);
+    assert_eq!(snapshot.status(), if failed.is_empty() { TaskStatus::Complete } else { TaskStatus::Error });
 
     if !failed.is_empty() {
-        harness.client().retry(task, &by()).await.unwrap();
+        harness.client().redrive(task, &actor()).await.unwrap();
     }
-    let history = run(&harness, task).await;
-    assert_eq!(history.status(), TaskStatus::Complete);
-    assert_eq!(super::lineages(&history), lineages);
+    let snapshot = run(&harness, task).await;
+    assert_eq!(snapshot.status(), TaskStatus::Complete);
+    assert_eq!(super::lineages(&snapshot), lineages);
     assert_eq!(journal.counts(), names.iter().map(|step| (step.clone(), 1)).collect(), "each has its effect once");
 }
 

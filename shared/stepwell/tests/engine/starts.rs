@@ -53,7 +53,7 @@ async fn start_that_broke_off_is_brought_to_its_end(by_call: bool, expected: usi
         let harness = graph.harness(journal.clone(), by_call);
         let (workflow, context, key) = (graph.workflow(), context(), key("order-1"));
         let ports = Mortal::dying(harness.memory().clone(), death);
-        let mortal = Client::new(ports.clone(), ports.clone(), harness.memory().ambient.clone());
+        let mortal = Client::new(ports.clone(), ports.clone(), harness.memory().runtime.clone());
         deaths += usize::from(ports.live(mortal.start(&workflow, &context, Some(&key))).await.is_none());
         let task = harness.client().start(&workflow, &context, Some(&key)).await.unwrap().task_id;
         assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete, "{death:?}");

@@ -19,14 +19,14 @@ use std::error::Error;
 use stepwell::{CallError, FailureKind};
 
 /// An error that may be a refused condition, and what stood there then.
-pub(super) trait Refusal {
+pub(super) trait ServiceError {
     /// The item that stood against the condition, empty where there was none; `None` for any other error.
     fn refused(&self) -> Option<AttributeItem>;
 }
 
 macro_rules! refusal {
     ($error:ident) => {
-        impl Refusal for $error {
+        impl ServiceError for $error {
             fn refused(&self) -> Option<AttributeItem> {
                 match self {
                     Self::ConditionalCheckFailedException(refused) => Some(refused.item().cloned().unwrap_or_default()),
@@ -47,9 +47,9 @@ pub(super) fn refused_or_failed<E>(
     error: SdkError<E, HttpResponse>,
 ) -> Result<AttributeItem, CallError>
 where
-    E: Refusal + ProvideErrorMetadata + Error + Send + Sync + 'static,
+    E: ServiceError + ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    match error.as_service_error().and_then(Refusal::refused) {
+    match error.as_service_error().and_then(ServiceError::refused) {
         Some(item) => Ok(item),
         None => Err(call_failed(operation, error)),
     }

@@ -27,11 +27,11 @@ use stepwell::{
     FailureKind, TaskId,
     core::{
         codec::Unreadable,
-        history::Loaded,
-        index::{Listed, ListedAt, Page},
+        index::{IndexEntry, IndexPosition, Page},
         item::{Item, Key, attribute},
         settlement::{Settled, Settlement},
-        transition::{Answer, Applied, Effect, Refusal, Transition, Write},
+        snapshot::Loaded,
+        transition::{Answer, Applied, Effect, Rejection, Transition, Write},
     },
     ports::{Store, TableError, settle_first},
 };
@@ -102,10 +102,10 @@ impl DynamoTable {
     }
 
     /// The SDK's tries of one call carry one token, by which DynamoDB knows a call again whose answer was lost.
-    async fn apply_all(&self, transition: &Transition) -> Result<Refusal, TableError> {
+    async fn apply_all(&self, transition: &Transition) -> Result<Rejection, TableError> {
         let writes = transition.writes.iter().map(|write| self.part(write)).collect::<Result<_, _>>()?;
         let call = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
-        let Err(error) = call else { return Ok(Refusal::Ended(Applied::Written(Item::new()))) };
+        let Err(error) = call else { return Ok(Rejection::Ended(Applied::Written(Item::new()))) };
         match cancelled(&error) {
             Some(reasons) if reasons.iter().any(was_refused) && reasons.len() == transition.writes.len() => {
                 let against = reasons
@@ -179,18 +179,18 @@ fn text<'a>(item: &'a AttributeItem, name: &str) -> &'a str {
 }
 
 /// What DynamoDB wants to know of the last item of a page, to go on after it.
-fn start_after(place: &ListedAt) -> AttributeItem {
+fn start_after(place: &IndexPosition) -> AttributeItem {
     let mut keys = key(&Key::Task(place.task));
     let index = [(attribute::STATUS_SHARD, place.partition()), (attribute::LISTED_AT, place.at.to_string())];
     keys.extend(index.map(|(name, value)| (name.to_owned(), AttributeValue::S(value))));
     keys
 }
 
-fn listed(item: AttributeItem) -> Result<Listed, Unreadable> {
+fn listed(item: AttributeItem) -> Result<IndexEntry, Unreadable> {
     let pk = text(&item, PARTITION_KEY);
     let task = Key::task_of(pk);
     let not_a_task = || Unreadable { key: pk.to_owned(), cause: "not the key of a task".to_owned() };
-    Listed::from_item(task.ok_or_else(not_a_task)?, &value::item(item))
+    IndexEntry::from_item(task.ok_or_else(not_a_task)?, &value::item(item))
 }
 
 impl Store for DynamoTable {
@@ -201,8 +201,8 @@ impl Store for DynamoTable {
                 return self.apply_one(write).await;
             }
             match self.apply_all(&transition).await? {
-                Refusal::Ended(applied) => return Ok(applied),
-                Refusal::Without(others) => transition = Cow::Owned(others),
+                Rejection::Ended(applied) => return Ok(applied),
+                Rejection::Without(others) => transition = Cow::Owned(others),
             }
         }
     }
@@ -246,7 +246,7 @@ impl Store for DynamoTable {
         Ok(loaded)
     }
 
-    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         let until = page.until.map(|until| AttributeValue::S(until.to_string()));
         let condition = match until {
             Some(_) => "status_shard = :partition AND listed_at <= :until",

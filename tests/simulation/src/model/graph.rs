@@ -23,7 +23,7 @@ pub struct Graph {
 
 /// What the backward walk needs to know of a model.
 pub trait Ends: Model {
-    /// Whether the action is bound to happen some time, when it stays possible; faults and people are not.
+    /// Whether the action is bound to happen some time, when it stays possible; faults and actors are not.
     fn is_bound_to_happen(&self, action: &Self::Action) -> bool;
 
     /// Whether the end is reached.

@@ -91,9 +91,9 @@ pub enum Action {
     /// An operator puts a result of their own in the place of a step's.
     Resolve(usize),
     /// SQS gives up on a message that nobody holds, and the step fails by it.
-    GiveUp(usize, usize),
+    DeadLetter(usize, usize),
     /// Somebody begins to undo a failed task.
-    Unwind,
+    Recover,
     /// Somebody closes a step of a task that is to be undone.
     Close(usize),
     /// Somebody stores the order of the compensations.
@@ -190,11 +190,11 @@ impl Model for Protocol {
             Action::Retry => recovery::retry(scope, &mut state),
             Action::Cancel => recovery::cancel(scope, &mut state),
             Action::Resolve(step) => recovery::resolve(scope, &mut state, step),
-            Action::GiveUp(step, slot) => {
+            Action::DeadLetter(step, slot) => {
                 state.delete(step, slot);
                 recovery::give_up(scope, &mut state, step);
             }
-            Action::Unwind => recovery::unwind(scope, &mut state),
+            Action::Recover => recovery::recover(scope, &mut state),
             Action::Close(step) => recovery::close(scope, &mut state, step),
             Action::StoreOrder => recovery::store_order(scope, &mut state),
             Action::FinishUndoing => recovery::finish_undoing(scope, &mut state),
@@ -263,7 +263,7 @@ impl Protocol {
                     actions.push(Action::Lose(step, slot));
                 }
                 if dead_letters && !again && recovery::may_give_up(scope, state, step) {
-                    actions.push(Action::GiveUp(step, slot));
+                    actions.push(Action::DeadLetter(step, slot));
                 }
             }
             let Item { state: at, over, .. } = state.items[step];
@@ -295,7 +295,7 @@ impl Protocol {
             (lost_messages && !state.owed.is_empty(), Action::ClientDies),
             (retries && recovery::may_retry(scope, state), Action::Retry),
             (cancels && recovery::may_cancel(scope, state), Action::Cancel),
-            (recovery::may_unwind(scope, state), Action::Unwind),
+            (recovery::may_unwind(scope, state), Action::Recover),
             (recovery::may_order(scope, state), Action::StoreOrder),
             (recovery::may_finish_undoing(scope, state), Action::FinishUndoing),
         ];
@@ -345,7 +345,7 @@ impl Ends for Protocol {
             | Action::Over(_)
             | Action::Watch(_)
             | Action::ClientSend(_)
-            | Action::Unwind
+            | Action::Recover
             | Action::Close(_)
             | Action::StoreOrder
             | Action::FinishUndoing => true,
@@ -357,7 +357,7 @@ impl Ends for Protocol {
             | Action::ClientDies
             | Action::Cancel
             | Action::Resolve(_)
-            | Action::GiveUp(..) => false,
+            | Action::DeadLetter(..) => false,
         }
     }
 

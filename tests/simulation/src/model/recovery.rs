@@ -37,10 +37,10 @@ pub(super) fn is_due(scope: &Scope, state: &State, step: usize) -> bool {
             state.task.compensating() == Some(true) && open == Some(step) && overdue(true)
         }
         TaskState::Running => {
-            let never_closed = scope.last_steps.has(step) && scope.forward().all(done);
+            let never_closed = scope.leaves.has(step) && scope.forward().all(done);
             never_closed || overdue(scope.depends_on[step].iter().all(done))
         }
-        // While it waits for a retry before it is compensated.
+        // While it waits for a redrive before it is compensated.
         TaskState::Failed => may_unwind(scope, state) && overdue(scope.depends_on[step].iter().all(done)),
         _ => false,
     }
@@ -52,7 +52,7 @@ pub(super) fn may_unwind(scope: &Scope, state: &State) -> bool {
 }
 
 /// Begins to undo what the task has done.
-pub(super) fn unwind(scope: &Scope, state: &mut State) {
+pub(super) fn recover(scope: &Scope, state: &mut State) {
     make(scope, state, Write::Compensate(End::Error));
 }
 

@@ -106,13 +106,13 @@ pub struct Scope {
     /// What waits for each step.
     pub dependents: [Set; MAX_STEPS],
     /// Those that nothing waits for.
-    pub last_steps: Set,
+    pub leaves: Set,
     /// Those that wait for nothing.
     pub roots: Set,
     /// Whether each step has a compensation, that starts by itself when the task fails (`compensate: on_error`).
     pub compensated: bool,
     /// Attempts of each step in all.
-    pub retry_limit: u8,
+    pub max_attempts: u8,
     /// What may go wrong.
     pub faults: Faults,
     /// Whether the watchdog looks.
@@ -144,7 +144,7 @@ impl Scope {
         let step = |(number, depends_on): (usize, &Vec<usize>)| StepPlan {
             name: label(&number),
             depends_on: depends_on.iter().map(label).collect(),
-            retry_limit: 1,
+            max_attempts: 1,
             timeout_seconds: 1,
             backoff: Backoff::default(),
             undoes: None,
@@ -156,10 +156,10 @@ impl Scope {
             forward: plan.steps().len(),
             depends_on: [Set::default(); MAX_STEPS],
             dependents: [Set::default(); MAX_STEPS],
-            last_steps: plan.last_steps().map(|step| number(&step.name)).collect(),
+            leaves: plan.leaves().map(|step| number(&step.name)).collect(),
             roots: plan.roots().map(|step| number(&step.name)).collect(),
             compensated: false,
-            retry_limit: 1,
+            max_attempts: 1,
             faults,
             watchdog: true,
             bug: None,
@@ -178,8 +178,8 @@ impl Scope {
     }
 
     /// With this many attempts in all.
-    pub fn retry_limit(self, retry_limit: u8) -> Self {
-        Self { retry_limit, ..self }
+    pub fn max_attempts(self, max_attempts: u8) -> Self {
+        Self { max_attempts, ..self }
     }
 
     /// With nobody who looks after lost messages.
@@ -208,7 +208,7 @@ impl Scope {
     }
 }
 
-/// What people do, and what the handlers do.
+/// What actors do, and what the handlers do.
 const PEOPLE: Faults = Faults { permanent: true, retries: true, cancels: true, ..Faults::NONE };
 /// All that comes to a task from outside, and what the handlers do.
 const OUTSIDE: Faults = Faults { dead_letters: true, resolves: true, ..PEOPLE };
@@ -221,13 +221,13 @@ pub fn small_scopes() -> Vec<Scope> {
     let lost_and_people = Faults { lost_messages: true, retryable: true, ..PEOPLE };
     vec![
         Scope::chain("chain of 1: crashes, no watchdog", 1, CRASHES).without_watchdog(),
-        Scope::chain("chain of 2: lost messages, failures, retry, cancel", 2, lost_and_people).retry_limit(2),
+        Scope::chain("chain of 2: lost messages, failures, redrive, cancel", 2, lost_and_people).max_attempts(2),
         Scope::chain("chain of 2: crashes, duplicates", 2, Faults { crashes: true, ..DUPLICATES }),
         Scope::chain("chain of 2: crashes, dead letters", 2, Faults { dead_letters: true, ..CRASHES }),
-        Scope::chain("chain of 2: dead letters, by hand, retry, cancel", 2, OUTSIDE),
-        Scope::chain("chain of 1, compensated: dead letters, by hand, retry, cancel", 1, OUTSIDE).compensated(),
+        Scope::chain("chain of 2: dead letters, by hand, redrive, cancel", 2, OUTSIDE),
+        Scope::chain("chain of 1, compensated: dead letters, by hand, redrive, cancel", 1, OUTSIDE).compensated(),
         Scope::fork("fork: lost messages", LOST),
-        Scope::diamond("diamond: failures, retry, cancel, no watchdog", PEOPLE).without_watchdog(),
+        Scope::diamond("diamond: failures, redrive, cancel, no watchdog", PEOPLE).without_watchdog(),
         Scope::diamond("diamond: lost messages", LOST),
         Scope::diamond("diamond: duplicates, no watchdog", DUPLICATES).without_watchdog(),
     ]
@@ -239,9 +239,9 @@ pub fn large_scopes() -> Vec<Scope> {
         Scope::chain("chain of 2: crashes, no watchdog", 2, CRASHES).without_watchdog(),
         Scope::chain("chain of 2: crashes", 2, CRASHES),
         Scope::chain("chain of 2: crashes, by hand", 2, Faults { resolves: true, ..CRASHES }),
-        Scope::chain("chain of 2, compensated: failures, retry, cancel", 2, PEOPLE).compensated(),
+        Scope::chain("chain of 2, compensated: failures, redrive, cancel", 2, PEOPLE).compensated(),
         Scope::fork("fork: crashes, no watchdog", CRASHES).without_watchdog(),
-        Scope::fork("fork: failures, retry, cancel", PEOPLE),
+        Scope::fork("fork: failures, redrive, cancel", PEOPLE),
         Scope::fork("fork: dead letters, by hand", Faults { dead_letters: true, resolves: true, ..Faults::NONE }),
         Scope::diamond("diamond: crashes, no watchdog", CRASHES).without_watchdog(),
     ]

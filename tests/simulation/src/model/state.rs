@@ -133,7 +133,7 @@ impl<B: Bits> Task<B> {
 pub struct Item<B: Bits = u8> {
     /// Its state.
     pub state: StepState,
-    /// How many claims count against the retry limit.
+    /// How many claims count against the maximum of attempts.
     pub counted: u8,
     /// Whether it has ever been claimed.
     pub attempted: bool,
@@ -191,12 +191,12 @@ pub enum Asked {
     /// Granted.
     Granted,
     /// Refused: by a step that is done, by one that has ended otherwise, by one that somebody else will see to.
-    Refused(Refusal),
+    Refused(ClaimRefusal),
 }
 
 /// What a refused claim says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Refusal {
+pub enum ClaimRefusal {
     /// The step is done.
     Done,
     /// It has failed or is cancelled.
@@ -299,7 +299,7 @@ pub struct State {
     pub effects: [Effect; MAX_STEPS],
     /// The queues.
     pub queues: [Queue; MAX_STEPS],
-    /// What a client (a start, a retry, an unwinding) has still to send.
+    /// What a client (a start, a redrive, a recovery) has still to send.
     pub owed: Set,
     /// The workers.
     pub workers: [Worker; WORKERS],

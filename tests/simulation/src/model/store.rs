@@ -32,8 +32,8 @@ impl Snapshot for Items<'_> {
         self.scope.depends_on[step]
     }
 
-    fn last_steps(&self) -> Set {
-        self.scope.last_steps
+    fn leaves(&self) -> Set {
+        self.scope.leaves
     }
 
     fn compensated(&self) -> Set {
@@ -44,8 +44,8 @@ impl Snapshot for Items<'_> {
         self.scope.compensated
     }
 
-    fn retry_limit(&self, _: usize) -> u8 {
-        self.scope.retry_limit
+    fn max_attempts(&self, _: usize) -> u8 {
+        self.scope.max_attempts
     }
 
     /// Of every step that was attempted at all, the last ones first.
@@ -80,7 +80,7 @@ pub(super) fn force(scope: &Scope, state: &mut State, write: Write<'_>) {
     for (step, item) in change.items {
         // One too many is as good as more, and keeps the number of states finite: where workers go on dying, and where a
         // result is written again and again.
-        let (counted, results) = (item.counted.min(scope.retry_limit + 1), item.results.min(2));
+        let (counted, results) = (item.counted.min(scope.max_attempts + 1), item.results.min(2));
         state.items[step] = Item { counted, results, ..item };
     }
 }

@@ -4,7 +4,7 @@
 use super::{
     recovery::{finish_undoing, next_in_order},
     scope::{Bug, Scope},
-    state::{Asked, At, Message, Outcome, Refusal, Seen, Set, State, Worker},
+    state::{Asked, At, ClaimRefusal, Message, Outcome, Seen, Set, State, Worker},
     store::{Items, force, make},
     writes::{Fence, Snapshot, Write},
 };
@@ -133,7 +133,7 @@ pub(super) fn call(scope: &Scope, state: &mut State, index: usize, call: Call, l
         }
         (Call::ArriveAtTask, _) => {
             make(scope, state, Write::RecordLeafArrival(step));
-            if state.task.arrived.contains(scope.last_steps) { At::Finishing } else { At::Acknowledging }
+            if state.task.arrived.contains(scope.leaves) { At::Finishing } else { At::Acknowledging }
         }
         (Call::Finish, _) => {
             finish(scope, state, step);
@@ -227,9 +227,9 @@ fn claim(scope: &Scope, state: &mut State, index: usize, asked: Asked) -> Asked 
             state.workers[index].current = true;
             Asked::TakeOver
         }
-        StepState::InProgress | StepState::Retrying | StepState::Pending => Asked::Refused(Refusal::Busy),
-        StepState::Complete | StepState::ResolvedManually => Asked::Refused(Refusal::Done),
-        StepState::Error | StepState::Cancelled => Asked::Refused(Refusal::Ended),
+        StepState::InProgress | StepState::Retrying | StepState::Pending => Asked::Refused(ClaimRefusal::Busy),
+        StepState::Complete | StepState::ResolvedManually => Asked::Refused(ClaimRefusal::Done),
+        StepState::Error | StepState::Cancelled => Asked::Refused(ClaimRefusal::Ended),
     }
 }
 
@@ -240,16 +240,16 @@ fn check(scope: &Scope, state: &mut State, index: usize) {
     let step = usize::from(worker.step);
     let next = match asked {
         Asked::Claim | Asked::TakeOver => return,
-        Asked::Refused(Refusal::Busy) => At::Idle,
-        Asked::Refused(Refusal::Ended) => At::Acknowledging,
-        Asked::Refused(Refusal::Done) if worker.first_of_repeat => At::Acknowledging,
-        Asked::Refused(Refusal::Done) if wakes(scope, state, step).is_empty() => {
+        Asked::Refused(ClaimRefusal::Busy) => At::Idle,
+        Asked::Refused(ClaimRefusal::Ended) => At::Acknowledging,
+        Asked::Refused(ClaimRefusal::Done) if worker.first_of_repeat => At::Acknowledging,
+        Asked::Refused(ClaimRefusal::Done) if wakes(scope, state, step).is_empty() => {
             hand_over(scope, step, Set::default(), true)
         }
-        Asked::Refused(Refusal::Done) => At::FindingOut,
+        Asked::Refused(ClaimRefusal::Done) => At::FindingOut,
         Asked::Granted if !seen.open && scope.bug != Some(Bug::StatusNotChecked) => At::Releasing { look_again: false },
         Asked::Granted if !seen.ready && scope.bug != Some(Bug::MessageTrusted) => At::Releasing { look_again: true },
-        Asked::Granted if state.items[step].counted > scope.retry_limit => At::Writing(Outcome::Fail),
+        Asked::Granted if state.items[step].counted > scope.max_attempts => At::Writing(Outcome::Fail),
         Asked::Granted => {
             state.wrongs.after_end |= !seen.open;
             state.wrongs.too_early |= !look(scope, state, step).ready && !scope.is_compensation(step);
@@ -264,7 +264,7 @@ fn check(scope: &Scope, state: &mut State, index: usize) {
 pub(super) fn run(scope: &Scope, state: &mut State, index: usize, run: Run) {
     let step = usize::from(state.workers[index].step);
     let works = if matches!(run, Run::Ok | Run::RetryableAfterEffect) { apply(scope, state, step) } else { true };
-    let attempts_left = state.items[step].counted < scope.retry_limit;
+    let attempts_left = state.items[step].counted < scope.max_attempts;
     let outcome = match run {
         Run::Ok if works => Outcome::Complete,
         Run::Retryable | Run::RetryableAfterEffect if attempts_left => Outcome::RetryLater,
@@ -342,9 +342,9 @@ fn wakes(scope: &Scope, state: &State, step: usize) -> Set {
 }
 
 fn hand_over(scope: &Scope, step: usize, wakes: Set, again: bool) -> At {
-    let ends_task = scope.is_compensation(step) || scope.last_steps.has(step);
+    let ends_task = scope.is_compensation(step) || scope.leaves.has(step);
     if wakes.is_empty() && ends_task {
-        let one_of_several = !scope.is_compensation(step) && scope.last_steps != Set::default().with(step);
+        let one_of_several = !scope.is_compensation(step) && scope.leaves != Set::default().with(step);
         return if one_of_several { At::ArrivingAtTask } else { At::Finishing };
     }
     let joins = |other: &usize| scope.depends_on[*other].iter().count() > 1;

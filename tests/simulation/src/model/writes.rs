@@ -33,7 +33,7 @@ pub trait Snapshot {
     fn depends_on(&self, step: usize) -> Set<Self::Bits>;
 
     /// Those that nothing waits for.
-    fn last_steps(&self) -> Set<Self::Bits>;
+    fn leaves(&self) -> Set<Self::Bits>;
 
     /// Those that have a compensation.
     fn compensated(&self) -> Set<Self::Bits>;
@@ -42,7 +42,7 @@ pub trait Snapshot {
     fn compensates_cancellation(&self) -> bool;
 
     /// How many attempts the step has.
-    fn retry_limit(&self, step: usize) -> u8;
+    fn max_attempts(&self, step: usize) -> u8;
 
     /// The compensations that are to run, in their order, once that is known.
     fn order(&self) -> impl Iterator<Item = usize>;
@@ -256,7 +256,7 @@ impl Write<'_> {
             Self::RecordJoinArrival { .. } => true,
             Self::RecordLeafArrival(_) | Self::MoveInIndex => before.task().is_some(),
             Self::Finish => task_goes(TaskEvent::Finish),
-            Self::Redrive => task_goes(TaskEvent::Restart) && before.failed().next().is_some(),
+            Self::Redrive => task_goes(TaskEvent::Redrive) && before.failed().next().is_some(),
             Self::ResolveStep(step) => {
                 let state = before.item(step).state;
                 let waits = matches!(state, StepState::Pending | StepState::Retrying | StepState::Error);
@@ -287,9 +287,11 @@ impl Write<'_> {
             | Self::MoveInIndex => true,
             Self::DeleteOrphanClaim(..) => task.is_none(),
             // Its handler has run, so it was the step's turn, and there was an attempt left.
-            Self::Complete(step, _) => before.look(step).ready && before.item(step).counted <= before.retry_limit(step),
+            Self::Complete(step, _) => {
+                before.look(step).ready && before.item(step).counted <= before.max_attempts(step)
+            }
             Self::RetryLater(step, _) => {
-                before.look(step).ready && before.item(step).counted < before.retry_limit(step)
+                before.look(step).ready && before.item(step).counted < before.max_attempts(step)
             }
             Self::Fail(step, _) => before.look(step).ready,
             Self::RecordJoinArrival { join, done } => {
@@ -297,11 +299,11 @@ impl Write<'_> {
                 waits_for.has(done) && waits_for.iter().count() > 1 && before.is_done(done)
             }
             Self::RecordLeafArrival(done) => {
-                let last = before.last_steps();
+                let last = before.leaves();
                 last.has(done) && last.iter().count() > 1 && before.is_done(done)
             }
             Self::Finish => {
-                let last = before.last_steps();
+                let last = before.leaves();
                 let one = last.iter().count() == 1 && last.iter().all(|step| before.is_done(step));
                 one || task.is_some_and(|task| task.arrived.contains(last))
             }
@@ -355,7 +357,7 @@ impl Write<'_> {
                 Change { task: fails(before, step), ..Change::of_step(step, step_goes(step, StepEvent::Fail)?) }
             }
             Self::DeadLetterStep(step) => {
-                Change { task: fails(before, step), ..Change::of_step(step, step_goes(step, StepEvent::GiveUp)?) }
+                Change { task: fails(before, step), ..Change::of_step(step, step_goes(step, StepEvent::DeadLetter)?) }
             }
             Self::RecordJoinArrival { join, done } => {
                 let item = before.item(join);
@@ -367,9 +369,9 @@ impl Write<'_> {
             }
             Self::Finish => Change::of_task(task_goes(TaskEvent::Finish)?),
             Self::Redrive => {
-                let fresh = |step: usize| Some((step, Item { counted: 0, ..step_goes(step, StepEvent::Restart)? }));
+                let fresh = |step: usize| Some((step, Item { counted: 0, ..step_goes(step, StepEvent::Redrive)? }));
                 let items = before.failed().map(fresh).collect::<Option<Vec<_>>>()?;
-                Change { task: Some(task_goes(TaskEvent::Restart)?), items }
+                Change { task: Some(task_goes(TaskEvent::Redrive)?), items }
             }
             Self::ResolveStep(step) => {
                 let item = step_goes(step, StepEvent::Resolve)?;

@@ -1,7 +1,7 @@
 //! Looks at every write as it is made: only legal transitions, a fencing token that only rises, an audit trail that is
 //! only ever added to.
 
-use super::{fate::Fate, process::Process};
+use super::{process::Process, scheduler::Scheduler};
 use crate::locked::Locked;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,13 +33,13 @@ pub(super) struct Seen {
 /// Looks at every write.
 #[derive(Debug)]
 pub(super) struct Audit {
-    fate: Arc<Fate>,
+    scheduler: Arc<Scheduler>,
     seen: Locked<BTreeMap<(TaskId, String), Seen>>,
 }
 
 impl Audit {
-    pub(super) fn new(fate: &Arc<Fate>) -> Self {
-        Self { fate: fate.clone(), seen: Locked::default() }
+    pub(super) fn new(scheduler: &Arc<Scheduler>) -> Self {
+        Self { scheduler: scheduler.clone(), seen: Locked::default() }
     }
 
     /// What has been seen of a step.
@@ -56,7 +56,9 @@ impl Audit {
     pub(super) fn of_what_is_newer(process: Process) -> impl Fn(&Written<'_>) + Send + Sync + 'static {
         move |written| {
             if let Some(newer) = NewerFormat::of(written.key, written.before) {
-                process.fate().violated(|| format!("an older version has changed {}: {newer}", written.key.sort()));
+                process
+                    .scheduler()
+                    .violated(|| format!("an older version has changed {}: {newer}", written.key.sort()));
             }
         }
     }
@@ -76,7 +78,8 @@ impl Audit {
 
     fn step(&self, task: TaskId, event: Option<StepEvent>, before: &StepRecord, after: &StepRecord) {
         if event.is_some() {
-            self.fate.note(|| format!("{} {} -> {}, attempt {}", after.name, before.state, after.state, after.attempt));
+            self.scheduler
+                .note(|| format!("{} {} -> {}, attempt {}", after.name, before.state, after.state, after.attempt));
         }
         if event == Some(StepEvent::Release) {
             let mut seen = self.seen.lock();
@@ -93,8 +96,8 @@ impl Audit {
             (legal, "is no legal transition"),
             (after.attempt == before.attempt + claims, "changes the attempt's number by something else than a claim"),
             (
-                after.exempt >= before.exempt && after.exempt <= after.attempt,
-                "does not keep account of exempt attempts",
+                after.uncounted_attempts >= before.uncounted_attempts && after.uncounted_attempts <= after.attempt,
+                "does not keep account of uncounted_attempts attempts",
             ),
             (after.attempts.starts_with(&before.attempts), "changes the audit trail"),
             (!before.state.is_done() || before.result == after.result, "changes a result"),
@@ -102,18 +105,19 @@ impl Audit {
             (after.done_deps.is_superset(&before.done_deps), "forgets a dependency that is done"),
         ];
         for (_, what) in rules.iter().filter(|(kept, _)| !kept) {
-            self.fate.violated(|| format!("{event:?} {what}: {before:?} -> {after:?}"));
+            self.scheduler.violated(|| format!("{event:?} {what}: {before:?} -> {after:?}"));
         }
     }
 
     fn task(&self, event: Option<TaskEvent>, before: &TaskRecord, after: &TaskRecord) {
-        self.fate.note(|| format!("the task {:?} -> {:?} ({event:?})", before.state, after.state));
+        self.scheduler.note(|| format!("the task {:?} -> {:?} ({event:?})", before.state, after.state));
         let legal = match event {
             Some(event) => before.state.on(event) == Some(after.state),
             None => before.state == after.state,
         };
         if !legal {
-            self.fate.violated(|| format!("a task went from {:?} to {:?} on {event:?}", before.state, after.state));
+            self.scheduler
+                .violated(|| format!("a task went from {:?} to {:?} on {event:?}", before.state, after.state));
         }
         self.only_what_is_done(after.id, after.done_deps.difference(&before.done_deps));
         if event == Some(TaskEvent::Finish) {
@@ -124,7 +128,7 @@ impl Audit {
     /// Nobody may be told that a step is done before it is.
     fn only_what_is_done<'a>(&self, task: TaskId, mut steps: impl Iterator<Item = &'a String>) {
         if let Some(step) = steps.find(|step| !self.of(task, step).done) {
-            self.fate.violated(|| format!("{step} of task {task} is taken to be done, and is not"));
+            self.scheduler.violated(|| format!("{step} of task {task} is taken to be done, and is not"));
         }
     }
 }

@@ -1,47 +1,47 @@
 //! What has to hold when all is quiet.
 
-use super::{fault::Fault, house::House, people::BY_HAND, world::Ending};
+use super::{actors::BY_HAND, fault::Fault, simulation::Simulation, world::Ending};
 use std::collections::{BTreeMap, BTreeSet};
 use stepwell::{
     TaskId,
     core::{
         codes::EngineCode,
-        compensation::restart_at,
-        history::History,
-        index::{ListedAt, Listing},
+        index::{IndexPartition, IndexPosition},
         plan::{Plan, StepPlan},
         record::{ActionKind, AttemptRecord, Outcome, StepRecord, TaskRecord},
+        recovery::redrive_at,
+        snapshot::TaskSnapshot,
         state::{StepState, TaskState},
     },
 };
 
 /// Checks all that one run has left.
-pub(super) fn check(house: &House) -> Result<(), String> {
-    let known = house.tasks();
+pub(super) fn check(simulation: &Simulation) -> Result<(), String> {
+    let known = simulation.tasks();
     // What a worker has claimed for a task that does not exist it takes away again, unless SQS gives up on the message
     // first, or the worker was frozen until another had seen the message off. DynamoDB's TTL takes away what is left then.
-    let may_be_left = house.fate.odds().gives_up() || house.fate.has_struck(Fault::Zombie);
-    for task in house.table.tasks() {
+    let may_be_left = simulation.scheduler.odds().gives_up() || simulation.scheduler.has_struck(Fault::Zombie);
+    for task in simulation.table.tasks() {
         if !may_be_left && !known.contains(&task) {
             return Err(format!("something was written for {task}, which was never started"));
         }
     }
     for task in known {
-        check_task(house, task).map_err(|problem| format!("task {task}: {problem}"))?;
+        check_task(simulation, task).map_err(|problem| format!("task {task}: {problem}"))?;
     }
-    check_undeliverable(house)
+    check_undeliverable(simulation)
 }
 
 /// A task and its steps.
 struct Left<'a> {
-    house: &'a House,
+    simulation: &'a Simulation,
     task: TaskRecord,
     steps: BTreeMap<String, StepRecord>,
 }
 
-fn check_task(house: &House, id: TaskId) -> Result<(), String> {
-    let loaded = house.table.all(id);
-    let left = Left { house, task: loaded.task.ok_or("it is gone")?, steps: loaded.steps };
+fn check_task(simulation: &Simulation, id: TaskId) -> Result<(), String> {
+    let loaded = simulation.table.all(id);
+    let left = Left { simulation, task: loaded.task.ok_or("it is gone")?, steps: loaded.steps };
     let plan = &left.task.plan;
     for step in plan.steps().iter().chain(plan.compensations()) {
         let record = left.of(&step.name);
@@ -88,9 +88,9 @@ impl Left<'_> {
     fn failed(&self) -> Result<(), String> {
         let steps = self.task.plan.steps().iter();
         let records = steps.clone().map(|step| self.of(&step.name)).collect();
-        let history = History { task: self.task.clone(), steps: records, compensations: Vec::new() };
-        if let Some(at) = restart_at(&history) {
-            return Err(format!("it was to be restarted by itself at {at}"));
+        let snapshot = TaskSnapshot { task: self.task.clone(), steps: records, compensations: Vec::new() };
+        if let Some(at) = redrive_at(&snapshot) {
+            return Err(format!("it was to be redriven by itself at {at}"));
         }
         let failed: BTreeSet<String> =
             steps.clone().map(|step| &step.name).filter(|name| self.state(name) == StepState::Error).cloned().collect();
@@ -125,7 +125,7 @@ impl Left<'_> {
             if attempted && !state.is_done() {
                 return Err(format!("{} is {state}", compensation.name));
             }
-            if state == StepState::Complete && !self.house.world.is_void(&key) {
+            if state == StepState::Complete && !self.simulation.world.is_void(&key) {
                 return Err(format!("what {} has done still stands", step.name));
             }
         }
@@ -145,10 +145,10 @@ impl Left<'_> {
     }
 
     fn listing(&self) -> Result<(), String> {
-        let listing = *Listing::of(self.task.state.status()).first().expect("every status has a listing");
+        let listing = *IndexPartition::of(self.task.state.status()).first().expect("every status has a listing");
         let finished_at = self.task.finished_at.ok_or("it has ended, but says not when")?;
-        let place = ListedAt { task: self.task.id, listing, at: finished_at };
-        expect(self.house.table.listed(self.task.id), Some(place), "its place in the index")
+        let place = IndexPosition { task: self.task.id, listing, at: finished_at };
+        expect(self.simulation.table.listed(self.task.id), Some(place), "its place in the index")
     }
 
     /// What operators have been told that they have done is in the audit trail, once each.
@@ -160,7 +160,7 @@ impl Left<'_> {
             .filter(|action| action.who == "operator")
             .map(|action| action.why.as_str())
             .collect();
-        for why in self.house.done_to(self.task.id) {
+        for why in self.simulation.done_to(self.task.id) {
             if !whys.contains(&why.as_str()) {
                 return Err(format!("what an operator did for {why} is not in the audit trail"));
             }
@@ -189,12 +189,12 @@ impl Left<'_> {
     /// Each attempt stands in the audit trail exactly once, but for those that were put back before anything was done, and
     /// one whose worker died in a task that nobody looks after any more.
     fn trail(&self, step: &StepRecord) -> Result<(), String> {
-        let put_back = self.house.audit.of(self.task.id, &step.name).put_back;
+        let put_back = self.simulation.audit.of(self.task.id, &step.name).put_back;
         let trail = step.all_attempts();
         let numbers: Vec<u32> = trail.iter().map(|attempt| attempt.number).collect();
         let expected: Vec<u32> = (1..=step.attempt).filter(|number| !put_back.contains(number)).collect();
         expect(numbers, expected, "the numbers in its audit trail")?;
-        for (number, ending) in self.house.world.doings(self.task.id, &step.name).attempts {
+        for (number, ending) in self.simulation.world.doings(self.task.id, &step.name).attempts {
             let entry = trail.iter().find(|attempt| attempt.number == number);
             let entry = entry.ok_or(format!("attempt {number} was run, but is not in the audit trail"))?;
             let told = match (entry.outcome, ending) {
@@ -216,7 +216,7 @@ impl Left<'_> {
 
     /// What has been done in the world is what the step's state says, and one attempt's result is what others were given.
     fn effect(&self, step: &StepRecord) -> Result<(), String> {
-        let doings = self.house.world.doings(self.task.id, &step.name);
+        let doings = self.simulation.world.doings(self.task.id, &step.name);
         let expected = match step.state {
             StepState::Complete => 1..=1,
             _ if step.attempt > 0 => 0..=1,
@@ -234,7 +234,7 @@ impl Left<'_> {
         let Some(complete) = complete.first() else { return Ok(()) };
         let result = format!(r#"{{"attempt":{}}}"#, complete.number);
         expect(step.result.as_deref(), Some(result.as_str()), "its result")?;
-        let given = self.house.audit.of(self.task.id, &step.name).results;
+        let given = self.simulation.audit.of(self.task.id, &step.name).results;
         if given.iter().any(|attempt| *attempt != u64::from(complete.number)) {
             return Err(format!("attempt {} counts, but others were given those of {given:?}", complete.number));
         }
@@ -245,7 +245,7 @@ impl Left<'_> {
     fn failure(&self, plan: &StepPlan, step: &StepRecord) -> Result<(), String> {
         let error = step.error.as_ref().ok_or("it failed without an error")?;
         if error.code == EngineCode::DeliveryExhausted.as_str() {
-            let given_up = |action: &ActionKind| *action == ActionKind::GiveUp;
+            let given_up = |action: &ActionKind| *action == ActionKind::DeadLetter;
             let mut actions = self.task.actions.iter().filter(|action| action.step.as_deref() == Some(&step.name));
             return match actions.any(|action| given_up(&action.what)) {
                 true => Ok(()),
@@ -254,13 +254,13 @@ impl Left<'_> {
         }
         let last = step.attempts.last().ok_or("it failed without an attempt")?;
         expect(Some(error), last.error.as_ref(), "its error")?;
-        let counted = step.attempt - step.exempt;
+        let counted = step.attempt - step.uncounted_attempts;
         let for_good = last.outcome == Outcome::PermanentError;
-        let used_up = last.outcome == Outcome::RetryableError && counted >= plan.retry_limit;
+        let used_up = last.outcome == Outcome::RetryableError && counted >= plan.max_attempts;
         if for_good || used_up {
             return Ok(());
         }
-        Err(format!("failed with {error:?} after {counted} of {} attempts", plan.retry_limit))
+        Err(format!("failed with {error:?} after {counted} of {} attempts", plan.max_attempts))
     }
 }
 
@@ -271,9 +271,9 @@ fn depends(plan: &Plan, step: &str, on: &str) -> bool {
 }
 
 /// Each message that belongs to no step is kept, and no other is.
-fn check_undeliverable(house: &House) -> Result<(), String> {
-    let letters = house.queues.undeliverable();
-    let poisons = house.poisons();
+fn check_undeliverable(simulation: &Simulation) -> Result<(), String> {
+    let letters = simulation.queues.undeliverable();
+    let poisons = simulation.poisons();
     for poison in &poisons {
         if !letters.iter().any(|letter| letter.body == *poison) {
             return Err(format!("nothing is left of the message `{poison}`"));

@@ -17,7 +17,7 @@ macro_rules! faults {
             /// How many there are.
             pub const COUNT: usize = [$($name,)+].len();
             const NAMES: [&'static str; Self::COUNT] = [$($name,)+];
-            /// The highest probability a run may draw for it, for each occasion.
+            /// The highest probability a run may random for it, for each occasion.
             const MOST: [f64; Self::COUNT] = [$($most,)+];
         }
     };
@@ -78,7 +78,7 @@ pub(super) struct Odds {
 
 impl Odds {
     /// The odds of one run: each fault is left out of about every second one.
-    pub(super) fn draw(rng: &mut Rng) -> Self {
+    pub(super) fn random(rng: &mut Rng) -> Self {
         let odds = Fault::MOST.map(|most| if rng.bool() { 0.0 } else { most * rng.f64().powi(2) });
         let skew_millis = if rng.bool() { 0 } else { rng.u64(0..=5_000) };
         let most_receives = if rng.u8(0..4) == 0 { rng.u32(2..=6) } else { PATIENT };

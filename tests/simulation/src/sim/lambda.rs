@@ -1,16 +1,16 @@
 //! Lambda: for each queue a poller, which hands batches of messages to invocations of the step's function and deletes
 //! what these are done with. An invocation has a deadline, and may die before it.
 
-use super::{fault::Fault, handler, house::House};
+use super::{fault::Fault, handler, simulation::Simulation};
 use crate::{graph, steps::name};
 use std::{sync::Arc, time::Duration};
 use stepwell::{
-    Ambient,
+    Runtime,
     core::message::{DEAD_LETTERS, StepQueue},
     ports::Received,
     runtime::{
         dead_letters::DeadLetters,
-        watchdog::{Bounds, Watchdog},
+        watchdog::{RunBudget, Watchdog},
         worker::{Invocation, Worker},
     },
 };
@@ -42,20 +42,20 @@ impl Function {
 }
 
 /// Feeds a function from its queue.
-pub(super) async fn serve(house: Arc<House>, function: Function) {
+pub(super) async fn serve(simulation: Arc<Simulation>, function: Function) {
     let queue = function.queue();
-    let life = Duration::from_secs(house.scenario.timeout_seconds.into()) + MARGIN;
+    let life = Duration::from_secs(simulation.scenario.timeout_seconds.into()) + MARGIN;
     loop {
-        house.queues.arrival(&queue).await;
-        house.fate.wait(20).await;
-        let at_work = house.at_work();
-        let most = usize::try_from(1 + house.fate.up_to(BATCH - 1)).expect("a small number");
-        let messages = house.queues.receive(&queue, most, life);
+        simulation.queues.arrival(&queue).await;
+        simulation.scheduler.wait(20).await;
+        let at_work = simulation.at_work();
+        let most = usize::try_from(1 + simulation.scheduler.up_to(BATCH - 1)).expect("a small number");
+        let messages = simulation.queues.receive(&queue, most, life);
         if messages.is_empty() {
             continue;
         }
-        let (there, queue) = (house.clone(), queue.clone());
-        house.spawn(async move {
+        let (there, queue) = (simulation.clone(), queue.clone());
+        simulation.spawn(async move {
             invoke(&there, function, &queue, messages, life).await;
             drop(at_work);
         });
@@ -63,37 +63,44 @@ pub(super) async fn serve(house: Arc<House>, function: Function) {
 }
 
 /// Starts the watchdog every minute.
-pub(super) async fn watch(house: Arc<House>) {
+pub(super) async fn watch(simulation: Arc<Simulation>) {
     loop {
         tokio::time::sleep(MINUTE).await;
         // Where nothing is due it would only look at empty parts of the index.
-        let skew = Duration::from_millis(house.fate.odds().skew_millis());
-        if house.table.first_look().is_none_or(|first| first > house.fate.now() + skew) {
+        let skew = Duration::from_millis(simulation.scheduler.odds().skew_millis());
+        if simulation.table.first_look().is_none_or(|first| first > simulation.scheduler.now() + skew) {
             continue;
         }
-        let _at_work = house.at_work();
-        let process = house.process("watchdog");
-        let bounds = Bounds { until: process.now() + MINUTE, tasks: if house.fate.one_in(4) { 1 } else { 100 } };
-        let (table, queue) = house.hands(&process);
+        let _at_work = simulation.at_work();
+        let process = simulation.process("watchdog");
+        let budget =
+            RunBudget { until: process.now() + MINUTE, tasks: if simulation.scheduler.one_in(4) { 1 } else { 100 } };
+        let (table, queue) = simulation.hands(&process);
         let watchdog = Watchdog::new(table, queue, process.clone());
-        let report = tokio::time::timeout(MINUTE, process.live(watchdog.run(bounds))).await;
+        let report = tokio::time::timeout(MINUTE, process.live(watchdog.run(budget))).await;
         process.note(|| format!("{report:?}"));
     }
 }
 
-async fn invoke(house: &Arc<House>, function: Function, queue: &str, messages: Vec<Received>, life: Duration) {
-    let process = house.process(queue);
+async fn invoke(
+    simulation: &Arc<Simulation>,
+    function: Function,
+    queue: &str,
+    messages: Vec<Received>,
+    life: Duration,
+) {
+    let process = simulation.process(queue);
     process.note(|| {
         let ids = messages.iter().map(|message| message.id.as_str());
         format!("begins with messages {}", ids.collect::<Vec<_>>().join(", "))
     });
     let now = process.now();
-    let invocation = Invocation::new(house.name("request"), now + life, now);
-    let (table, queues) = house.hands(&process);
+    let invocation = Invocation::new(simulation.name("request"), now + life, now);
+    let (table, queues) = simulation.hands(&process);
     let work = async {
         match function {
             Function::Step(number) => {
-                let handler = handler::script(house, &process);
+                let handler = handler::script(simulation, &process);
                 let serves = StepQueue::new(graph::WORKFLOW, name(number));
                 let worker = Worker::new(serves, handler, table, queues, process.clone());
                 worker.handle(&messages, &invocation).await
@@ -104,8 +111,8 @@ async fn invoke(house: &Arc<House>, function: Function, queue: &str, messages: V
     // One that is frozen does not notice that its time is over.
     let mut overtime = Duration::ZERO;
     if process.strikes(Fault::Zombie) {
-        overtime = Duration::from_millis(house.fate.up_to(40_000));
-        process.freeze(life.mul_f64(house.fate.draw()) + overtime);
+        overtime = Duration::from_millis(simulation.scheduler.up_to(40_000));
+        process.freeze(life.mul_f64(simulation.scheduler.random()) + overtime);
         overtime += life;
     }
     let ended = tokio::time::timeout(life + overtime, process.live(work)).await;
@@ -125,7 +132,7 @@ async fn invoke(house: &Arc<House>, function: Function, queue: &str, messages: V
             process.note(|| format!("the acknowledgement of {id} is lost"));
             continue;
         }
-        house.fate.wait(5).await;
-        house.queues.delete(queue, message.receipt.as_deref().unwrap_or_default());
+        simulation.scheduler.wait(5).await;
+        simulation.queues.delete(queue, message.receipt.as_deref().unwrap_or_default());
     }
 }

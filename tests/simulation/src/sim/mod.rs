@@ -7,11 +7,11 @@
 //! | file | what |
 //! |---|---|
 //! | `table`, `queue` | DynamoDB and SQS, in memory |
-//! | `fate`, `fault` | time and chance: what happens when, and what goes wrong |
+//! | `scheduler`, `fault` | time and chance: what happens when, and what goes wrong |
 //! | `process`, `network` | a process with its own clock, which can die; its way to the table (`../far.rs`) and the queues |
 //! | `store` | the store as a process sees it, whose settlements are split or whole |
 //! | `lambda`, `handler`, `world` | invocations, what their steps do, and the world outside that they do it to |
-//! | `people` | clients, operators, and strangers with messages of their own |
+//! | `actors` | clients, operators, and strangers with messages of their own |
 //! | `version` | processes of two versions beside each other |
 //! | `oracle` | what a run writes and sends, held against what it did in an earlier version |
 //! | `audit`, `check` | what has to hold: at every write, and when all is quiet |
@@ -19,20 +19,20 @@
 //!
 //! What chance brings about too seldom is made by hand beside the engine's modules, on its harness.
 
+mod actors;
 mod audit;
 mod check;
 mod conformance;
-mod fate;
 mod fault;
 mod handler;
-mod house;
 mod lambda;
 mod network;
 pub mod oracle;
-mod people;
 mod process;
 mod queue;
 mod scenario;
+mod scheduler;
+mod simulation;
 mod store;
 mod table;
 mod version;
@@ -44,12 +44,12 @@ pub use table::MemoryTable;
 use crate::graph::UNDOING;
 use conformance::Rules;
 use fastrand::Rng;
-use fate::Fate;
 use fault::Odds;
-use house::House;
 use lambda::Function;
 use oracle::Recorder;
 use scenario::Scenario;
+use scheduler::Scheduler;
+use simulation::Simulation;
 use std::{sync::Arc, time::Duration};
 use stepwell::core::state::{End, TaskState};
 use tokio::task::LocalSet;
@@ -132,58 +132,58 @@ fn run_recorded(seed: u64, mode: Mode, traced: bool, recorder: Option<Arc<Record
 
 async fn simulate(seed: u64, mode: Mode, traced: bool, recorder: Option<Arc<Recorder>>, rules: Arc<Rules>) -> Report {
     let mut rng = Rng::with_seed(seed);
-    let scenario = Scenario::draw(&mut rng);
-    let odds = Odds::draw(&mut rng);
+    let scenario = Scenario::random(&mut rng);
+    let odds = Odds::random(&mut rng);
     let odds = if mode == Mode::Whole { odds.whole() } else { odds };
     let versions = (mode == Mode::TwoVersions).then(|| Rng::with_seed(!seed));
-    let house = Arc::new(House::new(Fate::new(rng, odds, traced), scenario, recorder, rules, versions));
-    let fate = house.fate.clone();
-    fate.note(|| format!("{:?}", house.scenario));
-    fate.note(|| format!("{:?}", fate.odds()));
+    let simulation = Arc::new(Simulation::new(Scheduler::new(rng, odds, traced), scenario, recorder, rules, versions));
+    let scheduler = simulation.scheduler.clone();
+    scheduler.note(|| format!("{:?}", simulation.scenario));
+    scheduler.note(|| format!("{:?}", scheduler.odds()));
 
-    let problem = match tokio::time::timeout(LONGEST, play(&house)).await {
-        Ok(()) => fate.violation().or_else(|| check::check(&house).err()),
+    let problem = match tokio::time::timeout(LONGEST, play(&simulation)).await {
+        Ok(()) => scheduler.violation().or_else(|| check::check(&simulation).err()),
         Err(_) => Some("the queues do not run dry".to_owned()),
     };
-    let (faults, calls, newer_met) = (fate.struck(), fate.calls(), house.newer_met());
-    Report { seed, mode, problem, faults, calls, newer_met, trace: fate.trace() }
+    let (faults, calls, newer_met) = (scheduler.struck(), scheduler.calls(), simulation.newer_met());
+    Report { seed, mode, problem, faults, calls, newer_met, trace: scheduler.trace() }
 }
 
-async fn play(house: &Arc<House>) {
-    let workflow = Arc::new(house.scenario.graph.workflow());
+async fn play(simulation: &Arc<Simulation>) {
+    let workflow = Arc::new(simulation.scenario.graph.workflow());
     let plan = workflow.plan();
-    let undoing = house.scenario.graph.compensated_steps().iter().map(|step| UNDOING + step);
-    for number in (0..house.scenario.graph.len()).chain(undoing) {
-        house.spawn(lambda::serve(house.clone(), Function::Step(number)));
+    let undoing = simulation.scenario.graph.compensated_steps().iter().map(|step| UNDOING + step);
+    for number in (0..simulation.scenario.graph.len()).chain(undoing) {
+        simulation.spawn(lambda::serve(simulation.clone(), Function::Step(number)));
     }
-    house.spawn(lambda::serve(house.clone(), Function::DeadLetters));
-    house.spawn(lambda::watch(house.clone()));
-    for number in 0..house.scenario.tasks {
-        house.spawn(people::start(house.clone(), workflow.clone(), number));
+    simulation.spawn(lambda::serve(simulation.clone(), Function::DeadLetters));
+    simulation.spawn(lambda::watch(simulation.clone()));
+    for number in 0..simulation.scenario.tasks {
+        simulation.spawn(actors::start(simulation.clone(), workflow.clone(), number));
     }
-    house.spawn(people::operate(house.clone(), plan.clone()));
-    house.spawn(people::meddle(house.clone(), plan.clone()));
+    simulation.spawn(actors::operate(simulation.clone(), plan.clone()));
+    simulation.spawn(actors::meddle(simulation.clone(), plan.clone()));
     tokio::task::yield_now().await;
-    house.calm().await;
+    simulation.quiescent().await;
     // Long after everything has come to rest an operator tries once more.
-    if house.fate.one_in(2) {
-        retry_all(house, |state| matches!(state, TaskState::Failed | TaskState::Compensated(End::Error))).await;
+    if simulation.scheduler.one_in(2) {
+        redrive_all(simulation, |state| matches!(state, TaskState::Failed | TaskState::Compensated(End::Error))).await;
     }
     // A compensation that has failed is never left so.
-    while house.fate.violation().is_none() && !house.tasks_in(TaskState::is_compensating).is_empty() {
-        retry_all(house, TaskState::is_compensating).await;
+    while simulation.scheduler.violation().is_none() && !simulation.tasks_in(TaskState::is_compensating).is_empty() {
+        redrive_all(simulation, TaskState::is_compensating).await;
     }
-    if house.fate.violation().is_none() {
-        people::find(house).await;
+    if simulation.scheduler.violation().is_none() {
+        actors::find(simulation).await;
     }
 }
 
-async fn retry_all(house: &Arc<House>, fits: fn(TaskState) -> bool) {
-    if house.fate.violation().is_none() {
-        for task in house.tasks_in(fits) {
-            people::retry(house, task).await;
+async fn redrive_all(simulation: &Arc<Simulation>, fits: fn(TaskState) -> bool) {
+    if simulation.scheduler.violation().is_none() {
+        for task in simulation.tasks_in(fits) {
+            actors::retry(simulation, task).await;
         }
-        house.calm().await;
+        simulation.quiescent().await;
     }
 }
 

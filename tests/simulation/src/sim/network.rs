@@ -5,13 +5,13 @@ use super::{
     process::{Kind, Process},
     queue::MemoryQueues,
 };
-use crate::far::{Operation, Way};
+use crate::far::{Operation, Transport};
 use std::{fmt, time::Duration};
 use stepwell::{
     CallError,
     core::{
-        history::Loaded,
         message::{Outgoing, QueueName},
+        snapshot::Loaded,
     },
     ports::{Queue, QueueError, TableError},
 };
@@ -26,7 +26,7 @@ impl From<Operation> for Kind {
     }
 }
 
-impl Way for Process {
+impl Transport for Process {
     const SKIPS_EMPTY_PARTS: bool = true;
 
     async fn call<R: fmt::Debug + Send, F: Future<Output = Result<R, TableError>> + Send>(
@@ -56,18 +56,18 @@ impl Way for Process {
             self.point().await;
             Ok(Shown(mix(self, first, effect().await?)))
         };
-        Ok(Way::call(self, operation, what, read).await?.0)
+        Ok(Transport::call(self, operation, what, read).await?.0)
     }
 }
 
 fn mix(process: &Process, first: Loaded, mut second: Loaded) -> Loaded {
-    let fate = process.fate();
+    let scheduler = process.scheduler();
     for (name, step) in first.steps {
-        if fate.one_in(2) {
+        if scheduler.one_in(2) {
             second.steps.insert(name, step);
         }
     }
-    if fate.one_in(2) {
+    if scheduler.one_in(2) {
         second.task = first.task;
     }
     second

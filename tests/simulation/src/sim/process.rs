@@ -1,7 +1,7 @@
 //! One process: an invocation of a function, or a client. It has a clock of its own, it can stop for a while, and it can
 //! die between any two calls.
 
-use super::{fate::Fate, fault::Fault, version::Version};
+use super::{fault::Fault, scheduler::Scheduler, version::Version};
 use crate::locked::Locked;
 use std::{
     fmt,
@@ -11,7 +11,7 @@ use std::{
     task::Poll,
     time::Duration,
 };
-use stepwell::{Ambient, FailureKind, TaskId, Timestamp};
+use stepwell::{FailureKind, Runtime, TaskId, Timestamp};
 use uuid::Uuid;
 
 /// A process.
@@ -20,7 +20,7 @@ pub(super) struct Process(Arc<State>);
 
 #[derive(Debug)]
 struct State {
-    fate: Arc<Fate>,
+    scheduler: Arc<Scheduler>,
     name: String,
     version: Version,
     skew_millis: i64,
@@ -30,11 +30,11 @@ struct State {
 }
 
 impl Process {
-    /// A process of this name, with a clock that is off by what fate wants.
-    pub(super) fn new(fate: &Arc<Fate>, name: String, version: Version) -> Self {
-        let skew_millis = fate.skew();
+    /// A process of this name, with a clock that is off by what scheduler wants.
+    pub(super) fn new(scheduler: &Arc<Scheduler>, name: String, version: Version) -> Self {
+        let skew_millis = scheduler.skew();
         Self(Arc::new(State {
-            fate: fate.clone(),
+            scheduler: scheduler.clone(),
             name,
             version,
             skew_millis,
@@ -45,9 +45,9 @@ impl Process {
     }
 
     /// A process to which nothing happens.
-    pub(super) fn untroubled(fate: &Arc<Fate>, name: String, version: Version) -> Self {
+    pub(super) fn untroubled(scheduler: &Arc<Scheduler>, name: String, version: Version) -> Self {
         Self(Arc::new(State {
-            fate: fate.clone(),
+            scheduler: scheduler.clone(),
             name,
             version,
             skew_millis: 0,
@@ -68,18 +68,18 @@ impl Process {
     }
 
     /// What it goes by.
-    pub(super) fn fate(&self) -> &Arc<Fate> {
-        &self.0.fate
+    pub(super) fn scheduler(&self) -> &Arc<Scheduler> {
+        &self.0.scheduler
     }
 
     /// Whether this fault happens to it here and now.
     pub(super) fn strikes(&self, fault: Fault) -> bool {
-        self.0.mortal && self.0.fate.strikes(fault)
+        self.0.mortal && self.0.scheduler.strikes(fault)
     }
 
     /// Enters a line into the trace.
     pub(super) fn note(&self, line: impl FnOnce() -> String) {
-        self.0.fate.note(|| format!("{}: {}", self.0.name, line()));
+        self.0.scheduler.note(|| format!("{}: {}", self.0.name, line()));
     }
 
     /// Runs a future until it is done, or until the process dies: `None`.
@@ -95,22 +95,22 @@ impl Process {
 
     /// A place between two calls: time passes, and here the process may stop, or die.
     pub(super) async fn point(&self) {
-        let fate = &self.0.fate;
+        let scheduler = &self.0.scheduler;
         if self.strikes(Fault::Crash) {
             self.note(|| "DIES".to_owned());
             self.0.dead.set(true);
             pending::<()>().await;
         }
-        if !self.0.freeze.get().is_zero() && fate.one_in(4) {
+        if !self.0.freeze.get().is_zero() && scheduler.one_in(4) {
             self.note(|| "is frozen".to_owned());
             tokio::time::sleep(self.0.freeze.take()).await;
             self.note(|| "goes on".to_owned());
         }
         if self.strikes(Fault::Stall) {
             self.note(|| "stands still".to_owned());
-            fate.wait(40_000).await;
-        } else if fate.one_in(2) {
-            fate.wait(20).await;
+            scheduler.wait(40_000).await;
+        } else if scheduler.one_in(2) {
+            scheduler.wait(20).await;
         }
     }
 
@@ -122,7 +122,7 @@ impl Process {
         failed: impl Fn(FailureKind, &'static str) -> E,
         call: impl Fn() -> F,
     ) -> Result<R, E> {
-        self.0.fate.call();
+        self.0.scheduler.call();
         self.point().await;
         if self.strikes(Fault::Throttle) {
             self.note(|| format!("{} -> throttled", what()));
@@ -158,16 +158,16 @@ pub(super) enum Kind {
     Transaction,
 }
 
-impl Ambient for Process {
+impl Runtime for Process {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.fate.now().as_millis() + self.0.skew_millis)
+        Timestamp::from_millis(self.0.scheduler.now().as_millis() + self.0.skew_millis)
     }
 
-    fn draw(&self) -> f64 {
-        self.0.fate.draw()
+    fn random(&self) -> f64 {
+        self.0.scheduler.random()
     }
 
     fn new_task_id(&self) -> TaskId {
-        TaskId::from(Uuid::from_u128(self.0.fate.bits()))
+        TaskId::from(Uuid::from_u128(self.0.scheduler.bits()))
     }
 }

@@ -1,7 +1,7 @@
 //! SQS in memory: standard queues, which deliver at least once and in no order. In a run whose settlements are whole, the
 //! messages of a store that holds them itself.
 
-use super::{fate::Fate, fault::Fault, oracle::Recorder};
+use super::{fault::Fault, oracle::Recorder, scheduler::Scheduler};
 use crate::{graph, locked::Locked};
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use stepwell::{
@@ -41,7 +41,7 @@ struct Messages {
 }
 
 struct Queues {
-    fate: Arc<Fate>,
+    scheduler: Arc<Scheduler>,
     recorder: Option<Arc<Recorder>>,
     queues: Locked<BTreeMap<String, Messages>>,
     undeliverable: Locked<Vec<Undeliverable>>,
@@ -60,9 +60,9 @@ impl fmt::Debug for MemoryQueues {
 
 impl MemoryQueues {
     /// No queues yet: each is there when it is first spoken of. The recorder takes down what is sent.
-    pub(super) fn new(fate: &Arc<Fate>, recorder: Option<Arc<Recorder>>) -> Self {
+    pub(super) fn new(scheduler: &Arc<Scheduler>, recorder: Option<Arc<Recorder>>) -> Self {
         Self(Arc::new(Queues {
-            fate: fate.clone(),
+            scheduler: scheduler.clone(),
             recorder,
             queues: Locked::default(),
             undeliverable: Locked::default(),
@@ -72,11 +72,11 @@ impl MemoryQueues {
 
     /// Puts a message into a queue, whatever it says.
     pub(super) fn put(&self, queue: &str, body: &str) {
-        let fate = &self.0.fate;
+        let scheduler = &self.0.scheduler;
         let id = self.next();
-        let twice = !fate.odds().is_whole() && fate.strikes(Fault::Duplicate);
+        let twice = !scheduler.odds().is_whole() && scheduler.strikes(Fault::Duplicate);
         for _ in 0..if twice { 2 } else { 1 } {
-            let delay = if fate.strikes(Fault::Delay) { fate.up_to(30_000) } else { 0 };
+            let delay = if scheduler.strikes(Fault::Delay) { scheduler.up_to(30_000) } else { 0 };
             self.hold(queue, id, Arc::from(body), Duration::from_millis(delay));
         }
     }
@@ -85,7 +85,7 @@ impl MemoryQueues {
         if let Some(recorder) = &self.0.recorder {
             recorder.sent(queue, &body, delay);
         }
-        let visible_after = self.0.fate.elapsed() + delay;
+        let visible_after = self.0.scheduler.elapsed() + delay;
         let mut queues = self.0.queues.lock();
         let queue = queues.entry(queue.to_owned()).or_default();
         let held = Held { id, body, received: 0, receipt: None, old_receipts: Vec::new(), visible_after };
@@ -101,7 +101,7 @@ impl MemoryQueues {
                 let queue = queues.entry(queue.to_owned()).or_default();
                 (queue.messages.iter().map(|held| held.visible_after).min(), queue.arrival.clone())
             };
-            match soonest.map(|soonest| soonest.saturating_sub(self.0.fate.elapsed())) {
+            match soonest.map(|soonest| soonest.saturating_sub(self.0.scheduler.elapsed())) {
                 Some(Duration::ZERO) => return,
                 Some(wait) => drop(tokio::time::timeout(wait, arrival.notified()).await),
                 None => arrival.notified().await,
@@ -111,16 +111,16 @@ impl MemoryQueues {
 
     /// Hands out a batch, in any order, and hides its messages for a while.
     pub(super) fn receive(&self, queue: &str, most: usize, hidden: Duration) -> Vec<Received> {
-        let now = self.0.fate.elapsed();
+        let now = self.0.scheduler.elapsed();
         // A letter that cannot be worked is kept trying: there is no other queue behind that one.
-        let most_receives = if queue == DEAD_LETTERS { u32::MAX } else { self.0.fate.odds().most_receives() };
+        let most_receives = if queue == DEAD_LETTERS { u32::MAX } else { self.0.scheduler.odds().most_receives() };
         let mut batch = Vec::new();
         let mut queues = self.0.queues.lock();
         let messages = &mut queues.entry(queue.to_owned()).or_default().messages;
         let mut visible: Vec<usize> = (0..messages.len()).filter(|&at| messages[at].visible_after <= now).collect();
         while !visible.is_empty() && batch.len() < most {
             let last = u64::try_from(visible.len() - 1).expect("few messages");
-            let pick = usize::try_from(self.0.fate.up_to(last)).expect("a place in the list");
+            let pick = usize::try_from(self.0.scheduler.up_to(last)).expect("a place in the list");
             let held = &mut messages[visible.swap_remove(pick)];
             held.received += 1;
             held.old_receipts.extend(held.receipt.replace(self.next()));
@@ -134,7 +134,7 @@ impl MemoryQueues {
         *messages = kept;
         drop(queues);
         for held in spent {
-            self.0.fate.note(|| format!("SQS gives up on message {}", held.id));
+            self.0.scheduler.note(|| format!("SQS gives up on message {}", held.id));
             self.hold(DEAD_LETTERS, held.id, held.body, Duration::ZERO);
         }
         batch
@@ -143,9 +143,9 @@ impl MemoryQueues {
     /// How long a message is hidden that is to be hidden so long. A store that holds it hands it out twice in that the first
     /// delivery's time is over too early.
     fn hidden_for(&self, hidden: Duration) -> Duration {
-        let fate = &self.0.fate;
-        match fate.odds().is_whole() && fate.strikes(Fault::Duplicate) {
-            true => hidden.mul_f64(fate.draw()),
+        let scheduler = &self.0.scheduler;
+        match scheduler.odds().is_whole() && scheduler.strikes(Fault::Duplicate) {
+            true => hidden.mul_f64(scheduler.random()),
             false => hidden,
         }
     }
@@ -157,7 +157,7 @@ impl MemoryQueues {
         let messages = &mut queues.entry(queue.to_owned()).or_default().messages;
         let found = messages.iter().position(|held| {
             held.receipt == Some(receipt)
-                || (held.old_receipts.contains(&receipt) && self.0.fate.strikes(Fault::StaleAck))
+                || (held.old_receipts.contains(&receipt) && self.0.scheduler.strikes(Fault::StaleAck))
         });
         if let Some(found) = found {
             messages.remove(found);
@@ -180,7 +180,8 @@ impl MemoryQueues {
             match delivery.disposition {
                 Disposition::Acknowledge => drop(queue.messages.remove(found)),
                 Disposition::GiveBack { until } => {
-                    queue.messages[found].visible_after = self.0.fate.elapsed() + until.since(self.0.fate.now());
+                    queue.messages[found].visible_after =
+                        self.0.scheduler.elapsed() + until.since(self.0.scheduler.now());
                     queue.arrival.notify_one();
                 }
             }
@@ -235,8 +236,8 @@ impl Queue for MemoryQueues {
     async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
         let queue = outgoing.queue();
         let (name, body) = (existing("SendMessage", &queue)?, text(&queue, &outgoing.message)?);
-        if self.0.fate.strikes(Fault::LostMessage) {
-            self.0.fate.note(|| format!("SQS loses a message to {name}"));
+        if self.0.scheduler.strikes(Fault::LostMessage) {
+            self.0.scheduler.note(|| format!("SQS loses a message to {name}"));
             if let Some(recorder) = &self.0.recorder {
                 recorder.lost(name, &body);
             }
@@ -248,7 +249,7 @@ impl Queue for MemoryQueues {
 
     async fn hide(&self, queue: &QueueName, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
         const OPERATION: &str = "ChangeMessageVisibility";
-        let now = self.0.fate.elapsed();
+        let now = self.0.scheduler.elapsed();
         let mut queues = self.0.queues.lock();
         let messages = queues.entry(existing(OPERATION, queue)?.to_owned()).or_default();
         let receipt = receipt_handle.parse().ok();
@@ -265,7 +266,7 @@ impl Queue for MemoryQueues {
             recorder.rejected(body, reason);
         }
         let letter = Undeliverable { body: body.to_owned(), reason: reason.to_owned() };
-        self.0.fate.note(|| format!("kept: {letter:?}"));
+        self.0.scheduler.note(|| format!("kept: {letter:?}"));
         self.0.undeliverable.lock().push(letter);
         Ok(())
     }

@@ -8,7 +8,7 @@ pub(super) const MOST_STEPS: usize = 30;
 
 /// What a handler meets when it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(super) enum HandlerScript {
     /// It does its work.
     Succeed,
     /// It fails before it has done anything, in a way that will pass.
@@ -34,29 +34,29 @@ pub(super) struct Scenario {
     pub(super) timeout_seconds: u32,
     /// By task, and then by step with the compensations after the steps: what each run of the handler meets, in order;
     /// after them all is well.
-    deeds: Vec<Vec<Vec<Deed>>>,
+    scripts: Vec<Vec<Vec<HandlerScript>>>,
 }
 
 impl Scenario {
     /// What the handler of the step, or compensation, of this number meets in the task of this number.
-    pub(super) fn deeds(&self, task: usize, step: usize) -> &[Deed] {
+    pub(super) fn scripts(&self, task: usize, step: usize) -> &[HandlerScript] {
         let place = step.checked_sub(UNDOING).map_or(step, |undone| self.graph.len() + undone);
-        self.deeds.get(task).and_then(|deeds| deeds.get(place)).map_or(&[], Vec::as_slice)
+        self.scripts.get(task).and_then(|scripts| scripts.get(place)).map_or(&[], Vec::as_slice)
     }
 
     /// A scenario from this seed's numbers.
-    pub(super) fn draw(rng: &mut Rng) -> Self {
-        let (timeout_seconds, retry_limit) = (rng.u32(1..=10), rng.u32(1..=5));
+    pub(super) fn random(rng: &mut Rng) -> Self {
+        let (timeout_seconds, max_attempts) = (rng.u32(1..=10), rng.u32(1..=5));
         let base_seconds = rng.u32(0..=3);
-        let graph = graph(rng).timeout_seconds(timeout_seconds).retry_limit(retry_limit).base_seconds(base_seconds);
+        let graph = graph(rng).timeout_seconds(timeout_seconds).max_attempts(max_attempts).base_seconds(base_seconds);
         let graph = compensated(rng, graph);
-        let graph = if rng.u8(0..4) == 0 { graph.restarts(rng.u32(1..=3)) } else { graph };
+        let graph = if rng.u8(0..4) == 0 { graph.redrives(rng.u32(1..=3)) } else { graph };
         let tasks = [1, 1, 1, 2, 2, 3][rng.usize(0..6)];
         let trouble = if rng.bool() { 0.0 } else { rng.f64().powi(2) };
         let for_good = if rng.bool() { 0.0 } else { 0.2 * rng.f64() };
         let steps = graph.len();
-        let deeds = (0..tasks).map(|_| (0..2 * steps).map(|_| deeds(rng, trouble, for_good)).collect()).collect();
-        Self { graph, tasks, timeout_seconds, deeds }
+        let scripts = (0..tasks).map(|_| (0..2 * steps).map(|_| scripts(rng, trouble, for_good)).collect()).collect();
+        Self { graph, tasks, timeout_seconds, scripts }
     }
 }
 
@@ -76,15 +76,23 @@ fn compensated(rng: &mut Rng, graph: Graph) -> Graph {
     graph.undone(undone).compensate(when, after_seconds)
 }
 
-fn deeds(rng: &mut Rng, trouble: f64, for_good: f64) -> Vec<Deed> {
-    let mut deeds = Vec::new();
-    while rng.f64() < trouble && deeds.len() < 10 {
-        deeds.push([Deed::Refuse, Deed::Refuse, Deed::LoseAnswer, Deed::Panic, Deed::TakeTooLong][rng.usize(0..5)]);
+fn scripts(rng: &mut Rng, trouble: f64, for_good: f64) -> Vec<HandlerScript> {
+    let mut scripts = Vec::new();
+    while rng.f64() < trouble && scripts.len() < 10 {
+        scripts.push(
+            [
+                HandlerScript::Refuse,
+                HandlerScript::Refuse,
+                HandlerScript::LoseAnswer,
+                HandlerScript::Panic,
+                HandlerScript::TakeTooLong,
+            ][rng.usize(0..5)],
+        );
     }
     if rng.f64() < for_good {
-        deeds.push(Deed::FailForGood);
+        scripts.push(HandlerScript::FailForGood);
     }
-    deeds
+    scripts
 }
 
 /// A graph of any shape. Small ones come more often: they are run quickly, and most faults need few steps.

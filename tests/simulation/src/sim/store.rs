@@ -6,15 +6,15 @@ use super::{
     queue::MemoryQueues,
     table::MemoryTable,
 };
-use crate::far::{Far, operation};
+use crate::far::{FaultyStore, operation};
 use std::collections::BTreeSet;
 use stepwell::{
-    Ambient, CallError, TaskId,
+    CallError, Runtime, TaskId,
     core::{
-        history::Loaded,
-        index::{Listed, Page},
+        index::{IndexEntry, Page},
         message::Outgoing,
         settlement::{Delivery, Settled, Settlement, Transaction},
+        snapshot::Loaded,
         transition::{Applied, Transition},
     },
     ports::{Store, TableError},
@@ -37,11 +37,11 @@ struct AtOnce {
     queues: MemoryQueues,
 }
 
-impl FarStore<Far<Process>> {
+impl FarStore<FaultyStore<Process>> {
     /// The store as this process reaches it. Whether it holds the messages is for the run's odds to say.
     pub(super) fn new(process: &Process, table: MemoryTable, queues: MemoryQueues) -> Self {
-        let at_once = process.fate().odds().is_whole().then(|| AtOnce { table: table.clone(), queues });
-        Self { process: process.clone(), table: Far::new(process.clone(), table), at_once }
+        let at_once = process.scheduler().odds().is_whole().then(|| AtOnce { table: table.clone(), queues });
+        Self { process: process.clone(), table: FaultyStore::new(process.clone(), table), at_once }
     }
 }
 
@@ -89,7 +89,7 @@ impl<T: Store> Store for FarStore<T> {
         self.table.load_all(task).await
     }
 
-    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.table.list(page).await
     }
 }

@@ -9,10 +9,10 @@ use std::{collections::BTreeSet, fmt, ops::Deref, sync::Arc};
 use stepwell::{
     TaskId, Timestamp,
     core::{
-        history::Loaded,
-        index::{Listed, Listing, Page},
+        index::{IndexEntry, IndexPartition, Page},
         record::TaskRecord,
         settlement::{Settled, Settlement},
+        snapshot::Loaded,
         transition::{Applied, Transition},
     },
     ports::{Store, TableError, settle_first},
@@ -104,7 +104,7 @@ impl MemoryTable {
 
     /// The first moment at which the watchdog has to look at anything.
     pub(super) fn first_look(&self) -> Option<Timestamp> {
-        self.first_listed(|place| Listing::WATCHED.contains(&place.listing)).map(|place| place.at)
+        self.first_listed(|place| IndexPartition::WATCHED.contains(&place.listing)).map(|place| place.at)
     }
 
     /// Whether the watchdog has a task to look after, now or later.
@@ -113,8 +113,8 @@ impl MemoryTable {
     }
 
     /// Whether the index lists any task there.
-    pub fn lists_any(&self, listing: Listing, shard: u8) -> bool {
-        self.first_listed(|place| place.listing == listing && Listing::shard(place.task) == shard).is_some()
+    pub fn lists_any(&self, listing: IndexPartition, shard: u8) -> bool {
+        self.first_listed(|place| place.listing == listing && IndexPartition::shard(place.task) == shard).is_some()
     }
 }
 
@@ -135,7 +135,7 @@ impl Store for MemoryTable {
         self.store.load_all(task).await
     }
 
-    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.store.list(page).await
     }
 }

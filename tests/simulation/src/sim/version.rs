@@ -7,10 +7,10 @@ use stepwell::{
     TaskId,
     core::{
         format::{NEEDS, NewerFormat, READS, WRITES},
-        history::Loaded,
-        index::{Listed, Page},
+        index::{IndexEntry, Page},
         item::{Item, attribute},
         settlement::{Settled, Settlement},
+        snapshot::Loaded,
         transition::{Applied, Change, Condition, Effect, Transition, Write},
     },
     ports::{Store, TableError, settle_first},
@@ -131,7 +131,7 @@ impl<S: Store> Store for Versioned<S> {
         Ok(self.read(self.store.load_all(task).await?))
     }
 
-    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.store.list(page).await
     }
 }

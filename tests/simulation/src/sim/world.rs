@@ -1,7 +1,7 @@
 //! The world outside, which the handlers change: it does what carries the same idempotency key only once, as a payment
 //! provider does.
 
-use super::scenario::Deed;
+use super::scenario::HandlerScript;
 use crate::locked::Locked;
 use crate::steps::number_of;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,12 +44,12 @@ pub(super) struct Doings {
 
 impl World {
     /// A handler begins. Answers with what it will meet, and whether the same attempt has begun before.
-    pub(super) fn begin(&self, place: Place, attempt: u32, deeds: &[Deed]) -> (Deed, bool) {
+    pub(super) fn begin(&self, place: Place, attempt: u32, scripts: &[HandlerScript]) -> (HandlerScript, bool) {
         let mut places = self.by_place.lock();
         let doings = places.entry(place).or_default();
-        let deed = deeds.get(doings.runs).copied().unwrap_or(Deed::Succeed);
+        let script = scripts.get(doings.runs).copied().unwrap_or(HandlerScript::Succeed);
         doings.runs += 1;
-        (deed, doings.attempts.insert(attempt, None).is_some())
+        (script, doings.attempts.insert(attempt, None).is_some())
     }
 
     /// Does what the step is there for, unless that has been done under the same key. Answers with whose key it is; `None`

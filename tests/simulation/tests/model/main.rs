@@ -43,7 +43,7 @@ fn an_acknowledgement_before_the_hand_over_is_found() {
 #[test]
 fn a_missing_fence_is_found() {
     let faults = Faults { duplicates: true, slow_workers: true, ..Faults::NONE };
-    let scope = Scope::chain("", 1, faults).retry_limit(2).with(Bug::NoFence);
+    let scope = Scope::chain("", 1, faults).max_attempts(2).with(Bug::NoFence);
     finds("steps and task move only along the tables of states", &scope);
 }
 
@@ -86,7 +86,7 @@ fn a_failed_step_in_an_open_task_is_found() {
 #[test]
 fn a_key_of_each_attempt_is_found() {
     let fails = Faults { retryable: true, ..Faults::NONE };
-    finds("a step is charged once", &Scope::chain("", 1, fails).retry_limit(2).with(Bug::KeyPerAttempt));
+    finds("a step is charged once", &Scope::chain("", 1, fails).max_attempts(2).with(Bug::KeyPerAttempt));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::{
     process::Command,
     time::Duration,
 };
-use stepwell::{By, TaskId, Timestamp, Workflow};
+use stepwell::{Actor, TaskId, Timestamp, Workflow};
 use stepwell_aws::{Client, aws_config, client_from_env};
 use stepwell_tests::{
     cpu,
@@ -178,8 +178,8 @@ impl Chaos {
         let cancellation = async {
             let Some(delay) = cancelled else { return };
             tokio::time::sleep(delay).await;
-            let by = By::new("load", "the customer has changed their mind").expect("a name and a reason");
-            let counter = match self.operator.cancel(id, &by).await {
+            let actor = Actor::new("load", "the customer has changed their mind").expect("a name and a reason");
+            let counter = match self.operator.cancel(id, &actor).await {
                 Ok(_) => &self.cancellations,
                 Err(_) => &self.too_late,
             };

@@ -139,7 +139,7 @@ impl Load<'_> {
 
     /// Tells whoever waits for a checkout when it has ended. Never ends by itself.
     async fn watch(&self, under_way: &UnderWay) {
-        // One that has used up its attempts under the faults is restarted by itself.
+        // One that has used up its attempts under the faults is redriven by itself.
         let goes_on = |status: &str| is_open(status) || (self.chaos.is_some() && status == "error");
         loop {
             tokio::time::sleep(LOOK_EVERY).await;

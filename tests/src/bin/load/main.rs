@@ -8,10 +8,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the report is this command's output")]
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a set-up that is wrong ends the run, with a message")]
 
-mod books;
 mod chaos;
 mod checkouts;
 mod orders;
+mod reconcile;
 mod report;
 
 use crate::{
@@ -63,7 +63,7 @@ async fn main() -> ExitCode {
 
     let warm_up = orders::orders(&catalogue, options.warm_up);
     let measured = orders::orders(&catalogue, options.checkouts);
-    let before = books::Before::read(&stack, &catalogue).await;
+    let before = reconcile::Before::read(&stack, &catalogue).await;
     let units = orders::units(warm_up.iter().chain(&measured));
     for (&product, &units) in &units {
         stack.add_stock(product, units).await;
@@ -79,7 +79,7 @@ async fn main() -> ExitCode {
     let load = Load { chaos: chaos.as_ref(), patience, ..warming };
     let measured = load.run(&measured, "checkouts").await;
     let took = begin.elapsed();
-    let left_over = books::until_queues_are_as(&stack, &before, patience).await;
+    let left_over = reconcile::until_queues_are_as(&stack, &before, patience).await;
     let cpu = cpu::since(&cpu_before, &cpu::of_functions(&stack));
     let done_to_it = match chaos {
         Some(chaos) => Some(chaos.end().await),
@@ -94,7 +94,7 @@ async fn main() -> ExitCode {
             stack.add_stock(product, -quantity).await;
         }
     }
-    let audit = books::audit(&stack, &results, &before, &units, left_over).await;
+    let audit = reconcile::audit(&stack, &results, &before, &units, left_over).await;
     let report = Report { options: &options, speed, cpu, chaos: done_to_it, audit };
     if options.json {
         println!("{}", report.json());

@@ -2,9 +2,9 @@
 
 use crate::{
     Options,
-    books::Audit,
     chaos::Done,
     checkouts::{End, Made},
+    reconcile::Audit,
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
@@ -87,15 +87,15 @@ impl Report<'_> {
     }
 
     fn print_recovery(&self, done: &Done) {
-        let Audit { attempts_lost, attempts_failed, restarts, recovered, letters_again, .. } = &self.audit;
+        let Audit { attempts_lost, attempts_failed, redrives, recovered, emails_again, .. } = &self.audit;
         done.print();
         println!("  complete                 {:>8}", self.speed.complete);
         println!("  cancelled and undone     {:>8}", self.speed.cancelled);
         println!("  attempts lost            {attempts_lost:>8}");
         println!("  attempts failed          {attempts_failed:>8}");
-        println!("  restarted by themselves  {restarts:>8}");
+        println!("  redriven by themselves  {redrives:>8}");
         println!("  recovered checkouts      {recovered:>8}");
-        println!("  letters sent again       {letters_again:>8}");
+        println!("  emails sent again       {emails_again:>8}");
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -118,9 +118,9 @@ impl Report<'_> {
             "done_to_it": chaos.as_ref().map(Done::json),
             "attempts_lost": audit.attempts_lost,
             "attempts_failed": audit.attempts_failed,
-            "restarts": audit.restarts,
+            "redrives": audit.redrives,
             "recovered": audit.recovered,
-            "letters_again": audit.letters_again,
+            "emails_again": audit.emails_again,
             "faults": audit.faults,
         })
     }

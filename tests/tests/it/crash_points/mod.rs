@@ -6,13 +6,13 @@
 //!
 //! It needs a stack that is built to be killed, and that nobody else uses meanwhile: `STEPWELL_BUILD=crash-points infra/local.sh up`.
 
-mod crowd;
-mod journey;
+mod flow;
+mod runner;
 mod trail;
 
 use checkout::testing::steps;
-use crowd::{Crowd, Wish};
-use journey::Journey;
+use flow::Flow;
+use runner::{CrashRunner, CrashTarget};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The calls to the outside that a step makes which succeeds at once. A step that makes none is not listed.
@@ -39,7 +39,7 @@ fn hand_over_of(step: &str) -> Vec<String> {
     }
     let alone = plan.dependents(step).filter(|dependent| dependent.depends_on.len() == 1);
     let mut calls: Vec<String> = alone.map(|dependent| format!("SendMessage.{}", dependent.name)).collect();
-    if plan.last_steps().count() == 1 && plan.last_steps().any(|last| last.name == step) {
+    if plan.leaves().count() == 1 && plan.leaves().any(|last| last.name == step) {
         calls.push("UpdateItem.TASK.complete".to_owned());
     }
     calls
@@ -65,12 +65,12 @@ fn assert_around(calls: impl IntoIterator<Item = String>, points: &BTreeSet<Stri
 
 #[tokio::test]
 async fn every_call_of_every_step_has_a_point_before_and_after_it() {
-    let mut crowd = Crowd::new().await;
-    let bought = crowd.points_of_one(Journey::Bought).await;
+    let mut runner = CrashRunner::new().await;
+    let bought = runner.points_of_one(Flow::Bought).await;
     assert_around(steps::all().into_iter().flat_map(calls_of), &bought);
-    let cancelled = crowd.points_of_one(Journey::Cancelled).await;
+    let cancelled = runner.points_of_one(Flow::Cancelled).await;
     assert_around(steps::compensations().into_iter().flat_map(calls_of), &cancelled);
-    let retried = crowd.points_of_one(Journey::BoughtAtTheSecondTry).await;
+    let retried = runner.points_of_one(Flow::BoughtAtTheSecondTry).await;
     let calls = ["UpdateItem.STEP#process_payment.retrying", "ChangeMessageVisibility.process_payment"];
     assert_around(calls.map(|call| format!("process_payment.{call}")), &retried);
 
@@ -83,32 +83,32 @@ async fn every_call_of_every_step_has_a_point_before_and_after_it() {
 
 #[tokio::test]
 async fn a_function_that_dies_anywhere_leaves_its_checkout_to_the_next_and_so_does_the_next() {
-    let mut crowd = Crowd::new().await;
-    die_everywhere(&mut crowd, Journey::Bought, &steps::all(), &BTreeSet::new()).await;
+    let mut runner = CrashRunner::new().await;
+    die_everywhere(&mut runner, Flow::Bought, &steps::all(), &BTreeSet::new()).await;
 }
 
 #[tokio::test]
 async fn a_function_that_dies_anywhere_while_a_checkout_is_undone_leaves_it_to_the_next_and_so_does_the_next() {
-    let mut crowd = Crowd::new().await;
-    let bought = crowd.points_of_one(Journey::Bought).await;
-    die_everywhere(&mut crowd, Journey::Cancelled, &steps::compensations(), &bought).await;
+    let mut runner = CrashRunner::new().await;
+    let bought = runner.points_of_one(Flow::Bought).await;
+    die_everywhere(&mut runner, Flow::Cancelled, &steps::compensations(), &bought).await;
 }
 
-/// Dies once at each point that a journey passes and that is not known already, and twice where that opens a new way.
-async fn die_everywhere(crowd: &mut Crowd, journey: Journey, steps: &[&str], known: &BTreeSet<String>) {
-    let points = &crowd.points_of_one(journey).await - known;
+/// Dies once at each point that a flow passes and that is not known already, and twice where that opens a new way.
+async fn die_everywhere(runner: &mut CrashRunner, flow: Flow, steps: &[&str], known: &BTreeSet<String>) {
+    let points = &runner.points_of_one(flow).await - known;
 
     // A step that died can be found claimed, and found complete. What is done for it then has points of its own.
     let deaths = steps.iter().flat_map(|step| {
         ["handler.before".to_owned(), format!("UpdateItem.STEP#{step}.complete.after")]
-            .map(|point| Wish::first(format!("{step}.{point}")))
+            .map(|point| CrashTarget::first(format!("{step}.{point}")))
     });
-    crowd.grant(journey, deaths.collect()).await;
-    let mut recoveries: BTreeMap<String, Wish> = BTreeMap::new();
-    for (task, died_at) in crowd.deaths() {
-        let passed = crowd.passed(&task);
+    runner.grant(flow, deaths.collect()).await;
+    let mut recoveries: BTreeMap<String, CrashTarget> = BTreeMap::new();
+    for (task, died_at) in runner.deaths() {
+        let passed = runner.passed(&task);
         for point in passed.iter().filter(|point| !points.contains(*point) && !known.contains(*point)) {
-            let wish = Wish { point: point.clone(), after_death_at: died_at.first().cloned() };
+            let wish = CrashTarget { point: point.clone(), after_death_at: died_at.first().cloned() };
             recoveries.insert(point.clone(), wish);
         }
     }
@@ -118,26 +118,26 @@ async fn die_everywhere(crowd: &mut Crowd, journey: Journey, steps: &[&str], kno
     // Whether a message comes back before the lease is over, and is put off once more, is a matter of milliseconds: the
     // next checkout need not come to that call. The checkouts that wait for a retry die around it.
     recoveries.retain(|point, _| !point.contains(".ChangeMessageVisibility."));
-    // Two workers that died have had both attempts of a step that has two. The task is restarted then, but by the watchdog,
+    // Two workers that died have had both attempts of a step that has two. The task is redriven then, but by the watchdog,
     // which is stopped here.
-    for step in steps::plan().steps().iter().filter(|step| step.retry_limit == 2) {
+    for step in steps::plan().steps().iter().filter(|step| step.max_attempts == 2) {
         recoveries.remove(&format!("{0}.UpdateItem.STEP#{0}.after", step.name));
     }
 
     let (first, again) = (points.len(), recoveries.len());
-    crowd.grant(journey, points.into_iter().map(Wish::first).chain(recoveries.into_values()).collect()).await;
-    eprintln!("{journey:?}: died at each of {first} points, and again at each of {again} points of the recovery");
+    runner.grant(flow, points.into_iter().map(CrashTarget::first).chain(recoveries.into_values()).collect()).await;
+    eprintln!("{flow:?}: died at each of {first} points, and again at each of {again} points of the recovery");
 }
 
 #[tokio::test]
 async fn a_function_that_dies_while_it_puts_off_a_retry_or_gives_up_leaves_that_to_the_next() {
-    let mut crowd = Crowd::new().await;
-    let bought = crowd.points_of_one(Journey::Bought).await;
-    for journey in [Journey::BoughtAtTheSecondTry, Journey::Declined] {
-        let points = &crowd.points_of_one(journey).await - &bought;
+    let mut runner = CrashRunner::new().await;
+    let bought = runner.points_of_one(Flow::Bought).await;
+    for flow in [Flow::BoughtAtTheSecondTry, Flow::Declined] {
+        let points = &runner.points_of_one(flow).await - &bought;
         let count = points.len();
         assert!(count >= 4, "a write, and what follows from it: {points:?}");
-        crowd.grant(journey, points.into_iter().map(Wish::first).collect()).await;
-        eprintln!("{journey:?}: died at each of {count} points");
+        runner.grant(flow, points.into_iter().map(CrashTarget::first).collect()).await;
+        eprintln!("{flow:?}: died at each of {count} points");
     }
 }

@@ -1,19 +1,19 @@
 //! What the audit trail has to say of a checkout's deaths.
 
-use super::journey::Journey;
+use super::flow::Flow;
 use stepwell_tests::api::Details;
 
 /// That each step's trail has a lost attempt for each death that took one, and no other; and that the step's message was
 /// worked again after its death.
-pub(super) fn check(what: &str, journey: Journey, details: &Details, passed: &[String], died_at: &[String]) {
+pub(super) fn check(what: &str, flow: Flow, details: &Details, passed: &[String], died_at: &[String]) {
     let lost: Vec<(&str, Option<bool>)> = died_at
         .iter()
         .enumerate()
         .map(|(number, point)| (step_of(point), takes_an_attempt(passed, point, number)))
         .collect();
-    for step in journey.attempted() {
+    for step in flow.attempted() {
         let outcomes = details.outcomes(step);
-        assert_eq!(outcomes.last(), Some(&journey.last_outcome(step)), "{what}: {step} {outcomes:?}");
+        assert_eq!(outcomes.last(), Some(&flow.last_outcome(step)), "{what}: {step} {outcomes:?}");
         let found = outcomes.iter().filter(|outcome| **outcome == "lost").count();
         let of_step = || lost.iter().filter(|(of, _)| *of == step);
         let least = of_step().filter(|(_, taken)| *taken == Some(true)).count();

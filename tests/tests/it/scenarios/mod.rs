@@ -4,13 +4,13 @@
 //! the environment: `eval "$(infra/local.sh env)"`. None waits for longer than a minute at a time, and none asserts how
 //! long something took.
 
-mod door;
 mod events;
 mod idempotency;
 mod messages;
 mod operators;
 mod payments;
 mod recovery;
+mod request_validation;
 mod resuming;
 mod secrets;
 mod stock;

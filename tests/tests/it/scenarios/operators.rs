@@ -58,9 +58,9 @@ async fn nobody_comes_in_without_a_signature() {
     let routes = [
         ("GET", "/tasks".to_owned()),
         ("GET", "/tasks?status=error".to_owned()),
-        ("POST", "/tasks/retry".to_owned()),
+        ("POST", "/tasks/redrive".to_owned()),
         ("GET", format!("/tasks/{task}")),
-        ("POST", format!("/tasks/{task}/retry")),
+        ("POST", format!("/tasks/{task}/redrive")),
         ("POST", format!("/tasks/{task}/cancel")),
         ("POST", format!("/tasks/{task}/compensate")),
         ("POST", format!("/tasks/{task}/resolve")),
@@ -100,17 +100,17 @@ async fn a_dry_run_counts_and_a_retry_retries() {
     until("the index", async || (!operator.list(&query).await.is_empty()).then_some(())).await;
     let before = stack.task(&task).await;
     let retry = async |dry_run: bool| {
-        let (mut matched, mut retried, mut tasks, mut next) = (0, 0, Vec::new(), Value::Null);
+        let (mut matched, mut redriven, mut tasks, mut next) = (0, 0, Vec::new(), Value::Null);
         loop {
             let body = json!({"filter": filter, "dry_run": dry_run, "reason": REASON, "next": next});
-            let page = operator.post("/tasks/retry", &body).await.expect(if dry_run { 200 } else { 202 });
+            let page = operator.post("/tasks/redrive", &body).await.expect(if dry_run { 200 } else { 202 });
             assert_eq!((&page["dry_run"], &page["refused"]), (&json!(dry_run), &json!([])), "{page}");
             matched += page["matched"].as_u64().unwrap();
-            retried += page["retried"].as_u64().unwrap();
+            redriven += page["redriven"].as_u64().unwrap();
             tasks.extend(page["tasks"].as_array().unwrap().iter().cloned());
             next = page["next"].clone();
             if next.is_null() {
-                return (matched, retried, tasks);
+                return (matched, redriven, tasks);
             }
         }
     };
@@ -121,7 +121,7 @@ async fn a_dry_run_counts_and_a_retry_retries() {
     assert_eq!(retry(false).await, (1, 1, vec![json!(task)]));
     assert_eq!(stack.api.until_ended(&task).await["status"], "completed");
     assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
-    let expected = ("retry".to_owned(), Value::Null, WHO.to_owned(), REASON.to_owned());
+    let expected = ("redrive".to_owned(), Value::Null, WHO.to_owned(), REASON.to_owned());
     assert_eq!(trail(&operator, &task).await, [expected]);
 }
 
@@ -130,7 +130,7 @@ async fn one_checkout_is_retried() {
     let stack = Stack::from_env().await;
     let (operator, product) = (stack.operator(), stack.product(2_500, 5).await);
     let (task, _, _) = stack.api.run(&product.request(1, "test_temp_fail_3_visa")).await;
-    let answer = operator.act(&task, "retry", REASON).await.expect(202);
+    let answer = operator.act(&task, "redrive", REASON).await.expect(202);
     assert_eq!(answer, json!({"success": true, "task_id": task, "status": "pending"}));
     assert_eq!(stack.api.until_ended(&task).await["status"], "completed");
     assert_eq!(trail(&operator, &task).await.len(), 1);

@@ -6,11 +6,11 @@ use futures::future::join_all;
 use serde_json::json;
 use std::time::Duration;
 use stepwell::{
-    Ambient, System, TaskId, Timestamp,
+    Runtime, System, TaskId, Timestamp,
     core::{
         record::{Action, ActionKind, NewTask},
         state::End,
-        task::{self, Diversion},
+        task::{self, Termination},
     },
     ports::Store,
 };
@@ -170,7 +170,7 @@ async fn a_message_brings_on_a_cancellation(stack: &Stack, step: &str) {
         why: "it is sold out".to_owned(),
     };
     let table = DynamoTable::new(stack.dynamo.clone(), stack.tasks_table());
-    let cancel = task::divert(task.parse().unwrap(), Diversion::Compensate(End::Cancelled), &cancel);
+    let cancel = task::close_or_compensate(task.parse().unwrap(), Termination::Compensate(End::Cancelled), &cancel);
     assert!(table.apply(&cancel).await.unwrap().is_written());
     stack.wake(&task, step).await;
     let operator = stack.operator();

@@ -39,7 +39,7 @@ const SCHEMA: &str = "
 /// One SQLite file as store and queue of one process. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Sqlite<A> {
-    pub(super) ambient: A,
+    pub(super) runtime: A,
     /// Whether a settlement is one transaction; otherwise the engine carries it out in the protocol's order.
     pub(super) whole: bool,
     connection: Arc<Mutex<Connection>>,
@@ -57,14 +57,14 @@ struct Commits {
 
 impl<A> Sqlite<A> {
     /// Opens the file, which is made where there is none. After `most` commits the process is dead.
-    pub(super) fn open(path: &Path, ambient: A, whole: bool, most: usize) -> Self {
+    pub(super) fn open(path: &Path, runtime: A, whole: bool, most: usize) -> Self {
         let mut connection = Connection::open(path).unwrap();
         connection.execute_batch(SCHEMA).unwrap();
         let commits = Arc::new(Commits { tried: AtomicUsize::new(0), most: AtomicUsize::new(most) });
         let counted = commits.clone();
         // What the hook refuses is rolled back.
         connection.commit_hook(Some(move || counted.tried.fetch_add(1, SeqCst) >= counted.most.load(SeqCst))).unwrap();
-        Self { ambient, whole, connection: Arc::new(Mutex::new(connection)), commits, in_hand: Arc::default() }
+        Self { runtime, whole, connection: Arc::new(Mutex::new(connection)), commits, in_hand: Arc::default() }
     }
 
     /// Runs some work in a transaction, and commits what it wrote. What writes nothing costs no commit.

@@ -16,18 +16,18 @@ use std::{
     time::Duration,
 };
 use stepwell::{
-    Ambient, Client, TaskId, Timestamp,
+    Client, Runtime, TaskId, Timestamp,
     core::{
-        history::History,
         message::Outgoing,
         record::Outcome,
+        snapshot::TaskSnapshot,
         state::{self, StepState, TaskState},
     },
     permanent,
     ports::{Queue, Store, TableError},
     retryable,
     runtime::{
-        watchdog::{Bounds, Watchdog},
+        watchdog::{RunBudget, Watchdog},
         worker::{Invocation, Worker},
     },
 };
@@ -57,12 +57,12 @@ impl Clock {
     }
 }
 
-impl Ambient for Clock {
+impl Runtime for Clock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.millis.load(SeqCst))
     }
 
-    fn draw(&self) -> f64 {
+    fn random(&self) -> f64 {
         0.5
     }
 
@@ -109,7 +109,7 @@ struct Case {
 
 /// How a task came to its end.
 struct Run {
-    history: History,
+    snapshot: TaskSnapshot,
     commits: usize,
     deaths: usize,
     took: Duration,
@@ -117,14 +117,14 @@ struct Run {
 
 impl Run {
     fn end(&self) -> End {
-        let steps = self.history.steps.iter();
+        let steps = self.snapshot.steps.iter();
         let ends = steps.map(|step| (step.name.clone(), (step.state, step.result.clone())));
-        (self.history.task.state, ends.collect())
+        (self.snapshot.task.state, ends.collect())
     }
 
     /// How the attempts of all steps went.
     fn outcomes(&self) -> Vec<Outcome> {
-        let attempts = self.history.steps.iter().flat_map(|step| &step.attempts);
+        let attempts = self.snapshot.steps.iter().flat_map(|step| &step.attempts);
         attempts.map(|attempt| attempt.outcome).collect()
     }
 }
@@ -132,8 +132,8 @@ impl Run {
 /// Hands a delivery to the worker of its step.
 async fn work(db: &Sqlite<Clock>, script: &Script, in_hand: queue::InHand) {
     let queue::InHand { queue, message, receipt, until } = in_hand;
-    let invocation = Invocation::new(receipt.clone(), until, db.ambient.now());
-    let worker = Worker::new(queue, script.clone(), db.clone(), db.clone(), db.ambient.clone());
+    let invocation = Invocation::new(receipt.clone(), until, db.runtime.now());
+    let worker = Worker::new(queue, script.clone(), db.clone(), db.clone(), db.runtime.clone());
     if worker.handle(&[message], &invocation).await.is_empty() {
         // Of a delivery that its settlement has ended nothing is left to acknowledge.
         let _ = db.acknowledge(&receipt);
@@ -155,21 +155,21 @@ impl Case {
             let end = runtime.block_on(self.live(&db));
             commits += db.commits();
             match end {
-                Some(history) => return Run { took: self.clock.now().since(START), history, commits, deaths },
+                Some(snapshot) => return Run { took: self.clock.now().since(START), snapshot, commits, deaths },
                 None => deaths += 1,
             }
         }
     }
 
-    async fn history(&self, db: &Sqlite<Clock>) -> Result<Option<History>, TableError> {
-        Client::new(db.clone(), db.clone(), self.clock.clone()).history(self.clock.task).await
+    async fn snapshot(&self, db: &Sqlite<Clock>) -> Result<Option<TaskSnapshot>, TableError> {
+        Client::new(db.clone(), db.clone(), self.clock.clone()).snapshot(self.clock.task).await
     }
 
     /// Lives until nothing is left to do, or until the process dies: `None`.
-    async fn live(&self, db: &Sqlite<Clock>) -> Option<History> {
+    async fn live(&self, db: &Sqlite<Clock>) -> Option<TaskSnapshot> {
         db.take_back().ok()?;
         let client = Client::new(db.clone(), db.clone(), self.clock.clone());
-        if self.history(db).await.ok()?.is_none() {
+        if self.snapshot(db).await.ok()?.is_none() {
             client.start(&self.graph.workflow(), &serde_json::json!({}), None).await.ok()?;
         }
         for _ in 0..1_000 {
@@ -178,7 +178,7 @@ impl Case {
                 work(db, &self.script, received).await;
                 continue;
             }
-            let task = self.history(db).await.ok()?.unwrap();
+            let task = self.snapshot(db).await.ok()?.unwrap();
             let next = db.next_due().ok()?;
             let over = !matches!(task.task.state, TaskState::Running | TaskState::Compensating(_));
             match next {
@@ -191,14 +191,14 @@ impl Case {
     }
 
     /// Whether a failed task is still to be compensated by itself.
-    fn goes_on(&self, history: &History) -> bool {
-        history.task.state == TaskState::Failed && !self.graph.compensated_steps().is_empty()
+    fn goes_on(&self, snapshot: &TaskSnapshot) -> bool {
+        snapshot.task.state == TaskState::Failed && !self.graph.compensated_steps().is_empty()
     }
 
     async fn watch(&self, db: &Sqlite<Clock>) -> Option<()> {
         self.clock.advance(MINUTE);
         let watchdog = Watchdog::new(db.clone(), db.clone(), self.clock.clone());
-        watchdog.run(Bounds { until: self.clock.now() + MINUTE, tasks: 10 }).await.ok().map(drop)
+        watchdog.run(RunBudget { until: self.clock.now() + MINUTE, tasks: 10 }).await.ok().map(drop)
     }
 }
 
@@ -238,12 +238,12 @@ async fn message_is_acknowledged_by_its_last_receipt_only() {
     let file = File::new();
     let db = Sqlite::open(&file.0, Clock::new(), false, usize::MAX);
     let plan = Graph::chain(1).workflow().plan().clone();
-    let message = plan.step(&name(0)).unwrap().message(db.ambient.task);
+    let message = plan.step(&name(0)).unwrap().message(db.runtime.task);
     let outgoing = Outgoing { workflow: graph::WORKFLOW.to_owned(), message };
     db.send(&outgoing).await.unwrap();
     let first = db.receive().unwrap().unwrap();
     assert!(db.receive().unwrap().is_none(), "it is hidden");
-    db.ambient.advance(queue::LEASE);
+    db.runtime.advance(queue::LEASE);
     let second = db.receive().unwrap().unwrap();
     assert_ne!(first.receipt, second.receipt);
     let commits = db.commits();
@@ -251,13 +251,13 @@ async fn message_is_acknowledged_by_its_last_receipt_only() {
     db.hide(&outgoing.queue(), &first.receipt, MINUTE).await.unwrap();
     assert_eq!(db.commits(), commits, "an old receipt does nothing, and costs nothing");
     db.hide(&outgoing.queue(), &second.receipt, MINUTE).await.unwrap();
-    assert_eq!(db.next_due().unwrap(), Some(db.ambient.now() + MINUTE));
-    db.ambient.advance(MINUTE);
+    assert_eq!(db.next_due().unwrap(), Some(db.runtime.now() + MINUTE));
+    db.runtime.advance(MINUTE);
     let third = db.receive().unwrap().unwrap();
     db.acknowledge(&third.receipt).unwrap();
     assert_eq!(db.next_due().unwrap(), None);
     db.reject("what", "why").await.unwrap();
-    db.ambient.advance(MINUTE);
+    db.runtime.advance(MINUTE);
     assert!(db.receive().unwrap().is_none(), "what is undeliverable is not delivered");
 }
 
@@ -276,7 +276,7 @@ fn whole_and_split_settlements_come_to_the_same_end() {
         println!("{what}: {} commits whole, {} split", whole.commits, split.commits);
         assert_eq!(whole.end(), split.end(), "{what}");
         assert_eq!(whole.outcomes(), split.outcomes(), "{what}");
-        assert_eq!(whole.history.task.state, state, "{what}");
+        assert_eq!(whole.snapshot.task.state, state, "{what}");
         assert!(whole.commits < split.commits, "{what}");
     }
 }

@@ -7,7 +7,7 @@ use super::{
 use rusqlite::{Connection, OptionalExtension};
 use std::{sync::PoisonError, time::Duration};
 use stepwell::{
-    Ambient, CallError, FailureKind, Timestamp,
+    CallError, FailureKind, Runtime, Timestamp,
     core::{
         item::Key,
         message::{Message, Outgoing, QueueName, StepQueue},
@@ -78,12 +78,12 @@ pub(super) fn dispose(tx: &Connection, receipt: &str, disposition: Disposition) 
     Ok(())
 }
 
-impl<A: Ambient> Sqlite<A> {
+impl<A: Runtime> Sqlite<A> {
     /// Puts back what the process before this one had in its hands. It is dead, since the lock on the file is ours, and
     /// whatever it held a lease on it was delivered a message for.
     pub(super) fn take_back(&self) -> Result<(), Failed> {
         const SQL: &str = "SELECT receipt, body FROM messages WHERE receipt IS NOT NULL";
-        let until = self.ambient.now();
+        let until = self.runtime.now();
         self.transaction(|tx| {
             let mut select = tx.prepare(SQL)?;
             let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -102,7 +102,7 @@ impl<A: Ambient> Sqlite<A> {
     /// The next delivery: one that is in hand already, or of the message that is due first.
     pub(super) fn receive(&self) -> Result<Option<InHand>, Failed> {
         const SQL: &str = "SELECT id FROM messages WHERE due <= ? ORDER BY due, id LIMIT 1";
-        let now = self.ambient.now();
+        let now = self.runtime.now();
         if let Some(received) = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
             && received.until > now
         {
@@ -130,14 +130,14 @@ fn queue_error(operation: &'static str, queue: &QueueName) -> impl Fn(Failed) ->
     move |error| QueueError::new(queue.clone(), CallError::new(operation, FailureKind::Unavailable, error.to_string()))
 }
 
-impl<A: Ambient> Queue for Sqlite<A> {
+impl<A: Runtime> Queue for Sqlite<A> {
     async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
-        let sent = self.transaction(|tx| send(tx, outgoing, self.ambient.now()));
+        let sent = self.transaction(|tx| send(tx, outgoing, self.runtime.now()));
         sent.map(drop).map_err(queue_error("send", &outgoing.queue()))
     }
 
     async fn hide(&self, queue: &QueueName, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
-        let give_back = Disposition::GiveBack { until: self.ambient.now() + wait };
+        let give_back = Disposition::GiveBack { until: self.runtime.now() + wait };
         self.transaction(|tx| dispose(tx, receipt_handle, give_back)).map_err(queue_error("hide", queue))
     }
 

@@ -8,7 +8,7 @@ use super::{
 use rusqlite::Connection;
 use std::sync::PoisonError;
 use stepwell::{
-    Ambient, TaskId, Timestamp,
+    Runtime, TaskId, Timestamp,
     core::{
         message::Outgoing,
         settlement::{Delivery, Settled, Settlement, Transaction},
@@ -40,7 +40,7 @@ impl Transaction for Whole<'_> {
     }
 }
 
-impl<A: Ambient> Sqlite<A> {
+impl<A: Runtime> Sqlite<A> {
     pub(super) fn settle_at_once(&self, task: TaskId, settlement: Settlement) -> Result<Settled, Failed> {
         let (settled, received) = self.transaction(|tx| {
             if !self.whole {
@@ -51,7 +51,7 @@ impl<A: Ambient> Sqlite<A> {
                 };
                 return Ok((settled, None));
             }
-            let now = self.ambient.now();
+            let now = self.runtime.now();
             let mut whole = Whole { tx, now, sent: Vec::new() };
             let settled = settlement.carry_out(task, &mut whole, now)?;
             // Whoever settles has a free hand: it goes on with one of the successors.

@@ -4,13 +4,13 @@ use super::db::{Failed, Sqlite, table_error};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeSet;
 use stepwell::{
-    Ambient, TaskId,
+    Runtime, TaskId,
     core::{
-        history::Loaded,
-        index::{Listed, Page},
+        index::{IndexEntry, Page},
         item::{Item, Key},
         settlement::{Settled, Settlement},
-        transition::{Applied, Refusal, Transition},
+        snapshot::Loaded,
+        transition::{Applied, Rejection, Transition},
     },
     ports::{Store, TableError},
 };
@@ -39,8 +39,8 @@ pub(super) fn apply(tx: &Connection, transition: &Transition) -> Result<Applied,
     if !writes().all(|(write, item)| write.holds(item)) {
         let against = writes().map(|(write, item)| (!write.holds(item)).then(|| item.clone()));
         return match transition.refused(against) {
-            Refusal::Ended(applied) => Ok(applied),
-            Refusal::Without(others) => apply(tx, &others),
+            Rejection::Ended(applied) => Ok(applied),
+            Rejection::Without(others) => apply(tx, &others),
         };
     }
     let mut answer = Item::new();
@@ -66,7 +66,7 @@ fn load(tx: &Connection, task: TaskId, sort_keys: Option<&[String]>, loaded: &mu
     Ok(())
 }
 
-fn list(tx: &Connection, page: &Page<'_>) -> Result<Vec<Listed>, Failed> {
+fn list(tx: &Connection, page: &Page<'_>) -> Result<Vec<IndexEntry>, Failed> {
     const SQL: &str = "SELECT pk, item FROM items WHERE status_shard = ?1 AND (?2 IS NULL OR listed_at <= ?2)
         AND (?3 IS NULL OR (listed_at, pk) > (?3, ?4)) ORDER BY listed_at, pk LIMIT ?5";
     let until = page.until.map(|until| until.to_string());
@@ -77,12 +77,12 @@ fn list(tx: &Connection, page: &Page<'_>) -> Result<Vec<Listed>, Failed> {
     while let Some(row) = rows.next()? {
         let (partition, item): (String, String) = (row.get(0)?, row.get(1)?);
         let task = partition.strip_prefix("TASK#").unwrap_or_default().parse()?;
-        found.push(Listed::from_item(task, &serde_json::from_str(&item)?)?);
+        found.push(IndexEntry::from_item(task, &serde_json::from_str(&item)?)?);
     }
     Ok(found)
 }
 
-impl<A: Ambient> Store for Sqlite<A> {
+impl<A: Runtime> Store for Sqlite<A> {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         self.transaction(|tx| apply(tx, transition)).map_err(table_error(transition.name))
     }
@@ -105,7 +105,7 @@ impl<A: Ambient> Store for Sqlite<A> {
         Ok(loaded)
     }
 
-    async fn list(&self, page: &Page<'_>) -> Result<Vec<Listed>, TableError> {
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.transaction(|tx| list(tx, page)).map_err(table_error("list"))
     }
 }

@@ -3,10 +3,10 @@
 use super::*;
 use serde_json::Value;
 use stepwell::core::{
-    history::Loaded,
     limits::MAX_RESULT_BYTES,
     plan::Plan,
     record::{Action, ActionKind},
+    snapshot::Loaded,
 };
 use stepwell_tests::emulator::{Sandbox, in_sandbox};
 
@@ -125,7 +125,7 @@ async fn the_largest_result_fits() {
 
 /// One step that ninety-nine depend on: all of these can fail, and a transaction takes a hundred items.
 #[tokio::test]
-async fn as_many_steps_are_restarted_as_can_have_failed_or_none() {
+async fn as_many_steps_are_redriven_as_can_have_failed_or_none() {
     in_sandbox(&[], async |sandbox| {
         let graph = Graph::new((0..100).map(|step| if step == 0 { vec![] } else { vec![0] }));
         let names: Vec<String> = (1..100).map(name).collect();
@@ -136,7 +136,7 @@ async fn as_many_steps_are_restarted_as_can_have_failed_or_none() {
         let before = sandbox.table.load_all(id).await.unwrap();
         let task = before.task.clone().unwrap();
         let (who, why) = ("somebody".to_owned(), "a test".to_owned());
-        let retry = Action { at: NOW, what: ActionKind::Retry, step: None, who, why };
+        let retry = Action { at: NOW, what: ActionKind::Redrive, step: None, who, why };
         let mut failed: Vec<StepRecord> = before.steps.values().cloned().collect();
         assert_eq!(failed.len(), 99);
         let redrive = async |failed: &[StepRecord]| {

@@ -49,7 +49,7 @@ fn step_in(state: StepState, ends_at: Timestamp) -> Vec<Change> {
     let mut changes = vec![
         Change::Set(attribute::STATE, json!(state)),
         Change::Set(attribute::ATTEMPT, json!(2)),
-        Change::Set(attribute::EXEMPT, json!(1)),
+        Change::Set(attribute::UNCOUNTED_ATTEMPTS, json!(1)),
         Change::Set(attribute::STARTED_AT, json!(before(60).as_millis())),
         Change::Append(attribute::ATTEMPTS, json!(entry(1, Outcome::RetryableError))),
     ];
@@ -86,5 +86,5 @@ fn entry(number: u32, outcome: Outcome) -> AttemptRecord {
 /// The lease of this attempt.
 fn lease(task: TaskId, step: &str, attempt: u32) -> Lease {
     let (step, owner) = (step.to_owned(), OWNER.to_owned());
-    Lease { task, step, attempt, exempt: 1, owner, started_at: before(60), until: NOW }
+    Lease { task, step, attempt, uncounted_attempts: 1, owner, started_at: before(60), until: NOW }
 }

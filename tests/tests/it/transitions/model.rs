@@ -13,13 +13,13 @@ use std::cell::Cell;
 use stepwell::{
     core::{
         format::READS,
-        history::Loaded,
-        index::{Listed, ListedAt, Listing, Page, move_in_index},
+        index::{IndexEntry, IndexPartition, IndexPosition, Page, move_in_index},
         plan::Plan,
         record::{Action, ActionKind, KeyRecord},
+        snapshot::Loaded,
         state::{End, TaskState},
         step::ClaimRequest,
-        task::Diversion,
+        task::Termination,
         transition::Applied,
     },
     testing::MemoryStore,
@@ -50,11 +50,11 @@ enum Op {
     ArriveAtTask,
     Finish,
     /// With all that failed, or with one of it left out.
-    Restart(bool),
+    Redrive(bool),
     ResolveStep,
-    GiveUp,
+    DeadLetter,
     CancelStep,
-    Divert(Diversion),
+    Terminate(Termination),
     OrderCompensations,
     FinishCompensation(End),
     Relist(u64),
@@ -90,13 +90,13 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0usize..5).prop_map(Op::ArriveAtStep),
         2 => Just(Op::ArriveAtTask),
         1 => Just(Op::Finish),
-        4 => any::<bool>().prop_map(Op::Restart),
+        4 => any::<bool>().prop_map(Op::Redrive),
         3 => Just(Op::ResolveStep),
-        2 => Just(Op::GiveUp),
+        2 => Just(Op::DeadLetter),
         3 => Just(Op::CancelStep),
-        1 => Just(Op::Divert(Diversion::Cancel)),
-        1 => Just(Op::Divert(Diversion::Resolve)),
-        3 => end().prop_map(|end| Op::Divert(Diversion::Compensate(end))),
+        1 => Just(Op::Terminate(Termination::Cancel)),
+        1 => Just(Op::Terminate(Termination::Resolve)),
+        3 => end().prop_map(|end| Op::Terminate(Termination::Compensate(end))),
         3 => Just(Op::OrderCompensations),
         2 => end().prop_map(Op::FinishCompensation),
         2 => (0u64..100).prop_map(Op::Relist),
@@ -130,7 +130,7 @@ struct Given {
     step: String,
     lease: Option<Lease>,
     /// Where the index lists the task, or does not any more.
-    place: Option<ListedAt>,
+    place: Option<IndexPosition>,
 }
 
 impl Given {
@@ -191,23 +191,23 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
         Op::ArriveAtStep(done) => step::record_join_arrival(id, step, &name(*done), now),
         Op::ArriveAtTask => task::record_leaf_arrival(id, step),
         Op::Finish => task::finish(id, now),
-        Op::Restart(all) => {
+        Op::Redrive(all) => {
             let left_out = usize::from(!all);
             let failed: Vec<StepRecord> =
                 task.failed_steps.iter().skip(left_out).map(|name| given.step(name)).collect();
             let failed: Vec<&StepRecord> = failed.iter().collect();
-            let action = given.action(ActionKind::Retry);
+            let action = given.action(ActionKind::Redrive);
             return if failed.is_empty() { None } else { task::redrive(task, &failed, &action) };
         }
         Op::ResolveStep => return task::resolve_step(task, &record, "{}", &given.action(ActionKind::ResolveStep)),
-        Op::GiveUp => task::dead_letter_step(task, &record, &failure(), &given.action(ActionKind::GiveUp)),
+        Op::DeadLetter => task::dead_letter_step(task, &record, &failure(), &given.action(ActionKind::DeadLetter)),
         Op::CancelStep => task::cancel_step(id, &record, now),
-        Op::Divert(to) => task::divert(id, *to, &given.action(ActionKind::Compensate)),
+        Op::Terminate(to) => task::close_or_compensate(id, *to, &given.action(ActionKind::Compensate)),
         Op::OrderCompensations => task::order_compensations(id, &[name(51), name(50)], now),
         Op::FinishCompensation(end) => task::finish_compensation(id, *end, now),
         Op::Relist(seconds) => {
             let place = given.place.clone()?;
-            let to = if seconds % 2 == 0 { place.listing } else { Listing::Error };
+            let to = if seconds % 2 == 0 { place.listing } else { IndexPartition::Error };
             move_in_index(&place, to, now + Duration::from_secs(*seconds))
         }
         Op::Need(of_task, needs) => {
@@ -219,11 +219,11 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
 }
 
 /// What the index lists in this task's part of a listing, page by page.
-async fn listed(table: &impl Store, task: TaskId, listing: Listing) -> Vec<Listed> {
-    let mut all: Vec<Listed> = Vec::new();
+async fn listed(table: &impl Store, task: TaskId, listing: IndexPartition) -> Vec<IndexEntry> {
+    let mut all: Vec<IndexEntry> = Vec::new();
     loop {
         let after = all.last().map(|listed| listed.place.clone());
-        let shard = Listing::shard(task);
+        let shard = IndexPartition::shard(task);
         let page = Page { listing, shard, until: None, after: after.as_ref(), limit: 25 };
         let found = table.list(&page).await.unwrap();
         let more = found.len() == 25;
@@ -270,7 +270,7 @@ impl<'a, S: Store> Both<'a, S> {
         }
     }
 
-    async fn compare_index(&self, id: TaskId, listing: Listing, when: &str) {
+    async fn compare_index(&self, id: TaskId, listing: IndexPartition, when: &str) {
         let (found, expected) = (listed(self.real, id, listing).await, listed(&self.memory, id, listing).await);
         assert_eq!(found, expected, "the index {when}");
     }
@@ -287,7 +287,7 @@ fn look(key: Key) -> Transition {
 
 /// How a task and one of its steps stand, and what is known of it to whoever makes a transition.
 #[derive(Clone, Copy, Debug)]
-struct Scene {
+struct Fixture {
     task: Option<TaskState>,
     step: Option<StepState>,
     /// In how many milliseconds the lease, or the wait, ends.
@@ -300,31 +300,31 @@ struct Scene {
 
 /// Every state of a step in a task that runs and in one that has failed, every state of a task with a step that is claimed
 /// and with one that has failed; and the lease, the wait, the reader and the format that may forbid a transition beside.
-fn scenes() -> Vec<Scene> {
+fn scenes() -> Vec<Fixture> {
     let (running, failed) = (Some(TaskState::Running), Some(TaskState::Failed));
     let (claimed, error) = (Some(StepState::InProgress), Some(StepState::Error));
-    let usual = Scene { task: running, step: claimed, ends_in: -1, read: 2, newer: None };
+    let usual = Fixture { task: running, step: claimed, ends_in: -1, read: 2, newer: None };
     let mut scenes = Vec::new();
     for task in TaskState::ALL.map(Some).into_iter().chain([None]) {
         let all = StepState::ALL.map(Some).into_iter().chain([None]);
         let steps = all.filter(|&step| task == running || task == failed || step == claimed || step == error);
-        scenes.extend(steps.map(|step| Scene { task, step, ..usual }));
+        scenes.extend(steps.map(|step| Fixture { task, step, ..usual }));
     }
     for step in [claimed, Some(StepState::Retrying)] {
-        scenes.extend([0, 1].map(|ends_in| Scene { step, ends_in, ..usual }));
+        scenes.extend([0, 1].map(|ends_in| Fixture { step, ends_in, ..usual }));
     }
-    scenes.extend([claimed, error].map(|step| Scene { task: failed, step, read: 1, ..usual }));
-    scenes.extend([true, false].map(|of_task| Scene { newer: Some(of_task), ..usual }));
+    scenes.extend([claimed, error].map(|step| Fixture { task: failed, step, read: 1, ..usual }));
+    scenes.extend([true, false].map(|of_task| Fixture { newer: Some(of_task), ..usual }));
     scenes
 }
 
-impl Scene {
+impl Fixture {
     /// A step; of a task that is being compensated, a compensation.
     fn step_name(self) -> String {
         name(if self.task.is_some_and(|task| task.ends_as().is_some()) { UNDOING } else { 0 })
     }
 
-    /// Sets the scene in both stores.
+    /// Sets the fixture in both stores.
     async fn set<S: Store>(self, both: &Both<'_, S>) -> Given {
         let (id, step) = (TaskId::new(), self.step_name());
         let until = Timestamp::from_millis(NOW.as_millis() + self.ends_in);
@@ -338,7 +338,7 @@ impl Scene {
             items[usize::from(!of_task)].1.push(Change::Set(attribute::NEEDS, (READS + 1).into()));
         }
         if !items.is_empty() {
-            both.apply(&put(items), "to the scene").await;
+            both.apply(&put(items), "to the fixture").await;
         }
 
         let mut read = both.memory.all(id);
@@ -346,7 +346,7 @@ impl Scene {
         read.task.get_or_insert_with(|| TaskRecord::from(&both.new_task(id, before(100))));
         read.steps.values_mut().for_each(|step| step.attempt = self.read);
         let place =
-            both.memory.listed(id).map(|place| if self.read == 2 { place } else { ListedAt { at: NOW, ..place } });
+            both.memory.listed(id).map(|place| if self.read == 2 { place } else { IndexPosition { at: NOW, ..place } });
         let lease = Some(lease(id, &step, self.read));
         Given { id, now: NOW, read, step, lease, place }
     }
@@ -377,11 +377,18 @@ fn task_in(state: TaskState, failed: &str) -> Vec<Change> {
 
 /// Every kind of write; of the claims, also those of the delivery that holds the lease.
 fn ops() -> Vec<Op> {
-    let diversions = [Diversion::Cancel, Diversion::Resolve].into_iter().chain(ENDS.map(Diversion::Compensate));
+    let terminations = [Termination::Cancel, Termination::Resolve].into_iter().chain(ENDS.map(Termination::Compensate));
     let mut ops = vec![Op::Create, Op::ReserveKey, Op::Claim(1), Op::Claim(2), Op::TakeOver(1), Op::TakeOver(2)];
     ops.extend([Op::Abandon, Op::Release, Op::Withdraw, Op::Complete, Op::RetryLater(5), Op::Fail, Op::Finish]);
-    ops.extend([Op::ArriveAtStep(1), Op::ArriveAtTask, Op::Restart(true), Op::ResolveStep, Op::GiveUp, Op::CancelStep]);
-    ops.extend(diversions.map(Op::Divert).chain(ENDS.map(Op::FinishCompensation)));
+    ops.extend([
+        Op::ArriveAtStep(1),
+        Op::ArriveAtTask,
+        Op::Redrive(true),
+        Op::ResolveStep,
+        Op::DeadLetter,
+        Op::CancelStep,
+    ]);
+    ops.extend(terminations.map(Op::Terminate).chain(ENDS.map(Op::FinishCompensation)));
     ops.extend([Op::OrderCompensations, Op::Relist(2)]);
     ops
 }
@@ -402,12 +409,12 @@ fn names() -> BTreeSet<&'static str> {
 async fn agrees_in_every_state(real: &impl Store) {
     let both = Both::new(real, 0);
     let mut made = BTreeSet::new();
-    for scene in scenes() {
-        let mut given = scene.set(&both).await;
+    for fixture in scenes() {
+        let mut given = fixture.set(&both).await;
         for op in ops() {
             let Some(transition) = transition(&op, &given, &both.plan) else { continue };
             let mut apply = async |time: &str| {
-                let when = format!("after {op:?} {time} in {scene:?}");
+                let when = format!("after {op:?} {time} in {fixture:?}");
                 let written = both.apply(&transition, &when).await.is_written();
                 both.compare(given.id, &given.step, &when).await;
                 made.insert((transition.name, written));
@@ -415,7 +422,7 @@ async fn agrees_in_every_state(real: &impl Store) {
             };
             if apply("once").await {
                 apply("again").await;
-                given = scene.set(&both).await;
+                given = fixture.set(&both).await;
             }
         }
     }
@@ -443,7 +450,7 @@ impl<S: Store> Sequence<'_, S> {
         let steps: Vec<&str> = plan.steps().iter().chain(plan.compensations()).map(|step| step.name.as_str()).collect();
         let lease = self.leases.iter().rev().filter(|lease| lease.task == id).nth(call.grants_ago).cloned();
         let place = memory.listed(id);
-        let place = if call.stale { place.map(|place| ListedAt { at: self.now, ..place }) } else { place };
+        let place = if call.stale { place.map(|place| IndexPosition { at: self.now, ..place }) } else { place };
         Given { id, now: self.now, read, step: (*call.step.get(&steps)).to_owned(), lease, place }
     }
 
@@ -473,7 +480,7 @@ impl<S: Store> Sequence<'_, S> {
                 task,
                 step: step.to_owned(),
                 attempt: record.attempt,
-                exempt: record.exempt,
+                uncounted_attempts: record.uncounted_attempts,
                 owner,
                 started_at: record.started_at.unwrap(),
                 until: record.lease_until.unwrap(),
@@ -507,7 +514,7 @@ fn agrees_in_sequences(real: &impl Store, runtime: &Runtime) {
                 sequence.make(call).await;
             }
             for &id in &sequence.ids {
-                for listing in Listing::ALL {
+                for listing in IndexPartition::ALL {
                     both.compare_index(id, listing, "in the end").await;
                 }
             }

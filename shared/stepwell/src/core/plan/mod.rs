@@ -9,7 +9,7 @@ mod stored;
 use crate::core::{
     backoff::Backoff,
     id::TaskId,
-    index::FIRST_LOOK,
+    index::FIRST_INSPECTION_AFTER,
     message::{DEAD_LETTERS, Message, UNDELIVERABLE},
     spelling::Meant,
 };
@@ -29,7 +29,7 @@ pub struct StepPlan {
     /// The steps whose completion this one waits for.
     pub depends_on: Vec<String>,
     /// Attempts in all, the first one included; at least 1.
-    pub retry_limit: u32,
+    pub max_attempts: u32,
     /// How long one attempt may take, in seconds; at least 1.
     pub timeout_seconds: u32,
     /// The waits between attempts.
@@ -54,7 +54,7 @@ pub struct Plan {
     compensations: Vec<StepPlan>,
     compensate: Compensate,
     compensate_after_seconds: u32,
-    restarts: u32,
+    redrives: u32,
 }
 
 /// Why some steps make no plan.
@@ -99,7 +99,7 @@ pub enum PlanError {
     /// More steps than one task can hold.
     #[error("there are {0} steps; at most {max} fit into a task", max = Plan::MAX_STEPS)]
     TooMany(usize),
-    /// More steps without a dependency than one restart can change.
+    /// More steps without a dependency than one redrive can change.
     #[error("{0} steps depend on nothing; at most {max} may", max = Plan::MAX_ROOTS)]
     TooManyRoots(usize),
 }
@@ -128,21 +128,21 @@ impl Plan {
     /// The most steps a workflow may have, compensations included.
     pub const MAX_STEPS: usize = 100;
 
-    /// The most steps that may wait for nothing, and so the most that can have failed at the same time: a restart
+    /// The most steps that may wait for nothing, and so the most that can have failed at the same time: a redrive
     /// changes every failed step and the task in one DynamoDB transaction, and those take 100 items.
     pub const MAX_ROOTS: usize = 99;
 
     /// How many attempts a compensation has where its file does not say. Enough for hours of outage, because behind it there is only somebody who does it by hand.
-    pub const COMPENSATION_RETRY_LIMIT: u32 = 50;
+    pub const COMPENSATION_MAX_ATTEMPTS: u32 = 50;
 
     /// The most attempts that a workflow file may give a step before it fails. All of them stay in its item, with their
     /// errors, and it has room for these and for another set at least.
-    pub const MAX_RETRY_LIMIT: u32 = 50;
+    pub const MAX_ATTEMPTS: u32 = 50;
 
-    /// The most restarts of a failed task by itself. The last of so many comes 8 hours after the one before.
-    pub const MAX_RESTARTS: u32 = 10;
+    /// The most redrives of a failed task by itself. The last of so many comes 8 hours after the one before.
+    pub const MAX_REDRIVES: u32 = 10;
 
-    /// How long after its first failure a task is restarted by itself.
+    /// How long after its first failure a task is redriven by itself.
     const FIRST_RESTART: Duration = Duration::from_secs(60);
 
     /// The longest step name, in characters: with the stack's name before it, a queue's name has to stay under 80.
@@ -193,12 +193,12 @@ impl Plan {
             compensations: Vec::new(),
             compensate: Compensate::default(),
             compensate_after_seconds: 0,
-            restarts: 0,
+            redrives: 0,
         }
     }
 
     /// With another policy: when compensations start by themselves, and for [`Compensate::OnError`] how many seconds a
-    /// failed task waits for a retry first.
+    /// failed task waits for a redrive first.
     #[must_use]
     pub fn compensating(mut self, when: Compensate, after_seconds: u32) -> Self {
         (self.compensate, self.compensate_after_seconds) = (when, after_seconds);
@@ -220,25 +220,25 @@ impl Plan {
         &self.compensations
     }
 
-    /// With so many restarts by itself, at most [`Self::MAX_RESTARTS`].
+    /// With so many redrives by itself, at most [`Self::MAX_REDRIVES`].
     #[must_use]
-    pub fn restarting(mut self, restarts: u32) -> Self {
-        self.restarts = restarts.min(Self::MAX_RESTARTS);
+    pub fn redriving(mut self, redrives: u32) -> Self {
+        self.redrives = redrives.min(Self::MAX_REDRIVES);
         self
     }
 
     /// How long after a failure that may pass a task gets a fresh set of attempts by itself, where it has had so many
     /// already: 1 minute, 2, 4, and so on; `None` where it has had all that the plan allows.
-    pub fn restarts_after(&self, so_far: u32) -> Option<Duration> {
+    pub fn redrives_after(&self, so_far: u32) -> Option<Duration> {
         let wait = Self::FIRST_RESTART.saturating_mul(2u32.saturating_pow(so_far));
-        (so_far < self.restarts).then_some(wait)
+        (so_far < self.redrives).then_some(wait)
     }
 
     /// How long after its failure the watchdog looks at a task; `None` where nothing more happens by itself: it is not
-    /// restarted, it is not undone, and all its steps are on one line, so none goes on beside the one that failed.
+    /// redriven, it is not undone, and all its steps are on one line, so none goes on beside the one that failed.
     pub fn looks_after_failure_in(&self) -> Option<Duration> {
-        let others_go_on = (!self.is_chain()).then_some(FIRST_LOOK);
-        self.restarts_after(0).into_iter().chain(self.compensates_failure_after()).chain(others_go_on).min()
+        let others_go_on = (!self.is_chain()).then_some(FIRST_INSPECTION_AFTER);
+        self.redrives_after(0).into_iter().chain(self.compensates_failure_after()).chain(others_go_on).min()
     }
 
     /// Whether each step waits for the one before it, so that no two are ever at work at the same time.
@@ -246,7 +246,7 @@ impl Plan {
         self.steps.iter().zip(self.steps.iter().skip(1)).all(|(before, step)| step.depends_on.contains(&before.name))
     }
 
-    /// How long a task that has failed waits for a retry before it is compensated; `None` where it is not by itself.
+    /// How long a task that has failed waits for a redrive before it is compensated; `None` where it is not by itself.
     pub fn compensates_failure_after(&self) -> Option<Duration> {
         let by_itself = self.compensate == Compensate::OnError && !self.compensations.is_empty();
         by_itself.then(|| Duration::from_secs(self.compensate_after_seconds.into()))
@@ -315,7 +315,7 @@ impl Plan {
     }
 
     /// The steps that nothing depends on. A task is complete when they are.
-    pub fn last_steps(&self) -> impl Iterator<Item = &StepPlan> {
+    pub fn leaves(&self) -> impl Iterator<Item = &StepPlan> {
         self.steps.iter().filter(|step| self.dependents(&step.name).next().is_none())
     }
 }
@@ -343,7 +343,7 @@ fn check_each(steps: &mut [StepPlan]) -> Result<(), PlanError> {
         if !names.insert(step.name.clone()) {
             return Err(PlanError::Duplicate(step.name.clone()));
         }
-        for (limit, what) in [(step.retry_limit, "retry limit"), (step.timeout_seconds, "timeout")] {
+        for (limit, what) in [(step.max_attempts, "retry limit"), (step.timeout_seconds, "timeout")] {
             if limit == 0 {
                 return Err(PlanError::Zero(step.name.clone(), what));
             }
@@ -417,7 +417,7 @@ mod tests {
         StepPlan {
             name: name.to_owned(),
             depends_on: depends_on.iter().map(|&name| name.to_owned()).collect(),
-            retry_limit: 3,
+            max_attempts: 3,
             timeout_seconds: 30,
             backoff: Backoff::default(),
             undoes: None,
@@ -439,7 +439,7 @@ mod tests {
         assert_eq!(names(plan.steps().iter()), ["a", "b", "c", "d"]);
         assert_eq!(names(plan.roots()), ["a"]);
         assert_eq!(names(plan.dependents("a")), ["b", "c"]);
-        assert_eq!(names(plan.last_steps()), ["d"]);
+        assert_eq!(names(plan.leaves()), ["d"]);
     }
 
     #[test]
@@ -512,7 +512,7 @@ mod tests {
             assert_eq!(Plan::new(steps).unwrap_err().to_string(), message);
         }
         let mut zero = step("a", &[]);
-        zero.retry_limit = 0;
+        zero.max_attempts = 0;
         assert_eq!(
             Plan::new(vec![zero]).unwrap_err().to_string(),
             "step `a` has a retry limit of 0; at least 1 is needed"
@@ -539,17 +539,17 @@ mod tests {
         let plan = Plan::new(vec![undo("u", "a"), step("a", &[]), step("b", &["a"])]).unwrap();
         let plan = plan.compensating(Compensate::OnError, 90);
         assert_eq!(names(plan.steps().iter()), ["a", "b"]);
-        assert_eq!(names(plan.last_steps()), ["b"]);
+        assert_eq!(names(plan.leaves()), ["b"]);
         let stored = r#"{"s":[{"n":"a","u":{"n":"u"}},{"n":"b","d":["a"]}],"a":90}"#;
         assert_eq!(serde_json::to_string(&plan).unwrap(), stored);
         assert_eq!(plan.compensation_of("a").map(|step| step.name.as_str()), Some("u"));
         assert_eq!(plan.compensates_failure_after(), Some(Duration::from_secs(90)));
         assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
         assert_eq!(plan.looks_after_failure_in(), Some(Duration::from_secs(90)));
-        let plan = plan.restarting(4);
+        let plan = plan.redriving(4);
         assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
         assert_eq!(plan.looks_after_failure_in(), Some(Duration::from_secs(60)));
-        let minutes = (0..5).map(|so_far| plan.restarts_after(so_far).map(|wait| wait.as_secs() / 60));
+        let minutes = (0..5).map(|so_far| plan.redrives_after(so_far).map(|wait| wait.as_secs() / 60));
         assert_eq!(minutes.collect::<Vec<_>>(), [Some(1), Some(2), Some(4), Some(8), None]);
         assert_eq!(plan.compensating(Compensate::OnCancel, 0).compensates_failure_after(), None);
 
@@ -557,7 +557,7 @@ mod tests {
         let plan = Plan::new(vec![step("a", &[]), StepPlan { backoff, ..undo("u", "a") }]).unwrap();
         assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
 
-        let usual = StepPlan { retry_limit: Plan::COMPENSATION_RETRY_LIMIT, ..undo("u", "a") };
+        let usual = StepPlan { max_attempts: Plan::COMPENSATION_MAX_ATTEMPTS, ..undo("u", "a") };
         let plan = Plan::new(vec![step("a", &[]), usual]).unwrap();
         let stored = serde_json::to_string(&plan).unwrap();
         assert_eq!(stored, r#"{"s":[{"n":"a","c":"u"}]}"#);
@@ -569,8 +569,8 @@ mod tests {
         let looks = |steps: Vec<StepPlan>| Plan::new(steps).unwrap().looks_after_failure_in();
         assert_eq!(looks(vec![step("a", &[])]), None);
         assert_eq!(looks(vec![step("a", &[]), step("b", &["a"]), step("c", &["a", "b"])]), None);
-        assert_eq!(looks(vec![step("a", &[]), step("b", &[])]), Some(FIRST_LOOK));
-        assert_eq!(looks(vec![step("a", &[]), step("b", &["a"]), step("c", &["a"])]), Some(FIRST_LOOK));
+        assert_eq!(looks(vec![step("a", &[]), step("b", &[])]), Some(FIRST_INSPECTION_AFTER));
+        assert_eq!(looks(vec![step("a", &[]), step("b", &["a"]), step("c", &["a"])]), Some(FIRST_INSPECTION_AFTER));
     }
 
     proptest! {

@@ -14,7 +14,7 @@ pub(super) struct Stored {
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     compensate_after_seconds: Option<u32>,
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
-    restarts: Option<u32>,
+    redrives: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -24,7 +24,7 @@ struct Step {
     #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
     depends_on: Vec<String>,
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
-    retry_limit: Option<u32>,
+    max_attempts: Option<u32>,
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     timeout_seconds: Option<u32>,
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
@@ -75,12 +75,12 @@ fn unless<T: PartialEq>(usual: T, value: T) -> Option<T> {
 
 impl Step {
     fn new(plan: StepPlan) -> Self {
-        let StepPlan { name, depends_on, retry_limit, timeout_seconds, backoff, undoes: _ } = plan;
-        let retry_limit = unless(v1::RETRY_LIMIT, retry_limit);
+        let StepPlan { name, depends_on, max_attempts, timeout_seconds, backoff, undoes: _ } = plan;
+        let max_attempts = unless(v1::MAX_ATTEMPTS, max_attempts);
         let timeout_seconds = unless(v1::TIMEOUT_SECONDS, timeout_seconds);
         let backoff = unless(v1::BACKOFF, backoff).map(Into::into);
         let (usual_compensation, compensation) = (None, None);
-        Self { name, depends_on, retry_limit, timeout_seconds, backoff, usual_compensation, compensation }
+        Self { name, depends_on, max_attempts, timeout_seconds, backoff, usual_compensation, compensation }
     }
 
     fn undone_by(self, undo: &StepPlan, timeout_seconds: u32) -> Self {
@@ -92,14 +92,14 @@ impl Step {
 
     /// This step and what undoes it.
     fn unpack(self, undoes: Option<String>) -> Vec<StepPlan> {
-        let Self { name, depends_on, retry_limit, timeout_seconds, backoff, usual_compensation, compensation } = self;
+        let Self { name, depends_on, max_attempts, timeout_seconds, backoff, usual_compensation, compensation } = self;
         let timeout_seconds = timeout_seconds.unwrap_or(v1::TIMEOUT_SECONDS);
-        let retry_limit = retry_limit.unwrap_or(v1::RETRY_LIMIT);
+        let max_attempts = max_attempts.unwrap_or(v1::MAX_ATTEMPTS);
         let backoff = backoff.map_or(v1::BACKOFF, Into::into);
         let usual = usual_compensation.map(|undo| usual(undo, &name, timeout_seconds));
         let other = compensation.into_iter().flat_map(|step| step.unpack(Some(name.clone())));
         let undo: Vec<StepPlan> = usual.into_iter().chain(other).collect();
-        let step = StepPlan { name, depends_on, retry_limit, timeout_seconds, backoff, undoes };
+        let step = StepPlan { name, depends_on, max_attempts, timeout_seconds, backoff, undoes };
         [step].into_iter().chain(undo).collect()
     }
 }
@@ -109,7 +109,7 @@ fn usual(name: String, undoes: &str, timeout_seconds: u32) -> StepPlan {
     StepPlan {
         name,
         depends_on: Vec::new(),
-        retry_limit: v1::COMPENSATION_RETRY_LIMIT,
+        max_attempts: v1::COMPENSATION_MAX_ATTEMPTS,
         timeout_seconds,
         backoff: v1::BACKOFF,
         undoes: Some(undoes.to_owned()),
@@ -123,14 +123,14 @@ impl TryFrom<Stored> for Plan {
         let steps = stored.steps.into_iter().flat_map(|step| step.unpack(None)).collect();
         let compensate = stored.compensate.unwrap_or(v1::COMPENSATE);
         let after_seconds = stored.compensate_after_seconds.unwrap_or(v1::COMPENSATE_AFTER_SECONDS);
-        let restarts = stored.restarts.unwrap_or(v1::RESTARTS);
-        Ok(Self::new(steps)?.compensating(compensate, after_seconds).restarting(restarts))
+        let redrives = stored.redrives.unwrap_or(v1::REDRIVES);
+        Ok(Self::new(steps)?.compensating(compensate, after_seconds).redriving(redrives))
     }
 }
 
 impl From<Plan> for Stored {
     fn from(plan: Plan) -> Self {
-        let Plan { steps, compensations, compensate, compensate_after_seconds, restarts } = plan;
+        let Plan { steps, compensations, compensate, compensate_after_seconds, redrives } = plan;
         let pack = |step: StepPlan| {
             let undo = compensations.iter().find(|undo| undo.undoes.as_ref() == Some(&step.name));
             let timeout_seconds = step.timeout_seconds;
@@ -144,7 +144,7 @@ impl From<Plan> for Stored {
             steps: steps.into_iter().map(pack).collect(),
             compensate: unless(v1::COMPENSATE, compensate),
             compensate_after_seconds: unless(v1::COMPENSATE_AFTER_SECONDS, compensate_after_seconds),
-            restarts: unless(v1::RESTARTS, restarts),
+            redrives: unless(v1::REDRIVES, redrives),
         }
     }
 }
@@ -158,20 +158,20 @@ mod tests {
 
     /// Numbers and not the constants: these may never change.
     #[test_case(|plan| plan.steps[0].depends_on.is_empty(); "d of a step")]
-    #[test_case(|plan| plan.steps[0].retry_limit == 3; "l of a step")]
+    #[test_case(|plan| plan.steps[0].max_attempts == 3; "l of a step")]
     #[test_case(|plan| plan.steps[0].timeout_seconds == 30; "t of a step")]
     #[test_case(|plan| plan.steps[0].backoff == BACKOFF; "b of a step")]
     #[test_case(|plan| plan.steps[1].backoff == Backoff { base_seconds: 9, ..BACKOFF }; "all but base_seconds of b")]
     #[test_case(|plan| plan.steps[2].backoff == Backoff { jitter: 0.9, ..BACKOFF }; "all but jitter of b")]
-    #[test_case(|plan| plan.compensations[0].retry_limit == 50; "l of what undoes a step, by name alone")]
+    #[test_case(|plan| plan.compensations[0].max_attempts == 50; "l of what undoes a step, by name alone")]
     #[test_case(|plan| plan.compensations[0].timeout_seconds == 45; "t of what undoes a step, by name alone")]
     #[test_case(|plan| plan.compensations[0].backoff == BACKOFF; "b of what undoes a step, by name alone")]
-    #[test_case(|plan| plan.compensations[1].retry_limit == 3; "l of what undoes a step, in full")]
+    #[test_case(|plan| plan.compensations[1].max_attempts == 3; "l of what undoes a step, in full")]
     #[test_case(|plan| plan.compensations[1].timeout_seconds == 30; "t of what undoes a step, in full")]
     #[test_case(|plan| plan.compensations[1].backoff == BACKOFF; "b of what undoes a step, in full")]
     #[test_case(|plan| plan.compensate == Compensate::OnError; "c of a plan")]
     #[test_case(|plan| plan.compensate_after_seconds == 0; "a of a plan")]
-    #[test_case(|plan| plan.restarts == 0; "r of a plan")]
+    #[test_case(|plan| plan.redrives == 0; "r of a plan")]
     fn what_no_plan_of_version_1_says_is_read_so(holds: fn(&Plan) -> bool) {
         let stored = r#"{"s":[
             {"n":"a"},

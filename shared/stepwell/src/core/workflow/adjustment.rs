@@ -21,7 +21,7 @@ pub(super) struct Adjustment {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Limits {
-    retry_limit: Option<u32>,
+    max_attempts: Option<u32>,
     timeout_seconds: Option<u32>,
 }
 
@@ -36,7 +36,7 @@ impl Adjustment {
             let limits = self.steps.get(&step.name);
             let limit = |new: Option<u32>, old: u32| new.unwrap_or(old).max(1);
             StepPlan {
-                retry_limit: limit(limits.and_then(|limits| limits.retry_limit), step.retry_limit),
+                max_attempts: limit(limits.and_then(|limits| limits.max_attempts), step.max_attempts),
                 timeout_seconds: limit(limits.and_then(|limits| limits.timeout_seconds), step.timeout_seconds),
                 ..step
             }
@@ -57,12 +57,12 @@ impl Adjustment {
                 let meant = Meant::among(name, known);
                 return Some(format!("step `{name}` is not a step of this workflow{meant}"));
             };
-            if limits.retry_limit == Some(0) || limits.timeout_seconds == Some(0) {
+            if limits.max_attempts == Some(0) || limits.timeout_seconds == Some(0) {
                 return Some(format!("step `{name}` gets a limit of 0; at least 1 is needed"));
             }
-            let most = Plan::MAX_RETRY_LIMIT;
-            if let Some(limit) = limits.retry_limit.filter(|&limit| limit > most) {
-                return Some(format!("step `{name}` gets a retry limit of {limit}, but {most} attempts are the most"));
+            let most = Plan::MAX_ATTEMPTS;
+            if let Some(limit) = limits.max_attempts.filter(|&limit| limit > most) {
+                return Some(format!("step `{name}` gets `max_attempts: {limit}`, but {most} are the most"));
             }
             // The step's function and its queue are deployed for the timeout in the step's template.
             let longer = limits.timeout_seconds.filter(|&seconds| seconds > step.timeout_seconds)?;

@@ -8,10 +8,10 @@ use crate::core::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-const DEFAULT_RETRY_LIMIT: u32 = 3;
+const DEFAULT_MAX_ATTEMPTS: u32 = 3;
 const DEFAULT_TIMEOUT_SECONDS: u32 = 30;
 
-/// The longest that a failed task may wait for a retry before it is compensated: 30 days, well within its retention.
+/// The longest that a failed task may wait for a redrive before it is compensated: 30 days, well within its retention.
 const LONGEST_GRACE_SECONDS: u32 = 30 * 24 * 60 * 60;
 
 /// The longest namespace and version of a workflow, in characters.
@@ -31,7 +31,7 @@ struct File {
     compensate: Compensate,
     compensate_after_seconds: Option<u32>,
     #[serde(default)]
-    restarts: u32,
+    redrives: u32,
 }
 
 fn default_namespace() -> String {
@@ -101,11 +101,11 @@ pub(super) fn read(text: &str, formats: Formats<'_>) -> Result<Workflow, Workflo
         steps.extend(read_step(step, index + 1)?);
     }
     let after = compensate_after(&file)?;
-    if file.restarts > Plan::MAX_RESTARTS {
-        let (restarts, most) = (file.restarts, Plan::MAX_RESTARTS);
-        return Err(WorkflowError(format!("`restarts` is {restarts}, but a task can have {most} at most")));
+    if file.redrives > Plan::MAX_REDRIVES {
+        let (redrives, most) = (file.redrives, Plan::MAX_REDRIVES);
+        return Err(WorkflowError(format!("`redrives` is {redrives}, but a task can have {most} at most")));
     }
-    let plan = Plan::new(steps)?.compensating(file.compensate, after).restarting(file.restarts);
+    let plan = Plan::new(steps)?.compensating(file.compensate, after).redriving(file.redrives);
     let adjustments = list(root, "adjustments")?.iter().enumerate();
     let adjustments = adjustments.map(|(index, adjustment)| read_adjustment(adjustment, index + 1, &plan));
     let adjustments = adjustments.collect::<Result<_, _>>()?;
@@ -144,12 +144,12 @@ fn compensate_after(file: &File) -> Result<u32, WorkflowError> {
 fn read_step(step: &Value, number: usize) -> Result<Vec<StepPlan>, WorkflowError> {
     let place = format!("step {number} of `step_templates`");
     let fields = mapping(step, &place)?;
-    let usual = Usual { retry_limit: DEFAULT_RETRY_LIMIT, timeout_seconds: DEFAULT_TIMEOUT_SECONDS };
+    let usual = Usual { max_attempts: DEFAULT_MAX_ATTEMPTS, timeout_seconds: DEFAULT_TIMEOUT_SECONDS };
     let plan = read_template(fields, &place, "step", &keys::STEP, &usual)?;
     let Some(compensation) = fields.get("compensation") else { return Ok(vec![plan]) };
     let place = format!("the compensation of step `{}`", plan.name);
     let fields = mapping(compensation, &place)?;
-    let usual = Usual { retry_limit: Plan::COMPENSATION_RETRY_LIMIT, timeout_seconds: plan.timeout_seconds };
+    let usual = Usual { max_attempts: Plan::COMPENSATION_MAX_ATTEMPTS, timeout_seconds: plan.timeout_seconds };
     let compensation = read_template(fields, &place, "compensation", &keys::COMPENSATION, &usual)?;
     let compensation = StepPlan { undoes: Some(plan.name.clone()), ..compensation };
     Ok(vec![plan, compensation])
@@ -157,7 +157,7 @@ fn read_step(step: &Value, number: usize) -> Result<Vec<StepPlan>, WorkflowError
 
 /// The limits of a step whose file does not say any.
 struct Usual {
-    retry_limit: u32,
+    max_attempts: u32,
     timeout_seconds: u32,
 }
 
@@ -181,17 +181,17 @@ fn read_template(
     if let Some(problem) = step.backoff.problem() {
         return Err(WorkflowError(format!("{place} has a bad `backoff`: {problem}")));
     }
-    let retry_limit = step.default_retry_limit.unwrap_or(usual.retry_limit);
-    if retry_limit > Plan::MAX_RETRY_LIMIT {
-        let most = Plan::MAX_RETRY_LIMIT;
+    let max_attempts = step.default_retry_limit.unwrap_or(usual.max_attempts);
+    if max_attempts > Plan::MAX_ATTEMPTS {
+        let most = Plan::MAX_ATTEMPTS;
         return Err(WorkflowError(format!(
-            "{place} has a retry limit of {retry_limit}, but {most} attempts are the most"
+            "{place} has a retry limit of {max_attempts}, but {most} attempts are the most"
         )));
     }
     Ok(StepPlan {
         name: step.name,
         depends_on: step.depends_on_step.into_iter().chain(step.depends_on_steps).collect(),
-        retry_limit: if step.default_retryable { retry_limit } else { retry_limit.min(1) },
+        max_attempts: if step.default_retryable { max_attempts } else { max_attempts.min(1) },
         timeout_seconds: step.handler_config.timeout_seconds.unwrap_or(usual.timeout_seconds),
         backoff: step.backoff,
         undoes: None,

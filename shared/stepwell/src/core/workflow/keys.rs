@@ -23,7 +23,7 @@ pub(super) const WORKFLOW: Keys = Keys {
         "adjustments",
         "compensate",
         "compensate_after_seconds",
-        "restarts",
+        "redrives",
     ],
     taskers: &[
         "annotations",
@@ -85,7 +85,7 @@ pub(super) const HANDLER_CONFIG: Keys = Keys { ours: &["timeout_seconds"], taske
 pub(super) const BACKOFF: Keys =
     Keys { ours: &["base_seconds", "multiplier", "max_seconds", "jitter"], taskers: &[], open: false };
 pub(super) const ADJUSTMENT: Keys = Keys { ours: &["when", "steps"], taskers: &[], open: false };
-pub(super) const ADJUSTED_STEP: Keys = Keys { ours: &["retry_limit", "timeout_seconds"], taskers: &[], open: false };
+pub(super) const ADJUSTED_STEP: Keys = Keys { ours: &["max_attempts", "timeout_seconds"], taskers: &[], open: false };
 
 impl Keys {
     /// Refuses a key that is neither ours nor Tasker's. Where Tasker lets any key stand, only one that looks like a

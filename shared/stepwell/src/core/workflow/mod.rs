@@ -23,12 +23,12 @@
 //!       default_retry_limit: 20     # default 50; its timeout is its step's where it says none
 //!   - name: check_cart
 //! compensate: on_error              # when compensations start by themselves: on_error (and on_cancel), on_cancel, manual
-//! compensate_after_seconds: 900     # on_error only: how long a failed task stays open to a retry first; default 0
-//! restarts: 4                       # how often a task is restarted by itself that failed at what may pass; default 0
+//! compensate_after_seconds: 900     # on_error only: how long a failed task stays open to a redrive first; default 0
+//! redrives: 4                       # how often a task is redriven by itself that failed at what may pass; default 0
 //! adjustments:                      # changes to the plan of a single task, read off its context
 //!   - when: { /priority: express }  # JSON pointers into the context, and the values they have to have
 //!     steps:
-//!       take_payment: { retry_limit: 2, timeout_seconds: 15 }
+//!       take_payment: { max_attempts: 2, timeout_seconds: 15 }
 //! ```
 //!
 //! The keys are Tasker's (`adjustments`, `backoff` and those of compensation are ours), and a Tasker file's other keys are passed over. Any

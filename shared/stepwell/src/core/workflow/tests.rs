@@ -35,7 +35,7 @@ adjustments:
   - when: { /priority: express }
     steps:
       a: { timeout_seconds: 5 }
-      b: { retry_limit: 2 }
+      b: { max_attempts: 2 }
 ";
 
 fn refusal(text: &str) -> String {
@@ -51,9 +51,9 @@ fn a_tasker_file_is_read_as_it_is() {
     assert_eq!(plan.steps().iter().map(|step| step.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
     let (a, b, c, d) =
         (plan.step("a").unwrap(), plan.step("b").unwrap(), plan.step("c").unwrap(), plan.step("d").unwrap());
-    assert_eq!((a.retry_limit, a.timeout_seconds), (3, 15));
-    assert_eq!((b.retry_limit, b.timeout_seconds, b.backoff.base_seconds), (5, 30, 2));
-    assert_eq!(c.retry_limit, 1, "not retryable: the first attempt is the last");
+    assert_eq!((a.max_attempts, a.timeout_seconds), (3, 15));
+    assert_eq!((b.max_attempts, b.timeout_seconds, b.backoff.base_seconds), (5, 30, 2));
+    assert_eq!(c.max_attempts, 1, "not retryable: the first attempt is the last");
     assert_eq!(d.depends_on, ["b", "c"]);
 }
 
@@ -70,9 +70,9 @@ fn name_of_a_workflow_is_read_off_its_id() {
 fn the_largest_limits_are_limits_still() {
     let workflow = Workflow::from_yaml(
         "name: x\nstep_templates: [{name: a, default_retry_limit: 50}]\n\
-         adjustments: [{when: {/p: 1}, steps: {a: {retry_limit: 50}}}]",
+         adjustments: [{when: {/p: 1}, steps: {a: {max_attempts: 50}}}]",
     );
-    assert_eq!(workflow.unwrap().plan().steps()[0].retry_limit, Plan::MAX_RETRY_LIMIT);
+    assert_eq!(workflow.unwrap().plan().steps()[0].max_attempts, Plan::MAX_ATTEMPTS);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn an_adjustment_changes_the_plan_of_the_tasks_it_fits() {
     let workflow = Workflow::from_yaml(DIAMOND).unwrap();
     let limits = |context: Value| {
         let plan = workflow.plan_for(&context);
-        (plan.step("a").unwrap().timeout_seconds, plan.step("b").unwrap().retry_limit)
+        (plan.step("a").unwrap().timeout_seconds, plan.step("b").unwrap().max_attempts)
     };
     assert_eq!(limits(json!({"priority": "standard"})), (15, 5));
     assert_eq!(limits(json!({})), (15, 5));
@@ -173,11 +173,11 @@ fn what_is_wrong_is_refused_by_name() {
         ("name: x\nstep_templates: [{name: a, default_retry_limit: often}]", "step `a`: "),
         ("name: x\nschema: {type: nonsense}\nstep_templates: [{name: a}]", "`schema` is not a JSON Schema"),
         (
-            "name: x\nstep_templates: [{name: a}]\nadjustments: [{when: {/p: 1}, steps: {b: {retry_limit: 1}}}]",
+            "name: x\nstep_templates: [{name: a}]\nadjustments: [{when: {/p: 1}, steps: {b: {max_attempts: 1}}}]",
             "adjustment 1: step `b` is not a step of this workflow",
         ),
         (
-            "name: x\nstep_templates: [{name: pay}]\nadjustments: [{when: {/p: 1}, steps: {pays: {retry_limit: 1}}}]",
+            "name: x\nstep_templates: [{name: pay}]\nadjustments: [{when: {/p: 1}, steps: {pays: {max_attempts: 1}}}]",
             "adjustment 1: step `pays` is not a step of this workflow; did you mean `pay`?",
         ),
         (
@@ -193,8 +193,8 @@ fn what_is_wrong_is_refused_by_name() {
             "step `a` gets a timeout of 31 s, longer than its own 30 s",
         ),
         (
-            "name: x\nstep_templates: [{name: a}]\nadjustments: [{when: {/p: 1}, steps: {a: {retry_limit: 51}}}]",
-            "step `a` gets a retry limit of 51, but 50 attempts are the most",
+            "name: x\nstep_templates: [{name: a}]\nadjustments: [{when: {/p: 1}, steps: {a: {max_attempts: 51}}}]",
+            "step `a` gets `max_attempts: 51`, but 50 are the most",
         ),
     ];
     for (text, expected) in cases {
@@ -220,7 +220,7 @@ fn a_compensation_is_a_step_apart() {
     let plan = workflow.plan();
     assert_eq!(plan.steps().iter().map(|step| step.name.as_str()).collect::<Vec<_>>(), ["pay", "ship"]);
     let refund = plan.compensation_of("pay").unwrap();
-    assert_eq!((refund.name.as_str(), refund.retry_limit, refund.timeout_seconds), ("refund", 20, 30));
+    assert_eq!((refund.name.as_str(), refund.max_attempts, refund.timeout_seconds), ("refund", 20, 30));
     assert_eq!(plan.compensates_failure_after(), Some(std::time::Duration::from_secs(900)));
     assert!(plan.compensates_cancellation());
     let manual = REFUND.replace("on_error", "manual").replace("compensate_after_seconds: 900", "");
@@ -229,13 +229,13 @@ fn a_compensation_is_a_step_apart() {
 }
 
 #[test]
-fn restarts_are_read_and_checked() {
-    let with = |restarts: u32| REFUND.replace("step_templates", &format!("restarts: {restarts}\nstep_templates"));
+fn redrives_are_read_and_checked() {
+    let with = |redrives: u32| REFUND.replace("step_templates", &format!("redrives: {redrives}\nstep_templates"));
     let workflow = Workflow::from_yaml(&with(1)).unwrap();
-    let waits = [0, 1].map(|so_far| workflow.plan().restarts_after(so_far).map(|wait| wait.as_secs()));
+    let waits = [0, 1].map(|so_far| workflow.plan().redrives_after(so_far).map(|wait| wait.as_secs()));
     assert_eq!(waits, [Some(60), None]);
-    assert_eq!(Workflow::from_yaml(REFUND).unwrap().plan().restarts_after(0), None);
-    assert!(refusal(&with(11)).contains("`restarts` is 11, but a task can have 10 at most"));
+    assert_eq!(Workflow::from_yaml(REFUND).unwrap().plan().redrives_after(0), None);
+    assert!(refusal(&with(11)).contains("`redrives` is 11, but a task can have 10 at most"));
 }
 
 #[test]

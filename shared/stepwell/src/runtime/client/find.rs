@@ -1,15 +1,15 @@
-//! Finding tasks by what the index says of them, and retrying all that are found.
+//! Finding tasks by what the index says of them, and redriving all that are found.
 
-use super::{ActionError, By, Client};
+use super::{ActionError, Actor, Client};
 use crate::{
     core::{
         id::TaskId,
-        index::{Listed, ListedAt, Listing, Page},
+        index::{IndexEntry, IndexPartition, IndexPosition, Page},
         record::{Action, ActionKind},
         state::TaskStatus,
         timestamp::Timestamp,
     },
-    ports::{Ambient, Queue, Store, TableError},
+    ports::{Queue, Runtime, Store, TableError},
 };
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -40,7 +40,7 @@ pub struct Filter {
 
 /// Some of the tasks that were looked for.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
+pub struct TaskPage {
     /// The tasks, by status and then in no particular order.
     pub tasks: Vec<Summary>,
     /// Where to go on, where there may be more. There may be more even if no task was found.
@@ -62,20 +62,20 @@ pub struct Summary {
     pub failed_steps: BTreeSet<String>,
 }
 
-/// What became of the tasks that were to be retried.
+/// What became of the tasks that were to be redriven.
 #[derive(Debug)]
-pub struct Matches {
+pub struct BulkRedriveReport {
     /// The tasks that fit the filter.
-    pub found: Found,
-    /// How many of them were retried.
-    pub retried: usize,
+    pub found: TaskPage,
+    /// How many of them were redriven.
+    pub redriven: usize,
     /// Those that were not, and why.
-    pub refused: Vec<Refusal>,
+    pub refused: Vec<RefusedTask>,
 }
 
-/// A task that was not retried.
+/// A task that was not redriven.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct RefusedTask {
     /// The task.
     pub task_id: TaskId,
     /// Why.
@@ -126,12 +126,12 @@ impl FromStr for Cursor {
 
 impl Filter {
     /// The parts of the index in which such tasks can be.
-    fn parts(&self) -> Vec<(Listing, u8)> {
-        let listings = self.status.map_or(&Listing::ALL[..], Listing::of);
-        listings.iter().flat_map(|&listing| (0..Listing::SHARDS).map(move |shard| (listing, shard))).collect()
+    fn parts(&self) -> Vec<(IndexPartition, u8)> {
+        let listings = self.status.map_or(&IndexPartition::ALL[..], IndexPartition::of);
+        listings.iter().flat_map(|&listing| (0..IndexPartition::SHARDS).map(move |shard| (listing, shard))).collect()
     }
 
-    fn fits(&self, listed: &Listed) -> bool {
+    fn fits(&self, listed: &IndexEntry) -> bool {
         let status = |wanted| match wanted {
             TaskStatus::InProgress => listed.status == TaskStatus::Pending,
             wanted => listed.status.as_str() == wanted.as_str(),
@@ -148,13 +148,13 @@ impl Filter {
     }
 }
 
-impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
+impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// Finds tasks: `limit` of them at most, from where `from` says. A task that was started or has changed a moment
     /// ago may be missing, and one that changes between two pages may be on both.
     ///
     /// # Errors
     /// The table's.
-    pub async fn find(&self, filter: &Filter, from: Option<&Cursor>, limit: usize) -> Result<Found, TableError> {
+    pub async fn find(&self, filter: &Filter, from: Option<&Cursor>, limit: usize) -> Result<TaskPage, TableError> {
         let parts = filter.parts();
         let mut tasks = Vec::new();
         let begun = from.map_or_else(|| self.engine.now(), |cursor| cursor.begun);
@@ -162,9 +162,9 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         let mut read = 0;
         while let Some(&(listing, shard)) = parts.get(part) {
             if tasks.len() >= limit || read >= MOST_READ {
-                return Ok(Found { tasks, next: Some(Cursor { begun, part, after }) });
+                return Ok(TaskPage { tasks, next: Some(Cursor { begun, part, after }) });
             }
-            let place = after.map(|(at, task)| ListedAt { task, listing, at });
+            let place = after.map(|(at, task)| IndexPosition { task, listing, at });
             let page = Page { listing, shard, until: None, after: place.as_ref(), limit: PAGE };
             let listed = self.engine.list(&page).await?;
             read += listed.len().max(1);
@@ -172,47 +172,48 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
             for listed in listed {
                 after = Some((listed.place.at, listed.place.task));
                 if filter.fits(&listed) && self.has_error(&listed, filter.error_code.as_deref()).await? {
-                    let Listed { place, workflow, status, created_at, failed_steps } = listed;
+                    let IndexEntry { place, workflow, status, created_at, failed_steps } = listed;
                     let task_id = place.task;
                     tasks.push(Summary { task_id, workflow, status, created_at, failed_steps });
                 }
                 if tasks.len() >= limit {
-                    return Ok(Found { tasks, next: Some(Cursor { begun, part, after }) });
+                    return Ok(TaskPage { tasks, next: Some(Cursor { begun, part, after }) });
                 }
             }
             if whole {
                 (part, after) = (part + 1, None);
             }
         }
-        Ok(Found { tasks, next: None })
+        Ok(TaskPage { tasks, next: None })
     }
 
     /// Finds failed tasks and gives each a fresh set of attempts, or, where `by` is nobody, only says which they are. What
     /// is compensated can have no other attempt, and is not among them unless the filter asks for it. A task that fails
-    /// again is not retried a second time by a later page.
+    /// again is not redriven a second time by a later page.
     ///
     /// # Errors
-    /// The table's, while looking. A task that is not retried is in the answer.
-    pub async fn retry_all(
+    /// The table's, while looking. A task that is not redriven is in the answer.
+    pub async fn redrive_all(
         &self,
         filter: &Filter,
         from: Option<&Cursor>,
         limit: usize,
-        by: Option<&By>,
-    ) -> Result<Matches, TableError> {
+        actor: Option<&Actor>,
+    ) -> Result<BulkRedriveReport, TableError> {
         let failed = Filter {
             status: filter.status.or(Some(TaskStatus::Error)),
             compensated: filter.compensated.or(Some(false)),
             ..filter.clone()
         };
-        let Found { tasks, next } = self.find(&failed, from, limit).await?;
-        let mut matches = Matches { found: Found { tasks: Vec::new(), next }, retried: 0, refused: Vec::new() };
+        let TaskPage { tasks, next } = self.find(&failed, from, limit).await?;
+        let mut matches =
+            BulkRedriveReport { found: TaskPage { tasks: Vec::new(), next }, redriven: 0, refused: Vec::new() };
         for task in tasks {
-            if let Some(by) = by {
-                match self.retry_once(task.task_id, by, from.map(|cursor| cursor.begun)).await {
-                    Ok(true) => matches.retried += 1,
+            if let Some(actor) = actor {
+                match self.redrive_once(task.task_id, actor, from.map(|cursor| cursor.begun)).await {
+                    Ok(true) => matches.redriven += 1,
                     Ok(false) => continue,
-                    Err(error) => matches.refused.push(Refusal { task_id: task.task_id, error }),
+                    Err(error) => matches.refused.push(RefusedTask { task_id: task.task_id, error }),
                 }
             }
             matches.found.tasks.push(task);
@@ -220,21 +221,21 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         Ok(matches)
     }
 
-    /// Retries a task, unless the same people have done so for the same reason since then; answers with whether it did.
-    async fn retry_once(&self, id: TaskId, by: &By, since: Option<Timestamp>) -> Result<bool, ActionError> {
+    /// Redrives a task, unless the same people have done so for the same reason since then; answers with whether it did.
+    async fn redrive_once(&self, id: TaskId, actor: &Actor, since: Option<Timestamp>) -> Result<bool, ActionError> {
         if let Some(since) = since
-            && let Some(history) = self.history(id).await?
+            && let Some(snapshot) = self.snapshot(id).await?
         {
-            let now = self.action(ActionKind::Retry, None, by);
+            let now = self.action(ActionKind::Redrive, None, actor);
             let same = |action: &Action| action.at >= since && *action == Action { at: action.at, ..now.clone() };
-            if history.task.actions.iter().any(same) {
+            if snapshot.task.actions.iter().any(same) {
                 return Ok(false);
             }
         }
-        self.retry(id, by).await.map(|_| true)
+        self.redrive(id, actor).await.map(|_| true)
     }
 
-    async fn has_error(&self, listed: &Listed, code: Option<&str>) -> Result<bool, TableError> {
+    async fn has_error(&self, listed: &IndexEntry, code: Option<&str>) -> Result<bool, TableError> {
         let Some(code) = code else { return Ok(true) };
         let failed: BTreeSet<&str> = listed.failed_steps.iter().map(String::as_str).collect();
         if failed.is_empty() {

@@ -3,25 +3,25 @@
 mod find;
 mod operate;
 
-pub use find::{Cursor, Filter, Found, Matches, NotACursor, Refusal, Summary};
-pub use operate::{ActionError, By, NotABy};
+pub use find::{BulkRedriveReport, Cursor, Filter, NotACursor, RefusedTask, Summary, TaskPage};
+pub use operate::{ActionError, Actor, InvalidActor};
 
 use crate::{
     core::{
         format::{NEWER_FORMAT, NewerFormat},
-        history::History,
         id::{IdempotencyKey, TaskId},
         limits::MAX_CONTEXT_BYTES,
         message::Outgoing,
         plan::StepPlan,
         record::{KeyRecord, NewTask},
         settlement::{Due, Settlement},
+        snapshot::TaskSnapshot,
         state::StepState,
         task,
         timestamp::Timestamp,
         workflow::{Violation, Workflow},
     },
-    ports::{Ambient, Queue, QueueError, Store, TableError},
+    ports::{Queue, QueueError, Runtime, Store, TableError},
     runtime::{engine::Engine, error::EngineError},
 };
 use serde_json::Value;
@@ -75,10 +75,10 @@ pub enum StartError {
     Newer(NewerFormat),
 }
 
-impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
+impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// A client over this table, these queues, this clock.
-    pub fn new(table: T, queue: Q, ambient: A) -> Self {
-        Self { engine: Engine::new(table, queue, ambient) }
+    pub fn new(table: T, queue: Q, runtime: A) -> Self {
+        Self { engine: Engine::new(table, queue, runtime) }
     }
 
     /// The moment it is, by the client's clock.
@@ -104,7 +104,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         if text.len() > MAX_CONTEXT_BYTES {
             return Err(StartError::TooLarge { bytes: text.len() });
         }
-        let (mut id, mut created_at) = (self.engine.ambient.new_task_id(), self.engine.now());
+        let (mut id, mut created_at) = (self.engine.runtime.new_task_id(), self.engine.now());
         if let Some(key) = key {
             let request_hash = request_hash(workflow, &text);
             let wanted = KeyRecord {
@@ -122,7 +122,7 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
                 None => return Err(StartError::KeyUsed { key: found.key, task_id: found.task }),
                 // The newer version has started it. A start of that version that broke off, and what else its key may say of the
                 // request, is for that version alone.
-                Some(newer) if same && self.history(found.task).await?.is_some() => {
+                Some(newer) if same && self.snapshot(found.task).await?.is_some() => {
                     return Ok(started_by(found.task, &newer));
                 }
                 Some(newer) => {
@@ -146,21 +146,21 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         }
     }
 
-    /// The task with all of its steps, as far as it is understood ([`History::newer`]); `None` where there is no such task.
+    /// The task with all of its steps, as far as it is understood ([`TaskSnapshot::newer`]); `None` where there is no such task.
     ///
     /// # Errors
     /// The table's.
-    pub async fn history(&self, id: TaskId) -> Result<Option<History>, TableError> {
+    pub async fn snapshot(&self, id: TaskId) -> Result<Option<TaskSnapshot>, TableError> {
         self.engine.shown(id).await
     }
 
     /// The start that wrote this task may have ended before it had sent everything. What a worker has touched has
     /// had its message.
     async fn wake_untouched_roots(&self, id: TaskId) -> Result<(), EngineError> {
-        let Some(history) = self.engine.history(id).await? else { return Ok(()) };
+        let Some(snapshot) = self.engine.snapshot(id).await? else { return Ok(()) };
         let untouched =
-            |step: &&StepPlan| history.step(&step.name).is_none_or(|record| record.state == StepState::Pending);
-        let then = wake(id, history.task.workflow_name(), history.task.plan.roots().filter(untouched));
+            |step: &&StepPlan| snapshot.step(&step.name).is_none_or(|record| record.state == StepState::Pending);
+        let then = wake(id, snapshot.task.workflow_name(), snapshot.task.plan.roots().filter(untouched));
         self.engine.follow_up(id, then.map(Into::into).collect()).await
     }
 }

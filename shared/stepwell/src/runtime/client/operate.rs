@@ -5,21 +5,21 @@ use super::Client;
 use crate::{
     core::{
         format::NewerFormat,
-        history::History,
         id::TaskId,
         limits::MAX_RESULT_BYTES,
         record::{Action, ActionKind},
         settlement::{Due, Settlement},
+        snapshot::TaskSnapshot,
         state::{End, StepEvent, StepState, TaskEvent, TaskState, TaskStatus},
-        task::{self, Diversion},
+        task::{self, Termination},
     },
-    ports::{Ambient, Queue, QueueError, Store, TableError},
+    ports::{Queue, QueueError, Runtime, Store, TableError},
     runtime::{engine::Decision, error::EngineError},
 };
 
 /// Who does something to a task, and why. It goes into the task's audit trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct By {
+pub struct Actor {
     who: String,
     why: String,
 }
@@ -27,12 +27,12 @@ pub struct By {
 /// A name or a reason that cannot be kept.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} has to have 1 to {most} characters, and no control characters among them")]
-pub struct NotABy {
+pub struct InvalidActor {
     what: &'static str,
     most: usize,
 }
 
-impl By {
+impl Actor {
     /// The longest name, in characters.
     pub const MAX_WHO: usize = 256;
 
@@ -43,12 +43,12 @@ impl By {
     ///
     /// # Errors
     /// One of them is empty, too long, or has control characters in it.
-    pub fn new(who: impl Into<String>, why: impl Into<String>) -> Result<Self, NotABy> {
+    pub fn new(who: impl Into<String>, why: impl Into<String>) -> Result<Self, InvalidActor> {
         let (who, why) = (who.into(), why.into());
         for (what, text, most) in [("who", &who, Self::MAX_WHO), ("why", &why, Self::MAX_WHY)] {
             let length = text.trim().chars().count();
             if length == 0 || length > most || text.chars().any(char::is_control) {
-                return Err(NotABy { what, most });
+                return Err(InvalidActor { what, most });
             }
         }
         Ok(Self { who, why })
@@ -88,9 +88,9 @@ pub enum ActionError {
         /// What it waits for.
         waits_for: Vec<String>,
     },
-    /// Every attempt and every retry is kept, and no more of them can be.
+    /// Every attempt and every redrive is kept, and no more of them can be.
     #[error(
-        "cannot retry: the audit trail of {of} has no room for more attempts; do by hand what failed, and resolve it"
+        "cannot redrive: the audit trail of {of} has no room for more attempts; do by hand what failed, and resolve it"
     )]
     TrailFull {
         /// The step, or the task, in words.
@@ -112,12 +112,12 @@ pub enum ActionError {
 
 const fn verb(action: ActionKind) -> &'static str {
     match action {
-        ActionKind::Retry => "retry",
+        ActionKind::Redrive => "redrive",
         ActionKind::Cancel => "cancel",
         ActionKind::Resolve => "resolve",
         ActionKind::ResolveStep => "resolve a step of a",
         ActionKind::Compensate => "compensate",
-        ActionKind::GiveUp => "give up a step of a",
+        ActionKind::DeadLetter => "dead-letter a step of a",
     }
 }
 
@@ -142,30 +142,30 @@ impl From<QueueError> for ActionError {
     }
 }
 
-impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
+impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// Gives what failed in a task a fresh set of attempts, and wakes it: the failed steps of a task in `error`, the
     /// failed compensation of one that is `compensating`. What completed is kept. Answers with the task as it stood
     /// before.
     ///
     /// # Errors
     /// See [`ActionError`].
-    pub async fn retry(&self, id: TaskId, by: &By) -> Result<History, ActionError> {
-        self.act(id, |history| {
-            let failed = history.to_restart();
-            if history.task.state.on(TaskEvent::Restart).is_none() || failed.is_empty() {
-                return Err(refused(ActionKind::Retry, history));
+    pub async fn redrive(&self, id: TaskId, actor: &Actor) -> Result<TaskSnapshot, ActionError> {
+        self.act(id, |snapshot| {
+            let failed = snapshot.to_redrive();
+            if snapshot.task.state.on(TaskEvent::Redrive).is_none() || failed.is_empty() {
+                return Err(refused(ActionKind::Redrive, snapshot));
             }
             // The items are read one after another: a task can be seen to have failed a moment before its step.
             if failed.iter().any(|step| step.state != StepState::Error) {
                 return Ok(None);
             }
-            if let Some(of) = history.full_trail(&failed) {
+            if let Some(of) = snapshot.full_trail(&failed) {
                 return Err(ActionError::TrailFull { of });
             }
-            let action = self.action(ActionKind::Retry, None, by);
+            let action = self.action(ActionKind::Redrive, None, actor);
             // The messages name what the steps wait for; that is the same after the redrive.
-            let messages = failed.iter().map(|step| Due::Send(history.message(&step.name)));
-            let redrive = task::redrive(&history.task, &failed, &action);
+            let messages = failed.iter().map(|step| Due::Send(snapshot.message(&step.name)));
+            let redrive = task::redrive(&snapshot.task, &failed, &action);
             Ok(redrive.map(|redrive| Settlement::of(redrive).then(messages)))
         })
         .await
@@ -176,34 +176,34 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     ///
     /// # Errors
     /// See [`ActionError`].
-    pub async fn cancel(&self, id: TaskId, by: &By) -> Result<TaskStatus, ActionError> {
-        let action = self.action(ActionKind::Cancel, None, by);
-        let undone = |history: &History| history.task.plan.compensates_cancellation();
-        let history = self
-            .act(id, |history| {
-                if history.task.state.on(TaskEvent::Cancel).is_none() {
-                    return Err(refused(ActionKind::Cancel, history));
+    pub async fn cancel(&self, id: TaskId, actor: &Actor) -> Result<TaskStatus, ActionError> {
+        let action = self.action(ActionKind::Cancel, None, actor);
+        let undone = |snapshot: &TaskSnapshot| snapshot.task.plan.compensates_cancellation();
+        let snapshot = self
+            .act(id, |snapshot| {
+                if snapshot.task.state.on(TaskEvent::Cancel).is_none() {
+                    return Err(refused(ActionKind::Cancel, snapshot));
                 }
-                let to = if undone(history) { Diversion::Compensate(End::Cancelled) } else { Diversion::Cancel };
-                Ok(Some(Settlement::of(task::divert(id, to, &action)).then([Due::AdvanceCompensation])))
+                let to = if undone(snapshot) { Termination::Compensate(End::Cancelled) } else { Termination::Cancel };
+                Ok(Some(Settlement::of(task::close_or_compensate(id, to, &action)).then([Due::AdvanceCompensation])))
             })
             .await?;
-        Ok(if undone(&history) { TaskStatus::Compensating } else { TaskStatus::Cancelled })
+        Ok(if undone(&snapshot) { TaskStatus::Compensating } else { TaskStatus::Cancelled })
     }
 
     /// Undoes what a task has done that has failed or was cancelled, now and whatever its workflow says.
     ///
     /// # Errors
     /// See [`ActionError`].
-    pub async fn compensate(&self, id: TaskId, by: &By) -> Result<(), ActionError> {
-        let action = self.action(ActionKind::Compensate, None, by);
-        let compensated = self.act(id, |history| {
-            let end = if history.task.state == TaskState::Cancelled { End::Cancelled } else { End::Error };
-            if history.task.state.on(TaskEvent::Compensate(end)).is_none() {
-                return Err(refused(ActionKind::Compensate, history));
+    pub async fn compensate(&self, id: TaskId, actor: &Actor) -> Result<(), ActionError> {
+        let action = self.action(ActionKind::Compensate, None, actor);
+        let compensated = self.act(id, |snapshot| {
+            let end = if snapshot.task.state == TaskState::Cancelled { End::Cancelled } else { End::Error };
+            if snapshot.task.state.on(TaskEvent::Compensate(end)).is_none() {
+                return Err(refused(ActionKind::Compensate, snapshot));
             }
-            let divert = task::divert(id, Diversion::Compensate(end), &action);
-            Ok(Some(Settlement::of(divert).then([Due::AdvanceCompensation])))
+            let close_or_compensate = task::close_or_compensate(id, Termination::Compensate(end), &action);
+            Ok(Some(Settlement::of(close_or_compensate).then([Due::AdvanceCompensation])))
         });
         compensated.await.map(drop)
     }
@@ -212,13 +212,13 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     ///
     /// # Errors
     /// See [`ActionError`].
-    pub async fn resolve(&self, id: TaskId, by: &By) -> Result<(), ActionError> {
-        let action = self.action(ActionKind::Resolve, None, by);
-        let resolved = self.act(id, |history| {
-            if history.task.state.on(TaskEvent::Resolve).is_none() {
-                return Err(refused(ActionKind::Resolve, history));
+    pub async fn resolve(&self, id: TaskId, actor: &Actor) -> Result<(), ActionError> {
+        let action = self.action(ActionKind::Resolve, None, actor);
+        let resolved = self.act(id, |snapshot| {
+            if snapshot.task.state.on(TaskEvent::Resolve).is_none() {
+                return Err(refused(ActionKind::Resolve, snapshot));
             }
-            Ok(Some(Settlement::of(task::divert(id, Diversion::Resolve, &action))))
+            Ok(Some(Settlement::of(task::close_or_compensate(id, Termination::Resolve, &action))))
         });
         resolved.await.map(drop)
     }
@@ -228,26 +228,26 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     ///
     /// # Errors
     /// See [`ActionError`].
-    pub async fn resolve_step(&self, id: TaskId, step: &str, result: &str, by: &By) -> Result<(), ActionError> {
+    pub async fn resolve_step(&self, id: TaskId, step: &str, result: &str, actor: &Actor) -> Result<(), ActionError> {
         if result.len() > MAX_RESULT_BYTES {
             return Err(ActionError::ResultTooLarge(result.len()));
         }
-        let action = self.action(ActionKind::ResolveStep, Some(step), by);
-        let resolved = self.act(id, |history| {
+        let action = self.action(ActionKind::ResolveStep, Some(step), actor);
+        let resolved = self.act(id, |snapshot| {
             let no_step = || ActionError::NoStep(step.to_owned());
-            let plan = history.task.plan.step(step).ok_or_else(no_step)?;
-            let waits_for = history.missing(plan).ok_or_else(|| refused(ActionKind::ResolveStep, history))?;
+            let plan = snapshot.task.plan.step(step).ok_or_else(no_step)?;
+            let waits_for = snapshot.missing(plan).ok_or_else(|| refused(ActionKind::ResolveStep, snapshot))?;
             if !waits_for.is_empty() {
                 let waits_for = waits_for.into_iter().map(str::to_owned).collect();
                 return Err(ActionError::NotReady { step: step.to_owned(), waits_for });
             }
-            let record = history.step(step).ok_or_else(no_step)?;
+            let record = snapshot.step(step).ok_or_else(no_step)?;
             if record.state.on(StepEvent::Resolve).is_none() {
                 return Err(ActionError::StepState { step: step.to_owned(), state: record.state });
             }
             // The step's own worker finds it done and dispatches from it.
-            let message = Due::Send(history.message(step));
-            let resolve = task::resolve_step(&history.task, record, result, &action);
+            let message = Due::Send(snapshot.message(step));
+            let resolve = task::resolve_step(&snapshot.task, record, result, &action);
             Ok(resolve.map(|resolve| Settlement::of(resolve).then([message])))
         });
         resolved.await.map(drop)
@@ -258,12 +258,12 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
     async fn act(
         &self,
         id: TaskId,
-        decide: impl Fn(&History) -> Result<Option<Settlement>, ActionError>,
-    ) -> Result<History, ActionError> {
-        let decided = self.engine.settle_as_read(id, |history| {
-            let Some(history) = history else { return Decision::Leave(Err(ActionError::NotFound(id))) };
-            match decide(&history) {
-                Ok(Some(settlement)) => Decision::Settle(settlement, Ok(history)),
+        decide: impl Fn(&TaskSnapshot) -> Result<Option<Settlement>, ActionError>,
+    ) -> Result<TaskSnapshot, ActionError> {
+        let decided = self.engine.settle_as_read(id, |snapshot| {
+            let Some(snapshot) = snapshot else { return Decision::Leave(Err(ActionError::NotFound(id))) };
+            match decide(&snapshot) {
+                Ok(Some(settlement)) => Decision::Settle(settlement, Ok(snapshot)),
                 Ok(None) => Decision::LookAgain,
                 Err(error) => Decision::Leave(Err(error)),
             }
@@ -273,12 +273,12 @@ impl<T: Store, Q: Queue, A: Ambient> Client<T, Q, A> {
         answer
     }
 
-    pub(super) fn action(&self, what: ActionKind, step: Option<&str>, by: &By) -> Action {
+    pub(super) fn action(&self, what: ActionKind, step: Option<&str>, actor: &Actor) -> Action {
         let step = step.map(str::to_owned);
-        Action { at: self.engine.now(), what, step, who: by.who.clone(), why: by.why.clone() }
+        Action { at: self.engine.now(), what, step, who: actor.who.clone(), why: actor.why.clone() }
     }
 }
 
-fn refused(action: ActionKind, history: &History) -> ActionError {
-    ActionError::Status { action, status: history.status() }
+fn refused(action: ActionKind, snapshot: &TaskSnapshot) -> ActionError {
+    ActionError::Status { action, status: snapshot.status() }
 }

@@ -39,15 +39,15 @@ async fn a_step_whose_message_is_given_up_fails_and_with_it_the_task() {
     let task = task(&harness).await;
     assert_eq!(bury(&harness, task, "s0").await, None);
     let known = format!("received 1 times from an unknown queue, first sent at {}", harness.now());
-    let history = harness.history(task).await.unwrap();
-    let step = history.step("s0").unwrap();
+    let snapshot = harness.snapshot(task).await.unwrap();
+    let step = snapshot.step("s0").unwrap();
     let error = step.error.clone().unwrap();
     assert_eq!((step.state, error.code.as_str()), (StepState::Error, DELIVERY_EXHAUSTED));
     assert_eq!(error.message, format!("SQS gave up on the step's message: {known}"));
-    assert_eq!((history.task.state, harness.undeliverable().len()), (TaskState::Failed, 0));
+    assert_eq!((snapshot.task.state, harness.undeliverable().len()), (TaskState::Failed, 0));
     let why = error.message;
-    let (what, step, who) = (ActionKind::GiveUp, Some("s0".to_owned()), "dead_letters".to_owned());
-    assert_eq!(history.task.actions, [Action { at: harness.now(), what, step, who, why }]);
+    let (what, step, who) = (ActionKind::DeadLetter, Some("s0".to_owned()), "dead_letters".to_owned());
+    assert_eq!(snapshot.task.actions, [Action { at: harness.now(), what, step, who, why }]);
     assert_eq!(log.lines("ERROR message=given up").len(), 1);
 }
 
@@ -60,7 +60,7 @@ async fn a_letter_of_what_a_newer_version_wrote_is_sent_anew_and_not_given_up() 
         let newer = if is_step { Key::Step(task, "s0".to_owned()) } else { Key::Task(task) };
         renew(&harness, &newer, NEWER, Vec::new());
         harness.memory().queue.put(QueueName::DeadLetters, json!({ "task_id": task, "step": "s0" }).to_string());
-        let letters = DeadLetters::new(harness.ports(), harness.ports(), harness.memory().ambient.clone());
+        let letters = DeadLetters::new(harness.ports(), harness.ports(), harness.memory().runtime.clone());
         let (queue, letter) = harness.memory().queue.receive(|_| harness.now() + SECOND).unwrap();
         assert_eq!((queue, letters.handle(&[letter]).await.len()), (QueueName::DeadLetters, 0));
         assert_eq!(harness.woken(), ["s0", "s0"], "by the start, and again");
@@ -76,7 +76,7 @@ async fn a_step_that_somebody_is_at_is_waited_for() {
     let lease = harness.memory().claim(task, "s0").await;
     assert_eq!(bury(&harness, task, "s0").await, Some(lease.until + SECOND));
     assert_eq!(harness.step(task, "s0").state, StepState::InProgress);
-    harness.memory().ambient.wait_until(lease.until).await;
+    harness.memory().runtime.wait_until(lease.until).await;
     harness.lose_messages();
     assert_eq!(bury(&harness, task, "s0").await, Some(lease.until + SECOND), "a lease holds to its end");
     harness.run_for(SECOND).await.unwrap();
@@ -98,9 +98,9 @@ async fn a_letter_on_which_nothing_hangs_is_let_go() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[], &[0]], &[], "");
     let untouched = async |task: TaskId, step: &str| {
-        let before = harness.history(task).await.unwrap();
+        let before = harness.snapshot(task).await.unwrap();
         assert_eq!(bury(&harness, task, step).await, None, "{step}");
-        assert_eq!(harness.history(task).await.unwrap(), before, "{step}");
+        assert_eq!(harness.snapshot(task).await.unwrap(), before, "{step}");
     };
     let waiting = task(&harness).await;
     untouched(waiting, "s1").await;
@@ -182,7 +182,7 @@ async fn only_the_letters_that_are_not_done_with_are_kept() {
         body: json!({ "task_id": task, "step": "s0" }).to_string(),
         ..Received::default()
     };
-    let reader = DeadLetters::new(harness.ports(), harness.ports(), harness.memory().ambient.clone());
+    let reader = DeadLetters::new(harness.ports(), harness.ports(), harness.memory().runtime.clone());
     let batch = [letter("held", task), letter("lost", TaskId::new()), letter("held too", task)];
     assert_eq!(reader.handle(&batch).await, ["held", "held too"]);
     harness.skip(LEASE + SECOND).await;

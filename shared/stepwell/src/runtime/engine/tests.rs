@@ -10,10 +10,10 @@ use crate::{
         state::{StepState, TaskStatus},
         transition::Change,
     },
-    runtime::watchdog::{Bounds, Report, Watchdog},
+    runtime::watchdog::{RunBudget, Watchdog, WatchdogReport},
     testing::{
         Harness, Memory, VirtualClock,
-        fixtures::staged::{Log, NEWER, by, graph, no, renew},
+        fixtures::staged::{Log, NEWER, actor, graph, no, renew},
     },
 };
 use serde_json::json;
@@ -41,11 +41,11 @@ async fn is_kept(harness: &Harness, task: TaskId, steps: &[&str]) {
     }
 }
 
-async fn watch(harness: &Harness) -> Report {
+async fn watch(harness: &Harness) -> WatchdogReport {
     harness.skip(MINUTE).await;
-    let clock = harness.memory().ambient.clone();
+    let clock = harness.memory().runtime.clone();
     let watchdog = Watchdog::new(harness.ports(), harness.ports(), clock);
-    watchdog.run(Bounds { until: harness.now() + MINUTE, tasks: 100 }).await.unwrap()
+    watchdog.run(RunBudget { until: harness.now() + MINUTE, tasks: 100 }).await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,24 +75,28 @@ async fn newer_task_is_shown_and_left_alone(word: &str, shown: TaskStatus) {
 
     is_kept(&harness, task, &["s0"]).await;
     let step = harness.step(task, "s0");
-    assert_eq!((step.state, step.attempt, step.exempt), (StepState::Pending, 1, 1), "the claim costs no attempt");
+    assert_eq!(
+        (step.state, step.attempt, step.uncounted_attempts),
+        (StepState::Pending, 1, 1),
+        "the claim costs no attempt"
+    );
     let report = watch(&harness).await;
     assert_eq!((report.looked_at, report.newer, report.sent), (0, 1, 0));
 
     let client = harness.client();
     let refused = [
-        client.retry(task, &by()).await.map(drop),
-        client.cancel(task, &by()).await.map(drop),
-        client.compensate(task, &by()).await,
-        client.resolve(task, &by()).await,
-        client.resolve_step(task, "s0", "1", &by()).await,
+        client.redrive(task, &actor()).await.map(drop),
+        client.cancel(task, &actor()).await.map(drop),
+        client.compensate(task, &actor()).await,
+        client.resolve(task, &actor()).await,
+        client.resolve_step(task, "s0", "1", &actor()).await,
     ];
     for refused in refused {
         let Err(ActionError::Newer(newer)) = refused else { panic!("{refused:?}") };
         assert_eq!((newer.v, newer.needs), (NEWER, NEWER));
     }
-    let history = client.history(task).await.unwrap().unwrap();
-    assert_eq!((history.status(), history.newer().map(|newer| newer.needs)), (shown, Some(NEWER)));
+    let snapshot = client.snapshot(task).await.unwrap().unwrap();
+    assert_eq!((snapshot.status(), snapshot.newer().map(|newer| newer.needs)), (shown, Some(NEWER)));
     assert_eq!(client.find(&Filter::default(), None, 10).await.unwrap().tasks.len(), 1, "it is listed");
 
     assert_eq!((items(&harness, &key), harness.woken()), (before, vec!["s0".to_owned()]), "nothing is written or sent");
@@ -116,7 +120,7 @@ async fn newer_step_is_not_claimed_and_its_task_is_left_alone() {
     renew(&harness, &keys[1], NEWER, vec![Change::Set(attribute::STATE, "suspended".into())]);
     let before = items(&harness, &keys);
     is_kept(&harness, task, &["s0", "s1"]).await;
-    assert!(matches!(harness.client().cancel(task, &by()).await, Err(ActionError::Newer(_))));
+    assert!(matches!(harness.client().cancel(task, &actor()).await, Err(ActionError::Newer(_))));
     watch(&harness).await;
     assert_eq!(items(&harness, &keys), before);
     assert_eq!(log.lines(NEWER_FORMAT).len(), 3, "the one that waits for it does not run either");
@@ -138,7 +142,7 @@ async fn step_does_not_fail_in_a_task_that_has_become_newer_while_it_ran() {
 /// How often it was looked at the task, how it went, and how long it took.
 async fn settled(decide: impl Fn(u32) -> Decision<()>) -> (u32, bool, Duration) {
     let memory = Memory::new(VirtualClock::new());
-    let engine = Engine { store: memory.clone(), queue: memory.clone(), ambient: memory.ambient };
+    let engine = Engine { store: memory.clone(), queue: memory.clone(), runtime: memory.runtime };
     let looks = Cell::new(0);
     let settled = engine.settle_as_read(TaskId::new(), |_| {
         looks.set(looks.get() + 1);

@@ -11,7 +11,7 @@ use crate::{
     },
     testing::{
         Harness, VirtualClock,
-        fixtures::staged::{Log, NEWER, busy, by, graph, no, renew, workflow},
+        fixtures::staged::{Log, NEWER, actor, busy, graph, no, renew, workflow},
     },
 };
 use std::sync::Arc;
@@ -21,19 +21,19 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The watchdog looks at what is due, and may look at so many tasks.
-async fn watch(harness: &Harness, tasks: usize) -> Report {
-    let clock = harness.memory().ambient.clone();
+async fn watch(harness: &Harness, tasks: usize) -> WatchdogReport {
+    let clock = harness.memory().runtime.clone();
     let watchdog = Watchdog::new(harness.ports(), harness.ports(), clock);
-    watchdog.run(Bounds { until: harness.now() + MINUTE, tasks }).await.unwrap()
+    watchdog.run(RunBudget { until: harness.now() + MINUTE, tasks }).await.unwrap()
 }
 
 /// What it has done a minute later.
-async fn minute(harness: &Harness) -> Report {
+async fn minute(harness: &Harness) -> WatchdogReport {
     harness.skip(MINUTE).await;
     watch(harness, 1_000).await
 }
 
-fn listed(harness: &Harness, task: TaskId) -> (Listing, Timestamp) {
+fn listed(harness: &Harness, task: TaskId) -> (IndexPartition, Timestamp) {
     let place = harness.memory().store.listed(task).unwrap();
     (place.listing, place.at)
 }
@@ -54,10 +54,10 @@ async fn a_task_whose_messages_are_lost_is_woken_after_a_minute() {
     let task = harness.begin().await;
     harness.lose_messages();
     harness.skip(MINUTE - SECOND).await;
-    assert_eq!(watch(&harness, 10).await, Report::default(), "it is not due");
+    assert_eq!(watch(&harness, 10).await, WatchdogReport::default(), "it is not due");
     harness.skip(SECOND).await;
-    assert_eq!(watch(&harness, 10).await, Report { looked_at: 1, sent: 2, ..Report::default() });
-    assert_eq!(listed(&harness, task), (Listing::Pending, harness.now() + MINUTE));
+    assert_eq!(watch(&harness, 10).await, WatchdogReport { looked_at: 1, sent: 2, ..WatchdogReport::default() });
+    assert_eq!(listed(&harness, task), (IndexPartition::Pending, harness.now() + MINUTE));
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
 }
 
@@ -81,11 +81,11 @@ async fn what_waits_for_nothing_more_is_not_looked_at_any_more() {
     harness.fail("s0", [no()]);
     let task = harness.begin().await;
     harness.run_for(SECOND).await.unwrap();
-    let failed_at = harness.history(task).await.unwrap().task.finished_at.unwrap();
-    assert_eq!(listed(&harness, task), (Listing::Compensating, failed_at + MINUTE), "the other one went on");
-    assert_eq!(minute(&harness).await, Report { looked_at: 1, ..Report::default() });
-    assert_eq!(listed(&harness, task), (Listing::Error, failed_at));
-    assert_eq!(minute(&harness).await, Report::default());
+    let failed_at = harness.snapshot(task).await.unwrap().task.finished_at.unwrap();
+    assert_eq!(listed(&harness, task), (IndexPartition::Compensating, failed_at + MINUTE), "the other one went on");
+    assert_eq!(minute(&harness).await, WatchdogReport { looked_at: 1, ..WatchdogReport::default() });
+    assert_eq!(listed(&harness, task), (IndexPartition::Error, failed_at));
+    assert_eq!(minute(&harness).await, WatchdogReport::default());
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,17 +103,17 @@ async fn a_run_takes_page_after_page_until_it_comes_to_its_bounds() {
 
     let late = written(&harness, 0, 100);
     harness.skip(MINUTE).await;
-    let clock = harness.memory().ambient.clone();
-    let bounds = Bounds { until: harness.now(), tasks: 1_000 };
-    let report = Watchdog::new(harness.ports(), harness.ports(), clock).run(bounds).await.unwrap();
-    assert_eq!(report, Report { unfinished: true, ..Report::default() }, "its time is over");
-    assert_eq!(listed(&harness, late), (Listing::Pending, harness.now()));
+    let clock = harness.memory().runtime.clone();
+    let budget = RunBudget { until: harness.now(), tasks: 1_000 };
+    let report = Watchdog::new(harness.ports(), harness.ports(), clock).run(budget).await.unwrap();
+    assert_eq!(report, WatchdogReport { unfinished: true, ..WatchdogReport::default() }, "its time is over");
+    assert_eq!(listed(&harness, late), (IndexPartition::Pending, harness.now()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_part_of_the_index_comes_first_each_minute() {
     let harness = graph(&[&[]], &[], "");
-    let tasks: Vec<Id> = (0..Listing::SHARDS).map(|shard| written(&harness, shard, 0)).collect();
+    let tasks: Vec<Id> = (0..IndexPartition::SHARDS).map(|shard| written(&harness, shard, 0)).collect();
     let due = harness.now() + MINUTE;
     // The pending tasks' parts come before those of the compensating ones.
     let first = |now: Timestamp| usize::try_from(now.as_seconds() / 60 % 32).unwrap();
@@ -139,7 +139,7 @@ async fn however_many_tasks_are_newer_they_keep_it_from_no_other() {
     let behind = written(&harness, 0, 100);
     let due = newer.iter().map(|task| listed(&harness, *task)).collect::<Vec<_>>();
     harness.skip(MINUTE).await;
-    let expected = Report { looked_at: 1, sent: 1, newer: 60, ..Report::default() };
+    let expected = WatchdogReport { looked_at: 1, sent: 1, newer: 60, ..WatchdogReport::default() };
     assert_eq!(watch(&harness, 10).await, expected, "with a bound of ten tasks");
     assert_eq!(listed(&harness, behind).1, harness.now() + MINUTE);
     assert!(newer.iter().map(|task| listed(&harness, *task)).eq(due), "each stays where its own watchdog looks for it");
@@ -153,7 +153,10 @@ async fn a_task_that_cannot_be_looked_at_stands_in_nobodys_way() {
     let tasks = [written(&harness, 0, 0), written(&harness, 0, 1)];
     harness.skip(MINUTE).await;
     harness.fail_call("load_all", [FailureKind::Refused]);
-    assert_eq!(watch(&harness, 10).await, Report { looked_at: 2, sent: 1, failed: 1, ..Report::default() });
+    assert_eq!(
+        watch(&harness, 10).await,
+        WatchdogReport { looked_at: 2, sent: 1, failed: 1, ..WatchdogReport::default() }
+    );
     // They are looked at side by side, so either may have met the failure.
     let mut moments = tasks.map(|task| listed(&harness, task).1.since(harness.now()));
     moments.sort_unstable();
@@ -169,7 +172,7 @@ async fn a_task_that_cannot_be_looked_at_stands_in_nobodys_way() {
     harness.fail_call("send", [FailureKind::Unavailable]);
     harness.fail_call("move_in_index", [FailureKind::Unavailable]);
     let report = minute(&harness).await;
-    assert_eq!((report.failed, listed(&harness, broken)), (1, (Listing::Pending, due)), "it is still due");
+    assert_eq!((report.failed, listed(&harness, broken)), (1, (IndexPartition::Pending, due)), "it is still due");
     assert_eq!(log.lines("ERROR message=nor could it be listed for later").len(), 1);
     assert_eq!(harness.run(broken).await.unwrap().status(), TaskStatus::Complete);
 }
@@ -180,10 +183,10 @@ async fn what_somebody_does_to_a_task_while_it_is_looked_at_is_not_undone() {
     let listed_anew = || log.lines("DEBUG message=listed anew by somebody else meanwhile").len();
     let harness = Arc::new(graph(&[&[]], &[], ""));
     let (task, there) = (harness.begin().await, harness.clone());
-    harness.meanwhile("move_in_index", async move { there.client().resolve(task, &by()).await.unwrap() });
+    harness.meanwhile("move_in_index", async move { there.client().resolve(task, &actor()).await.unwrap() });
     let report = minute(&harness).await;
     assert_eq!((report.looked_at, report.failed), (1, 0));
-    assert_eq!(listed(&harness, task), (Listing::ResolvedManually, harness.now()));
+    assert_eq!(listed(&harness, task), (IndexPartition::ResolvedManually, harness.now()));
     assert_eq!(listed_anew(), 1);
     harness.begin().await;
     assert_eq!((minute(&harness).await.looked_at, listed_anew()), (1, 1));
@@ -197,7 +200,7 @@ async fn a_task_that_is_gone_when_it_is_looked_at_is_passed_over() {
         let delete = Transition::of("delete", Write::new(Key::Task(task), Condition::ALWAYS, Effect::Delete));
         store.apply_observed(&delete, |_| ()).unwrap();
     });
-    assert_eq!(minute(&harness).await, Report { looked_at: 1, ..Report::default() });
+    assert_eq!(minute(&harness).await, WatchdogReport { looked_at: 1, ..WatchdogReport::default() });
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,19 +214,19 @@ async fn a_compensation_that_nobody_goes_on_with_is_brought_on() {
     harness.lose_messages();
     assert_eq!(harness.state(task), TaskState::Failed);
     let report = minute(&harness).await;
-    assert_eq!((report.failed, report.unwound), (1, 0), "the table failed");
+    assert_eq!((report.failed, report.recovered), (1, 0), "the table failed");
     harness.skip(5 * MINUTE).await;
     assert_eq!(watch(&harness, 10).await.failed, 1);
     harness.skip(5 * MINUTE).await;
-    assert_eq!(watch(&harness, 10).await, Report { looked_at: 1, unwound: 1, ..Report::default() });
+    assert_eq!(watch(&harness, 10).await, WatchdogReport { looked_at: 1, recovered: 1, ..WatchdogReport::default() });
     assert_eq!(harness.woken(), ["s0", "u0"]);
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_failed_beside_a_step_that_is_then_done_by_hand_is_restarted() {
-    let harness = graph(&[&[], &[]], &[], "restarts: 1,");
+async fn what_failed_beside_a_step_that_is_then_done_by_hand_is_redriven() {
+    let harness = graph(&[&[], &[]], &[], "redrives: 1,");
     harness.fail("s0", [no()]);
     harness.fail("s1", [busy(), busy(), busy()]);
     let task = harness.begin().await;
@@ -237,9 +240,9 @@ async fn what_failed_beside_a_step_that_is_then_done_by_hand_is_restarted() {
     };
     assert!(looks(5).await > 0);
     assert_eq!(looks(60).await, 0, "one of them failed for good, so nothing more happens by itself");
-    harness.client().resolve_step(task, "s0", "{}", &by()).await.unwrap();
+    harness.client().resolve_step(task, "s0", "{}", &actor()).await.unwrap();
     let report = minute(&harness).await;
-    assert_eq!((report.looked_at, report.unwound), (1, 1));
+    assert_eq!((report.looked_at, report.recovered), (1, 1));
     assert_eq!(harness.woken()[2..], ["s0", "s1"], "the one by the operator, the other by the watchdog");
     assert_eq!(harness.step(task, "s1").state, StepState::Pending);
 }
@@ -248,11 +251,11 @@ async fn what_failed_beside_a_step_that_is_then_done_by_hand_is_restarted() {
 async fn a_compensation_that_failed_calls_for_people_at_least_once_an_hour_until_they_have_come() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[]], &[0], "");
-    let calls = || log.lines(&format!("ERROR message={}", compensation::COMPENSATION_FAILED));
+    let calls = || log.lines(&format!("ERROR message={}", recovery::COMPENSATION_FAILED));
     harness.fail("s0", [no()]);
     harness.fail("u0", [no()]);
     let task = harness.begin().await;
-    harness.run_until(task, |history| history.task.state.is_compensating()).await.unwrap();
+    harness.run_until(task, |snapshot| snapshot.task.state.is_compensating()).await.unwrap();
     assert_eq!(calls(), [""; 0]);
     harness.run(task).await.unwrap();
     assert_eq!(calls(), [format!("ERROR message=compensation failed task_id={task} step=\"u0\" code=\"NO\"")]);
@@ -264,7 +267,7 @@ async fn a_compensation_that_failed_calls_for_people_at_least_once_an_hour_until
         assert!(calls().len() > before, "nobody was called in hour {hour}");
     }
 
-    harness.client().resolve_step(task, "u0", "{}", &by()).await.unwrap();
+    harness.client().resolve_step(task, "u0", "{}", &actor()).await.unwrap();
     let called = calls();
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Compensated(End::Error));

@@ -18,11 +18,11 @@ pub(super) enum Verdict {
 
 /// Whether there is to be another attempt, and when.
 ///
-/// `attempt` is the number of the failed attempt among those that count, from 1; `draw` a random number in `0.0..1.0`.
-pub(super) fn verdict(error: &StepError, attempt: u32, retry_limit: u32, backoff: &Backoff, draw: f64) -> Verdict {
+/// `attempt` is the number of the failed attempt among those that count, from 1; `random` a random number in `0.0..1.0`.
+pub(super) fn verdict(error: &StepError, attempt: u32, max_attempts: u32, backoff: &Backoff, random: f64) -> Verdict {
     match error.kind {
-        ErrorKind::Retryable { retry_after } if attempt < retry_limit => {
-            Verdict::RetryIn(backoff.delay(attempt, retry_after, draw))
+        ErrorKind::Retryable { retry_after } if attempt < max_attempts => {
+            Verdict::RetryIn(backoff.delay(attempt, retry_after, random))
         }
         ErrorKind::Retryable { .. } | ErrorKind::Permanent => Verdict::Fail,
     }
@@ -125,13 +125,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_permanent_error_is_never_retried(attempt in 1u32..100, limit in 1u32..100, draw in 0.0f64..1.0) {
-            prop_assert_eq!(verdict(&permanent("NO", ""), attempt, limit, &Backoff::default(), draw), Verdict::Fail);
+        fn a_permanent_error_is_never_retried(attempt in 1u32..100, limit in 1u32..100, random in 0.0f64..1.0) {
+            prop_assert_eq!(verdict(&permanent("NO", ""), attempt, limit, &Backoff::default(), random), Verdict::Fail);
         }
 
         #[test]
-        fn a_retryable_error_is_retried_below_the_limit_only(attempt in 1u32..100, limit in 1u32..100, draw in 0.0f64..1.0) {
-            let again = matches!(verdict(&retryable("BUSY", ""), attempt, limit, &Backoff::default(), draw), Verdict::RetryIn(_));
+        fn a_retryable_error_is_retried_below_the_limit_only(attempt in 1u32..100, limit in 1u32..100, random in 0.0f64..1.0) {
+            let again = matches!(verdict(&retryable("BUSY", ""), attempt, limit, &Backoff::default(), random), Verdict::RetryIn(_));
             prop_assert_eq!(again, attempt < limit);
         }
     }

@@ -7,17 +7,17 @@ use super::{
 use crate::{
     core::{
         codes::EngineCode,
-        history::Loaded,
         limits::SETTLE_RESERVE,
         message::{Message, printable},
         plan::{Plan, StepPlan, is_name},
         record::{AttemptRecord, Failure, Lease, Outcome, StepRecord, TaskRecord},
         settlement::{self, Dispatch, Disposition, Settlement, after_failure, dispatch},
+        snapshot::Loaded,
         state::StepState,
         step::{self, Claim, ClaimRequest},
         timestamp::Timestamp,
     },
-    ports::{Ambient, Queue, Received, Store},
+    ports::{Queue, Received, Runtime, Store},
     runtime::{
         error::EngineError,
         step::{Input, Step, StepContext, StepError, TaskData},
@@ -37,7 +37,7 @@ pub(super) struct Delivery<'a, S, T, Q, A> {
     owner: String,
 }
 
-impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
+impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
     pub(super) fn new(worker: &'a Worker<S, T, Q, A>, message: &'a Received, invocation: &'a Invocation) -> Self {
         let owner = step::owner(&invocation.request_id, &message.id);
         Self { worker, message, invocation, owner }
@@ -194,8 +194,8 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
             let error = StepError::new(EngineCode::UndeclaredDependency, undeclared.to_string());
             return self.failed(lease, task, plan, &error).await;
         }
-        if lease.counted_attempt() > plan.retry_limit {
-            let message = format!("{} attempts ended without an answer", plan.retry_limit);
+        if lease.counted_attempt() > plan.max_attempts {
+            let message = format!("{} attempts ended without an answer", plan.max_attempts);
             let error = StepError::new(EngineCode::AttemptsExhausted, message);
             return self.failed(lease, task, plan, &error).await;
         }
@@ -284,8 +284,8 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Ambient> Delivery<'a, S, T, Q, A> {
         let now = self.now();
         let outcome = if error.is_retryable() { Outcome::RetryableError } else { Outcome::PermanentError };
         let mut ended = lease.ended(now, outcome, Some(Failure::new(&error.code, &error.message)));
-        let draw = self.worker.engine.ambient.draw();
-        match verdict(error, lease.counted_attempt(), plan.retry_limit, &plan.backoff, draw) {
+        let random = self.worker.engine.runtime.random();
+        match verdict(error, lease.counted_attempt(), plan.max_attempts, &plan.backoff, random) {
             Verdict::RetryIn(wait) => {
                 ended.next_retry_at = Some(now + wait);
                 let settlement = Settlement::of(step::retry_later(lease, &ended));

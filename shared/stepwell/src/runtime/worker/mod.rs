@@ -12,7 +12,7 @@ use crate::{
         message::{QueueName, StepQueue},
         timestamp::Timestamp,
     },
-    ports::{Ambient, Queue, Received, Store},
+    ports::{Queue, Received, Runtime, Store},
     runtime::{engine::Engine, step::Step},
 };
 use deliver::Delivery;
@@ -25,13 +25,13 @@ const ASSUMED_INVOCATION: Duration = Duration::from_secs(60);
 
 /// Hides a message that its queue has to keep, and answers with its id. Without a wait, because something went wrong, it waits
 /// the longer the more often it has come: an outage must not use up the receive count.
-pub(crate) async fn keep_hidden<S: Store, Q: Queue, A: Ambient>(
+pub(crate) async fn keep_hidden<S: Store, Q: Queue, A: Runtime>(
     engine: &Engine<S, Q, A>,
     queue: &QueueName,
     message: &Received,
     wait: Option<Duration>,
 ) -> Option<String> {
-    let by_count = || Backoff::default().delay(message.receives.unwrap_or(1), None, engine.ambient.draw());
+    let by_count = || Backoff::default().delay(message.receives.unwrap_or(1), None, engine.runtime.random());
     let wait = wait.unwrap_or_else(by_count);
     if let Some(receipt) = &message.receipt {
         // Where this fails the message comes back at the end of its visibility timeout all the same, only later.
@@ -65,15 +65,15 @@ impl Invocation {
     }
 
     /// How long until Lambda ends it.
-    pub fn time_left(&self, ambient: &impl Ambient) -> Duration {
-        self.deadline.since(ambient.now())
+    pub fn time_left(&self, runtime: &impl Runtime) -> Duration {
+        self.deadline.since(runtime.now())
     }
 }
 
-impl<S: Step, T: Store, Q: Queue, A: Ambient> Worker<S, T, Q, A> {
+impl<S: Step, T: Store, Q: Queue, A: Runtime> Worker<S, T, Q, A> {
     /// A worker of this queue that runs `step`. Several queues, of one workflow or of several, may have the same step.
-    pub fn new(serves: StepQueue, step: S, table: T, queue: Q, ambient: A) -> Self {
-        Self { serves, step, engine: Engine::new(table, queue, ambient) }
+    pub fn new(serves: StepQueue, step: S, table: T, queue: Q, runtime: A) -> Self {
+        Self { serves, step, engine: Engine::new(table, queue, runtime) }
     }
 
     /// Works all messages of a batch at the same time, and answers with the ids of those that their queue has to keep. It

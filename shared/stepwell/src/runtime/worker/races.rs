@@ -74,7 +74,7 @@ async fn only_a_hand_over_made_again_calls_its_message_a_repeat() {
     let harness = graph(&[&[], &[0]], &[], "");
     let task = harness.begin().await;
     let repeats = || harness.sent().iter().map(|message| (message.step.clone(), message.repeat)).collect::<Vec<_>>();
-    harness.run_until(task, |history| history.step("s0").unwrap().state.is_done()).await.unwrap();
+    harness.run_until(task, |snapshot| snapshot.step("s0").unwrap().state.is_done()).await.unwrap();
     let first = [("s0".to_owned(), false), ("s1".to_owned(), false)];
     assert_eq!(repeats(), first);
     harness.lose_messages();
@@ -90,7 +90,7 @@ async fn a_claim_whose_task_cannot_be_read_is_given_back_and_costs_no_attempt() 
     let task = harness.begin().await;
     harness.run_for(Duration::ZERO).await.unwrap();
     let step = harness.step(task, "s0");
-    assert_eq!((step.state, step.attempt, step.exempt), (StepState::Pending, 1, 1));
+    assert_eq!((step.state, step.attempt, step.uncounted_attempts), (StepState::Pending, 1, 1));
     assert!(harness.memory().queue.holds_any_of(task), "the message is kept");
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Completed);

@@ -22,7 +22,7 @@ mod projection;
 #[cfg(test)]
 mod tests;
 
-use super::fate::Fate;
+use super::scheduler::Scheduler;
 use crate::locked::Locked;
 use crate::model::{Rule, Snapshot, Write};
 use projection::{Bits, Projection, StepWritten, TaskWritten};
@@ -48,7 +48,7 @@ pub(super) struct Rules {
 /// Holds every write of a run to the rules.
 #[derive(Debug)]
 pub(super) struct Conformance {
-    fate: Arc<Fate>,
+    scheduler: Arc<Scheduler>,
     rules: Arc<Rules>,
     tasks: Locked<BTreeMap<TaskId, Projection>>,
 }
@@ -65,14 +65,14 @@ pub(super) struct Made {
 }
 
 impl Conformance {
-    pub(super) fn new(fate: &Arc<Fate>, rules: Arc<Rules>) -> Self {
-        Self { fate: fate.clone(), rules, tasks: Locked::default() }
+    pub(super) fn new(scheduler: &Arc<Scheduler>, rules: Arc<Rules>) -> Self {
+        Self { scheduler: scheduler.clone(), rules, tasks: Locked::default() }
     }
 
     /// Sees one of a transition's writes.
     pub(super) fn see(&self, made: &mut Made, written: &Written<'_>) {
         if let Err(problem) = self.project(made, written) {
-            self.fate.violated(|| format!("{:?} is nothing that the model has: {problem}", written.key));
+            self.scheduler.violated(|| format!("{:?} is nothing that the model has: {problem}", written.key));
         }
     }
 
@@ -121,7 +121,7 @@ impl Conformance {
         let judged = judged.and_then(|()| before.apply(made.task, made.steps));
         if let Err(problem) = judged {
             let of = made.of.map_or_else(|| "an idempotency key".to_owned(), |task| format!("task {task}"));
-            self.fate.violated(|| format!("`{name}` of {of} is nothing that the model allows: {problem}"));
+            self.scheduler.violated(|| format!("`{name}` of {of} is nothing that the model allows: {problem}"));
         }
     }
 }
@@ -159,7 +159,7 @@ fn rule_of(name: &str, task: Option<&TaskWritten>) -> Option<Rule> {
         "resolve_step" => Rule::ResolveStep,
         "dead_letter_step" => Rule::DeadLetterStep,
         "cancel_step" => Rule::CancelStep,
-        "divert" => match task?.task.state {
+        "close_or_compensate" => match task?.task.state {
             TaskState::Cancelled => Rule::Cancel,
             TaskState::Resolved => Rule::Resolve,
             TaskState::Compensating(_) => Rule::Compensate,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use stepwell::{
     Timestamp,
     core::{
-        index::Listing,
+        index::IndexPartition,
         item::{self, attribute},
         plan::Plan,
         record::{StepRecord, TaskRecord},
@@ -24,7 +24,7 @@ struct Graph {
     numbers: BTreeMap<String, usize>,
     forward: usize,
     depends_on: Vec<Set<Bits>>,
-    last_steps: Set<Bits>,
+    leaves: Set<Bits>,
     compensated: Set<Bits>,
     compensates_cancellation: bool,
     retry_limits: Vec<u8>,
@@ -40,20 +40,20 @@ impl Graph {
         for step in plan.steps() {
             let number = numbers[&step.name];
             depends_on[number] = step.depends_on.iter().map(|name| numbers[name]).collect();
-            retry_limits[number] = limit(step.retry_limit);
+            retry_limits[number] = limit(step.max_attempts);
         }
         // By what the steps say, and not by what the engine makes of it.
         let waited_for = depends_on.iter().fold(Set::default(), |all: Set<Bits>, some| all.union(*some));
-        let last_steps = (0..forward).filter(|step| !waited_for.has(*step)).collect();
+        let leaves = (0..forward).filter(|step| !waited_for.has(*step)).collect();
         let mut compensated = Set::default();
         for compensation in plan.compensations() {
             let undone = numbers[compensation.undoes.as_deref().expect("a compensation undoes a step")];
             compensated = compensated.with(undone);
             numbers.insert(compensation.name.clone(), forward + undone);
-            retry_limits[forward + undone] = limit(compensation.retry_limit);
+            retry_limits[forward + undone] = limit(compensation.max_attempts);
         }
         let compensates_cancellation = plan.compensates_cancellation();
-        Self { numbers, forward, depends_on, last_steps, compensated, compensates_cancellation, retry_limits }
+        Self { numbers, forward, depends_on, leaves, compensated, compensates_cancellation, retry_limits }
     }
 }
 
@@ -140,7 +140,7 @@ impl Projection {
         let moved = |name: &str| before.get(name) != after.get(name);
         let partition = after.get(attribute::STATUS_SHARD).and_then(serde_json::Value::as_str).unwrap_or_default();
         let (listing, _) = partition.split_once('#').unwrap_or_default();
-        if !Listing::of(task.state.status()).iter().any(|possible| possible.as_str() == listing) {
+        if !IndexPartition::of(task.state.status()).iter().any(|possible| possible.as_str() == listing) {
             return Err(format!("the index lists it in `{partition}`, and it is {}", task.state.status()));
         }
         Ok(TaskWritten {
@@ -163,7 +163,7 @@ impl Projection {
         let done = after.state.is_done();
         let item = Item {
             state: after.state,
-            counted: u8::try_from(after.attempt.saturating_sub(after.exempt)).unwrap_or(u8::MAX),
+            counted: u8::try_from(after.attempt.saturating_sub(after.uncounted_attempts)).unwrap_or(u8::MAX),
             attempted: after.attempt > 0 || done,
             over: false,
             arrived,
@@ -276,8 +276,8 @@ impl Snapshot for Before<'_> {
         self.all.graph.depends_on[step]
     }
 
-    fn last_steps(&self) -> Set<Bits> {
-        self.all.graph.last_steps
+    fn leaves(&self) -> Set<Bits> {
+        self.all.graph.leaves
     }
 
     fn compensated(&self) -> Set<Bits> {
@@ -288,7 +288,7 @@ impl Snapshot for Before<'_> {
         self.all.graph.compensates_cancellation
     }
 
-    fn retry_limit(&self, step: usize) -> u8 {
+    fn max_attempts(&self, step: usize) -> u8 {
         self.all.graph.retry_limits[step]
     }
 

@@ -50,7 +50,7 @@ fn each_write_of_a_whole_settlement_is_held() {
 
 /// A task of one step in a table whose writes are held to the rules.
 struct Held {
-    fate: Arc<Fate>,
+    scheduler: Arc<Scheduler>,
     table: MemoryTable,
     task: TaskId,
 }
@@ -58,12 +58,12 @@ struct Held {
 impl Held {
     async fn new() -> Self {
         let mut rng = Rng::with_seed(0);
-        let odds = Odds::draw(&mut rng);
-        let fate = Arc::new(Fate::new(rng, odds, false));
-        let conformance = Arc::new(Conformance::new(&fate, Arc::default()));
-        let held = Self { fate, table: MemoryTable::default().held_to(conformance), task: TaskId::new() };
+        let odds = Odds::random(&mut rng);
+        let scheduler = Arc::new(Scheduler::new(rng, odds, false));
+        let conformance = Arc::new(Conformance::new(&scheduler, Arc::default()));
+        let held = Self { scheduler, table: MemoryTable::default().held_to(conformance), task: TaskId::new() };
         let workflow = Graph::chain(1).workflow();
-        let (context, created_at) = ("{}", held.fate.now());
+        let (context, created_at) = ("{}", held.scheduler.now());
         let new =
             NewTask { id: held.task, workflow: workflow.id().to_string(), context, plan: workflow.plan(), created_at };
         held.make(create(&new)).await;
@@ -75,7 +75,7 @@ impl Held {
     }
 
     fn request(&self) -> ClaimRequest<'static> {
-        let now = self.fate.now();
+        let now = self.scheduler.now();
         ClaimRequest { task: self.task, step: "s00", owner: "request/message", now, lease_until: now }
     }
 
@@ -83,14 +83,14 @@ impl Held {
         let request = self.request();
         let applied = self.table.apply(&claim(&request)).await.unwrap();
         let Claim::Granted(lease) = Claim::read(&request, applied).unwrap() else { panic!("nobody has claimed it") };
-        assert_eq!(self.fate.violation(), None);
+        assert_eq!(self.scheduler.violation(), None);
         lease
     }
 
     /// What is wrong with what was written last.
     #[track_caller]
     fn finds(&self, problem: &str) {
-        let found = self.fate.violation().unwrap_or_default();
+        let found = self.scheduler.violation().unwrap_or_default();
         assert!(found.contains(problem), "{found}");
     }
 }
@@ -128,7 +128,7 @@ async fn outcome_of_an_attempt_that_is_not_the_last_is_found() {
     let old = AttemptRecord {
         number: lease.attempt - 1,
         started_at: lease.started_at,
-        finished_at: Some(held.fate.now()),
+        finished_at: Some(held.scheduler.now()),
         outcome: Outcome::Complete,
         error: None,
         next_retry_at: None,

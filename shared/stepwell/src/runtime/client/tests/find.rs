@@ -1,9 +1,9 @@
-//! Finding tasks, page by page, and retrying all that are found.
+//! Finding tasks, page by page, and redriving all that are found.
 
 use crate::{
-    By, Cursor, FailureKind, Filter, TaskId,
+    Actor, Cursor, FailureKind, Filter, TaskId,
     core::{
-        index::Listing,
+        index::IndexPartition,
         record::{Action, ActionKind, NewTask},
         state::{End, TaskState, TaskStatus},
         task,
@@ -11,7 +11,7 @@ use crate::{
     permanent,
     testing::{
         Harness, StepFault, VirtualClock,
-        fixtures::staged::{by, graph, no, workflow},
+        fixtures::staged::{actor, graph, no, workflow},
     },
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -71,16 +71,16 @@ async fn a_task_is_found_by_its_status_under_which_ever_it_is_listed() {
     let [compensated, cancelled, resolved] =
         [failed(&harness, "s0", "NO").await, harness.begin().await, harness.begin().await];
     harness.lose_messages();
-    client.compensate(compensated, &by()).await.unwrap();
+    client.compensate(compensated, &actor()).await.unwrap();
     harness.run(compensated).await.unwrap();
-    client.cancel(cancelled, &by()).await.unwrap();
-    client.resolve(resolved, &by()).await.unwrap();
+    client.cancel(cancelled, &actor()).await.unwrap();
+    client.resolve(resolved, &actor()).await.unwrap();
     let undone = harness.begin().await;
     harness.lose_messages();
     let stuck = failed(&harness, "s0", "NO").await;
-    client.cancel(undone, &by()).await.unwrap();
-    client.compensate(undone, &by()).await.unwrap();
-    client.compensate(stuck, &by()).await.unwrap();
+    client.cancel(undone, &actor()).await.unwrap();
+    client.compensate(undone, &actor()).await.unwrap();
+    client.compensate(stuck, &actor()).await.unwrap();
     harness.lose_messages();
 
     for (status, expected) in [
@@ -121,8 +121,8 @@ async fn a_failed_task_is_found_while_something_may_still_happen_by_itself() {
     let harness = graph(&[&[]], &[0], "compensate_after_seconds: 3600,");
     harness.fail("s0", [no()]);
     let task = harness.begin().await;
-    harness.run_until(task, |history| history.task.state == TaskState::Failed).await.unwrap();
-    assert_eq!(harness.memory().store.listed(task).unwrap().listing, Listing::Compensating);
+    harness.run_until(task, |snapshot| snapshot.task.state == TaskState::Failed).await.unwrap();
+    assert_eq!(harness.memory().store.listed(task).unwrap().listing, IndexPartition::Compensating);
     let of = async |status| found(&harness, Filter { status: Some(status), ..Filter::default() }).await;
     assert_eq!(of(TaskStatus::Error).await, [task].into());
     assert_eq!(of(TaskStatus::Compensating).await, [].into());
@@ -229,33 +229,37 @@ async fn an_index_that_cannot_be_read_is_no_empty_one() {
     harness.client().find(&Filter::default(), None, 10).await.unwrap_err();
 }
 
-/// What one call of many has done: how many it retried, how many it found, where it stopped.
-async fn retry_all(harness: &Harness, from: Option<&Cursor>, by: Option<&By>) -> (usize, Vec<TaskId>, Option<Cursor>) {
-    let page = harness.client().retry_all(&Filter::default(), from, 1, by).await.unwrap();
+/// What one call of many has done: how many it redrove, how many it found, where it stopped.
+async fn redrive_all(
+    harness: &Harness,
+    from: Option<&Cursor>,
+    actor: Option<&Actor>,
+) -> (usize, Vec<TaskId>, Option<Cursor>) {
+    let page = harness.client().redrive_all(&Filter::default(), from, 1, actor).await.unwrap();
     assert!(page.refused.is_empty(), "{:?}", page.refused);
-    (page.retried, page.found.tasks.iter().map(|task| task.task_id).collect(), page.found.next)
+    (page.redriven, page.found.tasks.iter().map(|task| task.task_id).collect(), page.found.next)
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_what_has_failed_is_retried_with_all_others_and_only_when_somebody_says_so() {
     let harness = graph(&[&[]], &[0], "compensate: manual,");
     let running = harness.begin().await;
-    assert_eq!(retry_all(&harness, None, None).await, (0, vec![], None));
+    assert_eq!(redrive_all(&harness, None, None).await, (0, vec![], None));
     harness.lose_messages();
     let task = failed(&harness, "s0", "NO").await;
-    let (retried, found, _) = retry_all(&harness, None, None).await;
-    assert_eq!((retried, found, harness.state(task)), (0, vec![task], TaskState::Failed), "it is only said");
-    let (retried, found, _) = retry_all(&harness, None, Some(&by())).await;
-    assert_eq!((retried, found, harness.state(task)), (1, vec![task], TaskState::Running));
+    let (redriven, found, _) = redrive_all(&harness, None, None).await;
+    assert_eq!((redriven, found, harness.state(task)), (0, vec![task], TaskState::Failed), "it is only said");
+    let (redriven, found, _) = redrive_all(&harness, None, Some(&actor())).await;
+    assert_eq!((redriven, found, harness.state(task)), (1, vec![task], TaskState::Running));
     assert_eq!(harness.step(running, "s0").attempt, 0);
 
     harness.run(task).await.unwrap();
     let closed = failed(&harness, "s0", "NO").await;
-    harness.client().compensate(closed, &by()).await.unwrap();
+    harness.client().compensate(closed, &actor()).await.unwrap();
     harness.run(closed).await.unwrap();
-    assert_eq!(retry_all(&harness, None, None).await, (0, vec![], None), "what is undone is closed");
+    assert_eq!(redrive_all(&harness, None, None).await, (0, vec![], None), "what is undone is closed");
     let asked_for = Filter { compensated: Some(true), ..Filter::default() };
-    let found = harness.client().retry_all(&asked_for, None, 10, None).await.unwrap().found.tasks;
+    let found = harness.client().redrive_all(&asked_for, None, 10, None).await.unwrap().found.tasks;
     assert_eq!(found.into_iter().map(|task| task.task_id).collect::<Vec<_>>(), [closed]);
 }
 
@@ -264,26 +268,26 @@ async fn what_is_not_retried_with_all_others_is_told_with_the_reason() {
     let harness = Arc::new(graph(&[&[]], &[], ""));
     let task = failed(&harness, "s0", "NO").await;
     let there = harness.clone();
-    harness.meanwhile("redrive", async move { there.client().resolve(task, &by()).await.unwrap() });
-    let all = harness.client().retry_all(&Filter::default(), None, 10, Some(&by())).await.unwrap();
-    assert_eq!((all.retried, all.found.tasks.len(), all.refused[0].task_id), (0, 1, task));
-    assert_eq!(all.refused[0].error.to_string(), "cannot retry task in resolved_manually status");
+    harness.meanwhile("redrive", async move { there.client().resolve(task, &actor()).await.unwrap() });
+    let all = harness.client().redrive_all(&Filter::default(), None, 10, Some(&actor())).await.unwrap();
+    assert_eq!((all.redriven, all.found.tasks.len(), all.refused[0].task_id), (0, 1, task));
+    assert_eq!(all.refused[0].error.to_string(), "cannot redrive task in resolved_manually status");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_fails_again_while_many_are_retried_is_not_retried_by_the_next_page() {
     let harness = graph(&[&[]], &[], "");
     let task = failed(&harness, "s0", "NO").await;
-    let (retried, found, next) = retry_all(&harness, None, Some(&by())).await;
-    assert_eq!((retried, found), (1, vec![task]));
+    let (redriven, found, next) = redrive_all(&harness, None, Some(&actor())).await;
+    assert_eq!((redriven, found), (1, vec![task]));
     // It fails at once, and so comes again behind the place where the first page ended.
     harness.skip(SECOND).await;
     harness.fail("s0", [no()]);
     harness.run(task).await.unwrap();
-    let (retried, found, _) = retry_all(&harness, next.as_ref(), Some(&by())).await;
-    assert_eq!((retried, found), (0, vec![]), "it was retried by the first page");
-    let (retried, found, _) = retry_all(&harness, None, Some(&by())).await;
-    assert_eq!((retried, found), (1, vec![task]), "whoever begins anew retries it anew");
+    let (redriven, found, _) = redrive_all(&harness, next.as_ref(), Some(&actor())).await;
+    assert_eq!((redriven, found), (0, vec![]), "it was redriven by the first page");
+    let (redriven, found, _) = redrive_all(&harness, None, Some(&actor())).await;
+    assert_eq!((redriven, found), (1, vec![task]), "whoever begins anew redrives it anew");
 }
 
 #[tokio::test(start_paused = true)]
@@ -295,13 +299,13 @@ async fn what_somebody_else_or_an_earlier_call_has_retried_is_retried_by_the_nex
         harness.run(task).await.unwrap();
     };
     let task = failed(&harness, "s0", "NO").await;
-    harness.client().retry(task, &by()).await.unwrap();
+    harness.client().redrive(task, &actor()).await.unwrap();
     fails(task).await;
-    let (_, _, next) = retry_all(&harness, None, None).await;
-    harness.client().retry(task, &By::new("customer", "a test").unwrap()).await.unwrap();
+    let (_, _, next) = redrive_all(&harness, None, None).await;
+    harness.client().redrive(task, &Actor::new("customer", "a test").unwrap()).await.unwrap();
     fails(task).await;
-    let (retried, found, _) = retry_all(&harness, next.as_ref(), Some(&by())).await;
-    assert_eq!((retried, found), (1, vec![task]));
-    let trail: Vec<_> = harness.history(task).await.unwrap().task.actions;
-    assert!(trail.iter().all(|Action { what, .. }| *what == ActionKind::Retry) && trail.len() == 3, "{trail:?}");
+    let (redriven, found, _) = redrive_all(&harness, next.as_ref(), Some(&actor())).await;
+    assert_eq!((redriven, found), (1, vec![task]));
+    let trail: Vec<_> = harness.snapshot(task).await.unwrap().task.actions;
+    assert!(trail.iter().all(|Action { what, .. }| *what == ActionKind::Redrive) && trail.len() == 3, "{trail:?}");
 }

@@ -1,9 +1,9 @@
 //! What operators do to tasks: in which states, with what answer, and what is left of it in the trail.
 
 use crate::{
-    ActionError, By, FailureKind, TaskId,
+    ActionError, Actor, FailureKind, TaskId,
     core::{
-        index::{FIRST_LOOK, Listing},
+        index::{FIRST_INSPECTION_AFTER, IndexPartition},
         limits::MAX_RESULT_BYTES,
         record::{Action, ActionKind},
         state::{End, StepState, TaskState, TaskStatus},
@@ -12,7 +12,7 @@ use crate::{
     testing::{
         Harness, StepFault, VirtualClock,
         fixtures::{
-            staged::{by, graph, no},
+            staged::{actor, graph, no},
             undo,
         },
     },
@@ -41,22 +41,22 @@ async fn in_state(state: TaskState) -> (Harness, TaskId) {
 async fn act(harness: &Harness, task: TaskId, what: ActionKind) -> Result<(), ActionError> {
     let client = harness.client();
     match what {
-        ActionKind::Retry => client.retry(task, &by()).await.map(drop),
-        ActionKind::Cancel => client.cancel(task, &by()).await.map(drop),
-        ActionKind::Compensate => client.compensate(task, &by()).await,
-        ActionKind::Resolve => client.resolve(task, &by()).await,
-        ActionKind::ResolveStep | ActionKind::GiveUp => client.resolve_step(task, "s0", "{}", &by()).await,
+        ActionKind::Redrive => client.redrive(task, &actor()).await.map(drop),
+        ActionKind::Cancel => client.cancel(task, &actor()).await.map(drop),
+        ActionKind::Compensate => client.compensate(task, &actor()).await,
+        ActionKind::Resolve => client.resolve(task, &actor()).await,
+        ActionKind::ResolveStep | ActionKind::DeadLetter => client.resolve_step(task, "s0", "{}", &actor()).await,
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_action_is_done_in_the_states_that_allow_it_and_refused_with_the_status_in_all_others() {
-    use ActionKind::{Cancel, Compensate, Resolve, ResolveStep, Retry};
+    use ActionKind::{Cancel, Compensate, Redrive, Resolve, ResolveStep};
     use TaskState::{Cancelled, Compensated, Compensating, Failed, Resolved, Running};
     // What was attempted has to be undone first; of a running task nothing was, so all is undone at once.
     let leads_to = |state, what| match (state, what) {
-        (Failed, Retry) | (Running | Failed, ResolveStep) => Some(Running),
-        (Compensating(end), Retry) => Some(Compensating(end)),
+        (Failed, Redrive) | (Running | Failed, ResolveStep) => Some(Running),
+        (Compensating(end), Redrive) => Some(Compensating(end)),
         (Running, Cancel) => Some(Compensated(End::Cancelled)),
         (Failed, Cancel) | (Cancelled, Compensate) => Some(Compensating(End::Cancelled)),
         (Failed, Compensate) => Some(Compensating(End::Error)),
@@ -68,17 +68,17 @@ async fn an_action_is_done_in_the_states_that_allow_it_and_refused_with_the_stat
         what => ActionKind::as_str(what),
     };
     for state in TaskState::ALL {
-        for what in [Retry, Cancel, Compensate, Resolve, ResolveStep] {
+        for what in [Redrive, Cancel, Compensate, Resolve, ResolveStep] {
             let (harness, task) = in_state(state).await;
-            let before = harness.history(task).await.unwrap();
+            let before = harness.snapshot(task).await.unwrap();
             let answer = act(&harness, task, what).await;
-            let after = harness.history(task).await.unwrap();
+            let after = harness.snapshot(task).await.unwrap();
             match leads_to(state, what) {
                 Some(to) => {
                     answer.unwrap();
                     assert_eq!(after.task.state, to, "{what:?} in {state:?}");
                     let goes_on = to == Running || to.is_compensating();
-                    let at = if goes_on { harness.now() + FIRST_LOOK } else { harness.now() };
+                    let at = if goes_on { harness.now() + FIRST_INSPECTION_AFTER } else { harness.now() };
                     assert_eq!(harness.memory().store.listed(task).unwrap().at, at, "{what:?} in {state:?}");
                     let Action { at, what: done, step, who, why } = after.task.actions[0].clone();
                     assert_eq!((at, done, who.as_str(), why.as_str()), (harness.now(), what, "somebody", "a test"));
@@ -107,7 +107,7 @@ async fn an_action_is_done_in_the_states_that_allow_it_and_refused_with_the_stat
 async fn nothing_is_done_to_a_task_that_is_not_there() {
     let (harness, nobody) = (graph(&[&[]], &[], ""), TaskId::new());
     for what in
-        [ActionKind::Retry, ActionKind::Cancel, ActionKind::Compensate, ActionKind::Resolve, ActionKind::ResolveStep]
+        [ActionKind::Redrive, ActionKind::Cancel, ActionKind::Compensate, ActionKind::Resolve, ActionKind::ResolveStep]
     {
         let refused = act(&harness, nobody, what).await.unwrap_err();
         assert_eq!(refused.to_string(), format!("there is no task {nobody}"), "{what:?}");
@@ -121,44 +121,44 @@ async fn a_retry_gives_what_failed_a_fresh_set_of_attempts_and_keeps_what_is_don
     harness.fail("s1", [no(), no()]);
     let task = harness.begin().await;
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Error);
-    let before = harness.client().retry(task, &by()).await.unwrap();
+    let before = harness.client().redrive(task, &actor()).await.unwrap();
     assert_eq!((before.task.state, before.task.failed_steps.len()), (TaskState::Failed, 1), "as it stood before");
     let message = harness.sent().pop().unwrap();
     assert_eq!((message.step.as_str(), message.load), ("s1", vec!["s0".to_owned()]));
     harness.run(task).await.unwrap();
-    harness.client().retry(task, &by()).await.unwrap();
-    let history = harness.run(task).await.unwrap();
-    assert_eq!(history.status(), TaskStatus::Complete);
+    harness.client().redrive(task, &actor()).await.unwrap();
+    let snapshot = harness.run(task).await.unwrap();
+    assert_eq!(snapshot.status(), TaskStatus::Complete);
     assert_eq!(
-        history.steps.iter().map(|step| (step.attempt, step.exempt)).collect::<Vec<_>>(),
+        snapshot.steps.iter().map(|step| (step.attempt, step.uncounted_attempts)).collect::<Vec<_>>(),
         [(1, 0), (3, 2), (1, 0)]
     );
 }
 
-/// Fails with a message of this length and is retried, over and over, until that is refused.
-async fn retried_without_end(harness: &Harness, task: TaskId, by: &By, length: usize) -> ActionError {
+/// Fails with a message of this length and is redriven, over and over, until that is refused.
+async fn retried_without_end(harness: &Harness, task: TaskId, actor: &Actor, length: usize) -> ActionError {
     for _ in 0..300 {
         harness.fail("s0", [StepFault::Error(permanent("NO", "a".repeat(length)))]);
         harness.run(task).await.unwrap();
-        if let Err(refused) = harness.client().retry(task, by).await {
+        if let Err(refused) = harness.client().redrive(task, actor).await {
             return refused;
         }
     }
-    panic!("retried without end")
+    panic!("redriven without end")
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_fails_over_and_over_is_retried_until_its_trail_is_full_and_can_then_be_resolved() {
     let harness = graph(&[&[]], &[], "");
     let task = harness.begin().await;
-    let refused = retried_without_end(&harness, task, &by(), 900).await;
+    let refused = retried_without_end(&harness, task, &actor(), 900).await;
     assert_eq!(
         refused.to_string(),
-        "cannot retry: the audit trail of step `s0` has no room for more attempts; do by hand what failed, and resolve it"
+        "cannot redrive: the audit trail of step `s0` has no room for more attempts; do by hand what failed, and resolve it"
     );
     let attempts = harness.step(task, "s0").attempts.len();
     assert!((100..150).contains(&attempts), "{attempts} attempts of about 1 KB each");
-    harness.client().resolve_step(task, "s0", "{}", &by()).await.unwrap();
+    harness.client().resolve_step(task, "s0", "{}", &actor()).await.unwrap();
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
 }
 
@@ -166,11 +166,11 @@ async fn what_fails_over_and_over_is_retried_until_its_trail_is_full_and_can_the
 async fn a_task_whose_own_trail_is_full_of_retries_is_not_retried() {
     let harness = graph(&[&[]], &[], "");
     let task = harness.begin().await;
-    let wordy = By::new("s".repeat(By::MAX_WHO), "a".repeat(By::MAX_WHY)).unwrap();
+    let wordy = Actor::new("s".repeat(Actor::MAX_WHO), "a".repeat(Actor::MAX_WHY)).unwrap();
     let refused = retried_without_end(&harness, task, &wordy, 0).await;
     assert!(matches!(&refused, ActionError::TrailFull { of } if of == "the task"), "{refused}");
-    let retries = harness.history(task).await.unwrap().task.actions.len();
-    assert!((50..100).contains(&retries), "{retries} retries of about 0.8 KB each");
+    let redrives = harness.snapshot(task).await.unwrap().task.actions.len();
+    assert!((50..100).contains(&redrives), "{redrives} redrives of about 0.8 KB each");
     harness.client().resolve(task, &wordy).await.unwrap();
 }
 
@@ -183,7 +183,7 @@ async fn a_task_that_is_seen_to_have_failed_before_its_step_is_looked_at_again()
         memory.force_step(task, "s0", StepState::Error);
         memory.force_task(task, TaskState::Failed);
     });
-    harness.client().retry(task, &by()).await.unwrap();
+    harness.client().redrive(task, &actor()).await.unwrap();
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
 }
 
@@ -195,7 +195,7 @@ async fn a_task_that_never_stands_still_is_left_alone_after_a_while() {
     memory.force_step(task, "s0", StepState::Error);
     memory.force_step(task, "s0", StepState::Pending);
     memory.force_task(task, TaskState::Failed);
-    let refused = harness.client().retry(task, &by()).await.unwrap_err();
+    let refused = harness.client().redrive(task, &actor()).await.unwrap_err();
     assert_eq!(refused.to_string(), format!("the task {task} keeps changing; try again"));
     // Half of 10, 20, 40, 80 and 15 times 160 ms.
     assert_eq!(harness.now().since(VirtualClock::START), Duration::from_millis(1_275));
@@ -205,20 +205,20 @@ async fn a_task_that_never_stands_still_is_left_alone_after_a_while() {
 async fn of_two_operators_the_second_is_told_what_the_first_has_done() {
     let harness = Arc::new(graph(&[&[]], &[], ""));
     let (task, there) = (harness.begin().await, harness.clone());
-    harness.meanwhile("divert", async move { there.client().resolve(task, &by()).await.unwrap() });
-    let refused = harness.client().cancel(task, &by()).await.unwrap_err();
+    harness.meanwhile("close_or_compensate", async move { there.client().resolve(task, &actor()).await.unwrap() });
+    let refused = harness.client().cancel(task, &actor()).await.unwrap_err();
     assert_eq!(refused.to_string(), "cannot cancel task in resolved_manually status");
-    assert_eq!(harness.history(task).await.unwrap().task.actions.len(), 1);
+    assert_eq!(harness.snapshot(task).await.unwrap().task.actions.len(), 1);
 
     harness.fail("s0", [no()]);
     let (task, there) = (harness.begin().await, harness.clone());
     harness.run(task).await.unwrap();
     harness.meanwhile("redrive", async move {
-        there.client().retry(task, &by()).await.unwrap();
+        there.client().redrive(task, &actor()).await.unwrap();
     });
-    let refused = harness.client().retry(task, &by()).await.unwrap_err();
-    assert_eq!(refused.to_string(), "cannot retry task in pending status");
-    assert_eq!(harness.woken(), ["s0", "s0", "s0"], "two starts and one retry");
+    let refused = harness.client().redrive(task, &actor()).await.unwrap_err();
+    assert_eq!(refused.to_string(), "cannot redrive task in pending status");
+    assert_eq!(harness.woken(), ["s0", "s0", "s0"], "two starts and one redrive");
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,13 +228,13 @@ async fn an_action_whose_send_fails_is_done_and_the_watchdog_sends() {
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
     harness.fail_call("send", [FailureKind::Throttled]);
-    let failed = harness.client().retry(task, &by()).await.unwrap_err();
+    let failed = harness.client().redrive(task, &actor()).await.unwrap_err();
     assert_eq!(failed.to_string(), "the queue `graph-s0`: send was throttled: as the test wants it");
     assert_eq!((harness.state(task), harness.step(task, "s0").state), (TaskState::Running, StepState::Pending));
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
     let failed = harness.client();
     harness.fail_call("load_all", [FailureKind::Refused]);
-    let failed = failed.resolve(task, &by()).await.unwrap_err();
+    let failed = failed.resolve(task, &actor()).await.unwrap_err();
     assert_eq!(failed.to_string(), "load_all was refused: as the test wants it");
 }
 
@@ -249,11 +249,11 @@ async fn a_cancelled_task_is_undone_unless_its_workflow_says_otherwise() {
     ] {
         let harness = graph(&[&[], &[0]], undone_steps, head);
         let task = harness.begin().await;
-        harness.run_until(task, |history| history.step("s0").unwrap().state.is_done()).await.unwrap();
-        let answer = harness.client().cancel(task, &by()).await.unwrap();
-        let history = harness.run(task).await.unwrap();
-        assert_eq!((answer, history.task.state), leads_to, "{head} {undone_steps:?}");
-        assert_eq!(history.step("s1").unwrap().attempts, [], "nothing new starts");
+        harness.run_until(task, |snapshot| snapshot.step("s0").unwrap().state.is_done()).await.unwrap();
+        let answer = harness.client().cancel(task, &actor()).await.unwrap();
+        let snapshot = harness.run(task).await.unwrap();
+        assert_eq!((answer, snapshot.task.state), leads_to, "{head} {undone_steps:?}");
+        assert_eq!(snapshot.step("s1").unwrap().attempts, [], "nothing new starts");
     }
 }
 
@@ -264,13 +264,13 @@ async fn a_step_done_by_hand_lets_go_on_what_waits_for_it() {
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
     let client = harness.client();
-    client.resolve_step(task, "s0", r#"{"by":"hand"}"#, &by()).await.unwrap();
-    let history = harness.run(task).await.unwrap();
-    assert_eq!((history.status(), history.task.failed_steps.len()), (TaskStatus::Complete, 0));
-    let step = history.step("s0").unwrap();
+    client.resolve_step(task, "s0", r#"{"by":"hand"}"#, &actor()).await.unwrap();
+    let snapshot = harness.run(task).await.unwrap();
+    assert_eq!((snapshot.status(), snapshot.task.failed_steps.len()), (TaskStatus::Complete, 0));
+    let step = snapshot.step("s0").unwrap();
     assert_eq!((step.state, step.error.as_ref()), (StepState::ResolvedManually, None));
     assert_eq!(step.result.as_deref(), Some(r#"{"by":"hand"}"#));
-    assert_eq!(history.step("s1").unwrap().state, StepState::Complete);
+    assert_eq!(snapshot.step("s1").unwrap().state, StepState::Complete);
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,8 +278,9 @@ async fn a_step_is_done_by_hand_only_when_it_is_its_turn_and_nobody_is_at_it() {
     let harness = graph(&[&[], &[], &[0, 1]], &[], "");
     let task = harness.begin().await;
     let client = harness.client();
-    let refused =
-        async |step: &str, result: &str| client.resolve_step(task, step, result, &by()).await.unwrap_err().to_string();
+    let refused = async |step: &str, result: &str| {
+        client.resolve_step(task, step, result, &actor()).await.unwrap_err().to_string()
+    };
     assert_eq!(refused("s9", "{}").await, "the task has no step `s9`");
     assert_eq!(refused("s2", "{}").await, "cannot resolve step `s2`: it waits for s0, s1");
     harness.memory().force_step(task, "s0", StepState::InProgress);
@@ -292,8 +293,8 @@ async fn a_step_is_done_by_hand_only_when_it_is_its_turn_and_nobody_is_at_it() {
         refused("s1", &larger).await,
         format!("the result has {} bytes; at most 262144 can be kept", larger.len())
     );
-    assert_eq!(harness.history(task).await.unwrap().task.actions, []);
-    client.resolve_step(task, "s1", &larger[1..], &by()).await.unwrap();
+    assert_eq!(harness.snapshot(task).await.unwrap().task.actions, []);
+    client.resolve_step(task, "s1", &larger[1..], &actor()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -304,30 +305,34 @@ async fn a_task_stays_failed_until_the_last_of_its_failed_steps_is_mended() {
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
     let client = harness.client();
-    client.resolve_step(task, "s0", "{}", &by()).await.unwrap();
+    client.resolve_step(task, "s0", "{}", &actor()).await.unwrap();
     let seen = async || {
-        let record = harness.history(task).await.unwrap().task;
+        let record = harness.snapshot(task).await.unwrap().task;
         (record.state, record.failed_steps.into_iter().collect::<Vec<_>>(), record.finished_at.is_some())
     };
     let listed = || harness.memory().store.listed(task).map(|place| (place.listing, place.at)).unwrap();
     assert_eq!(seen().await, (TaskState::Failed, vec!["s1".to_owned()], true));
-    assert_eq!(listed(), (Listing::Compensating, harness.now() + FIRST_LOOK), "what depends on it goes on");
-    client.resolve_step(task, "s1", "{}", &by()).await.unwrap();
+    assert_eq!(
+        listed(),
+        (IndexPartition::Compensating, harness.now() + FIRST_INSPECTION_AFTER),
+        "what depends on it goes on"
+    );
+    client.resolve_step(task, "s1", "{}", &actor()).await.unwrap();
     assert_eq!(seen().await, (TaskState::Running, vec![], false));
-    assert_eq!(listed(), (Listing::Pending, harness.now() + FIRST_LOOK));
+    assert_eq!(listed(), (IndexPartition::Pending, harness.now() + FIRST_INSPECTION_AFTER));
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
 }
 
 #[test]
 fn a_name_and_a_reason_are_short_and_printable() {
-    let wrong = |who: &str, why: &str| By::new(who, why).unwrap_err().to_string();
+    let wrong = |who: &str, why: &str| Actor::new(who, why).unwrap_err().to_string();
     let who = "who has to have 1 to 256 characters, and no control characters among them";
     let why = "why has to have 1 to 500 characters, and no control characters among them";
-    for text in ["", " ", "a\nb", &"é".repeat(By::MAX_WHO + 1)] {
+    for text in ["", " ", "a\nb", &"é".repeat(Actor::MAX_WHO + 1)] {
         assert_eq!(wrong(text, "why"), who, "{text:?}");
     }
-    for text in ["", " ", "a\nb", &"é".repeat(By::MAX_WHY + 1)] {
+    for text in ["", " ", "a\nb", &"é".repeat(Actor::MAX_WHY + 1)] {
         assert_eq!(wrong("who", text), why, "{text:?}");
     }
-    By::new("é".repeat(By::MAX_WHO), "é".repeat(By::MAX_WHY)).unwrap();
+    Actor::new("é".repeat(Actor::MAX_WHO), "é".repeat(Actor::MAX_WHY)).unwrap();
 }

@@ -35,9 +35,9 @@ async fn a_start_wakes_what_waits_for_nothing() {
     let started = client.start(&join(), &context, None).await.unwrap();
     assert!(!started.already_there);
     assert_eq!(harness.woken(), ["s0", "s1"]);
-    let history = client.history(started.task_id).await.unwrap().unwrap();
-    assert_eq!((history.task.workflow.as_str(), history.task.context), ("tests/graph@0.1.0", context.to_string()));
-    assert_eq!((history.task.created_at, client.now()), (harness.now(), harness.now()));
+    let snapshot = client.snapshot(started.task_id).await.unwrap().unwrap();
+    assert_eq!((snapshot.task.workflow.as_str(), snapshot.task.context), ("tests/graph@0.1.0", context.to_string()));
+    assert_eq!((snapshot.task.created_at, client.now()), (harness.now(), harness.now()));
 }
 
 /// A newer version has started it, and its key cannot be acted on.
@@ -77,7 +77,7 @@ async fn a_start_of_a_newer_version_that_broke_off_is_for_that_version_to_finish
 #[tokio::test(start_paused = true)]
 async fn a_task_that_was_never_started_has_no_history() {
     let harness = graph(JOIN, &[], "");
-    assert_eq!(harness.client().history(TaskId::new()).await.unwrap(), None);
+    assert_eq!(harness.client().snapshot(TaskId::new()).await.unwrap(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,9 +144,9 @@ async fn a_start_that_broke_off_is_brought_to_its_end_by_its_repeat() {
         assert_eq!(already_there, call == "send", "{call}");
         assert_eq!(harness.memory().store.tasks(), [task].into(), "{call}");
         assert_eq!(harness.woken(), ["s0", "s1"], "{call}");
-        let history = harness.run(task).await.unwrap();
-        assert_eq!(history.status(), TaskStatus::Complete, "{call}");
-        assert!(history.steps.iter().all(|step| step.attempt == 1), "{call}");
+        let snapshot = harness.run(task).await.unwrap();
+        assert_eq!(snapshot.status(), TaskStatus::Complete, "{call}");
+        assert!(snapshot.steps.iter().all(|step| step.attempt == 1), "{call}");
     }
 }
 
@@ -156,7 +156,7 @@ async fn a_repeat_wakes_only_what_nobody_has_touched() {
     let client = harness.client();
     let start = async || client.start(&join(), &Value::Null, Some(&key("k"))).await.unwrap().task_id;
     let task = start().await;
-    harness.run_until(task, |history| history.step("s0").unwrap().state.is_done()).await.unwrap();
+    harness.run_until(task, |snapshot| snapshot.step("s0").unwrap().state.is_done()).await.unwrap();
     assert_eq!(start().await, task);
     assert_eq!(harness.woken(), ["s0", "s1", "s1"]);
     harness.run(task).await.unwrap();

@@ -11,7 +11,7 @@ pub(super) const LAST: &str = "send_confirmation";
 
 /// The way that a checkout goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Journey {
+pub(super) enum Flow {
     /// Nothing goes wrong.
     Bought,
     /// The first charge fails.
@@ -29,7 +29,7 @@ pub(super) struct Checkout {
     pub(super) email: String,
 }
 
-impl Journey {
+impl Flow {
     pub(super) const fn token(self) -> &'static str {
         match self {
             Self::Bought | Self::Cancelled => "test_success_visa",

@@ -26,20 +26,20 @@ use std::{
     time::Duration,
 };
 use stepwell::{
-    Ambient, Client, IdempotencyKey, Step, TaskId, Timestamp, Workflow,
+    Client, IdempotencyKey, Runtime, Step, TaskId, Timestamp, Workflow,
     core::{
-        history::Loaded,
         message::StepQueue,
         record::ActionKind,
+        snapshot::Loaded,
         state::{self, TaskState},
     },
     ports::{Received, Store},
     runtime::{
-        watchdog::{Bounds, Watchdog},
+        watchdog::{RunBudget, Watchdog},
         worker::{Invocation, Worker},
     },
 };
-use stepwell_simulation::{far::Far, sim::MemoryTable};
+use stepwell_simulation::{far::FaultyStore, sim::MemoryTable};
 use tokio::{
     task::spawn_local,
     time::{Instant, interval, sleep, sleep_until},
@@ -73,7 +73,7 @@ const POLL: Duration = Duration::from_millis(20);
 pub const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// The longest pause of the page between two requests.
-pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+pub const MAX_INSPECTION_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Our shop, running.
 #[derive(Debug)]
@@ -97,8 +97,8 @@ pub struct Ended {
     pub end: End,
     /// When it came to it.
     pub at: Option<Timestamp>,
-    /// Whether it had failed in between, and was then restarted by itself.
-    pub restarted: bool,
+    /// Whether it had failed in between, and was then redriven by itself.
+    pub redriven: bool,
 }
 
 impl Engine {
@@ -137,7 +137,7 @@ impl Engine {
                 return None;
             }
             sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_INSPECTION_INTERVAL);
         }
     }
 
@@ -147,7 +147,7 @@ impl Engine {
     /// Where there is no such task.
     pub async fn end_of(&self, task: Option<TaskId>) -> Ended {
         let Some(id) = task else {
-            return Ended { end: End::Failed("no request got through".to_owned()), at: None, restarted: false };
+            return Ended { end: End::Failed("no request got through".to_owned()), at: None, redriven: false };
         };
         let Loaded { task, steps } = self.table.load_all(id).await.expect("memory does not fail");
         let task = task.expect("a task that was started");
@@ -160,8 +160,8 @@ impl Engine {
             TaskState::Failed | TaskState::Compensated(state::End::Error) => End::Failed(why()),
             other => End::Stuck(format!("{}: {}", other.status(), why())),
         };
-        let restarted = task.actions.iter().any(|action| action.what == ActionKind::Retry);
-        Ended { end, at: task.finished_at, restarted }
+        let redriven = task.actions.iter().any(|action| action.what == ActionKind::Redrive);
+        Ended { end, at: task.finished_at, redriven }
     }
 
     /// What no step could use, or came too often, and why.
@@ -208,7 +208,8 @@ impl Engine {
             let process = Process::start(&self.clock, &self.faults, &Trail::new(usize::MAX - run));
             let (table, queues) = self.in_hands_of(&process, &Arc::new(Mutex::new(Instant::now())));
             let watchdog = Watchdog::new(table, queues, self.clock.clone());
-            let bounds = Bounds { until: self.clock.now() + WATCH_LIMIT.saturating_sub(WATCH_RESERVE), tasks: 2_000 };
+            let bounds =
+                RunBudget { until: self.clock.now() + WATCH_LIMIT.saturating_sub(WATCH_RESERVE), tasks: 2_000 };
             let _ = process.live(WATCH_LIMIT, watchdog.run(bounds)).await;
         }
     }
@@ -275,8 +276,11 @@ impl Engine {
         self: &Arc<Self>,
         process: &Arc<Process>,
         hidden_until: &Arc<Mutex<Instant>>,
-    ) -> (Far<ProcessWay>, Queues) {
-        (Far::new(ProcessWay(Arc::clone(process)), self.table.clone()), Queues::new(self, process, hidden_until))
+    ) -> (FaultyStore<ProcessWay>, Queues) {
+        (
+            FaultyStore::new(ProcessWay(Arc::clone(process)), self.table.clone()),
+            Queues::new(self, process, hidden_until),
+        )
     }
 
     fn function_limit(&self, step: &str) -> Duration {
@@ -289,7 +293,7 @@ impl Engine {
 /// One invocation: what is handed to the worker of this queue, and through whose hands it works.
 struct Run<'a> {
     queue: StepQueue,
-    hands: (Far<ProcessWay>, Queues),
+    hands: (FaultyStore<ProcessWay>, Queues),
     clock: &'a Clock,
     batch: &'a [Received],
     invocation: &'a Invocation,

@@ -1,4 +1,4 @@
-//! `POST /tasks/retry`: retries all tasks that fit a filter, or says which they are.
+//! `POST /tasks/redrive`: redrives all tasks that fit a filter, or says which they are.
 
 use crate::{
     Engine,
@@ -16,24 +16,24 @@ use axum::{
 };
 use serde::Serialize;
 use stepwell::{
-    ActionError, Ambient, Refusal, TaskId,
+    ActionError, RefusedTask, Runtime, TaskId,
     core::state::{TaskEvent, TaskState, TaskStatus},
     ports::{Queue, Store},
 };
 
-/// How many tasks are retried at a time where nothing is said, and at most. They are retried one after another, and all
+/// How many tasks are redriven at a time where nothing is said, and at most. They are redriven one after another, and all
 /// of that has to fit into one request.
 const LIMIT: (usize, usize) = (50, 100);
 
 /// What became of them.
 #[derive(Serialize)]
-pub(crate) struct Retried {
+pub(crate) struct Redriven {
     /// Whether nothing was done.
     dry_run: bool,
     /// How many fit.
     matched: usize,
-    /// How many of them were retried.
-    retried: usize,
+    /// How many of them were redriven.
+    redriven: usize,
     /// Those that were not, and why.
     refused: Vec<Refused>,
     /// Those that fit.
@@ -50,34 +50,34 @@ struct Refused {
     code: Option<&'static str>,
 }
 
-impl From<Refusal> for Refused {
-    fn from(Refusal { task_id, error }: Refusal) -> Self {
+impl From<RefusedTask> for Refused {
+    fn from(RefusedTask { task_id, error }: RefusedTask) -> Self {
         if let ActionError::Engine(cause) = &error {
-            tracing::error!(%task_id, %cause, "not retried");
+            tracing::error!(%task_id, %cause, "not redriven");
         }
         let (error, code) = ApiError::from(error).said();
         Self { task_id, error, code }
     }
 }
 
-/// Whether a task of this status can be retried.
+/// Whether a task of this status can be redriven.
 fn can_be_retried(status: TaskStatus) -> bool {
-    let retried = TaskState::ALL.into_iter().filter(|state| state.on(TaskEvent::Restart).is_some());
-    retried.map(TaskState::status).any(|known| known == status)
+    let redriven = TaskState::ALL.into_iter().filter(|state| state.on(TaskEvent::Redrive).is_some());
+    redriven.map(TaskState::status).any(|known| known == status)
 }
 
-/// Some of the failed tasks that fit, retried, or, unless `dry_run` is `false`, only found.
-pub(crate) async fn retry_all<S: Store, Q: Queue, A: Ambient>(
+/// Some of the failed tasks that fit, redriven, or, unless `dry_run` is `false`, only found.
+pub(crate) async fn redrive_all<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
     Extension(operator): Extension<Operator>,
     request: Parts,
     body: Body,
-) -> Result<(StatusCode, Json<Retried>), ApiError> {
+) -> Result<(StatusCode, Json<Redriven>), ApiError> {
     let mut fields = Fields::of_body(&request, body).await?;
     let mut inner = fields.inner("filter");
     let filter = take_filter(&mut inner, engine.now());
     if filter.status.is_some_and(|status| !can_be_retried(status)) {
-        inner.wrong("status", "has to be error or compensating: nothing else can be retried");
+        inner.wrong("status", "has to be error or compensating: nothing else can be redriven");
     }
     if filter.compensated == Some(true) {
         inner.wrong("compensated", "has to be false: what is compensated is closed");
@@ -88,17 +88,17 @@ pub(crate) async fn retry_all<S: Store, Q: Queue, A: Ambient>(
     let reason = reason(&mut fields);
     fields.finish()?;
     // Held against the rules in a dry run too, so that what comes after it is not refused for its reason.
-    let by = operator.by(reason)?;
+    let actor = operator.actor(reason)?;
 
-    let matches = engine.retry_all(&filter, from.as_ref(), limit, (!dry_run).then_some(&by)).await?;
+    let matches = engine.redrive_all(&filter, from.as_ref(), limit, (!dry_run).then_some(&actor)).await?;
     let tasks: Vec<TaskId> = matches.found.tasks.iter().map(|task| task.task_id).collect();
-    let retried = Retried {
+    let redriven = Redriven {
         dry_run,
         matched: tasks.len(),
-        retried: matches.retried,
+        redriven: matches.redriven,
         refused: matches.refused.into_iter().map(Refused::from).collect(),
         tasks,
         next: matches.found.next.map(|next| next.to_string()),
     };
-    Ok((if dry_run { StatusCode::OK } else { StatusCode::ACCEPTED }, Json(retried)))
+    Ok((if dry_run { StatusCode::OK } else { StatusCode::ACCEPTED }, Json(redriven)))
 }

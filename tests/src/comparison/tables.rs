@@ -6,13 +6,13 @@ use super::{
 };
 use std::{fmt, sync::Arc};
 use stepwell::{CallError, FailureKind, ports::TableError};
-use stepwell_simulation::far::{Operation, Way};
+use stepwell_simulation::far::{Operation, Transport};
 
 /// How this process reaches the table.
 #[derive(Clone, Debug)]
 pub(super) struct ProcessWay(pub(super) Arc<Process>);
 
-impl Way for ProcessWay {
+impl Transport for ProcessWay {
     const SKIPS_EMPTY_PARTS: bool = false;
 
     async fn call<R: fmt::Debug + Send, F: Future<Output = Result<R, TableError>> + Send>(

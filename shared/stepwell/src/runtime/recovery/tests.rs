@@ -4,7 +4,7 @@ use crate::{
     core::{record::Outcome, state::TaskState},
     testing::{
         Death, Harness, StepFault, VirtualClock,
-        fixtures::staged::{busy, by, graph, no},
+        fixtures::staged::{actor, busy, graph, no},
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -38,7 +38,7 @@ async fn what_was_done_is_undone_in_reverse_and_one_after_the_other() {
 fn cancelled_before(harness: &Arc<Harness>, call: &str, task: TaskId) {
     let there = harness.clone();
     harness.meanwhile(call, async move {
-        there.client().cancel(task, &by()).await.unwrap();
+        there.client().cancel(task, &actor()).await.unwrap();
         assert_eq!(there.woken(), ["s0"], "the step is in flight");
     });
 }
@@ -66,7 +66,7 @@ async fn a_step_whose_worker_died_is_closed_when_its_lease_is_over() {
     harness.kill("s0", [Death::Before("complete")]);
     let task = harness.begin().await;
     harness.run_for(Duration::ZERO).await.unwrap();
-    harness.client().cancel(task, &by()).await.unwrap();
+    harness.client().cancel(task, &actor()).await.unwrap();
     harness.lose_messages();
     let cancelled_at = harness.now();
     harness.run(task).await.unwrap();
@@ -81,16 +81,16 @@ async fn a_step_whose_worker_died_is_closed_when_its_lease_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_that_was_restarted_while_the_task_was_read_is_waited_for_before_anything_is_undone() {
+async fn a_step_that_was_redriven_while_the_task_was_read_is_waited_for_before_anything_is_undone() {
     let harness = Arc::new(graph(&[&[]], &[0], ""));
     harness.fail("s0", [no()]);
     let (task, there) = (harness.begin().await, harness.clone());
     // The first to read the whole task is the worker, after the step has failed. Its steps are read before, itself after
     // somebody has retried it, somebody else has claimed the step, and it was cancelled.
     harness.meanwhile("load_all", async move {
-        there.client().retry(task, &by()).await.unwrap();
+        there.client().redrive(task, &actor()).await.unwrap();
         there.memory().claim(task, "s0").await;
-        there.client().cancel(task, &by()).await.unwrap();
+        there.client().cancel(task, &actor()).await.unwrap();
     });
     harness.run_for(Duration::from_secs(1)).await.unwrap();
     assert_eq!(
@@ -101,19 +101,19 @@ async fn a_step_that_was_restarted_while_the_task_was_read_is_waited_for_before_
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_have_passed_is_restarted_by_itself_after_1_2_and_4_minutes_and_then_undone() {
-    let harness = graph(&[&[]], &[0], "restarts: 3,");
+async fn what_may_have_passed_is_redriven_by_itself_after_1_2_and_4_minutes_and_then_undone() {
+    let harness = graph(&[&[]], &[0], "redrives: 3,");
     harness.fail("s0", std::iter::repeat_n(busy(), 12));
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
-    let history = harness.history(task).await.unwrap();
-    let attempts = &history.step("s0").unwrap().attempts;
+    let snapshot = harness.snapshot(task).await.unwrap();
+    let attempts = &snapshot.step("s0").unwrap().attempts;
     // Of the three attempts of a set the last one's end is the task's failure.
     let failures = attempts.iter().skip(2).step_by(3).map(|attempt| attempt.finished_at.unwrap());
-    let restarts =
-        history.task.actions.iter().filter(|action| action.what == ActionKind::Retry && action.who == ITSELF);
+    let redrives =
+        snapshot.task.actions.iter().filter(|action| action.what == ActionKind::Redrive && action.who == ITSELF);
     let waits: Vec<u64> =
-        restarts.zip(failures).map(|(restart, failed)| restart.at.since(failed).as_secs() / 60).collect();
+        redrives.zip(failures).map(|(redrive, failed)| redrive.at.since(failed).as_secs() / 60).collect();
     assert_eq!(waits, [1, 2, 4]);
     assert_eq!(by_itself(&harness, task, ActionKind::Compensate).len(), 1);
     assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
@@ -122,12 +122,12 @@ async fn what_may_have_passed_is_restarted_by_itself_after_1_2_and_4_minutes_and
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_whose_message_is_not_sent_is_made_good_by_the_watchdog() {
-    let harness = graph(&[&[]], &[], "restarts: 1,").call_by_call();
+    let harness = graph(&[&[]], &[], "redrives: 1,").call_by_call();
     harness.fail("s0", [busy(), busy(), busy()]);
     let task = harness.begin().await;
-    harness.run_until(task, |history| history.task.state == TaskState::Failed).await.unwrap();
+    harness.run_until(task, |snapshot| snapshot.task.state == TaskState::Failed).await.unwrap();
     harness.fail_call("send", [FailureKind::Throttled]);
-    harness.run_until(task, |history| history.task.state == TaskState::Running).await.unwrap();
+    harness.run_until(task, |snapshot| snapshot.task.state == TaskState::Running).await.unwrap();
     assert_eq!(harness.woken(), ["s0"]);
     harness.run(task).await.unwrap();
     assert_eq!((harness.state(task), harness.woken()), (TaskState::Completed, vec!["s0".to_owned(); 2]));
@@ -146,9 +146,9 @@ async fn a_failed_task_waits_for_a_retry_as_long_as_its_file_says() {
 
     harness.fail("s0", [no()]);
     let retried = harness.begin().await;
-    harness.run_until(retried, |history| history.task.state == TaskState::Failed).await.unwrap();
+    harness.run_until(retried, |snapshot| snapshot.task.state == TaskState::Failed).await.unwrap();
     harness.run_for(9 * MINUTE).await.unwrap();
-    harness.client().retry(retried, &by()).await.unwrap();
+    harness.client().redrive(retried, &actor()).await.unwrap();
     harness.run(retried).await.unwrap();
     assert_eq!(harness.state(retried), TaskState::Completed);
 }
@@ -162,7 +162,7 @@ async fn what_failed_is_left_as_it_is_where_its_file_says_so_until_somebody_undo
         harness.run(task).await.unwrap();
         harness.run_for(24 * 60 * MINUTE).await.unwrap();
         assert_eq!((harness.state(task), harness.woken().len()), (TaskState::Failed, 2), "{head}");
-        harness.client().compensate(task, &by()).await.unwrap();
+        harness.client().compensate(task, &actor()).await.unwrap();
         harness.run(task).await.unwrap();
         assert_eq!(
             (harness.state(task), harness.woken()[2..].to_vec()),
@@ -176,11 +176,11 @@ async fn what_failed_is_left_as_it_is_where_its_file_says_so_until_somebody_undo
 async fn a_cancelled_task_that_is_left_as_it_is_can_be_undone_later() {
     let harness = graph(&[&[], &[0]], &[0], "compensate: manual,");
     let task = harness.begin().await;
-    harness.run_until(task, |history| history.step("s0").unwrap().state.is_done()).await.unwrap();
-    harness.client().cancel(task, &by()).await.unwrap();
+    harness.run_until(task, |snapshot| snapshot.step("s0").unwrap().state.is_done()).await.unwrap();
+    harness.client().cancel(task, &actor()).await.unwrap();
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Cancelled);
-    harness.client().compensate(task, &by()).await.unwrap();
+    harness.client().compensate(task, &actor()).await.unwrap();
     harness.run(task).await.unwrap();
     assert_eq!(
         (harness.state(task), harness.woken()),
@@ -196,13 +196,13 @@ async fn a_compensation_that_fails_for_good_holds_up_the_others_until_it_is_retr
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
     harness.run_for(24 * 60 * MINUTE).await.unwrap();
-    let history = harness.history(task).await.unwrap();
+    let snapshot = harness.snapshot(task).await.unwrap();
     assert_eq!(
-        (history.task.state, history.task.failed_steps),
+        (snapshot.task.state, snapshot.task.failed_steps),
         (TaskState::Compensating(End::Error), ["s1".to_owned(), "u1".to_owned()].into())
     );
     assert_eq!(harness.step(task, "u0").attempt, 0);
-    harness.client().retry(task, &by()).await.unwrap();
+    harness.client().redrive(task, &actor()).await.unwrap();
     harness.run(task).await.unwrap();
     assert_eq!((harness.state(task), harness.step(task, "u1").attempt), (TaskState::Compensated(End::Error), 3));
     assert_eq!(harness.woken(), ["s0", "s1", "u1", "u1", "u0"]);
@@ -213,10 +213,10 @@ async fn a_compensation_that_somebody_is_at_is_not_woken_again() {
     let harness = graph(&[&[]], &[0], "");
     harness.fail("s0", [no()]);
     let task = harness.begin().await;
-    harness.run_until(task, |history| history.task.state.is_compensating()).await.unwrap();
+    harness.run_until(task, |snapshot| snapshot.task.state.is_compensating()).await.unwrap();
     harness.memory().claim(task, "u0").await;
-    let engine = Engine::new(harness.ports(), harness.ports(), harness.memory().ambient.clone());
-    engine.unwind(task).await.unwrap();
-    engine.unwind(TaskId::new()).await.unwrap();
+    let engine = Engine::new(harness.ports(), harness.ports(), harness.memory().runtime.clone());
+    engine.recover(task).await.unwrap();
+    engine.recover(TaskId::new()).await.unwrap();
     assert_eq!(harness.woken(), ["s0", "u0"]);
 }

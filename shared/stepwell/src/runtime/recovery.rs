@@ -1,74 +1,74 @@
-//! Doing what [`compensation`](crate::core::compensation) says comes next.
+//! Doing what [`recovery`](crate::core::recovery) says comes next.
 
 use crate::{
     core::{
-        compensation::{self, COMPENSATION_FAILED, ITSELF, Next},
         id::TaskId,
         record::{Action, ActionKind, StepRecord},
+        recovery::{self, COMPENSATION_FAILED, ITSELF, NextAction},
         state::{End, StepState},
-        task::{self, Diversion},
+        task::{self, Termination},
         timestamp::Timestamp,
     },
-    ports::{Ambient, Queue, Store},
+    ports::{Queue, Runtime, Store},
     runtime::{engine::Engine, error::EngineError},
 };
 
 /// More rounds than there are stages; whoever is in the way each time goes on with it.
-const MANY_ROUNDS: usize = 20;
+const MAX_ADVANCE_ROUNDS: usize = 20;
 
-impl<S: Store, Q: Queue, A: Ambient> Engine<S, Q, A> {
+impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     /// Brings the compensation of a task as far as it can go now. It may be called at any time by anybody.
-    pub(crate) async fn unwind(&self, task: TaskId) -> Result<(), EngineError> {
+    pub(crate) async fn recover(&self, task: TaskId) -> Result<(), EngineError> {
         let mut begun = false;
-        for _ in 0..MANY_ROUNDS {
-            let Some(history) = self.history(task).await? else { return Ok(()) };
-            // The items are not read at one moment: a step can have been restarted between its reading and the task's. Once
+        for _ in 0..MAX_ADVANCE_ROUNDS {
+            let Some(snapshot) = self.snapshot(task).await? else { return Ok(()) };
+            // The items are not read at one moment: a step can have been redriven between its reading and the task's. Once
             // the task is compensating that cannot happen any more, so the steps are read once more after it was seen to be.
-            let was_begun = std::mem::replace(&mut begun, history.task.state.is_compensating());
+            let was_begun = std::mem::replace(&mut begun, snapshot.task.state.is_compensating());
             if begun && !was_begun {
                 continue;
             }
             let now = self.now();
             // An answer that says that something has changed needs no other treatment: the next look sees what.
-            match compensation::next(&history, now) {
-                Next::Nothing | Next::Wait(_) | Next::InFlight(_) => return Ok(()),
-                Next::Begin => {
-                    let why = "the workflow says compensate: on_error, and the time for a retry is over";
+            match recovery::next_action(&snapshot, now) {
+                NextAction::Nothing | NextAction::Wait(_) | NextAction::InFlight(_) => return Ok(()),
+                NextAction::Begin => {
+                    let why = "the workflow says compensate: on_error, and the time for a redrive is over";
                     tracing::info!(task_id = %task, "compensation begins");
                     let action = by_itself(now, ActionKind::Compensate, why);
-                    self.apply(&task::divert(task, Diversion::Compensate(End::Error), &action)).await?;
+                    self.apply(&task::close_or_compensate(task, Termination::Compensate(End::Error), &action)).await?;
                 }
-                Next::Restart(failed) => {
-                    let why = "it failed in a way that may have passed, and the workflow says restarts";
-                    let action = by_itself(now, ActionKind::Retry, why);
-                    tracing::info!(task_id = %task, "restarted by itself");
-                    let redrive = task::redrive(&history.task, &failed, &action);
+                NextAction::Redrive(failed) => {
+                    let why = "it failed in a way that may have passed, and the workflow says redrives";
+                    let action = by_itself(now, ActionKind::Redrive, why);
+                    tracing::info!(task_id = %task, "redriven by itself");
+                    let redrive = task::redrive(&snapshot.task, &failed, &action);
                     if let Some(redrive) = redrive
                         && self.apply(&redrive).await?.is_written()
                     {
                         // Where a send fails the watchdog finds the step ready and its message missing.
-                        let messages: Vec<_> = failed.iter().map(|step| history.message(&step.name)).collect();
+                        let messages: Vec<_> = failed.iter().map(|step| snapshot.message(&step.name)).collect();
                         self.send_all(&messages).await?;
                         return Ok(());
                     }
                 }
-                Next::Close(steps) => {
+                NextAction::Close(steps) => {
                     for step in steps {
                         self.apply(&task::cancel_step(task, step, now)).await?;
                     }
                 }
-                Next::Order(order) => {
+                NextAction::Order(order) => {
                     tracing::info!(task_id = %task, ?order, "nothing is in flight any more");
                     self.apply(&task::order_compensations(task, &order, now)).await?;
                 }
-                Next::Run(record) => {
+                NextAction::Run(record) => {
                     if record.state == StepState::Pending {
-                        self.queue.send(&history.message(&record.name)).await?;
+                        self.queue.send(&snapshot.message(&record.name)).await?;
                     }
                     tell_if_failed(task, record);
                     return Ok(());
                 }
-                Next::Finish(end) => {
+                NextAction::Finish(end) => {
                     if self.apply(&task::finish_compensation(task, end, now)).await?.is_written() {
                         tracing::info!(task_id = %task, ?end, "compensated");
                     }

@@ -1,12 +1,12 @@
-//! The headline, measured: a checkout written in one piece and ours, over the same services with the same faults.
+//! The comparison, measured: a checkout written in one piece and ours, over the same services with the same faults.
 
 #![allow(clippy::print_stdout, reason = "the report is this command's output")]
 
 use clap::Parser;
 use serde_json::json;
 use std::process::ExitCode;
-use stepwell_tests::headline::{
-    Settings, Way,
+use stepwell_tests::comparison::{
+    Design, Settings,
     report::{self, Claim},
 };
 
@@ -14,7 +14,7 @@ use stepwell_tests::headline::{
 /// same faults.
 ///
 /// Everything runs in this process and in virtual time, and the same seed gives the same figures. What is compared, and
-/// what is in whose favour, stands in the documentation of `stepwell_tests::headline`.
+/// what is in whose favour, stands in the documentation of `stepwell_tests::comparison`.
 ///
 /// Exits with 1 unless, of ours, at most 0.2 % fail, and these are customers who cannot be served; none is charged
 /// without an order or a refund; none needs hands; and every transient failure is recovered by itself.
@@ -34,7 +34,7 @@ struct Options {
     rate: Option<f64>,
     /// What if every step of ours had so many attempts, instead of what checkout.yaml says.
     #[arg(long, value_name = "N")]
-    retry_limit: Option<u32>,
+    max_attempts: Option<u32>,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -48,22 +48,22 @@ fn rate(text: &str) -> Result<f64, String> {
 fn main() -> ExitCode {
     let options = Options::parse();
     let settings = Settings::new(options.seed, options.checkouts as usize);
-    let settings = options.retry_limit.into_iter().fold(settings, Settings::with_retry_limit);
+    let settings = options.max_attempts.into_iter().fold(settings, Settings::with_max_attempts);
     let rate = options.rate.unwrap_or_else(|| settings.calibrate(options.failing / 100.0));
 
-    let one_piece = settings.run(Way::OnePiece, rate);
-    let sent_again = settings.run(Way::OnePieceSentAgain, rate);
-    let ours = settings.run(Way::Stepwell, rate);
+    let monolith = settings.run(Design::Monolith, rate);
+    let sent_again = settings.run(Design::OnePieceSentAgain, rate);
+    let ours = settings.run(Design::Stepwell, rate);
     let claims = report::claims(&ours);
     if options.json {
         let report = json!({
             "checkouts": options.checkouts, "seed": options.seed, "rate": rate,
-            "in_one_piece": one_piece, "in_one_piece_sent_again": sent_again, "stepwell": ours, "claims": claims,
+            "in_one_piece": monolith, "in_one_piece_sent_again": sent_again, "stepwell": ours, "claims": claims,
         });
         println!("{report:#}");
     } else {
         println!("{} checkouts, seed {}, faults at a rate of {:.2} %\n", options.checkouts, options.seed, rate * 100.0);
-        let columns = [("in one piece", &one_piece), ("in one piece, sent again", &sent_again), ("stepwell", &ours)];
+        let columns = [("in one piece", &monolith), ("in one piece, sent again", &sent_again), ("stepwell", &ours)];
         println!("{}", report::table(&columns));
         for (name, figures) in columns {
             println!("why they failed, {name}:");

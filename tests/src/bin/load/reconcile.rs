@@ -57,12 +57,12 @@ pub(crate) struct Audit {
     pub(crate) attempts_lost: usize,
     /// Attempts that failed and could be made again.
     pub(crate) attempts_failed: usize,
-    /// Times that a checkout had used up its attempts and was restarted by itself.
-    pub(crate) restarts: usize,
+    /// Times that a checkout had used up its attempts and was redriven by itself.
+    pub(crate) redrives: usize,
     /// Checkouts that came to their end although one of their attempts did not.
     pub(crate) recovered: usize,
     /// Letters beyond the first to an order.
-    pub(crate) letters_again: usize,
+    pub(crate) emails_again: usize,
 }
 
 pub(crate) async fn audit(
@@ -110,7 +110,7 @@ impl Audit {
         let reservations = by_task(stack.scan(&stack.shop_table("reservations")).await, standing);
         let number = |item: &Item| is_standing_order(item).then(|| item["order_number"].as_s().ok().cloned()).flatten();
         let orders = by_task(stack.scan(&stack.shop_table("orders")).await, number);
-        let letters = letters(stack).await;
+        let emails = emails(stack).await;
         for one in made {
             let Some(task) = &one.task else { continue };
             let expected = match one.end {
@@ -129,9 +129,9 @@ impl Audit {
                 }
             }
             for number in orders {
-                match letters.get(number) {
+                match emails.get(number) {
                     None => self.faults.push(format!("nobody was written to about the order {number} of {task}")),
-                    Some(letters) => self.letters_again += letters - 1,
+                    Some(emails) => self.emails_again += emails - 1,
                 }
             }
         }
@@ -151,7 +151,7 @@ impl Audit {
                 if !known.contains(task) {
                     self.faults.push(format!("{task} was started, and whoever did it does not know"));
                 }
-                self.restarts += maps(item, "actions").filter(|action| text(action, "what") == "retry").count();
+                self.redrives += maps(item, "actions").filter(|action| text(action, "what") == "retry").count();
                 if is_open(text(item, "status")) {
                     self.faults.push(format!("{task} is still {}", text(item, "status")));
                 }
@@ -172,16 +172,16 @@ impl Audit {
     }
 }
 
-/// How many letters were written about each order, by its number.
-async fn letters(stack: &Stack) -> HashMap<String, usize> {
+/// How many emails were written about each order, by its number.
+async fn emails(stack: &Stack) -> HashMap<String, usize> {
     const NUMBER: &str = "ORD-20260101-0123ABCD";
-    let mut letters = HashMap::new();
+    let mut emails = HashMap::new();
     for letter in stack.mails_to(EMAIL).await {
         let letter = letter.to_string();
         let number = letter.find("ORD-").and_then(|at| letter.get(at..at + NUMBER.len()));
-        *letters.entry(number.unwrap_or_default().to_owned()).or_default() += 1;
+        *emails.entry(number.unwrap_or_default().to_owned()).or_default() += 1;
     }
-    letters
+    emails
 }
 
 fn text<'a>(item: &'a Item, name: &str) -> &'a str {

@@ -2,18 +2,18 @@
 //!
 //! Everything runs in this process, in virtual time, and depends on the seed alone: the [`customers`], the [`world`] in
 //! which their money and goods are counted, and the [`faults`] between a process and the services it calls. What differs
-//! is who does the work: [`one_piece`], a request handler as it is written without an engine, or [`engine`], our client
+//! is who does the work: [`monolith`], a request handler as it is written without an engine, or [`engine`], our client
 //! and workers over the deployed steps, with the engine's own table and queues failing as often as
 //! everything else does.
 //!
 //! # What is in our favour by construction
 //!
 //! * Our page sends its request again, under one idempotency key, until it has an answer, for ten minutes. The page in
-//!   front of the checkout in one piece does not, since that would charge twice: [`Way::OnePieceSentAgain`] does it all
+//!   front of the checkout in one piece does not, since that would charge twice: [`Design::OnePieceSentAgain`] does it all
 //!   the same and shows what comes of it.
 //! * Our customer waits: a checkout that meets an outage is done when that is over. The one in one piece has to answer
 //!   within the API's 29 seconds. How long ours took is in the table.
-//! * One whose step has used up its attempts is restarted by itself some minutes later, as `checkout.yaml` says. Until then
+//! * One whose step has used up its attempts is redriven by itself some minutes later, as `checkout.yaml` says. Until then
 //!   `GET /order_status` says `failed`, with a way to retry: whoever looks just then may be told of a failure that mends
 //!   itself. How many these are is in the table.
 //! * Few customers cannot be served, one in a thousand; in a real shop far more cards are declined. Both checkouts fail
@@ -24,13 +24,13 @@
 //!
 //! * It calls five services, ours two more, which fail as often.
 //! * Its calls are tried again by the same client libraries, under idempotency keys, and it puts back and refunds what it
-//!   can: see [`one_piece`].
+//!   can: see [`monolith`].
 
 pub mod customers;
 pub mod engine;
 pub mod faults;
 pub mod messages;
-pub mod one_piece;
+pub mod monolith;
 pub mod process;
 pub mod report;
 pub mod services;
@@ -46,7 +46,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use stepwell::{Ambient, Workflow};
+use stepwell::{Runtime, Workflow};
 use tokio::{
     runtime::Builder,
     task::{JoinHandle, LocalSet, spawn_local},
@@ -56,9 +56,9 @@ use world::World;
 
 /// How the checkout is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Design {
     /// In one piece; the page sends its request once.
-    OnePiece,
+    Monolith,
     /// In one piece; the page sends its request again until it succeeds, as ours does.
     OnePieceSentAgain,
     /// As a workflow of ours.
@@ -90,7 +90,7 @@ impl Settings {
 
     /// With a workflow file that gives every step so many attempts.
     #[must_use]
-    pub fn with_retry_limit(mut self, limit: u32) -> Self {
+    pub fn with_max_attempts(mut self, limit: u32) -> Self {
         const KEY: &str = "default_retry_limit:";
         let lines = self.workflow.lines().map(|line| match line.split_once(KEY) {
             Some((before, _)) => format!("{before}{KEY} {limit}\n"),
@@ -108,7 +108,7 @@ impl Settings {
         let (mut low, mut high) = (0.0, 0.25);
         let tried = (0..ROUNDS).map(|_| {
             let rate = (low + high) / 2.0;
-            let failed = self.run(Way::OnePiece, rate).failed as f64;
+            let failed = self.run(Design::Monolith, rate).failed as f64;
             *(if failed < wanted { &mut low } else { &mut high }) = rate;
             (rate, (failed - wanted).abs())
         });
@@ -117,16 +117,16 @@ impl Settings {
     }
 
     /// Runs one way to write a checkout at a rate of faults, and counts what came of it.
-    pub fn run(&self, way: Way, rate: f64) -> Figures {
+    pub fn run(&self, way: Design, rate: f64) -> Figures {
         let customers = customers::customers(self.seed, self.checkouts, self.span, self.unservable_every);
         // Outages go on beginning for some time after the last customer has come.
         let faults = Arc::new(Faults::new(self.seed, rate, self.span + Duration::from_secs(2 * 60 * 60)));
         let checkouts = in_virtual_time(async {
             let clock = Clock::new(self.seed);
             match way {
-                Way::OnePiece => in_one_piece(customers, &clock, &faults, Duration::ZERO).await,
-                Way::OnePieceSentAgain => in_one_piece(customers, &clock, &faults, engine::PATIENCE).await,
-                Way::Stepwell => {
+                Design::Monolith => in_one_piece(customers, &clock, &faults, Duration::ZERO).await,
+                Design::OnePieceSentAgain => in_one_piece(customers, &clock, &faults, engine::PATIENCE).await,
+                Design::Stepwell => {
                     let workflow = checkout::workflow_from(&self.workflow).expect("a workflow file");
                     with_the_engine(customers, &clock, &faults, workflow).await
                 }
@@ -152,12 +152,12 @@ async fn in_one_piece(
             let mut pause = Duration::from_secs(1);
             let end = loop {
                 let process = Process::start(&clock, &faults, &trail);
-                match one_piece::handle(&world, &process, &customer.request, clock.now()).await {
+                match monolith::handle(&world, &process, &customer.request, clock.now()).await {
                     Ok(()) => break End::Ordered,
                     Err(why) if Instant::now() + pause > until => break End::Failed(why),
                     Err(_) => sleep(pause).await,
                 }
-                pause = (pause * 2).min(engine::LONGEST_PAUSE);
+                pause = (pause * 2).min(engine::MAX_INSPECTION_INTERVAL);
             };
             (end, trail.first_trouble(), clock.elapsed())
         })
@@ -167,7 +167,7 @@ async fn in_one_piece(
     let checkouts = ended.into_iter().zip(&customers).zip(standing);
     let checkouts = checkouts.map(|(((end, trouble, at), customer), standing)| {
         let servable = customer.unservable.is_none();
-        Checkout { servable, end, restarted: false, standing, trouble, ended: Some(at) }
+        Checkout { servable, end, redriven: false, standing, trouble, ended: Some(at) }
     });
     checkouts.collect()
 }
@@ -200,11 +200,11 @@ async fn with_the_engine(
     let mut checkouts = Vec::new();
     let standing = world.standing(customers.len());
     for (((task, trail), customer), standing) in pages.into_iter().zip(&customers).zip(standing) {
-        let engine::Ended { end, at, restarted } = engine.end_of(task).await;
+        let engine::Ended { end, at, redriven } = engine.end_of(task).await;
         checkouts.push(Checkout {
             servable: customer.unservable.is_none(),
             end,
-            restarted,
+            redriven,
             standing,
             trouble: trail.first_trouble(),
             ended: at.map(|at| at.since(started)),
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn ours_fails_only_for_customers_who_cannot_be_served() {
-        let ours = settings(400).run(Way::Stepwell, RATE);
+        let ours = settings(400).run(Design::Stepwell, RATE);
         assert_eq!((ours.failed, ours.unservable), (10, 10), "{:?}", ours.reasons);
         assert_eq!((ours.charged_without_order, ours.needing_hands, ours.not_recovered), (0, 0, 0));
         assert!(ours.met_failures > 80 && ours.recovered > 70, "nothing was put to the test: {ours:?}");
@@ -256,16 +256,16 @@ mod tests {
 
     #[test]
     fn in_one_piece_it_fails_for_others_too_and_leaves_things_behind() {
-        let once = settings(400).run(Way::OnePiece, RATE);
+        let once = settings(400).run(Design::Monolith, RATE);
         assert!(once.failed > 30 && once.unservable == 10, "{once:?}");
         assert!(once.charged_without_order > 0 && once.needing_hands > once.charged_without_order, "{once:?}");
-        let again = settings(400).run(Way::OnePieceSentAgain, RATE);
+        let again = settings(400).run(Design::OnePieceSentAgain, RATE);
         assert!(again.failed < once.failed && again.needing_hands >= once.needing_hands, "{again:?}");
     }
 
     #[test]
     fn without_faults_nothing_differs() {
-        for way in [Way::OnePiece, Way::OnePieceSentAgain, Way::Stepwell] {
+        for way in [Design::Monolith, Design::OnePieceSentAgain, Design::Stepwell] {
             let figures = settings(80).run(way, 0.0);
             assert_eq!((figures.failed, figures.unservable, figures.met_failures), (2, 2, 0), "{way:?}");
             assert_eq!(figures.needing_hands, 0, "{way:?}");
@@ -274,25 +274,25 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_figures() {
-        for way in [Way::OnePieceSentAgain, Way::Stepwell] {
+        for way in [Design::OnePieceSentAgain, Design::Stepwell] {
             assert_eq!(settings(150).run(way, RATE), settings(150).run(way, RATE), "{way:?}");
         }
         let other = Settings { seed: 8, ..settings(150) };
-        assert_ne!(settings(150).run(Way::Stepwell, RATE), other.run(Way::Stepwell, RATE));
+        assert_ne!(settings(150).run(Design::Stepwell, RATE), other.run(Design::Stepwell, RATE));
     }
 
     #[test]
     fn the_rate_is_found_at_which_one_piece_fails_so_often() {
         let settings = settings(400);
-        let failed = settings.run(Way::OnePiece, settings.calibrate(0.15)).failed;
+        let failed = settings.run(Design::Monolith, settings.calibrate(0.15)).failed;
         assert!((56..=64).contains(&failed), "{failed} of 400");
     }
 
     #[test]
     fn another_retry_limit_changes_nothing_else() {
-        let changed = Settings::new(1, 1).with_retry_limit(7).workflow;
+        let changed = Settings::new(1, 1).with_max_attempts(7).workflow;
         let plan = checkout::workflow_from(&changed).expect("still a workflow").plan().clone();
-        assert!(plan.steps().iter().all(|step| step.retry_limit == 7));
+        assert!(plan.steps().iter().all(|step| step.max_attempts == 7));
         assert_eq!(plan.steps().len(), checkout::testing::steps::all().len());
     }
 }

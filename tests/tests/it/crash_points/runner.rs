@@ -1,7 +1,7 @@
 //! Checkouts that are under way at the same time, each of which may die, and the books when all have ended.
 
 use super::{
-    journey::{Checkout, Journey, LAST},
+    flow::{Checkout, Flow, LAST},
     trail,
 };
 use aws_config::BehaviorVersion;
@@ -12,7 +12,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use stepwell::By;
+use stepwell::Actor;
 use stepwell_aws::client_from_env;
 use stepwell_tests::{
     crash::Switch,
@@ -29,7 +29,7 @@ const PRICE_CENTS: i64 = 2_500;
 const INVOCATION_SECONDS: u32 = 15;
 
 /// A checkout dies twice at most, and sixty of them share a machine.
-const PATIENCE: Duration = Duration::from_secs(240);
+const OVERDUE_AFTER: Duration = Duration::from_secs(240);
 
 /// How often checkouts are started anew for wishes that were not granted. Once is enough, but which death comes first is
 /// chance.
@@ -37,13 +37,13 @@ const ROUNDS: usize = 4;
 
 /// A point at which a checkout is to die.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wish {
+pub(super) struct CrashTarget {
     pub(super) point: String,
     /// A death on the way to that point, which no checkout passes otherwise.
     pub(super) after_death_at: Option<String>,
 }
 
-impl Wish {
+impl CrashTarget {
     pub(super) fn first(point: String) -> Self {
         Self { point, after_death_at: None }
     }
@@ -51,7 +51,7 @@ impl Wish {
 
 /// The checkouts of one test. They buy the same product, and are alone on the stack. What has been on it before may be
 /// there still.
-pub(super) struct Crowd {
+pub(super) struct CrashRunner {
     stack: Stack,
     switch: Switch,
     product: Product,
@@ -62,7 +62,7 @@ pub(super) struct Crowd {
     _alone: MutexGuard<'static, ()>,
 }
 
-impl Crowd {
+impl CrashRunner {
     pub(super) async fn new() -> Self {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
         let alone = ONE_AT_A_TIME.lock().await;
@@ -77,8 +77,8 @@ impl Crowd {
     }
 
     /// Runs one checkout, and answers with the points that it has passed.
-    pub(super) async fn points_of_one(&mut self, journey: Journey) -> BTreeSet<String> {
-        let checkouts = self.run(journey, 1, &[]).await;
+    pub(super) async fn points_of_one(&mut self, flow: Flow) -> BTreeSet<String> {
+        let checkouts = self.run(flow, 1, &[]).await;
         self.passed(&checkouts[0].task)
     }
 
@@ -95,12 +95,12 @@ impl Crowd {
     }
 
     /// Runs checkouts until one has died at each of these points.
-    pub(super) async fn grant(&mut self, journey: Journey, wishes: Vec<Wish>) {
+    pub(super) async fn grant(&mut self, flow: Flow, wishes: Vec<CrashTarget>) {
         let mut left = wishes;
         for _ in 0..ROUNDS {
             // A checkout that has not died yet dies at the next point that is wanted. So with as many checkouts as
             // points none can be left.
-            self.run(journey, left.len(), &left).await;
+            self.run(flow, left.len(), &left).await;
             let wanted = self.switch.wanted();
             left.retain(|wish| wanted.contains(&wish.point));
             if left.is_empty() {
@@ -111,16 +111,16 @@ impl Crowd {
     }
 
     /// Starts so many checkouts at once, waits until nothing of them is under way, and checks each of them.
-    async fn run(&mut self, journey: Journey, count: usize, wishes: &[Wish]) -> Vec<Checkout> {
+    async fn run(&mut self, flow: Flow, count: usize, wishes: &[CrashTarget]) -> Vec<Checkout> {
         let first = self.started;
         self.started += count;
-        match journey {
-            Journey::Cancelled => set_mappings(&self.stack, LAST, r#"{"Enabled":false}"#).await,
+        match flow {
+            Flow::Cancelled => set_mappings(&self.stack, LAST, r#"{"Enabled":false}"#).await,
             _ => self.want(wishes),
         }
-        let checkouts = (first..self.started).map(|number| self.start(number, journey));
+        let checkouts = (first..self.started).map(|number| self.start(number, flow));
         let checkouts = join_all(checkouts).await;
-        if journey == Journey::Cancelled {
+        if flow == Flow::Cancelled {
             self.until_worked(&steps::before(LAST)).await;
             self.want(wishes);
             self.cancel(&checkouts).await;
@@ -133,28 +133,28 @@ impl Crowd {
         for checkout in &checkouts {
             let died_at = deaths.get(&checkout.task).map_or(&[][..], Vec::as_slice);
             let what = format!("the checkout {}, which died at {died_at:?}", checkout.task);
-            journey.check(&what, &self.stack, &self.product, checkout).await;
+            flow.check(&what, &self.stack, &self.product, checkout).await;
             let details = self.stack.api.details(&checkout.task).await;
-            trail::check(&what, journey, &details, &self.switch.passed(&checkout.task), died_at);
+            trail::check(&what, flow, &details, &self.switch.passed(&checkout.task), died_at);
         }
-        self.sold += if journey.sells() { count } else { 0 };
+        self.sold += if flow.sells() { count } else { 0 };
         let left = usize::try_from(self.product.stock().await).expect("stock is never negative");
         assert_eq!(left, STOCK as usize - self.sold, "stock goes down once for each checkout that sold something");
         assert_eq!(given_up_on(&self.stack).await, self.given_up_on, "nothing more is given up on");
         checkouts
     }
 
-    fn want(&self, wishes: &[Wish]) {
-        for Wish { point, after_death_at } in wishes {
+    fn want(&self, wishes: &[CrashTarget]) {
+        for CrashTarget { point, after_death_at } in wishes {
             self.switch.want(point, usize::from(after_death_at.is_some()));
         }
         let on_the_way = wishes.iter().filter_map(|wish| wish.after_death_at.as_ref());
         on_the_way.for_each(|point| self.switch.want(point, 0));
     }
 
-    async fn start(&self, number: usize, journey: Journey) -> Checkout {
+    async fn start(&self, number: usize, flow: Flow) -> Checkout {
         let email = format!("customer-{}-{number}@example.com", self.product.id);
-        let mut request = self.product.request(1, journey.token());
+        let mut request = self.product.request(1, flow.token());
         request["checkout"]["customer_info"]["email"] = email.clone().into();
         Checkout { task: self.stack.api.start(&request).await, email }
     }
@@ -162,15 +162,15 @@ impl Crowd {
     async fn cancel(&self, checkouts: &[Checkout]) {
         let config = aws_config::defaults(BehaviorVersion::latest()).load().await;
         let client = client_from_env(&config).expect("the stack's variables");
-        let by = By::new("tests", "the customer thinks better of it").expect("a reason");
+        let actor = Actor::new("tests", "the customer thinks better of it").expect("a reason");
         for checkout in checkouts {
-            client.cancel(checkout.task.parse().expect("a task id"), &by).await.expect("it can be cancelled");
+            client.cancel(checkout.task.parse().expect("a task id"), &actor).await.expect("it can be cancelled");
         }
     }
 
     /// Waits until no message is left, hidden or not, in these queues. A message goes forward in this order only.
     async fn until_worked(&self, queues: &[&str]) {
-        until_within(PATIENCE, "all messages to be worked and acknowledged", async || {
+        until_within(OVERDUE_AFTER, "all messages to be worked and acknowledged", async || {
             for queue in queues {
                 if !self.stack.messages(queue, "").await.is_empty() {
                     return None;

@@ -16,7 +16,7 @@ const MOST_CALLS: u64 = 300_000;
 
 /// What one run goes by.
 #[derive(Debug)]
-pub(super) struct Fate {
+pub(super) struct Scheduler {
     rng: Locked<Rng>,
     begin: Instant,
     odds: Odds,
@@ -26,8 +26,8 @@ pub(super) struct Fate {
     violation: Locked<Option<String>>,
 }
 
-impl Fate {
-    /// The fate of a run that begins now.
+impl Scheduler {
+    /// The scheduler of a run that begins now.
     pub(super) fn new(rng: Rng, odds: Odds, traced: bool) -> Self {
         Self {
             rng: Locked::new(rng),
@@ -56,7 +56,7 @@ impl Fate {
     }
 
     /// A number in `0.0..1.0`.
-    pub(super) fn draw(&self) -> f64 {
+    pub(super) fn random(&self) -> f64 {
         self.rng.lock().f64()
     }
 
@@ -81,7 +81,7 @@ impl Fate {
     /// Whether this fault happens here and now. None does after the time of trouble, so that every run can end.
     pub(super) fn strikes(&self, fault: Fault) -> bool {
         let odds = self.odds.of(fault);
-        if odds == 0.0 || self.elapsed() > self.odds.trouble() || self.draw() >= odds {
+        if odds == 0.0 || self.elapsed() > self.odds.trouble() || self.random() >= odds {
             return false;
         }
         self.struck.lock()[fault as usize] += 1;

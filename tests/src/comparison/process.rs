@@ -11,7 +11,7 @@ use std::{
     },
     time::Duration,
 };
-use stepwell::{Ambient, TaskId, Timestamp};
+use stepwell::{Runtime, TaskId, Timestamp};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep},
@@ -40,12 +40,12 @@ impl Clock {
     }
 }
 
-impl Ambient for Clock {
+impl Runtime for Clock {
     fn now(&self) -> Timestamp {
         BEGINNING + self.elapsed()
     }
 
-    fn draw(&self) -> f64 {
+    fn random(&self) -> f64 {
         locked(&self.draws).f64()
     }
 
@@ -55,13 +55,13 @@ impl Ambient for Clock {
 }
 
 /// What a process that starts a checkout goes by.
-impl Ambient for &Process {
+impl Runtime for &Process {
     fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    fn draw(&self) -> f64 {
-        self.clock.draw()
+    fn random(&self) -> f64 {
+        self.clock.random()
     }
 
     fn new_task_id(&self) -> TaskId {
@@ -142,7 +142,7 @@ impl Process {
 
     /// The id of the checkout's task.
     pub fn task_id(&self) -> TaskId {
-        let bits = self.faults.draw(self.trail.number, Service::EngineTable, u32::MAX).u128(..);
+        let bits = self.faults.random(self.trail.number, Service::EngineTable, u32::MAX).u128(..);
         TaskId::from(Uuid::from_u128(bits))
     }
 
@@ -189,7 +189,7 @@ impl Process {
     ) -> Result<F::Output, Trouble> {
         let number = self.trail.tries[service as usize].fetch_add(1, Ordering::Relaxed);
         let (least, most) = settings.latency_ms;
-        let latency = self.faults.draw(self.trail.number, service, number).u64(least..=most);
+        let latency = self.faults.random(self.trail.number, service, number).u64(least..=most);
         let event = self.faults.at(self.trail.number, service, number, self.clock.elapsed());
         match event {
             Event::Fails(Trouble::NoAnswer | Trouble::AnswerLost) => {}

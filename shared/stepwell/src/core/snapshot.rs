@@ -56,7 +56,7 @@ fn newer<'a>(task: Option<&'a TaskRecord>, mut steps: impl Iterator<Item = &'a S
 
 /// A task with all of its steps.
 #[derive(Clone, Debug, PartialEq)]
-pub struct History {
+pub struct TaskSnapshot {
     /// The task.
     pub task: TaskRecord,
     /// Its steps, in the plan's order; an untouched record for a step nothing has happened to.
@@ -76,7 +76,7 @@ pub struct Progress {
     pub percentage: usize,
 }
 
-impl History {
+impl TaskSnapshot {
     /// The message of a step, or of a compensation whose place in the order is settled. It names what the step waits for.
     pub(crate) fn message(&self, name: &str) -> Outgoing {
         let step = self.task.plan.step(name);
@@ -137,9 +137,9 @@ impl History {
         self.steps.iter().filter(|step| step.state == StepState::Error).collect()
     }
 
-    /// What a retry starts again, by what the task says: the failed steps, or, once it is being compensated, the failed
+    /// What a redrive starts again, by what the task says: the failed steps, or, once it is being compensated, the failed
     /// compensation.
-    pub fn to_restart(&self) -> Vec<&StepRecord> {
+    pub fn to_redrive(&self) -> Vec<&StepRecord> {
         let steps = if self.task.state.is_compensating() { &self.compensations } else { &self.steps };
         steps.iter().filter(|step| self.task.failed_steps.contains(&step.name)).collect()
     }
@@ -151,7 +151,7 @@ impl History {
             return Some("the task".to_owned());
         }
         let fits =
-            |step: &StepRecord| self.task.plan.step(&step.name).is_none_or(|plan| step.has_room_for(plan.retry_limit));
+            |step: &StepRecord| self.task.plan.step(&step.name).is_none_or(|plan| step.has_room_for(plan.max_attempts));
         steps.iter().find(|step| !fits(step)).map(|step| format!("step `{}`", step.name))
     }
 
@@ -181,12 +181,12 @@ mod tests {
             task,
             transition::Effect,
         },
-        testing::fixtures::{at, history, undo},
+        testing::fixtures::{at, snapshot, undo},
     };
 
     /// A chain of three, the first of which is undone if need be.
-    fn chain() -> History {
-        history(&[&[], &[0], &[1]], &[0])
+    fn chain() -> TaskSnapshot {
+        snapshot(&[&[], &[0], &[1]], &[0])
     }
 
     #[test]
@@ -207,71 +207,72 @@ mod tests {
 
     #[test]
     fn a_pending_task_is_in_progress_once_a_step_of_it_was_touched() {
-        let mut history = chain();
-        assert_eq!(history.status(), TaskStatus::Pending);
-        history.steps[0].state = StepState::InProgress;
-        assert_eq!(history.status(), TaskStatus::InProgress);
+        let mut snapshot = chain();
+        assert_eq!(snapshot.status(), TaskStatus::Pending);
+        snapshot.steps[0].state = StepState::InProgress;
+        assert_eq!(snapshot.status(), TaskStatus::InProgress);
         for state in TaskState::ALL.into_iter().filter(|state| *state != TaskState::Running) {
-            history.task.state = state;
-            assert_eq!(history.status(), state.status());
+            snapshot.task.state = state;
+            assert_eq!(snapshot.status(), state.status());
         }
     }
 
     #[test]
     fn the_current_step_and_the_progress_are_those_of_what_is_done() {
-        let mut history = chain();
-        let seen = |history: &History| {
-            let Progress { completed, total, percentage } = history.progress();
-            (history.current_step().map(|step| step.name.clone()), completed, total, percentage)
+        let mut snapshot = chain();
+        let seen = |snapshot: &TaskSnapshot| {
+            let Progress { completed, total, percentage } = snapshot.progress();
+            (snapshot.current_step().map(|step| step.name.clone()), completed, total, percentage)
         };
-        assert_eq!(seen(&history), (Some("s0".to_owned()), 0, 3, 0));
-        history.steps[0].state = StepState::ResolvedManually;
-        assert_eq!(seen(&history), (Some("s1".to_owned()), 1, 3, 33));
-        (history.steps[1].state, history.steps[2].state) = (StepState::Complete, StepState::Complete);
-        assert_eq!(seen(&history), (None, 3, 3, 100));
+        assert_eq!(seen(&snapshot), (Some("s0".to_owned()), 0, 3, 0));
+        snapshot.steps[0].state = StepState::ResolvedManually;
+        assert_eq!(seen(&snapshot), (Some("s1".to_owned()), 1, 3, 33));
+        (snapshot.steps[1].state, snapshot.steps[2].state) = (StepState::Complete, StepState::Complete);
+        assert_eq!(seen(&snapshot), (None, 3, 3, 100));
     }
 
     #[test]
     fn a_step_is_ready_when_what_it_waits_for_is_done() {
-        let mut history = chain();
-        let plan = history.task.plan.clone();
+        let mut snapshot = chain();
+        let plan = snapshot.task.plan.clone();
         let second = plan.step("s1").unwrap();
-        assert_eq!((history.missing(second), history.is_ready(second)), (Some(vec!["s0"]), false));
-        history.steps[0].state = StepState::Complete;
-        assert_eq!((history.missing(second), history.is_ready(second)), (Some(vec![]), true));
-        history.task.state = TaskState::Cancelled;
-        assert_eq!((history.missing(second), history.is_ready(second)), (None, false));
+        assert_eq!((snapshot.missing(second), snapshot.is_ready(second)), (Some(vec!["s0"]), false));
+        snapshot.steps[0].state = StepState::Complete;
+        assert_eq!((snapshot.missing(second), snapshot.is_ready(second)), (Some(vec![]), true));
+        snapshot.task.state = TaskState::Cancelled;
+        assert_eq!((snapshot.missing(second), snapshot.is_ready(second)), (None, false));
     }
 
     #[test]
-    fn a_retry_restarts_what_the_task_says_has_failed() {
-        let names = |history: &History| history.to_restart().iter().map(|step| step.name.clone()).collect::<Vec<_>>();
-        let mut history = chain();
-        history.steps[1].state = StepState::Error;
-        assert_eq!(names(&history), [""; 0]);
-        history.task.failed_steps.insert("s1".to_owned());
-        assert_eq!(names(&history), ["s1"]);
-        history.task.state = TaskState::Compensating(End::Error);
-        history.compensations = vec![StepRecord::untouched(&undo(0))];
-        assert_eq!(names(&history), [""; 0]);
-        history.task.failed_steps.insert(undo(0));
-        assert_eq!(names(&history), [undo(0)]);
+    fn a_redrive_starts_what_the_task_says_has_failed() {
+        let names =
+            |snapshot: &TaskSnapshot| snapshot.to_redrive().iter().map(|step| step.name.clone()).collect::<Vec<_>>();
+        let mut snapshot = chain();
+        snapshot.steps[1].state = StepState::Error;
+        assert_eq!(names(&snapshot), [""; 0]);
+        snapshot.task.failed_steps.insert("s1".to_owned());
+        assert_eq!(names(&snapshot), ["s1"]);
+        snapshot.task.state = TaskState::Compensating(End::Error);
+        snapshot.compensations = vec![StepRecord::untouched(&undo(0))];
+        assert_eq!(names(&snapshot), [""; 0]);
+        snapshot.task.failed_steps.insert(undo(0));
+        assert_eq!(names(&snapshot), [undo(0)]);
     }
 
     #[test]
     fn the_last_event_is_the_latest_of_all_moments() {
-        let mut history = chain();
-        assert_eq!(history.last_event(), at(0));
-        history.steps[1].started_at = Some(at(3));
-        assert_eq!(history.last_event(), at(3));
-        history.steps[0].finished_at = Some(at(5));
-        assert_eq!(history.last_event(), at(5));
+        let mut snapshot = chain();
+        assert_eq!(snapshot.last_event(), at(0));
+        snapshot.steps[1].started_at = Some(at(3));
+        assert_eq!(snapshot.last_event(), at(3));
+        snapshot.steps[0].finished_at = Some(at(5));
+        assert_eq!(snapshot.last_event(), at(5));
         let (who, why) = ("somebody".to_owned(), "a test".to_owned());
-        history.task.actions.push(Action { at: at(8), what: ActionKind::Retry, step: None, who, why });
-        assert_eq!(history.last_event(), at(8));
-        history.task.finished_at = Some(at(7));
-        assert_eq!(history.last_event(), at(8));
-        history.compensations = vec![StepRecord { started_at: Some(at(9)), ..StepRecord::untouched(&undo(0)) }];
-        assert_eq!(history.last_event(), at(9));
+        snapshot.task.actions.push(Action { at: at(8), what: ActionKind::Redrive, step: None, who, why });
+        assert_eq!(snapshot.last_event(), at(8));
+        snapshot.task.finished_at = Some(at(7));
+        assert_eq!(snapshot.last_event(), at(8));
+        snapshot.compensations = vec![StepRecord { started_at: Some(at(9)), ..StepRecord::untouched(&undo(0)) }];
+        assert_eq!(snapshot.last_event(), at(9));
     }
 }

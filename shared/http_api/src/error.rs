@@ -14,7 +14,7 @@ use stepwell::{
 
 /// An answer that is not the one asked for.
 #[derive(Debug)]
-pub enum Fault {
+pub enum CommonError {
     /// The body is not JSON; where it stops being so.
     NotJson(serde_json::Error),
     /// An object in the body holds a key twice; the JSON pointer to it.
@@ -44,7 +44,7 @@ pub(crate) struct Cause(pub(crate) String);
 /// How long a client should wait before it asks again, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-impl Fault {
+impl CommonError {
     fn status(&self) -> StatusCode {
         match self {
             Self::NotJson(_) | Self::DuplicateKey(_) | Self::BadHeader(_) | Self::NotHttp => StatusCode::BAD_REQUEST,
@@ -103,7 +103,7 @@ impl ErrorBody {
     }
 }
 
-impl IntoResponse for Fault {
+impl IntoResponse for CommonError {
     fn into_response(self) -> Response {
         let success = if matches!(self, Self::NoRoute) { None } else { Some(false) };
         let details = match &self {
@@ -124,7 +124,7 @@ impl IntoResponse for Fault {
     }
 }
 
-impl From<TableError> for Fault {
+impl From<TableError> for CommonError {
     fn from(error: TableError) -> Self {
         match error {
             TableError::Call(error) => call(error.kind, &error),
@@ -133,21 +133,21 @@ impl From<TableError> for Fault {
     }
 }
 
-impl From<QueueError> for Fault {
+impl From<QueueError> for CommonError {
     fn from(error: QueueError) -> Self {
         call(error.source.kind, &error)
     }
 }
 
 /// Only what may pass invites another try.
-fn call(kind: FailureKind, error: &impl ToString) -> Fault {
+fn call(kind: FailureKind, error: &impl ToString) -> CommonError {
     match kind {
-        FailureKind::Throttled | FailureKind::Unavailable => Fault::Unavailable(error.to_string()),
-        FailureKind::Refused => Fault::Broken(error.to_string()),
+        FailureKind::Throttled | FailureKind::Unavailable => CommonError::Unavailable(error.to_string()),
+        FailureKind::Refused => CommonError::Broken(error.to_string()),
     }
 }
 
-impl From<EngineError> for Fault {
+impl From<EngineError> for CommonError {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Table(error) => error.into(),

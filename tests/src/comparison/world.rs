@@ -1,4 +1,4 @@
-//! The world that the services stand for: the money, the stock, the orders and the letters, whoever asked for them.
+//! The world that the services stand for: the money, the stock, the orders and the emails, whoever asked for them.
 //!
 //! It is a shop in memory. Beside it stands which checkout has asked for what.
 
@@ -39,7 +39,7 @@ pub struct Standing {
     /// Orders that were not cancelled.
     pub orders: u32,
     /// Letters sent.
-    pub letters: u32,
+    pub emails: u32,
 }
 
 impl Default for World {
@@ -83,7 +83,7 @@ impl World {
         reservations.keys().for_each(|key| standing[askers[key]].reservations += 1);
         let orders = self.shop.all_orders().into_iter().filter(|order| order.status != OrderStatus::Cancelled);
         orders.for_each(|order| standing[askers[&order.order_id.to_string()]].orders += 1);
-        self.shop.letters().iter().for_each(|letter| standing[askers[letter.to.as_str()]].letters += 1);
+        self.shop.emails().iter().for_each(|letter| standing[askers[letter.to.as_str()]].emails += 1);
         standing
     }
 }

@@ -124,7 +124,7 @@ impl Faults {
     }
 
     /// Random numbers for whatever else there is to that try, such as how long an answer takes.
-    pub fn draw(&self, checkout: usize, service: Service, number: u32) -> Rng {
+    pub fn random(&self, checkout: usize, service: Service, number: u32) -> Rng {
         stream(self.seed, [4, checkout as u64, service as u64, number.into()])
     }
 

@@ -3,12 +3,12 @@
 use super::{
     audit::Audit,
     conformance::{Conformance, Rules},
-    fate::Fate,
     network::FarQueues,
     oracle::Recorder,
     process::Process,
     queue::MemoryQueues,
-    scenario::{Deed, Scenario},
+    scenario::{HandlerScript, Scenario},
+    scheduler::Scheduler,
     store::FarStore,
     table::MemoryTable,
     version::{Version, Versioned},
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::locked::Locked;
 use crate::{
-    far::Far,
+    far::FaultyStore,
     graph::UNDOING,
     steps::{Run, name},
 };
@@ -27,7 +27,7 @@ use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
 use stepwell::{
     Client, TaskId,
     core::{
-        index::Listing,
+        index::IndexPartition,
         record::{StepRecord, TaskRecord},
         state::{StepState, TaskState},
     },
@@ -36,14 +36,14 @@ use tokio::{sync::Notify, task::spawn_local};
 
 /// A client in a process of its own.
 /// The store, as a process reaches it.
-pub(super) type ReachedStore = Versioned<FarStore<Far<Process>>>;
+pub(super) type ReachedStore = Versioned<FarStore<FaultyStore<Process>>>;
 
 /// A client in a process of its own.
 pub(super) type RemoteClient = Client<ReachedStore, FarQueues, Process>;
 
 /// All that one run takes place in.
-pub(super) struct House {
-    pub(super) fate: Arc<Fate>,
+pub(super) struct Simulation {
+    pub(super) scheduler: Arc<Scheduler>,
     pub(super) scenario: Scenario,
     pub(super) table: MemoryTable,
     pub(super) queues: MemoryQueues,
@@ -55,43 +55,43 @@ pub(super) struct House {
     /// What operators have been told that they have done: the task, and the reason they gave, no two of which are alike.
     done: Locked<Vec<(TaskId, String)>>,
     busy: Locked<usize>,
-    calm: Notify,
+    quiescent: Notify,
     processes: Locked<u64>,
     /// What the version of each process is drawn from, where there are two.
     versions: Option<Locked<Rng>>,
     newer_met: Arc<Locked<u64>>,
 }
 
-impl House {
+impl Simulation {
     /// The recorder takes down what is written and sent; what is written is held to the rules. The versions of processes are
     /// drawn from `versions`; without it all are the shipped one.
     pub(super) fn new(
-        fate: Fate,
+        scheduler: Scheduler,
         scenario: Scenario,
         recorder: Option<Arc<Recorder>>,
         rules: Arc<Rules>,
         versions: Option<Rng>,
     ) -> Self {
-        let fate = Arc::new(fate);
-        let audit = Arc::new(Audit::new(&fate));
+        let scheduler = Arc::new(scheduler);
+        let audit = Arc::new(Audit::new(&scheduler));
         let observer = audit.clone();
-        let conformance = Arc::new(Conformance::new(&fate, rules));
+        let conformance = Arc::new(Conformance::new(&scheduler, rules));
         let table = MemoryTable::observed_by(move |change| observer.observe(change)).held_to(conformance);
         if let Some(recorder) = &recorder {
             table.record(recorder.clone());
         }
         Self {
             table,
-            queues: MemoryQueues::new(&fate, recorder),
+            queues: MemoryQueues::new(&scheduler, recorder),
             world: World::default(),
             audit,
-            fate,
+            scheduler,
             scenario,
             tasks: Locked::default(),
             poisons: Locked::default(),
             done: Locked::default(),
             busy: Locked::new(0),
-            calm: Notify::new(),
+            quiescent: Notify::new(),
             processes: Locked::new(0),
             versions: versions.map(Locked::new),
             newer_met: Arc::default(),
@@ -101,13 +101,13 @@ impl House {
     pub(super) fn process(&self, what: &str) -> Process {
         let drawn = self.versions.as_ref().is_some_and(|versions| versions.lock().bool());
         let version = if drawn { Version::Newer } else { Version::Shipped };
-        Process::new(&self.fate, self.name(what), version)
+        Process::new(&self.scheduler, self.name(what), version)
     }
 
     /// A process to which nothing happens, of the newest version there is.
     pub(super) fn untroubled(&self, what: &str) -> Process {
         let version = if self.versions.is_some() { Version::Newer } else { Version::Shipped };
-        Process::untroubled(&self.fate, self.name(what), version)
+        Process::untroubled(&self.scheduler, self.name(what), version)
     }
 
     /// How often a process met what only a newer version may act on.
@@ -139,11 +139,11 @@ impl House {
 
     /// Runs something beside all else. Where it panics, the simulation itself has a fault.
     pub(super) fn spawn(self: &Arc<Self>, work: impl Future<Output = ()> + 'static) {
-        let house = self.clone();
+        let simulation = self.clone();
         spawn_local(async move {
             if AssertUnwindSafe(work).catch_unwind().await.is_err() {
-                house.fate.violated(|| "the simulation panicked".to_owned());
-                house.calm.notify_one();
+                simulation.scheduler.violated(|| "the simulation panicked".to_owned());
+                simulation.quiescent.notify_one();
             }
         });
     }
@@ -151,7 +151,7 @@ impl House {
     /// One of these, any.
     pub(super) fn pick<'a, T>(&self, among: &'a [T]) -> Option<&'a T> {
         let last = u64::try_from(among.len().checked_sub(1)?).ok()?;
-        among.get(usize::try_from(self.fate.up_to(last)).ok()?)
+        among.get(usize::try_from(self.scheduler.up_to(last)).ok()?)
     }
 
     /// Somebody is at work until what this gives is dropped.
@@ -161,9 +161,9 @@ impl House {
     }
 
     /// Waits until nobody is at work and no queue holds a message, or something has happened that never may.
-    pub(super) async fn calm(&self) {
-        while !self.is_calm() && self.fate.violation().is_none() {
-            self.calm.notified().await;
+    pub(super) async fn quiescent(&self) {
+        while !self.is_calm() && self.scheduler.violation().is_none() {
+            self.quiescent.notified().await;
         }
     }
 
@@ -173,11 +173,11 @@ impl House {
         }
         // The watchdog is for what SQS has lost, for operators who died, and for starts that an older version was asked to
         // repeat. Nothing else may need it.
-        if !self.fate.may_lose_messages() && self.versions.is_none() {
+        if !self.scheduler.may_lose_messages() && self.versions.is_none() {
             for task in self.tasks_in(|state| state == TaskState::Running) {
-                // It may have restarted the task itself, and have died before its sends.
-                if self.table.task(task, |task| task.plan.restarts_after(0).is_none()) {
-                    self.fate.violated(|| format!("task {task} is pending, and no message of it is left"));
+                // It may have redriven the task itself, and have died before its sends.
+                if self.table.task(task, |task| task.plan.redrives_after(0).is_none()) {
+                    self.scheduler.violated(|| format!("task {task} is pending, and no message of it is left"));
                 }
             }
         }
@@ -189,7 +189,7 @@ impl House {
         let listed = self.table.listed(task);
         self.table.task(task, |task| match task.state {
             TaskState::Completed | TaskState::Cancelled | TaskState::Resolved | TaskState::Compensated(_) => true,
-            TaskState::Failed => listed.is_some_and(|place| place.listing == Listing::Error),
+            TaskState::Failed => listed.is_some_and(|place| place.listing == IndexPartition::Error),
             TaskState::Compensating(_) => {
                 task.plan.compensations().iter().any(|compensation| task.failed_steps.contains(&compensation.name))
             }
@@ -211,10 +211,10 @@ impl House {
     }
 
     /// What the handler of this step meets.
-    pub(super) fn deeds(&self, (task, step): Place) -> &[Deed] {
+    pub(super) fn scripts(&self, (task, step): Place) -> &[HandlerScript] {
         // A worker may be quicker than the answer to the client that started the task.
         let number = self.tasks.lock().get(&task).copied().or_else(|| self.number_in_context(task));
-        number.map_or(&[], |number| self.scenario.deeds(number, step))
+        number.map_or(&[], |number| self.scenario.scripts(number, step))
     }
 
     fn number_in_context(&self, task: TaskId) -> Option<usize> {
@@ -224,7 +224,7 @@ impl House {
 
     /// A message that belongs to no step.
     pub(super) fn poison(&self, queue: &str, body: &str) {
-        self.fate.note(|| format!("somebody puts into {queue}: {body}"));
+        self.scheduler.note(|| format!("somebody puts into {queue}: {body}"));
         self.poisons.lock().push(body.to_owned());
         self.queues.put(queue, body);
     }
@@ -253,7 +253,7 @@ impl House {
         let key = run.facts.idempotency_key();
         let owner = self.world.act(place, key.clone());
         if owner.is_some_and(|owner| owner != place) {
-            self.fate.violated(|| format!("{} used the idempotency key {key} of another step", run.facts.step));
+            self.scheduler.violated(|| format!("{} used the idempotency key {key} of another step", run.facts.step));
         }
         owner.is_some()
     }
@@ -262,20 +262,20 @@ impl House {
     pub(super) fn check_start(&self, process: &Process, run: &Run) {
         let (task, step) = (run.facts.task_id, run.facts.step.as_str());
         let Some(record) = self.table.all(task).task else {
-            return self.fate.violated(|| format!("{step} was run for a task that does not exist"));
+            return self.scheduler.violated(|| format!("{step} was run for a task that does not exist"));
         };
         let Some(plan) = record.plan.step(step) else {
-            return self.fate.violated(|| format!("{step} was run for a task without such a step"));
+            return self.scheduler.violated(|| format!("{step} was run for a task without such a step"));
         };
         let needed: Vec<StepRecord> =
             plan.depends_on.iter().map(String::as_str).chain([step]).map(|name| self.table.step(task, name)).collect();
         let newer = record.newer.as_ref().or_else(|| needed.iter().find_map(|step| step.newer.as_ref()));
         if let Some(newer) = newer.filter(|_| process.version() == Version::Shipped) {
-            self.fate.violated(|| format!("{step} was run by an older version: {newer}"));
+            self.scheduler.violated(|| format!("{step} was run by an older version: {newer}"));
         }
         let claimed = self.table.step(task, step);
-        if claimed.attempt == run.facts.attempt && claimed.attempt - claimed.exempt > plan.retry_limit {
-            self.fate.violated(|| format!("{step} was run more than {} times", plan.retry_limit));
+        if claimed.attempt == run.facts.attempt && claimed.attempt - claimed.uncounted_attempts > plan.max_attempts {
+            self.scheduler.violated(|| format!("{step} was run more than {} times", plan.max_attempts));
         }
         if plan.undoes.is_some() {
             return self.check_undoing(&record, step);
@@ -283,10 +283,10 @@ impl House {
         for dependency in &plan.depends_on {
             let found = self.table.step(task, dependency);
             if !found.state.is_done() {
-                self.fate.violated(|| format!("{step} was run while {dependency} was {}", found.state));
+                self.scheduler.violated(|| format!("{step} was run while {dependency} was {}", found.state));
             }
             if run.data.results.get(dependency) != found.result.as_ref() {
-                self.fate
+                self.scheduler
                     .violated(|| format!("{step} was given a result of {dependency} that is not the one that stands"));
             }
             let result = run.data.results.contains_key(dependency).then(|| run.result_of(dependency));
@@ -301,28 +301,28 @@ impl House {
         for plan in task.plan.steps() {
             let state = self.table.step(task.id, &plan.name).state;
             if matches!(state, StepState::Pending | StepState::InProgress | StepState::Retrying) {
-                self.fate.violated(|| format!("{step} was run while {} was {state}", plan.name));
+                self.scheduler.violated(|| format!("{step} was run while {} was {state}", plan.name));
             }
         }
         let order = task.compensations.iter().flatten();
         for earlier in order.take_while(|name| *name != step) {
             let state = self.table.step(task.id, earlier).state;
             if !state.is_done() {
-                self.fate.violated(|| format!("{step} was run before {earlier}, which is {state}"));
+                self.scheduler.violated(|| format!("{step} was run before {earlier}, which is {state}"));
             }
         }
         if !task.compensations.iter().flatten().any(|name| name == step) {
-            self.fate.violated(|| format!("{step} was run, which is not to be run"));
+            self.scheduler.violated(|| format!("{step} was run, which is not to be run"));
         }
     }
 }
 
 /// Somebody is at work as long as this is there.
-pub(super) struct AtWork(Arc<House>);
+pub(super) struct AtWork(Arc<Simulation>);
 
 impl Drop for AtWork {
     fn drop(&mut self) {
         self.0.busy.set(self.0.busy.get() - 1);
-        self.0.calm.notify_one();
+        self.0.quiescent.notify_one();
     }
 }

@@ -6,7 +6,7 @@ use super::{
     world::World,
 };
 use checkout::{
-    CancelledOrder, Catalogue, Charge, ChargeRequest, ConfigError, CreateOrderError, Gateway, GatewayError, Letter,
+    CancelledOrder, Catalogue, Charge, ChargeRequest, ConfigError, CreateOrderError, Email, Gateway, GatewayError,
     LineItem, MailError, Mailer, Order, Orders, Pricing, Product, ProductId, RefundRequest, Release, Reservation,
     ReserveError, Reversal, Shop, Stock, StoreError,
 };
@@ -113,7 +113,7 @@ impl Orders for Services {
 }
 
 impl Mailer for Services {
-    async fn send(&self, letter: &Letter) -> Result<String, MailError> {
+    async fn send(&self, letter: &Email) -> Result<String, MailError> {
         self.note(letter.to.as_str());
         let sent = self.process.call(Service::Mail, || self.world.shop.send(letter)).await;
         sent.map_err(|trouble| match trouble {

@@ -11,8 +11,8 @@ pub struct Checkout {
     pub servable: bool,
     /// How it ended.
     pub end: End,
-    /// Whether it had failed in between, and was then restarted by itself.
-    pub restarted: bool,
+    /// Whether it had failed in between, and was then redriven by itself.
+    pub redriven: bool,
     /// What stands for it in the world.
     pub standing: Standing,
     /// When it first met a failure that a client's own tries did not mend, since the start.
@@ -35,8 +35,8 @@ pub enum End {
 impl Checkout {
     /// Whether all is as it should be: one charge, one reservation, one order and a letter.
     fn is_whole(&self) -> bool {
-        let Standing { charges, reservations, orders, letters } = self.standing;
-        self.end == End::Ordered && (charges, reservations, orders) == (1, 1, 1) && letters > 0
+        let Standing { charges, reservations, orders, emails } = self.standing;
+        self.end == End::Ordered && (charges, reservations, orders) == (1, 1, 1) && emails > 0
     }
 
     fn failed(&self) -> bool {
@@ -52,12 +52,12 @@ impl Checkout {
     }
 
     fn order_without_letter(&self) -> bool {
-        self.standing.orders > 0 && self.standing.letters == 0
+        self.standing.orders > 0 && self.standing.emails == 0
     }
 
     /// Whether nothing is left of it, as it has to be after a failure.
     fn is_undone(&self) -> bool {
-        matches!(self.end, End::Failed(_)) && (Standing { letters: 0, ..self.standing }) == Standing::default()
+        matches!(self.end, End::Failed(_)) && (Standing { emails: 0, ..self.standing }) == Standing::default()
     }
 }
 
@@ -82,9 +82,9 @@ pub struct Figures {
     pub met_failures: usize,
     /// Of these, those that came out whole by themselves: one charge, stock taken once, one order, a letter.
     pub recovered: usize,
-    /// Of the recovered ones, those that had failed in between, with the attempts of a step used up, and were restarted by
+    /// Of the recovered ones, those that had failed in between, with the attempts of a step used up, and were redriven by
     /// themselves.
-    pub restarted: usize,
+    pub redriven: usize,
     /// Of those that met failures, those that did not come out whole, though the customer could have been served.
     pub not_recovered: usize,
     /// How long recovering took, from the first failure to the end.
@@ -127,7 +127,7 @@ impl Figures {
             needing_hands: count(|checkout| !checkout.is_whole() && !checkout.is_undone()),
             met_failures: count(|checkout| checkout.trouble.is_some()),
             recovered: recovered.len(),
-            restarted: count(|checkout| checkout.restarted && checkout.is_whole()),
+            redriven: count(|checkout| checkout.redriven && checkout.is_whole()),
             not_recovered: count(|checkout| checkout.trouble.is_some() && checkout.servable && !checkout.is_whole()),
             seconds_to_recover: spread(recovered),
             reasons,
@@ -159,7 +159,7 @@ pub struct Claim {
 /// The most checkouts of ours that may fail, in percent.
 pub const MOST_FAILED_PERCENT: f64 = 0.2;
 
-/// What the headline claims, held against our figures.
+/// What the comparison claims, held against our figures.
 pub fn claims(ours: &Figures) -> Vec<Claim> {
     let claim = |holds, claim: String| Claim { claim, holds };
     vec![
@@ -189,7 +189,7 @@ pub fn table(columns: &[(&str, &Figures)]) -> String {
         ("needing hands", &|figures| figures.needing_hands.to_string()),
         ("met a failure that the client's tries did not mend", &|figures| figures.met_failures.to_string()),
         ("  of these recovered by itself", &|figures| figures.recovered.to_string()),
-        ("    of these had failed and were restarted by itself", &|figures| figures.restarted.to_string()),
+        ("    of these had failed and were redriven by itself", &|figures| figures.redriven.to_string()),
         ("  of these did not, though servable", &|figures| figures.not_recovered.to_string()),
         ("time to recover: p50 / p99 / longest", &spread),
     ];
@@ -208,9 +208,9 @@ mod tests {
     use test_case::test_case;
 
     fn whole() -> Checkout {
-        let standing = Standing { charges: 1, reservations: 1, orders: 1, letters: 1 };
+        let standing = Standing { charges: 1, reservations: 1, orders: 1, emails: 1 };
         let (end, ended) = (End::Ordered, Some(Duration::from_secs(9)));
-        Checkout { servable: true, end, restarted: false, standing, trouble: None, ended }
+        Checkout { servable: true, end, redriven: false, standing, trouble: None, ended }
     }
 
     fn undone() -> Checkout {
@@ -236,7 +236,7 @@ mod tests {
         &["nobody is charged without an order or a refund", "none needs hands"]; "charged for nothing")]
     #[test_case(Checkout { standing: Standing { reservations: 1, ..Standing::default() }, ..undone() },
         &["none needs hands"]; "stock left behind")]
-    #[test_case(Checkout { standing: Standing { letters: 0, ..whole().standing }, ..whole() },
+    #[test_case(Checkout { standing: Standing { emails: 0, ..whole().standing }, ..whole() },
         &["none needs hands"]; "no letter")]
     #[test_case(Checkout { standing: whole().standing, ..undone() }, &["none needs hands"]; "told of no order")]
     #[test_case(Checkout { servable: true, trouble: Some(Duration::ZERO), ..undone() },

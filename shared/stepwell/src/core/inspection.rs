@@ -1,0 +1,283 @@
+//! What is overdue in a task, and what would set it going again: a pure function of its items and the time.
+//!
+//! Whatever is missing is mended by a message to a step, for its worker finds out from the table what is to be done: run
+//! the step, take it over from a worker that died, or dispatch once more where that broke off. A message too many does no harm.
+
+use crate::core::{
+    message::Outgoing,
+    plan::StepPlan,
+    record::StepRecord,
+    recovery::{self, NextAction},
+    snapshot::TaskSnapshot,
+    state::{StepState, TaskState},
+    timestamp::Timestamp,
+};
+use std::time::Duration;
+
+/// How long something may be due before it counts as overdue. Messages take their time, above all in a queue that is
+/// far behind.
+pub const OVERDUE_AFTER: Duration = Duration::from_secs(60);
+
+/// The longest time between two looks at a task that waits.
+pub const MAX_INSPECTION_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// What a look at a task has shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inspection {
+    /// The messages that are missing, or may be.
+    pub send: Vec<Outgoing>,
+    /// Whether its compensation can go on.
+    pub recover: bool,
+    /// When to look again; `None` where nothing more happens by itself.
+    pub next: Option<Timestamp>,
+}
+
+/// Looks at a task.
+///
+/// The longer it has been quiet, the longer until the next look, from [`OVERDUE_AFTER`] to [`MAX_INSPECTION_INTERVAL`]: a step whose
+/// queue is hours behind does not get a message a minute.
+pub fn inspect(snapshot: &TaskSnapshot, now: Timestamp) -> Inspection {
+    let pause = now.since(snapshot.last_event()).clamp(OVERDUE_AFTER, MAX_INSPECTION_INTERVAL);
+    let mut found = Findings { snapshot, now, send: Vec::new(), recover: false, wait: None };
+    found.inspect();
+    let Findings { send, recover, wait, .. } = found;
+    // Not over and over for the sake of one that is just about to be overdue.
+    let wait = wait.map(|wait| wait.max(now + OVERDUE_AFTER));
+    let acted = recover || !send.is_empty();
+    let again = (acted || (wait.is_none() && is_open(snapshot))).then(|| now + pause);
+    let next = [again, wait].into_iter().flatten().min();
+    Inspection { send, recover, next }
+}
+
+/// Whether the watchdog has to keep an eye on it.
+fn is_open(snapshot: &TaskSnapshot) -> bool {
+    matches!(snapshot.task.state, TaskState::Running | TaskState::Compensating(_))
+}
+
+/// What has been found so far.
+struct Findings<'a> {
+    snapshot: &'a TaskSnapshot,
+    now: Timestamp,
+    send: Vec<Outgoing>,
+    recover: bool,
+    /// The earliest moment at which something that is not overdue would be.
+    wait: Option<Timestamp>,
+}
+
+impl Findings<'_> {
+    fn inspect(&mut self) {
+        let snapshot = self.snapshot;
+        match recovery::next_action(snapshot, self.now) {
+            NextAction::Begin
+            | NextAction::Redrive(_)
+            | NextAction::Close(_)
+            | NextAction::Order(_)
+            | NextAction::Finish(_) => self.recover = true,
+            NextAction::Wait(until) => {
+                self.wait_until(until);
+                self.steps();
+            }
+            NextAction::InFlight(until) => self.wait_until(until + OVERDUE_AFTER),
+            NextAction::Run(compensation) => self.step(compensation),
+            // Of a failed task the branches that do not depend on what failed go on.
+            NextAction::Nothing if snapshot.task.state.lets_steps_run() => self.steps(),
+            NextAction::Nothing => {}
+        }
+    }
+
+    fn steps(&mut self) {
+        let snapshot = self.snapshot;
+        let plans = snapshot.task.plan.steps().iter();
+        plans.zip(&snapshot.steps).filter(|(plan, _)| snapshot.is_ready(plan)).for_each(|(_, step)| self.step(step));
+        if snapshot.steps.iter().all(|step| step.state.is_done()) {
+            let names: Vec<String> = snapshot.task.plan.leaves().map(|step| step.name.clone()).collect();
+            names.iter().for_each(|name| self.expect(name, snapshot.last_event()));
+        }
+    }
+
+    /// A step that nothing hinders.
+    fn step(&mut self, step: &StepRecord) {
+        let due = match step.state {
+            StepState::Pending => Some(self.ready_since(&step.name)),
+            StepState::InProgress => step.lease_until,
+            StepState::Retrying => step.next_retry_at,
+            StepState::Complete | StepState::Error | StepState::Cancelled | StepState::ResolvedManually => None,
+        };
+        if let Some(due) = due {
+            self.expect(&step.name, due);
+        }
+    }
+
+    /// The worker of this step should have been at it since `due`.
+    fn expect(&mut self, name: &str, due: Timestamp) {
+        if due + OVERDUE_AFTER <= self.now {
+            self.send.push(self.snapshot.message(name));
+        } else {
+            self.wait_until(due + OVERDUE_AFTER);
+        }
+    }
+
+    /// Since when a step has been ready: since the last of those it waits for was done, or since somebody did something
+    /// to the task.
+    fn ready_since(&self, name: &str) -> Timestamp {
+        let task = &self.snapshot.task;
+        let waits_for = task.plan.step(name).and_then(|step: &StepPlan| task.waits_for(step)).unwrap_or_default();
+        let done = waits_for.into_iter().filter_map(|name| self.snapshot.step(name)?.finished_at);
+        done.chain(task.actions.iter().map(|action| action.at)).fold(task.created_at, Timestamp::max)
+    }
+
+    fn wait_until(&mut self, moment: Timestamp) {
+        self.wait = Some(self.wait.map_or(moment, |earlier| earlier.min(moment)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        core::state::End,
+        testing::fixtures::{at, snapshot, undo},
+    };
+    use proptest::prelude::*;
+
+    const MINUTE: i64 = 60;
+
+    fn sent(inspection: &Inspection) -> Vec<&str> {
+        inspection.send.iter().map(|sent| sent.message.step.as_str()).collect()
+    }
+
+    fn done(step: &mut StepRecord, moment: i64) {
+        (step.state, step.attempt, step.finished_at) = (StepState::Complete, 1, Some(at(moment)));
+    }
+
+    #[test]
+    fn a_ready_step_is_woken_when_its_message_has_had_its_time() {
+        let snapshot = snapshot(&[&[], &[0]], &[]);
+        let early = inspect(&snapshot, at(MINUTE - 1));
+        assert_eq!((sent(&early), early.next), (vec![], Some(at(MINUTE - 1 + MINUTE))));
+        let late = inspect(&snapshot, at(MINUTE));
+        assert_eq!(sent(&late), ["s0"], "the second one waits for the first");
+        assert_eq!(late.next, Some(at(2 * MINUTE)));
+    }
+
+    #[test]
+    fn a_join_is_ready_since_the_last_of_what_it_waits_for() {
+        let mut snapshot = snapshot(&[&[], &[], &[0, 1]], &[]);
+        done(&mut snapshot.steps[0], 10);
+        done(&mut snapshot.steps[1], 50);
+        assert_eq!(sent(&inspect(&snapshot, at(50 + MINUTE - 1))), [""; 0]);
+        let inspection = inspect(&snapshot, at(50 + MINUTE));
+        assert_eq!(sent(&inspection), ["s2"]);
+        assert_eq!(inspection.send[0].message.load, ["s0", "s1"]);
+    }
+
+    #[test]
+    fn a_retry_and_a_lease_are_overdue_a_minute_after_their_time() {
+        let mut snapshot = snapshot(&[&[]], &[]);
+        snapshot.steps[0] = StepRecord {
+            state: StepState::Retrying,
+            attempt: 1,
+            started_at: Some(at(1)),
+            next_retry_at: Some(at(300)),
+            ..snapshot.steps[0].clone()
+        };
+        let waiting = inspect(&snapshot, at(100));
+        assert_eq!((sent(&waiting), waiting.next), (vec![], Some(at(300 + MINUTE))));
+        assert_eq!(sent(&inspect(&snapshot, at(300 + MINUTE))), ["s0"]);
+        snapshot.steps[0].state = StepState::InProgress;
+        snapshot.steps[0].lease_until = Some(at(500));
+        assert_eq!(sent(&inspect(&snapshot, at(500 + MINUTE - 1))), [""; 0]);
+        assert_eq!(sent(&inspect(&snapshot, at(500 + MINUTE))), ["s0"]);
+    }
+
+    #[test]
+    fn the_last_step_is_woken_where_the_task_has_not_ended() {
+        let mut snapshot = snapshot(&[&[], &[], &[0]], &[]);
+        done(&mut snapshot.steps[0], 5);
+        done(&mut snapshot.steps[1], 8);
+        done(&mut snapshot.steps[2], 7);
+        assert_eq!(sent(&inspect(&snapshot, at(8 + MINUTE - 1))), [""; 0]);
+        assert_eq!(sent(&inspect(&snapshot, at(8 + MINUTE))), ["s1", "s2"]);
+        snapshot.task.state = TaskState::Completed;
+        assert_eq!(inspect(&snapshot, at(8 + MINUTE)), Inspection { send: Vec::new(), recover: false, next: None });
+    }
+
+    #[test]
+    fn a_failed_task_is_looked_at_again_when_it_is_to_be_compensated() {
+        let mut snapshot = snapshot(&[&[], &[]], &[0]);
+        snapshot.task.state = TaskState::Failed;
+        snapshot.task.finished_at = Some(at(10));
+        snapshot.task.plan = snapshot.task.plan.compensating(crate::core::plan::Compensate::OnError, 900);
+        snapshot.steps[0].state = StepState::Error;
+        done(&mut snapshot.steps[1], 5);
+        let waiting = inspect(&snapshot, at(100));
+        assert_eq!((sent(&waiting), waiting.recover, waiting.next), (vec![], false, Some(at(910))));
+        assert!(inspect(&snapshot, at(910)).recover);
+        snapshot.task.plan = snapshot.task.plan.compensating(crate::core::plan::Compensate::Manual, 0);
+        assert_eq!(inspect(&snapshot, at(910)).next, None, "nothing more happens by itself");
+    }
+
+    #[test]
+    fn what_is_in_flight_is_looked_at_when_its_lease_has_been_over_for_a_while() {
+        let mut snapshot = snapshot(&[&[]], &[0]);
+        snapshot.task.state = TaskState::Compensating(End::Cancelled);
+        snapshot.steps[0] =
+            StepRecord { state: StepState::InProgress, lease_until: Some(at(500)), ..snapshot.steps[0].clone() };
+        assert_eq!(
+            inspect(&snapshot, at(100)),
+            Inspection { send: Vec::new(), recover: false, next: Some(at(500 + MINUTE)) }
+        );
+    }
+
+    #[test]
+    fn what_is_over_is_left_alone() {
+        let mut snapshot = snapshot(&[&[], &[]], &[0]);
+        snapshot.steps.iter_mut().for_each(|step| done(step, 5));
+        for state in TaskState::ALL {
+            snapshot.task.state = state;
+            let over = Inspection { send: Vec::new(), recover: false, next: None };
+            let goes_on = state.lets_steps_run() || state.is_compensating();
+            assert_eq!(inspect(&snapshot, at(10 * MINUTE)) == over, !goes_on, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_compensation_is_woken_like_any_step_and_a_failed_one_waits_for_somebody() {
+        let mut snapshot = snapshot(&[&[]], &[0]);
+        snapshot.task.state = TaskState::Compensating(End::Error);
+        snapshot.task.compensations = Some(vec![undo(0)]);
+        snapshot.compensations = vec![StepRecord::untouched(&undo(0))];
+        assert_eq!(sent(&inspect(&snapshot, at(MINUTE))), [undo(0)]);
+        snapshot.compensations[0].state = StepState::Error;
+        let stuck = inspect(&snapshot, at(MINUTE));
+        assert_eq!((sent(&stuck), stuck.recover), (vec![], false));
+        assert_eq!(stuck.next, Some(at(2 * MINUTE)), "it stays on the list");
+        snapshot.compensations[0].state = StepState::Complete;
+        assert!(inspect(&snapshot, at(MINUTE)).recover);
+    }
+
+    #[test]
+    fn a_task_of_which_something_was_woken_is_looked_at_soon_whatever_else_it_waits_for() {
+        let mut snapshot = snapshot(&[&[], &[]], &[]);
+        snapshot.steps[1] = StepRecord {
+            state: StepState::Retrying,
+            attempt: 1,
+            next_retry_at: Some(at(60 * MINUTE)),
+            ..snapshot.steps[1].clone()
+        };
+        let inspection = inspect(&snapshot, at(2 * MINUTE));
+        assert_eq!((sent(&inspection), inspection.next), (vec!["s0"], Some(at(4 * MINUTE))));
+    }
+
+    proptest! {
+        #[test]
+        fn the_longer_a_task_is_quiet_the_longer_until_the_next_look(quiet in 0i64..1_000_000) {
+            let snapshot = snapshot(&[&[]], &[]);
+            let now = at(quiet);
+            let next = inspect(&snapshot, now).next.unwrap();
+            let pause = i64::try_from(next.since(now).as_secs()).unwrap();
+            prop_assert!((MINUTE..=3_600).contains(&pause), "{pause}");
+            prop_assert!(quiet < MINUTE || pause == quiet.min(3_600), "{pause} after {quiet}");
+        }
+    }
+}

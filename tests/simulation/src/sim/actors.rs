@@ -1,0 +1,163 @@
+//! Who acts on the stack from outside: those who start tasks, operators, and strangers with messages of their own.
+
+use super::{
+    fault::Fault,
+    simulation::{RemoteClient, Simulation},
+};
+use crate::steps::name;
+use serde_json::json;
+use std::sync::Arc;
+use stepwell::{
+    ActionError, Actor, Filter, IdempotencyKey, TaskId, Workflow,
+    core::{message::Message, plan::Plan, record::TaskRecord, state::TaskStatus},
+};
+use uuid::Uuid;
+
+/// More tasks than there are in a run.
+const MANY: usize = 100;
+
+/// What an operator says that a step has done.
+pub(super) const BY_HAND: &str = r#"{"by":"hand"}"#;
+
+/// Starts a task, again and again with the same idempotency key until that has worked.
+pub(super) async fn start(simulation: Arc<Simulation>, workflow: Arc<Workflow>, number: usize) {
+    let _at_work = simulation.at_work();
+    let key: IdempotencyKey = format!("task-{number}").parse().expect("a key");
+    let context = json!({ "number": number });
+    loop {
+        let process = simulation.process("client");
+        let started = process.live(simulation.client(&process).start(&workflow, &context, Some(&key))).await;
+        if let Some(Ok(started)) = started {
+            process.note(|| format!("has started task {number}, {}", started.task_id));
+            simulation.started(started.task_id, number);
+            return;
+        }
+        simulation.scheduler.wait(5_000).await;
+    }
+}
+
+/// An operator to whom nothing happens gives a failed task another chance, which nothing may refuse.
+pub(super) async fn retry(simulation: &Arc<Simulation>, task: TaskId) {
+    let _at_work = simulation.at_work();
+    let process = simulation.untroubled("operator");
+    let (actor, why) = reason(simulation);
+    match simulation.client(&process).redrive(task, &actor).await {
+        Ok(_) => simulation.done(task, why),
+        // Somebody else was quicker, or what is left of it is still being worked.
+        Err(ActionError::Status { status, .. }) if status != TaskStatus::Error => {}
+        Err(error) => simulation.scheduler.violated(|| format!("a task that has failed cannot be retried: {error}")),
+    }
+}
+
+/// Who acts, and why: no two reasons are alike, by which each act is found again.
+fn reason(simulation: &Simulation) -> (Actor, String) {
+    let why = simulation.name("reason");
+    (Actor::new("operator", &why).expect("who and why"), why)
+}
+
+/// An operator who does now this and now that, at any moment.
+pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
+    let _at_work = simulation.at_work();
+    while simulation.scheduler.strikes(Fault::Operator) && !simulation.scheduler.one_in(5) {
+        simulation.scheduler.wait(60_000).await;
+        let tasks = simulation.tasks();
+        let Some(&task) = simulation.pick(&tasks) else { continue };
+        let step = simulation.pick(plan.steps()).map(|step| step.name.clone()).unwrap_or_default();
+        let process = simulation.process("operator");
+        let client = simulation.client(&process);
+        let (actor, why) = reason(&simulation);
+        let act = async {
+            let acted = match simulation.scheduler.up_to(10) {
+                0 => client.cancel(task, &actor).await.map(drop),
+                1 => client.compensate(task, &actor).await,
+                2 => client.resolve(task, &actor).await,
+                3 | 4 => client.resolve_step(task, &step, BY_HAND, &actor).await,
+                5 | 6 => return redrive_all(&simulation, &client, &actor).await,
+                _ => client.redrive(task, &actor).await.map(drop),
+            };
+            acted.map(|()| vec![task])
+        };
+        let outcome = process.live(act).await;
+        process.note(|| format!("{outcome:?}"));
+        for task in outcome.into_iter().flat_map(Result::unwrap_or_default) {
+            simulation.done(task, why.clone());
+        }
+    }
+}
+
+/// An operator retries all tasks that have failed; which of them that was done to.
+async fn redrive_all(
+    simulation: &Simulation,
+    client: &RemoteClient,
+    actor: &Actor,
+) -> Result<Vec<TaskId>, ActionError> {
+    let all = client.redrive_all(&Filter::default(), None, MANY, Some(actor)).await?;
+    if let Some(other) = all.found.tasks.iter().find(|task| task.status != TaskStatus::Error) {
+        simulation.scheduler.violated(|| format!("this was to be retried, though it has not failed: {other:?}"));
+    }
+    let refused: Vec<TaskId> = all.refused.iter().map(|refusal| refusal.task_id).collect();
+    let found = all.found.tasks.iter().map(|task| task.task_id);
+    Ok(found.filter(|task| !refused.contains(task)).collect())
+}
+
+/// Whoever looks for the tasks of a status, some at a time, finds each of them once, as it stands.
+pub(super) async fn find(simulation: &Arc<Simulation>) {
+    let process = simulation.untroubled("operator");
+    let client = simulation.client(&process);
+    for status in TaskStatus::WORDS.into_iter().filter(|status| *status != TaskStatus::InProgress) {
+        let (filter, mut from, mut found) = (Filter { status: Some(status), ..Filter::default() }, None, Vec::new());
+        loop {
+            let some = usize::try_from(1 + simulation.scheduler.up_to(2)).unwrap_or(1);
+            let page = match client.find(&filter, from.as_ref(), some).await {
+                Ok(page) => page,
+                Err(error) => return simulation.scheduler.violated(|| format!("{filter:?} finds nothing: {error}")),
+            };
+            found.extend(page.tasks.into_iter().map(|task| (task.task_id, task.failed_steps, task.status)));
+            from = page.next;
+            if from.is_none() {
+                break;
+            }
+        }
+        found.sort_by_key(|(task, ..)| *task);
+        let as_it_stands = |task: &TaskRecord| (task.id, task.failed_steps.clone(), task.state.status());
+        let here = simulation.tasks_in(|state| state.status().as_str() == status.as_str());
+        let expected: Vec<_> = here.into_iter().map(|task| simulation.table.task(task, as_it_stands)).collect();
+        if found != expected {
+            simulation
+                .scheduler
+                .violated(|| format!("of the tasks in {status}, {expected:?}, these are found: {found:?}"));
+        }
+    }
+}
+
+/// Puts messages into the queues that do not belong there, or not yet.
+pub(super) async fn meddle(simulation: Arc<Simulation>, plan: Plan) {
+    if !simulation.scheduler.strikes(Fault::Poison) {
+        return;
+    }
+    let _at_work = simulation.at_work();
+    let steps: Vec<_> = plan.steps().iter().chain(plan.compensations()).collect();
+    for _ in 0..=simulation.scheduler.up_to(5) {
+        simulation.scheduler.wait(20_000).await;
+        let Some(step) = simulation.pick(&steps) else { return };
+        let id = Uuid::from_u128(simulation.scheduler.bits());
+        match simulation.scheduler.up_to(4) {
+            0 => simulation.poison(&step.name, &format!("poison {id}")),
+            1 => {
+                let nowhere = step.message(TaskId::from(id));
+                simulation.poison(&step.name, &serde_json::to_string(&nowhere).expect("JSON"));
+            }
+            2 => simulation.poison(&step.name, &json!({ "task_id": id, "step": name(99) }).to_string()),
+            // A message for a task that is there, at any time: too early, too late, or for the second time.
+            _ => {
+                for task in simulation.tasks() {
+                    let repeat = simulation.scheduler.one_in(2);
+                    // Whoever sends it need not know what the step depends on.
+                    let load = if simulation.scheduler.one_in(2) { Vec::new() } else { step.depends_on.clone() };
+                    let message = Message { repeat, load, ..step.message(task) };
+                    simulation.queues.put(&step.name, &serde_json::to_string(&message).expect("JSON"));
+                }
+            }
+        }
+    }
+}
