@@ -7,127 +7,92 @@ library only.
 """
 
 import datetime
-import json
 import os
 import pathlib
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
+
+from api import Api, Refused
 
 REQUESTS = pathlib.Path(__file__).parent.parent / "events" / "requests"
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 120
+RETRYABLE, PERMANENT, COMPLETE = "retryable_error", "permanent_error", "complete"
 
 
-def main(api, tasks=None):
-    shop = Shop(api.rstrip("/"), tasks)
+def main(url, tasks=None):
+    shop = Api(url)
     scenarios = [succeeds, recovers, is_declined, lacks_stock, is_resumed] + ([is_undone] if tasks else [])
-    results = [play(number, scenario, shop) for number, scenario in enumerate(scenarios, 1)]
-    print()
+    results = [play(number, scenario, shop, tasks) for number, scenario in enumerate(scenarios, 1)]
     good = results.count(True)
     if good < len(results):
-        sys.exit(red(f"{len(results) - good} of {len(results)} checkouts did not go as they should."))
-    print(green(f"All {good} checkouts went as they should."))
+        sys.exit("\n" + red(f"{len(results) - good} of {len(results)} checkouts did not go as they should."))
+    print("\n" + green(f"All {good} checkouts went as they should."))
 
 
-def play(number, scenario, shop):
-    title, *text = (line.strip() for line in scenario.__doc__.strip().splitlines())
-    print(f"\n{bold(f'{number}. {title}')}")
-    for line in filter(None, text):
-        print(f"   {line}")
-    print()
+def play(number, scenario, shop, tasks):
+    print(f"\n{bold(f'{number}. {scenario.__doc__}')}")
     try:
-        print(f"   {green('As it should be:')} {scenario(shop)}")
+        say(f"{green('As it should be:')} {scenario(Checkout(shop, tasks))}")
         return True
-    except Wrong as wrong:
-        print(f"   {red('NOT as it should be:')} {wrong}")
+    except (Wrong, Refused) as wrong:
+        say(f"{red('NOT as it should be:')} {wrong}")
         return False
 
 
 # ---- The scenarios: what each does, and what has to come of it ---------------------------------------------------------
 
 
-def succeeds(shop):
-    """A checkout that succeeds
-
-    Two of product 1. They come to 87.96, with 7.04 of tax and 5.00 of shipping.
-    """
-    checkout = shop.start("success").watch()
+def succeeds(checkout):
+    """A checkout that succeeds"""
+    checkout.start("success")
     checkout.must_be("completed")
-    for step in checkout.steps():
-        checkout.must_have_attempts(step, ["complete"])
-    expect(str(checkout.status["total_amount"]) == "100.00", f"the total is {checkout.status['total_amount']}")
-    order = shop.get(checkout.status["redirect_url"])
-    return f"order {order['order_number']} over {order['total_amount']} USD, every step at its first attempt."
+    expect(checkout.status["total_amount"] == 100, f"the total is {checkout.status['total_amount']}")
+    order = checkout.shop.get(checkout.status["redirect_url"])
+    return f"order {order['order_number']} over {order['total_amount']:.2f} USD, every step at its first attempt."
 
 
-def recovers(shop):
-    """A payment that fails, is tried again with backoff, and succeeds
-
-    The gateway is out of order for two attempts.
-    """
-    checkout = shop.start("gateway_recovers").watch()
-    checkout.must_be("completed")
-    checkout.must_have_attempts("process_payment", ["retryable_error", "retryable_error", "complete"])
+def recovers(checkout):
+    """A payment that fails, is tried again with backoff, and succeeds"""
+    checkout.start("gateway_recovers")
+    checkout.must_be("completed", process_payment=[RETRYABLE, RETRYABLE, COMPLETE])
     return f"order {checkout.status['order_number']}, paid at the third attempt."
 
 
-def is_declined(shop):
-    """A card that is declined
-
-    Another attempt would not help, so there is none.
-    """
-    checkout = shop.start("card_declined").watch()
-    checkout.must_have_failed("process_payment", "PAYMENT_DECLINED")
-    checkout.must_have_attempts("process_payment", ["permanent_error"])
+def is_declined(checkout):
+    """A card that is declined"""
+    checkout.start("card_declined")
+    checkout.must_be("failed", "PAYMENT_DECLINED", process_payment=[PERMANENT])
     return "failed at the first attempt, and nothing after the payment has run."
 
 
-def lacks_stock(shop):
-    """More than is in stock
-
-    A cart of 999. More may be delivered any moment, so it is tried again, but not for ever.
-    """
-    checkout = shop.start("inventory_conflict").watch()
-    checkout.must_have_failed("validate_cart", "INSUFFICIENT_STOCK")
-    checkout.must_have_attempts("validate_cart", ["retryable_error"] * 3)
-    expect("Requested: 999" in checkout.status["error"]["message"], f"it says {checkout.status['error']}")
+def lacks_stock(checkout):
+    """More than is in stock"""
+    checkout.start("inventory_conflict")
+    checkout.must_be("failed", "INSUFFICIENT_STOCK", validate_cart=[RETRYABLE] * 3)
     return "failed when its three attempts were used up, and nothing was charged."
 
 
-def is_resumed(shop):
-    """A gateway that stays down until the attempts are used up; then it is back, and the checkout is resumed
-
-    The checkout goes on at the payment. What was done before is not done again.
-    """
-    checkout = shop.start("gateway_down").watch()
-    checkout.must_have_failed("process_payment", "GATEWAY_TEMPORARY_FAILURE")
-    checkout.must_have_attempts("process_payment", ["retryable_error"] * 3)
-    checked = checkout.step("validate_cart")
-
+def is_resumed(checkout):
+    """A gateway that stays down until the attempts are used up; then it is back, and the checkout goes on at the payment"""
+    checkout.start("gateway_down")
+    checkout.must_be("failed", "GATEWAY_TEMPORARY_FAILURE", process_payment=[RETRYABLE] * 3)
     say(f"failed. POST {checkout.status['retry_url']}")
-    shop.post(checkout.status["retry_url"], "")
+    checkout.shop.post(checkout.status["retry_url"], "")
     checkout.watch()
-    checkout.must_be("completed")
-    checkout.must_have_attempts("process_payment", ["retryable_error"] * 3 + ["complete"])
-    expect(checkout.step("validate_cart") == checked, "validate_cart has run again")
+    checkout.must_be("completed", process_payment=[RETRYABLE] * 3 + [COMPLETE])
     return f"order {checkout.status['order_number']}, charged once; validate_cart has not run again."
 
 
-def is_undone(shop):
-    """A checkout that is cancelled while its payment waits for the gateway
-
-    What was attempted is undone, whether it is known to have worked or not: no charge may come in late.
-    """
-    checkout = shop.start("gateway_rate_limited").watch(until=lambda checkout: checkout.step("process_payment")["attempts"])
-    shop.operate("cancel", checkout.task_id, "--reason", "the customer called")
+def is_undone(checkout):
+    """A checkout that is cancelled while its payment waits for the gateway"""
+    checkout.start("gateway_rate_limited", until="process_payment")
+    checkout.operate("cancel", "the customer called")
     checkout.watch()
-    checkout.must_be("cancelled")
-    checkout.must_have_attempts("process_payment", ["retryable_error"])
+    checkout.must_be("cancelled", process_payment=[RETRYABLE])
     undone = {step["name"]: step["status"] for step in checkout.details["compensations"]}
-    expect("refund_payment" in undone and set(undone.values()) == {"complete"}, f"it was undone by {undone}")
+    expect("refund_payment" in undone and set(undone.values()) == {COMPLETE}, f"it was undone by {undone}")
     expect("release_stock" not in undone, "stock was put back that was never taken")
     return "cancelled, and its payment is ruled out for good."
 
@@ -145,118 +110,78 @@ def expect(condition, otherwise):
 
 
 class Checkout:
-    def __init__(self, shop, task_id):
-        self.shop, self.task_id = shop, task_id
-        self.status, self.details = {}, {}
-        self.shown = set()
+    def __init__(self, shop, tasks):
+        self.shop, self.tasks = shop, tasks
+        self.task_id, self.status, self.details, self.shown = "", {}, {}, set()
 
-    def watch(self, until=lambda checkout: False):
-        """Shows what happens until the checkout has ended, or has come as far as this."""
+    def start(self, request, until=None):
+        file = REQUESTS / f"{request}.json"
+        self.task_id = self.shop.post("/checkout", file.read_text(encoding="utf-8"))["task_id"]
+        say(f"POST /checkout with events/requests/{file.name}: task {self.task_id}")
+        self.watch(until)
+
+    def watch(self, until=None):
+        """Shows what happens until the checkout has ended, or has attempted this step."""
         patience = time.monotonic() + PATIENCE_SECONDS
         while True:
             self.details = self.shop.get(f"/workflow_details/{self.task_id}")
             self.show_news()
-            if self.details["status"] not in ("pending", "in_progress", "compensating") or until(self):
+            attempted = {step["name"] for step in self.details["steps"] if step["attempts"]}
+            if until in attempted or self.details["status"] not in ("pending", "in_progress", "compensating"):
                 self.status = self.shop.get(f"/order_status/{self.task_id}")
-                return self
+                return
             expect(time.monotonic() < patience, f"{self.task_id} has not ended within {PATIENCE_SECONDS} s")
             time.sleep(POLL_SECONDS)
 
     def show_news(self):
         news = [
-            (attempt["finished_at"] or attempt["started_at"], step["name"], attempt)
+            (attempt["finished_at"] or attempt["started_at"], step["name"], attempt["number"], attempt)
             for step in self.details["steps"] + self.details["compensations"]
             for attempt in step["attempts"]
-            if (step["name"], attempt["number"], attempt["outcome"]) not in self.shown
         ]
-        for when, step, attempt in sorted(news, key=lambda one: one[0]):
-            self.shown.add((step, attempt["number"], attempt["outcome"]))
-            after = seconds(self.details["started_at"], when)
-            print(f"   {after:7.2f} s  {step:<17}  attempt {attempt['number']}  {outcome(attempt)}")
+        for when, step, number, attempt in sorted(news, key=lambda one: one[0]):
+            if (step, number, attempt["outcome"]) not in self.shown:
+                self.shown.add((step, number, attempt["outcome"]))
+                after = seconds(self.details["started_at"], when)
+                say(f"{after:7.2f} s  {step:<17}  attempt {number}  {outcome(attempt)}")
 
-    def steps(self):
-        """The names of the steps, in the workflow's order."""
-        return [step["name"] for step in self.details["steps"]]
+    def operate(self, command, reason):
+        """Does what operators may do, and only they."""
+        say(f'infra/tasks.sh {command} {self.task_id} --reason "{reason}"')
+        words = [self.tasks, command, self.task_id, "--reason", reason]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        expect(done.returncode == 0, done.stderr.strip())
 
-    def step(self, name):
-        return next(step for step in self.details["steps"] if step["name"] == name)
-
-    def must_be(self, status):
-        error = self.status.get("error")
-        why = f" with {error['code']}: {error['message']}" if error else ""
-        expect(self.status["status"] == status, f"the checkout is {self.status['status']}{why}")
-
-    def must_have_failed(self, step, code):
-        self.must_be("failed")
-        failed = self.status["failed_step"], self.status["error"]["code"]
-        expect(failed == (step, code), f"it failed in {failed[0]} with {failed[1]}")
-        steps = self.steps()
-        later = [name for name in steps[steps.index(step) + 1 :] if self.step(name)["attempts"]]
-        expect(not later, f"{', '.join(later)} ran all the same")
-
-    def must_have_attempts(self, step, outcomes):
-        found = [attempt["outcome"] for attempt in self.step(step)["attempts"]]
-        expect(found == outcomes, f"the attempts of {step} ended so: {', '.join(found) or 'none'}")
+    def must_be(self, status, code=None, **attempts):
+        """That it has this status, and its error this code; that each step that is named had attempts that ended so, and
+        each other step one that is complete, or none where the one before it is not."""
+        error = self.status.get("error") or {"code": None}
+        expect((self.status["status"], error["code"]) == (status, code), f"it is {self.status['status']}: {error}")
+        goes_on = True
+        for step in self.details["steps"]:
+            wanted = attempts.get(step["name"], [COMPLETE] if goes_on else [])
+            goes_on = goes_on and wanted[-1] == COMPLETE
+            found = [attempt["outcome"] for attempt in step["attempts"]]
+            expect(found == wanted, f"the attempts of {step['name']} ended so: {', '.join(found) or 'none'}")
 
 
 def outcome(attempt):
     if attempt["outcome"] == "in_progress":
         return "runs"
     took = f"({attempt['duration_ms']} ms)"
-    if attempt["outcome"] == "complete":
+    if attempt["outcome"] == COMPLETE:
         return f"{green('done')} {took}"
     error = attempt["error"] or {"code": attempt["outcome"], "message": ""}
-    text = f"{error['code']}: {error['message']}"
+    text = f"{took} {error['code']}: {error['message']}"
     if attempt["next_retry_at"]:
         wait = seconds(attempt["finished_at"], attempt["next_retry_at"])
-        return f"{yellow('failed')} {took} {text}; next attempt in {wait:.0f} s"
-    return f"{red('failed')} {took} {text}"
+        return f"{yellow('failed')} {text}; next attempt in {wait:.0f} s"
+    return f"{red('failed')} {text}"
 
 
 def seconds(start, end):
     start, end = (datetime.datetime.fromisoformat(moment.replace("Z", "+00:00")) for moment in (start, end))
     return (end - start).total_seconds()
-
-
-# ---- The API -----------------------------------------------------------------------------------------------------------
-
-
-class Shop:
-    def __init__(self, api, tasks):
-        self.api, self.tasks = api, tasks
-
-    def start(self, request):
-        file = REQUESTS / f"{request}.json"
-        started = self.post("/checkout", file.read_text(encoding="utf-8"))
-        say(f"POST /checkout with events/requests/{file.name}: task {started['task_id']}")
-        return Checkout(self, started["task_id"])
-
-    def operate(self, *words):
-        """Does what operators may do, and only they."""
-        say(f"infra/tasks.sh {' '.join(words[:-1])} \"{words[-1]}\"")
-        done = subprocess.run([self.tasks, *words], capture_output=True, text=True, check=False)
-        expect(done.returncode == 0, done.stderr.strip())
-
-    def get(self, path):
-        return self.call(urllib.request.Request(self.api + path))
-
-    def post(self, path, body):
-        headers = {"Content-Type": "application/json"}
-        return self.call(urllib.request.Request(self.api + path, data=body.encode(), headers=headers))
-
-    def call(self, request):
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                # Amounts as they are written: 100.00 is not 100.0 here.
-                return json.load(answer, parse_float=Amount)
-        except urllib.error.HTTPError as error:
-            raise Wrong(f"{request.method or request.get_method()} {request.full_url}: {error.code} {error.read().decode()}") from error
-        except (urllib.error.URLError, OSError, json.JSONDecodeError) as error:
-            sys.exit(f"demo.py: {request.full_url} does not answer as it should: {error}")
-
-
-class Amount(str):
-    """A number as it was written."""
 
 
 # ---- What is shown: in colour on a terminal, plain elsewhere -----------------------------------------------------------

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Takes six checkouts through Stepwell and shows every step of them as it happens.
 #
-#   infra/demo.sh              on the local stack, which is started first
+#   infra/demo.sh              on the local stack, which is started first; --install is for that, see infra/local.sh
 #   infra/demo.sh --api URL    on the stack with this base URL, wherever it runs; without the last, which takes an operator
 #
 # It says what became of each checkout, and fails if one of them went otherwise than it should.
@@ -10,24 +10,16 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/lib.sh"
 
-api=
-while (($# > 0)); do
-  case $1 in
-    --api)
-      api=${2:-}
-      [[ $api =~ ^https?://[^/]+ ]] || die "--api takes a URL such as http://127.0.0.1:4566/..., not '$api'"
-      shift 2
-      ;;
-    -h | --help) usage && exit ;;
-    *) die "there is no option '$1'. See infra/demo.sh --help" ;;
-  esac
-done
-
-arguments=("${api%/}")
-if [[ -z $api ]]; then
-  api=$("$infra/local.sh" up | tail -n 1)
-  arguments=("${api%/}" "$infra/tasks.sh")
-fi
-need python3 python3
-export NO_PROXY=${NO_PROXY:+$NO_PROXY,}127.0.0.1,localhost
-exec python3 -u "$infra/demo.py" "${arguments[@]}"
+case ${1:-} in
+  -h | --help) usage && exit ;;
+  --api)
+    [[ ${2:-} =~ ^https?://[^/]+ ]] || die "--api takes a URL such as http://127.0.0.1:4566/..., not '${2:-}'"
+    set -- "$2"
+    ;;
+  '')
+    api=$("$infra/local.sh" up) || exit
+    set -- "$api" "$infra/tasks.sh"
+    ;;
+  *) die "there is no option '$1'. See infra/demo.sh --help" ;;
+esac
+exec python3 -Bu "$infra/demo.py" "$@"

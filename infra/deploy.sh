@@ -11,6 +11,7 @@
 #                         has to be set each time: the tables are protected from deletion unless it is said
 #   --sample-data         load the sample products, leaving those that are there as they are
 #   --yes                 do not ask
+#   --install             install missing Debian packages with sudo; else that is done as root only
 #
 # The code goes into a bucket of the account, stepwell-code-ACCOUNT-REGION- and a random part, made if there is none. The
 # stack gets termination protection, which infra/destroy.sh takes off. A stack whose first deployment failed
@@ -23,37 +24,53 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/lib.sh"
 
-arch=arm64 region='' yes='' sample_data='' given_stage='' settings=() protect=true
+arch=arm64 region='' yes='' sample_data='' stage='' settings=() protect=true
 while (($#)); do
+  [[ ! $1 =~ ^--(stage|region|arch|set)$ || $# -gt 1 ]] || die "$1 needs a value. See infra/deploy.sh --help"
   case $1 in
-    --stage | --region | --arch | --set) (($# > 1)) || die "$1 needs a value. See infra/deploy.sh --help" ;;&
-    --stage) given_stage=$2 && shift 2 ;;
-    --region) region=$2 && shift 2 ;;
-    --arch) arch=$2 && shift 2 ;;
+    --stage) stage=$2 && shift ;;
+    --region) region=$2 && shift ;;
+    --arch) arch=$2 && shift ;;
     --set)
+      [[ $2 =~ ^[A-Za-z]+= ]] || die "--set wants NAME=VALUE, not '$2'"
       if [[ $2 == ProtectTables=* ]]; then protect=${2#*=}; else settings+=("$2"); fi
-      shift 2
+      shift
       ;;
-    --sample-data) sample_data=yes && shift ;;
-    --yes) yes=yes && shift ;;
+    --sample-data) sample_data=yes ;;
+    --yes) yes=yes ;;
     -h | --help) usage && exit ;;
     *) die "there is no option '$1'. See infra/deploy.sh --help" ;;
   esac
+  shift
 done
-[[ -n $given_stage ]] || die "say which stage: infra/deploy.sh --stage NAME"
-use_stage "$given_stage"
+[[ -n $stage ]] || die "say which stage: infra/deploy.sh --stage NAME"
+use_stage "$stage"
 [[ $arch == arm64 || $arch == x86_64 ]] || die "--arch is arm64 or x86_64, not '$arch'"
 [[ $protect == true || $protect == false ]] || die "ProtectTables is true or false, not '$protect'"
-for setting in "${settings[@]}"; do
-  [[ $setting =~ ^[A-Za-z]+= ]] || die "--set wants NAME=VALUE, not '$setting'"
-done
+
+# It is a hint and no more, so that a question without an answer does not end what has been deployed by now.
+warn_of_unverified_sender() {
+  local identity said
+  ask '' lambda get-function-configuration --function-name "$stack-checkout_api" --output text \
+    --query Environment.Variables.SHOP_MAIL_SENDER
+  for identity in "${answer#*@}" "$answer"; do
+    said=$(aws sesv2 get-email-identity --email-identity "$identity" --query VerifiedForSendingStatus --output text 2>&1) || true
+    [[ $said != True ]] || return 0
+  done
+  say "    note: it is not known whether SES has verified $answer, which confirmations need: ${said#$'\n'}
+          Verify it, or set the parameter MailSender to an address that is verified."
+}
 
 begin tools
 need_tools
 check_project
-end_phases
+begin ''
 need_account "$region"
-need_target "$arch"
+if command -v rustup >/dev/null; then
+  rust_target=$([[ $arch == arm64 ]] && echo aarch64 || echo x86_64)-unknown-linux-gnu
+  installed=$(cd "$repo" && rustup target list --installed) || die "rustup does not work, see above"
+  grep -qx "$rust_target" <<<"$installed" || die "Rust cannot build for $arch yet. Run: rustup target add $rust_target"
+fi
 
 look_up_stack
 existing=$stack_status first='' fate=
@@ -64,8 +81,8 @@ esac
 if [[ -n $first ]]; then
   look_up_tables
   # CloudFormation would fail on the first of them, and roll everything back.
-  ((${#left[@]} == 0)) || die "these tables of an earlier $stack were kept, and a new stack cannot take them over:
-$(printf '%s\n' "${left[@]}")
+  [[ -z $left ]] || die "these tables of an earlier $stack were kept, and a new stack cannot take them over:
+$(cut -d' ' -f1 <<<"$left")
 Choose another stage, or delete them and all that is in them: infra/destroy.sh --stage $stage --delete-tables"
 fi
 look_up_bucket
@@ -75,13 +92,13 @@ say "This will $([[ -z $first ]] && echo update || echo create) in AWS:
   region        $AWS_REGION
   stack         $stack${existing:+, now $existing}$fate
   code          ${bucket:-in a bucket that is made for it}
-  functions     ${#functions[@]}, for $arch
+  functions     ${#packages[@]}, for $arch
   parameters    ${settings[*]:-as they are}
   protection    $([[ $protect == true ]] && echo 'the stack and its tables' || echo 'the stack, but not its tables')
   sample data   ${sample_data:-no}"
 [[ -n $yes ]] || confirm "Go ahead?"
 
-build_for_lambda "$arch"
+build_functions "$arch"
 package "$repo/.local/$stack"
 # The build takes minutes, and what is done below was agreed to for the stack as it was before.
 look_up_stack
@@ -90,13 +107,14 @@ look_up_stack
 [[ $existing != ROLLBACK_COMPLETE ]] || delete_stack
 begin deploy
 # CloudFormation cannot roll a first deployment back if its tables are protected, so that is an update of its own.
-deploy "$repo/.local/$stack" "$arch" "${settings[@]}" "ProtectTables=$([[ -n $first ]] && echo false || echo "$protect")"
+deploy "$repo/.local/$stack" "$arch" ${settings[@]+"${settings[@]}"} \
+  "ProtectTables=$([[ -n $first ]] && echo false || echo "$protect")"
 if [[ -n $first && $protect == true ]]; then
   say "==> Protecting the tables of $stack"
   deploy_template ProtectTables=true
 fi
-aws cloudformation update-termination-protection --stack-name "$stack" --enable-termination-protection >/dev/null ||
-  die "$stack is deployed, but not protected from deletion, see above. Run this again."
+change "$stack is deployed, but not protected from deletion: run this again" \
+  cloudformation update-termination-protection --stack-name "$stack" --enable-termination-protection
 [[ -z $sample_data ]] || load_products
 
 begin ready
@@ -104,7 +122,7 @@ begin ready
 look_up_url
 smoke_test "$url" 60
 warn_of_unverified_sender
-end_phases
+begin ''
 say "==> $stack is deployed ($phases). Its logs:
       AWS_DEFAULT_REGION=$AWS_REGION .local/tools/bin/python infra/logs.py $stack --follow"
 echo "$url"

@@ -17,20 +17,21 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/lib.sh"
 
-region='' yes='' delete_tables='' given_stage=''
+region='' yes='' delete_tables='' stage=''
 while (($#)); do
+  [[ ! $1 =~ ^--(stage|region)$ || $# -gt 1 ]] || die "$1 needs a value. See infra/destroy.sh --help"
   case $1 in
-    --stage | --region) (($# > 1)) || die "$1 needs a value. See infra/destroy.sh --help" ;;&
-    --stage) given_stage=$2 && shift 2 ;;
-    --region) region=$2 && shift 2 ;;
-    --delete-tables) delete_tables=yes && shift ;;
-    --yes) yes=yes && shift ;;
+    --stage) stage=$2 && shift ;;
+    --region) region=$2 && shift ;;
+    --delete-tables) delete_tables=yes ;;
+    --yes) yes=yes ;;
     -h | --help) usage && exit ;;
     *) die "there is no option '$1'. See infra/destroy.sh --help" ;;
   esac
+  shift
 done
-[[ -n $given_stage ]] || die "say which stage: infra/destroy.sh --stage NAME"
-use_stage "$given_stage"
+[[ -n $stage ]] || die "say which stage: infra/destroy.sh --stage NAME"
+use_stage "$stage"
 
 need_tools
 need_account "$region"
@@ -39,40 +40,30 @@ look_up_stack
 look_up_tables
 look_up_bucket
 
-# plan_for_tables: a line for each table that is deleted.
-plan_for_tables() {
-  local table
-  if [[ -z $delete_tables ]]; then
-    echo "none, they are kept"
-  elif ((${#left[@]} == 0)); then
-    echo "none, there are none"
-  else
-    echo "${#left[@]}, with all that is in them, as DynamoDB counted it up to six hours ago:"
-    for table in "${left[@]}"; do
-      echo "                $table, ${items[$table]} items$([[ ${protected[$table]} != True ]] || echo ', protected')"
-    done
-  fi
-}
+plan="none, they are kept"
+[[ -z $delete_tables ]] || plan="none, there are none"
+[[ -z $delete_tables || -z $left ]] || plan="$(($(wc -l <<<"$left"))), with all that is in them, as DynamoDB counted it up to six hours ago:
+$(awk '{ print "                " $1 ", " $2 " items" ($3 == "True" ? ", protected" : "") }' <<<"$left")"
 
 say "This will delete in AWS:
   account       $account, as $caller
   region        $AWS_REGION
   stack         $stack, ${stack_status:-which is not there}$([[ $terminable == yes ]] || echo ', protected')
-  tables        $(plan_for_tables)
+  tables        $plan
   code          ${bucket:-none}${bucket:+, what $stage has in it}"
 [[ -n $yes ]] || confirm "Go ahead?"
 
 if [[ -n $stack_status ]]; then
   [[ $terminable == yes ]] ||
-    aws cloudformation update-termination-protection --stack-name "$stack" --no-enable-termination-protection >/dev/null ||
-    die "the termination protection of $stack could not be taken off, see above. Nothing was deleted."
+    change "the termination protection of $stack could not be taken off. Nothing was deleted" \
+      cloudformation update-termination-protection --stack-name "$stack" --no-enable-termination-protection
   delete_stack
 fi
 [[ -z $delete_tables ]] || delete_tables
 delete_code
 
-if [[ -z $delete_tables && ${#left[@]} -gt 0 ]]; then
-  say "    kept: the tables ${left[*]}
+if [[ -z $delete_tables && -n $left ]]; then
+  say "    kept: the tables $(cut -d' ' -f1 <<<"$left" | tr '\n' ' ')
           Delete them, with all that is in them: infra/destroy.sh --stage $stage --delete-tables"
 fi
 say "==> $stack is gone"

@@ -1,30 +1,22 @@
-"""Puts the products of a JSON file into a table, leaving those that are there already as they are.
+"""Puts the products of infra/products.json into a table, leaving those that are there already as they are.
 
-usage: load_products.py FILE TABLE
+usage: load_products.py TABLE
 """
 
 import json
+import pathlib
 import sys
 
-import boto3
+import botocore.session
 
-
-def main(file, table):
-    table = boto3.resource("dynamodb").Table(table)
-    with open(file, encoding="utf-8") as lines:
-        products = json.load(lines)
-    loaded = sum(put_if_new(table, product) for product in products)
-    print(f"    {loaded} products loaded, {len(products) - loaded} were there", file=sys.stderr)
-
-
-def put_if_new(table, product):
+table = sys.argv[1]
+products = json.loads((pathlib.Path(__file__).parent / "products.json").read_text(encoding="utf-8"))
+client = botocore.session.get_session().create_client("dynamodb")
+for product in products:
+    kinds = {str: lambda value: {"S": value}, int: lambda value: {"N": str(value)}, bool: lambda value: {"BOOL": value}}
+    item = {name: kinds[type(value)](value) for name, value in product.items()}
     try:
         # A product that is there has sold since: to put it again would fill up its stock.
-        table.put_item(Item=product, ConditionExpression="attribute_not_exists(id)")
-        return True
-    except table.meta.client.exceptions.ConditionalCheckFailedException:
-        return False
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+        client.put_item(TableName=table, Item=item, ConditionExpression="attribute_not_exists(id)")
+    except client.exceptions.ConditionalCheckFailedException:
+        pass

@@ -1,9 +1,11 @@
-"""Zips functions for Lambda, and prints of each its name, its key in the bucket, and its hash as Lambda shows it.
+"""Zips the functions that infra/functions.txt lists, and prints a line for each: its name, its parameter of the template, the
+zip's key in the bucket, and the zip's hash as Lambda shows it.
 
-usage: package.py [--fast] FOLDER NAME=BINARY...
+usage: package.py FOLDER BINARIES [--fast]
 
-The zip is FOLDER/NAME/HASH.zip. Its bytes depend on the binary's alone, so a function that has not changed keeps its
-key, and CloudFormation leaves it as it is. With --fast it is made in a moment, and is larger.
+A binary is BINARIES/PACKAGE, or BINARIES/PACKAGE/bootstrap. The zip is FOLDER/NAME/HASH.zip. Its bytes depend on the
+binary's alone, so a function that has not changed keeps its key, and CloudFormation leaves it as it is. With --fast it is
+made in a moment, and is larger.
 """
 
 import base64
@@ -15,49 +17,45 @@ import pathlib
 import sys
 import zipfile
 
-SMALLEST, FASTEST = 9, 1
 
+def main(folder, binaries, level=9):
+    listed = (pathlib.Path(__file__).parent / "functions.txt").read_text(encoding="utf-8").splitlines()
+    functions = [line.split() for line in listed if not line.startswith("#")]
 
-def main(*arguments):
-    level = FASTEST if arguments[0] == "--fast" else SMALLEST
-    folder, *functions = arguments[1:] if level == FASTEST else arguments
-    named = [function.split("=", 1) for function in functions]
+    def zipped(function):
+        name, package, _ = function
+        binary = pathlib.Path(binaries, package)
+        return package_into(pathlib.Path(folder, name), binary / "bootstrap" if binary.is_dir() else binary, level)
+
     # Reading, hashing and compressing leave Python's lock to others.
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
-        archives = threads.map(lambda one: package(pathlib.Path(folder, one[0]), pathlib.Path(one[1]), level), named)
-        for (name, _), archive in zip(named, archives):
-            hash_as_lambda_shows_it = base64.b64encode(hashlib.sha256(archive.read_bytes()).digest()).decode()
-            print(name, f"{name}/{archive.name}", hash_as_lambda_shows_it)
+        for (name, _, parameter), archive in zip(functions, threads.map(zipped, functions)):
+            digest = base64.b64encode(hashlib.sha256(archive.read_bytes()).digest()).decode()
+            print(name, parameter, f"{name}/{archive.name}", digest)
 
 
-def package(folder, binary, level):
-    """The zip of `binary` in `folder`, made only if the one that is there is of another binary."""
-    binary = binary.read_bytes()
-    source, archives = folder / "source", list(folder.glob("*.zip"))
-    made_of = f"{hashlib.sha256(binary).hexdigest()} {level}"
-    if len(archives) == 1 and source.is_file() and source.read_text() == made_of:
+def package_into(folder, binary, level):
+    """The zip in `folder`. One that has the binary's time was made of it, and stays."""
+    made, archives = binary.stat().st_mtime_ns, list(folder.glob("*.zip"))
+    if [archive.stat().st_mtime_ns for archive in archives] == [made]:
         return archives[0]
+    for archive in archives:
+        archive.unlink()
 
-    for old in archives:
-        old.unlink()
-    content = compress(binary, level)
-    archive = folder / f"{hashlib.sha256(content).hexdigest()[:32]}.zip"
-    folder.mkdir(parents=True, exist_ok=True)
-    archive.write_bytes(content)
-    source.write_text(made_of)
-    print(f"    {folder.name}: {len(content) / 1e6:.1f} MB", file=sys.stderr)
-    return archive
-
-
-def compress(binary, level):
     # Lambda runs the file of this name. A ZipInfo of its own has no clock in it, only what is said here.
     entry = zipfile.ZipInfo("bootstrap")
     entry.external_attr = 0o755 << 16
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
-        archive.writestr(entry, binary, zipfile.ZIP_DEFLATED, level)
-    return content.getvalue()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(entry, binary.read_bytes(), zipfile.ZIP_DEFLATED, level)
+
+    archive = folder / f"{hashlib.sha256(content.getvalue()).hexdigest()[:32]}.zip"
+    folder.mkdir(parents=True, exist_ok=True)
+    archive.write_bytes(content.getvalue())
+    os.utime(archive, ns=(made, made))
+    print(f"    {folder.name}: {archive.stat().st_size / 1e6:.1f} MB", file=sys.stderr)
+    return archive
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:3], *(1 for flag in sys.argv[3:] if flag == "--fast"))

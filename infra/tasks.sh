@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Finds tasks, looks into them, and brings on its way what does not get there by itself.
+# Lists, inspects and repairs workflow tasks.
 #
-#   infra/tasks.sh list [FILTER]...                    the tasks that fit, the oldest first; all, where nothing is said
+#   infra/tasks.sh list [FILTER]...                    the tasks that fit, the oldest first; all without a filter
 #   infra/tasks.sh show ID                             one task: its steps, every attempt, who did what and why
-#   infra/tasks.sh retry ID --reason WHY               give what failed a fresh set of attempts
-#   infra/tasks.sh retry FILTER... --reason WHY        the same for all failed tasks that fit: counts them, asks, retries
+#   infra/tasks.sh redrive ID --reason WHY             give what failed a fresh set of attempts
+#   infra/tasks.sh redrive FILTER... --reason WHY      the same for all failed tasks that fit: counts them, asks, redrives
 #   infra/tasks.sh cancel ID --reason WHY              start nothing new, undo what was done
 #   infra/tasks.sh compensate ID --reason WHY          undo what a failed or cancelled task has done
 #   infra/tasks.sh resolve ID --reason WHY             declare it done, for good; undo nothing, start nothing
@@ -13,15 +13,15 @@
 #
 # FILTER: --status STATUS, --workflow NAMESPACE/NAME[@VERSION], --failed-step STEP, --error-code CODE,
 #         --compensated true|false, --created-from MOMENT, --created-before MOMENT (2026-11-23T07:00:00Z),
-#         --older-than AGE (90s, 15m, 2h, 3d). What is compensated can have no other attempt; a retry leaves it out.
+#         --older-than AGE (90s, 15m, 2h, 3d). What is compensated can have no other attempt; a redrive leaves it out.
 #
 #   --stage NAME      the stack stepwell-NAME in AWS; the local stack on port 4566, or STEPWELL_PORT, if not said
 #   --region REGION   where that is; if not said, what your AWS configuration says
 #   --url URL         the API's base URL, instead of looking the stack up
 #   --token TOKEN     a token instead of AWS credentials, for a stack with OperatorJwtIssuer; or set STEPWELL_TOKEN
 #   --limit NUMBER    list: no more than so many, and those any
-#   --dry-run         retry: only count them
-#   --yes             retry: do not ask
+#   --dry-run         redrive: only count them
+#   --yes             redrive: do not ask
 #   --json            print the API's answers
 #
 # Requests are signed with your AWS credentials, taken from where every AWS tool takes them, and the audit trail keeps
@@ -37,30 +37,32 @@ misused() {
 
 given_stage='' region='' url='' arguments=()
 while (($#)); do
+  [[ ! $1 =~ ^--(stage|region|url|token)$ || $# -gt 1 ]] || misused "$1 needs a value"
   case $1 in
-    --stage | --region | --url) (($# > 1)) || misused "$1 needs a value" ;;&
-    --stage) given_stage=$2 && shift 2 ;;
-    --region) region=$2 && shift 2 ;;
-    --url) url=$2 && shift 2 ;;
+    --stage) given_stage=$2 && shift ;;
+    --region) region=$2 && shift ;;
+    --url) url=$2 && shift ;;
+    --token) export STEPWELL_TOKEN=$2 && shift ;;
     -h | --help) usage && exit ;;
-    *) arguments+=("$1") && shift ;;
+    *) arguments+=("$1") ;;
   esac
+  shift
 done
 ((${#arguments[@]})) || { usage >&2 && exit 2; }
+[[ -z $url || -z $given_stage ]] || misused "--url and --stage say the same twice"
 
 need_tools
 if [[ -n $url ]]; then
-  [[ -z $given_stage ]] || misused "--url and --stage say the same twice"
   [[ -z $region ]] || export AWS_DEFAULT_REGION=$region
-elif [[ -z $given_stage ]]; then
-  environment=$("$infra/local.sh" env) || exit 1
-  eval "$environment"
-  unset AWS_PROFILE AWS_SESSION_TOKEN
-  url=$API
-else
+elif [[ -n $given_stage ]]; then
   use_stage "$given_stage"
   need_account "$region"
   look_up_url
   [[ -n $url ]] || die "there is no stack $stack in $AWS_REGION, or it is still being made"
+else
+  environment=$("$infra/local.sh" env) || exit 1
+  eval "$environment"
+  unset AWS_PROFILE AWS_SESSION_TOKEN
+  url=$API
 fi
-exec "$tools/bin/python" "$infra/tasks.py" "$url" "${arguments[@]}"
+exec "$tools/bin/python" -B "$infra/tasks.py" "$url" "${arguments[@]}"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks everything, or the parts that are named:
 #
-#   tests/run.sh [PART]...
+#   tests/run.sh [--install] [PART]...
 #
 #   lint        formatting, clippy, documentation, the shell scripts, the CloudFormation template; and deploy.sh and
 #               destroy.sh on a fake AWS
@@ -19,6 +19,8 @@
 #   rights      that faults, scenarios and crashes together have needed every right that a function's role grants; a call
 #               without a right fails in the part that makes it. It runs after these three, or not at all
 #   quick       lint, unit, 10,000 simulated runs and one checkout on the local stack: while one works, a few minutes
+#
+# With --install, missing Debian packages are installed with sudo; else that is done as root only.
 #
 # What takes longer is in tests/long.sh. tests/README.md says what each part costs.
 #
@@ -148,7 +150,9 @@ local_stack() {
   env -u AWS_ENDPOINT_URL STEPWELL_PORT="$port" STEPWELL_BUILD="$build" infra/local.sh "${@:2}"
 }
 
-declare -A stack_state=([test]=down [crash]=down)
+# Of the stacks test and crash, which are indices here.
+# shellcheck disable=SC2034 # by stack_state[$1]
+test=0 crash=1 stack_state=(down down)
 
 start_stack() {
   stack_state[$1]=starting
@@ -178,16 +182,18 @@ on_stack() (
 
 # That a step's function has the switch that kills it on the crash stack, and no function on the other.
 can_be_killed() {
-  local package folder
-  if [[ $1 == crash ]]; then
-    grep -q STEPWELL_CRASH_DIR "$repo/.local/${STEPWELL_CRASH_PORT:-4597}/binaries/crash-points/${package_of[checkout-process_payment]}"
-    return
-  fi
-  folder=$repo/.local/${STEPWELL_TEST_PORT:-4599}/binaries/fast
-  for package in "${package_of[@]}"; do
-    [[ -f $folder/$package ]] || { say "there is no $folder/$package" && return 1; }
-    ! grep -q STEPWELL_CRASH_DIR "$folder/$package" || { say "$package has crash points" && return 1; }
-  done
+  case $1 in
+    crash) [[ $(count_killable "${STEPWELL_CRASH_PORT:-4597}" checkout-process_payment) == 1 ]] ;;
+    test) [[ $(count_killable "${STEPWELL_TEST_PORT:-4599}" '*') == 0 ]] ;;
+  esac
+}
+
+# count_killable PORT FUNCTIONS: how many of the packaged functions that this pattern matches have the switch.
+count_killable() {
+  python3 -c 'import pathlib, sys, zipfile
+zips = list(pathlib.Path(sys.argv[1]).glob(sys.argv[2] + "/*.zip"))
+print(sum(b"STEPWELL_CRASH_DIR" in zipfile.ZipFile(name).read("bootstrap") for name in zips) if zips else "there are none")' \
+    ".local/$1/code" "$2"
 }
 
 # ---- The table -------------------------------------------------------------------------------------------------------

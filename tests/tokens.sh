@@ -57,9 +57,9 @@ expect() {
 
 # tasks TOKEN WORD...: infra/tasks.sh with this token; signed instead, if it is none.
 tasks() {
-  local token=()
-  [[ $1 == none ]] || token=(--token "$(<"$folder/$1")")
-  "$infra/tasks.sh" --url "$url" "${token[@]}" "${@:2}"
+  local token=
+  [[ $1 == none ]] || token=$(<"$folder/$1")
+  "$infra/tasks.sh" --url "$url" ${token:+--token "$token"} "${@:2}"
 }
 
 started=$(curl -fsS "$url/checkout" -H "Content-Type: application/json" -d "@$repo/events/requests/success.json")

@@ -8,8 +8,8 @@
 
 use clap::Parser;
 use std::{
+    collections::HashMap,
     error::Error,
-    ffi::OsString,
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
@@ -54,10 +54,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(folder) => folder,
         None => build(&functions)?,
     };
+    let zips = zipped_bytes(&binaries)?;
     let mut footprints = Vec::new();
     for (name, package) in functions {
         let binary = find(&binaries, &package)?;
-        footprints.push(measure(&name, &binary, options.runs)?);
+        let zip = zips.get(&name).ok_or_else(|| format!("infra/package.py made no zip of `{name}`"))?;
+        let zip_mb = f64::from(u32::try_from(*zip)?) / 1e6;
+        footprints.push(measure(&name, &binary, options.runs, zip_mb)?);
     }
     print(&footprints);
     Ok(())
@@ -94,12 +97,9 @@ fn repository() -> PathBuf {
 
 /// The name and the package of each function, as the scripts know them.
 fn functions() -> Result<Vec<(String, String)>, Box<dyn Error>> {
-    let script = "source infra/lib.sh && list_functions";
-    let listed = Command::new("bash").args(["-c", script]).current_dir(repository()).output()?;
-    let lines = String::from_utf8(listed.stdout)?;
-    let functions: Vec<(String, String)> =
-        lines.lines().filter_map(|line| line.split_once(' ')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
-    if functions.is_empty() { Err("infra/lib.sh lists no functions".into()) } else { Ok(functions) }
+    let listed = fs::read_to_string(repository().join("infra/functions.txt"))?;
+    let words = listed.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(' '));
+    Ok(words.filter_map(|mut words| Some((words.next()?.to_owned(), words.next()?.to_owned()))).collect())
 }
 
 fn find(binaries: &Path, name: &str) -> Result<PathBuf, Box<dyn Error>> {
@@ -108,7 +108,7 @@ fn find(binaries: &Path, name: &str) -> Result<PathBuf, Box<dyn Error>> {
     found.cloned().ok_or_else(|| format!("no binary of `{name}` in {}; build it first", binaries.display()).into())
 }
 
-fn measure(name: &str, binary: &Path, runs: u32) -> Result<Footprint, Box<dyn Error>> {
+fn measure(name: &str, binary: &Path, runs: u32, zip_mb: f64) -> Result<Footprint, Box<dyn Error>> {
     let mut starts = Vec::new();
     let mut memories = Vec::new();
     for _ in 0..runs {
@@ -116,7 +116,6 @@ fn measure(name: &str, binary: &Path, runs: u32) -> Result<Footprint, Box<dyn Er
         starts.push(start.as_secs_f64() * 1_000.0);
         memories.push(memory);
     }
-    let zip_mb = zipped_bytes(name, binary)? / 1e6;
     Ok(Footprint { name: name.to_owned(), zip_mb, start_ms: median(starts), memory_mb: median(memories) })
 }
 
@@ -125,21 +124,23 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The size of the zip that a deployment uploads.
-fn zipped_bytes(name: &str, binary: &Path) -> Result<f64, Box<dyn Error>> {
+/// The size of each function's zip that a deployment uploads, by the function's name.
+fn zipped_bytes(binaries: &Path) -> Result<HashMap<String, u64>, Box<dyn Error>> {
     let folder = std::env::temp_dir().join(format!("stepwell-footprint-{}", std::process::id()));
-    let mut function = OsString::from(format!("{name}="));
-    function.push(binary);
     let package = repository().join("infra/package.py");
-    let made = Command::new("python3").arg(package).arg(&folder).arg(function).stdout(Stdio::null()).status()?;
-    let size = fs::read_dir(folder.join(name))?
-        .filter_map(Result::ok)
-        .find(|file| file.path().extension().is_some_and(|extension| extension == "zip"))
-        .ok_or_else(|| format!("infra/package.py made no zip of `{name}`: {made}"))?
-        .metadata()?
-        .len();
+    let made = Command::new("python3").arg(package).args([&*folder, binaries]).stderr(Stdio::inherit()).output()?;
+    if !made.status.success() {
+        return Err(format!("infra/package.py made no zips: {}", made.status).into());
+    }
+    let mut sizes = HashMap::new();
+    for line in String::from_utf8(made.stdout)?.lines() {
+        let [name, _, key, _] = line.split(' ').collect::<Vec<_>>()[..] else {
+            return Err(format!("infra/package.py says `{line}`").into());
+        };
+        sizes.insert(name.to_owned(), fs::metadata(folder.join(key))?.len());
+    }
     fs::remove_dir_all(&folder)?;
-    Ok(u32::try_from(size)?.into())
+    Ok(sizes)
 }
 
 /// Kills the function when the measurement is over, however it ends.
