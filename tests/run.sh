@@ -300,7 +300,7 @@ crashes() {
 rights() {
   local what="rights, none missing and none unused" needed
   for needed in faults scenarios crashes; do
-    [[ " ${ran[*]} " == *" $needed "* ]] || { leave_out "$what" "$needed did not run before" && return 0; }
+    [[ "$ran " == *" $needed "* ]] || { leave_out "$what" "$needed did not run before" && return 0; }
   done
   [[ ${stack_state[test]} == up ]] || { leave_out "$what" "the test stack did not start" && return 0; }
   check "$what" on_stack test compare_rights
@@ -329,9 +329,9 @@ quick() {
     cargo test --workspace --features lambda --test it -- scenarios::success:: --test-threads 8
 }
 
-ran=()
+ran=
 trap finish EXIT
 for part in "${parts[@]}"; do
   "$part"
-  ran+=("$part")
+  ran+=" $part"
 done
