@@ -1,5 +1,6 @@
 """Asks a JSON API over HTTP, for the scripts beside this. It needs Python's own library only."""
 
+import http.client
 import json
 import urllib.error
 import urllib.parse
@@ -38,7 +39,7 @@ class Api:
                 return json.loads(self.text)
         except urllib.error.HTTPError as error:
             raise refused(error) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise Refused(f"{self.url} did not answer: {error}") from error
 
 

@@ -154,13 +154,14 @@ class Checkout:
 
     def must_be(self, status, code=None, **attempts):
         """That it has this status, and its error this code; that each step that is named had attempts that ended so, and
-        each other step one that is complete, or none where the one before it is not."""
+        each other step one that is complete, or none where one that it depends on is not."""
         error = self.status.get("error") or {"code": None}
         expect((self.status["status"], error["code"]) == (status, code), f"it is {self.status['status']}: {error}")
-        goes_on = True
+        complete = set()
         for step in self.details["steps"]:
-            wanted = attempts.get(step["name"], [COMPLETE] if goes_on else [])
-            goes_on = goes_on and wanted[-1] == COMPLETE
+            wanted = attempts.get(step["name"], [COMPLETE] if complete.issuperset(step["depends_on"]) else [])
+            if wanted and wanted[-1] == COMPLETE:
+                complete.add(step["name"])
             found = [attempt["outcome"] for attempt in step["attempts"]]
             expect(found == wanted, f"the attempts of {step['name']} ended so: {', '.join(found) or 'none'}")
 

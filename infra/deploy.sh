@@ -51,13 +51,17 @@ use_stage "$stage"
 # It is a hint and no more, so that a question without an answer does not end what has been deployed by now.
 warn_of_unverified_sender() {
   local identity said
-  ask '' lambda get-function-configuration --function-name "$stack-checkout_api" --output text \
-    --query Environment.Variables.SHOP_MAIL_SENDER
+  answer=$(aws lambda get-function-configuration --function-name "$stack-checkout_api" --output text \
+    --query Environment.Variables.SHOP_MAIL_SENDER) || return 0
   for identity in "${answer#*@}" "$answer"; do
     said=$(aws sesv2 get-email-identity --email-identity "$identity" --query VerifiedForSendingStatus --output text 2>&1) || true
     [[ $said != True ]] || return 0
   done
-  say "    note: it is not known whether SES has verified $answer, which confirmations need: ${said#$'\n'}
+  case $said in
+    False | *NotFoundException*) said="SES has not verified $answer, which confirmations need." ;;
+    *) said="It is not known whether SES has verified $answer, which confirmations need: ${said#$'\n'}" ;;
+  esac
+  say "    note: $said
           Verify it, or set the parameter MailSender to an address that is verified."
 }
 

@@ -7,6 +7,7 @@
 #   --region REGION    where; if not said, what your AWS configuration says
 #   --delete-tables    delete the tables too, with every order and payment in them; they are kept if not said
 #   --yes              do not ask
+#   --install          install missing Debian packages with sudo; else that is done as root only
 #
 # Functions, queues with what is in them, logs, the API and the stage's code are deleted in any case. The termination
 # protection of the stack is taken off for it; that of the tables only with --delete-tables, once CloudFormation has

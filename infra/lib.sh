@@ -100,6 +100,7 @@ install_python_tools() (
 # flock(1), which macOS lacks.
 lock() {
   local take='import fcntl; fcntl.flock(9, fcntl.LOCK_EX'
+  command -v python3 >/dev/null || die "python3 is missing, see README.md"
   mkdir -p "$repo/.local"
   exec 9>"$repo/.local/$1.lock"
   python3 -c "$take | fcntl.LOCK_NB)" 2>/dev/null && return
@@ -217,7 +218,10 @@ run_cargo() (cd "$repo" && PATH=$tools/bin:$PATH cargo "$@" >&2 9>&-)
 
 # stepwell ARGUMENT...: built for the whole workspace, so that cargo chooses the features of all other builds; for its
 # package alone the engine and what that is built from would be compiled once more.
-stepwell() { run_cargo build --workspace --features lambda --bin=stepwell && (cd "$repo" && "$target/debug/stepwell" "$@"); }
+stepwell() {
+  run_cargo build --workspace --features lambda --bin=stepwell || die "the command stepwell could not be built, see above"
+  (cd "$repo" && "$target/debug/stepwell" "$@")
+}
 
 # That workflows, steps, settings, template and events fit together, before minutes are spent on a build.
 check_project() {
@@ -331,7 +335,7 @@ load_products() {
 smoke_test() {
   local answer until=$((SECONDS + ${2:-1}))
   say "==> Asking the API for its products"
-  until answer=$(curl -sS --max-time 15 --fail-with-body "$1/products" 2>&1) && [[ $answer != *"Mock response"* ]]; do
+  until answer=$(curl -sS --max-time 15 --fail "$1/products" 2>&1) && [[ $answer != *"Mock response"* ]]; do
     ((SECONDS < until)) || die "GET $1/products failed: $answer"
     sleep 1
   done
@@ -372,10 +376,10 @@ delete_code() {
   look_up_bucket
   [[ -n $bucket ]] || return 0
   say "==> Deleting the code of $stage"
-  # A page of at most 1,000 at a time, as many as can be deleted at once.
+  # 500 at a time: 1,000 can be deleted at once, but the longest names would not fit into one argument of a command.
   # shellcheck disable=SC2016 # the query is JMESPath
   while
-    ask '' s3api list-objects-v2 "${owned[@]}" --prefix "$stage/" --no-paginate --output json \
+    ask '' s3api list-objects-v2 "${owned[@]}" --prefix "$stage/" --max-keys 500 --no-paginate --output json \
       --query 'Contents && {Objects: Contents[].{Key: Key}, Quiet: `true`}'
     [[ $answer != null ]]
   do

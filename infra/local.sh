@@ -57,7 +57,7 @@ choose_emulator() {
   esac
 }
 
-answers() { curl -s -o /dev/null --max-time 5 "$1/_localstack/health"; }
+answers() { curl -fs -o /dev/null --max-time 5 "$1/_localstack/health"; }
 
 # emulator_runs STATE: whether the process in the pid file is the one that we started for this state folder, and not a
 # later one that was given the same number. Its environment says so.
@@ -97,12 +97,23 @@ Else set STEPWELL_PORT to a free port."
 
   local seconds
   for ((seconds = 0; seconds < 30; seconds++)); do
-    if curl -fs -o /dev/null "$AWS_ENDPOINT_URL/_localstack/health"; then return; fi
+    if answers "$AWS_ENDPOINT_URL"; then return; fi
     emulator_runs "$state" || ((seconds == 0)) || break
     sleep 0.5
   done
+  stop_emulator
   tail -n 20 "$state/emulator.log" >&2
   die "MiniStack did not start. What it said last is above, all of it in $state/emulator.log"
+}
+
+# The whole process group: MiniStack and the functions that it runs. None of them has anything to save.
+stop_emulator() {
+  local pid
+  ! emulator_runs "$state" || {
+    pid=$(<"$state/pid")
+    kill -KILL -- "-$pid"
+    while kill -0 -- "-$pid" 2>/dev/null; do sleep 0.1; done
+  }
 }
 
 # ---- Commands --------------------------------------------------------------------------------------------------------
@@ -172,7 +183,8 @@ values = {name: os.environ[name] for name in ours.split() if name in os.environ}
 print(*(f"export {name}={shlex.quote(value)}" for name, value in values.items()), sep="\n")'
   look_up_url
   ask '' lambda get-function-configuration --function-name "$stack-checkout_api" --output json --query Environment.Variables
-  API=$url STEPWELL_PORT=$port python3 -c "$code" <<<"$answer" >"$state/env"
+  API=$url STEPWELL_PORT=$port python3 -c "$code" <<<"$answer" >"$state/env.new"
+  mv "$state/env.new" "$state/env"
   # shellcheck source=/dev/null
   (source "$state/env" && aws sesv2 create-email-identity --email-identity "$SHOP_MAIL_SENDER") >/dev/null 2>&1 || true
 }
@@ -217,9 +229,7 @@ down() {
   choose_emulator
   if [[ $ours == yes ]] && emulator_runs "$state"; then
     say "==> Stopping MiniStack"
-    # The whole process group: MiniStack and the functions that it runs. None of them has anything to save.
-    kill -KILL -- "-$(<"$state/pid")"
-    while emulator_runs "$state"; do sleep 0.1; done
+    stop_emulator
   elif [[ $ours == no ]] && answers "$AWS_ENDPOINT_URL"; then
     # Not ours to stop, so it is left as it was found.
     look_up_stack

@@ -23,13 +23,13 @@ def main(folder, binaries, level=9):
     functions = [line.split() for line in listed if not line.startswith("#")]
 
     def zipped(function):
-        name, package, _ = function
+        name, package, *_ = function
         binary = pathlib.Path(binaries, package)
         return package_into(pathlib.Path(folder, name), binary / "bootstrap" if binary.is_dir() else binary, level)
 
     # Reading, hashing and compressing leave Python's lock to others.
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
-        for (name, _, parameter), archive in zip(functions, threads.map(zipped, functions)):
+        for (name, _, parameter, *_), archive in zip(functions, threads.map(zipped, functions)):
             digest = base64.b64encode(hashlib.sha256(archive.read_bytes()).digest()).decode()
             print(name, parameter, f"{name}/{archive.name}", digest)
 

@@ -11,6 +11,7 @@ import sys
 
 import botocore.auth
 import botocore.awsrequest
+import botocore.exceptions
 import botocore.session
 
 from api import Api, Refused, quote
@@ -24,6 +25,8 @@ def main():
     options = parse()
     try:
         options.run(Api(options.url, authorize), options)
+    except botocore.exceptions.BotoCoreError as error:
+        sys.exit(f"tasks: {error}. Set AWS_PROFILE, log in, or pass --token")
     except Refused as refused:
         if options.json and refused.answer is not None:
             print_json(refused.answer)
@@ -38,6 +41,8 @@ def authorize(method, url, body, headers):
     credentials, region = session.get_credentials(), session.get_config_variable("region")
     if credentials is None:
         raise Refused("there are no AWS credentials. Set AWS_PROFILE, log in, or pass --token")
+    if region is None:
+        raise Refused("there is no AWS region. Set AWS_REGION, or pass --region")
     request = botocore.awsrequest.AWSRequest(method, url, data=body, headers=headers)
     botocore.auth.SigV4Auth(credentials.get_frozen_credentials(), "execute-api", region).add_auth(request)
     return dict(request.headers)
@@ -107,11 +112,16 @@ def list_tasks(api, options):
     if options.json:
         print_json({"tasks": tasks, "count": len(tasks)})
         return
+    print_tasks(tasks, sys.stdout)
+    print(counted(len(tasks), "task"), file=sys.stderr)
+
+
+def print_tasks(tasks, file):
     for task in tasks:
         failed = f"  failed: {', '.join(task['failed_steps'])}" if task["failed_steps"] else ""
         closed = "  compensated" if task["compensated"] else ""
-        print(f"{task['task_id']}  {task['created_at']}  {task['status']:<17}  {task['workflow']}{failed}{closed}")
-    print(counted(len(tasks), "task"), file=sys.stderr)
+        row = f"{task['task_id']}  {task['created_at']}  {task['status']:<17}  {task['workflow']}{failed}{closed}"
+        print(row, file=file)
 
 
 def find(api, filters, limit=None):
@@ -165,7 +175,11 @@ def redrive(api, options):
         act(api, options)
         return
     result = redrive_all(api, options, dry_run=True)
-    many = len(result["tasks"])
+    found = set(result["tasks"])
+    many = len(found)
+    # Whoever answers the question has to see what it is about.
+    if many and not options.yes:
+        print_tasks([task for task in find(api, options.filter) if task["task_id"] in found], sys.stderr)
     print(f"{counted(many, 'failed task')} to be redriven", file=sys.stderr)
     if many and not options.dry_run:
         if not options.yes:

@@ -23,6 +23,9 @@
 #   --dry-run         redrive: only count them
 #   --yes             redrive: do not ask
 #   --json            print the API's answers
+#   --install         install missing Debian packages with sudo; else that is done as root only
+#
+# The options from --limit on, a filter and a reason come after the command.
 #
 # Requests are signed with your AWS credentials, taken from where every AWS tool takes them, and the audit trail keeps
 # whose they are. Exit codes: 0 done, 1 refused or failed, 2 a command or an option that does not exist or is missing.
@@ -53,6 +56,8 @@ done
 
 need_tools
 if [[ -n $url ]]; then
+  # botocore reads no other name.
+  region=${region:-${AWS_REGION:-${AWS_DEFAULT_REGION:-}}}
   [[ -z $region ]] || export AWS_DEFAULT_REGION=$region
 elif [[ -n $given_stage ]]; then
   use_stage "$given_stage"

@@ -108,8 +108,8 @@ runs() {
 
 says() { if grep -qF -- "$1" "$sandbox/said"; then ok; else wrong "it does not say '$1'"; fi; }
 says_not() { if grep -qF -- "$1" "$sandbox/said"; then wrong "it says '$1'"; else ok; fi; }
-calls() { if grep -q -- "$1" "$FAKE_AWS/calls"; then ok; else wrong "there is no call $1"; fi; }
-calls_not() { if grep -q -- "$1" "$FAKE_AWS/calls"; then wrong "there is a call $1"; else ok; fi; }
+calls() { if grep -qE -- "$1" "$FAKE_AWS/calls"; then ok; else wrong "there is no call $1"; fi; }
+calls_not() { if grep -qE -- "$1" "$FAKE_AWS/calls"; then wrong "there is a call $1"; else ok; fi; }
 
 changes_nothing() {
   if grep -vE '^(sts get-caller-identity|[a-z0-9]+ (describe|list|get|head)-)' "$FAKE_AWS/calls" >"$sandbox/changes"; then
@@ -202,7 +202,7 @@ runs 0 "${destroy[@]}" --yes
 says "tables        none, they are kept"
 says "kept: the tables stepwell-dev-tasks"
 says "kept: the bucket $ours"
-calls_not 'update-table\|delete-table'
+calls_not 'update-table|delete-table'
 gone stack objects/dev
 there tables/stepwell-dev-orders objects/prod/checkout-validate_cart/00.zip
 
@@ -210,7 +210,7 @@ scenario "destroy: tables without a stack"
 has_tables True
 runs 0 "${destroy[@]}" --delete-tables --yes
 says "which is not there"
-calls_not 'delete-stack\|update-termination-protection'
+calls_not 'delete-stack|update-termination-protection'
 in_order 'describe-stacks' 'describe-stacks' 'update-table' 'delete-table'
 gone tables/stepwell-dev-{tasks,orders}
 
@@ -220,7 +220,7 @@ fails 'cloudformation describe-stacks' "$throttled" 2
 runs 1 "${destroy[@]}" --delete-tables --yes
 says "aws cloudformation describe-stacks failed"
 calls 'delete-stack'
-calls_not 'update-table\|delete-table\|s3api delete'
+calls_not 'update-table|delete-table|s3api delete'
 there tables/stepwell-dev-orders
 
 scenario "destroy: the stack has come back before its tables are deleted"
@@ -228,14 +228,14 @@ live_stage
 touch "$FAKE_AWS/stack_comes_back"
 runs 1 "${destroy[@]}" --delete-tables --yes
 says "the stack stepwell-dev is still there"
-calls_not 'update-table\|delete-table\|s3api delete'
+calls_not 'update-table|delete-table|s3api delete'
 
 scenario "destroy: the stack is not deleted"
 live_stage
 fails 'cloudformation wait' "Waiter StackDeleteComplete failed: Waiter encountered a terminal failure state"
 runs 1 "${destroy[@]}" --delete-tables --yes
 says "the stack stepwell-dev was not deleted"
-calls_not 'update-table\|delete-table\|s3api delete'
+calls_not 'update-table|delete-table|s3api delete'
 
 scenario "destroy: termination protection cannot be taken off"
 live_stage
@@ -329,7 +329,7 @@ in_order 's3api list-buckets' "s3api create-bucket --bucket stepwell-code-$accou
   "cloudformation deploy .*--s3-bucket stepwell-code-$account-eu-west-1-.*ProtectTables=false" \
   'cloudformation deploy .*--parameter-overrides ProtectTables=true' \
   'update-termination-protection .*--enable-termination-protection'
-if [[ $(grep -c 's3api put-object' "$FAKE_AWS/calls") == "$(find "$sandbox/functions" -name Cargo.toml | wc -l)" ]]; then
+if [[ $(grep -c 's3api put-object' "$FAKE_AWS/calls") -eq $(find "$sandbox/functions" -name Cargo.toml | wc -l) ]]; then
   ok
 else
   wrong "it does not upload every function"
@@ -340,7 +340,7 @@ calls_not 'delete-'
 name="deploy: again"
 : >"$FAKE_AWS/calls"
 runs 0 "${deploy[@]}" --yes
-calls_not 'create-bucket\|put-object\|delete-\|ProtectTables=false'
+calls_not 'create-bucket|put-object|delete-|ProtectTables=false'
 in_order 's3api put-public-access-block' 's3api put-bucket-encryption' 'cloudformation deploy .*ProtectTables=true'
 
 name="deploy: again, where an object in the bucket is not what was uploaded"
@@ -356,7 +356,7 @@ name="deploy: again, where an object cannot be looked up"
 fails 's3api head-object' '(403) when calling the HeadObject operation: Forbidden'
 runs 1 "${deploy[@]}" --yes
 says "aws s3api head-object failed"
-calls_not 'put-object\|cloudformation deploy'
+calls_not 'put-object|cloudformation deploy'
 
 scenario "deploy: buckets whose names only look like it"
 has_bucket "stepwell-code-$account-eu-west-1"
@@ -400,7 +400,7 @@ says "is deployed, but not protected"
 scenario "deploy: SES does not answer"
 fails 'sesv2 get-email-identity' "$denied"
 runs 0 "${deploy[@]}" --yes
-says "it is not known whether SES has verified"
+says "It is not known whether SES has verified"
 
 # ---- tasks.sh --------------------------------------------------------------------------------------------------------
 

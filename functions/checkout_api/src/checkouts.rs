@@ -10,19 +10,19 @@ use stepwell::{
     ports::{Queue, Store},
 };
 
-/// The engine's client, and what it is asked to do on behalf of customers.
+/// The engine's client, the checkout's workflow, and the actor of customers' actions.
 pub(crate) struct Checkouts<T, Q, A> {
     pub(crate) workflow: Workflow,
     pub(crate) engine: Client<T, Q, A>,
-    /// Whom the audit trail names for a retry that a customer asks for.
+    /// The actor in the audit trail for a customer's retry.
     pub(crate) customer: Actor,
 }
 
-/// What a route gets of them.
+/// The state that axum passes to a route.
 pub(crate) type Shared<T, Q, A> = State<Arc<Checkouts<T, Q, A>>>;
 
 impl<T: Store, Q: Queue, A: Runtime> Checkouts<T, Q, A> {
-    /// The checkout that a path names, with all that has happened to it.
+    /// Loads the checkout whose id is in the path.
     pub(crate) async fn find(&self, segment: Segment) -> Result<TaskSnapshot, ApiError> {
         self.engine.snapshot(task_id(segment)?).await?.ok_or(ApiError::NotFound)
     }

@@ -1,4 +1,4 @@
-//! `GET /workflow_details/{task_id}`: everything that happened to a checkout, step by step and attempt by attempt.
+//! `GET /workflow_details/{task_id}`: shows a checkout step by step and attempt by attempt.
 
 use crate::{checkouts::Shared, error::ApiError};
 use axum::{
@@ -12,7 +12,7 @@ use stepwell::{
     ports::{Queue, Store},
 };
 
-/// All that is known of the checkout, its context and what operators did to it apart.
+/// Shows the whole checkout, without its context and without the actions of operators.
 pub(crate) async fn details<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
     segment: Segment,

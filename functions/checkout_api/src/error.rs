@@ -1,4 +1,4 @@
-//! What is answered when a request cannot be done.
+//! The error answers of the API.
 
 use crate::violations;
 use axum::{
@@ -10,22 +10,22 @@ use checkout::StoreError;
 use http_api::{CommonError, ErrorBody, Segment};
 use stepwell::{ActionError, EngineError, StartError, TaskId, Violation, core::state::TaskStatus, ports::TableError};
 
-/// Every answer that is not the one asked for.
+/// An error answer.
 #[derive(Debug)]
 pub(crate) enum ApiError {
-    /// The idempotency key is none; why.
+    /// The idempotency key is invalid, for this reason.
     BadKey(String),
     /// There is no such checkout or order.
     NotFound,
-    /// The idempotency key stands for another request.
+    /// The idempotency key was used with another request.
     KeyUsed,
-    /// The task's status rules out a retry.
+    /// The task cannot be retried in this status.
     CannotRetry(TaskStatus),
-    /// It has been retried so often that no more attempts can be kept.
+    /// The audit trail of the task is full, so it can keep no more attempts.
     RetriedTooOften,
-    /// The body is JSON, but no checkout request; the paths are those of the body.
+    /// The body is JSON, but not a checkout request. The paths point into the body.
     Invalid(Vec<Violation>),
-    /// What any API answers.
+    /// An error that all APIs share.
     Common(CommonError),
 }
 
@@ -54,7 +54,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// The task that a path names.
+/// Reads the task's id from the path.
 pub(crate) fn task_id(segment: Segment) -> Result<TaskId, ApiError> {
     http_api::task_id(segment).ok_or(ApiError::NotFound)
 }
@@ -103,7 +103,7 @@ impl From<ActionError> for ApiError {
             ActionError::TrailFull { .. } => Self::RetriedTooOften,
             ActionError::Engine(error) => Self::Common(error.into()),
             ActionError::Newer(newer) => Self::Common(EngineError::Newer(newer).into()),
-            // The others are answers to what only operators do.
+            // Only the actions of operators return the others.
             ActionError::KeepsChanging(_)
             | ActionError::NoStep(_)
             | ActionError::StepState { .. }

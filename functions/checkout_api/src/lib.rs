@@ -1,6 +1,6 @@
-//! The checkout's HTTP API: start a checkout, follow it, retry it; the orders and the catalogue.
+//! The checkout's HTTP API: starts, shows and retries checkouts, and shows orders and the catalogue.
 //!
-//! Each route has a module of its own. What is around all of them is in [`http_api`].
+//! Each route has a module of its own. [`http_api`] has the code around all routes.
 
 mod checkouts;
 mod details;
@@ -25,13 +25,13 @@ use stepwell::{
     ports::{Queue, Store},
 };
 
-/// A little less than the function's own timeout in the template, so that a client gets an answer that says something.
+/// A little less than the function's timeout in the template, so that a slow request gets a proper error answer.
 const TIME_LIMIT: Duration = Duration::from_secs(9);
 
-/// The API over this engine and this shop.
+/// Makes the API on this engine and this shop.
 ///
 /// # Errors
-/// None, unless the workflow file was changed for the worse; a test reads it.
+/// The workflow file is invalid. A test reads it, so a released version returns no error.
 pub fn router<T, Q, A, S>(engine: Client<T, Q, A>, shop: S) -> Result<Router, Box<dyn Error + Send + Sync>>
 where
     T: Store + 'static,

@@ -1,4 +1,4 @@
-//! `POST /retry_checkout/{task_id}`: gives a failed checkout another chance.
+//! `POST /retry_checkout/{task_id}`: redrives a failed checkout for its customer.
 
 use crate::{checkouts::Shared, error::ApiError};
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
@@ -18,13 +18,13 @@ struct Retried {
     task_id: TaskId,
 }
 
-/// The checkout goes on at the step that failed, with a fresh set of attempts; what completed is kept.
+/// Redrives the failed steps with a fresh set of attempts. Completed steps are kept.
 pub(crate) async fn retry<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
     segment: Segment,
 ) -> Result<impl IntoResponse, ApiError> {
     let snapshot = checkouts.find(segment).await?;
-    // Once it is being undone, the engine's redrive is for a compensation that has failed. That is the operators' affair.
+    // For a compensating task, the engine's redrive repeats failed compensations. Only operators may do that.
     if snapshot.task.state.is_compensating() {
         return Err(ApiError::CannotRetry(snapshot.status()));
     }

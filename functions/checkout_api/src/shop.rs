@@ -1,4 +1,4 @@
-//! `GET /orders/{order_id}` and `GET /products`: what the shop has made, and what it sells.
+//! `GET /orders/{order_id}` and `GET /products`: show an order and the catalogue.
 
 use crate::error::ApiError;
 use axum::{
@@ -10,7 +10,7 @@ use http_api::Segment;
 use serde::Serialize;
 use std::sync::Arc;
 
-/// One order.
+/// Shows one order.
 pub(crate) async fn order<S: Storefront>(
     State(shop): State<Arc<S>>,
     segment: Segment,
@@ -19,13 +19,13 @@ pub(crate) async fn order<S: Storefront>(
     shop.find_order(&id).await?.map(Json).ok_or(ApiError::NotFound)
 }
 
-/// The catalogue. An object, so that fields can be added beside the list.
+/// The answer with the catalogue. It is an object, so that fields can be added beside the list.
 #[derive(Serialize)]
 pub(crate) struct Products {
     products: Vec<Product>,
 }
 
-/// All products, with price and stock.
+/// Shows all products, with price and stock.
 pub(crate) async fn products<S: Storefront>(State(shop): State<Arc<S>>) -> Result<Json<Products>, ApiError> {
     Ok(Json(Products { products: shop.all_products().await? }))
 }

@@ -26,7 +26,7 @@ struct Accepted {
     checkout_url: String,
 }
 
-/// Answers once the task is written and its first step is woken; the checkout itself goes on from there.
+/// Starts a checkout. It answers once the task is written and the messages to its root steps are sent.
 pub(crate) async fn start<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
     headers: HeaderMap,
@@ -45,11 +45,11 @@ pub(crate) async fn start<T: Store, Q: Queue, A: Runtime>(
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let text = value.to_str().map_err(|_| ApiError::BadKey("it is not ASCII text".to_owned()))?;
-    text.parse().map(Some).map_err(|fault: NotAKey| ApiError::BadKey(fault.to_string()))
+    text.parse().map(Some).map_err(|problem: NotAKey| ApiError::BadKey(problem.to_string()))
 }
 
-/// Unwraps the request. What stands beside it is refused for the same reason as an unknown field in it: a `priority`
-/// in the wrong place would be passed over without anybody noticing.
+/// Takes the request out of the body. A field beside it is refused, as an unknown field in it is: a `priority` in the
+/// wrong place would otherwise be ignored silently.
 fn take_request(body: Value) -> Result<Value, Vec<Violation>> {
     let violation = |path: String, message: &str| Violation { path, message: message.to_owned() };
     let Value::Object(mut fields) = body else {

@@ -1,4 +1,4 @@
-//! `GET /order_status/{task_id}`: where a checkout stands, in a customer's words.
+//! `GET /order_status/{task_id}`: shows the status of a checkout to its customer.
 
 use crate::{checkouts::Shared, error::ApiError};
 use axum::{
@@ -20,7 +20,7 @@ use stepwell::{
     ports::{Queue, Store},
 };
 
-/// Where the checkout stands.
+/// Shows the status of the checkout.
 pub(crate) async fn status<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
     segment: Segment,
@@ -28,27 +28,27 @@ pub(crate) async fn status<T: Store, Q: Queue, A: Runtime>(
     Ok(Json(OrderStatus::of(&checkouts.find(segment).await?)).into_response())
 }
 
-/// The answer, one shape for each way a checkout can stand.
+/// The answer, with one shape for each status.
 #[derive(Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub(crate) enum OrderStatus<'a> {
-    /// On its way.
+    /// Steps are ready, running or waiting for a retry.
     Processing(Processing<'a>),
-    /// Done.
+    /// All steps are complete.
     Completed(Finished),
-    /// A step failed for good.
+    /// A step failed for good; the checkout may be compensating or compensated.
     Failed(Failed<'a>),
-    /// Stopped by an operator.
+    /// An operator cancelled the checkout; it may be compensating or compensated.
     Cancelled(Cancelled<'a>),
-    /// Declared done by an operator.
+    /// An operator declared the checkout done.
     ResolvedManually(Finished),
 }
 
-/// How far it has come.
+/// The answer for a running checkout.
 #[derive(Serialize)]
 pub(crate) struct Processing<'a> {
     task_id: TaskId,
-    /// The first step that is not done; `null` in the moment between the last step's end and the task's.
+    /// The first step that is not complete; `null` in the moment between the last step's end and the task's.
     current_step: Option<&'a str>,
     progress: Percentage,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,30 +66,30 @@ struct Percentage {
 #[derive(Serialize)]
 struct Retrying<'a> {
     step: &'a str,
-    /// The attempt that failed last.
+    /// The number of the last failed attempt.
     attempt: u32,
     error: Option<&'a Failure>,
     next_retry_at: Option<Timestamp>,
 }
 
-/// How far it had come.
+/// The answer for a cancelled checkout.
 #[derive(Serialize)]
 pub(crate) struct Cancelled<'a> {
     task_id: TaskId,
     progress: Percentage,
-    /// What undoes the steps that were done, in its order.
+    /// The compensations of the attempted steps, in the order in which they run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     compensations: Vec<Compensation<'a>>,
 }
 
-/// What undoes a step.
+/// The status of a compensation.
 #[derive(Serialize)]
 struct Compensation<'a> {
     step: &'a str,
     status: StepState,
 }
 
-/// What came of it. A checkout that was resolved by hand may have no order.
+/// The answer for a completed or resolved checkout. A checkout that was resolved by hand may have no order.
 #[derive(Serialize)]
 pub(crate) struct Finished {
     task_id: TaskId,
@@ -103,26 +103,28 @@ pub(crate) struct Finished {
     redirect_url: Option<String>,
 }
 
-/// Why it did not come to its end.
+/// The answer for a failed checkout.
 #[derive(Serialize)]
 pub(crate) struct Failed<'a> {
     task_id: TaskId,
     failed_step: Option<&'a str>,
     failed_steps: Vec<&'a str>,
     error: Option<&'a Failure>,
-    /// When it is tried again by itself; missing where only somebody's retry can help.
+    /// When the checkout is redriven automatically; missing where no automatic redrive remains.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_retry_at: Option<Timestamp>,
-    /// Missing once what was done is being undone, where it was retried too often, and where only a newer version may retry it.
+    /// Missing once compensation has begun, where the audit trail is full, and where only a newer version may retry the
+    /// task.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_url: Option<String>,
-    /// What undoes the steps that were done, in its order; empty while the checkout can be retried.
+    /// The compensations of the attempted steps, in the order in which they run; empty while the checkout can be
+    /// retried.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     compensations: Vec<Compensation<'a>>,
 }
 
 impl<'a> OrderStatus<'a> {
-    /// The answer for what is known of a task.
+    /// Makes the answer for a task.
     pub(crate) fn of(snapshot: &'a TaskSnapshot) -> Self {
         use TaskState as S;
         match snapshot.task.state {
@@ -189,7 +191,8 @@ impl Finished {
 
 impl<'a> Failed<'a> {
     fn of(snapshot: &'a TaskSnapshot) -> Self {
-        // The items are read one after another, steps first: a task can be seen to have failed a moment before its step.
+        // The items are not read at the same moment, and the steps are read first: the task may be failed already in a
+        // snapshot whose step is not.
         let listed = |step: &StepRecord| !step.state.is_done() && snapshot.task.failed_steps.contains(&step.name);
         let failed = snapshot.steps.iter().filter(|step| step.state == StepState::Error || listed(step));
         let failed: Vec<&StepRecord> = failed.collect();

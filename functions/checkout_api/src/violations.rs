@@ -1,15 +1,15 @@
-//! What is wrong with a request, with the paths that its client gets to see.
+//! Schema violations of a request, with paths into the client's body.
 
 use stepwell::Violation;
 
 /// The field of the body that holds the request.
 pub(crate) const FIELD: &str = "checkout";
 
-/// No more are listed: a body of nothing but mistakes would make an answer many times its own size, and Lambda
-/// refuses to pass on more than 6 MB.
+/// The most violations in an answer. The answer to a body full of faults would otherwise be many times the size of the
+/// body, and Lambda refuses answers above 6 MB.
 pub(crate) const MOST: usize = 100;
 
-/// The engine's violations of the request, with paths into the body that the client sent.
+/// Converts the engine's violations of the request to violations of the body.
 pub(crate) fn of_body(found: Vec<Violation>) -> Vec<Violation> {
     let more = found.len().saturating_sub(MOST);
     let root = pointer(FIELD);
@@ -19,7 +19,7 @@ pub(crate) fn of_body(found: Vec<Violation>) -> Vec<Violation> {
     shown.chain(rest).collect()
 }
 
-/// The JSON pointer to a field of the body.
+/// Makes the JSON pointer to a field of the body.
 pub(crate) fn pointer(name: &str) -> String {
     http_api::pointer("", name)
 }

@@ -1,4 +1,5 @@
-//! Makes a message that SQS gave up on an error of its step. What it does is in `stepwell_aws::dead_letters`.
+//! The dead-letter function: a message that SQS gave up on becomes an error of its step. See
+//! `stepwell_aws::serve_dead_letters`.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {

@@ -1,4 +1,4 @@
-//! `POST /tasks/{task_id}/...`: what operators do to one task. Each says why, and the audit trail keeps it.
+//! `POST /tasks/{task_id}/...`: the operators' actions on one task. Each has a reason, which the audit trail keeps.
 
 use crate::{
     Engine,
@@ -23,34 +23,34 @@ use stepwell::{
     ports::{Queue, Store},
 };
 
-/// What can be done to a task.
+/// An operator's action on a task.
 #[derive(Clone)]
 pub(crate) enum OperatorAction {
-    /// What failed gets a fresh set of attempts.
+    /// Gives failed steps a fresh set of attempts.
     Redrive,
-    /// Nothing new starts, and what was done is undone.
+    /// Starts no new step and compensates the attempted ones.
     Cancel,
-    /// What was done is undone.
+    /// Compensates the attempted steps.
     Compensate,
-    /// It is declared done.
+    /// Declares the task done.
     Resolve,
-    /// A step is declared done, with this result: JSON as text.
+    /// Declares a step done, with this result: JSON as text.
     ResolveStep { step: String, result: String },
 }
 
-/// It was done.
+/// The answer to an action that was applied.
 #[derive(Serialize)]
 pub(crate) struct Accepted {
     success: bool,
     task_id: TaskId,
-    /// The status that this leads to.
+    /// The status after the action.
     status: TaskStatus,
 }
 
-type Answer = Result<(StatusCode, Json<Accepted>), ApiError>;
-type Who = Extension<Operator>;
+type ActionResponse = Result<(StatusCode, Json<Accepted>), ApiError>;
+type CurrentOperator = Extension<Operator>;
 
-/// The route that does this to a task.
+/// Makes the route of an action on a task.
 pub(crate) fn to_task<S, Q, A>(what: OperatorAction) -> MethodRouter<Arc<Client<S, Q, A>>>
 where
     S: Store + 'static,
@@ -59,7 +59,7 @@ where
 {
     post(
         move |State(engine): Engine<S, Q, A>,
-              Extension(operator): Who,
+              Extension(operator): CurrentOperator,
               segment: Segment,
               request: Parts,
               body: Body| {
@@ -69,14 +69,14 @@ where
     )
 }
 
-/// `/steps/{step}/resolve`: a step was done by hand, with this result, and what depends on it runs.
+/// `/steps/{step}/resolve`: completes a step that was done by hand, with a result. Its dependents run.
 pub(crate) async fn resolve_step<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
-    Extension(operator): Who,
+    Extension(operator): CurrentOperator,
     path: Result<Path<(String, String)>, PathRejection>,
     request: Parts,
     body: Body,
-) -> Answer {
+) -> ActionResponse {
     let Path((task, step)) = path.map_err(|_| no_task())?;
     let task = task_id(Ok(Path(task)))?;
     let mut fields = Fields::of_body(&request, body).await?;
@@ -84,8 +84,8 @@ pub(crate) async fn resolve_step<S: Store, Q: Queue, A: Runtime>(
     act(&engine, &operator, task, OperatorAction::ResolveStep { step, result }, fields).await
 }
 
-/// The result as it stands in the body, to the digit. The steps that take it have to be able to read it, which is more
-/// than finding its end.
+/// Takes the result from the body without a change to its text, so that numbers keep every digit. Parsing it as a
+/// [`Value`] checks that later steps can parse it; [`RawValue`](serde_json::value::RawValue) checks the syntax only.
 fn result(fields: &mut Fields) -> String {
     let Some(raw) = fields.any("result") else { return String::new() };
     if let Err(error) = serde_json::from_str::<Value>(raw.get()) {
@@ -100,16 +100,16 @@ async fn act<S: Store, Q: Queue, A: Runtime>(
     task_id: TaskId,
     act: OperatorAction,
     mut fields: Fields,
-) -> Answer {
+) -> ActionResponse {
     let reason = reason(&mut fields);
     fields.finish()?;
     let actor = operator.actor(reason)?;
-    let status = done(engine, task_id, act, &actor).await?;
+    let status = perform(engine, task_id, act, &actor).await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { success: true, task_id, status })))
 }
 
-/// Does something to a task, and answers with the status that this leads to.
-async fn done<S: Store, Q: Queue, A: Runtime>(
+/// Applies an action to a task and returns the status after it.
+async fn perform<S: Store, Q: Queue, A: Runtime>(
     engine: &Client<S, Q, A>,
     id: TaskId,
     act: OperatorAction,
@@ -125,13 +125,13 @@ async fn done<S: Store, Q: Queue, A: Runtime>(
         OperatorAction::Resolve => engine.resolve(id, actor).await.map(|()| TaskStatus::ResolvedManually),
         OperatorAction::ResolveStep { step, result } => {
             engine.resolve_step(id, &step, &result, actor).await?;
-            // Whether others have failed too is in the table only.
+            // The status depends on the other steps, so it has to be read from the table.
             Ok(engine.snapshot(id).await?.ok_or(ActionError::NotFound(id))?.status())
         }
     }
 }
 
-/// Why it is done. Where that is not said, or is not a text, the fields are wrong.
+/// Takes the reason from the body. A missing reason, or one that is not a text, is a violation.
 pub(crate) fn reason(fields: &mut Fields) -> String {
     match fields.any("reason").map(|raw| serde_json::from_str(raw.get())) {
         Some(Ok(reason)) => reason,

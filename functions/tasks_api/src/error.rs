@@ -1,4 +1,4 @@
-//! What is answered when a request cannot be done.
+//! The error answers of the API.
 
 use axum::{
     Json,
@@ -12,33 +12,33 @@ use stepwell::{
     ports::TableError,
 };
 
-/// Every answer that is not the one asked for.
+/// An error answer.
 #[derive(Debug)]
 pub(crate) enum ApiError {
-    /// API Gateway has not said who this is.
-    Nobody,
-    /// There is no such task, or it has no such step; which.
+    /// API Gateway has named no caller.
+    NoCaller,
+    /// The task or the step does not exist, as the text says.
     NotFound(String),
-    /// The task, or the step, stands so that this cannot be done; why, and how it stands.
+    /// The state of the task or of the step does not allow the action.
     Illegal { why: String, status: Option<&'static str> },
-    /// A newer version wrote the task, and only that may act on it.
+    /// A newer version wrote the task, and only such a version may act on it.
     Newer(NewerFormat),
-    /// What is wrong with the query or with the body, and in which field.
+    /// Fields of the query or of the body are invalid.
     Invalid(Vec<Violation>),
-    /// What any API answers.
+    /// An error that all APIs share.
     Common(CommonError),
 }
 
 impl ApiError {
-    /// The answer to one wrong field.
+    /// Makes the error for one invalid field.
     pub(crate) fn field(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid(vec![Violation { path: path.into(), message: message.into() }])
     }
 
-    /// The body of the answer, and its status.
+    /// Makes the status and the body of the answer.
     fn body(self) -> Result<(StatusCode, ErrorBody), CommonError> {
         Ok(match self {
-            Self::Nobody => {
+            Self::NoCaller => {
                 let text = "Operators only: this request came with nobody's signature or token";
                 (StatusCode::FORBIDDEN, ErrorBody::new(text))
             }
@@ -57,8 +57,8 @@ impl ApiError {
         })
     }
 
-    /// What it says to the operator, and to a program where there is a code.
-    pub(crate) fn said(self) -> (String, Option<&'static str>) {
+    /// Returns the message for the operator, and the error code if there is one.
+    pub(crate) fn message_and_code(self) -> (String, Option<&'static str>) {
         self.body()
             .map_or_else(|error| (error.text().into_owned(), None), |(_, body)| (body.error.into_owned(), body.code))
     }
@@ -78,12 +78,12 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// The task that a path names.
+/// Reads the task's id from the path.
 pub(crate) fn task_id(segment: Segment) -> Result<TaskId, ApiError> {
     http_api::task_id(segment).ok_or_else(no_task)
 }
 
-/// The answer where there is no such task.
+/// Makes the answer for a task that does not exist.
 pub(crate) fn no_task() -> ApiError {
     ApiError::NotFound("There is no such task".to_owned())
 }

@@ -1,4 +1,4 @@
-//! The fields of a query or of a body, which are asked for in the same way.
+//! The fields of a query or of a body, read by the same methods.
 
 use crate::error::ApiError;
 use axum::{body::Body, http::request::Parts};
@@ -14,27 +14,27 @@ use std::{
 };
 use stepwell::{Violation, core::limits::MAX_RESULT_BYTES};
 
-/// A result, and what stands around it.
+/// The largest body: the largest result, and 16 KiB for the fields around it.
 const MOST_BYTES: usize = MAX_RESULT_BYTES + 16 * 1024;
 
-/// Fields to be taken out one after another. Whatever is wrong with them is told together, in the end.
+/// Fields that a route takes out one after another. It collects all violations, so that one answer reports them all.
 #[derive(Debug, Default)]
 pub(crate) struct Fields {
-    /// Where they stand, as a JSON pointer.
+    /// The JSON pointer to the object that holds the fields.
     path: String,
     left: BTreeMap<String, Box<RawValue>>,
     found: Vec<Violation>,
 }
 
 impl Fields {
-    /// Those of a query. None may be there twice.
+    /// Reads the fields of a query. A repeated field is a violation.
     pub(crate) fn of_query(request: &Parts) -> Self {
         let mut fields = Self::default();
         for (name, text) in http_api::query_fields(request) {
             match fields.left.entry(name.clone()) {
                 Entry::Occupied(_) => fields.wrong(&name, "is there more than once"),
                 Entry::Vacant(place) => {
-                    // Writing a text as JSON cannot fail; if it could, the field would be missing.
+                    // Serializing a text cannot fail; if it did, the field would count as missing.
                     if let Ok(value) = to_raw_value(&text) {
                         place.insert(value);
                     }
@@ -44,7 +44,7 @@ impl Fields {
         fields
     }
 
-    /// Those of a body, which has to be a JSON object.
+    /// Reads the fields of a body, which has to be a JSON object.
     pub(crate) async fn of_body(request: &Parts, body: Body) -> Result<Self, ApiError> {
         http_api::check_media_type(&request.headers)?;
         let body: Box<RawValue> = http_api::read(body, MOST_BYTES).await?;
@@ -57,14 +57,14 @@ impl Fields {
         }
     }
 
-    /// The fields of a field that is an object itself; none where it is missing.
+    /// Takes a field that is an object, and returns its fields; without any if it is missing.
     pub(crate) fn inner(&mut self, name: &str) -> Self {
         let path = self.pointer(name);
         let left = self.json(name, "has to be an object").unwrap_or_default();
         Self { path, left, found: Vec::new() }
     }
 
-    /// A text, as what `read` makes of it.
+    /// Takes a text and parses it with `read`.
     pub(crate) fn text<T, E: Display>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         let text: String = self.json(name, "has to be a text")?;
         if text.is_empty() {
@@ -74,7 +74,7 @@ impl Fields {
         read(&text).map_err(|error| self.wrong(name, error.to_string())).ok()
     }
 
-    /// A number from 1 to `most`. In a query it is a text.
+    /// Takes a number from 1 to `most`. A query holds it as a text.
     pub(crate) fn count(&mut self, name: &str, most: usize) -> Option<usize> {
         let raw = self.raw(name)?;
         let number = raw.get().trim_matches('"').parse().ok().filter(|number| (1..=most).contains(number));
@@ -84,13 +84,13 @@ impl Fields {
         number
     }
 
-    /// `true` or `false`. In a query it is a text.
+    /// Takes `true` or `false`. A query holds it as a text.
     pub(crate) fn flag(&mut self, name: &str) -> Option<bool> {
         let raw = self.raw(name)?;
         raw.get().trim_matches('"').parse().map_err(|_| self.wrong(name, "has to be true or false")).ok()
     }
 
-    /// Any JSON at all, as it stands there.
+    /// Takes a required field of any type, as its raw JSON.
     pub(crate) fn any(&mut self, name: &str) -> Option<Box<RawValue>> {
         let raw = self.left.remove(name);
         if raw.is_none() {
@@ -99,25 +99,25 @@ impl Fields {
         raw
     }
 
-    /// Notes that something is wrong with a field.
+    /// Adds a violation of a field.
     pub(crate) fn wrong(&mut self, name: &str, message: impl Into<String>) {
         let path = self.pointer(name);
         self.found.push(Violation { path, message: message.into() });
     }
 
-    /// Takes over what is wrong with the fields of a field, all of which have been taken out.
-    pub(crate) fn take_over(&mut self, inner: Self) {
+    /// Adds the violations of the fields of an [`inner`](Self::inner) object, after all its fields have been taken.
+    pub(crate) fn merge_violations(&mut self, inner: Self) {
         self.found.extend(inner.all_found());
     }
 
-    /// Every field has been asked for: what is left is no field of ours.
+    /// Returns all violations, after all known fields have been taken. A field that is left is unknown.
     pub(crate) fn finish(self) -> Result<(), ApiError> {
         let found = self.all_found();
         if found.is_empty() { Ok(()) } else { Err(ApiError::Invalid(found)) }
     }
 
     fn all_found(mut self) -> Vec<Violation> {
-        /// So that an answer stays short, whatever is sent.
+        /// The most violations in an answer, so that it stays short.
         const MOST: usize = 20;
         let unknown: Vec<String> = std::mem::take(&mut self.left).into_keys().take(MOST).collect();
         for name in unknown {
@@ -127,7 +127,7 @@ impl Fields {
         self.found
     }
 
-    /// `null` is as good as nothing.
+    /// Takes a field; `null` counts as missing.
     fn raw(&mut self, name: &str) -> Option<Box<RawValue>> {
         self.left.remove(name).filter(|raw| raw.get() != "null")
     }

@@ -1,10 +1,10 @@
-//! Which tasks are asked for: the same fields in a query and in a body.
+//! The filter of tasks: the same fields in a query and in a body.
 
 use crate::fields::Fields;
 use std::{str::FromStr, time::Duration};
 use stepwell::{Cursor, Filter, Timestamp, core::state::TaskStatus};
 
-/// The filter that the fields describe.
+/// Takes the filter out of the fields.
 pub(crate) fn take_filter(fields: &mut Fields, now: Timestamp) -> Filter {
     let owned = |text: &str| Ok::<_, String>(text.to_owned());
     let created_before = fields.text("created_before", Timestamp::from_str);
@@ -16,12 +16,12 @@ pub(crate) fn take_filter(fields: &mut Fields, now: Timestamp) -> Filter {
         error_code: fields.text("error_code", owned),
         compensated: fields.flag("compensated"),
         created_from: fields.text("created_from", Timestamp::from_str),
-        // Both have to fit.
+        // A task has to satisfy both bounds.
         created_before: created_before.into_iter().chain(older_than).min(),
     }
 }
 
-/// How many tasks are asked for, and from where on.
+/// Takes the size of the page and its start out of the fields.
 pub(crate) fn take_page(fields: &mut Fields, default: usize, most: usize) -> (usize, Option<Cursor>) {
     let limit = fields.count("limit", most).unwrap_or(default);
     (limit, fields.text("next", Cursor::from_str))
@@ -34,7 +34,7 @@ fn status(text: &str) -> Result<TaskStatus, String> {
     })
 }
 
-/// Reads `90s`, `15m`, `2h` or `3d`.
+/// Parses an age such as `90s`, `15m`, `2h` or `3d`.
 fn age(text: &str) -> Result<Duration, &'static str> {
     let read = || {
         let (number, seconds) = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)]

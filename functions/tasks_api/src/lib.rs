@@ -1,6 +1,7 @@
-//! The operators' HTTP API: find tasks, look into one, and bring on its way what does not get there by itself.
+//! The operators' HTTP API: lists, inspects and repairs workflow tasks.
 //!
-//! Each route has a module of its own. Who may come in is in `operator.rs`. What is around all of them is in [`http_api`].
+//! Each route has a module of its own. `operator.rs` has the authorization. [`http_api`] has the code around all
+//! routes.
 
 mod act;
 mod error;
@@ -26,13 +27,13 @@ use stepwell::{
     ports::{Queue, Store},
 };
 
-/// A little less than the function's own timeout in the template, so that a client gets an answer that says something.
+/// A little less than the function's timeout in the template, so that a slow request gets a proper error answer.
 const TIME_LIMIT: Duration = Duration::from_secs(27);
 
-/// What a route gets of the engine.
+/// The state that axum passes to a route: the engine's client.
 type Engine<S, Q, A> = State<Arc<Client<S, Q, A>>>;
 
-/// The API over this engine.
+/// Makes the API on this engine.
 pub fn router<S, Q, A>(engine: Client<S, Q, A>) -> Router
 where
     S: Store + 'static,
@@ -42,7 +43,7 @@ where
     let routes = Router::new()
         .route("/tasks", get(list::list::<S, Q, A>))
         .route("/tasks/redrive", post(redrive_all::redrive_all::<S, Q, A>))
-        // The older names of both routes, which go with version 0.3.
+        // `retry` is the old name of `redrive` in both routes. Version 0.3 removes it.
         .route("/tasks/retry", post(redrive_all::redrive_all::<S, Q, A>))
         .route("/tasks/{task_id}", get(show::show::<S, Q, A>))
         .route("/tasks/{task_id}/redrive", act::to_task(OperatorAction::Redrive))
@@ -51,7 +52,7 @@ where
         .route("/tasks/{task_id}/compensate", act::to_task(OperatorAction::Compensate))
         .route("/tasks/{task_id}/resolve", act::to_task(OperatorAction::Resolve))
         .route("/tasks/{task_id}/steps/{step}/resolve", post(act::resolve_step::<S, Q, A>))
-        .layer(from_fn(operator::only))
+        .layer(from_fn(operator::require))
         .with_state(Arc::new(engine));
     http_api::complete(routes, TIME_LIMIT)
 }

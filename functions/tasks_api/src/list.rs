@@ -1,4 +1,4 @@
-//! `GET /tasks`: finds tasks.
+//! `GET /tasks`: lists tasks.
 
 use crate::{
     Engine,
@@ -15,22 +15,22 @@ use stepwell::{
     ports::{Queue, Store},
 };
 
-/// How many tasks are listed where nothing is said, and at most.
+/// The number of tasks on a page: the default and the maximum.
 const LIMIT: (usize, usize) = (50, 200);
 
-/// Some of the tasks.
+/// One page of the list.
 #[derive(Serialize)]
-pub(crate) struct List {
-    tasks: Vec<IndexEntry>,
-    /// How many are listed here.
+pub(crate) struct TaskList {
+    tasks: Vec<ListedTask>,
+    /// The number of tasks on this page.
     count: usize,
-    /// Where the list goes on: the query's `next`. There may be more even where no task is listed.
+    /// The query's `next` for the next page; `null` on the last one. An empty page can have a next one.
     next: Option<String>,
 }
 
 /// A task in the list.
 #[derive(Serialize)]
-struct IndexEntry {
+struct ListedTask {
     task_id: TaskId,
     workflow: String,
     status: TaskStatus,
@@ -39,22 +39,22 @@ struct IndexEntry {
     compensated: bool,
 }
 
-impl From<Summary> for IndexEntry {
+impl From<Summary> for ListedTask {
     fn from(Summary { task_id, workflow, status, created_at, failed_steps }: Summary) -> Self {
         Self { task_id, workflow, status, created_at, failed_steps, compensated: status.is_compensated() }
     }
 }
 
-/// The tasks that fit the query.
+/// Lists the tasks that match the query.
 pub(crate) async fn list<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
     request: Parts,
-) -> Result<Json<List>, ApiError> {
+) -> Result<Json<TaskList>, ApiError> {
     let mut fields = Fields::of_query(&request);
     let filter = take_filter(&mut fields, engine.now());
     let (limit, from) = take_page(&mut fields, LIMIT.0, LIMIT.1);
     fields.finish()?;
     let found = engine.find(&filter, from.as_ref(), limit).await?;
-    let tasks: Vec<IndexEntry> = found.tasks.into_iter().map(IndexEntry::from).collect();
-    Ok(Json(List { count: tasks.len(), tasks, next: found.next.map(|next| next.to_string()) }))
+    let tasks: Vec<ListedTask> = found.tasks.into_iter().map(ListedTask::from).collect();
+    Ok(Json(TaskList { count: tasks.len(), tasks, next: found.next.map(|next| next.to_string()) }))
 }

@@ -1,6 +1,7 @@
-//! Who is let in: whoever the API's host has let in, and told us the name of. On AWS that is API Gateway's authorizer.
+//! Authorization: a request needs a caller that the API's host has authenticated. On AWS, API Gateway's authorizer does
+//! that.
 //!
-//! A client cannot say who it is. So a route that is deployed without its authorizer lets nobody in.
+//! A client cannot set the caller itself. So a route that is deployed without its authorizer refuses every request.
 
 use crate::error::ApiError;
 use axum::{
@@ -11,12 +12,12 @@ use axum::{
 use http_api::Caller;
 use stepwell::Actor;
 
-/// The name of an operator, as the audit trail keeps it.
+/// The name of an operator, for the audit trail.
 #[derive(Clone, Debug)]
 pub(crate) struct Operator(String);
 
 impl Operator {
-    /// This operator for this reason, which is the field `reason` of the body.
+    /// Makes the actor of an action from this operator and the body's field `reason`.
     pub(crate) fn actor(&self, reason: String) -> Result<Actor, ApiError> {
         Actor::new(self.0.clone(), reason).map_err(|_| {
             let most = Actor::MAX_WHY;
@@ -25,19 +26,19 @@ impl Operator {
     }
 
     fn of(Caller(name): &Caller) -> Option<Self> {
-        // What cannot be kept is nobody's name: an action without one has no place in the audit trail.
+        // A name that the audit trail cannot store counts as missing, because every action needs an actor there.
         Actor::new(name.clone(), "-").ok().map(|_| Self(name.clone()))
     }
 }
 
-/// Lets a request go on to its route if an operator has made it.
-pub(crate) async fn only(mut request: Request, next: Next) -> Response {
+/// Passes a request on to its route if it has an operator, and refuses it otherwise.
+pub(crate) async fn require(mut request: Request, next: Next) -> Response {
     let operator = request.extensions().get().and_then(Operator::of);
     match operator {
         Some(operator) => {
             request.extensions_mut().insert(operator);
             next.run(request).await
         }
-        None => ApiError::Nobody.into_response(),
+        None => ApiError::NoCaller.into_response(),
     }
 }

@@ -1,4 +1,4 @@
-//! `POST /tasks/redrive`: redrives all tasks that fit a filter, or says which they are.
+//! `POST /tasks/redrive`: redrives the tasks that match a filter, or only counts them.
 
 use crate::{
     Engine,
@@ -21,24 +21,24 @@ use stepwell::{
     ports::{Queue, Store},
 };
 
-/// How many tasks are redriven at a time where nothing is said, and at most. They are redriven one after another, and all
-/// of that has to fit into one request.
+/// The number of tasks that one request redrives: the default and the maximum. They are redriven one after another
+/// within the time limit of the request.
 const LIMIT: (usize, usize) = (50, 100);
 
-/// What became of them.
+/// The answer: what was found and redriven.
 #[derive(Serialize)]
 pub(crate) struct Redriven {
-    /// Whether nothing was done.
+    /// Whether the tasks were only counted.
     dry_run: bool,
-    /// How many fit.
+    /// The number of tasks that match the filter.
     matched: usize,
-    /// How many of them were redriven.
+    /// The number of tasks that were redriven.
     redriven: usize,
-    /// Those that were not, and why.
+    /// The matching tasks that were not redriven, with the error.
     refused: Vec<Refused>,
-    /// Those that fit.
+    /// The tasks that match the filter.
     tasks: Vec<TaskId>,
-    /// Where to go on, as the body's `next`. There may be more even where none fitted.
+    /// The body's `next` for the next request; `null` at the end. It can be set even if no task matched.
     next: Option<String>,
 }
 
@@ -55,18 +55,18 @@ impl From<RefusedTask> for Refused {
         if let ActionError::Engine(cause) = &error {
             tracing::error!(%task_id, %cause, "not redriven");
         }
-        let (error, code) = ApiError::from(error).said();
+        let (error, code) = ApiError::from(error).message_and_code();
         Self { task_id, error, code }
     }
 }
 
 /// Whether a task of this status can be redriven.
-fn can_be_retried(status: TaskStatus) -> bool {
+fn can_be_redriven(status: TaskStatus) -> bool {
     let redriven = TaskState::ALL.into_iter().filter(|state| state.on(TaskEvent::Redrive).is_some());
     redriven.map(TaskState::status).any(|known| known == status)
 }
 
-/// Some of the failed tasks that fit, redriven, or, unless `dry_run` is `false`, only found.
+/// Redrives one page of the tasks that match. It only counts them unless `dry_run` is `false`.
 pub(crate) async fn redrive_all<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
     Extension(operator): Extension<Operator>,
@@ -76,18 +76,18 @@ pub(crate) async fn redrive_all<S: Store, Q: Queue, A: Runtime>(
     let mut fields = Fields::of_body(&request, body).await?;
     let mut inner = fields.inner("filter");
     let filter = take_filter(&mut inner, engine.now());
-    if filter.status.is_some_and(|status| !can_be_retried(status)) {
+    if filter.status.is_some_and(|status| !can_be_redriven(status)) {
         inner.wrong("status", "has to be error or compensating: nothing else can be redriven");
     }
     if filter.compensated == Some(true) {
         inner.wrong("compensated", "has to be false: what is compensated is closed");
     }
-    fields.take_over(inner);
+    fields.merge_violations(inner);
     let (limit, from) = take_page(&mut fields, LIMIT.0, LIMIT.1);
     let dry_run = fields.flag("dry_run").unwrap_or(true);
     let reason = reason(&mut fields);
     fields.finish()?;
-    // Held against the rules in a dry run too, so that what comes after it is not refused for its reason.
+    // A dry run checks the reason, too, so that the same body is not refused later without `dry_run`.
     let actor = operator.actor(reason)?;
 
     let matches = engine.redrive_all(&filter, from.as_ref(), limit, (!dry_run).then_some(&actor)).await?;

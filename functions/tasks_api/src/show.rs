@@ -1,4 +1,4 @@
-//! `GET /tasks/{task_id}`: everything that is known of a task, its context apart.
+//! `GET /tasks/{task_id}`: shows a whole task, without its context.
 
 use crate::{
     Engine,
@@ -22,38 +22,39 @@ use stepwell::{
     ports::{Queue, Store},
 };
 
-/// A task, as operators see it.
+/// The answer: a task for operators.
 #[derive(Serialize)]
-struct Task<'a> {
+struct TaskView<'a> {
     #[serde(flatten)]
     details: Details<'a>,
-    /// Where it goes when it has been compensated; `null` unless compensation has begun.
+    /// The status after compensation; `null` unless compensation has begun.
     ends_as: Option<End>,
-    /// Whether all that it did has been undone, which closes it.
+    /// Whether all compensations are complete, which closes the task.
     compensated: bool,
-    /// When what failed is tried again by itself.
+    /// When the failed steps are redriven automatically.
     redrives_at: Option<Timestamp>,
-    /// When it is undone by itself.
+    /// When compensation begins automatically.
     compensates_at: Option<Timestamp>,
-    /// What was done to it from outside, in order.
-    actions: Vec<Done<'a>>,
-    /// Where a newer version wrote it, and this one may only show it: as much of it as it understands.
+    /// The audit trail, oldest entry first.
+    actions: Vec<AuditEntry<'a>>,
+    /// Set where a newer version wrote the task. This version shows the part that it understands, and does not act on
+    /// it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    newer_format: Option<Newer>,
+    newer_format: Option<FormatVersions>,
 }
 
-/// The format of what a newer version wrote.
+/// The format versions of a task that a newer version wrote.
 #[derive(Serialize)]
-struct Newer {
-    /// Of who wrote it.
+struct FormatVersions {
+    /// The format of the version that wrote the task.
     written: i64,
-    /// Of the oldest reader that may act on it.
+    /// The oldest format whose readers may act on the task.
     needs: i64,
 }
 
 /// An entry of the audit trail.
 #[derive(Serialize)]
-struct Done<'a> {
+struct AuditEntry<'a> {
     at: Timestamp,
     what: &'static str,
     step: Option<&'a str>,
@@ -61,13 +62,13 @@ struct Done<'a> {
     why: &'a str,
 }
 
-impl<'a> From<&'a Action> for Done<'a> {
+impl<'a> From<&'a Action> for AuditEntry<'a> {
     fn from(Action { at, what, step, who, why }: &'a Action) -> Self {
         Self { at: *at, what: what.as_str(), step: step.as_deref(), who, why }
     }
 }
 
-impl<'a> Task<'a> {
+impl<'a> TaskView<'a> {
     fn of(snapshot: &'a TaskSnapshot) -> Self {
         Self {
             details: Details::of(snapshot),
@@ -75,17 +76,17 @@ impl<'a> Task<'a> {
             compensated: snapshot.status().is_compensated(),
             redrives_at: redrive_at(snapshot),
             compensates_at: begins_at(snapshot),
-            actions: snapshot.task.actions.iter().map(Done::from).collect(),
-            newer_format: snapshot.newer().map(|newer| Newer { written: newer.v, needs: newer.needs }),
+            actions: snapshot.task.actions.iter().map(AuditEntry::from).collect(),
+            newer_format: snapshot.newer().map(|newer| FormatVersions { written: newer.v, needs: newer.needs }),
         }
     }
 }
 
-/// One task.
+/// Shows one task.
 pub(crate) async fn show<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
     segment: Segment,
 ) -> Result<Response, ApiError> {
     let snapshot = engine.snapshot(task_id(segment)?).await?.ok_or_else(no_task)?;
-    Ok(Json(Task::of(&snapshot)).into_response())
+    Ok(Json(TaskView::of(&snapshot)).into_response())
 }

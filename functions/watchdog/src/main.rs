@@ -1,4 +1,5 @@
-//! Wakes what a lost message or a dead worker has left behind, once a minute. What it does is in `stepwell_aws::watchdog`.
+//! The watchdog: once a minute it inspects open tasks and sends overdue messages again. See
+//! `stepwell_aws::serve_watchdog`.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {

@@ -1,4 +1,4 @@
-//! A cart that has been checked: what `validate_cart` leaves for the steps after it.
+//! The validated cart: the result of `validate_cart`, which later steps read.
 
 use crate::{Money, ProductId};
 use serde::{Deserialize, Serialize};
@@ -9,32 +9,32 @@ use stepwell::{StepResult, Timestamp};
 pub struct ValidatedCart {
     /// One line for each product, in the order of the cart.
     pub validated_items: Vec<LineItem>,
-    /// The sum of the lines.
+    /// The sum of the lines, before tax and shipping.
     pub subtotal: Money,
-    /// Sales tax.
+    /// The sales tax on the subtotal.
     pub tax: Money,
-    /// Shipping.
+    /// The price of shipping, by the cart's weight.
     pub shipping: Money,
-    /// What is to be charged.
+    /// The amount to charge: subtotal, tax and shipping.
     pub total: Money,
-    /// How many units there are in all.
+    /// The number of units in all lines.
     pub item_count: u32,
-    /// When the cart was checked.
+    /// When the cart was validated.
     pub validated_at: Timestamp,
 }
 
-/// So many units of one product, at the catalogue's price.
+/// A number of units of one product, at the catalogue's price.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineItem {
-    /// The product.
+    /// The product's number in the catalogue.
     pub product_id: ProductId,
-    /// Its name.
+    /// The product's name in the catalogue.
     pub name: String,
     /// The price of one unit.
     pub price: Money,
-    /// How many units.
+    /// The number of units, at least 1.
     pub quantity: u32,
-    /// The price of all of them.
+    /// The price of all units of the line.
     pub line_total: Money,
 }
 

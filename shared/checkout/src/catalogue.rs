@@ -1,4 +1,4 @@
-//! What the shop sells.
+//! The catalogue: the products that the shop sells.
 
 use crate::{Money, StoreError, money};
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -24,34 +24,35 @@ impl<'de> Deserialize<'de> for ProductId {
 /// A product: an item of the `products` table, which holds the price as `price_cents`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Product {
-    /// Its number.
+    /// The product's number, the key of its item.
     pub id: ProductId,
-    /// Its name.
+    /// The name, as customers see it.
     pub name: String,
     /// The price of one unit.
     #[serde(rename(deserialize = "price_cents"), deserialize_with = "money::from_cents")]
     pub price: Money,
-    /// How many units are there to be sold. Never below 0.
+    /// The number of units that can be sold. Never below 0.
     pub stock: u32,
-    /// Whether it is sold at all.
+    /// Whether the product is sold.
     pub active: bool,
 }
 
-/// Fewer units than are asked for. Deliveries come, so it may pass.
+/// The stock is smaller than the requested number of units. A delivery may change that.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Insufficient stock for {name}. Available: {available}, Requested: {requested}")]
 pub struct InsufficientStock {
     /// The product's name.
     pub name: String,
-    /// How many there are.
+    /// The number of units in stock.
     pub available: u32,
-    /// How many were asked for.
+    /// The number of units in the cart.
     pub requested: u32,
 }
 
-/// Where products are looked up.
+/// The port that looks up products.
 pub trait Catalogue: Send + Sync {
-    /// The products with these numbers, at most [`MAX_LINES`](crate::MAX_LINES); those that are not there are left out.
+    /// Returns the products with these numbers, at most [`MAX_LINES`](crate::MAX_LINES). Products that do not exist are
+    /// left out.
     ///
     /// # Errors
     /// The table gave no answer, or one of these products cannot be read.
@@ -67,7 +68,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_product_is_stored_in_cents_and_shown_as_an_amount() {
+    fn product_is_stored_in_cents_and_shown_as_an_amount() {
         let stored = json!({"id": 1, "name": "Lamp", "price_cents": 4398, "stock": 7, "active": true});
         let product: Product = serde_json::from_value(stored).unwrap();
         let shown = r#"{"id":1,"name":"Lamp","price":43.98,"stock":7,"active":true}"#;
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lack_of_stock_is_told_word_for_word() {
+    fn insufficient_stock_message_names_product_and_both_numbers() {
         let lack = InsufficientStock { name: "Lamp".to_owned(), available: 3, requested: 999 };
         assert_eq!(lack.to_string(), "Insufficient stock for Lamp. Available: 3, Requested: 999");
     }

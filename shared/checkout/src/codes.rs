@@ -3,8 +3,8 @@
 use stepwell::error_codes;
 
 error_codes! {
-    /// What the steps of the checkout report. What the engine reports of them beside that is in
-    /// [`EngineCode`](stepwell::core::codes::EngineCode). `ERRORS.md` of this crate is rendered from it.
+    /// The error codes that the steps of the checkout report. The engine's own codes are in
+    /// [`EngineCode`](stepwell::core::codes::EngineCode). `ERRORS.md` of this crate is rendered from this list.
     pub enum ShopCode {
         /// The cart is empty. The API refuses such a request, so the task was started in another way or by older rules.
         MissingCartItems = "MISSING_CART_ITEMS", Permanent, by "validate_cart",
@@ -12,34 +12,35 @@ error_codes! {
         /// A line of the cart names no product. The API refuses such a request.
         MissingProductId = "MISSING_PRODUCT_ID", Permanent, by "validate_cart",
             "Start a new checkout in which every line has a `product_id`.";
-        /// A line has no whole quantity within the limits, the cart has too many lines, or it comes to more than can be
-        /// charged.
+        /// A line has no whole quantity within the limits, the cart has too many lines, or its total is more than can
+        /// be charged.
         InvalidQuantity = "INVALID_QUANTITY", Permanent, by "validate_cart",
             "The message names the line and the limit. The customer starts a new checkout within it, or several.";
         /// There is no product of this number in the catalogue, or its row cannot be read.
         ProductNotFound = "PRODUCT_NOT_FOUND", Permanent, by "validate_cart",
-            "If the alarm `unreadable-rows` is on, put the row right, then redrive the task. Otherwise the customer \
+            "If the alarm `unreadable-rows` is on, correct the row, then redrive the task. Otherwise the customer \
              starts a new checkout without the product.";
-        /// The product is in the catalogue and is not sold any more.
+        /// The product is in the catalogue and is no longer sold.
         ProductInactive = "PRODUCT_INACTIVE", Permanent, by "validate_cart",
             "The customer starts a new checkout without the product.";
-        /// The product costs something else than the `price` that the request gave.
+        /// The catalogue's price of the product is not the `price` in the request.
         PriceMismatch = "PRICE_MISMATCH", Permanent, by "validate_cart",
             "The client reads `GET /products` again, and the customer agrees to the price in a new checkout.";
         /// Fewer units of a product are in stock than the cart has. A delivery may change that.
         InsufficientStock = "INSUFFICIENT_STOCK", Retryable, by "validate_cart, update_inventory",
             "Nothing while the step is tried again. If it fails: raise the stock, then redrive the task; or the \
-             customer starts a new checkout with fewer units. A charge is refunded by itself.";
+             customer starts a new checkout with fewer units. A charge is refunded automatically.";
         /// The request has no card token. The API refuses such a request.
         MissingPaymentToken = "MISSING_PAYMENT_TOKEN", Permanent, by "process_payment",
             "The customer starts a new checkout with a token in `payment_info.token`.";
-        /// The amount or the currency that the customer agreed to is not what the cart comes to. Nothing was charged.
+        /// The amount or the currency in the request is not that of the cart's total. Nothing was charged.
         PaymentAmountMismatch = "PAYMENT_AMOUNT_MISMATCH", Permanent, by "process_payment",
             "The message has both amounts. The customer agrees to the right one in a new checkout.";
         /// The gateway has declined the card. Nothing was charged.
         PaymentDeclined = "PAYMENT_DECLINED", Permanent, by "process_payment",
             "The message has the gateway's reason. The customer starts a new checkout with another card.";
-        /// The charge was given back, or ruled out, before this attempt came: the checkout is being undone.
+        /// The charge was refunded, or its idempotency key voided, before this attempt ran: the checkout is being
+        /// compensated.
         PaymentVoid = "PAYMENT_VOID", Permanent, by "process_payment",
             "Nothing: the customer is not charged. To buy all the same, the customer starts a new checkout.";
         /// The gateway asks for fewer requests. The next attempt waits for 30 seconds, or for the step's longest
@@ -47,7 +48,7 @@ error_codes! {
         GatewayRateLimited = "GATEWAY_RATE_LIMITED", Retryable, by "process_payment, refund_payment",
             "Nothing while the step is tried again. If many tasks have it, lower the concurrency of the step's \
              function, or have the gateway's limit raised; then redrive them.";
-        /// The gateway did not answer in time. Whether it has charged or refunded is not known; asking again is safe.
+        /// The gateway did not answer in time. It may have charged or refunded; the idempotency key makes a retry safe.
         GatewayTimeout = "GATEWAY_TIMEOUT", Retryable, by "process_payment, refund_payment",
             "Nothing while the step is tried again. If it fails: wait until the gateway is back, then redrive the \
              task.";
@@ -55,38 +56,38 @@ error_codes! {
         GatewayTemporaryFailure = "GATEWAY_TEMPORARY_FAILURE", Retryable, by "process_payment, refund_payment",
             "Nothing while the step is tried again. If it fails: wait until the gateway is back, then redrive the \
              task.";
-        /// The gateway's answer does not say whether it was done. Asking again is safe.
+        /// The gateway's answer leaves open whether it charged or refunded. The idempotency key makes a retry safe.
         GatewayUnknownStatus = "GATEWAY_UNKNOWN_STATUS", Retryable, by "process_payment, refund_payment",
             "Nothing while the step is tried again. If it fails: look the payment up at the gateway by the \
              idempotency key `TASK:process_payment`, then redrive the task.";
-        /// `validate_cart` has left no items, because somebody has resolved it without any.
+        /// `validate_cart` has no items in its result, because somebody has resolved it without any.
         MissingValidatedItems = "MISSING_VALIDATED_ITEMS", Permanent, by "update_inventory",
-            "The result given by hand stands. Take the stock by hand and resolve this step, or cancel the task.";
-        /// The stock was given back, or the reservation ruled out, before this attempt came: the checkout is being
-        /// undone.
+            "A result given by hand is final. Take the stock by hand and resolve this step, or cancel the task.";
+        /// The reservation was released, or its idempotency key voided, before this attempt ran: the checkout is being
+        /// compensated.
         ReservationVoid = "RESERVATION_VOID", Permanent, by "update_inventory",
-            "Nothing: the stock is where it belongs.";
-        /// `process_payment` has left no result, because somebody has resolved it without one.
+            "Nothing: no units are missing from the stock.";
+        /// `process_payment` has no result, because somebody has resolved it without one.
         MissingPaymentResult = "MISSING_PAYMENT_RESULT", Permanent, by "create_order",
-            "The result given by hand stands. Make the order by hand and resolve this step, or cancel the task.";
-        /// `update_inventory` has left no result, because somebody has resolved it without one.
+            "A result given by hand is final. Make the order by hand and resolve this step, or cancel the task.";
+        /// `update_inventory` has no result, because somebody has resolved it without one.
         MissingInventoryResult = "MISSING_INVENTORY_RESULT", Permanent, by "create_order",
-            "The result given by hand stands. Make the order by hand and resolve this step, or cancel the task.";
-        /// What was charged or reserved is not what is in the cart. A result given by hand is the likely cause.
+            "A result given by hand is final. Make the order by hand and resolve this step, or cancel the task.";
+        /// The charge or the reservation does not match the cart. A result given by hand is the likely cause.
         OrderValidationFailed = "ORDER_VALIDATION_FAILED", Permanent, by "create_order",
             "The message says what differs. Compare the results in `infra/tasks.sh show TASK`; then make the order \
              by hand and resolve this step, or cancel the task.";
-        /// The order was cancelled, or ruled out, before this attempt came: the checkout is being undone.
+        /// The order was cancelled, or ruled out, before this attempt ran: the checkout is being compensated.
         OrderVoid = "ORDER_VOID", Permanent, by "create_order",
             "Nothing: the task makes no order. To buy all the same, the customer starts a new checkout.";
         /// The request has no e-mail address. The API refuses such a request.
         MissingCustomerEmail = "MISSING_CUSTOMER_EMAIL", Permanent, by "send_confirmation",
-            "Tell the customer in another way, then resolve this step within the time in which a failed checkout may \
-             be retried (`compensate_after_seconds`): otherwise the order is cancelled and the charge refunded.";
-        /// The address is none that a confirmation may be sent to. The API refuses such a request.
+            "Tell the customer in another way, then resolve this step while a failed checkout may still be retried \
+             (`compensate_after_seconds`): otherwise the order is cancelled and the charge refunded.";
+        /// The address is not one that a confirmation may be sent to. The API refuses such a request.
         InvalidEmail = "INVALID_EMAIL", Permanent, by "send_confirmation",
-            "Tell the customer in another way, then resolve this step within the time in which a failed checkout may \
-             be retried (`compensate_after_seconds`): otherwise the order is cancelled and the charge refunded.";
+            "Tell the customer in another way, then resolve this step while a failed checkout may still be retried \
+             (`compensate_after_seconds`): otherwise the order is cancelled and the charge refunded.";
         /// The e-mail service asks for fewer e-mails. The next attempt waits for 60 seconds, or for the step's longest
         /// backoff if that is less.
         MailRateLimited = "MAIL_RATE_LIMITED", Retryable, by "send_confirmation",
@@ -98,34 +99,32 @@ error_codes! {
              task.";
         /// The e-mail service did not take the e-mail, for the reason in the message.
         MailUnknownError = "MAIL_UNKNOWN_ERROR", Retryable, by "send_confirmation",
-            "Look the reason up in the service's documentation: an address of the sender that is not verified is the \
-             likely one. Mend it, then redrive the task.";
-        /// The gateway refuses to give the money back.
+            "Look the reason up in the service's documentation; most likely the sender's address is not verified. Fix \
+             it, then redrive the task.";
+        /// The gateway refuses the refund.
         RefundDeclined = "REFUND_DECLINED", Permanent, by "refund_payment",
-            "The message has the gateway's reason. Give the money back in another way, then resolve this \
-             compensation.";
+            "The message has the gateway's reason. Return the money in another way, then resolve this compensation.";
         /// `process_payment` was resolved by hand with a payment that the gateway does not have.
         NothingToRefund = "NOTHING_TO_REFUND", Permanent, by "refund_payment",
-            "The message has the payment and the amount. Give the money back where it was taken, then resolve this \
+            "The message has the payment and the amount. Return the money where it was taken, then resolve this \
              compensation.";
-        /// `update_inventory` was resolved by hand, or none of its products is in the catalogue any more.
+        /// `update_inventory` was resolved by hand, or the catalogue no longer has any of its products.
         NothingToRelease = "NOTHING_TO_RELEASE", Permanent, by "release_stock",
             "The message has the number of units. Put them back by hand, then resolve this compensation.";
         /// `create_order` was resolved by hand with an order that is not in the table.
         NothingToCancel = "NOTHING_TO_CANCEL", Permanent, by "cancel_order",
             "The message has the order. Cancel it where it was made, then resolve this compensation.";
-        /// The shop's table has too much to do, or another transaction held one of the items.
+        /// DynamoDB throttles the shop's table, or another transaction conflicted on one of the items.
         TableBusy = "TABLE_BUSY", Retryable, by "every step that uses a table of the shop's",
-            "Nothing while the step is tried again. If many tasks have it, one product is wanted by many carts, or \
-             DynamoDB throttles; then redrive them when it is over.";
-        /// The shop's table gave no answer, or refused the call. Whether it has had its effect is not known; trying
-        /// again is safe.
+            "Nothing while the step is tried again. If many tasks have it, many carts want one product, or DynamoDB \
+             throttles; redrive them when it is over.";
+        /// The shop's table gave no answer, or refused the call. The call may have had its effect; a retry is safe.
         TableUnavailable = "TABLE_UNAVAILABLE", Retryable, by "every step that uses a table of the shop's",
-            "Nothing while the step is tried again. If it fails: the message has AWS's word for it, such as a \
-             missing right. Mend that, then redrive the task.";
-        /// An item of the shop's table does not hold what it should.
+            "Nothing while the step is tried again. If it fails: the message has AWS's error code, such as a missing \
+             right. Fix the cause, then redrive the task.";
+        /// An item of the shop's table is invalid.
         TableUnreadable = "TABLE_UNREADABLE", Retryable, by "every step that uses a table of the shop's",
-            "The message names the item. Put it right, then redrive the task.";
+            "The message names the item. Correct the item, then redrive the task.";
     }
 }
 
@@ -140,16 +139,16 @@ mod tests {
 
 <!-- Rendered from shared/checkout/src/codes.rs. To change it, change that list and bless the result: see tests/README.md. -->
 
-What the checkout's steps and compensations report. `GET /order_status` and `GET /tasks/TASK` show a code as `error.code`, with a
-message that says which value was wrong. What the engine reports of any step, what the kinds mean, and how to redrive a task or
-resolve a step is in [the engine's list](../stepwell/ERRORS.md).
+The codes that the checkout's steps and compensations report. `GET /order_status` and `GET /tasks/TASK` show a code as `error.code`,
+with a message that says which value was wrong. [The engine's list](../stepwell/ERRORS.md) has the codes that the engine reports of
+any step, the meaning of the kinds, and how to redrive a task or resolve a step.
 
-A request that an API refuses is told by its HTTP status, a sentence in `error` and, where fields are wrong, their paths in
+An API answers a refused request with an HTTP status, a sentence in `error` and, where fields are wrong, their paths in
 `details`. Such an answer has a `code` in one case only: operators' actions on a task that a newer version wrote are answered
 with 409 and `NEWER_FORMAT`, which is in the engine's list.
 
-A checkout that fails is undone by itself: what was charged is refunded, what was taken out of stock is put back, the order is
-cancelled. So a customer who starts a new checkout pays for that one only.
+A failed checkout is compensated automatically: the charge is refunded, the reserved stock is put back, the order is cancelled. So a
+customer who starts a new checkout pays for that one only.
 ";
 
     #[test]

@@ -9,21 +9,21 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// What is wrong with a variable.
+    /// Makes the error for a variable; `problem` reads as the rest of a sentence about it.
     pub fn new(variable: &'static str, problem: impl ToString) -> Self {
         Self { variable, problem: problem.to_string() }
     }
 }
 
-/// A variable's value; `None` where it is not set or empty, which a template's unset parameter comes to.
+/// Reads a variable; `None` where it is not set or empty. A template's unset parameter becomes an empty variable.
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The value of a variable that has to be set.
+/// Reads a variable that has to be set.
 ///
 /// # Errors
-/// It is not.
+/// The variable is not set, or empty.
 pub fn required(name: &'static str) -> Result<String, ConfigError> {
     variable(name).ok_or_else(|| ConfigError::new(name, "is not set"))
 }

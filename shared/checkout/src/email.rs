@@ -2,35 +2,36 @@
 
 use std::{fmt, str::FromStr};
 
-/// An address that our mail service can send to: `name@domain` and nothing around it.
+/// An address that the e-mail service can send to: `name@domain` and nothing around it.
 ///
 /// The rule is what the SES API v2 asks of an address
-/// ([`Destination`](https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_Destination.html)): seven-bit ASCII, with the
-/// domain in Punycode where it has other letters. Beyond that it is the grammar of RFC 5321, section 4.1.2, less its rare
-/// forms: no quoted local part, no address literal; and with the lengths of its section 4.5.3.1: 64 for the local part, 254
-/// in all. A domain has at least two labels of letters, digits and hyphens, and the last of them is not a number.
+/// ([`Destination`](https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_Destination.html)): seven-bit ASCII,
+/// with the domain in Punycode where it has other letters. Beyond that it is the grammar of RFC 5321, section 4.1.2,
+/// less its rare forms: no quoted local part, no address literal; and with the lengths of its section 4.5.3.1: 64 for
+/// the local part, 254 in all. A domain has at least two labels of letters, digits and hyphens, and the last of them is
+/// not a number.
 ///
-/// It is written here and not taken from the crate `email_address`, which `jsonschema` uses: with its strictest options it
-/// still takes ` <a@example.org>`, `a@ex#ample.org`, quoted local parts and letters that SES refuses.
+/// The crate `email_address`, which `jsonschema` uses, is too lenient: with its strictest options it still accepts
+/// ` <a@example.org>`, `a@ex#ample.org`, quoted local parts and letters that SES refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmailAddress(String);
 
-/// Why a text is not an address that mail can be sent to. It reads as the rest of a sentence about the text.
+/// The reason why a text is not an e-mail address. It reads as the rest of a sentence about the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAnEmailAddress {
-    /// Something stands around the address.
+    /// There is a name or a bracket around the address.
     #[error("has a name or brackets around the address; send the address alone, such as name@example.com")]
     NotAlone,
-    /// It has a letter that is not ASCII.
-    #[error("has a letter that the mail service does not take; write a domain with such letters in its xn-- form")]
+    /// The address has a letter that is not ASCII.
+    #[error("has a letter that the e-mail service does not take; write a domain with such letters in its xn-- form")]
     NotAscii,
-    /// It, or one of its parts, is too long.
+    /// The address, or one of its parts, is too long.
     #[error("is too long: an address has at most 254 characters, and 64 of them before the @")]
     TooLong,
-    /// The domain is none on the internet.
+    /// The part after the @ is not a domain name.
     #[error("has no domain such as example.com after the @")]
     Domain,
-    /// It has another form.
+    /// The text has another form than `name@domain`.
     #[error("is not an e-mail address such as name@example.com")]
     Malformed,
 }
@@ -149,9 +150,9 @@ mod tests {
     }
 
     proptest! {
-        /// The crate takes more than we do, and nothing less.
+        /// The crate accepts every address that this type accepts.
         #[test]
-        fn accepted_address_is_one_by_the_rfc_too(text in r#"[a-z0-9."+'<\[@-]{1,70}@[a-zA-Z0-9.\[\]:#_-]{1,70}"#) {
+        fn accepted_address_is_valid_by_the_rfc_too(text in r#"[a-z0-9."+'<\[@-]{1,70}@[a-zA-Z0-9.\[\]:#_-]{1,70}"#) {
             let options = email_address::Options::default().with_required_tld().without_domain_literal().without_display_text();
             if text.parse::<EmailAddress>().is_ok() {
                 prop_assert!(email_address::EmailAddress::parse_with_options(&text, options).is_ok());

@@ -1,14 +1,14 @@
-//! Reading what nobody has checked: what does not fit is taken as absent, so that the step can say in its own words
-//! what it misses. The workflow's schema has told the client more precisely, at the door.
+//! Lenient deserialization of unchecked input. A value of the wrong type counts as absent, so that the step reports the
+//! missing field with its own error code. The API has checked the request against the workflow's schema before.
 //!
-//! Each value is read as the text it is: out of a [`Value`], `serde_json` hands numbers on as floats.
+//! Each value is read from its text, because `serde_json` passes numbers out of a [`Value`] on as floats.
 
 use crate::money::decimal;
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
-/// A value of the type, or the type's default.
+/// Reads a value of the type, or the type's default where the value does not fit.
 pub(crate) fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: DeserializeOwned + Default,
@@ -17,7 +17,7 @@ where
     Ok(read(&Box::deserialize(deserializer)?).unwrap_or_default())
 }
 
-/// A list, each element read by itself: one that does not fit is there as a default, and the others as they are.
+/// Reads a list, element by element. An element that does not fit becomes the type's default.
 pub(crate) fn list<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     T: DeserializeOwned + Default,
@@ -27,7 +27,7 @@ where
     Ok(elements.iter().map(|element| read(element).unwrap_or_default()).collect())
 }
 
-/// A text. Anything else that is given comes as its JSON, so that it is found to be wrong instead of being passed over.
+/// Reads a text. A value of another type becomes its JSON, so that the step refuses it instead of ignoring it.
 pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(match or_default(deserializer)? {
         Value::Null => None,
@@ -36,7 +36,7 @@ pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     })
 }
 
-/// A whole number from 0. JSON Schema takes `2.0` and `2e0` for an integer, and so do we.
+/// Reads a whole number from 0. `2.0` and `2e0` count as integers, as in JSON Schema.
 pub(crate) fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     let value: Value = or_default(deserializer)?;
     let number = value.as_number().and_then(|number| decimal(number.as_str()));

@@ -1,18 +1,20 @@
 //! The shop behind the checkout workflow: money, catalogue, stock, payments, orders and mail.
 //!
-//! The steps in `functions/checkout/` say what happens in which order; what it happens to is here. The workflow itself is
-//! [`workflow()`]. Every effect but the letter takes an idempotency key or derives its names from the task, so that each
-//! may be repeated: a card is charged once, stock is taken once, an order is made once. A letter may be sent twice.
+//! The steps of the saga are in `functions/checkout/`; this crate has the domain that they work on. [`workflow()`] is
+//! the workflow itself. Every effect except the e-mail takes an idempotency key or derives its names from the task, so
+//! a repeated attempt charges the card once, takes stock once and makes one order. An e-mail may be sent twice.
 //!
-//! Every effect but the letter can be undone by the same key, once, and undoing does not ask whether it has happened: where it has not,
-//! a mark in its place keeps a request that is still on its way from making it happen. So in whatever order the two
-//! arrive, no card stays charged, no units stay reserved and no order stays confirmed.
+//! Every effect except the e-mail can be compensated by the same key, once. A compensation does not check whether the
+//! effect has happened. If it has not, the compensation writes a mark that voids the key, and a request that arrives
+//! later is refused. So in either order of arrival, no card stays charged, no units stay reserved and no order stays
+//! confirmed.
 //!
-//! What a step needs of the outside world is a port: [`Catalogue`], [`Stock`], [`Orders`], [`Gateway`], [`Mailer`]; a [`Shop`]
-//! makes them. Nothing here is AWS's: the ports on DynamoDB and SES are in `checkout_aws`. What each way to keep the shop has
-//! to do alike is here: [`Reservation::of`], [`Release::of`], [`order_numbers`], and the module [`test_card`].
+//! Steps reach the outside world through ports: [`Catalogue`], [`Stock`], [`Orders`], [`Gateway`], [`Mailer`]; a
+//! [`Shop`] makes them. This crate has no AWS code: the ports on DynamoDB and SES are in `checkout_aws`. The rules that
+//! all implementations share are here: [`Reservation::of`], [`Release::of`], [`order_numbers`], and the module
+//! [`test_card`].
 
-// Money is counted in whole cents and rates are decimals; a float would be a wrong cent sooner or later.
+// Money is counted in whole cents and rates are decimals, because floats lose cents.
 #![deny(clippy::float_arithmetic)]
 
 mod cart;

@@ -1,53 +1,53 @@
-//! Mail to customers.
+//! E-mail to customers.
 
 use crate::EmailAddress;
 use serde::{Deserialize, Serialize};
 use stepwell::{StepResult, Timestamp};
 
-/// Something that sends mail.
+/// The port that sends e-mail.
 pub trait Mailer: Send + Sync {
-    /// Sends a email and answers with its message id.
+    /// Sends an e-mail and returns its message id.
     ///
     /// # Errors
-    /// It was not sent, or its fate is not known.
+    /// The e-mail was not sent, or the service did not say whether it was.
     fn send(&self, email: &Email) -> impl Future<Output = Result<String, MailError>> + Send;
 }
 
-/// A email: plain text.
+/// An e-mail in plain text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Email {
-    /// The address it goes to.
+    /// The recipient's address.
     pub to: EmailAddress,
-    /// Its subject.
+    /// The subject, one line.
     pub subject: String,
-    /// Its text.
+    /// The body, plain text.
     pub text: String,
 }
 
-/// Why a email was not sent. All of it may pass.
+/// The reason why an e-mail was not sent. All of these are worth a retry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MailError {
-    /// Too many emails.
-    #[error("the mail service asks for fewer emails")]
+    /// The service throttles the sender.
+    #[error("the e-mail service asks for fewer e-mails")]
     RateLimited,
-    /// The mail service is down or out of reach.
-    #[error("the mail service is not available ({0})")]
+    /// The service is down or out of reach.
+    #[error("the e-mail service is not available ({0})")]
     Unavailable(String),
-    /// Anything else, by the service's word for it.
-    #[error("the mail service did not take the email ({0})")]
+    /// Any other error, with the service's error code.
+    #[error("the e-mail service did not take the e-mail ({0})")]
     Unknown(String),
 }
 
 /// The result of `send_confirmation`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confirmation {
-    /// That it was sent.
+    /// Always `true`.
     pub email_sent: bool,
-    /// To whom.
+    /// The address that the e-mail was sent to.
     pub recipient: String,
-    /// The mail service's name for it.
+    /// The e-mail service's id of the message.
     pub message_id: String,
-    /// When.
+    /// When the step sent the e-mail.
     pub sent_at: Timestamp,
 }
 

@@ -1,4 +1,4 @@
-//! Amounts of money, exact to the cent.
+//! Amounts of money in whole cents.
 
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -17,46 +17,46 @@ use std::{fmt, str::FromStr};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Money(i64);
 
-/// A number that is not an amount of money.
+/// The error for a number that is not an amount of money.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not an amount of money: a decimal number with at most two decimals, such as 87.96")]
 pub struct NotMoney(String);
 
 impl Money {
-    /// Nothing.
+    /// The amount 0.00.
     pub const ZERO: Self = Self(0);
 
-    /// An amount from cents.
+    /// Makes an amount from cents.
     pub const fn from_cents(cents: i64) -> Self {
         Self(cents)
     }
 
-    /// The amount in cents.
+    /// Returns the amount in cents.
     pub const fn cents(self) -> i64 {
         self.0
     }
 
-    /// The sum; `None` where it is out of range.
+    /// Adds two amounts; `None` where the sum is out of range.
     pub fn plus(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)
     }
 
-    /// The amount `count` times; `None` where it is out of range.
+    /// Multiplies the amount by `count`; `None` where the product is out of range.
     pub fn times(self, count: u32) -> Option<Self> {
         self.0.checked_mul(i64::from(count)).map(Self)
     }
 
-    /// An amount from a JSON value; `None` where that is not a number or not an amount.
+    /// Reads an amount from a JSON value; `None` where the value is not a number or not an amount.
     pub fn from_json(value: &Value) -> Option<Self> {
         value.as_number()?.as_str().parse().ok()
     }
 
-    /// The amount in units of the currency.
+    /// Converts the amount to units of the currency.
     pub(crate) fn to_decimal(self) -> Decimal {
         Decimal::new(self.0, 2)
     }
 
-    /// The amount from units of the currency; `None` where it has more than two decimals or is out of range.
+    /// Converts units of the currency; `None` where they have more than two decimals or are out of range.
     pub(crate) fn from_decimal(amount: Decimal) -> Option<Self> {
         let cents = amount.checked_mul(Decimal::ONE_HUNDRED)?;
         if cents.is_integer() { cents.to_i64().map(Self) } else { None }
@@ -66,7 +66,7 @@ impl Money {
 impl FromStr for Money {
     type Err = NotMoney;
 
-    /// Reads a number as JSON writes it.
+    /// Parses a number in JSON's notation.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         decimal(text).and_then(Self::from_decimal).ok_or_else(|| {
             let whole = text.len() <= MAX_TEXT;
@@ -75,10 +75,11 @@ impl FromStr for Money {
     }
 }
 
-/// A number of this many characters has no more digits than [`Decimal`] holds, so reading it rounds nothing off.
+/// A number of this many characters has no more digits than [`Decimal`] holds, so parsing does not round.
 const MAX_TEXT: usize = 28;
 
-/// A number as JSON writes it, exactly; `None` where the text is none, or longer than any that makes sense in a shop.
+/// Parses a number in JSON's notation without rounding; `None` where the text is not a number, or longer than
+/// [`MAX_TEXT`].
 pub(crate) fn decimal(text: &str) -> Option<Decimal> {
     if text.len() > MAX_TEXT {
         return None;
@@ -101,8 +102,8 @@ impl Serialize for Money {
 
 impl<'de> Deserialize<'de> for Money {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // As the text it is: out of a `Value`, `serde_json` hands a number on as a float where that prints the same, and
-        // above seventy trillion units of the currency two amounts can be the same float.
+        // From the raw text: out of a `Value`, `serde_json` passes a number on as a float where that prints the same,
+        // and above seventy trillion units of the currency two amounts can be the same float.
         Box::<RawValue>::deserialize(deserializer)?.get().parse().map_err(de::Error::custom)
     }
 }
@@ -121,7 +122,7 @@ mod tests {
     #[test_case("87.96", 8796)]
     #[test_case("100", 10_000)]
     #[test_case("100.0", 10_000)]
-    #[test_case("100.000000", 10_000; "zeros say nothing")]
+    #[test_case("100.000000", 10_000; "trailing zeros")]
     #[test_case("1e2", 10_000; "an exponent")]
     #[test_case("8796E-2", 8796; "a negative exponent")]
     #[test_case("-0", 0)]
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn two_amounts_that_are_the_same_float_stay_two() {
+    fn amounts_that_share_a_float_stay_distinct() {
         for text in ["133610627515675.62", "133610627515675.63"] {
             let value: Value = serde_json::from_str(text).unwrap();
             assert_eq!(serde_json::from_value::<Money>(value).unwrap().to_string(), text);
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_float_would_have_been_wrong() {
+    fn sums_and_comparisons_are_exact_where_floats_are_not() {
         // 0.1 + 0.2, and 1.005, which as a float is a little less.
         let sum = |a: &str, b: &str| a.parse::<Money>().unwrap().plus(b.parse().unwrap()).unwrap().to_string();
         assert_eq!(sum("0.1", "0.2"), "0.30");
@@ -161,14 +162,15 @@ mod tests {
         assert!("+1".parse::<Money>().is_ok_and(|one| one == Money(100)), "DynamoDB may write a sign");
     }
 
-    /// Every number of digits as likely as any other. From sixteen on, two can be the same float.
+    /// Generates each number of digits with the same probability. From sixteen digits on, two amounts can share a
+    /// float.
     fn any_amount() -> impl Strategy<Value = i64> {
         (any::<i64>(), 0..i64::BITS).prop_map(|(cents, shift)| cents >> shift)
     }
 
     proptest! {
         #[test]
-        fn json_brings_back_every_cent(cents in any_amount()) {
+        fn json_round_trip_keeps_every_cent(cents in any_amount()) {
             let text = serde_json::to_string(&Money(cents)).unwrap();
             prop_assert_eq!(serde_json::from_str::<Money>(&text).unwrap(), Money(cents));
             let value = serde_json::to_value(Money(cents)).unwrap();

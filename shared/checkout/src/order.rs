@@ -1,4 +1,4 @@
-//! Orders, each with a number of its own, and their cancellation.
+//! Orders, their unique numbers and their cancellation.
 
 use crate::{LineItem, Money, Priority, StoreError};
 use serde::{Deserialize, Serialize};
@@ -11,69 +11,69 @@ use stepwell::{StepResult, TaskId, Timestamp};
 pub struct Order {
     /// The id of the checkout's task: a task makes one order.
     pub order_id: TaskId,
-    /// `ORD-YYYYMMDD-` and eight hexadecimal digits; no two orders share one.
+    /// `ORD-YYYYMMDD-` and eight hexadecimal digits; unique among all orders.
     pub order_number: String,
-    /// What has become of it.
+    /// Whether the order stands or was cancelled.
     pub status: OrderStatus,
-    /// What was bought.
+    /// The lines of the validated cart.
     pub items: Vec<LineItem>,
-    /// The sum of the lines.
+    /// The sum of the lines, before tax and shipping.
     pub subtotal: Money,
-    /// Sales tax.
+    /// The sales tax on the subtotal.
     pub tax: Money,
-    /// Shipping.
+    /// The price of shipping.
     pub shipping: Money,
-    /// What was charged.
+    /// The amount that was charged.
     pub total_amount: Money,
-    /// In which currency.
+    /// The currency of all amounts, as ISO 4217 writes it.
     pub currency: String,
-    /// The gateway's name for the payment.
+    /// The gateway's id of the payment.
     pub payment_id: String,
-    /// Where to write to.
+    /// The customer's e-mail address; `None` where the request has none.
     pub customer_email: Option<String>,
-    /// The customer's name.
+    /// The customer's name; `None` where the request has no valid one.
     pub customer_name: Option<String>,
-    /// Where it goes.
+    /// The delivery address: its lines by name.
     pub shipping_info: BTreeMap<String, String>,
-    /// How soon.
+    /// The speed of the delivery.
     pub priority: Priority,
-    /// When the customer sent the checkout. The date in the order's number is this one's.
+    /// When the customer sent the checkout request. The order number has its date.
     pub placed_at: Timestamp,
-    /// When the order was made of it.
+    /// When `create_order` made the order.
     pub created_at: Timestamp,
-    /// When it should be there.
+    /// When the order should arrive.
     pub estimated_delivery: Timestamp,
-    /// When it was cancelled.
+    /// When the order was cancelled; `None` while it stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancelled_at: Option<Timestamp>,
 }
 
-/// What has become of an order.
+/// The status of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderStatus {
     /// Paid, and its stock reserved.
     Confirmed,
-    /// Called off by the shop. Its number stays its own.
+    /// Cancelled by the shop. Its number is not given to another order.
     Cancelled,
 }
 
 /// The result of `create_order`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreatedOrder {
-    /// The order's id.
+    /// The order's id, which is the task's.
     pub order_id: TaskId,
-    /// The order's number.
+    /// The order's number, as in [`Order::order_number`].
     pub order_number: String,
-    /// `confirmed`.
+    /// Always `confirmed`.
     pub status: OrderStatus,
-    /// What was charged.
+    /// The amount that was charged.
     pub total_amount: Money,
-    /// Where to write to.
+    /// The customer's e-mail address; `None` where the request has none.
     pub customer_email: Option<String>,
-    /// When the order was made.
+    /// When the order was made; a repeated attempt does not change it.
     pub created_at: Timestamp,
-    /// When it should be there.
+    /// When the order should arrive.
     pub estimated_delivery: Timestamp,
 }
 
@@ -84,11 +84,11 @@ impl StepResult for CreatedOrder {
 /// The result of `cancel_order`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelledOrder {
-    /// The order's id; `None` where there was no order, and there will be none.
+    /// The order's id; `None` where no order had been made. None can be made later.
     pub order_id: Option<TaskId>,
-    /// The order's number; `None` where there was no order.
+    /// The order's number; `None` where no order had been made.
     pub order_number: Option<String>,
-    /// When the order was cancelled, or since when it is ruled out; a repeated step changes neither.
+    /// When the order was cancelled, or ruled out before it was made. A repeated attempt does not change it.
     pub cancelled_at: Timestamp,
 }
 
@@ -110,10 +110,10 @@ impl From<Order> for CreatedOrder {
     }
 }
 
-/// Why there is no order.
+/// The reason why no order was made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CreateOrderError {
-    /// The order was cancelled, maybe before it was made. Its task makes none any more.
+    /// The order was cancelled, maybe before it was made. Its task can make no other order.
     #[error("the order was cancelled, maybe before it was made")]
     Void,
     /// The table gave no answer.
@@ -121,27 +121,27 @@ pub enum CreateOrderError {
     Store(#[from] StoreError),
 }
 
-/// Where orders are kept.
+/// The port that stores orders.
 pub trait Orders: Send + Sync {
-    /// Keeps an order and gives it its number, whatever number is in it. Where its task has made one already, nothing
-    /// is written and that one is the answer.
+    /// Stores an order under a free number; the number in `order` is ignored. If the task has an order already, writes
+    /// nothing and returns that one.
     ///
     /// # Errors
     /// The order was cancelled before, or the table gave no answer.
     fn create(&self, order: Order) -> impl Future<Output = Result<Order, CreateOrderError>> + Send;
 
-    /// Cancels the order of a task. Where there is none, the task never makes one, however late a request for it comes.
-    /// Again it changes nothing more and answers as the first time.
+    /// Cancels the order of a task. If there is none, a mark keeps the task from ever making one, however late the
+    /// request comes. A repeated call changes nothing and returns the first answer.
     ///
     /// # Errors
     /// The table gave no answer.
     fn cancel(&self, task: TaskId, at: Timestamp) -> impl Future<Output = Result<CancelledOrder, StoreError>> + Send;
 }
 
-/// The numbers that a task's order may have, the best first: an order has the first one that no other order has. Nothing in
-/// them is left to chance, so a repeated step finds the same numbers in the same order.
+/// Returns the candidates for a task's order number: an order takes the first one that no other order has. They derive
+/// from the task, so a repeated attempt finds the same candidates in the same order.
 pub fn order_numbers(task: TaskId, placed_at: Timestamp) -> impl Iterator<Item = String> {
-    /// Of 2^32 numbers a day, so many in a row that are taken means that something else is wrong.
+    /// There are 2^32 numbers a day. If this many in a row are taken, something else is wrong.
     const CANDIDATES: u32 = 16;
     (0..CANDIDATES).map(move |attempt| number(task, placed_at, attempt))
 }
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_has_its_form_and_comes_from_the_task() {
+    fn order_number_has_its_form_and_derives_from_the_task() {
         let task: TaskId = "018f4e4e-7c1a-7000-8000-0123456789ab".parse().unwrap();
         let day = Timestamp::from_millis(1_700_000_000_123);
         let first = number(task, day, 0);

@@ -1,4 +1,4 @@
-//! Taking money and giving it back: what a gateway does, and what `process_payment` and `refund_payment` leave behind.
+//! Charges and refunds: the port of the payment gateway, and the results of `process_payment` and `refund_payment`.
 
 use crate::{Money, StoreError, Token};
 use serde::{Deserialize, Serialize};
@@ -7,64 +7,64 @@ use stepwell::{StepResult, Timestamp};
 /// The currency of every price in the shop, as ISO 4217 writes it.
 pub const CURRENCY: &str = "USD";
 
-/// A payment gateway.
+/// The port of a payment gateway.
 pub trait Gateway: Send + Sync {
-    /// Charges a card. The same idempotency key again is the same charge, and answers with it.
+    /// Charges a card. A repeated call with the same idempotency key charges nothing and returns the first charge.
     ///
     /// # Errors
-    /// The card is declined, the key is void, or the gateway did not do it, or did not say whether it did.
+    /// The card is declined, the key is void, or the gateway did not charge, or did not say whether it did.
     fn charge(&self, request: &ChargeRequest<'_>) -> impl Future<Output = Result<Charge, GatewayError>> + Send;
 
-    /// Makes the charge's idempotency key void: what was charged with it is given back in full, and where nothing was,
-    /// nothing ever will be, however late a request for it comes. The same key again gives back nothing more and answers
-    /// as the first time.
+    /// Voids the charge's idempotency key. A charge under the key is refunded in full. If there is none, the key can
+    /// charge nothing later, however late the request comes. A repeated call refunds nothing and returns the first
+    /// answer.
     ///
     /// # Errors
-    /// The gateway refuses to give the money back, or did not do it, or did not say whether it did.
+    /// The gateway declines the refund, or did not make it, or did not say whether it did.
     fn refund(&self, request: &RefundRequest<'_>) -> impl Future<Output = Result<Reversal, GatewayError>> + Send;
 }
 
-/// A charge that is asked for.
+/// A request to charge a card.
 #[derive(Clone, Copy, Debug)]
 pub struct ChargeRequest<'a> {
-    /// What makes it safe to ask again.
+    /// The key under which a repeated request is the same charge.
     pub idempotency_key: &'a str,
-    /// The card.
+    /// The card's token.
     pub token: &'a Token,
-    /// How much.
+    /// The amount to charge.
     pub amount: Money,
-    /// In which currency.
+    /// The currency of the amount, as ISO 4217 writes it.
     pub currency: &'a str,
-    /// When it is asked for.
+    /// The time of the request.
     pub at: Timestamp,
 }
 
-/// A charge that is to be undone.
+/// A request to refund a charge, or to void its key.
 #[derive(Clone, Copy, Debug)]
 pub struct RefundRequest<'a> {
-    /// The idempotency key of the charge, which need not have been made.
+    /// The idempotency key of the charge. The charge need not exist.
     pub idempotency_key: &'a str,
-    /// The card that the money goes back to, where the checkout named one.
+    /// The card that the money goes back to; `None` where the checkout named none.
     pub token: Option<&'a Token>,
-    /// When it is asked for.
+    /// The time of the request.
     pub at: Timestamp,
 }
 
-/// How a charge was undone.
+/// The answer to a [`RefundRequest`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reversal {
-    /// It was given back, all of it.
+    /// The charge was refunded in full.
     Refunded {
-        /// The gateway's name for the refund.
+        /// The gateway's id of the refund.
         refund_id: String,
-        /// What was given back.
+        /// The charge that was refunded.
         charge: Charge,
-        /// When.
+        /// When the charge was refunded.
         at: Timestamp,
     },
-    /// There was none, and there will be none.
+    /// Nothing had been charged. The key is void and can charge nothing later.
     Voided {
-        /// Since when.
+        /// When the key was voided.
         at: Timestamp,
     },
 }
@@ -72,39 +72,39 @@ pub enum Reversal {
 /// A charge that was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
-    /// The gateway's name for the payment.
+    /// The gateway's id of the payment.
     pub payment_id: String,
-    /// The bank's name for it.
+    /// The bank's id of the payment.
     pub transaction_id: String,
-    /// How much was charged.
+    /// The amount that was charged.
     pub amount: Money,
-    /// In which currency.
+    /// The currency of the amount, as ISO 4217 writes it.
     pub currency: String,
     /// The kind of card: `visa`, `mastercard`, `amex`, or `card` for any other.
     pub card: String,
-    /// When it was charged.
+    /// When the card was charged.
     pub charged_at: Timestamp,
 }
 
-/// Why a charge was not made or not given back, or may not have been.
+/// The reason why a charge or refund was not made, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GatewayError {
-    /// The gateway will not do it, however often it is asked.
+    /// The gateway declines the request, and will decline a repeated one.
     #[error("{0}")]
     Declined(&'static str),
-    /// The charge was undone, maybe before it was made. Its idempotency key charges nothing any more.
+    /// The charge was refunded, or its key was voided before it was made. The key can charge nothing later.
     #[error("the charge was refunded, or its idempotency key was voided before anything was charged")]
     Voided,
-    /// The gateway wants to be asked less often.
+    /// The gateway throttles.
     #[error("the gateway asks for fewer requests")]
     RateLimited,
-    /// No answer in time.
+    /// The gateway did not answer in time; it may have acted.
     #[error("the gateway did not answer in time")]
     Timeout,
-    /// Not now.
+    /// The gateway is out of service for a while.
     #[error("the gateway is temporarily out of service")]
     TemporaryFailure,
-    /// An answer that does not say whether it was done. The idempotency key makes it safe to ask again.
+    /// The answer leaves open whether the gateway acted. The idempotency key makes a retry safe.
     #[error("the gateway's answer leaves the status of the charge open: {0}")]
     UnknownStatus(String),
 }
@@ -121,17 +121,17 @@ impl From<StoreError> for GatewayError {
 /// The result of `process_payment`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payment {
-    /// The gateway's name for the payment.
+    /// The gateway's id of the payment.
     pub payment_id: String,
-    /// How much was charged.
+    /// The amount that was charged.
     pub amount_charged: Money,
-    /// In which currency.
+    /// The currency of the amount, as ISO 4217 writes it.
     pub currency: String,
     /// The kind of card: `visa`, `mastercard`, `amex`, or `card` for any other.
     pub payment_method_type: String,
-    /// The bank's name for the payment.
+    /// The bank's id of the payment.
     pub transaction_id: String,
-    /// When the card was charged, which a repeated step does not do again.
+    /// When the card was charged. A repeated attempt does not change it.
     pub processed_at: Timestamp,
 }
 
@@ -155,15 +155,15 @@ impl From<Charge> for Payment {
 /// The result of `refund_payment`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refund {
-    /// The gateway's name for the refund; `None` where nothing had been charged.
+    /// The gateway's id of the refund; `None` where nothing had been charged.
     pub refund_id: Option<String>,
-    /// The gateway's name for the payment that was given back; `None` where nothing had been charged.
+    /// The gateway's id of the refunded payment; `None` where nothing had been charged.
     pub payment_id: Option<String>,
-    /// How much was given back: all of the payment, 0.00 where nothing had been charged.
+    /// The refunded amount: the whole payment, or 0.00 where nothing had been charged.
     pub amount_refunded: Money,
-    /// In which currency.
+    /// The currency of the amount, as ISO 4217 writes it.
     pub currency: String,
-    /// When it was given back, or since when the charge is ruled out; a repeated step changes neither.
+    /// When the charge was refunded, or its key voided. A repeated attempt does not change it.
     pub refunded_at: Timestamp,
 }
 

@@ -1,4 +1,4 @@
-//! What a cart costs: tax and shipping on top of its subtotal.
+//! Pricing of a cart: tax and shipping on top of its subtotal.
 
 use crate::{ConfigError, Money, config};
 use rust_decimal::{Decimal, RoundingStrategy};
@@ -18,7 +18,7 @@ pub struct Pricing {
     shipping_rates: Vec<ShippingRate>,
 }
 
-/// What shipping costs up to a weight, that weight included.
+/// The price of shipping up to a weight, that weight included.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ShippingRate {
@@ -27,16 +27,16 @@ struct ShippingRate {
     price: Money,
 }
 
-/// What a cart comes to.
+/// The amounts of a cart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Totals {
-    /// The sum of the lines.
+    /// The sum of the lines, before tax and shipping.
     pub subtotal: Money,
     /// Tax on the subtotal.
     pub tax: Money,
-    /// Shipping.
+    /// The price of shipping, by the cart's weight.
     pub shipping: Money,
-    /// All of it: what is charged.
+    /// The amount to charge: subtotal, tax and shipping.
     pub total: Money,
 }
 
@@ -44,22 +44,22 @@ const TAX_RATE: &str = "SHOP_TAX_RATE";
 const UNIT_WEIGHT_LB: &str = "SHOP_UNIT_WEIGHT_LB";
 const SHIPPING_RATES: &str = "SHOP_SHIPPING_RATES";
 
-/// Rates and weights of so few decimals keep every product with an amount of cents exact.
+/// The most decimals of a rate or weight. So few keep every product with an amount of cents exact.
 const MAX_DECIMALS: u32 = 6;
 
 impl Pricing {
-    /// The rules as the environment gives them.
+    /// Reads the rules from the environment.
     ///
     /// # Errors
-    /// The variable that makes no sense.
+    /// A variable is invalid; the error names it.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_variables(config::variable)
     }
 
-    /// The rules where the environment says nothing.
+    /// Makes the default rules.
     ///
     /// # Errors
-    /// None: the defaults make sense.
+    /// None: the defaults are valid.
     pub fn standard() -> Result<Self, ConfigError> {
         Self::from_variables(|_| None)
     }
@@ -78,13 +78,13 @@ impl Pricing {
         Ok(Self { tax_rate, unit_weight_lb: decimal(UNIT_WEIGHT_LB, &value(UNIT_WEIGHT_LB, "0.5"))?, shipping_rates })
     }
 
-    /// What a cart of this subtotal and so many units comes to; `None` where that is out of range.
+    /// Computes the amounts of a cart from its subtotal and number of units; `None` where they are out of range.
     pub fn totals(&self, subtotal: Money, units: u32) -> Option<Totals> {
         let (tax, shipping) = (self.tax(subtotal)?, self.shipping(units)?);
         Some(Totals { subtotal, tax, shipping, total: subtotal.plus(tax)?.plus(shipping)? })
     }
 
-    /// Tax, rounded half up to the cent.
+    /// Computes the tax, rounded half up to the cent.
     fn tax(&self, subtotal: Money) -> Option<Money> {
         let exact = subtotal.to_decimal().checked_mul(self.tax_rate)?;
         Money::from_decimal(exact.round_dp_with_strategy(2, RoundingStrategy::MidpointAwayFromZero))
@@ -111,7 +111,7 @@ fn check_rates(rates: &[ShippingRate]) -> Result<(), &'static str> {
     let Some((last, others)) = rates.split_last() else { return Err("has no rates") };
     let limits: Vec<Decimal> = others.iter().filter_map(|rate| rate.up_to_lb).collect();
     if last.up_to_lb.is_some() || limits.len() < others.len() {
-        return Err("needs `up_to_lb` in every rate but the last, which is for all that is heavier");
+        return Err("needs `up_to_lb` in every rate but the last, which is for all heavier carts");
     }
     if !limits.is_sorted_by(|lighter, heavier| lighter < heavier) {
         return Err("has rates that do not go from light to heavy");
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn two_of_product_1_come_to_a_hundred() {
+    fn two_units_of_product_1_cost_one_hundred() {
         let subtotal = Money::from_cents(4398).times(2).unwrap();
         let Totals { subtotal, tax, shipping, total } = default().totals(subtotal, 2).unwrap();
         assert_eq!([subtotal, tax, shipping, total].map(|sum| sum.to_string()), ["87.96", "7.04", "5.00", "100.00"]);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_total_out_of_range_is_no_total() {
+    fn total_out_of_range_is_none() {
         assert_eq!(default().totals(Money::from_cents(i64::MAX), 1), None);
     }
 
@@ -183,7 +183,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against integers alone: rate in millionths, half up by adding half of the divisor.
+        /// Compares with integer arithmetic: the rate in millionths, rounded half up by adding half of the divisor.
         #[test]
         fn tax_agrees_with_integers(cents in 0i64..=1_000_000_000_000, millionths in 0u32..=1_000_000) {
             let rate = Decimal::new(i64::from(millionths), 6).to_string();
@@ -198,7 +198,7 @@ mod tests {
         }
 
         #[test]
-        fn the_total_is_the_sum_of_its_parts(cents in 0i64..=1_000_000_000_000, units in 0u32..50_000) {
+        fn total_is_the_sum_of_its_parts(cents in 0i64..=1_000_000_000_000, units in 0u32..50_000) {
             let Totals { subtotal, tax, shipping, total } = default().totals(Money::from_cents(cents), units).unwrap();
             prop_assert_eq!(subtotal.cents() + tax.cents() + shipping.cents(), total.cents());
         }

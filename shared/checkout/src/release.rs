@@ -1,4 +1,4 @@
-//! Giving units back to stock: all that a reservation took, once.
+//! Releasing a reservation: all of its units go back to stock, once.
 
 use crate::{InventoryChange, ProductId, Reservation, UpdatedProduct};
 use serde::{Deserialize, Serialize};
@@ -8,34 +8,34 @@ use stepwell::{StepResult, Timestamp};
 /// The result of `release_stock`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
-    /// One entry for each product that got units back: none where nothing had been reserved. A product that has left the
-    /// catalogue has no stock to give back to.
+    /// One entry for each product that got units back; empty where nothing had been reserved. A product that was
+    /// removed from the catalogue has no entry.
     pub released_products: Vec<ReleasedProduct>,
-    /// How many units were given back in all.
+    /// The number of units that were put back, of all products.
     pub total_items_released: u32,
-    /// The same as movements of stock, for the books.
+    /// The same as stock movements, for inventory accounting.
     pub inventory_changes: Vec<InventoryChange>,
-    /// When they were given back, or since when the reservation is ruled out; a repeated step changes neither.
+    /// When the units were put back, or the reservation's key voided. A repeated attempt does not change it.
     pub released_at: Timestamp,
 }
 
-/// What became of one product's stock.
+/// The change of one product's stock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleasedProduct {
-    /// The product.
+    /// The product's number in the catalogue.
     pub product_id: ProductId,
-    /// Its name.
+    /// The product's name, as in the reservation.
     pub name: String,
-    /// Its stock as read right before. What other checkouts did in between is not in this figure.
+    /// The stock as read right before. Concurrent changes by other checkouts are not in this figure.
     pub previous_stock: u32,
-    /// The stock that came of it.
+    /// `previous_stock` and the released units.
     pub new_stock: u32,
-    /// How many units were given back.
+    /// The number of units that were put back.
     pub quantity_released: u32,
 }
 
 impl Release {
-    /// What gives back a reservation to the products that are still there.
+    /// Computes the release of a reservation, for the products that are still in `stock`.
     pub fn of(reservation: &Reservation, stock: &BTreeMap<ProductId, u32>, at: Timestamp) -> Self {
         let released = |line: &UpdatedProduct| {
             let previous_stock = *stock.get(&line.product_id)?;
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_comes_back_to_the_stock_of_today() {
+    fn every_line_is_added_to_the_current_stock() {
         let release =
             Release::of(&reservation(), &[(ProductId(1), 5), (ProductId(2), 0)].into(), Timestamp::from_millis(0));
         let stocks = release.released_products.iter().map(|line| (line.previous_stock, line.new_stock));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_product_that_is_gone_gets_nothing_back() {
+    fn removed_product_gets_nothing_back() {
         let release = Release::of(&reservation(), &[(ProductId(2), 0)].into(), Timestamp::from_millis(0));
         assert_eq!(release.inventory_changes.iter().map(|change| change.product_id.0).collect::<Vec<_>>(), [2]);
         assert_eq!(release.total_items_released, 3);

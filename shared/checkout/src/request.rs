@@ -5,33 +5,33 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-/// The most lines a cart may have: what fits, with room to spare, into one DynamoDB transaction and one `BatchGetItem`.
+/// The most lines of a cart. DynamoDB takes 100 items in a transaction and in a `BatchGetItem`, so 50 leave room.
 pub const MAX_LINES: usize = 50;
 
-/// The most units of one product in a line.
+/// The most units in one line of a cart.
 pub const MAX_QUANTITY: u32 = 1_000;
 
-/// What the client sent, as far as the steps read it. Which fields there are in all, and what they may hold, is in the
-/// schema of `checkout.yaml`.
+/// The fields of the client's request that the steps read. The schema in `checkout.yaml` has all fields and their
+/// limits.
 ///
-/// Reading it is lenient: the schema has refused bad requests at the door, but a message is not to be trusted, so each
-/// step checks again what it needs, and a field of the wrong type is for it the same as a field that is missing.
+/// Deserialization is lenient: a field of the wrong type counts as missing. The API has checked the request against the
+/// schema, but tasks can be started in other ways, so each step checks again the fields that it needs.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct CheckoutRequest {
-    /// What is bought.
+    /// The lines of the cart.
     #[serde(deserialize_with = "lenient::list")]
     pub cart_items: Vec<CartItem>,
-    /// How it is paid.
+    /// The card and the agreed amount.
     #[serde(deserialize_with = "lenient::or_default")]
     pub payment_info: PaymentInfo,
-    /// Who buys it.
+    /// The customer's address and name.
     #[serde(deserialize_with = "lenient::or_default")]
     pub customer_info: CustomerInfo,
-    /// Where it goes: the lines of an address by name, as the customer's country has them.
+    /// The delivery address: its lines by name, because addresses differ by country.
     #[serde(deserialize_with = "lenient::or_default")]
     pub shipping_info: BTreeMap<String, String>,
-    /// How soon it has to be there.
+    /// The speed of the delivery.
     #[serde(deserialize_with = "lenient::or_default")]
     pub priority: Priority,
 }
@@ -40,59 +40,60 @@ pub struct CheckoutRequest {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct CartItem {
-    /// The product.
+    /// The product's number; `None` where it is missing or invalid.
     #[serde(deserialize_with = "lenient::or_default")]
     pub product_id: Option<ProductId>,
-    /// How many units of it.
+    /// The number of units; `None` where it is missing or not a whole number.
     #[serde(deserialize_with = "lenient::whole")]
     pub quantity: Option<u32>,
-    /// The price of one unit that the customer saw. Left as JSON: one that is no amount has to be found to differ.
+    /// The price of one unit that the customer saw. It stays JSON, so that an invalid price is a mismatch and not
+    /// absent.
     pub price: Option<Value>,
 }
 
-/// How a checkout is paid.
+/// The payment part of a request.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct PaymentInfo {
-    /// What the gateway knows the card by.
+    /// The gateway's token for the card.
     #[serde(deserialize_with = "lenient::or_default")]
     pub token: Option<Token>,
-    /// What the customer has agreed to pay in all.
+    /// The total that the customer has agreed to pay.
     #[serde(deserialize_with = "lenient::or_default")]
     pub amount: Option<Money>,
-    /// In which currency.
+    /// The currency of the amount; `None` stands for [`CURRENCY`](crate::CURRENCY).
     #[serde(deserialize_with = "lenient::text")]
     pub currency: Option<String>,
 }
 
-/// Who buys.
+/// The customer part of a request.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct CustomerInfo {
-    /// Where the confirmation goes: an [`EmailAddress`](crate::EmailAddress), as the step that writes to it finds. What is
-    /// none is an error of its own there, and not the same as nothing.
+    /// The address for the confirmation. `send_confirmation` parses it as an [`EmailAddress`](crate::EmailAddress), so
+    /// that an invalid address and a missing one are different errors.
     #[serde(deserialize_with = "lenient::text")]
     pub email: Option<String>,
-    /// How the customer is addressed.
+    /// The customer's name, for the greeting and the order.
     #[serde(deserialize_with = "lenient::or_default")]
     pub name: Option<PersonName>,
 }
 
-/// How soon an order has to be there.
+/// The speed of a delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
-    /// In five days.
+    /// Five days.
     #[default]
     Standard,
-    /// In two days, and the checkout itself gives up sooner.
+    /// Two days. The checkout has fewer attempts and shorter timeouts.
     Express,
-    /// In one day.
+    /// One day.
     Overnight,
 }
 
 impl Priority {
-    /// How long delivery takes.
+    /// Returns the time from the order to its delivery.
     pub const fn delivery_time(self) -> Duration {
         const DAY: u64 = 24 * 60 * 60;
         Duration::from_secs(match self {
@@ -103,18 +104,18 @@ impl Priority {
     }
 }
 
-/// A card's token. Whoever has it can charge the card, so it is shown nowhere: not in a log, not in an error.
+/// A card's token. It is enough to charge the card, so no log and no error shows it, and `Debug` hides it.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Token(String);
 
 impl Token {
-    /// The token itself, for the gateway only.
+    /// Returns the token's text, for the gateway only.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the token is empty or blank.
     pub fn is_empty(&self) -> bool {
         self.0.trim().is_empty()
     }
@@ -142,14 +143,14 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_not_printed() {
+    fn token_is_hidden_in_debug_output() {
         let request = read(json!({"payment_info": {"token": "test_success_visa", "amount": 1}}));
         assert_eq!(request.payment_info.token.as_ref().unwrap().reveal(), "test_success_visa");
         assert!(!format!("{request:?}").contains("visa"));
     }
 
     #[test]
-    fn what_does_not_fit_is_absent_and_the_rest_is_read() {
+    fn field_of_the_wrong_type_is_absent_and_the_rest_is_read() {
         let request = read(json!({
             "cart_items": [7, {"product_id": "1", "quantity": -2, "price": "cheap"}, {"product_id": 3, "quantity": 2.0}],
             "payment_info": {"token": 5, "amount": 1.005, "currency": 5},
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_is_the_one_that_was_given_even_where_a_float_is_two_amounts() {
+    fn amounts_that_share_a_float_are_read_exactly() {
         for text in ["133610627515675.62", "133610627515675.63"] {
             let value: Value = serde_json::from_str(text).unwrap();
             let request = read(json!({"cart_items": [{"price": value}], "payment_info": {"amount": value}}));
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_are_read_as_json_schema_reads_them() {
+    fn whole_numbers_follow_json_schema() {
         let quantity = |text: &str| {
             let line = format!(r#"{{"product_id": {text}, "quantity": {text}}}"#);
             let line: CartItem = serde_json::from_str(&line).unwrap();

@@ -1,4 +1,4 @@
-//! Taking units out of stock: all of a cart or none of it, once.
+//! Reserving the units of a cart: all of its lines or none, once.
 
 use crate::{LineItem, ProductId};
 use serde::{Deserialize, Serialize};
@@ -10,40 +10,40 @@ use stepwell::StepResult;
 pub struct Reservation {
     /// One entry for each product.
     pub updated_products: Vec<UpdatedProduct>,
-    /// How many units were taken in all.
+    /// The number of units that were taken, of all products.
     pub total_items_reserved: u32,
-    /// The same as movements of stock, for the books.
+    /// The same as stock movements, for inventory accounting.
     pub inventory_changes: Vec<InventoryChange>,
 }
 
-/// What became of one product's stock.
+/// The change of one product's stock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpdatedProduct {
-    /// The product.
+    /// The product's number in the catalogue.
     pub product_id: ProductId,
-    /// Its name.
+    /// The product's name, as in the cart.
     pub name: String,
-    /// Its stock as read right before. Where other checkouts took some in between, they are not in this figure.
+    /// The stock as read right before. Concurrent changes by other checkouts are not in this figure.
     pub previous_stock: u32,
-    /// The stock that was left of it.
+    /// `previous_stock` without the reserved units.
     pub new_stock: u32,
-    /// How many units were taken.
+    /// The number of units that were taken.
     pub quantity_reserved: u32,
 }
 
-/// One movement of stock.
+/// One stock movement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InventoryChange {
-    /// The product.
+    /// The product's number in the catalogue.
     pub product_id: ProductId,
-    /// What moved it: `reservation` or `release`.
+    /// `reservation` or `release`.
     pub change_type: String,
-    /// By how many units: negative where they leave the stock, positive where they come back.
+    /// The number of units: negative for a reservation, positive for a release.
     pub quantity: i64,
 }
 
 impl Reservation {
-    /// What takes these lines out of this stock, in which a product that is gone is missing.
+    /// Computes the reservation of these lines. A product that is missing in `stock` counts as 0.
     pub fn of(lines: &[LineItem], stock: &BTreeMap<ProductId, u32>) -> Self {
         let updated = lines.iter().map(|line| {
             let previous_stock = stock.get(&line.product_id).copied().unwrap_or_default();

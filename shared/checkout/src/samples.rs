@@ -1,5 +1,5 @@
-//! The sample messages in `events/` are those that the engine sends. The files are rendered and held current by the command
-//! `stepwell`.
+//! Compares the sample messages in `events/` with the messages of the engine. The command `stepwell` renders the files
+//! and checks that they are current.
 
 use crate::{ShopCode, testing::steps};
 use serde_json::Value;
@@ -14,11 +14,11 @@ fn planned() -> impl Iterator<Item = &'static str> {
     steps::all().into_iter().chain(steps::compensations())
 }
 
-/// A checkout that fails at its last step is undone whole, so the engine sends every message there is.
+/// A checkout that fails at its last step runs all compensations, so the engine sends a message to every step.
 #[tokio::test(start_paused = true)]
 async fn sample_messages_are_those_the_engine_sends() {
     let harness = Harness::new(crate::workflow().unwrap()).call_by_call().with_all(Leaves("{}"));
-    let declined = StepError::new(ShopCode::PaymentDeclined, "as the test wants it");
+    let declined = StepError::new(ShopCode::PaymentDeclined, "injected by the test");
     steps::plan().leaves().for_each(|step| harness.fail(&step.name, [StepFault::Error(declined.clone())]));
     let request =
         fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/requests/success.json")).unwrap();

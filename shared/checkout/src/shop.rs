@@ -1,22 +1,22 @@
-//! The shop as a step sees it: what makes the ports.
+//! The factory of the shop's ports.
 
 use crate::{Catalogue, ConfigError, Gateway, Mailer, Orders, Pricing, Stock};
 
-/// Makes the shop's ports. A port is made, and its configuration read, when a step asks for it: so a function needs the
-/// environment of its own ports only, and one whose environment is incomplete ends at its start.
+/// Makes the shop's ports. A port reads its configuration when a step asks for it. So a function needs the environment
+/// of its own ports only, and it fails at its start if that is incomplete.
 ///
 /// # Errors
 /// Each method fails where a part of its configuration is missing or cannot be used.
 pub trait Shop {
-    /// Looks products up.
+    /// Looks up products.
     type Catalogue: Catalogue + 'static;
     /// Takes units out of stock and gives them back.
     type Stock: Stock + 'static;
-    /// Keeps orders.
+    /// Stores orders.
     type Orders: Orders + 'static;
-    /// Charges cards.
+    /// Charges and refunds cards.
     type Gateway: Gateway + 'static;
-    /// Sends mail.
+    /// Sends e-mail.
     type Mailer: Mailer + 'static;
 
     /// Makes the catalogue.
@@ -34,6 +34,6 @@ pub trait Shop {
     /// Makes the mailer.
     fn mailer(&self) -> Result<Self::Mailer, ConfigError>;
 
-    /// The rules for tax and shipping.
+    /// Reads the rules for tax and shipping.
     fn pricing(&self) -> Result<Pricing, ConfigError>;
 }

@@ -1,15 +1,15 @@
-//! The stock, as the steps ask for it.
+//! The port of the stock.
 
 use crate::{InsufficientStock, LineItem, Release, Reservation, StoreError};
 use stepwell::Timestamp;
 
-/// Why nothing was reserved.
+/// The reason why nothing was reserved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReserveError {
     /// A product has too few units.
     #[error(transparent)]
     InsufficientStock(#[from] InsufficientStock),
-    /// The reservation was released, maybe before it was made. Its key takes nothing any more.
+    /// The reservation was released, or its key was voided before it was made. The key can reserve nothing later.
     #[error("the reservation was released, or its idempotency key was voided before anything was reserved")]
     Void,
     /// The table gave no answer.
@@ -17,10 +17,10 @@ pub enum ReserveError {
     Store(#[from] StoreError),
 }
 
-/// Where stock is taken from and given back to.
+/// The port that reserves and releases units of stock.
 pub trait Stock: Send + Sync {
-    /// Takes every line out of stock, or none. The same idempotency key again takes nothing more and answers as the
-    /// first time. The lines name each product once.
+    /// Takes every line out of stock, or none. A repeated call with the same idempotency key takes nothing and returns
+    /// the first answer. The lines name each product once.
     ///
     /// # Errors
     /// A product has too few units, the key is void, or the table gave no answer.
@@ -31,9 +31,9 @@ pub trait Stock: Send + Sync {
         at: Timestamp,
     ) -> impl Future<Output = Result<Reservation, ReserveError>> + Send;
 
-    /// Makes a reservation's idempotency key void: what was taken with it is given back, and where nothing was, nothing
-    /// ever will be, however late a request for it comes. The same key again gives back nothing more and answers as the
-    /// first time.
+    /// Voids a reservation's idempotency key. Units that were taken under it are put back. If there are none, the key
+    /// can take nothing later, however late the request comes. A repeated call puts back nothing and returns the first
+    /// answer.
     ///
     /// # Errors
     /// The table gave no answer.

@@ -1,18 +1,18 @@
-//! Why what the shop keeps could not be read or written.
+//! Errors of the shop's tables.
 
 use crate::ShopCode;
 use stepwell::StepError;
 
-/// Why a table gave no answer. None of these is the request's fault, so each is worth another attempt.
+/// An error of a table. None of these is the request's fault, so each is retryable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// Too many requests, or another transaction held one of the items.
+    /// DynamoDB throttles, or another transaction conflicted on one of the items.
     #[error("the table is busy ({0})")]
     Busy(String),
-    /// The call failed otherwise. Whether it has had its effect is not known.
+    /// The call failed otherwise. It may have had its effect.
     #[error("the table gave no answer ({0})")]
     Failed(String),
-    /// An item does not hold what it should.
+    /// An item is invalid.
     #[error("an item cannot be read: {0}")]
     Unreadable(String),
 }

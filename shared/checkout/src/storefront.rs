@@ -1,16 +1,17 @@
-//! What the shop shows to its customers.
+//! The port that the shop's API reads from.
 
 use crate::{Order, Product, StoreError};
 
-/// The catalogue and the orders, as customers look at them.
+/// The port that reads the catalogue and the orders for customers.
 pub trait Storefront: Send + Sync {
-    /// The whole catalogue, by number, less what cannot be read: one bad row must not close the shop.
+    /// Returns the whole catalogue, by number. Rows that cannot be read are left out: one bad row must not close the
+    /// shop.
     ///
     /// # Errors
     /// The table gave no answer.
     fn all_products(&self) -> impl Future<Output = Result<Vec<Product>, StoreError>> + Send;
 
-    /// The order with this id, cancelled or not; `None` where there is none or the text is no id.
+    /// Returns the order with this id, cancelled or not; `None` where there is none or the text is not an id.
     ///
     /// # Errors
     /// The table gave no answer.

@@ -1,4 +1,4 @@
-//! What the simulated payment gateway does, for demonstrations and tests: what the card's token says.
+//! The script of the simulated payment gateway, for demonstrations and tests. The card's token selects the behaviour.
 //!
 //! | token | what happens |
 //! |---|---|
@@ -9,7 +9,7 @@
 //! | `test_temp_fail_3_...` | fails three times, then is charged; `test_rate_limit_3_...` likewise |
 //! | any other | declined as an unknown card |
 //!
-//! A card that is charged can be refunded, unless a later word of its token says otherwise:
+//! A charge can be refunded, unless a later word of the token says otherwise:
 //!
 //! | token | what happens to a refund |
 //! |---|---|
@@ -19,21 +19,21 @@
 use crate::{Charge, ChargeRequest, GatewayError, Token};
 use sha2::{Digest, Sha256};
 
-/// What a token makes the gateway do when a card is charged.
+/// The gateway's behaviour on a charge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Script {
-    /// It is charged.
+    /// The charge succeeds.
     Charge,
-    /// It is declined, always.
+    /// Every attempt is declined, for this reason.
     Decline(&'static str),
-    /// It times out, always.
+    /// Every attempt times out.
     TimeOut,
-    /// It fails so many times, then is charged.
+    /// The first attempts fail with this error, as many as the number says; then the charge succeeds.
     FailFirst(u32, GatewayError),
 }
 
 impl Script {
-    /// What this token says of a charge.
+    /// Reads the behaviour on a charge from a token.
     pub fn of(token: &Token) -> Self {
         let times = |word: &str| word.parse().unwrap_or(1);
         match token.reveal().split('_').collect::<Vec<_>>().as_slice() {
@@ -49,7 +49,7 @@ impl Script {
     }
 }
 
-/// How often a refund fails, and how.
+/// Reads from a token how often a refund fails, and with which error; `None` where it succeeds at once.
 pub fn refund_failures(token: &Token) -> Option<(u32, GatewayError)> {
     let mut words = token.reveal().split('_').skip_while(|word| !matches!(*word, "norefund" | "refundfail"));
     match words.next()? {
@@ -58,7 +58,8 @@ pub fn refund_failures(token: &Token) -> Option<(u32, GatewayError)> {
     }
 }
 
-/// The names of a payment and of its transaction come from the key, so they are the same whoever asks first.
+/// Derives the ids of a payment and of its transaction from the idempotency key, so concurrent requests get the same
+/// ids.
 fn names(key: &str) -> (String, String) {
     let hex: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
     let (payment, rest) = hex.split_at(24);
@@ -66,16 +67,16 @@ fn names(key: &str) -> (String, String) {
     (payment.to_owned(), transaction.to_owned())
 }
 
-/// The name of the refund of a key's charge.
+/// Derives the id of the refund of a key's charge.
 pub fn refund_id(key: &str) -> String {
     let (refund, _) = names(key);
     format!("ref_{refund}")
 }
 
-/// The charge that a key has made, as the answer to another request under it: the same one, or somebody's mistake.
+/// Answers a repeated request under a key that has a charge already, with that charge.
 ///
 /// # Errors
-/// It is of another amount.
+/// The request has another amount or currency, which is a mistake of the caller.
 pub fn repeated(charge: Charge, request: &ChargeRequest<'_>) -> Result<Charge, GatewayError> {
     if charge.amount == request.amount && charge.currency == request.currency {
         return Ok(charge);
@@ -83,7 +84,7 @@ pub fn repeated(charge: Charge, request: &ChargeRequest<'_>) -> Result<Charge, G
     Err(GatewayError::UnknownStatus("the idempotency key belongs to a charge of another amount".to_owned()))
 }
 
-/// The charge that a request makes.
+/// Makes the charge for a request.
 pub fn new_charge(request: &ChargeRequest<'_>) -> Charge {
     let (payment, transaction) = names(request.idempotency_key);
     let known = ["visa", "mastercard", "amex"];
@@ -118,7 +119,7 @@ mod tests {
     #[test_case("test_success", Script::Decline("unknown card"); "no underscore")]
     #[test_case("tok_1a2b", Script::Decline("unknown card"); "a real one")]
     #[test_case("", Script::Decline("unknown card"); "none")]
-    fn a_token_says_what_happens(token: &str, script: Script) {
+    fn token_selects_the_script(token: &str, script: Script) {
         assert_eq!(Script::of(&token.into()), script);
     }
 
@@ -128,7 +129,7 @@ mod tests {
     #[test_case("test_success_visa_norefund", Some((u32::MAX, GatewayError::Declined("refund declined"))))]
     #[test_case("test_success_visa_refundfail_2", Some((2, GatewayError::TemporaryFailure)))]
     #[test_case("test_temp_fail_3_refundfail", Some((1, GatewayError::TemporaryFailure)))]
-    fn a_token_may_say_that_refunds_fail(token: &str, failures: Option<(u32, GatewayError)>) {
+    fn token_selects_the_refund_failures(token: &str, failures: Option<(u32, GatewayError)>) {
         assert_eq!(refund_failures(&token.into()), failures);
     }
 
@@ -136,7 +137,7 @@ mod tests {
     #[test_case("test_success_mastercard", "mastercard")]
     #[test_case("test_temp_fail_2_amex", "amex")]
     #[test_case("test_success_other", "card")]
-    fn the_card_is_told_by_name(token: &str, card: &str) {
+    fn card_brand_is_read_from_the_token(token: &str, card: &str) {
         let request = ChargeRequest {
             idempotency_key: "a key",
             token: &token.into(),

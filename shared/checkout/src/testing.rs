@@ -1,5 +1,5 @@
-//! A shop in memory, for tests. It obeys the rules of the deployed one: what is asked for again under the same key is done
-//! once, and what was undone, or ruled out before it was done, is not done any more.
+//! A shop in memory, for tests. It obeys the rules of the deployed shop: repeated calls under one key have one effect,
+//! and a key that was compensated or voided can have no effect later.
 
 pub mod steps;
 
@@ -17,13 +17,13 @@ use stepwell::{TaskId, Timestamp};
 
 /// A shop in memory. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryShop(Arc<Mutex<State>>);
+pub struct MemoryShop(Arc<Mutex<ShopState>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct ShopState {
     products: BTreeMap<ProductId, Product>,
     unreadable: BTreeSet<ProductId>,
-    payments: BTreeMap<String, Payment>,
+    payments: BTreeMap<String, GatewayRecord>,
     reservations: BTreeMap<String, Reservation>,
     releases: BTreeMap<String, Release>,
     orders: BTreeMap<TaskId, Order>,
@@ -33,87 +33,87 @@ struct State {
     outage: Outage,
 }
 
-/// What the gateway remembers of an idempotency key.
+/// The gateway's record of an idempotency key.
 #[derive(Debug, Default)]
-struct Payment {
+struct GatewayRecord {
     charge: Option<Charge>,
     voided_at: Option<Timestamp>,
     failures: u32,
     refund_failures: u32,
 }
 
-/// What the ports answer, without doing anything.
+/// The errors that the ports return without any effect; `None` where a port works.
 #[derive(Clone, Debug, Default)]
 pub struct Outage {
     /// The catalogue, the stock and the orders.
     pub tables: Option<StoreError>,
     /// The payment gateway.
     pub gateway: Option<GatewayError>,
-    /// The mail service.
+    /// The e-mail service.
     pub mail: Option<MailError>,
 }
 
 impl MemoryShop {
-    /// A shop that sells this.
+    /// Makes a shop with these products.
     pub fn selling(products: impl IntoIterator<Item = Product>) -> Self {
         let shop = Self::default();
         shop.state().products = products.into_iter().map(|product| (product.id, product)).collect();
         shop
     }
 
-    /// Makes a product's row one that cannot be read.
+    /// Makes a product's row unreadable.
     pub fn spoil(&self, id: ProductId) {
         self.state().unreadable.insert(id);
     }
 
-    /// Breaks ports, or repairs them.
+    /// Sets which ports fail from now on. The default repairs them.
     pub fn set_outage(&self, outage: Outage) {
         self.state().outage = outage;
     }
 
-    /// The units of a product that are there; 0 where the product is gone.
+    /// Returns the stock of a product; 0 where the product does not exist.
     pub fn stock_of(&self, id: ProductId) -> u32 {
         self.state().products.get(&id).map_or(0, |product| product.stock)
     }
 
-    /// The charges that were not given back, by idempotency key.
+    /// Returns the charges that were not refunded, by idempotency key.
     pub fn charges(&self) -> BTreeMap<String, Charge> {
         let state = self.state();
         let in_force = state.payments.iter().filter(|(_, payment)| payment.voided_at.is_none());
         in_force.filter_map(|(key, payment)| Some((key.clone(), payment.charge.clone()?))).collect()
     }
 
-    /// The reservations that were not released, by idempotency key.
+    /// Returns the reservations that were not released, by idempotency key.
     pub fn reservations(&self) -> BTreeMap<String, Reservation> {
         self.state().reservations.clone()
     }
 
-    /// All orders, cancelled or not.
+    /// Returns all orders, cancelled or not.
     pub fn all_orders(&self) -> Vec<Order> {
         self.state().orders.values().cloned().collect()
     }
 
-    /// The emails that were sent.
+    /// Returns the e-mails that were sent, in order.
     pub fn emails(&self) -> Vec<Email> {
         self.state().emails.clone()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ShopState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tables(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+    fn tables(&self) -> Result<MutexGuard<'_, ShopState>, StoreError> {
         let state = self.state();
         state.outage.tables.clone().map_or(Ok(state), Err)
     }
 
-    fn payments(&self) -> Result<MutexGuard<'_, State>, GatewayError> {
+    fn payments(&self) -> Result<MutexGuard<'_, ShopState>, GatewayError> {
         let state = self.state();
         state.outage.gateway.clone().map_or(Ok(state), Err)
     }
 }
 
-impl State {
+impl ShopState {
     fn stocks(&self) -> BTreeMap<ProductId, u32> {
         self.products.iter().map(|(id, product)| (*id, product.stock)).collect()
     }
@@ -256,13 +256,13 @@ impl Orders for MemoryShop {
 }
 
 impl Mailer for MemoryShop {
-    async fn send(&self, letter: &Email) -> Result<String, MailError> {
+    async fn send(&self, email: &Email) -> Result<String, MailError> {
         let mut state = self.state();
         if let Some(error) = &state.outage.mail {
             return Err(error.clone());
         }
-        state.emails.push(letter.clone());
-        // As long as a name that SES gives.
+        state.emails.push(email.clone());
+        // As long as SES's message ids.
         Ok(format!("email-{:053}", state.emails.len()))
     }
 }

@@ -1,13 +1,13 @@
-//! Free text: names, the lines of an address, whatever else a customer writes about an order.
+//! Free text of customers: names, lines of an address, and other remarks about an order.
 //!
-//! It is shown to people, in a letter or on a packing list, and must read there as it was written. So it is one line, and
-//! nothing in it changes how the text around it is laid out.
+//! People read it in e-mails and on packing lists. So it is one line, and it has no character that changes the layout
+//! of the text around it.
 
 use serde::Deserialize;
 use std::str::FromStr;
 
-/// A text of one line, which may be empty. It has no control characters, no line or paragraph separators, and none of the
-/// characters that turn the direction of the text that follows.
+/// A text of one line, which may be empty. It has no control characters, no line or paragraph separators, and no
+/// characters that override the direction of the text after them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct SingleLine(String);
@@ -18,35 +18,35 @@ pub struct SingleLine(String);
 #[serde(try_from = "String")]
 pub struct PersonName(SingleLine);
 
-/// Why a text is not a [`SingleLine`]. It reads as the rest of a sentence about the text.
+/// The reason why a text is not a [`SingleLine`]. It reads as the rest of a sentence about the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotASingleLine {
-    /// A line break, or another character that is an instruction.
+    /// The text has a line break or another control character.
     #[error("has a line break or another control character in it; write it on one line")]
     Control,
-    /// A character that turns the direction of the text after it.
+    /// The text has a character that overrides the direction of the text after it.
     #[error(
         "has a character in it that turns the direction of writing (U+202A to U+202E, U+2066 to U+2069); leave it out"
     )]
     Direction,
 }
 
-/// Why a text is not a [`PersonName`]. It reads as the rest of a sentence about the text.
+/// The reason why a text is not a [`PersonName`]. It reads as the rest of a sentence about the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAName {
-    /// It is not one line.
+    /// The text is not one line.
     #[error(transparent)]
     NotASingleLine(#[from] NotASingleLine),
-    /// Nobody would see it, or read it as a name.
+    /// The text has no visible letter or digit.
     #[error("has no letter or digit in it; write the name as it is to be read")]
     Blank,
-    /// It is too long.
+    /// The text has more than [`PersonName::MAX`] characters.
     #[error("has more than {max} characters", max = PersonName::MAX)]
     TooLong,
 }
 
 impl SingleLine {
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -75,21 +75,21 @@ impl TryFrom<String> for SingleLine {
 }
 
 impl PersonName {
-    /// The most characters that a name may have.
+    /// The most characters of a name.
     pub const MAX: usize = 100;
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// The name for the greeting of a letter; `None` where a mail program might make a link of it, or where it is long
-    /// enough for a message. Nobody has checked that the address is the buyer's own, so what a stranger writes here must
-    /// not come to somebody else as a letter of ours.
+    /// Returns the name for the greeting of an e-mail; `None` where an e-mail program might turn it into a link, or
+    /// where it is long enough for a message. The address may not be the buyer's own, so a stranger could otherwise
+    /// send a message to somebody else through our e-mails.
     pub fn for_greeting(&self) -> Option<&str> {
         const LONGEST: usize = 40;
         let text = self.as_str();
-        // A dot with two letters right behind it is where a domain might end. An initial has one.
+        // A dot with two letters right after it may be part of a domain. After an initial's dot there is at most one.
         let mut after_dots = text.split(['.', '\u{3002}', '\u{FF0E}', '\u{FF61}']).skip(1);
         let domain = after_dots.any(|part| part.chars().take(2).filter(|c| c.is_alphanumeric()).count() == 2);
         let link = domain || text.contains([':', '/', '\\', '@']);
@@ -126,7 +126,7 @@ impl From<PersonName> for String {
     }
 }
 
-/// Whether this is a letter or a digit. The fillers of the Korean script count as letters, but nobody sees them.
+/// Whether this is a visible letter or digit. Unicode counts the fillers of the Korean script as letters.
 fn is_legible(c: char) -> bool {
     c.is_alphanumeric() && !matches!(c, '\u{115F}' | '\u{1160}' | '\u{3164}' | '\u{FFA0}')
 }

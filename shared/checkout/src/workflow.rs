@@ -4,18 +4,18 @@ use crate::{EmailAddress, PersonName, SingleLine};
 use std::{fmt::Display, str::FromStr};
 use stepwell::{TextFormat, Workflow, WorkflowError};
 
-/// The checkout: its steps, their limits, and the schema of a request. Read it once, at start-up.
+/// Reads the checkout's workflow: its steps, their limits, and the schema of a request. Call it once, at start-up.
 ///
 /// # Errors
-/// None, unless `checkout.yaml` was changed for the worse; a test reads it.
+/// `checkout.yaml` is invalid. A test reads it, so a released version returns no error.
 pub fn workflow() -> Result<Workflow, WorkflowError> {
     workflow_from(include_str!("checkout.yaml"))
 }
 
-/// A checkout that is another in its limits, from the text of a workflow file.
+/// Reads a variant of the checkout's workflow, such as one with other limits, from the text of a workflow file.
 ///
 /// # Errors
-/// What is wrong with the file.
+/// The file is invalid; the error says where.
 pub fn workflow_from(file: &str) -> Result<Workflow, WorkflowError> {
     const FORMATS: [TextFormat; 3] = [
         TextFormat { name: "email-address", check: check::<EmailAddress> },
@@ -25,7 +25,7 @@ pub fn workflow_from(file: &str) -> Result<Workflow, WorkflowError> {
     Workflow::from_yaml_with_formats(file, &FORMATS)
 }
 
-/// What keeps a text from being a `T`.
+/// Checks that a text parses as a `T`; the error says why it does not.
 fn check<T: FromStr<Err: Display>>(text: &str) -> Result<(), String> {
     text.parse::<T>().map(drop).map_err(|error| error.to_string())
 }
@@ -47,7 +47,7 @@ mod tests {
         })
     }
 
-    /// The request with another value at a place.
+    /// The request with another value at a JSON pointer.
     fn with(pointer: &str, value: Value) -> Value {
         let (parent, name) = pointer.rsplit_once('/').unwrap();
         let mut request = request();
@@ -65,14 +65,14 @@ mod tests {
         violations.into_iter().map(|violation| violation.path).collect()
     }
 
-    /// The attempts of each step, and the seconds that one may take.
+    /// The maximum of attempts and the timeout in seconds of each step.
     fn step_limits(request: &Value) -> BTreeMap<String, (u32, u32)> {
         let plan = steps::workflow().plan_for(request);
         plan.steps().iter().map(|step| (step.name.clone(), (step.max_attempts, step.timeout_seconds))).collect()
     }
 
     #[test]
-    fn the_file_has_the_limits_and_timeouts_that_were_agreed() {
+    fn file_has_the_agreed_limits_and_timeouts() {
         const AGREED: [(&str, (u32, u32)); 5] = [
             ("validate_cart", (3, 15)),
             ("process_payment", (3, 30)),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn an_express_order_gives_up_sooner_at_the_payment_and_the_letter_alone() {
+    fn express_order_has_lower_limits_for_payment_and_confirmation_only() {
         let mut expected = step_limits(&request());
         expected.insert("process_payment".to_owned(), (2, 15));
         expected.insert("send_confirmation".to_owned(), (3, 10));
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_may_carry_all_that_is_documented() {
+    fn request_with_every_documented_field_is_valid() {
         assert_eq!(paths(&request()), [""; 0]);
         let full = r#"{
             "cart_items": [{"product_id": 1, "quantity": 2, "price": 43.98, "name": "Lamp"}],
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn every_violation_is_told_with_its_path() {
+    fn every_violation_has_its_path() {
         let request = json!({
             "cart_items": [{"product_id": 1, "quantity": 0}, {"quantity": 1.5}, 7],
             "payment_info": {"token": "", "amount": "100.00", "card_number": "4242424242424242"},
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test_case("/cart_items/0/quantity", "1000", true)]
-    #[test_case("/cart_items/0/quantity", "2.0", true; "an integer all the same")]
+    #[test_case("/cart_items/0/quantity", "2.0", true; "an integer with a decimal point")]
     #[test_case("/cart_items/0/quantity", "1001", false)]
     #[test_case("/cart_items/0/quantity", "-1", false)]
     #[test_case("/cart_items/0/quantity", "1e400", false)]
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schemas_limits_are_the_steps_limits() {
+    fn limits_of_the_schema_are_those_of_the_steps() {
         let lines =
             |count: usize| with("/cart_items", vec![json!({"product_id": 1, "quantity": MAX_QUANTITY}); count].into());
         assert_eq!(paths(&lines(MAX_LINES)), [""; 0]);
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(paths(&with("/cart_items/0/quantity", (MAX_QUANTITY + 1).into())), ["/cart_items/0/quantity"]);
     }
 
-    /// The messages for a request with this value at a place.
+    /// The messages for a request with this value at a JSON pointer.
     fn messages(pointer: &str, value: &Value) -> Vec<String> {
         let violations = steps::workflow().validate(&with(pointer, value.clone())).err().unwrap_or_default();
         assert!(violations.iter().all(|violation| violation.path == pointer), "{violations:?}");
@@ -189,7 +189,7 @@ mod tests {
     )]
     #[test_case("/customer_info/name", " ", "value has no letter or digit in it; write the name as it is to be read"; "a blank name")]
     #[test_case("/customer_info/phone", "1\n2", "value has a line break or another control character in it; write it on one line"; "two phones")]
-    fn refused_text_is_told_what_to_do(pointer: &str, text: &str, message: &str) {
+    fn message_for_an_invalid_text_says_what_to_do(pointer: &str, text: &str, message: &str) {
         assert_eq!(messages(pointer, &text.into()), [message]);
     }
 
@@ -198,7 +198,7 @@ mod tests {
     #[test_case("/payment_info/amount", json!(-1), "value is less than or equal to the minimum of 0"; "less than nothing")]
     #[test_case("/cart_items", json!({}), "value is not of type \"array\""; "no list")]
     #[test_case("/customer_info/email", json!("test@localhost"), "value has no domain such as example.com after the @"; "an address without a dot")]
-    fn refused_value_is_told_what_is_wrong(pointer: &str, value: Value, message: &str) {
+    fn message_for_an_invalid_value_says_what_is_wrong(pointer: &str, value: Value, message: &str) {
         assert_eq!(messages(pointer, &value), [message]);
     }
 
@@ -224,26 +224,26 @@ mod tests {
         assert_eq!(paths(&with("/customer_info/name", json!("\u{200B}"))), ["/customer_info/name"]);
     }
 
-    /// A text of letters, and of characters that one of the rules is about.
+    /// Generates texts of letters and of characters that the rules treat specially.
     fn text() -> impl Strategy<Value = String> {
         let odd = "[a-zA-Z0-9.\"+ '<>\\[\\]@:_\u{0}\n\u{7F}\u{85}\u{A0}\u{EB}\u{200B}\u{2028}\u{202D}\u{2066}-]{0,20}";
         prop_oneof![odd, "[a-z0-9.\"+ '\\[-]{1,70}@[a-zA-Z0-9.\\[\\]:-]{1,70}", "\\PC{0,110}", any::<String>()]
     }
 
-    /// A request that is accepted must not be refused by a later step, with the card charged already; one that is refused
-    /// is told why in the step's words.
+    /// An accepted request must not be refused by a later step, after the charge. A refused request gets the message of
+    /// the step.
     #[test]
     fn schema_and_types_agree_on_every_text() {
-        // Before the first text: a workflow file that cannot be read is no text that proptest should write down.
+        // Outside of the closure, so that proptest does not record a text as the cause of an invalid workflow file.
         let workflow = steps::workflow();
-        let told = |problem: Option<String>| -> Vec<String> {
+        let message = |problem: Option<String>| -> Vec<String> {
             problem.map(|problem| format!("value {problem}")).into_iter().collect()
         };
         proptest!(|(text in text())| {
             let email = text.parse::<EmailAddress>().err().map(|error| error.to_string());
-            prop_assert_eq!(messages("/customer_info/email", &json!(text)), told(email));
+            prop_assert_eq!(messages("/customer_info/email", &json!(text)), message(email));
             let name = text.parse::<PersonName>().err().map(|error| error.to_string());
-            prop_assert_eq!(messages("/customer_info/name", &json!(text)), told(name));
+            prop_assert_eq!(messages("/customer_info/name", &json!(text)), message(name));
             let street = workflow.validate(&with("/shipping_info", json!({"street": text}))).is_ok();
             prop_assert_eq!(street, text.parse::<SingleLine>().is_ok() && text.chars().count() <= 200);
         });

@@ -1,8 +1,8 @@
-//! What the shop sells: the `products` table.
+//! The catalogue on the `products` table.
 
 use crate::{
     Tables,
-    items::{self, Item, unreadable},
+    items::{self, AttributeItem, unreadable},
     tables::{self, store_error},
 };
 use aws_sdk_dynamodb::types::KeysAndAttributes;
@@ -12,19 +12,20 @@ use std::collections::{BTreeMap, HashMap};
 
 pub(crate) const PRODUCTS: &str = "products";
 
-/// The message in the log where a row of the catalogue cannot be read: `stock: 2.5`, say, or no `active`, which is not guessed
-/// at. The template's alarm looks for it.
+/// The log message for a row of the catalogue that cannot be read, with `stock: 2.5`, say, or no `active`. The
+/// template's alarm matches it.
 pub const UNREADABLE_ROW: &str = "unreadable row";
 
-/// The part of a product that a reservation moves. Units can be given back to a product whose other columns cannot be read.
+/// The columns of a product that a reservation needs. So units can be put back even if the other columns cannot be
+/// read.
 #[derive(Deserialize)]
 pub(crate) struct StockRow {
     id: ProductId,
     pub(crate) stock: u32,
 }
 
-/// A row of the catalogue. What is wrong with it is for the log: the error may be shown to a client.
-pub(crate) fn read<T: DeserializeOwned>(row: Item) -> Result<T, StoreError> {
+/// Reads a row of the catalogue. The problem goes to the log only, because clients may see the error.
+pub(crate) fn read<T: DeserializeOwned>(row: AttributeItem) -> Result<T, StoreError> {
     let number = row.get("id").and_then(|id| id.as_n().ok());
     let product = number.map_or_else(|| "without a number".to_owned(), String::clone);
     items::from_item(row).map_err(|problem| {
@@ -41,14 +42,14 @@ impl Catalogue for Tables {
 }
 
 impl Tables {
-    /// The stock of the products with these numbers; those that are not there are left out.
+    /// Reads the stock of the products with these numbers. Products that do not exist are left out.
     pub(crate) async fn stocks(&self, ids: &[ProductId]) -> Result<BTreeMap<ProductId, u32>, StoreError> {
         Ok(self.rows::<StockRow>(ids).await?.into_iter().map(|row| (row.id, row.stock)).collect())
     }
 
-    /// One strongly consistent `BatchGetItem`. What DynamoDB leaves unprocessed is asked for again.
+    /// Reads rows with a strongly consistent `BatchGetItem`, and requests unprocessed keys again.
     async fn rows<T: DeserializeOwned>(&self, ids: &[ProductId]) -> Result<Vec<T>, StoreError> {
-        let keys = ids.iter().map(|id| Item::from([("id".to_owned(), items::number(id))])).collect();
+        let keys = ids.iter().map(|id| AttributeItem::from([("id".to_owned(), items::number(id))])).collect();
         let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
         let mut wanted = Some(HashMap::from([(self.name(PRODUCTS), wanted.map_err(unreadable)?)]));
         let mut found = Vec::new();

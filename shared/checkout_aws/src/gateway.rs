@@ -1,16 +1,15 @@
-//! The simulated payment gateway over the `payments` table. What a card's token makes it do is in
-//! [`checkout::test_card`].
+//! The simulated payment gateway on the `payments` table. The card's token scripts it, see [`checkout::test_card`].
 //!
-//! Like a real gateway it keeps its charges by idempotency key. It keeps the failures there too, because the Lambda
-//! processes that ask it come and go.
+//! Like a real gateway it stores its charges by idempotency key. It also stores the number of failures there, because
+//! Lambda processes are short-lived.
 //!
-//! A payment's item has a `charge` when the card was charged and `voided_at` when the charge was undone; both together
-//! are a refund. A charge is written only where `voided_at` is not, and `voided_at` forbids nothing to itself, so
-//! whichever of the two writes comes first, no charge is left that was not given back.
+//! A payment's item has a `charge` if the card was charged, and `voided_at` if the key was voided; both together are a
+//! refund. A charge is written only if `voided_at` is absent, and `voided_at` is written without a condition. So in
+//! either order of the two writes, no charge is left that was not refunded.
 
 use crate::{
     Tables,
-    items::{self, Item, unreadable},
+    items::{self, AttributeItem, unreadable},
     tables::store_error,
 };
 use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::ReturnValue};
@@ -19,28 +18,28 @@ use checkout::{
     test_card::{self, Script},
 };
 
-/// The simulated gateway. Its memory is the `payments` table.
+/// The simulated gateway. Its state is in the `payments` table.
 #[derive(Clone, Debug)]
 pub struct GatewaySimulator {
     tables: Tables,
 }
 
-/// What is done to a payment while it fails: the attribute that counts the failures, and the condition for failing.
+/// A scripted failure of a payment: the attribute that counts the failures, and the condition for failing.
 struct Failing {
     counter: &'static str,
     condition: &'static str,
 }
 
-/// A charge that was made or ruled out does not fail any more.
+/// A charge fails only while it is neither made nor voided.
 const CHARGING: Failing =
     Failing { counter: "failures", condition: "attribute_not_exists(#charge) AND attribute_not_exists(voided_at)" };
 
-/// Nor does a refund that was made. Where nothing was charged there is nothing to fail at.
+/// A refund fails only while there is a charge that is not refunded.
 const REFUNDING: Failing =
     Failing { counter: "refund_failures", condition: "attribute_exists(#charge) AND attribute_not_exists(voided_at)" };
 
 impl GatewaySimulator {
-    /// A gateway that keeps its memory in these tables.
+    /// Makes a gateway with its state in these tables.
     pub const fn new(tables: Tables) -> Self {
         Self { tables }
     }
@@ -49,7 +48,7 @@ impl GatewaySimulator {
         self.tables.client.update_item().table_name(self.tables.name("payments")).key("id", items::text(key))
     }
 
-    /// Counts one more failure, unless there have been `times` of them or there is nothing to fail at.
+    /// Counts one more failure, unless there were `times` failures already or the condition does not hold.
     async fn fails(&self, key: &str, failing: Failing, times: u32) -> Result<bool, GatewayError> {
         let counted = self
             .update(key)
@@ -73,8 +72,8 @@ impl GatewaySimulator {
         }
     }
 
-    /// One write: the charge that is already there, or else this one. Asked twenty times at once, it is one charge.
-    /// A void key refuses both, because whoever gets a charge for an answer believes that the money is there.
+    /// Stores this charge, or returns the existing one, in one write. So concurrent requests make one charge. A void
+    /// key refuses both, because a caller that gets a charge assumes that the shop has the money.
     async fn settle(&self, request: &ChargeRequest<'_>) -> Result<Charge, GatewayError> {
         let settled = self
             .update(request.idempotency_key)
@@ -91,14 +90,13 @@ impl GatewaySimulator {
             }
             settled => settled.map_err(|error| store_error(&error))?,
         };
-        let mut item: Item = settled.attributes.unwrap_or_default();
+        let mut item: AttributeItem = settled.attributes.unwrap_or_default();
         let charge = item.remove("charge").ok_or_else(|| unreadable("a payment without a charge"))?;
         let charge: Charge = items::from_attribute(charge)?;
         test_card::repeated(charge, request)
     }
 
-    /// One write again: the key is void from now on, or has been. Whether there is a charge beside it is then settled
-    /// for good, and so is the answer.
+    /// Voids the key in one write. After that no charge can be added, so the answer is final.
     async fn void(&self, request: &RefundRequest<'_>) -> Result<Reversal, GatewayError> {
         let voided = self
             .update(request.idempotency_key)
@@ -108,7 +106,7 @@ impl GatewaySimulator {
             .send()
             .await
             .map_err(|error| store_error(&error))?;
-        let mut item: Item = voided.attributes.unwrap_or_default();
+        let mut item: AttributeItem = voided.attributes.unwrap_or_default();
         let at = item.remove("voided_at").ok_or_else(|| unreadable("a void payment without a time"))?;
         let at = items::from_attribute(at)?;
         let Some(charge) = item.remove("charge") else { return Ok(Reversal::Voided { at }) };

@@ -1,7 +1,7 @@
-//! DynamoDB items from values and back, by way of JSON.
+//! Converts values to DynamoDB items and back, through JSON.
 //!
-//! DynamoDB's numbers are exact decimals sent as text, and so are ours in JSON, so an amount is stored as `87.96` and
-//! comes back to the cent. An adapter that reads numbers as floats would not do.
+//! Numbers are exact decimals in text form, both in DynamoDB and in our JSON. So an amount is stored as `87.96` and
+//! read without rounding. A converter that reads numbers as floats would round.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use checkout::StoreError;
@@ -10,37 +10,37 @@ use serde_json::{Number, Value};
 use std::collections::HashMap;
 
 /// The attributes of one item.
-pub(crate) type Item = HashMap<String, AttributeValue>;
+pub(crate) type AttributeItem = HashMap<String, AttributeValue>;
 
-/// One attribute from a value.
+/// Converts a value to an attribute.
 pub(crate) fn to_attribute(value: &impl Serialize) -> Result<AttributeValue, StoreError> {
     serde_json::to_value(value).map(from_json).map_err(unreadable)
 }
 
-/// An item from a value with fields.
-pub(crate) fn to_item(value: &impl Serialize) -> Result<Item, StoreError> {
+/// Converts a value with fields to an item.
+pub(crate) fn to_item(value: &impl Serialize) -> Result<AttributeItem, StoreError> {
     match to_attribute(value)? {
         AttributeValue::M(item) => Ok(item),
         _ => Err(unreadable("an item needs fields")),
     }
 }
 
-/// A value from one attribute.
+/// Converts an attribute to a value.
 pub(crate) fn from_attribute<T: DeserializeOwned>(attribute: AttributeValue) -> Result<T, StoreError> {
     serde_json::from_value(to_json(attribute)?).map_err(unreadable)
 }
 
-/// A value from an item's attributes.
-pub(crate) fn from_item<T: DeserializeOwned>(item: Item) -> Result<T, StoreError> {
+/// Converts an item to a value.
+pub(crate) fn from_item<T: DeserializeOwned>(item: AttributeItem) -> Result<T, StoreError> {
     from_attribute(AttributeValue::M(item))
 }
 
-/// The text that a key or a name is.
+/// Makes a string attribute.
 pub(crate) fn text(value: impl ToString) -> AttributeValue {
     AttributeValue::S(value.to_string())
 }
 
-/// A number.
+/// Makes a number attribute.
 pub(crate) fn number(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
@@ -84,7 +84,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_goes_in_comes_out() {
+    fn round_trip_keeps_every_value() {
         let value = json!({"text": "ä", "list": [1, -2.50, {"deep": null}], "flag": true, "empty": {}});
         assert_eq!(from_attribute::<Value>(to_attribute(&value).unwrap()).unwrap(), value);
     }
@@ -92,13 +92,13 @@ mod tests {
     #[test]
     fn money_is_a_number_and_exact() {
         assert_eq!(to_attribute(&Money::from_cents(8796)).unwrap(), number("87.96"));
-        // DynamoDB drops zeros at the end.
+        // DynamoDB drops trailing zeros.
         assert_eq!(from_attribute::<Money>(number("87.9")).unwrap(), Money::from_cents(8790));
         assert_eq!(from_attribute::<Money>(number("88")).unwrap(), Money::from_cents(8800));
     }
 
     #[test]
-    fn a_type_we_never_write_is_not_guessed_at() {
+    fn unexpected_attribute_type_is_unreadable() {
         let set = AttributeValue::Ss(vec!["a".to_owned()]);
         assert!(from_attribute::<Value>(set).is_err());
     }

@@ -1,13 +1,13 @@
 //! The shop's ports on DynamoDB and SES. [`AwsShop`] is the deployed shop.
 //!
-//! Tables, all with `SHOP_TABLE_PREFIX` before their names and keyed by `id`:
+//! Tables, all named with the prefix `SHOP_TABLE_PREFIX` and keyed by `id`:
 //!
 //! | table | an item is | id |
 //! |---|---|---|
 //! | `products` | a [`Product`](checkout::Product) and its stock | the product's number |
-//! | `payments` | what the simulated gateway remembers of a `charge`; `voided_at` marks it as refunded, or ruled out | the idempotency key of the charge |
-//! | `reservations` | a [`Reservation`](checkout::Reservation) that has been made; its [`Release`](checkout::Release), which alone rules one out | the idempotency key of the reservation |
-//! | `orders` | an [`Order`](checkout::Order), or the mark that rules one out; beside an order one item that holds its number | the task's id; `number:ORD-…` |
+//! | `payments` | the simulated gateway's record of a `charge`; `voided_at` marks it as refunded, or the key as void | the idempotency key of the charge |
+//! | `reservations` | a [`Reservation`](checkout::Reservation); a [`Release`](checkout::Release), which without a reservation voids the key | the idempotency key of the reservation |
+//! | `orders` | an [`Order`](checkout::Order), or the mark that rules one out; for each order a second item that reserves its number | the task's id; `number:ORD-…` |
 
 mod catalogue;
 mod gateway;

@@ -1,4 +1,4 @@
-//! Mail through SES.
+//! The port [`Mailer`] on SES.
 
 use aws_sdk_sesv2::{
     Client,
@@ -9,10 +9,10 @@ use aws_sdk_sesv2::{
 use checkout::{ConfigError, Email, EmailAddress, MailError, Mailer, NotAnEmailAddress, config};
 use stepwell_aws::SdkConfig;
 
-/// Mail through SES, from the address in `SHOP_MAIL_SENDER`.
+/// Sends e-mail through SES.
 ///
-/// SES has no idempotency key: where its answer is lost, the next attempt sends the email again. A second confirmation
-/// is the lesser evil than none.
+/// SES has no idempotency key. If its answer is lost, the next attempt sends the e-mail again: two confirmations are
+/// better than none.
 #[derive(Clone, Debug)]
 pub struct SesMailer {
     client: Client,
@@ -20,15 +20,16 @@ pub struct SesMailer {
 }
 
 impl SesMailer {
-    /// Mail from this sender, which SES has to know as a verified identity.
+    /// Makes a mailer with this sender, which has to be a verified identity of SES.
     pub fn new(config: &SdkConfig, sender: EmailAddress) -> Self {
         Self { client: Client::new(config), sender }
     }
 
-    /// Mail from `SHOP_MAIL_SENDER`. An address alone: the template makes the function's permissions of it.
+    /// Makes a mailer with the sender `SHOP_MAIL_SENDER`. It is an address without a display name, because the template
+    /// derives the function's permissions from it.
     ///
     /// # Errors
-    /// The variable is not set or holds no address.
+    /// The variable is not set, or is not an e-mail address.
     pub fn from_env(config: &SdkConfig) -> Result<Self, ConfigError> {
         const SENDER: &str = "SHOP_MAIL_SENDER";
         let sender = config::required(SENDER)?;

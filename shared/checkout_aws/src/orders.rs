@@ -1,8 +1,8 @@
-//! Orders, each with a number of its own, and their cancellation.
+//! The port [`Orders`] on the `orders` table.
 
 use crate::{
     Tables,
-    items::{self, Item, unreadable},
+    items::{self, AttributeItem, unreadable},
     tables::{Transacted, store_error},
 };
 use aws_sdk_dynamodb::types::{Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
@@ -12,7 +12,7 @@ use stepwell::{TaskId, Timestamp};
 pub(crate) const ORDERS: &str = "orders";
 
 impl Orders for Tables {
-    /// One transaction: the order by its task, and its number as an item of its own, each only if it is not there.
+    /// Writes the order and an item for its number in one transaction, on the condition that neither exists.
     async fn create(&self, order: Order) -> Result<Order, CreateOrderError> {
         for order_number in order_numbers(order.order_id, order.placed_at) {
             let order = Order { order_number, ..order.clone() };
@@ -29,8 +29,8 @@ impl Orders for Tables {
         Err(StoreError::Busy("no free order number".to_owned()).into())
     }
 
-    /// One write, without a condition: an order that is there is marked, and where none is, the mark alone is written
-    /// and takes the order's place.
+    /// Marks the order as cancelled in one write without a condition. If there is no order, the mark alone becomes the
+    /// item and keeps a later order out.
     async fn cancel(&self, task: TaskId, at: Timestamp) -> Result<CancelledOrder, StoreError> {
         let marked = self
             .client
@@ -45,7 +45,7 @@ impl Orders for Tables {
             .send()
             .await
             .map_err(|error| store_error(&error))?;
-        let item: Item = marked.attributes.unwrap_or_default();
+        let item: AttributeItem = marked.attributes.unwrap_or_default();
         let cancelled_at = item.get("cancelled_at").cloned();
         let cancelled_at = cancelled_at.ok_or_else(|| unreadable("a cancelled order without a time"))?;
         let (order_id, order_number) = read(item)?.map(|order| (order.order_id, order.order_number)).unzip();
@@ -53,8 +53,8 @@ impl Orders for Tables {
     }
 }
 
-/// The order of an item; `None` for the mark that keeps one from being made.
-pub(crate) fn read(item: Item) -> Result<Option<Order>, StoreError> {
+/// Reads the order of an item; `None` for a mark without an order.
+pub(crate) fn read(item: AttributeItem) -> Result<Option<Order>, StoreError> {
     if item.contains_key("order_id") { items::from_item(item).map(Some) } else { Ok(None) }
 }
 
@@ -62,14 +62,14 @@ impl Tables {
     fn order_writes(&self, order: &Order) -> Result<Vec<TransactWriteItem>, StoreError> {
         let mut item = items::to_item(order)?;
         item.insert("id".to_owned(), items::text(order.order_id));
-        let number = Item::from([
+        let number = AttributeItem::from([
             ("id".to_owned(), items::text(format!("number:{}", order.order_number))),
             ("order_id".to_owned(), items::text(order.order_id)),
         ]);
         [item, number].into_iter().map(|item| self.put_new(item)).collect()
     }
 
-    fn put_new(&self, item: Item) -> Result<TransactWriteItem, StoreError> {
+    fn put_new(&self, item: AttributeItem) -> Result<TransactWriteItem, StoreError> {
         let put = Put::builder()
             .table_name(self.name(ORDERS))
             .set_item(Some(item))

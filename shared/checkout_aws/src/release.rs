@@ -1,9 +1,9 @@
-//! Giving units back to stock: all that a reservation took, once.
+//! The release of a reservation, on the `reservations` and `products` tables.
 
 use crate::{
     Tables,
     catalogue::PRODUCTS,
-    items::{self, Item, unreadable},
+    items::{self, AttributeItem, unreadable},
     stock::{RESERVATIONS, StoredReservation},
     tables::{self, Transacted},
 };
@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use stepwell::Timestamp;
 
 impl Tables {
-    /// Reads what there is of the reservation and writes what follows from that, in one transaction on the condition
-    /// that it is still so. Where it is not, something else has happened to it meanwhile: it is read again.
+    /// Reads the reservation and writes the release in one transaction, on the condition that the reservation is
+    /// unchanged. After a conflict it reads again.
     pub(crate) async fn give_back(&self, key: &str, at: Timestamp) -> Result<Release, StoreError> {
         for _ in tables::tries() {
             let (release, writes) =
@@ -43,10 +43,12 @@ impl Tables {
         Err(StoreError::Busy("the reservation keeps changing".to_owned()))
     }
 
-    /// A reservation that was released without having been made.
+    /// Voids the key of a reservation that was never made.
     fn tombstone(&self, key: &str, release: &Release) -> Result<TransactWriteItem, StoreError> {
-        let item =
-            Item::from([("id".to_owned(), items::text(key)), ("release".to_owned(), items::to_attribute(release)?)]);
+        let item = AttributeItem::from([
+            ("id".to_owned(), items::text(key)),
+            ("release".to_owned(), items::to_attribute(release)?),
+        ]);
         let put = Put::builder().table_name(self.name(RESERVATIONS)).set_item(Some(item));
         let put = put.condition_expression("attribute_not_exists(id)").build().map_err(unreadable)?;
         Ok(TransactWriteItem::builder().put(put).build())
@@ -65,8 +67,7 @@ impl Tables {
         std::iter::once(mark).chain(gives).map(|write| write.map_err(unreadable)).collect()
     }
 
-    /// Without the condition, a product that was deleted in this moment would come back as an item with nothing but a
-    /// stock.
+    /// The condition keeps the write from recreating a deleted product as an item with a stock only.
     fn give(&self, line: &ReleasedProduct) -> Result<TransactWriteItem, BuildError> {
         let update = Update::builder()
             .table_name(self.name(PRODUCTS))

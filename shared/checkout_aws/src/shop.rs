@@ -4,14 +4,14 @@ use crate::{GatewaySimulator, SesMailer, Tables};
 use checkout::{ConfigError, Pricing, Shop};
 use stepwell_aws::SdkConfig;
 
-/// The shop on DynamoDB and SES, as the environment names it.
+/// The shop on DynamoDB and SES, configured by environment variables.
 #[derive(Clone, Debug)]
 pub struct AwsShop {
     config: SdkConfig,
 }
 
 impl AwsShop {
-    /// The shop that the environment names. It is read when a port is asked for.
+    /// Makes the shop. Each port reads its environment variables when it is made.
     pub fn from_env(config: &SdkConfig) -> Self {
         Self { config: config.clone() }
     }

@@ -1,9 +1,9 @@
-//! Taking units out of stock: all of a cart or none of it, once.
+//! The port [`Stock`] on the `reservations` and `products` tables.
 
 use crate::{
     Tables,
     catalogue::{PRODUCTS, StockRow, read},
-    items::{self, Item, unreadable},
+    items::{self, AttributeItem, unreadable},
     tables::Transacted,
 };
 use aws_sdk_dynamodb::{
@@ -16,24 +16,24 @@ use stepwell::Timestamp;
 
 pub(crate) const RESERVATIONS: &str = "reservations";
 
-/// What remains of a reservation: an item of the `reservations` table, as it is first written.
+/// A new item of the `reservations` table.
 #[derive(Serialize)]
-struct Record {
+struct NewReservation {
     id: String,
     reserved_at: Timestamp,
     reservation: Reservation,
 }
 
-/// How such an item may be found.
+/// An item of the `reservations` table, as read.
 pub(crate) enum StoredReservation {
     /// The units are out of stock.
     Reserved(Reservation),
-    /// They are back, or were never taken: the key is void.
+    /// The units were put back or never taken: the key is void.
     Released(Release),
 }
 
 impl StoredReservation {
-    pub(crate) fn read(item: Item) -> Result<Self, StoreError> {
+    pub(crate) fn read(item: AttributeItem) -> Result<Self, StoreError> {
         #[derive(Deserialize)]
         struct Fields {
             reservation: Option<Reservation>,
@@ -48,12 +48,12 @@ impl StoredReservation {
 }
 
 impl Stock for Tables {
-    /// One read for the figures, then one transaction: the record by its key, and each product's stock on the condition
-    /// that there is enough. The conditions alone decide; they also say what stood in the way.
+    /// Reads the stock for the figures in the answer. Then it writes the reservation and each product's stock in one
+    /// transaction, on the conditions that the key is new and every stock is sufficient. Only these conditions decide.
     async fn reserve(&self, key: &str, lines: &[LineItem], at: Timestamp) -> Result<Reservation, ReserveError> {
         let ids: Vec<ProductId> = lines.iter().map(|line| line.product_id).collect();
         let reservation = Reservation::of(lines, &self.stocks(&ids).await?);
-        let record = Record { id: key.to_owned(), reserved_at: at, reservation };
+        let record = NewReservation { id: key.to_owned(), reserved_at: at, reservation };
 
         let refused = match self.transact(self.writes(&record, lines)?).await? {
             Transacted::Done => return Ok(record.reservation),
@@ -80,7 +80,7 @@ impl Stock for Tables {
 }
 
 impl Tables {
-    fn writes(&self, record: &Record, lines: &[LineItem]) -> Result<Vec<TransactWriteItem>, StoreError> {
+    fn writes(&self, record: &NewReservation, lines: &[LineItem]) -> Result<Vec<TransactWriteItem>, StoreError> {
         let put = Put::builder()
             .table_name(self.name(RESERVATIONS))
             .set_item(Some(items::to_item(record)?))
@@ -103,7 +103,7 @@ impl Tables {
     }
 }
 
-/// The stock of a product's item; 0 where the product is gone.
-fn stock_of(product: Item) -> Result<u32, StoreError> {
+/// Reads the stock of a product's item; 0 where the product does not exist.
+fn stock_of(product: AttributeItem) -> Result<u32, StoreError> {
     if product.is_empty() { Ok(0) } else { read::<StockRow>(product).map(|row| row.stock) }
 }

@@ -1,4 +1,4 @@
-//! What customers look at: the catalogue and their orders.
+//! The port [`Storefront`] on the `products` and `orders` tables.
 
 use crate::{
     Tables,

@@ -1,6 +1,6 @@
 //! The shop's tables: their names, their errors, and transactions.
 
-use crate::items::{self, Item};
+use crate::items::{self, AttributeItem};
 use aws_sdk_dynamodb::{
     Client,
     config::http::HttpResponse,
@@ -13,15 +13,15 @@ use std::{collections::BTreeSet, time::Duration};
 use stepwell::FailureKind;
 use stepwell_aws::{SdkConfig, failure_kind, was_busy};
 
-/// The shop's DynamoDB tables. They are the deployed shop's catalogue, stock, orders and storefront.
+/// The shop's DynamoDB tables. They implement the ports of the catalogue, the stock, the orders and the storefront.
 #[derive(Clone, Debug)]
 pub struct Tables {
     pub(crate) client: Client,
     prefix: String,
 }
 
-/// What the SDK says, in one word. The whole message goes to the log: it names our account and our tables, which
-/// an error that is shown to clients must not.
+/// Converts the SDK's error, with its code only. The message goes to the log, because it names our account and tables,
+/// which clients must not see.
 pub(crate) fn store_error<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> StoreError {
     let code = match error {
         SdkError::TimeoutError(_) => "timeout",
@@ -35,22 +35,22 @@ pub(crate) fn store_error<E: ProvideErrorMetadata>(error: &SdkError<E, HttpRespo
     }
 }
 
-/// How a transaction went.
+/// The outcome of a transaction.
 pub(crate) enum Transacted {
-    /// All of it was written.
+    /// All writes were applied.
     Done,
-    /// None of it was. One entry for each write: `None` where its condition held, otherwise the item as it stands,
-    /// empty where there is none.
-    Refused(Vec<Option<Item>>),
+    /// A condition was refused, and no write was applied. One entry for each write: `None` where its condition held,
+    /// otherwise the current item, empty where there is none.
+    Refused(Vec<Option<AttributeItem>>),
 }
 
 impl Tables {
-    /// The tables whose names begin with `prefix`.
+    /// Makes the tables whose names begin with `prefix`.
     pub fn new(config: &SdkConfig, prefix: impl Into<String>) -> Self {
         Self { client: Client::new(config), prefix: prefix.into() }
     }
 
-    /// The tables that `SHOP_TABLE_PREFIX` names.
+    /// Makes the tables with the prefix `SHOP_TABLE_PREFIX`.
     ///
     /// # Errors
     /// The variable is not set.
@@ -62,21 +62,20 @@ impl Tables {
         format!("{}{table}", self.prefix)
     }
 
-    /// The item with this id, as it stands now.
-    pub(crate) async fn get_consistent(&self, table: &str, id: &str) -> Result<Option<Item>, StoreError> {
+    /// Reads the item with this id, strongly consistent.
+    pub(crate) async fn get_consistent(&self, table: &str, id: &str) -> Result<Option<AttributeItem>, StoreError> {
         let request = self.client.get_item().table_name(self.name(table)).key("id", items::text(id));
         Ok(request.consistent_read(true).send().await.map_err(|error| store_error(&error))?.item)
     }
 
-    /// The item with this id, maybe as it stood a moment ago.
-    pub(crate) async fn get(&self, table: &str, id: &str) -> Result<Option<Item>, StoreError> {
+    /// Reads the item with this id, eventually consistent.
+    pub(crate) async fn get(&self, table: &str, id: &str) -> Result<Option<AttributeItem>, StoreError> {
         let request = self.client.get_item().table_name(self.name(table)).key("id", items::text(id));
         Ok(request.send().await.map_err(|error| store_error(&error))?.item)
     }
 
-    /// Writes all of it or nothing. Two transactions that touch one item at the same time disturb each other, which
-    /// is over in milliseconds, so that is tried again here: a step has few attempts and long waits between them.
-    /// Other passing errors the SDK has tried again already.
+    /// Writes a transaction. It retries a conflict with a concurrent transaction, which ends within milliseconds,
+    /// because a step has few attempts and long waits between them. The SDK has retried other transient errors already.
     pub(crate) async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<Transacted, StoreError> {
         let mut conflict = StoreError::Busy(String::new());
         for number in tries() {
@@ -101,12 +100,12 @@ fn condition_failed(reason: &CancellationReason) -> bool {
     reason.code() == Some("ConditionalCheckFailed")
 }
 
-fn standing(reason: &CancellationReason) -> Option<Item> {
+fn standing(reason: &CancellationReason) -> Option<AttributeItem> {
     condition_failed(reason).then(|| reason.item.clone().unwrap_or_default())
 }
 
-/// Why a transaction was cancelled though its conditions held: `Ok` where another transaction or the number of requests
-/// stood in its way, `Err` otherwise.
+/// Converts the reasons of a transaction that was cancelled although its conditions held: `Ok` after a conflict or
+/// throttling, which is worth a retry, `Err` otherwise.
 fn cancelled_because(reasons: &[CancellationReason]) -> Result<StoreError, StoreError> {
     let against: Vec<_> = reasons.iter().filter(|reason| reason.code().is_some_and(|code| code != "None")).collect();
     let codes: BTreeSet<&str> = against.iter().filter_map(|reason| reason.code()).collect();
@@ -118,13 +117,14 @@ fn cancelled_because(reasons: &[CancellationReason]) -> Result<StoreError, Store
     Err(StoreError::Failed(text))
 }
 
-/// Waits before try `number + 1`: anything up to 25 ms, 50 ms, ... 800 ms, so that those who collided do not meet again.
+/// Waits before try `number + 1`, for a random time up to 25 ms, 50 ms, ... 800 ms, so that conflicting callers do not
+/// collide again.
 pub(crate) async fn pause(number: u32) {
     let most = 25u64 << number.saturating_sub(1).min(5);
     tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=most))).await;
 }
 
-/// The numbers of the tries of a call that finds the table busy.
+/// The numbers of the tries of a call on a busy table.
 pub(crate) const fn tries() -> std::ops::RangeInclusive<u32> {
     1..=7
 }

@@ -1,4 +1,4 @@
-//! How the body of a request is read.
+//! Reading the body of a request.
 
 use crate::{CommonError, unique_keys::duplicate_key};
 use axum::{
@@ -7,8 +7,8 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-/// Refuses what is labelled as something that is never JSON. Generic labels, which clients put on everything (curl's
-/// `-d` a form's), say nothing: there the body itself decides.
+/// Refuses a `Content-Type` that is never JSON. Generic types, which clients set by default (curl's `-d` sends a
+/// form's), are accepted: there the body itself decides.
 ///
 /// # Errors
 /// [`CommonError::NotOurMediaType`].
@@ -21,12 +21,10 @@ pub fn check_media_type(headers: &HeaderMap) -> Result<(), CommonError> {
     if json || GENERIC.contains(&media_type.as_str()) { Ok(()) } else { Err(CommonError::NotOurMediaType) }
 }
 
-/// Reads a body of JSON, of so many bytes at most, in which no object holds a key twice. Lambda hands over the whole body
-/// at once, so a body that cannot be read is one that is too large; nesting beyond 128 levels is where `serde_json` stops
-/// reading.
+/// Reads a JSON body of at most `most` bytes, in which no object holds a key twice. Lambda passes the whole body at
+/// once, so reading fails only where it is too large. `serde_json` refuses more than 128 levels of nesting.
 ///
-/// The keys are searched in a pass of their own, because the value that is read has lost the duplicates already; numbers
-/// stay the text that was sent.
+/// Duplicate keys are searched in a separate pass, because the parsed value has lost them. Numbers keep their text.
 ///
 /// # Errors
 /// [`CommonError::TooLarge`], [`CommonError::NotJson`] and [`CommonError::DuplicateKey`].

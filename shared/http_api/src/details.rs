@@ -1,6 +1,6 @@
-//! Everything that happened to a task, step by step and attempt by attempt.
+//! A whole task as JSON, step by step and attempt by attempt.
 //!
-//! The context is not shown, because the card's token is in it.
+//! It leaves out the context, which has the card's token.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -13,7 +13,7 @@ use stepwell::{
     },
 };
 
-/// A task, with what anybody may know of it who has its id: not what was done to it from outside, and by whom.
+/// The public view of a task, for everybody who has its id. It leaves out the audit trail.
 #[derive(Serialize)]
 pub struct Details<'a> {
     task_id: TaskId,
@@ -23,7 +23,7 @@ pub struct Details<'a> {
     completed_at: Option<Timestamp>,
     total_duration_ms: Option<u64>,
     steps: Vec<StepDetails<'a>>,
-    /// What undid them, in its order.
+    /// The compensations, in the order in which they run.
     compensations: Vec<StepDetails<'a>>,
 }
 
@@ -34,14 +34,14 @@ struct StepDetails<'a> {
     status: StepState,
     depends_on: &'a [String],
     attempts: Vec<AttemptDetails>,
-    /// As the step left it, to the digit.
+    /// The result's JSON without a change, so that numbers keep every digit.
     result: Option<&'a RawValue>,
     error: Option<&'a Failure>,
-    /// From the start of the first attempt to the step's end, the waits between attempts included.
+    /// Milliseconds from the start of the first attempt to the step's end, with the waits between attempts.
     duration_ms: Option<u64>,
 }
 
-/// An attempt; the last one of a step may be running.
+/// An attempt of a step. The last one may still be running.
 #[derive(Serialize)]
 struct AttemptDetails {
     number: u32,
@@ -54,10 +54,10 @@ struct AttemptDetails {
 }
 
 impl<'a> Details<'a> {
-    /// The answer for what is known of a task.
+    /// Makes the view of a task.
     pub fn of(snapshot: &'a TaskSnapshot) -> Self {
         let TaskSnapshot { task, steps, compensations } = snapshot;
-        // A task that has failed and is being undone now comes to another end than that.
+        // A compensating task has not ended yet, although it has failed.
         let completed_at = task.finished_at.filter(|_| !task.state.is_compensating());
         Self {
             task_id: task.id,
@@ -66,7 +66,7 @@ impl<'a> Details<'a> {
             started_at: task.created_at,
             completed_at,
             total_duration_ms: completed_at.map(|end| millis(task.created_at, end)),
-            // Both are in the plan's order.
+            // Both lists are in the plan's order.
             steps: steps
                 .iter()
                 .zip(task.plan.steps())

@@ -1,4 +1,4 @@
-//! What is answered when a request cannot be done, where that is the same for every API.
+//! The error answers that all APIs share.
 
 use axum::{
     Extension, Json,
@@ -12,16 +12,16 @@ use stepwell::{
     ports::{QueueError, TableError},
 };
 
-/// An answer that is not the one asked for.
+/// An error answer that all APIs share.
 #[derive(Debug)]
 pub enum CommonError {
-    /// The body is not JSON; where it stops being so.
+    /// The body is not JSON. The error has the position.
     NotJson(serde_json::Error),
-    /// An object in the body holds a key twice; the JSON pointer to it.
+    /// An object in the body holds a key twice. It has the JSON pointer to the key.
     DuplicateKey(String),
-    /// A header holds what no header may hold; its name, unless that is what is wrong.
+    /// A header is invalid. It has the header's name, unless the name itself is invalid.
     BadHeader(Option<String>),
-    /// Something else about the request is not HTTP.
+    /// Another part of the request is not HTTP.
     NotHttp,
     /// There is no such path.
     NoRoute,
@@ -29,15 +29,15 @@ pub enum CommonError {
     WrongMethod,
     /// The body has more bytes than this.
     TooLarge(usize),
-    /// The body says that it is something other than JSON.
+    /// The `Content-Type` is not JSON.
     NotOurMediaType,
-    /// What we depend on did not answer; the cause is for the log only.
+    /// A dependency did not answer. The cause is for the log only.
     Unavailable(String),
-    /// What we keep cannot be read, and trying again will not help; the cause is for the log only.
+    /// Stored data cannot be read, and a retry will not help. The cause is for the log only.
     Broken(String),
 }
 
-/// The cause of an error, on its way from a route to the log.
+/// The cause of an error. A route passes it to the log as an extension of its response.
 #[derive(Clone)]
 pub(crate) struct Cause(pub(crate) String);
 
@@ -57,7 +57,7 @@ impl CommonError {
         }
     }
 
-    /// What it says to the client.
+    /// Returns the sentence for the client.
     pub fn text(&self) -> Cow<'static, str> {
         match self {
             Self::NoRoute => "No such path".into(),
@@ -77,27 +77,27 @@ impl CommonError {
     }
 }
 
-/// The body of every answer that is not the one asked for.
+/// The body of every error answer.
 #[derive(Serialize)]
 pub struct ErrorBody {
-    /// `false`, or missing where nothing was there to fail.
+    /// `false`; missing where the path or the resource does not exist.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub success: Option<bool>,
-    /// A sentence for people.
+    /// The error as a sentence, for people.
     pub error: Cow<'static, str>,
-    /// The same for programs, where there is a code.
+    /// The error code, for programs; few errors have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
-    /// The status of the task, or the state of the step, that stands in the way.
+    /// The status of the task, or the state of the step, that does not allow the action.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<&'static str>,
-    /// What is wrong with the request, and where in it.
+    /// The violations of the request, with their paths.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<Vec<Violation>>,
 }
 
 impl ErrorBody {
-    /// The body that says this, and that nothing was done.
+    /// Makes a body with this sentence and `success: false`.
     pub fn new(error: impl Into<Cow<'static, str>>) -> Self {
         Self { success: Some(false), error: error.into(), code: None, status: None, details: None }
     }
@@ -139,7 +139,7 @@ impl From<QueueError> for CommonError {
     }
 }
 
-/// Only what may pass invites another try.
+/// Converts a failed call. Only a transient failure becomes a 503, which invites a retry.
 fn call(kind: FailureKind, error: &impl ToString) -> CommonError {
     match kind {
         FailureKind::Throttled | FailureKind::Unavailable => CommonError::Unavailable(error.to_string()),
@@ -152,7 +152,7 @@ impl From<EngineError> for CommonError {
         match error {
             EngineError::Table(error) => error.into(),
             EngineError::Queue(error) => error.into(),
-            // A newer version goes on with the task, here or beside this one.
+            // A retry may reach a newer version, which can act on the task.
             EngineError::Newer(error) => Self::Unavailable(error.to_string()),
         }
     }

@@ -1,5 +1,4 @@
-//! What is done around every request: a time limit, the catching of panics, the headers of all answers, one line in the
-//! log.
+//! Middleware for every request: a time limit, panic handling, the common response headers, and one log line.
 
 use crate::{
     error::{Cause, CommonError},
@@ -19,29 +18,29 @@ use tokio::time::Instant;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// These routes, each of which has so long to answer.
+/// Wraps routes in the middleware; each request has to be answered within `limit`.
 pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, limit: Duration) -> Router<S> {
     routes.layer(from_fn(move |request, next| within(limit, request, next)))
 }
 
-/// Hands a request on to its route.
+/// Passes a request on to its route.
 async fn within(limit: Duration, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let request_id = request.extensions().get::<RequestId>().map(|RequestId(id)| id.clone());
-    // A task's and an order's id is a part of their paths. A task that was just started is in the answer.
+    // The path has the id of the task or order. The id of a task that was just started is in the answer.
     let task_id = request.uri().path().split('/').find_map(|part| part.parse().ok());
 
     let answer = tokio::time::timeout(limit, AssertUnwindSafe(next.run(request)).catch_unwind()).await;
     let mut response = match answer {
         Ok(Ok(response)) => response,
-        // Its message has been logged where it happened. Past us, it would be the runtime's answer to the client.
+        // The panic hook has logged the message. Uncaught, the panic would become the runtime's answer to the client.
         Ok(Err(_)) => CommonError::Broken("the route panicked".to_owned()).into_response(),
         Err(_) => CommonError::Unavailable(format!("no answer within {limit:?}")).into_response(),
     };
 
-    let line = Line {
+    let line = RequestLog {
         method: method.as_str(),
         route: route.as_ref().map_or("none", MatchedPath::as_str),
         task_id: task_id.or_else(|| response.extensions().get::<TaskId>().copied()),
@@ -57,8 +56,8 @@ async fn within(limit: Duration, request: Request, next: Next) -> Response {
     response
 }
 
-/// The request's line in the log. It holds no body, no header and no path, which could be anything the client likes.
-struct Line<'a> {
+/// The log line of a request. It has no body, header or path, because the client controls their text.
+struct RequestLog<'a> {
     method: &'a str,
     route: &'a str,
     task_id: Option<TaskId>,
@@ -66,7 +65,7 @@ struct Line<'a> {
     elapsed: Duration,
 }
 
-impl Line<'_> {
+impl RequestLog<'_> {
     fn write(&self, response: &Response) {
         let Self { method, route, task_id, request_id, elapsed } = *self;
         let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);

@@ -1,24 +1,24 @@
-//! What the host of an API knows of a request, beside the request itself. It comes as extensions.
+//! Data about a request that the API's host adds as extensions.
 
 use axum::{extract::Query, http::request::Parts};
 
-/// The host's own name for the request, by which every line that it logs about this request is found.
+/// The host's id of the request. All log lines about the request have it.
 #[derive(Clone, Debug)]
 pub struct RequestId(pub String);
 
-/// Who has made the request, as the host has found out. A client cannot write to it.
+/// The caller that the host has authenticated. A client cannot set it.
 #[derive(Clone, Debug)]
 pub struct Caller(pub String);
 
-/// The fields of the query, where the host has taken them out of the URL.
+/// The fields of the query, if the host has taken them out of the URL.
 #[derive(Clone, Debug)]
 pub struct QueryFields(pub Vec<(String, String)>);
 
-/// The fields of a request's query, as often as they are there.
+/// Returns the fields of a request's query, with repeated ones.
 pub fn query_fields(request: &Parts) -> Vec<(String, String)> {
     match request.extensions.get::<QueryFields>() {
         Some(QueryFields(fields)) => fields.clone(),
-        // What is no field is none; a query of pairs of texts can always be read.
+        // A query of pairs of texts always parses, so an error means no fields.
         None => Query::try_from_uri(&request.uri).map(|Query(fields)| fields).unwrap_or_default(),
     }
 }

@@ -1,4 +1,4 @@
-//! What is the same for every API, over routes of these tests' own.
+//! The behaviour that all APIs share, tested on routes of this module.
 
 use super::*;
 use axum::{
@@ -26,10 +26,10 @@ const MOST: usize = 100_000;
 const OURS: &str = "Something went wrong on our side";
 const NOT_NOW: &str = "The service is not available right now; please try again";
 
-/// Words that are for the log only.
+/// A text that must appear in the log only.
 const INTERNALS: &str = "arn:aws:dynamodb:eu-central-1:123456789012:table/stepwell-dev-tasks";
 
-/// What came back: status, headers, text.
+/// Sends a request and returns status, headers and text of the answer.
 async fn answer(router: Router, method: &str, path: &str, body: impl Into<Body>) -> (u16, HeaderMap, String) {
     let request = Request::builder().method(method).uri(path).body(body.into()).unwrap();
     read_all(router.oneshot(request).await.unwrap()).await
@@ -41,7 +41,7 @@ async fn read_all(response: Response) -> (u16, HeaderMap, String) {
     (parts.status.as_u16(), parts.headers, text)
 }
 
-/// Answers with what it was sent.
+/// Answers with the request's body.
 async fn echo(headers: HeaderMap, body: Body) -> Result<Json<Value>, CommonError> {
     check_media_type(&headers)?;
     read(body, MOST).await.map(Json)
@@ -90,8 +90,8 @@ fn internals() -> StepQueue {
     StepQueue::new(INTERNALS, INTERNALS)
 }
 
-/// Only what may pass invites another try, and what it is stays ours.
-#[test_case(TableError::from(call(FailureKind::Throttled)).into(), 503, NOT_NOW; "a table with too much to do")]
+/// Only a transient failure invites a retry, and no answer shows the cause.
+#[test_case(TableError::from(call(FailureKind::Throttled)).into(), 503, NOT_NOW; "a throttled table")]
 #[test_case(TableError::from(call(FailureKind::Unavailable)).into(), 503, NOT_NOW; "a table that is down")]
 #[test_case(TableError::from(call(FailureKind::Refused)).into(), 500, OURS; "no right to read")]
 #[test_case(TableError::from(unreadable()).into(), 500, OURS; "an item that cannot be read")]
@@ -99,13 +99,13 @@ fn internals() -> StepQueue {
 #[test_case(QueueError::new(internals(), call(FailureKind::Refused)).into(), 500, OURS; "no right to send")]
 #[test_case(EngineError::Newer(newer()).into(), 503, NOT_NOW; "a newer version")]
 #[tokio::test]
-async fn outage_is_not_told(fault: CommonError, status: u16, error: &str) {
+async fn cause_of_an_outage_is_not_in_the_answer(fault: CommonError, status: u16, error: &str) {
     let (found, headers, text) = read_all(fault.into_response()).await;
     assert_eq!((found, headers.contains_key("retry-after")), (status, status == 503));
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json!({"success": false, "error": error}));
 }
 
-/// Sends a body, and answers with the status, the sentence and the details that come back.
+/// Sends a body and returns the status, the sentence and the details of the answer.
 async fn refused(body: impl Into<Body>) -> (u16, String, Value) {
     let (status, _, text) = answer(api(), "POST", "/", body).await;
     let mut body: Value = serde_json::from_str(&text).unwrap();
@@ -115,13 +115,13 @@ async fn refused(body: impl Into<Body>) -> (u16, String, Value) {
 
 #[test_case("", "EOF while parsing a value at line 1 column 0"; "nothing")]
 #[test_case("not JSON", "expected ident at line 1 column 2")]
-#[test_case("{\"a\": {\n  \"a\": }}", "expected value at line 2 column 8"; "a hole")]
+#[test_case("{\"a\": {\n  \"a\": }}", "expected value at line 2 column 8"; "a missing value")]
 #[test_case("{\"a\": {}} x", "trailing characters at line 1 column 11"; "more than one value")]
 #[test_case("{\"a\": \"tok_visa", "EOF while parsing a string at line 1 column 15"; "cut off")]
 #[test_case("a=%7B%7D", "expected value at line 1 column 1"; "a form")]
 #[test_case("{'a': {}}", "key must be a string at line 1 column 2"; "wrong quotes")]
 #[test_case("{\"a\": NaN}", "expected value at line 1 column 7"; "not a number")]
-#[test_case("{\"\\ud800\": 1}", "unexpected end of hex escape at line 1 column 9"; "a name that is no text")]
+#[test_case("{\"\\ud800\": 1}", "unexpected end of hex escape at line 1 column 9"; "a name that is not Unicode")]
 #[test_case(b"{\"a\": \"\xff\"}", "invalid unicode code point at line 1 column 8"; "not UTF-8")]
 #[test_case(b"\xff\xfe{\0}\0", "expected value at line 1 column 1"; "UTF-16")]
 #[test_case(b"\x1f\x8b\x08\x00", "expected value at line 1 column 1"; "gzip")]
@@ -129,12 +129,12 @@ async fn refused(body: impl Into<Body>) -> (u16, String, Value) {
 #[test_case("[".repeat(100_000), "recursion limit exceeded at line 1 column 128"; "lists without end")]
 #[test_case("{\"a\":".repeat(20_000), "recursion limit exceeded at line 1 column 636"; "objects without end")]
 #[tokio::test]
-async fn body_that_is_not_json_is_told_where_it_ends(body: impl AsRef<[u8]>, error: &str) {
+async fn body_that_is_not_json_is_refused_with_the_position(body: impl AsRef<[u8]>, error: &str) {
     let body = body.as_ref().to_vec();
     assert_eq!(refused(body).await, (400, format!("The body is not JSON: {error}"), Value::Null));
 }
 
-/// Which of the two was meant, nobody knows.
+/// It is unknown which of the two values the client meant.
 #[test_case(r#"{"a":1,"a":2}"#, "/a")]
 #[test_case(r#"{"a":1,"a":1}"#, "/a"; "the same value")]
 #[test_case(r#"{"a":1,"\u0061":2}"#, "/a"; "the same in escapes")]
@@ -153,10 +153,10 @@ async fn body_has_its_limit() {
     assert_eq!(refused(" ".repeat(MOST) + "1").await, (413, error, Value::Null));
 }
 
-/// A float is two of these amounts, or none.
+/// As floats, two of these amounts would be equal, and another would be rounded.
 #[tokio::test]
-async fn number_is_read_to_the_digit() {
-    // The same value twice, and the same key in two objects, are no duplicates.
+async fn number_keeps_every_digit() {
+    // A repeated value, and one key in two objects, are not duplicates.
     let body =
         r#"[{"a":100.00,"b":100.00},{"a":133610627515675.63,"b":0.1000000000000000055511151231257827,"c":1e+1}]"#;
     assert_eq!(answer(api(), "POST", "/", body).await.2, body);
@@ -167,13 +167,13 @@ async fn number_is_read_to_the_digit() {
 #[test_case("application/json; charset=utf-8", 200; "with a charset")]
 #[test_case("Application/JSON", 200; "in capitals")]
 #[test_case("application/vnd.shop+json", 200; "another kind of JSON")]
-#[test_case("application/x-www-form-urlencoded", 200; "what curl says unasked")]
+#[test_case("application/x-www-form-urlencoded", 200; "the default of curl")]
 #[test_case("text/plain", 200; "plain text")]
 #[test_case("multipart/form-data; boundary=x", 415; "a form")]
 #[test_case("application/xml", 415; "xml")]
 #[test_case("image/png", 415; "a picture")]
 #[tokio::test]
-async fn body_that_is_never_json_is_refused_by_its_label(media_type: &str, status: u16) {
+async fn content_type_that_is_never_json_is_refused(media_type: &str, status: u16) {
     let request = Request::post("/").header("Content-Type", media_type).body(Body::from("1")).unwrap();
     assert_eq!(api().oneshot(request).await.unwrap().status(), status);
 }
@@ -230,7 +230,7 @@ async fn task_is_shown_attempt_by_attempt() {
     });
     let text = serde_json::to_string(&Details::of(&snapshot)).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected);
-    assert!(text.contains(&format!(r#""result":{result}"#)), "as the step left it: {text}");
+    assert!(text.contains(&format!(r#""result":{result}"#)), "the result's text is unchanged: {text}");
 
     harness.kill("b", [Death::After("claim")]);
     let runs = |snapshot: &TaskSnapshot| snapshot.steps[1].state == StepState::InProgress;
@@ -244,7 +244,7 @@ async fn task_is_shown_attempt_by_attempt() {
     let done = details(&harness.run(id).await.unwrap());
     let outcomes = [0, 1, 2].map(|attempt| &done["steps"][1]["attempts"][attempt]["outcome"]);
     assert_eq!(outcomes, ["retryable_error", "lost", "complete"]);
-    assert_eq!(done["steps"][1]["duration_ms"], 16_001, "from the first attempt to the end, the waits included");
+    assert_eq!(done["steps"][1]["duration_ms"], 16_001, "from the first attempt to the end, with the waits");
     assert_eq!((&done["status"], &done["completed_at"]), (&json!("complete"), &json!("2023-11-14T22:13:36.001Z")));
     assert_eq!(done["total_duration_ms"], 16_001);
 }

@@ -1,23 +1,24 @@
-//! Finding a key that a JSON object holds twice.
+//! Search for duplicate keys in JSON objects.
 //!
-//! RFC 8259 leaves open what such an object means. `serde_json` keeps the last value without a word, and others keep the
-//! first, so a client that sends `"quantity":5,"quantity":1` cannot know what it bought: the request is refused.
+//! RFC 8259 leaves open what a duplicate key means. `serde_json` keeps the last value silently, and other parsers keep
+//! the first, so a client that sends `"quantity":5,"quantity":1` cannot know what it bought. The APIs refuse such a
+//! request.
 
 use crate::pointer;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::{collections::BTreeSet, fmt};
 
-/// The JSON pointer to the first key that stands twice in one object, at any depth. Text that is not JSON is searched up
-/// to the place where it stops being JSON.
+/// Finds the first duplicate key of an object, at any depth, and returns its JSON pointer. Text that is not JSON is
+/// searched up to its first syntax error.
 pub(crate) fn duplicate_key(json: &[u8]) -> Option<String> {
     let mut duplicate = None;
     let search = Search { path: &Path::Root, duplicate: &mut duplicate };
-    // An error is the end of the search: the duplicate was found, or the text is not JSON.
+    // An error ends the search: the duplicate was found, or the text is not JSON.
     let _ = search.deserialize(&mut serde_json::Deserializer::from_slice(json));
     duplicate
 }
 
-/// The place of a value, from the inside to the outside.
+/// The path of a value, from the inside to the outside.
 enum Path<'a> {
     Root,
     Key(&'a Self, &'a str),
@@ -34,7 +35,7 @@ impl Path<'_> {
     }
 }
 
-/// The search of one value.
+/// The search in one value.
 struct Search<'a> {
     path: &'a Path<'a>,
     duplicate: &'a mut Option<String>,
@@ -55,7 +56,7 @@ impl<'de> Visitor<'de> for Search<'_> {
         f.write_str("any JSON")
     }
 
-    /// With `arbitrary_precision`, numbers come here too: as maps of one key.
+    /// With `arbitrary_precision`, numbers arrive here, too, as maps of one key.
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
         let mut seen = BTreeSet::new();
         while let Some(name) = fields.next_key::<String>()? {

@@ -1,4 +1,4 @@
-//! The AWS clients, made once a process and set up for a function that has seconds, not minutes.
+//! Configuration: environment variables, and AWS clients with timeouts that suit a function that runs for seconds.
 
 use crate::{Client, DynamoTable, ServeError, SqsQueue, dynamo::transaction_conflicts};
 pub use aws_config::SdkConfig;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use stepwell::System;
 use tokio::sync::OnceCell;
 
-/// The AWS configuration from the environment, the same for every client of this process, so that they share one
-/// connection pool. A call that hangs is given up after 3 s and tried again, 5 times in all.
+/// Loads the AWS configuration from the environment, once for the process, so that all clients share one connection
+/// pool. A call times out after 3 s; the SDK makes 5 attempts in all.
 ///
-/// Which stack it talks to is the SDK's own business: `AWS_ENDPOINT_URL`, `AWS_REGION` and the rest.
+/// The SDK's own variables, such as `AWS_ENDPOINT_URL` and `AWS_REGION`, select the stack.
 pub async fn aws_config() -> SdkConfig {
     static CONFIG: OnceCell<SdkConfig> = OnceCell::const_new();
     let load = || async {
@@ -29,10 +29,10 @@ pub async fn aws_config() -> SdkConfig {
     CONFIG.get_or_init(load).await.clone()
 }
 
-/// The value of an environment variable that has to be set.
+/// Reads an environment variable that has to be set.
 ///
 /// # Errors
-/// Its name, where it is not.
+/// The variable is not set; the error names it.
 pub fn required_env(name: &str) -> Result<String, ServeError> {
     match std::env::var(name) {
         Ok(value) if !value.is_empty() => Ok(value),
@@ -40,10 +40,10 @@ pub fn required_env(name: &str) -> Result<String, ServeError> {
     }
 }
 
-/// The store and the queues that the environment names: `STEPWELL_TABLE`, `STEPWELL_QUEUE_URL_PREFIX`.
+/// Makes the store and the queues from the environment: `STEPWELL_TABLE`, `STEPWELL_QUEUE_URL_PREFIX`.
 ///
 /// # Errors
-/// A variable that is missing.
+/// A variable is not set.
 pub(crate) fn ports_from_env(config: &SdkConfig) -> Result<(DynamoTable, SqsQueue), ServeError> {
     let dynamo = aws_sdk_dynamodb::config::Builder::from(config).retry_classifier(transaction_conflicts()).build();
     let table = DynamoTable::new(aws_sdk_dynamodb::Client::from_conf(dynamo), required_env("STEPWELL_TABLE")?);
@@ -51,11 +51,10 @@ pub(crate) fn ports_from_env(config: &SdkConfig) -> Result<(DynamoTable, SqsQueu
     Ok((table, queue))
 }
 
-/// The engine's client over the table and the queues that the environment names: `STEPWELL_TABLE`,
-/// `STEPWELL_QUEUE_URL_PREFIX`.
+/// Makes the engine's client from the environment: `STEPWELL_TABLE`, `STEPWELL_QUEUE_URL_PREFIX`.
 ///
 /// # Errors
-/// A variable that is missing.
+/// A variable is not set.
 pub fn client_from_env(config: &SdkConfig) -> Result<Client, ServeError> {
     let (table, queue) = ports_from_env(config)?;
     Ok(Client::new(table, queue, System))

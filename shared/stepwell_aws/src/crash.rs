@@ -1,4 +1,4 @@
-//! A crash point before and one after every call that the AWS clients of this process make; see [`stepwell::runtime::crash`].
+//! Crash points before and after every call of this process's AWS clients; see [`stepwell::runtime::crash`].
 
 use aws_smithy_http_client::Builder;
 use aws_smithy_runtime_api::client::{
@@ -12,35 +12,34 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use stepwell::runtime::crash::around;
 
-/// The HTTP client for all AWS clients of this process. It speaks plain HTTP, which an emulator understands and AWS
-/// does not.
+/// Makes the HTTP client for all AWS clients of this process. It has no TLS, so it works with an emulator only.
 pub(crate) fn http_client() -> SharedHttpClient {
-    SharedHttpClient::new(Client(Builder::new().build_http()))
+    SharedHttpClient::new(CrashPointClient(Builder::new().build_http()))
 }
 
 #[derive(Debug)]
-struct Client(SharedHttpClient);
+struct CrashPointClient(SharedHttpClient);
 
 #[derive(Debug)]
-struct Connector(SharedHttpConnector);
+struct CrashPointConnector(SharedHttpConnector);
 
-impl HttpClient for Client {
+impl HttpClient for CrashPointClient {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(Connector(self.0.http_connector(settings, components)))
+        SharedHttpConnector::new(CrashPointConnector(self.0.http_connector(settings, components)))
     }
 }
 
-impl HttpConnector for Connector {
+impl HttpConnector for CrashPointConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (name, connector) = (call_name(&request), self.0.clone());
         HttpConnectorFuture::new(async move { around(&name, async { connector.call(request).await }).await })
     }
 }
 
-/// The operation, and what it is on.
+/// Names a call: the operation and its object.
 fn call_name(request: &HttpRequest) -> String {
     let Some((_, operation)) = request.headers().get("x-amz-target").and_then(|target| target.rsplit_once('.')) else {
-        // A REST service, such as SES: its operation is its path.
+        // A REST service, such as SES, has its operation in the path.
         let path = request.uri().split_once("://").map_or(request.uri(), |(_, rest)| rest);
         return format!("{}.{}", request.method(), path.split('/').skip(1).collect::<Vec<_>>().join("-"));
     };
@@ -49,7 +48,7 @@ fn call_name(request: &HttpRequest) -> String {
     if object.is_empty() { operation.to_owned() } else { format!("{operation}.{object}") }
 }
 
-/// What a call is on: a queue, an item of the engine's table and the state that it is to have, or other tables.
+/// Names the object of a call: a queue, an item of the engine's table with its new state, or other tables.
 fn object(body: &Value) -> String {
     let text = |pointer| body.pointer(pointer).and_then(Value::as_str);
     if let Some(queue) = text("/QueueUrl") {
@@ -71,14 +70,14 @@ fn object(body: &Value) -> String {
     [item].into_iter().chain(state).collect::<Vec<_>>().join(".")
 }
 
-/// The placeholder of the state, or the status, that an update sets.
+/// Finds the placeholder of the state or status that an update sets.
 fn new_state(update: &str) -> Option<&str> {
     let mut assignments = update.strip_prefix("SET ")?.split(", ").filter_map(|part| part.split_once(" = "));
     let (_, value) = assignments.find(|(name, _)| matches!(*name, "#state" | "#status"))?;
     value.split(' ').next()
 }
 
-/// The name of a table or a queue without the stack's name before it.
+/// Strips the stack's name from the name of a table or queue.
 fn own_name(name: &str) -> &str {
     name.rsplit_once('-').map_or(name, |(_, own)| own)
 }
@@ -95,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_named_by_what_it_is_on() {
+    fn call_is_named_by_operation_and_object() {
         let claim = json!({"TableName": "stepwell-local-tasks", "Key": {"pk": {"S": "TASK#1"}, "sk": {"S": "STEP#pay"}},
             "UpdateExpression": "SET #owner = :3, #state = :4 REMOVE #next_retry_at ADD #attempt :5",
             "ExpressionAttributeValues": {":0": {"S": "pending"}, ":4": {"S": "in_progress"}}});
@@ -118,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rest_call_is_named_by_its_path() {
+    fn rest_call_is_named_by_its_path() {
         let mut request = HttpRequest::empty();
         request.set_method("POST").unwrap();
         request.set_uri("http://127.0.0.1:4566/v2/email/outbound-emails").unwrap();

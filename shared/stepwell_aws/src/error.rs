@@ -1,4 +1,4 @@
-//! Why a function cannot start; from the SDK's errors to [`CallError`]s.
+//! Start-up errors of a function, and the conversion of the SDK's errors to [`CallError`]s.
 
 use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
@@ -6,47 +6,48 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use std::{error::Error, fmt};
 use stepwell::{CallError, FailureKind};
 
-/// Why a function cannot start. It ends the process, with the reason in the log.
+/// An error that keeps a function from starting. It ends the process, with the reason in the log.
 pub type ServeError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The error of a service as a source: its text names all that is behind it, the service's own message included.
+/// A service's error as a source: its text has the whole chain of sources, with the service's own message.
 #[derive(Debug)]
-struct InFull<E>(E);
+struct WithSources<E>(E);
 
-impl<E: Error + 'static> fmt::Display for InFull<E> {
+impl<E: Error + 'static> fmt::Display for WithSources<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         DisplayErrorContext(&self.0).fmt(f)
     }
 }
 
-impl<E: Error + 'static> Error for InFull<E> {
+impl<E: Error + 'static> Error for WithSources<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.0.source()
     }
 }
 
-/// A call that the SDK has given up.
+/// Converts the SDK's error of a call that failed after the last attempt.
 pub(crate) fn call_failed<E>(operation: &'static str, error: SdkError<E, HttpResponse>) -> CallError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     let kind = failure_kind(&error);
-    CallError::new(operation, kind, InFull(error))
+    CallError::new(operation, kind, WithSources(error))
 }
 
-/// The same, where it is known what kind of failure it is.
+/// Converts the SDK's error of a call, with a known kind of failure.
 pub(crate) fn call_failed_as(
     operation: &'static str,
     kind: FailureKind,
     error: impl Error + Send + Sync + 'static,
 ) -> CallError {
-    CallError::new(operation, kind, InFull(error))
+    CallError::new(operation, kind, WithSources(error))
 }
 
-/// The code of a call that met a transaction on the same item, which the SDK's own lists leave out.
+/// The error code of a call that conflicted with a transaction on the same item. The SDK's lists of retryable codes
+/// lack it.
 pub(crate) const CONFLICT: &str = "TransactionConflictException";
 
-/// What kind of failure a call ended with that the SDK has given up.
+/// Classifies the failure of a call after the SDK's last attempt.
 pub fn failure_kind<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> FailureKind {
     let SdkError::ServiceError(service) = error else {
         return match error {
@@ -82,7 +83,7 @@ mod tests {
     #[test_case("InternalServerError", 500, FailureKind::Unavailable)]
     #[test_case("AccessDeniedException", 400, FailureKind::Refused)]
     #[test_case("ValidationException", 400, FailureKind::Refused)]
-    fn answer_says_what_kind_of_failure_it_is(code: &str, status: u16, kind: FailureKind) {
+    fn error_code_and_status_decide_the_kind_of_failure(code: &str, status: u16, kind: FailureKind) {
         let error = call_failed("UpdateItem", answered(code, status));
         assert_eq!((error.kind, error.operation), (kind, "UpdateItem"));
         let text = error.to_string();

@@ -1,4 +1,4 @@
-//! From API Gateway's events to requests, and back.
+//! The HTTP adapter: converts API Gateway's events to requests, and the responses back.
 
 use axum::{
     Router,
@@ -24,30 +24,30 @@ use std::{
     time::Duration,
 };
 
-/// An event of API Gateway: a request, or why it is none.
+/// An event of API Gateway: a request, or the reason why it is not one.
 ///
-/// Reading one never fails. Where it did, the runtime would answer in our place, and its answer is a Rust type's name, of
-/// which API Gateway makes a 502.
+/// Deserialization never fails. If it did, the runtime would answer with the name of a Rust type, and API Gateway would
+/// turn that into a 502.
 #[derive(Debug)]
-pub struct Event(Result<LambdaRequest, Unreadable>);
+pub struct Event(Result<LambdaRequest, InvalidEvent>);
 
-/// Why an event is not a request.
+/// The reason why an event is not a request.
 #[derive(Clone, Debug)]
-enum Unreadable {
-    /// A header is none; its name, unless that is what is wrong.
+enum InvalidEvent {
+    /// A header is invalid. It has the header's name, unless the name itself is invalid.
     Header(Option<String>),
-    /// The client has sent something else that no request can hold.
+    /// Another part of the client's request is invalid.
     Request,
-    /// It is not an event of API Gateway, so the function is wired to something else. For the log.
+    /// The event is not from API Gateway, so the function has a wrong trigger. The text is for the log.
     Event(String),
 }
 
-impl From<Unreadable> for CommonError {
-    fn from(why: Unreadable) -> Self {
+impl From<InvalidEvent> for CommonError {
+    fn from(why: InvalidEvent) -> Self {
         match why {
-            Unreadable::Header(name) => Self::BadHeader(name),
-            Unreadable::Request => Self::NotHttp,
-            Unreadable::Event(cause) => Self::Broken(cause),
+            InvalidEvent::Header(name) => Self::BadHeader(name),
+            InvalidEvent::Request => Self::NotHttp,
+            InvalidEvent::Event(cause) => Self::Broken(cause),
         }
     }
 }
@@ -56,14 +56,14 @@ impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
         let request = serde_json::from_str(text.get());
-        Ok(Self(request.map(readable).map_err(|error| unreadable(text.get(), &error))))
+        Ok(Self(request.map(without_invalid_parts).map_err(|error| invalid_event(text.get(), &error))))
     }
 }
 
-/// The request without what `lambda_http` would panic over: a query that is no part of a URL, such as `?a="`, and a host
-/// that is none. The query goes beside the URL ([`lambda_http::RequestExt::query_string_parameters_ref`]); the host is
-/// API Gateway's affair and is left out.
-fn readable(mut event: LambdaRequest) -> LambdaRequest {
+/// Removes the parts of a request on which `lambda_http` would panic: a query that is invalid in a URL, such as `?a="`,
+/// and an invalid host. The query is passed beside the URL ([`lambda_http::RequestExt::query_string_parameters_ref`]).
+/// The routes do not need the host.
+fn without_invalid_parts(mut event: LambdaRequest) -> LambdaRequest {
     if let LambdaRequest::ApiGatewayV2(request) = &mut event {
         let query = request.raw_query_string.take().unwrap_or_default();
         request.query_string_parameters = query.parse().unwrap_or_default();
@@ -73,22 +73,22 @@ fn readable(mut event: LambdaRequest) -> LambdaRequest {
     event
 }
 
-/// Looks for the header that kept an event from being read. It is refused and not left out: a request without its
-/// `Idempotency-Key` is another request.
-fn unreadable(event: &str, error: &serde_json::Error) -> Unreadable {
+/// Finds the invalid header of an event. The request is refused instead of handled without the header, because a
+/// request without its `Idempotency-Key` is another request.
+fn invalid_event(event: &str, error: &serde_json::Error) -> InvalidEvent {
     #[derive(Deserialize)]
     struct Sent {
         headers: BTreeMap<String, String>,
     }
     let headers = serde_json::from_str(event).map(|Sent { headers }| headers).unwrap_or_default();
-    let fault = headers.into_iter().find_map(|(name, value)| match HeaderName::from_bytes(name.as_bytes()) {
-        Err(_) => Some(Unreadable::Header(None)),
+    let header = headers.into_iter().find_map(|(name, value)| match HeaderName::from_bytes(name.as_bytes()) {
+        Err(_) => Some(InvalidEvent::Header(None)),
         Ok(name) if HeaderValue::from_bytes(value.as_bytes()).is_err() => {
-            Some(Unreadable::Header(Some(name.to_string())))
+            Some(InvalidEvent::Header(Some(name.to_string())))
         }
         Ok(_) => None,
     });
-    fault.unwrap_or_else(|| Unreadable::Event(error.to_string()))
+    header.unwrap_or_else(|| InvalidEvent::Event(error.to_string()))
 }
 
 /// Serves an API to Lambda's invocations until Lambda ends the process.
@@ -99,7 +99,7 @@ pub async fn serve(router: Router) -> Result<(), lambda_http::Error> {
     lambda_runtime::run(service(router)).await
 }
 
-/// Hands on what the event says of a request, in words that are no longer Lambda's.
+/// Adds the event's request id, caller and query to the request, in types that do not depend on Lambda.
 async fn with_context(mut request: Request, next: Next) -> Response {
     let id = request.lambda_context_ref().map(|context| RequestId(context.request_id.clone()));
     let query = request
@@ -116,8 +116,8 @@ async fn with_context(mut request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// The name that the authorizer has found: the ARN of an IAM identity, or the subject of a token and its issuer. It is
-/// taken from the event alone.
+/// Reads the caller that the authorizer has authenticated: the ARN of an IAM identity, or a token's subject and issuer.
+/// No part of the client's request can set it.
 fn caller(authorizer: &ApiGatewayRequestAuthorizer) -> Option<Caller> {
     let name = match (&authorizer.iam, &authorizer.jwt) {
         (Some(iam), _) => iam.user_arn.clone()?,
@@ -130,7 +130,7 @@ fn caller(authorizer: &ApiGatewayRequestAuthorizer) -> Option<Caller> {
     Some(Caller(name))
 }
 
-/// An API as Lambda calls it: what `lambda_http::run` would serve, except that every event is answered by us.
+/// Wraps an API for Lambda, as `lambda_http::run` does. In addition it answers events that are not requests.
 pub fn service(
     router: Router,
 ) -> impl Service<LambdaEvent<Event>, Response = impl Serialize, Error = Infallible, Future: Send> {
@@ -140,16 +140,16 @@ pub fn service(
             let event = LambdaEvent::new(request, context.clone());
             Adapter::<Response, Router>::from(router).call(event)
         };
-        // The request is built within the call, and a path that is longer than a URL may be is a panic there.
+        // `lambda_http` builds the request within the call and panics there if the path is longer than a URL may be.
         let called = request.and_then(|request| {
-            catch_unwind(AssertUnwindSafe(|| call(router.clone(), request))).map_err(|_| Unreadable::Request)
+            catch_unwind(AssertUnwindSafe(|| call(router.clone(), request))).map_err(|_| InvalidEvent::Request)
         });
         called.unwrap_or_else(|why| call(refuse(why), LambdaRequest::ApiGatewayV2(ApiGatewayV2httpRequest::default())))
     })
 }
 
-/// An API that refuses whatever it is asked.
-fn refuse(why: Unreadable) -> Router {
+/// Makes an API that refuses every request for this reason.
+fn refuse(why: InvalidEvent) -> Router {
     const AT_ONCE: Duration = Duration::from_secs(1);
     http_api::refusing(move || why.clone().into(), AT_ONCE).layer(from_fn(with_context))
 }

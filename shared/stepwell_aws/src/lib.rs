@@ -1,13 +1,13 @@
-//! Stepwell on AWS: the engine's ports on DynamoDB and SQS, and what a Lambda function's `main` calls.
+//! Stepwell on AWS: the engine's ports on DynamoDB and SQS, and the entry points of Lambda functions.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
 //! | `dynamo` | [`DynamoTable`], the engine's [`Store`](stepwell::ports::Store): compiles transitions into expressions |
 //! | `sqs` | [`SqsQueue`], the engine's [`Queue`](stepwell::ports::Queue) |
 //! | `serve` | a function's `main`: [`serve()`], [`serve_watchdog`], [`serve_dead_letters`] |
 //! | [`http`] | an HTTP API behind API Gateway (feature `http`) |
-//! | `config` | the AWS clients, and what the environment names |
-//! | `error` | why a function cannot start; from the SDK's errors to [`CallError`](stepwell::CallError)s |
+//! | `config` | the AWS clients, and the environment variables |
+//! | `error` | start-up errors; the SDK's errors as [`CallError`](stepwell::CallError)s |
 
 mod config;
 #[cfg(feature = "crash-points")]
@@ -25,5 +25,5 @@ pub use error::{ServeError, failure_kind};
 pub use serve::{init_logging, log_lines, serve, serve_dead_letters, serve_watchdog};
 pub use sqs::{REASON_ATTRIBUTE, SqsQueue};
 
-/// The engine's client over DynamoDB and SQS.
+/// The engine's client on DynamoDB and SQS.
 pub type Client = stepwell::Client<DynamoTable, SqsQueue, stepwell::System>;

@@ -1,4 +1,4 @@
-//! The `main` of a step's function, of the watchdog's, and of the one that works dead letters.
+//! The `main` of a step's function, of the watchdog and of the function `dead_letters`.
 
 use crate::{
     config::{aws_config, ports_from_env},
@@ -22,11 +22,11 @@ use tracing_subscriber::{
     Layer, filter::Targets, fmt::MakeWriter, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
 };
 
-/// Serves a step: answers Lambda's invocations with batches of its queue until Lambda ends the process. Workflow and
-/// step are named as in the workflow's file.
+/// Serves a step: handles batches of messages from its queue until Lambda ends the process. `workflow` and `name` are
+/// the names in the workflow file.
 ///
 /// # Errors
-/// An environment variable that is missing, or a runtime API that does not answer.
+/// An environment variable is not set, or the runtime API does not answer.
 pub async fn serve(workflow: &str, name: &str, step: impl Step) -> Result<(), ServeError> {
     init_logging();
     let (table, queue) = ports_from_env(&aws_config().await)?;
@@ -39,17 +39,17 @@ pub async fn serve(workflow: &str, name: &str, step: impl Step) -> Result<(), Se
     .await
 }
 
-/// The most tasks that one run of the watchdog looks at.
+/// The most tasks that one run of the watchdog inspects.
 const TASKS_A_RUN: usize = 2_000;
 
-/// What the watchdog keeps back from the end of its invocation, to bring the looks that it has begun to their ends.
+/// The time at the end of an invocation in which the watchdog finishes inspections and starts no new one.
 const WATCHDOG_RESERVE: Duration = Duration::from_secs(5);
 
-/// Serves the watchdog: whatever the event says, a run for as long as the invocation lasts. It answers with what it has
-/// done, as JSON.
+/// Serves the watchdog. Every event, whatever it holds, starts one run, bounded by the invocation's deadline. The
+/// answer is the [`WatchdogReport`] as JSON.
 ///
 /// # Errors
-/// An environment variable that is missing, or a runtime API that does not answer.
+/// An environment variable is not set, or the runtime API does not answer.
 pub async fn serve_watchdog() -> Result<(), ServeError> {
     init_logging();
     let (table, queue) = ports_from_env(&aws_config().await)?;
@@ -66,22 +66,22 @@ pub async fn serve_watchdog() -> Result<(), ServeError> {
     .await
 }
 
-/// Serves the queue of messages that SQS gave up on.
+/// Serves the dead-letter queue: the messages that SQS gave up on.
 ///
 /// # Errors
-/// An environment variable that is missing, or a runtime API that does not answer.
+/// An environment variable is not set, or the runtime API does not answer.
 pub async fn serve_dead_letters() -> Result<(), ServeError> {
     init_logging();
     let (table, queue) = ports_from_env(&aws_config().await)?;
-    let letters = DeadLetters::new(table, queue, System);
-    let letters = &letters;
+    let dead_letters = DeadLetters::new(table, queue, System);
+    let dead_letters = &dead_letters;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
-        Ok::<_, ServeError>(keep(letters.handle(&received(event.payload)).await))
+        Ok::<_, ServeError>(keep(dead_letters.handle(&received(event.payload)).await))
     }))
     .await
 }
 
-/// The messages of a batch, as the engine takes them.
+/// Converts a batch of SQS messages to the engine's type.
 pub(crate) fn received(batch: SqsEvent) -> Vec<Received> {
     batch.records.into_iter().map(message).collect()
 }
@@ -100,7 +100,7 @@ fn message(message: SqsMessage) -> Received {
     }
 }
 
-/// The answer that makes SQS keep the messages of these ids.
+/// Makes the answer with which SQS keeps the messages of these ids and deletes the others.
 fn keep(ids: Vec<String>) -> SqsBatchResponse {
     let mut response = SqsBatchResponse::default();
     let failure = |id| {
@@ -117,18 +117,19 @@ fn invocation(context: &lambda_runtime::Context) -> Invocation {
     Invocation::new(context.request_id.clone(), deadline, System.now())
 }
 
-/// Writes the log as JSON lines to standard output, which is where CloudWatch picks it up. Each line carries the span of
-/// its invocation, and so Lambda's request id, by which the audit trail names an attempt. `RUST_LOG` sets the level,
-/// for all (`info`) or by module (`warn,stepwell=debug`); the default is `info`.
+/// Initialises logging: JSON lines on standard output, which CloudWatch collects. Each line has the span of its
+/// invocation with Lambda's request id, which the audit trail keeps for each attempt. `RUST_LOG` sets the level for all
+/// modules (`info`) or by module (`warn,stepwell=debug`); the default is `info`.
 pub fn init_logging() {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let targets = wanted.parse().unwrap_or_else(|_| Targets::new());
     let targets = if wanted.is_empty() { targets.with_default(tracing::Level::INFO) } else { targets };
-    // Fails only where a subscriber is there already, and then that one is wanted.
+    // It fails only if a subscriber is set already, and that one should stay.
     let _ = tracing_subscriber::registry().with(targets).with(log_lines(std::io::stdout)).try_init();
 }
 
-/// The lines of [`init_logging`]: one JSON object each, with the event's fields, `message` among them, at its top.
+/// Makes the layer of [`init_logging`]: one JSON object a line, with the event's fields, such as `message`, at the top
+/// level.
 pub fn log_lines<S, W>(writer: W) -> impl Layer<S>
 where
     S: tracing::Subscriber + for<'span> LookupSpan<'span>,

@@ -1,4 +1,4 @@
-//! [`Queue`] on SQS.
+//! The engine's port [`Queue`] on SQS.
 
 use crate::error::call_failed;
 use aws_sdk_sqs::types::MessageAttributeValue;
@@ -12,13 +12,13 @@ use stepwell::{
     ports::{Queue, QueueError},
 };
 
-/// The attribute of an undeliverable message that says why it is one.
+/// The attribute of an undeliverable message that has the reason.
 pub const REASON_ATTRIBUTE: &str = "reason";
 
-/// How long to tell SQS to hide a message, in seconds.
+/// Converts a wait to a visibility timeout in whole seconds.
 ///
-/// SQS refuses more than 12 hours, counted from when it delivered the message, which is as long ago as a function may run.
-/// Who gets a message before its time hides it again for what is left.
+/// SQS refuses more than 12 hours from the delivery of the message, which may be as long ago as a function can run. A
+/// worker that receives a message before its time hides it again for the rest.
 fn visibility_timeout(wait: Duration) -> i32 {
     const LONGEST_RUN_SECONDS: u32 = 15 * 60;
     const LONGEST: u32 = LONGEST_DELAY_SECONDS - LONGEST_RUN_SECONDS;
@@ -26,7 +26,7 @@ fn visibility_timeout(wait: Duration) -> i32 {
     i32::try_from(seconds).unwrap_or(i32::MAX)
 }
 
-/// The queues in SQS.
+/// The engine's queues on SQS.
 #[derive(Clone, Debug)]
 pub struct SqsQueue {
     client: aws_sdk_sqs::Client,
@@ -34,7 +34,7 @@ pub struct SqsQueue {
 }
 
 impl SqsQueue {
-    /// A queue is at `url_prefix` and its [name](QueueName).
+    /// Makes the port. The URL of a queue is `url_prefix` and the queue's [name](QueueName).
     pub fn new(client: aws_sdk_sqs::Client, url_prefix: impl Into<String>) -> Self {
         Self { client, url_prefix: url_prefix.into() }
     }
@@ -73,7 +73,7 @@ impl Queue for SqsQueue {
         let failed = |error| QueueError::new(QueueName::Undeliverable, error);
         let reason = MessageAttributeValue::builder().data_type("String").string_value(reason).build();
         let reason = reason.map_err(|error| failed(CallError::new(OPERATION, FailureKind::Refused, error)))?;
-        // SQS takes no empty body.
+        // SQS refuses an empty body.
         let body = if body.is_empty() { "(empty)" } else { body };
         let call = self.client.send_message().queue_url(self.url(&QueueName::Undeliverable)).message_body(body);
         let call = call.message_attributes(REASON_ATTRIBUTE, reason).send();
@@ -86,10 +86,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_hidden_to_the_second_and_never_beyond_what_sqs_takes() {
+    fn visibility_timeout_is_rounded_up_and_within_the_limit_of_sqs() {
         let timeout = |millis: u64| visibility_timeout(Duration::from_millis(millis));
         assert_eq!([0, 1, 1_000, 1_001].map(timeout), [0, 1, 1, 2]);
-        // It was delivered up to 15 minutes before.
+        // The message may have been delivered up to 15 minutes before.
         let longest = u64::from(LONGEST_DELAY_SECONDS) * 1_000;
         assert_eq!([longest, u64::MAX].map(timeout), [43_200 - 900; 2]);
     }

@@ -1,5 +1,5 @@
-//! Cancels what `create_order` made, whether or not that step lived to say so, and rules out an order that is still on
-//! its way.
+//! Compensation of `create_order`: cancels the order, even if the result of that step was lost. If there is no order,
+//! it keeps a late attempt of that step from making one.
 
 use checkout::{CancelledOrder, ConfigError, CreatedOrder, Orders, Shop, ShopCode};
 use stepwell::{ResultOf, Step, StepContext, StepError};
@@ -7,31 +7,31 @@ use stepwell::{ResultOf, Step, StepContext, StepError};
 #[cfg(test)]
 mod tests;
 
-/// The step on the ports of this shop.
+/// Makes the step with the shop's ports.
 ///
 /// # Errors
-/// What is missing in the shop's configuration.
+/// The shop's configuration is incomplete or invalid.
 pub fn step<S: Shop>(shop: &S) -> Result<CancelOrder<S::Orders>, ConfigError> {
     Ok(CancelOrder { orders: shop.orders()? })
 }
 
-/// Cancels what `create_order` made.
+/// Cancels the order of `create_order`.
 #[derive(Debug)]
 pub struct CancelOrder<O> {
     orders: O,
 }
 
 impl<O: Orders> Step for CancelOrder<O> {
-    // A result that somebody has put there by hand and that cannot be read does not keep the order.
+    // A `Result`, so that an unreadable result given by hand does not stop the cancellation.
     type Input = Result<Option<ResultOf<CreatedOrder>>, StepError>;
     type Output = CancelledOrder;
 
     async fn run(&self, order: Self::Input, ctx: &StepContext) -> Result<CancelledOrder, StepError> {
-        // Only the table can fail here, and that passes: an order that is not paid is not left to be sent for it.
-        // An order's key is its task's id, not an idempotency key.
+        // Every error here is retryable, because an unpaid order must not stay confirmed.
+        // The key of an order is its task's id, so there is no idempotency key to pass.
         let cancelled = self.orders.cancel(ctx.task_id, ctx.started_at).await?;
         match order? {
-            // The step was resolved by hand, so the order was made somewhere else.
+            // The step was resolved by hand, so the order was made outside of the shop's table.
             Some(ResultOf(order)) if cancelled.order_id != Some(order.order_id) => {
                 let message = format!(
                     "there is no order {} for this task: cancel {} by hand, then resolve this step",

@@ -8,7 +8,7 @@ use stepwell::{Input, Step, StepContext, StepError, TaskData, Timestamp};
 const TASK: &str = "018f4e4e-7c1a-7000-8000-0123456789ab";
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_123);
 
-/// The task's order is there.
+/// A shop that has the task's order.
 async fn ordered() -> MemoryShop {
     let shop = MemoryShop::default();
     let order = Order {
@@ -56,7 +56,7 @@ async fn run(shop: &MemoryShop, created: Option<String>) -> Result<CancelledOrde
 }
 
 #[tokio::test]
-async fn the_order_is_cancelled_whether_or_not_it_is_known() {
+async fn order_is_cancelled_with_or_without_its_result() {
     let expected = concat!(
         r#"{"order_id":"018f4e4e-7c1a-7000-8000-0123456789ab","order_number":"ORD-20231114-779DF9F7","#,
         r#""cancelled_at":"2023-11-14T22:13:20.123Z"}"#
@@ -70,14 +70,14 @@ async fn the_order_is_cancelled_whether_or_not_it_is_known() {
 }
 
 #[tokio::test]
-async fn where_no_order_was_made_none_is_cancelled() {
+async fn missing_order_is_ruled_out() {
     let cancelled = run(&MemoryShop::default(), None).await.unwrap();
     let expected = r#"{"order_id":null,"order_number":null,"cancelled_at":"2023-11-14T22:13:20.123Z"}"#;
     assert_eq!(serde_json::to_string(&cancelled).unwrap(), expected);
 }
 
 #[tokio::test]
-async fn an_order_that_was_made_by_hand_is_cancelled_by_hand() {
+async fn order_made_by_hand_is_refused_with_instructions() {
     let elsewhere = "018f4e4e-7c1a-7000-8000-ffffffffffff";
     for (shop, order) in [(MemoryShop::default(), TASK), (ordered().await, elsewhere)] {
         let error = run(&shop, Some(created(order))).await.unwrap_err();
@@ -87,7 +87,7 @@ async fn an_order_that_was_made_by_hand_is_cancelled_by_hand() {
 }
 
 #[tokio::test]
-async fn a_busy_table_may_pass() {
+async fn busy_table_is_retryable() {
     let shop = ordered().await;
     break_tables(&shop);
     let error = run(&shop, None).await.unwrap_err();
@@ -95,11 +95,11 @@ async fn a_busy_table_may_pass() {
 }
 
 #[tokio::test]
-async fn a_result_that_cannot_be_read_keeps_no_order_and_is_told() {
+async fn unreadable_result_is_reported_after_the_cancellation() {
     let shop = ordered().await;
     let code = async || run(&shop, Some(r#"{"by":"hand"}"#.to_owned())).await.unwrap_err().code;
     assert_eq!(code().await, "INVALID_RESULT");
-    assert_eq!(shop.all_orders()[0].status, OrderStatus::Cancelled, "the order is seen to first");
+    assert_eq!(shop.all_orders()[0].status, OrderStatus::Cancelled, "the order is cancelled before the error");
     break_tables(&shop);
     assert_eq!(code().await, "TABLE_BUSY");
 }

@@ -1,4 +1,5 @@
-//! Makes the order of a cart that is paid and reserved. Its id and number come from the task, so there is only one.
+//! Makes the order for a paid and reserved cart. Its id and number derive from the task, so a task makes only one
+//! order.
 
 use checkout::{
     CURRENCY, CheckoutRequest, ConfigError, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders, Payment,
@@ -10,15 +11,15 @@ use stepwell::{Context, ResultOf, Step, StepContext, StepError};
 #[cfg(test)]
 mod tests;
 
-/// The step on the ports of this shop.
+/// Makes the step with the shop's ports.
 ///
 /// # Errors
-/// What is missing in the shop's configuration.
+/// The shop's configuration is incomplete or invalid.
 pub fn step<S: Shop>(shop: &S) -> Result<CreateOrder<S::Orders>, ConfigError> {
     Ok(CreateOrder { orders: shop.orders()? })
 }
 
-/// Makes the order.
+/// Makes the order for a paid and reserved cart.
 #[derive(Debug)]
 pub struct CreateOrder<O> {
     orders: O,
@@ -45,7 +46,7 @@ impl<O: Orders> Step for CreateOrder<O> {
 
         let order = Order {
             order_id: ctx.task_id,
-            order_number: String::new(), // the table gives it one that is free
+            order_number: String::new(), // `Orders::create` sets a free one
             status: OrderStatus::Confirmed,
             items: cart.validated_items,
             subtotal: cart.subtotal,
@@ -54,7 +55,7 @@ impl<O: Orders> Step for CreateOrder<O> {
             total_amount: cart.total,
             currency: payment.currency,
             payment_id: payment.payment_id,
-            // Without an address there is no confirmation, but what is paid for is ordered all the same.
+            // A missing address fails only the confirmation, because the paid cart has to be ordered.
             customer_email: request.customer_info.email,
             customer_name: request.customer_info.name.map(String::from),
             shipping_info: request.shipping_info,
@@ -72,7 +73,7 @@ impl<O: Orders> Step for CreateOrder<O> {
     }
 }
 
-/// An order is for what was paid and what was reserved, and these have to be the same.
+/// Checks that the charge and the reservation match the cart.
 fn check(cart: &ValidatedCart, payment: &Payment, reservation: &Reservation) -> Result<(), String> {
     if payment.amount_charged != cart.total || payment.currency != CURRENCY {
         let (charged, currency) = (payment.amount_charged, &payment.currency);

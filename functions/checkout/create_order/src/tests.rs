@@ -48,7 +48,7 @@ fn customer() -> Value {
 }
 
 #[tokio::test]
-async fn an_order_is_made_of_what_was_paid() {
+async fn order_is_made_for_the_paid_cart() {
     let shop = MemoryShop::default();
     let created = run(&shop, customer(), &results()).await.unwrap();
     let expected = concat!(
@@ -70,13 +70,13 @@ async fn an_order_is_made_of_what_was_paid() {
 async fn delivery_goes_by_priority(context: Value, delivery: &str) {
     let created = run(&MemoryShop::default(), context, &results()).await.unwrap();
     assert_eq!(created.estimated_delivery.to_string(), delivery);
-    assert_eq!(created.customer_email, None, "what is paid for is ordered without an address too");
+    assert_eq!(created.customer_email, None, "a paid cart is ordered without an address, too");
 }
 
 #[test_case("process_payment", "MISSING_PAYMENT_RESULT")]
 #[test_case("update_inventory", "MISSING_INVENTORY_RESULT")]
 #[tokio::test]
-async fn an_earlier_step_has_to_have_left_its_result(step: &str, code: &str) {
+async fn missing_result_of_a_dependency_is_refused(step: &str, code: &str) {
     let mut results = results();
     results.as_object_mut().unwrap().remove(step);
     let error = run(&MemoryShop::default(), customer(), &results).await.unwrap_err();
@@ -89,7 +89,7 @@ async fn an_earlier_step_has_to_have_left_its_result(step: &str, code: &str) {
 #[test_case("/update_inventory/updated_products/0/product_id", json!(2); "reserved others")]
 #[test_case("/update_inventory/updated_products", json!([]); "reserved none")]
 #[tokio::test]
-async fn what_disagrees_makes_no_order(pointer: &str, value: Value) {
+async fn charge_or_reservation_that_differs_from_the_cart_is_refused(pointer: &str, value: Value) {
     let mut results = results();
     *results.pointer_mut(pointer).unwrap() = value;
     let shop = MemoryShop::default();
@@ -99,7 +99,7 @@ async fn what_disagrees_makes_no_order(pointer: &str, value: Value) {
 }
 
 #[tokio::test]
-async fn a_busy_table_may_pass() {
+async fn busy_table_is_retryable() {
     let busy = StoreError::Busy("TransactionConflict".to_owned());
     let shop = MemoryShop::default();
     shop.set_outage(Outage { tables: Some(busy), ..Outage::default() });
@@ -108,7 +108,7 @@ async fn a_busy_table_may_pass() {
 }
 
 #[tokio::test]
-async fn what_was_cancelled_is_not_ordered_any_more() {
+async fn cancelled_order_is_not_made_again() {
     let shop = MemoryShop::default();
     shop.cancel(task(), NOW).await.unwrap();
     let error = run(&shop, customer(), &results()).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Charges what the cart came to, if that is what the customer agreed to pay.
+//! Charges the cart's total, if the customer has agreed to that amount.
 
 use checkout::{
     CURRENCY, ChargeRequest, CheckoutRequest, ConfigError, Gateway, GatewayError, Money, Payment, Shop, ShopCode,
@@ -10,15 +10,15 @@ use stepwell::{Context, ResultOf, Step, StepContext, StepError};
 #[cfg(test)]
 mod tests;
 
-/// The step on the ports of this shop.
+/// Makes the step with the shop's ports.
 ///
 /// # Errors
-/// What is missing in the shop's configuration.
+/// The shop's configuration is incomplete or invalid.
 pub fn step<S: Shop>(shop: &S) -> Result<ProcessPayment<S::Gateway>, ConfigError> {
     Ok(ProcessPayment { gateway: shop.gateway()? })
 }
 
-/// Charges what the cart came to.
+/// Charges the cart's total.
 #[derive(Debug)]
 pub struct ProcessPayment<G> {
     gateway: G,

@@ -26,7 +26,7 @@ async fn run(shop: &MemoryShop, payment_info: &str) -> Result<Payment, StepError
 #[test_case(r#"{"token": "test_success_visa", "amount": 100}"#; "no decimals")]
 #[test_case(r#"{"token": "test_success_visa", "amount": 1e2, "currency": "USD", "method": "credit_card"}"#; "all fields")]
 #[tokio::test]
-async fn the_card_is_charged_with_the_attempts_key(payment_info: &str) {
+async fn card_is_charged_under_the_steps_idempotency_key(payment_info: &str) {
     let shop = MemoryShop::default();
     let payment = run(&shop, payment_info).await.unwrap();
     assert_eq!(payment.amount_charged, Money::from_cents(10_000));
@@ -51,7 +51,7 @@ async fn the_card_is_charged_with_the_attempts_key(payment_info: &str) {
 #[test_case(r#"{"token": "test_success_visa", "amount": 100.00, "currency": "JPY"}"#, "PAYMENT_AMOUNT_MISMATCH"; "another currency")]
 #[test_case(r#"{"token": "test_success_visa", "amount": 100.00, "currency": 5}"#, "PAYMENT_AMOUNT_MISMATCH"; "no currency at all")]
 #[tokio::test]
-async fn what_is_wrong_never_reaches_the_gateway(payment_info: &str, code: &str) {
+async fn invalid_payment_never_reaches_the_gateway(payment_info: &str, code: &str) {
     let shop = MemoryShop::default();
     let error = run(&shop, payment_info).await.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), (code, false), "{error}");
@@ -70,7 +70,7 @@ const LATER: ErrorKind = ErrorKind::Retryable { retry_after: Some(Duration::from
 #[test_case(GatewayError::TemporaryFailure, "GATEWAY_TEMPORARY_FAILURE", SOON)]
 #[test_case(GatewayError::UnknownStatus("?".to_owned()), "GATEWAY_UNKNOWN_STATUS", SOON)]
 #[tokio::test]
-async fn what_the_gateway_says(error: GatewayError, code: &str, kind: ErrorKind) {
+async fn gateway_error_has_its_code_and_kind(error: GatewayError, code: &str, kind: ErrorKind) {
     let shop = MemoryShop::default();
     shop.set_outage(Outage { gateway: Some(error), ..Outage::default() });
     let error = run(&shop, r#"{"token": "tok_secret", "amount": 100.00}"#).await.unwrap_err();

@@ -1,5 +1,5 @@
-//! Gives back what `process_payment` charged, whether or not that step lived to say so, and rules out a charge that is
-//! still on its way.
+//! Compensation of `process_payment`: refunds the charge, even if the result of that step was lost. If there is no
+//! charge, it voids the idempotency key, so that a late attempt of that step charges nothing.
 
 use checkout::{
     CheckoutRequest, ConfigError, Gateway, GatewayError, Money, Payment, Refund, RefundRequest, Shop, ShopCode,
@@ -10,34 +10,35 @@ use stepwell::{Context, ResultOf, Step, StepContext, StepError, StepResult};
 #[cfg(test)]
 mod tests;
 
-/// The step on the ports of this shop.
+/// Makes the step with the shop's ports.
 ///
 /// # Errors
-/// What is missing in the shop's configuration.
+/// The shop's configuration is incomplete or invalid.
 pub fn step<S: Shop>(shop: &S) -> Result<RefundPayment<S::Gateway>, ConfigError> {
     Ok(RefundPayment { gateway: shop.gateway()? })
 }
 
-/// Gives back what `process_payment` charged.
+/// Refunds the charge of `process_payment`.
 #[derive(Debug)]
 pub struct RefundPayment<G> {
     gateway: G,
 }
 
 impl<G: Gateway> Step for RefundPayment<G> {
-    // A result that somebody has put there by hand and that cannot be read does not keep the money from being returned.
+    // A `Result`, so that an unreadable result given by hand does not stop the refund.
     type Input = (Context<CheckoutRequest>, Result<Option<ResultOf<Payment>>, StepError>);
     type Output = Refund;
 
     async fn run(&self, (Context(request), payment): Self::Input, ctx: &StepContext) -> Result<Refund, StepError> {
         let idempotency_key = &ctx.idempotency_key_of(Payment::STEP);
-        // A missing token stops no refund: the key alone says what was charged.
+        // The idempotency key alone identifies the charge, so a missing token does not stop the refund.
         let token = request.payment_info.token.as_ref();
         let request = RefundRequest { idempotency_key, token, at: ctx.started_at };
         let refund = Refund::from(self.gateway.refund(&request).await.map_err(step_error)?);
         match payment? {
-            // The step was resolved by hand, so the money was taken outside of the gateway. Only people can return it. The
-            // gateway may have charged as well, in an attempt whose answer was lost: that charge is given back by now.
+            // The step was resolved by hand, so the money was taken outside of the gateway. Only a person can return
+            // it. The gateway may have charged, too, in an attempt whose answer was lost: that charge is refunded by
+            // now.
             Some(ResultOf(payment))
                 if payment.amount_charged > Money::ZERO && refund.payment_id.as_ref() != Some(&payment.payment_id) =>
             {
@@ -53,8 +54,8 @@ impl<G: Gateway> Step for RefundPayment<G> {
     }
 }
 
-/// Until a refund is made, somebody's money is with us for nothing. So whatever may pass is tried again, and only a
-/// gateway that says no for good is left to people.
+/// Maps the gateway's errors. All but a declined refund are retryable, because the shop must not keep the money of a
+/// failed checkout; a declined refund needs a person.
 fn step_error(error: GatewayError) -> StepError {
     const RATE_LIMIT_WAIT: Duration = Duration::from_secs(30);
     let message = error.to_string();

@@ -1,4 +1,4 @@
-//! Compensation of process_payment: gives the charge back.
+//! Compensation of process_payment: refunds the charge.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {

@@ -38,7 +38,7 @@ async fn run(shop: &MemoryShop, context: &str, payment: Option<&str>) -> Result<
 #[test_case(Some(PAYMENT); "the payment is known")]
 #[test_case(None; "its answer was lost")]
 #[tokio::test]
-async fn the_charge_is_given_back_by_its_own_key(payment: Option<&str>) {
+async fn charge_is_refunded_under_its_own_key(payment: Option<&str>) {
     let shop = charged().await;
     let refund = run(&shop, CONTEXT, payment).await;
     let expected = concat!(
@@ -52,7 +52,7 @@ async fn the_charge_is_given_back_by_its_own_key(payment: Option<&str>) {
 #[test_case(CONTEXT)]
 #[test_case("{}"; "a request without a payment")]
 #[tokio::test]
-async fn where_nothing_was_charged_nothing_is_given_back(context: &str) {
+async fn missing_charge_is_voided(context: &str) {
     let shop = MemoryShop::default();
     let refund = run(&shop, context, None).await;
     let expected = concat!(
@@ -60,13 +60,13 @@ async fn where_nothing_was_charged_nothing_is_given_back(context: &str) {
         r#""refunded_at":"2023-11-14T22:13:20.123Z"}"#
     );
     assert_eq!(serde_json::to_string(&refund.unwrap()).unwrap(), expected);
-    assert_eq!(charge(&shop).await, Err(GatewayError::Voided), "whoever comes later");
+    assert_eq!(charge(&shop).await, Err(GatewayError::Voided), "a late attempt");
 }
 
-#[test_case(false; "nothing was charged beside it")]
-#[test_case(true; "as much was charged beside it, and is given back")]
+#[test_case(false; "the gateway charged nothing")]
+#[test_case(true; "the same amount was charged as well, and is refunded")]
 #[tokio::test]
-async fn money_that_was_taken_by_hand_is_returned_by_hand(too: bool) {
+async fn payment_taken_by_hand_is_refused_with_instructions(too: bool) {
     let by_hand = PAYMENT.replace("pay_7371e9cd6cfbd55fd04602bc", "terminal_7");
     let shop = if too { charged().await } else { MemoryShop::default() };
     let error = run(&shop, CONTEXT, Some(&by_hand)).await.unwrap_err();
@@ -76,7 +76,7 @@ async fn money_that_was_taken_by_hand_is_returned_by_hand(too: bool) {
 }
 
 #[tokio::test]
-async fn a_step_that_was_resolved_without_taking_money_leaves_none_to_return() {
+async fn step_resolved_without_a_payment_needs_no_refund() {
     let free = PAYMENT.replace("pay_7371e9cd6cfbd55fd04602bc", "none").replace("100.00", "0.00");
     assert_eq!(run(&MemoryShop::default(), CONTEXT, Some(&free)).await.unwrap().amount_refunded, Money::ZERO);
 }
@@ -92,7 +92,7 @@ const LATER: ErrorKind = ErrorKind::Retryable { retry_after: Some(Duration::from
 #[test_case(GatewayError::UnknownStatus("?".to_owned()), "GATEWAY_UNKNOWN_STATUS", SOON)]
 #[test_case(GatewayError::Voided, "GATEWAY_UNKNOWN_STATUS", SOON)]
 #[tokio::test]
-async fn what_may_pass_is_tried_again(error: GatewayError, code: &str, kind: ErrorKind) {
+async fn every_error_but_a_declined_refund_is_retryable(error: GatewayError, code: &str, kind: ErrorKind) {
     let shop = charged().await;
     shop.set_outage(Outage { gateway: Some(error), ..Outage::default() });
     let error = run(&shop, CONTEXT, Some(PAYMENT)).await.unwrap_err();
@@ -101,7 +101,7 @@ async fn what_may_pass_is_tried_again(error: GatewayError, code: &str, kind: Err
 }
 
 #[tokio::test]
-async fn a_result_that_cannot_be_read_keeps_no_money_back_and_is_told() {
+async fn unreadable_result_is_reported_after_the_refund() {
     let shop = charged().await;
     let error = run(&shop, CONTEXT, Some(r#"{"by":"hand"}"#)).await.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), ("INVALID_RESULT", false));

@@ -1,5 +1,5 @@
-//! Gives back what `update_inventory` took, whether or not that step lived to say so, and rules out a reservation that
-//! is still on its way.
+//! Compensation of `update_inventory`: puts the reserved units back, even if the result of that step was lost. If there
+//! is no reservation, it voids the idempotency key, so that a late attempt of that step takes nothing.
 
 use checkout::{ConfigError, Release, Reservation, Shop, ShopCode, Stock};
 use stepwell::{ResultOf, Step, StepContext, StepError, StepResult};
@@ -7,31 +7,31 @@ use stepwell::{ResultOf, Step, StepContext, StepError, StepResult};
 #[cfg(test)]
 mod tests;
 
-/// The step on the ports of this shop.
+/// Makes the step with the shop's ports.
 ///
 /// # Errors
-/// What is missing in the shop's configuration.
+/// The shop's configuration is incomplete or invalid.
 pub fn step<S: Shop>(shop: &S) -> Result<ReleaseStock<S::Stock>, ConfigError> {
     Ok(ReleaseStock { stock: shop.stock()? })
 }
 
-/// Gives back what `update_inventory` took.
+/// Releases the reservation of `update_inventory`.
 #[derive(Debug)]
 pub struct ReleaseStock<S> {
     stock: S,
 }
 
 impl<S: Stock> Step for ReleaseStock<S> {
-    // A result that somebody has put there by hand and that cannot be read does not keep the units from the stock.
+    // A `Result`, so that an unreadable result given by hand does not stop the release.
     type Input = Result<Option<ResultOf<Reservation>>, StepError>;
     type Output = Release;
 
     async fn run(&self, reservation: Self::Input, ctx: &StepContext) -> Result<Release, StepError> {
-        // Only the table can fail here, and that passes: units that nobody bought are not left out of stock for it.
+        // Every error here is retryable, because unsold units must not stay out of stock.
         let release = self.stock.release(&ctx.idempotency_key_of(Reservation::STEP), ctx.started_at).await?;
         match reservation? {
-            // The step was resolved by hand, or none of its products is in the catalogue any more. How many units
-            // belong back into which stock is then for people to say.
+            // The step was resolved by hand, or the catalogue no longer has any of its products. A person has to decide
+            // how many units to put back, and where.
             Some(ResultOf(reservation))
                 if reservation.total_items_reserved > 0 && release.total_items_released == 0 =>
             {

@@ -35,7 +35,7 @@ async fn run(shop: &MemoryShop, reservation: Option<&str>) -> Result<Release, St
 }
 
 #[tokio::test]
-async fn the_units_come_back_whether_or_not_the_reservation_is_known() {
+async fn units_are_released_with_or_without_the_result() {
     let expected = concat!(
         r#"{"released_products":[{"product_id":1,"name":"Lamp","previous_stock":5,"new_stock":7,"quantity_released":2}],"#,
         r#""total_items_released":2,"inventory_changes":[{"product_id":1,"change_type":"release","quantity":2}],"#,
@@ -50,19 +50,19 @@ async fn the_units_come_back_whether_or_not_the_reservation_is_known() {
 }
 
 #[tokio::test]
-async fn where_nothing_was_reserved_nothing_comes_back() {
+async fn missing_reservation_is_voided() {
     assert_eq!(run(&MemoryShop::default(), None).await.unwrap().total_items_released, 0);
 }
 
 #[tokio::test]
-async fn units_that_were_taken_by_hand_are_put_back_by_hand() {
+async fn units_taken_by_hand_are_refused_with_instructions() {
     let error = run(&MemoryShop::default(), Some(RESERVATION)).await.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), ("NOTHING_TO_RELEASE", false));
     assert!(error.message.starts_with("2 units"), "{error}");
 }
 
 #[tokio::test]
-async fn a_busy_table_may_pass() {
+async fn busy_table_is_retryable() {
     let shop = two_reserved().await;
     break_tables(&shop);
     let error = run(&shop, Some(RESERVATION)).await.unwrap_err();
@@ -70,11 +70,11 @@ async fn a_busy_table_may_pass() {
 }
 
 #[tokio::test]
-async fn a_result_that_cannot_be_read_keeps_nothing_out_of_stock_and_is_told() {
+async fn unreadable_result_is_reported_after_the_release() {
     let shop = two_reserved().await;
     let code = async || run(&shop, Some(r#"{"by":"hand"}"#)).await.unwrap_err().code;
     assert_eq!(code().await, "INVALID_RESULT");
-    assert_eq!(shop.stock_of(ProductId(1)), 7, "the stock is seen to first");
+    assert_eq!(shop.stock_of(ProductId(1)), 7, "the stock is released before the error");
     break_tables(&shop);
     assert_eq!(code().await, "TABLE_BUSY");
 }

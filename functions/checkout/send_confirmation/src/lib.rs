@@ -1,4 +1,4 @@
-//! Tells the customer that the order is confirmed.
+//! Sends the customer an e-mail that confirms the order.
 
 use checkout::{
     CURRENCY, CheckoutRequest, ConfigError, Confirmation, CreatedOrder, Email, EmailAddress, MailError, Mailer,
@@ -10,15 +10,15 @@ use stepwell::{Context, ResultOf, Step, StepContext, StepError};
 #[cfg(test)]
 mod tests;
 
-/// The step on the ports of this shop.
+/// Makes the step with the shop's ports.
 ///
 /// # Errors
-/// What is missing in the shop's configuration.
+/// The shop's configuration is incomplete or invalid.
 pub fn step<S: Shop>(shop: &S) -> Result<SendConfirmation<S::Mailer>, ConfigError> {
     Ok(SendConfirmation { mailer: shop.mailer()? })
 }
 
-/// Writes to the customer.
+/// Sends the confirmation e-mail.
 #[derive(Debug)]
 pub struct SendConfirmation<M> {
     mailer: M,

@@ -1,4 +1,4 @@
-//! Checkout step: writes to the customer.
+//! Checkout step: sends the confirmation e-mail.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {

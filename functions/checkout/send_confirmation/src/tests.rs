@@ -22,7 +22,7 @@ async fn run(shop: &MemoryShop, customer: Value) -> Result<Confirmation, StepErr
 }
 
 #[tokio::test]
-async fn the_customer_is_told() {
+async fn confirmation_is_sent_to_the_customer() {
     let shop = MemoryShop::default();
     let result = run(&shop, json!({"email": "test@example.com", "name": "Test Customer"})).await;
     let expected = concat!(
@@ -66,7 +66,7 @@ async fn malformed_address_is_refused_with_the_reason_of_its_type() {
 #[test_case(json!({"email": 5}), "INVALID_EMAIL"; "a number")]
 #[test_case(json!({"email": "a@example.com\r\nBcc: b@example.com"}), "INVALID_EMAIL"; "another header")]
 #[tokio::test]
-async fn without_an_address_nothing_is_sent(customer: Value, code: &str) {
+async fn missing_or_invalid_address_sends_nothing(customer: Value, code: &str) {
     let shop = MemoryShop::default();
     let result = run(&shop, customer).await;
     let error = result.unwrap_err();
@@ -78,7 +78,7 @@ async fn without_an_address_nothing_is_sent(customer: Value, code: &str) {
 #[test_case(MailError::Unavailable("timeout".to_owned()), "MAIL_SERVICE_UNAVAILABLE", None)]
 #[test_case(MailError::Unknown("MessageRejected".to_owned()), "MAIL_UNKNOWN_ERROR", None)]
 #[tokio::test]
-async fn what_the_mail_service_says_may_pass(error: MailError, code: &str, seconds: Option<u64>) {
+async fn every_error_of_the_email_service_is_retryable(error: MailError, code: &str, seconds: Option<u64>) {
     let shop = MemoryShop::default();
     shop.set_outage(Outage { mail: Some(error), ..Outage::default() });
     let result = run(&shop, json!({"email": "test@example.com"})).await;

@@ -1,4 +1,4 @@
-//! Takes every line of the cart out of stock, or none. Stock that ran out since the cart was checked may come back.
+//! Takes every line of the cart out of stock, or none. A lack of stock is retryable, because a delivery may end it.
 
 use checkout::{ConfigError, Reservation, ReserveError, Shop, ShopCode, Stock, ValidatedCart};
 use stepwell::{ResultOf, Step, StepContext, StepError};
@@ -6,15 +6,15 @@ use stepwell::{ResultOf, Step, StepContext, StepError};
 #[cfg(test)]
 mod tests;
 
-/// The step on the ports of this shop.
+/// Makes the step with the shop's ports.
 ///
 /// # Errors
-/// What is missing in the shop's configuration.
+/// The shop's configuration is incomplete or invalid.
 pub fn step<S: Shop>(shop: &S) -> Result<UpdateInventory<S::Stock>, ConfigError> {
     Ok(UpdateInventory { stock: shop.stock()? })
 }
 
-/// Takes the cart out of stock.
+/// Reserves the units of the cart.
 #[derive(Debug)]
 pub struct UpdateInventory<S> {
     stock: S,

@@ -1,4 +1,4 @@
-//! Checkout step: takes the cart out of stock, all of it or nothing.
+//! Checkout step: takes the cart out of stock, all lines or none.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {

@@ -34,7 +34,7 @@ fn cart(lines: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_cart_is_taken_out_of_stock() {
+async fn every_line_is_taken_out_of_stock() {
     let shop = seven_lamps();
     let reservation = run(&shop, lamps(2)).await.unwrap();
     let expected = concat!(
@@ -47,7 +47,7 @@ async fn the_cart_is_taken_out_of_stock() {
 }
 
 #[tokio::test]
-async fn without_items_there_is_nothing_to_take() {
+async fn cart_without_items_is_refused() {
     for cart in [None, Some(cart("")), Some("null".to_owned())] {
         let error = run(&seven_lamps(), cart).await.unwrap_err();
         assert_eq!((error.code.as_str(), error.is_retryable()), ("MISSING_VALIDATED_ITEMS", false));
@@ -55,7 +55,7 @@ async fn without_items_there_is_nothing_to_take() {
 }
 
 #[tokio::test]
-async fn a_lack_of_stock_may_pass_and_so_may_a_busy_table() {
+async fn insufficient_stock_and_a_busy_table_are_retryable() {
     let shop = seven_lamps();
     let error = run(&shop, lamps(8)).await.unwrap_err();
     assert_eq!(error.to_string(), "INSUFFICIENT_STOCK: Insufficient stock for Lamp. Available: 7, Requested: 8");
@@ -67,7 +67,7 @@ async fn a_lack_of_stock_may_pass_and_so_may_a_busy_table() {
 }
 
 #[tokio::test]
-async fn what_was_released_is_not_reserved_any_more() {
+async fn released_key_reserves_nothing() {
     let shop = seven_lamps();
     shop.release(KEY, NOW).await.unwrap();
     let error = run(&shop, lamps(2)).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Is everything in the cart there, is it sold, at this price and in this number? Then: what does it come to?
+//! Checks that every product of the cart exists, is sold, has the given price and is in stock. Then computes the total.
 
 use checkout::{
     CartItem, Catalogue, CheckoutRequest, ConfigError, InsufficientStock, LineItem, MAX_LINES, MAX_QUANTITY, Money,
@@ -9,15 +9,15 @@ use stepwell::{Context, Step, StepContext, StepError};
 #[cfg(test)]
 mod tests;
 
-/// The step on the ports of this shop.
+/// Makes the step with the shop's ports.
 ///
 /// # Errors
-/// What is missing in the shop's configuration.
+/// The shop's configuration is incomplete or invalid.
 pub fn step<S: Shop>(shop: &S) -> Result<ValidateCart<S::Catalogue>, ConfigError> {
     Ok(ValidateCart { catalogue: shop.catalogue()?, pricing: shop.pricing()? })
 }
 
-/// Checks a cart against the catalogue and works out what it costs.
+/// Checks a cart against the catalogue and computes its total.
 #[derive(Debug)]
 pub struct ValidateCart<C> {
     catalogue: C,
@@ -43,14 +43,14 @@ impl<C: Catalogue> Step for ValidateCart<C> {
     }
 }
 
-/// So many units of one product, with what the client said each costs.
+/// The units of one product, with the cart lines that ask for them.
 struct Wanted<'a> {
     product_id: ProductId,
     quantity: u32,
     items: Vec<&'a CartItem>,
 }
 
-/// The cart by product: a product that is there in two lines is one line of them both.
+/// Groups the cart by product: two lines of one product become one.
 fn wanted(cart: &[CartItem]) -> Result<Vec<Wanted<'_>>, StepError> {
     if cart.is_empty() {
         return Err(StepError::new(ShopCode::MissingCartItems, "the cart is empty"));

@@ -1,4 +1,4 @@
-//! Checkout step: checks the cart against the catalogue and works out what it costs.
+//! Checkout step: checks the cart against the catalogue and computes its total.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use stepwell::{Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp};
 use test_case::test_case;
 
-/// A shop with 7 lamps at 43.98, a chair that is not sold any more, a yacht, and a product 4 that cannot be read.
+/// A shop with 7 lamps at 43.98, a chair that is no longer sold, a yacht, and an unreadable product 4.
 fn shop() -> MemoryShop {
     let product = |id, name: &str, cents, active| Product {
         id: ProductId(id),
@@ -33,7 +33,7 @@ async fn cart(items: &str) -> Result<ValidatedCart, StepError> {
 }
 
 #[tokio::test]
-async fn two_lamps_come_to_a_hundred() {
+async fn two_lamps_cost_one_hundred() {
     let validated = cart(r#"[{"product_id": 1, "quantity": 2, "price": 43.98}]"#).await.unwrap();
     let expected = concat!(
         r#"{"validated_items":[{"product_id":1,"name":"Lamp","price":43.98,"quantity":2,"line_total":87.96}],"#,
@@ -42,12 +42,12 @@ async fn two_lamps_come_to_a_hundred() {
     );
     let text = serde_json::to_string(&validated).unwrap();
     assert_eq!(text, expected);
-    assert!(text.len() < 500, "a result is paid for by the kilobyte");
+    assert!(text.len() < 500, "DynamoDB bills an item by its size");
     assert_eq!(serde_json::from_str::<ValidatedCart>(&text).unwrap(), validated);
 }
 
 #[tokio::test]
-async fn the_same_product_twice_is_one_line() {
+async fn two_lines_of_one_product_become_one() {
     let validated = cart(r#"[{"product_id": 1, "quantity": 3}, {"product_id": 1, "quantity": 4.0}]"#).await.unwrap();
     assert_eq!(validated.validated_items.len(), 1);
     assert_eq!(validated.item_count, 7);
@@ -55,9 +55,9 @@ async fn the_same_product_twice_is_one_line() {
     assert_eq!(error.message, "Insufficient stock for Lamp. Available: 7, Requested: 8");
 }
 
-/// Somebody may put the row right, and nothing is charged yet.
+/// Nothing is charged yet, and a corrected row makes a redrive succeed.
 #[tokio::test]
-async fn product_that_cannot_be_read_may_be_put_right_and_stops_its_own_carts_only() {
+async fn unreadable_product_fails_its_own_carts_only() {
     let error = cart(r#"[{"product_id": 1, "quantity": 1}, {"product_id": 4, "quantity": 1}]"#).await.unwrap_err();
     assert!(error.is_retryable());
     assert_eq!(error.to_string(), "TABLE_UNREADABLE: an item cannot be read: product 4");
@@ -65,7 +65,7 @@ async fn product_that_cannot_be_read_may_be_put_right_and_stops_its_own_carts_on
 }
 
 #[tokio::test]
-async fn a_lack_of_stock_may_pass() {
+async fn insufficient_stock_is_retryable() {
     let error = cart(r#"[{"product_id": 1, "quantity": 999}]"#).await.unwrap_err();
     assert!(error.is_retryable());
     assert_eq!(error.to_string(), "INSUFFICIENT_STOCK: Insufficient stock for Lamp. Available: 7, Requested: 999");
@@ -93,13 +93,13 @@ async fn a_lack_of_stock_may_pass() {
 #[test_case(r#"[{"product_id": 1, "quantity": 1, "price": "43.98"}]"#, "PRICE_MISMATCH"; "a price in words")]
 #[test_case(r#"[{"product_id": 1, "quantity": 1, "price": 43.98}, {"product_id": 1, "quantity": 1, "price": 1}]"#, "PRICE_MISMATCH"; "in the second line")]
 #[tokio::test]
-async fn what_is_wrong_for_good(items: &str, code: &str) {
+async fn invalid_cart_is_a_permanent_error(items: &str, code: &str) {
     let error = cart(items).await.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), (code, false), "{error}");
 }
 
 #[tokio::test]
-async fn a_cart_has_fifty_lines_at_most() {
+async fn cart_with_more_than_fifty_lines_is_refused() {
     let line = json!({"product_id": 1, "quantity": 1});
     let error = run(json!({ "cart_items": vec![line; 51] })).await.unwrap_err();
     assert_eq!(error.code, "INVALID_QUANTITY");

@@ -1,4 +1,4 @@
-//! The API over the engine and the shop in memory.
+//! Tests of the API on the engine and the shop in memory.
 
 mod bad_input;
 mod outages;
@@ -19,30 +19,30 @@ use tower::ServiceExt;
 
 const TOKEN: &str = "test_success_visa";
 
-/// The id of no task.
+/// A valid id without a task.
 const UNKNOWN: &str = "018f4e4e-7c1a-7000-8000-0123456789ab";
 
-/// What `create_order` leaves.
+/// The result of `create_order`.
 const ORDER: &str = r#"{
     "order_id": "018f4e4e-7c1a-7000-8000-0123456789ab", "order_number": "ORD-20231114-0A1B2C3D", "status": "confirmed",
     "total_amount": 100.00, "customer_email": "test@example.com", "created_at": "2023-11-14T22:13:20.000Z",
     "estimated_delivery": "2023-11-19T22:13:20.000Z"
 }"#;
 
-/// The API, and what is behind it.
+/// The API, with its engine and its shop.
 struct Api {
     harness: Harness,
     shop: MemoryShop,
 }
 
-/// What came back.
-struct Answer {
+/// The answer of the API.
+struct ApiAnswer {
     status: u16,
     headers: HeaderMap,
     text: String,
 }
 
-impl Answer {
+impl ApiAnswer {
     fn body(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
@@ -51,7 +51,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The refusal that it is.
+    /// The status and the error of a refusal.
     fn refusal(&self) -> (u16, String) {
         assert_eq!(self.body()["success"], false);
         (self.status, self.body()["error"].as_str().unwrap().to_owned())
@@ -65,28 +65,28 @@ impl Api {
         Self { harness, shop: MemoryShop::default() }
     }
 
-    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> ApiAnswer {
         let request = Request::builder().method(method).uri(path);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let router = crate::router(self.harness.client(), self.shop.clone()).unwrap();
         let (parts, body) = router.oneshot(request.body(body.into()).unwrap()).await.unwrap().into_parts();
         let text = String::from_utf8(axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
-        Answer { status: parts.status.as_u16(), headers: parts.headers, text }
+        ApiAnswer { status: parts.status.as_u16(), headers: parts.headers, text }
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str) -> ApiAnswer {
         self.send("GET", path, &[], "").await
     }
 
-    async fn retry(&self, id: TaskId) -> Answer {
+    async fn retry(&self, id: TaskId) -> ApiAnswer {
         self.send("POST", &format!("/retry_checkout/{id}"), &[], "").await
     }
 
-    async fn checkout(&self, body: impl Into<Body>) -> Answer {
+    async fn checkout(&self, body: impl Into<Body>) -> ApiAnswer {
         self.send("POST", "/checkout", &[("Content-Type", "application/json")], body).await
     }
 
-    async fn with_key(&self, key: &str, body: String) -> Answer {
+    async fn with_key(&self, key: &str, body: String) -> ApiAnswer {
         self.send("POST", "/checkout", &[("Idempotency-Key", key)], body).await
     }
 
@@ -97,23 +97,23 @@ impl Api {
         answer.body()["task_id"].as_str().unwrap().parse().unwrap()
     }
 
-    /// What the customer reads of a checkout.
+    /// The status of a checkout, as its customer sees it.
     async fn status(&self, id: TaskId) -> Value {
         self.get(&format!("/order_status/{id}")).await.body()
     }
 
     /// The steps that messages were sent to.
-    fn woken(&self) -> Vec<String> {
+    fn notified_steps(&self) -> Vec<String> {
         self.harness.sent().into_iter().map(|message| message.step).collect()
     }
 
-    /// Whether nothing came of any request.
+    /// Whether no request had an effect.
     fn is_untouched(&self) -> bool {
         self.harness.memory().store.count() == 0 && self.harness.sent().is_empty()
     }
 }
 
-/// A request, as the README has it.
+/// The request of the README.
 fn good() -> Value {
     json!({"checkout": {
         "cart_items": [{"product_id": 1, "quantity": 2}],
@@ -123,12 +123,12 @@ fn good() -> Value {
     }})
 }
 
-/// A number, to the digit.
+/// A number with every digit.
 fn exact(number: &str) -> Value {
     serde_json::from_str(number).unwrap()
 }
 
-/// The request with this at a place in it: JSON, which need not be a value that can be held.
+/// The request with this JSON at a pointer. The JSON need not be valid or representable.
 fn with(pointer: &str, json: &str) -> String {
     const HERE: &str = "here";
     let (parent, name) = pointer.rsplit_once('/').unwrap();

@@ -1,5 +1,5 @@
-//! What is answered while something we depend on is down, or newer than this version. What each failure is answered with is
-//! held by `http_api`.
+//! The answers while a dependency is down, or newer than this version. The tests of `http_api` cover the answer to each
+//! kind of failure.
 
 use super::*;
 use checkout::{StoreError, testing::Outage};
@@ -12,14 +12,14 @@ use stepwell::{
 };
 use test_case::test_case;
 
-/// Words of an outage that no client may read.
+/// A part of an error that no client may see.
 const INTERNALS: &str = "arn:aws:dynamodb:eu-central-1:123456789012:table/stepwell-dev-products";
 
 #[test_case(FailureKind::Throttled, StoreError::Busy(INTERNALS.to_owned()), 503)]
 #[test_case(FailureKind::Unavailable, StoreError::Failed(INTERNALS.to_owned()), 503)]
 #[test_case(FailureKind::Refused, StoreError::Unreadable(INTERNALS.to_owned()), 500)]
 #[tokio::test(start_paused = true)]
-async fn no_route_tells_what_is_down(of_the_engine: FailureKind, of_the_shop: StoreError, status: u16) {
+async fn no_route_shows_the_cause_of_an_outage(of_the_engine: FailureKind, of_the_shop: StoreError, status: u16) {
     let api = Api::new();
     api.shop.set_outage(Outage { tables: Some(of_the_shop), ..Outage::default() });
     api.harness.fail_call("create", [of_the_engine]);
@@ -43,19 +43,19 @@ async fn no_route_tells_what_is_down(of_the_engine: FailureKind, of_the_shop: St
 }
 
 #[tokio::test(start_paused = true)]
-async fn start_whose_message_was_not_sent_is_brought_to_its_end_by_the_same_key() {
+async fn start_whose_message_was_not_sent_is_completed_by_a_retry_with_its_key() {
     let api = Api::new();
     api.harness.fail_call("send", [FailureKind::Unavailable]);
     let failed = api.with_key("k", good().to_string()).await;
-    assert_eq!((failed.status, failed.header("Retry-After"), api.woken().len()), (503, "1", 0));
+    assert_eq!((failed.status, failed.header("Retry-After"), api.notified_steps().len()), (503, "1", 0));
     assert_eq!(api.with_key("k", good().to_string()).await.status, 202);
     assert_eq!(api.harness.memory().store.tasks().len(), 1);
-    assert_eq!(api.woken(), steps::roots());
+    assert_eq!(api.notified_steps(), steps::roots());
 }
 
-/// While two versions run beside each other, the older one shows what the newer one has begun, and leaves it alone.
+/// While two versions are deployed, the older one shows the tasks of the newer one and does not act on them.
 #[tokio::test(start_paused = true)]
-async fn checkout_of_a_newer_version_is_shown_and_its_retry_is_left_to_that_version() {
+async fn checkout_of_a_newer_version_is_shown_and_not_retried() {
     let api = Api::new();
     let id = api.started().await;
     let newer = [(attribute::V, json!(2)), (attribute::NEEDS, json!(2)), (attribute::STATUS, json!("suspended"))];

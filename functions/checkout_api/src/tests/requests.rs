@@ -1,4 +1,4 @@
-//! Starting, idempotency, retrying, the shop's routes, and what is on none.
+//! Start, idempotency keys, retry, the shop's routes, and unknown paths.
 
 use super::*;
 use checkout::{Money, Order, Orders, Product, ProductId};
@@ -13,7 +13,7 @@ use stepwell::{
 use test_case::test_case;
 
 #[tokio::test(start_paused = true)]
-async fn checkout_is_accepted_and_its_first_step_woken() {
+async fn checkout_is_accepted_and_its_root_step_gets_a_message() {
     let api = Api::new();
     let answer = api.checkout(good().to_string()).await;
     assert_eq!(answer.status, 202, "{}", answer.text);
@@ -22,12 +22,12 @@ async fn checkout_is_accepted_and_its_first_step_woken() {
     assert_eq!(answer.header("Location"), url);
     assert_eq!(answer.body(), json!({"success": true, "task_id": id, "status": "pending", "checkout_url": url}));
     let context = api.harness.snapshot(id.parse().unwrap()).await.unwrap().task.context;
-    assert_eq!(context, good()["checkout"].to_string(), "the request, unwrapped, to the digit");
-    assert_eq!(api.woken(), steps::roots());
+    assert_eq!(context, good()["checkout"].to_string(), "the request without its wrapper, with every digit");
+    assert_eq!(api.notified_steps(), steps::roots());
 }
 
 #[tokio::test(start_paused = true)]
-async fn idempotency_key_stands_for_one_request() {
+async fn idempotency_key_belongs_to_one_request() {
     let api = Api::new();
     let first = api.with_key("k-1", good().to_string()).await;
     let again = api.with_key("k-1", good().to_string()).await;
@@ -61,13 +61,13 @@ async fn failed(api: &Api) -> TaskId {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failed_checkout_is_retried_where_it_failed_and_only_then() {
+async fn failed_checkout_resumes_at_its_failed_step_and_a_running_one_is_not_retried() {
     let api = Api::new();
     let id = failed(&api).await;
     let answer = api.retry(id).await;
     let expected = json!({"success": true, "message": "Checkout retry initiated", "status": "pending", "task_id": id});
     assert_eq!((answer.status, answer.body()), (202, expected));
-    assert_eq!(api.woken(), [steps::up_to("process_payment"), vec!["process_payment"]].concat());
+    assert_eq!(api.notified_steps(), [steps::up_to("process_payment"), vec!["process_payment"]].concat());
     let trail = api.harness.snapshot(id).await.unwrap().task.actions;
     assert_eq!((trail[0].who.as_str(), trail[0].why.as_str()), ("customer", "POST /retry_checkout"));
     let running = "Cannot retry task in in_progress status".to_owned();
@@ -75,7 +75,7 @@ async fn failed_checkout_is_retried_where_it_failed_and_only_then() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn checkout_that_was_retried_all_too_often_is_not_retried_again() {
+async fn checkout_with_a_full_audit_trail_is_not_retried() {
     let api = Api::new();
     let id = failed(&api).await;
     let retry = json!({"at": 0, "what": "retry", "who": "customer", "why": "again and again"});
@@ -86,9 +86,9 @@ async fn checkout_that_was_retried_all_too_often_is_not_retried_again() {
     assert_eq!(api.retry(id).await.refusal(), (409, "Cannot retry task: it was retried too often".to_owned()));
 }
 
-/// The engine's redrive would be for the compensation, and that is the operators' affair.
+/// The engine's redrive would repeat the compensation, which only operators may do.
 #[tokio::test(start_paused = true)]
-async fn checkout_that_is_being_undone_is_not_retried_even_where_that_has_failed() {
+async fn compensating_checkout_is_not_retried_even_after_a_failed_compensation() {
     let api = Api::new();
     let no = || StepFault::Error(permanent("NO", "it cannot be"));
     api.harness.fail("create_order", [no()]);
@@ -117,7 +117,7 @@ async fn unknown_id_is_not_found(method: &str, prefix: &str) {
 #[test_case("GET", "/", 404, "")]
 #[test_case("DELETE", "/products", 405, "GET,HEAD")]
 #[tokio::test]
-async fn path_or_method_that_is_on_no_route(method: &str, path: &str, status: u16, allowed: &str) {
+async fn unknown_path_or_method_is_refused(method: &str, path: &str, status: u16, allowed: &str) {
     let answer = Api::new().send(method, path, &[], "").await;
     assert_eq!((answer.status, answer.header("Allow")), (status, allowed));
 }

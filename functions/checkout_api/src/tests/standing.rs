@@ -1,4 +1,4 @@
-//! What a customer reads of a checkout, from its start to each of its ends.
+//! The status of a checkout, from its start to each of its ends.
 
 use super::*;
 use stepwell::{
@@ -26,14 +26,14 @@ fn declined() -> StepFault {
     StepFault::Error(permanent("DECLINED", "no"))
 }
 
-/// Works until this step stands so.
+/// Runs the task until the step is in this state.
 async fn run_until(api: &Api, id: TaskId, step: &str, state: StepState) -> TaskSnapshot {
     let is_there = |snapshot: &TaskSnapshot| snapshot.step(step).is_some_and(|step| step.state == state);
     api.harness.run_until(id, is_there).await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn checkout_is_followed_to_its_order() {
+async fn status_follows_a_checkout_to_its_order() {
     let api = Api::new();
     api.harness.fail("process_payment", [timeout()]);
     api.harness.kill("send_confirmation", [Death::Before("finish")]);
@@ -62,7 +62,7 @@ async fn checkout_is_followed_to_its_order() {
 
     api.harness.run(id).await.unwrap();
     let text = api.get(&format!("/order_status/{id}")).await.text;
-    assert!(text.contains(r#""total_amount":100.00"#), "to the digit: {text}");
+    assert!(text.contains(r#""total_amount":100.00"#), "with every digit: {text}");
     let expected = json!({
         "status": "completed", "task_id": id, "order_id": UNKNOWN, "order_number": "ORD-20231114-0A1B2C3D",
         "total_amount": exact("100.00"), "redirect_url": format!("/orders/{UNKNOWN}"),
@@ -72,9 +72,9 @@ async fn checkout_is_followed_to_its_order() {
     assert_eq!((&details.body()["status"], details.text.contains(TOKEN)), (&json!("complete"), false));
 }
 
-/// What may pass is tried again by itself, after a minute.
+/// After a retryable error the task is redriven automatically in a minute.
 #[tokio::test(start_paused = true)]
-async fn failed_checkout_says_why_and_how_it_goes_on() {
+async fn failed_checkout_shows_its_error_and_the_next_retry() {
     for (faults, again_after) in [(vec![declined()], None), (vec![timeout(); 3], Some(60))] {
         let api = Api::new();
         api.harness.fail("process_payment", faults);
@@ -90,7 +90,7 @@ async fn failed_checkout_says_why_and_how_it_goes_on() {
         }
         assert_eq!(api.status(id).await, expected);
 
-        // In the hands of an older version: only the newer one may retry it.
+        // A task of a newer version: this version may not retry it.
         let needs = vec![Change::Set(attribute::NEEDS, json!(READS + 1))];
         api.harness.memory().store.force(Key::Task(id), needs).unwrap();
         for offer in ["retry_url", "next_retry_at"] {
@@ -100,9 +100,9 @@ async fn failed_checkout_says_why_and_how_it_goes_on() {
     }
 }
 
-/// A checkout's steps are read before the checkout itself.
+/// The engine reads the steps of a checkout before the checkout itself.
 #[tokio::test(start_paused = true)]
-async fn step_that_was_read_a_moment_before_it_failed_is_the_one_that_failed() {
+async fn step_read_just_before_its_failure_is_the_failed_step() {
     let api = Api::new();
     let id = api.started().await;
     run_until(&api, id, "update_inventory", StepState::Complete).await;
@@ -118,7 +118,7 @@ async fn step_that_was_read_a_moment_before_it_failed_is_the_one_that_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn checkout_that_is_undone_is_what_it_ends_as_and_cannot_be_retried() {
+async fn compensating_checkout_shows_its_final_status_and_no_retry() {
     for (fault, word) in [(Some(declined()), "failed"), (None, "cancelled")] {
         let api = Api::new();
         api.harness.fail("update_inventory", fault.clone());
@@ -132,14 +132,14 @@ async fn checkout_that_is_undone_is_what_it_ends_as_and_cannot_be_retried() {
             run_until(&api, id, "refund_payment", refund).await;
             let status = api.status(id).await;
             assert_eq!((&status["status"], status.get("retry_url")), (&json!(word), None));
-            let undone = status["compensations"].as_array().unwrap();
-            assert!(undone.contains(&json!({"step": "refund_payment", "status": state})), "{undone:?}");
+            let compensations = status["compensations"].as_array().unwrap();
+            assert!(compensations.contains(&json!({"step": "refund_payment", "status": state})), "{compensations:?}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn checkout_that_an_operator_ends_keeps_what_it_has_come_to() {
+async fn checkout_ended_by_an_operator_keeps_its_progress_or_order() {
     let api = Api::new();
     let client = api.harness.client();
     let id = api.started().await;

@@ -1,4 +1,4 @@
-//! What is done to one task.
+//! The actions on one task.
 
 use super::*;
 use stepwell::{
@@ -19,7 +19,7 @@ use test_case::test_case;
 #[test_case("resolve", "resolved_manually")]
 #[test_case("cancel", "compensating")]
 #[tokio::test(start_paused = true)]
-async fn each_route_does_what_its_name_says(act: &str, status: &str) {
+async fn each_action_has_its_effect_and_its_audit_entry(act: &str, status: &str) {
     let api = Api::new();
     let id = if act == "cancel" { api.started().await } else { api.failed("pay").await };
     let answer = api.act(id, act).await;
@@ -28,9 +28,9 @@ async fn each_route_does_what_its_name_says(act: &str, status: &str) {
     assert_eq!((done.what.as_str(), done.who.as_str(), done.why.as_str()), (act, ARN, "the bank is back"));
 }
 
-/// `retry` is the older name of both routes.
+/// `retry` is the old name of both routes.
 #[tokio::test(start_paused = true)]
-async fn retry_is_another_name_of_redrive() {
+async fn retry_routes_redrive() {
     let api = Api::new();
     let (one, many) = (api.failed("pay").await, api.failed("pay").await);
     assert_eq!(api.act(one, "retry").await.body()["status"], "pending");
@@ -41,9 +41,9 @@ async fn retry_is_another_name_of_redrive() {
     }
 }
 
-/// A redrive is for what has failed last: the undoing, where that has begun.
+/// In a compensating task, a redrive repeats the failed compensation.
 #[tokio::test(start_paused = true)]
-async fn redrive_of_a_failed_compensation_goes_on_undoing() {
+async fn redrive_of_a_failed_compensation_continues_the_compensation() {
     let api = Api::new();
     api.0.fail("refund", [StepFault::Error(permanent("NO", "it cannot be"))]);
     let id = api.failed("ship").await;
@@ -59,7 +59,7 @@ async fn redrive_of_a_failed_compensation_goes_on_undoing() {
 #[test_case("\"\\u00e9\""; "a text")]
 #[test_case("null")]
 #[tokio::test(start_paused = true)]
-async fn result_by_hand_is_kept_to_the_digit(result: &str) {
+async fn result_given_by_hand_keeps_every_digit(result: &str) {
     let api = Api::new();
     let id = api.failed("pay").await;
     let body = format!("{{ \"result\" :  {result} , \"reason\":\"the bank is back\"}}");
@@ -85,19 +85,19 @@ const OBJECT: &str = "the body has to be an object";
 #[test_case("resolve", "null", "", OBJECT; "nothing")]
 #[test_case("resolve", "\"reason\"", "", OBJECT; "a text")]
 #[test_case("steps/pay/resolve", r#"{"reason": "why"}"#, "/result", "is missing"; "no result")]
-#[test_case("steps/pay/resolve", r#"{"reason": "why", "result": "\ud800"}"#, "/result", "cannot be read: "; "no text for a result")]
+#[test_case("steps/pay/resolve", r#"{"reason": "why", "result": "\ud800"}"#, "/result", "cannot be read: "; "a result that is not Unicode")]
 #[test_case("steps/pay/resolve", &format!(r#"{{"reason": "why", "result": {}{}}}"#, "[".repeat(200), "]".repeat(200)), "/result", "cannot be read: "; "too deep a result")]
 #[test_case("steps/pay/resolve", &format!(r#"{{"reason": "why", "result": "{}"}}"#, "x".repeat(MAX_RESULT_BYTES)), "/result", "the result has 262146 bytes"; "too large a result")]
 #[tokio::test(start_paused = true)]
-async fn body_that_is_wrong_is_told_where(act: &str, body: &str, path: &str, message: &str) {
+async fn invalid_body_is_refused_with_the_path(act: &str, body: &str, path: &str, message: &str) {
     let api = Api::new();
     let id = api.failed("pay").await;
-    api.post(&format!("/tasks/{id}/{act}"), body).await.is_fault(path, message);
+    api.post(&format!("/tasks/{id}/{act}"), body).await.is_violation(path, message);
     assert_eq!(api.trail(id).await, []);
 }
 
 #[test_case(r#"{"reason": "#, 400, json!(null); "half of it")]
-#[test_case(r#"{"\ud800": 1}"#, 400, json!(null); "a name that is no text")]
+#[test_case(r#"{"\ud800": 1}"#, 400, json!(null); "a name that is not Unicode")]
 #[test_case(r#"{"reason": "why", "reason": "why not"}"#, 400, json!("/reason"); "two reasons")]
 #[test_case(r#"{"reason": "why", "result": {"a": [1.50, {"b": 1e1, "b": 1e1}]}}"#, 400, json!("/result/a/1/b"); "deep in a result")]
 #[test_case(&format!(r#"{{"reason": "why", "result": "{}"}}"#, "x".repeat(300_000)), 413, json!(null); "too large")]
@@ -116,7 +116,7 @@ async fn longest_reason_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_done_is_refused_with_what_was_found() {
+async fn action_in_a_wrong_state_is_refused_with_that_state() {
     let api = Api::new();
     let done = api.started().await;
     api.0.run(done).await.unwrap();
@@ -155,14 +155,14 @@ async fn what_cannot_be_done_is_refused_with_what_was_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn message_that_was_not_sent_is_an_outage() {
+async fn failed_send_is_a_503() {
     let api = Api::new();
     let id = api.failed("pay").await;
     api.0.fail_call("send", [FailureKind::Unavailable]);
     assert_eq!(api.act(id, "redrive").await.status, 503);
 }
 
-/// While two versions run beside each other, the older one shows what the newer one has begun, and leaves it alone.
+/// While two versions are deployed, the older one shows the tasks of the newer one and does not act on them.
 #[tokio::test(start_paused = true)]
 async fn task_of_a_newer_version_is_shown_and_not_acted_on() {
     let api = Api::new();

@@ -1,4 +1,4 @@
-//! Redriving all tasks that fit a filter.
+//! The redrive of all tasks that match a filter.
 
 use super::*;
 use stepwell::{
@@ -35,7 +35,7 @@ async fn dry_run_counts_and_changes_nothing(body: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_found_is_retried_and_what_is_not_is_told() {
+async fn matching_tasks_are_redriven_and_refused_ones_are_reported() {
     let (api, ids) = three().await;
     let (there, first) = (api.clone(), ids[0]);
     api.0.meanwhile("redrive", async move {
@@ -55,7 +55,7 @@ async fn what_is_found_is_retried_and_what_is_not_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn newer_task_is_refused_by_its_code() {
+async fn task_of_a_newer_version_is_refused_with_its_code() {
     let (api, ids) = three().await;
     let needs = vec![Change::Set(attribute::NEEDS, json!(READS + 1))];
     api.0.memory().store.force(Key::Task(ids[1]), needs).unwrap();
@@ -66,7 +66,7 @@ async fn newer_task_is_refused_by_its_code() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn filter_and_place_are_in_the_body() {
+async fn filter_and_page_are_in_the_body() {
     let (api, ids) = three().await;
     let matched = async |filter: Value| {
         api.post("/tasks/redrive", &json!({"reason": "why", "filter": filter}).to_string()).await.body()["matched"]
@@ -95,6 +95,6 @@ async fn filter_and_place_are_in_the_body() {
 #[test_case(r#"{"reason": "why", "filter": {"older_than": "1y"}}"#, "/filter/older_than", "has to be an age")]
 #[test_case(r#"{"reason": "why", "filter": {"limit": 5}}"#, "/filter/limit", "is not known here")]
 #[tokio::test]
-async fn body_that_is_wrong_is_told_where(body: &str, path: &str, message: &str) {
-    Api::new().post("/tasks/redrive", body).await.is_fault(path, message);
+async fn invalid_body_is_refused_with_the_path(body: &str, path: &str, message: &str) {
+    Api::new().post("/tasks/redrive", body).await.is_violation(path, message);
 }

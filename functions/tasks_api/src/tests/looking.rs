@@ -1,20 +1,20 @@
-//! Finding tasks, and looking into one.
+//! The list of tasks, and the view of one task.
 
 use super::*;
 use std::{collections::BTreeSet, time::Duration};
 use stepwell::{Timestamp, testing::VirtualClock};
 use test_case::test_case;
 
-/// The tasks that a list names.
+/// The ids of the tasks in a list.
 fn ids(list: &Value) -> BTreeSet<TaskId> {
     list["tasks"].as_array().unwrap().iter().map(|task| task["task_id"].as_str().unwrap().parse().unwrap()).collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn query_is_the_filter() {
+async fn query_filters_the_tasks() {
     let api = Api::new();
     let mut tasks = vec![api.failed("pay").await];
-    // Tasks of three days, two hours, a quarter of an hour, and 90 seconds.
+    // Tasks with the ages of three days, two hours, a quarter of an hour, and 90 seconds.
     for age in [3 * 86_400 - 2 * 3_600, 2 * 3_600 - 15 * 60, 15 * 60 - 90] {
         api.0.skip(Duration::from_secs(age)).await;
         tasks.push(api.started().await);
@@ -46,7 +46,7 @@ async fn query_is_the_filter() {
         ("older_than=2h", 0..1),
         ("older_than=2d", 0..1),
         ("older_than=3d", 0..0),
-        // Of an age and a moment the earlier counts.
+        // With both bounds, the earlier one counts.
         ("older_than=15m&created_before=2020-01-01T00:00:00Z", 0..0),
         ("older_than=15m&created_before=2030-01-01T00:00:00Z", 0..2),
     ] {
@@ -56,7 +56,7 @@ async fn query_is_the_filter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn list_says_what_the_index_says_page_by_page() {
+async fn list_shows_the_index_page_by_page() {
     let api = Api::new();
     assert_eq!(api.get("/tasks").await.body(), json!({"tasks": [], "count": 0, "next": null}));
     let id = api.failed("pay").await;
@@ -86,7 +86,7 @@ const LIMIT: &str = "has to be a whole number from 1 to 200";
 #[test_case("older_than=-5m", "/older_than", AGE; "an age in the future")]
 #[test_case("older_than=%2B5m", "/older_than", AGE; "a sign")]
 #[test_case("older_than=99999999999d", "/older_than", AGE; "an age beyond counting")]
-#[test_case("older_than=5%C3%A9", "/older_than", AGE; "a unit that is no letter of ours")]
+#[test_case("older_than=5%C3%A9", "/older_than", AGE; "an unknown unit")]
 #[test_case("created_from=yesterday", "/created_from", "`yesterday` is not an RFC 3339 moment")]
 #[test_case("compensated=maybe", "/compensated", "has to be true or false")]
 #[test_case("limit=0", "/limit", LIMIT)]
@@ -98,12 +98,12 @@ const LIMIT: &str = "has to be a whole number from 1 to 200";
 #[test_case("status=error&status=complete", "/status", "is there more than once")]
 #[test_case("a/b~c=1", "/a~1b~0c", "is not known here")]
 #[tokio::test]
-async fn query_that_is_wrong_is_told_where(query: &str, path: &str, message: &str) {
-    Api::new().get(&format!("/tasks?{query}")).await.is_fault(path, message);
+async fn invalid_query_is_refused_with_the_path(query: &str, path: &str, message: &str) {
+    Api::new().get(&format!("/tasks?{query}")).await.is_violation(path, message);
 }
 
 #[tokio::test]
-async fn every_fault_of_a_query_is_told_at_once_up_to_a_bound() {
+async fn all_violations_of_a_query_are_reported_up_to_a_limit() {
     let answer = Api::new().get("/tasks?status=x&limit=0&older_than=x&colour=red").await.body();
     let details = answer["details"].as_array().unwrap();
     let paths: BTreeSet<&str> = details.iter().map(|fault| fault["path"].as_str().unwrap()).collect();
@@ -139,7 +139,7 @@ async fn task_is_shown_with_its_audit_trail_and_without_its_context() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failed_task_says_when_it_is_undone_and_one_that_is_being_undone_has_not_ended() {
+async fn failed_task_shows_when_it_is_compensated_and_a_compensating_one_has_no_end() {
     let api = Api::new();
     let id = api.failed("ship").await;
     let (task, now) = (api.show(id).await, api.0.now());

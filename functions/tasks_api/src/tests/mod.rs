@@ -1,4 +1,4 @@
-//! The API over the engine in memory, as a host calls it that has found out who calls.
+//! Tests of the API on the engine in memory, with a host that authenticates callers.
 
 mod actions;
 mod bulk;
@@ -20,7 +20,7 @@ use stepwell::{
 use test_case::test_case;
 use tower::ServiceExt;
 
-/// The id of no task.
+/// A valid id without a task.
 const UNKNOWN: &str = "018f4e4e-7c1a-7000-8000-0123456789ab";
 
 const ARN: &str = "arn:aws:sts::123456789012:assumed-role/operators/alice";
@@ -34,23 +34,23 @@ const WORKFLOW: &str = "
       - { name: pay, compensation: { name: refund } }
       - { name: ship, depends_on_step: pay }";
 
-/// What each step leaves.
+/// The result of each step.
 const RESULT: &str = r#"{"amount": 100.00, "rate": 1e-2}"#;
 
-/// What came back.
-struct Answer {
+/// The answer of the API.
+struct ApiAnswer {
     status: u16,
     headers: HeaderMap,
     text: String,
 }
 
-impl Answer {
+impl ApiAnswer {
     fn body(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    /// Checks that it says of one field what is wrong with it, if only in the first words.
-    fn is_fault(&self, path: &str, message: &str) {
+    /// Checks that the answer has one violation, with this path and a message that begins with this text.
+    fn is_violation(&self, path: &str, message: &str) {
         assert_eq!((self.status, &self.body()["error"]), (422, &json!("Invalid request")), "{}", self.text);
         let found = &self.body()["details"];
         assert_eq!((found.as_array().unwrap().len(), &found[0]["path"]), (1, &json!(path)), "{found}");
@@ -58,7 +58,7 @@ impl Answer {
     }
 }
 
-/// The API, and what is behind it. Clones share it.
+/// The API and its engine. Clones share them.
 #[derive(Clone)]
 struct Api(Arc<Harness>);
 
@@ -68,29 +68,29 @@ impl Api {
         Self(Arc::new(harness.call_by_call().with_all(Leaves(RESULT))))
     }
 
-    async fn send_as(&self, caller: Option<&str>, method: &str, target: &str, body: &str) -> Answer {
+    async fn send_as(&self, caller: Option<&str>, method: &str, target: &str, body: &str) -> ApiAnswer {
         let mut request = Request::builder().method(method).uri(target).body(Body::from(body.to_owned())).unwrap();
         caller.and_then(|name| request.extensions_mut().insert(Caller(name.to_owned())));
         let (parts, body) = crate::router(self.0.client()).oneshot(request).await.unwrap().into_parts();
         let text = String::from_utf8(axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
-        Answer { status: parts.status.as_u16(), headers: parts.headers, text }
+        ApiAnswer { status: parts.status.as_u16(), headers: parts.headers, text }
     }
 
-    async fn get(&self, target: &str) -> Answer {
+    async fn get(&self, target: &str) -> ApiAnswer {
         self.send_as(Some(ARN), "GET", target, "").await
     }
 
-    async fn post(&self, path: &str, body: &str) -> Answer {
+    async fn post(&self, path: &str, body: &str) -> ApiAnswer {
         self.send_as(Some(ARN), "POST", path, body).await
     }
 
-    /// A task as operators see it.
+    /// The view of a task.
     async fn show(&self, id: TaskId) -> Value {
         self.get(&format!("/tasks/{id}")).await.body()
     }
 
-    /// Does something to a task for a reason.
-    async fn act(&self, id: TaskId, act: &str) -> Answer {
+    /// Applies an action to a task, with a reason.
+    async fn act(&self, id: TaskId, act: &str) -> ApiAnswer {
         self.post(&format!("/tasks/{id}/{act}"), r#"{"reason": "the bank is back"}"#).await
     }
 
@@ -110,13 +110,13 @@ impl Api {
         self.0.snapshot(id).await.unwrap()
     }
 
-    /// What was done to a task from outside.
+    /// The audit trail of a task.
     async fn trail(&self, id: TaskId) -> Vec<Action> {
         self.snapshot(id).await.task.actions
     }
 }
 
-/// All routes, with a body that each accepts or refuses only for its task.
+/// All routes, each with a body that it accepts or refuses only because of the task.
 fn routes(id: TaskId) -> Vec<(&'static str, String)> {
     let acts = ["redrive", "cancel", "compensate", "resolve", "steps/pay/resolve"];
     let of_task = acts.iter().map(|act| ("POST", format!("/tasks/{id}/{act}")));
@@ -129,7 +129,7 @@ fn routes(id: TaskId) -> Vec<(&'static str, String)> {
 #[test_case(Some(&"a".repeat(257)); "a name that cannot be kept")]
 #[test_case(Some("a\nb"); "a name of two lines")]
 #[tokio::test(start_paused = true)]
-async fn nobody_is_let_in(caller: Option<&str>) {
+async fn request_without_a_caller_is_refused(caller: Option<&str>) {
     let api = Api::new();
     let id = api.failed("pay").await;
     for (method, path) in routes(id) {
@@ -141,7 +141,7 @@ async fn nobody_is_let_in(caller: Option<&str>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_down_is_not_told() {
+async fn cause_of_an_outage_is_not_shown() {
     let api = Api::new();
     let id = api.failed("pay").await;
     for (method, path) in routes(id) {
@@ -160,7 +160,7 @@ async fn what_is_down_is_not_told() {
 #[test_case("POST", "/tasks/018f4e4e-7c1a-7000-8000-0123456789ab/steps/resolve", 404, "")]
 #[test_case("GET", "/tasks/018f4e4e-7c1a-7000-8000-0123456789ab/cancel", 405, "POST")]
 #[tokio::test]
-async fn path_or_method_that_is_on_no_route(method: &str, path: &str, status: u16, allowed: &str) {
+async fn unknown_path_or_method_is_refused(method: &str, path: &str, status: u16, allowed: &str) {
     let answer = Api::new().send_as(Some(ARN), method, path, "").await;
     let allow = answer.headers.get("allow").map_or("", |allow| allow.to_str().unwrap());
     assert_eq!((answer.status, allow), (status, allowed));

@@ -7,10 +7,10 @@ use stepwell::{ResultOf, Step, StepContext, StepError, StepResult};
 #[cfg(test)]
 mod tests;
 
-/// The step on the ports of this shop.
+/// Makes the step with the shop's ports.
 ///
 /// # Errors
-/// What is missing in the shop's configuration.
+/// The shop's configuration is incomplete or invalid.
 pub fn step<S: Shop>(shop: &S) -> Result<CheckFraud<S::Catalogue>, ConfigError> {
     Ok(CheckFraud { catalogue: shop.catalogue()? })
 }

@@ -1,7 +1,7 @@
-//! The checkout's steps by name, as the workflow file has them, for tests. A test that asks here instead of listing them
-//! stays as it is when a step is added or moved.
+//! The names of the checkout's steps, read from the workflow file, for tests. A test that uses them instead of its own
+//! list does not change when a step is added or moved.
 
-#![allow(clippy::panic, reason = "a test that names no step of the checkout, or has no workflow, has to say so")]
+#![allow(clippy::panic, reason = "a test with an unknown step, or without a workflow, has to fail loudly")]
 
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::LazyLock};
@@ -13,8 +13,8 @@ use stepwell::{
 /// The checkout's workflow.
 ///
 /// # Panics
-/// Where the workflow file cannot be read. It panics outside of the lazy value, so that every test that asks is told the
-/// reason, not only the first.
+/// If the workflow file cannot be read. It panics outside of the lazy value, so that every test shows the reason, not
+/// only the first one.
 #[track_caller]
 pub fn workflow() -> &'static Workflow {
     static WORKFLOW: LazyLock<Result<Workflow, WorkflowError>> = LazyLock::new(crate::workflow);
@@ -27,26 +27,26 @@ pub fn plan() -> &'static Plan {
     workflow().plan()
 }
 
-/// All steps, each after those it depends on.
+/// All steps, in topological order.
 #[track_caller]
 pub fn all() -> Vec<&'static str> {
     names(plan().steps())
 }
 
-/// The steps that a checkout begins with.
+/// The root steps.
 #[track_caller]
 pub fn roots() -> Vec<&'static str> {
     names(plan().roots())
 }
 
-/// The steps that are done whenever this one begins, in order.
+/// The direct and indirect dependencies of a step, in order.
 #[track_caller]
 pub fn before(step: &str) -> Vec<&'static str> {
     let ancestors = plan().ancestors(planned(step));
     all().into_iter().filter(|name| ancestors.contains(name)).collect()
 }
 
-/// The steps that are done whenever this one is, itself the last of them.
+/// The direct and indirect dependencies of a step, in order, and the step itself as the last.
 #[track_caller]
 pub fn up_to(step: &str) -> Vec<&'static str> {
     let mut steps = before(step);
@@ -54,13 +54,13 @@ pub fn up_to(step: &str) -> Vec<&'static str> {
     steps
 }
 
-/// All compensations, in the order in which they undo a checkout that has done all its steps.
+/// All compensations, in the order in which they run after all steps are complete.
 #[track_caller]
 pub fn compensations() -> Vec<&'static str> {
     compensations_of(&all())
 }
 
-/// The compensations of these steps, in the order in which they undo a checkout that has attempted no others.
+/// The compensations of these steps, in the order in which they run if no other step was attempted.
 #[track_caller]
 pub fn compensations_of(steps: &[&str]) -> Vec<&'static str> {
     let attempted: BTreeSet<&str> = steps.iter().map(|step| planned(step).name.as_str()).collect();
@@ -68,7 +68,7 @@ pub fn compensations_of(steps: &[&str]) -> Vec<&'static str> {
     names(plan().undo_order().filter(undoes))
 }
 
-/// How far a checkout is that has done these steps, as the API says it.
+/// The field `progress` of the API's answer, for a checkout that has completed these steps.
 #[track_caller]
 pub fn progress(done: &[&str]) -> Value {
     let (completed, total) = (done.len(), all().len());

@@ -1,5 +1,5 @@
-//! What no emulator does on demand: conflicts, half-answered batches, errors of the mail service. A server that gives
-//! the answers it was told to, in order, the last one for ever.
+//! Answers that no emulator gives on demand: conflicts, incomplete batches, errors of the e-mail service. A server
+//! returns scripted responses in order, and repeats the last one.
 
 use crate::shop::{line, now};
 use checkout::{Catalogue, Email, MailError, Mailer, ProductId, ReserveError, Stock, StoreError, Storefront};
@@ -16,10 +16,10 @@ use std::{
 use stepwell_aws::SdkConfig;
 use tracing_subscriber::layer::SubscriberExt;
 
-type Answer = (u16, &'static str);
+type ScriptedResponse = (u16, &'static str);
 
-/// The configuration to reach it, and how often it was asked.
-async fn server(answers: &'static [Answer]) -> (SdkConfig, Arc<AtomicUsize>) {
+/// Starts the server. Returns the configuration to reach it, and the number of its requests.
+async fn server(answers: &'static [ScriptedResponse]) -> (SdkConfig, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(AtomicUsize::new(0));
@@ -47,7 +47,7 @@ async fn server(answers: &'static [Answer]) -> (SdkConfig, Arc<AtomicUsize>) {
 }
 
 /// A catalogue with one good row and three bad ones, in two pages.
-const PAGES: [Answer; 2] = [
+const PAGES: [ScriptedResponse; 2] = [
     (
         200,
         r#"{"Items": [
@@ -64,22 +64,22 @@ const PAGES: [Answer; 2] = [
     ),
 ];
 
-/// A row that has nothing but its stock.
-const BARE: Answer =
+/// A row with a stock only.
+const BARE: ScriptedResponse =
     (200, r#"{"Responses": {"shop-products": [{"id": {"N": "1"}, "stock": {"N": "7"}}]}, "UnprocessedKeys": {}}"#);
-const HALF_A_UNIT: Answer =
+const HALF_A_UNIT: ScriptedResponse =
     (200, r#"{"Responses": {"shop-products": [{"id": {"N": "1"}, "stock": {"N": "2.5"}}]}, "UnprocessedKeys": {}}"#);
-const RESERVED: Answer = (
+const RESERVED: ScriptedResponse = (
     200,
     r#"{"Item": {"id": {"S": "key"}, "reservation": {"M": {"total_items_reserved": {"N": "2"}, "inventory_changes": {"L": []},
         "updated_products": {"L": [{"M": {"product_id": {"N": "1"}, "name": {"S": "Lamp"}, "previous_stock": {"N": "9"},
         "new_stock": {"N": "7"}, "quantity_reserved": {"N": "2"}}}]}}}}}"#,
 );
 
-/// What this thread logs while the guard lives, as the functions log it.
+/// Captures the log lines of this thread, in the functions' format, while the guard lives.
 fn log() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
-    struct Log(Arc<Mutex<Vec<u8>>>);
-    impl Write for Log {
+    struct CapturedLog(Arc<Mutex<Vec<u8>>>);
+    impl Write for CapturedLog {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend(bytes);
             Ok(bytes.len())
@@ -90,12 +90,12 @@ fn log() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
     }
     let log = Arc::default();
     let writer = Arc::clone(&log);
-    let lines = stepwell_aws::log_lines(move || Log(Arc::clone(&writer)));
+    let lines = stepwell_aws::log_lines(move || CapturedLog(Arc::clone(&writer)));
     (log, tracing::subscriber::set_default(tracing_subscriber::registry().with(lines)))
 }
 
 #[tokio::test]
-async fn product_that_cannot_be_read_is_left_out_of_the_catalogue_and_logged_for_the_alarm() {
+async fn unreadable_product_is_left_out_of_the_catalogue_and_logged_for_the_alarm() {
     let (log, _guard) = log();
     let (config, asked) = server(&PAGES).await;
     let products = Tables::new(&config, "shop-").all_products().await.unwrap();
@@ -111,14 +111,14 @@ async fn product_that_cannot_be_read_is_left_out_of_the_catalogue_and_logged_for
 }
 
 #[tokio::test]
-async fn cart_with_a_product_that_cannot_be_read_is_told_which() {
+async fn cart_with_an_unreadable_product_fails_with_its_number() {
     let (config, _) = server(&[BARE]).await;
     let error = Tables::new(&config, "shop-").products(&[ProductId(1)]).await.unwrap_err();
     assert_eq!(error.to_string(), "an item cannot be read: product 1", "without what is in it");
 }
 
 #[tokio::test]
-async fn stock_moves_though_the_rest_of_its_row_cannot_be_read() {
+async fn stock_of_a_row_with_other_unreadable_columns_can_be_released() {
     let (config, _) = server(&[BARE, (200, "{}")]).await;
     let reservation = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap();
     assert_eq!(reservation.updated_products[0].new_stock, 5);
@@ -128,7 +128,7 @@ async fn stock_moves_though_the_rest_of_its_row_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn stock_that_is_no_number_of_units_does_not_move_and_the_product_is_told() {
+async fn invalid_stock_is_unchanged_and_the_error_names_the_product() {
     let unreadable = StoreError::Unreadable("product 1".to_owned());
     let (config, asked) = server(&[HALF_A_UNIT]).await;
     let error = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap_err();
@@ -139,17 +139,17 @@ async fn stock_that_is_no_number_of_units_does_not_move_and_the_product_is_told(
     assert_eq!(asked.load(Ordering::Relaxed), 2, "nothing was written");
 }
 
-const PRODUCT: Answer = (
+const PRODUCT: ScriptedResponse = (
     200,
     r#"{"Responses": {"shop-products": [{"id": {"N": "1"}, "name": {"S": "Lamp"}, "price_cents": {"N": "4398"},
         "stock": {"N": "7"}, "active": {"BOOL": true}}]}, "UnprocessedKeys": {}}"#,
 );
-const CONFLICT: Answer = (
+const CONFLICT: ScriptedResponse = (
     400,
     r#"{"__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException", "Message": "Transaction cancelled",
         "CancellationReasons": [{"Code": "None"}, {"Code": "TransactionConflict"}]}"#,
 );
-const REFUSED: Answer = (
+const REFUSED: ScriptedResponse = (
     400,
     r#"{"__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException", "Message": "Transaction cancelled",
         "CancellationReasons": [{"Code": "TransactionConflict"}, {"Code": "ConditionalCheckFailed", "Item":
@@ -157,7 +157,7 @@ const REFUSED: Answer = (
 );
 
 #[tokio::test]
-async fn a_conflict_is_tried_again() {
+async fn conflict_is_retried() {
     let (config, asked) = server(&[PRODUCT, CONFLICT, CONFLICT, (200, "{}")]).await;
     let reservation = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap();
     assert_eq!(reservation.updated_products[0].new_stock, 5);
@@ -165,7 +165,7 @@ async fn a_conflict_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_table_that_stays_busy_is_left_to_the_next_attempt() {
+async fn lasting_conflict_is_a_busy_table() {
     let (config, asked) = server(&[PRODUCT, CONFLICT]).await;
     let error = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap_err();
     assert_eq!(error, ReserveError::Store(StoreError::Busy("TransactionConflict".to_owned())));
@@ -173,15 +173,15 @@ async fn a_table_that_stays_busy_is_left_to_the_next_attempt() {
 }
 
 #[tokio::test]
-async fn a_condition_that_failed_counts_for_more_than_a_conflict_beside_it() {
+async fn refused_condition_outranks_a_conflict_in_one_transaction() {
     let (config, _) = server(&[PRODUCT, REFUSED]).await;
     let error = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap_err();
     assert_eq!(error.to_string(), "Insufficient stock for Lamp. Available: 1, Requested: 2");
 }
 
 #[tokio::test]
-async fn what_was_left_unprocessed_is_asked_for_again() {
-    const HALF: Answer = (
+async fn unprocessed_keys_are_requested_again() {
+    const HALF: ScriptedResponse = (
         200,
         r#"{"Responses": {}, "UnprocessedKeys": {"shop-products": {"Keys": [{"id": {"N": "1"}}], "ConsistentRead": true}}}"#,
     );
@@ -194,7 +194,7 @@ async fn what_was_left_unprocessed_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn throttling_is_a_busy_table_and_an_error_shows_no_names() {
+async fn throttling_is_a_busy_table_and_the_error_shows_no_names() {
     let (config, _) =
         server(&[(400, r#"{"__type": "a#ThrottlingException", "message": "arn:aws:...:table/shop"}"#)]).await;
     let error = Tables::new(&config, "shop-").products(&[ProductId(1)]).await.unwrap_err();
@@ -206,9 +206,9 @@ async fn throttling_is_a_busy_table_and_an_error_shows_no_names() {
 }
 
 #[tokio::test]
-async fn the_mail_services_errors_are_told_apart() {
+async fn errors_of_the_email_service_are_distinguished() {
     let email = Email { to: "test@example.com".parse().unwrap(), subject: "s".to_owned(), text: "t".to_owned() };
-    let cases: [(&'static [Answer], MailError); 4] = [
+    let cases: [(&'static [ScriptedResponse], MailError); 4] = [
         (&[(429, r#"{"__type": "TooManyRequestsException", "message": "slower"}"#)], MailError::RateLimited),
         (&[(400, r#"{"__type": "LimitExceededException", "message": "enough"}"#)], MailError::RateLimited),
         (&[(503, "{}")], MailError::Unavailable("no code".to_owned())),
@@ -224,9 +224,9 @@ async fn the_mail_services_errors_are_told_apart() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_not_there_is_unavailable() {
+async fn unreachable_service_is_unavailable() {
     let (config, _) = server(&[(200, "{}")]).await;
-    // A port that nobody listens on.
+    // A port without a listener.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let config = config.to_builder().endpoint_url(format!("http://{free}")).build();
     let email = Email { to: "test@example.com".parse().unwrap(), subject: "s".to_owned(), text: "t".to_owned() };

@@ -1,4 +1,4 @@
-use crate::shop::{Shop, TestShop, on_every_shop};
+use crate::shop::{DynamoShop, TestShop, on_every_shop};
 use aws_sdk_dynamodb::types::AttributeValue;
 use checkout::{Catalogue, Money, Product, ProductId, Storefront};
 
@@ -12,12 +12,12 @@ async fn products_are_read_by_number_and_all_together<S: TestShop>() {
         Product { id: ProductId(1), name: "Lamp".to_owned(), price: Money::from_cents(4398), stock: 7, active: true };
     assert_eq!(some.get(&ProductId(1)), Some(&lamp));
     assert_eq!(some.get(&ProductId(2)).map(|chair| chair.active), Some(false));
-    assert_eq!(some.len(), 2, "what is not there is left out");
+    assert_eq!(some.len(), 2, "missing products are left out");
 }
 
 #[tokio::test]
-async fn product_that_cannot_be_read_closes_the_shop_for_itself_alone() {
-    let shop = Shop::with(&[(1, "Lamp", 4398, 7, true)]).await;
+async fn unreadable_product_affects_no_other_product() {
+    let shop = DynamoShop::with(&[(1, "Lamp", 4398, 7, true)]).await;
     let put = shop.client.put_item().table_name(shop.name("products")).item("id", AttributeValue::N("2".to_owned()));
     put.item("name", AttributeValue::S("Chair".to_owned())).send().await.unwrap();
 
@@ -29,7 +29,7 @@ async fn product_that_cannot_be_read_closes_the_shop_for_itself_alone() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_not_there_may_come() {
+async fn missing_table_is_retryable() {
     let tables = checkout_aws::Tables::new(&crate::shop::config().await, "no-such-shop-");
     let error = tables.products(&[ProductId(1)]).await.unwrap_err();
     assert_eq!(error.to_string(), "the table gave no answer (ResourceNotFoundException)");

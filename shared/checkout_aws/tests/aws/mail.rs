@@ -3,11 +3,11 @@ use checkout::{Email, Mailer};
 use checkout_aws::SesMailer;
 
 #[tokio::test]
-async fn a_letter_is_sent() {
+async fn email_is_sent() {
     let config = config().await;
     let sender = "orders@example.com";
     let identity = aws_sdk_sesv2::Client::new(&config).create_email_identity().email_identity(sender).send().await;
-    // Another run may have made it already.
+    // Another run may have created it already.
     assert!(identity.is_ok() || identity.is_err_and(|error| error.as_service_error().is_some()));
     let email = Email {
         to: "test@example.com".parse().unwrap(),

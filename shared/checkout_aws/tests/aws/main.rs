@@ -1,5 +1,5 @@
-//! The shop against DynamoDB and SES, as `AWS_ENDPOINT_URL` has them: an emulator, never an account. `tests/run.sh`
-//! starts one and sets the variable. Each test makes tables of its own.
+//! Tests of the shop's ports on DynamoDB and SES at `AWS_ENDPOINT_URL`, which has to be an emulator. `tests/run.sh`
+//! starts one and sets the variable. Each test creates its own tables.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 

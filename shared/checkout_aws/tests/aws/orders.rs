@@ -1,4 +1,4 @@
-use crate::shop::{Shop, TestShop, line, now, on_every_shop};
+use crate::shop::{DynamoShop, TestShop, line, now, on_every_shop};
 use aws_sdk_dynamodb::types::AttributeValue;
 use checkout::{CancelledOrder, CreateOrderError, Money, Order, OrderStatus, Orders, Priority, Storefront};
 use futures::future::join_all;
@@ -28,7 +28,7 @@ pub(crate) fn order() -> Order {
     }
 }
 
-async fn twenty_at_once_are_one_order<S: TestShop>() {
+async fn twenty_concurrent_requests_make_one_order<S: TestShop>() {
     let shop = S::with(&[]).await;
     let order = order();
     let made = join_all((0..20).map(|_| shop.tables().create(order.clone()))).await;
@@ -38,10 +38,10 @@ async fn twenty_at_once_are_one_order<S: TestShop>() {
     shop.assert_count("orders", 2).await;
 
     let found = shop.tables().find_order(&order.order_id.to_string()).await.unwrap();
-    assert_eq!(found, Some(first), "every field comes back, every cent with it");
+    assert_eq!(found, Some(first), "the round trip keeps every field");
 }
 
-async fn what_is_no_order_is_not_found<S: TestShop>() {
+async fn unknown_order_is_not_found<S: TestShop>() {
     let shop = S::with(&[]).await;
     let number = shop.tables().create(order()).await.unwrap().order_number;
     for id in [&TaskId::new().to_string(), "", "../orders", &number, &format!("number:{number}")] {
@@ -50,11 +50,11 @@ async fn what_is_no_order_is_not_found<S: TestShop>() {
 }
 
 #[tokio::test]
-async fn a_number_that_is_taken_is_passed_over_and_the_next_one_kept() {
-    let shop = Shop::with(&[]).await;
+async fn taken_order_number_is_skipped() {
+    let shop = DynamoShop::with(&[]).await;
     let order = order();
     let first_choice = shop.tables().create(order.clone()).await.unwrap().order_number;
-    // Another order is made to have had the number first: the order goes, the number stays and is somebody else's.
+    // Another order gets the number first: this order is deleted, and the number's item remains for the other one.
     let table = shop.name("orders");
     let id = AttributeValue::S(order.order_id.to_string());
     shop.client.delete_item().table_name(&table).key("id", id).send().await.unwrap();
@@ -68,7 +68,7 @@ async fn a_number_that_is_taken_is_passed_over_and_the_next_one_kept() {
     assert_eq!(shop.tables().create(order).await, Ok(made));
 }
 
-async fn a_cancelled_order_is_still_shown_and_not_made_again<S: TestShop>() {
+async fn cancelled_order_is_shown_and_not_made_again<S: TestShop>() {
     let shop = S::with(&[]).await;
     let order = shop.tables().create(order()).await.unwrap();
     let (id, number) = (order.order_id, order.order_number.clone());
@@ -81,12 +81,12 @@ async fn a_cancelled_order_is_still_shown_and_not_made_again<S: TestShop>() {
 
     let found = shop.tables().find_order(&id.to_string()).await.unwrap();
     let cancelled = Order { status: OrderStatus::Cancelled, cancelled_at: Some(now()), ..order.clone() };
-    assert_eq!(found, Some(cancelled), "all else is as it was");
+    assert_eq!(found, Some(cancelled), "the other fields are unchanged");
     assert_eq!(shop.tables().create(order).await, Err(CreateOrderError::Void));
     shop.assert_count("orders", 2).await;
 }
 
-async fn an_order_that_comes_after_its_cancellation_is_refused<S: TestShop>() {
+async fn order_after_its_cancellation_is_refused<S: TestShop>() {
     let shop = S::with(&[]).await;
     let order = order();
     let id = order.order_id;
@@ -94,13 +94,13 @@ async fn an_order_that_comes_after_its_cancellation_is_refused<S: TestShop>() {
     assert_eq!(shop.tables().cancel(id, now()).await.as_ref(), Ok(&expected));
     assert_eq!(shop.tables().create(order).await, Err(CreateOrderError::Void));
     assert_eq!(shop.tables().cancel(id, now() + Duration::from_secs(60)).await, Ok(expected));
-    assert_eq!(shop.tables().find_order(&id.to_string()).await, Ok(None), "the mark is no order");
+    assert_eq!(shop.tables().find_order(&id.to_string()).await, Ok(None), "a mark without an order is not an order");
     shop.assert_count("orders", 1).await;
 }
 
 on_every_shop! {
-    twenty_at_once_are_one_order,
-    what_is_no_order_is_not_found,
-    a_cancelled_order_is_still_shown_and_not_made_again,
-    an_order_that_comes_after_its_cancellation_is_refused,
+    twenty_concurrent_requests_make_one_order,
+    unknown_order_is_not_found,
+    cancelled_order_is_shown_and_not_made_again,
+    order_after_its_cancellation_is_refused,
 }

@@ -24,7 +24,7 @@ fn later() -> Timestamp {
     now() + Duration::from_secs(60)
 }
 
-async fn twenty_at_once_are_one_charge<S: TestShop>() {
+async fn twenty_concurrent_requests_make_one_charge<S: TestShop>() {
     let shop = S::with(&[]).await;
     let charges = join_all((0..20).map(|_| charge(&shop, "key", "test_success_visa"))).await;
     let first = charges[0].clone().unwrap();
@@ -34,7 +34,7 @@ async fn twenty_at_once_are_one_charge<S: TestShop>() {
     assert_ne!(charge(&shop, "another", "test_success_visa").await.unwrap().payment_id, first.payment_id);
 }
 
-async fn a_repeated_charge_keeps_its_time<S: TestShop>() {
+async fn repeated_charge_keeps_its_time<S: TestShop>() {
     let shop = S::with(&[]).await;
     let first = charge(&shop, "key", "test_success_visa").await.unwrap();
     let token = Token::from("test_success_visa");
@@ -47,12 +47,12 @@ async fn a_repeated_charge_keeps_its_time<S: TestShop>() {
     };
     let gateway = shop.gateway();
     assert_eq!(gateway.charge(&later).await, Ok(first));
-    // A key belongs to one charge. Another amount under it is somebody's mistake, and nothing is charged for it.
+    // A key belongs to one charge. Another amount under it is a mistake of the caller, and nothing is charged.
     let other = ChargeRequest { amount: Money::from_cents(1), ..later };
     assert!(matches!(gateway.charge(&other).await, Err(GatewayError::UnknownStatus(_))));
 }
 
-async fn failures_are_counted_in_the_table<S: TestShop>() {
+async fn scripted_failures_are_counted_in_the_table<S: TestShop>() {
     let shop = S::with(&[]).await;
     for (key, token, failures, error) in [
         ("once", "test_temp_fail_visa", 1, GatewayError::TemporaryFailure),
@@ -67,7 +67,7 @@ async fn failures_are_counted_in_the_table<S: TestShop>() {
     }
 }
 
-async fn a_refusal_leaves_nothing_behind<S: TestShop>() {
+async fn declined_charge_writes_nothing<S: TestShop>() {
     let shop = S::with(&[]).await;
     for _ in 0..2 {
         assert_eq!(charge(&shop, "d", "test_declined_visa").await, Err(GatewayError::Declined("card declined")));
@@ -77,7 +77,7 @@ async fn a_refusal_leaves_nothing_behind<S: TestShop>() {
     shop.assert_count("payments", 0).await;
 }
 
-async fn twenty_refunds_at_once_are_one_refund<S: TestShop>() {
+async fn twenty_concurrent_refunds_make_one_refund<S: TestShop>() {
     let shop = S::with(&[]).await;
     let token = "test_success_visa";
     let charged = charge(&shop, "key", token).await.unwrap();
@@ -89,10 +89,10 @@ async fn twenty_refunds_at_once_are_one_refund<S: TestShop>() {
     let again = refund(&shop, "key", token, later() + Duration::from_secs(60)).await;
     assert_eq!(again, Ok(first), "a repeated refund keeps its time");
     shop.assert_count("payments", 1).await;
-    assert_eq!(charge(&shop, "key", token).await, Err(GatewayError::Voided), "nobody takes it for paid");
+    assert_eq!(charge(&shop, "key", token).await, Err(GatewayError::Voided), "a void key returns no charge");
 }
 
-async fn a_charge_that_comes_after_its_refund_is_refused<S: TestShop>() {
+async fn charge_after_its_refund_is_refused<S: TestShop>() {
     let shop = S::with(&[]).await;
     for token in ["test_success_visa", "test_temp_fail_3_visa", "test_rate_limit_visa"] {
         let voided = refund(&shop, token, token, now()).await.unwrap();
@@ -106,7 +106,7 @@ async fn a_charge_that_comes_after_its_refund_is_refused<S: TestShop>() {
     assert!(charge(&shop, "another", "test_success_visa").await.is_ok());
 }
 
-async fn how_charges_fail_does_not_matter_to_refunds<S: TestShop>() {
+async fn failures_of_charges_do_not_affect_refunds<S: TestShop>() {
     let shop = S::with(&[]).await;
     for (token, failures) in [("test_timeout_visa", 1), ("test_declined_visa", 1), ("test_temp_fail_3_visa", 2)] {
         for _ in 0..failures {
@@ -116,7 +116,7 @@ async fn how_charges_fail_does_not_matter_to_refunds<S: TestShop>() {
     }
 }
 
-async fn a_refund_fails_as_its_token_says<S: TestShop>() {
+async fn refund_fails_as_scripted_by_the_token<S: TestShop>() {
     let shop = S::with(&[]).await;
     let (never, twice) = ("test_success_visa_norefund", "test_success_visa_refundfail_2");
     assert!(matches!(refund(&shop, "void", never, now()).await, Ok(Reversal::Voided { .. })), "there is no charge");
@@ -126,19 +126,19 @@ async fn a_refund_fails_as_its_token_says<S: TestShop>() {
         assert_eq!(refund(&shop, twice, twice, now()).await, Err(GatewayError::TemporaryFailure));
     }
     assert!(refund(&shop, never, never, now()).await.is_err());
-    assert_eq!(charge(&shop, never, never).await, charges[0], "what is not refunded stays charged");
+    assert_eq!(charge(&shop, never, never).await, charges[0], "a charge without a refund stays charged");
     let refunded = refund(&shop, twice, twice, now()).await;
     assert!(matches!(refunded, Ok(Reversal::Refunded { .. })), "{refunded:?}");
     assert_eq!(refund(&shop, twice, twice, later()).await, refunded);
 }
 
 on_every_shop! {
-    twenty_at_once_are_one_charge,
-    a_repeated_charge_keeps_its_time,
-    failures_are_counted_in_the_table,
-    a_refusal_leaves_nothing_behind,
-    twenty_refunds_at_once_are_one_refund,
-    a_charge_that_comes_after_its_refund_is_refused,
-    how_charges_fail_does_not_matter_to_refunds,
-    a_refund_fails_as_its_token_says,
+    twenty_concurrent_requests_make_one_charge,
+    repeated_charge_keeps_its_time,
+    scripted_failures_are_counted_in_the_table,
+    declined_charge_writes_nothing,
+    twenty_concurrent_refunds_make_one_refund,
+    charge_after_its_refund_is_refused,
+    failures_of_charges_do_not_affect_refunds,
+    refund_fails_as_scripted_by_the_token,
 }

@@ -1,9 +1,9 @@
-//! Effects and their undoing, all at the same time: whichever comes first, nothing may be left that was not undone.
+//! Races of effects and their compensations. In either order, no effect may be left that was not compensated.
 
 use crate::{
     orders::order,
     payments::{charge, refund},
-    shop::{Shop, TestShop, line, now},
+    shop::{DynamoShop, TestShop, line, now},
 };
 use checkout::{
     CancelledOrder, CreateOrderError, GatewayError, OrderStatus, Orders, Release, ReserveError, Reversal, Stock,
@@ -13,26 +13,26 @@ use futures::future::{join, join_all};
 use std::future::Future;
 use stepwell::TaskId;
 
-/// How many pairs of an effect and its undoing meet.
+/// The number of races.
 const RACES: u32 = 60;
 
-/// How often each side asks: a message that came twice, a worker that was thought dead.
+/// The number of concurrent calls on each side, as after a duplicate message or a take-over.
 const TIMES: usize = 3;
 
-/// Both sides of a race at once, either one ahead by a number of idle turns that differs from race to race. The first
-/// two races are walked, so that each side is sure to win one.
-async fn race<A, B>(number: u32, effect: impl Future<Output = A>, undoing: impl Future<Output = B>) -> (A, B) {
+/// Runs both sides of a race, one of them delayed by a number of idle turns that differs from race to race. The first
+/// two races run one side after the other, so that each side wins at least one.
+async fn race<A, B>(number: u32, effect: impl Future<Output = A>, compensation: impl Future<Output = B>) -> (A, B) {
     match number {
         0 => {
             let effect = effect.await;
-            (effect, undoing.await)
+            (effect, compensation.await)
         }
         1 => {
-            let undoing = undoing.await;
-            (effect.await, undoing)
+            let compensation = compensation.await;
+            (effect.await, compensation)
         }
-        _ if number.is_multiple_of(2) => join(effect, after(number / 2, undoing)).await,
-        _ => join(after(number / 2, effect), undoing).await,
+        _ if number.is_multiple_of(2) => join(effect, after(number / 2, compensation)).await,
+        _ => join(after(number / 2, effect), compensation).await,
     }
 }
 
@@ -43,7 +43,7 @@ async fn after<T>(turns: u32, then: impl Future<Output = T>) -> T {
     then.await
 }
 
-/// As the engine does it: asks again while the table is busy.
+/// Retries while the table is busy, as the engine does.
 async fn persistently<T, E>(ask: impl AsyncFn() -> Result<T, E>, busy: impl Fn(&E) -> bool) -> Result<T, E> {
     loop {
         match ask().await {
@@ -58,8 +58,8 @@ const fn is_busy(error: &StoreError) -> bool {
 }
 
 #[tokio::test]
-async fn no_charge_is_left_that_was_not_refunded() {
-    let shop = &Shop::with(&[]).await;
+async fn no_charge_remains_that_was_not_refunded() {
+    let shop = &DynamoShop::with(&[]).await;
     let races = (0..RACES).map(|number| async move {
         let key = &format!("key {number}");
         let token = ["test_success_visa", "test_temp_fail_visa", "test_success_visa_refundfail_2"][number as usize % 3];
@@ -85,18 +85,18 @@ async fn no_charge_is_left_that_was_not_refunded() {
     let unrefunded: Vec<_> = payments.iter().filter(|item| !item.contains_key("voided_at")).collect();
     assert!(unrefunded.is_empty(), "{unrefunded:?}");
     let charged = payments.iter().filter(|item| item.contains_key("charge")).count();
-    assert_eq!(charged, refunded, "a charge that nobody was told of is refunded too");
+    assert_eq!(charged, refunded, "a charge whose answer was lost is refunded, too");
     assert!((1..RACES as usize).contains(&refunded), "both sides have won: {refunded}");
 }
 
 #[tokio::test]
-async fn stock_is_exact_whoever_comes_first() {
-    // A product that is there for all, and one that is not.
-    let shop = &Shop::with(&[(1, "Lamp", 4398, 1000, true), (2, "Chair", 1000, 3, true)]).await;
+async fn stock_is_exact_in_either_order() {
+    // One product has enough units for all carts, the other has not.
+    let shop = &DynamoShop::with(&[(1, "Lamp", 4398, 1000, true), (2, "Chair", 1000, 3, true)]).await;
     let lines = &[line(1, "Lamp", 2), line(2, "Chair", 1)];
     let races = (0..RACES).map(|number| async move {
         let key = &format!("key {number}");
-        // Half of them want no chair, the two that are walked among them.
+        // Half of the carts have no chair, among them those of the first two races.
         let lines = if number % 4 < 2 { &lines[..1] } else { lines };
         let busy = |error: &ReserveError| matches!(error, ReserveError::Store(error) if is_busy(error));
         let reserve = || persistently(|| shop.tables().reserve(key, lines, now()), busy);
@@ -123,8 +123,8 @@ async fn stock_is_exact_whoever_comes_first() {
 }
 
 #[tokio::test]
-async fn no_order_is_left_that_was_not_cancelled() {
-    let shop = &Shop::with(&[]).await;
+async fn no_order_remains_that_was_not_cancelled() {
+    let shop = &DynamoShop::with(&[]).await;
     let races = (0..RACES).map(|number| async move {
         let order = &order();
         let id: TaskId = order.order_id;

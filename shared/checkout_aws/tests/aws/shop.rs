@@ -1,4 +1,4 @@
-//! A shop for one test.
+//! The shop of one test.
 
 use aws_sdk_dynamodb::{
     Client,
@@ -12,20 +12,20 @@ use std::collections::HashMap;
 use stepwell::{TaskId, Timestamp};
 use stepwell_aws::SdkConfig;
 
-/// A product to be sold: number, name, price in cents, stock, whether it is sold.
+/// A row of the catalogue: number, name, price in cents, stock, whether it is sold.
 pub(crate) type Row = (u32, &'static str, i64, u32, bool);
 
-/// A shop that the rules of all shops are tried on.
+/// An implementation of the shop's ports, for the tests that run on all implementations.
 pub(crate) trait TestShop {
-    /// What its products, stock and orders are kept in.
+    /// The implementation of the catalogue, the stock and the orders.
     type Tables: Catalogue + Stock + Orders + Storefront;
     type Gateway: Gateway;
 
-    /// A shop of its own that sells this.
+    /// Makes a new shop with these products.
     async fn with(products: &[Row]) -> Self;
     fn tables(&self) -> &Self::Tables;
     fn gateway(&self) -> Self::Gateway;
-    /// That a table has so many items. How many a shop in memory has is its own affair.
+    /// Checks the number of items of a table. The shop in memory has no tables and skips the check.
     async fn assert_count(&self, table: &str, count: i32);
 
     /// The stock of a product.
@@ -35,13 +35,13 @@ pub(crate) trait TestShop {
     }
 }
 
-/// Tests of these names, on tables (`aws::`) and in memory (`memory::`, which needs no stack).
+/// Defines tests of these names, on tables (`aws::`) and in memory (`memory::`, which needs no stack).
 macro_rules! on_every_shop {
     ($($rule:ident,)*) => {
         mod aws {
             $(#[tokio::test]
             async fn $rule() {
-                super::$rule::<crate::shop::Shop>().await;
+                super::$rule::<crate::shop::DynamoShop>().await;
             })*
         }
 
@@ -77,8 +77,8 @@ impl TestShop for MemoryShop {
     async fn assert_count(&self, _: &str, _: i32) {}
 }
 
-/// Tables of its own, and the client to look behind their back.
-pub(crate) struct Shop {
+/// A shop with its own tables, and a client to read them directly.
+pub(crate) struct DynamoShop {
     tables: Tables,
     pub(crate) client: Client,
     prefix: String,
@@ -87,15 +87,15 @@ pub(crate) struct Shop {
 /// The configuration of the emulator.
 ///
 /// # Panics
-/// Where `AWS_ENDPOINT_URL` is not set: without an emulator nothing here is tested, and that must not look like success.
+/// If `AWS_ENDPOINT_URL` is not set, because a run without an emulator must not look like success.
 pub(crate) async fn config() -> SdkConfig {
     let set = std::env::var("AWS_ENDPOINT_URL").is_ok_and(|url| !url.is_empty());
     assert!(set, "this test needs an emulator: set AWS_ENDPOINT_URL, or run tests/run.sh, which starts one");
-    // Not stepwell's, which is one for the process: its connections would outlive the runtime of the test that made them.
+    // Not stepwell's configuration, which the process shares: its connections would outlive the runtime of one test.
     aws_config::load_from_env().await
 }
 
-impl Shop {
+impl DynamoShop {
     pub(crate) fn name(&self, table: &str) -> String {
         format!("{}{table}", self.prefix)
     }
@@ -119,7 +119,7 @@ impl Shop {
     }
 }
 
-impl TestShop for Shop {
+impl TestShop for DynamoShop {
     type Tables = Tables;
     type Gateway = GatewaySimulator;
 

@@ -1,4 +1,4 @@
-//! From the SDK's errors to answers and [`CallError`]s, and which of them are worth trying again.
+//! The SDK's errors as refused conditions and [`CallError`]s, and the classification of retryable errors.
 
 use super::value::AttributeItem;
 use crate::error::{CONFLICT, call_failed, call_failed_as};
@@ -18,9 +18,9 @@ use aws_smithy_runtime_api::client::{
 use std::error::Error;
 use stepwell::{CallError, FailureKind};
 
-/// An error that may be a refused condition, and what stood there then.
+/// A service error that may be a refused condition.
 pub(super) trait ServiceError {
-    /// The item that stood against the condition, empty where there was none; `None` for any other error.
+    /// Takes the item that failed the condition, empty where there was none; `None` for any other error.
     fn refused(&self) -> Option<AttributeItem>;
 }
 
@@ -41,7 +41,7 @@ refusal!(PutItemError);
 refusal!(UpdateItemError);
 refusal!(DeleteItemError);
 
-/// Tells a refused condition from a failed call.
+/// Separates a refused condition from a failed call.
 pub(super) fn refused_or_failed<E>(
     operation: &'static str,
     error: SdkError<E, HttpResponse>,
@@ -55,7 +55,7 @@ where
     }
 }
 
-/// The error of a transaction that failed, and not by one of its conditions.
+/// Converts the error of a transaction that failed for another reason than its conditions.
 pub(super) fn transaction_failed(error: SdkError<TransactWriteItemsError, HttpResponse>) -> CallError {
     const OPERATION: &str = "TransactWriteItems";
     match cancelled(&error).is_some_and(|reasons| reasons.iter().any(was_busy)) {
@@ -64,7 +64,7 @@ pub(super) fn transaction_failed(error: SdkError<TransactWriteItemsError, HttpRe
     }
 }
 
-/// Why a transaction was cancelled, one reason for each of its writes; `None` for any other error.
+/// Returns the reasons why a transaction was cancelled, one for each write; `None` for any other error.
 pub(super) fn cancelled(error: &SdkError<TransactWriteItemsError, HttpResponse>) -> Option<&[CancellationReason]> {
     match error.as_service_error()? {
         TransactWriteItemsError::TransactionCanceledException(cancelled) => Some(cancelled.cancellation_reasons()),
@@ -72,24 +72,24 @@ pub(super) fn cancelled(error: &SdkError<TransactWriteItemsError, HttpResponse>)
     }
 }
 
-/// Whether this write of a cancelled transaction met another one on the same item, or a table with too much to do.
+/// Whether this write of a cancelled transaction conflicted with another one on the same item, or was throttled.
 pub fn was_busy(reason: &CancellationReason) -> bool {
     const CODES: [&str; 4] =
         ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"];
     reason.code().is_some_and(|code| CODES.contains(&code))
 }
 
-/// Whether this write of a cancelled transaction was the one whose condition was refused.
+/// Whether the condition of this write of a cancelled transaction was refused.
 pub(super) fn was_refused(reason: &CancellationReason) -> bool {
     reason.code() == Some("ConditionalCheckFailed")
 }
 
-/// Tries again what failed only because it met a transaction on the same item, or a table with too much to do. The SDK
-/// would give up.
+/// Retries a call that was throttled or conflicted with a transaction on the same item. The SDK itself does not retry a
+/// cancelled transaction.
 #[derive(Debug)]
 struct TransactionConflicts;
 
-/// The retry classifier that a client for [`super::DynamoTable`] should have.
+/// Makes the retry classifier for the client of a [`super::DynamoTable`].
 pub(crate) fn transaction_conflicts() -> impl ClassifyRetry + 'static {
     TransactionConflicts
 }

@@ -1,12 +1,12 @@
-//! From conditions and changes to DynamoDB's expressions.
+//! Compiles conditions and changes into DynamoDB's expressions.
 
 use super::value::{AttributeItem, PARTITION_KEY, attribute_value};
 use aws_sdk_dynamodb::types::AttributeValue;
 use std::collections::HashMap;
 use stepwell::core::transition::{Change, Condition};
 
-/// The names and the values behind the `#name` and `:value` of some expressions. DynamoDB refuses both a missing and an
-/// unused one, and an empty map.
+/// The attribute names and values for the placeholders `#name` and `:value` of expressions. DynamoDB refuses a missing
+/// and an unused placeholder, and an empty map.
 #[derive(Debug, Default)]
 pub(super) struct Placeholders {
     names: HashMap<String, String>,
@@ -14,7 +14,7 @@ pub(super) struct Placeholders {
 }
 
 impl Placeholders {
-    /// Names and values, each `None` where there are none.
+    /// Returns the maps of names and values, each `None` where it is empty.
     pub(super) fn into_maps(self) -> (Option<HashMap<String, String>>, Option<AttributeItem>) {
         ((!self.names.is_empty()).then_some(self.names), (!self.values.is_empty()).then_some(self.values))
     }
@@ -31,12 +31,12 @@ impl Placeholders {
         name
     }
 
-    /// `attribute operator value`.
+    /// Makes `attribute operator value`.
     fn compare(&mut self, attribute: &str, operator: &str, value: AttributeValue) -> String {
         format!("{} {operator} {}", self.name(attribute), self.value(value))
     }
 
-    /// The conditions as one expression; `None` where they always hold.
+    /// Combines the conditions into one expression; `None` where they always hold.
     pub(super) fn all<'a>(&mut self, conditions: impl IntoIterator<Item = &'a Condition>) -> Option<String> {
         let parts = conditions.into_iter().filter_map(|condition| self.part(condition)).collect();
         join(parts, " AND ").map(|part| part.text)
@@ -44,7 +44,7 @@ impl Placeholders {
 
     fn part(&mut self, condition: &Condition) -> Option<Part> {
         let text = match condition {
-            // Every item has a partition key.
+            // Every item has a partition key, so this tests for the item.
             Condition::NoItem => format!("attribute_not_exists({})", self.name(PARTITION_KEY)),
             Condition::Absent(name) => format!("attribute_not_exists({})", self.name(name)),
             Condition::Present(name) => format!("attribute_exists({})", self.name(name)),
@@ -60,7 +60,7 @@ impl Placeholders {
             }
             Condition::Any(conditions) => {
                 let parts: Vec<Option<Part>> = conditions.iter().map(|condition| self.part(condition)).collect();
-                // None of no conditions holds, and one that always holds is enough.
+                // An empty disjunction is false. A part that always holds makes the disjunction true.
                 return match parts.is_empty() {
                     true => Some(self.never()),
                     false => join(parts.into_iter().collect::<Option<Vec<_>>>()?, " OR "),
@@ -70,13 +70,13 @@ impl Placeholders {
         Some(Part::single(text))
     }
 
-    /// A condition that no item fulfils, nor the lack of one.
+    /// Makes a condition that is always false, with and without an item.
     fn never(&mut self) -> Part {
         let key = self.name(PARTITION_KEY);
         Part { text: format!("attribute_exists({key}) AND attribute_not_exists({key})"), is_compound: true }
     }
 
-    /// The changes as an update expression.
+    /// Makes the update expression of the changes.
     pub(super) fn update(&mut self, changes: &[Change]) -> String {
         let (mut set, mut remove, mut add, mut delete) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for change in changes {
@@ -112,7 +112,7 @@ impl Placeholders {
     }
 }
 
-/// A part of an expression, and whether it has parts itself.
+/// A part of an expression, and whether it is compound.
 struct Part {
     text: String,
     is_compound: bool,
@@ -124,7 +124,7 @@ impl Part {
     }
 }
 
-/// Several parts as one. DynamoDB refuses parentheses that change nothing, so only compound parts among several get them.
+/// Joins parts into one. DynamoDB refuses redundant parentheses, so only compound parts among several get them.
 fn join(mut parts: Vec<Part>, operator: &str) -> Option<Part> {
     if parts.len() < 2 {
         return parts.pop();
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_have_parentheses_only_where_they_mean_something() {
+    fn conditions_have_no_redundant_parentheses() {
         let a = || Condition::Absent("a");
         let b = || Condition::Is("b", json!(1));
         assert_eq!(text(&Condition::ALWAYS), None);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_choose_from_never_holds_and_what_always_holds_is_enough() {
+    fn empty_disjunction_is_false_and_one_with_a_true_part_is_true() {
         let never = "attribute_exists(#pk) AND attribute_not_exists(#pk)";
         assert_eq!(text(&Condition::Any(vec![])).unwrap(), never);
         let one = Condition::Any(vec![Condition::Any(vec![]), Condition::Absent("a")]);

@@ -1,5 +1,5 @@
-//! [`Store`] on DynamoDB. A single write is one `UpdateItem`, `PutItem` or `DeleteItem`, several are one
-//! `TransactWriteItems`.
+//! The engine's port [`Store`] on DynamoDB. A single write is one `UpdateItem`, `PutItem` or `DeleteItem`; several
+//! writes are one `TransactWriteItems`.
 
 mod error;
 mod expression;
@@ -40,14 +40,14 @@ use value::{AttributeItem, PARTITION_KEY, SORT_KEY, key};
 /// DynamoDB reads at most 100 items in one batch.
 const BATCH: usize = 100;
 
-/// The index's name.
+/// The name of the index that lists tasks by status.
 const INDEX: &str = "by_status";
 
-/// On a refused condition DynamoDB answers with the item that stood against it, at no cost.
+/// With a refused condition DynamoDB returns the current item, at no extra cost.
 const WITH_ITEM: ReturnValuesOnConditionCheckFailure = ReturnValuesOnConditionCheckFailure::AllOld;
 
-/// Gives a builder the table and what guards the write. The SDK's six builders of a write have these methods in common,
-/// and no trait.
+/// Sets the table and the condition of a write. It is a macro because the SDK's six builders of writes share these
+/// methods but no trait.
 macro_rules! guarded {
     ($table:expr, $expressions:expr, $builder:expr) => {
         $builder
@@ -67,7 +67,7 @@ pub struct DynamoTable {
 }
 
 impl DynamoTable {
-    /// The table of this name.
+    /// Makes the store on the table of this name.
     pub fn new(client: Client, name: impl Into<String>) -> Self {
         Self { client, name: name.into() }
     }
@@ -101,7 +101,8 @@ impl DynamoTable {
         }
     }
 
-    /// The SDK's tries of one call carry one token, by which DynamoDB knows a call again whose answer was lost.
+    /// Writes a transaction. The SDK's attempts share one client token, so DynamoDB does not apply a repeated attempt
+    /// twice.
     async fn apply_all(&self, transition: &Transition) -> Result<Rejection, TableError> {
         let writes = transition.writes.iter().map(|write| self.part(write)).collect::<Result<_, _>>()?;
         let call = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
@@ -117,7 +118,7 @@ impl DynamoTable {
         }
     }
 
-    /// One of the writes of a transaction.
+    /// Makes one write of a transaction.
     fn part(&self, write: &Write) -> Result<TransactWriteItem, TableError> {
         let expressions = Expressions::of(write);
         let part = TransactWriteItem::builder();
@@ -140,7 +141,7 @@ impl DynamoTable {
     }
 }
 
-/// What a write says in DynamoDB's words.
+/// The expressions of one write.
 #[derive(Debug)]
 struct Expressions {
     condition: Option<String>,
@@ -162,23 +163,23 @@ impl Expressions {
     }
 }
 
-/// What cannot even be said to DynamoDB.
+/// Makes the error for a request that the SDK's builder refuses.
 fn not_a_call(operation: &'static str, error: BuildError) -> TableError {
     call_failed_as(operation, FailureKind::Refused, error).into()
 }
 
-/// An item with its key.
+/// Converts an item and its key to DynamoDB's attributes.
 fn whole(of: &Key, item: &Item) -> AttributeItem {
     let attributes = item.iter().map(|(name, value)| (name.clone(), value::attribute_value(name, value)));
     key(of).into_iter().chain(attributes).collect()
 }
 
-/// The text of a key attribute.
+/// Reads a key attribute.
 fn text<'a>(item: &'a AttributeItem, name: &str) -> &'a str {
     item.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str)
 }
 
-/// What DynamoDB wants to know of the last item of a page, to go on after it.
+/// Makes the exclusive start key for the page after this item.
 fn start_after(place: &IndexPosition) -> AttributeItem {
     let mut keys = key(&Key::Task(place.task));
     let index = [(attribute::STATUS_SHARD, place.partition()), (attribute::LISTED_AT, place.at.to_string())];
@@ -216,7 +217,7 @@ impl Store for DynamoTable {
         let mut waiting: Vec<AttributeItem> =
             steps.iter().map(|step| key(&Key::Step(task, (*step).to_owned()))).collect();
         waiting.push(key(&Key::Task(task)));
-        // DynamoDB may leave keys for the next call, as long as it does at least one of them.
+        // DynamoDB may leave keys unprocessed, but it processes at least one of them.
         while !waiting.is_empty() {
             let rest = waiting.split_off(waiting.len().min(BATCH));
             let keys = KeysAndAttributes::builder().set_keys(Some(waiting)).consistent_read(true).build();

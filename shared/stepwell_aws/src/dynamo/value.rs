@@ -1,26 +1,26 @@
-//! From items to DynamoDB's and back.
+//! Converts items to DynamoDB's attributes and back.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Number, Value};
 use std::collections::HashMap;
 use stepwell::core::item::{Item, Key, attribute};
 
-/// An item as DynamoDB has it.
+/// An item in DynamoDB's types.
 pub(super) type AttributeItem = HashMap<String, AttributeValue>;
 
-/// The attribute of an item's partition.
+/// The name of the partition key.
 pub(super) const PARTITION_KEY: &str = "pk";
 
-/// The attribute of an item's place in its partition.
+/// The name of the sort key.
 pub(super) const SORT_KEY: &str = "sk";
 
-/// The key of an item.
+/// Converts the key of an item.
 pub(super) fn key(key: &Key) -> AttributeItem {
     let key = [(PARTITION_KEY, key.partition()), (SORT_KEY, key.sort())];
     key.map(|(name, value)| (name.to_owned(), AttributeValue::S(value))).into()
 }
 
-/// The value of an attribute as DynamoDB has it.
+/// Converts the value of an attribute. An attribute that is a set becomes a string set.
 pub(super) fn attribute_value(name: &str, value: &Value) -> AttributeValue {
     match value {
         Value::Array(members) if attribute::is_set(name) => {
@@ -43,7 +43,7 @@ fn nested(value: &Value) -> AttributeValue {
     }
 }
 
-/// An item as the engine has it, without its key.
+/// Converts an item to the engine's type, without its key.
 pub(super) fn item(mut attributes: AttributeItem) -> Item {
     attributes.remove(PARTITION_KEY);
     attributes.remove(SORT_KEY);
@@ -65,7 +65,7 @@ fn json(value: AttributeValue) -> Value {
             members.sort_unstable();
             members.into()
         }
-        // The engine writes no other kind. One that somebody else has written is in no field that it reads.
+        // The engine writes no other type, so an attribute with another type is in no field that it reads.
         _ => Value::Null,
     }
 }

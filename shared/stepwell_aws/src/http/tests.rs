@@ -1,4 +1,4 @@
-//! Events as API Gateway hands them to Lambda, and what Lambda hands back.
+//! Tests of the adapter with events of API Gateway and the responses of the function.
 
 use super::*;
 use axum::{Json, body::to_bytes, routing::any};
@@ -8,7 +8,7 @@ use test_case::test_case;
 
 const REQUEST_ID: &str = "af9c3624-3842-4629-a9d2-4ea1f7b5d8a1";
 
-/// Answers with the request as it has arrived.
+/// Answers with the request that it received.
 async fn echo(request: Request) -> Json<Value> {
     let (parts, body) = request.into_parts();
     let body = String::from_utf8(to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
@@ -40,7 +40,7 @@ fn event(parts: Value) -> Value {
     event
 }
 
-/// The answer that Lambda gives API Gateway: status and body. All else of it is ours from head to foot.
+/// Handles an event and returns the response's status and body. Checks the other parts of the response.
 async fn invoke(event: &Value) -> (u64, Value) {
     let routes = Router::new().route("/echo", any(echo)).route("/panics", any(async || -> &str { panic!("a::b") }));
     let router = http_api::complete(routes, Duration::from_secs(9));
@@ -58,8 +58,8 @@ async fn invoke(event: &Value) -> (u64, Value) {
     (answer["statusCode"].as_u64().unwrap(), serde_json::from_str(answer["body"].as_str().unwrap()).unwrap())
 }
 
-/// What has arrived of an event that has to arrive.
-async fn arrived(parts: Value) -> Value {
+/// Handles an event that has to reach the route, and returns the request that the route received.
+async fn received(parts: Value) -> Value {
     let (status, body) = invoke(&event(parts)).await;
     assert_eq!(status, 200, "{body}");
     body
@@ -68,32 +68,32 @@ async fn arrived(parts: Value) -> Value {
 #[test_case("{\"a\": \"\u{e9}\"}", false; "as text")]
 #[test_case("eyJhIjogIsOpIn0=", true; "in base64")]
 #[tokio::test]
-async fn request_arrives_as_it_was_sent(body: &str, base64: bool) {
-    let found = arrived(json!({"body": body, "isBase64Encoded": base64, "rawQueryString": "a=x+y&a=%C3%A9"})).await;
+async fn request_reaches_the_route_unchanged(body: &str, base64: bool) {
+    let found = received(json!({"body": body, "isBase64Encoded": base64, "rawQueryString": "a=x+y&a=%C3%A9"})).await;
     let query = [["a", "x y"], ["a", "\u{e9}"]];
     let expected =
         json!({"method": "POST", "query": query, "caller": null, "key": "k-1", "body": "{\"a\": \"\u{e9}\"}"});
     assert_eq!(found, expected);
 }
 
-/// What is no part of a URL is no reason not to look at the request.
+/// A part that is invalid in a URL does not keep a request from its route.
 #[test_case(json!({"headers": {"host": "a b", "x-forwarded-proto": "a b"}}); "a host with a space")]
-#[test_case(json!({"headers": {"host": "[::1"}}); "half an address for a host")]
+#[test_case(json!({"headers": {"host": "[::1"}}); "an incomplete address as a host")]
 #[test_case(json!({"headers": {"host": "\u{e9}"}}); "a host that is not ASCII")]
-#[test_case(json!({"headers": {"host": "example.com:99999"}}); "a port that is none")]
+#[test_case(json!({"headers": {"host": "example.com:99999"}}); "an invalid port")]
 #[test_case(json!({"rawQueryString": "a=\"<x y>&%"}); "a query with quotes")]
-#[test_case(json!({"rawQueryString": "%zz=%&=&==&?&#"}); "escapes that are none")]
+#[test_case(json!({"rawQueryString": "%zz=%&=&==&?&#"}); "invalid escapes")]
 #[test_case(json!({"rawQueryString": "a=\u{0}&\u{1}=\u{7f}&%00=%00&%ff=%fe&\u{e9}=\u{1f980}"}); "control characters")]
 #[test_case(json!({"rawQueryString": "a=b\r\nX-Evil: 1&status[]=error&{}&\\"}); "a line break")]
 #[test_case(json!({"rawQueryString": "a=".to_owned() + &"\"".repeat(100_000)}); "a long value")]
 #[test_case(json!({"rawQueryString": "x=1&".repeat(50_000)}); "many fields")]
 #[tokio::test]
-async fn strange_request_arrives_all_the_same(parts: Value) {
-    arrived(parts).await;
+async fn request_with_invalid_url_parts_reaches_the_route(parts: Value) {
+    received(parts).await;
 }
 
 #[tokio::test]
-async fn strange_path_is_on_no_route() {
+async fn path_with_invalid_characters_is_not_found() {
     for path in ["/a b", "/\u{e9}", "/%", "/\"<>", "//", "/\u{1}", "/a?b#c"] {
         assert_eq!(invoke(&event(json!({"rawPath": path}))).await, (404, json!({"error": "No such path"})), "{path}");
     }
@@ -103,7 +103,7 @@ const CONTROL: &str = "has a control character in it, such as a line break; send
 const NAME: &str = "A header has a name that HTTP does not allow";
 const OURS: &str = "Something went wrong on our side";
 
-/// Neither a Rust type's name nor anything else that is ours is in the answer.
+/// The answer has no name of a Rust type and no other internals.
 #[test_case(event(json!({"headers": {"idempotency-key": "k\u{1}1"}})), 400, &format!("The header idempotency-key {CONTROL}"); "a control character")]
 #[test_case(event(json!({"headers": {"Idempotency-Key": "k\r\nx: y"}})), 400, &format!("The header idempotency-key {CONTROL}"); "a line break")]
 #[test_case(event(json!({"headers": {"x-request": "a\u{7f}"}})), 400, &format!("The header x-request {CONTROL}"); "a header that nobody reads")]
@@ -117,7 +117,7 @@ const OURS: &str = "Something went wrong on our side";
 #[test_case(json!(null), 500, OURS; "nothing")]
 #[test_case(json!({"Records": [{"body": "{}", "eventSource": "aws:sqs"}]}), 500, OURS; "an event of a queue")]
 #[tokio::test]
-async fn event_that_is_no_request_is_answered_by_us(event: Value, status: u64, error: &str) {
+async fn event_that_is_not_a_request_gets_an_error_answer(event: Value, status: u64, error: &str) {
     assert_eq!(invoke(&event).await, (status, json!({"success": false, "error": error})));
 }
 
@@ -132,16 +132,16 @@ fn jwt(claims: Value) -> Value {
     json!({"jwt": {"claims": claims, "scopes": null}})
 }
 
-#[test_case(json!({}), None; "an authorizer that says nothing")]
+#[test_case(json!({}), None; "an authorizer without data")]
 #[test_case(iam(json!("arn:aws:iam::1:user/a")), Some("arn:aws:iam::1:user/a"); "an IAM identity")]
-#[test_case(iam(json!(null)), None; "nobody's ARN")]
+#[test_case(iam(json!(null)), None; "no ARN")]
 #[test_case(jwt(json!({"sub": "alice", "iss": "https://id.example.com", "exp": "1"})), Some("alice (https://id.example.com)"))]
 #[test_case(jwt(json!({})), None; "a token without claims")]
 #[test_case(jwt(json!({"sub": "alice"})), None; "a token without an issuer")]
-#[test_case(jwt(json!({"sub": "", "iss": "https://id.example.com"})), None; "a token of nobody")]
+#[test_case(jwt(json!({"sub": "", "iss": "https://id.example.com"})), None; "an empty subject")]
 #[test_case(json!({"lambda": {"sub": "alice", "userArn": "arn:aws:iam::1:user/a"}}), None; "another authorizer")]
 #[tokio::test]
-async fn caller_is_whom_the_authorizer_names(authorizer: Value, name: Option<&str>) {
-    let found = arrived(json!({"requestContext": {"authorizer": authorizer}, "headers": {"caller": "mallory"}})).await;
+async fn caller_is_read_from_the_authorizer(authorizer: Value, name: Option<&str>) {
+    let found = received(json!({"requestContext": {"authorizer": authorizer}, "headers": {"caller": "mallory"}})).await;
     assert_eq!(found["caller"].as_str(), name);
 }
