@@ -85,11 +85,12 @@ Else set STEPWELL_PORT to a free port."
 
   say "==> Starting MiniStack on $AWS_ENDPOINT_URL"
   # What is known of an emulator that ended by itself is true of this one no more.
-  rm -rf "$state/tmp" "$state/env" "$state/build" "$state/deployed"
+  rm -rf "$state/tmp" "$state/calls" "$state/env" "$state/build" "$state/deployed"
   mkdir -p "$state/tmp"
   # In a session of its own, so that it outlives this shell and can be stopped with the functions it has started, and
-  # without our lock. It hands its environment on to the functions: that is how they get AWS_ENDPOINT_URL.
-  STEPWELL_STATE=$state BIND_HOST=127.0.0.1 GATEWAY_PORT=$port IOT_MTLS_ENABLED=0 LOG_LEVEL=WARNING \
+  # without our lock. It hands its environment on to the functions: that is how they get AWS_ENDPOINT_URL. With AUTH it
+  # denies them what their roles do not grant; see infra/emulator/sitecustomize.py.
+  STEPWELL_STATE=$state BIND_HOST=127.0.0.1 GATEWAY_PORT=$port AUTH=true IOT_MTLS_ENABLED=0 LOG_LEVEL=WARNING \
     TMPDIR=$state/tmp PYTHONPATH=$infra/emulator PYTHONDONTWRITEBYTECODE=1 \
     "$tools/bin/python" -c "$in_a_session" "$tools/bin/ministack" </dev/null >"$state/emulator.log" 2>&1 9>&- &
   echo $! >"$state/pid"
@@ -236,6 +237,7 @@ down() {
     delete_tables
     delete_code
   fi
+  # What the emulator has recorded of calls stays until the next one starts, for tests/run.sh.
   rm -rf "$state/pid" "$state/env" "$state/build" "$state/deployed" "$state/tmp" "$state/crashes"
   say "==> Down"
 }

@@ -16,6 +16,8 @@
 #               reconciliation
 #   scenarios   whole checkouts through HTTP on the deployed local stack; and a second stack whose operators have tokens
 #   crashes     the deployed functions, killed at every crash point of a checkout
+#   rights      that faults, scenarios and crashes together have needed every right that a function's role grants; a call
+#               without a right fails in the part that makes it. It runs after these three, or not at all
 #   quick       lint, unit, 10,000 simulated runs and one checkout on the local stack: a few minutes, during development
 #
 # With --install the script installs missing Debian packages with sudo; without it, only as root.
@@ -30,7 +32,7 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/../infra/lib.sh"
 
-all=(lint unit new_step simulation table faults scenarios crashes)
+all=(lint unit new_step simulation table faults scenarios crashes rights)
 case ${1:-} in -h | --help) usage && exit ;; esac
 for part in "$@"; do
   [[ " ${all[*]} quick " == *" $part "* ]] || die "there is no part '$part'. See tests/run.sh --help"
@@ -292,6 +294,29 @@ crashes() {
   stop_stack crash
 }
 
+# ---- Rights ----------------------------------------------------------------------------------------------------------
+
+rights() {
+  local what="rights, none missing and none unused" needed
+  for needed in faults scenarios crashes; do
+    [[ "$ran " == *" $needed "* ]] || { leave_out "$what" "$needed did not run before" && return 0; }
+  done
+  [[ ${stack_state[test]} == up ]] || { leave_out "$what" "the test stack did not start" && return 0; }
+  check "$what" on_stack test compare_rights
+}
+
+# What was deployed, compared with what the emulators have recorded. Both stacks come from one template.
+compare_rights() {
+  local folder=.local/rights
+  mkdir -p "$folder"
+  aws iam get-account-authorization-details --filter Role --output json >"$folder/roles" &&
+    aws lambda list-functions --output json >"$folder/functions" &&
+    aws lambda list-event-source-mappings --output json >"$folder/mappings" &&
+    cargo build --workspace --features lambda --bin rights &&
+    "$target/debug/rights" --roles "$folder/roles" --functions "$folder/functions" \
+      --mappings "$folder/mappings" ".local/${STEPWELL_TEST_PORT:-4599}/calls" ".local/${STEPWELL_CRASH_PORT:-4597}/calls"
+}
+
 # ---- Quick -----------------------------------------------------------------------------------------------------------
 
 quick() {
@@ -303,6 +328,10 @@ quick() {
     cargo test --workspace --features lambda --test it -- scenarios::success:: --test-threads 8
 }
 
+ran=
 trap finish EXIT
 need_tools
-for part in "${parts[@]}"; do "$part"; done
+for part in "${parts[@]}"; do
+  "$part"
+  ran+=" $part"
+done

@@ -1,8 +1,14 @@
 //! The checkout's HTTP API, as its clients see it.
 
 use crate::until;
+use aws_credential_types::Credentials;
+use aws_sigv4::{
+    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+    sign::v4::SigningParams,
+};
 use reqwest::{Client, RequestBuilder, header::HeaderMap};
 use serde_json::Value;
+use std::time::SystemTime;
 
 /// The API under one base URL.
 #[derive(Clone, Debug)]
@@ -41,6 +47,26 @@ impl Api {
     /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
+    }
+
+    /// Sends a request to a service of AWS, with the signature of the owner of these keys, as SigV4 makes it.
+    pub async fn send_signed(
+        &self,
+        keys: &Credentials,
+        service: &str,
+        (method, path): (&str, &str),
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> Answer {
+        let identity = keys.clone().into();
+        let params = SigningParams::builder().identity(&identity).region("us-east-1").name(service);
+        let params = params.time(SystemTime::now()).settings(SigningSettings::default()).build().expect("all is given");
+        let signable = SignableBody::Bytes(body.as_bytes());
+        let request = SignableRequest::new(method, self.url(path), headers.iter().copied(), signable);
+        let signed = sign(request.expect("a request"), &params.into()).expect("a signature").into_parts().0;
+        let headers = headers.iter().copied().chain(signed.headers());
+        let request = headers.fold(self.request(method, path), |request, (name, value)| request.header(name, value));
+        self.answer(request.body(body)).await
     }
 
     /// Sends a request.

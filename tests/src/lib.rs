@@ -26,6 +26,7 @@ pub mod meter;
 pub mod operators;
 pub mod poller;
 pub mod proxy;
+pub mod rights;
 pub mod shop;
 pub mod stack;
 

@@ -2,12 +2,7 @@
 
 use crate::api::{Answer, Api};
 use aws_credential_types::Credentials;
-use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
-    sign::v4::SigningParams,
-};
 use serde_json::{Value, json};
-use std::time::SystemTime;
 
 /// Somebody with keys.
 #[derive(Clone, Debug)]
@@ -17,22 +12,16 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// The owner of this access key. The emulator knows `test`, and believes everybody that they have the secret one.
-    pub fn new(api: &Api, access_key: &str) -> Self {
-        Self { api: api.clone(), keys: Credentials::new(access_key, "test", None, None, "tests") }
+    /// The owner of these keys.
+    pub fn new(api: &Api, keys: Credentials) -> Self {
+        Self { api: api.clone(), keys }
     }
 
-    /// Sends a request with a signature, as SigV4 makes it.
+    /// Sends a request with the owner's signature.
     pub async fn send(&self, method: &str, path: &str, body: String) -> Answer {
-        let identity = self.keys.clone().into();
-        let params = SigningParams::builder().identity(&identity).region("us-east-1").name("execute-api");
-        let params = params.time(SystemTime::now()).settings(SigningSettings::default()).build().expect("all is given");
-        let (url, no_headers) = (self.api.url(path), std::iter::empty());
-        let request = SignableRequest::new(method, url, no_headers, SignableBody::Bytes(body.as_bytes()));
-        let signed = sign(request.expect("a request"), &params.into()).expect("a signature").into_parts().0;
-        let request = self.api.request(method, path).header("content-type", "application/json");
-        let request = signed.headers().fold(request, |request, (name, value)| request.header(name, value));
-        self.api.answer(request.body(body)).await
+        self.api
+            .send_signed(&self.keys, "execute-api", (method, path), &[("content-type", "application/json")], body)
+            .await
     }
 
     /// `GET` of a path.

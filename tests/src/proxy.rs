@@ -184,9 +184,9 @@ impl Shared {
     }
 }
 
-/// Headers that belong to one connection, not to the request.
+/// Headers that belong to one connection, not to the request. The host is the request's: its signature names it.
 fn is_of_the_hop(name: &str) -> bool {
-    ["host", "connection", "content-length", "transfer-encoding"].iter().any(|hop| name.eq_ignore_ascii_case(hop))
+    ["connection", "content-length", "transfer-encoding"].iter().any(|hop| name.eq_ignore_ascii_case(hop))
 }
 
 struct Request {

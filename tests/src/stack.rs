@@ -4,19 +4,31 @@
 //! messages from the functions.
 
 use crate::{
-    api::Api,
+    api::{Answer, Api},
     operators::Operator,
     shop::{self, total_cents},
     until,
 };
 use aws_config::BehaviorVersion;
+use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
+use stepwell::{
+    Runtime, System, TaskId,
+    core::{
+        format::READS,
+        item::attribute,
+        step::{self, ClaimRequest},
+    },
+    ports::Store,
+};
+use stepwell_aws::DynamoTable;
 
 /// An item of a table.
 pub type Item = HashMap<String, AttributeValue>;
@@ -31,6 +43,8 @@ pub struct Stack {
     /// Its tables.
     pub dynamo: aws_sdk_dynamodb::Client,
     sqs: aws_sdk_sqs::Client,
+    /// Of somebody who may do everything.
+    keys: Credentials,
     tasks: String,
     shop_prefix: String,
     queue_prefix: String,
@@ -73,15 +87,34 @@ impl Stack {
             endpoint: variable("AWS_ENDPOINT_URL"),
             dynamo: aws_sdk_dynamodb::Client::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),
+            keys: Credentials::new(
+                variable("AWS_ACCESS_KEY_ID"),
+                variable("AWS_SECRET_ACCESS_KEY"),
+                None,
+                None,
+                "tests",
+            ),
             tasks: variable("STEPWELL_TABLE"),
             shop_prefix: variable("SHOP_TABLE_PREFIX"),
             queue_prefix: variable("STEPWELL_QUEUE_URL_PREFIX"),
         }
     }
 
+    /// A request to a service of the emulator, for what no SDK is here for.
+    pub async fn aws(
+        &self,
+        service: &str,
+        method_and_path: (&str, &str),
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> Answer {
+        let headers = [headers, &[("content-type", "application/json")]].concat();
+        Api::new(&self.endpoint).send_signed(&self.keys, service, method_and_path, &headers, body).await
+    }
+
     /// Somebody who may do what operators do.
     pub fn operator(&self) -> Operator {
-        Operator::new(&self.api, &variable("AWS_ACCESS_KEY_ID"))
+        Operator::new(&self.api, self.keys.clone())
     }
 
     /// The name of the engine's table.
@@ -246,6 +279,29 @@ impl Stack {
         update.expression_attribute_values(":listed", AttributeValue::S(at.to_string())).send().await.expect("a task");
     }
 
+    /// Makes a task look as if a newer version had written what only that one may act on, or no longer.
+    pub async fn pretend_newer(&self, task: &str, newer: bool) {
+        let update = self.dynamo.update_item().table_name(&self.tasks);
+        let update = update.key("pk", AttributeValue::S(format!("TASK#{task}")));
+        let update = update.key("sk", AttributeValue::S("TASK".to_owned()));
+        let update = update.expression_attribute_names("#needs", attribute::NEEDS);
+        let update = match newer {
+            true => {
+                update.update_expression("SET #needs = :more").expression_attribute_values(":more", number(READS + 1))
+            }
+            false => update.update_expression("REMOVE #needs"),
+        };
+        update.send().await.expect("a task");
+    }
+
+    /// Claims a step for nobody: until this time is over its messages are put off.
+    pub async fn hold(&self, task: TaskId, step: &str, time: Duration) {
+        let now = System.now();
+        let request = ClaimRequest { task, step, owner: "nobody", now, lease_until: now + time };
+        let table = DynamoTable::new(self.dynamo.clone(), &self.tasks);
+        assert!(table.apply(&step::claim(&request)).await.expect("a claim").is_written(), "{step} of {task} is held");
+    }
+
     /// Waits until a queue has no message with this text: until it has been worked and acknowledged.
     pub async fn until_acknowledged(&self, queue: &str, text: &str) {
         until(&format!("the message {text} to leave the queue {queue}"), async || {
@@ -301,8 +357,9 @@ impl Stack {
     /// Points all functions at DynamoDB under this URL; `None` restores the emulator's.
     pub async fn point_dynamodb_at(&self, url: Option<&str>) {
         const VARIABLE: &str = "AWS_ENDPOINT_URL_DYNAMODB";
-        let lambda = Api::new(&self.endpoint);
-        let all = lambda.get("/2015-03-31/functions?MaxItems=1000").await.expect(200);
+        const FUNCTIONS: &str = "/2015-03-31/functions";
+        let list = format!("{FUNCTIONS}?MaxItems=1000");
+        let all = self.aws("lambda", ("GET", &list), &[], String::new()).await.expect(200);
         for function in all["Functions"].as_array().expect("functions") {
             let name = function["FunctionName"].as_str().expect("a name");
             if !name.starts_with(self.name_prefix()) {
@@ -312,16 +369,15 @@ impl Stack {
             variables.remove(VARIABLE);
             variables.extend(url.map(|url| (VARIABLE.to_owned(), url.into())));
             let configuration = serde_json::json!({"Environment": {"Variables": variables}}).to_string();
-            let put = lambda.request("PUT", &format!("/2015-03-31/functions/{name}/configuration"));
-            lambda.answer(put.body(configuration)).await.expect(200);
+            let path = format!("{FUNCTIONS}/{name}/configuration");
+            self.aws("lambda", ("PUT", &path), &[], configuration).await.expect(200);
         }
     }
 
     /// Invokes a deployed function with an event and answers with what it returned.
     pub async fn invoke(&self, function: &str, event: &str) -> Value {
-        let lambda = Api::new(&self.endpoint);
         let path = format!("/2015-03-31/functions/{}/invocations", self.function(function));
-        let answer = lambda.post(&path, event).await;
+        let answer = self.aws("lambda", ("POST", &path), &[], event.to_owned()).await;
         assert_eq!(answer.header("x-amz-function-error"), "", "{}", answer.text);
         answer.expect(200)
     }

@@ -14,7 +14,6 @@ pub mod naming;
 pub mod new_step;
 pub mod project;
 pub mod render;
-pub mod rights;
 pub mod settings;
 pub mod sizes;
 pub mod template;

@@ -6,7 +6,6 @@ use crate::{
     findings::Finding,
     naming::{StepNames, camel_case},
     project::{Project, ProjectWorkflow},
-    rights::{LOG_ACTIONS, OWN_QUEUE_ACTIONS, TASKS_ACTIONS},
     settings::{ALL, FunctionSettings, Right, SETTINGS, StepSettings, Subject},
 };
 use serde::Serialize;
@@ -20,6 +19,18 @@ const LONGEST_FUNCTION_SECONDS: u64 = 900;
 /// How many concurrent invocations a step's queue may start, unless the settings say otherwise.
 const STEP_CONCURRENCY: u32 = 10;
 const COMPENSATION_CONCURRENCY: u32 = 5;
+
+/// What a function does to its log.
+const LOG_ACTIONS: [&str; 2] = ["logs:CreateLogStream", "logs:PutLogEvents"];
+
+/// What Lambda does to a step's queue in the name of its function, and the engine to hide a message.
+const OWN_QUEUE_ACTIONS: [&str; 4] =
+    ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
+
+/// What the engine does to the tasks table in a step's function: it reads the steps that this one takes from, claims, ends
+/// and releases steps, takes away a claim that belongs to no task, and reads the whole task to compensate it.
+const TASKS_ACTIONS: [&str; 4] =
+    ["dynamodb:BatchGetItem", "dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:UpdateItem"];
 
 /// All that the base template is filled with.
 #[derive(Clone, Debug, Serialize)]

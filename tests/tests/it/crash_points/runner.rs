@@ -15,7 +15,6 @@ use std::{
 use stepwell::Actor;
 use stepwell_aws::client_from_env;
 use stepwell_tests::{
-    api::Api,
     crash::Switch,
     stack::{Product, Stack},
     until_within,
@@ -196,8 +195,7 @@ async fn given_up_on(stack: &Stack) -> [usize; 2] {
 /// Changes the event source mappings of the functions whose names end so.
 async fn set_mappings(stack: &Stack, function: &str, change: &str) {
     const MAPPINGS: &str = "/2015-03-31/event-source-mappings/";
-    let lambda = Api::new(&stack.endpoint);
-    let mappings = lambda.get(MAPPINGS).await.expect(200);
+    let mappings = stack.aws("lambda", ("GET", MAPPINGS), &[], String::new()).await.expect(200);
     let mappings = mappings["EventSourceMappings"].as_array().expect("mappings");
     let of_function = |arn: &str| arn.ends_with(function);
     let chosen: Vec<_> =
@@ -205,34 +203,31 @@ async fn set_mappings(stack: &Stack, function: &str, change: &str) {
     assert!(!chosen.is_empty(), "no mapping for {function} in {mappings:?}");
     for mapping in chosen {
         let path = format!("{MAPPINGS}{}", mapping["UUID"].as_str().expect("a mapping's id"));
-        let request = lambda.request("PUT", &path).header("content-type", "application/json");
-        lambda.answer(request.body(change.to_owned())).await.expect(200);
+        stack.aws("lambda", ("PUT", &path), &[], change.to_owned()).await.expect(200);
     }
 }
 
 async fn stop_the_watchdog(stack: &Stack) {
     let rule = json!({"Name": stack.function("watchdog")});
-    call(stack, "AWSEvents.DisableRule", &rule).await;
-    let described: Value = serde_json::from_str(&call(stack, "AWSEvents.DescribeRule", &rule).await).expect("JSON");
+    call(stack, "events", "AWSEvents.DisableRule", &rule).await;
+    let described: Value =
+        serde_json::from_str(&call(stack, "events", "AWSEvents.DescribeRule", &rule).await).expect("JSON");
     assert_eq!(described["State"], "DISABLED");
 }
 
 async fn shorten_invocations(stack: &Stack) {
-    let lambda = Api::new(&stack.endpoint);
     for step in steps_and_compensations() {
         let path = format!("/2015-03-31/functions/{}/configuration", stack.function(step));
-        let request = lambda.request("PUT", &path).header("content-type", "application/json");
-        lambda.answer(request.body(json!({"Timeout": INVOCATION_SECONDS}).to_string())).await.expect(200);
+        let timeout = json!({"Timeout": INVOCATION_SECONDS}).to_string();
+        stack.aws("lambda", ("PUT", &path), &[], timeout).await.expect(200);
         let hidden = json!({"VisibilityTimeout": INVOCATION_SECONDS.to_string()});
-        call(stack, "AmazonSQS.SetQueueAttributes", &json!({"QueueUrl": stack.queue_url(step), "Attributes": hidden}))
-            .await;
+        let attributes = json!({"QueueUrl": stack.queue_url(step), "Attributes": hidden});
+        call(stack, "sqs", "AmazonSQS.SetQueueAttributes", &attributes).await;
     }
 }
 
-async fn call(stack: &Stack, operation: &str, body: &Value) -> String {
-    let aws = Api::new(&stack.endpoint);
-    let request = aws.request("POST", "/").header("content-type", "application/x-amz-json-1.1");
-    let answer = aws.answer(request.header("x-amz-target", operation).body(body.to_string())).await;
+async fn call(stack: &Stack, service: &str, operation: &str, body: &Value) -> String {
+    let answer = stack.aws(service, ("POST", "/"), &[("x-amz-target", operation)], body.to_string()).await;
     assert_eq!(answer.status, 200, "{operation}: {}", answer.text);
     answer.text
 }

@@ -1,6 +1,9 @@
 //! Messages that come twice, and messages that nobody sent.
 
 use checkout::testing::steps;
+use futures::future::join_all;
+use std::time::Duration;
+use stepwell::TaskId;
 use stepwell_tests::stack::Stack;
 use uuid::Uuid;
 
@@ -33,7 +36,7 @@ async fn duplicate_message_for_a_completed_step_changes_nothing() {
 #[tokio::test]
 async fn invalid_message_is_kept_as_undeliverable_and_runs_nothing() {
     let stack = Stack::from_env().await;
-    for step in steps::all() {
+    for step in [steps::all(), steps::compensations()].concat() {
         let id = Uuid::now_v7().to_string();
         stack.send(step, &format!(r#"{{"task_id": "{id}", "step": "{step}"}}"#)).await;
         let said = stack.undeliverable(&id).await;
@@ -41,4 +44,21 @@ async fn invalid_message_is_kept_as_undeliverable_and_runs_nothing() {
         stack.until_acknowledged(step, &id).await;
         assert!(stack.task(&id).await.is_empty(), "{step}: a message alone has left something in the table");
     }
+}
+
+#[tokio::test]
+async fn a_claim_that_belongs_to_no_task_is_waited_for_and_taken_away() {
+    let stack = Stack::from_env().await;
+    let stack = &stack;
+    join_all([steps::all(), steps::compensations()].concat().into_iter().map(async |step| {
+        let task = TaskId::new();
+        let id = task.to_string();
+        stack.hold(task, step, Duration::from_secs(25)).await;
+        stack.wake(&id, step).await;
+        let said = stack.undeliverable(&id).await;
+        assert!(said.contains("the task does not exist"), "{step}: {said}");
+        stack.until_acknowledged(step, &id).await;
+        assert!(stack.task(&id).await.is_empty(), "{step}: the claim is still there");
+    }))
+    .await;
 }

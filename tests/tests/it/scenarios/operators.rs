@@ -1,5 +1,6 @@
 //! What operators do, and that nobody else does it.
 
+use aws_credential_types::Credentials;
 use serde_json::{Value, json};
 use stepwell::Timestamp;
 use stepwell_tests::{
@@ -65,7 +66,7 @@ async fn request_without_a_signature_is_rejected() {
         ("POST", format!("/tasks/{task}/resolve")),
         ("POST", format!("/tasks/{task}/steps/process_payment/resolve")),
     ];
-    let stranger = Operator::new(&stack.api, "AKIAIOSFODNN7EXAMPLE");
+    let stranger = Operator::new(&stack.api, Credentials::new("AKIAIOSFODNN7EXAMPLE", "test", None, None, "tests"));
     for (method, path) in routes {
         let body = json!({"reason": REASON, "dry_run": false}).to_string();
         let request = || stack.api.request(method, &path).body(body.clone());
@@ -94,7 +95,8 @@ async fn dry_run_counts_and_bulk_redrive_redrives() {
     // Down for as many attempts as there are; the fourth finds it back.
     let (task, status, _) = stack.api.run(&product.request(1, "test_temp_fail_3_visa")).await;
     assert_eq!(status["status"], "failed", "{status}");
-    let (query, filter) = only(&stack, &task, &[("failed_step", "process_payment")]).await;
+    let code = status["error"]["code"].as_str().unwrap();
+    let (query, filter) = only(&stack, &task, &[("failed_step", "process_payment"), ("error_code", code)]).await;
     until("the index", async || (!operator.list(&query).await.is_empty()).then_some(())).await;
     let before = stack.task(&task).await;
     let retry = async |dry_run: bool| {

@@ -2,10 +2,16 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use checkout::testing::steps;
+use futures::future::join_all;
 use serde_json::json;
+use std::time::Duration;
 use stepwell::{
     Runtime, System, TaskId, Timestamp,
-    core::{record::NewTask, task},
+    core::{
+        record::{Action, ActionKind, NewTask},
+        state::End,
+        task::{self, Termination},
+    },
     ports::Store,
 };
 use stepwell_aws::DynamoTable;
@@ -14,11 +20,14 @@ use stepwell_tests::{
     until,
 };
 
-/// Writes the task of a checkout that was started two minutes ago, and sends no message: its start died after the write.
-async fn lost_start(stack: &Stack, product: &Product) -> String {
+/// How long ago the starts were that the watchdog is to find.
+const TWO_MINUTES: Duration = Duration::from_secs(120);
+
+/// Writes the task of a checkout that was started so long ago, and sends no message: its start died after the write.
+async fn lost_start(stack: &Stack, product: &Product, ago: Duration) -> String {
     let workflow = checkout::workflow().unwrap();
     let context = product.request(1, "test_success_visa")["checkout"].to_string();
-    let created_at = Timestamp::from_millis(System.now().as_millis() - 120_000);
+    let created_at = Timestamp::from_millis(System.now().as_millis() - i64::try_from(ago.as_millis()).unwrap());
     let id = TaskId::new();
     let new = NewTask { id, workflow: workflow.id().to_string(), context: &context, plan: workflow.plan(), created_at };
     let table = DynamoTable::new(stack.dynamo.clone(), stack.tasks_table());
@@ -30,7 +39,7 @@ async fn lost_start(stack: &Stack, product: &Product) -> String {
 async fn watchdog_finds_a_checkout_whose_first_message_is_lost() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
-    let task = lost_start(&stack, &product).await;
+    let task = lost_start(&stack, &product, TWO_MINUTES).await;
     // It comes by itself as well, each minute and for other tests, and may have been there first. Nobody else would send the
     // message.
     let report = stack.invoke("watchdog", r#"{"source": "aws.events"}"#).await;
@@ -45,7 +54,7 @@ async fn watchdog_finds_a_checkout_whose_first_message_is_lost() {
 async fn failed_checkout_is_compensated_when_its_wait_is_over() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
-    let task = lost_start(&stack, &product).await;
+    let task = lost_start(&stack, &product, TWO_MINUTES).await;
     // An order that was cancelled before it was made cannot be made any more: the checkout fails after the charge.
     let text = |value: &str| AttributeValue::S(value.to_owned());
     let mark = stack.dynamo.put_item().table_name(stack.shop_table("orders")).item("id", text(&task));
@@ -126,4 +135,80 @@ async fn dead_letter_of_no_step_is_kept_with_its_reason() {
         assert!(said.contains(reason), "{said}");
     }
     stack.until_acknowledged("dead_letters", &id).await;
+}
+
+#[tokio::test]
+async fn the_message_of_any_open_step_brings_on_what_an_operator_who_died_has_left_undone() {
+    let stack = Stack::from_env().await;
+    let all = [steps::all(), steps::compensations()].concat();
+    join_all(all.into_iter().map(|step| a_message_brings_on_a_cancellation(&stack, step))).await;
+}
+
+async fn a_message_brings_on_a_cancellation(stack: &Stack, step: &str) {
+    let product = stack.product(2_500, 5).await;
+    let task = lost_start(stack, &product, Duration::ZERO).await;
+    // Between the cart and the payment everything is sold out, so that the checkout fails with its charge made.
+    stack.hold(task.parse().unwrap(), "process_payment", Duration::from_secs(25)).await;
+    stack.wake(&task, "validate_cart").await;
+    let is_complete = async |step: &str| {
+        let item = stack.task(&task).await.remove(&format!("STEP#{step}"));
+        item.is_some_and(|item| {
+            item.get("state").and_then(|state| state.as_s().ok()).is_some_and(|it| it == "complete")
+        })
+    };
+    until("the cart to be valid", async || is_complete("validate_cart").await.then_some(())).await;
+    stack.add_stock(product.id, -5).await;
+    let status = stack.api.until_ended(&task).await;
+    assert_eq!((&status["status"], &status["failed_step"]), (&json!("failed"), &json!("update_inventory")), "{status}");
+    assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
+    // The message of a step that is done is for what depends on the step, and brings on nothing else.
+    if is_complete(step).await {
+        return;
+    }
+
+    let cancel = Action {
+        at: System.now(),
+        what: ActionKind::Cancel,
+        step: None,
+        who: "an operator who dies".to_owned(),
+        why: "it is sold out".to_owned(),
+    };
+    let table = DynamoTable::new(stack.dynamo.clone(), stack.tasks_table());
+    let cancel = task::close_or_compensate(task.parse().unwrap(), Termination::Compensate(End::Cancelled), &cancel);
+    assert!(table.apply(&cancel).await.unwrap().is_written());
+    stack.wake(&task, step).await;
+    let operator = stack.operator();
+    let undone = until("the end of the compensation", async || {
+        Some(operator.task(&task).await).filter(|task| task["compensated"] == true)
+    })
+    .await;
+    assert_eq!(undone["ends_as"], "cancelled", "{undone}");
+    assert_eq!(stack.charges(&task).await, [0; 0]);
+    assert_eq!(product.stock().await, 0);
+    assert!(stack.mails_to(&product.email()).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_a_step_that_may_be_at_work_waits_until_it_cannot_be() {
+    let stack = Stack::from_env().await;
+    let product = stack.product(2_500, 5).await;
+    let task = lost_start(&stack, &product, Duration::ZERO).await;
+    stack.hold(task.parse().unwrap(), "validate_cart", Duration::from_secs(25)).await;
+    stack.send("dead_letters", &json!({"task_id": task, "step": "validate_cart"}).to_string()).await;
+    let status = stack.api.until_ended(&task).await;
+    assert_eq!(status["error"]["code"], "DELIVERY_EXHAUSTED", "{status}");
+    stack.until_acknowledged("dead_letters", &task).await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_a_newer_version_s_task_is_kept_for_that_version_in_the_step_s_queue() {
+    let stack = Stack::from_env().await;
+    let product = stack.product(2_500, 5).await;
+    let task = lost_start(&stack, &product, Duration::ZERO).await;
+    stack.pretend_newer(&task, true).await;
+    stack.send("dead_letters", &json!({"task_id": task, "step": "validate_cart"}).to_string()).await;
+    stack.until_acknowledged("dead_letters", &task).await;
+    assert_eq!(stack.messages("validate_cart", &task).await.len(), 1);
+    stack.pretend_newer(&task, false).await;
+    assert_eq!(stack.api.until_ended(&task).await["status"], "completed");
 }

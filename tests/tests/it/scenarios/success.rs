@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use stepwell_tests::{
     shop::cents,
-    stack::{Stack, repository},
+    stack::{Stack, repository, variable},
 };
 
 /// Word for word from the issue.
@@ -94,4 +94,29 @@ async fn catalogue_has_the_sample_products_with_price_and_stock() {
     }
     assert_eq!(cents(&product(1)["price"]), 4_398);
     assert_eq!((cents(&product(own.id)["price"]), &product(own.id)["stock"]), (2_345, &json!(67)));
+}
+
+#[tokio::test]
+async fn a_letter_is_sent_where_ses_has_verified_the_sender_s_domain_alone() {
+    const IDENTITIES: &str = "/v2/email/identities";
+    let stack = Stack::from_env().await;
+    let verify = async |identity: &str| {
+        let identity = json!({"EmailIdentity": identity}).to_string();
+        stack.aws("ses", ("POST", IDENTITIES), &[], identity).await.expect(200);
+    };
+    let forget = async |identity: &str| {
+        let path = format!("{IDENTITIES}/{identity}");
+        stack.aws("ses", ("DELETE", &path), &[], String::new()).await.expect(200);
+    };
+    let sender = variable("SHOP_MAIL_SENDER");
+    let domain = sender.split_once('@').expect("an address").1;
+
+    verify(domain).await;
+    forget(&sender).await;
+    let product = stack.product(2_500, 5).await;
+    let (_, status, _) = stack.api.run(&product.request(1, "test_success_visa")).await;
+    verify(&sender).await;
+    forget(domain).await;
+    assert_eq!(status["status"], "completed", "{status}");
+    assert_eq!(stack.mails_to(&product.email()).await.len(), 1);
 }
