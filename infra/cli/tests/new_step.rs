@@ -185,7 +185,7 @@ fn everything_that_is_in_the_way_is_told_at_once_and_nothing_is_touched() {
         ),
         (
             "checkout check_fraud --after create_order --before process_payment".to_owned(),
-            vec!["in a circle: process_payment -> check_fraud -> create_order -> update_inventory -> process_payment"],
+            vec!["in a cycle: process_payment -> check_fraud -> create_order -> update_inventory -> process_payment"],
         ),
         (
             "checkout check_fraud --after create_order --read-by process_payment".to_owned(),

@@ -120,14 +120,14 @@ impl TaskRecord {
     }
 
     /// Whether the audit trail has room for another redrive.
-    pub fn has_room_for_a_retry(&self) -> bool {
+    pub fn has_room_for_redrive(&self) -> bool {
         self.actions.iter().map(Action::bytes).sum::<usize>() <= MAX_ACTIONS_BYTES
     }
 
     /// What has to be done before this step, or this compensation, may run; `None` where nothing of it may, as the task
     /// stands.
     pub fn waits_for<'a>(&'a self, step: &'a StepPlan) -> Option<Vec<&'a str>> {
-        if step.undoes.is_none() {
+        if step.compensates.is_none() {
             let open = self.state.lets_steps_run();
             return open.then(|| step.depends_on.iter().map(String::as_str).collect());
         }
@@ -491,7 +491,7 @@ mod tests {
         let (who, why) = ("customer".to_owned(), "w".repeat(500));
         let step = Some("s".repeat(48));
         let action = Action { at: at(0), what: ActionKind::Redrive, step, who, why };
-        while task.has_room_for_a_retry() {
+        while task.has_room_for_redrive() {
             task.actions.push(action.clone());
         }
         let words = "customer".len() + 500 + 48;

@@ -25,7 +25,7 @@ use std::time::Duration;
 const DELIVERY_EXHAUSTED: &str = EngineCode::DeliveryExhausted.as_str();
 
 /// How long a letter waits whose task was changing.
-const A_MOMENT: Duration = Duration::from_secs(1);
+const CONFLICT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Works the queue of messages that SQS gave up on.
 #[derive(Clone, Debug)]
@@ -71,24 +71,26 @@ impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
             // Only a newer version can say what hangs on it. For that one it is in its queue again, and not given up. A message is
             // a hint, so what this version does not know of it may be lost.
             Err(newer @ EngineError::Newer(_)) => {
-                let Some(snapshot) = self.engine.shown(message.task_id).await? else { return Ok(Some(A_MOMENT)) };
+                let Some(snapshot) = self.engine.shown(message.task_id).await? else {
+                    return Ok(Some(CONFLICT_RETRY_AFTER));
+                };
                 tracing::error!(task_id = %message.task_id, step = message.step, code = newer.code(), error = %newer, "sent anew");
                 self.engine.queue.send(&snapshot.task.outgoing(message)).await?;
                 return Ok(None);
             }
             settled => settled?,
         };
-        let Some((outcome, followed)) = settled else { return Ok(Some(A_MOMENT)) };
+        let Some((outcome, followed)) = settled else { return Ok(Some(CONFLICT_RETRY_AFTER)) };
         let Message { task_id, step, .. } = &message;
         match outcome {
-            LetterOutcome::Kept(reason) => return self.keep(body, reason).await,
+            DeadLetterOutcome::Kept(reason) => return self.keep(body, reason).await,
             // Somebody else brought the step on, or it never was its turn. Should anything be missing after it, the
             // watchdog sees to that.
-            LetterOutcome::Dropped { state, status } => {
+            DeadLetterOutcome::Dropped { state, status } => {
                 tracing::warn!(%task_id, step, %state, %status, letter = known, "a dead letter that nothing hangs on");
             }
-            LetterOutcome::Held(wait) => return Ok(Some(wait)),
-            LetterOutcome::Failed => tracing::error!(%task_id, step, code = DELIVERY_EXHAUSTED, known, "given up"),
+            DeadLetterOutcome::Held(wait) => return Ok(Some(wait)),
+            DeadLetterOutcome::Failed => tracing::error!(%task_id, step, code = DELIVERY_EXHAUSTED, known, "given up"),
         }
         followed?;
         Ok(None)
@@ -103,7 +105,7 @@ impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
 }
 
 /// What becomes of a dead letter.
-enum LetterOutcome {
+enum DeadLetterOutcome {
     /// It belongs to nothing, for this reason.
     Kept(&'static str),
     /// Nothing hangs on it: its step and its task stand so.
@@ -115,20 +117,23 @@ enum LetterOutcome {
 }
 
 /// Decides what becomes of the dead letter of this step. `known` is what SQS says of it.
-fn decide(snapshot: Option<&TaskSnapshot>, step: &str, known: &str, now: Timestamp) -> Decision<LetterOutcome> {
-    let Some(snapshot) = snapshot else { return Decision::Leave(LetterOutcome::Kept("the task does not exist")) };
+fn decide(snapshot: Option<&TaskSnapshot>, step: &str, known: &str, now: Timestamp) -> Decision<DeadLetterOutcome> {
+    let Some(snapshot) = snapshot else { return Decision::Leave(DeadLetterOutcome::Kept("the task does not exist")) };
     let Some(plan) = snapshot.task.plan.step(step) else {
-        return Decision::Leave(LetterOutcome::Kept("the task's plan has no such step"));
+        return Decision::Leave(DeadLetterOutcome::Kept("the task's plan has no such step"));
     };
     let untouched = StepRecord::untouched(step);
     let record = snapshot.step(step).unwrap_or(&untouched);
     if record.state.on(StepEvent::DeadLetter).is_none() || !snapshot.is_ready(plan) {
-        return Decision::Leave(LetterOutcome::Dropped { state: record.state, status: snapshot.task.state.status() });
+        return Decision::Leave(DeadLetterOutcome::Dropped {
+            state: record.state,
+            status: snapshot.task.state.status(),
+        });
     }
     if record.state == StepState::InProgress
         && let Some(until) = record.lease_until.filter(|until| *until >= now)
     {
-        return Decision::Leave(LetterOutcome::Held(until.since(now) + Duration::from_secs(1)));
+        return Decision::Leave(DeadLetterOutcome::Held(until.since(now) + Duration::from_secs(1)));
     }
     let message = format!("SQS gave up on the step's message: {known}");
     let failure = Failure { code: DELIVERY_EXHAUSTED.to_owned(), message };
@@ -140,7 +145,7 @@ fn decide(snapshot: Option<&TaskSnapshot>, step: &str, known: &str, now: Timesta
         why: failure.message.clone(),
     };
     let failed = task::dead_letter_step(&snapshot.task, record, &failure, &action);
-    Decision::Settle(Settlement::of(failed).then([Due::AdvanceCompensation]), LetterOutcome::Failed)
+    Decision::Settle(Settlement::of(failed).then([Due::AdvanceCompensation]), DeadLetterOutcome::Failed)
 }
 
 /// What SQS says of a message, in a sentence.
@@ -148,7 +153,7 @@ fn known(letter: &Received) -> String {
     format!(
         "received {} times from {}, first sent {}",
         letter.receives.map_or_else(|| "an unknown number of".to_owned(), |receives| receives.to_string()),
-        letter.given_up_by.as_deref().unwrap_or("an unknown queue"),
+        letter.dead_letter_source.as_deref().unwrap_or("an unknown queue"),
         letter.sent_at.map_or_else(|| "at an unknown time".to_owned(), |sent| format!("at {sent}")),
     )
 }

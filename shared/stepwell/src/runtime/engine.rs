@@ -42,7 +42,7 @@ pub(crate) enum Decision<R> {
     /// Nothing; the answer is given at once.
     Leave(R),
     /// It was read in the middle of a change.
-    LookAgain,
+    ReadAgain,
 }
 
 /// A store, its queues, a clock. Whoever acts goes through it to the store, so that none acts on an item of a newer format.
@@ -149,7 +149,7 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
             }
             match decide(self.snapshot(id).await?) {
                 Decision::Leave(answer) => return Ok(Some((answer, Ok(())))),
-                Decision::LookAgain => {}
+                Decision::ReadAgain => {}
                 Decision::Settle(settlement, answer) => {
                     if let Some(followed) = self.settle(id, settlement).await? {
                         return Ok(Some((answer, followed)));

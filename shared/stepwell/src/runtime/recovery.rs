@@ -4,7 +4,7 @@ use crate::{
     core::{
         id::TaskId,
         record::{Action, ActionKind, StepRecord},
-        recovery::{self, COMPENSATION_FAILED, ITSELF, NextAction},
+        recovery::{self, COMPENSATION_FAILED, ENGINE_ACTOR, NextAction},
         state::{End, StepState},
         task::{self, Termination},
         timestamp::Timestamp,
@@ -35,12 +35,12 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
                 NextAction::Begin => {
                     let why = "the workflow says compensate: on_error, and the time for a redrive is over";
                     tracing::info!(task_id = %task, "compensation begins");
-                    let action = by_itself(now, ActionKind::Compensate, why);
+                    let action = engine_action(now, ActionKind::Compensate, why);
                     self.apply(&task::close_or_compensate(task, Termination::Compensate(End::Error), &action)).await?;
                 }
                 NextAction::Redrive(failed) => {
                     let why = "it failed in a way that may have passed, and the workflow says redrives";
-                    let action = by_itself(now, ActionKind::Redrive, why);
+                    let action = engine_action(now, ActionKind::Redrive, why);
                     tracing::info!(task_id = %task, "redriven by itself");
                     let redrive = task::redrive(&snapshot.task, &failed, &action);
                     if let Some(redrive) = redrive
@@ -65,7 +65,7 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
                     if record.state == StepState::Pending {
                         self.queue.send(&snapshot.message(&record.name)).await?;
                     }
-                    tell_if_failed(task, record);
+                    alert_if_failed(task, record);
                     return Ok(());
                 }
                 NextAction::Finish(end) => {
@@ -81,15 +81,15 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
 }
 
 /// From here on only people can help, so they are called.
-pub(crate) fn tell_if_failed(task: TaskId, compensation: &StepRecord) {
+pub(crate) fn alert_if_failed(task: TaskId, compensation: &StepRecord) {
     if compensation.state == StepState::Error {
         let code = compensation.error.as_ref().map(|error| error.code.as_str());
         tracing::error!(task_id = %task, step = compensation.name, code, "{COMPENSATION_FAILED}");
     }
 }
 
-fn by_itself(at: Timestamp, what: ActionKind, why: &str) -> Action {
-    Action { at, what, step: None, who: ITSELF.to_owned(), why: why.to_owned() }
+fn engine_action(at: Timestamp, what: ActionKind, why: &str) -> Action {
+    Action { at, what, step: None, who: ENGINE_ACTOR.to_owned(), why: why.to_owned() }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::{
         timestamp::Timestamp,
     },
     ports::{Queue, Runtime, Store},
-    runtime::{engine::Engine, error::EngineError, recovery::tell_if_failed},
+    runtime::{engine::Engine, error::EngineError, recovery::alert_if_failed},
 };
 use futures::{StreamExt, stream};
 use serde::Serialize;
@@ -26,7 +26,7 @@ const PAGE: u16 = 25;
 const CONCURRENCY: usize = 10;
 
 /// When to try again a task that could not be looked at.
-const AFTER_AN_ERROR: Duration = Duration::from_secs(5 * 60);
+const ERROR_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// The watchdog over a table and its queues.
 #[derive(Clone, Debug)]
@@ -97,14 +97,14 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
                 {
                     more.push((listing, shard, Some(last.place.clone())));
                 }
-                self.look_at_all(&due, &mut report).await;
+                self.inspect_all(&due, &mut report).await;
             }
             parts = more;
         }
         Ok(report)
     }
 
-    async fn look_at_all(&self, due: &[IndexEntry], report: &mut WatchdogReport) {
+    async fn inspect_all(&self, due: &[IndexEntry], report: &mut WatchdogReport) {
         let looks = stream::iter(due).map(|listed| async move { (listed, self.inspect(listed).await) });
         let mut looks = looks.buffer_unordered(CONCURRENCY);
         while let Some((listed, looked)) = looks.next().await {
@@ -125,7 +125,7 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
                 Err(error) => {
                     tracing::error!(task_id = %listed.place.task, code = error.code(), %error, "the task could not be looked at");
                     report.failed += 1;
-                    self.look_later(listed).await;
+                    self.postpone(listed).await;
                 }
             }
         }
@@ -133,8 +133,8 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
 
     /// Lists a task for later that could not be looked at. Else it would be the first of every run, and stand in the way of
     /// the others.
-    async fn look_later(&self, listed: &IndexEntry) {
-        let later = self.engine.now() + AFTER_AN_ERROR;
+    async fn postpone(&self, listed: &IndexEntry) {
+        let later = self.engine.now() + ERROR_RETRY_AFTER;
         let moved = self.engine.apply(&move_in_index(&listed.place, listed.place.listing, later)).await;
         if let Err(error) = moved {
             tracing::error!(task_id = %listed.place.task, %error, "nor could it be listed for later");
@@ -151,7 +151,7 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         let inspection = inspection::inspect(&snapshot, now);
         // Again with each look, so that the alarm stays on until somebody has helped.
         if let NextAction::Run(compensation) = recovery::next_action(&snapshot, now) {
-            tell_if_failed(id, compensation);
+            alert_if_failed(id, compensation);
         }
         for outgoing in &inspection.send {
             tracing::warn!(task_id = %id, step = outgoing.message.step, state = %snapshot.task.state.status(), "overdue: woken again");

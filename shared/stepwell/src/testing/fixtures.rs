@@ -17,23 +17,23 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
 }
 
 /// The name of the compensation of the step of this number.
-pub(crate) fn undo(step: usize) -> String {
+pub(crate) fn compensation(step: usize) -> String {
     format!("u{step}")
 }
 
 /// A task that has just been started, of steps `s0`, `s1`, ... with these dependencies, of which those of these numbers
 /// have compensations.
 pub(crate) fn snapshot(depends_on: &[&[usize]], undone: &[usize]) -> TaskSnapshot {
-    let step = |name: String, depends_on: &[usize], undoes: Option<String>| StepPlan {
+    let step = |name: String, depends_on: &[usize], compensates: Option<String>| StepPlan {
         name,
         depends_on: depends_on.iter().map(|step| format!("s{step}")).collect(),
         max_attempts: 3,
         timeout_seconds: 30,
         backoff: Backoff::default(),
-        undoes,
+        compensates,
     };
     let steps = depends_on.iter().enumerate().map(|(number, depends_on)| step(format!("s{number}"), depends_on, None));
-    let compensations = undone.iter().map(|&number| step(undo(number), &[], Some(format!("s{number}"))));
+    let compensations = undone.iter().map(|&number| step(compensation(number), &[], Some(format!("s{number}"))));
     let plan = Plan::new(steps.chain(compensations).collect()).unwrap();
     let steps = plan.steps().iter().map(|step| StepRecord::untouched(&step.name)).collect();
     let task = NewTask {

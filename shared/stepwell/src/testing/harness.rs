@@ -2,7 +2,7 @@
 
 use super::{
     Memory, Undeliverable, VirtualClock,
-    mortal::{Calls, Death, Mortal, plan, take},
+    crashable::{Calls, CrashAt, CrashablePorts, plan, take},
 };
 use crate::{
     core::{
@@ -94,7 +94,7 @@ pub struct Harness {
     memory: Memory<VirtualClock>,
     steps: BTreeMap<StepQueue, Box<dyn Hosted>>,
     faults: Mutex<BTreeMap<String, VecDeque<StepFault>>>,
-    deaths: Mutex<BTreeMap<String, VecDeque<Death>>>,
+    crashes: Mutex<BTreeMap<String, VecDeque<CrashAt>>>,
     calls: Calls,
     copies: usize,
     invocations: AtomicU64,
@@ -185,7 +185,7 @@ struct Hosting<'a> {
     queue: &'a StepQueue,
     message: &'a Received,
     invocation: Invocation,
-    ports: Mortal<Memory<VirtualClock>>,
+    ports: CrashablePorts<Memory<VirtualClock>>,
     clock: VirtualClock,
     faults: &'a Mutex<BTreeMap<String, VecDeque<StepFault>>>,
 }
@@ -222,7 +222,7 @@ impl<S: Step> Hosted for S {
         let Hosting { queue, message, invocation, ports, clock, faults } = hosting;
         Box::pin(async move {
             let worker = Worker::new(queue.clone(), Faulty { step: self, faults }, ports.clone(), ports.clone(), clock);
-            ports.live(worker.handle(std::slice::from_ref(message), &invocation)).await
+            ports.run_until_crash(worker.handle(std::slice::from_ref(message), &invocation)).await
         })
     }
 }
@@ -248,7 +248,7 @@ impl Harness {
             memory: Memory::new(VirtualClock::new()),
             steps: BTreeMap::new(),
             faults: Mutex::default(),
-            deaths: Mutex::default(),
+            crashes: Mutex::default(),
             calls: Calls::default(),
             copies: 1,
             invocations: AtomicU64::new(0),
@@ -312,22 +312,22 @@ impl Harness {
 
     /// The workers of the next deliveries to this step die there, one each, where their delivery comes to that call. Its
     /// message is delivered again when the worker's invocation would have ended.
-    pub fn kill(&self, step: &str, at: impl IntoIterator<Item = Death>) {
-        plan(&mut lock(&self.deaths), step, at);
+    pub fn crash(&self, step: &str, at: impl IntoIterator<Item = CrashAt>) {
+        plan(&mut lock(&self.crashes), step, at);
     }
 
     /// The worker that makes this call dies there, whichever step's it is. Calls are counted from now on, over all
     /// deliveries.
-    pub fn kill_at(&self, at: Death<usize>) {
-        self.calls.die_at(at);
+    pub fn crash_at(&self, at: CrashAt<usize>) {
+        self.calls.crash_at(at);
     }
 
     /// How many workers have died.
-    pub fn deaths(&self) -> usize {
-        self.calls.deaths()
+    pub fn crashes(&self) -> usize {
+        self.calls.crashes()
     }
 
-    /// The next calls of this name fail so, whoever makes them, and have no effect. Calls have the names that [`Death`]
+    /// The next calls of this name fail so, whoever makes them, and have no effect. Calls have the names that [`CrashAt`]
     /// says.
     pub fn fail_call(&self, call: &str, kinds: impl IntoIterator<Item = FailureKind>) {
         self.calls.fail(call, kinds);
@@ -395,8 +395,8 @@ impl Harness {
 
     /// The store and the queues, for a worker of one's own: its calls fail, and others come in between, as planned by
     /// [`fail_call`](Self::fail_call) and [`meanwhile`](Self::meanwhile).
-    pub fn ports(&self) -> Mortal<Memory<VirtualClock>> {
-        Mortal::immortal(self.memory.clone(), self.calls.clone())
+    pub fn ports(&self) -> CrashablePorts<Memory<VirtualClock>> {
+        CrashablePorts::uncrashable(self.memory.clone(), self.calls.clone())
     }
 
     /// The moment it is.
@@ -592,8 +592,8 @@ impl Harness {
         let request_id = format!("invocation-{}", self.invocations.fetch_add(1, Relaxed));
         let life = self.invocation_of(&queue.clone().into());
         let invocation = Invocation::new(request_id, self.now() + life, self.now());
-        let death = take(&mut lock(&self.deaths), &queue.step);
-        let ports = Mortal::new(self.memory.clone(), death, self.calls.clone());
+        let crash = take(&mut lock(&self.crashes), &queue.step);
+        let ports = CrashablePorts::new(self.memory.clone(), crash, self.calls.clone());
         let clock = self.memory.runtime.clone();
         let hosting = Hosting { queue, message, invocation, ports, clock, faults: &self.faults };
         step.handle(hosting).await.is_none_or(|kept| !kept.is_empty())

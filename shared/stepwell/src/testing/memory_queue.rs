@@ -51,7 +51,7 @@ struct Held {
     due: Timestamp,
     receives: u32,
     receipt: Option<String>,
-    given_up_by: Option<String>,
+    dead_letter_source: Option<String>,
 }
 
 impl State {
@@ -72,7 +72,7 @@ impl State {
 
     fn put(&mut self, queue: QueueName, body: String, now: Timestamp) {
         let number = self.next();
-        let held = Held { queue, body, sent_at: now, due: now, receives: 0, receipt: None, given_up_by: None };
+        let held = Held { queue, body, sent_at: now, due: now, receives: 0, receipt: None, dead_letter_source: None };
         self.held.insert(number, held);
     }
 }
@@ -101,7 +101,7 @@ impl<A: Runtime> MemoryQueue<A> {
         let (_, number) = state.first().filter(|(due, _)| *due <= now)?;
         let held = state.held.get_mut(&number)?;
         if held.receives >= MAX_RECEIVES && held.queue != QueueName::DeadLetters {
-            held.given_up_by = Some(std::mem::replace(&mut held.queue, QueueName::DeadLetters).to_string());
+            held.dead_letter_source = Some(std::mem::replace(&mut held.queue, QueueName::DeadLetters).to_string());
             held.receives = 0;
         }
         held.receives += 1;
@@ -113,7 +113,7 @@ impl<A: Runtime> MemoryQueue<A> {
             receipt: held.receipt.clone(),
             receives: Some(held.receives),
             sent_at: Some(held.sent_at),
-            given_up_by: held.given_up_by.clone(),
+            dead_letter_source: held.dead_letter_source.clone(),
         };
         Some((held.queue.clone(), received))
     }

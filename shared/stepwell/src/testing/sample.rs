@@ -31,7 +31,7 @@ fn message(plan: &Plan, name: &str) -> Option<Message> {
     if !plan.is_compensation(name) {
         return Some(message);
     }
-    let before = plan.undo_order().take_while(|compensation| compensation.name != name).last();
+    let before = plan.compensation_order().take_while(|compensation| compensation.name != name).last();
     Some(Message { load: before.map(|compensation| compensation.name.clone()).into_iter().collect(), ..message })
 }
 

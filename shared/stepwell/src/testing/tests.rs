@@ -1,7 +1,7 @@
 //! What the harness itself says and does.
 
 use super::{
-    Death, Harness, HarnessError, Leaves, MAX_RECEIVES, StepFault, VirtualClock,
+    CrashAt, Harness, HarnessError, MAX_RECEIVES, Returns, StepFault, VirtualClock,
     fixtures::staged::{actor, graph, no, workflow},
 };
 use crate::{
@@ -40,7 +40,7 @@ impl Step for TooEarly {
 
 #[tokio::test(start_paused = true)]
 async fn a_workflow_that_lacks_steps_is_not_started() {
-    let harness = Harness::new(workflow(&[&[], &[0]], &[1], "")).with("s0", Leaves("7"));
+    let harness = Harness::new(workflow(&[&[], &[0]], &[1], "")).with("s0", Returns("7"));
     let missing = harness.start(&Value::Null).await.unwrap_err();
     let message = "the workflow has steps that the harness was not given: s1, u1. Give it each by `with`";
     assert_eq!(missing.to_string(), message);
@@ -59,7 +59,7 @@ async fn a_step_that_takes_what_comes_after_it_is_found_at_the_start() {
 
 #[tokio::test(start_paused = true)]
 async fn a_result_is_read_as_what_it_is() {
-    let harness = graph(&[&[], &[0]], &[], "").with("s1", Leaves("7"));
+    let harness = graph(&[&[], &[0]], &[], "").with("s1", Returns("7"));
     let task = harness.start(&json!(7)).await.unwrap();
     let early = harness.result::<Later>(task, "s1").await.unwrap_err();
     assert_eq!(early.to_string(), "the result of step `s1` cannot be read: there is none");
@@ -114,7 +114,7 @@ async fn each_fault_is_met_by_one_run_and_each_death_by_one_delivery() {
     let harness = graph(&[&[]], &[], "").call_by_call();
     let late = || permanent("LATE", "after its work");
     harness.fail("s0", [StepFault::Timeout, StepFault::Panic, StepFault::ErrorAfterEffect(late())]);
-    harness.kill("s0", [Death::Before("claim"), Death::After("claim")]);
+    harness.crash("s0", [CrashAt::Before("claim"), CrashAt::After("claim")]);
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
     let attempts = harness.attempts(task, "s0").await.unwrap();

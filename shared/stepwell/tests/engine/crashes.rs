@@ -5,7 +5,7 @@ use super::*;
 use stepwell::{
     core::state::TaskStatus,
     permanent, retryable,
-    testing::{Death, StepFault},
+    testing::{CrashAt, StepFault},
 };
 use test_case::test_matrix;
 
@@ -16,7 +16,7 @@ async fn death_at_any_call_changes_nothing_in_the_end(by_call: bool, declined: b
     let graph = Graph::new([vec![], vec![0], vec![0], vec![1, 2], vec![0]]);
     for call in 0.. {
         let mut died = false;
-        for death in [Death::Before(call), Death::After(call)] {
+        for death in [CrashAt::Before(call), CrashAt::After(call)] {
             died |= die(&graph, death, by_call, declined).await;
         }
         if !died {
@@ -31,7 +31,7 @@ async fn death_at_any_call_changes_nothing_in_the_end(by_call: bool, declined: b
 }
 
 /// Lets a worker die there, and checks what came of it. Answers with whether there was such a call.
-async fn die(graph: &Graph, death: Death<usize>, by_call: bool, declined: bool) -> bool {
+async fn die(graph: &Graph, death: CrashAt<usize>, by_call: bool, declined: bool) -> bool {
     let journal = Journal::default();
     let harness = graph.harness(journal.clone(), by_call);
     harness.fail("s1", [StepFault::Error(retryable("BUSY", "try again"))]);
@@ -39,7 +39,7 @@ async fn die(graph: &Graph, death: Death<usize>, by_call: bool, declined: bool) 
         // It dies once at most, before or after its error.
         harness.fail("s4", vec![StepFault::Error(permanent("DECLINED", "no")); 2]);
     }
-    harness.kill_at(death);
+    harness.crash_at(death);
     let task = start(&harness).await;
     let snapshot = run(&harness, task).await;
 
@@ -60,9 +60,9 @@ async fn die(graph: &Graph, death: Death<usize>, by_call: bool, declined: bool) 
     assert_eq!(super::lineages(&snapshot), lineages, "{death:?}");
     // A death between the handler and its outcome costs the step one more run; any other costs none.
     let runs: usize = journal.counts().values().sum();
-    assert!((lineages.len()..=lineages.len() + harness.deaths()).contains(&runs), "{runs} runs {death:?}");
+    assert!((lineages.len()..=lineages.len() + harness.crashes()).contains(&runs), "{runs} runs {death:?}");
     assert_eq!(harness.undeliverable(), []);
-    harness.deaths() > 0
+    harness.crashes() > 0
 }
 
 /// The step that takes over is told that it is not the first, and the trail says where the lost attempt's log lines are.
@@ -70,7 +70,7 @@ async fn die(graph: &Graph, death: Death<usize>, by_call: bool, declined: bool) 
 async fn step_is_taken_over_from_a_worker_that_has_died() {
     let journal = Journal::default();
     let harness = Graph::chain(2).harness(journal.clone(), true);
-    harness.kill("s0", [Death::After("claim")]);
+    harness.crash("s0", [CrashAt::After("claim")]);
     let task = start(&harness).await;
     let snapshot = run(&harness, task).await;
     assert_eq!(snapshot.status(), TaskStatus::Complete);
@@ -85,7 +85,7 @@ async fn step_is_taken_over_from_a_worker_that_has_died() {
 async fn step_whose_workers_all_die_fails() {
     let journal = Journal::default();
     let harness = Graph::chain(2).harness(journal.clone(), true);
-    harness.kill("s0", [Death::After("claim"), Death::After("take_over"), Death::Before("complete")]);
+    harness.crash("s0", [CrashAt::After("claim"), CrashAt::After("take_over"), CrashAt::Before("complete")]);
     let task = start(&harness).await;
     let snapshot = run(&harness, task).await;
     assert_eq!((snapshot.status(), code(&snapshot, "s0")), (TaskStatus::Error, "ATTEMPTS_EXHAUSTED"));

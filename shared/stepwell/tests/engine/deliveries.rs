@@ -91,7 +91,7 @@ async fn claim_of_nothing_waits_for_whoever_has_claimed_it() {
     let journal = Journal::default();
     let harness = Graph::chain(1).harness(journal.clone(), true);
     let task = TaskId::new();
-    harness.kill("s0", [stepwell::testing::Death::Before("delete_orphan_claim")]);
+    harness.crash("s0", [stepwell::testing::CrashAt::Before("delete_orphan_claim")]);
     harness.put_message("s0", body(task, "s0"));
     harness.put_message("s0", body(task, "s0"));
     harness.run_for(seconds(10)).await.unwrap();

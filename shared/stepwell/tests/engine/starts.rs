@@ -4,7 +4,7 @@ use super::*;
 use stepwell::{
     Client, IdempotencyKey, StartError,
     core::{limits::MAX_CONTEXT_BYTES, state::TaskStatus},
-    testing::{Death, Mortal},
+    testing::{CrashAt, CrashablePorts},
 };
 use test_case::test_case;
 
@@ -47,19 +47,19 @@ async fn same_key_and_request_give_the_same_task() {
 #[tokio::test(start_paused = true)]
 async fn start_that_broke_off_is_brought_to_its_end(by_call: bool, expected: usize) {
     let graph = Graph::new([vec![], vec![], vec![0, 1]]);
-    let mut deaths = 0;
-    for death in (0..9).flat_map(|call| [Death::Before(call), Death::After(call)]) {
+    let mut crashes = 0;
+    for crash in (0..9).flat_map(|call| [CrashAt::Before(call), CrashAt::After(call)]) {
         let journal = Journal::default();
         let harness = graph.harness(journal.clone(), by_call);
         let (workflow, context, key) = (graph.workflow(), context(), key("order-1"));
-        let ports = Mortal::dying(harness.memory().clone(), death);
-        let mortal = Client::new(ports.clone(), ports.clone(), harness.memory().runtime.clone());
-        deaths += usize::from(ports.live(mortal.start(&workflow, &context, Some(&key))).await.is_none());
+        let ports = CrashablePorts::crashing_at(harness.memory().clone(), crash);
+        let client = Client::new(ports.clone(), ports.clone(), harness.memory().runtime.clone());
+        crashes += usize::from(ports.run_until_crash(client.start(&workflow, &context, Some(&key))).await.is_none());
         let task = harness.client().start(&workflow, &context, Some(&key)).await.unwrap().task_id;
-        assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete, "{death:?}");
-        assert_eq!(journal.counts(), counts([("s0", 1), ("s1", 1), ("s2", 1)]), "{death:?}");
+        assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete, "{crash:?}");
+        assert_eq!(journal.counts(), counts([("s0", 1), ("s1", 1), ("s2", 1)]), "{crash:?}");
     }
-    assert_eq!(deaths, expected);
+    assert_eq!(crashes, expected);
 }
 
 #[tokio::test(start_paused = true)]

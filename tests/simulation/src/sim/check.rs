@@ -133,7 +133,7 @@ impl Left<'_> {
     }
 
     fn undone_in_order(&self, plan: &Plan, order: &[String]) -> Result<(), String> {
-        let undoes = |name: &String| plan.step(name).and_then(|step| step.undoes.clone()).unwrap_or_default();
+        let undoes = |name: &String| plan.step(name).and_then(|step| step.compensates.clone()).unwrap_or_default();
         for (place, compensation) in order.iter().enumerate() {
             let step = undoes(compensation);
             let earlier: Vec<String> = order[..place].iter().map(undoes).collect();

@@ -264,7 +264,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             let Some(snapshot) = snapshot else { return Decision::Leave(Err(ActionError::NotFound(id))) };
             match decide(&snapshot) {
                 Ok(Some(settlement)) => Decision::Settle(settlement, Ok(snapshot)),
-                Ok(None) => Decision::LookAgain,
+                Ok(None) => Decision::ReadAgain,
                 Err(error) => Decision::Leave(Err(error)),
             }
         });

@@ -156,7 +156,7 @@ async fn settled(decide: impl Fn(u32) -> Decision<()>) -> (u32, bool, Duration) 
 async fn task_that_changes_is_looked_at_again_after_a_wait_that_grows_and_in_the_end_given_up() {
     // Half of 10, 20, 40 and 80 ms; then of 160 each time.
     let ms = Duration::from_millis;
-    let leave_at = |look: u32| move |number| if number < look { Decision::LookAgain } else { Decision::Leave(()) };
+    let leave_at = |look: u32| move |number| if number < look { Decision::ReadAgain } else { Decision::Leave(()) };
     assert_eq!(settled(leave_at(1)).await, (1, true, ms(0)));
     assert_eq!(settled(leave_at(2)).await, (2, true, ms(5)));
     assert_eq!(settled(leave_at(6)).await, (6, true, ms(5 + 10 + 20 + 40 + 80)));

@@ -3,7 +3,7 @@ use crate::{
     FailureKind,
     core::{record::Outcome, state::TaskState},
     testing::{
-        Death, Harness, StepFault, VirtualClock,
+        CrashAt, Harness, StepFault, VirtualClock,
         fixtures::staged::{actor, busy, graph, no},
     },
 };
@@ -14,7 +14,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// When something was done to the task by itself, in whole minutes after its start.
 fn by_itself(harness: &Harness, id: TaskId, what: ActionKind) -> Vec<u64> {
     let actions = harness.memory().store.with_task(id, |task| task.actions.clone()).unwrap();
-    let these = actions.into_iter().filter(|action| action.what == what && action.who == ITSELF);
+    let these = actions.into_iter().filter(|action| action.what == what && action.who == ENGINE_ACTOR);
     these.map(|action| action.at.since(VirtualClock::START).as_secs() / 60).collect()
 }
 
@@ -63,7 +63,7 @@ async fn the_step_in_flight_is_waited_for_and_sets_the_undoing_going_however_it_
 #[tokio::test(start_paused = true)]
 async fn a_step_whose_worker_died_is_closed_when_its_lease_is_over() {
     let harness = graph(&[&[]], &[0], "");
-    harness.kill("s0", [Death::Before("complete")]);
+    harness.crash("s0", [CrashAt::Before("complete")]);
     let task = harness.begin().await;
     harness.run_for(Duration::ZERO).await.unwrap();
     harness.client().cancel(task, &actor()).await.unwrap();
@@ -111,7 +111,7 @@ async fn what_may_have_passed_is_redriven_by_itself_after_1_2_and_4_minutes_and_
     // Of the three attempts of a set the last one's end is the task's failure.
     let failures = attempts.iter().skip(2).step_by(3).map(|attempt| attempt.finished_at.unwrap());
     let redrives =
-        snapshot.task.actions.iter().filter(|action| action.what == ActionKind::Redrive && action.who == ITSELF);
+        snapshot.task.actions.iter().filter(|action| action.what == ActionKind::Redrive && action.who == ENGINE_ACTOR);
     let waits: Vec<u64> =
         redrives.zip(failures).map(|(redrive, failed)| redrive.at.since(failed).as_secs() / 60).collect();
     assert_eq!(waits, [1, 2, 4]);

@@ -208,7 +208,7 @@ async fn a_compensation_that_nobody_goes_on_with_is_brought_on() {
     let harness = graph(&[&[]], &[0], "").call_by_call();
     harness.fail("s0", [no()]);
     harness.fail_call("order_compensations", [FailureKind::Unavailable; 2]);
-    harness.kill("s0", [crate::testing::Death::After("fail")]);
+    harness.crash("s0", [crate::testing::CrashAt::After("fail")]);
     let task = harness.begin().await;
     harness.run_for(SECOND).await.unwrap();
     harness.lose_messages();

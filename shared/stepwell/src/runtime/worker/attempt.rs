@@ -73,9 +73,9 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    struct Leaves<F>(F);
+    struct Returns<F>(F);
 
-    impl<F: Fn() -> Value + Send + Sync> Step for Leaves<F> {
+    impl<F: Fn() -> Value + Send + Sync> Step for Returns<F> {
         type Input = Context<Value>;
         type Output = Value;
 
@@ -86,7 +86,7 @@ mod tests {
 
     /// How a step stands after its handler has run so.
     async fn after(handler: impl Fn() -> Value + Send + Sync + 'static) -> (StepState, Option<Failure>) {
-        let harness = graph(&[&[]], &[], "").with("s0", Leaves(handler));
+        let harness = graph(&[&[]], &[], "").with("s0", Returns(handler));
         let task = harness.begin().await;
         harness.run_for(Duration::ZERO).await.unwrap();
         let step = harness.step(task, "s0");

@@ -9,7 +9,7 @@ use crate::{
     },
     ports::Store,
     testing::{
-        Death, Memory, VirtualClock,
+        CrashAt, Memory, VirtualClock,
         fixtures::staged::{busy, graph, no},
     },
 };
@@ -55,8 +55,8 @@ async fn a_worker_that_was_replaced_leaves_the_message_to_the_other_whatever_cam
 async fn a_join_that_was_claimed_before_its_time_still_learns_of_what_is_handed_over_again() {
     let harness = graph(&[&[], &[], &[0, 1]], &[], "").call_by_call();
     // The worker of the first step dies after its completion, and the other's before its claim.
-    harness.kill("s0", [Death::After("complete")]);
-    harness.kill("s1", [Death::Before("claim")]);
+    harness.crash("s0", [CrashAt::After("complete")]);
+    harness.crash("s1", [CrashAt::Before("claim")]);
     let task = harness.begin().await;
     harness.run_for(Duration::ZERO).await.unwrap();
     // A stray message makes somebody claim the join, and put it back after the first step's hand-over.

@@ -47,7 +47,7 @@ impl Graph {
         let leaves = (0..forward).filter(|step| !waited_for.has(*step)).collect();
         let mut compensated = Set::default();
         for compensation in plan.compensations() {
-            let undone = numbers[compensation.undoes.as_deref().expect("a compensation undoes a step")];
+            let undone = numbers[compensation.compensates.as_deref().expect("a compensation undoes a step")];
             compensated = compensated.with(undone);
             numbers.insert(compensation.name.clone(), forward + undone);
             retry_limits[forward + undone] = limit(compensation.max_attempts);

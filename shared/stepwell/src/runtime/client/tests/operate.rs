@@ -12,8 +12,8 @@ use crate::{
     testing::{
         Harness, StepFault, VirtualClock,
         fixtures::{
+            compensation,
             staged::{actor, graph, no},
-            undo,
         },
     },
 };
@@ -27,7 +27,7 @@ async fn in_state(state: TaskState) -> (Harness, TaskId) {
     let memory = harness.memory();
     let failed = match state {
         TaskState::Failed | TaskState::Cancelled => Some("s0".to_owned()),
-        TaskState::Compensating(_) => Some(undo(0)),
+        TaskState::Compensating(_) => Some(compensation(0)),
         _ => None,
     };
     if let Some(failed) = failed {

@@ -29,7 +29,7 @@ use std::{
 /// the port's method (`load`, `load_all`, `list`, `send`, `hide`, `reject`; `settle` without a transition); or it has a
 /// number, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Death<Call = &'static str> {
+pub enum CrashAt<Call = &'static str> {
     /// Before this call has any effect.
     Before(Call),
     /// After this call has had its effect, before its answer arrives.
@@ -50,17 +50,17 @@ pub(super) fn plan<T>(planned: &mut BTreeMap<String, VecDeque<T>>, at: &str, wha
 /// Whoever uses them lets the others go first at each call. So workers that are polled side by side get into each other's
 /// way.
 #[derive(Clone, Debug)]
-pub struct Mortal<P> {
+pub struct CrashablePorts<P> {
     ports: P,
     /// `None` for one that does not die, and whose calls are not counted.
-    doom: Option<Arc<Doom>>,
+    crash: Option<Arc<Crash>>,
     calls: Calls,
 }
 
 #[derive(Debug)]
-struct Doom {
-    at: Option<Death>,
-    dead: AtomicBool,
+struct Crash {
+    at: Option<CrashAt>,
+    crashed: AtomicBool,
 }
 
 /// What the calls of all that share it meet. Clones share it.
@@ -70,8 +70,8 @@ pub(super) struct Calls(Arc<Mutex<Planned>>);
 #[derive(Default)]
 struct Planned {
     made: usize,
-    death: Option<Death<usize>>,
-    deaths: usize,
+    crash: Option<CrashAt<usize>>,
+    crashes: usize,
     failures: BTreeMap<String, VecDeque<FailureKind>>,
     meanwhile: BTreeMap<String, VecDeque<BoxFuture<'static, ()>>>,
 }
@@ -88,14 +88,14 @@ impl Calls {
     }
 
     /// From now on calls are counted from 0, and whoever makes this one dies there.
-    pub(super) fn die_at(&self, death: Death<usize>) {
+    pub(super) fn crash_at(&self, crash: CrashAt<usize>) {
         let mut planned = self.planned();
-        (planned.made, planned.death) = (0, Some(death));
+        (planned.made, planned.crash) = (0, Some(crash));
     }
 
     /// How many have died, here or where it was meant for them.
-    pub(super) fn deaths(&self) -> usize {
-        self.planned().deaths
+    pub(super) fn crashes(&self) -> usize {
+        self.planned().crashes
     }
 
     /// The next calls of this name fail so, and have no effect.
@@ -124,29 +124,29 @@ impl Calls {
     }
 }
 
-impl<P> Mortal<P> {
+impl<P> CrashablePorts<P> {
     /// These ports, for one that dies there, or not at all, or at a call that is counted with those of others.
-    pub(super) fn new(ports: P, at: Option<Death>, calls: Calls) -> Self {
-        Self { ports, doom: Some(Arc::new(Doom { at, dead: AtomicBool::new(false) })), calls }
+    pub(super) fn new(ports: P, at: Option<CrashAt>, calls: Calls) -> Self {
+        Self { ports, crash: Some(Arc::new(Crash { at, crashed: AtomicBool::new(false) })), calls }
     }
 
     /// These ports, for one that does not die.
-    pub(super) fn immortal(ports: P, calls: Calls) -> Self {
-        Self { ports, doom: None, calls }
+    pub(super) fn uncrashable(ports: P, calls: Calls) -> Self {
+        Self { ports, crash: None, calls }
     }
 
     /// These ports, for one that dies at the call of this number.
-    pub fn dying(ports: P, at: Death<usize>) -> Self {
+    pub fn crashing_at(ports: P, at: CrashAt<usize>) -> Self {
         let calls = Calls::default();
-        calls.die_at(at);
+        calls.crash_at(at);
         Self::new(ports, None, calls)
     }
 
     /// What whoever uses these ports does, until it is done or dead: `None`.
-    pub async fn live<R>(&self, life: impl Future<Output = R>) -> Option<R> {
-        let mut life = pin!(life);
-        poll_fn(|context| match life.as_mut().poll(context) {
-            _ if self.doom.as_ref().is_some_and(|doom| doom.dead.load(SeqCst)) => Poll::Ready(None),
+    pub async fn run_until_crash<R>(&self, run: impl Future<Output = R>) -> Option<R> {
+        let mut run = pin!(run);
+        poll_fn(|context| match run.as_mut().poll(context) {
+            _ if self.crash.as_ref().is_some_and(|crash| crash.crashed.load(SeqCst)) => Poll::Ready(None),
             answer => answer.map(Some),
         })
         .await
@@ -159,8 +159,8 @@ impl<P> Mortal<P> {
         call: impl Future<Output = Result<R, E>>,
     ) -> Result<R, E> {
         tokio::task::yield_now().await;
-        let number = self.doom.as_ref().map(|_| self.calls.next());
-        self.pass(Death::Before(name), number.map(Death::Before)).await;
+        let number = self.crash.as_ref().map(|_| self.calls.next());
+        self.pass(CrashAt::Before(name), number.map(CrashAt::Before)).await;
         let meanwhile = self.calls.take_meanwhile(name);
         if let Some(meanwhile) = meanwhile {
             meanwhile.await;
@@ -169,26 +169,26 @@ impl<P> Mortal<P> {
             return Err(failed(CallError::new(name, kind, "as the test wants it")));
         }
         let answer = call.await;
-        self.pass(Death::After(name), number.map(Death::After)).await;
+        self.pass(CrashAt::After(name), number.map(CrashAt::After)).await;
         answer
     }
 
-    async fn pass(&self, named: Death<&str>, numbered: Option<Death<usize>>) {
-        let Some(doom) = &self.doom else { return };
+    async fn pass(&self, named: CrashAt<&str>, numbered: Option<CrashAt<usize>>) {
+        let Some(crash) = &self.crash else { return };
         let dies = {
             let mut planned = self.calls.planned();
-            let dies = doom.at == Some(named) || planned.death.take_if(|death| Some(*death) == numbered).is_some();
-            planned.deaths += usize::from(dies);
+            let dies = crash.at == Some(named) || planned.crash.take_if(|crash| Some(*crash) == numbered).is_some();
+            planned.crashes += usize::from(dies);
             dies
         };
         if dies {
-            doom.dead.store(true, SeqCst);
+            crash.crashed.store(true, SeqCst);
             pending::<()>().await;
         }
     }
 }
 
-impl<P: Store> Mortal<P> {
+impl<P: Store> CrashablePorts<P> {
     /// Reads a task. What others do meanwhile comes between the reading of its steps and its own.
     async fn read(
         &self,
@@ -204,7 +204,7 @@ impl<P: Store> Mortal<P> {
     }
 }
 
-impl<P: Store> Store for Mortal<P> {
+impl<P: Store> Store for CrashablePorts<P> {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         self.call(transition.name, TableError::from, self.ports.apply(transition)).await
     }
@@ -227,7 +227,7 @@ impl<P: Store> Store for Mortal<P> {
     }
 }
 
-impl<P: Queue> Queue for Mortal<P> {
+impl<P: Queue> Queue for CrashablePorts<P> {
     async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
         self.call("send", |error| QueueError::new(outgoing.queue(), error), self.ports.send(outgoing)).await
     }

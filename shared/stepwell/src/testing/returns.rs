@@ -8,9 +8,9 @@ use serde_json::{Value, value::RawValue};
 
 /// A step that does nothing, and leaves this result: JSON as text, to the digit.
 #[derive(Clone, Copy, Debug)]
-pub struct Leaves(pub &'static str);
+pub struct Returns(pub &'static str);
 
-impl Step for Leaves {
+impl Step for Returns {
     type Input = Context<Value>;
     type Output = Box<RawValue>;
 
