@@ -1,4 +1,4 @@
-//! The engine's ports, and what comes in the way of its calls: a failure, somebody else, the caller's death.
+//! The engine's ports with injected faults: failures, concurrent actions, and crashes of the caller.
 
 use crate::{
     core::{
@@ -25,9 +25,9 @@ use std::{
     time::Duration,
 };
 
-/// Where a worker, or a client, dies. A call is named by its transition (`claim`, `complete`, `record_join_arrival`) or by
-/// the port's method (`load`, `load_all`, `list`, `send`, `hide`, `reject`; `settle` without a transition); or it has a
-/// number, counted from 0.
+/// The call at which a worker or a client crashes. The name of a call is that of its transition (`claim`, `complete`,
+/// `record_join_arrival`) or of the port's method (`load`, `load_all`, `list`, `send`, `hide`, `reject`; `settle` without a
+/// transition). Alternatively a call is identified by its number, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashAt<Call = &'static str> {
     /// Before this call has any effect.
@@ -36,7 +36,7 @@ pub enum CrashAt<Call = &'static str> {
     After(Call),
 }
 
-/// Takes the first that is meant for this step, or this call.
+/// Takes the first planned fault for this step or this call.
 pub(super) fn take<T>(planned: &mut BTreeMap<String, VecDeque<T>>, at: &str) -> Option<T> {
     planned.get_mut(at)?.pop_front()
 }
@@ -45,14 +45,13 @@ pub(super) fn plan<T>(planned: &mut BTreeMap<String, VecDeque<T>>, at: &str, wha
     planned.entry(at.to_owned()).or_default().extend(what);
 }
 
-/// Ports, and what comes in the way of the calls to them. Clones share the death.
+/// Ports with injected faults. Clones share the crash.
 ///
-/// Whoever uses them lets the others go first at each call. So workers that are polled side by side get into each other's
-/// way.
+/// Each call yields to the other tasks first, so the calls of workers that are polled concurrently interleave.
 #[derive(Clone, Debug)]
 pub struct CrashablePorts<P> {
     ports: P,
-    /// `None` for one that does not die, and whose calls are not counted.
+    /// `None` for a caller that does not crash, and whose calls are not counted.
     crash: Option<Arc<Crash>>,
     calls: Calls,
 }
@@ -63,7 +62,7 @@ struct Crash {
     crashed: AtomicBool,
 }
 
-/// What the calls of all that share it meet. Clones share it.
+/// The planned faults of the calls. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Calls(Arc<Mutex<Planned>>);
 
@@ -87,23 +86,23 @@ impl Calls {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on calls are counted from 0, and whoever makes this one dies there.
+    /// Counts calls from 0 from now on, and crashes the caller of this one.
     pub(super) fn crash_at(&self, crash: CrashAt<usize>) {
         let mut planned = self.planned();
         (planned.made, planned.crash) = (0, Some(crash));
     }
 
-    /// How many have died, here or where it was meant for them.
+    /// The number of crashes so far.
     pub(super) fn crashes(&self) -> usize {
         self.planned().crashes
     }
 
-    /// The next calls of this name fail so, and have no effect.
+    /// Plans failures of the next calls with this name. They have no effect.
     pub(super) fn fail(&self, call: &str, kinds: impl IntoIterator<Item = FailureKind>) {
         plan(&mut self.planned().failures, call, kinds);
     }
 
-    /// This happens right before the next call of this name has its effect.
+    /// Plans an action right before the next call with this name has its effect.
     pub(super) fn meanwhile(&self, call: &str, what: impl Future<Output = ()> + Send + 'static) {
         plan(&mut self.planned().meanwhile, call, [Box::pin(what) as BoxFuture<'static, ()>]);
     }
@@ -125,24 +124,24 @@ impl Calls {
 }
 
 impl<P> CrashablePorts<P> {
-    /// These ports, for one that dies there, or not at all, or at a call that is counted with those of others.
+    /// Ports of a caller that may crash at `at`, or at a call that is counted together with those of other callers.
     pub(super) fn new(ports: P, at: Option<CrashAt>, calls: Calls) -> Self {
         Self { ports, crash: Some(Arc::new(Crash { at, crashed: AtomicBool::new(false) })), calls }
     }
 
-    /// These ports, for one that does not die.
+    /// Ports of a caller that does not crash.
     pub(super) fn uncrashable(ports: P, calls: Calls) -> Self {
         Self { ports, crash: None, calls }
     }
 
-    /// These ports, for one that dies at the call of this number.
+    /// Ports of a caller that crashes at the call with this number.
     pub fn crashing_at(ports: P, at: CrashAt<usize>) -> Self {
         let calls = Calls::default();
         calls.crash_at(at);
         Self::new(ports, None, calls)
     }
 
-    /// What whoever uses these ports does, until it is done or dead: `None`.
+    /// Polls the caller's future until it is done. Returns `None` if the caller crashes.
     pub async fn run_until_crash<R>(&self, run: impl Future<Output = R>) -> Option<R> {
         let mut run = pin!(run);
         poll_fn(|context| match run.as_mut().poll(context) {
@@ -189,7 +188,7 @@ impl<P> CrashablePorts<P> {
 }
 
 impl<P: Store> CrashablePorts<P> {
-    /// Reads a task. What others do meanwhile comes between the reading of its steps and its own.
+    /// Reads a task. A planned action comes between the read of its steps and the read of its own item.
     async fn read(
         &self,
         name: &'static str,

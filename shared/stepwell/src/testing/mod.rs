@@ -1,5 +1,5 @@
-//! What tests of a workflow run on: the backend `memory`, virtual time, and a [`Harness`] that runs the shipped engine over
-//! them. And the sample events of a workflow's functions.
+//! Test support: the backend `memory`, virtual time, a [`Harness`] that runs the shipped engine with them, and the sample
+//! events of a workflow's functions.
 
 mod clock;
 mod codes;

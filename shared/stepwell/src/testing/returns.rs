@@ -1,4 +1,4 @@
-//! A step for tests in which it does not matter what the steps do.
+//! A step for tests in which the work of the steps does not matter.
 
 use crate::{
     permanent,
@@ -6,7 +6,7 @@ use crate::{
 };
 use serde_json::{Value, value::RawValue};
 
-/// A step that does nothing, and leaves this result: JSON as text, to the digit.
+/// A step that does nothing and returns this result, JSON as text, unchanged to the digit.
 #[derive(Clone, Copy, Debug)]
 pub struct Returns(pub &'static str);
 

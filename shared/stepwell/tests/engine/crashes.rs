@@ -12,8 +12,8 @@ use test_case::test_matrix;
 /// A diamond beside a last step of its own; `s1` needs two attempts, and `s4` may fail for good.
 #[test_matrix([true, false], [true, false])]
 #[tokio::test(start_paused = true)]
-async fn death_at_any_call_changes_nothing_in_the_end(by_call: bool, declined: bool) {
-    let graph = Graph::new([vec![], vec![0], vec![0], vec![1, 2], vec![0]]);
+async fn crash_at_any_call_does_not_change_the_end(by_call: bool, declined: bool) {
+    let graph = TestWorkflow::new([vec![], vec![0], vec![0], vec![1, 2], vec![0]]);
     for call in 0.. {
         let mut died = false;
         for death in [CrashAt::Before(call), CrashAt::After(call)] {
@@ -31,7 +31,7 @@ async fn death_at_any_call_changes_nothing_in_the_end(by_call: bool, declined: b
 }
 
 /// Lets a worker die there, and checks what came of it. Answers with whether there was such a call.
-async fn die(graph: &Graph, death: CrashAt<usize>, by_call: bool, declined: bool) -> bool {
+async fn die(graph: &TestWorkflow, death: CrashAt<usize>, by_call: bool, declined: bool) -> bool {
     let journal = Journal::default();
     let harness = graph.harness(journal.clone(), by_call);
     harness.fail("s1", [StepFault::Error(retryable("BUSY", "try again"))]);
@@ -69,7 +69,7 @@ async fn die(graph: &Graph, death: CrashAt<usize>, by_call: bool, declined: bool
 #[tokio::test(start_paused = true)]
 async fn step_is_taken_over_from_a_worker_that_has_died() {
     let journal = Journal::default();
-    let harness = Graph::chain(2).harness(journal.clone(), true);
+    let harness = TestWorkflow::chain(2).harness(journal.clone(), true);
     harness.crash("s0", [CrashAt::After("claim")]);
     let task = start(&harness).await;
     let snapshot = run(&harness, task).await;
@@ -84,7 +84,7 @@ async fn step_is_taken_over_from_a_worker_that_has_died() {
 #[tokio::test(start_paused = true)]
 async fn step_whose_workers_all_die_fails() {
     let journal = Journal::default();
-    let harness = Graph::chain(2).harness(journal.clone(), true);
+    let harness = TestWorkflow::chain(2).harness(journal.clone(), true);
     harness.crash("s0", [CrashAt::After("claim"), CrashAt::After("take_over"), CrashAt::Before("complete")]);
     let task = start(&harness).await;
     let snapshot = run(&harness, task).await;
@@ -100,7 +100,7 @@ async fn step_whose_workers_all_die_fails() {
 #[tokio::test(start_paused = true)]
 async fn repeated_message_dispatches_only_if_it_did_the_step() {
     let journal = Journal::default();
-    let harness = Graph::chain(2).harness(journal.clone(), true);
+    let harness = TestWorkflow::chain(2).harness(journal.clone(), true);
     let task = start(&harness).await;
     let body = json!({ "task_id": task, "step": "s0", "repeat": true }).to_string();
     harness.fail_call("send", [FailureKind::Unavailable]);

@@ -12,9 +12,9 @@ use test_case::{test_case, test_matrix};
 #[test_case(StepState::Error, None, 0)]
 #[test_case(StepState::Cancelled, None, 0)]
 #[tokio::test(start_paused = true)]
-async fn refused_claim_is_answered_by_what_stands_there(state: StepState, hidden: Option<u64>, sent: usize) {
+async fn refused_claim_is_handled_by_the_state_of_the_step(state: StepState, hidden: Option<u64>, sent: usize) {
     let journal = Journal::default();
-    let harness = Graph::chain(2).harness(journal.clone(), true);
+    let harness = TestWorkflow::chain(2).harness(journal.clone(), true);
     let task = start(&harness).await;
     let in_seconds = |count| Value::from((harness.now() + seconds(count)).as_millis());
     let stands = [
@@ -40,9 +40,9 @@ async fn refused_claim_is_answered_by_what_stands_there(state: StepState, hidden
 #[test_case(0, 0)]
 #[test_case(1, 1)]
 #[tokio::test(start_paused = true)]
-async fn lease_that_is_over_is_taken_over(over_for_ms: u64, runs: usize) {
+async fn ended_lease_is_taken_over(over_for_ms: u64, runs: usize) {
     let journal = Journal::default();
-    let harness = Graph::chain(1).harness(journal.clone(), true);
+    let harness = TestWorkflow::chain(1).harness(journal.clone(), true);
     let task = start(&harness).await;
     let ended = harness.now().as_millis() - i64::try_from(over_for_ms).unwrap();
     let held = [
@@ -60,9 +60,9 @@ async fn lease_that_is_over_is_taken_over(over_for_ms: u64, runs: usize) {
 
 /// Two workers see that a lease is over. One is faster, and puts the step back before the other writes.
 #[tokio::test(start_paused = true)]
-async fn take_over_that_comes_second_is_refused() {
+async fn second_take_over_is_refused() {
     let journal = Journal::default();
-    let harness = Graph::chain(1).harness(journal.clone(), true);
+    let harness = TestWorkflow::chain(1).harness(journal.clone(), true);
     let task = start(&harness).await;
     let store = harness.memory().store.clone();
     let set = |changes: [(&'static str, Value); 3]| changes.map(|(name, value)| Change::Set(name, value)).to_vec();
@@ -87,9 +87,9 @@ async fn take_over_that_comes_second_is_refused() {
 
 /// Whoever has claimed what belongs to no task takes the item away, unless they die before that.
 #[tokio::test(start_paused = true)]
-async fn claim_of_nothing_waits_for_whoever_has_claimed_it() {
+async fn orphan_claim_of_another_delivery_is_waited_for() {
     let journal = Journal::default();
-    let harness = Graph::chain(1).harness(journal.clone(), true);
+    let harness = TestWorkflow::chain(1).harness(journal.clone(), true);
     let task = TaskId::new();
     harness.crash("s0", [stepwell::testing::CrashAt::Before("delete_orphan_claim")]);
     harness.put_message("s0", body(task, "s0"));
@@ -110,9 +110,9 @@ async fn claim_of_nothing_waits_for_whoever_has_claimed_it() {
 /// was claimed and could not be loaded is put back, at no cost.
 #[test_matrix(["claim", "load", "complete"], [(1, 1), (3, 4), (100, 300)])]
 #[tokio::test(start_paused = true)]
-async fn delivery_whose_call_fails_comes_back(call: &'static str, (receives, hidden): (u32, u64)) {
+async fn message_comes_back_after_a_growing_wait_if_a_call_fails(call: &'static str, (receives, hidden): (u32, u64)) {
     let journal = Journal::default();
-    let harness = Graph::chain(1).harness(journal.clone(), true);
+    let harness = TestWorkflow::chain(1).harness(journal.clone(), true);
     let task = start(&harness).await;
     let message = Received { receives: Some(receives), ..receive(&harness) };
     harness.fail_call(call, [FailureKind::Unavailable]);
@@ -132,7 +132,7 @@ async fn delivery_whose_call_fails_comes_back(call: &'static str, (receives, hid
 /// The message comes back by itself, only later, where nobody can say when.
 #[tokio::test(start_paused = true)]
 async fn message_that_cannot_be_hidden_is_kept_all_the_same() {
-    let harness = Graph::chain(1).harness(Journal::default(), true);
+    let harness = TestWorkflow::chain(1).harness(Journal::default(), true);
     let task = start(&harness).await;
     let message = receive(&harness);
     harness.fail_call("claim", [FailureKind::Unavailable]);
@@ -146,7 +146,7 @@ async fn message_that_cannot_be_hidden_is_kept_all_the_same() {
 /// What can be neither worked nor rejected stays where it is.
 #[tokio::test(start_paused = true)]
 async fn message_that_cannot_be_rejected_is_kept() {
-    let harness = Graph::chain(1).harness(Journal::default(), true);
+    let harness = TestWorkflow::chain(1).harness(Journal::default(), true);
     harness.fail_call("reject", [FailureKind::Unavailable]);
     assert_eq!(deliver(&harness, "s0", Journal::default(), &[message("m", "junk")]).await, ["m"]);
 }
@@ -158,7 +158,11 @@ async fn message_that_cannot_be_rejected_is_kept() {
 #[tokio::test(start_paused = true)]
 async fn dispatch_that_failed_is_made_by_the_next_delivery(call: &'static str) {
     let journal = Journal::default();
-    let graph = if call == "finish" { Graph::chain(1) } else { Graph::new([vec![], vec![], vec![0], vec![0, 1]]) };
+    let graph = if call == "finish" {
+        TestWorkflow::chain(1)
+    } else {
+        TestWorkflow::new([vec![], vec![], vec![0], vec![0, 1]])
+    };
     let harness = graph.harness(journal.clone(), true);
     let task = start(&harness).await;
     harness.fail_call(call, [FailureKind::Unavailable]);

@@ -38,13 +38,13 @@ use stepwell::{
 
 /// Steps `s0`, `s1` and so on: the `n`-th entry holds what `s<n>` depends on.
 #[derive(Clone, Debug)]
-struct Graph {
+struct TestWorkflow {
     edges: Vec<Vec<usize>>,
     /// What each step's template says beside its name.
     template: Value,
 }
 
-impl Graph {
+impl TestWorkflow {
     fn new(edges: impl IntoIterator<Item = Vec<usize>>) -> Self {
         let template = json!({ "default_retry_limit": 3, "backoff": { "base_seconds": 1, "jitter": 0.0 } });
         Self { edges: edges.into_iter().collect(), template }.with("handler_config", json!({ "timeout_seconds": 10 }))

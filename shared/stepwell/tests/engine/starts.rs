@@ -14,7 +14,7 @@ fn key(text: &str) -> IdempotencyKey {
 
 #[tokio::test(start_paused = true)]
 async fn same_key_and_request_give_the_same_task() {
-    let (graph, journal) = (Graph::chain(2), Journal::default());
+    let (graph, journal) = (TestWorkflow::chain(2), Journal::default());
     let harness = graph.harness(journal.clone(), false);
     let (client, workflow) = (harness.client(), graph.workflow());
     let start = async |context: &Value, text: &str| client.start(&workflow, context, Some(&key(text))).await;
@@ -45,8 +45,8 @@ async fn same_key_and_request_give_the_same_task() {
 #[test_case(true, 8)]
 #[test_case(false, 4)]
 #[tokio::test(start_paused = true)]
-async fn start_that_broke_off_is_brought_to_its_end(by_call: bool, expected: usize) {
-    let graph = Graph::new([vec![], vec![], vec![0, 1]]);
+async fn interrupted_start_is_completed(by_call: bool, expected: usize) {
+    let graph = TestWorkflow::new([vec![], vec![], vec![0, 1]]);
     let mut crashes = 0;
     for crash in (0..9).flat_map(|call| [CrashAt::Before(call), CrashAt::After(call)]) {
         let journal = Journal::default();
@@ -63,7 +63,7 @@ async fn start_that_broke_off_is_brought_to_its_end(by_call: bool, expected: usi
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_started_leaves_nothing_behind() {
+async fn refused_start_writes_nothing() {
     let file = json!({
         "name": "strict",
         "schema": {
@@ -74,7 +74,7 @@ async fn what_cannot_be_started_leaves_nothing_behind() {
         "step_templates": [{ "name": "s0" }],
     });
     let strict = Workflow::from_yaml(&file.to_string()).unwrap();
-    let graph = Graph::chain(1);
+    let graph = TestWorkflow::chain(1);
     let harness = graph.harness(Journal::default(), false);
     let start = async |workflow: &Workflow, context: &Value| harness.client().start(workflow, context, None).await;
     let wrong = start(&strict, &json!({ "email": "no", "count": 0 })).await.unwrap_err();

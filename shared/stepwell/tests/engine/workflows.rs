@@ -25,7 +25,7 @@ fn shop(notify: [&Journal; 2], money: &Journal, by_call: bool) -> Harness {
 
 #[test_matrix([true, false])]
 #[tokio::test(start_paused = true)]
-async fn steps_of_one_name_are_apart_and_two_names_may_have_one_handler(by_call: bool) {
+async fn steps_with_one_name_are_separate_and_two_names_may_share_a_handler(by_call: bool) {
     let (of_checkouts, of_returns, money) = (Journal::default(), Journal::default(), Journal::default());
     let harness = shop([&of_checkouts, &of_returns], &money, by_call);
     let bought = start(&harness).await;
@@ -45,7 +45,7 @@ async fn steps_of_one_name_are_apart_and_two_names_may_have_one_handler(by_call:
 }
 
 #[tokio::test(start_paused = true)]
-async fn watchdog_sends_what_is_missing_to_the_queue_of_its_workflow() {
+async fn watchdog_sends_to_the_queue_of_the_tasks_workflow() {
     let journals = [Journal::default(), Journal::default()];
     let harness = shop([&journals[0], &journals[1]], &Journal::default(), true);
     let task = harness.start_of("return", &context()).await.unwrap();
@@ -55,7 +55,7 @@ async fn watchdog_sends_what_is_missing_to_the_queue_of_its_workflow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn workflow_that_the_harness_does_not_have_is_named() {
+async fn unknown_workflow_is_refused_by_name() {
     let harness = Harness::new(chain("checkout", &["pay"])).with("pay", Journal::default());
     let error = harness.start_of("return", &context()).await.unwrap_err();
     assert_eq!(format!("{error:?}"), "the harness has no workflow `return`. Give it by `beside`");

@@ -33,7 +33,7 @@ async fn bury(harness: &Harness, task: TaskId, step: &str) -> Option<Timestamp> 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_whose_message_is_given_up_fails_and_with_it_the_task() {
+async fn dead_letter_fails_its_step_and_task() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[]], &[], "");
     let task = task(&harness).await;
@@ -52,7 +52,7 @@ async fn a_step_whose_message_is_given_up_fails_and_with_it_the_task() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_of_what_a_newer_version_wrote_is_sent_anew_and_not_given_up() {
+async fn dead_letter_of_a_newer_task_or_step_is_sent_again() {
     for is_step in [false, true] {
         let (log, _guard) = Log::new();
         let harness = graph(&[&[], &[0]], &[], "");
@@ -70,7 +70,7 @@ async fn a_letter_of_what_a_newer_version_wrote_is_sent_anew_and_not_given_up() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_that_somebody_is_at_is_waited_for() {
+async fn dead_letter_of_a_leased_step_waits_for_the_end_of_the_lease() {
     let harness = graph(&[&[]], &[], "");
     let task = task(&harness).await;
     let lease = harness.memory().claim(task, "s0").await;
@@ -84,7 +84,7 @@ async fn a_step_that_somebody_is_at_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_given_up_step_may_have_done_is_undone() {
+async fn step_failed_by_a_dead_letter_is_compensated() {
     let harness = graph(&[&[]], &[0], "");
     let task = task(&harness).await;
     harness.memory().claim(task, "s0").await;
@@ -94,7 +94,7 @@ async fn what_a_given_up_step_may_have_done_is_undone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_on_which_nothing_hangs_is_let_go() {
+async fn dead_letter_of_a_waiting_or_ended_step_is_dropped() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[], &[0]], &[], "");
     let untouched = async |task: TaskId, step: &str| {
@@ -114,11 +114,11 @@ async fn a_letter_on_which_nothing_hangs_is_let_go() {
         untouched(ended, "s0").await;
     }
     assert_eq!(harness.undeliverable(), []);
-    assert_eq!(log.lines("WARN message=a dead letter that nothing hangs on").len(), 8);
+    assert_eq!(log.lines("WARN message=a dead letter with no effect is dropped").len(), 8);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_that_belongs_to_nothing_is_kept_with_the_reason() {
+async fn dead_letter_of_no_step_is_kept_as_undeliverable_with_the_reason() {
     let harness = graph(&[&[]], &[], "");
     let task = task(&harness).await;
     let letter = |task: TaskId, step: &str| json!({ "task_id": task, "step": step }).to_string();
@@ -137,7 +137,7 @@ async fn a_letter_that_belongs_to_nothing_is_kept_with_the_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_that_cannot_be_worked_comes_again_the_later_the_more_often_it_has_come() {
+async fn dead_letter_comes_back_after_a_growing_wait_if_a_call_fails() {
     let harness = graph(&[&[]], &[], "");
     let task = task(&harness).await;
     let start = harness.now();
@@ -156,7 +156,7 @@ async fn a_letter_that_cannot_be_worked_comes_again_the_later_the_more_often_it_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_of_a_step_that_keeps_changing_comes_again_soon() {
+async fn dead_letter_comes_back_soon_after_persistent_conflicts() {
     let harness = graph(&[&[]], &[], "");
     let task = task(&harness).await;
     for _ in 0..20 {
@@ -173,7 +173,7 @@ async fn a_letter_of_a_step_that_keeps_changing_comes_again_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_letters_that_are_not_done_with_are_kept() {
+async fn batch_keeps_only_dead_letters_of_leased_steps() {
     let harness = graph(&[&[]], &[], "");
     let task = task(&harness).await;
     harness.memory().claim(task, "s0").await;

@@ -49,7 +49,7 @@ async fn watch(harness: &Harness) -> WatchdogReport {
 }
 
 #[tokio::test(start_paused = true)]
-async fn field_that_is_not_known_stays_where_the_item_lets_this_version_act() {
+async fn unknown_field_stays_in_an_item_that_this_version_may_act_on() {
     let harness = graph(&[&[]], &[], "");
     let task = harness.begin().await;
     let keys = [Key::Task(task), step(task, "s0")];
@@ -65,7 +65,7 @@ async fn field_that_is_not_known_stays_where_the_item_lets_this_version_act() {
 #[test_case("error", TaskStatus::Error; "in a state in which it could be retried")]
 #[test_case("suspended", TaskStatus::Pending; "in a state that is not known")]
 #[tokio::test(start_paused = true)]
-async fn newer_task_is_shown_and_left_alone(word: &str, shown: TaskStatus) {
+async fn newer_task_is_shown_but_not_acted_on(word: &str, shown: TaskStatus) {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[], &[0]], &[0], "");
     let task = harness.begin().await;
@@ -112,7 +112,7 @@ async fn newer_task_is_shown_and_left_alone(word: &str, shown: TaskStatus) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn newer_step_is_not_claimed_and_its_task_is_left_alone() {
+async fn newer_step_is_not_claimed_and_its_task_is_not_acted_on() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[], &[0]], &[], "");
     let task = harness.begin().await;
@@ -127,7 +127,7 @@ async fn newer_step_is_not_claimed_and_its_task_is_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn step_does_not_fail_in_a_task_that_has_become_newer_while_it_ran() {
+async fn step_does_not_fail_if_its_task_became_newer_meanwhile() {
     let harness = Arc::new(graph(&[&[]], &[], ""));
     let task = harness.begin().await;
     harness.fail("s0", [no()]);
@@ -153,7 +153,7 @@ async fn settled(decide: impl Fn(u32) -> Decision<()>) -> (u32, bool, Duration) 
 }
 
 #[tokio::test(start_paused = true)]
-async fn task_that_changes_is_looked_at_again_after_a_wait_that_grows_and_in_the_end_given_up() {
+async fn compare_and_set_retries_with_growing_waits_up_to_the_maximum() {
     // Half of 10, 20, 40 and 80 ms; then of 160 each time.
     let ms = Duration::from_millis;
     let leave_at = |look: u32| move |number| if number < look { Decision::ReadAgain } else { Decision::Leave(()) };

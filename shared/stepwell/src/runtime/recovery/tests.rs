@@ -19,7 +19,7 @@ fn by_itself(harness: &Harness, id: TaskId, what: ActionKind) -> Vec<u64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_done_is_undone_in_reverse_and_one_after_the_other() {
+async fn done_steps_are_compensated_in_reverse_one_after_another() {
     for whole in [true, false] {
         let harness = graph(&[&[], &[0], &[1], &[2]], &[0, 1, 2, 3], "");
         let harness = if whole { harness } else { harness.call_by_call() };
@@ -44,7 +44,7 @@ fn cancelled_before(harness: &Arc<Harness>, call: &str, task: TaskId) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_step_in_flight_is_waited_for_and_sets_the_undoing_going_however_it_ends() {
+async fn compensation_waits_for_the_step_in_flight_and_begins_whatever_its_outcome() {
     for (call, fault, seconds) in [("complete", None, 0), ("fail", Some(no()), 0), ("retry_later", Some(busy()), 1)] {
         let harness = Arc::new(graph(&[&[]], &[0], ""));
         harness.fail("s0", fault);
@@ -61,7 +61,7 @@ async fn the_step_in_flight_is_waited_for_and_sets_the_undoing_going_however_it_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_whose_worker_died_is_closed_when_its_lease_is_over() {
+async fn step_of_a_dead_worker_is_closed_after_its_lease() {
     let harness = graph(&[&[]], &[0], "");
     harness.crash("s0", [CrashAt::Before("complete")]);
     let task = harness.begin().await;
@@ -81,7 +81,7 @@ async fn a_step_whose_worker_died_is_closed_when_its_lease_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_that_was_redriven_while_the_task_was_read_is_waited_for_before_anything_is_undone() {
+async fn compensation_waits_for_a_step_redriven_during_the_read_of_the_task() {
     let harness = Arc::new(graph(&[&[]], &[0], ""));
     harness.fail("s0", [no()]);
     let (task, there) = (harness.begin().await, harness.clone());
@@ -101,7 +101,7 @@ async fn a_step_that_was_redriven_while_the_task_was_read_is_waited_for_before_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_have_passed_is_redriven_by_itself_after_1_2_and_4_minutes_and_then_undone() {
+async fn engine_redrives_transient_failures_after_1_2_and_4_minutes_and_then_compensates() {
     let harness = graph(&[&[]], &[0], "redrives: 3,");
     harness.fail("s0", std::iter::repeat_n(busy(), 12));
     let task = harness.begin().await;
@@ -121,7 +121,7 @@ async fn what_may_have_passed_is_redriven_by_itself_after_1_2_and_4_minutes_and_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_whose_message_is_not_sent_is_made_good_by_the_watchdog() {
+async fn watchdog_sends_the_message_of_a_redrive_whose_send_failed() {
     let harness = graph(&[&[]], &[], "redrives: 1,").call_by_call();
     harness.fail("s0", [busy(), busy(), busy()]);
     let task = harness.begin().await;
@@ -134,7 +134,7 @@ async fn a_restart_whose_message_is_not_sent_is_made_good_by_the_watchdog() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_task_waits_for_a_retry_as_long_as_its_file_says() {
+async fn failed_task_waits_for_a_redrive_before_it_is_compensated() {
     let harness = graph(&[&[]], &[0], "compensate_after_seconds: 600,");
     harness.fail("s0", [no()]);
     let task = harness.begin().await;
@@ -154,7 +154,7 @@ async fn a_failed_task_waits_for_a_retry_as_long_as_its_file_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_failed_is_left_as_it_is_where_its_file_says_so_until_somebody_undoes_it() {
+async fn failed_task_is_compensated_only_on_request_if_its_policy_says_so() {
     for head in ["compensate: on_cancel,", "compensate: manual,"] {
         let harness = graph(&[&[], &[0]], &[0, 1], head);
         harness.fail("s1", [no()]);
@@ -173,7 +173,7 @@ async fn what_failed_is_left_as_it_is_where_its_file_says_so_until_somebody_undo
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_task_that_is_left_as_it_is_can_be_undone_later() {
+async fn task_cancelled_without_compensation_can_be_compensated_later() {
     let harness = graph(&[&[], &[0]], &[0], "compensate: manual,");
     let task = harness.begin().await;
     harness.run_until(task, |snapshot| snapshot.step("s0").unwrap().state.is_done()).await.unwrap();
@@ -189,7 +189,7 @@ async fn a_cancelled_task_that_is_left_as_it_is_can_be_undone_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_compensation_that_fails_for_good_holds_up_the_others_until_it_is_retried() {
+async fn failed_compensation_blocks_the_next_until_it_is_redriven() {
     let harness = graph(&[&[], &[0]], &[0, 1], "");
     harness.fail("s1", [no()]);
     harness.fail("u1", [StepFault::Panic, no()]);
@@ -209,7 +209,7 @@ async fn a_compensation_that_fails_for_good_holds_up_the_others_until_it_is_retr
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_compensation_that_somebody_is_at_is_not_woken_again() {
+async fn leased_compensation_gets_no_second_message() {
     let harness = graph(&[&[]], &[0], "");
     harness.fail("s0", [no()]);
     let task = harness.begin().await;

@@ -49,7 +49,7 @@ fn written(harness: &Harness, shard: u8, number: u64) -> Id {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_whose_messages_are_lost_is_woken_after_a_minute() {
+async fn lost_messages_are_sent_again_after_a_minute() {
     let harness = graph(&[&[], &[]], &[], "");
     let task = harness.begin().await;
     harness.lose_messages();
@@ -62,7 +62,7 @@ async fn a_task_whose_messages_are_lost_is_woken_after_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_stays_asleep_is_woken_less_and_less_often() {
+async fn interval_between_messages_to_a_quiet_task_grows() {
     let harness = graph(&[&[]], &[], "");
     harness.begin().await;
     let mut woken = Vec::new();
@@ -76,7 +76,7 @@ async fn a_task_that_stays_asleep_is_woken_less_and_less_often() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_nothing_more_is_not_looked_at_any_more() {
+async fn failed_task_without_running_branches_is_not_inspected_any_more() {
     let harness = graph(&[&[], &[]], &[], "");
     harness.fail("s0", [no()]);
     let task = harness.begin().await;
@@ -89,7 +89,7 @@ async fn what_waits_for_nothing_more_is_not_looked_at_any_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_takes_page_after_page_until_it_comes_to_its_bounds() {
+async fn run_reads_pages_until_its_budget_is_used_up() {
     let harness = graph(&[&[]], &[], "");
     for number in 0..60 {
         written(&harness, 0, number);
@@ -111,7 +111,7 @@ async fn a_run_takes_page_after_page_until_it_comes_to_its_bounds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_part_of_the_index_comes_first_each_minute() {
+async fn another_shard_of_the_index_comes_first_each_minute() {
     let harness = graph(&[&[]], &[], "");
     let tasks: Vec<Id> = (0..IndexPartition::SHARDS).map(|shard| written(&harness, shard, 0)).collect();
     let due = harness.now() + MINUTE;
@@ -130,7 +130,7 @@ async fn another_part_of_the_index_comes_first_each_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn however_many_tasks_are_newer_they_keep_it_from_no_other() {
+async fn newer_tasks_do_not_use_up_the_budget() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[]], &[], "");
     let newer: Vec<Id> = (0..60).map(|number| written(&harness, 0, number)).collect();
@@ -143,11 +143,11 @@ async fn however_many_tasks_are_newer_they_keep_it_from_no_other() {
     assert_eq!(watch(&harness, 10).await, expected, "with a bound of ten tasks");
     assert_eq!(listed(&harness, behind).1, harness.now() + MINUTE);
     assert!(newer.iter().map(|task| listed(&harness, *task)).eq(due), "each stays where its own watchdog looks for it");
-    assert_eq!(log.lines("ERROR message=not looked at").len(), 1, "one line keeps the alarm on");
+    assert_eq!(log.lines("ERROR message=not inspected").len(), 1, "one line keeps the alarm on");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_cannot_be_looked_at_stands_in_nobodys_way() {
+async fn task_whose_inspection_fails_does_not_block_others() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[]], &[], "");
     let tasks = [written(&harness, 0, 0), written(&harness, 0, 1)];
@@ -161,7 +161,7 @@ async fn a_task_that_cannot_be_looked_at_stands_in_nobodys_way() {
     let mut moments = tasks.map(|task| listed(&harness, task).1.since(harness.now()));
     moments.sort_unstable();
     assert_eq!(moments, [MINUTE, 5 * MINUTE]);
-    assert_eq!(log.lines("ERROR message=the task could not be looked at").len(), 1);
+    assert_eq!(log.lines("ERROR message=the inspection of the task failed").len(), 1);
     for task in tasks {
         harness.run(task).await.unwrap();
     }
@@ -173,27 +173,27 @@ async fn a_task_that_cannot_be_looked_at_stands_in_nobodys_way() {
     harness.fail_call("move_in_index", [FailureKind::Unavailable]);
     let report = minute(&harness).await;
     assert_eq!((report.failed, listed(&harness, broken)), (1, (IndexPartition::Pending, due)), "it is still due");
-    assert_eq!(log.lines("ERROR message=nor could it be listed for later").len(), 1);
+    assert_eq!(log.lines("ERROR message=the task could not be listed for later").len(), 1);
     assert_eq!(harness.run(broken).await.unwrap().status(), TaskStatus::Complete);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_somebody_does_to_a_task_while_it_is_looked_at_is_not_undone() {
+async fn action_during_an_inspection_is_not_overwritten() {
     let (log, _guard) = Log::new();
-    let listed_anew = || log.lines("DEBUG message=listed anew by somebody else meanwhile").len();
+    let moved = || log.lines("DEBUG message=moved in the index by another process meanwhile").len();
     let harness = Arc::new(graph(&[&[]], &[], ""));
     let (task, there) = (harness.begin().await, harness.clone());
     harness.meanwhile("move_in_index", async move { there.client().resolve(task, &actor()).await.unwrap() });
     let report = minute(&harness).await;
     assert_eq!((report.looked_at, report.failed), (1, 0));
     assert_eq!(listed(&harness, task), (IndexPartition::ResolvedManually, harness.now()));
-    assert_eq!(listed_anew(), 1);
+    assert_eq!(moved(), 1);
     harness.begin().await;
-    assert_eq!((minute(&harness).await.looked_at, listed_anew()), (1, 1));
+    assert_eq!((minute(&harness).await.looked_at, moved()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_is_gone_when_it_is_looked_at_is_passed_over() {
+async fn task_deleted_during_a_run_is_skipped() {
     let harness = graph(&[&[]], &[], "");
     let (task, store) = (harness.begin().await, harness.memory().store.clone());
     harness.meanwhile("load_all", async move {
@@ -204,7 +204,7 @@ async fn a_task_that_is_gone_when_it_is_looked_at_is_passed_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_compensation_that_nobody_goes_on_with_is_brought_on() {
+async fn interrupted_compensation_is_advanced_by_the_watchdog() {
     let harness = graph(&[&[]], &[0], "").call_by_call();
     harness.fail("s0", [no()]);
     harness.fail_call("order_compensations", [FailureKind::Unavailable; 2]);
@@ -225,7 +225,7 @@ async fn a_compensation_that_nobody_goes_on_with_is_brought_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_failed_beside_a_step_that_is_then_done_by_hand_is_redriven() {
+async fn transient_failure_is_redriven_after_the_permanent_one_was_resolved() {
     let harness = graph(&[&[], &[]], &[], "redrives: 1,");
     harness.fail("s0", [no()]);
     harness.fail("s1", [busy(), busy(), busy()]);
@@ -248,7 +248,7 @@ async fn what_failed_beside_a_step_that_is_then_done_by_hand_is_redriven() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_compensation_that_failed_calls_for_people_at_least_once_an_hour_until_they_have_come() {
+async fn failed_compensation_is_logged_at_least_hourly_until_it_is_resolved() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[]], &[0], "");
     let calls = || log.lines(&format!("ERROR message={}", recovery::COMPENSATION_FAILED));

@@ -29,7 +29,7 @@ fn key(text: &str) -> IdempotencyKey {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_wakes_what_waits_for_nothing() {
+async fn start_sends_messages_to_the_roots() {
     let harness = graph(JOIN, &[], "");
     let (client, context) = (harness.client(), json!({ "total": 100 }));
     let started = client.start(&join(), &context, None).await.unwrap();
@@ -42,7 +42,7 @@ async fn a_start_wakes_what_waits_for_nothing() {
 
 /// A newer version has started it, and its key cannot be acted on.
 #[tokio::test(start_paused = true)]
-async fn a_request_that_a_newer_version_has_accepted_finds_its_task() {
+async fn repeated_request_finds_the_task_that_a_newer_version_started() {
     let harness = graph(JOIN, &[], "");
     let client = harness.client();
     let start = async |units: u32| client.start(&join(), &json!({ "units": units }), Some(&key("a-key"))).await;
@@ -57,7 +57,7 @@ async fn a_request_that_a_newer_version_has_accepted_finds_its_task() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_of_a_newer_version_that_broke_off_is_for_that_version_to_finish() {
+async fn interrupted_start_by_a_newer_version_is_not_completed() {
     let harness = graph(JOIN, &[], "");
     let client = harness.client();
     let start = async || client.start(&join(), &Value::Null, Some(&key("a-key"))).await;
@@ -75,13 +75,13 @@ async fn a_start_of_a_newer_version_that_broke_off_is_for_that_version_to_finish
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_was_never_started_has_no_history() {
+async fn task_that_was_never_started_has_no_snapshot() {
     let harness = graph(JOIN, &[], "");
     assert_eq!(harness.client().snapshot(TaskId::new()).await.unwrap(), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_stands_for_the_request_that_it_was_first_used_with() {
+async fn idempotency_key_belongs_to_its_first_request() {
     let harness = graph(JOIN, &[], "");
     let client = harness.client();
     let start = async |workflow: &Workflow, units: u32| {
@@ -105,7 +105,7 @@ async fn a_key_stands_for_the_request_that_it_was_first_used_with() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_started_leaves_nothing_behind() {
+async fn refused_start_writes_nothing() {
     let harness = graph(JOIN, &[], "");
     let client = harness.client();
     let strict =
@@ -138,7 +138,7 @@ async fn after_a_failed(call: &str) -> (Harness, TaskId, bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_that_broke_off_is_brought_to_its_end_by_its_repeat() {
+async fn interrupted_start_is_completed_by_its_repetition() {
     for call in ["reserve_key", "create", "send"] {
         let (harness, task, already_there) = after_a_failed(call).await;
         assert_eq!(already_there, call == "send", "{call}");
@@ -151,7 +151,7 @@ async fn a_start_that_broke_off_is_brought_to_its_end_by_its_repeat() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repeat_wakes_only_what_nobody_has_touched() {
+async fn repeated_start_sends_messages_to_pending_roots_only() {
     let harness = graph(JOIN, &[], "");
     let client = harness.client();
     let start = async || client.start(&join(), &Value::Null, Some(&key("k"))).await.unwrap().task_id;
