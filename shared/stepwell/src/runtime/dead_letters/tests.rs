@@ -48,7 +48,7 @@ async fn dead_letter_fails_its_step_and_task() {
     let why = error.message;
     let (what, step, who) = (ActionKind::DeadLetter, Some("s0".to_owned()), "dead_letters".to_owned());
     assert_eq!(snapshot.task.actions, [Action { at: harness.now(), what, step, who, why }]);
-    assert_eq!(log.lines("ERROR message=given up").len(), 1);
+    assert_eq!(log.lines("ERROR message=delivery exhausted").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
