@@ -1,4 +1,4 @@
-//! Every transition in every state, on the store in memory: it is made where the state machine allows it, and nowhere else.
+//! Applies every transition in every state on the store in memory: it takes effect if and only if the state machine allows it.
 
 use super::{
     item::{Key, attribute},
@@ -51,7 +51,7 @@ fn written(store: &MemoryStore, transition: &Transition) -> bool {
     store.apply_observed(transition, |_| ()).unwrap().is_written()
 }
 
-/// Brings the step into this state, after attempt 2, with a lease or a wait that ends at second 10.
+/// Sets the state of the step, after attempt 2, with a lease or a wait that ends at second 10.
 fn put_step(store: &MemoryStore, task: TaskId, state: StepState) {
     let moment = at(10).as_millis();
     let mut changes = vec![Change::Set(attribute::STATE, json!(state)), Change::Set(attribute::ATTEMPT, json!(2))];
@@ -69,7 +69,7 @@ fn put_step(store: &MemoryStore, task: TaskId, state: StepState) {
     store.force(Key::Step(task, STEP.to_owned()), changes).unwrap();
 }
 
-/// Brings the task into this state. The order of its compensations is settled in one that has any.
+/// Sets the state of the task. The order of its compensations, if it has any, is written.
 fn put_state(store: &MemoryStore, task: TaskId, state: TaskState) {
     let [ends_as, order] = match state.ends_as() {
         Some(end) => {
@@ -144,7 +144,7 @@ fn step_transition_is_applied_if_and_only_if_the_state_machine_allows_its_event(
             assert_eq!(write.event, Some(Event::Step(event)));
             let made_before = write.made_before.is_some() && event != StepEvent::Claim;
             let leads_here = StepState::InProgress.on(event) == Some(state) && made_before;
-            // A transition that was made for what was read has no event where the state it was read in allows none.
+            // A transition for a snapshot has no event if the state of the snapshot allows none.
             let as_read = matches!(event, StepEvent::DeadLetter | StepEvent::Cancel | StepEvent::Resolve);
             if as_read && state.on(event).is_none() {
                 continue;
@@ -288,8 +288,8 @@ fn step_keeps_its_error_if_its_task_was_cancelled_meanwhile() {
     assert_eq!((store.step(id, STEP).error, store.all(id).task), (Some(failure()), task));
 }
 
-/// A task in this state. Where it is to be redriven, the step and its compensation have failed, so that only the task's
-/// state can forbid it.
+/// A task in this state. For a redrive, the step and its compensation have failed, so that only the task's state can forbid
+/// it.
 fn in_state(state: TaskState, event: TaskEvent) -> (MemoryStore, TaskId) {
     let (store, snapshot) = started();
     let id = snapshot.task.id;
@@ -305,12 +305,12 @@ fn in_state(state: TaskState, event: TaskEvent) -> (MemoryStore, TaskId) {
     (store, id)
 }
 
-/// What fails, is mended or redriven in a task in this state.
+/// The step that fails, is resolved or redriven in a task in this state.
 fn step_of(state: TaskState) -> &'static str {
     if state.ends_as().is_some() { UNDO } else { STEP }
 }
 
-/// The task's transition for this event, by the task as it stands; `None` where it does not allow one.
+/// The transition for this event of the task as it is; `None` if its state does not allow one.
 fn of_task(store: &MemoryStore, id: TaskId, event: TaskEvent) -> Option<Transition> {
     let task = store.all(id).task.unwrap();
     let step = store.step(id, step_of(task.state));

@@ -1,10 +1,10 @@
-//! One delivery at a time: what a refused claim leads to, and what a call that fails does.
+//! Single deliveries: refused claims, and failed calls.
 
 use super::*;
 use stepwell::core::{item::attribute, state::TaskStatus};
 use test_case::{test_case, test_matrix};
 
-/// What stands there decides: it is worked by somebody, not due yet, done, or failed.
+/// The state of the step decides: leased, not due yet, done, or failed.
 #[test_case(StepState::InProgress, Some(30), 0)]
 #[test_case(StepState::Retrying, Some(40), 0)]
 #[test_case(StepState::Complete, None, 1)]
@@ -36,7 +36,7 @@ async fn refused_claim_is_handled_by_the_state_of_the_step(state: StepState, hid
     assert_eq!(record(&harness, task, "s0"), before);
 }
 
-/// A lease that is over is taken over, and one that ends at this moment is not over.
+/// A lease is taken over after its end, but not at the very time of its end.
 #[test_case(0, 0)]
 #[test_case(1, 1)]
 #[tokio::test(start_paused = true)]
@@ -58,7 +58,7 @@ async fn ended_lease_is_taken_over(over_for_ms: u64, runs: usize) {
     assert_eq!(record(&harness, task, "s0").attempts.len(), 2 * runs, "the lost one, and the one that did it");
 }
 
-/// Two workers see that a lease is over. One is faster, and puts the step back before the other writes.
+/// Two workers see that a lease has ended. One is faster, and releases the step before the other writes.
 #[tokio::test(start_paused = true)]
 async fn second_take_over_is_refused() {
     let journal = Journal::default();
@@ -85,7 +85,7 @@ async fn second_take_over_is_refused() {
     assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete);
 }
 
-/// Whoever has claimed what belongs to no task takes the item away, unless they die before that.
+/// The delivery that has claimed a step of no task deletes the item, unless its worker dies before that.
 #[tokio::test(start_paused = true)]
 async fn orphan_claim_of_another_delivery_is_waited_for() {
     let journal = Journal::default();
@@ -100,14 +100,14 @@ async fn orphan_claim_of_another_delivery_is_waited_for() {
     assert_eq!((harness.memory().store.count(), harness.undeliverable().len()), (0, 2));
     assert_eq!(harness.memory().queue.next_due(), None);
 
-    // One that holds no lease belongs to nobody.
+    // An item without a lease has no owner.
     force(&harness, task, "s0", vec![Change::Set(attribute::STATE, "complete".into())]);
     assert!(deliver(&harness, "s0", journal.clone(), &[message("m", body(task, "s0"))]).await.is_empty());
     assert_eq!(harness.undeliverable().len(), 3);
 }
 
-/// The message is hidden the longer the more often it has come, so that an outage does not use up its receive count. What
-/// was claimed and could not be loaded is put back, at no cost.
+/// The message is hidden for longer with each delivery, so that an outage does not use up its receive count. A claim whose
+/// load failed is released, and does not count.
 #[test_matrix(["claim", "load", "complete"], [(1, 1), (3, 4), (100, 300)])]
 #[tokio::test(start_paused = true)]
 async fn message_comes_back_after_a_growing_wait_if_a_call_fails(call: &'static str, (receives, hidden): (u32, u64)) {

@@ -1,11 +1,11 @@
-//! Graphs in which nothing breaks, graphs in which some steps fail, and what duplicates do to them: nothing.
+//! DAGs in which no step fails, DAGs in which some steps fail, and duplicate messages, which have no effect.
 
 use super::*;
 use proptest::prelude::*;
 use stepwell::{core::state::TaskStatus, permanent, retryable, testing::StepFault};
 use test_case::test_matrix;
 
-/// Two first steps and three last ones, one of them first and last at once.
+/// Two roots and three leaves, one of which is both.
 fn several_ends() -> TestWorkflow {
     TestWorkflow::new([vec![], vec![], vec![0], vec![0, 1], vec![]])
 }
@@ -42,7 +42,7 @@ async fn every_step_runs_once_and_gets_the_results_of_its_ancestors(
     for step in &snapshot.steps {
         assert_eq!((step.state, step.attempt, step.uncounted_attempts), (StepState::Complete, 1, 0), "{}", step.name);
         assert_eq!(outcomes(&snapshot, &step.name), [(1, Outcome::Complete)]);
-        assert!(step.finished_at <= snapshot.task.finished_at, "the task ends with its last step");
+        assert!(step.finished_at <= snapshot.task.finished_at, "the task ends with its last leaf");
     }
     assert_eq!(harness.undeliverable(), []);
     if copies == 1 {
@@ -75,7 +75,7 @@ struct Case {
     graph: TestWorkflow,
     /// How often each step fails before it succeeds.
     flaky: Vec<usize>,
-    /// Which steps fail for good, until somebody sees to it.
+    /// The steps that fail for good, until they are redriven.
     broken: Vec<bool>,
     copies: usize,
     by_call: bool,
@@ -95,8 +95,8 @@ fn case() -> impl Strategy<Value = Case> {
     })
 }
 
-/// Whatever the graph and whatever fails in it: what depends on nothing broken is run until it succeeds, and no oftener;
-/// what does depend on it is not run; and after a redrive the rest is, and only the rest.
+/// For any DAG and any failures: a step that does not depend on a failed one runs until it succeeds, and not again. A step that
+/// does depend on a failed one does not run. After a redrive the rest runs, and only the rest.
 async fn play(case: Case) {
     let (names, lineages) = (case.graph.names(), case.graph.lineages());
     let is_broken = |step: &String| case.broken[step[1..].parse::<usize>().unwrap()];

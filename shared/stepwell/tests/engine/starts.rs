@@ -1,4 +1,4 @@
-//! Starting tasks, once however often it is asked for.
+//! Idempotent starts of tasks.
 
 use super::*;
 use stepwell::{
@@ -37,11 +37,11 @@ async fn same_key_and_request_give_the_same_task() {
     let late = start(&context(), "order-1").await.unwrap();
     assert_eq!((late.task_id, late.already_there), (first.task_id, true));
     run(&harness, first.task_id).await;
-    assert_eq!(journal.runs().len(), 6, "a task that is over is not run again");
+    assert_eq!(journal.runs().len(), 6, "a completed task does not run again");
 }
 
-/// The client dies at each of its calls in turn, and the request is sent again. The key and the task are two calls; the
-/// messages for the two first steps are one with the task, or each another.
+/// The client crashes at each of its calls in turn, and the request is sent again. The key and the task are two calls. The
+/// messages of the two roots are part of the second, or one call each.
 #[test_case(true, 8)]
 #[test_case(false, 4)]
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,10 @@
-//! Two workflows over one store and its queues.
+//! Two workflows on one store and its queues.
 
 use super::*;
 use stepwell::{core::state::TaskStatus, testing::Undeliverable};
 use test_case::{test_case, test_matrix};
 
-/// A workflow of this name whose steps come one after the other.
+/// A workflow with this name that is a chain of these steps.
 fn chain(name: &str, steps: &[&str]) -> Workflow {
     let before = [None].into_iter().chain(steps.iter().map(Some));
     let steps = steps.iter().zip(before);
@@ -61,7 +61,7 @@ async fn unknown_workflow_is_refused_by_name() {
     assert_eq!(format!("{error:?}"), "the harness has no workflow `return`. Give it by `beside`");
 }
 
-/// Before the step's turn, when it is its turn, and when it is done.
+/// Before the step is ready, when it is ready, and when it is done.
 #[test_case(StepState::Pending, false, 1; "too early")]
 #[test_case(StepState::Pending, true, 1; "in its turn")]
 #[test_case(StepState::Complete, true, 0; "too late")]

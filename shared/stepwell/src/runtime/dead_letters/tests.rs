@@ -18,15 +18,15 @@ use serde_json::json;
 const SECOND: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(30);
 
-/// A task whose own messages are gone.
+/// A task whose own messages are lost.
 async fn task(harness: &Harness) -> TaskId {
     let task = harness.begin().await;
     harness.lose_messages();
     task
 }
 
-/// The queue gives up on a message of this step; answers when it is to come again, if at all.
-async fn bury(harness: &Harness, task: TaskId, step: &str) -> Option<Timestamp> {
+/// Delivers a dead letter of this step. Returns the time of its next delivery, if it is kept.
+async fn dead_letter(harness: &Harness, task: TaskId, step: &str) -> Option<Timestamp> {
     harness.put_message(DEAD_LETTERS, json!({ "task_id": task, "step": step }).to_string());
     harness.run_for(Duration::ZERO).await.unwrap();
     harness.memory().queue.next_due()
@@ -37,7 +37,7 @@ async fn dead_letter_fails_its_step_and_task() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[]], &[], "");
     let task = task(&harness).await;
-    assert_eq!(bury(&harness, task, "s0").await, None);
+    assert_eq!(dead_letter(&harness, task, "s0").await, None);
     let known = format!("received 1 times from an unknown queue, first sent at {}", harness.now());
     let snapshot = harness.snapshot(task).await.unwrap();
     let step = snapshot.step("s0").unwrap();
@@ -74,11 +74,11 @@ async fn dead_letter_of_a_leased_step_waits_for_the_end_of_the_lease() {
     let harness = graph(&[&[]], &[], "");
     let task = task(&harness).await;
     let lease = harness.memory().claim(task, "s0").await;
-    assert_eq!(bury(&harness, task, "s0").await, Some(lease.until + SECOND));
+    assert_eq!(dead_letter(&harness, task, "s0").await, Some(lease.until + SECOND));
     assert_eq!(harness.step(task, "s0").state, StepState::InProgress);
     harness.memory().runtime.wait_until(lease.until).await;
     harness.lose_messages();
-    assert_eq!(bury(&harness, task, "s0").await, Some(lease.until + SECOND), "a lease holds to its end");
+    assert_eq!(dead_letter(&harness, task, "s0").await, Some(lease.until + SECOND), "a lease holds to its end");
     harness.run_for(SECOND).await.unwrap();
     assert_eq!((harness.step(task, "s0").state, harness.memory().queue.next_due()), (StepState::Error, None));
 }
@@ -89,7 +89,7 @@ async fn step_failed_by_a_dead_letter_is_compensated() {
     let task = task(&harness).await;
     harness.memory().claim(task, "s0").await;
     harness.skip(LEASE + SECOND).await;
-    bury(&harness, task, "s0").await;
+    dead_letter(&harness, task, "s0").await;
     assert_eq!(harness.woken(), ["s0", "u0"]);
 }
 
@@ -99,7 +99,7 @@ async fn dead_letter_of_a_waiting_or_ended_step_is_dropped() {
     let harness = graph(&[&[], &[0]], &[], "");
     let untouched = async |task: TaskId, step: &str| {
         let before = harness.snapshot(task).await.unwrap();
-        assert_eq!(bury(&harness, task, step).await, None, "{step}");
+        assert_eq!(dead_letter(&harness, task, step).await, None, "{step}");
         assert_eq!(harness.snapshot(task).await.unwrap(), before, "{step}");
     };
     let waiting = task(&harness).await;
@@ -142,7 +142,7 @@ async fn dead_letter_comes_back_after_a_growing_wait_if_a_call_fails() {
     let task = task(&harness).await;
     let start = harness.now();
     harness.fail_call("load_all", [FailureKind::Unavailable; 2]);
-    assert_eq!(bury(&harness, task, "s0").await, Some(start + SECOND));
+    assert_eq!(dead_letter(&harness, task, "s0").await, Some(start + SECOND));
     harness.run_for(SECOND).await.unwrap();
     assert_eq!(harness.memory().queue.next_due(), Some(start + 3 * SECOND));
     harness.run_for(2 * SECOND).await.unwrap();
@@ -150,7 +150,7 @@ async fn dead_letter_comes_back_after_a_growing_wait_if_a_call_fails() {
 
     let start = harness.now();
     harness.fail_call("reject", [FailureKind::Refused]);
-    assert_eq!(bury(&harness, TaskId::new(), "s0").await, Some(start + SECOND));
+    assert_eq!(dead_letter(&harness, TaskId::new(), "s0").await, Some(start + SECOND));
     harness.run_for(SECOND).await.unwrap();
     assert_eq!(harness.undeliverable().len(), 1);
 }
@@ -166,9 +166,9 @@ async fn dead_letter_comes_back_soon_after_persistent_conflicts() {
             memory.apply(&step::release(&lease)).await.unwrap();
         });
     }
-    // Its reader has waited for 1.275 s in all between its tries.
+    // The reader has waited for 1.275 s in all between its tries.
     let due = harness.now() + Duration::from_millis(1_275) + SECOND;
-    assert_eq!(bury(&harness, task, "s0").await, Some(due));
+    assert_eq!(dead_letter(&harness, task, "s0").await, Some(due));
     assert_eq!(harness.step(task, "s0").state, StepState::Pending);
 }
 

@@ -1,5 +1,5 @@
-//! What a newer version has written, in the hands of this one: acted on where it allows that, else shown and left alone. And
-//! tasks that change while they are decided on.
+//! Items of newer formats: this version acts on them if `needs` allows it, and only shows them otherwise. And conflicts during
+//! compare-and-set.
 
 use super::*;
 use crate::{
@@ -30,7 +30,7 @@ fn items<const N: usize>(harness: &Harness, keys: &[Key; N]) -> [Item; N] {
     keys.each_ref().map(|key| harness.memory().store.item(key))
 }
 
-/// Each of these steps' queues hands out a message, and has to keep it.
+/// Delivers a message to each of these steps, and checks that it is kept.
 async fn is_kept(harness: &Harness, task: TaskId, steps: &[&str]) {
     harness.lose_messages();
     for step in steps {
@@ -61,9 +61,9 @@ async fn unknown_field_stays_in_an_item_that_this_version_may_act_on() {
     }
 }
 
-#[test_case("pending", TaskStatus::Pending; "in a state that is known")]
-#[test_case("error", TaskStatus::Error; "in a state in which it could be retried")]
-#[test_case("suspended", TaskStatus::Pending; "in a state that is not known")]
+#[test_case("pending", TaskStatus::Pending; "in a known state")]
+#[test_case("error", TaskStatus::Error; "in a state that allows a redrive")]
+#[test_case("suspended", TaskStatus::Pending; "in an unknown state")]
 #[tokio::test(start_paused = true)]
 async fn newer_task_is_shown_but_not_acted_on(word: &str, shown: TaskStatus) {
     let (log, _guard) = Log::new();
@@ -107,7 +107,7 @@ async fn newer_task_is_shown_but_not_acted_on(word: &str, shown: TaskStatus) {
     let alarms = log.lines(&alarm);
     assert!(
         alarms.len() == 2 && alarms.iter().all(|line| line.starts_with("ERROR")),
-        "of the worker and the watchdog: {alarms:?}"
+        "one of the worker and one of the watchdog: {alarms:?}"
     );
 }
 
@@ -123,7 +123,7 @@ async fn newer_step_is_not_claimed_and_its_task_is_not_acted_on() {
     assert!(matches!(harness.client().cancel(task, &actor()).await, Err(ActionError::Newer(_))));
     watch(&harness).await;
     assert_eq!(items(&harness, &keys), before);
-    assert_eq!(log.lines(NEWER_FORMAT).len(), 3, "the one that waits for it does not run either");
+    assert_eq!(log.lines(NEWER_FORMAT).len(), 3, "its dependent does not run either");
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,10 +136,14 @@ async fn step_does_not_fail_if_its_task_became_newer_meanwhile() {
     harness.run_for(Duration::ZERO).await.unwrap();
     assert!(harness.memory().queue.holds_any_of(task), "the message is kept");
     let states = (harness.state(task), harness.step(task, "s0").state);
-    assert_eq!(states, (TaskState::Running, StepState::InProgress), "neither without the other");
+    assert_eq!(
+        states,
+        (TaskState::Running, StepState::InProgress),
+        "the step and the task fail together or not at all"
+    );
 }
 
-/// How often it was looked at the task, how it went, and how long it took.
+/// The number of reads of the task, whether it was settled, and the time it took.
 async fn settled(decide: impl Fn(u32) -> Decision<()>) -> (u32, bool, Duration) {
     let memory = Memory::new(VirtualClock::new());
     let engine = Engine { store: memory.clone(), queue: memory.clone(), runtime: memory.runtime };

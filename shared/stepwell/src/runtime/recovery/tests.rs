@@ -11,8 +11,8 @@ use std::{sync::Arc, time::Duration};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// When something was done to the task by itself, in whole minutes after its start.
-fn by_itself(harness: &Harness, id: TaskId, what: ActionKind) -> Vec<u64> {
+/// The times of the engine's own actions of this kind, in whole minutes after the task's start.
+fn engine_actions(harness: &Harness, id: TaskId, what: ActionKind) -> Vec<u64> {
     let actions = harness.memory().store.with_task(id, |task| task.actions.clone()).unwrap();
     let these = actions.into_iter().filter(|action| action.what == what && action.who == ENGINE_ACTOR);
     these.map(|action| action.at.since(VirtualClock::START).as_secs() / 60).collect()
@@ -29,8 +29,8 @@ async fn done_steps_are_compensated_in_reverse_one_after_another() {
         assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
         assert_eq!(harness.woken(), ["s0", "s1", "s2", "u2", "u1", "u0"]);
         assert_eq!(harness.step(task, "s3").state, StepState::Cancelled);
-        assert_eq!(harness.now(), VirtualClock::START, "each woke the next");
-        assert_eq!(by_itself(&harness, task, ActionKind::Compensate), [0]);
+        assert_eq!(harness.now(), VirtualClock::START, "each sends the message of the next");
+        assert_eq!(engine_actions(&harness, task, ActionKind::Compensate), [0]);
     }
 }
 
@@ -76,7 +76,7 @@ async fn step_of_a_dead_worker_is_closed_after_its_lease() {
     );
     let step = harness.step(task, "s0");
     assert_eq!((step.state, step.attempts[0].outcome), (StepState::Cancelled, Outcome::Lost));
-    // The lease is over after 35 s, and the watchdog looks a minute after the cancellation.
+    // The lease ends after 35 s, and the watchdog inspects the task a minute after the cancellation.
     assert_eq!(harness.now().since(cancelled_at), MINUTE);
 }
 
@@ -85,8 +85,8 @@ async fn compensation_waits_for_a_step_redriven_during_the_read_of_the_task() {
     let harness = Arc::new(graph(&[&[]], &[0], ""));
     harness.fail("s0", [no()]);
     let (task, there) = (harness.begin().await, harness.clone());
-    // The first to read the whole task is the worker, after the step has failed. Its steps are read before, itself after
-    // somebody has retried it, somebody else has claimed the step, and it was cancelled.
+    // The first read of the whole task is the worker's, after the step has failed. It reads the steps, then an operator
+    // redrives the task, a worker claims the step, an operator cancels the task, and then it reads the task's item.
     harness.meanwhile("load_all", async move {
         there.client().redrive(task, &actor()).await.unwrap();
         there.memory().claim(task, "s0").await;
@@ -97,7 +97,11 @@ async fn compensation_waits_for_a_step_redriven_during_the_read_of_the_task() {
         (harness.step(task, "s0").state, harness.state(task)),
         (StepState::InProgress, TaskState::Compensating(End::Cancelled))
     );
-    assert_eq!(harness.woken(), ["s0", "s0"], "the start's message and the retry's, and no compensation's");
+    assert_eq!(
+        harness.woken(),
+        ["s0", "s0"],
+        "the messages of the start and of the redrive, and none of a compensation"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,14 +112,14 @@ async fn engine_redrives_transient_failures_after_1_2_and_4_minutes_and_then_com
     harness.run(task).await.unwrap();
     let snapshot = harness.snapshot(task).await.unwrap();
     let attempts = &snapshot.step("s0").unwrap().attempts;
-    // Of the three attempts of a set the last one's end is the task's failure.
+    // The task fails at the end of the last of the three attempts of a set.
     let failures = attempts.iter().skip(2).step_by(3).map(|attempt| attempt.finished_at.unwrap());
     let redrives =
         snapshot.task.actions.iter().filter(|action| action.what == ActionKind::Redrive && action.who == ENGINE_ACTOR);
     let waits: Vec<u64> =
         redrives.zip(failures).map(|(redrive, failed)| redrive.at.since(failed).as_secs() / 60).collect();
     assert_eq!(waits, [1, 2, 4]);
-    assert_eq!(by_itself(&harness, task, ActionKind::Compensate).len(), 1);
+    assert_eq!(engine_actions(&harness, task, ActionKind::Compensate).len(), 1);
     assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
     assert_eq!(harness.step(task, "s0").attempts.len(), 12);
 }
@@ -140,7 +144,7 @@ async fn failed_task_waits_for_a_redrive_before_it_is_compensated() {
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
     assert_eq!(
-        (harness.state(task), by_itself(&harness, task, ActionKind::Compensate)),
+        (harness.state(task), engine_actions(&harness, task, ActionKind::Compensate)),
         (TaskState::Compensated(End::Error), vec![10])
     );
 

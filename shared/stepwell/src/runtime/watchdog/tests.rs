@@ -20,14 +20,14 @@ use uuid::Uuid;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The watchdog looks at what is due, and may look at so many tasks.
+/// Runs the watchdog with a budget of this many tasks.
 async fn watch(harness: &Harness, tasks: usize) -> WatchdogReport {
     let clock = harness.memory().runtime.clone();
     let watchdog = Watchdog::new(harness.ports(), harness.ports(), clock);
     watchdog.run(RunBudget { until: harness.now() + MINUTE, tasks }).await.unwrap()
 }
 
-/// What it has done a minute later.
+/// Runs the watchdog a minute later.
 async fn minute(harness: &Harness) -> WatchdogReport {
     harness.skip(MINUTE).await;
     watch(harness, 1_000).await
@@ -38,7 +38,7 @@ fn listed(harness: &Harness, task: TaskId) -> (IndexPartition, Timestamp) {
     (place.listing, place.at)
 }
 
-/// Writes a task into this part of the index without sending its messages.
+/// Writes a task into this shard of the index without sending its messages.
 fn written(harness: &Harness, shard: u8, number: u64) -> Id {
     let (workflow, low) = (workflow(&[&[]], &[], ""), 0x8000_0000_0000_0000 | (number << 8) | u64::from(shard));
     let id = Id::from(Uuid::from_u64_pair(0x0190_0000_0000_7000, low));
@@ -68,7 +68,7 @@ async fn interval_between_messages_to_a_quiet_task_grows() {
     let mut woken = Vec::new();
     for minute_ in 1..=60_u32 {
         let report = minute(&harness).await;
-        assert_eq!((report.sent, report.failed), (report.looked_at, 0), "the message is missing at each look");
+        assert_eq!((report.sent, report.failed), (report.looked_at, 0), "the message is missing at each inspection");
         woken.extend((report.looked_at > 0).then_some(minute_));
     }
     assert_eq!(woken, [1, 2, 4, 8, 16, 32]);
@@ -82,7 +82,7 @@ async fn failed_task_without_running_branches_is_not_inspected_any_more() {
     let task = harness.begin().await;
     harness.run_for(SECOND).await.unwrap();
     let failed_at = harness.snapshot(task).await.unwrap().task.finished_at.unwrap();
-    assert_eq!(listed(&harness, task), (IndexPartition::Compensating, failed_at + MINUTE), "the other one went on");
+    assert_eq!(listed(&harness, task), (IndexPartition::Compensating, failed_at + MINUTE), "the other branch went on");
     assert_eq!(minute(&harness).await, WatchdogReport { looked_at: 1, ..WatchdogReport::default() });
     assert_eq!(listed(&harness, task), (IndexPartition::Error, failed_at));
     assert_eq!(minute(&harness).await, WatchdogReport::default());
@@ -97,7 +97,7 @@ async fn run_reads_pages_until_its_budget_is_used_up() {
     written(&harness, 1, 0);
     harness.skip(MINUTE).await;
     let bounded = watch(&harness, 10).await;
-    assert_eq!((bounded.looked_at, bounded.unfinished), (25, true), "the rest of a page is looked at");
+    assert_eq!((bounded.looked_at, bounded.unfinished), (25, true), "the rest of a page is inspected");
     let rest = watch(&harness, 1_000).await;
     assert_eq!((rest.looked_at, rest.sent, rest.unfinished), (36, 36, false));
 
@@ -115,7 +115,7 @@ async fn another_shard_of_the_index_comes_first_each_minute() {
     let harness = graph(&[&[]], &[], "");
     let tasks: Vec<Id> = (0..IndexPartition::SHARDS).map(|shard| written(&harness, shard, 0)).collect();
     let due = harness.now() + MINUTE;
-    // The pending tasks' parts come before those of the compensating ones.
+    // The shards of pending tasks come before those of compensating tasks.
     let first = |now: Timestamp| usize::try_from(now.as_seconds() / 60 % 32).unwrap();
     harness.skip(MINUTE).await;
     while first(harness.now()) != 3 {
@@ -140,9 +140,9 @@ async fn newer_tasks_do_not_use_up_the_budget() {
     let due = newer.iter().map(|task| listed(&harness, *task)).collect::<Vec<_>>();
     harness.skip(MINUTE).await;
     let expected = WatchdogReport { looked_at: 1, sent: 1, newer: 60, ..WatchdogReport::default() };
-    assert_eq!(watch(&harness, 10).await, expected, "with a bound of ten tasks");
+    assert_eq!(watch(&harness, 10).await, expected, "with a budget of ten tasks");
     assert_eq!(listed(&harness, behind).1, harness.now() + MINUTE);
-    assert!(newer.iter().map(|task| listed(&harness, *task)).eq(due), "each stays where its own watchdog looks for it");
+    assert!(newer.iter().map(|task| listed(&harness, *task)).eq(due), "each keeps its position for the newer watchdog");
     assert_eq!(log.lines("ERROR message=not inspected").len(), 1, "one line keeps the alarm on");
 }
 
@@ -157,7 +157,7 @@ async fn task_whose_inspection_fails_does_not_block_others() {
         watch(&harness, 10).await,
         WatchdogReport { looked_at: 2, sent: 1, failed: 1, ..WatchdogReport::default() }
     );
-    // They are looked at side by side, so either may have met the failure.
+    // They are inspected concurrently, so the failure may have been that of either.
     let mut moments = tasks.map(|task| listed(&harness, task).1.since(harness.now()));
     moments.sort_unstable();
     assert_eq!(moments, [MINUTE, 5 * MINUTE]);
@@ -239,7 +239,7 @@ async fn transient_failure_is_redriven_after_the_permanent_one_was_resolved() {
         looks
     };
     assert!(looks(5).await > 0);
-    assert_eq!(looks(60).await, 0, "one of them failed for good, so nothing more happens by itself");
+    assert_eq!(looks(60).await, 0, "one of them failed for good, so the engine has nothing more to do");
     harness.client().resolve_step(task, "s0", "{}", &actor()).await.unwrap();
     let report = minute(&harness).await;
     assert_eq!((report.looked_at, report.recovered), (1, 1));
@@ -264,7 +264,7 @@ async fn failed_compensation_is_logged_at_least_hourly_until_it_is_resolved() {
         for _ in 0..61 {
             minute(&harness).await;
         }
-        assert!(calls().len() > before, "nobody was called in hour {hour}");
+        assert!(calls().len() > before, "nothing was logged in hour {hour}");
     }
 
     harness.client().resolve_step(task, "u0", "{}", &actor()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Finding tasks, page by page, and redriving all that are found.
+//! Finding tasks page by page, and bulk redrives.
 
 use crate::{
     Actor, Cursor, FailureKind, Filter, TaskId,
@@ -19,13 +19,13 @@ use uuid::Uuid;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The tasks that fit, page by page.
+/// The matching tasks, page by page.
 async fn pages(harness: &Harness, filter: &Filter, limit: usize) -> Vec<Vec<TaskId>> {
     let (mut pages, mut next) = (Vec::new(), None);
     loop {
         let found = harness.client().find(filter, next.as_ref(), limit).await.unwrap();
         pages.push(found.tasks.into_iter().map(|task| task.task_id).collect());
-        // As it comes back from whoever was given it.
+        // The client gets the cursor as a text and sends it back.
         match found.next {
             Some(cursor) => next = Some(cursor.to_string().parse().unwrap()),
             None => return pages,
@@ -37,7 +37,7 @@ async fn found(harness: &Harness, filter: Filter) -> BTreeSet<TaskId> {
     pages(harness, &filter, 1_000).await.concat().into_iter().collect()
 }
 
-/// A task whose step has failed with this code.
+/// A task whose step has failed with this error code.
 async fn failed(harness: &Harness, step: &str, code: &str) -> TaskId {
     harness.fail(step, [StepFault::Error(permanent(code, ""))]);
     let task = harness.begin().await;
@@ -45,7 +45,7 @@ async fn failed(harness: &Harness, step: &str, code: &str) -> TaskId {
     task
 }
 
-/// Writes so many tasks that are all in one part of the index, a second after each other.
+/// Writes this many tasks into one shard of the index, a second after each other.
 fn written_in_one_shard(harness: &Harness, count: u64) -> Vec<TaskId> {
     let workflow = workflow(&[&[]], &[], "");
     let write = |number: u64| {
@@ -94,7 +94,7 @@ async fn task_is_found_by_the_word_of_its_status_in_every_partition() {
             "{status}"
         );
     }
-    // Only the steps tell them apart; and both ends have the word of a task that ended so and was not undone.
+    // Only the steps distinguish `pending` and `in_progress`. A compensated task has the word of its end.
     for status in [TaskStatus::Pending, TaskStatus::InProgress] {
         assert!(
             found(&harness, Filter { status: Some(status), ..Filter::default() }).await.contains(&running),
@@ -191,12 +191,12 @@ async fn each_task_is_on_one_page_and_no_page_exceeds_the_limit() {
 async fn search_with_few_matches_stops_early_and_can_be_continued() {
     let harness = graph(&[&[]], &[], "");
     let tasks = written_in_one_shard(&harness, 1_050);
-    // Those that are listed first of all, and last.
+    // Tasks at the beginning and at the end of the index.
     let last = harness.now() + SECOND * 1_049;
     let filter = Filter { created_from: Some(last), ..Filter::default() };
     assert_eq!(pages(&harness, &filter, 10).await, [vec![], vec![tasks[1_049]]]);
     let none = Filter { created_from: Some(last + SECOND), ..Filter::default() };
-    assert_eq!(pages(&harness, &none, 10).await, [vec![], vec![]], "it looks no further than it has to");
+    assert_eq!(pages(&harness, &none, 10).await, [vec![], vec![]], "it reads no further than it has to");
 }
 
 #[test]
@@ -229,7 +229,7 @@ async fn find_fails_if_the_index_cannot_be_read() {
     harness.client().find(&Filter::default(), None, 10).await.unwrap_err();
 }
 
-/// What one call of many has done: how many it redrove, how many it found, where it stopped.
+/// The results of one bulk redrive: the number of redriven tasks, the found tasks, and the next page.
 async fn redrive_all(
     harness: &Harness,
     from: Option<&Cursor>,
@@ -248,7 +248,7 @@ async fn bulk_redrive_redrives_failed_tasks_only_and_only_with_an_actor() {
     harness.lose_messages();
     let task = failed(&harness, "s0", "NO").await;
     let (redriven, found, _) = redrive_all(&harness, None, None).await;
-    assert_eq!((redriven, found, harness.state(task)), (0, vec![task], TaskState::Failed), "it is only said");
+    assert_eq!((redriven, found, harness.state(task)), (0, vec![task], TaskState::Failed), "it only finds it");
     let (redriven, found, _) = redrive_all(&harness, None, Some(&actor())).await;
     assert_eq!((redriven, found, harness.state(task)), (1, vec![task], TaskState::Running));
     assert_eq!(harness.step(running, "s0").attempt, 0);
@@ -257,7 +257,7 @@ async fn bulk_redrive_redrives_failed_tasks_only_and_only_with_an_actor() {
     let closed = failed(&harness, "s0", "NO").await;
     harness.client().compensate(closed, &actor()).await.unwrap();
     harness.run(closed).await.unwrap();
-    assert_eq!(redrive_all(&harness, None, None).await, (0, vec![], None), "what is undone is closed");
+    assert_eq!(redrive_all(&harness, None, None).await, (0, vec![], None), "a compensated task is closed");
     let asked_for = Filter { compensated: Some(true), ..Filter::default() };
     let found = harness.client().redrive_all(&asked_for, None, 10, None).await.unwrap().found.tasks;
     assert_eq!(found.into_iter().map(|task| task.task_id).collect::<Vec<_>>(), [closed]);
@@ -280,14 +280,14 @@ async fn task_that_fails_again_during_a_bulk_redrive_is_not_redriven_twice() {
     let task = failed(&harness, "s0", "NO").await;
     let (redriven, found, next) = redrive_all(&harness, None, Some(&actor())).await;
     assert_eq!((redriven, found), (1, vec![task]));
-    // It fails at once, and so comes again behind the place where the first page ended.
+    // It fails at once, and so its new position is after the end of the first page.
     harness.skip(SECOND).await;
     harness.fail("s0", [no()]);
     harness.run(task).await.unwrap();
     let (redriven, found, _) = redrive_all(&harness, next.as_ref(), Some(&actor())).await;
     assert_eq!((redriven, found), (0, vec![]), "it was redriven by the first page");
     let (redriven, found, _) = redrive_all(&harness, None, Some(&actor())).await;
-    assert_eq!((redriven, found), (1, vec![task]), "whoever begins anew redrives it anew");
+    assert_eq!((redriven, found), (1, vec![task]), "a new search redrives it again");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! What operators do to tasks: in which states, with what answer, and what is left of it in the trail.
+//! The actions of operators: the states that allow them, their answers, and their entries in the audit trail.
 
 use crate::{
     ActionError, Actor, FailureKind, TaskId,
@@ -19,7 +19,7 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// A task of one step and its compensation, in this state. Both have failed where that can be.
+/// A task of one step and its compensation, in this state. Both have failed if the state allows it.
 async fn in_state(state: TaskState) -> (Harness, TaskId) {
     let harness = graph(&[&[]], &[0], "");
     let task = harness.begin().await;
@@ -37,7 +37,7 @@ async fn in_state(state: TaskState) -> (Harness, TaskId) {
     (harness, task)
 }
 
-/// Does this to a task.
+/// Does this action on a task.
 async fn act(harness: &Harness, task: TaskId, what: ActionKind) -> Result<(), ActionError> {
     let client = harness.client();
     match what {
@@ -53,7 +53,7 @@ async fn act(harness: &Harness, task: TaskId, what: ActionKind) -> Result<(), Ac
 async fn action_is_done_in_the_states_that_allow_it_and_refused_in_all_others() {
     use ActionKind::{Cancel, Compensate, Redrive, Resolve, ResolveStep};
     use TaskState::{Cancelled, Compensated, Compensating, Failed, Resolved, Running};
-    // What was attempted has to be undone first; of a running task nothing was, so all is undone at once.
+    // An attempted step has to be compensated first. A running task has none, so it is compensated at once.
     let leads_to = |state, what| match (state, what) {
         (Failed, Redrive) | (Running | Failed, ResolveStep) => Some(Running),
         (Compensating(end), Redrive) => Some(Compensating(end)),
@@ -84,7 +84,7 @@ async fn action_is_done_in_the_states_that_allow_it_and_refused_in_all_others() 
                     assert_eq!((at, done, who.as_str(), why.as_str()), (harness.now(), what, "somebody", "a test"));
                     assert_eq!(step.as_deref(), (what == ResolveStep).then_some("s0"));
                 }
-                // It is the compensation's turn, not the step's.
+                // The compensation is ready, not the step.
                 None if state.is_compensating() && what == ResolveStep => {
                     let status = TaskStatus::Compensating;
                     assert_eq!(
@@ -122,7 +122,7 @@ async fn redrive_gives_failed_steps_fresh_attempts_and_keeps_done_steps() {
     let task = harness.begin().await;
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Error);
     let before = harness.client().redrive(task, &actor()).await.unwrap();
-    assert_eq!((before.task.state, before.task.failed_steps.len()), (TaskState::Failed, 1), "as it stood before");
+    assert_eq!((before.task.state, before.task.failed_steps.len()), (TaskState::Failed, 1), "as it was before");
     let message = harness.sent().pop().unwrap();
     assert_eq!((message.step.as_str(), message.load), ("s1", vec!["s0".to_owned()]));
     harness.run(task).await.unwrap();
@@ -135,7 +135,7 @@ async fn redrive_gives_failed_steps_fresh_attempts_and_keeps_done_steps() {
     );
 }
 
-/// Fails with a message of this length and is redriven, over and over, until that is refused.
+/// Lets a task fail with a message of this length and redrives it, until a redrive is refused.
 async fn redriven_until_refused(harness: &Harness, task: TaskId, actor: &Actor, length: usize) -> ActionError {
     for _ in 0..300 {
         harness.fail("s0", [StepFault::Error(permanent("NO", "a".repeat(length)))]);
@@ -253,7 +253,7 @@ async fn cancelled_task_is_compensated_unless_its_policy_is_manual() {
         let answer = harness.client().cancel(task, &actor()).await.unwrap();
         let snapshot = harness.run(task).await.unwrap();
         assert_eq!((answer, snapshot.task.state), leads_to, "{head} {undone_steps:?}");
-        assert_eq!(snapshot.step("s1").unwrap().attempts, [], "nothing new starts");
+        assert_eq!(snapshot.step("s1").unwrap().attempts, [], "no other step starts");
     }
 }
 

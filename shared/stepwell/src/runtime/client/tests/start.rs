@@ -1,4 +1,4 @@
-//! Starting tasks, once however often it is asked for, and looking at them.
+//! Idempotent starts of tasks, and snapshots of them.
 
 use crate::{
     FailureKind, IdempotencyKey, StartError, TaskId, Workflow,
@@ -17,7 +17,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// Two steps that wait for nothing, and one that waits for both.
+/// Two roots, and a join of both.
 const JOIN: &[&[usize]] = &[&[], &[], &[0, 1]];
 
 fn join() -> Workflow {
@@ -40,7 +40,7 @@ async fn start_sends_messages_to_the_roots() {
     assert_eq!((snapshot.task.created_at, client.now()), (harness.now(), harness.now()));
 }
 
-/// A newer version has started it, and its key cannot be acted on.
+/// A newer version has started the task, and this version may not act on the key.
 #[tokio::test(start_paused = true)]
 async fn repeated_request_finds_the_task_that_a_newer_version_started() {
     let harness = graph(JOIN, &[], "");
@@ -69,7 +69,7 @@ async fn interrupted_start_by_a_newer_version_is_not_completed() {
     assert!(matches!(start().await, Err(StartError::Newer(_))));
     let unknown = vec![Change::Remove(attribute::REQUEST_HASH), Change::Remove(attribute::TASK_ID)];
     harness.memory().store.force(key_item, unknown).unwrap();
-    assert!(matches!(start().await, Err(StartError::Newer(_))), "nor is what cannot be read of it anything else");
+    assert!(matches!(start().await, Err(StartError::Newer(_))), "an unreadable key is refused, too");
     assert!(harness.memory().store.tasks().is_empty());
     assert_eq!(log.lines(NEWER_FORMAT).len(), 2, "the alarm looks for the code");
 }
@@ -91,7 +91,7 @@ async fn idempotency_key_belongs_to_its_first_request() {
     let again = start(&join(), 1).await.unwrap();
     assert_eq!((first.already_there, again.already_there, again.task_id), (false, true, first.task_id));
     let deployed = workflow(JOIN, &[], "name: graph, namespace_name: tests, version: 2.0.0,");
-    assert_eq!(start(&deployed, 1).await.unwrap().task_id, first.task_id, "a deployment makes no other request of it");
+    assert_eq!(start(&deployed, 1).await.unwrap().task_id, first.task_id, "the request is the same after a deployment");
 
     let other_workflow = workflow(JOIN, &[], "name: other, namespace_name: tests,");
     for other in [start(&join(), 2).await, start(&other_workflow, 1).await] {
@@ -125,7 +125,7 @@ async fn refused_start_writes_nothing() {
     client.start(&join(), &largest, Some(&key("k"))).await.unwrap();
 }
 
-/// The task that a second request brings to its end, after this call of the first one has failed.
+/// The task that a second request completes, after this call of the first one has failed.
 async fn after_a_failed(call: &str) -> (Harness, TaskId, bool) {
     let harness = graph(JOIN, &[], "").call_by_call();
     let client = harness.client();
