@@ -15,7 +15,7 @@ use stepwell::{
         state::{End, StepState, TaskState},
     },
     retryable,
-    testing::{Death, Harness, StepFault},
+    testing::{CrashAt, Harness, StepFault},
 };
 use stepwell_tests::checkout::{harness, products, request};
 
@@ -151,7 +151,7 @@ async fn lost_answers_before_the_email_charge_and_reserve_once() {
 #[tokio::test(start_paused = true)]
 async fn worker_death_after_the_charge_is_recovered_and_the_card_is_charged_once() {
     let checkouts = Checkouts::new();
-    checkouts.harness.kill("process_payment", [Death::Before("complete"), Death::After("complete")]);
+    checkouts.harness.crash("process_payment", [CrashAt::Before("complete"), CrashAt::After("complete")]);
     let task = checkouts.start(&request("success")).await;
     let snapshot = checkouts.harness.run(task).await.unwrap();
     assert_eq!(snapshot.task.state, TaskState::Completed);

@@ -196,7 +196,7 @@ fn step_function(workflow: &ProjectWorkflow, step: &StepPlan, settings: &StepSet
     let names = StepNames::new(workflow.name(), &step.name);
     let id = names.logical_id();
     let log = camel_case(workflow.name()) + "Log";
-    let usual = if step.undoes.is_some() { COMPENSATION_CONCURRENCY } else { STEP_CONCURRENCY };
+    let usual = if step.compensates.is_some() { COMPENSATION_CONCURRENCY } else { STEP_CONCURRENCY };
     let statements = [
         Statement::new("Log", LOG_ACTIONS, [attribute(&log, "Arn")]),
         Statement::new("TakeItsMessages", OWN_QUEUE_ACTIONS, [attribute(&format!("{id}Queue"), "Arn")]),
@@ -223,7 +223,7 @@ fn step_function(workflow: &ProjectWorkflow, step: &StepPlan, settings: &StepSet
 }
 
 fn kind(step: &StepPlan) -> &'static str {
-    if step.undoes.is_some() { "compensation" } else { "step" }
+    if step.compensates.is_some() { "compensation" } else { "step" }
 }
 
 /// The queues that a step's worker may send to: those of all steps of its workflow. Any worker may find a task due to be

@@ -185,7 +185,7 @@ fn all_obstacles_are_reported_together_and_no_file_changes() {
         ),
         (
             "checkout check_fraud --after create_order --before process_payment".to_owned(),
-            vec!["in a circle: process_payment -> check_fraud -> create_order -> update_inventory -> process_payment"],
+            vec!["in a cycle: process_payment -> check_fraud -> create_order -> update_inventory -> process_payment"],
         ),
         (
             "checkout check_fraud --after create_order --read-by process_payment".to_owned(),

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs};
 use stepwell::{
     StepError,
     core::{message::Message, state::TaskState},
-    testing::{Harness, Leaves, StepFault, sample},
+    testing::{Harness, Returns, StepFault, sample},
 };
 
 fn planned() -> impl Iterator<Item = &'static str> {
@@ -17,7 +17,7 @@ fn planned() -> impl Iterator<Item = &'static str> {
 /// A checkout that fails at its last step runs all compensations, so the engine sends a message to every step.
 #[tokio::test(start_paused = true)]
 async fn sample_messages_are_those_the_engine_sends() {
-    let harness = Harness::new(crate::workflow().unwrap()).call_by_call().with_all(Leaves("{}"));
+    let harness = Harness::new(crate::workflow().unwrap()).call_by_call().with_all(Returns("{}"));
     let declined = StepError::new(ShopCode::PaymentDeclined, "injected by the test");
     steps::plan().leaves().for_each(|step| harness.fail(&step.name, [StepFault::Error(declined.clone())]));
     let request =

@@ -15,7 +15,7 @@ use stepwell::{
     CallError, EngineError, FailureKind, Workflow,
     core::{codec::Unreadable, format::NewerFormat, message::StepQueue, snapshot::TaskSnapshot, state::StepState},
     ports::{QueueError, TableError},
-    testing::{Death, Harness, Leaves, StepFault},
+    testing::{CrashAt, Harness, Returns, StepFault},
 };
 use test_case::test_case;
 use tower::ServiceExt;
@@ -193,7 +193,7 @@ async fn task_is_shown_attempt_by_attempt() {
           - { name: b, depends_on_step: a, backoff: { base_seconds: 1, jitter: 0 }, handler_config: { timeout_seconds: 5 } }
           - { name: c, depends_on_steps: [a, b] }";
     let result = r#"{"total": 100.00, "deep": [1e2]}"#;
-    let harness = Harness::new(Workflow::from_yaml(workflow).unwrap()).with_all(Leaves(result));
+    let harness = Harness::new(Workflow::from_yaml(workflow).unwrap()).with_all(Returns(result));
     harness.fail("b", [StepFault::Timeout]);
     let id = harness.start(&json!({"token": "test_success_visa"})).await.unwrap();
 
@@ -232,7 +232,7 @@ async fn task_is_shown_attempt_by_attempt() {
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected);
     assert!(text.contains(&format!(r#""result":{result}"#)), "the result's text is unchanged: {text}");
 
-    harness.kill("b", [Death::After("claim")]);
+    harness.crash("b", [CrashAt::After("claim")]);
     let runs = |snapshot: &TaskSnapshot| snapshot.steps[1].state == StepState::InProgress;
     let running = &details(&harness.run_until(id, runs).await.unwrap())["steps"][1];
     let second = json!({

@@ -1,115 +1,126 @@
-//! Reliable multi-step workflows: sagas over any store and any queues.
+//! Sagas: multi-step workflows that survive crashes, over any store and any queues.
 //!
-//! A *workflow* is a graph of *steps*. Each step is woken by messages in a queue of its own; on AWS it is a Lambda function of
-//! its own. There is no orchestrator: the state of a *task* (one run of a workflow) is in one store, every change of it is
-//! one conditional write, and whoever completes a step sends the messages that this made due. Why it is built so is in
-//! `DECISIONS.md`, what its error codes mean in `ERRORS.md`, both beside this crate's `Cargo.toml`.
+//! A *workflow* is a directed acyclic graph (DAG) of *steps*. Each step has a queue of its own, whose messages wake its
+//! worker; on AWS a worker is a Lambda function. There is no orchestrator. A *task* is one run of a workflow. Its state is
+//! in one store, every change of it is a conditional write (compare-and-set), and the worker that completes a step sends
+//! the messages of the dependents that this made ready. Messages are delivered at least once.
 //!
-//! # Where things are
+//! `DECISIONS.md` gives the reasons for this design and `ERRORS.md` lists the error codes. Both are beside this crate's
+//! `Cargo.toml`.
 //!
-//! Three floors, the lowest first; each knows only those before it:
+//! # Modules
 //!
-//! | floor | module | what |
+//! The crate has three layers. Each depends only on those above it in this table:
+//!
+//! | layer | module | contents |
 //! |---|---|---|
-//! | [`core`] | | pure functions and values: no clock, no chance, no network |
-//! | | [`workflow`](core::workflow), [`plan`](core::plan) | the YAML file, and the graph of one task |
-//! | | [`state`](core::state) | the states and the only ways between them |
-//! | | [`transition`](core::transition), [`step`](core::step), [`task`](core::task) | what is expected of the items and what changes, for every event |
-//! | | [`settlement`](core::settlement) | a transition, and what follows from it |
-//! | | [`snapshot`](core::snapshot) | a task and its steps as one picture |
-//! | | [`recovery`](core::recovery), [`inspection`](core::inspection) | what comes next in undoing a task; what is overdue in it |
-//! | [`ports`] | | all that the engine asks of the world: a store, its queues, time and chance |
-//! | [`runtime`] | [`worker`](runtime::worker) | one batch of messages in, those to keep out |
-//! | | [`watchdog`](runtime::watchdog) | looks after tasks that wait for something which may never come |
-//! | | [`dead_letters`](runtime::dead_letters) | makes a message that its queue gave up an error of its step |
-//! | | [`Client`] | starting tasks and following them; finding, redriving, cancelling, resolving, undoing them |
+//! | [`core`] | | pure functions and values: no clock, no randomness, no network |
+//! | | [`workflow`](core::workflow), [`plan`](core::plan) | the YAML file, and the DAG of one task |
+//! | | [`state`](core::state) | the state machines of a step and of a task |
+//! | | [`transition`](core::transition), [`step`](core::step), [`task`](core::task) | for each event, the condition on the items and the change to them |
+//! | | [`settlement`](core::settlement) | a transition and its consequences |
+//! | | [`snapshot`](core::snapshot) | a task and its steps as read |
+//! | | [`recovery`](core::recovery), [`inspection`](core::inspection) | the next action for a failed or compensating task; what is overdue in a task |
+//! | [`ports`] | | the interface to the outside: a store, its queues, time and randomness |
+//! | [`runtime`] | [`worker`](runtime::worker) | takes a batch of messages and returns those to keep |
+//! | | [`watchdog`](runtime::watchdog) | inspects tasks that wait, and replaces lost messages |
+//! | | [`dead_letters`](runtime::dead_letters) | turns a dead letter into an error of its step |
+//! | | [`Client`] | starts, shows, finds, redrives, cancels, resolves and compensates tasks |
 //!
-//! Beside them, with the feature `testing`, [`testing`] holds a store and queues in memory and a harness that runs all of
-//! it in virtual time. What runs on AWS is the crate `stepwell_aws`.
+//! The feature `testing` adds [`testing`]: a store and queues in memory, and a harness that runs the whole engine in
+//! virtual time. The crate `stepwell_aws` implements the ports on AWS.
 //!
-//! The author of a step needs three things of all this: the [`Step`] trait with its input types, and the two errors
-//! [`retryable`] and [`permanent`].
+//! The author of a step needs three things: the [`Step`] trait with its input types, and the two errors [`retryable`] and
+//! [`permanent`].
 //!
-//! # Words
+//! # Terms
 //!
-//! *Attempt*: one claim of a step by a worker. Attempts are numbered from 1 and the number only rises, so it is the
-//! *fencing token*: a worker that was slow and has been replaced cannot write any more. *Retry limit*: how many
-//! attempts there may be in all, the first one included. *Lease*: the right to run an attempt; it ends when the
-//! worker's invocation does, because Lambda has killed the worker by then. *Result*: the JSON a completed step leaves
-//! for later ones. *Compensation*: the step that undoes another one, should its task fail or be cancelled.
+//! * *Attempt*: one claim of a step by a worker. Attempts are numbered from 1 and the number only rises, so it is the
+//!   *fencing token*: a slow worker that has been replaced cannot write any more. `max_attempts` limits the attempts of a
+//!   step and counts the first.
+//! * *Lease*: the right to run an attempt. It ends at the deadline of the worker's invocation, because Lambda has killed
+//!   the worker by then.
+//! * *Redrive*: a fresh set of attempts for failed steps, by a person or by the engine.
+//! * *Result*: the JSON that a completed step leaves for later steps.
+//! * *Compensation*: the step that undoes another step if the task fails or is cancelled.
+//! * *Root*, *leaf*: a step without dependencies, and a step without dependents. A step with several dependencies is a
+//!   *join*.
 //!
 //! # The protocol of one delivery
 //!
-//! 1. **Claim and load**, side by side. The claim is one conditional write on the step's item; it is granted where the
-//!    step is `pending` (which is also what no item means), or `retrying` and due. It counts the attempt. The load is
-//!    one consistent read of the task and of those steps whose results this one takes or whose completion it waits
-//!    for. The message names the latter, because its sender knows the plan; what it leaves out is read afterwards.
+//! 1. **Claim and load**, concurrently. The claim is one conditional write on the step's item. It is granted if the step
+//!    is `pending` (which is also what a missing item means), or `retrying` and due. It counts the attempt. The load is
+//!    one consistent read of the task, of the steps whose results this step takes, and of its dependencies. The message
+//!    names the dependencies, because its sender knows the plan. Those that it leaves out are read afterwards.
 //!
-//!    A refused claim says in the same answer what stands there instead:
-//!    * `complete`, `resolved_manually`: an earlier delivery, or an operator, got that far and no further. Dispatch (4) and
-//!      acknowledge.
-//!    * `in_progress`: somebody else is at it. Give the message back until the lease ends. If it has ended, the worker
-//!      is dead: take the step over with a second conditional write, which also enters the lost attempt into the
-//!      audit trail. Two writes instead of one, because only the answer to the first tells what was lost.
-//!    * `retrying` and not due: give the message back until it is.
-//!    * `error`, `cancelled`: go on with undoing the task, where it is being undone, and acknowledge.
-//! 2. **Check.** A message is never trusted. The task has to exist (else the item that the claim made is taken away
-//!    and the message rejected) and to be open, every dependency has to be done, and attempts have to be left: a
-//!    worker that dies each time was counted each time. A step that is not ready is put back, at no cost to its limit.
-//! 3. **Run** the handler under its timeout, with panics caught, and write how it went, fenced by the attempt's number:
-//!    * it returned: `complete`, with the result;
-//!    * a retryable error and attempts left: `retrying`, and the message is hidden for the length of the backoff. The
-//!      message is the timer; there is no second queue and nobody sleeps;
-//!    * any other error: `error`, for the step and for the task in one transaction. So a task never stands open with a
-//!      failed step in it, and a late worker cannot fail a task that has been redriven meanwhile.
+//!    A refused claim returns the item, and its state decides:
+//!    * `complete`, `resolved_manually`: an earlier delivery, or an operator, got this far and may have got no further.
+//!      Dispatch (4) and acknowledge.
+//!    * `in_progress`: another delivery owns the step. Give the message back until the lease ends. If the lease has ended,
+//!      the worker is dead: take the step over with a second conditional write, which also enters the lost attempt into
+//!      the audit trail. It takes two writes because only the answer to the first tells what was lost.
+//!    * `retrying` and not due: give the message back until it is due.
+//!    * `error`, `cancelled`: advance the task's compensation if it has one, and acknowledge.
+//! 2. **Check.** The message is only a hint. The task has to exist; otherwise the item that the claim made is deleted and
+//!    the message is rejected. The task has to be open and every dependency done; otherwise the step is released, which
+//!    does not count against `max_attempts`. Attempts have to be left; an attempt whose worker died was counted, too.
+//! 3. **Run** the handler under its timeout, with panics caught, and write the outcome, fenced by the attempt's number:
+//!    * success: `complete`, with the result;
+//!    * a retryable error with attempts left: `retrying`, and the message is hidden for the length of the backoff. The
+//!      message is the timer, so there is no second queue and no process that sleeps;
+//!    * any other error: `error`, for the step and for the task in one transaction. So an open task never holds a failed
+//!      step, and a late worker cannot fail a task that has been redriven meanwhile.
 //!
-//!    A refused fence means that a newer attempt owns the step. Nothing more is written, and the message stays.
-//! 4. **Dispatch.** For every dependent: where this step is its only dependency, send its message. Else add this step
-//!    to the dependent's set of done dependencies, and send if the set is whole now. The task is to the leaves what a
-//!    dependent is to the others: it ends when they all have. What is written in 3 and what follows from it are one value,
-//!    a [`core::settlement::Settlement`], and are carried out in one place.
-//! 5. **Acknowledge.** Only now may SQS delete the message.
+//!    A refused write means that a newer attempt owns the step. Nothing more is written, and the message is kept.
+//! 4. **Dispatch.** If a dependent has this step as its only dependency, send its message. Otherwise add this step to the
+//!    dependent's set of done dependencies, and send the message if the set is now complete. The task is a join of its
+//!    leaves: it ends when all of them are done. The write of 3 and its consequences are one value, a
+//!    [`core::settlement::Settlement`], and one place carries them out.
+//! 5. **Acknowledge.** Only now is the message deleted.
 //!
-//! A crash anywhere leaves the message where it is; its next delivery finds what was done and does the rest. A write
-//! whose answer was lost is recognized when it is made again: a claim by its owner, an outcome by its attempt. Sends
-//! may be repeated, since only a claim runs a handler. A dispatch that is made again skips the dependents that have been
-//! claimed (and, with several dependencies, know of this one), and marks the messages it sends as repeats. A repeat that
-//! finds its step complete dispatches no further, so duplicates do not multiply from fork to fork.
+//! A crash at any point leaves the message in its queue. The next delivery finds what was done and does the rest. A write
+//! whose answer was lost is recognized when it is repeated: a claim by its owner, an outcome by its attempt.
 //!
-//! Messages that no step can use (not ours, for another step or workflow, for a task that does not exist) are kept in the queue
-//! `undeliverable` with a reason.
+//! Sends may be repeated, because only a claim runs a handler. A replayed dispatch skips the dependents that have been
+//! claimed (and, for a join, that know of this step), and marks the messages it sends as repeats. A repeat that finds its
+//! step complete dispatches no further, so duplicates do not multiply at each fan-out.
+//!
+//! A message that belongs to no step of any task (not ours, for another step or workflow, for a task that does not exist)
+//! goes to the queue `undeliverable`, with a reason.
 //!
 //! # Recovery
 //!
-//! A delivery that breaks off is made good by the message, which comes again. What can go wrong beside that:
+//! The next delivery of the message repairs a delivery that broke off. The engine handles these other failures, too:
 //!
-//! * **A message is gone**: a start or an operator's action broke off between its write and its sends, or somebody purged
-//!   a queue. The index lists every open task, and every failed one of which something may still go on by itself, at the
-//!   moment at which the [`watchdog`](runtime::watchdog) has to look at it next; it sends what [`inspection`](core::inspection)
-//!   finds overdue, and lists the task again, the later the longer it has been quiet.
-//! * **SQS gives up on a message**, after far more deliveries than retry limits use: something is broken. It comes to
-//!   [`dead_letters`](runtime::dead_letters), which makes it the error `DELIVERY_EXHAUSTED` of its step. Nothing is lost, and
-//!   somebody can see it.
-//! * **A step uses up its attempts** at something that may pass: they last for seconds, an outage for minutes. Where the
-//!   workflow says `redrives`, the failed steps of the task get a fresh set of attempts by themselves, after 1 minute, 2,
-//!   4 and so on, before anything is undone.
-//! * **A step fails for good** after others have had their effect. Then these are undone by
-//!   [`recovery`](core::recovery): at once, or after a time in which the task may be redriven, or when somebody says so.
-//! * **A compensation fails for good**, and only people can help. It is an error in the log, at once and at each look of
-//!   the watchdog after that, so that an alarm is on until they have come.
-//! * **It takes a person** to know what to do: [`Client`] redrives what failed, cancels a task, puts a result in the place
-//!   of a step's, begins the undoing. Each is one conditional write that also enters who and why into the task's audit
-//!   trail, and then sends; a crash between them is the first case. The trail keeps every attempt and every action, so it
-//!   has an end: where another set of attempts would not fit, a redrive is refused, and the step or the task is resolved.
+//! * **A message is lost.** A start or an operator's action broke off between its write and its sends, or somebody purged
+//!   a queue. The index lists every open task, and every failed task that the engine may still act on, at the moment of
+//!   its next inspection. The [`watchdog`](runtime::watchdog) sends what [`inspection`](core::inspection) finds overdue
+//!   and lists the task again. The longer a task has been quiet, the longer the interval.
+//! * **SQS gives up on a message**, after far more deliveries than `max_attempts` allows for: something is broken. The
+//!   dead letter comes to [`dead_letters`](runtime::dead_letters), which fails its step with `DELIVERY_EXHAUSTED`. Nothing
+//!   is lost, and operators can see it.
+//! * **A step uses up its attempts on a transient failure.** Attempts last for seconds, an outage for minutes. If the
+//!   workflow sets `redrives`, the engine redrives the failed steps after 1 minute, 2, 4 and so on, before it compensates
+//!   anything.
+//! * **A step fails for good** after others have had their effect. [`recovery`](core::recovery) compensates them at once,
+//!   or after a time in which the task may be redriven, or when somebody asks for it.
+//! * **A compensation fails for good.** Only a person can help. The engine logs an error at once and at each inspection
+//!   after that, which keeps an alarm on until somebody has helped.
+//! * **A person has to decide.** [`Client`] redrives what failed, cancels a task, puts a result in the place of a step's,
+//!   or begins the compensation. Each action is one conditional write, which also enters who and why into the task's audit
+//!   trail, followed by sends. A crash between them is the first case above. The trail keeps every attempt and every
+//!   action, so it has a limit: if another set of attempts would not fit, a redrive is refused, and the step or the task
+//!   has to be resolved.
 //!
-//! A claim and the reading of the task are made side by side. So a step whose delivery had begun when its task was
-//! cancelled counts as in flight, and comes to its end; undoing waits for it.
+//! The claim and the read of the task are concurrent. So a step whose delivery had begun when its task was cancelled
+//! counts as in flight and comes to its end. Compensation waits for it.
 //!
-//! # What it costs
+//! # Cost
 //!
-//! A step that succeeds is two write units and three calls in sequence: claim with load, complete, send. A join adds
-//! one write for each incoming edge. The task is written at its start and at its end. An item is paid for by the
-//! kilobyte, so contexts and results are worth keeping small. `cargo run -p stepwell-tests --bin cost` counts all of it.
+//! A step that succeeds takes two write units and three calls in sequence: claim with load, complete, send. A join adds
+//! one write for each incoming edge. The task's item is written at its start and at its end. DynamoDB charges an item by
+//! the kilobyte, so contexts and results are worth keeping small. `cargo run -p stepwell-tests --bin cost` counts all of
+//! it.
 
 pub mod core;
 pub mod ports;

@@ -1,16 +1,17 @@
-//! All that the engine asks of the world: a store, its queues, time and chance; and how a call of these fails.
+//! The interface of the engine to the outside: a store, its queues, time and randomness, and the errors of their calls.
 //!
-//! What is written, and under which condition, is a value that the pure functions in [`core`](crate::core) make. A refused
-//! condition is an answer, not an error: it comes back with the item that stood against it. A store keeps these items:
+//! The pure functions in [`core`](crate::core) make each write, with its condition, as a value. A condition that does not
+//! hold is an answer, not an error: the call returns the item that refused it. A store keeps these items:
 //!
 //! | `pk` | `sk` | holds |
 //! |---|---|---|
 //! | `TASK#<id>` | `TASK` | [`TaskRecord`](crate::core::record::TaskRecord), and the keys of the `by_status` index |
-//! | `TASK#<id>` | `STEP#<name>` | [`StepRecord`](crate::core::record::StepRecord); not there until something happens to the step |
+//! | `TASK#<id>` | `STEP#<name>` | [`StepRecord`](crate::core::record::StepRecord); missing until the first write to the step |
 //! | `KEY#<namespace>#<idempotency key>` | `KEY` | [`KeyRecord`](crate::core::record::KeyRecord) |
 //!
-//! The index `by_status` has the hash key `status_shard` (`<listing>#<0..16>`, the shard taken from the id, so that no
-//! [`IndexPartition`](crate::core::index::IndexPartition) is one hot key) and the range key `listed_at` (RFC 3339); see [`core::index`](crate::core::index).
+//! The index `by_status` has the hash key `status_shard` (`<partition>#<0..16>`) and the range key `listed_at` (RFC 3339).
+//! The shard is taken from the task's id, so that no [`IndexPartition`](crate::core::index::IndexPartition) is one hot
+//! key. See [`core::index`](crate::core::index).
 
 use crate::core::{
     codec::Unreadable,
@@ -24,19 +25,20 @@ use crate::core::{
 };
 use std::{collections::BTreeSet, error::Error, fmt, time::Duration};
 
-/// What the engine needs of a store. See the module's page for the items.
+/// A store of items with conditional writes. The module's documentation lists the items.
 pub trait Store: Send + Sync {
-    /// Makes a transition: all of its writes, if their conditions hold, or none. Where one does not,
-    /// [`Transition::refused`] says what follows: it has ended, because it is refused or because it was made before; or
-    /// the writes that are not optional are made without the others.
+    /// Applies a transition: all of its writes, if their conditions hold, or none. If a condition does not hold,
+    /// [`Transition::refused`] decides: the transition is refused, or it was applied before, or it is applied without the
+    /// optional writes that were refused.
     ///
-    /// A transition of one write may be made twice, as by a client that got no answer. One of several writes may not know
-    /// itself again: the store has to know it, by a token, or must not make it twice.
+    /// A transition of one write may be applied twice, as by a client that retries after a lost answer. A transition of
+    /// several writes may not recognize that it was applied before. For these the store needs a token of its own, or must
+    /// not repeat them.
     fn apply(&self, transition: &Transition) -> impl Future<Output = Result<Applied, TableError>> + Send;
 
-    /// Carries a settlement of a task out as far as this store can at one go, and answers what is left. A store that holds
-    /// its own messages does all of it in one transaction, by [`Settlement::carry_out`]; any other does what
-    /// [`settle_first`] does. It may be made twice where its transition may.
+    /// Carries out as much of a settlement as this store can do atomically, and returns the rest. A store that holds its
+    /// own messages does all of it in one transaction, by [`Settlement::carry_out`]. Any other store does what
+    /// [`settle_first`] does. A settlement may be carried out twice if its transition may be applied twice.
     fn settle(&self, task: TaskId, settlement: Settlement) -> impl Future<Output = Result<Settled, TableError>> + Send;
 
     /// Reads the task and some of its steps, consistently.
@@ -45,11 +47,11 @@ pub trait Store: Send + Sync {
     /// Reads the task and every step that has an item, consistently.
     fn load_all(&self, task: TaskId) -> impl Future<Output = Result<Loaded, TableError>> + Send;
 
-    /// Reads a part of the index, in the order of time. What was written a moment ago may be missing.
+    /// Reads a page of the index, in the order of time. The read is eventually consistent.
     fn list(&self, page: &Page<'_>) -> impl Future<Output = Result<Vec<IndexEntry>, TableError>> + Send;
 }
 
-/// Makes the transition of a settlement, and leaves all that follows from it to the engine: [`Store::settle`] of a store
+/// Applies the transition of a settlement and leaves its consequences to the engine. This is [`Store::settle`] for a store
 /// that does not hold the messages.
 ///
 /// # Errors
@@ -63,29 +65,29 @@ pub async fn settle_first(store: &impl Store, settlement: Settlement) -> Result<
     Ok(Settled::Written(settlement.then))
 }
 
-/// A message as its queue hands it out.
+/// A message as received from a queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Received {
-    /// The queue's name for the message, the same each time that it is handed out. Empty where it has none.
+    /// The queue's id of the message, the same for every delivery. Empty if the queue gives none.
     pub id: String,
     /// The message's text.
     pub body: String,
-    /// Stands for this one time: by it the message is hidden or deleted.
+    /// The receipt handle of this delivery, which hides or deletes the message.
     pub receipt: Option<String>,
-    /// How often it has been handed out, this time included; `None` where the queue does not say.
+    /// The number of deliveries so far, this one included; `None` if the queue does not say.
     pub receives: Option<u32>,
-    /// When it was sent, where the queue says so.
+    /// When it was sent; `None` if the queue does not say.
     pub sent_at: Option<Timestamp>,
-    /// The queue that gave it up, where it is a dead letter.
-    pub given_up_by: Option<String>,
+    /// For a dead letter: the queue that gave up on it.
+    pub dead_letter_source: Option<String>,
 }
 
-/// What a worker and a client need of the queues.
+/// The queues of the steps, and the queue of undeliverable messages.
 pub trait Queue: Send + Sync {
     /// Sends a message to the queue of its step.
     fn send(&self, outgoing: &Outgoing) -> impl Future<Output = Result<(), QueueError>> + Send;
 
-    /// Hides a message that was received, for this long from now, in whole seconds.
+    /// Sets the visibility timeout of a received message, from now, in whole seconds.
     fn hide(
         &self,
         queue: &QueueName,
@@ -93,47 +95,48 @@ pub trait Queue: Send + Sync {
         wait: Duration,
     ) -> impl Future<Output = Result<(), QueueError>> + Send;
 
-    /// Keeps a message that belongs to no step of any task in the queue [`UNDELIVERABLE`](crate::core::message::UNDELIVERABLE), with the reason.
+    /// Puts a message that belongs to no step of any task into the queue
+    /// [`UNDELIVERABLE`](crate::core::message::UNDELIVERABLE), with the reason.
     fn reject(&self, body: &str, reason: &str) -> impl Future<Output = Result<(), QueueError>> + Send;
 }
 
-/// Where the engine gets the time and its random numbers from.
+/// The source of time, random numbers and task ids.
 pub trait Runtime: Send + Sync {
-    /// The moment it is.
+    /// The current time.
     fn now(&self) -> Timestamp;
 
     /// A random number in `0.0..1.0`.
     fn random(&self) -> f64;
 
-    /// The id of a new task, which no other has.
+    /// A unique id for a new task.
     fn new_task_id(&self) -> TaskId;
 }
 
-/// A call that failed, after all that its client has tried. It may have taken effect all the same.
+/// A call that failed after all retries of its client. It may have taken effect all the same.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} {kind}: {source}")]
 pub struct CallError {
-    /// The call, in the service's word.
+    /// The name of the service's operation.
     pub operation: &'static str,
-    /// What kind of failure it is.
+    /// Whether a later call may succeed.
     pub kind: FailureKind,
-    /// What the client says of it.
+    /// The client's error.
     pub source: Box<dyn Error + Send + Sync>,
 }
 
-/// What a failure says of another try.
+/// Whether the same call may succeed later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
-    /// The service had too much to do: the same call may pass later.
+    /// The service throttled the call: it may succeed later.
     Throttled,
-    /// No answer came, or the service failed: the same call may pass later.
+    /// No answer came, or the service failed: the call may succeed later.
     Unavailable,
-    /// The service refused the call, for lack of rights or because it is wrong: the same call will not pass.
+    /// The service refused the call, for lack of permissions or because it is invalid: it will not succeed.
     Refused,
 }
 
 impl CallError {
-    /// A failure of this call.
+    /// A failure of this operation.
     pub fn new(operation: &'static str, kind: FailureKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { operation, kind, source: source.into() }
     }
@@ -149,18 +152,18 @@ impl fmt::Display for FailureKind {
     }
 }
 
-/// A store that did not do what it was asked.
+/// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
     /// The call failed.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// An item that cannot be read.
+    /// An item in the store cannot be read.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
 }
 
-/// A queue that did not take what it was given.
+/// An error of a queue.
 #[derive(Debug, thiserror::Error)]
 #[error("the queue `{queue}`: {source}")]
 pub struct QueueError {

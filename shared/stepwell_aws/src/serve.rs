@@ -89,11 +89,12 @@ pub(crate) fn received(batch: SqsEvent) -> Vec<Received> {
 fn message(message: SqsMessage) -> Received {
     let attribute = |name| message.attributes.get(name).map(String::as_str);
     let sent_at = attribute("SentTimestamp").and_then(|millis| millis.parse().ok()).map(Timestamp::from_millis);
-    let given_up_by = attribute("DeadLetterQueueSourceArn").and_then(|arn| arn.rsplit(':').next()).map(str::to_owned);
+    let dead_letter_source =
+        attribute("DeadLetterQueueSourceArn").and_then(|arn| arn.rsplit(':').next()).map(str::to_owned);
     Received {
         receives: attribute("ApproximateReceiveCount").and_then(|count| count.parse().ok()),
         sent_at,
-        given_up_by,
+        dead_letter_source,
         id: message.message_id.unwrap_or_default(),
         body: message.body.unwrap_or_default(),
         receipt: message.receipt_handle,
@@ -155,7 +156,7 @@ mod tests {
             receipt: Some("r".to_owned()),
             receives: Some(3),
             sent_at: Some(Timestamp::from_millis(1_700_000_000_123)),
-            given_up_by: Some("stepwell-dev-shop-pay".to_owned()),
+            dead_letter_source: Some("stepwell-dev-shop-pay".to_owned()),
         };
         assert_eq!(received(event), [message, Received::default()]);
     }

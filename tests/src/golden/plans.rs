@@ -17,13 +17,13 @@ fn step(name: &str, depends_on: &[&str]) -> StepPlan {
         max_attempts: 3,
         timeout_seconds: 30,
         backoff: USUAL_BACKOFF,
-        undoes: None,
+        compensates: None,
     }
 }
 
 /// A compensation with the limits that version 1 leaves out.
 fn compensation(name: &str, undoes: &str) -> StepPlan {
-    StepPlan { max_attempts: 50, undoes: Some(undoes.to_owned()), ..step(name, &[]) }
+    StepPlan { max_attempts: 50, compensates: Some(undoes.to_owned()), ..step(name, &[]) }
 }
 
 /// A plan with the policy that version 1 leaves out.

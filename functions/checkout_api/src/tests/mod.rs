@@ -13,7 +13,7 @@ use checkout::testing::{MemoryShop, steps};
 use serde_json::{Value, json};
 use stepwell::{
     TaskId,
-    testing::{Harness, Leaves},
+    testing::{Harness, Returns},
 };
 use tower::ServiceExt;
 
@@ -60,8 +60,8 @@ impl ApiAnswer {
 
 impl Api {
     fn new() -> Self {
-        let harness = Harness::new(checkout::workflow().unwrap()).call_by_call().with_all(Leaves("{}"));
-        let harness = harness.with("create_order", Leaves(ORDER));
+        let harness = Harness::new(checkout::workflow().unwrap()).call_by_call().with_all(Returns("{}"));
+        let harness = harness.with("create_order", Returns(ORDER));
         Self { harness, shop: MemoryShop::default() }
     }
 

@@ -11,7 +11,7 @@ use stepwell::{
         transition::Change,
     },
     permanent, retryable,
-    testing::{Death, StepFault},
+    testing::{CrashAt, StepFault},
 };
 
 fn actor() -> Actor {
@@ -36,7 +36,7 @@ async fn run_until(api: &Api, id: TaskId, step: &str, state: StepState) -> TaskS
 async fn status_follows_a_checkout_to_its_order() {
     let api = Api::new();
     api.harness.fail("process_payment", [timeout()]);
-    api.harness.kill("send_confirmation", [Death::Before("finish")]);
+    api.harness.crash("send_confirmation", [CrashAt::Before("finish")]);
     let id = api.started().await;
     let processing = |step: Value, done: &[&str]| {
         let progress = steps::progress(done);

@@ -10,7 +10,7 @@ use stepwell::{
         state::StepState,
         transition::Change,
     },
-    testing::Death,
+    testing::CrashAt,
 };
 use test_case::test_case;
 
@@ -126,7 +126,7 @@ async fn action_in_a_wrong_state_is_refused_with_that_state() {
     let entry = json!({"at": 0, "what": "retry", "who": "somebody", "why": "again and again"});
     let trail = vec![Change::Set(attribute::ACTIONS, json!(vec![entry; 1_000]))];
     api.0.memory().store.force(Key::Task(full), trail).unwrap();
-    api.0.kill("pay", [Death::After("claim")]);
+    api.0.crash("pay", [CrashAt::After("claim")]);
     let begun = api.started().await;
     api.0.run_until(begun, |snapshot| snapshot.steps[0].state == StepState::InProgress).await.unwrap();
     let unknown = UNKNOWN.parse().unwrap();

@@ -15,7 +15,7 @@ use stepwell::{
     TaskId, Workflow,
     core::{record::Action, snapshot::TaskSnapshot},
     permanent,
-    testing::{Harness, Leaves, StepFault},
+    testing::{Harness, Returns, StepFault},
 };
 use test_case::test_case;
 use tower::ServiceExt;
@@ -65,7 +65,7 @@ struct Api(Arc<Harness>);
 impl Api {
     fn new() -> Self {
         let harness = Harness::new(Workflow::from_yaml(WORKFLOW).unwrap());
-        Self(Arc::new(harness.call_by_call().with_all(Leaves(RESULT))))
+        Self(Arc::new(harness.call_by_call().with_all(Returns(RESULT))))
     }
 
     async fn send_as(&self, caller: Option<&str>, method: &str, target: &str, body: &str) -> ApiAnswer {

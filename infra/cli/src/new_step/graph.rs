@@ -191,14 +191,14 @@ fn list(names: &[String]) -> String {
 }
 
 /// A step of the usual limits, to check the graph with.
-fn usual(name: &str, depends_on: Vec<String>, undoes: Option<String>) -> StepPlan {
+fn usual(name: &str, depends_on: Vec<String>, compensates: Option<String>) -> StepPlan {
     StepPlan {
         name: name.to_owned(),
         depends_on,
         max_attempts: 1,
         timeout_seconds: 1,
         backoff: Backoff::default(),
-        undoes,
+        compensates,
     }
 }
 
@@ -256,7 +256,7 @@ mod tests {
     fn cycle_is_refused() {
         let wanted = wanted("d", "a");
         let problems = Wiring::new(&plan(), &wanted).check(&plan(), &wanted).unwrap_err();
-        assert_eq!(problems[0].0, "these steps depend on each other in a circle: a -> n -> d -> b -> a");
+        assert_eq!(problems[0].0, "these steps depend on each other in a cycle: a -> n -> d -> b -> a");
     }
 
     #[test]

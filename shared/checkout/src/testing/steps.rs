@@ -64,8 +64,9 @@ pub fn compensations() -> Vec<&'static str> {
 #[track_caller]
 pub fn compensations_of(steps: &[&str]) -> Vec<&'static str> {
     let attempted: BTreeSet<&str> = steps.iter().map(|step| planned(step).name.as_str()).collect();
-    let undoes = |compensation: &&StepPlan| compensation.undoes.as_deref().is_some_and(|step| attempted.contains(step));
-    names(plan().undo_order().filter(undoes))
+    let undoes =
+        |compensation: &&StepPlan| compensation.compensates.as_deref().is_some_and(|step| attempted.contains(step));
+    names(plan().compensation_order().filter(undoes))
 }
 
 /// The field `progress` of the API's answer, for a checkout that has completed these steps.

@@ -1,19 +1,19 @@
-//! How long a step waits between two attempts.
+//! The backoff: how long a step waits between two attempts.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// SQS hides a message for at most 12 hours, and the message is the timer. For the last minutes of so long a wait it is
-/// hidden once more.
+/// The longest wait, in seconds: 12 hours. The message is the timer, and this is SQS's limit for a visibility timeout. The
+/// message is hidden once more for the last minutes of so long a wait.
 pub const LONGEST_DELAY_SECONDS: u32 = 12 * 60 * 60;
 
 /// The waits before attempts 2 to 7, in units of `base_seconds`.
 const FIRST_WAITS: [u32; 6] = [1, 2, 4, 8, 16, 32];
 
-/// A step's backoff: 1, 2, 4, 8, 16, 32 times `base_seconds`, then `attempt ^ multiplier x base_seconds`, never less
-/// than the wait before it, capped at `max_seconds`, spread by ±`jitter`.
+/// A step's backoff: 1, 2, 4, 8, 16, 32 times `base_seconds`, then `attempt ^ multiplier x base_seconds`, but never less
+/// than the wait before it. Waits are capped at `max_seconds` and spread by ±`jitter`.
 ///
-/// The curve is Tasker's. A delay is a whole number of seconds, because that is what SQS counts in.
+/// The curve is Tasker's. A wait is a whole number of seconds, like SQS's visibility timeouts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Backoff {
@@ -21,9 +21,9 @@ pub struct Backoff {
     pub base_seconds: u32,
     /// The exponent from the seventh wait on. Default 2.
     pub multiplier: f64,
-    /// No wait is longer, an error's own `retry_after` included. In seconds; default 300, at most 43,200 (12 hours).
+    /// The longest wait, in seconds. It also caps an error's own `retry_after`. Default 300, at most 43,200 (12 hours).
     pub max_seconds: u32,
-    /// How far a wait is moved up or down at random, as a part of it: 0.1 is ±10 %. Default 0.1, at most 1.
+    /// The random change of a wait, up or down, as a share of it: 0.1 is ±10 %. Default 0.1, at most 1.
     pub jitter: f64,
 }
 
@@ -34,10 +34,10 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait after the `attempt`-th attempt (from 1) has failed.
+    /// The wait after the failure of attempt number `attempt`, counted from 1.
     ///
-    /// `retry_after` is what the error asked for; it takes the curve's place, without jitter. `random` is a random
-    /// number in `0.0..1.0`, handed in so that this stays a pure function.
+    /// `retry_after` is the wait that the error asked for. It replaces the curve and has no jitter. `random` is a random
+    /// number in `0.0..1.0`. It is a parameter so that this stays a pure function.
     ///
     /// ```
     /// # use stepwell::core::backoff::Backoff;
@@ -68,11 +68,11 @@ impl Backoff {
         }
     }
 
-    /// What is wrong with these numbers, if anything.
+    /// The reason why these numbers are invalid, if they are.
     pub(crate) fn problem(&self) -> Option<String> {
         if self.max_seconds > LONGEST_DELAY_SECONDS {
             Some(format!(
-                "max_seconds is {}, but SQS can delay a message by {LONGEST_DELAY_SECONDS} at most",
+                "max_seconds is {}, but SQS can hide a message for at most {LONGEST_DELAY_SECONDS}",
                 self.max_seconds
             ))
         } else if !(0.0..=1.0).contains(&self.jitter) {
@@ -91,13 +91,13 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_default_curve() {
+    fn default_curve_is_that_of_tasker() {
         let waits: Vec<u64> = (1..=18).map(|n| Backoff::default().delay(n, None, 0.5).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 49, 64, 81, 100, 121, 144, 169, 196, 225, 256, 289, 300]);
     }
 
     #[test]
-    fn waits_are_multiples_of_the_first_and_spread_around_the_curve() {
+    fn waits_are_multiples_of_base_seconds_spread_by_the_jitter() {
         let backoff = Backoff { base_seconds: 3, max_seconds: 1_000, ..Backoff::default() };
         let delay = |attempt, random| backoff.delay(attempt, None, random).as_secs();
         assert_eq!([1, 2, 6, 7].map(|attempt| delay(attempt, 0.5)), [3, 6, 96, 147]);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_make_no_sense_are_told() {
+    fn invalid_numbers_are_refused_with_the_reason() {
         let with = |change: fn(&mut Backoff)| {
             let mut backoff = Backoff::default();
             change(&mut backoff);
@@ -122,7 +122,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_above_the_cap_and_never_beyond_the_jitter(
+        fn wait_is_never_above_the_cap_or_beyond_the_jitter(
             attempt in 1u32..1_000, base in 0u32..1_000, multiplier in 0.0f64..10.0, max in 0u32..=LONGEST_DELAY_SECONDS,
             jitter in 0.0f64..=1.0, random in 0.0f64..1.0,
         ) {
@@ -134,13 +134,13 @@ mod tests {
         }
 
         #[test]
-        fn never_shorter_than_the_wait_before(attempt in 1u32..500, multiplier in 0.0f64..10.0) {
+        fn wait_is_never_shorter_than_the_one_before(attempt in 1u32..500, multiplier in 0.0f64..10.0) {
             let backoff = Backoff { multiplier, jitter: 0.0, ..Backoff::default() };
             prop_assert!(backoff.delay(attempt + 1, None, 0.5) >= backoff.delay(attempt, None, 0.5));
         }
 
         #[test]
-        fn what_the_error_asks_for_wins_under_the_cap(asked in 0u64..100_000, attempt in 1u32..50, random in 0.0f64..1.0) {
+        fn retry_after_replaces_the_curve_up_to_the_cap(asked in 0u64..100_000, attempt in 1u32..50, random in 0.0f64..1.0) {
             let delay = Backoff::default().delay(attempt, Some(Duration::from_secs(asked)), random);
             prop_assert_eq!(delay.as_secs(), asked.min(300));
         }

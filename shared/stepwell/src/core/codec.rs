@@ -1,4 +1,4 @@
-//! From items to records, and how a task's state is stored.
+//! Reads items into records, and defines the stored form of a task's state.
 
 use super::{
     format::{NewerFormat, understood},
@@ -16,14 +16,14 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// An item that cannot be read: not written by this engine. One that says that it needs a newer reader is read as far as it
-/// is understood.
+/// An item that cannot be read, because this engine did not write it. An item that needs a newer reader is not unreadable:
+/// it is read as far as possible.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the item {key} cannot be read: {cause}")]
 pub struct Unreadable {
-    /// Its keys.
+    /// The item's partition key and sort key.
     pub key: String,
-    /// What is wrong with it.
+    /// The reason.
     pub cause: String,
 }
 
@@ -33,7 +33,7 @@ impl Unreadable {
     }
 }
 
-/// How a task's state is stored: in three attributes, of which no other combination is read.
+/// The stored form of a task's state: three attributes. Any other combination is unreadable.
 ///
 /// | state               | `status`                        | `ends_as` | `compensations`           |
 /// |---------------------|---------------------------------|-----------|---------------------------|
@@ -58,7 +58,7 @@ impl TaskState {
         }
     }
 
-    /// Whether it is stored with an order of its compensations, or without one.
+    /// Whether the state is valid with (`stored`) or without an order of compensations.
     const fn allows_order(self, stored: bool) -> bool {
         match self {
             Self::Compensating(_) => true,
@@ -67,7 +67,7 @@ impl TaskState {
         }
     }
 
-    /// The first state that is stored with this word, with or without an order, and with such an end.
+    /// Reads the state with this word, with or without an order of compensations, and with such an end.
     fn read(key: &Key, word: &str, ordered: bool, ends_as: impl Fn(Option<End>) -> bool) -> Result<Self, Unreadable> {
         let stored =
             |state: &Self| state.stored_word() == word && state.allows_order(ordered) && ends_as(state.ends_as());
@@ -77,7 +77,7 @@ impl TaskState {
 }
 
 impl End {
-    /// The word in the attribute `ends_as`, and in `status` once the task has ended so.
+    /// The word in the attribute `ends_as`, and in `status` after the end.
     pub(super) const fn stored_word(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -120,8 +120,8 @@ fn parse<T: DeserializeOwned>(key: &Key, item: Item) -> Result<T, Unreadable> {
     serde_json::from_value(Value::Object(item)).map_err(|error| Unreadable::new(key, error))
 }
 
-/// Reads an item. Where it needs a newer reader and cannot be read, what is understood of it is; `base` has what it cannot
-/// do without.
+/// Reads an item. If it needs a newer reader and cannot be read as a whole, it is read as far as possible. `base` has the
+/// required attributes.
 fn lenient<T>(
     item: Item,
     newer: Option<&NewerFormat>,
@@ -137,7 +137,7 @@ fn lenient<T>(
 }
 
 impl TaskRecord {
-    /// What says a task's state, together.
+    /// The attributes that a task's state is read from, together.
     const STATE: &[&str] = &[attribute::STATUS, attribute::ENDS_AS, attribute::COMPENSATIONS];
 
     /// Reads a task's item.
@@ -184,7 +184,7 @@ impl TaskRecord {
 }
 
 impl StepRecord {
-    /// Reads a step's item; an empty one is that of a step to which nothing has happened.
+    /// Reads a step's item. An empty item is an untouched step.
     ///
     /// # Errors
     /// See [`Unreadable`].
@@ -197,8 +197,8 @@ impl StepRecord {
 }
 
 impl KeyRecord {
-    /// Reads the item of an idempotency key that `asked` names. Of one that needs a newer reader and cannot be read, nothing is
-    /// known but that: its hash is that of no request.
+    /// Reads the item of the idempotency key that `asked` names. If the item needs a newer reader and cannot be read, the
+    /// record has an empty hash, which is the hash of no request.
     ///
     /// # Errors
     /// See [`Unreadable`].
@@ -216,17 +216,18 @@ impl KeyRecord {
 }
 
 impl IndexEntry {
-    /// Reads what the index holds of a task's item. The index does not hold which format the item needs, and one that cannot
-    /// be read must not hide the others of its page: what is not understood is as the place in the index says it.
+    /// Reads the attributes of a task's item that the index projects. The index does not have the item's format, and an
+    /// unreadable item must not hide the rest of its page. So an attribute that cannot be read gets its value from the item's
+    /// position in the index.
     ///
     /// # Errors
-    /// It has no place in the index.
+    /// The item has no valid position in the index.
     pub fn from_item(task: TaskId, item: &Item) -> Result<Self, Unreadable> {
         let key = Key::Task(task);
         let place =
             IndexPosition::of(task, item).ok_or_else(|| Unreadable::new(&key, "it has no place in the index"))?;
         let text = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
-        // Nor does the index hold how a compensating task ends, and what is shown of it is the same for both ends.
+        // The index does not have `ends_as`, and the status of a compensating task is the same for both ends.
         let state =
             TaskState::read(&key, text(attribute::STATUS), item.contains_key(attribute::COMPENSATIONS), |_| true);
         let status = state.map_or_else(|_| place.listing.status(), TaskState::status);
@@ -255,7 +256,7 @@ mod tests {
     };
     use serde_json::json;
 
-    /// The item of a task that was just started, with these attributes in it.
+    /// The item of a new task, with these attributes.
     fn item(more: &Value) -> (TaskId, Item) {
         let task = snapshot(&[&[]], &[0]).task;
         let (context, created_at) = (&*task.context, at(0));
@@ -268,7 +269,7 @@ mod tests {
         (task.id, item)
     }
 
-    /// How every state is stored: `status`, `ends_as`, whether there are `compensations`.
+    /// The stored form of every state: `status`, `ends_as`, whether there are `compensations`.
     const STORED: [(&str, Option<&str>, bool, TaskState); 11] = [
         ("pending", None, false, TaskState::Running),
         ("complete", None, false, TaskState::Completed),
@@ -284,7 +285,7 @@ mod tests {
     ];
 
     #[test]
-    fn every_state_is_read_as_it_is_stored_and_no_other_combination_is() {
+    fn every_stored_state_is_read_and_no_other_combination_is() {
         for state in TaskState::ALL {
             assert!(STORED.iter().any(|(.., known)| *known == state), "{state:?}");
         }
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn order_of_compensations_is_refused_where_there_is_none_to_be() {
+    fn order_of_compensations_is_refused_for_a_task_that_is_not_compensated() {
         let (id, item) = item(&json!({"status": "error", "compensations": ["u0"]}));
         let error = TaskRecord::from_item(id, item).unwrap_err();
         let expected = "its `ends_as` and its `compensations` do not go with the status `error`";
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn entry_of_the_index_that_is_not_understood_is_as_its_place_says() {
+    fn unreadable_index_entry_gets_its_status_from_its_position() {
         for listing in IndexPartition::ALL {
             let place = format!("{}#3", listing.as_str());
             for newer in [
@@ -334,7 +335,7 @@ mod tests {
         }
     }
 
-    /// The item of a step that failed, with these attributes in it.
+    /// The item of a failed step, with these attributes.
     fn step_item(more: &Value) -> Item {
         let mut item = json!({"state": "error", "attempt": 2, "error": {"code": "NO", "message": "never"}});
         item.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn field_that_is_not_known_is_passed_over_and_all_else_is_read() {
+    fn unknown_field_is_ignored_and_all_others_are_read() {
         let plan = r#"{"s":[{"n":"s0","x":1,"b":{"base_seconds":7,"y":2}}],"z":{"w":3}}"#;
         let action = json!({"at": 5, "what": "retry", "who": "w", "why": "y", "ticket": 7});
         let (id, item) = item(&json!({"v": 2, "needs": 1, "plan": plan, "actions": [action], "priority": 9}));
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_of_a_newer_task_is_as_in_one_that_has_just_begun() {
+    fn unreadable_fields_of_a_newer_task_have_the_values_of_a_new_task() {
         let new = json!({"v": 3, "needs": 2, "priority": 9});
         let read = |more: Value| {
             let mut all = new.clone();
@@ -371,14 +372,18 @@ mod tests {
         assert_eq!((suspended.state, suspended.plan.steps().len()), (TaskState::Running, 1));
         assert_eq!((suspended.failed_steps, suspended.finished_at), (["s0".to_owned()].into(), None));
         let branching = read(json!({"plan": {"graph": []}, "status": "compensating", "ends_as": "cancelled"}));
-        assert_eq!(branching.state, TaskState::Compensating(End::Cancelled), "its state is read as a whole");
+        assert_eq!(
+            branching.state,
+            TaskState::Compensating(End::Cancelled),
+            "the attributes of its state are read together"
+        );
         assert_eq!((branching.plan.steps(), branching.created_at), (&[][..], at(0)));
         let (id, item) = item(&json!({"status": "suspended"}));
-        assert!(TaskRecord::from_item(id, item).is_err(), "a task that does not say that it is newer is broken");
+        assert!(TaskRecord::from_item(id, item).is_err(), "a task that does not need a newer reader is unreadable");
     }
 
     #[test]
-    fn what_is_not_known_of_a_newer_step_is_as_in_an_untouched_one() {
+    fn unreadable_fields_of_a_newer_step_have_the_values_of_an_untouched_step() {
         let id = TaskId::new();
         let newer = step_item(&json!({"v": 2, "needs": 2, "state": "suspended", "attempts": "many"}));
         let step = StepRecord::from_item(id, "s0", newer).unwrap();
@@ -389,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_engine_did_not_write_is_named_and_not_guessed_at() {
+    fn item_that_the_engine_did_not_write_is_unreadable() {
         for wrong in [
             json!({"status": "no such status"}),
             json!({"plan": r#"{"s":[{"n":"a","d":["b"]}]}"#}),

@@ -1,53 +1,53 @@
-//! Error codes: one list each of the engine and of a workflow's steps, with what every code means and what to do about it.
+//! Error codes: a list for the engine and one for a workflow's steps, with the meaning and the remedy of each code.
 //!
-//! [`error_codes!`](crate::error_codes) makes an enum of such a list. A step error is made of one of its variants
-//! ([`StepError::new`](crate::runtime::step::StepError::new)), so a code that is reported is in the list, and has the kind
-//! that the list says. The engine's own list is [`EngineCode`]; `ERRORS.md` of this crate is rendered from it.
+//! [`error_codes!`](crate::error_codes) makes an enum of such a list. [`StepError::new`](crate::runtime::step::StepError::new)
+//! makes a step error of one of its variants, so every reported code is in the list and has the kind given there. The
+//! engine's own list is [`EngineCode`]. `ERRORS.md` of this crate is rendered from it.
 
-/// An error code that a list made by [`error_codes!`](crate::error_codes) holds.
+/// An error code of a list made by [`error_codes!`](crate::error_codes).
 pub trait ErrorCode: Copy + 'static {
-    /// The whole list, in its order.
+    /// All codes of the list, in its order.
     const ALL: &'static [Self];
 
-    /// What the list says of this code.
+    /// The entry of this code.
     fn entry(self) -> &'static CodeEntry;
 }
 
-/// What a list says of one code.
+/// The entry of one code in a list.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CodeEntry {
-    /// The code as it is stored, logged and answered.
+    /// The code in the store, the logs and the API.
     pub code: &'static str,
     /// Whether another attempt may help.
     pub kind: CodeKind,
-    /// Which steps or parts of the engine report it.
+    /// The steps or parts of the engine that report it.
     pub reported_by: &'static str,
-    /// What has happened. Sentences, as the variant's documentation has them.
+    /// What has happened, in sentences. It is the variant's documentation.
     pub meaning: &'static str,
-    /// What to do about it. Sentences.
+    /// What to do, in sentences.
     pub remedy: &'static str,
 }
 
-/// Whether another attempt may help where a code is reported.
+/// Whether another attempt may help after an error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodeKind {
-    /// It may. The step is tried again while attempts are left, and failed steps are redriven where the workflow says so.
+    /// It may. The step is retried while attempts are left, and the engine redrives failed steps if the workflow says so.
     Retryable,
     /// It will not. The step fails at once.
     Permanent,
-    /// No attempt reports it: it is said of a message or of a task.
+    /// No attempt reports the code. It concerns a message or a task.
     NoAttempt,
 }
 
-/// Makes an enum of a list of error codes: the variant's documentation is the code's meaning, and beside it stand the code,
-/// its kind (`Retryable`, `Permanent` or `NoAttempt`), who reports it, and what to do.
+/// Makes an enum of a list of error codes. The variant's documentation is the code's meaning. After the variant come the
+/// code, its kind (`Retryable`, `Permanent` or `NoAttempt`), who reports it, and the remedy.
 ///
 /// ```
 /// stepwell::error_codes! {
-///     /// What the gift wrapping reports.
+///     /// The error codes of the gift wrapping.
 ///     pub enum WrapCode {
 ///         /// The workshop has too much to do.
-///         WorkshopBusy = "WORKSHOP_BUSY", Retryable, by "wrap_gift", "Nothing: the step is tried again.";
+///         WorkshopBusy = "WORKSHOP_BUSY", Retryable, by "wrap_gift", "Nothing: the step is retried.";
 ///     }
 /// }
 ///
@@ -70,7 +70,7 @@ macro_rules! error_codes {
         }
 
         impl $list {
-            /// The code as it is stored, logged and answered.
+            /// The code in the store, the logs and the API.
             $visibility const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $code,)+
@@ -97,53 +97,54 @@ macro_rules! error_codes {
 }
 
 error_codes! {
-    /// What the engine itself reports, whatever the workflow.
+    /// The error codes of the engine itself, for every workflow.
     pub enum EngineCode {
-        /// Every attempt ended without an answer: its worker died or lost its lease, for example because the function's
-        /// memory did not suffice. No attempt is left, so the step fails; as it may pass, a redrive by itself can
-        /// follow.
+        /// Every attempt ended without an answer: its worker died or lost its lease, for example because the function ran
+        /// out of memory. No attempt is left, so the step fails. The failure may be transient, so the engine may redrive
+        /// the step.
         AttemptsExhausted = "ATTEMPTS_EXHAUSTED", Retryable, by "the worker",
-            "Look in the log of the step's function for what ended it (`Runtime exited`, `Task timed out`). Mend \
-             that, then redrive the task.";
-        /// SQS gave up on the step's message, after many more deliveries than attempts: something keeps workers from
-        /// claiming the step or from writing how it went.
+            "Search the log of the step's function for the cause (`Runtime exited`, `Task timed out`). Fix it, then \
+             redrive the task.";
+        /// SQS gave up on the step's message, after many more deliveries than attempts. Something keeps workers from
+        /// claiming the step or from writing its outcome.
         DeliveryExhausted = "DELIVERY_EXHAUSTED", NoAttempt, by "the reader of dead letters",
-            "Look in the log of the step's function for `delivery failed`: rights, a time-out of the function, a \
-             table that is not there. Mend that, then redrive the task.";
+            "Search the log of the step's function for `delivery failed`. Likely causes are missing permissions, a \
+             timeout of the function, or a missing table. Fix the cause, then redrive the task.";
         /// The task's context cannot be read as the type that the step takes.
         InvalidContext = "INVALID_CONTEXT", Permanent, by "the worker",
             "The message names the field. Make the step's type and the workflow's `schema` agree, deploy, then \
-             redrive the task; or cancel it, and start it anew with a context that fits.";
+             redrive the task. Or cancel the task, and start a new one with a valid context.";
         /// The result of an earlier step cannot be read as the type that the step takes, or the output of the handler
         /// cannot be written as JSON.
         InvalidResult = "INVALID_RESULT", Permanent, by "the worker",
-            "The message names the step and the field. A result that somebody has given by hand stands: do this step \
-             by hand, too, and resolve it. Otherwise make the two steps' types agree, deploy, then redrive the task.";
+            "The message names the step and the field. If somebody resolved the earlier step by hand, its result cannot \
+             be changed: do this step by hand, too, and resolve it. Otherwise make the two steps' types agree, deploy, \
+             then redrive the task.";
         /// An earlier step is done and has left no result, or has left `null`.
         MissingResult = "MISSING_RESULT", Permanent, by "the worker",
-            "The step was resolved with `null` as its result, or leaves nothing by its type. Do this step by hand \
-             and resolve it, or let it take an `Option<ResultOf<T>>`, deploy, then redrive the task.";
-        /// An item was written by a newer version, and this one may not act on it. The task can be shown, and waits at
-        /// no attempt.
+            "The earlier step was resolved with `null` as its result, or its type leaves no result. Do this step by \
+             hand and resolve it. Or let it take an `Option<ResultOf<T>>`, deploy, then redrive the task.";
+        /// An item was written by a newer version, and this one may not act on it. The task can be shown. It waits, which
+        /// costs no attempt.
         NewerFormat = "NEWER_FORMAT", NoAttempt, by "every function, in its log; the operators' API",
-            "Deploy the newer version again: the task goes on by itself. See the alarm `newer-formats` in the \
-             runbook.";
+            "Deploy the newer version again, and the task goes on without further action. See the alarm \
+             `newer-formats` in the runbook.";
         /// The handler panicked. The message has the panic's text.
         Panic = "PANIC", Retryable, by "the worker",
-            "The log of the step's function has the line of code. Mend the handler, deploy, then redrive the task.";
-        /// The step's result has more bytes of JSON than can be kept.
+            "The log of the step's function names the line of code. Fix the handler, deploy, then redrive the task.";
+        /// The step's result has more bytes of JSON than can be stored.
         ResultTooLarge = "RESULT_TOO_LARGE", Permanent, by "the worker",
-            "Keep the data elsewhere and leave its name as the result. The step has had its effect, so it must bear \
-             to be run again: deploy, then redrive the task.";
-        /// The handler took longer than its time-out, or than what was left of the function's invocation. Whether it
-        /// had its effect is not known; the next attempt has the same idempotency key.
+            "Store the data elsewhere, and return a reference to it as the result. The step has had its effect, so it \
+             has to be idempotent: deploy, then redrive the task.";
+        /// The handler took longer than its timeout, or than the rest of the function's invocation. It is not known
+        /// whether it had its effect. The next attempt has the same idempotency key.
         Timeout = "TIMEOUT", Retryable, by "the worker",
-            "Nothing while the step is tried again. If it fails: find out what the handler waits for, or raise \
-             `timeout_seconds` for the tasks to come, then redrive the task.";
-        /// The step takes the result of a step that need not be done when it runs.
+            "Nothing while the step is retried. If it fails, find out what the handler waits for, or raise \
+             `timeout_seconds` for future tasks, then redrive the task.";
+        /// The step takes the result of a step that is not among its ancestors, so it need not be done when the step runs.
         UndeclaredDependency = "UNDECLARED_DEPENDENCY", Permanent, by "the worker",
-            "Add the step that is named to `depends_on_steps` and deploy. A task that runs keeps its plan: cancel it \
-             and start it anew.";
+            "Add the step that the message names to `depends_on_steps`, and deploy. A running task keeps its plan: cancel \
+             it and start a new one.";
     }
 }
 
@@ -158,21 +159,21 @@ mod tests {
 
 <!-- Rendered from shared/stepwell/src/core/codes.rs. To change it, change that list and bless the result: see tests/README.md. -->
 
-What the engine itself reports, whatever the workflow. A task shows a code as `error.code` in `GET /order_status` and
-`GET /tasks/TASK`; the message beside it says which value was wrong. What the checkout's own steps report is in
-[the shop's list](../checkout/ERRORS.md).
+These are the error codes of the engine itself, for every workflow. The API shows the code of a task's error as `error.code` in
+`GET /order_status` and `GET /tasks/TASK`. The message next to it names the wrong value. The codes of the checkout's own steps
+are in [the shop's list](../checkout/ERRORS.md).
 
-- *retryable*: the step is tried again while attempts are left. If it fails by it, it is redriven by itself where the
-  workflow file says so (`redrives`).
+- *retryable*: the step is retried while attempts are left. If it fails with such a code, the engine redrives it as often as
+  the workflow file says (`redrives`).
 - *permanent*: the step fails at once.
-- *no attempt*: no attempt reports it. It is said of a message or of a task.
+- *no attempt*: no attempt reports the code. It concerns a message or a task.
 
-To redrive a task is to give its failed steps a fresh set of attempts: `infra/tasks.sh redrive TASK --reason ...`. What has to be
-done by hand is declared done with `infra/tasks.sh resolve-step TASK STEP --result JSON --reason ...`.
+A redrive gives the failed steps of a task a fresh set of attempts: `infra/tasks.sh redrive TASK --reason ...`. After doing a step by
+hand, resolve it: `infra/tasks.sh resolve-step TASK STEP --result JSON --reason ...`.
 ";
 
     #[test]
-    fn errors_md_is_what_the_list_renders() {
+    fn errors_md_is_rendered_from_the_list() {
         expect_file!["../../ERRORS.md"].assert_eq(&format!("{INTRO}{}", render_codes(EngineCode::ALL)));
     }
 }

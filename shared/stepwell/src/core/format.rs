@@ -1,19 +1,19 @@
-//! The stored format: its version, what a reader may do with an item of another one, and what version 1 does not write.
+//! The stored format: its version, the rules for items of other versions, and the defaults of version 1.
 //!
-//! Every item says the version of who made it ([`attribute::V`]) and the oldest reader that may act on it
-//! ([`attribute::NEEDS`]). Version 1 says so by silence: an item without them was made by version 1 and needs a reader of
-//! version 1. So they cost the items of version 1 nothing, whose size is a matter of write units.
+//! Every item has the version of its writer ([`attribute::V`]) and the oldest reader that may act on it
+//! ([`attribute::NEEDS`]). Both are 1 if they are missing. So they take no space in the items of version 1, whose size
+//! determines their write units.
 //!
-//! * **Reading is lenient.** A field that is not known is passed over. What is not known of an item that needs a newer reader
-//!   is passed over too, be it a state or the whole plan: its task can be shown, and its record says that it is [newer](NewerFormat).
-//! * **Nobody acts on what needs a newer reader.** Each write carries a [guard](super::transition::Write::guard) that such an
-//!   item refuses, whatever else the writer believes. A worker that meets a newer task puts the step that it has claimed back,
-//!   and gives its message back at no attempt; a letter that SQS gave up on is sent anew.
-//! * **Writing is exact.** Nothing is written but what the version says, and what stands in an item and is not known stays.
+//! * **Reading is lenient.** Unknown fields are ignored. In an item that needs a newer reader, unreadable fields are ignored,
+//!   too, even the state or the whole plan. The task can be shown, and its record is marked as [newer](NewerFormat).
+//! * **An older version never acts on an item that needs a newer reader.** Each write carries a
+//!   [guard](super::transition::Write::guard) that such an item refuses. A worker that finds a newer task releases the step
+//!   that it has claimed and gives its message back, which costs no attempt. A dead letter of such a task is sent again.
+//! * **Writing is exact.** A version writes only its own fields, and unknown fields of an item stay.
 //!
-//! A new field that changes what is done raises `needs` of the items that have it; one that does not leaves `needs` as it is.
-//! Silence is not a value to keep: a version that raises `needs` of one kind of item has to say so of that kind alone, and
-//! to leave the items that version 1 made as they are.
+//! A new field that changes the engine's decisions raises `needs` of the items that have it. Any other new field leaves
+//! `needs` as it is. A version that raises `needs` of one kind of item has to raise it for that kind alone, and must not
+//! change what a missing `needs` means in the items of version 1.
 
 use super::{
     codes::EngineCode,
@@ -21,19 +21,20 @@ use super::{
 };
 use serde_json::Value;
 
-/// The version that this engine writes: `v` of the items that it makes.
+/// The version that this engine writes: `v` of its new items.
 pub const WRITES: i64 = 1;
 
-/// The oldest reader that may act on what this engine writes: `needs` of the items that it makes.
+/// The oldest reader that may act on the items of this engine: `needs` of its new items.
 pub const NEEDS: i64 = 1;
 
 /// The newest format that this engine may act on.
 pub const READS: i64 = 1;
 
-/// The code in the log, and in the answers to operators, where an item needs a newer reader. The template's alarm looks for it.
+/// The error code of an item that needs a newer reader, in the log and the operators' API. The template's alarm searches for
+/// it.
 pub const NEWER_FORMAT: &str = EngineCode::NewerFormat.as_str();
 
-/// An item that needs a newer reader. It may be shown, as far as it is understood, and not acted on.
+/// An item that needs a newer reader. This version may show it, as far as it can be read, but not act on it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{partition} was written in format {v} and needs a reader of format {needs}, but this version reads up to format {reads}: \
@@ -41,16 +42,16 @@ pub const NEWER_FORMAT: &str = EngineCode::NewerFormat.as_str();
     reads = READS
 )]
 pub struct NewerFormat {
-    /// The partition that it is in: of a task, or of an idempotency key.
+    /// The item's partition key: of a task, or of an idempotency key.
     pub partition: String,
-    /// The version of who made it.
+    /// The version of its writer.
     pub v: i64,
     /// The oldest reader that may act on it.
     pub needs: i64,
 }
 
 impl NewerFormat {
-    /// What this item says of itself; `None` where this version may act on it.
+    /// Reads the format of an item; `None` if this version may act on it.
     pub fn of(key: &Key, item: &Item) -> Option<Self> {
         let needs = number(item, attribute::NEEDS, v1::NEEDS);
         let newer = || Self { partition: key.partition(), v: number(item, attribute::V, v1::V), needs };
@@ -58,13 +59,13 @@ impl NewerFormat {
     }
 }
 
-/// A number of an item. What is none is newer than all that is known.
+/// Reads a number of an item. A value of another type counts as newer than every known version.
 fn number(item: &Item, name: &str, absent: i64) -> i64 {
     item.get(name).map_or(absent, |value| value.as_i64().unwrap_or(i64::MAX))
 }
 
-/// As much of an item as can be read: the attributes in these groups each together, every other one for itself. What
-/// cannot be read is left out, or stays as it is in `base`.
+/// Keeps the attributes of an item that can be read: those of a group together, and every other one separately. An
+/// attribute that cannot be read is left out, or has its value of `base`.
 pub(super) fn understood(base: Item, item: &Item, groups: &[&[&str]], can_be_read: impl Fn(&Item) -> bool) -> Item {
     let single = item.keys().map(|name| vec![name.as_str()]);
     let single = single.filter(|names| !names.iter().any(|name| groups.iter().any(|group| group.contains(name))));
@@ -77,36 +78,37 @@ pub(super) fn understood(base: Item, item: &Item, groups: &[&[&str]], can_be_rea
     })
 }
 
-/// What stands for the fields that version 1 does not write. Each is part of the stored format: plans and items that were
-/// written years ago rely on it, so **it never changes**. What a workflow's file need not say has defaults of its own, which
-/// may change, because a plan that is stored says where it differs from these.
+/// The defaults of the fields that version 1 does not write. They are part of the stored format: plans and items that were
+/// written years ago rely on them, so **they never change**. The defaults of a workflow file are separate and may change,
+/// because a stored plan has every value that differs from these.
 pub mod v1 {
     use crate::core::{backoff::Backoff, plan::policy::Compensate, state::StepState};
 
-    /// Of an item: who made it. Part of the stored format, never changes.
+    /// Of an item: the version of its writer. Part of the stored format, never changes.
     pub const V: i64 = 1;
     /// Of an item: the oldest reader that may act on it. Part of the stored format, never changes.
     pub const NEEDS: i64 = 1;
-    /// Of a step's item: its state. A join that was told of a dependency has none. Part of the stored format, never changes.
+    /// Of a step's item: its state. An arrival at a join can create an item without one. Part of the stored format, never
+    /// changes.
     pub const STEP_STATE: StepState = StepState::Pending;
-    /// Of a step's item: how often it was claimed. Part of the stored format, never changes.
+    /// Of a step's item: the number of its last attempt. Part of the stored format, never changes.
     pub const ATTEMPT: u32 = 0;
-    /// Of a step's item: how many claims do not count. Part of the stored format, never changes.
+    /// Of a step's item: the number of attempts that do not count. Part of the stored format, never changes.
     pub const UNCOUNTED_ATTEMPTS: u32 = 0;
 
-    /// Of a step of a plan, `l`: the most attempts it has. Part of the stored format, never changes.
+    /// Of a step of a plan, `l`: its `max_attempts`. Part of the stored format, never changes.
     pub const MAX_ATTEMPTS: u32 = 3;
     /// Of a step of a plan, `t`: its timeout in seconds. Part of the stored format, never changes.
     pub const TIMEOUT_SECONDS: u32 = 30;
     /// Of a step of a plan, `b`: its backoff, and each of its numbers. Part of the stored format, never changes.
     pub const BACKOFF: Backoff = Backoff { base_seconds: 1, multiplier: 2.0, max_seconds: 300, jitter: 0.1 };
-    /// Of a compensation of which only the name is stored: the most attempts it has. Part of the stored format, never changes.
+    /// Of a compensation of which only the name is stored: its `max_attempts`. Part of the stored format, never changes.
     pub const COMPENSATION_MAX_ATTEMPTS: u32 = 50;
-    /// Of a plan, `c`: when it is compensated by itself. Part of the stored format, never changes.
+    /// Of a plan, `c`: when the engine compensates its task. Part of the stored format, never changes.
     pub const COMPENSATE: Compensate = Compensate::OnError;
-    /// Of a plan, `a`: how long after its failure. Part of the stored format, never changes.
+    /// Of a plan, `a`: how many seconds after the failure. Part of the stored format, never changes.
     pub const COMPENSATE_AFTER_SECONDS: u32 = 0;
-    /// Of a plan, `r`: how often it is redriven by itself. Part of the stored format, never changes.
+    /// Of a plan, `r`: how often the engine redrives its task. Part of the stored format, never changes.
     pub const REDRIVES: u32 = 0;
 }
 
@@ -120,18 +122,18 @@ mod tests {
     #[test_case(|step| step.state == StepState::Pending; "state")]
     #[test_case(|step| step.attempt == 0; "attempt")]
     #[test_case(|step| step.uncounted_attempts == 0; "exempt")]
-    fn what_no_step_item_of_version_1_says_is_read_so(holds: fn(&StepRecord) -> bool) {
+    fn attribute_missing_in_a_version_1_step_item_has_its_fixed_default(holds: fn(&StepRecord) -> bool) {
         let step = StepRecord::from_item(TaskId::new(), "s0", Item::new()).unwrap();
         assert!(holds(&step), "{step:?}");
     }
 
     #[test_case(json!({}), None; "an item of the first version")]
-    #[test_case(json!({"v": 1, "needs": 1}), None; "an item that says what silence says")]
+    #[test_case(json!({"v": 1, "needs": 1}), None; "an item with the default versions")]
     #[test_case(json!({"v": 7, "needs": 1}), None; "a newer item that an old reader may act on")]
     #[test_case(json!({"v": 2, "needs": 2}), Some((2, 2)); "a newer item")]
-    #[test_case(json!({"needs": 2}), Some((1, 2)); "a newer item that does not say who made it")]
-    #[test_case(json!({"v": 2, "needs": "two"}), Some((2, i64::MAX)); "a need that is no number")]
-    fn item_is_newer_exactly_where_its_guard_refuses_it(item: Value, newer: Option<(i64, i64)>) {
+    #[test_case(json!({"needs": 2}), Some((1, 2)); "a newer item without the version of its writer")]
+    #[test_case(json!({"v": 2, "needs": "two"}), Some((2, i64::MAX)); "needs is not a number")]
+    fn item_is_newer_if_and_only_if_its_guard_refuses_it(item: Value, newer: Option<(i64, i64)>) {
         let item = item.as_object().unwrap();
         let found = NewerFormat::of(&Key::Task(TaskId::new()), item);
         assert_eq!(found.map(|newer| (newer.v, newer.needs)), newer);

@@ -1,10 +1,10 @@
-//! The names of tasks, and the key that makes a start repeatable.
+//! Task ids and idempotency keys.
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 use uuid::Uuid;
 
-/// A task's name: a UUID, version 7, so that ids sort by the time they were made.
+/// The id of a task: a UUID of version 7, so that ids sort by creation time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskId(Uuid);
@@ -15,7 +15,7 @@ pub struct TaskId(Uuid);
 pub struct NotATaskId(String);
 
 impl TaskId {
-    /// The 128 bits; the last 62 of them are random.
+    /// The 128 bits. The last 62 of them are random.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
@@ -43,7 +43,7 @@ impl FromStr for TaskId {
     }
 }
 
-/// The client's own name for a request, so that sending it twice starts one task.
+/// An idempotency key: the client's name for a request, so that sending it twice starts one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
@@ -55,7 +55,7 @@ pub struct NotAKey {
 }
 
 impl IdempotencyKey {
-    /// The longest key, in characters.
+    /// The maximum length of a key, in characters.
     pub const MAX_LENGTH: usize = 255;
 
     /// The key as the client wrote it.

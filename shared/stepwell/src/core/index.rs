@@ -1,7 +1,8 @@
-//! The index: every task at one moment in one partition.
+//! The index: it lists every task at one time in one partition.
 //!
-//! For a task that is over the moment is that of its end, for one that is not the moment at which the watchdog has to look
-//! at it next. The position is written with the task: once at the start, twice (a delete and a put) whenever it moves.
+//! The time is that of the next inspection by the watchdog or, for a task that is not inspected any more, that of its end.
+//! The position is written with the task. That costs one index write at the start, and two (a delete and a put) whenever
+//! it changes.
 
 use super::{
     item::{Item, Key, attribute},
@@ -15,35 +16,35 @@ use crate::core::{
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// How long after its start, or after something was done to it, the watchdog first looks at a task.
+/// The time from a task's start, or from an action on it, to its first inspection by the watchdog.
 pub const FIRST_INSPECTION_AFTER: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Under what the index lists a task.
+/// A partition of the index. It is split into shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IndexPartition {
-    /// Its steps are at work.
+    /// Running tasks.
     Pending,
-    /// It is being compensated; or it has failed, but something more may happen by itself.
+    /// Compensating tasks, and failed tasks that the engine may still act on.
     Compensating,
-    /// It is complete.
+    /// Completed tasks.
     Complete,
-    /// It has failed, and nothing more happens by itself.
+    /// Failed tasks that the engine does not act on any more, compensated ones included.
     Error,
-    /// It was cancelled.
+    /// Cancelled tasks, compensated ones included.
     Cancelled,
-    /// It was declared done.
+    /// Tasks that were declared done.
     ResolvedManually,
 }
 
 impl IndexPartition {
-    /// All of them.
+    /// All partitions.
     pub const ALL: [Self; 6] =
         [Self::Pending, Self::Compensating, Self::Complete, Self::Error, Self::Cancelled, Self::ResolvedManually];
 
-    /// Those whose tasks the watchdog looks after.
+    /// The partitions whose tasks the watchdog inspects.
     pub const WATCHED: [Self; 2] = [Self::Pending, Self::Compensating];
 
-    /// How many parts each listing has.
+    /// The number of shards of each partition.
     pub const SHARDS: u8 = 16;
 
     /// The word in the index.
@@ -58,7 +59,7 @@ impl IndexPartition {
         }
     }
 
-    /// Those under which a task that is shown with this word can be.
+    /// The partitions that can have tasks with the word of this status.
     pub const fn of(status: TaskStatus) -> &'static [Self] {
         match status {
             TaskStatus::Pending | TaskStatus::InProgress => &[Self::Pending],
@@ -70,7 +71,7 @@ impl IndexPartition {
         }
     }
 
-    /// What it says of the status of a task in it.
+    /// The status of a task in this partition, as far as the partition tells it.
     pub(crate) const fn status(self) -> TaskStatus {
         match self {
             Self::Pending => TaskStatus::Pending,
@@ -82,7 +83,7 @@ impl IndexPartition {
         }
     }
 
-    /// That of a task that is over, and of one that no part of the engine looks after.
+    /// The partition of a task in this state. A failed task is assumed to need no more inspection.
     pub(crate) const fn ended(state: TaskState) -> Self {
         match state {
             TaskState::Running => Self::Pending,
@@ -94,66 +95,66 @@ impl IndexPartition {
         }
     }
 
-    /// The name of one of its partitions.
+    /// The hash key of one shard.
     pub fn partition(self, shard: u8) -> String {
         format!("{}#{shard}", self.as_str())
     }
 
-    /// The part of a listing that this task is in.
+    /// The shard of this task.
     pub const fn shard(task: TaskId) -> u8 {
         let [.., last] = *task.as_bytes();
         last % Self::SHARDS
     }
 }
 
-/// A part of the index, and where in it to begin.
+/// A request for a page of one shard of the index.
 #[derive(Clone, Debug)]
 pub struct Page<'a> {
-    /// The listing.
+    /// The partition.
     pub listing: IndexPartition,
-    /// Which part of it, below [`IndexPartition::SHARDS`].
+    /// The shard, below [`IndexPartition::SHARDS`].
     pub shard: u8,
-    /// Only tasks that are listed at this moment or before it.
+    /// Only tasks that are listed at this time or before it.
     pub until: Option<Timestamp>,
-    /// Only what comes after this one.
+    /// Only tasks after this position.
     pub after: Option<&'a IndexPosition>,
-    /// How many at most.
+    /// The maximum number of tasks.
     pub limit: u16,
 }
 
-/// A place in the index.
+/// A task's position in the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexPosition {
-    /// The task.
+    /// The task, from which the shard is derived.
     pub task: TaskId,
-    /// Its listing.
+    /// The partition.
     pub listing: IndexPartition,
-    /// The moment it is listed at.
+    /// The time at which the task is listed.
     pub at: Timestamp,
 }
 
-/// What the index says of a task.
+/// A task's entry in the index.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IndexEntry {
-    /// Where it stands in the index.
+    /// The position.
     pub place: IndexPosition,
-    /// The workflow it runs, as `namespace/name@version`.
+    /// The workflow, as `namespace/name@version`.
     pub workflow: String,
-    /// Its status, as far as the index knows it: never `in_progress`.
+    /// The status without regard to the steps: never `in_progress`.
     pub status: TaskStatus,
-    /// When it was started.
+    /// The time of the start.
     pub created_at: Timestamp,
     /// The steps that failed for good.
     pub failed_steps: BTreeSet<String>,
 }
 
 impl IndexPosition {
-    /// The name of the partition that it is in: `<listing>#<shard>`.
+    /// The hash key: `<partition>#<shard>`.
     pub fn partition(&self) -> String {
         self.listing.partition(IndexPartition::shard(self.task))
     }
 
-    /// The changes that bring a task there.
+    /// The changes that move the task to this position.
     pub(crate) fn changes(&self) -> [Change; 2] {
         [
             Change::Set(attribute::STATUS_SHARD, self.partition().into()),
@@ -161,7 +162,7 @@ impl IndexPosition {
         ]
     }
 
-    /// Where this task's item says that the index lists it.
+    /// Reads the position from a task's item.
     pub fn of(task: TaskId, item: &Item) -> Option<Self> {
         let text = |name: &str| item.get(name).and_then(Value::as_str);
         let (listing, _) = text(attribute::STATUS_SHARD)?.split_once('#')?;
@@ -170,7 +171,7 @@ impl IndexPosition {
     }
 }
 
-/// Lists a task somewhere else, where it is still listed as it was.
+/// Moves a task in the index, if its position is still `place`.
 pub fn move_in_index(place: &IndexPosition, to: IndexPartition, at: Timestamp) -> Transition {
     let seen = Condition::All(vec![
         Condition::Is(attribute::STATUS_SHARD, place.partition().into()),

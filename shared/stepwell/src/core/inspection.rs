@@ -1,7 +1,7 @@
-//! What is overdue in a task, and what would set it going again: a pure function of its items and the time.
+//! Inspection: what is overdue in a task, as a pure function of its items and the time.
 //!
-//! Whatever is missing is mended by a message to a step, for its worker finds out from the table what is to be done: run
-//! the step, take it over from a worker that died, or dispatch once more where that broke off. A message too many does no harm.
+//! A message to a step repairs whatever is missing, because the step's worker reads from the store what to do: run the step,
+//! take it over from a dead worker, or repeat a dispatch that broke off. A duplicate message does no harm.
 
 use crate::core::{
     message::Outgoing,
@@ -14,34 +14,33 @@ use crate::core::{
 };
 use std::time::Duration;
 
-/// How long something may be due before it counts as overdue. Messages take their time, above all in a queue that is
-/// far behind.
+/// How long something may be due before it counts as overdue. Messages take time, above all in a queue with a backlog.
 pub const OVERDUE_AFTER: Duration = Duration::from_secs(60);
 
-/// The longest time between two looks at a task that waits.
+/// The longest time between two inspections of a waiting task.
 pub const MAX_INSPECTION_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// What a look at a task has shown.
+/// The result of an inspection of a task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inspection {
-    /// The messages that are missing, or may be.
+    /// The messages that are overdue, and so may be lost.
     pub send: Vec<Outgoing>,
-    /// Whether its compensation can go on.
+    /// Whether recovery has an action to do: a redrive, or a stage of compensation.
     pub recover: bool,
-    /// When to look again; `None` where nothing more happens by itself.
+    /// The time of the next inspection; `None` if the engine has nothing more to do.
     pub next: Option<Timestamp>,
 }
 
-/// Looks at a task.
+/// Inspects a task.
 ///
-/// The longer it has been quiet, the longer until the next look, from [`OVERDUE_AFTER`] to [`MAX_INSPECTION_INTERVAL`]: a step whose
-/// queue is hours behind does not get a message a minute.
+/// The longer the task has been quiet, the longer the time to the next inspection, from [`OVERDUE_AFTER`] to
+/// [`MAX_INSPECTION_INTERVAL`]. So a step whose queue has a backlog of hours does not get a message each minute.
 pub fn inspect(snapshot: &TaskSnapshot, now: Timestamp) -> Inspection {
     let pause = now.since(snapshot.last_event()).clamp(OVERDUE_AFTER, MAX_INSPECTION_INTERVAL);
     let mut found = Findings { snapshot, now, send: Vec::new(), recover: false, wait: None };
     found.inspect();
     let Findings { send, recover, wait, .. } = found;
-    // Not over and over for the sake of one that is just about to be overdue.
+    // Do not inspect again and again because one step is just about to be overdue.
     let wait = wait.map(|wait| wait.max(now + OVERDUE_AFTER));
     let acted = recover || !send.is_empty();
     let again = (acted || (wait.is_none() && is_open(snapshot))).then(|| now + pause);
@@ -49,12 +48,12 @@ pub fn inspect(snapshot: &TaskSnapshot, now: Timestamp) -> Inspection {
     Inspection { send, recover, next }
 }
 
-/// Whether the watchdog has to keep an eye on it.
+/// Whether the watchdog has to go on inspecting it.
 fn is_open(snapshot: &TaskSnapshot) -> bool {
     matches!(snapshot.task.state, TaskState::Running | TaskState::Compensating(_))
 }
 
-/// What has been found so far.
+/// The findings of an inspection so far.
 struct Findings<'a> {
     snapshot: &'a TaskSnapshot,
     now: Timestamp,
@@ -79,7 +78,7 @@ impl Findings<'_> {
             }
             NextAction::InFlight(until) => self.wait_until(until + OVERDUE_AFTER),
             NextAction::Run(compensation) => self.step(compensation),
-            // Of a failed task the branches that do not depend on what failed go on.
+            // In a failed task, branches that do not depend on a failed step go on.
             NextAction::Nothing if snapshot.task.state.lets_steps_run() => self.steps(),
             NextAction::Nothing => {}
         }
@@ -95,7 +94,7 @@ impl Findings<'_> {
         }
     }
 
-    /// A step that nothing hinders.
+    /// Inspects a step that is ready.
     fn step(&mut self, step: &StepRecord) {
         let due = match step.state {
             StepState::Pending => Some(self.ready_since(&step.name)),
@@ -108,7 +107,7 @@ impl Findings<'_> {
         }
     }
 
-    /// The worker of this step should have been at it since `due`.
+    /// Expects the worker of this step to have acted since `due`.
     fn expect(&mut self, name: &str, due: Timestamp) {
         if due + OVERDUE_AFTER <= self.now {
             self.send.push(self.snapshot.message(name));
@@ -117,8 +116,8 @@ impl Findings<'_> {
         }
     }
 
-    /// Since when a step has been ready: since the last of those it waits for was done, or since somebody did something
-    /// to the task.
+    /// The time since which a step has been ready: that of its last dependency's completion, or of the last action on the
+    /// task.
     fn ready_since(&self, name: &str) -> Timestamp {
         let task = &self.snapshot.task;
         let waits_for = task.plan.step(name).and_then(|step: &StepPlan| task.waits_for(step)).unwrap_or_default();
@@ -136,7 +135,7 @@ mod tests {
     use super::*;
     use crate::{
         core::state::End,
-        testing::fixtures::{at, snapshot, undo},
+        testing::fixtures::{at, compensation, snapshot},
     };
     use proptest::prelude::*;
 
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ready_step_is_woken_when_its_message_has_had_its_time() {
+    fn ready_step_gets_a_message_after_a_minute() {
         let snapshot = snapshot(&[&[], &[0]], &[]);
         let early = inspect(&snapshot, at(MINUTE - 1));
         assert_eq!((sent(&early), early.next), (vec![], Some(at(MINUTE - 1 + MINUTE))));
@@ -161,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_join_is_ready_since_the_last_of_what_it_waits_for() {
+    fn join_is_ready_since_its_last_dependency_was_done() {
         let mut snapshot = snapshot(&[&[], &[], &[0, 1]], &[]);
         done(&mut snapshot.steps[0], 10);
         done(&mut snapshot.steps[1], 50);
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_and_a_lease_are_overdue_a_minute_after_their_time() {
+    fn retry_and_lease_are_overdue_a_minute_after_their_time() {
         let mut snapshot = snapshot(&[&[]], &[]);
         snapshot.steps[0] = StepRecord {
             state: StepState::Retrying,
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_step_is_woken_where_the_task_has_not_ended() {
+    fn leaves_get_messages_if_all_steps_are_done_but_the_task_has_not_ended() {
         let mut snapshot = snapshot(&[&[], &[], &[0]], &[]);
         done(&mut snapshot.steps[0], 5);
         done(&mut snapshot.steps[1], 8);
@@ -203,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_task_is_looked_at_again_when_it_is_to_be_compensated() {
+    fn failed_task_is_inspected_when_its_compensation_is_due() {
         let mut snapshot = snapshot(&[&[], &[]], &[0]);
         snapshot.task.state = TaskState::Failed;
         snapshot.task.finished_at = Some(at(10));
@@ -214,11 +213,11 @@ mod tests {
         assert_eq!((sent(&waiting), waiting.recover, waiting.next), (vec![], false, Some(at(910))));
         assert!(inspect(&snapshot, at(910)).recover);
         snapshot.task.plan = snapshot.task.plan.compensating(crate::core::plan::Compensate::Manual, 0);
-        assert_eq!(inspect(&snapshot, at(910)).next, None, "nothing more happens by itself");
+        assert_eq!(inspect(&snapshot, at(910)).next, None, "the engine has nothing more to do");
     }
 
     #[test]
-    fn what_is_in_flight_is_looked_at_when_its_lease_has_been_over_for_a_while() {
+    fn step_in_flight_is_inspected_a_minute_after_its_lease() {
         let mut snapshot = snapshot(&[&[]], &[0]);
         snapshot.task.state = TaskState::Compensating(End::Cancelled);
         snapshot.steps[0] =
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_is_left_alone() {
+    fn ended_task_is_not_inspected_again() {
         let mut snapshot = snapshot(&[&[], &[]], &[0]);
         snapshot.steps.iter_mut().for_each(|step| done(step, 5));
         for state in TaskState::ALL {
@@ -242,22 +241,22 @@ mod tests {
     }
 
     #[test]
-    fn a_compensation_is_woken_like_any_step_and_a_failed_one_waits_for_somebody() {
+    fn compensation_gets_messages_like_any_step_and_a_failed_one_waits_for_a_person() {
         let mut snapshot = snapshot(&[&[]], &[0]);
         snapshot.task.state = TaskState::Compensating(End::Error);
-        snapshot.task.compensations = Some(vec![undo(0)]);
-        snapshot.compensations = vec![StepRecord::untouched(&undo(0))];
-        assert_eq!(sent(&inspect(&snapshot, at(MINUTE))), [undo(0)]);
+        snapshot.task.compensations = Some(vec![compensation(0)]);
+        snapshot.compensations = vec![StepRecord::untouched(&compensation(0))];
+        assert_eq!(sent(&inspect(&snapshot, at(MINUTE))), [compensation(0)]);
         snapshot.compensations[0].state = StepState::Error;
         let stuck = inspect(&snapshot, at(MINUTE));
         assert_eq!((sent(&stuck), stuck.recover), (vec![], false));
-        assert_eq!(stuck.next, Some(at(2 * MINUTE)), "it stays on the list");
+        assert_eq!(stuck.next, Some(at(2 * MINUTE)), "the watchdog goes on inspecting it");
         snapshot.compensations[0].state = StepState::Complete;
         assert!(inspect(&snapshot, at(MINUTE)).recover);
     }
 
     #[test]
-    fn a_task_of_which_something_was_woken_is_looked_at_soon_whatever_else_it_waits_for() {
+    fn task_that_got_a_message_is_inspected_soon_whatever_else_it_waits_for() {
         let mut snapshot = snapshot(&[&[], &[]], &[]);
         snapshot.steps[1] = StepRecord {
             state: StepState::Retrying,
@@ -271,7 +270,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_longer_a_task_is_quiet_the_longer_until_the_next_look(quiet in 0i64..1_000_000) {
+        fn time_to_the_next_inspection_grows_with_the_quiet_time(quiet in 0i64..1_000_000) {
             let snapshot = snapshot(&[&[]], &[]);
             let now = at(quiet);
             let next = inspect(&snapshot, now).next.unwrap();

@@ -1,37 +1,38 @@
 //! Stored items: keys, attributes, values.
 //!
-//! An item is a JSON object. Text is a string, a moment is the number of milliseconds since the Unix epoch, a set is an
-//! array in ascending order. These forms are the stored format: a store may wrap them, but must give them back.
+//! An item is a JSON object. A text is a string, a timestamp is the number of milliseconds since the Unix epoch, and a set is
+//! an array in ascending order. These forms are the stored format. A store may encode them differently, but has to return
+//! them in these forms.
 
 use crate::core::id::TaskId;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{collections::BTreeSet, fmt};
 
-/// The attributes of one item, without its key. Empty where there is no item.
+/// The attributes of one item, without its key. A missing item is empty.
 pub type Item = Map<String, Value>;
 
 /// The names of the attributes.
 pub mod attribute {
-    /// Of a step: where it stands.
+    /// Of a step: its state.
     pub const STATE: &str = "state";
-    /// Of a step: the number of its last claim.
+    /// Of a step: the number of its last attempt.
     pub const ATTEMPT: &str = "attempt";
-    /// Of a step: how many of its claims do not count against the limit.
+    /// Of a step: how many of its attempts do not count against `max_attempts`.
     pub const UNCOUNTED_ATTEMPTS: &str = "exempt";
     /// Of a step: the delivery that holds its lease.
     pub const OWNER: &str = "owner";
-    /// Of a step: when the last claim was made.
+    /// Of a step: the time of the last claim.
     pub const STARTED_AT: &str = "started_at";
-    /// Of a step: until when the lease holds.
+    /// Of a step: the end of the lease.
     pub const LEASE_UNTIL: &str = "lease_until";
-    /// Of a step: the moment before which no claim is granted.
+    /// Of a step: the time before which no claim is granted.
     pub const NEXT_RETRY_AT: &str = "next_retry_at";
-    /// Of a step or a task: when it came to its end.
+    /// Of a step or a task: the time at which it ended.
     pub const FINISHED_AT: &str = "finished_at";
     /// Of a step or a task: the set of dependencies, or of leaves, that are done.
     pub const DONE_DEPS: &str = "done_deps";
-    /// Of a step: what it left, as JSON text.
+    /// Of a step: its result, as JSON text.
     pub const RESULT: &str = "result";
     /// Of a step: its last error.
     pub const ERROR: &str = "error";
@@ -45,29 +46,29 @@ pub mod attribute {
     pub const CONTEXT: &str = "context";
     /// Of a task: its plan, as JSON text.
     pub const PLAN: &str = "plan";
-    /// Of a task or an idempotency key: the moment of the start.
+    /// Of a task or an idempotency key: the time of the start.
     pub const CREATED_AT: &str = "created_at";
     /// Of a task: the set of steps that failed for good.
     pub const FAILED_STEPS: &str = "failed_steps";
-    /// Of a task: the status that it goes to after its compensation.
+    /// Of a task: the status after its compensation.
     pub const ENDS_AS: &str = "ends_as";
     /// Of a task: its compensations, in the order in which they run.
     pub const COMPENSATIONS: &str = "compensations";
-    /// Of a task: the audit trail of what was done to it from outside.
+    /// Of a task: the audit trail of actions from outside.
     pub const ACTIONS: &str = "actions";
-    /// Of a task: the index partition that lists it.
+    /// Of a task: its partition and shard in the index.
     pub const STATUS_SHARD: &str = "status_shard";
-    /// Of a task: the moment at which the index lists it, as RFC 3339.
+    /// Of a task: its time in the index, as RFC 3339.
     pub const LISTED_AT: &str = "listed_at";
     /// Of an idempotency key: its task.
     pub const TASK_ID: &str = "task_id";
     /// Of an idempotency key: the SHA-256 of its request, as hex.
     pub const REQUEST_HASH: &str = "request_hash";
-    /// Of every item: the format version of who made it.
+    /// Of every item: the format version of its writer.
     pub const V: &str = "v";
     /// Of every item: the oldest format version that may act on it.
     pub const NEEDS: &str = "needs";
-    /// Of every item: the second at which it may be deleted.
+    /// Of every item: the time after which it may be deleted, in seconds since the Unix epoch.
     pub const EXPIRES_AT: &str = "expires_at";
 
     /// Whether the attribute is a set of strings. DynamoDB has a type of its own for it.
@@ -76,7 +77,7 @@ pub mod attribute {
     }
 }
 
-/// Names an item.
+/// The key of an item.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     /// A task's own item.
@@ -96,23 +97,23 @@ impl Key {
     /// The sort key of a task's item.
     pub const TASK: &str = "TASK";
 
-    /// What a step's sort key begins with.
+    /// The prefix of a step's sort key.
     pub const STEP_PREFIX: &str = "STEP#";
 
-    /// What the partition of a task begins with.
+    /// The prefix of a task's partition key.
     const TASK_PARTITION: &str = "TASK#";
 
-    /// The partition that a task and its steps share.
+    /// The partition key that a task and its steps share.
     pub fn partition_of(task: TaskId) -> String {
         format!("{}{task}", Self::TASK_PARTITION)
     }
 
-    /// The task that this partition is of.
+    /// The task of this partition key.
     pub fn task_of(partition: &str) -> Option<TaskId> {
         partition.strip_prefix(Self::TASK_PARTITION)?.parse().ok()
     }
 
-    /// The partition key.
+    /// The partition key of the item.
     pub fn partition(&self) -> String {
         match self {
             Self::Task(task) | Self::Step(task, _) => Self::partition_of(*task),
@@ -120,7 +121,7 @@ impl Key {
         }
     }
 
-    /// The sort key: an item's place in its partition.
+    /// The sort key of the item, within its partition.
     pub fn sort(&self) -> String {
         match self {
             Self::Task(_) => Self::TASK.to_owned(),
@@ -136,22 +137,22 @@ impl fmt::Display for Key {
     }
 }
 
-/// A record, or a part of one, as it is stored.
+/// The stored form of a record, or of a part of one.
 pub(crate) fn stored(value: &impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_else(|error| unserializable(&error))
 }
 
-/// A part of a record that is stored as JSON text.
+/// The stored form of a part of a record that is kept as JSON text.
 pub(crate) fn stored_text(value: &impl Serialize) -> Value {
     serde_json::to_string(value).unwrap_or_else(|error| unserializable(&error)).into()
 }
 
-/// Serialization to JSON fails for maps whose keys are no strings, and no record holds one.
+/// Is never reached: serialization to JSON fails only for maps whose keys are not strings, and no record has one.
 fn unserializable(error: &serde_json::Error) -> ! {
     unreachable!("a record is JSON: {error}")
 }
 
-/// A set as it is stored.
+/// The stored form of a set.
 pub(crate) fn set<'a>(members: impl IntoIterator<Item = &'a String>) -> Value {
     members.into_iter().collect::<BTreeSet<_>>().into_iter().map(|member| Value::from(member.as_str())).collect()
 }

@@ -1,16 +1,16 @@
-//! The message that wakes a step.
+//! Messages, which wake the workers of steps, and the names of queues.
 
 use crate::core::{id::TaskId, names::step_resource};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The name of the queue of messages that SQS gave up on.
+/// The name of the queue of dead letters: messages that SQS gave up on.
 pub const DEAD_LETTERS: &str = "dead_letters";
 
 /// The name of the queue that keeps messages which belong to no step of any task.
 pub const UNDELIVERABLE: &str = "undeliverable";
 
-/// The queue of a step, by the names in the workflow's file. Two workflows may have a step of the same name.
+/// The queue of a step. It is identified by workflow and step, because two workflows may have a step of the same name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StepQueue {
     /// The workflow's name, without its namespace and its version.
@@ -26,10 +26,10 @@ impl StepQueue {
     }
 }
 
-/// A queue that the engine speaks to.
+/// A queue of the engine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum QueueName {
-    /// A step's.
+    /// The queue of a step.
     Step(StepQueue),
     /// [`DEAD_LETTERS`].
     DeadLetters,
@@ -43,7 +43,7 @@ impl From<StepQueue> for QueueName {
     }
 }
 
-/// What it is called in SQS, after the stack's prefix.
+/// The name in SQS, after the stack's prefix.
 impl fmt::Display for QueueName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -54,45 +54,44 @@ impl fmt::Display for QueueName {
     }
 }
 
-/// What makes a worker look at a step. It is a hint and nothing more: whether the step may run is read off the store.
+/// A message that wakes a step's worker. It is only a hint: the worker reads from the store whether the step may run.
 ///
-/// A field that is not known is passed over: during a deployment an older worker may meet a newer one's message.
+/// Unknown fields are ignored, because during a deployment an older worker may get a newer worker's message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// The task.
     pub task_id: TaskId,
     /// The step.
     pub step: String,
-    /// The steps to read together with the claim: this one's dependencies, which the sender knows from the plan.
+    /// The steps to read together with the claim: the step's dependencies, which the sender knows from the plan.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub load: Vec<String>,
-    /// Whether it is a second copy: it comes from a dispatch that may have been made before.
+    /// Whether it may be a duplicate, because it comes from a replayed dispatch.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeat: bool,
 }
 
-/// A message that is to be sent. It does not itself say to which workflow its task belongs, but its queue is that
-/// workflow's.
+/// A message to be sent. The message itself does not name the workflow of its task; its queue belongs to that workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
     /// The name of the task's workflow, without its namespace and its version.
     pub workflow: String,
-    /// The message.
+    /// The message to send.
     pub message: Message,
 }
 
 impl Outgoing {
-    /// The queue that it is sent to: that of its step.
+    /// The queue of its step.
     pub fn queue(&self) -> QueueName {
         StepQueue::new(&self.workflow, &self.message.step).into()
     }
 }
 
-/// The longest reason that goes with a rejected message, in characters.
+/// The longest reason of a rejected message, in characters.
 const MAX_REASON_LENGTH: usize = 250;
 
-/// A reason as it can be logged and sent: it may quote a message that nobody vouches for, SQS takes neither control
-/// characters nor attributes without end, and a message that cannot even be rejected would go round for days.
+/// Makes a reason safe to log and to send. A reason may quote an untrusted message, and SQS refuses control characters and
+/// long attributes. A message that could not even be rejected would be delivered again for days.
 pub(crate) fn printable(reason: &str) -> String {
     let fits = |c: &char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
     reason.chars().filter(fits).take(MAX_REASON_LENGTH).collect()

@@ -1,13 +1,14 @@
-//! The rules, as pure functions and values: no clock, no chance, no network.
+//! The rules of the engine, as pure functions and values: no clock, no randomness, no network.
 //!
-//! [`transition`] defines what a store can be asked for: a conditional change of some items, all or nothing but for what is
-//! marked as optional. [`step`] and [`task`] say for each event of a step and of a task which change that is. [`item`] defines what
-//! an item looks like, [`record`] what it holds, [`codec`] how that is read, [`format`](mod@format) what becomes of it in other
-//! versions, [`index`] where a task is listed. [`codes`] lists the error codes. [`settlement`] says what follows from a transition: which messages become due,
-//! which joins hear of it.
+//! * [`transition`] defines a conditional change of some items: all or nothing, except for the writes that are optional.
+//! * [`step`] and [`task`] make the transition for each event of a step and of a task.
+//! * [`settlement`] adds the consequences of a transition: the messages that become due, the arrivals at joins.
+//! * [`item`] defines the form of an item, [`record`] its contents, [`codec`] how it is read, [`format`](mod@format) its
+//!   versions, and [`index`] where a task is listed.
+//! * [`codes`] lists the error codes.
 //!
-//! A store only interprets these values. So each rule is written once, and every store obeys it: DynamoDB, the memory store
-//! of the tests, whatever comes.
+//! A store only interprets these values. So each rule is written once and holds for every store: DynamoDB, SQLite, and the
+//! store in memory of the tests.
 
 pub mod backoff;
 pub mod codec;

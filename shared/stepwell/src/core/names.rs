@@ -1,38 +1,38 @@
-//! What a step's queue and function are called where the name has to be short.
+//! The physical names of a step's queue and function.
 //!
-//! A plan, a message and an index hold the *logical* names of workflow and step, which may have 48 characters each. SQS takes
-//! 80 characters for a queue and Lambda 64 for a function, and both carry the stage as well. So the *physical* name is
-//! `stepwell-STAGE-WORKFLOW-STEP`, with at most [`MAX_STAGE`], [`MAX_WORKFLOW`] and [`MAX_STEP`] characters: 61 in all, which
-//! leaves three for a version, such as `-v2`.
+//! A plan, a message and an index hold the *logical* names of workflow and step, which may have 48 characters each. SQS
+//! allows 80 characters for a queue and Lambda 64 for a function, and both names contain the stage as well. So the
+//! *physical* name is `stepwell-STAGE-WORKFLOW-STEP`, with at most [`MAX_STAGE`], [`MAX_WORKFLOW`] and [`MAX_STEP`]
+//! characters: 61 in all. That leaves three for a version, such as `-v2`.
 
 use sha2::{Digest, Sha256};
 
-/// The most characters of a stage, such as `dev`.
+/// The maximum length of a stage such as `dev`, in characters.
 pub const MAX_STAGE: usize = 10;
 
-/// The most characters of a workflow in a physical name.
+/// The maximum length of the workflow's part of a physical name, in characters.
 pub const MAX_WORKFLOW: usize = 16;
 
-/// The most characters of a step in a physical name.
+/// The maximum length of the step's part of a physical name, in characters.
 pub const MAX_STEP: usize = 24;
 
-/// How many characters of its hash a name gets that is cut: 24 bits. Where two names of a workflow meet all the same, the
-/// template would name two queues alike, and is refused.
+/// The number of characters of the hash at the end of a shortened name: 24 bits. If two names of a workflow collide all
+/// the same, the template would have two queues of one name, and is refused.
 const HASH_CHARACTERS: usize = 6;
 
-/// The end of the physical name of a step's queue and function: `WORKFLOW-STEP`, each cut to its length. What is cut ends in
-/// `-` and a part of its hash, so that two long names that begin alike stay two.
+/// The end of the physical name of a step's queue and function: `WORKFLOW-STEP`, each shortened to its maximum. A shortened
+/// name ends in `-` and a part of its hash, so that two long names with the same beginning stay different.
 pub fn step_resource(workflow: &str, step: &str) -> String {
     format!("{}-{}", shortened(workflow, MAX_WORKFLOW), shortened(step, MAX_STEP))
 }
 
-/// The name of a workflow, from `namespace/name@version`. A name has no `/` and a namespace no `@`.
+/// Extracts the name from `namespace/name@version`. A name has no `/` and a namespace no `@`.
 pub fn workflow_name(id: &str) -> &str {
     let named = id.split_once('@').map_or(id, |(named, _)| named);
     named.rsplit_once('/').map_or(named, |(_, name)| name)
 }
 
-/// The name itself if it fits, else its beginning, `-`, and the beginning of its SHA-256 in hexadecimal digits.
+/// Returns the name if it fits, else its beginning, `-`, and the beginning of its SHA-256 in hexadecimal digits.
 fn shortened(name: &str, limit: usize) -> String {
     if name.chars().count() <= limit {
         return name.to_owned();
@@ -47,13 +47,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn short_names_stay_whole() {
+    fn short_names_are_not_shortened() {
         assert_eq!(step_resource("checkout", "validate_cart"), "checkout-validate_cart");
         assert_eq!(step_resource(&"w".repeat(16), &"s".repeat(24)), format!("{}-{}", "w".repeat(16), "s".repeat(24)));
     }
 
     #[test]
-    fn long_names_fit_and_stay_apart() {
+    fn shortened_names_fit_and_stay_different() {
         let named =
             |end: &str| step_resource("a_workflow_of_a_long_name", &format!("a_step_with_a_very_long_name_{end}"));
         let (one, other) = (named("one"), named("other"));

@@ -1,4 +1,4 @@
-//! Conditions and changes that several transitions are made of.
+//! Conditions and changes that several transitions share.
 
 use super::{
     format::{NEEDS, WRITES, v1},
@@ -20,24 +20,24 @@ pub(super) fn millis(attribute: &'static str, moment: Timestamp) -> Change {
     Change::Set(attribute, moment.as_millis().into())
 }
 
-/// A step that stands in this state after this attempt.
+/// The step is in this state after this attempt.
 pub(super) fn stands_in(state: StepState, attempt: u32) -> Condition {
     is_state(state).and(Condition::Is(attribute::ATTEMPT, attempt.into()))
 }
 
-/// What an item gets when it is made. One that says its format keeps it.
+/// The format attributes of a new item. An item that has them keeps them.
 pub(super) fn stamp() -> impl Iterator<Item = Change> {
     let format = [(attribute::V, WRITES, v1::V), (attribute::NEEDS, NEEDS, v1::NEEDS)];
     let said = format.into_iter().filter(|(_, value, silence)| value != silence);
     said.map(|(name, value, _)| Change::SetIfAbsent(name, value.into()))
 }
 
-/// What a step's item gets when it is made, by whichever write comes first: its format, and when it may be deleted.
+/// The attributes of a new step's item, whichever write creates it: its format, and its expiry.
 pub(super) fn made(now: Timestamp) -> impl Iterator<Item = Change> {
     stamp().chain([Change::SetIfAbsent(attribute::EXPIRES_AT, (now + RETENTION).as_seconds().into())])
 }
 
-/// The entry that an attempt leaves in the audit trail when nobody heard of it again.
+/// Appends a lost attempt to the audit trail.
 pub(super) fn lost_attempt(step: &StepRecord) -> Option<Change> {
     let lost = AttemptRecord { outcome: Outcome::Lost, finished_at: step.lease_until, ..step.open_attempt()? };
     Some(Change::Append(attribute::ATTEMPTS, stored(&lost)))

@@ -1,4 +1,4 @@
-//! What the items hold, as types.
+//! Records: the contents of the items, as types.
 
 use super::item::Key;
 use crate::core::{
@@ -13,46 +13,46 @@ use crate::core::{
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
 
-/// How long a task stays after its start, and each step's item after its first claim or arrival, by DynamoDB's TTL.
+/// How long DynamoDB's TTL keeps a task after its start, and a step's item after its first claim or arrival.
 pub const RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
-/// How long an idempotency key stays.
+/// How long DynamoDB's TTL keeps an idempotency key.
 pub const KEY_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// A task about to be written.
+/// A task to be created.
 #[derive(Clone, Debug)]
 pub struct NewTask<'a> {
-    /// Its id.
+    /// The new task's id.
     pub id: TaskId,
     /// The workflow's name, as `namespace/name@version`.
     pub workflow: String,
     /// The context, as JSON text.
     pub context: &'a str,
-    /// The plan.
+    /// The plan, which is copied into the task.
     pub plan: &'a Plan,
-    /// The moment of the start.
+    /// The time of the start.
     pub created_at: Timestamp,
 }
 
-/// An idempotency key, and the task it stands for.
+/// An idempotency key, and the task that was started with it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyRecord {
     /// The workflow's namespace.
     pub namespace: String,
     /// The client's key.
     pub key: String,
-    /// The task.
+    /// The task that was started.
     pub task: TaskId,
     /// SHA-256 of the request, as hex.
     pub request_hash: String,
-    /// The moment of the start.
+    /// The time of the start.
     pub created_at: Timestamp,
-    /// What it says of itself, where it needs a newer reader. Its task can be named all the same.
+    /// The format of the item, if it needs a newer reader. The task's id is valid all the same.
     pub newer: Option<NewerFormat>,
 }
 
 impl KeyRecord {
-    /// Names its item.
+    /// The key of its item.
     pub fn key_of_item(&self) -> Key {
         Key::IdempotencyKey { namespace: self.namespace.clone(), key: self.key.clone() }
     }
@@ -61,35 +61,35 @@ impl KeyRecord {
 /// A task's own item.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskRecord {
-    /// Its id.
+    /// The task's id.
     pub id: TaskId,
-    /// The workflow it runs, as `namespace/name@version`.
+    /// The workflow, as `namespace/name@version`.
     pub workflow: String,
-    /// Where it stands.
+    /// The state of the task.
     pub state: TaskState,
-    /// The JSON it was started with, as text.
+    /// The JSON that the task was started with, as text.
     pub context: String,
-    /// Its plan.
+    /// The plan, as it was at the start.
     pub plan: Plan,
-    /// When it was started.
+    /// The time of the start.
     pub created_at: Timestamp,
-    /// When it came to its end, the last time it did.
+    /// The time at which the task last ended or failed.
     pub finished_at: Option<Timestamp>,
-    /// The steps and compensations that failed for good and have not been mended.
+    /// The steps and compensations that failed for good and have been neither redriven nor resolved.
     pub failed_steps: BTreeSet<String>,
-    /// Of the plan's last steps, those that are done. Kept only where there is more than one.
+    /// The leaves that are done. It is kept only for plans with several leaves.
     pub done_deps: BTreeSet<String>,
-    /// The compensations to run, in their order; there from the moment that nothing is in flight any more.
+    /// The compensations to run, in order. It is written when nothing is in flight any more.
     pub compensations: Option<Vec<String>>,
-    /// The audit trail of what was done to the task from outside, in the order in which it was done.
+    /// The audit trail of actions from outside, oldest first.
     pub actions: Vec<Action>,
-    /// Why this version may not act on it, where it may not. Then the above is what this version understands of it: what it
-    /// does not understand is as in a task that has just begun, of which the plan may have no steps.
+    /// The format of the item, if it needs a newer reader. Then this version may not act on the task. Fields that it cannot
+    /// read have the values of a task that has just begun; an unreadable plan has no steps.
     pub newer: Option<NewerFormat>,
 }
 
 impl From<&NewTask<'_>> for TaskRecord {
-    /// The task as it stands right after its start.
+    /// The task right after its start.
     fn from(task: &NewTask<'_>) -> Self {
         Self {
             id: task.id,
@@ -109,25 +109,25 @@ impl From<&NewTask<'_>> for TaskRecord {
 }
 
 impl TaskRecord {
-    /// The name of its workflow, without namespace and version: the queues of its steps are named by it.
+    /// The name of its workflow, without namespace and version, from which the names of its queues are derived.
     pub fn workflow_name(&self) -> &str {
         workflow_name(&self.workflow)
     }
 
-    /// A message to one of its steps, on its way.
+    /// Addresses a message to one of its steps.
     pub(crate) fn outgoing(&self, message: Message) -> Outgoing {
         Outgoing { workflow: self.workflow_name().to_owned(), message }
     }
 
     /// Whether the audit trail has room for another redrive.
-    pub fn has_room_for_a_retry(&self) -> bool {
+    pub fn has_room_for_redrive(&self) -> bool {
         self.actions.iter().map(Action::bytes).sum::<usize>() <= MAX_ACTIONS_BYTES
     }
 
-    /// What has to be done before this step, or this compensation, may run; `None` where nothing of it may, as the task
-    /// stands.
+    /// The steps that have to be done before this step or compensation may run; `None` if the task's state does not let it
+    /// run at all.
     pub fn waits_for<'a>(&'a self, step: &'a StepPlan) -> Option<Vec<&'a str>> {
-        if step.undoes.is_none() {
+        if step.compensates.is_none() {
             let open = self.state.lets_steps_run();
             return open.then(|| step.depends_on.iter().map(String::as_str).collect());
         }
@@ -137,37 +137,37 @@ impl TaskRecord {
     }
 }
 
-/// Something that was done to a task from outside: by an operator, a customer, or a part of the engine that is no step.
+/// An action on a task from outside its steps: by an operator, a customer, or another part of the engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {
-    /// When.
+    /// The time of the action.
     #[serde(with = "millis")]
     pub at: Timestamp,
-    /// What.
+    /// The kind of action.
     pub what: ActionKind,
-    /// Which step it was done to, where it was one.
+    /// The step, for an action on a single step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// Who did it.
+    /// The actor's name.
     pub who: String,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
-/// What can be done to a task from outside.
+/// The kinds of actions from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActionKind {
-    /// What failed got a fresh set of attempts.
+    /// The failed steps got a fresh set of attempts.
     #[serde(rename = "retry")]
     Redrive,
-    /// It was cancelled.
+    /// The task was cancelled.
     Cancel,
-    /// It was declared done.
+    /// The task was declared done.
     Resolve,
     /// A step was done by hand.
     ResolveStep,
-    /// Its compensation was begun.
+    /// Compensation was begun.
     Compensate,
     /// SQS gave up on the message of a step.
     #[serde(rename = "give_up")]
@@ -175,7 +175,7 @@ pub enum ActionKind {
 }
 
 impl Action {
-    /// What one takes of the task's item besides its words, in bytes: the names of its fields, a number.
+    /// The bytes that an action takes in the task's item besides its texts: field names and a number.
     const FRAME_BYTES: usize = 60;
 
     fn bytes(&self) -> usize {
@@ -197,50 +197,50 @@ impl ActionKind {
     }
 }
 
-/// A step's item, or what stands in for it while there is none.
+/// A step's item; untouched if there is none.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct StepRecord {
     /// The step's name.
     #[serde(skip)]
     pub name: String,
-    /// Where it stands.
+    /// The state of the step.
     pub state: StepState,
-    /// The number of the last claim; 0 before the first.
+    /// The number of the last attempt; 0 before the first claim. It is the fencing token.
     pub attempt: u32,
-    /// How many of those claims do not count against the maximum of attempts: those before a redrive, and those put back.
+    /// How many attempts do not count against `max_attempts`: those before a redrive, and released claims.
     #[serde(rename = "exempt")]
     pub uncounted_attempts: u32,
-    /// Which delivery holds the lease: `request id/message id`.
+    /// The delivery that holds the lease, as `request id/message id`.
     pub owner: Option<String>,
-    /// When the last claim was made.
+    /// The time of the last claim.
     #[serde(with = "millis::option")]
     pub started_at: Option<Timestamp>,
-    /// Until when the lease holds.
+    /// The end of the lease.
     #[serde(with = "millis::option")]
     pub lease_until: Option<Timestamp>,
-    /// Before when no claim is granted.
+    /// The time before which no claim is granted.
     #[serde(with = "millis::option")]
     pub next_retry_at: Option<Timestamp>,
-    /// When the step came to its end.
+    /// The time at which the step ended.
     #[serde(with = "millis::option")]
     pub finished_at: Option<Timestamp>,
-    /// Which of its dependencies are done. Kept only where there is more than one.
+    /// The dependencies that are done. It is kept only for joins.
     pub done_deps: BTreeSet<String>,
-    /// What the handler returned, as JSON text.
+    /// The output of the handler, as JSON text.
     pub result: Option<String>,
-    /// The last error, while it stands.
+    /// The last error. A completion, a resolution and a redrive remove it.
     pub error: Option<Failure>,
-    /// The audit trail: every attempt that has come to an end.
+    /// The audit trail: every attempt that has ended.
     pub attempts: Vec<AttemptRecord>,
-    /// Why this version may not act on it, where it may not. Then the above is what this version understands of it: what it
-    /// does not understand is as in an untouched step.
+    /// The format of the item, if it needs a newer reader. Then this version may not act on the step. Fields that it cannot
+    /// read have the values of an untouched step.
     #[serde(skip)]
     pub newer: Option<NewerFormat>,
 }
 
 impl Default for StepRecord {
-    /// What is read where nothing is written.
+    /// The defaults of missing attributes.
     fn default() -> Self {
         Self {
             name: String::new(),
@@ -264,18 +264,18 @@ impl Default for StepRecord {
 /// An error as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// A word for programs.
+    /// The code, for programs.
     pub code: String,
     /// A sentence for people, cut at [`Failure::MAX_MESSAGE_BYTES`].
     pub message: String,
 }
 
 impl Failure {
-    /// The longest message that is stored, in bytes: every attempt's stays in the step's item for good.
+    /// The longest stored message, in bytes. The step's item keeps the message of every attempt.
     pub const MAX_MESSAGE_BYTES: usize = 1_000;
     const MAX_CODE_BYTES: usize = 100;
 
-    /// A failure with this code and this message, as much of them as is stored.
+    /// Makes a failure, and cuts code and message to their maximum lengths.
     pub fn new(code: &str, message: &str) -> Self {
         Self {
             code: cut(code, Self::MAX_CODE_BYTES).to_owned(),
@@ -288,58 +288,58 @@ fn cut(text: &str, max_bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(max_bytes)).unwrap_or(text)
 }
 
-/// How much of a step's item, of DynamoDB's 400 KiB for an item, its audit trail may take. The result and some little
-/// things take the rest.
+/// The share of the audit trail in a step's item, of DynamoDB's 400 KiB for an item. The result and some small attributes
+/// take the rest.
 const MAX_TRAIL_BYTES: usize = 132 * 1024;
 
-/// How much of a task's item the audit trail may take before nothing is redriven any more. What operators do to bring such
-/// a task to an end has room after that.
+/// The size of a task's audit trail above which the task is not redriven any more. The rest of the item has room for the
+/// actions by which operators end such a task.
 const MAX_ACTIONS_BYTES: usize = 64 * 1024;
 
-/// How an attempt ended.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It has not ended yet.
+    /// The attempt has not ended yet.
     InProgress,
     /// The handler returned its output.
     Complete,
-    /// The handler failed in a way that may pass.
+    /// The handler failed with a retryable error.
     RetryableError,
-    /// The handler failed in a way that will not pass.
+    /// The handler failed with a permanent error.
     PermanentError,
-    /// The worker was gone when its lease ended: it crashed, was killed, or ran out of time.
+    /// The worker was dead when its lease ended: it crashed, was killed, or ran out of time.
     Lost,
 }
 
 /// One attempt in the audit trail.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttemptRecord {
-    /// Its number.
+    /// The number of the attempt, from 1.
     pub number: u32,
-    /// When it was claimed.
+    /// The time of the claim.
     #[serde(with = "millis")]
     pub started_at: Timestamp,
-    /// When it ended; for a lost one, when its lease did.
+    /// The time at which the attempt ended. For a lost attempt, the end of its lease.
     #[serde(with = "millis::option", default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Why, where it failed.
+    /// The error, if the handler failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
-    /// When the next attempt is due, where there is to be one.
+    /// The time of the retry, if there is to be one.
     #[serde(with = "millis::option", default, skip_serializing_if = "Option::is_none")]
     pub next_retry_at: Option<Timestamp>,
-    /// The Lambda request it ran in: the way to its log lines.
+    /// The id of the Lambda request, to find its log lines.
     pub request_id: String,
 }
 
 impl AttemptRecord {
-    /// What one takes of the item besides the words of its error, in bytes: the names of its fields, numbers, an id.
+    /// The bytes that an attempt takes in the item besides the texts of its error: field names, numbers, an id.
     const FRAME_BYTES: usize = 200;
 
-    /// The most that one takes of the item, in bytes.
+    /// The most bytes that an attempt takes in the item.
     const MAX_BYTES: usize = Self::FRAME_BYTES + Failure::MAX_CODE_BYTES + Failure::MAX_MESSAGE_BYTES;
 
     fn bytes(&self) -> usize {
@@ -348,25 +348,25 @@ impl AttemptRecord {
 }
 
 impl StepRecord {
-    /// The record of a step nothing has happened to.
+    /// The record of a step without an item.
     pub fn untouched(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }
     }
 
-    /// Every attempt there has been, the one that is running included.
+    /// All attempts, the running one included.
     pub fn all_attempts(&self) -> Vec<AttemptRecord> {
         let running = (self.state == StepState::InProgress).then(|| self.open_attempt()).flatten();
         self.attempts.iter().cloned().chain(running).collect()
     }
 
-    /// Whether the audit trail has room for another set of attempts, and for the one that finds them used up.
+    /// Whether the audit trail has room for another set of attempts, and for the claim that finds them used up.
     pub fn has_room_for(&self, max_attempts: u32) -> bool {
         let so_far: usize = self.attempts.iter().map(AttemptRecord::bytes).sum();
         let more = usize::try_from(max_attempts).unwrap_or(usize::MAX).saturating_add(1);
         so_far.saturating_add(more.saturating_mul(AttemptRecord::MAX_BYTES)) <= MAX_TRAIL_BYTES
     }
 
-    /// The attempt that holds, or held, the lease.
+    /// The attempt that holds the lease, or held it last.
     pub(crate) fn open_attempt(&self) -> Option<AttemptRecord> {
         Some(AttemptRecord {
             number: self.attempt,
@@ -380,12 +380,12 @@ impl StepRecord {
     }
 }
 
-/// The request id in an owner's name.
+/// The request id in an owner.
 pub(crate) fn request_id(owner: &str) -> &str {
     owner.split_once('/').map_or(owner, |(request_id, _)| request_id)
 }
 
-/// A claim that was granted: the right to run one attempt until `until`.
+/// A lease: the right to run one attempt until `until`, granted by a claim.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lease {
     /// The task.
@@ -394,18 +394,18 @@ pub struct Lease {
     pub step: String,
     /// The attempt's number: the fencing token.
     pub attempt: u32,
-    /// How many attempts do not count against the maximum of attempts.
+    /// How many attempts of the step do not count against `max_attempts`.
     pub uncounted_attempts: u32,
-    /// Which delivery holds it: `request id/message id`.
+    /// The delivery that holds the lease, as `request id/message id`.
     pub owner: String,
-    /// When it was granted.
+    /// The time of the claim.
     pub started_at: Timestamp,
-    /// When it ends.
+    /// The end of the lease.
     pub until: Timestamp,
 }
 
 impl Lease {
-    /// Which attempt this is of those that count against the maximum of attempts, from 1.
+    /// The number of this attempt among those that count against `max_attempts`, from 1.
     pub fn counted_attempt(&self) -> u32 {
         self.attempt.saturating_sub(self.uncounted_attempts)
     }
@@ -430,7 +430,7 @@ mod tests {
     use crate::testing::fixtures::{at, snapshot};
 
     #[test]
-    fn a_long_error_is_cut_between_two_letters() {
+    fn long_error_is_cut_at_a_character_boundary() {
         let failure = |message: &str| Failure::new("CODE", message);
         assert_eq!(failure("short"), Failure { code: "CODE".to_owned(), message: "short".to_owned() });
         let long = "é".repeat(Failure::MAX_MESSAGE_BYTES);
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn the_running_attempt_is_the_last_of_all() {
+    fn running_attempt_is_the_last_of_all_attempts() {
         let owner = Some("request/message".to_owned());
         let mut step = StepRecord { attempt: 1, started_at: Some(at(5)), owner, ..StepRecord::untouched("s0") };
         assert_eq!(step.all_attempts(), [], "it is not in progress");
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trail_takes_as_many_sets_of_attempts_as_it_has_room_for() {
+    fn step_has_room_for_attempts_up_to_the_limit_of_its_audit_trail() {
         let mut step = StepRecord::untouched("s0");
         let most = crate::core::plan::Plan::MAX_ATTEMPTS;
         assert!(!step.has_room_for(u32::MAX));
@@ -470,7 +470,10 @@ mod tests {
         let longest = Failure { code: "C".repeat(100), message: "m".repeat(Failure::MAX_MESSAGE_BYTES) };
         let worst = AttemptRecord { error: Some(longest), ..attempt.clone() };
         for _ in 0..most {
-            assert!(step.has_room_for(most), "as many attempts as a file may give fit twice, whatever they say");
+            assert!(
+                step.has_room_for(most),
+                "two sets of the largest allowed number of attempts fit, whatever their errors"
+            );
             step.attempts.push(worst.clone());
         }
         assert!(step.has_room_for(most) && !step.has_room_for(most + 5));
@@ -486,20 +489,20 @@ mod tests {
     }
 
     #[test]
-    fn a_task_takes_as_many_retries_as_its_trail_has_room_for() {
+    fn task_has_room_for_redrives_up_to_the_limit_of_its_audit_trail() {
         let mut task = snapshot(&[&[]], &[]).task;
         let (who, why) = ("customer".to_owned(), "w".repeat(500));
         let step = Some("s".repeat(48));
         let action = Action { at: at(0), what: ActionKind::Redrive, step, who, why };
-        while task.has_room_for_a_retry() {
+        while task.has_room_for_redrive() {
             task.actions.push(action.clone());
         }
-        let words = "customer".len() + 500 + 48;
-        assert_eq!(task.actions.len(), MAX_ACTIONS_BYTES / (Action::FRAME_BYTES + words) + 1);
+        let texts = "customer".len() + 500 + 48;
+        assert_eq!(task.actions.len(), MAX_ACTIONS_BYTES / (Action::FRAME_BYTES + texts) + 1);
     }
 
     #[test]
-    fn attempts_that_are_exempt_do_not_count() {
+    fn uncounted_attempts_do_not_count() {
         let task = snapshot(&[&[]], &[]).task.id;
         let (step, owner) = ("s0".to_owned(), "request/message".to_owned());
         let lease = Lease { task, step, attempt: 5, uncounted_attempts: 2, owner, started_at: at(0), until: at(30) };

@@ -1,27 +1,28 @@
-//! Undoing what a task has done: what comes next, as a pure function of its items and the time.
+//! Recovery: the next action for a failed or compensating task, as a pure function of its items and the time.
 //!
-//! A compensation undoes one step. Every step that has been attempted is compensated, whether it is known to have
-//! succeeded or not, because an attempt whose answer was lost may have had its effect all the same. So a compensation has
-//! to cope with a step that never had an effect, and has to see to it that it never will: the worker of a lost attempt
-//! may only be slow. With a service that takes idempotency keys, that is to void the step's key
+//! A compensation undoes the effect of one step. Every step that has been attempted is compensated, whether or not it is
+//! known to have succeeded, because an attempt whose answer was lost may have had its effect all the same. So a
+//! compensation has to cope with a step that had no effect. It also has to prevent a later effect, because the worker of a
+//! lost attempt may only be slow. With a service that takes idempotency keys, it voids the step's key
 //! ([`StepContext::idempotency_key_of`](crate::runtime::step::StepContext::idempotency_key_of)).
 //!
-//! Before all that, a task that failed in a way that may have passed may be **redriven** by itself: its plan says how
-//! often. What failed gets a fresh set of attempts, as by an operator's redrive.
+//! A task that failed because of transient errors may first be **redriven** by the engine, as often as its plan says. The
+//! failed steps get a fresh set of attempts, as by an operator's redrive. Then compensation goes through these stages:
 //!
-//! 1. **Begin.** The task becomes `compensating`, by one conditional write: by an operator, or by itself as its plan says
-//!    ([`Compensate`](crate::core::plan::Compensate)). A failed task may wait for a redrive first. From here on no step that is
-//!    claimed is run.
-//! 2. **Close.** Each step that waits is cancelled by a conditional write, so that a worker which has read the task before
-//!    cannot claim it any more. A step that is in flight comes to its end; its end is that of its lease at the latest.
-//! 3. **Order.** Now it is known what has been attempted, and in which order it came to its end. The compensations run in
-//!    the reverse order, and no step is undone before those that depended on it. The order is written to the task.
-//! 4. **Run.** They are ordinary steps: claimed, leased, retried, with every attempt in the audit trail. Each sends the
-//!    message of the next. One that fails for good leaves the task `compensating`, for an operator to redrive or resolve.
-//! 5. **Finish.** The task goes to its end, `error` or `cancelled`, and is closed: nothing starts it again.
+//! 1. **Begin.** One conditional write sets the task to `compensating`, by an operator or by the engine, as the plan says
+//!    ([`Compensate`](crate::core::plan::Compensate)). A failed task may first wait for a redrive. From here on a claimed
+//!    step is not run.
+//! 2. **Close.** A conditional write cancels each waiting step, so that a worker that has read the task before cannot claim
+//!    it any more. A step in flight comes to its end, at the latest with its lease.
+//! 3. **Order.** Now it is known which steps were attempted, and in which order they ended. The compensations run in the
+//!    reverse order, and a step is compensated only after its dependents. The order is written to the task.
+//! 4. **Run.** The compensations are ordinary steps: claimed, leased, retried, with every attempt in the audit trail. Each
+//!    sends the message of the next. If one fails for good, the task stays `compensating`, and an operator has to redrive
+//!    or resolve the compensation.
+//! 5. **Finish.** The task ends in `error` or `cancelled` and is closed: nothing starts it again.
 //!
-//! Whoever finds a task in one of these stages does what comes next, be it a worker, the client or the watchdog. Each
-//! write holds only for what was read, so it does not matter who is first.
+//! Any worker, client or watchdog that finds a task in one of these stages does the next action. Each write is a
+//! compare-and-set on what was read, so it does not matter who is first.
 
 use crate::core::{
     plan::StepPlan,
@@ -32,36 +33,36 @@ use crate::core::{
 };
 use std::cmp::Reverse;
 
-/// Who did what nobody asked for, in the audit trail.
-pub(crate) const ITSELF: &str = "stepwell";
+/// The actor in the audit trail for the engine's own actions.
+pub(crate) const ENGINE_ACTOR: &str = "stepwell";
 
-/// What stands in the log where a compensation has failed for good. The template's alarm looks for these words.
+/// The log message for a compensation that failed for good. The template's alarm searches for it.
 pub const COMPENSATION_FAILED: &str = "compensation failed";
 
-/// What comes next for a task that is to be compensated.
+/// The next action for a failed or compensating task.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NextAction<'a> {
-    /// Nothing: it is not to be compensated, or has been.
+    /// There is nothing to do: the task is not to be compensated, or has been.
     Nothing,
-    /// It has failed, and stays open to a redrive until then.
+    /// The task has failed, and the next action is due at this time.
     Wait(Timestamp),
-    /// It has failed in a way that may have passed, and these steps get a fresh set of attempts.
+    /// The task has failed because of transient errors, and these steps are to be redriven.
     Redrive(Vec<&'a StepRecord>),
-    /// It has failed, and its time is over.
+    /// The task has failed, and its compensation is to begin.
     Begin,
-    /// These steps have to be cancelled.
+    /// These steps are to be cancelled.
     Close(Vec<&'a StepRecord>),
-    /// Steps are in flight, until then at the latest.
+    /// Steps are in flight, until this time at the latest.
     InFlight(Timestamp),
-    /// The order is known.
+    /// This order of compensations is to be written.
     Order(Vec<String>),
     /// This compensation is the next that is not done.
     Run(&'a StepRecord),
-    /// All is undone.
+    /// All compensations are done, and the task is to end in this way.
     Finish(End),
 }
 
-/// What comes next.
+/// Decides the next action for a task.
 pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
     let task = &snapshot.task;
     match task.state {
@@ -90,17 +91,17 @@ pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
     }
 }
 
-/// When a failed task is redriven by itself: where the plan has a redrive left, the last attempt of everything that failed
-/// did so in a way that may pass, and the audit trail has room for what comes of it. The watchdog does it, so it can be a
-/// minute later. Of a task that needs a newer version only that one can say.
+/// The time at which the engine redrives a failed task. `None` unless the plan has a redrive left, the last attempt of every
+/// failed step ended in a transient failure, and the audit trail has room for another set of attempts. The watchdog does the
+/// redrive, so it can be a minute later. `None` for a task that needs a newer reader, because only that version can decide.
 pub fn redrive_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     let task = &snapshot.task;
     if task.state != TaskState::Failed || snapshot.newer().is_some() {
         return None;
     }
-    let by_itself = |action: &&Action| action.what == ActionKind::Redrive && action.who == ITSELF;
-    let so_far = u32::try_from(task.actions.iter().filter(by_itself).count()).ok()?;
-    let wait = task.plan.redrives_after(so_far)?;
+    let by_engine = |action: &&Action| action.what == ActionKind::Redrive && action.who == ENGINE_ACTOR;
+    let so_far = u32::try_from(task.actions.iter().filter(by_engine).count()).ok()?;
+    let wait = task.plan.redrive_delay(so_far)?;
     let may_pass = |step: &StepRecord| {
         let last = step.attempts.last().map(|attempt| attempt.outcome);
         matches!(last, Some(Outcome::RetryableError | Outcome::Lost))
@@ -111,8 +112,9 @@ pub fn redrive_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     task.finished_at.filter(|_| all && fits).map(|failed_at| failed_at + wait)
 }
 
-/// When a failed task is undone by itself, unless somebody redrives it before; not while it is still redriven by itself.
-/// The watchdog does it, so it can be a minute later. Of a task that needs a newer version only that one can say.
+/// The time at which the engine begins to compensate a failed task, unless somebody redrives it before. `None` while the
+/// engine will still redrive it. The watchdog begins the compensation, so it can be a minute later. `None` for a task that
+/// needs a newer reader, because only that version can decide.
 pub fn begins_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     let task = &snapshot.task;
     if task.state != TaskState::Failed || snapshot.newer().is_some() || redrive_at(snapshot).is_some() {
@@ -136,8 +138,8 @@ fn close(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
     leases.max().map_or_else(|| NextAction::Order(order(snapshot)), NextAction::InFlight)
 }
 
-/// The compensations to run: the reverse of the order in which their steps came to their ends, with those first that
-/// came to none, and with each step after all that depend on it, whatever the workers' clocks said.
+/// The order of the compensations: the reverse of the order in which their steps ended. Steps that did not end in success
+/// come first, and each step comes after its dependents, whatever the workers' clocks said.
 fn order(snapshot: &TaskSnapshot) -> Vec<String> {
     let plan = &snapshot.task.plan;
     let mut waiting: Vec<(&StepPlan, &StepRecord)> = plan.steps().iter().zip(&snapshot.steps).collect();
@@ -145,7 +147,7 @@ fn order(snapshot: &TaskSnapshot) -> Vec<String> {
     while !waiting.is_empty() {
         let depended_on = |name: &String| waiting.iter().any(|(other, _)| other.depends_on.contains(name));
         let free = waiting.iter().enumerate().filter(|(_, (step, _))| !depended_on(&step.name));
-        // Of several with the same moment the one that is later in the plan.
+        // Of several with the same time, the last in the plan comes first.
         let latest =
             free.max_by_key(|(place, (_, record))| (Reverse(record.state.is_done()), record.finished_at, *place));
         let Some((place, _)) = latest else { break };
@@ -162,11 +164,11 @@ mod tests {
     use super::*;
     use crate::{
         core::{plan::Compensate, record::AttemptRecord},
-        testing::fixtures::{at, snapshot, undo},
+        testing::fixtures::{at, compensation, snapshot},
     };
     use proptest::prelude::*;
 
-    /// A chain of three, of which the last is not undone.
+    /// A chain of three steps, of which the last has no compensation.
     fn chain() -> TaskSnapshot {
         let mut snapshot = snapshot(&[&[], &[0], &[1]], &[0, 1]);
         snapshot.task.state = TaskState::Compensating(End::Cancelled);
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_closed_and_what_runs_is_waited_for() {
+    fn waiting_steps_are_closed_and_steps_in_flight_are_waited_for() {
         let mut snapshot = chain();
         done(&mut snapshot, 0, 5);
         snapshot.steps[1].state = StepState::InProgress;
@@ -197,39 +199,40 @@ mod tests {
     }
 
     #[test]
-    fn what_was_attempted_is_undone_in_reverse_and_what_was_not_is_left() {
+    fn attempted_steps_are_compensated_in_reverse_and_others_are_not() {
         let mut snapshot = chain();
         done(&mut snapshot, 0, 5);
         snapshot.steps[1] = StepRecord { state: StepState::Cancelled, attempt: 1, ..snapshot.steps[1].clone() };
         snapshot.steps[2].state = StepState::Cancelled;
         assert_eq!(
             next_action(&snapshot, at(10)),
-            NextAction::Order(vec![undo(1), undo(0)]),
+            NextAction::Order(vec![compensation(1), compensation(0)]),
             "it may have had its effect"
         );
         snapshot.steps[1].attempt = 0;
-        assert_eq!(next_action(&snapshot, at(10)), NextAction::Order(vec![undo(0)]));
+        assert_eq!(next_action(&snapshot, at(10)), NextAction::Order(vec![compensation(0)]));
     }
 
     #[test]
-    fn one_runs_after_the_other_and_then_the_task_ends() {
+    fn compensations_run_one_after_another_and_then_the_task_ends() {
         let mut snapshot = chain();
-        snapshot.task.compensations = Some(vec![undo(1), undo(0)]);
-        snapshot.compensations = [undo(1), undo(0)].iter().map(|name| StepRecord::untouched(name)).collect();
-        assert!(matches!(next_action(&snapshot, at(10)), NextAction::Run(step) if step.name == undo(1)));
+        snapshot.task.compensations = Some(vec![compensation(1), compensation(0)]);
+        snapshot.compensations =
+            [compensation(1), compensation(0)].iter().map(|name| StepRecord::untouched(name)).collect();
+        assert!(matches!(next_action(&snapshot, at(10)), NextAction::Run(step) if step.name == compensation(1)));
         snapshot.compensations[0].state = StepState::Error;
         assert!(
-            matches!(next_action(&snapshot, at(10)), NextAction::Run(step) if step.name == undo(1)),
-            "nothing overtakes it"
+            matches!(next_action(&snapshot, at(10)), NextAction::Run(step) if step.name == compensation(1)),
+            "the next one waits for it"
         );
         snapshot.compensations[0].state = StepState::ResolvedManually;
-        assert!(matches!(next_action(&snapshot, at(10)), NextAction::Run(step) if step.name == undo(0)));
+        assert!(matches!(next_action(&snapshot, at(10)), NextAction::Run(step) if step.name == compensation(0)));
         snapshot.compensations[1].state = StepState::Complete;
         assert_eq!(next_action(&snapshot, at(10)), NextAction::Finish(End::Cancelled));
     }
 
     #[test]
-    fn a_failed_task_waits_as_long_as_its_plan_says() {
+    fn failed_task_waits_for_a_redrive_as_long_as_its_plan_says() {
         let mut snapshot = chain();
         snapshot.task.state = TaskState::Failed;
         snapshot.task.finished_at = Some(at(10));
@@ -247,19 +250,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_redriven_by_itself_is_not_undone_before() {
-        for (outcome, undone) in [(Outcome::RetryableError, None), (Outcome::PermanentError, Some(at(100)))] {
+    fn compensation_does_not_begin_while_a_redrive_is_due() {
+        for (outcome, compensated) in [(Outcome::RetryableError, None), (Outcome::PermanentError, Some(at(100)))] {
             let snapshot = failed(outcome);
             assert_eq!(
                 (redrive_at(&snapshot).is_none(), begins_at(&snapshot)),
-                (undone.is_some(), undone),
+                (compensated.is_some(), compensated),
                 "{outcome:?}"
             );
         }
     }
 
     #[test]
-    fn what_has_no_room_for_more_attempts_is_not_redriven() {
+    fn step_without_room_in_its_audit_trail_is_not_redriven() {
         let mut snapshot = failed(Outcome::RetryableError);
         let attempts = &mut snapshot.steps[0].attempts;
         let lost = AttemptRecord { outcome: Outcome::Lost, ..attempts[0].clone() };
@@ -267,7 +270,7 @@ mod tests {
         assert_eq!((redrive_at(&snapshot), begins_at(&snapshot)), (None, Some(at(100))));
     }
 
-    /// A task whose first step has failed at 10 s, with two redrives, and compensation after 90 s.
+    /// A task whose first step failed at 10 s, with two redrives, and compensation after 90 s.
     fn failed(outcome: Outcome) -> TaskSnapshot {
         let mut snapshot = chain();
         snapshot.task.state = TaskState::Failed;
@@ -287,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_have_passed_is_redriven_as_often_as_the_plan_says_and_then_compensated() {
+    fn transient_failure_is_redriven_as_often_as_the_plan_says_and_then_compensated() {
         for outcome in [Outcome::RetryableError, Outcome::Lost] {
             let mut snapshot = failed(outcome);
             assert_eq!(next_action(&snapshot, at(69)), NextAction::Wait(at(70)));
@@ -297,29 +300,29 @@ mod tests {
             redriven(&mut snapshot, "somebody");
             assert!(
                 matches!(next_action(&snapshot, at(70)), NextAction::Redrive(_)),
-                "an operator's redrive takes none away"
+                "an operator's redrive does not count"
             );
-            redriven(&mut snapshot, ITSELF);
+            redriven(&mut snapshot, ENGINE_ACTOR);
             assert_eq!(next_action(&snapshot, at(129)), NextAction::Wait(at(130)));
             assert!(matches!(next_action(&snapshot, at(130)), NextAction::Redrive(_)));
-            redriven(&mut snapshot, ITSELF);
+            redriven(&mut snapshot, ENGINE_ACTOR);
             assert_eq!(next_action(&snapshot, at(99)), NextAction::Wait(at(100)));
             assert_eq!(next_action(&snapshot, at(100)), NextAction::Begin);
         }
     }
 
     #[test]
-    fn what_will_not_pass_is_not_redriven() {
+    fn permanent_failure_is_not_redriven() {
         let mut snapshot = failed(Outcome::PermanentError);
         assert_eq!(next_action(&snapshot, at(70)), NextAction::Wait(at(100)));
         snapshot = failed(Outcome::RetryableError);
         snapshot.task.failed_steps.insert("s1".to_owned());
         snapshot.steps[1] = StepRecord { name: "s1".to_owned(), ..failed(Outcome::PermanentError).steps[0].clone() };
-        assert_eq!(next_action(&snapshot, at(70)), NextAction::Wait(at(100)), "one of two is enough");
+        assert_eq!(next_action(&snapshot, at(70)), NextAction::Wait(at(100)), "one permanent failure of two is enough");
     }
 
     #[test]
-    fn what_has_been_compensated_is_not_redriven() {
+    fn compensated_task_is_not_redriven() {
         let mut snapshot = failed(Outcome::RetryableError);
         (snapshot.task.state, snapshot.task.compensations) = (TaskState::Compensated(End::Error), Some(Vec::new()));
         assert_eq!(next_action(&snapshot, at(1_000)), NextAction::Nothing);
@@ -327,16 +330,16 @@ mod tests {
     }
 
     #[test]
-    fn a_compensation_waits_for_the_one_before_it() {
+    fn compensation_waits_for_the_one_before_it() {
         let mut task = chain().task;
-        task.compensations = Some(vec![undo(1), undo(0)]);
-        let waits_for = |step: usize| task.waits_for(task.plan.step(&undo(step)).unwrap()).unwrap();
+        task.compensations = Some(vec![compensation(1), compensation(0)]);
+        let waits_for = |step: usize| task.waits_for(task.plan.step(&compensation(step)).unwrap()).unwrap();
         assert_eq!(waits_for(1), [""; 0]);
-        assert_eq!(waits_for(0), [undo(1)]);
+        assert_eq!(waits_for(0), [compensation(1)]);
     }
 
     #[test]
-    fn only_a_failed_task_is_redriven() {
+    fn engine_redrives_failed_tasks_only() {
         let mut snapshot = failed(Outcome::RetryableError);
         assert_eq!(redrive_at(&snapshot), Some(at(70)));
         for state in TaskState::ALL.into_iter().filter(|state| *state != TaskState::Failed) {
@@ -346,9 +349,9 @@ mod tests {
     }
 
     proptest! {
-        /// Edges only from lower to higher numbers make an acyclic graph; the workers' clocks say what they like.
+        /// Edges only from lower to higher numbers make a DAG; the workers' clocks are arbitrary.
         #[test]
-        fn no_step_is_undone_before_what_depends_on_it(
+        fn no_step_is_compensated_before_its_dependents(
             edges in proptest::collection::btree_set((0usize..12, 0usize..12), 0..30),
             ends in proptest::collection::vec(proptest::option::of(0i64..50), 12),
         ) {
@@ -362,7 +365,7 @@ mod tests {
                 }
             }
             let order = order(&snapshot);
-            let place = |step: usize| order.iter().position(|name| *name == undo(step));
+            let place = |step: usize| order.iter().position(|name| *name == compensation(step));
             for step in 0..12 {
                 prop_assert_eq!(place(step).is_some(), ends[step].is_some());
                 for &dependency in depends[step] {
@@ -371,7 +374,7 @@ mod tests {
                     }
                 }
                 for other in 0..12 {
-                    // Where the graph says nothing at all, the clocks decide.
+                    // Without any edges, the clocks decide.
                     if let (Some(one), Some(two), true) = (place(step), place(other), edges.is_empty()) {
                         prop_assert!(one < two || ends[step] <= ends[other]);
                     }

@@ -1,8 +1,8 @@
-//! What a delivery, or an action from outside, ends with: what is written, and what follows from it.
+//! Settlements: the transition that a delivery or an action from outside ends with, and its consequences.
 //!
-//! A [`Settlement`] is a value. AWS carries it out in the protocol's order: the transition, then what follows from it, and
-//! only then does SQS delete the message. A crash in between is repaired by the message's next delivery. A store that holds
-//! its own messages may carry it out in one transaction.
+//! A [`Settlement`] is a value. On AWS it is carried out in the protocol's order: first the transition, then its
+//! consequences, and only then does SQS delete the message. The next delivery of the message repairs a crash in between. A
+//! store that holds its own messages can carry it out in one transaction.
 
 use super::{
     item::Item,
@@ -20,73 +20,74 @@ use crate::core::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A transition, what follows from it, and what becomes of the message that led to it.
+/// A transition, its consequences, and what to do with the delivered message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settlement {
-    /// What is written first. Where it is refused, nothing follows. `None` where it was written before.
+    /// The transition, which is written first. If it is refused, there are no consequences. `None` if it was written before.
     pub transition: Option<Transition>,
-    /// What follows, in no order.
+    /// The consequences, in any order.
     pub then: Vec<Consequence>,
-    /// The delivery that ends with it. `None` where none does: a start, an operator's action, recovery.
+    /// The delivery that ends with the settlement. `None` for a start, an operator's action, and recovery.
     pub delivery: Option<Delivery>,
 }
 
-/// A delivery of a message, and what becomes of it once everything has followed.
+/// A delivery of a message, and what to do with the message after all consequences.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// The delivery's receipt handle.
     pub receipt: String,
-    /// What becomes of the message.
+    /// What to do with the message.
     pub disposition: Disposition,
 }
 
-/// What becomes of a message that was delivered.
+/// What to do with a delivered message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// It is deleted.
+    /// The message is deleted.
     Acknowledge,
-    /// It is kept, and delivered again at this moment.
+    /// The message is kept, and hidden until this time.
     GiveBack {
-        /// The moment.
+        /// The time of the next delivery.
         until: Timestamp,
     },
 }
 
-/// How far a store has carried out a settlement.
+/// How much of a settlement a store has carried out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Settled {
-    /// The transition was refused by this item: nothing has followed, and the delivery stands as it did.
+    /// This item refused the transition. There are no consequences, and the delivery has not ended.
     Refused(Item),
-    /// The transition is written. This is left to be done, and where it is anything, the delivery too.
+    /// The transition is written. These consequences are left to the caller. If there are any, so is the end of the
+    /// delivery.
     Written(Vec<Consequence>),
 }
 
-/// Something that follows from a transition. Each may be made again: it is, after a crash.
+/// A consequence of a transition. It is idempotent, because it is repeated after a crash.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Consequence {
-    /// It is due only where this arrival is the last that is waited for.
+    /// The arrival at a join, if there is one. Then the consequence is due only after the last arrival.
     pub join: Option<Arrival>,
     /// What is due.
     pub due: Due,
 }
 
-/// A join hears that something it waits for is done. The task is the join of its leaves.
+/// The arrival of a done dependency at a join. The task is the join of its leaves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arrival {
-    /// Notes it, and answers with all that have arrived.
+    /// Records the arrival. The answer has all arrivals so far.
     pub transition: Transition,
-    /// All that the join waits for.
+    /// All dependencies of the join.
     pub all: BTreeSet<String>,
 }
 
 /// What can be due.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Due {
-    /// A message is sent.
+    /// Sends a message.
     Send(Outgoing),
-    /// The task ends, at the moment at which this is carried out.
+    /// Completes the task, with the time at which this is carried out.
     Finish,
-    /// The task's compensation goes on, where it is being compensated.
+    /// Advances the task's compensation, if the task is being compensated.
     AdvanceCompensation,
 }
 
@@ -96,36 +97,36 @@ impl From<Due> for Consequence {
     }
 }
 
-/// Whether a step is dispatched from for the first time.
+/// Whether the dependents of a step are dispatched for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dispatch {
-    /// Right after the step's completion.
+    /// The dispatch right after the step's completion.
     Initial,
-    /// On a later delivery of the step's message. A dependent that somebody has claimed has had its message, so only
-    /// untouched ones are sent another. That one is marked as a repeat, and a repeat dispatches no further: otherwise one
-    /// duplicate would become two at each fork, and a chain of diamonds would make a storm of it.
+    /// A dispatch by a later delivery of the step's message. A dependent that has been claimed has had its message, so only
+    /// unclaimed dependents get another. That message is marked as a repeat, and a repeat dispatches no further. Otherwise
+    /// one duplicate would become two at each fan-out, and their number would grow exponentially along a chain of diamonds.
     Replay,
 }
 
 impl Settlement {
-    /// A transition that only has to be written.
+    /// A transition without consequences.
     pub fn of(transition: Transition) -> Self {
         Self { transition: Some(transition), ..Self::without_transition(Vec::new()) }
     }
 
-    /// What follows from a transition that was written before.
+    /// The consequences of a transition that was written before.
     pub fn without_transition(then: Vec<Consequence>) -> Self {
         Self { transition: None, then, delivery: None }
     }
 
-    /// With something that follows.
+    /// Adds consequences.
     #[must_use]
     pub fn then(mut self, consequences: impl IntoIterator<Item = impl Into<Consequence>>) -> Self {
         self.then.extend(consequences.into_iter().map(Into::into));
         self
     }
 
-    /// As the end of a delivery.
+    /// Sets the delivery that ends with the settlement.
     #[must_use]
     pub fn ending(self, delivery: Option<Delivery>) -> Self {
         Self { delivery, ..self }
@@ -134,34 +135,34 @@ impl Settlement {
 
 /// A transaction of a store that holds its own messages.
 pub trait Transaction {
-    /// Why a call failed. Nothing of the transaction takes effect then.
+    /// The error of a call. After it, nothing of the transaction takes effect.
     type Error;
 
-    /// Makes a transition, as [`Store::apply`](crate::ports::Store::apply) does.
+    /// Applies a transition, as [`Store::apply`](crate::ports::Store::apply) does.
     ///
     /// # Errors
-    /// The store's.
+    /// The store failed.
     fn apply(&mut self, transition: &Transition) -> Result<Applied, Self::Error>;
 
     /// Puts a message into the queue of its step.
     ///
     /// # Errors
-    /// The store's.
+    /// The store failed.
     fn send(&mut self, outgoing: &Outgoing) -> Result<(), Self::Error>;
 
-    /// Ends a delivery. Where the message has been delivered again since, nothing happens.
+    /// Ends a delivery. If the message has been delivered again since, nothing happens.
     ///
     /// # Errors
-    /// The store's.
+    /// The store failed.
     fn end(&mut self, delivery: &Delivery) -> Result<(), Self::Error>;
 }
 
 impl Settlement {
-    /// Carries it out in one transaction. What has to read the whole task, and an arrival that is refused, is left to the
-    /// engine. Where anything is left, so is the delivery: only the message brings it back after a crash.
+    /// Carries out the settlement in one transaction. It leaves to the engine what needs to read the whole task, and refused
+    /// arrivals. If anything is left, the delivery does not end, because after a crash only the message repeats the rest.
     ///
     /// # Errors
-    /// The transaction's.
+    /// A call of the transaction failed.
     pub fn carry_out<T: Transaction>(self, task: TaskId, tx: &mut T, now: Timestamp) -> Result<Settled, T::Error> {
         if let Some(transition) = &self.transition
             && let Applied::Refused(item) = tx.apply(transition)?
@@ -194,22 +195,22 @@ impl Settlement {
 }
 
 impl Arrival {
-    /// Whether everything that the join waits for has arrived, by the answer to the arrival.
+    /// Whether all dependencies have arrived, by the answer to this arrival.
     pub fn is_last(&self, arrival: &Applied) -> bool {
         arrival.done_deps().is_superset(&self.all)
     }
 }
 
-/// The dependents of `step`, and on a replay those that may not have had their message yet. `found` holds the dependents'
-/// records then.
+/// The dependents of `step`; on a replay, only those that may not have had their message yet. For a replay `found` holds the
+/// records of the dependents.
 fn dependents<'a>(
     task: &'a TaskRecord,
     step: &'a str,
     dispatch: Dispatch,
     found: &'a BTreeMap<String, StepRecord>,
 ) -> impl Iterator<Item = &'a StepPlan> {
-    // A step with several dependencies may have been claimed before its time, and been put back since: whoever completes
-    // the last of them has to find this one among those that are done.
+    // A join may have been claimed too early and released since. So its claim does not prove that it has had its message:
+    // this step has to be in its set, where the last dependency to complete will find it.
     let served = move |dependent: &StepPlan, record: &StepRecord| {
         record.state != StepState::Pending && (dependent.depends_on.len() == 1 || record.done_deps.contains(step))
     };
@@ -219,10 +220,10 @@ fn dependents<'a>(
     })
 }
 
-/// What the completion of a step leads to: each dependent that is ready by it gets its message, and the task ends where it
-/// was the last. After a compensation comes the next one, and after the last of these the end of the task.
+/// The consequences of a step's completion: each dependent that this makes ready gets its message, and the last leaf ends
+/// the task. After a compensation the next one runs, and the last compensation ends the task.
 ///
-/// `found` holds the records of the dependents for a replay; for an initial dispatch it is empty.
+/// For a replay `found` holds the records of the dependents; for an initial dispatch it is empty.
 pub fn dispatch(
     task: &TaskRecord,
     step: &str,
@@ -247,7 +248,7 @@ pub fn dispatch(
     dependents(task, step, dispatch, found).map(wake).collect()
 }
 
-/// The task is to its leaves what a step is to its dependencies.
+/// Ends the task after a leaf. If there are several leaves, the task is their join.
 fn finish(task: &TaskRecord, leaf: &str) -> Option<Consequence> {
     if task.state == TaskState::Completed {
         return None;
@@ -258,7 +259,7 @@ fn finish(task: &TaskRecord, leaf: &str) -> Option<Consequence> {
     Some(Consequence { join, due: Due::Finish })
 }
 
-/// What the end of a step in flight leads to, however it ended: a compensation may have waited for it.
+/// The consequences of the end of a step in flight, except for its completion: compensation may have waited for it.
 pub fn after_failure(task: &TaskRecord) -> Vec<Consequence> {
     let any = !task.plan.compensations().is_empty();
     any.then(|| Due::AdvanceCompensation.into()).into_iter().collect()
@@ -277,12 +278,12 @@ mod tests {
         ports::TableError,
         testing::{
             MemoryStore,
-            fixtures::{at, snapshot, undo},
+            fixtures::{at, compensation, snapshot},
         },
     };
 
-    /// What is due, and after whose arrival at a join.
-    fn told(consequences: Vec<Consequence>) -> Vec<(String, Option<Vec<String>>)> {
+    /// What is due, and for a join its dependencies.
+    fn described(consequences: Vec<Consequence>) -> Vec<(String, Option<Vec<String>>)> {
         let due = |due| match due {
             Due::Send(outgoing) => outgoing.message.step,
             Due::Finish => "the end".to_owned(),
@@ -298,25 +299,28 @@ mod tests {
     }
 
     #[test]
-    fn a_join_waits_for_all_that_it_depends_on_and_the_task_for_all_of_its_leaves() {
+    fn join_waits_for_all_dependencies_and_the_task_for_all_leaves() {
         let task = snapshot(&[&[], &[], &[0, 1], &[0]], &[0]).task;
-        let initial = |step: &str| told(dispatch(&task, step, Dispatch::Initial, &BTreeMap::new(), at(1)));
+        let initial = |step: &str| described(dispatch(&task, step, Dispatch::Initial, &BTreeMap::new(), at(1)));
         assert_eq!(initial("s0"), [due("s2", Some(&["s0", "s1"])), due("s3", None)]);
         assert_eq!(initial("s1"), [due("s2", Some(&["s0", "s1"]))]);
         assert_eq!(initial("s2"), [due("the end", Some(&["s2", "s3"]))]);
-        assert_eq!(initial(&undo(0)), [due("compensation", None)]);
+        assert_eq!(initial(&compensation(0)), [due("compensation", None)]);
         let chain = snapshot(&[&[], &[0]], &[]).task;
-        assert_eq!(told(dispatch(&chain, "s1", Dispatch::Initial, &BTreeMap::new(), at(1))), [due("the end", None)]);
+        assert_eq!(
+            described(dispatch(&chain, "s1", Dispatch::Initial, &BTreeMap::new(), at(1))),
+            [due("the end", None)]
+        );
     }
 
     #[test]
-    fn a_replay_passes_over_what_has_had_its_message_and_marks_the_others() {
+    fn replay_skips_dependents_that_had_their_message_and_marks_the_other_messages() {
         let task = snapshot(&[&[], &[], &[0, 1], &[0]], &[]).task;
         let replay = |join: StepRecord, single: StepRecord| {
             let found = [("s2".to_owned(), join), ("s3".to_owned(), single)].into();
             let again = dispatch(&task, "s0", Dispatch::Replay, &found, at(1));
             assert!(again.iter().all(|one| matches!(&one.due, Due::Send(outgoing) if outgoing.message.repeat)));
-            told(again).into_iter().map(|(due, _)| due).collect::<Vec<_>>()
+            described(again).into_iter().map(|(due, _)| due).collect::<Vec<_>>()
         };
         let claimed = |done: &[&str]| StepRecord {
             state: StepState::InProgress,
@@ -326,44 +330,44 @@ mod tests {
         let pending = StepRecord::default;
         assert_eq!(replay(pending(), pending()), ["s2", "s3"]);
         assert_eq!(replay(claimed(&["s0"]), claimed(&[])), [""; 0]);
-        assert_eq!(replay(claimed(&["s1"]), claimed(&[])), ["s2"], "it was claimed before its time");
+        assert_eq!(replay(claimed(&["s1"]), claimed(&[])), ["s2"], "it was claimed too early");
         let put_back = StepRecord { state: StepState::Pending, ..claimed(&["s0"]) };
         assert_eq!(replay(put_back, claimed(&[])), ["s2"], "it may not have had its message");
     }
 
-    /// A transaction over a store in memory, and what took effect in it.
+    /// A transaction over a store in memory, and a log of what took effect in it.
     #[derive(Debug, Default)]
-    struct Told {
+    struct LoggingTransaction {
         store: MemoryStore,
-        told: Vec<String>,
+        log: Vec<String>,
     }
 
-    impl Transaction for Told {
+    impl Transaction for LoggingTransaction {
         type Error = TableError;
 
         fn apply(&mut self, transition: &Transition) -> Result<Applied, TableError> {
             let applied = self.store.apply_observed(transition, |_| ())?;
-            self.told.extend(applied.is_written().then(|| transition.name.to_owned()));
+            self.log.extend(applied.is_written().then(|| transition.name.to_owned()));
             Ok(applied)
         }
 
         fn send(&mut self, outgoing: &Outgoing) -> Result<(), TableError> {
-            self.told.push(format!("send {}", outgoing.message.step));
+            self.log.push(format!("send {}", outgoing.message.step));
             Ok(())
         }
 
         fn end(&mut self, _: &Delivery) -> Result<(), TableError> {
-            self.told.push("end".to_owned());
+            self.log.push("end".to_owned());
             Ok(())
         }
     }
 
-    impl Told {
-        /// Carries it out as the end of a delivery; answers with what took effect, and with what is left.
+    impl LoggingTransaction {
+        /// Carries out a settlement as the end of a delivery. Returns what took effect, and what is left.
         fn carry_out(&mut self, task: &TaskRecord, settlement: Settlement) -> (Vec<String>, Settled) {
             let delivery = Delivery { receipt: "receipt".to_owned(), disposition: Disposition::Acknowledge };
             let settled = settlement.ending(Some(delivery)).carry_out(task.id, self, at(1)).unwrap();
-            (std::mem::take(&mut self.told), settled)
+            (std::mem::take(&mut self.log), settled)
         }
 
         fn start(&mut self, task: &TaskRecord) -> (Vec<String>, Settled) {
@@ -384,14 +388,14 @@ mod tests {
         }
     }
 
-    fn all_of(told: &[&str]) -> (Vec<String>, Settled) {
-        (told.iter().map(|&told| told.to_owned()).collect(), Settled::Written(Vec::new()))
+    fn all_of(log: &[&str]) -> (Vec<String>, Settled) {
+        (log.iter().map(|&entry| entry.to_owned()).collect(), Settled::Written(Vec::new()))
     }
 
     #[test]
-    fn a_transaction_serves_a_join_with_its_last_arrival_and_keeps_nobody_else_waiting() {
+    fn transaction_dispatches_a_join_with_its_last_arrival() {
         let task = snapshot(&[&[], &[], &[0, 1], &[0]], &[]).task;
-        let mut tx = Told::default();
+        let mut tx = LoggingTransaction::default();
         assert_eq!(tx.start(&task), all_of(&["create", "send s0", "end"]));
         assert_eq!(tx.dispatch(&task, "s0"), all_of(&["record_join_arrival", "send s3", "end"]));
         assert_eq!(tx.dispatch(&task, "s1"), all_of(&["record_join_arrival", "send s2", "end"]));
@@ -400,30 +404,34 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_keeps_the_delivery_where_anything_is_left() {
+    fn transaction_with_consequences_left_does_not_end_the_delivery() {
         let task = snapshot(&[&[]], &[0]).task;
-        let mut tx = Told::default();
+        let mut tx = LoggingTransaction::default();
         tx.start(&task);
         let left = |due: Due| Settled::Written(vec![due.into()]);
-        assert_eq!(tx.dispatch(&task, &undo(0)), (Vec::new(), left(Due::AdvanceCompensation)));
+        assert_eq!(tx.dispatch(&task, &compensation(0)), (Vec::new(), left(Due::AdvanceCompensation)));
         assert_eq!(tx.dispatch(&task, "s0"), all_of(&["finish", "end"]));
-        assert_eq!(tx.dispatch(&task, "s0"), (Vec::new(), left(Due::Finish)), "somebody has to see why it is refused");
+        assert_eq!(
+            tx.dispatch(&task, "s0"),
+            (Vec::new(), left(Due::Finish)),
+            "the engine has to see why it is refused"
+        );
     }
 
     #[test]
-    fn a_transaction_does_nothing_more_where_the_transition_is_refused() {
+    fn transaction_with_a_refused_transition_has_no_effect() {
         let task = snapshot(&[&[]], &[]).task;
-        let mut tx = Told::default();
+        let mut tx = LoggingTransaction::default();
         tx.start(&task);
-        let (told, settled) = tx.start(&task);
-        assert_eq!(told, [""; 0]);
+        let (log, settled) = tx.start(&task);
+        assert_eq!(log, [""; 0]);
         assert!(matches!(settled, Settled::Refused(_)), "{settled:?}");
     }
 
     #[test]
-    fn nothing_follows_from_a_failure_where_nothing_can_be_undone() {
-        assert_eq!(told(after_failure(&snapshot(&[&[]], &[0]).task)), [due("compensation", None)]);
-        assert_eq!(told(after_failure(&snapshot(&[&[]], &[]).task)), []);
+    fn failure_has_no_consequence_without_compensations() {
+        assert_eq!(described(after_failure(&snapshot(&[&[]], &[0]).task)), [due("compensation", None)]);
+        assert_eq!(described(after_failure(&snapshot(&[&[]], &[]).task)), []);
     }
 
     /// A transaction over a store, and what it has sent and ended.
@@ -448,8 +456,7 @@ mod tests {
         }
     }
 
-    /// A task of these steps that has begun, and a settlement of what the completion of one of them leads to, which ends a
-    /// delivery.
+    /// A running task of these steps, and the settlement of the completion of one of them, which ends a delivery.
     fn settling(depends_on: &[&[usize]], step: &str) -> (Tx, TaskRecord, Settlement) {
         let (tx, task) = (Tx::default(), snapshot(depends_on, &[]).task);
         let new = NewTask {
@@ -467,7 +474,7 @@ mod tests {
 
     #[test]
     fn transaction_sends_what_is_due_and_ends_the_delivery() {
-        // s0 is one of two that s2 waits for, and all that s3 does.
+        // s0 is one of two dependencies of s2, and the only one of s3.
         let (mut tx, task, settlement) = settling(&[&[], &[], &[0, 1], &[0]], "s0");
         assert_eq!(settlement.carry_out(task.id, &mut tx, at(1)).unwrap(), Settled::Written(vec![]));
         assert_eq!(tx.1, ["s3", "the delivery"]);
@@ -489,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_follows_from_a_transition_that_is_refused() {
+    fn refused_transition_has_no_consequences() {
         let (mut tx, task, settlement) = settling(&[&[], &[0]], "s0");
         let refused =
             Settlement { transition: Some(task::finish_compensation(task.id, End::Error, at(1))), ..settlement };
@@ -498,27 +505,26 @@ mod tests {
         assert_eq!(tx.1, [""; 0]);
     }
 
-    /// What it would have to read more for, the engine does; and only then the delivery ends.
     #[test]
-    fn transaction_leaves_what_has_to_read_more_and_the_delivery_with_it() {
+    fn transaction_leaves_consequences_that_need_more_reads_and_the_delivery_to_the_engine() {
         let left = |settlement: Settlement, task: TaskId, tx: &mut Tx| {
             let Settled::Written(left) = settlement.carry_out(task, tx, at(1)).unwrap() else {
                 panic!("it is refused")
             };
             assert_eq!(tx.1, [""; 0]);
-            told(left)
+            described(left)
         };
         let (mut tx, task, settlement) = settling(&[&[], &[0]], "s0");
         let settlement = Settlement { then: vec![Due::AdvanceCompensation.into()], ..settlement };
         assert_eq!(left(settlement, task.id, &mut tx), [due("compensation", None)]);
 
-        // The task has ended otherwise.
+        // The task has ended meanwhile.
         let (mut tx, task, settlement) = settling(&[&[]], "s0");
         let ended = Change::Set(attribute::STATUS, TaskStatus::Cancelled.as_str().into());
         tx.0.force(Key::Task(task.id), vec![ended]).unwrap();
         assert_eq!(left(settlement, task.id, &mut tx), [due("the end", None)]);
 
-        // The task is gone.
+        // The task does not exist.
         let (_, task, settlement) = settling(&[&[], &[]], "s0");
         assert_eq!(left(settlement, task.id, &mut Tx::default()), [due("the end", Some(&["s0", "s1"]))]);
     }

@@ -1,4 +1,5 @@
-//! A task and its steps as one picture: what the API shows, and what operators decide by.
+//! Snapshots: a task and its steps as read from the store. The API shows them, and recovery, inspection and operators'
+//! actions decide by them.
 
 use crate::core::{
     codec::Unreadable,
@@ -13,23 +14,23 @@ use crate::core::{
 };
 use std::collections::BTreeMap;
 
-/// What one delivery reads.
+/// A task and some of its steps, as read.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
-    /// The task, where it exists.
+    /// The task; `None` if it does not exist.
     pub task: Option<TaskRecord>,
-    /// The steps asked for; an untouched record for a step without an item.
+    /// The requested steps; an untouched record for a step without an item.
     pub steps: BTreeMap<String, StepRecord>,
 }
 
 impl Loaded {
-    /// Nothing of a task yet, and these of its steps untouched.
+    /// The start of a read: no task yet, and untouched records of these steps.
     pub fn untouched<'a>(steps: impl IntoIterator<Item = &'a str>) -> Self {
         let steps = steps.into_iter().map(|name| (name.to_owned(), StepRecord::untouched(name)));
         Self { task: None, steps: steps.collect() }
     }
 
-    /// Puts an item of the task's partition where it belongs, by its sort key. An item of an unknown kind is passed over.
+    /// Adds an item of the task's partition, by its sort key. An item of an unknown kind is ignored.
     ///
     /// # Errors
     /// The item cannot be read.
@@ -44,7 +45,7 @@ impl Loaded {
 }
 
 impl Loaded {
-    /// Why this version may not act on what was read, where it may not: one item of it needs a newer reader.
+    /// The item that needs a newer reader, if there is one. Then this version may not act on the task.
     pub fn newer(&self) -> Option<&NewerFormat> {
         newer(self.task.as_ref(), self.steps.values())
     }
@@ -57,27 +58,27 @@ fn newer<'a>(task: Option<&'a TaskRecord>, mut steps: impl Iterator<Item = &'a S
 /// A task with all of its steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskSnapshot {
-    /// The task.
+    /// The task's own record.
     pub task: TaskRecord,
-    /// Its steps, in the plan's order; an untouched record for a step nothing has happened to.
+    /// The steps, in the plan's order; an untouched record for a step without an item.
     pub steps: Vec<StepRecord>,
-    /// Its compensations, in the order in which they run; none before that is settled.
+    /// The compensations, in the order in which they run; empty before the order is written.
     pub compensations: Vec<StepRecord>,
 }
 
-/// How far a task has come.
+/// The progress of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Steps that are done.
+    /// The number of steps that are done.
     pub completed: usize,
-    /// Steps in all.
+    /// The number of all steps.
     pub total: usize,
-    /// The one in terms of the other, in whole percent, rounded down.
+    /// The share of done steps, in whole percent, rounded down.
     pub percentage: usize,
 }
 
 impl TaskSnapshot {
-    /// The message of a step, or of a compensation whose place in the order is settled. It names what the step waits for.
+    /// The message of a step, or of a compensation whose place in the order is written. It names what the step waits for.
     pub(crate) fn message(&self, name: &str) -> Outgoing {
         let step = self.task.plan.step(name);
         let waits_for = step.and_then(|step| self.task.waits_for(step)).unwrap_or_default();
@@ -85,7 +86,7 @@ impl TaskSnapshot {
         self.task.outgoing(Message { task_id: self.task.id, step: name.to_owned(), load, repeat: false })
     }
 
-    /// The picture of what was read; `None` where there is no such task.
+    /// Makes a snapshot of what was read; `None` if the task does not exist.
     pub(crate) fn new(loaded: Loaded) -> Option<Self> {
         let Loaded { task, mut steps } = loaded;
         let task = task?;
@@ -95,12 +96,12 @@ impl TaskSnapshot {
         Some(Self { task, steps, compensations })
     }
 
-    /// Why this version may show the task but not act on it, where it may not.
+    /// The item that needs a newer reader, if there is one. Then this version may show the task but not act on it.
     pub fn newer(&self) -> Option<&NewerFormat> {
         newer(Some(&self.task), self.steps.iter().chain(&self.compensations))
     }
 
-    /// What is shown of the task: its state, with `in_progress` for a running task that has been begun. That is read off
+    /// The status of the task: that of its state, or `in_progress` for a running task that has begun. It is derived from
     /// the steps and never stored, which saves a write at the first claim.
     pub fn status(&self) -> TaskStatus {
         let begun = self.steps.iter().any(|step| step.state != StepState::Pending);
@@ -110,17 +111,17 @@ impl TaskSnapshot {
         }
     }
 
-    /// The record of the step, or of the compensation that is to run, of this name.
+    /// The record of the step or compensation of this name. A compensation is found only after the order is written.
     pub fn step(&self, name: &str) -> Option<&StepRecord> {
         self.steps.iter().chain(&self.compensations).find(|step| step.name == name)
     }
 
-    /// Whether everything that this step waits for is done, and the task lets it run.
+    /// Whether the step can run: the task's state allows it, and everything it waits for is done.
     pub fn is_ready(&self, step: &StepPlan) -> bool {
         self.missing(step).is_some_and(|missing| missing.is_empty())
     }
 
-    /// What this step waits for and is not done; `None` where it may not run at all as the task stands.
+    /// What this step still waits for; `None` if the task's state does not let it run at all.
     pub fn missing<'a>(&'a self, step: &'a StepPlan) -> Option<Vec<&'a str>> {
         let mut waits_for = self.task.waits_for(step)?;
         waits_for.retain(|name| !self.step(name).is_some_and(|record| record.state.is_done()));
@@ -137,17 +138,16 @@ impl TaskSnapshot {
         self.steps.iter().filter(|step| step.state == StepState::Error).collect()
     }
 
-    /// What a redrive starts again, by what the task says: the failed steps, or, once it is being compensated, the failed
-    /// compensation.
+    /// The steps that a redrive of this task concerns: the failed steps or, in a compensating task, the failed compensation.
     pub fn to_redrive(&self) -> Vec<&StepRecord> {
         let steps = if self.task.state.is_compensating() { &self.compensations } else { &self.steps };
         steps.iter().filter(|step| self.task.failed_steps.contains(&step.name)).collect()
     }
 
-    /// What has no room for another entry in its audit trail, if these steps were started again: one of them, or the
-    /// task itself. In words.
+    /// The owner of the audit trail that has no room for a redrive of these steps, if there is one: a step, or the task. It
+    /// is given in words.
     pub fn full_trail(&self, steps: &[&StepRecord]) -> Option<String> {
-        if !self.task.has_room_for_a_retry() {
+        if !self.task.has_room_for_redrive() {
             return Some("the task".to_owned());
         }
         let fits =
@@ -155,7 +155,7 @@ impl TaskSnapshot {
         steps.iter().find(|step| !fits(step)).map(|step| format!("step `{}`", step.name))
     }
 
-    /// When something last happened to it, as far as its items say.
+    /// The time of the last event that its items record.
     pub fn last_event(&self) -> Timestamp {
         let steps = self.steps.iter().chain(&self.compensations);
         let of_steps = steps.flat_map(|step| [step.started_at, step.finished_at]).flatten();
@@ -163,7 +163,7 @@ impl TaskSnapshot {
         of_steps.chain(of_task).fold(self.task.created_at, Timestamp::max)
     }
 
-    /// How far it has come.
+    /// The number of done steps, and of all.
     pub fn progress(&self) -> Progress {
         let completed = self.steps.iter().filter(|step| step.state.is_done()).count();
         let total = self.steps.len();
@@ -181,16 +181,16 @@ mod tests {
             task,
             transition::Effect,
         },
-        testing::fixtures::{at, snapshot, undo},
+        testing::fixtures::{at, compensation, snapshot},
     };
 
-    /// A chain of three, the first of which is undone if need be.
+    /// A chain of three steps, of which the first has a compensation.
     fn chain() -> TaskSnapshot {
         snapshot(&[&[], &[0], &[1]], &[0])
     }
 
     #[test]
-    fn an_item_is_put_where_its_sort_key_says() {
+    fn item_is_read_by_its_sort_key() {
         let chain = chain().task;
         let (id, plan) = (chain.id, &chain.plan);
         let new = NewTask { id, workflow: chain.workflow.clone(), context: "{}", plan, created_at: at(0) };
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pending_task_is_in_progress_once_a_step_of_it_was_touched() {
+    fn running_task_is_in_progress_after_the_first_claim() {
         let mut snapshot = chain();
         assert_eq!(snapshot.status(), TaskStatus::Pending);
         snapshot.steps[0].state = StepState::InProgress;
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_current_step_and_the_progress_are_those_of_what_is_done() {
+    fn current_step_and_progress_follow_from_the_done_steps() {
         let mut snapshot = chain();
         let seen = |snapshot: &TaskSnapshot| {
             let Progress { completed, total, percentage } = snapshot.progress();
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_ready_when_what_it_waits_for_is_done() {
+    fn step_is_ready_when_its_dependencies_are_done_and_its_task_is_open() {
         let mut snapshot = chain();
         let plan = snapshot.task.plan.clone();
         let second = plan.step("s1").unwrap();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redrive_starts_what_the_task_says_has_failed() {
+    fn redrive_concerns_the_failed_steps_recorded_in_the_task() {
         let names =
             |snapshot: &TaskSnapshot| snapshot.to_redrive().iter().map(|step| step.name.clone()).collect::<Vec<_>>();
         let mut snapshot = chain();
@@ -253,14 +253,14 @@ mod tests {
         snapshot.task.failed_steps.insert("s1".to_owned());
         assert_eq!(names(&snapshot), ["s1"]);
         snapshot.task.state = TaskState::Compensating(End::Error);
-        snapshot.compensations = vec![StepRecord::untouched(&undo(0))];
+        snapshot.compensations = vec![StepRecord::untouched(&compensation(0))];
         assert_eq!(names(&snapshot), [""; 0]);
-        snapshot.task.failed_steps.insert(undo(0));
-        assert_eq!(names(&snapshot), [undo(0)]);
+        snapshot.task.failed_steps.insert(compensation(0));
+        assert_eq!(names(&snapshot), [compensation(0)]);
     }
 
     #[test]
-    fn the_last_event_is_the_latest_of_all_moments() {
+    fn last_event_is_the_latest_recorded_time() {
         let mut snapshot = chain();
         assert_eq!(snapshot.last_event(), at(0));
         snapshot.steps[1].started_at = Some(at(3));
@@ -272,7 +272,8 @@ mod tests {
         assert_eq!(snapshot.last_event(), at(8));
         snapshot.task.finished_at = Some(at(7));
         assert_eq!(snapshot.last_event(), at(8));
-        snapshot.compensations = vec![StepRecord { started_at: Some(at(9)), ..StepRecord::untouched(&undo(0)) }];
+        snapshot.compensations =
+            vec![StepRecord { started_at: Some(at(9)), ..StepRecord::untouched(&compensation(0)) }];
         assert_eq!(snapshot.last_event(), at(9));
     }
 }

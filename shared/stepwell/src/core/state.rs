@@ -1,15 +1,15 @@
-//! The states of a step and of a task, and the only ways to get from one to the next.
+//! The state machines of a step and of a task.
 //!
-//! Both tables are one exhaustive `match` each: a new state or event does not compile until its row is written. The
-//! conditions of the transitions in [`crate::core`] say the same of stored items, and a test makes every transition in
-//! every state to see that they agree. What is shown of a task is apart: [`TaskStatus`].
+//! Each is one exhaustive `match`, so a new state or event does not compile until its row is written. The conditions of the
+//! transitions in [`crate::core`] express the same rules for stored items. A test applies every transition in every state
+//! to check that both agree. The API shows a task's [`TaskStatus`], which is derived from its state.
 
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 
-/// Where one step of one task stands. Compensations are steps too.
+/// The state of a step or of a compensation of one task.
 ///
-/// A step that nothing has happened to yet has no item in the table; that reads as [`StepState::Pending`].
+/// A step without an item in the store is [`StepState::Pending`].
 ///
 /// | from \ event       | `Claim`       | `Release` | `Complete` | `RetryLater` | `Fail`  | `DeadLetter` | `Redrive` | `Cancel`    | `Resolve`           |
 /// |--------------------|---------------|-----------|------------|--------------|---------|----------|-----------|-------------|---------------------|
@@ -21,35 +21,35 @@ use std::fmt;
 /// | `cancelled`        |               |           |            |              |         |          |           |             |                     |
 /// | `resolved_manually`|               |           |            |              |         |          |           |             |                     |
 ///
-/// Some events carry a condition besides the state: a claim of `retrying` waits for `next_retry_at`; a claim, a giving up
-/// and a cancellation of `in_progress` wait for `lease_until`. Whatever leaves `in_progress` otherwise is fenced by the
-/// attempt's number.
+/// Some events need a condition besides the state. `Claim` of a `retrying` step needs `next_retry_at` to have passed.
+/// `Claim`, `DeadLetter` and `Cancel` of an `in_progress` step need the lease to have ended. Every other event that leaves
+/// `in_progress` is fenced by the attempt's number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
-    /// Waits for its dependencies or for its message.
+    /// The step waits for its dependencies or for its message.
     #[default]
     Pending,
     /// A worker holds the lease.
     InProgress,
-    /// Waits out a backoff.
+    /// The step waits for the end of a backoff.
     Retrying,
-    /// Done; its result is there for the steps that depend on it.
+    /// The step is done, and its dependents may use its result.
     Complete,
-    /// Failed for good: permanently, or with its attempts used up.
+    /// The step failed for good: by a permanent error, or with its attempts used up.
     Error,
-    /// Closed before it was done, because its task is being compensated.
+    /// The step was closed before it was done, because its task is being compensated.
     Cancelled,
-    /// Done by hand; the operator's result stands in for the handler's.
+    /// Somebody did the step by hand. Their result takes the place of the handler's.
     ResolvedManually,
 }
 
-/// What can happen to a step.
+/// The events of a step's state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StepEvent {
-    /// A worker takes the step, or takes it over from a worker whose lease has ended.
+    /// A worker claims the step, or takes it over from a worker whose lease has ended.
     Claim,
-    /// A worker puts back a step that turned out not to be ready.
+    /// A worker gives up its claim without an attempt, because the step cannot run now.
     Release,
     /// The handler returned its output.
     Complete,
@@ -57,11 +57,11 @@ pub enum StepEvent {
     RetryLater,
     /// The handler failed for good.
     Fail,
-    /// SQS gave up on its message.
+    /// SQS gave up on the step's message.
     DeadLetter,
-    /// Somebody asked for a fresh set of attempts.
+    /// The step gets a fresh set of attempts.
     Redrive,
-    /// Its task is being compensated, so it must not start any more.
+    /// The task is being compensated, so the step must not start any more.
     Cancel,
     /// Somebody did the step by hand.
     Resolve,
@@ -117,12 +117,12 @@ impl StepState {
         }
     }
 
-    /// Whether the steps that depend on this one may use its result.
+    /// Whether the step's dependents may run and use its result.
     pub const fn is_done(self) -> bool {
         matches!(self, Self::Complete | Self::ResolvedManually)
     }
 
-    /// The word used in the table, the API and the logs.
+    /// The word in the store, the API and the logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -142,7 +142,7 @@ impl fmt::Display for StepState {
     }
 }
 
-/// Where a task stands: what is stored of it, and what decides what may be done to it.
+/// The state of a task. It is stored, and it decides which events are allowed.
 ///
 /// | from \ event             | `Finish`    | `Fail`                    | `Redrive`                 | `Mend`                    | `Cancel`    | `Resolve`  | `Compensate(Error)`   | `Compensate(Cancelled)`   | `Compensated`            |
 /// |--------------------------|-------------|---------------------------|---------------------------|---------------------------|-------------|------------|-----------------------|---------------------------|--------------------------|
@@ -156,53 +156,53 @@ impl fmt::Display for StepState {
 /// | `Compensated(Error)`     |             |                           |                           |                           |             |            |                       |                           |                          |
 /// | `Compensated(Cancelled)` |             |                           |                           |                           |             |            |                       |                           |                          |
 ///
-/// What is shown of it is its [`TaskStatus`].
+/// The API shows it as a [`TaskStatus`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TaskState {
-    /// Started; not every step is done.
+    /// The task was started, and not every step is done.
     Running,
     /// Every step is done.
     Completed,
     /// At least one step failed for good. Branches that do not depend on it go on until compensation begins.
     Failed,
-    /// What its steps have done is being undone; then it ends so.
+    /// The compensations are running. The task ends in this way when they are done.
     Compensating(End),
-    /// Stopped by an operator. What its steps have done still stands.
+    /// An operator cancelled the task. It is not compensated.
     Cancelled,
-    /// Declared done by an operator.
+    /// An operator declared the task done.
     Resolved,
-    /// All that its steps have done is undone. The task is closed.
+    /// The compensations are done. The task is closed.
     Compensated(End),
 }
 
-/// Why a task was compensated, and so how it ends.
+/// The reason why a task is compensated, which is also the status it ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
-    /// It had failed.
+    /// The task had failed.
     Error,
-    /// It was cancelled.
+    /// The task was cancelled.
     Cancelled,
 }
 
-/// What can happen to a task.
+/// The events of a task's state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TaskEvent {
-    /// The last of its steps completed.
+    /// The last leaf completed.
     Finish,
-    /// One of its steps failed for good, or one of its compensations did.
+    /// A step or a compensation failed for good.
     Fail,
-    /// What failed gets a fresh set of attempts.
+    /// The failed steps, or the failed compensation, get a fresh set of attempts.
     Redrive,
-    /// The last of its failed steps was done by hand.
+    /// Somebody did a step by hand, and no failed step is left.
     Mend,
-    /// Somebody cancelled it.
+    /// Somebody cancelled the task.
     Cancel,
-    /// Somebody declared it done.
+    /// Somebody declared the task done.
     Resolve,
-    /// What it has done is to be undone, and then it ends so.
+    /// Compensation begins, and the task will end in this way.
     Compensate(End),
-    /// All of it is undone.
+    /// The last compensation is done.
     Compensated,
 }
 
@@ -266,8 +266,8 @@ impl TaskState {
         }
     }
 
-    /// Whether steps of a task in this state may still start; compensations start in [`Self::Compensating`] only. A
-    /// failed task counts: only what depends on the failed step is held up.
+    /// Whether steps of a task in this state may start. This includes a failed task, in which only the dependents of the
+    /// failed step are blocked. Compensations start in [`Self::Compensating`] only.
     pub const fn lets_steps_run(self) -> bool {
         matches!(self, Self::Running | Self::Failed)
     }
@@ -277,7 +277,7 @@ impl TaskState {
         matches!(self, Self::Compensating(_))
     }
 
-    /// How the task ends, or has ended, by being compensated; `None` unless compensation has begun.
+    /// How the task ends after its compensation; `None` unless compensation has begun.
     pub const fn ends_as(self) -> Option<End> {
         match self {
             Self::Compensating(end) | Self::Compensated(end) => Some(end),
@@ -285,8 +285,8 @@ impl TaskState {
         }
     }
 
-    /// What is shown of a task in this state, as far as its steps have no say in it: [`TaskStatus::Pending`] stands for
-    /// [`TaskStatus::InProgress`] too. [`TaskSnapshot::status`](crate::core::snapshot::TaskSnapshot::status) looks at the steps.
+    /// The status of a task in this state, without regard to its steps: [`TaskStatus::Pending`] includes
+    /// [`TaskStatus::InProgress`]. [`TaskSnapshot::status`](crate::core::snapshot::TaskSnapshot::status) tells them apart.
     pub const fn status(self) -> TaskStatus {
         match self {
             Self::Running => TaskStatus::Pending,
@@ -300,32 +300,32 @@ impl TaskState {
     }
 }
 
-/// What is shown of a task: in the API, in the logs, in filters. Nothing is decided by it; [`TaskState`] is for that.
+/// The status of a task in the API, the logs and filters. The engine's decisions depend on [`TaskState`] only.
 ///
-/// It is less than the state in one respect, because the index does not know how a compensating task ends, and more in
-/// another: it tells a task that has been begun from one that has not.
+/// It does not tell how a compensating task will end, because the index does not know it. In addition to the state it tells
+/// whether a running task has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TaskStatus {
-    /// Started, and no step was touched yet.
+    /// The task was started, and no step has been claimed yet.
     Pending,
-    /// Some step was touched, and not every step is done.
+    /// At least one step has been claimed, and not every step is done.
     InProgress,
     /// Every step is done.
     Complete,
-    /// At least one step failed for good, and nothing is undone.
+    /// At least one step failed for good, and compensation has not begun.
     Error,
-    /// What its steps have done is being undone.
+    /// The compensations are running.
     Compensating,
-    /// Stopped by an operator, and nothing is undone.
+    /// An operator cancelled the task, and compensation has not begun.
     Cancelled,
-    /// Declared done by an operator.
+    /// An operator declared the task done.
     ResolvedManually,
-    /// All that its steps have done is undone. It has the same word as a task that ended so and was not compensated.
+    /// The compensations are done. The word is that of a task with the same end that was not compensated.
     Compensated(End),
 }
 
 impl TaskStatus {
-    /// One status for each word.
+    /// One status for each word of [`as_str`](Self::as_str).
     pub const WORDS: [Self; 7] = [
         Self::Pending,
         Self::Complete,
@@ -336,12 +336,12 @@ impl TaskStatus {
         Self::InProgress,
     ];
 
-    /// Whether all that the task did has been undone, which closes it.
+    /// Whether the task has been compensated, which closes it.
     pub const fn is_compensated(self) -> bool {
         matches!(self, Self::Compensated(_))
     }
 
-    /// The word used in the API and the logs.
+    /// The word in the API and the logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -372,7 +372,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    /// A table of this page, by its row and its column.
+    /// Reads a table in the documentation above, by row and column.
     fn table(first_row: &str) -> BTreeMap<(String, String), String> {
         let cells =
             |line: &str| line.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect::<Vec<_>>();
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ways_of_a_step_are_those_of_its_table() {
+    fn step_transitions_are_those_in_the_documented_table() {
         let table = table("`Claim`");
         for (state, event) in StepState::ALL.into_iter().flat_map(|state| StepEvent::ALL.map(|event| (state, event))) {
             let to = state.on(event).map_or_else(String::new, |to| to.to_string());
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ways_of_a_task_are_those_of_its_table() {
+    fn task_transitions_are_those_in_the_documented_table() {
         let table = table("`Finish`");
         let cells = table.keys().filter(|(_, event)| !event.is_empty()).count();
         assert_eq!(cells, TaskState::ALL.len() * TaskEvent::ALL.len());
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_never_changes_again() {
+    fn done_step_never_changes_again() {
         for state in StepState::ALL.into_iter().filter(|state| state.is_done()) {
             for event in StepEvent::ALL {
                 assert_eq!(state.on(event), None, "{state} on {event:?}");
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_worker_that_holds_the_lease_can_end_an_attempt() {
+    fn attempt_ends_only_while_a_worker_holds_the_lease() {
         for event in [StepEvent::Complete, StepEvent::RetryLater, StepEvent::Fail, StepEvent::Release] {
             for state in StepState::ALL {
                 assert_eq!(state.on(event).is_some(), state == StepState::InProgress, "{state} on {event:?}");
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_failed_or_is_being_undone_is_redriven() {
+    fn only_failed_and_compensating_tasks_are_redriven() {
         for state in TaskState::ALL {
             let failing = state == TaskState::Failed || state.is_compensating();
             assert_eq!(state.on(TaskEvent::Redrive).is_some(), failing, "{state:?}");
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_is_being_compensated_can_only_come_to_its_end() {
+    fn compensating_task_stays_so_until_it_is_compensated() {
         for (end, event) in
             [End::Error, End::Cancelled].into_iter().flat_map(|end| TaskEvent::ALL.map(|event| (end, event)))
         {
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compensated_task_is_closed() {
+    fn compensated_task_is_closed() {
         for event in TaskEvent::ALL {
             for end in [End::Error, End::Cancelled] {
                 assert_eq!(TaskState::Compensated(end).on(event), None, "{event:?}");
@@ -459,14 +459,14 @@ mod tests {
     }
 
     #[test]
-    fn the_stored_word_of_a_step_is_the_serialized_word() {
+    fn stored_word_of_a_step_state_is_its_serialized_word() {
         for state in StepState::ALL {
             assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
         }
     }
 
     #[test]
-    fn every_word_is_that_of_one_status_and_of_what_was_compensated_to_the_same_end() {
+    fn compensated_task_has_the_word_of_its_end_and_every_other_status_its_own() {
         let words: Vec<&str> = TaskStatus::WORDS.iter().map(|status| status.as_str()).collect();
         let expected =
             ["pending", "complete", "error", "compensating", "cancelled", "resolved_manually", "in_progress"];

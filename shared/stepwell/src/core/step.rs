@@ -1,7 +1,7 @@
-//! The transitions of a step by its worker: claims, outcomes, arrivals at a join.
+//! The transitions that a worker makes: claims, outcomes, arrivals at a join.
 //!
-//! The worker that holds a lease is the only one that may write an outcome. Its writes are fenced: they hold as long as the
-//! step is `in_progress` in the attempt that the lease names.
+//! Only the worker that holds the lease may write an outcome. Its writes are fenced: they are applied only while the step is
+//! `in_progress` in the attempt of the lease.
 
 use super::{
     codec::Unreadable,
@@ -20,14 +20,14 @@ use crate::core::{
 /// The answer to a claim.
 #[derive(Clone, Debug)]
 pub enum Claim {
-    /// The step is ours until the lease ends.
+    /// The caller owns the step until the lease ends.
     Granted(Lease),
-    /// It is not; this is what stands there.
+    /// The claim is refused, because the step is as in this record.
     Refused(Box<StepRecord>),
 }
 
 impl Claim {
-    /// Reads how [`claim`] or [`take_over`] ended.
+    /// Reads the answer to [`claim`] or [`take_over`].
     ///
     /// # Errors
     /// The step's item cannot be read.
@@ -40,23 +40,23 @@ impl Claim {
     }
 }
 
-/// A wish to run a step.
+/// A request to claim a step.
 #[derive(Clone, Copy, Debug)]
 pub struct ClaimRequest<'a> {
     /// The task.
     pub task: TaskId,
     /// The step.
     pub step: &'a str,
-    /// Which delivery asks: `request id/message id`.
+    /// The delivery that claims, as `request id/message id`.
     pub owner: &'a str,
-    /// The moment of asking.
+    /// The time of the request.
     pub now: Timestamp,
-    /// The end of the lease: the invocation's own deadline, past which Lambda has killed the worker.
+    /// The end of the lease: the deadline of the invocation, after which Lambda has killed the worker.
     pub lease_until: Timestamp,
 }
 
-/// The owner of what is claimed for this message by this invocation. Whoever claims on behalf of an invocation that is
-/// still to come names it so, and the invocation takes that claim for its own, of which the answer was lost.
+/// The owner of a claim for this message by this invocation. A claim on behalf of a later invocation uses that invocation's
+/// owner; the invocation then treats it as its own claim whose answer was lost.
 pub fn owner(request_id: &str, message_id: &str) -> String {
     format!("{request_id}/{message_id}")
 }
@@ -66,7 +66,7 @@ impl ClaimRequest<'_> {
         Key::Step(self.task, self.step.to_owned())
     }
 
-    /// What every claim changes.
+    /// The changes of every claim.
     fn changes(&self) -> Vec<Change> {
         vec![
             Change::Set(attribute::OWNER, self.owner.into()),
@@ -82,7 +82,7 @@ impl ClaimRequest<'_> {
         write.made_before(ours).answering(Answer::Item)
     }
 
-    /// The lease that stands in this record.
+    /// The lease in this record.
     fn lease(&self, record: &StepRecord) -> Lease {
         Lease {
             task: self.task,
@@ -106,7 +106,7 @@ pub fn claim(request: &ClaimRequest<'_>) -> Transition {
     Transition::of("claim", request.write(free, changes))
 }
 
-/// Claims a step whose lease has ended, and enters the lost attempt into the audit trail.
+/// Takes over a step whose lease has ended, and appends the lost attempt to the audit trail.
 pub fn take_over(request: &ClaimRequest<'_>, lost: &StepRecord) -> Transition {
     let ended = stands_in(StepState::InProgress, lost.attempt)
         .and(Condition::Below(attribute::LEASE_UNTIL, request.now.as_millis()));
@@ -115,8 +115,9 @@ pub fn take_over(request: &ClaimRequest<'_>, lost: &StepRecord) -> Transition {
     Transition::of("take_over", request.write(ended, changes))
 }
 
-/// Puts a step back whose worker is known to be dead, and enters the lost attempt into the audit trail; it does not count
-/// against the limit. Whoever has the workers in one process with its store knows it; on AWS nobody does.
+/// Releases a step whose worker is known to be dead, and appends the lost attempt to the audit trail. The attempt does not
+/// count against `max_attempts`. A backend that runs its workers in the process of its store knows that they are dead; on
+/// AWS nothing does.
 pub fn abandon(task: TaskId, lost: &StepRecord, now: Timestamp) -> Transition {
     let lost_now = StepRecord { lease_until: Some(now), ..lost.clone() };
     let mut changes: Vec<Change> =
@@ -128,7 +129,7 @@ pub fn abandon(task: TaskId, lost: &StepRecord, now: Timestamp) -> Transition {
     Transition::of("abandon", write.on_step(StepEvent::Release))
 }
 
-/// A write that only the holder of the lease may make. It ends the lease.
+/// A write that only the holder of the lease can make. It ends the lease.
 fn fenced(lease: &Lease, event: StepEvent, to: StepState, changes: impl IntoIterator<Item = Change>) -> Write {
     let ended = [to_state(to), Change::Remove(attribute::OWNER), Change::Remove(attribute::LEASE_UNTIL)];
     let write = Write::update(key(lease), held(lease), ended.into_iter().chain(changes).collect());
@@ -147,18 +148,18 @@ fn in_trail(attempt: &AttemptRecord) -> Change {
     Change::Append(attribute::ATTEMPTS, stored(attempt))
 }
 
-/// Puts a step back; the attempt does not count against the limit.
+/// Releases a step. The attempt does not count against `max_attempts`.
 pub fn release(lease: &Lease) -> Transition {
     let changes = [Change::Remove(attribute::STARTED_AT), Change::Add(attribute::UNCOUNTED_ATTEMPTS, 1)];
     Transition::of("release", fenced(lease, StepEvent::Release, StepState::Pending, changes))
 }
 
-/// Takes away the item of a step whose task does not exist.
+/// Deletes the item that a claim made for a task that does not exist.
 pub fn delete_orphan_claim(lease: &Lease) -> Transition {
     Transition::of("delete_orphan_claim", Write::new(key(lease), held(lease), Effect::Delete))
 }
 
-/// The attempt succeeded with this result, JSON as text.
+/// Completes a step with this result, JSON as text.
 pub fn complete(lease: &Lease, attempt: &AttemptRecord, result: &str) -> Transition {
     let changes = [
         Change::Set(attribute::RESULT, result.into()),
@@ -169,7 +170,7 @@ pub fn complete(lease: &Lease, attempt: &AttemptRecord, result: &str) -> Transit
     Transition::of("complete", fenced(lease, StepEvent::Complete, StepState::Complete, changes))
 }
 
-/// The attempt failed and another follows at `attempt.next_retry_at`.
+/// Ends a failed attempt, with a retry at `attempt.next_retry_at`.
 pub fn retry_later(lease: &Lease, attempt: &AttemptRecord) -> Transition {
     let changes = [
         millis(attribute::NEXT_RETRY_AT, attempt.next_retry_at.unwrap_or(lease.until)),
@@ -179,8 +180,8 @@ pub fn retry_later(lease: &Lease, attempt: &AttemptRecord) -> Transition {
     Transition::of("retry_later", fenced(lease, StepEvent::RetryLater, StepState::Retrying, changes))
 }
 
-/// The attempt failed for good, and the task with it. Where the task has been brought out of its course meanwhile, the
-/// step's error is kept all the same.
+/// Fails a step for good, and its task with it. If the task was cancelled, resolved or compensated meanwhile, only the
+/// step's error is written.
 pub fn fail(task: &TaskRecord, lease: &Lease, attempt: &AttemptRecord) -> Transition {
     let at = attempt.finished_at.unwrap_or(lease.until);
     let changes =
@@ -189,7 +190,7 @@ pub fn fail(task: &TaskRecord, lease: &Lease, attempt: &AttemptRecord) -> Transi
     Transition { name: "fail", writes: vec![step, task::failed(task, &lease.step, at, None).optional()] }
 }
 
-/// Notes at a step with several dependencies that one of them is done. Answers with all that are.
+/// Adds a done dependency to the set of a join. The answer has the whole set.
 pub fn record_join_arrival(task: TaskId, step: &str, done: &str, now: Timestamp) -> Transition {
     let changes = [Change::Include(attribute::DONE_DEPS, done.to_owned())].into_iter().chain(made(now)).collect();
     let write = Write::update(Key::Step(task, step.to_owned()), Condition::ALWAYS, changes);

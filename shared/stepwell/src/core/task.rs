@@ -1,7 +1,7 @@
-//! The transitions of a task, and those of a step that no worker of its own makes: by clients and operators, by recovery,
-//! by the reader of dead letters.
+//! The transitions of a task, and those of a step that are not made by its worker but by clients, operators, recovery or the
+//! reader of dead letters.
 //!
-//! The latter hold only for what was read before them: a step has to stand as it was read, with nobody at it.
+//! The latter are compare-and-set: they are applied only if the step is still as it was read, and no worker owns it.
 
 use super::{
     codec::Unreadable,
@@ -19,19 +19,19 @@ use crate::core::{
 };
 use std::collections::BTreeSet;
 
-/// How a task is brought out of its course.
+/// How a task is ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Termination {
-    /// It is cancelled, and nothing is undone.
+    /// The task is cancelled without compensation.
     Cancel,
-    /// It is declared done.
+    /// The task is declared done.
     Resolve,
-    /// What it has done is to be undone, and then it ends so.
+    /// Compensation begins, and the task ends in this way after it.
     Compensate(End),
 }
 
 impl Termination {
-    /// What this is to the task.
+    /// The event of the task's state machine.
     pub const fn event(self) -> TaskEvent {
         match self {
             Self::Cancel => TaskEvent::Cancel,
@@ -43,7 +43,7 @@ impl Termination {
 
 // ---- Starting and ending
 
-/// Writes a task, unless it is there.
+/// Creates a task, unless it exists.
 pub fn create(task: &NewTask<'_>) -> Transition {
     let mut item = Item::new();
     let attributes = [
@@ -59,7 +59,7 @@ pub fn create(task: &NewTask<'_>) -> Transition {
     Transition::of("create", Write::new(Key::Task(task.id), Condition::NoItem, Effect::Create(item)))
 }
 
-/// Writes an idempotency key, unless it is there.
+/// Creates an idempotency key, unless it exists.
 pub fn reserve_key(key: &KeyRecord) -> Transition {
     let mut item = Item::new();
     let attributes = [
@@ -72,10 +72,10 @@ pub fn reserve_key(key: &KeyRecord) -> Transition {
     Transition::of("reserve_key", Write::new(key.key_of_item(), Condition::NoItem, Effect::Create(item)))
 }
 
-/// The key that stands after [`reserve_key`]: this one, or the one that was there before.
+/// Reads the answer to [`reserve_key`]: this key, or the one that existed before.
 ///
 /// # Errors
-/// The item that was there cannot be read.
+/// The existing item cannot be read.
 pub fn reserved_key(asked: KeyRecord, applied: Applied) -> Result<KeyRecord, Unreadable> {
     match applied {
         Applied::Written(_) => Ok(asked),
@@ -83,14 +83,14 @@ pub fn reserved_key(asked: KeyRecord, applied: Applied) -> Result<KeyRecord, Unr
     }
 }
 
-/// Notes at a task with several leaves that one of them is done. Answers with all that are.
+/// Adds a done leaf to the set of a task with several leaves. The answer has the whole set.
 pub fn record_leaf_arrival(task: TaskId, done: &str) -> Transition {
     let changes = vec![Change::Include(attribute::DONE_DEPS, done.to_owned())];
     let write = Write::update(Key::Task(task), Condition::Present(attribute::STATUS), changes);
     Transition::of("record_leaf_arrival", write.answering(Answer::Changed))
 }
 
-/// Ends a task whose steps are all done.
+/// Completes a task whose steps are all done.
 pub fn finish(task: TaskId, now: Timestamp) -> Transition {
     let to = TaskState::Completed;
     let mut changes = vec![enters(to), millis(attribute::FINISHED_AT, now)];
@@ -99,10 +99,10 @@ pub fn finish(task: TaskId, now: Timestamp) -> Transition {
     Transition::of("finish", write.on_task(TaskEvent::Finish))
 }
 
-/// The state in which [`finish`] has left the task.
+/// Reads the answer to [`finish`]: the state of the task after it.
 ///
 /// # Errors
-/// The task is gone, or its item cannot be read.
+/// The task does not exist, or its item cannot be read.
 pub fn state_after_finish(task: TaskId, applied: Applied) -> Result<TaskState, Unreadable> {
     match applied {
         Applied::Written(_) => Ok(TaskState::Completed),
@@ -111,19 +111,19 @@ pub fn state_after_finish(task: TaskId, applied: Applied) -> Result<TaskState, U
     }
 }
 
-/// The error of a task that something has been done for, and that is not there.
+/// The error for a task that does not exist although one of its steps was done.
 pub(crate) fn gone(task: TaskId) -> Unreadable {
     Unreadable::new(&Key::Task(task), "the task is gone")
 }
 
-// ---- What comes to a task from outside
+// ---- Actions from outside
 
-/// Gives failed steps a fresh set of attempts and sets the task going; where they are compensations, the task stays
-/// `compensating`. `None` where the task as it was read does not allow it.
+/// Redrives failed steps: gives them a fresh set of attempts and sets the task to running. If they are compensations, the
+/// task stays `compensating`. `None` if the task as read does not allow it.
 pub fn redrive(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Option<Transition> {
     let to = task.state.on(TaskEvent::Redrive)?;
     let names: BTreeSet<String> = failed.iter().map(|step| step.name.clone()).collect();
-    // A running task has no failed step in it.
+    // A running task must have no failed step.
     if to == TaskState::Running && names != task.failed_steps {
         return None;
     }
@@ -151,12 +151,13 @@ fn fresh_attempts(task: TaskId, step: &StepRecord) -> Write {
     Write::update(key, stands_in(StepState::Error, step.attempt), changes).on_step(StepEvent::Redrive)
 }
 
-/// Puts a result of somebody's own, JSON as text, in the place of a step's, and takes the step out of the task's failed
-/// ones. `None` where the task as it was read does not allow it.
+/// Resolves a step with this result, JSON as text, and removes the step from the task's failed steps. `None` if the task as
+/// read does not allow it.
 pub fn resolve_step(task: &TaskRecord, step: &StepRecord, result: &str, action: &Action) -> Option<Transition> {
     let others_failed = task.failed_steps.iter().any(|failed| *failed != step.name);
     let (event, listing) = match task.state {
-        // It stays failed, by the others. What depends on this step goes on; and the others may now be redriven.
+        // The task stays failed because of the other steps. This step's dependents go on, and the engine may now redrive the
+        // others, so the watchdog has to inspect the task.
         TaskState::Failed if others_failed => (TaskEvent::Fail, Some(IndexPartition::Compensating)),
         _ => (TaskEvent::Mend, None),
     };
@@ -181,7 +182,7 @@ pub fn resolve_step(task: &TaskRecord, step: &StepRecord, result: &str, action: 
     Some(Transition { name: "resolve_step", writes: vec![of_step, of_task] })
 }
 
-/// Fails a step that nobody is at because SQS gave up on its message, and its task with it.
+/// Fails a step that no worker owns, and its task with it, because SQS gave up on the step's message.
 pub fn dead_letter_step(task: &TaskRecord, step: &StepRecord, failure: &Failure, action: &Action) -> Transition {
     let more = left().into_iter().chain([Change::Set(attribute::ERROR, stored(failure))]);
     let of_step = ends_step(task.id, step, (StepEvent::DeadLetter, StepState::Error), action.at, more);
@@ -189,13 +190,13 @@ pub fn dead_letter_step(task: &TaskRecord, step: &StepRecord, failure: &Failure,
     Transition { name: "dead_letter_step", writes: vec![of_step, of_task] }
 }
 
-/// Closes a step that is not done and that nobody is at, so that it never starts again.
+/// Closes a step that is not done and that no worker owns, so that it never starts again.
 pub fn cancel_step(task: TaskId, step: &StepRecord, now: Timestamp) -> Transition {
     let write = ends_step(task, step, (StepEvent::Cancel, StepState::Cancelled), now, left());
     Transition::of("cancel_step", write)
 }
 
-/// Brings a task out of its course.
+/// Cancels, resolves or begins to compensate a task.
 pub fn close_or_compensate(task: TaskId, to: Termination, action: &Action) -> Transition {
     let ended = millis(attribute::FINISHED_AT, action.at);
     let (state, at, more) = match to {
@@ -213,7 +214,7 @@ pub fn close_or_compensate(task: TaskId, to: Termination, action: &Action) -> Tr
     Transition::of("close_or_compensate", write.made_before(Condition::Contains(attribute::ACTIONS, stored(action))))
 }
 
-/// Settles in which order the compensations of a task run.
+/// Writes the order in which the compensations of a task run, unless it is written.
 pub fn order_compensations(task: TaskId, order: &[String], now: Timestamp) -> Transition {
     let condition = is_any(TaskState::is_compensating).and(Condition::Absent(attribute::COMPENSATIONS));
     let mut changes = vec![Change::Set(attribute::COMPENSATIONS, order.into())];
@@ -230,9 +231,9 @@ pub fn finish_compensation(task: TaskId, end: End, now: Timestamp) -> Transition
     Transition::of("finish_compensation", Write::update(Key::Task(task), condition, changes).on_task(event))
 }
 
-// ---- Parts of several
+// ---- Shared parts
 
-/// The task is in this state. The two attributes tell all states apart.
+/// The task is in this state. The two attributes distinguish all states.
 fn is_in(state: TaskState) -> Condition {
     let ends_as = match state.ends_as() {
         Some(end) => Condition::Is(attribute::ENDS_AS, end.stored_word().into()),
@@ -246,7 +247,7 @@ fn is_any(fits: impl Fn(TaskState) -> bool) -> Condition {
     Condition::Any(TaskState::ALL.into_iter().filter(|state| fits(*state)).map(is_in).collect())
 }
 
-/// The task's state allows the event, and these are the states to which it goes by it.
+/// The task's state allows the event, and leads to one of these states.
 fn legal(event: TaskEvent, leads_to: impl Fn(TaskState) -> bool) -> Condition {
     is_any(|state| state.on(event).is_some_and(&leads_to))
 }
@@ -263,7 +264,7 @@ fn in_trail(action: &Action) -> Change {
     Change::Append(attribute::ACTIONS, stored(action))
 }
 
-/// The failed steps are still those that were read.
+/// The failed steps are still those of the task as read.
 fn still_failed(task: &TaskRecord) -> Condition {
     match task.failed_steps.is_empty() {
         true => Condition::Absent(attribute::FAILED_STEPS),
@@ -271,14 +272,14 @@ fn still_failed(task: &TaskRecord) -> Condition {
     }
 }
 
-/// The task's part of a failure: of a step, or of a compensation, by which it stays `compensating`.
+/// The task's part of the failure of a step. If the step is a compensation, the task stays `compensating`.
 pub(super) fn failed(task: &TaskRecord, step: &str, at: Timestamp, action: Option<&Action>) -> Write {
     let is_compensation = task.plan.is_compensation(step);
     let mut changes = vec![Change::Include(attribute::FAILED_STEPS, step.to_owned())];
     if !is_compensation {
         changes.push(enters(TaskState::Failed));
         changes.push(millis(attribute::FINISHED_AT, at));
-        changes.extend(match task.plan.looks_after_failure_in() {
+        changes.extend(match task.plan.inspection_after_failure() {
             Some(wait) => listed(task.id, IndexPartition::Compensating, at + wait),
             None => listed(task.id, IndexPartition::Error, at),
         });
@@ -288,7 +289,7 @@ pub(super) fn failed(task: &TaskRecord, step: &str, at: Timestamp, action: Optio
     Write::update(Key::Task(task.id), condition, changes).on_task(TaskEvent::Fail)
 }
 
-/// A step goes from where it was read to be, with nobody at it, to an end that no worker has brought about.
+/// Ends a step without its worker, if it is still as it was read and no worker owns it.
 fn ends_step(
     task: TaskId,
     step: &StepRecord,
@@ -309,14 +310,14 @@ fn ends_step(
     Write::update(Key::Step(task, step.name.clone()), as_read(step, at), changes).on_step(event)
 }
 
-/// The step stands as it was read, and nobody is at it.
+/// The step is still as it was read, and no worker owns it.
 fn as_read(step: &StepRecord, now: Timestamp) -> Condition {
     match step.state {
         StepState::InProgress => {
             let over = Condition::Below(attribute::LEASE_UNTIL, now.as_millis());
             stands_in(StepState::InProgress, step.attempt).and(over)
         }
-        // There need not be an item, or none with a state.
+        // The item may be missing, or may have no state yet.
         StepState::Pending => {
             let attempt = Condition::Is(attribute::ATTEMPT, step.attempt.into());
             Condition::All(vec![
@@ -328,7 +329,7 @@ fn as_read(step: &StepRecord, now: Timestamp) -> Condition {
     }
 }
 
-/// Nobody is at the step any more.
+/// No worker owns the step any more.
 fn left() -> [Change; 3] {
     [attribute::OWNER, attribute::LEASE_UNTIL, attribute::NEXT_RETRY_AT].map(Change::Remove)
 }

@@ -1,4 +1,4 @@
-//! Every transition in every state, on the store in memory: it is made where the state machine allows it, and nowhere else.
+//! Applies every transition in every state on the store in memory: it takes effect if and only if the state machine allows it.
 
 use super::{
     item::{Key, attribute},
@@ -51,7 +51,7 @@ fn written(store: &MemoryStore, transition: &Transition) -> bool {
     store.apply_observed(transition, |_| ()).unwrap().is_written()
 }
 
-/// Brings the step into this state, after attempt 2, with a lease or a wait that ends at second 10.
+/// Sets the state of the step, after attempt 2, with a lease or a wait that ends at second 10.
 fn put_step(store: &MemoryStore, task: TaskId, state: StepState) {
     let moment = at(10).as_millis();
     let mut changes = vec![Change::Set(attribute::STATE, json!(state)), Change::Set(attribute::ATTEMPT, json!(2))];
@@ -69,7 +69,7 @@ fn put_step(store: &MemoryStore, task: TaskId, state: StepState) {
     store.force(Key::Step(task, STEP.to_owned()), changes).unwrap();
 }
 
-/// Brings the task into this state. The order of its compensations is settled in one that has any.
+/// Sets the state of the task. The order of its compensations, if it has any, is written.
 fn put_state(store: &MemoryStore, task: TaskId, state: TaskState) {
     let [ends_as, order] = match state.ends_as() {
         Some(end) => {
@@ -124,7 +124,7 @@ fn of_step(store: &MemoryStore, id: TaskId, event: StepEvent, now: Timestamp) ->
 }
 
 #[test]
-fn step_transition_is_made_exactly_where_the_state_allows_its_event() {
+fn step_transition_is_applied_if_and_only_if_the_state_machine_allows_its_event() {
     for state in StepState::ALL {
         for event in StepEvent::ALL {
             let (store, snapshot) = started();
@@ -144,7 +144,7 @@ fn step_transition_is_made_exactly_where_the_state_allows_its_event() {
             assert_eq!(write.event, Some(Event::Step(event)));
             let made_before = write.made_before.is_some() && event != StepEvent::Claim;
             let leads_here = StepState::InProgress.on(event) == Some(state) && made_before;
-            // A transition that was made for what was read has no event where the state it was read in allows none.
+            // A transition for a snapshot has no event if the state of the snapshot allows none.
             let as_read = matches!(event, StepEvent::DeadLetter | StepEvent::Cancel | StepEvent::Resolve);
             if as_read && state.on(event).is_none() {
                 continue;
@@ -189,7 +189,7 @@ fn claim_and_take_over_count_an_attempt_and_the_lost_one_is_kept() {
 }
 
 #[test]
-fn item_expires_from_its_first_write_on() {
+fn item_has_an_expiry_from_its_first_write_on() {
     let (store, snapshot) = started();
     let id = snapshot.task.id;
     let mut seen = Vec::new();
@@ -218,7 +218,7 @@ fn idempotency_key_expires_after_a_week() {
 }
 
 #[test]
-fn task_that_is_gone_cannot_have_ended() {
+fn finish_of_a_missing_task_is_unreadable() {
     let id = TaskId::new();
     let store = MemoryStore::default();
     let refused = store.apply_observed(&task::finish(id, at(1)), |_| ()).unwrap();
@@ -227,7 +227,7 @@ fn task_that_is_gone_cannot_have_ended() {
 }
 
 #[test]
-fn abandoned_attempt_is_lost_and_costs_nothing() {
+fn abandoned_attempt_is_lost_and_does_not_count() {
     let (store, snapshot) = started();
     let id = snapshot.task.id;
     put_step(&store, id, StepState::InProgress);
@@ -242,7 +242,7 @@ fn abandoned_attempt_is_lost_and_costs_nothing() {
 }
 
 #[test]
-fn outcome_of_another_attempt_or_of_none_is_stale() {
+fn outcome_of_another_attempt_is_stale() {
     for (number, item) in [(1, true), (3, true), (2, false)] {
         let (store, snapshot) = started();
         let id = snapshot.task.id;
@@ -266,7 +266,7 @@ fn outcome_of_another_attempt_or_of_none_is_stale() {
 }
 
 #[test]
-fn claim_is_withdrawn_only_while_it_holds() {
+fn orphan_claim_is_deleted_only_while_it_holds_the_lease() {
     for state in StepState::ALL {
         let (store, snapshot) = started();
         let id = snapshot.task.id;
@@ -277,7 +277,7 @@ fn claim_is_withdrawn_only_while_it_holds() {
 }
 
 #[test]
-fn failed_step_keeps_its_error_where_its_task_was_cancelled_meanwhile() {
+fn step_keeps_its_error_if_its_task_was_cancelled_meanwhile() {
     let (store, snapshot) = started();
     let id = snapshot.task.id;
     put_step(&store, id, StepState::InProgress);
@@ -288,8 +288,8 @@ fn failed_step_keeps_its_error_where_its_task_was_cancelled_meanwhile() {
     assert_eq!((store.step(id, STEP).error, store.all(id).task), (Some(failure()), task));
 }
 
-/// A task in this state. Where it is to be redriven, the step and its compensation have failed, so that only the task's
-/// state can forbid it.
+/// A task in this state. For a redrive, the step and its compensation have failed, so that only the task's state can forbid
+/// it.
 fn in_state(state: TaskState, event: TaskEvent) -> (MemoryStore, TaskId) {
     let (store, snapshot) = started();
     let id = snapshot.task.id;
@@ -305,12 +305,12 @@ fn in_state(state: TaskState, event: TaskEvent) -> (MemoryStore, TaskId) {
     (store, id)
 }
 
-/// What fails, is mended or redriven in a task in this state.
+/// The step that fails, is resolved or redriven in a task in this state.
 fn step_of(state: TaskState) -> &'static str {
     if state.ends_as().is_some() { UNDO } else { STEP }
 }
 
-/// The task's transition for this event, by the task as it stands; `None` where it does not allow one.
+/// The transition for this event of the task as it is; `None` if its state does not allow one.
 fn of_task(store: &MemoryStore, id: TaskId, event: TaskEvent) -> Option<Transition> {
     let task = store.all(id).task.unwrap();
     let step = store.step(id, step_of(task.state));
@@ -328,7 +328,7 @@ fn of_task(store: &MemoryStore, id: TaskId, event: TaskEvent) -> Option<Transiti
 }
 
 #[test]
-fn task_transition_is_made_exactly_where_the_state_allows_its_event() {
+fn task_transition_is_applied_if_and_only_if_the_state_machine_allows_its_event() {
     for (state, event) in TaskState::ALL.into_iter().flat_map(|state| TaskEvent::ALL.map(|event| (state, event))) {
         let (store, id) = in_state(state, event);
         let before = store.all(id).task.unwrap();
@@ -349,7 +349,7 @@ fn task_transition_is_made_exactly_where_the_state_allows_its_event() {
 }
 
 #[test]
-fn task_transition_decided_in_one_state_is_made_in_no_other_that_forbids_it() {
+fn task_transition_is_refused_if_the_state_has_changed_to_one_that_forbids_it() {
     let pairs = || TaskState::ALL.into_iter().flat_map(|read| TaskState::ALL.map(|found| (read, found)));
     for ((read, found), event) in pairs().flat_map(|pair| TaskEvent::ALL.map(|event| (pair, event))) {
         let (store, id) = in_state(read, event);
@@ -380,7 +380,7 @@ fn compensated_task_is_closed() {
 }
 
 #[test]
-fn outcome_whose_answer_was_lost_is_known_again() {
+fn repeated_outcome_is_recognized() {
     let outcomes: [fn(&TaskSnapshot) -> Transition; 4] = [
         |snapshot| step::release(&lease(snapshot.task.id, 2)),
         |snapshot| step::complete(&lease(snapshot.task.id, 2), &attempt(Outcome::Complete), "{}"),
@@ -399,7 +399,7 @@ fn outcome_whose_answer_was_lost_is_known_again() {
 }
 
 #[test]
-fn transition_whose_answer_was_lost_is_known_again() {
+fn repeated_termination_is_recognized() {
     let (store, snapshot) = started();
     let id = snapshot.task.id;
     let claimed = of_step(&store, id, StepEvent::Claim, at(1)).unwrap();
@@ -428,7 +428,7 @@ fn join_arrivals_are_a_set() {
 }
 
 #[test]
-fn redrive_wants_every_failed_step() {
+fn redrive_requires_every_failed_step() {
     let (store, snapshot) = started();
     let id = snapshot.task.id;
     put_step(&store, id, StepState::Error);
@@ -446,7 +446,7 @@ fn redrive_wants_every_failed_step() {
 }
 
 #[test]
-fn redrive_holds_only_for_the_failed_steps_that_were_read() {
+fn redrive_is_refused_if_the_failed_steps_have_changed() {
     let (store, snapshot) = started();
     let id = snapshot.task.id;
     put_step(&store, id, StepState::Error);
@@ -462,7 +462,7 @@ fn redrive_holds_only_for_the_failed_steps_that_were_read() {
 }
 
 #[test]
-fn key_stands_for_what_it_was_first_reserved_for() {
+fn reserved_key_keeps_its_first_request() {
     let store = MemoryStore::default();
     let asked = |second: i64, hash: &str| KeyRecord {
         namespace: "tests".to_owned(),

@@ -1,10 +1,11 @@
-//! A moment, in UTC and to the millisecond.
+//! Timestamps, in UTC and to the millisecond.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{fmt, str::FromStr, time::Duration};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339, macros::format_description};
 
-/// Milliseconds since the Unix epoch. Stored as that number, shown and serialized as RFC 3339 in UTC.
+/// A timestamp: milliseconds since the Unix epoch. It is stored as that number, and displayed and serialized as RFC 3339 in
+/// UTC.
 ///
 /// ```
 /// # use stepwell::Timestamp;
@@ -15,13 +16,13 @@ use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339, m
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// A text that is not an RFC 3339 moment.
+/// A text that is not an RFC 3339 timestamp.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an RFC 3339 moment such as 2023-11-14T22:13:20.123Z")]
+#[error("`{0}` is not an RFC 3339 timestamp such as 2023-11-14T22:13:20.123Z")]
 pub struct NotATimestamp(String);
 
 impl Timestamp {
-    /// A moment from milliseconds since the Unix epoch.
+    /// Makes a timestamp of milliseconds since the Unix epoch.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
@@ -36,19 +37,19 @@ impl Timestamp {
         self.0.div_euclid(1_000)
     }
 
-    /// The time from `earlier` to `self`; zero where `earlier` is later, as it can be with two machines' clocks.
+    /// The time from `earlier` to `self`; zero if `earlier` is later, as can happen with the clocks of two machines.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// This moment's calendar date in UTC as `YYYYMMDD`.
+    /// The calendar date in UTC, as `YYYYMMDD`.
     pub fn yyyymmdd(self) -> String {
         let date = self.to_datetime().date();
         format!("{:04}{:02}{:02}", date.year(), u8::from(date.month()), date.day())
     }
 
     fn to_datetime(self) -> OffsetDateTime {
-        // Out of the calendar's range only for a number that no clock has given; the epoch marks it as such.
+        // Only a number that no clock has given is out of the calendar's range. The epoch marks it as such.
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 }
@@ -90,7 +91,7 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// How the table stores a moment: as its number of milliseconds.
+/// The stored form of a timestamp: its number of milliseconds.
 pub(crate) mod millis {
     use super::Timestamp;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -103,7 +104,7 @@ pub(crate) mod millis {
         i64::deserialize(deserializer).map(Timestamp::from_millis)
     }
 
-    /// The same for a moment that may be missing.
+    /// The stored form of a timestamp that may be missing.
     pub(crate) mod option {
         use super::{Deserialize, Deserializer, Serialize, Serializer, Timestamp};
 

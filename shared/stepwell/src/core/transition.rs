@@ -1,10 +1,9 @@
-//! What a store can be asked for: a conditional change of some items, all or nothing.
-//!
-//! A store asks [`Transition::refused`] what follows where a condition does not hold.
+//! Transitions: conditional changes of some items, all or nothing, except for optional writes.
 //!
 //! A [`Transition`] is a value. The functions in [`step`](super::step) and [`task`](super::task) make it, and a store
-//! interprets it: [`Condition::holds`] and [`Change::apply`] define what it means, a store that evaluates by other means has
-//! to agree with them.
+//! interprets it. [`Condition::holds`] and [`Change::apply`] define its meaning. A store that evaluates conditions and
+//! changes by other means has to agree with them. If a condition does not hold, [`Transition::refused`] tells the store
+//! what to do.
 
 use super::{
     format,
@@ -14,12 +13,12 @@ use crate::core::state::{StepEvent, TaskEvent};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Some writes that take effect together or not at all, but for those that are optional.
+/// Some writes that take effect together or not at all, except for optional ones.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transition {
-    /// What it is called, in the traces of the simulation.
+    /// The name in the traces of the simulation.
     pub name: &'static str,
-    /// The writes: at least one that is not optional, and at most one to an item.
+    /// The writes: at least one is not optional, and at most one is to the same item.
     pub writes: Vec<Write>,
 }
 
@@ -28,122 +27,122 @@ pub struct Transition {
 pub struct Write {
     /// The item.
     pub key: Key,
-    /// What happens to the step or the task by it; `None` where its state or status stays as it is.
+    /// The event of the step or of the task; `None` if its state stays the same.
     pub event: Option<Event>,
-    /// What has to hold of the item as it stands.
+    /// The condition on the item as it is.
     pub condition: Condition,
-    /// What has to hold of the item whatever the transition is about: this version may act on it. Where it does not hold, the
-    /// whole transition is refused, even where this write is optional. Of what is created there is nothing to ask.
+    /// The condition that this version may act on the item. If it does not hold, the whole transition is refused, even if
+    /// this write is optional. It always holds for an item that is created.
     pub guard: Condition,
-    /// What becomes of the item.
+    /// The change to the item.
     pub effect: Effect,
-    /// What holds of the item where this very write has taken effect before: its answer may have been lost on the way, and
-    /// the store's client then makes it again.
+    /// A condition that holds if this very write took effect before. The store's client repeats a write whose answer was
+    /// lost, and the repetition is recognized by this condition.
     pub made_before: Option<Condition>,
-    /// Whether the other writes are made without this one where its condition is refused.
+    /// Whether the other writes are made without this one if its condition does not hold.
     pub optional: bool,
-    /// What the store answers with.
+    /// The answer of the store.
     pub answer: Answer,
 }
 
-/// What happens to a step or to a task.
+/// An event of a step's or a task's state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// To a step.
+    /// Of a step.
     Step(StepEvent),
-    /// To a task.
+    /// Of a task.
     Task(TaskEvent),
 }
 
-/// A condition on an item. No item at all is an empty one.
+/// A condition on an item. A missing item counts as an empty one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
     /// There is no item.
     NoItem,
-    /// The item has no such attribute.
+    /// The item does not have the attribute.
     Absent(&'static str),
-    /// The item has such an attribute.
+    /// The item has the attribute.
     Present(&'static str),
     /// The attribute has this value.
     Is(&'static str, Value),
-    /// The attribute is a number not above this one.
+    /// The attribute is a number less than or equal to this one.
     AtMost(&'static str, i64),
-    /// The attribute is a number below this one.
+    /// The attribute is a number less than this one.
     Below(&'static str, i64),
     /// The attribute is a list with this entry.
     Contains(&'static str, Value),
-    /// All of these hold. None at all holds always.
+    /// All of these hold. An empty list always holds.
     All(Vec<Condition>),
-    /// One of these holds.
+    /// At least one of these holds. An empty list never holds.
     Any(Vec<Condition>),
 }
 
-/// What becomes of an item.
+/// The effect of a write on its item.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// It is made, with these attributes.
+    /// Creates the item with these attributes.
     Create(Item),
-    /// Its attributes change; where there is no item, one is made.
+    /// Changes attributes, and creates the item if there is none.
     Change(Vec<Change>),
-    /// It is deleted.
+    /// Deletes the item.
     Delete,
 }
 
 /// A change of one attribute.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// It gets this value.
+    /// Sets the value.
     Set(&'static str, Value),
-    /// It gets this value, unless it has one.
+    /// Sets the value, unless the attribute has one.
     SetIfAbsent(&'static str, Value),
-    /// It goes.
+    /// Removes the attribute.
     Remove(&'static str),
-    /// The number rises by this much, from 0 where there is none.
+    /// Adds to the number, which counts as 0 if there is none.
     Add(&'static str, u32),
-    /// The list gets this entry at its end.
+    /// Appends this entry to the list.
     Append(&'static str, Value),
-    /// The set gets this member.
+    /// Adds this member to the set.
     Include(&'static str, String),
-    /// The set loses these members. A set without members goes.
+    /// Removes these members from the set. A set without members is removed.
     Exclude(&'static str, BTreeSet<String>),
 }
 
-/// What a write that took effect answers with. It has no meaning for one among several.
+/// The answer to a write that took effect. It applies to transitions of one write only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Nothing.
+    /// No attributes.
     Nothing,
-    /// The attributes that it changed, as they are now.
+    /// The changed attributes, as they are after the write.
     Changed,
-    /// The whole item, as it is now.
+    /// The whole item, as it is after the write.
     Item,
 }
 
-/// How a transition ended.
+/// The result of a transition.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Applied {
-    /// It took effect, now or when it was made before. Holds what was asked for as the answer.
+    /// It took effect, now or when it was applied before. Holds the [`Answer`] of its write.
     Written(Item),
-    /// A condition did not hold, and nothing was written. Holds the item that stood against it.
+    /// A condition did not hold, and nothing was written. Holds the item that refused it.
     Refused(Item),
 }
 
-/// What to do where some of a transition's conditions did not hold.
+/// What a store does with a transition of which some conditions do not hold.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Rejection {
-    /// It has ended so.
+    /// The store returns this result.
     Ended(Applied),
-    /// These writes are to be made instead, without the optional ones that were refused.
+    /// The store applies this transition instead, without the optional writes that were refused.
     Without(Transition),
 }
 
 impl Applied {
-    /// Whether it took effect.
+    /// Whether the transition took effect.
     pub const fn is_written(&self) -> bool {
         matches!(self, Self::Written(_))
     }
 
-    /// The dependencies, or the leaves, that are done: what an arrival answers with.
+    /// The done dependencies, or done leaves, in the answer to an arrival.
     pub fn done_deps(&self) -> BTreeSet<String> {
         let (Self::Written(item) | Self::Refused(item)) = self;
         members(item, attribute::DONE_DEPS)
@@ -157,13 +156,13 @@ fn members(item: &Item, name: &str) -> BTreeSet<String> {
 }
 
 impl Transition {
-    /// One write by itself.
+    /// A transition of one write.
     pub fn of(name: &'static str, write: Write) -> Self {
         Self { name, writes: vec![write] }
     }
 
-    /// What follows where conditions did not hold. `against` has for each write, in their order, the item that stood
-    /// against its condition, and `None` where the condition held.
+    /// Decides what to do if conditions did not hold. `against` has one entry for each write, in their order: the item that
+    /// refused its condition, or `None` if the condition held.
     pub fn refused(&self, against: impl IntoIterator<Item = Option<Item>>) -> Rejection {
         let (mut refused, mut left) = (None, Vec::new());
         for (write, against) in self.writes.iter().zip(against) {
@@ -182,7 +181,7 @@ impl Transition {
     }
 }
 
-/// Holds of an item that this version may act on. It says the same as [`NewerFormat::of`](format::NewerFormat::of).
+/// Holds if this version may act on the item. It agrees with [`NewerFormat::of`](format::NewerFormat::of).
 pub(super) fn guard() -> Condition {
     Condition::Any(vec![Condition::Absent(attribute::NEEDS), Condition::AtMost(attribute::NEEDS, format::READS)])
 }
@@ -222,18 +221,18 @@ impl Write {
         Self { optional: true, ..self }
     }
 
-    /// Whether the item as it stands lets it be made: its condition and its guard.
+    /// Whether both the condition and the guard hold for this item.
     pub fn holds(&self, item: &Item) -> bool {
         self.condition.holds(item) && self.guard.holds(item)
     }
 
-    /// How this write ends where its condition or its guard did not hold of this item.
+    /// The result of this write if its condition or its guard does not hold for this item.
     pub fn refused(&self, against: Item) -> Applied {
         let is_ours = self.made_before.as_ref().is_some_and(|made| made.holds(&against));
         if is_ours { Applied::Written(against) } else { Applied::Refused(against) }
     }
 
-    /// What it answers with, where it leaves this item.
+    /// The answer if the write leaves this item.
     pub fn answer(&self, after: Item) -> Item {
         let changed = |name: &str| match &self.effect {
             Effect::Change(changes) => changes.iter().any(|change| change.attribute() == name),
@@ -251,7 +250,7 @@ impl Condition {
     /// The condition that always holds.
     pub const ALWAYS: Self = Self::All(Vec::new());
 
-    /// Whether it holds of this item.
+    /// Whether it holds for this item.
     pub fn holds(&self, item: &Item) -> bool {
         let number = |name: &str| item.get(name).and_then(Value::as_i64);
         match self {
@@ -269,7 +268,7 @@ impl Condition {
         }
     }
 
-    /// This condition, and another one.
+    /// The conjunction of both conditions.
     #[must_use]
     pub(crate) fn and(self, other: Self) -> Self {
         match self {
@@ -283,7 +282,7 @@ impl Condition {
 }
 
 impl Effect {
-    /// What becomes of this item; an empty one where it is deleted.
+    /// The item after the effect; empty if it is deleted.
     pub fn apply(&self, item: &Item) -> Item {
         match self {
             Self::Create(made) => made.clone(),
@@ -298,7 +297,7 @@ impl Effect {
 }
 
 impl Change {
-    /// The attribute that it changes.
+    /// The changed attribute.
     pub const fn attribute(&self) -> &'static str {
         match self {
             Self::Set(name, _)
@@ -311,7 +310,7 @@ impl Change {
         }
     }
 
-    /// Makes the change.
+    /// Changes the item.
     pub fn apply(&self, item: &mut Item) {
         let name = self.attribute().to_owned();
         match self {
@@ -364,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn condition_on_a_missing_attribute_holds_only_where_it_asks_for_that() {
+    fn condition_on_a_missing_attribute_holds_only_if_it_requires_absence() {
         let (empty, full) = (Item::new(), item(json!({"n": 5, "l": [{"a": 1}]})));
         let holds = |condition: Condition| (condition.holds(&empty), condition.holds(&full));
         assert_eq!(holds(Condition::NoItem), (true, false));
@@ -382,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn change_starts_from_nothing_where_there_is_nothing() {
+    fn change_of_a_missing_attribute_starts_from_an_empty_value() {
         let mut changed = item(json!({"kept": 1, "gone": 1, "failed_steps": ["a", "b"]}));
         let changes = [
             Change::SetIfAbsent("kept", json!(2)),
@@ -400,11 +399,11 @@ mod tests {
         });
         assert_eq!(Value::Object(changed.clone()), expected);
         Change::Exclude("failed_steps", ["b".to_owned()].into()).apply(&mut changed);
-        assert!(!changed.contains_key("failed_steps"), "a set without members goes");
+        assert!(!changed.contains_key("failed_steps"), "a set without members is removed");
     }
 
     #[test]
-    fn write_of_a_newer_item_is_never_left_out() {
+    fn optional_write_to_a_newer_item_refuses_the_whole_transition() {
         let write = |optional| {
             let write =
                 Write::update(Key::Task(crate::core::id::TaskId::new()), Condition::Absent("taken"), Vec::new());
@@ -419,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_optional_write_is_left_out() {
+    fn only_a_refused_optional_write_is_left_out() {
         let write = |optional| Write {
             optional,
             ..Write::update(Key::Task(crate::core::id::TaskId::new()), Condition::ALWAYS, Vec::new())

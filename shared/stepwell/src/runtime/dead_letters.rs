@@ -1,4 +1,4 @@
-//! What SQS gave up on: a message becomes an error of its step, where everybody can see it.
+//! The reader of dead letters: turns a message that SQS gave up on into an error of its step, which operators can see.
 
 use crate::{
     core::{
@@ -24,22 +24,22 @@ use std::time::Duration;
 /// The error code of a step whose message SQS gave up on.
 const DELIVERY_EXHAUSTED: &str = EngineCode::DeliveryExhausted.as_str();
 
-/// How long a letter waits whose task was changing.
-const A_MOMENT: Duration = Duration::from_secs(1);
+/// How long a dead letter is hidden after persistent conflicts.
+const CONFLICT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Works the queue of messages that SQS gave up on.
+/// The reader of the queue of dead letters.
 #[derive(Clone, Debug)]
 pub struct DeadLetters<T, Q, A> {
     engine: Engine<T, Q, A>,
 }
 
 impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
-    /// Over this table, these queues, this clock.
+    /// A reader with this store, these queues and this clock.
     pub fn new(table: T, queue: Q, runtime: A) -> Self {
         Self { engine: Engine::new(table, queue, runtime) }
     }
 
-    /// Works all messages of a batch, and answers with the ids of those that their queue has to keep.
+    /// Processes the dead letters of a batch, and returns the ids of those that the queue has to keep.
     pub async fn handle(&self, batch: &[Received]) -> Vec<String> {
         let kept = join_all(batch.iter().map(|message| self.handle_one(message))).await;
         kept.into_iter().flatten().collect()
@@ -50,45 +50,48 @@ impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
             Ok(None) => return None,
             Ok(Some(wait)) => Some(wait),
             Err(error) => {
-                tracing::error!(message_id = message.id, code = error.code(), %error, "a dead letter could not be worked");
+                tracing::error!(message_id = message.id, code = error.code(), %error, "a dead letter could not be processed");
                 None
             }
         };
         keep_hidden(&self.engine, &QueueName::DeadLetters, message, wait).await
     }
 
-    /// `None` where it is done with, else how long to wait for the next try.
-    async fn deliver(&self, letter: &Received) -> Result<Option<Duration>, EngineError> {
-        let body = letter.body.as_str();
+    /// Processes one dead letter. Returns the wait before the next try, or `None` if it is done.
+    async fn deliver(&self, dead_letter: &Received) -> Result<Option<Duration>, EngineError> {
+        let body = dead_letter.body.as_str();
         let message: Message = match serde_json::from_str(body) {
             Ok(message) => message,
             Err(error) => return self.keep(body, &format!("not a message of this engine: {error}")).await,
         };
-        let known = known(letter);
+        let known = known(dead_letter);
         let decide =
             |snapshot: Option<TaskSnapshot>| decide(snapshot.as_ref(), &message.step, &known, self.engine.now());
         let settled = match self.engine.settle_as_read(message.task_id, decide).await {
-            // Only a newer version can say what hangs on it. For that one it is in its queue again, and not given up. A message is
-            // a hint, so what this version does not know of it may be lost.
+            // Only a newer version may act on the task. So the message goes to its step's queue again, for that version. A
+            // message is only a hint, so fields that this version does not know may be lost.
             Err(newer @ EngineError::Newer(_)) => {
-                let Some(snapshot) = self.engine.shown(message.task_id).await? else { return Ok(Some(A_MOMENT)) };
+                let Some(snapshot) = self.engine.shown(message.task_id).await? else {
+                    return Ok(Some(CONFLICT_RETRY_AFTER));
+                };
                 tracing::error!(task_id = %message.task_id, step = message.step, code = newer.code(), error = %newer, "sent anew");
                 self.engine.queue.send(&snapshot.task.outgoing(message)).await?;
                 return Ok(None);
             }
             settled => settled?,
         };
-        let Some((outcome, followed)) = settled else { return Ok(Some(A_MOMENT)) };
+        let Some((outcome, followed)) = settled else { return Ok(Some(CONFLICT_RETRY_AFTER)) };
         let Message { task_id, step, .. } = &message;
         match outcome {
-            LetterOutcome::Kept(reason) => return self.keep(body, reason).await,
-            // Somebody else brought the step on, or it never was its turn. Should anything be missing after it, the
-            // watchdog sees to that.
-            LetterOutcome::Dropped { state, status } => {
-                tracing::warn!(%task_id, step, %state, %status, letter = known, "a dead letter that nothing hangs on");
+            DeadLetterOutcome::Kept(reason) => return self.keep(body, reason).await,
+            // The step has gone on meanwhile, or was never ready. If a message is missing after that, the watchdog sends it.
+            DeadLetterOutcome::Dropped { state, status } => {
+                tracing::warn!(%task_id, step, %state, %status, dead_letter = known, "a dead letter with no effect is dropped");
             }
-            LetterOutcome::Held(wait) => return Ok(Some(wait)),
-            LetterOutcome::Failed => tracing::error!(%task_id, step, code = DELIVERY_EXHAUSTED, known, "given up"),
+            DeadLetterOutcome::Held(wait) => return Ok(Some(wait)),
+            DeadLetterOutcome::Failed => {
+                tracing::error!(%task_id, step, code = DELIVERY_EXHAUSTED, known, "delivery exhausted")
+            }
         }
         followed?;
         Ok(None)
@@ -96,39 +99,42 @@ impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
 
     async fn keep(&self, body: &str, reason: &str) -> Result<Option<Duration>, EngineError> {
         let reason = printable(reason);
-        tracing::error!(reason, "a dead letter that belongs to nothing is kept");
+        tracing::error!(reason, "a dead letter of no step is kept as undeliverable");
         self.engine.queue.reject(body, &reason).await?;
         Ok(None)
     }
 }
 
-/// What becomes of a dead letter.
-enum LetterOutcome {
-    /// It belongs to nothing, for this reason.
+/// What to do with a dead letter.
+enum DeadLetterOutcome {
+    /// It belongs to no step, for this reason. It is kept in the queue of undeliverable messages.
     Kept(&'static str),
-    /// Nothing hangs on it: its step and its task stand so.
+    /// It has no effect, because of the state of its step or the status of its task.
     Dropped { state: StepState, status: TaskStatus },
-    /// Its step may still be at work, for so long.
+    /// A worker may still own its step, for this long.
     Held(Duration),
-    /// Its step has failed by it.
+    /// Its step has failed.
     Failed,
 }
 
-/// Decides what becomes of the dead letter of this step. `known` is what SQS says of it.
-fn decide(snapshot: Option<&TaskSnapshot>, step: &str, known: &str, now: Timestamp) -> Decision<LetterOutcome> {
-    let Some(snapshot) = snapshot else { return Decision::Leave(LetterOutcome::Kept("the task does not exist")) };
+/// Decides what to do with the dead letter of this step. `known` is SQS's information about it.
+fn decide(snapshot: Option<&TaskSnapshot>, step: &str, known: &str, now: Timestamp) -> Decision<DeadLetterOutcome> {
+    let Some(snapshot) = snapshot else { return Decision::Leave(DeadLetterOutcome::Kept("the task does not exist")) };
     let Some(plan) = snapshot.task.plan.step(step) else {
-        return Decision::Leave(LetterOutcome::Kept("the task's plan has no such step"));
+        return Decision::Leave(DeadLetterOutcome::Kept("the task's plan has no such step"));
     };
     let untouched = StepRecord::untouched(step);
     let record = snapshot.step(step).unwrap_or(&untouched);
     if record.state.on(StepEvent::DeadLetter).is_none() || !snapshot.is_ready(plan) {
-        return Decision::Leave(LetterOutcome::Dropped { state: record.state, status: snapshot.task.state.status() });
+        return Decision::Leave(DeadLetterOutcome::Dropped {
+            state: record.state,
+            status: snapshot.task.state.status(),
+        });
     }
     if record.state == StepState::InProgress
         && let Some(until) = record.lease_until.filter(|until| *until >= now)
     {
-        return Decision::Leave(LetterOutcome::Held(until.since(now) + Duration::from_secs(1)));
+        return Decision::Leave(DeadLetterOutcome::Held(until.since(now) + Duration::from_secs(1)));
     }
     let message = format!("SQS gave up on the step's message: {known}");
     let failure = Failure { code: DELIVERY_EXHAUSTED.to_owned(), message };
@@ -140,16 +146,16 @@ fn decide(snapshot: Option<&TaskSnapshot>, step: &str, known: &str, now: Timesta
         why: failure.message.clone(),
     };
     let failed = task::dead_letter_step(&snapshot.task, record, &failure, &action);
-    Decision::Settle(Settlement::of(failed).then([Due::AdvanceCompensation]), LetterOutcome::Failed)
+    Decision::Settle(Settlement::of(failed).then([Due::AdvanceCompensation]), DeadLetterOutcome::Failed)
 }
 
-/// What SQS says of a message, in a sentence.
-fn known(letter: &Received) -> String {
+/// SQS's information about a message, as a part of a sentence.
+fn known(dead_letter: &Received) -> String {
     format!(
         "received {} times from {}, first sent {}",
-        letter.receives.map_or_else(|| "an unknown number of".to_owned(), |receives| receives.to_string()),
-        letter.given_up_by.as_deref().unwrap_or("an unknown queue"),
-        letter.sent_at.map_or_else(|| "at an unknown time".to_owned(), |sent| format!("at {sent}")),
+        dead_letter.receives.map_or_else(|| "an unknown number of".to_owned(), |receives| receives.to_string()),
+        dead_letter.dead_letter_source.as_deref().unwrap_or("an unknown queue"),
+        dead_letter.sent_at.map_or_else(|| "at an unknown time".to_owned(), |sent| format!("at {sent}")),
     )
 }
 

@@ -1,4 +1,4 @@
-//! What every part of the engine works with: a store, the queues, time and chance.
+//! The base of every part of the engine: a store, its queues, time and randomness.
 
 use crate::{
     core::{
@@ -24,28 +24,29 @@ use std::{
     time::Duration,
 };
 
-/// How often a write that holds only for what was read is tried again: more often than a task can change in between.
+/// The maximum of tries of a compare-and-set. A task does not change so often in between.
 const MAX_CAS_RETRIES: u32 = 20;
 
-/// How long to wait at most before the first of these tries. The wait doubles four times, so all of them take 3 s at most,
-/// a third of what an API's request has.
+/// The longest wait before the second try. The wait doubles four times, so all waits together take at most 3 s, a third of
+/// the time of an API request.
 const FIRST_CAS_WAIT: Duration = Duration::from_millis(10);
 
-/// How what follows from a transition went. Where it failed, the next delivery or the watchdog makes it.
+/// The result of a transition's consequences. The next delivery or the watchdog repeats those that failed.
 pub(crate) type Followed = Result<(), EngineError>;
 
-/// What is to be done to a task, as it was read.
+/// What to do to a task, decided by a snapshot of it.
 #[derive(Debug)]
 pub(crate) enum Decision<R> {
-    /// This, and then the answer is given.
+    /// Carry out this settlement, and return this answer.
     Settle(Settlement, R),
-    /// Nothing; the answer is given at once.
+    /// Do nothing, and return this answer.
     Leave(R),
-    /// It was read in the middle of a change.
-    LookAgain,
+    /// Read again, because the snapshot is inconsistent: it was read during a change.
+    ReadAgain,
 }
 
-/// A store, its queues, a clock. Whoever acts goes through it to the store, so that none acts on an item of a newer format.
+/// A store, its queues, time and randomness. All access to the store goes through it, so that no part of the engine acts on
+/// an item of a newer format.
 #[derive(Clone, Debug)]
 pub(crate) struct Engine<S, Q, A> {
     store: S,
@@ -53,7 +54,7 @@ pub(crate) struct Engine<S, Q, A> {
     pub(crate) runtime: A,
 }
 
-/// What says that nobody may act on this, where that is so.
+/// Fails if this version may not act on what was read.
 fn acting(newer: Option<&NewerFormat>) -> Result<(), EngineError> {
     newer.map_or(Ok(()), |newer| Err(EngineError::Newer(newer.clone())))
 }
@@ -67,42 +68,42 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
         self.runtime.now()
     }
 
-    /// The task with all of its steps, to be shown; `None` where there is no such task.
+    /// Reads the task with all of its steps, to show it; `None` if it does not exist.
     pub(crate) async fn shown(&self, task: TaskId) -> Result<Option<TaskSnapshot>, TableError> {
         Ok(TaskSnapshot::new(self.store.load_all(task).await?))
     }
 
-    /// Some steps of a task, to be shown.
+    /// Reads the task and some of its steps, to show them.
     pub(crate) async fn shown_steps(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
         self.store.load(task, steps).await
     }
 
-    /// Reserves an idempotency key. Answers with the one that stands now, to be shown.
+    /// Reserves an idempotency key. Returns the record that is stored now: this one, or an earlier one.
     pub(crate) async fn reserve(&self, key: KeyRecord) -> Result<KeyRecord, TableError> {
         let reserved = self.store.apply(&task::reserve_key(&key)).await?;
         Ok(task::reserved_key(key, reserved)?)
     }
 
-    /// A part of the index.
+    /// Reads a page of the index.
     pub(crate) async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.store.list(page).await
     }
 
-    /// The task with all of its steps, to be acted on; `None` where there is no such task.
+    /// Reads the task with all of its steps, to act on it; `None` if it does not exist.
     pub(crate) async fn snapshot(&self, task: TaskId) -> Result<Option<TaskSnapshot>, EngineError> {
         let snapshot = self.shown(task).await?;
         acting(snapshot.as_ref().and_then(TaskSnapshot::newer))?;
         Ok(snapshot)
     }
 
-    /// The task and some of its steps, to be acted on.
+    /// Reads the task and some of its steps, to act on them.
     pub(crate) async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, EngineError> {
         let loaded = self.store.load(task, steps).await?;
         acting(loaded.newer())?;
         Ok(loaded)
     }
 
-    /// Makes a transition.
+    /// Applies a transition.
     pub(crate) async fn apply(&self, transition: &Transition) -> Result<Applied, EngineError> {
         let applied = self.store.apply(transition).await?;
         if let (Applied::Refused(item), Some(write)) = (&applied, transition.writes.first()) {
@@ -115,8 +116,8 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
         try_join_all(messages.iter().map(|message| self.queue.send(message))).await.map(drop)
     }
 
-    /// Has the store carry a settlement out, and does what it leaves in the protocol's order. Answers with how that went;
-    /// `None` where it was refused, and nothing has followed.
+    /// Lets the store carry out a settlement, and carries out the consequences that the store leaves, in the protocol's
+    /// order. Returns their result; `None` if the transition was refused, so that there are no consequences.
     pub(crate) async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Option<Followed>, EngineError> {
         let left = match self.store.settle(task, settlement).await? {
             Settled::Written(left) => left,
@@ -129,13 +130,13 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
         Ok(Some(followed.map(drop)))
     }
 
-    /// Makes what follows from something that was written before.
+    /// Carries out the consequences of a transition that was written before.
     pub(crate) async fn follow_up(&self, task: TaskId, then: Vec<Consequence>) -> Result<(), EngineError> {
         self.settle(task, Settlement::without_transition(then)).await?.unwrap_or(Ok(()))
     }
 
-    /// Decides what to do to a task by how it stands, and does it. Decides once more where something has changed in between.
-    /// Answers with what was decided, and with how what follows from it went; `None` where the task keeps changing.
+    /// Changes a task with optimistic concurrency: reads it, decides, and writes if nothing has changed since. On a conflict
+    /// it starts again. Returns the answer of the decision and the result of the consequences; `None` if conflicts persist.
     pub(crate) async fn settle_as_read<R>(
         &self,
         id: TaskId,
@@ -143,13 +144,13 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     ) -> Result<Option<(R, Followed)>, EngineError> {
         for tries in 0..MAX_CAS_RETRIES {
             if tries > 0 {
-                // Whoever else is changing the task has time to finish.
+                // Let the other writer finish.
                 let wait = FIRST_CAS_WAIT.saturating_mul(1 << (tries - 1).min(4));
                 tokio::time::sleep(wait.mul_f64(self.runtime.random())).await;
             }
             match decide(self.snapshot(id).await?) {
                 Decision::Leave(answer) => return Ok(Some((answer, Ok(())))),
-                Decision::LookAgain => {}
+                Decision::ReadAgain => {}
                 Decision::Settle(settlement, answer) => {
                     if let Some(followed) = self.settle(id, settlement).await? {
                         return Ok(Some((answer, followed)));
@@ -178,20 +179,21 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     }
 
     async fn finish(&self, id: TaskId) -> Result<(), EngineError> {
-        // Now, and not when the leaf was done: another one may have been done after it, and arrived before it.
+        // The time is now, not that of this leaf: another leaf may have been done later, but arrived earlier.
         let finished = self.apply(&task::finish(id, self.now())).await?;
         let state = task::state_after_finish(id, finished)?;
         if state != TaskState::Completed {
             tracing::warn!(task_id = %id, status = %state.status(), "the last step is done, but the task had ended before it");
         }
         if state.is_compensating() {
-            // It may have waited for this step.
+            // Compensation may have waited for this step.
             self.recover(id).await?;
         }
         Ok(())
     }
 
-    /// Dispatches once more from a step that is complete: whoever completed it may have died before they had.
+    /// Replays the dispatch of a step that is complete, because the worker that completed it may have died before the end of
+    /// its dispatch.
     pub(crate) async fn dispatch_again(&self, task: &TaskRecord, step: &str) -> Result<(), EngineError> {
         let now = self.now();
         let names: BTreeSet<&str> = task.plan.dependents(step).map(|dependent| dependent.name.as_str()).collect();

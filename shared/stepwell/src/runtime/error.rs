@@ -1,4 +1,4 @@
-//! What the engine cannot do by itself.
+//! The error of the engine's operations.
 
 use crate::{
     core::{
@@ -8,23 +8,23 @@ use crate::{
     ports::{QueueError, TableError},
 };
 
-/// The table or a queue did not do what it was asked. What was to be done is done by the next delivery of the message,
-/// or by the watchdog, from what the table says.
+/// An error of the store or of a queue, or an item of a newer format. The next delivery of the message, or the watchdog,
+/// repeats what was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The table.
+    /// The store failed.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// A queue.
+    /// A queue failed.
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// The task was written by a newer version, and needs it. It goes on there.
+    /// The task needs a newer reader. Only a newer version may act on it.
     #[error(transparent)]
     Newer(NewerFormat),
 }
 
 impl EngineError {
-    /// The code that goes with it into the log, where it has one.
+    /// The error code in the log, if there is one.
     pub(crate) const fn code(&self) -> Option<&'static str> {
         match self {
             Self::Newer(_) => Some(NEWER_FORMAT),

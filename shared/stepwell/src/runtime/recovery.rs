@@ -1,10 +1,10 @@
-//! Doing what [`recovery`](crate::core::recovery) says comes next.
+//! Carries out the next actions that [`recovery`](crate::core::recovery) decides.
 
 use crate::{
     core::{
         id::TaskId,
         record::{Action, ActionKind, StepRecord},
-        recovery::{self, COMPENSATION_FAILED, ITSELF, NextAction},
+        recovery::{self, COMPENSATION_FAILED, ENGINE_ACTOR, NextAction},
         state::{End, StepState},
         task::{self, Termination},
         timestamp::Timestamp,
@@ -13,40 +13,41 @@ use crate::{
     runtime::{engine::Engine, error::EngineError},
 };
 
-/// More rounds than there are stages; whoever is in the way each time goes on with it.
+/// More rounds than there are stages of recovery. If conflicts use them up, the process that caused the conflicts goes on
+/// with the recovery.
 const MAX_ADVANCE_ROUNDS: usize = 20;
 
 impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
-    /// Brings the compensation of a task as far as it can go now. It may be called at any time by anybody.
+    /// Advances the recovery of a task as far as it can go now. Any process may call it at any time.
     pub(crate) async fn recover(&self, task: TaskId) -> Result<(), EngineError> {
         let mut begun = false;
         for _ in 0..MAX_ADVANCE_ROUNDS {
             let Some(snapshot) = self.snapshot(task).await? else { return Ok(()) };
-            // The items are not read at one moment: a step can have been redriven between its reading and the task's. Once
-            // the task is compensating that cannot happen any more, so the steps are read once more after it was seen to be.
+            // A snapshot is not atomic: a step can have been redriven after its item was read and before the task's item was.
+            // That cannot happen in a compensating task, so the steps are read once more after the task was seen compensating.
             let was_begun = std::mem::replace(&mut begun, snapshot.task.state.is_compensating());
             if begun && !was_begun {
                 continue;
             }
             let now = self.now();
-            // An answer that says that something has changed needs no other treatment: the next look sees what.
+            // A conflict needs no treatment of its own, because the next round reads what has changed.
             match recovery::next_action(&snapshot, now) {
                 NextAction::Nothing | NextAction::Wait(_) | NextAction::InFlight(_) => return Ok(()),
                 NextAction::Begin => {
                     let why = "the workflow says compensate: on_error, and the time for a redrive is over";
                     tracing::info!(task_id = %task, "compensation begins");
-                    let action = by_itself(now, ActionKind::Compensate, why);
+                    let action = engine_action(now, ActionKind::Compensate, why);
                     self.apply(&task::close_or_compensate(task, Termination::Compensate(End::Error), &action)).await?;
                 }
                 NextAction::Redrive(failed) => {
                     let why = "it failed in a way that may have passed, and the workflow says redrives";
-                    let action = by_itself(now, ActionKind::Redrive, why);
+                    let action = engine_action(now, ActionKind::Redrive, why);
                     tracing::info!(task_id = %task, "redriven by itself");
                     let redrive = task::redrive(&snapshot.task, &failed, &action);
                     if let Some(redrive) = redrive
                         && self.apply(&redrive).await?.is_written()
                     {
-                        // Where a send fails the watchdog finds the step ready and its message missing.
+                        // If a send fails, the watchdog finds that the step is ready and overdue.
                         let messages: Vec<_> = failed.iter().map(|step| snapshot.message(&step.name)).collect();
                         self.send_all(&messages).await?;
                         return Ok(());
@@ -65,7 +66,7 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
                     if record.state == StepState::Pending {
                         self.queue.send(&snapshot.message(&record.name)).await?;
                     }
-                    tell_if_failed(task, record);
+                    alert_if_failed(task, record);
                     return Ok(());
                 }
                 NextAction::Finish(end) => {
@@ -80,16 +81,16 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     }
 }
 
-/// From here on only people can help, so they are called.
-pub(crate) fn tell_if_failed(task: TaskId, compensation: &StepRecord) {
+/// Logs an error if this compensation has failed for good. An alarm watches for it, because only a person can help.
+pub(crate) fn alert_if_failed(task: TaskId, compensation: &StepRecord) {
     if compensation.state == StepState::Error {
         let code = compensation.error.as_ref().map(|error| error.code.as_str());
         tracing::error!(task_id = %task, step = compensation.name, code, "{COMPENSATION_FAILED}");
     }
 }
 
-fn by_itself(at: Timestamp, what: ActionKind, why: &str) -> Action {
-    Action { at, what, step: None, who: ITSELF.to_owned(), why: why.to_owned() }
+fn engine_action(at: Timestamp, what: ActionKind, why: &str) -> Action {
+    Action { at, what, step: None, who: ENGINE_ACTOR.to_owned(), why: why.to_owned() }
 }
 
 #[cfg(test)]

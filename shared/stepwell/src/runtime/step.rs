@@ -1,4 +1,4 @@
-//! What the author of a step writes: an input, an output, and what happens in between.
+//! The interface for the author of a step: its input, its output, and its work.
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
@@ -39,21 +39,21 @@ use crate::core::{
 use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-/// One step of a workflow. Its host gives it its name: on AWS its function's `main`, in a test the harness.
+/// One step of a workflow. Its name comes from its host: on AWS the `main` of its function, in a test the harness.
 ///
-/// A step is run at least once and its result counts once. What it does to the outside world has to bear repeating:
-/// pass [`StepContext::idempotency_key`] on to whatever you call.
+/// A step runs at least once, and its result counts once. Its effects on the outside world have to be idempotent: pass
+/// [`StepContext::idempotency_key`] to the services that it calls.
 pub trait Step: Send + Sync {
     /// What the step takes from its task: [`Context`], [`ResultOf`], an `Option` of it, or a tuple of these.
     type Input: Input;
-    /// What it leaves for the steps that depend on it. It is stored as JSON.
+    /// The result for later steps. It is stored as JSON.
     type Output: Serialize + Send;
 
     /// Does the step's work.
     ///
     /// # Errors
-    /// [`retryable`] for what may pass, [`permanent`] for what will not. A panic counts as retryable `PANIC`, an
-    /// attempt past its timeout as retryable `TIMEOUT`.
+    /// [`retryable`] for a transient failure, [`permanent`] for any other. A panic counts as the retryable error `PANIC`, an
+    /// attempt past its timeout as the retryable error `TIMEOUT`.
     fn run(
         &self,
         input: Self::Input,
@@ -61,62 +61,63 @@ pub trait Step: Send + Sync {
     ) -> impl Future<Output = Result<Self::Output, StepError>> + Send;
 }
 
-/// A step's result that other steps take as an input, through [`ResultOf`].
+/// The result of a step, which other steps take as an input by [`ResultOf`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say which step's result it is",
     note = "implement `StepResult` for it, beside serde's `Serialize` and `Deserialize`"
 )]
 pub trait StepResult: Serialize + DeserializeOwned + Send {
-    /// The name of the step that leaves it, as in the workflow file.
+    /// The name of the step with this result, as in the workflow file.
     const STEP: &'static str;
 }
 
-/// The facts about the attempt that is running.
+/// The running attempt.
 #[derive(Clone, Debug)]
 pub struct StepContext {
     /// The task.
     pub task_id: TaskId,
-    /// When the task was started. The same for every attempt of every step.
+    /// The time of the task's start. It is the same for every attempt of every step.
     pub task_created_at: Timestamp,
     /// The step's name.
     pub step: String,
     /// The number of this attempt, from 1. It rises with every claim and never falls.
     pub attempt: u32,
-    /// When this attempt began.
+    /// The time of this attempt's claim.
     pub started_at: Timestamp,
     pub(crate) deadline: tokio::time::Instant,
 }
 
 impl StepContext {
-    /// A context to call a step with in a test: attempt 1, thirty seconds left.
+    /// A context for a test that calls a step directly: attempt 1, with 30 seconds left.
     pub fn for_test(step: impl Into<String>, task_id: TaskId, task_created_at: Timestamp) -> Self {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         Self { task_id, task_created_at, step: step.into(), attempt: 1, started_at: task_created_at, deadline }
     }
 
-    /// The same for every attempt of this step of this task, and for no other: `task id:step`.
+    /// The idempotency key of this step of this task: `task id:step`. It is the same for every attempt, and no other step has
+    /// it.
     pub fn idempotency_key(&self) -> String {
         self.idempotency_key_of(&self.step)
     }
 
-    /// The [`idempotency_key`](Self::idempotency_key) of another step of this task. For a compensation: the key that the
-    /// compensated step passed on, by which its effect is found, or kept from ever happening.
+    /// The [`idempotency_key`](Self::idempotency_key) of another step of this task. A compensation finds the effect of the
+    /// compensated step by it, or prevents a later effect.
     pub fn idempotency_key_of(&self, step: &str) -> String {
         format!("{}:{step}", self.task_id)
     }
 
-    /// How long until this attempt is given up as `TIMEOUT`.
+    /// The time until this attempt fails with `TIMEOUT`.
     pub fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(tokio::time::Instant::now())
     }
 }
 
-/// Why an attempt failed, and whether another one may help.
+/// The error of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepError {
     /// Whether another attempt may help.
     pub kind: ErrorKind,
-    /// A word for programs, such as `PAYMENT_DECLINED`. [`error_codes!`](crate::error_codes) keeps a list of them.
+    /// The code, for programs, such as `PAYMENT_DECLINED`. [`error_codes!`](crate::error_codes) makes a list of codes.
     pub code: String,
     /// A sentence for people. It is stored and shown, so it must hold no secret.
     pub message: String,
@@ -125,27 +126,27 @@ pub struct StepError {
 /// The two kinds of step error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// It may pass: try again while attempts are left.
+    /// A transient error: the step is retried while attempts are left.
     Retryable {
-        /// How long to wait, where the other side has said so; otherwise the step's backoff decides.
+        /// The wait before the retry, if the called service has asked for one; otherwise the step's backoff decides.
         retry_after: Option<Duration>,
     },
-    /// It will not pass: fail the step now.
+    /// Any other error: the step fails at once.
     Permanent,
 }
 
-/// An error that may pass: a timeout, a busy table, a lack of stock that a delivery may end.
+/// Makes a transient error: a timeout, a throttled call, a lack of stock that the next delivery may end.
 pub fn retryable(code: impl Into<String>, message: impl Into<String>) -> StepError {
     StepError { kind: ErrorKind::Retryable { retry_after: None }, code: code.into(), message: message.into() }
 }
 
-/// An error that will not pass however often it is tried: a declined card, a missing field.
+/// Makes a permanent error, which no retry can avoid: a declined card, a missing field.
 pub fn permanent(code: impl Into<String>, message: impl Into<String>) -> StepError {
     StepError { kind: ErrorKind::Permanent, code: code.into(), message: message.into() }
 }
 
 impl StepError {
-    /// The error with a code of a list, of the kind that the list says. A code that no attempt reports counts as permanent.
+    /// Makes an error with a code of a list, which also gives its kind. A code that no attempt reports counts as permanent.
     pub fn new(code: impl ErrorCode, message: impl Into<String>) -> Self {
         let entry = code.entry();
         match entry.kind {
@@ -154,8 +155,8 @@ impl StepError {
         }
     }
 
-    /// Waits this long before the next attempt, instead of the backoff. The backoff's cap still holds; a permanent
-    /// error stays permanent.
+    /// Sets the wait before the retry, in place of the backoff. The backoff's cap still applies. A permanent error stays
+    /// permanent.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         if let ErrorKind::Retryable { retry_after } = &mut self.kind {
@@ -178,7 +179,7 @@ impl fmt::Display for StepError {
 
 impl std::error::Error for StepError {}
 
-/// What the engine loaded for an attempt: the context and the results of earlier steps, as JSON text.
+/// The data that the engine loaded for an attempt: the context and the results of earlier steps, as JSON text.
 #[derive(Clone, Debug, Default)]
 pub struct TaskData {
     /// The task's context.
@@ -187,19 +188,19 @@ pub struct TaskData {
     pub results: BTreeMap<String, String>,
 }
 
-/// Something a step can take as its input.
+/// A type that a step can take as its input.
 #[diagnostic::on_unimplemented(
     message = "a step cannot take `{Self}` as its input",
     note = "it can take `Context<T>`, `ResultOf<T>`, an `Option` or a `Result` of the latter, or a tuple of up to six of these"
 )]
 pub trait Input: Sized + Send {
-    /// The earlier steps whose results are wanted. They are read together with the claim.
+    /// The earlier steps whose results the input needs. They are read together with the claim.
     fn wanted() -> Vec<&'static str>;
 
-    /// Reads the input out of what was loaded.
+    /// Reads the input from the loaded data.
     ///
     /// # Errors
-    /// Permanent `INVALID_CONTEXT`, `MISSING_RESULT` or `INVALID_RESULT`, naming the step and the field.
+    /// Permanent `INVALID_CONTEXT`, `MISSING_RESULT` or `INVALID_RESULT`. The message names the step and the field.
     fn from_data(data: &TaskData) -> Result<Self, StepError>;
 }
 
@@ -207,7 +208,7 @@ pub trait Input: Sized + Send {
 #[derive(Clone, Debug)]
 pub struct Context<T>(pub T);
 
-/// The result of an earlier step. As an input it has to be there; `Option<ResultOf<T>>` leaves the case to the step.
+/// The result of an earlier step. It is required; `Option<ResultOf<T>>` is `None` if there is no result.
 #[derive(Clone, Debug)]
 pub struct ResultOf<T>(pub T);
 
@@ -249,7 +250,7 @@ impl<T: StepResult> Input for Option<ResultOf<T>> {
     }
 }
 
-/// Leaves it to the step what to do where its input cannot be read.
+/// Lets the step handle an input that cannot be read.
 impl<T: Input> Input for Result<T, StepError> {
     fn wanted() -> Vec<&'static str> {
         T::wanted()

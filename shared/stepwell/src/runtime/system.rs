@@ -1,4 +1,4 @@
-//! The machine's own time and chance.
+//! The machine's clock and random numbers.
 
 use crate::{
     core::{id::TaskId, timestamp::Timestamp},
@@ -26,9 +26,9 @@ impl Runtime for System {
     }
 }
 
-/// Here and not beside the type: it takes the machine's time and chance, which the rules in `core` never do.
+/// This is not in `core`, because it uses the machine's clock and random numbers, which the rules in `core` never do.
 impl TaskId {
-    /// A new id. Two are never the same.
+    /// A new, unique id.
     pub fn new() -> Self {
         Uuid::now_v7().into()
     }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chance_is_spread_over_its_range() {
+    fn random_numbers_are_spread_over_their_range() {
         let draws: Vec<f64> = (0..1_000).map(|_| System.random()).collect();
         assert!(draws.iter().all(|random| (0.0..1.0).contains(random)));
         assert!(draws.iter().any(|random| *random < 0.1) && draws.iter().any(|random| *random > 0.9));

@@ -1,4 +1,4 @@
-//! Time that a test controls, and chance that always draws its middle.
+//! Virtual time, and constant random numbers.
 
 use crate::{
     core::{id::TaskId, timestamp::Timestamp},
@@ -11,10 +11,10 @@ use std::sync::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// A clock that follows tokio's. Under `start_paused` that one jumps to the next moment at which anything is due as soon
-/// as nothing else can be done, so hours pass in no time. Clones share the clock.
+/// A clock that follows tokio's. Under `start_paused` tokio's clock jumps to the next timer as soon as no task can go on, so
+/// hours pass in no time. Clones share the clock.
 ///
-/// Every random is 0.5: a jittered backoff is exactly its middle. Ids of tasks count from 1.
+/// Every random number is 0.5, so the jitter of a backoff is 0. Task ids count from 1.
 #[derive(Clone, Debug)]
 pub struct VirtualClock {
     start: Instant,
@@ -22,7 +22,7 @@ pub struct VirtualClock {
 }
 
 impl VirtualClock {
-    /// The moment at which every clock starts: 2023-11-14T22:13:20Z.
+    /// The time at which every clock starts: 2023-11-14T22:13:20Z.
     pub const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     /// A clock that starts now.
@@ -30,7 +30,7 @@ impl VirtualClock {
         Self { start: Instant::now(), tasks: Arc::default() }
     }
 
-    /// Waits for this moment.
+    /// Waits until this time.
     pub async fn wait_until(&self, moment: Timestamp) {
         tokio::time::sleep_until(self.start + moment.since(Self::START)).await;
     }

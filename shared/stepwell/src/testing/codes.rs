@@ -1,8 +1,8 @@
-//! How a list of error codes looks in its `ERRORS.md`.
+//! Renders a list of error codes for its `ERRORS.md`.
 
 use crate::core::codes::{CodeKind, ErrorCode};
 
-/// A section in Markdown for each code of a list: its kind, who reports it, its meaning, and what to do.
+/// Renders a section in Markdown for each code of a list: its kind, who reports it, its meaning, and the remedy.
 pub fn render_codes<C: ErrorCode>(codes: &[C]) -> String {
     let sections = codes.iter().map(|code| {
         let entry = code.entry();

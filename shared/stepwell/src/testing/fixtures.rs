@@ -1,4 +1,4 @@
-//! Histories for the unit tests of the pure parts; in `staged` a harness for those of what runs.
+//! Snapshots for the unit tests of `core`, and in `staged` a harness for those of `runtime`.
 
 pub(crate) mod staged;
 
@@ -11,29 +11,28 @@ use crate::core::{
     timestamp::Timestamp,
 };
 
-/// So many seconds after the start of the task.
+/// The time this many seconds after the start of the task.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(1_700_000_000_000 + seconds * 1_000)
 }
 
-/// The name of the compensation of the step of this number.
-pub(crate) fn undo(step: usize) -> String {
+/// The name of the compensation of the step with this number.
+pub(crate) fn compensation(step: usize) -> String {
     format!("u{step}")
 }
 
-/// A task that has just been started, of steps `s0`, `s1`, ... with these dependencies, of which those of these numbers
-/// have compensations.
-pub(crate) fn snapshot(depends_on: &[&[usize]], undone: &[usize]) -> TaskSnapshot {
-    let step = |name: String, depends_on: &[usize], undoes: Option<String>| StepPlan {
+/// A new task of steps `s0`, `s1`, ... with these dependencies. `compensated` has the numbers of the steps with compensations.
+pub(crate) fn snapshot(depends_on: &[&[usize]], compensated: &[usize]) -> TaskSnapshot {
+    let step = |name: String, depends_on: &[usize], compensates: Option<String>| StepPlan {
         name,
         depends_on: depends_on.iter().map(|step| format!("s{step}")).collect(),
         max_attempts: 3,
         timeout_seconds: 30,
         backoff: Backoff::default(),
-        undoes,
+        compensates,
     };
     let steps = depends_on.iter().enumerate().map(|(number, depends_on)| step(format!("s{number}"), depends_on, None));
-    let compensations = undone.iter().map(|&number| step(undo(number), &[], Some(format!("s{number}"))));
+    let compensations = compensated.iter().map(|&number| step(compensation(number), &[], Some(format!("s{number}"))));
     let plan = Plan::new(steps.chain(compensations).collect()).unwrap();
     let steps = plan.steps().iter().map(|step| StepRecord::untouched(&step.name)).collect();
     let task = NewTask {

@@ -1,8 +1,8 @@
-//! A workflow and its steps in memory, in virtual time.
+//! The harness: runs a workflow and its steps in memory, in virtual time.
 
 use super::{
     Memory, Undeliverable, VirtualClock,
-    mortal::{Calls, Death, Mortal, plan, take},
+    crashable::{Calls, CrashAt, CrashablePorts, plan, take},
 };
 use crate::{
     core::{
@@ -41,24 +41,24 @@ use std::{
     time::Duration,
 };
 
-/// How much longer an invocation may take than the step's timeout.
+/// How much longer an invocation lasts than the step's timeout.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// How long an invocation lasts that works no step.
+/// How long an invocation of the reader of dead letters lasts.
 const INVOCATION: Duration = Duration::from_secs(60);
 
-/// How often the watchdog runs.
+/// The time between two runs of the watchdog.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How much later than a lease has ended it is over. A delivery whose message is kept takes as long: otherwise one that is
-/// wanted back at once would come again and again in the same moment.
+/// The time after the end of a lease from which it can be taken over. A delivery whose message is kept also takes this long.
+/// Otherwise a message that is given back at once would be delivered again and again at the same time.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// More deliveries and runs of the watchdog than any test needs: what goes on after them goes on for ever.
+/// More deliveries and runs of the watchdog than any test needs. A task that goes on after them never ends.
 const MAX_ROUNDS: usize = 100_000;
 
-/// A workflow and its steps, run by the shipped worker, client, watchdog and reader of dead letters over the backend
-/// `memory`, in virtual time. One message is worked at a time, so every run is the same.
+/// Runs a workflow and its steps with the shipped worker, client, watchdog and reader of dead letters on the backend
+/// `memory`, in virtual time. It processes one message at a time, so every run is the same.
 ///
 /// It follows tokio's clock: under `#[tokio::test(start_paused = true)]` a backoff of an hour takes no time.
 ///
@@ -94,19 +94,19 @@ pub struct Harness {
     memory: Memory<VirtualClock>,
     steps: BTreeMap<StepQueue, Box<dyn Hosted>>,
     faults: Mutex<BTreeMap<String, VecDeque<StepFault>>>,
-    deaths: Mutex<BTreeMap<String, VecDeque<Death>>>,
+    crashes: Mutex<BTreeMap<String, VecDeque<CrashAt>>>,
     calls: Calls,
     copies: usize,
     invocations: AtomicU64,
     watched_at: Mutex<Timestamp>,
 }
 
-/// What a run of a step meets in the place of, or after, its own work.
+/// A fault of a run of a step, in the place of its work or after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepFault {
     /// The step fails with this error, without having done anything.
     Error(StepError),
-    /// The step does its work, and then fails with this error, as if the answer were lost.
+    /// The step does its work, and then fails with this error, as if the answer had been lost.
     ErrorAfterEffect(StepError),
     /// The step panics.
     Panic,
@@ -114,29 +114,29 @@ pub enum StepFault {
     Timeout,
 }
 
-/// Why a task was not brought where it was to be.
+/// An error of the harness.
 ///
-/// It is debugged as it is displayed: a test that unwraps it, and a `main` that ends with it, show the sentence.
+/// `Debug` prints the same sentence as `Display`, for a test that unwraps it and a `main` that returns it.
 #[derive(thiserror::Error)]
 pub enum HarnessError {
-    /// Steps of the workflow that the harness has not been given.
+    /// The harness has no handlers for these steps of the workflow.
     #[error("the workflow has steps that the harness was not given: {}. Give it each by `with`", .0.join(", "))]
     StepsMissing(Vec<String>),
-    /// No workflow of this name is there.
+    /// The harness has no workflow with this name.
     #[error("the harness has no workflow `{0}`. Give it by `beside`")]
     NoWorkflow(String),
-    /// A step takes the result of one that it does not wait for.
+    /// A step takes the result of a step that is not among its ancestors.
     #[error(transparent)]
     Undeclared(#[from] UndeclaredDependency),
-    /// There is no such task.
+    /// The task does not exist.
     #[error("there is no task {0}")]
     NotFound(TaskId),
-    /// It came to rest, or time went on without an end, before what was waited for.
+    /// The task came to rest before the expected state, or never came to rest.
     #[error("task {task} does not get there; it is {status}", status = .snapshot.status())]
     NeverThere {
         /// The task.
         task: TaskId,
-        /// How it stands.
+        /// The task as it is now.
         snapshot: Box<TaskSnapshot>,
     },
     /// The task was not started.
@@ -145,7 +145,7 @@ pub enum HarnessError {
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// A result is none, or of another type.
+    /// A result is missing, or of another type.
     #[error("the result of step `{step}` cannot be read: {problem}")]
     Result {
         /// The step.
@@ -171,26 +171,26 @@ impl From<TableError> for HarnessError {
     }
 }
 
-/// A step that the harness hosts.
+/// A step in the harness.
 trait Hosted: Send + Sync {
     /// The steps whose results it takes.
     fn takes(&self) -> Vec<&'static str>;
 
-    /// Works one message.
+    /// Processes one message.
     fn handle<'a>(&'a self, delivery: Hosting<'a>) -> BoxFuture<'a, Option<Vec<String>>>;
 }
 
-/// A message, and what the step's worker works with.
+/// A message, and the environment of the step's worker.
 struct Hosting<'a> {
     queue: &'a StepQueue,
     message: &'a Received,
     invocation: Invocation,
-    ports: Mortal<Memory<VirtualClock>>,
+    ports: CrashablePorts<Memory<VirtualClock>>,
     clock: VirtualClock,
     faults: &'a Mutex<BTreeMap<String, VecDeque<StepFault>>>,
 }
 
-/// A step, and the faults that its next runs meet.
+/// A step, and the planned faults of its next runs.
 struct Faulty<'a, S> {
     step: &'a S,
     faults: &'a Mutex<BTreeMap<String, VecDeque<StepFault>>>,
@@ -222,7 +222,7 @@ impl<S: Step> Hosted for S {
         let Hosting { queue, message, invocation, ports, clock, faults } = hosting;
         Box::pin(async move {
             let worker = Worker::new(queue.clone(), Faulty { step: self, faults }, ports.clone(), ports.clone(), clock);
-            ports.live(worker.handle(std::slice::from_ref(message), &invocation)).await
+            ports.run_until_crash(worker.handle(std::slice::from_ref(message), &invocation)).await
         })
     }
 }
@@ -248,7 +248,7 @@ impl Harness {
             memory: Memory::new(VirtualClock::new()),
             steps: BTreeMap::new(),
             faults: Mutex::default(),
-            deaths: Mutex::default(),
+            crashes: Mutex::default(),
             calls: Calls::default(),
             copies: 1,
             invocations: AtomicU64::new(0),
@@ -256,25 +256,25 @@ impl Harness {
         }
     }
 
-    /// With another workflow, of another name, over the same store and queues. The steps that are given from here on are
-    /// its own. Its tasks are started by [`start_of`](Self::start_of).
+    /// Adds another workflow, with another name, on the same store and queues. Steps that are added after it belong to it.
+    /// [`start_of`](Self::start_of) starts its tasks.
     #[must_use]
     pub fn beside(mut self, workflow: Workflow) -> Self {
         self.beside.push(workflow);
         self
     }
 
-    /// The workflow whose steps are given now.
+    /// The workflow to which added steps belong.
     fn newest(&self) -> &Workflow {
         self.beside.last().unwrap_or(&self.workflow)
     }
 
-    /// The workflow of this name.
+    /// The workflow with this name.
     fn workflow(&self, name: &str) -> Option<&Workflow> {
         [&self.workflow].into_iter().chain(&self.beside).find(|workflow| workflow.id().name == name)
     }
 
-    /// With this handler for the step, or the compensation, of this name.
+    /// Adds the handler of the step or compensation with this name.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, step: impl Step + 'static) -> Self {
         let queue = StepQueue::new(&self.newest().id().name, name);
@@ -282,7 +282,7 @@ impl Harness {
         self
     }
 
-    /// With this handler for every step and every compensation of the workflow.
+    /// Adds this handler for every step and every compensation of the workflow.
     #[must_use]
     pub fn with_all(self, step: impl Step + Clone + 'static) -> Self {
         let plan = self.newest().plan().clone();
@@ -290,51 +290,50 @@ impl Harness {
         all.fold(self, |harness, plan| harness.with(&plan.name, step.clone()))
     }
 
-    /// With settlements that are carried out in the protocol's order, call by call, as on AWS. Otherwise each is one
-    /// transaction.
+    /// Carries out settlements in the protocol's order, call by call, as on AWS. Otherwise each is one transaction.
     #[must_use]
     pub fn call_by_call(mut self) -> Self {
         self.memory.whole = false;
         self
     }
 
-    /// With every message of a step handed to this many workers at the same time, and to one more when they are done.
+    /// Delivers every message of a step to this many workers concurrently, and to one more when they are done.
     #[must_use]
     pub fn copies(mut self, copies: usize) -> Self {
         self.copies = copies;
         self
     }
 
-    /// The next runs of a step meet these faults, one each.
+    /// Plans these faults for the next runs of a step, one each.
     pub fn fail(&self, step: &str, faults: impl IntoIterator<Item = StepFault>) {
         plan(&mut lock(&self.faults), step, faults);
     }
 
-    /// The workers of the next deliveries to this step die there, one each, where their delivery comes to that call. Its
-    /// message is delivered again when the worker's invocation would have ended.
-    pub fn kill(&self, step: &str, at: impl IntoIterator<Item = Death>) {
-        plan(&mut lock(&self.deaths), step, at);
+    /// Plans these crashes for the workers of the next deliveries to this step, one each. A worker crashes only if its
+    /// delivery makes the call. Its message is delivered again when the worker's invocation would have ended.
+    pub fn crash(&self, step: &str, at: impl IntoIterator<Item = CrashAt>) {
+        plan(&mut lock(&self.crashes), step, at);
     }
 
-    /// The worker that makes this call dies there, whichever step's it is. Calls are counted from now on, over all
+    /// Plans a crash for the worker that makes this call, whatever its step. Calls are counted from now on, over all
     /// deliveries.
-    pub fn kill_at(&self, at: Death<usize>) {
-        self.calls.die_at(at);
+    pub fn crash_at(&self, at: CrashAt<usize>) {
+        self.calls.crash_at(at);
     }
 
-    /// How many workers have died.
-    pub fn deaths(&self) -> usize {
-        self.calls.deaths()
+    /// The number of workers that have crashed.
+    pub fn crashes(&self) -> usize {
+        self.calls.crashes()
     }
 
-    /// The next calls of this name fail so, whoever makes them, and have no effect. Calls have the names that [`Death`]
-    /// says.
+    /// Plans failures of the next calls with this name, whatever the caller. They have no effect. [`CrashAt`] defines the
+    /// names of calls.
     pub fn fail_call(&self, call: &str, kinds: impl IntoIterator<Item = FailureKind>) {
         self.calls.fail(call, kinds);
     }
 
-    /// Somebody else does this right before the next call of this name has its effect. A reading of a task is torn: its
-    /// steps are read before this, itself after it.
+    /// Plans a concurrent action right before the next call with this name has its effect. A read of a task is split: its
+    /// steps are read before the action, and its own item after it.
     pub fn meanwhile(&self, call: &str, what: impl Future<Output = ()> + Send + 'static) {
         self.calls.meanwhile(call, what);
     }
@@ -344,7 +343,7 @@ impl Harness {
         self.memory.queue.purge();
     }
 
-    /// Puts a message, whatever it says, into the queue of a step of the first workflow, or into `dead_letters`.
+    /// Puts a message with any text into the queue of a step of the first workflow, or into `dead_letters`.
     pub fn put_message(&self, queue: &str, body: impl Into<String>) {
         let of_step = || StepQueue::new(&self.workflow.id().name, queue).into();
         let queue = if queue == DEAD_LETTERS { QueueName::DeadLetters } else { of_step() };
@@ -354,16 +353,16 @@ impl Harness {
     /// Starts a task with this context.
     ///
     /// # Errors
-    /// A step of the workflow is missing, a step takes a result of one that it does not wait for, or the context does not
-    /// fit the workflow.
+    /// The handler of a step is missing, a step takes the result of a step that is not among its ancestors, or the context
+    /// does not fit the workflow's schema.
     pub async fn start(&self, context: &Value) -> Result<TaskId, HarnessError> {
         self.start_with(&self.workflow, context).await
     }
 
-    /// Starts a task of the workflow of this name.
+    /// Starts a task of the workflow with this name.
     ///
     /// # Errors
-    /// As [`start`](Self::start); also where there is no such workflow.
+    /// As [`start`](Self::start); also if there is no such workflow.
     pub async fn start_of(&self, workflow: &str, context: &Value) -> Result<TaskId, HarnessError> {
         let found = self.workflow(workflow).ok_or_else(|| HarnessError::NoWorkflow(workflow.to_owned()))?;
         self.start_with(found, context).await
@@ -383,7 +382,7 @@ impl Harness {
         Ok(self.client().start(workflow, context, None).await?.task_id)
     }
 
-    /// The client, for an idempotency key, and for what operators do.
+    /// The client, for starts with an idempotency key and for operators' actions.
     pub fn client(&self) -> Client<impl Store + Clone + use<>, impl Queue + Clone + use<>, VirtualClock> {
         Client::new(self.ports(), self.ports(), self.memory.runtime.clone())
     }
@@ -393,34 +392,34 @@ impl Harness {
         &self.memory
     }
 
-    /// The store and the queues, for a worker of one's own: its calls fail, and others come in between, as planned by
-    /// [`fail_call`](Self::fail_call) and [`meanwhile`](Self::meanwhile).
-    pub fn ports(&self) -> Mortal<Memory<VirtualClock>> {
-        Mortal::immortal(self.memory.clone(), self.calls.clone())
+    /// The store and the queues, for a worker that the test makes itself. The faults that [`fail_call`](Self::fail_call) and
+    /// [`meanwhile`](Self::meanwhile) plan apply to its calls, too.
+    pub fn ports(&self) -> CrashablePorts<Memory<VirtualClock>> {
+        CrashablePorts::uncrashable(self.memory.clone(), self.calls.clone())
     }
 
-    /// The moment it is.
+    /// The current virtual time.
     pub fn now(&self) -> Timestamp {
         self.memory.runtime.now()
     }
 
-    /// Time passes, and nobody works.
+    /// Lets this time pass without any delivery or watchdog run.
     pub async fn skip(&self, time: Duration) {
         self.memory.runtime.wait_until(self.now() + time).await;
     }
 
-    /// Works until nothing more happens to the task by itself, and answers with how it stands then.
+    /// Runs until the task is at rest: the engine has nothing more to do for it. Returns the task as it is then.
     ///
     /// # Errors
-    /// There is no such task, it goes on for ever, or the engine fails.
+    /// The task does not exist, it never comes to rest, or the engine fails.
     pub async fn run(&self, task: TaskId) -> Result<TaskSnapshot, HarnessError> {
         self.run_while(task, |harness, snapshot| !harness.is_at_rest(snapshot)).await
     }
 
-    /// Works until this holds of the task, and answers with how it stands then.
+    /// Runs until `is_there` holds for the task. Returns the task as it is then.
     ///
     /// # Errors
-    /// There is no such task, it comes to rest before, or the engine fails.
+    /// The task does not exist, it comes to rest before, or the engine fails.
     pub async fn run_until(
         &self,
         task: TaskId,
@@ -434,7 +433,7 @@ impl Harness {
         Err(HarnessError::NeverThere { task, snapshot: Box::new(snapshot) })
     }
 
-    /// Works for this long.
+    /// Runs for this long.
     ///
     /// # Errors
     /// The engine fails.
@@ -450,27 +449,27 @@ impl Harness {
         Ok(())
     }
 
-    /// How a task stands.
+    /// The task with all of its steps, as it is now.
     ///
     /// # Errors
-    /// There is no such task.
+    /// The task does not exist.
     pub async fn snapshot(&self, task: TaskId) -> Result<TaskSnapshot, HarnessError> {
         TaskSnapshot::new(self.memory.store.all(task)).ok_or(HarnessError::NotFound(task))
     }
 
-    /// All attempts of a step, in their order.
+    /// All attempts of a step, in order.
     ///
     /// # Errors
-    /// There is no such task.
+    /// The task does not exist.
     pub async fn attempts(&self, task: TaskId, step: &str) -> Result<Vec<AttemptRecord>, HarnessError> {
         let snapshot = self.snapshot(task).await?;
         Ok(snapshot.step(step).map(|record| record.all_attempts().to_vec()).unwrap_or_default())
     }
 
-    /// The result that a step has left.
+    /// The result of a step.
     ///
     /// # Errors
-    /// There is no such task, the step has left none, or one of another type.
+    /// The task does not exist, or the step has no result or one of another type.
     pub async fn result<T: DeserializeOwned>(&self, task: TaskId, step: &str) -> Result<T, HarnessError> {
         let snapshot = self.snapshot(task).await?;
         let unreadable = |problem: String| HarnessError::Result { step: step.to_owned(), problem };
@@ -479,12 +478,12 @@ impl Harness {
         serde_json::from_str(result).map_err(|error| unreadable(error.to_string()))
     }
 
-    /// All messages that were sent to steps, in their order.
+    /// All messages that were sent to steps, in order.
     pub fn sent(&self) -> Vec<Message> {
         self.memory.queue.sent()
     }
 
-    /// The messages that no step could use.
+    /// The undeliverable messages.
     pub fn undeliverable(&self) -> Vec<Undeliverable> {
         self.memory.queue.undeliverable()
     }
@@ -508,7 +507,7 @@ impl Harness {
         Err(HarnessError::NeverThere { task, snapshot })
     }
 
-    /// Whether nothing more happens to a task by itself.
+    /// Whether the engine has nothing more to do for a task.
     fn is_at_rest(&self, snapshot: &TaskSnapshot) -> bool {
         let task = &snapshot.task;
         let needs_a_person = task.plan.compensations().iter().any(|step| task.failed_steps.contains(&step.name));
@@ -517,19 +516,19 @@ impl Harness {
         (needs_a_person || nothing_due) && !self.memory.queue.holds_any_of(task.id)
     }
 
-    /// When a message, or the watchdog, is due next.
+    /// The time at which a message or the watchdog is due next.
     fn next(&self) -> Option<Timestamp> {
         [self.memory.queue.next_due(), self.next_watch()].into_iter().flatten().min()
     }
 
-    /// When the watchdog finds something to look at.
+    /// The time of the next run of the watchdog that finds a task to inspect.
     fn next_watch(&self) -> Option<Timestamp> {
         let watched = self.memory.store.first_listed(|place| IndexPartition::WATCHED.contains(&place.listing))?;
         let last = *lock(&self.watched_at);
         Some(watched.at.max(last + MINUTE))
     }
 
-    /// Waits for this moment, and works what is due first then.
+    /// Waits until this time, and then processes what is due first.
     async fn work_at(&self, moment: Timestamp) -> Result<(), HarnessError> {
         self.memory.runtime.wait_until(moment).await;
         let clock = &self.memory.runtime;
@@ -544,7 +543,7 @@ impl Harness {
         Ok(())
     }
 
-    /// How long an invocation of the function at this queue lasts.
+    /// How long an invocation of this queue's function lasts.
     fn invocation_of(&self, queue: &QueueName) -> Duration {
         let step = match queue {
             QueueName::Step(StepQueue { workflow, step }) => {
@@ -559,12 +558,12 @@ impl Harness {
         let is_kept = match queue {
             QueueName::Step(queue) => match self.steps.get(queue) {
                 Some(step) => self.hand_out(step.as_ref(), queue, message).await,
-                // Nobody works this queue.
+                // This queue has no worker.
                 None => true,
             },
             QueueName::DeadLetters => {
-                let letters = DeadLetters::new(self.ports(), self.ports(), self.memory.runtime.clone());
-                !letters.handle(std::slice::from_ref(message)).await.is_empty()
+                let dead_letters = DeadLetters::new(self.ports(), self.ports(), self.memory.runtime.clone());
+                !dead_letters.handle(std::slice::from_ref(message)).await.is_empty()
             }
             QueueName::Undeliverable => true,
         };
@@ -577,7 +576,7 @@ impl Harness {
         }
     }
 
-    /// Hands a message to as many workers of the step as there are to be; answers with whether all of them want it kept.
+    /// Delivers a message to the configured number of workers. Returns whether all of them keep it.
     async fn hand_out(&self, step: &dyn Hosted, queue: &StepQueue, message: &Received) -> bool {
         let mut kept = join_all((0..self.copies).map(|_| self.invoke(step, queue, message))).await;
         if self.copies > 1 {
@@ -587,13 +586,13 @@ impl Harness {
         kept.into_iter().all(|is_kept| is_kept)
     }
 
-    /// Hands a message to a worker of the step; answers with whether it wants it kept, or has died.
+    /// Delivers a message to a worker of the step. Returns whether the worker keeps it, which a crashed one does.
     async fn invoke(&self, step: &dyn Hosted, queue: &StepQueue, message: &Received) -> bool {
         let request_id = format!("invocation-{}", self.invocations.fetch_add(1, Relaxed));
         let life = self.invocation_of(&queue.clone().into());
         let invocation = Invocation::new(request_id, self.now() + life, self.now());
-        let death = take(&mut lock(&self.deaths), &queue.step);
-        let ports = Mortal::new(self.memory.clone(), death, self.calls.clone());
+        let crash = take(&mut lock(&self.crashes), &queue.step);
+        let ports = CrashablePorts::new(self.memory.clone(), crash, self.calls.clone());
         let clock = self.memory.runtime.clone();
         let hosting = Hosting { queue, message, invocation, ports, clock, faults: &self.faults };
         step.handle(hosting).await.is_none_or(|kept| !kept.is_empty())

@@ -1,4 +1,4 @@
-//! A store and its queues in memory, together.
+//! The backend `memory`: a store and its queues in memory.
 
 use super::{MemoryQueue, MemoryStore};
 use crate::{
@@ -14,33 +14,33 @@ use crate::{
 };
 use std::{collections::BTreeSet, time::Duration};
 
-/// A store that holds its own messages, in memory: the backend `memory`. Clones share it.
+/// The backend `memory`: a store in memory that holds its own messages. Clones share it.
 ///
-/// It is for tests, which run on one thread: a settlement waits for nothing in between, so nobody sees a part of it. On several
-/// threads somebody might, and what an item that cannot be read breaks off is not taken back.
+/// It is for tests, which run on one thread. A settlement does not await anything in between, so no other task sees a part
+/// of it. On several threads another thread could, and after an unreadable item nothing is rolled back.
 #[derive(Clone, Debug)]
 pub struct Memory<A> {
     /// The items.
     pub store: MemoryStore,
     /// The messages.
     pub queue: MemoryQueue<A>,
-    /// Where the time comes from.
+    /// The source of time.
     pub runtime: A,
-    /// Whether a settlement is carried out at once, as in a file; otherwise in the protocol's order, as on AWS.
+    /// Whether a settlement is one transaction, as with SQLite. Otherwise it is carried out call by call, as on AWS.
     pub whole: bool,
 }
 
 impl<A: Runtime + Clone> Memory<A> {
-    /// An empty store whose queues follow this clock. Settlements are carried out at once.
+    /// An empty store whose queues follow this clock. A settlement is one transaction.
     pub fn new(runtime: A) -> Self {
         Self { store: MemoryStore::default(), queue: MemoryQueue::new(runtime.clone()), runtime, whole: true }
     }
 }
 
-/// What a settlement does to the two of them.
-struct AtOnce<'a, A>(&'a Memory<A>);
+/// The transaction of a settlement.
+struct MemoryTransaction<'a, A>(&'a Memory<A>);
 
-impl<A: Runtime> Transaction for AtOnce<'_, A> {
+impl<A: Runtime> Transaction for MemoryTransaction<'_, A> {
     type Error = TableError;
 
     fn apply(&mut self, transition: &Transition) -> Result<Applied, TableError> {
@@ -64,7 +64,7 @@ impl<A: Runtime> Store for Memory<A> {
 
     async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
         match self.whole {
-            true => settlement.carry_out(task, &mut AtOnce(self), self.runtime.now()),
+            true => settlement.carry_out(task, &mut MemoryTransaction(self), self.runtime.now()),
             false => self.store.settle(task, settlement).await,
         }
     }

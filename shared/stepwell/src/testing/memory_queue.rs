@@ -1,4 +1,4 @@
-//! [`Queue`] in memory.
+//! Queues in memory.
 
 use crate::{
     core::{
@@ -15,28 +15,29 @@ use std::{
     time::Duration,
 };
 
-/// How often a message is handed out before its queue gives it up.
+/// The number of deliveries after which a message becomes a dead letter.
 pub const MAX_RECEIVES: u32 = 100;
 
-/// Queues in memory: a message is handed out until it is deleted, and hidden in between. Clones share them.
+/// Queues in memory, with SQS's semantics: a received message is hidden, and delivered again until it is deleted. Clones
+/// share them.
 #[derive(Clone, Debug)]
 pub struct MemoryQueue<A> {
     runtime: A,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<Queues>>,
 }
 
 /// A message that belongs to no step of any task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undeliverable {
-    /// Its text.
+    /// The message's text.
     pub body: String,
-    /// Why no step can use it.
+    /// The reason.
     pub reason: String,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// The messages by number, which is the order in which they were sent.
+struct Queues {
+    /// The messages by number, in the order in which they were sent.
     held: BTreeMap<u64, Held>,
     numbers: u64,
     sent: Vec<Message>,
@@ -51,10 +52,10 @@ struct Held {
     due: Timestamp,
     receives: u32,
     receipt: Option<String>,
-    given_up_by: Option<String>,
+    dead_letter_source: Option<String>,
 }
 
-impl State {
+impl Queues {
     fn next(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
@@ -65,25 +66,25 @@ impl State {
         held.find(|(_, held)| held.receipt.as_deref() == Some(receipt)).map(|(number, held)| (*number, held))
     }
 
-    /// The message that is due first: its moment and its number.
+    /// The message that is due first: its time and its number.
     fn first(&self) -> Option<(Timestamp, u64)> {
         self.held.iter().map(|(number, held)| (held.due, *number)).min()
     }
 
     fn put(&mut self, queue: QueueName, body: String, now: Timestamp) {
         let number = self.next();
-        let held = Held { queue, body, sent_at: now, due: now, receives: 0, receipt: None, given_up_by: None };
+        let held = Held { queue, body, sent_at: now, due: now, receives: 0, receipt: None, dead_letter_source: None };
         self.held.insert(number, held);
     }
 }
 
 impl<A: Runtime> MemoryQueue<A> {
-    /// Queues without messages.
+    /// Empty queues that follow this clock.
     pub fn new(runtime: A) -> Self {
         Self { runtime, state: Arc::default() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Queues> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -92,8 +93,8 @@ impl<A: Runtime> MemoryQueue<A> {
         self.state().put(queue.into(), body.into(), self.runtime.now());
     }
 
-    /// Hands out the message that is due first, where one is due, and hides it until the moment that `until` says for its
-    /// queue. Answers with the queue's name, too.
+    /// Receives the message that is due first, if one is due, and hides it until the time that `until` gives for its queue.
+    /// Returns the queue's name, too.
     pub fn receive(&self, until: impl Fn(&QueueName) -> Timestamp) -> Option<(QueueName, Received)> {
         let now = self.runtime.now();
         let mut state = self.state();
@@ -101,7 +102,7 @@ impl<A: Runtime> MemoryQueue<A> {
         let (_, number) = state.first().filter(|(due, _)| *due <= now)?;
         let held = state.held.get_mut(&number)?;
         if held.receives >= MAX_RECEIVES && held.queue != QueueName::DeadLetters {
-            held.given_up_by = Some(std::mem::replace(&mut held.queue, QueueName::DeadLetters).to_string());
+            held.dead_letter_source = Some(std::mem::replace(&mut held.queue, QueueName::DeadLetters).to_string());
             held.receives = 0;
         }
         held.receives += 1;
@@ -113,12 +114,12 @@ impl<A: Runtime> MemoryQueue<A> {
             receipt: held.receipt.clone(),
             receives: Some(held.receives),
             sent_at: Some(held.sent_at),
-            given_up_by: held.given_up_by.clone(),
+            dead_letter_source: held.dead_letter_source.clone(),
         };
         Some((held.queue.clone(), received))
     }
 
-    /// Ends a delivery. Where the message has been handed out again since, nothing happens.
+    /// Ends a delivery. If the message has been delivered again since, nothing happens.
     pub fn end(&self, delivery: &Delivery) {
         let mut state = self.state();
         let Some((number, held)) = state.by_receipt(&delivery.receipt) else { return };
@@ -128,7 +129,7 @@ impl<A: Runtime> MemoryQueue<A> {
         }
     }
 
-    /// When the next message is due; `None` where there is none.
+    /// The time at which the next message is due; `None` if there is none.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.state().first().map(|(due, _)| due)
     }
@@ -145,12 +146,12 @@ impl<A: Runtime> MemoryQueue<A> {
         self.state().held.clear();
     }
 
-    /// All that was sent to steps, in its order.
+    /// All messages sent to steps, in order.
     pub fn sent(&self) -> Vec<Message> {
         self.state().sent.clone()
     }
 
-    /// What belongs to no step, in the order in which it was found.
+    /// All undeliverable messages, in the order in which they were rejected.
     pub fn undeliverable(&self) -> Vec<Undeliverable> {
         self.state().undeliverable.clone()
     }

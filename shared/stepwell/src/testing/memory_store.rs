@@ -1,4 +1,4 @@
-//! [`Store`] in memory.
+//! A store in memory.
 
 use crate::{
     core::{
@@ -18,43 +18,43 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// The engine's store in memory. Clones share it.
+/// A store in memory. Clones share it.
 ///
-/// It evaluates conditions and changes as [`core::transition`](crate::core::transition) defines them, and a test holds
-/// DynamoDB's answers to its own (`tests/tests/it/transitions/model.rs`).
+/// It evaluates conditions and changes as [`core::transition`](crate::core::transition) defines them. A test compares
+/// DynamoDB's answers with its own (`tests/tests/it/transitions/model.rs`).
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore(Arc<Mutex<Items>>);
 
-/// A write that took effect, as whoever observes the store is told of it.
+/// A write that took effect, for an observer of the store.
 #[derive(Clone, Copy, Debug)]
 pub struct Written<'a> {
     /// The item.
     pub key: &'a Key,
-    /// What happened to the step or the task by it.
+    /// The event of the step or of the task.
     pub event: Option<Event>,
-    /// How the item stood, empty where there was none.
+    /// The item before the write; empty if there was none.
     pub before: &'a Item,
-    /// How it stands, empty where it was deleted.
+    /// The item after the write; empty if it was deleted.
     pub after: &'a Item,
-    /// What the item holds.
+    /// The records before and after the write.
     pub records: Records<'a>,
 }
 
 /// The records of an item before and after a write.
 #[derive(Clone, Copy, Debug)]
 pub enum Records<'a> {
-    /// A task that was there.
+    /// A task that existed before.
     Task(&'a TaskRecord, &'a TaskRecord),
-    /// A step; untouched where there was no item.
+    /// A step; untouched if there was no item.
     Step(&'a StepRecord, &'a StepRecord),
-    /// A task that was started, an idempotency key, an item that was deleted.
+    /// A new task, an idempotency key, or a deleted item.
     Other,
 }
 
 #[derive(Debug, Default)]
 struct Items(BTreeMap<Key, Entry>);
 
-/// An item, and what is read out of it: it is written less often than it is read.
+/// An item and its record. The record is kept, because items are read more often than they are written.
 #[derive(Clone, Debug)]
 struct Entry {
     item: Item,
@@ -100,10 +100,10 @@ impl MemoryStore {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a transition, and tells of each of its writes that takes effect.
+    /// Applies a transition, and calls `observe` for each of its writes that takes effect.
     ///
     /// # Errors
-    /// It would leave an item that cannot be read. Nothing is written then.
+    /// The transition would make an item unreadable. Then nothing is written.
     pub fn apply_observed(
         &self,
         transition: &Transition,
@@ -112,68 +112,68 @@ impl MemoryStore {
         Ok(self.items().apply(transition, observe)?)
     }
 
-    /// An item as it is stored; empty where there is none.
+    /// An item as it is stored; empty if there is none.
     pub fn item(&self, key: &Key) -> Item {
         self.items().0.get(key).map_or_else(Item::new, |entry| entry.item.clone())
     }
 
-    /// Puts an item, whatever the rules say.
+    /// Puts an item without any condition.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The item cannot be read.
     pub fn put(&self, key: Key, item: Item) -> Result<(), TableError> {
         let entry = Entry::new(&key, item)?;
         self.items().0.insert(key, entry);
         Ok(())
     }
 
-    /// Changes an item as a test needs it, whatever the rules say.
+    /// Changes an item without any condition.
     ///
     /// # Errors
-    /// It would leave an item that cannot be read.
+    /// The change would make the item unreadable.
     pub fn force(&self, key: Key, changes: Vec<Change>) -> Result<(), TableError> {
         let mut item = self.item(&key);
         changes.iter().for_each(|change| change.apply(&mut item));
         self.put(key, item)
     }
 
-    /// How many items there are.
+    /// The number of items.
     pub fn count(&self) -> usize {
         self.items().0.len()
     }
 
-    /// All that there is of a task.
+    /// The task and all of its steps.
     pub fn all(&self, task: TaskId) -> Loaded {
         let items = self.items();
         let steps = items.steps(task).map(|step| (step.name.clone(), step.clone()));
         Loaded { task: items.task(task).map(|(task, _)| task.clone()), steps: steps.collect() }
     }
 
-    /// The step's record as it stands; untouched where there is no item.
+    /// The step's record; untouched if there is no item.
     pub fn step(&self, task: TaskId, step: &str) -> StepRecord {
         let items = self.items();
         let found = items.0.get(&Key::Step(task, step.to_owned())).and_then(Entry::step);
         found.cloned().unwrap_or_else(|| StepRecord::untouched(step))
     }
 
-    /// Looks at a task, where there is one.
+    /// Calls `look` with the task's record, if the task exists.
     pub fn with_task<R>(&self, task: TaskId, look: impl FnOnce(&TaskRecord) -> R) -> Option<R> {
         self.items().task(task).map(|(task, _)| look(task))
     }
 
-    /// Where the index lists the task.
+    /// The task's position in the index.
     pub fn listed(&self, task: TaskId) -> Option<IndexPosition> {
         self.items().task(task)?.1.cloned()
     }
 
-    /// The first entry of the index, by its moment, for which this holds.
+    /// The first position in the index, by time, for which `fits` holds.
     pub fn first_listed(&self, fits: impl Fn(&IndexPosition) -> bool) -> Option<IndexPosition> {
         let items = self.items();
         let places = items.tasks().filter_map(|(_, place, _)| place).filter(|place| fits(place));
         places.min_by_key(|place| (place.at, place.task)).cloned()
     }
 
-    /// The tasks of which there is anything, be it only a step's item.
+    /// All tasks that have an item, even if it is only a step's.
     pub fn tasks(&self) -> BTreeSet<TaskId> {
         let items = self.items();
         let tasks = items.0.keys().filter_map(|key| match key {
@@ -232,7 +232,7 @@ impl Items {
         Ok(Applied::Written(answer))
     }
 
-    /// Puts an item in the place of another, tells of it, and gives the answer to the write.
+    /// Replaces an item, calls `observe`, and returns the answer to the write.
     fn put(&mut self, write: &Write, next: Option<Entry>, observe: &mut impl FnMut(Written<'_>)) -> Item {
         let before = match &next {
             Some(entry) => self.0.insert(write.key.clone(), entry.clone()),

@@ -1,4 +1,4 @@
-//! Sample events: what a step's function is handed when its first message arrives, to invoke it by hand.
+//! Sample events: the input of a step's function for its first message, to invoke it by hand.
 
 use crate::core::{
     message::{DEAD_LETTERS, Message},
@@ -10,17 +10,17 @@ use md5::{Digest, Md5};
 use serde::Serialize;
 use uuid::{Uuid, uuid};
 
-/// The id of the task that the samples speak of.
+/// The id of the task in the samples.
 pub const TASK: Uuid = uuid!("018f4e4e-7c1a-7000-8000-0123456789ab");
 
-/// The event of one message for a step, or a compensation, of this workflow; `None` where it does not have it. A
-/// compensation's message is that of a task which has done all its steps.
+/// The event of one message for a step or a compensation of this workflow; `None` if the workflow does not have it. The
+/// message of a compensation is that of a task whose steps were all done.
 pub fn step_event(workflow: &Workflow, step: &str) -> Option<String> {
     let message = message(workflow.plan(), step)?;
     Some(event(&message, &step_resource(&workflow.id().name, step), "1", None))
 }
 
-/// The event of a message of this step that SQS gave up on; `None` where the workflow does not have the step.
+/// The event of a dead letter of this step; `None` if the workflow does not have the step.
 pub fn dead_letter_event(workflow: &Workflow, step: &str) -> Option<String> {
     let message = message(workflow.plan(), step)?;
     Some(event(&message, DEAD_LETTERS, "101", Some(queue_arn(&step_resource(&workflow.id().name, step)))))
@@ -31,7 +31,7 @@ fn message(plan: &Plan, name: &str) -> Option<Message> {
     if !plan.is_compensation(name) {
         return Some(message);
     }
-    let before = plan.undo_order().take_while(|compensation| compensation.name != name).last();
+    let before = plan.compensation_order().take_while(|compensation| compensation.name != name).last();
     Some(Message { load: before.map(|compensation| compensation.name.clone()).into_iter().collect(), ..message })
 }
 

@@ -1,7 +1,7 @@
 //! What the harness itself says and does.
 
 use super::{
-    Death, Harness, HarnessError, Leaves, MAX_RECEIVES, StepFault, VirtualClock,
+    CrashAt, Harness, HarnessError, MAX_RECEIVES, Returns, StepFault, VirtualClock,
     fixtures::staged::{actor, graph, no, workflow},
 };
 use crate::{
@@ -39,8 +39,8 @@ impl Step for TooEarly {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_workflow_that_lacks_steps_is_not_started() {
-    let harness = Harness::new(workflow(&[&[], &[0]], &[1], "")).with("s0", Leaves("7"));
+async fn workflow_with_missing_steps_is_not_started() {
+    let harness = Harness::new(workflow(&[&[], &[0]], &[1], "")).with("s0", Returns("7"));
     let missing = harness.start(&Value::Null).await.unwrap_err();
     let message = "the workflow has steps that the harness was not given: s1, u1. Give it each by `with`";
     assert_eq!(missing.to_string(), message);
@@ -48,7 +48,7 @@ async fn a_workflow_that_lacks_steps_is_not_started() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_that_takes_what_comes_after_it_is_found_at_the_start() {
+async fn step_that_takes_the_result_of_its_dependent_is_refused_at_the_start() {
     let harness = graph(&[&[], &[0]], &[], "").with("s0", TooEarly);
     let refused = harness.start(&Value::Null).await.unwrap_err();
     assert!(matches!(&refused, HarnessError::Undeclared(found) if found.result_of == "s1"), "{refused}");
@@ -58,8 +58,8 @@ async fn a_step_that_takes_what_comes_after_it_is_found_at_the_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_result_is_read_as_what_it_is() {
-    let harness = graph(&[&[], &[0]], &[], "").with("s1", Leaves("7"));
+async fn result_is_read_as_the_requested_type() {
+    let harness = graph(&[&[], &[0]], &[], "").with("s1", Returns("7"));
     let task = harness.start(&json!(7)).await.unwrap();
     let early = harness.result::<Later>(task, "s1").await.unwrap_err();
     assert_eq!(early.to_string(), "the result of step `s1` cannot be read: there is none");
@@ -73,7 +73,7 @@ async fn a_result_is_read_as_what_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_is_not_there_or_does_not_get_there_is_told() {
+async fn missing_task_and_unreached_state_are_errors() {
     let harness = graph(&[&[]], &[], "");
     let nobody = TaskId::new();
     let gone = harness.run(nobody).await.unwrap_err().to_string();
@@ -88,7 +88,7 @@ async fn a_task_that_is_not_there_or_does_not_get_there_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_that_fails_is_told() {
+async fn engine_error_is_returned() {
     let harness = graph(&[&[]], &[], "");
     let task = harness.begin().await;
     harness.lose_messages();
@@ -98,7 +98,7 @@ async fn an_engine_that_fails_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_needs_a_person_is_at_rest() {
+async fn task_that_needs_a_person_is_at_rest() {
     let harness = graph(&[&[]], &[0], "");
     harness.fail("s0", [no()]);
     harness.fail("u0", [no()]);
@@ -110,11 +110,11 @@ async fn a_task_that_needs_a_person_is_at_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_fault_is_met_by_one_run_and_each_death_by_one_delivery() {
+async fn each_fault_affects_one_run_and_each_crash_one_delivery() {
     let harness = graph(&[&[]], &[], "").call_by_call();
     let late = || permanent("LATE", "after its work");
     harness.fail("s0", [StepFault::Timeout, StepFault::Panic, StepFault::ErrorAfterEffect(late())]);
-    harness.kill("s0", [Death::Before("claim"), Death::After("claim")]);
+    harness.crash("s0", [CrashAt::Before("claim"), CrashAt::After("claim")]);
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
     let attempts = harness.attempts(task, "s0").await.unwrap();
@@ -135,7 +135,7 @@ async fn each_fault_is_met_by_one_run_and_each_death_by_one_delivery() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_nobody_works_becomes_a_dead_letter() {
+async fn message_without_a_worker_becomes_a_dead_letter() {
     let harness = graph(&[&[]], &[], "");
     let task = harness.begin().await;
     harness.lose_messages();
@@ -161,7 +161,7 @@ async fn a_message_that_nobody_works_becomes_a_dead_letter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn time_passes_as_long_as_is_said() {
+async fn harness_runs_for_the_given_time() {
     let harness = graph(&[&[]], &[], "");
     harness.skip(5 * SECOND).await;
     let task = harness.begin().await;

@@ -1,23 +1,23 @@
-//! A worker dies at every call it makes, one after the other, before it and after it. Its message comes back, another
-//! worker takes over, and the task comes to the same end.
+//! Crashes a worker before and after every call it makes, one after the other. Its message comes back, another worker takes
+//! over, and the task comes to the same end.
 
 use super::*;
 use stepwell::{
     core::state::TaskStatus,
     permanent, retryable,
-    testing::{Death, StepFault},
+    testing::{CrashAt, StepFault},
 };
 use test_case::test_matrix;
 
-/// A diamond beside a last step of its own; `s1` needs two attempts, and `s4` may fail for good.
+/// A diamond and another leaf; `s1` needs two attempts, and `s4` may fail for good.
 #[test_matrix([true, false], [true, false])]
 #[tokio::test(start_paused = true)]
-async fn death_at_any_call_changes_nothing_in_the_end(by_call: bool, declined: bool) {
-    let graph = Graph::new([vec![], vec![0], vec![0], vec![1, 2], vec![0]]);
+async fn crash_at_any_call_does_not_change_the_end(by_call: bool, declined: bool) {
+    let graph = TestWorkflow::new([vec![], vec![0], vec![0], vec![1, 2], vec![0]]);
     for call in 0.. {
         let mut died = false;
-        for death in [Death::Before(call), Death::After(call)] {
-            died |= die(&graph, death, by_call, declined).await;
+        for death in [CrashAt::Before(call), CrashAt::After(call)] {
+            died |= crash(&graph, death, by_call, declined).await;
         }
         if !died {
             // Six deliveries: each claims, loads and settles. Call by call five of them arrive or send, too: two edges into
@@ -30,8 +30,8 @@ async fn death_at_any_call_changes_nothing_in_the_end(by_call: bool, declined: b
     }
 }
 
-/// Lets a worker die there, and checks what came of it. Answers with whether there was such a call.
-async fn die(graph: &Graph, death: Death<usize>, by_call: bool, declined: bool) -> bool {
+/// Crashes a worker there, and checks the end of the task. Returns whether there was such a call.
+async fn crash(graph: &TestWorkflow, death: CrashAt<usize>, by_call: bool, declined: bool) -> bool {
     let journal = Journal::default();
     let harness = graph.harness(journal.clone(), by_call);
     harness.fail("s1", [StepFault::Error(retryable("BUSY", "try again"))]);
@@ -39,7 +39,7 @@ async fn die(graph: &Graph, death: Death<usize>, by_call: bool, declined: bool) 
         // It dies once at most, before or after its error.
         harness.fail("s4", vec![StepFault::Error(permanent("DECLINED", "no")); 2]);
     }
-    harness.kill_at(death);
+    harness.crash_at(death);
     let task = start(&harness).await;
     let snapshot = run(&harness, task).await;
 
@@ -58,19 +58,19 @@ async fn die(graph: &Graph, death: Death<usize>, by_call: bool, declined: bool) 
         lineages.remove("s4");
     }
     assert_eq!(super::lineages(&snapshot), lineages, "{death:?}");
-    // A death between the handler and its outcome costs the step one more run; any other costs none.
+    // A crash between the handler and its outcome costs the step one more run. Any other costs none.
     let runs: usize = journal.counts().values().sum();
-    assert!((lineages.len()..=lineages.len() + harness.deaths()).contains(&runs), "{runs} runs {death:?}");
+    assert!((lineages.len()..=lineages.len() + harness.crashes()).contains(&runs), "{runs} runs {death:?}");
     assert_eq!(harness.undeliverable(), []);
-    harness.deaths() > 0
+    harness.crashes() > 0
 }
 
-/// The step that takes over is told that it is not the first, and the trail says where the lost attempt's log lines are.
+/// The handler sees that its attempt is not the first, and the audit trail has the request id of the lost attempt.
 #[tokio::test(start_paused = true)]
 async fn step_is_taken_over_from_a_worker_that_has_died() {
     let journal = Journal::default();
-    let harness = Graph::chain(2).harness(journal.clone(), true);
-    harness.kill("s0", [Death::After("claim")]);
+    let harness = TestWorkflow::chain(2).harness(journal.clone(), true);
+    harness.crash("s0", [CrashAt::After("claim")]);
     let task = start(&harness).await;
     let snapshot = run(&harness, task).await;
     assert_eq!(snapshot.status(), TaskStatus::Complete);
@@ -84,23 +84,23 @@ async fn step_is_taken_over_from_a_worker_that_has_died() {
 #[tokio::test(start_paused = true)]
 async fn step_whose_workers_all_die_fails() {
     let journal = Journal::default();
-    let harness = Graph::chain(2).harness(journal.clone(), true);
-    harness.kill("s0", [Death::After("claim"), Death::After("take_over"), Death::Before("complete")]);
+    let harness = TestWorkflow::chain(2).harness(journal.clone(), true);
+    harness.crash("s0", [CrashAt::After("claim"), CrashAt::After("take_over"), CrashAt::Before("complete")]);
     let task = start(&harness).await;
     let snapshot = run(&harness, task).await;
     assert_eq!((snapshot.status(), code(&snapshot, "s0")), (TaskStatus::Error, "ATTEMPTS_EXHAUSTED"));
     assert_eq!(snapshot.step("s0").unwrap().error.as_ref().unwrap().message, "3 attempts ended without an answer");
-    assert_eq!(journal.counts(), counts([("s0", 1)]), "only the third came so far");
+    assert_eq!(journal.counts(), counts([("s0", 1)]), "only the third got so far");
     let lost = [1, 2, 3].map(|number| (number, Outcome::Lost));
     assert_eq!(outcomes(&snapshot, "s0"), [&lost[..], &[(4, Outcome::RetryableError)]].concat());
 }
 
-/// A repeated message dispatches nothing from a step that is done, because whoever did it has kept its own message until
-/// then. Unless it is that message itself.
+/// A repeat dispatches nothing from a done step, because the message that completed the step is kept until its dispatch is
+/// done. Only that message itself dispatches.
 #[tokio::test(start_paused = true)]
 async fn repeated_message_dispatches_only_if_it_did_the_step() {
     let journal = Journal::default();
-    let harness = Graph::chain(2).harness(journal.clone(), true);
+    let harness = TestWorkflow::chain(2).harness(journal.clone(), true);
     let task = start(&harness).await;
     let body = json!({ "task_id": task, "step": "s0", "repeat": true }).to_string();
     harness.fail_call("send", [FailureKind::Unavailable]);
@@ -109,10 +109,10 @@ async fn repeated_message_dispatches_only_if_it_did_the_step() {
     assert_eq!(record(&harness, task, "s0").state, StepState::Complete);
 
     assert!(deliver(&harness, "s0", journal.clone(), &[message("another", &body)]).await.is_empty());
-    assert_eq!(sent_to(&harness, "s1"), 0, "a copy dispatches nothing");
+    assert_eq!(sent_to(&harness, "s1"), 0, "a duplicate dispatches nothing");
     let again = Received { receives: Some(2), ..first };
     assert!(deliver(&harness, "s0", journal.clone(), &[again]).await.is_empty());
-    assert_eq!(sent_to(&harness, "s1"), 1, "the message that did the step dispatches");
+    assert_eq!(sent_to(&harness, "s1"), 1, "the message that completed the step dispatches");
     assert!(harness.sent().last().unwrap().repeat);
     assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete);
     assert_eq!(journal.counts(), counts([("s0", 1), ("s1", 1)]));

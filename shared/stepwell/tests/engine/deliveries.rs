@@ -1,10 +1,10 @@
-//! One delivery at a time: what a refused claim leads to, and what a call that fails does.
+//! Single deliveries: refused claims, and failed calls.
 
 use super::*;
 use stepwell::core::{item::attribute, state::TaskStatus};
 use test_case::{test_case, test_matrix};
 
-/// What stands there decides: it is worked by somebody, not due yet, done, or failed.
+/// The state of the step decides: leased, not due yet, done, or failed.
 #[test_case(StepState::InProgress, Some(30), 0)]
 #[test_case(StepState::Retrying, Some(40), 0)]
 #[test_case(StepState::Complete, None, 1)]
@@ -12,9 +12,9 @@ use test_case::{test_case, test_matrix};
 #[test_case(StepState::Error, None, 0)]
 #[test_case(StepState::Cancelled, None, 0)]
 #[tokio::test(start_paused = true)]
-async fn refused_claim_is_answered_by_what_stands_there(state: StepState, hidden: Option<u64>, sent: usize) {
+async fn refused_claim_is_handled_by_the_state_of_the_step(state: StepState, hidden: Option<u64>, sent: usize) {
     let journal = Journal::default();
-    let harness = Graph::chain(2).harness(journal.clone(), true);
+    let harness = TestWorkflow::chain(2).harness(journal.clone(), true);
     let task = start(&harness).await;
     let in_seconds = |count| Value::from((harness.now() + seconds(count)).as_millis());
     let stands = [
@@ -36,13 +36,13 @@ async fn refused_claim_is_answered_by_what_stands_there(state: StepState, hidden
     assert_eq!(record(&harness, task, "s0"), before);
 }
 
-/// A lease that is over is taken over, and one that ends at this moment is not over.
+/// A lease is taken over after its end, but not at the very time of its end.
 #[test_case(0, 0)]
 #[test_case(1, 1)]
 #[tokio::test(start_paused = true)]
-async fn lease_that_is_over_is_taken_over(over_for_ms: u64, runs: usize) {
+async fn ended_lease_is_taken_over(over_for_ms: u64, runs: usize) {
     let journal = Journal::default();
-    let harness = Graph::chain(1).harness(journal.clone(), true);
+    let harness = TestWorkflow::chain(1).harness(journal.clone(), true);
     let task = start(&harness).await;
     let ended = harness.now().as_millis() - i64::try_from(over_for_ms).unwrap();
     let held = [
@@ -58,11 +58,11 @@ async fn lease_that_is_over_is_taken_over(over_for_ms: u64, runs: usize) {
     assert_eq!(record(&harness, task, "s0").attempts.len(), 2 * runs, "the lost one, and the one that did it");
 }
 
-/// Two workers see that a lease is over. One is faster, and puts the step back before the other writes.
+/// Two workers see that a lease has ended. One is faster, and releases the step before the other writes.
 #[tokio::test(start_paused = true)]
-async fn take_over_that_comes_second_is_refused() {
+async fn second_take_over_is_refused() {
     let journal = Journal::default();
-    let harness = Graph::chain(1).harness(journal.clone(), true);
+    let harness = TestWorkflow::chain(1).harness(journal.clone(), true);
     let task = start(&harness).await;
     let store = harness.memory().store.clone();
     let set = |changes: [(&'static str, Value); 3]| changes.map(|(name, value)| Change::Set(name, value)).to_vec();
@@ -85,13 +85,13 @@ async fn take_over_that_comes_second_is_refused() {
     assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete);
 }
 
-/// Whoever has claimed what belongs to no task takes the item away, unless they die before that.
+/// The delivery that has claimed a step of no task deletes the item, unless its worker dies before that.
 #[tokio::test(start_paused = true)]
-async fn claim_of_nothing_waits_for_whoever_has_claimed_it() {
+async fn orphan_claim_of_another_delivery_is_waited_for() {
     let journal = Journal::default();
-    let harness = Graph::chain(1).harness(journal.clone(), true);
+    let harness = TestWorkflow::chain(1).harness(journal.clone(), true);
     let task = TaskId::new();
-    harness.kill("s0", [stepwell::testing::Death::Before("delete_orphan_claim")]);
+    harness.crash("s0", [stepwell::testing::CrashAt::Before("delete_orphan_claim")]);
     harness.put_message("s0", body(task, "s0"));
     harness.put_message("s0", body(task, "s0"));
     harness.run_for(seconds(10)).await.unwrap();
@@ -100,19 +100,19 @@ async fn claim_of_nothing_waits_for_whoever_has_claimed_it() {
     assert_eq!((harness.memory().store.count(), harness.undeliverable().len()), (0, 2));
     assert_eq!(harness.memory().queue.next_due(), None);
 
-    // One that holds no lease belongs to nobody.
+    // An item without a lease has no owner.
     force(&harness, task, "s0", vec![Change::Set(attribute::STATE, "complete".into())]);
     assert!(deliver(&harness, "s0", journal.clone(), &[message("m", body(task, "s0"))]).await.is_empty());
     assert_eq!(harness.undeliverable().len(), 3);
 }
 
-/// The message is hidden the longer the more often it has come, so that an outage does not use up its receive count. What
-/// was claimed and could not be loaded is put back, at no cost.
+/// The message is hidden for longer with each delivery, so that an outage does not use up its receive count. A claim whose
+/// load failed is released, and does not count.
 #[test_matrix(["claim", "load", "complete"], [(1, 1), (3, 4), (100, 300)])]
 #[tokio::test(start_paused = true)]
-async fn delivery_whose_call_fails_comes_back(call: &'static str, (receives, hidden): (u32, u64)) {
+async fn message_comes_back_after_a_growing_wait_if_a_call_fails(call: &'static str, (receives, hidden): (u32, u64)) {
     let journal = Journal::default();
-    let harness = Graph::chain(1).harness(journal.clone(), true);
+    let harness = TestWorkflow::chain(1).harness(journal.clone(), true);
     let task = start(&harness).await;
     let message = Received { receives: Some(receives), ..receive(&harness) };
     harness.fail_call(call, [FailureKind::Unavailable]);
@@ -132,7 +132,7 @@ async fn delivery_whose_call_fails_comes_back(call: &'static str, (receives, hid
 /// The message comes back by itself, only later, where nobody can say when.
 #[tokio::test(start_paused = true)]
 async fn message_that_cannot_be_hidden_is_kept_all_the_same() {
-    let harness = Graph::chain(1).harness(Journal::default(), true);
+    let harness = TestWorkflow::chain(1).harness(Journal::default(), true);
     let task = start(&harness).await;
     let message = receive(&harness);
     harness.fail_call("claim", [FailureKind::Unavailable]);
@@ -146,7 +146,7 @@ async fn message_that_cannot_be_hidden_is_kept_all_the_same() {
 /// What can be neither worked nor rejected stays where it is.
 #[tokio::test(start_paused = true)]
 async fn message_that_cannot_be_rejected_is_kept() {
-    let harness = Graph::chain(1).harness(Journal::default(), true);
+    let harness = TestWorkflow::chain(1).harness(Journal::default(), true);
     harness.fail_call("reject", [FailureKind::Unavailable]);
     assert_eq!(deliver(&harness, "s0", Journal::default(), &[message("m", "junk")]).await, ["m"]);
 }
@@ -158,7 +158,11 @@ async fn message_that_cannot_be_rejected_is_kept() {
 #[tokio::test(start_paused = true)]
 async fn dispatch_that_failed_is_made_by_the_next_delivery(call: &'static str) {
     let journal = Journal::default();
-    let graph = if call == "finish" { Graph::chain(1) } else { Graph::new([vec![], vec![], vec![0], vec![0, 1]]) };
+    let graph = if call == "finish" {
+        TestWorkflow::chain(1)
+    } else {
+        TestWorkflow::new([vec![], vec![], vec![0], vec![0, 1]])
+    };
     let harness = graph.harness(journal.clone(), true);
     let task = start(&harness).await;
     harness.fail_call(call, [FailureKind::Unavailable]);

@@ -23,7 +23,7 @@ fn error(code: &str) -> StepFault {
 #[tokio::test(start_paused = true)]
 async fn retry_waits_out_its_backoff(by_call: bool) {
     let journal = Journal::default();
-    let harness = Graph::chain(2).harness(journal.clone(), by_call);
+    let harness = TestWorkflow::chain(2).harness(journal.clone(), by_call);
     harness.fail("s0", [error("BUSY"), error("BUSY")]);
     let task = start(&harness).await;
     let snapshot = run(&harness, task).await;
@@ -41,7 +41,7 @@ async fn retry_waits_out_its_backoff(by_call: bool) {
 #[test_case(9_999, 300; "not longer than the cap")]
 #[tokio::test(start_paused = true)]
 async fn error_says_itself_when_to_come_back(asked: u64, waited: u64) {
-    let harness = Graph::chain(1).harness(Journal::default(), true);
+    let harness = TestWorkflow::chain(1).harness(Journal::default(), true);
     harness.fail("s0", [StepFault::Error(retryable("RATE_LIMITED", "later").retry_after(seconds(asked)))]);
     let task = start(&harness).await;
     let snapshot = run(&harness, task).await;
@@ -54,7 +54,7 @@ async fn error_says_itself_when_to_come_back(asked: u64, waited: u64) {
 #[tokio::test(start_paused = true)]
 async fn permanent_error_stops_what_depends_on_it_and_nothing_else(by_call: bool) {
     // s0 -> s1 (fails) -> s2 -> s5 <- s4 <- s3; s6 stands alone.
-    let graph = Graph::new([vec![], vec![0], vec![1], vec![0], vec![3], vec![2, 4], vec![]]);
+    let graph = TestWorkflow::new([vec![], vec![0], vec![1], vec![0], vec![3], vec![2, 4], vec![]]);
     let journal = Journal::default();
     let harness = graph.harness(journal.clone(), by_call);
     harness.fail("s1", [StepFault::Error(permanent("DECLINED", "no"))]);
@@ -83,7 +83,7 @@ async fn panic_is_a_retryable_error(payload: Payload, waits: bool, message: &str
             at_once.and_then(|_| panic())
         }
     });
-    let harness = Graph::chain(2).max_attempts(2).harness(panics, false);
+    let harness = TestWorkflow::chain(2).max_attempts(2).harness(panics, false);
     let task = start(&harness).await;
     let snapshot = run(&harness, task).await;
     assert_eq!((snapshot.status(), code(&snapshot, "s0")), (TaskStatus::Error, "PANIC"));
@@ -94,7 +94,7 @@ async fn panic_is_a_retryable_error(payload: Payload, waits: bool, message: &str
 
 #[tokio::test(start_paused = true)]
 async fn handler_past_its_timeout_has_used_up_an_attempt() {
-    let harness = Graph::chain(1).max_attempts(2).harness(Journal::default(), false);
+    let harness = TestWorkflow::chain(1).max_attempts(2).harness(Journal::default(), false);
     harness.fail("s0", [StepFault::Timeout, StepFault::Timeout]);
     let task = start(&harness).await;
     let snapshot = run(&harness, task).await;
@@ -113,14 +113,14 @@ async fn handler_past_its_timeout_has_used_up_an_attempt() {
 #[test_case(1_501, Some(1); "a millisecond is left")]
 #[test_case(1_500, None; "no time is left")]
 #[tokio::test(start_paused = true)]
-async fn handler_has_as_long_as_the_invocation(lasts: u64, expected: Option<u64>) {
+async fn handler_is_limited_by_the_invocation(lasts: u64, expected: Option<u64>) {
     let given = Arc::new(Mutex::new(None));
     let noted = Arc::clone(&given);
     let step = Script(move |facts: StepContext| {
         *noted.lock().unwrap() = Some(facts.time_left());
         async { Ok(Value::Null) }
     });
-    let harness = Graph::chain(1).max_attempts(1).harness(step.clone(), true);
+    let harness = TestWorkflow::chain(1).max_attempts(1).harness(step.clone(), true);
     let task = start(&harness).await;
     let (memory, clock) = (harness.memory().clone(), harness.memory().runtime.clone());
     let invocation = Invocation::new("r", harness.now() + Duration::from_millis(lasts), harness.now());
@@ -142,8 +142,8 @@ async fn handler_has_as_long_as_the_invocation(lasts: u64, expected: Option<u64>
 /// The worker was not dead, only slow: while it ran, its lease ended and another worker did the step.
 #[test_matrix([Ok(json!("the late one's")), Err(retryable("BUSY", "")), Err(permanent("NO", ""))], [true, false])]
 #[tokio::test(start_paused = true)]
-async fn worker_that_comes_back_late_changes_nothing(outcome: Result<Value, StepError>, by_call: bool) {
-    let harness = Graph::chain(2).harness(Journal::default(), by_call);
+async fn late_worker_changes_nothing(outcome: Result<Value, StepError>, by_call: bool) {
+    let harness = TestWorkflow::chain(2).harness(Journal::default(), by_call);
     let task = start(&harness).await;
     let store = harness.memory().store.clone();
     let overtaken = Script(move |facts: StepContext| {
@@ -176,7 +176,7 @@ async fn worker_that_comes_back_late_changes_nothing(outcome: Result<Value, Step
 #[tokio::test(start_paused = true)]
 async fn redriven_task_goes_on_where_it_failed(by_call: bool) {
     let journal = Journal::default();
-    let harness = Graph::chain(4).max_attempts(2).harness(journal.clone(), by_call);
+    let harness = TestWorkflow::chain(4).max_attempts(2).harness(journal.clone(), by_call);
     let client = harness.client();
     harness.fail("s2", vec![error("DOWN"); 4]);
     let task = start(&harness).await;
@@ -204,8 +204,8 @@ async fn redriven_task_goes_on_where_it_failed(by_call: bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn several_failed_steps_are_retried_together() {
-    let (graph, journal) = (Graph::fan(5), Journal::default());
+async fn several_failed_steps_are_redriven_together() {
+    let (graph, journal) = (TestWorkflow::fan(5), Journal::default());
     let harness = graph.harness(journal.clone(), true);
     let broken = ["s1", "s3", "s4"];
     for step in broken {

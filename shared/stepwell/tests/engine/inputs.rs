@@ -47,17 +47,17 @@ impl Step for Sum {
 
 #[tokio::test(start_paused = true)]
 async fn context_and_results_of_ancestors_reach_the_handler() {
-    let harness = Graph::chain(3).harness(Journal::default(), false).with("s2", Sum);
+    let harness = TestWorkflow::chain(3).harness(Journal::default(), false).with("s2", Sum);
     let task = start(&harness).await;
     assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete);
     assert_eq!(harness.result::<Value>(task, "s2").await.unwrap(), json!({ "total": 100, "first": ["s0"] }));
 }
 
 /// The harness would refuse the second at the start.
-#[test_case(&json!({ "total": "a lot" }), &Graph::chain(3), "INVALID_CONTEXT"; "context of another shape")]
-#[test_case(&context(), &Graph::new([vec![], vec![], vec![]]), "UNDECLARED_DEPENDENCY"; "result of no ancestor")]
+#[test_case(&json!({ "total": "a lot" }), &TestWorkflow::chain(3), "INVALID_CONTEXT"; "context of another shape")]
+#[test_case(&context(), &TestWorkflow::new([vec![], vec![], vec![]]), "UNDECLARED_DEPENDENCY"; "result of no ancestor")]
 #[tokio::test(start_paused = true)]
-async fn input_that_cannot_be_read_is_a_permanent_error(context: &Value, graph: &Graph, expected: &str) {
+async fn input_that_cannot_be_read_is_a_permanent_error(context: &Value, graph: &TestWorkflow, expected: &str) {
     let harness = graph.harness(Journal::default(), false).with("s2", Sum);
     let task = harness.client().start(&graph.workflow(), context, None).await.unwrap().task_id;
     let snapshot = run(&harness, task).await;
@@ -98,7 +98,7 @@ impl Serialize for Blast {
 #[test_case(Blast::Fail, "INVALID_RESULT", "the handler's output cannot be written as JSON: no")]
 #[tokio::test(start_paused = true)]
 async fn output_that_cannot_be_written_is_an_error_of_the_step(output: Blast, code: &str, message: &str) {
-    let harness = Graph::chain(1).max_attempts(1).harness(Writes(output), false);
+    let harness = TestWorkflow::chain(1).max_attempts(1).harness(Writes(output), false);
     let task = start(&harness).await;
     let snapshot = run(&harness, task).await;
     let error = snapshot.step("s0").unwrap().error.clone().unwrap();
@@ -109,7 +109,7 @@ async fn output_that_cannot_be_written_is_an_error_of_the_step(output: Blast, co
 async fn result_is_kept_up_to_the_limit_and_refused_above_it() {
     // As JSON a text has two quotation marks more.
     let text = |bytes: usize| Writes("r".repeat(bytes - 2));
-    let harness = Graph::new([vec![], vec![]]).harness(text(MAX_RESULT_BYTES), false);
+    let harness = TestWorkflow::new([vec![], vec![]]).harness(text(MAX_RESULT_BYTES), false);
     let harness = harness.with("s1", text(MAX_RESULT_BYTES + 1));
     let task = start(&harness).await;
     let snapshot = run(&harness, task).await;

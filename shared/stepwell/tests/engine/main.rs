@@ -1,4 +1,4 @@
-//! Whole tasks and single deliveries over the harness: what the engine does, whatever stores its items.
+//! The engine's behaviour on the harness: whole tasks and single deliveries, with and without transactions of the store.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -36,32 +36,32 @@ use stepwell::{
     testing::{Harness, VirtualClock},
 };
 
-/// Steps `s0`, `s1` and so on: the `n`-th entry holds what `s<n>` depends on.
+/// A workflow of steps `s0`, `s1` and so on. The `n`-th entry has the dependencies of `s<n>`.
 #[derive(Clone, Debug)]
-struct Graph {
+struct TestWorkflow {
     edges: Vec<Vec<usize>>,
-    /// What each step's template says beside its name.
+    /// Further keys of each step's template.
     template: Value,
 }
 
-impl Graph {
+impl TestWorkflow {
     fn new(edges: impl IntoIterator<Item = Vec<usize>>) -> Self {
         let template = json!({ "default_retry_limit": 3, "backoff": { "base_seconds": 1, "jitter": 0.0 } });
         Self { edges: edges.into_iter().collect(), template }.with("handler_config", json!({ "timeout_seconds": 10 }))
     }
 
-    /// One step after the other.
+    /// A chain of this many steps.
     fn chain(steps: usize) -> Self {
         Self::new((0..steps).map(|step| step.checked_sub(1).into_iter().collect()))
     }
 
-    /// One step, this many beside each other, and one that waits for all of them.
+    /// A root, a fan-out of this width, and a join.
     fn fan(width: usize) -> Self {
         let middle = (0..width).map(|_| vec![0]);
         Self::new([vec![]].into_iter().chain(middle).chain([(1..=width).collect()]))
     }
 
-    /// This many diamonds, the end of each the beginning of the next.
+    /// A chain of this many diamonds, in which the leaf of each is the root of the next.
     fn diamonds(count: usize) -> Self {
         let diamond = |top: usize| [vec![top], vec![top], vec![top + 1, top + 2]];
         Self::new([vec![]].into_iter().chain((0..count).flat_map(|number| diamond(3 * number))))
@@ -93,7 +93,7 @@ impl Graph {
         Workflow::from_yaml(&file.to_string()).unwrap()
     }
 
-    /// What each step's result has to be: its own name, and those of all that come before it.
+    /// The expected result of each step: its own name, and those of its ancestors.
     fn lineages(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut lineages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (name, edges) in self.names().into_iter().zip(&self.edges) {
@@ -104,14 +104,14 @@ impl Graph {
         lineages
     }
 
-    /// A harness in which this step stands at every place, and settlements are carried out whole or call by call.
+    /// A harness that runs this handler for every step, with settlements as one transaction or call by call.
     fn harness(&self, step: impl Step + Clone + 'static, by_call: bool) -> Harness {
         let harness = Harness::new(self.workflow()).with_all(step);
         if by_call { harness.call_by_call() } else { harness }
     }
 }
 
-/// What was loaded, as it was loaded.
+/// The loaded data, unchanged.
 struct Raw(TaskData);
 
 impl Input for Raw {
@@ -124,7 +124,7 @@ impl Input for Raw {
     }
 }
 
-/// A step that notes its runs, and leaves the names of all steps that came before it, found by their results.
+/// A step that records its runs, and returns its own name and those of its ancestors, read from their results.
 #[derive(Clone, Default)]
 struct Journal(Arc<Mutex<Vec<(StepContext, TaskData)>>>);
 
@@ -133,7 +133,7 @@ impl Journal {
         self.0.lock().unwrap().clone()
     }
 
-    /// How often each step has had its effect.
+    /// The number of effects of each step.
     fn counts(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for (facts, _) in self.runs() {
@@ -158,7 +158,7 @@ fn names_in(result: &str) -> BTreeSet<String> {
     serde_json::from_str(result).unwrap()
 }
 
-/// A step that is a function of its facts.
+/// A step that is a function of its context.
 #[derive(Clone)]
 struct Script<F>(F);
 
@@ -191,7 +191,7 @@ async fn run(harness: &Harness, task: TaskId) -> TaskSnapshot {
     harness.run(task).await.unwrap()
 }
 
-/// What each step has left.
+/// The result of each step.
 fn lineages(snapshot: &TaskSnapshot) -> BTreeMap<String, BTreeSet<String>> {
     let done = snapshot.steps.iter().filter_map(|step| Some((step.name.clone(), step.result.as_ref()?)));
     done.map(|(name, result)| (name, names_in(result))).collect()
@@ -222,35 +222,35 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-// ---- One delivery by hand
+// ---- A single delivery
 
 /// The text of a message.
 fn body(task: TaskId, step: &str) -> String {
     json!({ "task_id": task, "step": step }).to_string()
 }
 
-/// A message that is handed out for the first time, past the queue.
+/// A message as delivered for the first time, without the queue.
 fn message(id: &str, body: impl Into<String>) -> Received {
     Received { id: id.to_owned(), body: body.into(), receives: Some(1), ..Received::default() }
 }
 
-/// Takes the message that is due first out of its queue, for a minute.
+/// Receives the message that is due first, with a visibility timeout of a minute.
 fn receive(harness: &Harness) -> Received {
     harness.memory().queue.receive(|_| harness.now() + seconds(60)).unwrap().1
 }
 
-/// Hands a batch to a worker whose invocation lasts for twenty seconds, and answers with what it wants kept.
+/// Delivers a batch to a worker whose invocation lasts for twenty seconds. Returns the ids of the messages to keep.
 async fn deliver(harness: &Harness, name: &str, step: impl Step, batch: &[Received]) -> Vec<String> {
     deliver_to(harness, StepQueue::new("graph", name), step, batch).await
 }
 
-/// The same for a worker of any queue.
+/// Delivers a batch to a worker of this queue.
 async fn deliver_to(harness: &Harness, queue: StepQueue, step: impl Step, batch: &[Received]) -> Vec<String> {
     let worker = Worker::new(queue, step, harness.ports(), harness.ports(), harness.memory().runtime.clone());
     worker.handle(batch, &Invocation::new("by-hand", harness.now() + seconds(20), harness.now())).await
 }
 
-/// Changes a step's item, whatever the rules say.
+/// Changes a step's item without any condition.
 fn force(harness: &Harness, task: TaskId, step: &str, changes: Vec<Change>) {
     harness.memory().store.force(Key::Step(task, step.to_owned()), changes).unwrap();
 }

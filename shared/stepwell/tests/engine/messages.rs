@@ -1,4 +1,4 @@
-//! Messages that no step can use, messages that come too early, too late or twice.
+//! Undeliverable messages, and messages that come too early, too late or twice.
 
 use super::*;
 use stepwell::{
@@ -29,16 +29,16 @@ const NOBODY: &str = "018f4e4e-7c1a-7000-8000-0123456789ab";
 #[test_case(&format!(r#"{{"task_id":"{NOBODY}","step":"\u0001\u001b\ufffe"}}"#), "a message for step `` in"; "control characters")]
 #[test_case(&format!(r#"{{"task_id":"{NOBODY}","step":"{}"}}"#, "ü".repeat(100_000)), "a message for step `ü"; "a name without end")]
 #[tokio::test(start_paused = true)]
-async fn what_no_step_can_use_is_kept_with_a_short_and_printable_reason(body: &str, reason: &str) {
+async fn undeliverable_message_is_kept_with_a_short_and_printable_reason(body: &str, reason: &str) {
     let journal = Journal::default();
-    let harness = Graph::chain(1).harness(journal.clone(), true);
+    let harness = TestWorkflow::chain(1).harness(journal.clone(), true);
     harness.put_message("s0", body);
     harness.run_for(seconds(0)).await.unwrap();
     let undeliverable = harness.undeliverable();
     let [Undeliverable { body: kept, reason: given }] = &undeliverable[..] else { panic!("{undeliverable:?}") };
     assert_eq!(kept, body);
     assert!(given.starts_with(reason) && given.chars().count() <= 250, "{given}");
-    assert_eq!(harness.memory().queue.next_due(), None, "its queue is rid of it");
+    assert_eq!(harness.memory().queue.next_due(), None, "its queue does not have it any more");
     assert_eq!((journal.runs().len(), harness.memory().store.count()), (0, 0), "no item is left");
 }
 
@@ -49,7 +49,7 @@ fn too_long() -> String {
 #[tokio::test(start_paused = true)]
 async fn message_for_a_step_that_the_task_does_not_have_is_kept() {
     let journal = Journal::default();
-    let harness = Graph::chain(2).harness(journal.clone(), true);
+    let harness = TestWorkflow::chain(2).harness(journal.clone(), true);
     let task = start(&harness).await;
     let body = body(task, "s2");
     assert!(deliver(&harness, "s2", journal.clone(), &[message("m", &body)]).await.is_empty());
@@ -58,22 +58,22 @@ async fn message_for_a_step_that_the_task_does_not_have_is_kept() {
     assert_eq!((journal.runs().len(), harness.memory().store.count()), (0, 1));
 }
 
-/// With what the sender of a real message adds, and without.
+/// With and without the dependencies that the engine's own messages name.
 #[test_matrix([&json!(["s1"]), &json!([]), &json!(["s0", "s3", "nowhere"])], [true, false])]
 #[tokio::test(start_paused = true)]
-async fn message_that_comes_too_early_runs_nothing_and_costs_nothing(load: &Value, by_call: bool) {
+async fn early_message_runs_nothing_and_costs_no_attempt(load: &Value, by_call: bool) {
     let journal = Journal::default();
-    let harness = Graph::chain(4).max_attempts(1).harness(journal.clone(), by_call);
+    let harness = TestWorkflow::chain(4).max_attempts(1).harness(journal.clone(), by_call);
     let task = start(&harness).await;
     let early = json!({ "task_id": task, "step": "s2", "load": load }).to_string();
     for id in ["m1", "m2", "m3"] {
         let kept = deliver(&harness, "s2", journal.clone(), &[message(id, &early)]).await;
-        assert!(kept.is_empty(), "it is acknowledged: whoever completes the dependency sends another");
+        assert!(kept.is_empty(), "it is acknowledged: the worker that completes the dependency sends another");
     }
     assert_eq!(journal.runs().len(), 0);
     let snapshot = run(&harness, task).await;
     assert_eq!(snapshot.status(), TaskStatus::Complete);
-    assert_eq!(lineages(&snapshot), Graph::chain(4).lineages());
+    assert_eq!(lineages(&snapshot), TestWorkflow::chain(4).lineages());
     let step = snapshot.step("s2").unwrap();
     assert_eq!(
         (step.attempt, step.uncounted_attempts, step.attempts.len()),
@@ -82,11 +82,11 @@ async fn message_that_comes_too_early_runs_nothing_and_costs_nothing(load: &Valu
     );
 }
 
-/// By hand, or by a version that did not say it.
+/// A message by hand, or by a version that did not name the dependencies.
 #[test_matrix([&json!([]), &json!(["s2"])])]
 #[tokio::test(start_paused = true)]
-async fn message_that_does_not_say_what_its_step_waits_for_runs_it_all_the_same(load: &Value) {
-    let (graph, journal) = (Graph::chain(2), Journal::default());
+async fn message_without_dependencies_runs_its_step_all_the_same(load: &Value) {
+    let (graph, journal) = (TestWorkflow::chain(2), Journal::default());
     let harness = graph.harness(journal.clone(), true);
     let task = start(&harness).await;
     harness.run_until(task, |snapshot| state(snapshot, "s0") == StepState::Complete).await.unwrap();
@@ -97,12 +97,12 @@ async fn message_that_does_not_say_what_its_step_waits_for_runs_it_all_the_same(
     assert_eq!(snapshot.step("s1").unwrap().attempt, 1, "by this message, and not by one that came after it");
 }
 
-/// The dependency is completed, and finds the step taken and so sends it nothing, just when the early worker has seen
-/// that the dependency is not done and is about to put the step back.
+/// The early worker has read that the dependency is not done, and is about to release the step. Just then the dependency is
+/// completed, and sends no message because the step is claimed.
 #[tokio::test(start_paused = true)]
-async fn dependency_that_is_done_just_then_is_not_missed() {
+async fn dependency_completed_during_a_release_is_not_missed() {
     let journal = Journal::default();
-    let harness = Graph::chain(2).harness(journal.clone(), true);
+    let harness = TestWorkflow::chain(2).harness(journal.clone(), true);
     let task = start(&harness).await;
     let store = harness.memory().store.clone();
     harness.meanwhile("release", async move {
@@ -113,13 +113,13 @@ async fn dependency_that_is_done_just_then_is_not_missed() {
     });
     let early = message("early", body(task, "s1"));
     let kept = deliver(&harness, "s1", journal.clone(), &[early]).await;
-    assert_eq!(kept, ["early"], "nobody else will wake the step");
+    assert_eq!(kept, ["early"], "no other message will come for the step");
 }
 
 #[test_matrix([true, false])]
 #[tokio::test(start_paused = true)]
-async fn message_that_comes_late_runs_nothing_and_sends_nothing(by_call: bool) {
-    let (graph, journal) = (Graph::diamonds(1), Journal::default());
+async fn late_message_runs_nothing_and_sends_nothing(by_call: bool) {
+    let (graph, journal) = (TestWorkflow::diamonds(1), Journal::default());
     let harness = graph.harness(journal.clone(), by_call);
     let task = start(&harness).await;
     let (snapshot, sent) = (run(&harness, task).await, harness.sent());
@@ -130,11 +130,11 @@ async fn message_that_comes_late_runs_nothing_and_sends_nothing(by_call: bool) {
     assert_eq!((journal.runs().len(), harness.sent()), (4, sent));
 }
 
-/// Otherwise the second would take the first one's claim for its own. A queue that has no ids gives out no message twice.
+/// Otherwise the second copy would take the claim of the first for its own. A queue without ids delivers no message twice.
 #[test_case(&["m", "m"], 1; "the same message")]
 #[test_case(&["", ""], 2; "messages without an id")]
 #[tokio::test(start_paused = true)]
-async fn message_that_is_in_its_batch_twice_is_worked_once(ids: &[&str], expected: usize) {
+async fn message_that_is_twice_in_its_batch_is_processed_once(ids: &[&str], expected: usize) {
     let runs = Arc::new(Mutex::new(Vec::new()));
     let slow = Script({
         let runs = Arc::clone(&runs);
@@ -146,7 +146,7 @@ async fn message_that_is_in_its_batch_twice_is_worked_once(ids: &[&str], expecte
             }
         }
     });
-    let harness = Graph::chain(1).harness(slow.clone(), true);
+    let harness = TestWorkflow::chain(1).harness(slow.clone(), true);
     // Those with the same id are of one task.
     let first = start(&harness).await;
     let tasks = if expected == 1 { [first, first] } else { [first, start(&harness).await] };
@@ -155,8 +155,8 @@ async fn message_that_is_in_its_batch_twice_is_worked_once(ids: &[&str], expecte
     assert_eq!(*runs.lock().unwrap(), tasks[..expected]);
 }
 
-/// A chain of two, the first of which can be undone.
-fn undoable(journal: &Journal, by_call: bool) -> Harness {
+/// A chain of two steps, of which the first has a compensation.
+fn with_compensation(journal: &Journal, by_call: bool) -> Harness {
     let file = json!({
         "name": "graph",
         "namespace_name": "tests",
@@ -179,12 +179,12 @@ fn close_or_compensate(harness: &Harness, task: TaskId, termination: Termination
     assert!(terminated.is_written());
 }
 
-/// However the task has ended. What it has been told to undo is gone on with.
+/// This holds for every termination. A compensating task goes on with its compensation.
 #[test_matrix([Termination::Cancel, Termination::Resolve, Termination::Compensate(End::Cancelled)], [true, false])]
 #[tokio::test(start_paused = true)]
-async fn message_of_a_task_that_has_ended_runs_nothing(termination: Termination, by_call: bool) {
+async fn message_of_an_ended_task_runs_nothing(termination: Termination, by_call: bool) {
     let journal = Journal::default();
-    let harness = undoable(&journal, by_call);
+    let harness = with_compensation(&journal, by_call);
     let task = start(&harness).await;
     harness.run_until(task, |snapshot| state(snapshot, "s0") == StepState::Complete).await.unwrap();
     close_or_compensate(&harness, task, termination);
@@ -197,13 +197,13 @@ async fn message_of_a_task_that_has_ended_runs_nothing(termination: Termination,
     assert_eq!((record(&harness, task, "s1").state, sent_to(&harness, "u0")), (expected, undone));
 }
 
-/// A step that was running when its task was terminated comes to its end, and does not end the task. Undoing has waited for
+/// A step that was running when its task was terminated comes to its end, and does not end the task. Compensation waits for
 /// it.
 #[test_matrix([Termination::Cancel, Termination::Resolve, Termination::Compensate(End::Cancelled)], [true, false])]
 #[tokio::test(start_paused = true)]
-async fn last_step_of_a_task_that_was_diverted_does_not_end_it(termination: Termination, by_call: bool) {
+async fn leaf_in_flight_does_not_end_a_terminated_task(termination: Termination, by_call: bool) {
     let journal = Journal::default();
-    let harness = Arc::new(undoable(&journal, by_call));
+    let harness = Arc::new(with_compensation(&journal, by_call));
     let task = start(&harness).await;
     harness.run_until(task, |snapshot| state(snapshot, "s0") == StepState::Complete).await.unwrap();
     let diverts = Script({
@@ -226,8 +226,8 @@ async fn last_step_of_a_task_that_was_diverted_does_not_end_it(termination: Term
 /// While the handler runs, an operator cancels the task; then it fails.
 #[test_matrix([true, false])]
 #[tokio::test(start_paused = true)]
-async fn error_after_the_task_was_cancelled_is_still_on_record(by_call: bool) {
-    let harness = Arc::new(Graph::chain(2).harness(Journal::default(), by_call));
+async fn error_after_a_cancellation_is_kept(by_call: bool) {
+    let harness = Arc::new(TestWorkflow::chain(2).harness(Journal::default(), by_call));
     let task = start(&harness).await;
     let cancels = Script({
         let harness = Arc::clone(&harness);
@@ -245,9 +245,9 @@ async fn error_after_the_task_was_cancelled_is_still_on_record(by_call: bool) {
     assert_eq!((state(&snapshot, "s0"), code(&snapshot, "s0")), (StepState::Error, "DECLINED"));
 }
 
-/// One batch, six tasks, and every way to end at once, side by side.
+/// One batch of six tasks with all possible outcomes, processed concurrently.
 #[tokio::test(start_paused = true)]
-async fn what_happens_to_one_message_of_a_batch_does_not_touch_the_others() {
+async fn messages_of_a_batch_do_not_affect_each_other() {
     let tasks = Arc::new(Mutex::new(Vec::new()));
     let script = Script({
         let tasks = Arc::clone(&tasks);
@@ -264,7 +264,7 @@ async fn what_happens_to_one_message_of_a_batch_does_not_touch_the_others() {
             }
         }
     });
-    let harness = Graph::chain(1).harness(script.clone(), true);
+    let harness = TestWorkflow::chain(1).harness(script.clone(), true);
     for _ in 0..6 {
         let task = start(&harness).await;
         tasks.lock().unwrap().push(task);
@@ -283,8 +283,8 @@ async fn what_happens_to_one_message_of_a_batch_does_not_touch_the_others() {
 }
 
 #[test]
-fn message_takes_no_more_room_than_it_needs() {
-    let (task, workflow) = (TaskId::new(), Graph::fan(2).workflow());
+fn message_omits_default_fields() {
+    let (task, workflow) = (TaskId::new(), TestWorkflow::fan(2).workflow());
     let message = |step: &str| serde_json::to_string(&workflow.plan().step(step).unwrap().message(task)).unwrap();
     assert_eq!(message("s0"), format!(r#"{{"task_id":"{task}","step":"s0"}}"#));
     assert_eq!(message("s3"), format!(r#"{{"task_id":"{task}","step":"s3","load":["s1","s2"]}}"#));

@@ -1,27 +1,31 @@
-//! Graphs in which nothing breaks, graphs in which some steps fail, and what duplicates do to them: nothing.
+//! DAGs in which no step fails, DAGs in which some steps fail, and duplicate messages, which have no effect.
 
 use super::*;
 use proptest::prelude::*;
 use stepwell::{core::state::TaskStatus, permanent, retryable, testing::StepFault};
 use test_case::test_matrix;
 
-/// Two first steps and three last ones, one of them first and last at once.
-fn several_ends() -> Graph {
-    Graph::new([vec![], vec![], vec![0], vec![0, 1], vec![]])
+/// Two roots and three leaves, one of which is both.
+fn several_ends() -> TestWorkflow {
+    TestWorkflow::new([vec![], vec![], vec![0], vec![0, 1], vec![]])
 }
 
 /// Edges that go past other steps.
-fn jumps() -> Graph {
-    Graph::new([vec![], vec![0], vec![0, 1], vec![0, 1, 2]])
+fn jumps() -> TestWorkflow {
+    TestWorkflow::new([vec![], vec![0], vec![0, 1], vec![0, 1, 2]])
 }
 
 #[test_matrix(
-    [&Graph::chain(1), &Graph::chain(5), &Graph::diamonds(2), &Graph::fan(20), &several_ends(), &jumps()],
+    [&TestWorkflow::chain(1), &TestWorkflow::chain(5), &TestWorkflow::diamonds(2), &TestWorkflow::fan(20), &several_ends(), &jumps()],
     [1, 3],
     [true, false]
 )]
 #[tokio::test(start_paused = true)]
-async fn every_step_runs_once_and_sees_what_came_before(graph: &Graph, copies: usize, by_call: bool) {
+async fn every_step_runs_once_and_gets_the_results_of_its_ancestors(
+    graph: &TestWorkflow,
+    copies: usize,
+    by_call: bool,
+) {
     let journal = Journal::default();
     let harness = graph.harness(journal.clone(), by_call).copies(copies);
     let task = start(&harness).await;
@@ -38,7 +42,7 @@ async fn every_step_runs_once_and_sees_what_came_before(graph: &Graph, copies: u
     for step in &snapshot.steps {
         assert_eq!((step.state, step.attempt, step.uncounted_attempts), (StepState::Complete, 1, 0), "{}", step.name);
         assert_eq!(outcomes(&snapshot, &step.name), [(1, Outcome::Complete)]);
-        assert!(step.finished_at <= snapshot.task.finished_at, "the task ends with its last step");
+        assert!(step.finished_at <= snapshot.task.finished_at, "the task ends with its last leaf");
     }
     assert_eq!(harness.undeliverable(), []);
     if copies == 1 {
@@ -53,7 +57,7 @@ async fn every_step_runs_once_and_sees_what_came_before(graph: &Graph, copies: u
 #[tokio::test(start_paused = true)]
 async fn duplicates_do_not_multiply_in_a_chain_of_diamonds(by_call: bool) {
     const DUPLICATES: usize = 4;
-    let (graph, journal) = (Graph::diamonds(6), Journal::default());
+    let (graph, journal) = (TestWorkflow::diamonds(6), Journal::default());
     let harness = graph.harness(journal.clone(), by_call);
     let task = start(&harness).await;
     for _ in 0..DUPLICATES {
@@ -68,10 +72,10 @@ async fn duplicates_do_not_multiply_in_a_chain_of_diamonds(by_call: bool) {
 /// A graph, and how each of its steps behaves.
 #[derive(Clone, Debug)]
 struct Case {
-    graph: Graph,
+    graph: TestWorkflow,
     /// How often each step fails before it succeeds.
     flaky: Vec<usize>,
-    /// Which steps fail for good, until somebody sees to it.
+    /// The steps that fail for good, until they are redriven.
     broken: Vec<bool>,
     copies: usize,
     by_call: bool,
@@ -82,7 +86,7 @@ fn case() -> impl Strategy<Value = Case> {
         let edges = (0..steps).map(|step| prop::collection::vec(prop::bool::weighted(0.3), step));
         let edges = edges.collect::<Vec<_>>().prop_map(|rows| {
             let ones = |row: Vec<bool>| (0..row.len()).filter(|&step| row[step]).collect::<Vec<_>>();
-            Graph::new(rows.into_iter().map(ones))
+            TestWorkflow::new(rows.into_iter().map(ones))
         });
         let flaky = prop::collection::vec(prop_oneof![3 => Just(0usize), 1 => 1usize..3], steps);
         let broken = prop::collection::vec(prop::bool::weighted(0.1), steps);
@@ -91,8 +95,8 @@ fn case() -> impl Strategy<Value = Case> {
     })
 }
 
-/// Whatever the graph and whatever fails in it: what depends on nothing broken is run until it succeeds, and no oftener;
-/// what does depend on it is not run; and after a redrive the rest is, and only the rest.
+/// For any DAG and any failures: a step that does not depend on a failed one runs until it succeeds, and not again. A step that
+/// does depend on a failed one does not run. After a redrive the rest runs, and only the rest.
 async fn play(case: Case) {
     let (names, lineages) = (case.graph.names(), case.graph.lineages());
     let is_broken = |step: &String| case.broken[step[1..].parse::<usize>().unwrap()];
@@ -132,7 +136,7 @@ async fn play(case: Case) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn any_graph_comes_to_its_end(case in case()) {
+    fn any_dag_comes_to_its_end(case in case()) {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         runtime.enable_time().start_paused(true).build().unwrap().block_on(play(case));
     }

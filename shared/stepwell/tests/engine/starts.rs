@@ -1,10 +1,10 @@
-//! Starting tasks, once however often it is asked for.
+//! Idempotent starts of tasks.
 
 use super::*;
 use stepwell::{
     Client, IdempotencyKey, StartError,
     core::{limits::MAX_CONTEXT_BYTES, state::TaskStatus},
-    testing::{Death, Mortal},
+    testing::{CrashAt, CrashablePorts},
 };
 use test_case::test_case;
 
@@ -14,7 +14,7 @@ fn key(text: &str) -> IdempotencyKey {
 
 #[tokio::test(start_paused = true)]
 async fn same_key_and_request_give_the_same_task() {
-    let (graph, journal) = (Graph::chain(2), Journal::default());
+    let (graph, journal) = (TestWorkflow::chain(2), Journal::default());
     let harness = graph.harness(journal.clone(), false);
     let (client, workflow) = (harness.client(), graph.workflow());
     let start = async |context: &Value, text: &str| client.start(&workflow, context, Some(&key(text))).await;
@@ -37,33 +37,33 @@ async fn same_key_and_request_give_the_same_task() {
     let late = start(&context(), "order-1").await.unwrap();
     assert_eq!((late.task_id, late.already_there), (first.task_id, true));
     run(&harness, first.task_id).await;
-    assert_eq!(journal.runs().len(), 6, "a task that is over is not run again");
+    assert_eq!(journal.runs().len(), 6, "a completed task does not run again");
 }
 
-/// The client dies at each of its calls in turn, and the request is sent again. The key and the task are two calls; the
-/// messages for the two first steps are one with the task, or each another.
+/// The client crashes at each of its calls in turn, and the request is sent again. The key and the task are two calls. The
+/// messages of the two roots are part of the second, or one call each.
 #[test_case(true, 8)]
 #[test_case(false, 4)]
 #[tokio::test(start_paused = true)]
-async fn start_that_broke_off_is_brought_to_its_end(by_call: bool, expected: usize) {
-    let graph = Graph::new([vec![], vec![], vec![0, 1]]);
-    let mut deaths = 0;
-    for death in (0..9).flat_map(|call| [Death::Before(call), Death::After(call)]) {
+async fn interrupted_start_is_completed(by_call: bool, expected: usize) {
+    let graph = TestWorkflow::new([vec![], vec![], vec![0, 1]]);
+    let mut crashes = 0;
+    for crash in (0..9).flat_map(|call| [CrashAt::Before(call), CrashAt::After(call)]) {
         let journal = Journal::default();
         let harness = graph.harness(journal.clone(), by_call);
         let (workflow, context, key) = (graph.workflow(), context(), key("order-1"));
-        let ports = Mortal::dying(harness.memory().clone(), death);
-        let mortal = Client::new(ports.clone(), ports.clone(), harness.memory().runtime.clone());
-        deaths += usize::from(ports.live(mortal.start(&workflow, &context, Some(&key))).await.is_none());
+        let ports = CrashablePorts::crashing_at(harness.memory().clone(), crash);
+        let client = Client::new(ports.clone(), ports.clone(), harness.memory().runtime.clone());
+        crashes += usize::from(ports.run_until_crash(client.start(&workflow, &context, Some(&key))).await.is_none());
         let task = harness.client().start(&workflow, &context, Some(&key)).await.unwrap().task_id;
-        assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete, "{death:?}");
-        assert_eq!(journal.counts(), counts([("s0", 1), ("s1", 1), ("s2", 1)]), "{death:?}");
+        assert_eq!(run(&harness, task).await.status(), TaskStatus::Complete, "{crash:?}");
+        assert_eq!(journal.counts(), counts([("s0", 1), ("s1", 1), ("s2", 1)]), "{crash:?}");
     }
-    assert_eq!(deaths, expected);
+    assert_eq!(crashes, expected);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_started_leaves_nothing_behind() {
+async fn refused_start_writes_nothing() {
     let file = json!({
         "name": "strict",
         "schema": {
@@ -74,7 +74,7 @@ async fn what_cannot_be_started_leaves_nothing_behind() {
         "step_templates": [{ "name": "s0" }],
     });
     let strict = Workflow::from_yaml(&file.to_string()).unwrap();
-    let graph = Graph::chain(1);
+    let graph = TestWorkflow::chain(1);
     let harness = graph.harness(Journal::default(), false);
     let start = async |workflow: &Workflow, context: &Value| harness.client().start(workflow, context, None).await;
     let wrong = start(&strict, &json!({ "email": "no", "count": 0 })).await.unwrap_err();

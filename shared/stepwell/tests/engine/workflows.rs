@@ -1,10 +1,10 @@
-//! Two workflows over one store and its queues.
+//! Two workflows on one store and its queues.
 
 use super::*;
 use stepwell::{core::state::TaskStatus, testing::Undeliverable};
 use test_case::{test_case, test_matrix};
 
-/// A workflow of this name whose steps come one after the other.
+/// A workflow with this name that is a chain of these steps.
 fn chain(name: &str, steps: &[&str]) -> Workflow {
     let before = [None].into_iter().chain(steps.iter().map(Some));
     let steps = steps.iter().zip(before);
@@ -25,7 +25,7 @@ fn shop(notify: [&Journal; 2], money: &Journal, by_call: bool) -> Harness {
 
 #[test_matrix([true, false])]
 #[tokio::test(start_paused = true)]
-async fn steps_of_one_name_are_apart_and_two_names_may_have_one_handler(by_call: bool) {
+async fn steps_with_one_name_are_separate_and_two_names_may_share_a_handler(by_call: bool) {
     let (of_checkouts, of_returns, money) = (Journal::default(), Journal::default(), Journal::default());
     let harness = shop([&of_checkouts, &of_returns], &money, by_call);
     let bought = start(&harness).await;
@@ -45,7 +45,7 @@ async fn steps_of_one_name_are_apart_and_two_names_may_have_one_handler(by_call:
 }
 
 #[tokio::test(start_paused = true)]
-async fn watchdog_sends_what_is_missing_to_the_queue_of_its_workflow() {
+async fn watchdog_sends_to_the_queue_of_the_tasks_workflow() {
     let journals = [Journal::default(), Journal::default()];
     let harness = shop([&journals[0], &journals[1]], &Journal::default(), true);
     let task = harness.start_of("return", &context()).await.unwrap();
@@ -55,13 +55,13 @@ async fn watchdog_sends_what_is_missing_to_the_queue_of_its_workflow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn workflow_that_the_harness_does_not_have_is_named() {
+async fn unknown_workflow_is_refused_by_name() {
     let harness = Harness::new(chain("checkout", &["pay"])).with("pay", Journal::default());
     let error = harness.start_of("return", &context()).await.unwrap_err();
     assert_eq!(format!("{error:?}"), "the harness has no workflow `return`. Give it by `beside`");
 }
 
-/// Before the step's turn, when it is its turn, and when it is done.
+/// Before the step is ready, when it is ready, and when it is done.
 #[test_case(StepState::Pending, false, 1; "too early")]
 #[test_case(StepState::Pending, true, 1; "in its turn")]
 #[test_case(StepState::Complete, true, 0; "too late")]

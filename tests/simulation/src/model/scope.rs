@@ -147,7 +147,7 @@ impl Scope {
             max_attempts: 1,
             timeout_seconds: 1,
             backoff: Backoff::default(),
-            undoes: None,
+            compensates: None,
         };
         let plan = Plan::new(depends_on.iter().enumerate().map(step).collect()).unwrap();
         let number = |name: &str| plan.steps().iter().position(|step| step.name == name).unwrap();

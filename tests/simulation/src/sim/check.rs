@@ -134,7 +134,7 @@ impl FinalState<'_> {
     }
 
     fn compensated_in_order(&self, plan: &Plan, order: &[String]) -> Result<(), String> {
-        let undoes = |name: &String| plan.step(name).and_then(|step| step.undoes.clone()).unwrap_or_default();
+        let undoes = |name: &String| plan.step(name).and_then(|step| step.compensates.clone()).unwrap_or_default();
         for (place, compensation) in order.iter().enumerate() {
             let step = undoes(compensation);
             let earlier: Vec<String> = order[..place].iter().map(undoes).collect();

@@ -175,7 +175,7 @@ impl Simulation {
         if !self.scheduler.may_lose_messages() && self.versions.is_none() {
             for task in self.tasks_in(|state| state == TaskState::Running) {
                 // The watchdog may have redriven the task itself, and have died before its sends.
-                if self.table.task(task, |task| task.plan.redrives_after(0).is_none()) {
+                if self.table.task(task, |task| task.plan.redrive_delay(0).is_none()) {
                     self.scheduler.violated(|| format!("task {task} is pending, and no message of it is left"));
                 }
             }
@@ -276,7 +276,7 @@ impl Simulation {
         if claimed.attempt == run.facts.attempt && claimed.attempt - claimed.uncounted_attempts > plan.max_attempts {
             self.scheduler.violated(|| format!("{step} was run more than {} times", plan.max_attempts));
         }
-        if plan.undoes.is_some() {
+        if plan.compensates.is_some() {
             return self.check_compensation(&record, step);
         }
         for dependency in &plan.depends_on {

@@ -1,7 +1,7 @@
-//! The plan of one task: which steps, in which order, with which limits.
+//! The plan of one task: the DAG of its steps, with their limits.
 //!
-//! A plan is copied into its task at the start, so a deployment never changes a task in flight. It is checked when it
-//! is made and again when it is read back ([`Plan::new`]), so whoever holds one holds an acyclic graph with known names.
+//! A start copies the plan into the task, so a deployment never changes a task in flight. [`Plan::new`] checks a plan when
+//! it is made and again when it is read from the store, so every `Plan` is an acyclic graph with valid names.
 
 pub mod policy;
 mod stored;
@@ -24,18 +24,19 @@ use stored::Stored;
 /// One step of a plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepPlan {
-    /// The step's name. With the workflow's it names its queue and its Lambda function; see [`names`](crate::core::names).
+    /// The step's name. With the workflow's name it names the queue and the Lambda function; see
+    /// [`names`](crate::core::names).
     pub name: String,
-    /// The steps whose completion this one waits for.
+    /// The dependencies: the steps whose completion this one waits for.
     pub depends_on: Vec<String>,
-    /// Attempts in all, the first one included; at least 1.
+    /// The limit of attempts, the first one included; at least 1.
     pub max_attempts: u32,
-    /// How long one attempt may take, in seconds; at least 1.
+    /// The timeout of one attempt, in seconds; at least 1.
     pub timeout_seconds: u32,
     /// The waits between attempts.
     pub backoff: Backoff,
-    /// For a compensation: the step whose effect it undoes.
-    pub undoes: Option<String>,
+    /// For a compensation: the step that it compensates.
+    pub compensates: Option<String>,
 }
 
 impl StepPlan {
@@ -45,8 +46,7 @@ impl StepPlan {
     }
 }
 
-/// The checked graph of a task's steps, in an order in which every step comes after what it depends on; and what undoes
-/// them, should the task fail or be cancelled.
+/// The checked DAG of a task's steps, in topological order, and the compensations for a task that fails or is cancelled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Stored", into = "Stored")]
 pub struct Plan {
@@ -57,55 +57,54 @@ pub struct Plan {
     redrives: u32,
 }
 
-/// Why some steps make no plan.
+/// The reason why some steps make no valid plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// A workflow without steps.
+    /// The workflow has no steps.
     #[error("there are no steps")]
     Empty,
     /// Two steps of the same name.
-    #[error("step `{0}` is there twice")]
+    #[error("there are two steps named `{0}`")]
     Duplicate(String),
-    /// A name that can be no queue's and no function's.
+    /// A name that is not valid for a queue or a function.
     #[error("step name `{0}` has to be 1 to {max} letters, digits, `_` or `-`", max = Plan::MAX_NAME_LENGTH)]
     BadName(String),
-    /// A name the engine uses itself.
-    #[error("step name `{0}` is taken: it is the name of one of the engine's own queues")]
+    /// The name of one of the engine's own queues.
+    #[error("step name `{0}` is reserved: it is the name of one of the engine's own queues")]
     ReservedName(String),
-    /// A dependency that is not a step.
+    /// A dependency on a step that does not exist.
     #[error("step `{step}` depends on `{dependency}`, which is not a step of this workflow{meant}")]
     UnknownDependency {
         /// The step.
         step: String,
-        /// What it says it depends on.
+        /// The unknown dependency.
         dependency: String,
-        /// The step that may be meant.
+        /// The step that was probably meant.
         meant: Meant,
     },
-    /// Steps that wait for each other.
-    #[error("these steps depend on each other in a circle: {}", .0.join(" -> "))]
+    /// A cycle of dependencies.
+    #[error("these steps depend on each other in a cycle: {}", .0.join(" -> "))]
     Cycle(Vec<String>),
     /// A limit of 0.
-    #[error("step `{0}` has a {1} of 0; at least 1 is needed")]
+    #[error("step `{0}`: the {1} is 0; at least 1 is needed")]
     Zero(String, &'static str),
-    /// A compensation that undoes nothing that can be undone.
+    /// A compensation for no step, for the same step as another one, or with dependencies.
     #[error("compensation `{name}` {problem}")]
     BadCompensation {
-        /// Its name.
+        /// The compensation.
         name: String,
-        /// What is wrong with it.
+        /// What is wrong, as the rest of a sentence.
         problem: String,
     },
-    /// More steps than one task can hold.
+    /// More steps than a task can have.
     #[error("there are {0} steps; at most {max} fit into a task", max = Plan::MAX_STEPS)]
     TooMany(usize),
-    /// More steps without a dependency than one redrive can change.
-    #[error("{0} steps depend on nothing; at most {max} may", max = Plan::MAX_ROOTS)]
+    /// More roots than one redrive can change.
+    #[error("{0} steps are roots, without dependencies; at most {max} may be", max = Plan::MAX_ROOTS)]
     TooManyRoots(usize),
 }
 
-/// A step that takes the result of one that need not be done when it runs. Whether the result is there would be a matter
-/// of timing.
+/// A step takes the result of a step that is not among its ancestors. Whether the result is there would depend on timing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("step `{step}` takes the result of `{result_of}`, which {}", after(.ancestors))]
 pub struct UndeclaredDependency {
@@ -113,53 +112,54 @@ pub struct UndeclaredDependency {
     pub step: String,
     /// The step whose result it takes.
     pub result_of: String,
-    /// The steps whose results it may take, in the plan's order: those that are done whenever it runs.
+    /// The steps whose results it may take, in the plan's order.
     pub ancestors: Vec<String>,
 }
 
 fn after(ancestors: &[String]) -> String {
     match ancestors {
         [] => "it does not wait for: it waits for no step".to_owned(),
-        ancestors => format!("it does not wait for: before it come {}", ancestors.join(", ")),
+        ancestors => format!("it does not wait for: it waits for {}", ancestors.join(", ")),
     }
 }
 
 impl Plan {
-    /// The most steps a workflow may have, compensations included.
+    /// The maximum of steps in a workflow, compensations included.
     pub const MAX_STEPS: usize = 100;
 
-    /// The most steps that may wait for nothing, and so the most that can have failed at the same time: a redrive
-    /// changes every failed step and the task in one DynamoDB transaction, and those take 100 items.
+    /// The maximum of roots, and so of steps that can have failed at the same time. A redrive changes every failed step
+    /// and the task in one DynamoDB transaction, which takes 100 items.
     pub const MAX_ROOTS: usize = 99;
 
-    /// How many attempts a compensation has where its file does not say. Enough for hours of outage, because behind it there is only somebody who does it by hand.
+    /// The default of a compensation's `max_attempts`. It lasts for hours of outage, because after the last attempt
+    /// somebody has to compensate by hand.
     pub const COMPENSATION_MAX_ATTEMPTS: u32 = 50;
 
-    /// The most attempts that a workflow file may give a step before it fails. All of them stay in its item, with their
-    /// errors, and it has room for these and for another set at least.
+    /// The largest `max_attempts` that a workflow file may give a step. The step's item keeps every attempt with its
+    /// error, and has room for at least two such sets.
     pub const MAX_ATTEMPTS: u32 = 50;
 
-    /// The most redrives of a failed task by itself. The last of so many comes 8 hours after the one before.
+    /// The largest number of redrives by the engine. With this many, the last comes 8 hours after the one before.
     pub const MAX_REDRIVES: u32 = 10;
 
-    /// How long after its first failure a task is redriven by itself.
-    const FIRST_RESTART: Duration = Duration::from_secs(60);
+    /// The time from a task's first failure to its redrive by the engine. It doubles with each further redrive.
+    const FIRST_REDRIVE_AFTER: Duration = Duration::from_secs(60);
 
-    /// The longest step name, in characters: with the stack's name before it, a queue's name has to stay under 80.
+    /// The maximum length of a step's name, in characters.
     pub const MAX_NAME_LENGTH: usize = 48;
 
-    /// Checks the steps and puts them in order. Steps that could come in any order keep the order they are given in.
-    /// Those that say what they undo are the compensations.
+    /// Checks the steps and sorts them topologically. Steps that are independent of each other keep the order they are
+    /// given in. Steps with [`compensates`](StepPlan::compensates) are the compensations.
     ///
     /// # Errors
-    /// The first thing that is wrong with them, with the step's name.
+    /// The first problem found, with the step's name.
     pub fn new(mut steps: Vec<StepPlan>) -> Result<Self, PlanError> {
         if steps.len() > Self::MAX_STEPS {
             return Err(PlanError::TooMany(steps.len()));
         }
         check_each(&mut steps)?;
         let (compensations, steps): (Vec<StepPlan>, Vec<StepPlan>) =
-            steps.into_iter().partition(|step| step.undoes.is_some());
+            steps.into_iter().partition(|step| step.compensates.is_some());
         if steps.is_empty() {
             return Err(PlanError::Empty);
         }
@@ -171,7 +171,7 @@ impl Plan {
         for step in &steps {
             let unknown = step.depends_on.iter().find(|dependency| !names.contains(dependency.as_str()));
             if let Some(unknown) = unknown {
-                // Not itself: it would be a circle.
+                // Do not suggest the step itself, which would be a cycle.
                 let others = names.iter().copied().filter(|name| *name != step.name);
                 let meant = Meant::among(unknown, others);
                 return Err(PlanError::UnknownDependency {
@@ -186,7 +186,8 @@ impl Plan {
         Ok(Self { steps, compensations, ..Self::not_understood() })
     }
 
-    /// What stands for the plan of a newer version that cannot be read. It has no steps, and nobody acts by it.
+    /// A placeholder for the plan of a newer format that cannot be read. It has no steps, and no part of the engine acts
+    /// on it.
     pub(crate) fn not_understood() -> Self {
         Self {
             steps: Vec::new(),
@@ -197,62 +198,62 @@ impl Plan {
         }
     }
 
-    /// With another policy: when compensations start by themselves, and for [`Compensate::OnError`] how many seconds a
-    /// failed task waits for a redrive first.
+    /// Sets the policy: when the engine starts compensations, and for [`Compensate::OnError`] how many seconds a failed
+    /// task first waits for a redrive.
     #[must_use]
     pub fn compensating(mut self, when: Compensate, after_seconds: u32) -> Self {
         (self.compensate, self.compensate_after_seconds) = (when, after_seconds);
         self
     }
 
-    /// The same graph with other limits: `change` gets each step and may change all but its name and dependencies.
+    /// The same DAG with other limits. `change` gets each step and may change anything but its name and dependencies.
     pub(crate) fn map_limits(self, change: impl Fn(StepPlan) -> StepPlan) -> Self {
         Self { steps: self.steps.into_iter().map(change).collect(), ..self }
     }
 
-    /// The steps, each after those it depends on.
+    /// The steps, in topological order.
     pub fn steps(&self) -> &[StepPlan] {
         &self.steps
     }
 
-    /// What undoes them.
+    /// The compensations of the steps.
     pub fn compensations(&self) -> &[StepPlan] {
         &self.compensations
     }
 
-    /// With so many redrives by itself, at most [`Self::MAX_REDRIVES`].
+    /// Sets the number of redrives by the engine, at most [`Self::MAX_REDRIVES`].
     #[must_use]
     pub fn redriving(mut self, redrives: u32) -> Self {
         self.redrives = redrives.min(Self::MAX_REDRIVES);
         self
     }
 
-    /// How long after a failure that may pass a task gets a fresh set of attempts by itself, where it has had so many
-    /// already: 1 minute, 2, 4, and so on; `None` where it has had all that the plan allows.
-    pub fn redrives_after(&self, so_far: u32) -> Option<Duration> {
-        let wait = Self::FIRST_RESTART.saturating_mul(2u32.saturating_pow(so_far));
+    /// The time from a transient failure to the redrive by the engine, after `so_far` such redrives: 1 minute, 2, 4, and
+    /// so on. `None` if the plan allows no more.
+    pub fn redrive_delay(&self, so_far: u32) -> Option<Duration> {
+        let wait = Self::FIRST_REDRIVE_AFTER.saturating_mul(2u32.saturating_pow(so_far));
         (so_far < self.redrives).then_some(wait)
     }
 
-    /// How long after its failure the watchdog looks at a task; `None` where nothing more happens by itself: it is not
-    /// redriven, it is not undone, and all its steps are on one line, so none goes on beside the one that failed.
-    pub fn looks_after_failure_in(&self) -> Option<Duration> {
+    /// The time from a task's failure to its next inspection by the watchdog. `None` if there is nothing to inspect: the
+    /// engine neither redrives nor compensates the task, and its steps are a chain, so no other step can go on.
+    pub fn inspection_after_failure(&self) -> Option<Duration> {
         let others_go_on = (!self.is_chain()).then_some(FIRST_INSPECTION_AFTER);
-        self.redrives_after(0).into_iter().chain(self.compensates_failure_after()).chain(others_go_on).min()
+        self.redrive_delay(0).into_iter().chain(self.compensates_failure_after()).chain(others_go_on).min()
     }
 
-    /// Whether each step waits for the one before it, so that no two are ever at work at the same time.
+    /// Whether each step depends on the one before it, so that no two ever run at the same time.
     fn is_chain(&self) -> bool {
         self.steps.iter().zip(self.steps.iter().skip(1)).all(|(before, step)| step.depends_on.contains(&before.name))
     }
 
-    /// How long a task that has failed waits for a redrive before it is compensated; `None` where it is not by itself.
+    /// How long a failed task waits for a redrive before the engine compensates it; `None` if the engine does not.
     pub fn compensates_failure_after(&self) -> Option<Duration> {
-        let by_itself = self.compensate == Compensate::OnError && !self.compensations.is_empty();
-        by_itself.then(|| Duration::from_secs(self.compensate_after_seconds.into()))
+        let automatic = self.compensate == Compensate::OnError && !self.compensations.is_empty();
+        automatic.then(|| Duration::from_secs(self.compensate_after_seconds.into()))
     }
 
-    /// Whether cancelling a task compensates what it has done.
+    /// Whether cancelling a task compensates it.
     pub fn compensates_cancellation(&self) -> bool {
         self.compensate != Compensate::Manual && !self.compensations.is_empty()
     }
@@ -267,17 +268,17 @@ impl Plan {
         self.compensations.iter().any(|compensation| compensation.name == name)
     }
 
-    /// What undoes this step, where anything does.
+    /// The compensation of this step, if it has one.
     pub fn compensation_of(&self, step: &str) -> Option<&StepPlan> {
-        self.compensations.iter().find(|compensation| compensation.undoes.as_deref() == Some(step))
+        self.compensations.iter().find(|compensation| compensation.compensates.as_deref() == Some(step))
     }
 
-    /// The compensations in the order in which they undo a task whose steps have been done in the plan's order.
-    pub fn undo_order(&self) -> impl Iterator<Item = &StepPlan> {
+    /// The compensations in the order in which they run if the steps were done in the plan's order.
+    pub fn compensation_order(&self) -> impl Iterator<Item = &StepPlan> {
         self.steps.iter().rev().filter_map(|step| self.compensation_of(&step.name))
     }
 
-    /// The steps that wait for nothing: a task starts with them.
+    /// The steps without dependencies. A task starts with them.
     pub fn roots(&self) -> impl Iterator<Item = &StepPlan> {
         self.steps.iter().filter(|step| step.depends_on.is_empty())
     }
@@ -287,11 +288,11 @@ impl Plan {
         self.steps.iter().filter(move |step| step.depends_on.iter().any(|dependency| dependency == name))
     }
 
-    /// The steps that are done whenever this one runs: all that it depends on, directly or not. For a compensation, the
-    /// step that it undoes and all that that one depends on.
+    /// All steps that this one depends on, directly or not, which are done whenever it runs. For a compensation: the step
+    /// that it compensates and that step's ancestors.
     pub fn ancestors<'a>(&'a self, step: &'a StepPlan) -> BTreeSet<&'a str> {
         let mut found = BTreeSet::new();
-        let mut next: Vec<&str> = step.depends_on.iter().chain(&step.undoes).map(String::as_str).collect();
+        let mut next: Vec<&str> = step.depends_on.iter().chain(&step.compensates).map(String::as_str).collect();
         while let Some(name) = next.pop() {
             if found.insert(name) {
                 next.extend(self.step(name).into_iter().flat_map(|step| &step.depends_on).map(String::as_str));
@@ -300,11 +301,11 @@ impl Plan {
         found
     }
 
-    /// Checks that a step takes only results of steps that are done whenever it runs. `takes` names them, as
-    /// [`Input::wanted`](crate::runtime::step::Input::wanted) does. Of a step that the plan does not have nothing is said.
+    /// Checks that a step takes only results of its ancestors. `takes` names the steps whose results it takes, as
+    /// [`Input::wanted`](crate::runtime::step::Input::wanted) does. A step that is not in the plan passes.
     ///
     /// # Errors
-    /// The first result that may not be there.
+    /// The first result that comes from no ancestor.
     pub fn check_inputs(&self, step: &str, takes: &[&str]) -> Result<(), UndeclaredDependency> {
         let Some(step) = self.step(step) else { return Ok(()) };
         let ancestors = self.ancestors(step);
@@ -314,13 +315,13 @@ impl Plan {
         Err(UndeclaredDependency { step: step.name.clone(), result_of: (*result_of).to_owned(), ancestors })
     }
 
-    /// The steps that nothing depends on. A task is complete when they are.
+    /// The steps without dependents. A task is complete when all of them are done.
     pub fn leaves(&self) -> impl Iterator<Item = &StepPlan> {
         self.steps.iter().filter(|step| self.dependents(&step.name).next().is_none())
     }
 }
 
-/// Whether a step, or a workflow, can be called so.
+/// Whether the text is a valid name of a step or a workflow.
 pub(crate) fn is_name(text: &str) -> bool {
     let fits = (1..=Plan::MAX_NAME_LENGTH).contains(&text.len());
     fits && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
@@ -343,7 +344,7 @@ fn check_each(steps: &mut [StepPlan]) -> Result<(), PlanError> {
         if !names.insert(step.name.clone()) {
             return Err(PlanError::Duplicate(step.name.clone()));
         }
-        for (limit, what) in [(step.max_attempts, "retry limit"), (step.timeout_seconds, "timeout")] {
+        for (limit, what) in [(step.max_attempts, "limit of attempts"), (step.timeout_seconds, "timeout")] {
             if limit == 0 {
                 return Err(PlanError::Zero(step.name.clone(), what));
             }
@@ -354,18 +355,19 @@ fn check_each(steps: &mut [StepPlan]) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// Compensations run one after another, in an order that is known only when they start, so they depend on nothing.
+/// Checks the compensations. They run one after another, in an order that is known only when they start, so they may not
+/// have dependencies.
 fn check_compensations(compensations: &[StepPlan], steps: &BTreeSet<&str>) -> Result<(), PlanError> {
-    let mut undone = BTreeSet::new();
-    for StepPlan { name, undoes, depends_on, .. } in compensations {
-        let undoes = undoes.as_deref().unwrap_or_default();
-        let problem = if !steps.contains(undoes) {
+    let mut compensated = BTreeSet::new();
+    for StepPlan { name, compensates, depends_on, .. } in compensations {
+        let compensates = compensates.as_deref().unwrap_or_default();
+        let problem = if !steps.contains(compensates) {
             format!(
-                "undoes `{undoes}`, which is not a step of this workflow{}",
-                Meant::among(undoes, steps.iter().copied())
+                "is for `{compensates}`, which is not a step of this workflow{}",
+                Meant::among(compensates, steps.iter().copied())
             )
-        } else if !undone.insert(undoes) {
-            format!("undoes `{undoes}`, which another one undoes already")
+        } else if !compensated.insert(compensates) {
+            format!("is for `{compensates}`, which has another compensation already")
         } else if !depends_on.is_empty() {
             "depends on steps; the order of compensations is the engine's".to_owned()
         } else {
@@ -376,14 +378,14 @@ fn check_compensations(compensations: &[StepPlan], steps: &BTreeSet<&str>) -> Re
     Ok(())
 }
 
-/// Kahn's algorithm, taking the earliest step that is free each time.
+/// Sorts topologically by Kahn's algorithm, taking the earliest free step each time.
 fn in_order(steps: Vec<StepPlan>) -> Result<Vec<StepPlan>, PlanError> {
     let mut placed = BTreeSet::new();
     let mut ordered = Vec::with_capacity(steps.len());
     let mut waiting = steps;
     while !waiting.is_empty() {
         let free = waiting.iter().position(|step| step.depends_on.iter().all(|name| placed.contains(name)));
-        let Some(free) = free else { return Err(PlanError::Cycle(circle(&waiting))) };
+        let Some(free) = free else { return Err(PlanError::Cycle(cycle(&waiting))) };
         let step = waiting.remove(free);
         placed.insert(step.name.clone());
         ordered.push(step);
@@ -391,8 +393,8 @@ fn in_order(steps: Vec<StepPlan>) -> Result<Vec<StepPlan>, PlanError> {
     Ok(ordered)
 }
 
-/// One circle among steps each of which waits for another of them, first name repeated at the end.
-fn circle(waiting: &[StepPlan]) -> Vec<String> {
+/// Finds a cycle among steps each of which depends on another of them. The first name is repeated at the end.
+fn cycle(waiting: &[StepPlan]) -> Vec<String> {
     let stuck: BTreeMap<&str, &StepPlan> = waiting.iter().map(|step| (step.name.as_str(), step)).collect();
     let mut path: Vec<String> = Vec::new();
     let mut here = waiting.first();
@@ -420,12 +422,12 @@ mod tests {
             max_attempts: 3,
             timeout_seconds: 30,
             backoff: Backoff::default(),
-            undoes: None,
+            compensates: None,
         }
     }
 
-    fn undo(name: &str, step: &str) -> StepPlan {
-        StepPlan { undoes: Some(step.to_owned()), ..self::step(name, &[]) }
+    fn compensation(name: &str, step: &str) -> StepPlan {
+        StepPlan { compensates: Some(step.to_owned()), ..self::step(name, &[]) }
     }
 
     fn names<'a>(steps: impl Iterator<Item = &'a StepPlan>) -> Vec<&'a str> {
@@ -433,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_diamond_has_one_root_and_one_last_step() {
+    fn diamond_has_one_root_and_one_leaf() {
         let plan =
             Plan::new(vec![step("d", &["b", "c"]), step("b", &["a"]), step("c", &["a"]), step("a", &[])]).unwrap();
         assert_eq!(names(plan.steps().iter()), ["a", "b", "c", "d"]);
@@ -444,26 +446,26 @@ mod tests {
 
     #[test]
     fn step_takes_results_of_its_ancestors_only() {
-        let steps = [step("a", &[]), step("b", &["a"]), step("c", &["a"]), step("d", &["b"]), undo("u", "d")];
+        let steps = [step("a", &[]), step("b", &["a"]), step("c", &["a"]), step("d", &["b"]), compensation("u", "d")];
         let plan = Plan::new(steps.into()).unwrap();
         for (name, takes) in [("a", &[][..]), ("b", &["a"]), ("d", &["a", "b"]), ("u", &["a", "b", "d"]), ("x", &["a"])]
         {
             assert_eq!(plan.check_inputs(name, takes), Ok(()), "{name}");
         }
         let refused = |name, takes: &[&str]| plan.check_inputs(name, takes).unwrap_err().to_string();
-        let sibling = "step `c` takes the result of `b`, which it does not wait for: before it come a";
+        let sibling = "step `c` takes the result of `b`, which it does not wait for: it waits for a";
         assert_eq!(refused("c", &["a", "b"]), sibling);
-        let descendant = "step `b` takes the result of `d`, which it does not wait for: before it come a";
+        let descendant = "step `b` takes the result of `d`, which it does not wait for: it waits for a";
         assert_eq!(refused("b", &["d"]), descendant);
         let itself = "step `a` takes the result of `a`, which it does not wait for: it waits for no step";
         assert_eq!(refused("a", &["a"]), itself);
-        let beside = "step `u` takes the result of `c`, which it does not wait for: before it come a, b, d";
-        assert_eq!(refused("u", &["c"]), beside);
+        let unrelated = "step `u` takes the result of `c`, which it does not wait for: it waits for a, b, d";
+        assert_eq!(refused("u", &["c"]), unrelated);
     }
 
     #[test]
-    fn compensations_stand_beside_the_steps() {
-        let plan = Plan::new(vec![step("a", &[]), undo("u", "a"), step("b", &["a"])]).unwrap();
+    fn compensations_are_not_steps_of_the_dag() {
+        let plan = Plan::new(vec![step("a", &[]), compensation("u", "a"), step("b", &["a"])]).unwrap();
         assert_eq!(names(plan.steps().iter()), ["a", "b"]);
         assert_eq!(names(plan.compensations().iter()), ["u"]);
         assert_eq!(["a", "u", "x"].map(|name| plan.is_compensation(name)), [false, true, false]);
@@ -473,22 +475,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn invalid_plan_is_refused_with_the_reason() {
         let cases: [(Vec<StepPlan>, &str); 14] = [
             (vec![], "there are no steps"),
-            (vec![step("a", &[]), step("a", &[])], "step `a` is there twice"),
+            (vec![step("a", &[]), step("a", &[])], "there are two steps named `a`"),
             (vec![step("", &[])], "step name `` has to be 1 to 48 letters, digits, `_` or `-`"),
             (vec![step("a b", &[])], "step name `a b` has to be 1 to 48 letters, digits, `_` or `-`"),
             (
                 vec![step("dead_letters", &[])],
-                "step name `dead_letters` is taken: it is the name of one of the engine's own queues",
+                "step name `dead_letters` is reserved: it is the name of one of the engine's own queues",
             ),
-            (vec![step("a", &[]), undo("u", "x")], "compensation `u` undoes `x`, which is not a step of this workflow"),
             (
-                vec![step("a", &[]), undo("u", "a"), undo("v", "a")],
-                "compensation `v` undoes `a`, which another one undoes already",
+                vec![step("a", &[]), compensation("u", "x")],
+                "compensation `u` is for `x`, which is not a step of this workflow",
             ),
-            (vec![step("a", &["u"]), undo("u", "a")], "step `a` depends on `u`, which is not a step of this workflow"),
+            (
+                vec![step("a", &[]), compensation("u", "a"), compensation("v", "a")],
+                "compensation `v` is for `a`, which has another compensation already",
+            ),
+            (
+                vec![step("a", &["u"]), compensation("u", "a")],
+                "step `a` depends on `u`, which is not a step of this workflow",
+            ),
             (
                 vec![step("check_fraud", &[]), step("pay", &["chek_fraud"])],
                 "step `pay` depends on `chek_fraud`, which is not a step of this workflow; did you mean `check_fraud`?",
@@ -498,14 +506,14 @@ mod tests {
                 "step `check_fraud` depends on `chek_fraud`, which is not a step of this workflow",
             ),
             (
-                vec![step("check_fraud", &[]), undo("u", "check_frau")],
-                "compensation `u` undoes `check_frau`, which is not a step of this workflow; did you mean `check_fraud`?",
+                vec![step("check_fraud", &[]), compensation("u", "check_frau")],
+                "compensation `u` is for `check_frau`, which is not a step of this workflow; did you mean `check_fraud`?",
             ),
             (vec![step("a", &["x"])], "step `a` depends on `x`, which is not a step of this workflow"),
-            (vec![step("a", &["a"])], "these steps depend on each other in a circle: a -> a"),
+            (vec![step("a", &["a"])], "these steps depend on each other in a cycle: a -> a"),
             (
                 vec![step("r", &[]), step("a", &["r", "c"]), step("b", &["a"]), step("c", &["b"])],
-                "these steps depend on each other in a circle: a -> c -> b -> a",
+                "these steps depend on each other in a cycle: a -> c -> b -> a",
             ),
         ];
         for (steps, message) in cases {
@@ -515,19 +523,19 @@ mod tests {
         zero.max_attempts = 0;
         assert_eq!(
             Plan::new(vec![zero]).unwrap_err().to_string(),
-            "step `a` has a retry limit of 0; at least 1 is needed"
+            "step `a`: the limit of attempts is 0; at least 1 is needed"
         );
     }
 
     #[test]
-    fn a_stored_plan_is_checked_when_it_is_read() {
+    fn stored_plan_is_checked_when_it_is_read() {
         let stored = r#"{"s":[{"n":"a","d":["b"],"l":1,"t":1},{"n":"b","d":["a"],"l":1,"t":1}]}"#;
         let error = serde_json::from_str::<Plan>(stored).unwrap_err().to_string();
-        assert!(error.contains("circle: a -> b -> a"), "{error}");
+        assert!(error.contains("cycle: a -> b -> a"), "{error}");
     }
 
     #[test]
-    fn defaults_take_no_room() {
+    fn defaults_are_not_stored() {
         let plan = Plan::new(vec![step("a", &[]), step("b", &["a"])]).unwrap();
         let stored = serde_json::to_string(&plan).unwrap();
         assert_eq!(stored, r#"{"s":[{"n":"a"},{"n":"b","d":["a"]}]}"#);
@@ -535,8 +543,8 @@ mod tests {
     }
 
     #[test]
-    fn compensations_are_apart_from_the_graph_and_survive_the_table() {
-        let plan = Plan::new(vec![undo("u", "a"), step("a", &[]), step("b", &["a"])]).unwrap();
+    fn plan_with_compensations_survives_a_round_trip_through_the_store() {
+        let plan = Plan::new(vec![compensation("u", "a"), step("a", &[]), step("b", &["a"])]).unwrap();
         let plan = plan.compensating(Compensate::OnError, 90);
         assert_eq!(names(plan.steps().iter()), ["a", "b"]);
         assert_eq!(names(plan.leaves()), ["b"]);
@@ -545,19 +553,19 @@ mod tests {
         assert_eq!(plan.compensation_of("a").map(|step| step.name.as_str()), Some("u"));
         assert_eq!(plan.compensates_failure_after(), Some(Duration::from_secs(90)));
         assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
-        assert_eq!(plan.looks_after_failure_in(), Some(Duration::from_secs(90)));
+        assert_eq!(plan.inspection_after_failure(), Some(Duration::from_secs(90)));
         let plan = plan.redriving(4);
         assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
-        assert_eq!(plan.looks_after_failure_in(), Some(Duration::from_secs(60)));
-        let minutes = (0..5).map(|so_far| plan.redrives_after(so_far).map(|wait| wait.as_secs() / 60));
+        assert_eq!(plan.inspection_after_failure(), Some(Duration::from_secs(60)));
+        let minutes = (0..5).map(|so_far| plan.redrive_delay(so_far).map(|wait| wait.as_secs() / 60));
         assert_eq!(minutes.collect::<Vec<_>>(), [Some(1), Some(2), Some(4), Some(8), None]);
         assert_eq!(plan.compensating(Compensate::OnCancel, 0).compensates_failure_after(), None);
 
         let backoff = Backoff { base_seconds: 5, multiplier: 1.5, ..Backoff::default() };
-        let plan = Plan::new(vec![step("a", &[]), StepPlan { backoff, ..undo("u", "a") }]).unwrap();
+        let plan = Plan::new(vec![step("a", &[]), StepPlan { backoff, ..compensation("u", "a") }]).unwrap();
         assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
 
-        let usual = StepPlan { max_attempts: Plan::COMPENSATION_MAX_ATTEMPTS, ..undo("u", "a") };
+        let usual = StepPlan { max_attempts: Plan::COMPENSATION_MAX_ATTEMPTS, ..compensation("u", "a") };
         let plan = Plan::new(vec![step("a", &[]), usual]).unwrap();
         let stored = serde_json::to_string(&plan).unwrap();
         assert_eq!(stored, r#"{"s":[{"n":"a","c":"u"}]}"#);
@@ -565,18 +573,18 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_task_is_looked_at_while_others_of_its_steps_may_go_on() {
-        let looks = |steps: Vec<StepPlan>| Plan::new(steps).unwrap().looks_after_failure_in();
-        assert_eq!(looks(vec![step("a", &[])]), None);
-        assert_eq!(looks(vec![step("a", &[]), step("b", &["a"]), step("c", &["a", "b"])]), None);
-        assert_eq!(looks(vec![step("a", &[]), step("b", &[])]), Some(FIRST_INSPECTION_AFTER));
-        assert_eq!(looks(vec![step("a", &[]), step("b", &["a"]), step("c", &["a"])]), Some(FIRST_INSPECTION_AFTER));
+    fn failed_task_is_inspected_while_other_branches_can_go_on() {
+        let inspected = |steps: Vec<StepPlan>| Plan::new(steps).unwrap().inspection_after_failure();
+        assert_eq!(inspected(vec![step("a", &[])]), None);
+        assert_eq!(inspected(vec![step("a", &[]), step("b", &["a"]), step("c", &["a", "b"])]), None);
+        assert_eq!(inspected(vec![step("a", &[]), step("b", &[])]), Some(FIRST_INSPECTION_AFTER));
+        assert_eq!(inspected(vec![step("a", &[]), step("b", &["a"]), step("c", &["a"])]), Some(FIRST_INSPECTION_AFTER));
     }
 
     proptest! {
         /// Edges only from lower to higher numbers make an acyclic graph; the steps are given in any order.
         #[test]
-        fn any_acyclic_graph_is_put_in_order(
+        fn any_dag_is_sorted_topologically(
             edges in proptest::collection::btree_set((0usize..20, 0usize..20), 0..60),
             order in Just((0..20).collect::<Vec<usize>>()).prop_shuffle(),
         ) {

@@ -1,15 +1,15 @@
-//! When a task is undone by itself.
+//! The policy that says when a task's compensation starts.
 
 use serde::{Deserialize, Serialize};
 
-/// When the compensations of a task start by themselves. An operator may start them at any time.
+/// When the engine starts the compensations of a task. An operator may start them at any time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Compensate {
-    /// When it has failed, and when it is cancelled.
+    /// When the task has failed, and when it is cancelled.
     #[default]
     OnError,
-    /// When it is cancelled only.
+    /// Only when the task is cancelled.
     OnCancel,
     /// Never.
     Manual,

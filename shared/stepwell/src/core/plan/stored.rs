@@ -1,5 +1,5 @@
-//! A plan as the table holds it: with short names, and without what has its usual value. It is part of every task's
-//! item, which is paid for by the kilobyte. What is not written is in [`v1`]; a field that is not known is passed over.
+//! The stored form of a plan: short field names, and no fields with default values. It is part of every task's item, which
+//! DynamoDB charges by the kilobyte. [`v1`] has the defaults. Unknown fields are ignored.
 
 use super::{Compensate, Plan, PlanError, StepPlan};
 use crate::core::{backoff::Backoff, format::v1};
@@ -29,16 +29,16 @@ struct Step {
     timeout_seconds: Option<u32>,
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     backoff: Option<StoredBackoff>,
-    /// The name of what undoes it, where that has the usual limit and backoff, and this step's timeout.
+    /// The name of its compensation, if that has the default limit and backoff, and this step's timeout.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
-    usual_compensation: Option<String>,
-    /// What undoes it, where that is anything else. An untagged choice in one field could not be read: serde would keep
-    /// its numbers in a form that is no number any more.
+    default_compensation: Option<String>,
+    /// Any other compensation. It has a field of its own because an untagged enum could not be read: with
+    /// `arbitrary_precision`, serde buffers its numbers in a form that is no number any more.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     compensation: Option<Box<Step>>,
 }
 
-/// A backoff as it is stored: the workflow file's has defaults of its own.
+/// The stored form of a backoff. Its defaults are fixed, while those of the workflow file may change.
 #[derive(Serialize, Deserialize)]
 #[serde(default)]
 struct StoredBackoff {
@@ -68,51 +68,60 @@ impl From<StoredBackoff> for Backoff {
     }
 }
 
-/// What is written of a value: nothing, where it is what stands for nothing.
-fn unless<T: PartialEq>(usual: T, value: T) -> Option<T> {
-    Some(value).filter(|value| *value != usual)
+/// The value to store: none if it is the default.
+fn unless<T: PartialEq>(default: T, value: T) -> Option<T> {
+    Some(value).filter(|value| *value != default)
 }
 
 impl Step {
     fn new(plan: StepPlan) -> Self {
-        let StepPlan { name, depends_on, max_attempts, timeout_seconds, backoff, undoes: _ } = plan;
+        let StepPlan { name, depends_on, max_attempts, timeout_seconds, backoff, compensates: _ } = plan;
         let max_attempts = unless(v1::MAX_ATTEMPTS, max_attempts);
         let timeout_seconds = unless(v1::TIMEOUT_SECONDS, timeout_seconds);
         let backoff = unless(v1::BACKOFF, backoff).map(Into::into);
-        let (usual_compensation, compensation) = (None, None);
-        Self { name, depends_on, max_attempts, timeout_seconds, backoff, usual_compensation, compensation }
+        let (default_compensation, compensation) = (None, None);
+        Self { name, depends_on, max_attempts, timeout_seconds, backoff, default_compensation, compensation }
     }
 
-    fn undone_by(self, undo: &StepPlan, timeout_seconds: u32) -> Self {
-        if *undo == usual(undo.name.clone(), &self.name, timeout_seconds) {
-            return Self { usual_compensation: Some(undo.name.clone()), ..self };
+    fn with_compensation(self, compensation: &StepPlan, timeout_seconds: u32) -> Self {
+        let name = compensation.name.clone();
+        if *compensation == default_compensation(name.clone(), &self.name, timeout_seconds) {
+            return Self { default_compensation: Some(name), ..self };
         }
-        Self { compensation: Some(Box::new(Self::new(undo.clone()))), ..self }
+        Self { compensation: Some(Box::new(Self::new(compensation.clone()))), ..self }
     }
 
-    /// This step and what undoes it.
-    fn unpack(self, undoes: Option<String>) -> Vec<StepPlan> {
-        let Self { name, depends_on, max_attempts, timeout_seconds, backoff, usual_compensation, compensation } = self;
+    /// This step and its compensation, if it has one.
+    fn unpack(self, compensates: Option<String>) -> Vec<StepPlan> {
+        let Self {
+            name,
+            depends_on,
+            max_attempts,
+            timeout_seconds,
+            backoff,
+            default_compensation: default,
+            compensation,
+        } = self;
         let timeout_seconds = timeout_seconds.unwrap_or(v1::TIMEOUT_SECONDS);
         let max_attempts = max_attempts.unwrap_or(v1::MAX_ATTEMPTS);
         let backoff = backoff.map_or(v1::BACKOFF, Into::into);
-        let usual = usual_compensation.map(|undo| usual(undo, &name, timeout_seconds));
+        let default = default.map(|compensation| default_compensation(compensation, &name, timeout_seconds));
         let other = compensation.into_iter().flat_map(|step| step.unpack(Some(name.clone())));
-        let undo: Vec<StepPlan> = usual.into_iter().chain(other).collect();
-        let step = StepPlan { name, depends_on, max_attempts, timeout_seconds, backoff, undoes };
-        [step].into_iter().chain(undo).collect()
+        let compensations: Vec<StepPlan> = default.into_iter().chain(other).collect();
+        let step = StepPlan { name, depends_on, max_attempts, timeout_seconds, backoff, compensates };
+        [step].into_iter().chain(compensations).collect()
     }
 }
 
-/// The compensation of a step of which nothing but the name is written.
-fn usual(name: String, undoes: &str, timeout_seconds: u32) -> StepPlan {
+/// The compensation of which only the name is stored.
+fn default_compensation(name: String, compensates: &str, timeout_seconds: u32) -> StepPlan {
     StepPlan {
         name,
         depends_on: Vec::new(),
         max_attempts: v1::COMPENSATION_MAX_ATTEMPTS,
         timeout_seconds,
         backoff: v1::BACKOFF,
-        undoes: Some(undoes.to_owned()),
+        compensates: Some(compensates.to_owned()),
     }
 }
 
@@ -132,11 +141,12 @@ impl From<Plan> for Stored {
     fn from(plan: Plan) -> Self {
         let Plan { steps, compensations, compensate, compensate_after_seconds, redrives } = plan;
         let pack = |step: StepPlan| {
-            let undo = compensations.iter().find(|undo| undo.undoes.as_ref() == Some(&step.name));
+            let compensation =
+                compensations.iter().find(|compensation| compensation.compensates.as_ref() == Some(&step.name));
             let timeout_seconds = step.timeout_seconds;
             let step = Step::new(step);
-            match undo {
-                Some(undo) => step.undone_by(undo, timeout_seconds),
+            match compensation {
+                Some(compensation) => step.with_compensation(compensation, timeout_seconds),
                 None => step,
             }
         };
@@ -156,23 +166,23 @@ mod tests {
 
     const BACKOFF: Backoff = Backoff { base_seconds: 1, multiplier: 2.0, max_seconds: 300, jitter: 0.1 };
 
-    /// Numbers and not the constants: these may never change.
+    /// Literal numbers, because these defaults must never change, even if the constants do.
     #[test_case(|plan| plan.steps[0].depends_on.is_empty(); "d of a step")]
     #[test_case(|plan| plan.steps[0].max_attempts == 3; "l of a step")]
     #[test_case(|plan| plan.steps[0].timeout_seconds == 30; "t of a step")]
     #[test_case(|plan| plan.steps[0].backoff == BACKOFF; "b of a step")]
     #[test_case(|plan| plan.steps[1].backoff == Backoff { base_seconds: 9, ..BACKOFF }; "all but base_seconds of b")]
     #[test_case(|plan| plan.steps[2].backoff == Backoff { jitter: 0.9, ..BACKOFF }; "all but jitter of b")]
-    #[test_case(|plan| plan.compensations[0].max_attempts == 50; "l of what undoes a step, by name alone")]
-    #[test_case(|plan| plan.compensations[0].timeout_seconds == 45; "t of what undoes a step, by name alone")]
-    #[test_case(|plan| plan.compensations[0].backoff == BACKOFF; "b of what undoes a step, by name alone")]
-    #[test_case(|plan| plan.compensations[1].max_attempts == 3; "l of what undoes a step, in full")]
-    #[test_case(|plan| plan.compensations[1].timeout_seconds == 30; "t of what undoes a step, in full")]
-    #[test_case(|plan| plan.compensations[1].backoff == BACKOFF; "b of what undoes a step, in full")]
+    #[test_case(|plan| plan.compensations[0].max_attempts == 50; "l of a compensation, by name alone")]
+    #[test_case(|plan| plan.compensations[0].timeout_seconds == 45; "t of a compensation, by name alone")]
+    #[test_case(|plan| plan.compensations[0].backoff == BACKOFF; "b of a compensation, by name alone")]
+    #[test_case(|plan| plan.compensations[1].max_attempts == 3; "l of a compensation, in full")]
+    #[test_case(|plan| plan.compensations[1].timeout_seconds == 30; "t of a compensation, in full")]
+    #[test_case(|plan| plan.compensations[1].backoff == BACKOFF; "b of a compensation, in full")]
     #[test_case(|plan| plan.compensate == Compensate::OnError; "c of a plan")]
     #[test_case(|plan| plan.compensate_after_seconds == 0; "a of a plan")]
     #[test_case(|plan| plan.redrives == 0; "r of a plan")]
-    fn what_no_plan_of_version_1_says_is_read_so(holds: fn(&Plan) -> bool) {
+    fn field_missing_in_a_version_1_plan_has_its_fixed_default(holds: fn(&Plan) -> bool) {
         let stored = r#"{"s":[
             {"n":"a"},
             {"n":"b","t":45,"b":{"base_seconds":9},"c":"undo_b"},

@@ -1,4 +1,4 @@
-//! Changes to the plan of a single task, read off its context.
+//! Changes to the plan of a single task, depending on its context.
 
 use crate::core::{
     plan::{Plan, StepPlan},
@@ -8,11 +8,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Other limits for some steps, where the context has certain values.
+/// Other limits for some steps if the context has certain values.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Adjustment {
-    /// JSON pointers into the context, and the values that have to stand there; all of them.
+    /// JSON pointers into the context, and the values required there. All have to match.
     when: BTreeMap<String, Value>,
     /// The limits, by step name.
     pub(super) steps: BTreeMap<String, Limits>,
@@ -30,7 +30,7 @@ impl Adjustment {
         self.when.iter().all(|(pointer, value)| context.pointer(pointer) == Some(value))
     }
 
-    /// The plan with these limits in it. [`Self::problem`] has made sure that it stays a plan.
+    /// The plan with these limits. [`Self::problem`] has made sure that it stays valid.
     pub(super) fn apply(&self, plan: Plan) -> Plan {
         plan.map_limits(|step| {
             let limits = self.steps.get(&step.name);
@@ -43,10 +43,10 @@ impl Adjustment {
         })
     }
 
-    /// What is wrong with it, given the plan it is to change.
+    /// The reason why it cannot be applied to this plan, if there is one.
     pub(super) fn problem(&self, plan: &Plan) -> Option<String> {
         if self.when.is_empty() {
-            return Some("`when` names no value; without one it would hold for every task".to_owned());
+            return Some("`when` is empty, so it would match every task; name at least one value".to_owned());
         }
         if let Some(pointer) = self.when.keys().find(|pointer| !pointer.starts_with('/')) {
             return Some(format!("`when` has `{pointer}`, which is not a JSON pointer; write `/{pointer}`"));
@@ -62,7 +62,7 @@ impl Adjustment {
             }
             let most = Plan::MAX_ATTEMPTS;
             if let Some(limit) = limits.max_attempts.filter(|&limit| limit > most) {
-                return Some(format!("step `{name}` gets `max_attempts: {limit}`, but {most} are the most"));
+                return Some(format!("step `{name}` gets `max_attempts: {limit}`, but at most {most} are allowed"));
             }
             // The step's function and its queue are deployed for the timeout in the step's template.
             let longer = limits.timeout_seconds.filter(|&seconds| seconds > step.timeout_seconds)?;

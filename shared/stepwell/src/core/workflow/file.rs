@@ -1,4 +1,4 @@
-//! From the YAML text to a checked [`Workflow`].
+//! Reads the YAML text into a checked [`Workflow`].
 
 use super::{TextFormat, Workflow, WorkflowError, WorkflowId, adjustment::Adjustment, keys};
 use crate::core::{
@@ -66,11 +66,11 @@ struct HandlerConfig {
     timeout_seconds: Option<u32>,
 }
 
-/// The formats that a schema may name beside JSON Schema's own.
+/// The formats that a schema may name in addition to JSON Schema's own.
 pub(super) enum Formats<'a> {
-    /// These. Any other would let everything pass, so it is refused.
+    /// Only these. Any other would accept every value, so it is refused.
     Known(&'a [TextFormat]),
-    /// Any.
+    /// Any. Unknown formats accept every value.
     TakenForGranted,
 }
 
@@ -81,13 +81,13 @@ pub(super) fn read(text: &str, formats: Formats<'_>) -> Result<Workflow, Workflo
     let file: File = parse(Value::Object(root.clone()), "the workflow")?;
     if !is_name(&file.name) {
         return Err(WorkflowError(format!(
-            "`name` is `{}`, but has to be 1 to {} letters, digits, `_` or `-`: queues and functions are named by it",
+            "`name` is `{}`, but has to be 1 to {} letters, digits, `_` or `-`, because queues and functions are named by it",
             file.name,
             Plan::MAX_NAME_LENGTH
         )));
     }
     for (key, part) in [("namespace_name", &file.namespace_name), ("version", &file.version)] {
-        // They are joined by `/`, `@` and `#` in keys and in what people read, so they must be told apart in there.
+        // Keys and logs join the parts with `/`, `@` and `#`, so the parts must stay distinguishable.
         let allowed = |c: char| c.is_ascii_alphanumeric() || "_-./+".contains(c);
         if part.is_empty() || part.len() > MAX_PART_LENGTH || !part.chars().all(allowed) {
             return Err(WorkflowError(format!(
@@ -103,7 +103,7 @@ pub(super) fn read(text: &str, formats: Formats<'_>) -> Result<Workflow, Workflo
     let after = compensate_after(&file)?;
     if file.redrives > Plan::MAX_REDRIVES {
         let (redrives, most) = (file.redrives, Plan::MAX_REDRIVES);
-        return Err(WorkflowError(format!("`redrives` is {redrives}, but a task can have {most} at most")));
+        return Err(WorkflowError(format!("`redrives` is {redrives}, but a task can have at most {most}")));
     }
     let plan = Plan::new(steps)?.compensating(file.compensate, after).redriving(file.redrives);
     let adjustments = list(root, "adjustments")?.iter().enumerate();
@@ -132,15 +132,15 @@ fn compensate_after(file: &File) -> Result<u32, WorkflowError> {
         (_, None) => Ok(0),
         (Compensate::OnError, Some(seconds)) if seconds <= LONGEST_GRACE_SECONDS => Ok(seconds),
         (Compensate::OnError, Some(seconds)) => Err(WorkflowError(format!(
-            "`compensate_after_seconds` is {seconds}, but a failed task can wait {LONGEST_GRACE_SECONDS} at most"
+            "`compensate_after_seconds` is {seconds}, but a failed task can wait at most {LONGEST_GRACE_SECONDS}"
         ))),
         (Compensate::OnCancel | Compensate::Manual, Some(_)) => Err(WorkflowError(
-            "`compensate_after_seconds` is there, but only `compensate: on_error` waits for anything".to_owned(),
+            "`compensate_after_seconds` has no effect without `compensate: on_error`; remove it".to_owned(),
         )),
     }
 }
 
-/// The step, and its compensation where it has one.
+/// Reads a step, and its compensation if it has one.
 fn read_step(step: &Value, number: usize) -> Result<Vec<StepPlan>, WorkflowError> {
     let place = format!("step {number} of `step_templates`");
     let fields = mapping(step, &place)?;
@@ -151,11 +151,11 @@ fn read_step(step: &Value, number: usize) -> Result<Vec<StepPlan>, WorkflowError
     let fields = mapping(compensation, &place)?;
     let usual = Usual { max_attempts: Plan::COMPENSATION_MAX_ATTEMPTS, timeout_seconds: plan.timeout_seconds };
     let compensation = read_template(fields, &place, "compensation", &keys::COMPENSATION, &usual)?;
-    let compensation = StepPlan { undoes: Some(plan.name.clone()), ..compensation };
+    let compensation = StepPlan { compensates: Some(plan.name.clone()), ..compensation };
     Ok(vec![plan, compensation])
 }
 
-/// The limits of a step whose file does not say any.
+/// The default limits of a step.
 struct Usual {
     max_attempts: u32,
     timeout_seconds: u32,
@@ -185,7 +185,7 @@ fn read_template(
     if max_attempts > Plan::MAX_ATTEMPTS {
         let most = Plan::MAX_ATTEMPTS;
         return Err(WorkflowError(format!(
-            "{place} has a retry limit of {max_attempts}, but {most} attempts are the most"
+            "{place} has `default_retry_limit: {max_attempts}`, but at most {most} attempts are allowed"
         )));
     }
     Ok(StepPlan {
@@ -194,7 +194,7 @@ fn read_template(
         max_attempts: if step.default_retryable { max_attempts } else { max_attempts.min(1) },
         timeout_seconds: step.handler_config.timeout_seconds.unwrap_or(usual.timeout_seconds),
         backoff: step.backoff,
-        undoes: None,
+        compensates: None,
     })
 }
 

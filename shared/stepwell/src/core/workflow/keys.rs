@@ -1,14 +1,14 @@
-//! Which keys a workflow file may have.
+//! The keys that a workflow file may have.
 
 use super::WorkflowError;
 use crate::core::spelling::Meant;
 use serde_json::{Map, Value};
 
-/// The keys of one mapping in the file: those we read, and those of Tasker's that mean nothing here.
+/// The keys of one mapping in the file: those that are read, and those of Tasker's that are ignored.
 pub(super) struct Keys {
     ours: &'static [&'static str],
     taskers: &'static [&'static str],
-    /// Tasker lets any key stand here.
+    /// Whether Tasker allows any key in this mapping.
     open: bool,
 }
 
@@ -88,8 +88,8 @@ pub(super) const ADJUSTMENT: Keys = Keys { ours: &["when", "steps"], taskers: &[
 pub(super) const ADJUSTED_STEP: Keys = Keys { ours: &["max_attempts", "timeout_seconds"], taskers: &[], open: false };
 
 impl Keys {
-    /// Refuses a key that is neither ours nor Tasker's. Where Tasker lets any key stand, only one that looks like a
-    /// slip of ours is refused.
+    /// Refuses a key that is neither ours nor Tasker's. If Tasker allows any key, only a key that looks like a misspelling
+    /// of ours is refused.
     pub(super) fn check(&self, mapping: &Map<String, Value>, place: &str) -> Result<(), WorkflowError> {
         for key in mapping.keys() {
             if self.ours.contains(&key.as_str()) || self.taskers.contains(&key.as_str()) {

@@ -1,4 +1,4 @@
-//! A workflow: a named, versioned graph of steps with the schema of its context, read from a YAML file.
+//! A workflow: a named, versioned DAG of steps with the schema of its context, read from a YAML file.
 //!
 //! ```yaml
 //! name: checkout                    # required; with namespace_name and version it names the workflow
@@ -9,30 +9,30 @@
 //!   type: object
 //!   required: [cart]
 //! step_templates:
-//!   - name: take_payment            # required: with the workflow's it names the queue and the function
+//!   - name: take_payment            # required: with the workflow's name it names the queue and the function
 //!     description: Charges the card
 //!     depends_on_step: check_cart   # or depends_on_steps: [check_cart, check_address]
-//!     default_retryable: true       # false: a retryable error is final too
-//!     default_retry_limit: 3        # attempts in all, the first included; default 3
+//!     default_retryable: true       # false: a retryable error is final, too
+//!     default_retry_limit: 3        # max_attempts: attempts in all, the first included; default 3
 //!     handler_config:
 //!       timeout_seconds: 30         # of one attempt; default 30
 //!     backoff:                      # see crate::core::backoff; default: all of it
 //!       base_seconds: 1
-//!     compensation:                 # what undoes this step: a step of its own, with the same keys but no dependencies
+//!     compensation:                 # the step that undoes this one, with the same keys but no dependencies
 //!       name: refund_payment
-//!       default_retry_limit: 20     # default 50; its timeout is its step's where it says none
+//!       default_retry_limit: 20     # default 50; the default of its timeout is that of the step it compensates
 //!   - name: check_cart
 //! compensate: on_error              # when compensations start by themselves: on_error (and on_cancel), on_cancel, manual
 //! compensate_after_seconds: 900     # on_error only: how long a failed task stays open to a redrive first; default 0
-//! redrives: 4                       # how often a task is redriven by itself that failed at what may pass; default 0
-//! adjustments:                      # changes to the plan of a single task, read off its context
-//!   - when: { /priority: express }  # JSON pointers into the context, and the values they have to have
+//! redrives: 4                       # how often the engine redrives a task after transient failures; default 0
+//! adjustments:                      # changes to the plan of a single task, depending on its context
+//!   - when: { /priority: express }  # JSON pointers into the context, and the values required there
 //!     steps:
 //!       take_payment: { max_attempts: 2, timeout_seconds: 15 }
 //! ```
 //!
-//! The keys are Tasker's (`adjustments`, `backoff` and those of compensation are ours), and a Tasker file's other keys are passed over. Any
-//! other key is refused, so that a misspelt limit cannot quietly become the default.
+//! The keys are Tasker's, except for `adjustments`, `backoff`, `redrives` and those of compensation. Other keys of Tasker's
+//! are ignored. Any other key is refused, so that a misspelt limit cannot silently become the default.
 
 mod adjustment;
 mod file;
@@ -47,14 +47,14 @@ use jsonschema::error::{ValidationError, ValidationErrorKind};
 use serde_json::Value;
 use std::fmt;
 
-/// What names a workflow: `namespace/name@version`.
+/// The identity of a workflow: `namespace/name@version`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkflowId {
-    /// The namespace; idempotency keys are told apart by it.
+    /// The namespace. It is the scope of idempotency keys.
     pub namespace: String,
-    /// The name.
+    /// The name, from which those of queues and functions are derived.
     pub name: String,
-    /// The version. Tasks keep the version they were started with.
+    /// The version. A task keeps the version it was started with.
     pub version: String,
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for WorkflowId {
     }
 }
 
-/// A workflow that has been read and checked: its graph, its limits, its schema, its adjustments.
+/// A workflow that has been read and checked: its DAG, limits, schema and adjustments.
 #[derive(Debug)]
 pub struct Workflow {
     id: WorkflowId,
@@ -75,18 +75,18 @@ pub struct Workflow {
     adjustments: Vec<Adjustment>,
 }
 
-/// A rule for texts that is written in Rust: what `format: NAME` means in the schema of a workflow file. So the check of a
-/// request and the step that uses the text can have one rule.
+/// A rule for texts, written in Rust: the meaning of `format: NAME` in the schema of a workflow file. The validation of a
+/// request and the step that uses the text can then share one rule.
 #[derive(Clone, Copy, Debug)]
 pub struct TextFormat {
-    /// The name that the schema calls it by.
+    /// The format's name in the schema.
     pub name: &'static str,
-    /// The rule. Its error is the rest of a sentence that begins with `value`, and must not repeat the value, which may be
-    /// a secret.
+    /// The rule. Its error completes a sentence that begins with `value`. It must not repeat the value, which may be a
+    /// secret.
     pub check: fn(&str) -> Result<(), String>,
 }
 
-/// Why a workflow file is refused. It is debugged as it is displayed: a `main` that ends with it shows the sentence.
+/// The reason why a workflow file is refused. `Debug` prints the same sentence as `Display`, for a `main` that returns it.
 #[derive(thiserror::Error)]
 #[error("workflow file: {0}")]
 pub struct WorkflowError(String);
@@ -103,12 +103,12 @@ impl From<PlanError> for WorkflowError {
     }
 }
 
-/// One thing that is wrong with a context.
+/// One violation of the schema by a context.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Violation {
-    /// Where, as a JSON pointer into the context; empty for the context as a whole.
+    /// The place, as a JSON pointer into the context; empty for the context as a whole.
     pub path: String,
-    /// What. It says `value` for the value that stands there, which may be a secret.
+    /// The violated rule. The offending value appears as `value`, because it may be a secret.
     pub message: String,
 }
 
@@ -116,22 +116,22 @@ impl Workflow {
     /// Reads and checks a workflow file.
     ///
     /// # Errors
-    /// What is wrong with it, with the line or the name of the step.
+    /// The file is invalid. The message names the line or the step.
     pub fn from_yaml(text: &str) -> Result<Self, WorkflowError> {
         file::read(text, Formats::Known(&[]))
     }
 
-    /// The same for a file whose schema has formats of its own.
+    /// Reads and checks a workflow file whose schema uses these formats.
     ///
     /// # Errors
-    /// As [`Workflow::from_yaml`]; also a format that is neither one of these nor one of JSON Schema's, because a schema that
-    /// names it would check nothing.
+    /// As [`Workflow::from_yaml`]; also if the schema names a format that is neither one of these nor one of JSON
+    /// Schema's, because such a format would check nothing.
     pub fn from_yaml_with_formats(text: &str, formats: &[TextFormat]) -> Result<Self, WorkflowError> {
         file::read(text, Formats::Known(formats))
     }
 
-    /// The same for tools that have not linked the Rust code of the file's formats: a format that JSON Schema does not know is
-    /// taken for granted. Such a workflow is good for its graph and its limits; [`Workflow::validate`] lets too much pass.
+    /// Reads and checks a workflow file for tools that do not link the Rust code of its formats. Unknown formats accept
+    /// every value, so [`Workflow::validate`] accepts too much. The DAG and the limits are complete.
     ///
     /// # Errors
     /// As [`Workflow::from_yaml`].
@@ -139,31 +139,31 @@ impl Workflow {
         file::read(text, Formats::TakenForGranted)
     }
 
-    /// Its name.
+    /// Namespace, name and version.
     pub fn id(&self) -> &WorkflowId {
         &self.id
     }
 
-    /// What it is for.
+    /// The description in the file; empty by default.
     pub fn description(&self) -> &str {
         &self.description
     }
 
-    /// The plan before any adjustment.
+    /// The plan before adjustments.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// The plan for a task with this context.
+    /// The plan of a task with this context: with the adjustments that match it.
     pub fn plan_for(&self, context: &Value) -> Plan {
         let fitting = self.adjustments.iter().filter(|adjustment| adjustment.fits(context));
         fitting.fold(self.plan.clone(), |plan, adjustment| adjustment.apply(plan))
     }
 
-    /// Holds a context against the schema.
+    /// Validates a context against the schema.
     ///
     /// # Errors
-    /// Every violation, in the order of the context.
+    /// All violations, in the order of the context.
     pub fn validate(&self, context: &Value) -> Result<(), Vec<Violation>> {
         let violations: Vec<Violation> = self
             .schema

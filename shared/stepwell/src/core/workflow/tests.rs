@@ -43,7 +43,7 @@ fn refusal(text: &str) -> String {
 }
 
 #[test]
-fn a_tasker_file_is_read_as_it_is() {
+fn tasker_file_is_read_unchanged() {
     let workflow = Workflow::from_yaml(DIAMOND).unwrap();
     assert_eq!(workflow.id().to_string(), "shapes/diamond@2.1.0");
     assert_eq!(workflow.description(), "Two ways to the same end");
@@ -58,7 +58,7 @@ fn a_tasker_file_is_read_as_it_is() {
 }
 
 #[test]
-fn name_of_a_workflow_is_read_off_its_id() {
+fn workflow_name_is_the_name_in_its_id() {
     for namespace in ["default", "shop/eu", "a.b+c-d"] {
         let id =
             WorkflowId { namespace: namespace.to_owned(), name: "check-out_2".to_owned(), version: "1.0/b".to_owned() };
@@ -67,7 +67,7 @@ fn name_of_a_workflow_is_read_off_its_id() {
 }
 
 #[test]
-fn the_largest_limits_are_limits_still() {
+fn largest_limits_of_attempts_are_accepted() {
     let workflow = Workflow::from_yaml(
         "name: x\nstep_templates: [{name: a, default_retry_limit: 50}]\n\
          adjustments: [{when: {/p: 1}, steps: {a: {max_attempts: 50}}}]",
@@ -90,7 +90,7 @@ fn every_violation_is_reported_with_its_path() {
 }
 
 #[test]
-fn format_of_the_caller_is_checked_and_says_what_is_wrong_without_the_value() {
+fn custom_format_is_checked_and_its_message_does_not_show_the_value() {
     const SHOUTED: TextFormat = TextFormat {
         name: "shouted",
         check: |text| if text.ends_with('!') { Ok(()) } else { Err("has to end with !".to_owned()) },
@@ -99,22 +99,22 @@ fn format_of_the_caller_is_checked_and_says_what_is_wrong_without_the_value() {
         additionalProperties: {type: [string, integer], format: shouted}";
     let workflow = Workflow::from_yaml_with_formats(file, &[SHOUTED]).unwrap();
     assert_eq!(workflow.validate(&json!({"a!": "secret!", "b!": 5})), Ok(()));
-    let told = |path: &str| {
+    let refused = |path: &str| {
         let message = "value has to end with !".to_owned();
         Err(vec![Violation { path: path.to_owned(), message }])
     };
-    assert_eq!(workflow.validate(&json!({"a!": "secret"})), told("/a!"));
-    assert_eq!(workflow.validate(&json!({"a": "secret!"})), told(""), "a name has no place of its own");
+    assert_eq!(workflow.validate(&json!({"a!": "secret"})), refused("/a!"));
+    assert_eq!(workflow.validate(&json!({"a": "secret!"})), refused(""), "a property's name has no path of its own");
 }
 
 #[test]
-fn format_that_nobody_knows_is_refused() {
+fn unknown_format_is_refused() {
     let refusal = refusal("name: x\nstep_templates: [{name: a}]\nschema: {format: e-mail}");
     assert!(refusal.contains("`schema` is not a JSON Schema") && refusal.contains("e-mail"), "{refusal}");
 }
 
 #[test]
-fn an_adjustment_changes_the_plan_of_the_tasks_it_fits() {
+fn adjustment_changes_the_plan_of_matching_tasks_only() {
     let workflow = Workflow::from_yaml(DIAMOND).unwrap();
     let limits = |context: Value| {
         let plan = workflow.plan_for(&context);
@@ -126,7 +126,7 @@ fn an_adjustment_changes_the_plan_of_the_tasks_it_fits() {
 }
 
 #[test]
-fn what_is_wrong_is_refused_by_name() {
+fn invalid_workflow_file_is_refused_with_the_reason() {
     let cases = [
         ("name: x\nstep_templates: [", "not YAML"),
         ("- a", "the file has to be a mapping of keys to values"),
@@ -140,11 +140,11 @@ fn what_is_wrong_is_refused_by_name() {
         ("name: x", "there are no steps"),
         ("name: x\nstep_templates: {name: a}", "`step_templates` has to be a list"),
         ("name: x\nstep_templates: [{name: a}, {description: b}]", "step 2 of `step_templates` has no name"),
-        ("name: x\nstep_templates: [{name: a}, {name: a}]", "step `a` is there twice"),
+        ("name: x\nstep_templates: [{name: a}, {name: a}]", "there are two steps named `a`"),
         ("name: x\nstep_templates: [{name: a, depends_on_step: b}]", "step `a` depends on `b`, which is not a step"),
         (
             "name: x\nstep_templates: [{name: a, depends_on_step: b}, {name: b, depends_on_step: a}]",
-            "circle: a -> b -> a",
+            "cycle: a -> b -> a",
         ),
         (
             "name: x\nstep_templates: [{name: a, depend_on_step: b}]",
@@ -164,10 +164,10 @@ fn what_is_wrong_is_refused_by_name() {
             "name: x\nstep_templates: [{name: a, backoff: {max_seconds: 99999}}]",
             "step `a` has a bad `backoff`: max_seconds is 99999",
         ),
-        ("name: x\nstep_templates: [{name: a, default_retry_limit: 0}]", "step `a` has a retry limit of 0"),
+        ("name: x\nstep_templates: [{name: a, default_retry_limit: 0}]", "step `a`: the limit of attempts is 0"),
         (
             "name: x\nstep_templates: [{name: a, default_retry_limit: 51}]",
-            "step `a` has a retry limit of 51, but 50 attempts are the most",
+            "step `a` has `default_retry_limit: 51`, but at most 50 attempts are allowed",
         ),
         ("name: x\nstep_templates: [{name: a, default_retry_limit: -1}]", "step `a`: "),
         ("name: x\nstep_templates: [{name: a, default_retry_limit: often}]", "step `a`: "),
@@ -194,7 +194,7 @@ fn what_is_wrong_is_refused_by_name() {
         ),
         (
             "name: x\nstep_templates: [{name: a}]\nadjustments: [{when: {/p: 1}, steps: {a: {max_attempts: 51}}}]",
-            "step `a` gets `max_attempts: 51`, but 50 are the most",
+            "step `a` gets `max_attempts: 51`, but at most 50 are allowed",
         ),
     ];
     for (text, expected) in cases {
@@ -215,7 +215,7 @@ step_templates:
 ";
 
 #[test]
-fn a_compensation_is_a_step_apart() {
+fn compensation_is_not_a_step_of_the_dag() {
     let workflow = Workflow::from_yaml(REFUND).unwrap();
     let plan = workflow.plan();
     assert_eq!(plan.steps().iter().map(|step| step.name.as_str()).collect::<Vec<_>>(), ["pay", "ship"]);
@@ -232,14 +232,14 @@ fn a_compensation_is_a_step_apart() {
 fn redrives_are_read_and_checked() {
     let with = |redrives: u32| REFUND.replace("step_templates", &format!("redrives: {redrives}\nstep_templates"));
     let workflow = Workflow::from_yaml(&with(1)).unwrap();
-    let waits = [0, 1].map(|so_far| workflow.plan().redrives_after(so_far).map(|wait| wait.as_secs()));
+    let waits = [0, 1].map(|so_far| workflow.plan().redrive_delay(so_far).map(|wait| wait.as_secs()));
     assert_eq!(waits, [Some(60), None]);
-    assert_eq!(Workflow::from_yaml(REFUND).unwrap().plan().redrives_after(0), None);
-    assert!(refusal(&with(11)).contains("`redrives` is 11, but a task can have 10 at most"));
+    assert_eq!(Workflow::from_yaml(REFUND).unwrap().plan().redrive_delay(0), None);
+    assert!(refusal(&with(11)).contains("`redrives` is 11, but a task can have at most 10"));
 }
 
 #[test]
-fn a_bad_compensation_is_refused_with_its_name() {
+fn invalid_compensation_is_refused_with_its_name() {
     let with = |from: &str, to: &str| refusal(&REFUND.replace(from, to));
     let cases = [
         (
@@ -247,15 +247,15 @@ fn a_bad_compensation_is_refused_with_its_name() {
             "workflow file: compensation `refund` has an unknown key `depends_on_step`; known are",
         ),
         (with("name: refund,", ""), "workflow file: the compensation of step `pay` has no name"),
-        (with("name: refund,", "name: ship,"), "workflow file: step `ship` is there twice"),
+        (with("name: refund,", "name: ship,"), "workflow file: there are two steps named `ship`"),
         (with("compensate: on_error", "compensate: never"), "workflow file: the workflow: unknown variant `never`"),
         (
             with("compensate: on_error", "compensate: manual"),
-            "workflow file: `compensate_after_seconds` is there, but only `compensate: on_error` waits for anything",
+            "workflow file: `compensate_after_seconds` has no effect without `compensate: on_error`; remove it",
         ),
         (
             with("900", "2592001"),
-            "workflow file: `compensate_after_seconds` is 2592001, but a failed task can wait 2592000 at most",
+            "workflow file: `compensate_after_seconds` is 2592001, but a failed task can wait at most 2592000",
         ),
     ];
     for (message, expected) in cases {

@@ -1,4 +1,4 @@
-//! Finding tasks by what the index says of them, and redriving all that are found.
+//! Finds tasks by their entries in the index, and redrives tasks in bulk.
 
 use super::{ActionError, Actor, Client};
 use crate::{
@@ -16,82 +16,82 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 /// How many entries of the index are read at a time.
 const PAGE: u16 = 100;
 
-/// How many entries one call reads in all, so that a filter which few tasks fit still answers in time.
+/// How many entries one call reads in all, so that a filter that matches few tasks still answers in time.
 const MOST_READ: usize = 1_000;
 
-/// Which tasks are looked for: those that fit all that is said.
+/// A filter for tasks. A task has to match all of its fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// The status, by its word. `in_progress` finds the same as `pending`: only the steps tell them apart.
+    /// The status, by its word. `in_progress` matches the same tasks as `pending`, because only the steps distinguish them.
     pub status: Option<TaskStatus>,
     /// The workflow, as `namespace/name` or `namespace/name@version`.
     pub workflow: Option<String>,
     /// A step that failed for good.
     pub failed_step: Option<String>,
-    /// The code of the error of a step that failed for good.
+    /// The error code of a step that failed for good.
     pub error_code: Option<String>,
-    /// Whether all that it has done has been undone.
+    /// Whether the task has been compensated.
     pub compensated: Option<bool>,
-    /// Started at this moment or after it.
+    /// The earliest start, inclusive.
     pub created_from: Option<Timestamp>,
-    /// Started before this moment.
+    /// The latest start, exclusive.
     pub created_before: Option<Timestamp>,
 }
 
-/// Some of the tasks that were looked for.
+/// A page of found tasks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskPage {
     /// The tasks, by status and then in no particular order.
     pub tasks: Vec<Summary>,
-    /// Where to go on, where there may be more. There may be more even if no task was found.
+    /// The start of the next page, if there may be one. There may be more tasks even if this page is empty.
     pub next: Option<Cursor>,
 }
 
-/// A task in a list.
+/// A found task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// Its id.
+    /// The task.
     pub task_id: TaskId,
-    /// The workflow it runs, as `namespace/name@version`.
+    /// The workflow, as `namespace/name@version`.
     pub workflow: String,
-    /// Its status, without a look at its steps: never `in_progress`.
+    /// The status without regard to the steps: never `in_progress`.
     pub status: TaskStatus,
-    /// When it was started.
+    /// The time of the start.
     pub created_at: Timestamp,
     /// The steps that failed for good.
     pub failed_steps: BTreeSet<String>,
 }
 
-/// What became of the tasks that were to be redriven.
+/// The results of a bulk redrive.
 #[derive(Debug)]
 pub struct BulkRedriveReport {
-    /// The tasks that fit the filter.
+    /// The tasks that match the filter.
     pub found: TaskPage,
     /// How many of them were redriven.
     pub redriven: usize,
-    /// Those that were not, and why.
+    /// The tasks whose redrive was refused.
     pub refused: Vec<RefusedTask>,
 }
 
-/// A task that was not redriven.
+/// A task whose redrive was refused.
 #[derive(Debug)]
 pub struct RefusedTask {
     /// The task.
     pub task_id: TaskId,
-    /// Why.
+    /// The reason.
     pub error: ActionError,
 }
 
-/// A place in the list of all tasks. As a text it is one word, to be handed back as it is.
+/// A position in the list of found tasks. Its text is opaque to clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// When the first page was asked for.
+    /// The time of the request for the first page.
     begun: Timestamp,
     part: usize,
     after: Option<(Timestamp, TaskId)>,
 }
 
-/// A text that is not a place in the list.
+/// A text that is not a cursor.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a `next` that a list has ended with")]
 pub struct NotACursor(String);
@@ -125,7 +125,7 @@ impl FromStr for Cursor {
 }
 
 impl Filter {
-    /// The parts of the index in which such tasks can be.
+    /// The shards of the index that can have matching tasks.
     fn parts(&self) -> Vec<(IndexPartition, u8)> {
         let listings = self.status.map_or(&IndexPartition::ALL[..], IndexPartition::of);
         listings.iter().flat_map(|&listing| (0..IndexPartition::SHARDS).map(move |shard| (listing, shard))).collect()
@@ -149,11 +149,11 @@ impl Filter {
 }
 
 impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
-    /// Finds tasks: `limit` of them at most, from where `from` says. A task that was started or has changed a moment
-    /// ago may be missing, and one that changes between two pages may be on both.
+    /// Finds at most `limit` tasks, starting at `from`. The index is eventually consistent, so a new or recently changed task
+    /// may be missing. A task that changes between two pages may be on both.
     ///
     /// # Errors
-    /// The table's.
+    /// The store failed.
     pub async fn find(&self, filter: &Filter, from: Option<&Cursor>, limit: usize) -> Result<TaskPage, TableError> {
         let parts = filter.parts();
         let mut tasks = Vec::new();
@@ -187,12 +187,11 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         Ok(TaskPage { tasks, next: None })
     }
 
-    /// Finds failed tasks and gives each a fresh set of attempts, or, where `by` is nobody, only says which they are. What
-    /// is compensated can have no other attempt, and is not among them unless the filter asks for it. A task that fails
-    /// again is not redriven a second time by a later page.
+    /// Finds failed tasks and redrives them. Without an `actor` it only finds them. Compensated tasks cannot be redriven, and
+    /// are left out unless the filter asks for them. A task that fails again is not redriven a second time by a later page.
     ///
     /// # Errors
-    /// The table's, while looking. A task that is not redriven is in the answer.
+    /// The store failed during the search. A refused redrive is in the report.
     pub async fn redrive_all(
         &self,
         filter: &Filter,
@@ -206,22 +205,22 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             ..filter.clone()
         };
         let TaskPage { tasks, next } = self.find(&failed, from, limit).await?;
-        let mut matches =
+        let mut report =
             BulkRedriveReport { found: TaskPage { tasks: Vec::new(), next }, redriven: 0, refused: Vec::new() };
         for task in tasks {
             if let Some(actor) = actor {
                 match self.redrive_once(task.task_id, actor, from.map(|cursor| cursor.begun)).await {
-                    Ok(true) => matches.redriven += 1,
+                    Ok(true) => report.redriven += 1,
                     Ok(false) => continue,
-                    Err(error) => matches.refused.push(RefusedTask { task_id: task.task_id, error }),
+                    Err(error) => report.refused.push(RefusedTask { task_id: task.task_id, error }),
                 }
             }
-            matches.found.tasks.push(task);
+            report.found.tasks.push(task);
         }
-        Ok(matches)
+        Ok(report)
     }
 
-    /// Redrives a task, unless the same people have done so for the same reason since then; answers with whether it did.
+    /// Redrives a task, unless the same actor has done so for the same reason since then. Returns whether it did.
     async fn redrive_once(&self, id: TaskId, actor: &Actor, since: Option<Timestamp>) -> Result<bool, ActionError> {
         if let Some(since) = since
             && let Some(snapshot) = self.snapshot(id).await?

@@ -1,4 +1,4 @@
-//! Starting tasks and looking at them; what operators do to them is in `operate`, finding them in `find`.
+//! The client: starts and shows tasks. `operate` has the actions of operators, `find` the search.
 
 mod find;
 mod operate;
@@ -28,23 +28,23 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
-/// The engine as seen by who starts tasks and follows them.
+/// Starts, shows, finds, redrives, cancels, resolves and compensates tasks.
 #[derive(Clone, Debug)]
 pub struct Client<T, Q, A> {
     engine: Engine<T, Q, A>,
 }
 
-/// A task that was started.
+/// The answer to a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Started {
-    /// Its id.
+    /// The task.
     pub task_id: TaskId,
     /// Whether an earlier request with the same idempotency key started it.
     pub already_there: bool,
 }
 
-/// Why a task was not started. Nothing is left half done: where a write or a send failed, the same request with the
-/// same idempotency key goes on from there.
+/// The reason why a task was not started. If a write or a send failed, the same request with the same idempotency key goes
+/// on from there.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The context does not fit the workflow's schema.
@@ -53,10 +53,10 @@ pub enum StartError {
     /// The context is larger than a task can hold.
     #[error("the context has {bytes} bytes; at most {max} fit into a task", max = MAX_CONTEXT_BYTES)]
     TooLarge {
-        /// Its size as JSON.
+        /// The size of the context as JSON.
         bytes: usize,
     },
-    /// The idempotency key stands for another request.
+    /// The idempotency key was used with another request.
     #[error("the idempotency key `{key}` was used with another request, which started task {task_id}")]
     KeyUsed {
         /// The key.
@@ -64,32 +64,31 @@ pub enum StartError {
         /// The task that the other request started.
         task_id: TaskId,
     },
-    /// The table failed.
+    /// The store failed.
     #[error(transparent)]
     Table(#[from] TableError),
     /// A queue failed.
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// The idempotency key was written by a newer version, and needs it.
+    /// The item of the idempotency key needs a newer reader.
     #[error(transparent)]
     Newer(NewerFormat),
 }
 
 impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
-    /// A client over this table, these queues, this clock.
+    /// A client with this store, these queues and this clock.
     pub fn new(table: T, queue: Q, runtime: A) -> Self {
         Self { engine: Engine::new(table, queue, runtime) }
     }
 
-    /// The moment it is, by the client's clock.
+    /// The current time, by the client's clock.
     pub fn now(&self) -> Timestamp {
         self.engine.now()
     }
 
-    /// Starts a task: checks the context, writes the task, sends a message for each step that waits for nothing.
+    /// Starts a task: validates the context, writes the task, and sends a message to each root.
     ///
-    /// With an idempotency key the same request starts the same task however often it is sent, and a start that
-    /// broke off is brought to its end.
+    /// With an idempotency key a repeated request starts one task only, and completes a start that broke off.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -120,8 +119,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             match found.newer {
                 None if same => {}
                 None => return Err(StartError::KeyUsed { key: found.key, task_id: found.task }),
-                // The newer version has started it. A start of that version that broke off, and what else its key may say of the
-                // request, is for that version alone.
+                // The newer version has started the task. Only that version may complete a start of its own that broke off.
                 Some(newer) if same && self.snapshot(found.task).await?.is_some() => {
                     return Ok(started_by(found.task, &newer));
                 }
@@ -146,16 +144,17 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         }
     }
 
-    /// The task with all of its steps, as far as it is understood ([`TaskSnapshot::newer`]); `None` where there is no such task.
+    /// Reads the task with all of its steps; `None` if it does not exist. A task that needs a newer reader is read as far as
+    /// possible ([`TaskSnapshot::newer`]).
     ///
     /// # Errors
-    /// The table's.
+    /// The store failed.
     pub async fn snapshot(&self, id: TaskId) -> Result<Option<TaskSnapshot>, TableError> {
         self.engine.shown(id).await
     }
 
-    /// The start that wrote this task may have ended before it had sent everything. What a worker has touched has
-    /// had its message.
+    /// Sends messages to the roots that are still pending, because the start that wrote this task may have broken off before
+    /// its sends. A root that a worker has claimed has had its message.
     async fn wake_untouched_roots(&self, id: TaskId) -> Result<(), EngineError> {
         let Some(snapshot) = self.engine.snapshot(id).await? else { return Ok(()) };
         let untouched =
@@ -165,13 +164,14 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     }
 }
 
-/// The start of a task that a newer version has started before. It goes on there, and can be followed all the same.
+/// The answer to the repeated start of a task that needs a newer reader. Only the newer version may act on the task, but it
+/// can be shown.
 fn started_by(task_id: TaskId, newer: &NewerFormat) -> Started {
-    tracing::error!(%task_id, code = NEWER_FORMAT, error = %newer, "started before, and not woken");
+    tracing::error!(%task_id, code = NEWER_FORMAT, error = %newer, "started before; no messages sent");
     Started { task_id, already_there: true }
 }
 
-/// Each of these steps gets its message.
+/// The messages of these steps.
 fn wake<'a>(task: TaskId, workflow: &str, steps: impl Iterator<Item = &'a StepPlan>) -> impl Iterator<Item = Due> {
     steps.map(move |step| Due::Send(Outgoing { workflow: workflow.to_owned(), message: step.message(task) }))
 }
@@ -186,8 +186,8 @@ impl From<EngineError> for StartError {
     }
 }
 
-/// SHA-256 over the workflow's name and the context, as hex. The version is left out: a deployment between two tries
-/// of one request does not make it another request.
+/// SHA-256 over the workflow's name and the context, as hex. It leaves out the version, so that a request is still the same
+/// after a deployment.
 fn request_hash(workflow: &Workflow, context: &str) -> String {
     let digest = Sha256::new_with_prefix(&workflow.id().name).chain_update([0]).chain_update(context).finalize();
     digest.iter().fold(String::with_capacity(64), |mut hex, byte| {

@@ -1,5 +1,5 @@
-//! What is done to a task from outside: each is one conditional write with an entry in the audit trail, and then sends
-//! which may be repeated. Should they be lost, the watchdog makes them.
+//! The actions of operators. Each is one conditional write, with an entry in the audit trail, followed by idempotent sends.
+//! The watchdog repeats sends that were lost.
 
 use super::Client;
 use crate::{
@@ -17,14 +17,14 @@ use crate::{
     runtime::{engine::Decision, error::EngineError},
 };
 
-/// Who does something to a task, and why. It goes into the task's audit trail.
+/// The actor of an action and the reason for it, for the task's audit trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
     who: String,
     why: String,
 }
 
-/// A name or a reason that cannot be kept.
+/// A name or a reason that is not valid for the audit trail.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} has to have 1 to {most} characters, and no control characters among them")]
 pub struct InvalidActor {
@@ -39,7 +39,7 @@ impl Actor {
     /// The longest reason, in characters.
     pub const MAX_WHY: usize = 500;
 
-    /// Somebody with a reason.
+    /// Makes an actor of a name and a reason.
     ///
     /// # Errors
     /// One of them is empty, too long, or has control characters in it.
@@ -55,40 +55,40 @@ impl Actor {
     }
 }
 
-/// Why nothing was done to a task.
+/// The reason why an action was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum ActionError {
-    /// There is no such task.
+    /// The task does not exist.
     #[error("there is no task {0}")]
     NotFound(TaskId),
-    /// Its plan has no such step.
+    /// The task's plan does not have the step.
     #[error("the task has no step `{0}`")]
     NoStep(String),
-    /// Its status does not allow it.
+    /// The task's status does not allow the action.
     #[error("cannot {} task in {status} status{}", verb(*.action), if .status.is_compensated() { ": it has been compensated" } else { "" })]
     Status {
-        /// What was to be done.
+        /// The action.
         action: ActionKind,
-        /// The status that was found.
+        /// The task's status.
         status: TaskStatus,
     },
-    /// The step's state does not allow it.
+    /// The step's state does not allow the action.
     #[error("cannot resolve step `{step}` in {state} state")]
     StepState {
         /// The step.
         step: String,
-        /// The state that was found.
+        /// The step's state.
         state: StepState,
     },
-    /// The step waits for others.
+    /// The step waits for other steps.
     #[error("cannot resolve step `{step}`: it waits for {}", .waits_for.join(", "))]
     NotReady {
         /// The step.
         step: String,
-        /// What it waits for.
+        /// The steps that are not done.
         waits_for: Vec<String>,
     },
-    /// Every attempt and every redrive is kept, and no more of them can be.
+    /// The audit trail, which keeps every attempt and every redrive, has no room for more.
     #[error(
         "cannot redrive: the audit trail of {of} has no room for more attempts; do by hand what failed, and resolve it"
     )]
@@ -99,13 +99,13 @@ pub enum ActionError {
     /// The result is larger than a step's item can hold.
     #[error("the result has {0} bytes; at most {max} can be kept", max = MAX_RESULT_BYTES)]
     ResultTooLarge(usize),
-    /// Others are changing the task all the time.
+    /// Conflicts with other writers persist.
     #[error("the task {0} keeps changing; try again")]
     KeepsChanging(TaskId),
-    /// The table or a queue failed. Where the write was made and a send failed, the watchdog makes the send.
+    /// The store or a queue failed. If the write took effect and a send failed, the watchdog repeats the send.
     #[error(transparent)]
     Engine(EngineError),
-    /// The task was written by a newer version, and needs it. Nothing was done.
+    /// The task needs a newer reader. Nothing was done.
     #[error(transparent)]
     Newer(NewerFormat),
 }
@@ -143,9 +143,8 @@ impl From<QueueError> for ActionError {
 }
 
 impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
-    /// Gives what failed in a task a fresh set of attempts, and wakes it: the failed steps of a task in `error`, the
-    /// failed compensation of one that is `compensating`. What completed is kept. Answers with the task as it stood
-    /// before.
+    /// Redrives a task: gives the failed steps of a task in `error`, or the failed compensation of a `compensating` task, a
+    /// fresh set of attempts and sends their messages. Completed steps keep their results. Returns the task as it was before.
     ///
     /// # Errors
     /// See [`ActionError`].
@@ -155,7 +154,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             if snapshot.task.state.on(TaskEvent::Redrive).is_none() || failed.is_empty() {
                 return Err(refused(ActionKind::Redrive, snapshot));
             }
-            // The items are read one after another: a task can be seen to have failed a moment before its step.
+            // A snapshot is not atomic: the task can be read as failed, but its step as it was before the failure.
             if failed.iter().any(|step| step.state != StepState::Error) {
                 return Ok(None);
             }
@@ -163,7 +162,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
                 return Err(ActionError::TrailFull { of });
             }
             let action = self.action(ActionKind::Redrive, None, actor);
-            // The messages name what the steps wait for; that is the same after the redrive.
+            // The messages name the dependencies of the steps, which the redrive does not change.
             let messages = failed.iter().map(|step| Due::Send(snapshot.message(&step.name)));
             let redrive = task::redrive(&snapshot.task, &failed, &action);
             Ok(redrive.map(|redrive| Settlement::of(redrive).then(messages)))
@@ -171,27 +170,28 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         .await
     }
 
-    /// Cancels a task: steps in flight come to their end, nothing new starts. What it has done is undone, unless its
-    /// workflow says `compensate: manual`. Answers with the status that this leads to.
+    /// Cancels a task: steps in flight come to their end, and no other step starts. The task is compensated, unless its
+    /// workflow says `compensate: manual`. Returns the new status.
     ///
     /// # Errors
     /// See [`ActionError`].
     pub async fn cancel(&self, id: TaskId, actor: &Actor) -> Result<TaskStatus, ActionError> {
         let action = self.action(ActionKind::Cancel, None, actor);
-        let undone = |snapshot: &TaskSnapshot| snapshot.task.plan.compensates_cancellation();
+        let compensates = |snapshot: &TaskSnapshot| snapshot.task.plan.compensates_cancellation();
         let snapshot = self
             .act(id, |snapshot| {
                 if snapshot.task.state.on(TaskEvent::Cancel).is_none() {
                     return Err(refused(ActionKind::Cancel, snapshot));
                 }
-                let to = if undone(snapshot) { Termination::Compensate(End::Cancelled) } else { Termination::Cancel };
+                let to =
+                    if compensates(snapshot) { Termination::Compensate(End::Cancelled) } else { Termination::Cancel };
                 Ok(Some(Settlement::of(task::close_or_compensate(id, to, &action)).then([Due::AdvanceCompensation])))
             })
             .await?;
-        Ok(if undone(&snapshot) { TaskStatus::Compensating } else { TaskStatus::Cancelled })
+        Ok(if compensates(&snapshot) { TaskStatus::Compensating } else { TaskStatus::Cancelled })
     }
 
-    /// Undoes what a task has done that has failed or was cancelled, now and whatever its workflow says.
+    /// Compensates a task that has failed or was cancelled, at once and whatever its workflow says.
     ///
     /// # Errors
     /// See [`ActionError`].
@@ -208,7 +208,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         compensated.await.map(drop)
     }
 
-    /// Declares a task done: steps in flight come to their end, nothing new starts, nothing is undone.
+    /// Declares a task done: steps in flight come to their end, no other step starts, and the task is not compensated.
     ///
     /// # Errors
     /// See [`ActionError`].
@@ -223,8 +223,8 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         resolved.await.map(drop)
     }
 
-    /// Puts a result, JSON as text, in the place of a step's or a compensation's, after which what depends on it runs.
-    /// It must be one's turn: all that the step waits for is done, and nobody is at it.
+    /// Resolves a step or a compensation with this result, JSON as text, after which its dependents run. Everything that it
+    /// waits for has to be done, and no worker may own it.
     ///
     /// # Errors
     /// See [`ActionError`].
@@ -245,7 +245,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             if record.state.on(StepEvent::Resolve).is_none() {
                 return Err(ActionError::StepState { step: step.to_owned(), state: record.state });
             }
-            // The step's own worker finds it done and dispatches from it.
+            // The step's own worker finds it done and dispatches its dependents.
             let message = Due::Send(snapshot.message(step));
             let resolve = task::resolve_step(&snapshot.task, record, result, &action);
             Ok(resolve.map(|resolve| Settlement::of(resolve).then([message])))
@@ -253,8 +253,8 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         resolved.await.map(drop)
     }
 
-    /// Does to a task what is decided of it as it stands. `None` is decided of one that was read in the middle of a
-    /// change. Answers with the task as it stood before.
+    /// Carries out the settlement that `decide` makes of a snapshot of the task. `decide` returns `None` for an inconsistent
+    /// snapshot. Returns the task as it was before.
     async fn act(
         &self,
         id: TaskId,
@@ -264,7 +264,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             let Some(snapshot) = snapshot else { return Decision::Leave(Err(ActionError::NotFound(id))) };
             match decide(&snapshot) {
                 Ok(Some(settlement)) => Decision::Settle(settlement, Ok(snapshot)),
-                Ok(None) => Decision::LookAgain,
+                Ok(None) => Decision::ReadAgain,
                 Err(error) => Decision::Leave(Err(error)),
             }
         });

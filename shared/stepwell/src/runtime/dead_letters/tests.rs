@@ -18,26 +18,26 @@ use serde_json::json;
 const SECOND: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(30);
 
-/// A task whose own messages are gone.
+/// A task whose own messages are lost.
 async fn task(harness: &Harness) -> TaskId {
     let task = harness.begin().await;
     harness.lose_messages();
     task
 }
 
-/// The queue gives up on a message of this step; answers when it is to come again, if at all.
-async fn bury(harness: &Harness, task: TaskId, step: &str) -> Option<Timestamp> {
+/// Delivers a dead letter of this step. Returns the time of its next delivery, if it is kept.
+async fn dead_letter(harness: &Harness, task: TaskId, step: &str) -> Option<Timestamp> {
     harness.put_message(DEAD_LETTERS, json!({ "task_id": task, "step": step }).to_string());
     harness.run_for(Duration::ZERO).await.unwrap();
     harness.memory().queue.next_due()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_whose_message_is_given_up_fails_and_with_it_the_task() {
+async fn dead_letter_fails_its_step_and_task() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[]], &[], "");
     let task = task(&harness).await;
-    assert_eq!(bury(&harness, task, "s0").await, None);
+    assert_eq!(dead_letter(&harness, task, "s0").await, None);
     let known = format!("received 1 times from an unknown queue, first sent at {}", harness.now());
     let snapshot = harness.snapshot(task).await.unwrap();
     let step = snapshot.step("s0").unwrap();
@@ -48,11 +48,11 @@ async fn a_step_whose_message_is_given_up_fails_and_with_it_the_task() {
     let why = error.message;
     let (what, step, who) = (ActionKind::DeadLetter, Some("s0".to_owned()), "dead_letters".to_owned());
     assert_eq!(snapshot.task.actions, [Action { at: harness.now(), what, step, who, why }]);
-    assert_eq!(log.lines("ERROR message=given up").len(), 1);
+    assert_eq!(log.lines("ERROR message=delivery exhausted").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_of_what_a_newer_version_wrote_is_sent_anew_and_not_given_up() {
+async fn dead_letter_of_a_newer_task_or_step_is_sent_again() {
     for is_step in [false, true] {
         let (log, _guard) = Log::new();
         let harness = graph(&[&[], &[0]], &[], "");
@@ -70,36 +70,36 @@ async fn a_letter_of_what_a_newer_version_wrote_is_sent_anew_and_not_given_up() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_that_somebody_is_at_is_waited_for() {
+async fn dead_letter_of_a_leased_step_waits_for_the_end_of_the_lease() {
     let harness = graph(&[&[]], &[], "");
     let task = task(&harness).await;
     let lease = harness.memory().claim(task, "s0").await;
-    assert_eq!(bury(&harness, task, "s0").await, Some(lease.until + SECOND));
+    assert_eq!(dead_letter(&harness, task, "s0").await, Some(lease.until + SECOND));
     assert_eq!(harness.step(task, "s0").state, StepState::InProgress);
     harness.memory().runtime.wait_until(lease.until).await;
     harness.lose_messages();
-    assert_eq!(bury(&harness, task, "s0").await, Some(lease.until + SECOND), "a lease holds to its end");
+    assert_eq!(dead_letter(&harness, task, "s0").await, Some(lease.until + SECOND), "a lease holds to its end");
     harness.run_for(SECOND).await.unwrap();
     assert_eq!((harness.step(task, "s0").state, harness.memory().queue.next_due()), (StepState::Error, None));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_given_up_step_may_have_done_is_undone() {
+async fn step_failed_by_a_dead_letter_is_compensated() {
     let harness = graph(&[&[]], &[0], "");
     let task = task(&harness).await;
     harness.memory().claim(task, "s0").await;
     harness.skip(LEASE + SECOND).await;
-    bury(&harness, task, "s0").await;
+    dead_letter(&harness, task, "s0").await;
     assert_eq!(harness.woken(), ["s0", "u0"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_on_which_nothing_hangs_is_let_go() {
+async fn dead_letter_of_a_waiting_or_ended_step_is_dropped() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[], &[0]], &[], "");
     let untouched = async |task: TaskId, step: &str| {
         let before = harness.snapshot(task).await.unwrap();
-        assert_eq!(bury(&harness, task, step).await, None, "{step}");
+        assert_eq!(dead_letter(&harness, task, step).await, None, "{step}");
         assert_eq!(harness.snapshot(task).await.unwrap(), before, "{step}");
     };
     let waiting = task(&harness).await;
@@ -114,11 +114,11 @@ async fn a_letter_on_which_nothing_hangs_is_let_go() {
         untouched(ended, "s0").await;
     }
     assert_eq!(harness.undeliverable(), []);
-    assert_eq!(log.lines("WARN message=a dead letter that nothing hangs on").len(), 8);
+    assert_eq!(log.lines("WARN message=a dead letter with no effect is dropped").len(), 8);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_that_belongs_to_nothing_is_kept_with_the_reason() {
+async fn dead_letter_of_no_step_is_kept_as_undeliverable_with_the_reason() {
     let harness = graph(&[&[]], &[], "");
     let task = task(&harness).await;
     let letter = |task: TaskId, step: &str| json!({ "task_id": task, "step": step }).to_string();
@@ -137,12 +137,12 @@ async fn a_letter_that_belongs_to_nothing_is_kept_with_the_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_that_cannot_be_worked_comes_again_the_later_the_more_often_it_has_come() {
+async fn dead_letter_comes_back_after_a_growing_wait_if_a_call_fails() {
     let harness = graph(&[&[]], &[], "");
     let task = task(&harness).await;
     let start = harness.now();
     harness.fail_call("load_all", [FailureKind::Unavailable; 2]);
-    assert_eq!(bury(&harness, task, "s0").await, Some(start + SECOND));
+    assert_eq!(dead_letter(&harness, task, "s0").await, Some(start + SECOND));
     harness.run_for(SECOND).await.unwrap();
     assert_eq!(harness.memory().queue.next_due(), Some(start + 3 * SECOND));
     harness.run_for(2 * SECOND).await.unwrap();
@@ -150,13 +150,13 @@ async fn a_letter_that_cannot_be_worked_comes_again_the_later_the_more_often_it_
 
     let start = harness.now();
     harness.fail_call("reject", [FailureKind::Refused]);
-    assert_eq!(bury(&harness, TaskId::new(), "s0").await, Some(start + SECOND));
+    assert_eq!(dead_letter(&harness, TaskId::new(), "s0").await, Some(start + SECOND));
     harness.run_for(SECOND).await.unwrap();
     assert_eq!(harness.undeliverable().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_of_a_step_that_keeps_changing_comes_again_soon() {
+async fn dead_letter_comes_back_soon_after_persistent_conflicts() {
     let harness = graph(&[&[]], &[], "");
     let task = task(&harness).await;
     for _ in 0..20 {
@@ -166,14 +166,14 @@ async fn a_letter_of_a_step_that_keeps_changing_comes_again_soon() {
             memory.apply(&step::release(&lease)).await.unwrap();
         });
     }
-    // Its reader has waited for 1.275 s in all between its tries.
+    // The reader has waited for 1.275 s in all between its tries.
     let due = harness.now() + Duration::from_millis(1_275) + SECOND;
-    assert_eq!(bury(&harness, task, "s0").await, Some(due));
+    assert_eq!(dead_letter(&harness, task, "s0").await, Some(due));
     assert_eq!(harness.step(task, "s0").state, StepState::Pending);
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_letters_that_are_not_done_with_are_kept() {
+async fn batch_keeps_only_dead_letters_of_leased_steps() {
     let harness = graph(&[&[]], &[], "");
     let task = task(&harness).await;
     harness.memory().claim(task, "s0").await;

@@ -1,5 +1,5 @@
-//! What a newer version has written, in the hands of this one: acted on where it allows that, else shown and left alone. And
-//! tasks that change while they are decided on.
+//! Items of newer formats: this version acts on them if `needs` allows it, and only shows them otherwise. And conflicts during
+//! compare-and-set.
 
 use super::*;
 use crate::{
@@ -30,7 +30,7 @@ fn items<const N: usize>(harness: &Harness, keys: &[Key; N]) -> [Item; N] {
     keys.each_ref().map(|key| harness.memory().store.item(key))
 }
 
-/// Each of these steps' queues hands out a message, and has to keep it.
+/// Delivers a message to each of these steps, and checks that it is kept.
 async fn is_kept(harness: &Harness, task: TaskId, steps: &[&str]) {
     harness.lose_messages();
     for step in steps {
@@ -49,7 +49,7 @@ async fn watch(harness: &Harness) -> WatchdogReport {
 }
 
 #[tokio::test(start_paused = true)]
-async fn field_that_is_not_known_stays_where_the_item_lets_this_version_act() {
+async fn unknown_field_stays_in_an_item_that_this_version_may_act_on() {
     let harness = graph(&[&[]], &[], "");
     let task = harness.begin().await;
     let keys = [Key::Task(task), step(task, "s0")];
@@ -61,11 +61,11 @@ async fn field_that_is_not_known_stays_where_the_item_lets_this_version_act() {
     }
 }
 
-#[test_case("pending", TaskStatus::Pending; "in a state that is known")]
-#[test_case("error", TaskStatus::Error; "in a state in which it could be retried")]
-#[test_case("suspended", TaskStatus::Pending; "in a state that is not known")]
+#[test_case("pending", TaskStatus::Pending; "in a known state")]
+#[test_case("error", TaskStatus::Error; "in a state that allows a redrive")]
+#[test_case("suspended", TaskStatus::Pending; "in an unknown state")]
 #[tokio::test(start_paused = true)]
-async fn newer_task_is_shown_and_left_alone(word: &str, shown: TaskStatus) {
+async fn newer_task_is_shown_but_not_acted_on(word: &str, shown: TaskStatus) {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[], &[0]], &[0], "");
     let task = harness.begin().await;
@@ -107,12 +107,12 @@ async fn newer_task_is_shown_and_left_alone(word: &str, shown: TaskStatus) {
     let alarms = log.lines(&alarm);
     assert!(
         alarms.len() == 2 && alarms.iter().all(|line| line.starts_with("ERROR")),
-        "of the worker and the watchdog: {alarms:?}"
+        "one of the worker and one of the watchdog: {alarms:?}"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn newer_step_is_not_claimed_and_its_task_is_left_alone() {
+async fn newer_step_is_not_claimed_and_its_task_is_not_acted_on() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[], &[0]], &[], "");
     let task = harness.begin().await;
@@ -123,11 +123,11 @@ async fn newer_step_is_not_claimed_and_its_task_is_left_alone() {
     assert!(matches!(harness.client().cancel(task, &actor()).await, Err(ActionError::Newer(_))));
     watch(&harness).await;
     assert_eq!(items(&harness, &keys), before);
-    assert_eq!(log.lines(NEWER_FORMAT).len(), 3, "the one that waits for it does not run either");
+    assert_eq!(log.lines(NEWER_FORMAT).len(), 3, "its dependent does not run either");
 }
 
 #[tokio::test(start_paused = true)]
-async fn step_does_not_fail_in_a_task_that_has_become_newer_while_it_ran() {
+async fn step_does_not_fail_if_its_task_became_newer_meanwhile() {
     let harness = Arc::new(graph(&[&[]], &[], ""));
     let task = harness.begin().await;
     harness.fail("s0", [no()]);
@@ -136,10 +136,14 @@ async fn step_does_not_fail_in_a_task_that_has_become_newer_while_it_ran() {
     harness.run_for(Duration::ZERO).await.unwrap();
     assert!(harness.memory().queue.holds_any_of(task), "the message is kept");
     let states = (harness.state(task), harness.step(task, "s0").state);
-    assert_eq!(states, (TaskState::Running, StepState::InProgress), "neither without the other");
+    assert_eq!(
+        states,
+        (TaskState::Running, StepState::InProgress),
+        "the step and the task fail together or not at all"
+    );
 }
 
-/// How often it was looked at the task, how it went, and how long it took.
+/// The number of reads of the task, whether it was settled, and the time it took.
 async fn settled(decide: impl Fn(u32) -> Decision<()>) -> (u32, bool, Duration) {
     let memory = Memory::new(VirtualClock::new());
     let engine = Engine { store: memory.clone(), queue: memory.clone(), runtime: memory.runtime };
@@ -153,10 +157,10 @@ async fn settled(decide: impl Fn(u32) -> Decision<()>) -> (u32, bool, Duration) 
 }
 
 #[tokio::test(start_paused = true)]
-async fn task_that_changes_is_looked_at_again_after_a_wait_that_grows_and_in_the_end_given_up() {
+async fn compare_and_set_retries_with_growing_waits_up_to_the_maximum() {
     // Half of 10, 20, 40 and 80 ms; then of 160 each time.
     let ms = Duration::from_millis;
-    let leave_at = |look: u32| move |number| if number < look { Decision::LookAgain } else { Decision::Leave(()) };
+    let leave_at = |look: u32| move |number| if number < look { Decision::ReadAgain } else { Decision::Leave(()) };
     assert_eq!(settled(leave_at(1)).await, (1, true, ms(0)));
     assert_eq!(settled(leave_at(2)).await, (2, true, ms(5)));
     assert_eq!(settled(leave_at(6)).await, (6, true, ms(5 + 10 + 20 + 40 + 80)));

@@ -3,7 +3,7 @@ use crate::{
     FailureKind,
     core::{record::Outcome, state::TaskState},
     testing::{
-        Death, Harness, StepFault, VirtualClock,
+        CrashAt, Harness, StepFault, VirtualClock,
         fixtures::staged::{actor, busy, graph, no},
     },
 };
@@ -11,15 +11,15 @@ use std::{sync::Arc, time::Duration};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// When something was done to the task by itself, in whole minutes after its start.
-fn by_itself(harness: &Harness, id: TaskId, what: ActionKind) -> Vec<u64> {
+/// The times of the engine's own actions of this kind, in whole minutes after the task's start.
+fn engine_actions(harness: &Harness, id: TaskId, what: ActionKind) -> Vec<u64> {
     let actions = harness.memory().store.with_task(id, |task| task.actions.clone()).unwrap();
-    let these = actions.into_iter().filter(|action| action.what == what && action.who == ITSELF);
+    let these = actions.into_iter().filter(|action| action.what == what && action.who == ENGINE_ACTOR);
     these.map(|action| action.at.since(VirtualClock::START).as_secs() / 60).collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_done_is_undone_in_reverse_and_one_after_the_other() {
+async fn done_steps_are_compensated_in_reverse_one_after_another() {
     for whole in [true, false] {
         let harness = graph(&[&[], &[0], &[1], &[2]], &[0, 1, 2, 3], "");
         let harness = if whole { harness } else { harness.call_by_call() };
@@ -29,8 +29,8 @@ async fn what_was_done_is_undone_in_reverse_and_one_after_the_other() {
         assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
         assert_eq!(harness.woken(), ["s0", "s1", "s2", "u2", "u1", "u0"]);
         assert_eq!(harness.step(task, "s3").state, StepState::Cancelled);
-        assert_eq!(harness.now(), VirtualClock::START, "each woke the next");
-        assert_eq!(by_itself(&harness, task, ActionKind::Compensate), [0]);
+        assert_eq!(harness.now(), VirtualClock::START, "each sends the message of the next");
+        assert_eq!(engine_actions(&harness, task, ActionKind::Compensate), [0]);
     }
 }
 
@@ -44,7 +44,7 @@ fn cancelled_before(harness: &Arc<Harness>, call: &str, task: TaskId) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_step_in_flight_is_waited_for_and_sets_the_undoing_going_however_it_ends() {
+async fn compensation_waits_for_the_step_in_flight_and_begins_whatever_its_outcome() {
     for (call, fault, seconds) in [("complete", None, 0), ("fail", Some(no()), 0), ("retry_later", Some(busy()), 1)] {
         let harness = Arc::new(graph(&[&[]], &[0], ""));
         harness.fail("s0", fault);
@@ -61,9 +61,9 @@ async fn the_step_in_flight_is_waited_for_and_sets_the_undoing_going_however_it_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_whose_worker_died_is_closed_when_its_lease_is_over() {
+async fn step_of_a_dead_worker_is_closed_after_its_lease() {
     let harness = graph(&[&[]], &[0], "");
-    harness.kill("s0", [Death::Before("complete")]);
+    harness.crash("s0", [CrashAt::Before("complete")]);
     let task = harness.begin().await;
     harness.run_for(Duration::ZERO).await.unwrap();
     harness.client().cancel(task, &actor()).await.unwrap();
@@ -76,17 +76,17 @@ async fn a_step_whose_worker_died_is_closed_when_its_lease_is_over() {
     );
     let step = harness.step(task, "s0");
     assert_eq!((step.state, step.attempts[0].outcome), (StepState::Cancelled, Outcome::Lost));
-    // The lease is over after 35 s, and the watchdog looks a minute after the cancellation.
+    // The lease ends after 35 s, and the watchdog inspects the task a minute after the cancellation.
     assert_eq!(harness.now().since(cancelled_at), MINUTE);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_that_was_redriven_while_the_task_was_read_is_waited_for_before_anything_is_undone() {
+async fn compensation_waits_for_a_step_redriven_during_the_read_of_the_task() {
     let harness = Arc::new(graph(&[&[]], &[0], ""));
     harness.fail("s0", [no()]);
     let (task, there) = (harness.begin().await, harness.clone());
-    // The first to read the whole task is the worker, after the step has failed. Its steps are read before, itself after
-    // somebody has retried it, somebody else has claimed the step, and it was cancelled.
+    // The first read of the whole task is the worker's, after the step has failed. It reads the steps, then an operator
+    // redrives the task, a worker claims the step, an operator cancels the task, and then it reads the task's item.
     harness.meanwhile("load_all", async move {
         there.client().redrive(task, &actor()).await.unwrap();
         there.memory().claim(task, "s0").await;
@@ -97,31 +97,35 @@ async fn a_step_that_was_redriven_while_the_task_was_read_is_waited_for_before_a
         (harness.step(task, "s0").state, harness.state(task)),
         (StepState::InProgress, TaskState::Compensating(End::Cancelled))
     );
-    assert_eq!(harness.woken(), ["s0", "s0"], "the start's message and the retry's, and no compensation's");
+    assert_eq!(
+        harness.woken(),
+        ["s0", "s0"],
+        "the messages of the start and of the redrive, and none of a compensation"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_have_passed_is_redriven_by_itself_after_1_2_and_4_minutes_and_then_undone() {
+async fn engine_redrives_transient_failures_after_1_2_and_4_minutes_and_then_compensates() {
     let harness = graph(&[&[]], &[0], "redrives: 3,");
     harness.fail("s0", std::iter::repeat_n(busy(), 12));
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
     let snapshot = harness.snapshot(task).await.unwrap();
     let attempts = &snapshot.step("s0").unwrap().attempts;
-    // Of the three attempts of a set the last one's end is the task's failure.
+    // The task fails at the end of the last of the three attempts of a set.
     let failures = attempts.iter().skip(2).step_by(3).map(|attempt| attempt.finished_at.unwrap());
     let redrives =
-        snapshot.task.actions.iter().filter(|action| action.what == ActionKind::Redrive && action.who == ITSELF);
+        snapshot.task.actions.iter().filter(|action| action.what == ActionKind::Redrive && action.who == ENGINE_ACTOR);
     let waits: Vec<u64> =
         redrives.zip(failures).map(|(redrive, failed)| redrive.at.since(failed).as_secs() / 60).collect();
     assert_eq!(waits, [1, 2, 4]);
-    assert_eq!(by_itself(&harness, task, ActionKind::Compensate).len(), 1);
+    assert_eq!(engine_actions(&harness, task, ActionKind::Compensate).len(), 1);
     assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
     assert_eq!(harness.step(task, "s0").attempts.len(), 12);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_whose_message_is_not_sent_is_made_good_by_the_watchdog() {
+async fn watchdog_sends_the_message_of_a_redrive_whose_send_failed() {
     let harness = graph(&[&[]], &[], "redrives: 1,").call_by_call();
     harness.fail("s0", [busy(), busy(), busy()]);
     let task = harness.begin().await;
@@ -134,13 +138,13 @@ async fn a_restart_whose_message_is_not_sent_is_made_good_by_the_watchdog() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_task_waits_for_a_retry_as_long_as_its_file_says() {
+async fn failed_task_waits_for_a_redrive_before_it_is_compensated() {
     let harness = graph(&[&[]], &[0], "compensate_after_seconds: 600,");
     harness.fail("s0", [no()]);
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
     assert_eq!(
-        (harness.state(task), by_itself(&harness, task, ActionKind::Compensate)),
+        (harness.state(task), engine_actions(&harness, task, ActionKind::Compensate)),
         (TaskState::Compensated(End::Error), vec![10])
     );
 
@@ -154,7 +158,7 @@ async fn a_failed_task_waits_for_a_retry_as_long_as_its_file_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_failed_is_left_as_it_is_where_its_file_says_so_until_somebody_undoes_it() {
+async fn failed_task_is_compensated_only_on_request_if_its_policy_says_so() {
     for head in ["compensate: on_cancel,", "compensate: manual,"] {
         let harness = graph(&[&[], &[0]], &[0, 1], head);
         harness.fail("s1", [no()]);
@@ -173,7 +177,7 @@ async fn what_failed_is_left_as_it_is_where_its_file_says_so_until_somebody_undo
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_task_that_is_left_as_it_is_can_be_undone_later() {
+async fn task_cancelled_without_compensation_can_be_compensated_later() {
     let harness = graph(&[&[], &[0]], &[0], "compensate: manual,");
     let task = harness.begin().await;
     harness.run_until(task, |snapshot| snapshot.step("s0").unwrap().state.is_done()).await.unwrap();
@@ -189,7 +193,7 @@ async fn a_cancelled_task_that_is_left_as_it_is_can_be_undone_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_compensation_that_fails_for_good_holds_up_the_others_until_it_is_retried() {
+async fn failed_compensation_blocks_the_next_until_it_is_redriven() {
     let harness = graph(&[&[], &[0]], &[0, 1], "");
     harness.fail("s1", [no()]);
     harness.fail("u1", [StepFault::Panic, no()]);
@@ -209,7 +213,7 @@ async fn a_compensation_that_fails_for_good_holds_up_the_others_until_it_is_retr
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_compensation_that_somebody_is_at_is_not_woken_again() {
+async fn leased_compensation_gets_no_second_message() {
     let harness = graph(&[&[]], &[0], "");
     harness.fail("s0", [no()]);
     let task = harness.begin().await;

@@ -20,14 +20,14 @@ use uuid::Uuid;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The watchdog looks at what is due, and may look at so many tasks.
+/// Runs the watchdog with a budget of this many tasks.
 async fn watch(harness: &Harness, tasks: usize) -> WatchdogReport {
     let clock = harness.memory().runtime.clone();
     let watchdog = Watchdog::new(harness.ports(), harness.ports(), clock);
     watchdog.run(RunBudget { until: harness.now() + MINUTE, tasks }).await.unwrap()
 }
 
-/// What it has done a minute later.
+/// Runs the watchdog a minute later.
 async fn minute(harness: &Harness) -> WatchdogReport {
     harness.skip(MINUTE).await;
     watch(harness, 1_000).await
@@ -38,7 +38,7 @@ fn listed(harness: &Harness, task: TaskId) -> (IndexPartition, Timestamp) {
     (place.listing, place.at)
 }
 
-/// Writes a task into this part of the index without sending its messages.
+/// Writes a task into this shard of the index without sending its messages.
 fn written(harness: &Harness, shard: u8, number: u64) -> Id {
     let (workflow, low) = (workflow(&[&[]], &[], ""), 0x8000_0000_0000_0000 | (number << 8) | u64::from(shard));
     let id = Id::from(Uuid::from_u64_pair(0x0190_0000_0000_7000, low));
@@ -49,7 +49,7 @@ fn written(harness: &Harness, shard: u8, number: u64) -> Id {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_whose_messages_are_lost_is_woken_after_a_minute() {
+async fn lost_messages_are_sent_again_after_a_minute() {
     let harness = graph(&[&[], &[]], &[], "");
     let task = harness.begin().await;
     harness.lose_messages();
@@ -62,13 +62,13 @@ async fn a_task_whose_messages_are_lost_is_woken_after_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_stays_asleep_is_woken_less_and_less_often() {
+async fn interval_between_messages_to_a_quiet_task_grows() {
     let harness = graph(&[&[]], &[], "");
     harness.begin().await;
     let mut woken = Vec::new();
     for minute_ in 1..=60_u32 {
         let report = minute(&harness).await;
-        assert_eq!((report.sent, report.failed), (report.looked_at, 0), "the message is missing at each look");
+        assert_eq!((report.sent, report.failed), (report.looked_at, 0), "the message is missing at each inspection");
         woken.extend((report.looked_at > 0).then_some(minute_));
     }
     assert_eq!(woken, [1, 2, 4, 8, 16, 32]);
@@ -76,20 +76,20 @@ async fn a_task_that_stays_asleep_is_woken_less_and_less_often() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_nothing_more_is_not_looked_at_any_more() {
+async fn failed_task_without_running_branches_is_not_inspected_any_more() {
     let harness = graph(&[&[], &[]], &[], "");
     harness.fail("s0", [no()]);
     let task = harness.begin().await;
     harness.run_for(SECOND).await.unwrap();
     let failed_at = harness.snapshot(task).await.unwrap().task.finished_at.unwrap();
-    assert_eq!(listed(&harness, task), (IndexPartition::Compensating, failed_at + MINUTE), "the other one went on");
+    assert_eq!(listed(&harness, task), (IndexPartition::Compensating, failed_at + MINUTE), "the other branch went on");
     assert_eq!(minute(&harness).await, WatchdogReport { looked_at: 1, ..WatchdogReport::default() });
     assert_eq!(listed(&harness, task), (IndexPartition::Error, failed_at));
     assert_eq!(minute(&harness).await, WatchdogReport::default());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_takes_page_after_page_until_it_comes_to_its_bounds() {
+async fn run_reads_pages_until_its_budget_is_used_up() {
     let harness = graph(&[&[]], &[], "");
     for number in 0..60 {
         written(&harness, 0, number);
@@ -97,7 +97,7 @@ async fn a_run_takes_page_after_page_until_it_comes_to_its_bounds() {
     written(&harness, 1, 0);
     harness.skip(MINUTE).await;
     let bounded = watch(&harness, 10).await;
-    assert_eq!((bounded.looked_at, bounded.unfinished), (25, true), "the rest of a page is looked at");
+    assert_eq!((bounded.looked_at, bounded.unfinished), (25, true), "the rest of a page is inspected");
     let rest = watch(&harness, 1_000).await;
     assert_eq!((rest.looked_at, rest.sent, rest.unfinished), (36, 36, false));
 
@@ -111,11 +111,11 @@ async fn a_run_takes_page_after_page_until_it_comes_to_its_bounds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_part_of_the_index_comes_first_each_minute() {
+async fn another_shard_of_the_index_comes_first_each_minute() {
     let harness = graph(&[&[]], &[], "");
     let tasks: Vec<Id> = (0..IndexPartition::SHARDS).map(|shard| written(&harness, shard, 0)).collect();
     let due = harness.now() + MINUTE;
-    // The pending tasks' parts come before those of the compensating ones.
+    // The shards of pending tasks come before those of compensating tasks.
     let first = |now: Timestamp| usize::try_from(now.as_seconds() / 60 % 32).unwrap();
     harness.skip(MINUTE).await;
     while first(harness.now()) != 3 {
@@ -130,7 +130,7 @@ async fn another_part_of_the_index_comes_first_each_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn however_many_tasks_are_newer_they_keep_it_from_no_other() {
+async fn newer_tasks_do_not_use_up_the_budget() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[]], &[], "");
     let newer: Vec<Id> = (0..60).map(|number| written(&harness, 0, number)).collect();
@@ -140,14 +140,14 @@ async fn however_many_tasks_are_newer_they_keep_it_from_no_other() {
     let due = newer.iter().map(|task| listed(&harness, *task)).collect::<Vec<_>>();
     harness.skip(MINUTE).await;
     let expected = WatchdogReport { looked_at: 1, sent: 1, newer: 60, ..WatchdogReport::default() };
-    assert_eq!(watch(&harness, 10).await, expected, "with a bound of ten tasks");
+    assert_eq!(watch(&harness, 10).await, expected, "with a budget of ten tasks");
     assert_eq!(listed(&harness, behind).1, harness.now() + MINUTE);
-    assert!(newer.iter().map(|task| listed(&harness, *task)).eq(due), "each stays where its own watchdog looks for it");
-    assert_eq!(log.lines("ERROR message=not looked at").len(), 1, "one line keeps the alarm on");
+    assert!(newer.iter().map(|task| listed(&harness, *task)).eq(due), "each keeps its position for the newer watchdog");
+    assert_eq!(log.lines("ERROR message=not inspected").len(), 1, "one line keeps the alarm on");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_cannot_be_looked_at_stands_in_nobodys_way() {
+async fn task_whose_inspection_fails_does_not_block_others() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[]], &[], "");
     let tasks = [written(&harness, 0, 0), written(&harness, 0, 1)];
@@ -157,11 +157,11 @@ async fn a_task_that_cannot_be_looked_at_stands_in_nobodys_way() {
         watch(&harness, 10).await,
         WatchdogReport { looked_at: 2, sent: 1, failed: 1, ..WatchdogReport::default() }
     );
-    // They are looked at side by side, so either may have met the failure.
+    // They are inspected concurrently, so the failure may have been that of either.
     let mut moments = tasks.map(|task| listed(&harness, task).1.since(harness.now()));
     moments.sort_unstable();
     assert_eq!(moments, [MINUTE, 5 * MINUTE]);
-    assert_eq!(log.lines("ERROR message=the task could not be looked at").len(), 1);
+    assert_eq!(log.lines("ERROR message=the inspection of the task failed").len(), 1);
     for task in tasks {
         harness.run(task).await.unwrap();
     }
@@ -173,27 +173,27 @@ async fn a_task_that_cannot_be_looked_at_stands_in_nobodys_way() {
     harness.fail_call("move_in_index", [FailureKind::Unavailable]);
     let report = minute(&harness).await;
     assert_eq!((report.failed, listed(&harness, broken)), (1, (IndexPartition::Pending, due)), "it is still due");
-    assert_eq!(log.lines("ERROR message=nor could it be listed for later").len(), 1);
+    assert_eq!(log.lines("ERROR message=the task could not be listed for later").len(), 1);
     assert_eq!(harness.run(broken).await.unwrap().status(), TaskStatus::Complete);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_somebody_does_to_a_task_while_it_is_looked_at_is_not_undone() {
+async fn action_during_an_inspection_is_not_overwritten() {
     let (log, _guard) = Log::new();
-    let listed_anew = || log.lines("DEBUG message=listed anew by somebody else meanwhile").len();
+    let moved = || log.lines("DEBUG message=moved in the index by another process meanwhile").len();
     let harness = Arc::new(graph(&[&[]], &[], ""));
     let (task, there) = (harness.begin().await, harness.clone());
     harness.meanwhile("move_in_index", async move { there.client().resolve(task, &actor()).await.unwrap() });
     let report = minute(&harness).await;
     assert_eq!((report.looked_at, report.failed), (1, 0));
     assert_eq!(listed(&harness, task), (IndexPartition::ResolvedManually, harness.now()));
-    assert_eq!(listed_anew(), 1);
+    assert_eq!(moved(), 1);
     harness.begin().await;
-    assert_eq!((minute(&harness).await.looked_at, listed_anew()), (1, 1));
+    assert_eq!((minute(&harness).await.looked_at, moved()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_is_gone_when_it_is_looked_at_is_passed_over() {
+async fn task_deleted_during_a_run_is_skipped() {
     let harness = graph(&[&[]], &[], "");
     let (task, store) = (harness.begin().await, harness.memory().store.clone());
     harness.meanwhile("load_all", async move {
@@ -204,11 +204,11 @@ async fn a_task_that_is_gone_when_it_is_looked_at_is_passed_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_compensation_that_nobody_goes_on_with_is_brought_on() {
+async fn interrupted_compensation_is_advanced_by_the_watchdog() {
     let harness = graph(&[&[]], &[0], "").call_by_call();
     harness.fail("s0", [no()]);
     harness.fail_call("order_compensations", [FailureKind::Unavailable; 2]);
-    harness.kill("s0", [crate::testing::Death::After("fail")]);
+    harness.crash("s0", [crate::testing::CrashAt::After("fail")]);
     let task = harness.begin().await;
     harness.run_for(SECOND).await.unwrap();
     harness.lose_messages();
@@ -225,7 +225,7 @@ async fn a_compensation_that_nobody_goes_on_with_is_brought_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_failed_beside_a_step_that_is_then_done_by_hand_is_redriven() {
+async fn transient_failure_is_redriven_after_the_permanent_one_was_resolved() {
     let harness = graph(&[&[], &[]], &[], "redrives: 1,");
     harness.fail("s0", [no()]);
     harness.fail("s1", [busy(), busy(), busy()]);
@@ -239,7 +239,7 @@ async fn what_failed_beside_a_step_that_is_then_done_by_hand_is_redriven() {
         looks
     };
     assert!(looks(5).await > 0);
-    assert_eq!(looks(60).await, 0, "one of them failed for good, so nothing more happens by itself");
+    assert_eq!(looks(60).await, 0, "one of them failed for good, so the engine has nothing more to do");
     harness.client().resolve_step(task, "s0", "{}", &actor()).await.unwrap();
     let report = minute(&harness).await;
     assert_eq!((report.looked_at, report.recovered), (1, 1));
@@ -248,7 +248,7 @@ async fn what_failed_beside_a_step_that_is_then_done_by_hand_is_redriven() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_compensation_that_failed_calls_for_people_at_least_once_an_hour_until_they_have_come() {
+async fn failed_compensation_is_logged_at_least_hourly_until_it_is_resolved() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[]], &[0], "");
     let calls = || log.lines(&format!("ERROR message={}", recovery::COMPENSATION_FAILED));
@@ -264,7 +264,7 @@ async fn a_compensation_that_failed_calls_for_people_at_least_once_an_hour_until
         for _ in 0..61 {
             minute(&harness).await;
         }
-        assert!(calls().len() > before, "nobody was called in hour {hour}");
+        assert!(calls().len() > before, "nothing was logged in hour {hour}");
     }
 
     harness.client().resolve_step(task, "u0", "{}", &actor()).await.unwrap();

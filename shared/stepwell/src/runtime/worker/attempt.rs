@@ -1,4 +1,4 @@
-//! Running the handler once, and what follows from how it went.
+//! Runs the handler once, and decides whether there is a retry.
 
 use crate::{
     core::{backoff::Backoff, codes::EngineCode, limits::MAX_RESULT_BYTES},
@@ -7,18 +7,18 @@ use crate::{
 use futures::FutureExt;
 use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 
-/// What follows from an error.
+/// The consequence of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Another attempt, after this wait.
+    /// There is a retry after this wait.
     RetryIn(Duration),
-    /// No other attempt.
+    /// The step fails.
     Fail,
 }
 
-/// Whether there is to be another attempt, and when.
+/// Decides whether there is a retry, and when.
 ///
-/// `attempt` is the number of the failed attempt among those that count, from 1; `random` a random number in `0.0..1.0`.
+/// `attempt` is the number of the failed attempt among those that count, from 1. `random` is a random number in `0.0..1.0`.
 pub(super) fn verdict(error: &StepError, attempt: u32, max_attempts: u32, backoff: &Backoff, random: f64) -> Verdict {
     match error.kind {
         ErrorKind::Retryable { retry_after } if attempt < max_attempts => {
@@ -28,10 +28,10 @@ pub(super) fn verdict(error: &StepError, attempt: u32, max_attempts: u32, backof
     }
 }
 
-/// Runs the handler under its timeout, with panics caught; answers with its output as JSON.
+/// Runs the handler under its timeout, with panics caught. Returns its output as JSON.
 pub(super) async fn run<S: Step>(step: &S, data: &TaskData, context: &StepContext) -> Result<String, StepError> {
     let limit = context.time_left();
-    // How the input is read and the output written is the step author's code too.
+    // Reading the input and writing the output is the step author's code, too.
     let handler = AssertUnwindSafe(async {
         let output = step.run(S::Input::from_data(data)?, context).await?;
         serde_json::to_string(&output).map_err(|error| {
@@ -73,9 +73,9 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    struct Leaves<F>(F);
+    struct ReturnsValueOf<F>(F);
 
-    impl<F: Fn() -> Value + Send + Sync> Step for Leaves<F> {
+    impl<F: Fn() -> Value + Send + Sync> Step for ReturnsValueOf<F> {
         type Input = Context<Value>;
         type Output = Value;
 
@@ -84,9 +84,9 @@ mod tests {
         }
     }
 
-    /// How a step stands after its handler has run so.
+    /// The state and error of a step after a run of this handler.
     async fn after(handler: impl Fn() -> Value + Send + Sync + 'static) -> (StepState, Option<Failure>) {
-        let harness = graph(&[&[]], &[], "").with("s0", Leaves(handler));
+        let harness = graph(&[&[]], &[], "").with("s0", ReturnsValueOf(handler));
         let task = harness.begin().await;
         harness.run_for(Duration::ZERO).await.unwrap();
         let step = harness.step(task, "s0");
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_result_may_be_as_large_as_is_said_and_no_larger() {
+    async fn result_is_limited_to_max_result_bytes() {
         let quotes = 2;
         let largest = MAX_RESULT_BYTES - quotes;
         assert_eq!(after(move || json!("a".repeat(largest))).await, (StepState::Complete, None));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_handler_panicked_with_is_in_the_trail() {
+    async fn panic_message_is_the_error_of_the_attempt() {
         for handler in [|| panic!("a text"), || panic!("{}", "a text".to_owned())] as [fn() -> Value; 2] {
             let (state, error) = after(handler).await;
             let error = error.unwrap();
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_counts_the_first_attempt() {
+    fn max_attempts_counts_the_first_attempt() {
         let error = retryable("BUSY", "");
         let backoff = Backoff::default();
         assert_eq!(verdict(&error, 1, 3, &backoff, 0.5), Verdict::RetryIn(Duration::from_secs(1)));
@@ -125,12 +125,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_permanent_error_is_never_retried(attempt in 1u32..100, limit in 1u32..100, random in 0.0f64..1.0) {
+        fn permanent_error_is_never_retried(attempt in 1u32..100, limit in 1u32..100, random in 0.0f64..1.0) {
             prop_assert_eq!(verdict(&permanent("NO", ""), attempt, limit, &Backoff::default(), random), Verdict::Fail);
         }
 
         #[test]
-        fn a_retryable_error_is_retried_below_the_limit_only(attempt in 1u32..100, limit in 1u32..100, random in 0.0f64..1.0) {
+        fn retryable_error_is_retried_below_max_attempts_only(attempt in 1u32..100, limit in 1u32..100, random in 0.0f64..1.0) {
             let again = matches!(verdict(&retryable("BUSY", ""), attempt, limit, &Backoff::default(), random), Verdict::RetryIn(_));
             prop_assert_eq!(again, attempt < limit);
         }

@@ -28,12 +28,12 @@ use std::{
     time::Duration,
 };
 
-/// One message in the hands of one worker.
+/// One delivery of a message to a worker.
 pub(super) struct Delivery<'a, S, T, Q, A> {
     worker: &'a Worker<S, T, Q, A>,
     message: &'a Received,
     invocation: &'a Invocation,
-    /// Names this delivery in the step's item, so that a claim whose answer was lost is known again.
+    /// Identifies this delivery in the step's item, so that a claim whose answer was lost is recognized when it is repeated.
     owner: String,
 }
 
@@ -43,7 +43,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         Self { worker, message, invocation, owner }
     }
 
-    /// The step's name.
+    /// The name of the worker's step.
     fn step(&self) -> &'a str {
         &self.worker.serves.step
     }
@@ -52,7 +52,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         self.worker.engine.now()
     }
 
-    /// Steps 1 to 5 of the protocol; see the crate's page.
+    /// Runs the protocol of the crate's documentation, up to the acknowledgement.
     pub(super) async fn run(&self) -> Result<Disposition, EngineError> {
         let message = match self.read_message() {
             Ok(message) => message,
@@ -99,14 +99,15 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         Ok(message)
     }
 
-    /// What is wrong where the task is of another workflow than the queue. The message does not say its workflow, so the
-    /// task has to be read for it.
+    /// The reason to reject a message whose task belongs to another workflow than the queue. The message does not name its
+    /// workflow, so the task has to be read first.
     fn misdirected(&self, task: &TaskRecord) -> Option<String> {
         let (ours, workflow) = (&self.worker.serves.workflow, task.workflow_name());
         (workflow != ours).then(|| format!("a message for workflow `{workflow}` in a queue of workflow `{ours}`"))
     }
 
-    /// What no step can use goes to the queue of undeliverable messages at once, and only then out of this one.
+    /// Rejects a message that belongs to no step: puts it into the queue of undeliverable messages, and then acknowledges
+    /// it.
     async fn reject(&self, reason: &str) -> Result<Disposition, EngineError> {
         let reason = printable(reason);
         tracing::error!(step = self.step(), owner = self.owner, reason, "message rejected");
@@ -117,8 +118,8 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
     async fn refused(&self, message: &Message, found: &StepRecord, loaded: Loaded) -> Result<Disposition, EngineError> {
         let Some(task) = loaded.task else {
             return match found.lease_until {
-                // Somebody has claimed what belongs to no task, and takes the item away. Should they die before that, a
-                // later delivery of this message takes it over from them.
+                // Another delivery has claimed a step of no task, and will delete the item. If its worker dies before that, a
+                // later delivery of this message takes the claim over.
                 Some(until) => Ok(Disposition::GiveBack { until }),
                 None => self.reject("the task does not exist").await,
             };
@@ -127,9 +128,9 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             return self.reject(&reason).await;
         }
         let back_at = match found.state {
-            // Nothing hangs on a second copy: the message that completed the step is kept until its dependents have theirs.
-            // If this is that message after all, it has been received before; should SQS have delivered it twice at
-            // once, and the other worker have died after completing the step, the watchdog dispatches.
+            // A repeat need not dispatch, because the message that completed the step is kept until the dispatch is done. If
+            // this is that message after all, it has been received before, so it does dispatch. One case is left: SQS delivered
+            // it twice at the same time, and the other worker died after completing the step. Then the watchdog dispatches.
             StepState::Complete if message.repeat && self.message.receives == Some(1) => None,
             StepState::Complete | StepState::ResolvedManually => {
                 self.worker.engine.dispatch_again(&task, self.step()).await?;
@@ -141,7 +142,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             }
             StepState::InProgress => found.lease_until,
             StepState::Retrying => found.next_retry_at,
-            // A claim refuses no pending step; it has become one since.
+            // A claim does not refuse a pending step, so the step has become pending since.
             StepState::Pending => Some(self.now()),
         };
         let disposition = match back_at {
@@ -152,7 +153,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         Ok(disposition)
     }
 
-    /// Puts the step back where what it needs cannot be read, or must not be acted on.
+    /// Releases the step, because the load failed or this version may not act on the task.
     async fn released(&self, lease: &Lease, error: EngineError) -> Result<Disposition, EngineError> {
         self.worker.engine.apply(&step::release(lease)).await?;
         Err(error)
@@ -169,7 +170,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             return self.reject(reason).await;
         };
         if let Some(reason) = self.misdirected(task) {
-            // The step is there all the same, and a worker of its own workflow runs it.
+            // The step exists, and a worker of its own workflow will run it.
             engine.apply(&step::release(lease)).await?;
             return self.reject(&reason).await;
         }
@@ -205,12 +206,12 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         self.attempt(lease, task, plan, &data).await
     }
 
-    /// Goes on with the task's compensation, where it is being compensated: it may have waited for this step.
+    /// Advances the task's compensation, if it is being compensated: it may have waited for this step.
     async fn settle_failure(&self, task: &TaskRecord) -> Result<(), EngineError> {
         self.worker.engine.follow_up(task.id, after_failure(task)).await
     }
 
-    /// Settles what this delivery ends with, together with the delivery itself; answers what becomes of its message.
+    /// Carries out the settlement of this delivery, and ends the delivery with it. Returns what to do with the message.
     async fn settle(
         &self,
         lease: &Lease,
@@ -227,8 +228,8 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         Ok(disposition)
     }
 
-    /// Puts the step back. Whoever completes the missing dependency will find it pending and send a message, unless
-    /// that has happened since we looked, so we look once more.
+    /// Releases the step. The worker that completes the missing dependency will find the step pending and send a message,
+    /// unless that happened after our read and before the release. So this reads the dependencies once more.
     async fn too_early(&self, lease: &Lease, waits_for: &[&str]) -> Result<Disposition, EngineError> {
         let engine = &self.worker.engine;
         engine.apply(&step::release(lease)).await?;
@@ -248,7 +249,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
     ) -> Result<Disposition, EngineError> {
         let left = self.invocation.deadline.since(self.now()).saturating_sub(SETTLE_RESERVE);
         if left.is_zero() {
-            // Too late in this invocation to begin; it was not the handler's doing, so it costs no attempt.
+            // The invocation has no time left for the handler. That is not the handler's fault, so it costs no attempt.
             self.worker.engine.apply(&step::release(lease)).await?;
             return Ok(Disposition::GiveBack { until: self.now() });
         }
@@ -298,13 +299,13 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         }
     }
 
-    /// A newer attempt owns the step, on a newer receipt of the same message: that one is not ours to delete.
+    /// A newer attempt owns the step, by a newer receipt of the same message, so this delivery must not delete the message.
     fn superseded(&self, lease: &Lease) -> Disposition {
         tracing::warn!(task_id = %lease.task, step = self.step(), attempt = lease.attempt, "a newer attempt owns the step");
         Disposition::GiveBack { until: self.invocation.deadline }
     }
 
-    /// The one line a delivery leaves in the log.
+    /// Logs the outcome of an attempt, in one line.
     fn log(&self, lease: &Lease, ended: &AttemptRecord, state: &str) {
         let duration_ms = ended.finished_at.unwrap_or(lease.started_at).since(lease.started_at).as_millis();
         let duration_ms = u64::try_from(duration_ms).unwrap_or(u64::MAX);

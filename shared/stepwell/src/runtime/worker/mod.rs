@@ -1,6 +1,6 @@
-//! The worker: a batch of messages in, the ids of those to keep out.
+//! The worker of a step: takes a batch of messages and returns the ids of those to keep.
 //!
-//! `deliver` plays the protocol for one message, `attempt` runs the handler.
+//! `deliver` runs the protocol for one message, `attempt` runs the handler.
 
 mod attempt;
 mod deliver;
@@ -19,12 +19,11 @@ use deliver::Delivery;
 use futures::future::join_all;
 use std::{collections::HashSet, time::Duration};
 
-/// How long an invocation is taken to last where its deadline makes no sense: `cargo lambda watch` hands out one in
-/// 1970.
+/// The assumed length of an invocation whose deadline is in the past: `cargo lambda watch` gives one in 1970.
 const ASSUMED_INVOCATION: Duration = Duration::from_secs(60);
 
-/// Hides a message that its queue has to keep, and answers with its id. Without a wait, because something went wrong, it waits
-/// the longer the more often it has come: an outage must not use up the receive count.
+/// Hides a message that its queue has to keep, and returns its id. `wait` is `None` after an error. Then the message is hidden
+/// for longer with each delivery, so that an outage does not use up the receive count.
 pub(crate) async fn keep_hidden<S: Store, Q: Queue, A: Runtime>(
     engine: &Engine<S, Q, A>,
     queue: &QueueName,
@@ -34,7 +33,7 @@ pub(crate) async fn keep_hidden<S: Store, Q: Queue, A: Runtime>(
     let by_count = || Backoff::default().delay(message.receives.unwrap_or(1), None, engine.runtime.random());
     let wait = wait.unwrap_or_else(by_count);
     if let Some(receipt) = &message.receipt {
-        // Where this fails the message comes back at the end of its visibility timeout all the same, only later.
+        // If this fails, the message comes back at the end of its visibility timeout all the same, only later.
         if let Err(error) = engine.queue.hide(queue, receipt, wait).await {
             tracing::warn!(message_id = message.id, %error, "could not set the time of the next delivery");
         }
@@ -42,7 +41,7 @@ pub(crate) async fn keep_hidden<S: Store, Q: Queue, A: Runtime>(
     Some(message.id.clone())
 }
 
-/// One step's worker.
+/// The worker of one step.
 #[derive(Debug)]
 pub struct Worker<S, T, Q, A> {
     serves: StepQueue,
@@ -50,7 +49,7 @@ pub struct Worker<S, T, Q, A> {
     engine: Engine<T, Q, A>,
 }
 
-/// The facts about one invocation of the function.
+/// One invocation of the step's function.
 #[derive(Clone, Debug)]
 pub struct Invocation {
     request_id: String,
@@ -64,22 +63,22 @@ impl Invocation {
         Self { request_id: request_id.into(), deadline }
     }
 
-    /// How long until Lambda ends it.
+    /// The time until Lambda ends it.
     pub fn time_left(&self, runtime: &impl Runtime) -> Duration {
         self.deadline.since(runtime.now())
     }
 }
 
 impl<S: Step, T: Store, Q: Queue, A: Runtime> Worker<S, T, Q, A> {
-    /// A worker of this queue that runs `step`. Several queues, of one workflow or of several, may have the same step.
+    /// A worker that serves this queue with `step`. Several queues, of one workflow or of several, may share a step.
     pub fn new(serves: StepQueue, step: S, table: T, queue: Q, runtime: A) -> Self {
         Self { serves, step, engine: Engine::new(table, queue, runtime) }
     }
 
-    /// Works all messages of a batch at the same time, and answers with the ids of those that their queue has to keep. It
-    /// never fails as a whole: that would bring every message back and make Lambda's poller slow down.
+    /// Processes the messages of a batch concurrently, and returns the ids of those that their queue has to keep. It never
+    /// fails as a whole, because that would bring back every message and slow down Lambda's poller.
     pub async fn handle(&self, batch: &[Received], invocation: &Invocation) -> Vec<String> {
-        // SQS may put a message into a batch twice. The second would take the first one's claim for its own.
+        // SQS may put a message into a batch twice. The second copy would take the claim of the first for its own.
         let mut seen = HashSet::new();
         let messages = batch.iter().filter(|message| message.id.is_empty() || seen.insert(&message.id));
         let kept = join_all(messages.map(|message| {

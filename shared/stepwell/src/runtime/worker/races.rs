@@ -1,4 +1,4 @@
-//! Races of workers that chance brings about too seldom, made by hand.
+//! Races between workers that the simulation reaches too seldom, set up by hand.
 
 use crate::{
     FailureKind, TaskId,
@@ -9,7 +9,7 @@ use crate::{
     },
     ports::Store,
     testing::{
-        Death, Memory, VirtualClock,
+        CrashAt, Memory, VirtualClock,
         fixtures::staged::{busy, graph, no},
     },
 };
@@ -22,7 +22,7 @@ fn request(task: TaskId, step: &str, now: Timestamp) -> ClaimRequest<'_> {
     ClaimRequest { task, step, owner: "somebody/else", now, lease_until: now + LEASE }
 }
 
-/// Somebody whose clock says that the lease of the step's worker is over takes the step over.
+/// Another worker takes the step over, because by its clock the lease has ended.
 async fn replace(memory: &Memory<VirtualClock>, task: TaskId, step: &str) {
     let lost = memory.store.step(task, step);
     let late = lost.lease_until.unwrap() + Duration::from_secs(1);
@@ -31,7 +31,7 @@ async fn replace(memory: &Memory<VirtualClock>, task: TaskId, step: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_was_replaced_leaves_the_message_to_the_other_whatever_came_of_it() {
+async fn replaced_worker_writes_nothing_and_keeps_the_message() {
     for (outcome, fault) in [("complete", None), ("retry_later", Some(busy())), ("fail", Some(no()))] {
         for depends_on in [&[&[][..]][..], &[&[], &[0]]] {
             let harness = graph(depends_on, &[], "");
@@ -52,25 +52,25 @@ async fn a_worker_that_was_replaced_leaves_the_message_to_the_other_whatever_cam
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_join_that_was_claimed_before_its_time_still_learns_of_what_is_handed_over_again() {
+async fn join_that_was_claimed_too_early_gets_the_arrival_of_a_replayed_dispatch() {
     let harness = graph(&[&[], &[], &[0, 1]], &[], "").call_by_call();
-    // The worker of the first step dies after its completion, and the other's before its claim.
-    harness.kill("s0", [Death::After("complete")]);
-    harness.kill("s1", [Death::Before("claim")]);
+    // The worker of s0 crashes after its completion, and that of s1 before its claim.
+    harness.crash("s0", [CrashAt::After("complete")]);
+    harness.crash("s1", [CrashAt::Before("claim")]);
     let task = harness.begin().await;
     harness.run_for(Duration::ZERO).await.unwrap();
-    // A stray message makes somebody claim the join, and put it back after the first step's hand-over.
+    // A stray message makes a worker claim the join. It releases the join after the dispatch of s0.
     let early = harness.memory().claim(task, "s2").await;
-    let heard_of = |step: &str| harness.step(task, "s2").done_deps.contains(step);
-    harness.run_until(task, |_| heard_of("s0")).await.unwrap();
+    let has_arrived = |step: &str| harness.step(task, "s2").done_deps.contains(step);
+    harness.run_until(task, |_| has_arrived("s0")).await.unwrap();
     harness.memory().apply(&step::release(&early)).await.unwrap();
-    assert!(!heard_of("s1") && harness.woken() == ["s0", "s1"]);
-    harness.run_until(task, |_| heard_of("s1")).await.unwrap();
-    assert_eq!(harness.woken(), ["s0", "s1", "s2"], "it is woken by the last of those it waits for");
+    assert!(!has_arrived("s1") && harness.woken() == ["s0", "s1"]);
+    harness.run_until(task, |_| has_arrived("s1")).await.unwrap();
+    assert_eq!(harness.woken(), ["s0", "s1", "s2"], "its last dependency sends its message");
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_hand_over_made_again_calls_its_message_a_repeat() {
+async fn only_a_replayed_dispatch_marks_its_message_as_a_repeat() {
     let harness = graph(&[&[], &[0]], &[], "");
     let task = harness.begin().await;
     let repeats = || harness.sent().iter().map(|message| (message.step.clone(), message.repeat)).collect::<Vec<_>>();
@@ -84,7 +84,7 @@ async fn only_a_hand_over_made_again_calls_its_message_a_repeat() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_whose_task_cannot_be_read_is_given_back_and_costs_no_attempt() {
+async fn claim_is_released_without_counting_if_the_task_cannot_be_loaded() {
     let harness = graph(&[&[]], &[], "");
     harness.fail_call("load", [FailureKind::Throttled]);
     let task = harness.begin().await;

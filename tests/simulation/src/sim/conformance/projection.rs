@@ -47,7 +47,7 @@ impl ProjectedPlan {
         let leaves = (0..forward).filter(|step| !waited_for.has(*step)).collect();
         let mut compensated = Set::default();
         for compensation in plan.compensations() {
-            let step = numbers[compensation.undoes.as_deref().expect("a compensation undoes a step")];
+            let step = numbers[compensation.compensates.as_deref().expect("a compensation undoes a step")];
             compensated = compensated.with(step);
             numbers.insert(compensation.name.clone(), forward + step);
             max_attempts[forward + step] = limit(compensation.max_attempts);

@@ -1,4 +1,4 @@
-//! Finding tasks, page by page, and redriving all that are found.
+//! Finding tasks page by page, and bulk redrives.
 
 use crate::{
     Actor, Cursor, FailureKind, Filter, TaskId,
@@ -19,13 +19,13 @@ use uuid::Uuid;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The tasks that fit, page by page.
+/// The matching tasks, page by page.
 async fn pages(harness: &Harness, filter: &Filter, limit: usize) -> Vec<Vec<TaskId>> {
     let (mut pages, mut next) = (Vec::new(), None);
     loop {
         let found = harness.client().find(filter, next.as_ref(), limit).await.unwrap();
         pages.push(found.tasks.into_iter().map(|task| task.task_id).collect());
-        // As it comes back from whoever was given it.
+        // The client gets the cursor as a text and sends it back.
         match found.next {
             Some(cursor) => next = Some(cursor.to_string().parse().unwrap()),
             None => return pages,
@@ -37,7 +37,7 @@ async fn found(harness: &Harness, filter: Filter) -> BTreeSet<TaskId> {
     pages(harness, &filter, 1_000).await.concat().into_iter().collect()
 }
 
-/// A task whose step has failed with this code.
+/// A task whose step has failed with this error code.
 async fn failed(harness: &Harness, step: &str, code: &str) -> TaskId {
     harness.fail(step, [StepFault::Error(permanent(code, ""))]);
     let task = harness.begin().await;
@@ -45,8 +45,8 @@ async fn failed(harness: &Harness, step: &str, code: &str) -> TaskId {
     task
 }
 
-/// Writes so many tasks that are all in one part of the index, a second after each other.
-fn written_in_one_part(harness: &Harness, count: u64) -> Vec<TaskId> {
+/// Writes this many tasks into one shard of the index, a second after each other.
+fn written_in_one_shard(harness: &Harness, count: u64) -> Vec<TaskId> {
     let workflow = workflow(&[&[]], &[], "");
     let write = |number: u64| {
         let id = TaskId::from(Uuid::from_u64_pair(0x0190_0000_0000_7000, 0x8000_0000_0000_0000 | (number << 8)));
@@ -60,7 +60,7 @@ fn written_in_one_part(harness: &Harness, count: u64) -> Vec<TaskId> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_is_found_by_its_status_under_which_ever_it_is_listed() {
+async fn task_is_found_by_the_word_of_its_status_in_every_partition() {
     let harness = graph(&[&[]], &[0], "compensate: manual,");
     let client = harness.client();
     let running = harness.begin().await;
@@ -94,7 +94,7 @@ async fn a_task_is_found_by_its_status_under_which_ever_it_is_listed() {
             "{status}"
         );
     }
-    // Only the steps tell them apart; and both ends have the word of a task that ended so and was not undone.
+    // Only the steps distinguish `pending` and `in_progress`. A compensated task has the word of its end.
     for status in [TaskStatus::Pending, TaskStatus::InProgress] {
         assert!(
             found(&harness, Filter { status: Some(status), ..Filter::default() }).await.contains(&running),
@@ -117,7 +117,7 @@ async fn a_task_is_found_by_its_status_under_which_ever_it_is_listed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_task_is_found_while_something_may_still_happen_by_itself() {
+async fn failed_task_is_found_while_the_engine_may_still_act_on_it() {
     let harness = graph(&[&[]], &[0], "compensate_after_seconds: 3600,");
     harness.fail("s0", [no()]);
     let task = harness.begin().await;
@@ -129,7 +129,7 @@ async fn a_failed_task_is_found_while_something_may_still_happen_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_is_found_by_what_it_runs_what_failed_and_when_it_began() {
+async fn task_is_found_by_workflow_failed_step_error_code_and_start() {
     let harness = graph(&[&[], &[0]], &[], "name: checkout, namespace_name: shop, version: 1.2.0,");
     let declined = failed(&harness, "s0", "DECLINED").await;
     harness.skip(SECOND).await;
@@ -171,9 +171,9 @@ async fn a_task_is_found_by_what_it_runs_what_failed_and_when_it_began() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_task_is_on_one_page_and_no_page_is_longer_than_was_asked_for() {
+async fn each_task_is_on_one_page_and_no_page_exceeds_the_limit() {
     let harness = graph(&[&[]], &[], "");
-    let mut all = written_in_one_part(&harness, 230);
+    let mut all = written_in_one_shard(&harness, 230);
     for _ in 0..20 {
         all.push(harness.begin().await);
     }
@@ -188,19 +188,19 @@ async fn each_task_is_on_one_page_and_no_page_is_longer_than_was_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_search_that_few_tasks_fit_stops_on_its_way_and_goes_on_from_there() {
+async fn search_with_few_matches_stops_early_and_can_be_continued() {
     let harness = graph(&[&[]], &[], "");
-    let tasks = written_in_one_part(&harness, 1_050);
-    // Those that are listed first of all, and last.
+    let tasks = written_in_one_shard(&harness, 1_050);
+    // Tasks at the beginning and at the end of the index.
     let last = harness.now() + SECOND * 1_049;
     let filter = Filter { created_from: Some(last), ..Filter::default() };
     assert_eq!(pages(&harness, &filter, 10).await, [vec![], vec![tasks[1_049]]]);
     let none = Filter { created_from: Some(last + SECOND), ..Filter::default() };
-    assert_eq!(pages(&harness, &none, 10).await, [vec![], vec![]], "it looks no further than it has to");
+    assert_eq!(pages(&harness, &none, 10).await, [vec![], vec![]], "it reads no further than it has to");
 }
 
 #[test]
-fn a_cursor_is_one_word_and_no_other_word_is_a_cursor() {
+fn cursor_survives_a_round_trip_and_other_texts_are_refused() {
     let task = TaskId::new();
     for word in ["5_3".to_owned(), format!("5_3_-7_{task}")] {
         assert_eq!(word.parse::<Cursor>().unwrap().to_string(), word);
@@ -223,13 +223,13 @@ fn a_cursor_is_one_word_and_no_other_word_is_a_cursor() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_that_cannot_be_read_is_no_empty_one() {
+async fn find_fails_if_the_index_cannot_be_read() {
     let harness = graph(&[&[]], &[], "");
     harness.fail_call("list", [FailureKind::Throttled]);
     harness.client().find(&Filter::default(), None, 10).await.unwrap_err();
 }
 
-/// What one call of many has done: how many it redrove, how many it found, where it stopped.
+/// The results of one bulk redrive: the number of redriven tasks, the found tasks, and the next page.
 async fn redrive_all(
     harness: &Harness,
     from: Option<&Cursor>,
@@ -241,14 +241,14 @@ async fn redrive_all(
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_has_failed_is_retried_with_all_others_and_only_when_somebody_says_so() {
+async fn bulk_redrive_redrives_failed_tasks_only_and_only_with_an_actor() {
     let harness = graph(&[&[]], &[0], "compensate: manual,");
     let running = harness.begin().await;
     assert_eq!(redrive_all(&harness, None, None).await, (0, vec![], None));
     harness.lose_messages();
     let task = failed(&harness, "s0", "NO").await;
     let (redriven, found, _) = redrive_all(&harness, None, None).await;
-    assert_eq!((redriven, found, harness.state(task)), (0, vec![task], TaskState::Failed), "it is only said");
+    assert_eq!((redriven, found, harness.state(task)), (0, vec![task], TaskState::Failed), "it only finds it");
     let (redriven, found, _) = redrive_all(&harness, None, Some(&actor())).await;
     assert_eq!((redriven, found, harness.state(task)), (1, vec![task], TaskState::Running));
     assert_eq!(harness.step(running, "s0").attempt, 0);
@@ -257,14 +257,14 @@ async fn only_what_has_failed_is_retried_with_all_others_and_only_when_somebody_
     let closed = failed(&harness, "s0", "NO").await;
     harness.client().compensate(closed, &actor()).await.unwrap();
     harness.run(closed).await.unwrap();
-    assert_eq!(redrive_all(&harness, None, None).await, (0, vec![], None), "what is undone is closed");
+    assert_eq!(redrive_all(&harness, None, None).await, (0, vec![], None), "a compensated task is closed");
     let asked_for = Filter { compensated: Some(true), ..Filter::default() };
     let found = harness.client().redrive_all(&asked_for, None, 10, None).await.unwrap().found.tasks;
     assert_eq!(found.into_iter().map(|task| task.task_id).collect::<Vec<_>>(), [closed]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_retried_with_all_others_is_told_with_the_reason() {
+async fn bulk_redrive_reports_refused_tasks_with_the_reason() {
     let harness = Arc::new(graph(&[&[]], &[], ""));
     let task = failed(&harness, "s0", "NO").await;
     let there = harness.clone();
@@ -275,23 +275,23 @@ async fn what_is_not_retried_with_all_others_is_told_with_the_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_fails_again_while_many_are_retried_is_not_retried_by_the_next_page() {
+async fn task_that_fails_again_during_a_bulk_redrive_is_not_redriven_twice() {
     let harness = graph(&[&[]], &[], "");
     let task = failed(&harness, "s0", "NO").await;
     let (redriven, found, next) = redrive_all(&harness, None, Some(&actor())).await;
     assert_eq!((redriven, found), (1, vec![task]));
-    // It fails at once, and so comes again behind the place where the first page ended.
+    // It fails at once, and so its new position is after the end of the first page.
     harness.skip(SECOND).await;
     harness.fail("s0", [no()]);
     harness.run(task).await.unwrap();
     let (redriven, found, _) = redrive_all(&harness, next.as_ref(), Some(&actor())).await;
     assert_eq!((redriven, found), (0, vec![]), "it was redriven by the first page");
     let (redriven, found, _) = redrive_all(&harness, None, Some(&actor())).await;
-    assert_eq!((redriven, found), (1, vec![task]), "whoever begins anew redrives it anew");
+    assert_eq!((redriven, found), (1, vec![task]), "a new search redrives it again");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_somebody_else_or_an_earlier_call_has_retried_is_retried_by_the_next_page_all_the_same() {
+async fn task_redriven_by_others_or_earlier_is_redriven_by_the_next_page() {
     let harness = graph(&[&[]], &[], "");
     let fails = async |task| {
         harness.skip(SECOND).await;

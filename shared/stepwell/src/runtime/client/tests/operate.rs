@@ -1,4 +1,4 @@
-//! What operators do to tasks: in which states, with what answer, and what is left of it in the trail.
+//! The actions of operators: the states that allow them, their answers, and their entries in the audit trail.
 
 use crate::{
     ActionError, Actor, FailureKind, TaskId,
@@ -12,14 +12,14 @@ use crate::{
     testing::{
         Harness, StepFault, VirtualClock,
         fixtures::{
+            compensation,
             staged::{actor, graph, no},
-            undo,
         },
     },
 };
 use std::{sync::Arc, time::Duration};
 
-/// A task of one step and its compensation, in this state. Both have failed where that can be.
+/// A task of one step and its compensation, in this state. Both have failed if the state allows it.
 async fn in_state(state: TaskState) -> (Harness, TaskId) {
     let harness = graph(&[&[]], &[0], "");
     let task = harness.begin().await;
@@ -27,7 +27,7 @@ async fn in_state(state: TaskState) -> (Harness, TaskId) {
     let memory = harness.memory();
     let failed = match state {
         TaskState::Failed | TaskState::Cancelled => Some("s0".to_owned()),
-        TaskState::Compensating(_) => Some(undo(0)),
+        TaskState::Compensating(_) => Some(compensation(0)),
         _ => None,
     };
     if let Some(failed) = failed {
@@ -37,7 +37,7 @@ async fn in_state(state: TaskState) -> (Harness, TaskId) {
     (harness, task)
 }
 
-/// Does this to a task.
+/// Does this action on a task.
 async fn act(harness: &Harness, task: TaskId, what: ActionKind) -> Result<(), ActionError> {
     let client = harness.client();
     match what {
@@ -50,10 +50,10 @@ async fn act(harness: &Harness, task: TaskId, what: ActionKind) -> Result<(), Ac
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_action_is_done_in_the_states_that_allow_it_and_refused_with_the_status_in_all_others() {
+async fn action_is_done_in_the_states_that_allow_it_and_refused_in_all_others() {
     use ActionKind::{Cancel, Compensate, Redrive, Resolve, ResolveStep};
     use TaskState::{Cancelled, Compensated, Compensating, Failed, Resolved, Running};
-    // What was attempted has to be undone first; of a running task nothing was, so all is undone at once.
+    // An attempted step has to be compensated first. A running task has none, so it is compensated at once.
     let leads_to = |state, what| match (state, what) {
         (Failed, Redrive) | (Running | Failed, ResolveStep) => Some(Running),
         (Compensating(end), Redrive) => Some(Compensating(end)),
@@ -84,7 +84,7 @@ async fn an_action_is_done_in_the_states_that_allow_it_and_refused_with_the_stat
                     assert_eq!((at, done, who.as_str(), why.as_str()), (harness.now(), what, "somebody", "a test"));
                     assert_eq!(step.as_deref(), (what == ResolveStep).then_some("s0"));
                 }
-                // It is the compensation's turn, not the step's.
+                // The compensation is ready, not the step.
                 None if state.is_compensating() && what == ResolveStep => {
                     let status = TaskStatus::Compensating;
                     assert_eq!(
@@ -104,7 +104,7 @@ async fn an_action_is_done_in_the_states_that_allow_it_and_refused_with_the_stat
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_done_to_a_task_that_is_not_there() {
+async fn action_on_a_missing_task_is_refused() {
     let (harness, nobody) = (graph(&[&[]], &[], ""), TaskId::new());
     for what in
         [ActionKind::Redrive, ActionKind::Cancel, ActionKind::Compensate, ActionKind::Resolve, ActionKind::ResolveStep]
@@ -116,13 +116,13 @@ async fn nothing_is_done_to_a_task_that_is_not_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_gives_what_failed_a_fresh_set_of_attempts_and_keeps_what_is_done() {
+async fn redrive_gives_failed_steps_fresh_attempts_and_keeps_done_steps() {
     let harness = graph(&[&[], &[0], &[1]], &[], "");
     harness.fail("s1", [no(), no()]);
     let task = harness.begin().await;
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Error);
     let before = harness.client().redrive(task, &actor()).await.unwrap();
-    assert_eq!((before.task.state, before.task.failed_steps.len()), (TaskState::Failed, 1), "as it stood before");
+    assert_eq!((before.task.state, before.task.failed_steps.len()), (TaskState::Failed, 1), "as it was before");
     let message = harness.sent().pop().unwrap();
     assert_eq!((message.step.as_str(), message.load), ("s1", vec!["s0".to_owned()]));
     harness.run(task).await.unwrap();
@@ -135,8 +135,8 @@ async fn a_retry_gives_what_failed_a_fresh_set_of_attempts_and_keeps_what_is_don
     );
 }
 
-/// Fails with a message of this length and is redriven, over and over, until that is refused.
-async fn retried_without_end(harness: &Harness, task: TaskId, actor: &Actor, length: usize) -> ActionError {
+/// Lets a task fail with a message of this length and redrives it, until a redrive is refused.
+async fn redriven_until_refused(harness: &Harness, task: TaskId, actor: &Actor, length: usize) -> ActionError {
     for _ in 0..300 {
         harness.fail("s0", [StepFault::Error(permanent("NO", "a".repeat(length)))]);
         harness.run(task).await.unwrap();
@@ -148,10 +148,10 @@ async fn retried_without_end(harness: &Harness, task: TaskId, actor: &Actor, len
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_fails_over_and_over_is_retried_until_its_trail_is_full_and_can_then_be_resolved() {
+async fn step_is_redriven_until_its_audit_trail_is_full_and_can_then_be_resolved() {
     let harness = graph(&[&[]], &[], "");
     let task = harness.begin().await;
-    let refused = retried_without_end(&harness, task, &actor(), 900).await;
+    let refused = redriven_until_refused(&harness, task, &actor(), 900).await;
     assert_eq!(
         refused.to_string(),
         "cannot redrive: the audit trail of step `s0` has no room for more attempts; do by hand what failed, and resolve it"
@@ -163,11 +163,11 @@ async fn what_fails_over_and_over_is_retried_until_its_trail_is_full_and_can_the
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_whose_own_trail_is_full_of_retries_is_not_retried() {
+async fn task_with_a_full_audit_trail_is_not_redriven() {
     let harness = graph(&[&[]], &[], "");
     let task = harness.begin().await;
     let wordy = Actor::new("s".repeat(Actor::MAX_WHO), "a".repeat(Actor::MAX_WHY)).unwrap();
-    let refused = retried_without_end(&harness, task, &wordy, 0).await;
+    let refused = redriven_until_refused(&harness, task, &wordy, 0).await;
     assert!(matches!(&refused, ActionError::TrailFull { of } if of == "the task"), "{refused}");
     let redrives = harness.snapshot(task).await.unwrap().task.actions.len();
     assert!((50..100).contains(&redrives), "{redrives} redrives of about 0.8 KB each");
@@ -175,7 +175,7 @@ async fn a_task_whose_own_trail_is_full_of_retries_is_not_retried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_is_seen_to_have_failed_before_its_step_is_looked_at_again() {
+async fn task_read_as_failed_before_its_step_is_read_again() {
     let harness = graph(&[&[]], &[], "");
     let (task, memory) = (harness.begin().await, harness.memory().clone());
     harness.lose_messages();
@@ -188,7 +188,7 @@ async fn a_task_that_is_seen_to_have_failed_before_its_step_is_looked_at_again()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_never_stands_still_is_left_alone_after_a_while() {
+async fn action_is_given_up_after_persistent_conflicts() {
     let harness = graph(&[&[]], &[], "");
     let task = harness.begin().await;
     let memory = harness.memory();
@@ -202,7 +202,7 @@ async fn a_task_that_never_stands_still_is_left_alone_after_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_operators_the_second_is_told_what_the_first_has_done() {
+async fn second_of_two_concurrent_actions_is_refused_with_the_new_status() {
     let harness = Arc::new(graph(&[&[]], &[], ""));
     let (task, there) = (harness.begin().await, harness.clone());
     harness.meanwhile("close_or_compensate", async move { there.client().resolve(task, &actor()).await.unwrap() });
@@ -222,7 +222,7 @@ async fn of_two_operators_the_second_is_told_what_the_first_has_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_action_whose_send_fails_is_done_and_the_watchdog_sends() {
+async fn action_whose_send_fails_takes_effect_and_the_watchdog_sends() {
     let harness = graph(&[&[]], &[], "").call_by_call();
     harness.fail("s0", [no()]);
     let task = harness.begin().await;
@@ -239,7 +239,7 @@ async fn an_action_whose_send_fails_is_done_and_the_watchdog_sends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_task_is_undone_unless_its_workflow_says_otherwise() {
+async fn cancelled_task_is_compensated_unless_its_policy_is_manual() {
     let undone = (TaskStatus::Compensating, TaskState::Compensated(End::Cancelled));
     for (head, undone_steps, leads_to) in [
         ("", &[0][..], undone),
@@ -253,12 +253,12 @@ async fn a_cancelled_task_is_undone_unless_its_workflow_says_otherwise() {
         let answer = harness.client().cancel(task, &actor()).await.unwrap();
         let snapshot = harness.run(task).await.unwrap();
         assert_eq!((answer, snapshot.task.state), leads_to, "{head} {undone_steps:?}");
-        assert_eq!(snapshot.step("s1").unwrap().attempts, [], "nothing new starts");
+        assert_eq!(snapshot.step("s1").unwrap().attempts, [], "no other step starts");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_done_by_hand_lets_go_on_what_waits_for_it() {
+async fn resolved_step_dispatches_its_dependents() {
     let harness = graph(&[&[], &[0]], &[], "");
     harness.fail("s0", [no()]);
     let task = harness.begin().await;
@@ -274,7 +274,7 @@ async fn a_step_done_by_hand_lets_go_on_what_waits_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_is_done_by_hand_only_when_it_is_its_turn_and_nobody_is_at_it() {
+async fn step_is_resolved_only_if_it_is_ready_and_not_leased() {
     let harness = graph(&[&[], &[], &[0, 1]], &[], "");
     let task = harness.begin().await;
     let client = harness.client();
@@ -298,7 +298,7 @@ async fn a_step_is_done_by_hand_only_when_it_is_its_turn_and_nobody_is_at_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_stays_failed_until_the_last_of_its_failed_steps_is_mended() {
+async fn task_stays_failed_until_its_last_failed_step_is_resolved() {
     let harness = graph(&[&[], &[]], &[], "");
     harness.fail("s0", [no()]);
     harness.fail("s1", [no()]);
@@ -324,7 +324,7 @@ async fn a_task_stays_failed_until_the_last_of_its_failed_steps_is_mended() {
 }
 
 #[test]
-fn a_name_and_a_reason_are_short_and_printable() {
+fn actor_has_a_short_and_printable_name_and_reason() {
     let wrong = |who: &str, why: &str| Actor::new(who, why).unwrap_err().to_string();
     let who = "who has to have 1 to 256 characters, and no control characters among them";
     let why = "why has to have 1 to 500 characters, and no control characters among them";

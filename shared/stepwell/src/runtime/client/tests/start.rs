@@ -1,4 +1,4 @@
-//! Starting tasks, once however often it is asked for, and looking at them.
+//! Idempotent starts of tasks, and snapshots of them.
 
 use crate::{
     FailureKind, IdempotencyKey, StartError, TaskId, Workflow,
@@ -17,7 +17,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// Two steps that wait for nothing, and one that waits for both.
+/// Two roots, and a join of both.
 const JOIN: &[&[usize]] = &[&[], &[], &[0, 1]];
 
 fn join() -> Workflow {
@@ -29,7 +29,7 @@ fn key(text: &str) -> IdempotencyKey {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_wakes_what_waits_for_nothing() {
+async fn start_sends_messages_to_the_roots() {
     let harness = graph(JOIN, &[], "");
     let (client, context) = (harness.client(), json!({ "total": 100 }));
     let started = client.start(&join(), &context, None).await.unwrap();
@@ -40,9 +40,9 @@ async fn a_start_wakes_what_waits_for_nothing() {
     assert_eq!((snapshot.task.created_at, client.now()), (harness.now(), harness.now()));
 }
 
-/// A newer version has started it, and its key cannot be acted on.
+/// A newer version has started the task, and this version may not act on the key.
 #[tokio::test(start_paused = true)]
-async fn a_request_that_a_newer_version_has_accepted_finds_its_task() {
+async fn repeated_request_finds_the_task_that_a_newer_version_started() {
     let harness = graph(JOIN, &[], "");
     let client = harness.client();
     let start = async |units: u32| client.start(&join(), &json!({ "units": units }), Some(&key("a-key"))).await;
@@ -57,7 +57,7 @@ async fn a_request_that_a_newer_version_has_accepted_finds_its_task() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_of_a_newer_version_that_broke_off_is_for_that_version_to_finish() {
+async fn interrupted_start_by_a_newer_version_is_not_completed() {
     let harness = graph(JOIN, &[], "");
     let client = harness.client();
     let start = async || client.start(&join(), &Value::Null, Some(&key("a-key"))).await;
@@ -69,19 +69,19 @@ async fn a_start_of_a_newer_version_that_broke_off_is_for_that_version_to_finish
     assert!(matches!(start().await, Err(StartError::Newer(_))));
     let unknown = vec![Change::Remove(attribute::REQUEST_HASH), Change::Remove(attribute::TASK_ID)];
     harness.memory().store.force(key_item, unknown).unwrap();
-    assert!(matches!(start().await, Err(StartError::Newer(_))), "nor is what cannot be read of it anything else");
+    assert!(matches!(start().await, Err(StartError::Newer(_))), "an unreadable key is refused, too");
     assert!(harness.memory().store.tasks().is_empty());
     assert_eq!(log.lines(NEWER_FORMAT).len(), 2, "the alarm looks for the code");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_was_never_started_has_no_history() {
+async fn task_that_was_never_started_has_no_snapshot() {
     let harness = graph(JOIN, &[], "");
     assert_eq!(harness.client().snapshot(TaskId::new()).await.unwrap(), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_stands_for_the_request_that_it_was_first_used_with() {
+async fn idempotency_key_belongs_to_its_first_request() {
     let harness = graph(JOIN, &[], "");
     let client = harness.client();
     let start = async |workflow: &Workflow, units: u32| {
@@ -91,7 +91,7 @@ async fn a_key_stands_for_the_request_that_it_was_first_used_with() {
     let again = start(&join(), 1).await.unwrap();
     assert_eq!((first.already_there, again.already_there, again.task_id), (false, true, first.task_id));
     let deployed = workflow(JOIN, &[], "name: graph, namespace_name: tests, version: 2.0.0,");
-    assert_eq!(start(&deployed, 1).await.unwrap().task_id, first.task_id, "a deployment makes no other request of it");
+    assert_eq!(start(&deployed, 1).await.unwrap().task_id, first.task_id, "the request is the same after a deployment");
 
     let other_workflow = workflow(JOIN, &[], "name: other, namespace_name: tests,");
     for other in [start(&join(), 2).await, start(&other_workflow, 1).await] {
@@ -105,7 +105,7 @@ async fn a_key_stands_for_the_request_that_it_was_first_used_with() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_started_leaves_nothing_behind() {
+async fn refused_start_writes_nothing() {
     let harness = graph(JOIN, &[], "");
     let client = harness.client();
     let strict =
@@ -125,7 +125,7 @@ async fn what_cannot_be_started_leaves_nothing_behind() {
     client.start(&join(), &largest, Some(&key("k"))).await.unwrap();
 }
 
-/// The task that a second request brings to its end, after this call of the first one has failed.
+/// The task that a second request completes, after this call of the first one has failed.
 async fn after_a_failed(call: &str) -> (Harness, TaskId, bool) {
     let harness = graph(JOIN, &[], "").call_by_call();
     let client = harness.client();
@@ -138,7 +138,7 @@ async fn after_a_failed(call: &str) -> (Harness, TaskId, bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_that_broke_off_is_brought_to_its_end_by_its_repeat() {
+async fn interrupted_start_is_completed_by_its_repetition() {
     for call in ["reserve_key", "create", "send"] {
         let (harness, task, already_there) = after_a_failed(call).await;
         assert_eq!(already_there, call == "send", "{call}");
@@ -151,7 +151,7 @@ async fn a_start_that_broke_off_is_brought_to_its_end_by_its_repeat() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repeat_wakes_only_what_nobody_has_touched() {
+async fn repeated_start_sends_messages_to_pending_roots_only() {
     let harness = graph(JOIN, &[], "");
     let client = harness.client();
     let start = async || client.start(&join(), &Value::Null, Some(&key("k"))).await.unwrap().task_id;

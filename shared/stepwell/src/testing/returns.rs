@@ -1,4 +1,4 @@
-//! A step for tests in which it does not matter what the steps do.
+//! A step for tests in which the work of the steps does not matter.
 
 use crate::{
     permanent,
@@ -6,11 +6,11 @@ use crate::{
 };
 use serde_json::{Value, value::RawValue};
 
-/// A step that does nothing, and leaves this result: JSON as text, to the digit.
+/// A step that does nothing and returns this result, JSON as text, unchanged to the digit.
 #[derive(Clone, Copy, Debug)]
-pub struct Leaves(pub &'static str);
+pub struct Returns(pub &'static str);
 
-impl Step for Leaves {
+impl Step for Returns {
     type Input = Context<Value>;
     type Output = Box<RawValue>;
 

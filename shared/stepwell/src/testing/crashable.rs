@@ -1,4 +1,4 @@
-//! The engine's ports, and what comes in the way of its calls: a failure, somebody else, the caller's death.
+//! The engine's ports with injected faults: failures, concurrent actions, and crashes of the caller.
 
 use crate::{
     core::{
@@ -25,18 +25,18 @@ use std::{
     time::Duration,
 };
 
-/// Where a worker, or a client, dies. A call is named by its transition (`claim`, `complete`, `record_join_arrival`) or by
-/// the port's method (`load`, `load_all`, `list`, `send`, `hide`, `reject`; `settle` without a transition); or it has a
-/// number, counted from 0.
+/// The call at which a worker or a client crashes. The name of a call is that of its transition (`claim`, `complete`,
+/// `record_join_arrival`) or of the port's method (`load`, `load_all`, `list`, `send`, `hide`, `reject`; `settle` without a
+/// transition). Alternatively a call is identified by its number, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Death<Call = &'static str> {
+pub enum CrashAt<Call = &'static str> {
     /// Before this call has any effect.
     Before(Call),
     /// After this call has had its effect, before its answer arrives.
     After(Call),
 }
 
-/// Takes the first that is meant for this step, or this call.
+/// Takes the first planned fault for this step or this call.
 pub(super) fn take<T>(planned: &mut BTreeMap<String, VecDeque<T>>, at: &str) -> Option<T> {
     planned.get_mut(at)?.pop_front()
 }
@@ -45,33 +45,32 @@ pub(super) fn plan<T>(planned: &mut BTreeMap<String, VecDeque<T>>, at: &str, wha
     planned.entry(at.to_owned()).or_default().extend(what);
 }
 
-/// Ports, and what comes in the way of the calls to them. Clones share the death.
+/// Ports with injected faults. Clones share the crash.
 ///
-/// Whoever uses them lets the others go first at each call. So workers that are polled side by side get into each other's
-/// way.
+/// Each call yields to the other tasks first, so the calls of workers that are polled concurrently interleave.
 #[derive(Clone, Debug)]
-pub struct Mortal<P> {
+pub struct CrashablePorts<P> {
     ports: P,
-    /// `None` for one that does not die, and whose calls are not counted.
-    doom: Option<Arc<Doom>>,
+    /// `None` for a caller that does not crash, and whose calls are not counted.
+    crash: Option<Arc<Crash>>,
     calls: Calls,
 }
 
 #[derive(Debug)]
-struct Doom {
-    at: Option<Death>,
-    dead: AtomicBool,
+struct Crash {
+    at: Option<CrashAt>,
+    crashed: AtomicBool,
 }
 
-/// What the calls of all that share it meet. Clones share it.
+/// The planned faults of the calls. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Calls(Arc<Mutex<Planned>>);
 
 #[derive(Default)]
 struct Planned {
     made: usize,
-    death: Option<Death<usize>>,
-    deaths: usize,
+    crash: Option<CrashAt<usize>>,
+    crashes: usize,
     failures: BTreeMap<String, VecDeque<FailureKind>>,
     meanwhile: BTreeMap<String, VecDeque<BoxFuture<'static, ()>>>,
 }
@@ -87,23 +86,23 @@ impl Calls {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on calls are counted from 0, and whoever makes this one dies there.
-    pub(super) fn die_at(&self, death: Death<usize>) {
+    /// Counts calls from 0 from now on, and crashes the caller of this one.
+    pub(super) fn crash_at(&self, crash: CrashAt<usize>) {
         let mut planned = self.planned();
-        (planned.made, planned.death) = (0, Some(death));
+        (planned.made, planned.crash) = (0, Some(crash));
     }
 
-    /// How many have died, here or where it was meant for them.
-    pub(super) fn deaths(&self) -> usize {
-        self.planned().deaths
+    /// The number of crashes so far.
+    pub(super) fn crashes(&self) -> usize {
+        self.planned().crashes
     }
 
-    /// The next calls of this name fail so, and have no effect.
+    /// Plans failures of the next calls with this name. They have no effect.
     pub(super) fn fail(&self, call: &str, kinds: impl IntoIterator<Item = FailureKind>) {
         plan(&mut self.planned().failures, call, kinds);
     }
 
-    /// This happens right before the next call of this name has its effect.
+    /// Plans an action right before the next call with this name has its effect.
     pub(super) fn meanwhile(&self, call: &str, what: impl Future<Output = ()> + Send + 'static) {
         plan(&mut self.planned().meanwhile, call, [Box::pin(what) as BoxFuture<'static, ()>]);
     }
@@ -124,29 +123,29 @@ impl Calls {
     }
 }
 
-impl<P> Mortal<P> {
-    /// These ports, for one that dies there, or not at all, or at a call that is counted with those of others.
-    pub(super) fn new(ports: P, at: Option<Death>, calls: Calls) -> Self {
-        Self { ports, doom: Some(Arc::new(Doom { at, dead: AtomicBool::new(false) })), calls }
+impl<P> CrashablePorts<P> {
+    /// Ports of a caller that may crash at `at`, or at a call that is counted together with those of other callers.
+    pub(super) fn new(ports: P, at: Option<CrashAt>, calls: Calls) -> Self {
+        Self { ports, crash: Some(Arc::new(Crash { at, crashed: AtomicBool::new(false) })), calls }
     }
 
-    /// These ports, for one that does not die.
-    pub(super) fn immortal(ports: P, calls: Calls) -> Self {
-        Self { ports, doom: None, calls }
+    /// Ports of a caller that does not crash.
+    pub(super) fn uncrashable(ports: P, calls: Calls) -> Self {
+        Self { ports, crash: None, calls }
     }
 
-    /// These ports, for one that dies at the call of this number.
-    pub fn dying(ports: P, at: Death<usize>) -> Self {
+    /// Ports of a caller that crashes at the call with this number.
+    pub fn crashing_at(ports: P, at: CrashAt<usize>) -> Self {
         let calls = Calls::default();
-        calls.die_at(at);
+        calls.crash_at(at);
         Self::new(ports, None, calls)
     }
 
-    /// What whoever uses these ports does, until it is done or dead: `None`.
-    pub async fn live<R>(&self, life: impl Future<Output = R>) -> Option<R> {
-        let mut life = pin!(life);
-        poll_fn(|context| match life.as_mut().poll(context) {
-            _ if self.doom.as_ref().is_some_and(|doom| doom.dead.load(SeqCst)) => Poll::Ready(None),
+    /// Polls the caller's future until it is done. Returns `None` if the caller crashes.
+    pub async fn run_until_crash<R>(&self, run: impl Future<Output = R>) -> Option<R> {
+        let mut run = pin!(run);
+        poll_fn(|context| match run.as_mut().poll(context) {
+            _ if self.crash.as_ref().is_some_and(|crash| crash.crashed.load(SeqCst)) => Poll::Ready(None),
             answer => answer.map(Some),
         })
         .await
@@ -159,8 +158,8 @@ impl<P> Mortal<P> {
         call: impl Future<Output = Result<R, E>>,
     ) -> Result<R, E> {
         tokio::task::yield_now().await;
-        let number = self.doom.as_ref().map(|_| self.calls.next());
-        self.pass(Death::Before(name), number.map(Death::Before)).await;
+        let number = self.crash.as_ref().map(|_| self.calls.next());
+        self.pass(CrashAt::Before(name), number.map(CrashAt::Before)).await;
         let meanwhile = self.calls.take_meanwhile(name);
         if let Some(meanwhile) = meanwhile {
             meanwhile.await;
@@ -169,27 +168,27 @@ impl<P> Mortal<P> {
             return Err(failed(CallError::new(name, kind, "as the test wants it")));
         }
         let answer = call.await;
-        self.pass(Death::After(name), number.map(Death::After)).await;
+        self.pass(CrashAt::After(name), number.map(CrashAt::After)).await;
         answer
     }
 
-    async fn pass(&self, named: Death<&str>, numbered: Option<Death<usize>>) {
-        let Some(doom) = &self.doom else { return };
+    async fn pass(&self, named: CrashAt<&str>, numbered: Option<CrashAt<usize>>) {
+        let Some(crash) = &self.crash else { return };
         let dies = {
             let mut planned = self.calls.planned();
-            let dies = doom.at == Some(named) || planned.death.take_if(|death| Some(*death) == numbered).is_some();
-            planned.deaths += usize::from(dies);
+            let dies = crash.at == Some(named) || planned.crash.take_if(|crash| Some(*crash) == numbered).is_some();
+            planned.crashes += usize::from(dies);
             dies
         };
         if dies {
-            doom.dead.store(true, SeqCst);
+            crash.crashed.store(true, SeqCst);
             pending::<()>().await;
         }
     }
 }
 
-impl<P: Store> Mortal<P> {
-    /// Reads a task. What others do meanwhile comes between the reading of its steps and its own.
+impl<P: Store> CrashablePorts<P> {
+    /// Reads a task. A planned action comes between the read of its steps and the read of its own item.
     async fn read(
         &self,
         name: &'static str,
@@ -204,7 +203,7 @@ impl<P: Store> Mortal<P> {
     }
 }
 
-impl<P: Store> Store for Mortal<P> {
+impl<P: Store> Store for CrashablePorts<P> {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         self.call(transition.name, TableError::from, self.ports.apply(transition)).await
     }
@@ -227,7 +226,7 @@ impl<P: Store> Store for Mortal<P> {
     }
 }
 
-impl<P: Queue> Queue for Mortal<P> {
+impl<P: Queue> Queue for CrashablePorts<P> {
     async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
         self.call("send", |error| QueueError::new(outgoing.queue(), error), self.ports.send(outgoing)).await
     }
