@@ -97,7 +97,7 @@ fn rendering_is_idempotent_and_updates_stale_files() {
 #[test_case("infra/base.yaml", "{{ functions.dead_letters.timeout_seconds }}", "{{ functions.dead_leters.timeout_seconds }}", "infra/base.yaml: cannot be rendered in line"; "a value that is not there")]
 #[test_case("infra/base.yaml", "Resources:", "Ressources:", "has no resources"; "no resources")]
 #[test_case("infra/fragments/step.yaml", "Type: AWS::SQS::Queue", "Type: [AWS", "infra/template.yaml: is not YAML"; "a template that is no YAML")]
-#[test_case("infra/functions.txt", "WatchdogCode", "WatchDogCode", " is `watchdog watchdog WatchDogCode`, and should be `watchdog watchdog WatchdogCode`"; "a stale list")]
+#[test_case("infra/functions.txt", "WatchdogCode", "WatchDogCode", " is `watchdog watchdog WatchDogCode watchdog watchdog`, and should be `watchdog watchdog WatchdogCode watchdog watchdog`"; "a stale list")]
 #[test_case(WORKFLOW, "name: release_stock", "name: release_stocks", "events/release_stock.json: is the sample event of no step"; "a sample without a step")]
 #[test_case("functions/checkout/create_order/src/main.rs", "\"create_order\"", "\"create_orders\"", "functions/checkout/create_order/src/main.rs: does not serve `create_order` of `checkout`\n    Call `serve(\"checkout\", \"create_order\", step)` in it"; "a function of another step")]
 #[test_case("functions/watchdog/Cargo.toml", "name = \"watchdog\"", "name = \"watch\"", "its package is called watch\n    Name it watchdog"; "a package of another name")]
