@@ -6,7 +6,7 @@ export CARGO_TERM_COLOR := "always"
 default:
     @just --list --unsorted
 
-# A first lesson: two steps and a compensation in memory
+# The smallest example: two steps and a compensation in memory
 hello:
     cargo run -p stepwell --features testing --example hello
 

@@ -23,7 +23,7 @@ RETRYABLE, PERMANENT, COMPLETE = "retryable_error", "permanent_error", "complete
 
 def main(url, tasks=None):
     shop = Api(url)
-    scenarios = [succeeds, recovers, is_declined, lacks_stock, is_resumed] + ([is_undone] if tasks else [])
+    scenarios = [succeeds, recovers, is_declined, lacks_stock, is_resumed] + ([is_compensated] if tasks else [])
     results = [play(number, scenario, shop, tasks) for number, scenario in enumerate(scenarios, 1)]
     good = results.count(True)
     if good < len(results):
@@ -85,15 +85,15 @@ def is_resumed(checkout):
     return f"order {checkout.status['order_number']}, charged once; validate_cart has not run again."
 
 
-def is_undone(checkout):
+def is_compensated(checkout):
     """A checkout that is cancelled while its payment waits for the gateway"""
     checkout.start("gateway_rate_limited", until="process_payment")
     checkout.operate("cancel", "the customer called")
     checkout.watch()
     checkout.must_be("cancelled", process_payment=[RETRYABLE])
-    undone = {step["name"]: step["status"] for step in checkout.details["compensations"]}
-    expect("refund_payment" in undone and set(undone.values()) == {COMPLETE}, f"it was undone by {undone}")
-    expect("release_stock" not in undone, "stock was put back that was never taken")
+    compensations = {step["name"]: step["status"] for step in checkout.details["compensations"]}
+    expect("refund_payment" in compensations and set(compensations.values()) == {COMPLETE}, f"its compensations are {compensations}")
+    expect("release_stock" not in compensations, "stock was put back that was never taken")
     return "cancelled, and its payment is ruled out for good."
 
 

@@ -36,7 +36,7 @@ def main():
     steps = {functions[name][1] for name in wanted}
     width = max(len(shown) for _, shown in functions.values())
     while True:
-        news = sorted(line for tail in tails for line in next(tail))
+        news = sorted((line for tail in tails for line in next(tail)), key=lambda line: line[0])
         for moment, name, message in news:
             if options.function is None or name in steps:
                 when = datetime.datetime.fromtimestamp(moment / 1000).strftime("%H:%M:%S.%f")[:-3]

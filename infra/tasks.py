@@ -17,7 +17,7 @@ import botocore.session
 from api import Api, Refused, quote
 
 FILTER = ["status", "workflow", "failed_step", "error_code", "compensated", "created_from", "created_before", "older_than"]
-# A list goes on in this many tasks at a time, retries in this many: they are made one after another.
+# A list goes on in this many tasks at a time, redrives in this many: they are made one after another.
 PAGE, BATCH = 200, 50
 
 
@@ -148,12 +148,12 @@ def show(api, options):
         ("status", task["status"] + closed),
         ("started", task["started_at"]),
         ("ended", task["completed_at"]),
-        ("redriven", task["redrives_at"] and f"{task['redrives_at']}, by itself"),
-        ("undone", task["compensates_at"] and f"from {task['compensates_at']} on, by itself, unless it is retried before"),
+        ("redrive", task["redrives_at"] and f"{task['redrives_at']}, automatically"),
+        ("compensate", task["compensates_at"] and f"from {task['compensates_at']} on, unless it is redriven before"),
     ):
         if text:
-            print(f"{heading:<9} {text}")
-    for heading, steps in (("steps", task["steps"]), ("undone by", task["compensations"])):
+            print(f"{heading:<10} {text}")
+    for heading, steps in (("steps", task["steps"]), ("compensations", task["compensations"])):
         if steps:
             print(f"\n{heading}")
         for step in steps:
@@ -177,9 +177,10 @@ def redrive(api, options):
     result = redrive_all(api, options, dry_run=True)
     found = set(result["tasks"])
     many = len(found)
-    # Whoever answers the question has to see what it is about.
+    # Whoever answers the question has to see what it is about. The filter's defaults are those of a redrive.
     if many and not options.yes:
-        print_tasks([task for task in find(api, options.filter) if task["task_id"] in found], sys.stderr)
+        listed = find(api, {"status": "error", "compensated": "false"} | options.filter)
+        print_tasks([task for task in listed if task["task_id"] in found], sys.stderr)
     print(f"{counted(many, 'failed task')} to be redriven", file=sys.stderr)
     if many and not options.dry_run:
         if not options.yes:

@@ -5,9 +5,9 @@
 #   infra/tasks.sh show ID                             one task: its steps, every attempt, who did what and why
 #   infra/tasks.sh redrive ID --reason WHY             give what failed a fresh set of attempts
 #   infra/tasks.sh redrive FILTER... --reason WHY      the same for all failed tasks that fit: counts them, asks, redrives
-#   infra/tasks.sh cancel ID --reason WHY              start nothing new, undo what was done
-#   infra/tasks.sh compensate ID --reason WHY          undo what a failed or cancelled task has done
-#   infra/tasks.sh resolve ID --reason WHY             declare it done, for good; undo nothing, start nothing
+#   infra/tasks.sh cancel ID --reason WHY              start no new step, compensate the attempted ones
+#   infra/tasks.sh compensate ID --reason WHY          compensate the attempted steps of a failed or cancelled task
+#   infra/tasks.sh resolve ID --reason WHY             declare it done, for good; compensate nothing, start nothing
 #   infra/tasks.sh resolve-step ID STEP --result JSON|@FILE --reason WHY
 #                                                      a step was done by hand: its result, and what depends on it runs
 #

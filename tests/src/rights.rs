@@ -59,9 +59,15 @@ impl Right {
         let exact = |text: &str| !text.contains(['*', '?']);
         let parts: Vec<_> = self.resource.split(':').collect();
         let resource = match parts[..] {
-            [.., "logs", _, _, "log-group", group, "*"] => group,
+            ["arn", partition, "logs", region, account, "log-group", group, "*"]
+                if [partition, region, account].into_iter().all(exact) =>
+            {
+                group
+            }
             // stepwell-STAGE-WORKFLOW-*. The name of a workflow that was shortened has another hyphen.
-            [.., "sqs", _, _, queue] => {
+            ["arn", partition, "sqs", region, account, queue]
+                if [partition, region, account].into_iter().all(exact) =>
+            {
                 queue.strip_suffix("-*").filter(|workflow| workflow.split('-').count() > 2).unwrap_or(queue)
             }
             _ => &self.resource,
@@ -82,7 +88,10 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(Right { function, action, resource }) => {
-                write!(f, "{function} lacks {action} on {resource}: grant it in infra/settings.yaml")
+                write!(
+                    f,
+                    "{function} lacks {action} on {resource}: grant it in infra/settings.yaml, or, what every step needs, in infra/cli/src/model.rs"
+                )
             }
             Self::Unused(Right { function, action, resource }) => write!(
                 f,
@@ -298,6 +307,8 @@ mod tests {
     #[test_case("sqs:SendMessage", "arn:aws:sqs:us-east-1:1:stepwell-local-*", false; "the queues of all workflows")]
     #[test_case("sqs:SendMessage", "arn:aws:sqs:us-east-1:1:stepwell-*-shop-*", false; "the queues of all stages")]
     #[test_case("sqs:SendMessage", "arn:aws:sqs:us-east-1:1:stepwell-local-shop-p*", false; "some queues of a workflow")]
+    #[test_case("sqs:SendMessage", "arn:aws:sqs:*:1:stepwell-local-shop-pay", false; "a queue in any region")]
+    #[test_case("logs:PutLogEvents", "arn:aws:logs:us-east-1:*:log-group:/aws/lambda/pay:*", false; "a log of any account")]
     #[test_case("sqs:*", "arn:aws:sqs:us-east-1:1:stepwell-local-shop-pay", false; "all actions")]
     #[test_case("logs:PutLogEvents", "arn:aws:logs:us-east-1:1:log-group:/aws/lambda/pay:*", true; "the streams of a log")]
     #[test_case("logs:PutLogEvents", "arn:aws:logs:us-east-1:1:log-group:/aws/lambda/*:*", false; "the streams of all logs")]

@@ -1,4 +1,4 @@
-//! The dead-letter function: a message that SQS gave up on becomes an error of its step. See
+//! The dead-letter handler: a message that SQS gave up on becomes an error of its step. See
 //! `stepwell_aws::serve_dead_letters`.
 
 #[tokio::main(flavor = "current_thread")]

@@ -5,7 +5,7 @@ use crate::{
     findings::{Finding, Findings},
     manifest::package_name,
     project::{Project, ProjectWorkflow},
-    render,
+    render, results,
     settings::SETTINGS,
 };
 use std::{
@@ -22,6 +22,7 @@ use stepwell::core::spelling::Meant;
 pub fn check(project: &Project) -> Result<String, Findings> {
     let mut findings = folders(project);
     findings.extend(served(project));
+    findings.extend(results::undeclared(project));
     match render::render(project) {
         Ok((files, _)) => findings.extend(render::stale(&project.root, &files)),
         Err(wrong) => {

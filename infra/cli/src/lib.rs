@@ -14,6 +14,7 @@ pub mod naming;
 pub mod new_step;
 pub mod project;
 pub mod render;
+mod results;
 pub mod settings;
 pub mod sizes;
 pub mod template;

@@ -53,7 +53,7 @@ enum New {
 const EXAMPLE: &str = "\
 Example: a step that checks for fraud before the card is charged
 
-    stepwell new step checkout check_fraud --after validate_cart \\
+    cargo stepwell new step checkout check_fraud --after validate_cart \\
         --read-by send_confirmation --compensation forget_suspicion\n";
 
 fn main() -> ExitCode {

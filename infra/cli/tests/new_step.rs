@@ -174,13 +174,13 @@ fn all_obstacles_are_reported_together_and_no_file_changes() {
         ),
         (
             "checkout process_payment --after create_order --compensation cancel_order".to_owned(),
-            vec!["`cancel_order` is there already, and does not undo `process_payment`"],
+            vec!["`cancel_order` is there already, and does not compensate `process_payment`"],
         ),
         (
             "checkout process_payment --after create_order".to_owned(),
             vec![
                 "the step `process_payment` is there already, and waits for validate_cart",
-                "and `refund_payment` undoes it",
+                "and `refund_payment` compensates it",
             ],
         ),
         (

@@ -30,7 +30,7 @@ fn copy_into(from: &Path, to: &Path, path: &Path) {
             if wanted && !path.ends_with("cli") {
                 copy_into(from, to, &path);
             }
-        } else if wanted && (path.ends_with("main.rs") || path.extension().is_some_and(|extension| extension != "rs")) {
+        } else if wanted && !path.ends_with("tests.rs") {
             fs::create_dir_all(to.join(&path).parent().unwrap()).unwrap();
             fs::copy(from.join(&path), to.join(&path)).unwrap();
         }
@@ -100,6 +100,7 @@ fn rendering_is_idempotent_and_updates_stale_files() {
 #[test_case("infra/functions.txt", "WatchdogCode", "WatchDogCode", " is `watchdog watchdog WatchDogCode watchdog watchdog`, and should be `watchdog watchdog WatchdogCode watchdog watchdog`"; "a stale list")]
 #[test_case(WORKFLOW, "name: release_stock", "name: release_stocks", "events/release_stock.json: is the sample event of no step"; "a sample without a step")]
 #[test_case("functions/checkout/create_order/src/main.rs", "\"create_order\"", "\"create_orders\"", "functions/checkout/create_order/src/main.rs: does not serve `create_order` of `checkout`\n    Call `serve(\"checkout\", \"create_order\", step)` in it"; "a function of another step")]
+#[test_case("functions/checkout/validate_cart/src/lib.rs", "Context<CheckoutRequest>", "(Context<CheckoutRequest>, stepwell::ResultOf<checkout::Payment>)", "functions/checkout/validate_cart/src/lib.rs: step `validate_cart` takes the result of `process_payment`, which it does not wait for: it waits for no step\n    Add that dependency in shared/checkout/src/checkout.yaml"; "a result of a later step")]
 #[test_case("functions/watchdog/Cargo.toml", "name = \"watchdog\"", "name = \"watch\"", "its package is called watch\n    Name it watchdog"; "a package of another name")]
 #[test_case("events/process_payment.json", "\"md5OfBody\": \"", "\"md5OfBody\": \"x", "events/process_payment.json: is stale: line "; "a sample event that is stale")]
 fn mismatch_is_found(file: &str, old: &str, new: &str, finding: &str) {

@@ -120,8 +120,8 @@ error_codes! {
              throttles; redrive them when it is over.";
         /// The shop's table gave no answer, or refused the call. The call may have had its effect; a retry is safe.
         TableUnavailable = "TABLE_UNAVAILABLE", Retryable, by "every step that uses a table of the shop's",
-            "Nothing while the step is tried again. If it fails: the message has AWS's error code, such as a missing \
-             right. Fix the cause, then redrive the task.";
+            "Nothing while the step is tried again. If it fails: the message has AWS's error code, such as \
+             `AccessDeniedException` for a missing right. Fix the cause, then redrive the task.";
         /// An item of the shop's table is invalid.
         TableUnreadable = "TABLE_UNREADABLE", Retryable, by "every step that uses a table of the shop's",
             "The message names the item. Correct the item, then redrive the task.";

@@ -60,7 +60,7 @@ fn content(email: &Email) -> Result<Message, BuildError> {
 
 fn mail_error(error: &SdkError<SendEmailError>) -> MailError {
     let code = error.code().unwrap_or("no code");
-    tracing::warn!(code, message = error.message(), "SES did not send a email");
+    tracing::warn!(code, message = error.message(), "SES did not send an e-mail");
     let status = error.raw_response().map(|response| response.status().as_u16());
     match error {
         SdkError::TimeoutError(_) => MailError::Unavailable("timeout".to_owned()),

@@ -59,8 +59,8 @@ pub async fn serve_watchdog() -> Result<(), ServeError> {
         let time = invocation(&event.context).time_left(&System).saturating_sub(WATCHDOG_RESERVE);
         let budget = RunBudget { until: System.now() + time, tasks: TASKS_A_RUN };
         let report = watchdog.run(budget).await?;
-        let WatchdogReport { looked_at, sent, recovered, failed, newer, unfinished } = report;
-        tracing::info!(looked_at, sent, recovered, failed, newer, unfinished, "watchdog");
+        let WatchdogReport { inspected, sent, advanced, failed, newer, unfinished } = report;
+        tracing::info!(inspected, sent, advanced, failed, newer, unfinished, "watchdog");
         Ok::<_, ServeError>(report)
     }))
     .await

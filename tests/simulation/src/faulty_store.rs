@@ -120,10 +120,10 @@ impl<T: Transport> Store for FaultyStore<T> {
     }
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
-        if T::SKIPS_EMPTY_PARTS && !self.table.lists_any(page.listing, page.shard) {
+        if T::SKIPS_EMPTY_PARTS && !self.table.lists_any(page.partition, page.shard) {
             return Ok(Vec::new());
         }
-        let what = || format!("list {} {}", page.listing.as_str(), page.shard);
+        let what = || format!("list {} {}", page.partition.as_str(), page.shard);
         self.transport.call(Operation::Query, what, || self.table.list(page)).await
     }
 }

@@ -68,7 +68,7 @@ impl Order {
         Ok(())
     }
 
-    /// Runs the compensations of the completed steps after this one has failed.
+    /// Compensates after this step has failed: everything, or only the completed steps if the card was declined.
     async fn compensate(&self, done: &[&str], failed: &str, error: &StepError, data: &TaskData) {
         let compensations = if error.code == "PAYMENT_DECLINED" {
             steps::compensations_of(done)

@@ -15,7 +15,7 @@ pub struct Checkout {
     pub redriven: bool,
     /// Its charges, reservations, orders and e-mails.
     pub standing: Standing,
-    /// The time since the start at which it first met a failure that no client's retry mended.
+    /// The time since the start at which it first met a failure that survived the client's retries.
     pub trouble: Option<Duration>,
     /// The time since the start at which it ended.
     pub ended: Option<Duration>,
@@ -78,7 +78,7 @@ pub struct Figures {
     pub order_without_email: usize,
     /// The checkouts that a person has to reconcile: neither complete nor compensated.
     pub needing_reconciliation: usize,
-    /// The checkouts that met a failure which no client's retry mended.
+    /// The checkouts that met a failure which survived the client's retries.
     pub met_failures: usize,
     /// Of these, those that completed without a person: one charge, one reservation, one order, an e-mail.
     pub recovered: usize,
@@ -186,9 +186,9 @@ pub fn table(columns: &[(&str, &Figures)]) -> String {
         ("stock taken without order", &|figures| figures.stock_without_order.to_string()),
         ("order without e-mail", &|figures| figures.order_without_email.to_string()),
         ("needing reconciliation", &|figures| figures.needing_reconciliation.to_string()),
-        ("met a failure that no client's retry mended", &|figures| figures.met_failures.to_string()),
+        ("met a failure that survived the client's retries", &|figures| figures.met_failures.to_string()),
         ("  of these recovered by itself", &|figures| figures.recovered.to_string()),
-        ("    of these had failed and were redriven by itself", &|figures| figures.redriven.to_string()),
+        ("    of these had failed and were redriven by the engine", &|figures| figures.redriven.to_string()),
         ("  of these did not, though servable", &|figures| figures.not_recovered.to_string()),
         ("time to recover: p50 / p99 / longest", &spread),
     ];

@@ -96,15 +96,15 @@ fn said_of_task(task: &TaskRecord, listed: &IndexEntry) -> String {
         field("order", task.compensations.as_ref().map(set)),
     ];
     let actions: String = task.actions.iter().map(said_of_action).collect();
-    let place = format!(", listed {:?} {}", listed.place.listing, moment(listed.place.at));
+    let place = format!(", listed {:?} {}", listed.place.partition, moment(listed.place.at));
     format!("\n  {:?}{}{place}{actions}", task.state, fields.concat())
 }
 
 /// The index entry of a fixture's task. There has to be exactly one.
 async fn listed(table: &impl Store, task: TaskId) -> IndexEntry {
     let mut found = Vec::new();
-    for listing in IndexPartition::ALL {
-        let page = Page { listing, shard: IndexPartition::shard(task), until: None, after: None, limit: 10 };
+    for partition in IndexPartition::ALL {
+        let page = Page { partition, shard: IndexPartition::shard(task), until: None, after: None, limit: 10 };
         found.extend(table.list(&page).await.unwrap());
     }
     let [only] = found.try_into().unwrap_or_else(|found| panic!("{task} is listed once: {found:?}"));

@@ -137,7 +137,9 @@ impl Wiring {
             }
             let compensation = plan.compensation_of(&wanted.step).map(|compensation| &compensation.name);
             if compensation != wanted.compensation.as_ref() {
-                differs(compensation.map_or("has no compensation".to_owned(), |name| format!("`{name}` undoes it")));
+                differs(
+                    compensation.map_or("has no compensation".to_owned(), |name| format!("`{name}` compensates it")),
+                );
             }
         }
         if problems.is_empty() { readers_come_after(plan, wanted) } else { Err(problems) }

@@ -74,7 +74,7 @@ impl NewStep {
 
     /// What the compensation does, in words.
     fn what_undoes(&self) -> String {
-        format!("Undoes what {} did", self.step)
+        format!("Compensates {}", self.step)
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn findings(project: &Project, workflow: &ProjectWorkflow, wanted: &N
             problems.extend(clashes(project, workflow, name));
         } else if what == "compensation" && plan.compensation_of(&wanted.step).is_none_or(|found| found.name != *name) {
             let remedy = "Give the compensation another name".to_owned();
-            problems.push((format!("`{name}` is there already, and does not undo `{}`", wanted.step), remedy));
+            problems.push((format!("`{name}` is there already, and does not compensate `{}`", wanted.step), remedy));
         }
     }
     if wanted.compensation.as_ref() == Some(&wanted.step) {

@@ -230,7 +230,7 @@ impl IndexEntry {
         // The index does not have `ends_as`, and the status of a compensating task is the same for both ends.
         let state =
             TaskState::read(&key, text(attribute::STATUS), item.contains_key(attribute::COMPENSATIONS), |_| true);
-        let status = state.map_or_else(|_| place.listing.status(), TaskState::status);
+        let status = state.map_or_else(|_| place.partition.status(), TaskState::status);
         let created_at =
             item.get(attribute::CREATED_AT).and_then(|at| millis::deserialize(at).ok()).unwrap_or(place.at);
         let failed_steps = item.get(attribute::FAILED_STEPS).and_then(|steps| BTreeSet::deserialize(steps).ok());
@@ -317,8 +317,8 @@ mod tests {
 
     #[test]
     fn unreadable_index_entry_gets_its_status_from_its_position() {
-        for listing in IndexPartition::ALL {
-            let place = format!("{}#3", listing.as_str());
+        for partition in IndexPartition::ALL {
+            let place = format!("{}#3", partition.as_str());
             for newer in [
                 json!({"status": "suspended"}),
                 json!({"status": 7, "workflow": 7, "created_at": "then", "failed_steps": {"s0": 1}}),
@@ -327,7 +327,7 @@ mod tests {
                 let (id, mut item) = item(&newer);
                 item.insert(attribute::STATUS_SHARD.to_owned(), place.clone().into());
                 let listed = IndexEntry::from_item(id, &item).unwrap();
-                assert_eq!(IndexPartition::of(listed.status).first(), Some(&listing), "{newer}: {listed:?}");
+                assert_eq!(IndexPartition::of(listed.status).first(), Some(&partition), "{newer}: {listed:?}");
                 assert!(listed.failed_steps.is_empty());
                 let created_at = if newer.get("created_at").is_some() { listed.place.at } else { at(0) };
                 assert_eq!(listed.created_at, created_at);

@@ -107,7 +107,7 @@ error_codes! {
              redrive the task.";
         /// SQS gave up on the step's message, after many more deliveries than attempts. Something keeps workers from
         /// claiming the step or from writing its outcome.
-        DeliveryExhausted = "DELIVERY_EXHAUSTED", NoAttempt, by "the reader of dead letters",
+        DeliveryExhausted = "DELIVERY_EXHAUSTED", NoAttempt, by "the dead-letter handler",
             "Search the log of the step's function for `delivery failed`. Likely causes are missing permissions, a \
              timeout of the function, or a missing table. Fix the cause, then redrive the task.";
         /// The task's context cannot be read as the type that the step takes.

@@ -111,7 +111,7 @@ impl IndexPartition {
 #[derive(Clone, Debug)]
 pub struct Page<'a> {
     /// The partition.
-    pub listing: IndexPartition,
+    pub partition: IndexPartition,
     /// The shard, below [`IndexPartition::SHARDS`].
     pub shard: u8,
     /// Only tasks that are listed at this time or before it.
@@ -128,7 +128,7 @@ pub struct IndexPosition {
     /// The task, from which the shard is derived.
     pub task: TaskId,
     /// The partition.
-    pub listing: IndexPartition,
+    pub partition: IndexPartition,
     /// The time at which the task is listed.
     pub at: Timestamp,
 }
@@ -151,7 +151,7 @@ pub struct IndexEntry {
 impl IndexPosition {
     /// The hash key: `<partition>#<shard>`.
     pub fn partition(&self) -> String {
-        self.listing.partition(IndexPartition::shard(self.task))
+        self.partition.partition(IndexPartition::shard(self.task))
     }
 
     /// The changes that move the task to this position.
@@ -165,9 +165,9 @@ impl IndexPosition {
     /// Reads the position from a task's item.
     pub fn of(task: TaskId, item: &Item) -> Option<Self> {
         let text = |name: &str| item.get(name).and_then(Value::as_str);
-        let (listing, _) = text(attribute::STATUS_SHARD)?.split_once('#')?;
-        let listing = IndexPartition::ALL.into_iter().find(|known| known.as_str() == listing)?;
-        Some(Self { task, listing, at: text(attribute::LISTED_AT)?.parse().ok()? })
+        let (partition, _) = text(attribute::STATUS_SHARD)?.split_once('#')?;
+        let partition = IndexPartition::ALL.into_iter().find(|known| known.as_str() == partition)?;
+        Some(Self { task, partition, at: text(attribute::LISTED_AT)?.parse().ok()? })
     }
 }
 
@@ -177,6 +177,6 @@ pub fn move_in_index(place: &IndexPosition, to: IndexPartition, at: Timestamp) -
         Condition::Is(attribute::STATUS_SHARD, place.partition().into()),
         Condition::Is(attribute::LISTED_AT, place.at.to_string().into()),
     ]);
-    let there = IndexPosition { task: place.task, listing: to, at };
+    let there = IndexPosition { task: place.task, partition: to, at };
     Transition::of("move_in_index", Write::update(Key::Task(place.task), seen, there.changes().into()))
 }

@@ -1,5 +1,5 @@
 //! The transitions of a task, and those of a step that are not made by its worker but by clients, operators, recovery or the
-//! reader of dead letters.
+//! dead-letter handler.
 //!
 //! The latter are compare-and-set: they are applied only if the step is still as it was read, and no worker owns it.
 
@@ -155,7 +155,7 @@ fn fresh_attempts(task: TaskId, step: &StepRecord) -> Write {
 /// read does not allow it.
 pub fn resolve_step(task: &TaskRecord, step: &StepRecord, result: &str, action: &Action) -> Option<Transition> {
     let others_failed = task.failed_steps.iter().any(|failed| *failed != step.name);
-    let (event, listing) = match task.state {
+    let (event, partition) = match task.state {
         // The task stays failed because of the other steps. This step's dependents go on, and the engine may now redrive the
         // others, so the watchdog has to inspect the task.
         TaskState::Failed if others_failed => (TaskEvent::Fail, Some(IndexPartition::Compensating)),
@@ -163,7 +163,7 @@ pub fn resolve_step(task: &TaskRecord, step: &StepRecord, result: &str, action: 
     };
     let to = task.state.on(event)?;
     let mut changes = vec![enters(to), in_trail(action)];
-    changes.extend(listed(task.id, listing.unwrap_or(IndexPartition::ended(to)), action.at + FIRST_INSPECTION_AFTER));
+    changes.extend(listed(task.id, partition.unwrap_or(IndexPartition::ended(to)), action.at + FIRST_INSPECTION_AFTER));
     if event == TaskEvent::Mend {
         changes.push(Change::Remove(attribute::FINISHED_AT));
     }
@@ -256,8 +256,8 @@ fn enters(state: TaskState) -> Change {
     Change::Set(attribute::STATUS, state.stored_word().into())
 }
 
-fn listed(task: TaskId, listing: IndexPartition, at: Timestamp) -> [Change; 2] {
-    IndexPosition { task, listing, at }.changes()
+fn listed(task: TaskId, partition: IndexPartition, at: Timestamp) -> [Change; 2] {
+    IndexPosition { task, partition, at }.changes()
 }
 
 fn in_trail(action: &Action) -> Change {

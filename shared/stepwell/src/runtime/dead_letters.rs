@@ -1,4 +1,4 @@
-//! The reader of dead letters: turns a message that SQS gave up on into an error of its step, which operators can see.
+//! The dead-letter handler: turns a message that SQS gave up on into an error of its step, which operators can see.
 
 use crate::{
     core::{

@@ -1,4 +1,4 @@
-//! The processes of the engine: the worker of a step, the client, the watchdog, the reader of dead letters. They use the
+//! The processes of the engine: the worker of a step, the client, the watchdog, the dead-letter handler. They use the
 //! [`ports`](crate::ports) and follow the rules of [`core`](crate::core).
 
 pub mod client;

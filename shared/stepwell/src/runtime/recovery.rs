@@ -40,9 +40,9 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
                     self.apply(&task::close_or_compensate(task, Termination::Compensate(End::Error), &action)).await?;
                 }
                 NextAction::Redrive(failed) => {
-                    let why = "it failed in a way that may have passed, and the workflow says redrives";
+                    let why = "it failed with transient errors, and the workflow has a redrive left";
                     let action = engine_action(now, ActionKind::Redrive, why);
-                    tracing::info!(task_id = %task, "redriven by itself");
+                    tracing::info!(task_id = %task, "redriven automatically");
                     let redrive = task::redrive(&snapshot.task, &failed, &action);
                     if let Some(redrive) = redrive
                         && self.apply(&redrive).await?.is_written()

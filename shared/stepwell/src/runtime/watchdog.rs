@@ -47,11 +47,11 @@ pub struct RunBudget {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct WatchdogReport {
     /// The number of inspected tasks.
-    pub looked_at: usize,
+    pub inspected: usize,
     /// The number of messages that were overdue.
     pub sent: usize,
     /// The number of tasks whose recovery was advanced.
-    pub recovered: usize,
+    pub advanced: usize,
     /// The number of tasks whose inspection failed; the log has the errors.
     pub failed: usize,
     /// The number of tasks of a newer format, which only a newer version inspects. They do not count towards the budget of
@@ -75,7 +75,7 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         let mut report = WatchdogReport::default();
         let mut parts: Vec<(IndexPartition, u8, Option<IndexPosition>)> = IndexPartition::WATCHED
             .iter()
-            .flat_map(|&listing| (0..IndexPartition::SHARDS).map(move |shard| (listing, shard, None)))
+            .flat_map(|&partition| (0..IndexPartition::SHARDS).map(move |shard| (partition, shard, None)))
             .collect();
         // Each minute another shard is the first, so that the budget does not always leave out the same one.
         let minutes = usize::try_from(self.engine.now().as_seconds() / 60).unwrap_or_default();
@@ -83,19 +83,19 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         parts.rotate_left(first);
         while !parts.is_empty() {
             let mut more = Vec::new();
-            for (listing, shard, after) in parts {
-                if self.engine.now() >= budget.until || report.looked_at >= budget.tasks {
+            for (partition, shard, after) in parts {
+                if self.engine.now() >= budget.until || report.inspected >= budget.tasks {
                     report.unfinished = true;
                     return Ok(report);
                 }
                 let until = Some(self.engine.now());
-                let page = Page { listing, shard, until, after: after.as_ref(), limit: PAGE };
+                let page = Page { partition, shard, until, after: after.as_ref(), limit: PAGE };
                 let due = self.engine.list(&page).await?;
                 // The next page starts after these, because a task of a newer format keeps its position.
                 if due.len() == usize::from(PAGE)
                     && let Some(last) = due.last()
                 {
-                    more.push((listing, shard, Some(last.place.clone())));
+                    more.push((partition, shard, Some(last.place.clone())));
                 }
                 self.inspect_all(&due, &mut report).await;
             }
@@ -116,11 +116,11 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
                 report.newer += 1;
                 continue;
             }
-            report.looked_at += 1;
+            report.inspected += 1;
             match inspected {
                 Ok(inspection) => {
                     report.sent += inspection.send.len();
-                    report.recovered += usize::from(inspection.recover);
+                    report.advanced += usize::from(inspection.recover);
                 }
                 Err(error) => {
                     tracing::error!(task_id = %listed.place.task, code = error.code(), %error, "the inspection of the task failed");
@@ -134,7 +134,7 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
     /// Lists a task whose inspection failed for later. Otherwise it would be the first of every run and use up the budget.
     async fn postpone(&self, listed: &IndexEntry) {
         let later = self.engine.now() + ERROR_RETRY_AFTER;
-        let moved = self.engine.apply(&move_in_index(&listed.place, listed.place.listing, later)).await;
+        let moved = self.engine.apply(&move_in_index(&listed.place, listed.place.partition, later)).await;
         if let Err(error) = moved {
             tracing::error!(task_id = %listed.place.task, %error, "the task could not be listed for later");
         }
@@ -161,7 +161,7 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         }
         // If the engine has nothing more to do, the task is not inspected any more.
         let over = || (IndexPartition::ended(snapshot.task.state), snapshot.task.finished_at.unwrap_or(now));
-        let (to, at) = inspection.next.map_or_else(over, |next| (listed.place.listing, next));
+        let (to, at) = inspection.next.map_or_else(over, |next| (listed.place.partition, next));
         if !self.engine.apply(&move_in_index(&listed.place, to, at)).await?.is_written() {
             tracing::debug!(task_id = %id, "moved in the index by another process meanwhile");
         }

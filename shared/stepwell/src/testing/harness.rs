@@ -44,7 +44,7 @@ use std::{
 /// How much longer an invocation lasts than the step's timeout.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// How long an invocation of the reader of dead letters lasts.
+/// How long an invocation of the dead-letter handler lasts.
 const INVOCATION: Duration = Duration::from_secs(60);
 
 /// The time between two runs of the watchdog.
@@ -57,7 +57,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 /// More deliveries and runs of the watchdog than any test needs. A task that goes on after them never ends.
 const MAX_ROUNDS: usize = 100_000;
 
-/// Runs a workflow and its steps with the shipped worker, client, watchdog and reader of dead letters on the backend
+/// Runs a workflow and its steps with the shipped worker, client, watchdog and dead-letter handler on the backend
 /// `memory`, in virtual time. It processes one message at a time, so every run is the same.
 ///
 /// It follows tokio's clock: under `#[tokio::test(start_paused = true)]` a backoff of an hour takes no time.
@@ -523,7 +523,7 @@ impl Harness {
 
     /// The time of the next run of the watchdog that finds a task to inspect.
     fn next_watch(&self) -> Option<Timestamp> {
-        let watched = self.memory.store.first_listed(|place| IndexPartition::WATCHED.contains(&place.listing))?;
+        let watched = self.memory.store.first_listed(|place| IndexPartition::WATCHED.contains(&place.partition))?;
         let last = *lock(&self.watched_at);
         Some(watched.at.max(last + MINUTE))
     }

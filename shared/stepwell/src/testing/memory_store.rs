@@ -272,7 +272,7 @@ impl Store for MemoryStore {
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         let items = self.items();
         let here = |place: &IndexPosition| {
-            place.listing == page.listing
+            place.partition == page.partition
                 && IndexPartition::shard(place.task) == page.shard
                 && page.until.is_none_or(|until| place.at <= until)
                 && page.after.is_none_or(|after| (place.at, place.task) > (after.at, after.task))

@@ -254,7 +254,7 @@ impl Store for DynamoTable {
             None => "status_shard = :partition",
         };
         let mut values =
-            HashMap::from([(":partition".to_owned(), AttributeValue::S(page.listing.partition(page.shard)))]);
+            HashMap::from([(":partition".to_owned(), AttributeValue::S(page.partition.partition(page.shard)))]);
         values.extend(until.map(|until| (":until".to_owned(), until)));
         let query = self.client.query().table_name(&self.name).index_name(INDEX).key_condition_expression(condition);
         let query = query.set_expression_attribute_values(Some(values)).limit(page.limit.into());

@@ -45,7 +45,7 @@ pub(super) async fn retry(simulation: &Arc<Simulation>, task: TaskId) {
         Ok(_) => simulation.done(task, why),
         // Another actor was quicker, or a step of the task is still in flight.
         Err(ActionError::Status { status, .. }) if status != TaskStatus::Error => {}
-        Err(error) => simulation.scheduler.violated(|| format!("a task that has failed cannot be retried: {error}")),
+        Err(error) => simulation.scheduler.violated(|| format!("a task that has failed cannot be redriven: {error}")),
     }
 }
 
@@ -93,7 +93,7 @@ async fn redrive_all(
 ) -> Result<Vec<TaskId>, ActionError> {
     let all = client.redrive_all(&Filter::default(), None, BULK_LIMIT, Some(actor)).await?;
     if let Some(other) = all.found.tasks.iter().find(|task| task.status != TaskStatus::Error) {
-        simulation.scheduler.violated(|| format!("this was to be retried, though it has not failed: {other:?}"));
+        simulation.scheduler.violated(|| format!("this was to be redriven, though it has not failed: {other:?}"));
     }
     let refused: Vec<TaskId> = all.refused.iter().map(|refusal| refusal.task_id).collect();
     let found = all.found.tasks.iter().map(|task| task.task_id);

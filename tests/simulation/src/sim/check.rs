@@ -48,7 +48,7 @@ fn check_task(simulation: &Simulation, id: TaskId) -> Result<(), String> {
         left.step(step, &record).map_err(|problem| format!("{}: {problem}", step.name))?;
     }
     left.end()?;
-    left.listing()?;
+    left.partition()?;
     left.actions()
 }
 
@@ -90,7 +90,7 @@ impl FinalState<'_> {
         let records = steps.clone().map(|step| self.of(&step.name)).collect();
         let snapshot = TaskSnapshot { task: self.task.clone(), steps: records, compensations: Vec::new() };
         if let Some(at) = redrive_at(&snapshot) {
-            return Err(format!("it was to be redriven by itself at {at}"));
+            return Err(format!("it was to be redriven automatically at {at}"));
         }
         let failed: BTreeSet<String> =
             steps.clone().map(|step| &step.name).filter(|name| self.state(name) == StepState::Error).cloned().collect();
@@ -145,10 +145,10 @@ impl FinalState<'_> {
         Ok(())
     }
 
-    fn listing(&self) -> Result<(), String> {
-        let listing = *IndexPartition::of(self.task.state.status()).first().expect("every status has a listing");
+    fn partition(&self) -> Result<(), String> {
+        let partition = *IndexPartition::of(self.task.state.status()).first().expect("every status has a partition");
         let finished_at = self.task.finished_at.ok_or("it has ended, but says not when")?;
-        let place = IndexPosition { task: self.task.id, listing, at: finished_at };
+        let place = IndexPosition { task: self.task.id, partition, at: finished_at };
         expect(self.simulation.table.listed(self.task.id), Some(place), "its place in the index")
     }
 

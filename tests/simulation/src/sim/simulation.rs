@@ -188,7 +188,7 @@ impl Simulation {
         let listed = self.table.listed(task);
         self.table.task(task, |task| match task.state {
             TaskState::Completed | TaskState::Cancelled | TaskState::Resolved | TaskState::Compensated(_) => true,
-            TaskState::Failed => listed.is_some_and(|place| place.listing == IndexPartition::Error),
+            TaskState::Failed => listed.is_some_and(|place| place.partition == IndexPartition::Error),
             TaskState::Compensating(_) => {
                 task.plan.compensations().iter().any(|compensation| task.failed_steps.contains(&compensation.name))
             }

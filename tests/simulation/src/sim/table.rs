@@ -104,7 +104,7 @@ impl MemoryTable {
 
     /// The earliest time at which the watchdog has to inspect a task.
     pub(super) fn next_inspection(&self) -> Option<Timestamp> {
-        self.first_listed(|place| IndexPartition::WATCHED.contains(&place.listing)).map(|place| place.at)
+        self.first_listed(|place| IndexPartition::WATCHED.contains(&place.partition)).map(|place| place.at)
     }
 
     /// Whether the index has a task for the watchdog, now or later.
@@ -113,8 +113,8 @@ impl MemoryTable {
     }
 
     /// Whether this index partition has a task in this shard.
-    pub fn lists_any(&self, listing: IndexPartition, shard: u8) -> bool {
-        self.first_listed(|place| place.listing == listing && IndexPartition::shard(place.task) == shard).is_some()
+    pub fn lists_any(&self, partition: IndexPartition, shard: u8) -> bool {
+        self.first_listed(|place| place.partition == partition && IndexPartition::shard(place.task) == shard).is_some()
     }
 }
 

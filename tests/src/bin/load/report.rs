@@ -93,9 +93,9 @@ impl LoadReport<'_> {
         println!("  cancelled, compensated   {:>8}", self.speed.cancelled);
         println!("  attempts lost            {attempts_lost:>8}");
         println!("  attempts failed          {attempts_failed:>8}");
-        println!("  redriven by themselves  {redrives:>8}");
+        println!("  redriven by the engine   {redrives:>8}");
         println!("  recovered checkouts      {recovered:>8}");
-        println!("  emails sent again       {emails_again:>8}");
+        println!("  e-mails sent again       {emails_again:>8}");
     }
 
     pub(crate) fn json(&self) -> Value {

@@ -102,7 +102,7 @@ async fn every_step_accepts_its_sample_message() {
         (after.payments, after.reservations, after.orders),
         (before.payments, before.reservations, before.orders)
     );
-    assert!(stack.invoke("watchdog", &sample("watchdog.json")).await["looked_at"].is_number());
+    assert!(stack.invoke("watchdog", &sample("watchdog.json")).await["inspected"].is_number());
 }
 
 /// Every sample event of an API: its path, and the status of the answer where the checkout is complete.

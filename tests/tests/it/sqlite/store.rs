@@ -73,7 +73,7 @@ fn list(tx: &Connection, page: &Page<'_>) -> Result<Vec<IndexEntry>, Failed> {
     let until = page.until.map(|until| until.to_string());
     let (after, after_task) = page.after.map(|after| (after.at.to_string(), Key::partition_of(after.task))).unzip();
     let mut select = tx.prepare_cached(SQL)?;
-    let mut rows = select.query(params![page.listing.partition(page.shard), until, after, after_task, page.limit])?;
+    let mut rows = select.query(params![page.partition.partition(page.shard), until, after, after_task, page.limit])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let (partition, item): (String, String) = (row.get(0)?, row.get(1)?);

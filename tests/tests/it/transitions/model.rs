@@ -208,7 +208,7 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
         Op::FinishCompensation(end) => task::finish_compensation(id, *end, now),
         Op::Relist(seconds) => {
             let place = given.place.clone()?;
-            let to = if seconds % 2 == 0 { place.listing } else { IndexPartition::Error };
+            let to = if seconds % 2 == 0 { place.partition } else { IndexPartition::Error };
             move_in_index(&place, to, now + Duration::from_secs(*seconds))
         }
         Op::Need(of_task, needs) => {
@@ -220,12 +220,12 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
 }
 
 /// The entries of an index partition in this task's shard, page by page.
-async fn listed(table: &impl Store, task: TaskId, listing: IndexPartition) -> Vec<IndexEntry> {
+async fn listed(table: &impl Store, task: TaskId, partition: IndexPartition) -> Vec<IndexEntry> {
     let mut all: Vec<IndexEntry> = Vec::new();
     loop {
         let after = all.last().map(|listed| listed.place.clone());
         let shard = IndexPartition::shard(task);
-        let page = Page { listing, shard, until: None, after: after.as_ref(), limit: 25 };
+        let page = Page { partition, shard, until: None, after: after.as_ref(), limit: 25 };
         let found = table.list(&page).await.unwrap();
         let more = found.len() == 25;
         all.extend(found);
@@ -271,8 +271,8 @@ impl<'a, S: Store> Both<'a, S> {
         }
     }
 
-    async fn compare_index(&self, id: TaskId, listing: IndexPartition, when: &str) {
-        let (found, expected) = (listed(self.real, id, listing).await, listed(&self.memory, id, listing).await);
+    async fn compare_index(&self, id: TaskId, partition: IndexPartition, when: &str) {
+        let (found, expected) = (listed(self.real, id, partition).await, listed(&self.memory, id, partition).await);
         assert_eq!(found, expected, "the index {when}");
     }
 }
@@ -467,7 +467,7 @@ impl<S: Store> Sequence<'_, S> {
         self.both.compare(given.id, &given.step, &when).await;
         let (found, expected) = (self.both.real.load_all(given.id).await.unwrap(), memory.all(given.id));
         assert_eq!((found.task, found.steps), (expected.task, expected.steps), "the records {when}");
-        self.both.compare_index(given.id, memory.listed(given.id).unwrap().listing, &when).await;
+        self.both.compare_index(given.id, memory.listed(given.id).unwrap().partition, &when).await;
         self.remember(given.id, &given.step);
     }
 
@@ -515,8 +515,8 @@ fn agrees_in_sequences(real: &impl Store, runtime: &Runtime) {
                 sequence.make(call).await;
             }
             for &id in &sequence.ids {
-                for listing in IndexPartition::ALL {
-                    both.compare_index(id, listing, "in the end").await;
+                for partition in IndexPartition::ALL {
+                    both.compare_index(id, partition, "in the end").await;
                 }
             }
         });

@@ -128,7 +128,10 @@ impl Filter {
     /// The shards of the index that can have matching tasks.
     fn parts(&self) -> Vec<(IndexPartition, u8)> {
         let listings = self.status.map_or(&IndexPartition::ALL[..], IndexPartition::of);
-        listings.iter().flat_map(|&listing| (0..IndexPartition::SHARDS).map(move |shard| (listing, shard))).collect()
+        listings
+            .iter()
+            .flat_map(|&partition| (0..IndexPartition::SHARDS).map(move |shard| (partition, shard)))
+            .collect()
     }
 
     fn fits(&self, listed: &IndexEntry) -> bool {
@@ -160,12 +163,12 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         let begun = from.map_or_else(|| self.engine.now(), |cursor| cursor.begun);
         let (mut part, mut after) = from.map_or((0, None), |cursor| (cursor.part, cursor.after));
         let mut read = 0;
-        while let Some(&(listing, shard)) = parts.get(part) {
+        while let Some(&(partition, shard)) = parts.get(part) {
             if tasks.len() >= limit || read >= MOST_READ {
                 return Ok(TaskPage { tasks, next: Some(Cursor { begun, part, after }) });
             }
-            let place = after.map(|(at, task)| IndexPosition { task, listing, at });
-            let page = Page { listing, shard, until: None, after: place.as_ref(), limit: PAGE };
+            let place = after.map(|(at, task)| IndexPosition { task, partition, at });
+            let page = Page { partition, shard, until: None, after: place.as_ref(), limit: PAGE };
             let listed = self.engine.list(&page).await?;
             read += listed.len().max(1);
             let whole = listed.len() < usize::from(PAGE);

@@ -81,7 +81,7 @@ async fn newer_task_is_shown_but_not_acted_on(word: &str, shown: TaskStatus) {
         "the claim costs no attempt"
     );
     let report = watch(&harness).await;
-    assert_eq!((report.looked_at, report.newer, report.sent), (0, 1, 0));
+    assert_eq!((report.inspected, report.newer, report.sent), (0, 1, 0));
 
     let client = harness.client();
     let refused = [

@@ -35,7 +35,7 @@ async fn minute(harness: &Harness) -> WatchdogReport {
 
 fn listed(harness: &Harness, task: TaskId) -> (IndexPartition, Timestamp) {
     let place = harness.memory().store.listed(task).unwrap();
-    (place.listing, place.at)
+    (place.partition, place.at)
 }
 
 /// Writes a task into this shard of the index without sending its messages.
@@ -56,7 +56,7 @@ async fn lost_messages_are_sent_again_after_a_minute() {
     harness.skip(MINUTE - SECOND).await;
     assert_eq!(watch(&harness, 10).await, WatchdogReport::default(), "it is not due");
     harness.skip(SECOND).await;
-    assert_eq!(watch(&harness, 10).await, WatchdogReport { looked_at: 1, sent: 2, ..WatchdogReport::default() });
+    assert_eq!(watch(&harness, 10).await, WatchdogReport { inspected: 1, sent: 2, ..WatchdogReport::default() });
     assert_eq!(listed(&harness, task), (IndexPartition::Pending, harness.now() + MINUTE));
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
 }
@@ -68,8 +68,8 @@ async fn interval_between_messages_to_a_quiet_task_grows() {
     let mut woken = Vec::new();
     for minute_ in 1..=60_u32 {
         let report = minute(&harness).await;
-        assert_eq!((report.sent, report.failed), (report.looked_at, 0), "the message is missing at each inspection");
-        woken.extend((report.looked_at > 0).then_some(minute_));
+        assert_eq!((report.sent, report.failed), (report.inspected, 0), "the message is missing at each inspection");
+        woken.extend((report.inspected > 0).then_some(minute_));
     }
     assert_eq!(woken, [1, 2, 4, 8, 16, 32]);
     assert_eq!(harness.woken(), vec!["s0"; woken.len() + 1]);
@@ -83,7 +83,7 @@ async fn failed_task_without_running_branches_is_not_inspected_any_more() {
     harness.run_for(SECOND).await.unwrap();
     let failed_at = harness.snapshot(task).await.unwrap().task.finished_at.unwrap();
     assert_eq!(listed(&harness, task), (IndexPartition::Compensating, failed_at + MINUTE), "the other branch went on");
-    assert_eq!(minute(&harness).await, WatchdogReport { looked_at: 1, ..WatchdogReport::default() });
+    assert_eq!(minute(&harness).await, WatchdogReport { inspected: 1, ..WatchdogReport::default() });
     assert_eq!(listed(&harness, task), (IndexPartition::Error, failed_at));
     assert_eq!(minute(&harness).await, WatchdogReport::default());
 }
@@ -97,9 +97,9 @@ async fn run_reads_pages_until_its_budget_is_used_up() {
     written(&harness, 1, 0);
     harness.skip(MINUTE).await;
     let bounded = watch(&harness, 10).await;
-    assert_eq!((bounded.looked_at, bounded.unfinished), (25, true), "the rest of a page is inspected");
+    assert_eq!((bounded.inspected, bounded.unfinished), (25, true), "the rest of a page is inspected");
     let rest = watch(&harness, 1_000).await;
-    assert_eq!((rest.looked_at, rest.sent, rest.unfinished), (36, 36, false));
+    assert_eq!((rest.inspected, rest.sent, rest.unfinished), (36, 36, false));
 
     let late = written(&harness, 0, 100);
     harness.skip(MINUTE).await;
@@ -122,7 +122,7 @@ async fn another_shard_of_the_index_comes_first_each_minute() {
         harness.skip(MINUTE).await;
     }
     for shard in 3..6 {
-        assert_eq!(watch(&harness, 1).await.looked_at, 1);
+        assert_eq!(watch(&harness, 1).await.inspected, 1);
         let moved: Vec<usize> = (0..16).filter(|task| listed(&harness, tasks[*task]).1 != due).collect();
         assert_eq!(moved, (3..=shard).collect::<Vec<_>>());
         harness.skip(MINUTE).await;
@@ -139,7 +139,7 @@ async fn newer_tasks_do_not_use_up_the_budget() {
     let behind = written(&harness, 0, 100);
     let due = newer.iter().map(|task| listed(&harness, *task)).collect::<Vec<_>>();
     harness.skip(MINUTE).await;
-    let expected = WatchdogReport { looked_at: 1, sent: 1, newer: 60, ..WatchdogReport::default() };
+    let expected = WatchdogReport { inspected: 1, sent: 1, newer: 60, ..WatchdogReport::default() };
     assert_eq!(watch(&harness, 10).await, expected, "with a budget of ten tasks");
     assert_eq!(listed(&harness, behind).1, harness.now() + MINUTE);
     assert!(newer.iter().map(|task| listed(&harness, *task)).eq(due), "each keeps its position for the newer watchdog");
@@ -155,7 +155,7 @@ async fn task_whose_inspection_fails_does_not_block_others() {
     harness.fail_call("load_all", [FailureKind::Refused]);
     assert_eq!(
         watch(&harness, 10).await,
-        WatchdogReport { looked_at: 2, sent: 1, failed: 1, ..WatchdogReport::default() }
+        WatchdogReport { inspected: 2, sent: 1, failed: 1, ..WatchdogReport::default() }
     );
     // They are inspected concurrently, so the failure may have been that of either.
     let mut moments = tasks.map(|task| listed(&harness, task).1.since(harness.now()));
@@ -185,11 +185,11 @@ async fn action_during_an_inspection_is_not_overwritten() {
     let (task, there) = (harness.begin().await, harness.clone());
     harness.meanwhile("move_in_index", async move { there.client().resolve(task, &actor()).await.unwrap() });
     let report = minute(&harness).await;
-    assert_eq!((report.looked_at, report.failed), (1, 0));
+    assert_eq!((report.inspected, report.failed), (1, 0));
     assert_eq!(listed(&harness, task), (IndexPartition::ResolvedManually, harness.now()));
     assert_eq!(moved(), 1);
     harness.begin().await;
-    assert_eq!((minute(&harness).await.looked_at, moved()), (1, 1));
+    assert_eq!((minute(&harness).await.inspected, moved()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,7 +200,7 @@ async fn task_deleted_during_a_run_is_skipped() {
         let delete = Transition::of("delete", Write::new(Key::Task(task), Condition::ALWAYS, Effect::Delete));
         store.apply_observed(&delete, |_| ()).unwrap();
     });
-    assert_eq!(minute(&harness).await, WatchdogReport { looked_at: 1, ..WatchdogReport::default() });
+    assert_eq!(minute(&harness).await, WatchdogReport { inspected: 1, ..WatchdogReport::default() });
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,11 +214,11 @@ async fn interrupted_compensation_is_advanced_by_the_watchdog() {
     harness.lose_messages();
     assert_eq!(harness.state(task), TaskState::Failed);
     let report = minute(&harness).await;
-    assert_eq!((report.failed, report.recovered), (1, 0), "the table failed");
+    assert_eq!((report.failed, report.advanced), (1, 0), "the table failed");
     harness.skip(5 * MINUTE).await;
     assert_eq!(watch(&harness, 10).await.failed, 1);
     harness.skip(5 * MINUTE).await;
-    assert_eq!(watch(&harness, 10).await, WatchdogReport { looked_at: 1, recovered: 1, ..WatchdogReport::default() });
+    assert_eq!(watch(&harness, 10).await, WatchdogReport { inspected: 1, advanced: 1, ..WatchdogReport::default() });
     assert_eq!(harness.woken(), ["s0", "u0"]);
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
@@ -234,7 +234,7 @@ async fn transient_failure_is_redriven_after_the_permanent_one_was_resolved() {
     let looks = async |minutes: u32| {
         let mut looks = 0;
         for _ in 0..minutes {
-            looks += minute(&harness).await.looked_at;
+            looks += minute(&harness).await.inspected;
         }
         looks
     };
@@ -242,7 +242,7 @@ async fn transient_failure_is_redriven_after_the_permanent_one_was_resolved() {
     assert_eq!(looks(60).await, 0, "one of them failed for good, so the engine has nothing more to do");
     harness.client().resolve_step(task, "s0", "{}", &actor()).await.unwrap();
     let report = minute(&harness).await;
-    assert_eq!((report.looked_at, report.recovered), (1, 1));
+    assert_eq!((report.inspected, report.advanced), (1, 1));
     assert_eq!(harness.woken()[2..], ["s0", "s1"], "the one by the operator, the other by the watchdog");
     assert_eq!(harness.step(task, "s1").state, StepState::Pending);
 }

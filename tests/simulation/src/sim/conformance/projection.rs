@@ -139,8 +139,8 @@ impl Projection {
         };
         let moved = |name: &str| before.get(name) != after.get(name);
         let partition = after.get(attribute::STATUS_SHARD).and_then(serde_json::Value::as_str).unwrap_or_default();
-        let (listing, _) = partition.split_once('#').unwrap_or_default();
-        if !IndexPartition::of(task.state.status()).iter().any(|possible| possible.as_str() == listing) {
+        let (partition, _) = partition.split_once('#').unwrap_or_default();
+        if !IndexPartition::of(task.state.status()).iter().any(|possible| possible.as_str() == partition) {
             return Err(format!("the index lists it in `{partition}`, and it is {}", task.state.status()));
         }
         Ok(TaskWritten {

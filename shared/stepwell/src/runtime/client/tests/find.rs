@@ -122,7 +122,7 @@ async fn failed_task_is_found_while_the_engine_may_still_act_on_it() {
     harness.fail("s0", [no()]);
     let task = harness.begin().await;
     harness.run_until(task, |snapshot| snapshot.task.state == TaskState::Failed).await.unwrap();
-    assert_eq!(harness.memory().store.listed(task).unwrap().listing, IndexPartition::Compensating);
+    assert_eq!(harness.memory().store.listed(task).unwrap().partition, IndexPartition::Compensating);
     let of = async |status| found(&harness, Filter { status: Some(status), ..Filter::default() }).await;
     assert_eq!(of(TaskStatus::Error).await, [task].into());
     assert_eq!(of(TaskStatus::Compensating).await, [].into());

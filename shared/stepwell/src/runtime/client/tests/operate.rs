@@ -310,7 +310,7 @@ async fn task_stays_failed_until_its_last_failed_step_is_resolved() {
         let record = harness.snapshot(task).await.unwrap().task;
         (record.state, record.failed_steps.into_iter().collect::<Vec<_>>(), record.finished_at.is_some())
     };
-    let listed = || harness.memory().store.listed(task).map(|place| (place.listing, place.at)).unwrap();
+    let listed = || harness.memory().store.listed(task).map(|place| (place.partition, place.at)).unwrap();
     assert_eq!(seen().await, (TaskState::Failed, vec!["s1".to_owned()], true));
     assert_eq!(
         listed(),
