@@ -17,7 +17,7 @@
 #   scenarios   whole checkouts through HTTP on the deployed local stack; and a second stack whose operators have tokens
 #   crashes     the deployed functions, killed at every crash point of a checkout
 #   rights      that faults, scenarios and crashes together have needed every right that a function's role grants; a call
-#               without a right fails in the part that makes it. It runs after these three, or not at all
+#               without a right is found here at the latest. It runs after these three, or not at all
 #   quick       lint, unit, 10,000 simulated runs and one checkout on the local stack: a few minutes, during development
 #
 # With --install the script installs missing Debian packages with sudo; without it, only as root.

@@ -26,7 +26,7 @@ fn undeclared_in(root: &Path, workflow: &ProjectWorkflow) -> Vec<Finding> {
         (names.step, sources(root, &folder))
     });
     let steps: Vec<_> = steps.collect();
-    // Results that several workflows' crates share stand beside the workflow file.
+    // The workflow's own crate, which has the workflow file, declares results too.
     let shared = workflow.file.parent().map(|folder| sources(root, folder)).unwrap_or_default();
     let declared = steps.iter().flat_map(|(_, sources)| sources).chain(&shared);
     let step_of: BTreeMap<&str, &str> = declared.flat_map(|source| results(&source.text)).collect();
