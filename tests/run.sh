@@ -39,6 +39,9 @@ for part in "$@"; do
 done
 parts=("$@")
 (($# > 0)) || parts=("${all[@]}")
+# Alone it would compare nothing, and end as if it had passed.
+[[ " ${parts[*]} " != *" rights "* || " ${parts[*]} " == *" faults"*" scenarios"*" crashes"*" rights "* ]] ||
+  die "the part rights compares what three others have called. Run: tests/run.sh faults scenarios crashes rights"
 cd "$repo"
 
 # ---- Bookkeeping -----------------------------------------------------------------------------------------------------
