@@ -106,14 +106,17 @@ Else set STEPWELL_PORT to a free port."
   die "MiniStack did not start. What it said last is above, all of it in $state/emulator.log"
 }
 
-# The whole process group: MiniStack and the functions that it runs. None of them has anything to save.
+# The whole process group: MiniStack and the functions that it runs. None of them has anything to save. It is waited for,
+# because they may still write; but not for ever, since a container may have no process that reaps them.
 stop_emulator() {
-  local pid
-  ! emulator_runs "$state" || {
-    pid=$(<"$state/pid")
-    kill -KILL -- "-$pid"
-    while kill -0 -- "-$pid" 2>/dev/null; do sleep 0.1; done
-  }
+  local pid tries
+  emulator_runs "$state" || return 0
+  pid=$(<"$state/pid")
+  kill -KILL -- "-$pid"
+  for ((tries = 0; tries < 50; tries++)); do
+    kill -0 -- "-$pid" 2>/dev/null || return 0
+    sleep 0.1
+  done
 }
 
 # ---- Commands --------------------------------------------------------------------------------------------------------
