@@ -312,11 +312,11 @@ impl Stack {
 
     /// Waits for an undeliverable message with this text, and answers with its reason.
     pub async fn undeliverable(&self, text: &str) -> String {
-        let letter = until(&format!("an undeliverable message with {text}"), async || {
+        let message = until(&format!("an undeliverable message with {text}"), async || {
             self.messages("undeliverable", text).await.into_iter().next()
         })
         .await;
-        let reason = letter["MessageAttributes"]["reason"].clone();
+        let reason = message["MessageAttributes"]["reason"].clone();
         reason["StringValue"].as_str().unwrap_or_else(|| panic!("no reason: {reason}")).to_owned()
     }
 

@@ -73,9 +73,9 @@ async fn complete_checkout_has_one_charge_one_reservation_one_order_and_one_emai
     assert_eq!(stack.orders(&task).await.len(), 1);
     assert_eq!(product.stock().await, 7);
 
-    let [letter] = traces.mails.as_slice() else { panic!("one letter, not {:?}", traces.mails) };
-    assert!(letter["Subject"].as_str().unwrap().contains(order_number), "{letter}");
-    assert_eq!(letter["MessageId"], details.step("send_confirmation")["result"]["message_id"]);
+    let [email] = traces.mails.as_slice() else { panic!("one e-mail, not {:?}", traces.mails) };
+    assert!(email["Subject"].as_str().unwrap().contains(order_number), "{email}");
+    assert_eq!(email["MessageId"], details.step("send_confirmation")["result"]["message_id"]);
 }
 
 #[tokio::test]
