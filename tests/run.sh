@@ -151,10 +151,12 @@ simulation() {
 # local_stack test|crash COMMAND...: infra/local.sh on the stack for the tests, or on the one with crash points. It never uses
 # the stack that the caller's environment names.
 local_stack() {
-  local port=${STEPWELL_TEST_PORT:-4599} build=
-  [[ $1 == test ]] || port=${STEPWELL_CRASH_PORT:-4597} build=crash-points
-  env -u AWS_ENDPOINT_URL STEPWELL_PORT="$port" STEPWELL_BUILD="$build" infra/local.sh "${@:2}"
+  local build=
+  [[ $1 == test ]] || build="crash-points"
+  env -u AWS_ENDPOINT_URL STEPWELL_PORT="$(port_of "$1")" STEPWELL_BUILD="$build" infra/local.sh "${@:2}"
 }
+
+port_of() { case $1 in test) echo "${STEPWELL_TEST_PORT:-4599}" ;; crash) echo "${STEPWELL_CRASH_PORT:-4597}" ;; esac; }
 
 # Of the stacks test and crash, which are indices here.
 # shellcheck disable=SC2034 # by stack_state[$1]
@@ -181,25 +183,32 @@ need_stack() {
   [[ ${stack_state[$1]} == up ]] || { leave_out "$2" "the $1 stack did not start" && return 1; }
 }
 
-# on_stack test|crash COMMAND...: runs the command with the environment of the stack.
+# on_stack test|crash COMMAND...: runs the command with the environment of the stack. It fails where a function made a call
+# that its role does not grant, even if the command passed: some refusals are logged, and change no outcome.
 on_stack() (
-  environment=$(local_stack "$1" env) && eval "$environment" && "${@:2}"
+  environment=$(local_stack "$1" env) && eval "$environment" && "${@:2}" && nothing_denied "$1"
 )
+
+nothing_denied() {
+  grep $'\tdenied$' ".local/$(port_of "$1")/calls" >&2
+  # 0: found some; 2: there is no such file.
+  (($? == 1)) || { say "functions made calls that their roles do not grant, or no calls were recorded, see above" && return 1; }
+}
 
 # Checks that a step's function has crash points on the crash stack, and no function has any on the other.
 can_be_killed() {
   case $1 in
-    crash) [[ $(count_killable "${STEPWELL_CRASH_PORT:-4597}" checkout-process_payment) == 1 ]] ;;
-    test) [[ $(count_killable "${STEPWELL_TEST_PORT:-4599}" '*') == 0 ]] ;;
+    crash) [[ $(count_killable crash checkout-process_payment) == 1 ]] ;;
+    test) [[ $(count_killable test '*') == 0 ]] ;;
   esac
 }
 
-# count_killable PORT FUNCTIONS: how many of the packaged functions that this pattern matches have the switch.
+# count_killable test|crash FUNCTIONS: how many of the packaged functions that this pattern matches have the switch.
 count_killable() {
   python3 -c 'import pathlib, sys, zipfile
 zips = list(pathlib.Path(sys.argv[1]).glob(sys.argv[2] + "/*.zip"))
 print(sum(b"STEPWELL_CRASH_DIR" in zipfile.ZipFile(name).read("bootstrap") for name in zips) if zips else "there are none")' \
-    ".local/$1/code" "$2"
+    ".local/$(port_of "$1")/code" "$2"
 }
 
 # ---- The table -------------------------------------------------------------------------------------------------------
@@ -321,7 +330,7 @@ compare_rights() {
     aws lambda list-event-source-mappings --output json >"$folder/mappings" &&
     cargo build --workspace --features lambda --bin rights &&
     "$target/debug/rights" --roles "$folder/roles" --functions "$folder/functions" \
-      --mappings "$folder/mappings" ".local/${STEPWELL_TEST_PORT:-4599}/calls" ".local/${STEPWELL_CRASH_PORT:-4597}/calls"
+      --mappings "$folder/mappings" ".local/$(port_of test)/calls" ".local/$(port_of crash)/calls"
 }
 
 # ---- Quick -----------------------------------------------------------------------------------------------------------
