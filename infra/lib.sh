@@ -57,9 +57,15 @@ for argument in "$@"; do
   if [[ $argument == --install ]]; then export STEPWELL_INSTALL=1; else set -- "$@" "$argument"; fi
 done
 
-# Rust, what the scripts call, and the Python tools of requirements.txt under .local/tools. What Debian has is installed
-# where we may: as root, and with sudo after --install; it may then ask for a password.
+# Rust, what the scripts call, and the Python tools of requirements.txt under .local/tools.
 need_tools() {
+  need_packages
+  need_python_tools
+}
+
+# Rust, and what Debian has. That is installed where we may: as root, and with sudo after --install; it may then ask for a
+# password.
+need_packages() {
   local lacking=() as_root=(env DEBIAN_FRONTEND=noninteractive apt-get -qq)
   command -v cargo >/dev/null || die "cargo is missing. Install Rust, see https://rustup.rs, and open a new shell."
   command -v cc >/dev/null || lacking+=(build-essential)
@@ -79,8 +85,9 @@ need_tools() {
   fi
   python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
     die "Python 3.10 or newer is needed, python3 is $(python3 -V 2>&1)"
-  have_python_tools || install_python_tools || exit 1
 }
+
+need_python_tools() { have_python_tools || install_python_tools || exit 1; }
 
 # Where they are is noted with them: a Python environment does not survive being moved.
 have_python_tools() { (echo "$tools" && cat "$infra/requirements.txt") | cmp -s - "$tools/installed"; }

@@ -122,13 +122,21 @@ stop_emulator() {
 # ---- Commands --------------------------------------------------------------------------------------------------------
 
 up() {
-  local deployed before
-  begin tools
-  need_tools
+  local deployed before fetching
+  need_packages
+  begin ''
+  # They come over the network while the check is compiled. Should that fail, this script ends after them all the same.
+  need_python_tools &
+  fetching=$!
+  # shellcheck disable=SC2064 # it is about this process
+  trap "wait $fetching" EXIT
   # Two that build and deploy at once would undo each other's work.
   lock local "another infra/local.sh to finish"
   choose_emulator
   check_project
+  begin 'rest of the tools'
+  trap - EXIT
+  wait "$fetching" || exit 1
   see_other_build
   begin start
   start_emulator
