@@ -18,6 +18,7 @@ fn step(name: &str, depends_on: &[&str]) -> StepPlan {
         timeout_seconds: 30,
         backoff: USUAL_BACKOFF,
         compensates: None,
+        optional: false,
     }
 }
 

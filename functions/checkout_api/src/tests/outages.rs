@@ -58,7 +58,11 @@ async fn start_whose_message_was_not_sent_is_completed_by_a_retry_with_its_key()
 async fn checkout_of_a_newer_version_is_shown_and_not_retried() {
     let api = Api::new();
     let id = api.started().await;
-    let newer = [(attribute::V, json!(2)), (attribute::NEEDS, json!(2)), (attribute::STATUS, json!("suspended"))];
+    let newer = [
+        (attribute::V, json!(READS + 1)),
+        (attribute::NEEDS, json!(READS + 1)),
+        (attribute::STATUS, json!("suspended")),
+    ];
     let newer = newer.map(|(name, value)| Change::Set(name, value)).to_vec();
     api.harness.memory().store.force(Key::Task(id), newer).unwrap();
     let before = api.harness.snapshot(id).await.unwrap();

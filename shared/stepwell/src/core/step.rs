@@ -180,7 +180,7 @@ pub fn retry_later(lease: &Lease, attempt: &AttemptRecord) -> Transition {
     Transition::of("retry_later", fenced(lease, StepEvent::RetryLater, StepState::Retrying, changes))
 }
 
-/// Fails a step for good, and its task with it. If the task was cancelled, resolved or compensated meanwhile, only the
+/// Fails a step for good, and its task with it, unless the step is optional. If the task was cancelled, resolved or compensated meanwhile, only the
 /// step's error is written.
 pub fn fail(task: &TaskRecord, lease: &Lease, attempt: &AttemptRecord) -> Transition {
     let at = attempt.finished_at.unwrap_or(lease.until);

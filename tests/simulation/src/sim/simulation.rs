@@ -187,7 +187,8 @@ impl Simulation {
     fn is_settled(&self, task: TaskId) -> bool {
         let listed = self.table.listed(task);
         self.table.task(task, |task| match task.state {
-            TaskState::Completed | TaskState::Cancelled | TaskState::Resolved | TaskState::Compensated(_) => true,
+            TaskState::Completed => listed.is_some_and(|place| place.partition == IndexPartition::Complete),
+            TaskState::Cancelled | TaskState::Resolved | TaskState::Compensated(_) => true,
             TaskState::Failed => listed.is_some_and(|place| place.partition == IndexPartition::Error),
             TaskState::Compensating(_) => {
                 task.plan.compensations().iter().any(|compensation| task.failed_steps.contains(&compensation.name))
@@ -198,7 +199,12 @@ impl Simulation {
 
     /// The tasks in a matching state.
     pub(super) fn tasks_in(&self, fits: impl Fn(TaskState) -> bool) -> Vec<TaskId> {
-        self.tasks().into_iter().filter(|id| self.table.task(*id, |task| fits(task.state))).collect()
+        self.tasks_that(|task| fits(task.state))
+    }
+
+    /// The matching tasks.
+    pub(super) fn tasks_that(&self, fits: impl Fn(&TaskRecord) -> bool) -> Vec<TaskId> {
+        self.tasks().into_iter().filter(|id| self.table.task(*id, &fits)).collect()
     }
 
     pub(super) fn started(&self, task: TaskId, number: usize) {
