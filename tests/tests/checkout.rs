@@ -149,6 +149,39 @@ async fn lost_answers_before_the_email_charge_and_reserve_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn paid_order_stands_without_its_email_until_a_redrive_sends_it() {
+    let checkouts = Checkouts::new();
+    let refused = || StepFault::Error(retryable("MAIL_UNKNOWN_ERROR", "the e-mail service did not take the e-mail"));
+    checkouts.harness.fail("send_confirmation", vec![refused(); 5]);
+    let started = checkouts.harness.now();
+    let task = checkouts.start(&request("success")).await;
+    let snapshot = checkouts.harness.run(task).await.unwrap();
+    assert_eq!(snapshot.task.state, TaskState::Completed);
+    assert_eq!(failure(&snapshot, "send_confirmation"), ("MAIL_UNKNOWN_ERROR", 5));
+    assert!(
+        checkouts.harness.now().since(started) >= Duration::from_secs(10 * 60),
+        "an outage of minutes is waited out"
+    );
+    let named = |snapshot: &TaskSnapshot| snapshot.warnings().iter().map(|one| one.step.to_owned()).collect::<Vec<_>>();
+    assert_eq!((named(&snapshot), checkouts.shop.emails().len()), (vec!["send_confirmation".to_owned()], 0));
+
+    checkouts.harness.run_for(Duration::from_secs(24 * 60 * 60)).await.unwrap();
+    assert_eq!((checkouts.shop.charges().len(), checkouts.shop.all_orders()[0].status), (1, OrderStatus::Confirmed));
+    checkouts.harness.client().redrive(task, &actor()).await.unwrap();
+    checkouts
+        .harness
+        .run_until(task, |snapshot| {
+            snapshot.progress().percentage == 100
+                && named(snapshot).is_empty()
+                && snapshot.step("send_confirmation").unwrap().state == StepState::Complete
+        })
+        .await
+        .unwrap();
+    assert_eq!(checkouts.harness.snapshot(task).await.unwrap().task.state, TaskState::Completed);
+    checkouts.assert_sold_once();
+}
+
+#[tokio::test(start_paused = true)]
 async fn worker_death_after_the_charge_is_recovered_and_the_card_is_charged_once() {
     let checkouts = Checkouts::new();
     checkouts.harness.crash("process_payment", [CrashAt::Before("complete"), CrashAt::After("complete")]);

@@ -6,7 +6,7 @@ use http_api::Segment;
 use serde::Serialize;
 use stepwell::{
     Runtime, TaskId,
-    core::state::TaskStatus,
+    core::state::{TaskState, TaskStatus},
     ports::{Queue, Store},
 };
 
@@ -24,8 +24,9 @@ pub(crate) async fn retry<T: Store, Q: Queue, A: Runtime>(
     segment: Segment,
 ) -> Result<impl IntoResponse, ApiError> {
     let snapshot = checkouts.find(segment).await?;
-    // For a compensating task, the engine's redrive repeats failed compensations. Only operators may do that.
-    if snapshot.task.state.is_compensating() {
+    // For a compensating task, the engine's redrive repeats failed compensations, for a completed one failed optional steps.
+    // Only operators may do that.
+    if snapshot.task.state.is_compensating() || snapshot.task.state == TaskState::Completed {
         return Err(ApiError::CannotRetry(snapshot.status()));
     }
     let task_id = snapshot.task.id;

@@ -6,7 +6,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use checkout::{CreatedOrder, Money};
+use checkout::{Confirmation, CreatedOrder, Money};
 use http_api::Segment;
 use serde::Serialize;
 use stepwell::{
@@ -34,14 +34,14 @@ pub(crate) async fn status<T: Store, Q: Queue, A: Runtime>(
 pub(crate) enum OrderStatus<'a> {
     /// Steps are ready, running or waiting for a retry.
     Processing(Processing<'a>),
-    /// All steps are complete.
-    Completed(Finished),
+    /// All steps are complete, except for optional ones that failed.
+    Completed(Finished<'a>),
     /// A step failed for good; the checkout may be compensating or compensated.
     Failed(Failed<'a>),
     /// An operator cancelled the checkout; it may be compensating or compensated.
     Cancelled(Cancelled<'a>),
     /// An operator declared the checkout done.
-    ResolvedManually(Finished),
+    ResolvedManually(Finished<'a>),
 }
 
 /// The answer for a running checkout.
@@ -91,7 +91,7 @@ struct Compensation<'a> {
 
 /// The answer for a completed or resolved checkout. A checkout that was resolved by hand may have no order.
 #[derive(Serialize)]
-pub(crate) struct Finished {
+pub(crate) struct Finished<'a> {
     task_id: TaskId,
     #[serde(skip_serializing_if = "Option::is_none")]
     order_id: Option<TaskId>,
@@ -101,6 +101,26 @@ pub(crate) struct Finished {
     total_amount: Option<Money>,
     #[serde(skip_serializing_if = "Option::is_none")]
     redirect_url: Option<String>,
+    /// What the order stands without.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<OrderWarning<'a>>,
+}
+
+/// An optional step that failed for good. Its text is for customers; the error is for operators only.
+#[derive(Serialize)]
+struct OrderWarning<'a> {
+    step: &'a str,
+    message: &'static str,
+}
+
+impl<'a> OrderWarning<'a> {
+    fn of(step: &'a str) -> Self {
+        let message = match step {
+            Confirmation::STEP => "We could not send the confirmation e-mail. Your order stands all the same.",
+            _ => "A part of the processing could not be done. Your order stands all the same.",
+        };
+        Self { step, message }
+    }
 }
 
 /// The answer for a failed checkout.
@@ -175,8 +195,8 @@ impl<'a> Compensation<'a> {
     }
 }
 
-impl Finished {
-    fn of(snapshot: &TaskSnapshot) -> Self {
+impl<'a> Finished<'a> {
+    fn of(snapshot: &'a TaskSnapshot) -> Self {
         let result = snapshot.step(CreatedOrder::STEP).and_then(|step| step.result.as_deref());
         let order = result.and_then(|result| serde_json::from_str::<CreatedOrder>(result).ok());
         Self {
@@ -185,6 +205,7 @@ impl Finished {
             order_id: order.as_ref().map(|order| order.order_id),
             total_amount: order.as_ref().map(|order| order.total_amount),
             order_number: order.map(|order| order.order_number),
+            warnings: snapshot.warnings().iter().map(|warning| OrderWarning::of(warning.step)).collect(),
         }
     }
 }

@@ -117,8 +117,8 @@ async fn perform<S: Store, Q: Queue, A: Runtime>(
 ) -> Result<TaskStatus, ActionError> {
     match act {
         OperatorAction::Redrive => Ok(match engine.redrive(id, actor).await?.task.state {
-            TaskState::Compensating(_) => TaskStatus::Compensating,
-            _ => TaskStatus::Pending,
+            TaskState::Failed => TaskStatus::Pending,
+            state => state.status(),
         }),
         OperatorAction::Cancel => engine.cancel(id, actor).await,
         OperatorAction::Compensate => engine.compensate(id, actor).await.map(|()| TaskStatus::Compensating),

@@ -82,12 +82,12 @@ error_codes! {
             "Nothing: the task makes no order. To buy all the same, the customer starts a new checkout.";
         /// The request has no e-mail address. The API refuses such a request.
         MissingCustomerEmail = "MISSING_CUSTOMER_EMAIL", Permanent, by "send_confirmation",
-            "Tell the customer in another way, then resolve this step while a failed checkout may still be retried \
-             (`compensate_after_seconds`): otherwise the order is cancelled and the charge refunded.";
+            "The order stands without the e-mail. Tell the customer in another way, then resolve this step, which removes \
+             the warning.";
         /// The address is not one that a confirmation may be sent to. The API refuses such a request.
         InvalidEmail = "INVALID_EMAIL", Permanent, by "send_confirmation",
-            "Tell the customer in another way, then resolve this step while a failed checkout may still be retried \
-             (`compensate_after_seconds`): otherwise the order is cancelled and the charge refunded.";
+            "The order stands without the e-mail. Tell the customer in another way, then resolve this step, which removes \
+             the warning.";
         /// The e-mail service asks for fewer e-mails. The next attempt waits for 60 seconds, or for the step's longest
         /// backoff if that is less.
         MailRateLimited = "MAIL_RATE_LIMITED", Retryable, by "send_confirmation",
@@ -95,12 +95,12 @@ error_codes! {
              redrive them.";
         /// The e-mail service is down or out of reach.
         MailServiceUnavailable = "MAIL_SERVICE_UNAVAILABLE", Retryable, by "send_confirmation",
-            "Nothing while the step is tried again. If it fails: wait until the service is back, then redrive the \
-             task.";
+            "Nothing while the step is tried again. If it fails, the order stands without the e-mail: wait until the \
+             service is back, then redrive the completed task.";
         /// The e-mail service did not take the e-mail, for the reason in the message.
         MailUnknownError = "MAIL_UNKNOWN_ERROR", Retryable, by "send_confirmation",
             "Look the reason up in the service's documentation; most likely the sender's address is not verified. Fix \
-             it, then redrive the task.";
+             it, then redrive the completed task.";
         /// The gateway refuses the refund.
         RefundDeclined = "REFUND_DECLINED", Permanent, by "refund_payment",
             "The message has the gateway's reason. Return the money in another way, then resolve this compensation.";

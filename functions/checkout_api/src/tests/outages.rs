@@ -6,6 +6,7 @@ use checkout::{StoreError, testing::Outage};
 use stepwell::{
     FailureKind,
     core::{
+        format::READS,
         item::{Key, attribute},
         transition::Change,
     },

@@ -72,6 +72,28 @@ async fn status_follows_a_checkout_to_its_order() {
     assert_eq!((&details.body()["status"], details.text.contains(TOKEN)), (&json!("complete"), false));
 }
 
+#[tokio::test(start_paused = true)]
+async fn completed_checkout_says_that_its_email_could_not_be_sent() {
+    let api = Api::new();
+    api.harness.fail("send_confirmation", [declined()]);
+    let id = api.started().await;
+    api.harness.run(id).await.unwrap();
+    let status = api.status(id).await;
+    assert_eq!((&status["status"], &status["order_number"]), (&json!("completed"), &json!("ORD-20231114-0A1B2C3D")));
+    let warning = json!({
+        "step": "send_confirmation",
+        "message": "We could not send the confirmation e-mail. Your order stands all the same.",
+    });
+    assert_eq!(status["warnings"], json!([warning]));
+    let refusal = api.retry(id).await;
+    assert_eq!(
+        (refusal.status, api.harness.snapshot(id).await.unwrap().task.actions.len()),
+        (409, 0),
+        "{}",
+        refusal.text
+    );
+}
+
 /// After a retryable error the task is redriven automatically in a minute.
 #[tokio::test(start_paused = true)]
 async fn failed_checkout_shows_its_error_and_the_next_retry() {

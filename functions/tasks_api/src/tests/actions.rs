@@ -4,6 +4,7 @@ use super::*;
 use stepwell::{
     FailureKind,
     core::{
+        format::READS,
         item::{Key, attribute},
         limits::MAX_RESULT_BYTES,
         record::ActionKind,

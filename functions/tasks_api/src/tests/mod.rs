@@ -32,7 +32,8 @@ const WORKFLOW: &str = "
     compensate_after_seconds: 60
     step_templates:
       - { name: pay, compensation: { name: refund } }
-      - { name: ship, depends_on_step: pay }";
+      - { name: ship, depends_on_step: pay }
+      - { name: thank, depends_on_step: pay, optional: true }";
 
 /// The result of each step.
 const RESULT: &str = r#"{"amount": 100.00, "rate": 1e-2}"#;

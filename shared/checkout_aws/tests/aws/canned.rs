@@ -3,7 +3,7 @@
 
 use crate::shop::{line, now};
 use checkout::{Catalogue, Email, MailError, Mailer, ProductId, ReserveError, Stock, StoreError, Storefront};
-use checkout_aws::{SesMailer, Tables, UNREADABLE_ROW};
+use checkout_aws::{MAIL_TIMEOUT, SesMailer, Tables, UNREADABLE_ROW};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -12,6 +12,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 use stepwell_aws::SdkConfig;
 use tracing_subscriber::layer::SubscriberExt;
@@ -20,6 +21,11 @@ type ScriptedResponse = (u16, &'static str);
 
 /// Starts the server. Returns the configuration to reach it, and the number of its requests.
 async fn server(answers: &'static [ScriptedResponse]) -> (SdkConfig, Arc<AtomicUsize>) {
+    slow_server(Duration::ZERO, answers).await
+}
+
+/// The same with this wait before each answer.
+async fn slow_server(wait: Duration, answers: &'static [ScriptedResponse]) -> (SdkConfig, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(AtomicUsize::new(0));
@@ -34,6 +40,7 @@ async fn server(answers: &'static [ScriptedResponse]) -> (SdkConfig, Arc<AtomicU
             reader.read_exact(&mut body).unwrap();
             let number = count.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1);
             let (status, answer) = answers[number];
+            std::thread::sleep(wait);
             let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", answer.len());
             reader.into_inner().write_all(format!("{head}{answer}").as_bytes()).unwrap();
         }
@@ -221,6 +228,35 @@ async fn errors_of_the_email_service_are_distinguished() {
         let (config, _) = server(answers).await;
         assert_eq!(SesMailer::new(&config, "orders@example.com".parse().unwrap()).send(&email).await, Err(expected));
     }
+}
+
+#[tokio::test]
+async fn email_is_tried_once_though_the_configuration_has_retries() {
+    let email = Email { to: "test@example.com".parse().unwrap(), subject: "s".to_owned(), text: "t".to_owned() };
+    let (config, asked) = server(&[(503, "{}")]).await;
+    let retries = aws_config::retry::RetryConfig::standard().with_max_attempts(5);
+    let config = config.to_builder().retry_config(retries.with_initial_backoff(Duration::from_millis(1))).build();
+    let error = SesMailer::new(&config, "orders@example.com".parse().unwrap()).send(&email).await.unwrap_err();
+    assert_eq!(error, MailError::Unavailable("no code".to_owned()));
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+/// The configuration of the functions gives a try 3 s. An SES that answers later than that has sent the e-mail all the same.
+#[tokio::test]
+async fn slow_answer_of_the_email_service_is_waited_for() {
+    let email = Email { to: "test@example.com".parse().unwrap(), subject: "s".to_owned(), text: "t".to_owned() };
+    let (config, asked) = slow_server(Duration::from_millis(600), &[(200, r#"{"MessageId": "one"}"#)]).await;
+    let hasty = aws_config::timeout::TimeoutConfig::builder().operation_attempt_timeout(Duration::from_millis(200));
+    let config = config.to_builder().timeout_config(hasty.build()).build();
+    let sent = SesMailer::new(&config, "orders@example.com".parse().unwrap()).send(&email).await;
+    assert_eq!((sent, asked.load(Ordering::Relaxed)), (Ok("one".to_owned()), 1));
+}
+
+#[test]
+fn email_has_less_time_than_its_step() {
+    let workflow = checkout::workflow().unwrap();
+    let step = workflow.plan().step("send_confirmation").unwrap();
+    assert!(MAIL_TIMEOUT < Duration::from_secs(step.timeout_seconds.into()));
 }
 
 #[tokio::test]
