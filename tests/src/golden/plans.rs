@@ -58,6 +58,13 @@ pub(super) fn leaves() -> Plan {
     plan(vec![step("charge", &[]), step("ship", &["charge"]), step("mail", &["charge"])])
 }
 
+/// A root with two leaves, of which one is optional.
+#[cfg(test)]
+pub(super) fn optional() -> Plan {
+    let mail = StepPlan { optional: true, ..step("mail", &["charge"]) };
+    plan(vec![step("charge", &[]), step("ship", &["charge"]), mail])
+}
+
 /// Three roots.
 pub(super) fn roots() -> Plan {
     plan(["charge", "mail", "reserve"].map(|name| step(name, &[])).to_vec())
