@@ -32,8 +32,7 @@ const WORKFLOW: &str = "
     compensate_after_seconds: 60
     step_templates:
       - { name: pay, compensation: { name: refund } }
-      - { name: ship, depends_on_step: pay }
-      - { name: thank, depends_on_step: pay, optional: true }";
+      - { name: ship, depends_on_step: pay }";
 
 /// The result of each step.
 const RESULT: &str = r#"{"amount": 100.00, "rate": 1e-2}"#;
@@ -65,7 +64,11 @@ struct Api(Arc<Harness>);
 
 impl Api {
     fn new() -> Self {
-        let harness = Harness::new(Workflow::from_yaml(WORKFLOW).unwrap());
+        Self::of(WORKFLOW)
+    }
+
+    fn of(workflow: &str) -> Self {
+        let harness = Harness::new(Workflow::from_yaml(workflow).unwrap());
         Self(Arc::new(harness.call_by_call().with_all(Returns(RESULT))))
     }
 
