@@ -28,6 +28,7 @@
 pub mod customers;
 pub mod engine;
 pub mod faults;
+pub mod flash_sale;
 pub mod messages;
 pub mod monolith;
 pub mod process;
