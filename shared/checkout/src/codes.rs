@@ -60,9 +60,11 @@ error_codes! {
         GatewayUnknownStatus = "GATEWAY_UNKNOWN_STATUS", Retryable, by "process_payment, refund_payment",
             "Nothing while the step is tried again. If it fails: look the payment up at the gateway by the \
              idempotency key `TASK:process_payment`, then redrive the task.";
-        /// `validate_cart` has left no hold on the stock: somebody has resolved it, or a version without holds has run it.
-        StockNotHeld = "STOCK_NOT_HELD", Permanent, by "update_inventory",
-            "Take the stock by hand and resolve this step, or cancel the task. A charge is refunded automatically.";
+        /// There is no hold on the stock: somebody has resolved `validate_cart`, or a version without holds has started the
+        /// task.
+        StockNotHeld = "STOCK_NOT_HELD", Permanent, by "validate_cart, update_inventory",
+            "In `validate_cart`, the customer starts a new checkout. In `update_inventory`, take the stock by hand and \
+             resolve the step, or cancel the task; a charge is refunded automatically.";
         /// The reservation was released, or its idempotency key voided, before this attempt ran: the checkout is being
         /// compensated.
         ReservationVoid = "RESERVATION_VOID", Permanent, by "validate_cart, update_inventory",

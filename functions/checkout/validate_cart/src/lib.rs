@@ -41,13 +41,17 @@ impl<C: Catalogue, S: Stock> Step for ValidateCart<C, S> {
         let item_count = validated_items.iter().map(|line| line.quantity).sum();
         let subtotal = validated_items.iter().try_fold(Money::ZERO, |sum, line| sum.plus(line.line_total));
         let totals = subtotal.and_then(|subtotal| self.pricing.totals(subtotal, item_count)).ok_or_else(too_much)?;
-        // The last thing it does: an invalid cart holds nothing. What no compensation would release is not held either; the
-        // plan of a task that an older version started has none for this step.
-        if ctx.compensation.is_some() {
-            let stock: BTreeMap<ProductId, u32> = products.iter().map(|(id, product)| (*id, product.stock)).collect();
-            let wanted = Reservation::of(&validated_items, &stock);
-            self.stock.hold(&ctx.idempotency_key(), &wanted, ctx.started_at).await.map_err(not_held)?;
+        // The plan of a task that an older version started does not compensate this step, so nothing would release a hold.
+        // Without one, the customer would be charged for nothing.
+        if ctx.compensation.is_none() {
+            let message =
+                "an older version has planned this checkout, and would not release its units: start a new one";
+            return Err(StepError::new(ShopCode::StockNotHeld, message));
         }
+        // The last thing it does: an invalid cart holds nothing.
+        let stock: BTreeMap<ProductId, u32> = products.iter().map(|(id, product)| (*id, product.stock)).collect();
+        let wanted = Reservation::of(&validated_items, &stock);
+        self.stock.hold(&ctx.idempotency_key(), &wanted, ctx.started_at).await.map_err(not_held)?;
         let Totals { subtotal, tax, shipping, total } = totals;
         Ok(ValidatedCart { validated_items, subtotal, tax, shipping, total, item_count, validated_at: ctx.started_at })
     }

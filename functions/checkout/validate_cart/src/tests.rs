@@ -98,9 +98,11 @@ async fn insufficient_stock_is_final_and_holds_nothing() {
 }
 
 #[tokio::test]
-async fn plan_that_would_not_release_the_units_holds_none() {
+async fn plan_that_would_not_release_the_units_ends_before_the_charge_and_holds_none() {
     let shop = shop();
-    run(&shop, json!({ "cart_items": [{ "product_id": 1, "quantity": 7 }] }), false).await.unwrap();
+    let cart = json!({ "cart_items": [{ "product_id": 1, "quantity": 7 }] });
+    let error = run(&shop, cart, false).await.unwrap_err();
+    assert_eq!((error.code.as_str(), error.is_retryable()), ("STOCK_NOT_HELD", false));
     assert_eq!((shop.stock_of(ProductId(1)), shop.holds().len()), (7, 0));
 }
 
