@@ -70,8 +70,8 @@ def is_declined(checkout):
 def lacks_stock(checkout):
     """More than is in stock"""
     checkout.start("inventory_conflict")
-    checkout.must_be("failed", "INSUFFICIENT_STOCK", validate_cart=[RETRYABLE] * 3)
-    return "failed when its three attempts were used up, and nothing was charged."
+    checkout.must_be("failed", "INSUFFICIENT_STOCK", validate_cart=[PERMANENT])
+    return "failed at the first attempt, and nothing was held or charged."
 
 
 def is_resumed(checkout):
@@ -93,8 +93,8 @@ def is_compensated(checkout):
     checkout.must_be("cancelled", process_payment=[RETRYABLE])
     compensations = {step["name"]: step["status"] for step in checkout.details["compensations"]}
     expect("refund_payment" in compensations and set(compensations.values()) == {COMPLETE}, f"its compensations are {compensations}")
-    expect("release_stock" not in compensations, "stock was put back that was never taken")
-    return "cancelled, and its payment is ruled out for good."
+    expect("release_stock" in compensations, "the held stock was not put back")
+    return "cancelled: its units are back in stock, and its payment is ruled out for good."
 
 
 # ---- A checkout, and how it is watched ---------------------------------------------------------------------------------

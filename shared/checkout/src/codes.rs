@@ -26,10 +26,10 @@ error_codes! {
         /// The catalogue's price of the product is not the `price` in the request.
         PriceMismatch = "PRICE_MISMATCH", Permanent, by "validate_cart",
             "The client reads `GET /products` again, and the customer agrees to the price in a new checkout.";
-        /// Fewer units of a product are in stock than the cart has. A delivery may change that.
-        InsufficientStock = "INSUFFICIENT_STOCK", Retryable, by "validate_cart, update_inventory",
-            "Nothing while the step is tried again. If it fails: raise the stock, then redrive the task; or the \
-             customer starts a new checkout with fewer units. A charge is refunded automatically.";
+        /// Fewer units of a product are in stock than the cart has. Nothing was held and nothing charged. It is final, so that
+        /// the customer has the answer at once.
+        InsufficientStock = "INSUFFICIENT_STOCK", Permanent, by "validate_cart",
+            "The customer starts a new checkout with fewer units, or after a delivery.";
         /// The request has no card token. The API refuses such a request.
         MissingPaymentToken = "MISSING_PAYMENT_TOKEN", Permanent, by "process_payment",
             "The customer starts a new checkout with a token in `payment_info.token`.";
@@ -60,12 +60,14 @@ error_codes! {
         GatewayUnknownStatus = "GATEWAY_UNKNOWN_STATUS", Retryable, by "process_payment, refund_payment",
             "Nothing while the step is tried again. If it fails: look the payment up at the gateway by the \
              idempotency key `TASK:process_payment`, then redrive the task.";
-        /// `validate_cart` has no items in its result, because somebody has resolved it without any.
-        MissingValidatedItems = "MISSING_VALIDATED_ITEMS", Permanent, by "update_inventory",
-            "A result given by hand is final. Take the stock by hand and resolve this step, or cancel the task.";
+        /// There is no hold on the stock: somebody has resolved `validate_cart`, or a version without holds has started the
+        /// task.
+        StockNotHeld = "STOCK_NOT_HELD", Permanent, by "validate_cart, update_inventory",
+            "In `validate_cart`, the customer starts a new checkout. In `update_inventory`, take the stock by hand and \
+             resolve the step, or cancel the task; a charge is refunded automatically.";
         /// The reservation was released, or its idempotency key voided, before this attempt ran: the checkout is being
         /// compensated.
-        ReservationVoid = "RESERVATION_VOID", Permanent, by "update_inventory",
+        ReservationVoid = "RESERVATION_VOID", Permanent, by "validate_cart, update_inventory",
             "Nothing: no units are missing from the stock.";
         /// `process_payment` has no result, because somebody has resolved it without one.
         MissingPaymentResult = "MISSING_PAYMENT_RESULT", Permanent, by "create_order",
@@ -108,9 +110,6 @@ error_codes! {
         NothingToRefund = "NOTHING_TO_REFUND", Permanent, by "refund_payment",
             "The message has the payment and the amount. Return the money where it was taken, then resolve this \
              compensation.";
-        /// `update_inventory` was resolved by hand, or the catalogue no longer has any of its products.
-        NothingToRelease = "NOTHING_TO_RELEASE", Permanent, by "release_stock",
-            "The message has the number of units. Put them back by hand, then resolve this compensation.";
         /// `create_order` was resolved by hand with an order that is not in the table.
         NothingToCancel = "NOTHING_TO_CANCEL", Permanent, by "cancel_order",
             "The message has the order. Cancel it where it was made, then resolve this compensation.";

@@ -28,6 +28,7 @@
 pub mod customers;
 pub mod engine;
 pub mod faults;
+pub mod flash_sale;
 pub mod messages;
 pub mod monolith;
 pub mod process;
@@ -128,7 +129,7 @@ impl Settings {
                 Design::MonolithResent => run_monolith(customers, &clock, &faults, engine::RESEND_FOR).await,
                 Design::Stepwell => {
                     let workflow = checkout::workflow_from(&self.workflow).expect("a workflow file");
-                    run_engine(customers, &clock, &faults, workflow).await
+                    run_engine(&Arc::default(), customers, &clock, &faults, workflow).await
                 }
             }
         });
@@ -173,13 +174,13 @@ async fn run_monolith(
 }
 
 async fn run_engine(
+    world: &Arc<ShopWorld>,
     customers: Vec<Customer>,
     clock: &VirtualTime,
     faults: &Arc<Faults>,
     workflow: Workflow,
 ) -> Vec<Checkout> {
-    let world = Arc::<ShopWorld>::default();
-    let engine = Engine::new(&world, clock, faults, workflow);
+    let engine = Engine::new(world, clock, faults, workflow);
     let started = clock.now();
     let pages = customers.iter().cloned().enumerate().map(|(number, customer)| {
         let engine = Arc::clone(&engine);

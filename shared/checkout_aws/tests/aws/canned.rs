@@ -1,8 +1,8 @@
 //! Answers that no emulator gives on demand: conflicts, incomplete batches, errors of the e-mail service. A server
 //! returns scripted responses in order, and repeats the last one.
 
-use crate::shop::{line, now};
-use checkout::{Catalogue, Email, MailError, Mailer, ProductId, ReserveError, Stock, StoreError, Storefront};
+use crate::shop::{line, now, wanted};
+use checkout::{Catalogue, Email, HoldError, MailError, Mailer, ProductId, Stock, StoreError, Storefront};
 use checkout_aws::{MAIL_TIMEOUT, SesMailer, Tables, UNREADABLE_ROW};
 use serde_json::Value;
 use std::{
@@ -126,9 +126,6 @@ async fn cart_with_an_unreadable_product_fails_with_its_number() {
 
 #[tokio::test]
 async fn stock_of_a_row_with_other_unreadable_columns_can_be_released() {
-    let (config, _) = server(&[BARE, (200, "{}")]).await;
-    let reservation = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap();
-    assert_eq!(reservation.updated_products[0].new_stock, 5);
     let (config, _) = server(&[RESERVED, BARE, (200, "{}")]).await;
     let release = Tables::new(&config, "shop-").release("key", now()).await.unwrap();
     assert_eq!(release.released_products[0].new_stock, 9);
@@ -137,10 +134,6 @@ async fn stock_of_a_row_with_other_unreadable_columns_can_be_released() {
 #[tokio::test]
 async fn invalid_stock_is_unchanged_and_the_error_names_the_product() {
     let unreadable = StoreError::Unreadable("product 1".to_owned());
-    let (config, asked) = server(&[HALF_A_UNIT]).await;
-    let error = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap_err();
-    assert_eq!(error, ReserveError::Store(unreadable.clone()));
-    assert_eq!(asked.load(Ordering::Relaxed), 1, "nothing was written");
     let (config, asked) = server(&[RESERVED, HALF_A_UNIT]).await;
     assert_eq!(Tables::new(&config, "shop-").release("key", now()).await.unwrap_err(), unreadable);
     assert_eq!(asked.load(Ordering::Relaxed), 2, "nothing was written");
@@ -165,25 +158,47 @@ const REFUSED: ScriptedResponse = (
 
 #[tokio::test]
 async fn conflict_is_retried() {
-    let (config, asked) = server(&[PRODUCT, CONFLICT, CONFLICT, (200, "{}")]).await;
-    let reservation = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap();
-    assert_eq!(reservation.updated_products[0].new_stock, 5);
-    assert_eq!(asked.load(Ordering::Relaxed), 4);
+    let (config, asked) = server(&[CONFLICT, CONFLICT, (200, "{}")]).await;
+    let lamps = wanted(&[line(1, "Lamp", 2)], 7);
+    assert_eq!(Tables::new(&config, "shop-").hold("key", &lamps, now()).await, Ok(lamps));
+    assert_eq!(asked.load(Ordering::Relaxed), 3);
 }
 
 #[tokio::test]
 async fn lasting_conflict_is_a_busy_table() {
-    let (config, asked) = server(&[PRODUCT, CONFLICT]).await;
-    let error = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap_err();
-    assert_eq!(error, ReserveError::Store(StoreError::Busy("TransactionConflict".to_owned())));
-    assert_eq!(asked.load(Ordering::Relaxed), 8);
+    let (config, asked) = server(&[CONFLICT]).await;
+    let error = Tables::new(&config, "shop-").hold("key", &wanted(&[line(1, "Lamp", 2)], 7), now()).await.unwrap_err();
+    assert_eq!(error, HoldError::Store(StoreError::Busy("TransactionConflict".to_owned())));
+    assert_eq!(asked.load(Ordering::Relaxed), 7);
 }
 
 #[tokio::test]
 async fn refused_condition_outranks_a_conflict_in_one_transaction() {
-    let (config, _) = server(&[PRODUCT, REFUSED]).await;
-    let error = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap_err();
+    let (config, _) = server(&[REFUSED, (200, "{}")]).await;
+    let error = Tables::new(&config, "shop-").hold("key", &wanted(&[line(1, "Lamp", 2)], 7), now()).await.unwrap_err();
     assert_eq!(error.to_string(), "Insufficient stock for Lamp. Available: 1, Requested: 2");
+}
+
+/// Its own units are what the stock lacks: the answer of an earlier call was lost, or a duplicate was faster.
+#[tokio::test]
+async fn hold_that_stands_is_not_refused_for_lack_of_stock() {
+    let lamps = [line(1, "Lamp", 2)];
+    for (answers, stock) in [(&[REFUSED, RESERVED] as &'static [_], 7), (&[RESERVED], 1)] {
+        let (config, _) = server(answers).await;
+        let held = Tables::new(&config, "shop-").hold("key", &wanted(&lamps, stock), now()).await.unwrap();
+        assert_eq!(held.updated_products[0].previous_stock, 9);
+        let (config, _) = server(answers).await;
+        let error = Tables::new(&config, "shop-").hold("key", &wanted(&[line(1, "Lamp", 3)], stock), now()).await;
+        assert!(matches!(error, Err(HoldError::Store(StoreError::Unreadable(_)))), "that of another cart: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_plainly_sold_out_is_refused_without_a_write() {
+    let (config, asked) = server(&[(200, "{}")]).await;
+    let error = Tables::new(&config, "shop-").hold("key", &wanted(&[line(1, "Lamp", 2)], 1), now()).await.unwrap_err();
+    assert_eq!(error.to_string(), "Insufficient stock for Lamp. Available: 1, Requested: 2");
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "one read of the reservation");
 }
 
 #[tokio::test]

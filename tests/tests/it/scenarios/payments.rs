@@ -3,7 +3,10 @@
 
 use checkout::testing::steps;
 use serde_json::json;
-use stepwell_tests::{stack::Stack, until};
+use stepwell_tests::{
+    stack::{Stack, is_standing_reservation},
+    until,
+};
 
 const PAYMENT: &str = "process_payment";
 
@@ -31,7 +34,9 @@ async fn declined_card_fails_at_the_first_attempt() {
     assert_eq!(details.outcomes(PAYMENT), ["permanent_error"]);
     assert_eq!(details.attempts(PAYMENT)[0]["next_retry_at"], json!(null));
     assert_eq!(stack.charges(&task).await, [0; 0]);
-    assert_eq!(product.stock().await, 5);
+    let reservations = stack.of_task("reservations", &task).await;
+    assert!(reservations.len() == 1 && is_standing_reservation(&reservations[0]), "{reservations:?}");
+    assert_eq!(product.stock().await, 4, "the unit stays held until the checkout is compensated");
 }
 
 #[tokio::test]

@@ -147,7 +147,7 @@ async fn the_message_of_any_open_step_brings_on_what_an_operator_who_died_has_le
 async fn a_message_brings_on_a_cancellation(stack: &Stack, step: &str) {
     let product = stack.product(2_500, 5).await;
     let task = lost_start(stack, &product, Duration::ZERO).await;
-    // Between the cart and the payment everything is sold out, so that the checkout fails with its charge made.
+    // Between the cart and the payment its hold is lost, so that the checkout fails with its charge made.
     stack.hold(task.parse().unwrap(), "process_payment", Duration::from_secs(25)).await;
     stack.wake(&task, "validate_cart").await;
     let is_complete = async |step: &str| {
@@ -157,7 +157,7 @@ async fn a_message_brings_on_a_cancellation(stack: &Stack, step: &str) {
         })
     };
     until("the cart to be valid", async || is_complete("validate_cart").await.then_some(())).await;
-    stack.add_stock(product.id, -5).await;
+    stack.lose_reservation(&task).await;
     let status = stack.api.until_ended(&task).await;
     assert_eq!((&status["status"], &status["failed_step"]), (&json!("failed"), &json!("update_inventory")), "{status}");
     assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
@@ -171,7 +171,7 @@ async fn a_message_brings_on_a_cancellation(stack: &Stack, step: &str) {
         what: ActionKind::Cancel,
         step: None,
         who: "an operator who dies".to_owned(),
-        why: "it is sold out".to_owned(),
+        why: "its hold is lost".to_owned(),
     };
     let table = DynamoTable::new(stack.dynamo.clone(), stack.tasks_table());
     let cancel = task::close_or_compensate(task.parse().unwrap(), Termination::Compensate(End::Cancelled), &cancel);
@@ -184,7 +184,7 @@ async fn a_message_brings_on_a_cancellation(stack: &Stack, step: &str) {
     .await;
     assert_eq!(undone["ends_as"], "cancelled", "{undone}");
     assert_eq!(stack.charges(&task).await, [0; 0]);
-    assert_eq!(product.stock().await, 0);
+    assert_eq!(product.stock().await, 4, "the unit of the lost hold");
     assert!(stack.mails_to(&product.email()).await.is_empty());
 }
 

@@ -266,6 +266,8 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             step: self.step().to_owned(),
             attempt: lease.attempt,
             started_at: lease.started_at,
+            compensation: task.plan.compensation_of(self.step()).map(|compensation| compensation.name.clone()),
+            compensates: plan.compensates.clone(),
             deadline: tokio::time::Instant::now() + limit,
         };
         let handler = attempt::run(&self.worker.step, data, &context);
