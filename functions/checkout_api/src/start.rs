@@ -3,7 +3,7 @@
 use crate::{
     checkouts::{Checkouts, Shared},
     error::ApiError,
-    status::OrderStatus,
+    standing::Standing,
     violations,
 };
 use axum::{
@@ -78,7 +78,7 @@ pub(crate) async fn start<T: Store, Q: Queue, A: Runtime>(
 async fn status<T: Store, Q: Queue, A: Runtime>(checkouts: &Checkouts<T, Q, A>, id: TaskId) -> &'static str {
     match checkouts.engine.snapshot(id).await {
         Ok(Some(snapshot)) if snapshot.status() == TaskStatus::Pending => TaskStatus::Pending.as_str(),
-        Ok(Some(snapshot)) => OrderStatus::of(&snapshot).word(),
+        Ok(Some(snapshot)) => Standing::of(&snapshot).word(),
         // It was started; only its status is not known.
         Ok(None) | Err(_) => TaskStatus::Pending.as_str(),
     }
