@@ -29,7 +29,7 @@ pub(super) async fn start(simulation: Arc<Simulation>, workflow: Arc<Workflow>, 
         let started = process.live(simulation.client(&process).start(&workflow, &context, Some(&key))).await;
         if let Some(Ok(started)) = started {
             process.note(|| format!("has started task {number}, {}", started.task_id));
-            simulation.started(started.task_id, number);
+            simulation.started(&started, number);
             return;
         }
         simulation.scheduler.wait(5_000).await;

@@ -42,6 +42,8 @@ pub struct Started {
     pub task_id: TaskId,
     /// Whether an earlier request with the same idempotency key started it.
     pub already_there: bool,
+    /// Whether the messages to its first steps were sent. If not, the watchdog sends them.
+    pub messages_sent: bool,
 }
 
 /// A start that is checked, and whose task has its id. Nothing of the task is written yet, so a caller that drops it, or
@@ -193,24 +195,24 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// [`StartError::NotWritten`] and [`StartError::Unconfirmed`].
     pub async fn write_start(&self, start: PendingStart) -> Result<Started, StartError> {
         let PendingStart { task_id, created_at, workflow, workflow_name, context, plan, started_by } = start;
-        let already_there = Started { task_id, already_there: true };
         if let Some(newer) = started_by {
             note_newer(task_id, &newer);
-            return Ok(already_there);
+            return Ok(Started { task_id, already_there: true, messages_sent: false });
         }
         let new = NewTask { id: task_id, workflow, context: &context, plan: &plan, created_at };
         let settlement = Settlement::of(task::create(&new)).then(wake(task_id, &workflow_name, plan.roots()));
-        let (followed, started) = match self.engine.settle(task_id, settlement).await {
-            Ok(Some(followed)) => (followed, Started { task_id, already_there: false }),
-            Ok(None) => (self.wake_untouched_roots(task_id).await, already_there),
-            Err(EngineError::Newer(newer)) => (Err(EngineError::Newer(newer)), already_there),
+        let (followed, already_there) = match self.engine.settle(task_id, settlement).await {
+            Ok(Some(followed)) => (followed, false),
+            Ok(None) => (self.wake_untouched_roots(task_id).await, true),
+            Err(EngineError::Newer(newer)) => (Err(EngineError::Newer(newer)), true),
             Err(EngineError::Table(source)) if source.may_have_taken_effect() => {
                 return Err(StartError::Unconfirmed { task_id, source });
             }
             Err(EngineError::Table(error)) => return Err(StartError::NotWritten(error)),
             // The write is the only call of the settlement itself. A message that was not sent is in `followed`.
-            Err(EngineError::Queue(error)) => (Err(error.into()), already_there),
+            Err(EngineError::Queue(error)) => (Err(error.into()), true),
         };
+        let messages_sent = followed.is_ok();
         match followed {
             Ok(()) => {}
             Err(EngineError::Newer(newer)) => note_newer(task_id, &newer),
@@ -220,7 +222,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
                 tracing::warn!(%task_id, code, %error, "started; a message is left to the watchdog");
             }
         }
-        Ok(started)
+        Ok(Started { task_id, already_there, messages_sent })
     }
 
     /// Reads the task with all of its steps; `None` if it does not exist. A task that needs a newer reader is read as far as
