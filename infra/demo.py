@@ -77,9 +77,10 @@ def lacks_stock(checkout):
 def is_resumed(checkout):
     """A gateway that stays down until the attempts are used up; then it is back, and the checkout goes on at the payment"""
     checkout.start("gateway_down")
-    checkout.must_be("failed", "GATEWAY_TEMPORARY_FAILURE", process_payment=[RETRYABLE] * 3)
-    say(f"failed. POST {checkout.status['retry_url']}")
-    checkout.shop.post(checkout.status["retry_url"], "")
+    checkout.must_be("processing", "GATEWAY_TEMPORARY_FAILURE", process_payment=[RETRYABLE] * 3)
+    retry_url = checkout.status["retrying"]["retry_url"]
+    say(f"still processing, to be tried again in a minute. POST {retry_url}")
+    checkout.shop.post(retry_url, "")
     checkout.watch()
     checkout.must_be("completed", process_payment=[RETRYABLE] * 3 + [COMPLETE])
     return f"order {checkout.status['order_number']}, charged once; validate_cart has not run again."
@@ -153,9 +154,9 @@ class Checkout:
         expect(done.returncode == 0, done.stderr.strip())
 
     def must_be(self, status, code=None, **attempts):
-        """That it has this status, and its error this code; that each step that is named had attempts that ended so, and
+        """That it has this status, and its error, or the step that is tried again, this code; that each step that is named had attempts that ended so, and
         each other step one that is complete, or none where one that it depends on is not."""
-        error = self.status.get("error") or {"code": None}
+        error = self.status.get("error") or self.status.get("retrying") or {"code": None}
         expect((self.status["status"], error["code"]) == (status, code), f"it is {self.status['status']}: {error}")
         complete = set()
         for step in self.details["steps"]:

@@ -5,17 +5,19 @@ use axum::extract::State;
 use http_api::Segment;
 use std::sync::Arc;
 use stepwell::{
-    Actor, Client, Runtime, Workflow,
+    Actor, Client, Runtime, TaskId, Workflow,
     core::snapshot::TaskSnapshot,
     ports::{Queue, Store},
 };
 
-/// The engine's client, the checkout's workflow, and the actor of customers' actions.
+/// The engine's client, the checkout's workflow, and the actors of customers' actions.
 pub(crate) struct Checkouts<T, Q, A> {
     pub(crate) workflow: Workflow,
     pub(crate) engine: Client<T, Q, A>,
     /// The actor in the audit trail for a customer's retry.
-    pub(crate) customer: Actor,
+    pub(crate) retries: Actor,
+    /// The actor in the audit trail for a customer's cancellation.
+    pub(crate) cancellations: Actor,
 }
 
 /// The state that axum passes to a route.
@@ -24,6 +26,11 @@ pub(crate) type Shared<T, Q, A> = State<Arc<Checkouts<T, Q, A>>>;
 impl<T: Store, Q: Queue, A: Runtime> Checkouts<T, Q, A> {
     /// Loads the checkout whose id is in the path.
     pub(crate) async fn find(&self, segment: Segment) -> Result<TaskSnapshot, ApiError> {
-        self.engine.snapshot(task_id(segment)?).await?.ok_or(ApiError::NotFound)
+        self.with_id(task_id(segment)?).await
+    }
+
+    /// Loads the checkout with this id.
+    pub(crate) async fn with_id(&self, id: TaskId) -> Result<TaskSnapshot, ApiError> {
+        self.engine.snapshot(id).await?.ok_or(ApiError::NotFound)
     }
 }

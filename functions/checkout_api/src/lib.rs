@@ -1,12 +1,14 @@
-//! The checkout's HTTP API: starts, shows and retries checkouts, and shows orders and the catalogue.
+//! The checkout's HTTP API: starts, shows, retries and cancels checkouts, and shows orders and the catalogue.
 //!
 //! Each route has a module of its own. [`http_api`] has the code around all routes.
 
+mod cancel;
 mod checkouts;
 mod details;
 mod error;
 mod retry;
 mod shop;
+mod standing;
 mod start;
 mod status;
 #[cfg(test)]
@@ -39,13 +41,15 @@ where
     A: Runtime + 'static,
     S: Storefront + 'static,
 {
-    let customer = Actor::new("customer", "POST /retry_checkout")?;
-    let checkouts = Checkouts { workflow: checkout::workflow()?, engine, customer };
+    let customer = |request: &str| Actor::new("customer", request);
+    let (retries, cancellations) = (customer("POST /retry_checkout")?, customer("POST /cancel_checkout")?);
+    let checkouts = Checkouts { workflow: checkout::workflow()?, engine, retries, cancellations };
     let of_checkouts = Router::new()
         .route("/checkout", post(start::start::<T, Q, A>))
         .route("/order_status/{task_id}", get(status::status::<T, Q, A>))
         .route("/workflow_details/{task_id}", get(details::details::<T, Q, A>))
         .route("/retry_checkout/{task_id}", post(retry::retry::<T, Q, A>))
+        .route("/cancel_checkout/{task_id}", post(cancel::cancel::<T, Q, A>))
         .with_state(Arc::new(checkouts));
     let of_the_shop = Router::new()
         .route("/orders/{order_id}", get(shop::order::<S>))

@@ -11,7 +11,8 @@ mod unique_keys;
 
 pub use body::{check_media_type, read};
 pub use details::Details;
-pub use error::{CommonError, ErrorBody};
+pub use error::{Cause, CommonError, ErrorBody};
+pub use every_request::AnswerBy;
 pub use request::{Caller, QueryFields, RequestId, query_fields};
 
 use axum::{

@@ -2,15 +2,19 @@
 
 mod bad_input;
 mod outages;
+mod promises;
 mod requests;
 mod standing;
+mod table;
 
 use axum::{
+    Router,
     body::Body,
     http::{HeaderMap, Request},
 };
 use checkout::testing::{MemoryShop, steps};
 use serde_json::{Value, json};
+use std::sync::OnceLock;
 use stepwell::{
     TaskId,
     testing::{Harness, Returns},
@@ -33,6 +37,8 @@ const ORDER: &str = r#"{
 struct Api {
     harness: Harness,
     shop: MemoryShop,
+    /// Made for the first request.
+    router: OnceLock<Router>,
 }
 
 /// The answer of the API.
@@ -62,13 +68,14 @@ impl Api {
     fn new() -> Self {
         let harness = Harness::new(checkout::workflow().unwrap()).call_by_call().with_all(Returns("{}"));
         let harness = harness.with("create_order", Returns(ORDER));
-        Self { harness, shop: MemoryShop::default() }
+        Self { harness, shop: MemoryShop::default(), router: OnceLock::new() }
     }
 
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> ApiAnswer {
         let request = Request::builder().method(method).uri(path);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let router = crate::router(self.harness.client(), self.shop.clone()).unwrap();
+        let make = || crate::router(self.harness.client(), self.shop.clone()).unwrap();
+        let router = self.router.get_or_init(make).clone();
         let (parts, body) = router.oneshot(request.body(body.into()).unwrap()).await.unwrap().into_parts();
         let text = String::from_utf8(axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
         ApiAnswer { status: parts.status.as_u16(), headers: parts.headers, text }
@@ -80,6 +87,10 @@ impl Api {
 
     async fn retry(&self, id: TaskId) -> ApiAnswer {
         self.send("POST", &format!("/retry_checkout/{id}"), &[], "").await
+    }
+
+    async fn cancel(&self, id: TaskId) -> ApiAnswer {
+        self.send("POST", &format!("/cancel_checkout/{id}"), &[], "").await
     }
 
     async fn checkout(&self, body: impl Into<Body>) -> ApiAnswer {

@@ -516,3 +516,24 @@ fn reserved_key_keeps_its_first_request() {
     let first = asked(1, "one");
     assert_eq!([reserve(&first), reserve(&asked(2, "other"))], [first.clone(), first]);
 }
+
+#[test]
+fn only_a_waiting_step_as_it_was_read_is_rescheduled() {
+    for state in StepState::ALL {
+        let (store, snapshot) = started();
+        let id = snapshot.task.id;
+        put_step(&store, id, state);
+        let read = store.step(id, STEP);
+        let waits = state == StepState::Retrying;
+        let later = StepRecord { attempt: read.attempt + 1, ..read.clone() };
+        let elsewhere = StepRecord { next_retry_at: Some(at(3)), ..read.clone() };
+        for stale in [later, elsewhere] {
+            assert!(!written(&store, &step::reschedule(id, &stale, at(2))), "{state}: {stale:?}");
+        }
+        let reschedule = step::reschedule(id, &read, at(2));
+        assert_eq!(written(&store, &reschedule), waits, "{state}");
+        assert_eq!(written(&store, &reschedule), waits, "{state}: its own write is recognized");
+        let expected = StepRecord { next_retry_at: if waits { Some(at(2)) } else { read.next_retry_at }, ..read };
+        assert_eq!(store.step(id, STEP), expected, "nothing else changes, and no attempt is counted");
+    }
+}
