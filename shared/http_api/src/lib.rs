@@ -5,6 +5,7 @@ mod details;
 mod error;
 mod every_request;
 mod request;
+mod task_key;
 #[cfg(test)]
 mod tests;
 mod unique_keys;
@@ -12,6 +13,7 @@ mod unique_keys;
 pub use body::{check_media_type, read};
 pub use details::Details;
 pub use error::{CommonError, ErrorBody};
+pub use task_key::{TASK_KEY_HEADER, TaskKeys, WeakSecret};
 pub use request::{Caller, QueryFields, RequestId, query_fields};
 
 use axum::{
