@@ -5,8 +5,9 @@
 mod checkouts;
 mod details;
 mod error;
+mod orders;
+mod products;
 mod retry;
-mod shop;
 mod start;
 mod status;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use axum::{
 };
 use checkout::Storefront;
 use checkouts::Checkouts;
+use products::Catalogue;
 use std::{error::Error, sync::Arc, time::Duration};
 use stepwell::{
     Actor, Client, Runtime,
@@ -40,16 +42,16 @@ where
     S: Storefront + 'static,
 {
     let customer = Actor::new("customer", "POST /retry_checkout")?;
-    let checkouts = Checkouts { workflow: checkout::workflow()?, engine, customer };
+    let checkouts = Arc::new(Checkouts { workflow: checkout::workflow()?, engine, customer });
+    let (shop, clock) = (Arc::new(shop), checkouts.clone());
+    let catalogue = Catalogue::new(shop.clone(), move || clock.engine.now());
     let of_checkouts = Router::new()
         .route("/checkout", post(start::start::<T, Q, A>))
         .route("/order_status/{task_id}", get(status::status::<T, Q, A>))
         .route("/workflow_details/{task_id}", get(details::details::<T, Q, A>))
         .route("/retry_checkout/{task_id}", post(retry::retry::<T, Q, A>))
-        .with_state(Arc::new(checkouts));
-    let of_the_shop = Router::new()
-        .route("/orders/{order_id}", get(shop::order::<S>))
-        .route("/products", get(shop::products::<S>))
-        .with_state(Arc::new(shop));
-    Ok(http_api::complete(of_checkouts.merge(of_the_shop), TIME_LIMIT))
+        .with_state(checkouts);
+    let of_orders = Router::new().route("/orders/{order_id}", get(orders::order::<S>)).with_state(shop.clone());
+    let of_products = Router::new().route("/products", get(products::products::<S>)).with_state(Arc::new(catalogue));
+    Ok(http_api::complete(of_checkouts.merge(of_orders).merge(of_products), TIME_LIMIT))
 }

@@ -4,6 +4,7 @@ mod body;
 mod details;
 mod error;
 mod every_request;
+mod fields;
 mod request;
 mod task_key;
 #[cfg(test)]
@@ -13,8 +14,9 @@ mod unique_keys;
 pub use body::{check_media_type, read};
 pub use details::Details;
 pub use error::{CommonError, ErrorBody};
-pub use task_key::{TASK_KEY_HEADER, TaskKeys, WeakSecret};
+pub use fields::Fields;
 pub use request::{Caller, QueryFields, RequestId, query_fields};
+pub use task_key::{TASK_KEY_HEADER, TaskKeys, WeakSecret};
 
 use axum::{
     Router,

@@ -17,7 +17,8 @@ pub async fn task_keys_from_env(config: &SdkConfig) -> Result<TaskKeys, ServeErr
         version(&client, &id, "AWSPENDING"),
         version(&client, &id, "AWSPREVIOUS"),
     )?;
-    let current = current.ok_or_else(|| format!("the secret {id} has no current text; give it one of 32 characters or more"))?;
+    let current =
+        current.ok_or_else(|| format!("the secret {id} has no current text; give it one of 32 characters or more"))?;
     Ok(TaskKeys::new(current, [pending, previous].into_iter().flatten())?)
 }
 
