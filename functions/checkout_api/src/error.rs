@@ -88,8 +88,9 @@ impl From<StartError> for ApiError {
                 Self::Common(CommonError::TooLarge(stepwell::core::limits::MAX_CONTEXT_BYTES))
             }
             StartError::KeyUsed { .. } => Self::KeyUsed,
-            StartError::Table(error) => Self::Common(error.into()),
-            StartError::Queue(error) => Self::Common(error.into()),
+            StartError::NotWritten(error) => Self::Common(error.into()),
+            // `POST /checkout` answers this with 202, because a repeated request could be a second purchase.
+            StartError::Unconfirmed { .. } => Self::Common(CommonError::Broken(error.to_string())),
             StartError::Newer(newer) => Self::Common(EngineError::Newer(newer).into()),
         }
     }

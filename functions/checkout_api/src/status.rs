@@ -1,6 +1,10 @@
 //! `GET /order_status/{task_id}`: shows the status of a checkout to its customer.
 
-use crate::{checkouts::Shared, error::ApiError};
+use crate::{
+    checkouts::Shared,
+    error::{ApiError, task_id},
+    start,
+};
 use axum::{
     Json,
     extract::State,
@@ -25,7 +29,23 @@ pub(crate) async fn status<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
     segment: Segment,
 ) -> Result<Response, ApiError> {
-    Ok(Json(OrderStatus::of(&checkouts.find(segment).await?)).into_response())
+    let task_id = task_id(segment)?;
+    match checkouts.engine.snapshot(task_id).await? {
+        Some(snapshot) => Ok(Json(OrderStatus::of(&snapshot)).into_response()),
+        None if start::may_be_under_way(task_id, checkouts.engine.now()) => {
+            let body = Unconfirmed { status: start::UNCONFIRMED, task_id, message: start::ASK_AGAIN };
+            Ok(Json(body).into_response())
+        }
+        None => Err(ApiError::NotFound),
+    }
+}
+
+/// The answer for an id without a task, which may still be written.
+#[derive(Serialize)]
+struct Unconfirmed {
+    status: &'static str,
+    task_id: TaskId,
+    message: &'static str,
 }
 
 /// The answer, with one shape for each status.
@@ -124,6 +144,17 @@ pub(crate) struct Failed<'a> {
 }
 
 impl<'a> OrderStatus<'a> {
+    /// The word of the status.
+    pub(crate) const fn word(&self) -> &'static str {
+        match self {
+            Self::Processing(_) => "processing",
+            Self::Completed(_) => "completed",
+            Self::Failed(_) => "failed",
+            Self::Cancelled(_) => "cancelled",
+            Self::ResolvedManually(_) => "resolved_manually",
+        }
+    }
+
     /// Makes the answer for a task.
     pub(crate) fn of(snapshot: &'a TaskSnapshot) -> Self {
         use TaskState as S;

@@ -39,9 +39,9 @@ pub enum CommonError {
     Broken(String),
 }
 
-/// The cause of an error. A route passes it to the log as an extension of its response.
-#[derive(Clone)]
-pub(crate) struct Cause(pub(crate) String);
+/// The cause of an error, for the log only. A route passes it to the log as an extension of its response.
+#[derive(Clone, Debug)]
+pub struct Cause(pub String);
 
 /// How long a client should wait before it asks again, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -149,7 +149,8 @@ impl From<QueueError> for CommonError {
     }
 }
 
-/// Converts a failed call. Only a transient failure becomes a 503, which invites a retry.
+/// Converts a failed call. Only a transient failure becomes a 503, which invites a repetition. All requests but
+/// `POST /checkout` may be repeated, whether or not they took effect; that one tells the cases apart itself.
 fn call(kind: FailureKind, error: &impl ToString) -> CommonError {
     match kind {
         FailureKind::Throttled | FailureKind::Unavailable => CommonError::Unavailable(error.to_string()),

@@ -41,6 +41,19 @@ async fn idempotency_key_belongs_to_one_request() {
     assert_eq!(api.harness.memory().store.tasks().len(), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn repeated_request_reads_the_status_of_its_checkout() {
+    let api = Api::new();
+    let start = async || api.with_key("k", good().to_string()).await;
+    let id: TaskId = start().await.body()["task_id"].as_str().unwrap().parse().unwrap();
+    let word = async || start().await.body()["status"].clone();
+    assert_eq!(word().await, "pending");
+    api.harness.run_until(id, |snapshot| snapshot.steps[0].state.is_done()).await.unwrap();
+    assert_eq!(word().await, "processing");
+    api.harness.run(id).await.unwrap();
+    assert_eq!((word().await, start().await.status), (json!("completed"), 202));
+}
+
 #[test_case("", "is empty")]
 #[test_case("a b", "contains ' '")]
 #[test_case("\u{e9}", "not ASCII")]

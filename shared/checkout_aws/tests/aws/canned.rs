@@ -13,7 +13,12 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
-use stepwell_aws::SdkConfig;
+use stepwell::{
+    FailureKind, TaskId,
+    core::{record::KeyRecord, task},
+    ports::{Store, TableError},
+};
+use stepwell_aws::{DynamoTable, SdkConfig};
 use tracing_subscriber::layer::SubscriberExt;
 
 type ScriptedResponse = (u16, &'static str);
@@ -234,4 +239,45 @@ async fn unreachable_service_is_unavailable() {
     assert_eq!(error, MailError::Unavailable("no connection".to_owned()));
     let error = Tables::new(&config, "shop-").products(&[ProductId(1)]).await.unwrap_err();
     assert_eq!(error, StoreError::Failed("no connection".to_owned()));
+}
+
+const BROKEN: ScriptedResponse = (500, r#"{"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError"}"#);
+const THROTTLED: ScriptedResponse = (400, r#"{"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException"}"#);
+const DENIED: ScriptedResponse = (400, r#"{"__type": "com.amazon.coral.service#AccessDeniedException"}"#);
+
+/// The engine's table, where a call makes two attempts.
+async fn engine_table(answers: &'static [ScriptedResponse]) -> DynamoTable {
+    let (config, _) = server(answers).await;
+    let config = aws_sdk_dynamodb::config::Builder::from(&config)
+        .retry_config(aws_config::retry::RetryConfig::standard().with_max_attempts(2));
+    DynamoTable::new(aws_sdk_dynamodb::Client::from_conf(config.build()), "stepwell")
+}
+
+/// A write that is throttled at its second attempt may have been made by the first one. Whoever started a task by it must not
+/// be told that nothing was started.
+#[tokio::test]
+async fn kind_of_a_failed_write_covers_every_attempt() {
+    let id = TaskId::new();
+    let key = KeyRecord {
+        namespace: "shop".to_owned(),
+        key: "order-1".to_owned(),
+        task: id,
+        request_hash: "hash".to_owned(),
+        created_at: now(),
+        newer: None,
+    };
+    for (answers, kind) in [
+        (&[THROTTLED] as &'static [ScriptedResponse], FailureKind::Throttled),
+        (&[DENIED], FailureKind::Refused),
+        (&[THROTTLED, DENIED], FailureKind::Refused),
+        (&[BROKEN, THROTTLED], FailureKind::Unavailable),
+        (&[BROKEN, DENIED], FailureKind::Unavailable),
+    ] {
+        for transition in [task::reserve_key(&key), task::finish(id, now())] {
+            let Err(TableError::Call(error)) = engine_table(answers).await.apply(&transition).await else {
+                panic!("{answers:?}")
+            };
+            assert_eq!(error.kind, kind, "{} {answers:?}", transition.name);
+        }
+    }
 }

@@ -136,6 +136,10 @@ error_codes! {
         ResultTooLarge = "RESULT_TOO_LARGE", Permanent, by "the worker",
             "Store the data elsewhere, and return a reference to it as the result. The step has had its effect, so it \
              has to be idempotent: deploy, then redrive the task.";
+        /// A task was started, and a message to one of its first steps could not be sent. The watchdog sends it a minute
+        /// later. Whoever started the task was told that it runs.
+        StartNotSent = "START_NOT_SENT", NoAttempt, by "whoever starts a task, in its log",
+            "Nothing for a single task. If many have it, look for throttling or missing permissions of the queues.";
         /// The handler took longer than its timeout, or than the rest of the function's invocation. It is not known
         /// whether it had its effect. The next attempt has the same idempotency key.
         Timeout = "TIMEOUT", Retryable, by "the worker",
