@@ -13,10 +13,9 @@ mod unique_keys;
 
 pub use body::{check_media_type, read};
 pub use details::Details;
-pub use error::{CommonError, ErrorBody};
-pub use fields::Fields;
 pub use error::{Cause, CommonError, ErrorBody};
 pub use every_request::AnswerBy;
+pub use fields::Fields;
 pub use request::{Caller, QueryFields, RequestId, query_fields};
 pub use task_key::{TASK_KEY_HEADER, TaskKeys, WeakSecret};
 
