@@ -160,11 +160,11 @@ impl Api {
         Details(self.get(&format!("/workflow_details/{task}")).await.expect(200))
     }
 
-    /// Waits until a task has completed or failed, and answers with its order status.
+    /// Waits until a task has completed or failed, or waits for its redrive, and answers with its order status.
     pub async fn until_ended(&self, task: &str) -> Value {
         until(&format!("the end of task {task}"), async || {
-            let status = self.order_status(task).await;
-            (status["status"] != "processing").then_some(status)
+            let runs = matches!(self.details(task).await.0["status"].as_str(), Some("pending" | "in_progress"));
+            if runs { None } else { Some(self.order_status(task).await) }
         })
         .await
     }

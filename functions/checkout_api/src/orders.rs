@@ -1,19 +1,14 @@
 //! `GET /orders/{order_id}`: shows an order.
 
-use crate::error::ApiError;
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use crate::{access::Opened, error::ApiError};
+use axum::{Json, extract::State};
 use checkout::{Order, Storefront};
-use http_api::Segment;
 use std::sync::Arc;
 
-/// Shows one order.
+/// Shows the order of a checkout. It has the checkout's id, and opens by the same key.
 pub(crate) async fn order<S: Storefront>(
     State(shop): State<Arc<S>>,
-    segment: Segment,
+    Opened(id): Opened,
 ) -> Result<Json<Order>, ApiError> {
-    let Path(id) = segment.map_err(|_| ApiError::NotFound)?;
-    shop.find_order(&id).await?.map(Json).ok_or(ApiError::NotFound)
+    shop.find_order(&id.to_string()).await?.map(Json).ok_or(ApiError::NotFound)
 }

@@ -45,7 +45,7 @@ mod workflow;
 
 pub use cart::{LineItem, ValidatedCart};
 pub use catalogue::{Catalogue, InsufficientStock, Product, ProductId};
-pub use codes::ShopCode;
+pub use codes::{ShopCode, customer_text};
 pub use config::ConfigError;
 pub use email::{EmailAddress, NotAnEmailAddress};
 pub use mail::{Confirmation, Email, MailError, Mailer};
@@ -57,6 +57,7 @@ pub use release::{Release, ReleasedProduct};
 pub use request::{CartItem, CheckoutRequest, CustomerInfo, MAX_LINES, MAX_QUANTITY, PaymentInfo, Priority, Token};
 pub use reservation::{InventoryChange, Reservation, UpdatedProduct};
 pub use shop::Shop;
+pub use stepwell::core::codes::CustomerText;
 pub use stock::{ReserveError, Stock};
 pub use store_error::StoreError;
 pub use storefront::Storefront;

@@ -188,6 +188,7 @@ impl Gateway for MemoryShop {
         let mut state = self.payments()?;
         let failing = match Script::of(request.token) {
             Script::Decline(reason) => return Err(GatewayError::Declined(reason)),
+            Script::SuspectFraud => return Err(GatewayError::SuspectedFraud),
             Script::TimeOut => return Err(GatewayError::Timeout),
             Script::FailFirst(times, error) => Some((times, error)),
             Script::Charge => None,

@@ -138,7 +138,7 @@ pub use ports::{CallError, FailureKind, Runtime};
 pub use runtime::{
     client::{
         ActionError, Actor, BulkRedriveReport, Client, Cursor, Filter, InvalidActor, NotACursor, PendingStart,
-        RefusedTask, StartError, Started, Summary, TaskPage,
+        RUN_NOW_PAUSE, RefusedTask, StartError, Started, Summary, TaskPage,
     },
     error::EngineError,
     step::{

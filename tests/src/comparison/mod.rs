@@ -13,8 +13,8 @@
 //! * Its customer waits: a checkout that meets an outage completes when the outage is over. The monolith has to answer
 //!   within the API's 29 seconds. The table shows how long Stepwell took.
 //! * The engine redrives a task whose step has used up its attempts some minutes later, as `checkout.yaml` says. Until
-//!   then `GET /order_status` says `failed` and offers a retry, so a customer who asks at that time is told of a
-//!   failure that passes by itself. The table shows how many these are.
+//!   then `GET /order_status` says `processing` and when it goes on, so no customer is told of a failure that passes by
+//!   itself. The table shows how many these are.
 //! * Few customers cannot be served, one in a thousand; in a real shop far more cards are declined. All designs fail
 //!   for these alike, and no engine changes that.
 //! * There are as many workers as messages, one message each. The figures contain no backlog after an outage.

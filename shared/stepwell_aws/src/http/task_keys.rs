@@ -6,7 +6,7 @@ use http_api::TaskKeys;
 
 /// Reads the secret that `STEPWELL_TASK_KEYS` names. Its version with the staging label `AWSCURRENT` makes all keys; those
 /// with `AWSPENDING` and `AWSPREVIOUS`, where there are any, are accepted as well. So the secret is rotated as Secrets Manager
-/// has it, see the section on it in `infra/RUNBOOK.md`.
+/// has it, see `SECURITY.md`.
 ///
 /// # Errors
 /// The variable is not set, the secret cannot be read, or it is too short.

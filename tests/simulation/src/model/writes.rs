@@ -113,6 +113,9 @@ pub enum Write<'a> {
     Complete(usize, Fence),
     /// A worker records a failed attempt, after which another one follows.
     RetryLater(usize, Fence),
+    /// The next attempt of a step becomes due before its backoff is over. No action of the model makes this write: it does what
+    /// the end of the backoff does.
+    Reschedule(usize),
     /// A worker fails the step for good.
     Fail(usize, Fence),
     /// A join records that one of its dependencies is done.
@@ -160,6 +163,7 @@ pub enum Rule {
     DeleteOrphanClaim,
     Complete,
     RetryLater,
+    Reschedule,
     Fail,
     RecordJoinArrival,
     RecordLeafArrival,
@@ -178,7 +182,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Create,
         Self::ReserveKey,
         Self::Claim,
@@ -187,6 +191,7 @@ impl Rule {
         Self::DeleteOrphanClaim,
         Self::Complete,
         Self::RetryLater,
+        Self::Reschedule,
         Self::Fail,
         Self::RecordJoinArrival,
         Self::RecordLeafArrival,
@@ -247,6 +252,10 @@ impl Write<'_> {
                 let item = before.item(step);
                 item.state == StepState::Pending || item.state == StepState::Retrying && item.over
             }
+            Self::Reschedule(step) => {
+                let item = before.item(step);
+                item.state == StepState::Retrying && !item.over
+            }
             Self::TakeOver(step, fence) => is_led_by(step, fence) && before.item(step).over,
             Self::Release(step, fence)
             | Self::DeleteOrphanClaim(step, fence)
@@ -283,6 +292,7 @@ impl Write<'_> {
             | Self::TakeOver(..)
             | Self::Release(..)
             | Self::Redrive
+            | Self::Reschedule(_)
             | Self::Resolve
             | Self::MoveInIndex => true,
             Self::DeleteOrphanClaim(..) => task.is_none(),
@@ -352,6 +362,7 @@ impl Write<'_> {
                 Change::of_step(step, ModelItem { results: item.results + 1, ..item })
             }
             Self::RetryLater(step, _) => Change::of_step(step, step_goes(step, StepEvent::RetryLater)?),
+            Self::Reschedule(step) => Change::of_step(step, ModelItem { over: true, ..before.item(step) }),
             // A task that is neither running nor compensating keeps its state.
             Self::Fail(step, _) => {
                 Change { task: fails(before, step), ..Change::of_step(step, step_goes(step, StepEvent::Fail)?) }

@@ -86,6 +86,8 @@ impl Flow {
                 let compensated =
                     compensated.map(|step| json!({"step": step, "status": "complete"})).collect::<Value>();
                 assert_eq!(status["compensations"], compensated, "{what}");
+                assert_eq!(stepwell_tests::shop::cents(&status["refund"]["amount"]), total, "{what}: {status}");
+                assert_eq!(status["refund"]["state"], "made", "{what}: {status}");
                 assert_eq!(charges, [0; 0], "{what}: what was charged is given back");
                 let refund = &details.step("refund_payment")["result"]["amount_refunded"];
                 assert_eq!(stepwell_tests::shop::cents(refund), total, "{what}");

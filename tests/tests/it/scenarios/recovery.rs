@@ -65,6 +65,7 @@ async fn failed_checkout_is_compensated_when_its_wait_is_over() {
     }
     let status = stack.api.until_ended(&task).await;
     assert_eq!((&status["status"], &status["failed_step"]), (&json!("failed"), &json!("create_order")), "{status}");
+    assert_eq!(status["refund"]["state"], "due", "{status}");
     assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
     assert_eq!(product.stock().await, 4);
     stack.invoke("watchdog", "{}").await;
@@ -105,8 +106,9 @@ async fn dead_letter_fails_its_step_which_can_be_redriven() {
     let message = steps::plan().step("process_payment").unwrap().message(task.parse().unwrap());
     stack.send("dead_letters", &serde_json::to_string(&message).unwrap()).await;
     let status = stack.api.until_ended(&task).await;
-    assert_eq!(status["error"]["code"], "DELIVERY_EXHAUSTED", "{status}");
-    let said = status["error"]["message"].as_str().unwrap();
+    assert_eq!(status["retrying"]["code"], "DELIVERY_EXHAUSTED", "{status}");
+    let details = stack.api.details(&task).await;
+    let said = details.step("process_payment")["error"]["message"].as_str().unwrap();
     assert!(said.starts_with("SQS gave up on the step's message: received 1 times from"), "{said}");
     stack.until_acknowledged("dead_letters", &task).await;
 
@@ -159,7 +161,8 @@ async fn a_message_brings_on_a_cancellation(stack: &Stack, step: &str) {
     until("the cart to be valid", async || is_complete("validate_cart").await.then_some(())).await;
     stack.add_stock(product.id, -5).await;
     let status = stack.api.until_ended(&task).await;
-    assert_eq!((&status["status"], &status["failed_step"]), (&json!("failed"), &json!("update_inventory")), "{status}");
+    let retrying = &status["retrying"]["step"];
+    assert_eq!((&status["status"], retrying), (&json!("processing"), &json!("update_inventory")), "{status}");
     assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
     // The message of a step that is done is for what depends on the step, and brings on nothing else.
     if is_complete(step).await {
@@ -196,7 +199,7 @@ async fn a_dead_letter_of_a_step_that_may_be_at_work_waits_until_it_cannot_be() 
     stack.hold(task.parse().unwrap(), "validate_cart", Duration::from_secs(25)).await;
     stack.send("dead_letters", &json!({"task_id": task, "step": "validate_cart"}).to_string()).await;
     let status = stack.api.until_ended(&task).await;
-    assert_eq!(status["error"]["code"], "DELIVERY_EXHAUSTED", "{status}");
+    assert_eq!(status["retrying"]["code"], "DELIVERY_EXHAUSTED", "{status}");
     stack.until_acknowledged("dead_letters", &task).await;
 }
 

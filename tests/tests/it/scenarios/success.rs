@@ -25,14 +25,22 @@ async fn readme_request_completes_and_totals_one_hundred() {
     let answer = stack.api.post("/checkout", THE_ISSUES_REQUEST).await;
     let body = answer.expect(202);
     let task = body["task_id"].as_str().unwrap();
-    let order_status = format!("/order_status/{task}");
-    assert_eq!(body, json!({"success": true, "task_id": task, "status": "pending", "checkout_url": order_status}));
+    let key = body["task_key"].as_str().unwrap();
+    let order_status = format!("/order_status/{task}?key={key}");
+    let expected = json!({
+        "success": true, "task_id": task, "task_key": key, "status": "pending", "checkout_url": order_status,
+    });
+    assert_eq!(body, expected);
     assert!(answer.header("location").ends_with(&order_status), "Location: {}", answer.header("location"));
 
     let status = stack.api.until_ended(task).await;
     assert_eq!(status["status"], "completed", "{status}");
     assert_eq!(status["total_amount"].to_string(), "100.00");
     assert_eq!(stack.charges(task).await, [10_000]);
+    // Whoever has only the URLs of the answers sees the same.
+    let customer = stack.api.as_a_stranger();
+    assert_eq!(customer.get(&order_status).await.expect(200), status);
+    customer.get(status["redirect_url"].as_str().unwrap()).await.expect(200);
 
     let sample = std::fs::read_to_string(repository().join("events/requests/success.json")).unwrap();
     let same: Value = serde_json::from_str(THE_ISSUES_REQUEST).unwrap();
@@ -48,7 +56,7 @@ async fn complete_checkout_has_one_charge_one_reservation_one_order_and_one_emai
 
     let order_id = status["order_id"].as_str().unwrap();
     let order_number = status["order_number"].as_str().unwrap();
-    let redirect_url = format!("/orders/{order_id}");
+    let redirect_url = format!("/orders/{order_id}?key={}", stack.api.task_key(&task));
     assert_eq!(
         status,
         json!({

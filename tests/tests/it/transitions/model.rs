@@ -46,6 +46,7 @@ enum Op {
     Withdraw,
     Complete,
     RetryLater(u64),
+    Reschedule,
     Fail,
     ArriveAtStep(usize),
     ArriveAtTask,
@@ -87,6 +88,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Withdraw),
         4 => Just(Op::Complete),
         5 => (0u64..20).prop_map(Op::RetryLater),
+        3 => Just(Op::Reschedule),
         6 => Just(Op::Fail),
         3 => (0usize..5).prop_map(Op::ArriveAtStep),
         2 => Just(Op::ArriveAtTask),
@@ -188,6 +190,7 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
             let attempt = AttemptRecord { next_retry_at, ..given.ended(lease()?, Outcome::RetryableError) };
             step::retry_later(lease()?, &attempt)
         }
+        Op::Reschedule => step::reschedule(id, &record, now),
         Op::Fail => step::fail(task, lease()?, &given.ended(lease()?, Outcome::PermanentError)),
         Op::ArriveAtStep(done) => step::record_join_arrival(id, step, &name(*done), now),
         Op::ArriveAtTask => task::record_leaf_arrival(id, step),
@@ -380,7 +383,16 @@ fn task_in(state: TaskState, failed: &str) -> Vec<Change> {
 fn ops() -> Vec<Op> {
     let terminations = [Termination::Cancel, Termination::Resolve].into_iter().chain(ENDS.map(Termination::Compensate));
     let mut ops = vec![Op::Create, Op::ReserveKey, Op::Claim(1), Op::Claim(2), Op::TakeOver(1), Op::TakeOver(2)];
-    ops.extend([Op::Abandon, Op::Release, Op::Withdraw, Op::Complete, Op::RetryLater(5), Op::Fail, Op::Finish]);
+    ops.extend([
+        Op::Abandon,
+        Op::Release,
+        Op::Withdraw,
+        Op::Complete,
+        Op::RetryLater(5),
+        Op::Reschedule,
+        Op::Fail,
+        Op::Finish,
+    ]);
     ops.extend([
         Op::ArriveAtStep(1),
         Op::ArriveAtTask,

@@ -4,7 +4,7 @@ mod find;
 mod operate;
 
 pub use find::{BulkRedriveReport, Cursor, Filter, NotACursor, RefusedTask, Summary, TaskPage};
-pub use operate::{ActionError, Actor, InvalidActor};
+pub use operate::{ActionError, Actor, InvalidActor, RUN_NOW_PAUSE};
 
 use crate::{
     core::{

@@ -116,6 +116,11 @@ pub(super) struct StepWritten {
 }
 
 impl StepWritten {
+    /// The end of its lease or backoff.
+    pub(super) fn until(&self) -> Option<Timestamp> {
+        self.entry.until
+    }
+
     /// The part of the step that the rules read, at this time.
     pub(super) fn item(&self, clock: Option<Timestamp>) -> ModelItem<Bits> {
         self.entry.at(clock)
