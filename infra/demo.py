@@ -113,11 +113,12 @@ def expect(condition, otherwise):
 class Checkout:
     def __init__(self, shop, tasks):
         self.shop, self.tasks = shop, tasks
-        self.task_id, self.status, self.details, self.shown = "", {}, {}, set()
+        self.task_id, self.key, self.status, self.details, self.shown = "", {}, {}, {}, set()
 
     def start(self, request, until=None):
         file = REQUESTS / f"{request}.json"
-        self.task_id = self.shop.post("/checkout", file.read_text(encoding="utf-8"))["task_id"]
+        started = self.shop.post("/checkout", file.read_text(encoding="utf-8"))
+        self.task_id, self.key = started["task_id"], {"key": started["task_key"]}
         say(f"POST /checkout with events/requests/{file.name}: task {self.task_id}")
         self.watch(until)
 
@@ -125,11 +126,11 @@ class Checkout:
         """Shows what happens until the checkout has ended, or has attempted this step."""
         patience = time.monotonic() + PATIENCE_SECONDS
         while True:
-            self.details = self.shop.get(f"/workflow_details/{self.task_id}")
+            self.details = self.shop.get(f"/workflow_details/{self.task_id}", self.key)
             self.show_news()
             attempted = {step["name"] for step in self.details["steps"] if step["attempts"]}
             if until in attempted or self.details["status"] not in ("pending", "in_progress", "compensating"):
-                self.status = self.shop.get(f"/order_status/{self.task_id}")
+                self.status = self.shop.get(f"/order_status/{self.task_id}", self.key)
                 return
             expect(time.monotonic() < patience, f"{self.task_id} has not ended within {PATIENCE_SECONDS} s")
             time.sleep(POLL_SECONDS)

@@ -1,12 +1,7 @@
 //! `POST /cancel_checkout/{task_id}`: cancels a checkout for its customer, until it is complete or is being undone.
 
-use crate::{
-    checkouts::Shared,
-    error::{ApiError, task_id},
-    standing::Standing,
-};
+use crate::{access::Opened, checkouts::Shared, error::ApiError, standing::Standing};
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
-use http_api::Segment;
 use serde::Serialize;
 use stepwell::{
     ActionError, Runtime, TaskId,
@@ -27,11 +22,10 @@ struct Cancelled {
 /// Cancels the checkout. What was charged is given back, as `GET /order_status` shows. A repeated request has the same answer.
 pub(crate) async fn cancel<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
-    segment: Segment,
+    Opened(task_id): Opened,
 ) -> Result<impl IntoResponse, ApiError> {
-    let task_id = task_id(segment)?;
     match checkouts.engine.cancel(task_id, &checkouts.cancellations).await {
-        Err(ActionError::Status { .. }) => match Standing::of(&checkouts.with_id(task_id).await?) {
+        Err(ActionError::Status { .. }) => match Standing::of(&checkouts.find(task_id).await?) {
             Standing::Cancelled { .. } => {}
             Standing::Failed(_) => return Err(ApiError::CannotCancel(FAILED)),
             Standing::Processing { .. } | Standing::NeedsAttention | Standing::Completed { .. } => {

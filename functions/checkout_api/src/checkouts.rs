@@ -1,8 +1,8 @@
 //! The checkouts: tasks of one workflow, started and followed through the engine's client.
 
-use crate::error::{ApiError, task_id};
+use crate::error::ApiError;
 use axum::extract::State;
-use http_api::Segment;
+use http_api::TaskKeys;
 use std::sync::Arc;
 use stepwell::{
     Actor, Client, Runtime, TaskId, Workflow,
@@ -14,6 +14,8 @@ use stepwell::{
 pub(crate) struct Checkouts<T, Q, A> {
     pub(crate) workflow: Workflow,
     pub(crate) engine: Client<T, Q, A>,
+    /// The keys of the checkouts.
+    pub(crate) keys: TaskKeys,
     /// The actor in the audit trail for a customer's retry.
     pub(crate) retries: Actor,
     /// The actor in the audit trail for a customer's cancellation.
@@ -24,13 +26,8 @@ pub(crate) struct Checkouts<T, Q, A> {
 pub(crate) type Shared<T, Q, A> = State<Arc<Checkouts<T, Q, A>>>;
 
 impl<T: Store, Q: Queue, A: Runtime> Checkouts<T, Q, A> {
-    /// Loads the checkout whose id is in the path.
-    pub(crate) async fn find(&self, segment: Segment) -> Result<TaskSnapshot, ApiError> {
-        self.with_id(task_id(segment)?).await
-    }
-
     /// Loads the checkout with this id.
-    pub(crate) async fn with_id(&self, id: TaskId) -> Result<TaskSnapshot, ApiError> {
+    pub(crate) async fn find(&self, id: TaskId) -> Result<TaskSnapshot, ApiError> {
         self.engine.snapshot(id).await?.ok_or(ApiError::NotFound)
     }
 }

@@ -1,8 +1,7 @@
 //! `POST /retry_checkout/{task_id}`: runs a checkout's failed step now, for its customer.
 
-use crate::{checkouts::Shared, error::ApiError, standing::is_retry_offered};
+use crate::{access::Opened, checkouts::Shared, error::ApiError, standing::is_retry_offered};
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
-use http_api::Segment;
 use serde::Serialize;
 use stepwell::{
     Runtime, TaskId,
@@ -23,10 +22,9 @@ struct Retried {
 /// make by itself are still to come.
 pub(crate) async fn retry<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
-    segment: Segment,
+    Opened(task_id): Opened,
 ) -> Result<impl IntoResponse, ApiError> {
-    let snapshot = checkouts.find(segment).await?;
-    let task_id = snapshot.task.id;
+    let snapshot = checkouts.find(task_id).await?;
     match snapshot.task.state {
         // The engine's redrive would repeat failed compensations, or the optional steps that failed. Only operators may do that.
         TaskState::Compensating(_) | TaskState::Completed => return Err(ApiError::CannotRetry(snapshot.status())),

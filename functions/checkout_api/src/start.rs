@@ -13,7 +13,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use http_api::{AnswerBy, Cause};
+use http_api::{AnswerBy, Cause, TaskKeys};
 use serde::Serialize;
 use serde_json::Value;
 use std::time::Duration;
@@ -41,6 +41,8 @@ const UNCONFIRMED_FOR: Duration = Duration::from_secs(60);
 struct Accepted {
     success: bool,
     task_id: TaskId,
+    /// Opens the checkout to whoever has it: in `checkout_url`, or as the header `X-Task-Key` of any request about it.
+    task_key: String,
     /// `pending` after a new start; later the word of `GET /order_status`.
     status: &'static str,
     checkout_url: String,
@@ -67,10 +69,12 @@ pub(crate) async fn start<T: Store, Q: Queue, A: Runtime>(
         Ok(if started.already_there { status(&checkouts, task_id).await } else { TaskStatus::Pending.as_str() })
     };
     match answer_by.bound(written).await {
-        Some(Ok(status)) => Ok(accepted(task_id, status)),
-        Some(Err(error @ StartError::Unconfirmed { .. })) => Ok(unconfirmed(task_id, error.to_string())),
+        Some(Ok(status)) => Ok(accepted(&checkouts.keys, task_id, status)),
+        Some(Err(error @ StartError::Unconfirmed { .. })) => {
+            Ok(unconfirmed(&checkouts.keys, task_id, error.to_string()))
+        }
         Some(Err(error)) => Err(error.into()),
-        None => Ok(unconfirmed(task_id, "no answer to the start in time".to_owned())),
+        None => Ok(unconfirmed(&checkouts.keys, task_id, "no answer to the start in time".to_owned())),
     }
 }
 
@@ -84,15 +88,15 @@ async fn status<T: Store, Q: Queue, A: Runtime>(checkouts: &Checkouts<T, Q, A>, 
     }
 }
 
-fn accepted(task_id: TaskId, status: &'static str) -> Response {
-    let url = format!("/order_status/{task_id}");
+fn accepted(keys: &TaskKeys, task_id: TaskId, status: &'static str) -> Response {
+    let (url, task_key) = (keys.url("/order_status", task_id), keys.key_of(task_id));
     let message = (status == UNCONFIRMED).then_some(ASK_AGAIN);
-    let body = Accepted { success: true, task_id, status, checkout_url: url.clone(), message };
+    let body = Accepted { success: true, task_id, task_key, status, checkout_url: url.clone(), message };
     (StatusCode::ACCEPTED, Extension(task_id), [(header::LOCATION, url)], Json(body)).into_response()
 }
 
-fn unconfirmed(task_id: TaskId, cause: String) -> Response {
-    (Extension(Cause(cause)), accepted(task_id, UNCONFIRMED)).into_response()
+fn unconfirmed(keys: &TaskKeys, task_id: TaskId, cause: String) -> Response {
+    (Extension(Cause(cause)), accepted(keys, task_id, UNCONFIRMED)).into_response()
 }
 
 /// Whether the task of this id, which is not there, may still be on its way into the table.

@@ -2,8 +2,9 @@
 //! module writes it as JSON.
 
 use crate::{
+    access::Named,
     checkouts::Shared,
-    error::{ApiError, task_id},
+    error::ApiError,
     standing::{CustomerError, Failed, GivenBack, Retry, Retrying, Standing},
     start,
 };
@@ -13,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use checkout::{Confirmation, CreatedOrder, Money};
-use http_api::Segment;
+use http_api::TaskKeys;
 use serde::Serialize;
 use stepwell::{
     Runtime, StepResult, TaskId, Timestamp,
@@ -24,20 +25,30 @@ use stepwell::{
     ports::{Queue, Store},
 };
 
-/// Shows the status of the checkout.
+/// Shows the status of the checkout; without its key the word of the status alone.
 pub(crate) async fn status<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
-    segment: Segment,
+    Named { id: task_id, with_key }: Named,
 ) -> Result<Response, ApiError> {
-    let task_id = task_id(segment)?;
     match checkouts.engine.snapshot(task_id).await? {
-        Some(snapshot) => Ok(Json(OrderStatus::of(&snapshot)).into_response()),
+        Some(snapshot) if with_key => Ok(Json(OrderStatus::of(&snapshot, &checkouts.keys)).into_response()),
+        Some(snapshot) => {
+            let status = Standing::of(&snapshot).word();
+            Ok(Json(StatusWord { status, task_id }).into_response())
+        }
         None if start::may_be_under_way(task_id, checkouts.engine.now()) => {
             let body = Unconfirmed { status: start::UNCONFIRMED, task_id, message: start::ASK_AGAIN };
             Ok(Json(body).into_response())
         }
         None => Err(ApiError::NotFound),
     }
+}
+
+/// The answer to somebody without the key.
+#[derive(Serialize)]
+struct StatusWord {
+    status: &'static str,
+    task_id: TaskId,
 }
 
 /// The answer for an id without a task, which may still be written.
@@ -179,14 +190,17 @@ impl<'a> OrderWarning<'a> {
 }
 
 impl<'a> OrderStatus<'a> {
-    fn of(snapshot: &'a TaskSnapshot) -> Self {
+    fn of(snapshot: &'a TaskSnapshot, keys: &TaskKeys) -> Self {
         let standing = Standing::of(snapshot);
         let status = standing.word();
         let body = match standing {
-            Standing::Processing { retrying } => Body::Processing(ProcessingBody::of(snapshot, retrying, false)),
-            Standing::NeedsAttention => Body::Processing(ProcessingBody::of(snapshot, None, true)),
-            Standing::Failed(failed) => Body::Failed(FailedBody::of(snapshot, failed)),
-            Standing::Completed { by_hand } => Body::Completed(CompletedBody::of(snapshot, by_hand)),
+            Standing::Processing { retrying } => Body::Processing(ProcessingBody::of(snapshot, retrying, keys)),
+            Standing::NeedsAttention => Body::Processing(ProcessingBody {
+                needs_attention: Some(true),
+                ..ProcessingBody::of(snapshot, None, keys)
+            }),
+            Standing::Failed(failed) => Body::Failed(FailedBody::of(snapshot, failed, keys)),
+            Standing::Completed { by_hand } => Body::Completed(CompletedBody::of(snapshot, by_hand, keys)),
             Standing::Cancelled { refund } => Body::Cancelled(CancelledBody {
                 progress: snapshot.progress().into(),
                 refund: refund.map(RefundBody::from),
@@ -198,22 +212,22 @@ impl<'a> OrderStatus<'a> {
 }
 
 impl<'a> ProcessingBody<'a> {
-    fn of(snapshot: &'a TaskSnapshot, retrying: Option<Retrying<'a>>, needs_attention: bool) -> Self {
+    fn of(snapshot: &'a TaskSnapshot, retrying: Option<Retrying<'a>>, keys: &TaskKeys) -> Self {
         let retrying = retrying.map(|Retrying { step, code, next_at, may_run_now }| {
-            let retry_url = may_run_now.then(|| retry_url(snapshot.task.id));
+            let retry_url = may_run_now.then(|| retry_url(snapshot, keys));
             RetryingBody { step, code, next_at, retry_url }
         });
         Self {
             current_step: snapshot.current_step().map(|step| step.name.as_str()),
             progress: snapshot.progress().into(),
             retrying,
-            needs_attention: needs_attention.then_some(true),
+            needs_attention: None,
         }
     }
 }
 
-fn retry_url(id: TaskId) -> String {
-    format!("/retry_checkout/{id}")
+fn retry_url(snapshot: &TaskSnapshot, keys: &TaskKeys) -> String {
+    keys.url("/retry_checkout", snapshot.task.id)
 }
 
 impl From<Progress> for Percentage {
@@ -235,10 +249,10 @@ impl<'a> From<CustomerError<'a>> for ErrorText<'a> {
 }
 
 impl<'a> FailedBody<'a> {
-    fn of(snapshot: &'a TaskSnapshot, Failed { steps, error, refund, retry }: Failed<'a>) -> Self {
+    fn of(snapshot: &'a TaskSnapshot, Failed { steps, error, refund, retry }: Failed<'a>, keys: &TaskKeys) -> Self {
         let (retry_url, retry_until) = match retry {
             Retry::No => (None, None),
-            Retry::Until(until) => (Some(retry_url(snapshot.task.id)), until),
+            Retry::Until(until) => (Some(retry_url(snapshot, keys)), until),
         };
         Self {
             failed_step: steps.first().copied(),
@@ -260,11 +274,11 @@ impl<'a> Compensation<'a> {
 }
 
 impl<'a> CompletedBody<'a> {
-    fn of(snapshot: &'a TaskSnapshot, by_hand: bool) -> Self {
+    fn of(snapshot: &'a TaskSnapshot, by_hand: bool, keys: &TaskKeys) -> Self {
         let result = snapshot.step(CreatedOrder::STEP).and_then(|step| step.result.as_deref());
         let order = result.and_then(|result| serde_json::from_str::<CreatedOrder>(result).ok());
         Self {
-            redirect_url: order.as_ref().map(|order| format!("/orders/{}", order.order_id)),
+            redirect_url: order.as_ref().map(|order| keys.url("/orders", order.order_id)),
             order_id: order.as_ref().map(|order| order.order_id),
             total_amount: order.as_ref().map(|order| order.total_amount),
             order_number: order.map(|order| order.order_number),

@@ -3,7 +3,6 @@
 use crate::{
     Engine,
     error::{ApiError, no_task, task_id},
-    fields::Fields,
     operator::Operator,
 };
 use axum::{
@@ -13,7 +12,7 @@ use axum::{
     http::{StatusCode, request::Parts},
     routing::{MethodRouter, post},
 };
-use http_api::Segment;
+use http_api::{Fields, Segment};
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;

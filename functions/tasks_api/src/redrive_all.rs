@@ -4,7 +4,6 @@ use crate::{
     Engine,
     act::reason,
     error::ApiError,
-    fields::Fields,
     filter::{take_filter, take_page},
     operator::Operator,
 };
@@ -14,6 +13,7 @@ use axum::{
     extract::State,
     http::{StatusCode, request::Parts},
 };
+use http_api::Fields;
 use serde::Serialize;
 use stepwell::{
     ActionError, RefusedTask, Runtime, TaskId,

@@ -66,7 +66,8 @@ async fn within(limit: Duration, mut request: Request, next: Next) -> Response {
     };
     line.write(&response);
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // A route that has nothing personal in its answer says itself how long it may be kept.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if let Some(id) = request_id.and_then(|id| HeaderValue::try_from(id).ok()) {
         headers.insert(REQUEST_ID, id);
     }

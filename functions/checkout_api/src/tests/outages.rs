@@ -90,9 +90,9 @@ async fn start_of_unknown_effect_is_accepted_and_not_to_be_repeated(unclear: Unc
     let answer = api.checkout(good().to_string()).await;
     let body = answer.body();
     let (id, url) = (body["task_id"].as_str().unwrap(), answer.header("Location"));
-    assert_eq!((answer.status, answer.header("Retry-After"), url), (202, "", &*format!("/order_status/{id}")));
+    assert_eq!((answer.status, answer.header("Retry-After"), url), (202, "", &*super::url("/order_status", &id)));
     let expected = json!({
-        "success": true, "task_id": id, "status": "unconfirmed", "checkout_url": url, "message": start::ASK_AGAIN,
+        "success": true, "task_id": id, "task_key": key(&id), "status": "unconfirmed", "checkout_url": url, "message": start::ASK_AGAIN,
     });
     assert_eq!(body, expected);
     assert!(start::ASK_AGAIN.contains("do not pay again"));

@@ -1,7 +1,7 @@
 //! Start, idempotency keys, retry, the shop's routes, and unknown paths.
 
 use super::*;
-use checkout::{Money, Order, Orders, Product, ProductId, ShopCode};
+use checkout::{Money, Order, Orders, Product, ProductId, ShopCode, StoreError, testing::Outage};
 use std::time::Duration;
 use stepwell::{
     RUN_NOW_PAUSE, StepError,
@@ -22,9 +22,12 @@ async fn checkout_is_accepted_and_its_root_step_gets_a_message() {
     let answer = api.checkout(good().to_string()).await;
     assert_eq!(answer.status, 202, "{}", answer.text);
     let id = answer.body()["task_id"].as_str().unwrap().to_owned();
-    let url = format!("/order_status/{id}");
+    let (url, task_key) = (url("/order_status", &id), key(&id));
     assert_eq!(answer.header("Location"), url);
-    assert_eq!(answer.body(), json!({"success": true, "task_id": id, "status": "pending", "checkout_url": url}));
+    assert_eq!(
+        answer.body(),
+        json!({"success": true, "task_id": id, "task_key": task_key, "status": "pending", "checkout_url": url})
+    );
     let context = api.harness.snapshot(id.parse().unwrap()).await.unwrap().task.context;
     assert_eq!(context, good()["checkout"].to_string(), "the request without its wrapper, with every digit");
     assert_eq!(api.notified_steps(), steps::roots());
@@ -241,6 +244,63 @@ async fn catalogue_shows_price_and_stock() {
     let api = Api { shop: MemoryShop::selling([Product { id, name, price, stock: 7, active: true }]), ..Api::new() };
     let expected = r#"{"products":[{"id":1,"name":"Lamp","price":43.90,"stock":7,"active":true}]}"#;
     assert_eq!(api.get("/products").await.text, expected);
+}
+
+fn product(number: u32) -> Product {
+    Product {
+        id: ProductId(number),
+        name: format!("Lamp {number}"),
+        price: Money::from_cents(4_390),
+        stock: 7,
+        active: true,
+    }
+}
+
+#[tokio::test]
+async fn catalogue_is_shown_page_by_page() {
+    let mut api = Api::new();
+    api.shop = MemoryShop::selling((1..=250).map(product));
+    let (mut url, mut sizes, mut shown) = ("/products?".to_owned(), Vec::new(), Vec::new());
+    loop {
+        let page = api.get(&url).await.body();
+        let products = page["products"].as_array().unwrap();
+        sizes.push(products.len());
+        shown.extend(products.iter().map(|product| product["id"].as_u64().unwrap()));
+        let Some(next) = page["next"].as_str() else { break };
+        url = format!("/products?limit=120&next={next}");
+    }
+    assert_eq!(sizes, [100, 120, 30]);
+    assert!(shown.into_iter().eq(1..=250));
+    for bad in ["limit=0", "limit=501", "limit=x", "next=x", "next=", "page=2"] {
+        assert_eq!(api.get(&format!("/products?{bad}")).await.status, 422, "{bad}");
+    }
+}
+
+/// The table that checkouts need is not read for every request, and not having it does not close the shop window.
+#[tokio::test(start_paused = true)]
+async fn catalogue_is_read_once_in_ten_seconds_and_outlives_an_outage() {
+    let api = Api::new();
+    let (shop, outage) = (MemoryShop::selling([product(1), product(2)]), StoreError::Failed("timeout".to_owned()));
+    let router = crate::router(api.harness.client(), shop.clone(), keys()).unwrap();
+    let first = async || {
+        let answer = router.clone().oneshot(Request::get("/products").body(Body::empty()).unwrap()).await.unwrap();
+        let (parts, body) = answer.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let kept = parts.headers.get("Cache-Control").map(|value| value.to_str().unwrap().to_owned());
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        (parts.status.as_u16(), body["products"][0]["id"].as_u64(), kept.unwrap())
+    };
+    let public = || "public, max-age=10".to_owned();
+    assert_eq!(first().await, (200, Some(1), public()));
+    shop.spoil(ProductId(1));
+    assert_eq!(first().await, (200, Some(1), public()), "as it was read");
+    api.harness.skip(Duration::from_secs(10)).await;
+    assert_eq!(first().await, (200, Some(2), public()));
+    shop.set_outage(Outage { tables: Some(outage), ..Outage::default() });
+    api.harness.skip(Duration::from_secs(299)).await;
+    assert_eq!(first().await, (200, Some(2), public()));
+    api.harness.skip(Duration::from_secs(1)).await;
+    assert_eq!(first().await, (503, None, "no-store".to_owned()));
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ async fn declined_card_fails_at_the_first_attempt() {
     let reason = &details.attempts(PAYMENT)[0]["error"]["message"];
     assert!(reason.as_str().unwrap().contains("insufficient funds"), "{reason}");
     assert_eq!(stepwell_tests::shop::cents(&status["charged"]), 0);
-    assert_eq!(status["retry_url"], format!("/retry_checkout/{task}"));
+    assert_eq!(status["retry_url"], format!("/retry_checkout/{task}?key={}", stack.api.task_key(&task)));
     assert!(status["retry_until"].is_string(), "{status}");
 
     let before = steps::before(PAYMENT);
