@@ -94,7 +94,9 @@ impl From<ActionError> for ApiError {
         let why = error.to_string();
         match error {
             ActionError::NotFound(_) | ActionError::NoStep(_) => Self::NotFound(capitalized(&why)),
-            ActionError::Status { status, .. } => Self::Illegal { why, status: Some(status.as_str()) },
+            ActionError::Status { status, .. } | ActionError::NothingWaits(status) => {
+                Self::Illegal { why, status: Some(status.as_str()) }
+            }
             ActionError::StepState { state, .. } => Self::Illegal { why, status: Some(state.as_str()) },
             ActionError::NotReady { .. }
             | ActionError::NothingWaits(_)
