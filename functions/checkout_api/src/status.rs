@@ -197,15 +197,15 @@ impl<'a> Failed<'a> {
         let failed = snapshot.steps.iter().filter(|step| step.state == StepState::Error || listed(step));
         let failed: Vec<&StepRecord> = failed.collect();
         let first = failed.first();
+        let may_be_retried = snapshot.task.state == TaskState::Failed
+            && snapshot.newer().is_none()
+            && snapshot.task.has_room_for_redrive();
         Self {
             task_id: snapshot.task.id,
             failed_step: first.map(|step| step.name.as_str()),
             error: first.and_then(|step| step.error.as_ref()),
             failed_steps: failed.iter().map(|step| step.name.as_str()).collect(),
-            retry_url: (snapshot.task.state == TaskState::Failed && snapshot.newer().is_none())
-                .then_some(snapshot.to_redrive())
-                .filter(|failed| snapshot.full_trail(failed).is_none())
-                .map(|_| format!("/retry_checkout/{}", snapshot.task.id)),
+            retry_url: may_be_retried.then(|| format!("/retry_checkout/{}", snapshot.task.id)),
             next_retry_at: redrive_at(snapshot),
             compensations: Compensation::all_of(snapshot),
         }

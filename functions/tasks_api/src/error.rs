@@ -107,7 +107,7 @@ impl From<ActionError> for ApiError {
             ActionError::NotFound(_) | ActionError::NoStep(_) => Self::NotFound(capitalized(&why)),
             ActionError::Status { status, .. } => Self::Illegal { why, status: Some(status.as_str()) },
             ActionError::StepState { state, .. } => Self::Illegal { why, status: Some(state.as_str()) },
-            ActionError::NotReady { .. } | ActionError::TrailFull { .. } | ActionError::KeepsChanging(_) => {
+            ActionError::NotReady { .. } | ActionError::TrailFull | ActionError::KeepsChanging(_) => {
                 Self::Illegal { why, status: None }
             }
             ActionError::Newer(newer) => Self::Newer(newer),

@@ -20,7 +20,7 @@
 //!       base_seconds: 1
 //!     compensation:                 # the step that undoes this one, with the same keys but no dependencies
 //!       name: refund_payment
-//!       default_retry_limit: 20     # default 50; the default of its timeout is that of the step it compensates
+//!       handler_config: { timeout_seconds: 60 } # default: that of the step it compensates; it has no last attempt
 //!   - name: check_cart
 //! compensate: on_error              # when compensations start by themselves: on_error (and on_cancel), on_cancel, manual
 //! compensate_after_seconds: 900     # on_error only: how long a failed task stays open to a redrive first; default 0
