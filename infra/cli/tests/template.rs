@@ -63,7 +63,7 @@ fn every_metric_filter_has_an_alarm() {
 }
 
 #[test]
-fn failed_compensations_and_newer_formats_are_counted_in_the_log_of_every_function() {
+fn what_needs_a_person_is_counted_in_the_log_of_every_function() {
     let template = template();
     let counted: BTreeSet<String> = of_kind(&template, "AWS::Logs::MetricFilter")
         .iter()
@@ -74,7 +74,11 @@ fn failed_compensations_and_newer_formats_are_counted_in_the_log_of_every_functi
         .collect();
     for (id, function) in of_kind(&template, "AWS::Lambda::Function") {
         let log = &function["Properties"]["LoggingConfig"]["LogGroup"]["Ref"];
-        for pattern in [r#"{ $.message = "compensation failed" }"#, r#"{ $.code = "NEWER_FORMAT" }"#] {
+        for pattern in [
+            r#"{ $.message = "compensation failed" }"#,
+            r#"{ $.code = "NEWER_FORMAT" }"#,
+            r#"{ $.code = "DELIVERY_EXHAUSTED" }"#,
+        ] {
             assert!(counted.contains(&format!("{log} {}", Value::from(pattern))), "{id} logs to {log}: {pattern}");
         }
     }
