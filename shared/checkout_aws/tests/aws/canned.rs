@@ -156,9 +156,15 @@ const REFUSED: ScriptedResponse = (
         {"id": {"N": "1"}, "stock": {"N": "1"}}}]}"#,
 );
 
+const THROTTLED: ScriptedResponse = (
+    400,
+    r#"{"__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException", "Message": "Transaction cancelled",
+        "CancellationReasons": [{"Code": "ThrottlingError"}, {"Code": "ProvisionedThroughputExceeded"}]}"#,
+);
+
 #[tokio::test]
-async fn conflict_is_retried() {
-    let (config, asked) = server(&[PRODUCT, CONFLICT, CONFLICT, (200, "{}")]).await;
+async fn conflict_or_throttled_transaction_is_retried() {
+    let (config, asked) = server(&[PRODUCT, CONFLICT, THROTTLED, (200, "{}")]).await;
     let reservation = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap();
     assert_eq!(reservation.updated_products[0].new_stock, 5);
     assert_eq!(asked.load(Ordering::Relaxed), 4);
