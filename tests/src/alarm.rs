@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 use stepwell::{
-    core::{format::NEWER_FORMAT, recovery::COMPENSATION_FAILED},
+    core::{
+        format::NEWER_FORMAT,
+        recovery::{COMPENSATION_FAILED, OPTIONAL_STEP_FAILED},
+    },
     permanent,
     testing::Harness,
 };
@@ -41,11 +44,11 @@ impl Log {
         (log, tracing::subscriber::set_default(tracing_subscriber::registry().with(lines)))
     }
 
-    /// The steps named by `COMPENSATION_FAILED` lines.
-    fn calls(&self) -> Vec<Value> {
+    /// The steps named by lines with this message.
+    fn calls(&self, message: &str) -> Vec<Value> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|line| line["message"] == COMPENSATION_FAILED).map(|line| line["step"].clone()).collect()
+        lines.filter(|line| line["message"] == message).map(|line| line["step"].clone()).collect()
     }
 }
 
@@ -57,15 +60,29 @@ async fn failed_compensation_is_logged_with_the_alarm_text() {
     let harness = Harness::new(graph.workflow()).with(name(0), fails()).with("s50", fails());
     let task = harness.start(&Value::Null).await.unwrap();
     harness.run_until(task, |snapshot| snapshot.task.state.is_compensating()).await.unwrap();
-    assert_eq!(log.calls(), [""; 0]);
+    assert_eq!(log.calls(COMPENSATION_FAILED), [""; 0]);
     harness.run(task).await.unwrap();
-    assert_eq!(log.calls(), ["s50"]);
+    assert_eq!(log.calls(COMPENSATION_FAILED), ["s50"]);
+    assert_eq!(log.calls(OPTIONAL_STEP_FAILED), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_optional_step_is_logged_once_with_the_alarm_text() {
+    let (log, _guard) = Log::new();
+    let fails = Script::new(|_| Err(permanent("NO", "")));
+    let harness = Harness::new(Graph::chain(1).with_optional([0].into()).workflow()).with(name(0), fails);
+    let task = harness.start(&Value::Null).await.unwrap();
+    harness.run(task).await.unwrap();
+    assert_eq!(log.calls(OPTIONAL_STEP_FAILED), ["s00"]);
+    assert_eq!(log.calls(COMPENSATION_FAILED), [""; 0]);
 }
 
 #[test]
 fn template_alarm_filters_match_the_logged_texts() {
-    let pattern = format!(r#"FilterPattern: '{{ $.message = "{COMPENSATION_FAILED}" }}'"#);
-    assert!(include_str!("../../infra/template.yaml").contains(&pattern), "{pattern}");
+    for message in [COMPENSATION_FAILED, OPTIONAL_STEP_FAILED] {
+        let pattern = format!(r#"FilterPattern: '{{ $.message = "{message}" }}'"#);
+        assert!(include_str!("../../infra/template.yaml").contains(&pattern), "{pattern}");
+    }
     let pattern = format!(r#"FilterPattern: '{{ $.code = "{NEWER_FORMAT}" }}'"#);
     assert!(include_str!("../../infra/template.yaml").contains(&pattern), "{pattern}");
 }

@@ -76,6 +76,7 @@ fn what_needs_a_person_is_counted_in_the_log_of_every_function() {
         let log = &function["Properties"]["LoggingConfig"]["LogGroup"]["Ref"];
         for pattern in [
             r#"{ $.message = "compensation failed" }"#,
+            r#"{ $.message = "optional step failed" }"#,
             r#"{ $.code = "NEWER_FORMAT" }"#,
             r#"{ $.code = "DELIVERY_EXHAUSTED" }"#,
         ] {

@@ -44,6 +44,9 @@ pub const COMPENSATION_FAILED: &str = "compensation failed";
 /// The code in the log and in the error of a step whose message SQS gave up on. The template's alarm searches for it.
 pub const DELIVERY_EXHAUSTED: &str = EngineCode::DeliveryExhausted.as_str();
 
+/// The log message for an optional step that failed for good. The template's alarm searches for it.
+pub const OPTIONAL_STEP_FAILED: &str = "optional step failed";
+
 /// The next action for a failed or compensating task.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NextAction<'a> {
@@ -74,7 +77,7 @@ pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
         TaskState::Failed => {
             match redrive_at(snapshot) {
                 Some(at) if at > now => return NextAction::Wait(at),
-                Some(_) => return NextAction::Redrive(snapshot.failed_steps()),
+                Some(_) => return NextAction::Redrive(snapshot.failed_required_steps()),
                 None => {}
             }
             match begins_at(snapshot) {
@@ -115,9 +118,9 @@ pub fn redrive_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
         let last = step.attempts.last().map(|attempt| attempt.outcome);
         matches!(last, Some(Outcome::RetryableError | Outcome::Lost))
     };
-    let failed = snapshot.failed_steps();
+    let failed = snapshot.failed_required_steps();
     let fits = task.has_room_for_redrive();
-    let all = failed.len() == task.failed_steps.len() && failed.into_iter().all(may_pass);
+    let all = failed.len() == task.failed_required_steps().count() && failed.into_iter().all(may_pass);
     task.finished_at.filter(|_| all && fits).map(|failed_at| failed_at + wait)
 }
 
@@ -131,8 +134,8 @@ fn is_delivery_exhausted(step: &StepRecord) -> bool {
 /// have paid for does not mend it. So the engine does not compensate the task by itself.
 pub fn is_left_to_a_person(snapshot: &TaskSnapshot) -> bool {
     let task = &snapshot.task;
-    let failed = snapshot.failed_steps();
-    let all = !failed.is_empty() && failed.len() == task.failed_steps.len();
+    let failed = snapshot.failed_required_steps();
+    let all = !failed.is_empty() && failed.len() == task.failed_required_steps().count();
     task.state == TaskState::Failed
         && snapshot.newer().is_none()
         && all
@@ -196,7 +199,7 @@ mod tests {
             plan::Compensate,
             record::{AttemptRecord, Failure},
         },
-        testing::fixtures::{at, compensation, snapshot},
+        testing::fixtures::{at, compensation, snapshot, with_optional},
     };
     use proptest::prelude::*;
 
@@ -291,6 +294,19 @@ mod tests {
                 "{outcome:?}"
             );
         }
+    }
+
+    #[test]
+    fn optional_step_that_failed_neither_causes_nor_forbids_a_redrive() {
+        let mut snapshot = with_optional(failed(Outcome::RetryableError), &["s2"]);
+        assert_eq!(redrive_at(&snapshot), Some(at(70)));
+        (snapshot.steps[2].state, snapshot.steps[2].attempt) = (StepState::Error, 1);
+        snapshot.task.failed_steps.insert("s2".to_owned());
+        let names = |steps: Vec<&StepRecord>| steps.iter().map(|step| step.name.clone()).collect::<Vec<_>>();
+        let NextAction::Redrive(steps) = next_action(&snapshot, at(70)) else { panic!("it is due") };
+        assert_eq!(names(steps), ["s0"]);
+        snapshot.task.state = TaskState::Completed;
+        assert_eq!(next_action(&snapshot, at(99)), NextAction::Nothing);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{
         message::{Message, Outgoing, QueueName, printable},
         record::{Action, ActionKind, Failure, StepRecord},
         recovery::DELIVERY_EXHAUSTED,
-        settlement::{Due, Settlement},
+        settlement::{Due, Settlement, arrival_of_failed},
         snapshot::TaskSnapshot,
         state::{StepEvent, StepState, TaskStatus},
         task,
@@ -17,6 +17,7 @@ use crate::{
     runtime::{
         engine::{Decision, Engine},
         error::EngineError,
+        recovery::alert_of_warning,
         worker::keep_hidden,
     },
 };
@@ -96,8 +97,11 @@ impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
                 }
                 self.engine.queue.send(&message).await?;
             }
-            DeadLetterOutcome::Failed => {
-                tracing::error!(%task_id, step, code = DELIVERY_EXHAUSTED, known, "delivery exhausted")
+            DeadLetterOutcome::Failed { is_warning } => {
+                tracing::error!(%task_id, step, code = DELIVERY_EXHAUSTED, known, "delivery exhausted");
+                if is_warning {
+                    alert_of_warning(*task_id, step, DELIVERY_EXHAUSTED);
+                }
             }
         }
         followed?;
@@ -123,8 +127,8 @@ enum DeadLetterOutcome {
     /// Its step goes on with this message: it waits for a retry that the dead letter was only the timer of, or it is a
     /// compensation, which has no last attempt.
     SentAgain { message: Outgoing, is_timer: bool },
-    /// Its step has failed.
-    Failed,
+    /// Its step has failed. If it is optional, its task goes on without it.
+    Failed { is_warning: bool },
 }
 
 /// Decides what to do with the dead letter of this step. `known` is SQS's information about it.
@@ -165,7 +169,9 @@ fn decide(snapshot: Option<&TaskSnapshot>, step: &str, known: &str, now: Timesta
         why: failure.message.clone(),
     };
     let failed = task::dead_letter_step(&snapshot.task, record, &failure, &action);
-    Decision::Settle(Settlement::of(failed).then([Due::AdvanceCompensation]), DeadLetterOutcome::Failed)
+    let settlement =
+        Settlement::of(failed).then(arrival_of_failed(&snapshot.task, step)).then([Due::AdvanceCompensation]);
+    Decision::Settle(settlement, DeadLetterOutcome::Failed { is_warning: plan.optional })
 }
 
 /// SQS's information about a message, as a part of a sentence.

@@ -4,7 +4,7 @@ use crate::{
     core::{
         id::TaskId,
         record::{Action, ActionKind, StepRecord},
-        recovery::{self, COMPENSATION_FAILED, ENGINE_ACTOR, NextAction},
+        recovery::{self, COMPENSATION_FAILED, ENGINE_ACTOR, NextAction, OPTIONAL_STEP_FAILED},
         state::{End, StepState},
         task::{self, Termination},
         timestamp::Timestamp,
@@ -87,6 +87,12 @@ pub(crate) fn alert_if_failed(task: TaskId, compensation: &StepRecord) {
         let code = compensation.error.as_ref().map(|error| error.code.as_str());
         tracing::error!(task_id = %task, step = compensation.name, code, "{COMPENSATION_FAILED}");
     }
+}
+
+/// Logs an error for an optional step that has failed for good: its task goes on without it, so nothing else shows it. An alarm
+/// watches for it.
+pub(crate) fn alert_of_warning(task: TaskId, step: &str, code: &str) {
+    tracing::error!(task_id = %task, step, code, "{OPTIONAL_STEP_FAILED}");
 }
 
 fn engine_action(at: Timestamp, what: ActionKind, why: &str) -> Action {

@@ -2,7 +2,7 @@
 
 use crate::graph::{COMPENSATION_OFFSET, Graph};
 use fastrand::Rng;
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// The largest number of steps of a graph.
 pub(super) const MAX_STEPS: usize = 30;
@@ -96,6 +96,22 @@ impl Scenario {
         let step = step.checked_sub(COMPENSATION_OFFSET).unwrap_or(step);
         let calls = self.graph.compensated_steps().contains(&step);
         self.outage.filter(|outage| calls && outage.is_on(elapsed)).map(|outage| outage.kind)
+    }
+
+    /// Makes leaves optional in a third of the scenarios, and lets more of them fail for good.
+    pub(super) fn with_optional(mut self, rng: &mut Rng) -> Self {
+        if rng.u8(0..3) > 0 {
+            return self;
+        }
+        let optional: BTreeSet<usize> = self.graph.leaves().filter(|_| rng.bool()).collect();
+        for scripts in &mut self.scripts {
+            for step in &optional {
+                let fails = if rng.bool() { rng.usize(1..=2) } else { 0 };
+                scripts[*step].extend(std::iter::repeat_n(HandlerScript::FailForGood, fails));
+            }
+        }
+        self.graph = self.graph.with_optional(optional);
+        self
     }
 
     /// Draws a scenario from the seed's random numbers.

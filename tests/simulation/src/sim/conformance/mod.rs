@@ -9,7 +9,7 @@
 //! ([`Projection`](projection::Projection)):
 //!
 //! * A lease or a backoff is over or not, by the clock that the write itself shows: `started_at` of a claim,
-//!   `finished_at` of a write that ends a step from outside. The length of either is not checked.
+//!   `finished_at` of a write that ends a step from outside, the new time of a step that becomes due earlier. The length of either is not checked.
 //! * The fence is seen in the audit trail: the entry has to be the last attempt's. The writer of a release cannot be
 //!   seen.
 //! * Results and errors are only present or absent. The order of the compensations has to be a possible one.
@@ -152,6 +152,7 @@ fn rule_of(name: &str, made: &Made) -> Option<Rule> {
         "complete" => Rule::Complete,
         "retry_later" if made.steps.first().is_some_and(|step| step.is_throttled) => Rule::RetryThrottled,
         "retry_later" => Rule::RetryLater,
+        "reschedule" => Rule::Reschedule,
         "fail" => Rule::Fail,
         "record_join_arrival" => Rule::RecordJoinArrival,
         "record_leaf_arrival" => Rule::RecordLeafArrival,
@@ -210,6 +211,8 @@ impl Made {
         match rule {
             Rule::Claim | Rule::TakeOver => step.started_at,
             Rule::ResolveStep | Rule::DeadLetterStep | Rule::CancelStep => step.finished_at,
+            // The step is due from the time that is written.
+            Rule::Reschedule => step.until(),
             _ => None,
         }
     }
@@ -229,6 +232,7 @@ impl Made {
             Rule::Complete => fenced.map(|(step, fence)| Write::Complete(step, fence))?,
             Rule::RetryLater => fenced.map(|(step, fence)| Write::RetryLater(step, fence))?,
             Rule::RetryThrottled => fenced.map(|(step, fence)| Write::RetryThrottled(step, fence))?,
+            Rule::Reschedule => Write::Reschedule(step?.step),
             Rule::Fail => fenced.map(|(step, fence)| Write::Fail(step, fence))?,
             Rule::RecordJoinArrival => {
                 let (join, arrived) = (step?.step, step?.item(None).arrived);
