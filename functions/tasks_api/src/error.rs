@@ -100,7 +100,7 @@ impl From<ActionError> for ApiError {
             ActionError::StepState { state, .. } => Self::Illegal { why, status: Some(state.as_str()) },
             ActionError::NotReady { .. }
             | ActionError::NothingWaits(_)
-            | ActionError::TrailFull { .. }
+            | ActionError::TrailFull
             | ActionError::KeepsChanging(_) => Self::Illegal { why, status: None },
             ActionError::Newer(newer) => Self::Newer(newer),
             ActionError::ResultTooLarge(_) => Self::Common(CommonError::field("/result", why)),
