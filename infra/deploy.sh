@@ -4,6 +4,9 @@
 #   infra/deploy.sh --stage NAME [options]
 #
 #   --stage NAME          which Stepwell, such as dev or prod; it becomes the stack stepwell-NAME. At most 10 characters
+#   --test-stage          this stage sells nothing real. The payment gateway so far is a simulated one that takes test cards
+#                         from anybody and moves no money, so it is refused for every other stage. To be said once: the
+#                         stack keeps it, as the parameter TestStage
 #   --region REGION       where; if not said, what your AWS configuration says
 #   --arch ARCH           arm64, cheaper and the default, or x86_64
 #   --set NAME=VALUE      a parameter of infra/template.yaml, such as MailSender=orders@example.com; may be repeated.
@@ -24,7 +27,7 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/lib.sh"
 
-arch=arm64 region='' yes='' sample_data='' stage='' settings=() protect=true
+arch=arm64 region='' yes='' sample_data='' stage='' settings=() protect=true declared=''
 while (($#)); do
   [[ ! $1 =~ ^--(stage|region|arch|set)$ || $# -gt 1 ]] || die "$1 needs a value. See infra/deploy.sh --help"
   case $1 in
@@ -33,9 +36,14 @@ while (($#)); do
     --arch) arch=$2 && shift ;;
     --set)
       [[ $2 =~ ^[A-Za-z]+= ]] || die "--set wants NAME=VALUE, not '$2'"
-      if [[ $2 == ProtectTables=* ]]; then protect=${2#*=}; else settings+=("$2"); fi
+      case $2 in
+        ProtectTables=*) protect=${2#*=} ;;
+        TestStage=*) declared=${2#*=} ;;
+        *) settings+=("$2") ;;
+      esac
       shift
       ;;
+    --test-stage) declared=true ;;
     --sample-data) sample_data=yes ;;
     --yes) yes=yes ;;
     -h | --help) usage && exit ;;
@@ -89,12 +97,18 @@ if [[ -n $first ]]; then
 $(cut -d' ' -f1 <<<"$left")
 Choose another stage, or delete them and all that is in them: infra/destroy.sh --stage $stage --delete-tables"
 fi
+[[ -n $declared || -n $first ]] || declared=$test_stage
+[[ $declared == true ]] || die "the stage $stage is not declared a test stage, and so cannot have the simulated payment gateway,
+the only one so far: it takes test cards from anybody and moves no money. Nothing was built or deployed.
+If $stage sells nothing real, say so: infra/deploy.sh --stage $stage --test-stage
+If it does, give it a real gateway first: AwsShop::gateway in shared/checkout_aws/src/shop.rs"
 look_up_bucket
 
 say "This will $([[ -z $first ]] && echo update || echo create) in AWS:
   account       $account, as $caller
   region        $AWS_REGION
   stack         $stack${existing:+, now $existing}$fate
+  stage         a test stage: the simulated payment gateway takes test cards from anybody and moves no money
   code          ${bucket:-in a bucket that is made for it}
   functions     ${#packages[@]}, for $arch
   parameters    ${settings[*]:-as they are}
@@ -112,7 +126,7 @@ look_up_stack
 begin deploy
 # CloudFormation cannot roll a first deployment back if its tables are protected, so that is an update of its own.
 deploy "$repo/.local/$stack" "$arch" ${settings[@]+"${settings[@]}"} \
-  "ProtectTables=$([[ -n $first ]] && echo false || echo "$protect")"
+  TestStage=true "ProtectTables=$([[ -n $first ]] && echo false || echo "$protect")"
 if [[ -n $first && $protect == true ]]; then
   say "==> Protecting the tables of $stack"
   deploy_template ProtectTables=true

@@ -160,13 +160,16 @@ need_account() {
 
 no_such_stack='\(ValidationError\).*does not exist'
 
-# Sets $stack_status, to nothing where there is no such stack, and $terminable to whether it may be deleted as it is.
+# Sets $stack_status, to nothing where there is no such stack, $terminable to whether it may be deleted as it is, and
+# $test_stage to whether it was deployed as a test stage: true or false, None by an older template, nothing without a stack.
 look_up_stack() {
   local protected
-  stack_status='' terminable=yes
-  ask "$no_such_stack" cloudformation describe-stacks --stack-name "$stack" --output text \
-    --query 'Stacks[0].[StackStatus, EnableTerminationProtection]' || return 0
-  read -r stack_status protected <<<"$answer"
+  stack_status='' terminable=yes test_stage=''
+  ask "$no_such_stack" cloudformation describe-stacks --stack-name "$stack" --output text --query \
+    "Stacks[0].[StackStatus, EnableTerminationProtection, Parameters[?ParameterKey=='TestStage'] | [0].ParameterValue]" ||
+    return 0
+  # shellcheck disable=SC2034 # $test_stage is for infra/deploy.sh
+  read -r stack_status protected test_stage <<<"$answer"
   [[ -n $stack_status ]] || die "CloudFormation does not say in which state the stack $stack is"
   # shellcheck disable=SC2034 # $terminable is for infra/destroy.sh
   [[ $protected != True ]] || terminable=no

@@ -54,7 +54,8 @@ case $call in
     if [[ $(option --query) == *Outputs* ]]; then
       printf 'abc\thttps://abc.example.com\n'
     else
-      printf '%s\t%s\n' "$(<stack)" "$([[ -f termination_protection ]] && echo True || echo False)"
+      printf '%s\t%s\t%s\n' "$(<stack)" "$([[ -f termination_protection ]] && echo True || echo False)" \
+        "$(cat test_stage 2>/dev/null || echo None)"
     fi
     ;;
   'cloudformation delete-stack')
@@ -69,6 +70,7 @@ case $call in
   'cloudformation deploy')
     [[ ! -f stack || $(<stack) != ROLLBACK_COMPLETE ]] || refuse "a stack in ROLLBACK_COMPLETE cannot be updated"
     [[ -f stack ]] && echo UPDATE_COMPLETE >stack || echo CREATE_COMPLETE >stack
+    for value in true false; do ! has "TestStage=$value" || echo "$value" >test_stage; done
     for name in tasks products payments reservations orders; do
       has ProtectTables=false && echo False >"tables/stepwell-dev-$name" || echo True >"tables/stepwell-dev-$name"
     done

@@ -76,8 +76,11 @@ has_object() { mkdir -p "$(dirname "$FAKE_AWS/objects/$1")" && echo "$2" >"$FAKE
 # fails OPERATION ERROR [FROM]: fails the operation's calls from this one on, counted from 1.
 fails() { printf '%s\t%s\t%s\n' "${3:-1}" "$1" "$2" >>"$FAKE_AWS/errors"; }
 
+is_test_stage() { echo "$1" >"$FAKE_AWS/test_stage"; }
+
 live_stage() {
   has_stack UPDATE_COMPLETE
+  is_test_stage true
   has_termination_protection
   has_tables True
   has_bucket "$ours"
@@ -144,7 +147,7 @@ there() {
 }
 
 destroy=(infra/destroy.sh --stage dev)
-deploy=(infra/deploy.sh --stage dev)
+deploy=(infra/deploy.sh --stage dev --test-stage)
 throttled='(Throttling) when calling the X operation (reached max retries: 4): Rate exceeded'
 denied='(AccessDenied) when calling the X operation: User: me is not authorized to perform: X'
 # The error code of "does not exist", with another message.
@@ -321,6 +324,39 @@ runs 1 "${deploy[@]}" --yes
 says "aws s3api list-buckets failed"
 changes_nothing
 
+for undeclared in '' '--set TestStage=false'; do
+  scenario "deploy: a new stage that is not declared a test stage: $undeclared"
+  # shellcheck disable=SC2086 # an option and its value
+  runs 1 infra/deploy.sh --stage prod --yes $undeclared
+  says "the stage prod is not declared a test stage"
+  says "infra/deploy.sh --stage prod --test-stage"
+  says_not "Building"
+  changes_nothing
+done
+
+for earlier in false None; do
+  scenario "deploy: a live stage that is not a test stage: $earlier"
+  live_stage
+  is_test_stage "$earlier"
+  runs 1 infra/deploy.sh --stage dev --yes
+  says "is not declared a test stage"
+  says_not "Building"
+  changes_nothing
+done
+
+scenario "deploy: a live test stage is not made another"
+live_stage
+runs 1 infra/deploy.sh --stage dev --yes --set TestStage=false
+says "is not declared a test stage"
+changes_nothing
+
+scenario "deploy: a stage declared a test stage before its first deployment failed has to be declared again"
+has_stack ROLLBACK_COMPLETE
+is_test_stage true
+runs 1 infra/deploy.sh --stage dev --yes
+says "is not declared a test stage"
+changes_nothing
+
 scenario "deploy: for the first time"
 runs 0 "${deploy[@]}" --yes
 says "in a bucket that is made for it"
@@ -336,10 +372,12 @@ else
 fi
 calls_not 'delete-'
 
-# The next run finds the state that this one leaves.
+# The next run finds the state that this one leaves, a declared test stage among it.
 name="deploy: again"
 : >"$FAKE_AWS/calls"
-runs 0 "${deploy[@]}" --yes
+runs 0 infra/deploy.sh --stage dev --yes
+says "a test stage: the simulated payment gateway"
+calls 'cloudformation deploy .* TestStage=true'
 calls_not 'create-bucket|put-object|delete-|ProtectTables=false'
 in_order 's3api put-public-access-block' 's3api put-bucket-encryption' 'cloudformation deploy .*ProtectTables=true'
 
