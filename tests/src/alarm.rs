@@ -6,8 +6,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 use stepwell::{
-    core::{format::NEWER_FORMAT, recovery::COMPENSATION_FAILED},
+    core::{codes::EngineCode, format::NEWER_FORMAT, recovery::COMPENSATION_FAILED},
     permanent,
+    runtime::watchdog::{NEEDS_PERSON, RUN_REPORT},
     testing::Harness,
 };
 use stepwell_aws::log_lines;
@@ -64,8 +65,15 @@ async fn failed_compensation_is_logged_with_the_alarm_text() {
 
 #[test]
 fn template_alarm_filters_match_the_logged_texts() {
-    let pattern = format!(r#"FilterPattern: '{{ $.message = "{COMPENSATION_FAILED}" }}'"#);
-    assert!(include_str!("../../infra/template.yaml").contains(&pattern), "{pattern}");
-    let pattern = format!(r#"FilterPattern: '{{ $.code = "{NEWER_FORMAT}" }}'"#);
-    assert!(include_str!("../../infra/template.yaml").contains(&pattern), "{pattern}");
+    let exhausted = EngineCode::DeliveryExhausted.as_str();
+    for pattern in [
+        format!(r#"$.message = "{COMPENSATION_FAILED}""#),
+        format!(r#"$.message = "{NEEDS_PERSON}""#),
+        format!(r#"$.message = "{RUN_REPORT}" && $.unfinished IS TRUE"#),
+        format!(r#"$.code = "{NEWER_FORMAT}""#),
+        format!(r#"$.code = "{exhausted}""#),
+    ] {
+        let pattern = format!("FilterPattern: '{{ {pattern} }}'");
+        assert!(include_str!("../../infra/template.yaml").contains(&pattern), "{pattern}");
+    }
 }

@@ -54,7 +54,12 @@ fn every_metric_filter_has_an_alarm() {
     let template = template();
     let told: BTreeSet<String> = of_kind(&template, "AWS::CloudWatch::Alarm")
         .iter()
-        .map(|(_, alarm)| alarm["Properties"]["MetricName"].to_string())
+        .flat_map(|(_, alarm)| {
+            let properties = &alarm["Properties"];
+            let computed = properties["Metrics"].as_array().into_iter().flatten();
+            let computed = computed.map(|metric| &metric["MetricStat"]["Metric"]["MetricName"]);
+            computed.chain([&properties["MetricName"]]).map(Value::to_string).collect::<Vec<_>>()
+        })
         .collect();
     for (id, filter) in of_kind(&template, "AWS::Logs::MetricFilter") {
         let metric = filter["Properties"]["MetricTransformations"][0]["MetricName"].to_string();

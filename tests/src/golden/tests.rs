@@ -129,7 +129,13 @@ async fn stored_items_of_version_1_are_read() {
             let TaskRecord { workflow, created_at, failed_steps, .. } = task.clone();
             let place = listed.place.clone();
             assert_eq!(place.task, id);
-            assert_eq!(listed, IndexEntry { place, workflow, status: task.state.status(), created_at, failed_steps });
+            let ordered = task.compensations.iter().flatten();
+            let needs_person =
+                task.state.is_compensating() && ordered.into_iter().any(|name| failed_steps.contains(name));
+            assert_eq!(
+                listed,
+                IndexEntry { place, workflow, status: task.state.status(), created_at, failed_steps, needs_person }
+            );
             let as_started = TaskRecord {
                 state: task.state,
                 finished_at: task.finished_at,

@@ -22,6 +22,15 @@ use std::time::Duration;
 /// How many tasks of one shard are read at a time.
 const PAGE: u16 = 25;
 
+/// How many tasks of one shard are read at a time to count them.
+const COUNTED_PAGE: u16 = 1_000;
+
+/// The log line with the report of a run. An alarm watches its field `unfinished`.
+pub const RUN_REPORT: &str = "watchdog";
+
+/// The log line with the number of tasks that need a person, in the field `needs_person`. An alarm watches it.
+pub const NEEDS_PERSON: &str = "tasks that need a person";
+
 /// How many tasks are inspected concurrently.
 const CONCURRENCY: usize = 10;
 
@@ -39,7 +48,7 @@ pub struct Watchdog<T, Q, A> {
 pub struct RunBudget {
     /// The time after which no page is read.
     pub until: Timestamp,
-    /// The number of inspected tasks after which no page is read.
+    /// The number of inspected tasks after which no page is read; `usize::MAX` if only the time counts.
     pub tasks: usize,
 }
 
@@ -102,6 +111,41 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
             parts = more;
         }
         Ok(report)
+    }
+
+    /// Counts the tasks that need a person, and logs the count, of which an alarm is made. `None` if that is not done in
+    /// time, or the index cannot be read: a part of the count would look as if somebody had helped.
+    pub async fn count_needs_person(&self, until: Timestamp) -> Option<usize> {
+        let shards = (0..IndexPartition::SHARDS).map(|shard| self.count_in_shard(shard, until));
+        let mut counts = stream::iter(shards).buffer_unordered(CONCURRENCY);
+        let mut needs_person = 0;
+        while let Some(count) = counts.next().await {
+            needs_person += count?;
+        }
+        tracing::info!(needs_person, "{NEEDS_PERSON}");
+        Some(needs_person)
+    }
+
+    async fn count_in_shard(&self, shard: u8, until: Timestamp) -> Option<usize> {
+        let (partition, limit) = (IndexPartition::Compensating, COUNTED_PAGE);
+        let (mut after, mut count) = (None, 0);
+        while self.engine.now() < until {
+            let page = Page { partition, shard, until: None, after: after.as_ref(), limit };
+            let listed = match self.engine.list(&page).await {
+                Ok(listed) => listed,
+                Err(error) => {
+                    tracing::error!(shard, %error, "the tasks that need a person could not be counted");
+                    return None;
+                }
+            };
+            count += listed.iter().filter(|listed| listed.needs_person).count();
+            if listed.len() < usize::from(limit) {
+                return Some(count);
+            }
+            after = listed.last().map(|last| last.place.clone());
+        }
+        tracing::error!(shard, "no time was left to count the tasks that need a person");
+        None
     }
 
     async fn inspect_all(&self, due: &[IndexEntry], report: &mut WatchdogReport) {
