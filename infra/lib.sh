@@ -205,6 +205,7 @@ look_up_tables() {
 # index, each in 16 shards. With a WORKFLOW, only its tasks. The index is a second or so behind.
 look_up_open_tasks() {
   local partition shard number found more left_out='' numbers=() total=0 filter=() values
+  say "==> Counting the open tasks of $stack; about half a minute"
   for partition in pending compensating; do
     number=0
     for ((shard = 0; shard < 16; shard++)); do

@@ -3,7 +3,7 @@
 use super::{
     format::{NEEDS, WRITES, v1},
     item::{attribute, stored},
-    record::{AttemptRecord, Outcome, RETENTION, StepRecord},
+    record::{AttemptRecord, Outcome, STEP_RETENTION, StepRecord},
     transition::{Change, Condition},
 };
 use crate::core::{state::StepState, timestamp::Timestamp};
@@ -34,7 +34,7 @@ pub(super) fn stamp() -> impl Iterator<Item = Change> {
 
 /// The attributes of a new step's item, whichever write creates it: its format, and its expiry.
 pub(super) fn made(now: Timestamp) -> impl Iterator<Item = Change> {
-    stamp().chain([Change::SetIfAbsent(attribute::EXPIRES_AT, (now + RETENTION).as_seconds().into())])
+    stamp().chain([Change::SetIfAbsent(attribute::EXPIRES_AT, (now + STEP_RETENTION).as_seconds().into())])
 }
 
 /// Appends a lost attempt to the audit trail.

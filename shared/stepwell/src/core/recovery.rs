@@ -36,8 +36,11 @@ use std::cmp::Reverse;
 /// The actor in the audit trail for the engine's own actions.
 pub(crate) const ENGINE_ACTOR: &str = "stepwell";
 
-/// The log message for a compensation that failed for good. The template's alarm searches for it.
+/// The log message for a compensation that failed for good, when it fails. The template's alarm searches for it.
 pub const COMPENSATION_FAILED: &str = "compensation failed";
+
+/// The log message for a compensation that failed for good, at each later inspection by the watchdog.
+pub const COMPENSATION_WAITS: &str = "a failed compensation waits for a person";
 
 /// The next action for a failed or compensating task.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,10 +10,11 @@ use crate::{
         index::{IndexEntry, IndexPartition, IndexPosition, Page, move_in_index},
         inspection::{self, Inspection},
         recovery::{self, NextAction},
+        state::StepState,
         timestamp::Timestamp,
     },
     ports::{Queue, Runtime, Store},
-    runtime::{engine::Engine, error::EngineError, recovery::alert_if_failed},
+    runtime::{engine::Engine, error::EngineError, recovery::code},
 };
 use futures::{StreamExt, stream};
 use serde::Serialize;
@@ -192,9 +193,11 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
             return Ok(Inspection { send: Vec::new(), recover: false, next: None });
         };
         let inspection = inspection::inspect(&snapshot, now);
-        // Log it with each inspection, so that the alarm stays on until somebody has helped.
-        if let NextAction::Run(compensation) = recovery::next_action(&snapshot, now) {
-            alert_if_failed(id, compensation);
+        // Log it with each inspection, so at least hourly, until somebody has helped.
+        if let NextAction::Run(failed) = recovery::next_action(&snapshot, now)
+            && failed.state == StepState::Error
+        {
+            tracing::error!(task_id = %id, step = failed.name, code = code(failed), "{}", recovery::COMPENSATION_WAITS);
         }
         for outgoing in &inspection.send {
             tracing::warn!(task_id = %id, step = outgoing.message.step, state = %snapshot.task.state.status(), "overdue: message sent again");

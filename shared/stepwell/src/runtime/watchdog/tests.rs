@@ -293,14 +293,16 @@ async fn tasks_that_need_a_person_are_counted_or_not_told_at_all() {
 async fn failed_compensation_is_logged_at_least_hourly_until_it_is_resolved() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[]], &[0], "");
-    let calls = || log.lines(&format!("ERROR message={}", recovery::COMPENSATION_FAILED));
+    let failures = || log.lines(&format!("ERROR message={}", recovery::COMPENSATION_FAILED));
+    let calls = || log.lines(&format!("ERROR message={}", recovery::COMPENSATION_WAITS));
     harness.fail("s0", [no()]);
     harness.fail("u0", [no()]);
     let task = harness.begin().await;
     harness.run_until(task, |snapshot| snapshot.task.state.is_compensating()).await.unwrap();
-    assert_eq!(calls(), [""; 0]);
+    assert_eq!(failures(), [""; 0]);
     harness.run(task).await.unwrap();
-    assert_eq!(calls(), [format!("ERROR message=compensation failed task_id={task} step=\"u0\" code=\"NO\"")]);
+    let once = [format!("ERROR message=compensation failed task_id={task} step=\"u0\" code=\"NO\"")];
+    assert_eq!(failures(), once);
     for hour in 1..=5 {
         let before = calls().len();
         for _ in 0..61 {
@@ -308,6 +310,7 @@ async fn failed_compensation_is_logged_at_least_hourly_until_it_is_resolved() {
         }
         assert!(calls().len() > before, "nothing was logged in hour {hour}");
     }
+    assert_eq!(failures(), once, "the alarm on its rise is not kept on");
 
     harness.client().resolve_step(task, "u0", "{}", &actor()).await.unwrap();
     let called = calls();
