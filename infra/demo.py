@@ -70,16 +70,17 @@ def is_declined(checkout):
 def lacks_stock(checkout):
     """More than is in stock"""
     checkout.start("inventory_conflict")
-    checkout.must_be("failed", "INSUFFICIENT_STOCK", validate_cart=[RETRYABLE] * 3)
-    return "failed when its three attempts were used up, and nothing was charged."
+    checkout.must_be("failed", "INSUFFICIENT_STOCK", validate_cart=[PERMANENT])
+    return "failed at the first attempt, and nothing was held or charged."
 
 
 def is_resumed(checkout):
     """A gateway that stays down until the attempts are used up; then it is back, and the checkout goes on at the payment"""
     checkout.start("gateway_down")
-    checkout.must_be("failed", "GATEWAY_TEMPORARY_FAILURE", process_payment=[RETRYABLE] * 3)
-    say(f"failed. POST {checkout.status['retry_url']}")
-    checkout.shop.post(checkout.status["retry_url"], "")
+    checkout.must_be("processing", "GATEWAY_TEMPORARY_FAILURE", process_payment=[RETRYABLE] * 3)
+    retry_url = checkout.status["retrying"]["retry_url"]
+    say(f"still processing, to be tried again in a minute. POST {retry_url}")
+    checkout.shop.post(retry_url, "")
     checkout.watch()
     checkout.must_be("completed", process_payment=[RETRYABLE] * 3 + [COMPLETE])
     return f"order {checkout.status['order_number']}, charged once; validate_cart has not run again."
@@ -93,8 +94,8 @@ def is_compensated(checkout):
     checkout.must_be("cancelled", process_payment=[RETRYABLE])
     compensations = {step["name"]: step["status"] for step in checkout.details["compensations"]}
     expect("refund_payment" in compensations and set(compensations.values()) == {COMPLETE}, f"its compensations are {compensations}")
-    expect("release_stock" not in compensations, "stock was put back that was never taken")
-    return "cancelled, and its payment is ruled out for good."
+    expect("release_stock" in compensations, "the held stock was not put back")
+    return "cancelled: its units are back in stock, and its payment is ruled out for good."
 
 
 # ---- A checkout, and how it is watched ---------------------------------------------------------------------------------
@@ -112,11 +113,12 @@ def expect(condition, otherwise):
 class Checkout:
     def __init__(self, shop, tasks):
         self.shop, self.tasks = shop, tasks
-        self.task_id, self.status, self.details, self.shown = "", {}, {}, set()
+        self.task_id, self.key, self.status, self.details, self.shown = "", {}, {}, {}, set()
 
     def start(self, request, until=None):
         file = REQUESTS / f"{request}.json"
-        self.task_id = self.shop.post("/checkout", file.read_text(encoding="utf-8"))["task_id"]
+        started = self.shop.post("/checkout", file.read_text(encoding="utf-8"))
+        self.task_id, self.key = started["task_id"], {"key": started["task_key"]}
         say(f"POST /checkout with events/requests/{file.name}: task {self.task_id}")
         self.watch(until)
 
@@ -124,11 +126,11 @@ class Checkout:
         """Shows what happens until the checkout has ended, or has attempted this step."""
         patience = time.monotonic() + PATIENCE_SECONDS
         while True:
-            self.details = self.shop.get(f"/workflow_details/{self.task_id}")
+            self.details = self.shop.get(f"/workflow_details/{self.task_id}", self.key)
             self.show_news()
             attempted = {step["name"] for step in self.details["steps"] if step["attempts"]}
             if until in attempted or self.details["status"] not in ("pending", "in_progress", "compensating"):
-                self.status = self.shop.get(f"/order_status/{self.task_id}")
+                self.status = self.shop.get(f"/order_status/{self.task_id}", self.key)
                 return
             expect(time.monotonic() < patience, f"{self.task_id} has not ended within {PATIENCE_SECONDS} s")
             time.sleep(POLL_SECONDS)
@@ -153,9 +155,9 @@ class Checkout:
         expect(done.returncode == 0, done.stderr.strip())
 
     def must_be(self, status, code=None, **attempts):
-        """That it has this status, and its error this code; that each step that is named had attempts that ended so, and
+        """That it has this status, and its error, or the step that is tried again, this code; that each step that is named had attempts that ended so, and
         each other step one that is complete, or none where one that it depends on is not."""
-        error = self.status.get("error") or {"code": None}
+        error = self.status.get("error") or self.status.get("retrying") or {"code": None}
         expect((self.status["status"], error["code"]) == (status, code), f"it is {self.status['status']}: {error}")
         complete = set()
         for step in self.details["steps"]:

@@ -153,6 +153,8 @@ def show(api, options):
     ):
         if text:
             print(f"{heading:<10} {text}")
+    for warning in task["warnings"]:
+        print(f"{'warning':<10} {warning['step']} failed, and the task goes on without it: {warning['code']}: {warning['message']}")
     for heading, steps in (("steps", task["steps"]), ("compensations", task["compensations"])):
         if steps:
             print(f"\n{heading}")

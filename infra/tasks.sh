@@ -14,6 +14,7 @@
 # FILTER: --status STATUS, --workflow NAMESPACE/NAME[@VERSION], --failed-step STEP, --error-code CODE,
 #         --compensated true|false, --needs person, --created-from MOMENT, --created-before MOMENT (2026-11-23T07:00:00Z),
 #         --older-than AGE (90s, 15m, 2h, 3d). What is compensated can have no other attempt; a redrive leaves it out.
+#         A redrive with --status complete runs the optional steps that failed, which `show` prints as warnings, once more.
 #
 #   --stage NAME      the stack stepwell-NAME in AWS; the local stack on port 4566, or STEPWELL_PORT, if not said
 #   --region REGION   where that is; if not said, what your AWS configuration says

@@ -7,6 +7,7 @@
 #   simulation     a million simulated runs of the engine, with other seeds than tests/run.sh
 #   mutants        the bugs of tests/mutants/, one after the other (tests/mutants.sh), with a local stack of its own
 #   cargo-mutants  an eighth of cargo-mutants' changes to the engine; STEPWELL_SHARD says which, 0 to 7
+#   flash-sale     10,000 buyers for 100 pieces in memory, with faults; then 500 for 20 on a local stack
 #   load           5,000 checkouts on a local stack while workers are killed, messages come twice and DynamoDB fails
 #
 # Each part that passes writes its date and commit into the table in tests/README.md. So the script refuses to begin with
@@ -22,11 +23,11 @@ for argument in "$@"; do
   case $argument in
     -h | --help) usage && exit ;;
     --no-record) record=no ;;
-    model | simulation | mutants | cargo-mutants | load) parts+=("$argument") ;;
+    model | simulation | mutants | cargo-mutants | flash-sale | load) parts+=("$argument") ;;
     *) die "there is no part '$argument'. See tests/long.sh --help" ;;
   esac
 done
-((${#parts[@]} > 0)) || parts=(model simulation mutants cargo-mutants load)
+((${#parts[@]} > 0)) || parts=(model simulation mutants cargo-mutants flash-sale load)
 cd "$repo"
 
 guide=tests/README.md
@@ -74,6 +75,10 @@ run_mutants() { on_stack tests/mutants.sh; }
 run_cargo-mutants() {
   command -v cargo-mutants >/dev/null || { say "cargo-mutants is missing. Install it: cargo install cargo-mutants --locked" && return 1; }
   cargo mutants --shard "${STEPWELL_SHARD:-0}/8" --output "$target"
+}
+run_flash-sale() {
+  build flash_sale && "$target/debug/flash_sale" && on_stack env STEPWELL_BUYERS=500 STEPWELL_PIECES=20 \
+    cargo test --workspace --features lambda --test it scenarios::stock::flash_sale -- --nocapture
 }
 run_load() { build load && on_stack "$target/debug/load" --checkouts 5000 --concurrency 40 --faults; }
 

@@ -113,7 +113,7 @@ unit() {
   check "unit and property tests" cargo test --workspace --features lambda --lib --no-fail-fast
   check "whole tasks over the engine's harness" cargo test --workspace --features lambda --test engine
   check "the protocol's model, state by state" cargo test --workspace --features lambda --test model
-  check "the checkout's ten scenarios in memory" cargo test --workspace --features lambda --test checkout
+  check "the checkout's scenarios in memory" cargo test --workspace --features lambda --test checkout
   check "the command stepwell, and the rendered template" \
     cargo test --workspace --features lambda --test project --test template --test new_step
   check "dependencies between crates and modules" cargo test --workspace --features lambda --test architecture

@@ -6,7 +6,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 use stepwell::{
-    core::{codes::EngineCode, format::NEWER_FORMAT, recovery::COMPENSATION_FAILED},
+    core::{
+        codes::EngineCode,
+        format::NEWER_FORMAT,
+        recovery::{COMPENSATION_FAILED, OPTIONAL_STEP_FAILED},
+    },
     permanent,
     runtime::watchdog::{NEEDS_PERSON, RUN_REPORT},
     testing::Harness,
@@ -42,11 +46,11 @@ impl Log {
         (log, tracing::subscriber::set_default(tracing_subscriber::registry().with(lines)))
     }
 
-    /// The steps named by `COMPENSATION_FAILED` lines.
-    fn calls(&self) -> Vec<Value> {
+    /// The steps named by lines with this message.
+    fn calls(&self, message: &str) -> Vec<Value> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|line| line["message"] == COMPENSATION_FAILED).map(|line| line["step"].clone()).collect()
+        lines.filter(|line| line["message"] == message).map(|line| line["step"].clone()).collect()
     }
 }
 
@@ -58,9 +62,21 @@ async fn failed_compensation_is_logged_with_the_alarm_text() {
     let harness = Harness::new(graph.workflow()).with(name(0), fails()).with("s50", fails());
     let task = harness.start(&Value::Null).await.unwrap();
     harness.run_until(task, |snapshot| snapshot.task.state.is_compensating()).await.unwrap();
-    assert_eq!(log.calls(), [""; 0]);
+    assert_eq!(log.calls(COMPENSATION_FAILED), [""; 0]);
     harness.run(task).await.unwrap();
-    assert_eq!(log.calls(), ["s50"]);
+    assert_eq!(log.calls(COMPENSATION_FAILED), ["s50"]);
+    assert_eq!(log.calls(OPTIONAL_STEP_FAILED), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_optional_step_is_logged_once_with_the_alarm_text() {
+    let (log, _guard) = Log::new();
+    let fails = Script::new(|_| Err(permanent("NO", "")));
+    let harness = Harness::new(Graph::chain(1).with_optional([0].into()).workflow()).with(name(0), fails);
+    let task = harness.start(&Value::Null).await.unwrap();
+    harness.run(task).await.unwrap();
+    assert_eq!(log.calls(OPTIONAL_STEP_FAILED), ["s00"]);
+    assert_eq!(log.calls(COMPENSATION_FAILED), [""; 0]);
 }
 
 #[test]
@@ -68,6 +84,7 @@ fn template_alarm_filters_match_the_logged_texts() {
     let exhausted = EngineCode::DeliveryExhausted.as_str();
     for pattern in [
         format!(r#"$.message = "{COMPENSATION_FAILED}""#),
+        format!(r#"$.message = "{OPTIONAL_STEP_FAILED}""#),
         format!(r#"$.message = "{NEEDS_PERSON}""#),
         format!(r#"$.message = "{RUN_REPORT}" && $.unfinished IS TRUE"#),
         format!(r#"$.code = "{NEWER_FORMAT}""#),

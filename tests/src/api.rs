@@ -8,13 +8,19 @@ use aws_sigv4::{
 };
 use reqwest::{Client, RequestBuilder, header::HeaderMap};
 use serde_json::Value;
-use std::time::SystemTime;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
 
-/// The API under one base URL.
+/// The API under one base URL. Like a customer's page, it shows the key of each task that it has started.
 #[derive(Clone, Debug)]
 pub struct Api {
     base: String,
     http: Client,
+    /// The keys of the tasks started, by task.
+    keys: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 /// An answer of the API.
@@ -28,6 +34,13 @@ pub struct Answer {
     pub text: String,
 }
 
+/// What an answer says of the task that was started.
+#[derive(serde::Deserialize)]
+struct Started {
+    task_id: String,
+    task_key: String,
+}
+
 /// The body of `/workflow_details`.
 #[derive(Clone, Debug)]
 pub struct Details(pub Value);
@@ -36,12 +49,29 @@ impl Api {
     /// The API at this URL. A proxy is not used: the stack is on this machine.
     pub fn new(base: impl Into<String>) -> Self {
         let http = Client::builder().no_proxy().build().expect("an HTTP client");
-        Self { base: base.into(), http }
+        Self { base: base.into(), http, keys: Arc::default() }
+    }
+
+    /// The same API for somebody who has started nothing, and so has no keys.
+    #[must_use]
+    pub fn as_a_stranger(&self) -> Self {
+        Self { keys: Arc::default(), ..self.clone() }
+    }
+
+    /// The key of a task that was started here.
+    pub fn task_key(&self, task: &str) -> String {
+        self.key_of(task).unwrap_or_else(|| panic!("task {task} was not started here"))
+    }
+
+    fn key_of(&self, task: &str) -> Option<String> {
+        self.keys.lock().expect("no panic").get(task).cloned()
     }
 
     /// A request to a path, to be completed and given to [`Self::answer`].
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
-        self.http.request(method.parse().expect("a method"), self.url(path))
+        let request = self.http.request(method.parse().expect("a method"), self.url(path));
+        let key = path.split(['/', '?']).find_map(|part| self.key_of(part));
+        key.into_iter().fold(request, |request, key| request.header("x-task-key", key))
     }
 
     /// The URL of a path.
@@ -81,7 +111,11 @@ impl Api {
     pub async fn try_answer(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Ok(Answer { status, headers, text: response.text().await? })
+        let answer = Answer { status, headers, text: response.text().await? };
+        if let Ok(Started { task_id, task_key }) = serde_json::from_str(&answer.text) {
+            self.keys.lock().expect("no panic").insert(task_id, task_key);
+        }
+        Ok(answer)
     }
 
     /// `GET` of a path.
@@ -126,11 +160,11 @@ impl Api {
         Details(self.get(&format!("/workflow_details/{task}")).await.expect(200))
     }
 
-    /// Waits until a task has completed or failed, and answers with its order status.
+    /// Waits until a task has completed or failed, or waits for its redrive, and answers with its order status.
     pub async fn until_ended(&self, task: &str) -> Value {
         until(&format!("the end of task {task}"), async || {
-            let status = self.order_status(task).await;
-            (status["status"] != "processing").then_some(status)
+            let runs = matches!(self.details(task).await.0["status"].as_str(), Some("pending" | "in_progress"));
+            if runs { None } else { Some(self.order_status(task).await) }
         })
         .await
     }

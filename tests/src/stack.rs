@@ -302,6 +302,14 @@ impl Stack {
         assert!(table.apply(&step::claim(&request)).await.expect("a claim").is_written(), "{step} of {task} is held");
     }
 
+    /// Deletes the reservation of a task, as no function does.
+    pub async fn lose_reservation(&self, task: &str) {
+        for item in self.of_task("reservations", task).await {
+            let delete = self.dynamo.delete_item().table_name(self.shop_table("reservations"));
+            delete.key("id", item["id"].clone()).send().await.expect("it is deleted");
+        }
+    }
+
     /// Waits until a queue has no message with this text: until it has been worked and acknowledged.
     pub async fn until_acknowledged(&self, queue: &str, text: &str) {
         until(&format!("the message {text} to leave the queue {queue}"), async || {

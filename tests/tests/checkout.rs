@@ -1,4 +1,4 @@
-//! The checkout's ten main scenarios: its handlers over a shop in memory, run by the shipped engine in virtual time.
+//! The checkout's main scenarios: its handlers over a shop in memory, run by the shipped engine in virtual time.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
@@ -63,6 +63,11 @@ fn actor() -> Actor {
     Actor::new("somebody", "a test").unwrap()
 }
 
+/// The compensations that were planned, in order.
+fn compensated(snapshot: &TaskSnapshot) -> Vec<&str> {
+    snapshot.compensations.iter().map(|compensation| compensation.name.as_str()).collect()
+}
+
 /// The failed step's state, its error code, and the number of its attempts.
 fn failure<'a>(snapshot: &'a TaskSnapshot, step: &str) -> (&'a str, usize) {
     let record = snapshot.step(step).unwrap();
@@ -107,23 +112,52 @@ async fn permanent_gateway_outage_uses_up_all_redrives_and_compensates() {
     assert!(checkouts.is_untouched());
 }
 
-#[tokio::test(start_paused = true)]
-async fn second_buyer_of_the_last_units_is_refunded() {
-    let checkouts = Checkouts::new();
+/// A request for the last two units of a product.
+fn last_units() -> Value {
     let mut last = request("success");
     last["cart_items"] = json!([{ "product_id": 6, "quantity": 2 }]);
     last["payment_info"]["amount"] = json!(143.24);
-    checkouts.harness.fail("update_inventory", [StepFault::Error(retryable("BUSY", "held up"))]);
-    let second = checkouts.start(&last).await;
-    let held_up = |snapshot: &TaskSnapshot| snapshot.step("update_inventory").unwrap().state == StepState::Retrying;
-    checkouts.harness.run_until(second, held_up).await.unwrap();
-    assert_eq!(checkouts.run(&last).await.task.state, TaskState::Completed);
-    let snapshot = checkouts.harness.run(second).await.unwrap();
-    assert_eq!(failure(&snapshot, "update_inventory").0, "INSUFFICIENT_STOCK");
-    assert_eq!(snapshot.task.state, TaskState::Compensated(End::Error));
-    let compensated: Vec<&str> = snapshot.compensations.iter().map(|compensation| compensation.name.as_str()).collect();
-    let touched = steps::compensations_of(&steps::up_to("update_inventory"));
-    assert_eq!(compensated, touched, "the stock and the payment were touched, the order was not");
+    last
+}
+
+#[tokio::test(start_paused = true)]
+async fn second_buyer_of_the_last_units_is_refused_once_and_never_charged() {
+    let checkouts = Checkouts::new();
+    checkouts.harness.fail("process_payment", [StepFault::Error(retryable("BUSY", "held up"))]);
+    let first = checkouts.start(&last_units()).await;
+    let held_up = |snapshot: &TaskSnapshot| snapshot.step("process_payment").unwrap().state == StepState::Retrying;
+    checkouts.harness.run_until(first, held_up).await.unwrap();
+    assert_eq!(checkouts.shop.holds().len(), 1);
+
+    let second = checkouts.run(&last_units()).await;
+    assert_eq!(failure(&second, "validate_cart"), ("INSUFFICIENT_STOCK", 1), "neither retried nor redriven");
+    assert_eq!(second.step("process_payment").unwrap().state, StepState::Cancelled);
+    assert_eq!(second.task.state, TaskState::Compensated(End::Error));
+    assert_eq!(compensated(&second), steps::compensations_of(&["validate_cart"]));
+
+    assert_eq!(checkouts.harness.run(first).await.unwrap().task.state, TaskState::Completed);
+    checkouts.assert_sold_once();
+    assert!(checkouts.shop.holds().is_empty(), "what is paid is taken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn units_of_a_declined_card_are_sold_to_the_next_buyer() {
+    let checkouts = Checkouts::new();
+    let mut declined = last_units();
+    declined["payment_info"]["token"] = json!("test_declined_visa");
+    let snapshot = checkouts.run(&declined).await;
+    assert_eq!(failure(&snapshot, "process_payment"), ("PAYMENT_DECLINED", 1));
+    assert_eq!(compensated(&snapshot), steps::compensations_of(&steps::up_to("process_payment")));
+    assert!(checkouts.is_untouched());
+    assert_eq!(checkouts.run(&last_units()).await.task.state, TaskState::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_answer_of_the_hold_on_the_last_units_is_recognized() {
+    let checkouts = Checkouts::new();
+    checkouts.harness.fail("validate_cart", [StepFault::ErrorAfterEffect(retryable("UNKNOWN", "no answer came"))]);
+    let snapshot = checkouts.run(&last_units()).await;
+    assert_eq!(snapshot.task.state, TaskState::Completed, "its own hold is no lack of stock");
     checkouts.assert_sold_once();
 }
 
@@ -133,7 +167,8 @@ async fn changed_price_stops_the_checkout_before_the_charge() {
     let snapshot = checkouts.run(&request("price_mismatch")).await;
     assert_eq!(failure(&snapshot, "validate_cart").1, 1);
     assert_eq!(snapshot.step("process_payment").unwrap().state, StepState::Cancelled);
-    assert!(snapshot.compensations.is_empty() && checkouts.is_untouched());
+    assert_eq!(compensated(&snapshot), steps::compensations_of(&["validate_cart"]));
+    assert!(checkouts.is_untouched());
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,6 +180,39 @@ async fn lost_answers_before_the_email_charge_and_reserve_once() {
     let snapshot = checkouts.run(&request("success")).await;
     assert_eq!(snapshot.task.state, TaskState::Completed);
     assert!(steps.iter().all(|step| snapshot.step(step).unwrap().attempts.len() == 2));
+    checkouts.assert_sold_once();
+}
+
+#[tokio::test(start_paused = true)]
+async fn paid_order_stands_without_its_email_until_a_redrive_sends_it() {
+    let checkouts = Checkouts::new();
+    let refused = || StepFault::Error(retryable("MAIL_UNKNOWN_ERROR", "the e-mail service did not take the e-mail"));
+    checkouts.harness.fail("send_confirmation", vec![refused(); 5]);
+    let started = checkouts.harness.now();
+    let task = checkouts.start(&request("success")).await;
+    let snapshot = checkouts.harness.run(task).await.unwrap();
+    assert_eq!(snapshot.task.state, TaskState::Completed);
+    assert_eq!(failure(&snapshot, "send_confirmation"), ("MAIL_UNKNOWN_ERROR", 5));
+    assert!(
+        checkouts.harness.now().since(started) >= Duration::from_secs(10 * 60),
+        "an outage of minutes is waited out"
+    );
+    let named = |snapshot: &TaskSnapshot| snapshot.warnings().iter().map(|one| one.step.to_owned()).collect::<Vec<_>>();
+    assert_eq!((named(&snapshot), checkouts.shop.emails().len()), (vec!["send_confirmation".to_owned()], 0));
+
+    checkouts.harness.run_for(Duration::from_secs(24 * 60 * 60)).await.unwrap();
+    assert_eq!((checkouts.shop.charges().len(), checkouts.shop.all_orders()[0].status), (1, OrderStatus::Confirmed));
+    checkouts.harness.client().redrive(task, &actor()).await.unwrap();
+    checkouts
+        .harness
+        .run_until(task, |snapshot| {
+            snapshot.progress().percentage == 100
+                && named(snapshot).is_empty()
+                && snapshot.step("send_confirmation").unwrap().state == StepState::Complete
+        })
+        .await
+        .unwrap();
+    assert_eq!(checkouts.harness.snapshot(task).await.unwrap().task.state, TaskState::Completed);
     checkouts.assert_sold_once();
 }
 

@@ -21,6 +21,10 @@ pub(crate) enum ApiError {
     KeyUsed,
     /// The task cannot be retried in this status.
     CannotRetry(TaskStatus),
+    /// The error of the checkout is one for which no retry is offered.
+    NoRetryOffered,
+    /// The checkout cannot be cancelled any more, for this reason.
+    CannotCancel(&'static str),
     /// The audit trail of the task is full, so it can keep no more attempts.
     RetriedTooOften,
     /// The body is JSON, but not a checkout request. The paths point into the body.
@@ -41,6 +45,8 @@ impl IntoResponse for ApiError {
                 let why = if status.is_compensated() { ": it has been compensated" } else { "" };
                 (StatusCode::CONFLICT, ErrorBody::new(format!("Cannot retry task in {status} status{why}")))
             }
+            Self::NoRetryOffered => (StatusCode::CONFLICT, ErrorBody::new("This checkout cannot be retried")),
+            Self::CannotCancel(why) => (StatusCode::CONFLICT, ErrorBody::new(why)),
             Self::RetriedTooOften => {
                 (StatusCode::CONFLICT, ErrorBody::new("Cannot retry task: it was retried too often"))
             }
@@ -88,8 +94,9 @@ impl From<StartError> for ApiError {
                 Self::Common(CommonError::TooLarge(stepwell::core::limits::MAX_CONTEXT_BYTES))
             }
             StartError::KeyUsed { .. } => Self::KeyUsed,
-            StartError::Table(error) => Self::Common(error.into()),
-            StartError::Queue(error) => Self::Common(error.into()),
+            StartError::NotWritten(error) => Self::Common(error.into()),
+            // `POST /checkout` answers this with 202, because a repeated request could be a second purchase.
+            StartError::Unconfirmed { .. } => Self::Common(CommonError::Broken(error.to_string())),
             StartError::Newer(newer) => Self::Common(EngineError::Newer(newer).into()),
         }
     }
@@ -99,7 +106,7 @@ impl From<ActionError> for ApiError {
     fn from(error: ActionError) -> Self {
         match error {
             ActionError::NotFound(_) => Self::NotFound,
-            ActionError::Status { status, .. } => Self::CannotRetry(status),
+            ActionError::Status { status, .. } | ActionError::NothingWaits(status) => Self::CannotRetry(status),
             ActionError::TrailFull { .. } => Self::RetriedTooOften,
             ActionError::Engine(error) => Self::Common(error.into()),
             ActionError::Newer(newer) => Self::Common(EngineError::Newer(newer).into()),

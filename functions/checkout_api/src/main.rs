@@ -5,5 +5,6 @@ async fn main() -> Result<(), stepwell_aws::ServeError> {
     stepwell_aws::init_logging();
     let config = stepwell_aws::aws_config().await;
     let (engine, shop) = (stepwell_aws::client_from_env(&config)?, checkout_aws::Tables::from_env(&config)?);
-    stepwell_aws::http::serve(checkout_api::router(engine, shop)?).await
+    let keys = stepwell_aws::http::task_keys_from_env(&config).await?;
+    stepwell_aws::http::serve(checkout_api::router(engine, shop, keys)?).await
 }

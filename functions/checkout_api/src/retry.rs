@@ -1,12 +1,11 @@
-//! `POST /retry_checkout/{task_id}`: redrives a failed checkout for its customer.
+//! `POST /retry_checkout/{task_id}`: runs a checkout's failed step now, for its customer.
 
-use crate::{checkouts::Shared, error::ApiError};
+use crate::{access::Opened, checkouts::Shared, error::ApiError, standing::is_retry_offered};
 use axum::{Json, extract::State, http::StatusCode, response::IntoResponse};
-use http_api::Segment;
 use serde::Serialize;
 use stepwell::{
     Runtime, TaskId,
-    core::state::TaskStatus,
+    core::state::{TaskState, TaskStatus},
     ports::{Queue, Store},
 };
 
@@ -18,18 +17,21 @@ struct Retried {
     task_id: TaskId,
 }
 
-/// Redrives the failed steps with a fresh set of attempts. Completed steps are kept.
+/// Runs the failed step: the next attempt of a step that waits for its retry, or a fresh set of attempts where they are used
+/// up. Completed steps are kept. A customer's redrive does not count as one of the engine's, so those that the engine would
+/// make by itself are still to come.
 pub(crate) async fn retry<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
-    segment: Segment,
+    Opened(task_id): Opened,
 ) -> Result<impl IntoResponse, ApiError> {
-    let snapshot = checkouts.find(segment).await?;
-    // For a compensating task, the engine's redrive repeats failed compensations. Only operators may do that.
-    if snapshot.task.state.is_compensating() {
-        return Err(ApiError::CannotRetry(snapshot.status()));
+    let snapshot = checkouts.find(task_id).await?;
+    match snapshot.task.state {
+        // The engine's redrive would repeat failed compensations, or the optional steps that failed. Only operators may do that.
+        TaskState::Compensating(_) | TaskState::Completed => return Err(ApiError::CannotRetry(snapshot.status())),
+        _ if !is_retry_offered(&snapshot) => return Err(ApiError::NoRetryOffered),
+        TaskState::Running => drop(checkouts.engine.run_now(task_id).await?),
+        _ => drop(checkouts.engine.redrive(task_id, &checkouts.retries).await?),
     }
-    let task_id = snapshot.task.id;
-    checkouts.engine.redrive(task_id, &checkouts.customer).await?;
     let message = "Checkout retry initiated";
     let body = Retried { success: true, message, status: TaskStatus::Pending, task_id };
     Ok((StatusCode::ACCEPTED, Json(body)))

@@ -1,58 +1,92 @@
-//! `GET /order_status/{task_id}`: shows the status of a checkout to its customer.
+//! `GET /order_status/{task_id}`: shows the status of a checkout to its customer. [`Standing`] decides what they are told; this
+//! module writes it as JSON.
 
-use crate::{checkouts::Shared, error::ApiError};
+use crate::{
+    access::Named,
+    checkouts::Shared,
+    error::ApiError,
+    standing::{CustomerError, Failed, GivenBack, Retry, Retrying, Standing},
+    start,
+};
 use axum::{
     Json,
     extract::State,
     response::{IntoResponse, Response},
 };
-use checkout::{CreatedOrder, Money};
-use http_api::Segment;
+use checkout::{Confirmation, CreatedOrder, Money};
+use http_api::TaskKeys;
 use serde::Serialize;
 use stepwell::{
     Runtime, StepResult, TaskId, Timestamp,
     core::{
-        record::{Failure, StepRecord},
-        recovery::redrive_at,
         snapshot::{Progress, TaskSnapshot},
-        state::{End, StepState, TaskState},
+        state::StepState,
     },
     ports::{Queue, Store},
 };
 
-/// Shows the status of the checkout.
+/// Shows the status of the checkout; without its key the word of the status alone.
 pub(crate) async fn status<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
-    segment: Segment,
+    Named { id: task_id, with_key }: Named,
 ) -> Result<Response, ApiError> {
-    Ok(Json(OrderStatus::of(&checkouts.find(segment).await?)).into_response())
+    match checkouts.engine.snapshot(task_id).await? {
+        Some(snapshot) if with_key => Ok(Json(OrderStatus::of(&snapshot, &checkouts.keys)).into_response()),
+        Some(snapshot) => {
+            let status = Standing::of(&snapshot).word();
+            Ok(Json(StatusWord { status, task_id }).into_response())
+        }
+        None if start::may_be_under_way(task_id, checkouts.engine.now()) => {
+            let body = Unconfirmed { status: start::UNCONFIRMED, task_id, message: start::ASK_AGAIN };
+            Ok(Json(body).into_response())
+        }
+        None => Err(ApiError::NotFound),
+    }
 }
 
-/// The answer, with one shape for each status.
+/// The answer to somebody without the key.
 #[derive(Serialize)]
-#[serde(tag = "status", rename_all = "snake_case")]
-pub(crate) enum OrderStatus<'a> {
-    /// Steps are ready, running or waiting for a retry.
-    Processing(Processing<'a>),
-    /// All steps are complete.
-    Completed(Finished),
-    /// A step failed for good; the checkout may be compensating or compensated.
-    Failed(Failed<'a>),
-    /// An operator cancelled the checkout; it may be compensating or compensated.
-    Cancelled(Cancelled<'a>),
-    /// An operator declared the checkout done.
-    ResolvedManually(Finished),
-}
-
-/// The answer for a running checkout.
-#[derive(Serialize)]
-pub(crate) struct Processing<'a> {
+struct StatusWord {
+    status: &'static str,
     task_id: TaskId,
+}
+
+/// The answer for an id without a task, which may still be written.
+#[derive(Serialize)]
+struct Unconfirmed {
+    status: &'static str,
+    task_id: TaskId,
+    message: &'static str,
+}
+
+/// The answer for a task.
+#[derive(Serialize)]
+struct OrderStatus<'a> {
+    status: &'static str,
+    task_id: TaskId,
+    #[serde(flatten)]
+    body: Body<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Body<'a> {
+    Processing(ProcessingBody<'a>),
+    Failed(FailedBody<'a>),
+    Completed(CompletedBody<'a>),
+    Cancelled(CancelledBody<'a>),
+}
+
+#[derive(Serialize)]
+struct ProcessingBody<'a> {
     /// The first step that is not complete; `null` in the moment between the last step's end and the task's.
     current_step: Option<&'a str>,
     progress: Percentage,
     #[serde(skip_serializing_if = "Option::is_none")]
-    retrying: Option<Retrying<'a>>,
+    retrying: Option<RetryingBody<'a>>,
+    /// `true` if somebody has to decide before it goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needs_attention: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -62,37 +96,66 @@ struct Percentage {
     percentage: usize,
 }
 
-/// A step that failed and waits for its next attempt.
 #[derive(Serialize)]
-struct Retrying<'a> {
+struct RetryingBody<'a> {
     step: &'a str,
-    /// The number of the last failed attempt.
-    attempt: u32,
-    error: Option<&'a Failure>,
-    next_retry_at: Option<Timestamp>,
+    code: Option<&'a str>,
+    next_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_url: Option<String>,
 }
 
-/// The answer for a cancelled checkout.
 #[derive(Serialize)]
-pub(crate) struct Cancelled<'a> {
-    task_id: TaskId,
-    progress: Percentage,
-    /// The compensations of the attempted steps, in the order in which they run.
+struct FailedBody<'a> {
+    failed_step: Option<&'a str>,
+    failed_steps: Vec<&'a str>,
+    error: Option<ErrorText<'a>>,
+    /// 0, if nothing was charged; missing where there is a refund.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    charged: Option<Money>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refund: Option<RefundBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_url: Option<String>,
+    /// When compensation begins, and `retry_url` ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_until: Option<Timestamp>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     compensations: Vec<Compensation<'a>>,
 }
 
-/// The status of a compensation.
+/// An error as the customer reads it.
+#[derive(Serialize)]
+struct ErrorText<'a> {
+    code: &'a str,
+    message: &'static str,
+}
+
+#[derive(Serialize)]
+struct RefundBody {
+    amount: Money,
+    state: &'static str,
+}
+
+#[derive(Serialize)]
+struct CancelledBody<'a> {
+    progress: Percentage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refund: Option<RefundBody>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    compensations: Vec<Compensation<'a>>,
+}
+
+/// The status of a compensation. They are listed in the order in which they run.
 #[derive(Serialize)]
 struct Compensation<'a> {
     step: &'a str,
     status: StepState,
 }
 
-/// The answer for a completed or resolved checkout. A checkout that was resolved by hand may have no order.
+/// A checkout that was resolved by hand may have no order.
 #[derive(Serialize)]
-pub(crate) struct Finished {
-    task_id: TaskId,
+struct CompletedBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     order_id: Option<TaskId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,53 +164,70 @@ pub(crate) struct Finished {
     total_amount: Option<Money>,
     #[serde(skip_serializing_if = "Option::is_none")]
     redirect_url: Option<String>,
+    /// `true` if an operator declared the checkout done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolved_manually: Option<bool>,
+    /// What the order stands without.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<OrderWarning<'a>>,
 }
 
-/// The answer for a failed checkout.
+/// An optional step that failed for good. Its text is for customers; the error is for operators only.
 #[derive(Serialize)]
-pub(crate) struct Failed<'a> {
-    task_id: TaskId,
-    failed_step: Option<&'a str>,
-    failed_steps: Vec<&'a str>,
-    error: Option<&'a Failure>,
-    /// When the checkout is redriven automatically; missing where no automatic redrive remains.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_retry_at: Option<Timestamp>,
-    /// Missing once compensation has begun, where the audit trail is full, and where only a newer version may retry the
-    /// task.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_url: Option<String>,
-    /// The compensations of the attempted steps, in the order in which they run; empty while the checkout can be
-    /// retried.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    compensations: Vec<Compensation<'a>>,
+struct OrderWarning<'a> {
+    step: &'a str,
+    message: &'static str,
+}
+
+impl<'a> OrderWarning<'a> {
+    fn of(step: &'a str) -> Self {
+        let message = match step {
+            Confirmation::STEP => "We could not send the confirmation e-mail. Your order stands all the same.",
+            _ => "A part of the processing could not be done. Your order stands all the same.",
+        };
+        Self { step, message }
+    }
 }
 
 impl<'a> OrderStatus<'a> {
-    /// Makes the answer for a task.
-    pub(crate) fn of(snapshot: &'a TaskSnapshot) -> Self {
-        use TaskState as S;
-        match snapshot.task.state {
-            S::Running => Self::Processing(Processing::of(snapshot)),
-            S::Completed => Self::Completed(Finished::of(snapshot)),
-            S::Failed | S::Compensating(End::Error) | S::Compensated(End::Error) => Self::Failed(Failed::of(snapshot)),
-            S::Cancelled | S::Compensating(End::Cancelled) | S::Compensated(End::Cancelled) => {
-                Self::Cancelled(Cancelled::of(snapshot))
-            }
-            S::Resolved => Self::ResolvedManually(Finished::of(snapshot)),
+    fn of(snapshot: &'a TaskSnapshot, keys: &TaskKeys) -> Self {
+        let standing = Standing::of(snapshot);
+        let status = standing.word();
+        let body = match standing {
+            Standing::Processing { retrying } => Body::Processing(ProcessingBody::of(snapshot, retrying, keys)),
+            Standing::NeedsAttention => Body::Processing(ProcessingBody {
+                needs_attention: Some(true),
+                ..ProcessingBody::of(snapshot, None, keys)
+            }),
+            Standing::Failed(failed) => Body::Failed(FailedBody::of(snapshot, failed, keys)),
+            Standing::Completed { by_hand } => Body::Completed(CompletedBody::of(snapshot, by_hand, keys)),
+            Standing::Cancelled { refund } => Body::Cancelled(CancelledBody {
+                progress: snapshot.progress().into(),
+                refund: refund.map(RefundBody::from),
+                compensations: Compensation::all_of(snapshot),
+            }),
+        };
+        Self { status, task_id: snapshot.task.id, body }
+    }
+}
+
+impl<'a> ProcessingBody<'a> {
+    fn of(snapshot: &'a TaskSnapshot, retrying: Option<Retrying<'a>>, keys: &TaskKeys) -> Self {
+        let retrying = retrying.map(|Retrying { step, code, next_at, may_run_now }| {
+            let retry_url = may_run_now.then(|| retry_url(snapshot, keys));
+            RetryingBody { step, code, next_at, retry_url }
+        });
+        Self {
+            current_step: snapshot.current_step().map(|step| step.name.as_str()),
+            progress: snapshot.progress().into(),
+            retrying,
+            needs_attention: None,
         }
     }
 }
 
-impl<'a> Processing<'a> {
-    fn of(snapshot: &'a TaskSnapshot) -> Self {
-        Self {
-            task_id: snapshot.task.id,
-            current_step: snapshot.current_step().map(|step| step.name.as_str()),
-            progress: snapshot.progress().into(),
-            retrying: snapshot.steps.iter().find(|step| step.state == StepState::Retrying).map(Retrying::of),
-        }
-    }
+fn retry_url(snapshot: &TaskSnapshot, keys: &TaskKeys) -> String {
+    keys.url("/retry_checkout", snapshot.task.id)
 }
 
 impl From<Progress> for Percentage {
@@ -156,16 +236,34 @@ impl From<Progress> for Percentage {
     }
 }
 
-impl<'a> Retrying<'a> {
-    fn of(step: &'a StepRecord) -> Self {
-        Self { step: &step.name, attempt: step.attempt, error: step.error.as_ref(), next_retry_at: step.next_retry_at }
+impl From<GivenBack> for RefundBody {
+    fn from(GivenBack { amount, state }: GivenBack) -> Self {
+        Self { amount, state: state.as_str() }
     }
 }
 
-impl<'a> Cancelled<'a> {
-    fn of(snapshot: &'a TaskSnapshot) -> Self {
-        let compensations = Compensation::all_of(snapshot);
-        Self { task_id: snapshot.task.id, progress: snapshot.progress().into(), compensations }
+impl<'a> From<CustomerError<'a>> for ErrorText<'a> {
+    fn from(CustomerError { code, text }: CustomerError<'a>) -> Self {
+        Self { code, message: text.text }
+    }
+}
+
+impl<'a> FailedBody<'a> {
+    fn of(snapshot: &'a TaskSnapshot, Failed { steps, error, refund, retry }: Failed<'a>, keys: &TaskKeys) -> Self {
+        let (retry_url, retry_until) = match retry {
+            Retry::No => (None, None),
+            Retry::Until(until) => (Some(retry_url(snapshot, keys)), until),
+        };
+        Self {
+            failed_step: steps.first().copied(),
+            failed_steps: steps,
+            error: error.map(ErrorText::from),
+            charged: refund.is_none().then_some(Money::ZERO),
+            refund: refund.map(RefundBody::from),
+            retry_url,
+            retry_until,
+            compensations: Compensation::all_of(snapshot),
+        }
     }
 }
 
@@ -175,39 +273,17 @@ impl<'a> Compensation<'a> {
     }
 }
 
-impl Finished {
-    fn of(snapshot: &TaskSnapshot) -> Self {
+impl<'a> CompletedBody<'a> {
+    fn of(snapshot: &'a TaskSnapshot, by_hand: bool, keys: &TaskKeys) -> Self {
         let result = snapshot.step(CreatedOrder::STEP).and_then(|step| step.result.as_deref());
         let order = result.and_then(|result| serde_json::from_str::<CreatedOrder>(result).ok());
         Self {
-            task_id: snapshot.task.id,
-            redirect_url: order.as_ref().map(|order| format!("/orders/{}", order.order_id)),
+            redirect_url: order.as_ref().map(|order| keys.url("/orders", order.order_id)),
             order_id: order.as_ref().map(|order| order.order_id),
             total_amount: order.as_ref().map(|order| order.total_amount),
             order_number: order.map(|order| order.order_number),
-        }
-    }
-}
-
-impl<'a> Failed<'a> {
-    fn of(snapshot: &'a TaskSnapshot) -> Self {
-        // The items are not read at the same moment, and the steps are read first: the task may be failed already in a
-        // snapshot whose step is not.
-        let listed = |step: &StepRecord| !step.state.is_done() && snapshot.task.failed_steps.contains(&step.name);
-        let failed = snapshot.steps.iter().filter(|step| step.state == StepState::Error || listed(step));
-        let failed: Vec<&StepRecord> = failed.collect();
-        let first = failed.first();
-        Self {
-            task_id: snapshot.task.id,
-            failed_step: first.map(|step| step.name.as_str()),
-            error: first.and_then(|step| step.error.as_ref()),
-            failed_steps: failed.iter().map(|step| step.name.as_str()).collect(),
-            retry_url: (snapshot.task.state == TaskState::Failed && snapshot.newer().is_none())
-                .then_some(snapshot.to_redrive())
-                .filter(|failed| snapshot.full_trail(failed).is_none())
-                .map(|_| format!("/retry_checkout/{}", snapshot.task.id)),
-            next_retry_at: redrive_at(snapshot),
-            compensations: Compensation::all_of(snapshot),
+            resolved_manually: by_hand.then_some(true),
+            warnings: snapshot.warnings().iter().map(|warning| OrderWarning::of(warning.step)).collect(),
         }
     }
 }

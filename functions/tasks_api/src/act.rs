@@ -3,7 +3,6 @@
 use crate::{
     Engine,
     error::{ApiError, no_task, task_id},
-    fields::Fields,
     operator::Operator,
 };
 use axum::{
@@ -13,7 +12,7 @@ use axum::{
     http::{StatusCode, request::Parts},
     routing::{MethodRouter, post},
 };
-use http_api::Segment;
+use http_api::{Fields, Segment};
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -117,8 +116,8 @@ async fn perform<S: Store, Q: Queue, A: Runtime>(
 ) -> Result<TaskStatus, ActionError> {
     match act {
         OperatorAction::Redrive => Ok(match engine.redrive(id, actor).await?.task.state {
-            TaskState::Compensating(_) => TaskStatus::Compensating,
-            _ => TaskStatus::Pending,
+            TaskState::Failed => TaskStatus::Pending,
+            state => state.status(),
         }),
         OperatorAction::Cancel => engine.cancel(id, actor).await,
         OperatorAction::Compensate => engine.compensate(id, actor).await.map(|()| TaskStatus::Compensating),

@@ -7,7 +7,7 @@ use axum::{
 };
 use http_api::{CommonError, ErrorBody, Segment};
 use stepwell::{
-    ActionError, TaskId, Violation,
+    ActionError, TaskId,
     core::format::{NEWER_FORMAT, NewerFormat},
     ports::TableError,
 };
@@ -23,18 +23,11 @@ pub(crate) enum ApiError {
     Illegal { why: String, status: Option<&'static str> },
     /// A newer version wrote the task, and only such a version may act on it.
     Newer(NewerFormat),
-    /// Fields of the query or of the body are invalid.
-    Invalid(Vec<Violation>),
     /// An error that all APIs share.
     Common(CommonError),
 }
 
 impl ApiError {
-    /// Makes the error for one invalid field.
-    pub(crate) fn field(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Invalid(vec![Violation { path: path.into(), message: message.into() }])
-    }
-
     /// Makes the status and the body of the answer.
     fn body(self) -> Result<(StatusCode, ErrorBody), CommonError> {
         Ok(match self {
@@ -49,10 +42,6 @@ impl ApiError {
             Self::Newer(newer) => {
                 (StatusCode::CONFLICT, ErrorBody { code: Some(NEWER_FORMAT), ..ErrorBody::new(newer.to_string()) })
             }
-            Self::Invalid(found) => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                ErrorBody { details: Some(found), ..ErrorBody::new("Invalid request") },
-            ),
             Self::Common(error) => return Err(error),
         })
     }
@@ -107,11 +96,12 @@ impl From<ActionError> for ApiError {
             ActionError::NotFound(_) | ActionError::NoStep(_) => Self::NotFound(capitalized(&why)),
             ActionError::Status { status, .. } => Self::Illegal { why, status: Some(status.as_str()) },
             ActionError::StepState { state, .. } => Self::Illegal { why, status: Some(state.as_str()) },
-            ActionError::NotReady { .. } | ActionError::TrailFull { .. } | ActionError::KeepsChanging(_) => {
-                Self::Illegal { why, status: None }
-            }
+            ActionError::NotReady { .. }
+            | ActionError::NothingWaits(_)
+            | ActionError::TrailFull { .. }
+            | ActionError::KeepsChanging(_) => Self::Illegal { why, status: None },
             ActionError::Newer(newer) => Self::Newer(newer),
-            ActionError::ResultTooLarge(_) => Self::field("/result", why),
+            ActionError::ResultTooLarge(_) => Self::Common(CommonError::field("/result", why)),
             ActionError::Engine(error) => Self::Common(error.into()),
         }
     }

@@ -1,6 +1,6 @@
 //! The filter of tasks: the same fields in a query and in a body.
 
-use crate::fields::Fields;
+use http_api::Fields;
 use std::{str::FromStr, time::Duration};
 use stepwell::{Cursor, Filter, Timestamp, core::state::TaskStatus};
 

@@ -5,7 +5,6 @@
 
 mod act;
 mod error;
-mod fields;
 mod filter;
 mod list;
 mod operator;

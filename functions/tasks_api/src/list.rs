@@ -3,10 +3,10 @@
 use crate::{
     Engine,
     error::ApiError,
-    fields::Fields,
     filter::{take_filter, take_page},
 };
 use axum::{Json, extract::State, http::request::Parts};
+use http_api::Fields;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use stepwell::{

@@ -9,7 +9,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http_api::Caller;
+use http_api::{Caller, CommonError};
 use stepwell::Actor;
 
 /// The name of an operator, for the audit trail.
@@ -21,7 +21,8 @@ impl Operator {
     pub(crate) fn actor(&self, reason: String) -> Result<Actor, ApiError> {
         Actor::new(self.0.clone(), reason).map_err(|_| {
             let most = Actor::MAX_WHY;
-            ApiError::field("/reason", format!("has to have 1 to {most} characters, and no control characters"))
+            CommonError::field("/reason", format!("has to have 1 to {most} characters, and no control characters"))
+                .into()
         })
     }
 

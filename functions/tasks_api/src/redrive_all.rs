@@ -4,7 +4,6 @@ use crate::{
     Engine,
     act::reason,
     error::ApiError,
-    fields::Fields,
     filter::{take_filter, take_page},
     operator::Operator,
 };
@@ -14,6 +13,7 @@ use axum::{
     extract::State,
     http::{StatusCode, request::Parts},
 };
+use http_api::Fields;
 use serde::Serialize;
 use stepwell::{
     ActionError, RefusedTask, Runtime, TaskId,
@@ -77,7 +77,7 @@ pub(crate) async fn redrive_all<S: Store, Q: Queue, A: Runtime>(
     let mut inner = fields.inner("filter");
     let filter = take_filter(&mut inner, engine.now());
     if filter.status.is_some_and(|status| !can_be_redriven(status)) {
-        inner.wrong("status", "has to be error or compensating: nothing else can be redriven");
+        inner.wrong("status", "has to be error, compensating or complete: nothing else can be redriven");
     }
     if filter.compensated == Some(true) {
         inner.wrong("compensated", "has to be false: what is compensated is closed");

@@ -16,7 +16,7 @@ use stepwell::{
     core::{
         record::Action,
         recovery::{begins_at, redrive_at},
-        snapshot::TaskSnapshot,
+        snapshot::{TaskSnapshot, Warning},
         state::End,
     },
     ports::{Queue, Store},
@@ -35,6 +35,8 @@ struct TaskView<'a> {
     redrives_at: Option<Timestamp>,
     /// When compensation begins automatically.
     compensates_at: Option<Timestamp>,
+    /// What the task goes on without: the optional steps that failed for good.
+    warnings: Vec<WarningView<'a>>,
     /// The audit trail, oldest entry first.
     actions: Vec<AuditEntry<'a>>,
     /// Set where a newer version wrote the task. This version shows the part that it understands, and does not act on
@@ -50,6 +52,21 @@ struct FormatVersions {
     written: i64,
     /// The oldest format whose readers may act on the task.
     needs: i64,
+}
+
+/// An optional step that failed for good.
+#[derive(Serialize)]
+struct WarningView<'a> {
+    step: &'a str,
+    code: &'a str,
+    message: &'a str,
+}
+
+impl<'a> From<Warning<'a>> for WarningView<'a> {
+    fn from(Warning { step, error }: Warning<'a>) -> Self {
+        let (code, message) = error.map_or(("", ""), |error| (&error.code, &error.message));
+        Self { step, code, message }
+    }
 }
 
 /// An entry of the audit trail.
@@ -76,6 +93,7 @@ impl<'a> TaskView<'a> {
             compensated: snapshot.status().is_compensated(),
             redrives_at: redrive_at(snapshot),
             compensates_at: begins_at(snapshot),
+            warnings: snapshot.warnings().into_iter().map(WarningView::from).collect(),
             actions: snapshot.task.actions.iter().map(AuditEntry::from).collect(),
             newer_format: snapshot.newer().map(|newer| FormatVersions { written: newer.v, needs: newer.needs }),
         }

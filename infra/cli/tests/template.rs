@@ -94,7 +94,7 @@ fn log_level_cannot_silence_the_lines_that_alarms_are_made_of() {
 }
 
 #[test]
-fn failed_compensations_and_newer_formats_are_counted_in_the_log_of_every_function() {
+fn failed_compensations_warnings_and_newer_formats_are_counted_in_the_log_of_every_function() {
     let template = template();
     let counted: BTreeSet<String> = of_kind(&template, "AWS::Logs::MetricFilter")
         .iter()
@@ -105,7 +105,11 @@ fn failed_compensations_and_newer_formats_are_counted_in_the_log_of_every_functi
         .collect();
     for (id, function) in of_kind(&template, "AWS::Lambda::Function") {
         let log = &function["Properties"]["LoggingConfig"]["LogGroup"]["Ref"];
-        for pattern in [r#"{ $.message = "compensation failed" }"#, r#"{ $.code = "NEWER_FORMAT" }"#] {
+        for pattern in [
+            r#"{ $.message = "compensation failed" }"#,
+            r#"{ $.message = "optional step failed" }"#,
+            r#"{ $.code = "NEWER_FORMAT" }"#,
+        ] {
             assert!(counted.contains(&format!("{log} {}", Value::from(pattern))), "{id} logs to {log}: {pattern}");
         }
     }

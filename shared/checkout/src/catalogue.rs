@@ -37,7 +37,7 @@ pub struct Product {
     pub active: bool,
 }
 
-/// The stock is smaller than the requested number of units. A delivery may change that.
+/// The stock is smaller than the requested number of units.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Insufficient stock for {name}. Available: {available}, Requested: {requested}")]
 pub struct InsufficientStock {

@@ -2,12 +2,15 @@
 //!
 //! The steps of the saga are in `functions/checkout/`; this crate has the domain that they work on. [`workflow()`] is
 //! the workflow itself. Every effect except the e-mail takes an idempotency key or derives its names from the task, so
-//! a repeated attempt charges the card once, takes stock once and makes one order. An e-mail may be sent twice.
+//! a repeated attempt holds and takes stock once, charges the card once and makes one order. An e-mail may be sent twice.
 //!
 //! Every effect except the e-mail can be compensated by the same key, once. A compensation does not check whether the
 //! effect has happened. If it has not, the compensation writes a mark that voids the key, and a request that arrives
 //! later is refused. So in either order of arrival, no card stays charged, no units stay reserved and no order stays
 //! confirmed.
+//!
+//! Units are held before the card is charged, and taken after it: for k pieces there are never more than k charges in
+//! force. A checkout for which nothing is left is refused at once.
 //!
 //! Steps reach the outside world through ports: [`Catalogue`], [`Stock`], [`Orders`], [`Gateway`], [`Mailer`]; a
 //! [`Shop`] makes them. This crate has no AWS code: the ports on DynamoDB and SES are in `checkout_aws`. The rules that
@@ -45,7 +48,7 @@ mod workflow;
 
 pub use cart::{LineItem, ValidatedCart};
 pub use catalogue::{Catalogue, InsufficientStock, Product, ProductId};
-pub use codes::ShopCode;
+pub use codes::{ShopCode, customer_text};
 pub use config::ConfigError;
 pub use email::{EmailAddress, NotAnEmailAddress};
 pub use mail::{Confirmation, Email, MailError, Mailer};
@@ -53,11 +56,12 @@ pub use money::{Money, NotMoney};
 pub use order::{CancelledOrder, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders, order_numbers};
 pub use payment::{CURRENCY, Charge, ChargeRequest, Gateway, GatewayError, Payment, Refund, RefundRequest, Reversal};
 pub use pricing::{Pricing, Totals};
-pub use release::{Release, ReleasedProduct};
+pub use release::{Release, ReleasedProduct, UnreleasedProduct};
 pub use request::{CartItem, CheckoutRequest, CustomerInfo, MAX_LINES, MAX_QUANTITY, PaymentInfo, Priority, Token};
 pub use reservation::{InventoryChange, Reservation, UpdatedProduct};
 pub use shop::Shop;
-pub use stock::{ReserveError, Stock};
+pub use stepwell::core::codes::CustomerText;
+pub use stock::{HoldError, Stock, TakeError};
 pub use store_error::StoreError;
 pub use storefront::Storefront;
 pub use text::{NotAName, NotASingleLine, PersonName, SingleLine};

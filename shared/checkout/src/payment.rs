@@ -95,6 +95,9 @@ pub enum GatewayError {
     /// The gateway declines the request, and will decline a repeated one.
     #[error("{0}")]
     Declined(&'static str),
+    /// The gateway declines the charge because it suspects fraud, and will decline a repeated one.
+    #[error("suspected fraud")]
+    SuspectedFraud,
     /// The charge was refunded, or its key was voided before it was made. The key can charge nothing later.
     #[error("the charge was refunded, or its idempotency key was voided before anything was charged")]
     Voided,

@@ -8,9 +8,11 @@ use stepwell::{StepResult, Timestamp};
 /// The result of `release_stock`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
-    /// One entry for each product that got units back; empty where nothing had been reserved. A product that was
-    /// removed from the catalogue has no entry.
+    /// One entry for each product that got units back; empty where nothing had been reserved.
     pub released_products: Vec<ReleasedProduct>,
+    /// One entry for each product that is gone from the catalogue, so that its units could not be put back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreleased_products: Vec<UnreleasedProduct>,
     /// The number of units that were put back, of all products.
     pub total_items_released: u32,
     /// The same as stock movements, for inventory accounting.
@@ -34,8 +36,19 @@ pub struct ReleasedProduct {
     pub quantity_released: u32,
 }
 
+/// The units of a product that is gone from the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreleasedProduct {
+    /// The product's number in the catalogue, as in the reservation.
+    pub product_id: ProductId,
+    /// The product's name, as in the reservation.
+    pub name: String,
+    /// The number of units that had been reserved.
+    pub quantity: u32,
+}
+
 impl Release {
-    /// Computes the release of a reservation, for the products that are still in `stock`.
+    /// Computes the release of a reservation: units go back to the products that are still in `stock`.
     pub fn of(reservation: &Reservation, stock: &BTreeMap<ProductId, u32>, at: Timestamp) -> Self {
         let released = |line: &UpdatedProduct| {
             let previous_stock = *stock.get(&line.product_id)?;
@@ -49,6 +62,12 @@ impl Release {
         };
         let released_products: Vec<ReleasedProduct> =
             reservation.updated_products.iter().filter_map(released).collect();
+        let gone = reservation.updated_products.iter().filter(|line| !stock.contains_key(&line.product_id));
+        let gone = gone.map(|line| UnreleasedProduct {
+            product_id: line.product_id,
+            name: line.name.clone(),
+            quantity: line.quantity_reserved,
+        });
         let changes = released_products.iter().map(|line| InventoryChange {
             product_id: line.product_id,
             change_type: "release".to_owned(),
@@ -58,6 +77,7 @@ impl Release {
             total_items_released: released_products.iter().map(|line| line.quantity_released).sum(),
             inventory_changes: changes.collect(),
             released_products,
+            unreleased_products: gone.collect(),
             released_at: at,
         }
     }
@@ -93,9 +113,11 @@ mod tests {
     }
 
     #[test]
-    fn removed_product_gets_nothing_back() {
+    fn removed_product_is_named_and_stops_no_other() {
         let release = Release::of(&reservation(), &[(ProductId(2), 0)].into(), Timestamp::from_millis(0));
         assert_eq!(release.inventory_changes.iter().map(|change| change.product_id.0).collect::<Vec<_>>(), [2]);
         assert_eq!(release.total_items_released, 3);
+        let lamp = UnreleasedProduct { product_id: ProductId(1), name: "Lamp".to_owned(), quantity: 2 };
+        assert_eq!(release.unreleased_products, [lamp]);
     }
 }

@@ -1,16 +1,17 @@
 //! Reserving the units of a cart: all of its lines or none, once.
 
-use crate::{LineItem, ProductId};
+use crate::{InsufficientStock, LineItem, ProductId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use stepwell::StepResult;
 
-/// The result of `update_inventory`.
+/// The units of a cart that are out of stock for it: the result of `update_inventory`, which takes what `validate_cart`
+/// has held.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
     /// One entry for each product.
     pub updated_products: Vec<UpdatedProduct>,
-    /// The number of units that were taken, of all products.
+    /// The number of units that were reserved, of all products.
     pub total_items_reserved: u32,
     /// The same as stock movements, for inventory accounting.
     pub inventory_changes: Vec<InventoryChange>,
@@ -27,7 +28,7 @@ pub struct UpdatedProduct {
     pub previous_stock: u32,
     /// `previous_stock` without the reserved units.
     pub new_stock: u32,
-    /// The number of units that were taken.
+    /// The number of units that were reserved.
     pub quantity_reserved: u32,
 }
 
@@ -65,6 +66,28 @@ impl Reservation {
             total_items_reserved: lines.iter().map(|line| line.quantity).sum(),
             inventory_changes: changes.collect(),
         }
+    }
+
+    /// The first line with fewer units in stock than it needs, by the figures read before.
+    pub fn lack(&self) -> Option<InsufficientStock> {
+        let line = self.updated_products.iter().find(|line| line.previous_stock < line.quantity_reserved)?;
+        Some(line.lack(line.previous_stock))
+    }
+
+    /// Whether both are for the same units of the same products.
+    pub fn is_for_the_lines_of(&self, other: &Self) -> bool {
+        let lines = |reservation: &Self| -> BTreeMap<ProductId, u32> {
+            let lines = reservation.updated_products.iter();
+            lines.map(|line| (line.product_id, line.quantity_reserved)).collect()
+        };
+        lines(self) == lines(other)
+    }
+}
+
+impl UpdatedProduct {
+    /// The error of this line, where only so many units are available.
+    pub fn lack(&self, available: u32) -> InsufficientStock {
+        InsufficientStock { name: self.name.clone(), available, requested: self.quantity_reserved }
     }
 }
 

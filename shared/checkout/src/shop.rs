@@ -10,7 +10,7 @@ use crate::{Catalogue, ConfigError, Gateway, Mailer, Orders, Pricing, Stock};
 pub trait Shop {
     /// Looks up products.
     type Catalogue: Catalogue + 'static;
-    /// Takes units out of stock and gives them back.
+    /// Holds units of stock, takes them and gives them back.
     type Stock: Stock + 'static;
     /// Stores orders.
     type Orders: Orders + 'static;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `test_success_visa`, `..._mastercard`, `..._amex`, `test_success_...` | charged |
 //! | `test_insufficient_...`, `test_declined_...`, `test_invalid_...` | declined |
+//! | `test_fraud_...` | declined for suspected fraud |
 //! | `test_timeout_...` | times out, always |
 //! | `test_rate_limit_...`, `test_temp_fail_...` | fails once, then is charged |
 //! | `test_temp_fail_3_...` | fails three times, then is charged; `test_rate_limit_3_...` likewise |
@@ -26,6 +27,8 @@ pub enum Script {
     Charge,
     /// Every attempt is declined, for this reason.
     Decline(&'static str),
+    /// Every attempt is declined, because the gateway suspects fraud.
+    SuspectFraud,
     /// Every attempt times out.
     TimeOut,
     /// The first attempts fail with this error, as many as the number says; then the charge succeeds.
@@ -41,6 +44,7 @@ impl Script {
             ["test", "insufficient", _, ..] => Self::Decline("insufficient funds"),
             ["test", "declined", _, ..] => Self::Decline("card declined"),
             ["test", "invalid", _, ..] => Self::Decline("invalid card"),
+            ["test", "fraud", _, ..] => Self::SuspectFraud,
             ["test", "timeout", _, ..] => Self::TimeOut,
             ["test", "rate", "limit", word, ..] => Self::FailFirst(times(word), GatewayError::RateLimited),
             ["test", "temp", "fail", word, ..] => Self::FailFirst(times(word), GatewayError::TemporaryFailure),
@@ -112,6 +116,7 @@ mod tests {
     #[test_case("test_insufficient_funds", Script::Decline("insufficient funds"))]
     #[test_case("test_declined_visa", Script::Decline("card declined"))]
     #[test_case("test_invalid_card", Script::Decline("invalid card"))]
+    #[test_case("test_fraud_visa", Script::SuspectFraud)]
     #[test_case("test_timeout_visa", Script::TimeOut)]
     #[test_case("test_rate_limit_visa", Script::FailFirst(1, GatewayError::RateLimited))]
     #[test_case("test_temp_fail_visa", Script::FailFirst(1, GatewayError::TemporaryFailure))]

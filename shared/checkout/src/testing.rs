@@ -5,8 +5,8 @@ pub mod steps;
 
 use crate::{
     CancelledOrder, Catalogue, Charge, ChargeRequest, ConfigError, CreateOrderError, Email, Gateway, GatewayError,
-    InsufficientStock, LineItem, MailError, Mailer, Order, OrderStatus, Orders, Pricing, Product, ProductId,
-    RefundRequest, Release, Reservation, ReserveError, Reversal, Shop, Stock, StoreError, Storefront, order_numbers,
+    HoldError, MailError, Mailer, Order, OrderStatus, Orders, Pricing, Product, ProductId, RefundRequest, Release,
+    Reservation, Reversal, Shop, Stock, StoreError, Storefront, TakeError, order_numbers,
     test_card::{self, Script},
 };
 use std::{
@@ -25,6 +25,7 @@ struct ShopState {
     unreadable: BTreeSet<ProductId>,
     payments: BTreeMap<String, GatewayRecord>,
     reservations: BTreeMap<String, Reservation>,
+    taken: BTreeSet<String>,
     releases: BTreeMap<String, Release>,
     orders: BTreeMap<TaskId, Order>,
     cancelled: BTreeMap<TaskId, Timestamp>,
@@ -71,6 +72,11 @@ impl MemoryShop {
         self.state().outage = outage;
     }
 
+    /// Removes a product from the catalogue.
+    pub fn remove(&self, id: ProductId) {
+        self.state().products.remove(&id);
+    }
+
     /// Returns the stock of a product; 0 where the product does not exist.
     pub fn stock_of(&self, id: ProductId) -> u32 {
         self.state().products.get(&id).map_or(0, |product| product.stock)
@@ -83,9 +89,15 @@ impl MemoryShop {
         in_force.filter_map(|(key, payment)| Some((key.clone(), payment.charge.clone()?))).collect()
     }
 
-    /// Returns the reservations that were not released, by idempotency key.
+    /// Returns the reservations that were not released, held or taken, by idempotency key.
     pub fn reservations(&self) -> BTreeMap<String, Reservation> {
         self.state().reservations.clone()
+    }
+
+    /// Returns the keys of the reservations that are held: neither taken nor released.
+    pub fn holds(&self) -> BTreeSet<String> {
+        let state = self.state();
+        state.reservations.keys().filter(|key| !state.taken.contains(*key)).cloned().collect()
     }
 
     /// Returns all orders, cancelled or not.
@@ -148,23 +160,34 @@ impl Storefront for MemoryShop {
 }
 
 impl Stock for MemoryShop {
-    async fn reserve(&self, key: &str, lines: &[LineItem], _: Timestamp) -> Result<Reservation, ReserveError> {
+    async fn hold(&self, key: &str, wanted: &Reservation, _: Timestamp) -> Result<Reservation, HoldError> {
         let mut state = self.tables()?;
         if state.releases.contains_key(key) {
-            return Err(ReserveError::Void);
+            return Err(HoldError::Void);
         }
         if let Some(reservation) = state.reservations.get(key) {
             return Ok(reservation.clone());
         }
         let stocks = state.stocks();
-        let available = |line: &LineItem| stocks.get(&line.product_id).copied().unwrap_or_default();
-        if let Some(line) = lines.iter().find(|line| available(line) < line.quantity) {
-            let (name, available) = (line.name.clone(), available(line));
-            return Err(InsufficientStock { name, available, requested: line.quantity }.into());
+        let available = |id: &ProductId| stocks.get(id).copied().unwrap_or_default();
+        let short = wanted.updated_products.iter().find(|line| available(&line.product_id) < line.quantity_reserved);
+        if let Some(lack) = wanted.lack().or_else(|| short.map(|line| line.lack(available(&line.product_id)))) {
+            return Err(lack.into());
         }
-        lines.iter().for_each(|line| state.move_stock(line.product_id, |stock| stock.saturating_sub(line.quantity)));
-        let reservation = Reservation::of(lines, &stocks);
-        state.reservations.insert(key.to_owned(), reservation.clone());
+        for line in &wanted.updated_products {
+            state.move_stock(line.product_id, |stock| stock.saturating_sub(line.quantity_reserved));
+        }
+        state.reservations.insert(key.to_owned(), wanted.clone());
+        Ok(wanted.clone())
+    }
+
+    async fn take(&self, key: &str, _: Timestamp) -> Result<Reservation, TakeError> {
+        let mut state = self.tables()?;
+        if state.releases.contains_key(key) {
+            return Err(TakeError::Void);
+        }
+        let reservation = state.reservations.get(key).cloned().ok_or(TakeError::NothingHeld)?;
+        state.taken.insert(key.to_owned());
         Ok(reservation)
     }
 
@@ -174,6 +197,7 @@ impl Stock for MemoryShop {
             return Ok(release.clone());
         }
         let reservation = state.reservations.remove(key).unwrap_or_default();
+        state.taken.remove(key);
         let release = Release::of(&reservation, &state.stocks(), at);
         for line in &release.released_products {
             state.move_stock(line.product_id, |stock| stock.saturating_add(line.quantity_released));
@@ -188,6 +212,7 @@ impl Gateway for MemoryShop {
         let mut state = self.payments()?;
         let failing = match Script::of(request.token) {
             Script::Decline(reason) => return Err(GatewayError::Declined(reason)),
+            Script::SuspectFraud => return Err(GatewayError::SuspectedFraud),
             Script::TimeOut => return Err(GatewayError::Timeout),
             Script::FailFirst(times, error) => Some((times, error)),
             Script::Charge => None,

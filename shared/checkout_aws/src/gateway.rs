@@ -119,6 +119,7 @@ impl Gateway for GatewaySimulator {
     async fn charge(&self, request: &ChargeRequest<'_>) -> Result<Charge, GatewayError> {
         match Script::of(request.token) {
             Script::Decline(reason) => return Err(GatewayError::Declined(reason)),
+            Script::SuspectFraud => return Err(GatewayError::SuspectedFraud),
             Script::TimeOut => return Err(GatewayError::Timeout),
             Script::FailFirst(times, error) if self.fails(request.idempotency_key, CHARGING, times).await? => {
                 return Err(error);

@@ -22,6 +22,6 @@ mod tables;
 
 pub use catalogue::UNREADABLE_ROW;
 pub use gateway::GatewaySimulator;
-pub use mail::SesMailer;
+pub use mail::{SesMailer, TIMEOUT as MAIL_TIMEOUT};
 pub use shop::AwsShop;
 pub use tables::Tables;

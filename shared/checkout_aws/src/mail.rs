@@ -2,27 +2,40 @@
 
 use aws_sdk_sesv2::{
     Client,
+    config::{Builder, retry::RetryConfig, timeout::TimeoutConfig},
     error::{BuildError, ProvideErrorMetadata, SdkError},
     operation::send_email::SendEmailError,
     types::{Body, Content, Destination, EmailContent, Message},
 };
 use checkout::{ConfigError, Email, EmailAddress, MailError, Mailer, NotAnEmailAddress, config};
+use std::time::Duration;
 use stepwell_aws::SdkConfig;
 
 /// Sends e-mail through SES.
 ///
 /// SES has no idempotency key. If its answer is lost, the next attempt sends the e-mail again: two confirmations are
-/// better than none.
+/// better than none. So that an SES that is only slow sends few, a call makes one try, which may take [`TIMEOUT`].
 #[derive(Clone, Debug)]
 pub struct SesMailer {
     client: Client,
     sender: EmailAddress,
 }
 
+/// The longest time of one try. It is shorter than the time-out of the step that sends the e-mail, so that the step's error says
+/// that SES did not answer.
+pub const TIMEOUT: Duration = Duration::from_secs(8);
+
 impl SesMailer {
-    /// Makes a mailer with this sender, which has to be a verified identity of SES.
+    /// Makes a mailer with this sender, which has to be a verified identity of SES. The retries and time-outs of `config` do not
+    /// apply.
     pub fn new(config: &SdkConfig, sender: EmailAddress) -> Self {
-        Self { client: Client::new(config), sender }
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(1))
+            .operation_timeout(TIMEOUT)
+            .operation_attempt_timeout(TIMEOUT)
+            .build();
+        let once = Builder::from(config).retry_config(RetryConfig::disabled()).timeout_config(timeouts).build();
+        Self { client: Client::from_conf(once), sender }
     }
 
     /// Makes a mailer with the sender `SHOP_MAIL_SENDER`. It is an address without a display name, because the template

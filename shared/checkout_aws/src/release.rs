@@ -43,7 +43,7 @@ impl Tables {
         Err(StoreError::Busy("the reservation keeps changing".to_owned()))
     }
 
-    /// Voids the key of a reservation that was never made.
+    /// Voids the key of a reservation that was never made, so that nothing can be held under it later.
     fn tombstone(&self, key: &str, release: &Release) -> Result<TransactWriteItem, StoreError> {
         let item = AttributeItem::from([
             ("id".to_owned(), items::text(key)),
@@ -63,7 +63,10 @@ impl Tables {
             .expression_attribute_names("#release", "release")
             .expression_attribute_values(":release", items::to_attribute(release)?);
         let mark = mark.build().map(|mark| TransactWriteItem::builder().update(mark).build());
-        let gives = release.released_products.iter().map(|line| self.give(line));
+        // In the order of the products, as in a hold.
+        let mut lines: Vec<&ReleasedProduct> = release.released_products.iter().collect();
+        lines.sort_unstable_by_key(|line| line.product_id);
+        let gives = lines.into_iter().map(|line| self.give(line));
         std::iter::once(mark).chain(gives).map(|write| write.map_err(unreadable)).collect()
     }
 

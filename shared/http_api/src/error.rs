@@ -31,20 +31,27 @@ pub enum CommonError {
     TooLarge(usize),
     /// The `Content-Type` is not JSON.
     NotOurMediaType,
+    /// Fields of the query or of the body are invalid.
+    Invalid(Vec<Violation>),
     /// A dependency did not answer. The cause is for the log only.
     Unavailable(String),
     /// Stored data cannot be read, and a retry will not help. The cause is for the log only.
     Broken(String),
 }
 
-/// The cause of an error. A route passes it to the log as an extension of its response.
-#[derive(Clone)]
-pub(crate) struct Cause(pub(crate) String);
+/// The cause of an error, for the log only. A route passes it to the log as an extension of its response.
+#[derive(Clone, Debug)]
+pub struct Cause(pub String);
 
 /// How long a client should wait before it asks again, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 impl CommonError {
+    /// Makes the error for one invalid field, with the JSON pointer to it.
+    pub fn field(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid(vec![Violation { path: path.into(), message: message.into() }])
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::NotJson(_) | Self::DuplicateKey(_) | Self::BadHeader(_) | Self::NotHttp => StatusCode::BAD_REQUEST,
@@ -52,6 +59,7 @@ impl CommonError {
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotOurMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -71,6 +79,7 @@ impl CommonError {
             Self::NotHttp => "The request cannot be read: its path is too long, or is not one".into(),
             Self::NotOurMediaType => "The body has to be JSON; send Content-Type: application/json".into(),
             Self::TooLarge(most) => format!("The body is too large; at most {most} bytes are accepted").into(),
+            Self::Invalid(_) => "Invalid request".into(),
             Self::Unavailable(_) => "The service is not available right now; please try again".into(),
             Self::Broken(_) => "Something went wrong on our side".into(),
         }
@@ -107,6 +116,7 @@ impl IntoResponse for CommonError {
     fn into_response(self) -> Response {
         let success = if matches!(self, Self::NoRoute) { None } else { Some(false) };
         let details = match &self {
+            Self::Invalid(found) => Some(found.clone()),
             Self::DuplicateKey(path) => {
                 Some(vec![Violation { path: path.clone(), message: "is there more than once".to_owned() }])
             }
@@ -139,7 +149,8 @@ impl From<QueueError> for CommonError {
     }
 }
 
-/// Converts a failed call. Only a transient failure becomes a 503, which invites a retry.
+/// Converts a failed call. Only a transient failure becomes a 503, which invites a repetition. All requests but
+/// `POST /checkout` may be repeated, whether or not they took effect; that one tells the cases apart itself.
 fn call(kind: FailureKind, error: &impl ToString) -> CommonError {
     match kind {
         FailureKind::Throttled | FailureKind::Unavailable => CommonError::Unavailable(error.to_string()),

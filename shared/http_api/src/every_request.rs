@@ -18,21 +18,38 @@ use tokio::time::Instant;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The time by which a request has to be answered. A route that has begun what cannot be taken back bounds it by this time,
+/// and gives its own answer. Otherwise the middleware answers that nothing was done.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerBy(Instant);
+
+impl AnswerBy {
+    /// The time that a route needs to make its answer.
+    const MARGIN: Duration = Duration::from_millis(250);
+
+    /// Waits for a future as long as there is time to answer; `None` if it is not done by then.
+    pub async fn bound<T>(self, future: impl Future<Output = T>) -> Option<T> {
+        tokio::time::timeout_at(self.0 - Self::MARGIN, future).await.ok()
+    }
+}
+
 /// Wraps routes in the middleware; each request has to be answered within `limit`.
 pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, limit: Duration) -> Router<S> {
     routes.layer(from_fn(move |request, next| within(limit, request, next)))
 }
 
 /// Passes a request on to its route.
-async fn within(limit: Duration, request: Request, next: Next) -> Response {
+async fn within(limit: Duration, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
+    let answer_by = started + limit;
+    request.extensions_mut().insert(AnswerBy(answer_by));
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let request_id = request.extensions().get::<RequestId>().map(|RequestId(id)| id.clone());
     // The path has the id of the task or order. The id of a task that was just started is in the answer.
     let task_id = request.uri().path().split('/').find_map(|part| part.parse().ok());
 
-    let answer = tokio::time::timeout(limit, AssertUnwindSafe(next.run(request)).catch_unwind()).await;
+    let answer = tokio::time::timeout_at(answer_by, AssertUnwindSafe(next.run(request)).catch_unwind()).await;
     let mut response = match answer {
         Ok(Ok(response)) => response,
         // The panic hook has logged the message. Uncaught, the panic would become the runtime's answer to the client.
@@ -49,7 +66,8 @@ async fn within(limit: Duration, request: Request, next: Next) -> Response {
     };
     line.write(&response);
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // A route that has nothing personal in its answer says itself how long it may be kept.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if let Some(id) = request_id.and_then(|id| HeaderValue::try_from(id).ok()) {
         headers.insert(REQUEST_ID, id);
     }

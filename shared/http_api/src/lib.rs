@@ -4,15 +4,20 @@ mod body;
 mod details;
 mod error;
 mod every_request;
+mod fields;
 mod request;
+mod task_key;
 #[cfg(test)]
 mod tests;
 mod unique_keys;
 
 pub use body::{check_media_type, read};
 pub use details::Details;
-pub use error::{CommonError, ErrorBody};
+pub use error::{Cause, CommonError, ErrorBody};
+pub use every_request::AnswerBy;
+pub use fields::Fields;
 pub use request::{Caller, QueryFields, RequestId, query_fields};
+pub use task_key::{TASK_KEY_HEADER, TaskKeys, WeakSecret};
 
 use axum::{
     Router,

@@ -137,8 +137,8 @@ pub use core::{
 pub use ports::{CallError, FailureKind, Runtime};
 pub use runtime::{
     client::{
-        ActionError, Actor, BulkRedriveReport, Client, Cursor, Filter, InvalidActor, NotACursor, RefusedTask,
-        StartError, Started, Summary, TaskPage,
+        ActionError, Actor, BulkRedriveReport, Client, Cursor, Filter, InvalidActor, NotACursor, PendingStart,
+        RUN_NOW_PAUSE, RefusedTask, StartError, Started, Summary, TaskPage,
     },
     error::EngineError,
     step::{

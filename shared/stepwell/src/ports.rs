@@ -113,7 +113,7 @@ pub trait Runtime: Send + Sync {
     fn new_task_id(&self) -> TaskId;
 }
 
-/// A call that failed after all retries of its client. It may have taken effect all the same.
+/// A call that failed after all retries of its client. Its kind says whether it may have taken effect all the same.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} {kind}: {source}")]
 pub struct CallError {
@@ -125,15 +125,27 @@ pub struct CallError {
     pub source: Box<dyn Error + Send + Sync>,
 }
 
-/// Whether the same call may succeed later.
+/// Whether the same call may succeed later, and whether it may have taken effect already. An adapter whose client repeats
+/// calls looks at every attempt: one attempt without an answer makes the call [`Self::Unavailable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
-    /// The service throttled the call: it may succeed later.
+    /// The service throttled the call, which had no effect: it may succeed later.
     Throttled,
-    /// No answer came, or the service failed: the call may succeed later.
+    /// No answer came, or the service failed: the call may succeed later, and it may have taken effect.
     Unavailable,
-    /// The service refused the call, for lack of permissions or because it is invalid: it will not succeed.
+    /// The service refused the call, for lack of permissions or because it is invalid. It had no effect, and it will not
+    /// succeed.
     Refused,
+}
+
+impl FailureKind {
+    /// Whether the failed call may have taken effect all the same.
+    pub const fn may_have_taken_effect(self) -> bool {
+        match self {
+            Self::Unavailable => true,
+            Self::Throttled | Self::Refused => false,
+        }
+    }
 }
 
 impl CallError {
@@ -162,6 +174,17 @@ pub enum TableError {
     /// An item in the store cannot be read.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
+}
+
+impl TableError {
+    /// Whether a write that ended in this error may have taken effect all the same.
+    pub const fn may_have_taken_effect(&self) -> bool {
+        match self {
+            Self::Call(call) => call.kind.may_have_taken_effect(),
+            // The answer to the write cannot be read.
+            Self::Unreadable(_) => true,
+        }
+    }
 }
 
 /// An error of a queue.

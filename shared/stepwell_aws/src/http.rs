@@ -1,4 +1,8 @@
-//! The HTTP adapter: converts API Gateway's events to requests, and the responses back.
+//! The HTTP adapter: converts API Gateway's events to requests, and the responses back; and the secrets of task keys.
+
+mod task_keys;
+
+pub use task_keys::task_keys_from_env;
 
 use axum::{
     Router,

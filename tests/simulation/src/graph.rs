@@ -21,14 +21,16 @@ pub struct Graph {
     compensated: BTreeSet<usize>,
     policy: Option<(&'static str, Option<u32>)>,
     redrives: u32,
+    optional: BTreeSet<usize>,
 }
 
 impl Graph {
     /// The graph in which step `n` depends on the steps of entry `n`.
     pub fn new(edges: impl IntoIterator<Item = Vec<usize>>) -> Self {
         let edges = edges.into_iter().collect();
-        let (compensated, policy) = (BTreeSet::new(), None);
-        Self { edges, max_attempts: 3, timeout_seconds: 10, base_seconds: Some(0), compensated, policy, redrives: 0 }
+        let (compensated, policy, optional) = (BTreeSet::new(), None, BTreeSet::new());
+        let (max_attempts, timeout_seconds, base_seconds, redrives) = (3, 10, Some(0), 0);
+        Self { edges, max_attempts, timeout_seconds, base_seconds, compensated, policy, redrives, optional }
     }
 
     /// A chain of steps.
@@ -97,6 +99,18 @@ impl Graph {
         self
     }
 
+    /// With these leaves optional.
+    #[must_use]
+    pub fn with_optional(mut self, leaves: BTreeSet<usize>) -> Self {
+        self.optional = leaves;
+        self
+    }
+
+    /// The steps without dependents.
+    pub fn leaves(&self) -> impl Iterator<Item = usize> {
+        (0..self.len()).filter(|step| !self.edges.iter().any(|edges| edges.contains(step)))
+    }
+
     /// The steps that have a compensation.
     pub fn compensated_steps(&self) -> &BTreeSet<usize> {
         &self.compensated
@@ -157,6 +171,9 @@ impl Graph {
     fn step(&self, step: usize, depends_on: &[usize]) -> Value {
         let mut template = self.template(step);
         template["depends_on_steps"] = depends_on.iter().copied().map(name).collect();
+        if self.optional.contains(&step) {
+            template["optional"] = json!(true);
+        }
         if self.compensated.contains(&step) {
             template["compensation"] = self.template(COMPENSATION_OFFSET + step);
         }

@@ -6,7 +6,7 @@ use clap::Parser;
 use serde_json::json;
 use std::process::ExitCode;
 use stepwell_tests::comparison::{
-    Design, Settings,
+    Design, Settings, faults,
     report::{self, Claim},
 };
 
@@ -30,7 +30,7 @@ struct Options {
     #[arg(long, value_name = "PERCENT", default_value_t = 15.0)]
     failing: f64,
     /// A fixed rate of faults, from 0 to below 1, instead of a search for it.
-    #[arg(long, value_name = "RATE", conflicts_with = "failing", value_parser = rate)]
+    #[arg(long, value_name = "RATE", conflicts_with = "failing", value_parser = faults::rate)]
     rate: Option<f64>,
     /// The attempts of every Stepwell step, instead of what checkout.yaml says.
     #[arg(long, value_name = "N")]
@@ -38,11 +38,6 @@ struct Options {
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|rate| (0.0..1.0).contains(rate));
-    rate.ok_or_else(|| format!("`{text}` is not a number from 0 to below 1"))
 }
 
 fn main() -> ExitCode {

@@ -89,6 +89,15 @@ const SEVERITY: f64 = 0.9;
 /// The probability that a process dies at a call, as a share of the probability that the call fails.
 const DEATHS: f64 = 0.1;
 
+/// Reads a rate of faults from the command line.
+///
+/// # Errors
+/// It is not a number from 0 to below 1.
+pub fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (0.0..1.0).contains(rate));
+    rate.ok_or_else(|| format!("`{text}` is not a number from 0 to below 1"))
+}
+
 /// All faults of one run.
 #[derive(Debug)]
 pub struct Faults {

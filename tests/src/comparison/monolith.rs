@@ -5,9 +5,9 @@
 //!
 //! * The same client libraries make its calls and retry them, under an idempotency key that is made for the request. So
 //!   a retry within the request charges, reserves and orders nothing twice.
-//! * Where a step fails that has a compensation, or one after the charge, it cancels the order, releases the stock and
-//!   refunds the payment before it answers. It does so too where it does not know whether they were made: the same keys
-//!   void them. A declined card was not charged, so only the steps before it are compensated.
+//! * Where a step fails, it compensates every step that it has attempted before it answers, in reverse order. It does so
+//!   too where it does not know whether a step had its effect: the same keys void it. A declined card was not charged, so
+//!   only the steps before it are compensated.
 //! * A confirmation e-mail that cannot be sent fails no checkout: the order exists, and a log line records the failure.
 //!
 //! It cannot go on after its process has died, wait longer than the API's limit of 29 s, or compensate a step while
@@ -68,15 +68,10 @@ impl Order {
         Ok(())
     }
 
-    /// Compensates after this step has failed: everything, or only the completed steps if the card was declined.
+    /// Compensates after this step has failed: what was attempted, or only the completed steps if the card was declined.
     async fn compensate(&self, done: &[&str], failed: &str, error: &StepError, data: &TaskData) {
-        let compensations = if error.code == "PAYMENT_DECLINED" {
-            steps::compensations_of(done)
-        } else if steps::compensations_of(&[done, &[failed]].concat()).is_empty() {
-            Vec::new()
-        } else {
-            steps::compensations()
-        };
+        let failed = if error.code == "PAYMENT_DECLINED" { None } else { Some(failed) };
+        let compensations = steps::compensations_of(&done.iter().copied().chain(failed).collect::<Vec<_>>());
         // A compensation that fails stops none of the others. Only a log line would record it.
         for compensation in compensations {
             let _ = self.run(compensation, data).await;
@@ -103,7 +98,10 @@ impl Order {
         data: &TaskData,
     ) -> Result<String, StepError> {
         let handler = handler.expect("the defaults make sense");
-        let context = StepContext::for_test(name, self.id, self.now);
+        let mut context = StepContext::for_test(name, self.id, self.now);
+        let plan = steps::plan();
+        context.compensation = plan.compensation_of(name).map(|compensation| compensation.name.clone());
+        context.compensates = plan.step(name).and_then(|step| step.compensates.clone());
         let result = handler.run(S::Input::from_data(data)?, &context).await?;
         Ok(serde_json::to_string(&result).expect("a result is JSON"))
     }

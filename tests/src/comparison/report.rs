@@ -34,7 +34,7 @@ pub enum End {
 
 impl Checkout {
     /// Whether it is complete: one charge, one reservation, one order and an e-mail.
-    fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         let Standing { charges, reservations, orders, emails } = self.standing;
         self.end == End::Ordered && (charges, reservations, orders) == (1, 1, 1) && emails > 0
     }
@@ -56,7 +56,7 @@ impl Checkout {
     }
 
     /// Whether it failed and left nothing behind.
-    fn is_compensated(&self) -> bool {
+    pub(super) fn is_compensated(&self) -> bool {
         matches!(self.end, End::Failed(_)) && (Standing { emails: 0, ..self.standing }) == Standing::default()
     }
 }

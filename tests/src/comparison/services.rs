@@ -7,8 +7,8 @@ use super::{
 };
 use checkout::{
     CancelledOrder, Catalogue, Charge, ChargeRequest, ConfigError, CreateOrderError, Email, Gateway, GatewayError,
-    LineItem, MailError, Mailer, Order, Orders, Pricing, Product, ProductId, RefundRequest, Release, Reservation,
-    ReserveError, Reversal, Shop, Stock, StoreError,
+    HoldError, MailError, Mailer, Order, Orders, Pricing, Product, ProductId, RefundRequest, Release, Reservation,
+    Reversal, Shop, Stock, StoreError, TakeError,
 };
 use std::{collections::BTreeMap, sync::Arc};
 use stepwell::{TaskId, Timestamp};
@@ -24,6 +24,17 @@ impl Services {
     /// The services of this world for this process.
     pub fn new(world: &Arc<ShopWorld>, process: &Arc<ServiceCaller>) -> Self {
         Self { world: Arc::clone(world), process: Arc::clone(process) }
+    }
+
+    /// Calls a service. The books are read after each effect, whether or not its answer arrives.
+    async fn call<F: Future>(&self, service: Service, effect: impl Fn() -> F) -> Result<F::Output, Trouble> {
+        let effect = &effect;
+        let audited = || async move {
+            let answer = effect().await;
+            self.world.audit();
+            answer
+        };
+        self.process.call(service, audited).await
     }
 
     /// Records that this process's checkout uses this key.
@@ -66,7 +77,7 @@ impl Shop for Services {
 
 impl Catalogue for Services {
     async fn products(&self, ids: &[ProductId]) -> Result<BTreeMap<ProductId, Product>, StoreError> {
-        self.process.call(Service::Catalogue, || self.world.products(ids)).await.map_err(store_error)?
+        self.call(Service::Catalogue, || self.world.products(ids)).await.map_err(store_error)?
     }
 }
 
@@ -74,27 +85,33 @@ impl Gateway for Services {
     async fn charge(&self, request: &ChargeRequest<'_>) -> Result<Charge, GatewayError> {
         self.note(request.idempotency_key);
         let effect = || self.world.shop.charge(request);
-        self.process.call(Service::Gateway, effect).await.map_err(gateway_error)?
+        self.call(Service::Gateway, effect).await.map_err(gateway_error)?
     }
 
     async fn refund(&self, request: &RefundRequest<'_>) -> Result<Reversal, GatewayError> {
         self.note(request.idempotency_key);
         let effect = || self.world.shop.refund(request);
-        self.process.call(Service::Gateway, effect).await.map_err(gateway_error)?
+        self.call(Service::Gateway, effect).await.map_err(gateway_error)?
     }
 }
 
 impl Stock for Services {
-    async fn reserve(&self, key: &str, lines: &[LineItem], at: Timestamp) -> Result<Reservation, ReserveError> {
+    async fn hold(&self, key: &str, wanted: &Reservation, at: Timestamp) -> Result<Reservation, HoldError> {
         self.note(key);
-        let effect = || self.world.shop.reserve(key, lines, at);
-        self.process.call(Service::Stock, effect).await.map_err(store_error)?
+        let effect = || self.world.shop.hold(key, wanted, at);
+        self.call(Service::Stock, effect).await.map_err(store_error)?
+    }
+
+    async fn take(&self, key: &str, at: Timestamp) -> Result<Reservation, TakeError> {
+        self.note(key);
+        let effect = || self.world.shop.take(key, at);
+        self.call(Service::Stock, effect).await.map_err(store_error)?
     }
 
     async fn release(&self, key: &str, at: Timestamp) -> Result<Release, StoreError> {
         self.note(key);
         let effect = || self.world.shop.release(key, at);
-        self.process.call(Service::Stock, effect).await.map_err(store_error)?
+        self.call(Service::Stock, effect).await.map_err(store_error)?
     }
 }
 
@@ -102,20 +119,20 @@ impl Orders for Services {
     async fn create(&self, order: Order) -> Result<Order, CreateOrderError> {
         self.note(&order.order_id.to_string());
         let effect = || self.world.shop.create(order.clone());
-        self.process.call(Service::Orders, effect).await.map_err(store_error)?
+        self.call(Service::Orders, effect).await.map_err(store_error)?
     }
 
     async fn cancel(&self, task: TaskId, at: Timestamp) -> Result<CancelledOrder, StoreError> {
         self.note(&task.to_string());
         let effect = || self.world.shop.cancel(task, at);
-        self.process.call(Service::Orders, effect).await.map_err(store_error)?
+        self.call(Service::Orders, effect).await.map_err(store_error)?
     }
 }
 
 impl Mailer for Services {
     async fn send(&self, email: &Email) -> Result<String, MailError> {
         self.note(email.to.as_str());
-        let sent = self.process.call(Service::Mail, || self.world.shop.send(email)).await;
+        let sent = self.call(Service::Mail, || self.world.shop.send(email)).await;
         sent.map_err(|trouble| match trouble {
             Trouble::Throttled => MailError::RateLimited,
             Trouble::Failed => MailError::Unavailable("ServiceUnavailable".to_owned()),

@@ -4,7 +4,11 @@
 
 use super::locked;
 use checkout::{Catalogue, Money, OrderStatus, Product, ProductId, StoreError, testing::MemoryShop};
-use std::{collections::BTreeMap, sync::Mutex};
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+};
 
 /// The product that every servable customer buys.
 pub const LAMP: u32 = 1;
@@ -26,7 +30,22 @@ const PLENTY: u32 = 1_000_000_000;
 pub struct ShopWorld {
     /// The shop that the services read and change.
     pub shop: MemoryShop,
+    lamps: u32,
     askers: Mutex<BTreeMap<String, usize>>,
+    books: Option<Mutex<Books>>,
+}
+
+/// What was seen of money and goods, read after every effect on the shop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Books {
+    /// The number of effects.
+    pub effects: u64,
+    /// The most charges that were in force at a time.
+    pub most_charges: usize,
+    /// The most charges in force at a time of checkouts without a reservation.
+    pub most_without_goods: usize,
+    /// Whether the units in stock and those reserved always came to the same sum.
+    pub balanced: bool,
 }
 
 /// What exists in the shop for one checkout.
@@ -44,16 +63,52 @@ pub struct Standing {
 
 impl Default for ShopWorld {
     fn default() -> Self {
-        let product = |id, name: &str, stock| {
-            let (id, name) = (ProductId(id), name.to_owned());
-            Product { id, name, price: Money::from_cents(PRICE_CENTS), stock, active: true }
-        };
-        let shop = MemoryShop::selling([product(LAMP, "Lamp", PLENTY), product(SOLD_OUT, "Chair", 0)]);
-        Self { shop, askers: Mutex::default() }
+        Self::selling(PLENTY, None)
     }
 }
 
 impl ShopWorld {
+    /// A shop with this many lamps, whose books are read after every effect.
+    pub fn audited(lamps: u32) -> Self {
+        let books = Books { effects: 0, most_charges: 0, most_without_goods: 0, balanced: true };
+        Self::selling(lamps, Some(Mutex::new(books)))
+    }
+
+    fn selling(lamps: u32, books: Option<Mutex<Books>>) -> Self {
+        let product = |id, name: &str, stock| {
+            let (id, name) = (ProductId(id), name.to_owned());
+            Product { id, name, price: Money::from_cents(PRICE_CENTS), stock, active: true }
+        };
+        let shop = MemoryShop::selling([product(LAMP, "Lamp", lamps), product(SOLD_OUT, "Chair", 0)]);
+        Self { shop, lamps, askers: Mutex::default(), books }
+    }
+
+    /// Reads the books, if this world is audited.
+    ///
+    /// # Panics
+    /// Somebody has used a key that was not noted.
+    pub fn audit(&self) {
+        let Some(books) = &self.books else { return };
+        let mut books = locked(books);
+        let askers = locked(&self.askers);
+        let (charges, reservations) = (self.shop.charges(), self.shop.reservations());
+        let with_goods: BTreeSet<usize> = reservations.keys().map(|key| askers[key]).collect();
+        let without = charges.keys().filter(|key| !with_goods.contains(&askers[*key])).count();
+        let reserved: u32 = reservations.values().map(|reservation| reservation.total_items_reserved).sum();
+        books.effects += 1;
+        books.most_charges = books.most_charges.max(charges.len());
+        books.most_without_goods = books.most_without_goods.max(without);
+        books.balanced &= reserved + self.shop.stock_of(ProductId(LAMP)) == self.lamps;
+    }
+
+    /// What was seen so far.
+    ///
+    /// # Panics
+    /// This world is not audited.
+    pub fn books(&self) -> Books {
+        *locked(self.books.as_ref().expect("an audited world"))
+    }
+
     /// The products with these ids, as the catalogue lists them.
     ///
     /// # Errors
@@ -76,7 +131,7 @@ impl ShopWorld {
     pub fn standing(&self, checkouts: usize) -> Vec<Standing> {
         let reservations = self.shop.reservations();
         let taken: u32 = reservations.values().map(|reservation| reservation.total_items_reserved).sum();
-        assert_eq!(taken, PLENTY - self.shop.stock_of(ProductId(LAMP)), "the stock is off");
+        assert_eq!(taken, self.lamps - self.shop.stock_of(ProductId(LAMP)), "the stock is off");
         let askers = locked(&self.askers);
         let mut standing = vec![Standing::default(); checkouts];
         self.shop.charges().keys().for_each(|key| standing[askers[key]].charges += 1);

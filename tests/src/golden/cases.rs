@@ -85,6 +85,20 @@ pub(super) fn all() -> Vec<Case> {
     tasks_in_every_state().into_iter().chain(steps_in_every_state()).collect()
 }
 
+/// A task of format 2, which completed without an optional step.
+#[cfg(test)]
+pub(super) fn with_warning() -> Case {
+    let deeds = [
+        (1, "charge", Complete(r#"{"charge":"ch_1"}"#)),
+        (3, "mail", Fail),
+        (4, "mail", LeafArrive),
+        (5, "ship", Complete("null")),
+        (6, "ship", LeafArrive),
+        (7, "", Finish),
+    ];
+    task(45, "v2/task-complete-with-warning", plans::optional(), deeds)
+}
+
 fn task(number: u8, name: &'static str, plan: Plan, deeds: impl IntoIterator<Item = Event>) -> Case {
     Case { plan: Some(plan), ..steps_alone(number, name, deeds) }
 }
@@ -242,17 +256,22 @@ pub(super) fn idempotency_key() -> KeyRecord {
 pub async fn write_all<T: Store>(table: &T) -> Vec<(&'static str, String)> {
     let mut cases = Vec::new();
     for case in all() {
-        if let Some(start) = case.start() {
-            applied(table, tasks::create(&start)).await;
-        }
-        for (seconds, step, what) in &case.deeds {
-            Writer { table, task: case.task(), seconds: *seconds, step }.make(what).await;
-        }
+        write(table, &case).await;
         cases.push((case.name, format!("TASK#{}", case.task())));
     }
     applied(table, tasks::reserve_key(&idempotency_key())).await;
     cases.push(("idempotency-key", "KEY#shop#order 4711/ü#1".to_owned()));
     cases
+}
+
+/// Writes the items of a case.
+pub(super) async fn write<T: Store>(table: &T, case: &Case) {
+    if let Some(start) = case.start() {
+        applied(table, tasks::create(&start)).await;
+    }
+    for (seconds, step, what) in &case.deeds {
+        Writer { table, task: case.task(), seconds: *seconds, step }.make(what).await;
+    }
 }
 
 /// Makes a transition, which has to take effect.

@@ -1,4 +1,5 @@
-//! Golden fixtures: every kind of item and of message as version 1 of the engine stored it, in `tests/fixtures/v1/`.
+//! Golden fixtures: every kind of item and of message as version 1 of the engine stored it, in `tests/fixtures/v1/`; in
+//! `tests/fixtures/v2/` a task of format 2, which `versions.rs` reads.
 //!
 //! Tasks stay in the table for 90 days, so a new version has to read what an older one wrote. `DynamoTable` wrote the
 //! fixtures into DynamoDB Local ([`write_all`]), and they were read back raw, in DynamoDB's own JSON. `tests.rs` reads
@@ -42,8 +43,10 @@ fn id(number: u8) -> TaskId {
     TaskId::from(Uuid::from_u128(0x019b_0000_0000_7000_8000_0000_0000_0000 + u128::from(number)))
 }
 
+/// The file of a fixture. The name of one that is not of version 1 begins with its folder.
 fn path(name: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "fixtures", "v1", &format!("{name}.json")].iter().collect()
+    let (folder, name) = name.split_once('/').unwrap_or(("v1", name));
+    [env!("CARGO_MANIFEST_DIR"), "fixtures", folder, &format!("{name}.json")].iter().collect()
 }
 
 /// Reads a fixture.

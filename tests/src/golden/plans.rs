@@ -18,6 +18,7 @@ fn step(name: &str, depends_on: &[&str]) -> StepPlan {
         timeout_seconds: 30,
         backoff: USUAL_BACKOFF,
         compensates: None,
+        optional: false,
     }
 }
 
@@ -55,6 +56,13 @@ pub(super) fn twice_compensated() -> Plan {
 /// A root with two leaves.
 pub(super) fn leaves() -> Plan {
     plan(vec![step("charge", &[]), step("ship", &["charge"]), step("mail", &["charge"])])
+}
+
+/// A root with two leaves, of which one is optional.
+#[cfg(test)]
+pub(super) fn optional() -> Plan {
+    let mail = StepPlan { optional: true, ..step("mail", &["charge"]) };
+    plan(vec![step("charge", &[]), step("ship", &["charge"]), mail])
 }
 
 /// Three roots.

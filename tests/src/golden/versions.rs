@@ -5,7 +5,7 @@ use super::{START, cases};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeSet, time::Duration};
 use stepwell::{
-    Workflow,
+    Actor, Workflow,
     core::{
         item::{Item, Key},
         snapshot::TaskSnapshot,
@@ -58,6 +58,24 @@ async fn items_of_today_are_those_of_version_1() {
         }
     }
     assert_eq!(store.count(), count, "and there are no others");
+}
+
+#[tokio::test(start_paused = true)]
+async fn completed_task_of_format_2_is_written_read_and_redriven() {
+    let (case, written) = (cases::with_warning(), MemoryStore::default());
+    cases::write(&written, &case).await;
+    let harness = an_hour_later().await;
+    for (key, item) in items(case.name) {
+        assert_eq!(written.item(&key), item, "{key}");
+        harness.memory().store.put(key, item).unwrap();
+    }
+    let task = case.task();
+    let put = harness.snapshot(task).await.unwrap();
+    let warned: Vec<&str> = put.warnings().iter().map(|warning| warning.step).collect();
+    assert_eq!((put.newer(), put.task.state, warned), (None, TaskState::Completed, vec!["mail"]));
+    harness.client().redrive(task, &Actor::new("somebody", "a test").unwrap()).await.unwrap();
+    let end = harness.run_until(task, |snapshot| snapshot.step("mail").unwrap().state.is_done()).await.unwrap();
+    assert_eq!((end.task.state, end.warnings().len()), (TaskState::Completed, 0));
 }
 
 /// The attributes of an item and the kinds of their values: all that a reader of it relies on.

@@ -58,6 +58,9 @@ fn step_error(error: GatewayError) -> StepError {
         GatewayError::Declined(reason) => {
             StepError::new(ShopCode::PaymentDeclined, format!("the payment was declined: {reason}"))
         }
+        GatewayError::SuspectedFraud => {
+            StepError::new(ShopCode::PaymentSuspectedFraud, format!("the payment was declined: {message}"))
+        }
         GatewayError::Voided => StepError::new(ShopCode::PaymentVoid, message),
         GatewayError::RateLimited => StepError::new(ShopCode::GatewayRateLimited, message).retry_after(RATE_LIMIT_WAIT),
         GatewayError::Timeout => StepError::new(ShopCode::GatewayTimeout, message),

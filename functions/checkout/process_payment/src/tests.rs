@@ -64,6 +64,7 @@ const PERMANENT: ErrorKind = ErrorKind::Permanent;
 const SOON: ErrorKind = ErrorKind::Retryable { retry_after: None };
 const LATER: ErrorKind = ErrorKind::Retryable { retry_after: Some(Duration::from_secs(30)) };
 
+#[test_case(GatewayError::SuspectedFraud, "PAYMENT_SUSPECTED_FRAUD", PERMANENT)]
 #[test_case(GatewayError::Declined("card declined"), "PAYMENT_DECLINED", PERMANENT)]
 #[test_case(GatewayError::Voided, "PAYMENT_VOID", PERMANENT)]
 #[test_case(GatewayError::RateLimited, "GATEWAY_RATE_LIMITED", LATER)]

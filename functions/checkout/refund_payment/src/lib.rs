@@ -66,7 +66,7 @@ fn step_error(error: GatewayError) -> StepError {
         GatewayError::RateLimited => StepError::new(ShopCode::GatewayRateLimited, message).retry_after(RATE_LIMIT_WAIT),
         GatewayError::Timeout => StepError::new(ShopCode::GatewayTimeout, message),
         GatewayError::TemporaryFailure => StepError::new(ShopCode::GatewayTemporaryFailure, message),
-        GatewayError::Voided | GatewayError::UnknownStatus(_) => {
+        GatewayError::Voided | GatewayError::SuspectedFraud | GatewayError::UnknownStatus(_) => {
             StepError::new(ShopCode::GatewayUnknownStatus, message)
         }
     }

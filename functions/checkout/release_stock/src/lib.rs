@@ -1,8 +1,8 @@
-//! Compensation of `update_inventory`: puts the reserved units back, even if the result of that step was lost. If there
-//! is no reservation, it voids the idempotency key, so that a late attempt of that step takes nothing.
+//! Compensation of `validate_cart`: puts the held or taken units back into stock, even if the result of that step was
+//! lost. If nothing is held, it voids the idempotency key, so that a late attempt of that step holds nothing.
 
-use checkout::{ConfigError, Release, Reservation, Shop, ShopCode, Stock};
-use stepwell::{ResultOf, Step, StepContext, StepError, StepResult};
+use checkout::{ConfigError, Release, Shop, Stock, ValidatedCart};
+use stepwell::{Step, StepContext, StepError, StepResult};
 
 #[cfg(test)]
 mod tests;
@@ -15,34 +15,26 @@ pub fn step<S: Shop>(shop: &S) -> Result<ReleaseStock<S::Stock>, ConfigError> {
     Ok(ReleaseStock { stock: shop.stock()? })
 }
 
-/// Releases the reservation of `update_inventory`.
+/// Releases the reservation of `validate_cart`.
 #[derive(Debug)]
 pub struct ReleaseStock<S> {
     stock: S,
 }
 
 impl<S: Stock> Step for ReleaseStock<S> {
-    // A `Result`, so that an unreadable result given by hand does not stop the release.
-    type Input = Result<Option<ResultOf<Reservation>>, StepError>;
+    /// Nothing: the reservation has the lines, whatever the step's result says.
+    type Input = ();
     type Output = Release;
 
-    async fn run(&self, reservation: Self::Input, ctx: &StepContext) -> Result<Release, StepError> {
+    async fn run(&self, (): (), ctx: &StepContext) -> Result<Release, StepError> {
+        // A task that an older version started reserves in `update_inventory`, and its plan compensates that step.
+        let step = ctx.compensates.as_deref().unwrap_or(ValidatedCart::STEP);
         // Every error here is retryable, because unsold units must not stay out of stock.
-        let release = self.stock.release(&ctx.idempotency_key_of(Reservation::STEP), ctx.started_at).await?;
-        match reservation? {
-            // The step was resolved by hand, or the catalogue no longer has any of its products. A person has to decide
-            // how many units to put back, and where.
-            Some(ResultOf(reservation))
-                if reservation.total_items_reserved > 0 && release.total_items_released == 0 =>
-            {
-                let units = reservation.total_items_reserved;
-                let message = format!(
-                    "{units} units were reserved, but there is no reservation or no product to give them back to: put \
-                     them back by hand, then resolve this step"
-                );
-                Err(StepError::new(ShopCode::NothingToRelease, message))
-            }
-            _ => Ok(release),
+        let release = self.stock.release(&ctx.idempotency_key_of(step), ctx.started_at).await?;
+        for line in &release.unreleased_products {
+            let (product, name, units) = (line.product_id.0, &line.name, line.quantity);
+            tracing::warn!(task_id = %ctx.task_id, product, name, units, "not put back into stock: the product is gone");
         }
+        Ok(release)
     }
 }

@@ -1,4 +1,4 @@
-//! Compensation of update_inventory: releases the reservation.
+//! Compensation of validate_cart: releases the reservation.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {

@@ -1,7 +1,7 @@
-//! Takes every line of the cart out of stock, or none. A lack of stock is retryable, because a delivery may end it.
+//! Takes the units that `validate_cart` has held for the cart. They are paid by now.
 
-use checkout::{ConfigError, Reservation, ReserveError, Shop, ShopCode, Stock, ValidatedCart};
-use stepwell::{ResultOf, Step, StepContext, StepError};
+use checkout::{ConfigError, Reservation, Shop, ShopCode, Stock, TakeError, ValidatedCart};
+use stepwell::{Step, StepContext, StepError, StepResult};
 
 #[cfg(test)]
 mod tests;
@@ -14,28 +14,26 @@ pub fn step<S: Shop>(shop: &S) -> Result<UpdateInventory<S::Stock>, ConfigError>
     Ok(UpdateInventory { stock: shop.stock()? })
 }
 
-/// Reserves the units of the cart.
+/// Takes the held units of the cart.
 #[derive(Debug)]
 pub struct UpdateInventory<S> {
     stock: S,
 }
 
 impl<S: Stock> Step for UpdateInventory<S> {
-    type Input = Option<ResultOf<ValidatedCart>>;
+    /// Nothing: the reservation has the lines.
+    type Input = ();
     type Output = Reservation;
 
-    async fn run(&self, cart: Self::Input, ctx: &StepContext) -> Result<Reservation, StepError> {
-        let lines = cart.map(|ResultOf(cart)| cart.validated_items).unwrap_or_default();
-        if lines.is_empty() {
-            return Err(StepError::new(
-                ShopCode::MissingValidatedItems,
-                "validate_cart has left no items to take out of stock",
-            ));
-        }
-        self.stock.reserve(&ctx.idempotency_key(), &lines, ctx.started_at).await.map_err(|error| match error {
-            ReserveError::InsufficientStock(lack) => StepError::new(ShopCode::InsufficientStock, lack.to_string()),
-            ReserveError::Void => StepError::new(ShopCode::ReservationVoid, error.to_string()),
-            ReserveError::Store(error) => error.into(),
+    async fn run(&self, (): (), ctx: &StepContext) -> Result<Reservation, StepError> {
+        let taken = self.stock.take(&ctx.idempotency_key_of(ValidatedCart::STEP), ctx.started_at).await;
+        taken.map_err(|error| match error {
+            TakeError::NothingHeld => StepError::new(
+                ShopCode::StockNotHeld,
+                "validate_cart holds no units for this cart: take them by hand and resolve this step, or cancel the task",
+            ),
+            TakeError::Void => StepError::new(ShopCode::ReservationVoid, error.to_string()),
+            TakeError::Store(error) => error.into(),
         })
     }
 }

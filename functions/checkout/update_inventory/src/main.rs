@@ -1,4 +1,4 @@
-//! Checkout step: takes the cart out of stock, all lines or none.
+//! Checkout step: takes the units that are held for the cart.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {

@@ -1,9 +1,11 @@
-//! Checks that every product of the cart exists, is sold, has the given price and is in stock. Then computes the total.
+//! Checks that every product of the cart exists, is sold and has the given price, and computes the total. Then holds the
+//! cart's units, all lines or none, so that nobody is charged for goods that are gone. A lack of stock is final.
 
 use checkout::{
-    CartItem, Catalogue, CheckoutRequest, ConfigError, InsufficientStock, LineItem, MAX_LINES, MAX_QUANTITY, Money,
-    Pricing, Product, ProductId, Shop, ShopCode, Totals, ValidatedCart,
+    CartItem, Catalogue, CheckoutRequest, ConfigError, HoldError, LineItem, MAX_LINES, MAX_QUANTITY, Money, Pricing,
+    Product, ProductId, Reservation, Shop, ShopCode, Stock, Totals, ValidatedCart,
 };
+use std::collections::BTreeMap;
 use stepwell::{Context, Step, StepContext, StepError};
 
 #[cfg(test)]
@@ -13,18 +15,19 @@ mod tests;
 ///
 /// # Errors
 /// The shop's configuration is incomplete or invalid.
-pub fn step<S: Shop>(shop: &S) -> Result<ValidateCart<S::Catalogue>, ConfigError> {
-    Ok(ValidateCart { catalogue: shop.catalogue()?, pricing: shop.pricing()? })
+pub fn step<S: Shop>(shop: &S) -> Result<ValidateCart<S::Catalogue, S::Stock>, ConfigError> {
+    Ok(ValidateCart { catalogue: shop.catalogue()?, stock: shop.stock()?, pricing: shop.pricing()? })
 }
 
-/// Checks a cart against the catalogue and computes its total.
+/// Checks a cart against the catalogue, computes its total and holds its units.
 #[derive(Debug)]
-pub struct ValidateCart<C> {
+pub struct ValidateCart<C, S> {
     catalogue: C,
+    stock: S,
     pricing: Pricing,
 }
 
-impl<C: Catalogue> Step for ValidateCart<C> {
+impl<C: Catalogue, S: Stock> Step for ValidateCart<C, S> {
     type Input = Context<CheckoutRequest>;
     type Output = ValidatedCart;
 
@@ -38,6 +41,17 @@ impl<C: Catalogue> Step for ValidateCart<C> {
         let item_count = validated_items.iter().map(|line| line.quantity).sum();
         let subtotal = validated_items.iter().try_fold(Money::ZERO, |sum, line| sum.plus(line.line_total));
         let totals = subtotal.and_then(|subtotal| self.pricing.totals(subtotal, item_count)).ok_or_else(too_much)?;
+        // The plan of a task that an older version started does not compensate this step, so nothing would release a hold.
+        // Without one, the customer would be charged for nothing.
+        if ctx.compensation.is_none() {
+            let message =
+                "an older version has planned this checkout, and would not release its units: start a new one";
+            return Err(StepError::new(ShopCode::StockNotHeld, message));
+        }
+        // The last thing it does: an invalid cart holds nothing.
+        let stock: BTreeMap<ProductId, u32> = products.iter().map(|(id, product)| (*id, product.stock)).collect();
+        let wanted = Reservation::of(&validated_items, &stock);
+        self.stock.hold(&ctx.idempotency_key(), &wanted, ctx.started_at).await.map_err(not_held)?;
         let Totals { subtotal, tax, shipping, total } = totals;
         Ok(ValidatedCart { validated_items, subtotal, tax, shipping, total, item_count, validated_at: ctx.started_at })
     }
@@ -91,11 +105,6 @@ impl Wanted<'_> {
             let message = format!("{} costs {}, which is not the price in the cart", product.name, product.price);
             return Err(StepError::new(ShopCode::PriceMismatch, message));
         }
-        if product.stock < self.quantity {
-            let (name, available) = (product.name.clone(), product.stock);
-            let lack = InsufficientStock { name, available, requested: self.quantity };
-            return Err(StepError::new(ShopCode::InsufficientStock, lack.to_string()));
-        }
         Ok(LineItem {
             product_id: product.id,
             name: product.name.clone(),
@@ -103,6 +112,14 @@ impl Wanted<'_> {
             quantity: self.quantity,
             line_total: product.price.times(self.quantity).ok_or_else(too_much)?,
         })
+    }
+}
+
+fn not_held(error: HoldError) -> StepError {
+    match error {
+        HoldError::InsufficientStock(lack) => StepError::new(ShopCode::InsufficientStock, lack.to_string()),
+        HoldError::Void => StepError::new(ShopCode::ReservationVoid, error.to_string()),
+        HoldError::Store(error) => error.into(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Checkout step: checks the cart against the catalogue and computes its total.
+//! Checkout step: checks the cart, computes its total and holds its units.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), stepwell_aws::ServeError> {

@@ -1,8 +1,15 @@
 use crate::step;
-use checkout::{Money, Product, ProductId, ValidatedCart, testing::MemoryShop};
+use checkout::{
+    Money, Product, ProductId, Stock, StoreError, ValidatedCart,
+    testing::{MemoryShop, Outage},
+};
 use serde_json::{Value, json};
-use stepwell::{Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp};
+use stepwell::{Input, Step, StepContext, StepError, TaskData, Timestamp};
 use test_case::test_case;
+
+const TASK: &str = "018f4e4e-7c1a-7000-8000-0123456789ab";
+const KEY: &str = "018f4e4e-7c1a-7000-8000-0123456789ab:validate_cart";
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_123);
 
 /// A shop with 7 lamps at 43.98, a chair that is no longer sold, a yacht, and an unreadable product 4.
 fn shop() -> MemoryShop {
@@ -22,14 +29,20 @@ fn shop() -> MemoryShop {
     shop
 }
 
-async fn run(context: Value) -> Result<ValidatedCart, StepError> {
+/// Runs the step under a plan that compensates it, or under one of an older version, which does not.
+async fn run(shop: &MemoryShop, context: Value, compensated: bool) -> Result<ValidatedCart, StepError> {
     let data = TaskData { context: context.to_string(), ..TaskData::default() };
-    let ctx = StepContext::for_test("validate_cart", TaskId::new(), Timestamp::from_millis(1_700_000_000_123));
-    step(&shop()).unwrap().run(Input::from_data(&data)?, &ctx).await
+    let mut ctx = StepContext::for_test("validate_cart", TASK.parse().unwrap(), NOW);
+    ctx.compensation = compensated.then(|| "release_stock".to_owned());
+    step(shop).unwrap().run(Input::from_data(&data)?, &ctx).await
 }
 
 async fn cart(items: &str) -> Result<ValidatedCart, StepError> {
-    run(json!({ "cart_items": serde_json::from_str::<Value>(items).unwrap() })).await
+    cart_at(&shop(), items).await
+}
+
+async fn cart_at(shop: &MemoryShop, items: &str) -> Result<ValidatedCart, StepError> {
+    run(shop, json!({ "cart_items": serde_json::from_str::<Value>(items).unwrap() }), true).await
 }
 
 #[tokio::test]
@@ -65,10 +78,49 @@ async fn unreadable_product_fails_its_own_carts_only() {
 }
 
 #[tokio::test]
-async fn insufficient_stock_is_retryable() {
-    let error = cart(r#"[{"product_id": 1, "quantity": 999}]"#).await.unwrap_err();
-    assert!(error.is_retryable());
+async fn cart_is_held_once_and_not_taken() {
+    let shop = shop();
+    for _ in 0..3 {
+        cart_at(&shop, r#"[{"product_id": 1, "quantity": 7}]"#).await.unwrap();
+        assert_eq!(shop.stock_of(ProductId(1)), 0, "the hold of the same key is no lack of stock");
+    }
+    assert_eq!(shop.holds(), [KEY.to_owned()].into());
+    assert_eq!(shop.reservations()[KEY].total_items_reserved, 7);
+}
+
+#[tokio::test]
+async fn insufficient_stock_is_final_and_holds_nothing() {
+    let shop = shop();
+    let error = cart_at(&shop, r#"[{"product_id": 1, "quantity": 999}]"#).await.unwrap_err();
+    assert!(!error.is_retryable());
     assert_eq!(error.to_string(), "INSUFFICIENT_STOCK: Insufficient stock for Lamp. Available: 7, Requested: 999");
+    assert!(shop.holds().is_empty());
+}
+
+#[tokio::test]
+async fn plan_that_would_not_release_the_units_ends_before_the_charge_and_holds_none() {
+    let shop = shop();
+    let cart = json!({ "cart_items": [{ "product_id": 1, "quantity": 7 }] });
+    let error = run(&shop, cart, false).await.unwrap_err();
+    assert_eq!((error.code.as_str(), error.is_retryable()), ("STOCK_NOT_HELD", false));
+    assert_eq!((shop.stock_of(ProductId(1)), shop.holds().len()), (7, 0));
+}
+
+#[tokio::test]
+async fn released_key_holds_nothing() {
+    let shop = shop();
+    shop.release(KEY, NOW).await.unwrap();
+    let error = cart_at(&shop, r#"[{"product_id": 1, "quantity": 1}]"#).await.unwrap_err();
+    assert_eq!((error.code.as_str(), error.is_retryable()), ("RESERVATION_VOID", false));
+}
+
+#[tokio::test]
+async fn busy_table_is_retryable() {
+    let shop = shop();
+    let busy = StoreError::Busy("TransactionConflict".to_owned());
+    shop.set_outage(Outage { tables: Some(busy), ..Outage::default() });
+    let error = cart_at(&shop, r#"[{"product_id": 1, "quantity": 1}]"#).await.unwrap_err();
+    assert_eq!((error.code.as_str(), error.is_retryable()), ("TABLE_BUSY", true));
 }
 
 #[test_case("[]", "MISSING_CART_ITEMS")]
@@ -94,14 +146,16 @@ async fn insufficient_stock_is_retryable() {
 #[test_case(r#"[{"product_id": 1, "quantity": 1, "price": 43.98}, {"product_id": 1, "quantity": 1, "price": 1}]"#, "PRICE_MISMATCH"; "in the second line")]
 #[tokio::test]
 async fn invalid_cart_is_a_permanent_error(items: &str, code: &str) {
-    let error = cart(items).await.unwrap_err();
+    let shop = shop();
+    let error = cart_at(&shop, items).await.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), (code, false), "{error}");
+    assert!(shop.holds().is_empty(), "an invalid cart holds nothing");
 }
 
 #[tokio::test]
 async fn cart_with_more_than_fifty_lines_is_refused() {
     let line = json!({"product_id": 1, "quantity": 1});
-    let error = run(json!({ "cart_items": vec![line; 51] })).await.unwrap_err();
+    let error = run(&shop(), json!({ "cart_items": vec![line; 51] }), true).await.unwrap_err();
     assert_eq!(error.code, "INVALID_QUANTITY");
-    assert_eq!(run(json!({})).await.unwrap_err().code, "MISSING_CART_ITEMS");
+    assert_eq!(run(&shop(), json!({}), true).await.unwrap_err().code, "MISSING_CART_ITEMS");
 }

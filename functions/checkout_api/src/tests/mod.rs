@@ -1,16 +1,23 @@
 //! Tests of the API on the engine and the shop in memory.
 
+mod access;
 mod bad_input;
 mod outages;
+mod promises;
 mod requests;
 mod standing;
+mod table;
 
 use axum::{
+    Router,
     body::Body,
-    http::{HeaderMap, Request},
+    http::{HeaderMap, Request, request},
 };
 use checkout::testing::{MemoryShop, steps};
+use http_api::TaskKeys;
 use serde_json::{Value, json};
+use std::fmt::Display;
+use std::sync::OnceLock;
 use stepwell::{
     TaskId,
     testing::{Harness, Returns},
@@ -29,10 +36,27 @@ const ORDER: &str = r#"{
     "estimated_delivery": "2023-11-19T22:13:20.000Z"
 }"#;
 
+/// The keys of the API's checkouts.
+fn keys() -> TaskKeys {
+    TaskKeys::new([7; 32], []).unwrap()
+}
+
+/// The key of a checkout.
+fn key(id: &impl Display) -> String {
+    keys().key_of(id.to_string().parse().unwrap())
+}
+
+/// The URL of a checkout, with its key.
+fn url(path: &str, id: &impl Display) -> String {
+    keys().url(path, id.to_string().parse().unwrap())
+}
+
 /// The API, with its engine and its shop.
 struct Api {
     harness: Harness,
     shop: MemoryShop,
+    /// Made for the first request.
+    router: OnceLock<Router>,
 }
 
 /// The answer of the API.
@@ -62,16 +86,35 @@ impl Api {
     fn new() -> Self {
         let harness = Harness::new(checkout::workflow().unwrap()).call_by_call().with_all(Returns("{}"));
         let harness = harness.with("create_order", Returns(ORDER));
-        Self { harness, shop: MemoryShop::default() }
+        Self { harness, shop: MemoryShop::default(), router: OnceLock::new() }
     }
 
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> ApiAnswer {
         let request = Request::builder().method(method).uri(path);
+        // Like a customer's page: with the key of the checkout that the path names.
+        let named = path.split(['/', '?']).find_map(|part| part.parse().ok());
+        let request =
+            named.map(|id| keys().key_of(id)).into_iter().fold(request, |all, key| all.header("X-Task-Key", key));
+        self.send_as_it_is(request, headers, body).await
+    }
+
+    async fn send_as_it_is(
+        &self,
+        request: request::Builder,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> ApiAnswer {
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let router = crate::router(self.harness.client(), self.shop.clone()).unwrap();
+        let make = || crate::router(self.harness.client(), self.shop.clone(), keys()).unwrap();
+        let router = self.router.get_or_init(make).clone();
         let (parts, body) = router.oneshot(request.body(body.into()).unwrap()).await.unwrap().into_parts();
         let text = String::from_utf8(axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
         ApiAnswer { status: parts.status.as_u16(), headers: parts.headers, text }
+    }
+
+    /// A request without a key, unless the path has one.
+    async fn as_a_stranger(&self, method: &str, path: &str) -> ApiAnswer {
+        self.send_as_it_is(Request::builder().method(method).uri(path), &[], "").await
     }
 
     async fn get(&self, path: &str) -> ApiAnswer {
@@ -80,6 +123,10 @@ impl Api {
 
     async fn retry(&self, id: TaskId) -> ApiAnswer {
         self.send("POST", &format!("/retry_checkout/{id}"), &[], "").await
+    }
+
+    async fn cancel(&self, id: TaskId) -> ApiAnswer {
+        self.send("POST", &format!("/cancel_checkout/{id}"), &[], "").await
     }
 
     async fn checkout(&self, body: impl Into<Body>) -> ApiAnswer {

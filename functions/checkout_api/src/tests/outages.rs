@@ -2,10 +2,13 @@
 //! kind of failure.
 
 use super::*;
+use crate::start;
 use checkout::{StoreError, testing::Outage};
+use std::time::Duration;
 use stepwell::{
     FailureKind,
     core::{
+        format::READS,
         item::{Key, attribute},
         transition::Change,
     },
@@ -22,10 +25,8 @@ const INTERNALS: &str = "arn:aws:dynamodb:eu-central-1:123456789012:table/stepwe
 async fn no_route_shows_the_cause_of_an_outage(of_the_engine: FailureKind, of_the_shop: StoreError, status: u16) {
     let api = Api::new();
     api.shop.set_outage(Outage { tables: Some(of_the_shop), ..Outage::default() });
-    api.harness.fail_call("create", [of_the_engine]);
     api.harness.fail_call("load_all", vec![of_the_engine; 3]);
     let answers = [
-        api.checkout(good().to_string()).await,
         api.get(&format!("/order_status/{UNKNOWN}")).await,
         api.get(&format!("/workflow_details/{UNKNOWN}")).await,
         api.retry(UNKNOWN.parse().unwrap()).await,
@@ -42,13 +43,86 @@ async fn no_route_shows_the_cause_of_an_outage(of_the_engine: FailureKind, of_th
     }
 }
 
+/// A table that refuses the write has not made it, so the customer may try again.
+#[test_case(FailureKind::Throttled, 503)]
+#[test_case(FailureKind::Refused, 500)]
 #[tokio::test(start_paused = true)]
-async fn start_whose_message_was_not_sent_is_completed_by_a_retry_with_its_key() {
+async fn start_that_was_refused_before_the_write_is_an_error(kind: FailureKind, status: u16) {
+    let api = Api::new();
+    api.harness.fail_call("create", [kind]);
+    let answer = api.checkout(good().to_string()).await;
+    assert_eq!((answer.status, answer.header("Retry-After")), (status, if status == 503 { "1" } else { "" }));
+    assert_eq!(answer.header("Location"), "");
+    assert!(api.is_untouched());
+}
+
+/// A key alone starts nothing.
+#[tokio::test(start_paused = true)]
+async fn start_whose_key_got_no_answer_is_an_error() {
+    let api = Api::new();
+    api.harness.fail_call("reserve_key", [FailureKind::Unavailable]);
+    let answer = api.with_key("k", good().to_string()).await;
+    assert_eq!((answer.status, answer.header("Retry-After")), (503, "1"));
+    api.harness.meanwhile("reserve_key", tokio::time::sleep(Duration::from_secs(60)));
+    let answer = api.with_key("k", good().to_string()).await;
+    assert_eq!((answer.status, answer.header("Retry-After")), (503, "1"), "the time limit");
+    assert!(api.harness.memory().store.tasks().is_empty());
+}
+
+/// How a write can leave open whether it took effect.
+#[derive(Clone, Copy, PartialEq)]
+enum Unclear {
+    /// The table does not answer.
+    NoAnswer,
+    /// The table takes longer than the request may.
+    TooSlow,
+}
+
+#[test_case(Unclear::NoAnswer)]
+#[test_case(Unclear::TooSlow)]
+#[tokio::test(start_paused = true)]
+async fn start_of_unknown_effect_is_accepted_and_not_to_be_repeated(unclear: Unclear) {
+    let api = Api::new();
+    match unclear {
+        Unclear::NoAnswer => api.harness.fail_call("create", [FailureKind::Unavailable]),
+        Unclear::TooSlow => api.harness.meanwhile("create", tokio::time::sleep(Duration::from_secs(60))),
+    }
+    let answer = api.checkout(good().to_string()).await;
+    let body = answer.body();
+    let (id, url) = (body["task_id"].as_str().unwrap(), answer.header("Location"));
+    assert_eq!((answer.status, answer.header("Retry-After"), url), (202, "", &*super::url("/order_status", &id)));
+    let expected = json!({
+        "success": true, "task_id": id, "task_key": key(&id), "status": "unconfirmed", "checkout_url": url, "message": start::ASK_AGAIN,
+    });
+    assert_eq!(body, expected);
+    assert!(start::ASK_AGAIN.contains("do not pay again"));
+
+    let asked = json!({"status": "unconfirmed", "task_id": id, "message": start::ASK_AGAIN});
+    assert_eq!(api.get(url).await.body(), asked);
+    api.harness.skip(Duration::from_secs(60)).await;
+    assert_eq!(api.get(url).await.status, 404);
+}
+
+/// The task is written, so the answer is 202, and the watchdog sends the message.
+#[tokio::test(start_paused = true)]
+async fn start_whose_message_cannot_be_sent_is_accepted_and_runs() {
     let api = Api::new();
     api.harness.fail_call("send", [FailureKind::Unavailable]);
-    let failed = api.with_key("k", good().to_string()).await;
-    assert_eq!((failed.status, failed.header("Retry-After"), api.notified_steps().len()), (503, "1", 0));
-    assert_eq!(api.with_key("k", good().to_string()).await.status, 202);
+    let id = api.started().await;
+    assert_eq!((api.notified_steps().len(), api.status(id).await["status"].clone()), (0, json!("processing")));
+    let snapshot = api.harness.run(id).await.unwrap();
+    assert_eq!(snapshot.status().as_str(), "complete");
+}
+
+/// A repeated request with the key does not wait for the watchdog.
+#[tokio::test(start_paused = true)]
+async fn repeated_start_sends_the_message_that_was_not_sent() {
+    let api = Api::new();
+    api.harness.fail_call("send", [FailureKind::Unavailable; 2]);
+    for sent in [0, 0, 1] {
+        assert_eq!(api.with_key("k", good().to_string()).await.status, 202);
+        assert_eq!(api.notified_steps().len(), sent);
+    }
     assert_eq!(api.harness.memory().store.tasks().len(), 1);
     assert_eq!(api.notified_steps(), steps::roots());
 }
@@ -58,7 +132,11 @@ async fn start_whose_message_was_not_sent_is_completed_by_a_retry_with_its_key()
 async fn checkout_of_a_newer_version_is_shown_and_not_retried() {
     let api = Api::new();
     let id = api.started().await;
-    let newer = [(attribute::V, json!(2)), (attribute::NEEDS, json!(2)), (attribute::STATUS, json!("suspended"))];
+    let newer = [
+        (attribute::V, json!(READS + 1)),
+        (attribute::NEEDS, json!(READS + 1)),
+        (attribute::STATUS, json!("suspended")),
+    ];
     let newer = newer.map(|(name, value)| Change::Set(name, value)).to_vec();
     api.harness.memory().store.force(Key::Task(id), newer).unwrap();
     let before = api.harness.snapshot(id).await.unwrap();

@@ -1,13 +1,17 @@
 //! Start, idempotency keys, retry, the shop's routes, and unknown paths.
 
 use super::*;
-use checkout::{Money, Order, Orders, Product, ProductId};
+use checkout::{Money, Order, Orders, Product, ProductId, ShopCode, StoreError, testing::Outage};
+use std::time::Duration;
 use stepwell::{
+    RUN_NOW_PAUSE, StepError,
     core::{
         item::{Key, attribute},
+        snapshot::TaskSnapshot,
+        state::StepState,
         transition::Change,
     },
-    permanent,
+    permanent, retryable,
     testing::StepFault,
 };
 use test_case::test_case;
@@ -18,9 +22,12 @@ async fn checkout_is_accepted_and_its_root_step_gets_a_message() {
     let answer = api.checkout(good().to_string()).await;
     assert_eq!(answer.status, 202, "{}", answer.text);
     let id = answer.body()["task_id"].as_str().unwrap().to_owned();
-    let url = format!("/order_status/{id}");
+    let (url, task_key) = (url("/order_status", &id), key(&id));
     assert_eq!(answer.header("Location"), url);
-    assert_eq!(answer.body(), json!({"success": true, "task_id": id, "status": "pending", "checkout_url": url}));
+    assert_eq!(
+        answer.body(),
+        json!({"success": true, "task_id": id, "task_key": task_key, "status": "pending", "checkout_url": url})
+    );
     let context = api.harness.snapshot(id.parse().unwrap()).await.unwrap().task.context;
     assert_eq!(context, good()["checkout"].to_string(), "the request without its wrapper, with every digit");
     assert_eq!(api.notified_steps(), steps::roots());
@@ -38,6 +45,19 @@ async fn idempotency_key_belongs_to_one_request() {
     let error = "This Idempotency-Key was used with another request";
     assert_eq!(conflict.refusal(), (409, error.to_owned()));
     assert_eq!(api.harness.memory().store.tasks().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeated_request_reads_the_status_of_its_checkout() {
+    let api = Api::new();
+    let start = async || api.with_key("k", good().to_string()).await;
+    let id: TaskId = start().await.body()["task_id"].as_str().unwrap().parse().unwrap();
+    let word = async || start().await.body()["status"].clone();
+    assert_eq!(word().await, "pending");
+    api.harness.run_until(id, |snapshot| snapshot.steps[0].state.is_done()).await.unwrap();
+    assert_eq!(word().await, "processing");
+    api.harness.run(id).await.unwrap();
+    assert_eq!((word().await, start().await.status), (json!("completed"), 202));
 }
 
 #[test_case("", "is empty")]
@@ -74,6 +94,100 @@ async fn failed_checkout_resumes_at_its_failed_step_and_a_running_one_is_not_ret
     assert_eq!(api.retry(id).await.refusal(), (409, running));
 }
 
+/// Pressing runs the planned attempt earlier. It gives the step no more attempts, and pressing again changes nothing.
+#[tokio::test(start_paused = true)]
+async fn step_that_waits_for_its_retry_is_run_now() {
+    let api = Api::new();
+    let busy =
+        || StepFault::Error(retryable("GATEWAY_RATE_LIMITED", "slow down").retry_after(Duration::from_secs(120)));
+    api.harness.fail("process_payment", vec![busy(); 3]);
+    let id = api.started().await;
+    let mut snapshot = api.harness.run_until(id, waits).await.unwrap();
+    for attempt in 1..3 {
+        assert_eq!(snapshot.step("process_payment").unwrap().attempt, attempt);
+        for _ in 0..3 {
+            let answer = api.retry(id).await;
+            assert_eq!((answer.status, &answer.body()["success"]), (202, &json!(true)));
+        }
+        let due = api.harness.snapshot(id).await.unwrap().step("process_payment").unwrap().next_retry_at.unwrap();
+        let ended_at = snapshot.step("process_payment").unwrap().attempts.last().unwrap().finished_at.unwrap();
+        assert_eq!(due, ended_at + RUN_NOW_PAUSE, "earlier than planned, and not at once");
+        assert_eq!(api.status(id).await["retrying"]["next_at"], json!(due));
+        api.harness.run_for(RUN_NOW_PAUSE).await.unwrap();
+        snapshot = api.harness.snapshot(id).await.unwrap();
+    }
+    let payment = snapshot.step("process_payment").unwrap();
+    assert_eq!((payment.state, payment.attempt), (StepState::Error, 3), "its three attempts are used up");
+    // Pressed now it is a redrive, which does not count as one of the engine's.
+    assert_eq!((api.status(id).await["status"].clone(), api.retry(id).await.status), (json!("processing"), 202));
+    assert_eq!(api.harness.run(id).await.unwrap().status().as_str(), "complete");
+}
+
+fn waits(snapshot: &TaskSnapshot) -> bool {
+    snapshot.steps.iter().any(|step| step.state == StepState::Retrying)
+}
+
+/// A customer whom the gateway suspects is not invited to try again.
+#[tokio::test(start_paused = true)]
+async fn suspected_fraud_is_offered_no_retry() {
+    let api = Api::new();
+    let fraud = StepError::new(ShopCode::PaymentSuspectedFraud, "the payment was declined: suspected fraud");
+    api.harness.fail("process_payment", [StepFault::Error(fraud)]);
+    let id = api.started().await;
+    api.harness.run_until(id, |snapshot| !snapshot.failed_steps().is_empty()).await.unwrap();
+    let answer = api.get(&format!("/order_status/{id}")).await;
+    let status = answer.body();
+    assert_eq!((&status["status"], &status["charged"]), (&json!("failed"), &exact("0.00")));
+    assert_eq!((status.get("retry_url"), status.get("retry_until")), (None, None));
+    assert!(!status["error"]["message"].as_str().unwrap().contains("fraud"), "{}", answer.text);
+    assert_eq!(api.retry(id).await.refusal(), (409, "This checkout cannot be retried".to_owned()));
+    assert_eq!(api.harness.snapshot(id).await.unwrap().step("process_payment").unwrap().attempt, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn customer_cancels_a_running_or_failed_checkout_and_gets_the_money_back() {
+    for fails in [false, true] {
+        let api = Api::new();
+        if fails {
+            api.harness.fail("update_inventory", [StepFault::Error(permanent("NO", "it cannot be"))]);
+        }
+        let id = api.started().await;
+        let is_there = |snapshot: &TaskSnapshot| match fails {
+            true => !snapshot.failed_steps().is_empty(),
+            false => snapshot.step("process_payment").unwrap().state == StepState::Complete,
+        };
+        api.harness.run_until(id, is_there).await.unwrap();
+        let expected = json!({"success": true, "message": "Checkout cancelled", "status": "cancelled", "task_id": id});
+        for _ in 0..2 {
+            let answer = api.cancel(id).await;
+            assert_eq!((answer.status, answer.body()), (202, expected.clone()), "also when pressed twice");
+        }
+        let trail = api.harness.snapshot(id).await.unwrap().task.actions;
+        let entries: Vec<_> = trail.iter().map(|action| (action.who.as_str(), action.why.as_str())).collect();
+        assert_eq!(entries, [("customer", "POST /cancel_checkout")]);
+        assert_eq!(api.status(id).await["refund"]["state"], "due");
+        api.harness.run(id).await.unwrap();
+        let status = api.status(id).await;
+        let refund = json!({"amount": exact("100.00"), "state": "made"});
+        assert_eq!((&status["status"], &status["refund"]), (&json!("cancelled"), &refund));
+        assert_eq!(api.cancel(id).await.status, 202);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn complete_or_undone_checkout_is_not_cancelled() {
+    let api = Api::new();
+    let id = api.started().await;
+    api.harness.run(id).await.unwrap();
+    let error = "This order is complete and cannot be cancelled here. Please contact us.".to_owned();
+    assert_eq!(api.cancel(id).await.refusal(), (409, error));
+    let id = failed(&api).await;
+    api.harness.run(id).await.unwrap();
+    let error = "This checkout has failed already. What was charged is given back.".to_owned();
+    assert_eq!(api.cancel(id).await.refusal(), (409, error));
+    assert_eq!(api.status(id).await["status"], "failed");
+}
+
 #[tokio::test(start_paused = true)]
 async fn checkout_with_a_full_audit_trail_is_not_retried() {
     let api = Api::new();
@@ -104,6 +218,7 @@ async fn compensating_checkout_is_not_retried_even_after_a_failed_compensation()
 #[test_case("GET", "/order_status/")]
 #[test_case("GET", "/workflow_details/")]
 #[test_case("POST", "/retry_checkout/")]
+#[test_case("POST", "/cancel_checkout/")]
 #[test_case("GET", "/orders/")]
 #[tokio::test]
 async fn unknown_id_is_not_found(method: &str, prefix: &str) {
@@ -124,12 +239,68 @@ async fn unknown_path_or_method_is_refused(method: &str, path: &str, status: u16
 
 #[tokio::test]
 async fn catalogue_shows_price_and_stock() {
-    let mut api = Api::new();
-    assert_eq!(api.get("/products").await.text, r#"{"products":[]}"#);
+    assert_eq!(Api::new().get("/products").await.text, r#"{"products":[]}"#);
     let (id, name, price) = (ProductId(1), "Lamp".to_owned(), Money::from_cents(4_390));
-    api.shop = MemoryShop::selling([Product { id, name, price, stock: 7, active: true }]);
+    let api = Api { shop: MemoryShop::selling([Product { id, name, price, stock: 7, active: true }]), ..Api::new() };
     let expected = r#"{"products":[{"id":1,"name":"Lamp","price":43.90,"stock":7,"active":true}]}"#;
     assert_eq!(api.get("/products").await.text, expected);
+}
+
+fn product(number: u32) -> Product {
+    Product {
+        id: ProductId(number),
+        name: format!("Lamp {number}"),
+        price: Money::from_cents(4_390),
+        stock: 7,
+        active: true,
+    }
+}
+
+#[tokio::test]
+async fn catalogue_is_shown_page_by_page() {
+    let mut api = Api::new();
+    api.shop = MemoryShop::selling((1..=250).map(product));
+    let (mut url, mut sizes, mut shown) = ("/products?".to_owned(), Vec::new(), Vec::new());
+    loop {
+        let page = api.get(&url).await.body();
+        let products = page["products"].as_array().unwrap();
+        sizes.push(products.len());
+        shown.extend(products.iter().map(|product| product["id"].as_u64().unwrap()));
+        let Some(next) = page["next"].as_str() else { break };
+        url = format!("/products?limit=120&next={next}");
+    }
+    assert_eq!(sizes, [100, 120, 30]);
+    assert!(shown.into_iter().eq(1..=250));
+    for bad in ["limit=0", "limit=501", "limit=x", "next=x", "next=", "page=2"] {
+        assert_eq!(api.get(&format!("/products?{bad}")).await.status, 422, "{bad}");
+    }
+}
+
+/// The table that checkouts need is not read for every request, and not having it does not close the shop window.
+#[tokio::test(start_paused = true)]
+async fn catalogue_is_read_once_in_ten_seconds_and_outlives_an_outage() {
+    let api = Api::new();
+    let (shop, outage) = (MemoryShop::selling([product(1), product(2)]), StoreError::Failed("timeout".to_owned()));
+    let router = crate::router(api.harness.client(), shop.clone(), keys()).unwrap();
+    let first = async || {
+        let answer = router.clone().oneshot(Request::get("/products").body(Body::empty()).unwrap()).await.unwrap();
+        let (parts, body) = answer.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let kept = parts.headers.get("Cache-Control").map(|value| value.to_str().unwrap().to_owned());
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        (parts.status.as_u16(), body["products"][0]["id"].as_u64(), kept.unwrap())
+    };
+    let public = || "public, max-age=10".to_owned();
+    assert_eq!(first().await, (200, Some(1), public()));
+    shop.spoil(ProductId(1));
+    assert_eq!(first().await, (200, Some(1), public()), "as it was read");
+    api.harness.skip(Duration::from_secs(10)).await;
+    assert_eq!(first().await, (200, Some(2), public()));
+    shop.set_outage(Outage { tables: Some(outage), ..Outage::default() });
+    api.harness.skip(Duration::from_secs(299)).await;
+    assert_eq!(first().await, (200, Some(2), public()));
+    api.harness.skip(Duration::from_secs(1)).await;
+    assert_eq!(first().await, (503, None, "no-store".to_owned()));
 }
 
 #[tokio::test]

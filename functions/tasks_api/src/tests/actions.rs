@@ -4,6 +4,7 @@ use super::*;
 use stepwell::{
     FailureKind,
     core::{
+        format::READS,
         item::{Key, attribute},
         limits::MAX_RESULT_BYTES,
         record::ActionKind,
@@ -167,20 +168,24 @@ async fn failed_send_is_a_503() {
 async fn task_of_a_newer_version_is_shown_and_not_acted_on() {
     let api = Api::new();
     let id = api.failed("pay").await;
-    let newer = [(attribute::V, json!(3)), (attribute::NEEDS, json!(2)), (attribute::STATUS, json!("suspended"))];
+    let newer = [
+        (attribute::V, json!(READS + 2)),
+        (attribute::NEEDS, json!(READS + 1)),
+        (attribute::STATUS, json!("suspended")),
+    ];
     let newer = newer.map(|(name, value)| Change::Set(name, value)).to_vec();
     api.0.memory().store.force(Key::Task(id), newer).unwrap();
     let before = api.snapshot(id).await;
 
     let shown = api.show(id).await;
-    assert_eq!(shown["newer_format"], json!({"written": 3, "needs": 2}));
+    assert_eq!(shown["newer_format"], json!({"written": READS + 2, "needs": READS + 1}));
     assert_eq!((&shown["task_id"], &shown["steps"][0]["error"]["code"]), (&json!(id), &json!("GATEWAY DOWN")));
     for (method, path) in routes(id).into_iter().filter(|(method, path)| *method == "POST" && path != "/tasks/redrive")
     {
         let body = if path.contains("/steps/") { r#"{"reason": "why", "result": 1}"# } else { r#"{"reason": "why"}"# };
         let answer = api.send_as(Some(ARN), method, &path, body).await;
         assert_eq!((answer.status, &answer.body()["code"]), (409, &json!("NEWER_FORMAT")), "{path}: {}", answer.text);
-        let error = format!("TASK#{id} was written in format 3 and needs a reader of format 2");
+        let error = format!("TASK#{id} was written in format {} and needs a reader of format {}", READS + 2, READS + 1);
         assert!(answer.body()["error"].as_str().unwrap().starts_with(&error), "{}", answer.text);
     }
     assert_eq!(api.snapshot(id).await, before);

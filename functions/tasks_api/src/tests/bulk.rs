@@ -55,6 +55,31 @@ async fn matching_tasks_are_redriven_and_refused_ones_are_reported() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn completed_tasks_with_a_warning_are_redriven_and_stay_complete() {
+    let api =
+        Api::of("{name: test, step_templates: [{name: pay}, {name: thank, depends_on_step: pay, optional: true}]}");
+    let good = api.started().await;
+    api.0.run(good).await.unwrap();
+    let id = api.failed("thank").await;
+    api.0.run(id).await.unwrap();
+    let warning = json!({"step": "thank", "code": "GATEWAY DOWN", "message": "no"});
+    let shown = api.show(id).await;
+    assert_eq!((&shown["status"], &shown["warnings"]), (&json!("complete"), &json!([warning])));
+    assert_eq!(api.show(good).await["warnings"], json!([]));
+    let listed = api.get("/tasks?status=complete&failed_step=thank").await.body();
+    assert_eq!((&listed["count"], &listed["tasks"][0]["task_id"]), (&json!(1), &json!(id)));
+
+    let body = r#"{"reason": "again", "dry_run": false, "filter": {"status": "complete"}}"#;
+    let answer = api.post("/tasks/redrive", body).await.body();
+    assert_eq!((&answer["tasks"], &answer["redriven"]), (&json!([id]), &json!(1)));
+    assert_eq!(api.show(id).await["status"], "complete");
+    let sent = |snapshot: &TaskSnapshot| snapshot.step("thank").unwrap().state.is_done();
+    api.0.run_until(id, sent).await.unwrap();
+    assert_eq!(api.show(id).await["warnings"], json!([]));
+    assert_eq!(api.act(id, "redrive").await.status, 409, "nothing of it has failed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn task_of_a_newer_version_is_refused_with_its_code() {
     let (api, ids) = three().await;
     let needs = vec![Change::Set(attribute::NEEDS, json!(READS + 1))];
@@ -75,6 +100,7 @@ async fn filter_and_page_are_in_the_body() {
     assert_eq!(matched(json!({"status": "error", "failed_step": "pay", "error_code": "GATEWAY DOWN"})).await, 3);
     assert_eq!(matched(json!({"status": "compensating", "compensated": false})).await, 0);
     assert_eq!(matched(json!({"failed_step": "ship"})).await, 0);
+    assert_eq!(matched(json!({"status": "complete"})).await, 0);
 
     let mut body = json!({"reason": "why", "dry_run": false, "limit": 2});
     for page in ids.chunks(2) {

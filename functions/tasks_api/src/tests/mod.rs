@@ -64,7 +64,11 @@ struct Api(Arc<Harness>);
 
 impl Api {
     fn new() -> Self {
-        let harness = Harness::new(Workflow::from_yaml(WORKFLOW).unwrap());
+        Self::of(WORKFLOW)
+    }
+
+    fn of(workflow: &str) -> Self {
+        let harness = Harness::new(Workflow::from_yaml(workflow).unwrap());
         Self(Arc::new(harness.call_by_call().with_all(Returns(RESULT))))
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use stepwell::core::spelling::Meant;
 use stepwell::core::{
     backoff::Backoff,
-    plan::{Plan, StepPlan},
+    plan::{Plan, PlanError, StepPlan},
 };
 
 /// A problem and its solution.
@@ -113,7 +113,10 @@ impl Wiring {
         steps.push(usual(&wanted.step, self.depends_on.clone(), None));
         steps.extend(wanted.compensation.iter().map(|name| usual(name, Vec::new(), Some(wanted.step.clone()))));
         let plan = Plan::new(steps).map_err(|error| {
-            let remedy = "Change --after and --before: no step may wait for one that waits for it";
+            let remedy = match error {
+                PlanError::DependsOnOptional { .. } => "Change --after: no step may wait for an optional one",
+                _ => "Change --after and --before: no step may wait for one that waits for it",
+            };
             vec![(error.to_string(), remedy.to_owned())]
         })?;
         readers_come_after(&plan, wanted)
@@ -201,6 +204,7 @@ fn usual(name: &str, depends_on: Vec<String>, compensates: Option<String>) -> St
         timeout_seconds: 1,
         backoff: Backoff::default(),
         compensates,
+        optional: false,
     }
 }
 

@@ -1,9 +1,9 @@
 //! Answers that no emulator gives on demand: conflicts, incomplete batches, errors of the e-mail service. A server
 //! returns scripted responses in order, and repeats the last one.
 
-use crate::shop::{line, now};
-use checkout::{Catalogue, Email, MailError, Mailer, ProductId, ReserveError, Stock, StoreError, Storefront};
-use checkout_aws::{SesMailer, Tables, UNREADABLE_ROW};
+use crate::shop::{line, now, wanted};
+use checkout::{Catalogue, Email, HoldError, MailError, Mailer, ProductId, Stock, StoreError, Storefront};
+use checkout_aws::{MAIL_TIMEOUT, SesMailer, Tables, UNREADABLE_ROW};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -12,14 +12,25 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
-use stepwell_aws::SdkConfig;
+use stepwell::{
+    FailureKind, TaskId,
+    core::{record::KeyRecord, task},
+    ports::{Store, TableError},
+};
+use stepwell_aws::{DynamoTable, SdkConfig};
 use tracing_subscriber::layer::SubscriberExt;
 
 type ScriptedResponse = (u16, &'static str);
 
 /// Starts the server. Returns the configuration to reach it, and the number of its requests.
 async fn server(answers: &'static [ScriptedResponse]) -> (SdkConfig, Arc<AtomicUsize>) {
+    slow_server(Duration::ZERO, answers).await
+}
+
+/// The same with this wait before each answer.
+async fn slow_server(wait: Duration, answers: &'static [ScriptedResponse]) -> (SdkConfig, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(AtomicUsize::new(0));
@@ -34,6 +45,7 @@ async fn server(answers: &'static [ScriptedResponse]) -> (SdkConfig, Arc<AtomicU
             reader.read_exact(&mut body).unwrap();
             let number = count.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1);
             let (status, answer) = answers[number];
+            std::thread::sleep(wait);
             let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", answer.len());
             reader.into_inner().write_all(format!("{head}{answer}").as_bytes()).unwrap();
         }
@@ -119,9 +131,6 @@ async fn cart_with_an_unreadable_product_fails_with_its_number() {
 
 #[tokio::test]
 async fn stock_of_a_row_with_other_unreadable_columns_can_be_released() {
-    let (config, _) = server(&[BARE, (200, "{}")]).await;
-    let reservation = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap();
-    assert_eq!(reservation.updated_products[0].new_stock, 5);
     let (config, _) = server(&[RESERVED, BARE, (200, "{}")]).await;
     let release = Tables::new(&config, "shop-").release("key", now()).await.unwrap();
     assert_eq!(release.released_products[0].new_stock, 9);
@@ -130,10 +139,6 @@ async fn stock_of_a_row_with_other_unreadable_columns_can_be_released() {
 #[tokio::test]
 async fn invalid_stock_is_unchanged_and_the_error_names_the_product() {
     let unreadable = StoreError::Unreadable("product 1".to_owned());
-    let (config, asked) = server(&[HALF_A_UNIT]).await;
-    let error = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap_err();
-    assert_eq!(error, ReserveError::Store(unreadable.clone()));
-    assert_eq!(asked.load(Ordering::Relaxed), 1, "nothing was written");
     let (config, asked) = server(&[RESERVED, HALF_A_UNIT]).await;
     assert_eq!(Tables::new(&config, "shop-").release("key", now()).await.unwrap_err(), unreadable);
     assert_eq!(asked.load(Ordering::Relaxed), 2, "nothing was written");
@@ -158,25 +163,47 @@ const REFUSED: ScriptedResponse = (
 
 #[tokio::test]
 async fn conflict_is_retried() {
-    let (config, asked) = server(&[PRODUCT, CONFLICT, CONFLICT, (200, "{}")]).await;
-    let reservation = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap();
-    assert_eq!(reservation.updated_products[0].new_stock, 5);
-    assert_eq!(asked.load(Ordering::Relaxed), 4);
+    let (config, asked) = server(&[CONFLICT, CONFLICT, (200, "{}")]).await;
+    let lamps = wanted(&[line(1, "Lamp", 2)], 7);
+    assert_eq!(Tables::new(&config, "shop-").hold("key", &lamps, now()).await, Ok(lamps));
+    assert_eq!(asked.load(Ordering::Relaxed), 3);
 }
 
 #[tokio::test]
 async fn lasting_conflict_is_a_busy_table() {
-    let (config, asked) = server(&[PRODUCT, CONFLICT]).await;
-    let error = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap_err();
-    assert_eq!(error, ReserveError::Store(StoreError::Busy("TransactionConflict".to_owned())));
-    assert_eq!(asked.load(Ordering::Relaxed), 8);
+    let (config, asked) = server(&[CONFLICT]).await;
+    let error = Tables::new(&config, "shop-").hold("key", &wanted(&[line(1, "Lamp", 2)], 7), now()).await.unwrap_err();
+    assert_eq!(error, HoldError::Store(StoreError::Busy("TransactionConflict".to_owned())));
+    assert_eq!(asked.load(Ordering::Relaxed), 7);
 }
 
 #[tokio::test]
 async fn refused_condition_outranks_a_conflict_in_one_transaction() {
-    let (config, _) = server(&[PRODUCT, REFUSED]).await;
-    let error = Tables::new(&config, "shop-").reserve("key", &[line(1, "Lamp", 2)], now()).await.unwrap_err();
+    let (config, _) = server(&[REFUSED, (200, "{}")]).await;
+    let error = Tables::new(&config, "shop-").hold("key", &wanted(&[line(1, "Lamp", 2)], 7), now()).await.unwrap_err();
     assert_eq!(error.to_string(), "Insufficient stock for Lamp. Available: 1, Requested: 2");
+}
+
+/// Its own units are what the stock lacks: the answer of an earlier call was lost, or a duplicate was faster.
+#[tokio::test]
+async fn hold_that_stands_is_not_refused_for_lack_of_stock() {
+    let lamps = [line(1, "Lamp", 2)];
+    for (answers, stock) in [(&[REFUSED, RESERVED] as &'static [_], 7), (&[RESERVED], 1)] {
+        let (config, _) = server(answers).await;
+        let held = Tables::new(&config, "shop-").hold("key", &wanted(&lamps, stock), now()).await.unwrap();
+        assert_eq!(held.updated_products[0].previous_stock, 9);
+        let (config, _) = server(answers).await;
+        let error = Tables::new(&config, "shop-").hold("key", &wanted(&[line(1, "Lamp", 3)], stock), now()).await;
+        assert!(matches!(error, Err(HoldError::Store(StoreError::Unreadable(_)))), "that of another cart: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_plainly_sold_out_is_refused_without_a_write() {
+    let (config, asked) = server(&[(200, "{}")]).await;
+    let error = Tables::new(&config, "shop-").hold("key", &wanted(&[line(1, "Lamp", 2)], 1), now()).await.unwrap_err();
+    assert_eq!(error.to_string(), "Insufficient stock for Lamp. Available: 1, Requested: 2");
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "one read of the reservation");
 }
 
 #[tokio::test]
@@ -224,6 +251,35 @@ async fn errors_of_the_email_service_are_distinguished() {
 }
 
 #[tokio::test]
+async fn email_is_tried_once_though_the_configuration_has_retries() {
+    let email = Email { to: "test@example.com".parse().unwrap(), subject: "s".to_owned(), text: "t".to_owned() };
+    let (config, asked) = server(&[(503, "{}")]).await;
+    let retries = aws_config::retry::RetryConfig::standard().with_max_attempts(5);
+    let config = config.to_builder().retry_config(retries.with_initial_backoff(Duration::from_millis(1))).build();
+    let error = SesMailer::new(&config, "orders@example.com".parse().unwrap()).send(&email).await.unwrap_err();
+    assert_eq!(error, MailError::Unavailable("no code".to_owned()));
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+/// The configuration of the functions gives a try 3 s. An SES that answers later than that has sent the e-mail all the same.
+#[tokio::test]
+async fn slow_answer_of_the_email_service_is_waited_for() {
+    let email = Email { to: "test@example.com".parse().unwrap(), subject: "s".to_owned(), text: "t".to_owned() };
+    let (config, asked) = slow_server(Duration::from_millis(600), &[(200, r#"{"MessageId": "one"}"#)]).await;
+    let hasty = aws_config::timeout::TimeoutConfig::builder().operation_attempt_timeout(Duration::from_millis(200));
+    let config = config.to_builder().timeout_config(hasty.build()).build();
+    let sent = SesMailer::new(&config, "orders@example.com".parse().unwrap()).send(&email).await;
+    assert_eq!((sent, asked.load(Ordering::Relaxed)), (Ok("one".to_owned()), 1));
+}
+
+#[test]
+fn email_has_less_time_than_its_step() {
+    let workflow = checkout::workflow().unwrap();
+    let step = workflow.plan().step("send_confirmation").unwrap();
+    assert!(MAIL_TIMEOUT < Duration::from_secs(step.timeout_seconds.into()));
+}
+
+#[tokio::test]
 async fn unreachable_service_is_unavailable() {
     let (config, _) = server(&[(200, "{}")]).await;
     // A port without a listener.
@@ -234,4 +290,45 @@ async fn unreachable_service_is_unavailable() {
     assert_eq!(error, MailError::Unavailable("no connection".to_owned()));
     let error = Tables::new(&config, "shop-").products(&[ProductId(1)]).await.unwrap_err();
     assert_eq!(error, StoreError::Failed("no connection".to_owned()));
+}
+
+const BROKEN: ScriptedResponse = (500, r#"{"__type": "com.amazonaws.dynamodb.v20120810#InternalServerError"}"#);
+const THROTTLED: ScriptedResponse = (400, r#"{"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException"}"#);
+const DENIED: ScriptedResponse = (400, r#"{"__type": "com.amazon.coral.service#AccessDeniedException"}"#);
+
+/// The engine's table, where a call makes two attempts.
+async fn engine_table(answers: &'static [ScriptedResponse]) -> DynamoTable {
+    let (config, _) = server(answers).await;
+    let config = aws_sdk_dynamodb::config::Builder::from(&config)
+        .retry_config(aws_config::retry::RetryConfig::standard().with_max_attempts(2));
+    DynamoTable::new(aws_sdk_dynamodb::Client::from_conf(config.build()), "stepwell")
+}
+
+/// A write that is throttled at its second attempt may have been made by the first one. Whoever started a task by it must not
+/// be told that nothing was started.
+#[tokio::test]
+async fn kind_of_a_failed_write_covers_every_attempt() {
+    let id = TaskId::new();
+    let key = KeyRecord {
+        namespace: "shop".to_owned(),
+        key: "order-1".to_owned(),
+        task: id,
+        request_hash: "hash".to_owned(),
+        created_at: now(),
+        newer: None,
+    };
+    for (answers, kind) in [
+        (&[THROTTLED] as &'static [ScriptedResponse], FailureKind::Throttled),
+        (&[DENIED], FailureKind::Refused),
+        (&[THROTTLED, DENIED], FailureKind::Refused),
+        (&[BROKEN, THROTTLED], FailureKind::Unavailable),
+        (&[BROKEN, DENIED], FailureKind::Unavailable),
+    ] {
+        for transition in [task::reserve_key(&key), task::finish(id, now())] {
+            let Err(TableError::Call(error)) = engine_table(answers).await.apply(&transition).await else {
+                panic!("{answers:?}")
+            };
+            assert_eq!(error.kind, kind, "{} {answers:?}", transition.name);
+        }
+    }
 }

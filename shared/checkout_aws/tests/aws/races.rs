@@ -6,8 +6,8 @@ use crate::{
     shop::{DynamoShop, TestShop, line, now},
 };
 use checkout::{
-    CancelledOrder, CreateOrderError, GatewayError, OrderStatus, Orders, Release, ReserveError, Reversal, Stock,
-    StoreError, Storefront,
+    CancelledOrder, CreateOrderError, GatewayError, HoldError, OrderStatus, Orders, Release, Reversal, Stock,
+    StoreError, Storefront, TakeError,
 };
 use futures::future::{join, join_all};
 use std::future::Future;
@@ -98,8 +98,15 @@ async fn stock_is_exact_in_either_order() {
         let key = &format!("key {number}");
         // Half of the carts have no chair, among them those of the first two races.
         let lines = if number % 4 < 2 { &lines[..1] } else { lines };
-        let busy = |error: &ReserveError| matches!(error, ReserveError::Store(error) if is_busy(error));
-        let reserve = || persistently(|| shop.tables().reserve(key, lines, now()), busy);
+        let busy = |error: &HoldError| matches!(error, HoldError::Store(error) if is_busy(error));
+        let busy_take = |error: &TakeError| matches!(error, TakeError::Store(error) if is_busy(error));
+        // A hold is taken at once, unless it was refused.
+        let reserve = async || {
+            let held = persistently(|| shop.hold(key, lines), busy).await?;
+            let taken = persistently(|| shop.tables().take(key, now()), busy_take).await;
+            assert!(matches!(&taken, Ok(taken) if *taken == held) || taken == Err(TakeError::Void), "{key}: {taken:?}");
+            Ok(held)
+        };
         let release = || persistently(|| shop.tables().release(key, now()), is_busy);
         let reserves = join_all((0..TIMES).map(|_| reserve()));
         let releases = join_all((0..TIMES).map(|_| release()));
@@ -110,7 +117,7 @@ async fn stock_is_exact_in_either_order() {
         for reservation in reserves {
             match reservation {
                 Ok(reservation) => assert_eq!(reservation.total_items_reserved, first.total_items_released, "{key}"),
-                Err(ReserveError::Void | ReserveError::InsufficientStock(_)) => {}
+                Err(HoldError::Void | HoldError::InsufficientStock(_)) => {}
                 Err(error) => panic!("{key}: {error}"),
             }
         }

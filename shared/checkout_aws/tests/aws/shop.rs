@@ -5,7 +5,8 @@ use aws_sdk_dynamodb::{
     types::{AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
 };
 use checkout::{
-    Catalogue, Gateway, LineItem, Money, Orders, Product, ProductId, Stock, Storefront, testing::MemoryShop,
+    Catalogue, Gateway, HoldError, LineItem, Money, Orders, Product, ProductId, Reservation, Stock, Storefront,
+    testing::MemoryShop,
 };
 use checkout_aws::{GatewaySimulator, Tables};
 use std::collections::HashMap;
@@ -27,6 +28,14 @@ pub(crate) trait TestShop {
     fn gateway(&self) -> Self::Gateway;
     /// Checks the number of items of a table. The shop in memory has no tables and skips the check.
     async fn assert_count(&self, table: &str, count: i32);
+
+    /// Reads the stock and holds these lines by its figures, as `validate_cart` does.
+    async fn hold(&self, key: &str, lines: &[LineItem]) -> Result<Reservation, HoldError> {
+        let ids: Vec<ProductId> = lines.iter().map(|line| line.product_id).collect();
+        let products = self.tables().products(&ids).await?;
+        let stocks = products.into_iter().map(|(id, product)| (id, product.stock)).collect();
+        self.tables().hold(key, &Reservation::of(lines, &stocks), now()).await
+    }
 
     /// The stock of a product.
     async fn stock(&self, id: u32) -> u32 {
@@ -160,6 +169,11 @@ pub(crate) fn line(id: u32, name: &str, quantity: u32) -> LineItem {
     let price = Money::from_cents(4398);
     let line_total = price.times(quantity).unwrap();
     LineItem { product_id: ProductId(id), name: name.to_owned(), price, quantity, line_total }
+}
+
+/// The reservation that a caller asks for who has read this stock of every product.
+pub(crate) fn wanted(lines: &[LineItem], stock: u32) -> Reservation {
+    Reservation::of(lines, &lines.iter().map(|line| (line.product_id, stock)).collect())
 }
 
 /// A moment.

@@ -1,43 +1,53 @@
-use crate::shop::{DynamoShop, TestShop, line, now, on_every_shop};
+use crate::shop::{DynamoShop, TestShop, line, now, on_every_shop, wanted};
 use aws_sdk_dynamodb::types::AttributeValue;
-use checkout::{InsufficientStock, MAX_LINES, ReserveError, Stock};
+use checkout::{HoldError, InsufficientStock, MAX_LINES, Stock, TakeError};
 use futures::future::join_all;
 use std::time::Duration;
 
-fn lacks(name: &str, available: u32, requested: u32) -> ReserveError {
+fn lacks(name: &str, available: u32, requested: u32) -> HoldError {
     InsufficientStock { name: name.to_owned(), available, requested }.into()
 }
 
-async fn repeated_reservation_changes_nothing<S: TestShop>() {
+async fn repeated_hold_changes_nothing<S: TestShop>() {
     let shop = S::with(&[(1, "Lamp", 4398, 7, true), (2, "Chair", 1000, 3, true)]).await;
     let lines = [line(1, "Lamp", 5), line(2, "Chair", 3)];
-    let first = shop.tables().reserve("key", &lines, now()).await.unwrap();
+    let first = shop.hold("key", &lines).await.unwrap();
     assert_eq!(first.total_items_reserved, 8);
     let stocks = first.updated_products.iter().map(|product| (product.previous_stock, product.new_stock));
     assert_eq!(stocks.collect::<Vec<_>>(), [(7, 2), (3, 0)]);
-    // The stock is too small for a new reservation now, but the repeated one still succeeds.
+    // The stock is too small for a new hold now, but the repeated one still succeeds, also after it was taken, and
+    // whatever figures its caller has read.
     for _ in 0..3 {
-        assert_eq!(shop.tables().reserve("key", &lines, now()).await.as_ref(), Ok(&first));
+        assert_eq!(shop.hold("key", &lines).await.as_ref(), Ok(&first));
+        assert_eq!(shop.tables().hold("key", &wanted(&lines, 7), now()).await.as_ref(), Ok(&first));
+        assert_eq!(shop.tables().take("key", now()).await.as_ref(), Ok(&first));
     }
     assert_eq!((shop.stock(1).await, shop.stock(2).await), (2, 0));
 }
 
-async fn all_lines_are_reserved_or_none<S: TestShop>() {
+async fn all_lines_are_held_or_none<S: TestShop>() {
     let shop = S::with(&[(1, "Lamp", 4398, 7, true), (2, "Chair", 1000, 3, true)]).await;
     let too_many = [line(1, "Lamp", 5), line(2, "Chair", 4)];
-    assert_eq!(shop.tables().reserve("key", &too_many, now()).await, Err(lacks("Chair", 3, 4)));
-    assert_eq!(shop.tables().reserve("key", &[line(9, "Ghost", 1)], now()).await, Err(lacks("Ghost", 0, 1)));
+    assert_eq!(shop.hold("key", &too_many).await, Err(lacks("Chair", 3, 4)));
+    // The same where the figures that the caller has read are out of date.
+    assert_eq!(shop.tables().hold("key", &wanted(&too_many, 9), now()).await, Err(lacks("Chair", 3, 4)));
+    for stock in [0, 1] {
+        let ghost = wanted(&[line(9, "Ghost", 1)], stock);
+        assert_eq!(shop.tables().hold("key", &ghost, now()).await, Err(lacks("Ghost", 0, 1)));
+    }
     assert_eq!((shop.stock(1).await, shop.stock(2).await), (7, 3));
     shop.assert_count("reservations", 0).await;
-    // The key is unused, so a later attempt, such as after a delivery, can use it.
-    assert!(shop.tables().reserve("key", &[line(1, "Lamp", 5)], now()).await.is_ok());
+    // The key is unused, so a redrive after a delivery can use it.
+    assert!(shop.hold("key", &[line(1, "Lamp", 5)]).await.is_ok());
 }
 
 async fn last_units_go_to_as_many_carts_as_there_are_units<S: TestShop>() {
     let shop = S::with(&[(1, "Lamp", 4398, 10, true), (2, "Chair", 1000, 100, true)]).await;
     let lines = [line(1, "Lamp", 1), line(2, "Chair", 2)];
     let keys: Vec<String> = (0..30).map(|buyer| format!("buyer {buyer}")).collect();
-    let results = join_all(keys.iter().map(|key| shop.tables().reserve(key, &lines, now()))).await;
+    // They all see the full stock, so only the transactions decide.
+    let wanted = &wanted(&lines, 100);
+    let results = join_all(keys.iter().map(|key| shop.tables().hold(key, wanted, now()))).await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 10, "{results:?}");
     let refused = results.iter().filter_map(|result| result.as_ref().err());
     assert!(refused.into_iter().all(|error| *error == lacks("Lamp", 0, 1)));
@@ -45,12 +55,36 @@ async fn last_units_go_to_as_many_carts_as_there_are_units<S: TestShop>() {
     shop.assert_count("reservations", 10).await;
 }
 
-async fn twenty_concurrent_requests_of_one_key_reserve_once<S: TestShop>() {
+async fn twenty_concurrent_requests_of_one_key_hold_once<S: TestShop>() {
     let shop = S::with(&[(1, "Lamp", 4398, 50, true)]).await;
     let lines = [line(1, "Lamp", 3)];
-    let results = join_all((0..20).map(|_| shop.tables().reserve("key", &lines, now()))).await;
+    let results = join_all((0..20).map(|_| shop.hold("key", &lines))).await;
     assert!(results.iter().all(|result| result.is_ok()), "{results:?}");
     assert_eq!(shop.stock(1).await, 47);
+}
+
+async fn carts_with_lines_in_opposite_order_are_all_held<S: TestShop>() {
+    let shop = S::with(&[(1, "Lamp", 4398, 100, true), (2, "Chair", 1000, 100, true)]).await;
+    let (there, back) = ([line(1, "Lamp", 1), line(2, "Chair", 1)], [line(2, "Chair", 1), line(1, "Lamp", 1)]);
+    let keys: Vec<String> = (0..40).map(|buyer| format!("buyer {buyer}")).collect();
+    let carts = keys.iter().zip([&there, &back].into_iter().cycle());
+    let results = join_all(carts.clone().map(|(key, cart)| shop.hold(key, cart))).await;
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let names = results.into_iter().flatten().map(|held| held.updated_products[0].name.clone());
+    assert!(names.eq(carts.map(|(_, cart)| cart[0].name.clone())), "the answer keeps the order of the cart");
+    assert_eq!((shop.stock(1).await, shop.stock(2).await), (60, 60));
+}
+
+async fn only_what_is_held_can_be_taken<S: TestShop>() {
+    let shop = S::with(&[(1, "Lamp", 4398, 7, true)]).await;
+    assert_eq!(shop.tables().take("key", now()).await, Err(TakeError::NothingHeld));
+    shop.assert_count("reservations", 0).await;
+    let held = shop.hold("key", &[line(1, "Lamp", 5)]).await.unwrap();
+    let takes = join_all((0..20).map(|_| shop.tables().take("key", now()))).await;
+    assert!(takes.iter().all(|taken| taken.as_ref() == Ok(&held)), "{takes:?}");
+    assert_eq!(shop.tables().release("key", now()).await.unwrap().total_items_released, 5);
+    assert_eq!(shop.tables().take("key", now()).await, Err(TakeError::Void));
+    assert_eq!(shop.stock(1).await, 7);
 }
 
 async fn largest_cart_fits_into_a_transaction<S: TestShop>() {
@@ -58,16 +92,16 @@ async fn largest_cart_fits_into_a_transaction<S: TestShop>() {
     let products: Vec<_> = (1..=count).map(|id| (id, "Lamp", 4398, 1000, true)).collect();
     let shop = S::with(&products).await;
     let lines: Vec<_> = (1..=count).map(|id| line(id, "Lamp", 1000)).collect();
-    let reservation = shop.tables().reserve("key", &lines, now()).await.unwrap();
+    let reservation = shop.hold("key", &lines).await.unwrap();
     assert_eq!(reservation.total_items_reserved, count * 1000);
     assert_eq!((shop.stock(1).await, shop.stock(count).await), (0, 0));
 }
 
 async fn repeated_release_puts_units_back_once<S: TestShop>() {
     let shop = S::with(&[(1, "Lamp", 4398, 7, true), (2, "Chair", 1000, 3, false)]).await;
-    shop.tables().reserve("key", &[line(1, "Lamp", 5), line(2, "Chair", 3)], now()).await.unwrap();
+    shop.hold("key", &[line(1, "Lamp", 5), line(2, "Chair", 3)]).await.unwrap();
     // Another cart takes units in between.
-    shop.tables().reserve("another", &[line(1, "Lamp", 1)], now()).await.unwrap();
+    shop.hold("another", &[line(1, "Lamp", 1)]).await.unwrap();
 
     let releases = join_all((0..20).map(|_| shop.tables().release("key", now()))).await;
     let first = releases[0].clone().unwrap();
@@ -82,12 +116,13 @@ async fn repeated_release_puts_units_back_once<S: TestShop>() {
 
     let again = shop.tables().release("key", now() + Duration::from_secs(60)).await;
     assert_eq!(again, Ok(first), "a repeated release keeps its time");
-    let refused = shop.tables().reserve("key", &[line(1, "Lamp", 5), line(2, "Chair", 3)], now()).await;
-    assert_eq!(refused, Err(ReserveError::Void), "a void key returns no reservation");
+    let refused = shop.hold("key", &[line(1, "Lamp", 5), line(2, "Chair", 3)]).await;
+    assert_eq!(refused, Err(HoldError::Void), "a void key returns no reservation");
+    assert_eq!(shop.tables().take("key", now()).await, Err(TakeError::Void));
     assert_eq!((shop.stock(1).await, shop.stock(2).await), (6, 3));
 }
 
-async fn reservation_after_its_release_is_refused<S: TestShop>() {
+async fn hold_after_its_release_is_refused<S: TestShop>() {
     let shop = S::with(&[(1, "Lamp", 4398, 7, true)]).await;
     let releases = join_all((0..20).map(|_| shop.tables().release("key", now()))).await;
     let first = releases[0].clone().unwrap();
@@ -95,12 +130,12 @@ async fn reservation_after_its_release_is_refused<S: TestShop>() {
     assert_eq!((first.released_products.len(), first.total_items_released, first.released_at), (0, 0, now()));
     // The answer is the same with too little stock: the key is void.
     for quantity in [5, 8] {
-        let refused = shop.tables().reserve("key", &[line(1, "Lamp", quantity)], now()).await;
-        assert_eq!(refused, Err(ReserveError::Void));
+        let refused = shop.hold("key", &[line(1, "Lamp", quantity)]).await;
+        assert_eq!(refused, Err(HoldError::Void));
     }
     assert_eq!(shop.tables().release("key", now()).await, Ok(first));
     assert_eq!(shop.stock(1).await, 7);
-    assert!(shop.tables().reserve("another", &[line(1, "Lamp", 5)], now()).await.is_ok());
+    assert!(shop.hold("another", &[line(1, "Lamp", 5)]).await.is_ok());
 }
 
 async fn largest_cart_is_released_in_one_transaction<S: TestShop>() {
@@ -108,29 +143,58 @@ async fn largest_cart_is_released_in_one_transaction<S: TestShop>() {
     let products: Vec<_> = (1..=count).map(|id| (id, "Lamp", 4398, 1000, true)).collect();
     let shop = S::with(&products).await;
     let lines: Vec<_> = (1..=count).map(|id| line(id, "Lamp", 1000)).collect();
-    shop.tables().reserve("key", &lines, now()).await.unwrap();
+    shop.hold("key", &lines).await.unwrap();
     assert_eq!(shop.tables().release("key", now()).await.unwrap().total_items_released, count * 1000);
     assert_eq!((shop.stock(1).await, shop.stock(count).await), (1000, 1000));
 }
 
 #[tokio::test]
-async fn deleted_product_does_not_block_the_release_of_the_others() {
+async fn deleted_product_is_named_and_does_not_block_the_release_of_the_others() {
     let shop = DynamoShop::with(&[(1, "Lamp", 4398, 7, true), (2, "Chair", 1000, 3, true)]).await;
-    shop.tables().reserve("key", &[line(1, "Lamp", 5), line(2, "Chair", 3)], now()).await.unwrap();
+    shop.hold("key", &[line(1, "Lamp", 5), line(2, "Chair", 3)]).await.unwrap();
     let delete = shop.client.delete_item().table_name(shop.name("products"));
     delete.key("id", AttributeValue::N("2".to_owned())).send().await.unwrap();
-    assert_eq!(shop.tables().release("key", now()).await.unwrap().total_items_released, 5);
+    let release = shop.tables().release("key", now()).await.unwrap();
+    assert_eq!(release.total_items_released, 5);
+    let unreleased = release.unreleased_products.iter().map(|line| (line.product_id.0, line.quantity));
+    assert_eq!(unreleased.collect::<Vec<_>>(), [(2, 3)]);
+    assert_eq!(shop.tables().release("key", now()).await, Ok(release), "a repeated release names it, too");
     assert_eq!(shop.stock(1).await, 7);
     assert_eq!(shop.count("products").await, 1, "the deleted product was not recreated");
 }
 
+/// Older versions wrote a reservation without a state, when they took its units.
+#[tokio::test]
+async fn reservation_without_a_state_is_taken_and_can_be_released() {
+    let shop = DynamoShop::with(&[(1, "Lamp", 4398, 7, true)]).await;
+    shop.hold("key", &[line(1, "Lamp", 5)]).await.unwrap();
+    let remove = shop.client.update_item().table_name(shop.name("reservations"));
+    let remove = remove.key("id", AttributeValue::S("key".to_owned())).update_expression("REMOVE #state");
+    remove.expression_attribute_names("#state", "state").send().await.unwrap();
+    assert_eq!(shop.tables().take("key", now()).await.unwrap().total_items_reserved, 5);
+    assert_eq!(shop.tables().release("key", now()).await.unwrap().total_items_released, 5);
+    assert_eq!(shop.stock(1).await, 7);
+}
+
+#[tokio::test]
+async fn item_says_whether_its_units_are_held_or_taken() {
+    let shop = DynamoShop::with(&[(1, "Lamp", 4398, 7, true)]).await;
+    shop.hold("key", &[line(1, "Lamp", 5)]).await.unwrap();
+    let state = async || shop.items("reservations").await[0]["state"].as_s().unwrap().clone();
+    assert_eq!(state().await, "held");
+    shop.tables().take("key", now()).await.unwrap();
+    assert_eq!(state().await, "taken");
+}
+
 on_every_shop! {
-    repeated_reservation_changes_nothing,
-    all_lines_are_reserved_or_none,
+    repeated_hold_changes_nothing,
+    all_lines_are_held_or_none,
     last_units_go_to_as_many_carts_as_there_are_units,
-    twenty_concurrent_requests_of_one_key_reserve_once,
+    twenty_concurrent_requests_of_one_key_hold_once,
+    carts_with_lines_in_opposite_order_are_all_held,
+    only_what_is_held_can_be_taken,
     largest_cart_fits_into_a_transaction,
     repeated_release_puts_units_back_once,
-    reservation_after_its_release_is_refused,
+    hold_after_its_release_is_refused,
     largest_cart_is_released_in_one_transaction,
 }

@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn unreadable_fields_of_a_newer_task_have_the_values_of_a_new_task() {
-        let new = json!({"v": 3, "needs": 2, "priority": 9});
+        let new = json!({"v": 4, "needs": 3, "priority": 9});
         let read = |more: Value| {
             let mut all = new.clone();
             all.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
@@ -369,7 +369,7 @@ mod tests {
         };
         let known = read(json!({"status": "error", "finished_at": 7, "failed_steps": ["s0"]}));
         let newer = known.newer.clone().unwrap();
-        assert_eq!((newer.partition, newer.v, newer.needs), (format!("TASK#{}", known.id), 3, 2));
+        assert_eq!((newer.partition, newer.v, newer.needs), (format!("TASK#{}", known.id), 4, 3));
         assert_eq!((known.state, known.plan.steps().len()), (TaskState::Failed, 1));
         let suspended = read(json!({"status": "suspended", "failed_steps": ["s0"], "finished_at": "never"}));
         assert!(suspended.newer.is_some());
@@ -389,9 +389,9 @@ mod tests {
     #[test]
     fn unreadable_fields_of_a_newer_step_have_the_values_of_an_untouched_step() {
         let id = TaskId::new();
-        let newer = step_item(&json!({"v": 2, "needs": 2, "state": "suspended", "attempts": "many"}));
+        let newer = step_item(&json!({"v": 3, "needs": 3, "state": "suspended", "attempts": "many"}));
         let step = StepRecord::from_item(id, "s0", newer).unwrap();
-        assert_eq!(step.newer.as_ref().map(|newer| newer.needs), Some(2));
+        assert_eq!(step.newer.as_ref().map(|newer| newer.needs), Some(3));
         assert_eq!((step.state, step.attempt, step.attempts.len()), (StepState::Pending, 2, 0));
         assert_eq!(step.error.unwrap().code, "NO");
         assert!(StepRecord::from_item(id, "s0", step_item(&json!({"state": "suspended"}))).is_err());

@@ -26,6 +26,18 @@ pub struct CodeEntry {
     pub meaning: &'static str,
     /// What to do, in sentences.
     pub remedy: &'static str,
+    /// What a customer reads, if the code concerns them.
+    pub customer: Option<CustomerText>,
+}
+
+/// What a customer reads of an error. The author of a step writes it for customers; the message of the error itself is for
+/// engineers, and no customer sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CustomerText {
+    /// What has happened and what they can do, in sentences.
+    pub text: &'static str,
+    /// Whether they are offered a retry.
+    pub retry: bool,
 }
 
 /// Whether another attempt may help after an error code.
@@ -40,7 +52,8 @@ pub enum CodeKind {
 }
 
 /// Makes an enum of a list of error codes. The variant's documentation is the code's meaning. After the variant come the
-/// code, its kind (`Retryable`, `Permanent` or `NoAttempt`), who reports it, and the remedy.
+/// code, its kind (`Retryable`, `Permanent` or `NoAttempt`), who reports it, and the remedy. A [`CustomerText`] may follow;
+/// with `no_retry` the customer is offered no retry.
 ///
 /// ```
 /// stepwell::error_codes! {
@@ -48,6 +61,9 @@ pub enum CodeKind {
 ///     pub enum WrapCode {
 ///         /// The workshop has too much to do.
 ///         WorkshopBusy = "WORKSHOP_BUSY", Retryable, by "wrap_gift", "Nothing: the step is retried.";
+///         /// The gift cannot be wrapped.
+///         NotWrappable = "NOT_WRAPPABLE", Permanent, by "wrap_gift", "Send it as it is, and resolve the step.",
+///             customer "We cannot wrap this gift." no_retry;
 ///     }
 /// }
 ///
@@ -57,10 +73,14 @@ pub enum CodeKind {
 /// ```
 #[macro_export]
 macro_rules! error_codes {
+    (@customer) => { None };
+    (@customer $text:literal) => { Some($crate::core::codes::CustomerText { text: $text, retry: true }) };
+    (@customer $text:literal no_retry) => { Some($crate::core::codes::CustomerText { text: $text, retry: false }) };
     (
         $(#[$attribute:meta])*
         $visibility:vis enum $list:ident {
-            $($(#[doc = $meaning:literal])+ $variant:ident = $code:literal, $kind:ident, by $by:literal, $remedy:literal;)+
+            $($(#[doc = $meaning:literal])+ $variant:ident = $code:literal, $kind:ident, by $by:literal, $remedy:literal
+                $(, customer $text:literal $($no_retry:ident)?)?;)+
         }
     ) => {
         $(#[$attribute])*
@@ -89,6 +109,7 @@ macro_rules! error_codes {
                         reported_by: $by,
                         meaning: concat!($($meaning),+),
                         remedy: $remedy,
+                        customer: $crate::error_codes!(@customer $($text $($no_retry)?)?),
                     },)+
                 }
             }
@@ -136,6 +157,10 @@ error_codes! {
         ResultTooLarge = "RESULT_TOO_LARGE", Permanent, by "the worker",
             "Store the data elsewhere, and return a reference to it as the result. The step has had its effect, so it \
              has to be idempotent: deploy, then redrive the task.";
+        /// A task was started, and a message to one of its first steps could not be sent. The watchdog sends it a minute
+        /// later. Whoever started the task was told that it runs.
+        StartNotSent = "START_NOT_SENT", NoAttempt, by "whoever starts a task, in its log",
+            "Nothing for a single task. If many have it, look for throttling or missing permissions of the queues.";
         /// The handler took longer than its timeout, or than the rest of the function's invocation. It is not known
         /// whether it had its effect. The next attempt has the same idempotency key.
         Timeout = "TIMEOUT", Retryable, by "the worker",

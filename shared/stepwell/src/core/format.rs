@@ -21,14 +21,15 @@ use super::{
 };
 use serde_json::Value;
 
-/// The version that this engine writes: `v` of its new items.
+/// The format of an item that has nothing of a later one: `v` and `needs` of most new items.
 pub const WRITES: i64 = 1;
 
-/// The oldest reader that may act on the items of this engine: `needs` of its new items.
-pub const NEEDS: i64 = 1;
+/// The format of a task whose plan has an optional step: `v` and `needs` of its item. A version that does not know such steps
+/// would fail and compensate the task because of one.
+pub const OPTIONAL_STEPS: i64 = 2;
 
 /// The newest format that this engine may act on.
-pub const READS: i64 = 1;
+pub const READS: i64 = OPTIONAL_STEPS;
 
 /// The error code of an item that needs a newer reader, in the log and the operators' API. The template's alarm searches for
 /// it.
@@ -130,8 +131,9 @@ mod tests {
     #[test_case(json!({}), None; "an item of the first version")]
     #[test_case(json!({"v": 1, "needs": 1}), None; "an item with the default versions")]
     #[test_case(json!({"v": 7, "needs": 1}), None; "a newer item that an old reader may act on")]
-    #[test_case(json!({"v": 2, "needs": 2}), Some((2, 2)); "a newer item")]
-    #[test_case(json!({"needs": 2}), Some((1, 2)); "a newer item without the version of its writer")]
+    #[test_case(json!({"v": 2, "needs": 2}), None; "a task with an optional step")]
+    #[test_case(json!({"v": 3, "needs": 3}), Some((3, 3)); "a newer item")]
+    #[test_case(json!({"needs": 3}), Some((1, 3)); "a newer item without the version of its writer")]
     #[test_case(json!({"v": 2, "needs": "two"}), Some((2, i64::MAX)); "needs is not a number")]
     fn item_is_newer_if_and_only_if_its_guard_refuses_it(item: Value, newer: Option<(i64, i64)>) {
         let item = item.as_object().unwrap();

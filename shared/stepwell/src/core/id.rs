@@ -1,5 +1,6 @@
 //! Task ids and idempotency keys.
 
+use crate::core::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 use uuid::Uuid;
@@ -18,6 +19,13 @@ impl TaskId {
     /// The 128 bits. The last 62 of them are random.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
+    }
+
+    /// The time at which the id was made, by the clock of its maker; `None` if it is not a UUID of version 7.
+    pub fn made_at(&self) -> Option<Timestamp> {
+        let (seconds, nanos) = self.0.get_timestamp().filter(|_| self.0.get_version_num() == 7)?.to_unix();
+        let millis = i64::try_from(seconds).ok()?.checked_mul(1_000)?.checked_add(i64::from(nanos / 1_000_000))?;
+        Some(Timestamp::from_millis(millis))
     }
 }
 

@@ -24,7 +24,8 @@ pub const FIRST_INSPECTION_AFTER: std::time::Duration = std::time::Duration::fro
 pub enum IndexPartition {
     /// Running tasks.
     Pending,
-    /// Compensating tasks, and failed tasks that the engine may still act on.
+    /// Compensating tasks, failed tasks that the engine may still act on, and completed tasks whose optional steps were
+    /// redriven.
     Compensating,
     /// Completed tasks.
     Complete,
@@ -63,7 +64,7 @@ impl IndexPartition {
     pub const fn of(status: TaskStatus) -> &'static [Self] {
         match status {
             TaskStatus::Pending | TaskStatus::InProgress => &[Self::Pending],
-            TaskStatus::Complete => &[Self::Complete],
+            TaskStatus::Complete => &[Self::Complete, Self::Compensating],
             TaskStatus::Error | TaskStatus::Compensated(End::Error) => &[Self::Error, Self::Compensating],
             TaskStatus::Compensating => &[Self::Compensating],
             TaskStatus::Cancelled | TaskStatus::Compensated(End::Cancelled) => &[Self::Cancelled],

@@ -80,15 +80,22 @@ impl Findings<'_> {
             NextAction::Run(compensation) => self.step(compensation),
             // In a failed task, branches that do not depend on a failed step go on.
             NextAction::Nothing if snapshot.task.state.lets_steps_run() => self.steps(),
+            // The optional steps of a completed task that were redriven. The task waits for none of its steps.
+            NextAction::Nothing if snapshot.task.state == TaskState::Completed => self.ready_steps(),
             NextAction::Nothing => {}
         }
     }
 
-    fn steps(&mut self) {
+    fn ready_steps(&mut self) {
         let snapshot = self.snapshot;
         let plans = snapshot.task.plan.steps().iter();
         plans.zip(&snapshot.steps).filter(|(plan, _)| snapshot.is_ready(plan)).for_each(|(_, step)| self.step(step));
-        if snapshot.steps.iter().all(|step| step.state.is_done()) {
+    }
+
+    fn steps(&mut self) {
+        let snapshot = self.snapshot;
+        self.ready_steps();
+        if snapshot.steps.iter().all(|step| snapshot.is_settled(step)) {
             let names: Vec<String> = snapshot.task.plan.leaves().map(|step| step.name.clone()).collect();
             names.iter().for_each(|name| self.expect(name, snapshot.last_event()));
         }
@@ -135,7 +142,7 @@ mod tests {
     use super::*;
     use crate::{
         core::state::End,
-        testing::fixtures::{at, compensation, snapshot},
+        testing::fixtures::{at, compensation, snapshot, with_optional},
     };
     use proptest::prelude::*;
 
@@ -199,6 +206,30 @@ mod tests {
         assert_eq!(sent(&inspect(&snapshot, at(8 + MINUTE))), ["s1", "s2"]);
         snapshot.task.state = TaskState::Completed;
         assert_eq!(inspect(&snapshot, at(8 + MINUTE)), Inspection { send: Vec::new(), recover: false, next: None });
+    }
+
+    #[test]
+    fn leaves_get_messages_also_if_an_optional_one_has_failed() {
+        let mut snapshot = with_optional(snapshot(&[&[], &[0], &[0]], &[]), &["s1"]);
+        done(&mut snapshot.steps[0], 5);
+        done(&mut snapshot.steps[2], 7);
+        snapshot.steps[1].state = StepState::Error;
+        assert_eq!(sent(&inspect(&snapshot, at(7 + MINUTE))), ["s1", "s2"]);
+    }
+
+    #[test]
+    fn completed_task_is_inspected_while_its_redriven_optional_step_is_open() {
+        let mut snapshot = with_optional(snapshot(&[&[], &[0], &[0]], &[]), &["s1"]);
+        snapshot.steps.iter_mut().for_each(|step| done(step, 5));
+        snapshot.task.state = TaskState::Completed;
+        snapshot.steps[1].state = StepState::Pending;
+        assert_eq!(sent(&inspect(&snapshot, at(5 + MINUTE))), ["s1"]);
+        snapshot.steps[1].state = StepState::Retrying;
+        snapshot.steps[1].next_retry_at = Some(at(300));
+        let waiting = inspect(&snapshot, at(10));
+        assert_eq!((sent(&waiting), waiting.next), (vec![], Some(at(300 + MINUTE))));
+        snapshot.steps[1].state = StepState::Error;
+        assert_eq!(inspect(&snapshot, at(10 * MINUTE)).next, None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Conditions and changes that several transitions share.
 
 use super::{
-    format::{NEEDS, WRITES, v1},
+    format::{WRITES, v1},
     item::{attribute, stored},
     record::{AttemptRecord, Outcome, STEP_RETENTION, StepRecord},
     transition::{Change, Condition},
@@ -25,16 +25,16 @@ pub(super) fn stands_in(state: StepState, attempt: u32) -> Condition {
     is_state(state).and(Condition::Is(attribute::ATTEMPT, attempt.into()))
 }
 
-/// The format attributes of a new item. An item that has them keeps them.
-pub(super) fn stamp() -> impl Iterator<Item = Change> {
-    let format = [(attribute::V, WRITES, v1::V), (attribute::NEEDS, NEEDS, v1::NEEDS)];
-    let said = format.into_iter().filter(|(_, value, silence)| value != silence);
-    said.map(|(name, value, _)| Change::SetIfAbsent(name, value.into()))
+/// The format attributes of a new item of this format. An item that has them keeps them.
+pub(super) fn stamp(format: i64) -> impl Iterator<Item = Change> {
+    let silent = [(attribute::V, v1::V), (attribute::NEEDS, v1::NEEDS)];
+    let said = silent.into_iter().filter(move |(_, silence)| *silence != format);
+    said.map(move |(name, _)| Change::SetIfAbsent(name, format.into()))
 }
 
 /// The attributes of a new step's item, whichever write creates it: its format, and its expiry.
 pub(super) fn made(now: Timestamp) -> impl Iterator<Item = Change> {
-    stamp().chain([Change::SetIfAbsent(attribute::EXPIRES_AT, (now + STEP_RETENTION).as_seconds().into())])
+    stamp(WRITES).chain([Change::SetIfAbsent(attribute::EXPIRES_AT, (now + STEP_RETENTION).as_seconds().into())])
 }
 
 /// Appends a lost attempt to the audit trail.

@@ -79,9 +79,9 @@ pub struct TaskRecord {
     pub created_at: Timestamp,
     /// The time at which the task last ended or failed.
     pub finished_at: Option<Timestamp>,
-    /// The steps and compensations that failed for good and have been neither redriven nor resolved.
+    /// The steps and compensations that failed for good and have been neither redriven nor resolved, optional steps included.
     pub failed_steps: BTreeSet<String>,
-    /// The leaves that are done. It is kept only for plans with several leaves.
+    /// The leaves that are done, or optional and failed. It is kept only for plans with several leaves.
     pub done_deps: BTreeSet<String>,
     /// The compensations to run, in order. It is written when nothing is in flight any more.
     pub compensations: Option<Vec<String>>,
@@ -128,11 +128,16 @@ impl TaskRecord {
         self.actions.iter().map(Action::bytes).sum::<usize>() <= MAX_ACTIONS_BYTES
     }
 
+    /// The failed steps that are not optional. As long as there is one, the task has failed.
+    pub(crate) fn failed_required_steps(&self) -> impl Iterator<Item = &String> {
+        self.failed_steps.iter().filter(|step| !self.plan.is_optional(step))
+    }
+
     /// The steps that have to be done before this step or compensation may run; `None` if the task's state does not let it
-    /// run at all.
+    /// run at all. An optional step may also run in a completed task: it is only waiting there after a redrive.
     pub fn waits_for<'a>(&'a self, step: &'a StepPlan) -> Option<Vec<&'a str>> {
         if step.compensates.is_none() {
-            let open = self.state.lets_steps_run();
+            let open = self.state.lets_steps_run() || (step.optional && self.state == TaskState::Completed);
             return open.then(|| step.depends_on.iter().map(String::as_str).collect());
         }
         let order = self.compensations.as_ref().filter(|_| self.state.is_compensating())?;

@@ -42,6 +42,9 @@ pub const COMPENSATION_FAILED: &str = "compensation failed";
 /// The log message for a compensation that failed for good, at each later inspection by the watchdog.
 pub const COMPENSATION_WAITS: &str = "a failed compensation waits for a person";
 
+/// The log message for an optional step that failed for good. The template's alarm searches for it.
+pub const OPTIONAL_STEP_FAILED: &str = "optional step failed";
+
 /// The next action for a failed or compensating task.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NextAction<'a> {
@@ -72,7 +75,7 @@ pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
         TaskState::Failed => {
             match redrive_at(snapshot) {
                 Some(at) if at > now => return NextAction::Wait(at),
-                Some(_) => return NextAction::Redrive(snapshot.failed_steps()),
+                Some(_) => return NextAction::Redrive(snapshot.failed_required_steps()),
                 None => {}
             }
             match begins_at(snapshot) {
@@ -109,9 +112,9 @@ pub fn redrive_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
         let last = step.attempts.last().map(|attempt| attempt.outcome);
         matches!(last, Some(Outcome::RetryableError | Outcome::Lost))
     };
-    let failed = snapshot.failed_steps();
+    let failed = snapshot.failed_required_steps();
     let fits = snapshot.full_trail(&failed).is_none();
-    let all = failed.len() == task.failed_steps.len() && failed.into_iter().all(may_pass);
+    let all = failed.len() == task.failed_required_steps().count() && failed.into_iter().all(may_pass);
     task.finished_at.filter(|_| all && fits).map(|failed_at| failed_at + wait)
 }
 
@@ -167,7 +170,7 @@ mod tests {
     use super::*;
     use crate::{
         core::{plan::Compensate, record::AttemptRecord},
-        testing::fixtures::{at, compensation, snapshot},
+        testing::fixtures::{at, compensation, snapshot, with_optional},
     };
     use proptest::prelude::*;
 
@@ -262,6 +265,19 @@ mod tests {
                 "{outcome:?}"
             );
         }
+    }
+
+    #[test]
+    fn optional_step_that_failed_neither_causes_nor_forbids_a_redrive() {
+        let mut snapshot = with_optional(failed(Outcome::RetryableError), &["s2"]);
+        assert_eq!(redrive_at(&snapshot), Some(at(70)));
+        (snapshot.steps[2].state, snapshot.steps[2].attempt) = (StepState::Error, 1);
+        snapshot.task.failed_steps.insert("s2".to_owned());
+        let names = |steps: Vec<&StepRecord>| steps.iter().map(|step| step.name.clone()).collect::<Vec<_>>();
+        let NextAction::Redrive(steps) = next_action(&snapshot, at(70)) else { panic!("it is due") };
+        assert_eq!(names(steps), ["s0"]);
+        snapshot.task.state = TaskState::Completed;
+        assert_eq!(next_action(&snapshot, at(99)), NextAction::Nothing);
     }
 
     #[test]

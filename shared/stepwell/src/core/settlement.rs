@@ -10,12 +10,12 @@ use super::{
     record::{StepRecord, TaskRecord},
     step::record_join_arrival,
     task::{self, record_leaf_arrival},
-    transition::{Applied, Transition},
+    transition::{Applied, Event, Transition},
 };
 use crate::core::{
     id::TaskId,
     plan::StepPlan,
-    state::{StepState, TaskState},
+    state::{StepState, TaskEvent, TaskState},
     timestamp::Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,7 +71,8 @@ pub struct Consequence {
     pub due: Due,
 }
 
-/// The arrival of a done dependency at a join. The task is the join of its leaves.
+/// The arrival of a done dependency at a join. The task is the join of its leaves. There an optional leaf arrives also when it
+/// has failed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arrival {
     /// Records the arrival. The answer has all arrivals so far.
@@ -117,6 +118,12 @@ impl Settlement {
     /// The consequences of a transition that was written before.
     pub fn without_transition(then: Vec<Consequence>) -> Self {
         Self { transition: None, then, delivery: None }
+    }
+
+    /// Whether its transition fails an optional step.
+    pub(crate) fn is_warning(&self) -> bool {
+        let mut events = self.transition.iter().flat_map(|transition| &transition.writes).map(|write| write.event);
+        events.any(|event| event == Some(Event::Task(TaskEvent::Warn)))
     }
 
     /// Adds consequences.
@@ -259,8 +266,18 @@ fn finish(task: &TaskRecord, leaf: &str) -> Option<Consequence> {
     Some(Consequence { join, due: Due::Finish })
 }
 
-/// The consequences of the end of a step in flight, except for its completion: compensation may have waited for it.
-pub fn after_failure(task: &TaskRecord) -> Vec<Consequence> {
+/// The consequences of the failure of a step.
+pub fn after_failure(task: &TaskRecord, step: &str) -> Vec<Consequence> {
+    arrival_of_failed(task, step).into_iter().chain(after_closing(task)).collect()
+}
+
+/// The arrival of a failed step at the end of its task, if the step is optional: the task completes without it.
+pub fn arrival_of_failed(task: &TaskRecord, step: &str) -> Option<Consequence> {
+    task.plan.is_optional(step).then(|| finish(task, step)).flatten()
+}
+
+/// The consequences of the end of a step in flight that neither completed nor failed: compensation may have waited for it.
+pub fn after_closing(task: &TaskRecord) -> Vec<Consequence> {
     let any = !task.plan.compensations().is_empty();
     any.then(|| Due::AdvanceCompensation.into()).into_iter().collect()
 }
@@ -278,7 +295,7 @@ mod tests {
         ports::TableError,
         testing::{
             MemoryStore,
-            fixtures::{at, compensation, snapshot},
+            fixtures::{at, compensation, snapshot, with_optional},
         },
     };
 
@@ -430,8 +447,19 @@ mod tests {
 
     #[test]
     fn failure_has_no_consequence_without_compensations() {
-        assert_eq!(described(after_failure(&snapshot(&[&[]], &[0]).task)), [due("compensation", None)]);
-        assert_eq!(described(after_failure(&snapshot(&[&[]], &[]).task)), []);
+        assert_eq!(described(after_failure(&snapshot(&[&[]], &[0]).task, "s0")), [due("compensation", None)]);
+        assert_eq!(described(after_failure(&snapshot(&[&[]], &[]).task, "s0")), []);
+    }
+
+    #[test]
+    fn failed_optional_step_arrives_at_the_end_of_its_task() {
+        let chain = with_optional(snapshot(&[&[], &[0]], &[0]), &["s1"]).task;
+        assert_eq!(described(after_failure(&chain, "s1")), [due("the end", None), due("compensation", None)]);
+        assert_eq!(described(after_failure(&chain, "s0")), [due("compensation", None)]);
+        let fork = with_optional(snapshot(&[&[], &[0], &[0]], &[]), &["s1"]).task;
+        assert_eq!(described(after_failure(&fork, "s1")), [due("the end", Some(&["s1", "s2"]))]);
+        let completed = TaskRecord { state: TaskState::Completed, ..fork };
+        assert_eq!(described(after_failure(&completed, "s1")), []);
     }
 
     /// A transaction over a store, and what it has sent and ended.

@@ -8,7 +8,7 @@ use crate::core::{
     item::{Item, Key},
     message::{Message, Outgoing},
     plan::StepPlan,
-    record::{StepRecord, TaskRecord},
+    record::{Failure, StepRecord, TaskRecord},
     state::{StepState, TaskState, TaskStatus},
     timestamp::Timestamp,
 };
@@ -66,10 +66,19 @@ pub struct TaskSnapshot {
     pub compensations: Vec<StepRecord>,
 }
 
+/// A warning: an optional step failed for good, and its task went on without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Warning<'a> {
+    /// The step.
+    pub step: &'a str,
+    /// Its error.
+    pub error: Option<&'a Failure>,
+}
+
 /// The progress of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// The number of steps that are done.
+    /// The number of steps that the task does not wait for any more: done, or optional and failed.
     pub completed: usize,
     /// The number of all steps.
     pub total: usize,
@@ -128,20 +137,47 @@ impl TaskSnapshot {
         Some(waits_for)
     }
 
-    /// The first step in the plan's order that is not done. With parallel branches there can be others.
-    pub fn current_step(&self) -> Option<&StepRecord> {
-        self.steps.iter().find(|step| !step.state.is_done())
+    /// Whether the task does not wait for this step any more: the step is done, or it is optional and has failed or the task
+    /// is completed.
+    pub(crate) fn is_settled(&self, step: &StepRecord) -> bool {
+        let passed = || step.state == StepState::Error || self.task.state == TaskState::Completed;
+        step.state.is_done() || (self.task.plan.is_optional(&step.name) && passed())
     }
 
-    /// The steps that failed for good, in the plan's order.
+    /// The first step in the plan's order that the task waits for. With parallel branches there can be others.
+    pub fn current_step(&self) -> Option<&StepRecord> {
+        self.steps.iter().find(|step| !self.is_settled(step))
+    }
+
+    /// The steps that failed for good, in the plan's order, optional ones included.
     pub fn failed_steps(&self) -> Vec<&StepRecord> {
         self.steps.iter().filter(|step| step.state == StepState::Error).collect()
     }
 
-    /// The steps that a redrive of this task concerns: the failed steps or, in a compensating task, the failed compensation.
+    /// The failed steps that are not optional, in the plan's order.
+    pub fn failed_required_steps(&self) -> Vec<&StepRecord> {
+        let mut failed = self.failed_steps();
+        failed.retain(|step| !self.task.plan.is_optional(&step.name));
+        failed
+    }
+
+    /// A warning for each optional step that failed for good, in the plan's order.
+    pub fn warnings(&self) -> Vec<Warning<'_>> {
+        let mut failed = self.failed_steps();
+        failed.retain(|step| self.task.plan.is_optional(&step.name));
+        failed.into_iter().map(|step| Warning { step: &step.name, error: step.error.as_ref() }).collect()
+    }
+
+    /// The steps that a redrive of this task concerns: the failed steps, in a completed task the failed optional steps, in a
+    /// compensating task the failed compensation.
     pub fn to_redrive(&self) -> Vec<&StepRecord> {
-        let steps = if self.task.state.is_compensating() { &self.compensations } else { &self.steps };
-        steps.iter().filter(|step| self.task.failed_steps.contains(&step.name)).collect()
+        let (steps, optional) = match self.task.state {
+            TaskState::Compensating(_) => (&self.compensations, false),
+            state => (&self.steps, state == TaskState::Completed),
+        };
+        let concerned = |step: &&StepRecord| self.task.plan.is_optional(&step.name) == optional;
+        let failed = steps.iter().filter(|step| self.task.failed_steps.contains(&step.name));
+        failed.filter(concerned).collect()
     }
 
     /// The owner of the audit trail that has no room for a redrive of these steps, if there is one: a step, or the task. It
@@ -163,9 +199,9 @@ impl TaskSnapshot {
         of_steps.chain(of_task).fold(self.task.created_at, Timestamp::max)
     }
 
-    /// The number of done steps, and of all.
+    /// The number of steps that the task does not wait for any more, and of all.
     pub fn progress(&self) -> Progress {
-        let completed = self.steps.iter().filter(|step| step.state.is_done()).count();
+        let completed = self.steps.iter().filter(|step| self.is_settled(step)).count();
         let total = self.steps.len();
         Progress { completed, total, percentage: (completed * 100).checked_div(total).unwrap_or(0) }
     }
@@ -181,7 +217,7 @@ mod tests {
             task,
             transition::Effect,
         },
-        testing::fixtures::{at, compensation, snapshot},
+        testing::fixtures::{at, compensation, snapshot, with_optional},
     };
 
     /// A chain of three steps, of which the first has a compensation.
@@ -257,6 +293,50 @@ mod tests {
         assert_eq!(names(&snapshot), [""; 0]);
         snapshot.task.failed_steps.insert(compensation(0));
         assert_eq!(names(&snapshot), [compensation(0)]);
+    }
+
+    /// A fork whose first leaf is optional and has failed.
+    fn with_warning() -> TaskSnapshot {
+        let mut fork = with_optional(snapshot(&[&[], &[0], &[0]], &[]), &["s1"]);
+        fork.steps[0].state = StepState::Complete;
+        fork.steps[1].state = StepState::Error;
+        fork.steps[1].error = Some(Failure::new("NO", "never"));
+        fork.task.failed_steps.insert("s1".to_owned());
+        fork
+    }
+
+    #[test]
+    fn failed_optional_step_is_a_warning_and_the_task_waits_for_the_others() {
+        let mut fork = with_warning();
+        let error = Failure::new("NO", "never");
+        assert_eq!(fork.warnings(), [Warning { step: "s1", error: Some(&error) }]);
+        assert_eq!(fork.current_step().map(|step| step.name.as_str()), Some("s2"));
+        assert_eq!((fork.failed_steps().len(), fork.failed_required_steps().len()), (1, 0));
+        fork.steps[2].state = StepState::Complete;
+        assert_eq!((fork.current_step(), fork.progress().percentage), (None, 100));
+        fork.task.state = TaskState::Completed;
+        (fork.steps[1].state, fork.steps[1].error) = (StepState::Retrying, None);
+        assert_eq!(
+            (fork.current_step(), fork.progress().percentage, fork.warnings().len()),
+            (None, 100, 0),
+            "redriven"
+        );
+    }
+
+    #[test]
+    fn optional_steps_are_redriven_and_run_in_a_completed_task_only() {
+        for (state, redriven, runs) in [
+            (TaskState::Running, 0, true),
+            (TaskState::Completed, 1, true),
+            (TaskState::Failed, 0, true),
+            (TaskState::Cancelled, 0, false),
+        ] {
+            let mut fork = with_warning();
+            fork.task.state = state;
+            assert_eq!(fork.to_redrive().len(), redriven, "{state:?}");
+            let ready = |step: &str| fork.is_ready(fork.task.plan.step(step).unwrap());
+            assert_eq!((ready("s1"), ready("s2")), (runs, runs && state != TaskState::Completed), "{state:?}");
+        }
     }
 
     #[test]

@@ -144,26 +144,26 @@ impl fmt::Display for StepState {
 
 /// The state of a task. It is stored, and it decides which events are allowed.
 ///
-/// | from \ event             | `Finish`    | `Fail`                    | `Redrive`                 | `Mend`                    | `Cancel`    | `Resolve`  | `Compensate(Error)`   | `Compensate(Cancelled)`   | `Compensated`            |
-/// |--------------------------|-------------|---------------------------|---------------------------|---------------------------|-------------|------------|-----------------------|---------------------------|--------------------------|
-/// | `Running`                | `Completed` | `Failed`                  |                           | `Running`                 | `Cancelled` | `Resolved` |                       | `Compensating(Cancelled)` |                          |
-/// | `Completed`              |             |                           |                           |                           |             |            |                       |                           |                          |
-/// | `Failed`                 |             | `Failed`                  | `Running`                 | `Running`                 | `Cancelled` | `Resolved` | `Compensating(Error)` | `Compensating(Cancelled)` |                          |
-/// | `Compensating(Error)`    |             | `Compensating(Error)`     | `Compensating(Error)`     | `Compensating(Error)`     |             |            |                       |                           | `Compensated(Error)`     |
-/// | `Compensating(Cancelled)`|             | `Compensating(Cancelled)` | `Compensating(Cancelled)` | `Compensating(Cancelled)` |             |            |                       |                           | `Compensated(Cancelled)` |
-/// | `Cancelled`              |             |                           |                           |                           |             |            |                       | `Compensating(Cancelled)` |                          |
-/// | `Resolved`               |             |                           |                           |                           |             |            |                       |                           |                          |
-/// | `Compensated(Error)`     |             |                           |                           |                           |             |            |                       |                           |                          |
-/// | `Compensated(Cancelled)` |             |                           |                           |                           |             |            |                       |                           |                          |
+/// | from \ event             | `Finish`    | `Fail`                    | `Warn`      | `Redrive`                 | `Mend`                    | `Cancel`    | `Resolve`  | `Compensate(Error)`   | `Compensate(Cancelled)`   | `Compensated`            |
+/// |--------------------------|-------------|---------------------------|-------------|---------------------------|---------------------------|-------------|------------|-----------------------|---------------------------|--------------------------|
+/// | `Running`                | `Completed` | `Failed`                  | `Running`   |                           | `Running`                 | `Cancelled` | `Resolved` |                       | `Compensating(Cancelled)` |                          |
+/// | `Completed`              |             |                           | `Completed` | `Completed`               | `Completed`               |             |            |                       |                           |                          |
+/// | `Failed`                 |             | `Failed`                  | `Failed`    | `Running`                 | `Running`                 | `Cancelled` | `Resolved` | `Compensating(Error)` | `Compensating(Cancelled)` |                          |
+/// | `Compensating(Error)`    |             | `Compensating(Error)`     |             | `Compensating(Error)`     | `Compensating(Error)`     |             |            |                       |                           | `Compensated(Error)`     |
+/// | `Compensating(Cancelled)`|             | `Compensating(Cancelled)` |             | `Compensating(Cancelled)` | `Compensating(Cancelled)` |             |            |                       |                           | `Compensated(Cancelled)` |
+/// | `Cancelled`              |             |                           |             |                           |                           |             |            |                       | `Compensating(Cancelled)` |                          |
+/// | `Resolved`               |             |                           |             |                           |                           |             |            |                       |                           |                          |
+/// | `Compensated(Error)`     |             |                           |             |                           |                           |             |            |                       |                           |                          |
+/// | `Compensated(Cancelled)` |             |                           |             |                           |                           |             |            |                       |                           |                          |
 ///
 /// The API shows it as a [`TaskStatus`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TaskState {
     /// The task was started, and not every step is done.
     Running,
-    /// Every step is done.
+    /// Every step is done, except for optional ones that failed. Only these change any more.
     Completed,
-    /// At least one step failed for good. Branches that do not depend on it go on until compensation begins.
+    /// At least one step that is not optional failed for good. Branches that do not depend on it go on until compensation begins.
     Failed,
     /// The compensations are running. The task ends in this way when they are done.
     Compensating(End),
@@ -188,13 +188,15 @@ pub enum End {
 /// The events of a task's state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TaskEvent {
-    /// The last leaf completed.
+    /// The last leaf is done, or is optional and failed.
     Finish,
     /// A step or a compensation failed for good.
     Fail,
-    /// The failed steps, or the failed compensation, get a fresh set of attempts.
+    /// An optional step failed for good.
+    Warn,
+    /// The failed steps, or the failed compensation, get a fresh set of attempts. In a completed task these are optional steps.
     Redrive,
-    /// Somebody did a step by hand, and no failed step is left.
+    /// Somebody did a step by hand, and no failed step is left that is not optional.
     Mend,
     /// Somebody cancelled the task.
     Cancel,
@@ -208,9 +210,10 @@ pub enum TaskEvent {
 
 impl TaskEvent {
     /// All events, in the order of the table at [`TaskState`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Finish,
         Self::Fail,
+        Self::Warn,
         Self::Redrive,
         Self::Mend,
         Self::Cancel,
@@ -241,6 +244,8 @@ impl TaskState {
         match (self, event) {
             (Self::Running, E::Finish) => Some(Self::Completed),
             (Self::Running | Self::Failed, E::Fail) => Some(Self::Failed),
+            (Self::Running | Self::Completed | Self::Failed, E::Warn) => Some(self),
+            (Self::Completed, E::Redrive | E::Mend) => Some(Self::Completed),
             (Self::Failed, E::Redrive) | (Self::Running | Self::Failed, E::Mend) => Some(Self::Running),
             (Self::Running | Self::Failed, E::Cancel) => Some(Self::Cancelled),
             (Self::Running | Self::Failed, E::Resolve) => Some(Self::Resolved),
@@ -250,11 +255,13 @@ impl TaskState {
             (Self::Compensating(end), E::Compensated) => Some(Self::Compensated(end)),
             (Self::Running, E::Redrive | E::Compensate(End::Error) | E::Compensated)
             | (Self::Failed, E::Finish | E::Compensated)
-            | (Self::Compensating(_), E::Finish | E::Cancel | E::Resolve | E::Compensate(_))
+            | (Self::Compensating(_), E::Finish | E::Warn | E::Cancel | E::Resolve | E::Compensate(_))
+            | (Self::Completed, E::Finish | E::Fail | E::Cancel | E::Resolve | E::Compensate(_) | E::Compensated)
             | (
                 Self::Cancelled,
                 E::Finish
                 | E::Fail
+                | E::Warn
                 | E::Redrive
                 | E::Mend
                 | E::Cancel
@@ -262,12 +269,13 @@ impl TaskState {
                 | E::Compensate(End::Error)
                 | E::Compensated,
             )
-            | (Self::Completed | Self::Resolved | Self::Compensated(_), _) => None,
+            | (Self::Resolved | Self::Compensated(_), _) => None,
         }
     }
 
     /// Whether steps of a task in this state may start. This includes a failed task, in which only the dependents of the
-    /// failed step are blocked. Compensations start in [`Self::Compensating`] only.
+    /// failed step are blocked. In a completed task only an optional step can run, after a redrive. Compensations start in
+    /// [`Self::Compensating`] only.
     pub const fn lets_steps_run(self) -> bool {
         matches!(self, Self::Running | Self::Failed)
     }
@@ -428,10 +436,18 @@ mod tests {
     }
 
     #[test]
-    fn only_failed_and_compensating_tasks_are_redriven() {
+    fn only_failed_compensating_and_completed_tasks_are_redriven() {
         for state in TaskState::ALL {
-            let failing = state == TaskState::Failed || state.is_compensating();
+            let failing = matches!(state, TaskState::Failed | TaskState::Completed) || state.is_compensating();
             assert_eq!(state.on(TaskEvent::Redrive).is_some(), failing, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn completed_task_stays_so() {
+        for event in TaskEvent::ALL {
+            let to = TaskState::Completed.on(event);
+            assert!(to.is_none_or(|to| to == TaskState::Completed), "{event:?}: {to:?}");
         }
     }
 

@@ -180,8 +180,21 @@ pub fn retry_later(lease: &Lease, attempt: &AttemptRecord) -> Transition {
     Transition::of("retry_later", fenced(lease, StepEvent::RetryLater, StepState::Retrying, changes))
 }
 
-/// Fails a step for good, and its task with it. If the task was cancelled, resolved or compensated meanwhile, only the
-/// step's error is written.
+/// Makes the next attempt of a step that waits for its retry due at another time than the one that was read. The number of its
+/// attempts stays as it is.
+pub fn reschedule(task: TaskId, step: &StepRecord, at: Timestamp) -> Transition {
+    let waits = |until: Timestamp| {
+        stands_in(StepState::Retrying, step.attempt)
+            .and(Condition::Is(attribute::NEXT_RETRY_AT, until.as_millis().into()))
+    };
+    let as_read = step.next_retry_at.map_or(Condition::Any(Vec::new()), waits);
+    let key = Key::Step(task, step.name.clone());
+    let write = Write::update(key, as_read, vec![millis(attribute::NEXT_RETRY_AT, at)]);
+    Transition::of("reschedule", write.made_before(waits(at)))
+}
+
+/// Fails a step for good, and its task with it, unless the step is optional. If the task was cancelled, resolved or
+/// compensated meanwhile, only the step's error is written.
 pub fn fail(task: &TaskRecord, lease: &Lease, attempt: &AttemptRecord) -> Transition {
     let at = attempt.finished_at.unwrap_or(lease.until);
     let changes =

@@ -5,7 +5,7 @@
 
 use super::{
     codec::Unreadable,
-    format::v1,
+    format::{WRITES, v1},
     index::{FIRST_INSPECTION_AFTER, IndexPartition, IndexPosition},
     item::{Item, Key, attribute, set, stored, stored_text},
     parts::{is_state, lost_attempt, made, millis, stamp, stands_in, to_state},
@@ -55,7 +55,7 @@ pub fn create(task: &NewTask<'_>) -> Transition {
         Change::Set(attribute::EXPIRES_AT, (task.created_at + RETENTION).as_seconds().into()),
     ];
     let listed = listed(task.id, IndexPartition::Pending, task.created_at + FIRST_INSPECTION_AFTER);
-    attributes.into_iter().chain(listed).chain(stamp()).for_each(|change| change.apply(&mut item));
+    attributes.into_iter().chain(listed).chain(stamp(task.plan.format())).for_each(|change| change.apply(&mut item));
     Transition::of("create", Write::new(Key::Task(task.id), Condition::NoItem, Effect::Create(item)))
 }
 
@@ -68,7 +68,7 @@ pub fn reserve_key(key: &KeyRecord) -> Transition {
         millis(attribute::CREATED_AT, key.created_at),
         Change::Set(attribute::EXPIRES_AT, (key.created_at + KEY_RETENTION).as_seconds().into()),
     ];
-    attributes.into_iter().chain(stamp()).for_each(|change| change.apply(&mut item));
+    attributes.into_iter().chain(stamp(WRITES)).for_each(|change| change.apply(&mut item));
     Transition::of("reserve_key", Write::new(key.key_of_item(), Condition::NoItem, Effect::Create(item)))
 }
 
@@ -119,22 +119,24 @@ pub(crate) fn gone(task: TaskId) -> Unreadable {
 // ---- Actions from outside
 
 /// Redrives failed steps: gives them a fresh set of attempts and sets the task to running. If they are compensations, the
-/// task stays `compensating`. `None` if the task as read does not allow it.
+/// task stays `compensating`; if they are the optional steps of a completed task, it stays completed, and the watchdog
+/// inspects it until they have ended. `None` if the task as read does not allow it.
 pub fn redrive(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Option<Transition> {
     let to = task.state.on(TaskEvent::Redrive)?;
     let names: BTreeSet<String> = failed.iter().map(|step| step.name.clone()).collect();
-    // A running task must have no failed step.
-    if to == TaskState::Running && names != task.failed_steps {
+    // A running task must have no failed step, and an optional step runs again only after the task is completed.
+    if to == TaskState::Running && !names.iter().eq(task.failed_required_steps()) {
         return None;
     }
     let mut writes: Vec<Write> = failed.iter().map(|step| fresh_attempts(task.id, step)).collect();
-    let mut changes = vec![
-        enters(to),
-        Change::Remove(attribute::FINISHED_AT),
-        Change::Exclude(attribute::FAILED_STEPS, names),
-        in_trail(action),
-    ];
-    changes.extend(listed(task.id, IndexPartition::ended(to), action.at + FIRST_INSPECTION_AFTER));
+    let mut changes = vec![enters(to), Change::Exclude(attribute::FAILED_STEPS, names), in_trail(action)];
+    let partition = if to == TaskState::Completed {
+        IndexPartition::Compensating
+    } else {
+        changes.push(Change::Remove(attribute::FINISHED_AT));
+        IndexPartition::ended(to)
+    };
+    changes.extend(listed(task.id, partition, action.at + FIRST_INSPECTION_AFTER));
     let condition = legal(TaskEvent::Redrive, |after| after == to).and(still_failed(task));
     writes.push(Write::update(Key::Task(task.id), condition, changes).on_task(TaskEvent::Redrive));
     Some(Transition { name: "redrive", writes })
@@ -154,7 +156,7 @@ fn fresh_attempts(task: TaskId, step: &StepRecord) -> Write {
 /// Resolves a step with this result, JSON as text, and removes the step from the task's failed steps. `None` if the task as
 /// read does not allow it.
 pub fn resolve_step(task: &TaskRecord, step: &StepRecord, result: &str, action: &Action) -> Option<Transition> {
-    let others_failed = task.failed_steps.iter().any(|failed| *failed != step.name);
+    let others_failed = task.failed_required_steps().any(|failed| *failed != step.name);
     let (event, partition) = match task.state {
         // The task stays failed because of the other steps. This step's dependents go on, and the engine may now redrive the
         // others, so the watchdog has to inspect the task.
@@ -163,9 +165,13 @@ pub fn resolve_step(task: &TaskRecord, step: &StepRecord, result: &str, action: 
     };
     let to = task.state.on(event)?;
     let mut changes = vec![enters(to), in_trail(action)];
-    changes.extend(listed(task.id, partition.unwrap_or(IndexPartition::ended(to)), action.at + FIRST_INSPECTION_AFTER));
-    if event == TaskEvent::Mend {
-        changes.push(Change::Remove(attribute::FINISHED_AT));
+    // A completed task stays as it is: it waits for none of its steps.
+    if to != TaskState::Completed {
+        let partition = partition.unwrap_or(IndexPartition::ended(to));
+        changes.extend(listed(task.id, partition, action.at + FIRST_INSPECTION_AFTER));
+        if event == TaskEvent::Mend {
+            changes.push(Change::Remove(attribute::FINISHED_AT));
+        }
     }
     if task.failed_steps.contains(&step.name) {
         changes.push(Change::Exclude(attribute::FAILED_STEPS, BTreeSet::from([step.name.clone()])));
@@ -272,8 +278,15 @@ fn still_failed(task: &TaskRecord) -> Condition {
     }
 }
 
-/// The task's part of the failure of a step. If the step is a compensation, the task stays `compensating`.
+/// The task's part of the failure of a step. If the step is a compensation, the task stays `compensating`; if it is optional,
+/// the task keeps its state.
 pub(super) fn failed(task: &TaskRecord, step: &str, at: Timestamp, action: Option<&Action>) -> Write {
+    if task.plan.is_optional(step) {
+        let changes =
+            [Change::Include(attribute::FAILED_STEPS, step.to_owned())].into_iter().chain(action.map(in_trail));
+        let write = Write::update(Key::Task(task.id), legal(TaskEvent::Warn, |_| true), changes.collect());
+        return write.on_task(TaskEvent::Warn);
+    }
     let is_compensation = task.plan.is_compensation(step);
     let mut changes = vec![Change::Include(attribute::FAILED_STEPS, step.to_owned())];
     if !is_compensation {

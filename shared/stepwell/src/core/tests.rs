@@ -20,7 +20,7 @@ use crate::{
     },
     testing::{
         MemoryStore, Written,
-        fixtures::{at, snapshot},
+        fixtures::{at, snapshot, with_optional},
     },
 };
 use serde_json::json;
@@ -31,9 +31,12 @@ const STEP: &str = "s0";
 /// Its compensation.
 const UNDO: &str = "u0";
 
-/// A task of one step and its compensation, in a store of its own.
+/// An optional step that depends on it.
+const OPTIONAL: &str = "s1";
+
+/// A task of one step, its compensation and an optional step, in a store of its own.
 fn started() -> (MemoryStore, TaskSnapshot) {
-    let snapshot = snapshot(&[&[]], &[0]);
+    let snapshot = with_optional(snapshot(&[&[], &[0]], &[0]), &[OPTIONAL]);
     let store = MemoryStore::default();
     let TaskSnapshot { task, .. } = &snapshot;
     let new = NewTask {
@@ -324,6 +327,10 @@ fn of_task(store: &MemoryStore, id: TaskId, event: TaskEvent) -> Option<Transiti
     Some(match event {
         TaskEvent::Finish => task::finish(id, at(11)),
         TaskEvent::Fail => task::dead_letter_step(&task, &step, &failure(), &action(ActionKind::DeadLetter)),
+        TaskEvent::Warn => {
+            let optional = store.step(id, OPTIONAL);
+            task::dead_letter_step(&task, &optional, &failure(), &action(ActionKind::DeadLetter))
+        }
         TaskEvent::Redrive => return task::redrive(&task, &[&step], &action(ActionKind::Redrive)),
         TaskEvent::Mend => return task::resolve_step(&task, &step, "{}", &action(ActionKind::ResolveStep)),
         TaskEvent::Cancel => close_or_compensate(Termination::Cancel),
@@ -452,6 +459,36 @@ fn redrive_requires_every_failed_step() {
 }
 
 #[test]
+fn redrive_of_a_failed_task_leaves_its_optional_steps_alone() {
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
+    put_step(&store, id, StepState::Error);
+    put_state(&store, id, TaskState::Failed);
+    for step in [STEP, OPTIONAL] {
+        store.force(Key::Task(id), vec![Change::Include(attribute::FAILED_STEPS, step.to_owned())]).unwrap();
+    }
+    let (task, record) = (store.all(id).task.unwrap(), store.step(id, STEP));
+    let optional = StepRecord { state: StepState::Error, attempt: 2, ..StepRecord::untouched(OPTIONAL) };
+    assert_eq!(task::redrive(&task, &[&record, &optional], &action(ActionKind::Redrive)), None);
+    assert!(written(&store, &task::redrive(&task, &[&record], &action(ActionKind::Redrive)).unwrap()));
+    let task = store.all(id).task.unwrap();
+    assert_eq!((task.state, task.failed_steps), (TaskState::Running, [OPTIONAL.to_owned()].into()));
+}
+
+#[test]
+fn task_with_an_optional_step_needs_a_reader_of_format_2() {
+    let (store, snapshot) = started();
+    let format = |key: &Key| {
+        let item = store.item(key);
+        [attribute::V, attribute::NEEDS].map(|name| item.get(name).cloned())
+    };
+    assert_eq!(format(&Key::Task(snapshot.task.id)), [Some(json!(2)), Some(json!(2))]);
+    put_step(&store, snapshot.task.id, StepState::Pending);
+    assert!(written(&store, &of_step(&store, snapshot.task.id, StepEvent::Claim, at(1)).unwrap()));
+    assert_eq!(format(&Key::Step(snapshot.task.id, STEP.to_owned())), [None, None], "its steps are as before");
+}
+
+#[test]
 fn redrive_is_refused_if_the_failed_steps_have_changed() {
     let (store, snapshot) = started();
     let id = snapshot.task.id;
@@ -484,4 +521,25 @@ fn reserved_key_keeps_its_first_request() {
     };
     let first = asked(1, "one");
     assert_eq!([reserve(&first), reserve(&asked(2, "other"))], [first.clone(), first]);
+}
+
+#[test]
+fn only_a_waiting_step_as_it_was_read_is_rescheduled() {
+    for state in StepState::ALL {
+        let (store, snapshot) = started();
+        let id = snapshot.task.id;
+        put_step(&store, id, state);
+        let read = store.step(id, STEP);
+        let waits = state == StepState::Retrying;
+        let later = StepRecord { attempt: read.attempt + 1, ..read.clone() };
+        let elsewhere = StepRecord { next_retry_at: Some(at(3)), ..read.clone() };
+        for stale in [later, elsewhere] {
+            assert!(!written(&store, &step::reschedule(id, &stale, at(2))), "{state}: {stale:?}");
+        }
+        let reschedule = step::reschedule(id, &read, at(2));
+        assert_eq!(written(&store, &reschedule), waits, "{state}");
+        assert_eq!(written(&store, &reschedule), waits, "{state}: its own write is recognized");
+        let expected = StepRecord { next_retry_at: if waits { Some(at(2)) } else { read.next_retry_at }, ..read };
+        assert_eq!(store.step(id, STEP), expected, "nothing else changes, and no attempt is counted");
+    }
 }

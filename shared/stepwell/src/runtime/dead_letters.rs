@@ -5,7 +5,7 @@ use crate::{
         codes::EngineCode,
         message::{Message, QueueName, printable},
         record::{Action, ActionKind, Failure, StepRecord},
-        settlement::{Due, Settlement},
+        settlement::{Due, Settlement, arrival_of_failed},
         snapshot::TaskSnapshot,
         state::{StepEvent, StepState, TaskStatus},
         task,
@@ -15,6 +15,7 @@ use crate::{
     runtime::{
         engine::{Decision, Engine},
         error::EngineError,
+        recovery::alert_of_warning,
         worker::keep_hidden,
     },
 };
@@ -89,8 +90,11 @@ impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
                 tracing::warn!(%task_id, step, %state, %status, dead_letter = known, "a dead letter with no effect is dropped");
             }
             DeadLetterOutcome::Held(wait) => return Ok(Some(wait)),
-            DeadLetterOutcome::Failed => {
-                tracing::error!(%task_id, step, code = DELIVERY_EXHAUSTED, known, "delivery exhausted")
+            DeadLetterOutcome::Failed { is_warning } => {
+                tracing::error!(%task_id, step, code = DELIVERY_EXHAUSTED, known, "delivery exhausted");
+                if is_warning {
+                    alert_of_warning(*task_id, step, DELIVERY_EXHAUSTED);
+                }
             }
         }
         followed?;
@@ -113,8 +117,8 @@ enum DeadLetterOutcome {
     Dropped { state: StepState, status: TaskStatus },
     /// A worker may still own its step, for this long.
     Held(Duration),
-    /// Its step has failed.
-    Failed,
+    /// Its step has failed. If it is optional, its task goes on without it.
+    Failed { is_warning: bool },
 }
 
 /// Decides what to do with the dead letter of this step. `known` is SQS's information about it.
@@ -146,7 +150,9 @@ fn decide(snapshot: Option<&TaskSnapshot>, step: &str, known: &str, now: Timesta
         why: failure.message.clone(),
     };
     let failed = task::dead_letter_step(&snapshot.task, record, &failure, &action);
-    Decision::Settle(Settlement::of(failed).then([Due::AdvanceCompensation]), DeadLetterOutcome::Failed)
+    let settlement =
+        Settlement::of(failed).then(arrival_of_failed(&snapshot.task, step)).then([Due::AdvanceCompensation]);
+    Decision::Settle(settlement, DeadLetterOutcome::Failed { is_warning: plan.optional })
 }
 
 /// SQS's information about a message, as a part of a sentence.

@@ -4,7 +4,7 @@ use crate::{
     core::{
         id::TaskId,
         record::{Action, ActionKind, StepRecord},
-        recovery::{self, COMPENSATION_FAILED, ENGINE_ACTOR, NextAction},
+        recovery::{self, COMPENSATION_FAILED, ENGINE_ACTOR, NextAction, OPTIONAL_STEP_FAILED},
         state::{End, StepState},
         task::{self, Termination},
         timestamp::Timestamp,
@@ -86,6 +86,12 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
 /// The error code of a failed step.
 pub(crate) fn code(step: &StepRecord) -> Option<&str> {
     step.error.as_ref().map(|error| error.code.as_str())
+}
+
+/// Logs an error for an optional step that has failed for good: its task goes on without it, so nothing else shows it. An alarm
+/// watches for it.
+pub(crate) fn alert_of_warning(task: TaskId, step: &str, code: &str) {
+    tracing::error!(task_id = %task, step, code, "{OPTIONAL_STEP_FAILED}");
 }
 
 fn engine_action(at: Timestamp, what: ActionKind, why: &str) -> Action {

@@ -44,7 +44,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 /// A step runs at least once, and its result counts once. Its effects on the outside world have to be idempotent: pass
 /// [`StepContext::idempotency_key`] to the services that it calls.
 pub trait Step: Send + Sync {
-    /// What the step takes from its task: [`Context`], [`ResultOf`], an `Option` of it, or a tuple of these.
+    /// What the step takes from its task: [`Context`], [`ResultOf`], an `Option` of it, a tuple of these, or nothing: `()`.
     type Input: Input;
     /// The result for later steps. It is stored as JSON.
     type Output: Serialize + Send;
@@ -84,14 +84,27 @@ pub struct StepContext {
     pub attempt: u32,
     /// The time of this attempt's claim.
     pub started_at: Timestamp,
+    /// The compensation of this step by the plan of the task; `None` if nothing undoes the step.
+    pub compensation: Option<String>,
+    /// For a compensation: the step that it compensates by the plan of the task.
+    pub compensates: Option<String>,
     pub(crate) deadline: tokio::time::Instant,
 }
 
 impl StepContext {
-    /// A context for a test that calls a step directly: attempt 1, with 30 seconds left.
+    /// A context for a test that calls a step directly: attempt 1, with 30 seconds left, of a plan without compensations.
     pub fn for_test(step: impl Into<String>, task_id: TaskId, task_created_at: Timestamp) -> Self {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-        Self { task_id, task_created_at, step: step.into(), attempt: 1, started_at: task_created_at, deadline }
+        Self {
+            task_id,
+            task_created_at,
+            step: step.into(),
+            attempt: 1,
+            started_at: task_created_at,
+            compensation: None,
+            compensates: None,
+            deadline,
+        }
     }
 
     /// The idempotency key of this step of this task: `task id:step`. It is the same for every attempt, and no other step has
@@ -191,7 +204,7 @@ pub struct TaskData {
 /// A type that a step can take as its input.
 #[diagnostic::on_unimplemented(
     message = "a step cannot take `{Self}` as its input",
-    note = "it can take `Context<T>`, `ResultOf<T>`, an `Option` or a `Result` of the latter, or a tuple of up to six of these"
+    note = "it can take `Context<T>`, `ResultOf<T>`, an `Option` or a `Result` of the latter, or a tuple of up to six of these, or `()`"
 )]
 pub trait Input: Sized + Send {
     /// The earlier steps whose results the input needs. They are read together with the claim.
@@ -211,6 +224,17 @@ pub struct Context<T>(pub T);
 /// The result of an earlier step. It is required; `Option<ResultOf<T>>` is `None` if there is no result.
 #[derive(Clone, Debug)]
 pub struct ResultOf<T>(pub T);
+
+/// For a step that takes nothing from its task.
+impl Input for () {
+    fn wanted() -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    fn from_data(_: &TaskData) -> Result<Self, StepError> {
+        Ok(())
+    }
+}
 
 impl<T: DeserializeOwned + Send> Input for Context<T> {
     fn wanted() -> Vec<&'static str> {

@@ -53,6 +53,7 @@ impl Runtime for VirtualClock {
 
     fn new_task_id(&self) -> TaskId {
         let number = self.tasks.fetch_add(1, Relaxed) + 1;
-        TaskId::from(Uuid::from_u64_pair(0x0190_0000_0000_7000, 0x8000_0000_0000_0000 | number))
+        let millis = u64::try_from(self.now().as_millis()).unwrap_or_default();
+        TaskId::from(Uuid::from_u64_pair((millis << 16) | 0x7000, 0x8000_0000_0000_0000 | number))
     }
 }

@@ -21,6 +21,14 @@ pub(crate) fn compensation(step: usize) -> String {
     format!("u{step}")
 }
 
+/// Makes these steps of a new task optional.
+pub(crate) fn with_optional(snapshot: TaskSnapshot, optional: &[&str]) -> TaskSnapshot {
+    let TaskSnapshot { task, steps, compensations } = snapshot;
+    let mark = |step: StepPlan| StepPlan { optional: optional.contains(&step.name.as_str()), ..step };
+    let plan = task.plan.map_limits(mark);
+    TaskSnapshot { task: TaskRecord { plan, ..task }, steps, compensations }
+}
+
 /// A new task of steps `s0`, `s1`, ... with these dependencies. `compensated` has the numbers of the steps with compensations.
 pub(crate) fn snapshot(depends_on: &[&[usize]], compensated: &[usize]) -> TaskSnapshot {
     let step = |name: String, depends_on: &[usize], compensates: Option<String>| StepPlan {
@@ -30,6 +38,7 @@ pub(crate) fn snapshot(depends_on: &[&[usize]], compensated: &[usize]) -> TaskSn
         timeout_seconds: 30,
         backoff: Backoff::default(),
         compensates,
+        optional: false,
     };
     let steps = depends_on.iter().enumerate().map(|(number, depends_on)| step(format!("s{number}"), depends_on, None));
     let compensations = compensated.iter().map(|&number| step(compensation(number), &[], Some(format!("s{number}"))));

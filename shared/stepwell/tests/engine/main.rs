@@ -11,6 +11,7 @@ mod deliveries;
 mod failures;
 mod inputs;
 mod messages;
+mod optional;
 mod shapes;
 mod starts;
 mod workflows;
@@ -42,12 +43,15 @@ struct TestWorkflow {
     edges: Vec<Vec<usize>>,
     /// Further keys of each step's template.
     template: Value,
+    /// The numbers of the optional steps.
+    optional: Vec<usize>,
 }
 
 impl TestWorkflow {
     fn new(edges: impl IntoIterator<Item = Vec<usize>>) -> Self {
         let template = json!({ "default_retry_limit": 3, "backoff": { "base_seconds": 1, "jitter": 0.0 } });
-        Self { edges: edges.into_iter().collect(), template }.with("handler_config", json!({ "timeout_seconds": 10 }))
+        Self { edges: edges.into_iter().collect(), template, optional: Vec::new() }
+            .with("handler_config", json!({ "timeout_seconds": 10 }))
     }
 
     /// A chain of this many steps.
@@ -72,6 +76,10 @@ impl TestWorkflow {
         self
     }
 
+    fn optional(self, steps: impl Into<Vec<usize>>) -> Self {
+        Self { optional: steps.into(), ..self }
+    }
+
     fn max_attempts(self, limit: u32) -> Self {
         self.with("default_retry_limit", json!(limit))
     }
@@ -85,6 +93,7 @@ impl TestWorkflow {
             let mut template = self.template.clone();
             template["name"] = format!("s{number}").into();
             template["depends_on_steps"] = edges.iter().map(|edge| format!("s{edge}")).collect();
+            template["optional"] = self.optional.contains(&number).into();
             template
         };
         let steps: Vec<Value> = self.edges.iter().enumerate().map(step).collect();

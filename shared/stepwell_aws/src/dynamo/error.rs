@@ -1,8 +1,12 @@
 //! The SDK's errors as refused conditions and [`CallError`]s, and the classification of retryable errors.
 
 use super::value::AttributeItem;
-use crate::error::{CONFLICT, call_failed, call_failed_as};
+use crate::error::{CONFLICT, call_failed_as, failure_kind};
 use aws_sdk_dynamodb::{
+    config::{
+        ConfigBag, Intercept, RuntimeComponents,
+        interceptors::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef},
+    },
     error::{ProvideErrorMetadata, SdkError},
     operation::{
         delete_item::DeleteItemError, put_item::PutItemError, transact_write_items::TransactWriteItemsError,
@@ -10,13 +14,74 @@ use aws_sdk_dynamodb::{
     },
     types::CancellationReason,
 };
-use aws_smithy_runtime_api::client::{
-    interceptors::context::InterceptorContext,
-    orchestrator::HttpResponse,
-    retries::classifiers::{ClassifyRetry, RetryAction},
+use aws_smithy_runtime_api::{
+    box_error::BoxError,
+    client::{
+        interceptors::{context::InterceptorContext, dyn_dispatch_hint},
+        orchestrator::HttpResponse,
+        retries::classifiers::{ClassifyRetry, RetryAction},
+    },
 };
-use std::error::Error;
+use std::{
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use stepwell::{CallError, FailureKind};
+
+/// Finds out whether an attempt of a call may have taken effect without an answer that says so. The SDK's error tells how
+/// the last attempt ended. An attempt before it may have timed out after the service had made the write.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Attempts(Arc<AttemptFlags>);
+
+#[derive(Debug, Default)]
+struct AttemptFlags {
+    /// An attempt was sent, and no answer has said that it had no effect.
+    open: AtomicBool,
+    /// An attempt before the last one ended in this way.
+    unclear: AtomicBool,
+}
+
+impl Attempts {
+    /// Corrects the kind of a failure that holds for the last attempt only.
+    pub(super) fn kind(&self, last: FailureKind) -> FailureKind {
+        if self.0.unclear.load(Ordering::Relaxed) { FailureKind::Unavailable } else { last }
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for Attempts {
+    fn name(&self) -> &'static str {
+        "attempts"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if self.0.open.swap(true, Ordering::Relaxed) {
+            self.0.unclear.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    // An attempt that times out does not come here.
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if context.response().is_some_and(|response| response.status().is_client_error()) {
+            self.0.open.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
 
 /// A service error that may be a refused condition.
 pub(super) trait ServiceError {
@@ -44,6 +109,7 @@ refusal!(DeleteItemError);
 /// Separates a refused condition from a failed call.
 pub(super) fn refused_or_failed<E>(
     operation: &'static str,
+    attempts: &Attempts,
     error: SdkError<E, HttpResponse>,
 ) -> Result<AttributeItem, CallError>
 where
@@ -51,17 +117,21 @@ where
 {
     match error.as_service_error().and_then(ServiceError::refused) {
         Some(item) => Ok(item),
-        None => Err(call_failed(operation, error)),
+        None => {
+            let kind = attempts.kind(failure_kind(&error));
+            Err(call_failed_as(operation, kind, error))
+        }
     }
 }
 
 /// Converts the error of a transaction that failed for another reason than its conditions.
-pub(super) fn transaction_failed(error: SdkError<TransactWriteItemsError, HttpResponse>) -> CallError {
-    const OPERATION: &str = "TransactWriteItems";
-    match cancelled(&error).is_some_and(|reasons| reasons.iter().any(was_busy)) {
-        true => call_failed_as(OPERATION, FailureKind::Throttled, error),
-        false => call_failed(OPERATION, error),
-    }
+pub(super) fn transaction_failed(
+    attempts: &Attempts,
+    error: SdkError<TransactWriteItemsError, HttpResponse>,
+) -> CallError {
+    let busy = cancelled(&error).is_some_and(|reasons| reasons.iter().any(was_busy));
+    let last = if busy { FailureKind::Throttled } else { failure_kind(&error) };
+    call_failed_as("TransactWriteItems", attempts.kind(last), error)
 }
 
 /// Returns the reasons why a transaction was cancelled, one for each write; `None` for any other error.

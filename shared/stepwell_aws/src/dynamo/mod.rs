@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::{
     },
 };
 pub use error::was_busy;
-use error::{cancelled, refused_or_failed, transaction_failed, was_refused};
+use error::{Attempts, cancelled, refused_or_failed, transaction_failed, was_refused};
 use expression::Placeholders;
 use std::{
     borrow::Cow,
@@ -74,10 +74,12 @@ impl DynamoTable {
 
     async fn apply_one(&self, write: &Write) -> Result<Applied, TableError> {
         let expressions = Expressions::of(write);
+        let attempts = Attempts::default();
         let answer = match &write.effect {
             Effect::Create(item) => {
                 let put = guarded!(self, expressions, self.client.put_item()).set_item(Some(whole(&write.key, item)));
-                put.send().await.map(|_| None).map_err(|error| refused_or_failed("PutItem", error))
+                let put = put.customize().interceptor(attempts.clone()).send().await;
+                put.map(|_| None).map_err(|error| refused_or_failed("PutItem", &attempts, error))
             }
             Effect::Change(_) => {
                 let update = self.client.update_item().set_update_expression(expressions.update);
@@ -87,12 +89,14 @@ impl DynamoTable {
                     Answer::Changed => ReturnValue::UpdatedNew,
                     Answer::Item => ReturnValue::AllNew,
                 });
-                let written = update.send().await.map(|written| written.attributes);
-                written.map_err(|error| refused_or_failed("UpdateItem", error))
+                let update = update.customize().interceptor(attempts.clone()).send().await;
+                let written = update.map(|written| written.attributes);
+                written.map_err(|error| refused_or_failed("UpdateItem", &attempts, error))
             }
             Effect::Delete => {
                 let delete = guarded!(self, expressions, self.client.delete_item()).set_key(Some(key(&write.key)));
-                delete.send().await.map(|_| None).map_err(|error| refused_or_failed("DeleteItem", error))
+                let delete = delete.customize().interceptor(attempts.clone()).send().await;
+                delete.map(|_| None).map_err(|error| refused_or_failed("DeleteItem", &attempts, error))
             }
         };
         match answer {
@@ -105,7 +109,9 @@ impl DynamoTable {
     /// twice.
     async fn apply_all(&self, transition: &Transition) -> Result<Rejection, TableError> {
         let writes = transition.writes.iter().map(|write| self.part(write)).collect::<Result<_, _>>()?;
-        let call = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
+        let attempts = Attempts::default();
+        let call = self.client.transact_write_items().set_transact_items(Some(writes));
+        let call = call.customize().interceptor(attempts.clone()).send().await;
         let Err(error) = call else { return Ok(Rejection::Ended(Applied::Written(Item::new()))) };
         match cancelled(&error) {
             Some(reasons) if reasons.iter().any(was_refused) && reasons.len() == transition.writes.len() => {
@@ -114,7 +120,7 @@ impl DynamoTable {
                     .map(|reason| was_refused(reason).then(|| value::item(reason.item().cloned().unwrap_or_default())));
                 Ok(transition.refused(against))
             }
-            _ => Err(transaction_failed(error).into()),
+            _ => Err(transaction_failed(&attempts, error).into()),
         }
     }
 

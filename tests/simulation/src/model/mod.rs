@@ -23,6 +23,7 @@
 //! * A read and a write of the watchdog or an operator are one action where the write's condition contains all that was
 //!   read, or what was read is final. Reads of several items happen at one moment.
 //! * Compensations run in the reverse order of the plan.
+//! * The watchdog inspects a completed task whose optional step is open, whether or not the index lists it.
 //! * A dead letter is handled at once. SQS makes no dead letter of a message while a worker holds the step. A dead
 //!   letter without consequences is a lost message.
 //!
@@ -223,13 +224,16 @@ impl Model for Protocol {
             }),
             Property::always("what is complete has had its effect", Self::complete_has_effect),
             Property::always(
-                "a task is complete only if all of its steps are done",
+                "a task is complete only if all of its steps are done, or optional",
                 |model: &Self, state: &ModelState| {
-                    let done = |step: usize| state.items[step].state.is_done();
+                    let done = |step: usize| state.items[step].state.is_done() || model.scope.optional.has(step);
                     state.task.state != TaskState::Completed || model.scope.forward().all(done)
                 },
             ),
-            Property::always("a failed step shows in its task, and only that does", Self::failure_shows),
+            Property::always(
+                "a failed step shows in its task unless it is optional, and only that does",
+                Self::failure_shows,
+            ),
             Property::always(
                 "once compensations run no step is waiting or in flight",
                 |model: &Self, state: &ModelState| {
@@ -316,7 +320,8 @@ impl Protocol {
     }
 
     fn failure_shows(&self, state: &ModelState) -> bool {
-        let failed = self.scope.forward().any(|step| state.items[step].state == StepState::Error);
+        let required = |step: &usize| !self.scope.optional.has(*step);
+        let failed = self.scope.forward().filter(required).any(|step| state.items[step].state == StepState::Error);
         match state.task.state {
             TaskState::Running | TaskState::Completed => !failed,
             // Compensation never closes a failed step, so the failure still shows in the compensated task.
@@ -329,7 +334,8 @@ impl Protocol {
     pub fn has_come_to_rest(&self, state: &ModelState) -> bool {
         state.is_quiet()
             && match state.task.state {
-                TaskState::Completed | TaskState::Cancelled | TaskState::Resolved | TaskState::Compensated(_) => true,
+                TaskState::Completed => self.scope.forward().all(|step| writes::is_settled(state.items[step].state)),
+                TaskState::Cancelled | TaskState::Resolved | TaskState::Compensated(_) => true,
                 TaskState::Failed => !recovery::may_compensate(&self.scope, state),
                 TaskState::Compensating(_) => recovery::needs_operator(&self.scope, state),
                 TaskState::Running => false,

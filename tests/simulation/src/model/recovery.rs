@@ -37,9 +37,11 @@ pub(super) fn is_due(scope: &Scope, state: &ModelState, step: usize) -> bool {
             state.task.compensating() == Some(true) && open == Some(step) && overdue(true)
         }
         TaskState::Running => {
-            let never_closed = scope.leaves.has(step) && scope.forward().all(done);
+            let passed = |other: usize| Items { scope, state }.has_passed(other);
+            let never_closed = scope.leaves.has(step) && scope.forward().all(passed);
             never_closed || overdue(scope.depends_on[step].iter().all(done))
         }
+        TaskState::Completed => scope.optional.has(step) && overdue(true),
         // The task still waits for a redrive before it is compensated.
         TaskState::Failed => may_compensate(scope, state) && overdue(scope.depends_on[step].iter().all(done)),
         _ => false,

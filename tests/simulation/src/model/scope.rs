@@ -86,6 +86,8 @@ pub enum Bug {
     StatusNotChecked,
     /// A failed step does not fail its task.
     FailWithoutTask,
+    /// An optional step that has failed does not arrive at the end of its task.
+    OptionalFailureNotCounted,
     /// Each attempt has an idempotency key of its own.
     KeyPerAttempt,
     /// A compensation refunds a charge that exists, but does not void the key against a later charge.
@@ -109,6 +111,8 @@ pub struct Scope {
     pub leaves: Set,
     /// The roots: steps without dependencies.
     pub roots: Set,
+    /// The optional steps. Each is a leaf.
+    pub optional: Set,
     /// Whether each step has a compensation that starts when the task fails (`compensate: on_error`).
     pub compensated: bool,
     /// The attempts of each step, the first included.
@@ -148,6 +152,7 @@ impl Scope {
             timeout_seconds: 1,
             backoff: Backoff::default(),
             compensates: None,
+            optional: false,
         };
         let plan = Plan::new(depends_on.iter().enumerate().map(step).collect()).unwrap();
         let number = |name: &str| plan.steps().iter().position(|step| step.name == name).unwrap();
@@ -158,6 +163,7 @@ impl Scope {
             dependents: [Set::default(); MAX_STEPS],
             leaves: plan.leaves().map(|step| number(&step.name)).collect(),
             roots: plan.roots().map(|step| number(&step.name)).collect(),
+            optional: Set::default(),
             compensated: false,
             max_attempts: 1,
             faults,
@@ -175,6 +181,12 @@ impl Scope {
     pub fn compensated(self) -> Self {
         assert!(self.forward * 2 <= MAX_STEPS, "{} steps and as many compensations are too many", self.forward);
         Self { compensated: true, ..self }
+    }
+
+    /// With this leaf optional.
+    pub fn optional(self, step: usize) -> Self {
+        assert!(self.leaves.has(step), "step {step} has dependents");
+        Self { optional: self.optional.with(step), ..self }
     }
 
     /// With this many attempts of each step, the first included.
@@ -216,6 +228,11 @@ const CRASHES: Faults = Faults { crashes: true, ..Faults::NONE };
 const DUPLICATES: Faults = Faults { duplicates: true, ..Faults::NONE };
 const LOST: Faults = Faults { lost_messages: true, ..Faults::NONE };
 
+/// These faults, and handlers that fail for good and are redriven.
+const fn failing(faults: Faults) -> Faults {
+    Faults { permanent: true, redrives: true, ..faults }
+}
+
 /// The scopes of the test run. Each takes seconds.
 pub fn small_scopes() -> Vec<Scope> {
     let lost_and_operators = Faults { lost_messages: true, retryable: true, ..OPERATORS };
@@ -227,6 +244,13 @@ pub fn small_scopes() -> Vec<Scope> {
         Scope::chain("chain of 2: dead letters, by hand, redrive, cancel", 2, OUTSIDE),
         Scope::chain("chain of 1, compensated: dead letters, by hand, redrive, cancel", 1, OUTSIDE).compensated(),
         Scope::fork("fork: lost messages", LOST),
+        Scope::chain("chain of 1, optional: crashes, failures, redrive", 1, failing(CRASHES)).optional(0),
+        Scope::chain("chain of 2, last optional: lost messages, failures, redrive", 2, failing(LOST)).optional(1),
+        Scope::chain("chain of 2, last optional: dead letters, by hand, redrive, cancel", 2, OUTSIDE).optional(1),
+        Scope::chain("chain of 1, optional, compensated: by hand, redrive, cancel", 1, OUTSIDE)
+            .optional(0)
+            .compensated(),
+        Scope::fork("fork, one leaf optional: failures, redrive", failing(Faults::NONE)).optional(2),
         Scope::diamond("diamond: failures, redrive, cancel, no watchdog", OPERATORS).without_watchdog(),
         Scope::diamond("diamond: lost messages", LOST),
         Scope::diamond("diamond: duplicates, no watchdog", DUPLICATES).without_watchdog(),
@@ -242,6 +266,7 @@ pub fn large_scopes() -> Vec<Scope> {
         Scope::chain("chain of 2, compensated: failures, redrive, cancel", 2, OPERATORS).compensated(),
         Scope::fork("fork: crashes, no watchdog", CRASHES).without_watchdog(),
         Scope::fork("fork: failures, redrive, cancel", OPERATORS),
+        Scope::fork("fork, one leaf optional: failures, redrive, cancel", OPERATORS).optional(2),
         Scope::fork("fork: dead letters, by hand", Faults { dead_letters: true, resolves: true, ..Faults::NONE }),
         Scope::diamond("diamond: crashes, no watchdog", CRASHES).without_watchdog(),
     ]

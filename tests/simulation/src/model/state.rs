@@ -114,7 +114,7 @@ pub struct ModelTask<B: Bits = u8> {
     pub state: TaskState,
     /// Whether the order of its compensations is stored.
     pub ordered: bool,
-    /// The leaves whose completion is recorded, where the task has more than one.
+    /// The leaves whose completion, or failure of an optional one, is recorded, where the task has more than one.
     pub arrived: Set<B>,
 }
 
@@ -201,6 +201,8 @@ pub enum ClaimProgress {
 pub enum ClaimRefusal {
     /// The step is done.
     Done,
+    /// It is optional and has failed.
+    Passed,
     /// It has failed or is cancelled.
     Ended,
     /// It is in progress or waits out its backoff.

@@ -36,6 +36,10 @@ impl Snapshot for Items<'_> {
         self.scope.leaves
     }
 
+    fn optional(&self) -> Set {
+        self.scope.optional
+    }
+
     fn compensated(&self) -> Set {
         self.scope.forward().filter(|_| self.scope.compensated).collect()
     }

@@ -239,8 +239,14 @@ fn claim(scope: &Scope, state: &mut ModelState, index: usize, asked: ClaimProgre
         }
         StepState::InProgress | StepState::Retrying | StepState::Pending => ClaimProgress::Refused(ClaimRefusal::Busy),
         StepState::Complete | StepState::ResolvedManually => ClaimProgress::Refused(ClaimRefusal::Done),
+        StepState::Error if passes(scope, step) => ClaimProgress::Refused(ClaimRefusal::Passed),
         StepState::Error | StepState::Cancelled => ClaimProgress::Refused(ClaimRefusal::Ended),
     }
+}
+
+/// Whether the step's failure counts as its arrival at the end of the task.
+fn passes(scope: &Scope, step: usize) -> bool {
+    scope.optional.has(step) && scope.bug != Some(Bug::OptionalFailureNotCounted)
 }
 
 /// Decides the next call once both claim and load are answered.
@@ -252,6 +258,7 @@ fn check(scope: &Scope, state: &mut ModelState, index: usize) {
         ClaimProgress::Claim | ClaimProgress::TakeOver => return,
         ClaimProgress::Refused(ClaimRefusal::Busy) => WorkerState::Idle,
         ClaimProgress::Refused(ClaimRefusal::Ended) => WorkerState::Acknowledging,
+        ClaimProgress::Refused(ClaimRefusal::Passed) => dispatch(scope, step, Set::default(), true),
         ClaimProgress::Refused(ClaimRefusal::Done) if worker.first_of_repeat => WorkerState::Acknowledging,
         ClaimProgress::Refused(ClaimRefusal::Done) if wakes(scope, state, step).is_empty() => {
             dispatch(scope, step, Set::default(), true)
@@ -346,6 +353,7 @@ fn write(scope: &Scope, state: &mut ModelState, index: usize, outcome: ModelOutc
             dispatch(scope, step, wakes(scope, state, step), false)
         }
         ModelOutcome::RetryLater => WorkerState::Idle,
+        ModelOutcome::Fail if passes(scope, step) => dispatch(scope, step, Set::default(), false),
         ModelOutcome::Fail => WorkerState::Acknowledging,
     }
 }

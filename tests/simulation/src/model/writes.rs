@@ -35,6 +35,9 @@ pub trait Snapshot {
     /// The steps without dependents.
     fn leaves(&self) -> Set<Self::Bits>;
 
+    /// The optional steps.
+    fn optional(&self) -> Set<Self::Bits>;
+
     /// The steps that have a compensation.
     fn compensated(&self) -> Set<Self::Bits>;
 
@@ -62,6 +65,12 @@ pub trait Snapshot {
         self.item(step).state.is_done()
     }
 
+    /// Whether the task's end does not wait for the step any more: it is done, or is optional and has failed.
+    fn has_passed(&self, step: usize) -> bool {
+        let state = self.item(step).state;
+        state.is_done() || state == StepState::Error && self.optional().has(step)
+    }
+
     /// The result of loading the task and the step's dependencies.
     fn load(&self, step: usize) -> LoadResult {
         if self.is_compensation(step) {
@@ -69,16 +78,19 @@ pub trait Snapshot {
             let done_before = self.order().take_while(|other| *other != step).all(|other| self.is_done(other));
             return LoadResult { open, ready: done_before && self.order().any(|other| other == step) };
         }
-        let open = self.task().is_some_and(|task| task.state.lets_steps_run());
+        let completed = |task: &ModelTask<_>| task.state == TaskState::Completed && self.optional().has(step);
+        let open = self.task().is_some_and(|task| task.state.lets_steps_run() || completed(&task));
         LoadResult { open, ready: self.depends_on(step).iter().all(|other| self.is_done(other)) }
     }
 
-    /// The steps that a redrive restarts: the failed ones, or the failed compensations of a task that is being
-    /// compensated.
+    /// The steps that a redrive restarts: the failed ones that are not optional, the failed optional ones of a completed
+    /// task, or the failed compensations of a task that is being compensated.
     fn failed(&self) -> impl Iterator<Item = usize> {
         let compensating = self.task().is_some_and(|task| task.compensating().is_some());
+        let completed = self.task().is_some_and(|task| task.state == TaskState::Completed);
         let numbers = if compensating { self.forward()..2 * self.forward() } else { self.forward_steps() };
-        numbers.filter(|step| self.item(*step).state == StepState::Error)
+        let failed = numbers.filter(|step| self.item(*step).state == StepState::Error);
+        failed.filter(move |step| self.optional().has(*step) == completed)
     }
 }
 
@@ -113,6 +125,9 @@ pub enum Write<'a> {
     Complete(usize, Fence),
     /// A worker records a failed attempt, after which another one follows.
     RetryLater(usize, Fence),
+    /// The next attempt of a step becomes due before its backoff is over. No action of the model makes this write: it does what
+    /// the end of the backoff does.
+    Reschedule(usize),
     /// A worker fails the step for good.
     Fail(usize, Fence),
     /// A join records that one of its dependencies is done.
@@ -160,6 +175,7 @@ pub enum Rule {
     DeleteOrphanClaim,
     Complete,
     RetryLater,
+    Reschedule,
     Fail,
     RecordJoinArrival,
     RecordLeafArrival,
@@ -178,7 +194,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Create,
         Self::ReserveKey,
         Self::Claim,
@@ -187,6 +203,7 @@ impl Rule {
         Self::DeleteOrphanClaim,
         Self::Complete,
         Self::RetryLater,
+        Self::Reschedule,
         Self::Fail,
         Self::RecordJoinArrival,
         Self::RecordLeafArrival,
@@ -247,6 +264,10 @@ impl Write<'_> {
                 let item = before.item(step);
                 item.state == StepState::Pending || item.state == StepState::Retrying && item.over
             }
+            Self::Reschedule(step) => {
+                let item = before.item(step);
+                item.state == StepState::Retrying && !item.over
+            }
             Self::TakeOver(step, fence) => is_led_by(step, fence) && before.item(step).over,
             Self::Release(step, fence)
             | Self::DeleteOrphanClaim(step, fence)
@@ -283,6 +304,7 @@ impl Write<'_> {
             | Self::TakeOver(..)
             | Self::Release(..)
             | Self::Redrive
+            | Self::Reschedule(_)
             | Self::Resolve
             | Self::MoveInIndex => true,
             Self::DeleteOrphanClaim(..) => task.is_none(),
@@ -300,11 +322,13 @@ impl Write<'_> {
             }
             Self::RecordLeafArrival(done) => {
                 let last = before.leaves();
-                last.has(done) && last.iter().count() > 1 && before.is_done(done)
+                // It may be recorded again after an optional step was redriven.
+                let again = task.is_some_and(|task| task.arrived.has(done)) && before.optional().has(done);
+                last.has(done) && last.iter().count() > 1 && (before.has_passed(done) || again)
             }
             Self::Finish => {
                 let last = before.leaves();
-                let one = last.iter().count() == 1 && last.iter().all(|step| before.is_done(step));
+                let one = last.iter().count() == 1 && last.iter().all(|step| before.has_passed(step));
                 one || task.is_some_and(|task| task.arrived.contains(last))
             }
             Self::ResolveStep(step) | Self::DeadLetterStep(step) => before.load(step).is_its_turn(),
@@ -352,7 +376,8 @@ impl Write<'_> {
                 Change::of_step(step, ModelItem { results: item.results + 1, ..item })
             }
             Self::RetryLater(step, _) => Change::of_step(step, step_goes(step, StepEvent::RetryLater)?),
-            // A task that is neither running nor compensating keeps its state.
+            Self::Reschedule(step) => Change::of_step(step, ModelItem { over: true, ..before.item(step) }),
+            // A task that is neither running nor compensating keeps its state, and so does that of an optional step.
             Self::Fail(step, _) => {
                 Change { task: fails(before, step), ..Change::of_step(step, step_goes(step, StepEvent::Fail)?) }
             }
@@ -378,7 +403,8 @@ impl Write<'_> {
                 let item = step_goes(step, StepEvent::Resolve)?;
                 // A resolved step counts as attempted, so it is compensated too.
                 let item = ModelItem { attempted: true, results: item.results + 1, ..item };
-                let others_failed = before.failed().any(|other| other != step);
+                let completed = before.task()?.state == TaskState::Completed;
+                let others_failed = !completed && before.failed().any(|other| other != step);
                 let task = if others_failed { before.task()? } else { task_goes(TaskEvent::Mend)? };
                 Change { task: Some(task), ..Change::of_step(step, item) }
             }
@@ -400,6 +426,9 @@ impl Write<'_> {
 /// The task after one of its steps has failed; `None` where the failure does not change it.
 fn fails<S: Snapshot>(before: &S, step: usize) -> Option<ModelTask<S::Bits>> {
     let task = before.task()?;
+    if before.optional().has(step) {
+        return Some(ModelTask { state: task.state.on(TaskEvent::Warn)?, ..task });
+    }
     let to = task.state.on(TaskEvent::Fail)?;
     (to.is_compensating() == before.is_compensation(step)).then_some(ModelTask { state: to, ..task })
 }

@@ -29,7 +29,7 @@ pub(super) async fn start(simulation: Arc<Simulation>, workflow: Arc<Workflow>, 
         let started = process.live(simulation.client(&process).start(&workflow, &context, Some(&key))).await;
         if let Some(Ok(started)) = started {
             process.note(|| format!("has started task {number}, {}", started.task_id));
-            simulation.started(started.task_id, number);
+            simulation.started(&started, number);
             return;
         }
         simulation.scheduler.wait(5_000).await;
@@ -73,6 +73,8 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
                 2 => client.resolve(task, &actor).await,
                 3 | 4 => client.resolve_step(task, &step, OPERATOR_RESULT, &actor).await,
                 5 | 6 => return redrive_all(&simulation, &client, &actor).await,
+                // It leaves no entry in the audit trail, so there is none to look for.
+                7 => return client.run_now(task).await.map(|_| Vec::new()),
                 _ => client.redrive(task, &actor).await.map(drop),
             };
             acted.map(|()| vec![task])

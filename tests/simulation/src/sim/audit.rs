@@ -12,8 +12,9 @@ use stepwell::{
     core::{
         format::NewerFormat,
         item::Key,
+        plan::Plan,
         record::{StepRecord, TaskRecord},
-        state::{StepEvent, TaskEvent},
+        state::{StepEvent, StepState, TaskEvent},
         transition::Event,
     },
     testing::{Records, Written},
@@ -24,6 +25,8 @@ use stepwell::{
 pub(super) struct Seen {
     /// Whether it is done.
     done: bool,
+    /// Whether it has failed for good.
+    failed: bool,
     /// The attempts that were released before their handler ran. They leave no entry in the audit trail.
     pub(super) put_back: BTreeSet<u32>,
     /// The attempts whose results were given to handlers of dependents.
@@ -85,8 +88,12 @@ impl Audit {
             let mut seen = self.seen.lock();
             seen.entry((task, after.name.clone())).or_default().put_back.insert(before.attempt);
         }
-        self.seen.lock().entry((task, after.name.clone())).or_default().done = after.state.is_done();
-        self.only_what_is_done(task, after.done_deps.difference(&before.done_deps));
+        {
+            let mut seen = self.seen.lock();
+            let seen = seen.entry((task, after.name.clone())).or_default();
+            (seen.done, seen.failed) = (after.state.is_done(), after.state == StepState::Error);
+        }
+        self.only_what_is_done(task, None, after.done_deps.difference(&before.done_deps));
         let legal = match event {
             Some(event) => before.state.on(event) == Some(after.state),
             None => before.state == after.state,
@@ -119,15 +126,28 @@ impl Audit {
             self.scheduler
                 .violated(|| format!("a task went from {:?} to {:?} on {event:?}", before.state, after.state));
         }
-        self.only_what_is_done(after.id, after.done_deps.difference(&before.done_deps));
+        let plan = Some(&after.plan);
+        self.only_what_is_done(after.id, plan, after.done_deps.difference(&before.done_deps));
         if event == Some(TaskEvent::Finish) {
-            self.only_what_is_done(after.id, after.plan.steps().iter().map(|step| &step.name));
+            self.only_what_is_done(after.id, plan, after.plan.steps().iter().map(|step| &step.name));
+        }
+        if event == Some(TaskEvent::Fail) {
+            let new = after.failed_steps.difference(&before.failed_steps);
+            if let Some(step) = new.into_iter().find(|step| after.plan.is_optional(step)) {
+                self.scheduler
+                    .violated(|| format!("task {} has failed because of {step}, which is optional", after.id));
+            }
         }
     }
 
-    /// Checks that these steps are done: nothing may record a completion before it is written.
-    fn only_what_is_done<'a>(&self, task: TaskId, mut steps: impl Iterator<Item = &'a String>) {
-        if let Some(step) = steps.find(|step| !self.of(task, step).done) {
+    /// Checks that these steps are done, or at the end of the task with this plan optional and failed: nothing may record a
+    /// completion before it is written.
+    fn only_what_is_done<'a>(&self, task: TaskId, plan: Option<&Plan>, mut steps: impl Iterator<Item = &'a String>) {
+        let has_passed = |step: &str| {
+            let seen = self.of(task, step);
+            seen.done || seen.failed && plan.is_some_and(|plan| plan.is_optional(step))
+        };
+        if let Some(step) = steps.find(|step| !has_passed(step)) {
             self.scheduler.violated(|| format!("{step} of task {task} is taken to be done, and is not"));
         }
     }

@@ -11,7 +11,7 @@ use stepwell::{
         record::{ActionKind, AttemptRecord, Outcome, StepRecord, TaskRecord},
         recovery::redrive_at,
         snapshot::TaskSnapshot,
-        state::{StepState, TaskState},
+        state::{End, StepState, TaskState},
     },
 };
 
@@ -72,15 +72,39 @@ impl FinalState<'_> {
         let plan = &self.task.plan;
         let states: Vec<StepState> = plan.steps().iter().map(|step| self.state(&step.name)).collect();
         match self.task.state {
-            TaskState::Completed if states.iter().all(|state| state.is_done()) => {
-                expect(&self.task.failed_steps, &BTreeSet::new(), "its failed steps")
-            }
+            TaskState::Completed => self.completed(),
             TaskState::Compensated(_) => self.compensated(),
             TaskState::Failed if plan.compensates_failure_after().is_none() => self.failed(),
             TaskState::Cancelled if !plan.compensates_cancellation() => Ok(()),
             TaskState::Resolved => Ok(()),
             state => Err(format!("is {state:?} when all is quiet, and its steps are {states:?}")),
         }
+    }
+
+    /// Every step is done, except for optional ones that have failed. The task has a warning for each of these, with its
+    /// error.
+    fn completed(&self) -> Result<(), String> {
+        let records: Vec<StepRecord> = self.task.plan.steps().iter().map(|step| self.of(&step.name)).collect();
+        let mut failed = BTreeSet::new();
+        for (step, record) in self.task.plan.steps().iter().zip(&records) {
+            match record.state {
+                StepState::Error if step.optional => failed.insert(step.name.clone()),
+                state if state.is_done() => continue,
+                state => return Err(format!("is complete, and {} is {state}", step.name)),
+            };
+        }
+        expect(&self.task.failed_steps, &failed, "its failed steps")?;
+        let snapshot = TaskSnapshot { task: self.task.clone(), steps: records.clone(), compensations: Vec::new() };
+        let errors = records.iter().filter(|record| failed.contains(&record.name));
+        let errors: Vec<_> = errors.map(|record| (record.name.as_str(), record.error.as_ref())).collect();
+        let warnings: Vec<_> = snapshot.warnings().iter().map(|warning| (warning.step, warning.error)).collect();
+        expect(warnings, errors, "its warnings")
+    }
+
+    /// Whether a step has failed that is not optional.
+    fn required_step_failed(&self) -> bool {
+        let mut required = self.task.plan.steps().iter().filter(|step| !step.optional);
+        required.any(|step| self.state(&step.name) == StepState::Error)
     }
 
     /// The task has failed: at least one step has, every step that does not depend on a failed one is done, and nothing
@@ -95,8 +119,8 @@ impl FinalState<'_> {
         let failed: BTreeSet<String> =
             steps.clone().map(|step| &step.name).filter(|name| self.state(name) == StepState::Error).cloned().collect();
         expect(&self.task.failed_steps, &failed, "its failed steps")?;
-        if failed.is_empty() {
-            return Err("has failed, but none of its steps has".to_owned());
+        if !self.required_step_failed() {
+            return Err(format!("has failed, but none of its steps has, or only optional ones: {failed:?}"));
         }
         for step in steps {
             let state = self.state(&step.name);
@@ -112,6 +136,9 @@ impl FinalState<'_> {
     /// is in flight.
     fn compensated(&self) -> Result<(), String> {
         let plan = &self.task.plan;
+        if self.task.state == TaskState::Compensated(End::Error) && !self.required_step_failed() {
+            return Err("was compensated as failed, but none of its steps has failed, or only optional ones".to_owned());
+        }
         let order = self.task.compensations.as_deref().unwrap_or_default();
         for step in plan.steps() {
             let record = self.of(&step.name);

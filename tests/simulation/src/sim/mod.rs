@@ -51,11 +51,17 @@ use scenario::Scenario;
 use scheduler::Scheduler;
 use simulation::Simulation;
 use std::{sync::Arc, time::Duration};
-use stepwell::core::state::{End, TaskState};
+use stepwell::core::{
+    record::TaskRecord,
+    state::{End, TaskState},
+};
 use tokio::task::LocalSet;
 
 /// The longest virtual time of a run. A run that takes longer is stuck.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Sets the draws of optional steps apart from all others of a seed.
+const OPTIONAL: u64 = 0x6f70_7469_6f6e_616c;
 
 /// The report of one run.
 #[derive(Clone, Debug)]
@@ -138,7 +144,8 @@ async fn simulate(
     rules: Arc<Rules>,
 ) -> RunReport {
     let mut rng = Rng::with_seed(seed);
-    let scenario = Scenario::random(&mut rng);
+    // Optional steps are drawn apart, so that the other draws are those of a run without them.
+    let scenario = Scenario::random(&mut rng).with_optional(&mut Rng::with_seed(seed ^ OPTIONAL));
     let odds = Odds::random(&mut rng);
     let odds = if mode == Mode::Whole { odds.whole() } else { odds };
     let versions = (mode == Mode::TwoVersions).then(|| Rng::with_seed(!seed));
@@ -173,20 +180,24 @@ async fn play(simulation: &Arc<Simulation>) {
     simulation.quiescent().await;
     // Long after the run is quiescent an operator acts once more.
     if simulation.scheduler.one_in(2) {
-        redrive_all(simulation, |state| matches!(state, TaskState::Failed | TaskState::Compensated(End::Error))).await;
+        redrive_all(simulation, |task| {
+            let failed = matches!(task.state, TaskState::Failed | TaskState::Compensated(End::Error));
+            failed || task.state == TaskState::Completed && !task.failed_steps.is_empty()
+        })
+        .await;
     }
     // An operator redrives every failed compensation.
     while simulation.scheduler.violation().is_none() && !simulation.tasks_in(TaskState::is_compensating).is_empty() {
-        redrive_all(simulation, TaskState::is_compensating).await;
+        redrive_all(simulation, |task| task.state.is_compensating()).await;
     }
     if simulation.scheduler.violation().is_none() {
         actors::find(simulation).await;
     }
 }
 
-async fn redrive_all(simulation: &Arc<Simulation>, fits: fn(TaskState) -> bool) {
+async fn redrive_all(simulation: &Arc<Simulation>, fits: fn(&TaskRecord) -> bool) {
     if simulation.scheduler.violation().is_none() {
-        for task in simulation.tasks_in(fits) {
+        for task in simulation.tasks_that(fits) {
             actors::retry(simulation, task).await;
         }
         simulation.quiescent().await;

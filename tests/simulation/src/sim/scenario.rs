@@ -2,6 +2,7 @@
 
 use crate::graph::{COMPENSATION_OFFSET, Graph};
 use fastrand::Rng;
+use std::collections::BTreeSet;
 
 /// The largest number of steps of a graph.
 pub(super) const MAX_STEPS: usize = 30;
@@ -42,6 +43,22 @@ impl Scenario {
     pub(super) fn scripts(&self, task: usize, step: usize) -> &[HandlerScript] {
         let place = step.checked_sub(COMPENSATION_OFFSET).map_or(step, |compensated| self.graph.len() + compensated);
         self.scripts.get(task).and_then(|scripts| scripts.get(place)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Makes leaves optional in a third of the scenarios, and lets more of them fail for good.
+    pub(super) fn with_optional(mut self, rng: &mut Rng) -> Self {
+        if rng.u8(0..3) > 0 {
+            return self;
+        }
+        let optional: BTreeSet<usize> = self.graph.leaves().filter(|_| rng.bool()).collect();
+        for scripts in &mut self.scripts {
+            for step in &optional {
+                let fails = if rng.bool() { rng.usize(1..=2) } else { 0 };
+                scripts[*step].extend(std::iter::repeat_n(HandlerScript::FailForGood, fails));
+            }
+        }
+        self.graph = self.graph.with_optional(optional);
+        self
     }
 
     /// Draws a scenario from the seed's random numbers.

@@ -23,9 +23,13 @@ use crate::{
 use fastrand::Rng;
 use futures::FutureExt;
 use serde_json::Value;
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+};
 use stepwell::{
-    Client, TaskId,
+    Client, Started, TaskId,
     core::{
         index::IndexPartition,
         record::{StepRecord, TaskRecord},
@@ -50,6 +54,8 @@ pub(super) struct Simulation {
     pub(super) audit: Arc<Audit>,
     /// The tasks and their numbers, in the order of their start.
     tasks: Locked<BTreeMap<TaskId, usize>>,
+    /// The tasks whose start could not send all of its messages.
+    unsent: Locked<BTreeSet<TaskId>>,
     poisons: Locked<Vec<String>>,
     /// The confirmed actions of operators: the task, and the action's unique reason.
     done: Locked<Vec<(TaskId, String)>>,
@@ -87,6 +93,7 @@ impl Simulation {
             scheduler,
             scenario,
             tasks: Locked::default(),
+            unsent: Locked::default(),
             poisons: Locked::default(),
             done: Locked::default(),
             busy: Locked::new(0),
@@ -170,12 +177,13 @@ impl Simulation {
         if self.busy.get() > 0 || !self.queues.are_empty() {
             return false;
         }
-        // The watchdog is needed after a lost message, an operator's death, or a start that an older version was asked
-        // to repeat. Nothing else may need it.
+        // The watchdog is needed after a lost message, an operator's death, a start whose messages could not be sent, or one
+        // that an older version was asked to repeat. Nothing else may need it.
         if !self.scheduler.may_lose_messages() && self.versions.is_none() {
             for task in self.tasks_in(|state| state == TaskState::Running) {
                 // The watchdog may have redriven the task itself, and have died before its sends.
-                if self.table.task(task, |task| task.plan.redrive_delay(0).is_none()) {
+                let may_wait = self.unsent.lock().contains(&task);
+                if !may_wait && self.table.task(task, |task| task.plan.redrive_delay(0).is_none()) {
                     self.scheduler.violated(|| format!("task {task} is pending, and no message of it is left"));
                 }
             }
@@ -187,7 +195,8 @@ impl Simulation {
     fn is_settled(&self, task: TaskId) -> bool {
         let listed = self.table.listed(task);
         self.table.task(task, |task| match task.state {
-            TaskState::Completed | TaskState::Cancelled | TaskState::Resolved | TaskState::Compensated(_) => true,
+            TaskState::Completed => listed.is_some_and(|place| place.partition == IndexPartition::Complete),
+            TaskState::Cancelled | TaskState::Resolved | TaskState::Compensated(_) => true,
             TaskState::Failed => listed.is_some_and(|place| place.partition == IndexPartition::Error),
             TaskState::Compensating(_) => {
                 task.plan.compensations().iter().any(|compensation| task.failed_steps.contains(&compensation.name))
@@ -198,11 +207,19 @@ impl Simulation {
 
     /// The tasks in a matching state.
     pub(super) fn tasks_in(&self, fits: impl Fn(TaskState) -> bool) -> Vec<TaskId> {
-        self.tasks().into_iter().filter(|id| self.table.task(*id, |task| fits(task.state))).collect()
+        self.tasks_that(|task| fits(task.state))
     }
 
-    pub(super) fn started(&self, task: TaskId, number: usize) {
-        self.tasks.lock().insert(task, number);
+    /// The matching tasks.
+    pub(super) fn tasks_that(&self, fits: impl Fn(&TaskRecord) -> bool) -> Vec<TaskId> {
+        self.tasks().into_iter().filter(|id| self.table.task(*id, &fits)).collect()
+    }
+
+    pub(super) fn started(&self, Started { task_id, messages_sent, .. }: &Started, number: usize) {
+        self.tasks.lock().insert(*task_id, number);
+        if !messages_sent {
+            self.unsent.lock().insert(*task_id);
+        }
     }
 
     pub(super) fn tasks(&self) -> Vec<TaskId> {

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use stepwell::{
     TaskId,
     core::{
-        format::{NEEDS, NewerFormat, READS, WRITES},
+        format::{NewerFormat, READS, WRITES},
         index::{IndexEntry, Page},
         item::{Item, attribute},
         settlement::{Settled, Settlement},
@@ -89,8 +89,8 @@ fn raise(write: &mut Write) {
 
 /// An item as the newer version reads it: like one of its own.
 fn lowered(mut item: Item) -> Item {
-    for (name, own) in [(attribute::V, WRITES), (attribute::NEEDS, NEEDS)] {
-        item.entry(name).and_modify(|value| *value = own.into());
+    for name in [attribute::V, attribute::NEEDS] {
+        item.entry(name).and_modify(|value| *value = WRITES.into());
     }
     item
 }

@@ -78,9 +78,15 @@ fn step_that_begins_in_a_cancelled_task_is_found() {
 fn failed_step_in_an_open_task_is_found() {
     let fails = Faults { permanent: true, ..Faults::NONE };
     finds(
-        "a failed step shows in its task, and only that does",
+        "a failed step shows in its task unless it is optional, and only that does",
         &Scope::chain("", 1, fails).with(Bug::FailWithoutTask),
     );
+}
+
+#[test]
+fn failed_optional_step_that_does_not_count_is_found() {
+    let fails = Faults { permanent: true, ..Faults::NONE };
+    finds("nothing is stuck", &Scope::chain("", 2, fails).optional(1).with(Bug::OptionalFailureNotCounted));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use checkout::testing::steps;
 use serde_json::{Value, json};
-use stepwell_tests::stack::{Item, Product, Stack};
+use stepwell_tests::stack::{Item, Product, Stack, is_standing_reservation};
 
 const PAYMENT: &str = "process_payment";
 
@@ -77,7 +77,10 @@ impl Flow {
             }
             Self::Declined => {
                 assert_eq!(status["error"]["code"], "PAYMENT_DECLINED", "{what}: {status}");
-                assert_eq!((reservations.len(), orders.len(), mails), (0, 0, 0), "{what}");
+                let held =
+                    |item: &Item| is_standing_reservation(item) && item["state"].as_s().is_ok_and(|it| it == "held");
+                assert!(reservations.len() == 1 && held(&reservations[0]), "{what}: {reservations:?}");
+                assert_eq!((orders.len(), mails), (0, 0), "{what}");
                 assert_eq!(charges, [0; 0], "{what}");
             }
             Self::Cancelled => {
@@ -86,6 +89,8 @@ impl Flow {
                 let compensated =
                     compensated.map(|step| json!({"step": step, "status": "complete"})).collect::<Value>();
                 assert_eq!(status["compensations"], compensated, "{what}");
+                assert_eq!(stepwell_tests::shop::cents(&status["refund"]["amount"]), total, "{what}: {status}");
+                assert_eq!(status["refund"]["state"], "made", "{what}: {status}");
                 assert_eq!(charges, [0; 0], "{what}: what was charged is given back");
                 let refund = &details.step("refund_payment")["result"]["amount_refunded"];
                 assert_eq!(stepwell_tests::shop::cents(refund), total, "{what}");

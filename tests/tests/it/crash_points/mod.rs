@@ -16,12 +16,16 @@ use flow::Flow;
 use runner::{CrashRunner, CrashTarget};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The transaction that moves units between the stock and a reservation.
+const HOLD_OR_RELEASE: &str = "TransactWriteItems.products+reservations";
+
 /// The calls to outside services of a step that succeeds at the first attempt. A step without such calls is not listed.
 fn business_of(step: &str) -> &'static [&'static str] {
     match step {
-        "validate_cart" => &["BatchGetItem.products"],
+        "validate_cart" => &["BatchGetItem.products", HOLD_OR_RELEASE],
         "process_payment" | "refund_payment" => &["UpdateItem.payments"],
-        "update_inventory" | "release_stock" => &["TransactWriteItems.products+reservations"],
+        "update_inventory" => &["UpdateItem.reservations"],
+        "release_stock" => &[HOLD_OR_RELEASE],
         "create_order" => &["TransactWriteItems.orders"],
         "cancel_order" => &["UpdateItem.orders"],
         "send_confirmation" => &["POST.v2-email-outbound-emails"],

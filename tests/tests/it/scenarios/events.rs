@@ -37,9 +37,9 @@ const ENDS: [(&str, &str); 19] = [
     ("gateway_down", "process_payment GATEWAY_TEMPORARY_FAILURE"),
     ("gateway_rate_limited", "completed"),
     ("gateway_recovers", "completed"),
-    ("gateway_times_out", "process_payment GATEWAY_TIMEOUT"),
+    ("gateway_times_out", "waits process_payment GATEWAY_TIMEOUT"),
     ("invalid", "422"),
-    ("inventory_conflict", "validate_cart INSUFFICIENT_STOCK"),
+    ("inventory_conflict", "waits validate_cart INSUFFICIENT_STOCK"),
     ("price_mismatch", "validate_cart PRICE_MISMATCH"),
     ("product_inactive", "validate_cart PRODUCT_INACTIVE"),
     ("product_unknown", "validate_cart PRODUCT_NOT_FOUND"),
@@ -59,10 +59,12 @@ async fn every_sample_request_ends_as_the_guide_says() {
         let answer = stack.api.post("/checkout", sample(&format!("requests/{name}.json"))).await;
         let found = if answer.status == 202 {
             let status = stack.api.until_ended(&answer.task_id()).await;
+            let word = |value: &Value| value.as_str().unwrap().to_owned();
             match status["status"].as_str() {
-                Some("failed") => {
-                    let (step, code) = (&status["failed_step"], &status["error"]["code"]);
-                    format!("{} {}", step.as_str().unwrap(), code.as_str().unwrap())
+                Some("failed") => format!("{} {}", word(&status["failed_step"]), word(&status["error"]["code"])),
+                Some("processing") => {
+                    let retrying = &status["retrying"];
+                    format!("waits {} {}", word(&retrying["step"]), word(&retrying["code"]))
                 }
                 other => other.unwrap_or_default().to_owned(),
             }
@@ -105,8 +107,11 @@ async fn every_step_accepts_its_sample_message() {
     assert!(stack.invoke("watchdog", &sample("watchdog.json")).await["inspected"].is_number());
 }
 
+/// The key of a task in the sample events.
+const SAMPLE_KEY: &str = "sOIPYuV4m0gvx2XBkqWtNA";
+
 /// Every sample event of an API: its path, and the status of the answer where the checkout is complete.
-const EVENTS: [(&str, &str, u16); 22] = [
+const EVENTS: [(&str, &str, u16); 23] = [
     ("checkout_api/start_checkout", "/checkout", 202),
     ("checkout_api/start_checkout_with_key", "/checkout", 202),
     ("checkout_api/start_checkout_invalid", "/checkout", 422),
@@ -116,6 +121,7 @@ const EVENTS: [(&str, &str, u16); 22] = [
     ("checkout_api/order_status", "/order_status/", 200),
     ("checkout_api/workflow_details", "/workflow_details/", 200),
     ("checkout_api/retry_checkout", "/retry_checkout/", 409),
+    ("checkout_api/cancel_checkout", "/cancel_checkout/", 409),
     ("checkout_api/order", "/orders/", 200),
     ("checkout_api/products", "/products", 200),
     ("tasks_api/list", "/tasks", 200),
@@ -147,7 +153,8 @@ async fn each_api_accepts_its_sample_events() {
         assert!(parsed["routeKey"].as_str().unwrap().starts_with(route), "{name}: {event}");
         assert!(parsed["rawPath"].as_str().unwrap().starts_with(path), "{name}: {event}");
 
-        let answer = stack.invoke(api, &event.replace(&sample_task(), &task)).await;
+        let event = event.replace(&sample_task(), &task).replace(SAMPLE_KEY, &stack.api.task_key(&task));
+        let answer = stack.invoke(api, &event).await;
         assert_eq!(answer["statusCode"], status, "{name}: {answer}");
         let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
         if let (202, Some(started)) = (status, body["task_id"].as_str()) {

@@ -1,9 +1,12 @@
 //! The gateway's answers and their effect on a checkout. The samples cover most kinds of token (`events.rs`), the
 //! shop's `test_card.rs` all.
 
-use checkout::testing::steps;
+use checkout::{customer_text, testing::steps};
 use serde_json::json;
-use stepwell_tests::{stack::Stack, until};
+use stepwell_tests::{
+    stack::{Stack, is_standing_reservation},
+    until,
+};
 
 const PAYMENT: &str = "process_payment";
 
@@ -18,8 +21,13 @@ async fn declined_card_fails_at_the_first_attempt() {
     assert_eq!(status["failed_step"], PAYMENT);
     assert_eq!(status["failed_steps"], json!([PAYMENT]));
     assert_eq!(status["error"]["code"], "PAYMENT_DECLINED");
-    assert!(status["error"]["message"].as_str().unwrap().contains("insufficient funds"), "{status}");
-    assert_eq!(status["retry_url"], format!("/retry_checkout/{task}"));
+    let text = customer_text("PAYMENT_DECLINED").text;
+    assert_eq!(status["error"]["message"], text, "what was written for customers, not the gateway's reason");
+    let reason = &details.attempts(PAYMENT)[0]["error"]["message"];
+    assert!(reason.as_str().unwrap().contains("insufficient funds"), "{reason}");
+    assert_eq!(stepwell_tests::shop::cents(&status["charged"]), 0);
+    assert_eq!(status["retry_url"], format!("/retry_checkout/{task}?key={}", stack.api.task_key(&task)));
+    assert!(status["retry_until"].is_string(), "{status}");
 
     let before = steps::before(PAYMENT);
     let state = |step| match step {
@@ -31,7 +39,9 @@ async fn declined_card_fails_at_the_first_attempt() {
     assert_eq!(details.outcomes(PAYMENT), ["permanent_error"]);
     assert_eq!(details.attempts(PAYMENT)[0]["next_retry_at"], json!(null));
     assert_eq!(stack.charges(&task).await, [0; 0]);
-    assert_eq!(product.stock().await, 5);
+    let reservations = stack.of_task("reservations", &task).await;
+    assert!(reservations.len() == 1 && is_standing_reservation(&reservations[0]), "{reservations:?}");
+    assert_eq!(product.stock().await, 4, "the unit stays held until the checkout is compensated");
 }
 
 #[tokio::test]

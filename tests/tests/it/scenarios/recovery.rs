@@ -65,6 +65,7 @@ async fn failed_checkout_is_compensated_when_its_wait_is_over() {
     }
     let status = stack.api.until_ended(&task).await;
     assert_eq!((&status["status"], &status["failed_step"]), (&json!("failed"), &json!("create_order")), "{status}");
+    assert_eq!(status["refund"]["state"], "due", "{status}");
     assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
     assert_eq!(product.stock().await, 4);
     stack.invoke("watchdog", "{}").await;
@@ -105,8 +106,9 @@ async fn dead_letter_fails_its_step_which_can_be_redriven() {
     let message = steps::plan().step("process_payment").unwrap().message(task.parse().unwrap());
     stack.send("dead_letters", &serde_json::to_string(&message).unwrap()).await;
     let status = stack.api.until_ended(&task).await;
-    assert_eq!(status["error"]["code"], "DELIVERY_EXHAUSTED", "{status}");
-    let said = status["error"]["message"].as_str().unwrap();
+    assert_eq!(status["retrying"]["code"], "DELIVERY_EXHAUSTED", "{status}");
+    let details = stack.api.details(&task).await;
+    let said = details.step("process_payment")["error"]["message"].as_str().unwrap();
     assert!(said.starts_with("SQS gave up on the step's message: received 1 times from"), "{said}");
     stack.until_acknowledged("dead_letters", &task).await;
 
@@ -147,7 +149,7 @@ async fn the_message_of_any_open_step_brings_on_what_an_operator_who_died_has_le
 async fn a_message_brings_on_a_cancellation(stack: &Stack, step: &str) {
     let product = stack.product(2_500, 5).await;
     let task = lost_start(stack, &product, Duration::ZERO).await;
-    // Between the cart and the payment everything is sold out, so that the checkout fails with its charge made.
+    // Between the cart and the payment its hold is lost, so that the checkout fails with its charge made.
     stack.hold(task.parse().unwrap(), "process_payment", Duration::from_secs(25)).await;
     stack.wake(&task, "validate_cart").await;
     let is_complete = async |step: &str| {
@@ -157,9 +159,10 @@ async fn a_message_brings_on_a_cancellation(stack: &Stack, step: &str) {
         })
     };
     until("the cart to be valid", async || is_complete("validate_cart").await.then_some(())).await;
-    stack.add_stock(product.id, -5).await;
+    stack.lose_reservation(&task).await;
     let status = stack.api.until_ended(&task).await;
-    assert_eq!((&status["status"], &status["failed_step"]), (&json!("failed"), &json!("update_inventory")), "{status}");
+    let retrying = &status["retrying"]["step"];
+    assert_eq!((&status["status"], retrying), (&json!("processing"), &json!("update_inventory")), "{status}");
     assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
     // The message of a step that is done is for what depends on the step, and brings on nothing else.
     if is_complete(step).await {
@@ -171,7 +174,7 @@ async fn a_message_brings_on_a_cancellation(stack: &Stack, step: &str) {
         what: ActionKind::Cancel,
         step: None,
         who: "an operator who dies".to_owned(),
-        why: "it is sold out".to_owned(),
+        why: "its hold is lost".to_owned(),
     };
     let table = DynamoTable::new(stack.dynamo.clone(), stack.tasks_table());
     let cancel = task::close_or_compensate(task.parse().unwrap(), Termination::Compensate(End::Cancelled), &cancel);
@@ -184,7 +187,7 @@ async fn a_message_brings_on_a_cancellation(stack: &Stack, step: &str) {
     .await;
     assert_eq!(undone["ends_as"], "cancelled", "{undone}");
     assert_eq!(stack.charges(&task).await, [0; 0]);
-    assert_eq!(product.stock().await, 0);
+    assert_eq!(product.stock().await, 4, "the unit of the lost hold");
     assert!(stack.mails_to(&product.email()).await.is_empty());
 }
 
@@ -196,7 +199,7 @@ async fn a_dead_letter_of_a_step_that_may_be_at_work_waits_until_it_cannot_be() 
     stack.hold(task.parse().unwrap(), "validate_cart", Duration::from_secs(25)).await;
     stack.send("dead_letters", &json!({"task_id": task, "step": "validate_cart"}).to_string()).await;
     let status = stack.api.until_ended(&task).await;
-    assert_eq!(status["error"]["code"], "DELIVERY_EXHAUSTED", "{status}");
+    assert_eq!(status["retrying"]["code"], "DELIVERY_EXHAUSTED", "{status}");
     stack.until_acknowledged("dead_letters", &task).await;
 }
 

@@ -9,11 +9,13 @@ async fn redrive_resumes_at_the_failed_step_and_charges_once() {
     let product = stack.product(2_500, 5).await;
     // The gateway is down for as many attempts as there are; the fourth succeeds.
     let (task, status, before) = stack.api.run(&product.request(2, "test_temp_fail_3_visa")).await;
-    assert_eq!((&status["status"], &status["failed_step"]), (&json!("failed"), &json!("process_payment")), "{status}");
+    let (retrying, code) = (&status["retrying"], "GATEWAY_TEMPORARY_FAILURE");
+    assert_eq!((&status["status"], &retrying["step"]), (&json!("processing"), &json!("process_payment")), "{status}");
+    assert_eq!((&retrying["code"], retrying["next_at"].is_string()), (&json!(code), true), "{status}");
     assert_eq!(before.outcomes("process_payment"), ["retryable_error"; 3]);
     assert_eq!(stack.charges(&task).await, [0; 0]);
 
-    let url = status["retry_url"].as_str().unwrap();
+    let url = retrying["retry_url"].as_str().unwrap();
     let answers = futures::future::join_all((0..5).map(|_| stack.api.post(url, ""))).await;
     let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
     statuses.sort_unstable();

@@ -1,4 +1,5 @@
-//! A card's token is a secret: its owner can charge the card. So no answer and no log may contain it.
+//! A card's token is a secret: its owner can charge the card. So no answer and no log may contain it. A checkout's key is one to all
+//! but its customer.
 
 use stepwell_tests::{stack::Stack, until};
 
@@ -36,4 +37,26 @@ async fn card_token_appears_in_no_answer_and_no_log() {
     .await;
     let lines: Vec<&str> = logs.lines().filter(|line| line.contains(&mark)).collect();
     assert!(lines.is_empty(), "{lines:?}");
+}
+
+#[tokio::test]
+async fn checkout_is_opened_by_its_key_alone_and_no_log_has_the_key() {
+    let stack = Stack::from_env().await;
+    let (product, stranger) = (stack.product(2_500, 20).await, stack.api.as_a_stranger());
+    let (task, ..) = stack.api.run(&product.request(1, "test_success_visa")).await;
+    let key = stack.api.task_key(&task);
+    for page in ["workflow_details", "orders"] {
+        assert_eq!(stranger.get(&format!("/{page}/{task}")).await.status, 404, "{page}");
+        assert_eq!(stranger.get(&format!("/{page}/{task}?key={key}")).await.status, 200, "{page}");
+    }
+    for action in ["retry_checkout", "cancel_checkout"] {
+        assert_eq!(stranger.post(&format!("/{action}/{task}"), "").await.status, 404, "{action}");
+    }
+    let word = stranger.get(&format!("/order_status/{task}")).await.expect(200);
+    assert_eq!(word, serde_json::json!({"task_id": task, "status": "completed"}));
+
+    // A log line appears a moment after its event.
+    let asked = |logs: &str| logs.lines().any(|line| line.contains(&task) && line.contains("/workflow_details"));
+    let logs = until("the log of these requests", async || Some(stack.logs(5)).filter(|logs| asked(logs))).await;
+    assert!(!logs.contains(&key));
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use stepwell_tests::{
     shop::cents,
     stack::{Stack, repository, variable},
+    until,
 };
 
 /// Word for word from the issue.
@@ -24,14 +25,22 @@ async fn readme_request_completes_and_totals_one_hundred() {
     let answer = stack.api.post("/checkout", THE_ISSUES_REQUEST).await;
     let body = answer.expect(202);
     let task = body["task_id"].as_str().unwrap();
-    let order_status = format!("/order_status/{task}");
-    assert_eq!(body, json!({"success": true, "task_id": task, "status": "pending", "checkout_url": order_status}));
+    let key = body["task_key"].as_str().unwrap();
+    let order_status = format!("/order_status/{task}?key={key}");
+    let expected = json!({
+        "success": true, "task_id": task, "task_key": key, "status": "pending", "checkout_url": order_status,
+    });
+    assert_eq!(body, expected);
     assert!(answer.header("location").ends_with(&order_status), "Location: {}", answer.header("location"));
 
     let status = stack.api.until_ended(task).await;
     assert_eq!(status["status"], "completed", "{status}");
     assert_eq!(status["total_amount"].to_string(), "100.00");
     assert_eq!(stack.charges(task).await, [10_000]);
+    // Whoever has only the URLs of the answers sees the same.
+    let customer = stack.api.as_a_stranger();
+    assert_eq!(customer.get(&order_status).await.expect(200), status);
+    customer.get(status["redirect_url"].as_str().unwrap()).await.expect(200);
 
     let sample = std::fs::read_to_string(repository().join("events/requests/success.json")).unwrap();
     let same: Value = serde_json::from_str(THE_ISSUES_REQUEST).unwrap();
@@ -47,7 +56,7 @@ async fn complete_checkout_has_one_charge_one_reservation_one_order_and_one_emai
 
     let order_id = status["order_id"].as_str().unwrap();
     let order_number = status["order_number"].as_str().unwrap();
-    let redirect_url = format!("/orders/{order_id}");
+    let redirect_url = format!("/orders/{order_id}?key={}", stack.api.task_key(&task));
     assert_eq!(
         status,
         json!({
@@ -84,17 +93,32 @@ async fn catalogue_has_the_sample_products_with_price_and_stock() {
     let stack = Stack::from_env().await;
     // The sample products may be bought by others at this moment, so the exact stock is seen on one that nobody else has.
     let own = stack.product(2_345, 67).await;
-    let catalogue = stack.api.get("/products").await.expect(200);
-    let products = catalogue["products"].as_array().unwrap_or_else(|| panic!("products in {catalogue}"));
-    let product =
-        |id: u32| products.iter().find(|product| product["id"] == id).unwrap_or_else(|| panic!("product {id}"));
+    let product = async |id: u32| {
+        let page = stack.api.get(&format!("/products?limit=1&next={}", id - 1)).await.expect(200);
+        page["products"].as_array().and_then(|products| products.first()).filter(|product| product["id"] == id).cloned()
+    };
     for id in 1..=8 {
-        let product = product(id);
+        let product = product(id).await.unwrap_or_else(|| panic!("product {id}"));
         assert!(product["name"].is_string() && product["active"].is_boolean(), "{product}");
         assert!(cents(&product["price"]) > 0 && product["stock"].is_u64(), "{product}");
     }
-    assert_eq!(cents(&product(1)["price"]), 4_398);
-    assert_eq!((cents(&product(own.id)["price"]), &product(own.id)["stock"]), (2_345, &json!(67)));
+    assert_eq!(product(1).await.map(|product| cents(&product["price"])), Some(4_398));
+    // What was read before it was there is shown for some seconds.
+    let own = until("the new product in the catalogue", async || product(own.id).await).await;
+    assert_eq!((cents(&own["price"]), &own["stock"]), (2_345, &json!(67)));
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_may_call_the_api() {
+    let stack = Stack::from_env().await;
+    let preflight = stack.api.request("OPTIONS", "/checkout").header("origin", "https://shop.example.com");
+    let preflight = preflight.header("access-control-request-method", "POST");
+    let asked = "content-type,idempotency-key,x-task-key";
+    let answer = stack.api.answer(preflight.header("access-control-request-headers", asked)).await;
+    assert!(matches!(answer.status, 200 | 204), "{answer:?}");
+    assert_eq!(answer.header("access-control-allow-origin"), "*");
+    let allowed = answer.header("access-control-allow-headers").to_lowercase();
+    assert!(asked.split(',').all(|header| allowed.contains(header)), "{allowed}");
 }
 
 #[tokio::test]

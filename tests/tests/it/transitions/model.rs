@@ -46,6 +46,7 @@ enum Op {
     Withdraw,
     Complete,
     RetryLater(u64),
+    Reschedule,
     Fail,
     ArriveAtStep(usize),
     ArriveAtTask,
@@ -87,8 +88,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Withdraw),
         4 => Just(Op::Complete),
         5 => (0u64..20).prop_map(Op::RetryLater),
+        3 => Just(Op::Reschedule),
         6 => Just(Op::Fail),
-        3 => (0usize..5).prop_map(Op::ArriveAtStep),
+        3 => (0usize..6).prop_map(Op::ArriveAtStep),
         2 => Just(Op::ArriveAtTask),
         1 => Just(Op::Finish),
         4 => any::<bool>().prop_map(Op::Redrive),
@@ -112,13 +114,18 @@ fn call() -> impl Strategy<Value = TransitionCall> {
     call.prop_map(|(op, task, step, grants_ago, stale)| TransitionCall { op, task, step, grants_ago, stale })
 }
 
-/// A graph with a join and an independent step; two of its steps have compensations.
+/// The optional step of a graph that has one.
+const OPTIONAL: usize = 5;
+
+/// A graph with a join, an independent step and a leaf, which is optional except under the second policy; two of its steps
+/// have compensations.
 fn graph(policy: u8) -> Graph {
-    let graph = Graph::new([vec![], vec![0], vec![0], vec![1, 2], vec![]]).with_compensations(BTreeSet::from([0, 1]));
+    let edges = [vec![], vec![0], vec![0], vec![1, 2], vec![], vec![0]];
+    let graph = Graph::new(edges).with_compensations(BTreeSet::from([0, 1]));
     match policy {
-        0 => graph.compensate("on_error", Some(90)),
+        0 => graph.with_optional(BTreeSet::from([OPTIONAL])).compensate("on_error", Some(90)),
         1 => graph.compensate("on_cancel", None),
-        _ => graph.compensate("manual", None),
+        _ => graph.with_optional(BTreeSet::from([OPTIONAL])).compensate("manual", None),
     }
 }
 
@@ -188,6 +195,7 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
             let attempt = AttemptRecord { next_retry_at, ..given.ended(lease()?, Outcome::RetryableError) };
             step::retry_later(lease()?, &attempt)
         }
+        Op::Reschedule => step::reschedule(id, &record, now),
         Op::Fail => step::fail(task, lease()?, &given.ended(lease()?, Outcome::PermanentError)),
         Op::ArriveAtStep(done) => step::record_join_arrival(id, step, &name(*done), now),
         Op::ArriveAtTask => task::record_leaf_arrival(id, step),
@@ -297,6 +305,8 @@ struct Fixture {
     read: u32,
     /// Whether the task's item needs a newer reader, or the step's.
     newer: Option<bool>,
+    /// Whether the step is the optional one.
+    optional: bool,
 }
 
 /// Every state of a step in a running and in a failed task, and every state of a task with a claimed and with a failed
@@ -304,12 +314,16 @@ struct Fixture {
 fn fixtures() -> Vec<Fixture> {
     let (running, failed) = (Some(TaskState::Running), Some(TaskState::Failed));
     let (claimed, error) = (Some(StepState::InProgress), Some(StepState::Error));
-    let usual = Fixture { task: running, step: claimed, ends_in: -1, read: 2, newer: None };
+    let usual = Fixture { task: running, step: claimed, ends_in: -1, read: 2, newer: None, optional: false };
     let mut fixtures = Vec::new();
     for task in TaskState::ALL.map(Some).into_iter().chain([None]) {
         let all = StepState::ALL.map(Some).into_iter().chain([None]);
         let steps = all.filter(|&step| task == running || task == failed || step == claimed || step == error);
         fixtures.extend(steps.map(|step| Fixture { task, step, ..usual }));
+    }
+    for task in TaskState::ALL.map(Some) {
+        let steps = [claimed, error, Some(StepState::Pending)];
+        fixtures.extend(steps.map(|step| Fixture { task, step, optional: true, ..usual }));
     }
     for step in [claimed, Some(StepState::Retrying)] {
         fixtures.extend([0, 1].map(|ends_in| Fixture { step, ends_in, ..usual }));
@@ -322,6 +336,9 @@ fn fixtures() -> Vec<Fixture> {
 impl Fixture {
     /// The step; in a task that is being compensated the compensation.
     fn step_name(self) -> String {
+        if self.optional {
+            return name(OPTIONAL);
+        }
         name(if self.task.is_some_and(|task| task.ends_as().is_some()) { COMPENSATION_OFFSET } else { 0 })
     }
 
@@ -333,6 +350,9 @@ impl Fixture {
         if let Some(state) = self.task {
             both.create(id, before(100)).await;
             items.push((Key::Task(id), task_in(state, &step)));
+            if self.optional && self.step == Some(StepState::Error) {
+                items[0].1.push(Change::Include(attribute::FAILED_STEPS, step.clone()));
+            }
         }
         items.extend(self.step.map(|state| (Key::Step(id, step.clone()), step_in(state, until))));
         if let Some(of_task) = self.newer {
@@ -380,7 +400,16 @@ fn task_in(state: TaskState, failed: &str) -> Vec<Change> {
 fn ops() -> Vec<Op> {
     let terminations = [Termination::Cancel, Termination::Resolve].into_iter().chain(ENDS.map(Termination::Compensate));
     let mut ops = vec![Op::Create, Op::ReserveKey, Op::Claim(1), Op::Claim(2), Op::TakeOver(1), Op::TakeOver(2)];
-    ops.extend([Op::Abandon, Op::Release, Op::Withdraw, Op::Complete, Op::RetryLater(5), Op::Fail, Op::Finish]);
+    ops.extend([
+        Op::Abandon,
+        Op::Release,
+        Op::Withdraw,
+        Op::Complete,
+        Op::RetryLater(5),
+        Op::Reschedule,
+        Op::Fail,
+        Op::Finish,
+    ]);
     ops.extend([
         Op::ArriveAtStep(1),
         Op::ArriveAtTask,

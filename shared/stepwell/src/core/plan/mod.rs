@@ -8,6 +8,7 @@ mod stored;
 
 use crate::core::{
     backoff::Backoff,
+    format::{OPTIONAL_STEPS, WRITES},
     id::TaskId,
     index::FIRST_INSPECTION_AFTER,
     message::{DEAD_LETTERS, Message, UNDELIVERABLE},
@@ -37,6 +38,9 @@ pub struct StepPlan {
     pub backoff: Backoff,
     /// For a compensation: the step that it compensates.
     pub compensates: Option<String>,
+    /// Whether the task completes although this step has failed for good. Such a failure is a warning, and nothing is undone
+    /// because of it. An optional step has no dependents and is no compensation.
+    pub optional: bool,
 }
 
 impl StepPlan {
@@ -88,6 +92,17 @@ pub enum PlanError {
     /// A limit of 0.
     #[error("step `{0}`: the {1} is 0; at least 1 is needed")]
     Zero(String, &'static str),
+    /// A step depends on an optional one.
+    #[error(
+        "step `{step}` depends on `{dependency}`, which is optional; a step that failed cannot be waited for, so let `{step}` \
+         depend on what `{dependency}` depends on, or remove `optional`"
+    )]
+    DependsOnOptional {
+        /// The step.
+        step: String,
+        /// The optional dependency.
+        dependency: String,
+    },
     /// A compensation for no step, for the same step as another one, or with dependencies.
     #[error("compensation `{name}` {problem}")]
     BadCompensation {
@@ -181,6 +196,7 @@ impl Plan {
                 });
             }
         }
+        check_optional(&steps)?;
         check_compensations(&compensations, &names)?;
         let steps = in_order(steps)?;
         Ok(Self { steps, compensations, ..Self::not_understood() })
@@ -261,6 +277,16 @@ impl Plan {
     /// The step or the compensation of this name.
     pub fn step(&self, name: &str) -> Option<&StepPlan> {
         self.steps.iter().chain(&self.compensations).find(|step| step.name == name)
+    }
+
+    /// Whether this is the name of an optional step.
+    pub fn is_optional(&self, name: &str) -> bool {
+        self.steps.iter().any(|step| step.optional && step.name == name)
+    }
+
+    /// The format of a task with this plan: the oldest reader that may act on it.
+    pub(crate) fn format(&self) -> i64 {
+        if self.steps.iter().any(|step| step.optional) { OPTIONAL_STEPS } else { WRITES }
     }
 
     /// Whether this is the name of a compensation.
@@ -355,11 +381,19 @@ fn check_each(steps: &mut [StepPlan]) -> Result<(), PlanError> {
     Ok(())
 }
 
+fn check_optional(steps: &[StepPlan]) -> Result<(), PlanError> {
+    let optional = |name: &&String| steps.iter().any(|step| step.optional && step.name == **name);
+    let dependent = steps.iter().find_map(|step| Some((step, step.depends_on.iter().find(optional)?)));
+    dependent.map_or(Ok(()), |(step, dependency)| {
+        Err(PlanError::DependsOnOptional { step: step.name.clone(), dependency: dependency.clone() })
+    })
+}
+
 /// Checks the compensations. They run one after another, in an order that is known only when they start, so they may not
 /// have dependencies.
 fn check_compensations(compensations: &[StepPlan], steps: &BTreeSet<&str>) -> Result<(), PlanError> {
     let mut compensated = BTreeSet::new();
-    for StepPlan { name, compensates, depends_on, .. } in compensations {
+    for StepPlan { name, compensates, depends_on, optional, .. } in compensations {
         let compensates = compensates.as_deref().unwrap_or_default();
         let problem = if !steps.contains(compensates) {
             format!(
@@ -370,6 +404,8 @@ fn check_compensations(compensations: &[StepPlan], steps: &BTreeSet<&str>) -> Re
             format!("is for `{compensates}`, which has another compensation already")
         } else if !depends_on.is_empty() {
             "depends on steps; the order of compensations is the engine's".to_owned()
+        } else if *optional {
+            "cannot be optional".to_owned()
         } else {
             continue;
         };
@@ -423,7 +459,12 @@ mod tests {
             timeout_seconds: 30,
             backoff: Backoff::default(),
             compensates: None,
+            optional: false,
         }
+    }
+
+    fn optional(name: &str, depends_on: &[&str]) -> StepPlan {
+        StepPlan { optional: true, ..step(name, depends_on) }
     }
 
     fn compensation(name: &str, step: &str) -> StepPlan {
@@ -476,7 +517,7 @@ mod tests {
 
     #[test]
     fn invalid_plan_is_refused_with_the_reason() {
-        let cases: [(Vec<StepPlan>, &str); 14] = [
+        let cases: [(Vec<StepPlan>, &str); 16] = [
             (vec![], "there are no steps"),
             (vec![step("a", &[]), step("a", &[])], "there are two steps named `a`"),
             (vec![step("", &[])], "step name `` has to be 1 to 48 letters, digits, `_` or `-`"),
@@ -508,6 +549,15 @@ mod tests {
             (
                 vec![step("check_fraud", &[]), compensation("u", "check_frau")],
                 "compensation `u` is for `check_frau`, which is not a step of this workflow; did you mean `check_fraud`?",
+            ),
+            (
+                vec![optional("send", &[]), step("ship", &["send"])],
+                "step `ship` depends on `send`, which is optional; a step that failed cannot be waited for, so let `ship` \
+                 depend on what `send` depends on, or remove `optional`",
+            ),
+            (
+                vec![step("a", &[]), StepPlan { optional: true, ..compensation("u", "a") }],
+                "compensation `u` cannot be optional",
             ),
             (vec![step("a", &["x"])], "step `a` depends on `x`, which is not a step of this workflow"),
             (vec![step("a", &["a"])], "these steps depend on each other in a cycle: a -> a"),
@@ -570,6 +620,16 @@ mod tests {
         let stored = serde_json::to_string(&plan).unwrap();
         assert_eq!(stored, r#"{"s":[{"n":"a","c":"u"}]}"#);
         assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), plan);
+    }
+
+    #[test]
+    fn plan_with_an_optional_step_needs_a_reader_of_its_format() {
+        let plan = Plan::new(vec![step("a", &[]), optional("b", &["a"])]).unwrap();
+        let stored = serde_json::to_string(&plan).unwrap();
+        assert_eq!(stored, r#"{"s":[{"n":"a"},{"n":"b","d":["a"],"o":true}]}"#);
+        assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), plan);
+        assert_eq!((plan.format(), plan.is_optional("b"), plan.is_optional("a")), (2, true, false));
+        assert_eq!(Plan::new(vec![step("a", &[])]).unwrap().format(), 1);
     }
 
     #[test]

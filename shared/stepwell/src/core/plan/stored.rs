@@ -36,6 +36,9 @@ struct Step {
     /// `arbitrary_precision`, serde buffers its numbers in a form that is no number any more.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     compensation: Option<Box<Step>>,
+    /// Since format 2.
+    #[serde(rename = "o", default, skip_serializing_if = "std::ops::Not::not")]
+    optional: bool,
 }
 
 /// The stored form of a backoff. Its defaults are fixed, while those of the workflow file may change.
@@ -75,12 +78,12 @@ fn unless<T: PartialEq>(default: T, value: T) -> Option<T> {
 
 impl Step {
     fn new(plan: StepPlan) -> Self {
-        let StepPlan { name, depends_on, max_attempts, timeout_seconds, backoff, compensates: _ } = plan;
+        let StepPlan { name, depends_on, max_attempts, timeout_seconds, backoff, compensates: _, optional } = plan;
         let max_attempts = unless(v1::MAX_ATTEMPTS, max_attempts);
         let timeout_seconds = unless(v1::TIMEOUT_SECONDS, timeout_seconds);
         let backoff = unless(v1::BACKOFF, backoff).map(Into::into);
         let (default_compensation, compensation) = (None, None);
-        Self { name, depends_on, max_attempts, timeout_seconds, backoff, default_compensation, compensation }
+        Self { name, depends_on, max_attempts, timeout_seconds, backoff, default_compensation, compensation, optional }
     }
 
     fn with_compensation(self, compensation: &StepPlan, timeout_seconds: u32) -> Self {
@@ -101,6 +104,7 @@ impl Step {
             backoff,
             default_compensation: default,
             compensation,
+            optional,
         } = self;
         let timeout_seconds = timeout_seconds.unwrap_or(v1::TIMEOUT_SECONDS);
         let max_attempts = max_attempts.unwrap_or(v1::MAX_ATTEMPTS);
@@ -108,7 +112,7 @@ impl Step {
         let default = default.map(|compensation| default_compensation(compensation, &name, timeout_seconds));
         let other = compensation.into_iter().flat_map(|step| step.unpack(Some(name.clone())));
         let compensations: Vec<StepPlan> = default.into_iter().chain(other).collect();
-        let step = StepPlan { name, depends_on, max_attempts, timeout_seconds, backoff, compensates };
+        let step = StepPlan { name, depends_on, max_attempts, timeout_seconds, backoff, compensates, optional };
         [step].into_iter().chain(compensations).collect()
     }
 }
@@ -122,6 +126,7 @@ fn default_compensation(name: String, compensates: &str, timeout_seconds: u32) -
         timeout_seconds,
         backoff: v1::BACKOFF,
         compensates: Some(compensates.to_owned()),
+        optional: false,
     }
 }
 
@@ -182,6 +187,7 @@ mod tests {
     #[test_case(|plan| plan.compensate == Compensate::OnError; "c of a plan")]
     #[test_case(|plan| plan.compensate_after_seconds == 0; "a of a plan")]
     #[test_case(|plan| plan.redrives == 0; "r of a plan")]
+    #[test_case(|plan| !plan.steps.iter().any(|step| step.optional); "o of a step")]
     fn field_missing_in_a_version_1_plan_has_its_fixed_default(holds: fn(&Plan) -> bool) {
         let stored = r#"{"s":[
             {"n":"a"},

@@ -55,6 +55,8 @@ struct StepTemplate {
     handler_config: HandlerConfig,
     #[serde(default)]
     backoff: Backoff,
+    #[serde(default)]
+    optional: bool,
 }
 
 fn yes() -> bool {
@@ -195,6 +197,7 @@ fn read_template(
         timeout_seconds: step.handler_config.timeout_seconds.unwrap_or(usual.timeout_seconds),
         backoff: step.backoff,
         compensates: None,
+        optional: step.optional,
     })
 }
 

@@ -58,6 +58,7 @@ pub(super) const STEP: Keys = Keys {
         "handler_config",
         "backoff",
         "compensation",
+        "optional",
     ],
     taskers: &[
         "annotations",

@@ -22,6 +22,9 @@
 //!       name: refund_payment
 //!       default_retry_limit: 20     # default 50; the default of its timeout is that of the step it compensates
 //!   - name: check_cart
+//!   - name: send_receipt
+//!     depends_on_step: take_payment
+//!     optional: true                # the task completes without it, with a warning; no step may depend on it; default false
 //! compensate: on_error              # when compensations start by themselves: on_error (and on_cancel), on_cancel, manual
 //! compensate_after_seconds: 900     # on_error only: how long a failed task stays open to a redrive first; default 0
 //! redrives: 4                       # how often the engine redrives a task after transient failures; default 0
@@ -31,7 +34,7 @@
 //!       take_payment: { max_attempts: 2, timeout_seconds: 15 }
 //! ```
 //!
-//! The keys are Tasker's, except for `adjustments`, `backoff`, `redrives` and those of compensation. Other keys of Tasker's
+//! The keys are Tasker's, except for `adjustments`, `backoff`, `optional`, `redrives` and those of compensation. Other keys of Tasker's
 //! are ignored. Any other key is refused, so that a misspelt limit cannot silently become the default.
 
 mod adjustment;

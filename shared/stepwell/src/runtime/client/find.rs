@@ -200,7 +200,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     }
 
     /// Finds failed tasks and redrives them. Without an `actor` it only finds them. Compensated tasks cannot be redriven, and
-    /// are left out unless the filter asks for them. A task that fails again is not redriven a second time by a later page.
+    /// are left out unless the filter asks for them. Of completed tasks only those with a warning are found. A task that fails again is not redriven a second time by a later page.
     ///
     /// # Errors
     /// The store failed during the search. A refused redrive is in the report.
@@ -220,7 +220,8 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         let TaskPage { tasks, next } = self.find(&failed, from, limit).await?;
         let mut report =
             BulkRedriveReport { found: TaskPage { tasks: Vec::new(), next }, redriven: 0, refused: Vec::new() };
-        for task in tasks {
+        let unblemished = |task: &Summary| task.status == TaskStatus::Complete && task.failed_steps.is_empty();
+        for task in tasks.into_iter().filter(|task| !unblemished(task)) {
             if let Some(actor) = actor {
                 match self.redrive_once(task.task_id, actor, from.map(|cursor| cursor.begun)).await {
                     Ok(true) => report.redriven += 1,

@@ -4,15 +4,16 @@ mod find;
 mod operate;
 
 pub use find::{BulkRedriveReport, Cursor, Filter, NotACursor, RefusedTask, Summary, TaskPage};
-pub use operate::{ActionError, Actor, InvalidActor};
+pub use operate::{ActionError, Actor, InvalidActor, RUN_NOW_PAUSE};
 
 use crate::{
     core::{
+        codes::EngineCode,
         format::{NEWER_FORMAT, NewerFormat},
         id::{IdempotencyKey, TaskId},
         limits::MAX_CONTEXT_BYTES,
         message::Outgoing,
-        plan::StepPlan,
+        plan::{Plan, StepPlan},
         record::{KeyRecord, NewTask},
         settlement::{Due, Settlement},
         snapshot::TaskSnapshot,
@@ -21,7 +22,7 @@ use crate::{
         timestamp::Timestamp,
         workflow::{Violation, Workflow},
     },
-    ports::{Queue, QueueError, Runtime, Store, TableError},
+    ports::{Queue, Runtime, Store, TableError},
     runtime::{engine::Engine, error::EngineError},
 };
 use serde_json::Value;
@@ -41,10 +42,35 @@ pub struct Started {
     pub task_id: TaskId,
     /// Whether an earlier request with the same idempotency key started it.
     pub already_there: bool,
+    /// Whether the messages to its first steps were sent. If not, the watchdog sends them.
+    pub messages_sent: bool,
 }
 
-/// The reason why a task was not started. If a write or a send failed, the same request with the same idempotency key goes
-/// on from there.
+/// A start that is checked, and whose task has its id. Nothing of the task is written yet, so a caller that drops it, or
+/// whose time is over, knows that no task was started.
+#[derive(Clone, Debug)]
+pub struct PendingStart {
+    task_id: TaskId,
+    created_at: Timestamp,
+    /// The workflow's name, as `namespace/name@version`.
+    workflow: String,
+    /// The name without namespace and version.
+    workflow_name: String,
+    context: String,
+    plan: Plan,
+    /// The format of a newer version that has started the task. Only that version may act on it.
+    started_by: Option<NewerFormat>,
+}
+
+impl PendingStart {
+    /// The id that the task will have, or has if an earlier request with the same idempotency key started it.
+    pub const fn task_id(&self) -> TaskId {
+        self.task_id
+    }
+}
+
+/// The reason why a task was not started, or why it is not known whether it was. The same request with the same
+/// idempotency key goes on from there.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The context does not fit the workflow's schema.
@@ -64,12 +90,18 @@ pub enum StartError {
         /// The task that the other request started.
         task_id: TaskId,
     },
-    /// The store failed.
-    #[error(transparent)]
-    Table(#[from] TableError),
-    /// A queue failed.
-    #[error(transparent)]
-    Queue(#[from] QueueError),
+    /// The store failed, and the task was certainly not written.
+    #[error("nothing was started: {0}")]
+    NotWritten(TableError),
+    /// The store failed, and it is not known whether the task was written. If it was, it runs. So the request must not be
+    /// repeated without its idempotency key before a snapshot has shown that there is no such task.
+    #[error("it is not known whether task {task_id} was started: {source}")]
+    Unconfirmed {
+        /// The id of the task, if there is one.
+        task_id: TaskId,
+        /// The store's error.
+        source: TableError,
+    },
     /// The item of the idempotency key needs a newer reader.
     #[error(transparent)]
     Newer(NewerFormat),
@@ -88,7 +120,8 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
 
     /// Starts a task: validates the context, writes the task, and sends a message to each root.
     ///
-    /// With an idempotency key a repeated request starts one task only, and completes a start that broke off.
+    /// With an idempotency key a repeated request starts one task only, and completes a start that broke off. Once the task is
+    /// written the start has succeeded: the watchdog sends the messages that could not be sent.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -98,50 +131,98 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         context: &Value,
         key: Option<&IdempotencyKey>,
     ) -> Result<Started, StartError> {
+        self.write_start(self.prepare_start(workflow, context, key).await?).await
+    }
+
+    /// The first half of [`start`](Self::start): validates the context and reserves the idempotency key.
+    ///
+    /// # Errors
+    /// See [`StartError`]; never [`StartError::Unconfirmed`].
+    pub async fn prepare_start(
+        &self,
+        workflow: &Workflow,
+        context: &Value,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<PendingStart, StartError> {
         workflow.validate(context).map_err(StartError::Invalid)?;
         let text = context.to_string();
         if text.len() > MAX_CONTEXT_BYTES {
             return Err(StartError::TooLarge { bytes: text.len() });
         }
-        let (mut id, mut created_at) = (self.engine.runtime.new_task_id(), self.engine.now());
-        if let Some(key) = key {
-            let request_hash = request_hash(workflow, &text);
-            let wanted = KeyRecord {
-                namespace: workflow.id().namespace.clone(),
-                key: key.as_str().to_owned(),
-                task: id,
-                request_hash: request_hash.clone(),
-                created_at,
-                newer: None,
-            };
-            let found = self.engine.reserve(wanted).await?;
-            let same = found.request_hash == request_hash;
-            match found.newer {
-                None if same => {}
-                None => return Err(StartError::KeyUsed { key: found.key, task_id: found.task }),
-                // The newer version has started the task. Only that version may complete a start of its own that broke off.
-                Some(newer) if same && self.snapshot(found.task).await?.is_some() => {
-                    return Ok(started_by(found.task, &newer));
-                }
-                Some(newer) => {
+        let mut start = PendingStart {
+            task_id: self.engine.runtime.new_task_id(),
+            created_at: self.engine.now(),
+            workflow: workflow.id().to_string(),
+            workflow_name: workflow.id().name.clone(),
+            plan: workflow.plan_for(context),
+            context: text,
+            started_by: None,
+        };
+        let Some(key) = key else { return Ok(start) };
+        let request_hash = request_hash(workflow, &start.context);
+        let wanted = KeyRecord {
+            namespace: workflow.id().namespace.clone(),
+            key: key.as_str().to_owned(),
+            task: start.task_id,
+            request_hash: request_hash.clone(),
+            created_at: start.created_at,
+            newer: None,
+        };
+        // A key alone starts nothing, so it does not matter whether a failed reservation took effect.
+        let found = self.engine.reserve(wanted).await.map_err(StartError::NotWritten)?;
+        let same = found.request_hash == request_hash;
+        match found.newer {
+            None if same => {}
+            None => return Err(StartError::KeyUsed { key: found.key, task_id: found.task }),
+            // The newer version has started the task. Only that version may complete a start of its own that broke off.
+            Some(newer) => {
+                let started = same && self.snapshot(found.task).await.map_err(StartError::NotWritten)?.is_some();
+                if !started {
                     tracing::error!(key = found.key, code = NEWER_FORMAT, error = %newer, "not started");
                     return Err(StartError::Newer(newer));
                 }
+                start.started_by = Some(newer);
             }
-            (id, created_at) = (found.task, found.created_at);
         }
-        let plan = workflow.plan_for(context);
-        let new = NewTask { id, workflow: workflow.id().to_string(), context: &text, plan: &plan, created_at };
-        let start = Settlement::of(task::create(&new)).then(wake(id, &workflow.id().name, plan.roots()));
-        let already_there = match self.engine.settle(id, start).await {
-            Ok(None) => self.wake_untouched_roots(id).await.map(|()| true),
-            Ok(Some(followed)) => followed.map(|()| false),
-            Err(error) => Err(error),
+        (start.task_id, start.created_at) = (found.task, found.created_at);
+        Ok(start)
+    }
+
+    /// The second half of [`start`](Self::start): writes the task and sends a message to each root. If a caller drops this
+    /// future, it is not known whether the task was written.
+    ///
+    /// # Errors
+    /// [`StartError::NotWritten`] and [`StartError::Unconfirmed`].
+    pub async fn write_start(&self, start: PendingStart) -> Result<Started, StartError> {
+        let PendingStart { task_id, created_at, workflow, workflow_name, context, plan, started_by } = start;
+        if let Some(newer) = started_by {
+            note_newer(task_id, &newer);
+            return Ok(Started { task_id, already_there: true, messages_sent: false });
+        }
+        let new = NewTask { id: task_id, workflow, context: &context, plan: &plan, created_at };
+        let settlement = Settlement::of(task::create(&new)).then(wake(task_id, &workflow_name, plan.roots()));
+        let (followed, already_there) = match self.engine.settle(task_id, settlement).await {
+            Ok(Some(followed)) => (followed, false),
+            Ok(None) => (self.wake_untouched_roots(task_id).await, true),
+            Err(EngineError::Newer(newer)) => (Err(EngineError::Newer(newer)), true),
+            Err(EngineError::Table(source)) if source.may_have_taken_effect() => {
+                return Err(StartError::Unconfirmed { task_id, source });
+            }
+            Err(EngineError::Table(error)) => return Err(StartError::NotWritten(error)),
+            // The write is the only call of the settlement itself. A message that was not sent is in `followed`.
+            Err(EngineError::Queue(error)) => (Err(error.into()), true),
         };
-        match already_there {
-            Err(EngineError::Newer(newer)) => Ok(started_by(id, &newer)),
-            already_there => Ok(Started { task_id: id, already_there: already_there? }),
+        let messages_sent = followed.is_ok();
+        match followed {
+            Ok(()) => {}
+            Err(EngineError::Newer(newer)) => note_newer(task_id, &newer),
+            // The task is listed for the watchdog, which sends what was not sent.
+            Err(error) => {
+                let code = EngineCode::StartNotSent.as_str();
+                tracing::warn!(%task_id, code, %error, "started; a message is left to the watchdog");
+            }
         }
+        Ok(Started { task_id, already_there, messages_sent })
     }
 
     /// Reads the task with all of its steps; `None` if it does not exist. A task that needs a newer reader is read as far as
@@ -164,26 +245,14 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     }
 }
 
-/// The answer to the repeated start of a task that needs a newer reader. Only the newer version may act on the task, but it
-/// can be shown.
-fn started_by(task_id: TaskId, newer: &NewerFormat) -> Started {
+/// Logs that a repeated start sent no messages, because only a newer version may act on the task.
+fn note_newer(task_id: TaskId, newer: &NewerFormat) {
     tracing::error!(%task_id, code = NEWER_FORMAT, error = %newer, "started before; no messages sent");
-    Started { task_id, already_there: true }
 }
 
 /// The messages of these steps.
 fn wake<'a>(task: TaskId, workflow: &str, steps: impl Iterator<Item = &'a StepPlan>) -> impl Iterator<Item = Due> {
     steps.map(move |step| Due::Send(Outgoing { workflow: workflow.to_owned(), message: step.message(task) }))
-}
-
-impl From<EngineError> for StartError {
-    fn from(error: EngineError) -> Self {
-        match error {
-            EngineError::Table(error) => Self::Table(error),
-            EngineError::Queue(error) => Self::Queue(error),
-            EngineError::Newer(newer) => Self::Newer(newer),
-        }
-    }
 }
 
 /// SHA-256 over the workflow's name and the context, as hex. It leaves out the version, so that a request is still the same

@@ -11,11 +11,18 @@ use crate::{
         settlement::{Due, Settlement},
         snapshot::TaskSnapshot,
         state::{End, StepEvent, StepState, TaskEvent, TaskState, TaskStatus},
+        step::reschedule,
         task::{self, Termination},
+        timestamp::Timestamp,
     },
     ports::{Queue, QueueError, Runtime, Store, TableError},
     runtime::{engine::Decision, error::EngineError},
 };
+use std::time::Duration;
+
+/// The shortest time from the end of an attempt to the next one that somebody asks for with [`Client::run_now`]. Without it a
+/// customer who presses a button would use up the attempts within a second.
+pub const RUN_NOW_PAUSE: Duration = Duration::from_secs(5);
 
 /// The actor of an action and the reason for it, for the task's audit trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +79,9 @@ pub enum ActionError {
         /// The task's status.
         status: TaskStatus,
     },
+    /// No step of the task waits for a retry.
+    #[error("no step of the task waits for a retry: it is {0}")]
+    NothingWaits(TaskStatus),
     /// The step's state does not allow the action.
     #[error("cannot resolve step `{step}` in {state} state")]
     StepState {
@@ -168,6 +178,34 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             Ok(redrive.map(|redrive| Settlement::of(redrive).then(messages)))
         })
         .await
+    }
+
+    /// Runs the step that waits for its retry now, or at [`RUN_NOW_PAUSE`] after its last attempt. The attempt is the one that was
+    /// planned for later, so no step gets more attempts by it, and a repeated call changes nothing. It leaves no entry in
+    /// the audit trail of the task; the attempts show when they ran. Returns the time at which the step is due.
+    ///
+    /// # Errors
+    /// [`ActionError::NothingWaits`], if no step waits for a retry. See [`ActionError`] for the others.
+    pub async fn run_now(&self, id: TaskId) -> Result<Timestamp, ActionError> {
+        let now = self.engine.now();
+        let decided = self.engine.settle_as_read(id, |snapshot| {
+            let Some(snapshot) = snapshot else { return Decision::Leave(Err(ActionError::NotFound(id))) };
+            let runs = snapshot.task.state.lets_steps_run();
+            let waiting = snapshot.steps.iter().find(|step| runs && step.state == StepState::Retrying);
+            let Some((step, planned)) = waiting.and_then(|step| Some((step, step.next_retry_at?))) else {
+                return Decision::Leave(Err(ActionError::NothingWaits(snapshot.status())));
+            };
+            let ended_at = step.attempts.last().and_then(|attempt| attempt.finished_at);
+            let due = ended_at.map_or(now, |ended_at| now.max(ended_at + RUN_NOW_PAUSE));
+            if planned <= due {
+                return Decision::Leave(Ok(planned));
+            }
+            let message = Due::Send(snapshot.message(&step.name));
+            Decision::Settle(Settlement::of(reschedule(id, step, due)).then([message]), Ok(due))
+        });
+        let (due, followed) = decided.await?.ok_or(ActionError::KeepsChanging(id))?;
+        followed.map_err(ActionError::Engine)?;
+        due
     }
 
     /// Cancels a task: steps in flight come to their end, and no other step starts. The task is compensated, unless its

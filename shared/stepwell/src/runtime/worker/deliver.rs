@@ -11,7 +11,7 @@ use crate::{
         message::{Message, printable},
         plan::{Plan, StepPlan, is_name},
         record::{AttemptRecord, Failure, Lease, Outcome, StepRecord, TaskRecord},
-        settlement::{self, Dispatch, Disposition, Settlement, after_failure, dispatch},
+        settlement::{self, Dispatch, Disposition, Settlement, after_closing, after_failure, dispatch},
         snapshot::Loaded,
         state::StepState,
         step::{self, Claim, ClaimRequest},
@@ -20,6 +20,7 @@ use crate::{
     ports::{Queue, Received, Runtime, Store},
     runtime::{
         error::EngineError,
+        recovery::alert_of_warning,
         step::{Input, Step, StepContext, StepError, TaskData},
     },
 };
@@ -136,8 +137,13 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
                 self.worker.engine.dispatch_again(&task, self.step()).await?;
                 None
             }
-            StepState::Error | StepState::Cancelled => {
-                self.settle_failure(&task).await?;
+            // The worker that failed it may have died before the consequences.
+            StepState::Error => {
+                self.worker.engine.follow_up(task.id, after_failure(&task, self.step())).await?;
+                None
+            }
+            StepState::Cancelled => {
+                self.worker.engine.follow_up(task.id, after_closing(&task)).await?;
                 None
             }
             StepState::InProgress => found.lease_until,
@@ -177,7 +183,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let Some(waits_for) = task.waits_for(plan) else {
             engine.apply(&step::release(lease)).await?;
             tracing::info!(task_id = %task.id, step = self.step(), status = %task.state.status(), "not run: the task has ended");
-            self.settle_failure(task).await?;
+            self.worker.engine.follow_up(task.id, after_closing(task)).await?;
             return Ok(Disposition::Acknowledge);
         };
         let unread: BTreeSet<&str> = waits_for.iter().copied().filter(|name| !steps.contains_key(*name)).collect();
@@ -206,11 +212,6 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         self.attempt(lease, task, plan, &data).await
     }
 
-    /// Advances the task's compensation, if it is being compensated: it may have waited for this step.
-    async fn settle_failure(&self, task: &TaskRecord) -> Result<(), EngineError> {
-        self.worker.engine.follow_up(task.id, after_failure(task)).await
-    }
-
     /// Carries out the settlement of this delivery, and ends the delivery with it. Returns what to do with the message.
     async fn settle(
         &self,
@@ -221,9 +222,14 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         disposition: Disposition,
     ) -> Result<Disposition, EngineError> {
         let delivery = self.message.receipt.clone().map(|receipt| settlement::Delivery { receipt, disposition });
+        let is_warning = settlement.is_warning();
         let settled = self.worker.engine.settle(lease.task, settlement.ending(delivery)).await?;
         let Some(followed) = settled else { return Ok(self.superseded(lease)) };
         self.log(lease, ended, state);
+        if is_warning {
+            let code = ended.error.as_ref().map_or("", |error| &error.code);
+            alert_of_warning(lease.task, self.step(), code);
+        }
         followed?;
         Ok(disposition)
     }
@@ -260,6 +266,8 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             step: self.step().to_owned(),
             attempt: lease.attempt,
             started_at: lease.started_at,
+            compensation: task.plan.compensation_of(self.step()).map(|compensation| compensation.name.clone()),
+            compensates: plan.compensates.clone(),
             deadline: tokio::time::Instant::now() + limit,
         };
         let handler = attempt::run(&self.worker.step, data, &context);
@@ -293,7 +301,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
                 self.settle(lease, &ended, "retrying", settlement, Disposition::GiveBack { until: now + wait }).await
             }
             Verdict::Fail => {
-                let settlement = Settlement::of(step::fail(task, lease, &ended)).then(after_failure(task));
+                let settlement = Settlement::of(step::fail(task, lease, &ended)).then(after_failure(task, self.step()));
                 self.settle(lease, &ended, "error", settlement, Disposition::Acknowledge).await
             }
         }

@@ -9,7 +9,7 @@
 //! ([`Projection`](projection::Projection)):
 //!
 //! * A lease or a backoff is over or not, by the clock that the write itself shows: `started_at` of a claim,
-//!   `finished_at` of a write that ends a step from outside. The length of either is not checked.
+//!   `finished_at` of a write that ends a step from outside, the new time of a step that becomes due earlier. The length of either is not checked.
 //! * The fence is seen in the audit trail: the entry has to be the last attempt's. The writer of a release cannot be
 //!   seen.
 //! * Results and errors are only present or absent. The order of the compensations has to be a possible one.
@@ -151,6 +151,7 @@ fn rule_of(name: &str, task: Option<&TaskWritten>) -> Option<Rule> {
         "delete_orphan_claim" => Rule::DeleteOrphanClaim,
         "complete" => Rule::Complete,
         "retry_later" => Rule::RetryLater,
+        "reschedule" => Rule::Reschedule,
         "fail" => Rule::Fail,
         "record_join_arrival" => Rule::RecordJoinArrival,
         "record_leaf_arrival" => Rule::RecordLeafArrival,
@@ -209,6 +210,8 @@ impl Made {
         match rule {
             Rule::Claim | Rule::TakeOver => step.started_at,
             Rule::ResolveStep | Rule::DeadLetterStep | Rule::CancelStep => step.finished_at,
+            // The step is due from the time that is written.
+            Rule::Reschedule => step.until(),
             _ => None,
         }
     }
@@ -227,6 +230,7 @@ impl Made {
             Rule::DeleteOrphanClaim => fenced.map(|(step, fence)| Write::DeleteOrphanClaim(step, fence))?,
             Rule::Complete => fenced.map(|(step, fence)| Write::Complete(step, fence))?,
             Rule::RetryLater => fenced.map(|(step, fence)| Write::RetryLater(step, fence))?,
+            Rule::Reschedule => Write::Reschedule(step?.step),
             Rule::Fail => fenced.map(|(step, fence)| Write::Fail(step, fence))?,
             Rule::RecordJoinArrival => {
                 let (join, arrived) = (step?.step, step?.item(None).arrived);

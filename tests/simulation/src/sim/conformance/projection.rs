@@ -25,6 +25,7 @@ struct ProjectedPlan {
     forward: usize,
     depends_on: Vec<Set<Bits>>,
     leaves: Set<Bits>,
+    optional: Set<Bits>,
     compensated: Set<Bits>,
     compensates_cancellation: bool,
     max_attempts: Vec<u8>,
@@ -45,6 +46,7 @@ impl ProjectedPlan {
         // Taken from the dependencies, independently of the engine's own leaves.
         let waited_for = depends_on.iter().fold(Set::default(), |all: Set<Bits>, some| all.union(*some));
         let leaves = (0..forward).filter(|step| !waited_for.has(*step)).collect();
+        let optional = plan.steps().iter().filter(|step| step.optional).map(|step| numbers[&step.name]).collect();
         let mut compensated = Set::default();
         for compensation in plan.compensations() {
             let step = numbers[compensation.compensates.as_deref().expect("a compensation undoes a step")];
@@ -53,7 +55,7 @@ impl ProjectedPlan {
             max_attempts[forward + step] = limit(compensation.max_attempts);
         }
         let compensates_cancellation = plan.compensates_cancellation();
-        Self { numbers, forward, depends_on, leaves, compensated, compensates_cancellation, max_attempts }
+        Self { numbers, forward, depends_on, leaves, optional, compensated, compensates_cancellation, max_attempts }
     }
 }
 
@@ -116,6 +118,11 @@ pub(super) struct StepWritten {
 }
 
 impl StepWritten {
+    /// The end of its lease or backoff.
+    pub(super) fn until(&self) -> Option<Timestamp> {
+        self.entry.until
+    }
+
     /// The part of the step that the rules read, at this time.
     pub(super) fn item(&self, clock: Option<Timestamp>) -> ModelItem<Bits> {
         self.entry.at(clock)
@@ -278,6 +285,10 @@ impl Snapshot for Before<'_> {
 
     fn leaves(&self) -> Set<Bits> {
         self.all.graph.leaves
+    }
+
+    fn optional(&self) -> Set<Bits> {
+        self.all.graph.optional
     }
 
     fn compensated(&self) -> Set<Bits> {

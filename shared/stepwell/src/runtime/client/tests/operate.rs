@@ -8,7 +8,8 @@ use crate::{
         record::{Action, ActionKind},
         state::{End, StepState, TaskState, TaskStatus},
     },
-    permanent,
+    permanent, retryable,
+    runtime::client::RUN_NOW_PAUSE,
     testing::{
         Harness, StepFault, VirtualClock,
         fixtures::{
@@ -335,4 +336,68 @@ fn actor_has_a_short_and_printable_name_and_reason() {
         assert_eq!(wrong("who", text), why, "{text:?}");
     }
     Actor::new("é".repeat(Actor::MAX_WHO), "é".repeat(Actor::MAX_WHY)).unwrap();
+}
+
+/// A task of one step, which asks for this wait after each of its attempts.
+async fn waiting(wait: Duration) -> (Harness, TaskId) {
+    let harness = graph(&[&[]], &[], "");
+    let error = retryable("BUSY", "try again").retry_after(wait);
+    harness.fail("s0", vec![StepFault::Error(error); 10]);
+    let task = harness.begin().await;
+    waits(&harness, task).await;
+    (harness, task)
+}
+
+async fn waits(harness: &Harness, task: TaskId) {
+    harness.run_until(task, |snapshot| snapshot.steps[0].state == StepState::Retrying).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn step_that_waits_runs_now_and_gets_no_more_attempts() {
+    let (harness, task) = waiting(Duration::from_secs(25)).await;
+    let max_attempts = harness.snapshot(task).await.unwrap().task.plan.steps()[0].max_attempts;
+    let mut pressed = 0;
+    // Somebody presses each second.
+    while harness.step(task, "s0").state == StepState::Retrying {
+        let due = harness.client().run_now(task).await.unwrap();
+        assert_eq!(harness.step(task, "s0").next_retry_at, Some(due));
+        pressed += 1;
+        harness.run_for(Duration::from_secs(1)).await.unwrap();
+    }
+    let step = harness.step(task, "s0");
+    assert_eq!((step.state, step.attempt), (StepState::Error, max_attempts));
+    for attempts in step.attempts.windows(2) {
+        let pause = attempts[1].started_at.since(attempts[0].finished_at.unwrap());
+        assert_eq!(pause, RUN_NOW_PAUSE, "earlier than planned, and not at once");
+    }
+    assert!(pressed > max_attempts, "most of them changed nothing");
+    let messages = usize::try_from(max_attempts).unwrap();
+    assert_eq!(harness.woken().len(), messages, "one for the start, and one for each retry that was moved");
+    assert!(harness.snapshot(task).await.unwrap().task.actions.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_that_is_due_soon_stays_as_it_is() {
+    let (harness, task) = waiting(Duration::from_secs(4)).await;
+    let planned = harness.step(task, "s0").next_retry_at;
+    assert_eq!(harness.client().run_now(task).await.ok(), planned);
+    assert_eq!((harness.step(task, "s0").next_retry_at, harness.woken().len()), (planned, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn step_that_does_not_wait_is_not_run_now() {
+    for state in TaskState::ALL {
+        let (harness, task) = in_state(state).await;
+        let refused = harness.client().run_now(task).await.unwrap_err();
+        assert!(matches!(refused, ActionError::NothingWaits(_)), "{state:?}: {refused}");
+    }
+    // Another delivery claims the step between the read and the write.
+    let (harness, task) = waiting(Duration::from_secs(60)).await;
+    harness.skip(Duration::from_secs(20)).await;
+    let memory = harness.memory().clone();
+    harness.meanwhile("reschedule", async move {
+        memory.force_step(task, "s0", StepState::InProgress);
+    });
+    let refused = harness.client().run_now(task).await.unwrap_err();
+    assert_eq!(refused.to_string(), "no step of the task waits for a retry: it is in_progress");
 }

@@ -1,7 +1,7 @@
 //! Idempotent starts of tasks, and snapshots of them.
 
 use crate::{
-    FailureKind, IdempotencyKey, StartError, TaskId, Workflow,
+    FailureKind, IdempotencyKey, StartError, Started, TaskId, Workflow,
     core::{
         format::NEWER_FORMAT,
         item::{Key, attribute},
@@ -9,10 +9,7 @@ use crate::{
         state::TaskStatus,
         transition::Change,
     },
-    testing::{
-        Harness,
-        fixtures::staged::{Log, NEWER, graph, renew, workflow},
-    },
+    testing::fixtures::staged::{Log, NEWER, graph, renew, workflow},
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -125,29 +122,56 @@ async fn refused_start_writes_nothing() {
     client.start(&join(), &largest, Some(&key("k"))).await.unwrap();
 }
 
-/// The task that a second request completes, after this call of the first one has failed.
-async fn after_a_failed(call: &str) -> (Harness, TaskId, bool) {
-    let harness = graph(JOIN, &[], "").call_by_call();
-    let client = harness.client();
-    harness.fail_call(call, [FailureKind::Unavailable]);
-    let broken = client.start(&join(), &Value::Null, Some(&key("k"))).await.unwrap_err();
-    assert_eq!(matches!(broken, StartError::Queue(_)), call == "send", "{broken}");
-    assert!(broken.to_string().ends_with(&format!("{call} got no answer: as the test wants it")), "{broken}");
-    let started = client.start(&join(), &Value::Null, Some(&key("k"))).await.unwrap();
-    (harness, started.task_id, started.already_there)
-}
-
+/// The first request fails at this call, or a message of its start does. The second request completes the start.
 #[tokio::test(start_paused = true)]
 async fn interrupted_start_is_completed_by_its_repetition() {
     for call in ["reserve_key", "create", "send"] {
-        let (harness, task, already_there) = after_a_failed(call).await;
+        let harness = graph(JOIN, &[], "").call_by_call();
+        let client = harness.client();
+        let start = async || client.start(&join(), &Value::Null, Some(&key("k"))).await;
+        harness.fail_call(call, [FailureKind::Unavailable]);
+        match (call, start().await) {
+            ("reserve_key", Err(StartError::NotWritten(_))) | ("create", Err(StartError::Unconfirmed { .. })) => {}
+            ("send", Ok(started)) => assert!(!started.already_there && !started.messages_sent),
+            (_, other) => panic!("{call}: {other:?}"),
+        }
+        let Started { task_id: task, already_there, .. } = start().await.unwrap();
         assert_eq!(already_there, call == "send", "{call}");
         assert_eq!(harness.memory().store.tasks(), [task].into(), "{call}");
-        assert_eq!(harness.woken(), ["s0", "s1"], "{call}");
+        assert_eq!(BTreeSet::from_iter(harness.woken()), ["s0".to_owned(), "s1".to_owned()].into(), "{call}");
         let snapshot = harness.run(task).await.unwrap();
         assert_eq!(snapshot.status(), TaskStatus::Complete, "{call}");
         assert!(snapshot.steps.iter().all(|step| step.attempt == 1), "{call}");
     }
+}
+
+/// The kind of the store's error decides whether the task may have been written.
+#[tokio::test(start_paused = true)]
+async fn failed_start_says_whether_the_task_may_be_there() {
+    let harness = graph(JOIN, &[], "").call_by_call();
+    let client = harness.client();
+    for (kind, unclear) in
+        [(FailureKind::Throttled, false), (FailureKind::Refused, false), (FailureKind::Unavailable, true)]
+    {
+        let start = client.prepare_start(&join(), &Value::Null, None).await.unwrap();
+        let task = start.task_id();
+        harness.fail_call("create", [kind]);
+        let error = client.write_start(start).await.unwrap_err();
+        let found = matches!(&error, StartError::Unconfirmed { task_id, .. } if *task_id == task);
+        assert_eq!((found, matches!(error, StartError::NotWritten(_))), (unclear, !unclear), "{kind:?}");
+    }
+}
+
+/// No message of the start could be sent. The watchdog finds the task by its own place in the index.
+#[tokio::test(start_paused = true)]
+async fn task_whose_start_could_send_nothing_is_woken_by_the_watchdog() {
+    let harness = graph(JOIN, &[], "").call_by_call();
+    harness.fail_call("send", [FailureKind::Unavailable]);
+    let (log, _guard) = Log::new();
+    let task = harness.client().start(&join(), &Value::Null, None).await.unwrap().task_id;
+    assert_eq!(harness.memory().queue.next_due(), None, "nothing is sent");
+    assert_eq!(log.lines("START_NOT_SENT").len(), 1);
+    assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,7 @@
 //! The fields of a query or of a body, read by the same methods.
 
-use crate::error::ApiError;
+use crate::{CommonError, body, pointer, query_fields};
 use axum::{body::Body, http::request::Parts};
-use http_api::CommonError;
 use serde::de::DeserializeOwned;
 use serde_json::{
     error::Category,
@@ -19,7 +18,7 @@ const MOST_BYTES: usize = MAX_RESULT_BYTES + 16 * 1024;
 
 /// Fields that a route takes out one after another. It collects all violations, so that one answer reports them all.
 #[derive(Debug, Default)]
-pub(crate) struct Fields {
+pub struct Fields {
     /// The JSON pointer to the object that holds the fields.
     path: String,
     left: BTreeMap<String, Box<RawValue>>,
@@ -28,9 +27,9 @@ pub(crate) struct Fields {
 
 impl Fields {
     /// Reads the fields of a query. A repeated field is a violation.
-    pub(crate) fn of_query(request: &Parts) -> Self {
+    pub fn of_query(request: &Parts) -> Self {
         let mut fields = Self::default();
-        for (name, text) in http_api::query_fields(request) {
+        for (name, text) in query_fields(request) {
             match fields.left.entry(name.clone()) {
                 Entry::Occupied(_) => fields.wrong(&name, "is there more than once"),
                 Entry::Vacant(place) => {
@@ -45,27 +44,30 @@ impl Fields {
     }
 
     /// Reads the fields of a body, which has to be a JSON object.
-    pub(crate) async fn of_body(request: &Parts, body: Body) -> Result<Self, ApiError> {
-        http_api::check_media_type(&request.headers)?;
-        let body: Box<RawValue> = http_api::read(body, MOST_BYTES).await?;
+    ///
+    /// # Errors
+    /// The body is not JSON or too large, its `Content-Type` is not JSON's, or it is no object.
+    pub async fn of_body(request: &Parts, body: Body) -> Result<Self, CommonError> {
+        body::check_media_type(&request.headers)?;
+        let body: Box<RawValue> = body::read(body, MOST_BYTES).await?;
         match serde_json::from_str(body.get()) {
             Ok(left) => Ok(Self { left, ..Self::default() }),
             Err(error) if error.classify() == Category::Data => {
-                Err(ApiError::field("", "the body has to be an object"))
+                Err(CommonError::field("", "the body has to be an object"))
             }
-            Err(error) => Err(CommonError::NotJson(error).into()),
+            Err(error) => Err(CommonError::NotJson(error)),
         }
     }
 
     /// Takes a field that is an object, and returns its fields; without any if it is missing.
-    pub(crate) fn inner(&mut self, name: &str) -> Self {
+    pub fn inner(&mut self, name: &str) -> Self {
         let path = self.pointer(name);
         let left = self.json(name, "has to be an object").unwrap_or_default();
         Self { path, left, found: Vec::new() }
     }
 
     /// Takes a text and parses it with `read`.
-    pub(crate) fn text<T, E: Display>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+    pub fn text<T, E: Display>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         let text: String = self.json(name, "has to be a text")?;
         if text.is_empty() {
             self.wrong(name, "is empty");
@@ -75,7 +77,7 @@ impl Fields {
     }
 
     /// Takes a number from 1 to `most`. A query holds it as a text.
-    pub(crate) fn count(&mut self, name: &str, most: usize) -> Option<usize> {
+    pub fn count(&mut self, name: &str, most: usize) -> Option<usize> {
         let raw = self.raw(name)?;
         let number = raw.get().trim_matches('"').parse().ok().filter(|number| (1..=most).contains(number));
         if number.is_none() {
@@ -85,13 +87,13 @@ impl Fields {
     }
 
     /// Takes `true` or `false`. A query holds it as a text.
-    pub(crate) fn flag(&mut self, name: &str) -> Option<bool> {
+    pub fn flag(&mut self, name: &str) -> Option<bool> {
         let raw = self.raw(name)?;
         raw.get().trim_matches('"').parse().map_err(|_| self.wrong(name, "has to be true or false")).ok()
     }
 
     /// Takes a required field of any type, as its raw JSON.
-    pub(crate) fn any(&mut self, name: &str) -> Option<Box<RawValue>> {
+    pub fn any(&mut self, name: &str) -> Option<Box<RawValue>> {
         let raw = self.left.remove(name);
         if raw.is_none() {
             self.wrong(name, "is missing");
@@ -100,20 +102,23 @@ impl Fields {
     }
 
     /// Adds a violation of a field.
-    pub(crate) fn wrong(&mut self, name: &str, message: impl Into<String>) {
+    pub fn wrong(&mut self, name: &str, message: impl Into<String>) {
         let path = self.pointer(name);
         self.found.push(Violation { path, message: message.into() });
     }
 
     /// Adds the violations of the fields of an [`inner`](Self::inner) object, after all its fields have been taken.
-    pub(crate) fn merge_violations(&mut self, inner: Self) {
+    pub fn merge_violations(&mut self, inner: Self) {
         self.found.extend(inner.all_found());
     }
 
     /// Returns all violations, after all known fields have been taken. A field that is left is unknown.
-    pub(crate) fn finish(self) -> Result<(), ApiError> {
+    ///
+    /// # Errors
+    /// There are violations.
+    pub fn finish(self) -> Result<(), CommonError> {
         let found = self.all_found();
-        if found.is_empty() { Ok(()) } else { Err(ApiError::Invalid(found)) }
+        if found.is_empty() { Ok(()) } else { Err(CommonError::Invalid(found)) }
     }
 
     fn all_found(mut self) -> Vec<Violation> {
@@ -138,6 +143,6 @@ impl Fields {
     }
 
     fn pointer(&self, name: &str) -> String {
-        http_api::pointer(&self.path, name)
+        pointer(&self.path, name)
     }
 }
