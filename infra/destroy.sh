@@ -46,7 +46,7 @@ look_up_tables
 look_up_bucket
 # Kept tables lose nothing, but their deletion would take open tasks along.
 open=
-[[ -z $stack_status && -z $delete_tables ]] || look_up_open_tasks
+[[ -z $stack_status && -z $delete_tables ]] || look_up_open_tasks ''
 [[ -z $open || -n $abandon ]] || die "$stack has tasks that are not done, $open.
 Without the stack nobody finishes, refunds or undoes them. Nothing was deleted. See them:
 $(show_open_tasks)

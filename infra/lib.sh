@@ -203,6 +203,7 @@ look_up_tables() {
 # Sets $open to a sentence's worth of words on the tasks that the engine has yet to do something for, to nothing where there
 # are none: those that run, and those that failed and are to be redriven or compensated. They are in two partitions of the
 # index, each in 16 shards. With a WORKFLOW, only its tasks. The index is a second or so behind.
+# shellcheck disable=SC2034 # $open is for the scripts
 look_up_open_tasks() {
   local partition shard number found more left_out='' numbers=() total=0 filter=() values
   say "==> Counting the open tasks of $stack; about half a minute"
@@ -228,7 +229,8 @@ look_up_open_tasks() {
   done
   open=
   [[ $total == 0 && -z $left_out ]] ||
-    open="$left_out$total open: ${numbers[0]} pending or in progress, ${numbers[1]} compensating, or failed with a redrive or a compensation due"
+    open="$left_out$total open: ${numbers[0]} pending or in progress,\
+ ${numbers[1]} compensating, or failed with a redrive or a compensation due"
 }
 
 # The commands that show what look_up_open_tasks has counted.
