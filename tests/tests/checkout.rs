@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 use checkout::{
-    OrderStatus, ProductId,
-    testing::{MemoryShop, steps},
+    GatewayError, OrderStatus, ProductId, StoreError,
+    testing::{MemoryShop, Outage, steps},
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use stepwell::{
     testing::{CrashAt, Harness, StepFault},
 };
 use stepwell_tests::checkout::{harness, products, request};
+use test_case::test_case;
 
 const LAMP: ProductId = ProductId(4);
 const ORGANIZER: ProductId = ProductId(1);
@@ -110,6 +111,42 @@ async fn permanent_gateway_outage_uses_up_all_redrives_and_compensates() {
     assert_eq!(failure(&snapshot, "process_payment"), ("GATEWAY_TIMEOUT", 5 * 3), "three attempts, and four redrives");
     assert_eq!(snapshot.task.state, TaskState::Compensated(End::Error));
     assert!(checkouts.is_untouched());
+}
+
+#[tokio::test(start_paused = true)]
+async fn busy_table_costs_no_attempt() {
+    let checkouts = Checkouts::new();
+    let busy = StoreError::Busy("TransactionConflict".to_owned());
+    checkouts.shop.set_outage(Outage { tables: Some(busy), ..Outage::default() });
+    let task = checkouts.start(&request("success")).await;
+    checkouts.harness.run_for(Duration::from_secs(20 * 60)).await.unwrap();
+    checkouts.shop.set_outage(Outage::default());
+    let snapshot = checkouts.harness.run(task).await.unwrap();
+    let step = snapshot.step("validate_cart").unwrap();
+    assert_eq!((snapshot.task.state, step.attempt - step.uncounted_attempts), (TaskState::Completed, 1));
+    assert!(step.attempts.len() > 5 && snapshot.task.actions.is_empty(), "no redrive was needed: {step:?}");
+    checkouts.assert_sold_once();
+}
+
+#[test_case(GatewayError::RateLimited; "under a rate limit")]
+#[test_case(GatewayError::Timeout; "while the gateway gives no answer")]
+#[test_case(GatewayError::TemporaryFailure; "while the gateway is down")]
+#[tokio::test(start_paused = true)]
+async fn refund_waits_for_the_gateway_as_long_as_it_takes(error: GatewayError) {
+    let checkouts = Checkouts::new();
+    let task = checkouts.start(&request("success")).await;
+    let charged = |snapshot: &TaskSnapshot| snapshot.step("process_payment").unwrap().state.is_done();
+    checkouts.harness.run_until(task, charged).await.unwrap();
+    checkouts.harness.client().cancel(task, &actor()).await.unwrap();
+    checkouts.shop.set_outage(Outage { gateway: Some(error), ..Outage::default() });
+    checkouts.harness.run_for(Duration::from_secs(24 * 60 * 60)).await.unwrap();
+    assert_eq!(checkouts.shop.charges().len(), 1, "nothing can be refunded yet");
+    checkouts.shop.set_outage(Outage::default());
+    let back = checkouts.harness.now();
+    let snapshot = checkouts.harness.run(task).await.unwrap();
+    assert_eq!(snapshot.task.state, TaskState::Compensated(End::Cancelled));
+    assert!(checkouts.is_untouched());
+    assert!(checkouts.harness.now().since(back) <= Duration::from_secs(300 + 60), "the backoff's longest wait");
 }
 
 /// A request for the last two units of a product.

@@ -25,7 +25,7 @@ pub(crate) enum ApiError {
     NoRetryOffered,
     /// The checkout cannot be cancelled any more, for this reason.
     CannotCancel(&'static str),
-    /// The audit trail of the task is full, so it can keep no more attempts.
+    /// The audit trail of the task is full, so it can keep no more redrives.
     RetriedTooOften,
     /// The body is JSON, but not a checkout request. The paths point into the body.
     Invalid(Vec<Violation>),
@@ -107,7 +107,7 @@ impl From<ActionError> for ApiError {
         match error {
             ActionError::NotFound(_) => Self::NotFound,
             ActionError::Status { status, .. } | ActionError::NothingWaits(status) => Self::CannotRetry(status),
-            ActionError::TrailFull { .. } => Self::RetriedTooOften,
+            ActionError::TrailFull => Self::RetriedTooOften,
             ActionError::Engine(error) => Self::Common(error.into()),
             ActionError::Newer(newer) => Self::Common(EngineError::Newer(newer).into()),
             // Only the actions of operators return the others.

@@ -192,7 +192,7 @@ fn failed(snapshot: &TaskSnapshot) -> Standing<'_> {
     if undone_at.is_none() && (may_be_charged(snapshot) || snapshot.steps.iter().any(touched)) {
         return Standing::NeedsAttention;
     }
-    let offered = is_retry_offered(snapshot) && snapshot.full_trail(&snapshot.to_redrive()).is_none();
+    let offered = is_retry_offered(snapshot) && snapshot.task.has_room_for_redrive();
     Standing::Failed(Failed::of(snapshot, if offered { Retry::Until(undone_at) } else { Retry::No }))
 }
 

@@ -63,7 +63,7 @@ fn every_metric_filter_has_an_alarm() {
 }
 
 #[test]
-fn failed_compensations_warnings_and_newer_formats_are_counted_in_the_log_of_every_function() {
+fn what_needs_a_person_is_counted_in_the_log_of_every_function() {
     let template = template();
     let counted: BTreeSet<String> = of_kind(&template, "AWS::Logs::MetricFilter")
         .iter()
@@ -78,6 +78,7 @@ fn failed_compensations_warnings_and_newer_formats_are_counted_in_the_log_of_eve
             r#"{ $.message = "compensation failed" }"#,
             r#"{ $.message = "optional step failed" }"#,
             r#"{ $.code = "NEWER_FORMAT" }"#,
+            r#"{ $.code = "DELIVERY_EXHAUSTED" }"#,
         ] {
             assert!(counted.contains(&format!("{log} {}", Value::from(pattern))), "{id} logs to {log}: {pattern}");
         }

@@ -59,9 +59,9 @@ error_codes! {
         PaymentVoid = "PAYMENT_VOID", Permanent, by "process_payment",
             "Nothing: the customer is not charged. To buy all the same, the customer starts a new checkout.",
             customer "Your payment was cancelled before it was made." no_retry;
-        /// The gateway asks for fewer requests. The next attempt waits for 30 seconds, or for the step's longest
-        /// backoff if that is less.
-        GatewayRateLimited = "GATEWAY_RATE_LIMITED", Retryable, by "process_payment, refund_payment",
+        /// The gateway asks for fewer requests, and did nothing. The next attempt comes 30 to 45 seconds later. It costs no
+        /// attempt for the first half hour of a checkout or of a redrive, and never one of a refund.
+        GatewayRateLimited = "GATEWAY_RATE_LIMITED", Throttled, by "process_payment, refund_payment",
             "Nothing while the step is tried again. If many tasks have it, lower the concurrency of the step's \
              function, or have the gateway's limit raised; then redrive them.",
             customer "Your payment takes longer than usual.";
@@ -113,9 +113,9 @@ error_codes! {
         InvalidEmail = "INVALID_EMAIL", Permanent, by "send_confirmation",
             "The order stands without the e-mail. Tell the customer in another way, then resolve this step, which removes \
              the warning.";
-        /// The e-mail service asks for fewer e-mails. The next attempt waits for 60 seconds, or for the step's longest
-        /// backoff if that is less.
-        MailRateLimited = "MAIL_RATE_LIMITED", Retryable, by "send_confirmation",
+        /// The e-mail service asks for fewer e-mails, and sent nothing. The next attempt comes 60 to 90 seconds later. It
+        /// costs no attempt for the first half hour of a checkout or of a redrive.
+        MailRateLimited = "MAIL_RATE_LIMITED", Throttled, by "send_confirmation",
             "Nothing while the step is tried again. If many tasks have it, have the sending quota raised, then \
              redrive them.";
         /// The e-mail service is down or out of reach.
@@ -136,8 +136,10 @@ error_codes! {
         /// `create_order` was resolved by hand with an order that is not in the table.
         NothingToCancel = "NOTHING_TO_CANCEL", Permanent, by "cancel_order",
             "The message has the order. Cancel it where it was made, then resolve this compensation.";
-        /// DynamoDB throttles the shop's table, or another transaction conflicted on one of the items.
-        TableBusy = "TABLE_BUSY", Retryable, by "every step that uses a table of the shop's",
+        /// DynamoDB throttles the shop's table, or another transaction conflicted on one of the items. Nothing
+        /// was done. It costs no attempt for the first half hour of a checkout or of a redrive, and never one of a
+        /// compensation.
+        TableBusy = "TABLE_BUSY", Throttled, by "every step that uses a table of the shop's",
             "Nothing while the step is tried again. If many tasks have it, many carts want one product, or DynamoDB \
              throttles; redrive them when it is over.";
         /// The shop's table gave no answer, or refused the call. The call may have had its effect; a retry is safe.

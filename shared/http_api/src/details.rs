@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use stepwell::{
     TaskId, Timestamp,
     core::{
@@ -34,6 +35,9 @@ struct StepDetails<'a> {
     status: StepState,
     depends_on: &'a [String],
     attempts: Vec<AttemptDetails>,
+    /// How many attempts between the first and the last ones are left out of `attempts`, by error code.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    omitted_attempts: &'a BTreeMap<String, u32>,
     /// The result's JSON without a change, so that numbers keep every digit.
     result: Option<&'a RawValue>,
     error: Option<&'a Failure>,
@@ -51,6 +55,9 @@ struct AttemptDetails {
     outcome: Outcome,
     error: Option<Failure>,
     next_retry_at: Option<Timestamp>,
+    /// Whether the called service turned it away without doing anything, so that it does not count.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    throttled: bool,
 }
 
 impl<'a> Details<'a> {
@@ -89,15 +96,17 @@ impl<'a> StepDetails<'a> {
             error: step.error.as_ref(),
             duration_ms: started_at.zip(step.finished_at).map(|(start, end)| millis(start, end)),
             attempts,
+            omitted_attempts: &step.omitted_attempts,
         }
     }
 }
 
 impl From<AttemptRecord> for AttemptDetails {
     fn from(attempt: AttemptRecord) -> Self {
-        let AttemptRecord { number, started_at, finished_at, outcome, error, next_retry_at, request_id: _ } = attempt;
+        let AttemptRecord { number, started_at, finished_at, outcome, error, next_retry_at, throttled, request_id: _ } =
+            attempt;
         let duration_ms = finished_at.map(|end| millis(started_at, end));
-        Self { number, started_at, finished_at, duration_ms, outcome, error, next_retry_at }
+        Self { number, started_at, finished_at, duration_ms, outcome, error, next_retry_at, throttled }
     }
 }
 

@@ -30,7 +30,7 @@
 //! The feature `testing` adds [`testing`]: a store and queues in memory, and a harness that runs the whole engine in
 //! virtual time. The crate `stepwell_aws` implements the ports on AWS.
 //!
-//! The author of a step needs three things: the [`Step`] trait with its input types, and the two errors [`retryable`] and
+//! The author of a step needs three things: the [`Step`] trait with its input types, and the errors [`retryable`], [`throttled`] and
 //! [`permanent`].
 //!
 //! # Terms
@@ -63,10 +63,11 @@
 //!    * `error`, `cancelled`: advance the task's compensation if it has one, and acknowledge.
 //! 2. **Check.** The message is only a hint. The task has to exist; otherwise the item that the claim made is deleted and
 //!    the message is rejected. The task has to be open and every dependency done; otherwise the step is released, which
-//!    does not count against `max_attempts`. Attempts have to be left; an attempt whose worker died was counted, too.
+//!    does not count against `max_attempts`. Attempts have to be left; an attempt whose worker died was counted, too. A
+//!    compensation always has one left.
 //! 3. **Run** the handler under its timeout, with panics caught, and write the outcome, fenced by the attempt's number:
 //!    * success: `complete`, with the result;
-//!    * a retryable error with attempts left: `retrying`, and the message is hidden for the length of the backoff. The
+//!    * a retryable error with attempts left, or a throttled one: `retrying`, and the message is hidden for the length of the backoff. The
 //!      message is the timer, so there is no second queue and no process that sleeps;
 //!    * any other error: `error`, for the step and for the task in one transaction. So an open task never holds a failed
 //!      step, and a late worker cannot fail a task that has been redriven meanwhile.
@@ -97,20 +98,25 @@
 //!   its next inspection. The [`watchdog`](runtime::watchdog) sends what [`inspection`](core::inspection) finds overdue
 //!   and lists the task again. The longer a task has been quiet, the longer the interval.
 //! * **SQS gives up on a message**, after far more deliveries than `max_attempts` allows for: something is broken. The
-//!   dead letter comes to [`dead_letters`](runtime::dead_letters), which fails its step with `DELIVERY_EXHAUSTED`. Nothing
-//!   is lost, and operators can see it.
+//!   dead letter comes to [`dead_letters`](runtime::dead_letters), which fails its step with `DELIVERY_EXHAUSTED`. The engine
+//!   redrives the task like after an outage. If no redrive is left, the task waits for a person, and an alarm says so. The
+//!   message of a compensation is sent again. So is one that was the timer of a step's retries.
 //! * **A step uses up its attempts on a transient failure.** Attempts last for seconds, an outage for minutes. If the
 //!   workflow sets `redrives`, the engine redrives the failed steps after 1 minute, 2, 4 and so on, before it compensates
 //!   anything.
 //! * **A step fails for good** after others have had their effect. [`recovery`](core::recovery) compensates them at once,
 //!   or after a time in which the task may be redriven, or when somebody asks for it.
+//! * **A service turns calls away** without doing anything: a rate limit, a busy table. The attempts are
+//!   [throttled](throttled) and cost none for the first half hour after the task's start or last redrive.
+//! * **A compensation meets an outage.** It has no last attempt: it is retried, at the longest wait of its backoff, until it
+//!   succeeds or fails with a permanent error.
 //! * **A compensation fails for good.** Only a person can help. The engine logs an error at once and at each inspection
 //!   after that, which keeps an alarm on until somebody has helped.
 //! * **A person has to decide.** [`Client`] redrives what failed, cancels a task, puts a result in the place of a step's,
 //!   or begins the compensation. Each action is one conditional write, which also enters who and why into the task's audit
-//!   trail, followed by sends. A crash between them is the first case above. The trail keeps every attempt and every
-//!   action, so it has a limit: if another set of attempts would not fit, a redrive is refused, and the step or the task
-//!   has to be resolved.
+//!   trail, followed by sends. A crash between them is the first case above. The trail keeps every action,
+//!   so it has a limit: if another one would not fit, a redrive is refused, and the task has to be resolved. Of many attempts of
+//!   a step it keeps the first and the last ones, and a count by code of those between ([`trail`](core::trail)).
 //!
 //! The claim and the read of the task are concurrent. So a step whose delivery had begun when its task was cancelled
 //! counts as in flight and comes to its end. Compensation waits for it.
@@ -143,6 +149,7 @@ pub use runtime::{
     error::EngineError,
     step::{
         Context, ErrorKind, Input, ResultOf, Step, StepContext, StepError, StepResult, TaskData, permanent, retryable,
+        throttled,
     },
     system::System,
 };

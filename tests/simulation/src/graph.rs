@@ -50,7 +50,7 @@ impl Graph {
         Self::new([vec![]].into_iter().chain((0..count).flat_map(|number| diamond(3 * number))))
     }
 
-    /// With this many attempts for each step.
+    /// With this many attempts for each step. A compensation has no last one.
     #[must_use]
     pub fn max_attempts(mut self, max_attempts: u32) -> Self {
         self.max_attempts = max_attempts;
@@ -170,6 +170,7 @@ impl Graph {
 
     fn step(&self, step: usize, depends_on: &[usize]) -> Value {
         let mut template = self.template(step);
+        template["default_retry_limit"] = json!(self.max_attempts);
         template["depends_on_steps"] = depends_on.iter().copied().map(name).collect();
         if self.optional.contains(&step) {
             template["optional"] = json!(true);
@@ -183,7 +184,6 @@ impl Graph {
     fn template(&self, step: usize) -> Value {
         let mut template = json!({
             "name": name(step),
-            "default_retry_limit": self.max_attempts,
             "handler_config": { "timeout_seconds": self.timeout_seconds },
         });
         if let Some(base_seconds) = self.base_seconds {

@@ -351,6 +351,7 @@ impl<T: Store> Writer<'_, T> {
             error: error.cloned(),
             next_retry_at: due.map(at),
             request_id: format!("request-{}", self.seconds),
+            throttled: false,
         }
     }
 

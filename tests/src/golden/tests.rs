@@ -57,7 +57,9 @@ fn said_of_action(Action { at, what, step, who, why }: &Action) -> String {
 }
 
 fn said_of_attempt(attempt: &AttemptRecord) -> String {
-    let AttemptRecord { number, started_at, finished_at, outcome, error, next_retry_at, request_id } = attempt;
+    let AttemptRecord { number, started_at, finished_at, outcome, error, next_retry_at, request_id, throttled } =
+        attempt;
+    assert!(!throttled, "no fixture of version 1 has one");
     assert_eq!(*request_id, format!("request-{}", moment(*started_at)));
     let end = finished_at.map(|at| moment(at).to_string()).unwrap_or_default();
     let error = error.as_ref().map(|error| format!(" {}", said_of_error(error))).unwrap_or_default();
@@ -71,7 +73,8 @@ fn said_of_attempt(attempt: &AttemptRecord) -> String {
 fn said_of_step(step: &StepRecord) -> String {
     let StepRecord { name, state, attempt, uncounted_attempts, owner, started_at, lease_until, next_retry_at, .. } =
         step;
-    let StepRecord { finished_at, done_deps, result, error, attempts, newer, .. } = step;
+    let StepRecord { finished_at, done_deps, result, error, attempts, omitted_attempts, newer, .. } = step;
+    assert!(omitted_attempts.is_empty(), "no fixture of version 1 has any");
     assert_eq!(*newer, None);
     let fields = [
         field("exempt", Some(uncounted_attempts).filter(|uncounted_attempts| **uncounted_attempts > 0)),

@@ -61,7 +61,7 @@ async fn invalid_payment_never_reaches_the_gateway(payment_info: &str, code: &st
 
 const PERMANENT: ErrorKind = ErrorKind::Permanent;
 const SOON: ErrorKind = ErrorKind::Retryable { retry_after: None };
-const LATER: ErrorKind = ErrorKind::Retryable { retry_after: Some(Duration::from_secs(30)) };
+const LATER: ErrorKind = ErrorKind::Throttled { retry_after: Some(Duration::from_secs(30)) };
 
 #[test_case(GatewayError::SuspectedFraud, "PAYMENT_SUSPECTED_FRAUD", PERMANENT)]
 #[test_case(GatewayError::Declined("card declined"), "PAYMENT_DECLINED", PERMANENT)]

@@ -83,7 +83,7 @@ async fn step_resolved_without_a_payment_needs_no_refund() {
 
 const PERMANENT: ErrorKind = ErrorKind::Permanent;
 const SOON: ErrorKind = ErrorKind::Retryable { retry_after: None };
-const LATER: ErrorKind = ErrorKind::Retryable { retry_after: Some(Duration::from_secs(30)) };
+const LATER: ErrorKind = ErrorKind::Throttled { retry_after: Some(Duration::from_secs(30)) };
 
 #[test_case(GatewayError::Declined("refund declined"), "REFUND_DECLINED", PERMANENT)]
 #[test_case(GatewayError::RateLimited, "GATEWAY_RATE_LIMITED", LATER)]

@@ -120,6 +120,7 @@ fn fail(step: &mut StepRecord, code: &str, outcome: Outcome) {
         error: error.clone(),
         next_retry_at: None,
         request_id: "request".to_owned(),
+        throttled: false,
     });
     (step.state, step.attempt, step.error) = (StepState::Error, 1, error);
 }

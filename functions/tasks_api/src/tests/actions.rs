@@ -141,7 +141,7 @@ async fn action_in_a_wrong_state_is_refused_with_that_state() {
             full,
             "redrive",
             409,
-            "Cannot redrive: the audit trail of the task has no room for more attempts; do by hand what failed, and resolve it",
+            "Cannot redrive: the task was redriven too often for its audit trail; do by hand what failed, and resolve it",
             json!(null),
         ),
         (done, "steps/mail/resolve", 404, "The task has no step `mail`", json!(null)),

@@ -161,9 +161,15 @@ const REFUSED: ScriptedResponse = (
         {"id": {"N": "1"}, "stock": {"N": "1"}}}]}"#,
 );
 
+const THROTTLED_TRANSACTION: ScriptedResponse = (
+    400,
+    r#"{"__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException", "Message": "Transaction cancelled",
+        "CancellationReasons": [{"Code": "ThrottlingError"}, {"Code": "ProvisionedThroughputExceeded"}]}"#,
+);
+
 #[tokio::test]
-async fn conflict_is_retried() {
-    let (config, asked) = server(&[CONFLICT, CONFLICT, (200, "{}")]).await;
+async fn conflict_or_throttled_transaction_is_retried() {
+    let (config, asked) = server(&[CONFLICT, THROTTLED_TRANSACTION, (200, "{}")]).await;
     let lamps = wanted(&[line(1, "Lamp", 2)], 7);
     assert_eq!(Tables::new(&config, "shop-").hold("key", &lamps, now()).await, Ok(lamps));
     assert_eq!(asked.load(Ordering::Relaxed), 3);

@@ -7,11 +7,15 @@ use std::time::Duration;
 /// message is hidden once more for the last minutes of so long a wait.
 pub const LONGEST_DELAY_SECONDS: u32 = 12 * 60 * 60;
 
+/// How much later than asked a step may come back, as a share of the wait that the called service asked for.
+const RETRY_AFTER_JITTER: f64 = 0.5;
+
 /// The waits before attempts 2 to 7, in units of `base_seconds`.
 const FIRST_WAITS: [u32; 6] = [1, 2, 4, 8, 16, 32];
 
 /// A step's backoff: 1, 2, 4, 8, 16, 32 times `base_seconds`, then `attempt ^ multiplier x base_seconds`, but never less
-/// than the wait before it. Waits are capped at `max_seconds` and spread by ±`jitter`.
+/// than the wait before it. Waits are spread by ±`jitter` and capped at `max_seconds`. Where the cap cuts off a part of the
+/// spread, they are spread over the rest, so that tasks that failed together do not come back together at the cap.
 ///
 /// The curve is Tasker's. A wait is a whole number of seconds, like SQS's visibility timeouts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,7 +25,8 @@ pub struct Backoff {
     pub base_seconds: u32,
     /// The exponent from the seventh wait on. Default 2.
     pub multiplier: f64,
-    /// The longest wait, in seconds. It also caps an error's own `retry_after`. Default 300, at most 43,200 (12 hours).
+    /// The longest wait, in seconds. It also caps an error's own `retry_after`, before its jitter. Default 300, at most
+    /// 43,200 (12 hours).
     pub max_seconds: u32,
     /// The random change of a wait, up or down, as a share of it: 0.1 is ±10 %. Default 0.1, at most 1.
     pub jitter: f64,
@@ -36,8 +41,8 @@ impl Default for Backoff {
 impl Backoff {
     /// The wait after the failure of attempt number `attempt`, counted from 1.
     ///
-    /// `retry_after` is the wait that the error asked for. It replaces the curve and has no jitter. `random` is a random
-    /// number in `0.0..1.0`. It is a parameter so that this stays a pure function.
+    /// `retry_after` is the wait that the error asked for. It replaces the curve, and its jitter goes upwards only: the step
+    /// never comes back earlier than asked, and up to half as much later. `random` is a random number in `0.0..1.0`. It is a parameter so that this stays a pure function.
     ///
     /// ```
     /// # use stepwell::core::backoff::Backoff;
@@ -47,16 +52,31 @@ impl Backoff {
     /// assert_eq!(backoff.delay(1, None, middle), Duration::from_secs(1));
     /// assert_eq!(backoff.delay(6, None, middle), Duration::from_secs(32));
     /// assert_eq!(backoff.delay(7, None, middle), Duration::from_secs(49));
-    /// assert_eq!(backoff.delay(99, None, middle), Duration::from_secs(300));
-    /// assert_eq!(backoff.delay(1, Some(Duration::from_secs(60)), middle), Duration::from_secs(60));
+    /// assert_eq!(backoff.delay(99, None, middle), Duration::from_secs(285));
+    /// assert_eq!(backoff.delay(1, Some(Duration::from_secs(60)), 0.0), Duration::from_secs(60));
+    /// assert_eq!(backoff.delay(1, Some(Duration::from_secs(60)), middle), Duration::from_secs(75));
     /// ```
     pub fn delay(&self, attempt: u32, retry_after: Option<Duration>, random: f64) -> Duration {
         let cap = f64::from(self.max_seconds.min(LONGEST_DELAY_SECONDS));
-        let seconds = match retry_after {
-            Some(asked) => asked.as_secs_f64().ceil(),
-            None => self.curve(attempt).min(cap) * (1.0 + self.jitter * (2.0 * random - 1.0)),
+        let (least, most) = match retry_after {
+            Some(asked) => {
+                let asked = asked.as_secs_f64().ceil().min(cap);
+                (asked, asked * (1.0 + RETRY_AFTER_JITTER))
+            }
+            None => {
+                let wait = self.curve(attempt).min(cap);
+                (wait * (1.0 - self.jitter), (wait * (1.0 + self.jitter)).min(cap))
+            }
         };
-        Duration::from_secs_f64(seconds.round().clamp(0.0, cap))
+        let seconds = least + (most - least) * random;
+        Duration::from_secs_f64(seconds.round().clamp(0.0, LONGEST_DELAY_SECONDS.into()))
+    }
+
+    /// The same backoff with full jitter: a wait is anything from nothing to twice the curve's, up to the cap. It is for
+    /// failures that meet many tasks at once.
+    #[must_use]
+    pub const fn with_full_jitter(self) -> Self {
+        Self { jitter: 1.0, ..self }
     }
 
     fn curve(&self, attempt: u32) -> f64 {
@@ -92,7 +112,8 @@ mod tests {
 
     #[test]
     fn default_curve_is_that_of_tasker() {
-        let waits: Vec<u64> = (1..=18).map(|n| Backoff::default().delay(n, None, 0.5).as_secs()).collect();
+        let backoff = Backoff { jitter: 0.0, ..Backoff::default() };
+        let waits: Vec<u64> = (1..=18).map(|n| backoff.delay(n, None, 0.5).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 49, 64, 81, 100, 121, 144, 169, 196, 225, 256, 289, 300]);
     }
 
@@ -128,9 +149,9 @@ mod tests {
         ) {
             let backoff = Backoff { base_seconds: base, multiplier, max_seconds: max, jitter };
             let delay = backoff.delay(attempt, None, random).as_secs_f64();
-            let middle = backoff.delay(attempt, None, 0.5).as_secs_f64();
+            let exact = Backoff { jitter: 0.0, ..backoff }.delay(attempt, None, 0.5).as_secs_f64();
             prop_assert!(delay <= f64::from(max));
-            prop_assert!((delay - middle).abs() <= middle * jitter + 1.0);
+            prop_assert!((delay - exact).abs() <= exact * jitter + 1.0);
         }
 
         #[test]
@@ -141,8 +162,28 @@ mod tests {
 
         #[test]
         fn retry_after_replaces_the_curve_up_to_the_cap(asked in 0u64..100_000, attempt in 1u32..50, random in 0.0f64..1.0) {
-            let delay = Backoff::default().delay(attempt, Some(Duration::from_secs(asked)), random);
-            prop_assert_eq!(delay.as_secs(), asked.min(300));
+            let delay = Backoff::default().delay(attempt, Some(Duration::from_secs(asked)), random).as_secs();
+            let capped = asked.min(300);
+            prop_assert!((capped..=capped * 3 / 2 + 1).contains(&delay), "{delay} s after {asked} s");
         }
+    }
+
+    #[test]
+    fn tasks_that_failed_together_do_not_come_back_together() {
+        let share_of_most_frequent = |wait: &dyn Fn(f64) -> Duration| {
+            let mut counts = std::collections::BTreeMap::new();
+            (0..1_000).for_each(|n| *counts.entry(wait(f64::from(n) / 1_000.0)).or_insert(0) += 1);
+            counts.into_values().max().unwrap()
+        };
+        let backoff = Backoff::default();
+        let asked = Some(Duration::from_secs(30));
+        let unequal: [&dyn Fn(f64) -> Duration; 4] = [
+            &|random| backoff.delay(99, None, random),
+            &|random| backoff.with_full_jitter().delay(99, None, random),
+            &|random| backoff.with_full_jitter().delay(6, None, random),
+            &|random| backoff.delay(1, asked, random),
+        ];
+        let most = unequal.map(share_of_most_frequent);
+        assert!(most.iter().all(|most| *most <= 70), "of 1,000 tasks that many come back in the same second: {most:?}");
     }
 }

@@ -45,6 +45,8 @@ pub struct CustomerText {
 pub enum CodeKind {
     /// It may. The step is retried while attempts are left, and the engine redrives failed steps if the workflow says so.
     Retryable,
+    /// It may, and this one costs none: the called service turned the call away for now and did nothing.
+    Throttled,
     /// It will not. The step fails at once.
     Permanent,
     /// No attempt reports the code. It concerns a message or a task.
@@ -52,8 +54,8 @@ pub enum CodeKind {
 }
 
 /// Makes an enum of a list of error codes. The variant's documentation is the code's meaning. After the variant come the
-/// code, its kind (`Retryable`, `Permanent` or `NoAttempt`), who reports it, and the remedy. A [`CustomerText`] may follow;
-/// with `no_retry` the customer is offered no retry.
+/// code, its kind (`Retryable`, `Throttled`, `Permanent` or `NoAttempt`), who reports it, and the remedy. A [`CustomerText`]
+/// may follow; with `no_retry` the customer is offered no retry.
 ///
 /// ```
 /// stepwell::error_codes! {
@@ -127,8 +129,9 @@ error_codes! {
             "Search the log of the step's function for the cause (`Runtime exited`, `Task timed out`). Fix it, then \
              redrive the task.";
         /// SQS gave up on the step's message, after many more deliveries than attempts. Something keeps workers from
-        /// claiming the step or from writing its outcome.
-        DeliveryExhausted = "DELIVERY_EXHAUSTED", NoAttempt, by "the dead-letter handler",
+        /// claiming the step or from writing its outcome. The engine redrives the step as often as the workflow file
+        /// says, and after that the task waits for a person: it is not compensated.
+        DeliveryExhausted = "DELIVERY_EXHAUSTED", NoAttempt, by "the dead-letter handler; the watchdog, in its log",
             "Search the log of the step's function for `delivery failed`. Likely causes are missing permissions, a \
              timeout of the function, or a missing table. Fix the cause, then redrive the task.";
         /// The task's context cannot be read as the type that the step takes.
@@ -190,6 +193,8 @@ are in [the shop's list](../checkout/ERRORS.md).
 
 - *retryable*: the step is retried while attempts are left. If it fails with such a code, the engine redrives it as often as
   the workflow file says (`redrives`).
+- *throttled*: the called service turned the call away for now and did nothing. The step is retried, which costs no attempt for
+  the first half hour after the task's start or its last redrive.
 - *permanent*: the step fails at once.
 - *no attempt*: no attempt reports the code. It concerns a message or a task.
 

@@ -38,6 +38,8 @@ pub mod attribute {
     pub const ERROR: &str = "error";
     /// Of a step: the audit trail of its attempts.
     pub const ATTEMPTS: &str = "attempts";
+    /// Of a step: how many attempts its audit trail leaves out, by error code.
+    pub const OMITTED_ATTEMPTS: &str = "omitted";
     /// Of a task: its status.
     pub const STATUS: &str = "status";
     /// Of a task: its workflow.

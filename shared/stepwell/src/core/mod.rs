@@ -34,5 +34,6 @@ pub mod task;
 #[cfg(test)]
 mod tests;
 pub mod timestamp;
+pub mod trail;
 pub mod transition;
 pub mod workflow;

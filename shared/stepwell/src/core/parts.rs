@@ -2,7 +2,7 @@
 
 use super::{
     format::{WRITES, v1},
-    item::{attribute, stored},
+    item::attribute,
     record::{AttemptRecord, Outcome, RETENTION, StepRecord},
     transition::{Change, Condition},
 };
@@ -38,7 +38,7 @@ pub(super) fn made(now: Timestamp) -> impl Iterator<Item = Change> {
 }
 
 /// Appends a lost attempt to the audit trail.
-pub(super) fn lost_attempt(step: &StepRecord) -> Option<Change> {
-    let lost = AttemptRecord { outcome: Outcome::Lost, finished_at: step.lease_until, ..step.open_attempt()? };
-    Some(Change::Append(attribute::ATTEMPTS, stored(&lost)))
+pub(super) fn lost_attempt(step: &StepRecord) -> Vec<Change> {
+    let Some(open) = step.open_attempt() else { return Vec::new() };
+    step.trail().with(&AttemptRecord { outcome: Outcome::Lost, finished_at: step.lease_until, ..open })
 }

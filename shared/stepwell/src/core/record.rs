@@ -9,9 +9,13 @@ use crate::core::{
     plan::{Plan, StepPlan},
     state::{StepState, TaskState},
     timestamp::{Timestamp, millis},
+    trail::Trail,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// How long DynamoDB's TTL keeps a task after its start, and a step's item after its first claim or arrival.
 pub const RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -114,6 +118,12 @@ impl TaskRecord {
         workflow_name(&self.workflow)
     }
 
+    /// The time of its start or, if it was redriven, of its last redrive.
+    pub fn last_begun_at(&self) -> Timestamp {
+        let redrives = self.actions.iter().filter(|action| action.what == ActionKind::Redrive);
+        redrives.map(|action| action.at).fold(self.created_at, Timestamp::max)
+    }
+
     /// Addresses a message to one of its steps.
     pub(crate) fn outgoing(&self, message: Message) -> Outgoing {
         Outgoing { workflow: self.workflow_name().to_owned(), message }
@@ -213,7 +223,7 @@ pub struct StepRecord {
     pub state: StepState,
     /// The number of the last attempt; 0 before the first claim. It is the fencing token.
     pub attempt: u32,
-    /// How many attempts do not count against `max_attempts`: those before a redrive, and released claims.
+    /// How many attempts do not count against `max_attempts`: those before a redrive, throttled ones, and released claims.
     #[serde(rename = "exempt")]
     pub uncounted_attempts: u32,
     /// The delivery that holds the lease, as `request id/message id`.
@@ -236,8 +246,11 @@ pub struct StepRecord {
     pub result: Option<String>,
     /// The last error. A completion, a resolution and a redrive remove it.
     pub error: Option<Failure>,
-    /// The audit trail: every attempt that has ended.
+    /// The audit trail: the attempts that have ended. Of many, the first and the last ones.
     pub attempts: Vec<AttemptRecord>,
+    /// How many attempts between those in `attempts` are left out of the audit trail, by error code.
+    #[serde(rename = "omitted")]
+    pub omitted_attempts: BTreeMap<String, u32>,
     /// The format of the item, if it needs a newer reader. Then this version may not act on the step. Fields that it cannot
     /// read have the values of an untouched step.
     #[serde(skip)]
@@ -261,6 +274,7 @@ impl Default for StepRecord {
             result: None,
             error: None,
             attempts: Vec::new(),
+            omitted_attempts: BTreeMap::new(),
             newer: None,
         }
     }
@@ -276,7 +290,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The longest stored message, in bytes. The step's item keeps the message of every attempt.
+    /// The longest stored message, in bytes. The step's item keeps the messages of 50 attempts.
     pub const MAX_MESSAGE_BYTES: usize = 1_000;
     const MAX_CODE_BYTES: usize = 100;
 
@@ -292,10 +306,6 @@ impl Failure {
 fn cut(text: &str, max_bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(max_bytes)).unwrap_or(text)
 }
-
-/// The share of the audit trail in a step's item, of DynamoDB's 400 KiB for an item. The result and some small attributes
-/// take the rest.
-const MAX_TRAIL_BYTES: usize = 132 * 1024;
 
 /// The size of a task's audit trail above which the task is not redriven any more. The rest of the item has room for the
 /// actions by which operators end such a task.
@@ -338,18 +348,10 @@ pub struct AttemptRecord {
     pub next_retry_at: Option<Timestamp>,
     /// The id of the Lambda request, to find its log lines.
     pub request_id: String,
-}
-
-impl AttemptRecord {
-    /// The bytes that an attempt takes in the item besides the texts of its error: field names, numbers, an id.
-    const FRAME_BYTES: usize = 200;
-
-    /// The most bytes that an attempt takes in the item.
-    const MAX_BYTES: usize = Self::FRAME_BYTES + Failure::MAX_CODE_BYTES + Failure::MAX_MESSAGE_BYTES;
-
-    fn bytes(&self) -> usize {
-        Self::FRAME_BYTES + self.error.as_ref().map_or(0, |error| error.code.len() + error.message.len())
-    }
+    /// Whether the called service turned the attempt away without doing anything, so that it does not count against
+    /// `max_attempts`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub throttled: bool,
 }
 
 impl StepRecord {
@@ -358,17 +360,15 @@ impl StepRecord {
         Self { name: name.to_owned(), ..Self::default() }
     }
 
-    /// All attempts, the running one included.
+    /// All attempts that the audit trail keeps in full, and the running one.
     pub fn all_attempts(&self) -> Vec<AttemptRecord> {
         let running = (self.state == StepState::InProgress).then(|| self.open_attempt()).flatten();
         self.attempts.iter().cloned().chain(running).collect()
     }
 
-    /// Whether the audit trail has room for another set of attempts, and for the claim that finds them used up.
-    pub fn has_room_for(&self, max_attempts: u32) -> bool {
-        let so_far: usize = self.attempts.iter().map(AttemptRecord::bytes).sum();
-        let more = usize::try_from(max_attempts).unwrap_or(usize::MAX).saturating_add(1);
-        so_far.saturating_add(more.saturating_mul(AttemptRecord::MAX_BYTES)) <= MAX_TRAIL_BYTES
+    /// The audit trail of the attempts that have ended.
+    pub fn trail(&self) -> Trail {
+        Trail { attempts: self.attempts.clone(), omitted: self.omitted_attempts.clone() }
     }
 
     /// The attempt that holds the lease, or held it last.
@@ -381,6 +381,7 @@ impl StepRecord {
             error: None,
             next_retry_at: None,
             request_id: request_id(self.owner.as_deref()?).to_owned(),
+            throttled: false,
         })
     }
 }
@@ -401,6 +402,8 @@ pub struct Lease {
     pub attempt: u32,
     /// How many attempts of the step do not count against `max_attempts`.
     pub uncounted_attempts: u32,
+    /// The audit trail as it was at the claim.
+    pub trail: Trail,
     /// The delivery that holds the lease, as `request id/message id`.
     pub owner: String,
     /// The time of the claim.
@@ -415,6 +418,12 @@ impl Lease {
         self.attempt.saturating_sub(self.uncounted_attempts)
     }
 
+    /// The number of failures after which the backoff of this attempt is, should it fail: with each throttled attempt the
+    /// wait grows, although none of them counts.
+    pub fn failures_in_a_row(&self) -> u32 {
+        self.counted_attempt().saturating_add(self.trail.throttled_in_a_row())
+    }
+
     /// This attempt's entry in the audit trail.
     pub(crate) fn ended(&self, now: Timestamp, outcome: Outcome, error: Option<Failure>) -> AttemptRecord {
         AttemptRecord {
@@ -425,6 +434,7 @@ impl Lease {
             error,
             next_retry_at: None,
             request_id: request_id(&self.owner).to_owned(),
+            throttled: false,
         }
     }
 }
@@ -459,41 +469,6 @@ mod tests {
     }
 
     #[test]
-    fn step_has_room_for_attempts_up_to_the_limit_of_its_audit_trail() {
-        let mut step = StepRecord::untouched("s0");
-        let most = crate::core::plan::Plan::MAX_ATTEMPTS;
-        assert!(!step.has_room_for(u32::MAX));
-        let attempt = AttemptRecord {
-            number: 1,
-            started_at: at(0),
-            finished_at: None,
-            outcome: Outcome::Lost,
-            error: None,
-            next_retry_at: None,
-            request_id: "request".to_owned(),
-        };
-        let longest = Failure { code: "C".repeat(100), message: "m".repeat(Failure::MAX_MESSAGE_BYTES) };
-        let worst = AttemptRecord { error: Some(longest), ..attempt.clone() };
-        for _ in 0..most {
-            assert!(
-                step.has_room_for(most),
-                "two sets of the largest allowed number of attempts fit, whatever their errors"
-            );
-            step.attempts.push(worst.clone());
-        }
-        assert!(step.has_room_for(most) && !step.has_room_for(most + 5));
-        let lost = MAX_TRAIL_BYTES / attempt.bytes();
-        step.attempts = vec![attempt; lost];
-        assert!(!step.has_room_for(1));
-        step.attempts.truncate(lost / 2);
-        assert!(step.has_room_for(1));
-        for attempt in &mut step.attempts {
-            attempt.error = Some(Failure { code: "C".repeat(100), message: "m".repeat(200) });
-        }
-        assert!(!step.has_room_for(1), "their errors count");
-    }
-
-    #[test]
     fn task_has_room_for_redrives_up_to_the_limit_of_its_audit_trail() {
         let mut task = snapshot(&[&[]], &[]).task;
         let (who, why) = ("customer".to_owned(), "w".repeat(500));
@@ -510,9 +485,20 @@ mod tests {
     fn uncounted_attempts_do_not_count() {
         let task = snapshot(&[&[]], &[]).task.id;
         let (step, owner) = ("s0".to_owned(), "request/message".to_owned());
-        let lease = Lease { task, step, attempt: 5, uncounted_attempts: 2, owner, started_at: at(0), until: at(30) };
-        assert_eq!(lease.counted_attempt(), 3);
+        let mut lease = Lease {
+            task,
+            step,
+            attempt: 5,
+            uncounted_attempts: 2,
+            trail: Trail::default(),
+            owner,
+            started_at: at(0),
+            until: at(30),
+        };
         let ended = lease.ended(at(7), Outcome::Complete, None);
+        let throttled = AttemptRecord { throttled: true, ..ended.clone() };
+        lease.trail.attempts = vec![throttled.clone(), ended.clone(), throttled];
+        assert_eq!((lease.counted_attempt(), lease.failures_in_a_row()), (3, 4));
         assert_eq!((ended.number, ended.finished_at, ended.request_id.as_str()), (5, Some(at(7)), "request"));
     }
 }

@@ -7,7 +7,8 @@
 //! ([`StepContext::idempotency_key_of`](crate::runtime::step::StepContext::idempotency_key_of)).
 //!
 //! A task that failed because of transient errors may first be **redriven** by the engine, as often as its plan says. The
-//! failed steps get a fresh set of attempts, as by an operator's redrive. Then compensation goes through these stages:
+//! failed steps get a fresh set of attempts, as by an operator's redrive. So may a task of which SQS gave up on a message; if
+//! its redrives are used up, it waits for a person. Any other then goes through the stages of compensation:
 //!
 //! 1. **Begin.** One conditional write sets the task to `compensating`, by an operator or by the engine, as the plan says
 //!    ([`Compensate`](crate::core::plan::Compensate)). A failed task may first wait for a redrive. From here on a claimed
@@ -17,14 +18,15 @@
 //! 3. **Order.** Now it is known which steps were attempted, and in which order they ended. The compensations run in the
 //!    reverse order, and a step is compensated only after its dependents. The order is written to the task.
 //! 4. **Run.** The compensations are ordinary steps: claimed, leased, retried, with every attempt in the audit trail. Each
-//!    sends the message of the next. If one fails for good, the task stays `compensating`, and an operator has to redrive
-//!    or resolve the compensation.
+//!    sends the message of the next. A compensation has no last attempt. If one fails with a permanent error, the task stays
+//!    `compensating`, and an operator has to redrive or resolve the compensation.
 //! 5. **Finish.** The task ends in `error` or `cancelled` and is closed: nothing starts it again.
 //!
 //! Any worker, client or watchdog that finds a task in one of these stages does the next action. Each write is a
 //! compare-and-set on what was read, so it does not matter who is first.
 
 use crate::core::{
+    codes::EngineCode,
     plan::StepPlan,
     record::{Action, ActionKind, Outcome, StepRecord},
     snapshot::TaskSnapshot,
@@ -38,6 +40,9 @@ pub(crate) const ENGINE_ACTOR: &str = "stepwell";
 
 /// The log message for a compensation that failed for good. The template's alarm searches for it.
 pub const COMPENSATION_FAILED: &str = "compensation failed";
+
+/// The code in the log and in the error of a step whose message SQS gave up on. The template's alarm searches for it.
+pub const DELIVERY_EXHAUSTED: &str = EngineCode::DeliveryExhausted.as_str();
 
 /// The log message for an optional step that failed for good. The template's alarm searches for it.
 pub const OPTIONAL_STEP_FAILED: &str = "optional step failed";
@@ -95,8 +100,9 @@ pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
 }
 
 /// The time at which the engine redrives a failed task. `None` unless the plan has a redrive left, the last attempt of every
-/// failed step ended in a transient failure, and the audit trail has room for another set of attempts. The watchdog does the
-/// redrive, so it can be a minute later. `None` for a task that needs a newer reader, because only that version can decide.
+/// failed step ended in a transient failure or SQS gave up on its message, and the task's audit trail has room for another
+/// action. The watchdog does the redrive, so it can be a minute later. `None` for a task that needs a newer reader, because
+/// only that version can decide.
 pub fn redrive_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     let task = &snapshot.task;
     if task.state != TaskState::Failed || snapshot.newer().is_some() {
@@ -106,24 +112,47 @@ pub fn redrive_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     let so_far = u32::try_from(task.actions.iter().filter(by_engine).count()).ok()?;
     let wait = task.plan.redrive_delay(so_far)?;
     let may_pass = |step: &StepRecord| {
+        if is_delivery_exhausted(step) {
+            return true;
+        }
         let last = step.attempts.last().map(|attempt| attempt.outcome);
         matches!(last, Some(Outcome::RetryableError | Outcome::Lost))
     };
     let failed = snapshot.failed_required_steps();
-    let fits = snapshot.full_trail(&failed).is_none();
+    let fits = task.has_room_for_redrive();
     let all = failed.len() == task.failed_required_steps().count() && failed.into_iter().all(may_pass);
     task.finished_at.filter(|_| all && fits).map(|failed_at| failed_at + wait)
 }
 
+/// Whether SQS gave up on the message of this failed step.
+fn is_delivery_exhausted(step: &StepRecord) -> bool {
+    step.error.as_ref().is_some_and(|error| error.code == DELIVERY_EXHAUSTED)
+}
+
+/// Whether a failed task waits for a person: it failed only because SQS gave up on messages, and no redrive is left. The cause
+/// lies in the deployment or in the account (a function that cannot start, no concurrency), and undoing what customers
+/// have paid for does not mend it. So the engine does not compensate the task by itself.
+pub fn is_left_to_a_person(snapshot: &TaskSnapshot) -> bool {
+    let task = &snapshot.task;
+    let failed = snapshot.failed_required_steps();
+    let all = !failed.is_empty() && failed.len() == task.failed_required_steps().count();
+    task.state == TaskState::Failed
+        && snapshot.newer().is_none()
+        && all
+        && failed.into_iter().all(is_delivery_exhausted)
+        && redrive_at(snapshot).is_none()
+}
+
 /// The time at which the engine begins to compensate a failed task, unless somebody redrives it before. `None` while the
-/// engine will still redrive it. The watchdog begins the compensation, so it can be a minute later. `None` for a task that
-/// needs a newer reader, because only that version can decide.
+/// engine will still redrive it, and for a task that [is left to a person](is_left_to_a_person). The watchdog begins the
+/// compensation, so it can be a minute later. `None` for a task that needs a newer reader, because only that version can
+/// decide.
 pub fn begins_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     let task = &snapshot.task;
     if task.state != TaskState::Failed || snapshot.newer().is_some() || redrive_at(snapshot).is_some() {
         return None;
     }
-    let wait = task.plan.compensates_failure_after()?;
+    let wait = task.plan.compensates_failure_after().filter(|_| !is_left_to_a_person(snapshot))?;
     Some(task.finished_at.unwrap_or(task.created_at) + wait)
 }
 
@@ -166,7 +195,10 @@ fn order(snapshot: &TaskSnapshot) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::{
-        core::{plan::Compensate, record::AttemptRecord},
+        core::{
+            plan::Compensate,
+            record::{AttemptRecord, Failure},
+        },
         testing::fixtures::{at, compensation, snapshot, with_optional},
     };
     use proptest::prelude::*;
@@ -278,12 +310,36 @@ mod tests {
     }
 
     #[test]
-    fn step_without_room_in_its_audit_trail_is_not_redriven() {
+    fn task_without_room_in_its_audit_trail_is_not_redriven() {
         let mut snapshot = failed(Outcome::RetryableError);
-        let attempts = &mut snapshot.steps[0].attempts;
-        let lost = AttemptRecord { outcome: Outcome::Lost, ..attempts[0].clone() };
-        attempts.extend(std::iter::repeat_n(lost, 1_000));
+        while snapshot.task.has_room_for_redrive() {
+            redriven(&mut snapshot, "somebody");
+        }
         assert_eq!((redrive_at(&snapshot), begins_at(&snapshot)), (None, Some(at(100))));
+    }
+
+    #[test]
+    fn task_of_which_sqs_gave_up_on_a_message_is_redriven_and_never_compensated_by_the_engine() {
+        let exhausted = |attempts: Vec<AttemptRecord>| {
+            let mut snapshot = failed(Outcome::PermanentError);
+            snapshot.steps[0].attempts = attempts;
+            snapshot.steps[0].error = Some(Failure::new(DELIVERY_EXHAUSTED, "SQS gave up"));
+            snapshot
+        };
+        for attempts in [Vec::new(), failed(Outcome::PermanentError).steps[0].attempts.clone()] {
+            let mut snapshot = exhausted(attempts);
+            assert_eq!((redrive_at(&snapshot), begins_at(&snapshot)), (Some(at(70)), None));
+            assert!(!is_left_to_a_person(&snapshot));
+            redriven(&mut snapshot, ENGINE_ACTOR);
+            redriven(&mut snapshot, ENGINE_ACTOR);
+            assert_eq!(next_action(&snapshot, at(1_000_000)), NextAction::Nothing);
+            assert!(is_left_to_a_person(&snapshot));
+            // Another step failed by itself.
+            snapshot.task.failed_steps.insert("s1".to_owned());
+            snapshot.steps[1] =
+                StepRecord { name: "s1".to_owned(), ..failed(Outcome::PermanentError).steps[0].clone() };
+            assert_eq!((begins_at(&snapshot), is_left_to_a_person(&snapshot)), (Some(at(100)), false));
+        }
     }
 
     /// A task whose first step failed at 10 s, with two redrives, and compensation after 90 s.

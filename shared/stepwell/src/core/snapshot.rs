@@ -180,17 +180,6 @@ impl TaskSnapshot {
         failed.filter(concerned).collect()
     }
 
-    /// The owner of the audit trail that has no room for a redrive of these steps, if there is one: a step, or the task. It
-    /// is given in words.
-    pub fn full_trail(&self, steps: &[&StepRecord]) -> Option<String> {
-        if !self.task.has_room_for_redrive() {
-            return Some("the task".to_owned());
-        }
-        let fits =
-            |step: &StepRecord| self.task.plan.step(&step.name).is_none_or(|plan| step.has_room_for(plan.max_attempts));
-        steps.iter().find(|step| !fits(step)).map(|step| format!("step `{}`", step.name))
-    }
-
     /// The time of the last event that its items record.
     pub fn last_event(&self) -> Timestamp {
         let steps = self.steps.iter().chain(&self.compensations);

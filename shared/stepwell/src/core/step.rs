@@ -89,6 +89,7 @@ impl ClaimRequest<'_> {
             step: self.step.to_owned(),
             attempt: record.attempt,
             uncounted_attempts: record.uncounted_attempts,
+            trail: record.trail(),
             owner: self.owner.to_owned(),
             started_at: record.started_at.unwrap_or(self.now),
             until: record.lease_until.unwrap_or(self.lease_until),
@@ -144,10 +145,6 @@ fn held(lease: &Lease) -> Condition {
     stands_in(StepState::InProgress, lease.attempt)
 }
 
-fn in_trail(attempt: &AttemptRecord) -> Change {
-    Change::Append(attribute::ATTEMPTS, stored(attempt))
-}
-
 /// Releases a step. The attempt does not count against `max_attempts`.
 pub fn release(lease: &Lease) -> Transition {
     let changes = [Change::Remove(attribute::STARTED_AT), Change::Add(attribute::UNCOUNTED_ATTEMPTS, 1)];
@@ -161,22 +158,24 @@ pub fn delete_orphan_claim(lease: &Lease) -> Transition {
 
 /// Completes a step with this result, JSON as text.
 pub fn complete(lease: &Lease, attempt: &AttemptRecord, result: &str) -> Transition {
-    let changes = [
+    let mut changes = vec![
         Change::Set(attribute::RESULT, result.into()),
         millis(attribute::FINISHED_AT, attempt.finished_at.unwrap_or(lease.until)),
-        in_trail(attempt),
-        Change::Remove(attribute::ERROR),
     ];
+    changes.extend(lease.trail.with(attempt));
+    changes.push(Change::Remove(attribute::ERROR));
     Transition::of("complete", fenced(lease, StepEvent::Complete, StepState::Complete, changes))
 }
 
-/// Ends a failed attempt, with a retry at `attempt.next_retry_at`.
+/// Ends a failed attempt, with a retry at `attempt.next_retry_at`. A throttled attempt does not count against
+/// `max_attempts`.
 pub fn retry_later(lease: &Lease, attempt: &AttemptRecord) -> Transition {
-    let changes = [
+    let mut changes = vec![
         millis(attribute::NEXT_RETRY_AT, attempt.next_retry_at.unwrap_or(lease.until)),
         Change::Set(attribute::ERROR, stored(&attempt.error)),
-        in_trail(attempt),
     ];
+    changes.extend(lease.trail.with(attempt));
+    changes.extend(attempt.throttled.then_some(Change::Add(attribute::UNCOUNTED_ATTEMPTS, 1)));
     Transition::of("retry_later", fenced(lease, StepEvent::RetryLater, StepState::Retrying, changes))
 }
 
@@ -197,8 +196,8 @@ pub fn reschedule(task: TaskId, step: &StepRecord, at: Timestamp) -> Transition 
 /// compensated meanwhile, only the step's error is written.
 pub fn fail(task: &TaskRecord, lease: &Lease, attempt: &AttemptRecord) -> Transition {
     let at = attempt.finished_at.unwrap_or(lease.until);
-    let changes =
-        [Change::Set(attribute::ERROR, stored(&attempt.error)), millis(attribute::FINISHED_AT, at), in_trail(attempt)];
+    let mut changes = vec![Change::Set(attribute::ERROR, stored(&attempt.error)), millis(attribute::FINISHED_AT, at)];
+    changes.extend(lease.trail.with(attempt));
     let step = fenced(lease, StepEvent::Fail, StepState::Error, changes);
     Transition { name: "fail", writes: vec![step, task::failed(task, &lease.step, at, None).optional()] }
 }

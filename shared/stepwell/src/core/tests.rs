@@ -17,6 +17,7 @@ use crate::{
         step::ClaimRequest,
         task::Termination,
         timestamp::Timestamp,
+        trail::Trail,
     },
     testing::{
         MemoryStore, Written,
@@ -86,7 +87,16 @@ fn put_state(store: &MemoryStore, task: TaskId, state: TaskState) {
 
 fn lease(task: TaskId, attempt: u32) -> Lease {
     let owner = "request-1/message".to_owned();
-    Lease { task, step: STEP.to_owned(), attempt, uncounted_attempts: 0, owner, started_at: at(1), until: at(10) }
+    Lease {
+        task,
+        step: STEP.to_owned(),
+        attempt,
+        uncounted_attempts: 0,
+        trail: Trail::default(),
+        owner,
+        started_at: at(1),
+        until: at(10),
+    }
 }
 
 fn attempt(outcome: Outcome) -> AttemptRecord {

@@ -1,10 +1,12 @@
-//! The dead-letter handler: turns a message that SQS gave up on into an error of its step, which operators can see.
+//! The dead-letter handler: turns a message that SQS gave up on into an error of its step, which operators can see and the
+//! engine redrives. The message of a compensation is sent again, because a compensation has no last attempt.
 
 use crate::{
     core::{
-        codes::EngineCode,
-        message::{Message, QueueName, printable},
+        inspection::OVERDUE_AFTER,
+        message::{Message, Outgoing, QueueName, printable},
         record::{Action, ActionKind, Failure, StepRecord},
+        recovery::DELIVERY_EXHAUSTED,
         settlement::{Due, Settlement, arrival_of_failed},
         snapshot::TaskSnapshot,
         state::{StepEvent, StepState, TaskStatus},
@@ -21,9 +23,6 @@ use crate::{
 };
 use futures::future::join_all;
 use std::time::Duration;
-
-/// The error code of a step whose message SQS gave up on.
-const DELIVERY_EXHAUSTED: &str = EngineCode::DeliveryExhausted.as_str();
 
 /// How long a dead letter is hidden after persistent conflicts.
 const CONFLICT_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -90,6 +89,14 @@ impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
                 tracing::warn!(%task_id, step, %state, %status, dead_letter = known, "a dead letter with no effect is dropped");
             }
             DeadLetterOutcome::Held(wait) => return Ok(Some(wait)),
+            DeadLetterOutcome::SentAgain { message, is_timer } => {
+                if is_timer {
+                    tracing::info!(%task_id, step, known, "the message was the timer of many retries: sent again");
+                } else {
+                    tracing::error!(%task_id, step, code = DELIVERY_EXHAUSTED, known, "delivery exhausted: sent again");
+                }
+                self.engine.queue.send(&message).await?;
+            }
             DeadLetterOutcome::Failed { is_warning } => {
                 tracing::error!(%task_id, step, code = DELIVERY_EXHAUSTED, known, "delivery exhausted");
                 if is_warning {
@@ -117,6 +124,9 @@ enum DeadLetterOutcome {
     Dropped { state: StepState, status: TaskStatus },
     /// A worker may still own its step, for this long.
     Held(Duration),
+    /// Its step goes on with this message: it waits for a retry that the dead letter was only the timer of, or it is a
+    /// compensation, which has no last attempt.
+    SentAgain { message: Outgoing, is_timer: bool },
     /// Its step has failed. If it is optional, its task goes on without it.
     Failed { is_warning: bool },
 }
@@ -135,10 +145,19 @@ fn decide(snapshot: Option<&TaskSnapshot>, step: &str, known: &str, now: Timesta
             status: snapshot.task.state.status(),
         });
     }
+    // The message of a step in its backoff is received once for each attempt. The last receive was due a moment ago.
+    let is_timer =
+        record.state == StepState::Retrying && record.next_retry_at.is_some_and(|due| now < due + OVERDUE_AFTER);
+    if is_timer {
+        return Decision::Leave(DeadLetterOutcome::SentAgain { message: snapshot.message(step), is_timer });
+    }
     if record.state == StepState::InProgress
         && let Some(until) = record.lease_until.filter(|until| *until >= now)
     {
         return Decision::Leave(DeadLetterOutcome::Held(until.since(now) + Duration::from_secs(1)));
+    }
+    if plan.compensates.is_some() {
+        return Decision::Leave(DeadLetterOutcome::SentAgain { message: snapshot.message(step), is_timer });
     }
     let message = format!("SQS gave up on the step's message: {known}");
     let failure = Failure { code: DELIVERY_EXHAUSTED.to_owned(), message };

@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
-//! use stepwell::{Context, ResultOf, Step, StepContext, StepError, StepResult, permanent, retryable};
+//! use stepwell::{Context, ResultOf, Step, StepContext, StepError, StepResult, permanent, throttled};
 //!
 //! #[derive(Deserialize)]
 //! struct Request { token: String }
@@ -24,7 +24,7 @@
 //!     async fn run(&self, (Context(request), ResultOf(cart)): Self::Input, ctx: &StepContext) -> Result<Payment, StepError> {
 //!         match request.token.as_str() {
 //!             "" => Err(permanent("MISSING_PAYMENT_TOKEN", "payment_info.token is empty")),
-//!             "busy" => Err(retryable("RATE_LIMITED", "the gateway is busy").retry_after(std::time::Duration::from_secs(30))),
+//!             "busy" => Err(throttled("RATE_LIMITED", "the gateway is busy").retry_after(std::time::Duration::from_secs(30))),
 //!             token => Ok(Payment { payment_id: format!("{token}:{}:{}", cart.total_cents, ctx.idempotency_key()) }),
 //!         }
 //!     }
@@ -52,7 +52,8 @@ pub trait Step: Send + Sync {
     /// Does the step's work.
     ///
     /// # Errors
-    /// [`retryable`] for a transient failure, [`permanent`] for any other. A panic counts as the retryable error `PANIC`, an
+    /// [`retryable`] for a transient failure, [`throttled`] if the called service turned the call away without doing
+    /// anything, [`permanent`] for any other failure. A panic counts as the retryable error `PANIC`, an
     /// attempt past its timeout as the retryable error `TIMEOUT`.
     fn run(
         &self,
@@ -136,11 +137,18 @@ pub struct StepError {
     pub message: String,
 }
 
-/// The two kinds of step error.
+/// The kinds of step error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// A transient error: the step is retried while attempts are left.
     Retryable {
+        /// The wait before the retry, if the called service has asked for one; otherwise the step's backoff decides.
+        retry_after: Option<Duration>,
+    },
+    /// The called service turned the call away for now and did nothing: a rate limit, a conflict of transactions. The step
+    /// is retried, and the attempt does not count against `max_attempts`. It counts from [`THROTTLED_FOR`] after the task's
+    /// start or last redrive, so that the waits of a step come to an end. A compensation has no such end.
+    Throttled {
         /// The wait before the retry, if the called service has asked for one; otherwise the step's backoff decides.
         retry_after: Option<Duration>,
     },
@@ -151,6 +159,12 @@ pub enum ErrorKind {
 /// Makes a transient error: a timeout, a throttled call, a lack of stock that the next delivery may end.
 pub fn retryable(code: impl Into<String>, message: impl Into<String>) -> StepError {
     StepError { kind: ErrorKind::Retryable { retry_after: None }, code: code.into(), message: message.into() }
+}
+
+/// Makes the error of a call that the called service turned away for now, without doing anything: a rate limit, a conflict of
+/// transactions. It costs no attempt ([`ErrorKind::Throttled`]).
+pub fn throttled(code: impl Into<String>, message: impl Into<String>) -> StepError {
+    StepError { kind: ErrorKind::Throttled { retry_after: None }, code: code.into(), message: message.into() }
 }
 
 /// Makes a permanent error, which no retry can avoid: a declined card, a missing field.
@@ -164,23 +178,25 @@ impl StepError {
         let entry = code.entry();
         match entry.kind {
             CodeKind::Retryable => retryable(entry.code, message),
+            CodeKind::Throttled => throttled(entry.code, message),
             CodeKind::Permanent | CodeKind::NoAttempt => permanent(entry.code, message),
         }
     }
 
-    /// Sets the wait before the retry, in place of the backoff. The backoff's cap still applies. A permanent error stays
-    /// permanent.
+    /// Sets the wait before the retry, in place of the backoff. The backoff's cap still applies, and the step comes back up to
+    /// half as much later, so that many tasks do not come back together. A permanent error stays permanent.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
-        if let ErrorKind::Retryable { retry_after } = &mut self.kind {
-            *retry_after = Some(wait);
+        match &mut self.kind {
+            ErrorKind::Retryable { retry_after } | ErrorKind::Throttled { retry_after } => *retry_after = Some(wait),
+            ErrorKind::Permanent => {}
         }
         self
     }
 
     /// Whether another attempt may help.
     pub const fn is_retryable(&self) -> bool {
-        matches!(self.kind, ErrorKind::Retryable { .. })
+        !matches!(self.kind, ErrorKind::Permanent)
     }
 }
 

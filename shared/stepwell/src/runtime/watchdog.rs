@@ -9,7 +9,7 @@ use crate::{
         format::NEWER_FORMAT,
         index::{IndexEntry, IndexPartition, IndexPosition, Page, move_in_index},
         inspection::{self, Inspection},
-        recovery::{self, NextAction},
+        recovery::{self, DELIVERY_EXHAUSTED, NextAction},
         timestamp::Timestamp,
     },
     ports::{Queue, Runtime, Store},
@@ -158,6 +158,9 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         self.engine.send_all(&inspection.send).await?;
         if inspection.recover {
             self.engine.recover(id).await?;
+        }
+        if inspection.next.is_none() && recovery::is_left_to_a_person(&snapshot) {
+            tracing::error!(task_id = %id, code = DELIVERY_EXHAUSTED, "the redrives are used up, and the task waits for a person");
         }
         // If the engine has nothing more to do, the task is not inspected any more.
         let over = || (IndexPartition::ended(snapshot.task.state), snapshot.task.finished_at.unwrap_or(now));

@@ -9,6 +9,7 @@ pub fn render_codes<C: ErrorCode>(codes: &[C]) -> String {
         let entry = code.entry();
         let kind = match entry.kind {
             CodeKind::Retryable => "retryable",
+            CodeKind::Throttled => "throttled",
             CodeKind::Permanent => "permanent",
             CodeKind::NoAttempt => "no attempt",
         };

@@ -12,6 +12,7 @@ use stepwell::{
     ports::Store,
     retryable,
     testing::StepFault,
+    throttled,
 };
 use test_case::{test_case, test_matrix};
 
@@ -37,17 +38,35 @@ async fn retry_waits_out_its_backoff(by_call: bool) {
     assert_eq!(sent_to(&harness, "s0"), 1, "the message is the timer");
 }
 
-#[test_case(7, 7; "as long as it asks for")]
-#[test_case(9_999, 300; "not longer than the cap")]
+#[test_case(7, 7..=11; "as long as it asks for, and up to half as much more")]
+#[test_case(9_999, 300..=450; "the cap, and up to half as much more")]
 #[tokio::test(start_paused = true)]
-async fn error_says_itself_when_to_come_back(asked: u64, waited: u64) {
+async fn error_says_itself_when_to_come_back(asked: u64, waited: std::ops::RangeInclusive<u64>) {
     let harness = TestWorkflow::chain(1).harness(Journal::default(), true);
     harness.fail("s0", [StepFault::Error(retryable("RATE_LIMITED", "later").retry_after(seconds(asked)))]);
     let task = start(&harness).await;
     let snapshot = run(&harness, task).await;
     assert_eq!(outcomes(&snapshot, "s0"), [(1, Outcome::RetryableError), (2, Outcome::Complete)]);
     let [first, second] = &snapshot.step("s0").unwrap().attempts[..] else { panic!("{snapshot:?}") };
-    assert_eq!(second.started_at.since(first.finished_at.unwrap()), seconds(waited));
+    let wait = second.started_at.since(first.finished_at.unwrap());
+    assert!((seconds(*waited.start())..=seconds(*waited.end())).contains(&wait), "{wait:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttled_attempts_cost_none_and_the_retryable_ones_after_them_do() {
+    let harness = TestWorkflow::chain(1).max_attempts(2).harness(Journal::default(), true);
+    let slower = || StepFault::Error(throttled("RATE_LIMITED", "later").retry_after(seconds(20)));
+    harness.fail("s0", [slower(), slower(), slower(), error("BUSY"), slower(), error("BUSY")]);
+    let task = start(&harness).await;
+    let snapshot = run(&harness, task).await;
+    let step = snapshot.step("s0").unwrap();
+    let trail: Vec<_> = step.attempts.iter().map(|attempt| (attempt.throttled, attempt.outcome)).collect();
+    let throttled = [true, true, true, false, true, false];
+    assert_eq!(trail, throttled.map(|throttled| (throttled, Outcome::RetryableError)));
+    assert_eq!((snapshot.status(), step.attempt, step.uncounted_attempts), (TaskStatus::Error, 6, 4));
+    let waits = step.attempts.windows(2).map(|two| two[1].started_at.since(two[0].finished_at.unwrap()));
+    let asked = waits.zip(throttled).filter(|(_, throttled)| *throttled).map(|(wait, _)| wait);
+    assert!(asked.clone().all(|wait| wait >= seconds(20)), "{:?}", asked.collect::<Vec<_>>());
 }
 
 #[test_matrix([true, false])]

@@ -182,3 +182,31 @@ impl ClassifyRetry for TransactionConflicts {
         "transaction conflicts"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_dynamodb::types::error::TransactionCanceledException;
+    use aws_smithy_runtime_api::client::{
+        interceptors::context::{Error as ErasedError, Input},
+        orchestrator::OrchestratorError,
+    };
+    use test_case::test_case;
+
+    #[test_case(&["None", "TransactionConflict"], true)]
+    #[test_case(&["ThrottlingError", "None"], true)]
+    #[test_case(&["ProvisionedThroughputExceeded"], true)]
+    #[test_case(&["RequestLimitExceeded"], true)]
+    #[test_case(&["TransactionConflict", "ConditionalCheckFailed"], false; "another write is refused")]
+    #[test_case(&["ValidationError"], false)]
+    #[test_case(&["ItemCollectionSizeLimitExceeded"], false)]
+    fn transaction_that_was_cancelled_for_now_is_retried(codes: &[&str], is_retried: bool) {
+        let reasons = codes.iter().map(|code| CancellationReason::builder().code(*code).build()).collect();
+        let cancelled = TransactionCanceledException::builder().set_cancellation_reasons(Some(reasons)).build();
+        let error = TransactWriteItemsError::TransactionCanceledException(cancelled);
+        let mut context = InterceptorContext::new(Input::doesnt_matter());
+        context.set_output_or_error(Err(OrchestratorError::operation(ErasedError::erase(error))));
+        let expected = if is_retried { RetryAction::transient_error() } else { RetryAction::NoActionIndicated };
+        assert_eq!(transaction_conflicts().classify_retry(&context), expected);
+    }
+}

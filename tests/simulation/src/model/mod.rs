@@ -143,7 +143,7 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &ModelState, actions: &mut Vec<ModelAction>) {
-        let Faults { crashes, lost_answers, retryable, permanent, .. } = self.scope.faults;
+        let Faults { crashes, lost_answers, retryable, throttled, permanent, .. } = self.scope.faults;
         for (index, worker) in state.workers.iter().enumerate() {
             // Idle workers are interchangeable, and sorted first.
             let redundant = index > 0 && state.workers[index - 1] == *worker;
@@ -161,6 +161,7 @@ impl Model for Protocol {
                     (true, HandlerRun::Ok),
                     (retryable, HandlerRun::Retryable),
                     (retryable, HandlerRun::RetryableAfterEffect),
+                    (throttled, HandlerRun::Throttled),
                     (permanent, HandlerRun::Permanent),
                 ];
                 actions.extend(runs.into_iter().filter(|(may, _)| *may).map(|(_, run)| ModelAction::Run(index, run)));

@@ -23,6 +23,8 @@ pub struct Faults {
     pub stray_messages: bool,
     /// A handler fails with a retryable error, with or without its effect.
     pub retryable: bool,
+    /// A handler is throttled.
+    pub throttled: bool,
     /// A handler fails with a permanent error.
     pub permanent: bool,
     /// An operator redrives a failed task.
@@ -45,6 +47,7 @@ impl Faults {
         lost_messages: false,
         stray_messages: false,
         retryable: false,
+        throttled: false,
         permanent: false,
         redrives: false,
         cancels: false,
@@ -61,6 +64,7 @@ impl Faults {
         lost_messages: true,
         stray_messages: true,
         retryable: true,
+        throttled: true,
         permanent: true,
         redrives: true,
         cancels: true,
@@ -235,10 +239,11 @@ const fn failing(faults: Faults) -> Faults {
 
 /// The scopes of the test run. Each takes seconds.
 pub fn small_scopes() -> Vec<Scope> {
-    let lost_and_operators = Faults { lost_messages: true, retryable: true, ..OPERATORS };
+    let lost_and_operators = Faults { lost_messages: true, retryable: true, throttled: true, ..OPERATORS };
     vec![
         Scope::chain("chain of 1: crashes, no watchdog", 1, CRASHES).without_watchdog(),
-        Scope::chain("chain of 2: lost messages, failures, redrive, cancel", 2, lost_and_operators).max_attempts(2),
+        Scope::chain("chain of 2: lost messages, failures, throttling, redrive, cancel", 2, lost_and_operators)
+            .max_attempts(2),
         Scope::chain("chain of 2: crashes, duplicates", 2, Faults { crashes: true, ..DUPLICATES }),
         Scope::chain("chain of 2: crashes, dead letters", 2, Faults { dead_letters: true, ..CRASHES }),
         Scope::chain("chain of 2: dead letters, by hand, redrive, cancel", 2, OUTSIDE),

@@ -216,6 +216,8 @@ pub enum ModelOutcome {
     Complete,
     /// It failed with a retryable error, and attempts are left.
     RetryLater,
+    /// It was throttled, so it does not count.
+    RetryThrottled,
     /// It failed for good.
     Fail,
 }

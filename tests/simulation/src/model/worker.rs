@@ -48,6 +48,8 @@ pub enum HandlerRun {
     Retryable,
     /// It has its effect and fails with a retryable error all the same: an answer was lost.
     RetryableAfterEffect,
+    /// It is throttled, without an effect.
+    Throttled,
     /// It fails with a permanent error, without an effect.
     Permanent,
 }
@@ -270,7 +272,7 @@ fn check(scope: &Scope, state: &mut ModelState, index: usize) {
         ClaimProgress::Granted if !seen.ready && scope.bug != Some(Bug::MessageTrusted) => {
             WorkerState::Releasing { reload: true }
         }
-        ClaimProgress::Granted if state.items[step].counted > scope.max_attempts => {
+        ClaimProgress::Granted if !Items { scope, state }.allows_attempt(step, state.items[step].counted) => {
             WorkerState::Writing(ModelOutcome::Fail)
         }
         ClaimProgress::Granted => {
@@ -288,10 +290,12 @@ pub(super) fn run(scope: &Scope, state: &mut ModelState, index: usize, run: Hand
     let step = usize::from(state.workers[index].step);
     let works =
         if matches!(run, HandlerRun::Ok | HandlerRun::RetryableAfterEffect) { apply(scope, state, step) } else { true };
-    let attempts_left = state.items[step].counted < scope.max_attempts;
+    let attempts_left = Items { scope, state }.allows_attempt(step, state.items[step].counted + 1);
     let outcome = match run {
         HandlerRun::Ok if works => ModelOutcome::Complete,
         HandlerRun::Retryable | HandlerRun::RetryableAfterEffect if attempts_left => ModelOutcome::RetryLater,
+        // The model has no time. What is throttled after its time is the run with a retryable error.
+        HandlerRun::Throttled => ModelOutcome::RetryThrottled,
         _ => ModelOutcome::Fail,
     };
     go(state, index, WorkerState::Writing(outcome));
@@ -326,6 +330,7 @@ fn write(scope: &Scope, state: &mut ModelState, index: usize, outcome: ModelOutc
     let (write, to) = match outcome {
         ModelOutcome::Complete => (Write::Complete(step, fence), StepState::Complete),
         ModelOutcome::RetryLater => (Write::RetryLater(step, fence), StepState::Retrying),
+        ModelOutcome::RetryThrottled => (Write::RetryThrottled(step, fence), StepState::Retrying),
         ModelOutcome::Fail => (Write::Fail(step, fence), StepState::Error),
     };
     let task = state.task;
@@ -352,7 +357,7 @@ fn write(scope: &Scope, state: &mut ModelState, index: usize, outcome: ModelOutc
             }
             dispatch(scope, step, wakes(scope, state, step), false)
         }
-        ModelOutcome::RetryLater => WorkerState::Idle,
+        ModelOutcome::RetryLater | ModelOutcome::RetryThrottled => WorkerState::Idle,
         ModelOutcome::Fail if passes(scope, step) => dispatch(scope, step, Set::default(), false),
         ModelOutcome::Fail => WorkerState::Acknowledging,
     }

@@ -44,8 +44,13 @@ pub trait Snapshot {
     /// Whether a task that is cancelled is compensated.
     fn compensates_cancellation(&self) -> bool;
 
-    /// How many attempts the step has.
+    /// How many attempts the step has. A compensation has no last one.
     fn max_attempts(&self, step: usize) -> u8;
+
+    /// Whether the attempt of this number may run.
+    fn allows_attempt(&self, step: usize, counted: u8) -> bool {
+        self.is_compensation(step) || counted <= self.max_attempts(step)
+    }
 
     /// The compensations in their stored order; none before it is stored.
     fn order(&self) -> impl Iterator<Item = usize>;
@@ -125,6 +130,8 @@ pub enum Write<'a> {
     Complete(usize, Fence),
     /// A worker records a failed attempt, after which another one follows.
     RetryLater(usize, Fence),
+    /// The same of an attempt that was throttled, which does not count.
+    RetryThrottled(usize, Fence),
     /// The next attempt of a step becomes due before its backoff is over. No action of the model makes this write: it does what
     /// the end of the backoff does.
     Reschedule(usize),
@@ -145,7 +152,7 @@ pub enum Write<'a> {
     Redrive,
     /// An operator sets the result of a step.
     ResolveStep(usize),
-    /// A step fails because its message became a dead letter.
+    /// A step fails because its message became a dead letter. That of a compensation is sent again.
     DeadLetterStep(usize),
     /// Compensation cancels a step that no worker owns.
     CancelStep(usize),
@@ -175,6 +182,7 @@ pub enum Rule {
     DeleteOrphanClaim,
     Complete,
     RetryLater,
+    RetryThrottled,
     Reschedule,
     Fail,
     RecordJoinArrival,
@@ -194,7 +202,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Create,
         Self::ReserveKey,
         Self::Claim,
@@ -203,6 +211,7 @@ impl Rule {
         Self::DeleteOrphanClaim,
         Self::Complete,
         Self::RetryLater,
+        Self::RetryThrottled,
         Self::Reschedule,
         Self::Fail,
         Self::RecordJoinArrival,
@@ -273,6 +282,7 @@ impl Write<'_> {
             | Self::DeleteOrphanClaim(step, fence)
             | Self::Complete(step, fence)
             | Self::RetryLater(step, fence)
+            | Self::RetryThrottled(step, fence)
             | Self::Fail(step, fence) => is_led_by(step, fence),
             Self::RecordJoinArrival { .. } => true,
             Self::RecordLeafArrival(_) | Self::MoveInIndex => before.task().is_some(),
@@ -283,7 +293,7 @@ impl Write<'_> {
                 let waits = matches!(state, StepState::Pending | StepState::Retrying | StepState::Error);
                 waits && task_goes(TaskEvent::Mend)
             }
-            Self::DeadLetterStep(step) => waits(step) && fails(before, step).is_some(),
+            Self::DeadLetterStep(step) => !before.is_compensation(step) && waits(step) && fails(before, step).is_some(),
             Self::CancelStep(step) => waits(step),
             Self::Cancel => task_goes(TaskEvent::Cancel),
             Self::Resolve => task_goes(TaskEvent::Resolve),
@@ -309,11 +319,11 @@ impl Write<'_> {
             | Self::MoveInIndex => true,
             Self::DeleteOrphanClaim(..) => task.is_none(),
             // The handler has run, so the step was ready and an attempt was left.
-            Self::Complete(step, _) => {
-                before.load(step).ready && before.item(step).counted <= before.max_attempts(step)
+            Self::Complete(step, _) | Self::RetryThrottled(step, _) => {
+                before.load(step).ready && before.allows_attempt(step, before.item(step).counted)
             }
             Self::RetryLater(step, _) => {
-                before.load(step).ready && before.item(step).counted < before.max_attempts(step)
+                before.load(step).ready && before.allows_attempt(step, before.item(step).counted.saturating_add(1))
             }
             Self::Fail(step, _) => before.load(step).ready,
             Self::RecordJoinArrival { join, done } => {
@@ -364,7 +374,10 @@ impl Write<'_> {
             Self::MoveInIndex => Change::of_task(before.task()?),
             Self::Claim(step) | Self::TakeOver(step, _) => {
                 let item = step_goes(step, StepEvent::Claim)?;
-                Change::of_step(step, ModelItem { attempted: true, counted: item.counted.saturating_add(1), ..item })
+                // Nothing depends on the number of a compensation's attempts.
+                let counts = !before.is_compensation(step);
+                let counted = item.counted.saturating_add(counts.into());
+                Change::of_step(step, ModelItem { attempted: true, counted, ..item })
             }
             Self::Release(step, _) => {
                 let item = step_goes(step, StepEvent::Release)?;
@@ -376,6 +389,10 @@ impl Write<'_> {
                 Change::of_step(step, ModelItem { results: item.results + 1, ..item })
             }
             Self::RetryLater(step, _) => Change::of_step(step, step_goes(step, StepEvent::RetryLater)?),
+            Self::RetryThrottled(step, _) => {
+                let item = step_goes(step, StepEvent::RetryLater)?;
+                Change::of_step(step, ModelItem { counted: item.counted.saturating_sub(1), ..item })
+            }
             Self::Reschedule(step) => Change::of_step(step, ModelItem { over: true, ..before.item(step) }),
             // A task that is neither running nor compensating keeps its state, and so does that of an optional step.
             Self::Fail(step, _) => {

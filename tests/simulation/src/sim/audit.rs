@@ -2,7 +2,7 @@
 //! existing entries in an audit trail.
 
 use super::{process::SimulatedProcess, scheduler::Scheduler};
-use crate::locked::Locked;
+use crate::{graph::COMPENSATION_OFFSET, locked::Locked, steps::number_of};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -13,8 +13,9 @@ use stepwell::{
         format::NewerFormat,
         item::Key,
         plan::Plan,
-        record::{StepRecord, TaskRecord},
+        record::{Outcome, StepRecord, TaskRecord},
         state::{StepEvent, StepState, TaskEvent},
+        trail::{FIRST_ATTEMPTS, LAST_ATTEMPTS},
         transition::Event,
     },
     testing::{Records, Written},
@@ -106,7 +107,8 @@ impl Audit {
                 after.uncounted_attempts >= before.uncounted_attempts && after.uncounted_attempts <= after.attempt,
                 "does not keep account of uncounted_attempts attempts",
             ),
-            (after.attempts.starts_with(&before.attempts), "changes the audit trail"),
+            (keeps_trail(before, after), "changes the audit trail"),
+            (!gives_up_on_refund(event, after), "gives up on a compensation that was not refused for good"),
             (!before.state.is_done() || before.result == after.result, "changes a result"),
             (after.state.is_done() == after.result.is_some(), "has a result and is not done, or the other way round"),
             (after.done_deps.is_superset(&before.done_deps), "forgets a dependency that is done"),
@@ -150,5 +152,33 @@ impl Audit {
         if let Some(step) = steps.find(|step| !has_passed(step)) {
             self.scheduler.violated(|| format!("{step} of task {task} is taken to be done, and is not"));
         }
+    }
+}
+
+/// Whether a write keeps the audit trail, but for at most one new attempt: the first and the last entries in full, and a count
+/// of those between.
+fn keeps_trail(before: &StepRecord, after: &StepRecord) -> bool {
+    let count = |step: &StepRecord| step.attempts.len() + step.omitted_attempts.values().sum::<u32>() as usize;
+    if after.attempts.starts_with(&before.attempts) && after.omitted_attempts == before.omitted_attempts {
+        return after.attempts.len() <= FIRST_ATTEMPTS + LAST_ATTEMPTS;
+    }
+    let last = |step: &StepRecord, number: usize| step.attempts[step.attempts.len().saturating_sub(number)..].to_vec();
+    let mut kept = last(after, LAST_ATTEMPTS);
+    kept.pop();
+    count(after) == count(before) + 1
+        && after.attempts.len() == FIRST_ATTEMPTS + LAST_ATTEMPTS
+        && after.attempts[..FIRST_ATTEMPTS] == before.attempts[..FIRST_ATTEMPTS]
+        && kept == last(before, LAST_ATTEMPTS - 1)
+}
+
+/// Whether this write gives up on a compensation that is due. Only a refusal for good ends one, so that every refund is made once
+/// the service is back.
+fn gives_up_on_refund(event: Option<StepEvent>, after: &StepRecord) -> bool {
+    let is_compensation = number_of(&after.name).is_some_and(|number| number >= COMPENSATION_OFFSET);
+    let was_refused = after.attempts.last().is_some_and(|attempt| attempt.outcome == Outcome::PermanentError);
+    match event {
+        Some(StepEvent::DeadLetter) => is_compensation,
+        Some(StepEvent::Fail) => is_compensation && !was_refused,
+        _ => false,
     }
 }

@@ -3,13 +3,13 @@
 use super::{
     ledger::{Ending, Place},
     process::SimulatedProcess,
-    scenario::HandlerScript,
+    scenario::{HandlerScript, OutageKind},
     simulation::Simulation,
 };
 use crate::steps::{Script, StepRun, number_of};
 use serde_json::{Value, json};
 use std::{panic::resume_unwind, sync::Arc, time::Duration};
-use stepwell::{StepError, permanent, retryable};
+use stepwell::{StepError, permanent, retryable, throttled};
 
 /// The script of all handlers in one process.
 pub(super) fn script(simulation: &Arc<Simulation>, process: &SimulatedProcess) -> Script {
@@ -34,7 +34,17 @@ async fn handle(simulation: Arc<Simulation>, process: SimulatedProcess, run: Ste
         simulation.scheduler.wait(3_000).await;
     }
     let output = json!({ "attempt": attempt });
+    let outage = simulation.scenario.outage_of(number, simulation.scheduler.elapsed());
     let (ending, answer) = match script {
+        _ if outage == Some(OutageKind::Refuses) => (Ending::Failed, Err(retryable("DOWN", "try again later"))),
+        _ if outage == Some(OutageKind::Hangs) => {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            (Ending::Failed, Err(retryable("LATE", "no answer in time")))
+        }
+        _ if is_turned_away(&simulation, outage) => {
+            let wait = Duration::from_secs(30);
+            (Ending::Failed, Err(throttled("RATE_LIMITED", "too many calls").retry_after(wait)))
+        }
         HandlerScript::Refuse => (Ending::Failed, Err(retryable("BUSY", "try again"))),
         HandlerScript::FailForGood => (Ending::FailedForGood, Err(permanent("NO", "never"))),
         HandlerScript::Succeed if simulation.act(place, &run) => (Ending::Returned, Ok(output)),
@@ -59,4 +69,12 @@ async fn handle(simulation: Arc<Simulation>, process: SimulatedProcess, run: Ste
     process.point().await;
     simulation.ledger.end(place, attempt, ending);
     answer
+}
+
+/// Whether the service turns this call away, because others have used up its limit.
+fn is_turned_away(simulation: &Simulation, outage: Option<OutageKind>) -> bool {
+    match outage {
+        Some(OutageKind::TurnsAway(all_but_one_in)) => !simulation.scheduler.one_in(all_but_one_in),
+        Some(OutageKind::Refuses | OutageKind::Hangs) | None => false,
+    }
 }

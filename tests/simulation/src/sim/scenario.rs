@@ -2,7 +2,7 @@
 
 use crate::graph::{COMPENSATION_OFFSET, Graph};
 use fastrand::Rng;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 /// The largest number of steps of a graph.
 pub(super) const MAX_STEPS: usize = 30;
@@ -24,6 +24,51 @@ pub(super) enum HandlerScript {
     TakeTooLong,
 }
 
+/// How a service behaves during an outage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OutageKind {
+    /// It refuses every call at once.
+    Refuses,
+    /// It answers no call.
+    Hangs,
+    /// It takes one call in this many, because thousands of other tasks call it too, and turns the others away.
+    TurnsAway(u64),
+}
+
+/// An outage of hours of the service that the compensated steps and their compensations call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outage {
+    /// How the service behaves.
+    pub(super) kind: OutageKind,
+    /// When it begins, in the time of the run.
+    from: Duration,
+    /// When it is over.
+    until: Duration,
+}
+
+impl Outage {
+    /// The share of runs with an outage is one in this many.
+    const ONE_RUN_IN: u64 = 8;
+
+    /// Draws whether there is an outage, apart from everything else, so that the other runs stay as they are.
+    fn random(seed: u64) -> Option<Self> {
+        let mut rng = Rng::with_seed(seed.rotate_left(32) ^ u64::MAX);
+        let kinds = [OutageKind::Refuses, OutageKind::Hangs, OutageKind::TurnsAway(rng.u64(5..=50))];
+        let from = Duration::from_secs(rng.u64(0..=60));
+        let outage = Self {
+            kind: kinds[rng.usize(0..kinds.len())],
+            from,
+            until: from + Duration::from_secs(rng.u64(3_600..=28_800)),
+        };
+        rng.u64(0..Self::ONE_RUN_IN).eq(&0).then_some(outage)
+    }
+
+    /// Whether the service is out at this time of the run.
+    pub(super) fn is_on(&self, elapsed: Duration) -> bool {
+        (self.from..self.until).contains(&elapsed)
+    }
+}
+
 /// The scenario of one run.
 #[derive(Clone, Debug)]
 pub(super) struct Scenario {
@@ -33,6 +78,7 @@ pub(super) struct Scenario {
     pub(super) tasks: usize,
     /// The timeout of an attempt.
     pub(super) timeout_seconds: u32,
+    outage: Option<Outage>,
     /// By task and by step, the compensations after the steps: the script of each run of the handler, in order. Further
     /// runs succeed.
     scripts: Vec<Vec<Vec<HandlerScript>>>,
@@ -43,6 +89,13 @@ impl Scenario {
     pub(super) fn scripts(&self, task: usize, step: usize) -> &[HandlerScript] {
         let place = step.checked_sub(COMPENSATION_OFFSET).map_or(step, |compensated| self.graph.len() + compensated);
         self.scripts.get(task).and_then(|scripts| scripts.get(place)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The outage that this step, or compensation, meets at this time of the run.
+    pub(super) fn outage_of(&self, step: usize, elapsed: Duration) -> Option<OutageKind> {
+        let step = step.checked_sub(COMPENSATION_OFFSET).unwrap_or(step);
+        let calls = self.graph.compensated_steps().contains(&step);
+        self.outage.filter(|outage| calls && outage.is_on(elapsed)).map(|outage| outage.kind)
     }
 
     /// Makes leaves optional in a third of the scenarios, and lets more of them fail for good.
@@ -64,7 +117,9 @@ impl Scenario {
     /// Draws a scenario from the seed's random numbers.
     pub(super) fn random(rng: &mut Rng) -> Self {
         let (timeout_seconds, max_attempts) = (rng.u32(1..=10), rng.u32(1..=5));
+        // A backoff without waits would spend an outage with calls.
         let base_seconds = rng.u32(0..=3);
+        let outage = Outage::random(rng.get_seed()).filter(|_| base_seconds > 0);
         let graph = graph(rng).timeout_seconds(timeout_seconds).max_attempts(max_attempts).base_seconds(base_seconds);
         let graph = compensated(rng, graph);
         let graph = if rng.u8(0..4) == 0 { graph.redrives(rng.u32(1..=3)) } else { graph };
@@ -73,7 +128,7 @@ impl Scenario {
         let for_good = if rng.bool() { 0.0 } else { 0.2 * rng.f64() };
         let steps = graph.len();
         let scripts = (0..tasks).map(|_| (0..2 * steps).map(|_| scripts(rng, trouble, for_good)).collect()).collect();
-        Self { graph, tasks, timeout_seconds, scripts }
+        Self { graph, tasks, timeout_seconds, outage, scripts }
     }
 }
 

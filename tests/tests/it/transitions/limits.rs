@@ -7,6 +7,7 @@ use stepwell::core::{
     plan::Plan,
     record::{Action, ActionKind},
     snapshot::Loaded,
+    trail::{FIRST_ATTEMPTS, LAST_ATTEMPTS, MAX_OMITTED_CODES},
 };
 use stepwell_tests::emulator::{Sandbox, in_sandbox};
 
@@ -98,27 +99,30 @@ async fn largest_result_fits_into_an_item() {
     in_sandbox(&[], async |sandbox| {
         let wordy = Failure { code: "C".repeat(100), message: "M".repeat(Failure::MAX_MESSAGE_BYTES) };
         let mut record = StepRecord::untouched(&"s".repeat(Plan::MAX_NAME_LENGTH));
-        while record.has_room_for(0) {
-            record.attempts.push(AttemptRecord {
-                error: Some(wordy.clone()),
-                next_retry_at: Some(NOW),
-                request_id: "r".repeat(36),
-                ..entry(2, Outcome::RetryableError)
-            });
-        }
-        // The last attempt in the audit trail is the one that succeeds.
-        record.attempts.pop();
-        assert!(record.attempts.len() > 100, "{}", record.attempts.len());
+        let longest = AttemptRecord {
+            error: Some(wordy.clone()),
+            next_retry_at: Some(NOW),
+            request_id: "r".repeat(36),
+            throttled: true,
+            ..entry(2, Outcome::RetryableError)
+        };
+        record.attempts = vec![longest; FIRST_ATTEMPTS + LAST_ATTEMPTS];
+        record.omitted_attempts = (0..=MAX_OMITTED_CODES).map(|code| (format!("{code:C>100}"), u32::MAX)).collect();
 
         let others: Vec<String> = (1..Plan::MAX_STEPS).map(|step| format!("{step:0>48}")).collect();
-        let long = [(attribute::ATTEMPTS, json!(record.attempts)), (attribute::DONE_DEPS, json!(others))];
+        let long = [
+            (attribute::ATTEMPTS, json!(record.attempts)),
+            (attribute::OMITTED_ATTEMPTS, json!(record.omitted_attempts)),
+            (attribute::DONE_DEPS, json!(others)),
+        ];
         let changes = step_but(StepState::InProgress, long);
         let id = start(sandbox, &Graph::chain(1), [(&record.name, changes)]).await;
         let result = "r".repeat(MAX_RESULT_BYTES);
-        let complete = step::complete(&lease(id, &record.name, 2), &entry(2, Outcome::Complete), &result);
+        let owned = Lease { trail: record.trail(), ..lease(id, &record.name, 2) };
+        let complete = step::complete(&owned, &entry(2, Outcome::Complete), &result);
         assert!(sandbox.table.apply(&complete).await.unwrap().is_written());
         let step = sandbox.table.load_all(id).await.unwrap().steps.remove(&record.name).unwrap();
-        assert_eq!((step.result, step.attempts.len()), (Some(result), record.attempts.len() + 1));
+        assert_eq!((step.result, step.attempts.len()), (Some(result), record.attempts.len()));
     })
     .await;
 }

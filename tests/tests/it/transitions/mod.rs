@@ -15,6 +15,7 @@ use stepwell::{
         record::{AttemptRecord, Failure, Lease, NewTask, Outcome, StepRecord, TaskRecord},
         state::StepState,
         step, task,
+        trail::Trail,
         transition::{Answer, Change, Condition, Effect, Transition, Write},
     },
     ports::Store,
@@ -80,11 +81,21 @@ fn entry(number: u32, outcome: Outcome) -> AttemptRecord {
         error,
         next_retry_at: None,
         request_id,
+        throttled: false,
     }
 }
 
 /// The lease of this attempt.
 fn lease(task: TaskId, step: &str, attempt: u32) -> Lease {
     let (step, owner) = (step.to_owned(), OWNER.to_owned());
-    Lease { task, step, attempt, uncounted_attempts: 1, owner, started_at: before(60), until: NOW }
+    Lease {
+        task,
+        step,
+        attempt,
+        uncounted_attempts: 1,
+        trail: Trail::default(),
+        owner,
+        started_at: before(60),
+        until: NOW,
+    }
 }

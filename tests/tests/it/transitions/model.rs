@@ -159,6 +159,7 @@ impl Given {
             error: (outcome != Outcome::Complete).then(failure),
             next_retry_at: None,
             request_id: "request".to_owned(),
+            throttled: false,
         }
     }
 }
@@ -505,12 +506,13 @@ impl<S: Store> Sequence<'_, S> {
         let record = self.both.memory.step(task, step);
         let known =
             self.leases.iter().any(|lease| (&*lease.step, lease.attempt, lease.task) == (step, record.attempt, task));
-        if let (false, Some(owner)) = (known, record.owner) {
+        if let (false, Some(owner)) = (known, record.owner.clone()) {
             self.leases.push(Lease {
                 task,
                 step: step.to_owned(),
                 attempt: record.attempt,
                 uncounted_attempts: record.uncounted_attempts,
+                trail: record.trail(),
                 owner,
                 started_at: record.started_at.unwrap(),
                 until: record.lease_until.unwrap(),

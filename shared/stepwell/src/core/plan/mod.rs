@@ -30,7 +30,8 @@ pub struct StepPlan {
     pub name: String,
     /// The dependencies: the steps whose completion this one waits for.
     pub depends_on: Vec<String>,
-    /// The limit of attempts, the first one included; at least 1.
+    /// The limit of attempts, the first one included; at least 1. A compensation has no last attempt: its number only stands
+    /// in the stored plan, for versions that do not know that.
     pub max_attempts: u32,
     /// The timeout of one attempt, in seconds; at least 1.
     pub timeout_seconds: u32,
@@ -47,6 +48,11 @@ impl StepPlan {
     /// The message that wakes this step of a task.
     pub fn message(&self, task_id: TaskId) -> Message {
         Message { task_id, step: self.name.clone(), load: self.depends_on.clone(), repeat: false }
+    }
+
+    /// Whether the attempt of this number among those that count, from 1, may run. A compensation has no last attempt.
+    pub fn allows_attempt(&self, counted: u32) -> bool {
+        self.compensates.is_some() || counted <= self.max_attempts
     }
 }
 
@@ -146,12 +152,11 @@ impl Plan {
     /// and the task in one DynamoDB transaction, which takes 100 items.
     pub const MAX_ROOTS: usize = 99;
 
-    /// The default of a compensation's `max_attempts`. It lasts for hours of outage, because after the last attempt
-    /// somebody has to compensate by hand.
+    /// The `max_attempts` in the stored plan of a compensation. Version 0.2 and earlier stop after so many attempts.
     pub const COMPENSATION_MAX_ATTEMPTS: u32 = 50;
 
-    /// The largest `max_attempts` that a workflow file may give a step. The step's item keeps every attempt with its
-    /// error, and has room for at least two such sets.
+    /// The largest `max_attempts` that a workflow file may give a step. A step that fails so
+    /// often waits for something that its redrives should wait for.
     pub const MAX_ATTEMPTS: u32 = 50;
 
     /// The largest number of redrives by the engine. With this many, the last comes 8 hours after the one before.

@@ -151,6 +151,13 @@ fn read_step(step: &Value, number: usize) -> Result<Vec<StepPlan>, WorkflowError
     let Some(compensation) = fields.get("compensation") else { return Ok(vec![plan]) };
     let place = format!("the compensation of step `{}`", plan.name);
     let fields = mapping(compensation, &place)?;
+    let limit = ["default_retry_limit", "default_retryable"].into_iter().find(|key| fields.contains_key(*key));
+    if let Some(limit) = limit {
+        return Err(WorkflowError(format!(
+            "{place} has `{limit}`, but a compensation has no last attempt: it is retried until it succeeds or fails with a \
+             permanent error; remove the key"
+        )));
+    }
     let usual = Usual { max_attempts: Plan::COMPENSATION_MAX_ATTEMPTS, timeout_seconds: plan.timeout_seconds };
     let compensation = read_template(fields, &place, "compensation", &keys::COMPENSATION, &usual)?;
     let compensation = StepPlan { compensates: Some(plan.name.clone()), ..compensation };

@@ -76,11 +76,8 @@ pub(super) const STEP: Keys = Keys {
 };
 
 /// A compensation depends on no step and is not itself compensated.
-pub(super) const COMPENSATION: Keys = Keys {
-    ours: &["name", "description", "default_retryable", "default_retry_limit", "handler_config", "backoff"],
-    taskers: STEP.taskers,
-    open: false,
-};
+pub(super) const COMPENSATION: Keys =
+    Keys { ours: &["name", "description", "handler_config", "backoff"], taskers: STEP.taskers, open: false };
 
 pub(super) const HANDLER_CONFIG: Keys = Keys { ours: &["timeout_seconds"], taskers: &[], open: true };
 pub(super) const BACKOFF: Keys =

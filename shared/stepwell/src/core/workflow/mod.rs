@@ -20,7 +20,7 @@
 //!       base_seconds: 1
 //!     compensation:                 # the step that undoes this one, with the same keys but no dependencies
 //!       name: refund_payment
-//!       default_retry_limit: 20     # default 50; the default of its timeout is that of the step it compensates
+//!       handler_config: { timeout_seconds: 60 } # default: that of the step it compensates; it has no last attempt
 //!   - name: check_cart
 //!   - name: send_receipt
 //!     depends_on_step: take_payment

@@ -209,7 +209,7 @@ compensate: on_error
 compensate_after_seconds: 900
 step_templates:
   - name: pay
-    compensation: { name: refund, default_retry_limit: 20 }
+    compensation: { name: refund, description: back }
   - name: ship
     depends_on_step: pay
 ";
@@ -220,7 +220,8 @@ fn compensation_is_not_a_step_of_the_dag() {
     let plan = workflow.plan();
     assert_eq!(plan.steps().iter().map(|step| step.name.as_str()).collect::<Vec<_>>(), ["pay", "ship"]);
     let refund = plan.compensation_of("pay").unwrap();
-    assert_eq!((refund.name.as_str(), refund.max_attempts, refund.timeout_seconds), ("refund", 20, 30));
+    assert_eq!((refund.name.as_str(), refund.timeout_seconds), ("refund", 30));
+    assert!(refund.allows_attempt(u32::MAX), "a compensation has no last attempt");
     assert_eq!(plan.compensates_failure_after(), Some(std::time::Duration::from_secs(900)));
     assert!(plan.compensates_cancellation());
     let manual = REFUND.replace("on_error", "manual").replace("compensate_after_seconds: 900", "");
@@ -245,6 +246,21 @@ fn invalid_compensation_is_refused_with_its_name() {
         (
             with("name: refund,", "name: refund, depends_on_step: ship,"),
             "workflow file: compensation `refund` has an unknown key `depends_on_step`; known are",
+        ),
+        (
+            with("name: refund,", "name: refund, default_retry_limit: 20,"),
+            "workflow file: the compensation of step `pay` has `default_retry_limit`, but a compensation has no last attempt",
+        ),
+        (
+            with("name: refund,", "name: refund, default_retryable: false,"),
+            "workflow file: the compensation of step `pay` has `default_retryable`, but a compensation has no last attempt",
+        ),
+        (
+            with(
+                "step_templates:",
+                "adjustments: [{when: {/p: 1}, steps: {refund: {max_attempts: 2}}}]\nstep_templates:",
+            ),
+            "workflow file: adjustment 1: compensation `refund` gets `max_attempts`, but it has no last attempt",
         ),
         (with("name: refund,", ""), "workflow file: the compensation of step `pay` has no name"),
         (with("name: refund,", "name: ship,"), "workflow file: there are two steps named `ship`"),

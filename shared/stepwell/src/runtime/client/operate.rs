@@ -98,14 +98,11 @@ pub enum ActionError {
         /// The steps that are not done.
         waits_for: Vec<String>,
     },
-    /// The audit trail, which keeps every attempt and every redrive, has no room for more.
+    /// The task's audit trail, which keeps every redrive, has no room for more.
     #[error(
-        "cannot redrive: the audit trail of {of} has no room for more attempts; do by hand what failed, and resolve it"
+        "cannot redrive: the task was redriven too often for its audit trail; do by hand what failed, and resolve it"
     )]
-    TrailFull {
-        /// The step, or the task, in words.
-        of: String,
-    },
+    TrailFull,
     /// The result is larger than a step's item can hold.
     #[error("the result has {0} bytes; at most {max} can be kept", max = MAX_RESULT_BYTES)]
     ResultTooLarge(usize),
@@ -168,8 +165,8 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             if failed.iter().any(|step| step.state != StepState::Error) {
                 return Ok(None);
             }
-            if let Some(of) = snapshot.full_trail(&failed) {
-                return Err(ActionError::TrailFull { of });
+            if !snapshot.task.has_room_for_redrive() {
+                return Err(ActionError::TrailFull);
             }
             let action = self.action(ActionKind::Redrive, None, actor);
             // The messages name the dependencies of the steps, which the redrive does not change.

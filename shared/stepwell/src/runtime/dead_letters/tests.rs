@@ -4,13 +4,13 @@ use crate::{
     core::{
         item::Key,
         message::{DEAD_LETTERS, QueueName},
-        state::TaskState,
+        state::{End, TaskState},
         step,
     },
     ports::Store,
     testing::{
         Harness,
-        fixtures::staged::{Log, NEWER, graph, renew},
+        fixtures::staged::{Log, NEWER, actor, busy, graph, no, renew},
     },
 };
 use serde_json::json;
@@ -83,14 +83,70 @@ async fn dead_letter_of_a_leased_step_waits_for_the_end_of_the_lease() {
     assert_eq!((harness.step(task, "s0").state, harness.memory().queue.next_due()), (StepState::Error, None));
 }
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 #[tokio::test(start_paused = true)]
-async fn step_failed_by_a_dead_letter_is_compensated() {
-    let harness = graph(&[&[]], &[0], "");
+async fn step_failed_by_a_dead_letter_is_redriven_and_then_left_to_a_person() {
+    let (log, _guard) = Log::new();
+    let harness = graph(&[&[]], &[0], "redrives: 1,");
     let task = task(&harness).await;
     harness.memory().claim(task, "s0").await;
     harness.skip(LEASE + SECOND).await;
     dead_letter(&harness, task, "s0").await;
-    assert_eq!(harness.woken(), ["s0", "u0"]);
+    assert_eq!((harness.state(task), harness.woken()), (TaskState::Failed, vec!["s0".to_owned()]));
+    // After the redrive the message is lost in the same way.
+    let redriven = harness.run_until(task, |snapshot| snapshot.task.state == TaskState::Running);
+    redriven.await.unwrap();
+    harness.lose_messages();
+    dead_letter(&harness, task, "s0").await;
+    harness.run_for(DAY).await.unwrap();
+    assert_eq!((harness.state(task), harness.woken()), (TaskState::Failed, vec!["s0".to_owned(); 2]));
+    assert_eq!(
+        (
+            log.lines("ERROR message=delivery exhausted").len(),
+            log.lines("ERROR message=the redrives are used up").len()
+        ),
+        (2, 1),
+        "two dead letters, and the end of the redrives"
+    );
+    harness.client().compensate(task, &actor()).await.unwrap();
+    assert_eq!(harness.woken().last().unwrap(), "u0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letter_of_a_compensation_is_sent_again() {
+    let (log, _guard) = Log::new();
+    let harness = graph(&[&[]], &[0], "");
+    harness.fail("s0", [no()]);
+    let task = harness.begin().await;
+    harness.run_until(task, |snapshot| snapshot.task.state.is_compensating()).await.unwrap();
+    harness.lose_messages();
+    assert_eq!(dead_letter(&harness, task, "u0").await, None);
+    assert_eq!(log.lines("ERROR message=delivery exhausted: sent again").len(), 1);
+    assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letter_that_was_the_timer_of_a_retry_is_sent_again() {
+    let (log, _guard) = Log::new();
+    let harness = graph(&[&[]], &[], "");
+    harness.fail("s0", [busy()]);
+    let task = harness.begin().await;
+    harness.run_until(task, |snapshot| snapshot.steps[0].state == StepState::Retrying).await.unwrap();
+    harness.lose_messages();
+    harness.skip(harness.step(task, "s0").next_retry_at.unwrap().since(harness.now())).await;
+    dead_letter(&harness, task, "s0").await;
+    harness.run_for(Duration::ZERO).await.unwrap();
+    assert_eq!((harness.state(task), log.lines("ERROR").len()), (TaskState::Completed, 0));
+
+    harness.fail("s0", [busy()]);
+    let forgotten = harness.begin().await;
+    harness.run_until(forgotten, |snapshot| snapshot.steps[0].state == StepState::Retrying).await.unwrap();
+    harness.lose_messages();
+    let due = harness.step(forgotten, "s0").next_retry_at.unwrap();
+    harness.memory().runtime.wait_until(due + OVERDUE_AFTER).await;
+    dead_letter(&harness, forgotten, "s0").await;
+    assert_eq!(harness.step(forgotten, "s0").state, StepState::Error, "no worker could claim it for a minute");
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use crate::{
         fixtures::staged::{actor, busy, graph, no},
     },
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -210,6 +210,23 @@ async fn failed_compensation_blocks_the_next_until_it_is_redriven() {
     harness.run(task).await.unwrap();
     assert_eq!((harness.state(task), harness.step(task, "u1").attempt), (TaskState::Compensated(End::Error), 3));
     assert_eq!(harness.woken(), ["s0", "s1", "u1", "u1", "u0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn compensation_goes_on_through_an_outage_of_a_day() {
+    let harness = graph(&[&[]], &[0], "");
+    harness.fail("s0", [no()]);
+    let outage = (0..800).map(|number| if number % 8 == 7 { StepFault::Panic } else { busy() });
+    harness.fail("u0", outage);
+    let task = harness.begin().await;
+    harness.run(task).await.unwrap();
+    assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
+    let compensation = harness.step(task, "u0");
+    assert_eq!((compensation.attempt, compensation.attempts.len()), (801, 50));
+    let omitted = BTreeMap::from([("BUSY".to_owned(), 657), ("PANIC".to_owned(), 94)]);
+    assert_eq!(compensation.omitted_attempts.values().sum::<u32>(), 751);
+    assert_eq!(compensation.omitted_attempts, omitted);
+    assert!(harness.now().since(VirtualClock::START) > 24 * 60 * MINUTE);
 }
 
 #[tokio::test(start_paused = true)]

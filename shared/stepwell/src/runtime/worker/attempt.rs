@@ -1,7 +1,13 @@
 //! Runs the handler once, and decides whether there is a retry.
 
 use crate::{
-    core::{backoff::Backoff, codes::EngineCode, limits::MAX_RESULT_BYTES},
+    core::{
+        codes::EngineCode,
+        limits::{MAX_RESULT_BYTES, THROTTLED_FOR},
+        plan::StepPlan,
+        record::{Lease, TaskRecord},
+        timestamp::Timestamp,
+    },
     runtime::step::{ErrorKind, Input, Step, StepContext, StepError, TaskData},
 };
 use futures::FutureExt;
@@ -10,21 +16,53 @@ use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 /// The consequence of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// There is a retry after this wait.
-    RetryIn(Duration),
+    /// There is a retry.
+    Retry {
+        /// The wait before it.
+        wait: Duration,
+        /// Whether the failed attempt was throttled, so that it does not count.
+        throttled: bool,
+    },
     /// The step fails.
     Fail,
 }
 
-/// Decides whether there is a retry, and when.
-///
-/// `attempt` is the number of the failed attempt among those that count, from 1. `random` is a random number in `0.0..1.0`.
-pub(super) fn verdict(error: &StepError, attempt: u32, max_attempts: u32, backoff: &Backoff, random: f64) -> Verdict {
-    match error.kind {
-        ErrorKind::Retryable { retry_after } if attempt < max_attempts => {
-            Verdict::RetryIn(backoff.delay(attempt, retry_after, random))
+/// The data for a verdict besides the error.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failed<'a> {
+    /// The task.
+    pub(super) task: &'a TaskRecord,
+    /// The step.
+    pub(super) plan: &'a StepPlan,
+    /// The lease of the failed attempt.
+    pub(super) lease: &'a Lease,
+    /// The time.
+    pub(super) now: Timestamp,
+    /// A random number in `0.0..1.0`.
+    pub(super) random: f64,
+}
+
+impl Failed<'_> {
+    /// Decides whether there is a retry after this error, and when.
+    pub(super) fn verdict(&self, error: &StepError) -> Verdict {
+        let (retry_after, is_throttled) = match error.kind {
+            ErrorKind::Retryable { retry_after } => (retry_after, false),
+            ErrorKind::Throttled { retry_after } => (retry_after, true),
+            ErrorKind::Permanent => return Verdict::Fail,
+        };
+        let throttled = is_throttled && self.may_be_throttled();
+        if !throttled && !self.plan.allows_attempt(self.lease.counted_attempt().saturating_add(1)) {
+            return Verdict::Fail;
         }
-        ErrorKind::Retryable { .. } | ErrorKind::Permanent => Verdict::Fail,
+        // A rate limit and an outage meet many tasks at once.
+        let meets_many = is_throttled || self.plan.compensates.is_some();
+        let backoff = if meets_many { self.plan.backoff.with_full_jitter() } else { self.plan.backoff };
+        Verdict::Retry { wait: backoff.delay(self.lease.failures_in_a_row(), retry_after, self.random), throttled }
+    }
+
+    /// Whether a throttled attempt costs nothing now.
+    fn may_be_throttled(&self) -> bool {
+        self.plan.compensates.is_some() || self.now < self.task.last_begun_at() + THROTTLED_FOR
     }
 }
 
@@ -66,9 +104,13 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 mod tests {
     use super::*;
     use crate::{
-        core::{record::Failure, state::StepState},
-        runtime::step::{Context, permanent, retryable},
-        testing::fixtures::staged::graph,
+        core::{
+            record::{Action, ActionKind, AttemptRecord, Failure, Outcome},
+            state::StepState,
+            trail::Trail,
+        },
+        runtime::step::{Context, permanent, retryable, throttled},
+        testing::fixtures::{at, staged::graph},
     };
     use proptest::prelude::*;
     use serde_json::{Value, json};
@@ -114,24 +156,85 @@ mod tests {
         }
     }
 
+    /// The verdict on attempt `attempt`, of which `throttled` were throttled right before, so many seconds after the start.
+    fn verdict(
+        error: &StepError,
+        (attempt, throttled): (u32, u32),
+        max_attempts: u32,
+        seconds: i64,
+        random: f64,
+    ) -> Verdict {
+        let task = crate::testing::fixtures::snapshot(&[&[]], &[0]).task;
+        let plan = StepPlan { max_attempts, ..task.plan.step("s0").unwrap().clone() };
+        verdict_of(error, &task, &plan, (attempt, throttled), seconds, random)
+    }
+
+    fn verdict_of(
+        error: &StepError,
+        task: &TaskRecord,
+        plan: &StepPlan,
+        (attempt, throttled): (u32, u32),
+        seconds: i64,
+        random: f64,
+    ) -> Verdict {
+        let (step, owner, now) = (plan.name.clone(), "request/message".to_owned(), at(seconds));
+        let trail = Trail::default();
+        let mut lease = Lease {
+            task: task.id,
+            step,
+            attempt,
+            uncounted_attempts: throttled,
+            trail,
+            owner,
+            started_at: now,
+            until: now,
+        };
+        let ended = AttemptRecord { throttled: true, ..lease.ended(now, Outcome::RetryableError, None) };
+        lease.trail.attempts = (0..throttled).map(|_| ended.clone()).collect();
+        Failed { task, plan, lease: &lease, now, random }.verdict(error)
+    }
+
+    fn retry(seconds: u64, throttled: bool) -> Verdict {
+        Verdict::Retry { wait: Duration::from_secs(seconds), throttled }
+    }
+
     #[test]
     fn max_attempts_counts_the_first_attempt() {
         let error = retryable("BUSY", "");
-        let backoff = Backoff::default();
-        assert_eq!(verdict(&error, 1, 3, &backoff, 0.5), Verdict::RetryIn(Duration::from_secs(1)));
-        assert_eq!(verdict(&error, 2, 3, &backoff, 0.5), Verdict::RetryIn(Duration::from_secs(2)));
-        assert_eq!(verdict(&error, 3, 3, &backoff, 0.5), Verdict::Fail);
+        assert_eq!(verdict(&error, (1, 0), 3, 0, 0.5), retry(1, false));
+        assert_eq!(verdict(&error, (2, 0), 3, 0, 0.5), retry(2, false));
+        assert_eq!(verdict(&error, (3, 0), 3, 0, 0.5), Verdict::Fail);
+    }
+
+    const HALF_AN_HOUR: i64 = 30 * 60;
+
+    #[test]
+    fn throttled_attempt_of_a_step_counts_from_half_an_hour_after_the_start_or_the_last_redrive() {
+        let error = throttled("SLOWER", "");
+        // The waits grow, although no attempt counts.
+        assert_eq!(verdict(&error, (1, 0), 1, 0, 0.5), retry(1, true));
+        assert_eq!(verdict(&error, (5, 4), 1, HALF_AN_HOUR - 1, 0.5), retry(16, true));
+        assert_eq!(verdict(&error, (6, 5), 2, HALF_AN_HOUR, 0.5), retry(32, false));
+        assert_eq!(verdict(&error, (6, 5), 1, HALF_AN_HOUR, 0.5), Verdict::Fail);
+        let asked = throttled("SLOWER", "").retry_after(Duration::from_secs(30));
+        assert_eq!(verdict(&asked, (6, 5), 1, 0, 0.0), retry(30, true));
+        let mut task = crate::testing::fixtures::snapshot(&[&[]], &[]).task;
+        let plan = StepPlan { max_attempts: 1, ..task.plan.step("s0").unwrap().clone() };
+        let (who, why) = ("somebody".to_owned(), "again".to_owned());
+        task.actions.push(Action { at: at(HALF_AN_HOUR), what: ActionKind::Redrive, step: None, who, why });
+        assert_eq!(verdict_of(&error, &task, &plan, (1, 0), 2 * HALF_AN_HOUR - 1, 0.5), retry(1, true));
+        assert_eq!(verdict_of(&error, &task, &plan, (1, 0), 2 * HALF_AN_HOUR, 0.5), Verdict::Fail);
     }
 
     proptest! {
         #[test]
         fn permanent_error_is_never_retried(attempt in 1u32..100, limit in 1u32..100, random in 0.0f64..1.0) {
-            prop_assert_eq!(verdict(&permanent("NO", ""), attempt, limit, &Backoff::default(), random), Verdict::Fail);
+            prop_assert_eq!(verdict(&permanent("NO", ""), (attempt, 0), limit, 0, random), Verdict::Fail);
         }
 
         #[test]
         fn retryable_error_is_retried_below_max_attempts_only(attempt in 1u32..100, limit in 1u32..100, random in 0.0f64..1.0) {
-            let again = matches!(verdict(&retryable("BUSY", ""), attempt, limit, &Backoff::default(), random), Verdict::RetryIn(_));
+            let again = matches!(verdict(&retryable("BUSY", ""), (attempt, 0), limit, 0, random), Verdict::Retry { throttled: false, .. });
             prop_assert_eq!(again, attempt < limit);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Invocation, Worker,
-    attempt::{self, Verdict, verdict},
+    attempt::{self, Failed, Verdict},
 };
 use crate::{
     core::{
@@ -201,7 +201,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             let error = StepError::new(EngineCode::UndeclaredDependency, undeclared.to_string());
             return self.failed(lease, task, plan, &error).await;
         }
-        if lease.counted_attempt() > plan.max_attempts {
+        if !plan.allows_attempt(lease.counted_attempt()) {
             let message = format!("{} attempts ended without an answer", plan.max_attempts);
             let error = StepError::new(EngineCode::AttemptsExhausted, message);
             return self.failed(lease, task, plan, &error).await;
@@ -294,9 +294,9 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let outcome = if error.is_retryable() { Outcome::RetryableError } else { Outcome::PermanentError };
         let mut ended = lease.ended(now, outcome, Some(Failure::new(&error.code, &error.message)));
         let random = self.worker.engine.runtime.random();
-        match verdict(error, lease.counted_attempt(), plan.max_attempts, &plan.backoff, random) {
-            Verdict::RetryIn(wait) => {
-                ended.next_retry_at = Some(now + wait);
+        match (Failed { task, plan, lease, now, random }).verdict(error) {
+            Verdict::Retry { wait, throttled } => {
+                (ended.next_retry_at, ended.throttled) = (Some(now + wait), throttled);
                 let settlement = Settlement::of(step::retry_later(lease, &ended));
                 self.settle(lease, &ended, "retrying", settlement, Disposition::GiveBack { until: now + wait }).await
             }

@@ -112,7 +112,7 @@ impl Conformance {
         let mut tasks = self.tasks.lock();
         let mut nothing = Projection::default();
         let before = made.of.and_then(|task| tasks.get_mut(&task)).unwrap_or(&mut nothing);
-        let judged = match rule_of(name, made.task.as_ref()) {
+        let judged = match rule_of(name, &made) {
             Some(rule) => self.rules.judge(rule, before, &made),
             None => Err("it has no rule of this name".to_owned()),
         };
@@ -141,7 +141,7 @@ impl Rules {
 }
 
 /// The rule of a transition, by its name.
-fn rule_of(name: &str, task: Option<&TaskWritten>) -> Option<Rule> {
+fn rule_of(name: &str, made: &Made) -> Option<Rule> {
     Some(match name {
         "create" => Rule::Create,
         "reserve_key" => Rule::ReserveKey,
@@ -150,6 +150,7 @@ fn rule_of(name: &str, task: Option<&TaskWritten>) -> Option<Rule> {
         "release" | "abandon" => Rule::Release,
         "delete_orphan_claim" => Rule::DeleteOrphanClaim,
         "complete" => Rule::Complete,
+        "retry_later" if made.steps.first().is_some_and(|step| step.is_throttled) => Rule::RetryThrottled,
         "retry_later" => Rule::RetryLater,
         "reschedule" => Rule::Reschedule,
         "fail" => Rule::Fail,
@@ -160,7 +161,7 @@ fn rule_of(name: &str, task: Option<&TaskWritten>) -> Option<Rule> {
         "resolve_step" => Rule::ResolveStep,
         "dead_letter_step" => Rule::DeadLetterStep,
         "cancel_step" => Rule::CancelStep,
-        "close_or_compensate" => match task?.task.state {
+        "close_or_compensate" => match made.task.as_ref()?.task.state {
             TaskState::Cancelled => Rule::Cancel,
             TaskState::Resolved => Rule::Resolve,
             TaskState::Compensating(_) => Rule::Compensate,
@@ -230,6 +231,7 @@ impl Made {
             Rule::DeleteOrphanClaim => fenced.map(|(step, fence)| Write::DeleteOrphanClaim(step, fence))?,
             Rule::Complete => fenced.map(|(step, fence)| Write::Complete(step, fence))?,
             Rule::RetryLater => fenced.map(|(step, fence)| Write::RetryLater(step, fence))?,
+            Rule::RetryThrottled => fenced.map(|(step, fence)| Write::RetryThrottled(step, fence))?,
             Rule::Reschedule => Write::Reschedule(step?.step),
             Rule::Fail => fenced.map(|(step, fence)| Write::Fail(step, fence))?,
             Rule::RecordJoinArrival => {

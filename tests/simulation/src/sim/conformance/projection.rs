@@ -59,6 +59,11 @@ impl ProjectedPlan {
     }
 }
 
+/// The attempts of a step that count.
+fn counted(step: &StepRecord) -> u8 {
+    u8::try_from(step.attempt.saturating_sub(step.uncounted_attempts)).unwrap_or(u8::MAX)
+}
+
 /// A step's item, and the end of its lease or backoff.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
@@ -114,6 +119,8 @@ pub(super) struct StepWritten {
     pub(super) finished_at: Option<Timestamp>,
     /// Whether the entry that the write added to the audit trail belongs to the attempt that was the last before it.
     pub(super) fence: Fence,
+    /// Whether the entry that the write added to the audit trail is of a throttled attempt.
+    pub(super) is_throttled: bool,
     entry: Entry,
 }
 
@@ -170,20 +177,25 @@ impl Projection {
         let done = after.state.is_done();
         let item = ModelItem {
             state: after.state,
-            counted: u8::try_from(after.attempt.saturating_sub(after.uncounted_attempts)).unwrap_or(u8::MAX),
+            counted: if step >= self.graph.forward { 0 } else { counted(after) },
             attempted: after.attempt > 0 || done,
             over: false,
             arrived,
             results: after.result.is_some().into(),
         };
         let until = if after.state == StepState::Retrying { after.next_retry_at } else { after.lease_until };
-        let added = after.attempts.get(before.attempts.len()..).unwrap_or_default();
-        let is_stale = added.iter().any(|attempt| attempt.number != before.attempt);
+        // A long trail keeps its length, so the entries that are new are told by their numbers.
+        let known = before.attempts.last().map_or(0, |attempt| attempt.number);
+        let mut added = after.attempts.iter().filter(|attempt| attempt.number > known).peekable();
+        let repeats = after.attempts.len() > before.attempts.len() && added.peek().is_none();
+        let added: Vec<_> = added.collect();
+        let is_stale = repeats || added.iter().any(|attempt| attempt.number != before.attempt);
         Ok(StepWritten {
             step,
             started_at: after.started_at,
             finished_at: after.finished_at,
             fence: if is_stale { Fence::Stale } else { Fence::Current },
+            is_throttled: added.iter().any(|attempt| attempt.throttled),
             entry: Entry { item, until },
         })
     }

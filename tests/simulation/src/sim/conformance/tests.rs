@@ -133,6 +133,7 @@ async fn outcome_of_an_attempt_that_is_not_the_last_is_found() {
         error: None,
         next_retry_at: None,
         request_id: "request".to_owned(),
+        throttled: false,
     };
     held.make(complete(&lease, &old, "null")).await;
     held.finds("Complete(0, Stale) would be refused");
