@@ -189,13 +189,11 @@ fn has_its_row(started: &TaskSnapshot, case: (TaskState, Paid, Refunded, usize))
 #[tokio::test(start_paused = true)]
 async fn failed_task_that_is_not_compensated_by_itself_needs_attention_if_money_or_goods_are_affected() {
     use stepwell::core::plan::Compensate;
-    for (paid, attention) in [(Paid::No, false), (Paid::Declined, false), (Paid::Unknown, true), (Paid::Yes, true)] {
+    // Its units may be held in each of them: `validate_cart` was attempted.
+    for paid in [Paid::No, Paid::Declined, Paid::Unknown, Paid::Yes] {
         let mut snapshot = task(started().await, (TaskState::Failed, paid, Refunded::Unordered, 4));
         snapshot.task.plan = snapshot.task.plan.compensating(Compensate::Manual, 0);
-        assert_eq!(Standing::of(&snapshot) == Standing::NeedsAttention, attention, "{paid:?}");
-        if !attention {
-            assert!(matches!(Standing::of(&snapshot), Standing::Failed(failed) if failed.retry == Retry::Until(None)));
-        }
+        assert_eq!(Standing::of(&snapshot), Standing::NeedsAttention, "{paid:?}");
     }
 }
 
