@@ -98,10 +98,9 @@ impl From<ActionError> for ApiError {
                 Self::Illegal { why, status: Some(status.as_str()) }
             }
             ActionError::StepState { state, .. } => Self::Illegal { why, status: Some(state.as_str()) },
-            ActionError::NotReady { .. }
-            | ActionError::NothingWaits(_)
-            | ActionError::TrailFull
-            | ActionError::KeepsChanging(_) => Self::Illegal { why, status: None },
+            ActionError::NotReady { .. } | ActionError::TrailFull | ActionError::KeepsChanging(_) => {
+                Self::Illegal { why, status: None }
+            }
             ActionError::Newer(newer) => Self::Newer(newer),
             ActionError::ResultTooLarge(_) => Self::Common(CommonError::field("/result", why)),
             ActionError::Engine(error) => Self::Common(error.into()),
