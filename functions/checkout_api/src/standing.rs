@@ -180,8 +180,12 @@ fn failed(snapshot: &TaskSnapshot) -> Standing<'_> {
     }
     if let Some(at) = redrive_at(snapshot) {
         let may_run_now = is_retry_offered(snapshot);
-        let retrying =
-            failed.first().map(|step| Retrying { step: &step.name, code: code(step), next_at: Some(at), may_run_now });
+        let retrying = failed_steps(snapshot).first().map(|step| Retrying {
+            step: &step.name,
+            code: code(step),
+            next_at: Some(at),
+            may_run_now,
+        });
         return Standing::Processing { retrying };
     }
     let undone_at = begins_at(snapshot);
@@ -206,11 +210,12 @@ impl<'a> Failed<'a> {
     }
 }
 
-/// The steps that failed for good. In a snapshot that was read during the failure, the task lists a step that is not yet
+/// The steps that failed for good and that the order needs. In a snapshot that was read during the failure, the task lists a step that is not yet
 /// read as failed.
 fn failed_steps(snapshot: &TaskSnapshot) -> Vec<&StepRecord> {
     let listed = |step: &StepRecord| !step.state.is_done() && snapshot.task.failed_steps.contains(&step.name);
-    snapshot.steps.iter().filter(|step| step.state == StepState::Error || listed(step)).collect()
+    let needed = |step: &&StepRecord| !snapshot.task.plan.is_optional(&step.name);
+    snapshot.steps.iter().filter(needed).filter(|step| step.state == StepState::Error || listed(step)).collect()
 }
 
 fn code(step: &StepRecord) -> Option<&str> {
