@@ -160,13 +160,16 @@ need_account() {
 
 no_such_stack='\(ValidationError\).*does not exist'
 
-# Sets $stack_status, to nothing where there is no such stack, and $terminable to whether it may be deleted as it is.
+# Sets $stack_status, to nothing where there is no such stack, $terminable to whether it may be deleted as it is, and
+# $test_stage to whether it was deployed as a test stage: true or false, None by an older template, nothing without a stack.
 look_up_stack() {
   local protected
-  stack_status='' terminable=yes
-  ask "$no_such_stack" cloudformation describe-stacks --stack-name "$stack" --output text \
-    --query 'Stacks[0].[StackStatus, EnableTerminationProtection]' || return 0
-  read -r stack_status protected <<<"$answer"
+  stack_status='' terminable=yes test_stage=''
+  ask "$no_such_stack" cloudformation describe-stacks --stack-name "$stack" --output text --query \
+    "Stacks[0].[StackStatus, EnableTerminationProtection, Parameters[?ParameterKey=='TestStage'] | [0].ParameterValue]" ||
+    return 0
+  # shellcheck disable=SC2034 # $test_stage is for infra/deploy.sh
+  read -r stack_status protected test_stage <<<"$answer"
   [[ -n $stack_status ]] || die "CloudFormation does not say in which state the stack $stack is"
   # shellcheck disable=SC2034 # $terminable is for infra/destroy.sh
   [[ $protected != True ]] || terminable=no
@@ -195,6 +198,45 @@ look_up_tables() {
       --query 'Table.[ItemCount, DeletionProtectionEnabled]' || continue
     left+="${left:+$'\n'}$stack-$table $answer"
   done
+}
+
+# Sets $open to a sentence's worth of words on the tasks that the engine has yet to do something for, to nothing where there
+# are none: those that run, and those that failed and are to be redriven or compensated. They are in two partitions of the
+# index, each in 16 shards. With a WORKFLOW, only its tasks. The index is a second or so behind.
+# shellcheck disable=SC2034 # $open is for the scripts
+look_up_open_tasks() {
+  local partition shard number found more left_out='' numbers=() total=0 filter=() values
+  say "==> Counting the open tasks of $stack; about half a minute"
+  for partition in pending compensating; do
+    number=0
+    for ((shard = 0; shard < 16; shard++)); do
+      values="\":partition\": {\"S\": \"$partition#$shard\"}"
+      if [[ -n ${1:-} ]]; then
+        filter=(--filter-expression 'contains(workflow, :workflow)')
+        values+=", \":workflow\": {\"S\": \"/$1@\"}"
+      fi
+      # One page of the index, 1 MB or some thousand tasks: beyond that, how many there are makes no difference.
+      # shellcheck disable=SC2016 # the query is JMESPath
+      ask '\(ResourceNotFoundException\)' dynamodb query --table-name "$stack-tasks" --index-name by_status \
+        --key-condition-expression 'status_shard = :partition' ${filter[@]+"${filter[@]}"} \
+        --expression-attribute-values "{$values}" --select COUNT --no-paginate \
+        --query '[Count, LastEvaluatedKey != `null`]' --output text || break 2
+      read -r found more <<<"$answer"
+      number=$((number + found))
+      [[ $more != True ]] || left_out='at least '
+    done
+    numbers+=("$number") total=$((total + number))
+  done
+  open=
+  [[ $total == 0 && -z $left_out ]] ||
+    open="$left_out$total open: ${numbers[0]} pending or in progress,\
+ ${numbers[1]} compensating, or failed with a redrive or a compensation due"
+}
+
+# The commands that show what look_up_open_tasks has counted.
+show_open_tasks() {
+  printf '  infra/tasks.sh --stage %s list --status %s\n' "$stage" pending "$stage" compensating \
+    "$stage" 'error --compensated false'
 }
 
 # Sets $bucket to the bucket with the functions' zips, or to nothing if it is yet to be made, and $owned to the options
@@ -301,14 +343,20 @@ upload() {
   done <"$1/functions"
 }
 
-# deploy CODE ARCHITECTURE [NAME=VALUE]...: the template's stack, with the zips in the folder CODE.
+# deploy CODE ARCHITECTURE [NAME=VALUE]...: the template's stack, with the zips in the folder CODE. Where $adopt is yes, the
+# stack is made around the tables in $left.
+adopt=
 deploy() {
   local name parameter key hash parameters
   upload "$1"
   parameters=("Stage=$stage" "CodeBucket=$bucket" "Architecture=$2" "${@:3}")
   while read -r name parameter key hash; do parameters+=("$parameter=$stage/$key"); done <"$1/functions"
-  say "==> Deploying $stack"
-  deploy_template "${parameters[@]}"
+  if [[ $adopt == yes ]]; then
+    adopt_tables "${parameters[@]}"
+  else
+    say "==> Deploying $stack"
+    deploy_template "${parameters[@]}"
+  fi
 
   # That each function runs the code just uploaded. An emulator may deploy a function without any, and answer for it.
   ask '' lambda list-functions --output text --query \
@@ -330,6 +378,52 @@ deploy_template() {
       grep -v '^None$' >&2 || true
     die "the stack $stack could not be deployed, see above"
   }
+}
+
+# adopt_tables NAME=VALUE...: makes the stack with these parameters. It takes over the tables that an earlier one has left,
+# instead of failing because they exist: a change set can import what has a name in the template and is to be kept, and
+# `aws cloudformation deploy` makes no such change set.
+#
+# The tables are protected from deletion first. That is what the template says of them, and a rollback of the new stack
+# cannot delete them.
+adopt_tables() {
+  local table protected key=$stage/template/adopt.yaml set at parameters
+  while read -r table _ protected; do
+    [[ $protected != True ]] || continue
+    change "the table $table could not be protected from deletion, so it is not taken over" \
+      dynamodb update-table --table-name "$table" --deletion-protection-enabled
+    change "the table $table is not ready to be taken over" dynamodb wait table-exists --table-name "$table"
+  done <<<"$left"
+  change "the template could not be uploaded to $bucket" s3api put-object "${owned[@]}" --key "$key" \
+    --body "$infra/template.yaml"
+  at=https://$bucket.s3.$AWS_REGION.amazonaws.com
+  [[ $AWS_REGION != cn-* ]] || at+=.cn
+  # As JSON, because a value may have a comma in it.
+  parameters=$(python3 -c 'import json, sys
+pairs = (argument.split("=", 1) for argument in sys.argv[1:])
+print(json.dumps([{"ParameterKey": name, "ParameterValue": value} for name, value in pairs]))' "$@")
+  set=adopt-$(od -An -N6 -tx1 /dev/urandom | tr -d ' \n')
+  say "==> Deploying $stack around the tables that were kept"
+  change "no change set could be made that takes over the tables" cloudformation create-change-set --stack-name "$stack" \
+    --change-set-name "$set" --change-set-type CREATE --import-existing-resources --template-url "$at/$key" \
+    --capabilities CAPABILITY_IAM --parameters "$parameters" --tags Key=project,Value=stepwell "Key=stage,Value=$stage"
+  aws cloudformation wait change-set-create-complete --stack-name "$stack" --change-set-name "$set" || {
+    aws cloudformation describe-change-set --stack-name "$stack" --change-set-name "$set" --query StatusReason \
+      --output text >&2 || true
+    die "no change set could be made that takes over the tables, see above. The tables are as they were, and protected."
+  }
+  ask '' cloudformation describe-change-set --stack-name "$stack" --change-set-name "$set" --output text --query \
+    "Changes[?ResourceChange.ResourceType=='AWS::DynamoDB::Table'].ResourceChange.[PhysicalResourceId, Action]"
+  while read -r table _; do
+    grep -qxF "$table"$'\t'Import <<<"$answer" ||
+      die "CloudFormation would not take over the table $table but do this with the tables, so nothing was deployed:
+$answer"
+  done <<<"$left"
+  change "the stack was not made around the tables" cloudformation execute-change-set --stack-name "$stack" \
+    --change-set-name "$set"
+  aws cloudformation wait stack-create-complete --stack-name "$stack" ||
+    die "the stack $stack was not made. The tables are protected, and still there. Its events say why:
+  aws cloudformation describe-stack-events --stack-name $stack"
 }
 
 load_products() {

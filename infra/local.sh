@@ -156,7 +156,7 @@ up() {
     # What is local is thrown away, so nothing protects it, and nobody is asked about a deployment that has failed.
     look_up_stack
     [[ $stack_status != ROLLBACK_COMPLETE ]] || delete_stack
-    deploy "$state/code" "$(architecture)" ProtectTables=false 'CorsOrigins=*'
+    deploy "$state/code" "$(architecture)" ProtectTables=false TestStage=true 'CorsOrigins=*'
     load_products
     write_env
     begin ready

@@ -16,7 +16,7 @@ import botocore.session
 
 from api import Api, Refused, quote
 
-FILTER = ["status", "workflow", "failed_step", "error_code", "compensated", "created_from", "created_before", "older_than"]
+FILTER = ["status", "workflow", "failed_step", "error_code", "compensated", "needs", "created_from", "created_before", "older_than"]
 # A list goes on in this many tasks at a time, redrives in this many: they are made one after another.
 PAGE, BATCH = 200, 50
 
@@ -119,7 +119,7 @@ def list_tasks(api, options):
 def print_tasks(tasks, file):
     for task in tasks:
         failed = f"  failed: {', '.join(task['failed_steps'])}" if task["failed_steps"] else ""
-        closed = "  compensated" if task["compensated"] else ""
+        closed = "  compensated" if task["compensated"] else "  needs a person" if task["needs_person"] else ""
         row = f"{task['task_id']}  {task['created_at']}  {task['status']:<17}  {task['workflow']}{failed}{closed}"
         print(row, file=file)
 
@@ -181,7 +181,8 @@ def redrive(api, options):
     many = len(found)
     # Whoever answers the question has to see what it is about. The filter's defaults are those of a redrive.
     if many and not options.yes:
-        listed = find(api, {"status": "error", "compensated": "false"} | options.filter)
+        status = "compensating" if "needs" in options.filter else "error"
+        listed = find(api, {"status": status, "compensated": "false"} | options.filter)
         print_tasks([task for task in listed if task["task_id"] in found], sys.stderr)
     print(f"{counted(many, 'failed task')} to be redriven", file=sys.stderr)
     if many and not options.dry_run:

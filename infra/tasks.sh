@@ -12,7 +12,7 @@
 #                                                      a step was done by hand: its result, and what depends on it runs
 #
 # FILTER: --status STATUS, --workflow NAMESPACE/NAME[@VERSION], --failed-step STEP, --error-code CODE,
-#         --compensated true|false, --created-from MOMENT, --created-before MOMENT (2026-11-23T07:00:00Z),
+#         --compensated true|false, --needs person, --created-from MOMENT, --created-before MOMENT (2026-11-23T07:00:00Z),
 #         --older-than AGE (90s, 15m, 2h, 3d). What is compensated can have no other attempt; a redrive leaves it out.
 #         A redrive with --status complete runs the optional steps that failed, which `show` prints as warnings, once more.
 #

@@ -54,7 +54,8 @@ case $call in
     if [[ $(option --query) == *Outputs* ]]; then
       printf 'abc\thttps://abc.example.com\n'
     else
-      printf '%s\t%s\n' "$(<stack)" "$([[ -f termination_protection ]] && echo True || echo False)"
+      printf '%s\t%s\t%s\n' "$(<stack)" "$([[ -f termination_protection ]] && echo True || echo False)" \
+        "$(cat test_stage 2>/dev/null || echo None)"
     fi
     ;;
   'cloudformation delete-stack')
@@ -67,23 +68,49 @@ case $call in
     if has --no-enable-termination-protection; then rm -f termination_protection; else touch termination_protection; fi
     ;;
   'cloudformation deploy')
+    [[ -f stack || -z $(ls tables) ]] || fail "(ValidationError) Table already exists"
     [[ ! -f stack || $(<stack) != ROLLBACK_COMPLETE ]] || refuse "a stack in ROLLBACK_COMPLETE cannot be updated"
     [[ -f stack ]] && echo UPDATE_COMPLETE >stack || echo CREATE_COMPLETE >stack
+    for value in true false; do ! has "TestStage=$value" || echo "$value" >test_stage; done
     for name in tasks products payments reservations orders; do
       has ProtectTables=false && echo False >"tables/stepwell-dev-$name" || echo True >"tables/stepwell-dev-$name"
     done
     ;;
   'cloudformation describe-stack-events') ;;
+  'cloudformation list-stack-resources')
+    for name in $(sed -n 's/^\([^# ]*\) .*/\1/p' "$(dirname "$FAKE_AWS")/infra/functions.txt") undeliverable $(cat old_steps 2>/dev/null); do
+      echo "https://sqs.eu-west-1.amazonaws.com/111122223333/stepwell-dev-$name"
+    done
+    ;;
+  'cloudformation create-change-set')
+    has --import-existing-resources || refuse "a change set that does not take over tables"
+    ! grep -qx False tables/* || refuse "tables are taken over that a rollback could delete"
+    [[ $(option --parameters) == *'{"ParameterKey": "ProtectTables", "ParameterValue": "true"}'* ]] || refuse "ProtectTables is not true"
+    ;;
+  'cloudformation describe-change-set')
+    for table in tables/*; do printf '%s\t%s\n' "${table#tables/}" "$(cat "action_${table#tables/}" 2>/dev/null || echo Import)"; done
+    ;;
+  'cloudformation execute-change-set') echo CREATE_COMPLETE >stack && echo true >test_stage ;;
 
   'dynamodb describe-table')
     [[ -f tables/$table ]] || fail "(ResourceNotFoundException) when calling the DescribeTable operation: Requested" \
       "resource not found: Table: $table not found"
     printf '7\t%s\n' "$(<"tables/$table")"
     ;;
+  'dynamodb query')
+    [[ -f tables/$table ]] || fail "(ResourceNotFoundException) when calling the Query operation: Requested resource not found"
+    values=$(option --expression-attribute-values)
+    [[ $values =~ \":partition\":\ \{\"S\":\ \"([a-z]+#[0-9]+)\" ]] || refuse "a query of no shard"
+    if [[ -f open/${BASH_REMATCH[1]} ]] && { [[ $values != *:workflow* ]] || [[ $values == *'"/checkout@"'* ]]; }; then
+      cat "open/${BASH_REMATCH[1]}"
+    else
+      printf '0\tFalse\n'
+    fi
+    ;;
   'dynamodb update-table' | 'dynamodb delete-table')
     [[ ! -f stack ]] || refuse "$call while its stack is there"
     if [[ $call == *update-table ]]; then
-      echo False >"tables/$table"
+      has --deletion-protection-enabled && echo True >"tables/$table" || echo False >"tables/$table"
     else
       [[ $(<"tables/$table") == False ]] || fail "(ValidationException) Table is protected against deletion"
       rm "tables/$table"
@@ -99,7 +126,7 @@ case $call in
     cat "objects/$key"
     ;;
   's3api put-object')
-    [[ $(openssl dgst -sha256 -binary "$(option --body)" | base64) == "$(option --checksum-sha256)" ]] ||
+    [[ -z $(option --checksum-sha256) ]] || [[ $(openssl dgst -sha256 -binary "$(option --body)" | base64) == "$(option --checksum-sha256)" ]] ||
       fail "(BadDigest) The SHA256 you specified did not match the calculated checksum."
     mkdir -p "$(dirname "objects/$key")"
     option --checksum-sha256 >"objects/$key"

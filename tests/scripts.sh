@@ -47,6 +47,7 @@ for argument in "$@"; do
   echo "$package" >"target/lambda/$package/bootstrap"
 done
 # A change of the stack during the build.
+[[ ! -d $FAKE_AWS/open_after_build ]] || mv "$FAKE_AWS/open_after_build" "$FAKE_AWS/open"
 [[ ! -f $FAKE_AWS/stack_after_build ]] || mv "$FAKE_AWS/stack_after_build" "$FAKE_AWS/stack"
 CARGO
 fake rustup <<<$'#!/usr/bin/env bash\nprintf "%s-unknown-linux-gnu\\n" x86_64 aarch64'
@@ -70,19 +71,33 @@ has_tables() {
   local table
   for table in tasks products payments reservations orders; do echo "$1" >"$FAKE_AWS/tables/stepwell-dev-$table"; done
 }
+# has_open PARTITION#SHARD COUNT [MORE]: tasks of the workflow checkout that are not done.
+has_open() {
+  mkdir -p "$FAKE_AWS/open"
+  printf '%s\t%s\n' "$2" "${3:-False}" >"$FAKE_AWS/open/$1"
+}
 has_bucket() { echo "$1" >>"$FAKE_AWS/buckets"; }
 has_object() { mkdir -p "$(dirname "$FAKE_AWS/objects/$1")" && echo "$2" >"$FAKE_AWS/objects/$1"; }
 
 # fails OPERATION ERROR [FROM]: fails the operation's calls from this one on, counted from 1.
 fails() { printf '%s\t%s\t%s\n' "${3:-1}" "$1" "$2" >>"$FAKE_AWS/errors"; }
 
+is_test_stage() { echo "$1" >"$FAKE_AWS/test_stage"; }
+
 live_stage() {
   has_stack UPDATE_COMPLETE
+  is_test_stage true
   has_termination_protection
   has_tables True
   has_bucket "$ours"
   has_object dev/checkout-validate_cart/00.zip x
   has_object dev/watchdog/00.zip x
+}
+
+# A live stage whose code is uploaded anew.
+stage_to_update() {
+  live_stage
+  rm -r "$FAKE_AWS/objects/dev"
 }
 
 # ---- Expectations ----------------------------------------------------------------------------------------------------
@@ -112,7 +127,7 @@ calls() { if grep -qE -- "$1" "$FAKE_AWS/calls"; then ok; else wrong "there is n
 calls_not() { if grep -qE -- "$1" "$FAKE_AWS/calls"; then wrong "there is a call $1"; else ok; fi; }
 
 changes_nothing() {
-  if grep -vE '^(sts get-caller-identity|[a-z0-9]+ (describe|list|get|head)-)' "$FAKE_AWS/calls" >"$sandbox/changes"; then
+  if grep -vE '^(sts get-caller-identity|dynamodb query|[a-z0-9]+ (describe|list|get|head)-)' "$FAKE_AWS/calls" >"$sandbox/changes"; then
     wrong "it changed something"
   else
     ok
@@ -144,7 +159,7 @@ there() {
 }
 
 destroy=(infra/destroy.sh --stage dev)
-deploy=(infra/deploy.sh --stage dev)
+deploy=(infra/deploy.sh --stage dev --test-stage)
 throttled='(Throttling) when calling the X operation (reached max retries: 4): Rate exceeded'
 denied='(AccessDenied) when calling the X operation: User: me is not authorized to perform: X'
 # The error code of "does not exist", with another message.
@@ -170,6 +185,38 @@ for operation in 'dynamodb describe-table' 's3api list-buckets' 's3api head-buck
   says "aws $operation failed"
   changes_nothing
 done
+
+scenario "destroy: tasks are open"
+live_stage
+has_open 'pending#0' 12
+has_open 'pending#15' 30
+has_open 'compensating#7' 5 True
+for tables in '' --delete-tables; do
+  # shellcheck disable=SC2086 # an option, or nothing
+  runs 1 "${destroy[@]}" $tables --yes
+  says "at least 47 open: 42 pending or in progress, 5 compensating, or failed with a redrive or a compensation due"
+  says "infra/tasks.sh --stage dev list --status pending"
+  says "--abandon-open-tasks"
+  changes_nothing
+done
+
+name="destroy: open tasks are given up"
+runs 0 "${destroy[@]}" --abandon-open-tasks --yes
+says "open tasks    at least 47 open"
+gone stack
+
+name="destroy: kept tables with open tasks"
+runs 1 "${destroy[@]}" --delete-tables --yes
+says "at least 47 open"
+runs 0 "${destroy[@]}" --yes
+there tables/stepwell-dev-tasks
+
+scenario "destroy: open tasks cannot be counted"
+live_stage
+fails 'dynamodb query' "$throttled" 30
+runs 1 "${destroy[@]}" --yes
+says "aws dynamodb query failed"
+changes_nothing
 
 scenario "destroy: the last table cannot be looked up"
 live_stage
@@ -305,7 +352,100 @@ scenario "deploy: tables of an earlier stack"
 has_tables True
 runs 1 "${deploy[@]}" --yes
 says "stepwell-dev-orders"
-says "a new stack cannot take them over"
+says "infra/deploy.sh --stage dev --adopt-tables"
+changes_nothing
+
+scenario "deploy: tables of an earlier stack are taken over"
+has_tables True
+echo False >"$FAKE_AWS/tables/stepwell-dev-orders"
+runs 0 "${deploy[@]}" --adopt-tables --set 'ShippingRates=[{"price":15.00,"a":1}]' --yes
+says "5 are taken over"
+in_order 'update-table --table-name stepwell-dev-orders --deletion-protection-enabled' 'wait table-exists' \
+  'create-change-set .*--change-set-type CREATE --import-existing-resources' 'wait change-set-create-complete' \
+  'describe-change-set' 'execute-change-set' 'wait stack-create-complete' 'list-functions' \
+  'update-termination-protection .*--enable-termination-protection'
+calls 'create-change-set .*"ParameterKey": "ShippingRates", "ParameterValue": "\[\{\\"price\\":15.00,\\"a\\":1\}\]"'
+calls_not 'cloudformation deploy|delete-table|no-deletion-protection'
+if [[ $(grep -c 'update-table' "$FAKE_AWS/calls") == 1 ]]; then ok; else wrong "it touches tables that are protected"; fi
+
+scenario "deploy: CloudFormation would make a kept table anew"
+has_tables True
+echo Add >"$FAKE_AWS/action_stepwell-dev-payments"
+runs 1 "${deploy[@]}" --adopt-tables --yes
+says "CloudFormation would not take over the table stepwell-dev-payments"
+calls_not 'execute-change-set|cloudformation deploy'
+
+scenario "deploy: a change set that takes tables over cannot be made"
+has_tables True
+fails 'cloudformation wait' "Waiter ChangeSetCreateComplete failed"
+runs 1 "${deploy[@]}" --adopt-tables --yes
+says "no change set could be made that takes over the tables"
+calls_not 'execute-change-set|cloudformation deploy'
+
+scenario "deploy: kept tables are not taken over without protection"
+has_tables True
+runs 1 "${deploy[@]}" --adopt-tables --set ProtectTables=false --yes
+says "only if they are protected"
+changes_nothing
+
+scenario "deploy: there are no tables to take over"
+runs 1 "${deploy[@]}" --adopt-tables --yes
+says "there is no table of an earlier stepwell-dev to take over"
+changes_nothing
+
+scenario "deploy: the tables to take over belong to the live stack"
+live_stage
+runs 1 "${deploy[@]}" --adopt-tables --yes
+says "there is a stack stepwell-dev, which has its tables"
+changes_nothing
+
+scenario "deploy: a step is removed while tasks of its workflow are open"
+live_stage
+echo checkout-check_fraud >"$FAKE_AWS/old_steps"
+has_open 'pending#3' 2
+has_open 'compensating#15' 1
+runs 1 "${deploy[@]}" --yes
+says "this version has no longer checkout-check_fraud, and of the workflow checkout"
+says "3 open: 2 pending or in progress, 1 compensating"
+says "infra/tasks.sh --stage dev list --status pending"
+says_not "Building"
+changes_nothing
+
+scenario "deploy: a step is removed, and its open tasks are given up"
+stage_to_update
+echo checkout-check_fraud >"$FAKE_AWS/old_steps"
+has_open 'pending#3' 2
+runs 0 "${deploy[@]}" --abandon-open-tasks --yes
+calls 'cloudformation deploy'
+
+scenario "deploy: a step of a workflow without open tasks is removed"
+stage_to_update
+echo returns-inspect >"$FAKE_AWS/old_steps"
+has_open 'pending#3' 2
+runs 0 "${deploy[@]}" --yes
+calls 'cloudformation deploy'
+
+scenario "deploy: tasks were started while the version without a step was built"
+live_stage
+echo checkout-check_fraud >"$FAKE_AWS/old_steps"
+mkdir "$FAKE_AWS/open_after_build"
+printf '1\tFalse\n' >"$FAKE_AWS/open_after_build/pending#0"
+runs 1 "${deploy[@]}" --yes
+says "1 open"
+changes_nothing
+
+scenario "deploy: no step is removed, whatever is open"
+stage_to_update
+has_open 'pending#3' 2
+runs 0 "${deploy[@]}" --yes
+calls_not 'dynamodb query'
+
+scenario "deploy: open tasks cannot be counted"
+live_stage
+echo checkout-check_fraud >"$FAKE_AWS/old_steps"
+fails 'dynamodb query' "$throttled" 20
+runs 1 "${deploy[@]}" --yes
+says "aws dynamodb query failed"
 changes_nothing
 
 scenario "deploy: the bucket is somebody else's"
@@ -319,6 +459,39 @@ scenario "deploy: buckets cannot be listed"
 fails 's3api list-buckets' "$denied"
 runs 1 "${deploy[@]}" --yes
 says "aws s3api list-buckets failed"
+changes_nothing
+
+for undeclared in '' '--set TestStage=false'; do
+  scenario "deploy: a new stage that is not declared a test stage: $undeclared"
+  # shellcheck disable=SC2086 # an option and its value
+  runs 1 infra/deploy.sh --stage prod --yes $undeclared
+  says "the stage prod is not declared a test stage"
+  says "infra/deploy.sh --stage prod --test-stage"
+  says_not "Building"
+  changes_nothing
+done
+
+for earlier in false None; do
+  scenario "deploy: a live stage that is not a test stage: $earlier"
+  live_stage
+  is_test_stage "$earlier"
+  runs 1 infra/deploy.sh --stage dev --yes
+  says "is not declared a test stage"
+  says_not "Building"
+  changes_nothing
+done
+
+scenario "deploy: a live test stage is not made another"
+live_stage
+runs 1 infra/deploy.sh --stage dev --yes --set TestStage=false
+says "is not declared a test stage"
+changes_nothing
+
+scenario "deploy: a stage declared a test stage before its first deployment failed has to be declared again"
+has_stack ROLLBACK_COMPLETE
+is_test_stage true
+runs 1 infra/deploy.sh --stage dev --yes
+says "is not declared a test stage"
 changes_nothing
 
 scenario "deploy: for the first time"
@@ -336,10 +509,12 @@ else
 fi
 calls_not 'delete-'
 
-# The next run finds the state that this one leaves.
+# The next run finds the state that this one leaves, a declared test stage among it.
 name="deploy: again"
 : >"$FAKE_AWS/calls"
-runs 0 "${deploy[@]}" --yes
+runs 0 infra/deploy.sh --stage dev --yes
+says "a test stage: the simulated payment gateway"
+calls 'cloudformation deploy .* TestStage=true'
 calls_not 'create-bucket|put-object|delete-|ProtectTables=false'
 in_order 's3api put-public-access-block' 's3api put-bucket-encryption' 'cloudformation deploy .*ProtectTables=true'
 

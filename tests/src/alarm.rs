@@ -7,10 +7,12 @@ use std::{
 };
 use stepwell::{
     core::{
+        codes::EngineCode,
         format::NEWER_FORMAT,
         recovery::{COMPENSATION_FAILED, OPTIONAL_STEP_FAILED},
     },
     permanent,
+    runtime::watchdog::{NEEDS_PERSON, RUN_REPORT},
     testing::Harness,
 };
 use stepwell_aws::log_lines;
@@ -79,10 +81,16 @@ async fn failed_optional_step_is_logged_once_with_the_alarm_text() {
 
 #[test]
 fn template_alarm_filters_match_the_logged_texts() {
-    for message in [COMPENSATION_FAILED, OPTIONAL_STEP_FAILED] {
-        let pattern = format!(r#"FilterPattern: '{{ $.message = "{message}" }}'"#);
+    let exhausted = EngineCode::DeliveryExhausted.as_str();
+    for pattern in [
+        format!(r#"$.message = "{COMPENSATION_FAILED}""#),
+        format!(r#"$.message = "{OPTIONAL_STEP_FAILED}""#),
+        format!(r#"$.message = "{NEEDS_PERSON}""#),
+        format!(r#"$.message = "{RUN_REPORT}" && $.unfinished IS TRUE"#),
+        format!(r#"$.code = "{NEWER_FORMAT}""#),
+        format!(r#"$.code = "{exhausted}""#),
+    ] {
+        let pattern = format!("FilterPattern: '{{ {pattern} }}'");
         assert!(include_str!("../../infra/template.yaml").contains(&pattern), "{pattern}");
     }
-    let pattern = format!(r#"FilterPattern: '{{ $.code = "{NEWER_FORMAT}" }}'"#);
-    assert!(include_str!("../../infra/template.yaml").contains(&pattern), "{pattern}");
 }

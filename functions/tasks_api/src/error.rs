@@ -94,12 +94,13 @@ impl From<ActionError> for ApiError {
         let why = error.to_string();
         match error {
             ActionError::NotFound(_) | ActionError::NoStep(_) => Self::NotFound(capitalized(&why)),
-            ActionError::Status { status, .. } => Self::Illegal { why, status: Some(status.as_str()) },
+            ActionError::Status { status, .. } | ActionError::NothingWaits(status) => {
+                Self::Illegal { why, status: Some(status.as_str()) }
+            }
             ActionError::StepState { state, .. } => Self::Illegal { why, status: Some(state.as_str()) },
-            ActionError::NotReady { .. }
-            | ActionError::NothingWaits(_)
-            | ActionError::TrailFull
-            | ActionError::KeepsChanging(_) => Self::Illegal { why, status: None },
+            ActionError::NotReady { .. } | ActionError::TrailFull | ActionError::KeepsChanging(_) => {
+                Self::Illegal { why, status: None }
+            }
             ActionError::Newer(newer) => Self::Newer(newer),
             ActionError::ResultTooLarge(_) => Self::Common(CommonError::field("/result", why)),
             ActionError::Engine(error) => Self::Common(error.into()),

@@ -15,6 +15,7 @@ pub(crate) fn take_filter(fields: &mut Fields, now: Timestamp) -> Filter {
         failed_step: fields.text("failed_step", owned),
         error_code: fields.text("error_code", owned),
         compensated: fields.flag("compensated"),
+        needs_person: fields.text("needs", needs_person),
         created_from: fields.text("created_from", Timestamp::from_str),
         // A task has to satisfy both bounds.
         created_before: created_before.into_iter().chain(older_than).min(),
@@ -32,6 +33,11 @@ fn status(text: &str) -> Result<TaskStatus, String> {
         let words = TaskStatus::WORDS.map(TaskStatus::as_str);
         format!("has to be one of {}", words.join(", "))
     })
+}
+
+/// Parses what a task needs. A person is all that it can wait for in vain so far.
+fn needs_person(text: &str) -> Result<bool, &'static str> {
+    if text == "person" { Ok(true) } else { Err("has to be person") }
 }
 
 /// Parses an age such as `90s`, `15m`, `2h` or `3d`.

@@ -37,11 +37,14 @@ struct ListedTask {
     created_at: Timestamp,
     failed_steps: BTreeSet<String>,
     compensated: bool,
+    /// Whether the task waits for a person.
+    needs_person: bool,
 }
 
 impl From<Summary> for ListedTask {
-    fn from(Summary { task_id, workflow, status, created_at, failed_steps }: Summary) -> Self {
-        Self { task_id, workflow, status, created_at, failed_steps, compensated: status.is_compensated() }
+    fn from(Summary { task_id, workflow, status, created_at, failed_steps, needs_person }: Summary) -> Self {
+        let compensated = status.is_compensated();
+        Self { task_id, workflow, status, created_at, failed_steps, compensated, needs_person }
     }
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -60,6 +60,37 @@ fn every_metric_filter_has_an_alarm() {
         let metric = filter["Properties"]["MetricTransformations"][0]["MetricName"].to_string();
         assert!(told.contains(&metric), "an alarm looks at {metric}, which {id} counts");
     }
+}
+
+#[test]
+fn failed_run_of_the_watchdog_is_not_repeated_and_a_missing_one_is_alarmed() {
+    let template = template();
+    let resources = &template.value()["Resources"];
+    let invocations = &resources["WatchdogInvocations"]["Properties"];
+    assert_eq!(invocations["FunctionName"]["Ref"], "WatchdogFunction");
+    assert_eq!(
+        (&invocations["MaximumRetryAttempts"], &invocations["MaximumEventAgeInSeconds"]),
+        (&0.into(), &60.into())
+    );
+    let target = &resources["WatchdogSchedule"]["Properties"]["Targets"][0];
+    assert_eq!(target["RetryPolicy"], json!({"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}));
+    let alarm = &resources["WatchdogNotRunningAlarm"]["Properties"];
+    assert_eq!(
+        (&alarm["Dimensions"][0]["Value"]["Ref"], &alarm["MetricName"]),
+        (&json!("WatchdogFunction"), &json!("Invocations"))
+    );
+    assert_eq!(
+        (&alarm["Threshold"], &alarm["TreatMissingData"]),
+        (&json!(1), &json!("breaching")),
+        "no data is no run"
+    );
+}
+
+#[test]
+fn log_level_cannot_silence_the_lines_that_alarms_are_made_of() {
+    let template = template();
+    let pattern = &template.value()["Parameters"]["LogLevel"]["AllowedPattern"];
+    assert_eq!(pattern, "^(info|debug|trace)(,[A-Za-z0-9_:]+=(info|debug|trace))*$");
 }
 
 #[test]

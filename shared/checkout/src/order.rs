@@ -29,6 +29,9 @@ pub struct Order {
     pub currency: String,
     /// The gateway's id of the payment.
     pub payment_id: String,
+    /// Whether the payment was made with the simulated gateway, so that nobody has paid.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub simulated: bool,
     /// The customer's e-mail address; `None` where the request has none.
     pub customer_email: Option<String>,
     /// The customer's name; `None` where the request has no valid one.

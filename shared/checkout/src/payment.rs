@@ -84,6 +84,9 @@ pub struct Charge {
     pub card: String,
     /// When the card was charged.
     pub charged_at: Timestamp,
+    /// Whether the gateway is the simulated one, so that no money was moved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub simulated: bool,
 }
 
 /// The reason why a charge or refund was not made, or may not have been.
@@ -136,6 +139,9 @@ pub struct Payment {
     pub transaction_id: String,
     /// When the card was charged. A repeated attempt does not change it.
     pub processed_at: Timestamp,
+    /// As in [`Charge::simulated`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub simulated: bool,
 }
 
 impl StepResult for Payment {
@@ -151,6 +157,7 @@ impl From<Charge> for Payment {
             payment_method_type: charge.card,
             transaction_id: charge.transaction_id,
             processed_at: charge.charged_at,
+            simulated: charge.simulated,
         }
     }
 }

@@ -5,8 +5,12 @@ use crate::{ShopCode, testing::steps};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs};
 use stepwell::{
-    StepError,
-    core::{message::Message, state::TaskState},
+    Actor, StepError,
+    core::{
+        message::Message,
+        snapshot::TaskSnapshot,
+        state::{StepState, TaskState},
+    },
     testing::{Harness, Returns, StepFault, sample},
 };
 
@@ -14,16 +18,21 @@ fn planned() -> impl Iterator<Item = &'static str> {
     steps::all().into_iter().chain(steps::compensations())
 }
 
-/// A checkout that fails at its last step runs all compensations, so the engine sends a message to every step.
+/// A checkout that is cancelled while its last steps wait for a retry runs all compensations, so the engine sends a message to
+/// every step.
 #[tokio::test(start_paused = true)]
 async fn sample_messages_are_those_the_engine_sends() {
     let harness = Harness::new(crate::workflow().unwrap()).call_by_call().with_all(Returns("{}"));
-    let declined = StepError::new(ShopCode::PaymentDeclined, "injected by the test");
-    steps::plan().leaves().for_each(|step| harness.fail(&step.name, [StepFault::Error(declined.clone())]));
+    let busy = StepError::new(ShopCode::MailServiceUnavailable, "injected by the test");
+    steps::plan().leaves().for_each(|step| harness.fail(&step.name, [StepFault::Error(busy.clone())]));
     let request =
         fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../events/requests/success.json")).unwrap();
     let request: Value = serde_json::from_str(&request).unwrap();
     let task = harness.start(&request["checkout"]).await.unwrap();
+    let waits = |snapshot: &TaskSnapshot, step: &str| snapshot.step(step).unwrap().state == StepState::Retrying;
+    let all_wait = |snapshot: &TaskSnapshot| steps::plan().leaves().all(|leaf| waits(snapshot, &leaf.name));
+    harness.run_until(task, all_wait).await.unwrap();
+    harness.client().cancel(task, &Actor::new("somebody", "a test").unwrap()).await.unwrap();
     let snapshot = harness.run(task).await.unwrap();
     assert!(matches!(snapshot.task.state, TaskState::Compensated(_)), "{:?}", snapshot.task.state);
     let sent = harness.sent().into_iter().map(|message| Message { task_id: sample::TASK.into(), ..message });

@@ -100,6 +100,7 @@ pub fn new_charge(request: &ChargeRequest<'_>) -> Charge {
         currency: request.currency.to_owned(),
         card: card.unwrap_or("card").to_owned(),
         charged_at: request.at,
+        simulated: true,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The deployed shop.
 
 use crate::{GatewaySimulator, SesMailer, Tables};
-use checkout::{ConfigError, Pricing, Shop};
+use checkout::{ConfigError, Pricing, Shop, config};
 use stepwell_aws::SdkConfig;
 
 /// The shop on DynamoDB and SES, configured by environment variables.
@@ -36,7 +36,9 @@ impl Shop for AwsShop {
         Tables::from_env(&self.config)
     }
 
+    /// Makes the simulated gateway, on a test stage only: elsewhere anybody could buy goods without paying.
     fn gateway(&self) -> Result<GatewaySimulator, ConfigError> {
+        require_test_stage(config::variable(TEST_STAGE).as_deref())?;
         Tables::from_env(&self.config).map(GatewaySimulator::new)
     }
 
@@ -46,5 +48,39 @@ impl Shop for AwsShop {
 
     fn pricing(&self) -> Result<Pricing, ConfigError> {
         Pricing::from_env()
+    }
+}
+
+/// The variable that declares a test stage, with the value `true`. The template's parameter `TestStage` sets it.
+const TEST_STAGE: &str = "SHOP_TEST_STAGE";
+
+fn require_test_stage(value: Option<&str>) -> Result<(), ConfigError> {
+    if value == Some("true") {
+        return Ok(());
+    }
+    let problem = format!(
+        "is {}, not `true`: SIMULATED_GATEWAY_REFUSED. The only payment gateway in this build is the simulated one, \
+         which takes test cards and moves no money. If this is a test stage, deploy it with infra/deploy.sh \
+         --test-stage. If it sells goods, give `AwsShop` a real gateway",
+        value.map_or("not set".to_owned(), |value| format!("`{value}`"))
+    );
+    Err(ConfigError::new(TEST_STAGE, problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn simulated_gateway_is_refused_unless_the_stage_is_declared_a_test_stage() {
+        assert_eq!(require_test_stage(Some("true")), Ok(()));
+        for (value, shown) in
+            [(None, "not set"), (Some("false"), "`false`"), (Some("TRUE"), "`TRUE`"), (Some("1"), "`1`")]
+        {
+            let error = require_test_stage(value).unwrap_err().to_string();
+            let said =
+                format!("environment variable SHOP_TEST_STAGE: is {shown}, not `true`: SIMULATED_GATEWAY_REFUSED");
+            assert!(error.starts_with(&said) && error.contains("--test-stage"), "{error}");
+        }
     }
 }

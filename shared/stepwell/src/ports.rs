@@ -47,7 +47,8 @@ pub trait Store: Send + Sync {
     /// Reads the task and every step that has an item, consistently.
     fn load_all(&self, task: TaskId) -> impl Future<Output = Result<Loaded, TableError>> + Send;
 
-    /// Reads a page of the index, in the order of time. The read is eventually consistent.
+    /// Reads a page of the index, in the order of time. The read is eventually consistent. A page that is shorter than its
+    /// limit is the last one. An entry that cannot be read is left out.
     fn list(&self, page: &Page<'_>) -> impl Future<Output = Result<Vec<IndexEntry>, TableError>> + Send;
 }
 

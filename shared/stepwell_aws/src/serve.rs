@@ -14,7 +14,7 @@ use stepwell::{
     ports::Received,
     runtime::{
         dead_letters::DeadLetters,
-        watchdog::{RunBudget, Watchdog, WatchdogReport},
+        watchdog::{RUN_REPORT, RunBudget, Watchdog, WatchdogReport},
         worker::{Invocation, Worker},
     },
 };
@@ -39,14 +39,12 @@ pub async fn serve(workflow: &str, name: &str, step: impl Step) -> Result<(), Se
     .await
 }
 
-/// The most tasks that one run of the watchdog inspects.
-const TASKS_A_RUN: usize = 2_000;
+/// The time at the end of an invocation in which the watchdog finishes what it has begun. The page that it is at has three
+/// rounds of ten inspections, so this is enough for a table that takes half a second a call.
+const WATCHDOG_RESERVE: Duration = Duration::from_secs(10);
 
-/// The time at the end of an invocation in which the watchdog finishes inspections and starts no new one.
-const WATCHDOG_RESERVE: Duration = Duration::from_secs(5);
-
-/// Serves the watchdog. Every event, whatever it holds, starts one run, bounded by the invocation's deadline. The
-/// answer is the [`WatchdogReport`] as JSON.
+/// Serves the watchdog. Every event, whatever it holds, starts one run, bounded only by the invocation's deadline. What is
+/// left of the time is for the count of tasks that need a person. The answer is the [`WatchdogReport`] as JSON.
 ///
 /// # Errors
 /// An environment variable is not set, or the runtime API does not answer.
@@ -57,10 +55,11 @@ pub async fn serve_watchdog() -> Result<(), ServeError> {
     let watchdog = &watchdog;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let time = invocation(&event.context).time_left(&System).saturating_sub(WATCHDOG_RESERVE);
-        let budget = RunBudget { until: System.now() + time, tasks: TASKS_A_RUN };
+        let budget = RunBudget { until: System.now() + time, tasks: usize::MAX };
         let report = watchdog.run(budget).await?;
         let WatchdogReport { inspected, sent, advanced, failed, newer, unfinished } = report;
-        tracing::info!(inspected, sent, advanced, failed, newer, unfinished, "watchdog");
+        tracing::info!(inspected, sent, advanced, failed, newer, unfinished, "{RUN_REPORT}");
+        watchdog.count_needs_person(budget.until).await;
         Ok::<_, ServeError>(report)
     }))
     .await

@@ -208,8 +208,10 @@ impl Engine {
             let process = ServiceCaller::start(&self.clock, &self.faults, &Trail::new(usize::MAX - run));
             let (table, queues) = self.ports_of(&process, &Arc::new(Mutex::new(Instant::now())));
             let watchdog = Watchdog::new(table, queues, self.clock.clone());
-            let bounds =
-                RunBudget { until: self.clock.now() + WATCHDOG_TIMEOUT.saturating_sub(WATCHDOG_RESERVE), tasks: 2_000 };
+            let bounds = RunBudget {
+                until: self.clock.now() + WATCHDOG_TIMEOUT.saturating_sub(WATCHDOG_RESERVE),
+                tasks: usize::MAX,
+            };
             let _ = process.live(WATCHDOG_TIMEOUT, watchdog.run(bounds)).await;
         }
     }

@@ -28,6 +28,8 @@ const INDEX_KEYS: [&str; 4] = ["pk", "sk", "status_shard", "listed_at"];
 #[derive(Clone, Debug, Default)]
 pub(super) struct Server {
     items: Arc<Vec<Value>>,
+    /// Whether a page of the index has one item only.
+    short_pages: bool,
     sent: Arc<Mutex<Vec<Value>>>,
 }
 
@@ -36,6 +38,11 @@ impl Server {
     pub(super) fn of(fixture: &str) -> Self {
         let Value::Array(items) = super::read(fixture) else { panic!("{fixture} holds no items") };
         Self { items: Arc::new(items), ..Self::default() }
+    }
+
+    /// A server that holds these items, and answers with short pages.
+    pub(super) fn with_short_pages(items: Vec<Value>) -> Self {
+        Self { items: Arc::new(items), short_pages: true, ..Self::default() }
     }
 
     pub(super) async fn table(&self) -> DynamoTable {
@@ -67,7 +74,14 @@ impl Server {
                 let index = request.get("IndexName").is_some();
                 let found = self.partition(request, if index { "status_shard" } else { "pk" });
                 let items: Vec<Value> = found.map(|item| if index { projected(item) } else { item.clone() }).collect();
-                (OK, json!({ "Count": items.len(), "Items": items }))
+                if !(index && self.short_pages) {
+                    return (OK, json!({ "Count": items.len(), "Items": items }));
+                }
+                let after = &request["ExclusiveStartKey"]["pk"];
+                let start = items.iter().position(|item| item["pk"] == *after).map_or(0, |before| before + 1);
+                let page: Vec<&Value> = items.iter().skip(start).take(1).collect();
+                let last = page.first().filter(|_| start + 1 < items.len());
+                (OK, json!({ "Count": page.len(), "Items": page, "LastEvaluatedKey": last }))
             }
             "BatchGetItem" => {
                 let tables = request["RequestItems"].as_object().unwrap().iter();

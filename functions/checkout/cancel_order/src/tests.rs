@@ -22,6 +22,7 @@ async fn ordered() -> MemoryShop {
         total_amount: Money::ZERO,
         currency: CURRENCY.to_owned(),
         payment_id: "pay_1".to_owned(),
+        simulated: true,
         customer_email: None,
         customer_name: None,
         shipping_info: [].into(),

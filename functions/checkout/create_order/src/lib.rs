@@ -55,6 +55,7 @@ impl<O: Orders> Step for CreateOrder<O> {
             total_amount: cart.total,
             currency: payment.currency,
             payment_id: payment.payment_id,
+            simulated: payment.simulated,
             // A missing address fails only the confirmation, because the paid cart has to be ordered.
             customer_email: request.customer_info.email,
             customer_name: request.customer_info.name.map(String::from),

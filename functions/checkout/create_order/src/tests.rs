@@ -62,6 +62,20 @@ async fn order_is_made_for_the_paid_cart() {
     assert_eq!(order.shipping_info.get("city").map(String::as_str), Some("Springfield"));
 }
 
+#[tokio::test]
+async fn order_says_whether_its_payment_was_simulated() {
+    for simulated in [true, false] {
+        let (shop, mut results) = (MemoryShop::default(), results());
+        if simulated {
+            results["process_payment"]["simulated"] = json!(true);
+        }
+        run(&shop, customer(), &results).await.unwrap();
+        let [order] = shop.all_orders().try_into().unwrap();
+        let said = serde_json::to_value(order).unwrap().get("simulated").cloned();
+        assert_eq!(said, simulated.then_some(json!(true)), "a result without the field is of a real payment");
+    }
+}
+
 #[test_case(json!({}), "2023-11-19T22:13:20.123Z"; "not said")]
 #[test_case(json!({"priority": "standard"}), "2023-11-19T22:13:20.123Z"; "standard")]
 #[test_case(json!({"priority": "express"}), "2023-11-16T22:13:20.123Z"; "express")]

@@ -32,7 +32,8 @@ async fn card_is_charged_under_the_steps_idempotency_key(payment_info: &str) {
     assert_eq!(payment.amount_charged, Money::from_cents(10_000));
     let expected = concat!(
         r#"{"payment_id":"pay_7371e9cd6cfbd55fd04602bc","amount_charged":100.00,"currency":"USD","payment_method_type":"visa","#,
-        r#""transaction_id":"txn_dce2ae385369fe2d447b9f1e","processed_at":"2023-11-14T22:13:20.123Z"}"#
+        r#""transaction_id":"txn_dce2ae385369fe2d447b9f1e","processed_at":"2023-11-14T22:13:20.123Z","#,
+        r#""simulated":true}"#
     );
     assert_eq!(serde_json::to_string(&payment).unwrap(), expected);
     let charges = shop.charges();

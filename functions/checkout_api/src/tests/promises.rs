@@ -49,6 +49,7 @@ impl Step for Charging {
             payment_method_type: "visa".to_owned(),
             transaction_id: "txn_1".to_owned(),
             processed_at: ctx.started_at,
+            simulated: true,
         })
     }
 }

@@ -33,6 +33,7 @@ async fn query_filters_the_tasks() {
         ("error_code=OTHER", 0..0),
         ("compensated=false", 0..4),
         ("compensated=true", 0..0),
+        ("needs=person", 0..0),
         ("created_from=2023-11-14T22:13:20Z", 0..4),
         ("created_from=2023-11-14T22:13:20.001Z", 1..4),
         ("created_before=2023-11-14T23:13:20%2B01:00", 0..0),
@@ -62,7 +63,7 @@ async fn list_shows_the_index_page_by_page() {
     let id = api.failed("pay").await;
     let task = json!({
         "task_id": id, "workflow": "tests/test@1.0.0", "status": "error", "created_at": VirtualClock::START,
-        "failed_steps": ["pay"], "compensated": false,
+        "failed_steps": ["pay"], "compensated": false, "needs_person": false,
     });
     assert_eq!(api.get("/tasks").await.body(), json!({"tasks": [task], "count": 1, "next": null}));
 
@@ -89,6 +90,7 @@ const LIMIT: &str = "has to be a whole number from 1 to 200";
 #[test_case("older_than=5%C3%A9", "/older_than", AGE; "an unknown unit")]
 #[test_case("created_from=yesterday", "/created_from", "`yesterday` is not an RFC 3339 timestamp")]
 #[test_case("compensated=maybe", "/compensated", "has to be true or false")]
+#[test_case("needs=nothing", "/needs", "has to be person")]
 #[test_case("limit=0", "/limit", LIMIT)]
 #[test_case("limit=201", "/limit", LIMIT; "too many")]
 #[test_case("limit=many", "/limit", LIMIT; "no number")]
@@ -154,6 +156,23 @@ async fn failed_task_shows_when_it_is_compensated_and_a_compensating_one_has_no_
     api.0.run(id).await.unwrap();
     let task = api.show(id).await;
     assert_eq!((&task["compensated"], &task["compensations"][0]["status"]), (&json!(true), &json!("complete")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_with_a_failed_compensation_needs_a_person_until_it_is_resolved() {
+    let api = Api::new();
+    let needy = async || api.get("/tasks?needs=person").await.body();
+    let id = api.failed("ship").await;
+    assert_eq!(ids(&needy().await), [].into(), "it is compensated by itself");
+    api.0.fail("refund", [StepFault::Error(permanent("REFUND_DECLINED", ""))]);
+    api.act(id, "compensate").await;
+    api.0.run(id).await.unwrap();
+    let list = needy().await;
+    assert_eq!((ids(&list), &list["tasks"][0]["needs_person"]), ([id].into(), &json!(true)));
+
+    let body = r#"{"reason": "by bank transfer", "result": 1}"#;
+    assert_eq!(api.post(&format!("/tasks/{id}/steps/refund/resolve"), body).await.status, 202);
+    assert_eq!(ids(&needy().await), [].into());
 }
 
 #[tokio::test]

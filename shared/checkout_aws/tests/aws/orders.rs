@@ -17,6 +17,7 @@ pub(crate) fn order() -> Order {
         total_amount: Money::from_cents(10_000),
         currency: "USD".to_owned(),
         payment_id: "pay_1".to_owned(),
+        simulated: true,
         customer_email: Some("test@example.com".to_owned()),
         customer_name: None,
         shipping_info: [("city".to_owned(), "Springfield".to_owned())].into(),

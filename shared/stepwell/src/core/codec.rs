@@ -9,7 +9,7 @@ use super::{
 use crate::core::{
     id::TaskId,
     plan::Plan,
-    state::{End, TaskState},
+    state::{End, TaskState, TaskStatus},
     timestamp::{Timestamp, millis},
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -234,8 +234,12 @@ impl IndexEntry {
         let created_at =
             item.get(attribute::CREATED_AT).and_then(|at| millis::deserialize(at).ok()).unwrap_or(place.at);
         let failed_steps = item.get(attribute::FAILED_STEPS).and_then(|steps| BTreeSet::deserialize(steps).ok());
-        let failed_steps = failed_steps.unwrap_or_default();
-        Ok(Self { place, workflow: text(attribute::WORKFLOW).to_owned(), status, created_at, failed_steps })
+        let failed_steps: BTreeSet<String> = failed_steps.unwrap_or_default();
+        let compensations = item.get(attribute::COMPENSATIONS).and_then(Value::as_array).into_iter().flatten();
+        let needs_person = status == TaskStatus::Compensating
+            && compensations.filter_map(Value::as_str).any(|compensation| failed_steps.contains(compensation));
+        let workflow = text(attribute::WORKFLOW).to_owned();
+        Ok(Self { place, workflow, status, created_at, failed_steps, needs_person })
     }
 }
 

@@ -147,6 +147,8 @@ pub struct IndexEntry {
     pub created_at: Timestamp,
     /// The steps that failed for good.
     pub failed_steps: BTreeSet<String>,
+    /// Whether the task waits for a person: one of its compensations failed for good.
+    pub needs_person: bool,
 }
 
 impl IndexPosition {

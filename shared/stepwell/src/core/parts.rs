@@ -2,8 +2,8 @@
 
 use super::{
     format::{WRITES, v1},
-    item::attribute,
-    record::{AttemptRecord, Outcome, RETENTION, StepRecord},
+    item::{attribute, stored},
+    record::{AttemptRecord, Outcome, STEP_RETENTION, StepRecord},
     transition::{Change, Condition},
 };
 use crate::core::{state::StepState, timestamp::Timestamp};
@@ -34,7 +34,7 @@ pub(super) fn stamp(format: i64) -> impl Iterator<Item = Change> {
 
 /// The attributes of a new step's item, whichever write creates it: its format, and its expiry.
 pub(super) fn made(now: Timestamp) -> impl Iterator<Item = Change> {
-    stamp(WRITES).chain([Change::SetIfAbsent(attribute::EXPIRES_AT, (now + RETENTION).as_seconds().into())])
+    stamp(WRITES).chain([Change::SetIfAbsent(attribute::EXPIRES_AT, (now + STEP_RETENTION).as_seconds().into())])
 }
 
 /// Appends a lost attempt to the audit trail.

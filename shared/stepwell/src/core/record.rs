@@ -16,8 +16,12 @@ use std::{
     time::Duration,
 };
 
-/// How long DynamoDB's TTL keeps a task after its start, and a step's item after its first claim or arrival.
+/// How long DynamoDB's TTL keeps a task after its start.
 pub const RETENTION: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// How long DynamoDB's TTL keeps a step's item after its first claim or arrival. TTL deletes expired items in no order,
+/// within days. A week more than the task's makes sure that a task never looks as if its steps had not run.
+pub const STEP_RETENTION: Duration = Duration::from_secs((90 + 7) * 24 * 60 * 60);
 
 /// How long DynamoDB's TTL keeps an idempotency key.
 pub const KEY_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);

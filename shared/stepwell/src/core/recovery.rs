@@ -38,11 +38,14 @@ use std::cmp::Reverse;
 /// The actor in the audit trail for the engine's own actions.
 pub(crate) const ENGINE_ACTOR: &str = "stepwell";
 
-/// The log message for a compensation that failed for good. The template's alarm searches for it.
+/// The log message for a compensation that failed for good, when it fails. The template's alarm searches for it.
 pub const COMPENSATION_FAILED: &str = "compensation failed";
 
 /// The code in the log and in the error of a step whose message SQS gave up on. The template's alarm searches for it.
 pub const DELIVERY_EXHAUSTED: &str = EngineCode::DeliveryExhausted.as_str();
+
+/// The log message for a compensation that failed for good, at each later inspection by the watchdog.
+pub const COMPENSATION_WAITS: &str = "a failed compensation waits for a person";
 
 /// The log message for an optional step that failed for good. The template's alarm searches for it.
 pub const OPTIONAL_STEP_FAILED: &str = "optional step failed";

@@ -11,7 +11,7 @@ use crate::{
         record::Trail,
         record::{
             Action, ActionKind, AttemptRecord, Failure, KEY_RETENTION, KeyRecord, Lease, NewTask, Outcome, RETENTION,
-            StepRecord,
+            STEP_RETENTION, StepRecord,
         },
         snapshot::TaskSnapshot,
         state::{End, StepEvent, StepState, TaskEvent, TaskState},
@@ -215,8 +215,14 @@ fn item_has_an_expiry_from_its_first_write_on() {
     expiry(&step::release(&lease(id, 1)));
     expiry(&task::cancel_step(id, &StepRecord::untouched(UNDO), at(3)));
     expiry(&task::close_or_compensate(id, Termination::Cancel, &action(ActionKind::Cancel)));
-    let from = |second| Some(json!((at(second) + RETENTION).as_seconds()));
-    assert_eq!(seen, [from(1), from(1), from(1), from(3), from(0)]);
+    let from = |second, retention| Some(json!((at(second) + retention).as_seconds()));
+    let step = |second| from(second, STEP_RETENTION);
+    assert_eq!(seen, [step(1), step(1), step(1), step(3), from(0, RETENTION)]);
+    assert_eq!(
+        (STEP_RETENTION - RETENTION).as_secs(),
+        7 * 24 * 60 * 60,
+        "a step's item outlives its task, whenever TTL deletes it"
+    );
 }
 
 #[test]

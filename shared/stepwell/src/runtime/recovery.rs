@@ -66,7 +66,9 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
                     if record.state == StepState::Pending {
                         self.queue.send(&snapshot.message(&record.name)).await?;
                     }
-                    alert_if_failed(task, record);
+                    if record.state == StepState::Error {
+                        tracing::error!(task_id = %task, step = record.name, code = code(record), "{COMPENSATION_FAILED}");
+                    }
                     return Ok(());
                 }
                 NextAction::Finish(end) => {
@@ -81,12 +83,9 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     }
 }
 
-/// Logs an error if this compensation has failed for good. An alarm watches for it, because only a person can help.
-pub(crate) fn alert_if_failed(task: TaskId, compensation: &StepRecord) {
-    if compensation.state == StepState::Error {
-        let code = compensation.error.as_ref().map(|error| error.code.as_str());
-        tracing::error!(task_id = %task, step = compensation.name, code, "{COMPENSATION_FAILED}");
-    }
+/// The error code of a failed step.
+pub(crate) fn code(step: &StepRecord) -> Option<&str> {
+    step.error.as_ref().map(|error| error.code.as_str())
 }
 
 /// Logs an error for an optional step that has failed for good: its task goes on without it, so nothing else shows it. An alarm

@@ -10,10 +10,11 @@ use crate::{
         index::{IndexEntry, IndexPartition, IndexPosition, Page, move_in_index},
         inspection::{self, Inspection},
         recovery::{self, DELIVERY_EXHAUSTED, NextAction},
+        state::StepState,
         timestamp::Timestamp,
     },
     ports::{Queue, Runtime, Store},
-    runtime::{engine::Engine, error::EngineError, recovery::alert_if_failed},
+    runtime::{engine::Engine, error::EngineError, recovery::code},
 };
 use futures::{StreamExt, stream};
 use serde::Serialize;
@@ -21,6 +22,15 @@ use std::time::Duration;
 
 /// How many tasks of one shard are read at a time.
 const PAGE: u16 = 25;
+
+/// How many tasks of one shard are read at a time to count them.
+const COUNTED_PAGE: u16 = 1_000;
+
+/// The log line with the report of a run. An alarm watches its field `unfinished`.
+pub const RUN_REPORT: &str = "watchdog";
+
+/// The log line with the number of tasks that need a person, in the field `needs_person`. An alarm watches it.
+pub const NEEDS_PERSON: &str = "tasks that need a person";
 
 /// How many tasks are inspected concurrently.
 const CONCURRENCY: usize = 10;
@@ -39,7 +49,7 @@ pub struct Watchdog<T, Q, A> {
 pub struct RunBudget {
     /// The time after which no page is read.
     pub until: Timestamp,
-    /// The number of inspected tasks after which no page is read.
+    /// The number of inspected tasks after which no page is read; `usize::MAX` if only the time counts.
     pub tasks: usize,
 }
 
@@ -104,6 +114,41 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         Ok(report)
     }
 
+    /// Counts the tasks that need a person, and logs the count, of which an alarm is made. `None` if that is not done in
+    /// time, or the index cannot be read: a part of the count would look as if somebody had helped.
+    pub async fn count_needs_person(&self, until: Timestamp) -> Option<usize> {
+        let shards = (0..IndexPartition::SHARDS).map(|shard| self.count_in_shard(shard, until));
+        let mut counts = stream::iter(shards).buffer_unordered(CONCURRENCY);
+        let mut needs_person = 0;
+        while let Some(count) = counts.next().await {
+            needs_person += count?;
+        }
+        tracing::info!(needs_person, "{NEEDS_PERSON}");
+        Some(needs_person)
+    }
+
+    async fn count_in_shard(&self, shard: u8, until: Timestamp) -> Option<usize> {
+        let (partition, limit) = (IndexPartition::Compensating, COUNTED_PAGE);
+        let (mut after, mut count) = (None, 0);
+        while self.engine.now() < until {
+            let page = Page { partition, shard, until: None, after: after.as_ref(), limit };
+            let listed = match self.engine.list(&page).await {
+                Ok(listed) => listed,
+                Err(error) => {
+                    tracing::error!(shard, %error, "the tasks that need a person could not be counted");
+                    return None;
+                }
+            };
+            count += listed.iter().filter(|listed| listed.needs_person).count();
+            if listed.len() < usize::from(limit) {
+                return Some(count);
+            }
+            after = listed.last().map(|last| last.place.clone());
+        }
+        tracing::error!(shard, "no time was left to count the tasks that need a person");
+        None
+    }
+
     async fn inspect_all(&self, due: &[IndexEntry], report: &mut WatchdogReport) {
         let inspections = stream::iter(due).map(|listed| async move { (listed, self.inspect(listed).await) });
         let mut inspections = inspections.buffer_unordered(CONCURRENCY);
@@ -148,9 +193,11 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
             return Ok(Inspection { send: Vec::new(), recover: false, next: None });
         };
         let inspection = inspection::inspect(&snapshot, now);
-        // Log it with each inspection, so that the alarm stays on until somebody has helped.
-        if let NextAction::Run(compensation) = recovery::next_action(&snapshot, now) {
-            alert_if_failed(id, compensation);
+        // Log it with each inspection, so at least hourly, until somebody has helped.
+        if let NextAction::Run(failed) = recovery::next_action(&snapshot, now)
+            && failed.state == StepState::Error
+        {
+            tracing::error!(task_id = %id, step = failed.name, code = code(failed), "{}", recovery::COMPENSATION_WAITS);
         }
         for outgoing in &inspection.send {
             tracing::warn!(task_id = %id, step = outgoing.message.step, state = %snapshot.task.state.status(), "overdue: message sent again");

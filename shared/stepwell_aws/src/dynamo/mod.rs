@@ -253,6 +253,8 @@ impl Store for DynamoTable {
         Ok(loaded)
     }
 
+    /// DynamoDB ends a page at 1 MB, so this goes on until the page is full or the shard ends. An entry that cannot be read
+    /// is reported and left out, so that it does not hide the others.
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         let until = page.until.map(|until| AttributeValue::S(until.to_string()));
         let condition = match until {
@@ -263,9 +265,23 @@ impl Store for DynamoTable {
             HashMap::from([(":partition".to_owned(), AttributeValue::S(page.partition.partition(page.shard)))]);
         values.extend(until.map(|until| (":until".to_owned(), until)));
         let query = self.client.query().table_name(&self.name).index_name(INDEX).key_condition_expression(condition);
-        let query = query.set_expression_attribute_values(Some(values)).limit(page.limit.into());
-        let query = query.set_exclusive_start_key(page.after.map(start_after)).send().await;
-        let found = query.map_err(|error| call_failed("Query", error))?.items.unwrap_or_default();
-        Ok(found.into_iter().map(listed).collect::<Result<_, _>>()?)
+        let query = query.set_expression_attribute_values(Some(values));
+        let mut entries = Vec::new();
+        let mut start = page.after.map(start_after);
+        loop {
+            let missing = page.limit.saturating_sub(u16::try_from(entries.len()).unwrap_or(u16::MAX));
+            let answer = query.clone().limit(missing.into()).set_exclusive_start_key(start).send().await;
+            let answer = answer.map_err(|error| call_failed("Query", error))?;
+            for item in answer.items.unwrap_or_default() {
+                match listed(item) {
+                    Ok(entry) => entries.push(entry),
+                    Err(error) => tracing::error!(%error, "an unreadable entry of the index is left out"),
+                }
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() || entries.len() >= usize::from(page.limit) {
+                return Ok(entries);
+            }
+        }
     }
 }

@@ -73,6 +73,7 @@ async fn complete_checkout_has_one_charge_one_reservation_one_order_and_one_emai
     assert_eq!(order["order_id"], order_id);
     assert_eq!(order["order_number"], order_number);
     assert_eq!(order["status"], "confirmed");
+    assert_eq!(order["simulated"], true, "{order}");
     assert_eq!(cents(&order["total_amount"]), total);
     assert_eq!(order["customer_email"], product.email());
 

@@ -32,6 +32,8 @@ pub struct Filter {
     pub error_code: Option<String>,
     /// Whether the task has been compensated.
     pub compensated: Option<bool>,
+    /// Whether the task waits for a person, because a compensation failed for good.
+    pub needs_person: Option<bool>,
     /// The earliest start, inclusive.
     pub created_from: Option<Timestamp>,
     /// The latest start, exclusive.
@@ -60,6 +62,8 @@ pub struct Summary {
     pub created_at: Timestamp,
     /// The steps that failed for good.
     pub failed_steps: BTreeSet<String>,
+    /// Whether the task waits for a person, because a compensation failed for good.
+    pub needs_person: bool,
 }
 
 /// The results of a bulk redrive.
@@ -128,8 +132,12 @@ impl Filter {
     /// The shards of the index that can have matching tasks.
     fn parts(&self) -> Vec<(IndexPartition, u8)> {
         let listings = self.status.map_or(&IndexPartition::ALL[..], IndexPartition::of);
+        // Only a compensating task can need a person.
+        let possible =
+            |listing: &&IndexPartition| self.needs_person != Some(true) || **listing == IndexPartition::Compensating;
         listings
             .iter()
+            .filter(possible)
             .flat_map(|&partition| (0..IndexPartition::SHARDS).map(move |shard| (partition, shard)))
             .collect()
     }
@@ -146,6 +154,7 @@ impl Filter {
             && self.workflow.as_ref().is_none_or(workflow)
             && self.failed_step.as_ref().is_none_or(|step| listed.failed_steps.contains(step))
             && self.compensated.is_none_or(|wanted| listed.status.is_compensated() == wanted)
+            && self.needs_person.is_none_or(|wanted| listed.needs_person == wanted)
             && self.created_from.is_none_or(|from| from <= listed.created_at)
             && self.created_before.is_none_or(|before| listed.created_at < before)
     }
@@ -175,9 +184,9 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             for listed in listed {
                 after = Some((listed.place.at, listed.place.task));
                 if filter.fits(&listed) && self.has_error(&listed, filter.error_code.as_deref()).await? {
-                    let IndexEntry { place, workflow, status, created_at, failed_steps } = listed;
+                    let IndexEntry { place, workflow, status, created_at, failed_steps, needs_person } = listed;
                     let task_id = place.task;
-                    tasks.push(Summary { task_id, workflow, status, created_at, failed_steps });
+                    tasks.push(Summary { task_id, workflow, status, created_at, failed_steps, needs_person });
                 }
                 if tasks.len() >= limit {
                     return Ok(TaskPage { tasks, next: Some(Cursor { begun, part, after }) });
@@ -202,8 +211,9 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         limit: usize,
         actor: Option<&Actor>,
     ) -> Result<BulkRedriveReport, TableError> {
+        let default = if filter.needs_person == Some(true) { TaskStatus::Compensating } else { TaskStatus::Error };
         let failed = Filter {
-            status: filter.status.or(Some(TaskStatus::Error)),
+            status: filter.status.or(Some(default)),
             compensated: filter.compensated.or(Some(false)),
             ..filter.clone()
         };

@@ -248,17 +248,61 @@ async fn transient_failure_is_redriven_after_the_permanent_one_was_resolved() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn run_without_a_limit_of_tasks_goes_on_until_its_time_is_over() {
+    let harness = graph(&[&[]], &[], "");
+    for number in 0..60 {
+        written(&harness, 0, number);
+    }
+    harness.skip(MINUTE).await;
+    // The second page takes the rest of the time.
+    for _ in 0..30 {
+        harness.meanwhile("move_in_index", async {});
+    }
+    harness.meanwhile("move_in_index", tokio::time::sleep(2 * MINUTE));
+    let bounded = watch(&harness, usize::MAX).await;
+    assert_eq!((bounded.inspected, bounded.unfinished), (50, true));
+    let rest = watch(&harness, usize::MAX).await;
+    assert_eq!((rest.inspected, rest.unfinished), (60, false), "what was listed for later is due by now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_that_need_a_person_are_counted_or_not_told_at_all() {
+    let (log, _guard) = Log::new();
+    let harness = graph(&[&[]], &[0], "");
+    let watchdog = Watchdog::new(harness.ports(), harness.ports(), harness.memory().runtime.clone());
+    let count = async || watchdog.count_needs_person(harness.now() + MINUTE).await;
+    assert_eq!(count().await, Some(0));
+    let mut tasks = Vec::new();
+    for _ in 0..3 {
+        harness.fail("s0", [no()]);
+        harness.fail("u0", [no()]);
+        tasks.push(harness.begin().await);
+        harness.run(tasks[tasks.len() - 1]).await.unwrap();
+    }
+    assert_eq!(count().await, Some(3));
+    harness.client().resolve_step(tasks[0], "u0", "{}", &actor()).await.unwrap();
+    assert_eq!(count().await, Some(2));
+    assert_eq!(watchdog.count_needs_person(harness.now()).await, None, "no time is left");
+    harness.fail_call("list", [FailureKind::Unavailable]);
+    assert_eq!(count().await, None);
+    let said = |count| format!("INFO message={NEEDS_PERSON} needs_person={count}");
+    assert_eq!(log.lines(&format!("INFO message={NEEDS_PERSON}")), [said(0), said(3), said(2)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn failed_compensation_is_logged_at_least_hourly_until_it_is_resolved() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[]], &[0], "");
-    let calls = || log.lines(&format!("ERROR message={}", recovery::COMPENSATION_FAILED));
+    let failures = || log.lines(&format!("ERROR message={}", recovery::COMPENSATION_FAILED));
+    let calls = || log.lines(&format!("ERROR message={}", recovery::COMPENSATION_WAITS));
     harness.fail("s0", [no()]);
     harness.fail("u0", [no()]);
     let task = harness.begin().await;
     harness.run_until(task, |snapshot| snapshot.task.state.is_compensating()).await.unwrap();
-    assert_eq!(calls(), [""; 0]);
+    assert_eq!(failures(), [""; 0]);
     harness.run(task).await.unwrap();
-    assert_eq!(calls(), [format!("ERROR message=compensation failed task_id={task} step=\"u0\" code=\"NO\"")]);
+    let once = [format!("ERROR message=compensation failed task_id={task} step=\"u0\" code=\"NO\"")];
+    assert_eq!(failures(), once);
     for hour in 1..=5 {
         let before = calls().len();
         for _ in 0..61 {
@@ -266,6 +310,7 @@ async fn failed_compensation_is_logged_at_least_hourly_until_it_is_resolved() {
         }
         assert!(calls().len() > before, "nothing was logged in hour {hour}");
     }
+    assert_eq!(failures(), once, "the alarm on its rise is not kept on");
 
     harness.client().resolve_step(task, "u0", "{}", &actor()).await.unwrap();
     let called = calls();
