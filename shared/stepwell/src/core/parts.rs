@@ -2,7 +2,7 @@
 
 use super::{
     format::{WRITES, v1},
-    item::{attribute, stored},
+    item::attribute,
     record::{AttemptRecord, Outcome, STEP_RETENTION, StepRecord},
     transition::{Change, Condition},
 };
