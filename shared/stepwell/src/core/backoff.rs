@@ -42,7 +42,8 @@ impl Backoff {
     /// The wait after the failure of attempt number `attempt`, counted from 1.
     ///
     /// `retry_after` is the wait that the error asked for. It replaces the curve, and its jitter goes upwards only: the step
-    /// never comes back earlier than asked, and up to half as much later. `random` is a random number in `0.0..1.0`. It is a parameter so that this stays a pure function.
+    /// never comes back earlier than asked, and up to half as much later. `random` is a random number in `0.0..1.0`. It is a
+    /// parameter so that this stays a pure function.
     ///
     /// ```
     /// # use stepwell::core::backoff::Backoff;

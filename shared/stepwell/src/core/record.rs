@@ -9,7 +9,6 @@ use crate::core::{
     plan::{Plan, StepPlan},
     state::{StepState, TaskState},
     timestamp::{Timestamp, millis},
-    trail::Trail,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -356,6 +355,23 @@ pub struct AttemptRecord {
     /// `max_attempts`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub throttled: bool,
+}
+
+/// The audit trail of a step, as read. [`trail`](super::trail) says how it grows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trail {
+    /// The attempts that are kept in full, oldest first.
+    pub attempts: Vec<AttemptRecord>,
+    /// How many attempts between the first and the last are not kept, by error code.
+    pub omitted: BTreeMap<String, u32>,
+}
+
+impl Trail {
+    /// How many of the last attempts were throttled, one after another.
+    pub fn throttled_in_a_row(&self) -> u32 {
+        let row = self.attempts.iter().rev().take_while(|attempt| attempt.throttled).count();
+        u32::try_from(row).unwrap_or(u32::MAX)
+    }
 }
 
 impl StepRecord {

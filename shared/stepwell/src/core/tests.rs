@@ -8,6 +8,7 @@ use super::{
 use crate::{
     core::{
         id::TaskId,
+        record::Trail,
         record::{
             Action, ActionKind, AttemptRecord, Failure, KEY_RETENTION, KeyRecord, Lease, NewTask, Outcome, RETENTION,
             STEP_RETENTION, StepRecord,
@@ -17,7 +18,6 @@ use crate::{
         step::ClaimRequest,
         task::Termination,
         timestamp::Timestamp,
-        trail::Trail,
     },
     testing::{
         MemoryStore, Written,

@@ -5,7 +5,7 @@
 
 use super::{
     item::{attribute, stored},
-    record::{AttemptRecord, Outcome},
+    record::{AttemptRecord, Outcome, Trail},
     transition::Change,
 };
 use std::collections::BTreeMap;
@@ -25,22 +25,7 @@ const LOST: &str = "lost";
 /// The count of attempts with other codes than the [`MAX_OMITTED_CODES`] first ones.
 const OTHERS: &str = "others";
 
-/// The audit trail of a step, as read.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Trail {
-    /// The attempts that are kept in full, oldest first.
-    pub attempts: Vec<AttemptRecord>,
-    /// How many attempts between the first and the last are not kept, by error code.
-    pub omitted: BTreeMap<String, u32>,
-}
-
 impl Trail {
-    /// How many of the last attempts were throttled, one after another.
-    pub fn throttled_in_a_row(&self) -> u32 {
-        let row = self.attempts.iter().rev().take_while(|attempt| attempt.throttled).count();
-        u32::try_from(row).unwrap_or(u32::MAX)
-    }
-
     /// The changes that add an attempt. The writer has to own the step as it was read, because they may replace the trail.
     pub(crate) fn with(&self, attempt: &AttemptRecord) -> Vec<Change> {
         if self.attempts.len() < FIRST_ATTEMPTS + LAST_ATTEMPTS {

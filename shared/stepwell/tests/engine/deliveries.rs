@@ -108,7 +108,7 @@ async fn orphan_claim_of_another_delivery_is_waited_for() {
 
 /// The message is hidden for longer with each delivery, so that an outage does not use up its receive count. A claim whose
 /// load failed is released, and does not count.
-#[test_matrix(["claim", "load", "complete"], [(1, 1), (3, 4), (100, 300)])]
+#[test_matrix(["claim", "load", "complete"], [(1, 1), (3, 4), (100, 285)])]
 #[tokio::test(start_paused = true)]
 async fn message_comes_back_after_a_growing_wait_if_a_call_fails(call: &'static str, (receives, hidden): (u32, u64)) {
     let journal = Journal::default();

@@ -12,10 +12,10 @@ use stepwell::{
     TaskId, Timestamp,
     core::{
         item::{Key, attribute},
+        record::Trail,
         record::{AttemptRecord, Failure, Lease, NewTask, Outcome, StepRecord, TaskRecord},
         state::StepState,
         step, task,
-        trail::Trail,
         transition::{Answer, Change, Condition, Effect, Transition, Write},
     },
     ports::Store,

@@ -105,9 +105,9 @@ mod tests {
     use super::*;
     use crate::{
         core::{
+            record::Trail,
             record::{Action, ActionKind, AttemptRecord, Failure, Outcome},
             state::StepState,
-            trail::Trail,
         },
         runtime::step::{Context, permanent, retryable, throttled},
         testing::fixtures::{at, staged::graph},
