@@ -32,7 +32,10 @@ fn plain_fields(fields: &Map<String, Value>) -> Item {
 
 /// The items of a fixture, by their keys.
 fn items(fixture: &str) -> Vec<(Key, Item)> {
-    let stored = super::read(fixture);
+    keyed(&super::read(fixture))
+}
+
+fn keyed(stored: &Value) -> Vec<(Key, Item)> {
     let keyed = stored.as_array().unwrap().iter().map(|item| {
         let mut item = plain_fields(item.as_object().unwrap());
         let [partition, sort] = ["pk", "sk"].map(|name| item.remove(name).unwrap().as_str().unwrap().to_owned());
@@ -52,7 +55,7 @@ async fn items_of_today_are_those_of_version_1() {
     let store = MemoryStore::default();
     let mut count = 0;
     for (name, _) in cases::write_all(&store).await {
-        for (key, item) in items(name) {
+        for (key, item) in keyed(&super::items_of_today(name)) {
             assert_eq!(store.item(&key), item, "{name}: {key}");
             count += 1;
         }
@@ -65,7 +68,7 @@ async fn completed_task_of_format_2_is_written_read_and_redriven() {
     let (case, written) = (cases::with_warning(), MemoryStore::default());
     cases::write(&written, &case).await;
     let harness = an_hour_later().await;
-    for (key, item) in items(case.name) {
+    for (key, item) in keyed(&super::items_of_today(case.name)) {
         assert_eq!(written.item(&key), item, "{key}");
         harness.memory().store.put(key, item).unwrap();
     }

@@ -8,7 +8,7 @@ use crate::steps::name;
 use serde_json::json;
 use std::sync::Arc;
 use stepwell::{
-    ActionError, Actor, Filter, IdempotencyKey, TaskId, Workflow,
+    ActionError, Actor, Filter, IdempotencyKey, RUN_NOW_PAUSE, TaskId, Workflow,
     core::{message::Message, plan::Plan, record::TaskRecord, state::TaskStatus},
 };
 use uuid::Uuid;
@@ -73,8 +73,7 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
                 2 => client.resolve(task, &actor).await,
                 3 | 4 => client.resolve_step(task, &step, OPERATOR_RESULT, &actor).await,
                 5 | 6 => return redrive_all(&simulation, &client, &actor).await,
-                // It leaves no entry in the audit trail, so there is none to look for.
-                7 => return client.run_now(task).await.map(|_| Vec::new()),
+                7 => return run_now(&simulation, &client, task, &plan).await,
                 _ => client.redrive(task, &actor).await.map(drop),
             };
             acted.map(|()| vec![task])
@@ -85,6 +84,28 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
             simulation.done(task, why.clone());
         }
     }
+}
+
+/// A customer does not want to wait for a step's next attempt. Steps wait seldom and briefly, so the customer looks for a while.
+/// The action leaves no entry in the audit trail, so there is none to look for.
+async fn run_now(
+    simulation: &Simulation,
+    client: &RemoteClient,
+    task: TaskId,
+    plan: &Plan,
+) -> Result<Vec<TaskId>, ActionError> {
+    let waits = || {
+        let soon = simulation.scheduler.now() + RUN_NOW_PAUSE;
+        let mut steps = plan.steps().iter().map(|step| simulation.table.step(task, &step.name));
+        steps.any(|step| step.next_retry_at.is_some_and(|at| at > soon))
+    };
+    for _ in 0..100 {
+        if waits() {
+            break;
+        }
+        simulation.scheduler.wait(1_000).await;
+    }
+    client.run_now(task).await.map(|_| Vec::new())
 }
 
 /// An operator redrives all failed tasks; answers with those that were redriven.

@@ -86,7 +86,10 @@ fn failed_step_in_an_open_task_is_found() {
 #[test]
 fn failed_optional_step_that_does_not_count_is_found() {
     let fails = Faults { permanent: true, ..Faults::NONE };
-    finds("nothing is stuck", &Scope::chain("", 2, fails).optional(1).with(Bug::OptionalFailureNotCounted));
+    finds(
+        "left alone, every task comes to rest",
+        &Scope::chain("", 2, fails).optional(1).with(Bug::OptionalFailureNotCounted),
+    );
 }
 
 #[test]
