@@ -37,12 +37,7 @@ def main(template_path, rights_path):
         template = yaml.safe_load(file)
     # An attribute of the API, which moto does not create.
     template["Outputs"].pop("ApiUrl")
-    # moto makes no secrets. A parameter in the place of one is referred to in the same way, here with the name that `stepwell
-    # render --rights` gives to what only a deployment knows.
-    secrets = [name for name, resource in template["Resources"].items() if resource["Type"] == "AWS::SecretsManager::Secret"]
-    for name in secrets:
-        del template["Resources"][name]
-        template["Parameters"][name] = {"Type": "String", "Default": f"<{name}>"}
+    template = without_secrets(template)
     with mock_aws():
         made = make(template)
         found = {name: allowed(name, role) for name, role in functions()}
@@ -61,6 +56,19 @@ def main(template_path, rights_path):
         differs = said.get(name, set()) ^ found.get(name, set())
         failures += [f"{name}: only one of both readers sees {right}" for right in sorted(differs)]
     sys.exit("\n".join(failures) or None)
+
+
+def without_secrets(template):
+    """The template without its secrets, which moto does not make. An attribute of one is replaced by the name that `stepwell
+    render --rights` gives to what only a deployment knows."""
+    text = json.dumps(template)
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::SecretsManager::Secret":
+            text = text.replace(json.dumps({"Fn::GetAtt": [name, "Id"]}), json.dumps(f"<{name}.Id>"))
+    template = json.loads(text)
+    resources = template["Resources"].items()
+    template["Resources"] = {name: one for name, one in resources if one["Type"] != "AWS::SecretsManager::Secret"}
+    return template
 
 
 def make(template):
