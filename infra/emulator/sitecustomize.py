@@ -15,6 +15,9 @@ Some things in MiniStack are unlike AWS in a way that matters here, and one is m
    grant. A denied call is in the emulator's log as well, and what its function is answered names the resource, as on AWS;
    MiniStack leaves it out.
 
+4. It takes an API's CORS rules over from a template with their names as CloudFormation writes them, AllowOrigins, and looks for
+   allowOrigins in them afterwards.
+
 What is replaced here are MiniStack's internals, in the version that infra/requirements.txt names.
 """
 
@@ -25,6 +28,7 @@ import socketserver
 import threading
 
 from ministack.core import iam_actions, iam_evaluator
+from ministack.services import apigateway
 
 socketserver.StreamRequestHandler.disable_nagle_algorithm = True
 
@@ -106,3 +110,15 @@ def access_denied_response_with_resource(service, action, principal_arn, request
 
 
 iam_actions.access_denied_response = access_denied_response_with_resource
+
+# ---- CORS ------------------------------------------------------------------------------------------------------------
+
+cors_headers, preflight = apigateway._cors_response_headers, apigateway._cors_preflight_response
+
+
+def as_the_api_names_them(rules):
+    return {name[:1].lower() + name[1:]: rule for name, rule in (rules or {}).items()}
+
+
+apigateway._cors_response_headers = lambda rules, origin: cors_headers(as_the_api_names_them(rules), origin)
+apigateway._cors_preflight_response = lambda rules, origin: preflight(as_the_api_names_them(rules), origin)

@@ -6,21 +6,18 @@ use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4::SigningParams,
 };
+use http_api::TaskKeys;
 use reqwest::{Client, RequestBuilder, header::HeaderMap};
 use serde_json::Value;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::SystemTime,
-};
+use std::time::SystemTime;
 
-/// The API under one base URL. Like a customer's page, it shows the key of each task that it has started.
+/// The API under one base URL. Like a customer's page, it shows the key of each task that a request is about.
 #[derive(Clone, Debug)]
 pub struct Api {
     base: String,
     http: Client,
-    /// The keys of the tasks started, by task.
-    keys: Arc<Mutex<BTreeMap<String, String>>>,
+    /// What the keys are made from; `None` for somebody who has none.
+    keys: Option<TaskKeys>,
 }
 
 /// An answer of the API.
@@ -34,13 +31,6 @@ pub struct Answer {
     pub text: String,
 }
 
-/// What an answer says of the task that was started.
-#[derive(serde::Deserialize)]
-struct Started {
-    task_id: String,
-    task_key: String,
-}
-
 /// The body of `/workflow_details`.
 #[derive(Clone, Debug)]
 pub struct Details(pub Value);
@@ -49,22 +39,28 @@ impl Api {
     /// The API at this URL. A proxy is not used: the stack is on this machine.
     pub fn new(base: impl Into<String>) -> Self {
         let http = Client::builder().no_proxy().build().expect("an HTTP client");
-        Self { base: base.into(), http, keys: Arc::default() }
+        Self { base: base.into(), http, keys: None }
+    }
+
+    /// The same API for customers of all tasks, whose keys are made from these secrets.
+    #[must_use]
+    pub fn with_keys(self, keys: TaskKeys) -> Self {
+        Self { keys: Some(keys), ..self }
     }
 
     /// The same API for somebody who has started nothing, and so has no keys.
     #[must_use]
     pub fn as_a_stranger(&self) -> Self {
-        Self { keys: Arc::default(), ..self.clone() }
+        Self { keys: None, ..self.clone() }
     }
 
-    /// The key of a task that was started here.
+    /// The key of a task.
     pub fn task_key(&self, task: &str) -> String {
-        self.key_of(task).unwrap_or_else(|| panic!("task {task} was not started here"))
+        self.key_of(task).unwrap_or_else(|| panic!("no key of {task}"))
     }
 
     fn key_of(&self, task: &str) -> Option<String> {
-        self.keys.lock().expect("no panic").get(task).cloned()
+        Some(self.keys.as_ref()?.key_of(task.parse().ok()?))
     }
 
     /// A request to a path, to be completed and given to [`Self::answer`].
@@ -111,11 +107,7 @@ impl Api {
     pub async fn try_answer(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let answer = Answer { status, headers, text: response.text().await? };
-        if let Ok(Started { task_id, task_key }) = serde_json::from_str(&answer.text) {
-            self.keys.lock().expect("no panic").insert(task_id, task_key);
-        }
-        Ok(answer)
+        Ok(Answer { status, headers, text: response.text().await? })
     }
 
     /// `GET` of a path.

@@ -82,8 +82,9 @@ impl Stack {
     pub async fn from_env() -> Self {
         // `stepwell_aws::aws_config` is shared by the process, but each test has an executor of its own.
         let config = aws_config::defaults(BehaviorVersion::latest()).load().await;
+        let keys = stepwell_aws::http::task_keys_from_env(&config).await.expect("the secret of the task keys");
         Self {
-            api: Api::new(variable("API")),
+            api: Api::new(variable("API")).with_keys(keys),
             endpoint: variable("AWS_ENDPOINT_URL"),
             dynamo: aws_sdk_dynamodb::Client::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),

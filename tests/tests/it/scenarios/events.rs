@@ -39,7 +39,7 @@ const ENDS: [(&str, &str); 19] = [
     ("gateway_recovers", "completed"),
     ("gateway_times_out", "waits process_payment GATEWAY_TIMEOUT"),
     ("invalid", "422"),
-    ("inventory_conflict", "waits validate_cart INSUFFICIENT_STOCK"),
+    ("inventory_conflict", "validate_cart INSUFFICIENT_STOCK"),
     ("price_mismatch", "validate_cart PRICE_MISMATCH"),
     ("product_inactive", "validate_cart PRODUCT_INACTIVE"),
     ("product_unknown", "validate_cart PRODUCT_NOT_FOUND"),
