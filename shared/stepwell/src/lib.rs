@@ -107,7 +107,7 @@
 //! * **A step fails for good** after others have had their effect. [`recovery`](core::recovery) compensates them at once,
 //!   or after a time in which the task may be redriven, or when somebody asks for it.
 //! * **A service turns calls away** without doing anything: a rate limit, a busy table. The attempts are
-//!   [throttled](throttled) and cost none for the first half hour after the task's start or last redrive.
+//!   [`throttled`] and cost none for the first half hour after the task's start or last redrive.
 //! * **A compensation meets an outage.** It has no last attempt: it is retried, at the longest wait of its backoff, until it
 //!   succeeds or fails with a permanent error.
 //! * **A compensation fails for good.** Only a person can help. The engine logs an error at once and at each inspection

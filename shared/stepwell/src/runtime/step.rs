@@ -146,8 +146,9 @@ pub enum ErrorKind {
         retry_after: Option<Duration>,
     },
     /// The called service turned the call away for now and did nothing: a rate limit, a conflict of transactions. The step
-    /// is retried, and the attempt does not count against `max_attempts`. It counts from [`THROTTLED_FOR`] after the task's
-    /// start or last redrive, so that the waits of a step come to an end. A compensation has no such end.
+    /// is retried, and the attempt does not count against `max_attempts`. It counts from
+    /// [`THROTTLED_FOR`](crate::core::limits::THROTTLED_FOR) after the task's start or last redrive, so that the waits of a
+    /// step come to an end. A compensation has no such end.
     Throttled {
         /// The wait before the retry, if the called service has asked for one; otherwise the step's backoff decides.
         retry_after: Option<Duration>,
