@@ -39,7 +39,7 @@ until [[ -f $folder/issuer ]]; do
   kill -0 "$provider" 2>/dev/null || die "the OpenID provider did not start, see above"
   sleep 0.1
 done
-deploy "$repo/.local/$STEPWELL_PORT/code" "$(architecture)" ProtectTables=false "OperatorJwtIssuer=$(<"$folder/issuer")"
+deploy "$repo/.local/$STEPWELL_PORT/code" "$(architecture)" ProtectTables=false TestStage=true "OperatorJwtIssuer=$(<"$folder/issuer")"
 look_up_url
 
 failed=0

@@ -33,7 +33,7 @@ const ENDS: [(&str, &str); 19] = [
     ("duplicate_key", "400"),
     ("email_with_name", "422"),
     ("everything", "completed"),
-    ("express", "process_payment GATEWAY_TIMEOUT"),
+    ("express", "waits process_payment GATEWAY_TIMEOUT"),
     ("gateway_down", "process_payment GATEWAY_TEMPORARY_FAILURE"),
     ("gateway_rate_limited", "completed"),
     ("gateway_recovers", "completed"),
