@@ -144,7 +144,7 @@ fn names_that_clash_are_refused(workflow: &str, finding: &str) {
 #[test]
 fn workflows_beyond_a_quota_are_refused_with_the_number() {
     let chain = |name: &str| {
-        let steps = (0..60).map(|step| format!("  - {{name: a_step_{step}}}\n"));
+        let steps = (0..55).map(|step| format!("  - {{name: a_step_{step}}}\n"));
         format!("name: {name}\nstep_templates:\n{}", steps.collect::<String>())
     };
     assert_eq!(with_others(&[&chain("one")]), [""; 0]);
