@@ -136,7 +136,7 @@ up() {
   check_project
   begin 'rest of the tools'
   trap - EXIT
-  wait "$fetching" || exit 1
+  wait "$fetching" || die "the tools could not be installed; the reason is above what the check has printed"
   see_other_build
   begin start
   start_emulator

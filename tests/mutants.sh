@@ -38,7 +38,8 @@ done
 
 export CARGO_TARGET_DIR=$repo/target/mutants
 log=$CARGO_TARGET_DIR/log copy=$CARGO_TARGET_DIR/copy
-# The copy is a repository and a workspace of its own. The second is read by tests that compare files; they run without cargo.
+# The copy is a repository and a workspace of its own. The tests run without cargo, so this tells those that compare files
+# where their workspace is.
 export GIT_CEILING_DIRECTORIES=$CARGO_TARGET_DIR CARGO_WORKSPACE_DIR=$copy
 
 # Files keep their times, so that unchanged ones are not compiled again.
