@@ -40,8 +40,9 @@ impl<C: Catalogue> Step for CheckFraud<C> {
         let ids: Vec<_> = cart.validated_items.iter().map(|line| line.product_id).collect();
         let products = self.catalogue.products(&ids).await?;
         let parts = cart.validated_items.iter().filter(|line| line.quantity >= 10).map(|line| {
-            let stock = products.get(&line.product_id).map_or(0, |product| product.stock);
-            line.quantity.saturating_mul(100) / stock.max(1)
+            // validate_cart has taken the line out of the stock, so the whole is what is left and the line.
+            let left = products.get(&line.product_id).map_or(0, |product| product.stock);
+            line.quantity.saturating_mul(100) / left.saturating_add(line.quantity).max(1)
         });
         Ok(CheckFraudResult { score: parts.max().unwrap_or_default() })
     }
