@@ -1,14 +1,18 @@
 //! The checkouts: tasks of one workflow, started and followed through the engine's client.
 
-use crate::error::ApiError;
+use crate::{error::ApiError, standing::Standing};
 use axum::extract::State;
-use http_api::TaskKeys;
-use std::sync::Arc;
+use http_api::{TaskKeys, Wait};
+use std::{sync::Arc, time::Duration};
 use stepwell::{
     Actor, Client, Runtime, TaskId, Workflow,
     core::snapshot::TaskSnapshot,
-    ports::{Queue, Store},
+    ports::{Queue, Store, TableError},
 };
+
+/// How long a checkout without a task is unconfirmed, from the time in its id. A write that was under way when its answer got
+/// lost has ended long before.
+const UNCONFIRMED_FOR: Duration = Duration::from_secs(60);
 
 /// The engine's client, the checkout's workflow, and the actors of customers' actions.
 pub(crate) struct Checkouts<T, Q, A> {
@@ -29,5 +33,27 @@ impl<T: Store, Q: Queue, A: Runtime> Checkouts<T, Q, A> {
     /// Loads the checkout with this id.
     pub(crate) async fn find(&self, id: TaskId) -> Result<TaskSnapshot, ApiError> {
         self.engine.snapshot(id).await?.ok_or(ApiError::NotFound)
+    }
+
+    /// Loads the checkout with this id once it has ended or the wait is over; `None` if there is none by then.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(crate) async fn follow(&self, id: TaskId, wait: Wait) -> Result<Option<TaskSnapshot>, TableError> {
+        wait.poll(
+            || self.engine.snapshot(id),
+            |found| match found {
+                Some(snapshot) => Standing::of(snapshot).has_ended(),
+                None => !self.may_be_under_way(id),
+            },
+        )
+        .await
+    }
+
+    /// Whether the task of this id, which is not there, may still be on its way into the table.
+    pub(crate) fn may_be_under_way(&self, id: TaskId) -> bool {
+        let now = self.engine.now();
+        // The clock of the function that made the id may be ahead of this one.
+        id.made_at().is_some_and(|made_at| made_at < now + UNCONFIRMED_FOR && now < made_at + UNCONFIRMED_FOR)
     }
 }

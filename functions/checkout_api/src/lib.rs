@@ -31,7 +31,8 @@ use stepwell::{
     ports::{Queue, Store},
 };
 
-/// A little less than the function's timeout in the template, so that a slow request gets a proper error answer.
+/// The time to answer a request that does not ask to wait. A request that waits gets a little longer than its wait; both are
+/// less than the function's timeout in the template, so that a slow request gets a proper error answer.
 const TIME_LIMIT: Duration = Duration::from_secs(9);
 
 /// Makes the API on this engine and this shop, with these keys for its checkouts.

@@ -148,6 +148,11 @@ impl<'a> Standing<'a> {
             Self::Cancelled { .. } => "cancelled",
         }
     }
+
+    /// Whether the customer can be told how the checkout has ended.
+    pub(crate) const fn has_ended(&self) -> bool {
+        !matches!(self, Self::Processing { .. } | Self::NeedsAttention)
+    }
 }
 
 /// Whether the errors of the task let its customer have the failed steps run again.

@@ -4,6 +4,7 @@ use crate::{
     checkouts::{Checkouts, Shared},
     error::ApiError,
     standing::Standing,
+    status::{OrderStatus, Outcome},
     violations,
 };
 use axum::{
@@ -13,12 +14,11 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use http_api::{AnswerBy, Cause, TaskKeys};
+use http_api::{AnswerBy, Cause, TaskKeys, Wait};
 use serde::Serialize;
 use serde_json::Value;
-use std::time::Duration;
 use stepwell::{
-    IdempotencyKey, NotAKey, Runtime, StartError, TaskId, Timestamp, Violation,
+    IdempotencyKey, NotAKey, Runtime, StartError, Started, TaskId, Violation,
     core::{limits::MAX_CONTEXT_BYTES, state::TaskStatus},
     ports::{Queue, Store},
 };
@@ -32,13 +32,9 @@ pub(crate) const UNCONFIRMED: &str = "unconfirmed";
 pub(crate) const ASK_AGAIN: &str = "We do not know yet whether your order was started. Please do not pay again: \
     ask this checkout's status in a moment.";
 
-/// How long a checkout without a task is unconfirmed, from the time in its id. A write that was under way when its answer got
-/// lost has ended long before.
-const UNCONFIRMED_FOR: Duration = Duration::from_secs(60);
-
 /// The answer to a request that was accepted. `success` says that the request must not be repeated.
 #[derive(Serialize)]
-struct Accepted {
+struct Accepted<'a> {
     success: bool,
     task_id: TaskId,
     /// Opens the checkout to whoever has it: in `checkout_url`, or as the header `X-Task-Key` of any request about it.
@@ -48,13 +44,18 @@ struct Accepted {
     checkout_url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'static str>,
+    /// How the checkout ended, if it has.
+    #[serde(flatten)]
+    outcome: Option<Outcome<'a>>,
 }
 
 /// Starts a checkout. Once the task may be written, the answer is 202, whatever else fails: a customer who repeated the
-/// purchase would pay twice. Every other answer says that nothing was started.
+/// purchase would pay twice. Every other answer says that nothing was started. With a `wait` the answer comes when the checkout
+/// has ended or the time is over.
 pub(crate) async fn start<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
     Extension(answer_by): Extension<AnswerBy>,
+    wait: Wait,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -64,12 +65,11 @@ pub(crate) async fn start<T: Store, Q: Queue, A: Runtime>(
     let request = take_request(body).map_err(ApiError::Invalid)?;
     let start = checkouts.engine.prepare_start(&checkouts.workflow, &request, key.as_ref()).await?;
     let task_id = start.task_id();
-    let written = async {
-        let started = checkouts.engine.write_start(start).await?;
-        Ok(if started.already_there { status(&checkouts, task_id).await } else { TaskStatus::Pending.as_str() })
-    };
-    match answer_by.bound(written).await {
-        Some(Ok(status)) => Ok(accepted(&checkouts.keys, task_id, status)),
+    match answer_by.bound(checkouts.engine.write_start(start)).await {
+        Some(Ok(Started { already_there, .. })) if already_there || wait.is_asked() => {
+            Ok(followed(&checkouts, task_id, answer_by, wait).await)
+        }
+        Some(Ok(_)) => Ok(accepted(&checkouts.keys, task_id, TaskStatus::Pending.as_str(), None)),
         Some(Err(error @ StartError::Unconfirmed { .. })) => {
             Ok(unconfirmed(&checkouts.keys, task_id, error.to_string()))
         }
@@ -78,31 +78,33 @@ pub(crate) async fn start<T: Store, Q: Queue, A: Runtime>(
     }
 }
 
-/// The status of a checkout that an earlier request started.
-async fn status<T: Store, Q: Queue, A: Runtime>(checkouts: &Checkouts<T, Q, A>, id: TaskId) -> &'static str {
-    match checkouts.engine.snapshot(id).await {
-        Ok(Some(snapshot)) if snapshot.status() == TaskStatus::Pending => TaskStatus::Pending.as_str(),
-        Ok(Some(snapshot)) => Standing::of(&snapshot).word(),
-        // It was started; only its status is not known.
-        Ok(None) | Err(_) => TaskStatus::Pending.as_str(),
+/// The answer for a checkout that was started, now or by an earlier request.
+async fn followed<T: Store, Q: Queue, A: Runtime>(
+    checkouts: &Checkouts<T, Q, A>,
+    id: TaskId,
+    answer_by: AnswerBy,
+    wait: Wait,
+) -> Response {
+    // It was started; where it cannot be read, only its status is not known.
+    let Some(Ok(Some(snapshot))) = answer_by.bound(checkouts.follow(id, wait)).await else {
+        return accepted(&checkouts.keys, id, TaskStatus::Pending.as_str(), None);
+    };
+    if snapshot.status() == TaskStatus::Pending {
+        return accepted(&checkouts.keys, id, TaskStatus::Pending.as_str(), None);
     }
+    let OrderStatus { status, body, .. } = OrderStatus::of(&snapshot, &checkouts.keys);
+    accepted(&checkouts.keys, id, status, Standing::of(&snapshot).has_ended().then_some(body))
 }
 
-fn accepted(keys: &TaskKeys, task_id: TaskId, status: &'static str) -> Response {
+fn accepted(keys: &TaskKeys, task_id: TaskId, status: &'static str, outcome: Option<Outcome>) -> Response {
     let (url, task_key) = (keys.url("/order_status", task_id), keys.key_of(task_id));
     let message = (status == UNCONFIRMED).then_some(ASK_AGAIN);
-    let body = Accepted { success: true, task_id, task_key, status, checkout_url: url.clone(), message };
+    let body = Accepted { success: true, task_id, task_key, status, checkout_url: url.clone(), message, outcome };
     (StatusCode::ACCEPTED, Extension(task_id), [(header::LOCATION, url)], Json(body)).into_response()
 }
 
 fn unconfirmed(keys: &TaskKeys, task_id: TaskId, cause: String) -> Response {
-    (Extension(Cause(cause)), accepted(keys, task_id, UNCONFIRMED)).into_response()
-}
-
-/// Whether the task of this id, which is not there, may still be on its way into the table.
-pub(crate) fn may_be_under_way(id: TaskId, now: Timestamp) -> bool {
-    // The clock of the function that made the id may be ahead of this one.
-    id.made_at().is_some_and(|made_at| made_at < now + UNCONFIRMED_FOR && now < made_at + UNCONFIRMED_FOR)
+    (Extension(Cause(cause)), accepted(keys, task_id, UNCONFIRMED, None)).into_response()
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {

@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use checkout::{Confirmation, CreatedOrder, Money};
-use http_api::TaskKeys;
+use http_api::{TaskKeys, Wait};
 use serde::Serialize;
 use stepwell::{
     Runtime, StepResult, TaskId, Timestamp,
@@ -25,18 +25,22 @@ use stepwell::{
     ports::{Queue, Store},
 };
 
-/// Shows the status of the checkout; without its key the word of the status alone.
+/// Shows the status of the checkout; without its key the word of the status alone, and at once. With a `wait` the answer comes
+/// when the checkout has ended or the time is over.
 pub(crate) async fn status<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
     Named { id: task_id, with_key }: Named,
+    wait: Wait,
 ) -> Result<Response, ApiError> {
-    match checkouts.engine.snapshot(task_id).await? {
+    let found =
+        if with_key { checkouts.follow(task_id, wait).await? } else { checkouts.engine.snapshot(task_id).await? };
+    match found {
         Some(snapshot) if with_key => Ok(Json(OrderStatus::of(&snapshot, &checkouts.keys)).into_response()),
         Some(snapshot) => {
             let status = Standing::of(&snapshot).word();
             Ok(Json(StatusWord { status, task_id }).into_response())
         }
-        None if start::may_be_under_way(task_id, checkouts.engine.now()) => {
+        None if checkouts.may_be_under_way(task_id) => {
             let body = Unconfirmed { status: start::UNCONFIRMED, task_id, message: start::ASK_AGAIN };
             Ok(Json(body).into_response())
         }
@@ -61,12 +65,17 @@ struct Unconfirmed {
 
 /// The answer for a task.
 #[derive(Serialize)]
-struct OrderStatus<'a> {
-    status: &'static str,
+pub(crate) struct OrderStatus<'a> {
+    pub(crate) status: &'static str,
     task_id: TaskId,
     #[serde(flatten)]
-    body: Body<'a>,
+    pub(crate) body: Outcome<'a>,
 }
+
+/// What an answer says of a task beside its status.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(crate) struct Outcome<'a>(Body<'a>);
 
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -190,7 +199,7 @@ impl<'a> OrderWarning<'a> {
 }
 
 impl<'a> OrderStatus<'a> {
-    fn of(snapshot: &'a TaskSnapshot, keys: &TaskKeys) -> Self {
+    pub(crate) fn of(snapshot: &'a TaskSnapshot, keys: &TaskKeys) -> Self {
         let standing = Standing::of(snapshot);
         let status = standing.word();
         let body = match standing {
@@ -207,7 +216,7 @@ impl<'a> OrderStatus<'a> {
                 compensations: Compensation::all_of(snapshot),
             }),
         };
-        Self { status, task_id: snapshot.task.id, body }
+        Self { status, task_id: snapshot.task.id, body: Outcome(body) }
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::{
     error::{Cause, CommonError},
     request::RequestId,
+    wait::Wait,
 };
 use axum::{
     Router,
@@ -33,16 +34,23 @@ impl AnswerBy {
     }
 }
 
-/// Wraps routes in the middleware; each request has to be answered within `limit`.
+/// The time after a request's [`Wait`] in which it has to be answered.
+const AFTER_WAIT: Duration = Duration::from_secs(2);
+
+/// Wraps routes in the middleware; each request has to be answered within `limit`, or a little after its [`Wait`].
 pub(crate) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, limit: Duration) -> Router<S> {
     routes.layer(from_fn(move |request, next| within(limit, request, next)))
 }
 
 /// Passes a request on to its route.
-async fn within(limit: Duration, mut request: Request, next: Next) -> Response {
+async fn within(limit: Duration, request: Request, next: Next) -> Response {
     let started = Instant::now();
+    let (mut parts, body) = request.into_parts();
+    // A route that knows no wait ignores it, and one that does refuses an invalid one.
+    let limit = Wait::asked(&parts).map_or(limit, |wait| limit.max(wait + AFTER_WAIT));
     let answer_by = started + limit;
-    request.extensions_mut().insert(AnswerBy(answer_by));
+    parts.extensions.insert(AnswerBy(answer_by));
+    let request = Request::from_parts(parts, body);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let request_id = request.extensions().get::<RequestId>().map(|RequestId(id)| id.clone());

@@ -10,6 +10,7 @@ mod task_key;
 #[cfg(test)]
 mod tests;
 mod unique_keys;
+mod wait;
 
 pub use body::{check_media_type, read};
 pub use details::Details;
@@ -18,6 +19,7 @@ pub use every_request::AnswerBy;
 pub use fields::Fields;
 pub use request::{Caller, QueryFields, RequestId, query_fields};
 pub use task_key::{TASK_KEY_HEADER, TaskKeys, WeakSecret};
+pub use wait::Wait;
 
 use axum::{
     Router,
@@ -35,7 +37,7 @@ pub fn task_id(segment: Segment) -> Option<TaskId> {
 }
 
 /// Completes an API with answers for unknown paths and methods and with the middleware. Every request has to be
-/// answered within `limit`.
+/// answered within `limit`; one that asks for a longer [`Wait`], 2 s after it.
 pub fn complete<S: Clone + Send + Sync + 'static>(routes: Router<S>, limit: Duration) -> Router<S> {
     let routes =
         routes.fallback(async || CommonError::NoRoute).method_not_allowed_fallback(async || CommonError::WrongMethod);

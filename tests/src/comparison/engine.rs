@@ -45,7 +45,7 @@ use tokio::{
     time::{Instant, interval, sleep, sleep_until},
 };
 
-/// The timeout of the API's function; the template's figure.
+/// How long a request that starts a checkout may take: a little more than the API's limit for it.
 const API_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How much longer a step's function may run than its handler; the template's figure.

@@ -7,6 +7,7 @@ mod promises;
 mod requests;
 mod standing;
 mod table;
+mod waiting;
 
 use axum::{
     Router,
@@ -130,7 +131,11 @@ impl Api {
     }
 
     async fn checkout(&self, body: impl Into<Body>) -> ApiAnswer {
-        self.send("POST", "/checkout", &[("Content-Type", "application/json")], body).await
+        self.checkout_at("/checkout", body).await
+    }
+
+    async fn checkout_at(&self, path: &str, body: impl Into<Body>) -> ApiAnswer {
+        self.send("POST", path, &[("Content-Type", "application/json")], body).await
     }
 
     async fn with_key(&self, key: &str, body: String) -> ApiAnswer {

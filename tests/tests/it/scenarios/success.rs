@@ -145,3 +145,18 @@ async fn a_letter_is_sent_where_ses_has_verified_the_sender_s_domain_alone() {
     assert_eq!(status["status"], "completed", "{status}");
     assert_eq!(stack.mails_to(&product.email()).await.len(), 1);
 }
+
+/// Two at once, because a request that waits occupies one instance of the API's function.
+#[tokio::test]
+async fn start_that_waits_is_answered_with_the_order() {
+    let stack = Stack::from_env().await;
+    let product = stack.product(1_000, 10).await;
+    let starts = [(); 2].map(async |()| {
+        let answer = stack.api.post("/checkout?wait=25", product.request(1, "test_success_visa").to_string()).await;
+        let body = answer.expect(202);
+        assert_eq!(body["status"], "completed", "{body}");
+        let order_url = body["redirect_url"].as_str().unwrap();
+        assert_eq!(stack.api.as_a_stranger().get(order_url).await.expect(200)["order_number"], body["order_number"]);
+    });
+    futures::future::join_all(starts).await;
+}
