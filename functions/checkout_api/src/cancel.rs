@@ -26,7 +26,7 @@ pub(crate) async fn cancel<T: Store, Q: Queue, A: Runtime>(
 ) -> Result<impl IntoResponse, ApiError> {
     match checkouts.engine.cancel(task_id, &checkouts.cancellations).await {
         Err(ActionError::Status { .. }) => match Standing::of(&checkouts.find(task_id).await?) {
-            Standing::Cancelled { .. } => {}
+            Standing::Cancelled { .. } | Standing::NotStarted => {}
             Standing::Failed(_) => return Err(ApiError::CannotCancel(FAILED)),
             Standing::Processing { .. } | Standing::NeedsAttention | Standing::Completed { .. } => {
                 return Err(ApiError::CannotCancel(COMPLETE));

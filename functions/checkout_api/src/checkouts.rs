@@ -6,7 +6,7 @@ use http_api::{TaskKeys, Wait};
 use std::{sync::Arc, time::Duration};
 use stepwell::{
     Actor, Client, Runtime, TaskId, Workflow,
-    core::snapshot::TaskSnapshot,
+    core::{record::RETENTION, snapshot::TaskSnapshot},
     ports::{Queue, Store, TableError},
 };
 
@@ -24,6 +24,8 @@ pub(crate) struct Checkouts<T, Q, A> {
     pub(crate) retries: Actor,
     /// The actor in the audit trail for a customer's cancellation.
     pub(crate) cancellations: Actor,
+    /// The actor in the audit trail of a checkout that a customer's question ruled out.
+    pub(crate) settlements: Actor,
 }
 
 /// The state that axum passes to a route.
@@ -48,6 +50,21 @@ impl<T: Store, Q: Queue, A: Runtime> Checkouts<T, Q, A> {
             },
         )
         .await
+    }
+
+    /// Loads the checkout with this id like [`follow`](Self::follow). If it is not there and cannot be under way any more, it is
+    /// ruled out. The id has to be one that this API has made, as its key shows.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(crate) async fn settle(&self, id: TaskId, wait: Wait) -> Result<Option<TaskSnapshot>, TableError> {
+        let found = self.follow(id, wait).await?;
+        let now = self.engine.now();
+        let is_recent = id.made_at().is_some_and(|made_at| made_at < now && now < made_at + RETENTION);
+        if found.is_some() || self.may_be_under_way(id) || !is_recent {
+            return Ok(found);
+        }
+        self.engine.rule_out(&self.workflow, id, &self.settlements).await
     }
 
     /// Whether the task of this id, which is not there, may still be on its way into the table.

@@ -95,6 +95,7 @@ impl From<StartError> for ApiError {
             }
             StartError::KeyUsed { .. } => Self::KeyUsed,
             StartError::NotWritten(error) => Self::Common(error.into()),
+            StartError::RuledOut { .. } => Self::Common(CommonError::Unavailable(error.to_string())),
             // `POST /checkout` answers this with 202, because a repeated request could be a second purchase.
             StartError::Unconfirmed { .. } => Self::Common(CommonError::Broken(error.to_string())),
             StartError::Newer(newer) => Self::Common(EngineError::Newer(newer).into()),

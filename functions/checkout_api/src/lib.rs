@@ -52,8 +52,9 @@ where
 {
     let customer = |request: &str| Actor::new("customer", request);
     let (retries, cancellations) = (customer("POST /retry_checkout")?, customer("POST /cancel_checkout")?);
+    let settlements = customer("GET /order_status found nothing")?;
     let workflow = checkout::workflow()?;
-    let checkouts = Arc::new(Checkouts { workflow, engine, keys: keys.clone(), retries, cancellations });
+    let checkouts = Arc::new(Checkouts { workflow, engine, keys: keys.clone(), retries, cancellations, settlements });
     let (shop, clock) = (Arc::new(shop), checkouts.clone());
     let catalogue = Catalogue::new(shop.clone(), move || clock.engine.now());
     let of_checkouts = Router::new()

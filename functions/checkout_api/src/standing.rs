@@ -8,6 +8,7 @@
 //! | failed for good, and something may have been charged | `failed`, with `refund` |
 //! | complete, or declared done by an operator | `completed` |
 //! | cancelled | `cancelled`, with `refund` where something may have been charged |
+//! | was not started, and never will be | `not_started` |
 //!
 //! `failed` is a promise: no charge and no delivery follows by itself, and what was taken is given back. So a task that a
 //! snapshot does not show clearly is `processing`.
@@ -45,6 +46,8 @@ pub(crate) enum Standing<'a> {
         /// What is given back; `None` if nothing was charged.
         refund: Option<GivenBack>,
     },
+    /// The checkout was not started, and never will be.
+    NotStarted,
 }
 
 /// A step that failed and is tried again by itself.
@@ -133,6 +136,7 @@ impl<'a> Standing<'a> {
                 End::Error => Self::Failed(Failed::of(snapshot, Retry::No)),
                 End::Cancelled => Self::Cancelled { refund: refund(snapshot) },
             },
+            S::Cancelled if snapshot.task.never_starts() => Self::NotStarted,
             S::Cancelled => Self::Cancelled { refund: refund(snapshot) },
             S::Completed => Self::Completed { by_hand: false },
             S::Resolved => Self::Completed { by_hand: true },
@@ -146,6 +150,7 @@ impl<'a> Standing<'a> {
             Self::Failed(_) => "failed",
             Self::Completed { .. } => "completed",
             Self::Cancelled { .. } => "cancelled",
+            Self::NotStarted => "not_started",
         }
     }
 

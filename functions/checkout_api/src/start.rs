@@ -14,7 +14,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use http_api::{AnswerBy, Cause, TaskKeys, Wait};
+use http_api::{AnswerBy, Caller, Cause, TaskKeys, Wait};
 use serde::Serialize;
 use serde_json::Value;
 use stepwell::{
@@ -55,12 +55,16 @@ struct Accepted<'a> {
 pub(crate) async fn start<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
     Extension(answer_by): Extension<AnswerBy>,
+    caller: Option<Extension<Caller>>,
     wait: Wait,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     http_api::check_media_type(&headers)?;
-    let key = idempotency_key(&headers)?;
+    let key = idempotency_key(&headers)?.map(|key| match caller {
+        Some(Extension(Caller(caller))) => key.of_caller(&caller),
+        None => key,
+    });
     let body = http_api::read(body, MAX_CONTEXT_BYTES).await?;
     let request = take_request(body).map_err(ApiError::Invalid)?;
     let start = checkouts.engine.prepare_start(&checkouts.workflow, &request, key.as_ref()).await?;

@@ -25,15 +25,22 @@ use stepwell::{
     ports::{Queue, Store},
 };
 
+/// What the customer of a checkout reads that was not started.
+pub(crate) const NOT_STARTED: &str = "Your order was not started, and nothing was charged. You can order again.";
+
 /// Shows the status of the checkout; without its key the word of the status alone, and at once. With a `wait` the answer comes
-/// when the checkout has ended or the time is over.
+/// when the checkout has ended or the time is over. The first request that finds no checkout a minute after its id was made
+/// rules out that it starts later.
 pub(crate) async fn status<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
     Named { id: task_id, with_key }: Named,
     wait: Wait,
 ) -> Result<Response, ApiError> {
-    let found =
-        if with_key { checkouts.follow(task_id, wait).await? } else { checkouts.engine.snapshot(task_id).await? };
+    let found = match with_key {
+        true => checkouts.settle(task_id, wait).await?,
+        // Strangers could write a task for each id that they invent, or keep functions waiting.
+        false => checkouts.engine.snapshot(task_id).await?,
+    };
     match found {
         Some(snapshot) if with_key => Ok(Json(OrderStatus::of(&snapshot, &checkouts.keys)).into_response()),
         Some(snapshot) => {
@@ -84,6 +91,7 @@ enum Body<'a> {
     Failed(FailedBody<'a>),
     Completed(CompletedBody<'a>),
     Cancelled(CancelledBody<'a>),
+    NotStarted(NotStartedBody),
 }
 
 #[derive(Serialize)]
@@ -155,6 +163,11 @@ struct CancelledBody<'a> {
     compensations: Vec<Compensation<'a>>,
 }
 
+#[derive(Serialize)]
+struct NotStartedBody {
+    message: &'static str,
+}
+
 /// The status of a compensation. They are listed in the order in which they run.
 #[derive(Serialize)]
 struct Compensation<'a> {
@@ -215,6 +228,7 @@ impl<'a> OrderStatus<'a> {
                 refund: refund.map(RefundBody::from),
                 compensations: Compensation::all_of(snapshot),
             }),
+            Standing::NotStarted => Body::NotStarted(NotStartedBody { message: NOT_STARTED }),
         };
         Self { status, task_id: snapshot.task.id, body: Outcome(body) }
     }

@@ -222,7 +222,7 @@ pub(super) fn exhausted() -> Failure {
 }
 
 /// An operator's action.
-fn action(seconds: u64, what: ActionKind, step: Option<&str>) -> Action {
+pub(super) fn action(seconds: u64, what: ActionKind, step: Option<&str>) -> Action {
     let (who, why) = match what {
         ActionKind::DeadLetter => ("dead_letters", "SQS gave up on its message"),
         _ => ("Zoë", "the customer called"),

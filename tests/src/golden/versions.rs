@@ -8,9 +8,12 @@ use stepwell::{
     Actor, Workflow,
     core::{
         item::{Item, Key},
+        record::ActionKind,
         snapshot::TaskSnapshot,
         state::TaskState,
+        task,
     },
+    ports::Store,
     testing::{Harness, HarnessError, MemoryStore, VirtualClock},
 };
 use stepwell_simulation::steps::Script;
@@ -79,6 +82,20 @@ async fn completed_task_of_format_2_is_written_read_and_redriven() {
     harness.client().redrive(task, &Actor::new("somebody", "a test").unwrap()).await.unwrap();
     let end = harness.run_until(task, |snapshot| snapshot.step("mail").unwrap().state.is_done()).await.unwrap();
     assert_eq!((end.task.state, end.warnings().len()), (TaskState::Completed, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_of_format_2_that_never_starts_is_written_and_read() {
+    let (name, written, harness) = ("v2/task-never-starts", MemoryStore::default(), an_hour_later().await);
+    let id = super::id(46);
+    let action = cases::action(61, ActionKind::Cancel, None);
+    written.apply(&task::rule_out(id, "shop/checkout@1.0.0".to_owned(), START, &action)).await.unwrap();
+    let [(key, item)] = &keyed(&super::items_of_today(name))[..] else { panic!("one item") };
+    assert_eq!((key, written.item(key)), (&Key::Task(id), item.clone()));
+    harness.memory().store.put(key.clone(), item.clone()).unwrap();
+    let read = harness.run(id).await.unwrap();
+    assert!(read.task.never_starts() && read.newer().is_none() && read.steps.is_empty(), "{read:?}");
+    assert_eq!((harness.sent(), harness.memory().store.item(key)), (vec![], item.clone()));
 }
 
 /// The attributes of an item and the kinds of their values: all that a reader of it relies on.

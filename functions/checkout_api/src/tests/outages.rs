@@ -2,14 +2,15 @@
 //! kind of failure.
 
 use super::*;
-use crate::start;
+use crate::{start, status::NOT_STARTED};
 use checkout::{StoreError, testing::Outage};
 use std::time::Duration;
 use stepwell::{
-    FailureKind,
+    FailureKind, StartError,
     core::{
         format::READS,
         item::{Key, attribute},
+        record::RETENTION,
         transition::Change,
     },
 };
@@ -100,7 +101,68 @@ async fn start_of_unknown_effect_is_accepted_and_not_to_be_repeated(unclear: Unc
     let asked = json!({"status": "unconfirmed", "task_id": id, "message": start::ASK_AGAIN});
     assert_eq!(api.get(url).await.body(), asked);
     api.harness.skip(Duration::from_secs(60)).await;
-    assert_eq!(api.get(url).await.status, 404);
+    let not_started = json!({"status": "not_started", "task_id": id, "message": NOT_STARTED});
+    for _ in 0..2 {
+        let answer = api.get(url).await;
+        assert_eq!((answer.status, answer.body()), (200, not_started.clone()));
+    }
+    assert_eq!(api.harness.sent(), []);
+}
+
+/// The customer was told that nothing was started, so nothing may be, however late the write arrives.
+#[tokio::test(start_paused = true)]
+async fn write_that_arrives_after_the_customer_was_told_that_nothing_was_started_is_refused() {
+    let api = Api::new();
+    let client = api.harness.client();
+    let late = client.prepare_start(&checkout::workflow().unwrap(), &good()["checkout"], None).await.unwrap();
+    let id = late.task_id();
+    api.harness.skip(Duration::from_secs(60)).await;
+    assert_eq!(api.status(id).await["status"], "not_started");
+    assert!(matches!(client.write_start(late).await, Err(StartError::RuledOut { task_id }) if task_id == id));
+    assert_eq!(api.status(id).await["status"], "not_started");
+    assert_eq!(api.harness.sent(), []);
+}
+
+/// The task is there after all: its answer got lost.
+#[tokio::test(start_paused = true)]
+async fn checkout_that_was_started_after_all_is_shown() {
+    let api = Api::new();
+    let client = api.harness.client();
+    let start = client.prepare_start(&checkout::workflow().unwrap(), &good()["checkout"], None).await.unwrap();
+    let id = start.task_id();
+    assert_eq!(api.status(id).await["status"], "unconfirmed");
+    client.write_start(start).await.unwrap();
+    api.harness.skip(Duration::from_secs(60)).await;
+    assert_eq!(api.status(id).await["status"], "processing");
+}
+
+/// With the same key the customer's page starts another checkout, once, and the old one stays what they were told.
+#[tokio::test(start_paused = true)]
+async fn key_of_a_checkout_that_was_not_started_starts_another() {
+    let api = Api::new();
+    api.harness.fail_call("create", [FailureKind::Unavailable]);
+    let first = api.with_key("k", good().to_string()).await;
+    let url = first.header("Location");
+    api.harness.skip(Duration::from_secs(60)).await;
+    assert_eq!(api.get(url).await.body()["status"], "not_started");
+    let again = [api.with_key("k", good().to_string()).await, api.with_key("k", good().to_string()).await];
+    assert_eq!(again[0].body(), again[1].body());
+    assert_ne!(again[0].body()["task_id"], first.body()["task_id"]);
+    assert_eq!(api.get(url).await.body()["status"], "not_started");
+    assert_eq!(api.harness.memory().store.tasks().len(), 2);
+}
+
+/// A task expires after 90 days, so that it is missing says nothing then. Nobody else may have a task written for an id.
+#[tokio::test(start_paused = true)]
+async fn only_the_customer_of_a_recent_checkout_rules_it_out() {
+    let api = Api::new();
+    let id = api.harness.client().prepare_start(&checkout::workflow().unwrap(), &good()["checkout"], None).await;
+    let url = format!("/order_status/{}", id.unwrap().task_id());
+    api.harness.skip(Duration::from_secs(60)).await;
+    assert_eq!(api.as_a_stranger("GET", &url).await.status, 404);
+    api.harness.skip(RETENTION).await;
+    assert_eq!(api.get(&url).await.status, 404);
+    assert!(api.is_untouched());
 }
 
 /// The task is written, so the answer is 202, and the watchdog sends the message.

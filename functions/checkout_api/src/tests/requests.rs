@@ -48,6 +48,24 @@ async fn idempotency_key_belongs_to_one_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn idempotency_key_belongs_to_its_caller() {
+    let api = Api::new();
+    let as_caller = async |caller: Option<&str>, quantity: &str| {
+        let request = Request::post("/checkout").header("Idempotency-Key", "cart-1");
+        let request = caller.into_iter().fold(request, |all, name| all.extension(http_api::Caller(name.to_owned())));
+        api.send_as_it_is(request, &[], with("/checkout/cart_items/0/quantity", quantity)).await
+    };
+    let first = as_caller(None, "1").await;
+    for caller in ["ann", "bob"] {
+        let answer = as_caller(Some(caller), "2").await;
+        assert_eq!(answer.status, 202, "{}", answer.text);
+        assert_eq!(as_caller(Some(caller), "2").await.body(), answer.body());
+        assert_eq!(as_caller(Some(caller), "3").await.status, 409, "the same caller's key is used");
+    }
+    assert_eq!((as_caller(None, "1").await.body(), api.harness.memory().store.tasks().len()), (first.body(), 3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn repeated_request_reads_the_status_of_its_checkout() {
     let api = Api::new();
     let start = async || api.with_key("k", good().to_string()).await;

@@ -162,7 +162,7 @@ impl TaskRecord {
         let stored: TaskItem = parse(&key, item)?;
         let plan = match serde_json::from_str(&stored.plan) {
             Ok(plan) => plan,
-            Err(_) if is_newer => Plan::not_understood(),
+            Err(_) if is_newer => Plan::without_steps(),
             Err(error) => return Err(Unreadable::new(&key, format!("its plan: {error}"))),
         };
         let ordered = stored.compensations.is_some();

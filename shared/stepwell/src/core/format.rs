@@ -28,6 +28,10 @@ pub const WRITES: i64 = 1;
 /// would fail and compensate the task because of one.
 pub const OPTIONAL_STEPS: i64 = 2;
 
+/// The format of a task that never starts: `v` and `needs` of its item. A version that does not know such tasks cannot read a
+/// plan without steps.
+pub const RULED_OUT: i64 = 2;
+
 /// The newest format that this engine may act on.
 pub const READS: i64 = OPTIONAL_STEPS;
 

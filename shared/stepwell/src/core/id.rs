@@ -1,7 +1,8 @@
 //! Task ids and idempotency keys.
 
-use crate::core::timestamp::Timestamp;
+use crate::core::{hex::hex, timestamp::Timestamp};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::{fmt, str::FromStr};
 use uuid::Uuid;
 
@@ -66,9 +67,17 @@ impl IdempotencyKey {
     /// The maximum length of a key, in characters.
     pub const MAX_LENGTH: usize = 255;
 
-    /// The key as the client wrote it.
+    /// The key as the client wrote it, after its [caller](Self::of_caller) if there is one.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The key of this caller, whom the host has authenticated. The same key of another caller, or of nobody in particular, is a
+    /// different one, so that nobody can use up or guess the keys of others.
+    #[must_use]
+    pub fn of_caller(self, caller: &str) -> Self {
+        // No key of a client has a blank in it.
+        Self(format!("{} {}", hex(Sha256::digest(caller)), self.0))
     }
 }
 

@@ -14,6 +14,7 @@ pub mod backoff;
 pub mod codec;
 pub mod codes;
 pub mod format;
+pub(crate) mod hex;
 pub mod id;
 pub mod index;
 pub mod inspection;

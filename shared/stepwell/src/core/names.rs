@@ -5,6 +5,7 @@
 //! *physical* name is `stepwell-STAGE-WORKFLOW-STEP`, with at most [`MAX_STAGE`], [`MAX_WORKFLOW`] and [`MAX_STEP`]
 //! characters: 61 in all. That leaves three for a version, such as `-v2`.
 
+use crate::core::hex::hex;
 use sha2::{Digest, Sha256};
 
 /// The maximum length of a stage such as `dev`, in characters.
@@ -38,7 +39,7 @@ fn shortened(name: &str, limit: usize) -> String {
         return name.to_owned();
     }
     let kept: String = name.chars().take(limit.saturating_sub(HASH_CHARACTERS + 1)).collect();
-    let hash: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(Sha256::digest(name));
     format!("{kept}-{}", hash.chars().take(HASH_CHARACTERS).collect::<String>())
 }
 

@@ -95,6 +95,14 @@ pub struct TaskRecord {
     pub newer: Option<NewerFormat>,
 }
 
+impl TaskRecord {
+    /// Whether the task takes the place of one that never starts, because its start was [ruled
+    /// out](super::task::rule_out).
+    pub fn never_starts(&self) -> bool {
+        self.state == TaskState::Cancelled && self.plan.steps().is_empty() && self.newer.is_none()
+    }
+}
+
 impl From<&NewTask<'_>> for TaskRecord {
     /// The task right after its start.
     fn from(task: &NewTask<'_>) -> Self {

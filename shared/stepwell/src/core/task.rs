@@ -14,6 +14,7 @@ use super::{
 };
 use crate::core::{
     id::TaskId,
+    plan::Plan,
     state::{End, StepEvent, StepState, TaskEvent, TaskState},
     timestamp::Timestamp,
 };
@@ -45,18 +46,38 @@ impl Termination {
 
 /// Creates a task, unless it exists.
 pub fn create(task: &NewTask<'_>) -> Transition {
+    creates("create", task, TaskState::Running, task.created_at + FIRST_INSPECTION_AFTER, [])
+}
+
+/// Makes sure that a task never starts, unless it exists: takes its place by a cancelled task without steps. A start of the
+/// same id that is still under way is refused from then on.
+pub fn rule_out(id: TaskId, workflow: String, created_at: Timestamp, action: &Action) -> Transition {
+    let plan = Plan::without_steps();
+    let task = NewTask { id, workflow, context: "{}", plan: &plan, created_at };
+    let more = [millis(attribute::FINISHED_AT, action.at), in_trail(action)];
+    creates("rule_out", &task, TaskState::Cancelled, action.at, more)
+}
+
+fn creates(
+    name: &'static str,
+    task: &NewTask<'_>,
+    state: TaskState,
+    listed_at: Timestamp,
+    more: impl IntoIterator<Item = Change>,
+) -> Transition {
     let mut item = Item::new();
     let attributes = [
         Change::Set(attribute::WORKFLOW, task.workflow.as_str().into()),
-        enters(TaskState::Running),
+        enters(state),
         Change::Set(attribute::CONTEXT, task.context.into()),
         Change::Set(attribute::PLAN, stored_text(task.plan)),
         millis(attribute::CREATED_AT, task.created_at),
         Change::Set(attribute::EXPIRES_AT, (task.created_at + RETENTION).as_seconds().into()),
     ];
-    let listed = listed(task.id, IndexPartition::Pending, task.created_at + FIRST_INSPECTION_AFTER);
-    attributes.into_iter().chain(listed).chain(stamp(task.plan.format())).for_each(|change| change.apply(&mut item));
-    Transition::of("create", Write::new(Key::Task(task.id), Condition::NoItem, Effect::Create(item)))
+    let listed = listed(task.id, IndexPartition::ended(state), listed_at);
+    let attributes = attributes.into_iter().chain(more).chain(listed).chain(stamp(task.plan.format()));
+    attributes.for_each(|change| change.apply(&mut item));
+    Transition::of(name, Write::new(Key::Task(task.id), Condition::NoItem, Effect::Create(item)))
 }
 
 /// Creates an idempotency key, unless it exists.
@@ -72,7 +93,19 @@ pub fn reserve_key(key: &KeyRecord) -> Transition {
     Transition::of("reserve_key", Write::new(key.key_of_item(), Condition::NoItem, Effect::Create(item)))
 }
 
-/// Reads the answer to [`reserve_key`]: this key, or the one that existed before.
+/// Gives an idempotency key another task, if its task is still the one as read.
+pub fn repoint_key(key: &KeyRecord, to: TaskId, now: Timestamp) -> Transition {
+    let task_is = |task: TaskId| Condition::Is(attribute::TASK_ID, task.to_string().into());
+    let changes = vec![
+        Change::Set(attribute::TASK_ID, to.to_string().into()),
+        millis(attribute::CREATED_AT, now),
+        Change::Set(attribute::EXPIRES_AT, (now + KEY_RETENTION).as_seconds().into()),
+    ];
+    let write = Write::update(key.key_of_item(), task_is(key.task), changes).made_before(task_is(to));
+    Transition::of("repoint_key", write)
+}
+
+/// Reads the answer to [`reserve_key`] or [`repoint_key`]: this key, or the one that existed before.
 ///
 /// # Errors
 /// The existing item cannot be read.

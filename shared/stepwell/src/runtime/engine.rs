@@ -7,7 +7,7 @@ use crate::{
         index::{IndexEntry, Page},
         item::Key,
         message::Outgoing,
-        record::{KeyRecord, TaskRecord},
+        record::{Action, KeyRecord, TaskRecord},
         settlement::{Consequence, Dispatch, Due, Settled, Settlement, dispatch},
         snapshot::{Loaded, TaskSnapshot},
         state::TaskState,
@@ -82,6 +82,18 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     pub(crate) async fn reserve(&self, key: KeyRecord) -> Result<KeyRecord, TableError> {
         let reserved = self.store.apply(&task::reserve_key(&key)).await?;
         Ok(task::reserved_key(key, reserved)?)
+    }
+
+    /// Gives an idempotency key this other task. Returns the record that is stored now: if its task was another already, that.
+    pub(crate) async fn repoint(&self, key: KeyRecord, to: TaskId, now: Timestamp) -> Result<KeyRecord, TableError> {
+        let repointed = self.store.apply(&task::repoint_key(&key, to, now)).await?;
+        Ok(task::reserved_key(KeyRecord { task: to, created_at: now, ..key }, repointed)?)
+    }
+
+    /// Makes sure that this task never starts, unless it exists.
+    pub(crate) async fn rule_out(&self, id: TaskId, workflow: String, action: &Action) -> Result<(), TableError> {
+        let created_at = id.made_at().unwrap_or(action.at);
+        self.store.apply(&task::rule_out(id, workflow, created_at, action)).await.map(drop)
     }
 
     /// Reads a page of the index.

@@ -8,7 +8,7 @@ mod stored;
 
 use crate::core::{
     backoff::Backoff,
-    format::{OPTIONAL_STEPS, WRITES},
+    format::{OPTIONAL_STEPS, RULED_OUT, WRITES},
     id::TaskId,
     index::FIRST_INSPECTION_AFTER,
     message::{DEAD_LETTERS, Message, UNDELIVERABLE},
@@ -204,12 +204,11 @@ impl Plan {
         check_optional(&steps)?;
         check_compensations(&compensations, &names)?;
         let steps = in_order(steps)?;
-        Ok(Self { steps, compensations, ..Self::not_understood() })
+        Ok(Self { steps, compensations, ..Self::without_steps() })
     }
 
-    /// A placeholder for the plan of a newer format that cannot be read. It has no steps, and no part of the engine acts
-    /// on it.
-    pub(crate) fn not_understood() -> Self {
+    /// A plan without steps: of a task that never starts, and in place of a newer format's plan that cannot be read.
+    pub(crate) fn without_steps() -> Self {
         Self {
             steps: Vec::new(),
             compensations: Vec::new(),
@@ -291,7 +290,11 @@ impl Plan {
 
     /// The format of a task with this plan: the oldest reader that may act on it.
     pub(crate) fn format(&self) -> i64 {
-        if self.steps.iter().any(|step| step.optional) { OPTIONAL_STEPS } else { WRITES }
+        match &self.steps[..] {
+            [] => RULED_OUT,
+            steps if steps.iter().any(|step| step.optional) => OPTIONAL_STEPS,
+            _ => WRITES,
+        }
     }
 
     /// Whether this is the name of a compensation.

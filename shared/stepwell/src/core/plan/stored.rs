@@ -134,11 +134,13 @@ impl TryFrom<Stored> for Plan {
     type Error = PlanError;
 
     fn try_from(stored: Stored) -> Result<Self, PlanError> {
-        let steps = stored.steps.into_iter().flat_map(|step| step.unpack(None)).collect();
+        let steps: Vec<StepPlan> = stored.steps.into_iter().flat_map(|step| step.unpack(None)).collect();
         let compensate = stored.compensate.unwrap_or(v1::COMPENSATE);
         let after_seconds = stored.compensate_after_seconds.unwrap_or(v1::COMPENSATE_AFTER_SECONDS);
         let redrives = stored.redrives.unwrap_or(v1::REDRIVES);
-        Ok(Self::new(steps)?.compensating(compensate, after_seconds).redriving(redrives))
+        // Only the plan of a task that never starts has no steps.
+        let plan = if steps.is_empty() { Self::without_steps() } else { Self::new(steps)? };
+        Ok(plan.compensating(compensate, after_seconds).redriving(redrives))
     }
 }
 

@@ -10,11 +10,12 @@ use crate::{
     core::{
         codes::EngineCode,
         format::{NEWER_FORMAT, NewerFormat},
+        hex::hex,
         id::{IdempotencyKey, TaskId},
         limits::MAX_CONTEXT_BYTES,
         message::Outgoing,
         plan::{Plan, StepPlan},
-        record::{KeyRecord, NewTask},
+        record::{ActionKind, KeyRecord, NewTask},
         settlement::{Due, Settlement},
         snapshot::TaskSnapshot,
         state::StepState,
@@ -27,7 +28,6 @@ use crate::{
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 
 /// Starts, shows, finds, redrives, cancels, resolves and compensates tasks.
 #[derive(Clone, Debug)]
@@ -102,6 +102,12 @@ pub enum StartError {
         /// The store's error.
         source: TableError,
     },
+    /// The start took so long that somebody [ruled it out](Client::rule_out). Nothing was started.
+    #[error("the start of task {task_id} was ruled out before it was written")]
+    RuledOut {
+        /// The id of the task that never starts.
+        task_id: TaskId,
+    },
     /// The item of the idempotency key needs a newer reader.
     #[error(transparent)]
     Newer(NewerFormat),
@@ -137,7 +143,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// The first half of [`start`](Self::start): validates the context and reserves the idempotency key.
     ///
     /// # Errors
-    /// See [`StartError`]; never [`StartError::Unconfirmed`].
+    /// See [`StartError`]; never [`StartError::Unconfirmed`] or [`StartError::RuledOut`].
     pub async fn prepare_start(
         &self,
         workflow: &Workflow,
@@ -169,10 +175,11 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             newer: None,
         };
         // A key alone starts nothing, so it does not matter whether a failed reservation took effect.
-        let found = self.engine.reserve(wanted).await.map_err(StartError::NotWritten)?;
+        let mut found = self.engine.reserve(wanted).await.map_err(StartError::NotWritten)?;
         let same = found.request_hash == request_hash;
-        match found.newer {
-            None if same => {}
+        match found.newer.take() {
+            None if same && found.task == start.task_id => {}
+            None if same => found = self.of_a_task_that_starts(found, &start).await?,
             None => return Err(StartError::KeyUsed { key: found.key, task_id: found.task }),
             // The newer version has started the task. Only that version may complete a start of its own that broke off.
             Some(newer) => {
@@ -188,11 +195,42 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         Ok(start)
     }
 
+    /// The record of an earlier request's key. If that request's task was [ruled out](Self::rule_out), the key is given the
+    /// task of this start.
+    async fn of_a_task_that_starts(&self, found: KeyRecord, start: &PendingStart) -> Result<KeyRecord, StartError> {
+        let earlier = self.snapshot(found.task).await.map_err(StartError::NotWritten)?;
+        if !earlier.is_some_and(|earlier| earlier.task.never_starts()) {
+            return Ok(found);
+        }
+        self.engine.repoint(found, start.task_id, start.created_at).await.map_err(StartError::NotWritten)
+    }
+
+    /// Settles whether a task has started: returns it, or makes sure that it never starts. For a start of which it is
+    /// [not known](StartError::Unconfirmed) whether it was written. The returned task then
+    /// [never starts](crate::core::record::TaskRecord::never_starts); a later request with the same idempotency key starts
+    /// another one.
+    ///
+    /// The id has to be one that a start has made, not older than the retention of a task. Otherwise this would create a task
+    /// for each id that somebody invents, or hide that a task has expired.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn rule_out(
+        &self,
+        workflow: &Workflow,
+        id: TaskId,
+        actor: &Actor,
+    ) -> Result<Option<TaskSnapshot>, TableError> {
+        let action = self.action(ActionKind::Cancel, None, actor);
+        self.engine.rule_out(id, workflow.id().to_string(), &action).await?;
+        self.snapshot(id).await
+    }
+
     /// The second half of [`start`](Self::start): writes the task and sends a message to each root. If a caller drops this
     /// future, it is not known whether the task was written.
     ///
     /// # Errors
-    /// [`StartError::NotWritten`] and [`StartError::Unconfirmed`].
+    /// [`StartError::NotWritten`], [`StartError::Unconfirmed`] and [`StartError::RuledOut`].
     pub async fn write_start(&self, start: PendingStart) -> Result<Started, StartError> {
         let PendingStart { task_id, created_at, workflow, workflow_name, context, plan, started_by } = start;
         if let Some(newer) = started_by {
@@ -203,7 +241,12 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         let settlement = Settlement::of(task::create(&new)).then(wake(task_id, &workflow_name, plan.roots()));
         let (followed, already_there) = match self.engine.settle(task_id, settlement).await {
             Ok(Some(followed)) => (followed, false),
-            Ok(None) => (self.wake_untouched_roots(task_id).await, true),
+            Ok(None) => match self.engine.snapshot(task_id).await {
+                Ok(Some(there)) if there.task.never_starts() => return Err(StartError::RuledOut { task_id }),
+                Ok(Some(there)) => (self.wake_untouched_roots(&there).await, true),
+                Ok(None) => (Ok(()), true),
+                Err(error) => (Err(error), true),
+            },
             Err(EngineError::Newer(newer)) => (Err(EngineError::Newer(newer)), true),
             Err(EngineError::Table(source)) if source.may_have_taken_effect() => {
                 return Err(StartError::Unconfirmed { task_id, source });
@@ -236,8 +279,8 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
 
     /// Sends messages to the roots that are still pending, because the start that wrote this task may have broken off before
     /// its sends. A root that a worker has claimed has had its message.
-    async fn wake_untouched_roots(&self, id: TaskId) -> Result<(), EngineError> {
-        let Some(snapshot) = self.engine.snapshot(id).await? else { return Ok(()) };
+    async fn wake_untouched_roots(&self, snapshot: &TaskSnapshot) -> Result<(), EngineError> {
+        let id = snapshot.task.id;
         let untouched =
             |step: &&StepPlan| snapshot.step(&step.name).is_none_or(|record| record.state == StepState::Pending);
         let then = wake(id, snapshot.task.workflow_name(), snapshot.task.plan.roots().filter(untouched));
@@ -258,12 +301,7 @@ fn wake<'a>(task: TaskId, workflow: &str, steps: impl Iterator<Item = &'a StepPl
 /// SHA-256 over the workflow's name and the context, as hex. It leaves out the version, so that a request is still the same
 /// after a deployment.
 fn request_hash(workflow: &Workflow, context: &str) -> String {
-    let digest = Sha256::new_with_prefix(&workflow.id().name).chain_update([0]).chain_update(context).finalize();
-    digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(Sha256::new_with_prefix(&workflow.id().name).chain_update([0]).chain_update(context).finalize())
 }
 
 #[cfg(test)]
