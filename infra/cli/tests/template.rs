@@ -63,27 +63,36 @@ fn every_metric_filter_has_an_alarm() {
 }
 
 #[test]
-fn failed_run_of_the_watchdog_is_not_repeated_and_a_missing_one_is_alarmed() {
+fn failed_scheduled_run_is_not_repeated_and_a_missing_one_is_alarmed() {
     let template = template();
     let resources = &template.value()["Resources"];
-    let invocations = &resources["WatchdogInvocations"]["Properties"];
-    assert_eq!(invocations["FunctionName"]["Ref"], "WatchdogFunction");
-    assert_eq!(
-        (&invocations["MaximumRetryAttempts"], &invocations["MaximumEventAgeInSeconds"]),
-        (&0.into(), &60.into())
-    );
-    let target = &resources["WatchdogSchedule"]["Properties"]["Targets"][0];
-    assert_eq!(target["RetryPolicy"], json!({"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}));
-    let alarm = &resources["WatchdogNotRunningAlarm"]["Properties"];
-    assert_eq!(
-        (&alarm["Dimensions"][0]["Value"]["Ref"], &alarm["MetricName"]),
-        (&json!("WatchdogFunction"), &json!("Invocations"))
-    );
-    assert_eq!(
-        (&alarm["Threshold"], &alarm["TreatMissingData"]),
-        (&json!(1), &json!("breaching")),
-        "no data is no run"
-    );
+    let scheduled = of_kind(&template, "AWS::Events::Rule");
+    assert_eq!(scheduled.len(), 2, "the watchdog and the timer feeder");
+    for (rule, schedule) in scheduled {
+        let id = rule.strip_suffix("Schedule").unwrap();
+        let function = format!("{id}Function");
+        let invocations = &resources[format!("{id}Invocations")]["Properties"];
+        assert_eq!(invocations["FunctionName"]["Ref"], *function);
+        assert_eq!(
+            (&invocations["MaximumRetryAttempts"], &invocations["MaximumEventAgeInSeconds"]),
+            (&0.into(), &60.into())
+        );
+        let target = &schedule["Properties"]["Targets"][0];
+        assert_eq!(target["Arn"]["Fn::GetAtt"][0], *function);
+        assert_eq!(target["RetryPolicy"], json!({"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}));
+        let alarm = |kind: &str| &resources[format!("{id}{kind}Alarm")]["Properties"];
+        for (kind, metric) in [("NotRunning", "Invocations"), ("Failed", "Errors")] {
+            let of_function = (&alarm(kind)["Dimensions"][0]["Value"]["Ref"], &alarm(kind)["MetricName"]);
+            assert_eq!(of_function, (&json!(function), &json!(metric)));
+        }
+        let not_running = alarm("NotRunning");
+        assert_eq!(
+            (&not_running["Threshold"], &not_running["TreatMissingData"]),
+            (&json!(1), &json!("breaching")),
+            "no data is no run"
+        );
+        assert_eq!(alarm("Behind")["DatapointsToAlarm"], 2);
+    }
 }
 
 #[test]

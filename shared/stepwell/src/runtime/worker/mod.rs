@@ -9,7 +9,9 @@ use crate::core::settlement::Disposition;
 use crate::{
     core::{
         backoff::Backoff,
-        message::{QueueName, StepQueue},
+        codes::EngineCode,
+        message::{Message, Outgoing, QueueName, StepQueue},
+        timer::{LONGEST_HIDDEN, Wait},
         timestamp::Timestamp,
     },
     ports::{Queue, Received, Runtime, Store},
@@ -94,7 +96,10 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Worker<S, T, Q, A> {
         let delivery = Delivery::new(self, message, invocation);
         let wait = match delivery.run().await {
             Ok(Disposition::Acknowledge) => return None,
-            Ok(Disposition::GiveBack { until }) => Some(until.since(self.engine.now())),
+            Ok(Disposition::GiveBack { until }) => match self.replace(message, until).await {
+                Replaced::No(wait) => wait,
+                Replaced::Yes => return None,
+            },
             Err(error) => {
                 tracing::error!(message_id = message.id, code = error.code(), %error, "delivery failed");
                 None
@@ -102,6 +107,43 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Worker<S, T, Q, A> {
         };
         keep_hidden(&self.engine, &self.serves.clone().into(), message, wait).await
     }
+
+    /// Replaces a message that has to wait for long by its successor, or by a timer in the index.
+    async fn replace(&self, received: &Received, until: Timestamp) -> Replaced {
+        let now = self.engine.now();
+        let wait = until.since(now);
+        let hidden = Replaced::No(Some(wait));
+        let Ok(message) = serde_json::from_str::<Message>(&received.body) else { return hidden };
+        if Wait::of(wait) == Wait::Hidden {
+            return hidden;
+        }
+        let task_id = message.task_id;
+        let successor = match message.successor(now) {
+            Ok(message) => Outgoing { workflow: self.serves.workflow.clone(), message, delay: Duration::ZERO },
+            Err(error) => {
+                let code = EngineCode::LoopDetected.as_str();
+                tracing::error!(%task_id, step = self.serves.step, code, %error, "the message is hidden instead");
+                return Replaced::No(None);
+            }
+        };
+        match self.engine.send_at(successor, until).await {
+            Ok(true) => Replaced::Yes,
+            // The step does not wait for this time any more. Whoever has changed it has sent a message of their own.
+            Ok(false) => Replaced::No(Some(LONGEST_HIDDEN)),
+            // The message itself waits, in flight.
+            Err(error) => {
+                tracing::warn!(%task_id, step = self.serves.step, %error, "no successor: the message is hidden instead");
+                hidden
+            }
+        }
+    }
+}
+
+/// Whether a message that has to wait was replaced, so that it can be deleted.
+enum Replaced {
+    Yes,
+    /// The message is hidden for this long; `None` as after an error.
+    No(Option<Duration>),
 }
 
 #[cfg(test)]

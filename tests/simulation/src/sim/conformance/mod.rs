@@ -16,6 +16,7 @@
 //! * The task has to be in the index partition of its status, and nothing else may move it. The time in the index, and
 //!   whether a failed task is watched, are not checked.
 //! * The model reads failed steps off the steps; the task's own list has to be the same.
+//! * The timers in the index are not checked: the model has no time. They change nothing else.
 //! * Texts, times, the rest of the audit trails, `expires_at` and the content of an idempotency key are not checked.
 
 mod projection;
@@ -170,6 +171,8 @@ fn rule_of(name: &str, made: &Made) -> Option<Rule> {
         "order_compensations" => Rule::OrderCompensations,
         "finish_compensation" => Rule::FinishCompensation,
         "move_in_index" => Rule::MoveInIndex,
+        "set_timer" => Rule::SetTimer,
+        "take_timer" => Rule::TakeTimer,
         _ => return None,
     })
 }
@@ -260,6 +263,8 @@ impl Made {
             Rule::OrderCompensations => Write::OrderCompensations(&task?.order),
             Rule::FinishCompensation => Write::FinishCompensation,
             Rule::MoveInIndex => Write::MoveInIndex,
+            Rule::SetTimer => Write::SetTimer(step?.step),
+            Rule::TakeTimer => Write::TakeTimer(step?.step),
         })
     }
 
