@@ -154,6 +154,16 @@ impl Scenario {
         if rng.u8(0..3) == 0 {
             self.graph = self.graph.compensate_after(rng.u32(0..=7_200));
             if rng.bool() {
+                self.graph = self.graph.redrives(rng.u32(1..=6));
+            }
+            for scripts in &mut self.scripts {
+                let step = rng.usize(0..self.graph.len());
+                // All attempts of some sets, or of one.
+                let fails = if rng.bool() { vec![HandlerScript::Refuse; rng.usize(1..=25)] } else { Vec::new() };
+                let for_good = rng.bool().then_some(HandlerScript::FailForGood);
+                scripts[step].splice(0..0, fails.into_iter().chain(for_good));
+            }
+            if rng.bool() {
                 self.graph = self.graph.base_seconds(rng.u32(60..=2_000)).max_seconds(3_600);
             }
         }
