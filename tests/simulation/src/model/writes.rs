@@ -168,10 +168,8 @@ pub enum Write<'a> {
     FinishCompensation,
     /// A task moves in the index, which the model does not have.
     MoveInIndex,
-    /// A step that waits for its retry, or has failed, gets a timer in the index, in the place of its message.
-    SetTimer(usize),
-    /// The timer feeder takes a step off the index, after it has sent its message.
-    TakeTimer(usize),
+    /// A step that waits, or has failed, gets a timer in the index in the place of its message, or the timer feeder takes it off.
+    MoveTimer(usize),
 }
 
 /// The rule of a write.
@@ -202,13 +200,12 @@ pub enum Rule {
     OrderCompensations,
     FinishCompensation,
     MoveInIndex,
-    SetTimer,
-    TakeTimer,
+    MoveTimer,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 25] = [
         Self::Create,
         Self::ReserveKey,
         Self::Claim,
@@ -233,8 +230,7 @@ impl Rule {
         Self::OrderCompensations,
         Self::FinishCompensation,
         Self::MoveInIndex,
-        Self::SetTimer,
-        Self::TakeTimer,
+        Self::MoveTimer,
     ];
 }
 
@@ -285,8 +281,7 @@ impl Write<'_> {
                 let item = before.item(step);
                 item.state == StepState::Retrying && !item.over
             }
-            Self::SetTimer(step) => matches!(before.item(step).state, StepState::Retrying | StepState::Error),
-            Self::TakeTimer(step) => before.item(step) != ModelItem::default(),
+            Self::MoveTimer(step) => before.item(step).attempted,
             Self::TakeOver(step, fence) => is_led_by(step, fence) && before.item(step).over,
             Self::Release(step, fence)
             | Self::DeleteOrphanClaim(step, fence)
@@ -326,8 +321,7 @@ impl Write<'_> {
             | Self::Redrive
             | Self::Reschedule(_)
             | Self::Resolve
-            | Self::SetTimer(_)
-            | Self::TakeTimer(_)
+            | Self::MoveTimer(_)
             | Self::MoveInIndex => true,
             Self::DeleteOrphanClaim(..) => task.is_none(),
             // The handler has run, so the step was ready and an attempt was left.
@@ -406,7 +400,7 @@ impl Write<'_> {
                 Change::of_step(step, ModelItem { counted: item.counted.saturating_sub(1), ..item })
             }
             Self::Reschedule(step) => Change::of_step(step, ModelItem { over: true, ..before.item(step) }),
-            Self::SetTimer(step) | Self::TakeTimer(step) => Change::of_step(step, before.item(step)),
+            Self::MoveTimer(step) => Change::of_step(step, before.item(step)),
             // A task that is neither running nor compensating keeps its state, and so does that of an optional step.
             Self::Fail(step, _) => {
                 Change { task: fails(before, step), ..Change::of_step(step, step_goes(step, StepEvent::Fail)?) }

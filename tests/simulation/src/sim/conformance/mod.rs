@@ -171,8 +171,7 @@ fn rule_of(name: &str, made: &Made) -> Option<Rule> {
         "order_compensations" => Rule::OrderCompensations,
         "finish_compensation" => Rule::FinishCompensation,
         "move_in_index" => Rule::MoveInIndex,
-        "set_timer" => Rule::SetTimer,
-        "take_timer" => Rule::TakeTimer,
+        "set_timer" | "take_timer" => Rule::MoveTimer,
         _ => return None,
     })
 }
@@ -199,6 +198,10 @@ impl Made {
         found.sort_unstable_by_key(|(step, _)| *step);
         if left != found {
             return Err(format!("by its rule {write:?} the steps would be left as {left:?}"));
+        }
+        let moves_time = |step: &StepWritten| step.until() != before.until(step.step);
+        if rule == Rule::MoveTimer && self.steps.iter().any(moves_time) {
+            return Err("it is due at another time".to_owned());
         }
         let has_moved = self.task.as_ref().is_some_and(|task| task.has_moved);
         if has_moved && rule == Rule::RecordLeafArrival {
@@ -263,8 +266,7 @@ impl Made {
             Rule::OrderCompensations => Write::OrderCompensations(&task?.order),
             Rule::FinishCompensation => Write::FinishCompensation,
             Rule::MoveInIndex => Write::MoveInIndex,
-            Rule::SetTimer => Write::SetTimer(step?.step),
-            Rule::TakeTimer => Write::TakeTimer(step?.step),
+            Rule::MoveTimer => Write::MoveTimer(step?.step),
         })
     }
 
