@@ -126,6 +126,20 @@ fn what_needs_a_person_is_counted_in_the_log_of_every_function() {
 }
 
 #[test]
+fn message_that_may_hang_on_a_service_has_an_invocation_of_its_own() {
+    let template = template();
+    let limits = |step: &str| {
+        let mapping = &template.value()["Resources"][format!("Checkout{step}Messages")]["Properties"];
+        (mapping["BatchSize"].as_u64().unwrap(), mapping["ScalingConfig"]["MaximumConcurrency"].as_u64().unwrap())
+    };
+    assert_eq!(limits("ProcessPayment"), (1, 100));
+    assert_eq!(limits("RefundPayment"), (1, 50));
+    assert_eq!(limits("SendConfirmation"), (1, 100));
+    assert_eq!(limits("ValidateCart"), (10, 10), "it waits on the stack's own tables alone");
+    assert_eq!(limits("ReleaseStock"), (10, 5));
+}
+
+#[test]
 fn visibility_timeout_covers_the_function_timeout() {
     let template = template();
     let resources = &template.value()["Resources"];

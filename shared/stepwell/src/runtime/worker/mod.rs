@@ -10,6 +10,7 @@ use crate::{
     core::{
         backoff::Backoff,
         codes::EngineCode,
+        limits::ANSWER_RESERVE,
         message::{Message, Outgoing, QueueName, StepQueue},
         timer::{LONGEST_HIDDEN, Wait},
         timestamp::Timestamp,
@@ -18,8 +19,8 @@ use crate::{
     runtime::{engine::Engine, step::Step},
 };
 use deliver::Delivery;
-use futures::future::join_all;
-use std::{collections::HashSet, time::Duration};
+use futures::future::{Either, join_all, select};
+use std::{collections::HashSet, pin::pin, time::Duration};
 
 /// The assumed length of an invocation whose deadline is in the past: `cargo lambda watch` gives one in 1970.
 const ASSUMED_INVOCATION: Duration = Duration::from_secs(60);
@@ -92,7 +93,25 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Worker<S, T, Q, A> {
         kept.await.into_iter().flatten().collect()
     }
 
+    /// Processes a message, as long as the invocation has time. Every call of the delivery is bounded by that: one that hangs would
+    /// let Lambda end the process, with all other deliveries of the batch.
     async fn handle_one(&self, message: &Received, invocation: &Invocation) -> Option<String> {
+        let time = invocation.time_left(&self.engine.runtime).saturating_sub(ANSWER_RESERVE);
+        let handled = pin!(self.handle_unbounded(message, invocation));
+        match select(handled, pin!(self.engine.runtime.sleep(time))).await {
+            Either::Left((kept, _)) => kept,
+            Either::Right(_) => {
+                tracing::error!(
+                    message_id = message.id,
+                    step = self.serves.step,
+                    "no time is left: the delivery is broken off"
+                );
+                Some(message.id.clone())
+            }
+        }
+    }
+
+    async fn handle_unbounded(&self, message: &Received, invocation: &Invocation) -> Option<String> {
         let delivery = Delivery::new(self, message, invocation);
         let wait = match delivery.run().await {
             Ok(Disposition::Acknowledge) => return None,
