@@ -12,7 +12,10 @@ use stepwell::{
         recovery::{COMPENSATION_FAILED, OPTIONAL_STEP_FAILED},
     },
     permanent,
-    runtime::watchdog::{NEEDS_PERSON, RUN_REPORT},
+    runtime::{
+        timer_feeder::FEEDER_REPORT,
+        watchdog::{NEEDS_PERSON, RUN_REPORT},
+    },
     testing::Harness,
 };
 use stepwell_aws::log_lines;
@@ -87,6 +90,7 @@ fn template_alarm_filters_match_the_logged_texts() {
         format!(r#"$.message = "{OPTIONAL_STEP_FAILED}""#),
         format!(r#"$.message = "{NEEDS_PERSON}""#),
         format!(r#"$.message = "{RUN_REPORT}" && $.unfinished IS TRUE"#),
+        format!(r#"$.message = "{FEEDER_REPORT}" && $.unfinished IS TRUE"#),
         format!(r#"$.code = "{NEWER_FORMAT}""#),
         format!(r#"$.code = "{exhausted}""#),
     ] {

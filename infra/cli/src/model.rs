@@ -20,6 +20,9 @@ const LONGEST_FUNCTION_SECONDS: u64 = 900;
 const STEP_CONCURRENCY: u32 = 10;
 const COMPENSATION_CONCURRENCY: u32 = 5;
 
+/// The largest batch of an invocation, unless the settings say otherwise.
+const BATCH: u32 = 10;
+
 /// What a function does to its log.
 const LOG_ACTIONS: [&str; 2] = ["logs:CreateLogStream", "logs:PutLogEvents"];
 
@@ -197,6 +200,12 @@ fn step_function(workflow: &ProjectWorkflow, step: &StepPlan, settings: &StepSet
     let id = names.logical_id();
     let log = camel_case(workflow.name()) + "Log";
     let usual = if step.compensates.is_some() { COMPENSATION_CONCURRENCY } else { STEP_CONCURRENCY };
+    // An invocation lasts as long as its slowest message. Where messages wait on a service that may hang, each has an invocation of its
+    // own, and just as many are worked on at a time.
+    let (usual_batch, usual) = match workflow.workflow.waits_on(&step.name) {
+        Some(_) => (1, usual * BATCH),
+        None => (BATCH, usual),
+    };
     let statements = [
         Statement::new("Log", LOG_ACTIONS, [attribute(&log, "Arn")]),
         Statement::new("TakeItsMessages", OWN_QUEUE_ACTIONS, [attribute(&format!("{id}Queue"), "Arn")]),
@@ -215,7 +224,7 @@ fn step_function(workflow: &ProjectWorkflow, step: &StepPlan, settings: &StepSet
         log,
         statements: statements.into_iter().chain(own_statements(&settings.rights, &workflows)).collect(),
         queue: Some(QueueLimits {
-            batch_size: settings.batch_size,
+            batch_size: settings.batch_size.unwrap_or(usual_batch),
             max_concurrency: settings.max_concurrency.unwrap_or(usual),
         }),
         id,

@@ -29,17 +29,18 @@ pub struct Settings {
 pub struct StepSettings {
     /// The function's memory in MB.
     pub memory_mb: u32,
-    /// How many concurrent invocations its queue may start. The default is 10 for a step and 5 for a compensation.
+    /// How many concurrent invocations its queue may start. The default is 10 for a step and 5 for a compensation; where it waits on a
+    /// service, ten times as many.
     pub max_concurrency: Option<u32>,
-    /// The largest batch of an invocation.
-    pub batch_size: u32,
+    /// The largest batch of an invocation. The default is 10; where it waits on a service, 1.
+    pub batch_size: Option<u32>,
     /// Its rights beyond those of every step.
     pub rights: Vec<Right>,
 }
 
 impl Default for StepSettings {
     fn default() -> Self {
-        Self { memory_mb: DEFAULT_MEMORY_MB, max_concurrency: None, batch_size: 10, rights: Vec::new() }
+        Self { memory_mb: DEFAULT_MEMORY_MB, max_concurrency: None, batch_size: None, rights: Vec::new() }
     }
 }
 
@@ -204,7 +205,7 @@ impl Settings {
                 for (key, value, from, to) in [
                     ("memory_mb", Some(*memory_mb), 128, 10_240),
                     ("max_concurrency", *max_concurrency, 2, 1_000),
-                    ("batch_size", Some(*batch_size), 1, 10),
+                    ("batch_size", *batch_size, 1, 10),
                 ] {
                     problems.extend(out_of_range(&place, key, value, from, to));
                 }

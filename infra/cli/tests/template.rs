@@ -63,27 +63,36 @@ fn every_metric_filter_has_an_alarm() {
 }
 
 #[test]
-fn failed_run_of_the_watchdog_is_not_repeated_and_a_missing_one_is_alarmed() {
+fn failed_scheduled_run_is_not_repeated_and_a_missing_one_is_alarmed() {
     let template = template();
     let resources = &template.value()["Resources"];
-    let invocations = &resources["WatchdogInvocations"]["Properties"];
-    assert_eq!(invocations["FunctionName"]["Ref"], "WatchdogFunction");
-    assert_eq!(
-        (&invocations["MaximumRetryAttempts"], &invocations["MaximumEventAgeInSeconds"]),
-        (&0.into(), &60.into())
-    );
-    let target = &resources["WatchdogSchedule"]["Properties"]["Targets"][0];
-    assert_eq!(target["RetryPolicy"], json!({"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}));
-    let alarm = &resources["WatchdogNotRunningAlarm"]["Properties"];
-    assert_eq!(
-        (&alarm["Dimensions"][0]["Value"]["Ref"], &alarm["MetricName"]),
-        (&json!("WatchdogFunction"), &json!("Invocations"))
-    );
-    assert_eq!(
-        (&alarm["Threshold"], &alarm["TreatMissingData"]),
-        (&json!(1), &json!("breaching")),
-        "no data is no run"
-    );
+    let scheduled = of_kind(&template, "AWS::Events::Rule");
+    assert_eq!(scheduled.len(), 2, "the watchdog and the timer feeder");
+    for (rule, schedule) in scheduled {
+        let id = rule.strip_suffix("Schedule").unwrap();
+        let function = format!("{id}Function");
+        let invocations = &resources[format!("{id}Invocations")]["Properties"];
+        assert_eq!(invocations["FunctionName"]["Ref"], *function);
+        assert_eq!(
+            (&invocations["MaximumRetryAttempts"], &invocations["MaximumEventAgeInSeconds"]),
+            (&0.into(), &60.into())
+        );
+        let target = &schedule["Properties"]["Targets"][0];
+        assert_eq!(target["Arn"]["Fn::GetAtt"][0], *function);
+        assert_eq!(target["RetryPolicy"], json!({"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}));
+        let alarm = |kind: &str| &resources[format!("{id}{kind}Alarm")]["Properties"];
+        for (kind, metric) in [("NotRunning", "Invocations"), ("Failed", "Errors")] {
+            let of_function = (&alarm(kind)["Dimensions"][0]["Value"]["Ref"], &alarm(kind)["MetricName"]);
+            assert_eq!(of_function, (&json!(function), &json!(metric)));
+        }
+        let not_running = alarm("NotRunning");
+        assert_eq!(
+            (&not_running["Threshold"], &not_running["TreatMissingData"]),
+            (&json!(1), &json!("breaching")),
+            "no data is no run"
+        );
+        assert_eq!(alarm("Behind")["DatapointsToAlarm"], 2);
+    }
 }
 
 #[test]
@@ -114,6 +123,20 @@ fn what_needs_a_person_is_counted_in_the_log_of_every_function() {
             assert!(counted.contains(&format!("{log} {}", Value::from(pattern))), "{id} logs to {log}: {pattern}");
         }
     }
+}
+
+#[test]
+fn message_that_may_hang_on_a_service_has_an_invocation_of_its_own() {
+    let template = template();
+    let limits = |step: &str| {
+        let mapping = &template.value()["Resources"][format!("Checkout{step}Messages")]["Properties"];
+        (mapping["BatchSize"].as_u64().unwrap(), mapping["ScalingConfig"]["MaximumConcurrency"].as_u64().unwrap())
+    };
+    assert_eq!(limits("ProcessPayment"), (1, 100));
+    assert_eq!(limits("RefundPayment"), (1, 50));
+    assert_eq!(limits("SendConfirmation"), (1, 100));
+    assert_eq!(limits("ValidateCart"), (10, 10), "it waits on the stack's own tables alone");
+    assert_eq!(limits("ReleaseStock"), (10, 5));
 }
 
 #[test]

@@ -23,6 +23,7 @@
 //! | | [`recovery`](core::recovery), [`inspection`](core::inspection) | the next action for a failed or compensating task; what is overdue in a task |
 //! | [`ports`] | | the interface to the outside: a store, its queues, time and randomness |
 //! | [`runtime`] | [`worker`](runtime::worker) | takes a batch of messages and returns those to keep |
+//! | | [`timer_feeder`](runtime::timer_feeder) | sends the messages of steps that wait for long |
 //! | | [`watchdog`](runtime::watchdog) | inspects tasks that wait, and replaces lost messages |
 //! | | [`dead_letters`](runtime::dead_letters) | turns a dead letter into an error of its step |
 //! | | [`Client`] | starts, shows, finds, redrives, cancels, resolves and compensates tasks |
@@ -60,17 +61,19 @@
 //!      the worker is dead: take the step over with a second conditional write, which also enters the lost attempt into
 //!      the audit trail. It takes two writes because only the answer to the first tells what was lost.
 //!    * `retrying` and not due: give the message back until it is due.
-//!    * `error`, `cancelled`: advance the task's compensation if it has one, and acknowledge.
+//!    * `error`, `cancelled`: advance the task's recovery, and acknowledge. If the redrive or the compensation is due only later, give
+//!      the message back until then.
 //! 2. **Check.** The message is only a hint. The task has to exist; otherwise the item that the claim made is deleted and
 //!    the message is rejected. The task has to be open and every dependency done; otherwise the step is released, which
 //!    does not count against `max_attempts`. Attempts have to be left; an attempt whose worker died was counted, too. A
 //!    compensation always has one left.
 //! 3. **Run** the handler under its timeout, with panics caught, and write the outcome, fenced by the attempt's number:
 //!    * success: `complete`, with the result;
-//!    * a retryable error with attempts left, or a throttled one: `retrying`, and the message is hidden for the length of the backoff. The
-//!      message is the timer, so there is no second queue and no process that sleeps;
+//!    * a retryable error with attempts left, or a throttled one: `retrying`, and the message is given back until the end of the backoff.
+//!      The message is the timer ([`timer`](core::timer)), so there is no second queue and no process that sleeps;
 //!    * any other error: `error`, for the step and for the task in one transaction. So an open task never holds a failed
-//!      step, and a late worker cannot fail a task that has been redriven meanwhile.
+//!      step, and a late worker cannot fail a task that has been redriven meanwhile. The message waits for the redrive or for the
+//!      begin of the compensation, and then its worker begins it.
 //!
 //!    A refused write means that a newer attempt owns the step. Nothing more is written, and the message is kept.
 //! 4. **Dispatch.** If a dependent has this step as its only dependency, send its message. Otherwise add this step to the

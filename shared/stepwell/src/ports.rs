@@ -106,6 +106,11 @@ pub trait Runtime: Send + Sync {
     /// The current time.
     fn now(&self) -> Timestamp;
 
+    /// Waits for this long.
+    fn sleep(&self, time: Duration) -> impl Future<Output = ()> + Send {
+        tokio::time::sleep(time)
+    }
+
     /// A random number in `0.0..1.0`.
     fn random(&self) -> f64;
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `dynamo` | [`DynamoTable`], the engine's [`Store`](stepwell::ports::Store): compiles transitions into expressions |
 //! | `sqs` | [`SqsQueue`], the engine's [`Queue`](stepwell::ports::Queue) |
-//! | `serve` | a function's `main`: [`serve()`], [`serve_watchdog`], [`serve_dead_letters`] |
+//! | `serve` | a function's `main`: [`serve()`], [`serve_timer_feeder`], [`serve_watchdog`], [`serve_dead_letters`] |
 //! | [`http`] | an HTTP API behind API Gateway (feature `http`) |
 //! | `config` | the AWS clients, and the environment variables |
 //! | `error` | start-up errors; the SDK's errors as [`CallError`](stepwell::CallError)s |
@@ -22,7 +22,7 @@ mod sqs;
 pub use config::{SdkConfig, aws_config, client_from_env, required_env};
 pub use dynamo::{DynamoTable, was_busy};
 pub use error::{ServeError, failure_kind};
-pub use serve::{init_logging, log_lines, serve, serve_dead_letters, serve_watchdog};
+pub use serve::{init_logging, log_lines, serve, serve_dead_letters, serve_timer_feeder, serve_watchdog};
 pub use sqs::{REASON_ATTRIBUTE, SqsQueue};
 
 /// The engine's client on DynamoDB and SQS.

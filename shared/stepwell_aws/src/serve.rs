@@ -1,4 +1,4 @@
-//! The `main` of a step's function, of the watchdog and of the function `dead_letters`.
+//! The `main` of a step's function, of the timer feeder, of the watchdog and of the function `dead_letters`.
 
 use crate::{
     config::{aws_config, ports_from_env},
@@ -14,6 +14,7 @@ use stepwell::{
     ports::Received,
     runtime::{
         dead_letters::DeadLetters,
+        timer_feeder::{FEEDER_REPORT, FeederReport, TimerFeeder},
         watchdog::{RUN_REPORT, RunBudget, Watchdog, WatchdogReport},
         worker::{Invocation, Worker},
     },
@@ -39,7 +40,7 @@ pub async fn serve(workflow: &str, name: &str, step: impl Step) -> Result<(), Se
     .await
 }
 
-/// The time at the end of an invocation in which the watchdog finishes what it has begun. The page that it is at has three
+/// The time at the end of an invocation in which the watchdog, or the timer feeder, finishes what it has begun. The page that it is at has three
 /// rounds of ten inspections, so this is enough for a table that takes half a second a call.
 const WATCHDOG_RESERVE: Duration = Duration::from_secs(10);
 
@@ -60,6 +61,26 @@ pub async fn serve_watchdog() -> Result<(), ServeError> {
         let WatchdogReport { inspected, sent, advanced, failed, newer, unfinished } = report;
         tracing::info!(inspected, sent, advanced, failed, newer, unfinished, "{RUN_REPORT}");
         watchdog.count_needs_person(budget.until).await;
+        Ok::<_, ServeError>(report)
+    }))
+    .await
+}
+
+/// Serves the timer feeder. Every event, whatever it holds, starts one run, bounded only by the invocation's deadline. The answer
+/// is the [`FeederReport`] as JSON.
+///
+/// # Errors
+/// An environment variable is not set, or the runtime API does not answer.
+pub async fn serve_timer_feeder() -> Result<(), ServeError> {
+    init_logging();
+    let (table, queue) = ports_from_env(&aws_config().await)?;
+    let feeder = TimerFeeder::new(table, queue, System);
+    let feeder = &feeder;
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+        let time = invocation(&event.context).time_left(&System).saturating_sub(WATCHDOG_RESERVE);
+        let report = feeder.run(RunBudget { until: System.now() + time, tasks: usize::MAX }).await?;
+        let FeederReport { fed, failed, newer, unfinished } = report;
+        tracing::info!(fed, failed, newer, unfinished, "{FEEDER_REPORT}");
         Ok::<_, ServeError>(report)
     }))
     .await

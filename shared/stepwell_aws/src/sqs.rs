@@ -8,6 +8,7 @@ use stepwell::{
     core::{
         backoff::LONGEST_DELAY_SECONDS,
         message::{Outgoing, QueueName},
+        timer::LONGEST_DELAY,
     },
     ports::{Queue, QueueError},
 };
@@ -24,6 +25,12 @@ fn visibility_timeout(wait: Duration) -> i32 {
     const LONGEST: u32 = LONGEST_DELAY_SECONDS - LONGEST_RUN_SECONDS;
     let seconds = wait.as_millis().div_ceil(1_000).min(LONGEST.into());
     i32::try_from(seconds).unwrap_or(i32::MAX)
+}
+
+/// Converts a delay to whole seconds, at most as many as SQS allows. `None` if there is none, which is the queue's default.
+fn delay_seconds(delay: Duration) -> Option<i32> {
+    let seconds = delay.min(LONGEST_DELAY).as_millis().div_ceil(1_000);
+    i32::try_from(seconds).ok().filter(|seconds| *seconds > 0)
 }
 
 /// The engine's queues on SQS.
@@ -51,8 +58,9 @@ impl Queue for SqsQueue {
         let failed = |error| QueueError::new(queue.clone(), error);
         let body = serde_json::to_string(&outgoing.message);
         let body = body.map_err(|error| failed(CallError::new(OPERATION, FailureKind::Refused, error)))?;
-        let call = self.client.send_message().queue_url(self.url(&queue)).message_body(body).send();
-        call.await.map(drop).map_err(|error| failed(call_failed(OPERATION, error)))
+        let call = self.client.send_message().queue_url(self.url(&queue)).message_body(body);
+        let call = call.set_delay_seconds(delay_seconds(outgoing.delay));
+        call.send().await.map(drop).map_err(|error| failed(call_failed(OPERATION, error)))
     }
 
     async fn hide(&self, queue: &QueueName, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
@@ -84,6 +92,15 @@ impl Queue for SqsQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn delay_is_rounded_up_and_within_the_limit_of_sqs() {
+        let delay = |millis: u64| delay_seconds(Duration::from_millis(millis));
+        assert_eq!(
+            [0, 1, 121_000, 899_001, 900_000, 900_001].map(delay),
+            [None, Some(1), Some(121), Some(900), Some(900), Some(900)]
+        );
+    }
 
     #[test]
     fn visibility_timeout_is_rounded_up_and_within_the_limit_of_sqs() {

@@ -18,6 +18,7 @@ pub struct Graph {
     max_attempts: u32,
     timeout_seconds: u32,
     base_seconds: Option<u32>,
+    max_seconds: Option<u32>,
     compensated: BTreeSet<usize>,
     policy: Option<(&'static str, Option<u32>)>,
     redrives: u32,
@@ -28,9 +29,19 @@ impl Graph {
     /// The graph in which step `n` depends on the steps of entry `n`.
     pub fn new(edges: impl IntoIterator<Item = Vec<usize>>) -> Self {
         let edges = edges.into_iter().collect();
-        let (compensated, policy, optional) = (BTreeSet::new(), None, BTreeSet::new());
+        let (compensated, policy, optional, max_seconds) = (BTreeSet::new(), None, BTreeSet::new(), None);
         let (max_attempts, timeout_seconds, base_seconds, redrives) = (3, 10, Some(0), 0);
-        Self { edges, max_attempts, timeout_seconds, base_seconds, compensated, policy, redrives, optional }
+        Self {
+            edges,
+            max_attempts,
+            timeout_seconds,
+            base_seconds,
+            max_seconds,
+            compensated,
+            policy,
+            redrives,
+            optional,
+        }
     }
 
     /// A chain of steps.
@@ -71,6 +82,13 @@ impl Graph {
         self
     }
 
+    /// With this longest wait between two attempts.
+    #[must_use]
+    pub fn max_seconds(mut self, max_seconds: u32) -> Self {
+        self.max_seconds = Some(max_seconds);
+        self
+    }
+
     /// With the backoff of a step whose workflow file sets none.
     #[must_use]
     pub fn default_backoff(mut self) -> Self {
@@ -89,6 +107,13 @@ impl Graph {
     #[must_use]
     pub fn compensate(mut self, when: &'static str, after_seconds: Option<u32>) -> Self {
         self.policy = Some((when, after_seconds));
+        self
+    }
+
+    /// With so many seconds before a failed task is compensated, if it is compensated after a time.
+    #[must_use]
+    pub fn compensate_after(mut self, seconds: u32) -> Self {
+        self.policy = self.policy.map(|(when, after)| (when, after.map(|_| seconds)));
         self
     }
 
@@ -188,6 +213,9 @@ impl Graph {
         });
         if let Some(base_seconds) = self.base_seconds {
             template["backoff"] = json!({ "base_seconds": base_seconds, "jitter": 0.0 });
+            if let Some(max_seconds) = self.max_seconds {
+                template["backoff"]["max_seconds"] = json!(max_seconds);
+            }
         }
         template
     }

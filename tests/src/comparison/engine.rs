@@ -169,13 +169,14 @@ impl Engine {
         locked(&self.undeliverable).clone()
     }
 
-    /// Puts a message into its queue. It is delivered until a worker acknowledges it.
-    pub fn enqueue(self: &Arc<Self>, step: &str, body: &str, trail: &Arc<Trail>) {
+    /// Puts a message into its queue, which holds it back for this long. It is delivered until a worker acknowledges it.
+    pub fn enqueue(self: &Arc<Self>, step: &str, body: &str, trail: &Arc<Trail>, delay: Duration) {
         let number = self.messages.fetch_add(1, Relaxed);
         let (engine, trail) = (Arc::clone(self), Arc::clone(trail));
         let (step, body) = (step.to_owned(), body.to_owned());
         self.in_flight.fetch_add(1, Relaxed);
         spawn_local(async move {
+            tokio::time::sleep(delay).await;
             engine.deliver(number, &step, &body, &trail).await;
             engine.in_flight.fetch_sub(1, Relaxed);
         });

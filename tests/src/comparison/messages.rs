@@ -35,11 +35,11 @@ impl Queues {
 
 impl Queue for Queues {
     async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
-        let Outgoing { workflow, message } = outgoing;
+        let Outgoing { workflow, message, delay } = outgoing;
         assert_eq!(*workflow, self.engine.workflow().id().name, "there is no other");
         let body = serde_json::to_string(message).expect("a message is JSON");
         let trail = self.engine.trail_of(message.task_id);
-        let effect = || async { self.engine.enqueue(&message.step, &body, &trail) };
+        let effect = || async { self.engine.enqueue(&message.step, &body, &trail, *delay) };
         let call = self.process.call(Service::EngineQueue, effect);
         call.await.map_err(|trouble| failed("SendMessage", outgoing.queue(), trouble))
     }

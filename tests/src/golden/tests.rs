@@ -7,7 +7,7 @@ use super::{
     server::Server,
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, fmt::Display, fs};
+use std::{collections::BTreeSet, fmt::Display, fs, time::Duration};
 use stepwell::{
     TaskId, Timestamp,
     core::{
@@ -192,6 +192,8 @@ fn messages() -> [(&'static str, Message); 3] {
         step: step.to_owned(),
         load: load.iter().map(|&name| name.to_owned()).collect(),
         repeat,
+        hops: 0,
+        hops_since: None,
     };
     [
         ("first", message("charge", &[], false)),
@@ -205,7 +207,7 @@ async fn messages_are_sent_as_version_1_sent_them() {
     let server = Server::default();
     let queue = server.queue().await;
     for (_, message) in messages() {
-        queue.send(&Outgoing { workflow: "checkout".to_owned(), message }).await.unwrap();
+        queue.send(&Outgoing { workflow: "checkout".to_owned(), message, delay: Duration::ZERO }).await.unwrap();
     }
     queue.reject("", "not a message").await.unwrap();
     let names = messages().map(|(name, _)| name).into_iter().chain(["undeliverable"]);

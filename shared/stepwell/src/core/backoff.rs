@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The longest wait, in seconds: 12 hours. The message is the timer, and this is SQS's limit for a visibility timeout. The
-/// message is hidden once more for the last minutes of so long a wait.
+/// The longest wait, in seconds: 12 hours. It is also SQS's limit for a visibility timeout, which a message gets that cannot wait
+/// in another way.
 pub const LONGEST_DELAY_SECONDS: u32 = 12 * 60 * 60;
 
 /// How much later than asked a step may come back, as a share of the wait that the called service asked for.
@@ -93,7 +93,7 @@ impl Backoff {
     pub(crate) fn problem(&self) -> Option<String> {
         if self.max_seconds > LONGEST_DELAY_SECONDS {
             Some(format!(
-                "max_seconds is {}, but SQS can hide a message for at most {LONGEST_DELAY_SECONDS}",
+                "max_seconds is {}, but no wait is longer than {LONGEST_DELAY_SECONDS} (12 hours)",
                 self.max_seconds
             ))
         } else if !(0.0..=1.0).contains(&self.jitter) {

@@ -216,20 +216,18 @@ impl KeyRecord {
 }
 
 impl IndexEntry {
-    /// Reads the attributes of a task's item that the index projects. The index does not have the item's format, and an
+    /// Reads the attributes that the index projects of the item of a task, or of a step. The index does not have the item's format, and an
     /// unreadable item must not hide the rest of its page. So an attribute that cannot be read gets its value from the item's
     /// position in the index.
     ///
     /// # Errors
     /// The item has no valid position in the index.
-    pub fn from_item(task: TaskId, item: &Item) -> Result<Self, Unreadable> {
-        let key = Key::Task(task);
-        let place =
-            IndexPosition::of(task, item).ok_or_else(|| Unreadable::new(&key, "it has no place in the index"))?;
+    pub fn from_item(key: &Key, item: &Item) -> Result<Self, Unreadable> {
+        let place = IndexPosition::of(key, item).ok_or_else(|| Unreadable::new(key, "it has no place in the index"))?;
         let text = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
         // The index does not have `ends_as`, and the status of a compensating task is the same for both ends.
         let state =
-            TaskState::read(&key, text(attribute::STATUS), item.contains_key(attribute::COMPENSATIONS), |_| true);
+            TaskState::read(key, text(attribute::STATUS), item.contains_key(attribute::COMPENSATIONS), |_| true);
         let status = state.map_or_else(|_| place.partition.status(), TaskState::status);
         let created_at =
             item.get(attribute::CREATED_AT).and_then(|at| millis::deserialize(at).ok()).unwrap_or(place.at);
@@ -306,7 +304,11 @@ mod tests {
             read.push((word, end, ordered, task.state));
             assert_eq!((task.state.stored_word(), task.state.ends_as().map(End::stored_word)), (word, end));
             Change::Remove(attribute::ENDS_AS).apply(&mut item);
-            assert_eq!(IndexEntry::from_item(id, &item).unwrap().status, task.state.status(), "in the index");
+            assert_eq!(
+                IndexEntry::from_item(&Key::Task(id), &item).unwrap().status,
+                task.state.status(),
+                "in the index"
+            );
         }
         assert_eq!(read, STORED);
     }
@@ -330,7 +332,7 @@ mod tests {
             ] {
                 let (id, mut item) = item(&newer);
                 item.insert(attribute::STATUS_SHARD.to_owned(), place.clone().into());
-                let listed = IndexEntry::from_item(id, &item).unwrap();
+                let listed = IndexEntry::from_item(&Key::Task(id), &item).unwrap();
                 assert_eq!(IndexPartition::of(listed.status).first(), Some(&partition), "{newer}: {listed:?}");
                 assert!(listed.failed_steps.is_empty());
                 let created_at = if newer.get("created_at").is_some() { listed.place.at } else { at(0) };

@@ -148,6 +148,11 @@ error_codes! {
         MissingResult = "MISSING_RESULT", Permanent, by "the worker",
             "The earlier step was resolved with `null` as its result, or its type leaves no result. Do this step by \
              hand and resolve it. Or let it take an `Option<ResultOf<T>>`, deploy, then redrive the task.";
+        /// A message was replaced by its successor, which waits for the next attempt, more than 50 times within a minute. A queue
+        /// does not hold back what is sent with a delay, or clocks are wrong. The message is hidden instead.
+        LoopDetected = "LOOP_DETECTED", NoAttempt, by "the worker, in its log",
+            "Compare the clocks of the functions' logs with that of the queue, and see whether the queue is one of this \
+             stack's. Nothing is lost.";
         /// An item was written by a newer version, and this one may not act on it. The task can be shown. It waits, which
         /// costs no attempt.
         NewerFormat = "NEWER_FORMAT", NoAttempt, by "every function, in its log; the operators' API",

@@ -1,4 +1,5 @@
-//! The index: it lists every task at one time in one partition.
+//! The index: it lists every task at one time in one partition, and every step whose message waits for long in the partition
+//! of the timers.
 //!
 //! The time is that of the next inspection by the watchdog or, for a task that is not inspected any more, that of its end.
 //! The position is written with the task. That costs one index write at the start, and two (a delete and a put) whenever
@@ -35,10 +36,12 @@ pub enum IndexPartition {
     Cancelled,
     /// Tasks that were declared done.
     ResolvedManually,
+    /// Steps whose message waits for long, listed at the time at which the timer feeder sends it.
+    Timer,
 }
 
 impl IndexPartition {
-    /// All partitions.
+    /// All partitions of tasks.
     pub const ALL: [Self; 6] =
         [Self::Pending, Self::Compensating, Self::Complete, Self::Error, Self::Cancelled, Self::ResolvedManually];
 
@@ -57,6 +60,7 @@ impl IndexPartition {
             Self::Error => "error",
             Self::Cancelled => "cancelled",
             Self::ResolvedManually => "resolved_manually",
+            Self::Timer => "timer",
         }
     }
 
@@ -75,7 +79,7 @@ impl IndexPartition {
     /// The status of a task in this partition, as far as the partition tells it.
     pub(crate) const fn status(self) -> TaskStatus {
         match self {
-            Self::Pending => TaskStatus::Pending,
+            Self::Pending | Self::Timer => TaskStatus::Pending,
             Self::Compensating => TaskStatus::Compensating,
             Self::Complete => TaskStatus::Complete,
             Self::Error => TaskStatus::Error,
@@ -115,26 +119,28 @@ pub struct Page<'a> {
     pub partition: IndexPartition,
     /// The shard, below [`IndexPartition::SHARDS`].
     pub shard: u8,
-    /// Only tasks that are listed at this time or before it.
+    /// Only entries that are listed at this time or before it.
     pub until: Option<Timestamp>,
-    /// Only tasks after this position.
+    /// Only entries after this position.
     pub after: Option<&'a IndexPosition>,
-    /// The maximum number of tasks.
+    /// The maximum number of entries.
     pub limit: u16,
 }
 
-/// A task's position in the index.
+/// The position in the index of a task, or of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexPosition {
     /// The task, from which the shard is derived.
     pub task: TaskId,
+    /// The step; `None` if the task itself is listed.
+    pub step: Option<String>,
     /// The partition.
     pub partition: IndexPartition,
-    /// The time at which the task is listed.
+    /// The time at which it is listed.
     pub at: Timestamp,
 }
 
-/// A task's entry in the index.
+/// The entry in the index of a task. That of a step says only where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IndexEntry {
     /// The position.
@@ -157,7 +163,15 @@ impl IndexPosition {
         self.partition.partition(IndexPartition::shard(self.task))
     }
 
-    /// The changes that move the task to this position.
+    /// The item is still listed here.
+    pub(crate) fn is_there(&self) -> Condition {
+        Condition::All(vec![
+            Condition::Is(attribute::STATUS_SHARD, self.partition().into()),
+            Condition::Is(attribute::LISTED_AT, self.at.to_string().into()),
+        ])
+    }
+
+    /// The changes that move the item to this position.
     pub(crate) fn changes(&self) -> [Change; 2] {
         [
             Change::Set(attribute::STATUS_SHARD, self.partition().into()),
@@ -165,21 +179,23 @@ impl IndexPosition {
         ]
     }
 
-    /// Reads the position from a task's item.
-    pub fn of(task: TaskId, item: &Item) -> Option<Self> {
+    /// Reads the position from an item of a task or of a step.
+    pub fn of(key: &Key, item: &Item) -> Option<Self> {
+        let (task, step) = match key {
+            Key::Task(task) => (*task, None),
+            Key::Step(task, step) => (*task, Some(step.clone())),
+            Key::IdempotencyKey { .. } => return None,
+        };
         let text = |name: &str| item.get(name).and_then(Value::as_str);
         let (partition, _) = text(attribute::STATUS_SHARD)?.split_once('#')?;
-        let partition = IndexPartition::ALL.into_iter().find(|known| known.as_str() == partition)?;
-        Some(Self { task, partition, at: text(attribute::LISTED_AT)?.parse().ok()? })
+        let mut known = IndexPartition::ALL.into_iter().chain([IndexPartition::Timer]);
+        let partition = known.find(|known| known.as_str() == partition)?;
+        Some(Self { task, step, partition, at: text(attribute::LISTED_AT)?.parse().ok()? })
     }
 }
 
 /// Moves a task in the index, if its position is still `place`.
 pub fn move_in_index(place: &IndexPosition, to: IndexPartition, at: Timestamp) -> Transition {
-    let seen = Condition::All(vec![
-        Condition::Is(attribute::STATUS_SHARD, place.partition().into()),
-        Condition::Is(attribute::LISTED_AT, place.at.to_string().into()),
-    ]);
-    let there = IndexPosition { task: place.task, partition: to, at };
-    Transition::of("move_in_index", Write::update(Key::Task(place.task), seen, there.changes().into()))
+    let there = IndexPosition { partition: to, at, ..place.clone() };
+    Transition::of("move_in_index", Write::update(place.key(), place.is_there(), there.changes().into()))
 }

@@ -73,7 +73,7 @@ impl Findings<'_> {
             | NextAction::Order(_)
             | NextAction::Finish(_) => self.recover = true,
             NextAction::Wait(until) => {
-                self.wait_until(until);
+                self.wait_until(until + OVERDUE_AFTER);
                 self.steps();
             }
             NextAction::InFlight(until) => self.wait_until(until + OVERDUE_AFTER),
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_task_is_inspected_when_its_compensation_is_due() {
+    fn failed_task_is_inspected_when_its_compensation_is_overdue() {
         let mut snapshot = snapshot(&[&[], &[]], &[0]);
         snapshot.task.state = TaskState::Failed;
         snapshot.task.finished_at = Some(at(10));
@@ -241,7 +241,7 @@ mod tests {
         snapshot.steps[0].state = StepState::Error;
         done(&mut snapshot.steps[1], 5);
         let waiting = inspect(&snapshot, at(100));
-        assert_eq!((sent(&waiting), waiting.recover, waiting.next), (vec![], false, Some(at(910))));
+        assert_eq!((sent(&waiting), waiting.recover, waiting.next), (vec![], false, Some(at(910 + MINUTE))));
         assert!(inspect(&snapshot, at(910)).recover);
         snapshot.task.plan = snapshot.task.plan.compensating(crate::core::plan::Compensate::Manual, 0);
         assert_eq!(inspect(&snapshot, at(910)).next, None, "the engine has nothing more to do");

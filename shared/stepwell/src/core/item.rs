@@ -58,9 +58,9 @@ pub mod attribute {
     pub const COMPENSATIONS: &str = "compensations";
     /// Of a task: the audit trail of actions from outside.
     pub const ACTIONS: &str = "actions";
-    /// Of a task: its partition and shard in the index.
+    /// Of a task, or of a step with a timer: its partition and shard in the index.
     pub const STATUS_SHARD: &str = "status_shard";
-    /// Of a task: its time in the index, as RFC 3339.
+    /// Of a task, or of a step with a timer: its time in the index, as RFC 3339.
     pub const LISTED_AT: &str = "listed_at";
     /// Of an idempotency key: its task.
     pub const TASK_ID: &str = "task_id";
@@ -113,6 +113,14 @@ impl Key {
     /// The task of this partition key.
     pub fn task_of(partition: &str) -> Option<TaskId> {
         partition.strip_prefix(Self::TASK_PARTITION)?.parse().ok()
+    }
+
+    /// The key of an item of a task with this sort key. `None` for an item of an unknown kind.
+    pub fn of_task(task: TaskId, sort: &str) -> Option<Self> {
+        match sort.strip_prefix(Self::STEP_PREFIX) {
+            Some(step) => Some(Self::Step(task, step.to_owned())),
+            None => (sort == Self::TASK).then_some(Self::Task(task)),
+        }
     }
 
     /// The partition key of the item.

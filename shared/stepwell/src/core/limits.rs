@@ -15,9 +15,14 @@ pub const FUNCTION_MARGIN: Duration = Duration::from_secs(5);
 /// The time that a worker reserves at the end of its invocation, for the writes and sends after the handler.
 pub const SETTLE_RESERVE: Duration = Duration::from_millis(1_500);
 
+/// The time that a worker reserves for the answer of its invocation. A delivery that is not over by then is broken off, as if its
+/// worker had died: otherwise Lambda would end the process, and every other delivery of the batch with it.
+pub const ANSWER_RESERVE: Duration = Duration::from_millis(500);
+
 /// How long after a task's start or its last redrive a throttled attempt of a step costs nothing. From then on it counts against
 /// `max_attempts`, so that a step that is always turned away fails in the end. It is as long as a customer may be expected to
 /// wait for a checkout.
 pub const THROTTLED_FOR: Duration = Duration::from_secs(30 * 60);
 
+const _: () = assert!(ANSWER_RESERVE.as_millis() < SETTLE_RESERVE.as_millis());
 const _: () = assert!(SETTLE_RESERVE.as_millis() < FUNCTION_MARGIN.as_millis());

@@ -1,8 +1,12 @@
 //! Messages, which wake the workers of steps, and the names of queues.
 
-use crate::core::{id::TaskId, names::step_resource};
+use crate::core::{
+    id::TaskId,
+    names::step_resource,
+    timestamp::{Timestamp, millis},
+};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// The name of the queue of dead letters: messages that SQS gave up on.
 pub const DEAD_LETTERS: &str = "dead_letters";
@@ -69,6 +73,49 @@ pub struct Message {
     /// Whether it may be a duplicate, because it comes from a replayed dispatch.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeat: bool,
+    /// How many messages before this one were replaced by their successors since [`hops_since`](Self::hops_since).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hops: u32,
+    /// The time of the first of these hops.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis::option")]
+    pub hops_since: Option<Timestamp>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// More hops within a minute than any message makes: a successor is delayed by minutes.
+pub const MAX_HOPS: u32 = 50;
+
+/// The time within which [`MAX_HOPS`] may not be exceeded.
+const HOPS_WITHIN: Duration = Duration::from_secs(60);
+
+/// A message was replaced by its successor too often within a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the message was replaced more than {MAX_HOPS} times within a minute")]
+pub struct LoopDetected;
+
+impl Message {
+    /// A message to this step, which loads nothing.
+    pub fn new(task_id: TaskId, step: impl Into<String>) -> Self {
+        Self { task_id, step: step.into(), load: Vec::new(), repeat: false, hops: 0, hops_since: None }
+    }
+
+    /// The message that is sent in the place of this one. Lambda's own detection of loops is switched off, because a long wait
+    /// looks like a loop to it. So the engine counts.
+    ///
+    /// # Errors
+    /// [`LoopDetected`], if this is one of too many.
+    pub fn successor(self, now: Timestamp) -> Result<Self, LoopDetected> {
+        let (hops, since) = match self.hops_since.filter(|since| now.since(*since) < HOPS_WITHIN) {
+            Some(since) => (self.hops + 1, since),
+            None => (1, now),
+        };
+        let successor = Self { hops, hops_since: Some(since), ..self };
+        if hops > MAX_HOPS { Err(LoopDetected) } else { Ok(successor) }
+    }
 }
 
 /// A message to be sent. The message itself does not name the workflow of its task; its queue belongs to that workflow.
@@ -78,9 +125,17 @@ pub struct Outgoing {
     pub workflow: String,
     /// The message to send.
     pub message: Message,
+    /// How long the queue holds it back; at most [`LONGEST_DELAY`](crate::core::timer::LONGEST_DELAY).
+    pub delay: Duration,
 }
 
 impl Outgoing {
+    /// The same message, held back for this long.
+    #[must_use]
+    pub fn after(self, delay: Duration) -> Self {
+        Self { delay, ..self }
+    }
+
     /// The queue of its step.
     pub fn queue(&self) -> QueueName {
         StepQueue::new(&self.workflow, &self.message.step).into()

@@ -5,6 +5,7 @@
 //! * [`settlement`] adds the consequences of a transition: the messages that become due, the arrivals at joins.
 //! * [`item`] defines the form of an item, [`record`] its contents, [`codec`] how it is read, [`format`](mod@format) its
 //!   versions, and [`index`] where a task is listed.
+//! * [`timer`] says how a message waits.
 //! * [`codes`] lists the error codes.
 //!
 //! A store only interprets these values. So each rule is written once and holds for every store: DynamoDB, SQLite, and the
@@ -34,6 +35,7 @@ pub mod step;
 pub mod task;
 #[cfg(test)]
 mod tests;
+pub mod timer;
 pub mod timestamp;
 pub mod trail;
 pub mod transition;

@@ -137,7 +137,7 @@ impl TaskRecord {
 
     /// Addresses a message to one of its steps.
     pub(crate) fn outgoing(&self, message: Message) -> Outgoing {
-        Outgoing { workflow: self.workflow_name().to_owned(), message }
+        Outgoing { workflow: self.workflow_name().to_owned(), message, delay: Duration::ZERO }
     }
 
     /// Whether the audit trail has room for another redrive.

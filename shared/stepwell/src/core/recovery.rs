@@ -22,7 +22,8 @@
 //!    `compensating`, and an operator has to redrive or resolve the compensation.
 //! 5. **Finish.** The task ends in `error` or `cancelled` and is closed: nothing starts it again.
 //!
-//! Any worker, client or watchdog that finds a task in one of these stages does the next action. Each write is a
+//! The message of a failed step waits for the redrive or for the begin of the compensation ([`timer`](crate::core::timer)), and the
+//! step's worker then does it. Any worker, client or watchdog that finds a task in one of these stages does the next action. Each write is a
 //! compare-and-set on what was read, so it does not matter who is first.
 
 use crate::core::{
@@ -104,8 +105,7 @@ pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
 
 /// The time at which the engine redrives a failed task. `None` unless the plan has a redrive left, the last attempt of every
 /// failed step ended in a transient failure or SQS gave up on its message, and the task's audit trail has room for another
-/// action. The watchdog does the redrive, so it can be a minute later. `None` for a task that needs a newer reader, because
-/// only that version can decide.
+/// action. `None` for a task that needs a newer reader, because only that version can decide.
 pub fn redrive_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     let task = &snapshot.task;
     if task.state != TaskState::Failed || snapshot.newer().is_some() {
@@ -147,9 +147,8 @@ pub fn is_left_to_a_person(snapshot: &TaskSnapshot) -> bool {
 }
 
 /// The time at which the engine begins to compensate a failed task, unless somebody redrives it before. `None` while the
-/// engine will still redrive it, and for a task that [is left to a person](is_left_to_a_person). The watchdog begins the
-/// compensation, so it can be a minute later. `None` for a task that needs a newer reader, because only that version can
-/// decide.
+/// engine will still redrive it, and for a task that [is left to a person](is_left_to_a_person). `None` for a task that needs
+/// a newer reader, because only that version can decide.
 pub fn begins_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     let task = &snapshot.task;
     if task.state != TaskState::Failed || snapshot.newer().is_some() || redrive_at(snapshot).is_some() {

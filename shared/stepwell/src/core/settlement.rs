@@ -88,7 +88,7 @@ pub enum Due {
     Send(Outgoing),
     /// Completes the task, with the time at which this is carried out.
     Finish,
-    /// Advances the task's compensation, if the task is being compensated.
+    /// Advances the task's recovery: its redrive, or its compensation.
     AdvanceCompensation,
 }
 
@@ -266,7 +266,7 @@ fn finish(task: &TaskRecord, leaf: &str) -> Option<Consequence> {
     Some(Consequence { join, due: Due::Finish })
 }
 
-/// The consequences of the failure of a step.
+/// The consequences of the failure of a step. The recovery of the task may be due only later; then the message waits for it.
 pub fn after_failure(task: &TaskRecord, step: &str) -> Vec<Consequence> {
     arrival_of_failed(task, step).into_iter().chain(after_closing(task)).collect()
 }
@@ -278,8 +278,7 @@ pub fn arrival_of_failed(task: &TaskRecord, step: &str) -> Option<Consequence> {
 
 /// The consequences of the end of a step in flight that neither completed nor failed: compensation may have waited for it.
 pub fn after_closing(task: &TaskRecord) -> Vec<Consequence> {
-    let any = !task.plan.compensations().is_empty();
-    any.then(|| Due::AdvanceCompensation.into()).into_iter().collect()
+    task.plan.recovers().then(|| Due::AdvanceCompensation.into()).into_iter().collect()
 }
 
 #[cfg(test)]

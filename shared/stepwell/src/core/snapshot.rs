@@ -35,10 +35,13 @@ impl Loaded {
     /// # Errors
     /// The item cannot be read.
     pub fn insert(&mut self, task: TaskId, sort_key: &str, item: Item) -> Result<(), Unreadable> {
-        if sort_key == Key::TASK {
-            self.task = Some(TaskRecord::from_item(task, item)?);
-        } else if let Some(name) = sort_key.strip_prefix(Key::STEP_PREFIX) {
-            self.steps.insert(name.to_owned(), StepRecord::from_item(task, name, item)?);
+        match Key::of_task(task, sort_key) {
+            Some(Key::Step(_, name)) => {
+                let record = StepRecord::from_item(task, &name, item)?;
+                self.steps.insert(name, record);
+            }
+            Some(_) => self.task = Some(TaskRecord::from_item(task, item)?),
+            None => {}
         }
         Ok(())
     }
@@ -92,7 +95,7 @@ impl TaskSnapshot {
         let step = self.task.plan.step(name);
         let waits_for = step.and_then(|step| self.task.waits_for(step)).unwrap_or_default();
         let load = waits_for.into_iter().map(str::to_owned).collect();
-        self.task.outgoing(Message { task_id: self.task.id, step: name.to_owned(), load, repeat: false })
+        self.task.outgoing(Message { load, ..Message::new(self.task.id, name) })
     }
 
     /// Makes a snapshot of what was read; `None` if the task does not exist.

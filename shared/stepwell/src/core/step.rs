@@ -9,6 +9,7 @@ use super::{
     parts::{is_state, lost_attempt, made, millis, stands_in, to_state},
     record::{AttemptRecord, Lease, StepRecord, TaskRecord},
     task,
+    timer::unlisted,
     transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
 };
 use crate::core::{
@@ -103,6 +104,7 @@ pub fn claim(request: &ClaimRequest<'_>) -> Transition {
     let free = Condition::Any(vec![Condition::Absent(attribute::STATE), is_state(StepState::Pending), due]);
     let mut changes = request.changes();
     changes.extend([to_state(StepState::InProgress), Change::Remove(attribute::NEXT_RETRY_AT)]);
+    changes.extend(unlisted());
     changes.extend(made(request.now));
     Transition::of("claim", request.write(free, changes))
 }

@@ -10,6 +10,7 @@ use super::{
     item::{Item, Key, attribute, set, stored, stored_text},
     parts::{is_state, lost_attempt, made, millis, stamp, stands_in, to_state},
     record::{Action, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, StepRecord, TaskRecord},
+    timer::unlisted,
     transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
 };
 use crate::core::{
@@ -182,6 +183,7 @@ fn fresh_attempts(task: TaskId, step: &StepRecord) -> Write {
         Change::Remove(attribute::ERROR),
         Change::Remove(attribute::FINISHED_AT),
     ];
+    let changes = changes.into_iter().chain(unlisted()).collect();
     let key = Key::Step(task, step.name.clone());
     Write::update(key, stands_in(StepState::Error, step.attempt), changes).on_step(StepEvent::Redrive)
 }
@@ -296,7 +298,7 @@ fn enters(state: TaskState) -> Change {
 }
 
 fn listed(task: TaskId, partition: IndexPartition, at: Timestamp) -> [Change; 2] {
-    IndexPosition { task, partition, at }.changes()
+    IndexPosition { task, step: None, partition, at }.changes()
 }
 
 fn in_trail(action: &Action) -> Change {
@@ -352,6 +354,7 @@ fn ends_step(
     if step.state == StepState::InProgress {
         changes.extend(lost_attempt(step));
     }
+    changes.extend(unlisted());
     changes.extend(more);
     Write::update(Key::Step(task, step.name.clone()), as_read(step, at), changes).on_step(event)
 }

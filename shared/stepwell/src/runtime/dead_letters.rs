@@ -7,7 +7,7 @@ use crate::{
         message::{Message, Outgoing, QueueName, printable},
         record::{Action, ActionKind, Failure, StepRecord},
         recovery::DELIVERY_EXHAUSTED,
-        settlement::{Due, Settlement, arrival_of_failed},
+        settlement::{Due, Settlement, after_failure, arrival_of_failed},
         snapshot::TaskSnapshot,
         state::{StepEvent, StepState, TaskStatus},
         task,
@@ -104,7 +104,12 @@ impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
                 }
             }
         }
-        followed?;
+        if let Some(until) = followed?
+            && let Some(snapshot) = self.engine.shown(*task_id).await?
+        {
+            // The task is recovered later, by the message of its failed step.
+            self.engine.send_at(snapshot.message(step), until).await?;
+        }
         Ok(None)
     }
 
@@ -140,10 +145,13 @@ fn decide(snapshot: Option<&TaskSnapshot>, step: &str, known: &str, now: Timesta
     let untouched = StepRecord::untouched(step);
     let record = snapshot.step(step).unwrap_or(&untouched);
     if record.state.on(StepEvent::DeadLetter).is_none() || !snapshot.is_ready(plan) {
-        return Decision::Leave(DeadLetterOutcome::Dropped {
-            state: record.state,
-            status: snapshot.task.state.status(),
-        });
+        let dropped = DeadLetterOutcome::Dropped { state: record.state, status: snapshot.task.state.status() };
+        if record.state != StepState::Error {
+            return Decision::Leave(dropped);
+        }
+        // It may have been the message that waited for the recovery of its task.
+        let followed = Settlement::without_transition(after_failure(&snapshot.task, step));
+        return Decision::Settle(followed, dropped);
     }
     // The message of a step in its backoff is received once for each attempt. The last receive was due a moment ago.
     let is_timer =

@@ -6,12 +6,13 @@ use crate::{
         id::TaskId,
         index::{IndexEntry, Page},
         item::Key,
-        message::Outgoing,
+        message::{Message, Outgoing},
         record::{Action, KeyRecord, TaskRecord},
         settlement::{Consequence, Dispatch, Due, Settled, Settlement, dispatch},
         snapshot::{Loaded, TaskSnapshot},
         state::TaskState,
         task,
+        timer::{Wait, set_timer},
         timestamp::Timestamp,
         transition::{Applied, Transition},
     },
@@ -31,8 +32,9 @@ const MAX_CAS_RETRIES: u32 = 20;
 /// the time of an API request.
 const FIRST_CAS_WAIT: Duration = Duration::from_millis(10);
 
-/// The result of a transition's consequences. The next delivery or the watchdog repeats those that failed.
-pub(crate) type Followed = Result<(), EngineError>;
+/// The result of a transition's consequences, with the time at which the task's recovery goes on if it waits. The next delivery or
+/// the watchdog repeats those that failed.
+pub(crate) type Followed = Result<Option<Timestamp>, EngineError>;
 
 /// What to do to a task, decided by a snapshot of it.
 #[derive(Debug)]
@@ -139,12 +141,12 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
             }
         };
         let followed = try_join_all(left.iter().map(|consequence| self.follow(task, consequence))).await;
-        Ok(Some(followed.map(drop)))
+        Ok(Some(followed.map(|waits| waits.into_iter().flatten().min())))
     }
 
     /// Carries out the consequences of a transition that was written before.
-    pub(crate) async fn follow_up(&self, task: TaskId, then: Vec<Consequence>) -> Result<(), EngineError> {
-        self.settle(task, Settlement::without_transition(then)).await?.unwrap_or(Ok(()))
+    pub(crate) async fn follow_up(&self, task: TaskId, then: Vec<Consequence>) -> Followed {
+        self.settle(task, Settlement::without_transition(then)).await?.unwrap_or(Ok(None))
     }
 
     /// Changes a task with optimistic concurrency: reads it, decides, and writes if nothing has changed since. On a conflict
@@ -161,7 +163,7 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
                 tokio::time::sleep(wait.mul_f64(self.runtime.random())).await;
             }
             match decide(self.snapshot(id).await?) {
-                Decision::Leave(answer) => return Ok(Some((answer, Ok(())))),
+                Decision::Leave(answer) => return Ok(Some((answer, Ok(None)))),
                 Decision::ReadAgain => {}
                 Decision::Settle(settlement, answer) => {
                     if let Some(followed) = self.settle(id, settlement).await? {
@@ -173,21 +175,22 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
         Ok(None)
     }
 
-    async fn follow(&self, task: TaskId, consequence: &Consequence) -> Result<(), EngineError> {
+    async fn follow(&self, task: TaskId, consequence: &Consequence) -> Followed {
         if let Some(join) = &consequence.join {
             let arrival = self.apply(&join.transition).await?;
             if !arrival.is_written() {
                 return Err(task::gone(task).into());
             }
             if !join.is_last(&arrival) {
-                return Ok(());
+                return Ok(None);
             }
         }
         match &consequence.due {
-            Due::Send(outgoing) => Ok(self.queue.send(outgoing).await?),
-            Due::Finish => self.finish(task).await,
-            Due::AdvanceCompensation => self.recover(task).await,
+            Due::Send(outgoing) => self.queue.send(outgoing).await?,
+            Due::Finish => self.finish(task).await?,
+            Due::AdvanceCompensation => return self.recover(task).await,
         }
+        Ok(None)
     }
 
     async fn finish(&self, id: TaskId) -> Result<(), EngineError> {
@@ -212,7 +215,19 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
         let waits = !names.is_empty() && !task.plan.is_compensation(step);
         let found = if waits { self.load(task.id, &names).await?.steps } else { BTreeMap::new() };
         let then = dispatch(task, step, Dispatch::Replay, &found, now);
-        self.follow_up(task.id, then).await
+        self.follow_up(task.id, then).await.map(drop)
+    }
+
+    /// Lets a step get this message at this time: with a delay, or by a timer in the index. Returns whether it will; a step that does not wait until
+    /// then gets no timer.
+    pub(crate) async fn send_at(&self, outgoing: Outgoing, at: Timestamp) -> Result<bool, EngineError> {
+        let wait = at.since(self.now());
+        if Wait::of(wait) == Wait::Listed {
+            let Message { task_id, step, .. } = &outgoing.message;
+            return Ok(self.apply(&set_timer(*task_id, step, at)).await?.is_written());
+        }
+        self.queue.send(&outgoing.after(wait)).await?;
+        Ok(true)
     }
 }
 

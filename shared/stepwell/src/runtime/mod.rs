@@ -1,4 +1,4 @@
-//! The processes of the engine: the worker of a step, the client, the watchdog, the dead-letter handler. They use the
+//! The processes of the engine: the worker of a step, the client, the timer feeder, the watchdog, the dead-letter handler. They use the
 //! [`ports`](crate::ports) and follow the rules of [`core`](crate::core).
 
 pub mod client;
@@ -9,8 +9,10 @@ pub mod crash;
 pub mod dead_letters;
 mod engine;
 pub mod error;
+mod pages;
 mod recovery;
 pub mod step;
 pub mod system;
+pub mod timer_feeder;
 pub mod watchdog;
 pub mod worker;

@@ -10,7 +10,7 @@ use crate::{
         timestamp::Timestamp,
     },
     ports::{Queue, Runtime, Store},
-    runtime::{engine::Engine, error::EngineError},
+    runtime::engine::{Engine, Followed},
 };
 
 /// More rounds than there are stages of recovery. If conflicts use them up, the process that caused the conflicts goes on
@@ -18,11 +18,12 @@ use crate::{
 const MAX_ADVANCE_ROUNDS: usize = 20;
 
 impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
-    /// Advances the recovery of a task as far as it can go now. Any process may call it at any time.
-    pub(crate) async fn recover(&self, task: TaskId) -> Result<(), EngineError> {
+    /// Advances the recovery of a task as far as it can go now. Any process may call it at any time. Returns the time at which it
+    /// goes on, if the task waits for a redrive or for the begin of its compensation.
+    pub(crate) async fn recover(&self, task: TaskId) -> Followed {
         let mut begun = false;
         for _ in 0..MAX_ADVANCE_ROUNDS {
-            let Some(snapshot) = self.snapshot(task).await? else { return Ok(()) };
+            let Some(snapshot) = self.snapshot(task).await? else { return Ok(None) };
             // A snapshot is not atomic: a step can have been redriven after its item was read and before the task's item was.
             // That cannot happen in a compensating task, so the steps are read once more after the task was seen compensating.
             let was_begun = std::mem::replace(&mut begun, snapshot.task.state.is_compensating());
@@ -32,7 +33,8 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
             let now = self.now();
             // A conflict needs no treatment of its own, because the next round reads what has changed.
             match recovery::next_action(&snapshot, now) {
-                NextAction::Nothing | NextAction::Wait(_) | NextAction::InFlight(_) => return Ok(()),
+                NextAction::Wait(until) => return Ok(Some(until)),
+                NextAction::Nothing | NextAction::InFlight(_) => return Ok(None),
                 NextAction::Begin => {
                     let why = "the workflow says compensate: on_error, and the time for a redrive is over";
                     tracing::info!(task_id = %task, "compensation begins");
@@ -50,7 +52,7 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
                         // If a send fails, the watchdog finds that the step is ready and overdue.
                         let messages: Vec<_> = failed.iter().map(|step| snapshot.message(&step.name)).collect();
                         self.send_all(&messages).await?;
-                        return Ok(());
+                        return Ok(None);
                     }
                 }
                 NextAction::Close(steps) => {
@@ -69,17 +71,17 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
                     if record.state == StepState::Error {
                         tracing::error!(task_id = %task, step = record.name, code = code(record), "{COMPENSATION_FAILED}");
                     }
-                    return Ok(());
+                    return Ok(None);
                 }
                 NextAction::Finish(end) => {
                     if self.apply(&task::finish_compensation(task, end, now)).await?.is_written() {
                         tracing::info!(task_id = %task, ?end, "compensated");
                     }
-                    return Ok(());
+                    return Ok(None);
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 

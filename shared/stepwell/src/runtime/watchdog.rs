@@ -3,25 +3,26 @@
 //! The index lists every open task at the time of its next inspection. A run takes the tasks that are due, oldest first,
 //! sends the messages that [`inspection::inspect`] finds overdue, and lists each task at the time of its next inspection. So
 //! a run goes on where the last one stopped, for whatever reason. The longer a task waits, the longer the interval.
+//!
+//! It is only the net for what was lost: what is planned for a time is begun by its own message ([`timer`](crate::core::timer)).
 
 use crate::{
     core::{
         format::NEWER_FORMAT,
-        index::{IndexEntry, IndexPartition, IndexPosition, Page, move_in_index},
+        index::{IndexEntry, IndexPartition, Page, move_in_index},
         inspection::{self, Inspection},
         recovery::{self, DELIVERY_EXHAUSTED, NextAction},
         state::StepState,
         timestamp::Timestamp,
     },
     ports::{Queue, Runtime, Store},
-    runtime::{engine::Engine, error::EngineError, recovery::code},
+    runtime::{engine::Engine, error::EngineError, pages::Pages, recovery::code},
 };
 use futures::{StreamExt, stream};
 use serde::Serialize;
 use std::time::Duration;
 
-/// How many tasks of one shard are read at a time.
-const PAGE: u16 = 25;
+pub use crate::runtime::pages::RunBudget;
 
 /// How many tasks of one shard are read at a time to count them.
 const COUNTED_PAGE: u16 = 1_000;
@@ -42,15 +43,6 @@ const ERROR_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 #[derive(Clone, Debug)]
 pub struct Watchdog<T, Q, A> {
     engine: Engine<T, Q, A>,
-}
-
-/// The limits of one run.
-#[derive(Clone, Copy, Debug)]
-pub struct RunBudget {
-    /// The time after which no page is read.
-    pub until: Timestamp,
-    /// The number of inspected tasks after which no page is read; `usize::MAX` if only the time counts.
-    pub tasks: usize,
 }
 
 /// The results of one run.
@@ -83,33 +75,14 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
     /// The index cannot be read. A failed inspection of a single task is logged and repeated later.
     pub async fn run(&self, budget: RunBudget) -> Result<WatchdogReport, EngineError> {
         let mut report = WatchdogReport::default();
-        let mut parts: Vec<(IndexPartition, u8, Option<IndexPosition>)> = IndexPartition::WATCHED
-            .iter()
-            .flat_map(|&partition| (0..IndexPartition::SHARDS).map(move |shard| (partition, shard, None)))
-            .collect();
-        // Each minute another shard is the first, so that the budget does not always leave out the same one.
-        let minutes = usize::try_from(self.engine.now().as_seconds() / 60).unwrap_or_default();
-        let first = minutes % parts.len().max(1);
-        parts.rotate_left(first);
-        while !parts.is_empty() {
-            let mut more = Vec::new();
-            for (partition, shard, after) in parts {
-                if self.engine.now() >= budget.until || report.inspected >= budget.tasks {
-                    report.unfinished = true;
-                    return Ok(report);
-                }
-                let until = Some(self.engine.now());
-                let page = Page { partition, shard, until, after: after.as_ref(), limit: PAGE };
-                let due = self.engine.list(&page).await?;
-                // The next page starts after these, because a task of a newer format keeps its position.
-                if due.len() == usize::from(PAGE)
-                    && let Some(last) = due.last()
-                {
-                    more.push((partition, shard, Some(last.place.clone())));
-                }
-                self.inspect_all(&due, &mut report).await;
+        let mut pages = Pages::of(&self.engine, &IndexPartition::WATCHED);
+        while !pages.are_read() {
+            if self.engine.now() >= budget.until || report.inspected >= budget.tasks {
+                report.unfinished = true;
+                break;
             }
-            parts = more;
+            let due = pages.next().await?;
+            self.inspect_all(&due, &mut report).await;
         }
         Ok(report)
     }

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     core::{
         id::TaskId,
-        index::IndexPartition,
+        index::{IndexPartition, IndexPosition},
         inspection,
         message::{DEAD_LETTERS, Message, QueueName, StepQueue},
         plan::UndeclaredDependency,
@@ -23,6 +23,7 @@ use crate::{
         dead_letters::DeadLetters,
         error::EngineError,
         step::{Input, Step, StepContext, StepError},
+        timer_feeder::TimerFeeder,
         watchdog::{RunBudget, Watchdog},
         worker::{Invocation, Worker},
     },
@@ -99,6 +100,23 @@ pub struct Harness {
     copies: usize,
     invocations: AtomicU64,
     watched_at: Mutex<Timestamp>,
+    fed_at: Mutex<Timestamp>,
+    stopped: Mutex<Stopped>,
+}
+
+/// Functions that stand still.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stopped {
+    watchdog: bool,
+    feeder_until: Option<Timestamp>,
+}
+
+/// What is due next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Next {
+    Message,
+    Feeder,
+    Watchdog,
 }
 
 /// A fault of a run of a step, in the place of its work or after it.
@@ -253,6 +271,8 @@ impl Harness {
             copies: 1,
             invocations: AtomicU64::new(0),
             watched_at: Mutex::new(VirtualClock::START),
+            fed_at: Mutex::new(VirtualClock::START),
+            stopped: Mutex::default(),
         }
     }
 
@@ -341,6 +361,16 @@ impl Harness {
     /// Loses all messages.
     pub fn lose_messages(&self) {
         self.memory.queue.purge();
+    }
+
+    /// Stops the watchdog for good.
+    pub fn stop_watchdog(&self) {
+        lock(&self.stopped).watchdog = true;
+    }
+
+    /// Stops the timer feeder for this long from now.
+    pub fn stop_feeder_for(&self, time: Duration) {
+        lock(&self.stopped).feeder_until = Some(self.now() + time);
     }
 
     /// Puts a message with any text into the queue of a step of the first workflow, or into `dead_letters`.
@@ -440,8 +470,8 @@ impl Harness {
     pub async fn run_for(&self, time: Duration) -> Result<(), HarnessError> {
         let until = self.now() + time;
         for _ in 0..MAX_ROUNDS {
-            match self.next().filter(|next| *next <= until) {
-                Some(next) => self.work_at(next).await?,
+            match self.next().filter(|(moment, _)| *moment <= until) {
+                Some((moment, next)) => self.work_at(moment, next).await?,
                 None => break,
             }
         }
@@ -499,7 +529,7 @@ impl Harness {
                 return Ok(snapshot);
             }
             match self.next() {
-                Some(next) => self.work_at(next).await?,
+                Some((moment, next)) => self.work_at(moment, next).await?,
                 None => return Err(HarnessError::NeverThere { task, snapshot: Box::new(snapshot) }),
             }
         }
@@ -513,31 +543,58 @@ impl Harness {
         let needs_a_person = task.plan.compensations().iter().any(|step| task.failed_steps.contains(&step.name));
         let inspection = inspection::inspect(snapshot, self.now());
         let nothing_due = inspection.send.is_empty() && !inspection.recover && inspection.next.is_none();
-        (needs_a_person || nothing_due) && !self.memory.queue.holds_any_of(task.id)
+        let has_timer = || self.first_timer(|place| place.task == task.id).is_some();
+        (needs_a_person || nothing_due) && !self.memory.queue.holds_any_of(task.id) && !has_timer()
     }
 
-    /// The time at which a message or the watchdog is due next.
-    fn next(&self) -> Option<Timestamp> {
-        [self.memory.queue.next_due(), self.next_watch()].into_iter().flatten().min()
+    /// What is due next, a message, the timer feeder or the watchdog, and when.
+    fn next(&self) -> Option<(Timestamp, Next)> {
+        let message = self.memory.queue.next_due().map(|due| (due, Next::Message));
+        let feeder = self.next_feed().map(|due| (due, Next::Feeder));
+        let watchdog = self.next_watch().map(|due| (due, Next::Watchdog));
+        [message, feeder, watchdog].into_iter().flatten().min()
+    }
+
+    fn first_timer(&self, fits: impl Fn(&IndexPosition) -> bool) -> Option<IndexPosition> {
+        self.memory.store.first_listed(|place| place.partition == IndexPartition::Timer && fits(place))
+    }
+
+    /// The time of the next run of the timer feeder that finds a timer to feed.
+    fn next_feed(&self) -> Option<Timestamp> {
+        let listed = self.first_timer(|_| true)?;
+        let next = listed.at.max(*lock(&self.fed_at) + MINUTE);
+        Some(lock(&self.stopped).feeder_until.map_or(next, |until| next.max(until)))
     }
 
     /// The time of the next run of the watchdog that finds a task to inspect.
     fn next_watch(&self) -> Option<Timestamp> {
+        if lock(&self.stopped).watchdog {
+            return None;
+        }
         let watched = self.memory.store.first_listed(|place| IndexPartition::WATCHED.contains(&place.partition))?;
         let last = *lock(&self.watched_at);
         Some(watched.at.max(last + MINUTE))
     }
 
-    /// Waits until this time, and then processes what is due first.
-    async fn work_at(&self, moment: Timestamp) -> Result<(), HarnessError> {
+    /// Waits until this time, and then processes what is due.
+    async fn work_at(&self, moment: Timestamp, next: Next) -> Result<(), HarnessError> {
         self.memory.runtime.wait_until(moment).await;
-        let clock = &self.memory.runtime;
-        match self.memory.queue.receive(|queue| self.now() + self.invocation_of(queue) + MOMENT) {
-            Some((queue, message)) => self.deliver(&queue, &message).await,
-            None => {
+        let clock = self.memory.runtime.clone();
+        let budget = RunBudget { until: self.now() + MINUTE, tasks: MAX_ROUNDS };
+        match next {
+            Next::Message => {
+                let received = self.memory.queue.receive(|queue| self.now() + self.invocation_of(queue) + MOMENT);
+                if let Some((queue, message)) = received {
+                    self.deliver(&queue, &message).await;
+                }
+            }
+            Next::Feeder => {
+                *lock(&self.fed_at) = self.now();
+                TimerFeeder::new(self.ports(), self.ports(), clock).run(budget).await?;
+            }
+            Next::Watchdog => {
                 *lock(&self.watched_at) = self.now();
-                let watchdog = Watchdog::new(self.ports(), self.ports(), clock.clone());
-                watchdog.run(RunBudget { until: self.now() + MINUTE, tasks: MAX_ROUNDS }).await?;
+                Watchdog::new(self.ports(), self.ports(), clock).run(budget).await?;
             }
         }
         Ok(())

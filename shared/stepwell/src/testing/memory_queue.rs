@@ -71,9 +71,10 @@ impl Queues {
         self.held.iter().map(|(number, held)| (held.due, *number)).min()
     }
 
-    fn put(&mut self, queue: QueueName, body: String, now: Timestamp) {
+    fn put(&mut self, queue: QueueName, body: String, now: Timestamp, delay: Duration) {
         let number = self.next();
-        let held = Held { queue, body, sent_at: now, due: now, receives: 0, receipt: None, dead_letter_source: None };
+        let due = now + delay;
+        let held = Held { queue, body, sent_at: now, due, receives: 0, receipt: None, dead_letter_source: None };
         self.held.insert(number, held);
     }
 }
@@ -90,7 +91,7 @@ impl<A: Runtime> MemoryQueue<A> {
 
     /// Puts a message into a queue, whatever it says.
     pub fn put(&self, queue: impl Into<QueueName>, body: impl Into<String>) {
-        self.state().put(queue.into(), body.into(), self.runtime.now());
+        self.state().put(queue.into(), body.into(), self.runtime.now(), Duration::ZERO);
     }
 
     /// Receives the message that is due first, if one is due, and hides it until the time that `until` gives for its queue.
@@ -164,7 +165,7 @@ impl<A: Runtime> MemoryQueue<A> {
         let body = serde_json::to_string(&outgoing.message)
             .map_err(|error| QueueError::new(outgoing.queue(), CallError::new("send", FailureKind::Refused, error)))?;
         let mut state = self.state();
-        state.put(outgoing.queue(), body, self.runtime.now());
+        state.put(outgoing.queue(), body, self.runtime.now(), outgoing.delay);
         state.sent.push(outgoing.message.clone());
         Ok(())
     }

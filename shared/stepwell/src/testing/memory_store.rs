@@ -59,11 +59,12 @@ struct Items(BTreeMap<Key, Entry>);
 struct Entry {
     item: Item,
     record: Record,
+    place: Option<IndexPosition>,
 }
 
 #[derive(Clone, Debug)]
 enum Record {
-    Task(Box<TaskRecord>, Option<IndexPosition>),
+    Task(Box<TaskRecord>),
     Step(Box<StepRecord>),
     IdempotencyKey,
 }
@@ -71,25 +72,23 @@ enum Record {
 impl Entry {
     fn new(key: &Key, item: Item) -> Result<Self, Unreadable> {
         let record = match key {
-            Key::Task(task) => {
-                Record::Task(Box::new(TaskRecord::from_item(*task, item.clone())?), IndexPosition::of(*task, &item))
-            }
+            Key::Task(task) => Record::Task(Box::new(TaskRecord::from_item(*task, item.clone())?)),
             Key::Step(task, step) => Record::Step(Box::new(StepRecord::from_item(*task, step, item.clone())?)),
             Key::IdempotencyKey { .. } => Record::IdempotencyKey,
         };
-        Ok(Self { item, record })
+        Ok(Self { place: IndexPosition::of(key, &item), item, record })
     }
 
     fn step(&self) -> Option<&StepRecord> {
         match &self.record {
             Record::Step(step) => Some(step),
-            Record::Task(..) | Record::IdempotencyKey => None,
+            Record::Task(_) | Record::IdempotencyKey => None,
         }
     }
 
-    fn task(&self) -> Option<(&TaskRecord, Option<&IndexPosition>)> {
+    fn task(&self) -> Option<&TaskRecord> {
         match &self.record {
-            Record::Task(task, place) => Some((task, place.as_ref())),
+            Record::Task(task) => Some(task),
             Record::Step(_) | Record::IdempotencyKey => None,
         }
     }
@@ -146,7 +145,7 @@ impl MemoryStore {
     pub fn all(&self, task: TaskId) -> Loaded {
         let items = self.items();
         let steps = items.steps(task).map(|step| (step.name.clone(), step.clone()));
-        Loaded { task: items.task(task).map(|(task, _)| task.clone()), steps: steps.collect() }
+        Loaded { task: items.task(task).cloned(), steps: steps.collect() }
     }
 
     /// The step's record; untouched if there is no item.
@@ -158,19 +157,19 @@ impl MemoryStore {
 
     /// Calls `look` with the task's record, if the task exists.
     pub fn with_task<R>(&self, task: TaskId, look: impl FnOnce(&TaskRecord) -> R) -> Option<R> {
-        self.items().task(task).map(|(task, _)| look(task))
+        self.items().task(task).map(look)
     }
 
     /// The task's position in the index.
     pub fn listed(&self, task: TaskId) -> Option<IndexPosition> {
-        self.items().task(task)?.1.cloned()
+        self.items().0.get(&Key::Task(task))?.place.clone()
     }
 
     /// The first position in the index, by time, for which `fits` holds.
     pub fn first_listed(&self, fits: impl Fn(&IndexPosition) -> bool) -> Option<IndexPosition> {
         let items = self.items();
-        let places = items.tasks().filter_map(|(_, place, _)| place).filter(|place| fits(place));
-        places.min_by_key(|place| (place.at, place.task)).cloned()
+        let places = items.0.values().filter_map(|entry| entry.place.as_ref()).filter(|place| fits(place));
+        places.min_by_key(|place| (place.at, place.key())).cloned()
     }
 
     /// All tasks that have an item, even if it is only a step's.
@@ -185,13 +184,8 @@ impl MemoryStore {
 }
 
 impl Items {
-    fn task(&self, task: TaskId) -> Option<(&TaskRecord, Option<&IndexPosition>)> {
+    fn task(&self, task: TaskId) -> Option<&TaskRecord> {
         self.0.get(&Key::Task(task))?.task()
-    }
-
-    fn tasks(&self) -> impl Iterator<Item = (&TaskRecord, Option<&IndexPosition>, &Item)> {
-        // Tasks come before all other items.
-        self.0.values().map_while(|entry| entry.task().map(|(task, place)| (task, place, &entry.item)))
     }
 
     fn steps(&self, task: TaskId) -> impl Iterator<Item = &StepRecord> {
@@ -238,11 +232,11 @@ impl Items {
             Some(entry) => self.0.insert(write.key.clone(), entry.clone()),
             None => self.0.remove(&write.key),
         };
-        let none = Entry { item: Item::new(), record: Record::IdempotencyKey };
+        let none = Entry { item: Item::new(), record: Record::IdempotencyKey, place: None };
         let (from, to) = (before.as_ref().unwrap_or(&none), next.as_ref().unwrap_or(&none));
         let untouched = StepRecord::untouched(to.step().map_or("", |step| &step.name));
         let records = match (&from.record, &to.record) {
-            (Record::Task(before, _), Record::Task(after, _)) => Records::Task(before, after),
+            (Record::Task(before), Record::Task(after)) => Records::Task(before, after),
             (_, Record::Step(after)) => Records::Step(from.step().unwrap_or(&untouched), after),
             _ => Records::Other,
         };
@@ -275,12 +269,12 @@ impl Store for MemoryStore {
             place.partition == page.partition
                 && IndexPartition::shard(place.task) == page.shard
                 && page.until.is_none_or(|until| place.at <= until)
-                && page.after.is_none_or(|after| (place.at, place.task) > (after.at, after.task))
+                && page.after.is_none_or(|after| (place.at, place.key()) > (after.at, after.key()))
         };
-        let found = items.tasks().filter(|(_, place, _)| place.is_some_and(here));
-        let found = found.map(|(task, _, item)| IndexEntry::from_item(task.id, item));
+        let found = items.0.iter().filter(|(_, entry)| entry.place.as_ref().is_some_and(here));
+        let found = found.map(|(key, entry)| IndexEntry::from_item(key, &entry.item));
         let mut found = found.collect::<Result<Vec<_>, _>>()?;
-        found.sort_by_key(|listed| (listed.place.at, listed.place.task));
+        found.sort_by_key(|listed| (listed.place.at, listed.place.key()));
         found.truncate(page.limit.into());
         Ok(found)
     }

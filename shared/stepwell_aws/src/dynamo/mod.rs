@@ -187,7 +187,7 @@ fn text<'a>(item: &'a AttributeItem, name: &str) -> &'a str {
 
 /// Makes the exclusive start key for the page after this item.
 fn start_after(place: &IndexPosition) -> AttributeItem {
-    let mut keys = key(&Key::Task(place.task));
+    let mut keys = key(&place.key());
     let index = [(attribute::STATUS_SHARD, place.partition()), (attribute::LISTED_AT, place.at.to_string())];
     keys.extend(index.map(|(name, value)| (name.to_owned(), AttributeValue::S(value))));
     keys
@@ -195,9 +195,9 @@ fn start_after(place: &IndexPosition) -> AttributeItem {
 
 fn listed(item: AttributeItem) -> Result<IndexEntry, Unreadable> {
     let pk = text(&item, PARTITION_KEY);
-    let task = Key::task_of(pk);
-    let not_a_task = || Unreadable { key: pk.to_owned(), cause: "not the key of a task".to_owned() };
-    IndexEntry::from_item(task.ok_or_else(not_a_task)?, &value::item(item))
+    let key = Key::task_of(pk).and_then(|task| Key::of_task(task, text(&item, SORT_KEY)));
+    let not_a_task = || Unreadable { key: pk.to_owned(), cause: "not the key of a task or of a step".to_owned() };
+    IndexEntry::from_item(&key.ok_or_else(not_a_task)?, &value::item(item))
 }
 
 impl Store for DynamoTable {

@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 use stepwell_simulation::sim::{self, Fault, Mode, RunReport, oracle};
 
@@ -74,6 +74,8 @@ struct Progress {
     /// The number of runs, in the order of [`Mode::ALL`].
     made: [AtomicU64; Mode::ALL.len()],
     calls: AtomicU64,
+    punctual: AtomicU64,
+    latest_millis: AtomicU64,
     stop: AtomicBool,
     faults: Mutex<[u64; Fault::COUNT]>,
     failed: Mutex<Vec<RunReport>>,
@@ -97,6 +99,8 @@ fn main() -> ExitCode {
         done: AtomicU64::new(0),
         made: [const { AtomicU64::new(0) }; Mode::ALL.len()],
         calls: AtomicU64::new(0),
+        punctual: AtomicU64::new(0),
+        latest_millis: AtomicU64::new(0),
         stop: AtomicBool::new(false),
         faults: Mutex::new([0; Fault::COUNT]),
         failed: Mutex::default(),
@@ -118,6 +122,11 @@ fn main() -> ExitCode {
         "{} runs with {calls} calls in {took:.1} s on {threads} threads: {:.0} runs a minute",
         by_mode.collect::<Vec<_>>().join(", "),
         all * 60.0 / took
+    );
+    let latest = Duration::from_millis(progress.latest_millis.load(Ordering::Relaxed));
+    println!(
+        "{:>12}  redrives and compensations had to begin on time; the longest delay was {latest:?}",
+        progress.punctual.load(Ordering::Relaxed)
     );
     let faults = progress.faults.into_inner().unwrap_or_else(PoisonError::into_inner);
     for (fault, struck) in Fault::ALL.into_iter().zip(faults) {
@@ -188,6 +197,9 @@ fn count(report: RunReport, options: &Options, progress: &Progress) {
         made.fetch_add(1, Ordering::Relaxed);
     }
     progress.calls.fetch_add(report.calls, Ordering::Relaxed);
+    progress.punctual.fetch_add(report.punctual, Ordering::Relaxed);
+    let latest = u64::try_from(report.latest.as_millis()).unwrap_or(u64::MAX);
+    progress.latest_millis.fetch_max(latest, Ordering::Relaxed);
     for (all, one) in progress.faults.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().zip(report.faults) {
         *all += one;
     }

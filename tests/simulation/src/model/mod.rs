@@ -18,6 +18,8 @@
 //!   So the model covers every clock and every delay.
 //! * The engine makes claim and load concurrently; in the model the load comes first.
 //! * A message may be delivered as soon as it is in the queue. Equal messages that no worker holds count as one.
+//! * A message that waits is in its queue, whether it is hidden, delayed, or a timer in the index. That of a failed step waits until
+//!   the task is recovered.
 //! * The watchdog sends a message only where the queue of the step is empty. A surplus message is a fault of its own,
 //!   the stray message.
 //! * A read and a write of the watchdog or an operator are one action where the write's condition contains all that was
@@ -93,7 +95,7 @@ pub enum ModelAction {
     Resolve(usize),
     /// SQS makes a dead letter of a message that no worker holds, and the step fails.
     DeadLetter(usize, usize),
-    /// The watchdog or an operator begins to compensate a failed task.
+    /// A worker with the message of a failed step, the watchdog or an operator begins to compensate a failed task.
     Recover,
     /// The watchdog or an operator cancels a step of a task that is being compensated.
     Close(usize),
@@ -308,7 +310,7 @@ impl Protocol {
             (lost_messages && !state.owed.is_empty(), ModelAction::ClientDies),
             (redrives && recovery::may_redrive(scope, state), ModelAction::Redrive),
             (cancels && recovery::may_cancel(scope, state), ModelAction::Cancel),
-            (recovery::may_compensate(scope, state), ModelAction::Recover),
+            (recovery::may_recover(scope, state), ModelAction::Recover),
             (recovery::may_order(scope, state), ModelAction::StoreOrder),
             (recovery::may_finish_compensation(scope, state), ModelAction::FinishCompensation),
         ];

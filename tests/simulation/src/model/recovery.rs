@@ -53,6 +53,12 @@ pub(super) fn may_compensate(scope: &Scope, state: &ModelState) -> bool {
     scope.compensated && may(scope, state, Write::Compensate(End::Error))
 }
 
+/// Whether somebody begins to compensate the failed task: without a watchdog only the message of a failed step does.
+pub(super) fn may_recover(scope: &Scope, state: &ModelState) -> bool {
+    let failed = |step: usize| state.items[step].state == StepState::Error && state.messages(step).next().is_some();
+    may_compensate(scope, state) && (scope.watchdog || scope.forward().any(failed))
+}
+
 /// Begins to compensate a failed task.
 pub(super) fn recover(scope: &Scope, state: &mut ModelState) {
     make(scope, state, Write::Compensate(End::Error));

@@ -80,6 +80,8 @@ pub enum Bug {
     AcknowledgeBeforeDispatch,
     /// An attempt's outcome is written without a fencing token.
     NoFence,
+    /// The message of a failed step is acknowledged, and does not wait for the recovery of its task.
+    RecoveryForgotten,
     /// A step is taken over while its lease holds, and not when the lease is over.
     LeaseComparisonInverted,
     /// A join counts arrivals instead of collecting which dependencies are done.
@@ -248,6 +250,13 @@ pub fn small_scopes() -> Vec<Scope> {
         Scope::chain("chain of 2: crashes, dead letters", 2, Faults { dead_letters: true, ..CRASHES }),
         Scope::chain("chain of 2: dead letters, by hand, redrive, cancel", 2, OUTSIDE),
         Scope::chain("chain of 1, compensated: dead letters, by hand, redrive, cancel", 1, OUTSIDE).compensated(),
+        Scope::chain(
+            "chain of 1, compensated: crashes, failures, no watchdog",
+            1,
+            Faults { permanent: true, ..CRASHES },
+        )
+        .compensated()
+        .without_watchdog(),
         Scope::fork("fork: lost messages", LOST),
         Scope::chain("chain of 1, optional: crashes, failures, redrive", 1, failing(CRASHES)).optional(0),
         Scope::chain("chain of 2, last optional: lost messages, failures, redrive", 2, failing(LOST)).optional(1),

@@ -2,7 +2,7 @@
 //! and `engine.rs` of the engine.
 
 use super::{
-    recovery::{finish_compensation, next_in_order},
+    recovery::{finish_compensation, may_compensate, next_in_order},
     scope::{Bug, Scope},
     state::{
         ClaimProgress, ClaimRefusal, LoadResult, ModelMessage, ModelOutcome, ModelState, Set, Worker, WorkerState,
@@ -259,7 +259,7 @@ fn check(scope: &Scope, state: &mut ModelState, index: usize) {
     let next = match asked {
         ClaimProgress::Claim | ClaimProgress::TakeOver => return,
         ClaimProgress::Refused(ClaimRefusal::Busy) => WorkerState::Idle,
-        ClaimProgress::Refused(ClaimRefusal::Ended) => WorkerState::Acknowledging,
+        ClaimProgress::Refused(ClaimRefusal::Ended) => after_failure(scope, state),
         ClaimProgress::Refused(ClaimRefusal::Passed) => dispatch(scope, step, Set::default(), true),
         ClaimProgress::Refused(ClaimRefusal::Done) if worker.first_of_repeat => WorkerState::Acknowledging,
         ClaimProgress::Refused(ClaimRefusal::Done) if wakes(scope, state, step).is_empty() => {
@@ -359,8 +359,14 @@ fn write(scope: &Scope, state: &mut ModelState, index: usize, outcome: ModelOutc
         }
         ModelOutcome::RetryLater | ModelOutcome::RetryThrottled => WorkerState::Idle,
         ModelOutcome::Fail if passes(scope, step) => dispatch(scope, step, Set::default(), false),
-        ModelOutcome::Fail => WorkerState::Acknowledging,
+        ModelOutcome::Fail => after_failure(scope, state),
     }
+}
+
+/// The message of a failed step waits for the recovery of its task.
+fn after_failure(scope: &Scope, state: &ModelState) -> WorkerState {
+    let waits = may_compensate(scope, state) && scope.bug != Some(Bug::RecoveryForgotten);
+    if waits { WorkerState::Idle } else { WorkerState::Acknowledging }
 }
 
 /// The steps that become ready by the completion of this one.

@@ -168,6 +168,8 @@ pub enum Write<'a> {
     FinishCompensation,
     /// A task moves in the index, which the model does not have.
     MoveInIndex,
+    /// A step that waits, or has failed, gets a timer in the index in the place of its message, or the timer feeder takes it off.
+    MoveTimer(usize),
 }
 
 /// The rule of a write.
@@ -198,11 +200,12 @@ pub enum Rule {
     OrderCompensations,
     FinishCompensation,
     MoveInIndex,
+    MoveTimer,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Create,
         Self::ReserveKey,
         Self::Claim,
@@ -227,6 +230,7 @@ impl Rule {
         Self::OrderCompensations,
         Self::FinishCompensation,
         Self::MoveInIndex,
+        Self::MoveTimer,
     ];
 }
 
@@ -277,6 +281,7 @@ impl Write<'_> {
                 let item = before.item(step);
                 item.state == StepState::Retrying && !item.over
             }
+            Self::MoveTimer(step) => before.item(step).attempted,
             Self::TakeOver(step, fence) => is_led_by(step, fence) && before.item(step).over,
             Self::Release(step, fence)
             | Self::DeleteOrphanClaim(step, fence)
@@ -316,6 +321,7 @@ impl Write<'_> {
             | Self::Redrive
             | Self::Reschedule(_)
             | Self::Resolve
+            | Self::MoveTimer(_)
             | Self::MoveInIndex => true,
             Self::DeleteOrphanClaim(..) => task.is_none(),
             // The handler has run, so the step was ready and an attempt was left.
@@ -394,6 +400,7 @@ impl Write<'_> {
                 Change::of_step(step, ModelItem { counted: item.counted.saturating_sub(1), ..item })
             }
             Self::Reschedule(step) => Change::of_step(step, ModelItem { over: true, ..before.item(step) }),
+            Self::MoveTimer(step) => Change::of_step(step, before.item(step)),
             // A task that is neither running nor compensating keeps its state, and so does that of an optional step.
             Self::Fail(step, _) => {
                 Change { task: fails(before, step), ..Change::of_step(step, step_goes(step, StepEvent::Fail)?) }

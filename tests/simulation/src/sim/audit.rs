@@ -6,20 +6,24 @@ use crate::{graph::COMPENSATION_OFFSET, locked::Locked, steps::number_of};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 use stepwell::{
-    TaskId,
+    TaskId, Timestamp,
     core::{
         format::NewerFormat,
         item::Key,
         plan::Plan,
-        record::{Outcome, StepRecord, TaskRecord},
+        record::{Action, ActionKind, Outcome, StepRecord, TaskRecord},
         state::{StepEvent, StepState, TaskEvent},
         trail::{FIRST_ATTEMPTS, LAST_ATTEMPTS},
         transition::Event,
     },
     testing::{Records, Written},
 };
+
+/// The actor of the engine's own actions.
+const ENGINE: &str = "stepwell";
 
 /// The audit's record of one step.
 #[derive(Clone, Debug, Default)]
@@ -39,11 +43,57 @@ pub(super) struct Seen {
 pub(super) struct Audit {
     scheduler: Arc<Scheduler>,
     seen: Locked<BTreeMap<(TaskId, String), Seen>>,
+    /// Whether all processes are of one version. What an older one may not act on waits.
+    one_version: bool,
+    punctual: Locked<u64>,
+    latest: Locked<Duration>,
 }
 
+/// How much later than planned a redrive or a compensation may begin, apart from the errors of the clocks.
+const PUNCTUAL: Duration = Duration::from_secs(60);
+
+/// How long after the last fault a process may still be late: calls that failed hide messages for up to five minutes.
+const AFTER_TROUBLE: Duration = Duration::from_secs(10 * 60);
+
 impl Audit {
-    pub(super) fn new(scheduler: &Arc<Scheduler>) -> Self {
-        Self { scheduler: scheduler.clone(), seen: Locked::default() }
+    pub(super) fn new(scheduler: &Arc<Scheduler>, one_version: bool) -> Self {
+        let (seen, punctual, latest) = Default::default();
+        Self { scheduler: scheduler.clone(), seen, one_version, punctual, latest }
+    }
+
+    /// How many redrives and compensations had to begin on time, and the longest delay of one.
+    pub(super) fn punctual(&self) -> (u64, Duration) {
+        (self.punctual.get(), self.latest.get())
+    }
+
+    /// Checks that what the engine had planned for a time begins on time: no matter whether the watchdog runs, and though the feeder
+    /// stands still for less than 13 minutes. Only a lost message may make it late.
+    fn on_time(&self, before: &TaskRecord, after: &TaskRecord) {
+        let Some(action) = after.actions.last().filter(|action| action.who == ENGINE) else { return };
+        let by_engine = |action: &&Action| action.what == ActionKind::Redrive && action.who == ENGINE;
+        let so_far = u32::try_from(before.actions.iter().filter(by_engine).count()).expect("few actions");
+        let wait = match action.what {
+            ActionKind::Redrive => before.plan.redrive_delay(so_far),
+            _ => before.plan.compensates_failure_after(),
+        };
+        let planned = before.finished_at.zip(wait).map(|(failed_at, wait)| failed_at + wait);
+        let Some(planned) = planned else {
+            return self.scheduler.violated(|| format!("the engine made an action that was not planned: {action:?}"));
+        };
+        // An operator who mends one of several failed steps may make the rest due.
+        let due = before.actions.iter().map(|action| action.at).fold(planned, Timestamp::max);
+        let late = action.at.since(due);
+        let scheduler = &self.scheduler;
+        let calm = scheduler.now().before(scheduler.elapsed()) + scheduler.odds().trouble() + AFTER_TROUBLE;
+        if due < calm || scheduler.may_lose_messages() || !self.one_version {
+            return;
+        }
+        self.punctual.set(self.punctual.get() + 1);
+        self.latest.set(self.latest.get().max(late));
+        let skew = Duration::from_millis(2 * scheduler.odds().skew_millis());
+        if late > PUNCTUAL + skew {
+            scheduler.violated(|| format!("{:?} of task {} begins {late:?} late", action.what, after.id));
+        }
     }
 
     /// The record of a step.
@@ -132,6 +182,9 @@ impl Audit {
         self.only_what_is_done(after.id, plan, after.done_deps.difference(&before.done_deps));
         if event == Some(TaskEvent::Finish) {
             self.only_what_is_done(after.id, plan, after.plan.steps().iter().map(|step| &step.name));
+        }
+        if matches!(event, Some(TaskEvent::Redrive | TaskEvent::Compensate(_))) {
+            self.on_time(before, after);
         }
         if event == Some(TaskEvent::Fail) {
             let new = after.failed_steps.difference(&before.failed_steps);

@@ -185,7 +185,7 @@ impl FinalState<'_> {
     fn partition(&self) -> Result<(), String> {
         let partition = *IndexPartition::of(self.task.state.status()).first().expect("every status has a partition");
         let finished_at = self.task.finished_at.ok_or("it has ended, but says not when")?;
-        let place = IndexPosition { task: self.task.id, partition, at: finished_at };
+        let place = IndexPosition { task: self.task.id, step: None, partition, at: finished_at };
         expect(self.simulation.table.listed(self.task.id), Some(place), "its place in the index")
     }
 

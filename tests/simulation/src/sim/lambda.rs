@@ -10,6 +10,7 @@ use stepwell::{
     ports::Received,
     runtime::{
         dead_letters::DeadLetters,
+        timer_feeder::TimerFeeder,
         watchdog::{RunBudget, Watchdog},
         worker::{Invocation, Worker},
     },
@@ -62,13 +63,34 @@ pub(super) async fn serve(simulation: Arc<Simulation>, function: Function) {
     }
 }
 
+/// Runs the timer feeder every minute.
+pub(super) async fn feed(simulation: Arc<Simulation>) {
+    loop {
+        tokio::time::sleep(MINUTE).await;
+        let skew = Duration::from_millis(simulation.scheduler.odds().skew_millis());
+        let is_due = simulation.table.next_timer().is_some_and(|first| first <= simulation.scheduler.now() + skew);
+        if !is_due || simulation.scenario.standstill.of_feeder(simulation.scheduler.elapsed()) {
+            continue;
+        }
+        let _at_work = simulation.busy_guard();
+        let process = simulation.process("feeder");
+        let budget = RunBudget { until: process.now() + MINUTE, tasks: usize::MAX };
+        let (table, queue) = simulation.ports(&process);
+        let feeder = TimerFeeder::new(table, queue, process.clone());
+        let report = tokio::time::timeout(MINUTE, process.live(feeder.run(budget))).await;
+        process.note(|| format!("{report:?}"));
+    }
+}
+
 /// Runs the watchdog every minute.
 pub(super) async fn watch(simulation: Arc<Simulation>) {
     loop {
         tokio::time::sleep(MINUTE).await;
         // Where nothing is due the watchdog would only query empty index partitions.
         let skew = Duration::from_millis(simulation.scheduler.odds().skew_millis());
-        if simulation.table.next_inspection().is_none_or(|first| first > simulation.scheduler.now() + skew) {
+        if simulation.table.next_inspection().is_none_or(|first| first > simulation.scheduler.now() + skew)
+            || simulation.scenario.standstill.of_watchdog(simulation.scheduler.elapsed())
+        {
             continue;
         }
         let _at_work = simulation.busy_guard();

@@ -63,6 +63,9 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Sets the draws of optional steps apart from all others of a seed.
 const OPTIONAL: u64 = 0x6f70_7469_6f6e_616c;
 
+/// Sets the draws of long waits and of functions that stand still apart from all others of a seed.
+const WAITS: u64 = 0x0077_6169_7473;
+
 /// The report of one run.
 #[derive(Clone, Debug)]
 pub struct RunReport {
@@ -78,6 +81,10 @@ pub struct RunReport {
     pub calls: u64,
     /// How often a process met an item that only a newer version may act on.
     pub newer_met: u64,
+    /// How often a redrive or a compensation had to begin on time.
+    pub punctual: u64,
+    /// The longest delay of one of these.
+    pub latest: Duration,
     /// The trace, where it was wanted.
     pub trace: String,
 }
@@ -146,6 +153,7 @@ async fn simulate(
     let mut rng = Rng::with_seed(seed);
     // Optional steps are drawn apart, so that the other draws are those of a run without them.
     let scenario = Scenario::random(&mut rng).with_optional(&mut Rng::with_seed(seed ^ OPTIONAL));
+    let scenario = scenario.with_waits(&mut Rng::with_seed(seed ^ WAITS));
     let odds = Odds::random(&mut rng);
     let odds = if mode == Mode::Whole { odds.whole() } else { odds };
     let versions = (mode == Mode::TwoVersions).then(|| Rng::with_seed(!seed));
@@ -159,7 +167,8 @@ async fn simulate(
         Err(_) => Some("the queues do not run dry".to_owned()),
     };
     let (faults, calls, newer_met) = (scheduler.struck(), scheduler.calls(), simulation.newer_met());
-    RunReport { seed, mode, problem, faults, calls, newer_met, trace: scheduler.trace() }
+    let (punctual, latest) = simulation.audit.punctual();
+    RunReport { seed, mode, problem, faults, calls, newer_met, punctual, latest, trace: scheduler.trace() }
 }
 
 async fn play(simulation: &Arc<Simulation>) {
@@ -171,6 +180,7 @@ async fn play(simulation: &Arc<Simulation>) {
     }
     simulation.spawn(lambda::serve(simulation.clone(), Function::DeadLetters));
     simulation.spawn(lambda::watch(simulation.clone()));
+    simulation.spawn(lambda::feed(simulation.clone()));
     for number in 0..simulation.scenario.tasks {
         simulation.spawn(actors::start(simulation.clone(), workflow.clone(), number));
     }
@@ -252,6 +262,15 @@ mod tests {
             met += u64::from(report.newer_met > 0);
         }
         assert!(met > RUNS / 2, "in {met} runs of {RUNS} the older version met what the newer one had made");
+    }
+
+    #[test]
+    fn planned_work_begins_on_time_while_watchdog_and_feeder_stand_still() {
+        let reports: Vec<RunReport> = (1_000..1_000 + 2 * RUNS).map(|seed| run(seed, false)).collect();
+        let problem = reports.iter().find(|report| report.problem.is_some());
+        assert_eq!(problem.map(|report| (report.seed, &report.problem)), None);
+        let punctual: u64 = reports.iter().map(|report| report.punctual).sum();
+        assert!(punctual > RUNS / 4, "{punctual} redrives and compensations had to begin on time");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 use stepwell::{FailureKind, Runtime, TaskId, Timestamp};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// A process.
@@ -27,6 +28,8 @@ struct ProcessState {
     mortal: bool,
     dead: Locked<bool>,
     freeze: Locked<Duration>,
+    /// Until when it is frozen. A frozen process does not notice that time passes.
+    frozen_until: Locked<Option<Instant>>,
 }
 
 impl SimulatedProcess {
@@ -41,6 +44,7 @@ impl SimulatedProcess {
             mortal: true,
             dead: Locked::new(false),
             freeze: Locked::default(),
+            frozen_until: Locked::default(),
         }))
     }
 
@@ -54,6 +58,7 @@ impl SimulatedProcess {
             mortal: false,
             dead: Locked::new(false),
             freeze: Locked::default(),
+            frozen_until: Locked::default(),
         }))
     }
 
@@ -103,7 +108,9 @@ impl SimulatedProcess {
         }
         if !self.0.freeze.get().is_zero() && scheduler.one_in(4) {
             self.note(|| "is frozen".to_owned());
-            tokio::time::sleep(self.0.freeze.take()).await;
+            let until = Instant::now() + self.0.freeze.take();
+            self.0.frozen_until.set(Some(until));
+            tokio::time::sleep_until(until).await;
             self.note(|| "goes on".to_owned());
         }
         if self.strikes(Fault::Stall) {
@@ -161,6 +168,14 @@ pub(super) enum Kind {
 impl Runtime for SimulatedProcess {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.scheduler.now().as_millis() + self.0.skew_millis)
+    }
+
+    /// A frozen process wakes up only when it goes on, and then its call is answered before it looks at its clock.
+    async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+        while let Some(until) = self.0.frozen_until.get().filter(|until| *until >= Instant::now()) {
+            tokio::time::sleep_until(until + Duration::from_millis(1)).await;
+        }
     }
 
     fn random(&self) -> f64 {

@@ -72,12 +72,17 @@ impl MemoryQueues {
 
     /// Puts any text into a queue.
     pub(super) fn put(&self, queue: &str, body: &str) {
+        self.put_later(queue, body, Duration::ZERO);
+    }
+
+    /// Puts any text into a queue, which holds it back for this long.
+    fn put_later(&self, queue: &str, body: &str, held_back: Duration) {
         let scheduler = &self.0.scheduler;
         let id = self.next();
         let twice = !scheduler.odds().is_whole() && scheduler.strikes(Fault::Duplicate);
         for _ in 0..if twice { 2 } else { 1 } {
             let delay = if scheduler.strikes(Fault::Delay) { scheduler.up_to(30_000) } else { 0 };
-            self.hold(queue, id, Arc::from(body), Duration::from_millis(delay));
+            self.hold(queue, id, Arc::from(body), held_back + Duration::from_millis(delay));
         }
     }
 
@@ -168,7 +173,7 @@ impl MemoryQueues {
     /// Puts a message into its step's queue. It cannot be lost.
     pub(super) fn put_message(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
         let queue = outgoing.queue();
-        self.put(existing("SendMessage", &queue)?, &text(&queue, &outgoing.message)?);
+        self.put_later(existing("SendMessage", &queue)?, &text(&queue, &outgoing.message)?, outgoing.delay);
         Ok(())
     }
 
@@ -243,7 +248,7 @@ impl Queue for MemoryQueues {
                 recorder.lost(name, &body);
             }
         } else {
-            self.put(name, &body);
+            self.put_later(name, &body, outgoing.delay);
         }
         Ok(())
     }

@@ -69,6 +69,37 @@ impl Outage {
     }
 }
 
+/// When the watchdog and the timer feeder stand still.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Standstill {
+    /// The watchdog, from the beginning of the run.
+    watchdog: Duration,
+    /// The feeder, in each period of its own length.
+    feeder: Option<Duration>,
+}
+
+impl Standstill {
+    /// The period after which the feeder stands still again.
+    const PERIOD: Duration = Duration::from_secs(15 * 60);
+
+    fn random(rng: &mut Rng) -> Self {
+        let watchdog = if rng.bool() { Duration::from_secs(rng.u64(0..=36_000)) } else { Duration::ZERO };
+        // The next run is a minute later, so the feeder stands still for less than 13 minutes.
+        let feeder = rng.bool().then(|| Duration::from_secs(rng.u64(60..12 * 60)));
+        Self { watchdog, feeder }
+    }
+
+    /// Whether the watchdog stands still at this time of the run.
+    pub(super) fn of_watchdog(&self, elapsed: Duration) -> bool {
+        elapsed < self.watchdog
+    }
+
+    /// Whether the feeder stands still at this time of the run.
+    pub(super) fn of_feeder(&self, elapsed: Duration) -> bool {
+        self.feeder.is_some_and(|still| elapsed.as_secs() % Self::PERIOD.as_secs() < still.as_secs())
+    }
+}
+
 /// The scenario of one run.
 #[derive(Clone, Debug)]
 pub(super) struct Scenario {
@@ -78,6 +109,8 @@ pub(super) struct Scenario {
     pub(super) tasks: usize,
     /// The timeout of an attempt.
     pub(super) timeout_seconds: u32,
+    /// When the watchdog and the timer feeder stand still.
+    pub(super) standstill: Standstill,
     outage: Option<Outage>,
     /// By task and by step, the compensations after the steps: the script of each run of the handler, in order. Further
     /// runs succeed.
@@ -114,6 +147,29 @@ impl Scenario {
         self
     }
 
+    /// Draws when watchdog and feeder stand still. In a third of the scenarios steps wait for up to an hour, and failed tasks for
+    /// up to two.
+    pub(super) fn with_waits(mut self, rng: &mut Rng) -> Self {
+        self.standstill = Standstill::random(rng);
+        if rng.u8(0..3) == 0 {
+            self.graph = self.graph.compensate_after(rng.u32(0..=7_200));
+            if rng.bool() {
+                self.graph = self.graph.redrives(rng.u32(1..=6));
+            }
+            for scripts in &mut self.scripts {
+                let step = rng.usize(0..self.graph.len());
+                // All attempts of some sets, or of one.
+                let fails = if rng.bool() { vec![HandlerScript::Refuse; rng.usize(1..=25)] } else { Vec::new() };
+                let for_good = rng.bool().then_some(HandlerScript::FailForGood);
+                scripts[step].splice(0..0, fails.into_iter().chain(for_good));
+            }
+            if rng.bool() {
+                self.graph = self.graph.base_seconds(rng.u32(60..=2_000)).max_seconds(3_600);
+            }
+        }
+        self
+    }
+
     /// Draws a scenario from the seed's random numbers.
     pub(super) fn random(rng: &mut Rng) -> Self {
         let (timeout_seconds, max_attempts) = (rng.u32(1..=10), rng.u32(1..=5));
@@ -128,7 +184,7 @@ impl Scenario {
         let for_good = if rng.bool() { 0.0 } else { 0.2 * rng.f64() };
         let steps = graph.len();
         let scripts = (0..tasks).map(|_| (0..2 * steps).map(|_| scripts(rng, trouble, for_good)).collect()).collect();
-        Self { graph, tasks, timeout_seconds, outage, scripts }
+        Self { graph, tasks, timeout_seconds, standstill: Standstill::default(), outage, scripts }
     }
 }
 

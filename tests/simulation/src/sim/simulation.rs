@@ -78,7 +78,7 @@ impl Simulation {
         versions: Option<Rng>,
     ) -> Self {
         let scheduler = Arc::new(scheduler);
-        let audit = Arc::new(Audit::new(&scheduler));
+        let audit = Arc::new(Audit::new(&scheduler, versions.is_none()));
         let observer = audit.clone();
         let conformance = Arc::new(Conformance::new(&scheduler, rules));
         let table = MemoryTable::observed_by(move |change| observer.observe(change)).held_to(conformance);
@@ -183,7 +183,10 @@ impl Simulation {
             for task in self.tasks_in(|state| state == TaskState::Running) {
                 // The watchdog may have redriven the task itself, and have died before its sends.
                 let may_wait = self.unsent.lock().contains(&task);
-                if !may_wait && self.table.task(task, |task| task.plan.redrive_delay(0).is_none()) {
+                if !may_wait
+                    && !self.table.has_timer(task)
+                    && self.table.task(task, |task| task.plan.redrive_delay(0).is_none())
+                {
                     self.scheduler.violated(|| format!("task {task} is pending, and no message of it is left"));
                 }
             }

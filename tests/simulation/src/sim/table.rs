@@ -107,6 +107,16 @@ impl MemoryTable {
         self.first_listed(|place| IndexPartition::WATCHED.contains(&place.partition)).map(|place| place.at)
     }
 
+    /// The time of the first timer that the feeder has to feed.
+    pub(super) fn next_timer(&self) -> Option<Timestamp> {
+        self.first_listed(|place| place.partition == IndexPartition::Timer).map(|place| place.at)
+    }
+
+    /// Whether a step of the task has a timer.
+    pub(super) fn has_timer(&self, task: TaskId) -> bool {
+        self.first_listed(|place| place.partition == IndexPartition::Timer && place.task == task).is_some()
+    }
+
     /// Whether the index has a task for the watchdog, now or later.
     pub fn is_watched(&self) -> bool {
         self.next_inspection().is_some()

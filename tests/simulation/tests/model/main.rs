@@ -48,6 +48,13 @@ fn missing_fence_is_found() {
 }
 
 #[test]
+fn failed_step_whose_message_does_not_wait_for_recovery_is_found() {
+    let fails = Faults { permanent: true, ..Faults::NONE };
+    let scope = Scope::chain("", 1, fails).compensated().without_watchdog();
+    finds("nothing is stuck", &scope.with(Bug::RecoveryForgotten));
+}
+
+#[test]
 fn inverted_lease_comparison_is_found() {
     let scope = Scope::chain("", 1, CRASHES).without_watchdog();
     finds("left alone, every task comes to rest", &scope.with(Bug::LeaseComparisonInverted));

@@ -34,7 +34,7 @@ const ENDS: [(&str, &str); 19] = [
     ("email_with_name", "422"),
     ("everything", "completed"),
     ("express", "waits process_payment GATEWAY_TIMEOUT"),
-    ("gateway_down", "process_payment GATEWAY_TEMPORARY_FAILURE"),
+    ("gateway_down", "waits process_payment GATEWAY_TEMPORARY_FAILURE"),
     ("gateway_rate_limited", "completed"),
     ("gateway_recovers", "completed"),
     ("gateway_times_out", "waits process_payment GATEWAY_TIMEOUT"),
@@ -105,6 +105,7 @@ async fn every_step_accepts_its_sample_message() {
         (before.payments, before.reservations, before.orders)
     );
     assert!(stack.invoke("watchdog", &sample("watchdog.json")).await["inspected"].is_number());
+    assert!(stack.invoke("timer_feeder", &sample("timer_feeder.json")).await["fed"].is_number());
 }
 
 /// The key of a task in the sample events.

@@ -8,9 +8,11 @@ use std::time::Duration;
 use stepwell::{
     Runtime, System, TaskId, Timestamp,
     core::{
-        record::{Action, ActionKind, NewTask},
+        record::{Action, ActionKind, AttemptRecord, NewTask, Outcome},
         state::End,
+        step::{self, Claim, ClaimRequest},
         task::{self, Termination},
+        timer::set_timer,
     },
     ports::Store,
 };
@@ -48,6 +50,39 @@ async fn watchdog_finds_a_checkout_whose_first_message_is_lost() {
     assert_eq!(status["status"], "completed", "{status}");
     assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
     assert_eq!(product.stock().await, 4);
+}
+
+#[tokio::test]
+async fn timer_feeder_sends_the_message_of_a_step_that_has_waited_for_long() {
+    let stack = Stack::from_env().await;
+    let product = stack.product(2_500, 5).await;
+    let task = lost_start(&stack, &product, Duration::ZERO).await;
+    let (id, step) = (task.parse().unwrap(), steps::roots()[0]);
+    let table = DynamoTable::new(stack.dynamo.clone(), stack.tasks_table());
+    let now = System.now();
+    // As if its first attempt had failed a while ago, and the next one were due in two seconds.
+    let request = ClaimRequest { task: id, step, owner: "nobody/nothing", now, lease_until: now + TWO_MINUTES };
+    let claimed = table.apply(&step::claim(&request)).await.unwrap();
+    let Claim::Granted(lease) = Claim::read(&request, claimed).unwrap() else { panic!("{step} is pending") };
+    let until = now + Duration::from_secs(2);
+    let attempt = AttemptRecord {
+        number: 1,
+        started_at: now,
+        finished_at: Some(now),
+        outcome: Outcome::RetryableError,
+        error: None,
+        next_retry_at: Some(until),
+        request_id: "nobody".to_owned(),
+        throttled: false,
+    };
+    assert!(table.apply(&step::retry_later(&lease, &attempt)).await.unwrap().is_written());
+    assert!(table.apply(&set_timer(id, step, until)).await.unwrap().is_written());
+    // It comes by itself as well, each minute, and may have been there first. Nobody else would send the message.
+    let report = stack.invoke("timer_feeder", r#"{"source": "aws.events"}"#).await;
+    assert_eq!(report["failed"], 0, "{report}");
+    let status = stack.api.until_ended(&task).await;
+    assert_eq!(status["status"], "completed", "{status}");
+    assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
 }
 
 #[tokio::test]

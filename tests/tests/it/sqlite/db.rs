@@ -27,7 +27,7 @@ const SCHEMA: &str = "
         status_shard TEXT AS (item ->> 'status_shard'), listed_at TEXT AS (item ->> 'listed_at'),
         PRIMARY KEY (pk, sk)
     ) STRICT, WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS by_status ON items (status_shard, listed_at, pk) WHERE status_shard IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS by_status ON items (status_shard, listed_at, pk, sk) WHERE status_shard IS NOT NULL;
     CREATE TABLE IF NOT EXISTS messages (
         id INTEGER PRIMARY KEY AUTOINCREMENT, workflow TEXT, step TEXT, body TEXT NOT NULL, due INTEGER NOT NULL,
         receipt TEXT UNIQUE, receives INTEGER NOT NULL DEFAULT 0, reason TEXT

@@ -239,7 +239,7 @@ async fn message_is_acknowledged_only_by_its_last_receipt_handle() {
     let db = Sqlite::open(&file.0, TestRuntime::new(), false, usize::MAX);
     let plan = Graph::chain(1).workflow().plan().clone();
     let message = plan.step(&name(0)).unwrap().message(db.runtime.task);
-    let outgoing = Outgoing { workflow: graph::WORKFLOW.to_owned(), message };
+    let outgoing = Outgoing { workflow: graph::WORKFLOW.to_owned(), message, delay: Duration::ZERO };
     db.send(&outgoing).await.unwrap();
     let first = db.receive().unwrap().unwrap();
     assert!(db.receive().unwrap().is_none(), "it is hidden");

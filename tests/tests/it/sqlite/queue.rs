@@ -34,9 +34,9 @@ pub(super) struct HeldMessage {
 
 /// Puts a message into the queue of its step; answers with its id.
 pub(super) fn send(tx: &Connection, outgoing: &Outgoing, now: Timestamp) -> Result<i64, Failed> {
-    let Outgoing { workflow, message } = outgoing;
+    let Outgoing { workflow, message, delay } = outgoing;
     let mut insert = tx.prepare_cached("INSERT INTO messages (workflow, step, body, due) VALUES (?, ?, ?, ?)")?;
-    Ok(insert.insert((workflow, &message.step, serde_json::to_string(message)?, now.as_millis()))?)
+    Ok(insert.insert((workflow, &message.step, serde_json::to_string(message)?, (now + *delay).as_millis()))?)
 }
 
 /// Delivers a message: gives it a new receipt handle and hides it. With `claims` the step is also claimed for that

@@ -68,17 +68,21 @@ fn load(tx: &Connection, task: TaskId, sort_keys: Option<&[String]>, loaded: &mu
 }
 
 fn list(tx: &Connection, page: &Page<'_>) -> Result<Vec<IndexEntry>, Failed> {
-    const SQL: &str = "SELECT pk, item FROM items WHERE status_shard = ?1 AND (?2 IS NULL OR listed_at <= ?2)
-        AND (?3 IS NULL OR (listed_at, pk) > (?3, ?4)) ORDER BY listed_at, pk LIMIT ?5";
+    const SQL: &str = "SELECT pk, sk, item FROM items WHERE status_shard = ?1 AND (?2 IS NULL OR listed_at <= ?2)
+        AND (?3 IS NULL OR (listed_at, pk, sk) > (?3, ?4, ?5)) ORDER BY listed_at, pk, sk LIMIT ?6";
     let until = page.until.map(|until| until.to_string());
-    let (after, after_task) = page.after.map(|after| (after.at.to_string(), Key::partition_of(after.task))).unzip();
+    let after = page.after.map(|after| (after.at.to_string(), after.key()));
+    let (after, after_key) = after.unzip();
+    let (after_pk, after_sk) = after_key.map(|key| (key.partition(), key.sort())).unzip();
     let mut select = tx.prepare_cached(SQL)?;
-    let mut rows = select.query(params![page.partition.partition(page.shard), until, after, after_task, page.limit])?;
+    let partition = page.partition.partition(page.shard);
+    let mut rows = select.query(params![partition, until, after, after_pk, after_sk, page.limit])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let (partition, item): (String, String) = (row.get(0)?, row.get(1)?);
+        let (partition, sort, item): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let task = partition.strip_prefix("TASK#").unwrap_or_default().parse()?;
-        found.push(IndexEntry::from_item(task, &serde_json::from_str(&item)?)?);
+        let key = Key::of_task(task, &sort).expect("a task or a step");
+        found.push(IndexEntry::from_item(&key, &serde_json::from_str(&item)?)?);
     }
     Ok(found)
 }

@@ -21,6 +21,7 @@ use stepwell::{
         state::{End, TaskState},
         step::ClaimRequest,
         task::Termination,
+        timer,
         transition::Applied,
     },
     testing::MemoryStore,
@@ -60,6 +61,8 @@ enum Op {
     OrderCompensations,
     FinishCompensation(End),
     Relist(u64),
+    SetTimer,
+    TakeTimer,
     /// The task, or the step, needs a reader of this format from now on.
     Need(bool, i64),
 }
@@ -103,6 +106,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::OrderCompensations),
         2 => end().prop_map(Op::FinishCompensation),
         2 => (0u64..100).prop_map(Op::Relist),
+        3 => Just(Op::SetTimer),
+        2 => Just(Op::TakeTimer),
         1 => any::<bool>().prop_map(|task| Op::Need(task, READS + 1)),
         2 => any::<bool>().prop_map(|task| Op::Need(task, READS)),
     ]
@@ -171,6 +176,7 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
     let record = given.step(step);
     let owner = |number: u8| format!("request-{number}/message-{number}");
     let lease = || lease.as_ref();
+    let due = record.next_retry_at.unwrap_or(now);
     Some(match op {
         Op::Wait(_) => return None,
         Op::Create => {
@@ -220,6 +226,8 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
             let to = if seconds % 2 == 0 { place.partition } else { IndexPartition::Error };
             move_in_index(&place, to, now + Duration::from_secs(*seconds))
         }
+        Op::SetTimer => timer::set_timer(id, step, due),
+        Op::TakeTimer => timer::take_timer(&timer_place(id, step, due)),
         Op::Need(of_task, needs) => {
             // A newer version changes an item, whether or not this one may act on it.
             let key = if *of_task { Key::Task(id) } else { Key::Step(id, step.clone()) };
@@ -243,7 +251,7 @@ async fn listed(table: &impl Store, task: TaskId, partition: IndexPartition) -> 
         }
     }
     // Entries of the same time are in any order.
-    all.sort_by_key(|listed| (listed.place.at, listed.place.task));
+    all.sort_by_key(|listed| (listed.place.at, listed.place.key()));
     all
 }
 
@@ -359,6 +367,9 @@ impl Fixture {
             }
         }
         items.extend(self.step.map(|state| (Key::Step(id, step.clone()), step_in(state, until))));
+        if self.step == Some(StepState::Retrying) && self.ends_in >= 0 {
+            items.last_mut().expect("the step").1.extend(timer_of(id, &step, until));
+        }
         if let Some(of_task) = self.newer {
             items[usize::from(!of_task)].1.push(Change::Set(attribute::NEEDS, (READS + 1).into()));
         }
@@ -375,6 +386,21 @@ impl Fixture {
         let lease = Some(lease(id, &step, self.read));
         Given { id, now: NOW, read, step, lease, place }
     }
+}
+
+/// The place of a step's timer for this time in the index.
+fn timer_place(task: TaskId, step: &str, until: Timestamp) -> IndexPosition {
+    let (step, partition, at) = (Some(step.to_owned()), IndexPartition::Timer, until.before(timer::FED_BEFORE));
+    IndexPosition { task, step, partition, at }
+}
+
+/// The attributes of a step with a timer.
+fn timer_of(task: TaskId, step: &str, until: Timestamp) -> [Change; 2] {
+    let place = timer_place(task, step, until);
+    [
+        Change::Set(attribute::STATUS_SHARD, place.partition().into()),
+        Change::Set(attribute::LISTED_AT, place.at.to_string().into()),
+    ]
 }
 
 /// The attributes of a task in this state, with this failed step where the state needs one. The order of the
@@ -423,16 +449,17 @@ fn ops() -> Vec<Op> {
         Op::CancelStep,
     ]);
     ops.extend(terminations.map(Op::Terminate).chain(ENDS.map(Op::FinishCompensation)));
-    ops.extend([Op::OrderCompensations, Op::Relist(2)]);
+    ops.extend([Op::OrderCompensations, Op::Relist(2), Op::SetTimer, Op::TakeTimer]);
     ops
 }
 
 /// The names of all transitions of the engine.
 fn names() -> BTreeSet<&'static str> {
-    const CORE: [&str; 3] = [
+    const CORE: [&str; 4] = [
         include_str!("../../../../shared/stepwell/src/core/index.rs"),
         include_str!("../../../../shared/stepwell/src/core/step.rs"),
         include_str!("../../../../shared/stepwell/src/core/task.rs"),
+        include_str!("../../../../shared/stepwell/src/core/timer.rs"),
     ];
     let made = |how| CORE.into_iter().flat_map(move |text: &str| text.split(how).skip(1));
     let names = made("Transition::of(\"").chain(made("Transition { name: \""));
@@ -549,7 +576,7 @@ fn agrees_in_sequences(real: &impl Store, runtime: &Runtime) {
                 sequence.make(call).await;
             }
             for &id in &sequence.ids {
-                for partition in IndexPartition::ALL {
+                for partition in IndexPartition::ALL.into_iter().chain([IndexPartition::Timer]) {
                     both.compare_index(id, partition, "in the end").await;
                 }
             }

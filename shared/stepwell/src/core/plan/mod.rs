@@ -11,6 +11,7 @@ use crate::core::{
     format::{OPTIONAL_STEPS, RULED_OUT, WRITES},
     id::TaskId,
     index::FIRST_INSPECTION_AFTER,
+    inspection::OVERDUE_AFTER,
     message::{DEAD_LETTERS, Message, UNDELIVERABLE},
     spelling::Meant,
 };
@@ -47,7 +48,7 @@ pub struct StepPlan {
 impl StepPlan {
     /// The message that wakes this step of a task.
     pub fn message(&self, task_id: TaskId) -> Message {
-        Message { task_id, step: self.name.clone(), load: self.depends_on.clone(), repeat: false }
+        Message { load: self.depends_on.clone(), ..Message::new(task_id, &self.name) }
     }
 
     /// Whether the attempt of this number among those that count, from 1, may run. A compensation has no last attempt.
@@ -255,11 +256,18 @@ impl Plan {
         (so_far < self.redrives).then_some(wait)
     }
 
-    /// The time from a task's failure to its next inspection by the watchdog. `None` if there is nothing to inspect: the
-    /// engine neither redrives nor compensates the task, and its steps are a chain, so no other step can go on.
+    /// The time from a task's failure to its next inspection by the watchdog: when the redrive or the compensation, which a
+    /// message begins, would be overdue. `None` if there is nothing to inspect: the engine neither redrives nor compensates the
+    /// task, and its steps are a chain, so no other step can go on.
     pub fn inspection_after_failure(&self) -> Option<Duration> {
         let others_go_on = (!self.is_chain()).then_some(FIRST_INSPECTION_AFTER);
-        self.redrive_delay(0).into_iter().chain(self.compensates_failure_after()).chain(others_go_on).min()
+        let planned = self.redrive_delay(0).into_iter().chain(self.compensates_failure_after());
+        planned.map(|wait| wait + OVERDUE_AFTER).chain(others_go_on).min()
+    }
+
+    /// Whether the engine may have something to do after a failure: a redrive, or to begin or go on with a compensation.
+    pub fn recovers(&self) -> bool {
+        !self.compensations.is_empty() || self.redrive_delay(0).is_some()
     }
 
     /// Whether each step depends on the one before it, so that no two ever run at the same time.
@@ -611,10 +619,10 @@ mod tests {
         assert_eq!(plan.compensation_of("a").map(|step| step.name.as_str()), Some("u"));
         assert_eq!(plan.compensates_failure_after(), Some(Duration::from_secs(90)));
         assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
-        assert_eq!(plan.inspection_after_failure(), Some(Duration::from_secs(90)));
+        assert_eq!(plan.inspection_after_failure(), Some(Duration::from_secs(90) + OVERDUE_AFTER));
         let plan = plan.redriving(4);
         assert_eq!(serde_json::from_str::<Plan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
-        assert_eq!(plan.inspection_after_failure(), Some(Duration::from_secs(60)));
+        assert_eq!(plan.inspection_after_failure(), Some(Duration::from_secs(60) + OVERDUE_AFTER));
         let minutes = (0..5).map(|so_far| plan.redrive_delay(so_far).map(|wait| wait.as_secs() / 60));
         assert_eq!(minutes.collect::<Vec<_>>(), [Some(1), Some(2), Some(4), Some(8), None]);
         assert_eq!(plan.compensating(Compensate::OnCancel, 0).compensates_failure_after(), None);

@@ -57,6 +57,7 @@ struct StepTemplate {
     backoff: Backoff,
     #[serde(default)]
     optional: bool,
+    waits_on: Option<String>,
 }
 
 fn yes() -> bool {
@@ -107,6 +108,7 @@ pub(super) fn read(text: &str, formats: Formats<'_>) -> Result<Workflow, Workflo
         let (redrives, most) = (file.redrives, Plan::MAX_REDRIVES);
         return Err(WorkflowError(format!("`redrives` is {redrives}, but a task can have at most {most}")));
     }
+    let waits_on = list(root, "step_templates")?.iter().flat_map(waits_on).collect();
     let plan = Plan::new(steps)?.compensating(file.compensate, after).redriving(file.redrives);
     let adjustments = list(root, "adjustments")?.iter().enumerate();
     let adjustments = adjustments.map(|(index, adjustment)| read_adjustment(adjustment, index + 1, &plan));
@@ -126,7 +128,7 @@ pub(super) fn read(text: &str, formats: Formats<'_>) -> Result<Workflow, Workflo
     })?;
     let id = WorkflowId { namespace: file.namespace_name, name: file.name, version: file.version };
     let formats = formats.to_vec();
-    Ok(Workflow { id, description: file.description, plan, schema, formats, adjustments })
+    Ok(Workflow { id, description: file.description, plan, waits_on, schema, formats, adjustments })
 }
 
 fn compensate_after(file: &File) -> Result<u32, WorkflowError> {
@@ -164,6 +166,13 @@ fn read_step(step: &Value, number: usize) -> Result<Vec<StepPlan>, WorkflowError
     Ok(vec![plan, compensation])
 }
 
+/// The services that a step and its compensation wait on, by their names. They are checked before.
+fn waits_on(step: &Value) -> impl Iterator<Item = (String, String)> {
+    let both = [Some(step), step.get("compensation")].into_iter().flatten();
+    let text = |fields: &Value, key: &str| Some(fields.get(key)?.as_str()?.to_owned());
+    both.filter_map(move |fields| Some((text(fields, "name")?, text(fields, "waits_on")?)))
+}
+
 /// The default limits of a step.
 struct Usual {
     max_attempts: u32,
@@ -189,6 +198,12 @@ fn read_template(
     let step: StepTemplate = parse(Value::Object(fields.clone()), &place)?;
     if let Some(problem) = step.backoff.problem() {
         return Err(WorkflowError(format!("{place} has a bad `backoff`: {problem}")));
+    }
+    if let Some(dependency) = step.waits_on.filter(|dependency| !is_name(dependency)) {
+        let most = Plan::MAX_NAME_LENGTH;
+        return Err(WorkflowError(format!(
+            "{place} has `waits_on: {dependency}`, but the name of a service has 1 to {most} letters, digits, `_` or `-`"
+        )));
     }
     let max_attempts = step.default_retry_limit.unwrap_or(usual.max_attempts);
     if max_attempts > Plan::MAX_ATTEMPTS {

@@ -59,6 +59,7 @@ pub(super) const STEP: Keys = Keys {
         "backoff",
         "compensation",
         "optional",
+        "waits_on",
     ],
     taskers: &[
         "annotations",
@@ -76,8 +77,11 @@ pub(super) const STEP: Keys = Keys {
 };
 
 /// A compensation depends on no step and is not itself compensated.
-pub(super) const COMPENSATION: Keys =
-    Keys { ours: &["name", "description", "handler_config", "backoff"], taskers: STEP.taskers, open: false };
+pub(super) const COMPENSATION: Keys = Keys {
+    ours: &["name", "description", "handler_config", "backoff", "waits_on"],
+    taskers: STEP.taskers,
+    open: false,
+};
 
 pub(super) const HANDLER_CONFIG: Keys = Keys { ours: &["timeout_seconds"], taskers: &[], open: true };
 pub(super) const BACKOFF: Keys =

@@ -18,6 +18,7 @@
 //!       timeout_seconds: 30         # of one attempt; default 30
 //!     backoff:                      # see crate::core::backoff; default: all of it
 //!       base_seconds: 1
+//!     waits_on: payment_gateway     # the service outside the stack that it calls: it gets one message at a time, and many copies
 //!     compensation:                 # the step that undoes this one, with the same keys but no dependencies
 //!       name: refund_payment
 //!       handler_config: { timeout_seconds: 60 } # default: that of the step it compensates; it has no last attempt
@@ -34,7 +35,7 @@
 //!       take_payment: { max_attempts: 2, timeout_seconds: 15 }
 //! ```
 //!
-//! The keys are Tasker's, except for `adjustments`, `backoff`, `optional`, `redrives` and those of compensation. Other keys of Tasker's
+//! The keys are Tasker's, except for `adjustments`, `backoff`, `optional`, `redrives`, `waits_on` and those of compensation. Other keys of Tasker's
 //! are ignored. Any other key is refused, so that a misspelt limit cannot silently become the default.
 
 mod adjustment;
@@ -48,7 +49,7 @@ use adjustment::Adjustment;
 use file::Formats;
 use jsonschema::error::{ValidationError, ValidationErrorKind};
 use serde_json::Value;
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// The identity of a workflow: `namespace/name@version`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +74,7 @@ pub struct Workflow {
     id: WorkflowId,
     description: String,
     plan: Plan,
+    waits_on: BTreeMap<String, String>,
     schema: jsonschema::Validator,
     formats: Vec<TextFormat>,
     adjustments: Vec<Adjustment>,
@@ -155,6 +157,12 @@ impl Workflow {
     /// The plan before adjustments.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The service outside the stack that this step or compensation waits on, if it is declared. A step that waits on a service
+    /// may hang as long as its timeout, so its function gets one message at a time, and more copies run beside each other.
+    pub fn waits_on(&self, step: &str) -> Option<&str> {
+        self.waits_on.get(step).map(String::as_str)
     }
 
     /// The plan of a task with this context: with the adjustments that match it.

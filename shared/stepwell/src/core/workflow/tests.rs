@@ -108,6 +108,19 @@ fn custom_format_is_checked_and_its_message_does_not_show_the_value() {
 }
 
 #[test]
+fn step_and_compensation_say_which_service_they_wait_on() {
+    let file = |service: &str| {
+        format!(
+            "name: x\nstep_templates: [{{name: a, waits_on: {service}, compensation: {{name: u, waits_on: mail}}}}, {{name: b}}]"
+        )
+    };
+    let workflow = Workflow::from_yaml(&file("gateway")).unwrap();
+    assert_eq!(["a", "u", "b"].map(|step| workflow.waits_on(step)), [Some("gateway"), Some("mail"), None]);
+    let refusal = refusal(&file("'the gateway'"));
+    assert!(refusal.contains("step `a` has `waits_on: the gateway`"), "{refusal}");
+}
+
+#[test]
 fn unknown_format_is_refused() {
     let refusal = refusal("name: x\nstep_templates: [{name: a}]\nschema: {format: e-mail}");
     assert!(refusal.contains("`schema` is not a JSON Schema") && refusal.contains("e-mail"), "{refusal}");

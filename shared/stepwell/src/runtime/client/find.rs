@@ -176,7 +176,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             if tasks.len() >= limit || read >= MOST_READ {
                 return Ok(TaskPage { tasks, next: Some(Cursor { begun, part, after }) });
             }
-            let place = after.map(|(at, task)| IndexPosition { task, partition, at });
+            let place = after.map(|(at, task)| IndexPosition { task, step: None, partition, at });
             let page = Page { partition, shard, until: None, after: place.as_ref(), limit: PAGE };
             let listed = self.engine.list(&page).await?;
             read += listed.len().max(1);

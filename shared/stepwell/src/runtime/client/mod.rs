@@ -28,6 +28,7 @@ use crate::{
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use std::time::Duration;
 
 /// Starts, shows, finds, redrives, cancels, resolves and compensates tasks.
 #[derive(Clone, Debug)]
@@ -240,7 +241,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         let new = NewTask { id: task_id, workflow, context: &context, plan: &plan, created_at };
         let settlement = Settlement::of(task::create(&new)).then(wake(task_id, &workflow_name, plan.roots()));
         let (followed, already_there) = match self.engine.settle(task_id, settlement).await {
-            Ok(Some(followed)) => (followed, false),
+            Ok(Some(followed)) => (followed.map(drop), false),
             Ok(None) => match self.engine.snapshot(task_id).await {
                 Ok(Some(there)) if there.task.never_starts() => return Err(StartError::RuledOut { task_id }),
                 Ok(Some(there)) => (self.wake_untouched_roots(&there).await, true),
@@ -284,7 +285,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         let untouched =
             |step: &&StepPlan| snapshot.step(&step.name).is_none_or(|record| record.state == StepState::Pending);
         let then = wake(id, snapshot.task.workflow_name(), snapshot.task.plan.roots().filter(untouched));
-        self.engine.follow_up(id, then.map(Into::into).collect()).await
+        self.engine.follow_up(id, then.map(Into::into).collect()).await.map(drop)
     }
 }
 
@@ -295,7 +296,8 @@ fn note_newer(task_id: TaskId, newer: &NewerFormat) {
 
 /// The messages of these steps.
 fn wake<'a>(task: TaskId, workflow: &str, steps: impl Iterator<Item = &'a StepPlan>) -> impl Iterator<Item = Due> {
-    steps.map(move |step| Due::Send(Outgoing { workflow: workflow.to_owned(), message: step.message(task) }))
+    let delay = Duration::ZERO;
+    steps.map(move |step| Due::Send(Outgoing { workflow: workflow.to_owned(), message: step.message(task), delay }))
 }
 
 /// SHA-256 over the workflow's name and the context, as hex. It leaves out the version, so that a request is still the same

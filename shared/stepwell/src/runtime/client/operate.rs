@@ -280,10 +280,14 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             if record.state.on(StepEvent::Resolve).is_none() {
                 return Err(ActionError::StepState { step: step.to_owned(), state: record.state });
             }
-            // The step's own worker finds it done and dispatches its dependents.
-            let message = Due::Send(snapshot.message(step));
+            // The step's own worker finds it done and dispatches its dependents. Those of the other failed steps find whether the
+            // engine may redrive them now.
+            let others = snapshot.failed_required_steps().into_iter().map(|failed| failed.name.as_str());
+            let others = others.filter(|other| *other != step && snapshot.task.state == TaskState::Failed);
+            let messages: Vec<_> =
+                [step].into_iter().chain(others).map(|name| Due::Send(snapshot.message(name))).collect();
             let resolve = task::resolve_step(&snapshot.task, record, result, &action);
-            Ok(resolve.map(|resolve| Settlement::of(resolve).then([message])))
+            Ok(resolve.map(|resolve| Settlement::of(resolve).then(messages)))
         });
         resolved.await.map(drop)
     }

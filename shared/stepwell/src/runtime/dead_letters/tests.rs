@@ -93,14 +93,18 @@ async fn step_failed_by_a_dead_letter_is_redriven_and_then_left_to_a_person() {
     harness.memory().claim(task, "s0").await;
     harness.skip(LEASE + SECOND).await;
     dead_letter(&harness, task, "s0").await;
-    assert_eq!((harness.state(task), harness.woken()), (TaskState::Failed, vec!["s0".to_owned()]));
+    assert_eq!(
+        (harness.state(task), harness.woken()),
+        (TaskState::Failed, vec!["s0".to_owned(); 2]),
+        "it waits for the redrive"
+    );
     // After the redrive the message is lost in the same way.
     let redriven = harness.run_until(task, |snapshot| snapshot.task.state == TaskState::Running);
     redriven.await.unwrap();
     harness.lose_messages();
     dead_letter(&harness, task, "s0").await;
     harness.run_for(DAY).await.unwrap();
-    assert_eq!((harness.state(task), harness.woken()), (TaskState::Failed, vec!["s0".to_owned(); 2]));
+    assert_eq!((harness.state(task), harness.woken()), (TaskState::Failed, vec!["s0".to_owned(); 3]));
     assert_eq!(
         (
             log.lines("ERROR message=delivery exhausted").len(),

@@ -243,7 +243,7 @@ async fn transient_failure_is_redriven_after_the_permanent_one_was_resolved() {
     harness.client().resolve_step(task, "s0", "{}", &actor()).await.unwrap();
     let report = minute(&harness).await;
     assert_eq!((report.inspected, report.advanced), (1, 1));
-    assert_eq!(harness.woken()[2..], ["s0", "s1"], "the one by the operator, the other by the watchdog");
+    assert_eq!(harness.woken()[2..], ["s0", "s1", "s1"], "the first two by the operator, the last by the watchdog");
     assert_eq!(harness.step(task, "s1").state, StepState::Pending);
 }
 

@@ -137,15 +137,10 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
                 self.worker.engine.dispatch_again(&task, self.step()).await?;
                 None
             }
-            // The worker that failed it may have died before the consequences.
-            StepState::Error => {
-                self.worker.engine.follow_up(task.id, after_failure(&task, self.step())).await?;
-                None
-            }
-            StepState::Cancelled => {
-                self.worker.engine.follow_up(task.id, after_closing(&task)).await?;
-                None
-            }
+            // The worker that failed it may have died before the consequences. Or the message has waited for the time at which
+            // the task is recovered.
+            StepState::Error => self.worker.engine.follow_up(task.id, after_failure(&task, self.step())).await?,
+            StepState::Cancelled => self.worker.engine.follow_up(task.id, after_closing(&task)).await?,
             StepState::InProgress => found.lease_until,
             StepState::Retrying => found.next_retry_at,
             // A claim does not refuse a pending step, so the step has become pending since.
@@ -212,7 +207,8 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         self.attempt(lease, task, plan, &data).await
     }
 
-    /// Carries out the settlement of this delivery, and ends the delivery with it. Returns what to do with the message.
+    /// Carries out the settlement of this delivery, and ends the delivery with it. Returns what to do with the message: if the
+    /// recovery of the failed task waits, the message waits for it.
     async fn settle(
         &self,
         lease: &Lease,
@@ -230,8 +226,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             let code = ended.error.as_ref().map_or("", |error| &error.code);
             alert_of_warning(lease.task, self.step(), code);
         }
-        followed?;
-        Ok(disposition)
+        Ok(followed?.map_or(disposition, |until| Disposition::GiveBack { until }))
     }
 
     /// Releases the step. The worker that completes the missing dependency will find the step pending and send a message,

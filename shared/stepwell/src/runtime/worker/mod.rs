@@ -9,15 +9,18 @@ use crate::core::settlement::Disposition;
 use crate::{
     core::{
         backoff::Backoff,
-        message::{QueueName, StepQueue},
+        codes::EngineCode,
+        limits::ANSWER_RESERVE,
+        message::{Message, Outgoing, QueueName, StepQueue},
+        timer::{LONGEST_HIDDEN, Wait},
         timestamp::Timestamp,
     },
     ports::{Queue, Received, Runtime, Store},
     runtime::{engine::Engine, step::Step},
 };
 use deliver::Delivery;
-use futures::future::join_all;
-use std::{collections::HashSet, time::Duration};
+use futures::future::{Either, join_all, select};
+use std::{collections::HashSet, pin::pin, time::Duration};
 
 /// The assumed length of an invocation whose deadline is in the past: `cargo lambda watch` gives one in 1970.
 const ASSUMED_INVOCATION: Duration = Duration::from_secs(60);
@@ -90,11 +93,32 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Worker<S, T, Q, A> {
         kept.await.into_iter().flatten().collect()
     }
 
+    /// Processes a message, as long as the invocation has time. Every call of the delivery is bounded by that: one that hangs would
+    /// let Lambda end the process, with all other deliveries of the batch.
     async fn handle_one(&self, message: &Received, invocation: &Invocation) -> Option<String> {
+        let time = invocation.time_left(&self.engine.runtime).saturating_sub(ANSWER_RESERVE);
+        let handled = pin!(self.handle_unbounded(message, invocation));
+        match select(handled, pin!(self.engine.runtime.sleep(time))).await {
+            Either::Left((kept, _)) => kept,
+            Either::Right(_) => {
+                tracing::error!(
+                    message_id = message.id,
+                    step = self.serves.step,
+                    "no time is left: the delivery is broken off"
+                );
+                Some(message.id.clone())
+            }
+        }
+    }
+
+    async fn handle_unbounded(&self, message: &Received, invocation: &Invocation) -> Option<String> {
         let delivery = Delivery::new(self, message, invocation);
         let wait = match delivery.run().await {
             Ok(Disposition::Acknowledge) => return None,
-            Ok(Disposition::GiveBack { until }) => Some(until.since(self.engine.now())),
+            Ok(Disposition::GiveBack { until }) => match self.replace(message, until).await {
+                Replaced::No(wait) => wait,
+                Replaced::Yes => return None,
+            },
             Err(error) => {
                 tracing::error!(message_id = message.id, code = error.code(), %error, "delivery failed");
                 None
@@ -102,6 +126,43 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Worker<S, T, Q, A> {
         };
         keep_hidden(&self.engine, &self.serves.clone().into(), message, wait).await
     }
+
+    /// Replaces a message that has to wait for long by its successor, or by a timer in the index.
+    async fn replace(&self, received: &Received, until: Timestamp) -> Replaced {
+        let now = self.engine.now();
+        let wait = until.since(now);
+        let hidden = Replaced::No(Some(wait));
+        let Ok(message) = serde_json::from_str::<Message>(&received.body) else { return hidden };
+        if Wait::of(wait) == Wait::Hidden {
+            return hidden;
+        }
+        let task_id = message.task_id;
+        let successor = match message.successor(now) {
+            Ok(message) => Outgoing { workflow: self.serves.workflow.clone(), message, delay: Duration::ZERO },
+            Err(error) => {
+                let code = EngineCode::LoopDetected.as_str();
+                tracing::error!(%task_id, step = self.serves.step, code, %error, "the message is hidden instead");
+                return Replaced::No(None);
+            }
+        };
+        match self.engine.send_at(successor, until).await {
+            Ok(true) => Replaced::Yes,
+            // The step does not wait for this time any more. Whoever has changed it has sent a message of their own.
+            Ok(false) => Replaced::No(Some(LONGEST_HIDDEN)),
+            // The message itself waits, in flight.
+            Err(error) => {
+                tracing::warn!(%task_id, step = self.serves.step, %error, "no successor: the message is hidden instead");
+                hidden
+            }
+        }
+    }
+}
+
+/// Whether a message that has to wait was replaced, so that it can be deleted.
+enum Replaced {
+    Yes,
+    /// The message is hidden for this long; `None` as after an error.
+    No(Option<Duration>),
 }
 
 #[cfg(test)]

@@ -3,13 +3,15 @@
 use crate::{
     FailureKind, TaskId,
     core::{
+        message::StepQueue,
         state::{StepState, TaskState},
         step::{self, ClaimRequest},
         timestamp::Timestamp,
     },
-    ports::Store,
+    ports::{Received, Store},
+    runtime::worker::{Invocation, Worker},
     testing::{
-        CrashAt, Memory, VirtualClock,
+        CrashAt, Memory, Returns, VirtualClock,
         fixtures::staged::{busy, graph, no},
     },
 };
@@ -94,4 +96,29 @@ async fn claim_is_released_without_counting_if_the_task_cannot_be_loaded() {
     assert!(harness.memory().queue.holds_any_of(task), "the message is kept");
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hanging_call_ends_its_own_delivery_before_the_invocation_and_no_other() {
+    for call in ["claim", "complete", "hide"] {
+        let (harness, life) = (graph(&[&[]], &[], "").call_by_call(), 2 * LEASE);
+        let serves = StepQueue::new("graph", "s0");
+        let worker =
+            Worker::new(serves, Returns("null"), harness.ports(), harness.ports(), harness.memory().runtime.clone());
+        let mut batch = Vec::new();
+        for id in ["hangs", "goes on"] {
+            let body = json!({ "task_id": harness.begin().await, "step": "s0" }).to_string();
+            batch.push(Received { id: id.to_owned(), body, receipt: Some(id.to_owned()), ..Received::default() });
+        }
+        if call == "hide" {
+            harness.fail_call("claim", [FailureKind::Throttled]);
+        }
+        harness.meanwhile(call, std::future::pending());
+        let begun = harness.now();
+        let invocation = Invocation::new("request", begun + life, begun);
+        let kept = tokio::time::timeout(2 * life, worker.handle(&batch, &invocation)).await;
+        let kept = kept.expect("the invocation answers");
+        assert!(harness.now().since(begun) < life, "the invocation answers in time although `{call}` hangs");
+        assert_eq!(kept, ["hangs"], "the other message is done although `{call}` hangs");
+    }
 }

@@ -16,6 +16,7 @@
 //! * The task has to be in the index partition of its status, and nothing else may move it. The time in the index, and
 //!   whether a failed task is watched, are not checked.
 //! * The model reads failed steps off the steps; the task's own list has to be the same.
+//! * The timers in the index are not checked: the model has no time. They change nothing else.
 //! * Texts, times, the rest of the audit trails, `expires_at` and the content of an idempotency key are not checked.
 
 mod projection;
@@ -170,6 +171,7 @@ fn rule_of(name: &str, made: &Made) -> Option<Rule> {
         "order_compensations" => Rule::OrderCompensations,
         "finish_compensation" => Rule::FinishCompensation,
         "move_in_index" => Rule::MoveInIndex,
+        "set_timer" | "take_timer" => Rule::MoveTimer,
         _ => return None,
     })
 }
@@ -196,6 +198,10 @@ impl Made {
         found.sort_unstable_by_key(|(step, _)| *step);
         if left != found {
             return Err(format!("by its rule {write:?} the steps would be left as {left:?}"));
+        }
+        let moves_time = |step: &StepWritten| step.until() != before.until(step.step);
+        if rule == Rule::MoveTimer && self.steps.iter().any(moves_time) {
+            return Err("it is due at another time".to_owned());
         }
         let has_moved = self.task.as_ref().is_some_and(|task| task.has_moved);
         if has_moved && rule == Rule::RecordLeafArrival {
@@ -260,6 +266,7 @@ impl Made {
             Rule::OrderCompensations => Write::OrderCompensations(&task?.order),
             Rule::FinishCompensation => Write::FinishCompensation,
             Rule::MoveInIndex => Write::MoveInIndex,
+            Rule::MoveTimer => Write::MoveTimer(step?.step),
         })
     }
 

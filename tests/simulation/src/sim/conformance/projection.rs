@@ -262,6 +262,11 @@ impl Projection {
         Before { all: self, clock }
     }
 
+    /// The end of the step's lease or backoff.
+    pub(super) fn until(&self, step: usize) -> Option<Timestamp> {
+        self.entry(step).until
+    }
+
     /// The name of a step.
     pub(super) fn name(&self, step: usize) -> &str {
         let found = self.graph.numbers.iter().find(|(_, number)| **number == step);
