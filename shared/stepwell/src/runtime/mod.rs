@@ -10,6 +10,7 @@ pub mod dead_letters;
 mod engine;
 pub mod error;
 mod recovery;
+pub mod result_types;
 pub mod step;
 pub mod system;
 pub mod watchdog;
