@@ -1,6 +1,7 @@
 use crate::step;
 use checkout::{
-    GatewayError, Money, Payment, StoreError,
+    GatewayError, Money, OpenRequest, Payment, PaymentError, PaymentRecords, PaymentRef, RecordError, StoreError,
+    VoidedKey,
     testing::{MemoryShop, Outage},
 };
 use serde_json::{Value, json};
@@ -74,12 +75,30 @@ async fn failure_that_the_gateway_repeats_for_its_key_does_not_fail_the_next_att
     assert_eq!(shop.charges().len(), 1);
 }
 
+/// A table that can be read, and cannot be written.
+struct ReadOnly;
+
+impl PaymentRecords for ReadOnly {
+    async fn recorded(&self, _: &str) -> Result<Option<PaymentRef>, RecordError> {
+        Ok(None)
+    }
+
+    async fn record(&self, _: &str, _: &PaymentRef) -> Result<PaymentRef, RecordError> {
+        Err(StoreError::Busy("throttled".to_owned()).into())
+    }
+
+    async fn void(&self, _: &str, _: Timestamp) -> Result<VoidedKey, StoreError> {
+        Err(StoreError::Busy("throttled".to_owned()))
+    }
+}
+
 /// The record of the payment is written before the money moves.
 #[tokio::test]
 async fn nothing_is_charged_that_cannot_be_recorded() {
-    let (shop, visa) = (MemoryShop::default(), r#"{"token": "test_success_visa", "amount": 100.00}"#);
-    shop.set_outage(Outage { tables: Some(StoreError::Busy("throttled".to_owned())), ..Outage::default() });
-    assert_eq!(run(&shop, visa).await.unwrap_err().code, "TABLE_BUSY");
+    let shop = MemoryShop::default();
+    let request = OpenRequest { key: "a key", amount: Money::from_cents(1), currency: "USD", at: NOW };
+    let charged = checkout::charge(&shop, &ReadOnly, "key", &"test_success_visa".into(), &request).await;
+    assert_eq!(charged, Err(PaymentError::Records(StoreError::Busy("throttled".to_owned()))));
     assert!(shop.charges().is_empty());
 }
 
