@@ -86,6 +86,7 @@ def parse():
     resolves.add_argument("task")
     resolves.add_argument("step")
     resolves.add_argument("--result", required=True)
+    resolves.add_argument("--attempts-checked", action="store_true")
 
     options = parser.parse_args()
     options.filter = {name: value for name in FILTER if (value := getattr(options, name, None)) is not None}
@@ -227,7 +228,8 @@ def resolve_step(api, options):
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"--result: {error}") from error
     # Put in as it is, so that its numbers stay as they were written.
-    body = f'{{"result": {result}, "reason": {json.dumps(options.reason)}}}'
+    checked = ', "attempts_checked": true' if options.attempts_checked else ""
+    body = f'{{"result": {result}, "reason": {json.dumps(options.reason)}{checked}}}'
     accepted(api.post(f"/tasks/{quote(options.task)}/steps/{quote(options.step)}/resolve", body), options)
 
 

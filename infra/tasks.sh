@@ -7,9 +7,12 @@
 #   infra/tasks.sh redrive FILTER... --reason WHY      the same for all failed tasks that fit: counts them, asks, redrives
 #   infra/tasks.sh cancel ID --reason WHY              start no new step, compensate the attempted ones
 #   infra/tasks.sh compensate ID --reason WHY          compensate the attempted steps of a failed or cancelled task
-#   infra/tasks.sh resolve ID --reason WHY             declare it done, for good; compensate nothing, start nothing
-#   infra/tasks.sh resolve-step ID STEP --result JSON|@FILE --reason WHY
-#                                                      a step was done by hand: its result, and what depends on it runs
+#   infra/tasks.sh resolve ID --reason WHY             declare it done, for good; compensate nothing, start nothing.
+#                                                      Refused while a step is in flight
+#   infra/tasks.sh resolve-step ID STEP --result JSON|@FILE --reason WHY [--attempts-checked]
+#                                                      a step was done by hand: its result, and what depends on it runs.
+#                                                      The result has to fit the step's type. A step that was attempted
+#                                                      may have had its effect: look first, then say --attempts-checked
 #
 # FILTER: --status STATUS, --workflow NAMESPACE/NAME[@VERSION], --failed-step STEP, --error-code CODE,
 #         --compensated true|false, --needs person, --created-from MOMENT, --created-before MOMENT (2026-11-23T07:00:00Z),

@@ -173,8 +173,19 @@ impl Stack {
 
     /// The charges of the task's card that were not refunded, in cents.
     pub async fn charges(&self, task: &str) -> Vec<i64> {
-        let payments = self.of_task("payments", task).await;
-        payments.iter().filter_map(kept_charge).collect()
+        self.payments(task).await.iter().filter_map(kept_charge).collect()
+    }
+
+    /// The gateway's payments that the shop has recorded for the task.
+    pub async fn payments(&self, task: &str) -> Vec<Item> {
+        let records = self.of_task("payments", task).await;
+        let mut payments = Vec::new();
+        for payment in records.iter().filter_map(recorded_payment) {
+            let get = self.dynamo.get_item().table_name(self.shop_table("payments"));
+            let get = get.key("id", AttributeValue::S(payment.to_owned())).consistent_read(true);
+            payments.extend(get.send().await.expect("a payment").item);
+        }
+        payments
     }
 
     /// The task's orders that were not cancelled.
@@ -188,7 +199,7 @@ impl Stack {
     pub async fn traces(&self, task: &str, email: &str) -> Traces {
         Traces {
             task: self.task(task).await,
-            payments: self.of_task("payments", task).await,
+            payments: self.payments(task).await,
             reservations: self.of_task("reservations", task).await,
             orders: self.of_task("orders", task).await,
             mails: self.mails_to(email).await,
@@ -394,8 +405,13 @@ impl Stack {
 
 /// The amount of a payment's item that was charged and not refunded, in cents.
 pub fn kept_charge(payment: &Item) -> Option<i64> {
-    let charge = payment.get("charge").filter(|_| !payment.contains_key("voided_at"))?;
+    let charge = payment.get("charge").filter(|_| !payment.contains_key("reversed_at"))?;
     Some(charged_cents(charge))
+}
+
+/// The gateway's payment that an item of the shop's records names.
+pub fn recorded_payment(record: &Item) -> Option<&str> {
+    record.get("payment")?.as_s().ok().map(String::as_str)
 }
 
 /// Whether an item of the orders is an order that was not cancelled. An order's second item reserves its number. A

@@ -9,7 +9,7 @@ use checkout::{
 use serde_json::{Value, json};
 use std::time::Duration;
 use stepwell::{
-    Actor, TaskId,
+    Actor, ManualResult, TaskId,
     core::{
         snapshot::TaskSnapshot,
         state::{End, StepState, TaskState},
@@ -296,7 +296,8 @@ async fn failed_refund_needs_an_operator_and_compensation_continues_after_resolv
     assert_eq!(snapshot.task.state, TaskState::Compensating(End::Error));
     assert_eq!(failure(&snapshot, "refund_payment").0, "REFUND_DECLINED");
     assert_eq!(checkouts.shop.charges().len(), 1);
-    checkouts.harness.client().resolve_step(task, "refund_payment", "{}", &actor()).await.unwrap();
+    let by_hand = ManualResult { json: "{}", attempts_checked: true };
+    checkouts.harness.client().resolve_step(task, "refund_payment", by_hand, &actor()).await.unwrap();
     let snapshot = checkouts.harness.run(task).await.unwrap();
     assert_eq!(snapshot.task.state, TaskState::Compensated(End::Error));
     assert_eq!(checkouts.shop.stock_of(LAMP), 40);

@@ -116,6 +116,9 @@ impl From<ActionError> for ApiError {
             | ActionError::NoStep(_)
             | ActionError::StepState { .. }
             | ActionError::NotReady { .. }
+            | ActionError::Attempted { .. }
+            | ActionError::InFlight { .. }
+            | ActionError::ResultMismatch { .. }
             | ActionError::ResultTooLarge(_) => Self::Common(CommonError::Unavailable(error.to_string())),
         }
     }

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 use stepwell::{
-    ActionError, Actor, Client, Runtime, TaskId,
+    ActionError, Actor, Client, ManualResult, Runtime, TaskId,
     core::state::{TaskState, TaskStatus},
     ports::{Queue, Store},
 };
@@ -33,8 +33,8 @@ pub(crate) enum OperatorAction {
     Compensate,
     /// Declares the task done.
     Resolve,
-    /// Declares a step done, with this result: JSON as text.
-    ResolveStep { step: String, result: String },
+    /// Declares a step done, with this result: JSON as text. A step that was attempted only if that was checked.
+    ResolveStep { step: String, result: String, attempts_checked: bool },
 }
 
 /// The answer to an action that was applied.
@@ -80,7 +80,8 @@ pub(crate) async fn resolve_step<S: Store, Q: Queue, A: Runtime>(
     let task = task_id(Ok(Path(task)))?;
     let mut fields = Fields::of_body(&request, body).await?;
     let result = result(&mut fields);
-    act(&engine, &operator, task, OperatorAction::ResolveStep { step, result }, fields).await
+    let attempts_checked = fields.flag("attempts_checked").unwrap_or(false);
+    act(&engine, &operator, task, OperatorAction::ResolveStep { step, result, attempts_checked }, fields).await
 }
 
 /// Takes the result from the body without a change to its text, so that numbers keep every digit. Parsing it as a
@@ -122,8 +123,8 @@ async fn perform<S: Store, Q: Queue, A: Runtime>(
         OperatorAction::Cancel => engine.cancel(id, actor).await,
         OperatorAction::Compensate => engine.compensate(id, actor).await.map(|()| TaskStatus::Compensating),
         OperatorAction::Resolve => engine.resolve(id, actor).await.map(|()| TaskStatus::ResolvedManually),
-        OperatorAction::ResolveStep { step, result } => {
-            engine.resolve_step(id, &step, &result, actor).await?;
+        OperatorAction::ResolveStep { step, result, attempts_checked } => {
+            engine.resolve_step(id, &step, ManualResult { json: &result, attempts_checked }, actor).await?;
             // The status depends on the other steps, so it has to be read from the table.
             Ok(engine.snapshot(id).await?.ok_or(ActionError::NotFound(id))?.status())
         }

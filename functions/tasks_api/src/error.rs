@@ -8,7 +8,10 @@ use axum::{
 use http_api::{CommonError, ErrorBody, Segment};
 use stepwell::{
     ActionError, TaskId,
-    core::format::{NEWER_FORMAT, NewerFormat},
+    core::{
+        format::{NEWER_FORMAT, NewerFormat},
+        state::StepState,
+    },
     ports::TableError,
 };
 
@@ -100,6 +103,15 @@ impl From<ActionError> for ApiError {
             ActionError::StepState { state, .. } => Self::Illegal { why, status: Some(state.as_str()) },
             ActionError::NotReady { .. } | ActionError::TrailFull | ActionError::KeepsChanging(_) => {
                 Self::Illegal { why, status: None }
+            }
+            ActionError::Attempted { .. } => {
+                let remedy = "Make sure that no attempt had an effect, or undo it; then send the request again with \
+                              `\"attempts_checked\": true`";
+                Self::Illegal { why: format!("{why}. {remedy}"), status: None }
+            }
+            ActionError::InFlight { .. } => Self::Illegal { why, status: Some(StepState::InProgress.as_str()) },
+            ActionError::ResultMismatch { violation, .. } => {
+                Self::Common(CommonError::field(format!("/result{}", violation.path), why))
             }
             ActionError::Newer(newer) => Self::Newer(newer),
             ActionError::ResultTooLarge(_) => Self::Common(CommonError::field("/result", why)),

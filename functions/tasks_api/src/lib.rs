@@ -9,9 +9,12 @@ mod filter;
 mod list;
 mod operator;
 mod redrive_all;
+mod result_types;
 mod show;
 #[cfg(test)]
 mod tests;
+
+pub use result_types::result_types;
 
 use act::OperatorAction;
 use axum::{

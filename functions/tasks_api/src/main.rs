@@ -4,5 +4,6 @@
 async fn main() -> Result<(), stepwell_aws::ServeError> {
     stepwell_aws::init_logging();
     let engine = stepwell_aws::client_from_env(&stepwell_aws::aws_config().await)?;
+    let engine = engine.with_result_types(tasks_api::result_types::<checkout_aws::AwsShop>());
     stepwell_aws::http::serve(tasks_api::router(engine)).await
 }

@@ -47,6 +47,14 @@ impl ProjectWorkflow {
     pub fn step_names(&self) -> impl Iterator<Item = StepNames> {
         self.steps().map(|step| StepNames::new(self.name(), &step.name))
     }
+
+    /// The name of its library: the package with the workflow file.
+    pub(crate) fn library(&self, root: &Path) -> Option<String> {
+        let manifests = self.file.ancestors().skip(1).map(|folder| root.join(folder).join("Cargo.toml"));
+        let mut names =
+            manifests.filter_map(|manifest| crate::manifest::package_name(&fs::read_to_string(manifest).ok()?).ok());
+        names.next()
+    }
 }
 
 impl Project {

@@ -94,9 +94,20 @@ fn step_is_created_once_and_passes_the_check() {
     let checked = done(root, "check");
     assert!(checked.contains("10 steps"), "{checked}");
 
-    let hosted = fs::read_to_string(root.join("tests/Cargo.toml")).unwrap();
-    let line = r#"checkout_check_fraud = { path = "../functions/checkout/check_fraud", features = ["lambda"] }"#;
-    assert!(hosted.contains(line), "{hosted}");
+    for (file, line) in [
+        (
+            "tests/Cargo.toml",
+            r#"checkout_check_fraud = { path = "../functions/checkout/check_fraud", features = ["lambda"] }"#,
+        ),
+        ("functions/tasks_api/Cargo.toml", r#"checkout_check_fraud = { path = "../checkout/check_fraud" }"#),
+        (
+            "functions/tasks_api/src/result_types.rs",
+            r#".with("checkout", "check_fraud", checkout_check_fraud::step::<CheckoutShop>)"#,
+        ),
+    ] {
+        let text = fs::read_to_string(root.join(file)).unwrap();
+        assert!(text.contains(line), "{file}: {text}");
+    }
 
     let made = files(root);
     let lock = String::from_utf8(made[Path::new("Cargo.lock")].clone()).unwrap();

@@ -54,7 +54,7 @@ error_codes! {
             "Nothing, unless the customer calls: the gateway's records have the reason. The customer is not told of the \
              suspicion and is offered no retry.",
             customer "Your card was declined. Please ask your bank." no_retry;
-        /// The charge was refunded, or its idempotency key voided, before this attempt ran: the checkout is being
+        /// The payment was refunded or cancelled, or its record voided, before this attempt ran: the checkout is being
         /// compensated.
         PaymentVoid = "PAYMENT_VOID", Permanent, by "process_payment",
             "Nothing: the customer is not charged. To buy all the same, the customer starts a new checkout.",
@@ -65,7 +65,7 @@ error_codes! {
             "Nothing while the step is tried again. If many tasks have it, lower the concurrency of the step's \
              function, or have the gateway's limit raised; then redrive them.",
             customer "Your payment takes longer than usual.";
-        /// The gateway did not answer in time. It may have charged or refunded; the idempotency key makes a retry safe.
+        /// The gateway did not answer in time. It may have charged or refunded; the next attempt reads the payment first.
         GatewayTimeout = "GATEWAY_TIMEOUT", Retryable, by "process_payment, refund_payment",
             "Nothing while the step is tried again. If it fails: wait until the gateway is back, then redrive the \
              task.",
@@ -75,10 +75,11 @@ error_codes! {
             "Nothing while the step is tried again. If it fails: wait until the gateway is back, then redrive the \
              task.",
             customer "The payment service is not available at the moment.";
-        /// The gateway's answer leaves open whether it charged or refunded. The idempotency key makes a retry safe.
+        /// The gateway's answer leaves open whether it charged or refunded. The next attempt reads the payment first.
         GatewayUnknownStatus = "GATEWAY_UNKNOWN_STATUS", Retryable, by "process_payment, refund_payment",
-            "Nothing while the step is tried again. If it fails: look the payment up at the gateway by the \
-             idempotency key `TASK:process_payment`, then redrive the task.",
+            "Nothing while the step is tried again. If it fails: look the payment up at the gateway by its \
+             reference, the attribute `payment` of the item `TASK:process_payment` in the table `payments`, then redrive \
+             the task.",
             customer "We do not know yet whether your payment went through.";
         /// There is no hold on the stock: somebody has resolved `validate_cart`, or a version without holds has started the
         /// task.
@@ -126,7 +127,7 @@ error_codes! {
         MailUnknownError = "MAIL_UNKNOWN_ERROR", Retryable, by "send_confirmation",
             "Look the reason up in the service's documentation; most likely the sender's address is not verified. Fix \
              it, then redrive the completed task.";
-        /// The gateway refuses the refund.
+        /// The gateway refuses the refund, or a refund that it had made has failed at the bank since.
         RefundDeclined = "REFUND_DECLINED", Permanent, by "refund_payment",
             "The message has the gateway's reason. Return the money in another way, then resolve this compensation.";
         /// `process_payment` was resolved by hand with a payment that the gateway does not have.

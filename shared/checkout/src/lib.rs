@@ -12,7 +12,8 @@
 //! Units are held before the card is charged, and taken after it: for k pieces there are never more than k charges in
 //! force. A checkout for which nothing is left is refused at once.
 //!
-//! Steps reach the outside world through ports: [`Catalogue`], [`Stock`], [`Orders`], [`Gateway`], [`Mailer`]; a
+//! Steps reach the outside world through ports: [`Catalogue`], [`Stock`], [`Orders`], [`Gateway`], [`PaymentRecords`],
+//! [`Mailer`]; a
 //! [`Shop`] makes them. This crate has no AWS code: the ports on DynamoDB and SES are in `checkout_aws`. The rules that
 //! all implementations share are here: [`Reservation::of`], [`Release::of`], [`order_numbers`], and the module
 //! [`test_card`].
@@ -54,7 +55,10 @@ pub use email::{EmailAddress, NotAnEmailAddress};
 pub use mail::{Confirmation, Email, MailError, Mailer};
 pub use money::{Money, NotMoney};
 pub use order::{CancelledOrder, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders, order_numbers};
-pub use payment::{CURRENCY, Charge, ChargeRequest, Gateway, GatewayError, Payment, Refund, RefundRequest, Reversal};
+pub use payment::{
+    CURRENCY, Charge, Gateway, GatewayError, OpenRequest, Payment, PaymentError, PaymentRecords, PaymentRef,
+    PaymentState, RecordError, Refund, Reversal, VoidedKey, charge, refund,
+};
 pub use pricing::{Pricing, Totals};
 pub use release::{Release, ReleasedProduct, UnreleasedProduct};
 pub use request::{CartItem, CheckoutRequest, CustomerInfo, MAX_LINES, MAX_QUANTITY, PaymentInfo, Priority, Token};

@@ -1,4 +1,5 @@
-//! Charges and refunds: the port of the payment gateway, and the results of `process_payment` and `refund_payment`.
+//! Charges and refunds: the ports of the payment gateway and of the shop's record of payments, how a charge and a refund use
+//! them, and the results of `process_payment` and `refund_payment`.
 
 use crate::{Money, StoreError, Token};
 use serde::{Deserialize, Serialize};
@@ -7,30 +8,104 @@ use stepwell::{StepResult, Timestamp};
 /// The currency of every price in the shop, as ISO 4217 writes it.
 pub const CURRENCY: &str = "USD";
 
-/// The port of a payment gateway.
+/// The port of a payment gateway. A payment is an object of the gateway's: it is opened, which moves nothing, and everything
+/// that moves money names it. So a lost answer is settled by reading the object. Nothing rests on how long the gateway
+/// remembers an idempotency key, or on a search.
 pub trait Gateway: Send + Sync {
-    /// Charges a card. A repeated call with the same idempotency key charges nothing and returns the first charge.
+    /// Opens a payment. It moves no money, and it need not be cancelled. A repeated call with the same key may open a second
+    /// one, because gateways forget keys after a while, and may get the first answer again, even if that was a failure.
     ///
     /// # Errors
-    /// The card is declined, the key is void, or the gateway did not charge, or did not say whether it did.
-    fn charge(&self, request: &ChargeRequest<'_>) -> impl Future<Output = Result<Charge, GatewayError>> + Send;
+    /// The gateway did not open the payment, or did not say whether it did.
+    fn open(&self, request: &OpenRequest<'_>) -> impl Future<Output = Result<PaymentRef, GatewayError>> + Send;
 
-    /// Voids the charge's idempotency key. A charge under the key is refunded in full. If there is none, the key can
-    /// charge nothing later, however late the request comes. A repeated call refunds nothing and returns the first
-    /// answer.
+    /// Charges the card for an open payment. A payment is charged once, whatever the card of a later call.
+    ///
+    /// # Errors
+    /// The card is declined, the payment was cancelled or refunded, or the gateway did not charge, or did not say whether
+    /// it did.
+    fn confirm(
+        &self,
+        payment: &PaymentRef,
+        token: &Token,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<Charge, GatewayError>> + Send;
+
+    /// Reads where a payment stands.
+    ///
+    /// # Errors
+    /// The gateway gave no answer, or has no such payment.
+    fn read(
+        &self,
+        payment: &PaymentRef,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<PaymentState, GatewayError>> + Send;
+
+    /// Refunds a payment in full, or cancels it if nothing was charged, after which nothing can be. A repeated call refunds
+    /// nothing and returns the first answer, unless that refund has failed since: then it is made anew.
     ///
     /// # Errors
     /// The gateway declines the refund, or did not make it, or did not say whether it did.
-    fn refund(&self, request: &RefundRequest<'_>) -> impl Future<Output = Result<Reversal, GatewayError>> + Send;
+    fn cancel_or_refund(
+        &self,
+        payment: &PaymentRef,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<Reversal, GatewayError>> + Send;
 }
 
-/// A request to charge a card.
+/// The port of the shop's own record of its payments: which payment belongs to a checkout. It is written before any money
+/// moves, so every charge can be found.
+pub trait PaymentRecords: Send + Sync {
+    /// Returns the payment that is recorded under the key.
+    ///
+    /// # Errors
+    /// The key is void, or the table fails.
+    fn recorded(&self, key: &str) -> impl Future<Output = Result<Option<PaymentRef>, RecordError>> + Send;
+
+    /// Records the payment under the key, unless there is one. Returns the recorded one: only that may be confirmed.
+    ///
+    /// # Errors
+    /// The key is void, or the table fails.
+    fn record(&self, key: &str, payment: &PaymentRef) -> impl Future<Output = Result<PaymentRef, RecordError>> + Send;
+
+    /// Voids the key, so that no payment is recorded under it later, and returns the recorded one. A repeated call changes
+    /// nothing and returns the same.
+    ///
+    /// # Errors
+    /// The table fails.
+    fn void(&self, key: &str, at: Timestamp) -> impl Future<Output = Result<VoidedKey, StoreError>> + Send;
+}
+
+/// The gateway's reference to a payment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PaymentRef(pub String);
+
+/// The answer to [`PaymentRecords::void`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VoidedKey {
+    /// The payment that was recorded under the key.
+    pub payment: Option<PaymentRef>,
+    /// When the key was voided.
+    pub at: Timestamp,
+}
+
+/// The reason why a payment was not recorded or found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// The checkout is being compensated.
+    #[error("the checkout's payment was cancelled before it was made")]
+    Void,
+    /// The table fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A request to open a payment.
 #[derive(Clone, Copy, Debug)]
-pub struct ChargeRequest<'a> {
-    /// The key under which a repeated request is the same charge.
-    pub idempotency_key: &'a str,
-    /// The card's token.
-    pub token: &'a Token,
+pub struct OpenRequest<'a> {
+    /// The key under which a repeated request may get the same answer. The gateway's people see it.
+    pub key: &'a str,
     /// The amount to charge.
     pub amount: Money,
     /// The currency of the amount, as ISO 4217 writes it.
@@ -39,18 +114,79 @@ pub struct ChargeRequest<'a> {
     pub at: Timestamp,
 }
 
-/// A request to refund a charge, or to void its key.
-#[derive(Clone, Copy, Debug)]
-pub struct RefundRequest<'a> {
-    /// The idempotency key of the charge. The charge need not exist.
-    pub idempotency_key: &'a str,
-    /// The card that the money goes back to; `None` where the checkout named none.
-    pub token: Option<&'a Token>,
-    /// The time of the request.
-    pub at: Timestamp,
+/// Where a payment stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PaymentState {
+    /// Nothing was charged. It may be confirmed.
+    Open,
+    /// The card was charged.
+    Paid(Charge),
+    /// It was cancelled or refunded.
+    Reversed(Reversal),
+    /// It was refunded, but the refund has failed since: the shop has the money.
+    RefundFailed(Charge),
 }
 
-/// The answer to a [`RefundRequest`].
+/// The reason why [`charge`] or [`refund`] did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PaymentError {
+    /// The gateway's reason.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// The shop's record of payments failed.
+    #[error(transparent)]
+    Records(#[from] StoreError),
+}
+
+impl From<RecordError> for PaymentError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Void => Self::Gateway(GatewayError::Voided),
+            RecordError::Store(error) => Self::Records(error),
+        }
+    }
+}
+
+/// Charges a card under this key, once. The payment is opened and recorded before it is confirmed. If the key has a payment
+/// already, an earlier call may have confirmed it, so it is read first.
+///
+/// # Errors
+/// See [`PaymentError`]. [`GatewayError::Voided`], if the key is void.
+pub async fn charge(
+    gateway: &impl Gateway,
+    records: &impl PaymentRecords,
+    key: &str,
+    token: &Token,
+    request: &OpenRequest<'_>,
+) -> Result<Charge, PaymentError> {
+    let payment = match records.recorded(key).await? {
+        Some(payment) => match gateway.read(&payment, request.at).await? {
+            PaymentState::Open => payment,
+            PaymentState::Paid(charge) => return Ok(charge),
+            PaymentState::Reversed(_) | PaymentState::RefundFailed(_) => return Err(GatewayError::Voided.into()),
+        },
+        None => records.record(key, &gateway.open(request).await?).await?,
+    };
+    Ok(gateway.confirm(&payment, token, request.at).await?)
+}
+
+/// Refunds what was charged under this key, and voids the key, so that a late [`charge`] charges nothing. A charge that holds
+/// the recorded payment already cannot confirm it after it was cancelled; any other is refused by the void key.
+///
+/// # Errors
+/// See [`PaymentError`].
+pub async fn refund(
+    gateway: &impl Gateway,
+    records: &impl PaymentRecords,
+    key: &str,
+    at: Timestamp,
+) -> Result<Reversal, PaymentError> {
+    let voided = records.void(key, at).await?;
+    let Some(payment) = voided.payment else { return Ok(Reversal::Voided { at: voided.at }) };
+    Ok(gateway.cancel_or_refund(&payment, at).await?)
+}
+
+/// What became of a payment that was cancelled or refunded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reversal {
     /// The charge was refunded in full.
@@ -62,9 +198,9 @@ pub enum Reversal {
         /// When the charge was refunded.
         at: Timestamp,
     },
-    /// Nothing had been charged. The key is void and can charge nothing later.
+    /// Nothing had been charged, and nothing can be later.
     Voided {
-        /// When the key was voided.
+        /// When the key was voided, or the payment cancelled.
         at: Timestamp,
     },
 }
@@ -98,8 +234,8 @@ pub enum GatewayError {
     /// The gateway declines the charge because it suspects fraud, and will decline a repeated one.
     #[error("suspected fraud")]
     SuspectedFraud,
-    /// The charge was refunded, or its key was voided before it was made. The key can charge nothing later.
-    #[error("the charge was refunded, or its idempotency key was voided before anything was charged")]
+    /// The payment was refunded or cancelled, or its key was voided before it was made.
+    #[error("the payment was refunded, or was cancelled before anything was charged")]
     Voided,
     /// The gateway throttles.
     #[error("the gateway asks for fewer requests")]
@@ -110,7 +246,7 @@ pub enum GatewayError {
     /// The gateway is out of service for a while.
     #[error("the gateway is temporarily out of service")]
     TemporaryFailure,
-    /// The answer leaves open whether the gateway acted. The idempotency key makes a retry safe.
+    /// The answer leaves open whether the gateway acted. Reading the payment settles it.
     #[error("the gateway's answer leaves the status of the charge open: {0}")]
     UnknownStatus(String),
 }

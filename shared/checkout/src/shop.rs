@@ -1,6 +1,6 @@
 //! The factory of the shop's ports.
 
-use crate::{Catalogue, ConfigError, Gateway, Mailer, Orders, Pricing, Stock};
+use crate::{Catalogue, ConfigError, Gateway, Mailer, Orders, PaymentRecords, Pricing, Stock};
 
 /// Makes the shop's ports. A port reads its configuration when a step asks for it. So a function needs the environment
 /// of its own ports only, and it fails at its start if that is incomplete.
@@ -16,6 +16,8 @@ pub trait Shop {
     type Orders: Orders + 'static;
     /// Charges and refunds cards.
     type Gateway: Gateway + 'static;
+    /// Records which payment belongs to a checkout.
+    type PaymentRecords: PaymentRecords + 'static;
     /// Sends e-mail.
     type Mailer: Mailer + 'static;
 
@@ -30,6 +32,9 @@ pub trait Shop {
 
     /// Makes the payment gateway.
     fn gateway(&self) -> Result<Self::Gateway, ConfigError>;
+
+    /// Makes the record of payments.
+    fn payment_records(&self) -> Result<Self::PaymentRecords, ConfigError>;
 
     /// Makes the mailer.
     fn mailer(&self) -> Result<Self::Mailer, ConfigError>;

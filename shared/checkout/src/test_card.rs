@@ -6,6 +6,7 @@
 //! | `test_insufficient_...`, `test_declined_...`, `test_invalid_...` | declined |
 //! | `test_fraud_...` | declined for suspected fraud |
 //! | `test_timeout_...` | times out, always |
+//! | `test_answerlost_...` | charged, but the answer does not arrive: a time-out |
 //! | `test_rate_limit_...`, `test_temp_fail_...` | fails once, then is charged |
 //! | `test_temp_fail_3_...` | fails three times, then is charged; `test_rate_limit_3_...` likewise |
 //! | any other | declined as an unknown card |
@@ -16,9 +17,15 @@
 //! |---|---|
 //! | `test_success_visa_norefund` | declined |
 //! | `test_success_visa_refundfail_2` | fails twice, then is made; without a number, once |
+//! | `test_success_visa_refundbounce` | made, and fails an hour later at the bank; then declined |
+//!
+//! Like a real gateway it remembers a key for a while only ([`payment_ref`]), and takes no second charge for one payment.
 
-use crate::{Charge, ChargeRequest, GatewayError, Token};
+use crate::{Charge, GatewayError, Money, OpenRequest, PaymentRef, PaymentState, Reversal, Token};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::time::Duration;
+use stepwell::Timestamp;
 
 /// The gateway's behaviour on a charge.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +38,8 @@ pub enum Script {
     SuspectFraud,
     /// Every attempt times out.
     TimeOut,
+    /// The charge succeeds, and the answer is lost.
+    LoseAnswer,
     /// The first attempts fail with this error, as many as the number says; then the charge succeeds.
     FailFirst(u32, GatewayError),
 }
@@ -46,6 +55,7 @@ impl Script {
             ["test", "invalid", _, ..] => Self::Decline("invalid card"),
             ["test", "fraud", _, ..] => Self::SuspectFraud,
             ["test", "timeout", _, ..] => Self::TimeOut,
+            ["test", "answerlost", _, ..] => Self::LoseAnswer,
             ["test", "rate", "limit", word, ..] => Self::FailFirst(times(word), GatewayError::RateLimited),
             ["test", "temp", "fail", word, ..] => Self::FailFirst(times(word), GatewayError::TemporaryFailure),
             _ => Self::Decline("unknown card"),
@@ -53,55 +63,168 @@ impl Script {
     }
 }
 
-/// Reads from a token how often a refund fails, and with which error; `None` where it succeeds at once.
-pub fn refund_failures(token: &Token) -> Option<(u32, GatewayError)> {
-    let mut words = token.reveal().split('_').skip_while(|word| !matches!(*word, "norefund" | "refundfail"));
-    match words.next()? {
-        "norefund" => Some((u32::MAX, GatewayError::Declined("refund declined"))),
-        _ => Some((words.next().and_then(|times| times.parse().ok()).unwrap_or(1), GatewayError::TemporaryFailure)),
+/// The time for which the gateway remembers a key.
+const KEY_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The time after which a refund fails that the token lets fail later.
+pub const REFUND_BOUNCES_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// The gateway's behaviour on a refund.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RefundScript {
+    Make,
+    Decline,
+    FailFirst(u32),
+    Bounce,
+}
+
+/// The last words of a token that has any about refunds.
+fn about_refunds(token: &Token) -> Option<String> {
+    let mut words = token.reveal().split('_').skip_while(|word| RefundScript::of(word) == RefundScript::Make);
+    words.next().map(|first| words.fold(first.to_owned(), |words, word| words + "_" + word))
+}
+
+impl RefundScript {
+    fn of(words: &str) -> Self {
+        match words.split('_').collect::<Vec<_>>().as_slice() {
+            ["norefund", ..] => Self::Decline,
+            ["refundfail", rest @ ..] => {
+                Self::FailFirst(rest.first().and_then(|times| times.parse().ok()).unwrap_or(1))
+            }
+            ["refundbounce", ..] => Self::Bounce,
+            _ => Self::Make,
+        }
     }
 }
 
-/// Derives the ids of a payment and of its transaction from the idempotency key, so concurrent requests get the same
-/// ids.
-fn names(key: &str) -> (String, String) {
-    let hex: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
-    let (payment, rest) = hex.split_at(24);
-    let (transaction, _) = rest.split_at(24);
-    (payment.to_owned(), transaction.to_owned())
+/// A payment as the gateway stores it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SimulatedPayment {
+    /// The amount and the currency that it was opened for.
+    pub opened: Option<(Money, String)>,
+    /// The charge, if the card was charged.
+    pub charge: Option<Charge>,
+    /// What the card's token says of refunds.
+    pub refund_script: Option<String>,
+    /// When it was cancelled or refunded.
+    pub reversed_at: Option<Timestamp>,
+    /// The scripted failures of charges so far.
+    #[serde(default)]
+    pub failures: u32,
+    /// The scripted failures of refunds so far.
+    #[serde(default)]
+    pub refund_failures: u32,
 }
 
-/// Derives the id of the refund of a key's charge.
-pub fn refund_id(key: &str) -> String {
-    let (refund, _) = names(key);
-    format!("ref_{refund}")
+/// What a refund comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefundPlan {
+    /// It was made before.
+    Made(Reversal),
+    /// It is refused.
+    Refuse(GatewayError),
+    /// It fails with this error if fewer refunds than the number have failed before; otherwise it is made.
+    FailFirst(u32, GatewayError),
+    /// It is made.
+    Make,
 }
 
-/// Answers a repeated request under a key that has a charge already, with that charge.
-///
-/// # Errors
-/// The request has another amount or currency, which is a mistake of the caller.
-pub fn repeated(charge: Charge, request: &ChargeRequest<'_>) -> Result<Charge, GatewayError> {
-    if charge.amount == request.amount && charge.currency == request.currency {
-        return Ok(charge);
+impl SimulatedPayment {
+    /// A payment that was just opened.
+    pub fn open(request: &OpenRequest<'_>) -> Self {
+        Self { opened: Some((request.amount, request.currency.to_owned())), ..Self::default() }
     }
-    Err(GatewayError::UnknownStatus("the idempotency key belongs to a charge of another amount".to_owned()))
+
+    /// Checks that a repeated request to open it is for the same amount.
+    ///
+    /// # Errors
+    /// It is not, which is a mistake of the caller.
+    pub fn check(&self, request: &OpenRequest<'_>) -> Result<(), GatewayError> {
+        let same = self
+            .opened
+            .as_ref()
+            .is_some_and(|(amount, currency)| *amount == request.amount && currency == request.currency);
+        let other =
+            || GatewayError::UnknownStatus("the idempotency key belongs to a payment of another amount".to_owned());
+        if same { Ok(()) } else { Err(other()) }
+    }
+
+    /// Where it stands.
+    pub fn state(&self, payment: &PaymentRef, at: Timestamp) -> PaymentState {
+        match (self.charge.clone(), self.reversed_at) {
+            (None, None) => PaymentState::Open,
+            (None, Some(at)) => PaymentState::Reversed(Reversal::Voided { at }),
+            (Some(charge), None) => PaymentState::Paid(charge),
+            (Some(charge), Some(refunded_at)) => {
+                if self.refund_script() == RefundScript::Bounce && at >= refunded_at + REFUND_BOUNCES_AFTER {
+                    return PaymentState::RefundFailed(charge);
+                }
+                let refund_id = format!("ref_{}", digest(&payment.0, 24));
+                PaymentState::Reversed(Reversal::Refunded { refund_id, charge, at: refunded_at })
+            }
+        }
+    }
+
+    /// The charge of this card for it, and what the card says of refunds.
+    ///
+    /// # Errors
+    /// It was never opened.
+    pub fn new_charge(
+        &self,
+        payment: &PaymentRef,
+        token: &Token,
+        at: Timestamp,
+    ) -> Result<(Charge, Option<String>), GatewayError> {
+        let (amount, currency) = self.opened.clone().ok_or_else(no_such_payment)?;
+        let known = ["visa", "mastercard", "amex"];
+        let card = known.into_iter().find(|card| token.reveal().split('_').any(|word| word == *card));
+        let charge = Charge {
+            payment_id: payment.0.clone(),
+            transaction_id: format!("txn_{}", digest(&payment.0, 24)),
+            amount,
+            currency,
+            card: card.unwrap_or("card").to_owned(),
+            charged_at: at,
+            simulated: true,
+        };
+        Ok((charge, about_refunds(token)))
+    }
+
+    /// What a request to cancel or refund it comes to.
+    pub fn plan_refund(&self, payment: &PaymentRef, at: Timestamp) -> RefundPlan {
+        match self.state(payment, at) {
+            PaymentState::Reversed(reversal) => RefundPlan::Made(reversal),
+            PaymentState::RefundFailed(_) => RefundPlan::Refuse(GatewayError::Declined("refund failed at the bank")),
+            PaymentState::Open => RefundPlan::Make,
+            PaymentState::Paid(_) => match self.refund_script() {
+                RefundScript::Decline => RefundPlan::Refuse(GatewayError::Declined("refund declined")),
+                RefundScript::FailFirst(times) => RefundPlan::FailFirst(times, GatewayError::TemporaryFailure),
+                RefundScript::Make | RefundScript::Bounce => RefundPlan::Make,
+            },
+        }
+    }
+
+    fn refund_script(&self) -> RefundScript {
+        self.refund_script.as_deref().map_or(RefundScript::Make, RefundScript::of)
+    }
 }
 
-/// Makes the charge for a request.
-pub fn new_charge(request: &ChargeRequest<'_>) -> Charge {
-    let (payment, transaction) = names(request.idempotency_key);
-    let known = ["visa", "mastercard", "amex"];
-    let card = known.into_iter().find(|card| request.token.reveal().split('_').any(|word| word == *card));
-    Charge {
-        payment_id: format!("pay_{payment}"),
-        transaction_id: format!("txn_{transaction}"),
-        amount: request.amount,
-        currency: request.currency.to_owned(),
-        card: card.unwrap_or("card").to_owned(),
-        charged_at: request.at,
-        simulated: true,
-    }
+/// The error for a payment that the gateway does not have.
+pub fn no_such_payment() -> GatewayError {
+    GatewayError::UnknownStatus("there is no such payment".to_owned())
+}
+
+/// The payment that this request opens. The same key opens the same payment for a day at most; then the gateway has
+/// forgotten it.
+pub fn payment_ref(request: &OpenRequest<'_>) -> PaymentRef {
+    let day = u128::from(request.at.as_millis().unsigned_abs()) / KEY_LIFETIME.as_millis();
+    PaymentRef(format!("pay_{}", digest(&format!("{day}:{}", request.key), 24)))
+}
+
+/// The first digits of a text's SHA-256, in hexadecimal.
+fn digest(text: &str, digits: usize) -> String {
+    let hex = Sha256::digest(text).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    hex.chars().take(digits).collect()
 }
 
 #[cfg(test)]
@@ -130,13 +253,19 @@ mod tests {
     }
 
     #[test_case("test_success_visa", None)]
-    #[test_case("test_timeout_visa", None)]
     #[test_case("test_temp_fail_3_visa", None)]
-    #[test_case("test_success_visa_norefund", Some((u32::MAX, GatewayError::Declined("refund declined"))))]
-    #[test_case("test_success_visa_refundfail_2", Some((2, GatewayError::TemporaryFailure)))]
-    #[test_case("test_temp_fail_3_refundfail", Some((1, GatewayError::TemporaryFailure)))]
-    fn token_selects_the_refund_failures(token: &str, failures: Option<(u32, GatewayError)>) {
-        assert_eq!(refund_failures(&token.into()), failures);
+    #[test_case("test_success_visa_norefund", Some(("norefund", RefundScript::Decline)))]
+    #[test_case("test_success_visa_refundfail_2", Some(("refundfail_2", RefundScript::FailFirst(2))))]
+    #[test_case("test_temp_fail_3_refundfail", Some(("refundfail", RefundScript::FailFirst(1))))]
+    #[test_case("test_success_visa_refundbounce", Some(("refundbounce", RefundScript::Bounce)))]
+    fn token_selects_the_script_of_refunds(token: &str, expected: Option<(&str, RefundScript)>) {
+        let words = about_refunds(&token.into());
+        let found = words.as_deref().map(|words| (words, RefundScript::of(words)));
+        assert_eq!(found, expected);
+    }
+
+    fn request(key: &str, at: i64) -> OpenRequest<'_> {
+        OpenRequest { key, amount: Money::from_cents(1), currency: "USD", at: Timestamp::from_millis(at) }
     }
 
     #[test_case("test_success_visa", "visa")]
@@ -144,15 +273,18 @@ mod tests {
     #[test_case("test_temp_fail_2_amex", "amex")]
     #[test_case("test_success_other", "card")]
     fn card_brand_is_read_from_the_token(token: &str, card: &str) {
-        let request = ChargeRequest {
-            idempotency_key: "a key",
-            token: &token.into(),
-            amount: Money::from_cents(1),
-            currency: "USD",
-            at: Timestamp::from_millis(0),
-        };
-        let charge = new_charge(&request);
+        let payment = SimulatedPayment::open(&request("a key", 0));
+        let (charge, _) =
+            payment.new_charge(&PaymentRef("pay_1".to_owned()), &token.into(), Timestamp::from_millis(0)).unwrap();
         assert_eq!(charge.card, card);
-        assert_eq!(charge, new_charge(&request), "the same key makes the same names");
+    }
+
+    #[test]
+    fn key_opens_the_same_payment_until_it_is_forgotten() {
+        const DAY: i64 = 24 * 60 * 60 * 1_000;
+        let opened = |key: &str, at: i64| payment_ref(&request(key, at));
+        assert_eq!(opened("a", 0), opened("a", DAY - 1));
+        assert_ne!(opened("a", 0), opened("a", DAY));
+        assert_ne!(opened("a", 0), opened("b", 0));
     }
 }

@@ -4,10 +4,11 @@
 pub mod steps;
 
 use crate::{
-    CancelledOrder, Catalogue, Charge, ChargeRequest, ConfigError, CreateOrderError, Email, Gateway, GatewayError,
-    HoldError, MailError, Mailer, Order, OrderStatus, Orders, Pricing, Product, ProductId, RefundRequest, Release,
-    Reservation, Reversal, Shop, Stock, StoreError, Storefront, TakeError, order_numbers,
-    test_card::{self, Script},
+    CancelledOrder, Catalogue, Charge, ConfigError, CreateOrderError, Email, Gateway, GatewayError, HoldError,
+    MailError, Mailer, OpenRequest, Order, OrderStatus, Orders, PaymentRecords, PaymentRef, PaymentState, Pricing,
+    Product, ProductId, RecordError, Release, Reservation, Reversal, Shop, Stock, StoreError, Storefront, TakeError,
+    Token, VoidedKey, order_numbers,
+    test_card::{self, RefundPlan, Script, SimulatedPayment},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +24,10 @@ pub struct MemoryShop(Arc<Mutex<ShopState>>);
 struct ShopState {
     products: BTreeMap<ProductId, Product>,
     unreadable: BTreeSet<ProductId>,
-    payments: BTreeMap<String, GatewayRecord>,
+    payments: BTreeMap<PaymentRef, SimulatedPayment>,
+    failed_opens: BTreeMap<String, GatewayError>,
+    payment_records: BTreeMap<String, PaymentRef>,
+    voided_keys: BTreeMap<String, Timestamp>,
     reservations: BTreeMap<String, Reservation>,
     taken: BTreeSet<String>,
     releases: BTreeMap<String, Release>,
@@ -34,19 +38,10 @@ struct ShopState {
     outage: Outage,
 }
 
-/// The gateway's record of an idempotency key.
-#[derive(Debug, Default)]
-struct GatewayRecord {
-    charge: Option<Charge>,
-    voided_at: Option<Timestamp>,
-    failures: u32,
-    refund_failures: u32,
-}
-
 /// The errors that the ports return without any effect; `None` where a port works.
 #[derive(Clone, Debug, Default)]
 pub struct Outage {
-    /// The catalogue, the stock and the orders.
+    /// The catalogue, the stock, the orders and the record of payments.
     pub tables: Option<StoreError>,
     /// The payment gateway.
     pub gateway: Option<GatewayError>,
@@ -82,11 +77,11 @@ impl MemoryShop {
         self.state().products.get(&id).map_or(0, |product| product.stock)
     }
 
-    /// Returns the charges that were not refunded, by idempotency key.
-    pub fn charges(&self) -> BTreeMap<String, Charge> {
+    /// Returns the charges that were not refunded, by the gateway's payment.
+    pub fn charges(&self) -> BTreeMap<PaymentRef, Charge> {
         let state = self.state();
-        let in_force = state.payments.iter().filter(|(_, payment)| payment.voided_at.is_none());
-        in_force.filter_map(|(key, payment)| Some((key.clone(), payment.charge.clone()?))).collect()
+        let in_force = state.payments.iter().filter(|(_, payment)| payment.reversed_at.is_none());
+        in_force.filter_map(|(payment, stored)| Some((payment.clone(), stored.charge.clone()?))).collect()
     }
 
     /// Returns the reservations that were not released, held or taken, by idempotency key.
@@ -119,7 +114,7 @@ impl MemoryShop {
         state.outage.tables.clone().map_or(Ok(state), Err)
     }
 
-    fn payments(&self) -> Result<MutexGuard<'_, ShopState>, GatewayError> {
+    fn gateway_state(&self) -> Result<MutexGuard<'_, ShopState>, GatewayError> {
         let state = self.state();
         state.outage.gateway.clone().map_or(Ok(state), Err)
     }
@@ -207,48 +202,104 @@ impl Stock for MemoryShop {
     }
 }
 
-impl Gateway for MemoryShop {
-    async fn charge(&self, request: &ChargeRequest<'_>) -> Result<Charge, GatewayError> {
-        let mut state = self.payments()?;
-        let failing = match Script::of(request.token) {
-            Script::Decline(reason) => return Err(GatewayError::Declined(reason)),
-            Script::SuspectFraud => return Err(GatewayError::SuspectedFraud),
-            Script::TimeOut => return Err(GatewayError::Timeout),
-            Script::FailFirst(times, error) => Some((times, error)),
-            Script::Charge => None,
-        };
-        let payment = state.payments.entry(request.idempotency_key.to_owned()).or_default();
-        if payment.voided_at.is_some() {
-            return Err(GatewayError::Voided);
-        }
-        match failing {
-            Some((times, error)) if payment.charge.is_none() && payment.failures < times => {
-                payment.failures += 1;
-                Err(error)
-            }
-            _ => {
-                let charge = payment.charge.get_or_insert_with(|| test_card::new_charge(request));
-                test_card::repeated(charge.clone(), request)
-            }
-        }
+impl MemoryShop {
+    /// Acts on a payment of the gateway.
+    fn with_payment<T>(
+        &self,
+        payment: &PaymentRef,
+        act: impl FnOnce(&mut SimulatedPayment) -> Result<T, GatewayError>,
+    ) -> Result<T, GatewayError> {
+        let mut state = self.gateway_state()?;
+        act(state.payments.get_mut(payment).ok_or_else(test_card::no_such_payment)?)
     }
+}
 
-    async fn refund(&self, request: &RefundRequest<'_>) -> Result<Reversal, GatewayError> {
-        let mut state = self.payments()?;
-        let payment = state.payments.entry(request.idempotency_key.to_owned()).or_default();
-        if let Some((times, error)) = request.token.and_then(test_card::refund_failures)
-            && payment.charge.is_some()
-            && payment.voided_at.is_none()
-            && payment.refund_failures < times
-        {
-            payment.refund_failures += 1;
+impl Gateway for MemoryShop {
+    /// A failure is remembered for the key, as real gateways do: a repeated request gets it again, though the outage is over.
+    async fn open(&self, request: &OpenRequest<'_>) -> Result<PaymentRef, GatewayError> {
+        let mut state = self.state();
+        let error = state.failed_opens.get(request.key).or(state.outage.gateway.as_ref()).cloned();
+        if let Some(error) = error {
+            if error != GatewayError::RateLimited {
+                state.failed_opens.insert(request.key.to_owned(), error.clone());
+            }
             return Err(error);
         }
-        let at = *payment.voided_at.get_or_insert(request.at);
-        Ok(match payment.charge.clone() {
-            Some(charge) => Reversal::Refunded { refund_id: test_card::refund_id(request.idempotency_key), charge, at },
-            None => Reversal::Voided { at },
+        let payment = test_card::payment_ref(request);
+        state.payments.entry(payment.clone()).or_insert_with(|| SimulatedPayment::open(request)).check(request)?;
+        Ok(payment)
+    }
+
+    async fn confirm(&self, payment: &PaymentRef, token: &Token, at: Timestamp) -> Result<Charge, GatewayError> {
+        self.with_payment(payment, |stored| {
+            let script = Script::of(token);
+            match &script {
+                Script::Decline(reason) => return Err(GatewayError::Declined(reason)),
+                Script::SuspectFraud => return Err(GatewayError::SuspectedFraud),
+                Script::TimeOut => return Err(GatewayError::Timeout),
+                _ if stored.reversed_at.is_some() => return Err(GatewayError::Voided),
+                Script::FailFirst(times, error) if stored.charge.is_none() && stored.failures < *times => {
+                    stored.failures += 1;
+                    return Err(error.clone());
+                }
+                Script::FailFirst(..) | Script::Charge | Script::LoseAnswer => {}
+            }
+            if stored.charge.is_none() {
+                let (charge, refund_script) = stored.new_charge(payment, token, at)?;
+                (stored.charge, stored.refund_script) = (Some(charge), refund_script);
+            }
+            match stored.charge.clone() {
+                Some(charge) if script != Script::LoseAnswer => Ok(charge),
+                _ => Err(GatewayError::Timeout),
+            }
         })
+    }
+
+    async fn read(&self, payment: &PaymentRef, at: Timestamp) -> Result<PaymentState, GatewayError> {
+        self.with_payment(payment, |stored| Ok(stored.state(payment, at)))
+    }
+
+    async fn cancel_or_refund(&self, payment: &PaymentRef, at: Timestamp) -> Result<Reversal, GatewayError> {
+        self.with_payment(payment, |stored| {
+            match stored.plan_refund(payment, at) {
+                RefundPlan::Made(reversal) => return Ok(reversal),
+                RefundPlan::Refuse(error) => return Err(error),
+                RefundPlan::FailFirst(times, error) if stored.refund_failures < times => {
+                    stored.refund_failures += 1;
+                    return Err(error);
+                }
+                RefundPlan::FailFirst(..) | RefundPlan::Make => {}
+            }
+            stored.reversed_at = Some(at);
+            match stored.state(payment, at) {
+                PaymentState::Reversed(reversal) => Ok(reversal),
+                _ => Err(test_card::no_such_payment()),
+            }
+        })
+    }
+}
+
+impl PaymentRecords for MemoryShop {
+    async fn recorded(&self, key: &str) -> Result<Option<PaymentRef>, RecordError> {
+        let state = self.tables()?;
+        if state.voided_keys.contains_key(key) {
+            return Err(RecordError::Void);
+        }
+        Ok(state.payment_records.get(key).cloned())
+    }
+
+    async fn record(&self, key: &str, payment: &PaymentRef) -> Result<PaymentRef, RecordError> {
+        let mut state = self.tables()?;
+        if state.voided_keys.contains_key(key) {
+            return Err(RecordError::Void);
+        }
+        Ok(state.payment_records.entry(key.to_owned()).or_insert_with(|| payment.clone()).clone())
+    }
+
+    async fn void(&self, key: &str, at: Timestamp) -> Result<VoidedKey, StoreError> {
+        let mut state = self.tables()?;
+        let at = *state.voided_keys.entry(key.to_owned()).or_insert(at);
+        Ok(VoidedKey { payment: state.payment_records.get(key).cloned(), at })
     }
 }
 
@@ -297,6 +348,7 @@ impl Shop for MemoryShop {
     type Stock = Self;
     type Orders = Self;
     type Gateway = Self;
+    type PaymentRecords = Self;
     type Mailer = Self;
 
     fn catalogue(&self) -> Result<Self, ConfigError> {
@@ -312,6 +364,10 @@ impl Shop for MemoryShop {
     }
 
     fn gateway(&self) -> Result<Self, ConfigError> {
+        Ok(self.clone())
+    }
+
+    fn payment_records(&self) -> Result<Self, ConfigError> {
         Ok(self.clone())
     }
 

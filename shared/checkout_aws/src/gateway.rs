@@ -1,22 +1,22 @@
 //! The simulated payment gateway on the `payments` table. The card's token scripts it, see [`checkout::test_card`].
 //!
-//! Like a real gateway it stores its charges by idempotency key. It also stores the number of failures there, because
-//! Lambda processes are short-lived.
-//!
-//! A payment's item has a `charge` if the card was charged, and `voided_at` if the key was voided; both together are a
-//! refund. A charge is written only if `voided_at` is absent, and `voided_at` is written without a condition. So in
-//! either order of the two writes, no charge is left that was not refunded.
+//! Lambda processes are short-lived, so all of a payment is in its item: what it was opened for, the `charge` if the card was
+//! charged, `reversed_at` if it was cancelled or refunded, and the number of scripted failures. A charge is written only if
+//! `reversed_at` is absent, and `reversed_at` is written without that condition. So in either order of the two writes, no
+//! charge is left that was not refunded.
 
 use crate::{
     Tables,
     items::{self, AttributeItem, unreadable},
+    payment_records::PAYMENTS,
     tables::store_error,
 };
 use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::ReturnValue};
 use checkout::{
-    Charge, ChargeRequest, Gateway, GatewayError, RefundRequest, Reversal,
-    test_card::{self, Script},
+    Charge, Gateway, GatewayError, OpenRequest, PaymentRef, PaymentState, Reversal, Token,
+    test_card::{self, RefundPlan, Script, SimulatedPayment},
 };
+use stepwell::Timestamp;
 
 /// The simulated gateway. Its state is in the `payments` table.
 #[derive(Clone, Debug)]
@@ -32,11 +32,13 @@ struct Failing {
 
 /// A charge fails only while it is neither made nor voided.
 const CHARGING: Failing =
-    Failing { counter: "failures", condition: "attribute_not_exists(#charge) AND attribute_not_exists(voided_at)" };
+    Failing { counter: "failures", condition: "attribute_not_exists(#charge) AND attribute_not_exists(reversed_at)" };
 
 /// A refund fails only while there is a charge that is not refunded.
-const REFUNDING: Failing =
-    Failing { counter: "refund_failures", condition: "attribute_exists(#charge) AND attribute_not_exists(voided_at)" };
+const REFUNDING: Failing = Failing {
+    counter: "refund_failures",
+    condition: "attribute_exists(#charge) AND attribute_not_exists(reversed_at)",
+};
 
 impl GatewaySimulator {
     /// Makes a gateway with its state in these tables.
@@ -44,14 +46,14 @@ impl GatewaySimulator {
         Self { tables }
     }
 
-    fn update(&self, key: &str) -> UpdateItemFluentBuilder {
-        self.tables.client.update_item().table_name(self.tables.name("payments")).key("id", items::text(key))
+    fn update(&self, payment: &PaymentRef) -> UpdateItemFluentBuilder {
+        self.tables.client.update_item().table_name(self.tables.name(PAYMENTS)).key("id", items::text(&payment.0))
     }
 
     /// Counts one more failure, unless there were `times` failures already or the condition does not hold.
-    async fn fails(&self, key: &str, failing: Failing, times: u32) -> Result<bool, GatewayError> {
+    async fn fails(&self, payment: &PaymentRef, failing: Failing, times: u32) -> Result<bool, GatewayError> {
         let counted = self
-            .update(key)
+            .update(payment)
             .update_expression("ADD #failures :one")
             .condition_expression(format!(
                 "{} AND (attribute_not_exists(#failures) OR #failures < :times)",
@@ -72,15 +74,27 @@ impl GatewaySimulator {
         }
     }
 
-    /// Stores this charge, or returns the existing one, in one write. So concurrent requests make one charge. A void
-    /// key refuses both, because a caller that gets a charge assumes that the shop has the money.
-    async fn settle(&self, request: &ChargeRequest<'_>) -> Result<Charge, GatewayError> {
+    async fn stored(&self, payment: &PaymentRef) -> Result<SimulatedPayment, GatewayError> {
+        let item = self.tables.get_consistent(PAYMENTS, &payment.0).await?.ok_or_else(test_card::no_such_payment)?;
+        Ok(items::from_item(item)?)
+    }
+
+    /// Stores this charge, or returns the existing one, in one write. So concurrent requests make one charge.
+    async fn settle(
+        &self,
+        payment: &PaymentRef,
+        charge: &Charge,
+        refund_script: Option<&str>,
+    ) -> Result<Charge, GatewayError> {
         let settled = self
-            .update(request.idempotency_key)
-            .update_expression("SET #charge = if_not_exists(#charge, :charge)")
-            .condition_expression("attribute_not_exists(voided_at)")
+            .update(payment)
+            .update_expression(
+                "SET #charge = if_not_exists(#charge, :charge), refund_script = if_not_exists(refund_script, :script)",
+            )
+            .condition_expression("attribute_not_exists(reversed_at)")
             .expression_attribute_names("#charge", "charge")
-            .expression_attribute_values(":charge", items::to_attribute(&test_card::new_charge(request))?)
+            .expression_attribute_values(":charge", items::to_attribute(charge)?)
+            .expression_attribute_values(":script", items::text(refund_script.unwrap_or_default()))
             .return_values(ReturnValue::AllNew)
             .send()
             .await;
@@ -92,47 +106,70 @@ impl GatewaySimulator {
         };
         let mut item: AttributeItem = settled.attributes.unwrap_or_default();
         let charge = item.remove("charge").ok_or_else(|| unreadable("a payment without a charge"))?;
-        let charge: Charge = items::from_attribute(charge)?;
-        test_card::repeated(charge, request)
+        Ok(items::from_attribute(charge)?)
     }
 
-    /// Voids the key in one write. After that no charge can be added, so the answer is final.
-    async fn void(&self, request: &RefundRequest<'_>) -> Result<Reversal, GatewayError> {
-        let voided = self
-            .update(request.idempotency_key)
-            .update_expression("SET voided_at = if_not_exists(voided_at, :at)")
-            .expression_attribute_values(":at", items::to_attribute(&request.at)?)
+    /// Cancels or refunds the payment in one write. After that no charge can be added, so the answer is final.
+    async fn close(&self, payment: &PaymentRef, at: Timestamp) -> Result<Reversal, GatewayError> {
+        let closed = self
+            .update(payment)
+            .update_expression("SET reversed_at = if_not_exists(reversed_at, :at)")
+            .expression_attribute_values(":at", items::to_attribute(&at)?)
             .return_values(ReturnValue::AllNew)
             .send()
             .await
             .map_err(|error| store_error(&error))?;
-        let mut item: AttributeItem = voided.attributes.unwrap_or_default();
-        let at = item.remove("voided_at").ok_or_else(|| unreadable("a void payment without a time"))?;
-        let at = items::from_attribute(at)?;
-        let Some(charge) = item.remove("charge") else { return Ok(Reversal::Voided { at }) };
-        let refund_id = test_card::refund_id(request.idempotency_key);
-        Ok(Reversal::Refunded { refund_id, charge: items::from_attribute(charge)?, at })
+        let stored: SimulatedPayment = items::from_item(closed.attributes.unwrap_or_default())?;
+        match stored.state(payment, at) {
+            PaymentState::Reversed(reversal) => Ok(reversal),
+            _ => Err(unreadable("a reversed payment without a time").into()),
+        }
     }
 }
 
 impl Gateway for GatewaySimulator {
-    async fn charge(&self, request: &ChargeRequest<'_>) -> Result<Charge, GatewayError> {
-        match Script::of(request.token) {
+    async fn open(&self, request: &OpenRequest<'_>) -> Result<PaymentRef, GatewayError> {
+        let payment = test_card::payment_ref(request);
+        let opened = self
+            .update(&payment)
+            .update_expression("SET opened = if_not_exists(opened, :opened)")
+            .expression_attribute_values(":opened", items::to_attribute(&SimulatedPayment::open(request).opened)?)
+            .return_values(ReturnValue::AllNew)
+            .send()
+            .await
+            .map_err(|error| store_error(&error))?;
+        let stored: SimulatedPayment = items::from_item(opened.attributes.unwrap_or_default())?;
+        stored.check(request)?;
+        Ok(payment)
+    }
+
+    async fn confirm(&self, payment: &PaymentRef, token: &Token, at: Timestamp) -> Result<Charge, GatewayError> {
+        let script = Script::of(token);
+        match &script {
             Script::Decline(reason) => return Err(GatewayError::Declined(reason)),
             Script::SuspectFraud => return Err(GatewayError::SuspectedFraud),
             Script::TimeOut => return Err(GatewayError::Timeout),
-            Script::FailFirst(times, error) if self.fails(request.idempotency_key, CHARGING, times).await? => {
-                return Err(error);
+            Script::FailFirst(times, error) if self.fails(payment, CHARGING, *times).await? => {
+                return Err(error.clone());
             }
-            Script::FailFirst(..) | Script::Charge => {}
+            Script::FailFirst(..) | Script::Charge | Script::LoseAnswer => {}
         }
-        self.settle(request).await
+        let (charge, refund_script) = self.stored(payment).await?.new_charge(payment, token, at)?;
+        let charge = self.settle(payment, &charge, refund_script.as_deref()).await?;
+        if script == Script::LoseAnswer { Err(GatewayError::Timeout) } else { Ok(charge) }
     }
 
-    async fn refund(&self, request: &RefundRequest<'_>) -> Result<Reversal, GatewayError> {
-        match request.token.and_then(test_card::refund_failures) {
-            Some((times, error)) if self.fails(request.idempotency_key, REFUNDING, times).await? => Err(error),
-            _ => self.void(request).await,
+    async fn read(&self, payment: &PaymentRef, at: Timestamp) -> Result<PaymentState, GatewayError> {
+        Ok(self.stored(payment).await?.state(payment, at))
+    }
+
+    async fn cancel_or_refund(&self, payment: &PaymentRef, at: Timestamp) -> Result<Reversal, GatewayError> {
+        match self.stored(payment).await?.plan_refund(payment, at) {
+            RefundPlan::Made(reversal) => return Ok(reversal),
+            RefundPlan::Refuse(error) => return Err(error),
+            RefundPlan::FailFirst(times, error) if self.fails(payment, REFUNDING, times).await? => return Err(error),
+            RefundPlan::FailFirst(..) | RefundPlan::Make => {}
         }
+        self.close(payment, at).await
     }
 }

@@ -5,7 +5,8 @@
 //! | table | an item is | id |
 //! |---|---|---|
 //! | `products` | a [`Product`](checkout::Product) and its stock | the product's number |
-//! | `payments` | the simulated gateway's record of a `charge`; `voided_at` marks it as refunded, or the key as void | the idempotency key of the charge |
+//! | `payments` | the shop's record of the payment that belongs to a checkout; `voided_at` voids it | the idempotency key of the charge |
+//! | `payments` | a payment of the simulated gateway: its `charge`; `voided_at` marks it as refunded or cancelled | the gateway's reference, `pay_…` |
 //! | `reservations` | a [`Reservation`](checkout::Reservation); a [`Release`](checkout::Release), which without a reservation voids the key | the idempotency key of the reservation |
 //! | `orders` | an [`Order`](checkout::Order), or the mark that rules one out; for each order a second item that reserves its number | the task's id; `number:ORD-…` |
 
@@ -14,6 +15,7 @@ mod gateway;
 mod items;
 mod mail;
 mod orders;
+mod payment_records;
 mod release;
 mod shop;
 mod stock;

@@ -22,6 +22,7 @@ impl Shop for AwsShop {
     type Stock = Tables;
     type Orders = Tables;
     type Gateway = GatewaySimulator;
+    type PaymentRecords = Tables;
     type Mailer = SesMailer;
 
     fn catalogue(&self) -> Result<Tables, ConfigError> {
@@ -40,6 +41,10 @@ impl Shop for AwsShop {
     fn gateway(&self) -> Result<GatewaySimulator, ConfigError> {
         require_test_stage(config::variable(TEST_STAGE).as_deref())?;
         Tables::from_env(&self.config).map(GatewaySimulator::new)
+    }
+
+    fn payment_records(&self) -> Result<Tables, ConfigError> {
+        Tables::from_env(&self.config)
     }
 
     fn mailer(&self) -> Result<SesMailer, ConfigError> {

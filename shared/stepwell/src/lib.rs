@@ -146,10 +146,11 @@ pub use core::{
 pub use ports::{CallError, FailureKind, Runtime};
 pub use runtime::{
     client::{
-        ActionError, Actor, BulkRedriveReport, Client, Cursor, Filter, InvalidActor, NotACursor, PendingStart,
-        RUN_NOW_PAUSE, RefusedTask, StartError, Started, Summary, TaskPage,
+        ActionError, Actor, BulkRedriveReport, Client, Cursor, Filter, InvalidActor, ManualResult, NotACursor,
+        PendingStart, RUN_NOW_PAUSE, RefusedTask, StartError, Started, Summary, TaskPage,
     },
     error::EngineError,
+    result_types::ResultTypes,
     step::{
         Context, ErrorKind, Input, ResultOf, Step, StepContext, StepError, StepResult, TaskData, permanent, retryable,
         throttled,

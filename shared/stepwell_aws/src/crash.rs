@@ -44,8 +44,17 @@ fn call_name(request: &HttpRequest) -> String {
         return format!("{}.{}", request.method(), path.split('/').skip(1).collect::<Vec<_>>().join("-"));
     };
     let body = request.body().bytes().unwrap_or_default();
-    let object = object(&serde_json::from_slice(body).unwrap_or_default());
-    if object.is_empty() { operation.to_owned() } else { format!("{operation}.{object}") }
+    let body = serde_json::from_slice(body).unwrap_or_default();
+    let (object, assigned) = (object(&body), first_assigned(&body).unwrap_or_default());
+    let parts = [operation, &object, &assigned].into_iter().filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join(".")
+}
+
+/// The first attribute that an update of another table than the engine's sets: one step may update an item several times.
+fn first_assigned(body: &Value) -> Option<&str> {
+    let update = body.get("UpdateExpression")?.as_str().filter(|_| body.pointer("/Key/sk").is_none())?;
+    let (name, _) = update.strip_prefix("SET ")?.split_once(" = ")?;
+    Some(name.trim_start_matches('#'))
 }
 
 /// Names the object of a call: a queue, an item of the engine's table with its new state, or other tables.
@@ -105,7 +114,7 @@ mod tests {
         assert_eq!(name("DynamoDB_20120810.UpdateItem", &take_over), "UpdateItem.STEP#pay");
         let charge = json!({"TableName": "stepwell-local-payments", "Key": {"id": {"S": "1"}},
             "UpdateExpression": "SET #status = :0", "ExpressionAttributeValues": {":0": {"S": "succeeded"}}});
-        assert_eq!(name("DynamoDB_20120810.UpdateItem", &charge), "UpdateItem.payments");
+        assert_eq!(name("DynamoDB_20120810.UpdateItem", &charge), "UpdateItem.payments.status");
         let load = json!({"RequestItems": {"stepwell-local-tasks": {}}});
         assert_eq!(name("DynamoDB_20120810.BatchGetItem", &load), "BatchGetItem.tasks");
         let reserve = json!({"TransactItems": [

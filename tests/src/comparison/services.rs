@@ -6,9 +6,9 @@ use super::{
     world::ShopWorld,
 };
 use checkout::{
-    CancelledOrder, Catalogue, Charge, ChargeRequest, ConfigError, CreateOrderError, Email, Gateway, GatewayError,
-    HoldError, MailError, Mailer, Order, Orders, Pricing, Product, ProductId, RefundRequest, Release, Reservation,
-    Reversal, Shop, Stock, StoreError, TakeError,
+    CancelledOrder, Catalogue, Charge, ConfigError, CreateOrderError, Email, Gateway, GatewayError, HoldError,
+    MailError, Mailer, OpenRequest, Order, Orders, PaymentRecords, PaymentRef, PaymentState, Pricing, Product,
+    ProductId, RecordError, Release, Reservation, Reversal, Shop, Stock, StoreError, TakeError, Token, VoidedKey,
 };
 use std::{collections::BTreeMap, sync::Arc};
 use stepwell::{TaskId, Timestamp};
@@ -48,6 +48,7 @@ impl Shop for Services {
     type Stock = Self;
     type Orders = Self;
     type Gateway = Self;
+    type PaymentRecords = Self;
     type Mailer = Self;
 
     fn catalogue(&self) -> Result<Self, ConfigError> {
@@ -63,6 +64,10 @@ impl Shop for Services {
     }
 
     fn gateway(&self) -> Result<Self, ConfigError> {
+        Ok(self.clone())
+    }
+
+    fn payment_records(&self) -> Result<Self, ConfigError> {
         Ok(self.clone())
     }
 
@@ -82,16 +87,43 @@ impl Catalogue for Services {
 }
 
 impl Gateway for Services {
-    async fn charge(&self, request: &ChargeRequest<'_>) -> Result<Charge, GatewayError> {
-        self.note(request.idempotency_key);
-        let effect = || self.world.shop.charge(request);
+    async fn open(&self, request: &OpenRequest<'_>) -> Result<PaymentRef, GatewayError> {
+        let effect = || self.world.shop.open(request);
         self.call(Service::Gateway, effect).await.map_err(gateway_error)?
     }
 
-    async fn refund(&self, request: &RefundRequest<'_>) -> Result<Reversal, GatewayError> {
-        self.note(request.idempotency_key);
-        let effect = || self.world.shop.refund(request);
+    async fn confirm(&self, payment: &PaymentRef, token: &Token, at: Timestamp) -> Result<Charge, GatewayError> {
+        self.note(&payment.0);
+        let effect = || self.world.shop.confirm(payment, token, at);
         self.call(Service::Gateway, effect).await.map_err(gateway_error)?
+    }
+
+    async fn read(&self, payment: &PaymentRef, at: Timestamp) -> Result<PaymentState, GatewayError> {
+        let effect = || self.world.shop.read(payment, at);
+        self.call(Service::Gateway, effect).await.map_err(gateway_error)?
+    }
+
+    async fn cancel_or_refund(&self, payment: &PaymentRef, at: Timestamp) -> Result<Reversal, GatewayError> {
+        let effect = || self.world.shop.cancel_or_refund(payment, at);
+        self.call(Service::Gateway, effect).await.map_err(gateway_error)?
+    }
+}
+
+/// The records are in a table of the shop's, as the orders are.
+impl PaymentRecords for Services {
+    async fn recorded(&self, key: &str) -> Result<Option<PaymentRef>, RecordError> {
+        let effect = || self.world.shop.recorded(key);
+        self.call(Service::Orders, effect).await.map_err(store_error)?
+    }
+
+    async fn record(&self, key: &str, payment: &PaymentRef) -> Result<PaymentRef, RecordError> {
+        let effect = || self.world.shop.record(key, payment);
+        self.call(Service::Orders, effect).await.map_err(store_error)?
+    }
+
+    async fn void(&self, key: &str, at: Timestamp) -> Result<VoidedKey, StoreError> {
+        let effect = || self.world.shop.void(key, at);
+        self.call(Service::Orders, effect).await.map_err(store_error)?
     }
 }
 

@@ -93,7 +93,7 @@ impl ShopWorld {
         let askers = locked(&self.askers);
         let (charges, reservations) = (self.shop.charges(), self.shop.reservations());
         let with_goods: BTreeSet<usize> = reservations.keys().map(|key| askers[key]).collect();
-        let without = charges.keys().filter(|key| !with_goods.contains(&askers[*key])).count();
+        let without = charges.keys().filter(|payment| !with_goods.contains(&askers[&payment.0])).count();
         let reserved: u32 = reservations.values().map(|reservation| reservation.total_items_reserved).sum();
         books.effects += 1;
         books.most_charges = books.most_charges.max(charges.len());
@@ -119,7 +119,7 @@ impl ShopWorld {
         Ok(products)
     }
 
-    /// Records which checkout uses this key: an idempotency key, a task's id, or an e-mail address.
+    /// Records which checkout uses this key: an idempotency key, a payment, a task's id, or an e-mail address.
     pub fn note(&self, checkout: usize, key: &str) {
         locked(&self.askers).insert(key.to_owned(), checkout);
     }
@@ -134,7 +134,7 @@ impl ShopWorld {
         assert_eq!(taken, self.lamps - self.shop.stock_of(ProductId(LAMP)), "the stock is off");
         let askers = locked(&self.askers);
         let mut standing = vec![Standing::default(); checkouts];
-        self.shop.charges().keys().for_each(|key| standing[askers[key]].charges += 1);
+        self.shop.charges().keys().for_each(|payment| standing[askers[&payment.0]].charges += 1);
         reservations.keys().for_each(|key| standing[askers[key]].reservations += 1);
         let orders = self.shop.all_orders().into_iter().filter(|order| order.status != OrderStatus::Cancelled);
         orders.for_each(|order| standing[askers[&order.order_id.to_string()]].orders += 1);

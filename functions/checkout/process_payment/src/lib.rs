@@ -1,8 +1,8 @@
 //! Charges the cart's total, if the customer has agreed to that amount.
 
 use checkout::{
-    CURRENCY, ChargeRequest, CheckoutRequest, ConfigError, Gateway, GatewayError, Money, Payment, Shop, ShopCode,
-    ValidatedCart,
+    CURRENCY, CheckoutRequest, ConfigError, Gateway, GatewayError, Money, OpenRequest, Payment, PaymentError,
+    PaymentRecords, Shop, ShopCode, ValidatedCart,
 };
 use std::time::Duration;
 use stepwell::{Context, ResultOf, Step, StepContext, StepError};
@@ -14,17 +14,18 @@ mod tests;
 ///
 /// # Errors
 /// The shop's configuration is incomplete or invalid.
-pub fn step<S: Shop>(shop: &S) -> Result<ProcessPayment<S::Gateway>, ConfigError> {
-    Ok(ProcessPayment { gateway: shop.gateway()? })
+pub fn step<S: Shop>(shop: &S) -> Result<ProcessPayment<S::Gateway, S::PaymentRecords>, ConfigError> {
+    Ok(ProcessPayment { gateway: shop.gateway()?, records: shop.payment_records()? })
 }
 
 /// Charges the cart's total.
 #[derive(Debug)]
-pub struct ProcessPayment<G> {
+pub struct ProcessPayment<G, R> {
     gateway: G,
+    records: R,
 }
 
-impl<G: Gateway> Step for ProcessPayment<G> {
+impl<G: Gateway, R: PaymentRecords> Step for ProcessPayment<G, R> {
     type Input = (Context<CheckoutRequest>, ResultOf<ValidatedCart>);
     type Output = Payment;
 
@@ -44,10 +45,13 @@ impl<G: Gateway> Step for ProcessPayment<G> {
             return Err(StepError::new(ShopCode::PaymentAmountMismatch, message));
         }
 
-        let idempotency_key = &ctx.idempotency_key();
-        let request = ChargeRequest { idempotency_key, token, amount: cart.total, currency, at: ctx.started_at };
-        let charge = self.gateway.charge(&request).await.map_err(step_error)?;
-        Ok(charge.into())
+        let request = OpenRequest { key: &ctx.opaque_key(), amount: cart.total, currency, at: ctx.started_at };
+        let key = &ctx.idempotency_key();
+        let charge = checkout::charge(&self.gateway, &self.records, key, token, &request).await;
+        charge.map(Payment::from).map_err(|error| match error {
+            PaymentError::Gateway(error) => step_error(error),
+            PaymentError::Records(error) => error.into(),
+        })
     }
 }
 

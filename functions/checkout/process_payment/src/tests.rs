@@ -1,6 +1,7 @@
 use crate::step;
 use checkout::{
-    GatewayError, Money, Payment,
+    GatewayError, Money, OpenRequest, Payment, PaymentError, PaymentRecords, PaymentRef, RecordError, StoreError,
+    VoidedKey,
     testing::{MemoryShop, Outage},
 };
 use serde_json::{Value, json};
@@ -11,14 +12,21 @@ use test_case::test_case;
 const CART: &str = r#"{"validated_items":[{"product_id":1,"name":"Lamp","price":43.98,"quantity":2,"line_total":87.96}],
     "subtotal":87.96,"tax":7.04,"shipping":5.00,"total":100.00,"item_count":2,"validated_at":"2023-11-14T22:13:20.123Z"}"#;
 
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_123);
+
 async fn run(shop: &MemoryShop, payment_info: &str) -> Result<Payment, StepError> {
+    attempt(shop, payment_info, 1, NOW).await
+}
+
+async fn attempt(shop: &MemoryShop, payment_info: &str, number: u32, at: Timestamp) -> Result<Payment, StepError> {
     let payment_info: Value = serde_json::from_str(payment_info).unwrap();
     let data = TaskData {
         context: json!({ "payment_info": payment_info }).to_string(),
         results: [("validate_cart".to_owned(), CART.to_owned())].into(),
     };
     let task = "018f4e4e-7c1a-7000-8000-0123456789ab".parse::<TaskId>().unwrap();
-    let ctx = StepContext::for_test("process_payment", task, Timestamp::from_millis(1_700_000_000_123));
+    let mut ctx = StepContext::for_test("process_payment", task, at);
+    ctx.attempt = number;
     step(shop).unwrap().run(Input::from_data(&data).unwrap(), &ctx).await
 }
 
@@ -26,19 +34,72 @@ async fn run(shop: &MemoryShop, payment_info: &str) -> Result<Payment, StepError
 #[test_case(r#"{"token": "test_success_visa", "amount": 100}"#; "no decimals")]
 #[test_case(r#"{"token": "test_success_visa", "amount": 1e2, "currency": "USD", "method": "credit_card"}"#; "all fields")]
 #[tokio::test]
-async fn card_is_charged_under_the_steps_idempotency_key(payment_info: &str) {
+async fn card_is_charged(payment_info: &str) {
     let shop = MemoryShop::default();
     let payment = run(&shop, payment_info).await.unwrap();
     assert_eq!(payment.amount_charged, Money::from_cents(10_000));
-    let expected = concat!(
-        r#"{"payment_id":"pay_7371e9cd6cfbd55fd04602bc","amount_charged":100.00,"currency":"USD","payment_method_type":"visa","#,
-        r#""transaction_id":"txn_dce2ae385369fe2d447b9f1e","processed_at":"2023-11-14T22:13:20.123Z","#,
-        r#""simulated":true}"#
+    let (id, transaction) = (&payment.payment_id, &payment.transaction_id);
+    let expected = format!(
+        r#"{{"payment_id":"{id}","amount_charged":100.00,"currency":"USD","payment_method_type":"visa","transaction_id":"{transaction}","processed_at":"2023-11-14T22:13:20.123Z","simulated":true}}"#
     );
     assert_eq!(serde_json::to_string(&payment).unwrap(), expected);
     let charges = shop.charges();
-    assert_eq!(charges.keys().collect::<Vec<_>>(), ["018f4e4e-7c1a-7000-8000-0123456789ab:process_payment"]);
+    assert_eq!(charges.keys().map(|payment| &payment.0).collect::<Vec<_>>(), [id]);
     assert_eq!(charges.into_values().map(Payment::from).collect::<Vec<_>>(), [payment]);
+}
+
+/// Whether the gateway still remembers the key of the first request makes no difference.
+#[test_case(Duration::from_secs(1))]
+#[test_case(Duration::from_secs(30 * 24 * 60 * 60); "after the gateway has forgotten the key")]
+#[tokio::test]
+async fn lost_answer_is_settled_by_reading_the_payment(later: Duration) {
+    let shop = MemoryShop::default();
+    let lost = r#"{"token": "test_answerlost_visa", "amount": 100.00}"#;
+    assert_eq!(run(&shop, lost).await.unwrap_err().code, "GATEWAY_TIMEOUT");
+    for number in 2..4 {
+        let payment = attempt(&shop, lost, number, NOW + later).await.unwrap();
+        assert_eq!((payment.processed_at, payment.amount_charged), (NOW, Money::from_cents(10_000)));
+        assert_eq!(shop.charges().into_values().map(Payment::from).collect::<Vec<_>>(), [payment]);
+    }
+}
+
+/// Real gateways answer a repeated key with the first request's failure.
+#[tokio::test]
+async fn failure_that_the_gateway_repeats_for_its_key_does_not_fail_the_next_attempt() {
+    let (shop, visa) = (MemoryShop::default(), r#"{"token": "test_success_visa", "amount": 100.00}"#);
+    shop.set_outage(Outage { gateway: Some(GatewayError::TemporaryFailure), ..Outage::default() });
+    assert_eq!(run(&shop, visa).await.unwrap_err().code, "GATEWAY_TEMPORARY_FAILURE");
+    shop.set_outage(Outage::default());
+    assert_eq!(run(&shop, visa).await.unwrap_err().code, "GATEWAY_TEMPORARY_FAILURE", "the same key again");
+    assert!(attempt(&shop, visa, 2, NOW).await.is_ok());
+    assert_eq!(shop.charges().len(), 1);
+}
+
+/// A table that can be read, and cannot be written.
+struct ReadOnly;
+
+impl PaymentRecords for ReadOnly {
+    async fn recorded(&self, _: &str) -> Result<Option<PaymentRef>, RecordError> {
+        Ok(None)
+    }
+
+    async fn record(&self, _: &str, _: &PaymentRef) -> Result<PaymentRef, RecordError> {
+        Err(StoreError::Busy("throttled".to_owned()).into())
+    }
+
+    async fn void(&self, _: &str, _: Timestamp) -> Result<VoidedKey, StoreError> {
+        Err(StoreError::Busy("throttled".to_owned()))
+    }
+}
+
+/// The record of the payment is written before the money moves.
+#[tokio::test]
+async fn nothing_is_charged_that_cannot_be_recorded() {
+    let shop = MemoryShop::default();
+    let request = OpenRequest { key: "a key", amount: Money::from_cents(1), currency: "USD", at: NOW };
+    let charged = checkout::charge(&shop, &ReadOnly, "key", &"test_success_visa".into(), &request).await;
+    assert_eq!(charged, Err(PaymentError::Records(StoreError::Busy("throttled".to_owned()))));
+    assert!(shop.charges().is_empty());
 }
 
 #[test_case("{}", "MISSING_PAYMENT_TOKEN")]

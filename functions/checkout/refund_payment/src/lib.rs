@@ -2,10 +2,10 @@
 //! charge, it voids the idempotency key, so that a late attempt of that step charges nothing.
 
 use checkout::{
-    CheckoutRequest, ConfigError, Gateway, GatewayError, Money, Payment, Refund, RefundRequest, Shop, ShopCode,
+    ConfigError, Gateway, GatewayError, Money, Payment, PaymentError, PaymentRecords, Refund, Shop, ShopCode,
 };
 use std::time::Duration;
-use stepwell::{Context, ResultOf, Step, StepContext, StepError, StepResult};
+use stepwell::{ResultOf, Step, StepContext, StepError, StepResult};
 
 #[cfg(test)]
 mod tests;
@@ -14,27 +14,29 @@ mod tests;
 ///
 /// # Errors
 /// The shop's configuration is incomplete or invalid.
-pub fn step<S: Shop>(shop: &S) -> Result<RefundPayment<S::Gateway>, ConfigError> {
-    Ok(RefundPayment { gateway: shop.gateway()? })
+pub fn step<S: Shop>(shop: &S) -> Result<RefundPayment<S::Gateway, S::PaymentRecords>, ConfigError> {
+    Ok(RefundPayment { gateway: shop.gateway()?, records: shop.payment_records()? })
 }
 
 /// Refunds the charge of `process_payment`.
 #[derive(Debug)]
-pub struct RefundPayment<G> {
+pub struct RefundPayment<G, R> {
     gateway: G,
+    records: R,
 }
 
-impl<G: Gateway> Step for RefundPayment<G> {
+impl<G: Gateway, R: PaymentRecords> Step for RefundPayment<G, R> {
     // A `Result`, so that an unreadable result given by hand does not stop the refund.
-    type Input = (Context<CheckoutRequest>, Result<Option<ResultOf<Payment>>, StepError>);
+    type Input = Result<Option<ResultOf<Payment>>, StepError>;
     type Output = Refund;
 
-    async fn run(&self, (Context(request), payment): Self::Input, ctx: &StepContext) -> Result<Refund, StepError> {
-        let idempotency_key = &ctx.idempotency_key_of(Payment::STEP);
-        // The idempotency key alone identifies the charge, so a missing token does not stop the refund.
-        let token = request.payment_info.token.as_ref();
-        let request = RefundRequest { idempotency_key, token, at: ctx.started_at };
-        let refund = Refund::from(self.gateway.refund(&request).await.map_err(step_error)?);
+    async fn run(&self, payment: Self::Input, ctx: &StepContext) -> Result<Refund, StepError> {
+        let key = &ctx.idempotency_key_of(Payment::STEP);
+        let reversal = checkout::refund(&self.gateway, &self.records, key, ctx.started_at).await;
+        let refund = reversal.map(Refund::from).map_err(|error| match error {
+            PaymentError::Gateway(error) => step_error(error),
+            PaymentError::Records(error) => error.into(),
+        })?;
         match payment? {
             // The step was resolved by hand, so the money was taken outside of the gateway. Only a person can return
             // it. The gateway may have charged, too, in an attempt whose answer was lost: that charge is refunded by

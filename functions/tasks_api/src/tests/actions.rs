@@ -63,11 +63,85 @@ async fn redrive_of_a_failed_compensation_continues_the_compensation() {
 async fn result_given_by_hand_keeps_every_digit(result: &str) {
     let api = Api::new();
     let id = api.failed("pay").await;
-    let body = format!("{{ \"result\" :  {result} , \"reason\":\"the bank is back\"}}");
+    let body = format!("{{ \"result\" :  {result} , \"reason\":\"the bank is back\", \"attempts_checked\": true}}");
     let answer = api.post(&format!("/tasks/{id}/steps/pay/resolve"), &body).await;
     assert_eq!((answer.status, &answer.body()["status"]), (202, &json!("in_progress")));
     assert_eq!(api.snapshot(id).await.step("pay").unwrap().result.as_deref(), Some(result));
     assert_eq!(api.trail(id).await[0].step.as_deref(), Some("pay"));
+}
+
+/// The checkout's types check the results that are given for its steps.
+#[test_case("process_payment", |payment| payment["amount_charged"] = json!("99.95"), "/amount_charged"; "an amount as a text")]
+#[test_case("process_payment", |payment| payment["processed_at"] = json!("yesterday"), "/processed_at"; "a time that is none")]
+#[test_case("process_payment", |payment| *payment = json!({"payment_id": "by phone"}), ""; "fields are missing")]
+#[test_case("process_payment", |payment| *payment = json!(null), ""; "nothing")]
+#[tokio::test(start_paused = true)]
+async fn result_that_does_not_fit_its_step_is_refused_with_the_path(
+    step: &str,
+    change: impl Fn(&mut Value) + Copy,
+    path: &str,
+) {
+    let api = Api::with(checkout::workflow().unwrap());
+    let id = api.failed(step).await;
+    let before = api.snapshot(id).await;
+    let mut result: Value = serde_json::from_str(
+        r#"{"payment_id": "pay_1", "amount_charged": 99.95, "currency": "USD",
+        "payment_method_type": "visa", "transaction_id": "txn_1", "processed_at": "2026-11-25T07:00:00Z"}"#,
+    )
+    .unwrap();
+    let resolve = async |result: &Value| {
+        let body = json!({"result": result, "reason": "paid by telephone", "attempts_checked": true}).to_string();
+        api.post(&format!("/tasks/{id}/steps/{step}/resolve"), &body).await
+    };
+    let right = result.clone();
+    change(&mut result);
+    let message = format!("the result does not fit step `{step}`: ");
+    resolve(&result).await.is_violation(&format!("/result{path}"), &message);
+    assert_eq!(api.snapshot(id).await, before);
+    assert_eq!(resolve(&right).await.status, 202);
+}
+
+/// An attempt whose answer was lost may have charged the card.
+#[tokio::test(start_paused = true)]
+async fn step_that_was_attempted_is_resolved_only_after_somebody_has_checked() {
+    let api = Api::new();
+    let id = api.failed("pay").await;
+    let before = api.snapshot(id).await;
+    let resolve = async |checked: &str| {
+        let body = format!(r#"{{"result": {RESULT}, "reason": "paid by telephone"{checked}}}"#);
+        api.post(&format!("/tasks/{id}/steps/pay/resolve"), &body).await
+    };
+    let at = before.step("pay").unwrap().attempts[0].finished_at.unwrap();
+    let error = format!(
+        "Cannot resolve step `pay`: it was attempted, so it may have had its effect: attempt 1 ended with GATEWAY DOWN at {at}. \
+         Make sure that no attempt had an effect, or undo it; then send the request again with `\"attempts_checked\": true`"
+    );
+    for checked in ["", r#", "attempts_checked": false"#] {
+        let refused = resolve(checked).await;
+        assert_eq!((refused.status, &refused.body()["error"]), (409, &json!(error)));
+    }
+    resolve(r#", "attempts_checked": "of course""#).await.is_violation("/attempts_checked", "has to be true or false");
+    assert_eq!(api.snapshot(id).await, before);
+    assert_eq!(resolve(r#", "attempts_checked": true"#).await.status, 202);
+}
+
+/// Nothing would undo what the step in flight may still do.
+#[tokio::test(start_paused = true)]
+async fn task_is_not_resolved_while_a_step_is_in_flight() {
+    let api = Api::new();
+    api.0.crash("pay", [CrashAt::After("claim")]);
+    let id = api.started().await;
+    api.0.run_until(id, |snapshot| snapshot.steps[0].state == StepState::InProgress).await.unwrap();
+    let until = api.snapshot(id).await.steps[0].lease_until.unwrap();
+    let refused = api.act(id, "resolve").await;
+    let error = format!(
+        "Cannot resolve task: step `pay` is in flight until {until} at the latest; cancel the task or wait until then"
+    );
+    assert_eq!((refused.status, &refused.body()["error"]), (409, &json!(error)));
+    assert_eq!(refused.body()["status"], "in_progress");
+    assert_eq!(api.trail(id).await, []);
+    tokio::time::advance(until.since(api.0.now())).await;
+    assert_eq!(api.act(id, "resolve").await.status, 202);
 }
 
 const TEXT: &str = "has to have 1 to 500 characters, and no control characters";

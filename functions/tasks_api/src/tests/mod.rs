@@ -8,6 +8,7 @@ use axum::{
     body::Body,
     http::{HeaderMap, Request},
 };
+use checkout::testing::MemoryShop;
 use http_api::Caller;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -68,14 +69,19 @@ impl Api {
     }
 
     fn of(workflow: &str) -> Self {
-        let harness = Harness::new(Workflow::from_yaml(workflow).unwrap());
+        Self::with(Workflow::from_yaml(workflow).unwrap())
+    }
+
+    fn with(workflow: Workflow) -> Self {
+        let harness = Harness::new(workflow);
         Self(Arc::new(harness.call_by_call().with_all(Returns(RESULT))))
     }
 
     async fn send_as(&self, caller: Option<&str>, method: &str, target: &str, body: &str) -> ApiAnswer {
         let mut request = Request::builder().method(method).uri(target).body(Body::from(body.to_owned())).unwrap();
         caller.and_then(|name| request.extensions_mut().insert(Caller(name.to_owned())));
-        let (parts, body) = crate::router(self.0.client()).oneshot(request).await.unwrap().into_parts();
+        let client = self.0.client().with_result_types(crate::result_types::<MemoryShop>());
+        let (parts, body) = crate::router(client).oneshot(request).await.unwrap().into_parts();
         let text = String::from_utf8(axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
         ApiAnswer { status: parts.status.as_u16(), headers: parts.headers, text }
     }

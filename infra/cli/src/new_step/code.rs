@@ -32,7 +32,10 @@ pub(super) fn files(
     wanted: &NewStep,
     wiring: &Wiring,
 ) -> Result<Vec<(PathBuf, String)>, Finding> {
-    let library = library(project, workflow)?;
+    let library = workflow.library(&project.root).ok_or_else(|| {
+        let remedy = "Move it into the package that has what its steps share: shop, request, errors";
+        Finding::new(&workflow.file, "is in no package", remedy)
+    })?;
     let step = StepNames::new(workflow.name(), &wanted.step);
     let before: Vec<_> = wiring.before_it.iter().map(|name| StepNames::new(workflow.name(), name)).collect();
     let before: Vec<_> =
@@ -76,17 +79,6 @@ fn fill(template: &str, values: minijinja::Value) -> Result<String, minijinja::E
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     Ok(environment.render_str(template, values)?.trim_end().to_owned() + "\n")
-}
-
-/// The package that holds the workflow file.
-fn library(project: &Project, workflow: &ProjectWorkflow) -> Result<String, Finding> {
-    let manifests = workflow.file.ancestors().skip(1).map(|folder| project.root.join(folder).join("Cargo.toml"));
-    let names =
-        manifests.filter_map(|manifest| crate::manifest::package_name(&std::fs::read_to_string(manifest).ok()?).ok());
-    names.into_iter().next().ok_or_else(|| {
-        let remedy = "Move it into the package that has what its steps share: shop, request, errors";
-        Finding::new(&workflow.file, "is in no package", remedy)
-    })
 }
 
 /// Formats the code as `cargo fmt` does: the lengths of names decide line breaks.

@@ -1,22 +1,31 @@
 //! The manifests that depend on a step's package.
 
 use super::{Changes, NewStep};
-use crate::{findings::Finding, handlers::HOST, naming::StepNames, project::Project};
+use crate::{
+    findings::Finding,
+    handlers::{CHECKER, HOST},
+    naming::StepNames,
+    project::Project,
+};
 use std::{
     path::Path,
     process::{Command, Stdio},
 };
 
-/// Adds the packages of the step and of its compensation to the dependencies of the package that hosts all handlers.
+/// Adds the packages of the step and of its compensation to the dependencies of the packages that know all handlers: the one
+/// that hosts them, and the one that checks results.
 pub(super) fn add_handlers(project: &Project, wanted: &NewStep, changes: &mut Changes) -> Result<(), Finding> {
-    if !project.root.join(HOST).is_file() {
-        return Ok(());
-    }
     for name in [&wanted.step].into_iter().chain(&wanted.compensation) {
         let names = StepNames::new(&wanted.workflow, name);
+        let (package, workflow) = (names.package(), &wanted.workflow);
         // The feature makes functions and tests share the same compiled crates.
-        let line = format!("{} = {{ path = \"../{}\", features = [\"lambda\"] }}", names.package(), names.folder());
-        add(project, HOST, &names.package(), &line, &wanted.workflow, changes)?;
+        let hosted = format!("{package} = {{ path = \"../{}\", features = [\"lambda\"] }}", names.folder());
+        let checked = format!("{package} = {{ path = \"../{workflow}/{name}\" }}");
+        for (manifest, line) in [(HOST, hosted), (CHECKER, checked)] {
+            if project.root.join(manifest).is_file() {
+                add(project, manifest, &package, &line, workflow, changes)?;
+            }
+        }
     }
     Ok(())
 }

@@ -152,6 +152,13 @@ impl TaskSnapshot {
         self.steps.iter().find(|step| !self.is_settled(step))
     }
 
+    /// The steps and compensations that a worker owns at this time, each with the end of its lease.
+    pub fn leased_at(&self, now: Timestamp) -> impl Iterator<Item = (&StepRecord, Timestamp)> {
+        let in_flight = |step: &&StepRecord| step.state == StepState::InProgress;
+        let leased = self.steps.iter().chain(&self.compensations).filter(in_flight);
+        leased.filter_map(move |step| Some((step, step.lease_until.filter(|until| *until > now)?)))
+    }
+
     /// The steps that failed for good, in the plan's order, optional ones included.
     pub fn failed_steps(&self) -> Vec<&StepRecord> {
         self.steps.iter().filter(|step| step.state == StepState::Error).collect()

@@ -11,6 +11,7 @@ mod engine;
 pub mod error;
 mod pages;
 mod recovery;
+pub mod result_types;
 pub mod step;
 pub mod system;
 pub mod timer_feeder;

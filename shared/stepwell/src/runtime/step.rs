@@ -37,6 +37,7 @@ use crate::core::{
     timestamp::Timestamp,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// One step of a workflow. Its name comes from its host: on AWS the `main` of its function, in a test the harness.
@@ -118,6 +119,14 @@ impl StepContext {
     /// compensated step by it, or prevents a later effect.
     pub fn idempotency_key_of(&self, step: &str) -> String {
         format!("{}:{step}", self.task_id)
+    }
+
+    /// A key for a service outside, whose logs others read: a hash of the task, the step and the attempt, so that the task's id
+    /// cannot be read from it. It differs from attempt to attempt, because such a service may answer a repeated key with
+    /// the failure of the first request. So it suits calls that may be repeated, such as one that opens a payment.
+    pub fn opaque_key(&self) -> String {
+        let digest = Sha256::digest(format!("{}:{}", self.idempotency_key(), self.attempt));
+        digest.iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
     }
 
     /// The time until this attempt fails with `TIMEOUT`.

@@ -117,3 +117,20 @@ async fn result_is_kept_up_to_the_limit_and_refused_above_it() {
     assert_eq!((state(&snapshot, "s1"), code(&snapshot, "s1")), (StepState::Error, "RESULT_TOO_LARGE"));
     assert_eq!(outcomes(&snapshot, "s1"), [(1, Outcome::PermanentError)]);
 }
+
+#[test]
+fn opaque_key_shows_neither_task_nor_step_and_is_another_for_each_attempt() {
+    let task = TaskId::new();
+    let key = |step: &str, attempt: u32| {
+        let mut ctx = StepContext::for_test(step, task, Timestamp::from_millis(0));
+        ctx.attempt = attempt;
+        ctx.opaque_key()
+    };
+    let keys = [key("pay", 1), key("pay", 2), key("ship", 1)];
+    assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), 3, "{keys:?}");
+    assert_eq!(key("pay", 1), keys[0]);
+    let (whole, bare) = (task.to_string(), task.to_string().replace('-', ""));
+    for key in keys {
+        assert!(key.len() == 32 && !key.contains(&whole) && !key.contains(&bare), "{key}");
+    }
+}

@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 use stepwell::{
-    Actor, FailureKind, Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp, Workflow,
+    Actor, FailureKind, Input, ManualResult, Step, StepContext, StepError, TaskData, TaskId, Timestamp, Workflow,
     core::{
         item::Key,
         message::StepQueue,
@@ -190,6 +190,11 @@ fn context() -> Value {
 
 fn actor() -> Actor {
     Actor::new("somebody", "a test").unwrap()
+}
+
+/// A result by a person who has checked the attempts.
+fn by_hand(json: &str) -> ManualResult<'_> {
+    ManualResult { json, attempts_checked: true }
 }
 
 async fn start(harness: &Harness) -> TaskId {

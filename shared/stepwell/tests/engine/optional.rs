@@ -113,7 +113,7 @@ async fn resolving_it_by_hand_clears_the_warning(by_call: bool) {
     harness.fail("s1", [declined()]);
     let task = start(&harness).await;
     let completed = run(&harness, task).await;
-    harness.client().resolve_step(task, "s1", "[]", &actor()).await.unwrap();
+    harness.client().resolve_step(task, "s1", by_hand("[]"), &actor()).await.unwrap();
     harness.run_for(seconds(10 * 60)).await.unwrap();
     let snapshot = harness.snapshot(task).await.unwrap();
     assert_eq!((snapshot.task.state, state(&snapshot, "s1")), (TaskState::Completed, StepState::ResolvedManually));

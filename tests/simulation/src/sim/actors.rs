@@ -8,7 +8,7 @@ use crate::steps::name;
 use serde_json::json;
 use std::sync::Arc;
 use stepwell::{
-    ActionError, Actor, Filter, IdempotencyKey, RUN_NOW_PAUSE, TaskId, Workflow,
+    ActionError, Actor, Filter, IdempotencyKey, ManualResult, RUN_NOW_PAUSE, TaskId, Workflow,
     core::{message::Message, plan::Plan, record::TaskRecord, state::TaskStatus},
 };
 use uuid::Uuid;
@@ -66,12 +66,13 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
         let process = simulation.process("operator");
         let client = simulation.client(&process);
         let (actor, why) = reason(&simulation);
+        let by_hand = ManualResult { json: OPERATOR_RESULT, attempts_checked: true };
         let act = async {
             let acted = match simulation.scheduler.up_to(10) {
                 0 => client.cancel(task, &actor).await.map(drop),
                 1 => client.compensate(task, &actor).await,
                 2 => client.resolve(task, &actor).await,
-                3 | 4 => client.resolve_step(task, &step, OPERATOR_RESULT, &actor).await,
+                3 | 4 => client.resolve_step(task, &step, by_hand, &actor).await,
                 5 | 6 => return redrive_all(&simulation, &client, &actor).await,
                 7 => return run_now(&simulation, &client, task, &plan).await,
                 _ => client.redrive(task, &actor).await.map(drop),

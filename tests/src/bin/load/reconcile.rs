@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 use stepwell::{Timestamp, core::message::UNDELIVERABLE};
-use stepwell_tests::stack::{Item, Stack, is_standing_order, is_standing_reservation, kept_charge};
+use stepwell_tests::stack::{Item, Stack, is_standing_order, is_standing_reservation, kept_charge, recorded_payment};
 
 /// The stack before the first checkout.
 pub(crate) struct Before {
@@ -105,7 +105,16 @@ impl Audit {
     /// A completed checkout has one charge of the right amount, one reservation, one order and an e-mail. Any other has
     /// neither charge, reservation nor order.
     async fn check_effects(&mut self, stack: &Stack, made: &[Made]) {
-        let charges = by_task(stack.scan(&stack.shop_table("payments")).await, kept_charge);
+        let payments = stack.scan(&stack.shop_table("payments")).await;
+        let id = |item: &Item| item.get("id").and_then(|id| id.as_s().ok()).cloned().unwrap_or_default();
+        let kept: BTreeMap<String, i64> =
+            payments.iter().filter_map(|payment| Some((id(payment), kept_charge(payment)?))).collect();
+        let mut unrecorded = kept.clone();
+        unrecorded.retain(|payment, _| !payments.iter().any(|record| recorded_payment(record) == Some(payment)));
+        for (payment, cents) in unrecorded {
+            self.faults.push(format!("{payment} of {cents} cents belongs to no checkout"));
+        }
+        let charges = by_task(payments, |record| kept.get(recorded_payment(record)?).copied());
         let standing = |item: &Item| is_standing_reservation(item).then_some(());
         let reservations = by_task(stack.scan(&stack.shop_table("reservations")).await, standing);
         let number = |item: &Item| is_standing_order(item).then(|| item["order_number"].as_s().ok().cloned()).flatten();

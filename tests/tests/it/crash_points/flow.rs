@@ -96,8 +96,8 @@ impl Flow {
                 assert_eq!(charges, [0; 0], "{what}: what was charged is given back");
                 let refund = &details.step("refund_payment")["result"]["amount_refunded"];
                 assert_eq!(stepwell_tests::shop::cents(refund), total, "{what}");
-                let payments = stack.of_task("payments", task).await;
-                let refunded = |payment: &Item| payment.contains_key("charge") && payment.contains_key("voided_at");
+                let payments = stack.payments(task).await;
+                let refunded = |payment: &Item| payment.contains_key("charge") && payment.contains_key("reversed_at");
                 assert!(payments.len() == 1 && refunded(&payments[0]), "{what}: {payments:?}");
                 assert!(reservations.len() == 1 && reservations[0].contains_key("release"), "{what}: {reservations:?}");
                 assert_eq!(orders, [], "{what}: the order is cancelled");

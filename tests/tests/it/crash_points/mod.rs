@@ -23,11 +23,19 @@ const HOLD_OR_RELEASE: &str = "TransactWriteItems.products+reservations";
 fn business_of(step: &str) -> &'static [&'static str] {
     match step {
         "validate_cart" => &["BatchGetItem.products", HOLD_OR_RELEASE],
-        "process_payment" | "refund_payment" => &["UpdateItem.payments"],
-        "update_inventory" => &["UpdateItem.reservations"],
+        // Looks its record up, opens a payment, records it, and confirms it, for which the simulated gateway reads it.
+        "process_payment" => &[
+            "GetItem.payments",
+            "UpdateItem.payments.opened",
+            "UpdateItem.payments.payment",
+            "UpdateItem.payments.charge",
+        ],
+        // Voids the record, and has the payment refunded.
+        "refund_payment" => &["UpdateItem.payments.voided_at", "GetItem.payments", "UpdateItem.payments.reversed_at"],
+        "update_inventory" => &["UpdateItem.reservations.state"],
         "release_stock" => &[HOLD_OR_RELEASE],
         "create_order" => &["TransactWriteItems.orders"],
-        "cancel_order" => &["UpdateItem.orders"],
+        "cancel_order" => &["UpdateItem.orders.status"],
         "send_confirmation" => &["POST.v2-email-outbound-emails"],
         _ => &[],
     }

@@ -167,8 +167,12 @@ async fn dependents_run_after_an_operator_resolves_a_step() {
     let task = declined(&stack, &product).await;
     let amount = format!("{}.{:02}", product.total_cents(1) / 100, product.total_cents(1) % 100);
     let result = PAYMENT_RESULT.replace("AMOUNT", &amount);
-    let body = format!(r#"{{"result": {result}, "reason": "paid by bank transfer"}}"#);
-    operator.send("POST", &format!("/tasks/{task}/steps/process_payment/resolve"), body).await.expect(202);
+    let path = format!("/tasks/{task}/steps/process_payment/resolve");
+    let body = |result: &str| {
+        format!(r#"{{"result": {result}, "reason": "paid by bank transfer", "attempts_checked": true}}"#)
+    };
+    operator.send("POST", &path, body(r#"{"payment_id": "by hand"}"#)).await.expect(422);
+    operator.send("POST", &path, body(&result)).await.expect(202);
     let status = stack.api.until_ended(&task).await;
     assert_eq!(status["status"], "completed", "{status}");
     assert_eq!(stack.charges(&task).await, [0; 0], "no card was charged");

@@ -58,6 +58,18 @@ async fn checkout_is_retried_until_the_gateway_recovers() {
     assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
 }
 
+/// The card was charged, so the second attempt must not charge it again.
+#[tokio::test]
+async fn lost_answer_of_the_gateway_is_settled_by_the_next_attempt() {
+    let stack = Stack::from_env().await;
+    let product = stack.product(2_500, 5).await;
+    let (task, status, details) = stack.api.run(&product.request(1, "test_answerlost_visa")).await;
+    assert_eq!(status["status"], "completed", "{status}");
+    assert_eq!(details.outcomes(PAYMENT), ["retryable_error", "complete"]);
+    assert_eq!(details.attempts(PAYMENT)[0]["error"]["code"], "GATEWAY_TIMEOUT");
+    assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
+}
+
 #[tokio::test]
 async fn retry_waits_as_long_as_the_gateway_rate_limit_asks() {
     let stack = Stack::from_env().await;

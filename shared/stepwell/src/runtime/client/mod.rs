@@ -4,7 +4,7 @@ mod find;
 mod operate;
 
 pub use find::{BulkRedriveReport, Cursor, Filter, NotACursor, RefusedTask, Summary, TaskPage};
-pub use operate::{ActionError, Actor, InvalidActor, RUN_NOW_PAUSE};
+pub use operate::{ActionError, Actor, InvalidActor, ManualResult, RUN_NOW_PAUSE};
 
 use crate::{
     core::{
@@ -24,7 +24,7 @@ use crate::{
         workflow::{Violation, Workflow},
     },
     ports::{Queue, Runtime, Store, TableError},
-    runtime::{engine::Engine, error::EngineError},
+    runtime::{engine::Engine, error::EngineError, result_types::ResultTypes},
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -34,6 +34,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Client<T, Q, A> {
     engine: Engine<T, Q, A>,
+    result_types: ResultTypes,
 }
 
 /// The answer to a start.
@@ -117,7 +118,13 @@ pub enum StartError {
 impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// A client with this store, these queues and this clock.
     pub fn new(table: T, queue: Q, runtime: A) -> Self {
-        Self { engine: Engine::new(table, queue, runtime) }
+        Self { engine: Engine::new(table, queue, runtime), result_types: ResultTypes::default() }
+    }
+
+    /// The client with the types that check the results which people give. Without them any JSON passes.
+    #[must_use]
+    pub fn with_result_types(self, result_types: ResultTypes) -> Self {
+        Self { result_types, ..self }
     }
 
     /// The current time, by the client's clock.

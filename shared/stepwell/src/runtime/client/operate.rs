@@ -7,13 +7,14 @@ use crate::{
         format::NewerFormat,
         id::TaskId,
         limits::MAX_RESULT_BYTES,
-        record::{Action, ActionKind},
+        record::{Action, ActionKind, AttemptRecord},
         settlement::{Due, Settlement},
         snapshot::TaskSnapshot,
         state::{End, StepEvent, StepState, TaskEvent, TaskState, TaskStatus},
         step::reschedule,
         task::{self, Termination},
         timestamp::Timestamp,
+        workflow::Violation,
     },
     ports::{Queue, QueueError, Runtime, Store, TableError},
     runtime::{engine::Decision, error::EngineError},
@@ -103,6 +104,34 @@ pub enum ActionError {
         "cannot redrive: the task was redriven too often for its audit trail; do by hand what failed, and resolve it"
     )]
     TrailFull,
+    /// The step was attempted, so it may have had its effect, and nobody has checked.
+    #[error("cannot resolve step `{step}`: it was attempted, so it may have had its effect: {}", in_words(*.count, .attempts))]
+    Attempted {
+        /// The step.
+        step: String,
+        /// How many attempts were made.
+        count: u32,
+        /// Those that are on record, oldest first.
+        attempts: Vec<AttemptRecord>,
+    },
+    /// A worker runs a step of the task.
+    #[error(
+        "cannot resolve task: step `{step}` is in flight until {until} at the latest; cancel the task or wait until then"
+    )]
+    InFlight {
+        /// The step.
+        step: String,
+        /// The end of its lease.
+        until: Timestamp,
+    },
+    /// The result does not fit the step's type.
+    #[error("the result does not fit step `{step}`: {}", .violation.message)]
+    ResultMismatch {
+        /// The step.
+        step: String,
+        /// The place in the result, and what is wrong with it.
+        violation: Violation,
+    },
     /// The result is larger than a step's item can hold.
     #[error("the result has {0} bytes; at most {max} can be kept", max = MAX_RESULT_BYTES)]
     ResultTooLarge(usize),
@@ -116,6 +145,20 @@ pub enum ActionError {
     #[error(transparent)]
     Newer(NewerFormat),
 }
+
+/// The attempts of a step in words: how many there were, and how each of the last ones ended.
+fn in_words(count: u32, attempts: &[AttemptRecord]) -> String {
+    let shown = attempts.iter().rev().take(SHOWN_ATTEMPTS).rev().map(|attempt| {
+        let ended = attempt.error.as_ref().map_or("was lost".to_owned(), |error| format!("ended with {}", error.code));
+        format!("attempt {} {ended} at {}", attempt.number, attempt.finished_at.unwrap_or(attempt.started_at))
+    });
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    let all = usize::try_from(count).is_ok_and(|count| count <= SHOWN_ATTEMPTS);
+    if all { shown } else { format!("{count} attempts, the last of which are: {shown}") }
+}
+
+/// How many attempts the refusal of a result names. The task has them all.
+const SHOWN_ATTEMPTS: usize = 5;
 
 const fn verb(action: ActionKind) -> &'static str {
     match action {
@@ -147,6 +190,16 @@ impl From<QueueError> for ActionError {
     fn from(error: QueueError) -> Self {
         Self::Engine(error.into())
     }
+}
+
+/// A result that a person gives in the place of a step's.
+#[derive(Clone, Copy, Debug)]
+pub struct ManualResult<'a> {
+    /// The result, JSON as text.
+    pub json: &'a str,
+    /// Whether the person has made sure that no attempt of the step has had an effect that is to be undone, such as a charge
+    /// whose answer was lost. Nothing undoes the attempts of a step that is resolved, if the task completes.
+    pub attempts_checked: bool,
 }
 
 impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
@@ -243,7 +296,9 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         compensated.await.map(drop)
     }
 
-    /// Declares a task done: steps in flight come to their end, no other step starts, and the task is not compensated.
+    /// Declares a task done: no step starts any more, and the task is not compensated. It is refused while a step is in flight,
+    /// because nothing would undo the effect that the step may still have. A step that is claimed in the same moment comes
+    /// to its end.
     ///
     /// # Errors
     /// See [`ActionError`].
@@ -253,17 +308,27 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             if snapshot.task.state.on(TaskEvent::Resolve).is_none() {
                 return Err(refused(ActionKind::Resolve, snapshot));
             }
+            if let Some((step, until)) = snapshot.leased_at(self.engine.now()).next() {
+                return Err(ActionError::InFlight { step: step.name.clone(), until });
+            }
             Ok(Some(Settlement::of(task::close_or_compensate(id, Termination::Resolve, &action))))
         });
         resolved.await.map(drop)
     }
 
-    /// Resolves a step or a compensation with this result, JSON as text, after which its dependents run. Everything that it
-    /// waits for has to be done, and no worker may own it.
+    /// Resolves a step or a compensation with this result, after which its dependents run. Everything that it waits for has to
+    /// be done, no worker may own it, the result has to fit its type, and if it was attempted, somebody has to have checked
+    /// the attempts.
     ///
     /// # Errors
     /// See [`ActionError`].
-    pub async fn resolve_step(&self, id: TaskId, step: &str, result: &str, actor: &Actor) -> Result<(), ActionError> {
+    pub async fn resolve_step(
+        &self,
+        id: TaskId,
+        step: &str,
+        ManualResult { json: result, attempts_checked }: ManualResult<'_>,
+        actor: &Actor,
+    ) -> Result<(), ActionError> {
         if result.len() > MAX_RESULT_BYTES {
             return Err(ActionError::ResultTooLarge(result.len()));
         }
@@ -279,6 +344,13 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             let record = snapshot.step(step).ok_or_else(no_step)?;
             if record.state.on(StepEvent::Resolve).is_none() {
                 return Err(ActionError::StepState { step: step.to_owned(), state: record.state });
+            }
+            if let Err(violation) = self.result_types.check(snapshot.task.workflow_name(), step, result) {
+                return Err(ActionError::ResultMismatch { step: step.to_owned(), violation });
+            }
+            if record.attempt > 0 && !attempts_checked {
+                let attempts = record.attempts.clone();
+                return Err(ActionError::Attempted { step: step.to_owned(), count: record.attempt, attempts });
             }
             // The step's own worker finds it done and dispatches its dependents. Those of the other failed steps find whether the
             // engine may redrive them now.

@@ -13,7 +13,7 @@ use crate::{
     runtime::watchdog::{RunBudget, Watchdog, WatchdogReport},
     testing::{
         Harness, Memory, VirtualClock,
-        fixtures::staged::{Log, NEWER, actor, graph, no, renew},
+        fixtures::staged::{Log, NEWER, actor, by_hand, graph, no, renew},
     },
 };
 use serde_json::json;
@@ -89,7 +89,7 @@ async fn newer_task_is_shown_but_not_acted_on(word: &str, shown: TaskStatus) {
         client.cancel(task, &actor()).await.map(drop),
         client.compensate(task, &actor()).await,
         client.resolve(task, &actor()).await,
-        client.resolve_step(task, "s0", "1", &actor()).await,
+        client.resolve_step(task, "s0", by_hand("1"), &actor()).await,
     ];
     for refused in refused {
         let Err(ActionError::Newer(newer)) = refused else { panic!("{refused:?}") };

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    FailureKind, TaskId,
+    FailureKind, ManualResult, TaskId,
     core::{
         item::Key,
         record::{ActionKind, StepRecord},
@@ -208,7 +208,11 @@ async fn other_failed_steps_are_redriven_on_time_after_one_was_resolved() {
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
     harness.skip(5 * MINUTE).await;
-    harness.client().resolve_step(task, "s0", "{}", &actor()).await.unwrap();
+    harness
+        .client()
+        .resolve_step(task, "s0", ManualResult { json: "{}", attempts_checked: true }, &actor())
+        .await
+        .unwrap();
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Completed);
 }

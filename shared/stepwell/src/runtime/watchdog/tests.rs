@@ -11,7 +11,7 @@ use crate::{
     },
     testing::{
         Harness, VirtualClock,
-        fixtures::staged::{Log, NEWER, actor, busy, graph, no, renew, workflow},
+        fixtures::staged::{Log, NEWER, actor, busy, by_hand, graph, no, renew, workflow},
     },
 };
 use std::sync::Arc;
@@ -240,7 +240,7 @@ async fn transient_failure_is_redriven_after_the_permanent_one_was_resolved() {
     };
     assert!(looks(5).await > 0);
     assert_eq!(looks(60).await, 0, "one of them failed for good, so the engine has nothing more to do");
-    harness.client().resolve_step(task, "s0", "{}", &actor()).await.unwrap();
+    harness.client().resolve_step(task, "s0", by_hand("{}"), &actor()).await.unwrap();
     let report = minute(&harness).await;
     assert_eq!((report.inspected, report.advanced), (1, 1));
     assert_eq!(harness.woken()[2..], ["s0", "s1", "s1"], "the first two by the operator, the last by the watchdog");
@@ -280,7 +280,7 @@ async fn tasks_that_need_a_person_are_counted_or_not_told_at_all() {
         harness.run(tasks[tasks.len() - 1]).await.unwrap();
     }
     assert_eq!(count().await, Some(3));
-    harness.client().resolve_step(tasks[0], "u0", "{}", &actor()).await.unwrap();
+    harness.client().resolve_step(tasks[0], "u0", by_hand("{}"), &actor()).await.unwrap();
     assert_eq!(count().await, Some(2));
     assert_eq!(watchdog.count_needs_person(harness.now()).await, None, "no time is left");
     harness.fail_call("list", [FailureKind::Unavailable]);
@@ -312,7 +312,7 @@ async fn failed_compensation_is_logged_at_least_hourly_until_it_is_resolved() {
     }
     assert_eq!(failures(), once, "the alarm on its rise is not kept on");
 
-    harness.client().resolve_step(task, "u0", "{}", &actor()).await.unwrap();
+    harness.client().resolve_step(task, "u0", by_hand("{}"), &actor()).await.unwrap();
     let called = calls();
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Compensated(End::Error));

@@ -14,7 +14,7 @@ use crate::{
         Harness, StepFault, VirtualClock,
         fixtures::{
             compensation,
-            staged::{actor, graph, no},
+            staged::{actor, by_hand, graph, no},
         },
     },
 };
@@ -46,7 +46,9 @@ async fn act(harness: &Harness, task: TaskId, what: ActionKind) -> Result<(), Ac
         ActionKind::Cancel => client.cancel(task, &actor()).await.map(drop),
         ActionKind::Compensate => client.compensate(task, &actor()).await,
         ActionKind::Resolve => client.resolve(task, &actor()).await,
-        ActionKind::ResolveStep | ActionKind::DeadLetter => client.resolve_step(task, "s0", "{}", &actor()).await,
+        ActionKind::ResolveStep | ActionKind::DeadLetter => {
+            client.resolve_step(task, "s0", by_hand("{}"), &actor()).await
+        }
     }
 }
 
@@ -253,7 +255,7 @@ async fn resolved_step_dispatches_its_dependents() {
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
     let client = harness.client();
-    client.resolve_step(task, "s0", r#"{"by":"hand"}"#, &actor()).await.unwrap();
+    client.resolve_step(task, "s0", by_hand(r#"{"by":"hand"}"#), &actor()).await.unwrap();
     let snapshot = harness.run(task).await.unwrap();
     assert_eq!((snapshot.status(), snapshot.task.failed_steps.len()), (TaskStatus::Complete, 0));
     let step = snapshot.step("s0").unwrap();
@@ -268,7 +270,7 @@ async fn step_is_resolved_only_if_it_is_ready_and_not_leased() {
     let task = harness.begin().await;
     let client = harness.client();
     let refused = async |step: &str, result: &str| {
-        client.resolve_step(task, step, result, &actor()).await.unwrap_err().to_string()
+        client.resolve_step(task, step, by_hand(result), &actor()).await.unwrap_err().to_string()
     };
     assert_eq!(refused("s9", "{}").await, "the task has no step `s9`");
     assert_eq!(refused("s2", "{}").await, "cannot resolve step `s2`: it waits for s0, s1");
@@ -283,7 +285,7 @@ async fn step_is_resolved_only_if_it_is_ready_and_not_leased() {
         format!("the result has {} bytes; at most 262144 can be kept", larger.len())
     );
     assert_eq!(harness.snapshot(task).await.unwrap().task.actions, []);
-    client.resolve_step(task, "s1", &larger[1..], &actor()).await.unwrap();
+    client.resolve_step(task, "s1", by_hand(&larger[1..]), &actor()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -294,7 +296,7 @@ async fn task_stays_failed_until_its_last_failed_step_is_resolved() {
     let task = harness.begin().await;
     harness.run(task).await.unwrap();
     let client = harness.client();
-    client.resolve_step(task, "s0", "{}", &actor()).await.unwrap();
+    client.resolve_step(task, "s0", by_hand("{}"), &actor()).await.unwrap();
     let seen = async || {
         let record = harness.snapshot(task).await.unwrap().task;
         (record.state, record.failed_steps.into_iter().collect::<Vec<_>>(), record.finished_at.is_some())
@@ -306,7 +308,7 @@ async fn task_stays_failed_until_its_last_failed_step_is_resolved() {
         (IndexPartition::Compensating, harness.now() + FIRST_INSPECTION_AFTER),
         "what depends on it goes on"
     );
-    client.resolve_step(task, "s1", "{}", &actor()).await.unwrap();
+    client.resolve_step(task, "s1", by_hand("{}"), &actor()).await.unwrap();
     assert_eq!(seen().await, (TaskState::Running, vec![], false));
     assert_eq!(listed(), (IndexPartition::Pending, harness.now() + FIRST_INSPECTION_AFTER));
     assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
