@@ -75,9 +75,9 @@ pub(super) const STEP: Keys = Keys {
     open: false,
 };
 
-/// A compensation depends on no step and is not itself compensated.
+/// A compensation depends on no step, but on other compensations, and is not itself compensated.
 pub(super) const COMPENSATION: Keys =
-    Keys { ours: &["name", "description", "handler_config", "backoff"], taskers: STEP.taskers, open: false };
+    Keys { ours: &["name", "description", "after", "handler_config", "backoff"], taskers: STEP.taskers, open: false };
 
 pub(super) const HANDLER_CONFIG: Keys = Keys { ours: &["timeout_seconds"], taskers: &[], open: true };
 pub(super) const BACKOFF: Keys =
