@@ -251,6 +251,6 @@ mod tests {
             assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), *plan);
         }
         let stored = serde_json::to_string(&graph).unwrap();
-        assert!(stored.contains(r#""u":{"n":"undo_d","f":[]}"#), "{stored}");
+        assert!(stored.contains(r#""u":{"n":"undo_d"},"f":[]"#), "{stored}");
     }
 }

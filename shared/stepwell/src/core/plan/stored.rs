@@ -42,8 +42,7 @@ struct Step {
     /// Since format 2.
     #[serde(rename = "o", default, skip_serializing_if = "std::ops::Not::not")]
     optional: bool,
-    /// Of a compensation: those that it waits for, unless these are the compensations of the steps that depend on its step. Since
-    /// format 3.
+    /// What its compensation waits for, unless these are the compensations of the steps that depend on it. Since format 3.
     #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
     after: Option<Vec<String>>,
 }
@@ -85,7 +84,7 @@ fn unless<T: PartialEq>(default: T, value: T) -> Option<T> {
 
 impl Step {
     fn new(plan: StepPlan) -> Self {
-        let StepPlan { name, depends_on, max_attempts, timeout_seconds, backoff, compensates: _, after, optional } =
+        let StepPlan { name, depends_on, max_attempts, timeout_seconds, backoff, compensates: _, after: _, optional } =
             plan;
         let max_attempts = unless(v1::MAX_ATTEMPTS, max_attempts);
         let timeout_seconds = unless(v1::TIMEOUT_SECONDS, timeout_seconds);
@@ -100,16 +99,17 @@ impl Step {
             default_compensation,
             compensation,
             optional,
-            after,
+            after: None,
         }
     }
 
     fn with_compensation(self, compensation: &StepPlan, timeout_seconds: u32) -> Self {
-        let name = compensation.name.clone();
-        if *compensation == default_compensation(name.clone(), &self.name, timeout_seconds) {
-            return Self { default_compensation: Some(name), ..self };
+        let (name, after) = (compensation.name.clone(), compensation.after.clone());
+        let usual = default_compensation(name.clone(), &self.name, timeout_seconds);
+        if *compensation == (StepPlan { after: after.clone(), ..usual }) {
+            return Self { default_compensation: Some(name), after, ..self };
         }
-        Self { compensation: Some(Box::new(Self::new(compensation.clone()))), ..self }
+        Self { compensation: Some(Box::new(Self::new(compensation.clone()))), after, ..self }
     }
 
     /// This step and its compensation, if it has one.
@@ -130,8 +130,10 @@ impl Step {
         let backoff = backoff.map_or(v1::BACKOFF, Into::into);
         let default = default.map(|compensation| default_compensation(compensation, &name, timeout_seconds));
         let other = compensation.into_iter().flat_map(|step| step.unpack(Some(name.clone())));
-        let compensations: Vec<StepPlan> = default.into_iter().chain(other).collect();
-        let step = StepPlan { name, depends_on, max_attempts, timeout_seconds, backoff, compensates, after, optional };
+        let compensations = default.into_iter().chain(other).map(|step| StepPlan { after: after.clone(), ..step });
+        let compensations: Vec<StepPlan> = compensations.collect();
+        let step =
+            StepPlan { name, depends_on, max_attempts, timeout_seconds, backoff, compensates, after: None, optional };
         [step].into_iter().chain(compensations).collect()
     }
 }
