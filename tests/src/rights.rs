@@ -138,7 +138,7 @@ pub fn recorded(record: &str) -> Result<BTreeSet<Call>, String> {
             "denied" => false,
             _ => return Err(format!("neither allowed nor denied: {line}")),
         };
-        Ok(Call { function, action, resource, allowed })
+        Ok(Call { function, action, resource: of_any_stack(&resource), allowed })
     };
     record.lines().map(call).collect()
 }
@@ -191,15 +191,23 @@ pub fn granted(roles: &Value, functions: &Value) -> Result<BTreeSet<Right>, Stri
                 }
                 for action in several(&statement["Action"]) {
                     for resource in several(&statement["Resource"]) {
-                        let [action, resource] =
-                            [action, resource].map(|value| value.as_str().expect("a text").to_owned());
-                        rights.insert(Right { function: name.to_owned(), action, resource });
+                        let [action, resource] = [action, resource].map(|value| value.as_str().expect("a text"));
+                        let (function, action) = (name.to_owned(), action.to_owned());
+                        rights.insert(Right { function, action, resource: of_any_stack(resource) });
                     }
                 }
             }
         }
     }
     Ok(rights)
+}
+
+/// The resource without what differs between stacks of one template: Secrets Manager ends the ARN of a secret in a hyphen and
+/// six random characters. The calls of two stacks are compared with the rights of one of them.
+fn of_any_stack(resource: &str) -> String {
+    let secret = |arn: &&str| arn.split(':').nth(2) == Some("secretsmanager");
+    let stem = Some(resource).filter(secret).and_then(|arn| arn.rsplit_once('-')).filter(|(_, end)| end.len() == 6);
+    stem.map_or(resource, |(stem, _)| stem).to_owned()
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
@@ -251,6 +259,19 @@ mod tests {
     #[test_case("sqs:SendMessage", "arn:aws:sqs:us.east.1:1:shop-pay", false; "a dot is a dot")]
     fn a_right_covers(action: &str, resource: &str, covers: bool) {
         assert_eq!(right(action, resource).covers(&call("sqs:SendMessage", QUEUE)), covers);
+    }
+
+    #[test]
+    fn a_secret_is_the_same_in_each_stack() {
+        let line = |secret: &str| {
+            format!("pay\tsecretsmanager:GetSecretValue\tarn:aws:secretsmanager:us-east-1:1:secret:{secret}\tallowed")
+        };
+        let [ours, same, other] = ["shop-Keys-15a8b3", "shop-Keys-f37428", "shop-Other-f37428"]
+            .map(|secret| recorded(&line(secret)).unwrap());
+        assert_eq!(ours, same);
+        assert_ne!(ours, other);
+        let queue = recorded(&format!("pay\tsqs:SendMessage\t{QUEUE}-f37428\tallowed")).unwrap();
+        assert!(queue.iter().all(|call| call.resource.ends_with("f37428")), "only a secret has such an end");
     }
 
     #[test]

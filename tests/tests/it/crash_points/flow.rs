@@ -38,8 +38,10 @@ impl Flow {
         }
     }
 
-    pub(super) const fn sells(self) -> bool {
-        matches!(self, Self::Bought | Self::BoughtAtTheSecondTry)
+    /// Whether its unit is out of stock at the end. A declined checkout keeps its hold until it is compensated, which the
+    /// stopped watchdog does not begin.
+    pub(super) const fn keeps_its_unit(self) -> bool {
+        matches!(self, Self::Bought | Self::BoughtAtTheSecondTry | Self::Declined)
     }
 
     /// The steps that it attempts, in order.

@@ -56,7 +56,7 @@ pub(super) struct CrashRunner {
     switch: Switch,
     product: Product,
     started: usize,
-    sold: usize,
+    kept: usize,
     /// The number of messages at the beginning, in each queue for messages that cannot be handled.
     given_up_on: [usize; 2],
     _alone: MutexGuard<'static, ()>,
@@ -73,7 +73,7 @@ impl CrashRunner {
         shorten_invocations(&stack).await;
         let product = stack.product(PRICE_CENTS, STOCK).await;
         let given_up_on = given_up_on(&stack).await;
-        Self { stack, switch: Switch::cleared(), product, started: 0, sold: 0, given_up_on, _alone: alone }
+        Self { stack, switch: Switch::cleared(), product, started: 0, kept: 0, given_up_on, _alone: alone }
     }
 
     /// Runs one checkout; answers with the crash points that it has passed.
@@ -137,9 +137,9 @@ impl CrashRunner {
             let details = self.stack.api.details(&checkout.task).await;
             trail::check(&what, flow, &details, &self.switch.passed(&checkout.task), died_at);
         }
-        self.sold += if flow.sells() { count } else { 0 };
+        self.kept += if flow.keeps_its_unit() { count } else { 0 };
         let left = usize::try_from(self.product.stock().await).expect("stock is never negative");
-        assert_eq!(left, STOCK as usize - self.sold, "stock goes down once for each checkout that sold something");
+        assert_eq!(left, STOCK as usize - self.kept, "stock goes down once for each checkout that keeps its unit");
         assert_eq!(given_up_on(&self.stack).await, self.given_up_on, "nothing more is given up on");
         checkouts
     }

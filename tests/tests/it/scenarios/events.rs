@@ -34,7 +34,7 @@ const ENDS: [(&str, &str); 19] = [
     ("email_with_name", "422"),
     ("everything", "completed"),
     ("express", "waits process_payment GATEWAY_TIMEOUT"),
-    ("gateway_down", "process_payment GATEWAY_TEMPORARY_FAILURE"),
+    ("gateway_down", "waits process_payment GATEWAY_TEMPORARY_FAILURE"),
     ("gateway_rate_limited", "completed"),
     ("gateway_recovers", "completed"),
     ("gateway_times_out", "waits process_payment GATEWAY_TIMEOUT"),
