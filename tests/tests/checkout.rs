@@ -14,7 +14,7 @@ use stepwell::{
         snapshot::TaskSnapshot,
         state::{End, StepState, TaskState},
     },
-    retryable,
+    permanent, retryable,
     testing::{CrashAt, Harness, StepFault},
 };
 use stepwell_tests::checkout::{harness, products, request};
@@ -277,6 +277,18 @@ async fn cancelled_checkout_is_compensated_at_once_and_never_charges_afterwards(
 }
 
 #[tokio::test(start_paused = true)]
+async fn refund_does_not_wait_for_units_that_cannot_be_put_back() {
+    let checkouts = Checkouts::new();
+    checkouts.harness.fail("create_order", [StepFault::Error(permanent("ORDER_REFUSED", "never"))]);
+    checkouts.harness.fail("release_stock", [StepFault::Error(permanent("NOTHING_TO_RELEASE", "the product is gone"))]);
+    let snapshot = checkouts.run(&request("success")).await;
+    assert_eq!(snapshot.task.state, TaskState::Compensating(End::Error), "somebody has to look after the units");
+    assert_eq!(failure(&snapshot, "release_stock").0, "NOTHING_TO_RELEASE");
+    assert_eq!(snapshot.step("refund_payment").unwrap().state, StepState::Complete);
+    assert_eq!(checkouts.shop.charges().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn failed_refund_needs_an_operator_and_compensation_continues_after_resolve() {
     let checkouts = Checkouts::new();
     let mut lamps = request("inventory_conflict");
@@ -296,6 +308,7 @@ async fn failed_refund_needs_an_operator_and_compensation_continues_after_resolv
     assert_eq!(snapshot.task.state, TaskState::Compensating(End::Error));
     assert_eq!(failure(&snapshot, "refund_payment").0, "REFUND_DECLINED");
     assert_eq!(checkouts.shop.charges().len(), 1);
+    assert_eq!(checkouts.shop.stock_of(LAMP), 40, "the units do not wait for the money");
     let by_hand = ManualResult { json: "{}", attempts_checked: true };
     checkouts.harness.client().resolve_step(task, "refund_payment", by_hand, &actor()).await.unwrap();
     let snapshot = checkouts.harness.run(task).await.unwrap();

@@ -243,10 +243,7 @@ fn refund(snapshot: &TaskSnapshot) -> Option<GivenBack> {
         TaskState::Failed if begins_at(snapshot).is_some() => given_back(RefundState::Due),
         TaskState::Compensating(_) if snapshot.task.compensations.is_none() => given_back(RefundState::Due),
         TaskState::Compensating(_) | TaskState::Compensated(_) => {
-            let position = snapshot.compensations.iter().position(|step| step.name == Refund::STEP);
-            let Some((before, refund)) =
-                position.and_then(|at| Some((snapshot.compensations.get(..at)?, snapshot.compensations.get(at)?)))
-            else {
+            let Some(refund) = snapshot.compensations.iter().find(|step| step.name == Refund::STEP) else {
                 return given_back(RefundState::NeedsAPerson);
             };
             if refund.state.is_done() {
@@ -254,8 +251,7 @@ fn refund(snapshot: &TaskSnapshot) -> Option<GivenBack> {
                 let made = result::<Refund>(refund).map_or(charged, |refund| refund.amount_refunded);
                 return (made > Money::ZERO).then_some(GivenBack { amount: made, state: RefundState::Made });
             }
-            let stuck = refund.state == StepState::Error || before.iter().any(|step| step.state == StepState::Error);
-            given_back(if stuck { RefundState::NeedsAPerson } else { RefundState::Due })
+            given_back(if snapshot.is_held_up(Refund::STEP) { RefundState::NeedsAPerson } else { RefundState::Due })
         }
         _ => given_back(RefundState::NeedsAPerson),
     }

@@ -24,7 +24,7 @@ pub struct Details<'a> {
     completed_at: Option<Timestamp>,
     total_duration_ms: Option<u64>,
     steps: Vec<StepDetails<'a>>,
-    /// The compensations, in the order in which they run.
+    /// The compensations, each after those that it waits for.
     compensations: Vec<StepDetails<'a>>,
 }
 
@@ -79,7 +79,11 @@ impl<'a> Details<'a> {
                 .zip(task.plan.steps())
                 .map(|(step, plan)| StepDetails::of(step, &plan.depends_on))
                 .collect(),
-            compensations: compensations.iter().map(|step| StepDetails::of(step, &[])).collect(),
+            compensations: compensations
+                .iter()
+                .zip(task.compensations.iter().flatten())
+                .map(|(step, plan)| StepDetails::of(step, &plan.depends_on))
+                .collect(),
         }
     }
 }

@@ -20,6 +20,7 @@ pub struct Graph {
     base_seconds: Option<u32>,
     max_seconds: Option<u32>,
     compensated: BTreeSet<usize>,
+    after: BTreeMap<usize, BTreeSet<usize>>,
     policy: Option<(&'static str, Option<u32>)>,
     redrives: u32,
     optional: BTreeSet<usize>,
@@ -29,8 +30,8 @@ impl Graph {
     /// The graph in which step `n` depends on the steps of entry `n`.
     pub fn new(edges: impl IntoIterator<Item = Vec<usize>>) -> Self {
         let edges = edges.into_iter().collect();
-        let (compensated, policy, optional, max_seconds) = (BTreeSet::new(), None, BTreeSet::new(), None);
-        let (max_attempts, timeout_seconds, base_seconds, redrives) = (3, 10, Some(0), 0);
+        let (compensated, after, policy, optional) = (BTreeSet::new(), BTreeMap::new(), None, BTreeSet::new());
+        let (max_attempts, timeout_seconds, base_seconds, max_seconds, redrives) = (3, 10, Some(0), None, 0);
         Self {
             edges,
             max_attempts,
@@ -38,6 +39,7 @@ impl Graph {
             base_seconds,
             max_seconds,
             compensated,
+            after,
             policy,
             redrives,
             optional,
@@ -100,6 +102,13 @@ impl Graph {
     #[must_use]
     pub fn with_compensations(mut self, steps: BTreeSet<usize>) -> Self {
         self.compensated = steps;
+        self
+    }
+
+    /// With `after` for the compensations of these steps: each waits for those of the steps of its entry.
+    #[must_use]
+    pub fn with_after(mut self, after: BTreeMap<usize, BTreeSet<usize>>) -> Self {
+        self.after = after;
         self
     }
 
@@ -173,6 +182,34 @@ impl Graph {
         lineages
     }
 
+    /// The compensations that have to be done before this one, directly or not, if the steps of all of them were attempted.
+    pub fn undone_before(&self, compensation: &str) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let step = self.compensated.iter().find(|step| name(COMPENSATION_OFFSET + **step) == compensation);
+        let mut waiting: Vec<usize> = step.into_iter().flat_map(|step| self.waits_for(*step)).collect();
+        while let Some(step) = waiting.pop() {
+            if found.insert(step) {
+                waiting.extend(self.waits_for(step));
+            }
+        }
+        found.into_iter().map(|step| name(COMPENSATION_OFFSET + step)).collect()
+    }
+
+    /// The steps whose compensations the compensation of this step waits for directly.
+    fn waits_for(&self, step: usize) -> BTreeSet<usize> {
+        self.after.get(&step).cloned().unwrap_or_else(|| self.compensated_after(step))
+    }
+
+    /// The nearest compensated steps among those that depend on this one.
+    fn compensated_after(&self, step: usize) -> BTreeSet<usize> {
+        let dependents = (0..self.len()).filter(|other| self.edges[*other].contains(&step));
+        let nearest = |other: usize| match self.compensated.contains(&other) {
+            true => BTreeSet::from([other]),
+            false => self.compensated_after(other),
+        };
+        dependents.flat_map(nearest).collect()
+    }
+
     /// The workflow, parsed from a workflow file.
     ///
     /// # Panics
@@ -202,6 +239,10 @@ impl Graph {
         }
         if self.compensated.contains(&step) {
             template["compensation"] = self.template(COMPENSATION_OFFSET + step);
+            if let Some(after) = self.after.get(&step) {
+                let after = after.iter().map(|other| name(COMPENSATION_OFFSET + other));
+                template["compensation"]["after"] = after.collect();
+            }
         }
         template
     }

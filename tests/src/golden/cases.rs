@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, time::Duration};
 use stepwell::{
     TaskId,
     core::{
-        plan::{Compensate, Plan},
+        plan::{Compensate, Plan, StepPlan},
         record::{Action, ActionKind, AttemptRecord, Failure, KeyRecord, Lease, NewTask, Outcome, TaskRecord},
         state::End,
         step::{self as steps, Claim as Claimed, ClaimRequest},
@@ -76,6 +76,9 @@ enum Do {
     LeafArrive,
     Terminate(Termination, ActionKind),
     Order(&'static [&'static str]),
+    /// The graph of the compensations, all of which run.
+    #[cfg(test)]
+    Graph,
     Finish,
     FinishCompensation(End),
 }
@@ -97,6 +100,22 @@ pub(super) fn with_warning() -> Case {
         (7, "", Finish),
     ];
     task(45, "v2/task-complete-with-warning", plans::optional(), deeds)
+}
+
+/// A task of format 3 whose compensations form a graph: of the two that run side by side, one needs a person.
+#[cfg(test)]
+pub(super) fn with_graph() -> Case {
+    let deeds = [
+        (1, "reserve", Complete("{}")),
+        (3, "charge", Complete(r#"{"charge":"ch_1"}"#)),
+        (5, "ship", Fail),
+        (7, "", Terminate(Termination::Compensate(End::Error), ActionKind::Compensate)),
+        (8, "", Graph),
+        (9, "call_back", Complete("{}")),
+        (11, "release", Fail),
+        (13, "refund", RetryLater(busy(), 15)),
+    ];
+    task(46, "v3/task-compensating-graph", plans::graph(), deeds)
 }
 
 fn task(number: u8, name: &'static str, plan: Plan, deeds: impl IntoIterator<Item = Event>) -> Case {
@@ -321,10 +340,9 @@ impl<T: Store> Writer<'_, T> {
             Arrive(done) => steps::record_join_arrival(id, step, done, now),
             LeafArrive => tasks::record_leaf_arrival(id, step),
             Terminate(to, what) => tasks::close_or_compensate(id, *to, &action(*what, None)),
-            Order(names) => {
-                let order: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-                tasks::order_compensations(id, &order, now)
-            }
+            #[cfg(test)]
+            Graph => tasks::order_compensations(id, &task().plan.compensation_graph(|_| true), now),
+            Order(names) => tasks::order_compensations(id, &one_after_another(&task().plan, names), now),
             Finish => tasks::finish(id, now),
             FinishCompensation(end) => tasks::finish_compensation(id, *end, now),
         };
@@ -359,4 +377,14 @@ impl<T: Store> Writer<'_, T> {
         let lease = self.claimed(steps::claim).await;
         steps::fail(task, &lease, &self.attempt(&lease, outcome, Some(error), None))
     }
+}
+
+/// The graph in which each of these compensations waits for the one before it.
+fn one_after_another(plan: &Plan, names: &[&str]) -> Vec<StepPlan> {
+    let before = [None].into_iter().chain(names.iter().map(|name| Some((*name).to_owned())));
+    let node = |(name, before): (&&str, Option<String>)| {
+        let compensation = plan.step(name).expect("a compensation").clone();
+        StepPlan { depends_on: before.into_iter().collect(), ..compensation }
+    };
+    names.iter().zip(before).map(node).collect()
 }

@@ -1,5 +1,5 @@
 //! Golden fixtures: every kind of item and of message as version 1 of the engine stored it, in `tests/fixtures/v1/`; in
-//! `tests/fixtures/v2/` a task of format 2, which `versions.rs` reads.
+//! `tests/fixtures/v2/` and `tests/fixtures/v3/` tasks of the later formats, which `versions.rs` reads.
 //!
 //! Tasks stay in the table for 90 days, so a new version has to read what an older one wrote. `DynamoTable` wrote the
 //! fixtures into DynamoDB Local ([`write_all`]), and they were read back raw, in DynamoDB's own JSON. `tests.rs` reads

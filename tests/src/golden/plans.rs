@@ -18,6 +18,7 @@ fn step(name: &str, depends_on: &[&str]) -> StepPlan {
         timeout_seconds: 30,
         backoff: USUAL_BACKOFF,
         compensates: None,
+        after: None,
         optional: false,
     }
 }
@@ -63,6 +64,23 @@ pub(super) fn leaves() -> Plan {
 pub(super) fn optional() -> Plan {
     let mail = StepPlan { optional: true, ..step("mail", &["charge"]) };
     plan(vec![step("charge", &[]), step("ship", &["charge"]), mail])
+}
+
+/// Three steps whose compensations form a graph: two of them wait for the third.
+#[cfg(test)]
+pub(super) fn graph() -> Plan {
+    let undo = |name: &str, undoes: &str, after: &[&str]| StepPlan {
+        after: Some(after.iter().map(|&name| name.to_owned()).collect()),
+        ..compensation(name, undoes)
+    };
+    plan(vec![
+        step("reserve", &[]),
+        undo("release", "reserve", &["call_back"]),
+        step("charge", &["reserve"]),
+        undo("refund", "charge", &["call_back"]),
+        step("ship", &["charge"]),
+        undo("call_back", "ship", &[]),
+    ])
 }
 
 /// Three roots.

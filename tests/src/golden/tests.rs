@@ -13,6 +13,7 @@ use stepwell::{
     core::{
         index::{IndexEntry, IndexPartition, Page},
         message::{Message, Outgoing},
+        plan::StepPlan,
         record::{Action, AttemptRecord, Failure, KeyRecord, StepRecord, TaskRecord},
         snapshot::Loaded,
         task,
@@ -40,6 +41,16 @@ fn set<'a>(members: impl IntoIterator<Item = &'a String>) -> String {
 
 fn non_empty(members: &BTreeSet<String>) -> Option<String> {
     Some(set(members)).filter(|text| !text.is_empty())
+}
+
+/// The compensations, of which each waits for the one before it: a task of version 1 has no others.
+fn order(compensations: &[StepPlan]) -> String {
+    let names: Vec<String> = compensations.iter().map(|compensation| compensation.name.clone()).collect();
+    let before = [vec![]].into_iter().chain(names.iter().map(|name| vec![name.clone()]));
+    for (compensation, before) in compensations.iter().zip(before) {
+        assert_eq!(compensation.depends_on, before, "{}", compensation.name);
+    }
+    set(&names)
 }
 
 fn said_of_error(error: &Failure) -> String {
@@ -96,7 +107,7 @@ fn said_of_task(task: &TaskRecord, listed: &IndexEntry) -> String {
         field("finished", task.finished_at.map(moment)),
         field("failed", non_empty(&task.failed_steps)),
         field("done", non_empty(&task.done_deps)),
-        field("order", task.compensations.as_ref().map(set)),
+        field("order", task.compensations.as_deref().map(order)),
     ];
     let actions: String = task.actions.iter().map(said_of_action).collect();
     let place = format!(", listed {:?} {}", listed.place.partition, moment(listed.place.at));
@@ -152,9 +163,9 @@ async fn stored_items_of_version_1_are_read() {
             let TaskRecord { workflow, created_at, failed_steps, .. } = task.clone();
             let place = listed.place.clone();
             assert_eq!(place.task, id);
-            let ordered = task.compensations.iter().flatten();
+            let mut to_run = task.compensations.iter().flatten();
             let needs_person =
-                task.state.is_compensating() && ordered.into_iter().any(|name| failed_steps.contains(name));
+                task.state.is_compensating() && to_run.any(|compensation| failed_steps.contains(&compensation.name));
             assert_eq!(
                 listed,
                 IndexEntry { place, workflow, status: task.state.status(), created_at, failed_steps, needs_person }

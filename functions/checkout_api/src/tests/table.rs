@@ -87,9 +87,14 @@ fn task(
         snapshot.task.failed_steps.insert(failed.to_owned());
     }
     if state.ends_as().is_some() && refunded != Refunded::Unordered && paid != Paid::No {
-        snapshot.task.compensations = Some(vec!["release_stock".to_owned(), Refund::STEP.to_owned()]);
-        let mut before = StepRecord::untouched("release_stock");
-        let mut refund = StepRecord::untouched(Refund::STEP);
+        let graph = snapshot.task.plan.compensation_graph(|_| true);
+        snapshot.compensations = graph.iter().map(|step| StepRecord::untouched(&step.name)).collect();
+        snapshot.task.compensations = Some(graph);
+        let [before, beside, refund] = ["cancel_order", "release_stock", Refund::STEP]
+            .map(|name| snapshot.compensations.iter().position(|step| step.name == name).unwrap());
+        let [before, beside, refund] = snapshot.compensations.get_disjoint_mut([before, beside, refund]).unwrap();
+        // It never keeps the refund from running.
+        beside.state = StepState::Error;
         before.state = if refunded == Refunded::Blocked { StepState::Error } else { StepState::Complete };
         let result = |amount: &str| {
             json!({
@@ -104,7 +109,6 @@ fn task(
             Refunded::Made => (refund.state, refund.result) = (StepState::Complete, Some(result("100.00"))),
             Refunded::Void => (refund.state, refund.result) = (StepState::Complete, Some(result("0.00"))),
         }
-        snapshot.compensations = vec![before, refund];
     }
     snapshot
 }

@@ -204,6 +204,7 @@ fn usual(name: &str, depends_on: Vec<String>, compensates: Option<String>) -> St
         timeout_seconds: 1,
         backoff: Backoff::default(),
         compensates,
+        after: None,
         optional: false,
     }
 }

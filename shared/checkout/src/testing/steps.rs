@@ -64,9 +64,8 @@ pub fn compensations() -> Vec<&'static str> {
 #[track_caller]
 pub fn compensations_of(steps: &[&str]) -> Vec<&'static str> {
     let attempted: BTreeSet<&str> = steps.iter().map(|step| planned(step).name.as_str()).collect();
-    let undoes =
-        |compensation: &&StepPlan| compensation.compensates.as_deref().is_some_and(|step| attempted.contains(step));
-    names(plan().compensation_order().filter(undoes))
+    let graph = plan().compensation_graph(|step| attempted.contains(step));
+    names(graph.iter().filter_map(|compensation| plan().step(&compensation.name)))
 }
 
 /// The field `progress` of the API's answer, for a checkout that has completed these steps.

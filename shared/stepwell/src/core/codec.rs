@@ -8,13 +8,13 @@ use super::{
 };
 use crate::core::{
     id::TaskId,
-    plan::Plan,
+    plan::{Plan, StepPlan, one_after_another},
     state::{End, TaskState, TaskStatus},
     timestamp::{Timestamp, millis},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An item that cannot be read, because this engine did not write it. An item that needs a newer reader is not unreadable:
 /// it is read as far as possible.
@@ -105,6 +105,8 @@ struct TaskItem {
     #[serde(default)]
     compensations: Option<Vec<String>>,
     #[serde(default)]
+    waits_for: Option<BTreeMap<String, Vec<String>>>,
+    #[serde(default)]
     actions: Vec<Action>,
 }
 
@@ -166,6 +168,7 @@ impl TaskRecord {
             Err(error) => return Err(Unreadable::new(&key, format!("its plan: {error}"))),
         };
         let ordered = stored.compensations.is_some();
+        let compensations = stored.compensations.map(|names| graph(&plan, names, stored.waits_for));
         Ok(Self {
             id,
             workflow: stored.workflow,
@@ -176,11 +179,21 @@ impl TaskRecord {
             finished_at: stored.finished_at,
             failed_steps: stored.failed_steps,
             done_deps: stored.done_deps,
-            compensations: stored.compensations,
+            compensations,
             actions: stored.actions,
             newer: None,
         })
     }
+}
+
+/// The compensations with these names, and what each waits for.
+fn graph(plan: &Plan, names: Vec<String>, waits_for: Option<BTreeMap<String, Vec<String>>>) -> Vec<StepPlan> {
+    // A plan that only a newer reader can read has no compensation of this name.
+    let planned = |name: String| plan.step(&name).cloned().unwrap_or_else(|| StepPlan::of_unreadable_plan(name));
+    let compensations = names.into_iter().map(planned);
+    let Some(mut waits_for) = waits_for else { return one_after_another(compensations) };
+    let mut depends_on = |name: &str| waits_for.remove(name).unwrap_or_default();
+    compensations.map(|step| StepPlan { depends_on: depends_on(&step.name), ..step }).collect()
 }
 
 impl StepRecord {
@@ -247,7 +260,7 @@ mod tests {
     use crate::{
         core::{
             backoff::Backoff,
-            format::v1,
+            format::{READS, v1},
             index::IndexPartition,
             record::NewTask,
             state::StepState,
@@ -362,7 +375,8 @@ mod tests {
 
     #[test]
     fn unreadable_fields_of_a_newer_task_have_the_values_of_a_new_task() {
-        let new = json!({"v": 4, "needs": 3, "priority": 9});
+        let (v, needs) = (READS + 2, READS + 1);
+        let new = json!({"v": v, "needs": needs, "priority": 9});
         let read = |more: Value| {
             let mut all = new.clone();
             all.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
@@ -371,7 +385,7 @@ mod tests {
         };
         let known = read(json!({"status": "error", "finished_at": 7, "failed_steps": ["s0"]}));
         let newer = known.newer.clone().unwrap();
-        assert_eq!((newer.partition, newer.v, newer.needs), (format!("TASK#{}", known.id), 4, 3));
+        assert_eq!((newer.partition, newer.v, newer.needs), (format!("TASK#{}", known.id), v, needs));
         assert_eq!((known.state, known.plan.steps().len()), (TaskState::Failed, 1));
         let suspended = read(json!({"status": "suspended", "failed_steps": ["s0"], "finished_at": "never"}));
         assert!(suspended.newer.is_some());
@@ -391,9 +405,10 @@ mod tests {
     #[test]
     fn unreadable_fields_of_a_newer_step_have_the_values_of_an_untouched_step() {
         let id = TaskId::new();
-        let newer = step_item(&json!({"v": 3, "needs": 3, "state": "suspended", "attempts": "many"}));
+        let needs = READS + 1;
+        let newer = step_item(&json!({"v": needs, "needs": needs, "state": "suspended", "attempts": "many"}));
         let step = StepRecord::from_item(id, "s0", newer).unwrap();
-        assert_eq!(step.newer.as_ref().map(|newer| newer.needs), Some(3));
+        assert_eq!(step.newer.as_ref().map(|newer| newer.needs), Some(needs));
         assert_eq!((step.state, step.attempt, step.attempts.len()), (StepState::Pending, 2, 0));
         assert_eq!(step.error.unwrap().code, "NO");
         assert!(StepRecord::from_item(id, "s0", step_item(&json!({"state": "suspended"}))).is_err());

@@ -31,9 +31,12 @@ pub const OPTIONAL_STEPS: i64 = 2;
 /// The format of a task that never starts: `v` and `needs` of its item. A version that does not know such tasks cannot read a
 /// plan without steps.
 pub const RULED_OUT: i64 = 2;
+/// The format of a task whose compensations form a graph: `v` and `needs` of its item. A version that does not know such a graph
+/// would run the compensations one after another, and one of them before another that it has to wait for.
+pub const COMPENSATION_GRAPH: i64 = 3;
 
 /// The newest format that this engine may act on.
-pub const READS: i64 = OPTIONAL_STEPS;
+pub const READS: i64 = COMPENSATION_GRAPH;
 
 /// The error code of an item that needs a newer reader, in the log and the operators' API. The template's alarm searches for
 /// it.
@@ -136,8 +139,9 @@ mod tests {
     #[test_case(json!({"v": 1, "needs": 1}), None; "an item with the default versions")]
     #[test_case(json!({"v": 7, "needs": 1}), None; "a newer item that an old reader may act on")]
     #[test_case(json!({"v": 2, "needs": 2}), None; "a task with an optional step")]
-    #[test_case(json!({"v": 3, "needs": 3}), Some((3, 3)); "a newer item")]
-    #[test_case(json!({"needs": 3}), Some((1, 3)); "a newer item without the version of its writer")]
+    #[test_case(json!({"v": 3, "needs": 3}), None; "a task with a graph of compensations")]
+    #[test_case(json!({"v": 4, "needs": 4}), Some((4, 4)); "a newer item")]
+    #[test_case(json!({"needs": 4}), Some((1, 4)); "a newer item without the version of its writer")]
     #[test_case(json!({"v": 2, "needs": "two"}), Some((2, i64::MAX)); "needs is not a number")]
     fn item_is_newer_if_and_only_if_its_guard_refuses_it(item: Value, newer: Option<(i64, i64)>) {
         let item = item.as_object().unwrap();

@@ -77,7 +77,7 @@ impl Findings<'_> {
                 self.steps();
             }
             NextAction::InFlight(until) => self.wait_until(until + OVERDUE_AFTER),
-            NextAction::Run(compensation) => self.step(compensation),
+            NextAction::Run(compensations) => compensations.into_iter().for_each(|step| self.step(step)),
             // In a failed task, branches that do not depend on a failed step go on.
             NextAction::Nothing if snapshot.task.state.lets_steps_run() => self.steps(),
             // The optional steps of a completed task that were redriven. The task waits for none of its steps.
@@ -275,7 +275,7 @@ mod tests {
     fn compensation_gets_messages_like_any_step_and_a_failed_one_waits_for_a_person() {
         let mut snapshot = snapshot(&[&[]], &[0]);
         snapshot.task.state = TaskState::Compensating(End::Error);
-        snapshot.task.compensations = Some(vec![compensation(0)]);
+        snapshot.task.compensations = Some(snapshot.task.plan.compensations().to_vec());
         snapshot.compensations = vec![StepRecord::untouched(&compensation(0))];
         assert_eq!(sent(&inspect(&snapshot, at(MINUTE))), [compensation(0)]);
         snapshot.compensations[0].state = StepState::Error;

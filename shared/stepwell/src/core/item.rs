@@ -54,8 +54,11 @@ pub mod attribute {
     pub const FAILED_STEPS: &str = "failed_steps";
     /// Of a task: the status after its compensation.
     pub const ENDS_AS: &str = "ends_as";
-    /// Of a task: its compensations, in the order in which they run.
+    /// Of a task: its compensations, each after those that it waits for.
     pub const COMPENSATIONS: &str = "compensations";
+    /// Of a task: for each of its compensations that waits, the names of those that it waits for. Without it each waits for the one
+    /// before it.
+    pub const WAITS_FOR: &str = "waits_for";
     /// Of a task: the audit trail of actions from outside.
     pub const ACTIONS: &str = "actions";
     /// Of a task, or of a step with a timer: its partition and shard in the index.

@@ -86,8 +86,8 @@ pub struct TaskRecord {
     pub failed_steps: BTreeSet<String>,
     /// The leaves that are done, or optional and failed. It is kept only for plans with several leaves.
     pub done_deps: BTreeSet<String>,
-    /// The compensations to run, in order. It is written when nothing is in flight any more.
-    pub compensations: Option<Vec<String>>,
+    /// The graph of the compensations to run, each after those that it depends on. It is written when nothing is in flight any more.
+    pub compensations: Option<Vec<StepPlan>>,
     /// The audit trail of actions from outside, oldest first.
     pub actions: Vec<Action>,
     /// The format of the item, if it needs a newer reader. Then this version may not act on the task. Fields that it cannot
@@ -157,9 +157,18 @@ impl TaskRecord {
             let open = self.state.lets_steps_run() || (step.optional && self.state == TaskState::Completed);
             return open.then(|| step.depends_on.iter().map(String::as_str).collect());
         }
-        let order = self.compensations.as_ref().filter(|_| self.state.is_compensating())?;
-        let place = order.iter().position(|name| *name == step.name)?;
-        Some(place.checked_sub(1).and_then(|before| order.get(before)).map(String::as_str).into_iter().collect())
+        let mut to_run = self.compensations.iter().flatten().filter(|_| self.state.is_compensating());
+        let compensation = to_run.find(|compensation| compensation.name == step.name)?;
+        Some(compensation.depends_on.iter().map(String::as_str).collect())
+    }
+
+    /// The graph that this step or compensation belongs to: the plan's steps, or the compensations to run.
+    pub(crate) fn graph_of(&self, step: &str) -> &[StepPlan] {
+        if self.plan.is_compensation(step) {
+            self.compensations.as_deref().unwrap_or_default()
+        } else {
+            self.plan.steps()
+        }
     }
 }
 
@@ -386,6 +395,11 @@ impl StepRecord {
     /// The record of a step without an item.
     pub fn untouched(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// Whether the step may have had an effect, so that its compensation has to run: it was attempted, or done by hand.
+    pub(crate) fn may_have_had_an_effect(&self) -> bool {
+        self.attempt > 0 || self.state.is_done()
     }
 
     /// All attempts that the audit trail keeps in full, and the running one.

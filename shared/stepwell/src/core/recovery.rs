@@ -15,11 +15,12 @@
 //!    step is not run.
 //! 2. **Close.** A conditional write cancels each waiting step, so that a worker that has read the task before cannot claim
 //!    it any more. A step in flight comes to its end, at the latest with its lease.
-//! 3. **Order.** Now it is known which steps were attempted, and in which order they ended. The compensations run in the
-//!    reverse order, and a step is compensated only after its dependents. The order is written to the task.
-//! 4. **Run.** The compensations are ordinary steps: claimed, leased, retried, with every attempt in the audit trail. Each
-//!    sends the message of the next. A compensation has no last attempt. If one fails with a permanent error, the task stays
-//!    `compensating`, and an operator has to redrive or resolve the compensation.
+//! 3. **Order.** Now it is known which steps were attempted. The graph of their compensations is written to the task: which
+//!    compensation waits for which others ([`Plan::compensation_graph`](crate::core::plan::Plan::compensation_graph)).
+//! 4. **Run.** The compensations are ordinary steps of this second graph: claimed, leased, retried, dispatched, with every attempt
+//!    in the audit trail. A compensation has no last attempt. One that fails with a permanent error needs a person: the
+//!    compensations that do not wait for it go on, and the task stays `compensating` until an operator has redriven or
+//!    resolved it.
 //! 5. **Finish.** The task ends in `error` or `cancelled` and is closed: nothing starts it again.
 //!
 //! The message of a failed step waits for the redrive or for the begin of the compensation ([`timer`](crate::core::timer)), and the
@@ -28,7 +29,7 @@
 
 use crate::core::{
     codes::EngineCode,
-    plan::StepPlan,
+    plan::{CompensationOrder, StepPlan, one_after_another},
     record::{Action, ActionKind, Outcome, StepRecord},
     snapshot::TaskSnapshot,
     state::{End, StepState, TaskState},
@@ -66,10 +67,10 @@ pub enum NextAction<'a> {
     Close(Vec<&'a StepRecord>),
     /// Steps are in flight, until this time at the latest.
     InFlight(Timestamp),
-    /// This order of compensations is to be written.
-    Order(Vec<String>),
-    /// This compensation is the next that is not done.
-    Run(&'a StepRecord),
+    /// This graph of compensations is to be written.
+    Order(Vec<StepPlan>),
+    /// These compensations are not done, and wait for no other ones. At least one.
+    Run(Vec<&'a StepRecord>),
     /// All compensations are done, and the task is to end in this way.
     Finish(End),
 }
@@ -91,8 +92,8 @@ pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
             }
         }
         TaskState::Compensating(end) if task.compensations.is_some() => {
-            let open = snapshot.compensations.iter().find(|compensation| !compensation.state.is_done());
-            open.map_or(NextAction::Finish(end), NextAction::Run)
+            let all_done = snapshot.compensations.iter().all(|compensation| compensation.state.is_done());
+            if all_done { NextAction::Finish(end) } else { NextAction::Run(snapshot.open_compensations()) }
         }
         TaskState::Compensating(_) => close(snapshot, now),
         TaskState::Running
@@ -169,12 +170,23 @@ fn close(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
         return NextAction::Close(open);
     }
     let leases = snapshot.steps.iter().filter(in_flight).filter_map(|step| step.lease_until);
-    leases.max().map_or_else(|| NextAction::Order(order(snapshot)), NextAction::InFlight)
+    leases.max().map_or_else(|| NextAction::Order(compensations(snapshot)), NextAction::InFlight)
 }
 
-/// The order of the compensations: the reverse of the order in which their steps ended. Steps that did not end in success
-/// come first, and each step comes after its dependents, whatever the workers' clocks said.
-fn order(snapshot: &TaskSnapshot) -> Vec<String> {
+/// The graph of the compensations to run: those of the steps that were attempted.
+fn compensations(snapshot: &TaskSnapshot) -> Vec<StepPlan> {
+    let plan = &snapshot.task.plan;
+    match plan.compensation_order() {
+        CompensationOrder::Serial => one_after_another(order(snapshot).into_iter().cloned()),
+        CompensationOrder::Graph => {
+            plan.compensation_graph(|step| snapshot.step(step).is_some_and(StepRecord::may_have_had_an_effect))
+        }
+    }
+}
+
+/// The compensations in the reverse of the order in which their steps ended. Steps that did not end in success come first,
+/// and each step comes after its dependents, whatever the workers' clocks said.
+fn order(snapshot: &TaskSnapshot) -> Vec<&StepPlan> {
     let plan = &snapshot.task.plan;
     let mut waiting: Vec<(&StepPlan, &StepRecord)> = plan.steps().iter().zip(&snapshot.steps).collect();
     let mut order = Vec::new();
@@ -186,8 +198,8 @@ fn order(snapshot: &TaskSnapshot) -> Vec<String> {
             free.max_by_key(|(place, (_, record))| (Reverse(record.state.is_done()), record.finished_at, *place));
         let Some((place, _)) = latest else { break };
         let (step, record) = waiting.remove(place);
-        if record.attempt > 0 || record.state.is_done() {
-            order.extend(plan.compensation_of(&step.name).map(|compensation| compensation.name.clone()));
+        if record.may_have_had_an_effect() {
+            order.extend(plan.compensation_of(&step.name));
         }
     }
     order
@@ -217,6 +229,27 @@ mod tests {
         (step.state, step.attempt, step.finished_at) = (StepState::Complete, 1, Some(at(moment)));
     }
 
+    /// The graph of these compensations, and what each waits for.
+    fn waiting(snapshot: &TaskSnapshot, graph: &[(usize, &[usize])]) -> Vec<StepPlan> {
+        let node = |(step, waits_for): &(usize, &[usize])| StepPlan {
+            depends_on: waits_for.iter().map(|step| compensation(*step)).collect(),
+            ..snapshot.task.plan.step(&compensation(*step)).unwrap().clone()
+        };
+        graph.iter().map(node).collect()
+    }
+
+    /// The snapshot after this graph of compensations was written.
+    fn settled(mut snapshot: TaskSnapshot, graph: &[(usize, &[usize])]) -> TaskSnapshot {
+        snapshot.task.compensations = Some(waiting(&snapshot, graph));
+        snapshot.compensations = graph.iter().map(|(step, _)| StepRecord::untouched(&compensation(*step))).collect();
+        snapshot
+    }
+
+    fn runs(snapshot: &TaskSnapshot) -> Vec<&str> {
+        let NextAction::Run(open) = next_action(snapshot, at(10)) else { panic!("{snapshot:?}") };
+        open.into_iter().map(|step| step.name.as_str()).collect()
+    }
+
     #[test]
     fn waiting_steps_are_closed_and_steps_in_flight_are_waited_for() {
         let mut snapshot = chain();
@@ -243,29 +276,53 @@ mod tests {
         snapshot.steps[2].state = StepState::Cancelled;
         assert_eq!(
             next_action(&snapshot, at(10)),
-            NextAction::Order(vec![compensation(1), compensation(0)]),
+            NextAction::Order(waiting(&snapshot, &[(1, &[]), (0, &[1])])),
             "it may have had its effect"
         );
         snapshot.steps[1].attempt = 0;
-        assert_eq!(next_action(&snapshot, at(10)), NextAction::Order(vec![compensation(0)]));
+        assert_eq!(next_action(&snapshot, at(10)), NextAction::Order(waiting(&snapshot, &[(0, &[])])));
     }
 
     #[test]
-    fn compensations_run_one_after_another_and_then_the_task_ends() {
-        let mut snapshot = chain();
-        snapshot.task.compensations = Some(vec![compensation(1), compensation(0)]);
-        snapshot.compensations =
-            [compensation(1), compensation(0)].iter().map(|name| StepRecord::untouched(name)).collect();
-        assert!(matches!(next_action(&snapshot, at(10)), NextAction::Run(step) if step.name == compensation(1)));
-        snapshot.compensations[0].state = StepState::Error;
-        assert!(
-            matches!(next_action(&snapshot, at(10)), NextAction::Run(step) if step.name == compensation(1)),
-            "the next one waits for it"
-        );
-        snapshot.compensations[0].state = StepState::ResolvedManually;
-        assert!(matches!(next_action(&snapshot, at(10)), NextAction::Run(step) if step.name == compensation(0)));
-        snapshot.compensations[1].state = StepState::Complete;
+    fn compensation_that_failed_for_good_holds_up_only_those_that_wait_for_it() {
+        let mut snapshot =
+            settled(snapshot(&[&[], &[], &[], &[0]], &[0, 1, 2, 3]), &[(3, &[]), (2, &[3]), (1, &[3]), (0, &[1])]);
+        snapshot.task.state = TaskState::Compensating(End::Cancelled);
+        assert_eq!(runs(&snapshot), ["u3"]);
+        snapshot.compensations[0].state = StepState::Complete;
+        assert_eq!(runs(&snapshot), ["u2", "u1"], "side by side");
+        snapshot.compensations[1].state = StepState::Error;
+        assert_eq!(runs(&snapshot), ["u2", "u1"], "the failed one needs a person, and its sibling goes on");
+        snapshot.compensations[2].state = StepState::Complete;
+        assert_eq!(runs(&snapshot), ["u2", "u0"]);
+        snapshot.compensations[3].state = StepState::Complete;
+        assert_eq!(runs(&snapshot), ["u2"], "the task stays open");
+        snapshot.compensations[1].state = StepState::ResolvedManually;
         assert_eq!(next_action(&snapshot, at(10)), NextAction::Finish(End::Cancelled));
+    }
+
+    #[test]
+    fn compensations_of_independent_steps_run_side_by_side() {
+        let mut snapshot = snapshot(&[&[], &[0], &[0]], &[0, 1, 2]);
+        snapshot.task.state = TaskState::Compensating(End::Cancelled);
+        (0..3).for_each(|step| done(&mut snapshot, step, 5));
+        let graph = [(2, &[][..]), (1, &[]), (0, &[1, 2])];
+        assert_eq!(next_action(&snapshot, at(10)), NextAction::Order(waiting(&snapshot, &graph)));
+    }
+
+    #[test]
+    fn compensations_of_a_stored_plan_without_a_graph_run_one_after_another() {
+        let mut snapshot = snapshot(&[&[], &[0], &[0]], &[0, 1, 2]);
+        let stored = serde_json::to_string(&snapshot.task.plan).unwrap();
+        snapshot.task.plan = serde_json::from_str(&stored.replace(r#","g":true"#, "")).unwrap();
+        snapshot.task.state = TaskState::Compensating(End::Cancelled);
+        [3, 9, 7].into_iter().enumerate().for_each(|(step, moment)| done(&mut snapshot, step, moment));
+        let order = [(1, &[][..]), (2, &[1]), (0, &[2])];
+        assert_eq!(
+            next_action(&snapshot, at(10)),
+            NextAction::Order(waiting(&snapshot, &order)),
+            "the later one first"
+        );
     }
 
     #[test]
@@ -405,8 +462,7 @@ mod tests {
 
     #[test]
     fn compensation_waits_for_the_one_before_it() {
-        let mut task = chain().task;
-        task.compensations = Some(vec![compensation(1), compensation(0)]);
+        let task = settled(chain(), &[(1, &[]), (0, &[1])]).task;
         let waits_for = |step: usize| task.waits_for(task.plan.step(&compensation(step)).unwrap()).unwrap();
         assert_eq!(waits_for(1), [""; 0]);
         assert_eq!(waits_for(0), [compensation(1)]);
@@ -439,7 +495,7 @@ mod tests {
                 }
             }
             let order = order(&snapshot);
-            let place = |step: usize| order.iter().position(|name| *name == compensation(step));
+            let place = |step: usize| order.iter().position(|undone| undone.name == compensation(step));
             for step in 0..12 {
                 prop_assert_eq!(place(step).is_some(), ends[step].is_some());
                 for &dependency in depends[step] {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::core::{
     id::TaskId,
-    plan::StepPlan,
+    plan::{self, StepPlan},
     state::{StepState, TaskEvent, TaskState},
     timestamp::Timestamp,
 };
@@ -208,7 +208,7 @@ impl Arrival {
     }
 }
 
-/// The dependents of `step`; on a replay, only those that may not have had their message yet. For a replay `found` holds the
+/// The dependents of `step` in its graph; on a replay, only those that may not have had their message yet. For a replay `found` holds the
 /// records of the dependents.
 fn dependents<'a>(
     task: &'a TaskRecord,
@@ -221,14 +221,14 @@ fn dependents<'a>(
     let served = move |dependent: &StepPlan, record: &StepRecord| {
         record.state != StepState::Pending && (dependent.depends_on.len() == 1 || record.done_deps.contains(step))
     };
-    task.plan.dependents(step).filter(move |dependent| {
+    plan::dependents(task.graph_of(step), step).filter(move |dependent| {
         let record = found.get(&dependent.name).filter(|_| dispatch == Dispatch::Replay);
         !record.is_some_and(|record| served(dependent, record))
     })
 }
 
 /// The consequences of a step's completion: each dependent that this makes ready gets its message, and the last leaf ends
-/// the task. After a compensation the next one runs, and the last compensation ends the task.
+/// the task. The compensations are a graph of their own, whose last leaf ends the compensation.
 ///
 /// For a replay `found` holds the records of the dependents; for an initial dispatch it is empty.
 pub fn dispatch(
@@ -238,10 +238,7 @@ pub fn dispatch(
     found: &BTreeMap<String, StepRecord>,
     now: Timestamp,
 ) -> Vec<Consequence> {
-    if task.plan.is_compensation(step) {
-        return vec![Due::AdvanceCompensation.into()];
-    }
-    if task.plan.dependents(step).next().is_none() {
+    if plan::dependents(task.graph_of(step), step).next().is_none() {
         return finish(task, step).into_iter().collect();
     }
     let wake = |dependent: &StepPlan| {
@@ -255,15 +252,16 @@ pub fn dispatch(
     dependents(task, step, dispatch, found).map(wake).collect()
 }
 
-/// Ends the task after a leaf. If there are several leaves, the task is their join.
+/// Ends the task, or its compensation, after a leaf. If there are several leaves, the task is their join.
 fn finish(task: &TaskRecord, leaf: &str) -> Option<Consequence> {
     if task.state == TaskState::Completed {
         return None;
     }
-    let leaves: BTreeSet<String> = task.plan.leaves().map(|leaf| leaf.name.clone()).collect();
+    let leaves: BTreeSet<String> = plan::leaves(task.graph_of(leaf)).map(|leaf| leaf.name.clone()).collect();
     let several = leaves.len() > 1;
     let join = several.then(|| Arrival { transition: record_leaf_arrival(task.id, leaf), all: leaves });
-    Some(Consequence { join, due: Due::Finish })
+    let due = if task.plan.is_compensation(leaf) { Due::AdvanceCompensation } else { Due::Finish };
+    Some(Consequence { join, due })
 }
 
 /// The consequences of the failure of a step. The recovery of the task may be due only later; then the message waits for it.
@@ -321,12 +319,23 @@ mod tests {
         assert_eq!(initial("s0"), [due("s2", Some(&["s0", "s1"])), due("s3", None)]);
         assert_eq!(initial("s1"), [due("s2", Some(&["s0", "s1"]))]);
         assert_eq!(initial("s2"), [due("the end", Some(&["s2", "s3"]))]);
-        assert_eq!(initial(&compensation(0)), [due("compensation", None)]);
+        assert_eq!(initial(&compensation(0)), [due("compensation", None)], "its graph is not known");
         let chain = snapshot(&[&[], &[0]], &[]).task;
         assert_eq!(
             described(dispatch(&chain, "s1", Dispatch::Initial, &BTreeMap::new(), at(1))),
             [due("the end", None)]
         );
+    }
+
+    #[test]
+    fn compensations_are_dispatched_along_their_graph() {
+        let mut task = snapshot(&[&[], &[0], &[0], &[]], &[0, 1, 2, 3]).task;
+        task.state = TaskState::Compensating(End::Error);
+        task.compensations = Some(task.plan.compensation_graph(|_| true));
+        let initial =
+            |step: usize| described(dispatch(&task, &compensation(step), Dispatch::Initial, &BTreeMap::new(), at(1)));
+        assert_eq!(initial(2), [due("u0", Some(&["u1", "u2"]))]);
+        assert_eq!(initial(0), [due("compensation", Some(&["u0", "u3"]))]);
     }
 
     #[test]

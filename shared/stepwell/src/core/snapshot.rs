@@ -65,7 +65,7 @@ pub struct TaskSnapshot {
     pub task: TaskRecord,
     /// The steps, in the plan's order; an untouched record for a step without an item.
     pub steps: Vec<StepRecord>,
-    /// The compensations, in the order in which they run; empty before the order is written.
+    /// The compensations, each after those that it waits for; empty before their graph is written.
     pub compensations: Vec<StepRecord>,
 }
 
@@ -90,7 +90,7 @@ pub struct Progress {
 }
 
 impl TaskSnapshot {
-    /// The message of a step, or of a compensation whose place in the order is written. It names what the step waits for.
+    /// The message of a step, or of a compensation whose graph is written. It names what the step waits for.
     pub(crate) fn message(&self, name: &str) -> Outgoing {
         let step = self.task.plan.step(name);
         let waits_for = step.and_then(|step| self.task.waits_for(step)).unwrap_or_default();
@@ -103,7 +103,7 @@ impl TaskSnapshot {
         let Loaded { task, mut steps } = loaded;
         let task = task?;
         let mut record = |name: &str| steps.remove(name).unwrap_or_else(|| StepRecord::untouched(name));
-        let compensations = task.compensations.iter().flatten().map(|name| record(name)).collect();
+        let compensations = task.compensations.iter().flatten().map(|step| record(&step.name)).collect();
         let steps = task.plan.steps().iter().map(|step| record(&step.name)).collect();
         Some(Self { task, steps, compensations })
     }
@@ -123,7 +123,7 @@ impl TaskSnapshot {
         }
     }
 
-    /// The record of the step or compensation of this name. A compensation is found only after the order is written.
+    /// The record of the step or compensation of this name. A compensation is found only after their graph is written.
     pub fn step(&self, name: &str) -> Option<&StepRecord> {
         self.steps.iter().chain(&self.compensations).find(|step| step.name == name)
     }
@@ -179,7 +179,7 @@ impl TaskSnapshot {
     }
 
     /// The steps that a redrive of this task concerns: the failed steps, in a completed task the failed optional steps, in a
-    /// compensating task the failed compensation.
+    /// compensating task the failed compensations.
     pub fn to_redrive(&self) -> Vec<&StepRecord> {
         let (steps, optional) = match self.task.state {
             TaskState::Compensating(_) => (&self.compensations, false),
@@ -188,6 +188,21 @@ impl TaskSnapshot {
         let concerned = |step: &&StepRecord| self.task.plan.is_optional(&step.name) == optional;
         let failed = steps.iter().filter(|step| self.task.failed_steps.contains(&step.name));
         failed.filter(concerned).collect()
+    }
+
+    /// The compensations that are not done, and that wait for nothing any more. A failed one is among them: it needs a person.
+    pub(crate) fn open_compensations(&self) -> Vec<&StepRecord> {
+        let graph = self.task.compensations.iter().flatten();
+        let open = graph.zip(&self.compensations).filter(|(plan, step)| !step.state.is_done() && self.is_ready(plan));
+        open.map(|(_, step)| step).collect()
+    }
+
+    /// Whether a compensation needs a person, because it has failed for good, or one that it waits for, directly or not.
+    pub fn is_held_up(&self, compensation: &str) -> bool {
+        let graph = self.task.compensations.as_deref().unwrap_or_default();
+        let waits_for = graph.iter().find(|other| other.name == compensation).map(|found| &found.depends_on);
+        let failed = self.step(compensation).is_some_and(|step| step.state == StepState::Error);
+        failed || waits_for.into_iter().flatten().any(|before| self.is_held_up(before))
     }
 
     /// The time of the last event that its items record.

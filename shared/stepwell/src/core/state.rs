@@ -194,7 +194,7 @@ pub enum TaskEvent {
     Fail,
     /// An optional step failed for good.
     Warn,
-    /// The failed steps, or the failed compensation, get a fresh set of attempts. In a completed task these are optional steps.
+    /// The failed steps, or the failed compensations, get a fresh set of attempts. In a completed task these are optional steps.
     Redrive,
     /// Somebody did a step by hand, and no failed step is left that is not optional.
     Mend,

@@ -15,10 +15,11 @@ use super::{
 };
 use crate::core::{
     id::TaskId,
-    plan::Plan,
+    plan::{Plan, StepPlan, is_chain},
     state::{End, StepEvent, StepState, TaskEvent, TaskState},
     timestamp::Timestamp,
 };
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// How a task is ended from outside.
@@ -255,10 +256,17 @@ pub fn close_or_compensate(task: TaskId, to: Termination, action: &Action) -> Tr
     Transition::of("close_or_compensate", write.made_before(Condition::Contains(attribute::ACTIONS, stored(action))))
 }
 
-/// Writes the order in which the compensations of a task run, unless it is written.
-pub fn order_compensations(task: TaskId, order: &[String], now: Timestamp) -> Transition {
+/// Writes the graph of the compensations of a task, sorted topologically, unless it is written. A chain needs no more than its
+/// order.
+pub fn order_compensations(task: TaskId, graph: &[StepPlan], now: Timestamp) -> Transition {
     let condition = is_any(TaskState::is_compensating).and(Condition::Absent(attribute::COMPENSATIONS));
-    let mut changes = vec![Change::Set(attribute::COMPENSATIONS, order.into())];
+    let names: Vec<&str> = graph.iter().map(|compensation| compensation.name.as_str()).collect();
+    let mut changes = vec![Change::Set(attribute::COMPENSATIONS, names.into())];
+    if !is_chain(graph) {
+        let waiting = graph.iter().filter(|compensation| !compensation.depends_on.is_empty());
+        let waits_for = waiting.map(|waiting| (waiting.name.clone(), waiting.depends_on.clone().into()));
+        changes.push(Change::Set(attribute::WAITS_FOR, Value::Object(waits_for.collect())));
+    }
     changes.extend(listed(task, IndexPartition::Compensating, now + FIRST_INSPECTION_AFTER));
     Transition::of("order_compensations", Write::update(Key::Task(task), condition, changes))
 }

@@ -7,6 +7,7 @@ use crate::{
         index::{IndexEntry, Page},
         item::Key,
         message::{Message, Outgoing},
+        plan,
         record::{Action, KeyRecord, TaskRecord},
         settlement::{Consequence, Dispatch, Due, Settled, Settlement, dispatch},
         snapshot::{Loaded, TaskSnapshot},
@@ -211,9 +212,9 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     /// its dispatch.
     pub(crate) async fn dispatch_again(&self, task: &TaskRecord, step: &str) -> Result<(), EngineError> {
         let now = self.now();
-        let names: BTreeSet<&str> = task.plan.dependents(step).map(|dependent| dependent.name.as_str()).collect();
-        let waits = !names.is_empty() && !task.plan.is_compensation(step);
-        let found = if waits { self.load(task.id, &names).await?.steps } else { BTreeMap::new() };
+        let dependents = plan::dependents(task.graph_of(step), step);
+        let names: BTreeSet<&str> = dependents.map(|dependent| dependent.name.as_str()).collect();
+        let found = if !names.is_empty() { self.load(task.id, &names).await?.steps } else { BTreeMap::new() };
         let then = dispatch(task, step, Dispatch::Replay, &found, now);
         self.follow_up(task.id, then).await.map(drop)
     }

@@ -60,17 +60,18 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
                         self.apply(&task::cancel_step(task, step, now)).await?;
                     }
                 }
-                NextAction::Order(order) => {
+                NextAction::Order(graph) => {
+                    let order: Vec<&str> = graph.iter().map(|compensation| compensation.name.as_str()).collect();
                     tracing::info!(task_id = %task, ?order, "nothing is in flight any more");
-                    self.apply(&task::order_compensations(task, &order, now)).await?;
+                    self.apply(&task::order_compensations(task, &graph, now)).await?;
                 }
-                NextAction::Run(record) => {
-                    if record.state == StepState::Pending {
-                        self.queue.send(&snapshot.message(&record.name)).await?;
-                    }
-                    if record.state == StepState::Error {
+                NextAction::Run(open) => {
+                    for record in open.iter().filter(|record| record.state == StepState::Error) {
                         tracing::error!(task_id = %task, step = record.name, code = code(record), "{COMPENSATION_FAILED}");
                     }
+                    let waiting = open.iter().filter(|record| record.state == StepState::Pending);
+                    let messages: Vec<_> = waiting.map(|record| snapshot.message(&record.name)).collect();
+                    self.send_all(&messages).await?;
                     return Ok(None);
                 }
                 NextAction::Finish(end) => {

@@ -167,10 +167,10 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         };
         let inspection = inspection::inspect(&snapshot, now);
         // Log it with each inspection, so at least hourly, until somebody has helped.
-        if let NextAction::Run(failed) = recovery::next_action(&snapshot, now)
-            && failed.state == StepState::Error
-        {
-            tracing::error!(task_id = %id, step = failed.name, code = code(failed), "{}", recovery::COMPENSATION_WAITS);
+        if let NextAction::Run(open) = recovery::next_action(&snapshot, now) {
+            for failed in open.into_iter().filter(|step| step.state == StepState::Error) {
+                tracing::error!(task_id = %id, step = failed.name, code = code(failed), "{}", recovery::COMPENSATION_WAITS);
+            }
         }
         for outgoing in &inspection.send {
             tracing::warn!(task_id = %id, step = outgoing.message.step, state = %snapshot.task.state.status(), "overdue: message sent again");

@@ -38,6 +38,7 @@ pub(crate) fn snapshot(depends_on: &[&[usize]], compensated: &[usize]) -> TaskSn
         timeout_seconds: 30,
         backoff: Backoff::default(),
         compensates,
+        after: None,
         optional: false,
     };
     let steps = depends_on.iter().enumerate().map(|(number, depends_on)| step(format!("s{number}"), depends_on, None));

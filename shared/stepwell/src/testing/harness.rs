@@ -14,6 +14,7 @@ use crate::{
         record::AttemptRecord,
         settlement::{Delivery, Disposition},
         snapshot::TaskSnapshot,
+        state::StepState,
         timestamp::Timestamp,
         workflow::Workflow,
     },
@@ -539,12 +540,12 @@ impl Harness {
 
     /// Whether the engine has nothing more to do for a task.
     fn is_at_rest(&self, snapshot: &TaskSnapshot) -> bool {
-        let task = &snapshot.task;
-        let needs_a_person = task.plan.compensations().iter().any(|step| task.failed_steps.contains(&step.name));
+        let open = snapshot.open_compensations();
+        let needs_a_person = !open.is_empty() && open.iter().all(|step| step.state == StepState::Error);
         let inspection = inspection::inspect(snapshot, self.now());
         let nothing_due = inspection.send.is_empty() && !inspection.recover && inspection.next.is_none();
-        let has_timer = || self.first_timer(|place| place.task == task.id).is_some();
-        (needs_a_person || nothing_due) && !self.memory.queue.holds_any_of(task.id) && !has_timer()
+        let has_timer = || self.first_timer(|place| place.task == snapshot.task.id).is_some();
+        (needs_a_person || nothing_due) && !self.memory.queue.holds_any_of(snapshot.task.id) && !has_timer()
     }
 
     /// What is due next, a message, the timer feeder or the watchdog, and when.

@@ -27,12 +27,9 @@ pub fn dead_letter_event(workflow: &Workflow, step: &str) -> Option<String> {
 }
 
 fn message(plan: &Plan, name: &str) -> Option<Message> {
-    let message = plan.step(name)?.message(TASK.into());
-    if !plan.is_compensation(name) {
-        return Some(message);
-    }
-    let before = plan.compensation_order().take_while(|compensation| compensation.name != name).last();
-    Some(Message { load: before.map(|compensation| compensation.name.clone()).into_iter().collect(), ..message })
+    let compensations = plan.compensation_graph(|_| true);
+    let step = plan.steps().iter().chain(&compensations).find(|step| step.name == name);
+    step.map(|step| step.message(TASK.into()))
 }
 
 fn event(message: &Message, queue: &str, receives: &'static str, dead_letter_source: Option<String>) -> String {

@@ -24,7 +24,6 @@
 //!   the stray message.
 //! * A read and a write of the watchdog or an operator are one action where the write's condition contains all that was
 //!   read, or what was read is final. Reads of several items happen at one moment.
-//! * Compensations run in the reverse order of the plan.
 //! * The watchdog inspects a completed task whose optional step is open, whether or not the index lists it.
 //! * A dead letter is handled at once. SQS makes no dead letter of a message while a worker holds the step. A dead
 //!   letter without consequences is a lost message.

@@ -6,7 +6,7 @@
 
 use super::{
     scope::{Bug, Scope},
-    state::{Effect, ModelState},
+    state::{Effect, ModelState, Set},
     store::{Items, make},
     writes::{Snapshot, Write, is_settled},
 };
@@ -15,11 +15,6 @@ use stepwell::core::state::{End, StepState, TaskState};
 /// Whether the rule allows the write now.
 fn may(scope: &Scope, state: &ModelState, write: Write<'_>) -> bool {
     write.is_allowed(&Items { scope, state })
-}
-
-/// The compensation that follows this one.
-pub(super) fn next_in_order(scope: &Scope, state: &ModelState, step: usize) -> Option<usize> {
-    Items { scope, state }.order().skip_while(|other| *other != step).nth(1)
 }
 
 /// Whether the watchdog would send this step a message.
@@ -33,8 +28,7 @@ pub(super) fn is_due(scope: &Scope, state: &ModelState, step: usize) -> bool {
     let done = |other: usize| state.items[other].state.is_done();
     match state.task.state {
         _ if scope.is_compensation(step) => {
-            let open = Items { scope, state }.order().find(|other| !done(*other));
-            state.task.compensating() == Some(true) && open == Some(step) && overdue(true)
+            Items { scope, state }.open_compensations().any(|open| open == step) && overdue(true)
         }
         TaskState::Running => {
             let passed = |other: usize| Items { scope, state }.has_passed(other);
@@ -89,12 +83,19 @@ pub(super) fn cancel(scope: &Scope, state: &mut ModelState) {
     make(scope, state, cancelling(scope));
 }
 
-/// The compensations in their order.
-fn order(scope: &Scope, state: &ModelState) -> Vec<usize> {
-    Items { scope, state }.order().collect()
+/// The graph of the compensations to run, each after those that it waits for.
+fn graph(scope: &Scope, state: &ModelState) -> Vec<(usize, Vec<usize>)> {
+    let items = Items { scope, state };
+    let mut sorted: Vec<(usize, Vec<usize>)> = Vec::new();
+    loop {
+        let is_in = |step: usize| sorted.iter().any(|(other, _)| *other == step);
+        let is_next = |step: &usize| !is_in(*step) && items.depends_on(*step).iter().all(is_in);
+        let Some(next) = items.to_run().iter().find(is_next) else { return sorted };
+        sorted.push((next, items.depends_on(next).iter().collect()));
+    }
 }
 
-/// Whether the order of the compensations can be stored: no step is in flight.
+/// Whether the graph of the compensations can be stored: no step is in flight.
 pub(super) fn may_order(scope: &Scope, state: &ModelState) -> bool {
     if state.task.compensating() != Some(false) {
         return false;
@@ -103,14 +104,15 @@ pub(super) fn may_order(scope: &Scope, state: &ModelState) -> bool {
         let in_flight = |step: usize| state.items[step].state == StepState::InProgress;
         return scope.forward().all(|step| is_settled(state.items[step].state) || in_flight(step));
     }
-    may(scope, state, Write::OrderCompensations(&order(scope, state)))
+    may(scope, state, Write::OrderCompensations(&graph(scope, state)))
 }
 
-/// Stores the order of the compensations. The first compensation's message is then owed.
+/// Stores the graph of the compensations. The messages of its roots are then owed.
 pub(super) fn store_order(scope: &Scope, state: &mut ModelState) {
-    let order = order(scope, state);
-    make(scope, state, Write::OrderCompensations(&order));
-    state.owed = order.into_iter().take(1).chain(state.owed.iter()).collect();
+    let graph = graph(scope, state);
+    make(scope, state, Write::OrderCompensations(&graph));
+    let roots = graph.into_iter().filter(|(_, waits_for)| waits_for.is_empty()).map(|(root, _)| root);
+    state.owed = roots.chain(state.owed.iter()).collect();
 }
 
 /// Whether all compensations are complete, so that the task can end.
@@ -130,9 +132,10 @@ pub(super) fn may_redrive(scope: &Scope, state: &ModelState) -> bool {
     may(scope, state, Write::Redrive)
 }
 
-/// Whether a compensation has failed for good, so that an operator has to act.
+/// Whether nothing but failed compensations is left to run, and what waits for them: an operator has to act.
 pub(super) fn needs_operator(scope: &Scope, state: &ModelState) -> bool {
-    state.task.compensating() == Some(true) && Items { scope, state }.failed().next().is_some()
+    let open: Set = Items { scope, state }.open_compensations().collect();
+    !open.is_empty() && open.iter().all(|step| state.items[step].state == StepState::Error)
 }
 
 /// Gives the failed steps a fresh set of attempts. Their messages are then owed. It is one transaction, whose

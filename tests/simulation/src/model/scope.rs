@@ -100,6 +100,8 @@ pub enum Bug {
     RefundWithoutVoid,
     /// Compensations begin while steps are in flight.
     ClosedInFlight,
+    /// A compensation does not run while another one needs a person.
+    SiblingWaits,
 }
 
 /// The scope of one check.
@@ -121,6 +123,8 @@ pub struct Scope {
     pub optional: Set,
     /// Whether each step has a compensation that starts when the task fails (`compensate: on_error`).
     pub compensated: bool,
+    /// The compensations that each compensation waits for.
+    pub waits_for: [Set; MAX_STEPS],
     /// The attempts of each step, the first included.
     pub max_attempts: u8,
     /// The faults and operators' actions that are possible.
@@ -158,6 +162,7 @@ impl Scope {
             timeout_seconds: 1,
             backoff: Backoff::default(),
             compensates: None,
+            after: None,
             optional: false,
         };
         let plan = Plan::new(depends_on.iter().enumerate().map(step).collect()).unwrap();
@@ -171,6 +176,7 @@ impl Scope {
             roots: plan.roots().map(|step| number(&step.name)).collect(),
             optional: Set::default(),
             compensated: false,
+            waits_for: [Set::default(); MAX_STEPS],
             max_attempts: 1,
             faults,
             watchdog: true,
@@ -183,9 +189,18 @@ impl Scope {
         scope
     }
 
-    /// With a compensation for each step.
+    /// With a compensation for each step. It waits for those of the steps that depend on its step.
     pub fn compensated(self) -> Self {
+        let dependents = self.dependents;
+        self.compensated_after(|step| dependents[step])
+    }
+
+    /// With a compensation for each step, which waits for those of these steps.
+    pub fn compensated_after(mut self, after: impl Fn(usize) -> Set) -> Self {
         assert!(self.forward * 2 <= MAX_STEPS, "{} steps and as many compensations are too many", self.forward);
+        for step in self.forward() {
+            self.waits_for[self.forward + step] = after(step).iter().map(|other| self.forward + other).collect();
+        }
         Self { compensated: true, ..self }
     }
 
@@ -257,6 +272,10 @@ pub fn small_scopes() -> Vec<Scope> {
         )
         .compensated()
         .without_watchdog(),
+        Scope::chain("chain of 2, compensated: failures, redrive", 2, failing(Faults::NONE)).compensated(),
+        Scope::chain("chain of 2, compensated side by side: failures, redrive", 2, failing(Faults::NONE))
+            .compensated_after(|_| Set::default()),
+        Scope::fork("fork, compensated: cancel", Faults { cancels: true, ..Faults::NONE }).compensated(),
         Scope::fork("fork: lost messages", LOST),
         Scope::chain("chain of 1, optional: crashes, failures, redrive", 1, failing(CRASHES)).optional(0),
         Scope::chain("chain of 2, last optional: lost messages, failures, redrive", 2, failing(LOST)).optional(1),
@@ -278,6 +297,10 @@ pub fn large_scopes() -> Vec<Scope> {
         Scope::chain("chain of 2: crashes", 2, CRASHES),
         Scope::chain("chain of 2: crashes, by hand", 2, Faults { resolves: true, ..CRASHES }),
         Scope::chain("chain of 2, compensated: failures, redrive, cancel", 2, OPERATORS).compensated(),
+        Scope::chain("chain of 2, compensated side by side: failures, redrive, cancel", 2, OPERATORS)
+            .compensated_after(|_| Set::default()),
+        Scope::chain("chain of 3, the last undone first: failures", 3, Faults { permanent: true, ..Faults::NONE })
+            .compensated_after(|step| if step < 2 { Set::default().with(2) } else { Set::default() }),
         Scope::fork("fork: crashes, no watchdog", CRASHES).without_watchdog(),
         Scope::fork("fork: failures, redrive, cancel", OPERATORS),
         Scope::fork("fork, one leaf optional: failures, redrive, cancel", OPERATORS).optional(2),

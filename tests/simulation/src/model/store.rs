@@ -28,8 +28,15 @@ impl Snapshot for Items<'_> {
         self.scope.forward
     }
 
+    /// A compensation that does not run stands for those that it would wait for.
     fn depends_on(&self, step: usize) -> Set {
-        self.scope.depends_on[step]
+        if !self.is_compensation(step) {
+            return self.scope.depends_on[step];
+        }
+        let to_run = self.to_run();
+        let reached =
+            |other: usize| if to_run.has(other) { Set::default().with(other) } else { self.depends_on(other) };
+        self.waits_for(step).iter().map(reached).fold(Set::default(), Set::union)
     }
 
     fn leaves(&self) -> Set {
@@ -52,11 +59,15 @@ impl Snapshot for Items<'_> {
         self.scope.max_attempts
     }
 
-    /// The compensations of all attempted steps, in the reverse order of the plan.
-    fn order(&self) -> impl Iterator<Item = usize> {
+    /// The compensations of all attempted steps. Once the graph is stored, no step is attempted any more.
+    fn to_run(&self) -> Set {
         let Self { scope, state } = *self;
-        let attempted = scope.forward().rev().filter(|step| state.items[*step].attempted);
-        attempted.filter(|_| scope.compensated).map(|step| step + scope.forward)
+        let attempted = scope.forward().filter(|step| scope.compensated && state.items[*step].attempted);
+        attempted.map(|step| step + scope.forward).collect()
+    }
+
+    fn waits_for(&self, compensation: usize) -> Set {
+        self.scope.waits_for[compensation]
     }
 }
 

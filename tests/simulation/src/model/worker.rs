@@ -2,7 +2,7 @@
 //! and `engine.rs` of the engine.
 
 use super::{
-    recovery::{finish_compensation, may_compensate, next_in_order},
+    recovery::{finish_compensation, may_compensate},
     scope::{Bug, Scope},
     state::{
         ClaimProgress, ClaimRefusal, LoadResult, ModelMessage, ModelOutcome, ModelState, Set, Worker, WorkerState,
@@ -125,6 +125,7 @@ pub(super) fn call(scope: &Scope, state: &mut ModelState, index: usize, call: Wo
             let waiting = wakes(scope, state, step).iter();
             dispatch(
                 scope,
+                state,
                 step,
                 waiting.filter(|other| state.items[*other].state == StepState::Pending).collect(),
                 true,
@@ -141,7 +142,8 @@ pub(super) fn call(scope: &Scope, state: &mut ModelState, index: usize, call: Wo
         }
         (WorkerCall::RecordLeafArrival, _) => {
             make(scope, state, Write::RecordLeafArrival(step));
-            if state.task.arrived.contains(scope.leaves) { WorkerState::Finishing } else { WorkerState::Acknowledging }
+            let leaves = Items { scope, state }.leaves_beside(step);
+            if state.task.arrived.contains(leaves) { WorkerState::Finishing } else { WorkerState::Acknowledging }
         }
         (WorkerCall::Finish, _) => {
             finish(scope, state, step);
@@ -260,10 +262,10 @@ fn check(scope: &Scope, state: &mut ModelState, index: usize) {
         ClaimProgress::Claim | ClaimProgress::TakeOver => return,
         ClaimProgress::Refused(ClaimRefusal::Busy) => WorkerState::Idle,
         ClaimProgress::Refused(ClaimRefusal::Ended) => after_failure(scope, state),
-        ClaimProgress::Refused(ClaimRefusal::Passed) => dispatch(scope, step, Set::default(), true),
+        ClaimProgress::Refused(ClaimRefusal::Passed) => dispatch(scope, state, step, Set::default(), true),
         ClaimProgress::Refused(ClaimRefusal::Done) if worker.first_of_repeat => WorkerState::Acknowledging,
         ClaimProgress::Refused(ClaimRefusal::Done) if wakes(scope, state, step).is_empty() => {
-            dispatch(scope, step, Set::default(), true)
+            dispatch(scope, state, step, Set::default(), true)
         }
         ClaimProgress::Refused(ClaimRefusal::Done) => WorkerState::FindingDependents,
         ClaimProgress::Granted if !seen.open && scope.bug != Some(Bug::StatusNotChecked) => {
@@ -272,17 +274,24 @@ fn check(scope: &Scope, state: &mut ModelState, index: usize) {
         ClaimProgress::Granted if !seen.ready && scope.bug != Some(Bug::MessageTrusted) => {
             WorkerState::Releasing { reload: true }
         }
+        ClaimProgress::Granted if waits_for_sibling(scope, state, step) => WorkerState::Releasing { reload: false },
         ClaimProgress::Granted if !Items { scope, state }.allows_attempt(step, state.items[step].counted) => {
             WorkerState::Writing(ModelOutcome::Fail)
         }
         ClaimProgress::Granted => {
             state.violations.after_end |= !seen.open;
-            state.violations.too_early |= !load(scope, state, step).ready && !scope.is_compensation(step);
+            state.violations.too_early |= !load(scope, state, step).ready;
             state.violations.too_early |= !seen.ready;
             WorkerState::Running
         }
     };
     go(state, index, next);
+}
+
+/// Whether another compensation that failed keeps this one from running, by a bug.
+fn waits_for_sibling(scope: &Scope, state: &ModelState, step: usize) -> bool {
+    let failed = || Items { scope, state }.failed().next().is_some();
+    scope.bug == Some(Bug::SiblingWaits) && scope.is_compensation(step) && failed()
 }
 
 /// Runs the handler of a worker.
@@ -355,10 +364,10 @@ fn write(scope: &Scope, state: &mut ModelState, index: usize, outcome: ModelOutc
             {
                 state.delete(step, slot.into());
             }
-            dispatch(scope, step, wakes(scope, state, step), false)
+            dispatch(scope, state, step, wakes(scope, state, step), false)
         }
         ModelOutcome::RetryLater | ModelOutcome::RetryThrottled => WorkerState::Idle,
-        ModelOutcome::Fail if passes(scope, step) => dispatch(scope, step, Set::default(), false),
+        ModelOutcome::Fail if passes(scope, step) => dispatch(scope, state, step, Set::default(), false),
         ModelOutcome::Fail => after_failure(scope, state),
     }
 }
@@ -372,22 +381,23 @@ fn after_failure(scope: &Scope, state: &ModelState) -> WorkerState {
 /// The steps that become ready by the completion of this one.
 fn wakes(scope: &Scope, state: &ModelState, step: usize) -> Set {
     if scope.is_compensation(step) {
-        return next_in_order(scope, state, step).into_iter().collect();
+        let items = Items { scope, state };
+        return items.to_run().iter().filter(|other| items.depends_on(*other).has(step)).collect();
     }
     scope.dependents[step]
 }
 
-fn dispatch(scope: &Scope, step: usize, wakes: Set, again: bool) -> WorkerState {
-    let ends_task = scope.is_compensation(step) || scope.leaves.has(step);
-    if wakes.is_empty() && ends_task {
-        let one_of_several = !scope.is_compensation(step) && scope.leaves != Set::default().with(step);
+fn dispatch(scope: &Scope, state: &ModelState, step: usize, wakes: Set, again: bool) -> WorkerState {
+    let items = Items { scope, state };
+    let leaves = items.leaves_beside(step);
+    if wakes.is_empty() && leaves.has(step) {
+        let one_of_several = leaves != Set::default().with(step);
         return if one_of_several { WorkerState::RecordingLeafArrival } else { WorkerState::Finishing };
     }
-    let joins = |other: &usize| scope.depends_on[*other].iter().count() > 1;
+    let joins = |other: &usize| items.depends_on(*other).iter().count() > 1;
     let arrivals = wakes.iter().filter(joins).collect();
     let send = wakes.iter().filter(|other| !joins(other)).collect();
-    // After a compensation the message equals the one that any other sender sends.
-    Dispatching { arrivals, send, again: again && !scope.is_compensation(step) }.next()
+    Dispatching { arrivals, send, again }.next()
 }
 
 /// Records at a join that `step` is done; answers whether all dependencies are.
@@ -398,7 +408,7 @@ fn record_join_arrival(scope: &Scope, state: &mut ModelState, step: usize, join:
         return usize::from(arrived.0) == scope.depends_on[join].iter().count();
     }
     make(scope, state, Write::RecordJoinArrival { join, done: step });
-    state.items[join].arrived.contains(scope.depends_on[join])
+    state.items[join].arrived.contains(Items { scope, state }.depends_on(join))
 }
 
 /// Ends the task, where its status allows it.

@@ -29,7 +29,7 @@ pub trait Snapshot {
     /// The number of steps, compensations left out.
     fn forward(&self) -> usize;
 
-    /// The direct dependencies of a step. A compensation has none: it waits for those before it in the stored order.
+    /// The direct dependencies of a step. Those of a compensation are other compensations, by the stored graph.
     fn depends_on(&self, step: usize) -> Set<Self::Bits>;
 
     /// The steps without dependents.
@@ -52,8 +52,25 @@ pub trait Snapshot {
         self.is_compensation(step) || counted <= self.max_attempts(step)
     }
 
-    /// The compensations in their stored order; none before it is stored.
-    fn order(&self) -> impl Iterator<Item = usize>;
+    /// The compensations of the stored graph; none before it is stored.
+    fn to_run(&self) -> Set<Self::Bits>;
+
+    /// The compensations that this one waits for by the plan, if all steps were attempted.
+    fn waits_for(&self, compensation: usize) -> Set<Self::Bits>;
+
+    /// The leaves of the graph that the step belongs to: the plan's, or that of the compensations.
+    fn leaves_beside(&self, step: usize) -> Set<Self::Bits> {
+        if !self.is_compensation(step) {
+            return self.leaves();
+        }
+        let waited_for = self.to_run().iter().fold(Set::default(), |all, step| self.depends_on(step).union(all));
+        self.to_run().iter().filter(|step| !waited_for.has(*step)).collect()
+    }
+
+    /// The compensations that are not done, and that wait for nothing any more.
+    fn open_compensations(&self) -> impl Iterator<Item = usize> {
+        self.to_run().iter().filter(|step| !self.is_done(*step) && self.load(*step).is_its_turn())
+    }
 
     /// The steps, without the compensations.
     fn forward_steps(&self) -> Range<usize> {
@@ -78,14 +95,14 @@ pub trait Snapshot {
 
     /// The result of loading the task and the step's dependencies.
     fn load(&self, step: usize) -> LoadResult {
+        let all_done = self.depends_on(step).iter().all(|other| self.is_done(other));
         if self.is_compensation(step) {
             let open = self.task().and_then(|task| task.compensating()) == Some(true);
-            let done_before = self.order().take_while(|other| *other != step).all(|other| self.is_done(other));
-            return LoadResult { open, ready: done_before && self.order().any(|other| other == step) };
+            return LoadResult { open, ready: all_done && self.to_run().has(step) };
         }
         let completed = |task: &ModelTask<_>| task.state == TaskState::Completed && self.optional().has(step);
         let open = self.task().is_some_and(|task| task.state.lets_steps_run() || completed(&task));
-        LoadResult { open, ready: self.depends_on(step).iter().all(|other| self.is_done(other)) }
+        LoadResult { open, ready: all_done }
     }
 
     /// The steps that a redrive restarts: the failed ones that are not optional, the failed optional ones of a completed
@@ -162,8 +179,8 @@ pub enum Write<'a> {
     Resolve,
     /// A task begins to be compensated, and ends in this state afterwards.
     Compensate(End),
-    /// The order of the compensations is stored.
-    OrderCompensations(&'a [usize]),
+    /// The graph of the compensations is stored: each compensation, with those that it waits for.
+    OrderCompensations(&'a [(usize, Vec<usize>)]),
     /// A task ends whose compensations are all complete.
     FinishCompensation,
     /// A task moves in the index, which the model does not have.
@@ -337,7 +354,7 @@ impl Write<'_> {
                 waits_for.has(done) && waits_for.iter().count() > 1 && before.is_done(done)
             }
             Self::RecordLeafArrival(done) => {
-                let last = before.leaves();
+                let last = before.leaves_beside(done);
                 // It may be recorded again after an optional step was redriven.
                 let again = task.is_some_and(|task| task.arrived.has(done)) && before.optional().has(done);
                 last.has(done) && last.iter().count() > 1 && (before.has_passed(done) || again)
@@ -356,10 +373,10 @@ impl Write<'_> {
             Self::Compensate(End::Cancelled) => {
                 before.compensates_cancellation() || task.is_some_and(|task| task.state == TaskState::Cancelled)
             }
-            Self::OrderCompensations(order) => {
-                before.forward_steps().all(|step| is_settled(before.item(step).state)) && is_order(before, order)
+            Self::OrderCompensations(graph) => {
+                before.forward_steps().all(|step| is_settled(before.item(step).state)) && is_graph(before, graph)
             }
-            Self::FinishCompensation => before.order().all(|step| before.is_done(step)),
+            Self::FinishCompensation => before.to_run().iter().all(|step| before.is_done(step)),
         }
     }
 
@@ -462,24 +479,35 @@ pub(super) fn is_settled(state: StepState) -> bool {
     !matches!(state, StepState::Pending | StepState::InProgress | StepState::Retrying)
 }
 
-/// Whether this is an order of compensations: each attempted step that has one, exactly once, and none before a
-/// dependent of it.
-fn is_order<S: Snapshot>(before: &S, order: &[usize]) -> bool {
-    let compensated: Vec<usize> = order.iter().filter_map(|step| step.checked_sub(before.forward())).collect();
-    let attempted = before.compensated().iter().filter(|step| before.item(*step).attempted).collect::<Set<S::Bits>>();
-    let all = compensated.iter().copied().collect::<Set<S::Bits>>();
-    if compensated.len() != order.len() || all.iter().count() != order.len() || all != attempted {
+/// Whether this is the graph of the compensations to run: each of an attempted step exactly once and after those that it waits
+/// for. One waits for another, directly or not, exactly if it does by the plan, also if the plan's way leads over a compensation
+/// that does not run.
+fn is_graph<S: Snapshot>(before: &S, graph: &[(usize, Vec<usize>)]) -> bool {
+    let attempted = before.compensated().iter().filter(|step| before.item(*step).attempted);
+    let expected: Set<S::Bits> = attempted.map(|step| step + before.forward()).collect();
+    let all: Set<S::Bits> = graph.iter().map(|(compensation, _)| *compensation).collect();
+    if all != expected || all.iter().count() != graph.len() {
         return false;
     }
-    // All dependencies of each step, direct or not.
-    let mut lineages: Vec<Set<S::Bits>> = Vec::new();
-    for step in before.forward_steps() {
-        let direct = before.depends_on(step);
-        lineages.push(direct.iter().fold(direct, |lineage, other| lineage.union(lineages[other])));
+    // For each compensation so far, all that it waits for, directly or not.
+    let mut earlier: Vec<(usize, Set<S::Bits>)> = Vec::new();
+    for (compensation, waits_for) in graph {
+        let mut lineage = Set::default();
+        for direct in waits_for {
+            let Some((_, more)) = earlier.iter().find(|(other, _)| other == direct) else { return false };
+            lineage = lineage.with(*direct).union(*more);
+        }
+        let by_plan: Set<S::Bits> = all.iter().filter(|other| waits_by_plan(before, *compensation, *other)).collect();
+        if lineage != by_plan {
+            return false;
+        }
+        earlier.push((*compensation, lineage));
     }
-    let mut earlier = Set::<S::Bits>::default();
-    compensated.into_iter().all(|step| {
-        earlier = earlier.with(step);
-        !earlier.iter().any(|other| lineages[step].has(other))
-    })
+    true
+}
+
+/// Whether a compensation waits for another one by the plan, directly or not.
+fn waits_by_plan<S: Snapshot>(before: &S, compensation: usize, other: usize) -> bool {
+    let direct = before.waits_for(compensation);
+    direct.has(other) || direct.iter().any(|between| waits_by_plan(before, between, other))
 }

@@ -49,6 +49,22 @@ pub(super) async fn retry(simulation: &Arc<Simulation>, task: TaskId) {
     }
 }
 
+/// Does a failed compensation of a task by hand, through a process without faults. No error is allowed.
+pub(super) async fn resolve_compensation(simulation: &Arc<Simulation>, task: TaskId) {
+    let _at_work = simulation.busy_guard();
+    let process = simulation.reliable("operator");
+    let (actor, why) = reason(simulation);
+    let failed = simulation.table.task(task, |task| {
+        task.plan.compensations().iter().map(|step| step.name.clone()).find(|name| task.failed_steps.contains(name))
+    });
+    let Some(failed) = failed else { return };
+    let by_hand = ManualResult { json: OPERATOR_RESULT, attempts_checked: true };
+    match simulation.client(&process).resolve_step(task, &failed, by_hand, &actor).await {
+        Ok(()) => simulation.done(task, why),
+        Err(error) => simulation.scheduler.violated(|| format!("{failed} cannot be done by hand: {error}")),
+    }
+}
+
 /// The actor and a reason that no other action has, so that the audit trail shows which action it was.
 fn reason(simulation: &Simulation) -> (Actor, String) {
     let why = simulation.name("reason");

@@ -65,6 +65,8 @@ const OPTIONAL: u64 = 0x6f70_7469_6f6e_616c;
 
 /// Sets the draws of long waits and of functions that stand still apart from all others of a seed.
 const WAITS: u64 = 0x0077_6169_7473;
+/// Sets the draws of the graph of compensations apart from all others of a seed.
+const COMPENSATION_GRAPH: u64 = 0x0067_7261_7068_0063;
 
 /// The report of one run.
 #[derive(Clone, Debug)]
@@ -154,6 +156,7 @@ async fn simulate(
     // Optional steps are drawn apart, so that the other draws are those of a run without them.
     let scenario = Scenario::random(&mut rng).with_optional(&mut Rng::with_seed(seed ^ OPTIONAL));
     let scenario = scenario.with_waits(&mut Rng::with_seed(seed ^ WAITS));
+    let scenario = scenario.with_compensation_graph(&mut Rng::with_seed(seed ^ COMPENSATION_GRAPH));
     let odds = Odds::random(&mut rng);
     let odds = if mode == Mode::Whole { odds.whole() } else { odds };
     let versions = (mode == Mode::TwoVersions).then(|| Rng::with_seed(!seed));
@@ -196,9 +199,16 @@ async fn play(simulation: &Arc<Simulation>) {
         })
         .await;
     }
-    // An operator redrives every failed compensation.
+    // An operator redrives every failed compensation, or does one of them by hand.
     while simulation.scheduler.violation().is_none() && !simulation.tasks_in(TaskState::is_compensating).is_empty() {
-        redrive_all(simulation, |task| task.state.is_compensating()).await;
+        if simulation.scheduler.one_in(4) {
+            for task in simulation.tasks_in(TaskState::is_compensating) {
+                actors::resolve_compensation(simulation, task).await;
+            }
+            simulation.quiescent().await;
+        } else {
+            redrive_all(simulation, |task| task.state.is_compensating()).await;
+        }
     }
     if simulation.scheduler.violation().is_none() {
         actors::find(simulation).await;

@@ -2,7 +2,10 @@
 
 use crate::graph::{COMPENSATION_OFFSET, Graph};
 use fastrand::Rng;
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// The largest number of steps of a graph.
 pub(super) const MAX_STEPS: usize = 30;
@@ -167,6 +170,43 @@ impl Scenario {
                 self.graph = self.graph.base_seconds(rng.u32(60..=2_000)).max_seconds(3_600);
             }
         }
+        self
+    }
+
+    /// Gives compensations an `after` in half of the scenarios, and in a third lets services refuse some of them for good: a
+    /// declined refund, a product that vanished.
+    pub(super) fn with_compensation_graph(mut self, rng: &mut Rng) -> Self {
+        let compensated: Vec<usize> = self.graph.compensated_steps().iter().copied().collect();
+        if rng.u8(0..3) == 0 {
+            let (share, most) = (rng.f64(), rng.usize(1..=3));
+            for scripts in &mut self.scripts {
+                for step in &compensated {
+                    let refusals = if rng.f64() < share { rng.usize(1..=most) } else { 0 };
+                    let refusals = std::iter::repeat_n(HandlerScript::FailForGood, refusals);
+                    scripts[self.graph.len() + step].extend(refusals);
+                }
+            }
+        }
+        // Of steps whose order is that of their numbers, no two can wait for each other: a dependent has the higher number. In any other
+        // order, each compensation needs an `after`.
+        let in_any_order = match rng.u8(0..4) {
+            0 => false,
+            1 => true,
+            _ => return self,
+        };
+        let (chance, mut order) = (rng.f64(), compensated);
+        order.reverse();
+        if in_any_order {
+            rng.shuffle(&mut order);
+        }
+        let mut after = BTreeMap::new();
+        for (place, step) in order.iter().enumerate() {
+            let waits_for = order[..place].iter().copied().filter(|_| rng.f64() < chance).collect();
+            if in_any_order || rng.bool() {
+                after.insert(*step, waits_for);
+            }
+        }
+        self.graph = self.graph.with_after(after);
         self
     }
 

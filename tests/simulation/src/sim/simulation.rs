@@ -197,15 +197,24 @@ impl Simulation {
     /// Whether the task changes no more without an actor.
     fn is_settled(&self, task: TaskId) -> bool {
         let listed = self.table.listed(task);
-        self.table.task(task, |task| match task.state {
+        let Some(task) = self.table.all(task).task else { return false };
+        match task.state {
             TaskState::Completed => listed.is_some_and(|place| place.partition == IndexPartition::Complete),
             TaskState::Cancelled | TaskState::Resolved | TaskState::Compensated(_) => true,
             TaskState::Failed => listed.is_some_and(|place| place.partition == IndexPartition::Error),
-            TaskState::Compensating(_) => {
-                task.plan.compensations().iter().any(|compensation| task.failed_steps.contains(&compensation.name))
-            }
+            TaskState::Compensating(_) => self.waits_for_a_person(&task),
             TaskState::Running => false,
-        })
+        }
+    }
+
+    /// Whether every compensation that is not done has failed for good, or waits for such a one. As long as there is another one, it
+    /// has to run: no failed compensation may keep it from that.
+    fn waits_for_a_person(&self, task: &TaskRecord) -> bool {
+        let compensations = task.compensations.iter().flatten().map(|compensation| compensation.name.clone());
+        let open: Vec<String> = compensations.filter(|name| !self.table.step(task.id, name).state.is_done()).collect();
+        let failed = |name: &String| task.failed_steps.contains(name);
+        let is_stuck = |name: &String| failed(name) || self.scenario.graph.undone_before(name).iter().any(failed);
+        !open.is_empty() && open.iter().all(is_stuck)
     }
 
     /// The tasks in a matching state.
@@ -317,7 +326,8 @@ impl Simulation {
         }
     }
 
-    /// A compensation runs after every step has ended, and after all earlier compensations are done.
+    /// A compensation runs after every step has ended, and after all compensations that the scenario's graph lets it wait for,
+    /// directly or not.
     fn check_compensation(&self, task: &TaskRecord, step: &str) {
         for plan in task.plan.steps() {
             let state = self.table.step(task.id, &plan.name).state;
@@ -325,14 +335,14 @@ impl Simulation {
                 self.scheduler.violated(|| format!("{step} was run while {} was {state}", plan.name));
             }
         }
-        let order = task.compensations.iter().flatten();
-        for earlier in order.take_while(|name| *name != step) {
-            let state = self.table.step(task.id, earlier).state;
+        let runs = |name: &str| task.compensations.iter().flatten().any(|compensation| compensation.name == name);
+        for earlier in self.scenario.graph.undone_before(step).into_iter().filter(|name| runs(name)) {
+            let state = self.table.step(task.id, &earlier).state;
             if !state.is_done() {
                 self.scheduler.violated(|| format!("{step} was run before {earlier}, which is {state}"));
             }
         }
-        if !task.compensations.iter().flatten().any(|name| name == step) {
+        if !runs(step) {
             self.scheduler.violated(|| format!("{step} was run, which is not to be run"));
         }
     }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::panic, reason = "clippy.toml allows it in tests, but not in what the tests call")]
 
-use stepwell_simulation::model::{Bug, Faults, Scope, small_scopes, verify};
+use stepwell_simulation::model::{Bug, Faults, Scope, Set, small_scopes, verify};
 
 const CRASHES: Faults = Faults { crashes: true, ..Faults::NONE };
 
@@ -117,4 +117,11 @@ fn compensation_that_does_not_wait_for_steps_in_flight_is_found() {
     let cancels = Faults { cancels: true, ..Faults::NONE };
     let scope = Scope::chain("", 1, cancels).compensated();
     finds("once compensations run no step is waiting or in flight", &scope.with(Bug::ClosedInFlight));
+}
+
+#[test]
+fn compensation_that_waits_for_a_failed_sibling_is_found() {
+    let faults = Faults { permanent: true, cancels: true, ..Faults::NONE };
+    let scope = Scope::chain("", 2, faults).compensated_after(|_| Set::default());
+    finds("left alone, every task comes to rest", &scope.with(Bug::SiblingWaits));
 }

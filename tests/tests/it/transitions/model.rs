@@ -15,7 +15,7 @@ use stepwell::{
     core::{
         format::READS,
         index::{IndexEntry, IndexPartition, IndexPosition, Page, move_in_index},
-        plan::Plan,
+        plan::{Plan, StepPlan},
         record::{Action, ActionKind, KeyRecord},
         snapshot::Loaded,
         state::{End, TaskState},
@@ -58,7 +58,8 @@ enum Op {
     DeadLetter,
     CancelStep,
     Terminate(Termination),
-    OrderCompensations,
+    /// Whether they form a graph, and no chain.
+    OrderCompensations(bool),
     FinishCompensation(End),
     Relist(u64),
     SetTimer,
@@ -103,7 +104,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Terminate(Termination::Cancel)),
         1 => Just(Op::Terminate(Termination::Resolve)),
         3 => end().prop_map(|end| Op::Terminate(Termination::Compensate(end))),
-        3 => Just(Op::OrderCompensations),
+        3 => any::<bool>().prop_map(Op::OrderCompensations),
         2 => end().prop_map(Op::FinishCompensation),
         2 => (0u64..100).prop_map(Op::Relist),
         3 => Just(Op::SetTimer),
@@ -219,7 +220,7 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
         Op::DeadLetter => task::dead_letter_step(task, &record, &failure(), &given.action(ActionKind::DeadLetter)),
         Op::CancelStep => task::cancel_step(id, &record, now),
         Op::Terminate(to) => task::close_or_compensate(id, *to, &given.action(ActionKind::Compensate)),
-        Op::OrderCompensations => task::order_compensations(id, &[name(51), name(50)], now),
+        Op::OrderCompensations(is_graph) => task::order_compensations(id, &compensations(task, *is_graph), now),
         Op::FinishCompensation(end) => task::finish_compensation(id, *end, now),
         Op::Relist(seconds) => {
             let place = given.place.clone()?;
@@ -449,7 +450,8 @@ fn ops() -> Vec<Op> {
         Op::CancelStep,
     ]);
     ops.extend(terminations.map(Op::Terminate).chain(ENDS.map(Op::FinishCompensation)));
-    ops.extend([Op::OrderCompensations, Op::Relist(2), Op::SetTimer, Op::TakeTimer]);
+    ops.extend([true, false].map(Op::OrderCompensations));
+    ops.extend([Op::Relist(2), Op::SetTimer, Op::TakeTimer]);
     ops
 }
 
@@ -601,4 +603,18 @@ fn sqlite_agrees_with_the_memory_store() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(agrees_in_every_state(&File::new().store()));
     agrees_in_sequences(&File::new().store(), &runtime);
+}
+
+/// Three compensations: one after another, or the last two side by side.
+fn compensations(task: &TaskRecord, is_graph: bool) -> Vec<StepPlan> {
+    let first = COMPENSATION_OFFSET;
+    let nodes =
+        [(first, vec![]), (first + 1, vec![first]), (first + 2, vec![if is_graph { first } else { first + 1 }])];
+    let usual = task.plan.steps().first().expect("a step");
+    let node = |(number, waits_for): (usize, Vec<usize>)| StepPlan {
+        name: name(number),
+        depends_on: waits_for.into_iter().map(name).collect(),
+        ..usual.clone()
+    };
+    nodes.map(node).into()
 }

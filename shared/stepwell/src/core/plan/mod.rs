@@ -3,18 +3,21 @@
 //! A start copies the plan into the task, so a deployment never changes a task in flight. [`Plan::new`] checks a plan when
 //! it is made and again when it is read from the store, so every `Plan` is an acyclic graph with valid names.
 
+mod compensations;
 pub mod policy;
 mod stored;
 
 use crate::core::{
     backoff::Backoff,
-    format::{OPTIONAL_STEPS, RULED_OUT, WRITES},
+    format::{COMPENSATION_GRAPH, OPTIONAL_STEPS, RULED_OUT, WRITES},
     id::TaskId,
     index::FIRST_INSPECTION_AFTER,
     inspection::OVERDUE_AFTER,
     message::{DEAD_LETTERS, Message, UNDELIVERABLE},
     spelling::Meant,
 };
+pub use compensations::CompensationOrder;
+pub(crate) use compensations::one_after_another;
 pub use policy::Compensate;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -40,6 +43,8 @@ pub struct StepPlan {
     pub backoff: Backoff,
     /// For a compensation: the step that it compensates.
     pub compensates: Option<String>,
+    /// For a compensation: the compensations that it waits for. `None` stands for those of the steps that depend on its step.
+    pub after: Option<Vec<String>>,
     /// Whether the task completes although this step has failed for good. Such a failure is a warning, and nothing is undone
     /// because of it. An optional step has no dependents and is no compensation.
     pub optional: bool,
@@ -66,6 +71,7 @@ pub struct Plan {
     compensate: Compensate,
     compensate_after_seconds: u32,
     redrives: u32,
+    compensation_order: CompensationOrder,
 }
 
 /// The reason why some steps make no valid plan.
@@ -118,6 +124,13 @@ pub enum PlanError {
         /// What is wrong, as the rest of a sentence.
         problem: String,
     },
+    /// A cycle of compensations.
+    #[error(
+        "these compensations wait for each other in a cycle: {}; without `after` a compensation waits for those of the steps that \
+         depend on its step",
+        .0.join(" -> ")
+    )]
+    CompensationCycle(Vec<String>),
     /// More steps than a task can have.
     #[error("there are {0} steps; at most {max} fit into a task", max = Plan::MAX_STEPS)]
     TooMany(usize),
@@ -203,9 +216,10 @@ impl Plan {
             }
         }
         check_optional(&steps)?;
-        check_compensations(&compensations, &names)?;
-        let steps = in_order(steps)?;
-        Ok(Self { steps, compensations, ..Self::without_steps() })
+        compensations::check(&compensations, &names)?;
+        let steps = in_order(steps).map_err(PlanError::Cycle)?;
+        let compensation_order = compensations::order(&steps, &compensations)?;
+        Ok(Self { steps, compensations, compensation_order, ..Self::without_steps() })
     }
 
     /// A plan without steps: of a task that never starts, and in place of a newer format's plan that cannot be read.
@@ -216,6 +230,7 @@ impl Plan {
             compensate: Compensate::default(),
             compensate_after_seconds: 0,
             redrives: 0,
+            compensation_order: CompensationOrder::Serial,
         }
     }
 
@@ -260,7 +275,7 @@ impl Plan {
     /// message begins, would be overdue. `None` if there is nothing to inspect: the engine neither redrives nor compensates the
     /// task, and its steps are a chain, so no other step can go on.
     pub fn inspection_after_failure(&self) -> Option<Duration> {
-        let others_go_on = (!self.is_chain()).then_some(FIRST_INSPECTION_AFTER);
+        let others_go_on = (!is_chain(&self.steps)).then_some(FIRST_INSPECTION_AFTER);
         let planned = self.redrive_delay(0).into_iter().chain(self.compensates_failure_after());
         planned.map(|wait| wait + OVERDUE_AFTER).chain(others_go_on).min()
     }
@@ -268,11 +283,6 @@ impl Plan {
     /// Whether the engine may have something to do after a failure: a redrive, or to begin or go on with a compensation.
     pub fn recovers(&self) -> bool {
         !self.compensations.is_empty() || self.redrive_delay(0).is_some()
-    }
-
-    /// Whether each step depends on the one before it, so that no two ever run at the same time.
-    fn is_chain(&self) -> bool {
-        self.steps.iter().zip(self.steps.iter().skip(1)).all(|(before, step)| step.depends_on.contains(&before.name))
     }
 
     /// How long a failed task waits for a redrive before the engine compensates it; `None` if the engine does not.
@@ -298,10 +308,11 @@ impl Plan {
 
     /// The format of a task with this plan: the oldest reader that may act on it.
     pub(crate) fn format(&self) -> i64 {
-        match &self.steps[..] {
-            [] => RULED_OUT,
-            steps if steps.iter().any(|step| step.optional) => OPTIONAL_STEPS,
-            _ => WRITES,
+        match self.compensation_order {
+            _ if self.steps.is_empty() => RULED_OUT,
+            CompensationOrder::Graph => COMPENSATION_GRAPH,
+            CompensationOrder::Serial if self.steps.iter().any(|step| step.optional) => OPTIONAL_STEPS,
+            CompensationOrder::Serial => WRITES,
         }
     }
 
@@ -315,11 +326,6 @@ impl Plan {
         self.compensations.iter().find(|compensation| compensation.compensates.as_deref() == Some(step))
     }
 
-    /// The compensations in the order in which they run if the steps were done in the plan's order.
-    pub fn compensation_order(&self) -> impl Iterator<Item = &StepPlan> {
-        self.steps.iter().rev().filter_map(|step| self.compensation_of(&step.name))
-    }
-
     /// The steps without dependencies. A task starts with them.
     pub fn roots(&self) -> impl Iterator<Item = &StepPlan> {
         self.steps.iter().filter(|step| step.depends_on.is_empty())
@@ -327,7 +333,7 @@ impl Plan {
 
     /// The steps that depend directly on `name`.
     pub fn dependents<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a StepPlan> {
-        self.steps.iter().filter(move |step| step.depends_on.iter().any(|dependency| dependency == name))
+        dependents(&self.steps, name)
     }
 
     /// All steps that this one depends on, directly or not, which are done whenever it runs. For a compensation: the step
@@ -359,8 +365,23 @@ impl Plan {
 
     /// The steps without dependents. A task is complete when all of them are done.
     pub fn leaves(&self) -> impl Iterator<Item = &StepPlan> {
-        self.steps.iter().filter(|step| self.dependents(&step.name).next().is_none())
+        leaves(&self.steps)
     }
+}
+
+/// The steps of a graph that depend directly on `name`.
+pub(crate) fn dependents<'a>(graph: &'a [StepPlan], name: &'a str) -> impl Iterator<Item = &'a StepPlan> {
+    graph.iter().filter(move |step| step.depends_on.iter().any(|dependency| dependency == name))
+}
+
+/// The steps of a graph without dependents.
+pub(crate) fn leaves(graph: &[StepPlan]) -> impl Iterator<Item = &StepPlan> {
+    graph.iter().filter(|step| dependents(graph, &step.name).next().is_none())
+}
+
+/// Whether each step of a sorted graph depends on the one before it, so that no two ever run at the same time.
+pub(crate) fn is_chain(graph: &[StepPlan]) -> bool {
+    graph.iter().zip(graph.iter().skip(1)).all(|(before, step)| step.depends_on.contains(&before.name))
 }
 
 /// Whether the text is a valid name of a step or a workflow.
@@ -405,39 +426,17 @@ fn check_optional(steps: &[StepPlan]) -> Result<(), PlanError> {
     })
 }
 
-/// Checks the compensations. They run one after another, in an order that is known only when they start, so they may not
-/// have dependencies.
-fn check_compensations(compensations: &[StepPlan], steps: &BTreeSet<&str>) -> Result<(), PlanError> {
-    let mut compensated = BTreeSet::new();
-    for StepPlan { name, compensates, depends_on, optional, .. } in compensations {
-        let compensates = compensates.as_deref().unwrap_or_default();
-        let problem = if !steps.contains(compensates) {
-            format!(
-                "is for `{compensates}`, which is not a step of this workflow{}",
-                Meant::among(compensates, steps.iter().copied())
-            )
-        } else if !compensated.insert(compensates) {
-            format!("is for `{compensates}`, which has another compensation already")
-        } else if !depends_on.is_empty() {
-            "depends on steps; the order of compensations is the engine's".to_owned()
-        } else if *optional {
-            "cannot be optional".to_owned()
-        } else {
-            continue;
-        };
-        return Err(PlanError::BadCompensation { name: name.clone(), problem });
-    }
-    Ok(())
-}
-
 /// Sorts topologically by Kahn's algorithm, taking the earliest free step each time.
-fn in_order(steps: Vec<StepPlan>) -> Result<Vec<StepPlan>, PlanError> {
+///
+/// # Errors
+/// The names of a cycle.
+fn in_order(steps: Vec<StepPlan>) -> Result<Vec<StepPlan>, Vec<String>> {
     let mut placed = BTreeSet::new();
     let mut ordered = Vec::with_capacity(steps.len());
     let mut waiting = steps;
     while !waiting.is_empty() {
         let free = waiting.iter().position(|step| step.depends_on.iter().all(|name| placed.contains(name)));
-        let Some(free) = free else { return Err(PlanError::Cycle(cycle(&waiting))) };
+        let Some(free) = free else { return Err(cycle(&waiting)) };
         let step = waiting.remove(free);
         placed.insert(step.name.clone());
         ordered.push(step);
@@ -475,6 +474,7 @@ mod tests {
             timeout_seconds: 30,
             backoff: Backoff::default(),
             compensates: None,
+            after: None,
             optional: false,
         }
     }

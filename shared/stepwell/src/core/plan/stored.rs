@@ -1,7 +1,7 @@
 //! The stored form of a plan: short field names, and no fields with default values. It is part of every task's item, which
 //! DynamoDB charges by the kilobyte. [`v1`] has the defaults. Unknown fields are ignored.
 
-use super::{Compensate, Plan, PlanError, StepPlan};
+use super::{Compensate, CompensationOrder, Plan, PlanError, StepPlan};
 use crate::core::{backoff::Backoff, format::v1};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,9 @@ pub(super) struct Stored {
     compensate_after_seconds: Option<u32>,
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     redrives: Option<u32>,
+    /// Whether the compensations form a graph. Otherwise they run one after another. Since format 3.
+    #[serde(rename = "g", default, skip_serializing_if = "std::ops::Not::not")]
+    compensation_graph: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,6 +42,9 @@ struct Step {
     /// Since format 2.
     #[serde(rename = "o", default, skip_serializing_if = "std::ops::Not::not")]
     optional: bool,
+    /// What its compensation waits for, unless these are the compensations of the steps that depend on it. Since format 3.
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    after: Option<Vec<String>>,
 }
 
 /// The stored form of a backoff. Its defaults are fixed, while those of the workflow file may change.
@@ -78,20 +84,32 @@ fn unless<T: PartialEq>(default: T, value: T) -> Option<T> {
 
 impl Step {
     fn new(plan: StepPlan) -> Self {
-        let StepPlan { name, depends_on, max_attempts, timeout_seconds, backoff, compensates: _, optional } = plan;
+        let StepPlan { name, depends_on, max_attempts, timeout_seconds, backoff, compensates: _, after: _, optional } =
+            plan;
         let max_attempts = unless(v1::MAX_ATTEMPTS, max_attempts);
         let timeout_seconds = unless(v1::TIMEOUT_SECONDS, timeout_seconds);
         let backoff = unless(v1::BACKOFF, backoff).map(Into::into);
         let (default_compensation, compensation) = (None, None);
-        Self { name, depends_on, max_attempts, timeout_seconds, backoff, default_compensation, compensation, optional }
+        Self {
+            name,
+            depends_on,
+            max_attempts,
+            timeout_seconds,
+            backoff,
+            default_compensation,
+            compensation,
+            optional,
+            after: None,
+        }
     }
 
     fn with_compensation(self, compensation: &StepPlan, timeout_seconds: u32) -> Self {
-        let name = compensation.name.clone();
-        if *compensation == default_compensation(name.clone(), &self.name, timeout_seconds) {
-            return Self { default_compensation: Some(name), ..self };
+        let (name, after) = (compensation.name.clone(), compensation.after.clone());
+        let usual = default_compensation(name.clone(), &self.name, timeout_seconds);
+        if *compensation == (StepPlan { after: after.clone(), ..usual }) {
+            return Self { default_compensation: Some(name), after, ..self };
         }
-        Self { compensation: Some(Box::new(Self::new(compensation.clone()))), ..self }
+        Self { compensation: Some(Box::new(Self::new(compensation.clone()))), after, ..self }
     }
 
     /// This step and its compensation, if it has one.
@@ -105,15 +123,25 @@ impl Step {
             default_compensation: default,
             compensation,
             optional,
+            after,
         } = self;
         let timeout_seconds = timeout_seconds.unwrap_or(v1::TIMEOUT_SECONDS);
         let max_attempts = max_attempts.unwrap_or(v1::MAX_ATTEMPTS);
         let backoff = backoff.map_or(v1::BACKOFF, Into::into);
         let default = default.map(|compensation| default_compensation(compensation, &name, timeout_seconds));
         let other = compensation.into_iter().flat_map(|step| step.unpack(Some(name.clone())));
-        let compensations: Vec<StepPlan> = default.into_iter().chain(other).collect();
-        let step = StepPlan { name, depends_on, max_attempts, timeout_seconds, backoff, compensates, optional };
+        let compensations = default.into_iter().chain(other).map(|step| StepPlan { after: after.clone(), ..step });
+        let compensations: Vec<StepPlan> = compensations.collect();
+        let step =
+            StepPlan { name, depends_on, max_attempts, timeout_seconds, backoff, compensates, after: None, optional };
         [step].into_iter().chain(compensations).collect()
+    }
+}
+
+impl StepPlan {
+    /// A stand-in for a compensation whose plan cannot be read.
+    pub(crate) fn of_unreadable_plan(name: String) -> Self {
+        default_compensation(name, "", v1::TIMEOUT_SECONDS)
     }
 }
 
@@ -126,6 +154,7 @@ fn default_compensation(name: String, compensates: &str, timeout_seconds: u32) -
         timeout_seconds,
         backoff: v1::BACKOFF,
         compensates: Some(compensates.to_owned()),
+        after: None,
         optional: false,
     }
 }
@@ -140,13 +169,17 @@ impl TryFrom<Stored> for Plan {
         let redrives = stored.redrives.unwrap_or(v1::REDRIVES);
         // Only the plan of a task that never starts has no steps.
         let plan = if steps.is_empty() { Self::without_steps() } else { Self::new(steps)? };
-        Ok(plan.compensating(compensate, after_seconds).redriving(redrives))
+        let plan = plan.compensating(compensate, after_seconds).redriving(redrives);
+        // Without the mark, the compensations run one after another whatever the graph is: formats 1 and 2 know nothing else.
+        let graph = stored.compensation_graph;
+        let compensation_order = if graph { CompensationOrder::Graph } else { CompensationOrder::Serial };
+        Ok(Self { compensation_order, ..plan })
     }
 }
 
 impl From<Plan> for Stored {
     fn from(plan: Plan) -> Self {
-        let Plan { steps, compensations, compensate, compensate_after_seconds, redrives } = plan;
+        let Plan { steps, compensations, compensate, compensate_after_seconds, redrives, compensation_order } = plan;
         let pack = |step: StepPlan| {
             let compensation =
                 compensations.iter().find(|compensation| compensation.compensates.as_ref() == Some(&step.name));
@@ -162,6 +195,7 @@ impl From<Plan> for Stored {
             compensate: unless(v1::COMPENSATE, compensate),
             compensate_after_seconds: unless(v1::COMPENSATE_AFTER_SECONDS, compensate_after_seconds),
             redrives: unless(v1::REDRIVES, redrives),
+            compensation_graph: compensation_order == CompensationOrder::Graph,
         }
     }
 }
@@ -190,6 +224,8 @@ mod tests {
     #[test_case(|plan| plan.compensate_after_seconds == 0; "a of a plan")]
     #[test_case(|plan| plan.redrives == 0; "r of a plan")]
     #[test_case(|plan| !plan.steps.iter().any(|step| step.optional); "o of a step")]
+    #[test_case(|plan| plan.compensation_order == CompensationOrder::Serial; "g of a plan")]
+    #[test_case(|plan| plan.compensations.iter().all(|step| step.after.is_none()); "f of a compensation")]
     fn field_missing_in_a_version_1_plan_has_its_fixed_default(holds: fn(&Plan) -> bool) {
         let stored = r#"{"s":[
             {"n":"a"},

@@ -162,7 +162,9 @@ fn read_step(step: &Value, number: usize) -> Result<Vec<StepPlan>, WorkflowError
     }
     let usual = Usual { max_attempts: Plan::COMPENSATION_MAX_ATTEMPTS, timeout_seconds: plan.timeout_seconds };
     let compensation = read_template(fields, &place, "compensation", &keys::COMPENSATION, &usual)?;
-    let compensation = StepPlan { compensates: Some(plan.name.clone()), ..compensation };
+    let compensates = Some(plan.name.clone());
+    let after = fields.get("after").map(|after| parse(after.clone(), &format!("`after` of {place}"))).transpose()?;
+    let compensation = StepPlan { compensates, after, ..compensation };
     Ok(vec![plan, compensation])
 }
 
@@ -219,6 +221,7 @@ fn read_template(
         timeout_seconds: step.handler_config.timeout_seconds.unwrap_or(usual.timeout_seconds),
         backoff: step.backoff,
         compensates: None,
+        after: None,
         optional: step.optional,
     })
 }

@@ -76,9 +76,9 @@ pub(super) const STEP: Keys = Keys {
     open: false,
 };
 
-/// A compensation depends on no step and is not itself compensated.
+/// A compensation depends on no step, but on other compensations, and is not itself compensated.
 pub(super) const COMPENSATION: Keys = Keys {
-    ours: &["name", "description", "handler_config", "backoff", "waits_on"],
+    ours: &["name", "description", "after", "handler_config", "backoff", "waits_on"],
     taskers: STEP.taskers,
     open: false,
 };

@@ -21,6 +21,9 @@
 //!     waits_on: payment_gateway     # the service outside the stack that it calls: it gets one message at a time, and many copies
 //!     compensation:                 # the step that undoes this one, with the same keys but no dependencies
 //!       name: refund_payment
+//!       after: [cancel_order]       # the compensations that it waits for; [] for none. Default: those of the steps that depend
+//!                                   # on this step. If one of them does not run, because its step was never attempted, this
+//!                                   # compensation waits for those that that one would have waited for
 //!       handler_config: { timeout_seconds: 60 } # default: that of the step it compensates; it has no last attempt
 //!   - name: check_cart
 //!   - name: send_receipt

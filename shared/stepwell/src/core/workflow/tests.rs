@@ -243,6 +243,22 @@ fn compensation_is_not_a_step_of_the_dag() {
 }
 
 #[test]
+fn after_of_a_compensation_is_read() {
+    let after = |more: &str| {
+        let undo_ship = "depends_on_step: pay\n    compensation: { name: call_back }";
+        let file = REFUND
+            .replace("depends_on_step: pay", undo_ship)
+            .replace("name: refund,", &format!("name: refund, {more}"));
+        let workflow = Workflow::from_yaml(&file).unwrap();
+        let graph = workflow.plan().compensation_graph(|_| true);
+        graph.into_iter().find(|compensation| compensation.name == "refund").unwrap().depends_on
+    };
+    assert_eq!(after(""), ["call_back"]);
+    assert_eq!(after("after: [call_back],"), ["call_back"]);
+    assert_eq!(after("after: [],"), [""; 0]);
+}
+
+#[test]
 fn redrives_are_read_and_checked() {
     let with = |redrives: u32| REFUND.replace("step_templates", &format!("redrives: {redrives}\nstep_templates"));
     let workflow = Workflow::from_yaml(&with(1)).unwrap();
@@ -274,6 +290,14 @@ fn invalid_compensation_is_refused_with_its_name() {
                 "adjustments: [{when: {/p: 1}, steps: {refund: {max_attempts: 2}}}]\nstep_templates:",
             ),
             "workflow file: adjustment 1: compensation `refund` gets `max_attempts`, but it has no last attempt",
+        ),
+        (
+            with("name: refund,", "name: refund, after: [pay],"),
+            "workflow file: compensation `refund` waits for `pay`, which is a step; `after` takes the names of other",
+        ),
+        (
+            with("name: refund,", "name: refund, after: ship,"),
+            "workflow file: `after` of the compensation of step `pay`: invalid type: string \"ship\", expected a sequence",
         ),
         (with("name: refund,", ""), "workflow file: the compensation of step `pay` has no name"),
         (with("name: refund,", "name: ship,"), "workflow file: there are two steps named `ship`"),

@@ -203,7 +203,7 @@ pub struct ManualResult<'a> {
 }
 
 impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
-    /// Redrives a task: gives the failed steps of a task in `error`, or the failed compensation of a `compensating` task, a
+    /// Redrives a task: gives the failed steps of a task in `error`, or the failed compensations of a `compensating` task, a
     /// fresh set of attempts and sends their messages. Completed steps keep their results. Returns the task as it was before.
     ///
     /// # Errors

@@ -1,13 +1,21 @@
 use super::*;
 use crate::{
     FailureKind,
-    core::{record::Outcome, state::TaskState},
+    core::{
+        item::{Key, attribute},
+        record::Outcome,
+        state::TaskState,
+        transition::Change,
+        workflow::Workflow,
+    },
     testing::{
-        CrashAt, Harness, StepFault, VirtualClock,
+        CrashAt, Harness, Returns, StepFault, VirtualClock,
         fixtures::staged::{actor, busy, graph, no},
     },
 };
+use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use test_case::test_case;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -211,6 +219,61 @@ async fn failed_compensation_blocks_the_next_until_it_is_redriven() {
     harness.run(task).await.unwrap();
     assert_eq!((harness.state(task), harness.step(task, "u1").attempt), (TaskState::Compensated(End::Error), 3));
     assert_eq!(harness.woken(), ["s0", "s1", "u1", "u1", "u0"]);
+}
+
+/// Two compensations that wait for a third, and one that waits for nothing.
+fn side_by_side() -> Harness {
+    let workflow = r#"
+        name: graph
+        namespace_name: tests
+        step_templates:
+          - { name: s0, compensation: { name: u0, after: [u2] } }
+          - { name: s1, depends_on_step: s0, compensation: { name: u1, after: [u2] } }
+          - { name: s2, depends_on_step: s1, compensation: { name: u2, after: [] } }
+          - { name: s3, depends_on_step: s2, compensation: { name: u3, after: [] } }
+    "#;
+    Harness::new(Workflow::from_yaml(workflow).unwrap()).with_all(Returns("null"))
+}
+
+#[test_case(true; "in one transaction")]
+#[test_case(false; "call by call")]
+#[tokio::test(start_paused = true)]
+async fn failed_compensation_holds_up_none_but_those_that_wait_for_it(whole: bool) {
+    let harness = if whole { side_by_side() } else { side_by_side().call_by_call() };
+    harness.fail("s3", [no()]);
+    harness.fail("u0", [no(), no()]);
+    harness.fail("u3", [no()]);
+    let task = harness.begin().await;
+    harness.run(task).await.unwrap();
+    let done = |step: &str| harness.step(task, step).state;
+    assert_eq!(harness.state(task), TaskState::Compensating(End::Error), "it stays open for what failed");
+    assert_eq!(["u0", "u3"].map(done), [StepState::Error; 2]);
+    assert_eq!(["u1", "u2"].map(done), [StepState::Complete; 2], "neither waits for those");
+    assert_eq!(harness.now(), VirtualClock::START, "nobody had to wait for the watchdog");
+    harness.client().redrive(task, &actor()).await.unwrap();
+    harness.run(task).await.unwrap();
+    assert_eq!(["u0", "u3"].map(done), [StepState::Error, StepState::Complete], "both were redriven");
+    harness.client().resolve_step(task, "u0", crate::ManualResult { json: "{}", attempts_checked: true }, &actor()).await.unwrap();
+    harness.run(task).await.unwrap();
+    assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
+}
+
+#[tokio::test(start_paused = true)]
+async fn compensations_that_a_version_before_put_in_order_are_finished_in_that_order() {
+    let harness = side_by_side();
+    harness.fail("s3", [no()]);
+    harness.fail("u2", [busy()]);
+    let task = harness.begin().await;
+    harness.run_until(task, |snapshot| snapshot.task.compensations.is_some()).await.unwrap();
+    let list =
+        vec![Change::Set(attribute::COMPENSATIONS, json!(["u2", "u0", "u1"])), Change::Remove(attribute::WAITS_FOR)];
+    harness.memory().store.force(Key::Task(task), list).unwrap();
+    harness.fail("u0", [no()]);
+    harness.run_for(24 * 60 * MINUTE).await.unwrap();
+    assert_eq!(["u2", "u0", "u1"].map(|step| harness.step(task, step).attempt > 0), [true, true, false]);
+    harness.client().redrive(task, &actor()).await.unwrap();
+    harness.run(task).await.unwrap();
+    assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
 }
 
 #[tokio::test(start_paused = true)]

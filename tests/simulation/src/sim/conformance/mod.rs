@@ -12,7 +12,8 @@
 //!   `finished_at` of a write that ends a step from outside, the new time of a step that becomes due earlier. The length of either is not checked.
 //! * The fence is seen in the audit trail: the entry has to be the last attempt's. The writer of a release cannot be
 //!   seen.
-//! * Results and errors are only present or absent. The order of the compensations has to be a possible one.
+//! * Results and errors are only present or absent. The graph of the compensations has to order those that run as the
+//!   plan does.
 //! * The task has to be in the index partition of its status, and nothing else may move it. The time in the index, and
 //!   whether a failed task is watched, are not checked.
 //! * The model reads failed steps off the steps; the task's own list has to be the same.

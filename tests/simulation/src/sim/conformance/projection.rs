@@ -7,7 +7,7 @@ use stepwell::{
     core::{
         index::IndexPartition,
         item::{self, attribute},
-        plan::Plan,
+        plan::{Plan, StepPlan},
         record::{StepRecord, TaskRecord},
         state::{StepState, TaskState},
     },
@@ -27,6 +27,7 @@ struct ProjectedPlan {
     leaves: Set<Bits>,
     optional: Set<Bits>,
     compensated: Set<Bits>,
+    waits_for: Vec<Set<Bits>>,
     compensates_cancellation: bool,
     max_attempts: Vec<u8>,
 }
@@ -54,9 +55,37 @@ impl ProjectedPlan {
             numbers.insert(compensation.name.clone(), forward + step);
             max_attempts[forward + step] = limit(compensation.max_attempts);
         }
+        let mut waits_for = vec![Set::default(); 2 * forward];
+        for compensation in plan.compensations() {
+            let number = numbers[&compensation.name];
+            waits_for[number] = match &compensation.after {
+                Some(after) => after.iter().map(|name| numbers[name]).collect(),
+                None => undone_before(&depends_on[..forward], compensated, number - forward),
+            };
+        }
         let compensates_cancellation = plan.compensates_cancellation();
-        Self { numbers, forward, depends_on, leaves, optional, compensated, compensates_cancellation, max_attempts }
+        Self {
+            numbers,
+            forward,
+            depends_on,
+            leaves,
+            optional,
+            compensated,
+            waits_for,
+            compensates_cancellation,
+            max_attempts,
+        }
     }
+}
+
+/// The compensations that the one of this step waits for, if its plan does not name them.
+fn undone_before(depends_on: &[Set<Bits>], compensated: Set<Bits>, step: usize) -> Set<Bits> {
+    let dependents = (0..depends_on.len()).filter(|other| depends_on[*other].has(step));
+    let undone = |other: usize| match compensated.has(other) {
+        true => Set::default().with(depends_on.len() + other),
+        false => undone_before(depends_on, compensated, other),
+    };
+    dependents.map(undone).fold(Set::default(), Set::union)
 }
 
 /// The attempts of a step that count.
@@ -88,8 +117,8 @@ impl Entry {
 pub(super) struct Projection {
     graph: ProjectedPlan,
     task: Option<ModelTask<Bits>>,
-    /// The compensations in their stored order.
-    order: Vec<usize>,
+    /// The compensations of the stored graph, with those that each waits for.
+    order: Vec<(usize, Vec<usize>)>,
     steps: Vec<Entry>,
 }
 
@@ -100,8 +129,8 @@ pub(super) struct TaskWritten {
     pub(super) task: ModelTask<Bits>,
     /// Whether its place in the index changed.
     pub(super) has_moved: bool,
-    /// The compensations in their stored order.
-    pub(super) order: Vec<usize>,
+    /// The compensations of the stored graph, with those that each waits for.
+    pub(super) order: Vec<(usize, Vec<usize>)>,
     /// The steps and compensations that the task lists as failed.
     failed: Set<Bits>,
     /// The plan of a new task.
@@ -151,6 +180,12 @@ impl Projection {
                 |name: &String| graph.numbers.get(name).copied().ok_or(format!("its plan has no step `{name}`"));
             names.map(number).collect::<Result<Vec<_>, _>>()
         };
+        let node = |compensation: &StepPlan| {
+            let [number] = numbers(&mut [&compensation.name].into_iter())?[..] else {
+                return Err("no number".to_owned());
+            };
+            Ok((number, numbers(&mut compensation.depends_on.iter())?))
+        };
         let moved = |name: &str| before.get(name) != after.get(name);
         let partition = after.get(attribute::STATUS_SHARD).and_then(serde_json::Value::as_str).unwrap_or_default();
         let (partition, _) = partition.split_once('#').unwrap_or_default();
@@ -164,7 +199,7 @@ impl Projection {
                 arrived: numbers(&mut task.done_deps.iter())?.into_iter().collect(),
             },
             has_moved: moved(attribute::STATUS_SHARD) || moved(attribute::LISTED_AT),
-            order: numbers(&mut task.compensations.iter().flatten())?,
+            order: task.compensations.iter().flatten().map(node).collect::<Result<_, _>>()?,
             failed: numbers(&mut task.failed_steps.iter())?.into_iter().collect(),
             graph: new,
         })
@@ -297,7 +332,8 @@ impl Snapshot for Before<'_> {
     }
 
     fn depends_on(&self, step: usize) -> Set<Bits> {
-        self.all.graph.depends_on[step]
+        let stored = self.all.order.iter().find(|(compensation, _)| *compensation == step);
+        stored.map_or(self.all.graph.depends_on[step], |(_, waits_for)| waits_for.iter().copied().collect())
     }
 
     fn leaves(&self) -> Set<Bits> {
@@ -320,7 +356,11 @@ impl Snapshot for Before<'_> {
         self.all.graph.max_attempts[step]
     }
 
-    fn order(&self) -> impl Iterator<Item = usize> {
-        self.all.order.iter().copied()
+    fn to_run(&self) -> Set<Bits> {
+        self.all.order.iter().map(|(compensation, _)| *compensation).collect()
+    }
+
+    fn waits_for(&self, compensation: usize) -> Set<Bits> {
+        self.all.graph.waits_for[compensation]
     }
 }
