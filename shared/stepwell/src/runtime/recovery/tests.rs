@@ -259,6 +259,17 @@ async fn failed_compensation_holds_up_none_but_those_that_wait_for_it(whole: boo
 }
 
 #[tokio::test(start_paused = true)]
+async fn compensations_that_wait_for_nothing_all_get_their_message_at_once() {
+    let harness = graph(&[&[], &[], &[0, 1]], &[0, 1], "");
+    harness.fail("s2", [no()]);
+    let task = harness.begin().await;
+    harness.run(task).await.unwrap();
+    assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
+    assert_eq!(harness.woken(), ["s0", "s1", "s2", "u1", "u0"]);
+    assert_eq!(harness.now(), VirtualClock::START, "nobody had to wait for the watchdog");
+}
+
+#[tokio::test(start_paused = true)]
 async fn compensations_that_a_version_before_put_in_order_are_finished_in_that_order() {
     let harness = side_by_side();
     harness.fail("s3", [no()]);
