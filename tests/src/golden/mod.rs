@@ -107,8 +107,9 @@ fn items_of_today(name: &str) -> Value {
         let stored: i64 = item["expires_at"]["N"].as_str().and_then(|seconds| seconds.parse().ok()).expect("seconds");
         item["expires_at"]["N"] = (stored + 7 * 24 * 60 * 60).to_string().into();
     }
-    if name == "task-error-restarts-due" {
-        items[0]["listed_at"]["S"] = "2027-01-15T08:03:04.000Z".into();
+    let tasks = items.as_array_mut().into_iter().flatten().filter(|item| !is_step(item));
+    for task in tasks.filter(|_| name == "task-error-restarts-due") {
+        task["listed_at"]["S"] = "2027-01-15T08:03:04.000Z".into();
     }
     items
 }
