@@ -10,8 +10,7 @@ use crate::core::{
     backoff::Backoff,
     format::{OPTIONAL_STEPS, WRITES},
     id::TaskId,
-    index::FIRST_INSPECTION_AFTER,
-    inspection::OVERDUE_AFTER,
+    index::{FIRST_INSPECTION_AFTER, OVERDUE_AFTER},
     message::{DEAD_LETTERS, Message, UNDELIVERABLE},
     spelling::Meant,
 };
