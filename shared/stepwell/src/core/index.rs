@@ -20,6 +20,9 @@ use std::collections::BTreeSet;
 /// The time from a task's start, or from an action on it, to its first inspection by the watchdog.
 pub const FIRST_INSPECTION_AFTER: std::time::Duration = std::time::Duration::from_secs(60);
 
+/// How long something may be due before it counts as overdue. Messages take time, above all in a queue with a backlog.
+pub const OVERDUE_AFTER: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// A partition of the index. It is split into shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IndexPartition {

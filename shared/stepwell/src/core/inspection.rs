@@ -4,6 +4,7 @@
 //! take it over from a dead worker, or repeat a dispatch that broke off. A duplicate message does no harm.
 
 use crate::core::{
+    index::OVERDUE_AFTER,
     message::Outgoing,
     plan::StepPlan,
     record::StepRecord,
@@ -13,9 +14,6 @@ use crate::core::{
     timestamp::Timestamp,
 };
 use std::time::Duration;
-
-/// How long something may be due before it counts as overdue. Messages take time, above all in a queue with a backlog.
-pub const OVERDUE_AFTER: Duration = Duration::from_secs(60);
 
 /// The longest time between two inspections of a waiting task.
 pub const MAX_INSPECTION_INTERVAL: Duration = Duration::from_secs(60 * 60);

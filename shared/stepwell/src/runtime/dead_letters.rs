@@ -3,7 +3,7 @@
 
 use crate::{
     core::{
-        inspection::OVERDUE_AFTER,
+        index::OVERDUE_AFTER,
         message::{Message, Outgoing, QueueName, printable},
         record::{Action, ActionKind, Failure, StepRecord},
         recovery::DELIVERY_EXHAUSTED,

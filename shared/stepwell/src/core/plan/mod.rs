@@ -11,8 +11,7 @@ use crate::core::{
     backoff::Backoff,
     format::{COMPENSATION_GRAPH, OPTIONAL_STEPS, RULED_OUT, WRITES},
     id::TaskId,
-    index::FIRST_INSPECTION_AFTER,
-    inspection::OVERDUE_AFTER,
+    index::{FIRST_INSPECTION_AFTER, OVERDUE_AFTER},
     message::{DEAD_LETTERS, Message, UNDELIVERABLE},
     spelling::Meant,
 };
