@@ -4,7 +4,7 @@ use crate::{
     checkouts::{Checkouts, Shared},
     error::ApiError,
     standing::Standing,
-    status::{OrderStatus, Outcome},
+    status::{ASK_AGAIN, OrderStatus, Outcome, UNCONFIRMED},
     violations,
 };
 use axum::{
@@ -24,13 +24,6 @@ use stepwell::{
 };
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
-
-/// The status of a checkout of which it is not known whether it was started.
-pub(crate) const UNCONFIRMED: &str = "unconfirmed";
-
-/// What its customer reads.
-pub(crate) const ASK_AGAIN: &str = "We do not know yet whether your order was started. Please do not pay again: \
-    ask this checkout's status in a moment.";
 
 /// The answer to a request that was accepted. `success` says that the request must not be repeated.
 #[derive(Serialize)]

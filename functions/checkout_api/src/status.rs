@@ -6,7 +6,6 @@ use crate::{
     checkouts::Shared,
     error::ApiError,
     standing::{CustomerError, Failed, GivenBack, Retry, Retrying, Standing},
-    start,
 };
 use axum::{
     Json,
@@ -24,6 +23,13 @@ use stepwell::{
     },
     ports::{Queue, Store},
 };
+
+/// The status of a checkout of which it is not known whether it was started.
+pub(crate) const UNCONFIRMED: &str = "unconfirmed";
+
+/// What its customer reads.
+pub(crate) const ASK_AGAIN: &str = "We do not know yet whether your order was started. Please do not pay again: \
+    ask this checkout's status in a moment.";
 
 /// What the customer of a checkout reads that was not started.
 pub(crate) const NOT_STARTED: &str = "Your order was not started, and nothing was charged. You can order again.";
@@ -48,7 +54,7 @@ pub(crate) async fn status<T: Store, Q: Queue, A: Runtime>(
             Ok(Json(StatusWord { status, task_id }).into_response())
         }
         None if checkouts.may_be_under_way(task_id) => {
-            let body = Unconfirmed { status: start::UNCONFIRMED, task_id, message: start::ASK_AGAIN };
+            let body = Unconfirmed { status: UNCONFIRMED, task_id, message: ASK_AGAIN };
             Ok(Json(body).into_response())
         }
         None => Err(ApiError::NotFound),

@@ -160,7 +160,11 @@ async fn compensating_task_of_format_3_is_written_read_and_finished() {
     assert_eq!((put.newer(), put.is_held_up("release"), put.is_held_up("refund")), (None, true, false));
     harness.run_until(task, |snapshot| snapshot.step("refund").unwrap().state.is_done()).await.unwrap();
     let actor = Actor::new("somebody", "a test").unwrap();
-    harness.client().resolve_step(task, "release", stepwell::ManualResult { json: "{}", attempts_checked: true }, &actor).await.unwrap();
+    harness
+        .client()
+        .resolve_step(task, "release", stepwell::ManualResult { json: "{}", attempts_checked: true }, &actor)
+        .await
+        .unwrap();
     assert_eq!(harness.run(task).await.unwrap().task.state, TaskState::Compensated(End::Error));
 }
 

@@ -2,7 +2,7 @@
 //! kind of failure.
 
 use super::*;
-use crate::{start, status::NOT_STARTED};
+use crate::status::{ASK_AGAIN, NOT_STARTED};
 use checkout::{StoreError, testing::Outage};
 use std::time::Duration;
 use stepwell::{
@@ -93,12 +93,12 @@ async fn start_of_unknown_effect_is_accepted_and_not_to_be_repeated(unclear: Unc
     let (id, url) = (body["task_id"].as_str().unwrap(), answer.header("Location"));
     assert_eq!((answer.status, answer.header("Retry-After"), url), (202, "", &*super::url("/order_status", &id)));
     let expected = json!({
-        "success": true, "task_id": id, "task_key": key(&id), "status": "unconfirmed", "checkout_url": url, "message": start::ASK_AGAIN,
+        "success": true, "task_id": id, "task_key": key(&id), "status": "unconfirmed", "checkout_url": url, "message": ASK_AGAIN,
     });
     assert_eq!(body, expected);
-    assert!(start::ASK_AGAIN.contains("do not pay again"));
+    assert!(ASK_AGAIN.contains("do not pay again"));
 
-    let asked = json!({"status": "unconfirmed", "task_id": id, "message": start::ASK_AGAIN});
+    let asked = json!({"status": "unconfirmed", "task_id": id, "message": ASK_AGAIN});
     assert_eq!(api.get(url).await.body(), asked);
     api.harness.skip(Duration::from_secs(60)).await;
     let not_started = json!({"status": "not_started", "task_id": id, "message": NOT_STARTED});

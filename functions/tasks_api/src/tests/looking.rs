@@ -171,7 +171,7 @@ async fn task_with_a_failed_compensation_needs_a_person_until_it_is_resolved() {
     let list = needy().await;
     assert_eq!((ids(&list), &list["tasks"][0]["needs_person"]), ([id].into(), &json!(true)));
 
-    let body = r#"{"reason": "by bank transfer", "result": 1}"#;
+    let body = r#"{"reason": "by bank transfer", "result": 1, "attempts_checked": true}"#;
     assert_eq!(api.post(&format!("/tasks/{id}/steps/refund/resolve"), body).await.status, 202);
     assert_eq!(ids(&needy().await), [].into());
 }

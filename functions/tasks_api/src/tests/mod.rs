@@ -105,7 +105,12 @@ impl Api {
     }
 
     async fn started(&self) -> TaskId {
-        self.0.start(&json!({"payment_info": {"token": "test_success_visa"}})).await.unwrap()
+        let context = json!({
+            "cart_items": [{"product_id": 1, "quantity": 1}],
+            "payment_info": {"token": "test_success_visa", "amount": 1},
+            "customer_info": {"email": "ann@example.com", "name": "Ann"},
+        });
+        self.0.start(&context).await.unwrap()
     }
 
     /// A task whose step has failed for good.

@@ -253,7 +253,11 @@ async fn failed_compensation_holds_up_none_but_those_that_wait_for_it(whole: boo
     harness.client().redrive(task, &actor()).await.unwrap();
     harness.run(task).await.unwrap();
     assert_eq!(["u0", "u3"].map(done), [StepState::Error, StepState::Complete], "both were redriven");
-    harness.client().resolve_step(task, "u0", crate::ManualResult { json: "{}", attempts_checked: true }, &actor()).await.unwrap();
+    harness
+        .client()
+        .resolve_step(task, "u0", crate::ManualResult { json: "{}", attempts_checked: true }, &actor())
+        .await
+        .unwrap();
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
 }
