@@ -15,6 +15,7 @@ use checkout::testing::steps;
 use flow::Flow;
 use runner::{CrashRunner, CrashTarget};
 use std::collections::{BTreeMap, BTreeSet};
+use stepwell::core::plan::StepPlan;
 
 /// The transaction that moves units between the stock and a reservation.
 const HOLD_OR_RELEASE: &str = "TransactWriteItems.products+reservations";
@@ -41,19 +42,21 @@ fn business_of(step: &str) -> &'static [&'static str] {
     }
 }
 
-/// The calls of the dispatch after a step, as the plan says. The order of arrivals at a join, and of leaves at the
-/// task, depends on timing, so those calls are left out.
+/// The calls of the dispatch after a step or a compensation, as its graph says. Which step is the last to arrive at a join, or at
+/// the task, depends on timing, so what follows from the last arrival is left out.
 fn dispatch_calls_of(step: &str) -> Vec<String> {
     let plan = steps::plan();
-    if plan.is_compensation(step) {
-        let after = steps::compensations().into_iter().skip_while(|other| *other != step).nth(1);
-        let next = after.map_or("UpdateItem.TASK.cancelled".to_owned(), |next| format!("SendMessage.{next}"));
-        return vec!["Query.tasks".to_owned(), next];
-    }
-    let alone = plan.dependents(step).filter(|dependent| dependent.depends_on.len() == 1);
+    let (graph, end) = match plan.is_compensation(step) {
+        true => (plan.compensation_graph(|_| true), "cancelled"),
+        false => (plan.steps().to_vec(), "complete"),
+    };
+    let waits_for = |other: &StepPlan, step: &str| other.depends_on.iter().any(|name| name == step);
+    let alone = graph.iter().filter(|other| waits_for(other, step) && other.depends_on.len() == 1);
     let mut calls: Vec<String> = alone.map(|dependent| format!("SendMessage.{}", dependent.name)).collect();
-    if plan.leaves().count() == 1 && plan.leaves().any(|last| last.name == step) {
-        calls.push("UpdateItem.TASK.complete".to_owned());
+    let is_leaf = |step: &&StepPlan| !graph.iter().any(|other| waits_for(other, &step.name));
+    let leaves: Vec<&StepPlan> = graph.iter().filter(is_leaf).collect();
+    if leaves.iter().any(|leaf| leaf.name == step) {
+        calls.push(if leaves.len() == 1 { format!("UpdateItem.TASK.{end}") } else { "UpdateItem.TASK".to_owned() });
     }
     calls
 }
