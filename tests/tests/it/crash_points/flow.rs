@@ -38,8 +38,8 @@ impl Flow {
         }
     }
 
-    /// Whether its unit is out of stock at the end. A declined checkout keeps its hold until it is compensated, which the
-    /// stopped watchdog does not begin.
+    /// Whether its unit is out of stock at the end. A declined checkout keeps its hold until it is compensated, a quarter of
+    /// an hour later.
     pub(super) const fn keeps_its_unit(self) -> bool {
         matches!(self, Self::Bought | Self::BoughtAtTheSecondTry | Self::Declined)
     }
