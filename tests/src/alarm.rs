@@ -9,7 +9,7 @@ use stepwell::{
     core::{
         codes::EngineCode,
         format::NEWER_FORMAT,
-        recovery::{COMPENSATION_FAILED, OPTIONAL_STEP_FAILED},
+        recovery::{COMPENSATION_FAILED, COMPENSATION_LATE, OPTIONAL_STEP_FAILED},
     },
     permanent,
     runtime::{
@@ -86,7 +86,7 @@ async fn failed_optional_step_is_logged_once_with_the_alarm_text() {
 fn template_alarm_filters_match_the_logged_texts() {
     let exhausted = EngineCode::DeliveryExhausted.as_str();
     for pattern in [
-        format!(r#"$.message = "{COMPENSATION_FAILED}""#),
+        format!(r#"$.message = "{COMPENSATION_FAILED}" || $.message = "{COMPENSATION_LATE}""#),
         format!(r#"$.message = "{OPTIONAL_STEP_FAILED}""#),
         format!(r#"$.message = "{NEEDS_PERSON}""#),
         format!(r#"$.message = "{RUN_REPORT}" && $.unfinished IS TRUE"#),

@@ -9,6 +9,7 @@ use stepwell::{
 };
 
 const COMPLETE: &str = "This order is complete and cannot be cancelled here. Please contact us.";
+const UNCONFIRMED: &str = "We do not know yet whether this checkout was started. Please try again in a minute.";
 const FAILED: &str = "This checkout has failed already. What was charged is given back.";
 
 #[derive(Serialize)]
@@ -25,6 +26,9 @@ pub(crate) async fn cancel<T: Store, Q: Queue, A: Runtime>(
     Opened(task_id): Opened,
 ) -> Result<impl IntoResponse, ApiError> {
     match checkouts.engine.cancel(task_id, &checkouts.cancellations).await {
+        Err(ActionError::NotFound(_)) if checkouts.may_be_under_way(task_id) => {
+            return Err(ApiError::CannotCancel(UNCONFIRMED));
+        }
         Err(ActionError::Status { .. }) => match Standing::of(&checkouts.find(task_id).await?) {
             Standing::Cancelled { .. } | Standing::NotStarted => {}
             Standing::Failed(_) => return Err(ApiError::CannotCancel(FAILED)),

@@ -17,7 +17,7 @@ use checkout::{CheckoutRequest, CustomerText, Money, Payment, Refund, ShopCode, 
 use stepwell::{
     StepResult, Timestamp,
     core::{
-        record::{AttemptRecord, Failure, StepRecord},
+        record::{AttemptRecord, StepRecord},
         recovery::{begins_at, redrive_at},
         snapshot::TaskSnapshot,
         state::{End, StepState, TaskState},
@@ -129,6 +129,9 @@ impl<'a> Standing<'a> {
     /// What the customer of this task is told.
     pub(crate) fn of(snapshot: &'a TaskSnapshot) -> Self {
         use TaskState as S;
+        if snapshot.task.never_starts() {
+            return Self::NotStarted;
+        }
         match snapshot.task.state {
             S::Running => Self::Processing { retrying: waiting(snapshot) },
             S::Failed => failed(snapshot),
@@ -136,7 +139,6 @@ impl<'a> Standing<'a> {
                 End::Error => Self::Failed(Failed::of(snapshot, Retry::No)),
                 End::Cancelled => Self::Cancelled { refund: refund(snapshot) },
             },
-            S::Cancelled if snapshot.task.never_starts() => Self::NotStarted,
             S::Cancelled => Self::Cancelled { refund: refund(snapshot) },
             S::Completed => Self::Completed { by_hand: false },
             S::Resolved => Self::Completed { by_hand: true },
@@ -275,9 +277,10 @@ fn may_be_charged(snapshot: &TaskSnapshot) -> bool {
     if step.state.is_done() {
         return result::<Payment>(step).is_none_or(|payment| payment.amount_charged > Money::ZERO);
     }
-    let charged_nothing = |error: &Failure| CHARGED_NOTHING.iter().any(|known| known.as_str() == error.code);
-    let unknown = |attempt: &AttemptRecord| !attempt.error.as_ref().is_some_and(charged_nothing);
-    step.state == StepState::InProgress || step.attempts.iter().any(unknown)
+    let charged_nothing = |code: &str| CHARGED_NOTHING.iter().any(|known| known.as_str() == code);
+    let unknown = |attempt: &AttemptRecord| !attempt.error.as_ref().is_some_and(|error| charged_nothing(&error.code));
+    let unknown_omitted = step.omitted_attempts.keys().any(|code| !charged_nothing(code));
+    step.state == StepState::InProgress || step.attempts.iter().any(unknown) || unknown_omitted
 }
 
 /// The amount that was charged, or may have been: the request's, because no other amount is ever charged.

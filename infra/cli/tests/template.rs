@@ -115,7 +115,7 @@ fn what_needs_a_person_is_counted_in_the_log_of_every_function() {
     for (id, function) in of_kind(&template, "AWS::Lambda::Function") {
         let log = &function["Properties"]["LoggingConfig"]["LogGroup"]["Ref"];
         for pattern in [
-            r#"{ $.message = "compensation failed" }"#,
+            r#"{ $.message = "compensation failed" || $.message = "a compensation has not succeeded for an hour" }"#,
             r#"{ $.message = "optional step failed" }"#,
             r#"{ $.code = "NEWER_FORMAT" }"#,
             r#"{ $.code = "DELIVERY_EXHAUSTED" }"#,

@@ -44,13 +44,16 @@ impl PaymentRecords for Tables {
         let recorded = self
             .update_record(key)
             .update_expression("SET payment = if_not_exists(payment, :payment)")
-            .condition_expression("attribute_not_exists(voided_at)")
+            // An older version charges under the record's own key, and may do so between a look and this write.
+            .condition_expression(
+                "attribute_not_exists(voided_at) AND (attribute_exists(payment) OR attribute_not_exists(charge))",
+            )
             .expression_attribute_values(":payment", items::text(&payment.0))
             .send()
             .await;
         let mut record = match recorded {
             Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {
-                return Err(RecordError::Void);
+                return Ok(self.recorded(key).await?.ok_or_else(|| unreadable("a record without a payment"))?);
             }
             recorded => recorded.map_err(|error| store_error(&error))?.attributes.unwrap_or_default(),
         };

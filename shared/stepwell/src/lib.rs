@@ -114,7 +114,8 @@
 //! * **A compensation meets an outage.** It has no last attempt: it is retried, at the longest wait of its backoff, until it
 //!   succeeds or fails with a permanent error.
 //! * **A compensation fails for good.** Only a person can help. The engine logs an error at once and at each inspection
-//!   after that, which keeps an alarm on until somebody has helped. The compensations that do not wait for it go on.
+//!   after that, and the watchdog counts the tasks that wait for a person, which keeps an alarm on until somebody has
+//!   helped. The compensations that do not wait for it go on.
 //! * **A person has to decide.** [`Client`] redrives what failed, cancels a task, puts a result in the place of a step's,
 //!   or begins the compensation. Each action is one conditional write, which also enters who and why into the task's audit
 //!   trail, followed by sends. A crash between them is the first case above. The trail keeps every action,

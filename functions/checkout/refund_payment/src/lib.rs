@@ -1,5 +1,5 @@
-//! Compensation of `process_payment`: refunds the charge, even if the result of that step was lost. If there is no
-//! charge, it voids the idempotency key, so that a late attempt of that step charges nothing.
+//! Compensation of `process_payment`: voids the record of the payment, so that a late attempt of that step charges
+//! nothing, and refunds what was charged, even if the result of that step was lost.
 
 use checkout::{
     ConfigError, Gateway, GatewayError, Money, Payment, PaymentError, PaymentRecords, Refund, Shop, ShopCode,

@@ -100,6 +100,7 @@ async fn start_of_unknown_effect_is_accepted_and_not_to_be_repeated(unclear: Unc
 
     let asked = json!({"status": "unconfirmed", "task_id": id, "message": ASK_AGAIN});
     assert_eq!(api.get(url).await.body(), asked);
+    assert_eq!(api.cancel(id.parse().unwrap()).await.status, 409, "it may still start");
     api.harness.skip(Duration::from_secs(60)).await;
     let not_started = json!({"status": "not_started", "task_id": id, "message": NOT_STARTED});
     for _ in 0..2 {

@@ -99,7 +99,7 @@ impl TaskRecord {
     /// Whether the task takes the place of one that never starts, because its start was [ruled
     /// out](super::task::rule_out).
     pub fn never_starts(&self) -> bool {
-        self.state == TaskState::Cancelled && self.plan.steps().is_empty() && self.newer.is_none()
+        self.plan.steps().is_empty() && self.newer.is_none()
     }
 }
 

@@ -35,7 +35,7 @@ use crate::core::{
     state::{End, StepState, TaskState},
     timestamp::Timestamp,
 };
-use std::cmp::Reverse;
+use std::{cmp::Reverse, time::Duration};
 
 /// The actor in the audit trail for the engine's own actions.
 pub(crate) const ENGINE_ACTOR: &str = "stepwell";
@@ -49,8 +49,23 @@ pub const DELIVERY_EXHAUSTED: &str = EngineCode::DeliveryExhausted.as_str();
 /// The log message for a compensation that failed for good, at each later inspection by the watchdog.
 pub const COMPENSATION_WAITS: &str = "a failed compensation waits for a person";
 
+/// The log message for a compensation that has been tried for [`COMPENSATION_LATE_AFTER`] and goes on, at each inspection by the
+/// watchdog. The template's alarm searches for it: an error that passes is retried for ever, and one that does not pass would
+/// otherwise be told to nobody.
+pub const COMPENSATION_LATE: &str = "a compensation has not succeeded for an hour";
+
+/// The time from the first attempt of a compensation after which it is late.
+pub const COMPENSATION_LATE_AFTER: Duration = Duration::from_secs(60 * 60);
+
 /// The log message for an optional step that failed for good. The template's alarm searches for it.
 pub const OPTIONAL_STEP_FAILED: &str = "optional step failed";
+
+/// Whether a compensation that is not done has been tried for so long that somebody should look at it.
+pub fn is_late(compensation: &StepRecord, now: Timestamp) -> bool {
+    let first = compensation.attempts.first();
+    let open = matches!(compensation.state, StepState::Retrying | StepState::InProgress);
+    open && first.is_some_and(|first| first.started_at + COMPENSATION_LATE_AFTER <= now)
+}
 
 /// The next action for a failed or compensating task.
 #[derive(Clone, Debug, PartialEq)]

@@ -82,6 +82,7 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
                 }
             }
         }
+        tracing::warn!(task_id = %task, "recovery is left to the watchdog: the task keeps changing");
         Ok(None)
     }
 }

@@ -168,8 +168,16 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         let inspection = inspection::inspect(&snapshot, now);
         // Log it with each inspection, so at least hourly, until somebody has helped.
         if let NextAction::Run(open) = recovery::next_action(&snapshot, now) {
-            for failed in open.into_iter().filter(|step| step.state == StepState::Error) {
-                tracing::error!(task_id = %id, step = failed.name, code = code(failed), "{}", recovery::COMPENSATION_WAITS);
+            for step in open {
+                match step.state {
+                    StepState::Error => {
+                        tracing::error!(task_id = %id, step = step.name, code = code(step), "{}", recovery::COMPENSATION_WAITS);
+                    }
+                    _ if recovery::is_late(step, now) => {
+                        tracing::error!(task_id = %id, step = step.name, code = code(step), "{}", recovery::COMPENSATION_LATE);
+                    }
+                    _ => {}
+                }
             }
         }
         for outgoing in &inspection.send {

@@ -322,3 +322,25 @@ async fn failed_compensation_is_logged_at_least_hourly_until_it_is_resolved() {
     assert_eq!(calls(), called);
     assert!(harness.now() > VirtualClock::START);
 }
+
+/// Its error is of the kind that passes, so it has no last attempt. If it never passes, somebody has to be told.
+#[tokio::test(start_paused = true)]
+async fn compensation_that_is_retried_for_an_hour_is_logged_until_it_succeeds() {
+    let (log, _guard) = Log::new();
+    let harness = graph(&[&[]], &[0], "");
+    let late = || log.lines(&format!("ERROR message={}", recovery::COMPENSATION_LATE));
+    harness.fail("s0", [no()]);
+    harness.fail("u0", vec![busy(); 60]);
+    let task = harness.begin().await;
+    let snapshot = harness.run_until(task, |snapshot| snapshot.task.state.is_compensating()).await.unwrap();
+    let begun = snapshot.task.finished_at.unwrap_or(harness.now());
+    while harness.now() + MINUTE < begun + recovery::COMPENSATION_LATE_AFTER {
+        harness.run_for(MINUTE).await.unwrap();
+    }
+    assert_eq!(late(), [""; 0]);
+    harness.run_for(10 * MINUTE).await.unwrap();
+    let told = format!("ERROR message={} task_id={task} step=\"u0\" code=\"BUSY\"", recovery::COMPENSATION_LATE);
+    assert_eq!(late().first(), Some(&told));
+    harness.run(task).await.unwrap();
+    assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
+}
