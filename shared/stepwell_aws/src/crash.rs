@@ -46,7 +46,7 @@ fn call_name(request: &HttpRequest) -> String {
     let body = request.body().bytes().unwrap_or_default();
     let body = serde_json::from_slice(body).unwrap_or_default();
     let (object, assigned) = (object(&body), first_assigned(&body).unwrap_or_default());
-    let parts = [operation, &object, &assigned].into_iter().filter(|part| !part.is_empty());
+    let parts = [operation, &object, assigned].into_iter().filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join(".")
 }
 

@@ -48,7 +48,7 @@ impl Termination {
 
 /// Creates a task, unless it exists.
 pub fn create(task: &NewTask<'_>) -> Transition {
-    creates("create", task, TaskState::Running, task.created_at + FIRST_INSPECTION_AFTER, [])
+    Transition::of("create", creation(task, TaskState::Running, task.created_at + FIRST_INSPECTION_AFTER, []))
 }
 
 /// Makes sure that a task never starts, unless it exists: takes its place by a cancelled task without steps. A start of the
@@ -57,16 +57,15 @@ pub fn rule_out(id: TaskId, workflow: String, created_at: Timestamp, action: &Ac
     let plan = Plan::without_steps();
     let task = NewTask { id, workflow, context: "{}", plan: &plan, created_at };
     let more = [millis(attribute::FINISHED_AT, action.at), in_trail(action)];
-    creates("rule_out", &task, TaskState::Cancelled, action.at, more)
+    Transition::of("rule_out", creation(&task, TaskState::Cancelled, action.at, more))
 }
 
-fn creates(
-    name: &'static str,
+fn creation(
     task: &NewTask<'_>,
     state: TaskState,
     listed_at: Timestamp,
     more: impl IntoIterator<Item = Change>,
-) -> Transition {
+) -> Write {
     let mut item = Item::new();
     let attributes = [
         Change::Set(attribute::WORKFLOW, task.workflow.as_str().into()),
@@ -79,7 +78,7 @@ fn creates(
     let listed = listed(task.id, IndexPartition::ended(state), listed_at);
     let attributes = attributes.into_iter().chain(more).chain(listed).chain(stamp(task.plan.format()));
     attributes.for_each(|change| change.apply(&mut item));
-    Transition::of(name, Write::new(Key::Task(task.id), Condition::NoItem, Effect::Create(item)))
+    Write::new(Key::Task(task.id), Condition::NoItem, Effect::Create(item))
 }
 
 /// Creates an idempotency key, unless it exists.

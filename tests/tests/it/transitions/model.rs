@@ -40,6 +40,8 @@ enum Op {
     Wait(u64),
     Create,
     ReserveKey,
+    RepointKey,
+    RuleOut,
     Claim(u8),
     TakeOver(u8),
     Abandon,
@@ -85,6 +87,8 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (1u64..40).prop_map(Op::Wait),
         1 => Just(Op::Create),
         1 => Just(Op::ReserveKey),
+        1 => Just(Op::RepointKey),
+        1 => Just(Op::RuleOut),
         12 => (0u8..3).prop_map(Op::Claim),
         5 => (0u8..3).prop_map(Op::TakeOver),
         1 => Just(Op::Abandon),
@@ -170,6 +174,12 @@ impl Given {
     }
 }
 
+/// The idempotency key of this task.
+fn key_of(id: TaskId, created_at: Timestamp) -> KeyRecord {
+    let (namespace, key, request_hash) = ("tests".to_owned(), id.to_string(), "hash".to_owned());
+    KeyRecord { namespace, key, task: id, request_hash, created_at, newer: None }
+}
+
 /// The transition of this write; `None` where the records do not allow it, or an argument is missing.
 fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
     let Given { id, now, ref read, ref step, ref lease, .. } = *given;
@@ -183,10 +193,9 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
         Op::Create => {
             task::create(&NewTask { id, workflow: "another".to_owned(), context: "{}", plan, created_at: now })
         }
-        Op::ReserveKey => {
-            let (namespace, key, request_hash) = ("tests".to_owned(), id.to_string(), "hash".to_owned());
-            task::reserve_key(&KeyRecord { namespace, key, task: id, request_hash, created_at: now, newer: None })
-        }
+        Op::ReserveKey => task::reserve_key(&key_of(id, now)),
+        Op::RepointKey => task::repoint_key(&key_of(id, now), TaskId::new(), now),
+        Op::RuleOut => task::rule_out(id, "another".to_owned(), now, &given.action(ActionKind::Cancel)),
         Op::Claim(number) => {
             step::claim(&ClaimRequest { task: id, step, owner: &owner(*number), now, lease_until: now + LEASE })
         }
@@ -367,6 +376,9 @@ impl Fixture {
                 of_task.push(Change::Include(attribute::FAILED_STEPS, step.clone()));
             }
         }
+        if self.task.is_none() {
+            both.apply(&task::reserve_key(&key_of(id, NOW)), "to the fixture").await;
+        }
         items.extend(self.step.map(|state| (Key::Step(id, step.clone()), step_in(state, until))));
         if self.step == Some(StepState::Retrying) && self.ends_in >= 0 {
             items.last_mut().expect("the step").1.extend(timer_of(id, &step, until));
@@ -430,7 +442,16 @@ fn task_in(state: TaskState, failed: &str) -> Vec<Change> {
 /// Every kind of write; claims also as repeated by the delivery that holds the lease.
 fn ops() -> Vec<Op> {
     let terminations = [Termination::Cancel, Termination::Resolve].into_iter().chain(ENDS.map(Termination::Compensate));
-    let mut ops = vec![Op::Create, Op::ReserveKey, Op::Claim(1), Op::Claim(2), Op::TakeOver(1), Op::TakeOver(2)];
+    let mut ops = vec![
+        Op::Create,
+        Op::ReserveKey,
+        Op::RepointKey,
+        Op::RuleOut,
+        Op::Claim(1),
+        Op::Claim(2),
+        Op::TakeOver(1),
+        Op::TakeOver(2),
+    ];
     ops.extend([
         Op::Abandon,
         Op::Release,
