@@ -298,7 +298,8 @@ impl Write<'_> {
                 let item = before.item(step);
                 item.state == StepState::Retrying && !item.over
             }
-            Self::MoveTimer(step) => before.item(step).attempted,
+            // A dead letter fails a step that was never attempted, and its message waits like that of any other.
+            Self::MoveTimer(step) => before.item(step).attempted || before.item(step).state == StepState::Error,
             Self::TakeOver(step, fence) => is_led_by(step, fence) && before.item(step).over,
             Self::Release(step, fence)
             | Self::DeleteOrphanClaim(step, fence)
