@@ -153,22 +153,8 @@ fn reached(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::core::backoff::Backoff;
+    use super::{super::tests::step, *};
     use test_case::test_case;
-
-    fn step(name: &str, depends_on: &[&str]) -> StepPlan {
-        StepPlan {
-            name: name.to_owned(),
-            depends_on: depends_on.iter().map(|&name| name.to_owned()).collect(),
-            max_attempts: 3,
-            timeout_seconds: 30,
-            backoff: Backoff::default(),
-            compensates: None,
-            after: None,
-            optional: false,
-        }
-    }
 
     fn undo(step: &str, after: Option<&[&str]>) -> StepPlan {
         let after = after.map(|names| names.iter().map(|&name| name.to_owned()).collect());

@@ -465,7 +465,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn step(name: &str, depends_on: &[&str]) -> StepPlan {
+    /// A step with these dependencies and the defaults.
+    pub(super) fn step(name: &str, depends_on: &[&str]) -> StepPlan {
         StepPlan {
             name: name.to_owned(),
             depends_on: depends_on.iter().map(|&name| name.to_owned()).collect(),
