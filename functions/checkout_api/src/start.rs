@@ -43,7 +43,7 @@ struct Accepted<'a> {
 }
 
 /// Starts a checkout. Once the task may be written, the answer is 202, whatever else fails: a customer who repeated the
-/// purchase would pay twice. Every other answer says that nothing was started. With a `wait` the answer comes when the checkout
+/// purchase would pay twice. Every other answer says that this request has started nothing. With a `wait` the answer comes when the checkout
 /// has ended or the time is over.
 pub(crate) async fn start<T: Store, Q: Queue, A: Runtime>(
     State(checkouts): Shared<T, Q, A>,
