@@ -35,6 +35,10 @@ const OVERDUE_AFTER: Duration = Duration::from_secs(240);
 /// checkout dies first depends on timing.
 const ROUNDS: usize = 4;
 
+/// What disables and enables an event source mapping.
+const DISABLED: &str = r#"{"Enabled":false}"#;
+const ENABLED: &str = r#"{"Enabled":true}"#;
+
 /// A crash point at which a checkout has to die.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CrashTarget {
@@ -115,17 +119,24 @@ impl CrashRunner {
         let first = self.started;
         self.started += count;
         match flow {
-            Flow::Cancelled => set_mappings(&self.stack, LAST, r#"{"Enabled":false}"#).await,
+            Flow::Cancelled { undone_last } => {
+                set_mappings(&self.stack, LAST, DISABLED).await;
+                set_mappings(&self.stack, undone_last, DISABLED).await;
+            }
             _ => self.want(wishes),
         }
         let checkouts = (first..self.started).map(|number| self.start(number, flow));
         let checkouts = join_all(checkouts).await;
-        if flow == Flow::Cancelled {
+        if let Flow::Cancelled { undone_last } = flow {
             self.until_worked(&steps::before(LAST)).await;
             self.want(wishes);
             self.cancel(&checkouts).await;
+            let mut others = steps::compensations();
+            others.retain(|&compensation| compensation != undone_last);
+            self.until_worked(&others).await;
+            set_mappings(&self.stack, undone_last, ENABLED).await;
             self.until_worked(&steps::compensations()).await;
-            set_mappings(&self.stack, LAST, r#"{"Enabled":true}"#).await;
+            set_mappings(&self.stack, LAST, ENABLED).await;
         }
         self.until_worked(&steps_and_compensations()).await;
 
