@@ -2,6 +2,7 @@
 
 use crate::{error::ApiError, standing::Standing};
 use axum::extract::State;
+use checkout::{CARD_TOKEN_KEPT_FOR, CardTokens, StoreError, Token};
 use http_api::{TaskKeys, Wait};
 use std::{sync::Arc, time::Duration};
 use stepwell::{
@@ -30,6 +31,22 @@ pub(crate) struct Checkouts<T, Q, A> {
 
 /// The state that axum passes to a route.
 pub(crate) type Shared<T, Q, A> = State<Arc<Checkouts<T, Q, A>>>;
+
+/// The checkouts, and the store of the tokens of their cards.
+pub(crate) struct Paying<T, Q, A, C> {
+    pub(crate) checkouts: Arc<Checkouts<T, Q, A>>,
+    pub(crate) tokens: Arc<C>,
+}
+
+/// The state that axum passes to a route which takes a card.
+pub(crate) type SharedPaying<T, Q, A, C> = State<Arc<Paying<T, Q, A, C>>>;
+
+impl<T: Store, Q: Queue, A: Runtime, C: CardTokens> Paying<T, Q, A, C> {
+    /// Keeps the token of a checkout's card for its payment.
+    pub(crate) async fn keep(&self, id: TaskId, token: &Token) -> Result<(), StoreError> {
+        self.tokens.keep(id, token, self.checkouts.engine.now() + CARD_TOKEN_KEPT_FOR).await
+    }
+}
 
 impl<T: Store, Q: Queue, A: Runtime> Checkouts<T, Q, A> {
     /// Loads the checkout with this id.

@@ -23,6 +23,8 @@ pub(crate) enum ApiError {
     CannotRetry(TaskStatus),
     /// The error of the checkout is one for which no retry is offered.
     NoRetryOffered,
+    /// Another card was given for a checkout that is paid.
+    PaidAlready,
     /// The checkout cannot be cancelled any more, for this reason.
     CannotCancel(&'static str),
     /// The audit trail of the task is full, so it can keep no more redrives.
@@ -46,6 +48,9 @@ impl IntoResponse for ApiError {
                 (StatusCode::CONFLICT, ErrorBody::new(format!("Cannot retry task in {status} status{why}")))
             }
             Self::NoRetryOffered => (StatusCode::CONFLICT, ErrorBody::new("This checkout cannot be retried")),
+            Self::PaidAlready => {
+                (StatusCode::CONFLICT, ErrorBody::new("This checkout is paid; it needs no other card"))
+            }
             Self::CannotCancel(why) => (StatusCode::CONFLICT, ErrorBody::new(why)),
             Self::RetriedTooOften => {
                 (StatusCode::CONFLICT, ErrorBody::new("Cannot retry task: it was retried too often"))

@@ -21,8 +21,8 @@ use axum::{
     Extension, Router,
     routing::{get, post},
 };
-use checkout::Storefront;
-use checkouts::Checkouts;
+use checkout::{CardTokens, Storefront};
+use checkouts::{Checkouts, Paying};
 use http_api::TaskKeys;
 use products::Catalogue;
 use std::{error::Error, sync::Arc, time::Duration};
@@ -48,7 +48,7 @@ where
     T: Store + 'static,
     Q: Queue + 'static,
     A: Runtime + 'static,
-    S: Storefront + 'static,
+    S: Storefront + CardTokens + 'static,
 {
     let customer = |request: &str| Actor::new("customer", request);
     let (retries, cancellations) = (customer("POST /retry_checkout")?, customer("POST /cancel_checkout")?);
@@ -57,16 +57,19 @@ where
     let checkouts = Arc::new(Checkouts { workflow, engine, keys: keys.clone(), retries, cancellations, settlements });
     let (shop, clock) = (Arc::new(shop), checkouts.clone());
     let catalogue = Catalogue::new(shop.clone(), move || clock.engine.now());
+    let paying = Arc::new(Paying { checkouts: checkouts.clone(), tokens: shop.clone() });
+    let with_card = Router::new()
+        .route("/checkout", post(start::start::<T, Q, A, S>))
+        .route("/retry_checkout/{task_id}", post(retry::retry::<T, Q, A, S>))
+        .with_state(paying);
     let of_checkouts = Router::new()
-        .route("/checkout", post(start::start::<T, Q, A>))
         .route("/order_status/{task_id}", get(status::status::<T, Q, A>))
         .route("/workflow_details/{task_id}", get(details::details::<T, Q, A>))
-        .route("/retry_checkout/{task_id}", post(retry::retry::<T, Q, A>))
         .route("/cancel_checkout/{task_id}", post(cancel::cancel::<T, Q, A>))
         .with_state(checkouts);
     let of_orders = Router::new().route("/orders/{order_id}", get(orders::order::<S>)).with_state(shop);
     let of_products = Router::new().route("/products", get(products::products::<S>)).with_state(Arc::new(catalogue));
     // `access` finds the keys there.
-    let routes = of_checkouts.merge(of_orders).merge(of_products).layer(Extension(keys));
+    let routes = with_card.merge(of_checkouts).merge(of_orders).merge(of_products).layer(Extension(keys));
     Ok(http_api::complete(routes, TIME_LIMIT))
 }

@@ -1,7 +1,7 @@
 //! `POST /checkout`: starts a checkout.
 
 use crate::{
-    checkouts::{Checkouts, Shared},
+    checkouts::{Checkouts, SharedPaying},
     error::ApiError,
     standing::Standing,
     status::{ASK_AGAIN, OrderStatus, Outcome, UNCONFIRMED},
@@ -14,6 +14,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use checkout::CardTokens;
 use http_api::{AnswerBy, Caller, Cause, TaskKeys, Wait};
 use serde::Serialize;
 use serde_json::Value;
@@ -45,8 +46,8 @@ struct Accepted<'a> {
 /// Starts a checkout. Once the task may be written, the answer is 202, whatever else fails: a customer who repeated the
 /// purchase would pay twice. Every other answer says that this request has started nothing. With a `wait` the answer comes when the checkout
 /// has ended or the time is over.
-pub(crate) async fn start<T: Store, Q: Queue, A: Runtime>(
-    State(checkouts): Shared<T, Q, A>,
+pub(crate) async fn start<T: Store, Q: Queue, A: Runtime, C: CardTokens>(
+    State(paying): SharedPaying<T, Q, A, C>,
     Extension(answer_by): Extension<AnswerBy>,
     caller: Option<Extension<Caller>>,
     wait: Wait,
@@ -59,12 +60,19 @@ pub(crate) async fn start<T: Store, Q: Queue, A: Runtime>(
         None => key,
     });
     let body = http_api::read(body, MAX_CONTEXT_BYTES).await?;
-    let request = take_request(body).map_err(ApiError::Invalid)?;
+    let mut request = take_request(body).map_err(ApiError::Invalid)?;
+    let checkouts = &paying.checkouts;
+    checkouts.workflow.validate(&request).map_err(StartError::Invalid)?;
+    let token = checkout::take_token(&mut request);
     let start = checkouts.engine.prepare_start(&checkouts.workflow, &request, key.as_ref()).await?;
     let task_id = start.task_id();
+    // Before the task is written, so that its payment finds the token. A request that is repeated later must not bring it back.
+    if let Some(token) = token.filter(|_| !start.is_written()) {
+        paying.keep(task_id, &token).await?;
+    }
     match answer_by.bound(checkouts.engine.write_start(start)).await {
         Some(Ok(Started { already_there, .. })) if already_there || wait.is_asked() => {
-            Ok(followed(&checkouts, task_id, answer_by, wait).await)
+            Ok(followed(checkouts, task_id, answer_by, wait).await)
         }
         Some(Ok(_)) => Ok(accepted(&checkouts.keys, task_id, TaskStatus::Pending.as_str(), None)),
         Some(Err(error @ StartError::Unconfirmed { .. })) => {

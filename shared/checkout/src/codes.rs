@@ -37,17 +37,18 @@ error_codes! {
         InsufficientStock = "INSUFFICIENT_STOCK", Permanent, by "validate_cart",
             "The customer starts a new checkout with fewer units, or after a delivery.",
             customer "A product in your cart is sold out, or there are fewer left than you want.";
-        /// The request has no card token. The API refuses such a request.
+        /// There is no card to charge: the request has no token, or its token has expired, a day after it was given. Nothing was
+        /// charged.
         MissingPaymentToken = "MISSING_PAYMENT_TOKEN", Permanent, by "process_payment",
-            "The customer starts a new checkout with a token in `payment_info.token`.",
-            customer "The checkout came without a card. Please start a new checkout." no_retry;
+            "The customer gives a card with `POST /retry_checkout/TASK` and a token in `payment_info.token`.",
+            customer "We have no card for this checkout any more. Please give your card again.";
         /// The amount or the currency in the request is not that of the cart's total. Nothing was charged.
         PaymentAmountMismatch = "PAYMENT_AMOUNT_MISMATCH", Permanent, by "process_payment",
             "The message has both amounts. The customer agrees to the right one in a new checkout.",
             customer "The total of your order has changed. Please look at the new total and start a new checkout." no_retry;
         /// The gateway has declined the card. Nothing was charged.
         PaymentDeclined = "PAYMENT_DECLINED", Permanent, by "process_payment",
-            "The message has the gateway's reason. The customer starts a new checkout with another card.",
+            "The message has the gateway's reason. The customer gives another card with `POST /retry_checkout/TASK`.",
             customer "Your card was declined. Please ask your bank, or use another card.";
         /// The gateway has declined the card because it suspects fraud. Nothing was charged.
         PaymentSuspectedFraud = "PAYMENT_SUSPECTED_FRAUD", Permanent, by "process_payment",

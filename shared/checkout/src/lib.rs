@@ -13,14 +13,14 @@
 //! force. A checkout for which nothing is left is refused at once.
 //!
 //! Steps reach the outside world through ports: [`Catalogue`], [`Stock`], [`Orders`], [`Gateway`], [`PaymentRecords`],
-//! [`Mailer`]; a
-//! [`Shop`] makes them. This crate has no AWS code: the ports on DynamoDB and SES are in `checkout_aws`. The rules that
+//! [`CardTokens`], [`Mailer`]; a [`Shop`] makes them. This crate has no AWS code: the ports on DynamoDB and SES are in `checkout_aws`. The rules that
 //! all implementations share are here: [`Reservation::of`], [`Release::of`], [`order_numbers`], and the module
 //! [`test_card`].
 
 // Money is counted in whole cents and rates are decimals, because floats lose cents.
 #![deny(clippy::float_arithmetic)]
 
+mod card_tokens;
 mod cart;
 mod catalogue;
 mod codes;
@@ -47,6 +47,7 @@ pub mod testing;
 mod text;
 mod workflow;
 
+pub use card_tokens::{CardTokens, KEPT_FOR as CARD_TOKEN_KEPT_FOR, take_token};
 pub use cart::{LineItem, ValidatedCart};
 pub use catalogue::{Catalogue, InsufficientStock, Product, ProductId};
 pub use codes::{ShopCode, customer_text};

@@ -148,7 +148,8 @@ impl From<RecordError> for PaymentError {
 }
 
 /// Charges a card under this key, once. The payment is opened and recorded before it is confirmed. If the key has a payment
-/// already, an earlier call may have confirmed it, so it is read first.
+/// already, an earlier call may have confirmed it, so it is read first. If it turns out paid, by whatever card, that is the
+/// result, and no token is needed. `None` if nothing is charged yet and there is no token.
 ///
 /// # Errors
 /// See [`PaymentError`]. [`GatewayError::Voided`], if the key is void.
@@ -156,18 +157,23 @@ pub async fn charge(
     gateway: &impl Gateway,
     records: &impl PaymentRecords,
     key: &str,
-    token: &Token,
+    token: Option<&Token>,
     request: &OpenRequest<'_>,
-) -> Result<Charge, PaymentError> {
-    let payment = match records.recorded(key).await? {
+) -> Result<Option<Charge>, PaymentError> {
+    let recorded = match records.recorded(key).await? {
         Some(payment) => match gateway.read(&payment, request.at).await? {
-            PaymentState::Open => payment,
-            PaymentState::Paid(charge) => return Ok(charge),
+            PaymentState::Open => Some(payment),
+            PaymentState::Paid(charge) => return Ok(Some(charge)),
             PaymentState::Reversed(_) | PaymentState::RefundFailed(_) => return Err(GatewayError::Voided.into()),
         },
+        None => None,
+    };
+    let Some(token) = token else { return Ok(None) };
+    let payment = match recorded {
+        Some(payment) => payment,
         None => records.record(key, &gateway.open(request).await?).await?,
     };
-    Ok(gateway.confirm(&payment, token, request.at).await?)
+    Ok(Some(gateway.confirm(&payment, token, request.at).await?))
 }
 
 /// Refunds what was charged under this key, and voids the key, so that a late [`charge`] charges nothing. A charge that holds
@@ -243,7 +249,8 @@ pub enum GatewayError {
     /// The gateway did not answer in time; it may have acted.
     #[error("the gateway did not answer in time")]
     Timeout,
-    /// The gateway is out of service for a while.
+    /// The gateway is out of service for a while, and did nothing. An adapter that is not sure of that answers
+    /// [`UnknownStatus`](Self::UnknownStatus).
     #[error("the gateway is temporarily out of service")]
     TemporaryFailure,
     /// The answer leaves open whether the gateway acted. Reading the payment settles it.

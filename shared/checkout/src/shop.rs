@@ -1,6 +1,6 @@
 //! The factory of the shop's ports.
 
-use crate::{Catalogue, ConfigError, Gateway, Mailer, Orders, PaymentRecords, Pricing, Stock};
+use crate::{CardTokens, Catalogue, ConfigError, Gateway, Mailer, Orders, PaymentRecords, Pricing, Stock};
 
 /// Makes the shop's ports. A port reads its configuration when a step asks for it. So a function needs the environment
 /// of its own ports only, and it fails at its start if that is incomplete.
@@ -18,6 +18,8 @@ pub trait Shop {
     type Gateway: Gateway + 'static;
     /// Records which payment belongs to a checkout.
     type PaymentRecords: PaymentRecords + 'static;
+    /// Keeps the tokens of the customers' cards.
+    type CardTokens: CardTokens + 'static;
     /// Sends e-mail.
     type Mailer: Mailer + 'static;
 
@@ -35,6 +37,9 @@ pub trait Shop {
 
     /// Makes the record of payments.
     fn payment_records(&self) -> Result<Self::PaymentRecords, ConfigError>;
+
+    /// Makes the store of the cards' tokens.
+    fn card_tokens(&self) -> Result<Self::CardTokens, ConfigError>;
 
     /// Makes the mailer.
     fn mailer(&self) -> Result<Self::Mailer, ConfigError>;

@@ -4,10 +4,10 @@
 pub mod steps;
 
 use crate::{
-    CancelledOrder, Catalogue, Charge, ConfigError, CreateOrderError, Email, Gateway, GatewayError, HoldError,
-    MailError, Mailer, OpenRequest, Order, OrderStatus, Orders, PaymentRecords, PaymentRef, PaymentState, Pricing,
-    Product, ProductId, RecordError, Release, Reservation, Reversal, Shop, Stock, StoreError, Storefront, TakeError,
-    Token, VoidedKey, order_numbers,
+    CancelledOrder, CardTokens, Catalogue, Charge, ConfigError, CreateOrderError, Email, Gateway, GatewayError,
+    HoldError, MailError, Mailer, OpenRequest, Order, OrderStatus, Orders, PaymentRecords, PaymentRef, PaymentState,
+    Pricing, Product, ProductId, RecordError, Release, Reservation, Reversal, Shop, Stock, StoreError, Storefront,
+    TakeError, Token, VoidedKey, order_numbers,
     test_card::{self, RefundPlan, Script, SimulatedPayment},
 };
 use std::{
@@ -28,6 +28,7 @@ struct ShopState {
     failed_opens: BTreeMap<String, GatewayError>,
     payment_records: BTreeMap<String, PaymentRef>,
     voided_keys: BTreeMap<String, Timestamp>,
+    card_tokens: BTreeMap<TaskId, (Token, Timestamp)>,
     reservations: BTreeMap<String, Reservation>,
     taken: BTreeSet<String>,
     releases: BTreeMap<String, Release>,
@@ -41,7 +42,7 @@ struct ShopState {
 /// The errors that the ports return without any effect; `None` where a port works.
 #[derive(Clone, Debug, Default)]
 pub struct Outage {
-    /// The catalogue, the stock, the orders and the record of payments.
+    /// The catalogue, the stock, the orders, the record of payments and the cards' tokens.
     pub tables: Option<StoreError>,
     /// The payment gateway.
     pub gateway: Option<GatewayError>,
@@ -82,6 +83,11 @@ impl MemoryShop {
         let state = self.state();
         let in_force = state.payments.iter().filter(|(_, payment)| payment.reversed_at.is_none());
         in_force.filter_map(|(payment, stored)| Some((payment.clone(), stored.charge.clone()?))).collect()
+    }
+
+    /// Returns the tasks of which a card's token is kept, expired or not.
+    pub fn tasks_with_tokens(&self) -> BTreeSet<TaskId> {
+        self.state().card_tokens.keys().copied().collect()
     }
 
     /// Returns the reservations that were not released, held or taken, by idempotency key.
@@ -303,6 +309,24 @@ impl PaymentRecords for MemoryShop {
     }
 }
 
+impl CardTokens for MemoryShop {
+    async fn keep(&self, task: TaskId, token: &Token, expires_at: Timestamp) -> Result<(), StoreError> {
+        self.tables()?.card_tokens.insert(task, (token.clone(), expires_at));
+        Ok(())
+    }
+
+    async fn kept(&self, task: TaskId, now: Timestamp) -> Result<Option<Token>, StoreError> {
+        let state = self.tables()?;
+        let kept = state.card_tokens.get(&task).filter(|(_, expires_at)| now < *expires_at);
+        Ok(kept.map(|(token, _)| token.clone()))
+    }
+
+    async fn forget(&self, task: TaskId) {
+        let Ok(mut state) = self.tables() else { return };
+        state.card_tokens.remove(&task);
+    }
+}
+
 impl Orders for MemoryShop {
     async fn create(&self, order: Order) -> Result<Order, CreateOrderError> {
         let mut state = self.tables()?;
@@ -349,6 +373,7 @@ impl Shop for MemoryShop {
     type Orders = Self;
     type Gateway = Self;
     type PaymentRecords = Self;
+    type CardTokens = Self;
     type Mailer = Self;
 
     fn catalogue(&self) -> Result<Self, ConfigError> {
@@ -368,6 +393,10 @@ impl Shop for MemoryShop {
     }
 
     fn payment_records(&self) -> Result<Self, ConfigError> {
+        Ok(self.clone())
+    }
+
+    fn card_tokens(&self) -> Result<Self, ConfigError> {
         Ok(self.clone())
     }
 

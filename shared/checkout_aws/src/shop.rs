@@ -23,6 +23,7 @@ impl Shop for AwsShop {
     type Orders = Tables;
     type Gateway = GatewaySimulator;
     type PaymentRecords = Tables;
+    type CardTokens = Tables;
     type Mailer = SesMailer;
 
     fn catalogue(&self) -> Result<Tables, ConfigError> {
@@ -44,6 +45,10 @@ impl Shop for AwsShop {
     }
 
     fn payment_records(&self) -> Result<Tables, ConfigError> {
+        Tables::from_env(&self.config)
+    }
+
+    fn card_tokens(&self) -> Result<Tables, ConfigError> {
         Tables::from_env(&self.config)
     }
 

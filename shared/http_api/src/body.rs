@@ -2,7 +2,7 @@
 
 use crate::{CommonError, unique_keys::duplicate_key};
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     http::{HeaderMap, header},
 };
 use serde::de::DeserializeOwned;
@@ -29,9 +29,25 @@ pub fn check_media_type(headers: &HeaderMap) -> Result<(), CommonError> {
 /// # Errors
 /// [`CommonError::TooLarge`], [`CommonError::NotJson`] and [`CommonError::DuplicateKey`].
 pub async fn read<T: DeserializeOwned>(body: Body, most: usize) -> Result<T, CommonError> {
-    let bytes = axum::body::to_bytes(body, most).await.map_err(|_| CommonError::TooLarge(most))?;
-    let value = serde_json::from_slice(&bytes).map_err(CommonError::NotJson)?;
-    match duplicate_key(&bytes) {
+    parse(&bytes_of(body, most).await?)
+}
+
+/// Reads a JSON body like [`read`], where a request may have none; `None` if it is empty.
+///
+/// # Errors
+/// See [`read`].
+pub async fn read_if_any<T: DeserializeOwned>(body: Body, most: usize) -> Result<Option<T>, CommonError> {
+    let bytes = bytes_of(body, most).await?;
+    if bytes.trim_ascii().is_empty() { Ok(None) } else { parse(&bytes).map(Some) }
+}
+
+async fn bytes_of(body: Body, most: usize) -> Result<Bytes, CommonError> {
+    axum::body::to_bytes(body, most).await.map_err(|_| CommonError::TooLarge(most))
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CommonError> {
+    let value = serde_json::from_slice(bytes).map_err(CommonError::NotJson)?;
+    match duplicate_key(bytes) {
         Some(path) => Err(CommonError::DuplicateKey(path)),
         None => Ok(value),
     }

@@ -12,7 +12,7 @@ mod tests;
 mod unique_keys;
 mod wait;
 
-pub use body::{check_media_type, read};
+pub use body::{check_media_type, read, read_if_any};
 pub use details::Details;
 pub use error::{Cause, CommonError, ErrorBody};
 pub use every_request::AnswerBy;

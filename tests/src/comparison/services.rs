@@ -6,9 +6,10 @@ use super::{
     world::ShopWorld,
 };
 use checkout::{
-    CancelledOrder, Catalogue, Charge, ConfigError, CreateOrderError, Email, Gateway, GatewayError, HoldError,
-    MailError, Mailer, OpenRequest, Order, Orders, PaymentRecords, PaymentRef, PaymentState, Pricing, Product,
-    ProductId, RecordError, Release, Reservation, Reversal, Shop, Stock, StoreError, TakeError, Token, VoidedKey,
+    CancelledOrder, CardTokens, Catalogue, Charge, ConfigError, CreateOrderError, Email, Gateway, GatewayError,
+    HoldError, MailError, Mailer, OpenRequest, Order, Orders, PaymentRecords, PaymentRef, PaymentState, Pricing,
+    Product, ProductId, RecordError, Release, Reservation, Reversal, Shop, Stock, StoreError, TakeError, Token,
+    VoidedKey,
 };
 use std::{collections::BTreeMap, sync::Arc};
 use stepwell::{TaskId, Timestamp};
@@ -49,6 +50,7 @@ impl Shop for Services {
     type Orders = Self;
     type Gateway = Self;
     type PaymentRecords = Self;
+    type CardTokens = Self;
     type Mailer = Self;
 
     fn catalogue(&self) -> Result<Self, ConfigError> {
@@ -68,6 +70,10 @@ impl Shop for Services {
     }
 
     fn payment_records(&self) -> Result<Self, ConfigError> {
+        Ok(self.clone())
+    }
+
+    fn card_tokens(&self) -> Result<Self, ConfigError> {
         Ok(self.clone())
     }
 
@@ -124,6 +130,23 @@ impl PaymentRecords for Services {
     async fn void(&self, key: &str, at: Timestamp) -> Result<VoidedKey, StoreError> {
         let effect = || self.world.shop.void(key, at);
         self.call(Service::Orders, effect).await.map_err(store_error)?
+    }
+}
+
+/// The tokens are in a table of the shop's, as the orders are.
+impl CardTokens for Services {
+    async fn keep(&self, task: TaskId, token: &Token, expires_at: Timestamp) -> Result<(), StoreError> {
+        let effect = || self.world.shop.keep(task, token, expires_at);
+        self.call(Service::Orders, effect).await.map_err(store_error)?
+    }
+
+    async fn kept(&self, task: TaskId, now: Timestamp) -> Result<Option<Token>, StoreError> {
+        let effect = || self.world.shop.kept(task, now);
+        self.call(Service::Orders, effect).await.map_err(store_error)?
+    }
+
+    async fn forget(&self, task: TaskId) {
+        let _ = self.call(Service::Orders, || self.world.shop.forget(task)).await;
     }
 }
 

@@ -1,8 +1,8 @@
 //! Charges the cart's total, if the customer has agreed to that amount.
 
 use checkout::{
-    CURRENCY, CheckoutRequest, ConfigError, Gateway, GatewayError, Money, OpenRequest, Payment, PaymentError,
-    PaymentRecords, Shop, ShopCode, ValidatedCart,
+    CURRENCY, CardTokens, CheckoutRequest, ConfigError, Gateway, GatewayError, Money, OpenRequest, Payment,
+    PaymentError, PaymentRecords, Shop, ShopCode, ValidatedCart,
 };
 use std::time::Duration;
 use stepwell::{Context, ResultOf, Step, StepContext, StepError};
@@ -14,18 +14,19 @@ mod tests;
 ///
 /// # Errors
 /// The shop's configuration is incomplete or invalid.
-pub fn step<S: Shop>(shop: &S) -> Result<ProcessPayment<S::Gateway, S::PaymentRecords>, ConfigError> {
-    Ok(ProcessPayment { gateway: shop.gateway()?, records: shop.payment_records()? })
+pub fn step<S: Shop>(shop: &S) -> Result<ProcessPayment<S::Gateway, S::PaymentRecords, S::CardTokens>, ConfigError> {
+    Ok(ProcessPayment { gateway: shop.gateway()?, records: shop.payment_records()?, tokens: shop.card_tokens()? })
 }
 
 /// Charges the cart's total.
 #[derive(Debug)]
-pub struct ProcessPayment<G, R> {
+pub struct ProcessPayment<G, R, T> {
     gateway: G,
     records: R,
+    tokens: T,
 }
 
-impl<G: Gateway, R: PaymentRecords> Step for ProcessPayment<G, R> {
+impl<G: Gateway, R: PaymentRecords, T: CardTokens> Step for ProcessPayment<G, R, T> {
     type Input = (Context<CheckoutRequest>, ResultOf<ValidatedCart>);
     type Output = Payment;
 
@@ -35,9 +36,6 @@ impl<G: Gateway, R: PaymentRecords> Step for ProcessPayment<G, R> {
         ctx: &StepContext,
     ) -> Result<Payment, StepError> {
         let payment = &request.payment_info;
-        let Some(token) = payment.token.as_ref().filter(|token| !token.is_empty()) else {
-            return Err(StepError::new(ShopCode::MissingPaymentToken, "payment_info.token is missing"));
-        };
         let currency = payment.currency.as_deref().unwrap_or(CURRENCY);
         if payment.amount != Some(cart.total) || currency != CURRENCY {
             let given = payment.amount.as_ref().map_or("no amount".to_owned(), Money::to_string);
@@ -47,13 +45,25 @@ impl<G: Gateway, R: PaymentRecords> Step for ProcessPayment<G, R> {
 
         let request = OpenRequest { key: &ctx.opaque_key(), amount: cart.total, currency, at: ctx.started_at };
         let key = &ctx.idempotency_key();
+        // The API keeps the token apart and leaves a fingerprint in the request. A task that was started in another way, or by a
+        // version before that, has the token itself.
+        let kept = self.tokens.kept(ctx.task_id, ctx.started_at).await?;
+        let given = payment.token.as_ref().filter(|token| !token.is_empty() && !token.is_fingerprint());
+        let token = kept.as_ref().or(given);
         let charge = checkout::charge(&self.gateway, &self.records, key, token, &request).await;
-        charge.map(Payment::from).map_err(|error| match error {
+        let charge = charge.map_err(|error| match error {
             PaymentError::Gateway(error) => step_error(error),
             PaymentError::Records(error) => error.into(),
-        })
+        })?;
+        let Some(charge) = charge else { return Err(StepError::new(ShopCode::MissingPaymentToken, NO_TOKEN)) };
+        if kept.is_some() {
+            self.tokens.forget(ctx.task_id).await;
+        }
+        Ok(charge.into())
     }
 }
+
+const NO_TOKEN: &str = "there is no card to charge: the request has no payment_info.token, or it has expired";
 
 fn step_error(error: GatewayError) -> StepError {
     const RATE_LIMIT_WAIT: Duration = Duration::from_secs(30);

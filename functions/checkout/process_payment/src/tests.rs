@@ -1,7 +1,7 @@
 use crate::step;
 use checkout::{
-    GatewayError, Money, OpenRequest, Payment, PaymentError, PaymentRecords, PaymentRef, RecordError, StoreError,
-    VoidedKey,
+    CardTokens, GatewayError, Money, OpenRequest, Payment, PaymentError, PaymentRecords, PaymentRef, RecordError,
+    StoreError, VoidedKey,
     testing::{MemoryShop, Outage},
 };
 use serde_json::{Value, json};
@@ -14,6 +14,10 @@ const CART: &str = r#"{"validated_items":[{"product_id":1,"name":"Lamp","price":
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_123);
 
+fn task() -> TaskId {
+    "018f4e4e-7c1a-7000-8000-0123456789ab".parse().unwrap()
+}
+
 async fn run(shop: &MemoryShop, payment_info: &str) -> Result<Payment, StepError> {
     attempt(shop, payment_info, 1, NOW).await
 }
@@ -24,8 +28,7 @@ async fn attempt(shop: &MemoryShop, payment_info: &str, number: u32, at: Timesta
         context: json!({ "payment_info": payment_info }).to_string(),
         results: [("validate_cart".to_owned(), CART.to_owned())].into(),
     };
-    let task = "018f4e4e-7c1a-7000-8000-0123456789ab".parse::<TaskId>().unwrap();
-    let mut ctx = StepContext::for_test("process_payment", task, at);
+    let mut ctx = StepContext::for_test("process_payment", task(), at);
     ctx.attempt = number;
     step(shop).unwrap().run(Input::from_data(&data).unwrap(), &ctx).await
 }
@@ -63,6 +66,59 @@ async fn lost_answer_is_settled_by_reading_the_payment(later: Duration) {
     }
 }
 
+/// What the API leaves of a token in the request.
+const FINGERPRINT: &str = r#"{"token": "kept_0123456789abcdef", "amount": 100.00}"#;
+
+/// A shop that keeps this token for the task, for a minute.
+async fn keeping(token: &str) -> MemoryShop {
+    let shop = MemoryShop::default();
+    keep(&shop, token).await;
+    shop
+}
+
+async fn keep(shop: &MemoryShop, token: &str) {
+    shop.keep(task(), &token.into(), NOW + Duration::from_secs(60)).await.unwrap();
+}
+
+#[tokio::test]
+async fn kept_token_is_charged_and_deleted() {
+    let shop = keeping("test_success_amex").await;
+    assert_eq!(run(&shop, FINGERPRINT).await.unwrap().payment_method_type, "amex");
+    assert!(shop.tasks_with_tokens().is_empty());
+    let again = attempt(&shop, FINGERPRINT, 2, NOW).await;
+    assert_eq!(again.unwrap().payment_method_type, "amex", "what is paid needs no token");
+    assert_eq!(shop.charges().len(), 1);
+}
+
+#[test_case("", Duration::ZERO; "none was kept")]
+#[test_case("test_success_visa", Duration::from_secs(60); "it has expired")]
+#[tokio::test]
+async fn payment_without_a_token_is_refused_for_good(token: &str, later: Duration) {
+    let shop = if token.is_empty() { MemoryShop::default() } else { keeping(token).await };
+    let error = attempt(&shop, FINGERPRINT, 1, NOW + later).await.unwrap_err();
+    assert_eq!((error.code.as_str(), error.is_retryable()), ("MISSING_PAYMENT_TOKEN", false));
+    assert!(shop.charges().is_empty());
+}
+
+#[tokio::test]
+async fn other_card_is_charged_in_place_of_the_declined_one() {
+    let shop = keeping("test_declined_visa").await;
+    assert_eq!(run(&shop, FINGERPRINT).await.unwrap_err().code, "PAYMENT_DECLINED");
+    assert_eq!(shop.tasks_with_tokens(), [task()].into(), "the card may be tried again");
+    keep(&shop, "test_success_amex").await;
+    assert_eq!(attempt(&shop, FINGERPRINT, 2, NOW).await.unwrap().payment_method_type, "amex");
+    assert_eq!(shop.charges().len(), 1);
+}
+
+#[tokio::test]
+async fn other_card_is_not_touched_if_the_first_one_was_charged() {
+    let shop = keeping("test_answerlost_visa").await;
+    assert_eq!(run(&shop, FINGERPRINT).await.unwrap_err().code, "GATEWAY_TIMEOUT");
+    keep(&shop, "test_success_amex").await;
+    assert_eq!(attempt(&shop, FINGERPRINT, 2, NOW).await.unwrap().payment_method_type, "visa");
+    assert_eq!(shop.charges().len(), 1);
+}
+
 /// Real gateways answer a repeated key with the first request's failure.
 #[tokio::test]
 async fn failure_that_the_gateway_repeats_for_its_key_does_not_fail_the_next_attempt() {
@@ -97,13 +153,14 @@ impl PaymentRecords for ReadOnly {
 async fn nothing_is_charged_that_cannot_be_recorded() {
     let shop = MemoryShop::default();
     let request = OpenRequest { key: "a key", amount: Money::from_cents(1), currency: "USD", at: NOW };
-    let charged = checkout::charge(&shop, &ReadOnly, "key", &"test_success_visa".into(), &request).await;
+    let charged = checkout::charge(&shop, &ReadOnly, "key", Some(&"test_success_visa".into()), &request).await;
     assert_eq!(charged, Err(PaymentError::Records(StoreError::Busy("throttled".to_owned()))));
     assert!(shop.charges().is_empty());
 }
 
-#[test_case("{}", "MISSING_PAYMENT_TOKEN")]
-#[test_case("7", "MISSING_PAYMENT_TOKEN"; "no object")]
+#[test_case("{}", "PAYMENT_AMOUNT_MISMATCH")]
+#[test_case("7", "PAYMENT_AMOUNT_MISMATCH"; "no object")]
+#[test_case(r#"{"amount": 100.00}"#, "MISSING_PAYMENT_TOKEN"; "no token")]
 #[test_case(r#"{"token": "", "amount": 100.00}"#, "MISSING_PAYMENT_TOKEN"; "an empty token")]
 #[test_case(r#"{"token": 5, "amount": 100.00}"#, "MISSING_PAYMENT_TOKEN"; "a number for a token")]
 #[test_case(r#"{"token": "test_success_visa"}"#, "PAYMENT_AMOUNT_MISMATCH"; "no amount")]

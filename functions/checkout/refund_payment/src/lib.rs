@@ -2,7 +2,8 @@
 //! nothing, and refunds what was charged, even if the result of that step was lost.
 
 use checkout::{
-    ConfigError, Gateway, GatewayError, Money, Payment, PaymentError, PaymentRecords, Refund, Shop, ShopCode,
+    CardTokens, ConfigError, Gateway, GatewayError, Money, Payment, PaymentError, PaymentRecords, Refund, Shop,
+    ShopCode,
 };
 use std::time::Duration;
 use stepwell::{ResultOf, Step, StepContext, StepError, StepResult};
@@ -14,18 +15,19 @@ mod tests;
 ///
 /// # Errors
 /// The shop's configuration is incomplete or invalid.
-pub fn step<S: Shop>(shop: &S) -> Result<RefundPayment<S::Gateway, S::PaymentRecords>, ConfigError> {
-    Ok(RefundPayment { gateway: shop.gateway()?, records: shop.payment_records()? })
+pub fn step<S: Shop>(shop: &S) -> Result<RefundPayment<S::Gateway, S::PaymentRecords, S::CardTokens>, ConfigError> {
+    Ok(RefundPayment { gateway: shop.gateway()?, records: shop.payment_records()?, tokens: shop.card_tokens()? })
 }
 
 /// Refunds the charge of `process_payment`.
 #[derive(Debug)]
-pub struct RefundPayment<G, R> {
+pub struct RefundPayment<G, R, T> {
     gateway: G,
     records: R,
+    tokens: T,
 }
 
-impl<G: Gateway, R: PaymentRecords> Step for RefundPayment<G, R> {
+impl<G: Gateway, R: PaymentRecords, T: CardTokens> Step for RefundPayment<G, R, T> {
     // A `Result`, so that an unreadable result given by hand does not stop the refund.
     type Input = Result<Option<ResultOf<Payment>>, StepError>;
     type Output = Refund;
@@ -37,6 +39,8 @@ impl<G: Gateway, R: PaymentRecords> Step for RefundPayment<G, R> {
             PaymentError::Gateway(error) => step_error(error),
             PaymentError::Records(error) => error.into(),
         })?;
+        // Nothing can be charged under this key any more.
+        self.tokens.forget(ctx.task_id).await;
         match payment? {
             // The step was resolved by hand, so the money was taken outside of the gateway. Only a person can return
             // it. The gateway may have charged, too, in an attempt whose answer was lost: that charge is refunded by

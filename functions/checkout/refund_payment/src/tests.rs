@@ -1,7 +1,7 @@
 use crate::step;
 use checkout::{
-    CURRENCY, Charge, Gateway, GatewayError, Money, OpenRequest, Payment, PaymentError, PaymentRecords, PaymentState,
-    Refund,
+    CURRENCY, CardTokens, Charge, Gateway, GatewayError, Money, OpenRequest, Payment, PaymentError, PaymentRecords,
+    PaymentState, Refund,
     test_card::REFUND_BOUNCES_AFTER,
     testing::{MemoryShop, Outage},
 };
@@ -16,7 +16,8 @@ const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_123);
 /// Charges 100.00 as `process_payment` does.
 async fn charge_with(shop: &MemoryShop, token: &str) -> Result<Charge, PaymentError> {
     let request = OpenRequest { key: "a key", amount: Money::from_cents(10_000), currency: CURRENCY, at: NOW };
-    checkout::charge(shop, shop, KEY, &token.into(), &request).await
+    let charged = checkout::charge(shop, shop, KEY, Some(&token.into()), &request).await;
+    charged.map(|charge| charge.expect("there is a token"))
 }
 
 async fn charge(shop: &MemoryShop) -> Result<Charge, PaymentError> {
@@ -142,6 +143,18 @@ async fn unreadable_result_is_reported_after_the_refund() {
     let error = run(&shop, CONTEXT, Some(r#"{"by":"hand"}"#)).await.unwrap_err();
     assert_eq!((error.code.as_str(), error.is_retryable()), ("INVALID_RESULT", false));
     assert!(shop.charges().is_empty());
+}
+
+#[tokio::test]
+async fn token_of_the_card_is_deleted_once_nothing_can_be_charged_any_more() {
+    let (shop, _) = charged().await;
+    shop.keep(TASK.parse().unwrap(), &"test_success_visa".into(), NOW + Duration::from_secs(60)).await.unwrap();
+    shop.set_outage(Outage { gateway: Some(GatewayError::Timeout), ..Outage::default() });
+    run(&shop, CONTEXT, None).await.unwrap_err();
+    assert_eq!(shop.tasks_with_tokens().len(), 1);
+    shop.set_outage(Outage::default());
+    run(&shop, CONTEXT, None).await.unwrap();
+    assert!(shop.tasks_with_tokens().is_empty());
 }
 
 #[tokio::test]

@@ -14,7 +14,10 @@ use axum::{
     body::Body,
     http::{HeaderMap, Request, request},
 };
-use checkout::testing::{MemoryShop, steps};
+use checkout::{
+    CardTokens,
+    testing::{MemoryShop, steps},
+};
 use http_api::TaskKeys;
 use serde_json::{Value, json};
 use std::fmt::Display;
@@ -124,6 +127,17 @@ impl Api {
 
     async fn retry(&self, id: TaskId) -> ApiAnswer {
         self.send("POST", &format!("/retry_checkout/{id}"), &[], "").await
+    }
+
+    async fn retry_with(&self, id: TaskId, body: &str) -> ApiAnswer {
+        self.send("POST", &format!("/retry_checkout/{id}"), &[("Content-Type", "application/json")], body.to_owned())
+            .await
+    }
+
+    /// The token of the card that the checkout's payment would charge now.
+    async fn kept_token(&self, id: TaskId) -> Option<String> {
+        let token = self.shop.kept(id, self.harness.now()).await.unwrap();
+        token.map(|token| token.reveal().to_owned())
     }
 
     async fn cancel(&self, id: TaskId) -> ApiAnswer {

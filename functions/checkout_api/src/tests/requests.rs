@@ -1,7 +1,7 @@
 //! Start, idempotency keys, retry, the shop's routes, and unknown paths.
 
 use super::*;
-use checkout::{Money, Order, Orders, Product, ProductId, ShopCode, StoreError, testing::Outage};
+use checkout::{CardTokens, Money, Order, Orders, Product, ProductId, ShopCode, StoreError, testing::Outage};
 use std::time::Duration;
 use stepwell::{
     RUN_NOW_PAUSE, StepError,
@@ -29,7 +29,10 @@ async fn checkout_is_accepted_and_its_root_step_gets_a_message() {
         json!({"success": true, "task_id": id, "task_key": task_key, "status": "pending", "checkout_url": url})
     );
     let context = api.harness.snapshot(id.parse().unwrap()).await.unwrap().task.context;
-    assert_eq!(context, good()["checkout"].to_string(), "the request without its wrapper, with every digit");
+    let mut request = good()["checkout"].take();
+    assert_eq!(checkout::take_token(&mut request).unwrap().reveal(), TOKEN);
+    assert_eq!(context, request.to_string(), "the request without its wrapper and its card's token, with every digit");
+    assert_eq!(api.kept_token(id.parse().unwrap()).await.as_deref(), Some(TOKEN));
     assert_eq!(api.notified_steps(), steps::roots());
 }
 
@@ -41,9 +44,12 @@ async fn idempotency_key_belongs_to_one_request() {
     assert_eq!((first.status, again.status, first.body()), (202, 202, again.body()));
     let other = api.with_key("k-2", good().to_string()).await;
     assert_ne!(first.body()["task_id"], other.body()["task_id"]);
-    let conflict = api.with_key("k-1", with("/checkout/cart_items/0/quantity", "3")).await;
-    let error = "This Idempotency-Key was used with another request";
-    assert_eq!(conflict.refusal(), (409, error.to_owned()));
+    for (field, value) in [("cart_items/0/quantity", "3"), ("payment_info/token", "\"tok_other\"")] {
+        let conflict = api.with_key("k-1", with(&format!("/checkout/{field}"), value)).await;
+        let error = "This Idempotency-Key was used with another request";
+        assert_eq!(conflict.refusal(), (409, error.to_owned()), "{field}");
+    }
+    assert_eq!(api.shop.tasks_with_tokens().len(), 2);
     assert_eq!(api.harness.memory().store.tasks().len(), 2);
 }
 
@@ -76,6 +82,17 @@ async fn repeated_request_reads_the_status_of_its_checkout() {
     assert_eq!(word().await, "processing");
     api.harness.run(id).await.unwrap();
     assert_eq!((word().await, start().await.status), (json!("completed"), 202));
+}
+
+/// The token was deleted when the card was charged, and must not come back.
+#[tokio::test(start_paused = true)]
+async fn repeated_request_keeps_no_token_again() {
+    let api = Api::new();
+    let start = async || api.with_key("k", good().to_string()).await;
+    let id: TaskId = start().await.body()["task_id"].as_str().unwrap().parse().unwrap();
+    api.shop.forget(id).await;
+    assert_eq!(start().await.status, 202);
+    assert_eq!(api.kept_token(id).await, None);
 }
 
 #[test_case("", "is empty")]
@@ -111,6 +128,46 @@ async fn failed_checkout_resumes_at_its_failed_step_and_a_running_one_is_not_ret
     assert_eq!((trail[0].who.as_str(), trail[0].why.as_str()), ("customer", "POST /retry_checkout"));
     let running = "Cannot retry task in in_progress status".to_owned();
     assert_eq!(api.retry(id).await.refusal(), (409, running));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_checkout_is_retried_with_another_card() {
+    let api = Api::new();
+    let id = failed(&api).await;
+    for (body, path) in [
+        (r#"{"payment_info": {"token": "4242424242424242"}}"#, "/payment_info/token"),
+        (r#"{"payment_info": {"token": 7}}"#, "/payment_info/token"),
+        (r#"{"payment_info": {"token": "tok_2", "amount": 1}}"#, "/payment_info/amount"),
+        (r#"{"payment_info": "tok_2"}"#, "/payment_info"),
+        (r#"{"token": "tok_2"}"#, "/token"),
+        ("[]", ""),
+    ] {
+        let answer = api.retry_with(id, body).await;
+        assert_eq!((answer.status, &answer.body()["details"][0]["path"]), (422, &json!(path)), "{}", answer.text);
+        assert!(!answer.text.contains("tok_2") && !answer.text.contains("4242"), "{}", answer.text);
+    }
+    assert_eq!(api.retry_with(id, "{").await.status, 400);
+    assert_eq!(api.kept_token(id).await.as_deref(), Some(TOKEN), "a refused request changes nothing");
+
+    assert_eq!(api.retry_with(id, r#"{"payment_info": {"token": "tok_2"}}"#).await.status, 202);
+    assert_eq!(api.kept_token(id).await.as_deref(), Some("tok_2"));
+    assert_eq!(api.harness.run(id).await.unwrap().status().as_str(), "complete");
+    let refused = api.retry_with(id, r#"{"payment_info": {"token": "tok_3"}}"#).await.refusal();
+    assert_eq!(refused, (409, "Cannot retry task in complete status".to_owned()));
+    assert_eq!(api.kept_token(id).await.as_deref(), Some("tok_2"));
+}
+
+/// A step after the payment has failed, so another card would never be charged.
+#[tokio::test(start_paused = true)]
+async fn other_card_is_refused_once_the_checkout_is_paid() {
+    let api = Api::new();
+    api.harness.fail("create_order", [StepFault::Error(permanent("NO", "it cannot be"))]);
+    let id = api.started().await;
+    api.harness.run_until(id, |snapshot| !snapshot.failed_steps().is_empty()).await.unwrap();
+    let refused = api.retry_with(id, r#"{"payment_info": {"token": "tok_2"}}"#).await.refusal();
+    assert_eq!(refused, (409, "This checkout is paid; it needs no other card".to_owned()));
+    assert_eq!(api.kept_token(id).await.as_deref(), Some(TOKEN));
+    assert_eq!(api.retry_with(id, "{}").await.status, 202, "without a card it is a retry like any other");
 }
 
 /// Pressing runs the planned attempt earlier. It gives the step no more attempts, and pressing again changes nothing.

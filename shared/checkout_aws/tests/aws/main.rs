@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod canned;
+mod card_tokens;
 mod catalogue;
 mod mail;
 mod orders;

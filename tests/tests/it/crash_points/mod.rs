@@ -24,15 +24,23 @@ const HOLD_OR_RELEASE: &str = "TransactWriteItems.products+reservations";
 fn business_of(step: &str) -> &'static [&'static str] {
     match step {
         "validate_cart" => &["BatchGetItem.products", HOLD_OR_RELEASE],
-        // Looks its record up, opens a payment, records it, and confirms it, for which the simulated gateway reads it.
+        // Reads the card's token, looks its record up, opens a payment, records it, confirms it, for which the simulated gateway reads it,
+        // and deletes the token.
         "process_payment" => &[
+            "GetItem.card_tokens",
             "GetItem.payments",
             "UpdateItem.payments.opened",
             "UpdateItem.payments.payment",
             "UpdateItem.payments.charge",
+            "DeleteItem.card_tokens",
         ],
-        // Voids the record, and has the payment refunded.
-        "refund_payment" => &["UpdateItem.payments.voided_at", "GetItem.payments", "UpdateItem.payments.reversed_at"],
+        // Voids the record, has the payment refunded, and deletes the card's token.
+        "refund_payment" => &[
+            "UpdateItem.payments.voided_at",
+            "GetItem.payments",
+            "UpdateItem.payments.reversed_at",
+            "DeleteItem.card_tokens",
+        ],
         "update_inventory" => &["UpdateItem.reservations.state"],
         "release_stock" => &[HOLD_OR_RELEASE],
         "create_order" => &["TransactWriteItems.orders"],

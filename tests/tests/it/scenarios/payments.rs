@@ -45,6 +45,24 @@ async fn declined_card_fails_at_the_first_attempt() {
 }
 
 #[tokio::test]
+async fn declined_checkout_completes_with_another_card() {
+    let stack = Stack::from_env().await;
+    let product = stack.product(2_500, 5).await;
+    let (task, status, _) = stack.api.run(&product.request(1, "test_declined_visa")).await;
+    let tokens = async || stack.of_task("card_tokens", &task).await.len();
+    assert_eq!((&status["error"]["code"], tokens().await), (&json!("PAYMENT_DECLINED"), 1), "{status}");
+
+    let body = json!({"payment_info": {"token": "test_success_amex"}});
+    let retried = stack.api.post(status["retry_url"].as_str().unwrap(), body.to_string()).await;
+    assert_eq!(retried.status, 202, "{}", retried.text);
+    let status = stack.api.until_ended(&task).await;
+    assert_eq!(status["status"], "completed", "{status}");
+    assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
+    assert_eq!(stack.api.details(&task).await.step(PAYMENT)["result"]["payment_method_type"], "amex");
+    assert_eq!(tokens().await, 0, "the card's token is deleted once the card is charged");
+}
+
+#[tokio::test]
 async fn checkout_is_retried_until_the_gateway_recovers() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;

@@ -62,12 +62,19 @@ pub struct PendingStart {
     plan: Plan,
     /// The format of a newer version that has started the task. Only that version may act on it.
     started_by: Option<NewerFormat>,
+    /// Whether an earlier request with the same idempotency key has written the task.
+    is_written: bool,
 }
 
 impl PendingStart {
     /// The id that the task will have, or has if an earlier request with the same idempotency key started it.
     pub const fn task_id(&self) -> TaskId {
         self.task_id
+    }
+
+    /// Whether the task was already there when this start was prepared.
+    pub const fn is_written(&self) -> bool {
+        self.is_written
     }
 }
 
@@ -171,6 +178,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             plan: workflow.plan_for(context),
             context: text,
             started_by: None,
+            is_written: false,
         };
         let Some(key) = key else { return Ok(start) };
         let request_hash = request_hash(workflow, &start.context);
@@ -187,7 +195,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         let same = found.request_hash == request_hash;
         match found.newer.take() {
             None if same && found.task == start.task_id => {}
-            None if same => found = self.of_a_task_that_starts(found, &start).await?,
+            None if same => (found, start.is_written) = self.of_a_task_that_starts(found, &start).await?,
             None => return Err(StartError::KeyUsed { key: found.key, task_id: found.task }),
             // The newer version has started the task. Only that version may complete a start of its own that broke off.
             Some(newer) => {
@@ -196,21 +204,26 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
                     tracing::error!(key = found.key, code = NEWER_FORMAT, error = %newer, "not started");
                     return Err(StartError::Newer(newer));
                 }
-                start.started_by = Some(newer);
+                (start.started_by, start.is_written) = (Some(newer), true);
             }
         }
         (start.task_id, start.created_at) = (found.task, found.created_at);
         Ok(start)
     }
 
-    /// The record of an earlier request's key. If that request's task was [ruled out](Self::rule_out), the key is given the
-    /// task of this start.
-    async fn of_a_task_that_starts(&self, found: KeyRecord, start: &PendingStart) -> Result<KeyRecord, StartError> {
+    /// The record of an earlier request's key, and whether that request has written its task. If the task was
+    /// [ruled out](Self::rule_out), the key is given the task of this start.
+    async fn of_a_task_that_starts(
+        &self,
+        found: KeyRecord,
+        start: &PendingStart,
+    ) -> Result<(KeyRecord, bool), StartError> {
         let earlier = self.snapshot(found.task).await.map_err(StartError::NotWritten)?;
-        if !earlier.is_some_and(|earlier| earlier.task.never_starts()) {
-            return Ok(found);
+        if !earlier.as_ref().is_some_and(|earlier| earlier.task.never_starts()) {
+            return Ok((found, earlier.is_some()));
         }
-        self.engine.repoint(found, start.task_id, start.created_at).await.map_err(StartError::NotWritten)
+        let repointed = self.engine.repoint(found, start.task_id, start.created_at).await;
+        repointed.map(|found| (found, false)).map_err(StartError::NotWritten)
     }
 
     /// Settles whether a task has started: returns it, or makes sure that it never starts. For a start of which it is
@@ -240,7 +253,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// # Errors
     /// [`StartError::NotWritten`], [`StartError::Unconfirmed`] and [`StartError::RuledOut`].
     pub async fn write_start(&self, start: PendingStart) -> Result<Started, StartError> {
-        let PendingStart { task_id, created_at, workflow, workflow_name, context, plan, started_by } = start;
+        let PendingStart { task_id, created_at, workflow, workflow_name, context, plan, started_by, .. } = start;
         if let Some(newer) = started_by {
             note_newer(task_id, &newer);
             return Ok(Started { task_id, already_there: true, messages_sent: false });
