@@ -73,6 +73,8 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let (claim, loaded) = tokio::join!(engine.apply(&claim), engine.load(message.task_id, &steps));
         let mut claim = Claim::read(&request, claim?)?;
         if let Claim::Refused(found) = &claim
+            // Without the task it could not run, and in an outage it could lose one attempt after the other.
+            && loaded.is_ok()
             && found.state == StepState::InProgress
             && found.lease_until.is_some_and(|until| until < request.now)
         {

@@ -99,6 +99,18 @@ async fn claim_is_released_without_counting_if_the_task_cannot_be_loaded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn step_of_a_dead_worker_is_taken_over_only_if_the_task_can_be_loaded() {
+    let harness = graph(&[&[]], &[], "");
+    harness.crash("s0", [CrashAt::Before("complete")]);
+    let task = harness.begin().await;
+    harness.run_for(Duration::ZERO).await.unwrap();
+    harness.fail_call("load", [FailureKind::Throttled; 3]);
+    harness.run(task).await.unwrap();
+    let step = harness.step(task, "s0");
+    assert_eq!((step.state, step.attempt, step.uncounted_attempts), (StepState::Complete, 2, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn hanging_call_ends_its_own_delivery_before_the_invocation_and_no_other() {
     for call in ["claim", "complete", "hide"] {
         let (harness, life) = (graph(&[&[]], &[], "").call_by_call(), 2 * LEASE);
