@@ -1,6 +1,10 @@
 //! The error codes of the checkout's steps: what each means, and what to do about it.
 
-use stepwell::{ErrorCode, core::codes::CustomerText, error_codes};
+use stepwell::{
+    ErrorCode,
+    core::codes::{CustomerText, EngineCode},
+    error_codes,
+};
 
 error_codes! {
     /// The error codes that the steps of the checkout report. The engine's own codes are in
@@ -153,14 +157,15 @@ error_codes! {
     }
 }
 
-/// What a customer reads of an error for which no author has written a text: one of the engine's, or one that concerns the
+/// What a customer reads of an error for which no author has written a text: most of the engine's, and those that concern the
 /// shop alone.
 const NEUTRAL: CustomerText = CustomerText { text: "Something went wrong on our side.", retry: true };
 
 /// What a customer reads of an error with this code.
 pub fn customer_text(code: &str) -> CustomerText {
-    let known = ShopCode::ALL.iter().find(|known| known.as_str() == code);
-    known.and_then(|known| known.entry().customer).unwrap_or(NEUTRAL)
+    let of_shop = ShopCode::ALL.iter().map(|known| known.entry());
+    let mut known = of_shop.chain(EngineCode::ALL.iter().map(|known| known.entry()));
+    known.find(|known| known.code == code).and_then(|known| known.customer).unwrap_or(NEUTRAL)
 }
 
 #[cfg(test)]
