@@ -201,6 +201,8 @@ customer who starts a new checkout pays for that one only.
         for unknown in ["PANIC", "TABLE_BUSY", "", "of a later version"] {
             assert_eq!(customer_text(unknown), NEUTRAL, "{unknown}");
         }
+        let late = customer_text("DEADLINE_EXCEEDED");
+        assert!(!late.retry && late.text != NEUTRAL.text, "an author of the engine has written it");
         let fraud = customer_text("PAYMENT_SUSPECTED_FRAUD");
         assert!(!fraud.retry && !fraud.text.contains("fraud"), "{fraud:?}");
     }
