@@ -16,6 +16,7 @@ use stepwell::{
     },
     permanent, retryable,
     testing::{CrashAt, Harness, StepFault},
+    throttled,
 };
 use stepwell_tests::checkout::{harness, products, request};
 use test_case::test_case;
@@ -111,6 +112,21 @@ async fn permanent_gateway_outage_uses_up_all_redrives_and_compensates() {
     assert_eq!(failure(&snapshot, "process_payment"), ("GATEWAY_TIMEOUT", 5 * 3), "three attempts, and four redrives");
     assert_eq!(snapshot.task.state, TaskState::Compensated(End::Error));
     assert!(checkouts.is_untouched());
+}
+
+/// The card is charged, and the stock's table is busy until long after the deadline: no order is made any more.
+#[tokio::test(start_paused = true)]
+async fn charged_checkout_without_an_order_is_undone_at_its_deadline() {
+    let c = Checkouts::new();
+    let busy = || StepFault::Error(throttled("TABLE_BUSY", "many want it").retry_after(Duration::from_secs(300)));
+    c.harness.fail("update_inventory", std::iter::repeat_with(busy).take(20));
+    let task = c.run(&request("test_success_visa")).await;
+    assert_eq!(task.task.state, TaskState::Compensated(End::Error));
+    let error = task.step("update_inventory").and_then(|step| step.error.as_ref()).unwrap();
+    assert_eq!((error.code.as_str(), c.is_untouched()), ("DEADLINE_EXCEEDED", true));
+    let deadline = task.task.deadline_of("create_order").unwrap();
+    assert_eq!(task.task.finished_at.unwrap().since(deadline), Duration::ZERO);
+    assert_eq!(task.task.deadline_of("send_confirmation"), None, "an order that was made is finished");
 }
 
 #[tokio::test(start_paused = true)]

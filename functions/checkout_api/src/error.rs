@@ -29,6 +29,8 @@ pub(crate) enum ApiError {
     CannotCancel(&'static str),
     /// The audit trail of the task is full, so it can keep no more redrives.
     RetriedTooOften,
+    /// The deadline of the checkout is over.
+    TooLate,
     /// The body is JSON, but not a checkout request. The paths point into the body.
     Invalid(Vec<Violation>),
     /// An error that all APIs share.
@@ -54,6 +56,9 @@ impl IntoResponse for ApiError {
             Self::CannotCancel(why) => (StatusCode::CONFLICT, ErrorBody::new(why)),
             Self::RetriedTooOften => {
                 (StatusCode::CONFLICT, ErrorBody::new("Cannot retry task: it was retried too often"))
+            }
+            Self::TooLate => {
+                (StatusCode::CONFLICT, ErrorBody::new("Cannot retry task: the time for this checkout is over"))
             }
             Self::Invalid(found) => (
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -114,6 +119,7 @@ impl From<ActionError> for ApiError {
             ActionError::NotFound(_) => Self::NotFound,
             ActionError::Status { status, .. } | ActionError::NothingWaits(status) => Self::CannotRetry(status),
             ActionError::TrailFull => Self::RetriedTooOften,
+            ActionError::DeadlineExceeded(_) => Self::TooLate,
             ActionError::Engine(error) => Self::Common(error.into()),
             ActionError::Newer(newer) => Self::Common(EngineError::Newer(newer).into()),
             // Only the actions of operators return the others.

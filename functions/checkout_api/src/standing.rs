@@ -17,6 +17,7 @@ use checkout::{CheckoutRequest, CustomerText, Money, Payment, Refund, ShopCode, 
 use stepwell::{
     StepResult, Timestamp,
     core::{
+        codes::EngineCode,
         record::{AttemptRecord, StepRecord},
         recovery::{begins_at, redrive_at},
         snapshot::TaskSnapshot,
@@ -260,14 +261,15 @@ fn refund(snapshot: &TaskSnapshot) -> Option<GivenBack> {
 }
 
 /// The errors of a payment attempt that charged nothing for certain.
-const CHARGED_NOTHING: [ShopCode; 7] = [
-    ShopCode::MissingPaymentToken,
-    ShopCode::PaymentAmountMismatch,
-    ShopCode::PaymentDeclined,
-    ShopCode::PaymentSuspectedFraud,
-    ShopCode::PaymentVoid,
-    ShopCode::GatewayRateLimited,
-    ShopCode::GatewayTemporaryFailure,
+const CHARGED_NOTHING: [&str; 8] = [
+    ShopCode::MissingPaymentToken.as_str(),
+    ShopCode::PaymentAmountMismatch.as_str(),
+    ShopCode::PaymentDeclined.as_str(),
+    ShopCode::PaymentSuspectedFraud.as_str(),
+    ShopCode::PaymentVoid.as_str(),
+    ShopCode::GatewayRateLimited.as_str(),
+    ShopCode::GatewayTemporaryFailure.as_str(),
+    EngineCode::DeadlineExceeded.as_str(),
 ];
 
 /// Whether a charge may stand, or may have stood. One attempt is enough of which it is not known; a card that was declined
@@ -277,7 +279,7 @@ fn may_be_charged(snapshot: &TaskSnapshot) -> bool {
     if step.state.is_done() {
         return result::<Payment>(step).is_none_or(|payment| payment.amount_charged > Money::ZERO);
     }
-    let charged_nothing = |code: &str| CHARGED_NOTHING.iter().any(|known| known.as_str() == code);
+    let charged_nothing = |code: &str| CHARGED_NOTHING.contains(&code);
     let unknown = |attempt: &AttemptRecord| !attempt.error.as_ref().is_some_and(|error| charged_nothing(&error.code));
     let unknown_omitted = step.omitted_attempts.keys().any(|code| !charged_nothing(code));
     step.state == StepState::InProgress || step.attempts.iter().any(unknown) || unknown_omitted

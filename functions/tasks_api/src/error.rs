@@ -101,9 +101,10 @@ impl From<ActionError> for ApiError {
                 Self::Illegal { why, status: Some(status.as_str()) }
             }
             ActionError::StepState { state, .. } => Self::Illegal { why, status: Some(state.as_str()) },
-            ActionError::NotReady { .. } | ActionError::TrailFull | ActionError::KeepsChanging(_) => {
-                Self::Illegal { why, status: None }
-            }
+            ActionError::NotReady { .. }
+            | ActionError::TrailFull
+            | ActionError::DeadlineExceeded(_)
+            | ActionError::KeepsChanging(_) => Self::Illegal { why, status: None },
             ActionError::Attempted { .. } => {
                 let remedy = "Make sure that no attempt had an effect, or undo it; then send the request again with \
                               `\"attempts_checked\": true`";

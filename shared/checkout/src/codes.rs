@@ -1,6 +1,10 @@
 //! The error codes of the checkout's steps: what each means, and what to do about it.
 
-use stepwell::{ErrorCode, core::codes::CustomerText, error_codes};
+use stepwell::{
+    ErrorCode,
+    core::codes::{CustomerText, EngineCode},
+    error_codes,
+};
 
 error_codes! {
     /// The error codes that the steps of the checkout report. The engine's own codes are in
@@ -154,14 +158,15 @@ error_codes! {
     }
 }
 
-/// What a customer reads of an error for which no author has written a text: one of the engine's, or one that concerns the
+/// What a customer reads of an error for which no author has written a text: most of the engine's, and those that concern the
 /// shop alone.
 const NEUTRAL: CustomerText = CustomerText { text: "Something went wrong on our side.", retry: true };
 
 /// What a customer reads of an error with this code.
 pub fn customer_text(code: &str) -> CustomerText {
-    let known = ShopCode::ALL.iter().find(|known| known.as_str() == code);
-    known.and_then(|known| known.entry().customer).unwrap_or(NEUTRAL)
+    let of_shop = ShopCode::ALL.iter().map(|known| known.entry());
+    let mut known = of_shop.chain(EngineCode::ALL.iter().map(|known| known.entry()));
+    known.find(|known| known.code == code).and_then(|known| known.customer).unwrap_or(NEUTRAL)
 }
 
 #[cfg(test)]
@@ -197,6 +202,8 @@ customer who starts a new checkout pays for that one only.
         for unknown in ["PANIC", "TABLE_BUSY", "", "of a later version"] {
             assert_eq!(customer_text(unknown), NEUTRAL, "{unknown}");
         }
+        let late = customer_text("DEADLINE_EXCEEDED");
+        assert!(!late.retry && late.text != NEUTRAL.text, "an author of the engine has written it");
         let fraud = customer_text("PAYMENT_SUSPECTED_FRAUD");
         assert!(!fraud.retry && !fraud.text.contains("fraud"), "{fraud:?}");
     }

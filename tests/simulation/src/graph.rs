@@ -24,6 +24,7 @@ pub struct Graph {
     policy: Option<(&'static str, Option<u32>)>,
     redrives: u32,
     optional: BTreeSet<usize>,
+    deadline: Option<(u32, Option<usize>)>,
 }
 
 impl Graph {
@@ -43,6 +44,7 @@ impl Graph {
             policy,
             redrives,
             optional,
+            deadline: None,
         }
     }
 
@@ -140,6 +142,18 @@ impl Graph {
         self
     }
 
+    /// With this many seconds from the start to the deadline, and this step as the point of no return.
+    #[must_use]
+    pub fn complete_within(mut self, seconds: u32, point_of_no_return: Option<usize>) -> Self {
+        self.deadline = Some((seconds, point_of_no_return));
+        self
+    }
+
+    /// The optional steps.
+    pub fn optional_steps(&self) -> &BTreeSet<usize> {
+        &self.optional
+    }
+
     /// The steps without dependents.
     pub fn leaves(&self) -> impl Iterator<Item = usize> {
         (0..self.len()).filter(|step| !self.edges.iter().any(|edges| edges.contains(step)))
@@ -225,6 +239,12 @@ impl Graph {
         }
         if self.redrives > 0 {
             file["redrives"] = json!(self.redrives);
+        }
+        if let Some((seconds, point)) = self.deadline {
+            file["complete_within_seconds"] = json!(seconds);
+            if let Some(point) = point {
+                file["point_of_no_return"] = json!(name(point));
+            }
         }
         // JSON is YAML.
         Workflow::from_yaml(&file.to_string()).expect("the graph is a workflow")

@@ -216,6 +216,7 @@ async fn failed_task_that_is_not_compensated_by_itself_needs_attention_if_money_
 #[test_case(&["GATEWAY_TIMEOUT", "GATEWAY_RATE_LIMITED"], true)]
 #[test_case(&["GATEWAY_RATE_LIMITED", "GATEWAY_TEMPORARY_FAILURE"], false)]
 #[test_case(&["PANIC"], true)]
+#[test_case(&["DEADLINE_EXCEEDED"], false)]
 #[test_case(&["PAYMENT_SUSPECTED_FRAUD"], false)]
 #[tokio::test(start_paused = true)]
 async fn every_attempt_of_the_payment_counts(codes: &[&str], may_be_charged: bool) {

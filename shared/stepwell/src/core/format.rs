@@ -31,12 +31,17 @@ pub const OPTIONAL_STEPS: i64 = 2;
 /// The format of a task that never starts: `v` and `needs` of its item. A version that does not know such tasks cannot read a
 /// plan without steps.
 pub const RULED_OUT: i64 = 2;
+
 /// The format of a task whose compensations form a graph: `v` and `needs` of its item. A version that does not know such a graph
 /// would run the compensations one after another, and one of them before another that it has to wait for.
 pub const COMPENSATION_GRAPH: i64 = 3;
 
+/// The format of a task with a deadline: `v` and `needs` of its item. A version that does not know deadlines would start attempts
+/// after it.
+pub const DEADLINE: i64 = 3;
+
 /// The newest format that this engine may act on.
-pub const READS: i64 = COMPENSATION_GRAPH;
+pub const READS: i64 = 3;
 
 /// The error code of an item that needs a newer reader, in the log and the operators' API. The template's alarm searches for
 /// it.

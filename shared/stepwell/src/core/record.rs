@@ -135,6 +135,13 @@ impl TaskRecord {
         redrives.map(|action| action.at).fold(self.created_at, Timestamp::max)
     }
 
+    /// The time from which on this step starts no attempt; `None` if no deadline holds for it. A completed task has met its
+    /// deadline.
+    pub fn deadline_of(&self, step: &str) -> Option<Timestamp> {
+        let time = self.plan.time_to_start(step).filter(|_| self.state != TaskState::Completed)?;
+        Some(self.created_at + time)
+    }
+
     /// Addresses a message to one of its steps.
     pub(crate) fn outgoing(&self, message: Message) -> Outgoing {
         Outgoing { workflow: self.workflow_name().to_owned(), message, delay: Duration::ZERO }

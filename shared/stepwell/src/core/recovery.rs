@@ -95,6 +95,10 @@ pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
     let task = &snapshot.task;
     match task.state {
         TaskState::Failed => {
+            if deadline_of_failed(snapshot).is_some_and(|deadline| deadline <= now) {
+                let compensates = task.plan.compensates_failure_after().is_some();
+                return if compensates { NextAction::Begin } else { NextAction::Nothing };
+            }
             match redrive_at(snapshot) {
                 Some(at) if at > now => return NextAction::Wait(at),
                 Some(_) => return NextAction::Redrive(snapshot.failed_required_steps()),
@@ -119,9 +123,17 @@ pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
     }
 }
 
-/// The time at which the engine redrives a failed task. `None` unless the plan has a redrive left, the last attempt of every
-/// failed step ended in a transient failure or SQS gave up on its message, and the task's audit trail has room for another
-/// action. `None` for a task that needs a newer reader, because only that version can decide.
+/// The deadline of a failed task, if it holds for a step that has failed: from then on the task is not redriven, and its
+/// compensation begins without any grace. `None` for a task that needs a newer reader, because only that version can decide.
+pub fn deadline_of_failed(snapshot: &TaskSnapshot) -> Option<Timestamp> {
+    let task = &snapshot.task;
+    let decides = task.state == TaskState::Failed && snapshot.newer().is_none();
+    task.failed_required_steps().find_map(|step| task.deadline_of(step)).filter(|_| decides)
+}
+
+/// The time at which the engine redrives a failed task. `None` unless the plan has a redrive left before the deadline, the last
+/// attempt of every failed step ended in a transient failure or SQS gave up on its message, and the task's audit trail has room
+/// for another action. `None` for a task that needs a newer reader, because only that version can decide.
 pub fn redrive_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     let task = &snapshot.task;
     if task.state != TaskState::Failed || snapshot.newer().is_some() {
@@ -140,7 +152,8 @@ pub fn redrive_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     let failed = snapshot.failed_required_steps();
     let fits = task.has_room_for_redrive();
     let all = failed.len() == task.failed_required_steps().count() && failed.into_iter().all(may_pass);
-    task.finished_at.filter(|_| all && fits).map(|failed_at| failed_at + wait)
+    let at = task.finished_at.filter(|_| all && fits).map(|failed_at| failed_at + wait)?;
+    deadline_of_failed(snapshot).is_none_or(|deadline| at < deadline).then_some(at)
 }
 
 /// Whether SQS gave up on the message of this failed step.
@@ -150,7 +163,7 @@ fn is_delivery_exhausted(step: &StepRecord) -> bool {
 
 /// Whether a failed task waits for a person: it failed only because SQS gave up on messages, and no redrive is left. The cause
 /// lies in the deployment or in the account (a function that cannot start, no concurrency), and undoing what customers
-/// have paid for does not mend it. So the engine does not compensate the task by itself.
+/// have paid for does not mend it. So the engine does not compensate the task by itself before its deadline.
 pub fn is_left_to_a_person(snapshot: &TaskSnapshot) -> bool {
     let task = &snapshot.task;
     let failed = snapshot.failed_required_steps();
@@ -162,16 +175,19 @@ pub fn is_left_to_a_person(snapshot: &TaskSnapshot) -> bool {
         && redrive_at(snapshot).is_none()
 }
 
-/// The time at which the engine begins to compensate a failed task, unless somebody redrives it before. `None` while the
-/// engine will still redrive it, and for a task that [is left to a person](is_left_to_a_person). `None` for a task that needs
-/// a newer reader, because only that version can decide.
+/// The time at which the engine begins to compensate a failed task, unless somebody redrives it before: at the end of its grace,
+/// and at its deadline at the latest. A task that [is left to a person](is_left_to_a_person) has the deadline only. `None` while
+/// the engine will still redrive it, and for a task that needs a newer reader, because only that version can decide.
 pub fn begins_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     let task = &snapshot.task;
     if task.state != TaskState::Failed || snapshot.newer().is_some() || redrive_at(snapshot).is_some() {
         return None;
     }
-    let wait = task.plan.compensates_failure_after().filter(|_| !is_left_to_a_person(snapshot))?;
-    Some(task.finished_at.unwrap_or(task.created_at) + wait)
+    let wait = task.plan.compensates_failure_after()?;
+    let failed_at = task.finished_at.unwrap_or(task.created_at);
+    let grace = (!is_left_to_a_person(snapshot)).then(|| failed_at + wait);
+    let deadline = deadline_of_failed(snapshot).map(|deadline| deadline.max(failed_at));
+    grace.into_iter().chain(deadline).min()
 }
 
 fn close(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
@@ -225,7 +241,7 @@ mod tests {
     use super::*;
     use crate::{
         core::{
-            plan::Compensate,
+            plan::{Compensate, Deadline},
             record::{AttemptRecord, Failure},
         },
         testing::fixtures::{at, compensation, snapshot, with_optional},
@@ -414,6 +430,29 @@ mod tests {
                 StepRecord { name: "s1".to_owned(), ..failed(Outcome::PermanentError).steps[0].clone() };
             assert_eq!((begins_at(&snapshot), is_left_to_a_person(&snapshot)), (Some(at(100)), false));
         }
+    }
+
+    #[test]
+    fn deadline_of_a_failed_task_ends_its_redrives_and_its_grace() {
+        let with = |outcome: Outcome, seconds: u32| {
+            let mut snapshot = failed(outcome);
+            let deadline = Deadline { complete_within_seconds: seconds, point_of_no_return: None };
+            snapshot.task.plan = snapshot.task.plan.with_deadline(deadline).unwrap();
+            snapshot
+        };
+        let times = |snapshot: &TaskSnapshot| (redrive_at(snapshot), begins_at(snapshot));
+        assert_eq!(times(&with(Outcome::RetryableError, 71)), (Some(at(70)), None));
+        assert_eq!(times(&with(Outcome::RetryableError, 70)), (None, Some(at(70))));
+        assert_eq!(times(&with(Outcome::PermanentError, 200)), (None, Some(at(100))));
+        assert_eq!(times(&with(Outcome::PermanentError, 5)), (None, Some(at(10))), "it failed after the deadline");
+        let mut late = with(Outcome::RetryableError, 71);
+        assert_eq!(next_action(&late, at(71)), NextAction::Begin, "the redrive was due before, and comes too late");
+        late.task.plan = late.task.plan.compensating(Compensate::Manual, 0);
+        assert_eq!(next_action(&late, at(71)), NextAction::Nothing);
+        let mut exhausted = with(Outcome::PermanentError, 200);
+        exhausted.steps[0].error = Some(Failure::new(DELIVERY_EXHAUSTED, "SQS gave up"));
+        (0..2).for_each(|_| redriven(&mut exhausted, ENGINE_ACTOR));
+        assert_eq!((begins_at(&exhausted), is_left_to_a_person(&exhausted)), (Some(at(200)), true));
     }
 
     /// A task whose first step failed at 10 s, with two redrives, and compensation after 90 s.

@@ -6,7 +6,7 @@
 use super::{
     codec::Unreadable,
     format::{WRITES, v1},
-    index::{FIRST_INSPECTION_AFTER, IndexPartition, IndexPosition},
+    index::{FIRST_INSPECTION_AFTER, IndexPartition, IndexPosition, OVERDUE_AFTER},
     item::{Item, Key, attribute, set, stored, stored_text},
     parts::{is_state, lost_attempt, made, millis, stamp, stands_in, to_state},
     record::{Action, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, StepRecord, TaskRecord},
@@ -335,7 +335,12 @@ pub(super) fn failed(task: &TaskRecord, step: &str, at: Timestamp, action: Optio
         changes.push(enters(TaskState::Failed));
         changes.push(millis(attribute::FINISHED_AT, at));
         changes.extend(match task.plan.inspection_after_failure() {
-            Some(wait) => listed(task.id, IndexPartition::Compensating, at + wait),
+            Some(wait) => {
+                // A compensation that begins at the deadline would be overdue then.
+                let overdue = task.deadline_of(step).map(|deadline| deadline.max(at) + OVERDUE_AFTER);
+                let inspected_at = overdue.map_or(at + wait, |overdue| overdue.min(at + wait));
+                listed(task.id, IndexPartition::Compensating, inspected_at)
+            }
             None => listed(task.id, IndexPartition::Error, at),
         });
     }

@@ -187,7 +187,7 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         if inspection.recover {
             self.engine.recover(id).await?;
         }
-        if inspection.next.is_none() && recovery::is_left_to_a_person(&snapshot) {
+        if !inspection.recover && recovery::is_left_to_a_person(&snapshot) {
             tracing::error!(task_id = %id, code = DELIVERY_EXHAUSTED, "the redrives are used up, and the task waits for a person");
         }
         // If the engine has nothing more to do, the task is not inspected any more.

@@ -102,6 +102,8 @@ pub enum ModelAction {
     StoreOrder,
     /// The watchdog or an operator ends a task whose compensations are all complete.
     FinishCompensation,
+    /// The deadline of the task is over.
+    Deadline,
 }
 
 /// The states that count as ends.
@@ -202,6 +204,7 @@ impl Model for Protocol {
             ModelAction::Close(step) => recovery::close(scope, &mut state, step),
             ModelAction::StoreOrder => recovery::store_order(scope, &mut state),
             ModelAction::FinishCompensation => recovery::finish_compensation(scope, &mut state),
+            ModelAction::Deadline => state.overdue = true,
         }
         let state = state.canonical();
         (state != *before).then_some(state)
@@ -217,6 +220,9 @@ impl Model for Protocol {
             }),
             Property::always("nothing begins in a task that was found closed", |_, state: &ModelState| {
                 !state.violations.after_end
+            }),
+            Property::always("nothing that the deadline holds for begins after it", |_, state: &ModelState| {
+                !state.violations.after_deadline
             }),
             Property::always("a step has one result", |_, state: &ModelState| {
                 state.items.iter().all(|item| item.results <= 1)
@@ -312,6 +318,7 @@ impl Protocol {
             (recovery::may_recover(scope, state), ModelAction::Recover),
             (recovery::may_order(scope, state), ModelAction::StoreOrder),
             (recovery::may_finish_compensation(scope, state), ModelAction::FinishCompensation),
+            (scope.faults.deadline && !state.overdue, ModelAction::Deadline),
         ];
         actions.extend(others.into_iter().filter(|(may, _)| *may).map(|(_, action)| action));
     }
@@ -373,7 +380,8 @@ impl Ends for Protocol {
             | ModelAction::ClientDies
             | ModelAction::Cancel
             | ModelAction::Resolve(_)
-            | ModelAction::DeadLetter(..) => false,
+            | ModelAction::DeadLetter(..)
+            | ModelAction::Deadline => false,
         }
     }
 

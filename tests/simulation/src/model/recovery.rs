@@ -129,7 +129,8 @@ pub(super) fn finish_compensation(scope: &Scope, state: &mut ModelState) {
 
 /// Whether an operator may redrive the task: it has failed, or a compensation has.
 pub(super) fn may_redrive(scope: &Scope, state: &ModelState) -> bool {
-    may(scope, state, Write::Redrive)
+    let late = scope.bug == Some(Bug::RedrivenAfterDeadline) && Write::Redrive.takes_effect(&Items { scope, state });
+    late || may(scope, state, Write::Redrive)
 }
 
 /// Whether nothing but failed compensations is left to run, and what waits for them: an operator has to act.

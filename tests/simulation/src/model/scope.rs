@@ -35,6 +35,8 @@ pub struct Faults {
     pub resolves: bool,
     /// SQS makes a dead letter of a message.
     pub dead_letters: bool,
+    /// The deadline of the task is over from some moment on.
+    pub deadline: bool,
 }
 
 impl Faults {
@@ -53,6 +55,7 @@ impl Faults {
         cancels: false,
         resolves: false,
         dead_letters: false,
+        deadline: false,
     };
 
     /// All faults and operators' actions.
@@ -70,6 +73,7 @@ impl Faults {
         cancels: true,
         resolves: true,
         dead_letters: true,
+        deadline: true,
     };
 }
 
@@ -98,6 +102,10 @@ pub enum Bug {
     KeyPerAttempt,
     /// A compensation refunds a charge that exists, but does not void the key against a later charge.
     RefundWithoutVoid,
+    /// The deadline is not checked before the handler runs.
+    DeadlineNotChecked,
+    /// A task is redriven after its deadline.
+    RedrivenAfterDeadline,
     /// Compensations begin while steps are in flight.
     ClosedInFlight,
     /// A compensation does not run while another one needs a person.
@@ -125,6 +133,8 @@ pub struct Scope {
     pub compensated: bool,
     /// The compensations that each compensation waits for.
     pub waits_for: [Set; MAX_STEPS],
+    /// The steps after the point of no return, which no deadline holds for.
+    pub past_deadline: Set,
     /// The attempts of each step, the first included.
     pub max_attempts: u8,
     /// The faults and operators' actions that are possible.
@@ -177,6 +187,7 @@ impl Scope {
             optional: Set::default(),
             compensated: false,
             waits_for: [Set::default(); MAX_STEPS],
+            past_deadline: Set::default(),
             max_attempts: 1,
             faults,
             watchdog: true,
@@ -208,6 +219,11 @@ impl Scope {
     pub fn optional(self, step: usize) -> Self {
         assert!(self.leaves.has(step), "step {step} has dependents");
         Self { optional: self.optional.with(step), ..self }
+    }
+
+    /// With this step behind the point of no return.
+    pub fn past_deadline(self, step: usize) -> Self {
+        Self { past_deadline: self.past_deadline.with(step), ..self }
     }
 
     /// With this many attempts of each step, the first included.
@@ -247,6 +263,7 @@ const OPERATORS: Faults = Faults { permanent: true, redrives: true, cancels: tru
 const OUTSIDE: Faults = Faults { dead_letters: true, resolves: true, ..OPERATORS };
 const CRASHES: Faults = Faults { crashes: true, ..Faults::NONE };
 const DUPLICATES: Faults = Faults { duplicates: true, ..Faults::NONE };
+const DEADLINE: Faults = Faults { deadline: true, ..Faults::NONE };
 const LOST: Faults = Faults { lost_messages: true, ..Faults::NONE };
 
 /// These faults, and handlers that fail for good and are redriven.
@@ -272,6 +289,13 @@ pub fn small_scopes() -> Vec<Scope> {
         )
         .compensated()
         .without_watchdog(),
+        Scope::chain("chain of 2, compensated: deadline, redrive", 2, failing(DEADLINE)).compensated(),
+        Scope::chain(
+            "chain of 2 with a point of no return: deadline, lost messages, redrive",
+            2,
+            Faults { lost_messages: true, ..failing(DEADLINE) },
+        )
+        .past_deadline(1),
         Scope::chain("chain of 2, compensated: failures, redrive", 2, failing(Faults::NONE)).compensated(),
         Scope::chain("chain of 2, compensated side by side: failures, redrive", 2, failing(Faults::NONE))
             .compensated_after(|_| Set::default()),

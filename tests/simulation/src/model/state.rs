@@ -291,6 +291,8 @@ pub struct Violations {
     pub too_early: bool,
     /// A handler began although its own load had found the task closed.
     pub after_end: bool,
+    /// A handler began after the deadline.
+    pub after_deadline: bool,
     /// A write was made that its rule does not allow.
     pub unruled: bool,
 }
@@ -306,6 +308,8 @@ pub struct ModelState {
     pub effects: [Effect; MAX_STEPS],
     /// The queues.
     pub queues: [Queue; MAX_STEPS],
+    /// Whether the deadline is over.
+    pub overdue: bool,
     /// The messages that a client (a start, a redrive, a recovery) still has to send.
     pub owed: Set,
     /// The workers.
@@ -322,6 +326,7 @@ impl ModelState {
             items: [ModelItem::default(); MAX_STEPS],
             effects: [Effect::default(); MAX_STEPS],
             queues: [Queue::default(); MAX_STEPS],
+            overdue: false,
             owed: roots,
             workers: [Worker::default(); WORKERS],
             violations: Violations::default(),

@@ -5,6 +5,7 @@ use super::{
     state::{ModelItem, ModelState, ModelTask, Set},
     writes::{Snapshot, Write},
 };
+use stepwell::core::state::TaskState;
 
 /// The items of a state in a scope.
 #[derive(Clone, Copy)]
@@ -53,6 +54,12 @@ impl Snapshot for Items<'_> {
 
     fn compensates_cancellation(&self) -> bool {
         self.scope.compensated
+    }
+
+    fn overdue(&self) -> Set {
+        let over = self.state.overdue && self.state.task.state != TaskState::Completed;
+        let holds = |step: &usize| over && !self.scope.past_deadline.has(*step);
+        self.scope.forward().filter(holds).collect()
     }
 
     fn max_attempts(&self, _: usize) -> u8 {

@@ -274,6 +274,11 @@ fn check(scope: &Scope, state: &mut ModelState, index: usize) {
         ClaimProgress::Granted if !seen.ready && scope.bug != Some(Bug::MessageTrusted) => {
             WorkerState::Releasing { reload: true }
         }
+        ClaimProgress::Granted
+            if Items { scope, state }.overdue().has(step) && scope.bug != Some(Bug::DeadlineNotChecked) =>
+        {
+            WorkerState::Writing(ModelOutcome::Fail)
+        }
         ClaimProgress::Granted if waits_for_sibling(scope, state, step) => WorkerState::Releasing { reload: false },
         ClaimProgress::Granted if !Items { scope, state }.allows_attempt(step, state.items[step].counted) => {
             WorkerState::Writing(ModelOutcome::Fail)
@@ -282,6 +287,7 @@ fn check(scope: &Scope, state: &mut ModelState, index: usize) {
             state.violations.after_end |= !seen.open;
             state.violations.too_early |= !load(scope, state, step).ready;
             state.violations.too_early |= !seen.ready;
+            state.violations.after_deadline |= Items { scope, state }.overdue().has(step);
             WorkerState::Running
         }
     };

@@ -44,6 +44,9 @@ pub trait Snapshot {
     /// Whether a task that is cancelled is compensated.
     fn compensates_cancellation(&self) -> bool;
 
+    /// The steps that start no attempt any more, because the deadline holds for them and is over. A completed task has met it.
+    fn overdue(&self) -> Set<Self::Bits>;
+
     /// How many attempts the step has. A compensation has no last one.
     fn max_attempts(&self, step: usize) -> u8;
 
@@ -336,12 +339,12 @@ impl Write<'_> {
             | Self::Claim(_)
             | Self::TakeOver(..)
             | Self::Release(..)
-            | Self::Redrive
             | Self::Reschedule(_)
             | Self::Resolve
             | Self::MoveTimer(_)
             | Self::MoveInIndex => true,
             Self::DeleteOrphanClaim(..) => task.is_none(),
+            Self::Redrive => !before.failed().any(|step| before.overdue().has(step)),
             // The handler has run, so the step was ready and an attempt was left.
             Self::Complete(step, _) | Self::RetryThrottled(step, _) => {
                 before.load(step).ready && before.allows_attempt(step, before.item(step).counted)

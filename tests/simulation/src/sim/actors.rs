@@ -45,6 +45,7 @@ pub(super) async fn retry(simulation: &Arc<Simulation>, task: TaskId) {
         Ok(_) => simulation.done(task, why),
         // Another actor was quicker, or a step of the task is still in flight.
         Err(ActionError::Status { status, .. }) if status != TaskStatus::Error => {}
+        Err(ActionError::DeadlineExceeded(deadline)) if deadline <= simulation.scheduler.now() => {}
         Err(error) => simulation.scheduler.violated(|| format!("a task that has failed cannot be redriven: {error}")),
     }
 }

@@ -76,7 +76,13 @@ impl Audit {
             ActionKind::Redrive => before.plan.redrive_delay(so_far),
             _ => before.plan.compensates_failure_after(),
         };
-        let planned = before.finished_at.zip(wait).map(|(failed_at, wait)| failed_at + wait);
+        let planned = before.finished_at.zip(wait).map(|(failed_at, wait)| {
+            // Compensation begins at the deadline at the latest.
+            let deadline = before.failed_steps.iter().find_map(|step| before.deadline_of(step));
+            let cut =
+                deadline.filter(|_| action.what == ActionKind::Compensate).map(|deadline| deadline.max(failed_at));
+            cut.map_or(failed_at + wait, |cut| cut.min(failed_at + wait))
+        });
         let Some(planned) = planned else {
             return self.scheduler.violated(|| format!("the engine made an action that was not planned: {action:?}"));
         };

@@ -3,13 +3,13 @@
 use super::{actors::OPERATOR_RESULT, fault::Fault, ledger::Ending, simulation::Simulation};
 use std::collections::{BTreeMap, BTreeSet};
 use stepwell::{
-    TaskId,
+    TaskId, Timestamp,
     core::{
         codes::EngineCode,
         index::{IndexPartition, IndexPosition},
         plan::StepPlan,
         record::{ActionKind, AttemptRecord, Failure, Outcome, StepRecord, TaskRecord},
-        recovery::redrive_at,
+        recovery::{deadline_of_failed, redrive_at},
         snapshot::TaskSnapshot,
         state::{End, StepState, TaskState},
         trail::FIRST_ATTEMPTS,
@@ -62,6 +62,11 @@ impl FinalState<'_> {
         self.of(name).state
     }
 
+    /// The deadline that held for the step before its task was complete.
+    fn deadline_of(&self, step: &str) -> Option<Timestamp> {
+        self.task.plan.time_to_start(step).map(|time| self.task.created_at + time)
+    }
+
     fn ready(&self, step: &StepPlan) -> bool {
         step.depends_on.iter().all(|dependency| self.state(dependency).is_done())
     }
@@ -84,11 +89,13 @@ impl FinalState<'_> {
         }
     }
 
-    /// SQS gave up on every failed step that is not optional, so the engine may not compensate the task by itself.
+    /// SQS gave up on every failed step that is not optional, so the engine may not compensate the task by itself, unless a
+    /// deadline holds for it.
     fn is_left_to_a_person(&self) -> bool {
         let failed = self.task.failed_steps.iter().filter(|name| !self.task.plan.is_optional(name));
         let given_up = |error: &Failure| error.code == EngineCode::DeliveryExhausted.as_str();
-        { failed }.all(|name| self.of(name).error.as_ref().is_some_and(given_up))
+        let waits = |name: &String| self.task.deadline_of(name).is_none();
+        { failed }.all(|name| waits(name) && self.of(name).error.as_ref().is_some_and(given_up))
     }
 
     /// Every step is done, except for optional ones that have failed. The task has a warning for each of these, with its
@@ -123,7 +130,10 @@ impl FinalState<'_> {
         let steps = self.task.plan.steps().iter();
         let records = steps.clone().map(|step| self.of(&step.name)).collect();
         let snapshot = TaskSnapshot { task: self.task.clone(), steps: records, compensations: Vec::new() };
-        if let Some(at) = redrive_at(&snapshot) {
+        // A redrive that would come after the deadline is not made.
+        let now = self.simulation.scheduler.now();
+        let is_over = deadline_of_failed(&snapshot).is_some_and(|deadline| deadline <= now);
+        if let Some(at) = redrive_at(&snapshot).filter(|_| !is_over) {
             return Err(format!("it was to be redriven automatically at {at}"));
         }
         let failed: BTreeSet<String> =
@@ -225,12 +235,22 @@ impl FinalState<'_> {
             expected.drain(FIRST_ATTEMPTS..FIRST_ATTEMPTS + omitted);
         }
         expect(numbers, expected, "the numbers in its audit trail")?;
+        if let Some(deadline) = self.task.deadline_of(&step.name) {
+            let waits_longer =
+                |attempt: &&AttemptRecord| attempt.next_retry_at > attempt.finished_at.max(Some(deadline));
+            if let Some(attempt) = trail.iter().find(waits_longer) {
+                return Err(format!("attempt {} is to be repeated after the deadline", attempt.number));
+            }
+        }
         for (number, ending) in self.simulation.ledger.effects_of(self.task.id, &step.name).attempts {
             let entry = trail.iter().find(|attempt| attempt.number == number);
             if entry.is_none() && omitted > 0 {
                 continue;
             }
             let entry = entry.ok_or(format!("attempt {number} was run, but is not in the audit trail"))?;
+            if entry.error.as_ref().is_some_and(is_after_deadline) {
+                return Err(format!("attempt {number} was run, and failed because the deadline was over"));
+            }
             let agrees = match (entry.outcome, ending) {
                 (Outcome::Lost | Outcome::InProgress, _) => true,
                 (Outcome::Complete, ending) => ending == Some(Ending::Returned),
@@ -288,6 +308,10 @@ impl FinalState<'_> {
         }
         let last = step.attempts.last().ok_or("it failed without an attempt")?;
         expect(Some(error), last.error.as_ref(), "its error")?;
+        let deadline = self.deadline_of(&step.name);
+        if is_after_deadline(error) && deadline.is_none_or(|deadline| last.finished_at < Some(deadline)) {
+            return Err(format!("it failed at {:?} because of a deadline, which is {deadline:?}", last.finished_at));
+        }
         let counted = step.attempt - step.uncounted_attempts;
         let for_good = last.outcome == Outcome::PermanentError;
         let used_up =
@@ -297,6 +321,10 @@ impl FinalState<'_> {
         }
         Err(format!("failed with {error:?} after {counted} of {} attempts", plan.max_attempts))
     }
+}
+
+fn is_after_deadline(error: &Failure) -> bool {
+    error.code == EngineCode::DeadlineExceeded.as_str()
 }
 
 /// Every message that belongs to no step is kept as undeliverable, and no other message is.

@@ -65,6 +65,10 @@ const OPTIONAL: u64 = 0x6f70_7469_6f6e_616c;
 
 /// Sets the draws of long waits and of functions that stand still apart from all others of a seed.
 const WAITS: u64 = 0x0077_6169_7473;
+
+/// Sets the draws of the deadline apart from all others of a seed.
+const DEADLINE: u64 = 0x6465_6164_6c69_6e65;
+
 /// Sets the draws of the graph of compensations apart from all others of a seed.
 const COMPENSATION_GRAPH: u64 = 0x0067_7261_7068_0063;
 
@@ -157,6 +161,7 @@ async fn simulate(
     let scenario = Scenario::random(&mut rng).with_optional(&mut Rng::with_seed(seed ^ OPTIONAL));
     let scenario = scenario.with_waits(&mut Rng::with_seed(seed ^ WAITS));
     let scenario = scenario.with_compensation_graph(&mut Rng::with_seed(seed ^ COMPENSATION_GRAPH));
+    let scenario = scenario.with_deadline(&mut Rng::with_seed(seed ^ DEADLINE));
     let odds = Odds::random(&mut rng);
     let odds = if mode == Mode::Whole { odds.whole() } else { odds };
     let versions = (mode == Mode::TwoVersions).then(|| Rng::with_seed(!seed));

@@ -210,6 +210,21 @@ impl Scenario {
         self
     }
 
+    /// Gives the tasks a deadline in a quarter of the scenarios: of a minute, of half an hour or of two hours at most. In two thirds
+    /// of these it holds up to a point of no return.
+    pub(super) fn with_deadline(mut self, rng: &mut Rng) -> Self {
+        if rng.u8(0..4) > 0 {
+            return self;
+        }
+        let most = [60, 1_800, 7_200][rng.usize(0..3)];
+        let seconds = rng.u32(1..=most);
+        let needed: Vec<usize> =
+            (0..self.graph.len()).filter(|step| !self.graph.optional_steps().contains(step)).collect();
+        let point = (!needed.is_empty() && rng.u8(0..3) > 0).then(|| needed[rng.usize(0..needed.len())]);
+        self.graph = self.graph.complete_within(seconds, point);
+        self
+    }
+
     /// Draws a scenario from the seed's random numbers.
     pub(super) fn random(rng: &mut Rng) -> Self {
         let (timeout_seconds, max_attempts) = (rng.u32(1..=10), rng.u32(1..=5));

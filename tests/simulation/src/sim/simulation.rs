@@ -29,7 +29,7 @@ use std::{
     sync::Arc,
 };
 use stepwell::{
-    Client, Started, TaskId,
+    Client, Runtime, Started, TaskId,
     core::{
         index::IndexPartition,
         record::{StepRecord, TaskRecord},
@@ -309,6 +309,9 @@ impl Simulation {
         }
         if is_compensation {
             return self.check_compensation(&record, step);
+        }
+        if let Some(deadline) = record.deadline_of(step).filter(|deadline| *deadline <= process.now()) {
+            self.scheduler.violated(|| format!("{step} was run after {deadline}, the deadline of its task"));
         }
         for dependency in &plan.depends_on {
             let found = self.table.step(task, dependency);

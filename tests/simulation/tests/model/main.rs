@@ -125,3 +125,16 @@ fn compensation_that_waits_for_a_failed_sibling_is_found() {
     let scope = Scope::chain("", 2, faults).compensated_after(|_| Set::default());
     finds("left alone, every task comes to rest", &scope.with(Bug::SiblingWaits));
 }
+
+#[test]
+fn step_that_begins_after_the_deadline_is_found() {
+    let deadline = Faults { deadline: true, ..Faults::NONE };
+    let property = "nothing that the deadline holds for begins after it";
+    finds(property, &Scope::chain("", 1, deadline).with(Bug::DeadlineNotChecked));
+}
+
+#[test]
+fn redrive_after_the_deadline_is_found() {
+    let faults = Faults { deadline: true, permanent: true, redrives: true, ..Faults::NONE };
+    finds("what is written is what its rule allows", &Scope::chain("", 1, faults).with(Bug::RedrivenAfterDeadline));
+}

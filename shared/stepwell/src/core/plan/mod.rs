@@ -4,12 +4,13 @@
 //! it is made and again when it is read from the store, so every `Plan` is an acyclic graph with valid names.
 
 mod compensations;
+mod deadline;
 pub mod policy;
 mod stored;
 
 use crate::core::{
     backoff::Backoff,
-    format::{COMPENSATION_GRAPH, OPTIONAL_STEPS, RULED_OUT, WRITES},
+    format::{COMPENSATION_GRAPH, DEADLINE, OPTIONAL_STEPS, RULED_OUT, WRITES},
     id::TaskId,
     index::{FIRST_INSPECTION_AFTER, OVERDUE_AFTER},
     message::{DEAD_LETTERS, Message, UNDELIVERABLE},
@@ -17,6 +18,7 @@ use crate::core::{
 };
 pub use compensations::CompensationOrder;
 pub(crate) use compensations::one_after_another;
+pub use deadline::Deadline;
 pub use policy::Compensate;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -71,6 +73,7 @@ pub struct Plan {
     compensate_after_seconds: u32,
     redrives: u32,
     compensation_order: CompensationOrder,
+    deadline: Option<Deadline>,
 }
 
 /// The reason why some steps make no valid plan.
@@ -130,6 +133,17 @@ pub enum PlanError {
         .0.join(" -> ")
     )]
     CompensationCycle(Vec<String>),
+    /// A deadline of no time, or of too long a time.
+    #[error("`complete_within_seconds` is {0}, but has to be 1 to {max}", max = Plan::LONGEST_DEADLINE_SECONDS)]
+    BadDeadline(u32),
+    /// A point of no return that is not a step which the task needs.
+    #[error("`point_of_no_return` is `{step}`, which {problem}")]
+    BadPointOfNoReturn {
+        /// The named step.
+        step: String,
+        /// What is wrong, as the rest of a sentence.
+        problem: String,
+    },
     /// More steps than a task can have.
     #[error("there are {0} steps; at most {max} fit into a task", max = Plan::MAX_STEPS)]
     TooMany(usize),
@@ -230,6 +244,7 @@ impl Plan {
             compensate_after_seconds: 0,
             redrives: 0,
             compensation_order: CompensationOrder::Serial,
+            deadline: None,
         }
     }
 
@@ -307,12 +322,13 @@ impl Plan {
 
     /// The format of a task with this plan: the oldest reader that may act on it.
     pub(crate) fn format(&self) -> i64 {
-        match self.compensation_order {
-            _ if self.steps.is_empty() => RULED_OUT,
-            CompensationOrder::Graph => COMPENSATION_GRAPH,
-            CompensationOrder::Serial if self.steps.iter().any(|step| step.optional) => OPTIONAL_STEPS,
-            CompensationOrder::Serial => WRITES,
-        }
+        let needs = [
+            (self.steps.is_empty(), RULED_OUT),
+            (self.steps.iter().any(|step| step.optional), OPTIONAL_STEPS),
+            (self.compensation_order == CompensationOrder::Graph, COMPENSATION_GRAPH),
+            (self.deadline.is_some(), DEADLINE),
+        ];
+        needs.into_iter().filter(|(has, _)| *has).map(|(_, format)| format).fold(WRITES, i64::max)
     }
 
     /// Whether this is the name of a compensation.
@@ -518,6 +534,22 @@ mod tests {
         assert_eq!(refused("a", &["a"]), itself);
         let unrelated = "step `u` takes the result of `c`, which it does not wait for: it waits for a, b, d";
         assert_eq!(refused("u", &["c"]), unrelated);
+    }
+
+    #[test]
+    fn deadline_holds_for_the_point_of_no_return_and_what_leads_to_it() {
+        let steps = [step("a", &[]), step("b", &["a"]), compensation("u", "a"), step("c", &["b"]), step("d", &["a"])];
+        let holds = |point: Option<&str>| {
+            let plan = Plan::new(steps.clone().into()).unwrap();
+            let deadline = Deadline { complete_within_seconds: 9, point_of_no_return: point.map(str::to_owned) };
+            let plan = plan.with_deadline(deadline).unwrap();
+            let stored: Plan = serde_json::from_str(&serde_json::to_string(&plan).unwrap()).unwrap();
+            assert_eq!((&stored, plan.format()), (&plan, DEADLINE));
+            ["a", "b", "c", "d", "u"].map(|step| plan.time_to_start(step).map_or(0, |time| time.as_secs()))
+        };
+        assert_eq!(holds(Some("b")), [9, 9, 0, 0, 0]);
+        assert_eq!(holds(Some("c")), [9, 9, 9, 0, 0]);
+        assert_eq!(holds(None), [9, 9, 9, 9, 0]);
     }
 
     #[test]

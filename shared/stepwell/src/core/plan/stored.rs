@@ -1,7 +1,7 @@
 //! The stored form of a plan: short field names, and no fields with default values. It is part of every task's item, which
 //! DynamoDB charges by the kilobyte. [`v1`] has the defaults. Unknown fields are ignored.
 
-use super::{Compensate, CompensationOrder, Plan, PlanError, StepPlan};
+use super::{Compensate, CompensationOrder, Deadline, Plan, PlanError, StepPlan};
 use crate::core::{backoff::Backoff, format::v1};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,12 @@ pub(super) struct Stored {
     /// Whether the compensations form a graph. Otherwise they run one after another. Since format 3.
     #[serde(rename = "g", default, skip_serializing_if = "std::ops::Not::not")]
     compensation_graph: bool,
+    /// The time to the deadline, in seconds. Without it the task has none. Since format 3.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    complete_within_seconds: Option<u32>,
+    /// The step that ends the deadline. Without it none does. Since format 3.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    point_of_no_return: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -170,6 +176,13 @@ impl TryFrom<Stored> for Plan {
         // Only the plan of a task that never starts has no steps.
         let plan = if steps.is_empty() { Self::without_steps() } else { Self::new(steps)? };
         let plan = plan.compensating(compensate, after_seconds).redriving(redrives);
+        let plan = match stored.complete_within_seconds {
+            Some(complete_within_seconds) => {
+                let point_of_no_return = stored.point_of_no_return;
+                plan.with_deadline(Deadline { complete_within_seconds, point_of_no_return })?
+            }
+            None => plan,
+        };
         // Without the mark, the compensations run one after another whatever the graph is: formats 1 and 2 know nothing else.
         let graph = stored.compensation_graph;
         let compensation_order = if graph { CompensationOrder::Graph } else { CompensationOrder::Serial };
@@ -179,7 +192,12 @@ impl TryFrom<Stored> for Plan {
 
 impl From<Plan> for Stored {
     fn from(plan: Plan) -> Self {
-        let Plan { steps, compensations, compensate, compensate_after_seconds, redrives, compensation_order } = plan;
+        let Plan { steps, compensations, compensate, compensate_after_seconds, redrives, compensation_order, deadline } =
+            plan;
+        let (complete_within_seconds, point_of_no_return) = match deadline {
+            Some(deadline) => (Some(deadline.complete_within_seconds), deadline.point_of_no_return),
+            None => (None, None),
+        };
         let pack = |step: StepPlan| {
             let compensation =
                 compensations.iter().find(|compensation| compensation.compensates.as_ref() == Some(&step.name));
@@ -196,6 +214,8 @@ impl From<Plan> for Stored {
             compensate_after_seconds: unless(v1::COMPENSATE_AFTER_SECONDS, compensate_after_seconds),
             redrives: unless(v1::REDRIVES, redrives),
             compensation_graph: compensation_order == CompensationOrder::Graph,
+            complete_within_seconds,
+            point_of_no_return,
         }
     }
 }
@@ -226,6 +246,7 @@ mod tests {
     #[test_case(|plan| !plan.steps.iter().any(|step| step.optional); "o of a step")]
     #[test_case(|plan| plan.compensation_order == CompensationOrder::Serial; "g of a plan")]
     #[test_case(|plan| plan.compensations.iter().all(|step| step.after.is_none()); "f of a compensation")]
+    #[test_case(|plan| plan.deadline.is_none(); "w and p of a plan")]
     fn field_missing_in_a_version_1_plan_has_its_fixed_default(holds: fn(&Plan) -> bool) {
         let stored = r#"{"s":[
             {"n":"a"},

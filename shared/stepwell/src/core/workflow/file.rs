@@ -3,7 +3,7 @@
 use super::{TextFormat, Workflow, WorkflowError, WorkflowId, adjustment::Adjustment, keys};
 use crate::core::{
     backoff::Backoff,
-    plan::{Compensate, Plan, StepPlan, is_name},
+    plan::{Compensate, Deadline, Plan, StepPlan, is_name},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -32,6 +32,8 @@ struct File {
     compensate_after_seconds: Option<u32>,
     #[serde(default)]
     redrives: u32,
+    complete_within_seconds: Option<u32>,
+    point_of_no_return: Option<String>,
 }
 
 fn default_namespace() -> String {
@@ -110,6 +112,10 @@ pub(super) fn read(text: &str, formats: Formats<'_>) -> Result<Workflow, Workflo
     }
     let waits_on = list(root, "step_templates")?.iter().flat_map(waits_on).collect();
     let plan = Plan::new(steps)?.compensating(file.compensate, after).redriving(file.redrives);
+    let plan = match deadline(&file)? {
+        Some(deadline) => plan.with_deadline(deadline)?,
+        None => plan,
+    };
     let adjustments = list(root, "adjustments")?.iter().enumerate();
     let adjustments = adjustments.map(|(index, adjustment)| read_adjustment(adjustment, index + 1, &plan));
     let adjustments = adjustments.collect::<Result<_, _>>()?;
@@ -141,6 +147,18 @@ fn compensate_after(file: &File) -> Result<u32, WorkflowError> {
         (Compensate::OnCancel | Compensate::Manual, Some(_)) => Err(WorkflowError(
             "`compensate_after_seconds` has no effect without `compensate: on_error`; remove it".to_owned(),
         )),
+    }
+}
+
+fn deadline(file: &File) -> Result<Option<Deadline>, WorkflowError> {
+    let point_of_no_return = file.point_of_no_return.clone();
+    match file.complete_within_seconds {
+        Some(complete_within_seconds) => Ok(Some(Deadline { complete_within_seconds, point_of_no_return })),
+        None if point_of_no_return.is_some() => Err(WorkflowError(
+            "`point_of_no_return` has no effect without `complete_within_seconds`; remove it, or set a deadline"
+                .to_owned(),
+        )),
+        None => Ok(None),
     }
 }
 

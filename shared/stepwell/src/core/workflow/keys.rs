@@ -24,6 +24,8 @@ pub(super) const WORKFLOW: Keys = Keys {
         "compensate",
         "compensate_after_seconds",
         "redrives",
+        "complete_within_seconds",
+        "point_of_no_return",
     ],
     taskers: &[
         "annotations",

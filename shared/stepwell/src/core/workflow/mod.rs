@@ -32,13 +32,16 @@
 //! compensate: on_error              # when compensations start by themselves: on_error (and on_cancel), on_cancel, manual
 //! compensate_after_seconds: 900     # on_error only: how long a failed task stays open to a redrive first; default 0
 //! redrives: 4                       # how often the engine redrives a task after transient failures; default 0
+//! complete_within_seconds: 1800     # the deadline, from the task's start; default: none. After it no step starts an attempt
+//! point_of_no_return: take_payment  # the step that ends the deadline when it is done; the steps after it have none. Default: no step
 //! adjustments:                      # changes to the plan of a single task, depending on its context
 //!   - when: { /priority: express }  # JSON pointers into the context, and the values required there
 //!     steps:
 //!       take_payment: { max_attempts: 2, timeout_seconds: 15 }
 //! ```
 //!
-//! The keys are Tasker's, except for `adjustments`, `backoff`, `optional`, `redrives`, `waits_on` and those of compensation. Other keys of Tasker's
+//! The keys are Tasker's, except for `adjustments`, `backoff`, `optional`, `redrives`, `waits_on` and those of compensation and of
+//! the deadline. Other keys of Tasker's
 //! are ignored. Any other key is refused, so that a misspelt limit cannot silently become the default.
 
 mod adjustment;

@@ -269,6 +269,32 @@ fn redrives_are_read_and_checked() {
 }
 
 #[test]
+fn deadline_is_read_and_checked() {
+    let with = |keys: &str| format!("{keys}\n{REFUND}\n  - {{name: tell, depends_on_step: pay, optional: true}}");
+    let workflow = Workflow::from_yaml(&with("complete_within_seconds: 60\npoint_of_no_return: pay")).unwrap();
+    let times = ["pay", "ship", "refund"].map(|step| workflow.plan().time_to_start(step).map(|time| time.as_secs()));
+    assert_eq!(times, [Some(60), None, None]);
+    let cases = [
+        ("complete_within_seconds: 0", "`complete_within_seconds` is 0, but has to be 1 to 2592000"),
+        ("complete_within_seconds: 2592001", "`complete_within_seconds` is 2592001, but has to be 1 to 2592000"),
+        ("complete_within_second: 60", "unknown key `complete_within_second`; did you mean `complete_within_seconds`?"),
+        ("point_of_no_return: pay", "`point_of_no_return` has no effect without `complete_within_seconds`"),
+        (
+            "complete_within_seconds: 60\npoint_of_no_return: shop",
+            "`point_of_no_return` is `shop`, which is not a step of this workflow; did you mean `ship`?",
+        ),
+        (
+            "complete_within_seconds: 60\npoint_of_no_return: tell",
+            "`point_of_no_return` is `tell`, which is optional, so the task may complete without it",
+        ),
+    ];
+    for (keys, expected) in cases {
+        let message = refusal(&with(keys));
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
 fn invalid_compensation_is_refused_with_its_name() {
     let with = |from: &str, to: &str| refusal(&REFUND.replace(from, to));
     let cases = [

@@ -104,6 +104,12 @@ pub enum ActionError {
         "cannot redrive: the task was redriven too often for its audit trail; do by hand what failed, and resolve it"
     )]
     TrailFull,
+    /// The task's deadline is over, so none of its failed steps would start.
+    #[error(
+        "cannot redrive: the task had to be complete by {0}, so no step of it would start; compensate it, or do by hand what \
+         failed and resolve it; whatever is still wanted is a new task"
+    )]
+    DeadlineExceeded(Timestamp),
     /// The step was attempted, so it may have had its effect, and nobody has checked.
     #[error("cannot resolve step `{step}`: it was attempted, so it may have had its effect: {}", in_words(*.count, .attempts))]
     Attempted {
@@ -220,6 +226,10 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             }
             if !snapshot.task.has_room_for_redrive() {
                 return Err(ActionError::TrailFull);
+            }
+            let deadlines = failed.iter().filter_map(|step| snapshot.task.deadline_of(&step.name));
+            if let Some(deadline) = deadlines.min().filter(|deadline| *deadline <= self.engine.now()) {
+                return Err(ActionError::DeadlineExceeded(deadline));
             }
             let action = self.action(ActionKind::Redrive, None, actor);
             // The messages name the dependencies of the steps, which the redrive does not change.

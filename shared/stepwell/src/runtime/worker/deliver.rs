@@ -198,6 +198,11 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             let error = StepError::new(EngineCode::UndeclaredDependency, undeclared.to_string());
             return self.failed(lease, task, plan, &error).await;
         }
+        if let Some(deadline) = task.deadline_of(self.step()).filter(|deadline| *deadline <= self.now()) {
+            let message = format!("not started: the task had to be complete by {deadline}");
+            let error = StepError::new(EngineCode::DeadlineExceeded, message);
+            return self.failed(lease, task, plan, &error).await;
+        }
         if !plan.allows_attempt(lease.counted_attempt()) {
             let message = format!("{} attempts ended without an answer", plan.max_attempts);
             let error = StepError::new(EngineCode::AttemptsExhausted, message);
@@ -293,9 +298,12 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let random = self.worker.engine.runtime.random();
         match (Failed { task, plan, lease, now, random }).verdict(error) {
             Verdict::Retry { wait, throttled } => {
-                (ended.next_retry_at, ended.throttled) = (Some(now + wait), throttled);
+                // A wait ends at the deadline, and then the next delivery fails the step.
+                let deadline = task.deadline_of(self.step()).map(|deadline| deadline.max(now));
+                let until = deadline.map_or(now + wait, |deadline| deadline.min(now + wait));
+                (ended.next_retry_at, ended.throttled) = (Some(until), throttled);
                 let settlement = Settlement::of(step::retry_later(lease, &ended));
-                self.settle(lease, &ended, "retrying", settlement, Disposition::GiveBack { until: now + wait }).await
+                self.settle(lease, &ended, "retrying", settlement, Disposition::GiveBack { until }).await
             }
             Verdict::Fail => {
                 let settlement = Settlement::of(step::fail(task, lease, &ended)).then(after_failure(task, self.step()));

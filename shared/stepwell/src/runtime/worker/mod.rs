@@ -166,4 +166,6 @@ enum Replaced {
 }
 
 #[cfg(test)]
+mod deadline;
+#[cfg(test)]
 mod races;

@@ -10,6 +10,7 @@
 //!
 //! * A lease or a backoff is over or not, by the clock that the write itself shows: `started_at` of a claim,
 //!   `finished_at` of a write that ends a step from outside, the new time of a step that becomes due earlier. The length of either is not checked.
+//! * So is the deadline, by the time of a redrive.
 //! * The fence is seen in the audit trail: the entry has to be the last attempt's. The writer of a release cannot be
 //!   seen.
 //! * Results and errors are only present or absent. The graph of the compensations has to order those that run as the
@@ -212,8 +213,11 @@ impl Made {
     }
 
     /// The time of the write by its writer's clock, where it shows. Only rules that depend on the end of a lease or
-    /// backoff need it.
+    /// backoff, or on the deadline, need it.
     fn clock(&self, rule: Rule) -> Option<Timestamp> {
+        if rule == Rule::Redrive {
+            return self.task.as_ref()?.acted_at;
+        }
         let [step] = &self.steps[..] else { return None };
         match rule {
             Rule::Claim | Rule::TakeOver => step.started_at,

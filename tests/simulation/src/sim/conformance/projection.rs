@@ -1,7 +1,7 @@
 //! Projects a stored task onto the model's items.
 
 use crate::model::{Fence, ModelItem, ModelTask, Set, Snapshot};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 use stepwell::{
     Timestamp,
     core::{
@@ -30,6 +30,8 @@ struct ProjectedPlan {
     waits_for: Vec<Set<Bits>>,
     compensates_cancellation: bool,
     max_attempts: Vec<u8>,
+    /// The steps that the deadline holds for, and how long after the start it is.
+    deadline: Option<(Set<Bits>, Duration)>,
 }
 
 impl ProjectedPlan {
@@ -64,6 +66,13 @@ impl ProjectedPlan {
             };
         }
         let compensates_cancellation = plan.compensates_cancellation();
+        let deadline = plan.deadline().map(|deadline| {
+            let holds = match &deadline.point_of_no_return {
+                Some(point) => leading_to(&depends_on, numbers[point]),
+                None => (0..forward).collect(),
+            };
+            (holds, Duration::from_secs(deadline.complete_within_seconds.into()))
+        });
         Self {
             numbers,
             forward,
@@ -74,6 +83,7 @@ impl ProjectedPlan {
             waits_for,
             compensates_cancellation,
             max_attempts,
+            deadline,
         }
     }
 }
@@ -86,6 +96,12 @@ fn undone_before(depends_on: &[Set<Bits>], compensated: Set<Bits>, step: usize) 
         false => undone_before(depends_on, compensated, other),
     };
     dependents.map(undone).fold(Set::default(), Set::union)
+}
+
+/// This step, and all that it depends on, directly or not.
+fn leading_to(depends_on: &[Set<Bits>], step: usize) -> Set<Bits> {
+    let earlier = depends_on[step].iter().map(|other| leading_to(depends_on, other));
+    earlier.fold(Set::default(), Set::union).with(step)
 }
 
 /// The attempts of a step that count.
@@ -117,6 +133,8 @@ impl Entry {
 pub(super) struct Projection {
     graph: ProjectedPlan,
     task: Option<ModelTask<Bits>>,
+    /// The time of the start.
+    created_at: Option<Timestamp>,
     /// The compensations of the stored graph, with those that each waits for.
     order: Vec<(usize, Vec<usize>)>,
     steps: Vec<Entry>,
@@ -127,8 +145,11 @@ pub(super) struct Projection {
 pub(super) struct TaskWritten {
     /// The part of it that the rules read.
     pub(super) task: ModelTask<Bits>,
+    /// The time of the last action in its audit trail.
+    pub(super) acted_at: Option<Timestamp>,
     /// Whether its place in the index changed.
     pub(super) has_moved: bool,
+    created_at: Timestamp,
     /// The compensations of the stored graph, with those that each waits for.
     pub(super) order: Vec<(usize, Vec<usize>)>,
     /// The steps and compensations that the task lists as failed.
@@ -198,6 +219,8 @@ impl Projection {
                 ordered: task.compensations.is_some(),
                 arrived: numbers(&mut task.done_deps.iter())?.into_iter().collect(),
             },
+            acted_at: task.actions.last().map(|action| action.at),
+            created_at: task.created_at,
             has_moved: moved(attribute::STATUS_SHARD) || moved(attribute::LISTED_AT),
             order: task.compensations.iter().flatten().map(node).collect::<Result<_, _>>()?,
             failed: numbers(&mut task.failed_steps.iter())?.into_iter().collect(),
@@ -265,8 +288,8 @@ impl Projection {
             }
             self.steps[written.step] = written.entry;
         }
-        let Some(TaskWritten { task, order, failed, graph, .. }) = task else { return Ok(()) };
-        (self.task, self.order) = (Some(task), order);
+        let Some(TaskWritten { task, created_at, order, failed, graph, .. }) = task else { return Ok(()) };
+        (self.task, self.created_at, self.order) = (Some(task), Some(created_at), order);
         self.graph = graph.unwrap_or_else(|| std::mem::take(&mut self.graph));
         self.check_failed(&task, failed)
     }
@@ -350,6 +373,13 @@ impl Snapshot for Before<'_> {
 
     fn compensates_cancellation(&self) -> bool {
         self.all.graph.compensates_cancellation
+    }
+
+    fn overdue(&self) -> Set<Bits> {
+        let over = |time: Duration| Some(self.all.created_at? + time <= self.clock?);
+        let completed = self.all.task.is_some_and(|task| task.state == TaskState::Completed);
+        let deadline = self.all.graph.deadline.filter(|(_, time)| !completed && over(*time) == Some(true));
+        deadline.map_or(Set::default(), |(holds, _)| holds)
     }
 
     fn max_attempts(&self, step: usize) -> u8 {
