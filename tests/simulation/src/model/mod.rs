@@ -102,6 +102,8 @@ pub enum ModelAction {
     StoreOrder,
     /// The watchdog or an operator ends a task whose compensations are all complete.
     FinishCompensation,
+    /// A worker, the watchdog or an operator completes a task again whose compensations have refused.
+    Reinstate,
 }
 
 /// The states that count as ends.
@@ -144,14 +146,14 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &ModelState, actions: &mut Vec<ModelAction>) {
-        let Faults { crashes, lost_answers, retryable, throttled, permanent, .. } = self.scope.faults;
+        let Faults { crashes, lost_answers, retryable, throttled, permanent, refuses, .. } = self.scope.faults;
         for (index, worker) in state.workers.iter().enumerate() {
             // Idle workers are interchangeable, and sorted first.
             let redundant = index > 0 && state.workers[index - 1] == *worker;
             if worker.at == WorkerState::Idle || redundant {
                 continue;
             }
-            for call in worker::calls(worker) {
+            for call in worker::calls(&self.scope, worker) {
                 actions.push(ModelAction::Call(index, call));
                 if lost_answers && matches!(call, WorkerCall::Claim | WorkerCall::Release | WorkerCall::Write) {
                     actions.push(ModelAction::Unanswered(index, call));
@@ -164,6 +166,7 @@ impl Model for Protocol {
                     (retryable, HandlerRun::RetryableAfterEffect),
                     (throttled, HandlerRun::Throttled),
                     (permanent, HandlerRun::Permanent),
+                    (refuses && self.scope.is_compensation(worker.step.into()), HandlerRun::Refused),
                 ];
                 actions.extend(runs.into_iter().filter(|(may, _)| *may).map(|(_, run)| ModelAction::Run(index, run)));
             }
@@ -202,6 +205,7 @@ impl Model for Protocol {
             ModelAction::Close(step) => recovery::close(scope, &mut state, step),
             ModelAction::StoreOrder => recovery::store_order(scope, &mut state),
             ModelAction::FinishCompensation => recovery::finish_compensation(scope, &mut state),
+            ModelAction::Reinstate => recovery::reinstate(scope, &mut state),
         }
         let state = state.canonical();
         (state != *before).then_some(state)
@@ -246,6 +250,9 @@ impl Model for Protocol {
             Property::always("after compensation nothing is charged and kept", |_, state: &ModelState| {
                 let kept = state.effects.iter().any(|effect| effect.charged > 0 && !effect.refunded);
                 !(matches!(state.task.state, TaskState::Compensated(_)) && kept)
+            }),
+            Property::always("of a complete task nothing is undone", |_, state: &ModelState| {
+                state.task.state != TaskState::Completed || !state.effects.iter().any(|effect| effect.voided)
             }),
             Property::always("what is written is what its rule allows", |_, state: &ModelState| {
                 !state.violations.unruled
@@ -312,6 +319,7 @@ impl Protocol {
             (recovery::may_recover(scope, state), ModelAction::Recover),
             (recovery::may_order(scope, state), ModelAction::StoreOrder),
             (recovery::may_finish_compensation(scope, state), ModelAction::FinishCompensation),
+            (recovery::may_reinstate(scope, state), ModelAction::Reinstate),
         ];
         actions.extend(others.into_iter().filter(|(may, _)| *may).map(|(_, action)| action));
     }
@@ -339,7 +347,9 @@ impl Protocol {
                 TaskState::Completed => self.scope.forward().all(|step| writes::is_settled(state.items[step].state)),
                 TaskState::Cancelled | TaskState::Resolved | TaskState::Compensated(_) => true,
                 TaskState::Failed => !recovery::may_compensate(&self.scope, state),
-                TaskState::Compensating(_) => recovery::needs_operator(&self.scope, state),
+                TaskState::Compensating(_) => {
+                    recovery::needs_operator(&self.scope, state) && !recovery::may_reinstate(&self.scope, state)
+                }
                 TaskState::Running => false,
             }
     }
@@ -364,7 +374,8 @@ impl Ends for Protocol {
             | ModelAction::Recover
             | ModelAction::Close(_)
             | ModelAction::StoreOrder
-            | ModelAction::FinishCompensation => true,
+            | ModelAction::FinishCompensation
+            | ModelAction::Reinstate => true,
             ModelAction::Redrive => self.goal == Goal::Mended,
             ModelAction::Unanswered(..)
             | ModelAction::Crash(_)
