@@ -82,6 +82,7 @@ def parse():
     redrives.add_argument("--yes", action="store_true")
     for name in ("cancel", "compensate", "resolve"):
         command(name, act, changes).add_argument("task")
+    command("ship", ship, changes).add_argument("order")
     resolves = command("resolve-step", resolve_step, changes)
     resolves.add_argument("task")
     resolves.add_argument("step")
@@ -156,6 +157,8 @@ def show(api, options):
             print(f"{heading:<10} {text}")
     for warning in task["warnings"]:
         print(f"{'warning':<10} {warning['step']} failed, and the task goes on without it: {warning['code']}: {warning['message']}")
+    for refusal in task.get("refusals", []):
+        print(f"{'refused':<10} a cancellation, by {refusal['step']} at {refusal['at']}: {refusal['error']['code']}: {refusal['error']['message']}")
     for heading, steps in (("steps", task["steps"]), ("compensations", task["compensations"])):
         if steps:
             print(f"\n{heading}")
@@ -215,6 +218,14 @@ def redrive_all(api, options, dry_run):
 def act(api, options):
     body = json.dumps({"reason": options.reason})
     accepted(api.post(f"/tasks/{quote(options.task)}/{options.command}", body), options)
+
+
+def ship(api, options):
+    answer = api.post(f"/orders/{quote(options.order)}/ship", json.dumps({"reason": options.reason}))
+    if options.json:
+        print_json(answer)
+    else:
+        print(f"{answer['order_id']} was shipped at {answer['shipped_at']}, and cannot be cancelled any more")
 
 
 def resolve_step(api, options):

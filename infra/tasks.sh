@@ -14,6 +14,9 @@
 #                                                      The result has to fit the step's type. A step that was attempted
 #                                                      may have had its effect: look first, then say --attempts-checked
 #
+#   infra/tasks.sh ship ORDER --reason WHY             the order was handed over, and cannot be cancelled any more;
+#                                                      its id is that of its task
+#
 # FILTER: --status STATUS, --workflow NAMESPACE/NAME[@VERSION], --failed-step STEP, --error-code CODE,
 #         --compensated true|false, --needs person, --created-from MOMENT, --created-before MOMENT (2026-11-23T07:00:00Z),
 #         --older-than AGE (90s, 15m, 2h, 3d). What is compensated can have no other attempt; a redrive leaves it out.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 use checkout::{
-    GatewayError, OrderStatus, ProductId, StoreError,
+    GatewayError, OrderStatus, Orders, ProductId, Shipping, StoreError,
     testing::{MemoryShop, Outage, steps},
 };
 use serde_json::{Value, json};
@@ -330,4 +330,26 @@ async fn failed_refund_needs_an_operator_and_compensation_continues_after_resolv
     let snapshot = checkouts.harness.run(task).await.unwrap();
     assert_eq!(snapshot.task.state, TaskState::Compensated(End::Error));
     assert_eq!(checkouts.shop.stock_of(LAMP), 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn complete_order_is_cancelled_and_refunded_until_it_is_shipped() {
+    let checkouts = Checkouts::new();
+    let task = checkouts.run(&request("success")).await.task.id;
+    checkouts.harness.client().cancel(task, &actor()).await.unwrap();
+    assert_eq!(checkouts.harness.run(task).await.unwrap().task.state, TaskState::Compensated(End::Cancelled));
+    assert!(checkouts.is_untouched());
+
+    let checkouts = Checkouts::new();
+    let task = checkouts.run(&request("success")).await.task.id;
+    let shipping = Shipping { at: checkouts.harness.now(), who: "ann".to_owned(), why: "parcel 17".to_owned() };
+    checkouts.shop.ship(task, &shipping).await.unwrap();
+    for refusals in 1..=2 {
+        checkouts.harness.client().cancel(task, &actor()).await.unwrap();
+        let snapshot = checkouts.harness.run(task).await.unwrap();
+        assert_eq!(snapshot.task.state, TaskState::Completed);
+        assert_eq!(snapshot.task.refusals.len(), refusals);
+        assert_eq!(snapshot.task.refusals[0].error.code, "ORDER_SHIPPED");
+    }
+    checkouts.assert_sold_once();
 }

@@ -7,6 +7,7 @@
 //! | failed for good, and nothing was charged | `failed`, with `charged: 0`, and `retry_url` where a retry can help |
 //! | failed for good, and something may have been charged | `failed`, with `refund` |
 //! | complete, or declared done by an operator | `completed` |
+//! | is being cancelled after all steps were done, and the order may have been shipped | `processing` |
 //! | cancelled | `cancelled`, with `refund` where something may have been charged |
 //! | was not started, and never will be | `not_started` |
 //!
@@ -19,7 +20,7 @@ use stepwell::{
     core::{
         codes::EngineCode,
         record::{AttemptRecord, StepRecord},
-        recovery::{begins_at, redrive_at},
+        recovery::{begins_at, may_be_refused, redrive_at},
         snapshot::TaskSnapshot,
         state::{End, StepState, TaskState},
     },
@@ -136,6 +137,8 @@ impl<'a> Standing<'a> {
         match snapshot.task.state {
             S::Running => Self::Processing { retrying: waiting(snapshot) },
             S::Failed => failed(snapshot),
+            // It may be `completed` again.
+            S::Compensating(_) if may_be_refused(snapshot) => Self::Processing { retrying: None },
             S::Compensating(end) | S::Compensated(end) => match end {
                 End::Error => Self::Failed(Failed::of(snapshot, Retry::No)),
                 End::Cancelled => Self::Cancelled { refund: refund(snapshot) },

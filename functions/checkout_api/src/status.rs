@@ -12,12 +12,13 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use checkout::{Confirmation, CreatedOrder, Money};
+use checkout::{Confirmation, CreatedOrder, Money, customer_text};
 use http_api::{TaskKeys, Wait};
 use serde::Serialize;
 use stepwell::{
     Runtime, StepResult, TaskId, Timestamp,
     core::{
+        record::Refusal,
         snapshot::{Progress, TaskSnapshot},
         state::StepState,
     },
@@ -198,6 +199,23 @@ struct CompletedBody<'a> {
     /// What the order stands without.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<OrderWarning<'a>>,
+    /// Why the order was not cancelled, if somebody has asked for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancellation_refused: Option<RefusalText<'a>>,
+}
+
+/// The last refusal of a cancellation, as the customer reads it.
+#[derive(Serialize)]
+struct RefusalText<'a> {
+    at: Timestamp,
+    #[serde(flatten)]
+    error: ErrorText<'a>,
+}
+
+impl<'a> RefusalText<'a> {
+    fn of(Refusal { at, error, .. }: &'a Refusal) -> Self {
+        Self { at: *at, error: CustomerError { code: &error.code, text: customer_text(&error.code) }.into() }
+    }
 }
 
 /// An optional step that failed for good. Its text is for customers; the error is for operators only.
@@ -313,6 +331,7 @@ impl<'a> CompletedBody<'a> {
             order_number: order.map(|order| order.order_number),
             resolved_manually: by_hand.then_some(true),
             warnings: snapshot.warnings().iter().map(|warning| OrderWarning::of(warning.step)).collect(),
+            cancellation_refused: snapshot.task.refusals.last().map(RefusalText::of),
         }
     }
 }

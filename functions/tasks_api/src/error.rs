@@ -5,6 +5,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use checkout::StoreError;
 use http_api::{CommonError, ErrorBody, Segment};
 use stepwell::{
     ActionError, TaskId,
@@ -89,6 +90,15 @@ impl From<CommonError> for ApiError {
 impl From<TableError> for ApiError {
     fn from(error: TableError) -> Self {
         Self::Common(error.into())
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy(_) | StoreError::Failed(_) => Self::Common(CommonError::Unavailable(error.to_string())),
+            StoreError::Unreadable(_) => Self::Common(CommonError::Broken(error.to_string())),
+        }
     }
 }
 

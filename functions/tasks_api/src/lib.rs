@@ -1,4 +1,4 @@
-//! The operators' HTTP API: lists, inspects and repairs workflow tasks.
+//! The operators' HTTP API: lists, inspects and repairs workflow tasks, and marks orders as shipped.
 //!
 //! Each route has a module of its own. `operator.rs` has the authorization. [`http_api`] has the code around all
 //! routes.
@@ -10,6 +10,7 @@ mod list;
 mod operator;
 mod redrive_all;
 mod result_types;
+mod ship;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,8 @@ use axum::{
     middleware::from_fn,
     routing::{get, post},
 };
+use checkout::Orders;
+use ship::Warehouse;
 use std::{sync::Arc, time::Duration};
 use stepwell::{
     Client, Runtime,
@@ -35,14 +38,19 @@ const TIME_LIMIT: Duration = Duration::from_secs(27);
 /// The state that axum passes to a route: the engine's client.
 type Engine<S, Q, A> = State<Arc<Client<S, Q, A>>>;
 
-/// Makes the API on this engine.
-pub fn router<S, Q, A>(engine: Client<S, Q, A>) -> Router
+/// Makes the API on this engine and these orders.
+pub fn router<S, Q, A, O>(engine: Client<S, Q, A>, orders: O) -> Router
 where
+    O: Orders + 'static,
     S: Store + 'static,
     Q: Queue + 'static,
     A: Runtime + 'static,
 {
-    let routes = Router::new()
+    let engine = Arc::new(engine);
+    let clock = engine.clone();
+    let warehouse = Arc::new(Warehouse { orders, now: move || clock.now() });
+    let of_orders = Router::new().route("/orders/{order_id}/ship", post(ship::ship)).with_state(warehouse);
+    let of_tasks = Router::new()
         .route("/tasks", get(list::list::<S, Q, A>))
         .route("/tasks/redrive", post(redrive_all::redrive_all::<S, Q, A>))
         // `retry` is the old name of `redrive` in both routes. Version 0.3 removes it.
@@ -54,7 +62,6 @@ where
         .route("/tasks/{task_id}/compensate", act::to_task(OperatorAction::Compensate))
         .route("/tasks/{task_id}/resolve", act::to_task(OperatorAction::Resolve))
         .route("/tasks/{task_id}/steps/{step}/resolve", post(act::resolve_step::<S, Q, A>))
-        .layer(from_fn(operator::require))
-        .with_state(Arc::new(engine));
-    http_api::complete(routes, TIME_LIMIT)
+        .with_state(engine);
+    http_api::complete(of_tasks.merge(of_orders).layer(from_fn(operator::require)), TIME_LIMIT)
 }

@@ -55,7 +55,10 @@ pub use config::ConfigError;
 pub use email::{EmailAddress, NotAnEmailAddress};
 pub use mail::{Confirmation, Email, MailError, Mailer};
 pub use money::{Money, NotMoney};
-pub use order::{CancelledOrder, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders, order_numbers};
+pub use order::{
+    CancelOrderError, CancelledOrder, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders, ShipError, Shipping,
+    order_numbers,
+};
 pub use payment::{
     CURRENCY, Charge, Gateway, GatewayError, OpenRequest, Payment, PaymentError, PaymentRecords, PaymentRef,
     PaymentState, RecordError, Refund, Reversal, VoidedKey, charge, refund,

@@ -1,10 +1,10 @@
 //! Orders, their unique numbers and their cancellation.
 
-use crate::{LineItem, Money, Priority, StoreError};
+use crate::{LineItem, Money, Priority, ShopCode, StoreError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use stepwell::{StepResult, TaskId, Timestamp};
+use stepwell::{StepError, StepResult, TaskId, Timestamp};
 
 /// An order: an item of the `orders` table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +49,9 @@ pub struct Order {
     /// When the order was cancelled; `None` while it stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancelled_at: Option<Timestamp>,
+    /// When the order was shipped; `None` until then. A shipped order is not cancelled any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shipped_at: Option<Timestamp>,
 }
 
 /// The status of an order.
@@ -124,6 +127,51 @@ pub enum CreateOrderError {
     Store(#[from] StoreError),
 }
 
+/// The reason why an order was not cancelled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CancelOrderError {
+    /// The order has been shipped.
+    #[error("the order was shipped at {0}")]
+    Shipped(Timestamp),
+    /// The table gave no answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<CancelOrderError> for StepError {
+    fn from(error: CancelOrderError) -> Self {
+        match error {
+            CancelOrderError::Shipped(_) => Self::new(ShopCode::OrderShipped, error.to_string()),
+            CancelOrderError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// The shipping of an order. Its record stays with the order, for operators only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shipping {
+    /// When the order was handed over.
+    pub at: Timestamp,
+    /// Who says so.
+    pub who: String,
+    /// On what grounds.
+    pub why: String,
+}
+
+/// The reason why an order was not marked as shipped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ShipError {
+    /// There is no such order.
+    #[error("there is no such order")]
+    NotFound,
+    /// The order was cancelled.
+    #[error("the order was cancelled at {0}: do not ship it")]
+    Cancelled(Timestamp),
+    /// The table gave no answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// The port that stores orders.
 pub trait Orders: Send + Sync {
     /// Stores an order under a free number; the number in `order` is ignored. If the task has an order already, writes
@@ -133,12 +181,23 @@ pub trait Orders: Send + Sync {
     /// The order was cancelled before, or the table gave no answer.
     fn create(&self, order: Order) -> impl Future<Output = Result<Order, CreateOrderError>> + Send;
 
-    /// Cancels the order of a task. If there is none, a mark keeps the task from ever making one, however late the
-    /// request comes. A repeated call changes nothing and returns the first answer.
+    /// Cancels the order of a task, unless it has been shipped. If there is none, a mark keeps the task from ever making one,
+    /// however late the request comes. A repeated call changes nothing and returns the first answer.
     ///
     /// # Errors
-    /// The table gave no answer.
-    fn cancel(&self, task: TaskId, at: Timestamp) -> impl Future<Output = Result<CancelledOrder, StoreError>> + Send;
+    /// The order has been shipped, or the table gave no answer.
+    fn cancel(
+        &self,
+        task: TaskId,
+        at: Timestamp,
+    ) -> impl Future<Output = Result<CancelledOrder, CancelOrderError>> + Send;
+
+    /// Marks an order as shipped, unless it was cancelled, and returns when it was. From then on it cannot be cancelled. A repeated
+    /// call changes nothing and returns the first time.
+    ///
+    /// # Errors
+    /// There is no order, it was cancelled, or the table gave no answer.
+    fn ship(&self, order: TaskId, shipping: &Shipping) -> impl Future<Output = Result<Timestamp, ShipError>> + Send;
 }
 
 /// Returns the candidates for a task's order number: an order takes the first one that no other order has. They derive

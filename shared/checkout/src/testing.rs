@@ -4,10 +4,10 @@
 pub mod steps;
 
 use crate::{
-    CancelledOrder, CardTokens, Catalogue, Charge, ConfigError, CreateOrderError, Email, Gateway, GatewayError,
-    HoldError, MailError, Mailer, OpenRequest, Order, OrderStatus, Orders, PaymentRecords, PaymentRef, PaymentState,
-    Pricing, Product, ProductId, RecordError, Release, Reservation, Reversal, Shop, Stock, StoreError, Storefront,
-    TakeError, Token, VoidedKey, order_numbers,
+    CURRENCY, CancelOrderError, CancelledOrder, CardTokens, Catalogue, Charge, ConfigError, CreateOrderError, Email,
+    Gateway, GatewayError, HoldError, MailError, Mailer, Money, OpenRequest, Order, OrderStatus, Orders,
+    PaymentRecords, PaymentRef, PaymentState, Pricing, Priority, Product, ProductId, RecordError, Release, Reservation,
+    Reversal, ShipError, Shipping, Shop, Stock, StoreError, Storefront, TakeError, Token, VoidedKey, order_numbers,
     test_card::{self, RefundPlan, Script, SimulatedPayment},
 };
 use std::{
@@ -37,6 +37,32 @@ struct ShopState {
     order_numbers: BTreeSet<String>,
     emails: Vec<Email>,
     outage: Outage,
+}
+
+/// An order without lines and without a customer, of this task, which was placed at this time. Its number is still to be given.
+pub fn order(id: TaskId, at: Timestamp) -> Order {
+    Order {
+        order_id: id,
+        order_number: String::new(),
+        status: OrderStatus::Confirmed,
+        items: Vec::new(),
+        subtotal: Money::ZERO,
+        tax: Money::ZERO,
+        shipping: Money::ZERO,
+        total_amount: Money::ZERO,
+        currency: CURRENCY.to_owned(),
+        payment_id: "pay_1".to_owned(),
+        simulated: true,
+        customer_email: None,
+        customer_name: None,
+        shipping_info: BTreeMap::new(),
+        priority: Priority::Standard,
+        placed_at: at,
+        created_at: at,
+        estimated_delivery: at,
+        cancelled_at: None,
+        shipped_at: None,
+    }
 }
 
 /// The errors that the ports return without any effect; `None` where a port works.
@@ -344,14 +370,26 @@ impl Orders for MemoryShop {
         Ok(order)
     }
 
-    async fn cancel(&self, task: TaskId, at: Timestamp) -> Result<CancelledOrder, StoreError> {
+    async fn cancel(&self, task: TaskId, at: Timestamp) -> Result<CancelledOrder, CancelOrderError> {
         let state = &mut *self.tables()?;
+        if let Some(shipped_at) = state.orders.get(&task).and_then(|order| order.shipped_at) {
+            return Err(CancelOrderError::Shipped(shipped_at));
+        }
         let cancelled_at = *state.cancelled.entry(task).or_insert(at);
         let order = state.orders.get_mut(&task).map(|order| {
             (order.status, order.cancelled_at) = (OrderStatus::Cancelled, Some(cancelled_at));
             order.order_number.clone()
         });
         Ok(CancelledOrder { order_id: order.is_some().then_some(task), order_number: order, cancelled_at })
+    }
+
+    async fn ship(&self, order: TaskId, shipping: &Shipping) -> Result<Timestamp, ShipError> {
+        let mut state = self.tables()?;
+        let order = state.orders.get_mut(&order).ok_or(ShipError::NotFound)?;
+        match order.cancelled_at {
+            Some(at) => Err(ShipError::Cancelled(at)),
+            None => Ok(*order.shipped_at.get_or_insert(shipping.at)),
+        }
     }
 }
 

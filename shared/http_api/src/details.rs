@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use stepwell::{
     TaskId, Timestamp,
     core::{
-        record::{AttemptRecord, Failure, Outcome, StepRecord},
+        record::{AttemptRecord, Failure, Outcome, Refusal, StepRecord},
         snapshot::TaskSnapshot,
         state::{StepState, TaskStatus},
     },
@@ -26,6 +26,24 @@ pub struct Details<'a> {
     steps: Vec<StepDetails<'a>>,
     /// The compensations, each after those that it waits for.
     compensations: Vec<StepDetails<'a>>,
+    /// The cancellations that a compensation refused, after which the task was complete again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refusals: Vec<RefusalDetails<'a>>,
+}
+
+/// The refusal of a cancellation.
+#[derive(Serialize)]
+struct RefusalDetails<'a> {
+    at: Timestamp,
+    /// The compensation that refused.
+    step: &'a str,
+    error: &'a Failure,
+}
+
+impl<'a> From<&'a Refusal> for RefusalDetails<'a> {
+    fn from(Refusal { at, step, error }: &'a Refusal) -> Self {
+        Self { at: *at, step, error }
+    }
 }
 
 /// A step, in the plan's order.
@@ -58,6 +76,9 @@ struct AttemptDetails {
     /// Whether the called service turned it away without doing anything, so that it does not count.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     throttled: bool,
+    /// Whether this attempt of a compensation refused to undo its step, so that nothing of it was undone.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    refused: bool,
 }
 
 impl<'a> Details<'a> {
@@ -84,6 +105,7 @@ impl<'a> Details<'a> {
                 .zip(task.compensations.iter().flatten())
                 .map(|(step, plan)| StepDetails::of(step, &plan.depends_on))
                 .collect(),
+            refusals: task.refusals.iter().map(RefusalDetails::from).collect(),
         }
     }
 }
@@ -107,10 +129,10 @@ impl<'a> StepDetails<'a> {
 
 impl From<AttemptRecord> for AttemptDetails {
     fn from(attempt: AttemptRecord) -> Self {
-        let AttemptRecord { number, started_at, finished_at, outcome, error, next_retry_at, throttled, request_id: _ } =
-            attempt;
+        let AttemptRecord { number, started_at, finished_at, outcome, error, next_retry_at, .. } = attempt;
+        let (throttled, refused) = (attempt.throttled, attempt.refused);
         let duration_ms = finished_at.map(|end| millis(started_at, end));
-        Self { number, started_at, finished_at, duration_ms, outcome, error, next_retry_at, throttled }
+        Self { number, started_at, finished_at, duration_ms, outcome, error, next_retry_at, throttled, refused }
     }
 }
 

@@ -32,7 +32,7 @@
 //! virtual time. The crate `stepwell_aws` implements the ports on AWS.
 //!
 //! The author of a step needs three things: the [`Step`] trait with its input types, and the errors [`retryable`], [`throttled`] and
-//! [`permanent`].
+//! [`permanent`]; a compensation also [`refused`].
 //!
 //! # Terms
 //!
@@ -52,7 +52,8 @@
 //! 1. **Claim and load**, concurrently. The claim is one conditional write on the step's item. It is granted if the step
 //!    is `pending` (which is also what a missing item means), or `retrying` and due. It counts the attempt. The load is
 //!    one consistent read of the task, of the steps whose results this step takes, and of its dependencies. The message
-//!    names the dependencies, because its sender knows the plan. Those that it leaves out are read afterwards.
+//!    names the dependencies, because its sender knows the plan. Those that it leaves out are read afterwards. A compensation loads once
+//!    more after its claim, because the task may have been [reinstated](core::recovery) between the two.
 //!
 //!    A refused claim returns the item, and its state decides:
 //!    * `complete`, `resolved_manually`: an earlier delivery, or an operator, got this far and may have got no further.
@@ -113,6 +114,8 @@
 //!   [`throttled`] and cost none for the first half hour after the task's start or last redrive.
 //! * **A compensation meets an outage.** It has no last attempt: it is retried, at the longest wait of its backoff, until it
 //!   succeeds or fails with a permanent error.
+//! * **A compensation refuses** to undo a step of a task that was complete: the order was shipped. Before anything is undone, the task is
+//!   complete again, with the refusal on record.
 //! * **A compensation fails for good.** Only a person can help. The engine logs an error at once and at each inspection
 //!   after that, and the watchdog counts the tasks that wait for a person, which keeps an alarm on until somebody has
 //!   helped. The compensations that do not wait for it go on.
@@ -153,8 +156,8 @@ pub use runtime::{
     error::EngineError,
     result_types::ResultTypes,
     step::{
-        Context, ErrorKind, Input, ResultOf, Step, StepContext, StepError, StepResult, TaskData, permanent, retryable,
-        throttled,
+        Context, ErrorKind, Input, ResultOf, Step, StepContext, StepError, StepResult, TaskData, permanent, refused,
+        retryable, throttled,
     },
     system::System,
 };

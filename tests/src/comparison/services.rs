@@ -6,10 +6,10 @@ use super::{
     world::ShopWorld,
 };
 use checkout::{
-    CancelledOrder, CardTokens, Catalogue, Charge, ConfigError, CreateOrderError, Email, Gateway, GatewayError,
-    HoldError, MailError, Mailer, OpenRequest, Order, Orders, PaymentRecords, PaymentRef, PaymentState, Pricing,
-    Product, ProductId, RecordError, Release, Reservation, Reversal, Shop, Stock, StoreError, TakeError, Token,
-    VoidedKey,
+    CancelOrderError, CancelledOrder, CardTokens, Catalogue, Charge, ConfigError, CreateOrderError, Email, Gateway,
+    GatewayError, HoldError, MailError, Mailer, OpenRequest, Order, Orders, PaymentRecords, PaymentRef, PaymentState,
+    Pricing, Product, ProductId, RecordError, Release, Reservation, Reversal, ShipError, Shipping, Shop, Stock,
+    StoreError, TakeError, Token, VoidedKey,
 };
 use std::{collections::BTreeMap, sync::Arc};
 use stepwell::{TaskId, Timestamp};
@@ -177,9 +177,14 @@ impl Orders for Services {
         self.call(Service::Orders, effect).await.map_err(store_error)?
     }
 
-    async fn cancel(&self, task: TaskId, at: Timestamp) -> Result<CancelledOrder, StoreError> {
+    async fn cancel(&self, task: TaskId, at: Timestamp) -> Result<CancelledOrder, CancelOrderError> {
         self.note(&task.to_string());
         let effect = || self.world.shop.cancel(task, at);
+        self.call(Service::Orders, effect).await.map_err(store_error)?
+    }
+
+    async fn ship(&self, order: TaskId, shipping: &Shipping) -> Result<Timestamp, ShipError> {
+        let effect = || self.world.shop.ship(order, shipping);
         self.call(Service::Orders, effect).await.map_err(store_error)?
     }
 }

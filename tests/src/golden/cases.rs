@@ -370,6 +370,7 @@ impl<T: Store> Writer<'_, T> {
             next_retry_at: due.map(at),
             request_id: format!("request-{}", self.seconds),
             throttled: false,
+            refused: false,
         }
     }
 

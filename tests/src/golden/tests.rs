@@ -68,9 +68,9 @@ fn said_of_action(Action { at, what, step, who, why }: &Action) -> String {
 }
 
 fn said_of_attempt(attempt: &AttemptRecord) -> String {
-    let AttemptRecord { number, started_at, finished_at, outcome, error, next_retry_at, request_id, throttled } =
-        attempt;
-    assert!(!throttled, "no fixture of version 1 has one");
+    let AttemptRecord { number, started_at, finished_at, outcome, error, next_retry_at, .. } = attempt;
+    let AttemptRecord { request_id, throttled, refused, .. } = attempt;
+    assert!(!throttled && !refused, "no fixture of version 1 has one");
     assert_eq!(*request_id, format!("request-{}", moment(*started_at)));
     let end = finished_at.map(|at| moment(at).to_string()).unwrap_or_default();
     let error = error.as_ref().map(|error| format!(" {}", said_of_error(error))).unwrap_or_default();

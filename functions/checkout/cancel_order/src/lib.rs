@@ -1,5 +1,5 @@
 //! Compensation of `create_order`: cancels the order, even if the result of that step was lost. If there is no order,
-//! it keeps a late attempt of that step from making one.
+//! it keeps a late attempt of that step from making one. It refuses an order that has been shipped.
 
 use checkout::{CancelledOrder, ConfigError, CreatedOrder, Orders, Shop, ShopCode};
 use stepwell::{ResultOf, Step, StepContext, StepError};
@@ -27,7 +27,7 @@ impl<O: Orders> Step for CancelOrder<O> {
     type Output = CancelledOrder;
 
     async fn run(&self, order: Self::Input, ctx: &StepContext) -> Result<CancelledOrder, StepError> {
-        // Every error here is retryable, because an unpaid order must not stay confirmed.
+        // Every other error than that the order was shipped is retryable, because an unpaid order must not stay confirmed.
         // The key of an order is its task's id, so there is no idempotency key to pass.
         let cancelled = self.orders.cancel(ctx.task_id, ctx.started_at).await?;
         match order? {

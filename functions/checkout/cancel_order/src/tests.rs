@@ -1,9 +1,9 @@
 use crate::step;
 use checkout::{
-    CURRENCY, CancelledOrder, Money, Order, OrderStatus, Orders, Priority, StoreError,
-    testing::{MemoryShop, Outage},
+    CancelledOrder, OrderStatus, Orders, Shipping, StoreError,
+    testing::{MemoryShop, Outage, order},
 };
-use stepwell::{Input, Step, StepContext, StepError, TaskData, Timestamp};
+use stepwell::{ErrorKind, Input, Step, StepContext, StepError, TaskData, Timestamp};
 
 const TASK: &str = "018f4e4e-7c1a-7000-8000-0123456789ab";
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_123);
@@ -11,27 +11,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_123);
 /// A shop that has the task's order.
 async fn ordered() -> MemoryShop {
     let shop = MemoryShop::default();
-    let order = Order {
-        order_id: TASK.parse().unwrap(),
-        order_number: String::new(),
-        status: OrderStatus::Confirmed,
-        items: Vec::new(),
-        subtotal: Money::ZERO,
-        tax: Money::ZERO,
-        shipping: Money::ZERO,
-        total_amount: Money::ZERO,
-        currency: CURRENCY.to_owned(),
-        payment_id: "pay_1".to_owned(),
-        simulated: true,
-        customer_email: None,
-        customer_name: None,
-        shipping_info: [].into(),
-        priority: Priority::Standard,
-        placed_at: NOW,
-        created_at: NOW,
-        estimated_delivery: NOW,
-        cancelled_at: None,
-    };
+    let order = order(TASK.parse().unwrap(), NOW);
     shop.create(order).await.unwrap();
     shop
 }
@@ -85,6 +65,16 @@ async fn order_made_by_hand_is_refused_with_instructions() {
         assert_eq!((error.code.as_str(), error.is_retryable()), ("NOTHING_TO_CANCEL", false));
         assert!(error.message.contains(order), "{error}");
     }
+}
+
+#[tokio::test]
+async fn shipped_order_is_not_cancelled_and_says_so() {
+    let shop = ordered().await;
+    let shipping = Shipping { at: NOW, who: "ann".to_owned(), why: "parcel 17".to_owned() };
+    shop.ship(TASK.parse().unwrap(), &shipping).await.unwrap();
+    let error = run(&shop, Some(created(TASK))).await.unwrap_err();
+    assert_eq!((error.code.as_str(), error.kind), ("ORDER_SHIPPED", ErrorKind::Refused));
+    assert_eq!(shop.all_orders()[0].status, OrderStatus::Confirmed);
 }
 
 #[tokio::test]

@@ -65,6 +65,7 @@ impl<O: Orders> Step for CreateOrder<O> {
             created_at: ctx.started_at,
             estimated_delivery: ctx.started_at + request.priority.delivery_time(),
             cancelled_at: None,
+            shipped_at: None,
         };
         let order = self.orders.create(order).await.map_err(|error| match error {
             CreateOrderError::Void => StepError::new(ShopCode::OrderVoid, error.to_string()),

@@ -4,7 +4,7 @@ use super::*;
 use checkout::{CardTokens, Money, Order, Orders, Product, ProductId, ShopCode, StoreError, testing::Outage};
 use std::time::Duration;
 use stepwell::{
-    RUN_NOW_PAUSE, StepError,
+    Actor, RUN_NOW_PAUSE, StepError,
     core::{
         item::{Key, attribute},
         snapshot::TaskSnapshot,
@@ -250,18 +250,57 @@ async fn customer_cancels_a_running_or_failed_checkout_and_gets_the_money_back()
     }
 }
 
+/// What the customer of a complete checkout is told until it is known whether the order was shipped.
+fn cancelling(id: TaskId) -> Value {
+    let message = "Your order is cancelled, unless it has been shipped already";
+    json!({"success": true, "message": message, "status": "processing", "task_id": id})
+}
+
 #[tokio::test(start_paused = true)]
-async fn complete_or_undone_checkout_is_not_cancelled() {
+async fn complete_checkout_is_cancelled_and_refunded() {
     let api = Api::new();
     let id = api.started().await;
     api.harness.run(id).await.unwrap();
-    let error = "This order is complete and cannot be cancelled here. Please contact us.".to_owned();
-    assert_eq!(api.cancel(id).await.refusal(), (409, error));
+    for _ in 0..2 {
+        let answer = api.cancel(id).await;
+        assert_eq!((answer.status, answer.body()), (202, cancelling(id)));
+        assert_eq!(api.status(id).await["status"], "processing", "it may be refused");
+    }
+    api.harness.run(id).await.unwrap();
+    let status = api.status(id).await;
+    assert_eq!((&status["status"], status["refund"].is_object()), (&json!("cancelled"), true), "{status}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn shipped_order_stays_completed_and_says_why_it_was_not_cancelled() {
+    let api = Api::new();
+    let shipped = || StepFault::Error(StepError::new(ShopCode::OrderShipped, "by truck 17"));
+    api.harness.fail("cancel_order", [shipped()]);
+    let id = api.started().await;
+    api.harness.run(id).await.unwrap();
+    assert_eq!(api.cancel(id).await.body(), cancelling(id));
+    let refused_at = api.harness.run(id).await.unwrap().task.refusals[0].at;
+    let status = api.status(id).await;
+    let message = "Your order has been shipped, so it cannot be cancelled any more.";
+    let refusal = json!({"at": refused_at, "code": "ORDER_SHIPPED", "message": message});
+    assert_eq!((&status["status"], &status["cancellation_refused"]), (&json!("completed"), &refusal), "{status}");
+    assert_eq!(api.cancel(id).await.refusal(), (409, message.to_owned()));
+    let details = api.get(&format!("/workflow_details/{id}")).await.body();
+    assert_eq!(details["refusals"][0]["error"]["message"], "by truck 17");
+}
+
+#[tokio::test(start_paused = true)]
+async fn undone_checkout_or_one_done_by_hand_is_not_cancelled() {
+    let api = Api::new();
     let id = failed(&api).await;
     api.harness.run(id).await.unwrap();
     let error = "This checkout has failed already. What was charged is given back.".to_owned();
     assert_eq!(api.cancel(id).await.refusal(), (409, error));
     assert_eq!(api.status(id).await["status"], "failed");
+    let id = failed(&api).await;
+    api.harness.client().resolve(id, &Actor::new("operator", "a test").unwrap()).await.unwrap();
+    let error = "This order is complete and cannot be cancelled here. Please contact us.".to_owned();
+    assert_eq!(api.cancel(id).await.refusal(), (409, error));
 }
 
 #[tokio::test(start_paused = true)]

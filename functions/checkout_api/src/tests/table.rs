@@ -125,6 +125,7 @@ fn fail(step: &mut StepRecord, code: &str, outcome: Outcome) {
         next_retry_at: None,
         request_id: "request".to_owned(),
         throttled: false,
+        refused: false,
     });
     (step.state, step.attempt, step.error) = (StepState::Error, 1, error);
 }

@@ -3,12 +3,16 @@
 mod actions;
 mod bulk;
 mod looking;
+mod shipping;
 
 use axum::{
     body::Body,
     http::{HeaderMap, Request},
 };
-use checkout::testing::MemoryShop;
+use checkout::{
+    StoreError,
+    testing::{MemoryShop, Outage},
+};
 use http_api::Caller;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -59,9 +63,9 @@ impl ApiAnswer {
     }
 }
 
-/// The API and its engine. Clones share them.
+/// The API, its engine and its orders. Clones share them.
 #[derive(Clone)]
-struct Api(Arc<Harness>);
+struct Api(Arc<Harness>, MemoryShop);
 
 impl Api {
     fn new() -> Self {
@@ -74,14 +78,14 @@ impl Api {
 
     fn with(workflow: Workflow) -> Self {
         let harness = Harness::new(workflow);
-        Self(Arc::new(harness.call_by_call().with_all(Returns(RESULT))))
+        Self(Arc::new(harness.call_by_call().with_all(Returns(RESULT))), MemoryShop::default())
     }
 
     async fn send_as(&self, caller: Option<&str>, method: &str, target: &str, body: &str) -> ApiAnswer {
         let mut request = Request::builder().method(method).uri(target).body(Body::from(body.to_owned())).unwrap();
         caller.and_then(|name| request.extensions_mut().insert(Caller(name.to_owned())));
         let client = self.0.client().with_result_types(crate::result_types::<MemoryShop>());
-        let (parts, body) = crate::router(client).oneshot(request).await.unwrap().into_parts();
+        let (parts, body) = crate::router(client, self.1.clone()).oneshot(request).await.unwrap().into_parts();
         let text = String::from_utf8(axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
         ApiAnswer { status: parts.status.as_u16(), headers: parts.headers, text }
     }
@@ -136,7 +140,8 @@ fn routes(id: TaskId) -> Vec<(&'static str, String)> {
     let acts = ["redrive", "cancel", "compensate", "resolve", "steps/pay/resolve"];
     let of_task = acts.iter().map(|act| ("POST", format!("/tasks/{id}/{act}")));
     let others = [("GET", "/tasks".to_owned()), ("POST", "/tasks/redrive".to_owned()), ("GET", format!("/tasks/{id}"))];
-    others.into_iter().chain(of_task).collect()
+    let ships = ("POST", format!("/orders/{id}/ship"));
+    others.into_iter().chain(of_task).chain([ships]).collect()
 }
 
 #[test_case(None; "no name")]
@@ -163,6 +168,8 @@ async fn cause_of_an_outage_is_not_shown() {
         for call in ["load_all", "list"] {
             api.0.fail_call(call, [stepwell::FailureKind::Unavailable]);
         }
+        let tables = Some(StoreError::Failed("InternalServerError".to_owned()));
+        api.1.set_outage(Outage { tables, ..Outage::default() });
         let body = if path.contains("/steps/") { r#"{"reason": "why", "result": 1}"# } else { r#"{"reason": "why"}"# };
         let answer = api.send_as(Some(ARN), method, &path, body).await;
         let error = "The service is not available right now; please try again";

@@ -1,6 +1,9 @@
 use crate::shop::{DynamoShop, TestShop, line, now, on_every_shop};
 use aws_sdk_dynamodb::types::AttributeValue;
-use checkout::{CancelledOrder, CreateOrderError, Money, Order, OrderStatus, Orders, Priority, Storefront};
+use checkout::{
+    CancelOrderError, CancelledOrder, CreateOrderError, Money, Order, OrderStatus, Orders, Priority, ShipError,
+    Shipping, Storefront,
+};
 use futures::future::join_all;
 use std::time::Duration;
 use stepwell::TaskId;
@@ -26,6 +29,7 @@ pub(crate) fn order() -> Order {
         created_at: now(),
         estimated_delivery: now() + Priority::Express.delivery_time(),
         cancelled_at: None,
+        shipped_at: None,
     }
 }
 
@@ -99,9 +103,39 @@ async fn order_after_its_cancellation_is_refused<S: TestShop>() {
     shop.assert_count("orders", 1).await;
 }
 
+pub(crate) fn shipping() -> Shipping {
+    Shipping { at: now(), who: "ann".to_owned(), why: "parcel 17".to_owned() }
+}
+
+async fn shipped_order_is_shown_and_not_cancelled<S: TestShop>() {
+    let shop = S::with(&[]).await;
+    let order = shop.tables().create(order()).await.unwrap();
+    let id = order.order_id;
+    assert_eq!(shop.tables().ship(id, &shipping()).await, Ok(now()));
+    let later = Shipping { at: now() + Duration::from_secs(60), ..shipping() };
+    assert_eq!(shop.tables().ship(id, &later).await, Ok(now()), "a repeated call keeps the first time");
+    assert_eq!(shop.tables().cancel(id, now()).await, Err(CancelOrderError::Shipped(now())));
+    let found = shop.tables().find_order(&id.to_string()).await.unwrap();
+    assert_eq!(found, Some(Order { shipped_at: Some(now()), ..order }), "the other fields are unchanged");
+}
+
+async fn cancelled_or_missing_order_is_not_shipped<S: TestShop>() {
+    let shop = S::with(&[]).await;
+    let id = shop.tables().create(order()).await.unwrap().order_id;
+    shop.tables().cancel(id, now()).await.unwrap();
+    assert_eq!(shop.tables().ship(id, &shipping()).await, Err(ShipError::Cancelled(now())));
+    let ruled_out = TaskId::new();
+    shop.tables().cancel(ruled_out, now()).await.unwrap();
+    for missing in [TaskId::new(), ruled_out] {
+        assert_eq!(shop.tables().ship(missing, &shipping()).await, Err(ShipError::NotFound));
+    }
+}
+
 on_every_shop! {
     twenty_concurrent_requests_make_one_order,
     unknown_order_is_not_found,
     cancelled_order_is_shown_and_not_made_again,
     order_after_its_cancellation_is_refused,
+    shipped_order_is_shown_and_not_cancelled,
+    cancelled_or_missing_order_is_not_shipped,
 }

@@ -1,13 +1,13 @@
 //! Races of effects and their compensations. In either order, no effect may be left that was not compensated.
 
 use crate::{
-    orders::order,
+    orders::{order, shipping},
     payments::{charge, refund},
     shop::{DynamoShop, TestShop, line, now},
 };
 use checkout::{
-    CancelledOrder, CreateOrderError, GatewayError, HoldError, OrderStatus, Orders, PaymentError, Release, Reversal,
-    Stock, StoreError, Storefront, TakeError,
+    CancelOrderError, CancelledOrder, CreateOrderError, GatewayError, HoldError, OrderStatus, Orders, PaymentError,
+    Release, Reversal, ShipError, Stock, StoreError, Storefront, TakeError,
 };
 use futures::future::{join, join_all};
 use std::future::Future;
@@ -140,7 +140,8 @@ async fn no_order_remains_that_was_not_cancelled() {
         let id: TaskId = order.order_id;
         let busy = |error: &CreateOrderError| matches!(error, CreateOrderError::Store(error) if is_busy(error));
         let create = || persistently(|| shop.tables().create(order.clone()), busy);
-        let cancel = || persistently(|| shop.tables().cancel(id, now()), is_busy);
+        let busy_cancel = |error: &CancelOrderError| matches!(error, CancelOrderError::Store(error) if is_busy(error));
+        let cancel = || persistently(|| shop.tables().cancel(id, now()), busy_cancel);
         let creates = join_all((0..TIMES).map(|_| create()));
         let cancels = join_all((0..TIMES).map(|_| cancel()));
         let (creates, cancels) = race(number, creates, cancels).await;
@@ -160,4 +161,29 @@ async fn no_order_remains_that_was_not_cancelled() {
     });
     let made = join_all(races).await.into_iter().filter(|made| *made).count();
     assert!((1..RACES as usize).contains(&made), "both sides have won: {made}");
+}
+
+#[tokio::test]
+async fn order_is_either_shipped_or_cancelled() {
+    let shop = &DynamoShop::with(&[]).await;
+    let races = (0..RACES).map(|number| async move {
+        let id = shop.tables().create(order()).await.unwrap().order_id;
+        let shipping = &shipping();
+        let busy_ship = |error: &ShipError| matches!(error, ShipError::Store(error) if is_busy(error));
+        let busy_cancel = |error: &CancelOrderError| matches!(error, CancelOrderError::Store(error) if is_busy(error));
+        let ships = join_all((0..TIMES).map(|_| persistently(|| shop.tables().ship(id, shipping), busy_ship)));
+        let cancels = join_all((0..TIMES).map(|_| persistently(|| shop.tables().cancel(id, now()), busy_cancel)));
+        let (ships, cancels) = race(number, ships, cancels).await;
+
+        let shipped = ships[0].is_ok();
+        let expected = if shipped { Ok(now()) } else { Err(ShipError::Cancelled(now())) };
+        assert!(ships.iter().all(|ship| *ship == expected), "{id}: {ships:?}");
+        let refused = Err(CancelOrderError::Shipped(now()));
+        assert!(cancels.iter().all(|cancel| (*cancel == refused) == shipped), "{id}: {cancels:?}");
+        let found = shop.tables().find_order(&id.to_string()).await.unwrap().unwrap();
+        assert_eq!((found.shipped_at.is_some(), found.cancelled_at.is_some()), (shipped, !shipped), "{id}");
+        shipped
+    });
+    let shipped = join_all(races).await.into_iter().filter(|shipped| *shipped).count();
+    assert!((1..RACES as usize).contains(&shipped), "both sides have won: {shipped}");
 }

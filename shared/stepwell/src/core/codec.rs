@@ -4,7 +4,7 @@ use super::{
     format::{NewerFormat, understood},
     index::{IndexEntry, IndexPosition},
     item::{Item, Key, attribute},
-    record::{Action, KeyRecord, StepRecord, TaskRecord},
+    record::{Action, KeyRecord, Refusal, StepRecord, TaskRecord},
 };
 use crate::core::{
     id::TaskId,
@@ -108,6 +108,8 @@ struct TaskItem {
     waits_for: Option<BTreeMap<String, Vec<String>>>,
     #[serde(default)]
     actions: Vec<Action>,
+    #[serde(default)]
+    refusals: Vec<Refusal>,
 }
 
 #[derive(Deserialize)]
@@ -181,6 +183,7 @@ impl TaskRecord {
             done_deps: stored.done_deps,
             compensations,
             actions: stored.actions,
+            refusals: stored.refusals,
             newer: None,
         })
     }

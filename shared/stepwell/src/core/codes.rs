@@ -47,6 +47,8 @@ pub enum CodeKind {
     Retryable,
     /// It may, and this one costs none: the called service turned the call away for now and did nothing.
     Throttled,
+    /// It will not. A compensation has undone nothing, and fails at once.
+    Refused,
     /// It will not. The step fails at once.
     Permanent,
     /// No attempt reports the code. It concerns a message or a task.
@@ -54,7 +56,7 @@ pub enum CodeKind {
 }
 
 /// Makes an enum of a list of error codes. The variant's documentation is the code's meaning. After the variant come the
-/// code, its kind (`Retryable`, `Throttled`, `Permanent` or `NoAttempt`), who reports it, and the remedy. A [`CustomerText`]
+/// code, its kind (`Retryable`, `Throttled`, `Refused`, `Permanent` or `NoAttempt`), who reports it, and the remedy. A [`CustomerText`]
 /// may follow; with `no_retry` the customer is offered no retry.
 ///
 /// ```
@@ -208,6 +210,8 @@ are in [the shop's list](../checkout/ERRORS.md).
 - *throttled*: the called service turned the call away for now and did nothing. The step is retried, which costs no attempt for
   the first half hour after the task's start or its last redrive.
 - *permanent*: the step fails at once.
+- *refused*: a compensation refuses to undo its step, and has undone nothing. If no other compensation has either, a task that was
+  complete is complete again; otherwise it waits for a person.
 - *no attempt*: no attempt reports the code. It concerns a message or a task.
 
 A redrive gives the failed steps of a task a fresh set of attempts: `infra/tasks.sh redrive TASK --reason ...`. After doing a step by

@@ -69,7 +69,8 @@ impl Findings<'_> {
             | NextAction::Redrive(_)
             | NextAction::Close(_)
             | NextAction::Order(_)
-            | NextAction::Finish(_) => self.recover = true,
+            | NextAction::Finish(_)
+            | NextAction::Reinstate => self.recover = true,
             NextAction::Wait(until) => {
                 self.wait_until(until + OVERDUE_AFTER);
                 self.steps();

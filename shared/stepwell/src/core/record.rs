@@ -90,6 +90,8 @@ pub struct TaskRecord {
     pub compensations: Option<Vec<StepPlan>>,
     /// The audit trail of actions from outside, oldest first.
     pub actions: Vec<Action>,
+    /// The refusals of cancellations, oldest first. After each, the task was complete again.
+    pub refusals: Vec<Refusal>,
     /// The format of the item, if it needs a newer reader. Then this version may not act on the task. Fields that it cannot
     /// read have the values of a task that has just begun; an unreadable plan has no steps.
     pub newer: Option<NewerFormat>,
@@ -118,6 +120,7 @@ impl From<&NewTask<'_>> for TaskRecord {
             done_deps: BTreeSet::new(),
             compensations: None,
             actions: Vec::new(),
+            refusals: Vec::new(),
             newer: None,
         }
     }
@@ -147,9 +150,10 @@ impl TaskRecord {
         Outgoing { workflow: self.workflow_name().to_owned(), message, delay: Duration::ZERO }
     }
 
-    /// Whether the audit trail has room for another redrive.
+    /// Whether the audit trail has room for another redrive, or for another cancellation that may be refused.
     pub fn has_room_for_redrive(&self) -> bool {
-        self.actions.iter().map(Action::bytes).sum::<usize>() <= MAX_ACTIONS_BYTES
+        let actions = self.actions.iter().map(Action::bytes);
+        actions.chain(self.refusals.iter().map(Refusal::bytes)).sum::<usize>() <= MAX_ACTIONS_BYTES
     }
 
     /// The failed steps that are not optional. As long as there is one, the task has failed.
@@ -196,6 +200,18 @@ pub struct Action {
     pub why: String,
 }
 
+/// The refusal of a cancellation: a compensation refused to undo its step, and nothing was undone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The time at which the task was complete again.
+    #[serde(with = "millis")]
+    pub at: Timestamp,
+    /// The compensation that refused.
+    pub step: String,
+    /// Its error.
+    pub error: Failure,
+}
+
 /// The kinds of actions from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -222,6 +238,12 @@ impl Action {
 
     fn bytes(&self) -> usize {
         Self::FRAME_BYTES + self.step.as_ref().map_or(0, String::len) + self.who.len() + self.why.len()
+    }
+}
+
+impl Refusal {
+    fn bytes(&self) -> usize {
+        Action::FRAME_BYTES + self.step.len() + self.error.code.len() + self.error.message.len()
     }
 }
 
@@ -379,6 +401,9 @@ pub struct AttemptRecord {
     /// `max_attempts`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub throttled: bool,
+    /// Whether this attempt of a compensation refused to undo its step, so that nothing of it was undone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
 }
 
 /// The audit trail of a step, as read. [`trail`](super::trail) says how it grows.
@@ -409,6 +434,16 @@ impl StepRecord {
         self.attempt > 0 || self.state.is_done()
     }
 
+    /// Whether this compensation has undone nothing: it has not been attempted, or its last attempt refused.
+    pub(crate) fn has_undone_nothing(&self) -> bool {
+        let last_refused = self.attempts.last().map(|attempt| attempt.refused);
+        match self.state {
+            StepState::Error => last_refused == Some(true),
+            StepState::Pending => last_refused != Some(false),
+            _ => false,
+        }
+    }
+
     /// All attempts that the audit trail keeps in full, and the running one.
     pub fn all_attempts(&self) -> Vec<AttemptRecord> {
         let running = (self.state == StepState::InProgress).then(|| self.open_attempt()).flatten();
@@ -431,6 +466,7 @@ impl StepRecord {
             next_retry_at: None,
             request_id: request_id(self.owner.as_deref()?).to_owned(),
             throttled: false,
+            refused: false,
         })
     }
 }
@@ -484,6 +520,7 @@ impl Lease {
             next_retry_at: None,
             request_id: request_id(&self.owner).to_owned(),
             throttled: false,
+            refused: false,
         }
     }
 }

@@ -23,6 +23,11 @@
 //!    resolved it.
 //! 5. **Finish.** The task ends in `error` or `cancelled` and is closed: nothing starts it again.
 //!
+//! A task that is complete is cancelled by the same stages. Its compensations may
+//! [refuse](crate::runtime::step::ErrorKind::Refused): what was shipped is not called back. If all steps are done, a compensation has
+//! refused, and none has undone anything or can, then the task is **reinstated**, complete as before. The refusal stays on
+//! record. Whoever cancels the task again has the compensations attempted again.
+//!
 //! The message of a failed step waits for the redrive or for the begin of the compensation ([`timer`](crate::core::timer)), and the
 //! step's worker then does it. Any worker, client or watchdog that finds a task in one of these stages does the next action. Each write is a
 //! compare-and-set on what was read, so it does not matter who is first.
@@ -88,6 +93,8 @@ pub enum NextAction<'a> {
     Run(Vec<&'a StepRecord>),
     /// All compensations are done, and the task is to end in this way.
     Finish(End),
+    /// The compensations have refused before anything was undone, and the task is to be complete again.
+    Reinstate,
 }
 
 /// Decides the next action for a task.
@@ -112,7 +119,11 @@ pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
         }
         TaskState::Compensating(end) if task.compensations.is_some() => {
             let all_done = snapshot.compensations.iter().all(|compensation| compensation.state.is_done());
-            if all_done { NextAction::Finish(end) } else { NextAction::Run(snapshot.open_compensations()) }
+            match end {
+                _ if all_done => NextAction::Finish(end),
+                End::Cancelled if is_refused(snapshot) => NextAction::Reinstate,
+                _ => NextAction::Run(snapshot.open_compensations()),
+            }
         }
         TaskState::Compensating(_) => close(snapshot, now),
         TaskState::Running
@@ -121,6 +132,26 @@ pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
         | TaskState::Resolved
         | TaskState::Compensated(_) => NextAction::Nothing,
     }
+}
+
+/// Whether the compensations have refused the cancellation of a task whose steps are all done, before anything was undone.
+fn is_refused(snapshot: &TaskSnapshot) -> bool {
+    let refused = snapshot.compensations.iter().any(|compensation| compensation.state == StepState::Error);
+    refused && is_complete(snapshot) && snapshot.compensations.iter().all(StepRecord::has_undone_nothing)
+}
+
+fn is_complete(snapshot: &TaskSnapshot) -> bool {
+    let plan = &snapshot.task.plan;
+    snapshot.steps.iter().all(|step| step.state.is_done() || plan.is_optional(&step.name))
+}
+
+/// Whether a task is being cancelled whose steps are all done, and no compensation has succeeded or failed for good yet. So its
+/// compensations may still refuse, and then it is complete again.
+pub fn may_be_refused(snapshot: &TaskSnapshot) -> bool {
+    let decided = |step: &StepRecord| step.state.is_done() || step.state == StepState::Error;
+    snapshot.task.state == TaskState::Compensating(End::Cancelled)
+        && is_complete(snapshot)
+        && !snapshot.compensations.iter().any(|step| decided(step) && !step.has_undone_nothing())
 }
 
 /// The deadline of a failed task, if it holds for a step that has failed: from then on the task is not redriven, and its

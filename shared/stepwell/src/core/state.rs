@@ -18,7 +18,7 @@ use std::fmt;
 /// | `retrying`         | `in_progress` |           |            |              |         | `error`  |           | `cancelled` | `resolved_manually` |
 /// | `complete`         |               |           |            |              |         |          |           |             |                     |
 /// | `error`            |               |           |            |              |         |          | `pending` |             | `resolved_manually` |
-/// | `cancelled`        |               |           |            |              |         |          |           |             |                     |
+/// | `cancelled`        |               |           |            |              |         |          | `pending` |             |                     |
 /// | `resolved_manually`|               |           |            |              |         |          |           |             |                     |
 ///
 /// Some events need a condition besides the state. `Claim` of a `retrying` step needs `next_retry_at` to have passed.
@@ -105,7 +105,7 @@ impl StepState {
             (Self::InProgress, E::Fail) => Some(Self::Error),
             (Self::Pending | Self::InProgress | Self::Retrying, E::DeadLetter) => Some(Self::Error),
             (Self::Pending | Self::InProgress | Self::Retrying, E::Cancel) => Some(Self::Cancelled),
-            (Self::Error, E::Redrive) => Some(Self::Pending),
+            (Self::Error | Self::Cancelled, E::Redrive) => Some(Self::Pending),
             (Self::Pending | Self::Retrying | Self::Error, E::Resolve) => Some(Self::ResolvedManually),
             (Self::Pending | Self::Retrying, E::Release | E::Complete | E::RetryLater | E::Fail | E::Redrive)
             | (Self::InProgress, E::Redrive | E::Resolve)
@@ -113,7 +113,11 @@ impl StepState {
                 Self::Error,
                 E::Claim | E::Release | E::Complete | E::RetryLater | E::Fail | E::DeadLetter | E::Cancel,
             )
-            | (Self::Complete | Self::Cancelled | Self::ResolvedManually, _) => None,
+            | (
+                Self::Cancelled,
+                E::Claim | E::Release | E::Complete | E::RetryLater | E::Fail | E::DeadLetter | E::Cancel | E::Resolve,
+            )
+            | (Self::Complete | Self::ResolvedManually, _) => None,
         }
     }
 
@@ -144,24 +148,24 @@ impl fmt::Display for StepState {
 
 /// The state of a task. It is stored, and it decides which events are allowed.
 ///
-/// | from \ event             | `Finish`    | `Fail`                    | `Warn`      | `Redrive`                 | `Mend`                    | `Cancel`    | `Resolve`  | `Compensate(Error)`   | `Compensate(Cancelled)`   | `Compensated`            |
-/// |--------------------------|-------------|---------------------------|-------------|---------------------------|---------------------------|-------------|------------|-----------------------|---------------------------|--------------------------|
-/// | `Running`                | `Completed` | `Failed`                  | `Running`   |                           | `Running`                 | `Cancelled` | `Resolved` |                       | `Compensating(Cancelled)` |                          |
-/// | `Completed`              |             |                           | `Completed` | `Completed`               | `Completed`               |             |            |                       |                           |                          |
-/// | `Failed`                 |             | `Failed`                  | `Failed`    | `Running`                 | `Running`                 | `Cancelled` | `Resolved` | `Compensating(Error)` | `Compensating(Cancelled)` |                          |
-/// | `Compensating(Error)`    |             | `Compensating(Error)`     |             | `Compensating(Error)`     | `Compensating(Error)`     |             |            |                       |                           | `Compensated(Error)`     |
-/// | `Compensating(Cancelled)`|             | `Compensating(Cancelled)` |             | `Compensating(Cancelled)` | `Compensating(Cancelled)` |             |            |                       |                           | `Compensated(Cancelled)` |
-/// | `Cancelled`              |             |                           |             |                           |                           |             |            |                       | `Compensating(Cancelled)` |                          |
-/// | `Resolved`               |             |                           |             |                           |                           |             |            |                       |                           |                          |
-/// | `Compensated(Error)`     |             |                           |             |                           |                           |             |            |                       |                           |                          |
-/// | `Compensated(Cancelled)` |             |                           |             |                           |                           |             |            |                       |                           |                          |
+/// | from \ event             | `Finish`    | `Fail`                    | `Warn`      | `Redrive`                 | `Mend`                    | `Cancel`    | `Resolve`  | `Compensate(Error)`   | `Compensate(Cancelled)`   | `Compensated`            | `Reinstate` |
+/// |--------------------------|-------------|---------------------------|-------------|---------------------------|---------------------------|-------------|------------|-----------------------|---------------------------|--------------------------|-------------|
+/// | `Running`                | `Completed` | `Failed`                  | `Running`   |                           | `Running`                 | `Cancelled` | `Resolved` |                       | `Compensating(Cancelled)` |                          |             |
+/// | `Completed`              |             |                           | `Completed` | `Completed`               | `Completed`               |             |            |                       | `Compensating(Cancelled)` |                          |             |
+/// | `Failed`                 |             | `Failed`                  | `Failed`    | `Running`                 | `Running`                 | `Cancelled` | `Resolved` | `Compensating(Error)` | `Compensating(Cancelled)` |                          |             |
+/// | `Compensating(Error)`    |             | `Compensating(Error)`     |             | `Compensating(Error)`     | `Compensating(Error)`     |             |            |                       |                           | `Compensated(Error)`     |             |
+/// | `Compensating(Cancelled)`|             | `Compensating(Cancelled)` |             | `Compensating(Cancelled)` | `Compensating(Cancelled)` |             |            |                       |                           | `Compensated(Cancelled)` | `Completed` |
+/// | `Cancelled`              |             |                           |             |                           |                           |             |            |                       | `Compensating(Cancelled)` |                          |             |
+/// | `Resolved`               |             |                           |             |                           |                           |             |            |                       |                           |                          |             |
+/// | `Compensated(Error)`     |             |                           |             |                           |                           |             |            |                       |                           |                          |             |
+/// | `Compensated(Cancelled)` |             |                           |             |                           |                           |             |            |                       |                           |                          |             |
 ///
 /// The API shows it as a [`TaskStatus`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TaskState {
     /// The task was started, and not every step is done.
     Running,
-    /// Every step is done, except for optional ones that failed. Only these change any more.
+    /// Every step is done, except for optional ones that failed. Only these change any more, unless somebody cancels the task.
     Completed,
     /// At least one step that is not optional failed for good. Branches that do not depend on it go on until compensation begins.
     Failed,
@@ -206,11 +210,13 @@ pub enum TaskEvent {
     Compensate(End),
     /// The last compensation is done.
     Compensated,
+    /// The compensations refused before anything was undone, and all steps are done but for optional ones.
+    Reinstate,
 }
 
 impl TaskEvent {
     /// All events, in the order of the table at [`TaskState`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Finish,
         Self::Fail,
         Self::Warn,
@@ -221,6 +227,7 @@ impl TaskEvent {
         Self::Compensate(End::Error),
         Self::Compensate(End::Cancelled),
         Self::Compensated,
+        Self::Reinstate,
     ];
 }
 
@@ -250,13 +257,24 @@ impl TaskState {
             (Self::Running | Self::Failed, E::Cancel) => Some(Self::Cancelled),
             (Self::Running | Self::Failed, E::Resolve) => Some(Self::Resolved),
             (Self::Failed, E::Compensate(end @ End::Error))
-            | (Self::Running | Self::Failed | Self::Cancelled, E::Compensate(end @ End::Cancelled))
+            | (Self::Running | Self::Completed | Self::Failed | Self::Cancelled, E::Compensate(end @ End::Cancelled))
             | (Self::Compensating(end), E::Fail | E::Redrive | E::Mend) => Some(Self::Compensating(end)),
             (Self::Compensating(end), E::Compensated) => Some(Self::Compensated(end)),
-            (Self::Running, E::Redrive | E::Compensate(End::Error) | E::Compensated)
-            | (Self::Failed, E::Finish | E::Compensated)
+            (Self::Compensating(End::Cancelled), E::Reinstate) => Some(Self::Completed),
+            (Self::Running, E::Redrive | E::Compensate(End::Error) | E::Compensated | E::Reinstate)
+            | (Self::Failed, E::Finish | E::Compensated | E::Reinstate)
             | (Self::Compensating(_), E::Finish | E::Warn | E::Cancel | E::Resolve | E::Compensate(_))
-            | (Self::Completed, E::Finish | E::Fail | E::Cancel | E::Resolve | E::Compensate(_) | E::Compensated)
+            | (Self::Compensating(End::Error), E::Reinstate)
+            | (
+                Self::Completed,
+                E::Finish
+                | E::Fail
+                | E::Cancel
+                | E::Resolve
+                | E::Compensate(End::Error)
+                | E::Compensated
+                | E::Reinstate,
+            )
             | (
                 Self::Cancelled,
                 E::Finish
@@ -267,7 +285,8 @@ impl TaskState {
                 | E::Cancel
                 | E::Resolve
                 | E::Compensate(End::Error)
-                | E::Compensated,
+                | E::Compensated
+                | E::Reinstate,
             )
             | (Self::Resolved | Self::Compensated(_), _) => None,
         }
@@ -444,21 +463,25 @@ mod tests {
     }
 
     #[test]
-    fn completed_task_stays_so() {
+    fn completed_task_stays_so_unless_it_is_cancelled() {
         for event in TaskEvent::ALL {
-            let to = TaskState::Completed.on(event);
-            assert!(to.is_none_or(|to| to == TaskState::Completed), "{event:?}: {to:?}");
+            let stays = |to: TaskState| match event {
+                TaskEvent::Compensate(end) => to == TaskState::Compensating(end),
+                _ => to == TaskState::Completed,
+            };
+            assert!(TaskState::Completed.on(event).is_none_or(stays), "{event:?}");
         }
     }
 
     #[test]
-    fn compensating_task_stays_so_until_it_is_compensated() {
+    fn compensating_task_stays_so_until_it_is_compensated_or_its_cancellation_refused() {
         for (end, event) in
             [End::Error, End::Cancelled].into_iter().flat_map(|end| TaskEvent::ALL.map(|event| (end, event)))
         {
             let expected = match event {
                 TaskEvent::Fail | TaskEvent::Redrive | TaskEvent::Mend => Some(TaskState::Compensating(end)),
                 TaskEvent::Compensated => Some(TaskState::Compensated(end)),
+                TaskEvent::Reinstate => (end == End::Cancelled).then_some(TaskState::Completed),
                 _ => None,
             };
             assert_eq!(TaskState::Compensating(end).on(event), expected, "{event:?}");

@@ -9,7 +9,7 @@ use super::{
     index::{FIRST_INSPECTION_AFTER, IndexPartition, IndexPosition, OVERDUE_AFTER},
     item::{Item, Key, attribute, set, stored, stored_text},
     parts::{is_state, lost_attempt, made, millis, stamp, stands_in, to_state},
-    record::{Action, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, StepRecord, TaskRecord},
+    record::{Action, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, Refusal, StepRecord, TaskRecord},
     timer::unlisted,
     transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
 };
@@ -162,7 +162,7 @@ pub fn redrive(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Op
     if to == TaskState::Running && !names.iter().eq(task.failed_required_steps()) {
         return None;
     }
-    let mut writes: Vec<Write> = failed.iter().map(|step| fresh_attempts(task.id, step)).collect();
+    let mut writes: Vec<Write> = failed.iter().map(|step| fresh_attempts(task.id, step, StepState::Error)).collect();
     let mut changes = vec![enters(to), Change::Exclude(attribute::FAILED_STEPS, names), in_trail(action)];
     let partition = if to == TaskState::Completed {
         IndexPartition::Compensating
@@ -176,7 +176,12 @@ pub fn redrive(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Op
     Some(Transition { name: "redrive", writes })
 }
 
-fn fresh_attempts(task: TaskId, step: &StepRecord) -> Write {
+fn in_state(steps: &[StepRecord], state: StepState) -> impl Iterator<Item = &StepRecord> {
+    steps.iter().filter(move |step| step.state == state)
+}
+
+/// Gives a failed or closed step a fresh set of attempts.
+fn fresh_attempts(task: TaskId, step: &StepRecord, from: StepState) -> Write {
     let changes = vec![
         to_state(StepState::Pending),
         Change::Set(attribute::UNCOUNTED_ATTEMPTS, step.attempt.into()),
@@ -185,7 +190,7 @@ fn fresh_attempts(task: TaskId, step: &StepRecord) -> Write {
     ];
     let changes = changes.into_iter().chain(unlisted()).collect();
     let key = Key::Step(task, step.name.clone());
-    Write::update(key, stands_in(StepState::Error, step.attempt), changes).on_step(StepEvent::Redrive)
+    Write::update(key, stands_in(from, step.attempt), changes).on_step(StepEvent::Redrive)
 }
 
 /// Resolves a step with this result, JSON as text, and removes the step from the task's failed steps. `None` if the task as
@@ -268,6 +273,43 @@ pub fn order_compensations(task: TaskId, graph: &[StepPlan], now: Timestamp) -> 
     }
     changes.extend(listed(task, IndexPartition::Compensating, now + FIRST_INSPECTION_AFTER));
     Transition::of("order_compensations", Write::update(Key::Task(task), condition, changes))
+}
+
+/// Completes a task again whose compensations have refused before anything was undone. Those that have refused get a fresh set of
+/// attempts, for another cancellation, and so do the optional steps that the cancellation has closed. The other compensations must
+/// be unclaimed. `None` if no compensation has refused.
+pub fn reinstate(
+    task: &TaskRecord,
+    steps: &[StepRecord],
+    compensations: &[StepRecord],
+    now: Timestamp,
+) -> Option<Transition> {
+    let (to, event) = (TaskState::Completed, TaskEvent::Reinstate);
+    let refused = in_state(compensations, StepState::Error).next()?;
+    let refusal = Refusal { at: now, step: refused.name.clone(), error: refused.error.clone()? };
+    let closed = || in_state(steps, StepState::Cancelled);
+    let fresh = in_state(compensations, StepState::Error).chain(closed());
+    let fresh = fresh.map(|step| fresh_attempts(task.id, step, step.state));
+    let unclaimed = in_state(compensations, StepState::Pending)
+        .map(|step| Write::update(Key::Step(task.id, step.name.clone()), as_read(step, now), made(now).collect()));
+    let mut writes: Vec<Write> = unclaimed.chain(fresh).collect();
+
+    let mut changes = vec![enters(to), Change::Append(attribute::REFUSALS, stored(&refusal))];
+    changes.extend([attribute::ENDS_AS, attribute::COMPENSATIONS, attribute::WAITS_FOR].map(Change::Remove));
+    let failed: Vec<&String> = in_state(steps, StepState::Error).map(|step| &step.name).collect();
+    changes.push(match failed.is_empty() {
+        true => Change::Remove(attribute::FAILED_STEPS),
+        false => Change::Set(attribute::FAILED_STEPS, set(failed)),
+    });
+    let ended_at = task.finished_at.unwrap_or(now);
+    changes.push(millis(attribute::FINISHED_AT, ended_at));
+    changes.extend(match closed().next() {
+        Some(_) => listed(task.id, IndexPartition::Compensating, now + FIRST_INSPECTION_AFTER),
+        None => listed(task.id, IndexPartition::ended(to), ended_at),
+    });
+    let condition = legal(event, |after| after == to).and(Condition::Present(attribute::COMPENSATIONS));
+    writes.push(Write::update(Key::Task(task.id), condition.and(still_failed(task)), changes).on_task(event));
+    Some(Transition { name: "reinstate", writes })
 }
 
 /// Ends a task whose compensations are all done.

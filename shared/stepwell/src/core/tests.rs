@@ -130,6 +130,10 @@ fn of_step(store: &MemoryStore, id: TaskId, event: StepEvent, now: Timestamp) ->
         StepEvent::DeadLetter => {
             task::dead_letter_step(&task, &record, &failure(), &Action { at: now, ..action(ActionKind::DeadLetter) })
         }
+        StepEvent::Redrive if record.state == StepState::Cancelled => {
+            let refused = StepRecord { error: Some(failure()), ..store.step(id, UNDO) };
+            return task::reinstate(&task, &[record], &[refused], now);
+        }
         StepEvent::Redrive => return task::redrive(&task, &[&record], &action(ActionKind::Redrive)),
         StepEvent::Cancel => task::cancel_step(id, &record, now),
         StepEvent::Resolve => return task::resolve_step(&task, &record, "{}", &action(ActionKind::ResolveStep)),
@@ -147,6 +151,12 @@ fn step_transition_is_applied_if_and_only_if_the_state_machine_allows_its_event(
                 put_state(&store, id, TaskState::Failed);
                 let failed = vec![Change::Include(attribute::FAILED_STEPS, STEP.to_owned())];
                 store.force(Key::Task(id), failed).unwrap();
+            }
+            if state == StepState::Cancelled {
+                put_state(&store, id, TaskState::Compensating(End::Cancelled));
+                let error =
+                    vec![Change::Set(attribute::STATE, json!("error")), Change::Set(attribute::ATTEMPT, json!(2))];
+                store.force(Key::Step(id, UNDO.to_owned()), error).unwrap();
             }
             let before = store.step(id, STEP);
             let Some(transition) = of_step(&store, id, event, at(11)) else {
@@ -307,13 +317,13 @@ fn step_keeps_its_error_if_its_task_was_cancelled_meanwhile() {
     assert_eq!((store.step(id, STEP).error, store.all(id).task), (Some(failure()), task));
 }
 
-/// A task in this state. For a redrive, the step and its compensation have failed, so that only the task's state can forbid
+/// A task in this state. For a redrive and for a reinstatement, the step and its compensation have failed, so that only the task's state can forbid
 /// it.
 fn in_state(state: TaskState, event: TaskEvent) -> (MemoryStore, TaskId) {
     let (store, snapshot) = started();
     let id = snapshot.task.id;
     put_state(&store, id, state);
-    if event == TaskEvent::Redrive {
+    if matches!(event, TaskEvent::Redrive | TaskEvent::Reinstate) {
         for step in [STEP, UNDO] {
             let error = vec![Change::Set(attribute::STATE, json!("error")), Change::Set(attribute::ATTEMPT, json!(2))];
             store.force(Key::Step(id, step.to_owned()), error).unwrap();
@@ -347,6 +357,10 @@ fn of_task(store: &MemoryStore, id: TaskId, event: TaskEvent) -> Option<Transiti
         TaskEvent::Resolve => close_or_compensate(Termination::Resolve),
         TaskEvent::Compensate(end) => close_or_compensate(Termination::Compensate(end)),
         TaskEvent::Compensated => task::finish_compensation(id, task.state.ends_as().unwrap_or(End::Error), at(11)),
+        TaskEvent::Reinstate => {
+            let refused = StepRecord { error: Some(failure()), ..store.step(id, UNDO) };
+            return task::reinstate(&task, &[], &[refused], at(11));
+        }
     })
 }
 

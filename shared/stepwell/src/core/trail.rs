@@ -83,6 +83,7 @@ mod tests {
             next_retry_at: Some(at(1_700_000_000)),
             request_id: "r".repeat(36),
             throttled: true,
+            refused: false,
         }
     }
 

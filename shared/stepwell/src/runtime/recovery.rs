@@ -5,6 +5,7 @@ use crate::{
         id::TaskId,
         record::{Action, ActionKind, StepRecord},
         recovery::{self, COMPENSATION_FAILED, ENGINE_ACTOR, NextAction, OPTIONAL_STEP_FAILED},
+        snapshot::TaskSnapshot,
         state::{End, StepState},
         task::{self, Termination},
         timestamp::Timestamp,
@@ -73,6 +74,20 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
                     let messages: Vec<_> = waiting.map(|record| snapshot.message(&record.name)).collect();
                     self.send_all(&messages).await?;
                     return Ok(None);
+                }
+                NextAction::Reinstate => {
+                    let TaskSnapshot { task: record, steps, compensations, .. } = &snapshot;
+                    let reinstate = task::reinstate(record, steps, compensations, now);
+                    if let Some(reinstate) = reinstate
+                        && self.apply(&reinstate).await?.is_written()
+                    {
+                        let refused = compensations.iter().find(|record| record.state == StepState::Error);
+                        tracing::warn!(task_id = %task, code = refused.and_then(code), "the cancellation was refused");
+                        let closed = steps.iter().filter(|step| step.state == StepState::Cancelled);
+                        let messages: Vec<_> = closed.map(|step| snapshot.message(&step.name)).collect();
+                        self.send_all(&messages).await?;
+                        return Ok(None);
+                    }
                 }
                 NextAction::Finish(end) => {
                     if self.apply(&task::finish_compensation(task, end, now)).await?.is_written() {

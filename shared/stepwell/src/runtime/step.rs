@@ -162,6 +162,9 @@ pub enum ErrorKind {
         /// The wait before the retry, if the called service has asked for one; otherwise the step's backoff decides.
         retry_after: Option<Duration>,
     },
+    /// A compensation refuses to undo its step: no attempt of it has undone anything, and none will. It fails at once. If no other
+    /// compensation has undone anything either, a task that was complete is [complete again](crate::core::recovery).
+    Refused,
     /// Any other error: the step fails at once.
     Permanent,
 }
@@ -177,6 +180,12 @@ pub fn throttled(code: impl Into<String>, message: impl Into<String>) -> StepErr
     StepError { kind: ErrorKind::Throttled { retry_after: None }, code: code.into(), message: message.into() }
 }
 
+/// Makes the error of a compensation that refuses to undo its step, has undone nothing and will not: the order was shipped
+/// ([`ErrorKind::Refused`]).
+pub fn refused(code: impl Into<String>, message: impl Into<String>) -> StepError {
+    StepError { kind: ErrorKind::Refused, code: code.into(), message: message.into() }
+}
+
 /// Makes a permanent error, which no retry can avoid: a declined card, a missing field.
 pub fn permanent(code: impl Into<String>, message: impl Into<String>) -> StepError {
     StepError { kind: ErrorKind::Permanent, code: code.into(), message: message.into() }
@@ -189,6 +198,7 @@ impl StepError {
         match entry.kind {
             CodeKind::Retryable => retryable(entry.code, message),
             CodeKind::Throttled => throttled(entry.code, message),
+            CodeKind::Refused => refused(entry.code, message),
             CodeKind::Permanent | CodeKind::NoAttempt => permanent(entry.code, message),
         }
     }
@@ -199,14 +209,14 @@ impl StepError {
     pub fn retry_after(mut self, wait: Duration) -> Self {
         match &mut self.kind {
             ErrorKind::Retryable { retry_after } | ErrorKind::Throttled { retry_after } => *retry_after = Some(wait),
-            ErrorKind::Permanent => {}
+            ErrorKind::Refused | ErrorKind::Permanent => {}
         }
         self
     }
 
     /// Whether another attempt may help.
     pub const fn is_retryable(&self) -> bool {
-        !matches!(self.kind, ErrorKind::Permanent)
+        !matches!(self.kind, ErrorKind::Refused | ErrorKind::Permanent)
     }
 }
 

@@ -10,6 +10,7 @@ pub fn render_codes<C: ErrorCode>(codes: &[C]) -> String {
         let kind = match entry.kind {
             CodeKind::Retryable => "retryable",
             CodeKind::Throttled => "throttled",
+            CodeKind::Refused => "refused",
             CodeKind::Permanent => "permanent",
             CodeKind::NoAttempt => "no attempt",
         };

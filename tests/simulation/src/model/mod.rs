@@ -104,6 +104,8 @@ pub enum ModelAction {
     FinishCompensation,
     /// The deadline of the task is over.
     Deadline,
+    /// A worker, the watchdog or an operator completes a task again whose compensations have refused.
+    Reinstate,
 }
 
 /// The states that count as ends.
@@ -146,14 +148,14 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &ModelState, actions: &mut Vec<ModelAction>) {
-        let Faults { crashes, lost_answers, retryable, throttled, permanent, .. } = self.scope.faults;
+        let Faults { crashes, lost_answers, retryable, throttled, permanent, refuses, .. } = self.scope.faults;
         for (index, worker) in state.workers.iter().enumerate() {
             // Idle workers are interchangeable, and sorted first.
             let redundant = index > 0 && state.workers[index - 1] == *worker;
             if worker.at == WorkerState::Idle || redundant {
                 continue;
             }
-            for call in worker::calls(worker) {
+            for call in worker::calls(&self.scope, worker) {
                 actions.push(ModelAction::Call(index, call));
                 if lost_answers && matches!(call, WorkerCall::Claim | WorkerCall::Release | WorkerCall::Write) {
                     actions.push(ModelAction::Unanswered(index, call));
@@ -166,6 +168,7 @@ impl Model for Protocol {
                     (retryable, HandlerRun::RetryableAfterEffect),
                     (throttled, HandlerRun::Throttled),
                     (permanent, HandlerRun::Permanent),
+                    (refuses && self.scope.is_compensation(worker.step.into()), HandlerRun::Refused),
                 ];
                 actions.extend(runs.into_iter().filter(|(may, _)| *may).map(|(_, run)| ModelAction::Run(index, run)));
             }
@@ -205,6 +208,7 @@ impl Model for Protocol {
             ModelAction::StoreOrder => recovery::store_order(scope, &mut state),
             ModelAction::FinishCompensation => recovery::finish_compensation(scope, &mut state),
             ModelAction::Deadline => state.overdue = true,
+            ModelAction::Reinstate => recovery::reinstate(scope, &mut state),
         }
         let state = state.canonical();
         (state != *before).then_some(state)
@@ -252,6 +256,9 @@ impl Model for Protocol {
             Property::always("after compensation nothing is charged and kept", |_, state: &ModelState| {
                 let kept = state.effects.iter().any(|effect| effect.charged > 0 && !effect.refunded);
                 !(matches!(state.task.state, TaskState::Compensated(_)) && kept)
+            }),
+            Property::always("of a complete task nothing is undone", |_, state: &ModelState| {
+                state.task.state != TaskState::Completed || !state.effects.iter().any(|effect| effect.voided)
             }),
             Property::always("what is written is what its rule allows", |_, state: &ModelState| {
                 !state.violations.unruled
@@ -319,6 +326,7 @@ impl Protocol {
             (recovery::may_order(scope, state), ModelAction::StoreOrder),
             (recovery::may_finish_compensation(scope, state), ModelAction::FinishCompensation),
             (scope.faults.deadline && !state.overdue, ModelAction::Deadline),
+            (recovery::may_reinstate(scope, state), ModelAction::Reinstate),
         ];
         actions.extend(others.into_iter().filter(|(may, _)| *may).map(|(_, action)| action));
     }
@@ -346,7 +354,9 @@ impl Protocol {
                 TaskState::Completed => self.scope.forward().all(|step| writes::is_settled(state.items[step].state)),
                 TaskState::Cancelled | TaskState::Resolved | TaskState::Compensated(_) => true,
                 TaskState::Failed => !recovery::may_compensate(&self.scope, state),
-                TaskState::Compensating(_) => recovery::needs_operator(&self.scope, state),
+                TaskState::Compensating(_) => {
+                    recovery::needs_operator(&self.scope, state) && !recovery::may_reinstate(&self.scope, state)
+                }
                 TaskState::Running => false,
             }
     }
@@ -371,7 +381,8 @@ impl Ends for Protocol {
             | ModelAction::Recover
             | ModelAction::Close(_)
             | ModelAction::StoreOrder
-            | ModelAction::FinishCompensation => true,
+            | ModelAction::FinishCompensation
+            | ModelAction::Reinstate => true,
             ModelAction::Redrive => self.goal == Goal::Mended,
             ModelAction::Unanswered(..)
             | ModelAction::Crash(_)

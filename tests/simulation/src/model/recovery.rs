@@ -127,6 +127,18 @@ pub(super) fn finish_compensation(scope: &Scope, state: &mut ModelState) {
     }
 }
 
+/// Whether the task can be complete again: its compensations have refused before anything was undone.
+pub(super) fn may_reinstate(scope: &Scope, state: &ModelState) -> bool {
+    may(scope, state, Write::Reinstate)
+}
+
+/// Completes the task again. The messages of the steps that the cancellation has closed are then owed.
+pub(super) fn reinstate(scope: &Scope, state: &mut ModelState) {
+    let closed = scope.forward().filter(|step| state.items[*step].state == StepState::Cancelled);
+    state.owed = closed.chain(state.owed.iter()).collect();
+    make(scope, state, Write::Reinstate);
+}
+
 /// Whether an operator may redrive the task: it has failed, or a compensation has.
 pub(super) fn may_redrive(scope: &Scope, state: &ModelState) -> bool {
     let late = scope.bug == Some(Bug::RedrivenAfterDeadline) && Write::Redrive.takes_effect(&Items { scope, state });

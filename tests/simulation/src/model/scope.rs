@@ -27,6 +27,8 @@ pub struct Faults {
     pub throttled: bool,
     /// A handler fails with a permanent error.
     pub permanent: bool,
+    /// A compensation refuses to undo its step.
+    pub refuses: bool,
     /// An operator redrives a failed task.
     pub redrives: bool,
     /// An operator cancels the task.
@@ -51,6 +53,7 @@ impl Faults {
         retryable: false,
         throttled: false,
         permanent: false,
+        refuses: false,
         redrives: false,
         cancels: false,
         resolves: false,
@@ -69,6 +72,7 @@ impl Faults {
         retryable: true,
         throttled: true,
         permanent: true,
+        refuses: true,
         redrives: true,
         cancels: true,
         resolves: true,
@@ -110,6 +114,8 @@ pub enum Bug {
     ClosedInFlight,
     /// A compensation does not run while another one needs a person.
     SiblingWaits,
+    /// A compensation is claimed after its load, which no longer holds.
+    CompensationLoadedFirst,
 }
 
 /// The scope of one check.
@@ -261,6 +267,8 @@ impl Scope {
 const OPERATORS: Faults = Faults { permanent: true, redrives: true, cancels: true, ..Faults::NONE };
 /// The same with dead letters and operators who set results.
 const OUTSIDE: Faults = Faults { dead_letters: true, resolves: true, ..OPERATORS };
+/// Compensations that refuse a cancellation.
+const REFUSED: Faults = Faults { refuses: true, cancels: true, ..Faults::NONE };
 const CRASHES: Faults = Faults { crashes: true, ..Faults::NONE };
 const DUPLICATES: Faults = Faults { duplicates: true, ..Faults::NONE };
 const DEADLINE: Faults = Faults { deadline: true, ..Faults::NONE };
@@ -299,6 +307,17 @@ pub fn small_scopes() -> Vec<Scope> {
         Scope::chain("chain of 2, compensated: failures, redrive", 2, failing(Faults::NONE)).compensated(),
         Scope::chain("chain of 2, compensated side by side: failures, redrive", 2, failing(Faults::NONE))
             .compensated_after(|_| Set::default()),
+        Scope::chain("chain of 1, compensated: crashes, refusals, cancel", 1, Faults { crashes: true, ..REFUSED })
+            .compensated(),
+        Scope::chain("chain of 2, compensated side by side: refusals, cancel", 2, REFUSED)
+            .compensated_after(|_| Set::default()),
+        Scope::chain(
+            "chain of 2, last optional, compensated: failures, redrive, refusals, cancel",
+            2,
+            failing(REFUSED),
+        )
+        .optional(1)
+        .compensated(),
         Scope::fork("fork, compensated: cancel", Faults { cancels: true, ..Faults::NONE }).compensated(),
         Scope::fork("fork: lost messages", LOST),
         Scope::chain("chain of 1, optional: crashes, failures, redrive", 1, failing(CRASHES)).optional(0),

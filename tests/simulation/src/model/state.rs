@@ -145,6 +145,8 @@ pub struct ModelItem<B: Bits = u8> {
     pub arrived: Set<B>,
     /// How many results were written; 2 stands for more.
     pub results: u8,
+    /// Of a compensation: whether its last attempt has ended otherwise than by a refusal, so that it may have undone something.
+    pub may_have_acted: bool,
 }
 
 /// The effect that an outside service keeps under a step's idempotency key.
@@ -220,6 +222,8 @@ pub enum ModelOutcome {
     RetryThrottled,
     /// It failed for good.
     Fail,
+    /// It is a compensation, and refused.
+    Refuse,
 }
 
 /// What a worker does next.

@@ -52,12 +52,19 @@ pub enum HandlerRun {
     Throttled,
     /// It fails with a permanent error, without an effect.
     Permanent,
+    /// It is a compensation, and refuses to undo its step; unless it has undone it before.
+    Refused,
 }
 
 /// The calls that a worker may make next.
-pub(super) fn calls(worker: &Worker) -> Vec<WorkerCall> {
+pub(super) fn calls(scope: &Scope, worker: &Worker) -> Vec<WorkerCall> {
+    let claims_first = scope.is_compensation(worker.step.into()) && scope.bug != Some(Bug::CompensationLoadedFirst);
     match worker.at {
         WorkerState::Idle | WorkerState::Running => vec![],
+        // A compensation loads again after its claim.
+        WorkerState::Calling(ClaimProgress::Claim | ClaimProgress::TakeOver, None) if claims_first => {
+            vec![WorkerCall::Claim]
+        }
         // The engine makes both concurrently. The load first is the worse order, because what it finds is older.
         WorkerState::Calling(_, None) => vec![WorkerCall::Load],
         WorkerState::Calling(_, Some(_)) => vec![WorkerCall::Claim],
@@ -305,12 +312,15 @@ pub(super) fn run(scope: &Scope, state: &mut ModelState, index: usize, run: Hand
     let step = usize::from(state.workers[index].step);
     let works =
         if matches!(run, HandlerRun::Ok | HandlerRun::RetryableAfterEffect) { apply(scope, state, step) } else { true };
+    let has_acted = scope.is_compensation(step) && state.effects[step - scope.forward].voided;
     let attempts_left = Items { scope, state }.allows_attempt(step, state.items[step].counted + 1);
     let outcome = match run {
         HandlerRun::Ok if works => ModelOutcome::Complete,
         HandlerRun::Retryable | HandlerRun::RetryableAfterEffect if attempts_left => ModelOutcome::RetryLater,
         // The model has no time. What is throttled after its time is the run with a retryable error.
         HandlerRun::Throttled => ModelOutcome::RetryThrottled,
+        HandlerRun::Refused if has_acted => ModelOutcome::Complete,
+        HandlerRun::Refused => ModelOutcome::Refuse,
         _ => ModelOutcome::Fail,
     };
     go(state, index, WorkerState::Writing(outcome));
@@ -347,6 +357,7 @@ fn write(scope: &Scope, state: &mut ModelState, index: usize, outcome: ModelOutc
         ModelOutcome::RetryLater => (Write::RetryLater(step, fence), StepState::Retrying),
         ModelOutcome::RetryThrottled => (Write::RetryThrottled(step, fence), StepState::Retrying),
         ModelOutcome::Fail => (Write::Fail(step, fence), StepState::Error),
+        ModelOutcome::Refuse => (Write::Refuse(step, fence), StepState::Error),
     };
     let task = state.task;
     let written = if scope.bug == Some(Bug::NoFence) {
@@ -374,7 +385,7 @@ fn write(scope: &Scope, state: &mut ModelState, index: usize, outcome: ModelOutc
         }
         ModelOutcome::RetryLater | ModelOutcome::RetryThrottled => WorkerState::Idle,
         ModelOutcome::Fail if passes(scope, step) => dispatch(scope, state, step, Set::default(), false),
-        ModelOutcome::Fail => after_failure(scope, state),
+        ModelOutcome::Fail | ModelOutcome::Refuse => after_failure(scope, state),
     }
 }
 

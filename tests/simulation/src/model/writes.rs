@@ -157,6 +157,8 @@ pub enum Write<'a> {
     Reschedule(usize),
     /// A worker fails the step for good.
     Fail(usize, Fence),
+    /// The same of a compensation that refuses to undo its step.
+    Refuse(usize, Fence),
     /// A join records that one of its dependencies is done.
     RecordJoinArrival {
         /// The join.
@@ -186,6 +188,8 @@ pub enum Write<'a> {
     OrderCompensations(&'a [(usize, Vec<usize>)]),
     /// A task ends whose compensations are all complete.
     FinishCompensation,
+    /// A task is complete again whose compensations have refused before anything was undone.
+    Reinstate,
     /// A task moves in the index, which the model does not have.
     MoveInIndex,
     /// A step that waits, or has failed, gets a timer in the index in the place of its message, or the timer feeder takes it off.
@@ -207,6 +211,7 @@ pub enum Rule {
     RetryThrottled,
     Reschedule,
     Fail,
+    Refuse,
     RecordJoinArrival,
     RecordLeafArrival,
     Finish,
@@ -219,13 +224,14 @@ pub enum Rule {
     Compensate,
     OrderCompensations,
     FinishCompensation,
+    Reinstate,
     MoveInIndex,
     MoveTimer,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Create,
         Self::ReserveKey,
         Self::Claim,
@@ -237,6 +243,7 @@ impl Rule {
         Self::RetryThrottled,
         Self::Reschedule,
         Self::Fail,
+        Self::Refuse,
         Self::RecordJoinArrival,
         Self::RecordLeafArrival,
         Self::Finish,
@@ -249,6 +256,7 @@ impl Rule {
         Self::Compensate,
         Self::OrderCompensations,
         Self::FinishCompensation,
+        Self::Reinstate,
         Self::MoveInIndex,
         Self::MoveTimer,
     ];
@@ -309,7 +317,8 @@ impl Write<'_> {
             | Self::Complete(step, fence)
             | Self::RetryLater(step, fence)
             | Self::RetryThrottled(step, fence)
-            | Self::Fail(step, fence) => is_led_by(step, fence),
+            | Self::Fail(step, fence)
+            | Self::Refuse(step, fence) => is_led_by(step, fence),
             Self::RecordJoinArrival { .. } => true,
             Self::RecordLeafArrival(_) | Self::MoveInIndex => before.task().is_some(),
             Self::Finish => task_goes(TaskEvent::Finish),
@@ -326,6 +335,7 @@ impl Write<'_> {
             Self::Compensate(end) => task_goes(TaskEvent::Compensate(end)),
             Self::OrderCompensations(_) => compensating() == Some(false),
             Self::FinishCompensation => compensating() == Some(true),
+            Self::Reinstate => task_goes(TaskEvent::Reinstate) && compensating() == Some(true),
         }
     }
 
@@ -352,7 +362,7 @@ impl Write<'_> {
             Self::RetryLater(step, _) => {
                 before.load(step).ready && before.allows_attempt(step, before.item(step).counted.saturating_add(1))
             }
-            Self::Fail(step, _) => before.load(step).ready,
+            Self::Fail(step, _) | Self::Refuse(step, _) => before.load(step).ready,
             Self::RecordJoinArrival { join, done } => {
                 let waits_for = before.depends_on(join);
                 waits_for.has(done) && waits_for.iter().count() > 1 && before.is_done(done)
@@ -381,6 +391,16 @@ impl Write<'_> {
                 before.forward_steps().all(|step| is_settled(before.item(step).state)) && is_graph(before, graph)
             }
             Self::FinishCompensation => before.to_run().iter().all(|step| before.is_done(step)),
+            Self::Reinstate => {
+                let complete = |step: usize| before.is_done(step) || before.optional().has(step);
+                let has_state = |step: usize, state: StepState| before.item(step).state == state;
+                let refused = |step: usize| has_state(step, StepState::Error);
+                let undone_nothing = |step: usize| {
+                    !before.item(step).may_have_acted && (refused(step) || has_state(step, StepState::Pending))
+                };
+                let to_run = || before.to_run().iter();
+                before.forward_steps().all(complete) && to_run().any(refused) && to_run().all(undone_nothing)
+            }
         }
     }
 
@@ -391,6 +411,11 @@ impl Write<'_> {
             // Every event of a step ends its lease or backoff, or begins a new one.
             Some(ModelItem { state: item.state.on(event)?, over: false, ..item })
         };
+        // After the end of an attempt, of which a compensation may have acted.
+        let ended = |step: usize, event: StepEvent| {
+            Some(ModelItem { may_have_acted: before.is_compensation(step), ..step_goes(step, event)? })
+        };
+        let fresh = |step: usize| Some((step, ModelItem { counted: 0, ..step_goes(step, StepEvent::Redrive)? }));
         let task_goes = |event: TaskEvent| {
             let task = before.task()?;
             Some(ModelTask { state: task.state.on(event)?, ..task })
@@ -401,6 +426,9 @@ impl Write<'_> {
             Self::MoveInIndex => Change::of_task(before.task()?),
             Self::Claim(step) | Self::TakeOver(step, _) => {
                 let item = step_goes(step, StepEvent::Claim)?;
+                let lost = matches!(self, Self::TakeOver(..));
+                let item =
+                    ModelItem { may_have_acted: item.may_have_acted || lost && before.is_compensation(step), ..item };
                 // Nothing depends on the number of a compensation's attempts.
                 let counts = !before.is_compensation(step);
                 let counted = item.counted.saturating_add(counts.into());
@@ -412,19 +440,23 @@ impl Write<'_> {
             }
             Self::DeleteOrphanClaim(step, _) => Change::of_step(step, ModelItem::default()),
             Self::Complete(step, _) => {
-                let item = step_goes(step, StepEvent::Complete)?;
+                let item = ended(step, StepEvent::Complete)?;
                 Change::of_step(step, ModelItem { results: item.results + 1, ..item })
             }
-            Self::RetryLater(step, _) => Change::of_step(step, step_goes(step, StepEvent::RetryLater)?),
+            Self::RetryLater(step, _) => Change::of_step(step, ended(step, StepEvent::RetryLater)?),
             Self::RetryThrottled(step, _) => {
-                let item = step_goes(step, StepEvent::RetryLater)?;
+                let item = ended(step, StepEvent::RetryLater)?;
                 Change::of_step(step, ModelItem { counted: item.counted.saturating_sub(1), ..item })
             }
             Self::Reschedule(step) => Change::of_step(step, ModelItem { over: true, ..before.item(step) }),
             Self::MoveTimer(step) => Change::of_step(step, before.item(step)),
             // A task that is neither running nor compensating keeps its state, and so does that of an optional step.
             Self::Fail(step, _) => {
-                Change { task: fails(before, step), ..Change::of_step(step, step_goes(step, StepEvent::Fail)?) }
+                Change { task: fails(before, step), ..Change::of_step(step, ended(step, StepEvent::Fail)?) }
+            }
+            Self::Refuse(step, _) => {
+                let item = ModelItem { may_have_acted: false, ..step_goes(step, StepEvent::Fail)? };
+                Change { task: fails(before, step), ..Change::of_step(step, item) }
             }
             Self::DeadLetterStep(step) => {
                 Change { task: fails(before, step), ..Change::of_step(step, step_goes(step, StepEvent::DeadLetter)?) }
@@ -439,8 +471,6 @@ impl Write<'_> {
             }
             Self::Finish => Change::of_task(task_goes(TaskEvent::Finish)?),
             Self::Redrive => {
-                let fresh =
-                    |step: usize| Some((step, ModelItem { counted: 0, ..step_goes(step, StepEvent::Redrive)? }));
                 let items = before.failed().map(fresh).collect::<Option<Vec<_>>>()?;
                 Change { task: Some(task_goes(TaskEvent::Redrive)?), items }
             }
@@ -459,6 +489,16 @@ impl Write<'_> {
             Self::Compensate(end) => Change::of_task(task_goes(TaskEvent::Compensate(end))?),
             Self::OrderCompensations(_) => Change::of_task(ModelTask { ordered: true, ..before.task()? }),
             Self::FinishCompensation => Change::of_task(task_goes(TaskEvent::Compensated)?),
+            Self::Reinstate => {
+                let has_state = |step: &usize, state: StepState| before.item(*step).state == state;
+                let closed = before.forward_steps().filter(|step| has_state(step, StepState::Cancelled));
+                let unclaimed = before.to_run().iter().filter(|step| has_state(step, StepState::Pending));
+                let refused = before.to_run().iter().filter(|step| has_state(step, StepState::Error));
+                let items =
+                    unclaimed.map(|step| Some((step, before.item(step)))).chain(refused.chain(closed).map(fresh));
+                let items = items.collect::<Option<Vec<_>>>()?;
+                Change { task: Some(ModelTask { ordered: false, ..task_goes(TaskEvent::Reinstate)? }), items }
+            }
         })
     }
 

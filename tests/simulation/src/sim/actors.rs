@@ -50,6 +50,19 @@ pub(super) async fn retry(simulation: &Arc<Simulation>, task: TaskId) {
     }
 }
 
+/// Cancels a complete task, whose compensations may refuse that.
+pub(super) async fn cancel(simulation: Arc<Simulation>, task: TaskId) {
+    let _at_work = simulation.busy_guard();
+    simulation.scheduler.wait(5_000).await;
+    let process = simulation.process("customer");
+    let (actor, why) = reason(&simulation);
+    let outcome = process.live(simulation.client(&process).cancel(task, &actor)).await;
+    process.note(|| format!("cancels a complete task: {outcome:?}"));
+    if let Some(Ok(_)) = outcome {
+        simulation.done(task, why);
+    }
+}
+
 /// Does a failed compensation of a task by hand, through a process without faults. No error is allowed.
 pub(super) async fn resolve_compensation(simulation: &Arc<Simulation>, task: TaskId) {
     let _at_work = simulation.busy_guard();

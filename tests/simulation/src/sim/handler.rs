@@ -9,7 +9,7 @@ use super::{
 use crate::steps::{Script, StepRun, number_of};
 use serde_json::{Value, json};
 use std::{panic::resume_unwind, sync::Arc, time::Duration};
-use stepwell::{StepError, permanent, retryable, throttled};
+use stepwell::{StepError, permanent, refused, retryable, throttled};
 
 /// The script of all handlers in one process.
 pub(super) fn script(simulation: &Arc<Simulation>, process: &SimulatedProcess) -> Script {
@@ -47,6 +47,8 @@ async fn handle(simulation: Arc<Simulation>, process: SimulatedProcess, run: Ste
         }
         HandlerScript::Refuse => (Ending::Failed, Err(retryable("BUSY", "try again"))),
         HandlerScript::FailForGood => (Ending::FailedForGood, Err(permanent("NO", "never"))),
+        HandlerScript::Decline if simulation.has_acted(place, &run) => (Ending::Returned, Ok(output)),
+        HandlerScript::Decline => (Ending::FailedForGood, Err(refused("SHIPPED", "too late"))),
         HandlerScript::Succeed if simulation.act(place, &run) => (Ending::Returned, Ok(output)),
         HandlerScript::Succeed => {
             (Ending::FailedForGood, Err(permanent("VOID", "it has been undone before it was done")))

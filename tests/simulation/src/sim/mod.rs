@@ -196,6 +196,14 @@ async fn play(simulation: &Arc<Simulation>) {
     simulation.spawn(actors::send_stray_messages(simulation.clone(), plan.clone()));
     tokio::task::yield_now().await;
     simulation.quiescent().await;
+    // Customers cancel what is complete, and some of them try again where that was refused.
+    for _ in 0..simulation.scheduler.up_to(2) {
+        for task in simulation.tasks_in(|state| state == TaskState::Completed) {
+            simulation.spawn(actors::cancel(simulation.clone(), task));
+        }
+        tokio::task::yield_now().await;
+        simulation.quiescent().await;
+    }
     // Long after the run is quiescent an operator acts once more.
     if simulation.scheduler.one_in(2) {
         redrive_all(simulation, |task| {

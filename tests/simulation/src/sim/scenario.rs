@@ -21,6 +21,8 @@ pub(super) enum HandlerScript {
     LoseAnswer,
     /// It fails with a permanent error before it has made its effect.
     FailForGood,
+    /// It refuses to make its effect. Only compensations do.
+    Decline,
     /// It panics after its effect.
     Panic,
     /// It makes its effect and runs past its timeout.
@@ -182,7 +184,8 @@ impl Scenario {
             for scripts in &mut self.scripts {
                 for step in &compensated {
                     let refusals = if rng.f64() < share { rng.usize(1..=most) } else { 0 };
-                    let refusals = std::iter::repeat_n(HandlerScript::FailForGood, refusals);
+                    let kinds = [HandlerScript::FailForGood, HandlerScript::Decline];
+                    let refusals = std::iter::repeat_with(|| kinds[rng.usize(0..2)]).take(refusals);
                     scripts[self.graph.len() + step].extend(refusals);
                 }
             }

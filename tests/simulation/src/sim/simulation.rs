@@ -286,6 +286,12 @@ impl Simulation {
         owner.is_some()
     }
 
+    /// Whether this compensation has made its effect already.
+    pub(super) fn has_acted(&self, (_, number): Place, run: &StepRun) -> bool {
+        let compensated = number.checked_sub(COMPENSATION_OFFSET);
+        compensated.is_some_and(|step| self.ledger.is_void(&run.facts.idempotency_key_of(&name(step))))
+    }
+
     /// Checks the invariants at the start of a handler.
     pub(super) fn check_start(&self, process: &SimulatedProcess, run: &StepRun) {
         let (task, step) = (run.facts.task_id, run.facts.step.as_str());

@@ -120,6 +120,13 @@ fn compensation_that_does_not_wait_for_steps_in_flight_is_found() {
 }
 
 #[test]
+fn compensation_that_is_loaded_before_it_is_claimed_is_found() {
+    let faults = Faults { refuses: true, cancels: true, ..Faults::NONE };
+    let scope = Scope::chain("", 2, faults).compensated_after(|_| Set::default());
+    finds("of a complete task nothing is undone", &scope.with(Bug::CompensationLoadedFirst));
+}
+
+#[test]
 fn compensation_that_waits_for_a_failed_sibling_is_found() {
     let faults = Faults { permanent: true, cancels: true, ..Faults::NONE };
     let scope = Scope::chain("", 2, faults).compensated_after(|_| Set::default());

@@ -65,6 +65,7 @@ async fn request_without_a_signature_is_rejected() {
         ("POST", format!("/tasks/{task}/compensate")),
         ("POST", format!("/tasks/{task}/resolve")),
         ("POST", format!("/tasks/{task}/steps/process_payment/resolve")),
+        ("POST", format!("/orders/{task}/ship")),
     ];
     let stranger = Operator::new(&stack.api, Credentials::new("AKIAIOSFODNN7EXAMPLE", "test", None, None, "tests"));
     for (method, path) in routes {
@@ -212,4 +213,34 @@ async fn failed_checkout_is_compensated_early_by_an_operator() {
     })
     .await;
     assert_eq!((&compensated["status"], &compensated["ends_as"]), (&json!("error"), &json!("error")), "{compensated}");
+}
+
+#[tokio::test]
+async fn complete_order_is_cancelled_until_it_is_shipped() {
+    let stack = Stack::from_env().await;
+    let (operator, product) = (stack.operator(), stack.product(2_500, 5).await);
+    let ship =
+        async |order: &str| operator.post(&format!("/orders/{order}/ship"), &json!({"reason": "parcel 17"})).await;
+    let cancel = async |task: &str| stack.api.post(&format!("/cancel_checkout/{task}"), "").await;
+    let cancelled = async |task: &str, status: &str| {
+        assert_eq!(cancel(task).await.expect(202)["status"], "processing");
+        until("the end of the cancellation", async || {
+            Some(stack.api.order_status(task).await).filter(|found| found["status"] == status)
+        })
+        .await
+    };
+
+    let (task, ..) = stack.api.run(&product.request(1, "test_success_visa")).await;
+    let status = cancelled(&task, "cancelled").await;
+    assert!(status["refund"].is_object(), "{status}");
+    ship(&task).await.expect(409);
+
+    let (task, ..) = stack.api.run(&product.request(1, "test_success_visa")).await;
+    let shipped_at = ship(&task).await.expect(200)["shipped_at"].clone();
+    assert_eq!(ship(&task).await.expect(200)["shipped_at"], shipped_at);
+    let status = cancelled(&task, "completed").await;
+    assert_eq!(status["cancellation_refused"]["code"], "ORDER_SHIPPED", "{status}");
+    cancel(&task).await.expect(409);
+    let order = stack.api.get(&format!("/orders/{task}")).await.expect(200);
+    assert_eq!((&order["status"], &order["shipped_at"]), (&json!("confirmed"), &shipped_at), "{order}");
 }

@@ -74,6 +74,7 @@ async fn timer_feeder_sends_the_message_of_a_step_that_has_waited_for_long() {
         next_retry_at: Some(until),
         request_id: "nobody".to_owned(),
         throttled: false,
+        refused: false,
     };
     assert!(table.apply(&step::retry_later(&lease, &attempt)).await.unwrap().is_written());
     assert!(table.apply(&set_timer(id, step, until)).await.unwrap().is_written());

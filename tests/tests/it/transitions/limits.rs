@@ -104,6 +104,7 @@ async fn largest_result_fits_into_an_item() {
             next_retry_at: Some(NOW),
             request_id: "r".repeat(36),
             throttled: true,
+            refused: false,
             ..entry(2, Outcome::RetryableError)
         };
         record.attempts = vec![longest; FIRST_ATTEMPTS + LAST_ATTEMPTS];

@@ -82,6 +82,7 @@ fn entry(number: u32, outcome: Outcome) -> AttemptRecord {
         next_retry_at: None,
         request_id,
         throttled: false,
+        refused: false,
     }
 }
 

@@ -63,6 +63,7 @@ enum Op {
     /// Whether they form a graph, and no chain.
     OrderCompensations(bool),
     FinishCompensation(End),
+    Reinstate,
     Relist(u64),
     SetTimer,
     TakeTimer,
@@ -110,6 +111,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => end().prop_map(|end| Op::Terminate(Termination::Compensate(end))),
         3 => any::<bool>().prop_map(Op::OrderCompensations),
         2 => end().prop_map(Op::FinishCompensation),
+        3 => Just(Op::Reinstate),
         2 => (0u64..100).prop_map(Op::Relist),
         3 => Just(Op::SetTimer),
         2 => Just(Op::TakeTimer),
@@ -170,6 +172,7 @@ impl Given {
             next_retry_at: None,
             request_id: "request".to_owned(),
             throttled: false,
+            refused: false,
         }
     }
 }
@@ -230,6 +233,11 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
         Op::CancelStep => task::cancel_step(id, &record, now),
         Op::Terminate(to) => task::close_or_compensate(id, *to, &given.action(ActionKind::Compensate)),
         Op::OrderCompensations(is_graph) => task::order_compensations(id, &compensations(task, *is_graph), now),
+        Op::Reinstate => {
+            let (compensations, steps) =
+                read.steps.values().cloned().partition::<Vec<_>, _>(|step| task.plan.is_compensation(&step.name));
+            return task::reinstate(task, &steps, &compensations, now);
+        }
         Op::FinishCompensation(end) => task::finish_compensation(id, *end, now),
         Op::Relist(seconds) => {
             let place = given.place.clone()?;
@@ -472,7 +480,7 @@ fn ops() -> Vec<Op> {
     ]);
     ops.extend(terminations.map(Op::Terminate).chain(ENDS.map(Op::FinishCompensation)));
     ops.extend([true, false].map(Op::OrderCompensations));
-    ops.extend([Op::Relist(2), Op::SetTimer, Op::TakeTimer]);
+    ops.extend([Op::Reinstate, Op::Relist(2), Op::SetTimer, Op::TakeTimer]);
     ops
 }
 

@@ -61,6 +61,16 @@ impl Actor {
         }
         Ok(Self { who, why })
     }
+
+    /// The name.
+    pub fn who(&self) -> &str {
+        &self.who
+    }
+
+    /// The reason.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
 }
 
 /// The reason why an action was not done.
@@ -99,9 +109,9 @@ pub enum ActionError {
         /// The steps that are not done.
         waits_for: Vec<String>,
     },
-    /// The task's audit trail, which keeps every redrive, has no room for more.
+    /// The task's audit trail, which keeps every redrive and every cancellation, has no room for more.
     #[error(
-        "cannot redrive: the task was redriven too often for its audit trail; do by hand what failed, and resolve it"
+        "the audit trail of the task has no room for more: it was redriven or cancelled too often; do by hand what is left to do"
     )]
     TrailFull,
     /// The task's deadline is over, so none of its failed steps would start.
@@ -271,6 +281,9 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// Cancels a task: steps in flight come to their end, and no other step starts. The task is compensated, unless its
     /// workflow says `compensate: manual`. Returns the new status.
     ///
+    /// A task that is complete can be cancelled only if it is compensated. Its compensations may refuse that, and then it is
+    /// [complete again](crate::core::recovery).
+    ///
     /// # Errors
     /// See [`ActionError`].
     pub async fn cancel(&self, id: TaskId, actor: &Actor) -> Result<TaskStatus, ActionError> {
@@ -278,11 +291,15 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         let compensates = |snapshot: &TaskSnapshot| snapshot.task.plan.compensates_cancellation();
         let snapshot = self
             .act(id, |snapshot| {
-                if snapshot.task.state.on(TaskEvent::Cancel).is_none() {
-                    return Err(refused(ActionKind::Cancel, snapshot));
-                }
                 let to =
                     if compensates(snapshot) { Termination::Compensate(End::Cancelled) } else { Termination::Cancel };
+                let state = snapshot.task.state;
+                if state == TaskState::Cancelled || state.on(to.event()).is_none() {
+                    return Err(refused(ActionKind::Cancel, snapshot));
+                }
+                if state == TaskState::Completed && !snapshot.task.has_room_for_redrive() {
+                    return Err(ActionError::TrailFull);
+                }
                 Ok(Some(Settlement::of(task::close_or_compensate(id, to, &action)).then([Due::AdvanceCompensation])))
             })
             .await?;

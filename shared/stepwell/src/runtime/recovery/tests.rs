@@ -320,3 +320,108 @@ async fn leased_compensation_gets_no_second_message() {
     engine.recover(TaskId::new()).await.unwrap();
     assert_eq!(harness.woken(), ["s0", "u0"]);
 }
+
+/// A compensation that refuses.
+fn shipped() -> StepFault {
+    StepFault::Error(crate::refused("SHIPPED", "it is on its way"))
+}
+
+/// A complete task of two steps whose compensations wait for nothing, after its cancellation. The first attempts of the
+/// compensations meet these faults.
+async fn cancelled_after_the_end(faults: [Option<StepFault>; 2]) -> (Harness, TaskId) {
+    let file = r#"{name: graph, namespace_name: tests, step_templates: [
+        {name: s0, compensation: {name: u0, after: []}},
+        {name: s1, depends_on_step: s0, compensation: {name: u1, after: []}}]}"#;
+    let harness = Harness::new(Workflow::from_yaml(file).unwrap()).with_all(Returns("null"));
+    for (name, fault) in ["u0", "u1"].into_iter().zip(faults) {
+        harness.fail(name, fault);
+    }
+    let task = harness.begin().await;
+    harness.run(task).await.unwrap();
+    assert_eq!(harness.state(task), TaskState::Completed);
+    harness.client().cancel(task, &actor()).await.unwrap();
+    (harness, task)
+}
+
+#[tokio::test(start_paused = true)]
+async fn complete_task_is_compensated_if_somebody_cancels_it() {
+    let (harness, task) = cancelled_after_the_end([None, None]).await;
+    let refused = harness.client().cancel(task, &actor()).await.unwrap_err();
+    assert_eq!(refused.to_string(), "cannot cancel task in compensating status");
+    harness.run(task).await.unwrap();
+    assert_eq!(harness.state(task), TaskState::Compensated(End::Cancelled));
+    assert_eq!(harness.woken(), ["s0", "s1", "u1", "u0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_is_complete_again_after_a_refusal_and_can_be_cancelled_again() {
+    let (harness, task) = cancelled_after_the_end([None, Some(shipped())]).await;
+    let ended_at = harness.snapshot(task).await.unwrap().task.finished_at;
+    let snapshot = harness.run(task).await.unwrap();
+    assert_eq!((snapshot.task.state, snapshot.task.finished_at), (TaskState::Completed, ended_at));
+    let refusals: Vec<_> =
+        snapshot.task.refusals.iter().map(|one| (one.step.as_str(), one.error.code.as_str())).collect();
+    assert_eq!(refusals, [("u1", "SHIPPED")]);
+    assert_eq!(snapshot.task.actions.len(), 1, "the trail says who has asked");
+    assert_eq!(snapshot.task.failed_steps.len(), 0);
+    harness.client().cancel(task, &actor()).await.unwrap();
+    harness.run(task).await.unwrap();
+    assert_eq!(harness.state(task), TaskState::Compensated(End::Cancelled));
+    assert_eq!(harness.step(task, "u1").attempt, 2);
+}
+
+#[test_case([None, Some(no())]; "another permanent error")]
+#[test_case([Some(shipped()), None]; "a refusal after another has undone its step")]
+#[test_case([Some(shipped()), Some(no())]; "a refusal beside another permanent error")]
+#[tokio::test(start_paused = true)]
+async fn cancelled_task_waits_for_a_person_if_something_may_be_undone(faults: [Option<StepFault>; 2]) {
+    let (harness, task) = cancelled_after_the_end(faults).await;
+    harness.run_for(24 * 60 * MINUTE).await.unwrap();
+    assert_eq!(harness.state(task), TaskState::Compensating(End::Cancelled));
+    harness.client().redrive(task, &actor()).await.unwrap();
+    harness.run(task).await.unwrap();
+    assert_eq!(harness.state(task), TaskState::Compensated(End::Cancelled));
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusal_of_a_task_that_was_not_complete_waits_for_a_person() {
+    let harness = graph(&[&[], &[0]], &[0], "");
+    harness.fail("s1", [busy()]);
+    harness.fail("u0", [shipped()]);
+    let task = harness.begin().await;
+    harness.run_until(task, |snapshot| snapshot.steps[1].state == StepState::Retrying).await.unwrap();
+    harness.client().cancel(task, &actor()).await.unwrap();
+    harness.run_for(24 * 60 * MINUTE).await.unwrap();
+    assert_eq!(harness.state(task), TaskState::Compensating(End::Cancelled));
+}
+
+#[tokio::test(start_paused = true)]
+async fn optional_step_that_a_refused_cancellation_has_closed_runs_after_it() {
+    let file = r#"{name: graph, namespace_name: tests, step_templates: [
+        {name: s0, compensation: {name: u0}}, {name: s1, depends_on_step: s0, optional: true, default_retry_limit: 1}]}"#;
+    let harness = Harness::new(Workflow::from_yaml(file).unwrap()).with_all(Returns("null"));
+    harness.fail("s1", [no(), busy()]);
+    harness.fail("u0", [shipped()]);
+    let task = harness.begin().await;
+    harness.run(task).await.unwrap();
+    harness.client().redrive(task, &actor()).await.unwrap();
+    harness.lose_messages();
+    harness.client().cancel(task, &actor()).await.unwrap();
+    assert_eq!(harness.step(task, "s1").state, StepState::Cancelled);
+    let snapshot = harness.run(task).await.unwrap();
+    assert_eq!((snapshot.task.state, snapshot.warnings().len()), (TaskState::Completed, 1));
+    harness.client().redrive(task, &actor()).await.unwrap();
+    harness.run(task).await.unwrap();
+    assert_eq!(harness.step(task, "s1").state, StepState::Complete);
+}
+
+#[tokio::test(start_paused = true)]
+async fn complete_task_without_compensations_cannot_be_cancelled() {
+    for (head, compensated) in [("", &[][..]), ("compensate: manual,", &[0])] {
+        let harness = graph(&[&[]], compensated, head);
+        let task = harness.begin().await;
+        harness.run(task).await.unwrap();
+        let refused = harness.client().cancel(task, &actor()).await.unwrap_err();
+        assert_eq!(refused.to_string(), "cannot cancel task in complete status");
+    }
+}

@@ -48,7 +48,7 @@ impl Failed<'_> {
         let (retry_after, is_throttled) = match error.kind {
             ErrorKind::Retryable { retry_after } => (retry_after, false),
             ErrorKind::Throttled { retry_after } => (retry_after, true),
-            ErrorKind::Permanent => return Verdict::Fail,
+            ErrorKind::Refused | ErrorKind::Permanent => return Verdict::Fail,
         };
         let throttled = is_throttled && self.may_be_throttled();
         if !throttled && !self.plan.allows_attempt(self.lease.counted_attempt().saturating_add(1)) {

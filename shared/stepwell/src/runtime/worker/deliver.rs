@@ -21,7 +21,7 @@ use crate::{
     runtime::{
         error::EngineError,
         recovery::alert_of_warning,
-        step::{Input, Step, StepContext, StepError, TaskData},
+        step::{ErrorKind, Input, Step, StepContext, StepError, TaskData},
     },
 };
 use std::{
@@ -82,11 +82,25 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             claim = Claim::read(&request, taken)?;
         }
         match claim {
-            Claim::Granted(lease) => match loaded {
+            Claim::Granted(lease) => match self.reloaded(loaded, &steps).await {
                 Ok(loaded) => self.granted(&lease, loaded).await,
                 Err(error) => self.released(&lease, error).await,
             },
             Claim::Refused(found) => self.refused(&message, &found, loaded?).await,
+        }
+    }
+
+    /// Loads once more what a compensation acts on, after its claim. The first load may be older than a refusal after which the task
+    /// was complete again, and what is undone then stays undone.
+    async fn reloaded(
+        &self,
+        loaded: Result<Loaded, EngineError>,
+        steps: &BTreeSet<&str>,
+    ) -> Result<Loaded, EngineError> {
+        let loaded = loaded?;
+        match loaded.task.as_ref().filter(|task| task.plan.is_compensation(self.step())) {
+            Some(task) => self.worker.engine.load(task.id, steps).await,
+            None => Ok(loaded),
         }
     }
 
@@ -295,6 +309,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let now = self.now();
         let outcome = if error.is_retryable() { Outcome::RetryableError } else { Outcome::PermanentError };
         let mut ended = lease.ended(now, outcome, Some(Failure::new(&error.code, &error.message)));
+        ended.refused = error.kind == ErrorKind::Refused;
         let random = self.worker.engine.runtime.random();
         match (Failed { task, plan, lease, now, random }).verdict(error) {
             Verdict::Retry { wait, throttled } => {

@@ -156,6 +156,7 @@ fn rule_of(name: &str, made: &Made) -> Option<Rule> {
         "retry_later" if made.steps.first().is_some_and(|step| step.is_throttled) => Rule::RetryThrottled,
         "retry_later" => Rule::RetryLater,
         "reschedule" => Rule::Reschedule,
+        "fail" if made.steps.first().is_some_and(|step| step.is_refused) => Rule::Refuse,
         "fail" => Rule::Fail,
         "record_join_arrival" => Rule::RecordJoinArrival,
         "record_leaf_arrival" => Rule::RecordLeafArrival,
@@ -172,6 +173,7 @@ fn rule_of(name: &str, made: &Made) -> Option<Rule> {
         },
         "order_compensations" => Rule::OrderCompensations,
         "finish_compensation" => Rule::FinishCompensation,
+        "reinstate" => Rule::Reinstate,
         "move_in_index" => Rule::MoveInIndex,
         "set_timer" | "take_timer" => Rule::MoveTimer,
         _ => return None,
@@ -245,6 +247,7 @@ impl Made {
             Rule::RetryThrottled => fenced.map(|(step, fence)| Write::RetryThrottled(step, fence))?,
             Rule::Reschedule => Write::Reschedule(step?.step),
             Rule::Fail => fenced.map(|(step, fence)| Write::Fail(step, fence))?,
+            Rule::Refuse => fenced.map(|(step, fence)| Write::Refuse(step, fence))?,
             Rule::RecordJoinArrival => {
                 let (join, arrived) = (step?.step, step?.item(None).arrived);
                 let known = before.item(join).arrived;
@@ -270,6 +273,7 @@ impl Made {
             },
             Rule::OrderCompensations => Write::OrderCompensations(&task?.order),
             Rule::FinishCompensation => Write::FinishCompensation,
+            Rule::Reinstate => Write::Reinstate,
             Rule::MoveInIndex => Write::MoveInIndex,
             Rule::MoveTimer => Write::MoveTimer(step?.step),
         })

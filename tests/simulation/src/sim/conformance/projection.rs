@@ -171,6 +171,8 @@ pub(super) struct StepWritten {
     pub(super) fence: Fence,
     /// Whether the entry that the write added to the audit trail is of a throttled attempt.
     pub(super) is_throttled: bool,
+    /// Whether the entry that the write added to the audit trail is of an attempt that refused.
+    pub(super) is_refused: bool,
     entry: Entry,
 }
 
@@ -240,6 +242,7 @@ impl Projection {
             over: false,
             arrived,
             results: after.result.is_some().into(),
+            may_have_acted: step >= self.graph.forward && after.attempts.last().is_some_and(|last| !last.refused),
         };
         let until = if after.state == StepState::Retrying { after.next_retry_at } else { after.lease_until };
         // A long trail keeps its length, so the entries that are new are told by their numbers.
@@ -254,6 +257,7 @@ impl Projection {
             finished_at: after.finished_at,
             fence: if is_stale { Fence::Stale } else { Fence::Current },
             is_throttled: added.iter().any(|attempt| attempt.throttled),
+            is_refused: added.iter().any(|attempt| attempt.refused),
             entry: Entry { item, until },
         })
     }

@@ -134,6 +134,7 @@ async fn outcome_of_an_attempt_that_is_not_the_last_is_found() {
         next_retry_at: None,
         request_id: "request".to_owned(),
         throttled: false,
+        refused: false,
     };
     held.make(complete(&lease, &old, "null")).await;
     held.finds("Complete(0, Stale) would be refused");

@@ -55,12 +55,12 @@ async fn act(harness: &Harness, task: TaskId, what: ActionKind) -> Result<(), Ac
 #[tokio::test(start_paused = true)]
 async fn action_is_done_in_the_states_that_allow_it_and_refused_in_all_others() {
     use ActionKind::{Cancel, Compensate, Redrive, Resolve, ResolveStep};
-    use TaskState::{Cancelled, Compensated, Compensating, Failed, Resolved, Running};
+    use TaskState::{Cancelled, Compensated, Compensating, Completed, Failed, Resolved, Running};
     // An attempted step has to be compensated first. A running task has none, so it is compensated at once.
     let leads_to = |state, what| match (state, what) {
         (Failed, Redrive) | (Running | Failed, ResolveStep) => Some(Running),
         (Compensating(end), Redrive) => Some(Compensating(end)),
-        (Running, Cancel) => Some(Compensated(End::Cancelled)),
+        (Running | Completed, Cancel) => Some(Compensated(End::Cancelled)),
         (Failed, Cancel) | (Cancelled, Compensate) => Some(Compensating(End::Cancelled)),
         (Failed, Compensate) => Some(Compensating(End::Error)),
         (Running | Failed, Resolve) => Some(Resolved),
