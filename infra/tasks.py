@@ -185,8 +185,8 @@ def redrive(api, options):
     many = len(found)
     # Whoever answers the question has to see what it is about. The filter's defaults are those of a redrive.
     if many and not options.yes:
-        status = "compensating" if "needs" in options.filter else "error"
-        listed = find(api, {"status": status, "compensated": "false"} | options.filter)
+        status = {} if "needs" in options.filter else {"status": "error"}
+        listed = find(api, status | {"compensated": "false"} | options.filter)
         print_tasks([task for task in listed if task["task_id"] in found], sys.stderr)
     print(f"{counted(many, 'failed task')} to be redriven", file=sys.stderr)
     if many and not options.dry_run:

@@ -90,7 +90,7 @@ fn template_alarm_filters_match_the_logged_texts() {
         format!(r#"$.message = "{OPTIONAL_STEP_FAILED}""#),
         format!(r#"$.message = "{NEEDS_PERSON}""#),
         format!(r#"$.message = "{RUN_REPORT}" && $.unfinished IS TRUE"#),
-        format!(r#"$.message = "{FEEDER_REPORT}" && $.unfinished IS TRUE"#),
+        format!(r#"$.message = "{FEEDER_REPORT}" && ($.unfinished IS TRUE || $.failed > 0)"#),
         format!(r#"$.code = "{NEWER_FORMAT}""#),
         format!(r#"$.code = "{exhausted}""#),
     ] {

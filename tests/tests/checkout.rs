@@ -21,6 +21,9 @@ use stepwell::{
 use stepwell_tests::checkout::{harness, products, request};
 use test_case::test_case;
 
+#[path = "checkout/reconciliation.rs"]
+mod reconciliation;
+
 const LAMP: ProductId = ProductId(4);
 const ORGANIZER: ProductId = ProductId(1);
 

@@ -35,7 +35,7 @@ fn status(text: &str) -> Result<TaskStatus, String> {
     })
 }
 
-/// Parses what a task needs. A person is all that it can wait for in vain so far.
+/// Parses what a task needs. A person is all that it can wait for in vain.
 fn needs_person(text: &str) -> Result<bool, &'static str> {
     if text == "person" { Ok(true) } else { Err("has to be person") }
 }

@@ -1,8 +1,13 @@
 //! The command `stepwell`. `stepwell --help` lists what it does.
 
 use clap::{Parser, Subcommand};
-use std::{io::Write, path::PathBuf, process::ExitCode};
-use stepwell_cli::{Findings, Project, check, new_step, render, sizes};
+use std::{
+    ffi::OsString,
+    io::Write,
+    path::PathBuf,
+    process::{self, ExitCode},
+};
+use stepwell_cli::{Finding, Findings, Project, check, new_step, render, sizes};
 
 /// Derives what is deployed from the workflows, and checks what has to fit together.
 #[derive(Debug, Parser)]
@@ -37,6 +42,15 @@ enum Command {
     /// Create something new in the repository
     #[command(subcommand)]
     New(New),
+    /// Hold the payments, orders, reservations and tasks of a stack against each other
+    ///
+    /// It runs infra/reconcile.sh, whose options it takes and whose exit code it returns.
+    #[command(disable_help_flag = true)]
+    Reconcile {
+        /// See stepwell reconcile --help
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,39 +70,53 @@ Example: a step that checks for fraud before the card is charged
     cargo stepwell new step checkout check_fraud --after validate_cart \\
         --read-by send_confirmation --compensation forget_suspicion\n";
 
+/// The exit code of `stepwell reconcile` for an error: 1 says that there are findings.
+const RECONCILE_ERROR: u8 = 2;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments) {
-        Ok(text) => {
-            // A closed output has no reader, so its error has none either.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
+        Ok(code) => code,
         Err(findings) => {
             let _ = writeln!(std::io::stderr(), "{findings}");
-            ExitCode::FAILURE
+            let reconciles = matches!(arguments.command, Command::Reconcile { .. });
+            if reconciles { RECONCILE_ERROR.into() } else { ExitCode::FAILURE }
         }
     }
 }
 
-fn run(arguments: &Arguments) -> Result<String, Findings> {
+fn run(arguments: &Arguments) -> Result<ExitCode, Findings> {
     let project = match &arguments.root {
         Some(root) => Project::read(root)?,
         None => Project::find(&std::env::current_dir().unwrap_or_default())?,
     };
-    match &arguments.command {
-        Command::Check => check::check(&project),
-        Command::Render { sizes: true, .. } => sizes::table(&project),
-        Command::Render { rights: true, stage, .. } => render::rights(&project, stage),
+    let text = match &arguments.command {
+        Command::Check => check::check(&project)?,
+        Command::Render { sizes: true, .. } => sizes::table(&project)?,
+        Command::Render { rights: true, stage, .. } => render::rights(&project, stage)?,
         Command::Render { check: true, .. } => {
             let (files, _) = render::render(&project)?;
             Findings::none_of(render::stale(&project.root, &files))?;
-            Ok(String::new())
+            String::new()
         }
-        Command::New(New::Step(wanted)) => new_step::run(&project, wanted),
+        Command::New(New::Step(wanted)) => new_step::run(&project, wanted)?,
         Command::Render { .. } => {
             let (files, _) = render::render(&project)?;
-            Ok(render::write(&project.root, &files)?)
+            render::write(&project.root, &files)?
         }
-    }
+        Command::Reconcile { arguments } => return reconcile(&project, arguments),
+    };
+    // A closed output has no reader, so its error has none either.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the script.
+fn reconcile(project: &Project, arguments: &[OsString]) -> Result<ExitCode, Findings> {
+    const SCRIPT: &str = "infra/reconcile.sh";
+    let status = process::Command::new(project.root.join(SCRIPT)).args(arguments).status().map_err(|error| {
+        Finding::new(SCRIPT, format!("does not start: {error}"), "Make it a file that may be executed")
+    })?;
+    // A script that a signal has ended has no code.
+    Ok(status.code().and_then(|code| code.try_into().ok()).unwrap_or(RECONCILE_ERROR).into())
 }

@@ -35,6 +35,10 @@ const OWN_QUEUE_ACTIONS: [&str; 4] =
 const TASKS_ACTIONS: [&str; 4] =
     ["dynamodb:BatchGetItem", "dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:UpdateItem"];
 
+/// The engine's table, and the action without which nobody acts on a task.
+const TASKS: &str = "tasks";
+const UPDATE: &str = "dynamodb:UpdateItem";
+
 /// All that the base template is filled with.
 #[derive(Clone, Debug, Serialize)]
 pub struct Model {
@@ -87,11 +91,13 @@ pub struct Log {
     pub id: String,
     /// Its name without the prefix `/aws/lambda/stepwell-STAGE-`.
     pub name: String,
+    /// Whether its functions act on tasks, so that it has the engine's lines of which alarms are made.
+    pub acts_on_tasks: bool,
 }
 
 impl Log {
-    fn new(id: &str, name: &str) -> Self {
-        Self { id: id.to_owned(), name: name.to_owned() }
+    fn new(id: &str, name: &str, acts_on_tasks: bool) -> Self {
+        Self { id: id.to_owned(), name: name.to_owned(), acts_on_tasks }
     }
 }
 
@@ -131,7 +137,7 @@ impl Model {
         let mut model = Self { steps: Vec::new(), functions: BTreeMap::new(), logs: Vec::new() };
         for workflow in &project.workflows {
             let name = step_resource(workflow.name(), "");
-            model.logs.push(Log::new(&camel_case(workflow.name()), name.trim_end_matches('-')));
+            model.logs.push(Log::new(&camel_case(workflow.name()), name.trim_end_matches('-'), true));
             for step in workflow.steps() {
                 let settings = project.settings.step(workflow.name(), &step.name);
                 let function = step_function(workflow, step, &settings);
@@ -146,7 +152,11 @@ impl Model {
             }
         }
         for (name, settings) in &project.settings.functions {
-            model.logs.push(Log::new(&camel_case(name), name));
+            let writes = |right: &Right| {
+                matches!(right.subject(), Ok(Subject::Table(TASKS, None)))
+                    && right.actions.iter().any(|it| it == UPDATE)
+            };
+            model.logs.push(Log::new(&camel_case(name), name, settings.rights.iter().any(writes)));
             model.functions.insert(name.clone(), function(name, settings, project));
         }
         findings.extend(same_workflows(project));

@@ -74,7 +74,7 @@ fn failed_scheduled_run_is_not_repeated_and_a_missing_one_is_alarmed() {
     let template = template();
     let resources = &template.value()["Resources"];
     let scheduled = of_kind(&template, "AWS::Events::Rule");
-    assert_eq!(scheduled.len(), 2, "the watchdog and the timer feeder");
+    assert_eq!(scheduled.len(), 3, "the watchdog, the timer feeder and the reconciliation");
     for (rule, schedule) in scheduled {
         let id = rule.strip_suffix("Schedule").unwrap();
         let function = format!("{id}Function");
@@ -110,7 +110,7 @@ fn log_level_cannot_silence_the_lines_that_alarms_are_made_of() {
 }
 
 #[test]
-fn what_needs_a_person_is_counted_in_the_log_of_every_function() {
+fn what_needs_a_person_is_counted_in_the_log_of_every_function_that_acts_on_tasks() {
     let template = template();
     let counted: BTreeSet<String> = of_kind(&template, "AWS::Logs::MetricFilter")
         .iter()
@@ -119,7 +119,19 @@ fn what_needs_a_person_is_counted_in_the_log_of_every_function() {
             format!("{} {}", properties["LogGroupName"]["Ref"], properties["FilterPattern"])
         })
         .collect();
-    for (id, function) in of_kind(&template, "AWS::Lambda::Function") {
+    let acts = |role: &Value| {
+        let role = &template.value()["Resources"][role.as_str().unwrap()]["Properties"]["Policies"][0];
+        let mut statements = role["PolicyDocument"]["Statement"].as_array().unwrap().iter();
+        statements.any(|statement| {
+            statement["Resource"].to_string().contains(r#"["TasksTable","Arn"]"#)
+                && statement["Action"].to_string().contains("dynamodb:UpdateItem")
+        })
+    };
+    let functions = of_kind(&template, "AWS::Lambda::Function");
+    let (acting, others): (Vec<_>, Vec<_>) =
+        functions.into_iter().partition(|(_, function)| acts(&function["Properties"]["Role"]["Fn::GetAtt"][0]));
+    assert_eq!(others.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ["ReconcileFunction"]);
+    for (id, function) in acting {
         let log = &function["Properties"]["LoggingConfig"]["LogGroup"]["Ref"];
         for pattern in [
             r#"{ $.message = "compensation failed" || $.message = "a compensation has not succeeded for an hour" }"#,

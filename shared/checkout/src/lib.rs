@@ -32,6 +32,7 @@ mod money;
 mod order;
 mod payment;
 mod pricing;
+pub mod reconciliation;
 mod release;
 mod request;
 mod reservation;

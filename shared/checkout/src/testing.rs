@@ -8,6 +8,7 @@ use crate::{
     Gateway, GatewayError, HoldError, MailError, Mailer, Money, OpenRequest, Order, OrderStatus, Orders,
     PaymentRecords, PaymentRef, PaymentState, Pricing, Priority, Product, ProductId, RecordError, Release, Reservation,
     Reversal, ShipError, Shipping, Shop, Stock, StoreError, Storefront, TakeError, Token, VoidedKey, order_numbers,
+    reconciliation::{Acknowledgement, FindingKind, Ledger, LedgerCursor, LedgerEntry, LedgerPage, LedgerPart},
     test_card::{self, RefundPlan, Script, SimulatedPayment},
 };
 use std::{
@@ -36,6 +37,7 @@ struct ShopState {
     cancelled: BTreeMap<TaskId, Timestamp>,
     order_numbers: BTreeSet<String>,
     emails: Vec<Email>,
+    acknowledged: BTreeMap<(TaskId, FindingKind), Acknowledgement>,
     outage: Outage,
 }
 
@@ -389,6 +391,65 @@ impl Orders for MemoryShop {
         match order.cancelled_at {
             Some(at) => Err(ShipError::Cancelled(at)),
             None => Ok(*order.shipped_at.get_or_insert(shipping.at)),
+        }
+    }
+}
+
+/// How many records a page of the ledger has: few, so that tests turn pages.
+const LEDGER_PAGE: usize = 3;
+
+impl Ledger for MemoryShop {
+    async fn page(&self, from: Option<&LedgerCursor>) -> Result<LedgerPage, StoreError> {
+        let state = self.tables()?;
+        let LedgerCursor { part, after } = from.cloned().unwrap_or_default();
+        let mut rest = state.ledger(part);
+        if let Some(after) = &after {
+            rest = rest.split_off(after);
+            rest.remove(after);
+        }
+        let page: Vec<(String, LedgerEntry)> = rest.into_iter().take(LEDGER_PAGE).collect();
+        let next = match page.last() {
+            Some((last, _)) => Some(LedgerCursor { part, after: Some(last.clone()) }),
+            None => part.next().map(|part| LedgerCursor { part, after: None }),
+        };
+        Ok(LedgerPage { entries: page.into_iter().map(|(_, entry)| entry).collect(), next })
+    }
+
+    async fn acknowledge(&self, settled: &Acknowledgement) -> Result<(), StoreError> {
+        let mut state = self.tables()?;
+        state.acknowledged.entry((settled.task_id, settled.kind)).or_insert_with(|| settled.clone());
+        Ok(())
+    }
+}
+
+impl ShopState {
+    /// The records of a part, by id.
+    fn ledger(&self, part: LedgerPart) -> BTreeMap<String, LedgerEntry> {
+        match part {
+            LedgerPart::Payments => {
+                let keys: BTreeSet<&String> = self.payment_records.keys().chain(self.voided_keys.keys()).collect();
+                let payments = keys.into_iter().map(|key| {
+                    let payment = self.payment_records.get(key).cloned();
+                    let voided_at = self.voided_keys.get(key).copied();
+                    (key.clone(), LedgerEntry::Payment { key: key.clone(), payment, voided_at })
+                });
+                let settled = self.acknowledged.values().map(|settled| {
+                    let id = format!("acknowledged:{}:{}", settled.task_id, settled.kind);
+                    (id, LedgerEntry::Acknowledged(settled.clone()))
+                });
+                payments.chain(settled).collect()
+            }
+            LedgerPart::Reservations => {
+                let keys: BTreeSet<&String> = self.reservations.keys().chain(self.releases.keys()).collect();
+                let stands = |key: &String| self.reservations.contains_key(key);
+                let entry = |key: &String| LedgerEntry::Reservation { key: key.clone(), stands: stands(key) };
+                keys.into_iter().map(|key| (key.clone(), entry(key))).collect()
+            }
+            LedgerPart::Orders => {
+                let tasks: BTreeSet<TaskId> = self.orders.keys().chain(self.cancelled.keys()).copied().collect();
+                let entry = |task: TaskId| LedgerEntry::Order { task, stands: !self.cancelled.contains_key(&task) };
+                tasks.into_iter().map(|task| (task.to_string(), entry(task))).collect()
+            }
         }
     }
 }

@@ -83,17 +83,21 @@ impl PersonName {
         self.0.as_str()
     }
 
-    /// Returns the name for the greeting of an e-mail; `None` where an e-mail program might turn it into a link, or
-    /// where it is long enough for a message. The address may not be the buyer's own, so a stranger could otherwise
-    /// send a message to somebody else through our e-mails.
+    /// Returns the name for the greeting of an e-mail; `None` where an e-mail program might turn it into a link, and
+    /// where it has a number or is long enough for a message. The address may not be the buyer's own, so a stranger
+    /// could otherwise send a message to somebody else through our e-mails.
     pub fn for_greeting(&self) -> Option<&str> {
         const LONGEST: usize = 40;
+        const MOST_WORDS: usize = 4;
         let text = self.as_str();
         // A dot with two letters right after it may be part of a domain. After an initial's dot there is at most one.
         let mut after_dots = text.split(['.', '\u{3002}', '\u{FF0E}', '\u{FF61}']).skip(1);
         let domain = after_dots.any(|part| part.chars().take(2).filter(|c| c.is_alphanumeric()).count() == 2);
         let link = domain || text.contains([':', '/', '\\', '@']);
-        (!link && text.chars().count() <= LONGEST).then_some(text)
+        // A phone number makes a few words a message.
+        let number = text.contains(char::is_numeric);
+        let message = number || text.chars().count() > LONGEST || text.split_whitespace().count() > MOST_WORDS;
+        (!link && !message).then_some(text)
     }
 }
 
@@ -206,7 +210,9 @@ mod tests {
     #[test_case(".claim it at evil.example", false; "a domain behind a leading dot")]
     #[test_case("claim at evil\u{3002}example", false; "a domain with another dot")]
     #[test_case("x@evil", false; "an address")]
-    #[test_case("your order was cancelled, call us now on 5550100", false; "a message")]
+    #[test_case("your order was cancelled, call us now", false; "a message")]
+    #[test_case("Supercalifragilisticexpialidocious-Smythe", false; "more characters than a name")]
+    #[test_case("refund 555 0100", false; "a phone number")]
     fn name_that_may_be_a_link_or_a_message_is_not_greeted(text: &str, greeted: bool) {
         let name: PersonName = text.parse().unwrap();
         assert_eq!(name.for_greeting(), greeted.then_some(text));

@@ -8,6 +8,7 @@
 //! | `payments` | the shop's record of the payment that belongs to a checkout; `voided_at` voids it | the idempotency key of the charge |
 //! | `payments` | a payment of the simulated gateway: its `charge`; `voided_at` marks it as refunded or cancelled | the gateway's reference, `pay_…` |
 //! | `card_tokens` | the token of the card that a checkout's payment charges; it expires | the task's id |
+//! | `payments` | an [`Acknowledgement`](checkout::reconciliation::Acknowledgement) | `acknowledged:TASK:KIND` |
 //! | `reservations` | a [`Reservation`](checkout::Reservation); a [`Release`](checkout::Release), which without a reservation voids the key | the idempotency key of the reservation |
 //! | `orders` | an [`Order`](checkout::Order), or the mark that rules one out; for each order a second item that reserves its number | the task's id; `number:ORD-…` |
 
@@ -15,6 +16,7 @@ mod card_tokens;
 mod catalogue;
 mod gateway;
 mod items;
+mod ledger;
 mod mail;
 mod orders;
 mod payment_records;

@@ -12,7 +12,7 @@ use crate::{
     tables::store_error,
 };
 use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::ReturnValue};
-use checkout::{PaymentRecords, PaymentRef, RecordError, StoreError, VoidedKey};
+use checkout::{PaymentRecords, PaymentRef, RecordError, StoreError, VoidedKey, reconciliation::LedgerEntry};
 use stepwell::Timestamp;
 
 /// The table of the payments: the shop's records, and the simulated gateway's own items.
@@ -29,6 +29,12 @@ impl Tables {
 fn payment_of(key: &str, record: &mut AttributeItem) -> Result<Option<PaymentRef>, StoreError> {
     let charged_under_its_key = record.contains_key("charge").then(|| PaymentRef(key.to_owned()));
     record.remove("payment").map_or(Ok(charged_under_its_key), |payment| items::from_attribute(payment).map(Some))
+}
+
+/// Reads the record under this key.
+pub(crate) fn read(key: &str, mut record: AttributeItem) -> Result<LedgerEntry, StoreError> {
+    let voided_at = record.remove("voided_at").map(items::from_attribute).transpose()?;
+    Ok(LedgerEntry::Payment { key: key.to_owned(), payment: payment_of(key, &mut record)?, voided_at })
 }
 
 impl PaymentRecords for Tables {

@@ -22,7 +22,9 @@ mod sqs;
 pub use config::{SdkConfig, aws_config, client_from_env, required_env};
 pub use dynamo::{DynamoTable, was_busy};
 pub use error::{ServeError, failure_kind};
-pub use serve::{init_logging, log_lines, serve, serve_dead_letters, serve_timer_feeder, serve_watchdog};
+pub use serve::{
+    init_logging, log_lines, serve, serve_dead_letters, serve_requests, serve_timer_feeder, serve_watchdog,
+};
 pub use sqs::{REASON_ATTRIBUTE, SqsQueue};
 
 /// The engine's client on DynamoDB and SQS.

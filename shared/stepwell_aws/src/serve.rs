@@ -6,6 +6,7 @@ use crate::{
 };
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{LambdaEvent, service_fn};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::time::Duration;
 use stepwell::{
@@ -40,7 +41,7 @@ pub async fn serve(workflow: &str, name: &str, step: impl Step) -> Result<(), Se
     .await
 }
 
-/// The time at the end of an invocation in which the watchdog, or the timer feeder, finishes what it has begun. The page that it is at has three
+/// The time at the end of an invocation in which a scheduled function finishes what it has begun. The watchdog's page that it is at has three
 /// rounds of ten inspections, so this is enough for a table that takes half a second a call.
 const WATCHDOG_RESERVE: Duration = Duration::from_secs(10);
 
@@ -97,6 +98,25 @@ pub async fn serve_dead_letters() -> Result<(), ServeError> {
     let dead_letters = &dead_letters;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
         Ok::<_, ServeError>(keep(dead_letters.handle(&received(event.payload)).await))
+    }))
+    .await
+}
+
+/// Serves requests in JSON, until Lambda ends the process. The handler gets the time by which it has to be done: the
+/// invocation's deadline without a reserve for what it has begun.
+///
+/// # Errors
+/// The runtime API does not answer. An error of the handler is the answer to its request.
+pub async fn serve_requests<I, O>(handle: impl AsyncFn(I, Timestamp) -> Result<O, ServeError>) -> Result<(), ServeError>
+where
+    I: DeserializeOwned,
+    O: Serialize,
+{
+    init_logging();
+    let handle = &handle;
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<I>| {
+        let time = invocation(&event.context).time_left(&System).saturating_sub(WATCHDOG_RESERVE);
+        handle(event.payload, System.now() + time).await
     }))
     .await
 }

@@ -16,7 +16,10 @@ use super::{
     world::ShopWorld,
 };
 use crate::{each_checkout_step, events::message};
-use checkout::ConfigError;
+use checkout::{
+    ConfigError,
+    reconciliation::{MIN_AGE, Reconciliation, ReconciliationReport, Scope},
+};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -180,6 +183,21 @@ impl Engine {
             engine.deliver(number, &step, &body, &trail).await;
             engine.in_flight.fetch_sub(1, Relaxed);
         });
+    }
+
+    /// Reconciles the shop as the hourly run does, when everything has been at rest for long enough.
+    ///
+    /// # Panics
+    /// Memory fails.
+    pub async fn reconcile(self: &Arc<Self>) -> ReconciliationReport {
+        sleep(2 * MIN_AGE).await;
+        let process = ServiceCaller::start(&self.clock, &self.faults, &Trail::new(usize::MAX));
+        let (_, queues) = self.ports_of(&process, &Arc::new(Mutex::new(Instant::now())));
+        let tasks = Client::new(self.table.clone(), queues, self.clock.clone());
+        let until = self.clock.now() + MIN_AGE;
+        let scope = Scope { mend: true, all_refunds: true, min_age: MIN_AGE, until };
+        let shop = &self.world.shop;
+        Reconciliation::new(shop.clone(), shop.clone(), tasks).run(&scope).await.expect("memory does not fail")
     }
 
     /// The workflow of all tasks.

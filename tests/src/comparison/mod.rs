@@ -200,6 +200,14 @@ async fn run_engine(
     assert_eq!(engine.undeliverable(), [""; 0], "nothing here sends what belongs to no step");
     let mut checkouts = Vec::new();
     let standing = world.standing(customers.len());
+    let reconciled = engine.reconcile().await;
+    let served = standing.iter().filter(|standing| standing.orders > 0).count();
+    assert!(reconciled.judged >= served, "every checkout with a record is judged: {}", reconciled.judged);
+    assert_eq!(
+        (reconciled.findings, reconciled.not_judged),
+        (vec![], vec![]),
+        "nothing outside of the saga was broken"
+    );
     for (((task, trail), customer), standing) in pages.into_iter().zip(&customers).zip(standing) {
         let engine::EngineEnd { end, at, redriven } = engine.end_of(task).await;
         checkouts.push(Checkout {

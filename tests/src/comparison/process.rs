@@ -140,10 +140,13 @@ impl ServiceCaller {
         Arc::new(Self { trail, clock, faults, death: Notify::new() })
     }
 
-    /// The id of the checkout's task.
+    /// The id of the checkout's task: as if all were made at the beginning, and the rest from the seed.
     pub fn task_id(&self) -> TaskId {
+        const VERSION_7: u128 = 0x7 << 76 | 0b10 << 62;
+        const RANDOM: u128 = 0xfff << 64 | (u64::MAX >> 2) as u128;
         let bits = self.faults.random(self.trail.number, Service::EngineTable, u32::MAX).u128(..);
-        TaskId::from(Uuid::from_u128(bits))
+        let made_at = u128::from(BEGINNING.as_millis().unsigned_abs()) << 80;
+        TaskId::from(Uuid::from_u128(made_at | VERSION_7 | (bits & RANDOM)))
     }
 
     /// Runs the work of the process. Answers with `None` where the process died at a call or ran out of time; then

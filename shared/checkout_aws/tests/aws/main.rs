@@ -10,5 +10,6 @@ mod mail;
 mod orders;
 mod payments;
 mod races;
+mod reconciliation;
 mod shop;
 mod stock;

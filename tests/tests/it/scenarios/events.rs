@@ -106,6 +106,7 @@ async fn every_step_accepts_its_sample_message() {
     );
     assert!(stack.invoke("watchdog", &sample("watchdog.json")).await["inspected"].is_number());
     assert!(stack.invoke("timer_feeder", &sample("timer_feeder.json")).await["fed"].is_number());
+    assert!(stack.invoke("reconcile", &sample("reconcile.json")).await["judged"].is_number());
 }
 
 /// The key of a task in the sample events.

@@ -9,6 +9,7 @@ mod idempotency;
 mod messages;
 mod operators;
 mod payments;
+mod reconciliation;
 mod recovery;
 mod request_validation;
 mod resuming;

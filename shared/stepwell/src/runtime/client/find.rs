@@ -32,7 +32,7 @@ pub struct Filter {
     pub error_code: Option<String>,
     /// Whether the task has been compensated.
     pub compensated: Option<bool>,
-    /// Whether the task waits for a person, because a compensation failed for good.
+    /// Whether the task [waits for a person](crate::core::recovery::needs_person).
     pub needs_person: Option<bool>,
     /// The earliest start, inclusive.
     pub created_from: Option<Timestamp>,
@@ -62,7 +62,7 @@ pub struct Summary {
     pub created_at: Timestamp,
     /// The steps that failed for good.
     pub failed_steps: BTreeSet<String>,
-    /// Whether the task waits for a person, because a compensation failed for good.
+    /// Whether the task [waits for a person](crate::core::recovery::needs_person).
     pub needs_person: bool,
 }
 
@@ -132,9 +132,9 @@ impl Filter {
     /// The shards of the index that can have matching tasks.
     fn parts(&self) -> Vec<(IndexPartition, u8)> {
         let listings = self.status.map_or(&IndexPartition::ALL[..], IndexPartition::of);
-        // Only a compensating task can need a person.
-        let possible =
-            |listing: &&IndexPartition| self.needs_person != Some(true) || **listing == IndexPartition::Compensating;
+        let possible = |listing: &&IndexPartition| {
+            self.needs_person != Some(true) || IndexPartition::WAITING_FOR_A_PERSON.contains(listing)
+        };
         listings
             .iter()
             .filter(possible)
@@ -211,9 +211,10 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         limit: usize,
         actor: Option<&Actor>,
     ) -> Result<BulkRedriveReport, TableError> {
-        let default = if filter.needs_person == Some(true) { TaskStatus::Compensating } else { TaskStatus::Error };
+        // What needs a person has failed, or a compensation of it has.
+        let default = (filter.needs_person != Some(true)).then_some(TaskStatus::Error);
         let failed = Filter {
-            status: filter.status.or(Some(default)),
+            status: filter.status.or(default),
             compensated: filter.compensated.or(Some(false)),
             ..filter.clone()
         };

@@ -1,13 +1,16 @@
 use super::*;
 use crate::{
-    FailureKind, TaskId,
+    FailureKind, Filter, TaskId,
     core::{
+        index::IndexPartition,
         item::Key,
         message::{DEAD_LETTERS, QueueName},
+        snapshot::TaskSnapshot,
         state::{End, TaskState},
         step,
     },
     ports::Store,
+    runtime::watchdog::{LEFT_TO_A_PERSON, Watchdog},
     testing::{
         Harness,
         fixtures::staged::{Log, NEWER, actor, busy, graph, no, renew},
@@ -115,6 +118,43 @@ async fn step_failed_by_a_dead_letter_is_redriven_and_then_left_to_a_person() {
     );
     harness.client().compensate(task, &actor()).await.unwrap();
     assert_eq!(harness.woken().last().unwrap(), "u0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_left_to_a_person_is_listed_counted_and_logged_daily_until_somebody_redrives_it() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let (log, _guard) = Log::new();
+    let harness = graph(&[&[]], &[0], "redrives: 1,");
+    let task = task(&harness).await;
+    let watchdog = Watchdog::new(harness.ports(), harness.ports(), harness.memory().runtime.clone());
+    let count = async || watchdog.count_needs_person(harness.now() + MINUTE).await.unwrap();
+    let needy = Filter { needs_person: Some(true), ..Filter::default() };
+    let listed = async || harness.client().find(&needy, None, 10).await.unwrap().tasks.len();
+    let lines = || log.lines(&format!("ERROR message={LEFT_TO_A_PERSON}")).len();
+    for redriven in [false, true] {
+        assert_eq!((count().await, listed().await, lines()), (0, 0, 0), "the engine will redrive it: {redriven}");
+        dead_letter(&harness, task, "s0").await;
+        if !redriven {
+            let running = |snapshot: &TaskSnapshot| snapshot.task.state == TaskState::Running;
+            harness.run_until(task, running).await.unwrap();
+            harness.lose_messages();
+        }
+    }
+    // The watchdog looks once more, and finds that the engine has nothing to do.
+    harness.run_for(60 * MINUTE).await.unwrap();
+    assert_eq!((count().await, listed().await, lines()), (1, 1, 1));
+    assert_eq!(harness.memory().store.listed(task).unwrap().partition, IndexPartition::NeedsPerson);
+    for days in 1..=3 {
+        for _ in 0..24 * 60 {
+            harness.skip(MINUTE).await;
+            assert_eq!(count().await, 1);
+        }
+        assert_eq!(lines(), 1 + days);
+    }
+    let report = harness.client().redrive_all(&needy, None, 10, Some(&actor())).await.unwrap();
+    assert_eq!((report.redriven, count().await, listed().await), (1, 0, 0));
+    harness.run(task).await.unwrap();
+    assert_eq!(harness.state(task), TaskState::Completed);
 }
 
 #[tokio::test(start_paused = true)]
