@@ -70,7 +70,7 @@ impl<S: TestShop> Planted<S> {
         let (key, at) = (format!("{task}:process_payment"), self.clock.now());
         let request = OpenRequest { key: &key, amount: Money::from_cents(10_000), currency: "USD", at };
         let (gateway, token) = (self.shop.gateway(), Token::from(token));
-        checkout::charge(&gateway, self.shop.tables(), &key, &token, &request).await.unwrap();
+        checkout::charge(&gateway, self.shop.tables(), &key, Some(&token), &request).await.unwrap();
     }
 
     async fn refund(&self, task: TaskId) {
