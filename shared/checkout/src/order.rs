@@ -1,10 +1,10 @@
 //! Orders, their unique numbers and their cancellation.
 
-use crate::{LineItem, Money, Priority, ShopCode, StoreError};
+use crate::{LineItem, Money, Priority, StoreError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use stepwell::{StepError, StepResult, TaskId, Timestamp};
+use stepwell::{StepResult, TaskId, Timestamp};
 
 /// An order: an item of the `orders` table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,15 +136,6 @@ pub enum CancelOrderError {
     /// The table gave no answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-impl From<CancelOrderError> for StepError {
-    fn from(error: CancelOrderError) -> Self {
-        match error {
-            CancelOrderError::Shipped(_) => Self::new(ShopCode::OrderShipped, error.to_string()),
-            CancelOrderError::Store(error) => error.into(),
-        }
-    }
 }
 
 /// The shipping of an order. Its record stays with the order, for operators only.

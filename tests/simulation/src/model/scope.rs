@@ -311,13 +311,7 @@ pub fn small_scopes() -> Vec<Scope> {
             .compensated(),
         Scope::chain("chain of 2, compensated side by side: refusals, cancel", 2, REFUSED)
             .compensated_after(|_| Set::default()),
-        Scope::chain(
-            "chain of 2, last optional, compensated: failures, redrive, refusals, cancel",
-            2,
-            failing(REFUSED),
-        )
-        .optional(1)
-        .compensated(),
+        Scope::chain("chain of 2, last optional, compensated: refusals, cancel", 2, REFUSED).optional(1).compensated(),
         Scope::fork("fork, compensated: cancel", Faults { cancels: true, ..Faults::NONE }).compensated(),
         Scope::fork("fork: lost messages", LOST),
         Scope::chain("chain of 1, optional: crashes, failures, redrive", 1, failing(CRASHES)).optional(0),

@@ -8,7 +8,7 @@ use std::{
     fmt,
     ops::{BitAnd, BitOr, Not},
 };
-use stepwell::core::state::{StepState, TaskState};
+use stepwell::core::state::{End, StepState, TaskState};
 
 /// The most steps a scope may have, compensations included.
 pub(super) const MAX_STEPS: usize = 6;
@@ -398,10 +398,12 @@ impl ModelState {
     /// The canonical form of the state: workers and messages are sorted, since they have no identity, and equal
     /// messages are kept once.
     ///
-    /// It drops what no later action reads: the attempt count of a step that has ended, and the attempt numbers that
-    /// workers know of it.
+    /// It drops what no later action reads: the attempt count of a step that has ended, the attempt numbers that workers know of it,
+    /// and whether a compensation may have acted where that cannot be what keeps the task from being reinstated.
     pub fn canonical(mut self) -> Self {
+        let has_failed = self.task.state.ends_as() == Some(End::Error);
         for item in &mut self.items {
+            item.may_have_acted &= !has_failed && !item.state.is_done();
             match item.state {
                 StepState::Pending | StepState::InProgress | StepState::Retrying => {}
                 StepState::Error => item.counted = 0,

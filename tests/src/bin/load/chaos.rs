@@ -162,8 +162,8 @@ impl Chaos {
         tokio::time::sleep(Duration::from_secs_f64(pause)).await;
     }
 
-    /// Sends a checkout's messages a second time at random moments, and cancels some checkouts.
-    pub(crate) async fn disturb(&self, task: &str, request: &Value) {
+    /// Sends a checkout's messages a second time at random moments, and cancels some checkouts. Returns whether it has cancelled this one.
+    pub(crate) async fn disturb(&self, task: &str, request: &Value) -> bool {
         let id: TaskId = task.parse().expect("a task's id");
         let plan = self.workflow.plan_for(request);
         let copies =
@@ -176,16 +176,15 @@ impl Chaos {
         });
         let cancelled = self.happens(self.cancelled).then(|| self.within(CANCELLED_WITHIN));
         let cancellation = async {
-            let Some(delay) = cancelled else { return };
+            let Some(delay) = cancelled else { return false };
             tokio::time::sleep(delay).await;
             let actor = Actor::new("load", "the customer has changed their mind").expect("a name and a reason");
-            let counter = match self.operator.cancel(id, &actor).await {
-                Ok(_) => &self.cancellations,
-                Err(_) => &self.too_late,
-            };
+            let is_cancelled = self.operator.cancel(id, &actor).await.is_ok();
+            let counter = if is_cancelled { &self.cancellations } else { &self.too_late };
             counter.update(|count| count + 1);
+            is_cancelled
         };
-        join(join_all(copies), cancellation).await;
+        join(join_all(copies), cancellation).await.1
     }
 
     fn happens(&self, probability: f64) -> bool {

@@ -102,7 +102,12 @@ impl Load<'_> {
         }
         let task = answer.task_id();
         let disturbed = OptionFuture::from(self.chaos.map(|chaos| chaos.disturb(&task, &request)));
-        let (end, _) = join(self.follow(&task, begin, under_way), disturbed).await;
+        let (end, cancelled) = join(self.follow(&task, begin, under_way), disturbed).await;
+        // It may have been complete before it was cancelled.
+        let end = match end {
+            End::Complete { .. } if cancelled == Some(true) => self.follow(&task, begin, under_way).await,
+            end => end,
+        };
         Made { order: order.clone(), task: Some(task), end }
     }
 
