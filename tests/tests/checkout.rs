@@ -123,7 +123,7 @@ async fn charged_checkout_without_an_order_is_undone_at_its_deadline() {
     let c = Checkouts::new();
     let busy = || StepFault::Error(throttled("TABLE_BUSY", "many want it").retry_after(Duration::from_secs(300)));
     c.harness.fail("update_inventory", std::iter::repeat_with(busy).take(20));
-    let task = c.run(&request("test_success_visa")).await;
+    let task = c.run(&request("success")).await;
     assert_eq!(task.task.state, TaskState::Compensated(End::Error));
     let error = task.step("update_inventory").and_then(|step| step.error.as_ref()).unwrap();
     assert_eq!((error.code.as_str(), c.is_untouched()), ("DEADLINE_EXCEEDED", true));

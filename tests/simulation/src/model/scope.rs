@@ -299,9 +299,9 @@ pub fn small_scopes() -> Vec<Scope> {
         .without_watchdog(),
         Scope::chain("chain of 2, compensated: deadline, redrive", 2, failing(DEADLINE)).compensated(),
         Scope::chain(
-            "chain of 2 with a point of no return: deadline, lost messages, redrive",
+            "chain of 2 with a point of no return: deadline, lost messages, failures",
             2,
-            Faults { lost_messages: true, ..failing(DEADLINE) },
+            Faults { lost_messages: true, permanent: true, ..DEADLINE },
         )
         .past_deadline(1),
         Scope::chain("chain of 2, compensated: failures, redrive", 2, failing(Faults::NONE)).compensated(),

@@ -166,6 +166,6 @@ enum Replaced {
 }
 
 #[cfg(test)]
-mod deadline;
-#[cfg(test)]
 mod races;
+#[cfg(test)]
+mod tests;

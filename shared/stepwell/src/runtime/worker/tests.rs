@@ -3,6 +3,7 @@
 use crate::{
     ActionError, Context, Step, StepContext, StepError, TaskId, Workflow,
     core::{
+        index::OVERDUE_AFTER,
         state::{End, StepState, TaskState},
         timestamp::Timestamp,
     },
@@ -108,6 +109,22 @@ async fn failed_task_is_redriven_before_its_deadline_only_and_its_grace_ends_the
         let (now, deadline) = (harness.now(), after(half_an_hour));
         assert!(if grace == 0 { now < deadline } else { now == deadline }, "{now}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn watchdog_begins_the_compensation_at_the_deadline_if_the_message_is_lost() {
+    let harness = chain("compensate_after_seconds: 86400,");
+    harness.fail("s1", [no()]);
+    let task = harness.begin().await;
+    harness.run_for(Duration::ZERO).await.unwrap();
+    harness.lose_messages();
+    harness.run(task).await.unwrap();
+    let late = harness.now().since(after(DEADLINE));
+    assert_eq!(
+        (harness.state(task), late <= 2 * OVERDUE_AFTER),
+        (TaskState::Compensated(End::Error), true),
+        "{late:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
