@@ -102,7 +102,7 @@ pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
     let task = &snapshot.task;
     match task.state {
         TaskState::Failed => {
-            if deadline_of_failed(snapshot).is_some_and(|deadline| deadline <= now) {
+            if is_overdue(snapshot, now) {
                 let compensates = task.plan.compensates_failure_after().is_some();
                 return if compensates { NextAction::Begin } else { NextAction::Nothing };
             }
@@ -195,16 +195,22 @@ fn is_delivery_exhausted(step: &StepRecord) -> bool {
 /// Whether a task waits for a person, and the engine does nothing more about what it waits for: one of its compensations
 /// failed for good, or it [is left to a person](is_left_to_a_person). The index tells the same of its entries, as far as the
 /// watchdog has inspected them.
-pub fn needs_person(snapshot: &TaskSnapshot) -> bool {
+pub fn needs_person(snapshot: &TaskSnapshot, now: Timestamp) -> bool {
     let failed = |compensation: &StepRecord| compensation.state == StepState::Error;
     let compensating = snapshot.task.state.is_compensating();
-    (compensating && snapshot.compensations.iter().any(failed)) || is_left_to_a_person(snapshot)
+    (compensating && snapshot.compensations.iter().any(failed)) || is_left_to_a_person(snapshot, now)
 }
 
-/// Whether a failed task waits for a person: it failed only because SQS gave up on messages, and no redrive is left. The cause
-/// lies in the deployment or in the account (a function that cannot start, no concurrency), and undoing what customers
-/// have paid for does not mend it. So the engine does not compensate the task by itself before its deadline.
-pub fn is_left_to_a_person(snapshot: &TaskSnapshot) -> bool {
+/// Whether a failed task waits for a person: it failed only because SQS gave up on messages, and no redrive is left, or the one
+/// that was due has missed the deadline. The cause lies in the deployment or in the account (a function that cannot start, no
+/// concurrency), and undoing what customers have paid for does not mend it. So the engine does not compensate the task by itself
+/// before its deadline.
+pub fn is_left_to_a_person(snapshot: &TaskSnapshot, now: Timestamp) -> bool {
+    is_undeliverable(snapshot) && redrive_at(snapshot).is_none_or(|_| is_overdue(snapshot, now))
+}
+
+/// Whether a task failed only because SQS gave up on messages.
+fn is_undeliverable(snapshot: &TaskSnapshot) -> bool {
     let task = &snapshot.task;
     let failed = snapshot.failed_required_steps();
     let all = !failed.is_empty() && failed.len() == task.failed_required_steps().count();
@@ -212,7 +218,11 @@ pub fn is_left_to_a_person(snapshot: &TaskSnapshot) -> bool {
         && snapshot.newer().is_none()
         && all
         && failed.into_iter().all(is_delivery_exhausted)
-        && redrive_at(snapshot).is_none()
+}
+
+/// Whether the deadline of a failed task is over.
+fn is_overdue(snapshot: &TaskSnapshot, now: Timestamp) -> bool {
+    deadline_of_failed(snapshot).is_some_and(|deadline| deadline <= now)
 }
 
 /// The time at which the engine begins to compensate a failed task, unless somebody redrives it before: at the end of its grace,
@@ -225,7 +235,7 @@ pub fn begins_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     }
     let wait = task.plan.compensates_failure_after()?;
     let failed_at = task.finished_at.unwrap_or(task.created_at);
-    let grace = (!is_left_to_a_person(snapshot)).then(|| failed_at + wait);
+    let grace = (!is_undeliverable(snapshot)).then(|| failed_at + wait);
     let deadline = deadline_of_failed(snapshot).map(|deadline| deadline.max(failed_at));
     grace.into_iter().chain(deadline).min()
 }
@@ -368,10 +378,10 @@ mod tests {
         assert_eq!(runs(&snapshot), ["u2", "u0"]);
         snapshot.compensations[3].state = StepState::Complete;
         assert_eq!(runs(&snapshot), ["u2"], "the task stays open");
-        assert!(needs_person(&snapshot));
+        assert!(needs_person(&snapshot, at(10)));
         snapshot.compensations[1].state = StepState::ResolvedManually;
         assert_eq!(next_action(&snapshot, at(10)), NextAction::Finish(End::Cancelled));
-        assert!(!needs_person(&snapshot));
+        assert!(!needs_person(&snapshot, at(10)));
     }
 
     #[test]
@@ -461,16 +471,16 @@ mod tests {
         for attempts in [Vec::new(), failed(Outcome::PermanentError).steps[0].attempts.clone()] {
             let mut snapshot = exhausted(attempts);
             assert_eq!((redrive_at(&snapshot), begins_at(&snapshot)), (Some(at(70)), None));
-            assert!(!is_left_to_a_person(&snapshot) && !needs_person(&snapshot));
+            assert!(!is_left_to_a_person(&snapshot, at(10)) && !needs_person(&snapshot, at(10)));
             redriven(&mut snapshot, ENGINE_ACTOR);
             redriven(&mut snapshot, ENGINE_ACTOR);
             assert_eq!(next_action(&snapshot, at(1_000_000)), NextAction::Nothing);
-            assert!(is_left_to_a_person(&snapshot) && needs_person(&snapshot));
+            assert!(is_left_to_a_person(&snapshot, at(10)) && needs_person(&snapshot, at(10)));
             // Another step failed by itself.
             snapshot.task.failed_steps.insert("s1".to_owned());
             snapshot.steps[1] =
                 StepRecord { name: "s1".to_owned(), ..failed(Outcome::PermanentError).steps[0].clone() };
-            assert_eq!((begins_at(&snapshot), is_left_to_a_person(&snapshot)), (Some(at(100)), false));
+            assert_eq!((begins_at(&snapshot), is_left_to_a_person(&snapshot, at(10))), (Some(at(100)), false));
         }
     }
 
@@ -494,7 +504,12 @@ mod tests {
         let mut exhausted = with(Outcome::PermanentError, 200);
         exhausted.steps[0].error = Some(Failure::new(DELIVERY_EXHAUSTED, "SQS gave up"));
         (0..2).for_each(|_| redriven(&mut exhausted, ENGINE_ACTOR));
-        assert_eq!((begins_at(&exhausted), is_left_to_a_person(&exhausted)), (Some(at(200)), true));
+        assert_eq!((begins_at(&exhausted), is_left_to_a_person(&exhausted, at(10))), (Some(at(200)), true));
+        let mut missed = with(Outcome::PermanentError, 71);
+        missed.steps[0].error = Some(Failure::new(DELIVERY_EXHAUSTED, "SQS gave up"));
+        missed.task.plan = missed.task.plan.compensating(Compensate::Manual, 0);
+        assert_eq!((redrive_at(&missed), is_left_to_a_person(&missed, at(70))), (Some(at(70)), false));
+        assert!(is_left_to_a_person(&missed, at(71)), "the redrive was due before, and comes too late");
     }
 
     /// A task whose first step failed at 10 s, with two redrives, and compensation after 90 s.

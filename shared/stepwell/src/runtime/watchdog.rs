@@ -208,7 +208,7 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         if inspection.recover {
             self.engine.recover(id).await?;
         }
-        let needs_person = !inspection.recover && recovery::needs_person(&snapshot);
+        let needs_person = !inspection.recover && recovery::needs_person(&snapshot, now);
         if needs_person {
             tracing::error!(task_id = %id, code = DELIVERY_EXHAUSTED, "{LEFT_TO_A_PERSON}");
         }

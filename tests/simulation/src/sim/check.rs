@@ -89,12 +89,13 @@ impl FinalState<'_> {
         }
     }
 
-    /// SQS gave up on every failed step that is not optional, so the engine may not compensate the task by itself, unless a
-    /// deadline holds for it.
+    /// SQS gave up on every failed step that is not optional, so the engine may not compensate the task by itself, unless
+    /// the workflow undoes failures and a deadline holds for the task.
     fn is_left_to_a_person(&self) -> bool {
         let failed = self.task.failed_steps.iter().filter(|name| !self.task.plan.is_optional(name));
         let given_up = |error: &Failure| error.code == EngineCode::DeliveryExhausted.as_str();
-        let waits = |name: &String| self.task.deadline_of(name).is_none();
+        let undoes = self.task.plan.compensates_failure_after().is_some();
+        let waits = |name: &String| !undoes || self.task.deadline_of(name).is_none();
         { failed }.all(|name| waits(name) && self.of(name).error.as_ref().is_some_and(given_up))
     }
 
