@@ -14,7 +14,7 @@ mod tests;
 ///
 /// # Errors
 /// The shop's configuration is incomplete or invalid.
-pub fn step<S: Shop>(shop: &S) -> Result<ProcessPayment<S::Gateway, S::PaymentRecords, S::CardTokens>, ConfigError> {
+pub fn step<S: Shop>(shop: &S) -> Result<impl Step<Output = Payment> + use<S>, ConfigError> {
     Ok(ProcessPayment { gateway: shop.gateway()?, records: shop.payment_records()?, tokens: shop.card_tokens()? })
 }
 

@@ -15,7 +15,7 @@ mod tests;
 ///
 /// # Errors
 /// The shop's configuration is incomplete or invalid.
-pub fn step<S: Shop>(shop: &S) -> Result<RefundPayment<S::Gateway, S::PaymentRecords, S::CardTokens>, ConfigError> {
+pub fn step<S: Shop>(shop: &S) -> Result<impl Step<Output = Refund> + use<S>, ConfigError> {
     Ok(RefundPayment { gateway: shop.gateway()?, records: shop.payment_records()?, tokens: shop.card_tokens()? })
 }
 
