@@ -335,6 +335,8 @@ struct Fixture {
     newer: Option<bool>,
     /// Whether the step is the optional one.
     optional: bool,
+    /// Whether the order of the compensations is stored in a task that is being cancelled, too.
+    ordered: bool,
 }
 
 /// Every state of a step in a running and in a failed task, and every state of a task with a claimed and with a failed
@@ -342,7 +344,8 @@ struct Fixture {
 fn fixtures() -> Vec<Fixture> {
     let (running, failed) = (Some(TaskState::Running), Some(TaskState::Failed));
     let (claimed, error) = (Some(StepState::InProgress), Some(StepState::Error));
-    let usual = Fixture { task: running, step: claimed, ends_in: -1, read: 2, newer: None, optional: false };
+    let usual =
+        Fixture { task: running, step: claimed, ends_in: -1, read: 2, newer: None, optional: false, ordered: false };
     let mut fixtures = Vec::new();
     for task in TaskState::ALL.map(Some).into_iter().chain([None]) {
         let all = StepState::ALL.map(Some).into_iter().chain([None]);
@@ -357,6 +360,7 @@ fn fixtures() -> Vec<Fixture> {
         fixtures.extend([0, 1].map(|ends_in| Fixture { step, ends_in, ..usual }));
     }
     fixtures.extend([claimed, error].map(|step| Fixture { task: failed, step, read: 1, ..usual }));
+    fixtures.push(Fixture { task: Some(TaskState::Compensating(End::Cancelled)), step: error, ordered: true, ..usual });
     fixtures.extend([true, false].map(|of_task| Fixture { newer: Some(of_task), ..usual }));
     fixtures
 }
@@ -379,6 +383,9 @@ impl Fixture {
             both.create(id, before(100)).await;
             items.push((Key::Task(id), task_in(state, &step)));
             let of_task = &mut items[0].1;
+            if self.ordered {
+                of_task.push(Change::Set(attribute::COMPENSATIONS, json!([step])));
+            }
             let listed = of_task.iter().any(|change| change.attribute() == attribute::FAILED_STEPS);
             if self.optional && self.step == Some(StepState::Error) && !listed {
                 of_task.push(Change::Include(attribute::FAILED_STEPS, step.clone()));
