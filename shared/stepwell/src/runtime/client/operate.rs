@@ -8,6 +8,7 @@ use crate::{
         id::TaskId,
         limits::MAX_RESULT_BYTES,
         record::{Action, ActionKind, AttemptRecord},
+        recovery::deadline_of_failed,
         settlement::{Due, Settlement},
         snapshot::TaskSnapshot,
         state::{End, StepEvent, StepState, TaskEvent, TaskState, TaskStatus},
@@ -237,8 +238,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             if !snapshot.task.has_room_for_redrive() {
                 return Err(ActionError::TrailFull);
             }
-            let deadlines = failed.iter().filter_map(|step| snapshot.task.deadline_of(&step.name));
-            if let Some(deadline) = deadlines.min().filter(|deadline| *deadline <= self.engine.now()) {
+            if let Some(deadline) = deadline_of_failed(snapshot).filter(|deadline| *deadline <= self.engine.now()) {
                 return Err(ActionError::DeadlineExceeded(deadline));
             }
             let action = self.action(ActionKind::Redrive, None, actor);
