@@ -137,7 +137,7 @@ const EVENTS: [(&str, &str, u16); 25] = [
     ("tasks_api/compensate", "/tasks/", 409),
     ("tasks_api/resolve", "/tasks/", 409),
     ("tasks_api/resolve_step", "/tasks/", 409),
-    ("tasks_api/cancel", "/tasks/", 200),
+    ("tasks_api/cancel", "/tasks/", 202),
     ("checkout_api/cancel_checkout", "/cancel_checkout/", 202),
     ("tasks_api/ship", "/orders/", 409),
 ];
