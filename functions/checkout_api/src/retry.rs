@@ -58,10 +58,12 @@ pub(crate) async fn retry<T: Store, Q: Queue, A: Runtime, C: CardTokens>(
     if let Some(token) = card {
         match snapshot.step(Payment::STEP).map(|payment| payment.state) {
             Some(state) if state.is_done() => return Err(ApiError::PaidAlready),
-            // An attempt that runs has its card.
-            Some(StepState::InProgress) => return Err(ApiError::CannotRetry(snapshot.status())),
-            _ => paying.keep(task_id, &token).await?,
+            // An attempt that runs, or is about to, has its card. A request that is refused must not change it.
+            Some(StepState::Retrying) => {}
+            Some(_) if !is_running => {}
+            _ => return Err(ApiError::CannotRetry(snapshot.status())),
         }
+        paying.keep(task_id, &token).await?;
     }
     match is_running {
         true => drop(checkouts.engine.run_now(task_id).await?),
@@ -97,5 +99,9 @@ fn other_card(body: Value, context: &str, workflow: &Workflow) -> Result<Option<
     }
     let mut found = workflow.validate(&request).err().unwrap_or_default();
     found.retain(|violation| violation.path == path);
-    if found.is_empty() { Ok(checkout::take_token(&mut request)) } else { Err(found) }
+    if !found.is_empty() {
+        return Err(found);
+    }
+    let token = checkout::take_token(&mut request);
+    token.map(Some).ok_or_else(|| violation(&path, "value is not the token of a card"))
 }

@@ -47,9 +47,9 @@ where
     A: Runtime + 'static,
 {
     let engine = Arc::new(engine);
-    let clock = engine.clone();
-    let warehouse = Arc::new(Warehouse { orders, now: move || clock.now() });
-    let of_orders = Router::new().route("/orders/{order_id}/ship", post(ship::ship)).with_state(warehouse);
+    let warehouse = Arc::new(Warehouse { orders, engine: engine.clone() });
+    let of_orders =
+        Router::new().route("/orders/{order_id}/ship", post(ship::ship::<O, S, Q, A>)).with_state(warehouse);
     let of_tasks = Router::new()
         .route("/tasks", get(list::list::<S, Q, A>))
         .route("/tasks/redrive", post(redrive_all::redrive_all::<S, Q, A>))

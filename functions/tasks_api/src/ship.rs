@@ -2,16 +2,20 @@
 
 use crate::{act::reason, error::ApiError, operator::Operator};
 use axum::{Extension, Json, body::Body, extract::State, http::request::Parts};
-use checkout::{Orders, ShipError, Shipping};
+use checkout::{CreatedOrder, Orders, ShipError, Shipping};
 use http_api::{Fields, Segment};
 use serde::Serialize;
 use std::sync::Arc;
-use stepwell::{TaskId, Timestamp};
+use stepwell::{
+    Client, Runtime, StepResult, TaskId, Timestamp,
+    core::{snapshot::TaskSnapshot, state::TaskState},
+    ports::{Queue, Store},
+};
 
-/// The orders, and the time.
-pub(crate) struct Warehouse<O, N> {
+/// The orders, and the tasks that made them.
+pub(crate) struct Warehouse<O, S, Q, A> {
     pub(crate) orders: O,
-    pub(crate) now: N,
+    pub(crate) engine: Arc<Client<S, Q, A>>,
 }
 
 /// The answer for a shipped order.
@@ -23,9 +27,10 @@ pub(crate) struct Shipped {
     shipped_at: Timestamp,
 }
 
-/// Marks an order as shipped, with who says so and why. It is refused if the order was cancelled.
-pub(crate) async fn ship<O: Orders, N: Fn() -> Timestamp>(
-    State(warehouse): State<Arc<Warehouse<O, N>>>,
+/// Marks an order as shipped, with who says so and why. It is refused if the order was cancelled, and as long as its checkout
+/// may still be undone: it runs, has failed, or is being cancelled.
+pub(crate) async fn ship<O: Orders, S: Store, Q: Queue, A: Runtime>(
+    State(warehouse): State<Arc<Warehouse<O, S, Q, A>>>,
     Extension(operator): Extension<Operator>,
     segment: Segment,
     request: Parts,
@@ -37,10 +42,27 @@ pub(crate) async fn ship<O: Orders, N: Fn() -> Timestamp>(
     fields.finish()?;
     let actor = operator.actor(reason)?;
     let (who, why) = (actor.who().to_owned(), actor.why().to_owned());
-    let shipping = Shipping { at: (warehouse.now)(), who, why };
-    let shipped_at = warehouse.orders.ship(order_id, &shipping).await?;
+    let Warehouse { orders, engine } = &*warehouse;
+    let snapshot = engine.snapshot(order_id).await?;
+    if let Some(unsettled) = snapshot.filter(|snapshot| !is_settled(snapshot)) {
+        let status = unsettled.status();
+        let why = format!("Cannot ship the order: its checkout is {status}, so the order may still be undone");
+        return Err(ApiError::Illegal { why, status: Some(status.as_str()) });
+    }
+    let shipping = Shipping { at: engine.now(), who, why };
+    let shipped_at = orders.ship(order_id, &shipping).await?;
     tracing::info!(%order_id, who = shipping.who, why = shipping.why, %shipped_at, "order shipped");
     Ok(Json(Shipped { success: true, order_id, shipped_at }))
+}
+
+/// Whether nothing undoes an order of this checkout any more, unless somebody cancels it.
+fn is_settled(snapshot: &TaskSnapshot) -> bool {
+    match snapshot.task.state {
+        TaskState::Running => snapshot.step(CreatedOrder::STEP).is_some_and(|step| step.state.is_done()),
+        TaskState::Failed | TaskState::Compensating(_) => false,
+        // Whether the order was cancelled, its own item says.
+        TaskState::Completed | TaskState::Resolved | TaskState::Cancelled | TaskState::Compensated(_) => true,
+    }
 }
 
 fn no_order() -> ApiError {

@@ -144,8 +144,8 @@ error_codes! {
             "The message has the order. Cancel it where it was made, then resolve this compensation.";
         /// The order has been shipped, so it stands, and nothing is given back. The task is complete as before.
         OrderShipped = "ORDER_SHIPPED", Refused, by "cancel_order",
-            "Nothing: the order stands. If the task waits for a person, one of its steps was not done: call the parcel back, or \
-             do that step by hand and resolve this compensation.",
+            "Nothing: the order stands. If the task waits for a person, its checkout had failed: call the parcel back, and then \
+             resolve this compensation, which refunds the customer and puts the units back into stock.",
             customer "Your order has been shipped, so it cannot be cancelled any more." no_retry;
         /// DynamoDB throttles the shop's table, or another transaction conflicted on one of the items. Nothing
         /// was done. It costs no attempt for the first half hour of a checkout or of a redrive, and never one of a

@@ -137,6 +137,7 @@ async fn failed_checkout_is_retried_with_another_card() {
     for (body, path) in [
         (r#"{"payment_info": {"token": "4242424242424242"}}"#, "/payment_info/token"),
         (r#"{"payment_info": {"token": 7}}"#, "/payment_info/token"),
+        (r#"{"payment_info": {"token": "kept_0123"}}"#, "/payment_info/token"),
         (r#"{"payment_info": {"token": "tok_2", "amount": 1}}"#, "/payment_info/amount"),
         (r#"{"payment_info": "tok_2"}"#, "/payment_info"),
         (r#"{"token": "tok_2"}"#, "/token"),
@@ -155,6 +156,14 @@ async fn failed_checkout_is_retried_with_another_card() {
     let refused = api.retry_with(id, r#"{"payment_info": {"token": "tok_3"}}"#).await.refusal();
     assert_eq!(refused, (409, "Cannot retry task in complete status".to_owned()));
     assert_eq!(api.kept_token(id).await.as_deref(), Some("tok_2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_card_is_refused_before_the_first_one_was_tried() {
+    let api = Api::new();
+    let id = api.started().await;
+    let refused = api.retry_with(id, r#"{"payment_info": {"token": "tok_2"}}"#).await;
+    assert_eq!((refused.status, api.kept_token(id).await.as_deref()), (409, Some(TOKEN)), "{}", refused.text);
 }
 
 /// A step after the payment has failed, so another card would never be charged.

@@ -34,3 +34,14 @@ async fn cancelled_or_unknown_order_is_not_shipped() {
     assert_eq!((answer.status, &answer.body()["status"]), (409, &json!("cancelled")));
     assert!(answer.body()["error"].as_str().unwrap().ends_with("do not ship it"), "{}", answer.text);
 }
+
+/// Its compensation could still undo it.
+#[tokio::test(start_paused = true)]
+async fn order_of_a_failed_checkout_is_not_shipped() {
+    let api = Api::new();
+    let id = api.failed("ship").await;
+    api.1.create(order(id, api.0.now())).await.unwrap();
+    let answer = api.post(&format!("/orders/{id}/ship"), r#"{"reason": "parcel 17"}"#).await;
+    assert_eq!((answer.status, &answer.body()["status"]), (409, &json!("error")), "{}", answer.text);
+    assert_eq!(api.1.cancel(id, api.0.now()).await.unwrap().order_id, Some(id), "it is not marked as shipped");
+}

@@ -158,9 +158,13 @@ pub fn findings(records: &CheckoutRecords) -> Vec<(FindingKind, Remedy)> {
     };
     let about_money = match (charge, order, process) {
         (_, _, Process::Open) => return Vec::new(),
+        // Somebody has returned the money in another way.
+        (ChargeState::RefundFailed, false, Process::Undone(_)) if by_hand(Refund::STEP) => None,
         // Nothing is delivered, so the money is the customer's.
-        (ChargeState::RefundFailed, false, _) => Some((Kind::RefundFailed, Remedy::Refund)),
-        (ChargeState::RefundFailed, true, _) => Some((Kind::RefundFailed, Remedy::Person)),
+        (ChargeState::RefundFailed, false, Process::Undone(_) | Process::Gone) => {
+            Some((Kind::RefundFailed, Remedy::Refund))
+        }
+        (ChargeState::RefundFailed, _, _) => Some((Kind::RefundFailed, Remedy::Person)),
         (ChargeState::Charged, false, Process::Gone) => Some((Kind::PaidWithoutTask, Remedy::Refund)),
         (ChargeState::Charged, true, Process::Gone) => Some((Kind::PaidWithoutTask, Remedy::Person)),
         (ChargeState::Charged, false, Process::Complete(_)) if by_hand(CreatedOrder::STEP) => None,
@@ -209,6 +213,7 @@ mod tests {
     #[test_case(ChargeState::Charged, false, true, Process::Complete(steps(&["create_order"])); "an order by hand")]
     #[test_case(ChargeState::NotCharged, true, true, Process::Complete(steps(&["process_payment"])); "a payment by hand")]
     #[test_case(ChargeState::Charged, false, false, Process::Undone(steps(&["refund_payment"])); "a refund by hand")]
+    #[test_case(ChargeState::RefundFailed, false, false, Process::Undone(steps(&["refund_payment"])); "a refund by hand after the bank returned one")]
     #[test_case(ChargeState::NotCharged, false, true, Process::Undone(steps(&["release_stock"])); "units put back by hand")]
     fn nothing_is_found_in(charge: ChargeState, order: bool, stock: bool, process: Process) {
         assert_eq!(found(charge, order, stock, process), []);
@@ -237,6 +242,8 @@ mod tests {
     #[test_case(ChargeState::NotCharged, false, true, complete(), &[(Kind::StockWithoutTask, Remedy::Person)]; "of a complete one")]
     #[test_case(ChargeState::RefundFailed, false, false, undone(), &[(Kind::RefundFailed, Remedy::Refund)])]
     #[test_case(ChargeState::RefundFailed, true, true, complete(), &[(Kind::RefundFailed, Remedy::Person)]; "though the order stands")]
+    #[test_case(ChargeState::RefundFailed, false, false, Process::Resolved, &[(Kind::RefundFailed, Remedy::Person)]; "of a resolved task")]
+    #[test_case(ChargeState::RefundFailed, false, false, Process::Complete(steps(&["create_order"])), &[(Kind::RefundFailed, Remedy::Person)]; "of an order by hand")]
     #[test_case(ChargeState::RefundFailed, false, false, Process::Gone, &[(Kind::RefundFailed, Remedy::Refund)]; "without a task, too")]
     fn each_kind_is_found(
         charge: ChargeState,

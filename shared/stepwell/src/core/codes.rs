@@ -131,12 +131,12 @@ error_codes! {
             "Search the log of the step's function for the cause (`Runtime exited`, `Task timed out`). Fix it, then \
              redrive the task.";
         /// The task had to be complete by its deadline (`complete_within_seconds` of the workflow file), and the step was not
-        /// started any more. The step's handler did not run. The engine does not redrive the task, and compensates it at once if
+        /// started any more. An earlier attempt of it may have had its effect. The engine does not redrive the task, and compensates it at once if
         /// the workflow says `compensate: on_error`.
         DeadlineExceeded = "DEADLINE_EXCEEDED", Permanent, by "the worker",
             "Find out what kept the task: the attempts of its steps, a queue with a backlog, a service that was out. A task \
              past its deadline is not redriven. Compensate it if that does not happen by itself, and start a new one.",
-            customer "This took too long on our side, so we have stopped it. Nothing more will be done." no_retry;
+            customer "This took too long on our side, so we have stopped it." no_retry;
         /// SQS gave up on the step's message, after many more deliveries than attempts. Something keeps workers from
         /// claiming the step or from writing its outcome. The engine redrives the step as often as the workflow file
         /// says, and after that the task waits for a person: it is not compensated.

@@ -208,13 +208,13 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
         if inspection.recover {
             self.engine.recover(id).await?;
         }
-        let needs_person = !inspection.recover && recovery::needs_person(&snapshot, now);
-        if needs_person {
+        let left_to_a_person = !inspection.recover && recovery::is_left_to_a_person(&snapshot, now);
+        if left_to_a_person {
             tracing::error!(task_id = %id, code = DELIVERY_EXHAUSTED, "{LEFT_TO_A_PERSON}");
         }
         // If the engine has nothing more to do, the task is not inspected any more.
         let ended = || IndexPartition::ended(snapshot.task.state);
-        let partition = || if needs_person { IndexPartition::NeedsPerson } else { ended() };
+        let partition = || if left_to_a_person { IndexPartition::NeedsPerson } else { ended() };
         let over = || (partition(), snapshot.task.finished_at.unwrap_or(now));
         let (to, at) = inspection.next.map_or_else(over, |next| (listed.place.partition, next));
         if !self.engine.apply(&move_in_index(&listed.place, to, at)).await?.is_written() {

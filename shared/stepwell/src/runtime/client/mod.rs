@@ -207,7 +207,11 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
                 (start.started_by, start.is_written) = (Some(newer), true);
             }
         }
-        (start.task_id, start.created_at) = (found.task, found.created_at);
+        start.task_id = found.task;
+        // A start that broke off before its task was written begins now: its time to complete has not begun.
+        if start.is_written {
+            start.created_at = found.created_at;
+        }
         Ok(start)
     }
 
