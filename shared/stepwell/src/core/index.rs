@@ -171,7 +171,9 @@ pub struct IndexEntry {
     pub created_at: Timestamp,
     /// The steps that failed for good.
     pub failed_steps: BTreeSet<String>,
-    /// Whether the task waits for a person. [`recovery::needs_person`](crate::core::recovery::needs_person) has the rule.
+    /// Whether the task waits for a person, and the engine does nothing more about what it waits for: one of its compensations
+    /// failed for good, or the watchdog has seen that the task [is left to a
+    /// person](crate::core::recovery::is_left_to_a_person).
     pub needs_person: bool,
 }
 

@@ -192,15 +192,6 @@ fn is_delivery_exhausted(step: &StepRecord) -> bool {
     step.error.as_ref().is_some_and(|error| error.code == DELIVERY_EXHAUSTED)
 }
 
-/// Whether a task waits for a person, and the engine does nothing more about what it waits for: one of its compensations
-/// failed for good, or it [is left to a person](is_left_to_a_person). The index tells the same of its entries, as far as the
-/// watchdog has inspected them.
-pub fn needs_person(snapshot: &TaskSnapshot, now: Timestamp) -> bool {
-    let failed = |compensation: &StepRecord| compensation.state == StepState::Error;
-    let compensating = snapshot.task.state.is_compensating();
-    (compensating && snapshot.compensations.iter().any(failed)) || is_left_to_a_person(snapshot, now)
-}
-
 /// Whether a failed task waits for a person: it failed only because SQS gave up on messages, and no redrive is left, or the one
 /// that was due has missed the deadline. The cause lies in the deployment or in the account (a function that cannot start, no
 /// concurrency), and undoing what customers have paid for does not mend it. So the engine does not compensate the task by itself
@@ -378,10 +369,8 @@ mod tests {
         assert_eq!(runs(&snapshot), ["u2", "u0"]);
         snapshot.compensations[3].state = StepState::Complete;
         assert_eq!(runs(&snapshot), ["u2"], "the task stays open");
-        assert!(needs_person(&snapshot, at(10)));
         snapshot.compensations[1].state = StepState::ResolvedManually;
         assert_eq!(next_action(&snapshot, at(10)), NextAction::Finish(End::Cancelled));
-        assert!(!needs_person(&snapshot, at(10)));
     }
 
     #[test]
@@ -471,11 +460,11 @@ mod tests {
         for attempts in [Vec::new(), failed(Outcome::PermanentError).steps[0].attempts.clone()] {
             let mut snapshot = exhausted(attempts);
             assert_eq!((redrive_at(&snapshot), begins_at(&snapshot)), (Some(at(70)), None));
-            assert!(!is_left_to_a_person(&snapshot, at(10)) && !needs_person(&snapshot, at(10)));
+            assert!(!is_left_to_a_person(&snapshot, at(10)));
             redriven(&mut snapshot, ENGINE_ACTOR);
             redriven(&mut snapshot, ENGINE_ACTOR);
             assert_eq!(next_action(&snapshot, at(1_000_000)), NextAction::Nothing);
-            assert!(is_left_to_a_person(&snapshot, at(10)) && needs_person(&snapshot, at(10)));
+            assert!(is_left_to_a_person(&snapshot, at(10)));
             // Another step failed by itself.
             snapshot.task.failed_steps.insert("s1".to_owned());
             snapshot.steps[1] =

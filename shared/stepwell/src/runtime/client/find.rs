@@ -32,7 +32,7 @@ pub struct Filter {
     pub error_code: Option<String>,
     /// Whether the task has been compensated.
     pub compensated: Option<bool>,
-    /// Whether the task [waits for a person](crate::core::recovery::needs_person).
+    /// Whether the task [waits for a person](crate::core::index::IndexEntry::needs_person).
     pub needs_person: Option<bool>,
     /// The earliest start, inclusive.
     pub created_from: Option<Timestamp>,
@@ -62,7 +62,7 @@ pub struct Summary {
     pub created_at: Timestamp,
     /// The steps that failed for good.
     pub failed_steps: BTreeSet<String>,
-    /// Whether the task [waits for a person](crate::core::recovery::needs_person).
+    /// Whether the task [waits for a person](crate::core::index::IndexEntry::needs_person).
     pub needs_person: bool,
 }
 
