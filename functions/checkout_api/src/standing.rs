@@ -138,7 +138,12 @@ impl<'a> Standing<'a> {
             S::Running => Self::Processing { retrying: waiting(snapshot) },
             S::Failed => failed(snapshot),
             // It may be `completed` again.
-            S::Compensating(_) if may_be_refused(snapshot) => Self::Processing { retrying: None },
+            S::Compensating(_) if may_be_refused(snapshot) => {
+                match snapshot.compensations.iter().any(failed_for_good) {
+                    true => Self::NeedsAttention,
+                    false => Self::Processing { retrying: None },
+                }
+            }
             S::Compensating(end) | S::Compensated(end) => match end {
                 End::Error => Self::Failed(Failed::of(snapshot, Retry::No)),
                 End::Cancelled => Self::Cancelled { refund: refund(snapshot) },
@@ -164,6 +169,12 @@ impl<'a> Standing<'a> {
     pub(crate) const fn has_ended(&self) -> bool {
         !matches!(self, Self::Processing { .. } | Self::NeedsAttention)
     }
+}
+
+/// Whether a compensation has failed for good, and has not refused: then somebody has to look after it.
+fn failed_for_good(compensation: &StepRecord) -> bool {
+    let refused = compensation.attempts.last().is_some_and(|attempt| attempt.refused);
+    compensation.state == StepState::Error && !refused
 }
 
 /// Whether the errors of the task let its customer have the failed steps run again.

@@ -312,6 +312,24 @@ async fn undone_checkout_or_one_done_by_hand_is_not_cancelled() {
     assert_eq!(api.cancel(id).await.refusal(), (409, error));
 }
 
+/// Whether the order was shipped is not known before somebody has mended the compensation that says so.
+#[tokio::test(start_paused = true)]
+async fn cancellation_that_fails_is_not_told_before_it_is_decided() {
+    let api = Api::new();
+    api.harness.fail("cancel_order", [StepFault::Error(permanent("NO", "it cannot be"))]);
+    let id = api.started().await;
+    api.harness.run(id).await.unwrap();
+    assert_eq!(api.cancel(id).await.status, 202);
+    api.harness.run(id).await.unwrap();
+    let told = async || (api.status(id).await["status"].clone(), api.status(id).await["needs_attention"].clone());
+    assert_eq!(told().await, (json!("processing"), json!(true)));
+    let operator = stepwell::Actor::new("alice", "mended").unwrap();
+    api.harness.client().redrive(id, &operator).await.unwrap();
+    assert_eq!(told().await, (json!("processing"), Value::Null));
+    api.harness.run(id).await.unwrap();
+    assert_eq!(told().await, (json!("cancelled"), Value::Null));
+}
+
 #[tokio::test(start_paused = true)]
 async fn checkout_with_a_full_audit_trail_is_not_retried() {
     let api = Api::new();

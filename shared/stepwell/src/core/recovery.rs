@@ -145,13 +145,12 @@ fn is_complete(snapshot: &TaskSnapshot) -> bool {
     snapshot.steps.iter().all(|step| step.state.is_done() || plan.is_optional(&step.name))
 }
 
-/// Whether a task is being cancelled whose steps are all done, and no compensation has succeeded or failed for good yet. So its
-/// compensations may still refuse, and then it is complete again.
+/// Whether a task is being cancelled whose steps are all done, and no compensation is done yet. So its compensations may still
+/// refuse, at the latest after somebody has redriven one that failed, and then it is complete again.
 pub fn may_be_refused(snapshot: &TaskSnapshot) -> bool {
-    let decided = |step: &StepRecord| step.state.is_done() || step.state == StepState::Error;
     snapshot.task.state == TaskState::Compensating(End::Cancelled)
         && is_complete(snapshot)
-        && !snapshot.compensations.iter().any(|step| decided(step) && !step.has_undone_nothing())
+        && !snapshot.compensations.iter().any(|step| step.state.is_done())
 }
 
 /// The deadline of a failed task, if it holds for a step that has failed: from then on the task is not redriven, and its
