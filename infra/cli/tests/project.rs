@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -202,7 +203,10 @@ fn rights_are_printed_with_the_stage_filled_in() {
 fn reconcile_hands_its_arguments_to_the_script_and_its_exit_code_back(arguments: &[&str], code: i32) {
     let copy = copy();
     let script = format!("#!/bin/sh\necho \"[$*]\"\nexit {code}\n");
-    fs::write(copy.path().join("infra/reconcile.sh"), script).unwrap();
+    let path = copy.path().join("infra/reconcile.sh");
+    fs::write(&path, script).unwrap();
+    // A copy of this repository may have lost that it can be run.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     let command = |root: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stepwell"));
         command.arg("--root").arg(root).arg("reconcile").args(arguments).output().unwrap()
