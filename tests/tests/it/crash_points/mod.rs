@@ -24,8 +24,8 @@ const HOLD_OR_RELEASE: &str = "TransactWriteItems.products+reservations";
 fn business_of(step: &str) -> &'static [&'static str] {
     match step {
         "validate_cart" => &["BatchGetItem.products", HOLD_OR_RELEASE],
-        // Reads the card's token, looks its record up, opens a payment, records it, confirms it, for which the simulated gateway reads it,
-        // and deletes the token.
+        // Reads the card's token, looks its record up, opens a payment, records it, confirms it, for which the simulated
+        // gateway reads it, and deletes the token.
         "process_payment" => &[
             "GetItem.card_tokens",
             "GetItem.payments",
