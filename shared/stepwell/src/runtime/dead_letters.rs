@@ -68,14 +68,11 @@ impl<T: Store, Q: Queue, A: Runtime> DeadLetters<T, Q, A> {
         let decide =
             |snapshot: Option<TaskSnapshot>| decide(snapshot.as_ref(), &message.step, &known, self.engine.now());
         let settled = match self.engine.settle_as_read(message.task_id, decide).await {
-            // Only a newer version may act on the task. So the message goes to its step's queue again, for that version. A
-            // message is only a hint, so fields that this version does not know may be lost.
+            // Only a newer version may act on the task. The task stays listed as due, so the watchdog of that version sends what
+            // is missing. To send the message from here would multiply it: each time that SQS gives up on it, it may be sent
+            // twice, and no version that may act on it takes the copies together.
             Err(newer @ EngineError::Newer(_)) => {
-                let Some(snapshot) = self.engine.shown(message.task_id).await? else {
-                    return Ok(Some(CONFLICT_RETRY_AFTER));
-                };
-                tracing::error!(task_id = %message.task_id, step = message.step, code = newer.code(), error = %newer, "sent anew");
-                self.engine.queue.send(&snapshot.task.outgoing(message)).await?;
+                tracing::error!(task_id = %message.task_id, step = message.step, code = newer.code(), error = %newer, known, "left to the newer version");
                 return Ok(None);
             }
             settled => settled?,
