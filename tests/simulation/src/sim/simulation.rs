@@ -302,8 +302,8 @@ impl Simulation {
         let Some(plan) = record.plan.step(step) else {
             return self.scheduler.violated(|| format!("{step} was run for a task without such a step"));
         };
-        let needed: Vec<StepRecord> =
-            plan.depends_on.iter().map(String::as_str).chain([step]).map(|name| self.table.step(task, name)).collect();
+        let needed: Vec<StepRecord> = plan.depends_on.iter().map(|name| self.table.step(task, name)).collect();
+        // A newer version may have added an arrival to the step after it was claimed. The claim was refused if it did so before.
         let newer = record.newer.as_ref().or_else(|| needed.iter().find_map(|step| step.newer.as_ref()));
         if let Some(newer) = newer.filter(|_| process.version() == Version::Shipped) {
             self.scheduler.violated(|| format!("{step} was run by an older version: {newer}"));
