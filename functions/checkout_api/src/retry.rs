@@ -67,7 +67,7 @@ pub(crate) async fn retry<T: Store, Q: Queue, A: Runtime, C: CardTokens>(
     }
     match is_running {
         true => drop(checkouts.engine.run_now(task_id).await?),
-        false => drop(checkouts.engine.redrive(task_id, &checkouts.retries).await?),
+        false => drop(checkouts.engine.redrive_before_deadline(task_id, &checkouts.retries).await?),
     }
     let message = "Checkout retry initiated";
     let body = Retried { success: true, message, status: TaskStatus::Pending, task_id };

@@ -20,7 +20,7 @@ use stepwell::{
     core::{
         codes::EngineCode,
         record::{AttemptRecord, StepRecord},
-        recovery::{begins_at, may_be_refused, redrive_at},
+        recovery::{begins_at, is_undeliverable, may_be_refused, redrive_at},
         snapshot::TaskSnapshot,
         state::{End, StepState, TaskState},
     },
@@ -220,7 +220,8 @@ fn failed(snapshot: &TaskSnapshot) -> Standing<'_> {
         let has_effect = step.attempt > 0 || step.state.is_done();
         has_effect && step.name != Payment::STEP && snapshot.task.plan.compensation_of(&step.name).is_some()
     };
-    if undone_at.is_none() && (may_be_charged(snapshot) || snapshot.steps.iter().any(touched)) {
+    let is_affected = is_undeliverable(snapshot) || may_be_charged(snapshot) || snapshot.steps.iter().any(touched);
+    if undone_at.is_none() && is_affected {
         return Standing::NeedsAttention;
     }
     let offered = is_retry_offered(snapshot) && snapshot.task.has_room_for_redrive();

@@ -106,6 +106,8 @@ struct TaskItem {
     compensations: Option<Vec<String>>,
     #[serde(default)]
     waits_for: Option<BTreeMap<String, Vec<String>>>,
+    #[serde(with = "millis::option", default)]
+    deadline_from: Option<Timestamp>,
     #[serde(default)]
     actions: Vec<Action>,
     #[serde(default)]
@@ -182,6 +184,7 @@ impl TaskRecord {
             failed_steps: stored.failed_steps,
             done_deps: stored.done_deps,
             compensations,
+            deadline_from: stored.deadline_from,
             actions: stored.actions,
             refusals: stored.refusals,
             newer: None,

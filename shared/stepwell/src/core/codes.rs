@@ -134,8 +134,9 @@ error_codes! {
         /// started any more. An earlier attempt of it may have had its effect. The engine does not redrive the task, and compensates it at once if
         /// the workflow says `compensate: on_error`.
         DeadlineExceeded = "DEADLINE_EXCEEDED", Permanent, by "the worker",
-            "Find out what kept the task: the attempts of its steps, a queue with a backlog, a service that was out. A task \
-             past its deadline is not redriven. Compensate it if that does not happen by itself, and start a new one.",
+            "Find out what kept the task: the attempts of its steps, a queue with a backlog, a service that was out. Where \
+             the task is not compensated by itself, compensate it or redrive it: an operator's redrive gives it its whole time \
+             once more.",
             customer "This took too long on our side, so we have stopped it." no_retry;
         /// SQS gave up on the step's message, after many more deliveries than attempts. Something keeps workers from
         /// claiming the step or from writing its outcome. The engine redrives the step as often as the workflow file

@@ -61,6 +61,8 @@ pub mod attribute {
     pub const WAITS_FOR: &str = "waits_for";
     /// Of a task: the audit trail of actions from outside.
     pub const ACTIONS: &str = "actions";
+    /// Of a task: the time from which its deadline counts, if that is not its start.
+    pub const DEADLINE_FROM: &str = "deadline_from";
     /// Of a task: the cancellations that its compensations refused.
     pub const REFUSALS: &str = "refusals";
     /// Of a task, or of a step with a timer: its partition and shard in the index.

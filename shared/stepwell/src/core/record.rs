@@ -88,6 +88,9 @@ pub struct TaskRecord {
     pub done_deps: BTreeSet<String>,
     /// The graph of the compensations to run, each after those that it depends on. It is written when nothing is in flight any more.
     pub compensations: Option<Vec<StepPlan>>,
+    /// The time at which an operator last redrove the task or resolved one of its steps, if it has a deadline: the deadline
+    /// counts from then on.
+    pub deadline_from: Option<Timestamp>,
     /// The audit trail of actions from outside, oldest first.
     pub actions: Vec<Action>,
     /// The refusals of cancellations, oldest first. After each, the task was complete again.
@@ -119,6 +122,7 @@ impl From<&NewTask<'_>> for TaskRecord {
             failed_steps: BTreeSet::new(),
             done_deps: BTreeSet::new(),
             compensations: None,
+            deadline_from: None,
             actions: Vec::new(),
             refusals: Vec::new(),
             newer: None,
@@ -142,7 +146,7 @@ impl TaskRecord {
     /// deadline.
     pub fn deadline_of(&self, step: &str) -> Option<Timestamp> {
         let time = self.plan.time_to_start(step).filter(|_| self.state != TaskState::Completed)?;
-        Some(self.created_at + time)
+        Some(self.deadline_from.unwrap_or(self.created_at) + time)
     }
 
     /// Addresses a message to one of its steps.

@@ -102,13 +102,16 @@ pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
     let task = &snapshot.task;
     match task.state {
         TaskState::Failed => {
-            if is_overdue(snapshot, now) {
-                let compensates = task.plan.compensates_failure_after().is_some();
-                return if compensates { NextAction::Begin } else { NextAction::Nothing };
-            }
             match redrive_at(snapshot) {
                 Some(at) if at > now => return NextAction::Wait(at),
-                Some(_) => return NextAction::Redrive(snapshot.failed_required_steps()),
+                Some(_) if !is_overdue(snapshot, now) => {
+                    return NextAction::Redrive(snapshot.failed_required_steps());
+                }
+                // The redrive was due before the deadline, and comes too late.
+                Some(_) => {
+                    let begins = begins_after_grace(snapshot).is_some();
+                    return if begins { NextAction::Begin } else { NextAction::Nothing };
+                }
                 None => {}
             }
             match begins_at(snapshot) {
@@ -153,8 +156,8 @@ pub fn may_be_refused(snapshot: &TaskSnapshot) -> bool {
         && !snapshot.compensations.iter().any(|step| step.state.is_done())
 }
 
-/// The deadline of a failed task, if it holds for a step that has failed: from then on the task is not redriven, and its
-/// compensation begins without any grace. `None` for a task that needs a newer reader, because only that version can decide.
+/// The deadline of a failed task, if it holds for a step that has failed: from then on the engine does not redrive the task, and
+/// its compensation begins without any grace. `None` for a task that needs a newer reader, because only that version can decide.
 pub fn deadline_of_failed(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     let task = &snapshot.task;
     let decides = task.state == TaskState::Failed && snapshot.newer().is_none();
@@ -193,14 +196,14 @@ fn is_delivery_exhausted(step: &StepRecord) -> bool {
 
 /// Whether a failed task waits for a person: it failed only because SQS gave up on messages, and no redrive is left, or the one
 /// that was due has missed the deadline. The cause lies in the deployment or in the account (a function that cannot start, no
-/// concurrency), and undoing what customers have paid for does not mend it. So the engine does not compensate the task by itself
-/// before its deadline.
+/// concurrency), and undoing what customers have paid for does not mend it. So the engine does not compensate the task by itself,
+/// not even after its deadline: an operator's redrive gives it a new one.
 pub fn is_left_to_a_person(snapshot: &TaskSnapshot, now: Timestamp) -> bool {
     is_undeliverable(snapshot) && redrive_at(snapshot).is_none_or(|_| is_overdue(snapshot, now))
 }
 
-/// Whether a task failed only because SQS gave up on messages.
-fn is_undeliverable(snapshot: &TaskSnapshot) -> bool {
+/// Whether a task failed only because SQS gave up on messages. Without another redrive by the engine it waits for a person.
+pub fn is_undeliverable(snapshot: &TaskSnapshot) -> bool {
     let task = &snapshot.task;
     let failed = snapshot.failed_required_steps();
     let all = !failed.is_empty() && failed.len() == task.failed_required_steps().count();
@@ -216,18 +219,22 @@ fn is_overdue(snapshot: &TaskSnapshot, now: Timestamp) -> bool {
 }
 
 /// The time at which the engine begins to compensate a failed task, unless somebody redrives it before: at the end of its grace,
-/// and at its deadline at the latest. A task that [is left to a person](is_left_to_a_person) has the deadline only. `None` while
-/// the engine will still redrive it, and for a task that needs a newer reader, because only that version can decide.
+/// and at its deadline at the latest. `None` while the engine will still redrive it, for a task that [is left to a
+/// person](is_left_to_a_person), and for a task that needs a newer reader, because only that version can decide.
 pub fn begins_at(snapshot: &TaskSnapshot) -> Option<Timestamp> {
+    begins_after_grace(snapshot).filter(|_| redrive_at(snapshot).is_none())
+}
+
+/// The time at which the engine begins to compensate a failed task that it does not redrive.
+fn begins_after_grace(snapshot: &TaskSnapshot) -> Option<Timestamp> {
     let task = &snapshot.task;
-    if task.state != TaskState::Failed || snapshot.newer().is_some() || redrive_at(snapshot).is_some() {
+    if task.state != TaskState::Failed || snapshot.newer().is_some() || is_undeliverable(snapshot) {
         return None;
     }
-    let wait = task.plan.compensates_failure_after()?;
     let failed_at = task.finished_at.unwrap_or(task.created_at);
-    let grace = (!is_undeliverable(snapshot)).then(|| failed_at + wait);
+    let grace = failed_at + task.plan.compensates_failure_after()?;
     let deadline = deadline_of_failed(snapshot).map(|deadline| deadline.max(failed_at));
-    grace.into_iter().chain(deadline).min()
+    Some(deadline.map_or(grace, |deadline| grace.min(deadline)))
 }
 
 fn close(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
@@ -489,15 +496,21 @@ mod tests {
         assert_eq!(next_action(&late, at(71)), NextAction::Begin, "the redrive was due before, and comes too late");
         late.task.plan = late.task.plan.compensating(Compensate::Manual, 0);
         assert_eq!(next_action(&late, at(71)), NextAction::Nothing);
-        let mut exhausted = with(Outcome::PermanentError, 200);
-        exhausted.steps[0].error = Some(Failure::new(DELIVERY_EXHAUSTED, "SQS gave up"));
-        (0..2).for_each(|_| redriven(&mut exhausted, ENGINE_ACTOR));
-        assert_eq!((begins_at(&exhausted), is_left_to_a_person(&exhausted, at(10))), (Some(at(200)), true));
         let mut missed = with(Outcome::PermanentError, 71);
         missed.steps[0].error = Some(Failure::new(DELIVERY_EXHAUSTED, "SQS gave up"));
-        missed.task.plan = missed.task.plan.compensating(Compensate::Manual, 0);
         assert_eq!((redrive_at(&missed), is_left_to_a_person(&missed, at(70))), (Some(at(70)), false));
         assert!(is_left_to_a_person(&missed, at(71)), "the redrive was due before, and comes too late");
+        assert_eq!(next_action(&missed, at(1_000_000)), NextAction::Nothing, "nor does its deadline compensate it");
+    }
+
+    #[test]
+    fn deadline_counts_from_the_last_action_of_an_operator() {
+        let mut snapshot = failed(Outcome::RetryableError);
+        let deadline = Deadline { complete_within_seconds: 30, point_of_no_return: None };
+        snapshot.task.plan = snapshot.task.plan.with_deadline(deadline).unwrap();
+        assert_eq!(next_action(&snapshot, at(60)), NextAction::Begin);
+        snapshot.task.deadline_from = Some(at(50));
+        assert_eq!(next_action(&snapshot, at(60)), NextAction::Wait(at(70)), "the redrive");
     }
 
     /// A task whose first step failed at 10 s, with two redrives, and compensation after 90 s.

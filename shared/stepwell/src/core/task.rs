@@ -176,6 +176,20 @@ pub fn redrive(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Op
     Some(Transition { name: "redrive", writes })
 }
 
+/// Redrives failed steps as an operator does: the task has its whole time to the deadline once more.
+pub fn redrive_with_new_deadline(task: &TaskRecord, failed: &[&StepRecord], action: &Action) -> Option<Transition> {
+    let mut redrive = redrive(task, failed, action)?;
+    if let Some(Write { effect: Effect::Change(changes), .. }) = redrive.writes.last_mut() {
+        changes.extend(new_deadline(task, action));
+    }
+    Some(redrive)
+}
+
+/// The deadline of the task, if it has one, counts from this action on.
+fn new_deadline(task: &TaskRecord, action: &Action) -> Option<Change> {
+    task.plan.deadline().map(|_| millis(attribute::DEADLINE_FROM, action.at))
+}
+
 fn in_state(steps: &[StepRecord], state: StepState) -> impl Iterator<Item = &StepRecord> {
     steps.iter().filter(move |step| step.state == state)
 }
@@ -193,8 +207,8 @@ fn fresh_attempts(task: TaskId, step: &StepRecord, from: StepState) -> Write {
     Write::update(key, stands_in(from, step.attempt), changes).on_step(StepEvent::Redrive)
 }
 
-/// Resolves a step with this result, JSON as text, and removes the step from the task's failed steps. `None` if the task as
-/// read does not allow it.
+/// Resolves a step with this result, JSON as text, and removes the step from the task's failed steps. As by an operator's redrive
+/// the task has its whole time to the deadline once more. `None` if the task as read does not allow it.
 pub fn resolve_step(task: &TaskRecord, step: &StepRecord, result: &str, action: &Action) -> Option<Transition> {
     let others_failed = task.failed_required_steps().any(|failed| *failed != step.name);
     let (event, partition) = match task.state {
@@ -205,6 +219,7 @@ pub fn resolve_step(task: &TaskRecord, step: &StepRecord, result: &str, action: 
     };
     let to = task.state.on(event)?;
     let mut changes = vec![enters(to), in_trail(action)];
+    changes.extend(new_deadline(task, action));
     // A completed task stays as it is: it waits for none of its steps.
     if to != TaskState::Completed {
         let partition = partition.unwrap_or(IndexPartition::ended(to));

@@ -139,10 +139,14 @@ pub(super) fn reinstate(scope: &Scope, state: &mut ModelState) {
     make(scope, state, Write::Reinstate);
 }
 
+/// The write of an operator's redrive.
+fn redriving(scope: &Scope) -> Write<'static> {
+    Write::Redrive { moves_deadline: scope.bug != Some(Bug::RedrivenAfterDeadline) }
+}
+
 /// Whether an operator may redrive the task: it has failed, or a compensation has.
 pub(super) fn may_redrive(scope: &Scope, state: &ModelState) -> bool {
-    let late = scope.bug == Some(Bug::RedrivenAfterDeadline) && Write::Redrive.takes_effect(&Items { scope, state });
-    late || may(scope, state, Write::Redrive)
+    redriving(scope).takes_effect(&Items { scope, state })
 }
 
 /// Whether nothing but failed compensations is left to run, and what waits for them: an operator has to act.
@@ -155,7 +159,7 @@ pub(super) fn needs_operator(scope: &Scope, state: &ModelState) -> bool {
 /// conditions cover all reads.
 pub(super) fn redrive(scope: &Scope, state: &mut ModelState) {
     state.owed = Items { scope, state }.failed().chain(state.owed.iter()).collect();
-    make(scope, state, Write::Redrive);
+    make(scope, state, redriving(scope));
 }
 
 /// Whether an operator may set the step's result: the step is ready, and no worker owns it.

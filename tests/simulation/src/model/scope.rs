@@ -108,7 +108,7 @@ pub enum Bug {
     RefundWithoutVoid,
     /// The deadline is not checked before the handler runs.
     DeadlineNotChecked,
-    /// A task is redriven after its deadline.
+    /// A task is redriven after its deadline, without a new one.
     RedrivenAfterDeadline,
     /// Compensations begin while steps are in flight.
     ClosedInFlight,

@@ -99,6 +99,7 @@ pub(super) fn force(scope: &Scope, state: &mut ModelState, write: Write<'_>) {
     if let Some(task) = change.task {
         state.task = task;
     }
+    state.overdue &= !write.moves_deadline();
     for (step, item) in change.items {
         // Both are capped one above their limit. That keeps the number of states finite where workers go on dying or
         // results are written again and again.

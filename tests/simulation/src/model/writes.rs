@@ -170,9 +170,12 @@ pub enum Write<'a> {
     RecordLeafArrival(usize),
     /// A worker ends a task whose steps are all done.
     Finish,
-    /// The failed steps get a fresh set of attempts.
-    Redrive,
-    /// An operator sets the result of a step.
+    /// The failed steps get a fresh set of attempts. If an operator does it, the deadline counts from then on.
+    Redrive {
+        /// Whether an operator does it.
+        moves_deadline: bool,
+    },
+    /// An operator sets the result of a step. The deadline counts from then on.
     ResolveStep(usize),
     /// A step fails because its message became a dead letter. That of a compensation is sent again.
     DeadLetterStep(usize),
@@ -322,7 +325,7 @@ impl Write<'_> {
             Self::RecordJoinArrival { .. } => true,
             Self::RecordLeafArrival(_) | Self::MoveInIndex => before.task().is_some(),
             Self::Finish => task_goes(TaskEvent::Finish),
-            Self::Redrive => task_goes(TaskEvent::Redrive) && before.failed().next().is_some(),
+            Self::Redrive { .. } => task_goes(TaskEvent::Redrive) && before.failed().next().is_some(),
             Self::ResolveStep(step) => {
                 let state = before.item(step).state;
                 let waits = matches!(state, StepState::Pending | StepState::Retrying | StepState::Error);
@@ -337,6 +340,11 @@ impl Write<'_> {
             Self::FinishCompensation => compensating() == Some(true),
             Self::Reinstate => task_goes(TaskEvent::Reinstate) && compensating() == Some(true),
         }
+    }
+
+    /// Whether the deadline counts from this write on.
+    pub const fn moves_deadline(&self) -> bool {
+        matches!(self, Self::Redrive { moves_deadline: true } | Self::ResolveStep(_))
     }
 
     /// Whether the writer may make the write at all, by what it has read or been told before. These facts are final, so
@@ -354,7 +362,9 @@ impl Write<'_> {
             | Self::MoveTimer(_)
             | Self::MoveInIndex => true,
             Self::DeleteOrphanClaim(..) => task.is_none(),
-            Self::Redrive => !before.failed().any(|step| before.overdue().has(step)),
+            Self::Redrive { moves_deadline } => {
+                moves_deadline || !before.failed().any(|step| before.overdue().has(step))
+            }
             // The handler has run, so the step was ready and an attempt was left.
             Self::Complete(step, _) | Self::RetryThrottled(step, _) => {
                 before.load(step).ready && before.allows_attempt(step, before.item(step).counted)
@@ -470,7 +480,7 @@ impl Write<'_> {
                 Change::of_task(ModelTask { arrived: task.arrived.with(done), ..task })
             }
             Self::Finish => Change::of_task(task_goes(TaskEvent::Finish)?),
-            Self::Redrive => {
+            Self::Redrive { .. } => {
                 let items = before.failed().map(fresh).collect::<Option<Vec<_>>>()?;
                 Change { task: Some(task_goes(TaskEvent::Redrive)?), items }
             }

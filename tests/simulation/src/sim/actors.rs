@@ -45,7 +45,6 @@ pub(super) async fn retry(simulation: &Arc<Simulation>, task: TaskId) {
         Ok(_) => simulation.done(task, why),
         // Another actor was quicker, or a step of the task is still in flight.
         Err(ActionError::Status { status, .. }) if status != TaskStatus::Error => {}
-        Err(ActionError::DeadlineExceeded(deadline)) if deadline <= simulation.scheduler.now() => {}
         Err(error) => simulation.scheduler.violated(|| format!("a task that has failed cannot be redriven: {error}")),
     }
 }
@@ -105,6 +104,7 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
                 3 | 4 => client.resolve_step(task, &step, by_hand, &actor).await,
                 5 | 6 => return redrive_all(&simulation, &client, &actor).await,
                 7 => return run_now(&simulation, &client, task, &plan).await,
+                8 => client.redrive_before_deadline(task, &actor).await.map(drop),
                 _ => client.redrive(task, &actor).await.map(drop),
             };
             acted.map(|()| vec![task])

@@ -70,6 +70,9 @@ impl Audit {
     /// stands still for less than 13 minutes. Only a lost message may make it late.
     fn on_time(&self, before: &TaskRecord, after: &TaskRecord) {
         let Some(action) = after.actions.last().filter(|action| action.who == ENGINE) else { return };
+        if after.deadline_from != before.deadline_from {
+            self.scheduler.violated(|| format!("the engine has moved the deadline of task {}: {action:?}", after.id));
+        }
         let by_engine = |action: &&Action| action.what == ActionKind::Redrive && action.who == ENGINE;
         let so_far = u32::try_from(before.actions.iter().filter(by_engine).count()).expect("few actions");
         let wait = match action.what {

@@ -62,8 +62,8 @@ impl FinalState<'_> {
         self.of(name).state
     }
 
-    /// The deadline that held for the step before its task was complete.
-    fn deadline_of(&self, step: &str) -> Option<Timestamp> {
+    /// The first deadline of the step. An operator may have moved it.
+    fn first_deadline_of(&self, step: &str) -> Option<Timestamp> {
         self.task.plan.time_to_start(step).map(|time| self.task.created_at + time)
     }
 
@@ -89,14 +89,11 @@ impl FinalState<'_> {
         }
     }
 
-    /// SQS gave up on every failed step that is not optional, so the engine may not compensate the task by itself, unless
-    /// the workflow undoes failures and a deadline holds for the task.
+    /// SQS gave up on every failed step that is not optional, so the engine may not compensate the task by itself.
     fn is_left_to_a_person(&self) -> bool {
         let failed = self.task.failed_steps.iter().filter(|name| !self.task.plan.is_optional(name));
         let given_up = |error: &Failure| error.code == EngineCode::DeliveryExhausted.as_str();
-        let undoes = self.task.plan.compensates_failure_after().is_some();
-        let waits = |name: &String| !undoes || self.task.deadline_of(name).is_none();
-        { failed }.all(|name| waits(name) && self.of(name).error.as_ref().is_some_and(given_up))
+        { failed }.all(|name| self.of(name).error.as_ref().is_some_and(given_up))
     }
 
     /// Every step is done, except for optional ones that have failed. The task has a warning for each of these, with its
@@ -318,7 +315,7 @@ impl FinalState<'_> {
         }
         let last = step.attempts.last().ok_or("it failed without an attempt")?;
         expect(Some(error), last.error.as_ref(), "its error")?;
-        let deadline = self.deadline_of(&step.name);
+        let deadline = self.first_deadline_of(&step.name);
         if is_after_deadline(error) && deadline.is_none_or(|deadline| last.finished_at < Some(deadline)) {
             return Err(format!("it failed at {:?} because of a deadline, which is {deadline:?}", last.finished_at));
         }

@@ -55,7 +55,10 @@ enum Op {
     ArriveAtTask,
     Finish,
     /// With all failed steps, or with one of them left out.
-    Redrive(bool),
+    Redrive {
+        all: bool,
+        moves_deadline: bool,
+    },
     ResolveStep,
     DeadLetter,
     CancelStep,
@@ -102,7 +105,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0usize..6).prop_map(Op::ArriveAtStep),
         2 => Just(Op::ArriveAtTask),
         1 => Just(Op::Finish),
-        4 => any::<bool>().prop_map(Op::Redrive),
+        4 => any::<(bool, bool)>().prop_map(|(all, moves_deadline)| Op::Redrive { all, moves_deadline }),
         3 => Just(Op::ResolveStep),
         2 => Just(Op::DeadLetter),
         3 => Just(Op::CancelStep),
@@ -220,13 +223,14 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
         Op::ArriveAtStep(done) => step::record_join_arrival(id, step, &name(*done), now),
         Op::ArriveAtTask => task::record_leaf_arrival(id, step),
         Op::Finish => task::finish(id, now),
-        Op::Redrive(all) => {
+        Op::Redrive { all, moves_deadline } => {
             let left_out = usize::from(!all);
             let failed: Vec<StepRecord> =
                 task.failed_steps.iter().skip(left_out).map(|name| given.step(name)).collect();
             let failed: Vec<&StepRecord> = failed.iter().collect();
             let action = given.action(ActionKind::Redrive);
-            return if failed.is_empty() { None } else { task::redrive(task, &failed, &action) };
+            let redrive = if *moves_deadline { task::redrive_with_new_deadline } else { task::redrive };
+            return if failed.is_empty() { None } else { redrive(task, &failed, &action) };
         }
         Op::ResolveStep => return task::resolve_step(task, &record, "{}", &given.action(ActionKind::ResolveStep)),
         Op::DeadLetter => task::dead_letter_step(task, &record, &failure(), &given.action(ActionKind::DeadLetter)),
@@ -480,7 +484,7 @@ fn ops() -> Vec<Op> {
     ops.extend([
         Op::ArriveAtStep(1),
         Op::ArriveAtTask,
-        Op::Redrive(true),
+        Op::Redrive { all: true, moves_deadline: true },
         Op::ResolveStep,
         Op::DeadLetter,
         Op::CancelStep,

@@ -10,6 +10,9 @@ use std::time::Duration;
 /// attempt that began before comes to its end. A step that does not start fails with
 /// [`DEADLINE_EXCEEDED`](crate::core::codes::EngineCode::DeadlineExceeded), and its task with it. Once the point of no return is
 /// done, the rest of the task is finished, however long it takes. Compensations have no deadline.
+///
+/// An operator who redrives a failed task or resolves one of its steps gives it its whole time once more. Nobody else can move
+/// the deadline: neither the engine's own redrives nor a customer's do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deadline {
     /// The time from the task's start to its deadline, in seconds: 1 to [`Plan::LONGEST_DEADLINE_SECONDS`].

@@ -115,11 +115,8 @@ pub enum ActionError {
         "the audit trail of the task has no room for more: it was redriven or cancelled too often; do by hand what is left to do"
     )]
     TrailFull,
-    /// The task's deadline is over, so none of its failed steps would start.
-    #[error(
-        "cannot redrive: the task had to be complete by {0}, so no step of it would start; compensate it, or do by hand what \
-         failed and resolve it; whatever is still wanted is a new task"
-    )]
+    /// The task's deadline is over, so none of its failed steps would start. An operator's redrive moves the deadline.
+    #[error("cannot redrive: the task had to be complete by {0}, and only an operator can give it more time")]
     DeadlineExceeded(Timestamp),
     /// The step was attempted, so it may have had its effect, and nobody has checked.
     #[error("cannot resolve step `{step}`: it was attempted, so it may have had its effect: {}", in_words(*.count, .attempts))]
@@ -221,11 +218,24 @@ pub struct ManualResult<'a> {
 
 impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// Redrives a task: gives the failed steps of a task in `error`, or the failed compensations of a `compensating` task, a
-    /// fresh set of attempts and sends their messages. Completed steps keep their results. Returns the task as it was before.
+    /// fresh set of attempts and sends their messages. Completed steps keep their results. A deadline counts from now on. Returns
+    /// the task as it was before.
     ///
     /// # Errors
     /// See [`ActionError`].
-    pub async fn redrive(&self, id: TaskId, actor: &Actor) -> Result<TaskSnapshot, ActionError> {
+    pub async fn redrive(&self, id: TaskId, operator: &Actor) -> Result<TaskSnapshot, ActionError> {
+        self.redrive_as(id, operator, true).await
+    }
+
+    /// Redrives a task, as [`redrive`](Self::redrive) does, for somebody who may not move its deadline, such as a customer.
+    ///
+    /// # Errors
+    /// [`ActionError::DeadlineExceeded`] after the deadline. See [`ActionError`] for the others.
+    pub async fn redrive_before_deadline(&self, id: TaskId, actor: &Actor) -> Result<TaskSnapshot, ActionError> {
+        self.redrive_as(id, actor, false).await
+    }
+
+    async fn redrive_as(&self, id: TaskId, actor: &Actor, moves_deadline: bool) -> Result<TaskSnapshot, ActionError> {
         self.act(id, |snapshot| {
             let failed = snapshot.to_redrive();
             if snapshot.task.state.on(TaskEvent::Redrive).is_none() || failed.is_empty() {
@@ -238,13 +248,15 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             if !snapshot.task.has_room_for_redrive() {
                 return Err(ActionError::TrailFull);
             }
-            if let Some(deadline) = deadline_of_failed(snapshot).filter(|deadline| *deadline <= self.engine.now()) {
+            let deadline = deadline_of_failed(snapshot).filter(|deadline| *deadline <= self.engine.now());
+            if let Some(deadline) = deadline.filter(|_| !moves_deadline) {
                 return Err(ActionError::DeadlineExceeded(deadline));
             }
             let action = self.action(ActionKind::Redrive, None, actor);
             // The messages name the dependencies of the steps, which the redrive does not change.
             let messages = failed.iter().map(|step| Due::Send(snapshot.message(&step.name)));
-            let redrive = task::redrive(&snapshot.task, &failed, &action);
+            let redrive = if moves_deadline { task::redrive_with_new_deadline } else { task::redrive };
+            let redrive = redrive(&snapshot.task, &failed, &action);
             Ok(redrive.map(|redrive| Settlement::of(redrive).then(messages)))
         })
         .await

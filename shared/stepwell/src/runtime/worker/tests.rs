@@ -1,7 +1,7 @@
 //! The deadline of a task, on the harness.
 
 use crate::{
-    ActionError, Context, Step, StepContext, StepError, TaskId, Workflow,
+    ActionError, Context, ManualResult, Step, StepContext, StepError, TaskId, Workflow,
     core::{
         index::OVERDUE_AFTER,
         state::{End, StepState, TaskState},
@@ -128,17 +128,26 @@ async fn watchdog_begins_the_compensation_at_the_deadline_if_the_message_is_lost
 }
 
 #[tokio::test(start_paused = true)]
-async fn task_past_its_deadline_is_not_redriven_by_anybody() {
-    let harness = chain("compensate: manual,");
-    harness.fail("s1", [no()]);
-    let task = harness.begin().await;
-    harness.run(task).await.unwrap();
-    harness.skip(Duration::from_secs(DEADLINE)).await;
-    let refused = harness.client().redrive(task, &actor()).await.unwrap_err();
-    assert!(matches!(refused, ActionError::DeadlineExceeded(at) if at == after(DEADLINE)), "{refused}");
-    harness.client().compensate(task, &actor()).await.unwrap();
-    harness.run(task).await.unwrap();
-    assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
+async fn only_an_operator_gives_a_task_its_whole_time_once_more() {
+    for resolves in [false, true] {
+        let harness = chain("compensate: manual,");
+        harness.fail("s1", [no()]);
+        let task = harness.begin().await;
+        harness.run(task).await.unwrap();
+        harness.skip(Duration::from_secs(DEADLINE)).await;
+        let refused = harness.client().redrive_before_deadline(task, &actor()).await.unwrap_err();
+        assert!(matches!(refused, ActionError::DeadlineExceeded(at) if at == after(DEADLINE)), "{refused}");
+        let by_hand = ManualResult { json: "null", attempts_checked: true };
+        if resolves {
+            harness.client().resolve_step(task, "s1", by_hand, &actor()).await.unwrap();
+        } else {
+            harness.fail("s1", [busy()]);
+            harness.client().redrive(task, &actor()).await.unwrap();
+        }
+        assert_eq!(harness.snapshot(task).await.unwrap().task.deadline_of("s1"), Some(after(2 * DEADLINE)));
+        harness.run(task).await.unwrap();
+        assert_eq!(harness.state(task), TaskState::Completed, "resolves: {resolves}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -207,6 +207,9 @@ impl Made {
         if rule == Rule::MoveTimer && self.steps.iter().any(moves_time) {
             return Err("it is due at another time".to_owned());
         }
+        if self.task.as_ref().is_some_and(|task| task.moves_deadline) && !write.moves_deadline() {
+            return Err("its deadline is moved".to_owned());
+        }
         let has_moved = self.task.as_ref().is_some_and(|task| task.has_moved);
         if has_moved && rule == Rule::RecordLeafArrival {
             return Err("it is listed elsewhere in the index".to_owned());
@@ -261,7 +264,7 @@ impl Made {
                 Write::RecordLeafArrival(done)
             }
             Rule::Finish => Write::Finish,
-            Rule::Redrive => Write::Redrive,
+            Rule::Redrive => Write::Redrive { moves_deadline: task?.moves_deadline },
             Rule::ResolveStep => Write::ResolveStep(step?.step),
             Rule::DeadLetterStep => Write::DeadLetterStep(step?.step),
             Rule::CancelStep => Write::CancelStep(step?.step),

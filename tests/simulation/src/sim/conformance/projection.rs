@@ -133,8 +133,8 @@ impl Entry {
 pub(super) struct Projection {
     graph: ProjectedPlan,
     task: Option<ModelTask<Bits>>,
-    /// The time of the start.
-    created_at: Option<Timestamp>,
+    /// The time from which the deadline counts.
+    deadline_from: Option<Timestamp>,
     /// The compensations of the stored graph, with those that each waits for.
     order: Vec<(usize, Vec<usize>)>,
     steps: Vec<Entry>,
@@ -149,7 +149,9 @@ pub(super) struct TaskWritten {
     pub(super) acted_at: Option<Timestamp>,
     /// Whether its place in the index changed.
     pub(super) has_moved: bool,
-    created_at: Timestamp,
+    /// Whether its deadline counts from another time than before.
+    pub(super) moves_deadline: bool,
+    deadline_from: Timestamp,
     /// The compensations of the stored graph, with those that each waits for.
     pub(super) order: Vec<(usize, Vec<usize>)>,
     /// The steps and compensations that the task lists as failed.
@@ -222,7 +224,8 @@ impl Projection {
                 arrived: numbers(&mut task.done_deps.iter())?.into_iter().collect(),
             },
             acted_at: task.actions.last().map(|action| action.at),
-            created_at: task.created_at,
+            moves_deadline: moved(attribute::DEADLINE_FROM),
+            deadline_from: task.deadline_from.unwrap_or(task.created_at),
             has_moved: moved(attribute::STATUS_SHARD) || moved(attribute::LISTED_AT),
             order: task.compensations.iter().flatten().map(node).collect::<Result<_, _>>()?,
             failed: numbers(&mut task.failed_steps.iter())?.into_iter().collect(),
@@ -292,8 +295,8 @@ impl Projection {
             }
             self.steps[written.step] = written.entry;
         }
-        let Some(TaskWritten { task, created_at, order, failed, graph, .. }) = task else { return Ok(()) };
-        (self.task, self.created_at, self.order) = (Some(task), Some(created_at), order);
+        let Some(TaskWritten { task, deadline_from, order, failed, graph, .. }) = task else { return Ok(()) };
+        (self.task, self.deadline_from, self.order) = (Some(task), Some(deadline_from), order);
         self.graph = graph.unwrap_or_else(|| std::mem::take(&mut self.graph));
         self.check_failed(&task, failed)
     }
@@ -380,7 +383,7 @@ impl Snapshot for Before<'_> {
     }
 
     fn overdue(&self) -> Set<Bits> {
-        let over = |time: Duration| Some(self.all.created_at? + time <= self.clock?);
+        let over = |time: Duration| Some(self.all.deadline_from? + time <= self.clock?);
         let completed = self.all.task.is_some_and(|task| task.state == TaskState::Completed);
         let deadline = self.all.graph.deadline.filter(|(_, time)| !completed && over(*time) == Some(true));
         deadline.map_or(Set::default(), |(holds, _)| holds)
