@@ -1,6 +1,6 @@
 //! The checkouts: tasks of one workflow, started and followed through the engine's client.
 
-use crate::{error::ApiError, standing::Standing};
+use crate::{brakes::Brakes, error::ApiError, standing::Standing};
 use axum::extract::State;
 use checkout::{CARD_TOKEN_KEPT_FOR, CardTokens, StoreError, Token};
 use http_api::{TaskKeys, Wait};
@@ -32,10 +32,11 @@ pub(crate) struct Checkouts<T, Q, A> {
 /// The state that axum passes to a route.
 pub(crate) type Shared<T, Q, A> = State<Arc<Checkouts<T, Q, A>>>;
 
-/// The checkouts, and the store of the tokens of their cards.
+/// The checkouts, the store of the tokens of their cards, and the brakes for those who give cards.
 pub(crate) struct Paying<T, Q, A, C> {
     pub(crate) checkouts: Arc<Checkouts<T, Q, A>>,
     pub(crate) tokens: Arc<C>,
+    pub(crate) brakes: Brakes<C>,
 }
 
 /// The state that axum passes to a route which takes a card.

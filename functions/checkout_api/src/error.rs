@@ -3,11 +3,12 @@
 use crate::violations;
 use axum::{
     Json,
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use checkout::StoreError;
 use http_api::{CommonError, ErrorBody, Segment};
+use std::time::Duration;
 use stepwell::{ActionError, EngineError, StartError, TaskId, Violation, core::state::TaskStatus, ports::TableError};
 
 /// An error answer.
@@ -31,6 +32,11 @@ pub(crate) enum ApiError {
     RetriedTooOften,
     /// The deadline of the checkout is over.
     TooLate,
+    /// The e-mail address or the IP address has had its share of checkouts for now.
+    TooMany {
+        /// The time until it may start another one.
+        retry_after: Duration,
+    },
     /// The body is JSON, but not a checkout request. The paths point into the body.
     Invalid(Vec<Violation>),
     /// An error that all APIs share.
@@ -59,6 +65,11 @@ impl IntoResponse for ApiError {
             }
             Self::TooLate => {
                 (StatusCode::CONFLICT, ErrorBody::new("Cannot retry task: the time for this checkout is over"))
+            }
+            Self::TooMany { retry_after } => {
+                let error = "There were too many checkouts in a short time; please try again in some minutes";
+                let seconds = [(header::RETRY_AFTER, retry_after.as_secs().max(1))];
+                return (StatusCode::TOO_MANY_REQUESTS, seconds, Json(ErrorBody::new(error))).into_response();
             }
             Self::Invalid(found) => (
                 StatusCode::UNPROCESSABLE_ENTITY,

@@ -3,6 +3,7 @@
 //! Each route has a module of its own. [`http_api`] has the code around all routes.
 
 mod access;
+mod brakes;
 mod cancel;
 mod checkouts;
 mod details;
@@ -21,7 +22,9 @@ use axum::{
     Extension, Router,
     routing::{get, post},
 };
-use checkout::{CardTokens, Storefront};
+use brakes::Brakes;
+pub use brakes::Limits;
+use checkout::{CardTokens, Counters, Storefront};
 use checkouts::{Checkouts, Paying};
 use http_api::TaskKeys;
 use products::Catalogue;
@@ -35,7 +38,7 @@ use stepwell::{
 /// less than the function's timeout in the template, so that a slow request gets a proper error answer.
 const TIME_LIMIT: Duration = Duration::from_secs(9);
 
-/// Makes the API on this engine and this shop, with these keys for its checkouts.
+/// Makes the API on this engine and this shop, with these keys for its checkouts and these limits.
 ///
 /// # Errors
 /// The workflow file is invalid. A test reads it, so a released version returns no error.
@@ -43,12 +46,13 @@ pub fn router<T, Q, A, S>(
     engine: Client<T, Q, A>,
     shop: S,
     keys: TaskKeys,
+    limits: Limits,
 ) -> Result<Router, Box<dyn Error + Send + Sync>>
 where
     T: Store + 'static,
     Q: Queue + 'static,
     A: Runtime + 'static,
-    S: Storefront + CardTokens + 'static,
+    S: Storefront + CardTokens + Counters + 'static,
 {
     let customer = |request: &str| Actor::new("customer", request);
     let (retries, cancellations) = (customer("POST /retry_checkout")?, customer("POST /cancel_checkout")?);
@@ -57,7 +61,8 @@ where
     let checkouts = Arc::new(Checkouts { workflow, engine, keys: keys.clone(), retries, cancellations, settlements });
     let (shop, clock) = (Arc::new(shop), checkouts.clone());
     let catalogue = Catalogue::new(shop.clone(), move || clock.engine.now());
-    let paying = Arc::new(Paying { checkouts: checkouts.clone(), tokens: shop.clone() });
+    let brakes = Brakes { counters: shop.clone(), keys: keys.clone(), limits };
+    let paying = Arc::new(Paying { checkouts: checkouts.clone(), tokens: shop.clone(), brakes });
     let with_card = Router::new()
         .route("/checkout", post(start::start::<T, Q, A, S>))
         .route("/retry_checkout/{task_id}", post(retry::retry::<T, Q, A, S>))

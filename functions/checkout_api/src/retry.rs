@@ -8,7 +8,8 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::IntoResponse,
 };
-use checkout::{CardTokens, Payment, Token};
+use checkout::{CardTokens, Counters, Payment, Token};
+use http_api::ClientAddress;
 use serde::Serialize;
 use serde_json::Value;
 use stepwell::{
@@ -34,9 +35,10 @@ struct Retried {
 ///
 /// With a token the payment charges that card. The payment stays the same one: if it turns out that the first card was charged, that
 /// is the result, and the new card is not touched.
-pub(crate) async fn retry<T: Store, Q: Queue, A: Runtime, C: CardTokens>(
+pub(crate) async fn retry<T: Store, Q: Queue, A: Runtime, C: CardTokens + Counters>(
     State(paying): SharedPaying<T, Q, A, C>,
     Opened(task_id): Opened,
+    ClientAddress(address): ClientAddress,
     headers: HeaderMap,
     body: Body,
 ) -> Result<impl IntoResponse, ApiError> {
@@ -63,6 +65,8 @@ pub(crate) async fn retry<T: Store, Q: Queue, A: Runtime, C: CardTokens>(
             Some(_) if !is_running => {}
             _ => return Err(ApiError::CannotRetry(snapshot.status())),
         }
+        let request = serde_json::from_str(&snapshot.task.context).unwrap_or_default();
+        paying.brakes.count(&request, address, checkouts.engine.now()).await?;
         paying.keep(task_id, &token).await?;
     }
     match is_running {

@@ -14,8 +14,8 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use checkout::CardTokens;
-use http_api::{AnswerBy, Caller, Cause, TaskKeys, Wait};
+use checkout::{CardTokens, Counters};
+use http_api::{AnswerBy, Caller, Cause, ClientAddress, TaskKeys, Wait};
 use serde::Serialize;
 use serde_json::Value;
 use stepwell::{
@@ -46,10 +46,11 @@ struct Accepted<'a> {
 /// Starts a checkout. Once the task may be written, the answer is 202, whatever else fails: a customer who repeated the
 /// purchase would pay twice. Every other answer says that this request has started nothing. With a `wait` the answer comes when the checkout
 /// has ended or the time is over.
-pub(crate) async fn start<T: Store, Q: Queue, A: Runtime, C: CardTokens>(
+pub(crate) async fn start<T: Store, Q: Queue, A: Runtime, C: CardTokens + Counters>(
     State(paying): SharedPaying<T, Q, A, C>,
     Extension(answer_by): Extension<AnswerBy>,
     caller: Option<Extension<Caller>>,
+    ClientAddress(address): ClientAddress,
     wait: Wait,
     headers: HeaderMap,
     body: Body,
@@ -66,6 +67,9 @@ pub(crate) async fn start<T: Store, Q: Queue, A: Runtime, C: CardTokens>(
     let token = checkout::take_token(&mut request);
     let start = checkouts.engine.prepare_start(&checkouts.workflow, &request, key.as_ref()).await?;
     let task_id = start.task_id();
+    if !start.is_written() {
+        paying.brakes.count(&request, address, checkouts.engine.now()).await?;
+    }
     // Before the task is written, so that its payment finds the token. A request that is repeated later must not bring it back.
     if let Some(token) = token.filter(|_| !start.is_written()) {
         paying.keep(task_id, &token).await?;

@@ -38,6 +38,7 @@ const TASKS_ACTIONS: [&str; 4] =
 /// The engine's table, and the action without which nobody acts on a task.
 const TASKS: &str = "tasks";
 const UPDATE: &str = "dynamodb:UpdateItem";
+const QUERY: &str = "dynamodb:Query";
 
 /// All that the base template is filled with.
 #[derive(Clone, Debug, Serialize)]
@@ -91,13 +92,25 @@ pub struct Log {
     pub id: String,
     /// Its name without the prefix `/aws/lambda/stepwell-STAGE-`.
     pub name: String,
-    /// Whether its functions act on tasks, so that it has the engine's lines of which alarms are made.
+    /// Whether its functions write tasks, so that they meet those of a newer version.
+    pub writes_tasks: bool,
+    /// Whether its functions also read whole tasks, as everything does that runs, fails or recovers them. Then it has the
+    /// engine's other lines of which alarms are made.
     pub acts_on_tasks: bool,
 }
 
 impl Log {
-    fn new(id: &str, name: &str, acts_on_tasks: bool) -> Self {
-        Self { id: id.to_owned(), name: name.to_owned(), acts_on_tasks }
+    fn of_workflow(id: &str, name: &str) -> Self {
+        Self { id: id.to_owned(), name: name.to_owned(), writes_tasks: true, acts_on_tasks: true }
+    }
+
+    fn of_function(name: &str, settings: &FunctionSettings) -> Self {
+        let may = |action: &str| {
+            let of_tasks = |right: &&Right| matches!(right.subject(), Ok(Subject::Table(TASKS, None)));
+            settings.rights.iter().filter(of_tasks).any(|right| right.actions.iter().any(|it| it == action))
+        };
+        let writes_tasks = may(UPDATE);
+        Self { id: camel_case(name), name: name.to_owned(), writes_tasks, acts_on_tasks: writes_tasks && may(QUERY) }
     }
 }
 
@@ -137,7 +150,7 @@ impl Model {
         let mut model = Self { steps: Vec::new(), functions: BTreeMap::new(), logs: Vec::new() };
         for workflow in &project.workflows {
             let name = step_resource(workflow.name(), "");
-            model.logs.push(Log::new(&camel_case(workflow.name()), name.trim_end_matches('-'), true));
+            model.logs.push(Log::of_workflow(&camel_case(workflow.name()), name.trim_end_matches('-')));
             for step in workflow.steps() {
                 let settings = project.settings.step(workflow.name(), &step.name);
                 let function = step_function(workflow, step, &settings);
@@ -152,11 +165,7 @@ impl Model {
             }
         }
         for (name, settings) in &project.settings.functions {
-            let writes = |right: &Right| {
-                matches!(right.subject(), Ok(Subject::Table(TASKS, None)))
-                    && right.actions.iter().any(|it| it == UPDATE)
-            };
-            model.logs.push(Log::new(&camel_case(name), name, settings.rights.iter().any(writes)));
+            model.logs.push(Log::of_function(name, settings));
             model.functions.insert(name.clone(), function(name, settings, project));
         }
         findings.extend(same_workflows(project));

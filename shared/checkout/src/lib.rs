@@ -13,7 +13,7 @@
 //! force. A checkout for which nothing is left is refused at once.
 //!
 //! Steps reach the outside world through ports: [`Catalogue`], [`Stock`], [`Orders`], [`Gateway`], [`PaymentRecords`],
-//! [`CardTokens`], [`Mailer`]; a [`Shop`] makes them. This crate has no AWS code: the ports on DynamoDB and SES are in `checkout_aws`. The rules that
+//! [`CardTokens`], [`Mailer`]; a [`Shop`] makes them. The APIs use [`Storefront`], [`CardTokens`] and [`Counters`]. This crate has no AWS code: the ports on DynamoDB and SES are in `checkout_aws`. The rules that
 //! all implementations share are here: [`Reservation::of`], [`Release::of`], [`order_numbers`], and the module
 //! [`test_card`].
 
@@ -25,6 +25,7 @@ mod cart;
 mod catalogue;
 mod codes;
 pub mod config;
+mod counters;
 mod email;
 mod lenient;
 mod mail;
@@ -53,6 +54,7 @@ pub use cart::{LineItem, ValidatedCart};
 pub use catalogue::{Catalogue, InsufficientStock, Product, ProductId};
 pub use codes::{ShopCode, customer_text};
 pub use config::ConfigError;
+pub use counters::Counters;
 pub use email::{EmailAddress, NotAnEmailAddress};
 pub use mail::{Confirmation, Email, MailError, Mailer};
 pub use money::{Money, NotMoney};

@@ -4,8 +4,8 @@
 pub mod steps;
 
 use crate::{
-    CURRENCY, CancelOrderError, CancelledOrder, CardTokens, Catalogue, Charge, ConfigError, CreateOrderError, Email,
-    Gateway, GatewayError, HoldError, MailError, Mailer, Money, OpenRequest, Order, OrderStatus, Orders,
+    CURRENCY, CancelOrderError, CancelledOrder, CardTokens, Catalogue, Charge, ConfigError, Counters, CreateOrderError,
+    Email, Gateway, GatewayError, HoldError, MailError, Mailer, Money, OpenRequest, Order, OrderStatus, Orders,
     PaymentRecords, PaymentRef, PaymentState, Pricing, Priority, Product, ProductId, RecordError, Release, Reservation,
     Reversal, ShipError, Shipping, Shop, Stock, StoreError, Storefront, TakeError, Token, VoidedKey, order_numbers,
     reconciliation::{Acknowledgement, FindingKind, Ledger, LedgerCursor, LedgerEntry, LedgerPage, LedgerPart},
@@ -30,6 +30,7 @@ struct ShopState {
     payment_records: BTreeMap<String, PaymentRef>,
     voided_keys: BTreeMap<String, Timestamp>,
     card_tokens: BTreeMap<TaskId, (Token, Timestamp)>,
+    counters: BTreeMap<String, u32>,
     reservations: BTreeMap<String, Reservation>,
     taken: BTreeSet<String>,
     releases: BTreeMap<String, Release>,
@@ -72,6 +73,8 @@ pub fn order(id: TaskId, at: Timestamp) -> Order {
 pub struct Outage {
     /// The catalogue, the stock, the orders, the record of payments and the cards' tokens.
     pub tables: Option<StoreError>,
+    /// The counters.
+    pub counters: Option<StoreError>,
     /// The payment gateway.
     pub gateway: Option<GatewayError>,
     /// The e-mail service.
@@ -352,6 +355,16 @@ impl CardTokens for MemoryShop {
     async fn forget(&self, task: TaskId) {
         let Ok(mut state) = self.tables() else { return };
         state.card_tokens.remove(&task);
+    }
+}
+
+impl Counters for MemoryShop {
+    async fn count(&self, name: &str, _: Timestamp) -> Result<u32, StoreError> {
+        let mut state = self.state();
+        state.outage.counters.clone().map_or(Ok(()), Err)?;
+        let counted = state.counters.entry(name.to_owned()).or_default();
+        *counted += 1;
+        Ok(*counted)
     }
 }
 

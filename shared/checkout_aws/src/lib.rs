@@ -14,6 +14,7 @@
 
 mod card_tokens;
 mod catalogue;
+mod counters;
 mod gateway;
 mod items;
 mod ledger;

@@ -1,6 +1,10 @@
 //! Data about a request that the API's host adds as extensions.
 
-use axum::{extract::Query, http::request::Parts};
+use axum::{
+    extract::{FromRequestParts, Query},
+    http::request::Parts,
+};
+use std::{convert::Infallible, net::IpAddr};
 
 /// The host's id of the request. All log lines about the request have it.
 #[derive(Clone, Debug)]
@@ -9,6 +13,19 @@ pub struct RequestId(pub String);
 /// The caller that the host has authenticated. A client cannot set it.
 #[derive(Clone, Debug)]
 pub struct Caller(pub String);
+
+/// The IP address that the host was called from; `None` where the host does not say. A client cannot set it. Behind a proxy of
+/// your own it is the proxy's.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddress(pub Option<IpAddr>);
+
+impl<S: Sync> FromRequestParts<S> for ClientAddress {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().copied().unwrap_or(Self(None)))
+    }
+}
 
 /// The fields of the query, if the host has taken them out of the URL.
 #[derive(Clone, Debug)]

@@ -55,14 +55,19 @@ impl TaskKeys {
 
     /// The task's key, as it stands in a URL: 22 characters of `A-Z a-z 0-9 _ -`.
     pub fn key_of(&self, task: TaskId) -> String {
-        let code = of_task(&self.current, task).finalize().into_bytes();
-        let kept = code.first_chunk::<KEY_BYTES>();
-        kept.map_or_else(String::new, |kept| BASE64_URL_SAFE_NO_PAD.encode(kept))
+        in_url(of_task(&self.current, task))
     }
 
     /// A relative URL of this task with its key: `/order_status` becomes `/order_status/ID?key=KEY`.
     pub fn url(&self, path: &str, task: TaskId) -> String {
         format!("{path}/{task}?{TASK_KEY_FIELD}={}", self.key_of(task))
+    }
+
+    /// A pseudonym of a text, as long as a key: always the same for the same text and secret. Nobody without the secret can try
+    /// which text it is of.
+    pub fn pseudonym(&self, text: &str) -> String {
+        // What an id is hashed as is shorter, so no pseudonym is the key of a task.
+        in_url(self.current.clone().chain_update("the pseudonym of ").chain_update(text))
     }
 
     /// Whether the request carries the key of this task, in the query or in the header.
@@ -96,6 +101,13 @@ fn code(secret: &[u8]) -> Result<Hmac<Sha256>, WeakSecret> {
     }
     // A secret of any length is a key for HMAC.
     Hmac::new_from_slice(secret).map_err(|_| weak)
+}
+
+/// The part of the code that is kept, as it stands in a URL.
+fn in_url(code: Hmac<Sha256>) -> String {
+    let code = code.finalize().into_bytes();
+    let kept = code.first_chunk::<KEY_BYTES>();
+    kept.map_or_else(String::new, |kept| BASE64_URL_SAFE_NO_PAD.encode(kept))
 }
 
 fn of_task(secret: &Hmac<Sha256>, task: TaskId) -> Hmac<Sha256> {

@@ -11,7 +11,7 @@ use axum::{
     middleware::{Next, from_fn},
     response::Response,
 };
-use http_api::{Caller, CommonError, QueryFields, RequestId};
+use http_api::{Caller, ClientAddress, CommonError, QueryFields, RequestId};
 use lambda_http::{
     Adapter, LambdaEvent, RequestExt, Service,
     aws_lambda_events::apigw::{ApiGatewayRequestAuthorizer, ApiGatewayV2httpRequest},
@@ -109,14 +109,17 @@ async fn with_context(mut request: Request, next: Next) -> Response {
     let query = request
         .query_string_parameters_ref()
         .map(|query| QueryFields(query.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()));
-    let caller = match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV2(context)) => context.authorizer.as_ref().and_then(caller),
+    let context = match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => Some(context),
         _ => None,
     };
+    let caller = context.and_then(|context| context.authorizer.as_ref()).and_then(caller);
+    let address = context.and_then(|context| context.http.source_ip.as_deref()?.parse().ok());
     let extensions = request.extensions_mut();
     id.and_then(|id| extensions.insert(id));
     query.and_then(|query| extensions.insert(query));
     caller.and_then(|caller| extensions.insert(caller));
+    extensions.insert(ClientAddress(address));
     next.run(request).await
 }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod bad_input;
+mod brakes;
 mod outages;
 mod promises;
 mod requests;
@@ -9,6 +10,7 @@ mod standing;
 mod table;
 mod waiting;
 
+use crate::Limits;
 use axum::{
     Router,
     body::Body,
@@ -27,6 +29,9 @@ use stepwell::{
     testing::{Harness, Returns},
 };
 use tower::ServiceExt;
+
+/// As many checkouts as a test wants.
+const NO_LIMITS: Limits = Limits { per_email: 0, per_address: 0 };
 
 const TOKEN: &str = "test_success_visa";
 
@@ -59,6 +64,7 @@ fn url(path: &str, id: &impl Display) -> String {
 struct Api {
     harness: Harness,
     shop: MemoryShop,
+    limits: Limits,
     /// Made for the first request.
     router: OnceLock<Router>,
 }
@@ -90,7 +96,7 @@ impl Api {
     fn new() -> Self {
         let harness = Harness::new(checkout::workflow().unwrap()).call_by_call().with_all(Returns("{}"));
         let harness = harness.with("create_order", Returns(ORDER));
-        Self { harness, shop: MemoryShop::default(), router: OnceLock::new() }
+        Self { harness, shop: MemoryShop::default(), limits: NO_LIMITS, router: OnceLock::new() }
     }
 
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> ApiAnswer {
@@ -109,7 +115,7 @@ impl Api {
         body: impl Into<Body>,
     ) -> ApiAnswer {
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let make = || crate::router(self.harness.client(), self.shop.clone(), keys()).unwrap();
+        let make = || crate::router(self.harness.client(), self.shop.clone(), keys(), self.limits).unwrap();
         let router = self.router.get_or_init(make).clone();
         let (parts, body) = router.oneshot(request.body(body.into()).unwrap()).await.unwrap().into_parts();
         let text = String::from_utf8(axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();

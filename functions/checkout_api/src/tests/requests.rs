@@ -423,7 +423,7 @@ async fn catalogue_is_shown_page_by_page() {
 async fn catalogue_is_read_once_in_ten_seconds_and_outlives_an_outage() {
     let api = Api::new();
     let (shop, outage) = (MemoryShop::selling([product(1), product(2)]), StoreError::Failed("timeout".to_owned()));
-    let router = crate::router(api.harness.client(), shop.clone(), keys()).unwrap();
+    let router = crate::router(api.harness.client(), shop.clone(), keys(), NO_LIMITS).unwrap();
     let first = async || {
         let answer = router.clone().oneshot(Request::get("/products").body(Body::empty()).unwrap()).await.unwrap();
         let (parts, body) = answer.into_parts();

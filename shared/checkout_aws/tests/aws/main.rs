@@ -6,6 +6,7 @@
 mod canned;
 mod card_tokens;
 mod catalogue;
+mod counters;
 mod mail;
 mod orders;
 mod payments;

@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
 };
 use checkout::{
-    CardTokens, Catalogue, Gateway, HoldError, LineItem, Money, Orders, PaymentRecords, Product, ProductId,
+    CardTokens, Catalogue, Counters, Gateway, HoldError, LineItem, Money, Orders, PaymentRecords, Product, ProductId,
     Reservation, Stock, Storefront, reconciliation::Ledger, testing::MemoryShop,
 };
 use checkout_aws::{GatewaySimulator, Tables};
@@ -19,7 +19,7 @@ pub(crate) type Row = (u32, &'static str, i64, u32, bool);
 /// An implementation of the shop's ports, for the tests that run on all implementations.
 pub(crate) trait TestShop {
     /// The implementation of the catalogue, the stock and the orders.
-    type Tables: Catalogue + Stock + Orders + Storefront + PaymentRecords + CardTokens + Ledger + Clone;
+    type Tables: Catalogue + Stock + Orders + Storefront + PaymentRecords + CardTokens + Counters + Ledger + Clone;
     type Gateway: Gateway;
 
     /// Makes a new shop with these products.
@@ -137,7 +137,7 @@ impl TestShop for DynamoShop {
         let prefix = format!("checkout-test-{}-", TaskId::new());
         let shop = Self { tables: Tables::new(&config, &prefix), client: Client::new(&config), prefix };
         shop.make("products", ScalarAttributeType::N).await;
-        for table in ["payments", "card_tokens", "reservations", "orders"] {
+        for table in ["payments", "card_tokens", "counters", "reservations", "orders"] {
             shop.make(table, ScalarAttributeType::S).await;
         }
         for (id, name, price, stock, active) in products {

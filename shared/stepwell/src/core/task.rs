@@ -9,7 +9,9 @@ use super::{
     index::{FIRST_INSPECTION_AFTER, IndexPartition, IndexPosition, OVERDUE_AFTER},
     item::{Item, Key, attribute, set, stored, stored_text},
     parts::{is_state, lost_attempt, made, millis, stamp, stands_in, to_state},
-    record::{Action, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, Refusal, StepRecord, TaskRecord},
+    record::{
+        Action, ActionKind, Failure, KEY_RETENTION, KeyRecord, NewTask, RETENTION, Refusal, StepRecord, TaskRecord,
+    },
     timer::unlisted,
     transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
 };
@@ -397,6 +399,10 @@ pub(super) fn failed(task: &TaskRecord, step: &str, at: Timestamp, action: Optio
                 let overdue = task.deadline_of(step).map(|deadline| deadline.max(at) + OVERDUE_AFTER);
                 let inspected_at = overdue.map_or(at + wait, |overdue| overdue.min(at + wait));
                 listed(task.id, IndexPartition::Compensating, inspected_at)
+            }
+            // Nothing inspects the task any more. A dead letter is nobody's decision, so it has to be told at once.
+            None if action.is_some_and(|action| action.what == ActionKind::DeadLetter) => {
+                listed(task.id, IndexPartition::NeedsPerson, at)
             }
             None => listed(task.id, IndexPartition::Error, at),
         });

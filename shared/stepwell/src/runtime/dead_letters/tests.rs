@@ -52,6 +52,8 @@ async fn dead_letter_fails_its_step_and_task() {
     let (what, step, who) = (ActionKind::DeadLetter, Some("s0".to_owned()), "dead_letters".to_owned());
     assert_eq!(snapshot.task.actions, [Action { at: harness.now(), what, step, who, why }]);
     assert_eq!(log.lines("ERROR message=delivery exhausted").len(), 1);
+    let listed = harness.memory().store.listed(task).unwrap().partition;
+    assert_eq!(listed, IndexPartition::NeedsPerson, "the engine has nothing left to do");
 }
 
 #[tokio::test(start_paused = true)]
