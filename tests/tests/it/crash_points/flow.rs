@@ -21,6 +21,8 @@ pub(super) enum Flow {
     /// It is cancelled when all but its last step is done. Of the compensations that run beside each other this one runs
     /// last, because whoever comes last ends the task, and chance must not decide who that is.
     Cancelled { undone_last: &'static str },
+    /// It is cancelled when its order has been shipped, which is refused, so it is complete again.
+    Shipped,
 }
 
 /// One checkout.
@@ -33,7 +35,7 @@ pub(super) struct Checkout {
 impl Flow {
     pub(super) const fn token(self) -> &'static str {
         match self {
-            Self::Bought | Self::Cancelled { .. } => "test_success_visa",
+            Self::Bought | Self::Cancelled { .. } | Self::Shipped => "test_success_visa",
             Self::BoughtAtTheSecondTry => "test_temp_fail_visa",
             Self::Declined => "test_declined_visa",
         }
@@ -42,13 +44,14 @@ impl Flow {
     /// Whether its unit is out of stock at the end. A declined checkout keeps its hold until it is compensated, a quarter of
     /// an hour later.
     pub(super) const fn keeps_its_unit(self) -> bool {
-        matches!(self, Self::Bought | Self::BoughtAtTheSecondTry | Self::Declined)
+        matches!(self, Self::Bought | Self::BoughtAtTheSecondTry | Self::Declined | Self::Shipped)
     }
 
     /// The steps that it attempts, in order.
     pub(super) fn attempted(self) -> Vec<&'static str> {
         match self {
-            Self::Bought | Self::BoughtAtTheSecondTry => steps::all(),
+            // Of a compensation that has refused only the refusal is left.
+            Self::Bought | Self::BoughtAtTheSecondTry | Self::Shipped => steps::all(),
             Self::Declined => steps::up_to(PAYMENT),
             Self::Cancelled { .. } => [steps::before(LAST), steps::compensations_of(&steps::before(LAST))].concat(),
         }
@@ -68,8 +71,10 @@ impl Flow {
         let (reservations, orders) = (stack.of_task("reservations", task).await, stack.orders(task).await);
         let mails = stack.mails_to(email).await.len();
         match self {
-            Self::Bought | Self::BoughtAtTheSecondTry => {
+            Self::Bought | Self::BoughtAtTheSecondTry | Self::Shipped => {
                 assert_eq!(status["status"], "completed", "{what}: {status}");
+                let refusals = details.0["refusals"].as_array().map_or(0, Vec::len);
+                assert_eq!(refusals, usize::from(self == Self::Shipped), "{what}: {status}");
                 assert!(
                     details.states().into_iter().eq(steps::all().into_iter().map(|step| (step, "complete"))),
                     "{what}"

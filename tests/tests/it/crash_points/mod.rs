@@ -185,6 +185,17 @@ async fn die_everywhere(
 }
 
 #[tokio::test]
+async fn refused_cancellation_survives_a_death_at_every_crash_point() {
+    let mut runner = CrashRunner::new().await;
+    let bought = runner.points_of_one(Flow::Bought).await;
+    let points = die_once_everywhere(&mut runner, Flow::Shipped, &bought).await;
+    let calls = ["UpdateItem.orders.status", "TransactWriteItems.STEP#cancel_order.error+TASK"];
+    assert_around(calls.map(|call| format!("cancel_order.{call}")), &points);
+    let completes = |point: &&String| point.contains("TASK.complete");
+    assert_eq!(points.iter().filter(completes).count(), 2, "before and after it is complete again: {points:#?}");
+}
+
+#[tokio::test]
 async fn retry_and_permanent_failure_survive_a_death_at_every_crash_point() {
     let mut runner = CrashRunner::new().await;
     let bought = runner.points_of_one(Flow::Bought).await;

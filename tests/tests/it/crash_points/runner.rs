@@ -123,7 +123,8 @@ impl CrashRunner {
                 set_mappings(&self.stack, LAST, DISABLED).await;
                 set_mappings(&self.stack, undone_last, DISABLED).await;
             }
-            _ => self.want(wishes),
+            Flow::Shipped => {}
+            Flow::Bought | Flow::BoughtAtTheSecondTry | Flow::Declined => self.want(wishes),
         }
         let checkouts = (first..self.started).map(|number| self.start(number, flow));
         let checkouts = join_all(checkouts).await;
@@ -137,6 +138,12 @@ impl CrashRunner {
             set_mappings(&self.stack, undone_last, ENABLED).await;
             self.until_worked(&steps::compensations()).await;
             set_mappings(&self.stack, LAST, ENABLED).await;
+        }
+        if flow == Flow::Shipped {
+            self.until_worked(&steps::all()).await;
+            self.ship(&checkouts).await;
+            self.want(wishes);
+            self.cancel(&checkouts).await;
         }
         self.until_worked(&steps_and_compensations()).await;
 
@@ -168,6 +175,14 @@ impl CrashRunner {
         let mut request = self.product.request(1, flow.token());
         request["checkout"]["customer_info"]["email"] = email.clone().into();
         Checkout { task: self.stack.api.start(&request).await, email }
+    }
+
+    async fn ship(&self, checkouts: &[Checkout]) {
+        let operator = self.stack.operator();
+        for Checkout { task, .. } in checkouts {
+            let why = json!({"reason": "parcel 17"});
+            operator.post(&format!("/orders/{task}/ship"), &why).await.expect(200);
+        }
     }
 
     async fn cancel(&self, checkouts: &[Checkout]) {
