@@ -362,13 +362,16 @@ impl Plan {
     }
 
     /// All steps that this one depends on, directly or not, which are done whenever it runs. For a compensation: the step
-    /// that it compensates and that step's ancestors.
+    /// that it compensates and that step's ancestors, and the compensations that its `after` names, with those that they wait for.
+    /// Of these, some may not have run, because their steps were never attempted.
     pub fn ancestors<'a>(&'a self, step: &'a StepPlan) -> BTreeSet<&'a str> {
         let mut found = BTreeSet::new();
-        let mut next: Vec<&str> = step.depends_on.iter().chain(&step.compensates).map(String::as_str).collect();
+        let waits_for =
+            |step: &'a StepPlan| step.depends_on.iter().chain(step.after.iter().flatten()).map(String::as_str);
+        let mut next: Vec<&str> = step.compensates.iter().map(String::as_str).chain(waits_for(step)).collect();
         while let Some(name) = next.pop() {
             if found.insert(name) {
-                next.extend(self.step(name).into_iter().flat_map(|step| &step.depends_on).map(String::as_str));
+                next.extend(self.step(name).into_iter().flat_map(waits_for));
             }
         }
         found
@@ -383,7 +386,8 @@ impl Plan {
         let Some(step) = self.step(step) else { return Ok(()) };
         let ancestors = self.ancestors(step);
         let Some(result_of) = takes.iter().find(|name| !ancestors.contains(*name)) else { return Ok(()) };
-        let in_order = self.steps.iter().filter(|step| ancestors.contains(step.name.as_str()));
+        let all = self.steps.iter().chain(&self.compensations);
+        let in_order = all.filter(|step| ancestors.contains(step.name.as_str()));
         let ancestors = in_order.map(|step| step.name.clone()).collect();
         Err(UndeclaredDependency { step: step.name.clone(), result_of: (*result_of).to_owned(), ancestors })
     }
@@ -544,6 +548,19 @@ mod tests {
         assert_eq!(refused("a", &["a"]), itself);
         let unrelated = "step `u` takes the result of `c`, which it does not wait for: it waits for a, b, d";
         assert_eq!(refused("u", &["c"]), unrelated);
+    }
+
+    #[test]
+    fn compensation_takes_results_of_those_that_its_after_names() {
+        let after = |names: &[&str]| Some(names.iter().map(|&name| name.to_owned()).collect());
+        let undo =
+            |name: &str, step: &str, names: &[&str]| StepPlan { after: after(names), ..compensation(name, step) };
+        let compensations = [undo("u", "a", &[]), undo("v", "b", &["u"]), undo("w", "c", &["v"])];
+        let steps = [step("a", &[]), step("b", &["a"]), step("c", &["a"])].into_iter().chain(compensations);
+        let plan = Plan::new(steps.collect()).unwrap();
+        assert_eq!(plan.check_inputs("w", &["a", "c", "u", "v"]), Ok(()));
+        let refused = plan.check_inputs("v", &["w"]).unwrap_err().to_string();
+        assert_eq!(refused, "step `v` takes the result of `w`, which it does not wait for: it waits for a, b, u");
     }
 
     #[test]
