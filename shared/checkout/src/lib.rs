@@ -54,7 +54,7 @@ pub use catalogue::{Catalogue, InsufficientStock, Product, ProductId};
 pub use codes::{ShopCode, customer_text};
 pub use config::ConfigError;
 pub use email::{EmailAddress, NotAnEmailAddress};
-pub use mail::{Confirmation, Email, MailError, Mailer};
+pub use mail::{Cancellation, Confirmation, Email, MailError, Mailer};
 pub use money::{Money, NotMoney};
 pub use order::{
     CancelOrderError, CancelledOrder, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders, ShipError, Shipping,
