@@ -11,6 +11,7 @@ macro_rules! each_checkout_step {
         $each!("process_payment", checkout_process_payment);
         $each!("refund_payment", checkout_refund_payment);
         $each!("release_stock", checkout_release_stock);
+        $each!("send_cancellation", checkout_send_cancellation);
         $each!("send_confirmation", checkout_send_confirmation);
         $each!("update_inventory", checkout_update_inventory);
         $each!("validate_cart", checkout_validate_cart);

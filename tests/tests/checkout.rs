@@ -9,13 +9,13 @@ use checkout::{
 use serde_json::{Value, json};
 use std::time::Duration;
 use stepwell::{
-    Actor, ManualResult, TaskId,
+    Actor, ManualResult, StartError, StepError, TaskId,
     core::{
         snapshot::TaskSnapshot,
         state::{End, StepState, TaskState},
     },
     permanent, retryable,
-    testing::{CrashAt, Harness, StepFault},
+    testing::{CrashAt, Harness, HarnessError, StepFault},
     throttled,
 };
 use stepwell_tests::checkout::{harness, products, request};
@@ -55,6 +55,12 @@ impl Checkouts {
         let orders = self.shop.all_orders();
         let none_stands = orders.iter().all(|order| order.status == OrderStatus::Cancelled);
         stock && none_stands && self.shop.charges().is_empty() && self.shop.reservations().is_empty()
+    }
+
+    /// The subjects of all e-mails, without the numbers of the orders.
+    fn told(&self) -> Vec<String> {
+        let about = |subject: &str| subject.rsplit(' ').next().unwrap().to_owned();
+        self.shop.emails().iter().map(|email| about(&email.subject)).collect()
     }
 
     /// Asserts that the shop has one charge, one reservation, one order and one e-mail.
@@ -97,6 +103,7 @@ async fn declined_card_fails_without_retry_and_leaves_nothing_behind() {
     assert_eq!(failure(&snapshot, "process_payment"), ("PAYMENT_DECLINED", 1));
     assert_eq!(snapshot.task.state, TaskState::Compensated(End::Error));
     assert!(checkouts.is_untouched());
+    assert_eq!(checkouts.told(), [""; 0], "of no order, and so of no cancellation");
 }
 
 #[tokio::test(start_paused = true)]
@@ -342,6 +349,8 @@ async fn complete_order_is_cancelled_and_refunded_until_it_is_shipped() {
     checkouts.harness.client().cancel(task, &actor()).await.unwrap();
     assert_eq!(checkouts.harness.run(task).await.unwrap().task.state, TaskState::Compensated(End::Cancelled));
     assert!(checkouts.is_untouched());
+    assert_eq!(checkouts.told(), ["confirmed", "cancelled"]);
+    assert!(checkouts.shop.emails()[1].text.contains("We have refunded 100.00 USD."));
 
     let checkouts = Checkouts::new();
     let task = checkouts.run(&request("success")).await.task.id;
@@ -355,4 +364,68 @@ async fn complete_order_is_cancelled_and_refunded_until_it_is_shipped() {
         assert_eq!(snapshot.task.refusals[0].error.code, "ORDER_SHIPPED");
     }
     checkouts.assert_sold_once();
+}
+
+/// A confirmation whose answer was lost may have been sent.
+#[tokio::test(start_paused = true)]
+async fn customer_who_may_have_a_confirmation_is_told_of_the_cancellation_once() {
+    let checkouts = Checkouts::new();
+    let lost = StepFault::ErrorAfterEffect(retryable("MAIL_SERVICE_UNAVAILABLE", "no answer came"));
+    checkouts.harness.fail("send_confirmation", [lost]);
+    let task = checkouts.start(&request("success")).await;
+    let waits = |snapshot: &TaskSnapshot| snapshot.step("send_confirmation").unwrap().state == StepState::Retrying;
+    checkouts.harness.run_until(task, waits).await.unwrap();
+    checkouts.harness.client().cancel(task, &actor()).await.unwrap();
+    assert_eq!(checkouts.harness.run(task).await.unwrap().task.state, TaskState::Compensated(End::Cancelled));
+    assert!(checkouts.is_untouched());
+    assert_eq!(checkouts.told(), ["confirmed", "cancelled"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancellation_before_the_confirmation_is_told_by_the_status_alone() {
+    let checkouts = Checkouts::new();
+    let task = checkouts.start(&request("success")).await;
+    let ordered = |snapshot: &TaskSnapshot| snapshot.step("create_order").unwrap().state.is_done();
+    checkouts.harness.run_until(task, ordered).await.unwrap();
+    checkouts.harness.client().cancel(task, &actor()).await.unwrap();
+    let snapshot = checkouts.harness.run(task).await.unwrap();
+    assert_eq!(snapshot.task.state, TaskState::Compensated(End::Cancelled));
+    assert!(checkouts.is_untouched());
+    assert_eq!((checkouts.told(), compensated(&snapshot).contains(&"send_cancellation")), (Vec::new(), false));
+}
+
+#[test_case(permanent("INVALID_EMAIL", "never"), 1; "for good")]
+#[test_case(retryable("MAIL_UNKNOWN_ERROR", "the e-mail service did not take the e-mail"), 5; "in every attempt")]
+#[tokio::test(start_paused = true)]
+async fn refunded_order_is_cancelled_without_an_email_that_is_refused(error: StepError, attempts: usize) {
+    let checkouts = Checkouts::new();
+    let task = checkouts.run(&request("success")).await.task.id;
+    checkouts.harness.fail("send_cancellation", vec![StepFault::Error(error.clone()); attempts]);
+    checkouts.harness.client().cancel(task, &actor()).await.unwrap();
+    let snapshot = checkouts.harness.run(task).await.unwrap();
+    assert_eq!(snapshot.task.state, TaskState::Compensated(End::Cancelled));
+    assert!(checkouts.is_untouched());
+    assert_eq!(failure(&snapshot, "send_cancellation"), (error.code.as_str(), attempts));
+    let warnings: Vec<_> = snapshot.warnings().iter().map(|warning| warning.step).collect();
+    assert_eq!((warnings, checkouts.told()), (vec!["send_cancellation"], vec!["confirmed".to_owned()]));
+}
+
+/// By the type that the e-mails' steps parse an address with.
+#[test_case(json!(null); "none")]
+#[test_case(json!(""); "empty")]
+#[test_case(json!("nobody"); "no domain")]
+#[test_case(json!("A <a@example.org>"); "with a display name")]
+#[test_case(json!("zoë@example.org"); "that the e-mail service takes in no spelling")]
+#[test_case(json!("a@example.com\r\nBcc: b@example.com"); "with another header")]
+#[tokio::test(start_paused = true)]
+async fn address_that_no_email_can_go_to_is_refused_before_the_charge(address: Value) {
+    let checkouts = Checkouts::new();
+    let mut request = request("success");
+    request["customer_info"]["email"] = address;
+    let HarnessError::Start(StartError::Invalid(violations)) = checkouts.harness.start(&request).await.unwrap_err()
+    else {
+        panic!("it is refused because of its fields");
+    };
+    assert_eq!(violations.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(), ["/customer_info/email"]);
+    assert!(checkouts.is_untouched());
 }

@@ -139,7 +139,8 @@ impl<'a> Standing<'a> {
             S::Failed => failed(snapshot),
             // It may be `completed` again.
             S::Compensating(_) if may_be_refused(snapshot) => {
-                match snapshot.compensations.iter().any(failed_for_good) {
+                let required = |step: &&StepRecord| !snapshot.task.plan.is_optional(&step.name);
+                match snapshot.compensations.iter().filter(required).any(failed_for_good) {
                     true => Self::NeedsAttention,
                     false => Self::Processing { retrying: None },
                 }

@@ -10,6 +10,7 @@ pub fn result_types<CheckoutShop: checkout::Shop>() -> ResultTypes {
         .with("checkout", "process_payment", checkout_process_payment::step::<CheckoutShop>)
         .with("checkout", "refund_payment", checkout_refund_payment::step::<CheckoutShop>)
         .with("checkout", "release_stock", checkout_release_stock::step::<CheckoutShop>)
+        .with("checkout", "send_cancellation", checkout_send_cancellation::step::<CheckoutShop>)
         .with("checkout", "send_confirmation", checkout_send_confirmation::step::<CheckoutShop>)
         .with("checkout", "update_inventory", checkout_update_inventory::step::<CheckoutShop>)
         .with("checkout", "validate_cart", checkout_validate_cart::step::<CheckoutShop>)

@@ -56,7 +56,7 @@ pub use codes::{ShopCode, customer_text};
 pub use config::ConfigError;
 pub use counters::Counters;
 pub use email::{EmailAddress, NotAnEmailAddress};
-pub use mail::{Confirmation, Email, MailError, Mailer};
+pub use mail::{Cancellation, Confirmation, Email, MailError, Mailer};
 pub use money::{Money, NotMoney};
 pub use order::{
     CancelOrderError, CancelledOrder, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders, ShipError, Shipping,

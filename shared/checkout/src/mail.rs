@@ -1,8 +1,9 @@
 //! E-mail to customers.
 
-use crate::EmailAddress;
+use crate::{CustomerInfo, EmailAddress, NotAnEmailAddress, PersonName, ShopCode};
 use serde::{Deserialize, Serialize};
-use stepwell::{StepResult, Timestamp};
+use std::time::Duration;
+use stepwell::{StepError, StepResult, Timestamp};
 
 /// The port that sends e-mail.
 pub trait Mailer: Send + Sync {
@@ -38,6 +39,38 @@ pub enum MailError {
     Unknown(String),
 }
 
+impl From<MailError> for StepError {
+    fn from(error: MailError) -> Self {
+        const RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
+        let message = error.to_string();
+        match error {
+            MailError::RateLimited => Self::new(ShopCode::MailRateLimited, message).retry_after(RATE_LIMIT_WAIT),
+            MailError::Unavailable(_) => Self::new(ShopCode::MailServiceUnavailable, message),
+            MailError::Unknown(_) => Self::new(ShopCode::MailUnknownError, message),
+        }
+    }
+}
+
+impl CustomerInfo {
+    /// The address that e-mails to the customer go to.
+    ///
+    /// # Errors
+    /// `MISSING_CUSTOMER_EMAIL` or `INVALID_EMAIL`.
+    pub fn recipient(&self) -> Result<EmailAddress, StepError> {
+        let Some(email) = self.email.as_deref().filter(|email| !email.trim().is_empty()) else {
+            return Err(StepError::new(ShopCode::MissingCustomerEmail, "customer_info.email is missing"));
+        };
+        email.parse().map_err(|problem: NotAnEmailAddress| {
+            StepError::new(ShopCode::InvalidEmail, format!("customer_info.email {problem}"))
+        })
+    }
+
+    /// The name that an e-mail greets by: the customer's, if it is usable.
+    pub fn greeting(&self) -> &str {
+        self.name.as_ref().and_then(PersonName::for_greeting).unwrap_or("there")
+    }
+}
+
 /// The result of `send_confirmation`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confirmation {
@@ -53,4 +86,21 @@ pub struct Confirmation {
 
 impl StepResult for Confirmation {
     const STEP: &'static str = "send_confirmation";
+}
+
+/// The result of `send_cancellation`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancellation {
+    /// Always `true`.
+    pub email_sent: bool,
+    /// The address that the e-mail was sent to.
+    pub recipient: String,
+    /// The e-mail service's id of the message.
+    pub message_id: String,
+    /// When the step sent the e-mail.
+    pub sent_at: Timestamp,
+}
+
+impl StepResult for Cancellation {
+    const STEP: &'static str = "send_cancellation";
 }

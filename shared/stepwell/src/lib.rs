@@ -113,7 +113,7 @@
 //! * **A service turns calls away** without doing anything: a rate limit, a busy table. The attempts are
 //!   [`throttled`] and cost none for the first half hour after the task's start or last redrive.
 //! * **A compensation meets an outage.** It has no last attempt: it is retried, at the longest wait of its backoff, until it
-//!   succeeds or fails with a permanent error.
+//!   succeeds or fails with a permanent error. Only an optional one has a last attempt: a task ends without it, with a warning.
 //! * **A compensation refuses** to undo a step of a task that was complete: the order was shipped. Before anything is undone, the task is
 //!   complete again, with the refusal on record.
 //! * **A compensation fails for good.** Only a person can help. The engine logs an error at once and at each inspection

@@ -24,6 +24,7 @@ pub struct Graph {
     policy: Option<(&'static str, Option<u32>)>,
     redrives: u32,
     optional: BTreeSet<usize>,
+    compensated_optionally: BTreeSet<usize>,
     deadline: Option<(u32, Option<usize>)>,
 }
 
@@ -44,6 +45,7 @@ impl Graph {
             policy,
             redrives,
             optional,
+            compensated_optionally: BTreeSet::new(),
             deadline: None,
         }
     }
@@ -142,6 +144,13 @@ impl Graph {
         self
     }
 
+    /// With optional compensations for these of the steps that have one. No other compensation may wait for one of them.
+    #[must_use]
+    pub fn with_optional_compensations(mut self, steps: BTreeSet<usize>) -> Self {
+        self.compensated_optionally = steps;
+        self
+    }
+
     /// With this many seconds from the start to the deadline, and this step as the point of no return.
     #[must_use]
     pub fn complete_within(mut self, seconds: u32, point_of_no_return: Option<usize>) -> Self {
@@ -172,6 +181,17 @@ impl Graph {
     /// Whether it has no steps.
     pub fn is_empty(&self) -> bool {
         self.edges.is_empty()
+    }
+
+    /// The compensated steps for whose compensation no other one waits.
+    pub fn last_compensated(&self) -> impl Iterator<Item = usize> {
+        let waited_for: BTreeSet<usize> = self.compensated.iter().flat_map(|step| self.waits_for(*step)).collect();
+        self.compensated.iter().copied().filter(move |step| !waited_for.contains(step))
+    }
+
+    /// The names of the optional compensations.
+    pub fn optional_compensations(&self) -> BTreeSet<String> {
+        self.compensated_optionally.iter().map(|step| name(COMPENSATION_OFFSET + step)).collect()
     }
 
     /// The names of the steps.
@@ -259,6 +279,10 @@ impl Graph {
         }
         if self.compensated.contains(&step) {
             template["compensation"] = self.template(COMPENSATION_OFFSET + step);
+            if self.compensated_optionally.contains(&step) {
+                template["compensation"]["optional"] = json!(true);
+                template["compensation"]["default_retry_limit"] = json!(self.max_attempts);
+            }
             if let Some(after) = self.after.get(&step) {
                 let after = after.iter().map(|other| name(COMPENSATION_OFFSET + other));
                 template["compensation"]["after"] = after.collect();

@@ -344,7 +344,7 @@ impl<T: Store> Writer<'_, T> {
             Graph => tasks::order_compensations(id, &task().plan.compensation_graph(|_| true), now),
             Order(names) => tasks::order_compensations(id, &one_after_another(&task().plan, names), now),
             Finish => tasks::finish(id, now),
-            FinishCompensation(end) => tasks::finish_compensation(id, *end, now),
+            FinishCompensation(end) => tasks::finish_compensation(task(), &[], *end, now),
         };
         applied(self.table, transition).await;
     }

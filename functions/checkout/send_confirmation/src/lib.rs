@@ -1,10 +1,8 @@
 //! Sends the customer an e-mail that confirms the order.
 
 use checkout::{
-    CURRENCY, CheckoutRequest, ConfigError, Confirmation, CreatedOrder, Email, EmailAddress, MailError, Mailer,
-    NotAnEmailAddress, PersonName, Shop, ShopCode,
+    CURRENCY, CheckoutRequest, ConfigError, Confirmation, CreatedOrder, CustomerInfo, Email, EmailAddress, Mailer, Shop,
 };
-use std::time::Duration;
 use stepwell::{Context, ResultOf, Step, StepContext, StepError};
 
 #[cfg(test)]
@@ -34,23 +32,16 @@ impl<M: Mailer> Step for SendConfirmation<M> {
         ctx: &StepContext,
     ) -> Result<Confirmation, StepError> {
         let customer = request.customer_info;
-        let Some(email) = customer.email.filter(|email| !email.trim().is_empty()) else {
-            return Err(StepError::new(ShopCode::MissingCustomerEmail, "customer_info.email is missing"));
-        };
-        let recipient = email.parse().map_err(|problem: NotAnEmailAddress| {
-            StepError::new(ShopCode::InvalidEmail, format!("customer_info.email {problem}"))
-        })?;
-        let message = confirmation(recipient, customer.name.as_ref(), &order);
-        let message_id = self.mailer.send(&message).await.map_err(step_error)?;
+        let message = confirmation(customer.recipient()?, &customer, &order);
+        let message_id = self.mailer.send(&message).await?;
         let recipient = message.to.to_string();
         Ok(Confirmation { email_sent: true, recipient, message_id, sent_at: ctx.started_at })
     }
 }
 
-fn confirmation(to: EmailAddress, name: Option<&PersonName>, order: &CreatedOrder) -> Email {
-    let number = &order.order_number;
+fn confirmation(to: EmailAddress, customer: &CustomerInfo, order: &CreatedOrder) -> Email {
+    let (name, number) = (customer.greeting(), &order.order_number);
     let delivery: String = order.estimated_delivery.to_string().chars().take("YYYY-MM-DD".len()).collect();
-    let name = name.and_then(PersonName::for_greeting).unwrap_or("there");
     let text = format!(
         "Hello {name},\n\n\
          thank you for your order {number}. We have charged {total} {CURRENCY}.\n\
@@ -58,14 +49,4 @@ fn confirmation(to: EmailAddress, name: Option<&PersonName>, order: &CreatedOrde
         total = order.total_amount,
     );
     Email { to, subject: format!("Your order {number} is confirmed"), text }
-}
-
-fn step_error(error: MailError) -> StepError {
-    const RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
-    let message = error.to_string();
-    match error {
-        MailError::RateLimited => StepError::new(ShopCode::MailRateLimited, message).retry_after(RATE_LIMIT_WAIT),
-        MailError::Unavailable(_) => StepError::new(ShopCode::MailServiceUnavailable, message),
-        MailError::Unknown(_) => StepError::new(ShopCode::MailUnknownError, message),
-    }
 }

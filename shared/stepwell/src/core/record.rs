@@ -82,7 +82,8 @@ pub struct TaskRecord {
     pub created_at: Timestamp,
     /// The time at which the task last ended or failed.
     pub finished_at: Option<Timestamp>,
-    /// The steps and compensations that failed for good and have been neither redriven nor resolved, optional steps included.
+    /// The steps and compensations that failed for good and have been neither redriven nor resolved, optional steps included. An
+    /// optional compensation is among them only after the task has ended.
     pub failed_steps: BTreeSet<String>,
     /// The leaves that are done, or optional and failed. It is kept only for plans with several leaves.
     pub done_deps: BTreeSet<String>,
@@ -438,14 +439,11 @@ impl StepRecord {
         self.attempt > 0 || self.state.is_done()
     }
 
-    /// Whether this compensation has undone nothing: it has not been attempted, or its last attempt refused.
+    /// Whether this compensation has undone nothing: it has not been attempted, or its last attempt refused. One that was never
+    /// attempted may have failed all the same, if it is optional and SQS gave up on its message.
     pub(crate) fn has_undone_nothing(&self) -> bool {
-        let last_refused = self.attempts.last().map(|attempt| attempt.refused);
-        match self.state {
-            StepState::Error => last_refused == Some(true),
-            StepState::Pending => last_refused != Some(false),
-            _ => false,
-        }
+        let last_refused = self.attempts.last().is_none_or(|attempt| attempt.refused);
+        matches!(self.state, StepState::Error | StepState::Pending) && last_refused
     }
 
     /// All attempts that the audit trail keeps in full, and the running one.

@@ -20,7 +20,7 @@
 //! 4. **Run.** The compensations are ordinary steps of this second graph: claimed, leased, retried, dispatched, with every attempt
 //!    in the audit trail. A compensation has no last attempt. One that fails with a permanent error needs a person: the
 //!    compensations that do not wait for it go on, and the task stays `compensating` until an operator has redriven or
-//!    resolved it.
+//!    resolved it. An optional compensation has a last attempt, and if it fails, the task ends without it, with a warning.
 //! 5. **Finish.** The task ends in `error` or `cancelled` and is closed: nothing starts it again.
 //!
 //! A task that is complete is cancelled by the same stages. Its compensations may
@@ -62,7 +62,7 @@ pub const COMPENSATION_LATE: &str = "a compensation has not succeeded for an hou
 /// The time from the first attempt of a compensation after which it is late.
 pub const COMPENSATION_LATE_AFTER: Duration = Duration::from_secs(60 * 60);
 
-/// The log message for an optional step that failed for good. The template's alarm searches for it.
+/// The log message for an optional step or compensation that failed for good. The template's alarm searches for it.
 pub const OPTIONAL_STEP_FAILED: &str = "optional step failed";
 
 /// Whether a compensation that is not done has been tried for so long that somebody should look at it.
@@ -89,9 +89,9 @@ pub enum NextAction<'a> {
     InFlight(Timestamp),
     /// This graph of compensations is to be written.
     Order(Vec<StepPlan>),
-    /// These compensations are not done, and wait for no other ones. At least one.
+    /// The task waits for these compensations, and they wait for no other ones. At least one.
     Run(Vec<&'a StepRecord>),
-    /// All compensations are done, and the task is to end in this way.
+    /// All compensations are done, or optional and failed, and the task is to end in this way.
     Finish(End),
     /// The compensations have refused before anything was undone, and the task is to be complete again.
     Reinstate,
@@ -121,9 +121,9 @@ pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
             }
         }
         TaskState::Compensating(end) if task.compensations.is_some() => {
-            let all_done = snapshot.compensations.iter().all(|compensation| compensation.state.is_done());
+            let all_settled = snapshot.compensations.iter().all(|compensation| snapshot.is_settled(compensation));
             match end {
-                _ if all_done => NextAction::Finish(end),
+                _ if all_settled => NextAction::Finish(end),
                 End::Cancelled if is_refused(snapshot) => NextAction::Reinstate,
                 _ => NextAction::Run(snapshot.open_compensations()),
             }
@@ -137,10 +137,12 @@ pub fn next_action(snapshot: &TaskSnapshot, now: Timestamp) -> NextAction<'_> {
     }
 }
 
-/// Whether the compensations have refused the cancellation of a task whose steps are all done, before anything was undone.
+/// Whether the compensations have refused the cancellation of a task whose steps are all done, before anything was undone. An
+/// optional one cannot hold up a cancellation by its refusal.
 fn is_refused(snapshot: &TaskSnapshot) -> bool {
-    let refused = snapshot.compensations.iter().any(|compensation| compensation.state == StepState::Error);
-    refused && is_complete(snapshot) && snapshot.compensations.iter().all(StepRecord::has_undone_nothing)
+    snapshot.failed_compensation().is_some()
+        && is_complete(snapshot)
+        && snapshot.compensations.iter().all(StepRecord::has_undone_nothing)
 }
 
 fn is_complete(snapshot: &TaskSnapshot) -> bool {

@@ -10,12 +10,12 @@ use super::{
     record::{StepRecord, TaskRecord},
     step::record_join_arrival,
     task::{self, record_leaf_arrival},
-    transition::{Applied, Event, Transition},
+    transition::{Applied, Transition},
 };
 use crate::core::{
     id::TaskId,
     plan::{self, StepPlan},
-    state::{StepState, TaskEvent, TaskState},
+    state::{StepState, TaskState},
     timestamp::Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,8 +71,8 @@ pub struct Consequence {
     pub due: Due,
 }
 
-/// The arrival of a done dependency at a join. The task is the join of its leaves. There an optional leaf arrives also when it
-/// has failed.
+/// The arrival of a done dependency at a join. The task is the join of its leaves, and of those of its compensations. There an
+/// optional leaf arrives also when it has failed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arrival {
     /// Records the arrival. The answer has all arrivals so far.
@@ -118,12 +118,6 @@ impl Settlement {
     /// The consequences of a transition that was written before.
     pub fn without_transition(then: Vec<Consequence>) -> Self {
         Self { transition: None, then, delivery: None }
-    }
-
-    /// Whether its transition fails an optional step.
-    pub(crate) fn is_warning(&self) -> bool {
-        let mut events = self.transition.iter().flat_map(|transition| &transition.writes).map(|write| write.event);
-        events.any(|event| event == Some(Event::Task(TaskEvent::Warn)))
     }
 
     /// Adds consequences.
@@ -269,7 +263,8 @@ pub fn after_failure(task: &TaskRecord, step: &str) -> Vec<Consequence> {
     arrival_of_failed(task, step).into_iter().chain(after_closing(task)).collect()
 }
 
-/// The arrival of a failed step at the end of its task, if the step is optional: the task completes without it.
+/// The arrival of a failed step at the end of its task, or of a failed compensation at the end of its task's compensation, if it
+/// is optional: the task completes or ends without it.
 pub fn arrival_of_failed(task: &TaskRecord, step: &str) -> Option<Consequence> {
     task.plan.is_optional(step).then(|| finish(task, step)).flatten()
 }
@@ -535,7 +530,7 @@ mod tests {
     fn refused_transition_has_no_consequences() {
         let (mut tx, task, settlement) = settling(&[&[], &[0]], "s0");
         let refused =
-            Settlement { transition: Some(task::finish_compensation(task.id, End::Error, at(1))), ..settlement };
+            Settlement { transition: Some(task::finish_compensation(&task, &[], End::Error, at(1))), ..settlement };
         let settled = refused.carry_out(task.id, &mut tx, at(1)).unwrap();
         assert!(matches!(settled, Settled::Refused(_)), "{settled:?}");
         assert_eq!(tx.1, [""; 0]);

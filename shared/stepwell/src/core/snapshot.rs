@@ -69,7 +69,7 @@ pub struct TaskSnapshot {
     pub compensations: Vec<StepRecord>,
 }
 
-/// A warning: an optional step failed for good, and its task went on without it.
+/// A warning: an optional step or compensation failed for good, and its task went on without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Warning<'a> {
     /// The step.
@@ -140,8 +140,8 @@ impl TaskSnapshot {
         Some(waits_for)
     }
 
-    /// Whether the task does not wait for this step any more: the step is done, or it is optional and has failed or the task
-    /// is completed.
+    /// Whether the task does not wait for this step or compensation any more: it is done, or it is optional and has failed or the
+    /// task is completed.
     pub(crate) fn is_settled(&self, step: &StepRecord) -> bool {
         let passed = || step.state == StepState::Error || self.task.state == TaskState::Completed;
         step.state.is_done() || (self.task.plan.is_optional(&step.name) && passed())
@@ -171,15 +171,15 @@ impl TaskSnapshot {
         failed
     }
 
-    /// A warning for each optional step that failed for good, in the plan's order.
+    /// A warning for each optional step that failed for good, in the plan's order, and for each optional compensation.
     pub fn warnings(&self) -> Vec<Warning<'_>> {
-        let mut failed = self.failed_steps();
-        failed.retain(|step| self.task.plan.is_optional(&step.name));
-        failed.into_iter().map(|step| Warning { step: &step.name, error: step.error.as_ref() }).collect()
+        let failed = self.steps.iter().chain(&self.compensations).filter(|step| step.state == StepState::Error);
+        let optional = failed.filter(|step| self.task.plan.is_optional(&step.name));
+        optional.map(|step| Warning { step: &step.name, error: step.error.as_ref() }).collect()
     }
 
     /// The steps that a redrive of this task concerns: the failed steps, in a completed task the failed optional steps, in a
-    /// compensating task the failed compensations.
+    /// compensating task the failed compensations that are not optional.
     pub fn to_redrive(&self) -> Vec<&StepRecord> {
         let (steps, optional) = match self.task.state {
             TaskState::Compensating(_) => (&self.compensations, false),
@@ -190,18 +190,26 @@ impl TaskSnapshot {
         failed.filter(concerned).collect()
     }
 
-    /// The compensations that are not done, and that wait for nothing any more. A failed one is among them: it needs a person.
+    /// The compensations that the task waits for, and that wait for nothing any more. A failed one is among them unless it is
+    /// optional: it needs a person.
     pub(crate) fn open_compensations(&self) -> Vec<&StepRecord> {
         let graph = self.task.compensations.iter().flatten();
-        let open = graph.zip(&self.compensations).filter(|(plan, step)| !step.state.is_done() && self.is_ready(plan));
+        let open = graph.zip(&self.compensations).filter(|(plan, step)| !self.is_settled(step) && self.is_ready(plan));
         open.map(|(_, step)| step).collect()
+    }
+
+    /// The first failed compensation that is not optional. It needs a person, unless it has refused and the task is to be complete
+    /// again.
+    pub(crate) fn failed_compensation(&self) -> Option<&StepRecord> {
+        self.compensations.iter().find(|step| step.state == StepState::Error && !self.is_settled(step))
     }
 
     /// Whether a compensation needs a person, because it has failed for good, or one that it waits for, directly or not.
     pub fn is_held_up(&self, compensation: &str) -> bool {
         let graph = self.task.compensations.as_deref().unwrap_or_default();
         let waits_for = graph.iter().find(|other| other.name == compensation).map(|found| &found.depends_on);
-        let failed = self.step(compensation).is_some_and(|step| step.state == StepState::Error);
+        let failed =
+            self.step(compensation).is_some_and(|step| step.state == StepState::Error && !self.is_settled(step));
         failed || waits_for.into_iter().flatten().any(|before| self.is_held_up(before))
     }
 

@@ -201,7 +201,8 @@ pub fn fail(task: &TaskRecord, lease: &Lease, attempt: &AttemptRecord) -> Transi
     let mut changes = vec![Change::Set(attribute::ERROR, stored(&attempt.error)), millis(attribute::FINISHED_AT, at)];
     changes.extend(lease.trail.with(attempt));
     let step = fenced(lease, StepEvent::Fail, StepState::Error, changes);
-    Transition { name: "fail", writes: vec![step, task::failed(task, &lease.step, at, None).optional()] }
+    let of_task = task::failed(task, &lease.step, at, None).map(Write::optional);
+    Transition { name: "fail", writes: [step].into_iter().chain(of_task).collect() }
 }
 
 /// Adds a done dependency to the set of a join. The answer has the whole set.

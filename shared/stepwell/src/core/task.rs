@@ -250,7 +250,7 @@ pub fn dead_letter_step(task: &TaskRecord, step: &StepRecord, failure: &Failure,
     let more = left().into_iter().chain([Change::Set(attribute::ERROR, stored(failure))]);
     let of_step = ends_step(task.id, step, (StepEvent::DeadLetter, StepState::Error), action.at, more);
     let of_task = failed(task, &step.name, action.at, Some(action));
-    Transition { name: "dead_letter_step", writes: vec![of_step, of_task] }
+    Transition { name: "dead_letter_step", writes: [of_step].into_iter().chain(of_task).collect() }
 }
 
 /// Closes a step that is not done and that no worker owns, so that it never starts again.
@@ -302,7 +302,7 @@ pub fn reinstate(
     now: Timestamp,
 ) -> Option<Transition> {
     let (to, event) = (TaskState::Completed, TaskEvent::Reinstate);
-    let refused = in_state(compensations, StepState::Error).next()?;
+    let refused = in_state(compensations, StepState::Error).find(|step| !task.plan.is_optional(&step.name))?;
     let refusal = Refusal { at: now, step: refused.name.clone(), error: refused.error.clone()? };
     let closed = || in_state(steps, StepState::Cancelled);
     let fresh = in_state(compensations, StepState::Error).chain(closed());
@@ -329,13 +329,18 @@ pub fn reinstate(
     Some(Transition { name: "reinstate", writes })
 }
 
-/// Ends a task whose compensations are all done.
-pub fn finish_compensation(task: TaskId, end: End, now: Timestamp) -> Transition {
+/// Ends a task whose compensations are all done, or optional and failed. From now on it lists the latter among its failed steps.
+pub fn finish_compensation(task: &TaskRecord, compensations: &[StepRecord], end: End, now: Timestamp) -> Transition {
     let (to, event) = (TaskState::Compensated(end), TaskEvent::Compensated);
-    let condition = legal(event, |after| after == to).and(Condition::Present(attribute::COMPENSATIONS));
+    let mut condition = legal(event, |after| after == to).and(Condition::Present(attribute::COMPENSATIONS));
     let mut changes = vec![enters(to), millis(attribute::FINISHED_AT, now)];
-    changes.extend(listed(task, IndexPartition::ended(to), now));
-    Transition::of("finish_compensation", Write::update(Key::Task(task), condition, changes).on_task(event))
+    let mut failed = in_state(compensations, StepState::Error).map(|step| &step.name).peekable();
+    if failed.peek().is_some() {
+        condition = condition.and(still_failed(task));
+        changes.push(Change::Set(attribute::FAILED_STEPS, set(failed.chain(&task.failed_steps))));
+    }
+    changes.extend(listed(task.id, IndexPartition::ended(to), now));
+    Transition::of("finish_compensation", Write::update(Key::Task(task.id), condition, changes).on_task(event))
 }
 
 // ---- Shared parts
@@ -379,16 +384,21 @@ fn still_failed(task: &TaskRecord) -> Condition {
     }
 }
 
-/// The task's part of the failure of a step. If the step is a compensation, the task stays `compensating`; if it is optional,
-/// the task keeps its state.
-pub(super) fn failed(task: &TaskRecord, step: &str, at: Timestamp, action: Option<&Action>) -> Write {
+/// The task's part of the failure of a step, if it has one. If the step is a compensation, the task stays `compensating`; if it is
+/// optional, the task keeps its state. What a compensating task lists as failed needs a person, so it lists an optional
+/// compensation only [at its end](finish_compensation).
+pub(super) fn failed(task: &TaskRecord, step: &str, at: Timestamp, action: Option<&Action>) -> Option<Write> {
+    let is_compensation = task.plan.is_compensation(step);
+    if is_compensation && task.plan.is_optional(step) {
+        let changes = vec![in_trail(action?)];
+        return Some(Write::update(Key::Task(task.id), is_any(TaskState::is_compensating), changes));
+    }
     if task.plan.is_optional(step) {
         let changes =
             [Change::Include(attribute::FAILED_STEPS, step.to_owned())].into_iter().chain(action.map(in_trail));
         let write = Write::update(Key::Task(task.id), legal(TaskEvent::Warn, |_| true), changes.collect());
-        return write.on_task(TaskEvent::Warn);
+        return Some(write.on_task(TaskEvent::Warn));
     }
-    let is_compensation = task.plan.is_compensation(step);
     let mut changes = vec![Change::Include(attribute::FAILED_STEPS, step.to_owned())];
     if !is_compensation {
         changes.push(enters(TaskState::Failed));
@@ -409,7 +419,7 @@ pub(super) fn failed(task: &TaskRecord, step: &str, at: Timestamp, action: Optio
     }
     changes.extend(action.map(in_trail));
     let condition = legal(TaskEvent::Fail, |after| after.is_compensating() == is_compensation);
-    Write::update(Key::Task(task.id), condition, changes).on_task(TaskEvent::Fail)
+    Some(Write::update(Key::Task(task.id), condition, changes).on_task(TaskEvent::Fail))
 }
 
 /// Ends a step without its worker, if it is still as it was read and no worker owns it.

@@ -356,7 +356,9 @@ fn of_task(store: &MemoryStore, id: TaskId, event: TaskEvent) -> Option<Transiti
         TaskEvent::Cancel => close_or_compensate(Termination::Cancel),
         TaskEvent::Resolve => close_or_compensate(Termination::Resolve),
         TaskEvent::Compensate(end) => close_or_compensate(Termination::Compensate(end)),
-        TaskEvent::Compensated => task::finish_compensation(id, task.state.ends_as().unwrap_or(End::Error), at(11)),
+        TaskEvent::Compensated => {
+            task::finish_compensation(&task, &[], task.state.ends_as().unwrap_or(End::Error), at(11))
+        }
         TaskEvent::Reinstate => {
             let refused = StepRecord { error: Some(failure()), ..store.step(id, UNDO) };
             return task::reinstate(&task, &[], &[refused], at(11));
@@ -406,12 +408,12 @@ fn compensated_task_is_closed() {
         &store,
         &task::close_or_compensate(id, Termination::Compensate(End::Cancelled), &action(ActionKind::Cancel))
     ));
-    let early = task::finish_compensation(id, End::Cancelled, at(12));
+    let early = task::finish_compensation(&snapshot.task, &[], End::Cancelled, at(12));
     assert!(!written(&store, &early), "the order of its compensations is not settled");
     let order = task::order_compensations(id, snapshot.task.plan.compensations(), at(12));
     assert!(written(&store, &order) && !written(&store, &order), "it is settled once");
-    assert!(!written(&store, &task::finish_compensation(id, End::Error, at(13))), "it was cancelled");
-    assert!(written(&store, &task::finish_compensation(id, End::Cancelled, at(13))));
+    assert!(!written(&store, &task::finish_compensation(&snapshot.task, &[], End::Error, at(13))), "it was cancelled");
+    assert!(written(&store, &task::finish_compensation(&snapshot.task, &[], End::Cancelled, at(13))));
     let end = Termination::Compensate(End::Cancelled);
     assert!(!written(&store, &task::close_or_compensate(id, end, &action(ActionKind::Compensate))));
 }

@@ -1,5 +1,5 @@
 //! The dead-letter handler: turns a message that SQS gave up on into an error of its step, which operators can see and the
-//! engine redrives. The message of a compensation is sent again, because a compensation has no last attempt.
+//! engine redrives. The message of a compensation that is not optional is sent again, because it has no last attempt.
 
 use crate::{
     core::{
@@ -161,7 +161,7 @@ fn decide(snapshot: Option<&TaskSnapshot>, step: &str, known: &str, now: Timesta
     {
         return Decision::Leave(DeadLetterOutcome::Held(until.since(now) + Duration::from_secs(1)));
     }
-    if plan.compensates.is_some() {
+    if plan.has_no_last_attempt() {
         return Decision::Leave(DeadLetterOutcome::SentAgain { message: snapshot.message(step), is_timer });
     }
     let message = format!("SQS gave up on the step's message: {known}");

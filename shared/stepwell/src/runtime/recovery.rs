@@ -81,7 +81,7 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
                     if let Some(reinstate) = reinstate
                         && self.apply(&reinstate).await?.is_written()
                     {
-                        let refused = compensations.iter().find(|record| record.state == StepState::Error);
+                        let refused = snapshot.failed_compensation();
                         tracing::warn!(task_id = %task, code = refused.and_then(code), "the cancellation was refused");
                         let closed = steps.iter().filter(|step| step.state == StepState::Cancelled);
                         let messages: Vec<_> = closed.map(|step| snapshot.message(&step.name)).collect();
@@ -90,7 +90,9 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
                     }
                 }
                 NextAction::Finish(end) => {
-                    if self.apply(&task::finish_compensation(task, end, now)).await?.is_written() {
+                    let TaskSnapshot { task: record, compensations, .. } = &snapshot;
+                    let finish = task::finish_compensation(record, compensations, end, now);
+                    if self.apply(&finish).await?.is_written() {
                         tracing::info!(task_id = %task, ?end, "compensated");
                     }
                     return Ok(None);
@@ -107,7 +109,7 @@ pub(crate) fn code(step: &StepRecord) -> Option<&str> {
     step.error.as_ref().map(|error| error.code.as_str())
 }
 
-/// Logs an error for an optional step that has failed for good: its task goes on without it, so nothing else shows it. An alarm
+/// Logs an error for an optional step or compensation that has failed for good: its task goes on without it, so nothing else shows it. An alarm
 /// watches for it.
 pub(crate) fn alert_of_warning(task: TaskId, step: &str, code: &str) {
     tracing::error!(task_id = %task, step, code, "{OPTIONAL_STEP_FAILED}");

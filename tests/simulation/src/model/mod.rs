@@ -253,9 +253,13 @@ impl Model for Protocol {
                     !state.task.ordered || model.scope.forward().all(settled)
                 },
             ),
-            Property::always("after compensation nothing is charged and kept", |_, state: &ModelState| {
-                let kept = state.effects.iter().any(|effect| effect.charged > 0 && !effect.refunded);
-                !(matches!(state.task.state, TaskState::Compensated(_)) && kept)
+            Property::always("after compensation nothing is charged and kept", |model: &Self, state: &ModelState| {
+                let kept = |step: usize| state.effects[step].charged > 0 && !state.effects[step].refunded;
+                let given_up = |compensation: usize| {
+                    model.scope.optional.has(compensation) && state.items[compensation].state == StepState::Error
+                };
+                let closed = matches!(state.task.state, TaskState::Compensated(_));
+                !(closed && model.scope.forward().any(|step| kept(step) && !given_up(step + model.scope.forward)))
             }),
             Property::always("of a complete task nothing is undone", |_, state: &ModelState| {
                 state.task.state != TaskState::Completed || !state.effects.iter().any(|effect| effect.voided)

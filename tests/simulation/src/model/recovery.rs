@@ -115,9 +115,12 @@ pub(super) fn store_order(scope: &Scope, state: &mut ModelState) {
     state.owed = roots.chain(state.owed.iter()).collect();
 }
 
-/// Whether all compensations are complete, so that the task can end.
+/// Whether all compensations are done, or optional and failed, so that the task can end.
 pub(super) fn may_finish_compensation(scope: &Scope, state: &ModelState) -> bool {
-    may(scope, state, Write::FinishCompensation)
+    let items = Items { scope, state };
+    let not_counted = scope.bug == Some(Bug::OptionalFailureNotCounted);
+    let all_done = || items.to_run().iter().all(|step| items.is_done(step));
+    may(scope, state, Write::FinishCompensation) && (!not_counted || all_done())
 }
 
 /// Ends a task whose compensations are all done.

@@ -133,7 +133,7 @@ pub struct Scope {
     pub leaves: Set,
     /// The roots: steps without dependencies.
     pub roots: Set,
-    /// The optional steps. Each is a leaf.
+    /// The optional steps and compensations. Each is a leaf of its graph.
     pub optional: Set,
     /// Whether each step has a compensation that starts when the task fails (`compensate: on_error`).
     pub compensated: bool,
@@ -227,6 +227,16 @@ impl Scope {
         Self { optional: self.optional.with(step), ..self }
     }
 
+    /// With the compensation of this step optional. No other waits for it.
+    pub fn compensated_optionally(self, step: usize) -> Self {
+        let compensation = self.forward + step;
+        assert!(
+            !self.waits_for.iter().any(|waits_for| waits_for.has(compensation)),
+            "another one waits for that of {step}"
+        );
+        Self { optional: self.optional.with(compensation), ..self }
+    }
+
     /// With this step behind the point of no return.
     pub fn past_deadline(self, step: usize) -> Self {
         Self { past_deadline: self.past_deadline.with(step), ..self }
@@ -312,6 +322,23 @@ pub fn small_scopes() -> Vec<Scope> {
         Scope::chain("chain of 2, compensated side by side: refusals, cancel", 2, REFUSED)
             .compensated_after(|_| Set::default()),
         Scope::chain("chain of 2, last optional, compensated: refusals, cancel", 2, REFUSED).optional(1).compensated(),
+        Scope::chain(
+            "chain of 1, compensated optionally: crashes, failures, refusals, cancel",
+            1,
+            Faults { crashes: true, permanent: true, ..REFUSED },
+        )
+        .compensated()
+        .compensated_optionally(0),
+        Scope::chain("chain of 1, compensated optionally: dead letters, by hand, redrive, cancel", 1, OUTSIDE)
+            .compensated()
+            .compensated_optionally(0),
+        Scope::chain(
+            "chain of 2, compensated side by side, one optionally: failures, redrive",
+            2,
+            failing(Faults::NONE),
+        )
+        .compensated_after(|_| Set::default())
+        .compensated_optionally(1),
         Scope::fork("fork, compensated: cancel", Faults { cancels: true, ..Faults::NONE }).compensated(),
         Scope::fork("fork: lost messages", LOST),
         Scope::chain("chain of 1, optional: crashes, failures, redrive", 1, failing(CRASHES)).optional(0),

@@ -255,7 +255,7 @@ fn claim(scope: &Scope, state: &mut ModelState, index: usize, asked: ClaimProgre
     }
 }
 
-/// Whether the step's failure counts as its arrival at the end of the task.
+/// Whether the step's failure counts as its arrival at the end of the task, or of its compensation.
 fn passes(scope: &Scope, step: usize) -> bool {
     scope.optional.has(step) && scope.bug != Some(Bug::OptionalFailureNotCounted)
 }
@@ -384,7 +384,9 @@ fn write(scope: &Scope, state: &mut ModelState, index: usize, outcome: ModelOutc
             dispatch(scope, state, step, wakes(scope, state, step), false)
         }
         ModelOutcome::RetryLater | ModelOutcome::RetryThrottled => WorkerState::Idle,
-        ModelOutcome::Fail if passes(scope, step) => dispatch(scope, state, step, Set::default(), false),
+        ModelOutcome::Fail | ModelOutcome::Refuse if passes(scope, step) => {
+            dispatch(scope, state, step, Set::default(), false)
+        }
         ModelOutcome::Fail | ModelOutcome::Refuse => after_failure(scope, state),
     }
 }

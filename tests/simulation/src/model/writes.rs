@@ -35,7 +35,7 @@ pub trait Snapshot {
     /// The steps without dependents.
     fn leaves(&self) -> Set<Self::Bits>;
 
-    /// The optional steps.
+    /// The optional steps and compensations.
     fn optional(&self) -> Set<Self::Bits>;
 
     /// The steps that have a compensation.
@@ -47,12 +47,17 @@ pub trait Snapshot {
     /// The steps that start no attempt any more, because the deadline holds for them and is over. A completed task has met it.
     fn overdue(&self) -> Set<Self::Bits>;
 
-    /// How many attempts the step has. A compensation has no last one.
+    /// How many attempts the step has, or the compensation, if it has a last one.
     fn max_attempts(&self, step: usize) -> u8;
+
+    /// Whether it has no last attempt: it is a compensation, and is not optional.
+    fn has_no_last_attempt(&self, step: usize) -> bool {
+        self.is_compensation(step) && !self.optional().has(step)
+    }
 
     /// Whether the attempt of this number may run.
     fn allows_attempt(&self, step: usize, counted: u8) -> bool {
-        self.is_compensation(step) || counted <= self.max_attempts(step)
+        self.has_no_last_attempt(step) || counted <= self.max_attempts(step)
     }
 
     /// The compensations of the stored graph; none before it is stored.
@@ -70,9 +75,9 @@ pub trait Snapshot {
         self.to_run().iter().filter(|step| !waited_for.has(*step)).collect()
     }
 
-    /// The compensations that are not done, and that wait for nothing any more.
+    /// The compensations that the task waits for, and that wait for nothing any more.
     fn open_compensations(&self) -> impl Iterator<Item = usize> {
-        self.to_run().iter().filter(|step| !self.is_done(*step) && self.load(*step).is_its_turn())
+        self.to_run().iter().filter(|step| !self.has_passed(*step) && self.load(*step).is_its_turn())
     }
 
     /// The steps, without the compensations.
@@ -109,7 +114,7 @@ pub trait Snapshot {
     }
 
     /// The steps that a redrive restarts: the failed ones that are not optional, the failed optional ones of a completed
-    /// task, or the failed compensations of a task that is being compensated.
+    /// task, or the failed compensations that are not optional of a task that is being compensated.
     fn failed(&self) -> impl Iterator<Item = usize> {
         let compensating = self.task().is_some_and(|task| task.compensating().is_some());
         let completed = self.task().is_some_and(|task| task.state == TaskState::Completed);
@@ -177,7 +182,7 @@ pub enum Write<'a> {
     },
     /// An operator sets the result of a step. The deadline counts from then on.
     ResolveStep(usize),
-    /// A step fails because its message became a dead letter. That of a compensation is sent again.
+    /// A step fails because its message became a dead letter. That of a compensation without a last attempt is sent again.
     DeadLetterStep(usize),
     /// Compensation cancels a step that no worker owns.
     CancelStep(usize),
@@ -189,7 +194,7 @@ pub enum Write<'a> {
     Compensate(End),
     /// The graph of the compensations is stored: each compensation, with those that it waits for.
     OrderCompensations(&'a [(usize, Vec<usize>)]),
-    /// A task ends whose compensations are all complete.
+    /// A task ends whose compensations are all done, or optional and failed.
     FinishCompensation,
     /// A task is complete again whose compensations have refused before anything was undone.
     Reinstate,
@@ -331,7 +336,9 @@ impl Write<'_> {
                 let waits = matches!(state, StepState::Pending | StepState::Retrying | StepState::Error);
                 waits && task_goes(TaskEvent::Mend)
             }
-            Self::DeadLetterStep(step) => !before.is_compensation(step) && waits(step) && fails(before, step).is_some(),
+            Self::DeadLetterStep(step) => {
+                !before.has_no_last_attempt(step) && waits(step) && after_dead_letter(before, step).is_some()
+            }
             Self::CancelStep(step) => waits(step),
             Self::Cancel => task_goes(TaskEvent::Cancel),
             Self::Resolve => task_goes(TaskEvent::Resolve),
@@ -400,7 +407,7 @@ impl Write<'_> {
             Self::OrderCompensations(graph) => {
                 before.forward_steps().all(|step| is_settled(before.item(step).state)) && is_graph(before, graph)
             }
-            Self::FinishCompensation => before.to_run().iter().all(|step| before.is_done(step)),
+            Self::FinishCompensation => before.to_run().iter().all(|step| before.has_passed(step)),
             Self::Reinstate => {
                 let complete = |step: usize| before.is_done(step) || before.optional().has(step);
                 let has_state = |step: usize, state: StepState| before.item(step).state == state;
@@ -409,7 +416,8 @@ impl Write<'_> {
                     !before.item(step).may_have_acted && (refused(step) || has_state(step, StepState::Pending))
                 };
                 let to_run = || before.to_run().iter();
-                before.forward_steps().all(complete) && to_run().any(refused) && to_run().all(undone_nothing)
+                let vetoes = |step: usize| refused(step) && !before.optional().has(step);
+                before.forward_steps().all(complete) && to_run().any(vetoes) && to_run().all(undone_nothing)
             }
         }
     }
@@ -439,8 +447,8 @@ impl Write<'_> {
                 let lost = matches!(self, Self::TakeOver(..));
                 let item =
                     ModelItem { may_have_acted: item.may_have_acted || lost && before.is_compensation(step), ..item };
-                // Nothing depends on the number of a compensation's attempts.
-                let counts = !before.is_compensation(step);
+                // Without a last attempt nothing depends on their number.
+                let counts = !before.has_no_last_attempt(step);
                 let counted = item.counted.saturating_add(counts.into());
                 Change::of_step(step, ModelItem { attempted: true, counted, ..item })
             }
@@ -469,7 +477,11 @@ impl Write<'_> {
                 Change { task: fails(before, step), ..Change::of_step(step, item) }
             }
             Self::DeadLetterStep(step) => {
-                Change { task: fails(before, step), ..Change::of_step(step, step_goes(step, StepEvent::DeadLetter)?) }
+                let task = after_dead_letter(before, step);
+                let lost = before.item(step).state == StepState::InProgress && before.is_compensation(step);
+                let item = step_goes(step, StepEvent::DeadLetter)?;
+                let item = ModelItem { may_have_acted: item.may_have_acted || lost, ..item };
+                Change { task, ..Change::of_step(step, item) }
             }
             Self::RecordJoinArrival { join, done } => {
                 let item = before.item(join);
@@ -518,9 +530,19 @@ impl Write<'_> {
     }
 }
 
+/// The task after the failure of this step by a dead letter. That of an optional compensation only leaves an entry in its audit trail.
+fn after_dead_letter<S: Snapshot>(before: &S, step: usize) -> Option<ModelTask<S::Bits>> {
+    let trail_only = before.is_compensation(step) && before.optional().has(step);
+    let open = |task: &ModelTask<_>| task.state.is_compensating();
+    if trail_only { before.task().filter(open) } else { fails(before, step) }
+}
+
 /// The task after one of its steps has failed; `None` where the failure does not change it.
 fn fails<S: Snapshot>(before: &S, step: usize) -> Option<ModelTask<S::Bits>> {
     let task = before.task()?;
+    if before.optional().has(step) && before.is_compensation(step) {
+        return None;
+    }
     if before.optional().has(step) {
         return Some(ModelTask { state: task.state.on(TaskEvent::Warn)?, ..task });
     }

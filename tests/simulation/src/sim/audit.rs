@@ -45,6 +45,8 @@ pub(super) struct Audit {
     seen: Locked<BTreeMap<(TaskId, String), Seen>>,
     /// Whether all processes are of one version. What an older one may not act on waits.
     one_version: bool,
+    /// The compensations that have a last attempt.
+    optional_compensations: BTreeSet<String>,
     punctual: Locked<u64>,
     latest: Locked<Duration>,
 }
@@ -56,9 +58,9 @@ const PUNCTUAL: Duration = Duration::from_secs(60);
 const AFTER_TROUBLE: Duration = Duration::from_secs(10 * 60);
 
 impl Audit {
-    pub(super) fn new(scheduler: &Arc<Scheduler>, one_version: bool) -> Self {
+    pub(super) fn new(scheduler: &Arc<Scheduler>, one_version: bool, optional_compensations: BTreeSet<String>) -> Self {
         let (seen, punctual, latest) = Default::default();
-        Self { scheduler: scheduler.clone(), seen, one_version, punctual, latest }
+        Self { scheduler: scheduler.clone(), seen, one_version, optional_compensations, punctual, latest }
     }
 
     /// How many redrives and compensations had to begin on time, and the longest delay of one.
@@ -167,7 +169,10 @@ impl Audit {
                 "does not keep account of uncounted_attempts attempts",
             ),
             (keeps_trail(before, after), "changes the audit trail"),
-            (!gives_up_on_refund(event, after), "gives up on a compensation that was not refused for good"),
+            (
+                self.optional_compensations.contains(&after.name) || !gives_up_on_refund(event, after),
+                "gives up on a compensation that was not refused for good",
+            ),
             (!before.state.is_done() || before.result == after.result, "changes a result"),
             (after.state.is_done() == after.result.is_some(), "has a result and is not done, or the other way round"),
             (after.done_deps.is_superset(&before.done_deps), "forgets a dependency that is done"),

@@ -169,8 +169,12 @@ impl FinalState<'_> {
             expect(is_there, attempted, "whether its compensation is in the graph")?;
             let key = format!("{}:{}", self.task.id, step.name);
             let state = self.state(&compensation.name);
-            if attempted && !state.is_done() {
+            if attempted && !state.is_done() && !(compensation.optional && state == StepState::Error) {
                 return Err(format!("{} is {state}", compensation.name));
+            }
+            if compensation.optional {
+                let failed = state == StepState::Error;
+                expect(self.task.failed_steps.contains(&compensation.name), failed, "whether its failure is listed")?;
             }
             if state == StepState::Complete && !self.simulation.ledger.is_void(&key) {
                 return Err(format!("what {} has done still stands", step.name));
@@ -322,7 +326,7 @@ impl FinalState<'_> {
         let counted = step.attempt - step.uncounted_attempts;
         let for_good = last.outcome == Outcome::PermanentError;
         let used_up =
-            plan.compensates.is_none() && last.outcome == Outcome::RetryableError && counted >= plan.max_attempts;
+            !plan.has_no_last_attempt() && last.outcome == Outcome::RetryableError && counted >= plan.max_attempts;
         if for_good || used_up {
             return Ok(());
         }

@@ -72,6 +72,9 @@ const DEADLINE: u64 = 0x6465_6164_6c69_6e65;
 /// Sets the draws of the graph of compensations apart from all others of a seed.
 const COMPENSATION_GRAPH: u64 = 0x0067_7261_7068_0063;
 
+/// Sets the draws of optional compensations apart from all others of a seed.
+const OPTIONAL_COMPENSATIONS: u64 = 0x6f63_6f6d_7065_6e73;
+
 /// The report of one run.
 #[derive(Clone, Debug)]
 pub struct RunReport {
@@ -161,6 +164,7 @@ async fn simulate(
     let scenario = Scenario::random(&mut rng).with_optional(&mut Rng::with_seed(seed ^ OPTIONAL));
     let scenario = scenario.with_waits(&mut Rng::with_seed(seed ^ WAITS));
     let scenario = scenario.with_compensation_graph(&mut Rng::with_seed(seed ^ COMPENSATION_GRAPH));
+    let scenario = scenario.with_optional_compensations(&mut Rng::with_seed(seed ^ OPTIONAL_COMPENSATIONS));
     let scenario = scenario.with_deadline(&mut Rng::with_seed(seed ^ DEADLINE));
     let odds = Odds::random(&mut rng);
     let odds = if mode == Mode::Whole { odds.whole() } else { odds };

@@ -213,6 +213,24 @@ impl Scenario {
         self
     }
 
+    /// Makes compensations optional in a third of the scenarios, and lets more of them fail: for good, or in all attempts.
+    pub(super) fn with_optional_compensations(mut self, rng: &mut Rng) -> Self {
+        if rng.u8(0..3) > 0 {
+            return self;
+        }
+        let optional: BTreeSet<usize> = self.graph.last_compensated().filter(|_| rng.bool()).collect();
+        for scripts in &mut self.scripts {
+            for step in &optional {
+                let kinds = [HandlerScript::FailForGood, HandlerScript::Decline, HandlerScript::Refuse];
+                let (kind, most) = (kinds[rng.usize(0..kinds.len())], rng.usize(1..=6));
+                let fails = if rng.bool() { rng.usize(1..=most) } else { 0 };
+                scripts[self.graph.len() + step].extend(std::iter::repeat_n(kind, fails));
+            }
+        }
+        self.graph = self.graph.with_optional_compensations(optional);
+        self
+    }
+
     /// Gives the tasks a deadline in a quarter of the scenarios: of a minute, of half an hour or of two hours at most. In two thirds
     /// of these it holds up to a point of no return.
     pub(super) fn with_deadline(mut self, rng: &mut Rng) -> Self {

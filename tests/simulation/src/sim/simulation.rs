@@ -78,7 +78,7 @@ impl Simulation {
         versions: Option<Rng>,
     ) -> Self {
         let scheduler = Arc::new(scheduler);
-        let audit = Arc::new(Audit::new(&scheduler, versions.is_none()));
+        let audit = Arc::new(Audit::new(&scheduler, versions.is_none(), scenario.graph.optional_compensations()));
         let observer = audit.clone();
         let conformance = Arc::new(Conformance::new(&scheduler, rules));
         let table = MemoryTable::observed_by(move |change| observer.observe(change)).held_to(conformance);
@@ -209,10 +209,14 @@ impl Simulation {
     }
 
     /// Whether every compensation that is not done has failed for good, or waits for such a one. As long as there is another one, it
-    /// has to run: no failed compensation may keep it from that.
+    /// has to run: no failed compensation may keep it from that. An optional one that has failed is over.
     fn waits_for_a_person(&self, task: &TaskRecord) -> bool {
+        let is_over = |name: &String| {
+            let state = self.table.step(task.id, name).state;
+            state.is_done() || state == StepState::Error && task.plan.is_optional(name)
+        };
         let compensations = task.compensations.iter().flatten().map(|compensation| compensation.name.clone());
-        let open: Vec<String> = compensations.filter(|name| !self.table.step(task.id, name).state.is_done()).collect();
+        let open: Vec<String> = compensations.filter(|name| !is_over(name)).collect();
         let failed = |name: &String| task.failed_steps.contains(name);
         let is_stuck = |name: &String| failed(name) || self.scenario.graph.undone_before(name).iter().any(failed);
         !open.is_empty() && open.iter().all(is_stuck)
@@ -311,7 +315,7 @@ impl Simulation {
         let claimed = self.table.step(task, step);
         let counted = claimed.attempt - claimed.uncounted_attempts;
         let is_compensation = plan.compensates.is_some();
-        if claimed.attempt == run.facts.attempt && !is_compensation && counted > plan.max_attempts {
+        if claimed.attempt == run.facts.attempt && !plan.has_no_last_attempt() && counted > plan.max_attempts {
             self.scheduler.violated(|| format!("{step} was run more than {} times", plan.max_attempts));
         }
         if is_compensation {

@@ -100,6 +100,14 @@ fn failed_optional_step_that_does_not_count_is_found() {
 }
 
 #[test]
+fn failed_optional_compensation_that_does_not_count_is_found() {
+    let faults = Faults { permanent: true, cancels: true, ..Faults::NONE };
+    let scope =
+        Scope::chain("", 2, faults).without_watchdog().compensated_after(|_| Set::default()).compensated_optionally(1);
+    finds("nothing is stuck", &scope.with(Bug::OptionalFailureNotCounted));
+}
+
+#[test]
 fn idempotency_key_per_attempt_is_found() {
     let fails = Faults { retryable: true, ..Faults::NONE };
     finds("a step is charged once", &Scope::chain("", 1, fails).max_attempts(2).with(Bug::KeyPerAttempt));

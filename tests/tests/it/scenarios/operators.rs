@@ -233,6 +233,12 @@ async fn complete_order_is_cancelled_until_it_is_shipped() {
     let (task, ..) = stack.api.run(&product.request(1, "test_success_visa")).await;
     let status = cancelled(&task, "cancelled").await;
     assert!(status["refund"].is_object(), "{status}");
+    until("the e-mail about the cancellation", async || {
+        let compensation = stack.api.order_status(&task).await["compensations"].clone();
+        let told = compensation.as_array()?.iter().find(|one| one["step"] == "send_cancellation")?["status"].clone();
+        Some(()).filter(|()| told == "complete")
+    })
+    .await;
     ship(&task).await.expect(409);
 
     let (task, ..) = stack.api.run(&product.request(1, "test_success_visa")).await;

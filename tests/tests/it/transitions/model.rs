@@ -133,13 +133,13 @@ fn call() -> impl Strategy<Value = TransitionCall> {
 const OPTIONAL: usize = 5;
 
 /// A graph with a join, an independent step and a leaf, which is optional except under the second policy; two of its steps
-/// have compensations.
+/// have compensations, of which the later one is optional under the second policy.
 fn graph(policy: u8) -> Graph {
     let edges = [vec![], vec![0], vec![0], vec![1, 2], vec![], vec![0]];
     let graph = Graph::new(edges).with_compensations(BTreeSet::from([0, 1]));
     match policy {
         0 => graph.with_optional(BTreeSet::from([OPTIONAL])).compensate("on_error", Some(90)),
-        1 => graph.compensate("on_cancel", None),
+        1 => graph.with_optional_compensations(BTreeSet::from([0])).compensate("on_cancel", None),
         _ => graph.with_optional(BTreeSet::from([OPTIONAL])).compensate("manual", None),
     }
 }
@@ -242,7 +242,11 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
                 read.steps.values().cloned().partition::<Vec<_>, _>(|step| task.plan.is_compensation(&step.name));
             return task::reinstate(task, &steps, &compensations, now);
         }
-        Op::FinishCompensation(end) => task::finish_compensation(id, *end, now),
+        Op::FinishCompensation(end) => {
+            let compensations: Vec<_> =
+                read.steps.values().filter(|step| task.plan.is_compensation(&step.name)).cloned().collect();
+            task::finish_compensation(task, &compensations, *end, now)
+        }
         Op::Relist(seconds) => {
             let place = given.place.clone()?;
             let to = if seconds % 2 == 0 { place.partition } else { IndexPartition::Error };

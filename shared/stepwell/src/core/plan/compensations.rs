@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompensationOrder {
     /// One after another, in the reverse of the order in which their steps ended. Formats 1 and 2 know nothing else. A newer plan
-    /// has this order only if its graph is a chain without any `after`, so that both rules agree.
+    /// has this order only if its graph is a chain without any `after`, so that both rules agree, and no compensation is optional.
     Serial,
     /// Each after those that it waits for in the graph.
     Graph,
@@ -48,7 +48,7 @@ pub(crate) fn one_after_another(compensations: impl IntoIterator<Item = StepPlan
 /// Checks the compensations one by one.
 pub(super) fn check(compensations: &[StepPlan], steps: &BTreeSet<&str>) -> Result<(), PlanError> {
     let mut compensated = BTreeSet::new();
-    for compensation @ StepPlan { name, compensates, depends_on, optional, .. } in compensations {
+    for compensation @ StepPlan { name, compensates, depends_on, .. } in compensations {
         let compensates = compensates.as_deref().unwrap_or_default();
         let problem = if !steps.contains(compensates) {
             format!(
@@ -59,8 +59,6 @@ pub(super) fn check(compensations: &[StepPlan], steps: &BTreeSet<&str>) -> Resul
             format!("is for `{compensates}`, which has another compensation already")
         } else if !depends_on.is_empty() {
             "depends on steps; it can wait for other compensations only, with `after`".to_owned()
-        } else if *optional {
-            "cannot be optional".to_owned()
         } else if let Some(problem) = bad_after(compensation, compensations, steps) {
             problem
         } else {
@@ -98,8 +96,24 @@ fn bad_after(compensation: &StepPlan, compensations: &[StepPlan], steps: &BTreeS
 /// Decides how the compensations of a new plan follow each other.
 pub(super) fn order(steps: &[StepPlan], compensations: &[StepPlan]) -> Result<CompensationOrder, PlanError> {
     let graph = graph(steps, compensations, |_| true).map_err(PlanError::CompensationCycle)?;
-    let is_serial = compensations.iter().all(|compensation| compensation.after.is_none()) && is_chain(&graph);
+    check_optional(&graph)?;
+    let is_usual = |compensation: &StepPlan| compensation.after.is_none() && !compensation.optional;
+    let is_serial = compensations.iter().all(is_usual) && is_chain(&graph);
     Ok(if is_serial { CompensationOrder::Serial } else { CompensationOrder::Graph })
+}
+
+/// Checks that nothing waits for an optional compensation. Then nothing does in a task that leaves some of them out, either.
+fn check_optional(graph: &[StepPlan]) -> Result<(), PlanError> {
+    let optional = |name: &&String| graph.iter().any(|other| other.optional && other.name == **name);
+    let waiting = graph.iter().find_map(|waiting| Some((waiting, waiting.depends_on.iter().find(optional)?)));
+    waiting.map_or(Ok(()), |(StepPlan { name, after, .. }, optional)| {
+        let how = if after.is_some() { "" } else { " because it has no `after`," };
+        let problem = format!(
+            "waits for `{optional}`,{how} and that is optional; what failed cannot be waited for, so name in `after` what \
+             `{optional}` waits for, or remove `optional`"
+        );
+        Err(PlanError::BadCompensation { name: name.clone(), problem })
+    })
 }
 
 fn graph(
@@ -225,6 +239,31 @@ mod tests {
         let expected = "these compensations wait for each other in a cycle: undo_b -> undo_a -> undo_b; without `after` a \
                         compensation waits for those of the steps that depend on its step";
         assert_eq!(refused, expected);
+    }
+
+    #[test_case(None, " because it has no `after`,"; "by the steps")]
+    #[test_case(Some(&["undo_b"]), ""; "by its after")]
+    fn nothing_waits_for_an_optional_compensation(after: Option<&[&str]>, how: &str) {
+        let optional = || StepPlan { optional: true, ..undo("b", None) };
+        let refused = plan([undo("a", after), optional()]).unwrap_err().to_string();
+        let expected = format!(
+            "compensation `undo_a` waits for `undo_b`,{how} and that is optional; what failed cannot be waited for, so name in \
+             `after` what `undo_b` waits for, or remove `optional`"
+        );
+        assert_eq!(refused, expected);
+        assert_eq!(
+            told(&plan([undo("a", Some(&[])), optional()]).unwrap(), "abcd"),
+            "undo_b, undo_a".replace("undo_", "")
+        );
+    }
+
+    #[test]
+    fn plan_with_an_optional_compensation_needs_a_reader_of_its_format() {
+        let plan = plan([StepPlan { optional: true, ..undo("c", None) }]).unwrap();
+        let stored = serde_json::to_string(&plan).unwrap();
+        assert_eq!((plan.format(), plan.is_optional("undo_c"), plan.is_optional("c")), (3, true, false), "{stored}");
+        assert!(stored.contains(r#""u":{"n":"undo_c","o":true}"#), "{stored}");
+        assert_eq!(serde_json::from_str::<Plan>(&stored).unwrap(), plan);
     }
 
     #[test]

@@ -35,8 +35,8 @@ pub struct StepPlan {
     pub name: String,
     /// The dependencies: the steps whose completion this one waits for.
     pub depends_on: Vec<String>,
-    /// The limit of attempts, the first one included; at least 1. A compensation has no last attempt: its number only stands
-    /// in the stored plan, for versions that do not know that.
+    /// The limit of attempts, the first one included; at least 1. A compensation that is not optional has no last attempt: its
+    /// number only stands in the stored plan, for versions that do not know that.
     pub max_attempts: u32,
     /// The timeout of one attempt, in seconds; at least 1.
     pub timeout_seconds: u32,
@@ -46,8 +46,9 @@ pub struct StepPlan {
     pub compensates: Option<String>,
     /// For a compensation: the compensations that it waits for. `None` stands for those of the steps that depend on its step.
     pub after: Option<Vec<String>>,
-    /// Whether the task completes although this step has failed for good. Such a failure is a warning, and nothing is undone
-    /// because of it. An optional step has no dependents and is no compensation.
+    /// Whether the task completes although this step has failed for good, or ends although this compensation has. Such a failure
+    /// is a warning: nothing is undone because of it, and it needs no person. Nothing depends on an optional step, or waits for
+    /// an optional compensation.
     pub optional: bool,
 }
 
@@ -57,9 +58,15 @@ impl StepPlan {
         Message { load: self.depends_on.clone(), ..Message::new(task_id, &self.name) }
     }
 
-    /// Whether the attempt of this number among those that count, from 1, may run. A compensation has no last attempt.
+    /// Whether it has no last attempt: a compensation goes on until it succeeds or fails with a permanent error, unless it is
+    /// optional.
+    pub fn has_no_last_attempt(&self) -> bool {
+        self.compensates.is_some() && !self.optional
+    }
+
+    /// Whether the attempt of this number among those that count, from 1, may run.
     pub fn allows_attempt(&self, counted: u32) -> bool {
-        self.compensates.is_some() || counted <= self.max_attempts
+        self.has_no_last_attempt() || counted <= self.max_attempts
     }
 }
 
@@ -118,7 +125,8 @@ pub enum PlanError {
         /// The optional dependency.
         dependency: String,
     },
-    /// A compensation for no step, for the same step as another one, or with dependencies.
+    /// A compensation for no step, for the same step as another one, with dependencies, or that waits for what it cannot wait
+    /// for.
     #[error("compensation `{name}` {problem}")]
     BadCompensation {
         /// The compensation.
@@ -256,9 +264,11 @@ impl Plan {
         self
     }
 
-    /// The same DAG with other limits. `change` gets each step and may change anything but its name and dependencies.
+    /// The same DAG with other limits. `change` gets each step and each compensation, and may change anything but its name and what
+    /// it waits for.
     pub(crate) fn map_limits(self, change: impl Fn(StepPlan) -> StepPlan) -> Self {
-        Self { steps: self.steps.into_iter().map(change).collect(), ..self }
+        let steps = self.steps.into_iter().map(&change).collect();
+        Self { steps, compensations: self.compensations.into_iter().map(change).collect(), ..self }
     }
 
     /// The steps, in topological order.
@@ -315,9 +325,9 @@ impl Plan {
         self.steps.iter().chain(&self.compensations).find(|step| step.name == name)
     }
 
-    /// Whether this is the name of an optional step.
+    /// Whether this is the name of an optional step, or of an optional compensation.
     pub fn is_optional(&self, name: &str) -> bool {
-        self.steps.iter().any(|step| step.optional && step.name == name)
+        self.step(name).is_some_and(|step| step.optional)
     }
 
     /// The format of a task with this plan: the oldest reader that may act on it.
@@ -352,13 +362,16 @@ impl Plan {
     }
 
     /// All steps that this one depends on, directly or not, which are done whenever it runs. For a compensation: the step
-    /// that it compensates and that step's ancestors.
+    /// that it compensates and that step's ancestors, and the compensations that its `after` names, with those that they wait for.
+    /// Of these, some may not have run, because their steps were never attempted.
     pub fn ancestors<'a>(&'a self, step: &'a StepPlan) -> BTreeSet<&'a str> {
         let mut found = BTreeSet::new();
-        let mut next: Vec<&str> = step.depends_on.iter().chain(&step.compensates).map(String::as_str).collect();
+        let waits_for =
+            |step: &'a StepPlan| step.depends_on.iter().chain(step.after.iter().flatten()).map(String::as_str);
+        let mut next: Vec<&str> = step.compensates.iter().map(String::as_str).chain(waits_for(step)).collect();
         while let Some(name) = next.pop() {
             if found.insert(name) {
-                next.extend(self.step(name).into_iter().flat_map(|step| &step.depends_on).map(String::as_str));
+                next.extend(self.step(name).into_iter().flat_map(waits_for));
             }
         }
         found
@@ -373,7 +386,8 @@ impl Plan {
         let Some(step) = self.step(step) else { return Ok(()) };
         let ancestors = self.ancestors(step);
         let Some(result_of) = takes.iter().find(|name| !ancestors.contains(*name)) else { return Ok(()) };
-        let in_order = self.steps.iter().filter(|step| ancestors.contains(step.name.as_str()));
+        let all = self.steps.iter().chain(&self.compensations);
+        let in_order = all.filter(|step| ancestors.contains(step.name.as_str()));
         let ancestors = in_order.map(|step| step.name.clone()).collect();
         Err(UndeclaredDependency { step: step.name.clone(), result_of: (*result_of).to_owned(), ancestors })
     }
@@ -537,6 +551,19 @@ mod tests {
     }
 
     #[test]
+    fn compensation_takes_results_of_those_that_its_after_names() {
+        let after = |names: &[&str]| Some(names.iter().map(|&name| name.to_owned()).collect());
+        let undo =
+            |name: &str, step: &str, names: &[&str]| StepPlan { after: after(names), ..compensation(name, step) };
+        let compensations = [undo("u", "a", &[]), undo("v", "b", &["u"]), undo("w", "c", &["v"])];
+        let steps = [step("a", &[]), step("b", &["a"]), step("c", &["a"])].into_iter().chain(compensations);
+        let plan = Plan::new(steps.collect()).unwrap();
+        assert_eq!(plan.check_inputs("w", &["a", "c", "u", "v"]), Ok(()));
+        let refused = plan.check_inputs("v", &["w"]).unwrap_err().to_string();
+        assert_eq!(refused, "step `v` takes the result of `w`, which it does not wait for: it waits for a, b, u");
+    }
+
+    #[test]
     fn deadline_holds_for_the_point_of_no_return_and_what_leads_to_it() {
         let steps = [step("a", &[]), step("b", &["a"]), compensation("u", "a"), step("c", &["b"]), step("d", &["a"])];
         let holds = |point: Option<&str>| {
@@ -565,7 +592,7 @@ mod tests {
 
     #[test]
     fn invalid_plan_is_refused_with_the_reason() {
-        let cases: [(Vec<StepPlan>, &str); 16] = [
+        let cases: [(Vec<StepPlan>, &str); 15] = [
             (vec![], "there are no steps"),
             (vec![step("a", &[]), step("a", &[])], "there are two steps named `a`"),
             (vec![step("", &[])], "step name `` has to be 1 to 48 letters, digits, `_` or `-`"),
@@ -602,10 +629,6 @@ mod tests {
                 vec![optional("send", &[]), step("ship", &["send"])],
                 "step `ship` depends on `send`, which is optional; a step that failed cannot be waited for, so let `ship` \
                  depend on what `send` depends on, or remove `optional`",
-            ),
-            (
-                vec![step("a", &[]), StepPlan { optional: true, ..compensation("u", "a") }],
-                "compensation `u` cannot be optional",
             ),
             (vec![step("a", &["x"])], "step `a` depends on `x`, which is not a step of this workflow"),
             (vec![step("a", &["a"])], "these steps depend on each other in a cycle: a -> a"),

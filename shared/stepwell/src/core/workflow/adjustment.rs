@@ -60,7 +60,7 @@ impl Adjustment {
             if limits.max_attempts == Some(0) || limits.timeout_seconds == Some(0) {
                 return Some(format!("step `{name}` gets a limit of 0; at least 1 is needed"));
             }
-            if step.compensates.is_some() && limits.max_attempts.is_some() {
+            if step.has_no_last_attempt() && limits.max_attempts.is_some() {
                 return Some(format!(
                     "compensation `{name}` gets `max_attempts`, but it has no last attempt; remove the key"
                 ));

@@ -171,14 +171,16 @@ fn read_step(step: &Value, number: usize) -> Result<Vec<StepPlan>, WorkflowError
     let Some(compensation) = fields.get("compensation") else { return Ok(vec![plan]) };
     let place = format!("the compensation of step `{}`", plan.name);
     let fields = mapping(compensation, &place)?;
+    let optional = fields.get("optional") == Some(&Value::Bool(true));
     let limit = ["default_retry_limit", "default_retryable"].into_iter().find(|key| fields.contains_key(*key));
-    if let Some(limit) = limit {
+    if let Some(limit) = limit.filter(|_| !optional) {
         return Err(WorkflowError(format!(
             "{place} has `{limit}`, but a compensation has no last attempt: it is retried until it succeeds or fails with a \
-             permanent error; remove the key"
+             permanent error; remove the key, or make the compensation `optional`"
         )));
     }
-    let usual = Usual { max_attempts: Plan::COMPENSATION_MAX_ATTEMPTS, timeout_seconds: plan.timeout_seconds };
+    let max_attempts = if optional { DEFAULT_MAX_ATTEMPTS } else { Plan::COMPENSATION_MAX_ATTEMPTS };
+    let usual = Usual { max_attempts, timeout_seconds: plan.timeout_seconds };
     let compensation = read_template(fields, &place, "compensation", &keys::COMPENSATION, &usual)?;
     let compensates = Some(plan.name.clone());
     let after = fields.get("after").map(|after| parse(after.clone(), &format!("`after` of {place}"))).transpose()?;

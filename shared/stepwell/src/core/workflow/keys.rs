@@ -80,7 +80,17 @@ pub(super) const STEP: Keys = Keys {
 
 /// A compensation depends on no step, but on other compensations, and is not itself compensated.
 pub(super) const COMPENSATION: Keys = Keys {
-    ours: &["name", "description", "after", "handler_config", "backoff", "waits_on"],
+    ours: &[
+        "name",
+        "description",
+        "after",
+        "optional",
+        "default_retryable",
+        "default_retry_limit",
+        "handler_config",
+        "backoff",
+        "waits_on",
+    ],
     taskers: STEP.taskers,
     open: false,
 };

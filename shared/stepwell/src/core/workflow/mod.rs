@@ -25,6 +25,8 @@
 //!                                   # on this step. If one of them does not run, because its step was never attempted, this
 //!                                   # compensation waits for those that that one would have waited for
 //!       handler_config: { timeout_seconds: 60 } # default: that of the step it compensates; it has no last attempt
+//!       optional: true              # the task ends without it, with a warning; no compensation may wait for it; default false.
+//!                                   # Only an optional one has a last attempt: default_retry_limit, as of a step
 //!   - name: check_cart
 //!   - name: send_receipt
 //!     depends_on_step: take_payment

@@ -259,6 +259,24 @@ fn after_of_a_compensation_is_read() {
 }
 
 #[test]
+fn optional_compensation_has_a_last_attempt() {
+    let refund = |more: &str| {
+        let file = REFUND.replace("name: refund,", &format!("name: refund, optional: true{more},"));
+        let plan = Workflow::from_yaml(&file).unwrap().plan_for(&json!({"p": 1}));
+        plan.compensation_of("pay").unwrap().clone()
+    };
+    let usual = refund("");
+    assert_eq!((usual.optional, usual.max_attempts), (true, 3), "as of a step");
+    assert_eq!([3, 4].map(|counted| usual.allows_attempt(counted)), [true, false]);
+    assert_eq!(refund(", default_retry_limit: 7").max_attempts, 7);
+    assert_eq!(refund(", default_retryable: false").max_attempts, 1);
+    let adjusted = "adjustments: [{when: {/p: 1}, steps: {refund: {max_attempts: 2}}}]\nstep_templates:";
+    let file = REFUND.replace("name: refund,", "name: refund, optional: true,").replace("step_templates:", adjusted);
+    let plan = Workflow::from_yaml(&file).unwrap().plan_for(&json!({"p": 1}));
+    assert_eq!(plan.compensation_of("pay").unwrap().max_attempts, 2);
+}
+
+#[test]
 fn redrives_are_read_and_checked() {
     let with = |redrives: u32| REFUND.replace("step_templates", &format!("redrives: {redrives}\nstep_templates"));
     let workflow = Workflow::from_yaml(&with(1)).unwrap();

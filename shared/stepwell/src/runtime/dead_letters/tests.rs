@@ -8,11 +8,12 @@ use crate::{
         snapshot::TaskSnapshot,
         state::{End, TaskState},
         step,
+        workflow::Workflow,
     },
     ports::Store,
     runtime::watchdog::{LEFT_TO_A_PERSON, Watchdog},
     testing::{
-        Harness,
+        Harness, Returns,
         fixtures::staged::{Log, NEWER, actor, busy, graph, no, renew},
     },
 };
@@ -170,6 +171,27 @@ async fn dead_letter_of_a_compensation_is_sent_again() {
     assert_eq!(dead_letter(&harness, task, "u0").await, None);
     assert_eq!(log.lines("ERROR message=delivery exhausted: sent again").len(), 1);
     assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letter_of_an_optional_compensation_is_a_warning() {
+    let (log, _guard) = Log::new();
+    let file = r#"{name: graph, namespace_name: tests, step_templates: [
+        {name: s0, compensation: {name: u0, optional: true}}]}"#;
+    let harness = Harness::new(Workflow::from_yaml(file).unwrap()).with_all(Returns("null"));
+    let task = harness.begin().await;
+    harness.run(task).await.unwrap();
+    harness.client().cancel(task, &actor()).await.unwrap();
+    harness.lose_messages();
+    assert_eq!(dead_letter(&harness, task, "u0").await, None);
+    let snapshot = harness.snapshot(task).await.unwrap();
+    assert_eq!(snapshot.task.state, TaskState::Compensated(End::Cancelled));
+    assert_eq!(
+        (snapshot.warnings().len(), snapshot.task.actions.len()),
+        (1, 2),
+        "the cancellation and the dead letter"
+    );
+    assert_eq!(log.lines("ERROR message=optional step failed").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

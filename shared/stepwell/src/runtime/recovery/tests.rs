@@ -10,7 +10,7 @@ use crate::{
     },
     testing::{
         CrashAt, Harness, Returns, StepFault, VirtualClock,
-        fixtures::staged::{actor, busy, graph, no},
+        fixtures::staged::{Log, actor, busy, graph, no},
     },
 };
 use serde_json::json;
@@ -260,6 +260,84 @@ async fn failed_compensation_holds_up_none_but_those_that_wait_for_it(whole: boo
         .unwrap();
     harness.run(task).await.unwrap();
     assert_eq!(harness.state(task), TaskState::Compensated(End::Error));
+}
+
+/// Three compensations side by side, of which the last is optional and has two attempts.
+fn with_optional_compensation() -> Harness {
+    let workflow = r#"
+        name: graph
+        namespace_name: tests
+        step_templates:
+          - { name: s0, compensation: { name: u0, after: [] } }
+          - { name: s1, depends_on_step: s0, compensation: { name: u1, after: [] } }
+          - { name: s2, depends_on_step: s1, compensation: { name: u2, after: [], optional: true, default_retry_limit: 2 } }
+    "#;
+    Harness::new(Workflow::from_yaml(workflow).unwrap()).with_all(Returns("null"))
+}
+
+#[test_case(vec![no()], true; "for good, in one transaction")]
+#[test_case(vec![no()], false; "for good, call by call")]
+#[test_case(vec![busy(), busy()], true; "in its last attempt")]
+#[test_case(vec![shipped()], true; "because it refuses")]
+#[tokio::test(start_paused = true)]
+async fn task_ends_without_an_optional_compensation_that_failed(faults: Vec<StepFault>, whole: bool) {
+    let (log, _guard) = Log::new();
+    let harness = with_optional_compensation();
+    let harness = if whole { harness } else { harness.call_by_call() };
+    let attempts = faults.len() as u32;
+    harness.fail("u2", faults);
+    let task = harness.begin().await;
+    harness.run(task).await.unwrap();
+    harness.client().cancel(task, &actor()).await.unwrap();
+    let snapshot = harness.run(task).await.unwrap();
+    assert_eq!(snapshot.task.state, TaskState::Compensated(End::Cancelled));
+    let warnings: Vec<_> = snapshot.warnings().iter().map(|warning| warning.step).collect();
+    assert_eq!((warnings, snapshot.step("u2").unwrap().attempt), (vec!["u2"], attempts));
+    assert_eq!(snapshot.task.failed_steps, ["u2".to_owned()].into());
+    assert_eq!(log.lines("ERROR message=optional step failed").len(), 1);
+    assert_eq!(log.lines("ERROR message=compensation failed").len(), 0);
+    assert!(harness.now() < VirtualClock::START + MINUTE, "nobody had to wait for the watchdog");
+}
+
+#[tokio::test(start_paused = true)]
+async fn optional_compensation_that_failed_needs_no_person_and_is_not_redriven() {
+    let harness = with_optional_compensation();
+    harness.fail("u1", [no()]);
+    harness.fail("u2", [no()]);
+    let task = harness.begin().await;
+    harness.run(task).await.unwrap();
+    harness.client().cancel(task, &actor()).await.unwrap();
+    let snapshot = harness.run(task).await.unwrap();
+    assert_eq!(snapshot.task.state, TaskState::Compensating(End::Cancelled), "it waits for the other");
+    assert_eq!(snapshot.task.failed_steps, ["u1".to_owned()].into());
+    assert_eq!((snapshot.is_held_up("u1"), snapshot.is_held_up("u2")), (true, false));
+    harness.client().redrive(task, &actor()).await.unwrap();
+    let snapshot = harness.run(task).await.unwrap();
+    assert_eq!(snapshot.task.state, TaskState::Compensated(End::Cancelled));
+    assert_eq!(["u1", "u2"].map(|step| snapshot.step(step).unwrap().attempt), [2, 1]);
+}
+
+#[test_case("[u0]", vec![]; "that waits for the refusal")]
+#[test_case("[]", vec![shipped()]; "that refuses, too")]
+#[tokio::test(start_paused = true)]
+async fn refusal_completes_a_task_again_beside_an_optional_compensation(after: &str, faults: Vec<StepFault>) {
+    let file = r#"{name: graph, namespace_name: tests, step_templates: [{name: s0, compensation: {name: u0, after: []}},
+        {name: s1, depends_on_step: s0, compensation: {name: u1, after: AFTER, optional: true}}]}"#;
+    let workflow = Workflow::from_yaml(&file.replace("AFTER", after)).unwrap();
+    let harness = Harness::new(workflow).with_all(Returns("null"));
+    harness.fail("u0", [shipped()]);
+    harness.fail("u1", faults);
+    let task = harness.begin().await;
+    harness.run(task).await.unwrap();
+    harness.client().cancel(task, &actor()).await.unwrap();
+    let snapshot = harness.run(task).await.unwrap();
+    assert_eq!((snapshot.task.state, snapshot.task.refusals.len()), (TaskState::Completed, 1));
+    assert_eq!(snapshot.task.refusals[0].step, "u0");
+    assert_eq!(snapshot.task.failed_steps, [].into());
+    harness.client().cancel(task, &actor()).await.unwrap();
+    let snapshot = harness.run(task).await.unwrap();
+    assert_eq!(snapshot.task.state, TaskState::Compensated(End::Cancelled));
+    assert_eq!((snapshot.step("u1").unwrap().state, snapshot.warnings().len()), (StepState::Complete, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -62,7 +62,7 @@ impl Failed<'_> {
 
     /// Whether a throttled attempt costs nothing now.
     fn may_be_throttled(&self) -> bool {
-        self.plan.compensates.is_some() || self.now < self.task.last_begun_at() + THROTTLED_FOR
+        self.plan.has_no_last_attempt() || self.now < self.task.last_begun_at() + THROTTLED_FOR
     }
 }
 

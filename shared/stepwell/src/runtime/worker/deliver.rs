@@ -233,17 +233,17 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
     async fn settle(
         &self,
         lease: &Lease,
+        plan: &StepPlan,
         ended: &AttemptRecord,
-        state: &str,
+        state: StepState,
         settlement: Settlement,
         disposition: Disposition,
     ) -> Result<Disposition, EngineError> {
         let delivery = self.message.receipt.clone().map(|receipt| settlement::Delivery { receipt, disposition });
-        let is_warning = settlement.is_warning();
         let settled = self.worker.engine.settle(lease.task, settlement.ending(delivery)).await?;
         let Some(followed) = settled else { return Ok(self.superseded(lease)) };
         self.log(lease, ended, state);
-        if is_warning {
+        if plan.optional && state == StepState::Error {
             let code = ended.error.as_ref().map_or("", |error| &error.code);
             alert_of_warning(lease.task, self.step(), code);
         }
@@ -296,7 +296,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let ended = lease.ended(self.now(), Outcome::Complete, None);
         let then = dispatch(task, self.step(), Dispatch::Initial, &BTreeMap::new(), self.now());
         let settlement = Settlement::of(step::complete(lease, &ended, &result)).then(then);
-        self.settle(lease, &ended, "complete", settlement, Disposition::Acknowledge).await
+        self.settle(lease, plan, &ended, StepState::Complete, settlement, Disposition::Acknowledge).await
     }
 
     async fn failed(
@@ -318,11 +318,11 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
                 let until = deadline.map_or(now + wait, |deadline| deadline.min(now + wait));
                 (ended.next_retry_at, ended.throttled) = (Some(until), throttled);
                 let settlement = Settlement::of(step::retry_later(lease, &ended));
-                self.settle(lease, &ended, "retrying", settlement, Disposition::GiveBack { until }).await
+                self.settle(lease, plan, &ended, StepState::Retrying, settlement, Disposition::GiveBack { until }).await
             }
             Verdict::Fail => {
                 let settlement = Settlement::of(step::fail(task, lease, &ended)).then(after_failure(task, self.step()));
-                self.settle(lease, &ended, "error", settlement, Disposition::Acknowledge).await
+                self.settle(lease, plan, &ended, StepState::Error, settlement, Disposition::Acknowledge).await
             }
         }
     }
@@ -334,7 +334,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
     }
 
     /// Logs the outcome of an attempt, in one line.
-    fn log(&self, lease: &Lease, ended: &AttemptRecord, state: &str) {
+    fn log(&self, lease: &Lease, ended: &AttemptRecord, state: StepState) {
         let duration_ms = ended.finished_at.unwrap_or(lease.started_at).since(lease.started_at).as_millis();
         let duration_ms = u64::try_from(duration_ms).unwrap_or(u64::MAX);
         let error = ended.error.as_ref();
@@ -342,7 +342,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             task_id = %lease.task,
             step = self.step(),
             attempt = lease.attempt,
-            state,
+            %state,
             duration_ms,
             code = error.map(|error| error.code.as_str()),
             message = error.map(|error| error.message.as_str()),

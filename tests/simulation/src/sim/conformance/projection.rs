@@ -49,13 +49,17 @@ impl ProjectedPlan {
         // Taken from the dependencies, independently of the engine's own leaves.
         let waited_for = depends_on.iter().fold(Set::default(), |all: Set<Bits>, some| all.union(*some));
         let leaves = (0..forward).filter(|step| !waited_for.has(*step)).collect();
-        let optional = plan.steps().iter().filter(|step| step.optional).map(|step| numbers[&step.name]).collect();
+        let mut optional: Set<Bits> =
+            plan.steps().iter().filter(|step| step.optional).map(|step| numbers[&step.name]).collect();
         let mut compensated = Set::default();
         for compensation in plan.compensations() {
             let step = numbers[compensation.compensates.as_deref().expect("a compensation undoes a step")];
             compensated = compensated.with(step);
             numbers.insert(compensation.name.clone(), forward + step);
             max_attempts[forward + step] = limit(compensation.max_attempts);
+            if compensation.optional {
+                optional = optional.with(forward + step);
+            }
         }
         let mut waits_for = vec![Set::default(); 2 * forward];
         for compensation in plan.compensations() {
@@ -240,7 +244,7 @@ impl Projection {
         let done = after.state.is_done();
         let item = ModelItem {
             state: after.state,
-            counted: if step >= self.graph.forward { 0 } else { counted(after) },
+            counted: if self.at(None).has_no_last_attempt(step) { 0 } else { counted(after) },
             attempted: after.attempt > 0 || done,
             over: false,
             arrived,
@@ -309,9 +313,10 @@ impl Projection {
         let forward = self.graph.forward;
         let (said, expected) = match task.state {
             TaskState::Running | TaskState::Completed | TaskState::Failed => (failed, in_error(0..forward)),
-            // Failed steps of the plan do not matter once the task is being compensated.
+            // Failed steps of the plan do not matter once the task is being compensated, and neither do optional compensations.
             TaskState::Compensating(_) => {
-                (failed.iter().filter(|step| *step >= forward).collect(), in_error(forward..2 * forward))
+                let required = in_error(forward..2 * forward).iter().filter(|step| !self.graph.optional.has(*step));
+                (failed.iter().filter(|step| *step >= forward).collect(), required.collect())
             }
             _ => return Ok(()),
         };

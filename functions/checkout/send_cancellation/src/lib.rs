@@ -1,0 +1,55 @@
+//! Compensation of `send_confirmation`: tells the customer by e-mail that the order was cancelled, and what was given back.
+//!
+//! It runs only if a confirmation was attempted. Nobody else was told of an order: until then a checkout is `processing`, and a
+//! card that was declined has its answer in the checkout's status.
+
+use checkout::{
+    CURRENCY, Cancellation, CheckoutRequest, ConfigError, CreatedOrder, CustomerInfo, Email, EmailAddress, Mailer,
+    Money, Refund, Shop,
+};
+use stepwell::{Context, ResultOf, Step, StepContext, StepError};
+
+#[cfg(test)]
+mod tests;
+
+/// Makes the step with the shop's ports.
+///
+/// # Errors
+/// The shop's configuration is incomplete or invalid.
+pub fn step<S: Shop>(shop: &S) -> Result<SendCancellation<S::Mailer>, ConfigError> {
+    Ok(SendCancellation { mailer: shop.mailer()? })
+}
+
+/// Sends the cancellation e-mail.
+#[derive(Debug)]
+pub struct SendCancellation<M> {
+    mailer: M,
+}
+
+impl<M: Mailer> Step for SendCancellation<M> {
+    /// The refund is made by now, and its result says how much was given back, also if somebody gave it back by hand.
+    type Input = (Context<CheckoutRequest>, ResultOf<CreatedOrder>, ResultOf<Refund>);
+    type Output = Cancellation;
+
+    async fn run(
+        &self,
+        (Context(request), ResultOf(order), ResultOf(refund)): Self::Input,
+        ctx: &StepContext,
+    ) -> Result<Cancellation, StepError> {
+        let customer = request.customer_info;
+        let message = cancellation(customer.recipient()?, &customer, &order, &refund);
+        let message_id = self.mailer.send(&message).await?;
+        let recipient = message.to.to_string();
+        Ok(Cancellation { email_sent: true, recipient, message_id, sent_at: ctx.started_at })
+    }
+}
+
+fn cancellation(to: EmailAddress, customer: &CustomerInfo, order: &CreatedOrder, refund: &Refund) -> Email {
+    let (name, number) = (customer.greeting(), &order.order_number);
+    let given_back = match refund.amount_refunded {
+        Money::ZERO => "You have not been charged.".to_owned(),
+        amount => format!("We have refunded {amount} {CURRENCY}. Your bank may take some days to show it."),
+    };
+    let text = format!("Hello {name},\n\nyour order {number} was cancelled. {given_back}\n");
+    Email { to, subject: format!("Your order {number} was cancelled"), text }
+}

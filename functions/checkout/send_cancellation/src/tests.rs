@@ -1,0 +1,64 @@
+use crate::step;
+use checkout::{
+    Cancellation, Email, MailError,
+    testing::{MemoryShop, Outage},
+};
+use serde_json::{Value, json};
+use stepwell::{Input, Step, StepContext, StepError, TaskData, TaskId, Timestamp};
+use test_case::test_case;
+
+const ORDER: &str = r#"{"order_id":"018f4e4e-7c1a-7000-8000-0123456789ab","order_number":"ORD-20231114-0123ABCD",
+    "status":"confirmed","total_amount":100.00,"customer_email":"test@example.com",
+    "created_at":"2023-11-14T22:13:20.123Z","estimated_delivery":"2023-11-19T22:13:20.123Z"}"#;
+
+/// Runs the step after a refund of this amount, or without its result.
+async fn run(shop: &MemoryShop, customer: Value, refunded: Option<&str>) -> Result<Cancellation, StepError> {
+    let refund = refunded.map(|amount| {
+        format!(
+            r#"{{"refund_id":"re_1","payment_id":"pay_1","amount_refunded":{amount},"currency":"USD",
+                "refunded_at":"2023-11-14T22:13:20.123Z"}}"#
+        )
+    });
+    let refund = refund.map(|refund| ("refund_payment".to_owned(), refund));
+    let data = TaskData {
+        context: json!({ "customer_info": customer }).to_string(),
+        results: [("create_order".to_owned(), ORDER.to_owned())].into_iter().chain(refund).collect(),
+    };
+    let ctx = StepContext::for_test("send_cancellation", TaskId::new(), Timestamp::from_millis(1_700_000_000_123));
+    step(shop).unwrap().run(Input::from_data(&data)?, &ctx).await
+}
+
+#[test_case("100.00", "We have refunded 100.00 USD. Your bank may take some days to show it."; "a refund")]
+#[test_case("0.00", "You have not been charged."; "no charge")]
+#[tokio::test]
+async fn customer_is_told_of_the_cancellation_and_of_what_was_given_back(refunded: &str, given_back: &str) {
+    let shop = MemoryShop::default();
+    let customer = json!({"email": "test@example.com", "name": "Test Customer"});
+    let result = run(&shop, customer, Some(refunded)).await.unwrap();
+    let expected = concat!(
+        r#"{"email_sent":true,"recipient":"test@example.com","message_id":"email-00000000000000000000000000000000000000000000000000001","#,
+        r#""sent_at":"2023-11-14T22:13:20.123Z"}"#
+    );
+    assert_eq!(serde_json::to_string(&result).unwrap(), expected);
+    let text = format!("Hello Test Customer,\n\nyour order ORD-20231114-0123ABCD was cancelled. {given_back}\n");
+    let subject = "Your order ORD-20231114-0123ABCD was cancelled".to_owned();
+    assert_eq!(shop.emails(), [Email { to: "test@example.com".parse().unwrap(), subject, text }]);
+}
+
+#[test_case(json!({}), Some("100.00"), "MISSING_CUSTOMER_EMAIL"; "no address")]
+#[test_case(json!({"email": "nobody"}), Some("100.00"), "INVALID_EMAIL"; "no valid address")]
+#[test_case(json!({"email": "test@example.com"}), None, "MISSING_RESULT"; "no refund that it could tell of")]
+#[tokio::test]
+async fn nothing_is_sent_without_an_address_or_a_refund(customer: Value, refunded: Option<&str>, code: &str) {
+    let shop = MemoryShop::default();
+    let error = run(&shop, customer, refunded).await.unwrap_err();
+    assert_eq!((error.code.as_str(), error.is_retryable(), shop.emails().len()), (code, false, 0));
+}
+
+#[tokio::test]
+async fn email_service_that_is_out_is_tried_again() {
+    let shop = MemoryShop::default();
+    shop.set_outage(Outage { mail: Some(MailError::Unavailable("timeout".to_owned())), ..Outage::default() });
+    let error = run(&shop, json!({"email": "test@example.com"}), Some("100.00")).await.unwrap_err();
+    assert_eq!((error.code.as_str(), error.is_retryable()), ("MAIL_SERVICE_UNAVAILABLE", true));
+}
