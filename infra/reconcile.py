@@ -46,7 +46,7 @@ def parse():
     parser.add_argument("--min-age", type=int)
     options = parser.parse_args()
     if options.command and not (options.kind and options.reason):
-        parser.error("acknowledge takes a task, a kind of finding, and --reason")
+        parser.error("acknowledge takes the id and the kind of a finding, and --reason")
     if options.command and (options.mend or options.yes or options.min_age is not None):
         parser.error("acknowledge takes nothing but --reason and --json")
     if not options.command and options.reason:
@@ -79,7 +79,7 @@ def show(report, file):
         outcome = finding["outcome"]
         why = f": {outcome['why']}" if "why" in outcome else ""
         payment = f"  {finding['payment']}" if finding["payment"] else ""
-        print(f"{finding['task_id']}  {finding['kind']:<21}  {finding['remedy']:<7}  {outcome['is']}{why}{payment}", file=file)
+        print(f"{finding['id']}  {finding['kind']:<21}  {finding['remedy']:<7}  {outcome['is']}{why}{payment}", file=file)
     for checkout in report["not_judged"]:
         print(f"{checkout['id']}  not judged: {checkout['why']}", file=file)
     if report["unfinished"]:
@@ -89,7 +89,7 @@ def show(report, file):
 
 def acknowledge(options):
     who = botocore.session.get_session().create_client("sts", config=CONFIG).get_caller_identity()["Arn"]
-    settled = {"task_id": options.task, "kind": options.kind, "who": who, "why": options.reason}
+    settled = {"id": options.task, "kind": options.kind, "who": who, "why": options.reason}
     answer = invoke(options, {"acknowledge": settled})
     print(json.dumps(answer, indent=2) if options.json else f"{options.kind} of {options.task} is not reported any more")
     return 0

@@ -3,7 +3,7 @@
 #
 #   infra/reconcile.sh                                 list what does not fit together; changes nothing
 #   infra/reconcile.sh --mend                          the same, then ask, and mend what is certain
-#   infra/reconcile.sh acknowledge TASK KIND --reason WHY
+#   infra/reconcile.sh acknowledge ID KIND --reason WHY
 #                                                      somebody has settled a finding: it is not reported any more
 #
 # `stepwell reconcile` is the same command. infra/RUNBOOK.md says what each kind of finding means and what to do.

@@ -4,13 +4,13 @@
 use checkout::{
     Gateway, PaymentRecords, Stock, StoreError,
     reconciliation::{
-        FindingKind, Ledger, MIN_AGE, MendOutcome, ReconcileError, Reconciliation, ReconciliationReport, Scope,
+        FindingKind, Ledger, MIN_AGE, MendOutcome, ReconcileError, Reconciliation, ReconciliationReport, Scope, Subject,
     },
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use stepwell::{
-    Runtime, TaskId, Timestamp,
+    Runtime, Timestamp,
     ports::{Queue, Store},
 };
 
@@ -42,8 +42,8 @@ pub struct Request {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settled {
-    /// The checkout.
-    pub task_id: TaskId,
+    /// What it is about, as the report says.
+    pub id: Subject,
     /// The kind of the finding.
     pub kind: FindingKind,
     /// Who has settled it.
@@ -60,8 +60,8 @@ pub enum Answer {
     Report(ReconciliationReport),
     /// A finding was settled.
     Acknowledged {
-        /// The checkout.
-        acknowledged: TaskId,
+        /// What it is about.
+        acknowledged: Subject,
     },
 }
 
@@ -81,6 +81,14 @@ pub enum RequestError {
     /// `who` or `why` is empty.
     #[error("acknowledge needs who has settled the finding, and why")]
     NoReason,
+    /// There is no such finding about this.
+    #[error("{kind} cannot be about `{id}`; give the id at the beginning of the finding's line")]
+    NotAbout {
+        /// The kind.
+        kind: FindingKind,
+        /// The id.
+        id: Subject,
+    },
     /// The run could not be made.
     #[error(transparent)]
     Run(#[from] ReconcileError),
@@ -105,13 +113,16 @@ where
     Q: Queue,
     A: Runtime,
 {
-    if let Some(Settled { task_id, kind, who, why }) = request.acknowledge {
+    if let Some(Settled { id, kind, who, why }) = request.acknowledge {
         if who.trim().is_empty() || why.trim().is_empty() {
             return Err(RequestError::NoReason);
         }
-        tracing::info!(%task_id, %kind, who, why, "finding acknowledged");
-        reconciliation.acknowledge(task_id, kind, who, why).await?;
-        return Ok(Answer::Acknowledged { acknowledged: task_id });
+        if !kind.is_about(&id) {
+            return Err(RequestError::NotAbout { kind, id });
+        }
+        tracing::info!(%id, %kind, who, why, "finding acknowledged");
+        reconciliation.acknowledge(id.clone(), kind, who, why).await?;
+        return Ok(Answer::Acknowledged { acknowledged: id });
     }
     let least = MIN_AGE.as_secs();
     let min_age = match request.min_age_seconds {
@@ -128,11 +139,11 @@ where
 /// without anybody knowing why. The lines of a dry run are no part of the metrics.
 fn log(report: &ReconciliationReport, mend: bool) {
     for finding in &report.findings {
-        let (task_id, kind, remedy, outcome) = (finding.task_id, finding.kind, finding.remedy, &finding.outcome);
+        let (id, kind, remedy, outcome) = (&finding.id, finding.kind, finding.remedy, &finding.outcome);
         if mend {
-            tracing::warn!(%task_id, %kind, ?remedy, ?outcome, "{FINDING}");
+            tracing::warn!(%id, %kind, ?remedy, ?outcome, "{FINDING}");
         } else {
-            tracing::info!(%task_id, %kind, ?remedy, "reconciliation finding, dry run");
+            tracing::info!(%id, %kind, ?remedy, "reconciliation finding, dry run");
         }
     }
     for not_judged in &report.not_judged {

@@ -39,8 +39,16 @@ async fn request_that_is_not_understood_changes_nothing() {
             "min_age_seconds is 60, and a run that mends needs 3600 at least",
         ),
         (
-            json!({"acknowledge": {"task_id": task, "kind": "refund_failed", "who": "alice", "why": " "}}),
+            json!({"acknowledge": {"id": task, "kind": "refund_failed", "who": "alice", "why": " "}}),
             "acknowledge needs who has settled the finding, and why",
+        ),
+        (
+            json!({"acknowledge": {"id": "pay_1", "kind": "refund_failed", "who": "alice", "why": "a test"}}),
+            "refund_failed cannot be about `pay_1`",
+        ),
+        (
+            json!({"acknowledge": {"id": task, "kind": "charge_without_record", "who": "alice", "why": "a test"}}),
+            "charge_without_record cannot be about `018f4e4e",
         ),
     ] {
         let refused = answer(request).await.unwrap_err();

@@ -63,8 +63,8 @@ pub use order::{
     order_numbers,
 };
 pub use payment::{
-    CURRENCY, Charge, Gateway, GatewayError, OpenRequest, Payment, PaymentError, PaymentRecords, PaymentRef,
-    PaymentState, RecordError, Refund, Reversal, VoidedKey, charge, refund,
+    CURRENCY, Charge, ChargesPage, Gateway, GatewayError, ListedCharge, OpenRequest, Payment, PaymentError,
+    PaymentRecords, PaymentRef, PaymentState, RecordError, Refund, Reversal, VoidedKey, charge, refund,
 };
 pub use pricing::{Pricing, Totals};
 pub use release::{Release, ReleasedProduct, UnreleasedProduct};

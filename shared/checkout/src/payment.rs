@@ -51,6 +51,35 @@ pub trait Gateway: Send + Sync {
         payment: &PaymentRef,
         at: Timestamp,
     ) -> impl Future<Output = Result<Reversal, GatewayError>> + Send;
+
+    /// Lists a page of the charges that were made since this time and not given back, in any order: after this cursor of a page
+    /// before, or from the first one. A charge of whose refund the bank has returned the money may be left out.
+    ///
+    /// # Errors
+    /// The gateway gave no answer.
+    fn list_charges(
+        &self,
+        since: Timestamp,
+        after: Option<&str>,
+    ) -> impl Future<Output = Result<ChargesPage, GatewayError>> + Send;
+}
+
+/// A page of the gateway's charges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChargesPage {
+    /// The charges. There may be more even if there is none on this page.
+    pub charges: Vec<ListedCharge>,
+    /// The cursor of the next page; `None` after the last one.
+    pub next: Option<String>,
+}
+
+/// A charge in the gateway's list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedCharge {
+    /// The payment.
+    pub payment: PaymentRef,
+    /// When the card was charged.
+    pub charged_at: Timestamp,
 }
 
 /// The port of the shop's own record of its payments: which payment belongs to a checkout. It is written before any money

@@ -21,7 +21,7 @@
 //!
 //! Like a real gateway it remembers a key for a while only ([`payment_ref`]), and takes no second charge for one payment.
 
-use crate::{Charge, GatewayError, Money, OpenRequest, PaymentRef, PaymentState, Reversal, Token};
+use crate::{Charge, GatewayError, ListedCharge, Money, OpenRequest, PaymentRef, PaymentState, Reversal, Token};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -163,6 +163,13 @@ impl SimulatedPayment {
                 PaymentState::Reversed(Reversal::Refunded { refund_id, charge, at: refunded_at })
             }
         }
+    }
+
+    /// The charge, as the gateway lists it, if it was made since this time and is not given back.
+    pub fn listed(&self, payment: &PaymentRef, since: Timestamp) -> Option<ListedCharge> {
+        let charged_at = self.charge.as_ref()?.charged_at;
+        let in_force = self.reversed_at.is_none() && charged_at >= since;
+        in_force.then(|| ListedCharge { payment: payment.clone(), charged_at })
     }
 
     /// The charge of this card for it, and what the card says of refunds.

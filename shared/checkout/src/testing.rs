@@ -4,11 +4,14 @@
 pub mod steps;
 
 use crate::{
-    CURRENCY, CancelOrderError, CancelledOrder, CardTokens, Catalogue, Charge, ConfigError, Counters, CreateOrderError,
-    Email, Gateway, GatewayError, HoldError, MailError, Mailer, Money, OpenRequest, Order, OrderStatus, Orders,
-    PaymentRecords, PaymentRef, PaymentState, Pricing, Priority, Product, ProductId, RecordError, Release, Reservation,
-    Reversal, ShipError, Shipping, Shop, Stock, StoreError, Storefront, TakeError, Token, VoidedKey, order_numbers,
-    reconciliation::{Acknowledgement, FindingKind, Ledger, LedgerCursor, LedgerEntry, LedgerPage, LedgerPart},
+    CURRENCY, CancelOrderError, CancelledOrder, CardTokens, Catalogue, Charge, ChargesPage, ConfigError, Counters,
+    CreateOrderError, Email, Gateway, GatewayError, HoldError, MailError, Mailer, Money, OpenRequest, Order,
+    OrderStatus, Orders, PaymentRecords, PaymentRef, PaymentState, Pricing, Priority, Product, ProductId, RecordError,
+    Release, Reservation, Reversal, ShipError, Shipping, Shop, Stock, StoreError, Storefront, TakeError, Token,
+    VoidedKey, order_numbers,
+    reconciliation::{
+        Acknowledgement, FindingKind, Ledger, LedgerCursor, LedgerEntry, LedgerPage, LedgerPart, Subject,
+    },
     test_card::{self, RefundPlan, Script, SimulatedPayment},
 };
 use std::{
@@ -38,7 +41,7 @@ struct ShopState {
     cancelled: BTreeMap<TaskId, Timestamp>,
     order_numbers: BTreeSet<String>,
     emails: Vec<Email>,
-    acknowledged: BTreeMap<(TaskId, FindingKind), Acknowledgement>,
+    acknowledged: BTreeMap<(Subject, FindingKind), Acknowledgement>,
     outage: Outage,
 }
 
@@ -87,6 +90,11 @@ impl MemoryShop {
         let shop = Self::default();
         shop.state().products = products.into_iter().map(|product| (product.id, product)).collect();
         shop
+    }
+
+    /// Loses the shop's record of a checkout's payment, as a table does that is restored from an older backup.
+    pub fn lose_record(&self, key: &str) {
+        self.state().payment_records.remove(key);
     }
 
     /// Makes a product's row unreadable.
@@ -314,6 +322,16 @@ impl Gateway for MemoryShop {
             }
         })
     }
+
+    async fn list_charges(&self, since: Timestamp, after: Option<&str>) -> Result<ChargesPage, GatewayError> {
+        let state = self.gateway_state()?;
+        let mut rest =
+            state.payments.iter().filter(|(payment, _)| after.is_none_or(|after| payment.0.as_str() > after));
+        let page: Vec<_> = rest.by_ref().take(LEDGER_PAGE).collect();
+        let next = page.last().map(|(last, _)| last.0.clone());
+        let charges = page.into_iter().filter_map(|(payment, stored)| stored.listed(payment, since)).collect();
+        Ok(ChargesPage { charges, next })
+    }
 }
 
 impl PaymentRecords for MemoryShop {
@@ -430,7 +448,7 @@ impl Ledger for MemoryShop {
 
     async fn acknowledge(&self, settled: &Acknowledgement) -> Result<(), StoreError> {
         let mut state = self.tables()?;
-        state.acknowledged.entry((settled.task_id, settled.kind)).or_insert_with(|| settled.clone());
+        state.acknowledged.entry((settled.id.clone(), settled.kind)).or_insert_with(|| settled.clone());
         Ok(())
     }
 }
@@ -447,7 +465,7 @@ impl ShopState {
                     (key.clone(), LedgerEntry::Payment { key: key.clone(), payment, voided_at })
                 });
                 let settled = self.acknowledged.values().map(|settled| {
-                    let id = format!("acknowledged:{}:{}", settled.task_id, settled.kind);
+                    let id = format!("acknowledged:{}:{}", settled.id, settled.kind);
                     (id, LedgerEntry::Acknowledged(settled.clone()))
                 });
                 payments.chain(settled).collect()

@@ -13,7 +13,7 @@ use crate::{
 };
 use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::ReturnValue};
 use checkout::{
-    Charge, Gateway, GatewayError, OpenRequest, PaymentRef, PaymentState, Reversal, Token,
+    Charge, ChargesPage, Gateway, GatewayError, OpenRequest, PaymentRef, PaymentState, Reversal, Token,
     test_card::{self, RefundPlan, Script, SimulatedPayment},
 };
 use stepwell::Timestamp;
@@ -171,5 +171,20 @@ impl Gateway for GatewaySimulator {
             RefundPlan::FailFirst(..) | RefundPlan::Make => {}
         }
         self.close(payment, at).await
+    }
+
+    /// Scans a page of the table. The items whose ids have a colon are the shop's own.
+    async fn list_charges(&self, since: Timestamp, after: Option<&str>) -> Result<ChargesPage, GatewayError> {
+        let after = after.map(|id| AttributeItem::from([("id".to_owned(), items::text(id))]));
+        let scan = self.tables.client.scan().table_name(self.tables.name(PAYMENTS)).set_exclusive_start_key(after);
+        let page = scan.send().await.map_err(|error| store_error(&error))?;
+        let id_of = |item: &AttributeItem| item.get("id").and_then(|id| id.as_s().ok().cloned());
+        let mut charges = Vec::new();
+        for item in page.items.into_iter().flatten() {
+            let Some(id) = id_of(&item).filter(|id| !id.contains(':')) else { continue };
+            let stored: SimulatedPayment = items::from_item(item)?;
+            charges.extend(stored.listed(&PaymentRef(id), since));
+        }
+        Ok(ChargesPage { charges, next: page.last_evaluated_key.as_ref().and_then(id_of) })
     }
 }

@@ -6,10 +6,10 @@ use super::{
     world::ShopWorld,
 };
 use checkout::{
-    CancelOrderError, CancelledOrder, CardTokens, Catalogue, Charge, ConfigError, CreateOrderError, Email, Gateway,
-    GatewayError, HoldError, MailError, Mailer, OpenRequest, Order, Orders, PaymentRecords, PaymentRef, PaymentState,
-    Pricing, Product, ProductId, RecordError, Release, Reservation, Reversal, ShipError, Shipping, Shop, Stock,
-    StoreError, TakeError, Token, VoidedKey,
+    CancelOrderError, CancelledOrder, CardTokens, Catalogue, Charge, ChargesPage, ConfigError, CreateOrderError, Email,
+    Gateway, GatewayError, HoldError, MailError, Mailer, OpenRequest, Order, Orders, PaymentRecords, PaymentRef,
+    PaymentState, Pricing, Product, ProductId, RecordError, Release, Reservation, Reversal, ShipError, Shipping, Shop,
+    Stock, StoreError, TakeError, Token, VoidedKey,
 };
 use std::{collections::BTreeMap, sync::Arc};
 use stepwell::{TaskId, Timestamp};
@@ -111,6 +111,11 @@ impl Gateway for Services {
 
     async fn cancel_or_refund(&self, payment: &PaymentRef, at: Timestamp) -> Result<Reversal, GatewayError> {
         let effect = || self.world.shop.cancel_or_refund(payment, at);
+        self.call(Service::Gateway, effect).await.map_err(gateway_error)?
+    }
+
+    async fn list_charges(&self, since: Timestamp, after: Option<&str>) -> Result<ChargesPage, GatewayError> {
+        let effect = || self.world.shop.list_charges(since, after);
         self.call(Service::Gateway, effect).await.map_err(gateway_error)?
     }
 }

@@ -5,6 +5,7 @@ use checkout::{
     CURRENCY, GatewayError, Money, OpenRequest, Orders, Reservation, Stock, Token,
     reconciliation::{
         FindingKind as Kind, MAX_MENDS, MIN_AGE, MendOutcome, Reconciliation, ReconciliationReport, Remedy, Scope,
+        Subject,
     },
     testing::Outage,
 };
@@ -68,10 +69,15 @@ impl Checkouts {
     }
 }
 
-/// The findings, without the payments.
+/// The findings about checkouts, without the payments.
 fn found(report: &ReconciliationReport) -> Vec<(TaskId, Kind, Remedy, MendOutcome)> {
     let findings = report.findings.iter();
-    findings.map(|finding| (finding.task_id, finding.kind, finding.remedy, finding.outcome.clone())).collect()
+    findings.map(|finding| (checkout_of(&finding.id), finding.kind, finding.remedy, finding.outcome.clone())).collect()
+}
+
+fn checkout_of(id: &Subject) -> TaskId {
+    let Subject::Checkout(task) = id else { panic!("{id} is no checkout") };
+    *task
 }
 
 fn kinds(report: &ReconciliationReport) -> Vec<(Kind, Remedy)> {
@@ -163,11 +169,37 @@ async fn refund_that_fails_later_is_found_and_tried_again_once_a_day_until_someb
     assert_eq!(kinds(&checkouts.reconcile(false).await), [(Kind::RefundFailed, Remedy::Refund)], "by hand at any time");
     let reconciliation =
         Reconciliation::new(checkouts.shop.clone(), checkouts.shop.clone(), checkouts.harness.client());
-    let settle =
-        || reconciliation.acknowledge(task, Kind::RefundFailed, "alice".to_owned(), "bank transfer".to_owned());
+    let (id, who, why) = (Subject::Checkout(task), "alice".to_owned(), "bank transfer".to_owned());
+    let settle = || reconciliation.acknowledge(id.clone(), Kind::RefundFailed, who.clone(), why.clone());
     settle().await.unwrap();
     settle().await.unwrap();
     assert_eq!(kinds(&checkouts.reconcile(false).await), []);
+}
+
+/// The shop's table is restored from a backup that is older than the gateway's charge.
+#[tokio::test(start_paused = true)]
+async fn charge_whose_record_is_lost_is_found_until_somebody_settles_it() {
+    let checkouts = Checkouts::new();
+    let task = checkouts.run(&request("success")).await.task.id;
+    checkouts.run(&request("success")).await;
+    let before = checkouts.shop.charges();
+    checkouts.shop.lose_record(&format!("{task}:process_payment"));
+    assert_eq!(kinds(&checkouts.reconcile_as(&checkouts.scope(true)).await), [], "it may be in flight");
+    let report = checkouts.reconcile(true).await;
+    let without_payment = (Kind::OrderWithoutPayment, Remedy::Person);
+    assert_eq!(kinds(&report), [without_payment, (Kind::ChargeWithoutRecord, Remedy::Person)]);
+    assert_eq!(checkouts.shop.charges(), before, "nobody knows yet whose it is");
+
+    let (id, who, why) = (report.findings[1].id.clone(), "alice".to_owned(), "of order 7".to_owned());
+    assert!(matches!(&id, Subject::Payment(payment) if before.contains_key(payment)), "{id}");
+    let reconciliation =
+        Reconciliation::new(checkouts.shop.clone(), checkouts.shop.clone(), checkouts.harness.client());
+    reconciliation.acknowledge(id, Kind::ChargeWithoutRecord, who, why).await.unwrap();
+    assert_eq!(kinds(&checkouts.reconcile(true).await), [without_payment]);
+
+    checkouts.shop.set_outage(Outage { gateway: Some(GatewayError::Timeout), ..Outage::default() });
+    let not_judged = checkouts.reconcile(true).await.not_judged;
+    assert!(not_judged.iter().any(|it| it.id == "the gateway's list of charges"), "{not_judged:?}");
 }
 
 #[test_case(MAX_MENDS, MendOutcome::Mended; "as many as a run mends")]

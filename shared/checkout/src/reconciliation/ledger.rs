@@ -1,6 +1,6 @@
 //! The port that lists what the shop has recorded, for reconciliation.
 
-use super::rule::FindingKind;
+use super::rule::{FindingKind, Subject};
 use crate::{PaymentRef, StoreError};
 use serde::{Deserialize, Serialize};
 use stepwell::{TaskId, Timestamp};
@@ -100,8 +100,8 @@ pub enum LedgerEntry {
 /// A finding that a person has settled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledgement {
-    /// The checkout.
-    pub task_id: TaskId,
+    /// What the finding is about.
+    pub id: Subject,
     /// The kind of the finding.
     pub kind: FindingKind,
     /// Who has settled it.

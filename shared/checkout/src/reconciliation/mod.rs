@@ -12,9 +12,9 @@ mod ledger;
 mod rule;
 
 pub use ledger::{Acknowledgement, Ledger, LedgerCursor, LedgerEntry, LedgerPage, LedgerPart};
-pub use rule::{ChargeState, CheckoutRecords, FindingKind, NotAFindingKind, Process, Remedy, findings};
+pub use rule::{ChargeState, CheckoutRecords, FindingKind, NotAFindingKind, Process, Remedy, Subject, findings};
 
-use crate::{Gateway, GatewayError, PaymentRecords, PaymentRef, PaymentState, Stock, StoreError, refund};
+use crate::{Gateway, GatewayError, ListedCharge, PaymentRecords, PaymentRef, PaymentState, Stock, StoreError, refund};
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -74,8 +74,8 @@ pub struct ReconciliationReport {
 /// A finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The checkout's task, or the id of the task that is gone.
-    pub task_id: TaskId,
+    /// What it is about.
+    pub id: Subject,
     /// The kind.
     pub kind: FindingKind,
     /// What is to be done.
@@ -118,6 +118,17 @@ pub enum ReconcileError {
     /// The engine's table gave no answer.
     #[error("the tasks cannot be listed: {0}")]
     Tasks(#[from] TableError),
+}
+
+/// What the ledger has.
+#[derive(Debug, Default)]
+struct Records {
+    /// Of each checkout that is judged.
+    checkouts: BTreeMap<TaskId, Recorded>,
+    /// All payments, also of checkouts that are not judged.
+    payments: BTreeSet<PaymentRef>,
+    /// The charges without a record that somebody has settled.
+    settled: BTreeSet<PaymentRef>,
 }
 
 /// What the ledger has of one checkout.
@@ -166,14 +177,14 @@ where
     pub async fn run(&self, scope: &Scope) -> Result<ReconciliationReport, ReconcileError> {
         let begun = self.tasks.now();
         let mut report = ReconciliationReport::default();
-        let Some(recorded) = self.recorded(scope, begun).await? else {
+        let Some(records) = self.recorded(scope, begun).await? else {
             return Ok(ReconciliationReport { unfinished: true, ..report });
         };
         let Some(listed) = self.listed(scope, begun).await? else {
             return Ok(ReconciliationReport { unfinished: true, ..report });
         };
         let mut to_mend = Vec::new();
-        for (task, recorded) in &recorded {
+        for (task, recorded) in &records.checkouts {
             if self.tasks.now() >= scope.until {
                 report.unfinished = true;
                 break;
@@ -195,6 +206,9 @@ where
                 }
             }
         }
+        if !report.unfinished {
+            self.find_unrecorded(&records, scope, begun, &mut report).await;
+        }
         let certain = to_mend.iter().filter(|(finding, _)| finding.remedy != Remedy::Person).count();
         for (mut finding, recorded) in to_mend {
             if scope.mend && finding.remedy != Remedy::Person {
@@ -207,16 +221,12 @@ where
     }
 
     /// Reads all records of the checkouts that are old and young enough; `None` if there was no time for it.
-    async fn recorded(
-        &self,
-        scope: &Scope,
-        begun: Timestamp,
-    ) -> Result<Option<BTreeMap<TaskId, Recorded>>, ReconcileError> {
+    async fn recorded(&self, scope: &Scope, begun: Timestamp) -> Result<Option<Records>, ReconcileError> {
         let judged = |task: &TaskId| {
             let age = task.made_at().map(|made| begun.since(made));
             age.is_some_and(|age| (scope.min_age..=JUDGED_FOR).contains(&age))
         };
-        let mut recorded: BTreeMap<TaskId, Recorded> = BTreeMap::new();
+        let mut records = Records::default();
         let mut from = None;
         loop {
             if self.tasks.now() >= scope.until {
@@ -224,13 +234,22 @@ where
             }
             let page = self.shop.page(from.as_ref()).await?;
             for entry in page.entries {
+                match &entry {
+                    LedgerEntry::Payment { payment: Some(payment), .. } => {
+                        records.payments.insert(payment.clone());
+                    }
+                    LedgerEntry::Acknowledged(Acknowledgement { id: Subject::Payment(payment), .. }) => {
+                        records.settled.insert(payment.clone());
+                    }
+                    _ => {}
+                }
                 if let Some(task) = entry.task().filter(judged) {
-                    recorded.entry(task).or_default().add(entry);
+                    records.checkouts.entry(task).or_default().add(entry);
                 }
             }
             from = page.next;
             if from.is_none() {
-                return Ok(Some(recorded));
+                return Ok(Some(records));
             }
         }
     }
@@ -256,6 +275,45 @@ where
         }
     }
 
+    /// Finds the charges that the gateway has made in the time that is judged and that the shop has no record of. No rule says whose
+    /// they are: a person has to look.
+    async fn find_unrecorded(
+        &self,
+        records: &Records,
+        scope: &Scope,
+        begun: Timestamp,
+        report: &mut ReconciliationReport,
+    ) {
+        let (since, before) = (begun.before(JUDGED_FOR), begun.before(scope.min_age));
+        let mut from = None;
+        loop {
+            if self.tasks.now() >= scope.until {
+                report.unfinished = true;
+                return;
+            }
+            let page = match self.gateway.list_charges(since, from.as_deref()).await {
+                Ok(page) => page,
+                Err(error) => {
+                    let why = error.to_string();
+                    return report.not_judged.push(NotJudged { id: "the gateway's list of charges".to_owned(), why });
+                }
+            };
+            let known = |payment: &PaymentRef| records.payments.contains(payment) || records.settled.contains(payment);
+            let unknown = page.charges.into_iter().filter(|it| it.charged_at <= before && !known(&it.payment));
+            report.findings.extend(unknown.map(|ListedCharge { payment, .. }| Finding {
+                id: Subject::Payment(payment.clone()),
+                kind: FindingKind::ChargeWithoutRecord,
+                remedy: Remedy::Person,
+                payment: Some(payment),
+                outcome: MendOutcome::Listed,
+            }));
+            from = page.next;
+            if from.is_none() {
+                return;
+            }
+        }
+    }
+
     /// Reads the task and the gateway's payment of a checkout, and judges it.
     async fn judge(
         &self,
@@ -276,8 +334,13 @@ where
         };
         let records = CheckoutRecords { charge, order: recorded.order, stock: recorded.reservation.is_some(), process };
         let found = findings(&records).into_iter().filter(|(kind, _)| !recorded.acknowledged.contains(kind));
-        let finding =
-            |(kind, remedy)| Finding { task_id, kind, remedy, payment: payment.clone(), outcome: MendOutcome::Listed };
+        let finding = |(kind, remedy)| Finding {
+            id: Subject::Checkout(task_id),
+            kind,
+            remedy,
+            payment: payment.clone(),
+            outcome: MendOutcome::Listed,
+        };
         Ok(found.map(finding).collect())
     }
 
@@ -311,12 +374,12 @@ where
     /// The table gave no answer.
     pub async fn acknowledge(
         &self,
-        task_id: TaskId,
+        id: Subject,
         kind: FindingKind,
         who: String,
         why: String,
     ) -> Result<(), StoreError> {
-        self.shop.acknowledge(&Acknowledgement { task_id, kind, who, why, at: self.tasks.now() }).await
+        self.shop.acknowledge(&Acknowledgement { id, kind, who, why, at: self.tasks.now() }).await
     }
 }
 
@@ -327,7 +390,8 @@ impl LedgerEntry {
         match self {
             Self::Payment { key, .. } | Self::Reservation { key, .. } => of_key(key),
             Self::Order { task, .. } => Some(*task),
-            Self::Acknowledged(settled) => Some(settled.task_id),
+            Self::Acknowledged(Acknowledgement { id: Subject::Checkout(task), .. }) => Some(*task),
+            Self::Acknowledged(_) => None,
             Self::Unreadable { id } => of_key(id).or_else(|| id.parse().ok()),
         }
     }

@@ -1,10 +1,10 @@
 //! The rule: what is wrong with a checkout, as a pure function of all that is recorded of it.
 
-use crate::{CreatedOrder, Payment, Refund, Release};
+use crate::{CreatedOrder, Payment, PaymentRef, Refund, Release};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt, str::FromStr};
 use stepwell::{
-    StepResult, Timestamp,
+    StepResult, TaskId, Timestamp,
     core::{
         snapshot::TaskSnapshot,
         state::{StepState, TaskState},
@@ -25,20 +25,30 @@ pub enum FindingKind {
     OrderNotCancelled,
     /// Units are held or taken for a checkout that has no order, and whose task is gone or has ended.
     StockWithoutTask,
+    /// The gateway has charged a card, and the shop has no record of the payment: a table was restored from a backup that is
+    /// older than the charge, or somebody else uses the gateway's account.
+    ChargeWithoutRecord,
     /// The charge was refunded, and the refund has failed since: the shop has the customer's money.
     RefundFailed,
 }
 
 impl FindingKind {
     /// All kinds.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::PaidWithoutTask,
         Self::PaidWithoutOrder,
         Self::OrderWithoutPayment,
         Self::OrderNotCancelled,
         Self::StockWithoutTask,
+        Self::ChargeWithoutRecord,
         Self::RefundFailed,
     ];
+
+    /// Whether a finding of this kind can be about this.
+    pub const fn is_about(self, id: &Subject) -> bool {
+        matches!((self, id), (Self::ChargeWithoutRecord, Subject::Payment(_)))
+            || !matches!(self, Self::ChargeWithoutRecord) && matches!(id, Subject::Checkout(_))
+    }
 
     /// The word in reports, logs and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -48,6 +58,7 @@ impl FindingKind {
             Self::OrderWithoutPayment => "order_without_payment",
             Self::OrderNotCancelled => "order_not_cancelled",
             Self::StockWithoutTask => "stock_without_task",
+            Self::ChargeWithoutRecord => "charge_without_record",
             Self::RefundFailed => "refund_failed",
         }
     }
@@ -72,6 +83,25 @@ impl FromStr for FindingKind {
     fn from_str(text: &str) -> Result<Self, NotAFindingKind> {
         let found = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
         found.ok_or_else(|| NotAFindingKind { text: text.to_owned() })
+    }
+}
+
+/// What a finding is about. As text it is the one id or the other.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Subject {
+    /// A checkout, by its task or by the id of the task that is gone.
+    Checkout(TaskId),
+    /// A payment of the gateway that belongs to no checkout that is known.
+    Payment(PaymentRef),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Checkout(task) => task.fmt(f),
+            Self::Payment(PaymentRef(payment)) => f.write_str(payment),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
 use aws_sdk_dynamodb::types::AttributeValue;
 use checkout::{
     Money, OpenRequest, Order, Orders, Stock, Token,
-    reconciliation::{FindingKind as Kind, MendOutcome, Reconciliation, ReconciliationReport, Remedy, Scope},
+    reconciliation::{FindingKind as Kind, MendOutcome, Reconciliation, ReconciliationReport, Remedy, Scope, Subject},
 };
 use std::{
     collections::BTreeMap,
@@ -98,15 +98,15 @@ impl<S: TestShop> Planted<S> {
     }
 }
 
-/// The findings by checkout.
-fn found(report: &ReconciliationReport) -> BTreeMap<(TaskId, Kind), (Remedy, MendOutcome)> {
+/// The findings by what they are about.
+fn found(report: &ReconciliationReport) -> BTreeMap<(Subject, Kind), (Remedy, MendOutcome)> {
     let findings = report.findings.iter();
-    findings.map(|finding| ((finding.task_id, finding.kind), (finding.remedy, finding.outcome.clone()))).collect()
+    findings.map(|finding| ((finding.id.clone(), finding.kind), (finding.remedy, finding.outcome.clone()))).collect()
 }
 
 async fn each_kind_is_found_and_what_is_certain_is_mended_once<S: TestShop>() {
     let planted = Planted::<S>::new().await;
-    let [paid, ordered, held, bounced, undone] = std::array::from_fn(|_| TaskId::new());
+    let [paid, ordered, held, bounced, undone, lost] = std::array::from_fn(|_| TaskId::new());
     let resolved = planted.resolved_task().await;
     planted.charge(paid, "test_success_visa").await;
     planted.charge(resolved, "test_success_visa").await;
@@ -114,6 +114,8 @@ async fn each_kind_is_found_and_what_is_certain_is_mended_once<S: TestShop>() {
     planted.hold(held).await;
     planted.charge(bounced, "test_success_visa_refundbounce").await;
     planted.refund(bounced).await;
+    planted.charge(lost, "test_success_visa").await;
+    let lost = planted.shop.lose_record(&format!("{lost}:process_payment")).await;
     // This one is as it should be: nothing was charged, ordered or held, and nothing can be any more.
     planted.refund(undone).await;
     planted.shop.tables().release(&format!("{undone}:validate_cart"), planted.clock.now()).await.unwrap();
@@ -123,8 +125,11 @@ async fn each_kind_is_found_and_what_is_certain_is_mended_once<S: TestShop>() {
     assert_eq!((young.judged, found(&young)), (0, BTreeMap::new()));
     planted.clock.put_forward(2 * HOUR);
     let declined = MendOutcome::Failed("refund failed at the bank".to_owned());
+    let [paid, resolved, ordered, held, bounced] = [paid, resolved, ordered, held, bounced].map(Subject::Checkout);
     let expected = |done: MendOutcome, declined: MendOutcome| {
+        let [paid, resolved, ordered, held, bounced] = [&paid, &resolved, &ordered, &held, &bounced].map(Clone::clone);
         BTreeMap::from([
+            ((Subject::Payment(lost.clone()), Kind::ChargeWithoutRecord), (Remedy::Person, MendOutcome::Listed)),
             ((paid, Kind::PaidWithoutTask), (Remedy::Refund, done.clone())),
             ((resolved, Kind::PaidWithoutOrder), (Remedy::Person, MendOutcome::Listed)),
             ((ordered, Kind::OrderWithoutPayment), (Remedy::Person, MendOutcome::Listed)),
@@ -139,7 +144,7 @@ async fn each_kind_is_found_and_what_is_certain_is_mended_once<S: TestShop>() {
     assert_eq!(found(&mended), expected(MendOutcome::Mended, declined.clone()));
     assert_eq!(planted.shop.stock(1).await, 7);
     let mut left = expected(MendOutcome::Listed, declined);
-    left.retain(|(task, _), _| *task != paid && *task != held);
+    left.retain(|(id, _), _| *id != paid && *id != held);
     assert_eq!(found(&planted.run(true).await), left);
 }
 
@@ -151,10 +156,13 @@ async fn settled_finding_is_not_reported_any_more<S: TestShop>() {
     planted.clock.put_forward(2 * HOUR);
     let reconciliation = Reconciliation::new(planted.shop.tables().clone(), planted.shop.gateway(), planted.client());
     for kind in [Kind::PaidWithoutTask, Kind::OrderWithoutPayment, Kind::OrderWithoutPayment] {
-        reconciliation.acknowledge(one, kind, "alice".to_owned(), "it was a gift".to_owned()).await.unwrap();
+        reconciliation
+            .acknowledge(Subject::Checkout(one), kind, "alice".to_owned(), "it was a gift".to_owned())
+            .await
+            .unwrap();
     }
-    let left: Vec<(TaskId, Kind)> = found(&planted.run(false).await).into_keys().collect();
-    assert_eq!(left, [(other, Kind::OrderWithoutPayment)]);
+    let left: Vec<(Subject, Kind)> = found(&planted.run(false).await).into_keys().collect();
+    assert_eq!(left, [(Subject::Checkout(other), Kind::OrderWithoutPayment)]);
 }
 
 on_every_shop! {
@@ -174,7 +182,7 @@ async fn checkout_with_an_unreadable_record_is_not_judged_and_stops_no_other() {
     put.item("voided_at", AttributeValue::S("yesterday".to_owned())).send().await.unwrap();
     planted.clock.put_forward(2 * HOUR);
     let report = planted.run(true).await;
-    assert_eq!(found(&report).into_keys().collect::<Vec<_>>(), [(good, Kind::StockWithoutTask)]);
+    assert_eq!(found(&report).into_keys().collect::<Vec<_>>(), [(Subject::Checkout(good), Kind::StockWithoutTask)]);
     assert_eq!(report.not_judged.iter().map(|it| it.id.clone()).collect::<Vec<_>>(), [bad.to_string()]);
     assert_eq!(planted.shop.stock(1).await, 5, "the units of the other one are back");
 }

@@ -5,8 +5,8 @@ use aws_sdk_dynamodb::{
     types::{AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
 };
 use checkout::{
-    CardTokens, Catalogue, Counters, Gateway, HoldError, LineItem, Money, Orders, PaymentRecords, Product, ProductId,
-    Reservation, Stock, Storefront, reconciliation::Ledger, testing::MemoryShop,
+    CardTokens, Catalogue, Counters, Gateway, HoldError, LineItem, Money, Orders, PaymentRecords, PaymentRef, Product,
+    ProductId, Reservation, Stock, Storefront, reconciliation::Ledger, testing::MemoryShop,
 };
 use checkout_aws::{GatewaySimulator, Tables};
 use std::collections::HashMap;
@@ -26,6 +26,8 @@ pub(crate) trait TestShop {
     async fn with(products: &[Row]) -> Self;
     fn tables(&self) -> &Self::Tables;
     fn gateway(&self) -> Self::Gateway;
+    /// Loses the record of the payment under this key, which there is. Returns the payment.
+    async fn lose_record(&self, key: &str) -> PaymentRef;
     /// Checks the number of items of a table. The shop in memory has no tables and skips the check.
     async fn assert_count(&self, table: &str, count: i32);
 
@@ -81,6 +83,12 @@ impl TestShop for MemoryShop {
 
     fn gateway(&self) -> Self {
         self.clone()
+    }
+
+    async fn lose_record(&self, key: &str) -> PaymentRef {
+        let payment = self.recorded(key).await.unwrap().unwrap();
+        MemoryShop::lose_record(self, key);
+        payment
     }
 
     async fn assert_count(&self, _: &str, _: i32) {}
@@ -157,6 +165,13 @@ impl TestShop for DynamoShop {
 
     fn gateway(&self) -> GatewaySimulator {
         GatewaySimulator::new(self.tables.clone())
+    }
+
+    async fn lose_record(&self, key: &str) -> PaymentRef {
+        let payment = self.tables.recorded(key).await.unwrap().unwrap();
+        let delete = self.client.delete_item().table_name(self.name("payments"));
+        delete.key("id", AttributeValue::S(key.to_owned())).send().await.unwrap();
+        payment
     }
 
     async fn assert_count(&self, table: &str, count: i32) {
