@@ -196,10 +196,6 @@ async fn charge_whose_record_is_lost_is_found_until_somebody_settles_it() {
         Reconciliation::new(checkouts.shop.clone(), checkouts.shop.clone(), checkouts.harness.client());
     reconciliation.acknowledge(id, Kind::ChargeWithoutRecord, who, why).await.unwrap();
     assert_eq!(kinds(&checkouts.reconcile(true).await), [without_payment]);
-
-    checkouts.shop.set_outage(Outage { gateway: Some(GatewayError::Timeout), ..Outage::default() });
-    let not_judged = checkouts.reconcile(true).await.not_judged;
-    assert!(not_judged.iter().any(|it| it.id == "the gateway's list of charges"), "{not_judged:?}");
 }
 
 #[test_case(MAX_MENDS, MendOutcome::Mended; "as many as a run mends")]
@@ -224,8 +220,8 @@ async fn checkout_whose_payment_cannot_be_read_is_not_judged() {
     checkouts.shop.set_outage(Outage { gateway: Some(GatewayError::Timeout), ..Outage::default() });
     let report = checkouts.reconcile(true).await;
     assert_eq!(found(&report), [(held, Kind::StockWithoutTask, Remedy::Release, MendOutcome::Mended)]);
-    assert_eq!((report.judged, report.not_judged.len()), (1, 1));
-    assert_eq!(report.not_judged[0].id, paid.to_string());
+    let not_judged: Vec<String> = report.not_judged.into_iter().map(|it| it.id).collect();
+    assert_eq!((report.judged, not_judged), (1, vec![paid.to_string(), "the gateway's list of charges".to_owned()]));
 }
 
 #[tokio::test(start_paused = true)]

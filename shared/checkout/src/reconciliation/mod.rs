@@ -206,9 +206,6 @@ where
                 }
             }
         }
-        if !report.unfinished {
-            self.find_unrecorded(&records, scope, begun, &mut report).await;
-        }
         let certain = to_mend.iter().filter(|(finding, _)| finding.remedy != Remedy::Person).count();
         for (mut finding, recorded) in to_mend {
             if scope.mend && finding.remedy != Remedy::Person {
@@ -216,6 +213,9 @@ where
                 finding.outcome = if few { self.mend(&finding, recorded).await } else { MendOutcome::Withheld };
             }
             report.findings.push(finding);
+        }
+        if !report.unfinished {
+            self.find_unrecorded(&records, scope, begun, &mut report).await;
         }
         Ok(report)
     }
