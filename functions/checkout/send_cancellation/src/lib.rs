@@ -1,7 +1,7 @@
 //! Compensation of `send_confirmation`: tells the customer by e-mail that the order was cancelled, and what was given back.
 //!
-//! It runs only if a confirmation was attempted, or at least claimed, and sends nothing if there was no order. Nobody else was told
-//! of one: until then a checkout is `processing`, and a card that was declined has its answer in the checkout's status.
+//! It runs only if a confirmation was attempted, or at least claimed, and sends nothing if there was no order. Nobody else was
+//! told of one: until then a checkout is `processing`, and a card that was declined has its answer in the checkout's status.
 
 use checkout::{
     CURRENCY, Cancellation, CheckoutRequest, ConfigError, CreatedOrder, CustomerInfo, Email, EmailAddress, Mailer,
