@@ -35,7 +35,7 @@ struct TaskView<'a> {
     redrives_at: Option<Timestamp>,
     /// When compensation begins automatically.
     compensates_at: Option<Timestamp>,
-    /// What the task goes on without: the optional steps that failed for good.
+    /// What the task goes on without: the optional steps and compensations that failed for good.
     warnings: Vec<WarningView<'a>>,
     /// The audit trail, oldest entry first.
     actions: Vec<AuditEntry<'a>>,

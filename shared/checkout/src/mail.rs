@@ -88,17 +88,17 @@ impl StepResult for Confirmation {
     const STEP: &'static str = "send_confirmation";
 }
 
-/// The result of `send_cancellation`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The result of `send_cancellation`. Without an order there is no e-mail.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancellation {
-    /// Always `true`.
+    /// Whether an e-mail was sent.
     pub email_sent: bool,
     /// The address that the e-mail was sent to.
-    pub recipient: String,
+    pub recipient: Option<String>,
     /// The e-mail service's id of the message.
-    pub message_id: String,
+    pub message_id: Option<String>,
     /// When the step sent the e-mail.
-    pub sent_at: Timestamp,
+    pub sent_at: Option<Timestamp>,
 }
 
 impl StepResult for Cancellation {

@@ -1,7 +1,7 @@
 //! Compensation of `send_confirmation`: tells the customer by e-mail that the order was cancelled, and what was given back.
 //!
-//! It runs only if a confirmation was attempted. Nobody else was told of an order: until then a checkout is `processing`, and a
-//! card that was declined has its answer in the checkout's status.
+//! It runs only if a confirmation was attempted, or at least claimed, and sends nothing if there was no order. Nobody else was
+//! told of one: until then a checkout is `processing`, and a card that was declined has its answer in the checkout's status.
 
 use checkout::{
     CURRENCY, Cancellation, CheckoutRequest, ConfigError, CreatedOrder, CustomerInfo, Email, EmailAddress, Mailer,
@@ -27,20 +27,22 @@ pub struct SendCancellation<M> {
 }
 
 impl<M: Mailer> Step for SendCancellation<M> {
-    /// The refund is made by now, and its result says how much was given back, also if somebody gave it back by hand.
-    type Input = (Context<CheckoutRequest>, ResultOf<CreatedOrder>, ResultOf<Refund>);
+    /// The refund of an order is made by now, and its result says how much was given back, also if somebody gave it back by hand.
+    type Input = (Context<CheckoutRequest>, Option<ResultOf<CreatedOrder>>, Result<ResultOf<Refund>, StepError>);
     type Output = Cancellation;
 
     async fn run(
         &self,
-        (Context(request), ResultOf(order), ResultOf(refund)): Self::Input,
+        (Context(request), order, refund): Self::Input,
         ctx: &StepContext,
     ) -> Result<Cancellation, StepError> {
+        let Some(ResultOf(order)) = order else { return Ok(Cancellation::default()) };
+        let ResultOf(refund) = refund?;
         let customer = request.customer_info;
         let message = cancellation(customer.recipient()?, &customer, &order, &refund);
         let message_id = self.mailer.send(&message).await?;
-        let recipient = message.to.to_string();
-        Ok(Cancellation { email_sent: true, recipient, message_id, sent_at: ctx.started_at })
+        let recipient = Some(message.to.to_string());
+        Ok(Cancellation { email_sent: true, recipient, message_id: Some(message_id), sent_at: Some(ctx.started_at) })
     }
 }
 

@@ -13,6 +13,17 @@ const ORDER: &str = r#"{"order_id":"018f4e4e-7c1a-7000-8000-0123456789ab","order
 
 /// Runs the step after a refund of this amount, or without its result.
 async fn run(shop: &MemoryShop, customer: Value, refunded: Option<&str>) -> Result<Cancellation, StepError> {
+    run_with(shop, customer, Some(ORDER), refunded).await
+}
+
+/// The same with this order, or without one.
+async fn run_with(
+    shop: &MemoryShop,
+    customer: Value,
+    order: Option<&str>,
+    refunded: Option<&str>,
+) -> Result<Cancellation, StepError> {
+    let order = order.map(|order| ("create_order".to_owned(), order.to_owned()));
     let refund = refunded.map(|amount| {
         format!(
             r#"{{"refund_id":"re_1","payment_id":"pay_1","amount_refunded":{amount},"currency":"USD",
@@ -22,7 +33,7 @@ async fn run(shop: &MemoryShop, customer: Value, refunded: Option<&str>) -> Resu
     let refund = refund.map(|refund| ("refund_payment".to_owned(), refund));
     let data = TaskData {
         context: json!({ "customer_info": customer }).to_string(),
-        results: [("create_order".to_owned(), ORDER.to_owned())].into_iter().chain(refund).collect(),
+        results: order.into_iter().chain(refund).collect(),
     };
     let ctx = StepContext::for_test("send_cancellation", TaskId::new(), Timestamp::from_millis(1_700_000_000_123));
     step(shop).unwrap().run(Input::from_data(&data)?, &ctx).await
@@ -43,6 +54,14 @@ async fn customer_is_told_of_the_cancellation_and_of_what_was_given_back(refunde
     let text = format!("Hello Test Customer,\n\nyour order ORD-20231114-0123ABCD was cancelled. {given_back}\n");
     let subject = "Your order ORD-20231114-0123ABCD was cancelled".to_owned();
     assert_eq!(shop.emails(), [Email { to: "test@example.com".parse().unwrap(), subject, text }]);
+}
+
+/// A message that came too early was enough for the confirmation to be claimed.
+#[tokio::test]
+async fn nobody_is_told_of_an_order_that_was_never_made() {
+    let shop = MemoryShop::default();
+    let result = run_with(&shop, json!({"email": "test@example.com"}), None, None).await;
+    assert_eq!((result, shop.emails().len()), (Ok(Cancellation::default()), 0));
 }
 
 #[test_case(json!({}), Some("100.00"), "MISSING_CUSTOMER_EMAIL"; "no address")]

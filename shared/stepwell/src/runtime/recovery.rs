@@ -109,8 +109,8 @@ pub(crate) fn code(step: &StepRecord) -> Option<&str> {
     step.error.as_ref().map(|error| error.code.as_str())
 }
 
-/// Logs an error for an optional step or compensation that has failed for good: its task goes on without it, so nothing else shows it. An alarm
-/// watches for it.
+/// Logs an error for an optional step or compensation that has failed for good: its task goes on without it, so nothing else
+/// shows it. An alarm watches for it.
 pub(crate) fn alert_of_warning(task: TaskId, step: &str, code: &str) {
     tracing::error!(task_id = %task, step, code, "{OPTIONAL_STEP_FAILED}");
 }

@@ -530,7 +530,8 @@ impl Write<'_> {
     }
 }
 
-/// The task after the failure of this step by a dead letter. That of an optional compensation only leaves an entry in its audit trail.
+/// The task after the failure of this step by a dead letter. That of an optional compensation only leaves an entry in its audit
+/// trail.
 fn after_dead_letter<S: Snapshot>(before: &S, step: usize) -> Option<ModelTask<S::Bits>> {
     let trail_only = before.is_compensation(step) && before.optional().has(step);
     let open = |task: &ModelTask<_>| task.state.is_compensating();

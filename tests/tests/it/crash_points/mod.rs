@@ -124,8 +124,8 @@ async fn compensation_survives_one_and_two_deaths_at_every_crash_point() {
     }
 }
 
-/// The graph of the compensations of a checkout that is cancelled before its e-mail, so that none tells of the cancellation. The call
-/// of the one that would is the same as that of the e-mail.
+/// The graph of the compensations of a checkout that is cancelled before its e-mail, so that none tells of the cancellation.
+/// The call of the one that would is the same as that of the e-mail.
 fn undoing() -> Vec<StepPlan> {
     steps::plan().compensation_graph(|step| step != LAST)
 }

@@ -264,8 +264,8 @@ impl Plan {
         self
     }
 
-    /// The same DAG with other limits. `change` gets each step and each compensation, and may change anything but its name and what
-    /// it waits for.
+    /// The same DAG with other limits. `change` gets each step and each compensation, and may change anything but its name and
+    /// what it waits for.
     pub(crate) fn map_limits(self, change: impl Fn(StepPlan) -> StepPlan) -> Self {
         let steps = self.steps.into_iter().map(&change).collect();
         Self { steps, compensations: self.compensations.into_iter().map(change).collect(), ..self }
