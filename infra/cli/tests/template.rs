@@ -135,7 +135,7 @@ fn what_needs_a_person_is_counted_in_the_log_of_every_function_that_acts_on_task
         let log = &function["Properties"]["LoggingConfig"]["LogGroup"]["Ref"];
         for pattern in [
             r#"{ $.message = "compensation failed" || $.message = "a compensation has not succeeded for an hour" }"#,
-            r#"{ $.message = "optional step failed" }"#,
+            r#"{ $.message = "optional step failed" || $.message = "breaker opened" }"#,
             r#"{ $.code = "NEWER_FORMAT" }"#,
             r#"{ $.code = "DELIVERY_EXHAUSTED" }"#,
         ] {
