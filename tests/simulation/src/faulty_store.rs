@@ -122,7 +122,7 @@ impl<T: Transport> Store for FaultyStore<T> {
 
     async fn read(&self, key: &Key) -> Result<Item, TableError> {
         let what = || format!("read {key}");
-        self.transport.call(Operation::BatchGet, what, || self.table.read(key)).await
+        self.transport.call(Operation::Query, what, || self.table.read(key)).await
     }
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {

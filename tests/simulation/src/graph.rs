@@ -25,6 +25,7 @@ pub struct Graph {
     redrives: u32,
     optional: BTreeSet<usize>,
     deadline: Option<(u32, Option<usize>)>,
+    service: Option<&'static str>,
 }
 
 impl Graph {
@@ -45,6 +46,7 @@ impl Graph {
             redrives,
             optional,
             deadline: None,
+            service: None,
         }
     }
 
@@ -146,6 +148,13 @@ impl Graph {
     #[must_use]
     pub fn complete_within(mut self, seconds: u32, point_of_no_return: Option<usize>) -> Self {
         self.deadline = Some((seconds, point_of_no_return));
+        self
+    }
+
+    /// With this service, on which the steps that have a compensation wait, and their compensations.
+    #[must_use]
+    pub fn waits_on(mut self, service: &'static str) -> Self {
+        self.service = Some(service);
         self
     }
 
@@ -259,6 +268,10 @@ impl Graph {
         }
         if self.compensated.contains(&step) {
             template["compensation"] = self.template(COMPENSATION_OFFSET + step);
+            if let Some(service) = self.service {
+                template["waits_on"] = json!(service);
+                template["compensation"]["waits_on"] = json!(service);
+            }
             if let Some(after) = self.after.get(&step) {
                 let after = after.iter().map(|other| name(COMPENSATION_OFFSET + other));
                 template["compensation"]["after"] = after.collect();

@@ -100,6 +100,11 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
         self.store.apply(&task::rule_out(id, workflow, created_at, action)).await.map(drop)
     }
 
+    /// Whether there is an item with this key, by a read that is eventually consistent.
+    pub(crate) async fn exists(&self, key: &Key) -> Result<bool, TableError> {
+        Ok(!self.store.read(key).await?.is_empty())
+    }
+
     /// Reads the breaker of a service.
     pub(crate) async fn breaker(&self, service: &str) -> Result<Breaker, TableError> {
         Ok(Breaker::of(&self.store.read(&Key::Breaker(service.to_owned())).await?))

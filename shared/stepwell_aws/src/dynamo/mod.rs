@@ -24,7 +24,7 @@ use std::{
     collections::{BTreeSet, HashMap},
 };
 use stepwell::{
-    CallError, FailureKind, TaskId,
+    FailureKind, TaskId,
     core::{
         codec::Unreadable,
         index::{IndexEntry, IndexPosition, Page},
@@ -253,17 +253,13 @@ impl Store for DynamoTable {
         Ok(loaded)
     }
 
-    /// A batch of one, because a step's role may read batches.
+    /// A query, because every role that reads the table may query it.
     async fn read(&self, of: &Key) -> Result<Item, TableError> {
-        let keys = KeysAndAttributes::builder().keys(key(of)).build();
-        let keys = keys.map_err(|error| not_a_call("BatchGetItem", error))?;
-        let answer = self.client.batch_get_item().request_items(&self.name, keys).send().await;
-        let answer = answer.map_err(|error| call_failed("BatchGetItem", error))?;
-        if answer.unprocessed_keys.is_some_and(|unprocessed| !unprocessed.is_empty()) {
-            return Err(CallError::new("BatchGetItem", FailureKind::Throttled, "the key was left unprocessed").into());
-        }
-        let found = answer.responses.into_iter().flat_map(HashMap::into_values).flatten().next();
-        Ok(found.map(value::item).unwrap_or_default())
+        let query = self.client.query().table_name(&self.name).key_condition_expression("pk = :pk AND sk = :sk");
+        let query = query.expression_attribute_values(":pk", AttributeValue::S(of.partition()));
+        let answer = query.expression_attribute_values(":sk", AttributeValue::S(of.sort())).send().await;
+        let answer = answer.map_err(|error| call_failed("Query", error))?;
+        Ok(answer.items.unwrap_or_default().into_iter().next().map(value::item).unwrap_or_default())
     }
 
     /// DynamoDB ends a page at 1 MB, so this goes on until the page is full or the shard ends. An entry that cannot be read

@@ -65,13 +65,18 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             ControlFlow::Continue(pass) => pass,
             ControlFlow::Break(parked) => return Ok(parked),
         };
+        let now = self.now();
+        if now >= self.invocation.deadline {
+            // The process has slept through its time. A lease that is over would protect nothing.
+            return Ok(Disposition::GiveBack { until: now });
+        }
         let wanted = S::Input::wanted();
         let steps: BTreeSet<&str> = wanted.iter().copied().chain(message.load.iter().map(String::as_str)).collect();
         let request = ClaimRequest {
             task: message.task_id,
             step: self.step(),
             owner: &self.owner,
-            now: self.now(),
+            now,
             lease_until: self.invocation.deadline,
         };
         let engine = &self.worker.engine;

@@ -231,6 +231,10 @@ impl Made {
         if rule == Rule::MoveTimer && self.steps.iter().any(moves_time) {
             return Err("it is due at another time".to_owned());
         }
+        let is_earlier = |step: &StepWritten| step.until() < before.until(step.step);
+        if rule == Rule::Park && self.steps.iter().any(is_earlier) {
+            return Err("it is due earlier than before".to_owned());
+        }
         let has_moved = self.task.as_ref().is_some_and(|task| task.has_moved);
         if has_moved && rule == Rule::RecordLeafArrival {
             return Err("it is listed elsewhere in the index".to_owned());
