@@ -114,7 +114,7 @@ async fn parked_step_has_no_attempt_and_its_time_on_record_and_goes_on_after_the
 }
 
 #[tokio::test(start_paused = true)]
-async fn step_that_was_never_attempted_is_not_compensated_when_its_task_fails_at_the_deadline() {
+async fn wait_of_a_parked_step_ends_at_the_deadline_of_its_task() {
     let (harness, _) = harness(3_600, "complete_within_seconds: 900,");
     for _ in 0..6 {
         start(&harness).await;
@@ -122,10 +122,26 @@ async fn step_that_was_never_attempted_is_not_compensated_when_its_task_fails_at
     harness.run_for(seconds(60)).await.unwrap();
     let parked = start(&harness).await;
     let begun = harness.now();
+    harness.run_until(parked, |snapshot| snapshot.step("pay").unwrap().state == StepState::Error).await.unwrap();
+    let step = record(&harness, parked, "pay");
+    assert_eq!(step.error.unwrap().code, "DEADLINE_EXCEEDED");
+    assert_eq!(step.finished_at, Some(begun + seconds(900)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn step_that_was_parked_and_never_attempted_is_not_compensated_if_its_task_is_cancelled() {
+    let (harness, calls) = harness(3_600, "");
+    for _ in 0..6 {
+        start(&harness).await;
+    }
+    harness.run_for(seconds(60)).await.unwrap();
+    start(&harness).await; // This one may be the probe.
+    let parked = start(&harness).await;
+    harness.run_for(seconds(1)).await.unwrap();
+    harness.client().cancel(parked, &actor()).await.unwrap();
     let snapshot = harness.run(parked).await.unwrap();
-    let step = snapshot.step("pay").unwrap();
-    assert_eq!(step.error.as_ref().unwrap().code, "DEADLINE_EXCEEDED");
-    assert_eq!(step.finished_at, Some(begun + seconds(900)), "the wait ends at the deadline");
+    assert_eq!((snapshot.status().as_str(), state(&snapshot, "pay")), ("cancelled", StepState::Cancelled));
+    assert_eq!((calls.of("refund").len(), harness.now() < VirtualClock::START + seconds(90)), (0, true));
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,7 +153,7 @@ async fn compensations_come_before_other_steps_after_an_outage() {
     for _ in 0..20 {
         start(&harness).await;
     }
-    harness.client().cancel(tried, &Actor::new("somebody", "wants the money back").unwrap()).await.unwrap();
+    harness.client().cancel(tried, &actor()).await.unwrap();
     harness.run_for(seconds(3_000)).await.unwrap();
     let back = |step: &str| calls.of(step).into_iter().filter(|at| *at >= seconds(900)).collect::<Vec<_>>();
     let (refunds, payments) = (back("refund"), back("pay"));
