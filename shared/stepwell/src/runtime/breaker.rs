@@ -2,7 +2,7 @@
 
 use crate::{
     core::{
-        breaker::{self, Breaker, Evidence, FAILURES_TO_OPEN, Open},
+        breaker::{self, Breaker, CACHED_FOR, Evidence, FAILURES_TO_OPEN, Open},
         codes::EngineCode,
         timestamp::Timestamp,
         transition::Transition,
@@ -10,13 +10,7 @@ use crate::{
     ports::{Queue, Runtime, Store},
     runtime::engine::Engine,
 };
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
-
-/// How long a process relies on what it has read. So a process reads the breaker at most once a second, however many steps it runs.
-const CACHED_FOR: Duration = Duration::from_secs(1);
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The log message of a breaker that is opened. The template's alarm searches for it.
 pub const BREAKER_OPENED: &str = "breaker opened";
