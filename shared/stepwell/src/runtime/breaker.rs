@@ -91,10 +91,8 @@ impl ServiceBreaker {
         let failures = self.count(evidence);
         let (now, service) = (engine.now(), &self.service);
         match (evidence, probe) {
-            (Evidence::Answered, Some(open)) => {
-                if self.write(engine, breaker::close(service, open, now)).await {
-                    tracing::warn!(service, open_since = %open.since, "breaker closed: a probe has succeeded");
-                }
+            (Evidence::Answered, Some(open)) if self.write(engine, breaker::close(service, open, now)).await => {
+                tracing::warn!(service, open_since = %open.since, "breaker closed: a probe has succeeded");
             }
             (Evidence::Failed, None) if failures >= FAILURES_TO_OPEN => {
                 if self.write(engine, breaker::open(service, now)).await {
