@@ -343,7 +343,7 @@ impl World {
             seen.report.checkouts += 1;
             seen.tasks.insert(started.task_id);
         }
-        if number % CANCELS_ONE_IN == 0 {
+        if number.is_multiple_of(CANCELS_ONE_IN) {
             sleep(10 * MINUTE).await;
             let who = Actor::new("customer", "has thought again").expect("an actor");
             // A checkout that has failed meanwhile cannot be cancelled, or is undone anyway.
