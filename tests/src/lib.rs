@@ -24,6 +24,7 @@ pub mod golden;
 pub mod items;
 pub mod meter;
 pub mod operators;
+pub mod outage;
 pub mod poller;
 pub mod proxy;
 pub mod rights;

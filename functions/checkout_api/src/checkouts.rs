@@ -6,19 +6,25 @@ use checkout::{CARD_TOKEN_KEPT_FOR, CardTokens, StoreError, Token};
 use http_api::{TaskKeys, Wait};
 use std::{sync::Arc, time::Duration};
 use stepwell::{
-    Actor, Client, Runtime, TaskId, Workflow,
+    Actor, Client, IdempotencyKey, Runtime, TaskId, Workflow,
     core::{record::RETENTION, snapshot::TaskSnapshot},
     ports::{Queue, Store, TableError},
+    runtime::breaker::ServiceBreaker,
 };
 
 /// How long a checkout without a task is unconfirmed, from the time in its id. A write that was under way when its answer got
 /// lost has ended long before.
 const UNCONFIRMED_FOR: Duration = Duration::from_secs(60);
 
+/// How long a service may be out before new checkouts are refused. Those that have begun by then wait for it.
+const OUT_FOR: Duration = Duration::from_secs(60);
+
 /// The engine's client, the checkout's workflow, and the actors of customers' actions.
 pub(crate) struct Checkouts<T, Q, A> {
     pub(crate) workflow: Workflow,
     pub(crate) engine: Client<T, Q, A>,
+    /// The breakers of the services that every checkout needs.
+    pub(crate) services: Vec<ServiceBreaker>,
     /// The keys of the checkouts.
     pub(crate) keys: TaskKeys,
     /// The actor in the audit trail for a customer's retry.
@@ -50,6 +56,26 @@ impl<T: Store, Q: Queue, A: Runtime, C: CardTokens> Paying<T, Q, A, C> {
 }
 
 impl<T: Store, Q: Queue, A: Runtime> Checkouts<T, Q, A> {
+    /// Refuses a new checkout that could not be completed soon, because a service that it needs has been out for [`OUT_FOR`]. Nothing is
+    /// written then. A request that was made before is answered as ever.
+    pub(crate) async fn check_services(&self, key: Option<&IdempotencyKey>) -> Result<(), ApiError> {
+        for service in &self.services {
+            let Some(since) = self.engine.out_since(service).await else { continue };
+            if since + OUT_FOR > self.engine.now() {
+                continue;
+            }
+            // If that cannot be read, the start itself will tell.
+            let was_made = match key {
+                Some(key) => self.engine.has_start(&self.workflow, key).await.unwrap_or(true),
+                None => false,
+            };
+            if !was_made {
+                return Err(ApiError::ServiceOut(format!("{} has been out since {since}", service.service())));
+            }
+        }
+        Ok(())
+    }
+
     /// Loads the checkout with this id.
     pub(crate) async fn find(&self, id: TaskId) -> Result<TaskSnapshot, ApiError> {
         self.engine.snapshot(id).await?.ok_or(ApiError::NotFound)

@@ -2,14 +2,24 @@
 
 use crate::violations;
 use axum::{
-    Json,
-    http::{StatusCode, header},
+    Extension, Json,
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use checkout::StoreError;
-use http_api::{CommonError, ErrorBody, Segment};
+use http_api::{Cause, CommonError, ErrorBody, Segment};
 use std::time::Duration;
 use stepwell::{ActionError, EngineError, StartError, TaskId, Violation, core::state::TaskStatus, ports::TableError};
+
+/// The code of the refusal of a checkout while a service is out.
+const SERVICE_OUT: &str = "SERVICE_OUT";
+
+/// What its customer reads.
+const SERVICE_OUT_TEXT: &str = "A service that we need for your order does not answer right now. Nothing was ordered and nothing was charged. \
+    Please try again in a minute.";
+
+/// When they should ask again, in seconds. The breaker is probed each ten seconds.
+const SERVICE_OUT_RETRY_AFTER: &str = "30";
 
 /// An error answer.
 #[derive(Debug)]
@@ -37,6 +47,8 @@ pub(crate) enum ApiError {
         /// The time until it may start another one.
         retry_after: Duration,
     },
+    /// A service that checkouts need is out, so none is started. The cause is for the log only.
+    ServiceOut(String),
     /// The body is JSON, but not a checkout request. The paths point into the body.
     Invalid(Vec<Violation>),
     /// An error that all APIs share.
@@ -75,6 +87,12 @@ impl IntoResponse for ApiError {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 ErrorBody { details: Some(found), ..ErrorBody::new("Invalid checkout data") },
             ),
+            Self::ServiceOut(cause) => {
+                let body = ErrorBody { code: Some(SERVICE_OUT), ..ErrorBody::new(SERVICE_OUT_TEXT) };
+                let header = [(header::RETRY_AFTER, HeaderValue::from_static(SERVICE_OUT_RETRY_AFTER))];
+                let answer = (StatusCode::SERVICE_UNAVAILABLE, header, Extension(Cause(cause)), Json(body));
+                return answer.into_response();
+            }
             Self::Common(error) => return error.into_response(),
         };
         (status, Json(body)).into_response()

@@ -74,6 +74,8 @@ pub struct Function {
     pub statements: Vec<Statement>,
     /// The limits of its queue; `None` where it is not a step.
     pub queue: Option<QueueLimits>,
+    /// The service outside the stack that the step waits on, if the workflow file names one.
+    pub waits_on: Option<String>,
 }
 
 /// The limits with which a queue invokes its function.
@@ -246,6 +248,7 @@ fn step_function(workflow: &ProjectWorkflow, step: &StepPlan, settings: &StepSet
             batch_size: settings.batch_size.unwrap_or(usual_batch),
             max_concurrency: settings.max_concurrency.unwrap_or(usual),
         }),
+        waits_on: workflow.workflow.waits_on(&step.name).map(str::to_owned),
         id,
     }
 }
@@ -276,6 +279,7 @@ fn function(name: &str, settings: &FunctionSettings, project: &Project) -> Funct
         log,
         statements: statements.into_iter().chain(own).collect(),
         queue: None,
+        waits_on: None,
         id,
     }
 }

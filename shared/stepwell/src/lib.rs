@@ -49,6 +49,9 @@
 //!
 //! # The protocol of one delivery
 //!
+//! If the step waits on a service outside the stack, its [breaker](core::breaker) is asked first. While it is open, a step that
+//! is ready is *parked*: one write makes it `retrying` until a time, without a claim, and its message waits for that time. Only probes go on.
+//!
 //! 1. **Claim and load**, concurrently. The claim is one conditional write on the step's item. It is granted if the step
 //!    is `pending` (which is also what a missing item means), or `retrying` and due. It counts the attempt. The load is
 //!    one consistent read of the task, of the steps whose results this step takes, and of its dependencies. The message
@@ -112,6 +115,8 @@
 //!   or after a time in which the task may be redriven, or when somebody asks for it.
 //! * **A service turns calls away** without doing anything: a rate limit, a busy table. The attempts are
 //!   [`throttled`] and cost none for the first half hour after the task's start or last redrive.
+//! * **A service is out.** After five failures in a row in one process its breaker opens. The steps that wait on it are parked, except
+//!   for one probe each ten seconds. After a probe has succeeded, compensations begin first, and then the other steps.
 //! * **A compensation meets an outage.** It has no last attempt: it is retried, at the longest wait of its backoff, until it
 //!   succeeds or fails with a permanent error. Only an optional one has a last attempt: a task ends without it, with a warning.
 //! * **A compensation refuses** to undo a step of a task that was complete: the order was shipped. Before anything is undone, the task is

@@ -8,6 +8,7 @@
 //! | `TASK#<id>` | `TASK` | [`TaskRecord`](crate::core::record::TaskRecord), and the keys of the `by_status` index |
 //! | `TASK#<id>` | `STEP#<name>` | [`StepRecord`](crate::core::record::StepRecord); missing until the first write to the step |
 //! | `KEY#<namespace>#<idempotency key>` | `KEY` | [`KeyRecord`](crate::core::record::KeyRecord) |
+//! | `BREAKER#<service>` | `BREAKER` | [`Breaker`](crate::core::breaker::Breaker); missing until it is opened for the first time |
 //!
 //! The index `by_status` has the hash key `status_shard` (`<partition>#<0..16>`) and the range key `listed_at` (RFC 3339).
 //! The shard is taken from the task's id, so that no [`IndexPartition`](crate::core::index::IndexPartition) is one hot
@@ -17,6 +18,7 @@ use crate::core::{
     codec::Unreadable,
     id::TaskId,
     index::{IndexEntry, Page},
+    item::{Item, Key},
     message::{Outgoing, QueueName},
     settlement::{Settled, Settlement},
     snapshot::Loaded,
@@ -46,6 +48,9 @@ pub trait Store: Send + Sync {
 
     /// Reads the task and every step that has an item, consistently.
     fn load_all(&self, task: TaskId) -> impl Future<Output = Result<Loaded, TableError>> + Send;
+
+    /// Reads one item; empty if there is none. The read is eventually consistent.
+    fn read(&self, key: &Key) -> impl Future<Output = Result<Item, TableError>> + Send;
 
     /// Reads a page of the index, in the order of time. The read is eventually consistent. A page that is shorter than its
     /// limit is the last one. An entry that cannot be read is left out.

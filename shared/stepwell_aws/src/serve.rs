@@ -8,12 +8,13 @@ use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMe
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use stepwell::{
     Runtime, Step, System, Timestamp,
     core::message::StepQueue,
     ports::Received,
     runtime::{
+        breaker::ServiceBreaker,
         dead_letters::DeadLetters,
         timer_feeder::{FEEDER_REPORT, FeederReport, TimerFeeder},
         watchdog::{RUN_REPORT, RunBudget, Watchdog, WatchdogReport},
@@ -25,14 +26,17 @@ use tracing_subscriber::{
 };
 
 /// Serves a step: handles batches of messages from its queue until Lambda ends the process. `workflow` and `name` are
-/// the names in the workflow file.
+/// the names in the workflow file. The environment variable `STEPWELL_WAITS_ON` has the service that the step waits on, if the
+/// workflow file names one.
 ///
 /// # Errors
 /// An environment variable is not set, or the runtime API does not answer.
 pub async fn serve(workflow: &str, name: &str, step: impl Step) -> Result<(), ServeError> {
     init_logging();
     let (table, queue) = ports_from_env(&aws_config().await)?;
-    let worker = Worker::new(StepQueue::new(workflow, name), step, table, queue, System);
+    let waits_on = std::env::var("STEPWELL_WAITS_ON").ok().filter(|service| !service.is_empty());
+    let breaker = waits_on.map(|service| Arc::new(ServiceBreaker::new(service)));
+    let worker = Worker::new(StepQueue::new(workflow, name), step, table, queue, System).guarded_by(breaker);
     let worker = &worker;
     lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
         let (batch, context) = event.into_parts();

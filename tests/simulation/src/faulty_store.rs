@@ -6,6 +6,7 @@ use stepwell::{
     TaskId,
     core::{
         index::{IndexEntry, Page},
+        item::{Item, Key},
         settlement::{Settled, Settlement},
         snapshot::Loaded,
         transition::{Applied, Effect, Transition},
@@ -117,6 +118,11 @@ impl<T: Transport> Store for FaultyStore<T> {
 
     async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
         self.transport.read(Operation::Query, || "load_all".to_owned(), || self.table.load_all(task)).await
+    }
+
+    async fn read(&self, key: &Key) -> Result<Item, TableError> {
+        let what = || format!("read {key}");
+        self.transport.call(Operation::Query, what, || self.table.read(key)).await
     }
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {

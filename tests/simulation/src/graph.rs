@@ -26,6 +26,7 @@ pub struct Graph {
     optional: BTreeSet<usize>,
     compensated_optionally: BTreeSet<usize>,
     deadline: Option<(u32, Option<usize>)>,
+    service: Option<&'static str>,
 }
 
 impl Graph {
@@ -47,6 +48,7 @@ impl Graph {
             optional,
             compensated_optionally: BTreeSet::new(),
             deadline: None,
+            service: None,
         }
     }
 
@@ -155,6 +157,13 @@ impl Graph {
     #[must_use]
     pub fn complete_within(mut self, seconds: u32, point_of_no_return: Option<usize>) -> Self {
         self.deadline = Some((seconds, point_of_no_return));
+        self
+    }
+
+    /// With this service, on which the steps that have a compensation wait, and their compensations.
+    #[must_use]
+    pub fn waits_on(mut self, service: &'static str) -> Self {
+        self.service = Some(service);
         self
     }
 
@@ -282,6 +291,10 @@ impl Graph {
             if self.compensated_optionally.contains(&step) {
                 template["compensation"]["optional"] = json!(true);
                 template["compensation"]["default_retry_limit"] = json!(self.max_attempts);
+            }
+            if let Some(service) = self.service {
+                template["waits_on"] = json!(service);
+                template["compensation"]["waits_on"] = json!(service);
             }
             if let Some(after) = self.after.get(&step) {
                 let after = after.iter().map(|other| name(COMPENSATION_OFFSET + other));

@@ -8,11 +8,13 @@ use std::time::Duration;
 use stepwell::{
     FailureKind, StartError,
     core::{
+        breaker,
         format::READS,
         item::{Key, attribute},
         record::RETENTION,
         transition::Change,
     },
+    ports::Store,
 };
 use test_case::test_case;
 
@@ -55,6 +57,46 @@ async fn start_that_was_refused_before_the_write_is_an_error(kind: FailureKind, 
     assert_eq!((answer.status, answer.header("Retry-After")), (status, if status == 503 { "1" } else { "" }));
     assert_eq!(answer.header("Location"), "");
     assert!(api.is_untouched());
+}
+
+/// The gateway is out for this many seconds, or for as many more, and somebody probes it in vain.
+async fn outage_of(api: &Api, seconds: u64) {
+    let memory = api.harness.memory();
+    memory.apply(&breaker::open("payment_gateway", api.harness.now())).await.unwrap();
+    api.harness.skip(Duration::from_secs(seconds)).await;
+    let probed = vec![Change::Set(attribute::PROBE_AT, json!(api.harness.now().as_millis() + 10_000))];
+    memory.store.force(Key::Breaker("payment_gateway".to_owned()), probed).unwrap();
+}
+
+/// A checkout that has to wait for a gateway that is out is better not begun. One that was begun is answered as ever.
+#[tokio::test(start_paused = true)]
+async fn start_is_refused_before_anything_is_written_once_the_gateway_has_been_out_for_a_minute() {
+    let api = Api::new();
+    assert_eq!(api.with_key("before", good().to_string()).await.status, 202);
+    let items = || api.harness.memory().store.count();
+    outage_of(&api, 59).await;
+    assert_eq!(api.checkout(good().to_string()).await.status, 202, "not for a minute yet");
+    outage_of(&api, 2).await;
+    let (before, sent) = (items(), api.harness.sent().len());
+    for answer in [api.checkout(good().to_string()).await, api.with_key("new", good().to_string()).await] {
+        let body = answer.body();
+        assert_eq!((answer.status, answer.header("Retry-After"), &body["code"]), (503, "30", &json!("SERVICE_OUT")));
+        assert!(body["error"].as_str().unwrap().contains("nothing was charged"), "{body}");
+    }
+    assert_eq!((items(), api.harness.sent().len()), (before, sent));
+    assert_eq!(api.with_key("before", good().to_string()).await.status, 202, "it was started");
+
+    // Nothing that waits is left to probe, so the next checkout has to.
+    api.harness.skip(Duration::from_secs(30)).await;
+    assert_eq!(api.checkout(good().to_string()).await.status, 202);
+}
+
+#[tokio::test(start_paused = true)]
+async fn start_is_not_refused_if_the_breaker_cannot_be_read() {
+    let api = Api::new();
+    outage_of(&api, 61).await;
+    api.harness.fail_call("read", [FailureKind::Unavailable]);
+    assert_eq!(api.checkout(good().to_string()).await.status, 202);
 }
 
 /// A key alone starts nothing.

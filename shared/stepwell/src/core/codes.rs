@@ -130,6 +130,11 @@ error_codes! {
         AttemptsExhausted = "ATTEMPTS_EXHAUSTED", Retryable, by "the worker",
             "Search the log of the step's function for the cause (`Runtime exited`, `Task timed out`). Fix it, then \
              redrive the task.";
+        /// The service that the step waits on (`waits_on` in the workflow file) has not answered for a while, so the step waits without
+        /// an attempt, until the time that it shows. Every ten seconds one step tries whether the service is back.
+        BreakerOpen = "BREAKER_OPEN", NoAttempt, by "the worker, in the steps that wait and in its log",
+            "Ask the service's operator what is wrong. Nothing else is to be done: once the service is back, compensations begin, \
+             and then the other steps. A deadline of the task ends the wait.";
         /// The task had to be complete by its deadline (`complete_within_seconds` of the workflow file), and the step was not
         /// started any more. An earlier attempt of it may have had its effect. The engine does not redrive the task, and compensates it at once if
         /// the workflow says `compensate: on_error`.

@@ -73,6 +73,14 @@ pub mod attribute {
     pub const TASK_ID: &str = "task_id";
     /// Of an idempotency key: the SHA-256 of its request, as hex.
     pub const REQUEST_HASH: &str = "request_hash";
+    /// Of a breaker: the time at which it was opened. A closed breaker has none.
+    pub const OPENED_AT: &str = "opened_at";
+    /// Of an open breaker: the earliest time of the next probe.
+    pub const PROBE_AT: &str = "probe_at";
+    /// Of a closed breaker: the time at which it was closed.
+    pub const CLOSED_AT: &str = "closed_at";
+    /// Of a closed breaker: the time from which on steps that are no compensations begin.
+    pub const STEPS_FROM: &str = "steps_from";
     /// Of every item: the format version of its writer.
     pub const V: &str = "v";
     /// Of every item: the oldest format version that may act on it.
@@ -100,6 +108,8 @@ pub enum Key {
         /// The client's key.
         key: String,
     },
+    /// The item of the breaker of this service.
+    Breaker(String),
 }
 
 impl Key {
@@ -135,6 +145,7 @@ impl Key {
         match self {
             Self::Task(task) | Self::Step(task, _) => Self::partition_of(*task),
             Self::IdempotencyKey { namespace, key } => format!("KEY#{namespace}#{key}"),
+            Self::Breaker(service) => format!("BREAKER#{service}"),
         }
     }
 
@@ -144,6 +155,7 @@ impl Key {
             Self::Task(_) => Self::TASK.to_owned(),
             Self::Step(_, step) => format!("{}{step}", Self::STEP_PREFIX),
             Self::IdempotencyKey { .. } => "KEY".to_owned(),
+            Self::Breaker(_) => "BREAKER".to_owned(),
         }
     }
 }

@@ -11,15 +11,15 @@ use std::fmt;
 ///
 /// A step without an item in the store is [`StepState::Pending`].
 ///
-/// | from \ event       | `Claim`       | `Release` | `Complete` | `RetryLater` | `Fail`  | `DeadLetter` | `Redrive` | `Cancel`    | `Resolve`           |
-/// |--------------------|---------------|-----------|------------|--------------|---------|----------|-----------|-------------|---------------------|
-/// | `pending`          | `in_progress` |           |            |              |         | `error`  |           | `cancelled` | `resolved_manually` |
-/// | `in_progress`      | `in_progress` | `pending` | `complete` | `retrying`   | `error` | `error`  |           | `cancelled` |                     |
-/// | `retrying`         | `in_progress` |           |            |              |         | `error`  |           | `cancelled` | `resolved_manually` |
-/// | `complete`         |               |           |            |              |         |          |           |             |                     |
-/// | `error`            |               |           |            |              |         |          | `pending` |             | `resolved_manually` |
-/// | `cancelled`        |               |           |            |              |         |          | `pending` |             |                     |
-/// | `resolved_manually`|               |           |            |              |         |          |           |             |                     |
+/// | from \ event       | `Claim`       | `Park`     | `Release` | `Complete` | `RetryLater` | `Fail`  | `DeadLetter` | `Redrive` | `Cancel`    | `Resolve`           |
+/// |--------------------|---------------|------------|-----------|------------|--------------|---------|----------|-----------|-------------|---------------------|
+/// | `pending`          | `in_progress` | `retrying` |           |            |              |         | `error`  |           | `cancelled` | `resolved_manually` |
+/// | `in_progress`      | `in_progress` |            | `pending` | `complete` | `retrying`   | `error` | `error`  |           | `cancelled` |                     |
+/// | `retrying`         | `in_progress` | `retrying` |           |            |              |         | `error`  |           | `cancelled` | `resolved_manually` |
+/// | `complete`         |               |            |           |            |              |         |          |           |             |                     |
+/// | `error`            |               |            |           |            |              |         |          | `pending` |             | `resolved_manually` |
+/// | `cancelled`        |               |            |           |            |              |         |          | `pending` |             |                     |
+/// | `resolved_manually`|               |            |           |            |              |         |          |           |             |                     |
 ///
 /// Some events need a condition besides the state. `Claim` of a `retrying` step needs `next_retry_at` to have passed.
 /// `Claim`, `DeadLetter` and `Cancel` of an `in_progress` step need the lease to have ended. Every other event that leaves
@@ -32,7 +32,7 @@ pub enum StepState {
     Pending,
     /// A worker holds the lease.
     InProgress,
-    /// The step waits for the end of a backoff.
+    /// The step waits for the end of a backoff, or is parked behind an open breaker.
     Retrying,
     /// The step is done, and its dependents may use its result.
     Complete,
@@ -49,6 +49,8 @@ pub enum StepState {
 pub enum StepEvent {
     /// A worker claims the step, or takes it over from a worker whose lease has ended.
     Claim,
+    /// The step has to wait without an attempt, because the breaker of a service that it waits on holds it back.
+    Park,
     /// A worker gives up its claim without an attempt, because the step cannot run now.
     Release,
     /// The handler returned its output.
@@ -69,8 +71,9 @@ pub enum StepEvent {
 
 impl StepEvent {
     /// All events, in the order of the table at [`StepState`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Claim,
+        Self::Park,
         Self::Release,
         Self::Complete,
         Self::RetryLater,
@@ -99,6 +102,7 @@ impl StepState {
         use StepEvent as E;
         match (self, event) {
             (Self::Pending | Self::InProgress | Self::Retrying, E::Claim) => Some(Self::InProgress),
+            (Self::Pending | Self::Retrying, E::Park) => Some(Self::Retrying),
             (Self::InProgress, E::Release) => Some(Self::Pending),
             (Self::InProgress, E::Complete) => Some(Self::Complete),
             (Self::InProgress, E::RetryLater) => Some(Self::Retrying),
@@ -108,14 +112,22 @@ impl StepState {
             (Self::Error | Self::Cancelled, E::Redrive) => Some(Self::Pending),
             (Self::Pending | Self::Retrying | Self::Error, E::Resolve) => Some(Self::ResolvedManually),
             (Self::Pending | Self::Retrying, E::Release | E::Complete | E::RetryLater | E::Fail | E::Redrive)
-            | (Self::InProgress, E::Redrive | E::Resolve)
+            | (Self::InProgress, E::Park | E::Redrive | E::Resolve)
             | (
                 Self::Error,
-                E::Claim | E::Release | E::Complete | E::RetryLater | E::Fail | E::DeadLetter | E::Cancel,
+                E::Claim | E::Park | E::Release | E::Complete | E::RetryLater | E::Fail | E::DeadLetter | E::Cancel,
             )
             | (
                 Self::Cancelled,
-                E::Claim | E::Release | E::Complete | E::RetryLater | E::Fail | E::DeadLetter | E::Cancel | E::Resolve,
+                E::Claim
+                | E::Park
+                | E::Release
+                | E::Complete
+                | E::RetryLater
+                | E::Fail
+                | E::DeadLetter
+                | E::Cancel
+                | E::Resolve,
             )
             | (Self::Complete | Self::ResolvedManually, _) => None,
         }

@@ -5,9 +5,10 @@
 
 use super::{
     codec::Unreadable,
+    format::v1,
     item::{Key, attribute, stored},
     parts::{is_state, lost_attempt, made, millis, stands_in, to_state},
-    record::{AttemptRecord, Lease, StepRecord, TaskRecord},
+    record::{AttemptRecord, Failure, Lease, StepRecord, TaskRecord},
     task,
     timer::unlisted,
     transition::{Answer, Applied, Change, Condition, Effect, Transition, Write},
@@ -192,6 +193,23 @@ pub fn reschedule(task: TaskId, step: &StepRecord, at: Timestamp) -> Transition 
     let key = Key::Step(task, step.name.clone());
     let write = Write::update(key, as_read, vec![millis(attribute::NEXT_RETRY_AT, at)]);
     Transition::of("reschedule", write.made_before(waits(at)))
+}
+
+/// Parks a step that is pending, or retrying, as it was read: without an attempt, it waits until this time for this reason.
+pub fn park(task: TaskId, step: &StepRecord, reason: &Failure, until: Timestamp, now: Timestamp) -> Transition {
+    let waits = |at: Timestamp| Condition::Is(attribute::NEXT_RETRY_AT, at.as_millis().into());
+    let condition = step.next_retry_at.map_or(Condition::ALWAYS, waits).and(task::as_read(step, now));
+    let mut changes = vec![
+        to_state(StepState::Retrying),
+        millis(attribute::NEXT_RETRY_AT, until),
+        Change::Set(attribute::ERROR, stored(reason)),
+        Change::SetIfAbsent(attribute::ATTEMPT, v1::ATTEMPT.into()),
+    ];
+    changes.extend(unlisted());
+    changes.extend(made(now));
+    let write = Write::update(Key::Step(task, step.name.clone()), condition, changes).on_step(StepEvent::Park);
+    let parked = stands_in(StepState::Retrying, step.attempt).and(waits(until));
+    Transition::of("park", write.made_before(parked))
 }
 
 /// Fails a step for good, and its task with it, unless the step is optional. If the task was cancelled, resolved or

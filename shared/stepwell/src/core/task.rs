@@ -445,7 +445,7 @@ fn ends_step(
 }
 
 /// The step is still as it was read, and no worker owns it.
-fn as_read(step: &StepRecord, now: Timestamp) -> Condition {
+pub(super) fn as_read(step: &StepRecord, now: Timestamp) -> Condition {
     match step.state {
         StepState::InProgress => {
             let over = Condition::Below(attribute::LEASE_UNTIL, now.as_millis());

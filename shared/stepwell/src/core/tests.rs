@@ -123,6 +123,7 @@ fn of_step(store: &MemoryStore, id: TaskId, event: StepEvent, now: Timestamp) ->
     Some(match event {
         StepEvent::Claim if record.state == StepState::InProgress => step::take_over(&request, &record),
         StepEvent::Claim => step::claim(&request),
+        StepEvent::Park => step::park(id, &record, &failure(), at(20), now),
         StepEvent::Release => step::release(&lease(id, 2)),
         StepEvent::Complete => step::complete(&lease(id, 2), &attempt(Outcome::Complete), "{}"),
         StepEvent::RetryLater => step::retry_later(&lease(id, 2), &attempt(Outcome::RetryableError)),
@@ -168,7 +169,8 @@ fn step_transition_is_applied_if_and_only_if_the_state_machine_allows_its_event(
             let made_before = write.made_before.is_some() && event != StepEvent::Claim;
             let leads_here = StepState::InProgress.on(event) == Some(state) && made_before;
             // A transition for a snapshot has no event if the state of the snapshot allows none.
-            let as_read = matches!(event, StepEvent::DeadLetter | StepEvent::Cancel | StepEvent::Resolve);
+            let as_read =
+                matches!(event, StepEvent::Park | StepEvent::DeadLetter | StepEvent::Cancel | StepEvent::Resolve);
             if as_read && state.on(event).is_none() {
                 continue;
             }

@@ -2,6 +2,7 @@
 
 use crate::{
     core::{
+        breaker::Breaker,
         format::NewerFormat,
         id::TaskId,
         index::{IndexEntry, Page},
@@ -97,6 +98,16 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     pub(crate) async fn rule_out(&self, id: TaskId, workflow: String, action: &Action) -> Result<(), TableError> {
         let created_at = id.made_at().unwrap_or(action.at);
         self.store.apply(&task::rule_out(id, workflow, created_at, action)).await.map(drop)
+    }
+
+    /// Whether there is an item with this key, by a read that is eventually consistent.
+    pub(crate) async fn exists(&self, key: &Key) -> Result<bool, TableError> {
+        Ok(!self.store.read(key).await?.is_empty())
+    }
+
+    /// Reads the breaker of a service.
+    pub(crate) async fn breaker(&self, service: &str) -> Result<Breaker, TableError> {
+        Ok(Breaker::of(&self.store.read(&Key::Breaker(service.to_owned())).await?))
     }
 
     /// Reads a page of the index.

@@ -4,6 +4,7 @@ use crate::{
     core::{
         id::TaskId,
         index::{IndexEntry, Page},
+        item::{Item, Key},
         message::{Outgoing, QueueName},
         settlement::{Settled, Settlement},
         snapshot::Loaded,
@@ -26,7 +27,7 @@ use std::{
 };
 
 /// The call at which a worker or a client crashes. The name of a call is that of its transition (`claim`, `complete`,
-/// `record_join_arrival`) or of the port's method (`load`, `load_all`, `list`, `send`, `hide`, `reject`; `settle` without a
+/// `record_join_arrival`) or of the port's method (`load`, `load_all`, `read`, `list`, `send`, `hide`, `reject`; `settle` without a
 /// transition). Alternatively a call is identified by its number, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashAt<Call = &'static str> {
@@ -189,7 +190,7 @@ impl<P> CrashablePorts<P> {
 
 impl<P: Store> CrashablePorts<P> {
     /// Reads a task. A planned action comes between the read of its steps and the read of its own item.
-    async fn read(
+    async fn read_task(
         &self,
         name: &'static str,
         task: TaskId,
@@ -214,11 +215,15 @@ impl<P: Store> Store for CrashablePorts<P> {
     }
 
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
-        self.read("load", task, self.ports.load(task, steps)).await
+        self.read_task("load", task, self.ports.load(task, steps)).await
     }
 
     async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
-        self.read("load_all", task, self.ports.load_all(task)).await
+        self.read_task("load_all", task, self.ports.load_all(task)).await
+    }
+
+    async fn read(&self, key: &Key) -> Result<Item, TableError> {
+        self.call("read", TableError::from, self.ports.read(key)).await
     }
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {

@@ -20,6 +20,7 @@ use crate::{
     },
     ports::{FailureKind, Queue, Received, Runtime, Store, TableError},
     runtime::{
+        breaker::ServiceBreaker,
         client::{Client, StartError},
         dead_letters::DeadLetters,
         error::EngineError,
@@ -37,7 +38,7 @@ use std::{
     fmt,
     panic::resume_unwind,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -98,6 +99,8 @@ pub struct Harness {
     faults: Mutex<BTreeMap<String, VecDeque<StepFault>>>,
     crashes: Mutex<BTreeMap<String, VecDeque<CrashAt>>>,
     calls: Calls,
+    /// The breakers of the functions' processes. Each function has one process.
+    breakers: Mutex<BTreeMap<StepQueue, Arc<ServiceBreaker>>>,
     copies: usize,
     invocations: AtomicU64,
     watched_at: Mutex<Timestamp>,
@@ -206,6 +209,7 @@ struct Hosting<'a> {
     invocation: Invocation,
     ports: CrashablePorts<Memory<VirtualClock>>,
     clock: VirtualClock,
+    breaker: Option<Arc<ServiceBreaker>>,
     faults: &'a Mutex<BTreeMap<String, VecDeque<StepFault>>>,
 }
 
@@ -238,9 +242,10 @@ impl<S: Step> Hosted for S {
     }
 
     fn handle<'a>(&'a self, hosting: Hosting<'a>) -> BoxFuture<'a, Option<Vec<String>>> {
-        let Hosting { queue, message, invocation, ports, clock, faults } = hosting;
+        let Hosting { queue, message, invocation, ports, clock, breaker, faults } = hosting;
         Box::pin(async move {
             let worker = Worker::new(queue.clone(), Faulty { step: self, faults }, ports.clone(), ports.clone(), clock);
+            let worker = worker.guarded_by(breaker);
             ports.run_until_crash(worker.handle(std::slice::from_ref(message), &invocation)).await
         })
     }
@@ -269,6 +274,7 @@ impl Harness {
             faults: Mutex::default(),
             crashes: Mutex::default(),
             calls: Calls::default(),
+            breakers: Mutex::default(),
             copies: 1,
             invocations: AtomicU64::new(0),
             watched_at: Mutex::new(VirtualClock::START),
@@ -644,6 +650,13 @@ impl Harness {
         kept.into_iter().all(|is_kept| is_kept)
     }
 
+    /// The breaker of the process that serves this queue, if its step waits on a service.
+    fn breaker_of(&self, queue: &StepQueue) -> Option<Arc<ServiceBreaker>> {
+        let service = self.workflow(&queue.workflow)?.waits_on(&queue.step)?;
+        let mut breakers = lock(&self.breakers);
+        Some(breakers.entry(queue.clone()).or_insert_with(|| Arc::new(ServiceBreaker::new(service))).clone())
+    }
+
     /// Delivers a message to a worker of the step. Returns whether the worker keeps it, which a crashed one does.
     async fn invoke(&self, step: &dyn Hosted, queue: &StepQueue, message: &Received) -> bool {
         let request_id = format!("invocation-{}", self.invocations.fetch_add(1, Relaxed));
@@ -652,7 +665,8 @@ impl Harness {
         let crash = take(&mut lock(&self.crashes), &queue.step);
         let ports = CrashablePorts::new(self.memory.clone(), crash, self.calls.clone());
         let clock = self.memory.runtime.clone();
-        let hosting = Hosting { queue, message, invocation, ports, clock, faults: &self.faults };
+        let breaker = self.breaker_of(queue);
+        let hosting = Hosting { queue, message, invocation, ports, clock, breaker, faults: &self.faults };
         step.handle(hosting).await.is_none_or(|kept| !kept.is_empty())
     }
 }

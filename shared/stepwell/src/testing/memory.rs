@@ -5,6 +5,7 @@ use crate::{
     core::{
         id::TaskId,
         index::{IndexEntry, Page},
+        item::{Item, Key},
         message::{Outgoing, QueueName},
         settlement::{Delivery, Settled, Settlement, Transaction},
         snapshot::Loaded,
@@ -75,6 +76,10 @@ impl<A: Runtime> Store for Memory<A> {
 
     async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
         self.store.load_all(task).await
+    }
+
+    async fn read(&self, key: &Key) -> Result<Item, TableError> {
+        self.store.read(key).await
     }
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {

@@ -253,6 +253,15 @@ impl Store for DynamoTable {
         Ok(loaded)
     }
 
+    /// A query, because every role that reads the table may query it.
+    async fn read(&self, of: &Key) -> Result<Item, TableError> {
+        let query = self.client.query().table_name(&self.name).key_condition_expression("pk = :pk AND sk = :sk");
+        let query = query.expression_attribute_values(":pk", AttributeValue::S(of.partition()));
+        let answer = query.expression_attribute_values(":sk", AttributeValue::S(of.sort())).send().await;
+        let answer = answer.map_err(|error| call_failed("Query", error))?;
+        Ok(answer.items.unwrap_or_default().into_iter().next().map(value::item).unwrap_or_default())
+    }
+
     /// DynamoDB ends a page at 1 MB, so this goes on until the page is full or the shard ends. An entry that cannot be read
     /// is reported and left out, so that it does not hide the others.
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {

@@ -76,6 +76,8 @@ struct Progress {
     calls: AtomicU64,
     punctual: AtomicU64,
     latest_millis: AtomicU64,
+    opened: AtomicU64,
+    probes: AtomicU64,
     stop: AtomicBool,
     faults: Mutex<[u64; Fault::COUNT]>,
     failed: Mutex<Vec<RunReport>>,
@@ -101,6 +103,8 @@ fn main() -> ExitCode {
         calls: AtomicU64::new(0),
         punctual: AtomicU64::new(0),
         latest_millis: AtomicU64::new(0),
+        opened: AtomicU64::new(0),
+        probes: AtomicU64::new(0),
         stop: AtomicBool::new(false),
         faults: Mutex::new([0; Fault::COUNT]),
         failed: Mutex::default(),
@@ -128,6 +132,8 @@ fn main() -> ExitCode {
         "{:>12}  redrives and compensations had to begin on time; the longest delay was {latest:?}",
         progress.punctual.load(Ordering::Relaxed)
     );
+    println!("{:>12}  times a breaker was opened", progress.opened.load(Ordering::Relaxed));
+    println!("{:>12}  probes while it was open", progress.probes.load(Ordering::Relaxed));
     let faults = progress.faults.into_inner().unwrap_or_else(PoisonError::into_inner);
     for (fault, struck) in Fault::ALL.into_iter().zip(faults) {
         println!("{struck:>12}  {}", fault.name());
@@ -198,6 +204,8 @@ fn count(report: RunReport, options: &Options, progress: &Progress) {
     }
     progress.calls.fetch_add(report.calls, Ordering::Relaxed);
     progress.punctual.fetch_add(report.punctual, Ordering::Relaxed);
+    progress.opened.fetch_add(report.opened, Ordering::Relaxed);
+    progress.probes.fetch_add(report.probes, Ordering::Relaxed);
     let latest = u64::try_from(report.latest.as_millis()).unwrap_or(u64::MAX);
     progress.latest_millis.fetch_max(latest, Ordering::Relaxed);
     for (all, one) in progress.faults.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().zip(report.faults) {

@@ -143,10 +143,28 @@ pub enum Write<'a> {
         /// Whether the key exists already.
         is_taken: bool,
     },
+    /// A worker opens the breaker of a service. No action of the model writes a breaker.
+    OpenBreaker {
+        /// Whether it is open already.
+        is_open: bool,
+    },
+    /// A worker claims the probe of a breaker.
+    ClaimProbe {
+        /// Whether the breaker is open.
+        is_open: bool,
+    },
+    /// A worker closes a breaker.
+    CloseBreaker {
+        /// Whether it is open.
+        is_open: bool,
+    },
     /// A worker claims a step that is pending, or whose backoff is over.
     Claim(usize),
     /// A worker takes over a step whose lease is over. The fencing token is the number of the lost attempt.
     TakeOver(usize, Fence),
+    /// A worker parks a step that is ready, because the breaker of a service is open. No action of the model makes this write: it leaves a
+    /// step whose backoff is not over.
+    Park(usize),
     /// A worker releases its claim.
     Release(usize, Fence),
     /// A worker deletes its claim of a step whose task does not exist.
@@ -210,8 +228,12 @@ pub enum Write<'a> {
 pub enum Rule {
     Create,
     ReserveKey,
+    OpenBreaker,
+    ClaimProbe,
+    CloseBreaker,
     Claim,
     TakeOver,
+    Park,
     Release,
     DeleteOrphanClaim,
     Complete,
@@ -239,11 +261,15 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 31] = [
         Self::Create,
         Self::ReserveKey,
+        Self::OpenBreaker,
+        Self::ClaimProbe,
+        Self::CloseBreaker,
         Self::Claim,
         Self::TakeOver,
+        Self::Park,
         Self::Release,
         Self::DeleteOrphanClaim,
         Self::Complete,
@@ -309,6 +335,9 @@ impl Write<'_> {
         match *self {
             Self::Create => before.task().is_none(),
             Self::ReserveKey { is_taken } => !is_taken,
+            Self::OpenBreaker { is_open } => !is_open,
+            Self::ClaimProbe { is_open } | Self::CloseBreaker { is_open } => is_open,
+            Self::Park(step) => matches!(before.item(step).state, StepState::Pending | StepState::Retrying),
             Self::Claim(step) => {
                 let item = before.item(step);
                 item.state == StepState::Pending || item.state == StepState::Retrying && item.over
@@ -361,6 +390,9 @@ impl Write<'_> {
         match *self {
             Self::Create
             | Self::ReserveKey { .. }
+            | Self::OpenBreaker { .. }
+            | Self::ClaimProbe { .. }
+            | Self::CloseBreaker { .. }
             | Self::Claim(_)
             | Self::TakeOver(..)
             | Self::Release(..)
@@ -368,6 +400,8 @@ impl Write<'_> {
             | Self::Resolve
             | Self::MoveTimer(_)
             | Self::MoveInIndex => true,
+            // The task may have been reinstated since the compensation was ready.
+            Self::Park(step) => before.is_compensation(step) || before.load(step).ready,
             Self::DeleteOrphanClaim(..) => task.is_none(),
             Self::Redrive { moves_deadline } => {
                 moves_deadline || !before.failed().any(|step| before.overdue().has(step))
@@ -440,7 +474,10 @@ impl Write<'_> {
         };
         Some(match *self {
             Self::Create => Change::of_task(ModelTask::started()),
-            Self::ReserveKey { .. } => Change::NONE,
+            Self::ReserveKey { .. }
+            | Self::OpenBreaker { .. }
+            | Self::ClaimProbe { .. }
+            | Self::CloseBreaker { .. } => Change::NONE,
             Self::MoveInIndex => Change::of_task(before.task()?),
             Self::Claim(step) | Self::TakeOver(step, _) => {
                 let item = step_goes(step, StepEvent::Claim)?;
@@ -452,6 +489,7 @@ impl Write<'_> {
                 let counted = item.counted.saturating_add(counts.into());
                 Change::of_step(step, ModelItem { attempted: true, counted, ..item })
             }
+            Self::Park(step) => Change::of_step(step, step_goes(step, StepEvent::Park)?),
             Self::Release(step, _) => {
                 let item = step_goes(step, StepEvent::Release)?;
                 Change::of_step(step, ModelItem { counted: item.counted.saturating_sub(1), ..item })

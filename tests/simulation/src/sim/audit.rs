@@ -11,6 +11,7 @@ use std::{
 use stepwell::{
     TaskId, Timestamp,
     core::{
+        breaker::{Breaker, PROBE_EVERY},
         format::NewerFormat,
         item::Key,
         plan::Plan,
@@ -49,6 +50,18 @@ pub(super) struct Audit {
     optional_compensations: BTreeSet<String>,
     punctual: Locked<u64>,
     latest: Locked<Duration>,
+    outages: Locked<Outages>,
+}
+
+/// What the breaker has let pass.
+#[derive(Debug, Default)]
+struct Outages {
+    /// How often it was opened.
+    opened: u64,
+    /// How many probes were claimed.
+    probes: u64,
+    /// The attempts that began while it had been open for long.
+    attempts: u64,
 }
 
 /// How much later than planned a redrive or a compensation may begin, apart from the errors of the clocks.
@@ -59,8 +72,8 @@ const AFTER_TROUBLE: Duration = Duration::from_secs(10 * 60);
 
 impl Audit {
     pub(super) fn new(scheduler: &Arc<Scheduler>, one_version: bool, optional_compensations: BTreeSet<String>) -> Self {
-        let (seen, punctual, latest) = Default::default();
-        Self { scheduler: scheduler.clone(), seen, one_version, optional_compensations, punctual, latest }
+        let (seen, punctual, latest, outages) = Default::default();
+        Self { scheduler: scheduler.clone(), seen, one_version, optional_compensations, punctual, latest, outages }
     }
 
     /// How many redrives and compensations had to begin on time, and the longest delay of one.
@@ -137,8 +150,40 @@ impl Audit {
         match (written.key, written.records) {
             (Key::Step(task, _), Records::Step(before, after)) => self.step(*task, of_step, before, after),
             (_, Records::Task(before, after)) => self.task(of_task, before, after),
+            (Key::Breaker(_), _) => self.breaker(Breaker::of(written.before), Breaker::of(written.after)),
             _ => {}
         }
+    }
+
+    /// Probes are ten seconds apart, by the clocks of those that claim them.
+    fn breaker(&self, before: Breaker, after: Breaker) {
+        self.scheduler.note(|| format!("the breaker {before:?} -> {after:?}"));
+        let mut outages = self.outages.lock();
+        match (before, after) {
+            (Breaker::Closed { .. }, Breaker::Open(_)) => outages.opened += 1,
+            (Breaker::Open(before), Breaker::Open(after)) => {
+                outages.probes += 1;
+                if after.probe_at < before.probe_at + PROBE_EVERY {
+                    self.scheduler.violated(|| format!("a probe came too early: {before:?} -> {after:?}"));
+                }
+            }
+            (_, Breaker::Closed { .. }) => {}
+        }
+    }
+
+    /// Checks that an attempt which begins while the breaker has been open for long is a probe.
+    pub(super) fn attempted_while_open(&self, step: &str) {
+        let mut outages = self.outages.lock();
+        outages.attempts += 1;
+        if outages.attempts > outages.probes {
+            self.scheduler.violated(|| format!("{step} is attempted while the breaker is open: {outages:?}"));
+        }
+    }
+
+    /// How often the breaker was opened, and how many probes were claimed.
+    pub(super) fn outages(&self) -> (u64, u64) {
+        let outages = self.outages.lock();
+        (outages.opened, outages.probes)
     }
 
     fn step(&self, task: TaskId, event: Option<StepEvent>, before: &StepRecord, after: &StepRecord) {

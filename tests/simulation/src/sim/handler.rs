@@ -23,6 +23,7 @@ async fn handle(simulation: Arc<Simulation>, process: SimulatedProcess, run: Ste
     let place: Place = (facts.task_id, number);
     let attempt = run.facts.attempt;
     simulation.check_start(&process, &run);
+    simulation.check_breaker(&run.facts.step);
     let scripts = simulation.scripts(place);
     let (script, again) = simulation.ledger.begin(place, attempt, scripts);
     process.note(|| format!("{} attempt {attempt} begins, and is to {script:?}", run.facts.step));

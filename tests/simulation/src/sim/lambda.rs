@@ -125,6 +125,7 @@ async fn invoke(
                 let handler = handler::script(simulation, &process);
                 let serves = StepQueue::new(graph::WORKFLOW, name(number));
                 let worker = Worker::new(serves, handler, table, queues, process.clone());
+                let worker = worker.guarded_by(simulation.breaker_of(queue));
                 worker.handle(&messages, &invocation).await
             }
             Function::DeadLetters => DeadLetters::new(table, queues, process.clone()).handle(&messages).await,

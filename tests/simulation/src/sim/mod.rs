@@ -69,6 +69,9 @@ const WAITS: u64 = 0x0077_6169_7473;
 /// Sets the draws of the deadline apart from all others of a seed.
 const DEADLINE: u64 = 0x6465_6164_6c69_6e65;
 
+/// Sets the draw of a breaker apart from all others of a seed.
+const BREAKER: u64 = 0x6272_6561_6b65_7200;
+
 /// Sets the draws of the graph of compensations apart from all others of a seed.
 const COMPENSATION_GRAPH: u64 = 0x0067_7261_7068_0063;
 
@@ -94,6 +97,10 @@ pub struct RunReport {
     pub punctual: u64,
     /// The longest delay of one of these.
     pub latest: Duration,
+    /// How often a breaker was opened.
+    pub opened: u64,
+    /// How many probes were claimed while it was open.
+    pub probes: u64,
     /// The trace, where it was wanted.
     pub trace: String,
 }
@@ -166,6 +173,7 @@ async fn simulate(
     let scenario = scenario.with_compensation_graph(&mut Rng::with_seed(seed ^ COMPENSATION_GRAPH));
     let scenario = scenario.with_optional_compensations(&mut Rng::with_seed(seed ^ OPTIONAL_COMPENSATIONS));
     let scenario = scenario.with_deadline(&mut Rng::with_seed(seed ^ DEADLINE));
+    let scenario = scenario.with_breaker(&mut Rng::with_seed(seed ^ BREAKER));
     let odds = Odds::random(&mut rng);
     let odds = if mode == Mode::Whole { odds.whole() } else { odds };
     let versions = (mode == Mode::TwoVersions).then(|| Rng::with_seed(!seed));
@@ -180,7 +188,9 @@ async fn simulate(
     };
     let (faults, calls, newer_met) = (scheduler.struck(), scheduler.calls(), simulation.newer_met());
     let (punctual, latest) = simulation.audit.punctual();
-    RunReport { seed, mode, problem, faults, calls, newer_met, punctual, latest, trace: scheduler.trace() }
+    let (opened, probes) = simulation.audit.outages();
+    let trace = scheduler.trace();
+    RunReport { seed, mode, problem, faults, calls, newer_met, punctual, latest, opened, probes, trace }
 }
 
 async fn play(simulation: &Arc<Simulation>) {

@@ -10,6 +10,9 @@ use std::{
 /// The largest number of steps of a graph.
 pub(super) const MAX_STEPS: usize = 30;
 
+/// The service that compensated steps call.
+pub(super) const SERVICE: &str = "service";
+
 /// The script of one run of a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HandlerScript {
@@ -243,6 +246,16 @@ impl Scenario {
             (0..self.graph.len()).filter(|step| !self.graph.optional_steps().contains(step)).collect();
         let point = (!needed.is_empty() && rng.u8(0..3) > 0).then(|| needed[rng.usize(0..needed.len())]);
         self.graph = self.graph.complete_within(seconds, point);
+        self
+    }
+
+    /// Guards the service that compensated steps call with a breaker, in half of the scenarios with an outage and in a quarter of the
+    /// others.
+    pub(super) fn with_breaker(mut self, rng: &mut Rng) -> Self {
+        let share = if self.outage.is_some() { 2 } else { 4 };
+        if rng.u8(0..share) == 0 {
+            self.graph = self.graph.waits_on(SERVICE);
+        }
         self
     }
 

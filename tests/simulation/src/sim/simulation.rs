@@ -8,7 +8,7 @@ use super::{
     oracle::Recorder,
     process::SimulatedProcess,
     queue::MemoryQueues,
-    scenario::{HandlerScript, Scenario},
+    scenario::{HandlerScript, SERVICE, Scenario},
     scheduler::Scheduler,
     store::SimulatedStore,
     table::MemoryTable,
@@ -27,14 +27,18 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     panic::AssertUnwindSafe,
     sync::Arc,
+    time::Duration,
 };
 use stepwell::{
     Client, Runtime, Started, TaskId,
     core::{
+        breaker::Breaker,
         index::IndexPartition,
+        item::Key,
         record::{StepRecord, TaskRecord},
         state::{StepState, TaskState},
     },
+    runtime::breaker::ServiceBreaker,
 };
 use tokio::{sync::Notify, task::spawn_local};
 
@@ -59,6 +63,9 @@ pub(super) struct Simulation {
     poisons: Locked<Vec<String>>,
     /// The confirmed actions of operators: the task, and the action's unique reason.
     done: Locked<Vec<(TaskId, String)>>,
+    /// The breakers of the processes of a function, of which each has two that live on between invocations.
+    breakers: Locked<BTreeMap<(String, u64), Arc<ServiceBreaker>>>,
+    waits_on: BTreeSet<String>,
     busy: Locked<usize>,
     quiescent: Notify,
     processes: Locked<u64>,
@@ -85,6 +92,9 @@ impl Simulation {
         if let Some(recorder) = &recorder {
             table.record(recorder.clone());
         }
+        let workflow = scenario.graph.workflow();
+        let all = workflow.plan().steps().iter().chain(workflow.plan().compensations()).map(|step| step.name.clone());
+        let waits_on = all.filter(|step| workflow.waits_on(step).is_some()).collect();
         Self {
             table,
             queues: MemoryQueues::new(&scheduler, recorder),
@@ -96,6 +106,8 @@ impl Simulation {
             unsent: Locked::default(),
             poisons: Locked::default(),
             done: Locked::default(),
+            breakers: Locked::default(),
+            waits_on,
             busy: Locked::new(0),
             quiescent: Notify::new(),
             processes: Locked::new(0),
@@ -141,6 +153,28 @@ impl Simulation {
         let store = SimulatedStore::new(process, table, self.queues.clone());
         let store = Versioned::new(store, process.version(), self.newer_met.clone());
         (store, SimulatedQueues::new(process, self.queues.clone()))
+    }
+
+    /// The breaker of one of the function's processes, if its step waits on the service.
+    pub(super) fn breaker_of(&self, step: &str) -> Option<Arc<ServiceBreaker>> {
+        if !self.waits_on.contains(step) {
+            return None;
+        }
+        let process = (step.to_owned(), self.scheduler.up_to(1));
+        Some(self.breakers.lock().entry(process).or_insert_with(|| Arc::new(ServiceBreaker::new(SERVICE))).clone())
+    }
+
+    /// While a breaker has been open for long, only probes are attempted. A delivery that had begun before may be late by its
+    /// invocation and a pause.
+    pub(super) fn check_breaker(&self, step: &str) {
+        const LATE: Duration = Duration::from_secs(3 * 60);
+        let breaker = Breaker::of(&self.table.item(&Key::Breaker(SERVICE.to_owned())));
+        if let Breaker::Open(open) = breaker
+            && self.waits_on.contains(step)
+            && open.since + LATE <= self.scheduler.now()
+        {
+            self.audit.attempted_while_open(step);
+        }
     }
 
     /// Spawns a task. A panic in it is a bug of the simulation.

@@ -11,6 +11,7 @@ use stepwell::{
     CallError, Runtime, TaskId,
     core::{
         index::{IndexEntry, Page},
+        item::{Item, Key},
         message::Outgoing,
         settlement::{Delivery, Settled, Settlement, Transaction},
         snapshot::Loaded,
@@ -86,6 +87,10 @@ impl<T: Store> Store for SimulatedStore<T> {
 
     async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
         self.table.load_all(task).await
+    }
+
+    async fn read(&self, key: &Key) -> Result<Item, TableError> {
+        self.table.read(key).await
     }
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {

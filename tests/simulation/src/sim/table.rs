@@ -10,6 +10,7 @@ use stepwell::{
     TaskId, Timestamp,
     core::{
         index::{IndexEntry, IndexPartition, Page},
+        item::{Item, Key},
         record::TaskRecord,
         settlement::{Settled, Settlement},
         snapshot::Loaded,
@@ -143,6 +144,10 @@ impl Store for MemoryTable {
 
     async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
         self.store.load_all(task).await
+    }
+
+    async fn read(&self, key: &Key) -> Result<Item, TableError> {
+        self.store.read(key).await
     }
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {

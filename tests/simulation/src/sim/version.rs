@@ -8,7 +8,7 @@ use stepwell::{
     core::{
         format::{NewerFormat, READS, WRITES},
         index::{IndexEntry, Page},
-        item::{Item, attribute},
+        item::{Item, Key, attribute},
         settlement::{Settled, Settlement},
         snapshot::Loaded,
         transition::{Applied, Change, Condition, Effect, Transition, Write},
@@ -129,6 +129,10 @@ impl<S: Store> Store for Versioned<S> {
 
     async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
         Ok(self.read(self.store.load_all(task).await?))
+    }
+
+    async fn read(&self, key: &Key) -> Result<Item, TableError> {
+        self.store.read(key).await
     }
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {

@@ -110,6 +110,10 @@ impl<A: Runtime> Store for Sqlite<A> {
         Ok(loaded)
     }
 
+    async fn read(&self, key: &Key) -> Result<Item, TableError> {
+        self.transaction(|tx| read(tx, key)).map_err(table_error("read"))
+    }
+
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.transaction(|tx| list(tx, page)).map_err(table_error("list"))
     }

@@ -13,6 +13,7 @@ use proptest::{
 use std::cell::Cell;
 use stepwell::{
     core::{
+        breaker::{self, Breaker, Open},
         format::READS,
         index::{IndexEntry, IndexPartition, IndexPosition, Page, move_in_index},
         plan::{Plan, StepPlan},
@@ -45,6 +46,7 @@ enum Op {
     Claim(u8),
     TakeOver(u8),
     Abandon,
+    Park(u64),
     Release,
     Withdraw,
     Complete,
@@ -70,6 +72,9 @@ enum Op {
     Relist(u64),
     SetTimer,
     TakeTimer,
+    OpenBreaker,
+    ClaimProbe,
+    CloseBreaker,
     /// The task, or the step, needs a reader of this format from now on.
     Need(bool, i64),
 }
@@ -96,6 +101,7 @@ fn op() -> impl Strategy<Value = Op> {
         12 => (0u8..3).prop_map(Op::Claim),
         5 => (0u8..3).prop_map(Op::TakeOver),
         1 => Just(Op::Abandon),
+        3 => (0u64..20).prop_map(Op::Park),
         2 => Just(Op::Release),
         1 => Just(Op::Withdraw),
         4 => Just(Op::Complete),
@@ -118,6 +124,9 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0u64..100).prop_map(Op::Relist),
         3 => Just(Op::SetTimer),
         2 => Just(Op::TakeTimer),
+        1 => Just(Op::OpenBreaker),
+        1 => Just(Op::ClaimProbe),
+        1 => Just(Op::CloseBreaker),
         1 => any::<bool>().prop_map(|task| Op::Need(task, READS + 1)),
         2 => any::<bool>().prop_map(|task| Op::Need(task, READS)),
     ]
@@ -154,6 +163,13 @@ struct Given {
     lease: Option<Lease>,
     /// The task's place in the index; `None` where it has none.
     place: Option<IndexPosition>,
+    /// The breaker of the task's own service; `None` where it is closed.
+    open: Option<Open>,
+}
+
+/// A service that only this task waits on.
+fn service_of(id: TaskId) -> String {
+    format!("service-{id}")
 }
 
 impl Given {
@@ -177,6 +193,14 @@ impl Given {
             throttled: false,
             refused: false,
         }
+    }
+}
+
+/// The breaker of the task's service, if it is open.
+fn open(memory: &MemoryStore, id: TaskId) -> Option<Open> {
+    match Breaker::of(&memory.item(&Key::Breaker(service_of(id)))) {
+        Breaker::Open(open) => Some(open),
+        Breaker::Closed { .. } => None,
     }
 }
 
@@ -210,6 +234,7 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
             step::take_over(&request, &record)
         }
         Op::Abandon => step::abandon(id, &record, now),
+        Op::Park(wait) => step::park(id, &record, &failure(), now + Duration::from_secs(*wait), now),
         Op::Release => step::release(lease()?),
         Op::Withdraw => step::delete_orphan_claim(lease()?),
         Op::Complete => step::complete(lease()?, &given.ended(lease()?, Outcome::Complete), "{}"),
@@ -254,6 +279,9 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
         }
         Op::SetTimer => timer::set_timer(id, step, due),
         Op::TakeTimer => timer::take_timer(&timer_place(id, step, due)),
+        Op::OpenBreaker => breaker::open(&service_of(id), now),
+        Op::ClaimProbe => breaker::claim_probe(&service_of(id), &given.open?, now),
+        Op::CloseBreaker => breaker::close(&service_of(id), &given.open?, now),
         Op::Need(of_task, needs) => {
             // A newer version changes an item, whether or not this one may act on it.
             let key = if *of_task { Key::Task(id) } else { Key::Step(id, step.clone()) };
@@ -310,7 +338,9 @@ impl<'a, S: Store> Both<'a, S> {
 
     /// Compares the items of the task and of this step.
     async fn compare(&self, id: TaskId, step: &str, when: &str) {
-        for key in [Key::Task(id), Key::Step(id, step.to_owned())] {
+        for key in [Key::Task(id), Key::Step(id, step.to_owned()), Key::Breaker(service_of(id))] {
+            let read = self.real.read(&key).await.unwrap();
+            assert_eq!(read, self.memory.item(&key), "{key} {when}");
             self.apply(&read_only(key), when).await;
         }
     }
@@ -420,7 +450,7 @@ impl Fixture {
         let place =
             both.memory.listed(id).map(|place| if self.read == 2 { place } else { IndexPosition { at: NOW, ..place } });
         let lease = Some(lease(id, &step, self.read));
-        Given { id, now: NOW, read, step, lease, place }
+        Given { id, now: NOW, read, step, lease, place, open: open(&both.memory, id) }
     }
 }
 
@@ -477,6 +507,7 @@ fn ops() -> Vec<Op> {
     ];
     ops.extend([
         Op::Abandon,
+        Op::Park(5),
         Op::Release,
         Op::Withdraw,
         Op::Complete,
@@ -496,12 +527,14 @@ fn ops() -> Vec<Op> {
     ops.extend(terminations.map(Op::Terminate).chain(ENDS.map(Op::FinishCompensation)));
     ops.extend([true, false].map(Op::OrderCompensations));
     ops.extend([Op::Reinstate, Op::Relist(2), Op::SetTimer, Op::TakeTimer]);
+    ops.extend([Op::OpenBreaker, Op::ClaimProbe, Op::CloseBreaker]);
     ops
 }
 
 /// The names of all transitions of the engine.
 fn names() -> BTreeSet<&'static str> {
-    const CORE: [&str; 4] = [
+    const CORE: [&str; 5] = [
+        include_str!("../../../../shared/stepwell/src/core/breaker.rs"),
         include_str!("../../../../shared/stepwell/src/core/index.rs"),
         include_str!("../../../../shared/stepwell/src/core/step.rs"),
         include_str!("../../../../shared/stepwell/src/core/task.rs"),
@@ -558,7 +591,15 @@ impl<S: Store> Sequence<'_, S> {
         let lease = self.leases.iter().rev().filter(|lease| lease.task == id).nth(call.grants_ago).cloned();
         let place = memory.listed(id);
         let place = if call.stale { place.map(|place| IndexPosition { at: self.now, ..place }) } else { place };
-        Given { id, now: self.now, read, step: (*call.step.get(&steps)).to_owned(), lease, place }
+        Given {
+            id,
+            now: self.now,
+            read,
+            step: (*call.step.get(&steps)).to_owned(),
+            lease,
+            place,
+            open: open(memory, id),
+        }
     }
 
     async fn make(&mut self, call: &TransitionCall) {

@@ -12,6 +12,7 @@ use crate::{
         format::{NEWER_FORMAT, NewerFormat},
         hex::hex,
         id::{IdempotencyKey, TaskId},
+        item::Key,
         limits::MAX_CONTEXT_BYTES,
         message::Outgoing,
         plan::{Plan, StepPlan},
@@ -24,7 +25,7 @@ use crate::{
         workflow::{Violation, Workflow},
     },
     ports::{Queue, Runtime, Store, TableError},
-    runtime::{engine::Engine, error::EngineError, result_types::ResultTypes},
+    runtime::{breaker::ServiceBreaker, engine::Engine, error::EngineError, result_types::ResultTypes},
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -137,6 +138,21 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// The current time, by the client's clock.
     pub fn now(&self) -> Timestamp {
         self.engine.now()
+    }
+
+    /// Since when a service has been out, as far as its breaker tells; `None` if it is not known to be out. It is for refusing starts
+    /// before anything is written. The answer may be a second old.
+    pub async fn out_since(&self, breaker: &ServiceBreaker) -> Option<Timestamp> {
+        breaker.current(&self.engine).await.out_since(self.now())
+    }
+
+    /// Whether a start with this idempotency key has been made, by a read that is eventually consistent.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn has_start(&self, workflow: &Workflow, key: &IdempotencyKey) -> Result<bool, TableError> {
+        let (namespace, key) = (workflow.id().namespace.clone(), key.as_str().to_owned());
+        self.engine.exists(&Key::IdempotencyKey { namespace, key }).await
     }
 
     /// Starts a task: validates the context, writes the task, and sends a message to each root.

@@ -2,6 +2,7 @@
 
 use crate::{
     core::{
+        breaker::Evidence,
         codes::EngineCode,
         limits::{MAX_RESULT_BYTES, THROTTLED_FOR},
         plan::StepPlan,
@@ -93,6 +94,17 @@ pub(super) async fn run<S: Step>(step: &S, data: &TaskData, context: &StepContex
         return Err(StepError::new(EngineCode::ResultTooLarge, message));
     }
     Ok(result)
+}
+
+/// What the end of an attempt says about the service that the step waits on.
+pub(super) fn evidence(result: &Result<String, StepError>) -> Evidence {
+    match result {
+        Ok(_) => Evidence::Answered,
+        Err(StepError { kind: ErrorKind::Retryable { .. }, code, .. }) if code != EngineCode::Panic.as_str() => {
+            Evidence::Failed
+        }
+        Err(_) => Evidence::Neither,
+    }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

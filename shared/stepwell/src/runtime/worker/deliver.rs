@@ -3,6 +3,7 @@
 use super::{
     Invocation, Worker,
     attempt::{self, Failed, Verdict},
+    breaker::Pass,
 };
 use crate::{
     core::{
@@ -26,13 +27,14 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
     time::Duration,
 };
 
 /// One delivery of a message to a worker.
 pub(super) struct Delivery<'a, S, T, Q, A> {
-    worker: &'a Worker<S, T, Q, A>,
-    message: &'a Received,
+    pub(super) worker: &'a Worker<S, T, Q, A>,
+    pub(super) message: &'a Received,
     invocation: &'a Invocation,
     /// Identifies this delivery in the step's item, so that a claim whose answer was lost is recognized when it is repeated.
     owner: String,
@@ -45,11 +47,11 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
     }
 
     /// The name of the worker's step.
-    fn step(&self) -> &'a str {
+    pub(super) fn step(&self) -> &'a str {
         &self.worker.serves.step
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.worker.engine.now()
     }
 
@@ -59,13 +61,22 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             Ok(message) => message,
             Err(reason) => return self.reject(&reason).await,
         };
+        let pass = match self.pass(&message).await? {
+            ControlFlow::Continue(pass) => pass,
+            ControlFlow::Break(parked) => return Ok(parked),
+        };
+        let now = self.now();
+        if now >= self.invocation.deadline {
+            // The process has slept through its time. A lease that is over would protect nothing.
+            return Ok(Disposition::GiveBack { until: now });
+        }
         let wanted = S::Input::wanted();
         let steps: BTreeSet<&str> = wanted.iter().copied().chain(message.load.iter().map(String::as_str)).collect();
         let request = ClaimRequest {
             task: message.task_id,
             step: self.step(),
             owner: &self.owner,
-            now: self.now(),
+            now,
             lease_until: self.invocation.deadline,
         };
         let engine = &self.worker.engine;
@@ -83,7 +94,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         }
         match claim {
             Claim::Granted(lease) => match self.reloaded(loaded, &steps).await {
-                Ok(loaded) => self.granted(&lease, loaded).await,
+                Ok(loaded) => self.granted(&lease, loaded, &pass).await,
                 Err(error) => self.released(&lease, error).await,
             },
             Claim::Refused(found) => self.refused(&message, &found, loaded?).await,
@@ -118,7 +129,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
 
     /// The reason to reject a message whose task belongs to another workflow than the queue. The message does not name its
     /// workflow, so the task has to be read first.
-    fn misdirected(&self, task: &TaskRecord) -> Option<String> {
+    pub(super) fn misdirected(&self, task: &TaskRecord) -> Option<String> {
         let (ours, workflow) = (&self.worker.serves.workflow, task.workflow_name());
         (workflow != ours).then(|| format!("a message for workflow `{workflow}` in a queue of workflow `{ours}`"))
     }
@@ -177,7 +188,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
     }
 
     /// The checks before the handler may run.
-    async fn granted(&self, lease: &Lease, loaded: Loaded) -> Result<Disposition, EngineError> {
+    async fn granted(&self, lease: &Lease, loaded: Loaded, pass: &Pass) -> Result<Disposition, EngineError> {
         let engine = &self.worker.engine;
         let Loaded { task, mut steps } = loaded;
         let known = task.as_ref().and_then(|task| Some((task, task.plan.step(self.step())?)));
@@ -197,13 +208,10 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             self.worker.engine.follow_up(task.id, after_closing(task)).await?;
             return Ok(Disposition::Acknowledge);
         };
-        let unread: BTreeSet<&str> = waits_for.iter().copied().filter(|name| !steps.contains_key(*name)).collect();
-        if !unread.is_empty() {
-            match engine.load(task.id, &unread).await {
-                Ok(loaded) => steps.extend(loaded.steps),
-                Err(newer @ EngineError::Newer(_)) => return self.released(lease, newer).await,
-                Err(error) => return Err(error),
-            }
+        match self.load_unread(task, &waits_for, &mut steps).await {
+            Ok(()) => {}
+            Err(newer @ EngineError::Newer(_)) => return self.released(lease, newer).await,
+            Err(error) => return Err(error),
         }
         if !all_done(&waits_for, &steps) {
             return self.too_early(lease, &waits_for).await;
@@ -225,7 +233,21 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let results = steps.into_iter().filter(|(_, record)| record.state.is_done());
         let results = results.filter_map(|(name, record)| Some((name, record.result?))).collect();
         let data = TaskData { context: task.context.clone(), results };
-        self.attempt(lease, task, plan, &data).await
+        self.attempt(lease, task, plan, &data, pass).await
+    }
+
+    /// Loads those of these dependencies that the message did not name.
+    pub(super) async fn load_unread(
+        &self,
+        task: &TaskRecord,
+        waits_for: &[&str],
+        steps: &mut BTreeMap<String, StepRecord>,
+    ) -> Result<(), EngineError> {
+        let unread: BTreeSet<&str> = waits_for.iter().copied().filter(|name| !steps.contains_key(*name)).collect();
+        if !unread.is_empty() {
+            steps.extend(self.worker.engine.load(task.id, &unread).await?.steps);
+        }
+        Ok(())
     }
 
     /// Carries out the settlement of this delivery, and ends the delivery with it. Returns what to do with the message: if the
@@ -268,10 +290,12 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         task: &TaskRecord,
         plan: &StepPlan,
         data: &TaskData,
+        pass: &Pass,
     ) -> Result<Disposition, EngineError> {
         let left = self.invocation.deadline.since(self.now()).saturating_sub(SETTLE_RESERVE);
-        if left.is_zero() {
-            // The invocation has no time left for the handler. That is not the handler's fault, so it costs no attempt.
+        if left.is_zero() || *pass == Pass::Checks {
+            // The invocation has no time left for the handler, or the step became ready while its breaker is open. That is not the
+            // handler's fault, so it costs no attempt.
             self.worker.engine.apply(&step::release(lease)).await?;
             return Ok(Disposition::GiveBack { until: self.now() });
         }
@@ -289,13 +313,26 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
         let handler = attempt::run(&self.worker.step, data, &context);
         #[cfg(feature = "crash-points")]
         let handler = crate::runtime::crash::around("handler", handler);
-        let result = match handler.await {
-            Ok(result) => result,
-            Err(error) => return self.failed(lease, task, plan, &error).await,
+        let result = handler.await;
+        let evidence = attempt::evidence(&result);
+        let settled = match result {
+            Ok(result) => self.completed(lease, task, plan, &result).await,
+            Err(error) => self.failed(lease, task, plan, &error).await,
         };
+        self.attempt_ended(evidence, pass).await;
+        settled
+    }
+
+    async fn completed(
+        &self,
+        lease: &Lease,
+        task: &TaskRecord,
+        plan: &StepPlan,
+        result: &str,
+    ) -> Result<Disposition, EngineError> {
         let ended = lease.ended(self.now(), Outcome::Complete, None);
         let then = dispatch(task, self.step(), Dispatch::Initial, &BTreeMap::new(), self.now());
-        let settlement = Settlement::of(step::complete(lease, &ended, &result)).then(then);
+        let settlement = Settlement::of(step::complete(lease, &ended, result)).then(then);
         self.settle(lease, plan, &ended, StepState::Complete, settlement, Disposition::Acknowledge).await
     }
 
@@ -352,6 +389,6 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
     }
 }
 
-fn all_done(names: &[&str], steps: &BTreeMap<String, StepRecord>) -> bool {
+pub(super) fn all_done(names: &[&str], steps: &BTreeMap<String, StepRecord>) -> bool {
     names.iter().all(|name| steps.get(*name).is_some_and(|record| record.state.is_done()))
 }

@@ -1,8 +1,9 @@
 //! The worker of a step: takes a batch of messages and returns the ids of those to keep.
 //!
-//! `deliver` runs the protocol for one message, `attempt` runs the handler.
+//! `deliver` runs the protocol for one message, `breaker` holds it back while a service is out, and `attempt` runs the handler.
 
 mod attempt;
+mod breaker;
 mod deliver;
 
 use crate::core::settlement::Disposition;
@@ -16,11 +17,11 @@ use crate::{
         timestamp::Timestamp,
     },
     ports::{Queue, Received, Runtime, Store},
-    runtime::{engine::Engine, step::Step},
+    runtime::{breaker::ServiceBreaker, engine::Engine, step::Step},
 };
 use deliver::Delivery;
 use futures::future::{Either, join_all, select};
-use std::{collections::HashSet, pin::pin, time::Duration};
+use std::{collections::HashSet, pin::pin, sync::Arc, time::Duration};
 
 /// The assumed length of an invocation whose deadline is in the past: `cargo lambda watch` gives one in 1970.
 const ASSUMED_INVOCATION: Duration = Duration::from_secs(60);
@@ -50,6 +51,7 @@ pub struct Worker<S, T, Q, A> {
     serves: StepQueue,
     step: S,
     engine: Engine<T, Q, A>,
+    breaker: Option<Arc<ServiceBreaker>>,
 }
 
 /// One invocation of the step's function.
@@ -75,7 +77,13 @@ impl Invocation {
 impl<S: Step, T: Store, Q: Queue, A: Runtime> Worker<S, T, Q, A> {
     /// A worker that serves this queue with `step`. Several queues, of one workflow or of several, may share a step.
     pub fn new(serves: StepQueue, step: S, table: T, queue: Q, runtime: A) -> Self {
-        Self { serves, step, engine: Engine::new(table, queue, runtime) }
+        Self { serves, step, engine: Engine::new(table, queue, runtime), breaker: None }
+    }
+
+    /// The worker of a step that waits on a service. All workers of a process for this service should share its breaker.
+    #[must_use]
+    pub fn guarded_by(self, breaker: Option<Arc<ServiceBreaker>>) -> Self {
+        Self { breaker, ..self }
     }
 
     /// Processes the messages of a batch concurrently, and returns the ids of those that their queue has to keep. It never

@@ -19,6 +19,7 @@
 //!   whether a failed task is watched, are not checked.
 //! * The model reads failed steps off the steps; the task's own list has to be the same.
 //! * The timers in the index are not checked: the model has no time. They change nothing else.
+//! * Of a breaker, only whether it is open, and since when.
 //! * Texts, times, the rest of the audit trails, `expires_at` and the content of an idempotency key are not checked.
 
 mod projection;
@@ -35,7 +36,7 @@ use std::{
 };
 use stepwell::{
     TaskId, Timestamp,
-    core::{item::Key, record::TaskRecord, state::TaskState},
+    core::{breaker::Breaker, item::Key, record::TaskRecord, state::TaskState},
     testing::{Records, Written},
 };
 
@@ -59,10 +60,12 @@ pub(super) struct Conformance {
 /// The writes of one transition.
 #[derive(Debug, Default)]
 pub(super) struct Made {
-    /// The task whose items were written; `None` for an idempotency key.
+    /// The task whose items were written; `None` for an idempotency key or a breaker.
     of: Option<TaskId>,
     /// Whether an idempotency key was written; if so, whether it existed before.
     key: Option<bool>,
+    /// Whether the breaker of a service was written; if so, how it stood before and how it stands now.
+    breaker: Option<(Breaker, Breaker)>,
     task: Option<TaskWritten>,
     steps: Vec<StepWritten>,
 }
@@ -86,6 +89,10 @@ impl Conformance {
                 made.key = Some(!written.before.is_empty());
                 return Ok(());
             }
+            Key::Breaker(_) => {
+                made.breaker = Some((Breaker::of(written.before), Breaker::of(written.after)));
+                return Ok(());
+            }
         };
         if made.of.replace(task).is_some_and(|other| other != task) {
             return Err("it is written together with another task's items".to_owned());
@@ -102,14 +109,14 @@ impl Conformance {
             }
             (_, Records::Step(before, after)) => made.steps.push(projection.step_written(before, after)?),
             (Key::Step(_, name), _) => made.steps.push(projection.step_deleted(name)?),
-            (Key::IdempotencyKey { .. }, _) => {}
+            (Key::IdempotencyKey { .. } | Key::Breaker(_), _) => {}
         }
         Ok(())
     }
 
     /// Checks the collected writes of a transition with this name.
     pub(super) fn judge(&self, name: &'static str, made: Made) {
-        if made.of.is_none() && made.key.is_none() {
+        if made.of.is_none() && made.key.is_none() && made.breaker.is_none() {
             return;
         }
         let mut tasks = self.tasks.lock();
@@ -123,7 +130,8 @@ impl Conformance {
             .map_err(|problem| format!("{problem}\n  before: {}\n  after:  {}", before.told(&made), made.told(before)));
         let judged = judged.and_then(|()| before.apply(made.task, made.steps));
         if let Err(problem) = judged {
-            let of = made.of.map_or_else(|| "an idempotency key".to_owned(), |task| format!("task {task}"));
+            let of =
+                made.of.map_or_else(|| "an idempotency key or a breaker".to_owned(), |task| format!("task {task}"));
             self.scheduler.violated(|| format!("`{name}` of {of} is nothing that the model allows: {problem}"));
         }
     }
@@ -143,13 +151,29 @@ impl Rules {
     }
 }
 
+/// Since when a breaker has been open.
+fn since(breaker: &Breaker) -> Option<Timestamp> {
+    match breaker {
+        Breaker::Open(open) => Some(open.since),
+        Breaker::Closed { .. } => None,
+    }
+}
+
+fn is_open(breaker: &Breaker) -> bool {
+    since(breaker).is_some()
+}
+
 /// The rule of a transition, by its name.
 fn rule_of(name: &str, made: &Made) -> Option<Rule> {
     Some(match name {
         "create" => Rule::Create,
         "reserve_key" => Rule::ReserveKey,
+        "open_breaker" => Rule::OpenBreaker,
+        "claim_probe" => Rule::ClaimProbe,
+        "close_breaker" => Rule::CloseBreaker,
         "claim" => Rule::Claim,
         "take_over" => Rule::TakeOver,
+        "park" => Rule::Park,
         "release" | "abandon" => Rule::Release,
         "delete_orphan_claim" => Rule::DeleteOrphanClaim,
         "complete" => Rule::Complete,
@@ -210,6 +234,10 @@ impl Made {
         if self.task.as_ref().is_some_and(|task| task.moves_deadline) && !write.moves_deadline() {
             return Err("its deadline is moved".to_owned());
         }
+        let is_earlier = |step: &StepWritten| step.until() < before.until(step.step);
+        if rule == Rule::Park && self.steps.iter().any(is_earlier) {
+            return Err("it is due earlier than before".to_owned());
+        }
         let has_moved = self.task.as_ref().is_some_and(|task| task.has_moved);
         if has_moved && rule == Rule::RecordLeafArrival {
             return Err("it is listed elsewhere in the index".to_owned());
@@ -241,8 +269,23 @@ impl Made {
         Some(match rule {
             Rule::Create => Write::Create,
             Rule::ReserveKey => Write::ReserveKey { is_taken: self.key? },
+            Rule::OpenBreaker => match self.breaker? {
+                (before, Breaker::Open(_)) => Write::OpenBreaker { is_open: is_open(&before) },
+                _ => return None,
+            },
+            Rule::ClaimProbe => match self.breaker? {
+                (before, Breaker::Open(after)) if since(&before).is_none_or(|since| since == after.since) => {
+                    Write::ClaimProbe { is_open: is_open(&before) }
+                }
+                _ => return None,
+            },
+            Rule::CloseBreaker => match self.breaker? {
+                (before, Breaker::Closed { reopened: Some(_) }) => Write::CloseBreaker { is_open: is_open(&before) },
+                _ => return None,
+            },
             Rule::Claim => Write::Claim(step?.step),
             Rule::TakeOver => fenced.map(|(step, fence)| Write::TakeOver(step, fence))?,
+            Rule::Park => Write::Park(step?.step),
             Rule::Release => fenced.map(|(step, fence)| Write::Release(step, fence))?,
             Rule::DeleteOrphanClaim => fenced.map(|(step, fence)| Write::DeleteOrphanClaim(step, fence))?,
             Rule::Complete => fenced.map(|(step, fence)| Write::Complete(step, fence))?,
