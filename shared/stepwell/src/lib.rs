@@ -142,7 +142,9 @@ pub mod runtime;
 pub mod testing;
 
 pub use core::{
+    bulk::{BulkAction, BulkId, BulkRecord, BulkState, Pace},
     codes::ErrorCode,
+    filter::{Cursor, Filter, NotACursor},
     id::{IdempotencyKey, NotAKey, NotATaskId, TaskId},
     timestamp::{NotATimestamp, Timestamp},
     workflow::{TextFormat, Violation, Workflow, WorkflowError},
@@ -150,8 +152,8 @@ pub use core::{
 pub use ports::{CallError, FailureKind, Runtime};
 pub use runtime::{
     client::{
-        ActionError, Actor, BulkRedriveReport, Client, Cursor, Filter, InvalidActor, ManualResult, NotACursor,
-        PendingStart, RUN_NOW_PAUSE, RefusedTask, StartError, Started, Summary, TaskPage,
+        ActionError, Actor, BulkCount, BulkError, Client, InvalidActor, ManualResult, NewBulk, PendingStart,
+        RUN_NOW_PAUSE, StartError, Started, Summary, TaskPage,
     },
     error::EngineError,
     result_types::ResultTypes,

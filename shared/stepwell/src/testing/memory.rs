@@ -5,6 +5,7 @@ use crate::{
     core::{
         id::TaskId,
         index::{IndexEntry, Page},
+        item::{Item, Key},
         message::{Outgoing, QueueName},
         settlement::{Delivery, Settled, Settlement, Transaction},
         snapshot::Loaded,
@@ -79,6 +80,10 @@ impl<A: Runtime> Store for Memory<A> {
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.store.list(page).await
+    }
+
+    async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
+        self.store.range(from, limit).await
     }
 }
 

@@ -47,7 +47,7 @@ pub enum Records<'a> {
     Task(&'a TaskRecord, &'a TaskRecord),
     /// A step; untouched if there was no item.
     Step(&'a StepRecord, &'a StepRecord),
-    /// A new task, an idempotency key, or a deleted item.
+    /// A new task, an idempotency key, a bulk action, or a deleted item.
     Other,
 }
 
@@ -66,7 +66,7 @@ struct Entry {
 enum Record {
     Task(Box<TaskRecord>),
     Step(Box<StepRecord>),
-    IdempotencyKey,
+    Other,
 }
 
 impl Entry {
@@ -74,7 +74,7 @@ impl Entry {
         let record = match key {
             Key::Task(task) => Record::Task(Box::new(TaskRecord::from_item(*task, item.clone())?)),
             Key::Step(task, step) => Record::Step(Box::new(StepRecord::from_item(*task, step, item.clone())?)),
-            Key::IdempotencyKey { .. } => Record::IdempotencyKey,
+            Key::IdempotencyKey { .. } | Key::Bulk(_) | Key::BulkResults(..) => Record::Other,
         };
         Ok(Self { place: IndexPosition::of(key, &item), item, record })
     }
@@ -82,14 +82,14 @@ impl Entry {
     fn step(&self) -> Option<&StepRecord> {
         match &self.record {
             Record::Step(step) => Some(step),
-            Record::Task(_) | Record::IdempotencyKey => None,
+            Record::Task(_) | Record::Other => None,
         }
     }
 
     fn task(&self) -> Option<&TaskRecord> {
         match &self.record {
             Record::Task(task) => Some(task),
-            Record::Step(_) | Record::IdempotencyKey => None,
+            Record::Step(_) | Record::Other => None,
         }
     }
 }
@@ -177,7 +177,7 @@ impl MemoryStore {
         let items = self.items();
         let tasks = items.0.keys().filter_map(|key| match key {
             Key::Task(task) | Key::Step(task, _) => Some(*task),
-            Key::IdempotencyKey { .. } => None,
+            Key::IdempotencyKey { .. } | Key::Bulk(_) | Key::BulkResults(..) => None,
         });
         tasks.collect()
     }
@@ -232,7 +232,7 @@ impl Items {
             Some(entry) => self.0.insert(write.key.clone(), entry.clone()),
             None => self.0.remove(&write.key),
         };
-        let none = Entry { item: Item::new(), record: Record::IdempotencyKey, place: None };
+        let none = Entry { item: Item::new(), record: Record::Other, place: None };
         let (from, to) = (before.as_ref().unwrap_or(&none), next.as_ref().unwrap_or(&none));
         let untouched = StepRecord::untouched(to.step().map_or("", |step| &step.name));
         let records = match (&from.record, &to.record) {
@@ -277,5 +277,11 @@ impl Store for MemoryStore {
         found.sort_by_key(|listed| (listed.place.at, listed.place.key()));
         found.truncate(page.limit.into());
         Ok(found)
+    }
+
+    async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
+        let (items, partition) = (self.items(), from.partition());
+        let here = items.0.range(from..).take_while(|(key, _)| key.partition() == partition);
+        Ok(here.take(limit.into()).map(|(_, entry)| entry.item.clone()).collect())
     }
 }

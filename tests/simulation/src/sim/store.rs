@@ -11,6 +11,7 @@ use stepwell::{
     CallError, Runtime, TaskId,
     core::{
         index::{IndexEntry, Page},
+        item::{Item, Key},
         message::Outgoing,
         settlement::{Delivery, Settled, Settlement, Transaction},
         snapshot::Loaded,
@@ -90,5 +91,9 @@ impl<T: Store> Store for SimulatedStore<T> {
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.table.list(page).await
+    }
+
+    async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
+        self.table.range(from, limit).await
     }
 }

@@ -10,6 +10,7 @@ use stepwell::{
     TaskId, Timestamp,
     core::{
         index::{IndexEntry, IndexPartition, Page},
+        item::{Item, Key},
         record::TaskRecord,
         settlement::{Settled, Settlement},
         snapshot::Loaded,
@@ -147,5 +148,9 @@ impl Store for MemoryTable {
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.store.list(page).await
+    }
+
+    async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
+        self.store.range(from, limit).await
     }
 }
