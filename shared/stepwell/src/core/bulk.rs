@@ -500,3 +500,141 @@ pub fn stop(id: BulkId, by: &BulkActor) -> Transition {
     let stopped = Write::update(Key::Bulk(id), is(BulkState::Running), changes);
     Transition::of("stop_bulk", stopped.made_before(Condition::Is(attribute::STOPPED_BY, by)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::fixtures::at;
+    use serde_json::json;
+
+    const ID: &str = "01900000-0000-7000-8000-000000000001";
+    const TASK: &str = "01900000-0000-7000-8000-000000000002";
+
+    /// A bulk action that somebody has stopped while its second page was taken.
+    fn record() -> BulkRecord {
+        let filter = Filter {
+            status: Some(TaskStatus::Error),
+            error_code: Some("BUSY".to_owned()),
+            compensated: Some(false),
+            created_before: Some(at(0)),
+            ..Filter::default()
+        };
+        let by = |who: &str, why: &str| BulkActor { who: who.to_owned(), why: why.to_owned() };
+        BulkRecord {
+            id: ID.parse().unwrap(),
+            action: BulkAction::Redrive,
+            filter,
+            started_by: by("alice", "the bank is back"),
+            pace: Pace::DEFAULT,
+            expected: 70,
+            created_at: at(0),
+            state: BulkState::Stopping,
+            page: 2,
+            planned: vec![TASK.parse().unwrap()],
+            cursor: BulkCursor::At(format!("19_5000_{TASK}").parse().unwrap()),
+            done: 49,
+            refused: [(BulkRefusal::DeadlineExceeded, 1)].into(),
+            due_at: at(60),
+            finished_at: None,
+            stopped_by: Some(by("bob", "the wrong ones")),
+            newer: None,
+        }
+    }
+
+    /// Format 3, which never changes.
+    #[test]
+    fn stored_form_is_pinned() {
+        let (begun, due) = (at(0).as_millis(), at(60).as_millis());
+        let expected = json!({
+            "id": ID, "action": "redrive", "pace": 2000, "expected": 70, "created_at": begun,
+            "filter": {"status": "error", "error_code": "BUSY", "compensated": false, "created_before": begun},
+            "started_by": {"who": "alice", "why": "the bank is back"}, "state": "stopping", "page": 2,
+            "planned": [TASK], "cursor": format!("19_5000_{TASK}"), "done": 49, "refused": {"deadline_exceeded": 1},
+            "due_at": due, "stopped_by": {"who": "bob", "why": "the wrong ones"},
+            "v": 3, "needs": 3, "expires_at": (at(0) + RETENTION).as_seconds(),
+        });
+        let start = start(&record()).writes.remove(0);
+        let Effect::Create(item) = start.effect else { panic!("{start:?}") };
+        assert_eq!(Value::Object(item.clone()), expected);
+        assert_eq!((start.key.partition(), start.key.sort()), ("BULK".to_owned(), ID.to_owned()));
+        assert_eq!(BulkRecord::from_item(item).unwrap(), record());
+
+        let refused = Some(BulkRefusal::Status);
+        let results = vec![BulkResult { task: TASK.parse().unwrap(), refused }];
+        let turn = turn_page(&record(), results.clone(), at(1), at(1)).writes.remove(1);
+        let Effect::Create(item) = turn.effect else { panic!("{turn:?}") };
+        let expected = json!({
+            "page": 2, "results": [{"task": TASK, "refused": "status"}],
+            "v": 3, "needs": 3, "expires_at": (at(1) + RETENTION).as_seconds(),
+        });
+        assert_eq!(Value::Object(item.clone()), expected);
+        assert_eq!((turn.key.partition(), turn.key.sort()), (format!("BULK#{ID}"), "0000000002".to_owned()));
+        assert_eq!(BulkResults::from_item(item).unwrap(), BulkResults { page: 2, results });
+
+        let action = BulkPage { id: ID.parse().unwrap(), page: 2 };
+        assert_eq!(json!(action), json!({"id": ID, "page": 2}));
+        for (cursor, word) in [(BulkCursor::Start, "start"), (BulkCursor::End, "end")] {
+            assert_eq!((json!(cursor), serde_json::from_value(json!(word)).unwrap()), (json!(word), cursor));
+        }
+    }
+
+    #[test]
+    fn words_are_those_that_are_stored() {
+        for action in BulkAction::ALL {
+            assert_eq!(json!(action), action.as_str());
+        }
+        for reason in BulkRefusal::ALL {
+            assert_eq!(json!(reason), reason.as_str());
+        }
+        for state in [BulkState::Running, BulkState::Stopping, BulkState::Complete, BulkState::Stopped] {
+            assert_eq!(json!(state), state.as_str());
+        }
+    }
+
+    #[test]
+    fn each_action_is_for_the_statuses_in_which_an_operator_may_do_it() {
+        let fitting = |action: BulkAction| {
+            TaskStatus::WORDS
+                .into_iter()
+                .filter(|status| action.fits(*status))
+                .map(TaskStatus::as_str)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(fitting(BulkAction::Redrive), ["complete", "error", "compensating"]);
+        assert_eq!(fitting(BulkAction::Cancel), ["pending", "complete", "error", "in_progress"]);
+        assert_eq!(fitting(BulkAction::Compensate), ["error", "cancelled"]);
+    }
+
+    #[test]
+    fn page_that_somebody_else_has_taken_or_turned_is_neither_taken_nor_turned() {
+        let read = record();
+        let item = |bulk: &BulkRecord| stored(bulk).as_object().unwrap().clone();
+        let taken = BulkRecord { page: 3, due_at: at(120), ..read.clone() };
+        let holds = |transition: Transition, bulk: &BulkRecord| transition.writes[0].holds(&item(bulk));
+        assert!(holds(take_page(&read, &taken), &read));
+        assert!(!holds(take_page(&read, &taken), &taken), "it was taken");
+        assert!(!holds(take_page(&read, &taken), &BulkRecord { state: BulkState::Stopped, ..read.clone() }));
+        let turn = |bulk: &BulkRecord| turn_page(bulk, Vec::new(), at(70), at(60));
+        assert!(holds(turn(&taken), &taken));
+        assert!(
+            holds(turn(&taken), &BulkRecord { state: BulkState::Stopping, ..taken.clone() }),
+            "a stop loses no result"
+        );
+        assert!(!holds(turn(&taken), &BulkRecord { due_at: at(180), ..taken.clone() }), "it was taken over");
+    }
+
+    #[test]
+    fn pace_makes_up_for_a_minute_at_most() {
+        let due = |now, taken_at| {
+            let write = turn_page(&record(), Vec::new(), now, taken_at).writes.remove(0);
+            let after = write.effect.apply(stored(&record()).as_object().unwrap());
+            BulkRecord::from_item(after).unwrap().due_at
+        };
+        let page = Duration::from_millis(30);
+        assert_eq!(due(at(100), at(100)), at(100) + page);
+        assert_eq!(due(at(100), at(70)), at(70) + page);
+        assert_eq!(due(at(1_000), at(70)), at(940) + page);
+        assert_eq!(Pace::per_minute(3).unwrap().time_for(1), Duration::from_secs(20));
+        assert_eq!([0, 1, 10_000, 10_001].map(|pace| Pace::per_minute(pace).is_some()), [false, true, true, false]);
+    }
+}
