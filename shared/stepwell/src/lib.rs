@@ -124,6 +124,9 @@
 //!   trail, followed by sends. A crash between them is the first case above. The trail keeps every action,
 //!   so it has a limit: if another one would not fit, a redrive is refused, and the task has to be resolved. Of many attempts of
 //!   a step it keeps the first and the last ones, and a count by code of those between ([`trail`](core::trail)).
+//! * **A person acts on many tasks.** A [bulk action](core::bulk) is an item that the watchdog's function carries on, page by
+//!   page and at a pace. It writes which tasks are on a page before it acts on them, and their results after it. The trail of
+//!   each task says whether it has acted, so a crash repeats nothing and leaves nothing out.
 //!
 //! The claim and the read of the task are concurrent. So a step whose delivery had begun when its task was cancelled
 //! counts as in flight and comes to its end. Compensation waits for it.
