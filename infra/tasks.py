@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import sys
+import time
 
 import botocore.auth
 import botocore.awsrequest
@@ -17,8 +18,10 @@ import botocore.session
 from api import Api, Refused, quote
 
 FILTER = ["status", "workflow", "failed_step", "error_code", "compensated", "needs", "created_from", "created_before", "older_than"]
-# A list goes on in this many tasks at a time, redrives in this many: they are made one after another.
-PAGE, BATCH = 200, 50
+# A list goes on in this many tasks at a time.
+PAGE = 200
+# The progress of a bulk action is asked for each few seconds; the engine carries it on each minute.
+LOOK_EACH = 5
 
 
 def main():
@@ -75,13 +78,18 @@ def parse():
 
     command("list", list_tasks, filters).add_argument("--limit", type=positive)
     command("show", show).add_argument("task")
-    # The older name goes with version 0.3.0, as that of the API does.
-    redrives = command("redrive", redrive, filters, changes, aliases=["retry"])
-    redrives.add_argument("task", nargs="?")
-    redrives.add_argument("--dry-run", action="store_true")
-    redrives.add_argument("--yes", action="store_true")
-    for name in ("cancel", "compensate", "resolve"):
-        command(name, act, changes).add_argument("task")
+    for name in ("redrive", "cancel", "compensate"):
+        # The older name goes with version 0.3.0, as that of the API does.
+        aliases = ["retry"] if name == "redrive" else []
+        one_or_many = command(name, act_on_one_or_many, filters, changes, aliases=aliases)
+        one_or_many.add_argument("task", nargs="?")
+        one_or_many.add_argument("--dry-run", action="store_true")
+        one_or_many.add_argument("--yes", action="store_true")
+        one_or_many.add_argument("--pace", type=positive)
+    command("bulk", bulk).add_argument("bulk", nargs="?")
+    command("results", results).add_argument("bulk")
+    command("stop", stop, changes).add_argument("bulk")
+    command("resolve", act, changes).add_argument("task")
     command("ship", ship, changes).add_argument("order")
     resolves = command("resolve-step", resolve_step, changes)
     resolves.add_argument("task")
@@ -91,12 +99,13 @@ def parse():
 
     options = parser.parse_args()
     options.filter = {name: value for name in FILTER if (value := getattr(options, name, None)) is not None}
-    if options.run is redrive:
-        options.command = "redrive"
+    if options.run is act_on_one_or_many:
+        if options.command == "retry":
+            options.command = "redrive"
         if (options.task is None) == (not options.filter):
-            parser.error("redrive takes the id of a task, or a filter: --status error is all that failed")
-        if options.task and (options.dry_run or options.yes):
-            parser.error("--dry-run and --yes are for a redrive of many")
+            parser.error(f"{options.command} takes the id of a task, or a filter: --status error is all that failed")
+        if options.task and (options.dry_run or options.yes or options.pace):
+            parser.error("--dry-run, --yes and --pace are for many tasks")
     return options
 
 
@@ -176,43 +185,95 @@ def show(api, options):
         print(f"  {action['at']}  {action['what']}{step}  by {action['who']}: {action['why']}")
 
 
-def redrive(api, options):
+def act_on_one_or_many(api, options):
     if options.task:
         act(api, options)
         return
-    result = redrive_all(api, options, dry_run=True)
-    found = set(result["tasks"])
-    many = len(found)
-    # Whoever answers the question has to see what it is about. The filter's defaults are those of a redrive.
-    if many and not options.yes:
-        status = {} if "needs" in options.filter else {"status": "error"}
-        listed = find(api, status | {"compensated": "false"} | options.filter)
-        print_tasks([task for task in listed if task["task_id"] in found], sys.stderr)
-    print(f"{counted(many, 'failed task')} to be redriven", file=sys.stderr)
-    if many and not options.dry_run:
-        if not options.yes:
-            confirm(f"Redrive {'them' if many > 1 else 'it'}?")
-        result = redrive_all(api, options, dry_run=False)
+    body = {"action": options.command, "filter": options.filter, "reason": options.reason}
+    if options.pace:
+        body["pace"] = options.pace
+    found = api.post("/tasks/bulk", json.dumps(body))
+    many = ("at least " if found["or_more"] else "") + counted(found["count"], "task")
+    if options.dry_run and options.json:
+        print_json(found)
+        return
+    # Whoever answers the question has to see what it is about.
+    if not options.yes:
+        print_tasks(found["sample"], sys.stderr)
+        if found["or_more"] or found["count"] > len(found["sample"]):
+            print("...", file=sys.stderr)
+    print(f"{many} to {options.command}", file=sys.stderr)
+    if options.dry_run or not found["count"]:
+        return
+    if not options.yes:
+        confirm(f"{options.command.capitalize()} {'them' if found['count'] > 1 else 'it'}?")
+    body |= {"dry_run": False, "expected_count": found["count"], "or_more": found["or_more"]}
+    follow(api, api.post("/tasks/bulk", json.dumps(body)), options)
+
+
+def follow(api, begun, options):
+    """Prints the progress until the bulk action is over. It is the engine that carries it on: this only looks."""
+    path = f"/tasks/bulk/{quote(begun['bulk_id'])}"
+    print(f"bulk action {begun['bulk_id']}: the engine begins within a minute", file=sys.stderr)
+    shown = None
+    try:
+        while begun["status"] in ("running", "stopping"):
+            time.sleep(LOOK_EACH)
+            begun = api.get(path)
+            if progress(begun) != shown:
+                shown = progress(begun)
+                print(shown, file=sys.stderr)
+    except (KeyboardInterrupt, Refused) as error:
+        why = "" if isinstance(error, KeyboardInterrupt) else f"{error}. "
+        sys.exit(
+            f"tasks: {why}The bulk action goes on without you. See infra/tasks.sh bulk {begun['bulk_id']}, or end it with "
+            f"infra/tasks.sh stop {begun['bulk_id']} --reason WHY"
+        )
     if options.json:
-        print_json(result)
-    elif not result["dry_run"]:
-        print(f"redriven: {result['redriven']} of {counted(result['matched'], 'task')}", file=sys.stderr)
-        for refusal in result["refused"]:
-            print(f"not redriven: {refusal['task_id']}: {refusal['error']}", file=sys.stderr)
-    if result["refused"]:
+        print_json(begun)
+    if begun["refused"] and not options.json:
+        print(f"infra/tasks.sh results {begun['bulk_id']} says which were refused", file=sys.stderr)
+    if begun["refused"] or begun["status"] != "complete":
         sys.exit(1)
 
 
-def redrive_all(api, options, dry_run):
-    whole = {"dry_run": dry_run, "matched": 0, "redriven": 0, "refused": [], "tasks": []}
-    body = {"filter": options.filter, "dry_run": dry_run, "reason": options.reason, "limit": BATCH, "next": None}
-    while True:
-        page = api.post("/tasks/redrive", json.dumps(body))
-        for name in ("matched", "redriven", "refused", "tasks"):
-            whole[name] += page[name]
-        if page["next"] is None:
-            return whole
-        body["next"] = page["next"]
+def progress(bulk):
+    refused = ", ".join(f"{count} refused: {reason}" for reason, count in bulk["refused"].items())
+    end = f"; until about {bulk['expected_end'][:16]}Z" if bulk["expected_end"] else ""
+    return f"{bulk['status']}: {bulk['done']} of {bulk['expected_count']} done{', ' + refused if refused else ''}{end}"
+
+
+def bulk(api, options):
+    """One bulk action, or all of them, the newest first."""
+    answer = api.get(f"/tasks/bulk/{quote(options.bulk)}") if options.bulk else api.get("/tasks/bulk")
+    if options.json:
+        print_json(answer)
+        return
+    for one in [answer] if options.bulk else answer["bulk_actions"]:
+        filters = " ".join(f"{name}={value}" for name, value in one["filter"].items())
+        print(f"{one['bulk_id']}  {one['started_at']}  {one['action']} {filters}  by {one['who']}: {one['why']}")
+        print(f"  {progress(one)}")
+
+
+def results(api, options):
+    found, place = [], {}
+    while place is not None:
+        answer = api.get(f"/tasks/bulk/{quote(options.bulk)}/results", place)
+        if not options.json:
+            for one in answer["results"]:
+                print(f"{one['task_id']}  {one['result']}{': ' + one['reason'] if 'reason' in one else ''}")
+        found += answer["results"] if options.json else []
+        place = {"next": answer["next"]} if answer["next"] else None
+    if options.json:
+        print_json({"results": found})
+
+
+def stop(api, options):
+    answer = api.post(f"/tasks/bulk/{quote(options.bulk)}/stop", json.dumps({"reason": options.reason}))
+    if options.json:
+        print_json(answer)
+    else:
+        print(progress(answer))
 
 
 def act(api, options):

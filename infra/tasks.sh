@@ -4,9 +4,16 @@
 #   infra/tasks.sh list [FILTER]...                    the tasks that fit, the oldest first; all without a filter
 #   infra/tasks.sh show ID                             one task: its steps, every attempt, who did what and why
 #   infra/tasks.sh redrive ID --reason WHY             give what failed a fresh set of attempts
-#   infra/tasks.sh redrive FILTER... --reason WHY      the same for all failed tasks that fit: counts them, asks, redrives
 #   infra/tasks.sh cancel ID --reason WHY              start no new step, compensate the attempted ones
 #   infra/tasks.sh compensate ID --reason WHY          compensate the attempted steps of a failed or cancelled task
+#   infra/tasks.sh redrive|cancel|compensate FILTER... --reason WHY
+#                                                      the same for all tasks that fit: counts them, asks, starts a bulk
+#                                                      action, and prints its progress. The engine carries it on, whether
+#                                                      or not somebody looks. Without --status a redrive and a
+#                                                      compensation are for failed tasks, a cancellation for running ones
+#   infra/tasks.sh bulk [BULK]                         one bulk action, or all of the last 90 days
+#   infra/tasks.sh results BULK                        what became of each of its tasks
+#   infra/tasks.sh stop BULK --reason WHY              end it; the tasks that it has not reached stay as they are
 #   infra/tasks.sh resolve ID --reason WHY             declare it done, for good; compensate nothing, start nothing.
 #                                                      Refused while a step is in flight
 #   infra/tasks.sh resolve-step ID STEP --result JSON|@FILE --reason WHY [--attempts-checked]
@@ -27,15 +34,17 @@
 #   --url URL         the API's base URL, instead of looking the stack up
 #   --token TOKEN     a token instead of AWS credentials, for a stack with OperatorJwtIssuer; or set STEPWELL_TOKEN
 #   --limit NUMBER    list: no more than so many, and those any
-#   --dry-run         redrive: only count them
-#   --yes             redrive: do not ask
+#   --dry-run         of many: only count them
+#   --yes             of many: do not ask
+#   --pace NUMBER     of many: so many tasks a minute; 2000 if not said, at most 10000
 #   --json            print the API's answers
 #   --install         install missing Debian packages with sudo; else that is done as root only
 #
 # The options from --limit on, a filter and a reason come after the command.
 #
 # Requests are signed with your AWS credentials, taken from where every AWS tool takes them, and the audit trail keeps
-# whose they are. Exit codes: 0 done, 1 refused or failed, 2 a command or an option that does not exist or is missing.
+# whose they are. Exit codes: 0 done, 1 refused or failed (of many: at least one task was refused, or it was stopped),
+# 2 a command or an option that does not exist or is missing.
 
 set -euo pipefail
 # shellcheck source=infra/lib.sh

@@ -153,6 +153,7 @@ impl From<ActionError> for ApiError {
             ActionError::Newer(newer) => Self::Common(EngineError::Newer(newer).into()),
             // Only the actions of operators return the others.
             ActionError::KeepsChanging(_)
+            | ActionError::ActedOn(_)
             | ActionError::NoStep(_)
             | ActionError::StepState { .. }
             | ActionError::NotReady { .. }

@@ -49,12 +49,6 @@ impl ApiError {
             Self::Common(error) => return Err(error),
         })
     }
-
-    /// Returns the message for the operator, and the error code if there is one.
-    pub(crate) fn message_and_code(self) -> (String, Option<&'static str>) {
-        self.body()
-            .map_or_else(|error| (error.text().into_owned(), None), |(_, body)| (body.error.into_owned(), body.code))
-    }
 }
 
 fn capitalized(text: &str) -> String {
@@ -114,6 +108,7 @@ impl From<ActionError> for ApiError {
             ActionError::NotReady { .. }
             | ActionError::TrailFull
             | ActionError::DeadlineExceeded(_)
+            | ActionError::ActedOn(_)
             | ActionError::KeepsChanging(_) => Self::Illegal { why, status: None },
             ActionError::Attempted { .. } => {
                 let remedy = "Make sure that no attempt had an effect, or undo it; then send the request again with \

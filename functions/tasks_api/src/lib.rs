@@ -4,11 +4,11 @@
 //! routes.
 
 mod act;
+mod bulk;
 mod error;
 mod filter;
 mod list;
 mod operator;
-mod redrive_all;
 mod result_types;
 mod ship;
 mod show;
@@ -52,11 +52,13 @@ where
         Router::new().route("/orders/{order_id}/ship", post(ship::ship::<O, S, Q, A>)).with_state(warehouse);
     let of_tasks = Router::new()
         .route("/tasks", get(list::list::<S, Q, A>))
-        .route("/tasks/redrive", post(redrive_all::redrive_all::<S, Q, A>))
-        // `retry` is the old name of `redrive` in both routes. Version 0.3 removes it.
-        .route("/tasks/retry", post(redrive_all::redrive_all::<S, Q, A>))
+        .route("/tasks/bulk", get(bulk::list::<S, Q, A>).post(bulk::start::<S, Q, A>))
+        .route("/tasks/bulk/{bulk_id}", get(bulk::show::<S, Q, A>))
+        .route("/tasks/bulk/{bulk_id}/results", get(bulk::results::<S, Q, A>))
+        .route("/tasks/bulk/{bulk_id}/stop", post(bulk::stop::<S, Q, A>))
         .route("/tasks/{task_id}", get(show::show::<S, Q, A>))
         .route("/tasks/{task_id}/redrive", act::to_task(OperatorAction::Redrive))
+        // The old name. Version 0.3 removes it.
         .route("/tasks/{task_id}/retry", act::to_task(OperatorAction::Redrive))
         .route("/tasks/{task_id}/cancel", act::to_task(OperatorAction::Cancel))
         .route("/tasks/{task_id}/compensate", act::to_task(OperatorAction::Compensate))

@@ -30,7 +30,7 @@ pub(crate) struct TaskList {
 
 /// A task in the list.
 #[derive(Serialize)]
-struct ListedTask {
+pub(crate) struct ListedTask {
     task_id: TaskId,
     workflow: String,
     status: TaskStatus,

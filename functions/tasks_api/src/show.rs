@@ -14,6 +14,7 @@ use serde::Serialize;
 use stepwell::{
     Runtime, Timestamp,
     core::{
+        bulk::BulkId,
         record::Action,
         recovery::{begins_at, redrive_at},
         snapshot::{TaskSnapshot, Warning},
@@ -77,11 +78,15 @@ struct AuditEntry<'a> {
     step: Option<&'a str>,
     who: &'a str,
     why: &'a str,
+    /// The bulk action that it was a part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bulk: Option<BulkId>,
 }
 
 impl<'a> From<&'a Action> for AuditEntry<'a> {
-    fn from(Action { at, what, step, who, why }: &'a Action) -> Self {
-        Self { at: *at, what: what.as_str(), step: step.as_deref(), who, why }
+    fn from(Action { at, what, step, who, why, bulk }: &'a Action) -> Self {
+        let bulk = bulk.map(|page| page.id);
+        Self { at: *at, what: what.as_str(), step: step.as_deref(), who, why, bulk }
     }
 }
 

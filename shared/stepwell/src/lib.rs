@@ -129,6 +129,9 @@
 //!   trail, followed by sends. A crash between them is the first case above. The trail keeps every action,
 //!   so it has a limit: if another one would not fit, a redrive is refused, and the task has to be resolved. Of many attempts of
 //!   a step it keeps the first and the last ones, and a count by code of those between ([`trail`](core::trail)).
+//! * **A person acts on many tasks.** A [bulk action](core::bulk) is an item that the watchdog's function carries on, page by
+//!   page and at a pace. It writes which tasks are on a page before it acts on them, and their results after it. The trail of
+//!   each task says whether it has acted, so a crash repeats nothing and leaves nothing out.
 //!
 //! The claim and the read of the task are concurrent. So a step whose delivery had begun when its task was cancelled
 //! counts as in flight and comes to its end. Compensation waits for it.
@@ -147,7 +150,9 @@ pub mod runtime;
 pub mod testing;
 
 pub use core::{
+    bulk::{BulkAction, BulkId, BulkRecord, BulkState, Pace},
     codes::ErrorCode,
+    filter::{Cursor, Filter, NotACursor},
     id::{IdempotencyKey, NotAKey, NotATaskId, TaskId},
     timestamp::{NotATimestamp, Timestamp},
     workflow::{TextFormat, Violation, Workflow, WorkflowError},
@@ -155,8 +160,8 @@ pub use core::{
 pub use ports::{CallError, FailureKind, Runtime};
 pub use runtime::{
     client::{
-        ActionError, Actor, BulkRedriveReport, Client, Cursor, Filter, InvalidActor, ManualResult, NotACursor,
-        PendingStart, RUN_NOW_PAUSE, RefusedTask, StartError, Started, Summary, TaskPage,
+        ActionError, Actor, BulkCount, BulkError, Client, InvalidActor, ManualResult, NewBulk, PendingStart,
+        RUN_NOW_PAUSE, StartError, Started, Summary, TaskPage,
     },
     error::EngineError,
     result_types::ResultTypes,

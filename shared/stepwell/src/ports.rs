@@ -9,6 +9,8 @@
 //! | `TASK#<id>` | `STEP#<name>` | [`StepRecord`](crate::core::record::StepRecord); missing until the first write to the step |
 //! | `KEY#<namespace>#<idempotency key>` | `KEY` | [`KeyRecord`](crate::core::record::KeyRecord) |
 //! | `BREAKER#<service>` | `BREAKER` | [`Breaker`](crate::core::breaker::Breaker); missing until it is opened for the first time |
+//! | `BULK` | `<id>` | [`BulkRecord`](crate::core::bulk::BulkRecord) |
+//! | `BULK#<id>` | `<page>` | [`BulkResults`](crate::core::bulk::BulkResults) |
 //!
 //! The index `by_status` has the hash key `status_shard` (`<partition>#<0..16>`) and the range key `listed_at` (RFC 3339).
 //! The shard is taken from the task's id, so that no [`IndexPartition`](crate::core::index::IndexPartition) is one hot
@@ -55,6 +57,10 @@ pub trait Store: Send + Sync {
     /// Reads a page of the index, in the order of time. The read is eventually consistent. A page that is shorter than its
     /// limit is the last one. An entry that cannot be read is left out.
     fn list(&self, page: &Page<'_>) -> impl Future<Output = Result<Vec<IndexEntry>, TableError>> + Send;
+
+    /// Reads at most `limit` items of the partition of this key, from this key on in the order of their sort keys, consistently.
+    /// Fewer items are the last ones.
+    fn range(&self, from: &Key, limit: u16) -> impl Future<Output = Result<Vec<Item>, TableError>> + Send;
 }
 
 /// Applies the transition of a settlement and leaves its consequences to the engine. This is [`Store::settle`] for a store

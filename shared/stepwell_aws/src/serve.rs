@@ -15,6 +15,7 @@ use stepwell::{
     ports::Received,
     runtime::{
         breaker::ServiceBreaker,
+        bulk::{BULK_REPORT, BulkReport, BulkRunner},
         dead_letters::DeadLetters,
         timer_feeder::{FEEDER_REPORT, FeederReport, TimerFeeder},
         watchdog::{RUN_REPORT, RunBudget, Watchdog, WatchdogReport},
@@ -50,23 +51,34 @@ pub async fn serve(workflow: &str, name: &str, step: impl Step) -> Result<(), Se
 const WATCHDOG_RESERVE: Duration = Duration::from_secs(10);
 
 /// Serves the watchdog. Every event, whatever it holds, starts one run, bounded only by the invocation's deadline. What is
-/// left of the time is for the count of tasks that need a person. The answer is the [`WatchdogReport`] as JSON.
+/// left of the time is for the count of tasks that need a person. Beside it the run carries on the bulk actions. The answer is the
+/// [`WatchdogReport`] as JSON.
 ///
 /// # Errors
 /// An environment variable is not set, or the runtime API does not answer.
 pub async fn serve_watchdog() -> Result<(), ServeError> {
     init_logging();
     let (table, queue) = ports_from_env(&aws_config().await)?;
+    let bulks = BulkRunner::new(table.clone(), queue.clone(), System);
     let watchdog = Watchdog::new(table, queue, System);
-    let watchdog = &watchdog;
+    let (watchdog, bulks) = (&watchdog, &bulks);
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let time = invocation(&event.context).time_left(&System).saturating_sub(WATCHDOG_RESERVE);
         let budget = RunBudget { until: System.now() + time, tasks: usize::MAX };
-        let report = watchdog.run(budget).await?;
-        let WatchdogReport { inspected, sent, advanced, failed, newer, unfinished } = report;
-        tracing::info!(inspected, sent, advanced, failed, newer, unfinished, "{RUN_REPORT}");
-        watchdog.count_needs_person(budget.until).await;
-        Ok::<_, ServeError>(report)
+        let inspections = async {
+            let report = watchdog.run(budget).await?;
+            let WatchdogReport { inspected, sent, advanced, failed, newer, unfinished } = report;
+            tracing::info!(inspected, sent, advanced, failed, newer, unfinished, "{RUN_REPORT}");
+            watchdog.count_needs_person(budget.until).await;
+            Ok::<_, ServeError>(report)
+        };
+        // Boxed, because the layout of the whole would be too deep for the compiler.
+        let (report, carried_on) = tokio::join!(Box::pin(inspections), Box::pin(bulks.run(budget.until)));
+        let BulkReport { open, pages, tasks, failed } = carried_on?;
+        if open > 0 {
+            tracing::info!(open, pages, tasks, failed, "{BULK_REPORT}");
+        }
+        report
     }))
     .await
 }

@@ -132,4 +132,8 @@ impl<T: Transport> Store for FaultyStore<T> {
         let what = || format!("list {} {}", page.partition.as_str(), page.shard);
         self.transport.call(Operation::Query, what, || self.table.list(page)).await
     }
+
+    async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
+        self.transport.call(Operation::Query, || format!("range {from}"), || self.table.range(from, limit)).await
+    }
 }

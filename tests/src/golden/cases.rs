@@ -246,7 +246,14 @@ pub(super) fn action(seconds: u64, what: ActionKind, step: Option<&str>) -> Acti
         ActionKind::DeadLetter => ("dead_letters", "SQS gave up on its message"),
         _ => ("Zoë", "the customer called"),
     };
-    Action { at: at(seconds), what, step: step.map(str::to_owned), who: who.to_owned(), why: why.to_owned() }
+    Action {
+        at: at(seconds),
+        what,
+        step: step.map(str::to_owned),
+        who: who.to_owned(),
+        why: why.to_owned(),
+        bulk: None,
+    }
 }
 
 fn retry(seconds: u64) -> Action {

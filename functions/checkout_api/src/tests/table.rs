@@ -62,8 +62,14 @@ fn task(
 ) -> TaskSnapshot {
     let task = &mut snapshot.task;
     (task.state, task.finished_at) = (state, Some(task.created_at));
-    let redrive =
-        Action { at: task.created_at, what: ActionKind::Redrive, step: None, who: "stepwell".into(), why: "-".into() };
+    let redrive = Action {
+        at: task.created_at,
+        what: ActionKind::Redrive,
+        step: None,
+        who: "stepwell".into(),
+        why: "-".into(),
+        bulk: None,
+    };
     task.actions = vec![redrive; redrives];
     let (failed, code, outcome) = match paid {
         Paid::No => ("validate_cart", "PRODUCT_NOT_FOUND", Outcome::PermanentError),

@@ -1,126 +1,155 @@
-//! The redrive of all tasks that match a filter.
+//! Actions on all tasks that match a filter.
 
 use super::*;
-use stepwell::{
-    Actor, FailureKind,
-    core::{
-        format::READS,
-        item::{Key, attribute},
-        transition::Change,
-    },
-};
+use std::time::Duration;
+use stepwell::{Actor, runtime::bulk::BulkRunner};
 use test_case::test_case;
 
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Three failed tasks, a minute later.
 async fn three() -> (Api, Vec<TaskId>) {
     let api = Api::new();
+    let mut ids = Vec::new();
     for _ in 0..3 {
-        api.failed("pay").await;
+        ids.push(api.failed("pay").await);
     }
-    let found = api.post("/tasks/redrive", r#"{"reason": "why"}"#).await.body()["tasks"].take();
-    (api, serde_json::from_value(found).unwrap())
+    api.0.skip(MINUTE / 2).await;
+    ids.sort_unstable();
+    (api, ids)
 }
 
-#[test_case(r#"{"reason": "why"}"#; "nothing said")]
-#[test_case(r#"{"reason": "why", "dry_run": true}"#; "said")]
-#[test_case(r#"{"reason": "why", "dry_run": null, "filter": null, "limit": null, "next": null}"#; "all of it null")]
+/// A body for the three tasks.
+fn body(more: Value) -> String {
+    let mut body = json!({"action": "redrive", "filter": {"status": "error"}, "reason": "the bank is back"});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body.to_string()
+}
+
+/// One run of the watchdog's function.
+async fn carry_on(api: &Api) {
+    let runner = BulkRunner::new(api.0.ports(), api.0.ports(), api.0.memory().runtime.clone());
+    runner.run(api.0.now() + MINUTE).await.unwrap();
+}
+
+fn ids_of(list: &Value) -> Vec<TaskId> {
+    let ids = list.as_array().unwrap().iter().map(|task| task["task_id"].clone());
+    let mut ids: Vec<TaskId> = ids.map(|id| serde_json::from_value(id).unwrap()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+#[test_case(json!({}); "nothing said")]
+#[test_case(json!({"dry_run": true}); "said")]
+#[test_case(json!({"dry_run": null, "pace": null, "expected_count": null, "or_more": null}); "all of it null")]
 #[tokio::test(start_paused = true)]
-async fn dry_run_counts_and_changes_nothing(body: &str) {
+async fn dry_run_counts_shows_some_and_changes_nothing(more: Value) {
     let (api, ids) = three().await;
-    let answer = api.post("/tasks/redrive", body).await;
-    let expected = json!({"dry_run": true, "matched": 3, "redriven": 0, "refused": [], "tasks": ids, "next": null});
-    assert_eq!((ids.len(), answer.status, answer.body()), (3, 200, expected));
+    let answer = api.post("/tasks/bulk", &body(more)).await;
+    let found = answer.body();
+    assert_eq!(
+        (answer.status, &found["dry_run"], &found["count"], &found["or_more"]),
+        (200, &json!(true), &json!(3), &json!(false))
+    );
+    assert_eq!(ids_of(&found["sample"]), ids);
+    assert_eq!(api.get("/tasks/bulk").await.body(), json!({"bulk_actions": []}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bulk_action_is_carried_out_and_has_a_result_for_each_task() {
+    let (api, ids) = three().await;
+    let there = api.clone();
+    let first = ids[0];
+    let answer = api.post("/tasks/bulk", &body(json!({"dry_run": false, "expected_count": 3, "pace": 600}))).await;
+    let begun = answer.body();
+    assert_eq!((answer.status, &begun["status"], &begun["who"]), (202, &json!("running"), &json!(ARN)), "{begun}");
+    let id = begun["bulk_id"].as_str().unwrap();
+    let path = format!("/tasks/bulk/{id}");
+    assert!(begun["expected_end"].is_string(), "{begun}");
+    assert_eq!(api.get(&path).await.body()["done"], 0);
+    assert_eq!(api.get(&format!("{path}/results")).await.body(), json!({"results": [], "next": null}));
+
+    api.0.meanwhile("redrive", async move {
+        there.0.client().resolve(first, &Actor::new("bob", "by hand").unwrap()).await.unwrap();
+    });
+    carry_on(&api).await;
+    let ended = api.get(&path).await.body();
+    let expected = json!({
+        "bulk_id": id, "action": "redrive", "status": "complete", "who": ARN, "why": "the bank is back",
+        "filter": {"status": "error", "compensated": false, "created_before": begun["started_at"]},
+        "started_at": begun["started_at"], "pace": 600, "expected_count": 3, "done": 2, "refused": {"status": 1},
+        "expected_end": null, "finished_at": ended["finished_at"], "stopped_by": null,
+    });
+    assert_eq!(ended, expected);
+    assert!(ended["finished_at"].is_string());
+    assert_eq!(api.get("/tasks/bulk").await.body(), json!({"bulk_actions": [ended]}));
+    let results = api.get(&format!("{path}/results")).await.body();
+    let of = |task: TaskId, result: &str| json!({"task_id": task, "result": result});
+    let refused = json!({"task_id": ids[0], "result": "refused", "reason": "status"});
+    assert_eq!(results, json!({"results": [refused, of(ids[1], "done"), of(ids[2], "done")], "next": null}));
+    let shown = api.show(ids[1]).await["actions"][0].take();
+    assert_eq!((&shown["who"], &shown["why"], &shown["bulk"]), (&json!(ARN), &json!("the bank is back"), &json!(id)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn start_is_refused_with_the_new_count_if_many_more_match() {
+    let api = Api::new();
+    for _ in 0..13 {
+        api.failed("pay").await;
+    }
+    api.0.skip(MINUTE / 2).await;
+    let start = async |more: Value| api.post("/tasks/bulk", &body(more)).await;
+    let refused = start(json!({"dry_run": false, "expected_count": 2})).await;
+    let error = "13 tasks match, and 2 were expected; nothing was started";
+    assert_eq!((refused.status, &refused.body()["error"]), (409, &json!(error)));
+    assert_eq!(start(json!({"dry_run": false, "expected_count": 2, "or_more": true})).await.status, 202);
+    assert_eq!(start(json!({"dry_run": false, "expected_count": 3})).await.status, 202);
+    assert_eq!(api.get("/tasks/bulk").await.body()["bulk_actions"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopped_bulk_action_says_who_has_stopped_it() {
+    let (api, ids) = three().await;
+    let begun = api.post("/tasks/bulk", &body(json!({"dry_run": false, "expected_count": 3}))).await.body();
+    let path = format!("/tasks/bulk/{}", begun["bulk_id"].as_str().unwrap());
+    let stop = async || api.post(&format!("{path}/stop"), r#"{"reason": "the wrong ones"}"#).await;
+    let stopped = stop().await;
+    let by = json!({"who": ARN, "why": "the wrong ones"});
+    assert_eq!(
+        (stopped.status, &stopped.body()["status"], &stopped.body()["stopped_by"]),
+        (202, &json!("stopping"), &by)
+    );
+    carry_on(&api).await;
+    assert_eq!(api.get(&path).await.body()["status"], "stopped");
     for id in ids {
         assert_eq!(api.trail(id).await, []);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn matching_tasks_are_redriven_and_refused_ones_are_reported() {
-    let (api, ids) = three().await;
-    let (there, first) = (api.clone(), ids[0]);
-    api.0.meanwhile("redrive", async move {
-        there.0.client().resolve(first, &Actor::new("bob", "by hand").unwrap()).await.unwrap();
-        there.0.fail_call("send", [FailureKind::Unavailable]);
-    });
-    let answer = api.post("/tasks/redrive", r#"{"reason": "the bank is back", "dry_run": false}"#).await;
-    let refused = json!([
-        {"task_id": ids[0], "error": "Cannot redrive task in resolved_manually status"},
-        {"task_id": ids[1], "error": "The service is not available right now; please try again"},
-    ]);
-    let expected =
-        json!({"dry_run": false, "matched": 3, "redriven": 1, "refused": refused, "tasks": ids, "next": null});
-    assert_eq!((answer.status, answer.body()), (202, expected));
-    let trail = api.trail(ids[2]).await;
-    assert_eq!((trail[0].who.as_str(), trail[0].why.as_str()), (ARN, "the bank is back"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn completed_tasks_with_a_warning_are_redriven_and_stay_complete() {
-    let api =
-        Api::of("{name: test, step_templates: [{name: pay}, {name: thank, depends_on_step: pay, optional: true}]}");
-    let good = api.started().await;
-    api.0.run(good).await.unwrap();
-    let id = api.failed("thank").await;
-    api.0.run(id).await.unwrap();
-    let warning = json!({"step": "thank", "code": "GATEWAY DOWN", "message": "no"});
-    let shown = api.show(id).await;
-    assert_eq!((&shown["status"], &shown["warnings"]), (&json!("complete"), &json!([warning])));
-    assert_eq!(api.show(good).await["warnings"], json!([]));
-    let listed = api.get("/tasks?status=complete&failed_step=thank").await.body();
-    assert_eq!((&listed["count"], &listed["tasks"][0]["task_id"]), (&json!(1), &json!(id)));
-
-    let body = r#"{"reason": "again", "dry_run": false, "filter": {"status": "complete"}}"#;
-    let answer = api.post("/tasks/redrive", body).await.body();
-    assert_eq!((&answer["tasks"], &answer["redriven"]), (&json!([id]), &json!(1)));
-    assert_eq!(api.show(id).await["status"], "complete");
-    let sent = |snapshot: &TaskSnapshot| snapshot.step("thank").unwrap().state.is_done();
-    api.0.run_until(id, sent).await.unwrap();
-    assert_eq!(api.show(id).await["warnings"], json!([]));
-    assert_eq!(api.act(id, "redrive").await.status, 409, "nothing of it has failed");
-}
-
-#[tokio::test(start_paused = true)]
-async fn task_of_a_newer_version_is_refused_with_its_code() {
-    let (api, ids) = three().await;
-    let needs = vec![Change::Set(attribute::NEEDS, json!(READS + 1))];
-    api.0.memory().store.force(Key::Task(ids[1]), needs).unwrap();
-    let answer = api.post("/tasks/redrive", r#"{"reason": "again", "dry_run": false}"#).await.body();
-    let refused = answer["refused"].as_array().unwrap();
-    assert_eq!((&answer["redriven"], refused.len()), (&json!(2), 1));
-    assert_eq!((&refused[0]["task_id"], &refused[0]["code"]), (&json!(ids[1]), &json!("NEWER_FORMAT")));
-}
-
-#[tokio::test(start_paused = true)]
-async fn filter_and_page_are_in_the_body() {
-    let (api, ids) = three().await;
-    let matched = async |filter: Value| {
-        api.post("/tasks/redrive", &json!({"reason": "why", "filter": filter}).to_string()).await.body()["matched"]
-            .take()
-    };
-    assert_eq!(matched(json!({"status": "error", "failed_step": "pay", "error_code": "GATEWAY DOWN"})).await, 3);
-    assert_eq!(matched(json!({"status": "compensating", "compensated": false})).await, 0);
-    assert_eq!(matched(json!({"failed_step": "ship"})).await, 0);
-    assert_eq!(matched(json!({"status": "complete"})).await, 0);
-
-    let mut body = json!({"reason": "why", "dry_run": false, "limit": 2});
-    for page in ids.chunks(2) {
-        let mut answer = api.post("/tasks/redrive", &body.to_string()).await.body();
-        assert_eq!(answer["tasks"], json!(page));
-        body["next"] = answer["next"].take();
+async fn unknown_bulk_action_is_not_found() {
+    for path in [format!("/tasks/bulk/{UNKNOWN}"), "/tasks/bulk/7".to_owned(), format!("/tasks/bulk/{UNKNOWN}/results")]
+    {
+        let answer = Api::new().get(&path).await;
+        assert_eq!((answer.status, &answer.body()["error"]), (404, &json!("There is no such bulk action")), "{path}");
     }
-    assert_eq!(body["next"], Value::Null);
+    let answer = Api::new().post(&format!("/tasks/bulk/{UNKNOWN}/stop"), r#"{"reason": "why"}"#).await;
+    assert_eq!(answer.status, 404);
 }
 
-#[test_case(r#"{"dry_run": false}"#, "/reason", "is missing")]
-#[test_case(r#"{"reason": "why", "dry_run": 0}"#, "/dry_run", "has to be true or false")]
-#[test_case(r#"{"reason": "why", "limit": 101}"#, "/limit", "has to be a whole number from 1 to 100")]
-#[test_case(r#"{"reason": "why", "next": 2}"#, "/next", "has to be a text")]
-#[test_case(r#"{"reason": "why", "filter": []}"#, "/filter", "has to be an object")]
-#[test_case(r#"{"reason": "why", "filter": {"status": "pending"}}"#, "/filter/status", "has to be error, compensating or complete"; "nothing to redrive")]
-#[test_case(r#"{"reason": "why", "filter": {"compensated": true}}"#, "/filter/compensated", "has to be false")]
-#[test_case(r#"{"reason": "why", "filter": {"older_than": "1y"}}"#, "/filter/older_than", "has to be an age")]
-#[test_case(r#"{"reason": "why", "filter": {"limit": 5}}"#, "/filter/limit", "is not known here")]
+#[test_case(json!({"action": null}), "/action", "has to be one of redrive, cancel, compensate"; "no action")]
+#[test_case(json!({"action": "resolve"}), "/action", "has to be one of redrive, cancel, compensate")]
+#[test_case(json!({"reason": ""}), "/reason", "has to have 1 to 500 characters")]
+#[test_case(json!({"dry_run": 0}), "/dry_run", "has to be true or false")]
+#[test_case(json!({"dry_run": false}), "/expected_count", "has to be the count of a dry run")]
+#[test_case(json!({"pace": 10_001}), "/pace", "has to be a whole number from 1 to 10000")]
+#[test_case(json!({"filter": []}), "/filter", "has to be an object")]
+#[test_case(json!({"filter": {}}), "/filter", "the filter is empty"; "an empty filter")]
+#[test_case(json!({"filter": null}), "/filter", "the filter is empty"; "no filter")]
+#[test_case(json!({"filter": {"status": "pending"}}), "/filter/status", "cannot redrive tasks in pending status")]
+#[test_case(json!({"filter": {"older_than": "1y"}}), "/filter/older_than", "has to be an age")]
+#[test_case(json!({"filter": {"limit": 5}}), "/filter/limit", "is not known here")]
 #[tokio::test]
-async fn invalid_body_is_refused_with_the_path(body: &str, path: &str, message: &str) {
-    Api::new().post("/tasks/redrive", body).await.is_violation(path, message);
+async fn invalid_body_is_refused_with_the_path(more: Value, path: &str, message: &str) {
+    Api::new().post("/tasks/bulk", &body(more)).await.is_violation(path, message);
 }

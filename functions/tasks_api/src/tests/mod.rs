@@ -139,9 +139,14 @@ impl Api {
 fn routes(id: TaskId) -> Vec<(&'static str, String)> {
     let acts = ["redrive", "cancel", "compensate", "resolve", "steps/pay/resolve"];
     let of_task = acts.iter().map(|act| ("POST", format!("/tasks/{id}/{act}")));
-    let others = [("GET", "/tasks".to_owned()), ("POST", "/tasks/redrive".to_owned()), ("GET", format!("/tasks/{id}"))];
+    let others = [("GET", "/tasks".to_owned()), ("GET", format!("/tasks/{id}"))];
+    let of_bulk = ["", "/results", "/stop"].map(|of| {
+        let method = if of == "/stop" { "POST" } else { "GET" };
+        (method, format!("/tasks/bulk/{UNKNOWN}{of}"))
+    });
+    let bulk = ["GET", "POST"].map(|method| (method, "/tasks/bulk".to_owned()));
     let ships = ("POST", format!("/orders/{id}/ship"));
-    others.into_iter().chain(of_task).chain([ships]).collect()
+    others.into_iter().chain(of_task).chain(bulk).chain(of_bulk).chain([ships]).collect()
 }
 
 #[test_case(None; "no name")]
@@ -165,12 +170,16 @@ async fn cause_of_an_outage_is_not_shown() {
     let api = Api::new();
     let id = api.failed("pay").await;
     for (method, path) in routes(id) {
-        for call in ["load_all", "list"] {
+        for call in ["load_all", "list", "range"] {
             api.0.fail_call(call, [stepwell::FailureKind::Unavailable]);
         }
         let tables = Some(StoreError::Failed("InternalServerError".to_owned()));
         api.1.set_outage(Outage { tables, ..Outage::default() });
-        let body = if path.contains("/steps/") { r#"{"reason": "why", "result": 1}"# } else { r#"{"reason": "why"}"# };
+        let body = match path.as_str() {
+            "/tasks/bulk" => r#"{"action": "redrive", "filter": {"status": "error"}, "reason": "why"}"#,
+            step if step.contains("/steps/") => r#"{"reason": "why", "result": 1}"#,
+            _ => r#"{"reason": "why"}"#,
+        };
         let answer = api.send_as(Some(ARN), method, &path, body).await;
         let error = "The service is not available right now; please try again";
         assert_eq!((answer.status, answer.body()), (503, json!({"success": false, "error": error})), "{method} {path}");

@@ -40,6 +40,9 @@ pub const COMPENSATION_GRAPH: i64 = 3;
 /// after it.
 pub const DEADLINE: i64 = 3;
 
+/// The format of a bulk action: `v` and `needs` of its items. Versions before it do not know any.
+pub const BULK: i64 = 3;
+
 /// The newest format that this engine may act on.
 pub const READS: i64 = 3;
 

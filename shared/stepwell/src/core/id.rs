@@ -17,6 +17,9 @@ pub struct TaskId(Uuid);
 pub struct NotATaskId(String);
 
 impl TaskId {
+    /// The id before all others, which no task has.
+    pub(crate) const NIL: Self = Self(Uuid::nil());
+
     /// The 128 bits. The last 62 of them are random.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()

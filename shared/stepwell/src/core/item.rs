@@ -4,6 +4,7 @@
 //! an array in ascending order. These forms are the stored format. A store may encode them differently, but has to return
 //! them in these forms.
 
+use super::bulk::BulkId;
 use crate::core::id::TaskId;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -14,7 +15,7 @@ pub type Item = Map<String, Value>;
 
 /// The names of the attributes.
 pub mod attribute {
-    /// Of a step: its state.
+    /// Of a step or a bulk action: its state.
     pub const STATE: &str = "state";
     /// Of a step: the number of its last attempt.
     pub const ATTEMPT: &str = "attempt";
@@ -28,7 +29,7 @@ pub mod attribute {
     pub const LEASE_UNTIL: &str = "lease_until";
     /// Of a step: the time before which no claim is granted.
     pub const NEXT_RETRY_AT: &str = "next_retry_at";
-    /// Of a step or a task: the time at which it ended.
+    /// Of a step, a task or a bulk action: the time at which it ended.
     pub const FINISHED_AT: &str = "finished_at";
     /// Of a step or a task: the set of dependencies, or of leaves, that are done.
     pub const DONE_DEPS: &str = "done_deps";
@@ -81,6 +82,22 @@ pub mod attribute {
     pub const CLOSED_AT: &str = "closed_at";
     /// Of a closed breaker: the time from which on steps that are no compensations begin.
     pub const STEPS_FROM: &str = "steps_from";
+    /// Of a bulk action: the number of its current page.
+    pub const PAGE: &str = "page";
+    /// Of a bulk action: the tasks of its current page.
+    pub const PLANNED: &str = "planned";
+    /// Of a bulk action: where its next page begins.
+    pub const CURSOR: &str = "cursor";
+    /// Of a bulk action: on how many tasks it has acted.
+    pub const DONE: &str = "done";
+    /// Of a bulk action: how many tasks have refused it, by reason.
+    pub const REFUSED: &str = "refused";
+    /// Of a bulk action: the time from which its current page may be taken.
+    pub const DUE_AT: &str = "due_at";
+    /// Of a bulk action: who has stopped it.
+    pub const STOPPED_BY: &str = "stopped_by";
+    /// Of a page of results: the result of each task.
+    pub const RESULTS: &str = "results";
     /// Of every item: the format version of its writer.
     pub const V: &str = "v";
     /// Of every item: the oldest format version that may act on it.
@@ -110,6 +127,10 @@ pub enum Key {
     },
     /// The item of the breaker of this service.
     Breaker(String),
+    /// The item of a bulk action. All of them share a partition, in the order of their start.
+    Bulk(BulkId),
+    /// The results of one page of a bulk action.
+    BulkResults(BulkId, u32),
 }
 
 impl Key {
@@ -146,6 +167,8 @@ impl Key {
             Self::Task(task) | Self::Step(task, _) => Self::partition_of(*task),
             Self::IdempotencyKey { namespace, key } => format!("KEY#{namespace}#{key}"),
             Self::Breaker(service) => format!("BREAKER#{service}"),
+            Self::Bulk(_) => "BULK".to_owned(),
+            Self::BulkResults(bulk, _) => format!("BULK#{bulk}"),
         }
     }
 
@@ -156,6 +179,9 @@ impl Key {
             Self::Step(_, step) => format!("{}{step}", Self::STEP_PREFIX),
             Self::IdempotencyKey { .. } => "KEY".to_owned(),
             Self::Breaker(_) => "BREAKER".to_owned(),
+            Self::Bulk(bulk) => bulk.to_string(),
+            // With leading zeros the order of the texts is that of the numbers.
+            Self::BulkResults(_, page) => format!("{page:010}"),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! * [`item`] defines the form of an item, [`record`] its contents, [`codec`] how it is read, [`format`](mod@format) its
 //!   versions, and [`index`] where a task is listed.
 //! * [`timer`] says how a message waits, and [`breaker`] when a step has to wait because a service is out.
+//! * [`filter`] says which tasks a list shows, and [`bulk`] how an action on all of them is kept.
 //! * [`codes`] lists the error codes.
 //!
 //! A store only interprets these values. So each rule is written once and holds for every store: DynamoDB, SQLite, and the
@@ -13,8 +14,10 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod bulk;
 pub mod codec;
 pub mod codes;
+pub mod filter;
 pub mod format;
 pub(crate) mod hex;
 pub mod id;

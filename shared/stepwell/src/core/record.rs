@@ -1,6 +1,6 @@
 //! Records: the contents of the items, as types.
 
-use super::item::Key;
+use super::{bulk::BulkPage, item::Key};
 use crate::core::{
     format::{NewerFormat, v1},
     id::TaskId,
@@ -203,6 +203,9 @@ pub struct Action {
     pub who: String,
     /// The reason.
     pub why: String,
+    /// The page of the bulk action that it was a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bulk: Option<BulkPage>,
 }
 
 /// The refusal of a cancellation: a compensation refused to undo its step, and nothing was undone.
@@ -241,8 +244,12 @@ impl Action {
     /// The bytes that an action takes in the task's item besides its texts: field names and a number.
     const FRAME_BYTES: usize = 60;
 
+    /// The bytes that the page of a bulk action takes.
+    const BULK_BYTES: usize = 60;
+
     fn bytes(&self) -> usize {
-        Self::FRAME_BYTES + self.step.as_ref().map_or(0, String::len) + self.who.len() + self.why.len()
+        let bulk = self.bulk.map_or(0, |_| Self::BULK_BYTES);
+        Self::FRAME_BYTES + bulk + self.step.as_ref().map_or(0, String::len) + self.who.len() + self.why.len()
     }
 }
 
@@ -561,7 +568,7 @@ mod tests {
         let mut task = snapshot(&[&[]], &[]).task;
         let (who, why) = ("customer".to_owned(), "w".repeat(500));
         let step = Some("s".repeat(48));
-        let action = Action { at: at(0), what: ActionKind::Redrive, step, who, why };
+        let action = Action { at: at(0), what: ActionKind::Redrive, step, who, why, bulk: None };
         while task.has_room_for_redrive() {
             task.actions.push(action.clone());
         }

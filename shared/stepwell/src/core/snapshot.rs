@@ -2,6 +2,7 @@
 //! actions decide by them.
 
 use crate::core::{
+    bulk::{BulkId, BulkPage},
     codec::Unreadable,
     format::NewerFormat,
     id::TaskId,
@@ -90,6 +91,11 @@ pub struct Progress {
 }
 
 impl TaskSnapshot {
+    /// The page on which this bulk action has acted on the task; `None` if it has not.
+    pub(crate) fn acted_on_by(&self, bulk: BulkId) -> Option<BulkPage> {
+        self.task.actions.iter().find_map(|action| action.bulk.filter(|page| page.id == bulk))
+    }
+
     /// The message of a step, or of a compensation whose graph is written. It names what the step waits for.
     pub(crate) fn message(&self, name: &str) -> Outgoing {
         let step = self.task.plan.step(name);
@@ -370,7 +376,7 @@ mod tests {
         snapshot.steps[0].finished_at = Some(at(5));
         assert_eq!(snapshot.last_event(), at(5));
         let (who, why) = ("somebody".to_owned(), "a test".to_owned());
-        snapshot.task.actions.push(Action { at: at(8), what: ActionKind::Redrive, step: None, who, why });
+        snapshot.task.actions.push(Action { at: at(8), what: ActionKind::Redrive, step: None, who, why, bulk: None });
         assert_eq!(snapshot.last_event(), at(8));
         snapshot.task.finished_at = Some(at(7));
         assert_eq!(snapshot.last_event(), at(8));

@@ -109,7 +109,7 @@ fn failure() -> Failure {
 }
 
 fn action(what: ActionKind) -> Action {
-    Action { at: at(11), what, step: None, who: "somebody".to_owned(), why: "a test".to_owned() }
+    Action { at: at(11), what, step: None, who: "somebody".to_owned(), why: "a test".to_owned(), bulk: None }
 }
 
 fn claim(task: TaskId, now: Timestamp) -> ClaimRequest<'static> {

@@ -172,6 +172,7 @@ fn decide(snapshot: Option<&TaskSnapshot>, step: &str, known: &str, now: Timesta
         step: Some(record.name.clone()),
         who: "dead_letters".to_owned(),
         why: failure.message.clone(),
+        bulk: None,
     };
     let failed = task::dead_letter_step(&snapshot.task, record, &failure, &action);
     let settlement =

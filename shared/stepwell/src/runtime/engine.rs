@@ -6,7 +6,7 @@ use crate::{
         format::NewerFormat,
         id::TaskId,
         index::{IndexEntry, Page},
-        item::Key,
+        item::{Item, Key},
         message::{Message, Outgoing},
         plan,
         record::{Action, KeyRecord, TaskRecord},
@@ -113,6 +113,11 @@ impl<S: Store, Q: Queue, A: Runtime> Engine<S, Q, A> {
     /// Reads a page of the index.
     pub(crate) async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.store.list(page).await
+    }
+
+    /// Reads items of a partition, from this key on.
+    pub(crate) async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
+        self.store.range(from, limit).await
     }
 
     /// Reads the task with all of its steps, to act on it; `None` if it does not exist.

@@ -1,7 +1,9 @@
-//! The processes of the engine: the worker of a step, the client, the timer feeder, the watchdog, the dead-letter handler. They use the
+//! The processes of the engine: the worker of a step, the client, the timer feeder, the watchdog, the bulk
+//! actions, the dead-letter handler. They use the
 //! [`ports`](crate::ports) and follow the rules of [`core`](crate::core).
 
 pub mod breaker;
+pub mod bulk;
 pub mod client;
 // Its own test is in every test build. With the feature alone, all crates would be compiled once more for it.
 #[cfg(any(test, feature = "crash-points"))]

@@ -27,7 +27,7 @@ use std::{
 };
 
 /// The call at which a worker or a client crashes. The name of a call is that of its transition (`claim`, `complete`,
-/// `record_join_arrival`) or of the port's method (`load`, `load_all`, `read`, `list`, `send`, `hide`, `reject`; `settle` without a
+/// `record_join_arrival`) or of the port's method (`load`, `load_all`, `read`, `list`, `range`, `send`, `hide`, `reject`; `settle` without a
 /// transition). Alternatively a call is identified by its number, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashAt<Call = &'static str> {
@@ -142,6 +142,11 @@ impl<P> CrashablePorts<P> {
         Self::new(ports, None, calls)
     }
 
+    /// The number of calls so far.
+    pub fn calls(&self) -> usize {
+        self.calls.planned().made
+    }
+
     /// Polls the caller's future until it is done. Returns `None` if the caller crashes.
     pub async fn run_until_crash<R>(&self, run: impl Future<Output = R>) -> Option<R> {
         let mut run = pin!(run);
@@ -228,6 +233,10 @@ impl<P: Store> Store for CrashablePorts<P> {
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.call("list", TableError::from, self.ports.list(page)).await
+    }
+
+    async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
+        self.call("range", TableError::from, self.ports.range(from, limit)).await
     }
 }
 

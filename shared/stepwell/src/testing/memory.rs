@@ -85,6 +85,10 @@ impl<A: Runtime> Store for Memory<A> {
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.store.list(page).await
     }
+
+    async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
+        self.store.range(from, limit).await
+    }
 }
 
 impl<A: Runtime> Queue for Memory<A> {

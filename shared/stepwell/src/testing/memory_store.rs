@@ -47,7 +47,7 @@ pub enum Records<'a> {
     Task(&'a TaskRecord, &'a TaskRecord),
     /// A step; untouched if there was no item.
     Step(&'a StepRecord, &'a StepRecord),
-    /// A new task, an idempotency key, a breaker, or a deleted item.
+    /// A new task, an idempotency key, a breaker, a bulk action, or a deleted item.
     Other,
 }
 
@@ -74,7 +74,7 @@ impl Entry {
         let record = match key {
             Key::Task(task) => Record::Task(Box::new(TaskRecord::from_item(*task, item.clone())?)),
             Key::Step(task, step) => Record::Step(Box::new(StepRecord::from_item(*task, step, item.clone())?)),
-            Key::IdempotencyKey { .. } | Key::Breaker(_) => Record::Other,
+            Key::IdempotencyKey { .. } | Key::Breaker(_) | Key::Bulk(_) | Key::BulkResults(..) => Record::Other,
         };
         Ok(Self { place: IndexPosition::of(key, &item), item, record })
     }
@@ -177,7 +177,7 @@ impl MemoryStore {
         let items = self.items();
         let tasks = items.0.keys().filter_map(|key| match key {
             Key::Task(task) | Key::Step(task, _) => Some(*task),
-            Key::IdempotencyKey { .. } | Key::Breaker(_) => None,
+            Key::IdempotencyKey { .. } | Key::Breaker(_) | Key::Bulk(_) | Key::BulkResults(..) => None,
         });
         tasks.collect()
     }
@@ -281,5 +281,11 @@ impl Store for MemoryStore {
         found.sort_by_key(|listed| (listed.place.at, listed.place.key()));
         found.truncate(page.limit.into());
         Ok(found)
+    }
+
+    async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
+        let (items, partition) = (self.items(), from.partition());
+        let here = items.0.range(from..).take_while(|(key, _)| key.partition() == partition);
+        Ok(here.take(limit.into()).map(|(_, entry)| entry.item.clone()).collect())
     }
 }

@@ -293,4 +293,20 @@ impl Store for DynamoTable {
             }
         }
     }
+
+    /// DynamoDB ends a page at 1 MB, so this goes on until there are enough items or the partition ends.
+    async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
+        let query = self.client.query().table_name(&self.name).key_condition_expression("pk = :pk AND sk >= :sk");
+        let query = query.expression_attribute_values(":pk", AttributeValue::S(from.partition()));
+        let query = query.expression_attribute_values(":sk", AttributeValue::S(from.sort()));
+        let query = query.consistent_read(true).limit(limit.into()).into_paginator().items();
+        let mut items = query.send();
+        let mut found = Vec::new();
+        while found.len() < usize::from(limit)
+            && let Some(item) = items.next().await
+        {
+            found.push(value::item(item.map_err(|error| call_failed("Query", error))?));
+        }
+        Ok(found)
+    }
 }

@@ -8,13 +8,11 @@ use crate::steps::name;
 use serde_json::json;
 use std::sync::Arc;
 use stepwell::{
-    ActionError, Actor, Filter, IdempotencyKey, ManualResult, RUN_NOW_PAUSE, TaskId, Workflow,
+    ActionError, Actor, BulkAction, Filter, IdempotencyKey, ManualResult, NewBulk, Pace, RUN_NOW_PAUSE, TaskId,
+    Workflow,
     core::{message::Message, plan::Plan, record::TaskRecord, state::TaskStatus},
 };
 use uuid::Uuid;
-
-/// More tasks than any run has.
-const BULK_LIMIT: usize = 100;
 
 /// The result that an operator sets for a step.
 pub(super) const OPERATOR_RESULT: &str = r#"{"by":"hand"}"#;
@@ -102,7 +100,10 @@ pub(super) async fn operate(simulation: Arc<Simulation>, plan: Plan) {
                 1 => client.compensate(task, &actor).await,
                 2 => client.resolve(task, &actor).await,
                 3 | 4 => client.resolve_step(task, &step, by_hand, &actor).await,
-                5 | 6 => return redrive_all(&simulation, &client, &actor).await,
+                5 | 6 => {
+                    start_bulk(&simulation, &client, &actor).await;
+                    return Ok(Vec::new());
+                }
                 7 => return run_now(&simulation, &client, task, &plan).await,
                 8 => client.redrive_before_deadline(task, &actor).await.map(drop),
                 _ => client.redrive(task, &actor).await.map(drop),
@@ -139,19 +140,17 @@ async fn run_now(
     client.run_now(task).await.map(|_| Vec::new())
 }
 
-/// An operator redrives all failed tasks; answers with those that were redriven.
-async fn redrive_all(
-    simulation: &Simulation,
-    client: &RemoteClient,
-    actor: &Actor,
-) -> Result<Vec<TaskId>, ActionError> {
-    let all = client.redrive_all(&Filter::default(), None, BULK_LIMIT, Some(actor)).await?;
-    if let Some(other) = all.found.tasks.iter().find(|task| task.status != TaskStatus::Error) {
-        simulation.scheduler.violated(|| format!("this was to be redriven, though it has not failed: {other:?}"));
+/// An operator starts a bulk redrive of all failed tasks, and stops some of them.
+async fn start_bulk(simulation: &Simulation, client: &RemoteClient, actor: &Actor) {
+    let filter = Filter { status: Some(TaskStatus::Error), ..Filter::default() };
+    let pace = Pace::per_minute(Pace::MAX).unwrap_or(Pace::DEFAULT);
+    let new = NewBulk { action: BulkAction::Redrive, filter, pace, expected: 0, or_more: true };
+    simulation.begin_bulk(actor.why());
+    let Ok(bulk) = client.start_bulk(&new, actor, client.now()).await else { return };
+    if simulation.scheduler.one_in(3) {
+        simulation.scheduler.wait(100_000).await;
+        drop(client.stop_bulk(bulk.id, actor).await);
     }
-    let refused: Vec<TaskId> = all.refused.iter().map(|refusal| refusal.task_id).collect();
-    let found = all.found.tasks.iter().map(|task| task.task_id);
-    Ok(found.filter(|task| !refused.contains(task)).collect())
 }
 
 /// Listing the tasks of a status page by page returns each of them once, with its current status.

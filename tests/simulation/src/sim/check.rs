@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use stepwell::{
     TaskId, Timestamp,
     core::{
+        bulk::{BulkRecord, BulkResults, BulkState},
         codes::EngineCode,
         index::{IndexPartition, IndexPosition},
+        item::Key,
         plan::StepPlan,
         record::{ActionKind, AttemptRecord, Failure, Outcome, StepRecord, TaskRecord},
         recovery::{deadline_of_failed, redrive_at},
@@ -30,7 +32,37 @@ pub(super) fn check(simulation: &Simulation) -> Result<(), String> {
     for task in known {
         check_task(simulation, task).map_err(|problem| format!("task {task}: {problem}"))?;
     }
+    for bulk in simulation.bulks() {
+        check_bulk(simulation, &bulk).map_err(|problem| format!("bulk action {}: {problem}", bulk.id))?;
+    }
     check_undeliverable(simulation)
+}
+
+/// A bulk action that is over has one result for each task that it has acted on, and counts as its results say. If it was not
+/// stopped, no task is left out that had failed before and that nobody else has touched.
+fn check_bulk(simulation: &Simulation, bulk: &BulkRecord) -> Result<(), String> {
+    let pages = (1..=bulk.page).map(|page| simulation.table.item(&Key::BulkResults(bulk.id, page)));
+    let pages = pages.filter(|item| !item.is_empty()).map(BulkResults::from_item);
+    let pages = pages.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+    let results: Vec<_> = pages.into_iter().flat_map(|page| page.results).collect();
+    let done: Vec<TaskId> = results.iter().filter(|one| one.refused.is_none()).map(|one| one.task).collect();
+    let of =
+        |task: &TaskRecord| task.actions.iter().filter(|action| action.bulk.is_some_and(|of| of.id == bulk.id)).count();
+    for task in simulation.tasks() {
+        let results = done.iter().filter(|done| **done == task).count();
+        expect(results, simulation.table.task(task, of), &format!("the number of results of {task}"))?;
+    }
+    expect(bulk.done, u64::try_from(done.len()).unwrap_or(u64::MAX), "its count of what was done")?;
+    expect(bulk.seen(), u64::try_from(results.len()).unwrap_or(u64::MAX), "its count of results")?;
+    for (task, before) in simulation.failed_before(bulk) {
+        let untouched =
+            simulation.table.task(task, |task| task.state == TaskState::Failed && task.actions.len() == before);
+        let seen = results.iter().any(|one| one.task == task);
+        if bulk.state == BulkState::Complete && untouched && !seen {
+            return Err(format!("it has left {task} out"));
+        }
+    }
+    Ok(())
 }
 
 /// A task and its steps.

@@ -9,6 +9,7 @@ use stepwell::{
     core::message::{DEAD_LETTERS, StepQueue},
     ports::Received,
     runtime::{
+        bulk::BulkRunner,
         dead_letters::DeadLetters,
         timer_feeder::TimerFeeder,
         watchdog::{RunBudget, Watchdog},
@@ -88,7 +89,9 @@ pub(super) async fn watch(simulation: Arc<Simulation>) {
         tokio::time::sleep(MINUTE).await;
         // Where nothing is due the watchdog would only query empty index partitions.
         let skew = Duration::from_millis(simulation.scheduler.odds().skew_millis());
-        if simulation.table.next_inspection().is_none_or(|first| first > simulation.scheduler.now() + skew)
+        let inspects =
+            simulation.table.next_inspection().is_some_and(|first| first <= simulation.scheduler.now() + skew);
+        if !(inspects || simulation.has_open_bulks())
             || simulation.scenario.standstill.of_watchdog(simulation.scheduler.elapsed())
         {
             continue;
@@ -98,9 +101,19 @@ pub(super) async fn watch(simulation: Arc<Simulation>) {
         let budget =
             RunBudget { until: process.now() + MINUTE, tasks: if simulation.scheduler.one_in(4) { 1 } else { 100 } };
         let (table, queue) = simulation.ports(&process);
+        let bulks = BulkRunner::new(table.clone(), queue.clone(), process.clone());
         let watchdog = Watchdog::new(table, queue, process.clone());
-        let report = tokio::time::timeout(MINUTE, process.live(watchdog.run(budget))).await;
-        process.note(|| format!("{report:?}"));
+        let run = async {
+            if inspects {
+                let report = watchdog.run(budget).await;
+                process.note(|| format!("{report:?}"));
+            }
+            if simulation.has_open_bulks() {
+                let report = bulks.run(budget.until).await;
+                process.note(|| format!("{report:?}"));
+            }
+        };
+        drop(tokio::time::timeout(MINUTE, process.live(run)).await);
     }
 }
 

@@ -33,14 +33,17 @@ use stepwell::{
     Client, Runtime, Started, TaskId,
     core::{
         breaker::Breaker,
+        bulk::BulkRecord,
         index::IndexPartition,
         item::Key,
         record::{StepRecord, TaskRecord},
         state::{StepState, TaskState},
     },
+    ports::Store,
     runtime::breaker::ServiceBreaker,
 };
 use tokio::{sync::Notify, task::spawn_local};
+use uuid::Uuid;
 
 /// The store as a process reaches it.
 pub(super) type ReachedStore = Versioned<SimulatedStore<FaultyStore<SimulatedProcess>>>;
@@ -66,6 +69,9 @@ pub(super) struct Simulation {
     /// The breakers of the processes of a function, of which each has two that live on between invocations.
     breakers: Locked<BTreeMap<(String, u64), Arc<ServiceBreaker>>>,
     waits_on: BTreeSet<String>,
+    /// The reasons of the bulk actions that operators were about to start, each with the tasks that had failed then, and how many
+    /// entries their audit trails had.
+    bulks: Locked<BTreeMap<String, Vec<(TaskId, usize)>>>,
     busy: Locked<usize>,
     quiescent: Notify,
     processes: Locked<u64>,
@@ -108,6 +114,7 @@ impl Simulation {
             done: Locked::default(),
             breakers: Locked::default(),
             waits_on,
+            bulks: Locked::default(),
             busy: Locked::new(0),
             quiescent: Notify::new(),
             processes: Locked::new(0),
@@ -208,7 +215,7 @@ impl Simulation {
     }
 
     fn is_quiescent(&self) -> bool {
-        if self.busy.get() > 0 || !self.queues.are_empty() {
+        if self.busy.get() > 0 || !self.queues.are_empty() || self.has_open_bulks() {
             return false;
         }
         // The watchdog is needed after a lost message, an operator's death, a start whose messages could not be sent, or one
@@ -299,6 +306,33 @@ impl Simulation {
     /// Records an action that was confirmed to an operator.
     pub(super) fn done(&self, task: TaskId, why: String) {
         self.done.lock().push((task, why));
+    }
+
+    /// Records that a bulk action is about to be started.
+    pub(super) fn begin_bulk(&self, why: &str) {
+        let failed = self.tasks_in(|state| state == TaskState::Failed);
+        let failed = failed.into_iter().map(|id| (id, self.table.task(id, |task| task.actions.len()))).collect();
+        self.bulks.lock().insert(why.to_owned(), failed);
+    }
+
+    /// The tasks that had failed when this bulk action was about to be started, with the length of their audit trails.
+    pub(super) fn failed_before(&self, bulk: &BulkRecord) -> Vec<(TaskId, usize)> {
+        self.bulks.lock().get(&bulk.started_by.why).cloned().unwrap_or_default()
+    }
+
+    /// The bulk actions in the table.
+    pub(super) fn bulks(&self) -> Vec<BulkRecord> {
+        if self.bulks.lock().is_empty() {
+            return Vec::new();
+        }
+        let first = Key::Bulk(TaskId::from(Uuid::nil()).into());
+        let items = self.table.range(&first, u16::MAX).now_or_never().expect("it never waits").expect("it never fails");
+        items.into_iter().map(|item| BulkRecord::from_item(item).expect("a bulk action")).collect()
+    }
+
+    /// Whether there is a bulk action to carry on.
+    pub(super) fn has_open_bulks(&self) -> bool {
+        self.bulks().iter().any(|bulk| !bulk.state.is_over())
     }
 
     /// The confirmed actions on a task, by their reasons.

@@ -96,4 +96,8 @@ impl<T: Store> Store for SimulatedStore<T> {
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.table.list(page).await
     }
+
+    async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
+        self.table.range(from, limit).await
+    }
 }

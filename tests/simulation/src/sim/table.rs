@@ -153,4 +153,8 @@ impl Store for MemoryTable {
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.store.list(page).await
     }
+
+    async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
+        self.store.range(from, limit).await
+    }
 }

@@ -138,4 +138,10 @@ impl<S: Store> Store for Versioned<S> {
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.store.list(page).await
     }
+
+    async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
+        let items = self.store.range(from, limit).await?;
+        let read = |item| if self.version == Version::Newer { lowered(item) } else { item };
+        Ok(items.into_iter().map(read).collect())
+    }
 }

@@ -132,7 +132,7 @@ const EVENTS: [(&str, &str, u16); 25] = [
     ("tasks_api/show_with_token", "/tasks/", 200),
     ("tasks_api/show_as_nobody", "/tasks/", 403),
     ("tasks_api/redrive", "/tasks/", 409),
-    ("tasks_api/redrive_many", "/tasks/redrive", 200),
+    ("tasks_api/bulk", "/tasks/bulk", 200),
     ("tasks_api/cancel_duplicate_key", "/tasks/", 400),
     ("tasks_api/compensate", "/tasks/", 409),
     ("tasks_api/resolve", "/tasks/", 409),

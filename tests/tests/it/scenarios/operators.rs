@@ -58,7 +58,8 @@ async fn request_without_a_signature_is_rejected() {
     let routes = [
         ("GET", "/tasks".to_owned()),
         ("GET", "/tasks?status=error".to_owned()),
-        ("POST", "/tasks/redrive".to_owned()),
+        ("GET", "/tasks/bulk".to_owned()),
+        ("POST", "/tasks/bulk".to_owned()),
         ("GET", format!("/tasks/{task}")),
         ("POST", format!("/tasks/{task}/redrive")),
         ("POST", format!("/tasks/{task}/cancel")),
@@ -100,30 +101,33 @@ async fn dry_run_counts_and_bulk_redrive_redrives() {
     let (query, filter) = only(&stack, &task, &[("failed_step", "process_payment"), ("error_code", code)]).await;
     until("the index", async || (!operator.list(&query).await.is_empty()).then_some(())).await;
     let before = stack.task(&task).await;
-    let retry = async |dry_run: bool| {
-        let (mut matched, mut redriven, mut tasks, mut next) = (0, 0, Vec::new(), Value::Null);
-        loop {
-            let body = json!({"filter": filter, "dry_run": dry_run, "reason": REASON, "next": next});
-            let page = operator.post("/tasks/redrive", &body).await.expect(if dry_run { 200 } else { 202 });
-            assert_eq!((&page["dry_run"], &page["refused"]), (&json!(dry_run), &json!([])), "{page}");
-            matched += page["matched"].as_u64().unwrap();
-            redriven += page["redriven"].as_u64().unwrap();
-            tasks.extend(page["tasks"].as_array().unwrap().iter().cloned());
-            next = page["next"].clone();
-            if next.is_null() {
-                return (matched, redriven, tasks);
-            }
-        }
+    let body = |more: Value| {
+        let mut body = json!({"action": "redrive", "filter": filter, "reason": REASON});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
     };
 
-    assert_eq!(retry(true).await, (1, 0, vec![json!(task)]));
+    let counted = operator.post("/tasks/bulk", &body(json!({}))).await.expect(200);
+    assert_eq!((&counted["count"], &counted["or_more"]), (&json!(1), &json!(false)), "{counted}");
+    assert_eq!(counted["sample"][0]["task_id"], json!(task));
     assert_eq!(stack.task(&task).await, before, "a dry run changes nothing");
 
-    assert_eq!(retry(false).await, (1, 1, vec![json!(task)]));
+    let start = body(json!({"dry_run": false, "expected_count": 1}));
+    let begun = operator.post("/tasks/bulk", &start).await.expect(202);
+    let path = format!("/tasks/bulk/{}", begun["bulk_id"].as_str().unwrap());
+    let ended = until("the end of the bulk action", async || {
+        stack.invoke("watchdog", "{}").await;
+        Some(operator.get(&path).await.expect(200)).filter(|bulk| bulk["status"] == "complete")
+    })
+    .await;
+    assert_eq!((&ended["done"], &ended["refused"]), (&json!(1), &json!({})), "{ended}");
+    let results = operator.get(&format!("{path}/results")).await.expect(200);
+    assert_eq!(results, json!({"results": [{"task_id": task, "result": "done"}], "next": null}));
     assert_eq!(stack.api.until_ended(&task).await["status"], "completed");
     assert_eq!(stack.charges(&task).await, [product.total_cents(1)]);
     let expected = ("redrive".to_owned(), Value::Null, WHO.to_owned(), REASON.to_owned());
     assert_eq!(trail(&operator, &task).await, [expected]);
+    operator.post(&format!("{path}/stop"), &json!({"reason": REASON})).await.expect(409);
 }
 
 #[tokio::test]

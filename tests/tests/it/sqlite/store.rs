@@ -87,6 +87,17 @@ fn list(tx: &Connection, page: &Page<'_>) -> Result<Vec<IndexEntry>, Failed> {
     Ok(found)
 }
 
+fn range(tx: &Connection, from: &Key, limit: u16) -> Result<Vec<Item>, Failed> {
+    const SQL: &str = "SELECT item FROM items WHERE pk = ?1 AND sk >= ?2 ORDER BY sk LIMIT ?3";
+    let mut select = tx.prepare_cached(SQL)?;
+    let mut rows = select.query(params![from.partition(), from.sort(), limit])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(serde_json::from_str(&row.get::<_, String>(0)?)?);
+    }
+    Ok(found)
+}
+
 impl<A: Runtime> Store for Sqlite<A> {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
         self.transaction(|tx| apply(tx, transition)).map_err(table_error(transition.name))
@@ -116,5 +127,9 @@ impl<A: Runtime> Store for Sqlite<A> {
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
         self.transaction(|tx| list(tx, page)).map_err(table_error("list"))
+    }
+
+    async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
+        self.transaction(|tx| range(tx, from, limit)).map_err(table_error("range"))
     }
 }

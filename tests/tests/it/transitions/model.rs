@@ -178,7 +178,7 @@ impl Given {
     }
 
     fn action(&self, what: ActionKind) -> Action {
-        Action { at: self.now, what, step: None, who: "somebody".to_owned(), why: "a test".to_owned() }
+        Action { at: self.now, what, step: None, who: "somebody".to_owned(), why: "a test".to_owned(), bulk: None }
     }
 
     fn ended(&self, lease: &Lease, outcome: Outcome) -> AttemptRecord {

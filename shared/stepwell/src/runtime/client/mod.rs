@@ -1,9 +1,12 @@
-//! The client: starts and shows tasks. `operate` has the actions of operators, `find` the search.
+//! The client: starts and shows tasks. `operate` has the actions of operators, `find` the search, `bulk` the start of actions on
+//! many tasks.
 
+mod bulk;
 mod find;
 mod operate;
 
-pub use find::{BulkRedriveReport, Cursor, Filter, NotACursor, RefusedTask, Summary, TaskPage};
+pub use bulk::{BulkCount, BulkError, NewBulk, SAMPLE};
+pub use find::{Summary, TaskPage};
 pub use operate::{ActionError, Actor, InvalidActor, ManualResult, RUN_NOW_PAUSE};
 
 use crate::{

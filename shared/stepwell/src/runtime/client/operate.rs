@@ -4,6 +4,7 @@
 use super::Client;
 use crate::{
     core::{
+        bulk::{BulkActor, BulkPage},
         format::NewerFormat,
         id::TaskId,
         limits::MAX_RESULT_BYTES,
@@ -31,6 +32,8 @@ pub const RUN_NOW_PAUSE: Duration = Duration::from_secs(5);
 pub struct Actor {
     who: String,
     why: String,
+    /// The page of the bulk action that the actor has started.
+    bulk: Option<BulkPage>,
 }
 
 /// A name or a reason that is not valid for the audit trail.
@@ -60,7 +63,12 @@ impl Actor {
                 return Err(InvalidActor { what, most });
             }
         }
-        Ok(Self { who, why })
+        Ok(Self { who, why, bulk: None })
+    }
+
+    /// The actor of one page of a bulk action.
+    pub(crate) fn of_bulk(by: &BulkActor, page: BulkPage) -> Self {
+        Self { who: by.who.clone(), why: by.why.clone(), bulk: Some(page) }
     }
 
     /// The name.
@@ -149,6 +157,9 @@ pub enum ActionError {
     /// The result is larger than a step's item can hold.
     #[error("the result has {0} bytes; at most {max} can be kept", max = MAX_RESULT_BYTES)]
     ResultTooLarge(usize),
+    /// The bulk action has acted on the task before, on this page.
+    #[error("the bulk action {} has acted on the task before, on its page {}", .0.id, .0.page)]
+    ActedOn(BulkPage),
     /// Conflicts with other writers persist.
     #[error("the task {0} keeps changing; try again")]
     KeepsChanging(TaskId),
@@ -236,7 +247,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     }
 
     async fn redrive_as(&self, id: TaskId, actor: &Actor, moves_deadline: bool) -> Result<TaskSnapshot, ActionError> {
-        self.act(id, |snapshot| {
+        self.act(id, actor, |snapshot| {
             let failed = snapshot.to_redrive();
             if snapshot.task.state.on(TaskEvent::Redrive).is_none() || failed.is_empty() {
                 return Err(refused(ActionKind::Redrive, snapshot));
@@ -302,7 +313,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         let action = self.action(ActionKind::Cancel, None, actor);
         let compensates = |snapshot: &TaskSnapshot| snapshot.task.plan.compensates_cancellation();
         let snapshot = self
-            .act(id, |snapshot| {
+            .act(id, actor, |snapshot| {
                 let to =
                     if compensates(snapshot) { Termination::Compensate(End::Cancelled) } else { Termination::Cancel };
                 let state = snapshot.task.state;
@@ -324,7 +335,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// See [`ActionError`].
     pub async fn compensate(&self, id: TaskId, actor: &Actor) -> Result<(), ActionError> {
         let action = self.action(ActionKind::Compensate, None, actor);
-        let compensated = self.act(id, |snapshot| {
+        let compensated = self.act(id, actor, |snapshot| {
             let end = if snapshot.task.state == TaskState::Cancelled { End::Cancelled } else { End::Error };
             if snapshot.task.state.on(TaskEvent::Compensate(end)).is_none() {
                 return Err(refused(ActionKind::Compensate, snapshot));
@@ -343,7 +354,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// See [`ActionError`].
     pub async fn resolve(&self, id: TaskId, actor: &Actor) -> Result<(), ActionError> {
         let action = self.action(ActionKind::Resolve, None, actor);
-        let resolved = self.act(id, |snapshot| {
+        let resolved = self.act(id, actor, |snapshot| {
             if snapshot.task.state.on(TaskEvent::Resolve).is_none() {
                 return Err(refused(ActionKind::Resolve, snapshot));
             }
@@ -372,7 +383,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             return Err(ActionError::ResultTooLarge(result.len()));
         }
         let action = self.action(ActionKind::ResolveStep, Some(step), actor);
-        let resolved = self.act(id, |snapshot| {
+        let resolved = self.act(id, actor, |snapshot| {
             let no_step = || ActionError::NoStep(step.to_owned());
             let plan = snapshot.task.plan.step(step).ok_or_else(no_step)?;
             let waits_for = snapshot.missing(plan).ok_or_else(|| refused(ActionKind::ResolveStep, snapshot))?;
@@ -404,14 +415,19 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     }
 
     /// Carries out the settlement that `decide` makes of a snapshot of the task. `decide` returns `None` for an inconsistent
-    /// snapshot. Returns the task as it was before.
+    /// snapshot. Returns the task as it was before. A bulk action acts on a task once.
     async fn act(
         &self,
         id: TaskId,
+        actor: &Actor,
         decide: impl Fn(&TaskSnapshot) -> Result<Option<Settlement>, ActionError>,
     ) -> Result<TaskSnapshot, ActionError> {
         let decided = self.engine.settle_as_read(id, |snapshot| {
             let Some(snapshot) = snapshot else { return Decision::Leave(Err(ActionError::NotFound(id))) };
+            let acted_on = |bulk: BulkPage| snapshot.acted_on_by(bulk.id);
+            if let Some(page) = actor.bulk.and_then(acted_on) {
+                return Decision::Leave(Err(ActionError::ActedOn(page)));
+            }
             match decide(&snapshot) {
                 Ok(Some(settlement)) => Decision::Settle(settlement, Ok(snapshot)),
                 Ok(None) => Decision::ReadAgain,
@@ -425,7 +441,8 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
 
     pub(super) fn action(&self, what: ActionKind, step: Option<&str>, actor: &Actor) -> Action {
         let step = step.map(str::to_owned);
-        Action { at: self.engine.now(), what, step, who: actor.who.clone(), why: actor.why.clone() }
+        let (who, why) = (actor.who.clone(), actor.why.clone());
+        Action { at: self.engine.now(), what, step, who, why, bulk: actor.bulk }
     }
 }
 

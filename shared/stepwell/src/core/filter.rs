@@ -1,0 +1,127 @@
+//! Filters: which tasks a list shows, or a bulk action acts on.
+
+use super::index::{IndexEntry, IndexPartition};
+use crate::core::{
+    id::TaskId,
+    state::TaskStatus,
+    timestamp::{Timestamp, millis},
+};
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+/// A filter for tasks. A task has to match all of its fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Filter {
+    /// The status, by its word. `in_progress` matches the same tasks as `pending`, because only the steps distinguish them.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "status")]
+    pub status: Option<TaskStatus>,
+    /// The workflow, as `namespace/name` or `namespace/name@version`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
+    /// A step that failed for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_step: Option<String>,
+    /// The error code of a step that failed for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<String>,
+    /// Whether the task has been compensated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compensated: Option<bool>,
+    /// Whether the task [waits for a person](IndexEntry::needs_person).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needs_person: Option<bool>,
+    /// The earliest start, inclusive.
+    #[serde(with = "millis::option", skip_serializing_if = "Option::is_none")]
+    pub created_from: Option<Timestamp>,
+    /// The latest start, exclusive.
+    #[serde(with = "millis::option", skip_serializing_if = "Option::is_none")]
+    pub created_before: Option<Timestamp>,
+}
+
+/// Reads a status by its word.
+fn status<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<TaskStatus>, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    let known = TaskStatus::WORDS.into_iter().find(|status| status.as_str() == word);
+    known.map(Some).ok_or_else(|| serde::de::Error::custom(format!("`{word}` is not a status")))
+}
+
+impl Filter {
+    /// Whether it matches every task.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The shards of the index that can have matching tasks, those of watched partitions first. A task leaves a watched
+    /// partition for one that is not watched, so whoever reads them in this order does not miss it.
+    pub(crate) fn parts(&self) -> Vec<(IndexPartition, u8)> {
+        let listings = self.status.map_or(&IndexPartition::ALL[..], IndexPartition::of);
+        let possible = |listing: &IndexPartition| {
+            self.needs_person != Some(true) || IndexPartition::WAITING_FOR_A_PERSON.contains(listing)
+        };
+        let mut listings: Vec<IndexPartition> = listings.iter().copied().filter(possible).collect();
+        listings.sort_by_key(|listing| !IndexPartition::WATCHED.contains(listing));
+        let shards = |partition| (0..IndexPartition::SHARDS).map(move |shard| (partition, shard));
+        listings.into_iter().flat_map(shards).collect()
+    }
+
+    /// Whether it matches a task, but for the error code, which the index does not have.
+    pub(crate) fn fits(&self, listed: &IndexEntry) -> bool {
+        let status = |wanted| match wanted {
+            TaskStatus::InProgress => listed.status == TaskStatus::Pending,
+            wanted => listed.status.as_str() == wanted.as_str(),
+        };
+        let workflow = |wanted: &String| {
+            listed.workflow == *wanted || listed.workflow.split_once('@').is_some_and(|(name, _)| name == wanted)
+        };
+        self.status.is_none_or(status)
+            && self.workflow.as_ref().is_none_or(workflow)
+            && self.failed_step.as_ref().is_none_or(|step| listed.failed_steps.contains(step))
+            && self.compensated.is_none_or(|wanted| listed.status.is_compensated() == wanted)
+            && self.needs_person.is_none_or(|wanted| listed.needs_person == wanted)
+            && self.created_from.is_none_or(|from| from <= listed.created_at)
+            && self.created_before.is_none_or(|before| listed.created_at < before)
+    }
+}
+
+/// A position in the list of the tasks that match a filter. Its text is opaque to clients. A bulk action stores it, so its form and
+/// the order of the partitions are part of the stored format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// The number of the shard among those that can have matching tasks.
+    pub(crate) part: usize,
+    /// The last task that was read in it.
+    pub(crate) after: Option<(Timestamp, TaskId)>,
+}
+
+/// A text that is not a cursor.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a `next` that a list has ended with")]
+pub struct NotACursor(String);
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.part)?;
+        match &self.after {
+            Some((at, task)) => write!(f, "_{}_{task}", at.as_millis()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = NotACursor;
+
+    fn from_str(text: &str) -> Result<Self, NotACursor> {
+        let parse = || {
+            let mut words = text.split('_');
+            let part = words.next()?.parse().ok()?;
+            let after = match words.next() {
+                Some(at) => Some((Timestamp::from_millis(at.parse().ok()?), words.next()?.parse().ok()?)),
+                None => None,
+            };
+            words.next().is_none().then_some(Self { part, after })
+        };
+        parse().ok_or_else(|| NotACursor(text.to_owned()))
+    }
+}
