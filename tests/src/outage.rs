@@ -355,7 +355,7 @@ impl World {
     async fn serve(self: Rc<Self>, step: String, life: Duration) {
         let serves = StepQueue::new("checkout", &step);
         let queue = QueueName::from(serves.clone());
-        let breaker = self.workflow.waits_on(&step).map(|service| Arc::new(ServiceBreaker::new(service)));
+        let breaker = self.workflow.breaker_of(&step).map(|service| Arc::new(ServiceBreaker::new(service)));
         let calls_gateway = self.workflow.waits_on(&step) == Some("payment_gateway");
         let (clock, outage) = (self.clock.clone(), self.outage);
         let seen = Arc::new(Mutex::new(Vec::new()));

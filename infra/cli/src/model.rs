@@ -74,7 +74,7 @@ pub struct Function {
     pub statements: Vec<Statement>,
     /// The limits of its queue; `None` where it is not a step.
     pub queue: Option<QueueLimits>,
-    /// The service outside the stack that the step waits on, if the workflow file names one.
+    /// The service outside the stack whose breaker guards the step.
     pub waits_on: Option<String>,
 }
 
@@ -248,7 +248,7 @@ fn step_function(workflow: &ProjectWorkflow, step: &StepPlan, settings: &StepSet
             batch_size: settings.batch_size.unwrap_or(usual_batch),
             max_concurrency: settings.max_concurrency.unwrap_or(usual),
         }),
-        waits_on: workflow.workflow.waits_on(&step.name).map(str::to_owned),
+        waits_on: workflow.workflow.breaker_of(&step.name).map(str::to_owned),
         id,
     }
 }

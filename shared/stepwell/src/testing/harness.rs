@@ -650,9 +650,9 @@ impl Harness {
         kept.into_iter().all(|is_kept| is_kept)
     }
 
-    /// The breaker of the process that serves this queue, if its step waits on a service.
+    /// The breaker of the process that serves this queue, if its step has one.
     fn breaker_of(&self, queue: &StepQueue) -> Option<Arc<ServiceBreaker>> {
-        let service = self.workflow(&queue.workflow)?.waits_on(&queue.step)?;
+        let service = self.workflow(&queue.workflow)?.breaker_of(&queue.step)?;
         let mut breakers = lock(&self.breakers);
         Some(breakers.entry(queue.clone()).or_insert_with(|| Arc::new(ServiceBreaker::new(service))).clone())
     }

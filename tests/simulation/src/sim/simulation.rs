@@ -100,7 +100,7 @@ impl Simulation {
         }
         let workflow = scenario.graph.workflow();
         let all = workflow.plan().steps().iter().chain(workflow.plan().compensations()).map(|step| step.name.clone());
-        let waits_on = all.filter(|step| workflow.waits_on(step).is_some()).collect();
+        let waits_on = all.filter(|step| workflow.breaker_of(step).is_some()).collect();
         Self {
             table,
             queues: MemoryQueues::new(&scheduler, recorder),

@@ -19,7 +19,7 @@
 //!     backoff:                      # see crate::core::backoff; default: all of it
 //!       base_seconds: 1
 //!     waits_on: payment_gateway     # the service outside the stack that it calls: it gets one message at a time, and many copies,
-//!                                   # and while the service is out, it waits without an attempt (crate::core::breaker)
+//!                                   # and while the service is out, it waits without an attempt (crate::core::breaker), unless it is optional
 //!     compensation:                 # the step that undoes this one, with the same keys but no dependencies
 //!       name: refund_payment
 //!       after: [cancel_order]       # the compensations that it waits for; [] for none. Default: those of the steps that depend
@@ -172,17 +172,21 @@ impl Workflow {
     }
 
     /// The service outside the stack that this step or compensation waits on, if it is declared. A step that waits on a service
-    /// may hang as long as its timeout, so its function gets one message at a time, and more copies run beside each other. While the
-    /// service's [breaker](crate::core::breaker) is open, the step is not attempted.
+    /// may hang as long as its timeout, so its function gets one message at a time, and more copies run beside each other.
     pub fn waits_on(&self, step: &str) -> Option<&str> {
         self.waits_on.get(step).map(String::as_str)
+    }
+
+    /// The service whose [breaker](crate::core::breaker) guards this step or compensation: the one that it waits on. An optional step has
+    /// none, because its attempts have to end, or its task would not complete while the service is out.
+    pub fn breaker_of(&self, step: &str) -> Option<&str> {
+        self.waits_on(step).filter(|_| !self.plan.is_optional(step))
     }
 
     /// The services outside the stack without which no task completes: those that its steps wait on, optional steps and compensations
     /// left out.
     pub fn needed_services(&self) -> BTreeSet<&str> {
-        let needed = self.plan.steps().iter().filter(|step| !step.optional);
-        needed.filter_map(|step| self.waits_on(&step.name)).collect()
+        self.plan.steps().iter().filter_map(|step| self.breaker_of(&step.name)).collect()
     }
 
     /// The plan of a task with this context: with the adjustments that match it.

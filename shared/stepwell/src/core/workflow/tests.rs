@@ -117,6 +117,10 @@ fn step_and_compensation_say_which_service_they_wait_on() {
     let workflow = Workflow::from_yaml(&file("gateway")).unwrap();
     assert_eq!(["a", "u", "b"].map(|step| workflow.waits_on(step)), [Some("gateway"), Some("mail"), None]);
     assert_eq!(workflow.needed_services(), ["gateway"].into(), "a compensation is not needed for a task to complete");
+    let optional =
+        "{name: x, step_templates: [{name: a}, {name: b, depends_on_step: a, optional: true, waits_on: mail}]}";
+    let optional = Workflow::from_yaml(optional).unwrap();
+    assert_eq!((optional.waits_on("b"), optional.breaker_of("b")), (Some("mail"), None));
     let refusal = refusal(&file("'the gateway'"));
     assert!(refusal.contains("step `a` has `waits_on: the gateway`"), "{refusal}");
 }

@@ -1,9 +1,9 @@
 //! Holds deliveries back while the breaker of the service that the step waits on is open.
 
-use super::deliver::{Delivery, all_done};
+use super::deliver::{Delivery, Pass, all_done};
 use crate::{
     core::{
-        breaker::{Breaker, Evidence, Open, Passage},
+        breaker::{Breaker, Evidence, Passage},
         codes::EngineCode,
         message::Message,
         record::{Failure, StepRecord, TaskRecord},
@@ -19,17 +19,6 @@ use std::{
     collections::BTreeSet,
     ops::ControlFlow::{self, Break, Continue},
 };
-
-/// What the breaker lets a delivery do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pass {
-    /// All of the protocol.
-    Free,
-    /// All of it, as the probe.
-    Probe(Open),
-    /// All but an attempt: the step was not ready when the delivery came, so there was nothing to park.
-    Checks,
-}
 
 impl<S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'_, S, T, Q, A> {
     /// Asks the breaker before the step is claimed. If the step is ready and has to wait, it is parked, without a claim: a step that

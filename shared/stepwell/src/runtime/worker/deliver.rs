@@ -3,10 +3,10 @@
 use super::{
     Invocation, Worker,
     attempt::{self, Failed, Verdict},
-    breaker::Pass,
 };
 use crate::{
     core::{
+        breaker::Open,
         codes::EngineCode,
         limits::SETTLE_RESERVE,
         message::{Message, printable},
@@ -30,6 +30,17 @@ use std::{
     ops::ControlFlow,
     time::Duration,
 };
+
+/// What the breaker lets a delivery do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// All of the protocol.
+    Free,
+    /// All of it, as the probe.
+    Probe(Open),
+    /// All but an attempt: the step was not ready when the delivery came, so there was nothing to park.
+    Checks,
+}
 
 /// One delivery of a message to a worker.
 pub(super) struct Delivery<'a, S, T, Q, A> {
