@@ -92,7 +92,7 @@ fn step_is_created_once_and_passes_the_check() {
     assert!(told.contains("check_fraud waits for validate_cart."), "{told}");
     assert!(told.contains("process_payment waits for check_fraud; it waited for validate_cart."), "{told}");
     let checked = done(root, "check");
-    assert!(checked.contains("10 steps"), "{checked}");
+    assert!(checked.contains("11 steps"), "{checked}");
 
     for (file, line) in [
         (
