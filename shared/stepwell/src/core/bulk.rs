@@ -272,7 +272,7 @@ pub enum BulkRefusal {
     KeepsChanging,
     /// Only a newer version may act on the task.
     NewerFormat,
-    /// The store or a queue failed, several times. The log has the error.
+    /// The task cannot be read, or the store refuses the write. The log has the error.
     Failed,
     /// The bulk action was stopped before.
     Stopped,
@@ -466,8 +466,13 @@ pub fn turn_page(bulk: &BulkRecord, results: Vec<BulkResult>, now: Timestamp, ta
     }
     let begins = taken_at.max(now.before(MADE_UP_FOR));
     turned.due_at = begins + bulk.pace.time_for(bulk.planned.len());
-    if bulk.cursor == BulkCursor::End {
-        (turned.state, turned.finished_at) = (BulkState::Complete, Some(now));
+    let over = match (bulk.state, &bulk.cursor) {
+        (BulkState::Stopping, _) => Some(BulkState::Stopped),
+        (_, BulkCursor::End) => Some(BulkState::Complete),
+        _ => None,
+    };
+    if let Some(state) = over {
+        (turned.state, turned.finished_at) = (state, Some(now));
     }
     let changes = vec![
         Change::Set(attribute::PLANNED, Value::Array(Vec::new())),
