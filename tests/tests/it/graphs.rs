@@ -3,22 +3,26 @@
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use stepwell::{
-    Actor, IdempotencyKey, StepError, TaskId,
+    Actor, BulkAction, BulkError, BulkState, Filter, IdempotencyKey, NewBulk, StepError, TaskId,
     core::{
         limits::{MAX_CONTEXT_BYTES, MAX_RESULT_BYTES},
         snapshot::TaskSnapshot,
         state::{StepState, TaskStatus},
     },
     permanent, retryable,
+    runtime::bulk::BulkRunner,
 };
 use stepwell_simulation::{
     graph::Graph,
     steps::{Script, StepRun},
 };
 use stepwell_tests::{
-    emulator::{Sandbox, Undeliverable, in_sandbox},
+    emulator::{Sandbox, SystemRuntime, Undeliverable, in_sandbox},
     events::message,
     poller::{Pace, Poller},
 };
@@ -96,6 +100,44 @@ async fn retry_waits_out_its_backoff_in_the_queue() {
         let calls = sandbox.meter.since(0).into_iter().filter(|call| call.queue.as_deref() == Some("graph-s00"));
         let hidden: Vec<_> = calls.filter_map(|call| call.hidden_seconds).collect();
         assert_eq!(hidden[..2], [1, 2], "SQS was asked to hide the message for the backoff");
+    })
+    .await;
+}
+
+/// A bulk action on a real table: its item, its index and its transactions.
+#[tokio::test]
+async fn bulk_action_redrives_each_failed_task_once_and_keeps_the_results() {
+    let graph = Graph::chain(1);
+    in_sandbox(&graph.queues(), async |sandbox| {
+        let script = failing(|_, attempt| (attempt == 1).then(|| permanent("DECLINED", "no")));
+        let (client, poller) = (sandbox.client(), Poller::new(sandbox).with_steps_of(&graph, &script));
+        let mut tasks = BTreeSet::new();
+        for _ in 0..3 {
+            let task = start(sandbox, &graph).await;
+            assert_eq!(poller.run(task).await.status(), TaskStatus::Error);
+            tasks.insert(task);
+        }
+        let soon = || client.now() + Duration::from_secs(5);
+        let filter =
+            Filter { status: Some(TaskStatus::Error), error_code: Some("DECLINED".to_owned()), ..Filter::default() };
+        let new =
+            NewBulk { action: BulkAction::Redrive, filter, pace: stepwell::Pace::DEFAULT, expected: 3, or_more: false };
+        let bulk = client.start_bulk(&new, &Actor::new("somebody", "a test").unwrap(), soon()).await.unwrap();
+        assert_eq!(client.bulks().await.unwrap(), [bulk.clone()]);
+        let runner = BulkRunner::new(sandbox.table.clone(), sandbox.queue.clone(), SystemRuntime);
+        runner.run(soon()).await.unwrap();
+        let after = client.bulk(bulk.id).await.unwrap().unwrap();
+        assert_eq!((after.state, after.done, after.seen()), (BulkState::Complete, 3, 3));
+        let results = client.bulk_results(bulk.id, 0, 10).await.unwrap();
+        let done: BTreeSet<TaskId> = results.iter().flat_map(|page| &page.results).map(|result| result.task).collect();
+        assert_eq!((results.len(), done), (1, tasks.clone()));
+        let actor = Actor::new("somebody else", "a test").unwrap();
+        assert!(matches!(client.stop_bulk(bulk.id, &actor).await, Err(BulkError::NotRunning(BulkState::Complete))));
+        for task in tasks {
+            let snapshot = poller.run(task).await;
+            assert_eq!((snapshot.status(), snapshot.task.actions.len()), (TaskStatus::Complete, 1));
+            assert_eq!(snapshot.task.actions[0].bulk.map(|page| page.id), Some(bulk.id));
+        }
     })
     .await;
 }

@@ -24,13 +24,15 @@ use super::{
     transition::{Change, Condition, Effect, Transition, Write},
 };
 use crate::core::{
-    id::{NotATaskId, TaskId},
+    id::TaskId,
     state::{End, TaskEvent, TaskState, TaskStatus},
     timestamp::{Timestamp, millis as in_millis},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
-use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+pub use crate::core::id::{BulkId, BulkPage};
 
 /// The number of tasks of a page. A crash repeats at most a page, and its results fit into one item.
 pub const PAGE_TASKS: usize = 50;
@@ -40,45 +42,6 @@ pub const PAGE_LEASE: Duration = Duration::from_secs(60);
 
 /// How much of the pace may be made up for, after nobody has carried on: the time between two runs of the watchdog.
 const MADE_UP_FOR: Duration = Duration::from_secs(60);
-
-/// The id of a bulk action: a UUID of version 7, so that ids sort by the time of the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct BulkId(TaskId);
-
-impl BulkId {
-    /// The id before all others.
-    pub(crate) const FIRST: Self = Self(TaskId::NIL);
-}
-
-impl From<TaskId> for BulkId {
-    fn from(unique: TaskId) -> Self {
-        Self(unique)
-    }
-}
-
-impl fmt::Display for BulkId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for BulkId {
-    type Err = NotATaskId;
-
-    fn from_str(text: &str) -> Result<Self, NotATaskId> {
-        text.parse().map(Self)
-    }
-}
-
-/// The page of a bulk action on which a task was acted on, for the task's audit trail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BulkPage {
-    /// The bulk action.
-    pub id: BulkId,
-    /// The page's number, from 1.
-    pub page: u32,
-}
 
 /// What a bulk action does to each task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -272,7 +235,7 @@ pub enum BulkRefusal {
     KeepsChanging,
     /// Only a newer version may act on the task.
     NewerFormat,
-    /// The store or a queue failed, several times. The log has the error.
+    /// The task cannot be read, or the store refuses the write. The log has the error.
     Failed,
     /// The bulk action was stopped before.
     Stopped,
@@ -466,8 +429,13 @@ pub fn turn_page(bulk: &BulkRecord, results: Vec<BulkResult>, now: Timestamp, ta
     }
     let begins = taken_at.max(now.before(MADE_UP_FOR));
     turned.due_at = begins + bulk.pace.time_for(bulk.planned.len());
-    if bulk.cursor == BulkCursor::End {
-        (turned.state, turned.finished_at) = (BulkState::Complete, Some(now));
+    let over = match (bulk.state, &bulk.cursor) {
+        (BulkState::Stopping, _) => Some(BulkState::Stopped),
+        (_, BulkCursor::End) => Some(BulkState::Complete),
+        _ => None,
+    };
+    if let Some(state) = over {
+        (turned.state, turned.finished_at) = (state, Some(now));
     }
     let changes = vec![
         Change::Set(attribute::PLANNED, Value::Array(Vec::new())),

@@ -55,6 +55,45 @@ impl FromStr for TaskId {
     }
 }
 
+/// The id of a bulk action: a UUID of version 7, so that ids sort by the time of the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BulkId(TaskId);
+
+impl BulkId {
+    /// The id before all others.
+    pub(crate) const FIRST: Self = Self(TaskId::NIL);
+}
+
+impl From<TaskId> for BulkId {
+    fn from(unique: TaskId) -> Self {
+        Self(unique)
+    }
+}
+
+impl fmt::Display for BulkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for BulkId {
+    type Err = NotATaskId;
+
+    fn from_str(text: &str) -> Result<Self, NotATaskId> {
+        text.parse().map(Self)
+    }
+}
+
+/// The page of a bulk action on which a task was acted on, for the task's audit trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BulkPage {
+    /// The bulk action.
+    pub id: BulkId,
+    /// The page's number, from 1.
+    pub page: u32,
+}
+
 /// An idempotency key: the client's name for a request, so that sending it twice starts one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);

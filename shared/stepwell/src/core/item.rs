@@ -4,8 +4,7 @@
 //! an array in ascending order. These forms are the stored format. A store may encode them differently, but has to return
 //! them in these forms.
 
-use super::bulk::BulkId;
-use crate::core::id::TaskId;
+use crate::core::id::{BulkId, TaskId};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{collections::BTreeSet, fmt};

@@ -1,9 +1,9 @@
 //! Records: the contents of the items, as types.
 
-use super::{bulk::BulkPage, item::Key};
+use super::item::Key;
 use crate::core::{
     format::{NewerFormat, v1},
-    id::TaskId,
+    id::{BulkPage, TaskId},
     message::{Message, Outgoing},
     names::workflow_name,
     plan::{Plan, StepPlan},

@@ -2,10 +2,9 @@
 //! actions decide by them.
 
 use crate::core::{
-    bulk::{BulkId, BulkPage},
     codec::Unreadable,
     format::NewerFormat,
-    id::TaskId,
+    id::{BulkId, BulkPage, TaskId},
     item::{Item, Key},
     message::{Message, Outgoing},
     plan::StepPlan,

@@ -12,7 +12,7 @@
 //! two small items, two for the index, and half a unit for its share of the page. What the steps then cost comes on top.
 
 use crate::{
-    TaskId,
+    FailureKind, TaskId,
     core::{
         bulk::{
             self, BulkAction, BulkCursor, BulkId, BulkPage, BulkRecord, BulkRefusal, BulkResult, BulkState, PAGE_LEASE,
@@ -21,7 +21,7 @@ use crate::{
         format::NEWER_FORMAT,
         timestamp::Timestamp,
     },
-    ports::{Queue, Runtime, Store},
+    ports::{Queue, QueueError, Runtime, Store, TableError},
     runtime::{
         client::{ActionError, Actor, Client},
         engine::Engine,
@@ -128,7 +128,7 @@ impl<T: Store, Q: Queue, A: Runtime> BulkRunner<T, Q, A> {
         if !self.engine.apply(&bulk::take_page(&bulk, &taken)).await?.is_written() || taken.planned.is_empty() {
             return Ok(Some(0));
         }
-        let results = self.act_on_all(&taken).await;
+        let results = self.act_on_all(&taken).await?;
         let tasks = results.len();
         let turn = bulk::turn_page(&taken, results, self.engine.now(), bulk.due_at);
         let turned = self.engine.apply(&turn).await?.is_written();
@@ -163,33 +163,35 @@ impl<T: Store, Q: Queue, A: Runtime> BulkRunner<T, Q, A> {
         Ok(BulkRecord { page: bulk.page.saturating_add(1), planned: planned.into_iter().collect(), cursor, ..leased })
     }
 
-    /// Acts on the tasks of a page, side by side. Returns the results of those that were on no earlier page.
-    async fn act_on_all(&self, bulk: &BulkRecord) -> Vec<BulkResult> {
-        join_all(bulk.planned.iter().map(|task| self.act_on(bulk, *task))).await.into_iter().flatten().collect()
+    /// Acts on the tasks of a page, side by side. Returns the results of those that were on no earlier page. It fails if it is not
+    /// known of a task whether it was acted on; then the page is taken over once its lease is over.
+    async fn act_on_all(&self, bulk: &BulkRecord) -> Result<Vec<BulkResult>, EngineError> {
+        let acts = join_all(bulk.planned.iter().map(|task| self.act_on(bulk, *task))).await;
+        acts.into_iter().filter_map(Result::transpose).collect()
     }
 
     /// The result of a task; `None` if it has one on an earlier page.
-    async fn act_on(&self, bulk: &BulkRecord, task: TaskId) -> Option<BulkResult> {
-        match self.act(bulk, task).await {
+    async fn act_on(&self, bulk: &BulkRecord, task: TaskId) -> Result<Option<BulkResult>, EngineError> {
+        Ok(match self.act(bulk, task).await? {
             Ok(page) => (page == bulk.page).then_some(BulkResult { task, refused: None }),
             Err(reason) => Some(BulkResult { task, refused: Some(reason) }),
-        }
+        })
     }
 
     /// Makes sure that the task was acted on, as an operator acts on a single one. Returns the page on which it was.
-    async fn act(&self, bulk: &BulkRecord, task: TaskId) -> Result<u32, BulkRefusal> {
+    async fn act(&self, bulk: &BulkRecord, task: TaskId) -> Result<Result<u32, BulkRefusal>, EngineError> {
         let mut tries = 1;
         loop {
             let error = match self.try_to_act(bulk, task).await {
-                Ok(page) => return page.ok_or(BulkRefusal::Stopped),
-                Err(ActionError::ActedOn(BulkPage { page, .. })) => return Ok(page),
+                Ok(page) => return Ok(page.ok_or(BulkRefusal::Stopped)),
+                Err(ActionError::ActedOn(BulkPage { page, .. })) => return Ok(Ok(page)),
                 Err(ActionError::Engine(error)) => error,
-                Err(error) => return Err(reason(&error)),
+                Err(error) => return Ok(Err(reason(&error))),
             };
             let code = error.code();
             tracing::error!(bulk = %bulk.id, task_id = %task, code, %error, tries, "the task could not be acted on");
             if tries == TRIES {
-                return Err(BulkRefusal::Failed);
+                return if may_succeed_later(&error) { Err(error) } else { Ok(Err(BulkRefusal::Failed)) };
             }
             tries += 1;
             self.engine.runtime.sleep(RETRY_AFTER).await;
@@ -209,6 +211,16 @@ impl<T: Store, Q: Queue, A: Runtime> BulkRunner<T, Q, A> {
             BulkAction::Compensate => self.client.compensate(task, &actor).await?,
         }
         Ok(Some(bulk.page))
+    }
+}
+
+/// Whether a store or a queue that is out, or too busy, has failed. The task may have been acted on. Any other error stays.
+const fn may_succeed_later(error: &EngineError) -> bool {
+    match error {
+        EngineError::Table(TableError::Call(call)) | EngineError::Queue(QueueError { source: call, .. }) => {
+            !matches!(call.kind, FailureKind::Refused)
+        }
+        EngineError::Table(TableError::Unreadable(_)) | EngineError::Newer(_) => false,
     }
 }
 

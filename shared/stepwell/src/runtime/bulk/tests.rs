@@ -268,7 +268,7 @@ async fn page_of_a_dead_run_is_recorded_and_not_acted_on_after_a_stop() {
     let record = bulk(&harness, id).await;
     let taken = runner.taken(&record).await.unwrap();
     assert!(runner.engine.apply(&bulk::take_page(&record, &taken)).await.unwrap().is_written());
-    assert_eq!(runner.act_on(&taken, tasks[0]).await, Some(BulkResult { task: tasks[0], refused: None }));
+    assert_eq!(runner.act_on(&taken, tasks[0]).await.unwrap(), Some(BulkResult { task: tasks[0], refused: None }));
     harness.client().stop_bulk(id, &actor()).await.unwrap();
     run(&harness).await;
     assert_eq!(bulk(&harness, id).await.page, 1, "its lease is not over");
@@ -277,7 +277,7 @@ async fn page_of_a_dead_run_is_recorded_and_not_acted_on_after_a_stop() {
     run(&harness).await;
     let after = bulk(&harness, id).await;
     let refused = BTreeMap::from([(BulkRefusal::Stopped, 2)]);
-    assert_eq!((after.done, after.refused), (1, refused));
+    assert_eq!((after.state, after.done, after.refused), (BulkState::Stopped, 1, refused));
     assert_eq!(results(&harness, id).await[0], BulkResult { task: tasks[0], refused: None });
     assert_eq!(harness.sent().len(), 1);
 }
@@ -359,17 +359,29 @@ async fn only_completed_tasks_with_a_warning_are_redriven() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn task_whose_store_fails_is_tried_three_times_and_disturbs_no_other() {
+async fn outage_of_the_store_repeats_the_page_and_an_unreadable_task_disturbs_no_other() {
     let (log, _guard) = Log::new();
     let harness = graph(&[&[]], &[0], MANUAL).call_by_call();
     failed_tasks(&harness, 2);
     harness.skip(MINUTE).await;
     let id = start(&harness, &redrive(status(TaskStatus::Error), 10_000)).await;
     harness.fail_call("redrive", [FailureKind::Throttled; 5]);
+    assert_eq!(run(&harness).await, BulkReport { open: 1, failed: 1, ..BulkReport::default() });
+    assert_eq!(log.lines("ERROR message=the task could not be acted on").len(), 5);
+    harness.skip(MINUTE).await;
+    run(&harness).await;
+    let after = bulk(&harness, id).await;
+    assert_eq!((after.state, after.done, after.seen()), (BulkState::Complete, 2, 2));
+    assert_eq!(harness.sent().len(), 2);
+
+    let harness = graph(&[&[]], &[0], MANUAL).call_by_call();
+    failed_tasks(&harness, 2);
+    harness.skip(MINUTE).await;
+    let id = start(&harness, &redrive(status(TaskStatus::Error), 10_000)).await;
+    harness.fail_call("redrive", [FailureKind::Refused; 5]);
     run(&harness).await;
     let after = bulk(&harness, id).await;
     assert_eq!((after.done, after.refused.get(&BulkRefusal::Failed), after.state), (1, Some(&1), BulkState::Complete));
-    assert_eq!(log.lines("ERROR message=the task could not be acted on").len(), 5);
 
     // A message that could not be sent is left to the watchdog.
     let harness = graph(&[&[]], &[0], MANUAL).call_by_call();
