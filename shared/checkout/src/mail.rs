@@ -1,6 +1,6 @@
 //! E-mail to customers.
 
-use crate::{CustomerInfo, EmailAddress, NotAnEmailAddress, PersonName, ShopCode};
+use crate::{CustomerInfo, EmailAddress, NotAnEmailAddress, ShopCode};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use stepwell::{StepError, StepResult, Timestamp};
@@ -63,11 +63,6 @@ impl CustomerInfo {
         email.parse().map_err(|problem: NotAnEmailAddress| {
             StepError::new(ShopCode::InvalidEmail, format!("customer_info.email {problem}"))
         })
-    }
-
-    /// The name that an e-mail greets by: the customer's, if it is usable.
-    pub fn greeting(&self) -> &str {
-        self.name.as_ref().and_then(PersonName::for_greeting).unwrap_or("there")
     }
 }
 

@@ -74,7 +74,7 @@ pub struct CustomerInfo {
     /// that an invalid address and a missing one are different errors.
     #[serde(deserialize_with = "lenient::text")]
     pub email: Option<String>,
-    /// The customer's name, for the greeting and the order.
+    /// The customer's name, for the order.
     #[serde(deserialize_with = "lenient::or_default")]
     pub name: Option<PersonName>,
 }

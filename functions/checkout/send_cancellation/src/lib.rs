@@ -4,8 +4,8 @@
 //! told of one: until then a checkout is `processing`, and a card that was declined has its answer in the checkout's status.
 
 use checkout::{
-    CURRENCY, Cancellation, CheckoutRequest, ConfigError, CreatedOrder, CustomerInfo, Email, EmailAddress, Mailer,
-    Money, Refund, Shop,
+    CURRENCY, Cancellation, CheckoutRequest, ConfigError, CreatedOrder, Email, EmailAddress, Mailer, Money, Refund,
+    Shop,
 };
 use stepwell::{Context, ResultOf, Step, StepContext, StepError};
 
@@ -38,20 +38,20 @@ impl<M: Mailer> Step for SendCancellation<M> {
     ) -> Result<Cancellation, StepError> {
         let Some(ResultOf(order)) = order else { return Ok(Cancellation::default()) };
         let ResultOf(refund) = refund?;
-        let customer = request.customer_info;
-        let message = cancellation(customer.recipient()?, &customer, &order, &refund);
+        let message = cancellation(request.customer_info.recipient()?, &order, &refund);
         let message_id = self.mailer.send(&message).await?;
         let recipient = Some(message.to.to_string());
         Ok(Cancellation { email_sent: true, recipient, message_id: Some(message_id), sent_at: Some(ctx.started_at) })
     }
 }
 
-fn cancellation(to: EmailAddress, customer: &CustomerInfo, order: &CreatedOrder, refund: &Refund) -> Email {
-    let (name, number) = (customer.greeting(), &order.order_number);
+/// As in the confirmation, nothing that the buyer has written is in the e-mail.
+fn cancellation(to: EmailAddress, order: &CreatedOrder, refund: &Refund) -> Email {
+    let number = &order.order_number;
     let given_back = match refund.amount_refunded {
         Money::ZERO => "You have not been charged.".to_owned(),
         amount => format!("We have refunded {amount} {CURRENCY}. Your bank may take some days to show it."),
     };
-    let text = format!("Hello {name},\n\nyour order {number} was cancelled. {given_back}\n");
+    let text = format!("Hello,\n\nyour order {number} was cancelled. {given_back}\n");
     Email { to, subject: format!("Your order {number} was cancelled"), text }
 }

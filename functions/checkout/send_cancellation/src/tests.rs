@@ -51,7 +51,7 @@ async fn customer_is_told_of_the_cancellation_and_of_what_was_given_back(refunde
         r#""sent_at":"2023-11-14T22:13:20.123Z"}"#
     );
     assert_eq!(serde_json::to_string(&result).unwrap(), expected);
-    let text = format!("Hello Test Customer,\n\nyour order ORD-20231114-0123ABCD was cancelled. {given_back}\n");
+    let text = format!("Hello,\n\nyour order ORD-20231114-0123ABCD was cancelled. {given_back}\n");
     let subject = "Your order ORD-20231114-0123ABCD was cancelled".to_owned();
     assert_eq!(shop.emails(), [Email { to: "test@example.com".parse().unwrap(), subject, text }]);
 }
