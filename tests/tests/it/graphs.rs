@@ -123,7 +123,7 @@ async fn bulk_action_redrives_each_failed_task_once_and_keeps_the_results() {
         let new =
             NewBulk { action: BulkAction::Redrive, filter, pace: stepwell::Pace::DEFAULT, expected: 3, or_more: false };
         let bulk = client.start_bulk(&new, &Actor::new("somebody", "a test").unwrap(), soon()).await.unwrap();
-        assert_eq!(client.bulks().await.unwrap(), [bulk.clone()]);
+        assert_eq!(client.bulks().await.unwrap(), std::slice::from_ref(&bulk));
         let runner = BulkRunner::new(sandbox.table.clone(), sandbox.queue.clone(), SystemRuntime);
         runner.run(soon()).await.unwrap();
         let after = client.bulk(bulk.id).await.unwrap().unwrap();
