@@ -516,7 +516,7 @@ async fn call(clock: &Clock, kind: OutageKind, calls_gateway: bool) -> Result<Va
         }
         OutageKind::Refuses => {
             sleep(Duration::from_millis(100)).await;
-            Err(retryable("GATEWAY_TEMPORARY_FAILURE", "the gateway is out"))
+            Err(retryable("GATEWAY_TEMPORARY_FAILURE", "the gateway is out").from_service())
         }
         OutageKind::Hangs => std::future::pending().await,
     }

@@ -56,11 +56,14 @@ impl<C: Counters> Brakes<C> {
     pub(crate) async fn count(&self, request: &Value, address: Option<IpAddr>, now: Timestamp) -> Result<(), ApiError> {
         let Limits { per_email, per_address } = self.limits;
         let email = request.pointer("/customer_info/email").and_then(Value::as_str).map(mailbox);
-        let (by_email, by_address) = futures::join!(
-            self.is_too_much("email", email, per_email, now),
-            self.is_too_much("address", address.map(network), per_address, now),
-        );
-        let Some(brake) = by_email.or(by_address) else { return Ok(()) };
+        // The address first: whoever is over its limit must not use up the e-mail address of somebody else.
+        let brake = match self.is_too_much("address", address.map(network), per_address, now).await {
+            Some(brake) => brake,
+            None => match self.is_too_much("email", email, per_email, now).await {
+                Some(brake) => brake,
+                None => return Ok(()),
+            },
+        };
         tracing::info!(brake, "too many checkouts");
         Err(ApiError::TooMany { retry_after: window_end(now).since(now) })
     }

@@ -448,7 +448,7 @@ impl Ledger for MemoryShop {
 
     async fn acknowledge(&self, settled: &Acknowledgement) -> Result<(), StoreError> {
         let mut state = self.tables()?;
-        state.acknowledged.entry((settled.id.clone(), settled.kind)).or_insert_with(|| settled.clone());
+        state.acknowledged.entry((settled.of.clone(), settled.kind)).or_insert_with(|| settled.clone());
         Ok(())
     }
 }
@@ -465,7 +465,7 @@ impl ShopState {
                     (key.clone(), LedgerEntry::Payment { key: key.clone(), payment, voided_at })
                 });
                 let settled = self.acknowledged.values().map(|settled| {
-                    let id = format!("acknowledged:{}:{}", settled.id, settled.kind);
+                    let id = format!("acknowledged:{}:{}", settled.of, settled.kind);
                     (id, LedgerEntry::Acknowledged(settled.clone()))
                 });
                 payments.chain(settled).collect()

@@ -45,7 +45,7 @@ impl Ledger for Tables {
 
     async fn acknowledge(&self, settled: &Acknowledgement) -> Result<(), StoreError> {
         let mut item = items::to_item(settled)?;
-        item.insert("id".to_owned(), items::text(format!("{ACKNOWLEDGED}{}:{}", settled.id, settled.kind)));
+        item.insert("id".to_owned(), items::text(format!("{ACKNOWLEDGED}{}:{}", settled.of, settled.kind)));
         let put = self.client.put_item().table_name(self.name(PAYMENTS)).set_item(Some(item));
         match put.condition_expression("attribute_not_exists(id)").send().await {
             Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(()),

@@ -74,9 +74,13 @@ pub async fn serve_watchdog() -> Result<(), ServeError> {
         };
         // Boxed, because the layout of the whole would be too deep for the compiler.
         let (report, carried_on) = tokio::join!(Box::pin(inspections), Box::pin(bulks.run(budget.until)));
-        let BulkReport { open, pages, tasks, failed } = carried_on?;
-        if open > 0 {
-            tracing::info!(open, pages, tasks, failed, "{BULK_REPORT}");
+        match carried_on {
+            Ok(BulkReport { open: 0, .. }) => {}
+            Ok(BulkReport { open, pages, tasks, failed }) => {
+                tracing::info!(open, pages, tasks, failed, "{BULK_REPORT}");
+            }
+            // The inspections do not depend on it, and the next run tries again.
+            Err(error) => tracing::error!(%error, "the bulk actions cannot be listed"),
         }
         report
     }))

@@ -68,17 +68,19 @@ const NO_TOKEN: &str = "there is no card to charge: the request has no payment_i
 fn step_error(error: GatewayError) -> StepError {
     const RATE_LIMIT_WAIT: Duration = Duration::from_secs(30);
     let message = error.to_string();
-    match error {
+    let error = match error {
         GatewayError::Declined(reason) => {
             StepError::new(ShopCode::PaymentDeclined, format!("the payment was declined: {reason}"))
         }
         GatewayError::SuspectedFraud => {
             StepError::new(ShopCode::PaymentSuspectedFraud, format!("the payment was declined: {message}"))
         }
-        GatewayError::Voided => StepError::new(ShopCode::PaymentVoid, message),
+        // The shop's own record says so as well, without a call of the gateway.
+        GatewayError::Voided => return StepError::new(ShopCode::PaymentVoid, message),
         GatewayError::RateLimited => StepError::new(ShopCode::GatewayRateLimited, message).retry_after(RATE_LIMIT_WAIT),
         GatewayError::Timeout => StepError::new(ShopCode::GatewayTimeout, message),
         GatewayError::TemporaryFailure => StepError::new(ShopCode::GatewayTemporaryFailure, message),
         GatewayError::UnknownStatus(_) => StepError::new(ShopCode::GatewayUnknownStatus, message),
-    }
+    };
+    error.from_service()
 }

@@ -2,8 +2,8 @@
 //! nothing, and refunds what was charged, even if the result of that step was lost.
 
 use checkout::{
-    CardTokens, ConfigError, Gateway, GatewayError, Money, Payment, PaymentError, PaymentRecords, Refund, Shop,
-    ShopCode,
+    CardTokens, ConfigError, Gateway, GatewayError, Money, Payment, PaymentError, PaymentRecords, Refund, Reversal,
+    Shop, ShopCode,
 };
 use std::time::Duration;
 use stepwell::{ResultOf, Step, StepContext, StepError, StepResult};
@@ -35,6 +35,10 @@ impl<G: Gateway, R: PaymentRecords, T: CardTokens> Step for RefundPayment<G, R, 
     async fn run(&self, payment: Self::Input, ctx: &StepContext) -> Result<Refund, StepError> {
         let key = &ctx.idempotency_key_of(Payment::STEP);
         let reversal = checkout::refund(&self.gateway, &self.records, key, ctx.started_at).await;
+        if matches!(reversal, Ok(Reversal::Voided { .. })) {
+            // Mostly there was no payment to ask the gateway about.
+            ctx.do_without_service();
+        }
         let refund = reversal.map(Refund::from).map_err(|error| match error {
             PaymentError::Gateway(error) => step_error(error),
             PaymentError::Records(error) => error.into(),
@@ -65,7 +69,7 @@ impl<G: Gateway, R: PaymentRecords, T: CardTokens> Step for RefundPayment<G, R, 
 fn step_error(error: GatewayError) -> StepError {
     const RATE_LIMIT_WAIT: Duration = Duration::from_secs(30);
     let message = error.to_string();
-    match error {
+    let error = match error {
         GatewayError::Declined(reason) => {
             StepError::new(ShopCode::RefundDeclined, format!("the refund was declined: {reason}"))
         }
@@ -75,5 +79,6 @@ fn step_error(error: GatewayError) -> StepError {
         GatewayError::Voided | GatewayError::SuspectedFraud | GatewayError::UnknownStatus(_) => {
             StepError::new(ShopCode::GatewayUnknownStatus, message)
         }
-    }
+    };
+    error.from_service()
 }

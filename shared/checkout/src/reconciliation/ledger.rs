@@ -101,7 +101,7 @@ pub enum LedgerEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledgement {
     /// What the finding is about.
-    pub id: Subject,
+    pub of: Subject,
     /// The kind of the finding.
     pub kind: FindingKind,
     /// Who has settled it.

@@ -45,6 +45,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many tasks are listed at a time.
 const TASKS_PAGE: usize = 200;
 
+/// How a report calls the gateway's list of charges.
+const CHARGES: &str = "the gateway's list of charges";
+
 /// How a run is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scope {
@@ -129,6 +132,8 @@ struct Records {
     payments: BTreeSet<PaymentRef>,
     /// The charges without a record that somebody has settled.
     settled: BTreeSet<PaymentRef>,
+    /// Whether a record cannot be read.
+    unreadable: bool,
 }
 
 /// What the ledger has of one checkout.
@@ -214,7 +219,10 @@ where
             }
             report.findings.push(finding);
         }
-        if !report.unfinished {
+        if records.unreadable {
+            let why = "a record cannot be read, and it may be the one of a payment".to_owned();
+            report.not_judged.push(NotJudged { id: CHARGES.to_owned(), why });
+        } else if !report.unfinished {
             self.find_unrecorded(&records, scope, begun, &mut report).await;
         }
         Ok(report)
@@ -238,9 +246,10 @@ where
                     LedgerEntry::Payment { payment: Some(payment), .. } => {
                         records.payments.insert(payment.clone());
                     }
-                    LedgerEntry::Acknowledged(Acknowledgement { id: Subject::Payment(payment), .. }) => {
+                    LedgerEntry::Acknowledged(Acknowledgement { of: Subject::Payment(payment), .. }) => {
                         records.settled.insert(payment.clone());
                     }
+                    LedgerEntry::Unreadable { .. } => records.unreadable = true,
                     _ => {}
                 }
                 if let Some(task) = entry.task().filter(judged) {
@@ -295,7 +304,7 @@ where
                 Ok(page) => page,
                 Err(error) => {
                     let why = error.to_string();
-                    return report.not_judged.push(NotJudged { id: "the gateway's list of charges".to_owned(), why });
+                    return report.not_judged.push(NotJudged { id: CHARGES.to_owned(), why });
                 }
             };
             let known = |payment: &PaymentRef| records.payments.contains(payment) || records.settled.contains(payment);
@@ -379,7 +388,7 @@ where
         who: String,
         why: String,
     ) -> Result<(), StoreError> {
-        self.shop.acknowledge(&Acknowledgement { id, kind, who, why, at: self.tasks.now() }).await
+        self.shop.acknowledge(&Acknowledgement { of: id, kind, who, why, at: self.tasks.now() }).await
     }
 }
 
@@ -390,7 +399,7 @@ impl LedgerEntry {
         match self {
             Self::Payment { key, .. } | Self::Reservation { key, .. } => of_key(key),
             Self::Order { task, .. } => Some(*task),
-            Self::Acknowledged(Acknowledgement { id: Subject::Checkout(task), .. }) => Some(*task),
+            Self::Acknowledged(Acknowledgement { of: Subject::Checkout(task), .. }) => Some(*task),
             Self::Acknowledged(_) => None,
             Self::Unreadable { id } => of_key(id).or_else(|| id.parse().ok()),
         }

@@ -1,6 +1,7 @@
 //! The circuit breaker of a service outside the stack, which steps name with `waits_on`.
 //!
-//! A worker that sees [`FAILURES_TO_OPEN`] attempts in a row end in a retryable error or a timeout opens the breaker. While it is
+//! A worker that sees [`FAILURES_TO_OPEN`] attempts in a row, within [`FAILURES_WITHIN`], end in a timeout or in a retryable [error of
+//! the service](crate::runtime::step::StepError::from_service) opens the breaker. While it is
 //! open, no step that waits on the service is attempted, except for a *probe*: one delivery each [`PROBE_EVERY`], the one whose
 //! write moves the time of the next probe. A probe that succeeds closes the breaker. The other deliveries *park* their steps: a
 //! parked step is `retrying` without an attempt, and is due again at a time on record.
@@ -24,6 +25,10 @@ use std::time::Duration;
 /// After how many attempts of one process that failed in a row, without any other end between them, the process opens the breaker.
 /// If 7 % of the calls fail by chance, at 100 calls a second, that happens once in an hour and a half; if 1 % do, once in years.
 pub const FAILURES_TO_OPEN: u32 = 5;
+
+/// Within which time these failures fall. Five attempts that hang for half a minute each do; those of a single compensation that the
+/// service never answers do not, once its backoff has grown, so it does not hold up all others again and again.
+pub const FAILURES_WITHIN: Duration = Duration::from_secs(4 * 60);
 
 /// The time between two probes. It is also the shortest time for which other steps wait after the breaker has closed.
 pub const PROBE_EVERY: Duration = Duration::from_secs(10);
@@ -83,12 +88,11 @@ pub enum Passage {
 /// What the end of an attempt says about the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
-    /// It did what it was asked for.
+    /// It did what it was asked for, or turned that down: a declined card, a rate limit.
     Answered,
-    /// It may not be there: a retryable error or a timeout.
+    /// It may not be there: a timeout, or a retryable error of the service.
     Failed,
-    /// Neither. Most permanent errors and rate limits are answers of the service, so they end a row of failures. Some come before any
-    /// call, so they do not close an open breaker.
+    /// Neither: a panic, an error of something else, or an attempt that did not need the service.
     Neither,
 }
 

@@ -229,8 +229,6 @@ pub enum BulkRefusal {
     Status,
     /// The task's audit trail has no room for another action.
     TrailFull,
-    /// The task had to be complete before.
-    DeadlineExceeded,
     /// Others keep changing the task.
     KeepsChanging,
     /// Only a newer version may act on the task.
@@ -243,11 +241,10 @@ pub enum BulkRefusal {
 
 impl BulkRefusal {
     /// All reasons.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 7] = [
         Self::NotFound,
         Self::Status,
         Self::TrailFull,
-        Self::DeadlineExceeded,
         Self::KeepsChanging,
         Self::NewerFormat,
         Self::Failed,
@@ -260,7 +257,6 @@ impl BulkRefusal {
             Self::NotFound => "not_found",
             Self::Status => "status",
             Self::TrailFull => "trail_full",
-            Self::DeadlineExceeded => "deadline_exceeded",
             Self::KeepsChanging => "keeps_changing",
             Self::NewerFormat => "newer_format",
             Self::Failed => "failed",
@@ -501,7 +497,7 @@ mod tests {
             planned: vec![TASK.parse().unwrap()],
             cursor: BulkCursor::At(format!("19_5000_{TASK}").parse().unwrap()),
             done: 49,
-            refused: [(BulkRefusal::DeadlineExceeded, 1)].into(),
+            refused: [(BulkRefusal::TrailFull, 1)].into(),
             due_at: at(60),
             finished_at: None,
             stopped_by: Some(by("bob", "the wrong ones")),
@@ -517,7 +513,7 @@ mod tests {
             "id": ID, "action": "redrive", "pace": 2000, "expected": 70, "created_at": begun,
             "filter": {"status": "error", "error_code": "BUSY", "compensated": false, "created_before": begun},
             "started_by": {"who": "alice", "why": "the bank is back"}, "state": "stopping", "page": 2,
-            "planned": [TASK], "cursor": format!("19_5000_{TASK}"), "done": 49, "refused": {"deadline_exceeded": 1},
+            "planned": [TASK], "cursor": format!("19_5000_{TASK}"), "done": 49, "refused": {"trail_full": 1},
             "due_at": due, "stopped_by": {"who": "bob", "why": "the wrong ones"},
             "v": 3, "needs": 3, "expires_at": (at(0) + RETENTION).as_seconds(),
         });

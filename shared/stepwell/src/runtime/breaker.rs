@@ -2,7 +2,7 @@
 
 use crate::{
     core::{
-        breaker::{self, Breaker, CACHED_FOR, Evidence, FAILURES_TO_OPEN, Open},
+        breaker::{self, Breaker, CACHED_FOR, Evidence, FAILURES_TO_OPEN, FAILURES_WITHIN, Open},
         codes::EngineCode,
         timestamp::Timestamp,
         transition::Transition,
@@ -12,8 +12,9 @@ use crate::{
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The log message of a breaker that is opened. The template's alarm searches for it.
-pub const BREAKER_OPENED: &str = "breaker opened";
+/// The log message of a breaker that is opened, and of each probe that fails, so that the alarm of the template, which searches for
+/// it, stays on.
+pub const BREAKER_OPEN: &str = "breaker open";
 
 /// The breaker of a service as one process sees it. It outlives the process's invocations.
 ///
@@ -29,14 +30,15 @@ pub struct ServiceBreaker {
 struct Seen {
     breaker: Breaker,
     read_at: Option<Timestamp>,
-    /// The attempts of this process in a row that have failed.
+    /// The attempts of this process in a row that have failed while the breaker was closed, and when the first of them ended.
     failures: u32,
+    failing_since: Option<Timestamp>,
 }
 
 impl ServiceBreaker {
     /// The breaker of this service, which the workflow file names in `waits_on`.
     pub fn new(service: impl Into<String>) -> Self {
-        let seen = Seen { breaker: Breaker::CLOSED, read_at: None, failures: 0 };
+        let seen = Seen { breaker: Breaker::CLOSED, read_at: None, failures: 0, failing_since: None };
         Self { service: service.into(), seen: Mutex::new(seen) }
     }
 
@@ -64,6 +66,10 @@ impl ServiceBreaker {
         });
         let mut seen = self.seen();
         (seen.breaker, seen.read_at) = (breaker, Some(now));
+        if matches!(breaker, Breaker::Open(_)) {
+            // What failed before has opened it. After it has closed, a row of failures begins anew.
+            seen.failures = 0;
+        }
         breaker
     }
 
@@ -88,30 +94,33 @@ impl ServiceBreaker {
         evidence: Evidence,
         probe: Option<&Open>,
     ) {
-        let failures = self.count(evidence);
-        let (now, service) = (engine.now(), &self.service);
+        let (now, service, code) = (engine.now(), &self.service, EngineCode::BreakerOpen.as_str());
         match (evidence, probe) {
-            (Evidence::Answered, Some(open)) if self.write(engine, breaker::close(service, open, now)).await => {
-                tracing::warn!(service, open_since = %open.since, "breaker closed: a probe has succeeded");
-            }
-            (Evidence::Failed, None) if failures >= FAILURES_TO_OPEN => {
-                if self.write(engine, breaker::open(service, now)).await {
-                    let code = EngineCode::BreakerOpen.as_str();
-                    tracing::error!(service, code, failures, "{BREAKER_OPENED}");
+            (Evidence::Answered, Some(open)) => {
+                if self.write(engine, breaker::close(service, open, now)).await {
+                    tracing::warn!(service, open_since = %open.since, "breaker closed: a probe was answered");
                 }
-                self.seen().failures = 0;
             }
-            _ => {}
+            (Evidence::Failed, Some(open)) => {
+                tracing::error!(service, code, open_since = %open.since, "{BREAKER_OPEN}");
+            }
+            (Evidence::Failed, None) => {
+                let failures = self.count_failure(now);
+                if failures >= FAILURES_TO_OPEN && self.write(engine, breaker::open(service, now)).await {
+                    tracing::error!(service, code, failures, "{BREAKER_OPEN}");
+                }
+            }
+            (Evidence::Answered | Evidence::Neither, _) => self.seen().failures = 0,
         }
     }
 
-    /// Counts the failures in a row.
-    fn count(&self, evidence: Evidence) -> u32 {
+    /// Counts the failures in a row, those that are long ago left out.
+    fn count_failure(&self, now: Timestamp) -> u32 {
         let mut seen = self.seen();
-        seen.failures = match evidence {
-            Evidence::Failed => seen.failures.saturating_add(1),
-            Evidence::Answered | Evidence::Neither => 0,
-        };
+        if seen.failures == 0 || seen.failing_since.is_none_or(|since| since + FAILURES_WITHIN < now) {
+            (seen.failures, seen.failing_since) = (0, Some(now));
+        }
+        seen.failures = seen.failures.saturating_add(1);
         seen.failures
     }
 

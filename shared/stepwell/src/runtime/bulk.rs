@@ -229,7 +229,6 @@ const fn reason(error: &ActionError) -> BulkRefusal {
     match error {
         ActionError::NotFound(_) => BulkRefusal::NotFound,
         ActionError::TrailFull => BulkRefusal::TrailFull,
-        ActionError::DeadlineExceeded(_) => BulkRefusal::DeadlineExceeded,
         ActionError::KeepsChanging(_) => BulkRefusal::KeepsChanging,
         ActionError::Newer(_) => BulkRefusal::NewerFormat,
         ActionError::Engine(_) => BulkRefusal::Failed,

@@ -38,7 +38,15 @@ use crate::core::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 /// One step of a workflow. Its name comes from its host: on AWS the `main` of its function, in a test the harness.
 ///
@@ -91,6 +99,8 @@ pub struct StepContext {
     /// For a compensation: the step that it compensates by the plan of the task.
     pub compensates: Option<String>,
     pub(crate) deadline: tokio::time::Instant,
+    /// Whether the attempt has done without the service that the step waits on.
+    pub(crate) did_without_service: Arc<AtomicBool>,
 }
 
 impl StepContext {
@@ -106,7 +116,14 @@ impl StepContext {
             compensation: None,
             compensates: None,
             deadline,
+            did_without_service: Arc::default(),
         }
+    }
+
+    /// Says that the attempt did not need the service that the step waits on, such as a refund of what was never charged. Its
+    /// success then says nothing about the service, and does not close its [breaker](crate::core::breaker).
+    pub fn do_without_service(&self) {
+        self.did_without_service.store(true, Relaxed);
     }
 
     /// The idempotency key of this step of this task: `task id:step`. It is the same for every attempt, and no other step has
@@ -144,6 +161,8 @@ pub struct StepError {
     pub code: String,
     /// A sentence for people. It is stored and shown, so it must hold no secret.
     pub message: String,
+    /// Whether it is about the service that the step waits on ([`from_service`](Self::from_service)).
+    pub from_service: bool,
 }
 
 /// The kinds of step error.
@@ -171,24 +190,34 @@ pub enum ErrorKind {
 
 /// Makes a transient error: a timeout, a throttled call, a lack of stock that the next delivery may end.
 pub fn retryable(code: impl Into<String>, message: impl Into<String>) -> StepError {
-    StepError { kind: ErrorKind::Retryable { retry_after: None }, code: code.into(), message: message.into() }
+    StepError {
+        kind: ErrorKind::Retryable { retry_after: None },
+        code: code.into(),
+        message: message.into(),
+        from_service: false,
+    }
 }
 
 /// Makes the error of a call that the called service turned away for now, without doing anything: a rate limit, a conflict of
 /// transactions. It costs no attempt ([`ErrorKind::Throttled`]).
 pub fn throttled(code: impl Into<String>, message: impl Into<String>) -> StepError {
-    StepError { kind: ErrorKind::Throttled { retry_after: None }, code: code.into(), message: message.into() }
+    StepError {
+        kind: ErrorKind::Throttled { retry_after: None },
+        code: code.into(),
+        message: message.into(),
+        from_service: false,
+    }
 }
 
 /// Makes the error of a compensation that refuses to undo its step, has undone nothing and will not: the order was shipped
 /// ([`ErrorKind::Refused`]).
 pub fn refused(code: impl Into<String>, message: impl Into<String>) -> StepError {
-    StepError { kind: ErrorKind::Refused, code: code.into(), message: message.into() }
+    StepError { kind: ErrorKind::Refused, code: code.into(), message: message.into(), from_service: false }
 }
 
 /// Makes a permanent error, which no retry can avoid: a declined card, a missing field.
 pub fn permanent(code: impl Into<String>, message: impl Into<String>) -> StepError {
-    StepError { kind: ErrorKind::Permanent, code: code.into(), message: message.into() }
+    StepError { kind: ErrorKind::Permanent, code: code.into(), message: message.into(), from_service: false }
 }
 
 impl StepError {
@@ -212,6 +241,14 @@ impl StepError {
             ErrorKind::Refused | ErrorKind::Permanent => {}
         }
         self
+    }
+
+    /// Marks it as an error of the service that the step waits on (`waits_on`). A retryable one then says that the service may be out,
+    /// and counts towards opening its [breaker](crate::core::breaker); any other one is an answer of it. An error without the mark,
+    /// such as one of a table, says nothing about the service.
+    #[must_use]
+    pub fn from_service(self) -> Self {
+        Self { from_service: true, ..self }
     }
 
     /// Whether another attempt may help.

@@ -38,7 +38,7 @@ impl Step for CallsService {
     async fn run(&self, _: Self::Input, context: &StepContext) -> Result<Value, StepError> {
         let now = self.clock.lock().unwrap().as_ref().unwrap().now().since(VirtualClock::START);
         self.calls.0.lock().unwrap().push((context.step.clone(), now));
-        if now < self.out_until { Err(retryable("DOWN", "the service is out")) } else { Ok(Value::Null) }
+        if now < self.out_until { Err(retryable("DOWN", "the service is out").from_service()) } else { Ok(Value::Null) }
     }
 }
 
@@ -163,15 +163,16 @@ async fn compensations_come_before_other_steps_after_an_outage() {
     assert!(before <= 1, "{refunds:?} {payments:?}");
 }
 
-#[test_case(StepFault::Error(permanent("DECLINED", "no")), false; "a permanent error is an answer")]
+#[test_case(StepFault::Error(permanent("DECLINED", "no").from_service()), false; "a permanent error is an answer")]
+#[test_case(StepFault::Error(retryable("TABLE", "no answer")), false; "an error of something else")]
 #[test_case(StepFault::Panic, false; "a panic says nothing")]
-#[test_case(StepFault::Error(stepwell::throttled("SLOWER", "later")), false; "a rate limit is an answer")]
-#[test_case(StepFault::Error(retryable("DOWN", "no answer")), true; "a retryable error")]
+#[test_case(StepFault::Error(stepwell::throttled("SLOWER", "later").from_service()), false; "a rate limit is an answer")]
+#[test_case(StepFault::Error(retryable("DOWN", "no answer").from_service()), true; "a retryable error of the service")]
 #[test_case(StepFault::Timeout, true; "a timeout")]
 #[tokio::test(start_paused = true)]
 async fn breaker_opens_after_failures_in_a_row(fifth: StepFault, opens: bool) {
     let (harness, _) = harness(0, "");
-    let failures = (1..FAILURES_TO_OPEN).map(|_| StepFault::Error(retryable("DOWN", "no answer")));
+    let failures = (1..FAILURES_TO_OPEN).map(|_| StepFault::Error(retryable("DOWN", "no answer").from_service()));
     harness.fail("pay", failures.chain([fifth]));
     start(&harness).await;
     harness.run_for(seconds(9)).await.unwrap();

@@ -37,14 +37,16 @@ async fn handle(simulation: Arc<Simulation>, process: SimulatedProcess, run: Ste
     let output = json!({ "attempt": attempt });
     let outage = simulation.scenario.outage_of(number, simulation.scheduler.elapsed());
     let (ending, answer) = match script {
-        _ if outage == Some(OutageKind::Refuses) => (Ending::Failed, Err(retryable("DOWN", "try again later"))),
+        _ if outage == Some(OutageKind::Refuses) => {
+            (Ending::Failed, Err(retryable("DOWN", "try again later").from_service()))
+        }
         _ if outage == Some(OutageKind::Hangs) => {
             tokio::time::sleep(Duration::from_secs(60)).await;
-            (Ending::Failed, Err(retryable("LATE", "no answer in time")))
+            (Ending::Failed, Err(retryable("LATE", "no answer in time").from_service()))
         }
         _ if is_turned_away(&simulation, outage) => {
             let wait = Duration::from_secs(30);
-            (Ending::Failed, Err(throttled("RATE_LIMITED", "too many calls").retry_after(wait)))
+            (Ending::Failed, Err(throttled("RATE_LIMITED", "too many calls").retry_after(wait).from_service()))
         }
         HandlerScript::Refuse => (Ending::Failed, Err(retryable("BUSY", "try again"))),
         HandlerScript::FailForGood => (Ending::FailedForGood, Err(permanent("NO", "never"))),
@@ -56,7 +58,7 @@ async fn handle(simulation: Arc<Simulation>, process: SimulatedProcess, run: Ste
         }
         HandlerScript::LoseAnswer => {
             simulation.act(place, &run);
-            (Ending::Failed, Err(retryable("UNKNOWN", "no answer came")))
+            (Ending::Failed, Err(retryable("UNKNOWN", "no answer came").from_service()))
         }
         HandlerScript::Panic => {
             simulation.act(place, &run);

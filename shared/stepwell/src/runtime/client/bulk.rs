@@ -130,7 +130,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         if !or_more {
             let most = expected.saturating_add((expected / 10).max(10));
             let found = self.count(action, &filter, MOST_COUNTED.max(most.saturating_add(1)), until).await?;
-            if found.tasks > most {
+            if found.tasks > most || found.or_more {
                 return Err(BulkError::More { expected, found });
             }
         }
@@ -163,7 +163,10 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// # Errors
     /// [`BulkError::NotFound`], [`BulkError::NotRunning`], [`BulkError::Newer`], [`BulkError::Table`].
     pub async fn stop_bulk(&self, id: BulkId, actor: &Actor) -> Result<BulkRecord, BulkError> {
-        self.bulk(id).await?.ok_or(BulkError::NotFound(id))?;
+        let found = self.bulk(id).await?.ok_or(BulkError::NotFound(id))?;
+        if let Some(newer) = found.newer {
+            return Err(BulkError::Newer(newer));
+        }
         let stopped = self.engine.apply(&bulk::stop(id, &actor.into())).await?.is_written();
         let bulk = self.bulk(id).await?.ok_or(BulkError::NotFound(id))?;
         if stopped { Ok(bulk) } else { Err(BulkError::NotRunning(bulk.state)) }

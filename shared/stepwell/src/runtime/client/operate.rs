@@ -5,6 +5,7 @@ use super::Client;
 use crate::{
     core::{
         bulk::{BulkActor, BulkPage},
+        codes::EngineCode,
         format::NewerFormat,
         id::TaskId,
         limits::MAX_RESULT_BYTES,
@@ -290,7 +291,9 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             };
             let ended_at = step.attempts.last().and_then(|attempt| attempt.finished_at);
             let due = ended_at.map_or(now, |ended_at| now.max(ended_at + RUN_NOW_PAUSE));
-            if planned <= due {
+            // A step that is parked would only be parked again.
+            let is_parked = step.error.as_ref().is_some_and(|error| error.code == EngineCode::BreakerOpen.as_str());
+            if planned <= due || is_parked {
                 return Decision::Leave(Ok(planned));
             }
             let message = Due::Send(snapshot.message(&step.name));

@@ -12,7 +12,7 @@ use crate::{
     runtime::step::{ErrorKind, Input, Step, StepContext, StepError, TaskData},
 };
 use futures::FutureExt;
-use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
+use std::{any::Any, panic::AssertUnwindSafe, sync::atomic::Ordering::Relaxed, time::Duration};
 
 /// The consequence of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,13 +97,14 @@ pub(super) async fn run<S: Step>(step: &S, data: &TaskData, context: &StepContex
 }
 
 /// What the end of an attempt says about the service that the step waits on.
-pub(super) fn evidence(result: &Result<String, StepError>) -> Evidence {
+pub(super) fn evidence(result: &Result<String, StepError>, context: &StepContext) -> Evidence {
     match result {
+        Ok(_) if context.did_without_service.load(Relaxed) => Evidence::Neither,
         Ok(_) => Evidence::Answered,
-        Err(StepError { kind: ErrorKind::Retryable { .. }, code, .. }) if code != EngineCode::Panic.as_str() => {
-            Evidence::Failed
-        }
-        Err(_) => Evidence::Neither,
+        Err(error) if error.code == EngineCode::Timeout.as_str() => Evidence::Failed,
+        Err(error) if !error.from_service => Evidence::Neither,
+        Err(StepError { kind: ErrorKind::Retryable { .. }, .. }) => Evidence::Failed,
+        Err(_) => Evidence::Answered,
     }
 }
 

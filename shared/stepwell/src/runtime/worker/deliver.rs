@@ -28,6 +28,7 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
+    sync::Arc,
     time::Duration,
 };
 
@@ -320,12 +321,13 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             compensation: task.plan.compensation_of(self.step()).map(|compensation| compensation.name.clone()),
             compensates: plan.compensates.clone(),
             deadline: tokio::time::Instant::now() + limit,
+            did_without_service: Arc::default(),
         };
         let handler = attempt::run(&self.worker.step, data, &context);
         #[cfg(feature = "crash-points")]
         let handler = crate::runtime::crash::around("handler", handler);
         let result = handler.await;
-        let evidence = attempt::evidence(&result);
+        let evidence = attempt::evidence(&result, &context);
         let settled = match result {
             Ok(result) => self.completed(lease, task, plan, &result).await,
             Err(error) => self.failed(lease, task, plan, &error).await,
