@@ -145,6 +145,48 @@ async fn step_that_was_parked_and_never_attempted_is_not_compensated_if_its_task
 }
 
 #[tokio::test(start_paused = true)]
+async fn step_that_is_parked_is_not_run_now_however_often_somebody_asks() {
+    let (harness, _) = harness(3_600, "");
+    for _ in 0..6 {
+        start(&harness).await;
+    }
+    harness.run_for(seconds(60)).await.unwrap();
+    start(&harness).await; // This one may be the probe.
+    let parked = start(&harness).await;
+    harness.run_for(seconds(1)).await.unwrap();
+    let (planned, sent) = (record(&harness, parked, "pay").next_retry_at, sent_to(&harness, "pay"));
+    for _ in 0..3 {
+        assert_eq!(harness.client().run_now(parked).await.ok(), planned);
+    }
+    assert_eq!(sent_to(&harness, "pay"), sent);
+}
+
+/// A compensation that finds nothing to undo, so that it needs no service.
+struct NothingToUndo;
+
+impl Step for NothingToUndo {
+    type Input = ();
+    type Output = Value;
+
+    async fn run(&self, (): (), context: &StepContext) -> Result<Value, StepError> {
+        context.do_without_service();
+        Ok(Value::Null)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn probe_that_did_without_the_service_does_not_close_the_breaker() {
+    let (harness, _) = harness(3_600, "");
+    let harness = harness.with("refund", NothingToUndo);
+    let tried = start(&harness).await;
+    harness.run_for(seconds(9)).await.unwrap();
+    assert!(matches!(breaker(&harness.memory().store), Breaker::Open(_)));
+    harness.client().cancel(tried, &actor()).await.unwrap();
+    assert_eq!(harness.run(tried).await.unwrap().status().as_str(), "cancelled");
+    assert!(matches!(breaker(&harness.memory().store), Breaker::Open(_)), "nobody knows more than before");
+}
+
+#[tokio::test(start_paused = true)]
 async fn compensations_come_before_other_steps_after_an_outage() {
     let (harness, calls) = harness(900, "");
     // A task whose payment was tried, and which is cancelled during the outage.
