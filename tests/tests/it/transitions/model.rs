@@ -375,6 +375,8 @@ struct Fixture {
     optional: bool,
     /// Whether the order of the compensations is stored in a task that is being cancelled, too.
     ordered: bool,
+    /// Whether the breaker of its service is open.
+    open: bool,
 }
 
 /// Every state of a step in a running and in a failed task, and every state of a task with a claimed and with a failed
@@ -382,8 +384,16 @@ struct Fixture {
 fn fixtures() -> Vec<Fixture> {
     let (running, failed) = (Some(TaskState::Running), Some(TaskState::Failed));
     let (claimed, error) = (Some(StepState::InProgress), Some(StepState::Error));
-    let usual =
-        Fixture { task: running, step: claimed, ends_in: -1, read: 2, newer: None, optional: false, ordered: false };
+    let usual = Fixture {
+        task: running,
+        step: claimed,
+        ends_in: -1,
+        read: 2,
+        newer: None,
+        optional: false,
+        ordered: false,
+        open: false,
+    };
     let mut fixtures = Vec::new();
     for task in TaskState::ALL.map(Some).into_iter().chain([None]) {
         let all = StepState::ALL.map(Some).into_iter().chain([None]);
@@ -399,6 +409,7 @@ fn fixtures() -> Vec<Fixture> {
     }
     fixtures.extend([claimed, error].map(|step| Fixture { task: failed, step, read: 1, ..usual }));
     fixtures.push(Fixture { task: Some(TaskState::Compensating(End::Cancelled)), step: error, ordered: true, ..usual });
+    fixtures.push(Fixture { open: true, ..usual });
     fixtures.extend([true, false].map(|of_task| Fixture { newer: Some(of_task), ..usual }));
     fixtures
 }
@@ -441,6 +452,9 @@ impl Fixture {
         }
         if !items.is_empty() {
             both.apply(&put(items), "to the fixture").await;
+        }
+        if self.open {
+            both.apply(&breaker::open(&service_of(id), before(100)), "to the fixture").await;
         }
 
         let mut read = both.memory.all(id);
