@@ -50,7 +50,7 @@ async fn charge_and_units_of_a_task_that_is_gone_are_given_back_and_a_settled_fi
     assert_eq!(product.stock().await, 5, "three were left, and two are put back");
     assert_eq!(stack.charges(&task).await, [product.total_cents(2)], "the checkout that fits together is left alone");
 
-    let settled = json!({"task_id": lost, "kind": "refund_failed", "who": "alice", "why": "bank transfer"});
+    let settled = json!({"id": lost, "kind": "refund_failed", "who": "alice", "why": "bank transfer"});
     let answer = stack.invoke("reconcile", &json!({ "acknowledge": settled }).to_string()).await;
     assert_eq!(answer, json!({ "acknowledged": lost }));
     let kept = item(&stack, "payments", &format!("acknowledged:{lost}:refund_failed")).await.unwrap();

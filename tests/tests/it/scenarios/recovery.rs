@@ -241,14 +241,15 @@ async fn dead_letter_fails_its_step_once_it_cannot_be_at_work_and_it_can_be_redr
 }
 
 #[tokio::test]
-async fn a_dead_letter_of_a_newer_version_s_task_is_kept_for_that_version_in_the_step_s_queue() {
+async fn a_dead_letter_of_a_newer_version_s_task_is_left_to_that_version_s_watchdog() {
     let stack = Stack::from_env().await;
     let product = stack.product(2_500, 5).await;
-    let task = lost_start(&stack, &product, Duration::ZERO).await;
+    let task = lost_start(&stack, &product, TWO_MINUTES).await;
     stack.pretend_newer(&task, true).await;
     stack.send("dead_letters", &json!({"task_id": task, "step": "validate_cart"}).to_string()).await;
     stack.until_acknowledged("dead_letters", &task).await;
-    assert_eq!(stack.messages("validate_cart", &task).await.len(), 1);
+    assert_eq!(stack.messages("validate_cart", &task).await.len(), 0);
     stack.pretend_newer(&task, false).await;
+    stack.invoke("watchdog", "{}").await;
     assert_eq!(stack.api.until_ended(&task).await["status"], "completed");
 }
