@@ -147,7 +147,12 @@ impl TaskRecord {
     /// deadline.
     pub fn deadline_of(&self, step: &str) -> Option<Timestamp> {
         let time = self.plan.time_to_start(step).filter(|_| self.state != TaskState::Completed)?;
-        Some(self.deadline_from.unwrap_or(self.created_at) + time)
+        Some(self.deadline_counts_from() + time)
+    }
+
+    /// The time from which its deadline counts: its start, or the last act of an operator.
+    pub(crate) fn deadline_counts_from(&self) -> Timestamp {
+        self.deadline_from.unwrap_or(self.created_at)
     }
 
     /// Addresses a message to one of its steps.

@@ -187,9 +187,9 @@ pub fn redrive_with_new_deadline(task: &TaskRecord, failed: &[&StepRecord], acti
     Some(redrive)
 }
 
-/// The deadline of the task, if it has one, counts from this action on.
+/// The deadline of the task, if it has one, counts from this action on. A clock that is behind does not move it back.
 fn new_deadline(task: &TaskRecord, action: &Action) -> Option<Change> {
-    task.plan.deadline().map(|_| millis(attribute::DEADLINE_FROM, action.at))
+    task.plan.deadline().map(|_| millis(attribute::DEADLINE_FROM, action.at.max(task.deadline_counts_from())))
 }
 
 fn in_state(steps: &[StepRecord], state: StepState) -> impl Iterator<Item = &StepRecord> {
