@@ -201,16 +201,28 @@ impl<T: Store, Q: Queue, A: Runtime> BulkRunner<T, Q, A> {
     /// Acts on the task and returns the page. If the bulk action was stopped, it only looks for the page on which the task was acted on.
     async fn try_to_act(&self, bulk: &BulkRecord, task: TaskId) -> Result<Option<u32>, ActionError> {
         if bulk.state == BulkState::Stopping {
-            let acted_on = self.client.snapshot(task).await?.and_then(|snapshot| snapshot.acted_on_by(bulk.id));
-            return Ok(acted_on.map(|acted_on| acted_on.page));
+            return Ok(self.acted_on(bulk, task).await?);
         }
         let actor = Actor::of_bulk(&bulk.started_by, BulkPage { id: bulk.id, page: bulk.page });
-        match bulk.action {
-            BulkAction::Redrive => self.client.redrive(task, &actor).await.map(drop)?,
-            BulkAction::Cancel => self.client.cancel(task, &actor).await.map(drop)?,
-            BulkAction::Compensate => self.client.compensate(task, &actor).await?,
+        let acted = match bulk.action {
+            BulkAction::Redrive => self.client.redrive(task, &actor).await.map(drop),
+            BulkAction::Cancel => self.client.cancel(task, &actor).await.map(drop),
+            BulkAction::Compensate => self.client.compensate(task, &actor).await,
+        };
+        match acted {
+            // A newer version has written it since. It may have been acted on before.
+            Err(newer @ ActionError::Newer(_)) => match self.acted_on(bulk, task).await? {
+                Some(page) => Ok(Some(page)),
+                None => Err(newer),
+            },
+            acted => acted.map(|()| Some(bulk.page)),
         }
-        Ok(Some(bulk.page))
+    }
+
+    /// The page on which the task was acted on, as its audit trail says.
+    async fn acted_on(&self, bulk: &BulkRecord, task: TaskId) -> Result<Option<u32>, TableError> {
+        let found = self.client.snapshot(task).await?;
+        Ok(found.and_then(|snapshot| snapshot.acted_on_by(bulk.id)).map(|acted_on| acted_on.page))
     }
 }
 

@@ -122,7 +122,7 @@ async fn a_page_of_another_origin_may_call_the_api() {
 }
 
 #[tokio::test]
-async fn a_letter_is_sent_where_ses_has_verified_the_sender_s_domain_alone() {
+async fn e_mails_are_sent_where_ses_has_verified_the_sender_s_domain_alone() {
     const IDENTITIES: &str = "/v2/email/identities";
     let stack = Stack::from_env().await;
     let verify = async |identity: &str| {
@@ -139,11 +139,15 @@ async fn a_letter_is_sent_where_ses_has_verified_the_sender_s_domain_alone() {
     verify(domain).await;
     forget(&sender).await;
     let product = stack.product(2_500, 5).await;
-    let (_, status, _) = stack.api.run(&product.request(1, "test_success_visa")).await;
+    let (task, status, _) = stack.api.run(&product.request(1, "test_success_visa")).await;
+    let confirmed = stack.mails_to(&product.email()).await.len();
+    stack.api.post(&format!("/cancel_checkout/{task}"), "").await.expect(202);
+    let sent = async || Some(stack.mails_to(&product.email()).await.len()).filter(|sent| *sent > confirmed);
+    let sent = until("the e-mail about the cancellation", sent).await;
     verify(&sender).await;
     forget(domain).await;
     assert_eq!(status["status"], "completed", "{status}");
-    assert_eq!(stack.mails_to(&product.email()).await.len(), 1);
+    assert_eq!((confirmed, sent), (1, 2));
 }
 
 /// Two at once, because a request that waits occupies one instance of the API's function.
