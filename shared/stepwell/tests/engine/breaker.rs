@@ -62,6 +62,18 @@ fn harness(out_for: u64, more: &str) -> (Harness, Calls) {
     (harness, calls)
 }
 
+/// A task whose step was parked when its service had been out for so many seconds.
+async fn parked_after(harness: &Harness, out_for: u64) -> TaskId {
+    for _ in 0..6 {
+        start(harness).await;
+    }
+    harness.run_for(seconds(out_for)).await.unwrap();
+    start(harness).await; // This one may be the probe.
+    let parked = start(harness).await;
+    harness.run_for(seconds(1)).await.unwrap();
+    parked
+}
+
 fn breaker(store: &MemoryStore) -> Breaker {
     Breaker::of(&store.item(&Key::Breaker(SERVICE.to_owned())))
 }
@@ -84,13 +96,7 @@ async fn open_breaker_lets_one_probe_run_each_ten_seconds_and_parks_the_other_st
 #[tokio::test(start_paused = true)]
 async fn parked_step_has_no_attempt_and_its_time_on_record_and_goes_on_after_the_outage() {
     let (harness, calls) = harness(3_600, "");
-    for _ in 0..6 {
-        start(&harness).await;
-    }
-    harness.run_for(seconds(600)).await.unwrap();
-    start(&harness).await; // This one may be the probe.
-    let parked = start(&harness).await;
-    harness.run_for(seconds(1)).await.unwrap();
+    let parked = parked_after(&harness, 600).await;
     let step = record(&harness, parked, "pay");
     let error = step.error.unwrap();
     assert_eq!((step.state, step.attempt, error.code.as_str()), (StepState::Retrying, 0, "BREAKER_OPEN"));
@@ -131,13 +137,7 @@ async fn wait_of_a_parked_step_ends_at_the_deadline_of_its_task() {
 #[tokio::test(start_paused = true)]
 async fn step_that_was_parked_and_never_attempted_is_not_compensated_if_its_task_is_cancelled() {
     let (harness, calls) = harness(3_600, "");
-    for _ in 0..6 {
-        start(&harness).await;
-    }
-    harness.run_for(seconds(60)).await.unwrap();
-    start(&harness).await; // This one may be the probe.
-    let parked = start(&harness).await;
-    harness.run_for(seconds(1)).await.unwrap();
+    let parked = parked_after(&harness, 60).await;
     harness.client().cancel(parked, &actor()).await.unwrap();
     let snapshot = harness.run(parked).await.unwrap();
     assert_eq!((snapshot.status().as_str(), state(&snapshot, "pay")), ("cancelled", StepState::Cancelled));
@@ -147,13 +147,7 @@ async fn step_that_was_parked_and_never_attempted_is_not_compensated_if_its_task
 #[tokio::test(start_paused = true)]
 async fn step_that_is_parked_is_not_run_now_however_often_somebody_asks() {
     let (harness, _) = harness(3_600, "");
-    for _ in 0..6 {
-        start(&harness).await;
-    }
-    harness.run_for(seconds(60)).await.unwrap();
-    start(&harness).await; // This one may be the probe.
-    let parked = start(&harness).await;
-    harness.run_for(seconds(1)).await.unwrap();
+    let parked = parked_after(&harness, 60).await;
     let (planned, sent) = (record(&harness, parked, "pay").next_retry_at, sent_to(&harness, "pay"));
     for _ in 0..3 {
         assert_eq!(harness.client().run_now(parked).await.ok(), planned);
