@@ -3,7 +3,7 @@
 //! A worker that sees [`FAILURES_TO_OPEN`] attempts in a row, within [`FAILURES_WITHIN`], end in a timeout or in a retryable [error of
 //! the service](crate::runtime::step::StepError::from_service) opens the breaker. While it is
 //! open, no step that waits on the service is attempted, except for a *probe*: one delivery each [`PROBE_EVERY`], the one whose
-//! write moves the time of the next probe. A probe that succeeds closes the breaker. The other deliveries *park* their steps: a
+//! write moves the time of the next probe. A probe that the service answers closes the breaker. The other deliveries *park* their steps: a
 //! parked step is `retrying` without an attempt, and is due again at a time on record.
 //!
 //! A step waits half as long as the breaker has been open, up to all of it, within [`PROBE_EVERY`] and [`LONGEST_PARKED`]. After the
@@ -172,7 +172,7 @@ pub fn claim_probe(service: &str, open: &Open, now: Timestamp) -> Transition {
     Transition::of("claim_probe", Write::update(key(service), stands(open).and(due), changes))
 }
 
-/// Closes the breaker after a probe that has succeeded.
+/// Closes the breaker after a probe that the service has answered.
 pub fn close(service: &str, open: &Open, now: Timestamp) -> Transition {
     let steps_from = now + open.longest_wait(now) + UNTIL_ALL_KNOW;
     let mut changes = vec![millis(attribute::CLOSED_AT, now), millis(attribute::STEPS_FROM, steps_from)];

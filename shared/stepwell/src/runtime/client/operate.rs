@@ -275,7 +275,8 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     }
 
     /// Runs the step that waits for its retry now, or at [`RUN_NOW_PAUSE`] after its last attempt. The attempt is the one that was
-    /// planned for later, so no step gets more attempts by it, and a repeated call changes nothing. It leaves no entry in
+    /// planned for later, so no step gets more attempts by it, and a repeated call changes nothing. Nor does one for a step that is
+    /// parked because its service is out. It leaves no entry in
     /// the audit trail of the task; the attempts show when they ran. Returns the time at which the step is due.
     ///
     /// # Errors
