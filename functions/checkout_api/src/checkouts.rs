@@ -7,9 +7,9 @@ use http_api::{TaskKeys, Wait};
 use std::{sync::Arc, time::Duration};
 use stepwell::{
     Actor, Client, IdempotencyKey, Runtime, TaskId, Workflow,
-    core::{record::RETENTION, snapshot::TaskSnapshot},
+    core::{backlog::Overload, record::RETENTION, snapshot::TaskSnapshot},
     ports::{Queue, Store, TableError},
-    runtime::breaker::ServiceBreaker,
+    runtime::{backlog::BacklogView, breaker::ServiceBreaker},
 };
 
 /// How long a checkout without a task is unconfirmed, from the time in its id. A write that was under way when its answer got
@@ -25,6 +25,8 @@ pub(crate) struct Checkouts<T, Q, A> {
     pub(crate) engine: Client<T, Q, A>,
     /// The breakers of the services that every checkout needs.
     pub(crate) services: Vec<ServiceBreaker>,
+    /// How long the steps of checkouts wait in their queues.
+    pub(crate) backlog: BacklogView,
     /// The keys of the checkouts.
     pub(crate) keys: TaskKeys,
     /// The actor in the audit trail for a customer's retry.
@@ -56,24 +58,31 @@ impl<T: Store, Q: Queue, A: Runtime, C: CardTokens> Paying<T, Q, A, C> {
 }
 
 impl<T: Store, Q: Queue, A: Runtime> Checkouts<T, Q, A> {
-    /// Refuses a new checkout that could not be completed soon, because a service that it needs has been out for [`OUT_FOR`]. Nothing is
-    /// written then. A request that was made before is answered as ever.
-    pub(crate) async fn check_services(&self, key: Option<&IdempotencyKey>) -> Result<(), ApiError> {
+    /// Refuses a new checkout that could not be completed soon: a service that it needs has been out for [`OUT_FOR`], or its steps would
+    /// wait in their queues for more than half of its time. Nothing is written then. A request that was made before is answered as ever.
+    pub(crate) async fn check_capacity(&self, key: Option<&IdempotencyKey>) -> Result<(), ApiError> {
+        let Some(refusal) = self.refusal().await else { return Ok(()) };
+        // If that cannot be read, the start itself will tell.
+        let was_made = match key {
+            Some(key) => self.engine.has_start(&self.workflow, key).await.unwrap_or(true),
+            None => false,
+        };
+        if was_made { Ok(()) } else { Err(refusal) }
+    }
+
+    /// Why no checkout is begun now.
+    async fn refusal(&self) -> Option<ApiError> {
         for service in &self.services {
-            let Some(since) = self.engine.out_since(service).await else { continue };
-            if since + OUT_FOR > self.engine.now() {
-                continue;
-            }
-            // If that cannot be read, the start itself will tell.
-            let was_made = match key {
-                Some(key) => self.engine.has_start(&self.workflow, key).await.unwrap_or(true),
-                None => false,
-            };
-            if !was_made {
-                return Err(ApiError::ServiceOut(format!("{} has been out since {since}", service.service())));
+            let out_since = self.engine.out_since(service).await;
+            if let Some(since) = out_since.filter(|since| *since + OUT_FOR <= self.engine.now()) {
+                return Some(ApiError::ServiceOut(format!("{} has been out since {since}", service.service())));
             }
         }
-        Ok(())
+        let Overload { wait, time } = self.engine.overload(&self.backlog, &self.workflow).await?;
+        let (wait, time) = (wait.as_secs(), time.as_secs());
+        Some(ApiError::Overloaded(format!(
+            "a checkout's steps wait in their queues for {wait} s, and it has {time} s in all"
+        )))
     }
 
     /// Loads the checkout with this id.

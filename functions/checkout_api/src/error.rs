@@ -18,8 +18,16 @@ const SERVICE_OUT: &str = "SERVICE_OUT";
 const SERVICE_OUT_TEXT: &str = "A service that we need for your order does not answer right now. Nothing was ordered and nothing was charged. \
     Please try again in a minute.";
 
-/// When they should ask again, in seconds. The breaker is probed each ten seconds.
-const SERVICE_OUT_RETRY_AFTER: &str = "30";
+/// The code of the refusal of a checkout that would not be completed in time.
+const OVERLOADED: &str = "OVERLOADED";
+
+/// What its customer reads.
+const OVERLOADED_TEXT: &str = "There are more orders right now than we can process. Nothing was ordered and nothing was charged. \
+    Please try again in a minute.";
+
+/// When the customer of either should ask again, in seconds. The breaker is probed each ten seconds, and the notes of long waits hold for
+/// a minute.
+const CAPACITY_RETRY_AFTER: &str = "30";
 
 /// An error answer.
 #[derive(Debug)]
@@ -49,6 +57,8 @@ pub(crate) enum ApiError {
     },
     /// A service that checkouts need is out, so none is started. The cause is for the log only.
     ServiceOut(String),
+    /// A checkout would not be completed in time, so none is started. The cause is for the log only.
+    Overloaded(String),
     /// The body is JSON, but not a checkout request. The paths point into the body.
     Invalid(Vec<Violation>),
     /// An error that all APIs share.
@@ -87,16 +97,19 @@ impl IntoResponse for ApiError {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 ErrorBody { details: Some(found), ..ErrorBody::new("Invalid checkout data") },
             ),
-            Self::ServiceOut(cause) => {
-                let body = ErrorBody { code: Some(SERVICE_OUT), ..ErrorBody::new(SERVICE_OUT_TEXT) };
-                let header = [(header::RETRY_AFTER, HeaderValue::from_static(SERVICE_OUT_RETRY_AFTER))];
-                let answer = (StatusCode::SERVICE_UNAVAILABLE, header, Extension(Cause(cause)), Json(body));
-                return answer.into_response();
-            }
+            Self::ServiceOut(cause) => return no_capacity(SERVICE_OUT, SERVICE_OUT_TEXT, cause),
+            Self::Overloaded(cause) => return no_capacity(OVERLOADED, OVERLOADED_TEXT, cause),
             Self::Common(error) => return error.into_response(),
         };
         (status, Json(body)).into_response()
     }
+}
+
+/// The answer of a refusal to start a checkout now.
+fn no_capacity(code: &'static str, text: &'static str, cause: String) -> Response {
+    let body = ErrorBody { code: Some(code), ..ErrorBody::new(text) };
+    let header = [(header::RETRY_AFTER, HeaderValue::from_static(CAPACITY_RETRY_AFTER))];
+    (StatusCode::SERVICE_UNAVAILABLE, header, Extension(Cause(cause)), Json(body)).into_response()
 }
 
 /// Reads the task's id from the path.

@@ -32,7 +32,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 use stepwell::{
     Actor, Client, Runtime,
     ports::{Queue, Store},
-    runtime::breaker::ServiceBreaker,
+    runtime::{backlog::BacklogView, breaker::ServiceBreaker},
 };
 
 /// The time to answer a request that does not ask to wait. A request that waits gets a little longer than its wait; both are
@@ -61,8 +61,9 @@ where
     let workflow = checkout::workflow()?;
     let services = workflow.needed_services().into_iter().map(ServiceBreaker::new).collect();
     let keys_of = keys.clone();
+    let backlog = BacklogView::default();
     let checkouts =
-        Arc::new(Checkouts { workflow, engine, services, keys: keys_of, retries, cancellations, settlements });
+        Arc::new(Checkouts { workflow, engine, services, backlog, keys: keys_of, retries, cancellations, settlements });
     let (shop, clock) = (Arc::new(shop), checkouts.clone());
     let catalogue = Catalogue::new(shop.clone(), move || clock.engine.now());
     let brakes = Brakes { counters: shop.clone(), keys: keys.clone(), limits };

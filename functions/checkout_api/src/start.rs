@@ -64,7 +64,7 @@ pub(crate) async fn start<T: Store, Q: Queue, A: Runtime, C: CardTokens + Counte
     let mut request = take_request(body).map_err(ApiError::Invalid)?;
     let checkouts = &paying.checkouts;
     checkouts.workflow.validate(&request).map_err(StartError::Invalid)?;
-    checkouts.check_services(key.as_ref()).await?;
+    checkouts.check_capacity(key.as_ref()).await?;
     let token = checkout::take_token(&mut request);
     let start = checkouts.engine.prepare_start(&checkouts.workflow, &request, key.as_ref()).await?;
     let task_id = start.task_id();

@@ -117,6 +117,8 @@
 //!   [`throttled`] and cost none for the first half hour after the task's start or last redrive.
 //! * **A service is out.** After five failures in a row in one process its breaker opens. The steps that wait on it are parked, except
 //!   for one probe each ten seconds. After a probe has succeeded, compensations begin first, and then the other steps.
+//! * **More tasks come in than are processed.** Workers note how long messages wait in their queues. A client asks
+//!   [`overload`](Client::overload) before it starts a task that would not be complete in time.
 //! * **A compensation meets an outage.** It has no last attempt: it is retried, at the longest wait of its backoff, until it
 //!   succeeds or fails with a permanent error. Only an optional one has a last attempt: a task ends without it, with a warning.
 //! * **A compensation refuses** to undo a step of a task that was complete: the order was shipped. Before anything is undone, the task is

@@ -204,6 +204,7 @@ fn messages() -> [(&'static str, Message); 3] {
         step: step.to_owned(),
         load: load.iter().map(|&name| name.to_owned()).collect(),
         repeat,
+        delayed: false,
         hops: 0,
         hops_since: None,
     };

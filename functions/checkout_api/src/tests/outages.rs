@@ -8,9 +8,10 @@ use std::time::Duration;
 use stepwell::{
     FailureKind, StartError,
     core::{
-        breaker,
+        backlog, breaker,
         format::READS,
         item::{Key, attribute},
+        message::StepQueue,
         record::RETENTION,
         transition::Change,
     },
@@ -255,4 +256,31 @@ async fn checkout_of_a_newer_version_is_shown_and_not_retried() {
     let error = "The service is not available right now; please try again".to_owned();
     assert_eq!((answer.refusal(), answer.header("Retry-After")), ((503, error), "1"));
     assert_eq!(api.harness.snapshot(id).await.unwrap(), before);
+}
+
+/// A checkout that would wait in queues until its time is half over is better not begun. One that was begun is answered as ever.
+#[tokio::test(start_paused = true)]
+async fn start_is_refused_before_anything_is_written_while_the_queues_are_too_long() {
+    let api = Api::new();
+    assert_eq!(api.with_key("before", good().to_string()).await.status, 202);
+    let time = checkout::workflow().unwrap().plan().deadline().unwrap().complete_within_seconds;
+    let waits = async |seconds: u32| {
+        let (queue, wait) = (StepQueue::new("checkout", "update_inventory"), Duration::from_secs(seconds.into()));
+        api.harness.memory().apply(&backlog::note(&queue, wait, api.harness.now())).await.unwrap();
+        api.harness.skip(backlog::CACHED_FOR).await;
+    };
+    waits(time / 2).await;
+    assert_eq!(api.checkout(good().to_string()).await.status, 202, "half of the time");
+    waits(time / 2 + 1).await;
+    let count = || api.harness.memory().store.count();
+    let (before, sent) = (count(), api.harness.sent().len());
+    for answer in [api.checkout(good().to_string()).await, api.with_key("new", good().to_string()).await] {
+        let body = answer.body();
+        assert_eq!((answer.status, answer.header("Retry-After"), &body["code"]), (503, "30", &json!("OVERLOADED")));
+        assert!(body["error"].as_str().unwrap().contains("nothing was charged"), "{body}");
+    }
+    assert_eq!((count(), api.harness.sent().len()), (before, sent));
+    assert_eq!(api.with_key("before", good().to_string()).await.status, 202, "it was started");
+    api.harness.skip(backlog::HOLDS_FOR).await;
+    assert_eq!(api.checkout(good().to_string()).await.status, 202, "nobody waits any more");
 }

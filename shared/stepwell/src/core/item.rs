@@ -4,7 +4,10 @@
 //! an array in ascending order. These forms are the stored format. A store may encode them differently, but has to return
 //! them in these forms.
 
-use crate::core::id::{BulkId, TaskId};
+use crate::core::{
+    id::{BulkId, TaskId},
+    message::StepQueue,
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{collections::BTreeSet, fmt};
@@ -97,6 +100,12 @@ pub mod attribute {
     pub const STOPPED_BY: &str = "stopped_by";
     /// Of a page of results: the result of each task.
     pub const RESULTS: &str = "results";
+    /// Of a note of the backlog: its step.
+    pub const STEP: &str = "step";
+    /// Of a note of the backlog: how long a message of the step is going to wait in its queue, in milliseconds.
+    pub const WAIT_MS: &str = "wait_ms";
+    /// Of a note of the backlog: when it was noted.
+    pub const NOTED_AT: &str = "noted_at";
     /// Of every item: the format version of its writer.
     pub const V: &str = "v";
     /// Of every item: the oldest format version that may act on it.
@@ -126,6 +135,8 @@ pub enum Key {
     },
     /// The item of the breaker of this service.
     Breaker(String),
+    /// The item of the wait in the queue of this step. Those of a workflow share a partition.
+    Backlog(StepQueue),
     /// The item of a bulk action. All of them share a partition, in the order of their start.
     Bulk(BulkId),
     /// The results of one page of a bulk action.
@@ -166,6 +177,7 @@ impl Key {
             Self::Task(task) | Self::Step(task, _) => Self::partition_of(*task),
             Self::IdempotencyKey { namespace, key } => format!("KEY#{namespace}#{key}"),
             Self::Breaker(service) => format!("BREAKER#{service}"),
+            Self::Backlog(queue) => format!("BACKLOG#{}", queue.workflow),
             Self::Bulk(_) => "BULK".to_owned(),
             Self::BulkResults(bulk, _) => format!("BULK#{bulk}"),
         }
@@ -178,6 +190,7 @@ impl Key {
             Self::Step(_, step) => format!("{}{step}", Self::STEP_PREFIX),
             Self::IdempotencyKey { .. } => "KEY".to_owned(),
             Self::Breaker(_) => "BREAKER".to_owned(),
+            Self::Backlog(queue) => queue.step.clone(),
             Self::Bulk(bulk) => bulk.to_string(),
             // With leading zeros the order of the texts is that of the numbers.
             Self::BulkResults(_, page) => format!("{page:010}"),

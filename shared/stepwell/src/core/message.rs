@@ -73,6 +73,9 @@ pub struct Message {
     /// Whether it may be a duplicate, because it comes from a replayed dispatch.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeat: bool,
+    /// Whether its queue holds it back before the first delivery, so that its age does not say how long the queue is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delayed: bool,
     /// How many messages before this one were replaced by their successors since [`hops_since`](Self::hops_since).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub hops: u32,
@@ -100,7 +103,7 @@ pub struct LoopDetected;
 impl Message {
     /// A message to this step, which loads nothing.
     pub fn new(task_id: TaskId, step: impl Into<String>) -> Self {
-        Self { task_id, step: step.into(), load: Vec::new(), repeat: false, hops: 0, hops_since: None }
+        Self { task_id, step: step.into(), load: Vec::new(), repeat: false, delayed: false, hops: 0, hops_since: None }
     }
 
     /// The message that is sent in the place of this one. Lambda's own detection of loops is switched off, because a long wait
@@ -133,7 +136,8 @@ impl Outgoing {
     /// The same message, held back for this long.
     #[must_use]
     pub fn after(self, delay: Duration) -> Self {
-        Self { delay, ..self }
+        let message = Message { delayed: !delay.is_zero(), ..self.message };
+        Self { message, delay, ..self }
     }
 
     /// The queue of its step.

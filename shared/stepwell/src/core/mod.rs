@@ -5,13 +5,15 @@
 //! * [`settlement`] adds the consequences of a transition: the messages that become due, the arrivals at joins.
 //! * [`item`] defines the form of an item, [`record`] its contents, [`codec`] how it is read, [`format`](mod@format) its
 //!   versions, and [`index`] where a task is listed.
-//! * [`timer`] says how a message waits, and [`breaker`] when a step has to wait because a service is out.
+//! * [`timer`] says how a message waits, [`breaker`] when a step has to wait because a service is out, and [`backlog`]
+//!   when a task is better not begun because the queues are long.
 //! * [`filter`] says which tasks a list shows, and [`bulk`] how an action on all of them is kept.
 //! * [`codes`] lists the error codes.
 //!
 //! A store only interprets these values. So each rule is written once and holds for every store: DynamoDB, SQLite, and the
 //! store in memory of the tests.
 
+pub mod backlog;
 pub mod backoff;
 pub mod breaker;
 pub mod bulk;

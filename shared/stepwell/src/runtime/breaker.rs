@@ -8,7 +8,7 @@ use crate::{
         transition::Transition,
     },
     ports::{Queue, Runtime, Store},
-    runtime::engine::Engine,
+    runtime::{cached::Cached, engine::Engine},
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,23 +23,21 @@ pub const BREAKER_OPEN: &str = "breaker open";
 #[derive(Debug)]
 pub struct ServiceBreaker {
     service: String,
-    seen: Mutex<Seen>,
+    seen: Cached<Breaker>,
+    failures: Mutex<Failures>,
 }
 
-#[derive(Debug)]
-struct Seen {
-    breaker: Breaker,
-    read_at: Option<Timestamp>,
-    /// The attempts of this process in a row that have failed while the breaker was closed, and when the first of them ended.
-    failures: u32,
-    failing_since: Option<Timestamp>,
+/// The attempts of this process in a row that have failed while the breaker was closed, and when the first of them ended.
+#[derive(Debug, Default)]
+struct Failures {
+    in_a_row: u32,
+    since: Option<Timestamp>,
 }
 
 impl ServiceBreaker {
     /// The breaker of this service, which the workflow file names in `waits_on`.
     pub fn new(service: impl Into<String>) -> Self {
-        let seen = Seen { breaker: Breaker::CLOSED, read_at: None, failures: 0, failing_since: None };
-        Self { service: service.into(), seen: Mutex::new(seen) }
+        Self { service: service.into(), seen: Cached::new(CACHED_FOR), failures: Mutex::default() }
     }
 
     /// The service.
@@ -47,30 +45,24 @@ impl ServiceBreaker {
         &self.service
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The breaker as it was at most [`CACHED_FOR`] ago.
     pub(crate) async fn current<S: Store, Q: Queue, A: Runtime>(&self, engine: &Engine<S, Q, A>) -> Breaker {
-        let now = engine.now();
-        {
-            let seen = self.seen();
-            if seen.read_at.is_some_and(|read_at| read_at <= now && now < read_at + CACHED_FOR) {
-                return seen.breaker;
+        let read = async {
+            let breaker = engine.breaker(&self.service).await.unwrap_or_else(|error| {
+                tracing::warn!(service = self.service, %error, "the breaker cannot be read, and counts as closed");
+                Breaker::CLOSED
+            });
+            if matches!(breaker, Breaker::Open(_)) {
+                // What failed before has opened it. After it has closed, a row of failures begins anew.
+                self.failures().in_a_row = 0;
             }
-        }
-        let breaker = engine.breaker(&self.service).await.unwrap_or_else(|error| {
-            tracing::warn!(service = self.service, %error, "the breaker cannot be read, and counts as closed");
-            Breaker::CLOSED
-        });
-        let mut seen = self.seen();
-        (seen.breaker, seen.read_at) = (breaker, Some(now));
-        if matches!(breaker, Breaker::Open(_)) {
-            // What failed before has opened it. After it has closed, a row of failures begins anew.
-            seen.failures = 0;
-        }
-        breaker
+            breaker
+        };
+        self.seen.get(engine.now(), read).await
     }
 
     /// Claims the probe that is due. Answers whether this delivery is the probe.
@@ -110,24 +102,24 @@ impl ServiceBreaker {
                     tracing::error!(service, code, failures, "{BREAKER_OPEN}");
                 }
             }
-            (Evidence::Answered | Evidence::Neither, _) => self.seen().failures = 0,
+            (Evidence::Answered | Evidence::Neither, _) => self.failures().in_a_row = 0,
         }
     }
 
     /// Counts the failures in a row, those that are long ago left out.
     fn count_failure(&self, now: Timestamp) -> u32 {
-        let mut seen = self.seen();
-        if seen.failures == 0 || seen.failing_since.is_none_or(|since| since + FAILURES_WITHIN < now) {
-            (seen.failures, seen.failing_since) = (0, Some(now));
+        let mut failures = self.failures();
+        if failures.in_a_row == 0 || failures.since.is_none_or(|since| since + FAILURES_WITHIN < now) {
+            *failures = Failures { in_a_row: 0, since: Some(now) };
         }
-        seen.failures = seen.failures.saturating_add(1);
-        seen.failures
+        failures.in_a_row = failures.in_a_row.saturating_add(1);
+        failures.in_a_row
     }
 
     /// Writes the breaker; answers whether the write took effect. What was read before does not hold any more, whoever has written.
     async fn write<S: Store, Q: Queue, A: Runtime>(&self, engine: &Engine<S, Q, A>, transition: Transition) -> bool {
         let written = engine.apply(&transition).await;
-        self.seen().read_at = None;
+        self.seen.forget();
         match written {
             Ok(applied) => applied.is_written(),
             Err(error) => {

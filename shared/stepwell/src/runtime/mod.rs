@@ -2,8 +2,10 @@
 //! actions, the dead-letter handler. They use the
 //! [`ports`](crate::ports) and follow the rules of [`core`](crate::core).
 
+pub mod backlog;
 pub mod breaker;
 pub mod bulk;
+mod cached;
 pub mod client;
 // Its own test is in every test build. With the feature alone, all crates would be compiled once more for it.
 #[cfg(any(test, feature = "crash-points"))]

@@ -74,7 +74,9 @@ impl Entry {
         let record = match key {
             Key::Task(task) => Record::Task(Box::new(TaskRecord::from_item(*task, item.clone())?)),
             Key::Step(task, step) => Record::Step(Box::new(StepRecord::from_item(*task, step, item.clone())?)),
-            Key::IdempotencyKey { .. } | Key::Breaker(_) | Key::Bulk(_) | Key::BulkResults(..) => Record::Other,
+            Key::IdempotencyKey { .. } | Key::Breaker(_) | Key::Backlog(_) | Key::Bulk(_) | Key::BulkResults(..) => {
+                Record::Other
+            }
         };
         Ok(Self { place: IndexPosition::of(key, &item), item, record })
     }
@@ -177,7 +179,9 @@ impl MemoryStore {
         let items = self.items();
         let tasks = items.0.keys().filter_map(|key| match key {
             Key::Task(task) | Key::Step(task, _) => Some(*task),
-            Key::IdempotencyKey { .. } | Key::Breaker(_) | Key::Bulk(_) | Key::BulkResults(..) => None,
+            Key::IdempotencyKey { .. } | Key::Breaker(_) | Key::Backlog(_) | Key::Bulk(_) | Key::BulkResults(..) => {
+                None
+            }
         });
         tasks.collect()
     }

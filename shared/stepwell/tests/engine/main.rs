@@ -6,6 +6,7 @@
     reason = "where something is wrong with a test, a panic is what is wanted"
 )]
 
+mod backlog;
 mod breaker;
 mod crashes;
 mod deliveries;

@@ -11,6 +11,7 @@ pub use operate::{ActionError, Actor, InvalidActor, ManualResult, RUN_NOW_PAUSE}
 
 use crate::{
     core::{
+        backlog::Overload,
         codes::EngineCode,
         format::{NEWER_FORMAT, NewerFormat},
         hex::hex,
@@ -28,7 +29,9 @@ use crate::{
         workflow::{Violation, Workflow},
     },
     ports::{Queue, Runtime, Store, TableError},
-    runtime::{breaker::ServiceBreaker, engine::Engine, error::EngineError, result_types::ResultTypes},
+    runtime::{
+        backlog::BacklogView, breaker::ServiceBreaker, engine::Engine, error::EngineError, result_types::ResultTypes,
+    },
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -147,6 +150,12 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     /// before anything is written. The answer may be a second old.
     pub async fn out_since(&self, breaker: &ServiceBreaker) -> Option<Timestamp> {
         breaker.current(&self.engine).await.out_since(self.now())
+    }
+
+    /// Whether a new task of this workflow would not be completed in time, because messages wait for long in the queues of its steps. It is for
+    /// refusing starts before anything is written. The answer may be some seconds old.
+    pub async fn overload(&self, backlog: &BacklogView, workflow: &Workflow) -> Option<Overload> {
+        backlog.overload(&self.engine, workflow).await
     }
 
     /// Whether a start with this idempotency key has been made, by a read that is eventually consistent.

@@ -17,7 +17,7 @@ use crate::{
         timestamp::Timestamp,
     },
     ports::{Queue, Received, Runtime, Store},
-    runtime::{breaker::ServiceBreaker, engine::Engine, step::Step},
+    runtime::{backlog::SeenWaits, breaker::ServiceBreaker, engine::Engine, step::Step},
 };
 use deliver::Delivery;
 use futures::future::{Either, join_all, select};
@@ -52,6 +52,7 @@ pub struct Worker<S, T, Q, A> {
     step: S,
     engine: Engine<T, Q, A>,
     breaker: Option<Arc<ServiceBreaker>>,
+    waits: SeenWaits,
 }
 
 /// One invocation of the step's function.
@@ -77,7 +78,7 @@ impl Invocation {
 impl<S: Step, T: Store, Q: Queue, A: Runtime> Worker<S, T, Q, A> {
     /// A worker that serves this queue with `step`. Several queues, of one workflow or of several, may share a step.
     pub fn new(serves: StepQueue, step: S, table: T, queue: Q, runtime: A) -> Self {
-        Self { serves, step, engine: Engine::new(table, queue, runtime), breaker: None }
+        Self { serves, step, engine: Engine::new(table, queue, runtime), breaker: None, waits: SeenWaits::default() }
     }
 
     /// The worker of a step that waits on a service. All workers of a process for this service should share its breaker.
@@ -121,7 +122,13 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Worker<S, T, Q, A> {
 
     async fn handle_unbounded(&self, message: &Received, invocation: &Invocation) -> Option<String> {
         let delivery = Delivery::new(self, message, invocation);
-        let wait = match delivery.run().await {
+        let noted = pin!(self.waits.received(&self.engine, &self.serves, message));
+        // The note must not hold up the delivery, so it is broken off with it.
+        let delivered = match select(pin!(delivery.run()), noted).await {
+            Either::Left((delivered, _)) => delivered,
+            Either::Right(((), delivery)) => delivery.await,
+        };
+        let wait = match delivered {
             Ok(Disposition::Acknowledge) => return None,
             Ok(Disposition::GiveBack { until }) => match self.replace(message, until).await {
                 Replaced::No(wait) => wait,

@@ -94,8 +94,8 @@ impl Conformance {
                 made.breaker = Some((Breaker::of(written.before), Breaker::of(written.after)));
                 return Ok(());
             }
-            // The model has tasks. `check` looks at bulk actions at the end of the run.
-            Key::Bulk(_) | Key::BulkResults(..) => return Ok(()),
+            // The model has tasks. `check` looks at bulk actions at the end of the run, and no task depends on a note of the backlog.
+            Key::Backlog(_) | Key::Bulk(_) | Key::BulkResults(..) => return Ok(()),
         };
         if made.of.replace(task).is_some_and(|other| other != task) {
             return Err("it is written together with another task's items".to_owned());
@@ -112,7 +112,10 @@ impl Conformance {
             }
             (_, Records::Step(before, after)) => made.steps.push(projection.step_written(before, after)?),
             (Key::Step(_, name), _) => made.steps.push(projection.step_deleted(name)?),
-            (Key::IdempotencyKey { .. } | Key::Breaker(_) | Key::Bulk(_) | Key::BulkResults(..), _) => {}
+            (
+                Key::IdempotencyKey { .. } | Key::Breaker(_) | Key::Backlog(_) | Key::Bulk(_) | Key::BulkResults(..),
+                _,
+            ) => {}
         }
         Ok(())
     }
