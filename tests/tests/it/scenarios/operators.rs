@@ -278,7 +278,7 @@ async fn email_is_sent_again_to_a_corrected_address() {
     assert_eq!(subjects().await, [format!("Your order {number} is confirmed")]);
 
     stack.api.post(&format!("/cancel_checkout/{task}"), "").await.expect(202);
-    until("the e-mail about the cancellation", async || Some(()).filter(|()| subjects().await.len() == 2)).await;
+    until("the e-mail about the cancellation", async || Some(subjects().await).filter(|told| told.len() == 2)).await;
     let sent = resend(json!({"reason": REASON})).await.expect(200);
     assert_eq!((&sent["recipient"], &sent["status"]), (&json!(corrected), &json!("cancelled")), "{sent}");
     let cancelled = format!("Your order {number} was cancelled");
