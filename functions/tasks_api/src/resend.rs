@@ -1,6 +1,6 @@
 //! `POST /orders/{order_id}/resend`: sends the customer the e-mail about an order again, also to a corrected address.
 //!
-//! The wish is recorded with the order first, then the e-mail is sent, once. If that fails, or its answer is lost, the operator sends the
+//! The resend is recorded with the order first, then the e-mail is sent, once. If that fails, or its answer is lost, the operator sends the
 //! request again: two e-mails are better than none.
 
 use crate::{
@@ -70,7 +70,7 @@ enum News {
 }
 
 impl News {
-    /// What the order's checkout knows. Whether the order stands, its own item says when the wish is recorded.
+    /// What the order's checkout knows. Whether the order stands, its own item says when the resend is recorded.
     fn of(checkout: Option<&TaskSnapshot>) -> Result<Self, ApiError> {
         let Some(snapshot) = checkout else { return Ok(Self::Confirmed) };
         if let Some(refund) = refund(snapshot) {

@@ -187,7 +187,7 @@ pub enum ShipError {
     Store(#[from] StoreError),
 }
 
-/// The wish that an order's e-mail is sent again. Its record stays with the order, for operators only.
+/// An operator's request to send an order's e-mail again. Its record stays with the order, for operators only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resend {
     /// When the operator asked for it.
@@ -198,16 +198,16 @@ pub struct Resend {
     pub why: String,
     /// The address that becomes the order's; `None` leaves the order's as it is.
     pub corrected: Option<EmailAddress>,
-    /// The status that the e-mail tells of. An order of another status refuses the wish.
+    /// The status that the e-mail tells of. An order of another status refuses the resend.
     pub tells: OrderStatus,
 }
 
 impl Resend {
-    /// The most wishes that an order records. They bound the item, and what one order can send to a stranger.
+    /// The most resends that an order records, whether or not the e-mail was sent. They bound the item, and what one order can send to a stranger.
     pub const MOST: usize = 20;
 }
 
-/// The reason why the wish for another e-mail was not recorded.
+/// The reason why a resend was not recorded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResendError {
     /// There is no such order.
@@ -219,11 +219,8 @@ pub enum ResendError {
     /// The order has no e-mail address, and none was given.
     #[error("the order has no e-mail address: give one")]
     NoAddress,
-    /// The order has [`Resend::MOST`] wishes.
-    #[error(
-        "its e-mail has been sent again {} times, which is the most: tell the customer in another way",
-        Resend::MOST
-    )]
+    /// The order has [`Resend::MOST`] resends.
+    #[error("{} resends of its e-mail are recorded, which is the most: tell the customer in another way", Resend::MOST)]
     TooMany,
     /// The table gave no answer.
     #[error(transparent)]
@@ -258,10 +255,10 @@ pub trait Orders: Send + Sync {
     fn ship(&self, order: TaskId, shipping: &Shipping) -> impl Future<Output = Result<Timestamp, ShipError>> + Send;
 
     /// Records that an order's e-mail is to be sent again, with the corrected address if there is one, and returns the order as it is
-    /// then. A repeated call is another wish.
+    /// then. A repeated call is another resend.
     ///
     /// # Errors
-    /// There is no order, it refuses the wish, or the table gave no answer. Only in the last case anything may have changed.
+    /// There is no order, it refuses the resend, or the table gave no answer. Only in the last case anything may have changed.
     fn record_resend(&self, order: TaskId, resend: &Resend) -> impl Future<Output = Result<Order, ResendError>> + Send;
 }
 

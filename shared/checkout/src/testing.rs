@@ -146,7 +146,7 @@ impl MemoryShop {
         self.state().orders.values().cloned().collect()
     }
 
-    /// Returns the recorded wishes for another e-mail of an order, in order.
+    /// Returns the recorded resends of an order, in order.
     pub fn resends(&self, order: TaskId) -> Vec<Resend> {
         self.state().resends.get(&order).cloned().unwrap_or_default()
     }

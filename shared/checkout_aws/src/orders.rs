@@ -95,10 +95,11 @@ impl Orders for Tables {
         }
     }
 
-    /// Appends the wish to the order's list in one write, with the corrected address, on the condition that the order has the status
+    /// Appends the resend to the order's list in one write, with the corrected address, on the condition that the order has the status
     /// that the e-mail tells of. A try whose answer was lost may append it twice.
     async fn record_resend(&self, order: TaskId, resend: &Resend) -> Result<Order, ResendError> {
-        let list = |wishes: Vec<AttributeItem>| AttributeValue::L(wishes.into_iter().map(AttributeValue::M).collect());
+        let list =
+            |entries: Vec<AttributeItem>| AttributeValue::L(entries.into_iter().map(AttributeValue::M).collect());
         let address = resend.corrected.as_ref().map(items::text);
         let set_address = if address.is_some() { ", customer_email = :to" } else { "" };
         let has_address = if address.is_some() { "" } else { " AND attribute_type(customer_email, :text)" };
@@ -107,7 +108,7 @@ impl Orders for Tables {
             .update_item()
             .table_name(self.name(ORDERS))
             .key("id", items::text(order))
-            .update_expression(format!("SET resent = list_append(if_not_exists(resent, :none), :wish){set_address}"))
+            .update_expression(format!("SET resent = list_append(if_not_exists(resent, :none), :entry){set_address}"))
             .condition_expression(format!(
                 "attribute_exists(order_id) AND #status = :tells \
                  AND (attribute_not_exists(resent) OR size(resent) < :most){has_address}"
@@ -116,7 +117,7 @@ impl Orders for Tables {
             .expression_attribute_values(":tells", items::to_attribute(&resend.tells)?)
             .expression_attribute_values(":most", items::number(Resend::MOST))
             .expression_attribute_values(":none", list(Vec::new()))
-            .expression_attribute_values(":wish", list(vec![wish(resend)?]));
+            .expression_attribute_values(":entry", list(vec![resend_entry(resend)?]));
         let recorded = match address {
             Some(address) => recorded.expression_attribute_values(":to", address),
             None => recorded.expression_attribute_values(":text", items::text("S")),
@@ -131,25 +132,25 @@ impl Orders for Tables {
             Err(error) => error,
         };
         let Some(item) = refused_by(&error) else { return Err(store_error(&error).into()) };
-        let wishes = item.get("resent").and_then(|wishes| wishes.as_l().ok()).map_or(0, Vec::len);
+        let recorded = item.get("resent").and_then(|list| list.as_l().ok()).map_or(0, Vec::len);
         Err(match read(item)? {
             None => ResendError::NotFound,
             Some(order) if order.status != resend.tells => ResendError::Status(order.status),
-            Some(_) if wishes >= Resend::MOST => ResendError::TooMany,
+            Some(_) if recorded >= Resend::MOST => ResendError::TooMany,
             Some(_) => ResendError::NoAddress,
         })
     }
 }
 
-/// The entry of a wish in the list `resent` of its order's item.
-fn wish(resend: &Resend) -> Result<AttributeItem, StoreError> {
-    let mut wish = AttributeItem::from([
+/// The entry of a resend in the list `resent` of its order's item.
+fn resend_entry(resend: &Resend) -> Result<AttributeItem, StoreError> {
+    let mut entry = AttributeItem::from([
         ("at".to_owned(), items::to_attribute(&resend.at)?),
         ("who".to_owned(), items::text(&resend.who)),
         ("why".to_owned(), items::text(&resend.why)),
     ]);
-    wish.extend(resend.corrected.as_ref().map(|address| ("corrected".to_owned(), items::text(address))));
-    Ok(wish)
+    entry.extend(resend.corrected.as_ref().map(|address| ("corrected".to_owned(), items::text(address))));
+    Ok(entry)
 }
 
 /// The item that refused a write, empty if there was none; `None` for any other error.

@@ -83,9 +83,9 @@ async fn corrected_address_gets_the_confirmation_and_all_later_emails() {
     });
     assert_eq!((answer.status, answer.body()), (200, expected));
     let corrected = Some(CORRECTED.parse().unwrap());
-    let wish =
+    let recorded =
         Resend { at, who: ARN.to_owned(), why: "she called".to_owned(), corrected, tells: OrderStatus::Confirmed };
-    assert_eq!(api.1.resends(id), [wish]);
+    assert_eq!(api.1.resends(id), [recorded]);
     assert_eq!(api.order(id).customer_email.as_deref(), Some(CORRECTED));
 
     assert_eq!(api.resend(id, None).await.status, 200, "a repeated request sends it again");

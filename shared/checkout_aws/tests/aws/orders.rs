@@ -136,7 +136,7 @@ async fn cancelled_or_missing_order_is_not_shipped<S: TestShop>() {
     }
 }
 
-/// A wish for another e-mail that tells of this status.
+/// A resend that tells of this status.
 pub(crate) fn resend(tells: OrderStatus, corrected: Option<&str>) -> Resend {
     let corrected = corrected.map(|address| address.parse().unwrap());
     Resend { at: now(), who: "ann".to_owned(), why: "she called".to_owned(), corrected, tells }
@@ -158,45 +158,45 @@ async fn corrected_address_is_the_order_s<S: TestShop>() {
     assert_eq!(cancelled.customer_email.as_deref(), Some("ann@example.org"));
 }
 
-async fn wish_for_an_email_is_refused_by_an_order_of_another_status<S: TestShop>() {
+async fn resend_is_refused_by_an_order_of_another_status<S: TestShop>() {
     let shop = S::with(&[]).await;
     let order = shop.tables().create(order()).await.unwrap();
     let id = order.order_id;
     let corrected = Some("ann@example.org");
-    let wish = async |order, tells| shop.tables().record_resend(order, &resend(tells, corrected)).await;
-    assert_eq!(wish(id, OrderStatus::Cancelled).await, Err(ResendError::Status(OrderStatus::Confirmed)));
+    let record = async |order, tells| shop.tables().record_resend(order, &resend(tells, corrected)).await;
+    assert_eq!(record(id, OrderStatus::Cancelled).await, Err(ResendError::Status(OrderStatus::Confirmed)));
     shop.tables().cancel(id, now()).await.unwrap();
-    assert_eq!(wish(id, OrderStatus::Confirmed).await, Err(ResendError::Status(OrderStatus::Cancelled)));
+    assert_eq!(record(id, OrderStatus::Confirmed).await, Err(ResendError::Status(OrderStatus::Cancelled)));
     let found = shop.tables().find_order(&id.to_string()).await.unwrap().unwrap();
-    assert_eq!(found.customer_email, order.customer_email, "a refused wish changes nothing");
-    let recorded = wish(id, OrderStatus::Cancelled).await.unwrap();
+    assert_eq!(found.customer_email, order.customer_email, "a refused resend changes nothing");
+    let recorded = record(id, OrderStatus::Cancelled).await.unwrap();
     assert_eq!((recorded.status, recorded.customer_email.as_deref()), (OrderStatus::Cancelled, corrected));
     let ruled_out = TaskId::new();
     shop.tables().cancel(ruled_out, now()).await.unwrap();
     for missing in [TaskId::new(), ruled_out] {
-        assert_eq!(wish(missing, OrderStatus::Cancelled).await, Err(ResendError::NotFound));
+        assert_eq!(record(missing, OrderStatus::Cancelled).await, Err(ResendError::NotFound));
     }
 }
 
-async fn wish_for_an_email_needs_an_address_and_there_are_so_many<S: TestShop>() {
+async fn resend_needs_an_address_and_an_order_takes_so_many<S: TestShop>() {
     let shop = S::with(&[]).await;
     let order = shop.tables().create(Order { customer_email: None, ..order() }).await.unwrap();
-    let wish = async |corrected| {
+    let record = async |corrected| {
         let resend = resend(OrderStatus::Confirmed, corrected);
         shop.tables().record_resend(order.order_id, &resend).await
     };
-    assert_eq!(wish(None).await, Err(ResendError::NoAddress));
+    assert_eq!(record(None).await, Err(ResendError::NoAddress));
     for _ in 0..Resend::MOST {
-        assert!(wish(Some("ann@example.org")).await.is_ok());
+        assert!(record(Some("ann@example.org")).await.is_ok());
     }
-    assert_eq!(wish(Some("bob@example.org")).await, Err(ResendError::TooMany));
+    assert_eq!(record(Some("bob@example.org")).await, Err(ResendError::TooMany));
     let found = shop.tables().find_order(&order.order_id.to_string()).await.unwrap().unwrap();
     assert_eq!(found.customer_email.as_deref(), Some("ann@example.org"));
 }
 
 /// What operators look up: only they may read the table.
 #[tokio::test]
-async fn order_keeps_who_wished_for_an_email_and_why() {
+async fn order_keeps_who_sent_its_email_again_and_why() {
     let shop = DynamoShop::with(&[]).await;
     let id = shop.tables().create(order()).await.unwrap().order_id;
     for corrected in [None, Some("ann@example.org")] {
@@ -204,17 +204,17 @@ async fn order_keeps_who_wished_for_an_email_and_why() {
     }
     let key = AttributeValue::S(id.to_string());
     let found = shop.client.get_item().table_name(shop.name("orders")).key("id", key).send().await.unwrap();
-    let wishes = found.item.unwrap()["resent"].as_l().unwrap().clone();
-    let texts = |wish: &AttributeValue| {
-        let wish = wish.as_m().unwrap();
-        ["at", "who", "why", "corrected"].map(|name| wish.get(name).map(|value| value.as_s().unwrap().clone()))
+    let entries = found.item.unwrap()["resent"].as_l().unwrap().clone();
+    let texts = |entry: &AttributeValue| {
+        let entry = entry.as_m().unwrap();
+        ["at", "who", "why", "corrected"].map(|name| entry.get(name).map(|value| value.as_s().unwrap().clone()))
     };
     let expected = |corrected: Option<&str>| {
         [Some(now().to_string().as_str()), Some("ann"), Some("she called"), corrected]
             .map(|text| text.map(str::to_owned))
     };
-    let wishes: Vec<_> = wishes.iter().map(texts).collect();
-    assert_eq!(wishes, [expected(None), expected(Some("ann@example.org"))]);
+    let entries: Vec<_> = entries.iter().map(texts).collect();
+    assert_eq!(entries, [expected(None), expected(Some("ann@example.org"))]);
 }
 
 on_every_shop! {
@@ -225,6 +225,6 @@ on_every_shop! {
     shipped_order_is_shown_and_not_cancelled,
     cancelled_or_missing_order_is_not_shipped,
     corrected_address_is_the_order_s,
-    wish_for_an_email_is_refused_by_an_order_of_another_status,
-    wish_for_an_email_needs_an_address_and_there_are_so_many,
+    resend_is_refused_by_an_order_of_another_status,
+    resend_needs_an_address_and_an_order_takes_so_many,
 }

@@ -164,21 +164,21 @@ async fn no_order_remains_that_was_not_cancelled() {
 }
 
 #[tokio::test]
-async fn wish_for_a_confirmation_is_recorded_before_the_cancellation_or_refused() {
+async fn resend_of_a_confirmation_is_recorded_before_the_cancellation_or_refused() {
     let shop = &DynamoShop::with(&[]).await;
     let corrected = "ann@example.org";
     let races = (0..RACES).map(|number| async move {
         let id = shop.tables().create(order()).await.unwrap().order_id;
-        let wish = &resend(OrderStatus::Confirmed, Some(corrected));
-        let busy_wish = |error: &ResendError| matches!(error, ResendError::Store(error) if is_busy(error));
+        let resend = &resend(OrderStatus::Confirmed, Some(corrected));
+        let busy_resend = |error: &ResendError| matches!(error, ResendError::Store(error) if is_busy(error));
         let busy_cancel = |error: &CancelOrderError| matches!(error, CancelOrderError::Store(error) if is_busy(error));
-        let wishes = persistently(|| shop.tables().record_resend(id, wish), busy_wish);
+        let resends = persistently(|| shop.tables().record_resend(id, resend), busy_resend);
         let cancels = persistently(|| shop.tables().cancel(id, now()), busy_cancel);
-        let (wished, cancelled) = race(number, wishes, cancels).await;
+        let (resent, cancelled) = race(number, resends, cancels).await;
 
         let address = cancelled.unwrap().customer_email;
         let recorded = address.as_deref() == Some(corrected);
-        match wished {
+        match resent {
             Ok(order) => assert_eq!(order.status, OrderStatus::Confirmed, "{id}"),
             Err(refused) => assert_eq!(refused, ResendError::Status(OrderStatus::Cancelled), "{id}"),
         }
