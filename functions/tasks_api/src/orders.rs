@@ -1,6 +1,7 @@
 //! What the operators' actions on orders share.
 
 use crate::{act::reason, error::ApiError, operator::Operator};
+use axum::extract::State;
 use checkout::CreatedOrder;
 use http_api::{Fields, Segment};
 use std::sync::Arc;
@@ -15,6 +16,9 @@ pub(crate) struct OrderDesk<O, M, S, Q, A> {
     pub(crate) mailer: M,
     pub(crate) engine: Arc<Client<S, Q, A>>,
 }
+
+/// The state that axum passes to a route of an order.
+pub(crate) type Desk<O, M, S, Q, A> = State<Arc<OrderDesk<O, M, S, Q, A>>>;
 
 /// Reads the order's id from the path.
 pub(crate) fn order_id(segment: Segment) -> Result<TaskId, ApiError> {

@@ -6,7 +6,7 @@
 use crate::{
     error::ApiError,
     operator::Operator,
-    orders::{self, OrderDesk, is_settled, no_order},
+    orders::{self, Desk, OrderDesk, is_settled, no_order},
 };
 use axum::{Extension, Json, body::Body, extract::State, http::request::Parts};
 use checkout::{
@@ -15,7 +15,6 @@ use checkout::{
 };
 use http_api::{CommonError, Fields, Segment};
 use serde::Serialize;
-use std::sync::Arc;
 use stepwell::{
     Runtime, StepResult, TaskId,
     core::{snapshot::TaskSnapshot, state::TaskState},
@@ -36,7 +35,7 @@ pub(crate) struct Resent {
 /// Sends the e-mail that tells how the order stands: its confirmation, or its cancellation with what was refunded. A corrected
 /// address becomes the order's, for all later e-mails about its cancellation, too.
 pub(crate) async fn resend<O: Orders, M: Mailer, S: Store, Q: Queue, A: Runtime>(
-    State(desk): State<Arc<OrderDesk<O, M, S, Q, A>>>,
+    State(desk): Desk<O, M, S, Q, A>,
     Extension(operator): Extension<Operator>,
     segment: Segment,
     request: Parts,

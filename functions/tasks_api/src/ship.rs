@@ -3,13 +3,12 @@
 use crate::{
     error::ApiError,
     operator::Operator,
-    orders::{self, OrderDesk, is_settled, no_order},
+    orders::{self, Desk, OrderDesk, is_settled, no_order},
 };
 use axum::{Extension, Json, body::Body, extract::State, http::request::Parts};
 use checkout::{Mailer, OrderStatus, Orders, ShipError, Shipping};
 use http_api::{Fields, Segment};
 use serde::Serialize;
-use std::sync::Arc;
 use stepwell::{
     Runtime, TaskId, Timestamp,
     ports::{Queue, Store},
@@ -27,7 +26,7 @@ pub(crate) struct Shipped {
 /// Marks an order as shipped, with who says so and why. It is refused if the order was cancelled, and as long as its checkout
 /// may still be undone: it runs, has failed, or is being cancelled.
 pub(crate) async fn ship<O: Orders, M: Mailer, S: Store, Q: Queue, A: Runtime>(
-    State(desk): State<Arc<OrderDesk<O, M, S, Q, A>>>,
+    State(desk): Desk<O, M, S, Q, A>,
     Extension(operator): Extension<Operator>,
     segment: Segment,
     request: Parts,
