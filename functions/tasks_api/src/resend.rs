@@ -75,17 +75,19 @@ impl News {
         if let Some(refund) = refund(snapshot) {
             return Ok(Self::Cancelled(refund));
         }
-        let status = Some(snapshot.status().as_str());
+        let status = snapshot.status().as_str();
+        let refused = |why: String| ApiError::Illegal { why, status: Some(status) };
         if !is_settled(snapshot) {
-            let why = "The order may be cancelled, and it is not known yet what is refunded. Send the request again when \
-                       the refund is complete, or the checkout";
-            return Err(ApiError::Illegal { why: why.to_owned(), status });
+            return Err(refused(format!(
+                "Cannot send the e-mail: the checkout is {status}, so it is not known yet whether its order stands, or what is \
+                 refunded. Send the request again when the refund is complete, or the checkout"
+            )));
         }
         // Only who may have a confirmation is told of a cancellation. The step's own attempt makes the checkout tell them.
         let was_attempted = |step: &str| snapshot.step(step).is_none_or(|step| step.may_have_had_an_effect());
         if snapshot.task.state == TaskState::Running && !was_attempted(Confirmation::STEP) {
             let why = "The confirmation is about to be sent for the first time. Send the request again after that";
-            return Err(ApiError::Illegal { why: why.to_owned(), status });
+            return Err(refused(why.to_owned()));
         }
         Ok(Self::Confirmed)
     }
