@@ -5,7 +5,7 @@ mod bulk;
 mod find;
 mod operate;
 
-pub use bulk::{BulkCount, BulkError, NewBulk, SAMPLE};
+pub use bulk::{BulkCount, BulkError, BulkRequest, NewBulk, SAMPLE};
 pub use find::{Summary, TaskPage};
 pub use operate::{ActionError, Actor, InvalidActor, ManualResult, RUN_NOW_PAUSE};
 
