@@ -211,7 +211,7 @@ def act_on_one_or_many(api, options):
     if not options.yes:
         confirm(f"{options.command.capitalize()} {'them' if found['count'] > 1 else 'it'}?")
     body |= {"dry_run": False, "expected_count": found["count"], "or_more": found["or_more"]}
-    follow(api, api.post("/tasks/bulk", json.dumps(body)), options)
+    follow(api, api.post_once("/tasks/bulk", json.dumps(body)), options)
 
 
 def follow(api, begun, options):

@@ -83,7 +83,11 @@ impl Api {
     }
 
     async fn send_as(&self, caller: Option<&str>, method: &str, target: &str, body: &str) -> ApiAnswer {
-        let mut request = Request::builder().method(method).uri(target).body(Body::from(body.to_owned())).unwrap();
+        self.send(caller, Request::builder().method(method).uri(target).body(Body::from(body.to_owned())).unwrap())
+            .await
+    }
+
+    async fn send(&self, caller: Option<&str>, mut request: Request<Body>) -> ApiAnswer {
         caller.and_then(|name| request.extensions_mut().insert(Caller(name.to_owned())));
         let client = self.0.client().with_result_types(crate::result_types::<MemoryShop>());
         let (parts, body) =
