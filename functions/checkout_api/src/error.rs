@@ -25,8 +25,8 @@ const OVERLOADED: &str = "OVERLOADED";
 const OVERLOADED_TEXT: &str = "There are more orders right now than we can process. Nothing was ordered and nothing was charged. \
     Please try again in a minute.";
 
-/// When the customer of either should ask again, in seconds. The breaker is probed each ten seconds, and the notes of long waits hold for
-/// a minute.
+/// When the customer of either should ask again, in seconds. The breaker is probed each ten seconds, and workers note long waits as
+/// often.
 const CAPACITY_RETRY_AFTER: &str = "30";
 
 /// An error answer.

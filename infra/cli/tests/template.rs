@@ -141,7 +141,7 @@ fn what_needs_a_person_is_counted_in_the_log_of_every_function_that_acts_on_task
         // Nothing runs, fails or recovers a task without having read it as a whole.
         let acting = [
             r#"{ $.message = "compensation failed" || $.message = "a compensation has not succeeded for an hour" }"#,
-            r#"{ $.message = "optional step failed" || $.message = "breaker open" }"#,
+            r#"{ $.message = "optional step failed" || $.message = "breaker open" || $.message = "overloaded" }"#,
             r#"{ $.code = "DELIVERY_EXHAUSTED" }"#,
         ];
         let acts = may(function, "dynamodb:Query");

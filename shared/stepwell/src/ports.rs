@@ -9,7 +9,7 @@
 //! | `TASK#<id>` | `STEP#<name>` | [`StepRecord`](crate::core::record::StepRecord); missing until the first write to the step |
 //! | `KEY#<namespace>#<idempotency key>` | `KEY` | [`KeyRecord`](crate::core::record::KeyRecord) |
 //! | `BREAKER#<service>` | `BREAKER` | [`Breaker`](crate::core::breaker::Breaker); missing until it is opened for the first time |
-//! | `BACKLOG#<workflow>` | `<step>` | a note of the [`Backlog`](crate::core::backlog::Backlog); missing until a message has waited for long |
+//! | `BACKLOG#<workflow>` | `STEP#<name>` | a [`Note`](crate::core::backlog::Note) of the [`Backlog`](crate::core::backlog::Backlog); missing until a message has waited for long |
 //! | `BULK` | `<id>` | [`BulkRecord`](crate::core::bulk::BulkRecord) |
 //! | `BULK#<id>` | `<page>` | [`BulkResults`](crate::core::bulk::BulkResults) |
 //!

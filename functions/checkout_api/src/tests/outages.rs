@@ -6,9 +6,10 @@ use crate::status::{ASK_AGAIN, NOT_STARTED};
 use checkout::{StoreError, testing::Outage};
 use std::time::Duration;
 use stepwell::{
-    FailureKind, StartError,
+    FailureKind, StartError, Timestamp,
     core::{
-        backlog, breaker,
+        backlog::{self, Note, Taken},
+        breaker,
         format::READS,
         item::{Key, attribute},
         message::StepQueue,
@@ -265,9 +266,12 @@ async fn start_is_refused_before_anything_is_written_while_the_queues_are_too_lo
     assert_eq!(api.with_key("before", good().to_string()).await.status, 202);
     let time = checkout::workflow().unwrap().plan().deadline().unwrap().complete_within_seconds;
     let waits = async |seconds: u32| {
-        let (queue, wait) = (StepQueue::new("checkout", "update_inventory"), Duration::from_secs(seconds.into()));
-        api.harness.memory().apply(&backlog::note(&queue, wait, api.harness.now())).await.unwrap();
         api.harness.skip(backlog::CACHED_FOR).await;
+        let wait = Duration::from_secs(seconds.into());
+        let taken = |at: Timestamp| Taken { sent_at: at.before(wait), at };
+        let note = Note { earlier: taken(api.harness.now().before(wait)), last: taken(api.harness.now()) };
+        let queue = StepQueue::new("checkout", "update_inventory");
+        api.harness.memory().apply(&backlog::note(&queue, &note)).await.unwrap();
     };
     waits(time / 2).await;
     assert_eq!(api.checkout(good().to_string()).await.status, 202, "half of the time");

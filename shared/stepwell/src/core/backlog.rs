@@ -1,13 +1,13 @@
-//! How long messages wait in the queues of steps before a worker takes them: the sign that more tasks come in than are processed.
+//! How long a new message would wait in the queue of a step: the sign that more tasks come in than are processed.
 //!
-//! A worker that takes a message which has waited for [`NOTED_FROM`] or longer notes how long a message that is sent now [is going to
-//! wait](expected_wait), at most once in [`NOTED_EVERY`]. Only a message that is taken for the first time, and that nobody has delayed, says how
-//! long the queue is. A note is one item for each step, and only the last one counts. It holds for [`HOLDS_FOR`]: once no message waits
-//! long, nobody notes anything, and it expires.
+//! A worker that takes a message which has waited for [`NOTED_FROM`] or longer notes when that message was sent, and the same of one before, at most
+//! once in [`NOTED_EVERY`]. Only a message that is taken for the first time, and that nobody has delayed, says how long the queue is. A note
+//! is one item for each step, and only the last one counts. It holds for [`HOLDS_FOR`]: once no message waits long, nobody notes
+//! anything, and it expires.
 //!
-//! A client that starts tasks of a workflow with a deadline adds up the waits of the steps that a new task passes one after another.
-//! If that is more than half of the task's time, the task is better not begun ([`Backlog::overload`]). A workflow without a deadline
-//! is never overloaded. A stack with no backlog pays nothing but the client's read, once in [`CACHED_FOR`] and process.
+//! A client that starts tasks of a workflow with a deadline [estimates](Backlog::wait) from the notes how long the steps of a new task would
+//! wait, one after another. If that is more than half of the task's time, the task is better not begun ([`Backlog::overload`]). A workflow
+//! without a deadline is never overloaded. A stack with no backlog pays nothing but the client's read, once in [`CACHED_FOR`] and process.
 
 use super::{
     item::{Item, Key, attribute},
@@ -18,7 +18,10 @@ use super::{
     transition::{Change, Condition, Transition, Write},
 };
 use serde_json::Value;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 /// The shortest wait that is noted. Nothing is refused before, so tasks can be kept within their time if they come in up to their time divided by
 /// this as fast as they are processed: half an hour allows for 180 times as many, a minute for six times.
@@ -30,23 +33,32 @@ pub const NOTED_EVERY: Duration = Duration::from_secs(10);
 /// For how long a note holds. While starts are refused and the queue runs dry, the workers are idle for this long.
 pub const HOLDS_FOR: Duration = Duration::from_secs(20);
 
-/// How many times as many messages as are processed are assumed to come in at most. If all come at once, nothing tells how many there are.
-const MOST_TIMES: f64 = 10.0;
-
 /// How long a client relies on what it has read.
 pub const CACHED_FOR: Duration = Duration::from_secs(1);
 
 /// The most items that a client reads: one for each step and each compensation.
 pub const MOST_NOTES: u16 = 2 * Plan::MAX_STEPS as u16;
 
-/// The waits in the queues of one workflow.
+/// How many times as many messages as are processed are assumed to come in at most. If all come at once, nothing tells how many there are.
+const MOST_TIMES: f64 = 10.0;
+
+/// A client that refuses starts lets tasks in again once the wait is this much of what it may be, so that it does not change its mind each second.
+const LETS_IN_FROM: f64 = 0.9;
+
+/// The most pauses that a client remembers. Those that are forgotten make the wait look longer than it is.
+const MOST_PAUSES: usize = 64;
+
+/// The notes of one workflow, by step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backlog(BTreeMap<String, Note>);
 
+/// Two messages of a queue, the later one of which has waited for long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Note {
-    wait: Duration,
-    noted_at: Timestamp,
+pub struct Note {
+    /// One that was taken before.
+    pub earlier: Taken,
+    /// The one that has waited. The note is as old as its taking.
+    pub last: Taken,
 }
 
 /// A message that a worker has taken from its queue.
@@ -65,18 +77,40 @@ impl Taken {
     }
 }
 
-/// How long a message is going to wait that is sent when `last` is taken. The wait of `last` says how long the queue was when that one was
-/// sent. If it has waited longer than `earlier`, the queue has grown, and is assumed to have gone on growing at that rate.
-pub fn expected_wait(earlier: Option<&Taken>, last: &Taken) -> Duration {
-    let waited = last.waited();
-    let times = earlier.map_or(1.0, |earlier| {
-        let grown = waited.saturating_sub(earlier.waited()).as_secs_f64();
-        match last.sent_at.since(earlier.sent_at).as_secs_f64() {
-            _ if grown == 0.0 => 1.0,
-            between => (1.0 + grown / between).min(MOST_TIMES),
+/// When a client has refused starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pauses {
+    ended: VecDeque<(Timestamp, Timestamp)>,
+    since: Option<Timestamp>,
+}
+
+impl Pauses {
+    /// Whether starts are refused.
+    pub fn is_on(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Takes note of whether a start is refused now.
+    pub fn decided(&mut self, is_refused: bool, now: Timestamp) {
+        match self.since {
+            None if is_refused => self.since = Some(now),
+            Some(since) if !is_refused => {
+                self.since = None;
+                self.ended.push_back((since, now));
+                if self.ended.len() > MOST_PAUSES {
+                    self.ended.pop_front();
+                }
+            }
+            _ => {}
         }
-    });
-    waited.mul_f64(times)
+    }
+
+    /// How much of the time between two moments tasks were let in.
+    fn open_between(&self, from: Timestamp, until: Timestamp) -> Duration {
+        let pauses = self.ended.iter().copied().chain(self.since.map(|since| (since, until)));
+        let paused = pauses.map(|(began, ended)| ended.min(until).since(began.max(from)));
+        until.since(from).saturating_sub(paused.sum())
+    }
 }
 
 /// A new task would not be completed in time.
@@ -88,18 +122,19 @@ pub struct Overload {
     pub time: Duration,
 }
 
-/// The key of the first note of a workflow; the others follow it in its partition.
+/// The key from which on the notes of a workflow are read.
 pub fn first_key(workflow: &str) -> Key {
     Key::Backlog(StepQueue::new(workflow, ""))
 }
 
-/// Notes how long a message that is sent now is going to wait in this queue.
-pub fn note(queue: &StepQueue, wait: Duration, now: Timestamp) -> Transition {
-    let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+/// Notes how long messages wait in this queue.
+pub fn note(queue: &StepQueue, Note { earlier, last }: &Note) -> Transition {
     let changes = vec![
         Change::Set(attribute::STEP, queue.step.as_str().into()),
-        Change::Set(attribute::WAIT_MS, wait.into()),
-        millis(attribute::NOTED_AT, now),
+        millis(attribute::EARLIER_SENT_AT, earlier.sent_at),
+        millis(attribute::EARLIER_TAKEN_AT, earlier.at),
+        millis(attribute::SENT_AT, last.sent_at),
+        millis(attribute::TAKEN_AT, last.at),
     ];
     Transition::of("note_backlog", Write::update(Key::Backlog(queue.clone()), Condition::ALWAYS, changes))
 }
@@ -108,32 +143,46 @@ impl Backlog {
     /// Reads the notes of a workflow. One that cannot be read is left out.
     pub fn of(items: &[Item]) -> Self {
         let read = |item: &Item| {
-            let number = |name| item.get(name).and_then(Value::as_i64);
-            let wait = Duration::from_millis(number(attribute::WAIT_MS)?.try_into().ok()?);
-            let noted_at = Timestamp::from_millis(number(attribute::NOTED_AT)?);
-            Some((item.get(attribute::STEP)?.as_str()?.to_owned(), Note { wait, noted_at }))
+            let time = |name| item.get(name).and_then(Value::as_i64).map(Timestamp::from_millis);
+            let taken = |sent_at, at| Some(Taken { sent_at: time(sent_at)?, at: time(at)? });
+            let earlier = taken(attribute::EARLIER_SENT_AT, attribute::EARLIER_TAKEN_AT)?;
+            let last = taken(attribute::SENT_AT, attribute::TAKEN_AT)?;
+            Some((item.get(attribute::STEP)?.as_str()?.to_owned(), Note { earlier, last }))
         };
         Self(items.iter().filter_map(read).collect())
     }
 
-    /// How long a message to this step waits, as far as is known.
-    fn wait(&self, step: &str, now: Timestamp) -> Duration {
-        let note = self.0.get(step).filter(|note| now < note.noted_at + HOLDS_FOR);
-        note.map_or(Duration::ZERO, |note| note.wait)
+    /// How long a message to this step would wait that is sent now, as far as is known.
+    ///
+    /// The queue holds what was sent after the last message that was taken. Between the two messages of the note it took `last.at - earlier.at` to
+    /// process what was sent between `earlier.sent_at` and `last.sent_at`; what is in the queue takes as long in proportion. A
+    /// time in which starts were refused counts for nothing.
+    fn wait(&self, step: &str, pauses: &Pauses, now: Timestamp) -> Duration {
+        let Some(Note { earlier, last }) = self.0.get(step) else { return Duration::ZERO };
+        // The clock of the worker may be ahead.
+        if last.at + HOLDS_FOR <= now || now + HOLDS_FOR < last.at {
+            return Duration::ZERO;
+        }
+        let took = last.at.since(earlier.at).as_secs_f64();
+        let sent_in = pauses.open_between(earlier.sent_at, last.sent_at).as_secs_f64();
+        // The maximum comes first: it also stands for what is divided by zero.
+        let times = (took / sent_in).min(MOST_TIMES).max(1.0);
+        pauses.open_between(last.sent_at, now).mul_f64(times)
     }
 
     /// Whether the steps of a new task of this plan would wait for more than half of its time. Only those count that have to start by
     /// the deadline, and of those that run side by side the ones that wait longest.
-    pub fn overload(&self, plan: &Plan, now: Timestamp) -> Option<Overload> {
+    pub fn overload(&self, plan: &Plan, pauses: &Pauses, now: Timestamp) -> Option<Overload> {
         let time = Duration::from_secs(plan.deadline()?.complete_within_seconds.into());
         let mut until: BTreeMap<&str, Duration> = BTreeMap::new();
         // The steps of a plan are in topological order.
         for step in plan.steps().iter().filter(|step| plan.time_to_start(&step.name).is_some()) {
             let before = step.depends_on.iter().filter_map(|name| until.get(name.as_str())).max().copied();
-            until.insert(&step.name, before.unwrap_or_default() + self.wait(&step.name, now));
+            until.insert(&step.name, before.unwrap_or_default() + self.wait(&step.name, pauses, now));
         }
         let wait = until.into_values().max().unwrap_or_default();
-        (wait > time / 2).then_some(Overload { wait, time })
+        let most = if pauses.is_on() { (time / 2).mul_f64(LETS_IN_FROM) } else { time / 2 };
+        (wait > most).then_some(Overload { wait, time })
     }
 }
 
@@ -159,15 +208,20 @@ mod tests {
         plan(&format!("complete_within_seconds: {TIME}, point_of_no_return: d,"))
     }
 
-    /// What a client reads after these waits, in seconds, were noted.
-    fn backlog(waits: &[(&str, u64)]) -> Backlog {
+    /// What a client reads after messages were taken at 0 s that had waited for so many seconds, as those before.
+    fn backlog(waits: &[(&str, i64)]) -> Backlog {
         let store = MemoryStore::default();
         let items = waits.iter().map(|(step, waited)| {
             let queue = StepQueue::new("w", *step);
-            store.apply_observed(&note(&queue, Duration::from_secs(*waited), at(0)), |_| ()).unwrap();
+            let taken = |second: i64| Taken { sent_at: at(second - waited), at: at(second) };
+            store.apply_observed(&note(&queue, &Note { earlier: taken(-5), last: taken(0) }), |_| ()).unwrap();
             store.item(&Key::Backlog(queue))
         });
         Backlog::of(&items.collect::<Vec<_>>())
+    }
+
+    fn overload(backlog: &Backlog, plan: &Plan, now: i64) -> Option<u64> {
+        backlog.overload(plan, &Pauses::default(), at(now)).map(|Overload { wait, .. }| wait.as_secs())
     }
 
     #[test_case(&[], None; "no backlog")]
@@ -179,45 +233,65 @@ mod tests {
     #[test_case(&[("e", 1_000)], None; "a step without a deadline")]
     #[test_case(&[("gone", 1_000)], None; "a step that the plan does not have")]
     fn task_whose_steps_would_wait_for_more_than_half_of_its_time_is_an_overload(
-        waits: &[(&str, u64)],
+        waits: &[(&str, i64)],
         expected: Option<u64>,
     ) {
-        let overload = backlog(waits).overload(&with_deadline(), at(0));
-        let expected =
-            expected.map(|wait| Overload { wait: Duration::from_secs(wait), time: Duration::from_secs(TIME) });
-        assert_eq!(overload, expected);
+        assert_eq!(overload(&backlog(waits), &with_deadline(), 0), expected);
     }
 
-    /// Messages of which the earlier one was sent at 100 s; the times are in seconds.
-    #[test_case(None, (110, 140), 30; "nothing to compare with")]
-    #[test_case(Some(130), (110, 140), 30; "as long as before")]
-    #[test_case(Some(135), (110, 140), 30; "shorter than before")]
-    #[test_case(Some(120), (110, 140), 60; "twice as many as are processed")]
-    #[test_case(Some(120), (105, 130), 50; "twice as many again")]
-    #[test_case(Some(110), (102, 130), 280; "ten times as many")]
-    #[test_case(Some(110), (100, 130), 300; "all at once")]
-    #[test_case(Some(110), (90, 130), 400; "out of order")]
-    #[test_case(Some(90), (90, 80), 0; "by clocks that disagree")]
-    fn wait_of_the_next_message_grows_on(earlier: Option<i64>, (sent, taken): (i64, i64), expected: u64) {
-        let earlier = earlier.map(|taken| Taken { sent_at: at(100), at: at(taken) });
-        let last = Taken { sent_at: at(sent), at: at(taken) };
-        assert_eq!(expected_wait(earlier.as_ref(), &last), Duration::from_secs(expected));
+    /// The estimate at 1,000 s, in seconds, after two messages that were sent and taken at these times, when nothing was let in meanwhile.
+    #[test_case((950, 970), (970, 990), (0, 0), 30; "as many as are processed")]
+    #[test_case((960, 970), (970, 990), (0, 0), 60; "twice as many")]
+    #[test_case((900, 970), (970, 990), (0, 0), 30; "fewer")]
+    #[test_case((970, 970), (970, 990), (0, 0), 300; "all at once")]
+    #[test_case((960, 970), (970, 990), (980, 1_000), 20; "twice as many until a pause")]
+    #[test_case((960, 970), (970, 990), (980, 985), 50; "and after it")]
+    #[test_case((960, 980), (980, 990), (965, 975), 40; "what was sent around a pause")]
+    #[test_case((960, 970), (970, 990), (960, 1_000), 0; "a pause all the time")]
+    fn wait_is_what_was_let_in_since_the_last_message_by_how_fast_it_is_processed(
+        earlier: (i64, i64),
+        last: (i64, i64),
+        pause: (i64, i64),
+        expected: u64,
+    ) {
+        let taken = |(sent, taken)| Taken { sent_at: at(sent), at: at(taken) };
+        let backlog = Backlog([("a".to_owned(), Note { earlier: taken(earlier), last: taken(last) })].into());
+        let mut pauses = Pauses::default();
+        pauses.decided(true, at(pause.0));
+        pauses.decided(false, at(pause.1));
+        assert_eq!(backlog.wait("a", &pauses, at(1_000)), Duration::from_secs(expected));
+        let mut goes_on = Pauses::default();
+        goes_on.decided(true, at(pause.0));
+        let so_far = backlog.wait("a", &goes_on, at(1_000));
+        assert!(so_far <= Duration::from_secs(expected) || pause == (0, 0), "{so_far:?}");
     }
 
     #[test]
-    fn note_expires() {
+    fn tasks_are_let_in_again_a_little_below_the_limit() {
+        let mut pauses = Pauses::default();
+        let overloads =
+            |waited: i64, pauses: &Pauses| backlog(&[("a", waited)]).overload(&with_deadline(), pauses, at(0));
+        assert_eq!(overloads(50, &pauses), None);
+        pauses.decided(true, at(0));
+        assert!(overloads(46, &pauses).is_some());
+        assert_eq!(overloads(45, &pauses), None);
+    }
+
+    #[test]
+    fn note_holds_for_a_while() {
         let backlog = backlog(&[("a", 51)]);
-        let overloaded = [0, 19, 20].map(|now| backlog.overload(&with_deadline(), at(now)).is_some());
-        assert_eq!(overloaded, [true, true, false]);
+        let overloaded =
+            [-21, -20, 0, 19, 20].map(|now| overload(&backlog, &plan("complete_within_seconds: 60,"), now).is_some());
+        assert_eq!(overloaded, [false, true, true, true, false]);
     }
 
     #[test]
     fn workflow_without_a_deadline_is_never_overloaded() {
-        assert_eq!(backlog(&[("a", 100_000)]).overload(&plan(""), at(0)), None);
+        assert_eq!(overload(&backlog(&[("a", 100_000)]), &plan(""), 0), None);
     }
 
     #[test]
     fn last_note_counts() {
-        assert_eq!(backlog(&[("a", 90), ("a", 10)]).overload(&with_deadline(), at(0)), None);
+        assert_eq!(overload(&backlog(&[("a", 90), ("a", 10)]), &with_deadline(), 0), None);
     }
 }

@@ -102,10 +102,14 @@ pub mod attribute {
     pub const RESULTS: &str = "results";
     /// Of a note of the backlog: its step.
     pub const STEP: &str = "step";
-    /// Of a note of the backlog: how long a message of the step is going to wait in its queue, in milliseconds.
-    pub const WAIT_MS: &str = "wait_ms";
-    /// Of a note of the backlog: when it was noted.
-    pub const NOTED_AT: &str = "noted_at";
+    /// Of a note of the backlog: when the message was sent that was taken earlier.
+    pub const EARLIER_SENT_AT: &str = "earlier_sent_at";
+    /// Of a note of the backlog: when that one was taken.
+    pub const EARLIER_TAKEN_AT: &str = "earlier_taken_at";
+    /// Of a note of the backlog: when the message was sent that was taken last.
+    pub const SENT_AT: &str = "sent_at";
+    /// Of a note of the backlog: when that one was taken.
+    pub const TAKEN_AT: &str = "taken_at";
     /// Of every item: the format version of its writer.
     pub const V: &str = "v";
     /// Of every item: the oldest format version that may act on it.
@@ -187,10 +191,9 @@ impl Key {
     pub fn sort(&self) -> String {
         match self {
             Self::Task(_) => Self::TASK.to_owned(),
-            Self::Step(_, step) => format!("{}{step}", Self::STEP_PREFIX),
+            Self::Step(_, step) | Self::Backlog(StepQueue { step, .. }) => format!("{}{step}", Self::STEP_PREFIX),
             Self::IdempotencyKey { .. } => "KEY".to_owned(),
             Self::Breaker(_) => "BREAKER".to_owned(),
-            Self::Backlog(queue) => queue.step.clone(),
             Self::Bulk(bulk) => bulk.to_string(),
             // With leading zeros the order of the texts is that of the numbers.
             Self::BulkResults(_, page) => format!("{page:010}"),

@@ -3,7 +3,7 @@
 
 use crate::{
     core::{
-        backlog::{self, Backlog, CACHED_FOR, NOTED_EVERY, NOTED_FROM, Overload, Taken, expected_wait},
+        backlog::{self, Backlog, CACHED_FOR, NOTED_EVERY, NOTED_FROM, Note, Overload, Pauses, Taken},
         message::{Message, StepQueue},
         timestamp::Timestamp,
         workflow::Workflow,
@@ -12,9 +12,19 @@ use crate::{
     runtime::{cached::Cached, engine::Engine},
 };
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+
+/// The log message of a client that begins to refuse starts, and each [`TOLD_EVERY`] while it does, so that the alarm of the template, which
+/// searches for it, stays on.
+pub const OVERLOADED: &str = "overloaded";
+
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// How long the messages of one queue have waited, as its worker sees it. It outlives the process's invocations.
 #[derive(Debug, Default)]
@@ -32,50 +42,63 @@ impl SeenWaits {
         queue: &StepQueue,
         received: &Received,
     ) {
-        let now = engine.now();
-        let Some(wait) = taken(received, now).and_then(|taken| self.reckon(taken)) else { return };
-        let StepQueue { workflow, step } = queue;
-        match engine.apply(&backlog::note(queue, wait, now)).await {
-            Ok(_) => tracing::warn!(workflow, step, seconds = wait.as_secs(), "messages wait for long in their queue"),
-            Err(error) => tracing::warn!(workflow, step, %error, "the wait in the queue cannot be noted"),
+        let Some(note) = taken(received, engine.now()).and_then(|taken| self.compare(taken)) else { return };
+        let (StepQueue { workflow, step }, seconds) = (queue, note.last.waited().as_secs());
+        match engine.apply(&backlog::note(queue, &note)).await {
+            Ok(_) => tracing::warn!(workflow, step, seconds, "messages wait for long in their queue"),
+            Err(error) => tracing::warn!(workflow, step, seconds, %error, "the wait in the queue cannot be noted"),
         }
     }
 
-    /// How long the next message is going to wait, if that has to be noted.
-    fn reckon(&self, taken: Taken) -> Option<Duration> {
+    /// Compares a message with one before. Returns what has to be noted.
+    fn compare(&self, taken: Taken) -> Option<Note> {
         let is_long = |taken: &Taken| taken.waited() >= NOTED_FROM;
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let recent = last.filter(|last| last.at <= taken.at && taken.at < last.at + NOTED_EVERY);
-        // The first long wait is noted at once.
-        if recent.is_some_and(|last| is_long(&last) || !is_long(&taken)) {
-            return None;
+        let mut last = lock(&self.last);
+        if let Some(last) = *last {
+            // A queue is not quite in order. One that was overtaken has waited for longer than the others.
+            if taken.sent_at < last.sent_at {
+                return None;
+            }
+            let is_recent = last.at <= taken.at && taken.at < last.at + NOTED_EVERY;
+            // The first long wait is noted at once.
+            if is_recent && (is_long(&last) || !is_long(&taken)) {
+                return None;
+            }
         }
-        let earlier = last.replace(taken);
-        is_long(&taken).then(|| expected_wait(earlier.as_ref(), &taken))
+        let earlier = last.replace(taken)?;
+        is_long(&taken).then_some(Note { earlier, last: taken })
     }
 }
 
-/// The message as it was taken from its queue; `None` if its age says nothing about the queue.
+/// The message as it was taken from its queue; `None` if its age says nothing about the queue. Versions that do not mark a message
+/// as delayed delay only successors.
 fn taken(received: &Received, now: Timestamp) -> Option<Taken> {
     let sent_at = received.sent_at.filter(|_| received.receives == Some(1))?;
     let message: Message = serde_json::from_str(&received.body).ok()?;
-    (!message.delayed).then_some(Taken { sent_at, at: now })
+    (!message.delayed && message.hops == 0).then_some(Taken { sent_at, at: now })
 }
 
 /// The waits in the queues of a workflow, as a process that starts its tasks sees them.
 #[derive(Debug)]
 pub struct BacklogView {
-    seen: Cached<Backlog>,
+    read: Cached<Backlog>,
+    refused: Mutex<Refused>,
+}
+
+#[derive(Debug, Default)]
+struct Refused {
+    pauses: Pauses,
+    told_at: Option<Timestamp>,
 }
 
 impl Default for BacklogView {
     fn default() -> Self {
-        Self { seen: Cached::new(CACHED_FOR) }
+        Self { read: Cached::new(CACHED_FOR), refused: Mutex::default() }
     }
 }
 
 impl BacklogView {
-    /// Whether a new task of this workflow would not be completed in time. Where that cannot be read, it is not known.
+    /// Decides whether a new task of this workflow may be started, or would not be completed in time. Where that cannot be read, it may.
     pub(crate) async fn overload<S: Store, Q: Queue, A: Runtime>(
         &self,
         engine: &Engine<S, Q, A>,
@@ -84,7 +107,6 @@ impl BacklogView {
         // Without a deadline nothing has to be read.
         workflow.plan().deadline()?;
         let name = &workflow.id().name;
-        let now = engine.now();
         let read = async {
             match engine.range(&backlog::first_key(name), backlog::MOST_NOTES).await {
                 Ok(items) => Backlog::of(&items),
@@ -94,6 +116,15 @@ impl BacklogView {
                 }
             }
         };
-        self.seen.get(now, read).await.overload(workflow.plan(), now)
+        let read = self.read.get(engine.now(), read).await;
+        let (now, mut refused) = (engine.now(), lock(&self.refused));
+        let overload = read.overload(workflow.plan(), &refused.pauses, now);
+        refused.pauses.decided(overload.is_some(), now);
+        let is_told = refused.told_at.is_some_and(|at| at <= now && now < at + TOLD_EVERY);
+        if let Some(Overload { wait, time }) = overload.filter(|_| !is_told) {
+            refused.told_at = Some(now);
+            tracing::error!(workflow = name, wait = wait.as_secs(), time = time.as_secs(), "{OVERLOADED}");
+        }
+        overload
     }
 }

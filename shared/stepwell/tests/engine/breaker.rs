@@ -116,6 +116,7 @@ async fn parked_step_has_no_attempt_and_its_time_on_record_and_goes_on_after_the
     assert_eq!(ended.error, None);
     let late = ended.finished_at.unwrap().since(VirtualClock::START + seconds(3_600));
     assert!(late <= 3 * LONGEST_PARKED, "{late:?}");
+    harness.run_for(LONGEST_PARKED).await.unwrap();
     assert_eq!(breaker(&harness.memory().store).out_since(harness.now()), None);
 }
 

@@ -5,7 +5,7 @@ use super::{fault::Fault, oracle::Recorder, scheduler::Scheduler};
 use crate::{graph, locked::Locked};
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use stepwell::{
-    CallError, FailureKind, Timestamp,
+    CallError, FailureKind,
     core::{
         message::{DEAD_LETTERS, Message, Outgoing, QueueName, StepQueue, UNDELIVERABLE},
         settlement::{Delivery, Disposition},
@@ -31,7 +31,6 @@ struct Held {
     /// The last receipt handle; `None` before the first delivery.
     receipt: Option<u64>,
     old_receipts: Vec<u64>,
-    sent_at: Timestamp,
     visible_after: Duration,
 }
 
@@ -94,8 +93,7 @@ impl MemoryQueues {
         let visible_after = self.0.scheduler.elapsed() + delay;
         let mut queues = self.0.queues.lock();
         let queue = queues.entry(queue.to_owned()).or_default();
-        let sent_at = self.0.scheduler.now();
-        let held = Held { id, body, received: 0, receipt: None, old_receipts: Vec::new(), sent_at, visible_after };
+        let held = Held { id, body, received: 0, receipt: None, old_receipts: Vec::new(), visible_after };
         queue.messages.push(held);
         queue.arrival.notify_one();
     }
@@ -218,7 +216,6 @@ fn received(held: &Held) -> Received {
         body: held.body.to_string(),
         receipt: held.receipt.map(|receipt| receipt.to_string()),
         receives: Some(held.received),
-        sent_at: Some(held.sent_at),
         ..Received::default()
     }
 }

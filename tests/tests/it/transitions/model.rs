@@ -13,7 +13,7 @@ use proptest::{
 use std::cell::Cell;
 use stepwell::{
     core::{
-        backlog,
+        backlog::{self, Note, Taken},
         breaker::{self, Breaker, Open},
         format::READS,
         index::{IndexEntry, IndexPartition, IndexPosition, Page, move_in_index},
@@ -291,7 +291,10 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
         Op::OpenBreaker => breaker::open(&service_of(id), now),
         Op::ClaimProbe => breaker::claim_probe(&service_of(id), &given.open?, now),
         Op::CloseBreaker => breaker::close(&service_of(id), &given.open?, now),
-        Op::NoteBacklog => backlog::note(&queue_of(id, step), Duration::from_secs(30), now),
+        Op::NoteBacklog => {
+            let taken = Taken { sent_at: now.before(Duration::from_secs(30)), at: now };
+            backlog::note(&queue_of(id, step), &Note { earlier: taken, last: taken })
+        }
         Op::Need(of_task, needs) => {
             // A newer version changes an item, whether or not this one may act on it.
             let key = if *of_task { Key::Task(id) } else { Key::Step(id, step.clone()) };
@@ -358,6 +361,10 @@ impl<'a, S: Store> Both<'a, S> {
             assert_eq!(read, self.memory.item(&key), "{key} {when}");
             self.apply(&read_only(key), when).await;
         }
+        let first = backlog::first_key(&queue_of(id, step).workflow);
+        let (found, expected) =
+            (self.real.range(&first, 10).await.unwrap(), self.memory.range(&first, 10).await.unwrap());
+        assert_eq!(found, expected, "the notes of the backlog {when}");
     }
 
     async fn compare_index(&self, id: TaskId, partition: IndexPartition, when: &str) {

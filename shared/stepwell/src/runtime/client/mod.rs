@@ -153,7 +153,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     }
 
     /// Whether a new task of this workflow would not be completed in time, because messages wait for long in the queues of its steps. It is for
-    /// refusing starts before anything is written. The answer may be some seconds old.
+    /// refusing starts before anything is written: if it answers with an overload, nothing should be started, because it counts on that.
     pub async fn overload(&self, backlog: &BacklogView, workflow: &Workflow) -> Option<Overload> {
         backlog.overload(&self.engine, workflow).await
     }
