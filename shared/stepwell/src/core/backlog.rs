@@ -246,7 +246,7 @@ mod tests {
     #[test_case((970, 970), (970, 990), (0, 0), 300; "all at once")]
     #[test_case((960, 970), (970, 990), (980, 1_000), 20; "twice as many until a pause")]
     #[test_case((960, 970), (970, 990), (980, 985), 50; "and after it")]
-    #[test_case((960, 980), (980, 990), (965, 975), 40; "what was sent around a pause")]
+    #[test_case((960, 970), (980, 990), (965, 975), 40; "what was sent around a pause")]
     #[test_case((960, 970), (970, 990), (960, 1_000), 0; "a pause all the time")]
     fn wait_is_what_was_let_in_since_the_last_message_by_how_fast_it_is_processed(
         earlier: (i64, i64),
