@@ -115,6 +115,12 @@ lock() {
   python3 -c "$take)"
 }
 
+# is_locked NAME: whether somebody holds this lock.
+is_locked() {
+  [[ -f $repo/.local/$1.lock ]] &&
+    ! python3 -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null 9<"$repo/.local/$1.lock"
+}
+
 # ---- Questions to AWS ------------------------------------------------------------------------------------------------
 
 # awscli 1 leaves AWS_ENDPOINT_URL out of account for some services, SQS among them, so it is always said.

@@ -6,6 +6,7 @@
 # owner of the bucket, and unlike DynamoDB it refuses to change the tables of an existing stack.
 
 set -euo pipefail
+[[ ${1:-} != --endpoint-url ]] || shift 2
 cd "$FAKE_AWS"
 call="$1 $2"
 printf '%s\n' "$*" | tr '\n' ' ' >>calls

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests infra/deploy.sh and infra/destroy.sh against a fake AWS CLI (tests/fake_aws.sh), and infra/tasks.sh against a fake API. Needs no stack, no AWS account
-# and no build: cargo and curl are fakes as well.
+# Tests infra/deploy.sh and infra/destroy.sh against a fake AWS CLI (tests/fake_aws.sh), infra/tasks.sh against a fake API, and
+# which emulator infra/local.sh takes for its own. Needs no stack, no AWS account and no build: cargo and curl are fakes as well.
 #
 #   tests/scripts.sh
 #
@@ -114,7 +114,7 @@ wrong() {
 # runs CODE COMMAND...: runs the script, which has to end with this exit code. No run has a terminal.
 runs() {
   local code=0
-  (cd "$sandbox" && env -u AWS_ENDPOINT_URL -u AWS_PROFILE -u CARGO_TARGET_DIR AWS_REGION=eu-west-1 \
+  (cd "$sandbox" && env -u AWS_ENDPOINT_URL -u STEPWELL_PORT -u STEPWELL_BUILD -u AWS_PROFILE -u CARGO_TARGET_DIR AWS_REGION=eu-west-1 \
     PATH="$sandbox/bin:$PATH" "${@:2}" >"$sandbox/said" 2>&1 </dev/null) || code=$?
   if [[ $code == "$1" ]]; then ok; else wrong "exit code $code instead of $1"; fi
   # The fake refuses calls that AWS itself would accept.
@@ -576,6 +576,72 @@ scenario "deploy: SES does not answer"
 fails 'sesv2 get-email-identity' "$denied"
 runs 0 "${deploy[@]}" --yes
 says "It is not known whether SES has verified"
+
+# ---- local.sh --------------------------------------------------------------------------------------------------------
+
+# An emulator of ours on port 4640. The fake curl makes it seem that something answers on every port.
+emulator_state=$(cd "$sandbox" && pwd)/.local/4640
+has_emulator() {
+  mkdir -p "$emulator_state"
+  echo "export API=http://127.0.0.1:4640" >"$emulator_state/env"
+  echo fast >"$emulator_state/build"
+  STEPWELL_STATE=$emulator_state python3 -c 'import os, time; os.setsid(); time.sleep(60)' &
+  emulator=$!
+  disown "$emulator"
+  echo "$emulator" >"$emulator_state/pid"
+}
+emulator_lives() { if kill -0 "$emulator" 2>/dev/null; then ok; else wrong "the emulator does not run any more"; fi; }
+emulator_is_gone() { if kill -0 "$emulator" 2>/dev/null; then wrong "the emulator still runs"; else ok; fi; }
+local_sh() { runs "$1" env "${@:2:$#-2}" infra/local.sh "${!#}"; }
+
+scenario "local: two variables name two stacks"
+has_stack CREATE_COMPLETE
+has_emulator
+for command in up url status down; do
+  local_sh 1 AWS_ENDPOINT_URL=http://127.0.0.1:4640 STEPWELL_PORT=4650 "$command"
+  says "STEPWELL_PORT is 4650, but AWS_ENDPOINT_URL is http://127.0.0.1:4640. Nothing was done."
+  says "unset AWS_ENDPOINT_URL"
+done
+local_sh 1 AWS_ENDPOINT_URL=http://192.0.2.1:4640 down
+says "a stack of this repository runs on port 4640"
+emulator_lives
+calls_not '.'
+
+name="local: the stacks that run are named to whoever asks for another"
+local_sh 1 STEPWELL_PORT=4650 url
+says "the local stack on port 4650 is not up"
+says "export STEPWELL_PORT=4640      # the fast build"
+
+for variables in AWS_ENDPOINT_URL=http://localhost:4640 "AWS_ENDPOINT_URL=http://127.0.0.1:4640/ STEPWELL_PORT=4640" STEPWELL_PORT=4640; do
+  scenario "local: a stack of ours is known again and stopped: $variables"
+  kill -0 "$emulator" 2>/dev/null || has_emulator
+  # shellcheck disable=SC2086 # they are words
+  local_sh 0 $variables url
+  says "http://127.0.0.1:4640"
+  # shellcheck disable=SC2086
+  local_sh 0 $variables down
+  says "==> Stopping MiniStack"
+  calls_not '.'
+  emulator_is_gone
+done
+
+scenario "local: an emulator of somebody else's is not stopped"
+local_sh 0 AWS_ENDPOINT_URL=http://127.0.0.1:4640 down
+says_not "Stopping MiniStack"
+calls 'describe-stacks'
+
+scenario "local: a stack that is being started"
+echo 4640 >"$sandbox/.local/starting"
+local_sh 1 STEPWELL_PORT=4640 url
+says "the local stack on port 4640 is not up. Start it: STEPWELL_PORT=4640 infra/local.sh up"
+exec 8>>"$sandbox/.local/local.lock"
+python3 -c 'import fcntl; fcntl.flock(8, fcntl.LOCK_EX)'
+local_sh 1 STEPWELL_PORT=4640 url
+says "the local stack on port 4640 is being started by another infra/local.sh"
+says_not "Start it"
+local_sh 1 STEPWELL_PORT=4650 url
+says "the local stack on port 4650 is not up"
+exec 8>&-
 
 # ---- tasks.sh --------------------------------------------------------------------------------------------------------
 
