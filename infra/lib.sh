@@ -2,6 +2,11 @@
 # associative arrays, no "${array[@]}" of one that may be empty, and `set -e` is off inside $(...).
 # shellcheck shell=bash
 
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
+  echo "lib.sh is a part of the scripts beside it, and does nothing by itself" >&2
+  exit 2
+fi
+
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 infra=$repo/infra
 tools=$repo/.local/tools

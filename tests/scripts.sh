@@ -335,7 +335,14 @@ echo "infra/template.yaml: is stale" >"$FAKE_AWS/misfit"
 runs 1 "${deploy[@]}" --yes
 says "infra/template.yaml: is stale"
 says "do not fit together"
-calls_not '.'
+changes_nothing
+
+scenario "deploy: nothing is compiled for a caller whom AWS does not know"
+echo "infra/template.yaml: is stale" >"$FAKE_AWS/misfit"
+fails 'sts get-caller-identity' "$denied"
+runs 1 "${deploy[@]}" --yes
+says "AWS does not say who you are"
+says_not "do not fit together"
 
 scenario "deploy: a stage whose name is too long"
 runs 1 infra/deploy.sh --stage abcdefghijk --yes
@@ -679,7 +686,12 @@ class Api(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         Api.looks += 1
         over = bulk | {"status": "complete", "done": 2, "refused": {"status": 1}, "expected_end": None}
-        if self.path == "/tasks/bulk/B/results":
+        if self.path == "/tasks/T":
+            error = {"code": "BREAKER_OPEN", "message": "the gateway is out"}
+            parked = {"name": "pay", "status": "retrying", "attempts": [], "error": error}
+            nothing = {"started_at": "s", "completed_at": None, "redrives_at": None, "compensates_at": None, "warnings": []}
+            self.answer(200, task | nothing | {"steps": [parked], "compensations": [], "actions": []})
+        elif self.path == "/tasks/bulk/B/results":
             self.answer(200, {"results": [{"task_id": "T", "result": "refused", "reason": "status"}], "next": None})
         elif os.path.exists("api_is_down"):
             self.answer(503, {"error": "not available"})
@@ -713,8 +725,10 @@ scenario "tasks: a bulk action is counted, and not started without an answer"
 runs 1 "${tasks[@]}" redrive --status error --reason why
 says "3 tasks to redrive"
 says "there is no terminal to ask on"
-runs 0 "${tasks[@]}" cancel --status pending --reason why --dry-run
+runs 0 "${tasks[@]}" cancel --status pending --dry-run
 says "3 tasks to cancel"
+runs 2 "${tasks[@]}" cancel --status pending
+says "arguments are required: --reason"
 if grep -q '"dry_run": false' "$sandbox/api_calls"; then wrong "it was started"; else ok; fi
 
 scenario "tasks: a bulk action is followed to its end"
@@ -730,6 +744,10 @@ scenario "tasks: a bulk action goes on without whoever has started it"
 touch "$sandbox/api_is_down"
 runs 1 "${tasks[@]}" compensate --status error --reason why --yes
 says "The bulk action goes on without you. See infra/tasks.sh bulk B"
+
+scenario "tasks: a step that waits without an attempt says why"
+runs 0 "${tasks[@]}" show T
+says "retrying  BREAKER_OPEN: the gateway is out"
 
 scenario "tasks: options of many for one task"
 runs 2 "${tasks[@]}" redrive T --reason why --pace 50
