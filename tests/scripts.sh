@@ -589,12 +589,13 @@ says "It is not known whether SES has verified"
 # An emulator of ours on port 4640. The fake curl makes it seem that something answers on every port.
 emulator_state=$(cd "$sandbox" && pwd)/.local/4640
 has_emulator() {
-  mkdir -p "$emulator_state"
+  mkdir -p "$emulator_state" && rm -f "$emulator_state/begun"
   echo "export API=http://127.0.0.1:4640" >"$emulator_state/env"
   echo fast >"$emulator_state/build"
-  STEPWELL_STATE=$emulator_state python3 -c 'import os, time; os.setsid(); time.sleep(60)' &
+  STEPWELL_STATE=$emulator_state python3 -c 'import os, time; os.setsid(); open(os.environ["STEPWELL_STATE"] + "/begun", "w"); time.sleep(60)' &
   emulator=$!
   disown "$emulator"
+  until [[ -e $emulator_state/begun ]]; do sleep 0.1; done
   echo "$emulator" >"$emulator_state/pid"
 }
 emulator_lives() { if kill -0 "$emulator" 2>/dev/null; then ok; else wrong "the emulator does not run any more"; fi; }
