@@ -9,11 +9,12 @@ import uuid
 
 
 class Refused(Exception):
-    """The API did not do what it was asked; `answer` is what it said, where that was JSON."""
+    """The API did not do what it was asked; `answer` is what it said, where that was JSON, and `retry_after` the seconds after
+    which it may be asked again, where it said so."""
 
-    def __init__(self, message, answer=None):
+    def __init__(self, message, answer=None, retry_after=None):
         super().__init__(message)
-        self.answer = answer
+        self.answer, self.retry_after = answer, retry_after
 
 
 class NoAnswer(Refused):
@@ -69,7 +70,8 @@ def refused(error):
         text += f"\n  {fault['path'] or '/'}: {fault['message']}"
     if error.code in (401, 403):
         text += "\n  Does the stack want tokens (--token) or AWS credentials, and may yours do execute-api:Invoke?"
-    return kind(f"{text} ({error.code})", answer)
+    wait = error.headers.get("Retry-After", "")
+    return kind(f"{text} ({error.code})", answer, int(wait) if wait.isdecimal() else None)
 
 
 def quote(text, safe="", *_):

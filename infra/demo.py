@@ -18,6 +18,9 @@ from api import Api, Refused
 REQUESTS = pathlib.Path(__file__).parent.parent / "events" / "requests"
 POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 120
+# For so long a checkout that is refused, because a service is out, is sent again.
+OUTAGE_SECONDS = 600
+BREAKER_OPEN = "BREAKER_OPEN"
 RETRYABLE, PERMANENT, COMPLETE = "retryable_error", "permanent_error", "complete"
 
 
@@ -117,10 +120,22 @@ class Checkout:
 
     def start(self, request, until=None):
         file = REQUESTS / f"{request}.json"
-        started = self.shop.post("/checkout", file.read_text(encoding="utf-8"))
+        started = self.send(file.read_text(encoding="utf-8"))
         self.task_id, self.key = started["task_id"], {"key": started["task_key"]}
         say(f"POST /checkout with events/requests/{file.name}: task {self.task_id}")
         self.watch(until)
+
+    def send(self, body):
+        """Sends it again while the shop takes no new checkouts and says when it may: until then nothing was started."""
+        patience = time.monotonic() + OUTAGE_SECONDS
+        while True:
+            try:
+                return self.shop.post("/checkout", body)
+            except Refused as refused:
+                if refused.retry_after is None or time.monotonic() + refused.retry_after > patience:
+                    raise
+                say(f"{yellow('refused')} {refused}; sent again in {refused.retry_after} s")
+                time.sleep(refused.retry_after)
 
     def watch(self, until=None):
         """Shows what happens until the checkout has ended, or has attempted this step."""
@@ -132,7 +147,7 @@ class Checkout:
             if until in attempted or self.details["status"] not in ("pending", "in_progress", "compensating"):
                 self.status = self.shop.get(f"/order_status/{self.task_id}", self.key)
                 return
-            expect(time.monotonic() < patience, f"{self.task_id} has not ended within {PATIENCE_SECONDS} s")
+            expect(time.monotonic() < patience, f"{self.task_id} has not ended within {PATIENCE_SECONDS} s{self.waiting()}")
             time.sleep(POLL_SECONDS)
 
     def show_news(self):
@@ -146,6 +161,25 @@ class Checkout:
                 self.shown.add((step, number, attempt["outcome"]))
                 after = seconds(self.details["started_at"], when)
                 say(f"{after:7.2f} s  {step:<17}  attempt {number}  {outcome(attempt)}")
+
+        for step in self.details["steps"] + self.details["compensations"]:
+            # It waits without an attempt, which would have told.
+            error = step["error"] if step["status"] == "retrying" else None
+            if error and error["code"] == BREAKER_OPEN and (step["name"], BREAKER_OPEN) not in self.shown:
+                self.shown.add((step["name"], BREAKER_OPEN))
+                say(f"           {step['name']:<17}  {yellow('waits')} {error['code']}: {error['message']}{self.next_at(step['name'])}")
+
+    def next_at(self, step):
+        retrying = self.shop.get(f"/order_status/{self.task_id}", self.key).get("retrying") or {}
+        return f"; next attempt at {retrying['next_at']}" if retrying.get("step") == step and retrying.get("next_at") else ""
+
+    def waiting(self):
+        waits = [
+            f"{step['name']} waits: {step['error']['code']}: {step['error']['message']}"
+            for step in self.details["steps"] + self.details["compensations"]
+            if step["status"] == "retrying" and step["error"]
+        ]
+        return "".join("; " + text for text in waits)
 
     def operate(self, command, reason):
         """Does what operators may do, and only they."""

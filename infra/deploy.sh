@@ -104,7 +104,6 @@ To give them up all the same, add --abandon-open-tasks"
 
 begin tools
 need_tools
-check_project
 begin ''
 need_account "$region"
 if command -v rustup >/dev/null; then
@@ -112,6 +111,9 @@ if command -v rustup >/dev/null; then
   installed=$(cd "$repo" && rustup target list --installed) || die "rustup does not work, see above"
   grep -qx "$rust_target" <<<"$installed" || die "Rust cannot build for $arch yet. Run: rustup target add $rust_target"
 fi
+# It compiles, so it comes after what can be refused at once.
+check_project
+begin ''
 
 look_up_stack
 existing=$stack_status first='' fate=

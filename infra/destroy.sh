@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Takes a stage of Stepwell down that infra/deploy.sh has put into AWS.
 #
-#   infra/destroy.sh --stage NAME [--region REGION] [--delete-tables] [--yes]
+#   infra/destroy.sh --stage NAME [--region REGION] [--delete-tables] [--abandon-open-tasks] [--yes]
 #
 #   --stage NAME       which Stepwell; its stack is stepwell-NAME
 #   --region REGION    where; if not said, what your AWS configuration says

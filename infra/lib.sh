@@ -2,6 +2,11 @@
 # associative arrays, no "${array[@]}" of one that may be empty, and `set -e` is off inside $(...).
 # shellcheck shell=bash
 
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
+  echo "lib.sh is a part of the scripts beside it, and does nothing by itself" >&2
+  exit 2
+fi
+
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 infra=$repo/infra
 tools=$repo/.local/tools
@@ -113,6 +118,12 @@ lock() {
   python3 -c "$take | fcntl.LOCK_NB)" 2>/dev/null && return
   say "==> Waiting for $2"
   python3 -c "$take)"
+}
+
+# is_locked NAME: whether somebody holds this lock.
+is_locked() {
+  [[ -f $repo/.local/$1.lock ]] &&
+    ! python3 -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)' 2>/dev/null 9<"$repo/.local/$1.lock"
 }
 
 # ---- Questions to AWS ------------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@
 # STEPWELL_PORT       the port on 127.0.0.1, 4566 if not said; stacks on different ports do not meet
 # STEPWELL_BUILD      fast, if not said: quick to build; release: the functions as they are deployed; crash-points: the
 #                     fast ones, which a test can kill at any point of a delivery, see tests/README.md
-# AWS_ENDPOINT_URL    an emulator of your own, such as LocalStack, to use instead of starting one; its build is release
+# AWS_ENDPOINT_URL    an emulator of your own, such as LocalStack, to use instead of starting one; its build is release. One
+#                     that this script has started is known again, and a STEPWELL_PORT that names another port is refused
 
 set -euo pipefail
 # shellcheck source=infra/lib.sh
@@ -27,17 +28,29 @@ use_stage local
 # $ours to whether it is the one that this script starts and stops, $build to which builds run on it, and $at_port to what
 # stands before a command that is about it.
 choose_emulator() {
-  port=${STEPWELL_PORT:-4566} ours=yes build=${STEPWELL_BUILD:-fast} at_port=
-  [[ $port =~ ^[1-9][0-9]{0,4}$ ]] || die "STEPWELL_PORT must be a port, not '$port'"
-  state=$repo/.local/$port
+  local asked=${STEPWELL_PORT:-4566} own given=${AWS_ENDPOINT_URL:-}
+  [[ $asked =~ ^[1-9][0-9]{0,4}$ ]] || die "STEPWELL_PORT must be a port, not '$asked'"
+  port=$asked ours=yes build=${STEPWELL_BUILD:-fast} at_port=
 
-  local own=http://127.0.0.1:$port given=${AWS_ENDPOINT_URL:-}
   given=${given%/}
-  if [[ -n $given ]] && { [[ $given != "$own" ]] || { ! emulator_runs "$state" && answers "$own"; }; }; then
+  if [[ -n $given ]]; then
     [[ $given =~ ^https?://[^/]+$ ]] || die "AWS_ENDPOINT_URL must be like http://localhost:4566, not '$given'"
-    ours=no own=$given port=${given##*:}
+    port=${given##*:}
     [[ $port != *[!0-9]* ]] || port=80
-    state=$repo/.local/$port
+    [[ -z ${STEPWELL_PORT:-} || $port == "$asked" ]] || die "STEPWELL_PORT is $asked, but AWS_ENDPOINT_URL is $given. Nothing was done.
+For the stack on port $asked: unset AWS_ENDPOINT_URL
+For the emulator at $given: unset STEPWELL_PORT"
+  fi
+  state=$repo/.local/$port own=http://127.0.0.1:$port
+  if [[ -n $given ]]; then
+    # What we have started is ours, also where it is named; and so is what we shall start on the port that is asked for.
+    if emulator_runs "$state"; then
+      [[ $given == "$own" || $given == "http://localhost:$port" ]] ||
+        die "a stack of this repository runs on port $port, and $given would share its files. Stop that one first:
+  AWS_ENDPOINT_URL= STEPWELL_PORT=$port infra/local.sh down"
+    elif [[ $given != "http://127.0.0.1:$asked" ]] || answers "$own"; then
+      ours=no own=$given
+    fi
   fi
   [[ $port == 4566 ]] || at_port="STEPWELL_PORT=$port "
 
@@ -121,6 +134,9 @@ stop_emulator() {
 
 # ---- Commands --------------------------------------------------------------------------------------------------------
 
+# The port on which a stack is being started, for as long as somebody holds the lock.
+starting=$repo/.local/starting
+
 up() {
   local deployed before fetching
   need_packages
@@ -133,6 +149,7 @@ up() {
   # Two that build and deploy at once would undo each other's work.
   lock local "another infra/local.sh to finish"
   choose_emulator
+  echo "$port" >"$starting"
   check_project
   begin 'rest of the tools'
   trap - EXIT
@@ -164,6 +181,7 @@ up() {
     smoke_test "$(print_url)" 10
     printf '%s\n' "$deployed" >"$state/deployed"
   fi
+  rm -f "$starting"
   begin ''
   say "==> Up on port $port, the $build build, after $SECONDS s ($phases). Stop it with: ${at_port}infra/local.sh down"
   print_url
@@ -201,19 +219,25 @@ print(*(f"export {name}={shlex.quote(value)}" for name, value in values.items())
   (source "$state/env" && aws sesv2 create-email-identity --email-identity "$SHOP_MAIL_SENDER") >/dev/null 2>&1 || true
 }
 
+is_starting() { [[ $(cat "$starting" 2>/dev/null) == "$port" ]] && is_locked local; }
+
 # That the stack is up. Else it says which others run, for whoever has asked for another.
 need_up() {
   local why folder found=''
   choose_emulator
   why="the local stack on port $port is not up"
+  ! is_starting || [[ -f $state/env ]] ||
+    die "the local stack on port $port is being started by another infra/local.sh. Wait until that says that it is up."
   if [[ $ours == no ]] || emulator_runs "$state"; then
     [[ ! -f $state/env ]] || return 0
     why="something runs on port $port, but the local stack is not deployed there"
   fi
   for folder in "$repo"/.local/*/pid; do
     folder=${folder%/pid}
-    ! emulator_runs "$folder" || found+="
-  export STEPWELL_PORT=${folder##*/}      # the $(cat "$folder/build" 2>/dev/null || echo unknown) build"
+    if [[ -f $folder/env ]] && emulator_runs "$folder"; then
+      found+="
+  export STEPWELL_PORT=${folder##*/}      # the $(<"$folder/build") build"
+    fi
   done
   die "$why. Start it: ${at_port}infra/local.sh up
 ${found:+Or use one that runs:}${found:-No other stack of this repository runs.}"
@@ -239,6 +263,7 @@ status() {
 down() {
   lock local "another infra/local.sh to finish"
   choose_emulator
+  rm -f "$starting"
   if [[ $ours == yes ]] && emulator_runs "$state"; then
     say "==> Stopping MiniStack"
     stop_emulator

@@ -81,7 +81,8 @@ def parse():
     for name in ("redrive", "cancel", "compensate"):
         # The older name goes with version 0.3.0, as that of the API does.
         aliases = ["retry"] if name == "redrive" else []
-        one_or_many = command(name, act_on_one_or_many, filters, changes, aliases=aliases)
+        one_or_many = command(name, act_on_one_or_many, filters, aliases=aliases)
+        one_or_many.add_argument("--reason")
         one_or_many.add_argument("task", nargs="?")
         one_or_many.add_argument("--dry-run", action="store_true")
         one_or_many.add_argument("--yes", action="store_true")
@@ -109,6 +110,8 @@ def parse():
             parser.error(f"{options.command} takes the id of a task, or a filter: --status error is all that failed")
         if options.task and (options.dry_run or options.yes or options.pace):
             parser.error("--dry-run, --yes and --pace are for many tasks")
+        if not options.reason and not options.dry_run:
+            parser.error("the following arguments are required: --reason")
     return options
 
 
@@ -128,6 +131,12 @@ def list_tasks(api, options):
         return
     print_tasks(tasks, sys.stdout)
     print(counted(len(tasks), "task"), file=sys.stderr)
+
+
+def waits_for(step):
+    """Why a step is tried again, which may be without an attempt: its service is out."""
+    error = step["error"]
+    return f"  {error['code']}: {error['message']}" if error and step["status"] == "retrying" else ""
 
 
 def print_tasks(tasks, file):
@@ -175,7 +184,7 @@ def show(api, options):
         if steps:
             print(f"\n{heading}")
         for step in steps:
-            print(f"  {step['name']:<20} {step['status']}")
+            print(f"  {step['name']:<20} {step['status']}{waits_for(step)}")
             for attempt in step["attempts"]:
                 error = attempt["error"]
                 why = f"  {error['code']}: {error['message']}" if error else ""
@@ -192,7 +201,7 @@ def act_on_one_or_many(api, options):
     if options.task:
         act(api, options)
         return
-    body = {"action": options.command, "filter": options.filter, "reason": options.reason}
+    body = {"action": options.command, "filter": options.filter, "reason": options.reason or "only counted"}
     if options.pace:
         body["pace"] = options.pace
     found = api.post("/tasks/bulk", json.dumps(body))

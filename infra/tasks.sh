@@ -3,7 +3,8 @@
 #
 #   infra/tasks.sh list [FILTER]...                    the tasks that fit, the oldest first; all without a filter
 #   infra/tasks.sh show ID                             one task: its steps, every attempt, who did what and why
-#   infra/tasks.sh redrive ID --reason WHY             give what failed a fresh set of attempts
+#   infra/tasks.sh redrive ID --reason WHY             give what failed a fresh set of attempts; `retry`, its older name,
+#                                                      goes with version 0.3.0
 #   infra/tasks.sh cancel ID --reason WHY              start no new step, compensate the attempted ones
 #   infra/tasks.sh compensate ID --reason WHY          compensate the attempted steps of a failed or cancelled task
 #   infra/tasks.sh redrive|cancel|compensate FILTER... --reason WHY
@@ -37,7 +38,7 @@
 #   --url URL         the API's base URL, instead of looking the stack up
 #   --token TOKEN     a token instead of AWS credentials, for a stack with OperatorJwtIssuer; or set STEPWELL_TOKEN
 #   --limit NUMBER    list: no more than so many, and those any
-#   --dry-run         of many: only count them
+#   --dry-run         of many: only count them; needs no reason
 #   --yes             of many: do not ask
 #   --pace NUMBER     of many: so many tasks a minute; 2000 if not said, at most 10000
 #   --json            print the API's answers

@@ -6,6 +6,8 @@
 # owner of the bucket, and unlike DynamoDB it refuses to change the tables of an existing stack.
 
 set -euo pipefail
+case ${1:-} in -h | --help | '') sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;; esac
+[[ ${1:-} != --endpoint-url ]] || shift 2
 cd "$FAKE_AWS"
 call="$1 $2"
 printf '%s\n' "$*" | tr '\n' ' ' >>calls

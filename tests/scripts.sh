@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests infra/deploy.sh and infra/destroy.sh against a fake AWS CLI (tests/fake_aws.sh), and infra/tasks.sh against a fake API. Needs no stack, no AWS account
-# and no build: cargo and curl are fakes as well.
+# Tests infra/deploy.sh and infra/destroy.sh against a fake AWS CLI (tests/fake_aws.sh), infra/tasks.sh against a fake API, and
+# which emulator infra/local.sh takes for its own. Needs no stack, no AWS account and no build: cargo and curl are fakes as well.
 #
 #   tests/scripts.sh
 #
@@ -114,7 +114,7 @@ wrong() {
 # runs CODE COMMAND...: runs the script, which has to end with this exit code. No run has a terminal.
 runs() {
   local code=0
-  (cd "$sandbox" && env -u AWS_ENDPOINT_URL -u AWS_PROFILE -u CARGO_TARGET_DIR AWS_REGION=eu-west-1 \
+  (cd "$sandbox" && env -u AWS_ENDPOINT_URL -u STEPWELL_PORT -u STEPWELL_BUILD -u AWS_PROFILE -u CARGO_TARGET_DIR AWS_REGION=eu-west-1 \
     PATH="$sandbox/bin:$PATH" "${@:2}" >"$sandbox/said" 2>&1 </dev/null) || code=$?
   if [[ $code == "$1" ]]; then ok; else wrong "exit code $code instead of $1"; fi
   # The fake refuses calls that AWS itself would accept.
@@ -335,7 +335,14 @@ echo "infra/template.yaml: is stale" >"$FAKE_AWS/misfit"
 runs 1 "${deploy[@]}" --yes
 says "infra/template.yaml: is stale"
 says "do not fit together"
-calls_not '.'
+changes_nothing
+
+scenario "deploy: nothing is compiled for a caller whom AWS does not know"
+echo "infra/template.yaml: is stale" >"$FAKE_AWS/misfit"
+fails 'sts get-caller-identity' "$denied"
+runs 1 "${deploy[@]}" --yes
+says "AWS does not say who you are"
+says_not "do not fit together"
 
 scenario "deploy: a stage whose name is too long"
 runs 1 infra/deploy.sh --stage abcdefghijk --yes
@@ -577,6 +584,73 @@ fails 'sesv2 get-email-identity' "$denied"
 runs 0 "${deploy[@]}" --yes
 says "It is not known whether SES has verified"
 
+# ---- local.sh --------------------------------------------------------------------------------------------------------
+
+# An emulator of ours on port 4640. The fake curl makes it seem that something answers on every port.
+emulator_state=$(cd "$sandbox" && pwd)/.local/4640
+has_emulator() {
+  mkdir -p "$emulator_state" && rm -f "$emulator_state/begun"
+  echo "export API=http://127.0.0.1:4640" >"$emulator_state/env"
+  echo fast >"$emulator_state/build"
+  STEPWELL_STATE=$emulator_state python3 -c 'import os, time; os.setsid(); open(os.environ["STEPWELL_STATE"] + "/begun", "w"); time.sleep(60)' &
+  emulator=$!
+  disown "$emulator"
+  until [[ -e $emulator_state/begun ]]; do sleep 0.1; done
+  echo "$emulator" >"$emulator_state/pid"
+}
+emulator_lives() { if kill -0 "$emulator" 2>/dev/null; then ok; else wrong "the emulator does not run any more"; fi; }
+emulator_is_gone() { if kill -0 "$emulator" 2>/dev/null; then wrong "the emulator still runs"; else ok; fi; }
+local_sh() { runs "$1" env "${@:2:$#-2}" infra/local.sh "${!#}"; }
+
+scenario "local: two variables name two stacks"
+has_stack CREATE_COMPLETE
+has_emulator
+for command in up url status down; do
+  local_sh 1 AWS_ENDPOINT_URL=http://127.0.0.1:4640 STEPWELL_PORT=4650 "$command"
+  says "STEPWELL_PORT is 4650, but AWS_ENDPOINT_URL is http://127.0.0.1:4640. Nothing was done."
+  says "unset AWS_ENDPOINT_URL"
+done
+local_sh 1 AWS_ENDPOINT_URL=http://192.0.2.1:4640 down
+says "a stack of this repository runs on port 4640"
+emulator_lives
+calls_not '.'
+
+name="local: the stacks that run are named to whoever asks for another"
+local_sh 1 STEPWELL_PORT=4650 url
+says "the local stack on port 4650 is not up"
+says "export STEPWELL_PORT=4640      # the fast build"
+
+for variables in AWS_ENDPOINT_URL=http://localhost:4640 "AWS_ENDPOINT_URL=http://127.0.0.1:4640/ STEPWELL_PORT=4640" STEPWELL_PORT=4640; do
+  scenario "local: a stack of ours is known again and stopped: $variables"
+  kill -0 "$emulator" 2>/dev/null || has_emulator
+  # shellcheck disable=SC2086 # they are words
+  local_sh 0 $variables url
+  says "http://127.0.0.1:4640"
+  # shellcheck disable=SC2086
+  local_sh 0 $variables down
+  says "==> Stopping MiniStack"
+  calls_not '.'
+  emulator_is_gone
+done
+
+scenario "local: an emulator of somebody else's is not stopped"
+local_sh 0 AWS_ENDPOINT_URL=http://127.0.0.1:4640 down
+says_not "Stopping MiniStack"
+calls 'describe-stacks'
+
+scenario "local: a stack that is being started"
+echo 4640 >"$sandbox/.local/starting"
+local_sh 1 STEPWELL_PORT=4640 url
+says "the local stack on port 4640 is not up. Start it: STEPWELL_PORT=4640 infra/local.sh up"
+exec 8>>"$sandbox/.local/local.lock"
+python3 -c 'import fcntl; fcntl.flock(8, fcntl.LOCK_EX)'
+local_sh 1 STEPWELL_PORT=4640 url
+says "the local stack on port 4640 is being started by another infra/local.sh"
+says_not "Start it"
+local_sh 1 STEPWELL_PORT=4650 url
+says "the local stack on port 4650 is not up"
+exec 8>&-
+
 # ---- tasks.sh --------------------------------------------------------------------------------------------------------
 
 scenario "tasks: the stack cannot be looked up"
@@ -613,7 +687,12 @@ class Api(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         Api.looks += 1
         over = bulk | {"status": "complete", "done": 2, "refused": {"status": 1}, "expected_end": None}
-        if self.path == "/tasks/bulk/B/results":
+        if self.path == "/tasks/T":
+            error = {"code": "BREAKER_OPEN", "message": "the gateway is out"}
+            parked = {"name": "pay", "status": "retrying", "attempts": [], "error": error}
+            nothing = {"started_at": "s", "completed_at": None, "redrives_at": None, "compensates_at": None, "warnings": []}
+            self.answer(200, task | nothing | {"steps": [parked], "compensations": [], "actions": []})
+        elif self.path == "/tasks/bulk/B/results":
             self.answer(200, {"results": [{"task_id": "T", "result": "refused", "reason": "status"}], "next": None})
         elif os.path.exists("api_is_down"):
             self.answer(503, {"error": "not available"})
@@ -647,8 +726,10 @@ scenario "tasks: a bulk action is counted, and not started without an answer"
 runs 1 "${tasks[@]}" redrive --status error --reason why
 says "3 tasks to redrive"
 says "there is no terminal to ask on"
-runs 0 "${tasks[@]}" cancel --status pending --reason why --dry-run
+runs 0 "${tasks[@]}" cancel --status pending --dry-run
 says "3 tasks to cancel"
+runs 2 "${tasks[@]}" cancel --status pending
+says "arguments are required: --reason"
 if grep -q '"dry_run": false' "$sandbox/api_calls"; then wrong "it was started"; else ok; fi
 
 scenario "tasks: a bulk action is followed to its end"
@@ -664,6 +745,10 @@ scenario "tasks: a bulk action goes on without whoever has started it"
 touch "$sandbox/api_is_down"
 runs 1 "${tasks[@]}" compensate --status error --reason why --yes
 says "The bulk action goes on without you. See infra/tasks.sh bulk B"
+
+scenario "tasks: a step that waits without an attempt says why"
+runs 0 "${tasks[@]}" show T
+says "retrying  BREAKER_OPEN: the gateway is out"
 
 scenario "tasks: options of many for one task"
 runs 2 "${tasks[@]}" redrive T --reason why --pace 50

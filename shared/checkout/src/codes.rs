@@ -193,8 +193,8 @@ our side.\" [The engine's list](../stepwell/ERRORS.md) has the codes that the en
 any step, the meaning of the kinds, and how to redrive a task or resolve a step.
 
 An API answers a refused request with an HTTP status, a sentence in `error` and, where fields are wrong, their paths in
-`details`. Such an answer has a `code` in one case only: operators' actions on a task that a newer version wrote are answered
-with 409 and `NEWER_FORMAT`, which is in the engine's list.
+`details`. Such an answer has a `code` where a client has to tell it apart: a new checkout is refused with 503 and `SERVICE_OUT` or
+`OVERLOADED`, and operators' actions on a task that a newer version wrote with 409 and `NEWER_FORMAT`, which is in the engine's list.
 
 A failed checkout is compensated automatically: the charge is refunded, the reserved stock is put back, the order is cancelled. So a
 customer who starts a new checkout pays for that one only.
