@@ -48,7 +48,7 @@ pub(crate) async fn resend<O: Orders, M: Mailer, S: Store, Q: Queue, A: Runtime>
     let (who, why) = (actor.who().to_owned(), actor.why().to_owned());
     let OrderDesk { orders, mailer, engine } = &*desk;
 
-    let news = News::of(engine.snapshot(order_id).await?.as_ref())?;
+    let news = News::of(orders::checkout(engine, order_id).await?.as_ref())?;
     let resend = Resend { at: engine.now(), who, why, corrected, tells: news.status() };
     let order = orders.record_resend(order_id, &resend).await?;
     let (who, why, corrected) = (resend.who, resend.why, resend.corrected.is_some());
