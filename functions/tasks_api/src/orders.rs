@@ -6,8 +6,9 @@ use checkout::CreatedOrder;
 use http_api::{Fields, Segment};
 use std::sync::Arc;
 use stepwell::{
-    Actor, Client, StepResult, TaskId,
+    Actor, Client, Runtime, StepResult, TaskId,
     core::{snapshot::TaskSnapshot, state::TaskState},
+    ports::{Queue, Store},
 };
 
 /// The orders, the e-mail to their customers, and the tasks that made them.
@@ -35,6 +36,21 @@ pub(crate) fn actor(operator: &Operator, mut fields: Fields) -> Result<Actor, Ap
     let reason = reason(&mut fields);
     fields.finish()?;
     operator.actor(reason)
+}
+
+/// Reads the checkout that made an order, to act on what it says; `None` if it has expired.
+///
+/// # Errors
+/// A newer version wrote it, or it cannot be read.
+pub(crate) async fn checkout<S: Store, Q: Queue, A: Runtime>(
+    engine: &Client<S, Q, A>,
+    order_id: TaskId,
+) -> Result<Option<TaskSnapshot>, ApiError> {
+    let checkout = engine.snapshot(order_id).await?;
+    match checkout.as_ref().and_then(TaskSnapshot::newer) {
+        Some(newer) => Err(ApiError::Newer(newer.clone())),
+        None => Ok(checkout),
+    }
 }
 
 /// Whether nothing undoes an order of this checkout any more, unless somebody cancels it.

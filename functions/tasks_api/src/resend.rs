@@ -10,14 +10,18 @@ use crate::{
 };
 use axum::{Extension, Json, body::Body, extract::State, http::request::Parts};
 use checkout::{
-    Confirmation, Email, EmailAddress, Mailer, NotAnEmailAddress, Order, OrderStatus, Orders, Refund, Resend,
-    ResendError,
+    Cancellation, Confirmation, Email, EmailAddress, Mailer, NotAnEmailAddress, Order, OrderStatus, Orders, Refund,
+    Resend, ResendError,
 };
 use http_api::{CommonError, Fields, Segment};
 use serde::Serialize;
 use stepwell::{
     Runtime, StepResult, TaskId,
-    core::{snapshot::TaskSnapshot, state::TaskState},
+    core::{
+        record::StepRecord,
+        snapshot::TaskSnapshot,
+        state::{StepState, TaskState},
+    },
     ports::{Queue, Store},
 };
 
@@ -48,14 +52,13 @@ pub(crate) async fn resend<O: Orders, M: Mailer, S: Store, Q: Queue, A: Runtime>
     let (who, why) = (actor.who().to_owned(), actor.why().to_owned());
     let OrderDesk { orders, mailer, engine } = &*desk;
 
-    let news = News::of(engine.snapshot(order_id).await?.as_ref())?;
+    let news = News::of(orders::checkout(engine, order_id).await?.as_ref())?;
     let resend = Resend { at: engine.now(), who, why, corrected, tells: news.status() };
     let order = orders.record_resend(order_id, &resend).await?;
-    let (who, why, corrected) = (resend.who, resend.why, resend.corrected.is_some());
-    tracing::info!(%order_id, who, why, corrected, "e-mail about an order is sent again");
-
     let email = news.email(recipient(&order)?, order);
     let message_id = mailer.send(&email).await?;
+    let (who, why, corrected) = (resend.who, resend.why, resend.corrected.is_some());
+    tracing::info!(%order_id, who, why, corrected, "e-mail about an order was sent again");
     let recipient = email.to.to_string();
     Ok(Json(Resent { success: true, order_id, status: news.status(), recipient, message_id }))
 }
@@ -72,24 +75,38 @@ impl News {
     /// What the order's checkout knows. Whether the order stands, its own item says when the resend is recorded.
     fn of(checkout: Option<&TaskSnapshot>) -> Result<Self, ApiError> {
         let Some(snapshot) = checkout else { return Ok(Self::Confirmed) };
-        if let Some(refund) = refund(snapshot) {
-            return Ok(Self::Cancelled(refund));
-        }
         let status = snapshot.status().as_str();
         let refused = |why: String| ApiError::Illegal { why, status: Some(status) };
+        if let Some(refund) = refund(snapshot) {
+            // It has read the order's address before, and would tell the customer at the former one.
+            let is_due = |step: &&StepRecord| step.name == Cancellation::STEP && step.state != StepState::Error;
+            if snapshot.open_compensations().iter().any(is_due) {
+                let why = "Cannot send the e-mail: the checkout is about to send it itself. Send the request again after that";
+                return Err(refused(why.to_owned()));
+            }
+            return Ok(Self::Cancelled(refund));
+        }
         if !is_settled(snapshot) {
             return Err(refused(format!(
                 "Cannot send the e-mail: the checkout is {status}, so it is not known yet whether its order stands, or what is \
                  refunded. Send the request again when the refund is complete, or the checkout"
             )));
         }
-        // Only who may have a confirmation is told of a cancellation. The step's own attempt makes the checkout tell them.
-        let was_attempted = |step: &str| snapshot.step(step).is_none_or(|step| step.may_have_had_an_effect());
-        if snapshot.task.state == TaskState::Running && !was_attempted(Confirmation::STEP) {
-            let why = "The confirmation is about to be sent for the first time. Send the request again after that";
-            return Err(refused(why.to_owned()));
+        // Only who may have a confirmation is told of a cancellation. The step's own attempt makes the checkout tell them. In
+        // another state the task is closed: no redrive sends the confirmation, and no cancellation follows it.
+        let is_open = matches!(snapshot.task.state, TaskState::Running | TaskState::Completed);
+        let unattempted = snapshot.step(Confirmation::STEP).filter(|step| is_open && !step.may_have_had_an_effect());
+        match unattempted.map(|step| step.state) {
+            None => Ok(Self::Confirmed),
+            Some(StepState::Error) => Err(refused(format!(
+                "Cannot send the e-mail: `{}` was never attempted, so the customer would not be told of a cancellation. Redrive the \
+                 task first, then send the request again",
+                Confirmation::STEP
+            ))),
+            Some(_) => Err(refused(
+                "The confirmation is about to be sent for the first time. Send the request again after that".to_owned(),
+            )),
         }
-        Ok(Self::Confirmed)
     }
 
     fn status(&self) -> OrderStatus {
@@ -131,7 +148,8 @@ impl From<ResendError> for ApiError {
             ResendError::Status(status) => {
                 let why = match status {
                     OrderStatus::Cancelled => {
-                        "and its checkout does not know what was refunded: tell the customer in another way"
+                        "and it is not known what was refunded: send the request again in a minute; if it is refused again, \
+                         tell the customer in another way"
                     }
                     OrderStatus::Confirmed => "though its payment was given back: cancel its checkout first",
                 };

@@ -36,8 +36,8 @@ pub(crate) async fn ship<O: Orders, M: Mailer, S: Store, Q: Queue, A: Runtime>(
     let actor = orders::actor(&operator, Fields::of_body(&request, body).await?)?;
     let (who, why) = (actor.who().to_owned(), actor.why().to_owned());
     let OrderDesk { orders, engine, .. } = &*desk;
-    let snapshot = engine.snapshot(order_id).await?;
-    if let Some(unsettled) = snapshot.filter(|snapshot| !is_settled(snapshot)) {
+    let checkout = orders::checkout(engine, order_id).await?;
+    if let Some(unsettled) = checkout.filter(|snapshot| !is_settled(snapshot)) {
         let status = unsettled.status();
         let why = format!("Cannot ship the order: its checkout is {status}, so the order may still be undone");
         return Err(ApiError::Illegal { why, status: Some(status.as_str()) });

@@ -2,13 +2,15 @@
 
 use super::*;
 use checkout::{EmailAddress, MailError, Order, OrderStatus, Orders, Product, Resend, testing::order};
-use std::time::Duration;
+use std::{io::Write, sync::Mutex, time::Duration};
 use stepwell::{
     Actor, ManualResult,
     core::state::{End, StepState, TaskState},
+    retryable,
 };
 use test_case::test_case;
 
+const MISTYPED: &str = "ann@exampel.com";
 const CORRECTED: &str = "ann@example.org";
 
 /// An API beside a shop and its checkouts.
@@ -44,8 +46,13 @@ impl Api {
     async fn start_checkout(&self) -> TaskId {
         let sample: Value = serde_json::from_str(include_str!("../../../../events/requests/success.json")).unwrap();
         let mut context = sample["checkout"].clone();
-        context["customer_info"]["email"] = json!("ann@exampel.com");
+        context["customer_info"]["email"] = json!(MISTYPED);
         self.0.start(&context).await.unwrap()
+    }
+
+    /// Runs a checkout until this step is in this state.
+    async fn until(&self, id: TaskId, step: &str, state: StepState) {
+        self.0.run_until(id, |snapshot| snapshot.step(step).is_some_and(|step| step.state == state)).await.unwrap();
     }
 
     async fn cancel(&self, id: TaskId) {
@@ -69,6 +76,33 @@ impl Api {
 
 fn told(word: &str) -> (String, String) {
     (word.to_owned(), CORRECTED.to_owned())
+}
+
+/// Captures the log lines of this thread while the guard lives.
+fn log() -> (CapturedLog, tracing::subscriber::DefaultGuard) {
+    let log = CapturedLog::default();
+    let writer = log.clone();
+    let lines = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    (log, tracing::subscriber::set_default(lines))
+}
+
+#[derive(Clone, Default)]
+struct CapturedLog(Arc<Mutex<Vec<u8>>>);
+
+impl Write for CapturedLog {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl CapturedLog {
+    fn says_sent(&self) -> bool {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).contains("e-mail about an order was sent again")
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,13 +145,16 @@ async fn email_that_is_not_sent_is_answered_with_the_reason_and_sent_by_the_next
 ) {
     let api = shop();
     let id = api.bought_without_email().await;
+    let (log, _guard) = log();
     api.1.set_outage(Outage { mail: Some(error.clone()), ..Outage::default() });
     let answer = api.resend(id, Some(CORRECTED)).await;
     assert_eq!((answer.status, &answer.body()["code"]), (status, &json!(code)), "{}", answer.text);
     let text = answer.body()["error"].as_str().unwrap().to_lowercase();
     assert!(text.contains(&error.to_string().to_lowercase()) && text.contains(&remedy.to_lowercase()), "{text}");
     api.1.set_outage(Outage::default());
+    assert!(!log.says_sent());
     assert_eq!(api.resend(id, None).await.status, 200);
+    assert!(log.says_sent());
     assert_eq!(api.told(), [told("confirmed")], "the address stays corrected");
 }
 
@@ -150,25 +187,84 @@ async fn order_that_is_being_cancelled_is_told_of_once_its_refund_is_known() {
         "refunded_at": "2026-11-26T09:00:00Z"}"#;
     let (by_hand, actor) = (ManualResult { json, attempts_checked: true }, Actor::new("ann", "by transfer").unwrap());
     api.0.client().resolve_step(id, "refund_payment", by_hand, &actor).await.unwrap();
+    api.0.run(id).await.unwrap();
     assert_eq!(api.resend(id, Some(CORRECTED)).await.status, 200);
-    assert_eq!(api.told(), [told("cancelled")]);
-    assert!(api.1.emails()[0].text.contains("We have refunded 12.34 USD."));
+    assert_eq!(api.told(), [("cancelled".to_owned(), MISTYPED.to_owned()), told("cancelled")]);
+    assert!(api.1.emails()[1].text.contains("We have refunded 12.34 USD."));
 }
 
 /// A step that was not attempted is not compensated, so nobody would tell this customer of a cancellation.
 #[tokio::test(start_paused = true)]
 async fn confirmation_is_not_sent_again_before_it_was_sent_first() {
     let api = shop();
-    api.0.fail("send_confirmation", [StepFault::Error(stepwell::retryable("MAIL_SERVICE_UNAVAILABLE", "not yet"))]);
+    api.0.fail("send_confirmation", [StepFault::Error(retryable("MAIL_SERVICE_UNAVAILABLE", "not yet"))]);
     let id = api.start_checkout().await;
-    let of = |snapshot: &TaskSnapshot, step: &str| snapshot.step(step).unwrap().state;
-    api.0.run_until(id, |snapshot| of(snapshot, "create_order") == StepState::Complete).await.unwrap();
-    assert_eq!(of(&api.snapshot(id).await, "send_confirmation"), StepState::Pending);
+    api.until(id, "create_order", StepState::Complete).await;
+    assert_eq!(api.snapshot(id).await.step("send_confirmation").unwrap().state, StepState::Pending);
     let answer = api.resend(id, None).await;
     assert_eq!((answer.status, &answer.body()["status"]), (409, &json!("in_progress")), "{}", answer.text);
-    api.0.run_until(id, |snapshot| of(snapshot, "send_confirmation") == StepState::Retrying).await.unwrap();
+    api.until(id, "send_confirmation", StepState::Retrying).await;
     assert_eq!(api.resend(id, Some(CORRECTED)).await.status, 200);
     assert_eq!(api.told(), [told("confirmed")]);
+}
+
+/// SQS gave up on the step's message before a worker could claim it.
+#[tokio::test(start_paused = true)]
+async fn confirmation_that_was_never_attempted_is_not_sent_again_before_a_redrive() {
+    let api = shop();
+    let id = api.start_checkout().await;
+    api.until(id, "create_order", StepState::Complete).await;
+    api.0.lose_messages();
+    api.0.put_message("dead_letters", json!({"task_id": id, "step": "send_confirmation"}).to_string());
+    let ended = api.0.run(id).await.unwrap();
+    assert_eq!((ended.task.state, ended.step("send_confirmation").unwrap().attempt), (TaskState::Completed, 0));
+    let answer = api.resend(id, Some(CORRECTED)).await;
+    assert_eq!((answer.status, &answer.body()["status"]), (409, &json!("complete")), "{}", answer.text);
+    assert!(answer.text.contains("Redrive the task first"), "{}", answer.text);
+    assert_eq!((api.1.resends(id), api.told()), (vec![], vec![]));
+
+    assert_eq!(api.act(id, "redrive").await.status, 202);
+    let answer = api.resend(id, Some(CORRECTED)).await;
+    assert!(answer.status == 409 && answer.text.contains("about to be sent"), "{}", answer.text);
+    api.0.run(id).await.unwrap();
+    assert_eq!(api.resend(id, Some(CORRECTED)).await.status, 200);
+    api.cancel(id).await;
+    api.0.run(id).await.unwrap();
+    let first = ("confirmed".to_owned(), MISTYPED.to_owned());
+    assert_eq!(api.told(), [first, told("confirmed"), told("cancelled")]);
+}
+
+/// Its step has the former address.
+#[tokio::test(start_paused = true)]
+async fn cancellation_is_not_sent_again_before_it_was_sent_first() {
+    let api = shop();
+    let id = api.bought_without_email().await;
+    api.0.fail("send_cancellation", [StepFault::Error(retryable("MAIL_SERVICE_UNAVAILABLE", "not yet"))]);
+    api.cancel(id).await;
+    let due = |snapshot: &TaskSnapshot| snapshot.open_compensations().iter().any(|due| due.name == "send_cancellation");
+    api.0.run_until(id, due).await.unwrap();
+    for state in [StepState::Pending, StepState::Retrying] {
+        api.until(id, "send_cancellation", state).await;
+        let answer = api.resend(id, Some(CORRECTED)).await;
+        assert_eq!((answer.status, &answer.body()["status"]), (409, &json!("compensating")), "{}", answer.text);
+    }
+    assert_eq!((api.1.resends(id), api.told()), (vec![], vec![]));
+    api.0.run(id).await.unwrap();
+    assert_eq!(api.resend(id, Some(CORRECTED)).await.status, 200);
+    assert_eq!(api.told(), [("cancelled".to_owned(), MISTYPED.to_owned()), told("cancelled")]);
+}
+
+/// An older version may have stored it.
+#[tokio::test(start_paused = true)]
+async fn invalid_address_of_the_order_is_not_written_to() {
+    let (api, id) = (Api::new(), TaskId::new());
+    let (log, _guard) = log();
+    let invalid = Some("A <a@example.org>".to_owned());
+    api.1.create(Order { customer_email: invalid, ..order(id, api.0.now()) }).await.unwrap();
+    api.resend(id, None).await.is_violation("/email", "is missing, and the order's address");
+    assert!(!log.says_sent() && api.told().is_empty());
+    assert_eq!(api.resend(id, Some(CORRECTED)).await.status, 200);
+    assert!(log.says_sent());
 }
 
 /// The item of an order is kept for longer than its task.
@@ -188,6 +284,7 @@ async fn order_without_a_task_is_told_of_while_it_stands() {
     api.1.cancel(other, api.0.now() + Duration::from_secs(1)).await.unwrap();
     let answer = api.resend(other, Some(CORRECTED)).await;
     assert_eq!((answer.status, &answer.body()["status"]), (409, &json!("cancelled")), "{}", answer.text);
-    assert!(answer.text.contains("tell the customer in another way"), "{}", answer.text);
+    let remedy = "again in a minute; if it is refused again, tell the customer in another way";
+    assert!(answer.text.contains(remedy), "{}", answer.text);
     assert_eq!(api.1.resends(other), []);
 }

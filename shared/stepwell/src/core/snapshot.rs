@@ -197,7 +197,7 @@ impl TaskSnapshot {
 
     /// The compensations that the task waits for, and that wait for nothing any more. A failed one is among them unless it is
     /// optional: it needs a person.
-    pub(crate) fn open_compensations(&self) -> Vec<&StepRecord> {
+    pub fn open_compensations(&self) -> Vec<&StepRecord> {
         let graph = self.task.compensations.iter().flatten();
         let open = graph.zip(&self.compensations).filter(|(plan, step)| !self.is_settled(step) && self.is_ready(plan));
         open.map(|(_, step)| step).collect()
