@@ -165,8 +165,7 @@ impl Backlog {
         }
         let took = last.at.since(earlier.at).as_secs_f64();
         let sent_in = pauses.open_between(earlier.sent_at, last.sent_at).as_secs_f64();
-        // The maximum comes first: it also stands for what is divided by zero.
-        let times = (took / sent_in).min(MOST_TIMES).max(1.0);
+        let times = if sent_in > 0.0 { (took / sent_in).clamp(1.0, MOST_TIMES) } else { MOST_TIMES };
         pauses.open_between(last.sent_at, now).mul_f64(times)
     }
 
