@@ -5,6 +5,7 @@ use stepwell::{
     core::{
         breaker::{Breaker, FAILURES_TO_OPEN, LONGEST_PARKED, PROBE_EVERY},
         state::TaskStatus,
+        step::{self, ClaimRequest},
     },
     permanent, retryable,
     testing::{MemoryStore, StepFault},
@@ -119,19 +120,44 @@ async fn parked_step_has_no_attempt_and_its_time_on_record_and_goes_on_after_the
     assert_eq!(breaker(&harness.memory().store).out_since(harness.now()), None);
 }
 
-#[tokio::test(start_paused = true)]
-async fn wait_of_a_parked_step_ends_at_the_deadline_of_its_task() {
-    let (harness, _) = harness(3_600, "complete_within_seconds: 900,");
+/// A task whose step is parked, and whose deadline is over before the first probe, so that the step is never attempted.
+async fn parked_until_deadline(harness: &Harness) -> TaskId {
     for _ in 0..6 {
-        start(&harness).await;
+        start(harness).await;
     }
-    harness.run_for(seconds(60)).await.unwrap();
-    let parked = start(&harness).await;
+    harness.run_for(seconds(1)).await.unwrap();
+    start(harness).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn parked_step_fails_at_the_deadline_of_its_task_without_an_attempt_and_is_not_compensated() {
+    let (harness, _) = harness(3_600, "complete_within_seconds: 8, compensate: on_error,");
+    let parked = parked_until_deadline(&harness).await;
     let begun = harness.now();
-    harness.run_until(parked, |snapshot| snapshot.step("pay").unwrap().state == StepState::Error).await.unwrap();
+    let snapshot = harness.run(parked).await.unwrap();
+    let step = snapshot.step("pay").unwrap();
+    assert_eq!((step.error.as_ref().unwrap().code.as_str(), step.attempt), ("DEADLINE_EXCEEDED", 0));
+    assert_eq!((step.finished_at, step.next_retry_at), (Some(begun + seconds(8)), None));
+    assert_eq!(
+        (snapshot.status(), snapshot.compensations),
+        (TaskStatus::Error, Vec::new()),
+        "there is nothing to undo"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn parked_step_that_is_claimed_at_its_deadline_is_left_to_its_worker() {
+    let (harness, _) = harness(3_600, "complete_within_seconds: 8,");
+    let parked = parked_until_deadline(&harness).await;
+    let (store, now) = (harness.memory().store.clone(), harness.now() + seconds(8));
+    harness.meanwhile("miss_deadline", async move {
+        let lease_until = now + seconds(600);
+        let request = ClaimRequest { task: parked, step: "pay", owner: "another/message", now, lease_until };
+        assert!(store.apply_observed(&step::claim(&request), |_| ()).unwrap().is_written());
+    });
+    harness.run_for(seconds(10)).await.unwrap();
     let step = record(&harness, parked, "pay");
-    assert_eq!(step.error.unwrap().code, "DEADLINE_EXCEEDED");
-    assert_eq!(step.finished_at, Some(begun + seconds(900)));
+    assert_eq!((step.state, step.owner.as_deref()), (StepState::InProgress, Some("another/message")));
 }
 
 #[tokio::test(start_paused = true)]

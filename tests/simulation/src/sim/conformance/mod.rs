@@ -180,6 +180,7 @@ fn rule_of(name: &str, made: &Made) -> Option<Rule> {
         "claim" => Rule::Claim,
         "take_over" => Rule::TakeOver,
         "park" => Rule::Park,
+        "miss_deadline" => Rule::MissDeadline,
         "release" | "abandon" => Rule::Release,
         "delete_orphan_claim" => Rule::DeleteOrphanClaim,
         "complete" => Rule::Complete,
@@ -260,7 +261,7 @@ impl Made {
         let [step] = &self.steps[..] else { return None };
         match rule {
             Rule::Claim | Rule::TakeOver => step.started_at,
-            Rule::ResolveStep | Rule::DeadLetterStep | Rule::CancelStep => step.finished_at,
+            Rule::MissDeadline | Rule::ResolveStep | Rule::DeadLetterStep | Rule::CancelStep => step.finished_at,
             // The step is due from the time that is written.
             Rule::Reschedule => step.until(),
             _ => None,
@@ -292,6 +293,7 @@ impl Made {
             Rule::Claim => Write::Claim(step?.step),
             Rule::TakeOver => fenced.map(|(step, fence)| Write::TakeOver(step, fence))?,
             Rule::Park => Write::Park(step?.step),
+            Rule::MissDeadline => Write::MissDeadline(step?.step),
             Rule::Release => fenced.map(|(step, fence)| Write::Release(step, fence))?,
             Rule::DeleteOrphanClaim => fenced.map(|(step, fence)| Write::DeleteOrphanClaim(step, fence))?,
             Rule::Complete => fenced.map(|(step, fence)| Write::Complete(step, fence))?,
