@@ -138,11 +138,7 @@ async fn parked_step_fails_at_the_deadline_of_its_task_without_an_attempt_and_is
     let step = snapshot.step("pay").unwrap();
     assert_eq!((step.error.as_ref().unwrap().code.as_str(), step.attempt), ("DEADLINE_EXCEEDED", 0));
     assert_eq!((step.finished_at, step.next_retry_at), (Some(begun + seconds(8)), None));
-    assert_eq!(
-        (snapshot.status(), snapshot.compensations),
-        (TaskStatus::Error, Vec::new()),
-        "there is nothing to undo"
-    );
+    assert_eq!((snapshot.status().as_str(), snapshot.compensations), ("error", Vec::new()), "there is nothing to undo");
 }
 
 #[tokio::test(start_paused = true)]
