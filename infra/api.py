@@ -5,6 +5,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 
 
 class Refused(Exception):
@@ -13,6 +14,10 @@ class Refused(Exception):
     def __init__(self, message, answer=None):
         super().__init__(message)
         self.answer = answer
+
+
+class NoAnswer(Refused):
+    """Nobody knows whether the API did what it was asked."""
 
 
 class Api:
@@ -30,8 +35,16 @@ class Api:
     def post(self, path, body):
         return self.ask("POST", path, body.encode())
 
-    def ask(self, method, path, body=None):
-        url, headers = self.url + path, {"Content-Type": "application/json"} if body else {}
+    def post_once(self, path, body):
+        """Sends a request with an idempotency key, and again if no answer comes: it takes effect once."""
+        key = {"Idempotency-Key": str(uuid.uuid4())}
+        try:
+            return self.ask("POST", path, body.encode(), key)
+        except NoAnswer:
+            return self.ask("POST", path, body.encode(), key)
+
+    def ask(self, method, path, body=None, more=None):
+        url, headers = self.url + path, ({"Content-Type": "application/json"} if body else {}) | (more or {})
         headers |= self.authorize(method, url, body, headers)
         try:
             with self.opener.open(urllib.request.Request(url, body, headers, method=method), timeout=30) as response:
@@ -40,21 +53,23 @@ class Api:
         except urllib.error.HTTPError as error:
             raise refused(error) from error
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise Refused(f"{self.url} did not answer: {error}") from error
+            raise NoAnswer(f"{self.url} did not answer: {error}") from error
 
 
 def refused(error):
     """What an answer that is not the one asked for has to say."""
+    # The host in between has lost the answer, or the API does not know what its store has done.
+    kind = NoAnswer if error.code >= 500 else Refused
     try:
         answer = json.loads(error.read())
         text = answer.get("error") or answer.get("message") or "no reason given"
     except (OSError, ValueError, AttributeError):
-        return Refused(f"the API answered {error.code} {error.reason}")
+        return kind(f"the API answered {error.code} {error.reason}")
     for fault in answer.get("details") or []:
         text += f"\n  {fault['path'] or '/'}: {fault['message']}"
     if error.code in (401, 403):
         text += "\n  Does the stack want tokens (--token) or AWS credentials, and may yours do execute-api:Invoke?"
-    return Refused(f"{text} ({error.code})", answer)
+    return kind(f"{text} ({error.code})", answer)
 
 
 def quote(text, safe="", *_):

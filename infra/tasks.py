@@ -91,6 +91,9 @@ def parse():
     command("stop", stop, changes).add_argument("bulk")
     command("resolve", act, changes).add_argument("task")
     command("ship", ship, changes).add_argument("order")
+    resends = command("resend", resend, changes)
+    resends.add_argument("order")
+    resends.add_argument("--email")
     resolves = command("resolve-step", resolve_step, changes)
     resolves.add_argument("task")
     resolves.add_argument("step")
@@ -208,7 +211,7 @@ def act_on_one_or_many(api, options):
     if not options.yes:
         confirm(f"{options.command.capitalize()} {'them' if found['count'] > 1 else 'it'}?")
     body |= {"dry_run": False, "expected_count": found["count"], "or_more": found["or_more"]}
-    follow(api, api.post("/tasks/bulk", json.dumps(body)), options)
+    follow(api, api.post_once("/tasks/bulk", json.dumps(body)), options)
 
 
 def follow(api, begun, options):
@@ -287,6 +290,15 @@ def ship(api, options):
         print_json(answer)
     else:
         print(f"{answer['order_id']} was shipped at {answer['shipped_at']}, and cannot be cancelled any more")
+
+
+def resend(api, options):
+    body = {"reason": options.reason, "email": options.email}
+    answer = api.post(f"/orders/{quote(options.order)}/resend", json.dumps(body))
+    if options.json:
+        print_json(answer)
+    else:
+        print(f"{answer['recipient']} was sent an e-mail that order {answer['order_id']} is {answer['status']}")
 
 
 def resolve_step(api, options):

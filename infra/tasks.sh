@@ -23,6 +23,9 @@
 #
 #   infra/tasks.sh ship ORDER --reason WHY             the order was handed over, and cannot be cancelled any more;
 #                                                      its id is that of its task
+#   infra/tasks.sh resend ORDER --reason WHY [--email ADDRESS]
+#                                                      send its e-mail again: that it is confirmed, or cancelled and
+#                                                      refunded. ADDRESS becomes the order's. Repeated, it sends twice
 #
 # FILTER: --status STATUS, --workflow NAMESPACE/NAME[@VERSION], --failed-step STEP, --error-code CODE,
 #         --compensated true|false, --needs person, --created-from MOMENT, --created-before MOMENT (2026-11-23T07:00:00Z),

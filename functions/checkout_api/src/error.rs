@@ -32,12 +32,8 @@ const CAPACITY_RETRY_AFTER: &str = "30";
 /// An error answer.
 #[derive(Debug)]
 pub(crate) enum ApiError {
-    /// The idempotency key is invalid, for this reason.
-    BadKey(String),
     /// There is no such checkout or order.
     NotFound,
-    /// The idempotency key was used with another request.
-    KeyUsed,
     /// The task cannot be retried in this status.
     CannotRetry(TaskStatus),
     /// The error of the checkout is one for which no retry is offered.
@@ -68,11 +64,7 @@ pub(crate) enum ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, body) = match self {
-            Self::BadKey(why) => (StatusCode::BAD_REQUEST, ErrorBody::new(format!("Invalid Idempotency-Key: {why}"))),
             Self::NotFound => (StatusCode::NOT_FOUND, ErrorBody { success: None, ..ErrorBody::new("Order not found") }),
-            Self::KeyUsed => {
-                (StatusCode::CONFLICT, ErrorBody::new("This Idempotency-Key was used with another request"))
-            }
             Self::CannotRetry(status) => {
                 let why = if status.is_compensated() { ": it has been compensated" } else { "" };
                 (StatusCode::CONFLICT, ErrorBody::new(format!("Cannot retry task in {status} status{why}")))
@@ -145,7 +137,7 @@ impl From<StartError> for ApiError {
             StartError::TooLarge { .. } => {
                 Self::Common(CommonError::TooLarge(stepwell::core::limits::MAX_CONTEXT_BYTES))
             }
-            StartError::KeyUsed { .. } => Self::KeyUsed,
+            StartError::KeyUsed { .. } => Self::Common(CommonError::KeyUsed),
             StartError::NotWritten(error) => Self::Common(error.into()),
             StartError::RuledOut { .. } => Self::Common(CommonError::Unavailable(error.to_string())),
             // `POST /checkout` answers this with 202, because a repeated request could be a second purchase.

@@ -19,12 +19,10 @@ use http_api::{AnswerBy, Caller, Cause, ClientAddress, TaskKeys, Wait};
 use serde::Serialize;
 use serde_json::Value;
 use stepwell::{
-    IdempotencyKey, NotAKey, Runtime, StartError, Started, TaskId, Violation,
+    Runtime, StartError, Started, TaskId, Violation,
     core::{limits::MAX_CONTEXT_BYTES, state::TaskStatus},
     ports::{Queue, Store},
 };
-
-const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 /// The answer to a request that was accepted. `success` says that the request must not be repeated.
 #[derive(Serialize)]
@@ -56,10 +54,8 @@ pub(crate) async fn start<T: Store, Q: Queue, A: Runtime, C: CardTokens + Counte
     body: Body,
 ) -> Result<Response, ApiError> {
     http_api::check_media_type(&headers)?;
-    let key = idempotency_key(&headers)?.map(|key| match caller {
-        Some(Extension(Caller(caller))) => key.of_caller(&caller),
-        None => key,
-    });
+    let caller = caller.as_ref().map(|Extension(Caller(caller))| caller.as_str());
+    let key = http_api::idempotency_key(&headers, caller)?;
     let body = http_api::read(body, MAX_CONTEXT_BYTES).await?;
     let mut request = take_request(body).map_err(ApiError::Invalid)?;
     let checkouts = &paying.checkouts;
@@ -115,12 +111,6 @@ fn accepted(keys: &TaskKeys, task_id: TaskId, status: &'static str, outcome: Opt
 
 fn unconfirmed(keys: &TaskKeys, task_id: TaskId, cause: String) -> Response {
     (Extension(Cause(cause)), accepted(keys, task_id, UNCONFIRMED, None)).into_response()
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, ApiError> {
-    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
-    let text = value.to_str().map_err(|_| ApiError::BadKey("it is not ASCII text".to_owned()))?;
-    text.parse().map(Some).map_err(|problem: NotAKey| ApiError::BadKey(problem.to_string()))
 }
 
 /// Takes the request out of the body. A field beside it is refused, as an unknown field in it is: a `priority` in the

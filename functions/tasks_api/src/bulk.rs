@@ -12,7 +12,8 @@ use http_api::{CommonError, Fields, Segment};
 use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
 use stepwell::{
-    BulkAction, BulkCount, BulkError, BulkId, BulkRecord, BulkState, Filter, NewBulk, Pace, Runtime, TaskId, Timestamp,
+    BulkAction, BulkCount, BulkError, BulkId, BulkRecord, BulkRequest, BulkState, Filter, NewBulk, Pace, Runtime,
+    TaskId, Timestamp,
     core::{
         bulk::{BulkActor, BulkResult},
         state::TaskStatus,
@@ -159,7 +160,7 @@ impl From<BulkResult> for ResultView {
     }
 }
 
-/// Counts the matching tasks or, if `dry_run` is `false`, starts to act on them.
+/// Counts the matching tasks or, if `dry_run` is `false`, starts to act on them. With an idempotency key it may be repeated.
 pub(crate) async fn start<S: Store, Q: Queue, A: Runtime>(
     State(engine): Engine<S, Q, A>,
     Extension(operator): Extension<Operator>,
@@ -167,7 +168,9 @@ pub(crate) async fn start<S: Store, Q: Queue, A: Runtime>(
     body: Body,
 ) -> Result<Response, ApiError> {
     let until = engine.now() + COUNTING_TIME;
+    let key = http_api::idempotency_key(&request.headers, Some(operator.name()))?;
     let mut fields = Fields::of_body(&request, body).await?;
+    let asked = fields.to_json();
     let action = action(&mut fields);
     let mut inner = fields.inner("filter");
     let filter = take_filter(&mut inner, engine.now());
@@ -187,7 +190,9 @@ pub(crate) async fn start<S: Store, Q: Queue, A: Runtime>(
     match expected.filter(|_| !dry_run) {
         None => Ok(Json(DryRun::from(engine.count_bulk(action, &filter, until).await?)).into_response()),
         Some(expected) => {
-            let new = NewBulk { action, filter, pace: pace.unwrap_or(Pace::DEFAULT), expected, or_more };
+            let pace = pace.unwrap_or(Pace::DEFAULT);
+            let request = key.map(|key| BulkRequest::new(&key, &asked));
+            let new = NewBulk { action, filter, pace, expected, or_more, request };
             let bulk = engine.start_bulk(&new, &actor, until).await?;
             tracing::info!(bulk = %bulk.id, action = %bulk.action, who = actor.who(), why = actor.why(), expected, "bulk action started");
             Ok((StatusCode::ACCEPTED, Json(BulkView::of(bulk, engine.now()))).into_response())
@@ -273,6 +278,7 @@ impl From<BulkError> for ApiError {
             BulkError::Status { .. } => CommonError::field("/filter/status", why).into(),
             BulkError::More { .. } => Self::Illegal { why, status: None },
             BulkError::NotRunning(state) => Self::Illegal { why, status: Some(state.as_str()) },
+            BulkError::KeyUsed(_) => CommonError::KeyUsed.into(),
             BulkError::NotFound(_) => no_bulk(),
             BulkError::Newer(newer) => Self::Newer(newer),
             BulkError::Table(error) => error.into(),

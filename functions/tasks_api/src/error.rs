@@ -5,7 +5,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use checkout::StoreError;
+use checkout::{MailError, StoreError};
 use http_api::{CommonError, ErrorBody, Segment};
 use stepwell::{
     ActionError, TaskId,
@@ -27,6 +27,8 @@ pub(crate) enum ApiError {
     Illegal { why: String, status: Option<&'static str> },
     /// A newer version wrote the task, and only such a version may act on it.
     Newer(NewerFormat),
+    /// The e-mail was not sent, or it is not known whether it was.
+    Mail(MailError),
     /// An error that all APIs share.
     Common(CommonError),
 }
@@ -45,6 +47,23 @@ impl ApiError {
             }
             Self::Newer(newer) => {
                 (StatusCode::CONFLICT, ErrorBody { code: Some(NEWER_FORMAT), ..ErrorBody::new(newer.to_string()) })
+            }
+            Self::Mail(error) => {
+                let (status, remedy) = match error {
+                    MailError::RateLimited => (StatusCode::SERVICE_UNAVAILABLE, "Send the request again in a minute"),
+                    MailError::Unavailable(_) => {
+                        let remedy = "The e-mail may have been sent all the same. Send the request again when the service \
+                                      answers";
+                        (StatusCode::SERVICE_UNAVAILABLE, remedy)
+                    }
+                    MailError::Unknown(_) => {
+                        let remedy =
+                            "Check the address, and whether the sender may send to it; then send the request again";
+                        (StatusCode::BAD_GATEWAY, remedy)
+                    }
+                };
+                let code = Some(error.code().as_str());
+                (status, ErrorBody { code, ..ErrorBody::new(format!("{}. {remedy}", capitalized(&error.to_string()))) })
             }
             Self::Common(error) => return Err(error),
         })
@@ -78,6 +97,12 @@ pub(crate) fn no_task() -> ApiError {
 impl From<CommonError> for ApiError {
     fn from(error: CommonError) -> Self {
         Self::Common(error)
+    }
+}
+
+impl From<MailError> for ApiError {
+    fn from(error: MailError) -> Self {
+        Self::Mail(error)
     }
 }
 

@@ -1,4 +1,5 @@
-//! The operators' HTTP API: lists, inspects and repairs workflow tasks, and marks orders as shipped.
+//! The operators' HTTP API: lists, inspects and repairs workflow tasks, marks orders as shipped, and sends their e-mail
+//! again.
 //!
 //! Each route has a module of its own. `operator.rs` has the authorization. [`http_api`] has the code around all
 //! routes.
@@ -9,6 +10,8 @@ mod error;
 mod filter;
 mod list;
 mod operator;
+mod orders;
+mod resend;
 mod result_types;
 mod ship;
 mod show;
@@ -24,8 +27,8 @@ use axum::{
     middleware::from_fn,
     routing::{get, post},
 };
-use checkout::Orders;
-use ship::Warehouse;
+use checkout::{Mailer, Orders};
+use orders::OrderDesk;
 use std::{sync::Arc, time::Duration};
 use stepwell::{
     Client, Runtime,
@@ -38,18 +41,20 @@ const TIME_LIMIT: Duration = Duration::from_secs(27);
 /// The state that axum passes to a route: the engine's client.
 type Engine<S, Q, A> = State<Arc<Client<S, Q, A>>>;
 
-/// Makes the API on this engine and these orders.
-pub fn router<S, Q, A, O>(engine: Client<S, Q, A>, orders: O) -> Router
+/// Makes the API on this engine, these orders and this mailer.
+pub fn router<S, Q, A, O, M>(engine: Client<S, Q, A>, orders: O, mailer: M) -> Router
 where
     O: Orders + 'static,
+    M: Mailer + 'static,
     S: Store + 'static,
     Q: Queue + 'static,
     A: Runtime + 'static,
 {
     let engine = Arc::new(engine);
-    let warehouse = Arc::new(Warehouse { orders, engine: engine.clone() });
-    let of_orders =
-        Router::new().route("/orders/{order_id}/ship", post(ship::ship::<O, S, Q, A>)).with_state(warehouse);
+    let of_orders = Router::new()
+        .route("/orders/{order_id}/ship", post(ship::ship::<O, M, S, Q, A>))
+        .route("/orders/{order_id}/resend", post(resend::resend::<O, M, S, Q, A>))
+        .with_state(Arc::new(OrderDesk { orders, mailer, engine: engine.clone() }));
     let of_tasks = Router::new()
         .route("/tasks", get(list::list::<S, Q, A>))
         .route("/tasks/bulk", get(bulk::list::<S, Q, A>).post(bulk::start::<S, Q, A>))

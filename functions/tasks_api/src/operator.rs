@@ -26,6 +26,11 @@ impl Operator {
         })
     }
 
+    /// The name.
+    pub(crate) fn name(&self) -> &str {
+        &self.0
+    }
+
     fn of(Caller(name): &Caller) -> Option<Self> {
         // A name that the audit trail cannot store counts as missing, because every action needs an actor there.
         Actor::new(name.clone(), "-").ok().map(|_| Self(name.clone()))

@@ -59,8 +59,8 @@ pub use email::{EmailAddress, NotAnEmailAddress};
 pub use mail::{Cancellation, Confirmation, Email, MailError, Mailer};
 pub use money::{Money, NotMoney};
 pub use order::{
-    CancelOrderError, CancelledOrder, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders, ShipError, Shipping,
-    order_numbers,
+    CancelOrderError, CancelledOrder, CreateOrderError, CreatedOrder, Order, OrderStatus, Orders, Resend, ResendError,
+    ShipError, Shipping, order_numbers,
 };
 pub use payment::{
     CURRENCY, Charge, ChargesPage, Gateway, GatewayError, ListedCharge, OpenRequest, Payment, PaymentError,

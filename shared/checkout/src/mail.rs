@@ -1,6 +1,6 @@
 //! E-mail to customers.
 
-use crate::{CustomerInfo, EmailAddress, NotAnEmailAddress, ShopCode};
+use crate::{CURRENCY, CreatedOrder, CustomerInfo, EmailAddress, Money, NotAnEmailAddress, Refund, ShopCode};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use stepwell::{StepError, StepResult, Timestamp};
@@ -25,6 +25,34 @@ pub struct Email {
     pub text: String,
 }
 
+/// The texts of the shop. An address may not be the buyer's own, so nothing that the buyer has written is in them, not even the name. A
+/// stranger could otherwise send messages to others from the shop's address.
+impl Email {
+    /// Makes the e-mail that confirms an order.
+    pub fn confirmation(to: EmailAddress, order: &CreatedOrder) -> Self {
+        let number = &order.order_number;
+        let delivery: String = order.estimated_delivery.to_string().chars().take("YYYY-MM-DD".len()).collect();
+        let text = format!(
+            "Hello,\n\n\
+             thank you for your order {number}. We have charged {total} {CURRENCY}.\n\
+             It should be with you by {delivery}.\n",
+            total = order.total_amount,
+        );
+        Self { to, subject: format!("Your order {number} is confirmed"), text }
+    }
+
+    /// Makes the e-mail that tells of the cancellation of an order, and of what was given back.
+    pub fn cancellation(to: EmailAddress, order: &CreatedOrder, refund: &Refund) -> Self {
+        let number = &order.order_number;
+        let given_back = match refund.amount_refunded {
+            Money::ZERO => "You have not been charged.".to_owned(),
+            amount => format!("We have refunded {amount} {CURRENCY}. Your bank may take some days to show it."),
+        };
+        let text = format!("Hello,\n\nyour order {number} was cancelled. {given_back}\n");
+        Self { to, subject: format!("Your order {number} was cancelled"), text }
+    }
+}
+
 /// The reason why an e-mail was not sent. All of these are worth a retry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MailError {
@@ -39,14 +67,24 @@ pub enum MailError {
     Unknown(String),
 }
 
+impl MailError {
+    /// Returns the error's code.
+    pub fn code(&self) -> ShopCode {
+        match self {
+            Self::RateLimited => ShopCode::MailRateLimited,
+            Self::Unavailable(_) => ShopCode::MailServiceUnavailable,
+            Self::Unknown(_) => ShopCode::MailUnknownError,
+        }
+    }
+}
+
 impl From<MailError> for StepError {
     fn from(error: MailError) -> Self {
         const RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
-        let message = error.to_string();
+        let failed = Self::new(error.code(), error.to_string());
         match error {
-            MailError::RateLimited => Self::new(ShopCode::MailRateLimited, message).retry_after(RATE_LIMIT_WAIT),
-            MailError::Unavailable(_) => Self::new(ShopCode::MailServiceUnavailable, message),
-            MailError::Unknown(_) => Self::new(ShopCode::MailUnknownError, message),
+            MailError::RateLimited => failed.retry_after(RATE_LIMIT_WAIT),
+            MailError::Unavailable(_) | MailError::Unknown(_) => failed,
         }
     }
 }

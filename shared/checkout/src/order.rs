@@ -1,6 +1,6 @@
 //! Orders, their unique numbers and their cancellation.
 
-use crate::{LineItem, Money, Priority, StoreError};
+use crate::{EmailAddress, LineItem, Money, Priority, StoreError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ pub struct Order {
     /// Whether the payment was made with the simulated gateway, so that nobody has paid.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub simulated: bool,
-    /// The customer's e-mail address; `None` where the request has none.
+    /// The customer's e-mail address: the request's, until an operator corrects it; `None` where there is none.
     pub customer_email: Option<String>,
     /// The customer's name; `None` where the request has no valid one.
     pub customer_name: Option<String>,
@@ -62,6 +62,16 @@ pub enum OrderStatus {
     Confirmed,
     /// Cancelled by the shop. Its number is not given to another order.
     Cancelled,
+}
+
+impl OrderStatus {
+    /// The status as stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 /// The result of `create_order`.
@@ -96,10 +106,24 @@ pub struct CancelledOrder {
     pub order_number: Option<String>,
     /// When the order was cancelled, or ruled out before it was made. A repeated attempt does not change it.
     pub cancelled_at: Timestamp,
+    /// The customer's e-mail address, as in [`Order::customer_email`]; `None` also in results that older versions have written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer_email: Option<String>,
 }
 
 impl StepResult for CancelledOrder {
     const STEP: &'static str = "cancel_order";
+}
+
+impl CancelledOrder {
+    /// Makes the result of a cancellation: of this order, or of none.
+    pub fn new(order: Option<Order>, cancelled_at: Timestamp) -> Self {
+        let (order_id, order_number, customer_email) = match order {
+            Some(order) => (Some(order.order_id), Some(order.order_number), order.customer_email),
+            None => (None, None, None),
+        };
+        Self { order_id, order_number, cancelled_at, customer_email }
+    }
 }
 
 impl From<Order> for CreatedOrder {
@@ -163,6 +187,46 @@ pub enum ShipError {
     Store(#[from] StoreError),
 }
 
+/// An operator's request to send an order's e-mail again. Its record stays with the order, for operators only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resend {
+    /// When the operator asked for it.
+    pub at: Timestamp,
+    /// Who asked.
+    pub who: String,
+    /// On what grounds.
+    pub why: String,
+    /// The address that becomes the order's; `None` leaves the order's as it is.
+    pub corrected: Option<EmailAddress>,
+    /// The status that the e-mail tells of. An order of another status refuses the resend.
+    pub tells: OrderStatus,
+}
+
+impl Resend {
+    /// The most resends that an order records, whether or not the e-mail was sent. They bound the item, and what one order can send to a stranger.
+    pub const MOST: usize = 20;
+}
+
+/// The reason why a resend was not recorded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResendError {
+    /// There is no such order.
+    #[error("there is no such order")]
+    NotFound,
+    /// The order has this status, and the e-mail would tell of another one.
+    #[error("the order is {}", .0.as_str())]
+    Status(OrderStatus),
+    /// The order has no e-mail address, and none was given.
+    #[error("the order has no e-mail address: give one")]
+    NoAddress,
+    /// The order has [`Resend::MOST`] resends.
+    #[error("{} resends of its e-mail are recorded, which is the most: tell the customer in another way", Resend::MOST)]
+    TooMany,
+    /// The table gave no answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// The port that stores orders.
 pub trait Orders: Send + Sync {
     /// Stores an order under a free number; the number in `order` is ignored. If the task has an order already, writes
@@ -189,6 +253,13 @@ pub trait Orders: Send + Sync {
     /// # Errors
     /// There is no order, it was cancelled, or the table gave no answer.
     fn ship(&self, order: TaskId, shipping: &Shipping) -> impl Future<Output = Result<Timestamp, ShipError>> + Send;
+
+    /// Records that an order's e-mail is to be sent again, with the corrected address if there is one, and returns the order as it is
+    /// then. A repeated call is another resend.
+    ///
+    /// # Errors
+    /// There is no order, it refuses the resend, or the table gave no answer. Only in the last case anything may have changed.
+    fn record_resend(&self, order: TaskId, resend: &Resend) -> impl Future<Output = Result<Order, ResendError>> + Send;
 }
 
 /// Returns the candidates for a task's order number: an order takes the first one that no other order has. They derive

@@ -7,8 +7,8 @@ use crate::{
     CURRENCY, CancelOrderError, CancelledOrder, CardTokens, Catalogue, Charge, ChargesPage, ConfigError, Counters,
     CreateOrderError, Email, Gateway, GatewayError, HoldError, MailError, Mailer, Money, OpenRequest, Order,
     OrderStatus, Orders, PaymentRecords, PaymentRef, PaymentState, Pricing, Priority, Product, ProductId, RecordError,
-    Release, Reservation, Reversal, ShipError, Shipping, Shop, Stock, StoreError, Storefront, TakeError, Token,
-    VoidedKey, order_numbers,
+    Release, Resend, ResendError, Reservation, Reversal, ShipError, Shipping, Shop, Stock, StoreError, Storefront,
+    TakeError, Token, VoidedKey, order_numbers,
     reconciliation::{
         Acknowledgement, FindingKind, Ledger, LedgerCursor, LedgerEntry, LedgerPage, LedgerPart, Subject,
     },
@@ -40,6 +40,7 @@ struct ShopState {
     orders: BTreeMap<TaskId, Order>,
     cancelled: BTreeMap<TaskId, Timestamp>,
     order_numbers: BTreeSet<String>,
+    resends: BTreeMap<TaskId, Vec<Resend>>,
     emails: Vec<Email>,
     acknowledged: BTreeMap<(Subject, FindingKind), Acknowledgement>,
     outage: Outage,
@@ -143,6 +144,11 @@ impl MemoryShop {
     /// Returns all orders, cancelled or not.
     pub fn all_orders(&self) -> Vec<Order> {
         self.state().orders.values().cloned().collect()
+    }
+
+    /// Returns the recorded resends of an order, in order.
+    pub fn resends(&self, order: TaskId) -> Vec<Resend> {
+        self.state().resends.get(&order).cloned().unwrap_or_default()
     }
 
     /// Returns the e-mails that were sent, in order.
@@ -411,9 +417,9 @@ impl Orders for MemoryShop {
         let cancelled_at = *state.cancelled.entry(task).or_insert(at);
         let order = state.orders.get_mut(&task).map(|order| {
             (order.status, order.cancelled_at) = (OrderStatus::Cancelled, Some(cancelled_at));
-            order.order_number.clone()
+            order.clone()
         });
-        Ok(CancelledOrder { order_id: order.is_some().then_some(task), order_number: order, cancelled_at })
+        Ok(CancelledOrder::new(order, cancelled_at))
     }
 
     async fn ship(&self, order: TaskId, shipping: &Shipping) -> Result<Timestamp, ShipError> {
@@ -423,6 +429,25 @@ impl Orders for MemoryShop {
             Some(at) => Err(ShipError::Cancelled(at)),
             None => Ok(*order.shipped_at.get_or_insert(shipping.at)),
         }
+    }
+
+    async fn record_resend(&self, order: TaskId, resend: &Resend) -> Result<Order, ResendError> {
+        let state = &mut *self.tables()?;
+        let order = state.orders.get_mut(&order).ok_or(ResendError::NotFound)?;
+        if order.status != resend.tells {
+            return Err(ResendError::Status(order.status));
+        }
+        let recorded = state.resends.entry(order.order_id).or_default();
+        if recorded.len() >= Resend::MOST {
+            return Err(ResendError::TooMany);
+        }
+        let corrected = resend.corrected.as_ref().map(ToString::to_string);
+        if corrected.is_none() && order.customer_email.is_none() {
+            return Err(ResendError::NoAddress);
+        }
+        order.customer_email = corrected.or_else(|| order.customer_email.take());
+        recorded.push(resend.clone());
+        Ok(order.clone())
     }
 }
 

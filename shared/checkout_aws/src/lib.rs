@@ -10,7 +10,7 @@
 //! | `card_tokens` | the token of the card that a checkout's payment charges; it expires | the task's id |
 //! | `payments` | an [`Acknowledgement`](checkout::reconciliation::Acknowledgement) | `acknowledged:TASK:KIND` |
 //! | `reservations` | a [`Reservation`](checkout::Reservation); a [`Release`](checkout::Release), which without a reservation voids the key | the idempotency key of the reservation |
-//! | `orders` | an [`Order`](checkout::Order), or the mark that rules one out; for each order a second item that reserves its number | the task's id; `number:ORD-…` |
+//! | `orders` | an [`Order`](checkout::Order), or the mark that rules one out; who shipped it and why, and the resends of its e-mail (`resent`); for each order a second item that reserves its number | the task's id; `number:ORD-…` |
 
 mod card_tokens;
 mod catalogue;

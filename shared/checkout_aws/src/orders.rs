@@ -9,11 +9,11 @@ use aws_sdk_dynamodb::{
     config::http::HttpResponse,
     error::SdkError,
     operation::update_item::UpdateItemError,
-    types::{Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem},
+    types::{AttributeValue, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem},
 };
 use checkout::{
-    CancelOrderError, CancelledOrder, CreateOrderError, Order, OrderStatus, Orders, ShipError, Shipping, StoreError,
-    order_numbers,
+    CancelOrderError, CancelledOrder, CreateOrderError, Order, OrderStatus, Orders, Resend, ResendError, ShipError,
+    Shipping, StoreError, order_numbers,
 };
 use stepwell::{TaskId, Timestamp};
 
@@ -62,8 +62,7 @@ impl Orders for Tables {
             }
         };
         let cancelled_at = time(&item, "cancelled_at")?;
-        let (order_id, order_number) = read(item)?.map(|order| (order.order_id, order.order_number)).unzip();
-        Ok(CancelledOrder { order_id, order_number, cancelled_at })
+        Ok(CancelledOrder::new(read(item)?, cancelled_at))
     }
 
     /// Marks the order as shipped in one write, on the condition that there is one and that it was not cancelled.
@@ -95,6 +94,63 @@ impl Orders for Tables {
             None => Err(store_error(&error).into()),
         }
     }
+
+    /// Appends the resend to the order's list in one write, with the corrected address, on the condition that the order has the status
+    /// that the e-mail tells of. A try whose answer was lost may append it twice.
+    async fn record_resend(&self, order: TaskId, resend: &Resend) -> Result<Order, ResendError> {
+        let list =
+            |entries: Vec<AttributeItem>| AttributeValue::L(entries.into_iter().map(AttributeValue::M).collect());
+        let address = resend.corrected.as_ref().map(items::text);
+        let set_address = if address.is_some() { ", customer_email = :to" } else { "" };
+        let has_address = if address.is_some() { "" } else { " AND attribute_type(customer_email, :text)" };
+        let recorded = self
+            .client
+            .update_item()
+            .table_name(self.name(ORDERS))
+            .key("id", items::text(order))
+            .update_expression(format!("SET resent = list_append(if_not_exists(resent, :none), :entry){set_address}"))
+            .condition_expression(format!(
+                "attribute_exists(order_id) AND #status = :tells \
+                 AND (attribute_not_exists(resent) OR size(resent) < :most){has_address}"
+            ))
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":tells", items::to_attribute(&resend.tells)?)
+            .expression_attribute_values(":most", items::number(Resend::MOST))
+            .expression_attribute_values(":none", list(Vec::new()))
+            .expression_attribute_values(":entry", list(vec![resend_entry(resend)?]));
+        let recorded = match address {
+            Some(address) => recorded.expression_attribute_values(":to", address),
+            None => recorded.expression_attribute_values(":text", items::text("S")),
+        };
+        let recorded = recorded
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let error = match recorded {
+            Ok(recorded) => return read(recorded.attributes.unwrap_or_default())?.ok_or(ResendError::NotFound),
+            Err(error) => error,
+        };
+        let Some(item) = refused_by(&error) else { return Err(store_error(&error).into()) };
+        let recorded = item.get("resent").and_then(|list| list.as_l().ok()).map_or(0, Vec::len);
+        Err(match read(item)? {
+            None => ResendError::NotFound,
+            Some(order) if order.status != resend.tells => ResendError::Status(order.status),
+            Some(_) if recorded >= Resend::MOST => ResendError::TooMany,
+            Some(_) => ResendError::NoAddress,
+        })
+    }
+}
+
+/// The entry of a resend in the list `resent` of its order's item.
+fn resend_entry(resend: &Resend) -> Result<AttributeItem, StoreError> {
+    let mut entry = AttributeItem::from([
+        ("at".to_owned(), items::to_attribute(&resend.at)?),
+        ("who".to_owned(), items::text(&resend.who)),
+        ("why".to_owned(), items::text(&resend.why)),
+    ]);
+    entry.extend(resend.corrected.as_ref().map(|address| ("corrected".to_owned(), items::text(address))));
+    Ok(entry)
 }
 
 /// The item that refused a write, empty if there was none; `None` for any other error.

@@ -21,6 +21,10 @@ pub enum CommonError {
     DuplicateKey(String),
     /// A header is invalid. It has the header's name, unless the name itself is invalid.
     BadHeader(Option<String>),
+    /// The idempotency key is invalid, for this reason.
+    BadKey(String),
+    /// The idempotency key was used with another request.
+    KeyUsed,
     /// Another part of the request is not HTTP.
     NotHttp,
     /// There is no such path.
@@ -54,7 +58,10 @@ impl CommonError {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::NotJson(_) | Self::DuplicateKey(_) | Self::BadHeader(_) | Self::NotHttp => StatusCode::BAD_REQUEST,
+            Self::NotJson(_) | Self::DuplicateKey(_) | Self::BadHeader(_) | Self::BadKey(_) | Self::NotHttp => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::KeyUsed => StatusCode::CONFLICT,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -75,6 +82,8 @@ impl CommonError {
             Self::BadHeader(Some(name)) => {
                 format!("The header {name} has a control character in it, such as a line break; send it without").into()
             }
+            Self::BadKey(why) => format!("Invalid Idempotency-Key: {why}").into(),
+            Self::KeyUsed => "This Idempotency-Key was used with another request".into(),
             Self::BadHeader(None) => "A header has a name that HTTP does not allow".into(),
             Self::NotHttp => "The request cannot be read: its path is too long, or is not one".into(),
             Self::NotOurMediaType => "The body has to be JSON; send Content-Type: application/json".into(),

@@ -66,6 +66,12 @@ impl Fields {
         Self { path, left, found: Vec::new() }
     }
 
+    /// The fields that are left, as JSON. The order in which the request had them makes no difference, the form of their values does.
+    pub fn to_json(&self) -> String {
+        // Texts as keys and raw JSON as values cannot fail to be written.
+        serde_json::to_string(&self.left).unwrap_or_default()
+    }
+
     /// Takes a text and parses it with `read`.
     pub fn text<T, E: Display>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         let text: String = self.json(name, "has to be a text")?;

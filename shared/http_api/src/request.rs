@@ -1,10 +1,12 @@
 //! Data about a request that the API's host adds as extensions.
 
+use crate::CommonError;
 use axum::{
     extract::{FromRequestParts, Query},
-    http::request::Parts,
+    http::{HeaderMap, request::Parts},
 };
 use std::{convert::Infallible, net::IpAddr};
+use stepwell::{IdempotencyKey, NotAKey};
 
 /// The host's id of the request. All log lines about the request have it.
 #[derive(Clone, Debug)]
@@ -25,6 +27,20 @@ impl<S: Sync> FromRequestParts<S> for ClientAddress {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(parts.extensions.get().copied().unwrap_or(Self(None)))
     }
+}
+
+/// Returns the idempotency key of a request, from its header `Idempotency-Key`. The key of each caller is a different one.
+///
+/// # Errors
+/// [`CommonError::BadKey`].
+pub fn idempotency_key(headers: &HeaderMap, caller: Option<&str>) -> Result<Option<IdempotencyKey>, CommonError> {
+    let Some(value) = headers.get("Idempotency-Key") else { return Ok(None) };
+    let text = value.to_str().map_err(|_| CommonError::BadKey("it is not ASCII text".to_owned()))?;
+    let key: IdempotencyKey = text.parse().map_err(|problem: NotAKey| CommonError::BadKey(problem.to_string()))?;
+    Ok(Some(match caller {
+        Some(caller) => key.of_caller(caller),
+        None => key,
+    }))
 }
 
 /// The fields of the query, if the host has taken them out of the URL.

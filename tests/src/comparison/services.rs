@@ -8,8 +8,8 @@ use super::{
 use checkout::{
     CancelOrderError, CancelledOrder, CardTokens, Catalogue, Charge, ChargesPage, ConfigError, CreateOrderError, Email,
     Gateway, GatewayError, HoldError, MailError, Mailer, OpenRequest, Order, Orders, PaymentRecords, PaymentRef,
-    PaymentState, Pricing, Product, ProductId, RecordError, Release, Reservation, Reversal, ShipError, Shipping, Shop,
-    Stock, StoreError, TakeError, Token, VoidedKey,
+    PaymentState, Pricing, Product, ProductId, RecordError, Release, Resend, ResendError, Reservation, Reversal,
+    ShipError, Shipping, Shop, Stock, StoreError, TakeError, Token, VoidedKey,
 };
 use std::{collections::BTreeMap, sync::Arc};
 use stepwell::{TaskId, Timestamp};
@@ -190,6 +190,11 @@ impl Orders for Services {
 
     async fn ship(&self, order: TaskId, shipping: &Shipping) -> Result<Timestamp, ShipError> {
         let effect = || self.world.shop.ship(order, shipping);
+        self.call(Service::Orders, effect).await.map_err(store_error)?
+    }
+
+    async fn record_resend(&self, order: TaskId, resend: &Resend) -> Result<Order, ResendError> {
+        let effect = || self.world.shop.record_resend(order, resend);
         self.call(Service::Orders, effect).await.map_err(store_error)?
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{Checkouts, actor};
 use checkout::{
-    CURRENCY, GatewayError, Money, OpenRequest, Orders, Reservation, Stock, Token,
+    CURRENCY, Charge, ChargesPage, Gateway, GatewayError, Money, OpenRequest, Orders, PaymentRef, PaymentState,
+    Reservation, Reversal, Stock, Token,
     reconciliation::{
         FindingKind as Kind, MAX_MENDS, MIN_AGE, MendOutcome, Reconciliation, ReconciliationReport, Remedy, Scope,
         Subject,
@@ -11,11 +12,12 @@ use checkout::{
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
-use stepwell::{TaskId, core::snapshot::TaskSnapshot};
+use stepwell::{TaskId, Timestamp, core::snapshot::TaskSnapshot};
 use stepwell_tests::checkout::request;
 use test_case::test_case;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
+const MINUTE: Duration = Duration::from_secs(60);
 
 impl Checkouts {
     async fn reconcile_as(&self, scope: &Scope) -> ReconciliationReport {
@@ -239,4 +241,49 @@ async fn checkout_whose_task_may_have_expired_is_not_judged() {
     checkouts.charge_without_task().await;
     checkouts.harness.skip(90 * 24 * HOUR).await;
     assert_eq!(checkouts.reconcile(true).await.judged, 0);
+}
+
+/// A gateway that takes a minute to say what became of a payment.
+struct Slow<'a>(&'a Checkouts);
+
+impl Gateway for Slow<'_> {
+    async fn open(&self, request: &OpenRequest<'_>) -> Result<PaymentRef, GatewayError> {
+        self.0.shop.open(request).await
+    }
+
+    async fn confirm(&self, payment: &PaymentRef, token: &Token, at: Timestamp) -> Result<Charge, GatewayError> {
+        self.0.shop.confirm(payment, token, at).await
+    }
+
+    async fn read(&self, payment: &PaymentRef, at: Timestamp) -> Result<PaymentState, GatewayError> {
+        self.0.harness.skip(MINUTE).await;
+        self.0.shop.read(payment, at).await
+    }
+
+    async fn cancel_or_refund(&self, payment: &PaymentRef, at: Timestamp) -> Result<Reversal, GatewayError> {
+        self.0.shop.cancel_or_refund(payment, at).await
+    }
+
+    async fn list_charges(&self, since: Timestamp, after: Option<&str>) -> Result<ChargesPage, GatewayError> {
+        self.0.shop.list_charges(since, after).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_with_time_for_a_third_of_the_checkouts_judge_all_of_them_one_after_another() {
+    let checkouts = Checkouts::new();
+    for _ in 0..9 {
+        checkouts.charge_without_task().await;
+    }
+    checkouts.harness.skip(2 * HOUR).await;
+    let reconciliation = Reconciliation::new(checkouts.shop.clone(), Slow(&checkouts), checkouts.harness.client());
+    let mut judged = BTreeSet::new();
+    for _ in 0..5 {
+        let scope = Scope { until: checkouts.harness.now() + 3 * MINUTE, ..checkouts.scope(false) };
+        let report = reconciliation.run(&scope).await.unwrap();
+        assert_eq!((report.judged, report.unfinished), (3, true));
+        judged.extend(found(&report).into_iter().map(|finding| finding.0));
+        checkouts.harness.skip(HOUR - 3 * MINUTE).await;
+    }
+    assert_eq!(judged.len(), 9);
 }

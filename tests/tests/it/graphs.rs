@@ -120,8 +120,14 @@ async fn bulk_action_redrives_each_failed_task_once_and_keeps_the_results() {
         let soon = || client.now() + Duration::from_secs(5);
         let filter =
             Filter { status: Some(TaskStatus::Error), error_code: Some("DECLINED".to_owned()), ..Filter::default() };
-        let new =
-            NewBulk { action: BulkAction::Redrive, filter, pace: stepwell::Pace::DEFAULT, expected: 3, or_more: false };
+        let new = NewBulk {
+            action: BulkAction::Redrive,
+            filter,
+            pace: stepwell::Pace::DEFAULT,
+            expected: 3,
+            or_more: false,
+            request: None,
+        };
         let bulk = client.start_bulk(&new, &Actor::new("somebody", "a test").unwrap(), soon()).await.unwrap();
         assert_eq!(client.bulks().await.unwrap(), std::slice::from_ref(&bulk));
         let runner = BulkRunner::new(sandbox.table.clone(), sandbox.queue.clone(), SystemRuntime);

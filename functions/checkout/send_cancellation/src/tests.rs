@@ -56,6 +56,33 @@ async fn customer_is_told_of_the_cancellation_and_of_what_was_given_back(refunde
     assert_eq!(shop.emails(), [Email { to: "test@example.com".parse().unwrap(), subject, text }]);
 }
 
+/// An operator has corrected it. A result that was given by hand, or by an older version, has no address.
+#[test_case(json!({"customer_email": "ann@example.org"}), "ann@example.org"; "a corrected address")]
+#[test_case(json!({"customer_email": null}), "test@example.com"; "no address")]
+#[test_case(json!({}), "test@example.com"; "a result of an older version")]
+#[test_case(json!("by hand"), "test@example.com"; "an unreadable result")]
+#[tokio::test]
+async fn cancellation_goes_to_the_address_that_the_order_had_when_it_was_cancelled(result: Value, recipient: &str) {
+    let mut cancelled = json!({"order_id": null, "order_number": null, "cancelled_at": "2023-11-14T22:13:20.123Z"});
+    match (cancelled.as_object_mut(), result) {
+        (Some(cancelled), Value::Object(more)) => cancelled.extend(more),
+        (_, unreadable) => cancelled = unreadable,
+    }
+    let shop = MemoryShop::default();
+    let refund = r#"{"refund_id":"re_1","payment_id":"pay_1","amount_refunded":100.00,"currency":"USD",
+        "refunded_at":"2023-11-14T22:13:20.123Z"}"#;
+    let results = [
+        ("create_order".to_owned(), ORDER.to_owned()),
+        ("cancel_order".to_owned(), cancelled.to_string()),
+        ("refund_payment".to_owned(), refund.to_owned()),
+    ];
+    let context = json!({"customer_info": {"email": "test@example.com"}}).to_string();
+    let data = TaskData { context, results: results.into() };
+    let ctx = StepContext::for_test("send_cancellation", TaskId::new(), Timestamp::from_millis(1_700_000_000_123));
+    let result = step(&shop).unwrap().run(Input::from_data(&data).unwrap(), &ctx).await.unwrap();
+    assert_eq!((result.recipient.as_deref(), shop.emails()[0].to.as_str()), (Some(recipient), recipient));
+}
+
 /// A message that came too early was enough for the confirmation to be claimed.
 #[tokio::test]
 async fn nobody_is_told_of_an_order_that_was_never_made() {

@@ -153,3 +153,32 @@ async fn unknown_bulk_action_is_not_found() {
 async fn invalid_body_is_refused_with_the_path(more: Value, path: &str, message: &str) {
     Api::new().post("/tasks/bulk", &body(more)).await.is_violation(path, message);
 }
+
+#[tokio::test(start_paused = true)]
+async fn repeated_request_with_an_idempotency_key_starts_one_bulk_action() {
+    let (api, _) = three().await;
+    let send = async |who: &str, key: &str, more: Value| {
+        let request = Request::post("/tasks/bulk").header("Idempotency-Key", key);
+        api.send(Some(who), request.body(Body::from(body(more))).unwrap()).await
+    };
+    let older = |pace: u32| json!({"dry_run": false, "expected_count": 3, "pace": pace, "filter": {"status": "error", "older_than": "0s"}});
+    let first = send(ARN, "k", older(600)).await;
+    assert_eq!(first.status, 202, "{}", first.text);
+    carry_on(&api).await;
+    let again = send(ARN, "k", older(600)).await;
+    let (first, again) = (first.body(), (again.status, again.body()));
+    assert_eq!((again.0, &again.1["bulk_id"], &again.1["status"]), (202, &first["bulk_id"], &json!("complete")));
+
+    let other = send(ARN, "k", older(601)).await;
+    assert_eq!(
+        (other.status, &other.body()["error"]),
+        (409, &json!("This Idempotency-Key was used with another request"))
+    );
+    assert_eq!(send(ARN, "k k", older(600)).await.status, 400);
+    let or_more = json!({"dry_run": false, "expected_count": 1, "or_more": true});
+    let others = [send("somebody", "k", or_more.clone()).await, send(ARN, "l", or_more).await];
+    assert_eq!(others.map(|other| other.status), [202, 202], "another caller, and another key");
+    let listed = api.get("/tasks/bulk").await.body();
+    let listed = listed["bulk_actions"].as_array().unwrap();
+    assert_eq!((listed.len(), &listed[2]["bulk_id"]), (3, &first["bulk_id"]), "the newest first");
+}

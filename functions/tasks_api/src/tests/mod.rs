@@ -3,6 +3,7 @@
 mod actions;
 mod bulk;
 mod looking;
+mod resending;
 mod shipping;
 
 use axum::{
@@ -82,10 +83,15 @@ impl Api {
     }
 
     async fn send_as(&self, caller: Option<&str>, method: &str, target: &str, body: &str) -> ApiAnswer {
-        let mut request = Request::builder().method(method).uri(target).body(Body::from(body.to_owned())).unwrap();
+        self.send(caller, Request::builder().method(method).uri(target).body(Body::from(body.to_owned())).unwrap())
+            .await
+    }
+
+    async fn send(&self, caller: Option<&str>, mut request: Request<Body>) -> ApiAnswer {
         caller.and_then(|name| request.extensions_mut().insert(Caller(name.to_owned())));
         let client = self.0.client().with_result_types(crate::result_types::<MemoryShop>());
-        let (parts, body) = crate::router(client, self.1.clone()).oneshot(request).await.unwrap().into_parts();
+        let (parts, body) =
+            crate::router(client, self.1.clone(), self.1.clone()).oneshot(request).await.unwrap().into_parts();
         let text = String::from_utf8(axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap();
         ApiAnswer { status: parts.status.as_u16(), headers: parts.headers, text }
     }
@@ -145,8 +151,8 @@ fn routes(id: TaskId) -> Vec<(&'static str, String)> {
         (method, format!("/tasks/bulk/{UNKNOWN}{of}"))
     });
     let bulk = ["GET", "POST"].map(|method| (method, "/tasks/bulk".to_owned()));
-    let ships = ("POST", format!("/orders/{id}/ship"));
-    others.into_iter().chain(of_task).chain(bulk).chain(of_bulk).chain([ships]).collect()
+    let of_order = ["ship", "resend"].map(|act| ("POST", format!("/orders/{id}/{act}")));
+    others.into_iter().chain(of_task).chain(bulk).chain(of_bulk).chain(of_order).collect()
 }
 
 #[test_case(None; "no name")]

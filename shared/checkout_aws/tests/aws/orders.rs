@@ -1,8 +1,8 @@
 use crate::shop::{DynamoShop, TestShop, line, now, on_every_shop};
 use aws_sdk_dynamodb::types::AttributeValue;
 use checkout::{
-    CancelOrderError, CancelledOrder, CreateOrderError, Money, Order, OrderStatus, Orders, Priority, ShipError,
-    Shipping, Storefront,
+    CancelOrderError, CancelledOrder, CreateOrderError, Money, Order, OrderStatus, Orders, Priority, Resend,
+    ResendError, ShipError, Shipping, Storefront,
 };
 use futures::future::join_all;
 use std::time::Duration;
@@ -76,8 +76,13 @@ async fn taken_order_number_is_skipped() {
 async fn cancelled_order_is_shown_and_not_made_again<S: TestShop>() {
     let shop = S::with(&[]).await;
     let order = shop.tables().create(order()).await.unwrap();
-    let (id, number) = (order.order_id, order.order_number.clone());
-    let expected = CancelledOrder { order_id: Some(id), order_number: Some(number), cancelled_at: now() };
+    let id = order.order_id;
+    let expected = CancelledOrder {
+        order_id: Some(id),
+        order_number: Some(order.order_number.clone()),
+        cancelled_at: now(),
+        customer_email: order.customer_email.clone(),
+    };
     for cancelled in join_all((0..20).map(|_| shop.tables().cancel(id, now()))).await {
         assert_eq!(cancelled.as_ref(), Ok(&expected));
     }
@@ -95,7 +100,7 @@ async fn order_after_its_cancellation_is_refused<S: TestShop>() {
     let shop = S::with(&[]).await;
     let order = order();
     let id = order.order_id;
-    let expected = CancelledOrder { order_id: None, order_number: None, cancelled_at: now() };
+    let expected = CancelledOrder::new(None, now());
     assert_eq!(shop.tables().cancel(id, now()).await.as_ref(), Ok(&expected));
     assert_eq!(shop.tables().create(order).await, Err(CreateOrderError::Void));
     assert_eq!(shop.tables().cancel(id, now() + Duration::from_secs(60)).await, Ok(expected));
@@ -131,6 +136,87 @@ async fn cancelled_or_missing_order_is_not_shipped<S: TestShop>() {
     }
 }
 
+/// A resend that tells of this status.
+pub(crate) fn resend(tells: OrderStatus, corrected: Option<&str>) -> Resend {
+    let corrected = corrected.map(|address| address.parse().unwrap());
+    Resend { at: now(), who: "ann".to_owned(), why: "she called".to_owned(), corrected, tells }
+}
+
+async fn corrected_address_is_the_order_s<S: TestShop>() {
+    let shop = S::with(&[]).await;
+    let order = shop.tables().create(order()).await.unwrap();
+    let id = order.order_id;
+    let unchanged = shop.tables().record_resend(id, &resend(OrderStatus::Confirmed, None)).await;
+    assert_eq!(unchanged.as_ref(), Ok(&order));
+    let corrected = Order { customer_email: Some("ann@example.org".to_owned()), ..order };
+    for address in [Some("ann@example.org"), None] {
+        let recorded = shop.tables().record_resend(id, &resend(OrderStatus::Confirmed, address)).await;
+        assert_eq!(recorded.as_ref(), Ok(&corrected), "the other fields are unchanged");
+    }
+    assert_eq!(shop.tables().find_order(&id.to_string()).await, Ok(Some(corrected)));
+    let cancelled = shop.tables().cancel(id, now()).await.unwrap();
+    assert_eq!(cancelled.customer_email.as_deref(), Some("ann@example.org"));
+}
+
+async fn resend_is_refused_by_an_order_of_another_status<S: TestShop>() {
+    let shop = S::with(&[]).await;
+    let order = shop.tables().create(order()).await.unwrap();
+    let id = order.order_id;
+    let corrected = Some("ann@example.org");
+    let record = async |order, tells| shop.tables().record_resend(order, &resend(tells, corrected)).await;
+    assert_eq!(record(id, OrderStatus::Cancelled).await, Err(ResendError::Status(OrderStatus::Confirmed)));
+    shop.tables().cancel(id, now()).await.unwrap();
+    assert_eq!(record(id, OrderStatus::Confirmed).await, Err(ResendError::Status(OrderStatus::Cancelled)));
+    let found = shop.tables().find_order(&id.to_string()).await.unwrap().unwrap();
+    assert_eq!(found.customer_email, order.customer_email, "a refused resend changes nothing");
+    let recorded = record(id, OrderStatus::Cancelled).await.unwrap();
+    assert_eq!((recorded.status, recorded.customer_email.as_deref()), (OrderStatus::Cancelled, corrected));
+    let ruled_out = TaskId::new();
+    shop.tables().cancel(ruled_out, now()).await.unwrap();
+    for missing in [TaskId::new(), ruled_out] {
+        assert_eq!(record(missing, OrderStatus::Cancelled).await, Err(ResendError::NotFound));
+    }
+}
+
+async fn resend_needs_an_address_and_an_order_takes_so_many<S: TestShop>() {
+    let shop = S::with(&[]).await;
+    let order = shop.tables().create(Order { customer_email: None, ..order() }).await.unwrap();
+    let record = async |corrected| {
+        let resend = resend(OrderStatus::Confirmed, corrected);
+        shop.tables().record_resend(order.order_id, &resend).await
+    };
+    assert_eq!(record(None).await, Err(ResendError::NoAddress));
+    for _ in 0..Resend::MOST {
+        assert!(record(Some("ann@example.org")).await.is_ok());
+    }
+    assert_eq!(record(Some("bob@example.org")).await, Err(ResendError::TooMany));
+    let found = shop.tables().find_order(&order.order_id.to_string()).await.unwrap().unwrap();
+    assert_eq!(found.customer_email.as_deref(), Some("ann@example.org"));
+}
+
+/// What operators look up: only they may read the table.
+#[tokio::test]
+async fn order_keeps_who_sent_its_email_again_and_why() {
+    let shop = DynamoShop::with(&[]).await;
+    let id = shop.tables().create(order()).await.unwrap().order_id;
+    for corrected in [None, Some("ann@example.org")] {
+        shop.tables().record_resend(id, &resend(OrderStatus::Confirmed, corrected)).await.unwrap();
+    }
+    let key = AttributeValue::S(id.to_string());
+    let found = shop.client.get_item().table_name(shop.name("orders")).key("id", key).send().await.unwrap();
+    let entries = found.item.unwrap()["resent"].as_l().unwrap().clone();
+    let texts = |entry: &AttributeValue| {
+        let entry = entry.as_m().unwrap();
+        ["at", "who", "why", "corrected"].map(|name| entry.get(name).map(|value| value.as_s().unwrap().clone()))
+    };
+    let expected = |corrected: Option<&str>| {
+        [Some(now().to_string().as_str()), Some("ann"), Some("she called"), corrected]
+            .map(|text| text.map(str::to_owned))
+    };
+    let entries: Vec<_> = entries.iter().map(texts).collect();
+    assert_eq!(entries, [expected(None), expected(Some("ann@example.org"))]);
+}
+
 on_every_shop! {
     twenty_concurrent_requests_make_one_order,
     unknown_order_is_not_found,
@@ -138,4 +224,7 @@ on_every_shop! {
     order_after_its_cancellation_is_refused,
     shipped_order_is_shown_and_not_cancelled,
     cancelled_or_missing_order_is_not_shipped,
+    corrected_address_is_the_order_s,
+    resend_is_refused_by_an_order_of_another_status,
+    resend_needs_an_address_and_an_order_takes_so_many,
 }

@@ -1,13 +1,13 @@
 //! Races of effects and their compensations. In either order, no effect may be left that was not compensated.
 
 use crate::{
-    orders::{order, shipping},
+    orders::{order, resend, shipping},
     payments::{charge, refund},
     shop::{DynamoShop, TestShop, line, now},
 };
 use checkout::{
     CancelOrderError, CancelledOrder, CreateOrderError, GatewayError, HoldError, OrderStatus, Orders, PaymentError,
-    Release, Reversal, ShipError, Stock, StoreError, Storefront, TakeError,
+    Release, ResendError, Reversal, ShipError, Stock, StoreError, Storefront, TakeError,
 };
 use futures::future::{join, join_all};
 use std::future::Future;
@@ -161,6 +161,33 @@ async fn no_order_remains_that_was_not_cancelled() {
     });
     let made = join_all(races).await.into_iter().filter(|made| *made).count();
     assert!((1..RACES as usize).contains(&made), "both sides have won: {made}");
+}
+
+#[tokio::test]
+async fn resend_of_a_confirmation_is_recorded_before_the_cancellation_or_refused() {
+    let shop = &DynamoShop::with(&[]).await;
+    let corrected = "ann@example.org";
+    let races = (0..RACES).map(|number| async move {
+        let id = shop.tables().create(order()).await.unwrap().order_id;
+        let resend = &resend(OrderStatus::Confirmed, Some(corrected));
+        let busy_resend = |error: &ResendError| matches!(error, ResendError::Store(error) if is_busy(error));
+        let busy_cancel = |error: &CancelOrderError| matches!(error, CancelOrderError::Store(error) if is_busy(error));
+        let resends = persistently(|| shop.tables().record_resend(id, resend), busy_resend);
+        let cancels = persistently(|| shop.tables().cancel(id, now()), busy_cancel);
+        let (resent, cancelled) = race(number, resends, cancels).await;
+
+        let address = cancelled.unwrap().customer_email;
+        let recorded = address.as_deref() == Some(corrected);
+        match resent {
+            Ok(order) => assert_eq!(order.status, OrderStatus::Confirmed, "{id}"),
+            Err(refused) => assert_eq!(refused, ResendError::Status(OrderStatus::Cancelled), "{id}"),
+        }
+        let found = shop.tables().find_order(&id.to_string()).await.unwrap().unwrap();
+        assert_eq!(found.customer_email, address, "{id}: the cancellation has the order's last address");
+        recorded
+    });
+    let recorded = join_all(races).await.into_iter().filter(|recorded| *recorded).count();
+    assert!((1..RACES as usize).contains(&recorded), "both sides have won: {recorded}");
 }
 
 #[tokio::test]

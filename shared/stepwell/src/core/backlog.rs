@@ -101,7 +101,7 @@ pub fn note(queue: &StepQueue, wait: Duration, now: Timestamp) -> Transition {
         Change::Set(attribute::WAIT_MS, wait.into()),
         millis(attribute::NOTED_AT, now),
     ];
-    Transition::of("note_backlog", Write::update(Key::Backlog(queue.clone()), Condition::All(Vec::new()), changes))
+    Transition::of("note_backlog", Write::update(Key::Backlog(queue.clone()), Condition::ALWAYS, changes))
 }
 
 impl Backlog {

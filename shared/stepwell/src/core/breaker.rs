@@ -131,11 +131,15 @@ impl Breaker {
         }
     }
 
-    /// Since when the service has been out; `None` if it is not known to be out. A breaker whose probe is overdue is not known to be
-    /// right: nothing that waits is left to probe, so the next task has to.
+    /// Since when a new task has had to wait for the service, or since [`LONGEST_PARKED`] if it is longer; `None` if it need not wait. After an
+    /// outage it waits until the compensations have had their turn. A breaker whose probe is overdue is not known to be right: nothing that
+    /// waits is left to probe, so the next task has to.
     pub fn out_since(&self, now: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Open(open) if now < open.probe_at + PROBE_EVERY => Some(open.since),
+            Self::Closed { reopened: Some(Reopened { at, steps_from }) } if now < *steps_from => {
+                Some(at.before(steps_from.since(*at).saturating_sub(UNTIL_ALL_KNOW)))
+            }
             Self::Open(_) | Self::Closed { .. } => None,
         }
     }
@@ -242,6 +246,14 @@ mod tests {
         let breaker = Breaker::Open(opened(0));
         assert_eq!([0, 19, 20].map(|now| breaker.out_since(at(now))), [Some(at(0)), Some(at(0)), None]);
         assert_eq!(Breaker::CLOSED.out_since(at(0)), None);
+    }
+
+    #[test]
+    fn new_task_would_wait_until_the_compensations_have_had_their_turn() {
+        let store = MemoryStore::default();
+        apply(&store, &open(SERVICE, at(0)));
+        apply(&store, &close(SERVICE, &opened(0), at(70)));
+        assert_eq!([70, 141, 142].map(|now| read(&store).out_since(at(now))), [Some(at(0)), Some(at(0)), None]);
     }
 
     #[test]

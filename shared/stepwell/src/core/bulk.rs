@@ -304,6 +304,9 @@ pub struct BulkRecord {
     pub filter: Filter,
     /// Who has started it, and why.
     pub started_by: BulkActor,
+    /// The hash of the request that has started it, if that had an idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_hash: Option<String>,
     /// How fast it goes.
     pub pace: Pace,
     /// How many tasks matched at the start.
@@ -489,6 +492,7 @@ mod tests {
             action: BulkAction::Redrive,
             filter,
             started_by: by("alice", "the bank is back"),
+            request_hash: Some("7d87".to_owned()),
             pace: Pace::DEFAULT,
             expected: 70,
             created_at: at(0),
@@ -512,7 +516,8 @@ mod tests {
         let expected = json!({
             "id": ID, "action": "redrive", "pace": 2000, "expected": 70, "created_at": begun,
             "filter": {"status": "error", "error_code": "BUSY", "compensated": false, "created_before": begun},
-            "started_by": {"who": "alice", "why": "the bank is back"}, "state": "stopping", "page": 2,
+            "started_by": {"who": "alice", "why": "the bank is back"}, "request_hash": "7d87", "state": "stopping",
+            "page": 2,
             "planned": [TASK], "cursor": format!("19_5000_{TASK}"), "done": 49, "refused": {"trail_full": 1},
             "due_at": due, "stopped_by": {"who": "bob", "why": "the wrong ones"},
             "v": 3, "needs": 3, "expires_at": (at(0) + RETENTION).as_seconds(),

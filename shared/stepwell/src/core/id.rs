@@ -55,7 +55,7 @@ impl FromStr for TaskId {
     }
 }
 
-/// The id of a bulk action: a UUID of version 7, so that ids sort by the time of the start.
+/// The id of a bulk action: a UUID of version 7, or of version 8 if its request had an idempotency key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BulkId(TaskId);
@@ -63,6 +63,13 @@ pub struct BulkId(TaskId);
 impl BulkId {
     /// The id before all others.
     pub(crate) const FIRST: Self = Self(TaskId::NIL);
+
+    /// The id of the bulk action that a request with this idempotency key starts: the same one each time.
+    pub fn of_key(key: &IdempotencyKey) -> Self {
+        let digest: [u8; 32] = Sha256::digest(key.as_str()).into();
+        let bytes = std::array::from_fn(|place| digest.get(place).copied().unwrap_or_default());
+        Self(TaskId(uuid::Builder::from_custom_bytes(bytes).into_uuid()))
+    }
 }
 
 impl From<TaskId> for BulkId {

@@ -447,7 +447,7 @@ impl StepRecord {
     }
 
     /// Whether the step may have had an effect, so that its compensation has to run: it was attempted, or done by hand.
-    pub(crate) fn may_have_had_an_effect(&self) -> bool {
+    pub fn may_have_had_an_effect(&self) -> bool {
         self.attempt > 0 || self.state.is_done()
     }
 

@@ -8,8 +8,8 @@ use crate::steps::name;
 use serde_json::json;
 use std::sync::Arc;
 use stepwell::{
-    ActionError, Actor, BulkAction, Filter, IdempotencyKey, ManualResult, NewBulk, Pace, RUN_NOW_PAUSE, TaskId,
-    Workflow,
+    ActionError, Actor, BulkAction, BulkRequest, Filter, IdempotencyKey, ManualResult, NewBulk, Pace, RUN_NOW_PAUSE,
+    TaskId, Workflow,
     core::{message::Message, plan::Plan, record::TaskRecord, state::TaskStatus},
 };
 use uuid::Uuid;
@@ -140,13 +140,19 @@ async fn run_now(
     client.run_now(task).await.map(|_| Vec::new())
 }
 
-/// An operator starts a bulk redrive of all failed tasks, and stops some of them.
+/// An operator starts a bulk redrive of all failed tasks, sends the request again if the answer is lost, and stops some of them.
 async fn start_bulk(simulation: &Simulation, client: &RemoteClient, actor: &Actor) {
     let filter = Filter { status: Some(TaskStatus::Error), ..Filter::default() };
     let pace = Pace::per_minute(Pace::MAX).unwrap_or(Pace::DEFAULT);
-    let new = NewBulk { action: BulkAction::Redrive, filter, pace, expected: 0, or_more: true };
+    let key: IdempotencyKey = format!("bulk-{}", actor.why().replace(' ', "-")).parse().expect("a key");
+    let request = Some(BulkRequest::new(&key, actor.why()));
+    let new = NewBulk { action: BulkAction::Redrive, filter, pace, expected: 0, or_more: true, request };
     simulation.begin_bulk(actor.why());
-    let Ok(bulk) = client.start_bulk(&new, actor, client.now()).await else { return };
+    let begun = match client.start_bulk(&new, actor, client.now()).await {
+        Err(_) => client.start_bulk(&new, actor, client.now()).await,
+        begun => begun,
+    };
+    let Ok(bulk) = begun else { return };
     if simulation.scheduler.one_in(3) {
         simulation.scheduler.wait(100_000).await;
         drop(client.stop_bulk(bulk.id, actor).await);

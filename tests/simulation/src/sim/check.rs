@@ -33,6 +33,8 @@ pub(super) fn check(simulation: &Simulation) -> Result<(), String> {
         check_task(simulation, task).map_err(|problem| format!("task {task}: {problem}"))?;
     }
     for bulk in simulation.bulks() {
+        let requests = simulation.bulks().iter().filter(|one| one.started_by == bulk.started_by).count();
+        expect(requests, 1, "the number of bulk actions of one request")?;
         check_bulk(simulation, &bulk).map_err(|problem| format!("bulk action {}: {problem}", bulk.id))?;
     }
     check_undeliverable(simulation)

@@ -114,7 +114,7 @@ const SAMPLE_KEY: &str = "sOIPYuV4m0gvx2XBkqWtNA";
 
 /// Every sample event of an API: its path, and the status of the answer where the checkout is complete; at the end those that
 /// cancel it, and one that comes after that.
-const EVENTS: [(&str, &str, u16); 25] = [
+const EVENTS: [(&str, &str, u16); 26] = [
     ("checkout_api/start_checkout", "/checkout", 202),
     ("checkout_api/start_checkout_with_key", "/checkout", 202),
     ("checkout_api/start_checkout_invalid", "/checkout", 422),
@@ -131,6 +131,7 @@ const EVENTS: [(&str, &str, u16); 25] = [
     ("tasks_api/show", "/tasks/", 200),
     ("tasks_api/show_with_token", "/tasks/", 200),
     ("tasks_api/show_as_nobody", "/tasks/", 403),
+    ("tasks_api/resend", "/orders/", 200),
     ("tasks_api/redrive", "/tasks/", 409),
     ("tasks_api/bulk", "/tasks/bulk", 200),
     ("tasks_api/cancel_duplicate_key", "/tasks/", 400),
@@ -157,7 +158,7 @@ async fn each_api_accepts_its_sample_events() {
         assert_eq!(parsed["version"], "2.0", "{name}");
         match api {
             "tasks_api" => {
-                assert!(route.starts_with("ANY /tasks") || route == "POST /orders/{order_id}/ship", "{name}")
+                assert!(route.starts_with("ANY /tasks") || route == "POST /orders/{order_id}/{action}", "{name}")
             }
             _ => assert_eq!(route, "$default", "{name}"),
         }

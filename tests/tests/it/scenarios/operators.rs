@@ -67,6 +67,7 @@ async fn request_without_a_signature_is_rejected() {
         ("POST", format!("/tasks/{task}/resolve")),
         ("POST", format!("/tasks/{task}/steps/process_payment/resolve")),
         ("POST", format!("/orders/{task}/ship")),
+        ("POST", format!("/orders/{task}/resend")),
     ];
     let stranger = Operator::new(&stack.api, Credentials::new("AKIAIOSFODNN7EXAMPLE", "test", None, None, "tests"));
     for (method, path) in routes {
@@ -253,4 +254,34 @@ async fn complete_order_is_cancelled_until_it_is_shipped() {
     cancel(&task).await.expect(409);
     let order = stack.api.get(&format!("/orders/{task}")).await.expect(200);
     assert_eq!((&order["status"], &order["shipped_at"]), (&json!("confirmed"), &shipped_at), "{order}");
+}
+
+#[tokio::test]
+async fn email_is_sent_again_to_a_corrected_address() {
+    let stack = Stack::from_env().await;
+    let (operator, product) = (stack.operator(), stack.product(2_500, 5).await);
+    let (task, ..) = stack.api.run(&product.request(1, "test_success_visa")).await;
+    let corrected = format!("corrected-{}", product.email());
+    let resend = async |body: Value| operator.post(&format!("/orders/{task}/resend"), &body).await;
+    let subjects = async || {
+        let mails = stack.mails_to(&corrected).await;
+        mails.iter().map(|mail| mail["Subject"].as_str().expect("a subject").to_owned()).collect::<Vec<_>>()
+    };
+
+    let refused = resend(json!({"reason": REASON, "email": "A <a@example.org>"})).await.expect(422);
+    assert_eq!(refused["details"][0]["path"], "/email", "{refused}");
+    let sent = resend(json!({"reason": REASON, "email": corrected})).await.expect(200);
+    assert_eq!((&sent["recipient"], &sent["status"]), (&json!(corrected), &json!("confirmed")), "{sent}");
+    let order = stack.api.get(&format!("/orders/{task}")).await.expect(200);
+    assert_eq!(order["customer_email"], json!(corrected), "{order}");
+    let number = order["order_number"].as_str().expect("a number");
+    assert_eq!(subjects().await, [format!("Your order {number} is confirmed")]);
+
+    stack.api.post(&format!("/cancel_checkout/{task}"), "").await.expect(202);
+    until("the e-mail about the cancellation", async || Some(subjects().await).filter(|told| told.len() == 2)).await;
+    let sent = resend(json!({"reason": REASON})).await.expect(200);
+    assert_eq!((&sent["recipient"], &sent["status"]), (&json!(corrected), &json!("cancelled")), "{sent}");
+    let cancelled = format!("Your order {number} was cancelled");
+    assert_eq!(subjects().await[1..], [cancelled.clone(), cancelled]);
+    assert_eq!(stack.mails_to(&product.email()).await.len(), 1, "the first address has the first e-mail alone");
 }

@@ -13,9 +13,11 @@ use proptest::{
 use std::cell::Cell;
 use stepwell::{
     core::{
+        backlog,
         breaker::{self, Breaker, Open},
         format::READS,
         index::{IndexEntry, IndexPartition, IndexPosition, Page, move_in_index},
+        message::StepQueue,
         plan::{Plan, StepPlan},
         record::{Action, ActionKind, KeyRecord},
         snapshot::Loaded,
@@ -76,6 +78,7 @@ enum Op {
     OpenBreaker,
     ClaimProbe,
     CloseBreaker,
+    NoteBacklog,
     /// The task, or the step, needs a reader of this format from now on.
     Need(bool, i64),
 }
@@ -129,6 +132,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::OpenBreaker),
         1 => Just(Op::ClaimProbe),
         1 => Just(Op::CloseBreaker),
+        1 => Just(Op::NoteBacklog),
         1 => any::<bool>().prop_map(|task| Op::Need(task, READS + 1)),
         2 => any::<bool>().prop_map(|task| Op::Need(task, READS)),
     ]
@@ -172,6 +176,11 @@ struct Given {
 /// A service that only this task waits on.
 fn service_of(id: TaskId) -> String {
     format!("service-{id}")
+}
+
+/// The queue of a step of a workflow that only this task has.
+fn queue_of(id: TaskId, step: &str) -> StepQueue {
+    StepQueue::new(id.to_string(), step)
 }
 
 impl Given {
@@ -285,6 +294,7 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
         Op::OpenBreaker => breaker::open(&service_of(id), now),
         Op::ClaimProbe => breaker::claim_probe(&service_of(id), &given.open?, now),
         Op::CloseBreaker => breaker::close(&service_of(id), &given.open?, now),
+        Op::NoteBacklog => backlog::note(&queue_of(id, step), Duration::from_secs(30), now),
         Op::Need(of_task, needs) => {
             // A newer version changes an item, whether or not this one may act on it.
             let key = if *of_task { Key::Task(id) } else { Key::Step(id, step.clone()) };
@@ -341,7 +351,12 @@ impl<'a, S: Store> Both<'a, S> {
 
     /// Compares the items of the task and of this step.
     async fn compare(&self, id: TaskId, step: &str, when: &str) {
-        for key in [Key::Task(id), Key::Step(id, step.to_owned()), Key::Breaker(service_of(id))] {
+        for key in [
+            Key::Task(id),
+            Key::Step(id, step.to_owned()),
+            Key::Breaker(service_of(id)),
+            Key::Backlog(queue_of(id, step)),
+        ] {
             let read = self.real.read(&key).await.unwrap();
             assert_eq!(read, self.memory.item(&key), "{key} {when}");
             self.apply(&read_only(key), when).await;
@@ -545,13 +560,14 @@ fn ops() -> Vec<Op> {
     ops.extend(terminations.map(Op::Terminate).chain(ENDS.map(Op::FinishCompensation)));
     ops.extend([true, false].map(Op::OrderCompensations));
     ops.extend([Op::Reinstate, Op::Relist(2), Op::SetTimer, Op::TakeTimer]);
-    ops.extend([Op::OpenBreaker, Op::ClaimProbe, Op::CloseBreaker]);
+    ops.extend([Op::OpenBreaker, Op::ClaimProbe, Op::CloseBreaker, Op::NoteBacklog]);
     ops
 }
 
 /// The names of all transitions of the engine.
 fn names() -> BTreeSet<&'static str> {
-    const CORE: [&str; 5] = [
+    const CORE: [&str; 6] = [
+        include_str!("../../../../shared/stepwell/src/core/backlog.rs"),
         include_str!("../../../../shared/stepwell/src/core/breaker.rs"),
         include_str!("../../../../shared/stepwell/src/core/index.rs"),
         include_str!("../../../../shared/stepwell/src/core/step.rs"),
@@ -584,8 +600,10 @@ async fn agrees_in_every_state(real: &impl Store) {
             }
         }
     }
-    let both_ways = names().into_iter().flat_map(|name| [(name, false), (name, true)]).collect();
-    assert_eq!(made, both_ways, "each is refused somewhere, and written somewhere");
+    let both_ways = names().into_iter().flat_map(|name| [(name, false), (name, true)]);
+    // A note has no condition.
+    let expected = both_ways.filter(|one| *one != ("note_backlog", false)).collect();
+    assert_eq!(made, expected, "each other is refused somewhere, and each is written somewhere");
 }
 
 // ---- Sequences

@@ -39,7 +39,7 @@ fn status(status: TaskStatus) -> Filter {
 
 fn redrive(filter: Filter, pace: u32) -> NewBulk {
     let pace = Pace::per_minute(pace).unwrap();
-    NewBulk { action: BulkAction::Redrive, filter, pace, expected: 1, or_more: true }
+    NewBulk { action: BulkAction::Redrive, filter, pace, expected: 1, or_more: true, request: None }
 }
 
 async fn start(harness: &Harness, new: &NewBulk) -> BulkId {

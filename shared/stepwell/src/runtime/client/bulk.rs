@@ -6,6 +6,8 @@ use crate::{
         bulk::{self, BulkAction, BulkActor, BulkCursor, BulkId, BulkRecord, BulkResults, BulkState, Pace},
         filter::{Cursor, Filter},
         format::NewerFormat,
+        hex::hex,
+        id::IdempotencyKey,
         item::Key,
         state::TaskStatus,
         timestamp::Timestamp,
@@ -13,6 +15,7 @@ use crate::{
     ports::{Queue, Runtime, Store, TableError},
     runtime::error::EngineError,
 };
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// How many of the counted tasks are shown.
@@ -40,6 +43,30 @@ pub struct NewBulk {
     pub expected: usize,
     /// Whether the operator has agreed to more, because the tasks were too many to count.
     pub or_more: bool,
+    /// The request, if it may be repeated.
+    pub request: Option<BulkRequest>,
+}
+
+/// A request to start a bulk action that has an idempotency key: it may be repeated, and starts one bulk action only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BulkRequest {
+    id: BulkId,
+    hash: String,
+}
+
+impl BulkRequest {
+    /// The request with this key and this text. The same key with another text is refused.
+    pub fn new(key: &IdempotencyKey, text: &str) -> Self {
+        Self { id: BulkId::of_key(key), hash: hex(Sha256::digest(text)) }
+    }
+}
+
+impl NewBulk {
+    /// The bulk action that an earlier request has started, if that was the same request.
+    fn started(&self, found: BulkRecord) -> Result<BulkRecord, BulkError> {
+        let hash = self.request.as_ref().map(|request| &request.hash);
+        if found.request_hash.as_ref() == hash { Ok(found) } else { Err(BulkError::KeyUsed(found.id)) }
+    }
 }
 
 /// How many tasks match.
@@ -75,6 +102,9 @@ pub enum BulkError {
         /// The tasks that match.
         found: BulkCount,
     },
+    /// The idempotency key was used with another request, which has started this bulk action.
+    #[error("the idempotency key was used with another request, which has started the bulk action {0}")]
+    KeyUsed(BulkId),
     /// There is no such bulk action.
     #[error("there is no bulk action {0}")]
     NotFound(BulkId),
@@ -120,13 +150,19 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
     }
 
     /// Starts a bulk action. It counts the tasks first, until this time at the latest, and is refused if a tenth more than expected
-    /// match, and more than ten.
+    /// match, and more than ten. A [request](NewBulk::request) that has started one before gets that one, and nothing is counted.
     ///
     /// # Errors
     /// See [`BulkError`]. Nothing is started unless it says so.
     pub async fn start_bulk(&self, new: &NewBulk, actor: &Actor, until: Timestamp) -> Result<BulkRecord, BulkError> {
         let NewBulk { action, pace, expected, or_more, .. } = *new;
         let filter = self.checked(action, &new.filter)?;
+        let id = new.request.as_ref().map(|request| request.id);
+        if let Some(id) = id
+            && let Some(found) = self.bulk(id).await?
+        {
+            return new.started(found);
+        }
         if !or_more {
             let most = expected.saturating_add((expected / 10).max(10));
             let found = self.count(action, &filter, MOST_COUNTED.max(most.saturating_add(1)), until).await?;
@@ -136,10 +172,11 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         }
         let now = self.engine.now();
         let bulk = BulkRecord {
-            id: self.engine.runtime.new_task_id().into(),
+            id: id.unwrap_or_else(|| self.engine.runtime.new_task_id().into()),
             action,
             filter,
             started_by: actor.into(),
+            request_hash: new.request.as_ref().map(|request| request.hash.clone()),
             pace,
             expected: expected.try_into().unwrap_or(u64::MAX),
             created_at: now,
@@ -154,8 +191,11 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             stopped_by: None,
             newer: None,
         };
-        self.engine.apply(&bulk::start(&bulk)).await?;
-        Ok(bulk)
+        if self.engine.apply(&bulk::start(&bulk)).await?.is_written() {
+            return Ok(bulk);
+        }
+        // The same request was here in the meantime, or its first write has taken effect though it seemed to fail.
+        new.started(self.bulk(bulk.id).await?.ok_or(BulkError::NotFound(bulk.id))?)
     }
 
     /// Stops a bulk action: at most the page that it is acting on is finished. Whoever has stopped it may repeat that.
@@ -200,9 +240,11 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
             }
             match bulks.last().map(|last| last.id).filter(|last| !is_last && *last != from) {
                 Some(last) => from = last,
-                None => return Ok(bulks),
+                None => break,
             }
         }
+        bulks.sort_by_key(|bulk| (bulk.created_at, bulk.id));
+        Ok(bulks)
     }
 
     /// Reads the results of a bulk action, from this page on, at most of so many pages.

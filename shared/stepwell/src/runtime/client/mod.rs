@@ -5,7 +5,7 @@ mod bulk;
 mod find;
 mod operate;
 
-pub use bulk::{BulkCount, BulkError, NewBulk, SAMPLE};
+pub use bulk::{BulkCount, BulkError, BulkRequest, NewBulk, SAMPLE};
 pub use find::{Summary, TaskPage};
 pub use operate::{ActionError, Actor, InvalidActor, ManualResult, RUN_NOW_PAUSE};
 
@@ -146,7 +146,7 @@ impl<T: Store, Q: Queue, A: Runtime> Client<T, Q, A> {
         self.engine.now()
     }
 
-    /// Since when a service has been out, as far as its breaker tells; `None` if it is not known to be out. It is for refusing starts
+    /// Since when a new task has had to wait for a service, as far as its breaker tells; `None` if it need not wait. It is for refusing starts
     /// before anything is written. The answer may be a second old.
     pub async fn out_since(&self, breaker: &ServiceBreaker) -> Option<Timestamp> {
         breaker.current(&self.engine).await.out_since(self.now())
