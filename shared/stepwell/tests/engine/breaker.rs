@@ -3,7 +3,7 @@
 use super::*;
 use stepwell::{
     core::{
-        breaker::{Breaker, FAILURES_TO_OPEN, LONGEST_PARKED, PROBE_EVERY},
+        breaker::{self, Breaker, FAILURES_TO_OPEN, LONGEST_PARKED, PROBE_EVERY},
         state::TaskStatus,
         step::{self, ClaimRequest},
     },
@@ -117,6 +117,7 @@ async fn parked_step_has_no_attempt_and_its_time_on_record_and_goes_on_after_the
     assert_eq!(ended.error, None);
     let late = ended.finished_at.unwrap().since(VirtualClock::START + seconds(3_600));
     assert!(late <= 3 * LONGEST_PARKED, "{late:?}");
+    harness.run_for(3 * LONGEST_PARKED).await.unwrap();
     assert_eq!(breaker(&harness.memory().store).out_since(harness.now()), None);
 }
 
@@ -164,6 +165,40 @@ async fn step_that_was_parked_and_never_attempted_is_not_compensated_if_its_task
     let snapshot = harness.run(parked).await.unwrap();
     assert_eq!((snapshot.status().as_str(), state(&snapshot, "pay")), ("cancelled", StepState::Cancelled));
     assert_eq!(calls.of("refund").len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn step_that_was_attempted_before_it_was_parked_is_compensated_after_its_deadline() {
+    let (harness, calls) = harness(60, "complete_within_seconds: 30, compensate: on_error,");
+    let tried = start(&harness).await;
+    harness.run_for(seconds(9)).await.unwrap();
+    assert!(matches!(breaker(&harness.memory().store), Breaker::Open(_)));
+    assert_eq!(harness.run(tried).await.unwrap().status().as_str(), "error");
+    assert!(calls.of("refund").last().is_some_and(|at| *at >= seconds(60)), "the payment may have been made");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_cancellation_completes_a_task_again_beside_a_parked_compensation() {
+    let file = format!(
+        "{{name: shop, step_templates: [{{name: pay, compensation: {{name: refund, after: [], waits_on: {SERVICE}}}}},
+            {{name: ship, depends_on_step: pay, compensation: {{name: stop, after: []}}}}]}}"
+    );
+    let harness = Harness::new(Workflow::from_yaml(&file).unwrap()).with_all(stepwell::testing::Returns("null"));
+    let busy = StepFault::Error(retryable("BUSY", "later"));
+    harness.fail("stop", [busy, StepFault::Error(stepwell::refused("SHIPPED", "it is on its way"))]);
+    let task = start(&harness).await;
+    harness.run(task).await.unwrap();
+    let open = breaker::open(SERVICE, harness.now());
+    assert!(harness.memory().store.apply_observed(&open, |_| ()).unwrap().is_written());
+    harness.client().cancel(task, &actor()).await.unwrap();
+    let refused = |snapshot: &TaskSnapshot| snapshot.status() == TaskStatus::Complete;
+    let snapshot = harness.run_until(task, refused).await.unwrap();
+    let refund = record(&harness, task, "refund");
+    assert_eq!((refund.state, refund.attempt), (StepState::Retrying, 0), "it is parked");
+    assert_eq!(snapshot.task.refusals.len(), 1);
+    harness.client().cancel(task, &actor()).await.unwrap();
+    let snapshot = harness.run(task).await.unwrap();
+    assert_eq!((snapshot.status().as_str(), snapshot.step("refund").unwrap().attempt), ("cancelled", 1));
 }
 
 #[tokio::test(start_paused = true)]
