@@ -245,6 +245,10 @@ impl Made {
         if rule == Rule::Park && self.steps.iter().any(is_earlier) {
             return Err("it is due earlier than before".to_owned());
         }
+        let acted_at = self.task.as_ref().and_then(|task| task.acted_at);
+        if rule == Rule::DeadLetterStep && acted_at != clock {
+            return Err("the audit trail does not tell of the dead letter".to_owned());
+        }
         let has_moved = self.task.as_ref().is_some_and(|task| task.has_moved);
         if has_moved && rule == Rule::RecordLeafArrival {
             return Err("it is listed elsewhere in the index".to_owned());
