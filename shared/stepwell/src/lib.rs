@@ -50,7 +50,8 @@
 //! # The protocol of one delivery
 //!
 //! If the step waits on a service outside the stack, its [breaker](core::breaker) is asked first. While it is open, a step that
-//! is ready is *parked*: one write makes it `retrying` until a time, without a claim, and its message waits for that time. Only probes go on.
+//! is ready is *parked*: one write makes it `retrying` until a time, without a claim, and its message waits for that time. Only probes go on. If its
+//! task's deadline comes first, it fails without a claim, and so is not undone.
 //!
 //! 1. **Claim and load**, concurrently. The claim is one conditional write on the step's item. It is granted if the step
 //!    is `pending` (which is also what a missing item means), or `retrying` and due. It counts the attempt. The load is

@@ -144,7 +144,7 @@ impl Records {
         /// The golden ratio's fraction, in 2^64ths.
         const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
         let hour = begun.as_seconds().div_euclid(3_600).unsigned_abs();
-        let place = u128::from(hour.wrapping_mul(STEP)) * (self.checkouts.len() as u128) >> 64;
+        let place = (u128::from(hour.wrapping_mul(STEP)) * (self.checkouts.len() as u128)) >> 64;
         let first = usize::try_from(place).unwrap_or_default();
         self.checkouts.iter().skip(first).chain(self.checkouts.iter().take(first))
     }

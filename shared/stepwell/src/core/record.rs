@@ -452,10 +452,10 @@ impl StepRecord {
     }
 
     /// Whether this compensation has undone nothing: it has not been attempted, or its last attempt refused. One that was never
-    /// attempted may have failed all the same, if it is optional and SQS gave up on its message.
+    /// attempted may be parked, or may have failed all the same, if it is optional and SQS gave up on its message.
     pub(crate) fn has_undone_nothing(&self) -> bool {
         let last_refused = self.attempts.last().is_none_or(|attempt| attempt.refused);
-        matches!(self.state, StepState::Error | StepState::Pending) && last_refused
+        matches!(self.state, StepState::Error | StepState::Pending | StepState::Retrying) && last_refused
     }
 
     /// All attempts that the audit trail keeps in full, and the running one.

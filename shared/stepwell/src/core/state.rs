@@ -11,15 +11,15 @@ use std::fmt;
 ///
 /// A step without an item in the store is [`StepState::Pending`].
 ///
-/// | from \ event       | `Claim`       | `Park`     | `Release` | `Complete` | `RetryLater` | `Fail`  | `DeadLetter` | `Redrive` | `Cancel`    | `Resolve`           |
-/// |--------------------|---------------|------------|-----------|------------|--------------|---------|----------|-----------|-------------|---------------------|
-/// | `pending`          | `in_progress` | `retrying` |           |            |              |         | `error`  |           | `cancelled` | `resolved_manually` |
-/// | `in_progress`      | `in_progress` |            | `pending` | `complete` | `retrying`   | `error` | `error`  |           | `cancelled` |                     |
-/// | `retrying`         | `in_progress` | `retrying` |           |            |              |         | `error`  |           | `cancelled` | `resolved_manually` |
-/// | `complete`         |               |            |           |            |              |         |          |           |             |                     |
-/// | `error`            |               |            |           |            |              |         |          | `pending` |             | `resolved_manually` |
-/// | `cancelled`        |               |            |           |            |              |         |          | `pending` |             |                     |
-/// | `resolved_manually`|               |            |           |            |              |         |          |           |             |                     |
+/// | from \ event       | `Claim`       | `Park`     | `Release` | `Complete` | `RetryLater` | `Fail`  | `DeadLetter` | `MissDeadline` | `Redrive` | `Cancel`    | `Resolve`           |
+/// |--------------------|---------------|------------|-----------|------------|--------------|---------|----------|----------------|-----------|-------------|---------------------|
+/// | `pending`          | `in_progress` | `retrying` |           |            |              |         | `error`  | `error`        |           | `cancelled` | `resolved_manually` |
+/// | `in_progress`      | `in_progress` |            | `pending` | `complete` | `retrying`   | `error` | `error`  |                |           | `cancelled` |                     |
+/// | `retrying`         | `in_progress` | `retrying` |           |            |              |         | `error`  | `error`        |           | `cancelled` | `resolved_manually` |
+/// | `complete`         |               |            |           |            |              |         |          |                |           |             |                     |
+/// | `error`            |               |            |           |            |              |         |          |                | `pending` |             | `resolved_manually` |
+/// | `cancelled`        |               |            |           |            |              |         |          |                | `pending` |             |                     |
+/// | `resolved_manually`|               |            |           |            |              |         |          |                |           |             |                     |
 ///
 /// Some events need a condition besides the state. `Claim` of a `retrying` step needs `next_retry_at` to have passed.
 /// `Claim`, `DeadLetter` and `Cancel` of an `in_progress` step need the lease to have ended. Every other event that leaves
@@ -61,6 +61,8 @@ pub enum StepEvent {
     Fail,
     /// SQS gave up on the step's message.
     DeadLetter,
+    /// The deadline of the task was over before the step was attempted.
+    MissDeadline,
     /// The step gets a fresh set of attempts.
     Redrive,
     /// The task is being compensated, so the step must not start any more.
@@ -71,7 +73,7 @@ pub enum StepEvent {
 
 impl StepEvent {
     /// All events, in the order of the table at [`StepState`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Claim,
         Self::Park,
         Self::Release,
@@ -79,6 +81,7 @@ impl StepEvent {
         Self::RetryLater,
         Self::Fail,
         Self::DeadLetter,
+        Self::MissDeadline,
         Self::Redrive,
         Self::Cancel,
         Self::Resolve,
@@ -107,15 +110,24 @@ impl StepState {
             (Self::InProgress, E::Complete) => Some(Self::Complete),
             (Self::InProgress, E::RetryLater) => Some(Self::Retrying),
             (Self::InProgress, E::Fail) => Some(Self::Error),
-            (Self::Pending | Self::InProgress | Self::Retrying, E::DeadLetter) => Some(Self::Error),
+            (Self::Pending | Self::InProgress | Self::Retrying, E::DeadLetter)
+            | (Self::Pending | Self::Retrying, E::MissDeadline) => Some(Self::Error),
             (Self::Pending | Self::InProgress | Self::Retrying, E::Cancel) => Some(Self::Cancelled),
             (Self::Error | Self::Cancelled, E::Redrive) => Some(Self::Pending),
             (Self::Pending | Self::Retrying | Self::Error, E::Resolve) => Some(Self::ResolvedManually),
             (Self::Pending | Self::Retrying, E::Release | E::Complete | E::RetryLater | E::Fail | E::Redrive)
-            | (Self::InProgress, E::Park | E::Redrive | E::Resolve)
+            | (Self::InProgress, E::Park | E::MissDeadline | E::Redrive | E::Resolve)
             | (
                 Self::Error,
-                E::Claim | E::Park | E::Release | E::Complete | E::RetryLater | E::Fail | E::DeadLetter | E::Cancel,
+                E::Claim
+                | E::Park
+                | E::Release
+                | E::Complete
+                | E::RetryLater
+                | E::Fail
+                | E::DeadLetter
+                | E::MissDeadline
+                | E::Cancel,
             )
             | (
                 Self::Cancelled,
@@ -126,6 +138,7 @@ impl StepState {
                 | E::RetryLater
                 | E::Fail
                 | E::DeadLetter
+                | E::MissDeadline
                 | E::Cancel
                 | E::Resolve,
             )

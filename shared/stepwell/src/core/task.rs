@@ -192,6 +192,14 @@ fn new_deadline(task: &TaskRecord, action: &Action) -> Option<Change> {
     task.plan.deadline().map(|_| millis(attribute::DEADLINE_FROM, action.at.max(task.deadline_counts_from())))
 }
 
+/// The deadline counts from the same time as in the task as read.
+fn deadline_stands(task: &TaskRecord) -> Condition {
+    match task.deadline_from {
+        Some(from) => Condition::Is(attribute::DEADLINE_FROM, from.as_millis().into()),
+        None => Condition::Absent(attribute::DEADLINE_FROM),
+    }
+}
+
 fn in_state(steps: &[StepRecord], state: StepState) -> impl Iterator<Item = &StepRecord> {
     steps.iter().filter(move |step| step.state == state)
 }
@@ -253,6 +261,19 @@ pub fn dead_letter_step(task: &TaskRecord, step: &StepRecord, failure: &Failure,
     Transition { name: "dead_letter_step", writes: [of_step].into_iter().chain(of_task).collect() }
 }
 
+/// Fails a step that was never attempted and that no worker owns, and its task with it, because the task's deadline is over.
+/// Without a claim it does not count as attempted, so it is not compensated. It is refused if the deadline was moved meanwhile.
+pub fn miss_deadline(task: &TaskRecord, step: &StepRecord, failure: &Failure, now: Timestamp) -> Transition {
+    let more = left().into_iter().chain([Change::Set(attribute::ERROR, stored(failure))]);
+    let of_step = ends_step(task.id, step, (StepEvent::MissDeadline, StepState::Error), now, more);
+    let of_step = of_step.made_before(stands_in(StepState::Error, step.attempt));
+    let of_task = failed(task, &step.name, now, None).map(|write| {
+        let condition = write.condition.clone().and(deadline_stands(task));
+        Write { condition, ..write }
+    });
+    Transition { name: "miss_deadline", writes: [of_step].into_iter().chain(of_task).collect() }
+}
+
 /// Closes a step that is not done and that no worker owns, so that it never starts again.
 pub fn cancel_step(task: TaskId, step: &StepRecord, now: Timestamp) -> Transition {
     let write = ends_step(task, step, (StepEvent::Cancel, StepState::Cancelled), now, left());
@@ -294,7 +315,7 @@ pub fn order_compensations(task: TaskId, graph: &[StepPlan], now: Timestamp) -> 
 
 /// Completes a task again whose compensations have refused before anything was undone. Those that have refused get a fresh set of
 /// attempts, for another cancellation, and so do the optional steps that the cancellation has closed. The other compensations must
-/// be unclaimed. `None` if no compensation has refused.
+/// be unclaimed, and stay pending or parked. `None` if no compensation has refused.
 pub fn reinstate(
     task: &TaskRecord,
     steps: &[StepRecord],
@@ -307,7 +328,9 @@ pub fn reinstate(
     let closed = || in_state(steps, StepState::Cancelled);
     let fresh = in_state(compensations, StepState::Error).chain(closed());
     let fresh = fresh.map(|step| fresh_attempts(task.id, step, step.state));
-    let unclaimed = in_state(compensations, StepState::Pending)
+    let unclaimed =
+        [StepState::Pending, StepState::Retrying].into_iter().flat_map(|state| in_state(compensations, state));
+    let unclaimed = unclaimed
         .map(|step| Write::update(Key::Step(task.id, step.name.clone()), as_read(step, now), made(now).collect()));
     let mut writes: Vec<Write> = unclaimed.chain(fresh).collect();
 

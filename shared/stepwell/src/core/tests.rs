@@ -131,6 +131,7 @@ fn of_step(store: &MemoryStore, id: TaskId, event: StepEvent, now: Timestamp) ->
         StepEvent::DeadLetter => {
             task::dead_letter_step(&task, &record, &failure(), &Action { at: now, ..action(ActionKind::DeadLetter) })
         }
+        StepEvent::MissDeadline => task::miss_deadline(&task, &record, &failure(), now),
         StepEvent::Redrive if record.state == StepState::Cancelled => {
             let refused = StepRecord { error: Some(failure()), ..store.step(id, UNDO) };
             return task::reinstate(&task, &[record], &[refused], now);
@@ -169,8 +170,14 @@ fn step_transition_is_applied_if_and_only_if_the_state_machine_allows_its_event(
             let made_before = write.made_before.is_some() && event != StepEvent::Claim;
             let leads_here = StepState::InProgress.on(event) == Some(state) && made_before;
             // A transition for a snapshot has no event if the state of the snapshot allows none.
-            let as_read =
-                matches!(event, StepEvent::Park | StepEvent::DeadLetter | StepEvent::Cancel | StepEvent::Resolve);
+            let as_read = matches!(
+                event,
+                StepEvent::Park
+                    | StepEvent::DeadLetter
+                    | StepEvent::MissDeadline
+                    | StepEvent::Cancel
+                    | StepEvent::Resolve
+            );
             if as_read && state.on(event).is_none() {
                 continue;
             }
@@ -182,6 +189,19 @@ fn step_transition_is_applied_if_and_only_if_the_state_machine_allows_its_event(
             }
         }
     }
+}
+
+#[test]
+fn step_misses_no_deadline_that_was_moved_meanwhile() {
+    let (store, snapshot) = started();
+    let id = snapshot.task.id;
+    let missed = of_step(&store, id, StepEvent::MissDeadline, at(11)).unwrap();
+    store.force(Key::Task(id), vec![Change::Set(attribute::DEADLINE_FROM, json!(at(10).as_millis()))]).unwrap();
+    assert!(!written(&store, &missed));
+    let missed = of_step(&store, id, StepEvent::MissDeadline, at(11)).unwrap();
+    assert!(written(&store, &missed));
+    assert!(written(&store, &missed), "it is this very write");
+    assert_eq!((store.step(id, STEP).attempt, store.all(id).task.unwrap().state), (0, TaskState::Failed));
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use super::*;
 use stepwell::{
     core::{
-        breaker::{Breaker, FAILURES_TO_OPEN, LONGEST_PARKED, PROBE_EVERY},
+        breaker::{self, Breaker, FAILURES_TO_OPEN, LONGEST_PARKED, PROBE_EVERY},
         state::TaskStatus,
+        step::{self, ClaimRequest},
     },
     permanent, retryable,
     testing::{MemoryStore, StepFault},
@@ -116,23 +117,44 @@ async fn parked_step_has_no_attempt_and_its_time_on_record_and_goes_on_after_the
     assert_eq!(ended.error, None);
     let late = ended.finished_at.unwrap().since(VirtualClock::START + seconds(3_600));
     assert!(late <= 3 * LONGEST_PARKED, "{late:?}");
-    harness.run_for(LONGEST_PARKED).await.unwrap();
+    harness.run_for(2 * LONGEST_PARKED).await.unwrap();
     assert_eq!(breaker(&harness.memory().store).out_since(harness.now()), None);
 }
 
-#[tokio::test(start_paused = true)]
-async fn wait_of_a_parked_step_ends_at_the_deadline_of_its_task() {
-    let (harness, _) = harness(3_600, "complete_within_seconds: 900,");
+/// A task whose step is parked, and whose deadline is over before the first probe, so that the step is never attempted.
+async fn parked_until_deadline(harness: &Harness) -> TaskId {
     for _ in 0..6 {
-        start(&harness).await;
+        start(harness).await;
     }
-    harness.run_for(seconds(60)).await.unwrap();
-    let parked = start(&harness).await;
+    harness.run_for(seconds(1)).await.unwrap();
+    start(harness).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn parked_step_fails_at_the_deadline_of_its_task_without_an_attempt_and_is_not_compensated() {
+    let (harness, _) = harness(3_600, "complete_within_seconds: 8, compensate: on_error,");
+    let parked = parked_until_deadline(&harness).await;
     let begun = harness.now();
-    harness.run_until(parked, |snapshot| snapshot.step("pay").unwrap().state == StepState::Error).await.unwrap();
+    let snapshot = harness.run(parked).await.unwrap();
+    let step = snapshot.step("pay").unwrap();
+    assert_eq!((step.error.as_ref().unwrap().code.as_str(), step.attempt), ("DEADLINE_EXCEEDED", 0));
+    assert_eq!((step.finished_at, step.next_retry_at), (Some(begun + seconds(8)), None));
+    assert_eq!((snapshot.status().as_str(), snapshot.compensations), ("error", Vec::new()), "there is nothing to undo");
+}
+
+#[tokio::test(start_paused = true)]
+async fn parked_step_that_is_claimed_at_its_deadline_is_left_to_its_worker() {
+    let (harness, _) = harness(3_600, "complete_within_seconds: 8,");
+    let parked = parked_until_deadline(&harness).await;
+    let (store, now) = (harness.memory().store.clone(), harness.now() + seconds(8));
+    harness.meanwhile("miss_deadline", async move {
+        let lease_until = now + seconds(600);
+        let request = ClaimRequest { task: parked, step: "pay", owner: "another/message", now, lease_until };
+        assert!(store.apply_observed(&step::claim(&request), |_| ()).unwrap().is_written());
+    });
+    harness.run_for(seconds(10)).await.unwrap();
     let step = record(&harness, parked, "pay");
-    assert_eq!(step.error.unwrap().code, "DEADLINE_EXCEEDED");
-    assert_eq!(step.finished_at, Some(begun + seconds(900)));
+    assert_eq!((step.state, step.owner.as_deref()), (StepState::InProgress, Some("another/message")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,6 +165,40 @@ async fn step_that_was_parked_and_never_attempted_is_not_compensated_if_its_task
     let snapshot = harness.run(parked).await.unwrap();
     assert_eq!((snapshot.status().as_str(), state(&snapshot, "pay")), ("cancelled", StepState::Cancelled));
     assert_eq!(calls.of("refund").len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn step_that_was_attempted_before_it_was_parked_is_compensated_after_its_deadline() {
+    let (harness, calls) = harness(60, "complete_within_seconds: 30, compensate: on_error,");
+    let tried = start(&harness).await;
+    harness.run_for(seconds(9)).await.unwrap();
+    assert!(matches!(breaker(&harness.memory().store), Breaker::Open(_)));
+    assert_eq!(harness.run(tried).await.unwrap().status().as_str(), "error");
+    assert!(calls.of("refund").last().is_some_and(|at| *at >= seconds(60)), "the payment may have been made");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_cancellation_completes_a_task_again_beside_a_parked_compensation() {
+    let file = format!(
+        "{{name: shop, step_templates: [{{name: pay, compensation: {{name: refund, after: [], waits_on: {SERVICE}}}}},
+            {{name: ship, depends_on_step: pay, compensation: {{name: stop, after: []}}}}]}}"
+    );
+    let harness = Harness::new(Workflow::from_yaml(&file).unwrap()).with_all(stepwell::testing::Returns("null"));
+    let busy = StepFault::Error(retryable("BUSY", "later"));
+    harness.fail("stop", [busy, StepFault::Error(stepwell::refused("SHIPPED", "it is on its way"))]);
+    let task = start(&harness).await;
+    harness.run(task).await.unwrap();
+    let open = breaker::open(SERVICE, harness.now());
+    assert!(harness.memory().store.apply_observed(&open, |_| ()).unwrap().is_written());
+    harness.client().cancel(task, &actor()).await.unwrap();
+    let refused = |snapshot: &TaskSnapshot| snapshot.status() == TaskStatus::Complete;
+    let snapshot = harness.run_until(task, refused).await.unwrap();
+    let refund = record(&harness, task, "refund");
+    assert_eq!((refund.state, refund.attempt), (StepState::Retrying, 0), "it is parked");
+    assert_eq!(snapshot.task.refusals.len(), 1);
+    harness.client().cancel(task, &actor()).await.unwrap();
+    let snapshot = harness.run(task).await.unwrap();
+    assert_eq!((snapshot.status().as_str(), snapshot.step("refund").unwrap().attempt), ("cancelled", 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,6 +25,7 @@
 //! * A read and a write of the watchdog or an operator are one action where the write's condition contains all that was
 //!   read, or what was read is final. Reads of several items happen at one moment.
 //! * The watchdog inspects a completed task whose optional step is open, whether or not the index lists it.
+//! * The breaker of a service is open or closed whenever a worker asks. Nobody writes it.
 //! * A dead letter is handled at once. SQS makes no dead letter of a message while a worker holds the step. A dead
 //!   letter without consequences is a lost message.
 //!
@@ -236,6 +237,10 @@ impl Model for Protocol {
             }),
             Property::always("what is complete has had its effect", Self::complete_has_effect),
             Property::always(
+                "what was never attempted has no effect and no counted attempt",
+                Self::unattempted_is_untouched,
+            ),
+            Property::always(
                 "a task is complete only if all of its steps are done, or optional",
                 |model: &Self, state: &ModelState| {
                     let done = |step: usize| state.items[step].state.is_done() || model.scope.optional.has(step);
@@ -338,6 +343,17 @@ impl Protocol {
     fn complete_has_effect(&self, state: &ModelState) -> bool {
         let charged = |step: usize| state.items[step].state != StepState::Complete || state.effects[step].charged > 0;
         self.scope.forward().all(charged)
+    }
+
+    fn unattempted_is_untouched(&self, state: &ModelState) -> bool {
+        let untouched = |step: usize| {
+            let has_effect = match step.checked_sub(self.scope.forward) {
+                Some(undone) => state.effects[undone].voided,
+                None => state.effects[step].charged > 0,
+            };
+            state.items[step].attempted || !has_effect && state.items[step].counted == 0
+        };
+        self.scope.steps().all(untouched)
     }
 
     fn failure_shows(&self, state: &ModelState) -> bool {

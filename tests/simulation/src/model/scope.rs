@@ -39,6 +39,8 @@ pub struct Faults {
     pub dead_letters: bool,
     /// The deadline of the task is over from some moment on.
     pub deadline: bool,
+    /// The breaker of a service that all steps and compensations wait on is open whenever a message comes, or closed.
+    pub breaker: bool,
 }
 
 impl Faults {
@@ -59,6 +61,7 @@ impl Faults {
         resolves: false,
         dead_letters: false,
         deadline: false,
+        breaker: false,
     };
 
     /// All faults and operators' actions.
@@ -78,6 +81,7 @@ impl Faults {
         resolves: true,
         dead_letters: true,
         deadline: true,
+        breaker: true,
     };
 }
 
@@ -116,6 +120,8 @@ pub enum Bug {
     SiblingWaits,
     /// A compensation is claimed after its load, which no longer holds.
     CompensationLoadedFirst,
+    /// A step fails at the deadline without a claim, whether or not somebody else has claimed it meanwhile.
+    DeadlineMissedInFlight,
 }
 
 /// The scope of one check.
@@ -282,6 +288,7 @@ const REFUSED: Faults = Faults { refuses: true, cancels: true, ..Faults::NONE };
 const CRASHES: Faults = Faults { crashes: true, ..Faults::NONE };
 const DUPLICATES: Faults = Faults { duplicates: true, ..Faults::NONE };
 const DEADLINE: Faults = Faults { deadline: true, ..Faults::NONE };
+const BREAKER: Faults = Faults { breaker: true, ..Faults::NONE };
 const LOST: Faults = Faults { lost_messages: true, ..Faults::NONE };
 
 /// These faults, and handlers that fail for good and are redriven.
@@ -314,13 +321,28 @@ pub fn small_scopes() -> Vec<Scope> {
             Faults { lost_messages: true, permanent: true, ..DEADLINE },
         )
         .past_deadline(1),
+        Scope::chain(
+            "chain of 2: breaker, crashes, lost messages",
+            2,
+            Faults { crashes: true, lost_messages: true, ..BREAKER },
+        ),
+        Scope::chain(
+            "chain of 1, compensated: breaker, deadline, redrive",
+            1,
+            failing(Faults { deadline: true, ..BREAKER }),
+        )
+        .compensated(),
+        Scope::chain(
+            "chain of 2, compensated side by side: breaker, refusals, cancel",
+            2,
+            Faults { breaker: true, ..REFUSED },
+        )
+        .compensated_after(|_| Set::default()),
         Scope::chain("chain of 2, compensated: failures, redrive", 2, failing(Faults::NONE)).compensated(),
         Scope::chain("chain of 2, compensated side by side: failures, redrive", 2, failing(Faults::NONE))
             .compensated_after(|_| Set::default()),
         Scope::chain("chain of 1, compensated: crashes, refusals, cancel", 1, Faults { crashes: true, ..REFUSED })
             .compensated(),
-        Scope::chain("chain of 2, compensated side by side: refusals, cancel", 2, REFUSED)
-            .compensated_after(|_| Set::default()),
         Scope::chain("chain of 2, last optional, compensated: refusals, cancel", 2, REFUSED).optional(1).compensated(),
         Scope::chain(
             "chain of 1, compensated optionally: crashes, failures, refusals, cancel",

@@ -19,6 +19,10 @@ pub enum WorkerCall {
     Claim,
     /// Read the task and the dependencies.
     Load,
+    /// Park the step, because the breaker is open.
+    Park,
+    /// Fail the step without a claim, because the deadline is over and the breaker is open.
+    MissDeadline,
     /// Release the claim.
     Release,
     /// Load the dependencies once more.
@@ -59,11 +63,20 @@ pub enum HandlerRun {
 /// The calls that a worker may make next.
 pub(super) fn calls(scope: &Scope, worker: &Worker) -> Vec<WorkerCall> {
     let claims_first = scope.is_compensation(worker.step.into()) && scope.bug != Some(Bug::CompensationLoadedFirst);
+    let breaker = scope.faults.breaker;
     match worker.at {
         WorkerState::Idle | WorkerState::Running => vec![],
         // A compensation loads again after its claim.
+        WorkerState::Calling(ClaimProgress::Claim, None) if claims_first && breaker => {
+            vec![WorkerCall::Claim, WorkerCall::Load]
+        }
         WorkerState::Calling(ClaimProgress::Claim | ClaimProgress::TakeOver, None) if claims_first => {
             vec![WorkerCall::Claim]
+        }
+        // This load was that of the breaker's check.
+        WorkerState::Calling(ClaimProgress::Claim, Some(_)) if claims_first => vec![WorkerCall::Park],
+        WorkerState::Calling(ClaimProgress::Claim, Some(seen)) if breaker && seen.is_its_turn() => {
+            vec![WorkerCall::Claim, WorkerCall::Park, WorkerCall::MissDeadline]
         }
         // The engine makes both concurrently. The load first is the worse order, because what it finds is older.
         WorkerState::Calling(_, None) => vec![WorkerCall::Load],
@@ -113,7 +126,30 @@ pub(super) fn call(scope: &Scope, state: &mut ModelState, index: usize, call: Wo
             WorkerState::Calling(claim(scope, state, index, asked), seen)
         }
         (WorkerCall::Load, WorkerState::Calling(asked, None)) => {
-            WorkerState::Calling(asked, Some(load(scope, state, step)))
+            let seen = load(scope, state, step);
+            if asked == ClaimProgress::Claim
+                && scope.is_compensation(step)
+                && scope.faults.breaker
+                && !seen.is_its_turn()
+            {
+                // There is nothing to park, and the claim comes before the load that counts.
+                return;
+            }
+            WorkerState::Calling(asked, Some(seen))
+        }
+        (WorkerCall::Park, _) => {
+            park(scope, state, step);
+            WorkerState::Idle
+        }
+        (WorkerCall::MissDeadline, _) => {
+            if !miss_deadline(scope, state, step) {
+                return;
+            }
+            if passes(scope, step) {
+                dispatch(scope, state, step, Set::default(), false)
+            } else {
+                after_failure(scope, state)
+            }
         }
         (WorkerCall::Release, WorkerState::Releasing { reload }) => {
             release(scope, state, index);
@@ -253,6 +289,25 @@ fn claim(scope: &Scope, state: &mut ModelState, index: usize, asked: ClaimProgre
         StepState::Error if passes(scope, step) => ClaimProgress::Refused(ClaimRefusal::Passed),
         StepState::Error | StepState::Cancelled => ClaimProgress::Refused(ClaimRefusal::Ended),
     }
+}
+
+/// Parks the step, if it is still due. Otherwise somebody else has changed it since the load.
+fn park(scope: &Scope, state: &mut ModelState, step: usize) {
+    let item = state.items[step];
+    if item.state == StepState::Pending || item.over {
+        make(scope, state, Write::Park(step));
+    }
+}
+
+/// Fails the step without a claim. Answers whether it did: not if the deadline is not over, or the step was attempted.
+fn miss_deadline(scope: &Scope, state: &mut ModelState, step: usize) -> bool {
+    let write = Write::MissDeadline(step);
+    let in_flight = state.items[step].state == StepState::InProgress && Items { scope, state }.overdue().has(step);
+    if in_flight && scope.bug == Some(Bug::DeadlineMissedInFlight) {
+        force(scope, state, write);
+        return true;
+    }
+    make(scope, state, write)
 }
 
 /// Whether the step's failure counts as its arrival at the end of the task, or of its compensation.

@@ -162,9 +162,10 @@ pub enum Write<'a> {
     Claim(usize),
     /// A worker takes over a step whose lease is over. The fencing token is the number of the lost attempt.
     TakeOver(usize, Fence),
-    /// A worker parks a step that is ready, because the breaker of a service is open. No action of the model makes this write: it leaves a
-    /// step whose backoff is not over.
+    /// A worker parks a step that is ready, because the breaker of a service is open.
     Park(usize),
+    /// A worker fails a step that was never attempted, because the deadline is over.
+    MissDeadline(usize),
     /// A worker releases its claim.
     Release(usize, Fence),
     /// A worker deletes its claim of a step whose task does not exist.
@@ -234,6 +235,7 @@ pub enum Rule {
     Claim,
     TakeOver,
     Park,
+    MissDeadline,
     Release,
     DeleteOrphanClaim,
     Complete,
@@ -261,7 +263,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Create,
         Self::ReserveKey,
         Self::OpenBreaker,
@@ -270,6 +272,7 @@ impl Rule {
         Self::Claim,
         Self::TakeOver,
         Self::Park,
+        Self::MissDeadline,
         Self::Release,
         Self::DeleteOrphanClaim,
         Self::Complete,
@@ -338,6 +341,11 @@ impl Write<'_> {
             Self::OpenBreaker { is_open } => !is_open,
             Self::ClaimProbe { is_open } | Self::CloseBreaker { is_open } => is_open,
             Self::Park(step) => matches!(before.item(step).state, StepState::Pending | StepState::Retrying),
+            Self::MissDeadline(step) => {
+                let ModelItem { state, attempted, .. } = before.item(step);
+                let unclaimed = !attempted && matches!(state, StepState::Pending | StepState::Retrying);
+                unclaimed && before.overdue().has(step) && fails(before, step).is_some()
+            }
             Self::Claim(step) => {
                 let item = before.item(step);
                 item.state == StepState::Pending || item.state == StepState::Retrying && item.over
@@ -429,7 +437,9 @@ impl Write<'_> {
                 let one = last.iter().count() == 1 && last.iter().all(|step| before.has_passed(step));
                 one || task.is_some_and(|task| task.arrived.contains(last))
             }
-            Self::ResolveStep(step) | Self::DeadLetterStep(step) => before.load(step).is_its_turn(),
+            Self::MissDeadline(step) | Self::ResolveStep(step) | Self::DeadLetterStep(step) => {
+                before.load(step).is_its_turn()
+            }
             Self::CancelStep(step) => {
                 !before.is_compensation(step) && task.is_some_and(|task| task.compensating() == Some(false))
             }
@@ -444,10 +454,10 @@ impl Write<'_> {
             Self::FinishCompensation => before.to_run().iter().all(|step| before.has_passed(step)),
             Self::Reinstate => {
                 let complete = |step: usize| before.is_done(step) || before.optional().has(step);
-                let has_state = |step: usize, state: StepState| before.item(step).state == state;
-                let refused = |step: usize| has_state(step, StepState::Error);
+                let refused = |step: usize| before.item(step).state == StepState::Error;
                 let undone_nothing = |step: usize| {
-                    !before.item(step).may_have_acted && (refused(step) || has_state(step, StepState::Pending))
+                    let ModelItem { state, may_have_acted, .. } = before.item(step);
+                    !may_have_acted && matches!(state, StepState::Error | StepState::Pending | StepState::Retrying)
                 };
                 let to_run = || before.to_run().iter();
                 let vetoes = |step: usize| refused(step) && !before.optional().has(step);
@@ -490,6 +500,10 @@ impl Write<'_> {
                 Change::of_step(step, ModelItem { attempted: true, counted, ..item })
             }
             Self::Park(step) => Change::of_step(step, step_goes(step, StepEvent::Park)?),
+            Self::MissDeadline(step) => {
+                let item = step_goes(step, StepEvent::MissDeadline)?;
+                Change { task: fails(before, step), ..Change::of_step(step, item) }
+            }
             Self::Release(step, _) => {
                 let item = step_goes(step, StepEvent::Release)?;
                 Change::of_step(step, ModelItem { counted: item.counted.saturating_sub(1), ..item })
@@ -552,7 +566,9 @@ impl Write<'_> {
             Self::Reinstate => {
                 let has_state = |step: &usize, state: StepState| before.item(*step).state == state;
                 let closed = before.forward_steps().filter(|step| has_state(step, StepState::Cancelled));
-                let unclaimed = before.to_run().iter().filter(|step| has_state(step, StepState::Pending));
+                // Pending, or parked.
+                let waits = |step: &usize| has_state(step, StepState::Pending) || has_state(step, StepState::Retrying);
+                let unclaimed = before.to_run().iter().filter(waits);
                 let refused = before.to_run().iter().filter(|step| has_state(step, StepState::Error));
                 let items =
                     unclaimed.map(|step| Some((step, before.item(step)))).chain(refused.chain(closed).map(fresh));

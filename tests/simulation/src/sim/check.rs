@@ -342,7 +342,7 @@ impl FinalState<'_> {
         Ok(())
     }
 
-    /// A failed step has a reason: its own permanent error, no attempts left, or a dead letter.
+    /// A failed step has a reason: its own permanent error, no attempts left, a dead letter, or the deadline.
     fn failure(&self, plan: &StepPlan, step: &StepRecord) -> Result<(), String> {
         let error = step.error.as_ref().ok_or("it failed without an error")?;
         if error.code == EngineCode::DeliveryExhausted.as_str() {
@@ -353,12 +353,15 @@ impl FinalState<'_> {
                 false => Err("SQS gave up on it, but the audit trail does not say so".to_owned()),
             };
         }
+        let deadline = self.first_deadline_of(&step.name);
+        if is_after_deadline(error) && deadline.is_none_or(|deadline| step.finished_at < Some(deadline)) {
+            return Err(format!("it failed at {:?} because of a deadline, which is {deadline:?}", step.finished_at));
+        }
+        if is_after_deadline(error) && step.attempt == 0 {
+            return Ok(());
+        }
         let last = step.attempts.last().ok_or("it failed without an attempt")?;
         expect(Some(error), last.error.as_ref(), "its error")?;
-        let deadline = self.first_deadline_of(&step.name);
-        if is_after_deadline(error) && deadline.is_none_or(|deadline| last.finished_at < Some(deadline)) {
-            return Err(format!("it failed at {:?} because of a deadline, which is {deadline:?}", last.finished_at));
-        }
         let counted = step.attempt - step.uncounted_attempts;
         let for_good = last.outcome == Outcome::PermanentError;
         let used_up =

@@ -250,11 +250,16 @@ impl Scenario {
     }
 
     /// Guards the service that compensated steps call with a breaker, in half of the scenarios with an outage and in a quarter of the
-    /// others.
+    /// others. In half of those with an outage more tasks come, and the deadline of most steps is over before they are attempted.
     pub(super) fn with_breaker(mut self, rng: &mut Rng) -> Self {
         let share = if self.outage.is_some() { 2 } else { 4 };
         if rng.u8(0..share) == 0 {
             self.graph = self.graph.waits_on(SERVICE);
+            if self.outage.is_none() || rng.bool() {
+                return self;
+            }
+            self.tasks += 5;
+            self.graph = self.graph.complete_within(rng.u32(5..=300), None);
         }
         self
     }

@@ -142,6 +142,12 @@ fn compensation_that_waits_for_a_failed_sibling_is_found() {
 }
 
 #[test]
+fn step_that_misses_its_deadline_while_another_worker_has_claimed_it_is_found() {
+    let scope = Scope::chain("", 1, Faults { stray_messages: true, deadline: true, breaker: true, ..Faults::NONE });
+    finds("steps and task move only along the tables of states", &scope.with(Bug::DeadlineMissedInFlight));
+}
+
+#[test]
 fn step_that_begins_after_the_deadline_is_found() {
     let deadline = Faults { deadline: true, ..Faults::NONE };
     let property = "nothing that the deadline holds for begins after it";

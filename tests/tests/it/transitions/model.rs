@@ -49,6 +49,7 @@ enum Op {
     TakeOver(u8),
     Abandon,
     Park(u64),
+    MissDeadline,
     Release,
     Withdraw,
     Complete,
@@ -105,6 +106,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => (0u8..3).prop_map(Op::TakeOver),
         1 => Just(Op::Abandon),
         3 => (0u64..20).prop_map(Op::Park),
+        2 => Just(Op::MissDeadline),
         2 => Just(Op::Release),
         1 => Just(Op::Withdraw),
         4 => Just(Op::Complete),
@@ -244,6 +246,7 @@ fn transition(op: &Op, given: &Given, plan: &Plan) -> Option<Transition> {
         }
         Op::Abandon => step::abandon(id, &record, now),
         Op::Park(wait) => step::park(id, &record, &failure(), now + Duration::from_secs(*wait), now),
+        Op::MissDeadline => task::miss_deadline(task, &record, &failure(), now),
         Op::Release => step::release(lease()?),
         Op::Withdraw => step::delete_orphan_claim(lease()?),
         Op::Complete => step::complete(lease()?, &given.ended(lease()?, Outcome::Complete), "{}"),
@@ -544,6 +547,7 @@ fn ops() -> Vec<Op> {
     ops.extend([
         Op::Abandon,
         Op::Park(5),
+        Op::MissDeadline,
         Op::Release,
         Op::Withdraw,
         Op::Complete,

@@ -1,19 +1,20 @@
 //! Holds deliveries back while the breaker of the service that the step waits on is open.
 
-use super::deliver::{Delivery, Pass, all_done};
+use super::deliver::{Delivery, Pass, all_done, deadline_missed};
 use crate::{
     core::{
         breaker::{Breaker, Evidence, Passage},
         codes::EngineCode,
         message::Message,
+        plan::StepPlan,
         record::{Failure, StepRecord, TaskRecord},
-        settlement::{self, Disposition, Settlement},
+        settlement::{self, Disposition, Settlement, after_failure},
         state::StepState,
-        step,
+        step, task,
         timestamp::Timestamp,
     },
     ports::{Queue, Runtime, Store},
-    runtime::{breaker::ServiceBreaker, error::EngineError, step::Step},
+    runtime::{breaker::ServiceBreaker, error::EngineError, recovery::alert_of_warning, step::Step},
 };
 use std::{
     collections::BTreeSet,
@@ -43,8 +44,12 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'_, S, T, Q, A> {
             return Ok(Continue(Pass::Checks));
         };
         let deadline = task.deadline_of(self.step());
-        if deadline.is_some_and(|deadline| deadline <= now) {
-            return Ok(Continue(Pass::Checks));
+        match deadline.filter(|deadline| *deadline <= now) {
+            Some(deadline) if record.attempt == 0 => {
+                return self.miss_deadline(&task, plan, record, deadline).await.map(Break);
+            }
+            Some(_) => return Ok(Continue(Pass::Checks)),
+            None => {}
         }
         let random = self.worker.engine.runtime.random();
         let until = match current.passage(plan.compensates.is_some(), now, random) {
@@ -67,16 +72,52 @@ impl<S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'_, S, T, Q, A> {
         until: Timestamp,
         reason: &Failure,
     ) -> Result<Disposition, EngineError> {
-        let park = step::park(task.id, record, reason, until, self.now());
-        let disposition = Disposition::GiveBack { until };
-        let delivery = self.message.receipt.clone().map(|receipt| settlement::Delivery { receipt, disposition });
-        let settled = self.worker.engine.settle(task.id, Settlement::of(park).ending(delivery)).await?;
-        if settled.is_none() {
-            // Somebody else has changed the step since. The next delivery finds how it stands.
-            return Ok(Disposition::GiveBack { until: self.now() });
-        }
+        let park = Settlement::of(step::park(task.id, record, reason, until, self.now()));
+        let settled = self.settle_unclaimed(task, park, Disposition::GiveBack { until }).await?;
+        let Some(disposition) = settled else { return Ok(self.changed_meanwhile()) };
         tracing::info!(task_id = %task.id, step = self.step(), code = reason.code, until = %until, "parked without an attempt");
         Ok(disposition)
+    }
+
+    /// Fails the step without an attempt, because the deadline of its task was over before the first one. That ends the delivery.
+    async fn miss_deadline(
+        &self,
+        task: &TaskRecord,
+        plan: &StepPlan,
+        record: &StepRecord,
+        deadline: Timestamp,
+    ) -> Result<Disposition, EngineError> {
+        let code = EngineCode::DeadlineExceeded.as_str();
+        let failure = Failure::new(code, &deadline_missed(deadline));
+        let missed = Settlement::of(task::miss_deadline(task, record, &failure, self.now()));
+        let missed = missed.then(after_failure(task, self.step()));
+        let settled = self.settle_unclaimed(task, missed, Disposition::Acknowledge).await?;
+        let Some(disposition) = settled else { return Ok(self.changed_meanwhile()) };
+        tracing::info!(task_id = %task.id, step = self.step(), code, deadline = %deadline, "failed without an attempt");
+        if plan.optional {
+            alert_of_warning(task.id, self.step(), code);
+        }
+        Ok(disposition)
+    }
+
+    /// Carries out a settlement of a step that is not claimed, and ends the delivery with it. Returns what to do with the message;
+    /// `None` if somebody else has changed the step or its task meanwhile.
+    async fn settle_unclaimed(
+        &self,
+        task: &TaskRecord,
+        settlement: Settlement,
+        disposition: Disposition,
+    ) -> Result<Option<Disposition>, EngineError> {
+        let delivery = self.message.receipt.clone().map(|receipt| settlement::Delivery { receipt, disposition });
+        let Some(followed) = self.worker.engine.settle(task.id, settlement.ending(delivery)).await? else {
+            return Ok(None);
+        };
+        Ok(Some(followed?.map_or(disposition, |until| Disposition::GiveBack { until })))
+    }
+
+    /// The next delivery finds how the step stands.
+    fn changed_meanwhile(&self) -> Disposition {
+        Disposition::GiveBack { until: self.now() }
     }
 
     /// Tells the breaker how an attempt has ended.

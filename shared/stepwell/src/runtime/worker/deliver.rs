@@ -233,8 +233,7 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             return self.failed(lease, task, plan, &error).await;
         }
         if let Some(deadline) = task.deadline_of(self.step()).filter(|deadline| *deadline <= self.now()) {
-            let message = format!("not started: the task had to be complete by {deadline}");
-            let error = StepError::new(EngineCode::DeadlineExceeded, message);
+            let error = StepError::new(EngineCode::DeadlineExceeded, deadline_missed(deadline));
             return self.failed(lease, task, plan, &error).await;
         }
         if !plan.allows_attempt(lease.counted_attempt()) {
@@ -400,6 +399,11 @@ impl<'a, S: Step, T: Store, Q: Queue, A: Runtime> Delivery<'a, S, T, Q, A> {
             "attempt ended"
         );
     }
+}
+
+/// Says that the step did not start, because its task's deadline was over.
+pub(super) fn deadline_missed(deadline: Timestamp) -> String {
+    format!("not started: the task had to be complete by {deadline}")
 }
 
 pub(super) fn all_done(names: &[&str], steps: &BTreeMap<String, StepRecord>) -> bool {

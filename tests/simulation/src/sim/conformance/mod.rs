@@ -180,6 +180,7 @@ fn rule_of(name: &str, made: &Made) -> Option<Rule> {
         "claim" => Rule::Claim,
         "take_over" => Rule::TakeOver,
         "park" => Rule::Park,
+        "miss_deadline" => Rule::MissDeadline,
         "release" | "abandon" => Rule::Release,
         "delete_orphan_claim" => Rule::DeleteOrphanClaim,
         "complete" => Rule::Complete,
@@ -244,6 +245,10 @@ impl Made {
         if rule == Rule::Park && self.steps.iter().any(is_earlier) {
             return Err("it is due earlier than before".to_owned());
         }
+        let acted_at = self.task.as_ref().and_then(|task| task.acted_at);
+        if rule == Rule::DeadLetterStep && acted_at != clock {
+            return Err("the audit trail does not tell of the dead letter".to_owned());
+        }
         let has_moved = self.task.as_ref().is_some_and(|task| task.has_moved);
         if has_moved && rule == Rule::RecordLeafArrival {
             return Err("it is listed elsewhere in the index".to_owned());
@@ -260,7 +265,7 @@ impl Made {
         let [step] = &self.steps[..] else { return None };
         match rule {
             Rule::Claim | Rule::TakeOver => step.started_at,
-            Rule::ResolveStep | Rule::DeadLetterStep | Rule::CancelStep => step.finished_at,
+            Rule::MissDeadline | Rule::ResolveStep | Rule::DeadLetterStep | Rule::CancelStep => step.finished_at,
             // The step is due from the time that is written.
             Rule::Reschedule => step.until(),
             _ => None,
@@ -292,6 +297,7 @@ impl Made {
             Rule::Claim => Write::Claim(step?.step),
             Rule::TakeOver => fenced.map(|(step, fence)| Write::TakeOver(step, fence))?,
             Rule::Park => Write::Park(step?.step),
+            Rule::MissDeadline => Write::MissDeadline(step?.step),
             Rule::Release => fenced.map(|(step, fence)| Write::Release(step, fence))?,
             Rule::DeleteOrphanClaim => fenced.map(|(step, fence)| Write::DeleteOrphanClaim(step, fence))?,
             Rule::Complete => fenced.map(|(step, fence)| Write::Complete(step, fence))?,
