@@ -134,9 +134,12 @@ def list_tasks(api, options):
 
 
 def waits_for(step):
-    """Why a step is tried again, which may be without an attempt: its service is out."""
+    """Until when and why a step waits for its next attempt. It may have had none: its service is out."""
+    if step["status"] != "retrying":
+        return ""
     error = step["error"]
-    return f"  {error['code']}: {error['message']}" if error and step["status"] == "retrying" else ""
+    why = f"  {error['code']}: {error['message']}" if error else ""
+    return f"  until {step['next_retry_at']}{why}" if step.get("next_retry_at") else why
 
 
 def print_tasks(tasks, file):

@@ -689,7 +689,7 @@ class Api(http.server.BaseHTTPRequestHandler):
         over = bulk | {"status": "complete", "done": 2, "refused": {"status": 1}, "expected_end": None}
         if self.path == "/tasks/T":
             error = {"code": "BREAKER_OPEN", "message": "the gateway is out"}
-            parked = {"name": "pay", "status": "retrying", "attempts": [], "error": error}
+            parked = {"name": "pay", "status": "retrying", "attempts": [], "error": error, "next_retry_at": "2026-11-27T01:00:00.000Z"}
             nothing = {"started_at": "s", "completed_at": None, "redrives_at": None, "compensates_at": None, "warnings": []}
             self.answer(200, task | nothing | {"steps": [parked], "compensations": [], "actions": []})
         elif self.path == "/tasks/bulk/B/results":
@@ -748,7 +748,7 @@ says "The bulk action goes on without you. See infra/tasks.sh bulk B"
 
 scenario "tasks: a step that waits without an attempt says why"
 runs 0 "${tasks[@]}" show T
-says "retrying  BREAKER_OPEN: the gateway is out"
+says "retrying  until 2026-11-27T01:00:00.000Z  BREAKER_OPEN: the gateway is out"
 
 scenario "tasks: options of many for one task"
 runs 2 "${tasks[@]}" redrive T --reason why --pace 50

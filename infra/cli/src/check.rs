@@ -33,7 +33,11 @@ pub fn check(project: &Project) -> Result<String, Findings> {
     findings.extend(events::left_over(project));
     Findings::none_of(findings)?;
     let steps: usize = project.workflows.iter().map(|workflow| workflow.steps().count()).sum();
-    Ok(format!("ok: {} workflows, {steps} steps\n", project.workflows.len()))
+    let workflows = match project.workflows.len() {
+        1 => "1 workflow".to_owned(),
+        many => format!("{many} workflows"),
+    };
+    Ok(format!("ok: {workflows}, {steps} steps\n"))
 }
 
 /// Each step has its folder, each folder its step, and each function of the settings its folder.

@@ -59,6 +59,9 @@ struct StepDetails<'a> {
     /// The result's JSON without a change, so that numbers keep every digit.
     result: Option<&'a RawValue>,
     error: Option<&'a Failure>,
+    /// When the next attempt of a step that waits is due. It may have been moved since the last attempt, or there is none yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_retry_at: Option<Timestamp>,
     /// Milliseconds from the start of the first attempt to the step's end, with the waits between attempts.
     duration_ms: Option<u64>,
 }
@@ -120,6 +123,7 @@ impl<'a> StepDetails<'a> {
             depends_on,
             result: step.result.as_deref().and_then(|result| serde_json::from_str(result).ok()),
             error: step.error.as_ref(),
+            next_retry_at: step.next_retry_at.filter(|_| step.state == StepState::Retrying),
             duration_ms: started_at.zip(step.finished_at).map(|(start, end)| millis(start, end)),
             attempts,
             omitted_attempts: &step.omitted_attempts,

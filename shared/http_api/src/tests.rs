@@ -219,7 +219,7 @@ async fn task_is_shown_attempt_by_attempt() {
                     "duration_ms": 5_000, "outcome": "retryable_error", "error": error,
                     "next_retry_at": "2023-11-14T22:13:26.000Z",
                 }],
-                "result": null, "error": error, "duration_ms": null,
+                "result": null, "error": error, "next_retry_at": "2023-11-14T22:13:26.000Z", "duration_ms": null,
             },
             {
                 "name": "c", "status": "pending", "depends_on": ["a", "b"], "attempts": [],
