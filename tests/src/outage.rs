@@ -117,8 +117,10 @@ pub struct Report {
     pub punctual: u64,
     /// The most messages in flight in one queue.
     pub most_in_flight: u64,
-    /// The steps that were parked when the gateway came back.
-    pub parked_at_return: u64,
+    /// The payments that were parked when the gateway came back.
+    pub payments_parked: u64,
+    /// The refunds that were. Most are of payments that were tried as probes, of which there are as many at each scale.
+    pub refunds_parked: u64,
     /// Seconds from the return until the last refund that was due before had been made.
     pub refunds_done_after: f64,
     /// Seconds from the return until the first payment, the probe aside, began.
@@ -482,7 +484,9 @@ impl World {
                     seen.tasks.iter().flat_map(|task| ["process_payment", "refund_payment"].map(|step| (*task, step)));
                 let parked = places.filter(|(task, step)| self.store.step(*task, step).state == StepState::Retrying);
                 let parked: BTreeSet<_> = parked.map(|(task, step)| (task, step.to_owned())).collect();
-                seen.report.parked_at_return = parked.len() as u64;
+                let (refunds, payments) = parked.iter().partition::<Vec<_>, _>(|(_, step)| step == "refund_payment");
+                (seen.report.payments_parked, seen.report.refunds_parked) =
+                    (payments.len() as u64, refunds.len() as u64);
                 seen.waiting = parked;
             }
         }

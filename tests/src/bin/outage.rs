@@ -64,7 +64,7 @@ type Figure = fn(&Report, u64) -> f64;
 
 const COMPARED: [(&str, Figure); 5] = [
     ("seconds until the breaker is open", |report, _| report.opened_after),
-    ("steps parked at the return, at full scale", |report, scale| (report.parked_at_return * scale) as f64),
+    ("payments parked at the return, at full scale", |report, scale| (report.payments_parked * scale) as f64),
     ("most in flight, at full scale", |report, scale| (report.most_in_flight * scale) as f64),
     ("seconds until payments begin again", |report, _| report.payments_from),
     ("seconds until the backlog is drained", |report, _| report.drained_after),
@@ -85,10 +85,11 @@ fn tell(report: &Report, scale: u64) {
         full(report.most_in_flight)
     );
     println!(
-        "{:>9}  steps parked at the return, {} at full scale",
-        report.parked_at_return,
-        full(report.parked_at_return)
+        "{:>9}  payments parked at the return, {} at full scale",
+        report.payments_parked,
+        full(report.payments_parked)
     );
+    println!("{:>9}  refunds parked at the return", report.refunds_parked);
     println!("{:>9.1}  seconds after the return the breaker was closed", report.closed_after);
     println!("{:>9.1}  seconds after the return the last refund of before was made", report.refunds_done_after);
     println!("{:>9.1}  seconds after the return payments began again, the probe aside", report.payments_from);
