@@ -13,6 +13,7 @@ use stepwell::{
     },
     permanent,
     runtime::{
+        backlog::OVERLOADED,
         breaker::BREAKER_OPEN,
         timer_feeder::FEEDER_REPORT,
         watchdog::{NEEDS_PERSON, RUN_REPORT},
@@ -88,7 +89,9 @@ fn template_alarm_filters_match_the_logged_texts() {
     let exhausted = EngineCode::DeliveryExhausted.as_str();
     for pattern in [
         format!(r#"$.message = "{COMPENSATION_FAILED}" || $.message = "{COMPENSATION_LATE}""#),
-        format!(r#"$.message = "{OPTIONAL_STEP_FAILED}" || $.message = "{BREAKER_OPEN}""#),
+        format!(
+            r#"$.message = "{OPTIONAL_STEP_FAILED}" || $.message = "{BREAKER_OPEN}" || $.message = "{OVERLOADED}""#
+        ),
         format!(r#"$.message = "{NEEDS_PERSON}""#),
         format!(r#"$.message = "{RUN_REPORT}" && $.unfinished IS TRUE"#),
         format!(r#"$.message = "{FEEDER_REPORT}" && ($.unfinished IS TRUE || $.failed > 0)"#),

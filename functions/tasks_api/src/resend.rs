@@ -79,8 +79,10 @@ impl News {
         let refused = |why: String| ApiError::Illegal { why, status: Some(status) };
         if let Some(refund) = refund(snapshot) {
             // It has read the order's address before, and would tell the customer at the former one.
-            let is_due = |step: &&StepRecord| step.name == Cancellation::STEP && step.state != StepState::Error;
-            if snapshot.open_compensations().iter().any(is_due) {
+            let is_to_come = |step: &StepRecord| {
+                step.name == Cancellation::STEP && !step.state.is_done() && step.state != StepState::Error
+            };
+            if snapshot.compensations.iter().any(is_to_come) {
                 let why = "Cannot send the e-mail: the checkout is about to send it itself. Send the request again after that";
                 return Err(refused(why.to_owned()));
             }
@@ -94,7 +96,7 @@ impl News {
         }
         // Only who may have a confirmation is told of a cancellation. The step's own attempt makes the checkout tell them. In
         // another state the task is closed: no redrive sends the confirmation, and no cancellation follows it.
-        let is_open = matches!(snapshot.task.state, TaskState::Running | TaskState::Completed);
+        let is_open = matches!(snapshot.task.state, TaskState::Running | TaskState::Completed | TaskState::Cancelled);
         let unattempted = snapshot.step(Confirmation::STEP).filter(|step| is_open && !step.may_have_had_an_effect());
         match unattempted.map(|step| step.state) {
             None => Ok(Self::Confirmed),

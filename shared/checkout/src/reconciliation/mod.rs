@@ -95,7 +95,7 @@ pub struct Finding {
 pub enum MendOutcome {
     /// Nothing: it waits for a person, or for a run that mends.
     Listed,
-    /// Nothing, because more than [`MAX_MENDS`] findings would have been mended.
+    /// Nothing, because more than [`MAX_MENDS`] findings would have been mended, or the time was over.
     Withheld,
     /// What was to be done is done.
     Mended,
@@ -230,8 +230,9 @@ where
         let certain = to_mend.iter().filter(|(finding, _)| finding.remedy != Remedy::Person).count();
         for (mut finding, recorded) in to_mend {
             if scope.mend && finding.remedy != Remedy::Person {
-                let few = certain <= MAX_MENDS;
-                finding.outcome = if few { self.mend(&finding, recorded).await } else { MendOutcome::Withheld };
+                // What a run mends it tells at its end, so it must not be broken off before.
+                let may = self.tasks.now() < scope.until && certain <= MAX_MENDS;
+                finding.outcome = if may { self.mend(&finding, recorded).await } else { MendOutcome::Withheld };
             }
             report.findings.push(finding);
         }

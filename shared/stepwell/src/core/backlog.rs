@@ -42,10 +42,14 @@ pub const MOST_NOTES: u16 = 2 * Plan::MAX_STEPS as u16;
 /// How many times as many messages as are processed are assumed to come in at most. If all come at once, nothing tells how many there are.
 const MOST_TIMES: f64 = 10.0;
 
+/// For how long after a refusal a client still counts as refusing. With fewer requests than that it makes several pauses of one, and the wait
+/// looks longer than it is.
+const REFUSES_FOR: Duration = Duration::from_secs(10);
+
 /// A client that refuses starts lets tasks in again once the wait is this much of what it may be, so that it does not change its mind each second.
 const LETS_IN_FROM: f64 = 0.9;
 
-/// The most pauses that a client remembers. Those that are forgotten make the wait look longer than it is.
+/// The most pauses that a client remembers.
 const MOST_PAUSES: usize = 64;
 
 /// The notes of one workflow, by step.
@@ -77,38 +81,38 @@ impl Taken {
     }
 }
 
-/// When a client has refused starts.
+/// When a client has refused starts: from a first refusal to a last one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pauses {
-    ended: VecDeque<(Timestamp, Timestamp)>,
-    since: Option<Timestamp>,
+    all: VecDeque<(Timestamp, Timestamp)>,
+    /// Whether no start was let in since the last refusal.
+    goes_on: bool,
 }
 
 impl Pauses {
     /// Whether starts are refused.
-    pub fn is_on(&self) -> bool {
-        self.since.is_some()
+    pub fn is_on(&self, now: Timestamp) -> bool {
+        self.goes_on && self.all.back().is_some_and(|(_, last)| now < *last + REFUSES_FOR)
     }
 
     /// Takes note of whether a start is refused now.
     pub fn decided(&mut self, is_refused: bool, now: Timestamp) {
-        match self.since {
-            None if is_refused => self.since = Some(now),
-            Some(since) if !is_refused => {
-                self.since = None;
-                self.ended.push_back((since, now));
-                if self.ended.len() > MOST_PAUSES {
-                    self.ended.pop_front();
-                }
+        if is_refused {
+            let is_on = self.is_on(now);
+            match self.all.back_mut() {
+                Some((_, last)) if is_on => *last = now,
+                _ => self.all.push_back((now, now)),
             }
-            _ => {}
+            if self.all.len() > MOST_PAUSES {
+                self.all.pop_front();
+            }
         }
+        self.goes_on = is_refused;
     }
 
     /// How much of the time between two moments tasks were let in.
     fn open_between(&self, from: Timestamp, until: Timestamp) -> Duration {
-        let pauses = self.ended.iter().copied().chain(self.since.map(|since| (since, until)));
-        let paused = pauses.map(|(began, ended)| ended.min(until).since(began.max(from)));
+        let paused = self.all.iter().map(|(first, last)| (*last).min(until).since((*first).max(from)));
         until.since(from).saturating_sub(paused.sum())
     }
 }
@@ -155,8 +159,8 @@ impl Backlog {
     /// How long a message to this step would wait that is sent now, as far as is known.
     ///
     /// The queue holds what was sent after the last message that was taken. Between the two messages of the note it took `last.at - earlier.at` to
-    /// process what was sent between `earlier.sent_at` and `last.sent_at`; what is in the queue takes as long in proportion. A
-    /// time in which starts were refused counts for nothing.
+    /// process what was sent between `earlier.sent_at` and `last.sent_at`; what is in the queue takes as long in proportion. The
+    /// pauses count for nothing, because nothing was sent in them.
     fn wait(&self, step: &str, pauses: &Pauses, now: Timestamp) -> Duration {
         let Some(Note { earlier, last }) = self.0.get(step) else { return Duration::ZERO };
         // The clock of the worker may be ahead.
@@ -164,8 +168,12 @@ impl Backlog {
             return Duration::ZERO;
         }
         let took = last.at.since(earlier.at).as_secs_f64();
-        let sent_in = pauses.open_between(earlier.sent_at, last.sent_at).as_secs_f64();
-        let times = if sent_in > 0.0 { (took / sent_in).clamp(1.0, MOST_TIMES) } else { MOST_TIMES };
+        // What was sent in a pause after all, such as redrives, says nothing about those that are let in.
+        let all = last.sent_at.since(earlier.sent_at);
+        let sent_in =
+            Some(pauses.open_between(earlier.sent_at, last.sent_at)).filter(|open| !open.is_zero()).unwrap_or(all);
+        let times = if sent_in.is_zero() { MOST_TIMES } else { took / sent_in.as_secs_f64() };
+        let times = times.clamp(1.0, MOST_TIMES);
         pauses.open_between(last.sent_at, now).mul_f64(times)
     }
 
@@ -173,14 +181,18 @@ impl Backlog {
     /// the deadline, and of those that run side by side the ones that wait longest.
     pub fn overload(&self, plan: &Plan, pauses: &Pauses, now: Timestamp) -> Option<Overload> {
         let time = Duration::from_secs(plan.deadline()?.complete_within_seconds.into());
+        let never = Pauses::default();
         let mut until: BTreeMap<&str, Duration> = BTreeMap::new();
         // The steps of a plan are in topological order.
         for step in plan.steps().iter().filter(|step| plan.time_to_start(&step.name).is_some()) {
             let before = step.depends_on.iter().filter_map(|name| until.get(name.as_str())).max().copied();
-            until.insert(&step.name, before.unwrap_or_default() + self.wait(&step.name, pauses, now));
+            let before = before.unwrap_or_default();
+            // A queue before this step goes on sending to it in a pause.
+            let pauses = if before.is_zero() { pauses } else { &never };
+            until.insert(&step.name, before + self.wait(&step.name, pauses, now));
         }
         let wait = until.into_values().max().unwrap_or_default();
-        let most = if pauses.is_on() { (time / 2).mul_f64(LETS_IN_FROM) } else { time / 2 };
+        let most = if pauses.is_on(now) { (time / 2).mul_f64(LETS_IN_FROM) } else { time / 2 };
         (wait > most).then_some(Overload { wait, time })
     }
 }
@@ -256,13 +268,10 @@ mod tests {
         let taken = |(sent, taken)| Taken { sent_at: at(sent), at: at(taken) };
         let backlog = Backlog([("a".to_owned(), Note { earlier: taken(earlier), last: taken(last) })].into());
         let mut pauses = Pauses::default();
-        pauses.decided(true, at(pause.0));
-        pauses.decided(false, at(pause.1));
+        for second in pause.0..=pause.1 {
+            pauses.decided(true, at(second));
+        }
         assert_eq!(backlog.wait("a", &pauses, at(1_000)), Duration::from_secs(expected));
-        let mut goes_on = Pauses::default();
-        goes_on.decided(true, at(pause.0));
-        let so_far = backlog.wait("a", &goes_on, at(1_000));
-        assert!(so_far <= Duration::from_secs(expected) || pause == (0, 0), "{so_far:?}");
     }
 
     #[test]
@@ -274,6 +283,35 @@ mod tests {
         pauses.decided(true, at(0));
         assert!(overloads(46, &pauses).is_some());
         assert_eq!(overloads(45, &pauses), None);
+    }
+
+    /// A client to which nobody comes does not know whether others have let tasks in.
+    #[test]
+    fn pause_ends_with_its_last_refusal() {
+        let mut pauses = Pauses::default();
+        for second in [100, 105, 200] {
+            pauses.decided(true, at(second));
+        }
+        assert_eq!([209, 210].map(|now| pauses.is_on(at(now))), [true, false]);
+        assert_eq!(pauses.open_between(at(90), at(900)), Duration::from_secs(805));
+        pauses.decided(false, at(201));
+        pauses.decided(true, at(203));
+        assert_eq!(pauses.open_between(at(190), at(900)), Duration::from_secs(710), "one was let in between");
+    }
+
+    /// What waits in the queue of `a` comes to `b`, whether or not more is let in.
+    #[test]
+    fn pause_says_nothing_about_a_step_behind_a_queue() {
+        let mut pauses = Pauses::default();
+        for second in -60..0 {
+            pauses.decided(true, at(second));
+        }
+        let wait = |waits: &[(&str, i64)]| {
+            let short = plan("complete_within_seconds: 1,");
+            backlog(waits).overload(&short, &pauses, at(0)).map(|Overload { wait, .. }| wait.as_secs())
+        };
+        assert_eq!(wait(&[("b", 40)]), Some(1), "nothing has come in");
+        assert_eq!(wait(&[("a", 70), ("b", 40)]), Some(11 + 40));
     }
 
     #[test]

@@ -110,11 +110,15 @@ impl Breaker {
         Self::Closed { reopened: reopened.map(|(at, steps_from)| Reopened { at, steps_from }) }
     }
 
-    /// Whether it holds no step back.
+    /// Whether it holds no step back, and none is due any more that it has held back.
     pub fn lets_all_pass(&self, now: Timestamp) -> bool {
         match self {
             Self::Open(_) => false,
-            Self::Closed { reopened } => reopened.is_none_or(|reopened| reopened.steps_from <= now),
+            Self::Closed { reopened: None } => true,
+            // As long again for those that are parked until then, and once more for messages that are late.
+            Self::Closed { reopened: Some(Reopened { at, steps_from }) } => {
+                *steps_from + 2 * steps_from.since(*at) <= now
+            }
         }
     }
 
@@ -238,7 +242,7 @@ mod tests {
         assert_eq!(breaker.passage(true, at(61), 0.5), Passage::Free);
         assert_eq!([0.0, 0.5].map(|random| of_step(61, random)), [Passage::Parked(at(120)), Passage::Parked(at(150))]);
         assert_eq!(of_step(120, 0.5), Passage::Free);
-        assert_eq!([119, 120].map(|now| breaker.lets_all_pass(at(now))), [false, true]);
+        assert_eq!([239, 240].map(|now| breaker.lets_all_pass(at(now))), [false, true]);
     }
 
     #[test]
