@@ -5,7 +5,7 @@
 //! is one item for each step, and only the last one counts. It holds for [`HOLDS_FOR`]: once no message waits long, nobody notes
 //! anything, and it expires.
 //!
-//! A client that starts tasks of a workflow with a deadline [estimates](Backlog::wait) from the notes how long the steps of a new task would
+//! A client that starts tasks of a workflow with a deadline estimates from the notes how long the steps of a new task would
 //! wait, one after another. If that is more than half of the task's time, the task is better not begun ([`Backlog::overload`]). A workflow
 //! without a deadline is never overloaded. A stack with no backlog pays nothing but the client's read, once in [`CACHED_FOR`] and process.
 

@@ -16,10 +16,11 @@ use std::{
     time::Duration,
 };
 
-/// The log message of a client that begins to refuse starts, and each [`TOLD_EVERY`] while it does, so that the alarm of the template, which
+/// The log message of a client that begins to refuse starts, and each minute while it does, so that the alarm of the template, which
 /// searches for it, stays on.
 pub const OVERLOADED: &str = "overloaded";
 
+/// How often it is told.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
