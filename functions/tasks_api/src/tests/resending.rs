@@ -17,7 +17,9 @@ const CORRECTED: &str = "ann@example.org";
 fn shop() -> Api {
     let products: Vec<Product> = serde_json::from_str(include_str!("../../../../infra/products.json")).unwrap();
     let shop = MemoryShop::selling(products);
+    // A step that has nothing to do with e-mails stands in the workflow without its code.
     let harness = Harness::new(checkout::workflow().unwrap())
+        .with_all(Returns("{}"))
         .with("validate_cart", checkout_validate_cart::step(&shop).unwrap())
         .with("process_payment", checkout_process_payment::step(&shop).unwrap())
         .with("update_inventory", checkout_update_inventory::step(&shop).unwrap())
