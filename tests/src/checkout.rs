@@ -1,6 +1,5 @@
 //! The checkout's sample products and requests, and a harness that runs it.
 
-use crate::each_checkout_step;
 use checkout::{Product, testing::MemoryShop};
 use serde_json::Value;
 use stepwell::testing::Harness;
@@ -30,11 +29,11 @@ pub fn request(name: &str) -> Value {
 pub fn harness(shop: &MemoryShop) -> Harness {
     let mut harness = Harness::new(checkout::workflow().expect("a workflow file"));
     macro_rules! host {
-        ($name:literal, $library:ident) => {
-            harness = harness.with($name, $library::step(shop).expect("a shop in memory has all ports"));
+        ($name:literal, $($library:tt)+) => {
+            harness = harness.with($name, $($library)+::step(shop).expect("a shop in memory has all ports"));
         };
     }
-    each_checkout_step!(host);
+    tasks_api::each_checkout_step!(host);
     harness
 }
 

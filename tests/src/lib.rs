@@ -13,7 +13,6 @@
 mod alarm;
 pub mod api;
 pub mod checkout;
-mod checkout_steps;
 pub mod comparison;
 pub mod cost;
 pub mod cpu;

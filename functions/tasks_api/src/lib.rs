@@ -8,17 +8,17 @@ mod act;
 mod bulk;
 mod error;
 mod filter;
+pub mod handlers;
 mod list;
 mod operator;
 mod orders;
 mod resend;
-mod result_types;
 mod ship;
 mod show;
 #[cfg(test)]
 mod tests;
 
-pub use result_types::result_types;
+pub use handlers::result_types;
 
 use act::OperatorAction;
 use axum::{

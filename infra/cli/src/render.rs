@@ -59,7 +59,7 @@ pub fn render(project: &Project) -> Result<(Vec<Rendered>, Template), Findings> 
 
 /// The rendered files that do not depend on the settings.
 pub(crate) fn beside_the_template(project: &Project) -> Vec<Rendered> {
-    handlers::lists(project).into_iter().chain(events::rendered(project)).collect()
+    handlers::list(project).into_iter().chain(events::rendered(project)).collect()
 }
 
 /// Finds rights on an index that its table does not have. CloudFormation would take the index's name as text.

@@ -95,13 +95,9 @@ fn step_is_created_once_and_passes_the_check() {
     assert!(checked.contains("11 steps"), "{checked}");
 
     for (file, line) in [
-        (
-            "tests/Cargo.toml",
-            r#"checkout_check_fraud = { path = "../functions/checkout/check_fraud", features = ["lambda"] }"#,
-        ),
         ("functions/tasks_api/Cargo.toml", r#"checkout_check_fraud = { path = "../checkout/check_fraud" }"#),
         (
-            "functions/tasks_api/src/result_types.rs",
+            "functions/tasks_api/src/handlers.rs",
             r#".with("checkout", "check_fraud", checkout_check_fraud::step::<CheckoutShop>)"#,
         ),
     ] {

@@ -15,7 +15,7 @@ use super::{
     tables::ServiceTransport,
     world::ShopWorld,
 };
-use crate::{each_checkout_step, events::message};
+use crate::events::message;
 use checkout::{
     ConfigError,
     reconciliation::{MIN_AGE, Reconciliation, ReconciliationReport, Scope},
@@ -283,13 +283,13 @@ impl Engine {
         let queue = StepQueue::new(&self.workflow.id().name, step);
         let run = StepInvocation { queue, ports, clock: &self.clock, batch, invocation };
         macro_rules! run_it {
-            ($name:literal, $library:ident) => {
+            ($name:literal, $($library:tt)+) => {
                 if step == $name {
-                    return run.of($library::step(shop)).await;
+                    return run.of($($library)+::step(shop)).await;
                 }
             };
         }
-        each_checkout_step!(run_it);
+        tasks_api::each_checkout_step!(run_it);
         panic!("there is no function for step `{step}`")
     }
 

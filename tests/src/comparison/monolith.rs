@@ -14,7 +14,6 @@
 //! that step's service is out. And nothing returns later to what it leaves behind.
 
 use super::{process::ServiceCaller, services::Services, world::ShopWorld};
-use crate::each_checkout_step;
 use checkout::{ConfigError, testing::steps};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
@@ -81,13 +80,13 @@ impl Order {
     /// Runs the handler of a step or of a compensation, and answers with its result.
     async fn run(&self, name: &str, data: &TaskData) -> Result<String, StepError> {
         macro_rules! run_it {
-            ($name:literal, $library:ident) => {
+            ($name:literal, $($library:tt)+) => {
                 if name == $name {
-                    return self.run_handler($name, $library::step(&self.services), data).await;
+                    return self.run_handler($name, $($library)+::step(&self.services), data).await;
                 }
             };
         }
-        each_checkout_step!(run_it);
+        tasks_api::each_checkout_step!(run_it);
         panic!("there is no handler for step `{name}`")
     }
 

@@ -1,7 +1,7 @@
 //! A shop without AWS, so that only the engine's own calls are counted. It takes and returns the same data as the
 //! deployed shop.
 
-use crate::{checkout::products, each_checkout_step, poller::Poller};
+use crate::{checkout::products, poller::Poller};
 use checkout::{
     ConfigError, Product,
     testing::{MemoryShop, steps},
@@ -13,12 +13,12 @@ use stepwell::{Input, Step, core::message::StepQueue};
 pub(super) fn with_checkout(mut poller: Poller<'_>) -> Poller<'_> {
     let shop = MemoryShop::selling(products().into_iter().map(|product| Product { stock: 100_000, ..product }));
     macro_rules! host {
-        ($name:literal, $library:ident) => {
+        ($name:literal, $($library:tt)+) => {
             let queue = StepQueue::new(&steps::workflow().id().name, $name);
-            poller = poller.with(queue, $library::step(&shop).expect("a shop in memory has all ports"));
+            poller = poller.with(queue, $($library)+::step(&shop).expect("a shop in memory has all ports"));
         };
     }
-    each_checkout_step!(host);
+    tasks_api::each_checkout_step!(host);
     poller
 }
 
@@ -30,10 +30,10 @@ pub(super) fn taken() -> BTreeMap<&'static str, Vec<&'static str>> {
     let shop = MemoryShop::default();
     let mut taken = BTreeMap::new();
     macro_rules! note {
-        ($name:literal, $library:ident) => {
-            taken.insert($name, of($library::step(&shop)));
+        ($name:literal, $($library:tt)+) => {
+            taken.insert($name, of($($library)+::step(&shop)));
         };
     }
-    each_checkout_step!(note);
+    tasks_api::each_checkout_step!(note);
     taken
 }

@@ -17,18 +17,13 @@ const CORRECTED: &str = "ann@example.org";
 fn shop() -> Api {
     let products: Vec<Product> = serde_json::from_str(include_str!("../../../../infra/products.json")).unwrap();
     let shop = MemoryShop::selling(products);
-    // A step that has nothing to do with e-mails stands in the workflow without its code.
-    let harness = Harness::new(checkout::workflow().unwrap())
-        .with_all(Returns("{}"))
-        .with("validate_cart", checkout_validate_cart::step(&shop).unwrap())
-        .with("process_payment", checkout_process_payment::step(&shop).unwrap())
-        .with("update_inventory", checkout_update_inventory::step(&shop).unwrap())
-        .with("create_order", checkout_create_order::step(&shop).unwrap())
-        .with("send_confirmation", checkout_send_confirmation::step(&shop).unwrap())
-        .with("cancel_order", checkout_cancel_order::step(&shop).unwrap())
-        .with("refund_payment", checkout_refund_payment::step(&shop).unwrap())
-        .with("release_stock", checkout_release_stock::step(&shop).unwrap())
-        .with("send_cancellation", checkout_send_cancellation::step(&shop).unwrap());
+    let mut harness = Harness::new(checkout::workflow().unwrap());
+    macro_rules! host {
+        ($name:literal, $($library:tt)+) => {
+            harness = harness.with($name, $($library)+::step(&shop).unwrap());
+        };
+    }
+    crate::each_checkout_step!(host);
     Api(Arc::new(harness), shop)
 }
 

@@ -1,31 +1,21 @@
 //! The manifests that depend on a step's package.
 
 use super::{Changes, NewStep};
-use crate::{
-    findings::Finding,
-    handlers::{CHECKER, HOST},
-    naming::StepNames,
-    project::Project,
-};
+use crate::{findings::Finding, handlers::KNOWS_ALL, naming::StepNames, project::Project};
 use std::{
     path::Path,
     process::{Command, Stdio},
 };
 
-/// Adds the packages of the step and of its compensation to the dependencies of the packages that know all handlers: the one
-/// that hosts them, and the one that checks results.
+/// Adds the packages of the step and of its compensation to the dependencies of the package that knows all handlers.
 pub(super) fn add_handlers(project: &Project, wanted: &NewStep, changes: &mut Changes) -> Result<(), Finding> {
+    if !project.root.join(KNOWS_ALL).is_file() {
+        return Ok(());
+    }
     for name in [&wanted.step].into_iter().chain(&wanted.compensation) {
-        let names = StepNames::new(&wanted.workflow, name);
-        let (package, workflow) = (names.package(), &wanted.workflow);
-        // The feature makes functions and tests share the same compiled crates.
-        let hosted = format!("{package} = {{ path = \"../{}\", features = [\"lambda\"] }}", names.folder());
-        let checked = format!("{package} = {{ path = \"../{workflow}/{name}\" }}");
-        for (manifest, line) in [(HOST, hosted), (CHECKER, checked)] {
-            if project.root.join(manifest).is_file() {
-                add(project, manifest, &package, &line, workflow, changes)?;
-            }
-        }
+        let (package, workflow) = (StepNames::new(&wanted.workflow, name).package(), &wanted.workflow);
+        let line = format!("{package} = {{ path = \"../{workflow}/{name}\" }}");
+        add(project, KNOWS_ALL, &package, &line, workflow, changes)?;
     }
     Ok(())
 }
