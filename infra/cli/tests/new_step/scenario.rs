@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 use checkout::testing::MemoryShop;
-use checkout_check_fraud::CheckFraudResult;
 use serde_json::{Value, json};
 use stepwell::{
     core::{
@@ -13,6 +12,7 @@ use stepwell::{
     testing::Harness,
 };
 use stepwell_tests::checkout::{harness, products, request};
+use tasks_api::handlers::checkout_steps::check_fraud::CheckFraudResult;
 
 async fn run(request: &Value) -> (MemoryShop, Harness, TaskSnapshot) {
     let shop = MemoryShop::selling(products());

@@ -1,0 +1,257 @@
+//! One SQLite file, which belongs to one process.
+
+use crate::{
+    error::{FileError, OpenError},
+    writer::{Job, Writer},
+};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// The mark of a file of Stepwell, in its header: "Step".
+const APPLICATION_ID: i32 = i32::from_be_bytes(*b"Step");
+
+/// How many prepared statements a connection keeps.
+const STATEMENTS: usize = 128;
+
+/// The most connections for reading that are kept open.
+const READERS: usize = 4;
+
+/// The pages of the write-ahead log after which they are moved into the file: 16 MiB.
+const CHECKPOINT_PAGES: u32 = 4_000;
+
+/// The tables of one part of the program, such as the engine or the shop. The file stores the version of each part.
+#[derive(Clone, Copy, Debug)]
+pub struct Schema {
+    /// The name of the part.
+    pub part: &'static str,
+    /// The version of its tables. A file of a newer one is refused.
+    pub version: u32,
+    /// Creates the tables that are not there. It is run each time the file is opened, in one transaction with all others.
+    pub sql: &'static str,
+}
+
+/// One SQLite file. Clones share it.
+///
+/// One connection writes. What waits for it is committed together, and is on the disk when it is answered. Reads have connections
+/// of their own and see what is committed.
+#[derive(Clone, Debug)]
+pub struct File(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    readers: Mutex<Vec<Connection>>,
+    writer: Writer,
+    /// It is the last field, so that it is unlocked after the connections are closed.
+    lock: fs::File,
+}
+
+/// Where the transactions run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// On a thread of their own, so that those which wait are committed together.
+    Own,
+    /// On the thread of the caller, one by one.
+    #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code, reason = "for tests"))]
+    Caller,
+}
+
+impl File {
+    /// Opens the file, or creates it. The folder has to exist.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. The file is as it was.
+    pub fn open(path: &Path, schemas: &[Schema]) -> Result<Self, OpenError> {
+        Self::open_on(Threads::Own, path, schemas)
+    }
+
+    /// Opens the file for a test that runs on one thread, perhaps with a clock of its own.
+    ///
+    /// # Errors
+    /// As [`File::open`].
+    #[cfg(feature = "testing")]
+    pub fn open_on_caller(path: &Path, schemas: &[Schema]) -> Result<Self, OpenError> {
+        Self::open_on(Threads::Caller, path, schemas)
+    }
+
+    fn open_on(threads: Threads, path: &Path, schemas: &[Schema]) -> Result<Self, OpenError> {
+        let path = std::path::absolute(path).map_err(|source| OpenError::io(path, source))?;
+        let path = &path;
+        let lock = lock(path)?;
+        let failed = |source| OpenError::sqlite(path, source);
+        let mut connection = Connection::open(path).map_err(failed)?;
+        check_ours(&connection, path)?;
+        prepare(&connection).map_err(failed)?;
+        create(&mut connection, path, schemas)?;
+        Ok(Self(Arc::new(Shared {
+            path: path.clone(),
+            readers: Mutex::default(),
+            writer: Writer::new(connection, threads).map_err(|source| OpenError::io(path, source))?,
+            lock,
+        })))
+    }
+
+    /// The path of the file.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Runs this in a transaction, and returns once its writes are on the disk. After an error of the job, nothing of it takes
+    /// effect.
+    ///
+    /// # Errors
+    /// The job's error, or that of the commit.
+    pub async fn write<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> Result<R, FileError> + Send + 'static,
+    ) -> Result<R, FileError> {
+        self.write_then(job, |result| result).await
+    }
+
+    /// As [`Self::write`]. Once the writes are on the disk, `then` gets the result, also if nobody waits for the answer any more.
+    pub(crate) async fn write_then<R: Send + 'static, T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> Result<R, FileError> + Send + 'static,
+        then: impl FnOnce(R) -> T + Send + 'static,
+    ) -> Result<T, FileError> {
+        let (job, answer) = Job::new(job, then);
+        self.0.writer.run(job);
+        answer.await.unwrap_or_else(|_| Err(FileError::stopped()))
+    }
+
+    /// Reads what is committed, consistently. It blocks the thread for as long as the job takes.
+    ///
+    /// # Errors
+    /// The job's error, or the file cannot be read.
+    pub fn read<R>(&self, job: impl FnOnce(&Connection) -> Result<R, FileError>) -> Result<R, FileError> {
+        let kept = self.readers().pop();
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => self.reader()?,
+        };
+        let transaction = connection.transaction()?;
+        let result = job(&transaction);
+        transaction.finish()?;
+        let mut readers = self.readers();
+        if readers.len() < READERS {
+            readers.push(connection);
+        }
+        result
+    }
+
+    fn readers(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.0.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reader(&self) -> Result<Connection, FileError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.0.path, flags)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        Ok(connection)
+    }
+
+    /// Copies the file, as it is now, to a new file, while everything goes on.
+    ///
+    /// # Errors
+    /// The copy exists already, or it cannot be written. Then it is incomplete and may be deleted.
+    pub fn back_up(&self, copy: &Path) -> Result<(), FileError> {
+        let copy = copy.to_str().ok_or_else(|| FileError::refused("the path of the copy is not valid Unicode"))?;
+        let connection = self.reader()?;
+        connection.execute("VACUUM INTO ?", [copy])?;
+        Ok(())
+    }
+
+    /// Returns at most this many free pages to the file system.
+    ///
+    /// # Errors
+    /// The commit failed.
+    pub async fn shrink(&self, pages: u32) -> Result<(), FileError> {
+        self.write(move |tx| {
+            let mut vacuum = tx.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+            let mut rows = vacuum.query([])?;
+            while rows.next()?.is_some() {}
+            Ok(())
+        })
+        .await
+    }
+
+    /// Returns when a write has failed in such a way that it is not known what is on the disk. Every later write fails. The process
+    /// has to end; the next one finds what is there.
+    pub async fn broken(&self) -> FileError {
+        self.0.writer.broken().await
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // The connection of the writer is the last but this, so the log is moved into the file when it closes.
+        self.readers.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        self.writer.stop();
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, "the lock of the file could not be released; it ends with the process");
+        }
+    }
+}
+
+/// Locks the file for this process, by a file beside it. SQLite's own lock would keep operators from reading the file.
+fn lock(path: &Path) -> Result<fs::File, OpenError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let beside = PathBuf::from(beside);
+    let mut options = fs::OpenOptions::new();
+    let file = options.create(true).truncate(false).write(true).open(&beside);
+    let file = file.map_err(|source| OpenError::io(&beside, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
+        Err(fs::TryLockError::Error(source)) => Err(OpenError::io(&beside, source)),
+    }
+}
+
+/// Refuses a database of another program, before anything is written to it.
+fn check_ours(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let failed = |source| OpenError::sqlite(path, source);
+    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map_err(failed);
+    let tables = number("SELECT COUNT(*) FROM sqlite_schema")?;
+    if tables > 0 && number("PRAGMA application_id")? != i64::from(APPLICATION_ID) {
+        return Err(OpenError::NotOurs { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // The first two take effect only before the first table. `FULL` syncs the log at every commit.
+    connection.execute_batch(&format!(
+        "PRAGMA auto_vacuum = INCREMENTAL;
+         PRAGMA application_id = {APPLICATION_ID};
+         PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};
+         PRAGMA journal_size_limit = 0;
+         PRAGMA foreign_keys = ON;"
+    ))
+}
+
+/// Creates what is missing of all parts, and refuses newer ones.
+fn create(connection: &mut Connection, path: &Path, schemas: &[Schema]) -> Result<(), OpenError> {
+    const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS parts (part TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT";
+    let failed = |source| OpenError::sqlite(path, source);
+    let tx = connection.transaction().map_err(failed)?;
+    tx.execute_batch(VERSIONS).map_err(failed)?;
+    for &Schema { part, version, sql } in schemas {
+        let found = tx.query_row("SELECT version FROM parts WHERE part = ?", [part], |row| row.get::<_, u32>(0));
+        let found = found.optional().map_err(failed)?;
+        if let Some(found) = found.filter(|found| *found > version) {
+            return Err(OpenError::Newer { path: path.to_owned(), part, found, known: version });
+        }
+        tx.execute_batch(sql).map_err(failed)?;
+        let set = "INSERT INTO parts VALUES (?1, ?2) ON CONFLICT (part) DO UPDATE SET version = ?2";
+        tx.execute(set, (part, version)).map_err(failed)?;
+    }
+    tx.commit().map_err(failed)
+}
