@@ -5,11 +5,7 @@ use std::{
     io,
     path::{Path, PathBuf},
 };
-use stepwell::{
-    CallError, FailureKind,
-    core::codec::Unreadable,
-    ports::TableError,
-};
+use stepwell::{CallError, FailureKind, core::codec::Unreadable, ports::TableError};
 
 /// The reason why a file cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -118,9 +114,9 @@ impl From<rusqlite::Error> for FileError {
     fn from(error: rusqlite::Error) -> Self {
         let kind = match error.sqlite_error_code() {
             // There may be space, memory or a free lock later.
-            Some(ErrorCode::DiskFull | ErrorCode::OutOfMemory | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                FailureKind::Throttled
-            }
+            Some(
+                ErrorCode::DiskFull | ErrorCode::OutOfMemory | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked,
+            ) => FailureKind::Throttled,
             Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => FailureKind::Unavailable,
             _ => FailureKind::Refused,
         };

@@ -4,11 +4,24 @@
 //! |---|---|
 //! | `file` | [`File`]: the file, its parts, backup; it belongs to one process |
 //! | `writer` | the connection that writes: one commit for all transactions that wait |
+//! | `local` | [`Local`]: the engine's [`Store`](stepwell::ports::Store) and [`Queue`](stepwell::ports::Queue) |
+//! | `host` | [`Host`]: the process that hosts the steps, and does what scheduled functions do on AWS |
+//! | `items`, `messages` | their tables, in an open transaction |
+//! | `queues` | which queues this process serves, and when their messages are due |
 //! | `error` | [`OpenError`], [`FileError`] |
 
 mod error;
 mod file;
+mod host;
+mod items;
+mod local;
+mod messages;
+mod queues;
 mod writer;
 
 pub use error::{FileError, OpenError};
 pub use file::{File, Schema};
+pub use host::{DEFAULT_SLOTS, Host};
+pub use local::{Local, SCHEMA};
+pub use messages::Delivered;
+pub use queues::Held;

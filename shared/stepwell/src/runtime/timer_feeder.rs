@@ -65,8 +65,9 @@ impl<T: Store, Q: Queue, A: Runtime> TimerFeeder<T, Q, A> {
                 break;
             }
             let due = pages.next().await?;
-            let fed = stream::iter(&due).map(|timer| async move { (timer, self.feed(timer).await) });
-            let mut fed = fed.buffer_unordered(CONCURRENCY);
+            // In a list, because the compiler cannot tell that a stream which still has this closure is `Send`.
+            let fed: Vec<_> = due.iter().map(|timer| async move { (timer, self.feed(timer).await) }).collect();
+            let mut fed = stream::iter(fed).buffer_unordered(CONCURRENCY);
             while let Some((timer, fed)) = fed.next().await {
                 report.add(timer, fed);
             }

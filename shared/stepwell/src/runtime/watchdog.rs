@@ -144,8 +144,10 @@ impl<T: Store, Q: Queue, A: Runtime> Watchdog<T, Q, A> {
     }
 
     async fn inspect_all(&self, due: &[IndexEntry], report: &mut WatchdogReport) {
-        let inspections = stream::iter(due).map(|listed| async move { (listed, self.inspect(listed).await) });
-        let mut inspections = inspections.buffer_unordered(CONCURRENCY);
+        // In a list, because the compiler cannot tell that a stream which still has this closure is `Send`.
+        let inspections: Vec<_> =
+            due.iter().map(|listed| async move { (listed, self.inspect(listed).await) }).collect();
+        let mut inspections = stream::iter(inspections).buffer_unordered(CONCURRENCY);
         while let Some((listed, inspected)) = inspections.next().await {
             if let Err(EngineError::Newer(newer)) = &inspected {
                 // One line for each run keeps the alarm on.

@@ -1,0 +1,275 @@
+//! The process that hosts the steps: it delivers messages to their workers, and does what scheduled functions do on AWS.
+
+use crate::{error::FileError, local::Local, queues::Held};
+use futures::future::BoxFuture;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use stepwell::{
+    Runtime, Step, Workflow,
+    core::{
+        limits::FUNCTION_MARGIN,
+        message::{QueueName, StepQueue},
+    },
+    ports::Received,
+    runtime::{
+        breaker::ServiceBreaker,
+        bulk::BulkRunner,
+        dead_letters::DeadLetters,
+        timer_feeder::TimerFeeder,
+        watchdog::{RunBudget, Watchdog},
+        worker::{Invocation, Worker},
+    },
+};
+use tokio::{task::JoinSet, time::Instant};
+
+/// How many deliveries of a step are in flight at most, unless the host is told otherwise. A step mostly waits for others.
+pub const DEFAULT_SLOTS: usize = 64;
+
+/// The time between two runs of what is done regularly.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How long a run of the watchdog, the timer feeder or the bulk actions may take.
+const RUN_TIME: Duration = Duration::from_secs(50);
+
+/// The time of a dead letter's delivery.
+const DEAD_LETTER_TIME: Duration = Duration::from_secs(60);
+
+/// The items that are deleted, and the pages that are returned, in one transaction.
+const CLEANED_AT_ONCE: u32 = 500;
+
+/// A worker, whatever its step is.
+trait Serve: Send + Sync {
+    /// Handles a delivery. Returns whether its message is done with.
+    fn serve<'a>(&'a self, message: &'a Received, invocation: &'a Invocation) -> BoxFuture<'a, bool>;
+}
+
+impl<S: Step, A: Runtime + Clone> Serve for Worker<S, Local<A>, Local<A>, A> {
+    fn serve<'a>(&'a self, message: &'a Received, invocation: &'a Invocation) -> BoxFuture<'a, bool> {
+        Box::pin(async move { self.handle(std::slice::from_ref(message), invocation).await.is_empty() })
+    }
+}
+
+impl<A: Runtime + Clone> Serve for DeadLetters<Local<A>, Local<A>, A> {
+    fn serve<'a>(&'a self, message: &'a Received, _: &'a Invocation) -> BoxFuture<'a, bool> {
+        Box::pin(async move { self.handle(std::slice::from_ref(message)).await.is_empty() })
+    }
+}
+
+type Job = Box<dyn FnMut() -> BoxFuture<'static, ()> + Send>;
+
+/// Hosts the steps of workflows over one file.
+pub struct Host<A> {
+    local: Local<A>,
+    runtime: A,
+    workers: BTreeMap<QueueName, Arc<dyn Serve>>,
+    breakers: BTreeMap<String, Arc<ServiceBreaker>>,
+    jobs: Vec<(&'static str, Duration, Job)>,
+}
+
+impl<A: Runtime + Clone + 'static> Host<A> {
+    /// A host without steps. It handles dead letters, and does the work of the watchdog, the timer feeder and the bulk actions.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn new(local: Local<A>, runtime: A) -> Result<Self, FileError> {
+        let dead_letters = DeadLetters::new(local.clone(), local.clone(), runtime.clone());
+        let jobs = Vec::new();
+        let mut host = Self { local, runtime, workers: BTreeMap::new(), breakers: BTreeMap::new(), jobs };
+        host.serve(QueueName::DeadLetters, 1, DEAD_LETTER_TIME, Arc::new(dead_letters))?;
+        Ok(host)
+    }
+
+    /// Hosts the handler of a step or a compensation, with at most this many deliveries at once. A step that its workflow file does not
+    /// name is not hosted.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn step(
+        &mut self,
+        workflow: &Workflow,
+        name: &str,
+        slots: usize,
+        step: impl Step + 'static,
+    ) -> Result<(), FileError> {
+        let Some(plan) = workflow.plan().step(name) else { return Ok(()) };
+        let time = Duration::from_secs(plan.timeout_seconds.into()) + FUNCTION_MARGIN;
+        let queue = StepQueue::new(&workflow.id().name, name);
+        let breaker = workflow.waits_on(name).map(|service| {
+            let breaker = self.breakers.entry(service.to_owned());
+            breaker.or_insert_with(|| Arc::new(ServiceBreaker::new(service))).clone()
+        });
+        let (store, queues) = (self.local.clone(), self.local.clone());
+        let worker = Worker::new(queue.clone(), step, store, queues, self.runtime.clone()).guarded_by(breaker);
+        self.serve(queue.into(), slots, time, Arc::new(worker))
+    }
+
+    fn serve(
+        &mut self,
+        queue: QueueName,
+        slots: usize,
+        time: Duration,
+        worker: Arc<dyn Serve>,
+    ) -> Result<(), FileError> {
+        self.local.serve(queue.clone(), slots, time)?;
+        self.workers.insert(queue, worker);
+        Ok(())
+    }
+
+    /// Does this now and then once in every period, one run after the other. It is broken off when the host stops.
+    pub fn every<F>(&mut self, period: Duration, what: &'static str, mut job: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.jobs.push((what, period, Box::new(move || Box::pin(job()))));
+    }
+
+    /// Runs until `stop` is done: then it takes no more messages, and waits for the deliveries in flight for at most `grace`. What is
+    /// not done by then is begun anew by the next process.
+    ///
+    /// # Errors
+    /// A write has failed in such a way that it is not known what is on the disk. The process has to end.
+    pub async fn run(mut self, stop: impl Future<Output = ()>, grace: Duration) -> Result<(), FileError> {
+        self.warn_of_unserved()?;
+        self.add_regular_jobs();
+        let mut jobs = JoinSet::new();
+        for (what, period, job) in std::mem::take(&mut self.jobs) {
+            jobs.spawn(regularly(what, period, job));
+        }
+        let mut in_flight = JoinSet::new();
+        let delivered = tokio::select! {
+            () = stop => Ok(()),
+            broken = self.deliver(&mut in_flight) => Err(broken),
+        };
+        jobs.shutdown().await;
+        let over = async { while in_flight.join_next().await.is_some() {} };
+        if delivered.is_ok() && tokio::time::timeout(grace, over).await.is_err() {
+            tracing::warn!(deliveries = in_flight.len(), "not done in time: the next process begins them anew");
+        }
+        delivered
+    }
+
+    /// Gives deliveries to their workers, as long as the file can be written.
+    async fn deliver(&self, in_flight: &mut JoinSet<()>) -> FileError {
+        let mut broken = std::pin::pin!(self.local.file().broken());
+        loop {
+            while in_flight.try_join_next().is_some() {}
+            match self.local.receive().await {
+                Ok(Some(held)) => {
+                    in_flight.spawn(handle(
+                        self.workers.get(&held.queue).cloned(),
+                        self.local.clone(),
+                        self.runtime.clone(),
+                        held,
+                    ));
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(%error, "no messages can be received");
+                    tokio::select! {
+                        error = &mut broken => return error,
+                        () = self.runtime.sleep(Duration::from_secs(1)) => continue,
+                    }
+                }
+            }
+            let next = self.local.next_due().map(|due| due.since(self.runtime.now()));
+            tokio::select! {
+                error = &mut broken => return error,
+                () = self.local.changed() => {}
+                () = wait(&self.runtime, next) => {}
+            }
+        }
+    }
+
+    fn warn_of_unserved(&self) -> Result<(), FileError> {
+        let served: Vec<String> = self.workers.keys().map(crate::messages::name).collect();
+        for (queue, messages) in self.local.file().read(crate::messages::names)? {
+            if !served.contains(&queue) {
+                tracing::warn!(queue, messages, "messages wait for a step that this program does not have");
+            }
+        }
+        Ok(())
+    }
+
+    fn add_regular_jobs(&mut self) {
+        let (local, runtime) = (self.local.clone(), self.runtime.clone());
+        let watchdog = Arc::new(Watchdog::new(local.clone(), local.clone(), runtime.clone()));
+        let feeder = Arc::new(TimerFeeder::new(local.clone(), local.clone(), runtime.clone()));
+        let bulks = Arc::new(BulkRunner::new(local.clone(), local.clone(), runtime.clone()));
+        let budget = {
+            let runtime = runtime.clone();
+            move || RunBudget { until: runtime.now() + RUN_TIME, tasks: usize::MAX }
+        };
+        let of_watchdog = budget.clone();
+        self.every(MINUTE, "watchdog", move || {
+            let (watchdog, budget) = (watchdog.clone(), of_watchdog());
+            async move {
+                if let Err(error) = watchdog.run(budget).await {
+                    tracing::error!(%error, "the watchdog failed");
+                }
+                watchdog.count_needs_person(budget.until).await;
+            }
+        });
+        let of_feeder = budget.clone();
+        self.every(MINUTE, "timer feeder", move || {
+            let (feeder, budget) = (feeder.clone(), of_feeder());
+            async move {
+                if let Err(error) = feeder.run(budget).await {
+                    tracing::error!(%error, "the timer feeder failed");
+                }
+            }
+        });
+        self.every(MINUTE, "bulk actions", move || {
+            let (bulks, budget) = (bulks.clone(), budget());
+            async move {
+                if let Err(error) = bulks.run(budget.until).await {
+                    tracing::error!(%error, "the bulk actions cannot be listed");
+                }
+            }
+        });
+        self.every(MINUTE, "retention", move || {
+            let local = local.clone();
+            async move {
+                if let Err(error) = clean(&local).await {
+                    tracing::error!(%error, "what has expired could not be deleted");
+                }
+            }
+        });
+    }
+}
+
+/// Deletes what has expired, and returns its pages to the file system.
+async fn clean<A: Runtime>(local: &Local<A>) -> Result<(), FileError> {
+    while local.delete_expired(CLEANED_AT_ONCE).await? > 0 {}
+    local.file().shrink(CLEANED_AT_ONCE).await
+}
+
+/// Handles a delivery, and acknowledges its message if that is done with.
+async fn handle<A: Runtime>(worker: Option<Arc<dyn Serve>>, local: Local<A>, runtime: A, held: Held) {
+    // Only served queues are delivered.
+    let Some(worker) = worker else { return };
+    let delivered = &held.delivered;
+    let invocation = Invocation::new(delivered.receipt.clone(), delivered.until, runtime.now());
+    if worker.serve(&delivered.message, &invocation).await
+        && let Err(error) = local.acknowledge(&delivered.receipt).await
+    {
+        tracing::warn!(message_id = delivered.message.id, %error, "a message could not be deleted, and is delivered again");
+    }
+}
+
+async fn wait(runtime: &impl Runtime, time: Option<Duration>) {
+    match time {
+        Some(time) => runtime.sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Does a job in every period. If it takes longer than one, the runs that it has missed are left out.
+async fn regularly(what: &'static str, period: Duration, mut job: Job) {
+    let mut due = Instant::now();
+    loop {
+        job().await;
+        due = (due + period).max(Instant::now());
+        tracing::debug!(what, "done");
+        tokio::time::sleep_until(due).await;
+    }
+}

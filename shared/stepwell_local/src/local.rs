@@ -1,0 +1,312 @@
+//! The backend `local`: the engine's store and its queues in one file.
+
+use crate::{
+    error::FileError,
+    file::{File, Schema},
+    items,
+    messages::{self, Delivery},
+    queues::{Held, Queues, Slot},
+};
+use rusqlite::Connection;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use stepwell::{
+    CallError, FailureKind, Runtime, TaskId, Timestamp,
+    core::{
+        index::{IndexEntry, Page},
+        item::{Item, Key},
+        message::{Outgoing, QueueName},
+        settlement::{self, Disposition, Settled, Settlement},
+        snapshot::Loaded,
+        transition::{Applied, Transition},
+    },
+    ports::{Queue, QueueError, Store, TableError},
+};
+
+/// The engine's tables. Each process that opens the file has a number of its own.
+pub const SCHEMA: Schema = Schema { part: "engine", version: 1, sql: include_str!("schema.sql") };
+
+/// The backend `local`. Clones share it.
+///
+/// A settlement is one transaction. In the same one it delivers the messages that it sends, as far as this process serves their
+/// queues and has a free slot, and claims their steps: so a chain of five steps costs six commits.
+#[derive(Clone, Debug)]
+pub struct Local<A> {
+    file: File,
+    runtime: A,
+    queues: Arc<Queues>,
+}
+
+/// The transaction of a settlement.
+struct Whole<'a> {
+    tx: &'a Connection,
+    queues: &'a Arc<Queues>,
+    now: Timestamp,
+    held: Vec<Held>,
+    /// When messages are due that are not delivered yet.
+    due: Vec<(QueueName, Timestamp)>,
+}
+
+impl settlement::Transaction for Whole<'_> {
+    type Error = FileError;
+
+    fn apply(&mut self, transition: &Transition) -> Result<Applied, FileError> {
+        items::apply(self.tx, transition)
+    }
+
+    fn send(&mut self, outgoing: &Outgoing) -> Result<(), FileError> {
+        let queue = outgoing.queue();
+        let id = messages::send(self.tx, outgoing, self.now)?;
+        let slot = outgoing.delay.is_zero().then(|| self.queues.slot(&queue)).flatten();
+        match slot {
+            Some((slot, time)) => self.deliver(id, queue, slot, time),
+            None => {
+                self.due.push((queue, self.now + outgoing.delay));
+                Ok(())
+            }
+        }
+    }
+
+    fn end(&mut self, delivery: &settlement::Delivery) -> Result<(), FileError> {
+        let queue = messages::end(self.tx, &delivery.receipt, delivery.disposition)?;
+        if let (Some(queue), Disposition::GiveBack { until }) = (queue, delivery.disposition) {
+            self.due.push((queue, until));
+        }
+        Ok(())
+    }
+}
+
+impl Whole<'_> {
+    fn deliver(&mut self, id: i64, queue: QueueName, slot: Slot, time: Duration) -> Result<(), FileError> {
+        let until = self.now + time;
+        let delivery = Delivery { queue: &queue, receipt: self.queues.new_receipt(), now: self.now, until };
+        match messages::receive(self.tx, id, &delivery)? {
+            Some(delivered) => {
+                self.due.push((queue.clone(), until));
+                self.held.push(Held::new(queue, delivered, slot));
+            }
+            None => self.due.push((QueueName::DeadLetters, self.now)),
+        }
+        Ok(())
+    }
+
+    /// What is left to do once the transaction is committed.
+    fn committed(self) -> Committed {
+        Committed { held: self.held, due: self.due }
+    }
+}
+
+struct Committed {
+    held: Vec<Held>,
+    due: Vec<(QueueName, Timestamp)>,
+}
+
+impl Committed {
+    fn carry_out(self, queues: &Queues) {
+        for (queue, at) in self.due {
+            queues.due(&queue, at);
+        }
+        queues.hold(self.held);
+    }
+}
+
+impl<A: Runtime> Local<A> {
+    /// The backend on this file, which [`File::open`] was given [`SCHEMA`] for. What a process held that died is given back.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub async fn new(file: File, runtime: A) -> Result<Self, FileError> {
+        let now = runtime.now();
+        let (process, taken_back) = file
+            .write(move |tx| {
+                let next = "INSERT INTO processes (started_at) VALUES (?)";
+                let process = tx.prepare(next)?.insert([now.as_millis()])?;
+                Ok((process, messages::take_back(tx, now)?))
+            })
+            .await?;
+        if taken_back > 0 {
+            tracing::warn!(messages = taken_back, "an earlier process ended amid its work, which is begun anew");
+        }
+        Ok(Self { file, runtime, queues: Arc::new(Queues::new(process.unsigned_abs())) })
+    }
+}
+
+impl<A: Runtime> Local<A> {
+    /// The file.
+    pub const fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Serves a queue: from now on its messages are delivered, at most so many at once, each for at most this time.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn serve(&self, queue: impl Into<QueueName>, slots: usize, time: Duration) -> Result<(), FileError> {
+        let queue = queue.into();
+        let earliest = self.file.read(|tx| messages::next_due(tx, &queue))?;
+        self.queues.serve(queue, slots, time, earliest);
+        Ok(())
+    }
+
+    /// The next delivery for a worker, if there is one: of a queue that is served and has a free slot. All that are due are delivered in
+    /// one transaction.
+    ///
+    /// # Errors
+    /// The commit failed.
+    pub async fn receive(&self) -> Result<Option<Held>, FileError> {
+        if let Some(held) = self.queues.take_held() {
+            return Ok(Some(held));
+        }
+        let now = self.runtime.now();
+        let ready = self.queues.ready(now);
+        if ready.is_empty() {
+            return Ok(None);
+        }
+        let queues = self.queues.clone();
+        let received = move |tx: &Connection| {
+            let mut whole = Whole { tx, queues: &queues, now, held: Vec::new(), due: Vec::new() };
+            let mut next = Vec::new();
+            for (queue, was) in ready {
+                whole.receive_due(&queue)?;
+                let due = messages::next_due(tx, &queue)?;
+                next.push((queue, was, due));
+            }
+            Ok((whole.committed(), next))
+        };
+        let queues = self.queues.clone();
+        let deliver = move |(committed, next): (Committed, Vec<(QueueName, Timestamp, Option<Timestamp>)>)| {
+            for (queue, was, due) in next {
+                queues.none_before(&queue, was, due);
+            }
+            committed.carry_out(&queues);
+        };
+        self.file.write_then(received, deliver).await?;
+        Ok(self.queues.take_held())
+    }
+
+    /// Ends a delivery whose message is done with. If a settlement has ended it, or it was delivered again, nothing happens.
+    ///
+    /// # Errors
+    /// The commit failed.
+    pub async fn acknowledge(&self, receipt: &str) -> Result<(), FileError> {
+        let receipt = receipt.to_owned();
+        self.file.write(move |tx| messages::end(tx, &receipt, Disposition::Acknowledge).map(drop)).await
+    }
+
+    /// When the next message is due of a queue that is served and has a free slot. There may be none after all.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.queues.next()
+    }
+
+    /// Returns when there may be something to [`receive`](Self::receive) that there was not at the last call.
+    pub async fn changed(&self) {
+        self.queues.changed().await;
+    }
+
+    /// Deletes at most this many items that have expired. Returns how many it has deleted.
+    ///
+    /// # Errors
+    /// The commit failed.
+    pub async fn delete_expired(&self, most: u32) -> Result<usize, FileError> {
+        let now = self.runtime.now();
+        self.file.write(move |tx| items::delete_expired(tx, now, most)).await
+    }
+
+    fn read<R>(
+        &self,
+        operation: &'static str,
+        job: impl FnOnce(&Connection) -> Result<R, FileError>,
+    ) -> Result<R, TableError> {
+        self.file.read(job).map_err(|error| error.of_call(operation))
+    }
+
+    async fn write_queue<R: Send + 'static>(
+        &self,
+        operation: &'static str,
+        queue: &QueueName,
+        job: impl FnOnce(&Connection) -> Result<R, FileError> + Send + 'static,
+    ) -> Result<R, QueueError> {
+        self.file.write(job).await.map_err(|error| {
+            let (kind, reason) = match error {
+                FileError::Failed { kind, reason } => (kind, reason),
+                FileError::Unreadable(unreadable) => (FailureKind::Refused, unreadable.to_string()),
+            };
+            QueueError::new(queue.clone(), CallError::new(operation, kind, reason))
+        })
+    }
+}
+
+impl Whole<'_> {
+    /// Delivers what is due of a queue, as long as it has a free slot.
+    fn receive_due(&mut self, queue: &QueueName) -> Result<(), FileError> {
+        while let Some((slot, time)) = self.queues.slot(queue) {
+            let Some(id) = messages::first_due(self.tx, queue, self.now)? else { return Ok(()) };
+            self.deliver(id, queue.clone(), slot, time)?;
+        }
+        Ok(())
+    }
+}
+
+impl<A: Runtime> Store for Local<A> {
+    async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
+        let (name, transition) = (transition.name, transition.clone());
+        self.file.write(move |tx| items::apply(tx, &transition)).await.map_err(|error| error.of_call(name))
+    }
+
+    async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
+        let (now, queues) = (self.runtime.now(), self.queues.clone());
+        let settle = move |tx: &Connection| {
+            let mut whole = Whole { tx, queues: &queues, now, held: Vec::new(), due: Vec::new() };
+            let settled = settlement.carry_out(task, &mut whole, now)?;
+            Ok((settled, whole.committed()))
+        };
+        let queues = self.queues.clone();
+        let deliver = move |(settled, committed): (Settled, Committed)| {
+            committed.carry_out(&queues);
+            settled
+        };
+        self.file.write_then(settle, deliver).await.map_err(|error| error.of_call("settle"))
+    }
+
+    async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
+        self.read("load", |tx| items::load(tx, task, steps))
+    }
+
+    async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
+        self.read("load_all", |tx| items::load_all(tx, task))
+    }
+
+    async fn read(&self, key: &Key) -> Result<Item, TableError> {
+        self.read("read", |tx| items::read(tx, key))
+    }
+
+    async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
+        self.read("list", |tx| items::list(tx, page))
+    }
+
+    async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
+        self.read("range", |tx| items::range(tx, from, limit))
+    }
+}
+
+impl<A: Runtime> Queue for Local<A> {
+    async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
+        let (queue, now) = (outgoing.queue(), self.runtime.now());
+        let (sent, due) = (outgoing.clone(), now + outgoing.delay);
+        self.write_queue("send", &queue, move |tx| messages::send(tx, &sent, now)).await?;
+        self.queues.due(&queue, due);
+        Ok(())
+    }
+
+    async fn hide(&self, queue: &QueueName, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
+        let (receipt, until) = (receipt_handle.to_owned(), self.runtime.now() + wait);
+        let give_back = Disposition::GiveBack { until };
+        self.write_queue("hide", queue, move |tx| messages::end(tx, &receipt, give_back)).await?;
+        self.queues.due(queue, until);
+        Ok(())
+    }
+
+    async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
+        let (body, reason, now) = (body.to_owned(), reason.to_owned(), self.runtime.now());
+        self.write_queue("reject", &QueueName::Undeliverable, move |tx| messages::reject(tx, &body, &reason, now)).await
+    }
+}

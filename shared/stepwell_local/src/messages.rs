@@ -1,0 +1,168 @@
+//! The messages: a row each, in the queue of a step or in that of the dead letters.
+
+use crate::{
+    error::FileError,
+    items::{apply, read},
+};
+use rusqlite::{Connection, OptionalExtension, params};
+use stepwell::{
+    TaskId, Timestamp,
+    core::{
+        item::Key,
+        message::{DEAD_LETTERS, Message, Outgoing, QueueName, StepQueue},
+        record::StepRecord,
+        settlement::Disposition,
+        step::{self, ClaimRequest},
+    },
+    ports::Received,
+};
+
+/// The number of deliveries after which a message becomes a dead letter, as in the template for AWS.
+pub(crate) const MAX_RECEIVES: u32 = 100;
+
+/// The name of a queue in the table. A name without a slash is that of no step.
+pub(crate) fn name(queue: &QueueName) -> String {
+    match queue {
+        QueueName::Step(StepQueue { workflow, step }) => format!("{workflow}/{step}"),
+        other => other.to_string(),
+    }
+}
+
+/// A delivered message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// The message, with the receipt handle of this delivery.
+    pub message: Received,
+    /// The receipt handle of this delivery.
+    pub receipt: String,
+    /// The end of the delivery: the message is delivered again then, and its worker has to be done.
+    pub until: Timestamp,
+}
+
+/// How a message is delivered.
+#[derive(Clone, Debug)]
+pub(crate) struct Delivery<'a> {
+    pub(crate) queue: &'a QueueName,
+    /// A receipt handle that no other delivery has.
+    pub(crate) receipt: String,
+    pub(crate) now: Timestamp,
+    pub(crate) until: Timestamp,
+}
+
+/// Puts a message into the queue of its step. Returns its id.
+pub(crate) fn send(tx: &Connection, outgoing: &Outgoing, now: Timestamp) -> Result<i64, FileError> {
+    let body = serde_json::to_string(&outgoing.message).map_err(FileError::refused)?;
+    let mut insert = tx.prepare_cached("INSERT INTO messages (queue, body, sent_at, due) VALUES (?, ?, ?, ?)")?;
+    let due = now + outgoing.delay;
+    Ok(insert.insert((name(&outgoing.queue()), body, now.as_millis(), due.as_millis()))?)
+}
+
+/// Keeps a message that belongs to no step of any task.
+pub(crate) fn reject(tx: &Connection, body: &str, reason: &str, now: Timestamp) -> Result<(), FileError> {
+    const SQL: &str = "INSERT INTO undeliverable (body, reason, rejected_at) VALUES (?, ?, ?)";
+    tx.prepare_cached(SQL)?.execute((body, reason, now.as_millis()))?;
+    Ok(())
+}
+
+/// The id of the message of this queue that is due first, if one is due.
+pub(crate) fn first_due(tx: &Connection, queue: &QueueName, now: Timestamp) -> Result<Option<i64>, FileError> {
+    const SQL: &str = "SELECT id FROM messages WHERE queue = ? AND due <= ? ORDER BY due LIMIT 1";
+    Ok(tx.prepare_cached(SQL)?.query_row((name(queue), now.as_millis()), |row| row.get(0)).optional()?)
+}
+
+/// When the next message of this queue is due, if it has one.
+pub(crate) fn next_due(tx: &Connection, queue: &QueueName) -> Result<Option<Timestamp>, FileError> {
+    const SQL: &str = "SELECT MIN(due) FROM messages WHERE queue = ?";
+    let due: Option<i64> = tx.prepare_cached(SQL)?.query_row([name(queue)], |row| row.get(0))?;
+    Ok(due.map(Timestamp::from_millis))
+}
+
+/// Delivers a message: gives it a new receipt handle, and hides it. The step is claimed for that delivery in the same
+/// transaction: the worker finds that its claim was made before, or that it is refused.
+///
+/// `None` if the message has been delivered too often: then it is a dead letter.
+pub(crate) fn receive(tx: &Connection, id: i64, delivery: &Delivery<'_>) -> Result<Option<Delivered>, FileError> {
+    const SQL: &str = "UPDATE messages SET receives = receives + 1, receipt = ?2, due = ?3 WHERE id = ?1
+        RETURNING body, receives, sent_at, source";
+    let Delivery { queue, receipt, now, until } = delivery;
+    let mut update = tx.prepare_cached(SQL)?;
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let (body, receives, sent_at, source): (String, u32, i64, Option<String>) =
+        update.query_row((id, receipt, until.as_millis()), row)?;
+    if let QueueName::Step(queue) = queue {
+        if receives > MAX_RECEIVES {
+            bury(tx, id, queue, *now)?;
+            return Ok(None);
+        }
+        let message = serde_json::from_str::<Message>(&body).ok().filter(|message| message.step == queue.step);
+        if let Some(Message { task_id, step, .. }) = message {
+            let owner = step::owner(receipt, &id.to_string());
+            let request = ClaimRequest { task: task_id, step: &step, owner: &owner, now: *now, lease_until: *until };
+            apply(tx, &step::claim(&request))?;
+        }
+    }
+    let message = Received {
+        id: id.to_string(),
+        body,
+        receipt: Some(receipt.clone()),
+        receives: Some(receives),
+        sent_at: Some(Timestamp::from_millis(sent_at)),
+        dead_letter_source: source,
+    };
+    Ok(Some(Delivered { message, receipt: receipt.clone(), until: *until }))
+}
+
+/// Moves a message to the queue of the dead letters.
+fn bury(tx: &Connection, id: i64, queue: &StepQueue, now: Timestamp) -> Result<(), FileError> {
+    const SQL: &str =
+        "UPDATE messages SET queue = ?2, source = ?3, receives = 0, receipt = NULL, due = ?4 WHERE id = ?1";
+    let source = QueueName::from(queue.clone()).to_string();
+    tx.prepare_cached(SQL)?.execute((id, DEAD_LETTERS, source, now.as_millis()))?;
+    Ok(())
+}
+
+/// Ends a delivery, and with it its receipt handle. Returns the queue of a step of which a message was given back. If the message has
+/// been delivered again since, nothing happens.
+pub(crate) fn end(tx: &Connection, receipt: &str, disposition: Disposition) -> Result<Option<QueueName>, FileError> {
+    const GIVE_BACK: &str = "UPDATE messages SET receipt = NULL, due = ? WHERE receipt = ? RETURNING queue";
+    match disposition {
+        Disposition::Acknowledge => {
+            tx.prepare_cached("DELETE FROM messages WHERE receipt = ?")?.execute([receipt])?;
+            Ok(None)
+        }
+        Disposition::GiveBack { until } => {
+            let mut update = tx.prepare_cached(GIVE_BACK)?;
+            let queue: Option<String> = update.query_row((until.as_millis(), receipt), |row| row.get(0)).optional()?;
+            Ok(queue
+                .and_then(|queue| queue.split_once('/').map(|(workflow, step)| StepQueue::new(workflow, step).into())))
+        }
+    }
+}
+
+/// Gives back all messages that another process held. The file's lock proves that it is dead. It held a message for each of its
+/// claims, and these are given back, too: as lost attempts that do not count. Returns their number.
+pub(crate) fn take_back(tx: &Connection, now: Timestamp) -> Result<usize, FileError> {
+    let mut select = tx.prepare("SELECT receipt, body FROM messages WHERE receipt IS NOT NULL")?;
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let held: Vec<(String, String)> = rows.collect::<Result<_, _>>()?;
+    for (receipt, body) in &held {
+        if let Ok(Message { task_id, step, .. }) = serde_json::from_str(body) {
+            abandon(tx, task_id, &step, now)?;
+        }
+        end(tx, receipt, Disposition::GiveBack { until: now })?;
+    }
+    Ok(held.len())
+}
+
+fn abandon(tx: &Connection, task: TaskId, step: &str, now: Timestamp) -> Result<(), FileError> {
+    let item = read(tx, &Key::Step(task, step.to_owned()))?;
+    apply(tx, &step::abandon(task, &StepRecord::from_item(task, step, item)?, now))?;
+    Ok(())
+}
+
+/// The queues that have messages.
+pub(crate) fn names(tx: &Connection) -> Result<Vec<(String, u32)>, FileError> {
+    let mut select = tx.prepare("SELECT queue, COUNT(*) FROM messages GROUP BY queue")?;
+    let rows = select.query_map(params![], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

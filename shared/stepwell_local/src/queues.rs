@@ -1,0 +1,146 @@
+//! The queues that this process serves: how many deliveries of each may be in flight, and when its next message is due.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use stepwell::{Timestamp, core::message::QueueName};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::messages::Delivered;
+
+/// A delivery that this process holds. It takes one of its queue's slots until it is dropped.
+#[derive(Debug)]
+pub struct Held {
+    /// The queue.
+    pub queue: QueueName,
+    /// The message.
+    pub delivered: Delivered,
+    _slot: Slot,
+}
+
+impl Held {
+    pub(crate) const fn new(queue: QueueName, delivered: Delivered, slot: Slot) -> Self {
+        Self { queue, delivered, _slot: slot }
+    }
+}
+
+/// One of the deliveries of a queue that may be in flight. Whoever waits for work is woken when it is free again.
+pub(crate) struct Slot {
+    permit: Option<OwnedSemaphorePermit>,
+    queues: Arc<Queues>,
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.permit = None;
+        self.queues.changed.notify_one();
+    }
+}
+
+/// The queues that this process serves, and the deliveries that wait for a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Queues {
+    served: Mutex<BTreeMap<QueueName, Served>>,
+    held: Mutex<VecDeque<Held>>,
+    changed: Notify,
+    /// Part of every receipt handle of this process; no earlier process had it.
+    process: u64,
+    receipts: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Served {
+    slots: Arc<Semaphore>,
+    time: Duration,
+    /// No message of the queue is due earlier.
+    earliest: Option<Timestamp>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Queues {
+    pub(crate) fn new(process: u64) -> Self {
+        Self { process, ..Self::default() }
+    }
+
+    /// Serves a queue, with at most this many deliveries at once, each of at most this time.
+    pub(crate) fn serve(&self, queue: QueueName, slots: usize, time: Duration, earliest: Option<Timestamp>) {
+        let slots = Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS)));
+        lock(&self.served).insert(queue, Served { slots, time, earliest });
+        self.changed.notify_one();
+    }
+
+    /// Takes a slot of a queue, if it is served and has a free one, and the time of a delivery.
+    pub(crate) fn slot(self: &Arc<Self>, queue: &QueueName) -> Option<(Slot, Duration)> {
+        let served = lock(&self.served);
+        let served = served.get(queue)?;
+        let permit = served.slots.clone().try_acquire_owned().ok()?;
+        Some((Slot { permit: Some(permit), queues: self.clone() }, served.time))
+    }
+
+    /// A receipt handle that no other delivery has.
+    pub(crate) fn new_receipt(&self) -> String {
+        format!("{}.{}", self.process, self.receipts.fetch_add(1, Relaxed))
+    }
+
+    /// Notes that a message of a queue is due at this time.
+    pub(crate) fn due(&self, queue: &QueueName, at: Timestamp) {
+        if let Some(served) = lock(&self.served).get_mut(queue) {
+            served.earliest = Some(served.earliest.map_or(at, |earliest| earliest.min(at)));
+            self.changed.notify_one();
+        }
+    }
+
+    /// Notes that no message of a queue is due before this time, unless another was noted since it had this `earliest`.
+    pub(crate) fn none_before(&self, queue: &QueueName, was: Timestamp, at: Option<Timestamp>) {
+        if let Some(served) = lock(&self.served).get_mut(queue)
+            && served.earliest == Some(was)
+        {
+            served.earliest = at;
+        }
+    }
+
+    /// The queues with a free slot of which a message may be due by now, each with that time.
+    pub(crate) fn ready(&self, now: Timestamp) -> Vec<(QueueName, Timestamp)> {
+        let served = lock(&self.served);
+        let ready = served.iter().filter(|(_, served)| served.slots.available_permits() > 0);
+        let due = ready.filter_map(|(queue, served)| Some((queue.clone(), served.earliest.filter(|due| *due <= now)?)));
+        due.collect()
+    }
+
+    /// When a message of a queue with a free slot may be due next.
+    pub(crate) fn next(&self) -> Option<Timestamp> {
+        let served = lock(&self.served);
+        let ready = served.values().filter(|served| served.slots.available_permits() > 0);
+        ready.filter_map(|served| served.earliest).min()
+    }
+
+    /// Keeps deliveries for the workers.
+    pub(crate) fn hold(&self, deliveries: impl IntoIterator<Item = Held>) {
+        lock(&self.held).extend(deliveries);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn take_held(&self) -> Option<Held> {
+        lock(&self.held).pop_front()
+    }
+
+    /// Returns when a delivery, a message or a free slot has come since the last call.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
