@@ -9,10 +9,13 @@
 //! | `items`, `messages` | their tables, in an open transaction |
 //! | `queues` | which queues this process serves, and when their messages are due |
 //! | `error` | [`OpenError`], [`FileError`] |
+//! | `http` | an HTTP API on a port of this machine, and the secrets in files; with the feature `http` |
 
 mod error;
 mod file;
 mod host;
+#[cfg(feature = "http")]
+pub mod http;
 mod items;
 mod local;
 mod messages;
