@@ -2,7 +2,7 @@
 
 use crate::{
     error::{FileError, OpenError},
-    writer::{Job, Writer},
+    writer::{Job, Threads, Writer},
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use std::{
@@ -48,16 +48,6 @@ struct Shared {
     writer: Writer,
     /// It is the last field, so that it is unlocked after the connections are closed.
     lock: fs::File,
-}
-
-/// Where the transactions run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Threads {
-    /// On a thread of their own, so that those which wait are committed together.
-    Own,
-    /// On the thread of the caller, one by one.
-    #[cfg_attr(not(feature = "testing"), allow(dead_code, reason = "for tests"))]
-    Caller,
 }
 
 impl File {

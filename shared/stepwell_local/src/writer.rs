@@ -3,7 +3,7 @@
 //! It commits together what waits for it: a commit waits for the disk, and takes as long for many transactions as for one. Each
 //! runs under a savepoint of its own, so that one that fails takes nothing of the others with it.
 
-use crate::{error::FileError, file::Threads};
+use crate::error::FileError;
 use rusqlite::Connection;
 use std::{
     fmt, io, iter,
@@ -15,6 +15,16 @@ use tokio::sync::{oneshot, watch};
 
 /// The most transactions of one commit.
 const MOST_TOGETHER: usize = 512;
+
+/// Where the transactions run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// On a thread of their own, so that those which wait are committed together.
+    Own,
+    /// On the thread of the caller, one by one.
+    #[cfg_attr(not(feature = "testing"), allow(dead_code, reason = "for tests"))]
+    Caller,
+}
 
 /// A transaction that waits for its commit.
 pub(crate) struct Job(Box<dyn Transact>);
