@@ -41,6 +41,7 @@ use stepwell_simulation::{
 };
 
 mod file;
+mod host;
 
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const MINUTE: Duration = Duration::from_secs(60);
