@@ -119,7 +119,7 @@ unit() {
   check "dependencies between crates and modules" cargo test --workspace --features lambda --test architecture
   check "licences and sources of the dependencies" cargo test --workspace --features lambda --test dependencies
   check "the documentation against the code" cargo test --workspace --features lambda --test documentation
-  check "one SQLite file as store and queues" cargo test --workspace --features lambda --test it -- sqlite::
+  check "one SQLite file as store and queues" cargo test --workspace --features lambda --test local
   check "code that must not compile" cargo test --workspace --features lambda --test compile_fail
   check "the shop's rules in memory" cargo test --workspace --features lambda --test aws -- memory::
   check "documentation tests" cargo test --workspace --features lambda --doc
@@ -232,7 +232,7 @@ table() {
 table_tests() {
   if (($# > 0)); then export AWS_ENDPOINT_URL_DYNAMODB=$1; fi
   cargo test --workspace --features lambda --test it --test aws --no-fail-fast -- \
-    --skip scenarios:: --skip crash_points:: --skip sqlite::
+    --skip scenarios:: --skip crash_points::
 }
 
 # ---- DynamoDB Local: AWS's own, and strict about expressions. Its licence allows use, but no redistribution ------------

@@ -43,7 +43,8 @@ fn built_from(package: &str, features: &[&str]) -> BTreeSet<String> {
 
 /// The local stack's functions and the tests have to be built from the same compiled crates. Where it builds only
 /// programs, Cargo ignores dev-dependencies: a feature that only a dev-dependency enables would compile every crate
-/// above it once more, the AWS SDK among them. The same holds where only the tests' package is built.
+/// above it once more, the AWS SDK among them. The same holds where only the tests' package is built, but for the libraries of the
+/// steps: each compiles in a moment, and in this way a new step need not be named in tests/Cargo.toml.
 #[test]
 fn functions_and_tests_are_built_from_the_same_compiled_crates() {
     const ALL: [&str; 3] = ["--workspace", "--features", "lambda"];
@@ -57,7 +58,8 @@ fn functions_and_tests_are_built_from_the_same_compiled_crates() {
         "tests build them with more: name those in tests/Cargo.toml, as `proptest` is"
     );
     let alone = built(&["--package", "stepwell-tests"], "normal,build,dev");
-    let others: Vec<&String> = alone.difference(&tests).collect();
+    let is_step = |built: &&String| built.contains("/functions/checkout/");
+    let others: Vec<&String> = alone.difference(&tests).filter(|built| !is_step(built)).collect();
     assert_eq!(
         others,
         Vec::<&String>::new(),

@@ -95,11 +95,6 @@ impl FileError {
         Self::Failed { kind: FailureKind::Unavailable, reason: "the file is closed".to_owned() }
     }
 
-    /// The error of a commit that may have reached the disk.
-    pub(crate) fn unknown(reason: impl ToString) -> Self {
-        Self::Failed { kind: FailureKind::Unavailable, reason: reason.to_string() }
-    }
-
     /// The error of the engine's store.
     pub(crate) fn of_call(self, operation: &'static str) -> TableError {
         match self {

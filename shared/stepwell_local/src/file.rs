@@ -2,7 +2,7 @@
 
 use crate::{
     error::{FileError, OpenError},
-    writer::{Job, Writer},
+    writer::{Job, Threads, Writer},
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use std::{
@@ -50,16 +50,6 @@ struct Shared {
     lock: fs::File,
 }
 
-/// Where the transactions run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Threads {
-    /// On a thread of their own, so that those which wait are committed together.
-    Own,
-    /// On the thread of the caller, one by one.
-    #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code, reason = "for tests"))]
-    Caller,
-}
-
 impl File {
     /// Opens the file, or creates it. The folder has to exist.
     ///
@@ -69,13 +59,20 @@ impl File {
         Self::open_on(Threads::Own, path, schemas)
     }
 
-    /// Opens the file for a test that runs on one thread, perhaps with a clock of its own.
+    /// Opens the file for a test that runs on one thread, perhaps with a clock of its own. `dies` is called at each commit that writes
+    /// something; the first for which it returns true fails, and after that the file can be used no more, as if the process had died.
     ///
     /// # Errors
     /// As [`File::open`].
     #[cfg(feature = "testing")]
-    pub fn open_on_caller(path: &Path, schemas: &[Schema]) -> Result<Self, OpenError> {
-        Self::open_on(Threads::Caller, path, schemas)
+    pub fn open_on_caller(
+        path: &Path,
+        schemas: &[Schema],
+        dies: impl FnMut() -> bool + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let file = Self::open_on(Threads::Caller, path, schemas)?;
+        file.0.writer.die_at(dies).map_err(|source| OpenError::sqlite(path, source))?;
+        Ok(file)
     }
 
     fn open_on(threads: Threads, path: &Path, schemas: &[Schema]) -> Result<Self, OpenError> {
@@ -128,6 +125,9 @@ impl File {
     /// # Errors
     /// The job's error, or the file cannot be read.
     pub fn read<R>(&self, job: impl FnOnce(&Connection) -> Result<R, FileError>) -> Result<R, FileError> {
+        if let Some(error) = self.0.writer.error() {
+            return Err(error);
+        }
         let kept = self.readers().pop();
         let mut connection = match kept {
             Some(connection) => connection,

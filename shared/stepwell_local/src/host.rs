@@ -54,7 +54,7 @@ impl<A: Runtime + Clone> Serve for DeadLetters<Local<A>, Local<A>, A> {
     }
 }
 
-type Job = Box<dyn FnMut() -> BoxFuture<'static, ()> + Send>;
+type Job = Box<dyn FnMut() -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Hosts the steps of workflows over one file.
 pub struct Host<A> {
@@ -115,7 +115,7 @@ impl<A: Runtime + Clone + 'static> Host<A> {
     }
 
     /// Does this now and then once in every period, one run after the other. It is broken off when the host stops.
-    pub fn every<F>(&mut self, period: Duration, what: &'static str, mut job: impl FnMut() -> F + Send + 'static)
+    pub fn every<F>(&mut self, period: Duration, what: &'static str, mut job: impl FnMut() -> F + Send + Sync + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {

@@ -188,6 +188,10 @@ impl<A: Runtime> Local<A> {
     /// # Errors
     /// The commit failed.
     pub async fn acknowledge(&self, receipt: &str) -> Result<(), FileError> {
+        // As a rule the settlement has ended it. To see that takes no turn of the connection that writes.
+        if self.file.read(|tx| messages::held(tx, receipt))?.is_none() {
+            return Ok(());
+        }
         let receipt = receipt.to_owned();
         self.file.write(move |tx| messages::end(tx, &receipt, Disposition::Acknowledge).map(drop)).await
     }

@@ -124,19 +124,25 @@ fn bury(tx: &Connection, id: i64, queue: &StepQueue, now: Timestamp) -> Result<(
 /// Ends a delivery, and with it its receipt handle. Returns the queue of a step of which a message was given back. If the message has
 /// been delivered again since, nothing happens.
 pub(crate) fn end(tx: &Connection, receipt: &str, disposition: Disposition) -> Result<Option<QueueName>, FileError> {
-    const GIVE_BACK: &str = "UPDATE messages SET receipt = NULL, due = ? WHERE receipt = ? RETURNING queue";
+    // A statement that changes nothing would make the transaction one that writes.
+    let Some((id, queue)) = held(tx, receipt)? else { return Ok(None) };
     match disposition {
         Disposition::Acknowledge => {
-            tx.prepare_cached("DELETE FROM messages WHERE receipt = ?")?.execute([receipt])?;
+            tx.prepare_cached("DELETE FROM messages WHERE id = ?")?.execute([id])?;
             Ok(None)
         }
         Disposition::GiveBack { until } => {
-            let mut update = tx.prepare_cached(GIVE_BACK)?;
-            let queue: Option<String> = update.query_row((until.as_millis(), receipt), |row| row.get(0)).optional()?;
-            Ok(queue
-                .and_then(|queue| queue.split_once('/').map(|(workflow, step)| StepQueue::new(workflow, step).into())))
+            let mut update = tx.prepare_cached("UPDATE messages SET receipt = NULL, due = ? WHERE id = ?")?;
+            update.execute((until.as_millis(), id))?;
+            Ok(queue.split_once('/').map(|(workflow, step)| StepQueue::new(workflow, step).into()))
         }
     }
+}
+
+/// The id and the queue of the message of this delivery, unless it has ended.
+pub(crate) fn held(tx: &Connection, receipt: &str) -> Result<Option<(i64, String)>, FileError> {
+    let mut select = tx.prepare_cached("SELECT id, queue FROM messages WHERE receipt = ?")?;
+    Ok(select.query_row([receipt], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 
 /// Gives back all messages that another process held. The file's lock proves that it is dead. It held a message for each of its

@@ -3,17 +3,28 @@
 //! It commits together what waits for it: a commit waits for the disk, and takes as long for many transactions as for one. Each
 //! runs under a savepoint of its own, so that one that fails takes nothing of the others with it.
 
-use crate::{error::FileError, file::Threads};
+use crate::error::FileError;
 use rusqlite::Connection;
 use std::{
     fmt, io, iter,
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
 };
+use stepwell::FailureKind;
 use tokio::sync::{oneshot, watch};
 
 /// The most transactions of one commit.
 const MOST_TOGETHER: usize = 512;
+
+/// Where the transactions run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// On a thread of their own, so that those which wait are committed together.
+    Own,
+    /// On the thread of the caller, one by one.
+    #[cfg_attr(not(feature = "testing"), allow(dead_code, reason = "for tests"))]
+    Caller,
+}
 
 /// A transaction that waits for its commit.
 pub(crate) struct Job(Box<dyn Transact>);
@@ -117,6 +128,23 @@ impl Writer {
         }
     }
 
+    /// The error after which nothing can be read or written any more.
+    pub(crate) fn error(&self) -> Option<FileError> {
+        self.broken.borrow().clone()
+    }
+
+    /// Fails the first commit for which this returns true.
+    #[cfg(feature = "testing")]
+    pub(crate) fn die_at(&self, dies: impl FnMut() -> bool + Send + 'static) -> rusqlite::Result<()> {
+        match &self.to {
+            To::Thread(_) => Ok(()),
+            To::Caller(committer) => {
+                // SQLite rolls back a commit that the hook refuses.
+                committer.lock().unwrap_or_else(PoisonError::into_inner).connection.commit_hook(Some(dies))
+            }
+        }
+    }
+
     pub(crate) async fn broken(&self) -> FileError {
         let mut broken = self.broken.clone();
         let error = broken.wait_for(Option::is_some).await.map(|error| error.clone());
@@ -141,10 +169,6 @@ impl Committer {
     fn commit(&mut self, jobs: impl Iterator<Item = Job>) {
         let mut jobs: Vec<Box<dyn Transact>> = jobs.map(|Job(job)| job).collect();
         let error = self.transact(&mut jobs).err();
-        if let Some(error) = error.as_ref().filter(|error| may_be_on_disk(error)) {
-            tracing::error!(%error, "the file is broken: it is not known what is on the disk");
-            self.breaks.send_if_modified(|broken| broken.replace(error.clone()).is_none());
-        }
         for job in jobs {
             job.answer(error.clone());
         }
@@ -155,18 +179,24 @@ impl Committer {
             return Err(error);
         }
         let tx = &self.connection;
-        run(tx, "BEGIN IMMEDIATE")?;
-        let done = run_all(tx, jobs).and_then(|()| {
-            run(tx, "COMMIT").map_err(|error| match error {
-                // The log may have been written in part, and SQLite may not have been able to tell.
-                FileError::Failed { kind, reason } if kind.may_have_taken_effect() => FileError::unknown(reason),
-                other => other,
-            })
-        });
+        // It takes the lock at its first write, so that jobs without one cost no commit. No other connection writes.
+        run(tx, "BEGIN")?;
+        let done = run_all(tx, jobs).and_then(|()| run(tx, "COMMIT").inspect_err(|error| self.not_committed(error)));
         if done.is_err() && !tx.is_autocommit() {
             let _ = run(tx, "ROLLBACK");
         }
         done
+    }
+}
+
+impl Committer {
+    /// Looks at the error of a commit. If it is not for lack of space or memory, it is not known what is on the disk.
+    fn not_committed(&self, error: &FileError) {
+        if matches!(error, FileError::Failed { kind: FailureKind::Throttled, .. }) {
+            return;
+        }
+        tracing::error!(%error, "a commit failed, and it is not known what is on the disk: the file is used no more");
+        self.breaks.send_if_modified(|broken| broken.replace(error.clone()).is_none());
     }
 }
 
@@ -177,7 +207,7 @@ fn run_all(tx: &Connection, jobs: &mut [Box<dyn Transact>]) -> Result<(), FileEr
         let keep = job.run(tx);
         if tx.is_autocommit() {
             let reason = "SQLite has ended the transaction, perhaps because the disk is full".to_owned();
-            return Err(FileError::Failed { kind: stepwell::FailureKind::Throttled, reason });
+            return Err(FileError::Failed { kind: FailureKind::Throttled, reason });
         }
         if !keep {
             run(tx, "ROLLBACK TO job")?;
@@ -190,8 +220,4 @@ fn run_all(tx: &Connection, jobs: &mut [Box<dyn Transact>]) -> Result<(), FileEr
 fn run(tx: &Connection, statement: &str) -> Result<(), FileError> {
     tx.prepare_cached(statement)?.execute([])?;
     Ok(())
-}
-
-fn may_be_on_disk(error: &FileError) -> bool {
-    matches!(error, FileError::Failed { kind, .. } if kind.may_have_taken_effect())
 }

@@ -13,5 +13,4 @@ mod crash_points;
 mod golden;
 mod graphs;
 mod scenarios;
-mod sqlite;
 mod transitions;

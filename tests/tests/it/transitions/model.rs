@@ -4,7 +4,6 @@
 //! random sequences are.
 
 use super::*;
-use crate::sqlite::File;
 use proptest::{
     prelude::*,
     sample::Index,
@@ -12,6 +11,7 @@ use proptest::{
 };
 use std::cell::Cell;
 use stepwell::{
+    System,
     core::{
         backlog::{self, Note, Taken},
         breaker::{self, Breaker, Open},
@@ -29,6 +29,7 @@ use stepwell::{
     },
     testing::MemoryStore,
 };
+use stepwell_local::{File, Local, SCHEMA};
 use stepwell_simulation::graph::COMPENSATION_OFFSET;
 use stepwell_tests::emulator::{in_sandbox, in_sandbox_blocking};
 use tokio::runtime::Runtime;
@@ -729,8 +730,13 @@ fn dynamodb_agrees_with_the_memory_store_in_sequences() {
 #[test]
 fn sqlite_agrees_with_the_memory_store() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(agrees_in_every_state(&File::new().store()));
-    agrees_in_sequences(&File::new().store(), &runtime);
+    let folder = tempfile::tempdir().unwrap();
+    let local = |name: &str| {
+        let file = File::open_on_caller(&folder.path().join(name), &[SCHEMA], || false).unwrap();
+        runtime.block_on(Local::new(file, System)).unwrap()
+    };
+    runtime.block_on(agrees_in_every_state(&local("states")));
+    agrees_in_sequences(&local("sequences"), &runtime);
 }
 
 /// Three compensations: one after another, or the last two side by side.
