@@ -211,6 +211,54 @@ impl SimulatedPayment {
         }
     }
 
+    /// Charges this card for it.
+    ///
+    /// # Errors
+    /// What the token scripts, or it was cancelled or refunded. A failure that is scripted for the first times is counted.
+    pub fn confirm(&mut self, payment: &PaymentRef, token: &Token, at: Timestamp) -> Result<Charge, GatewayError> {
+        let script = Script::of(token);
+        match &script {
+            Script::Decline(reason) => return Err(GatewayError::Declined(reason)),
+            Script::SuspectFraud => return Err(GatewayError::SuspectedFraud),
+            Script::TimeOut => return Err(GatewayError::Timeout),
+            _ if self.reversed_at.is_some() => return Err(GatewayError::Voided),
+            Script::FailFirst(times, error) if self.charge.is_none() && self.failures < *times => {
+                self.failures += 1;
+                return Err(error.clone());
+            }
+            Script::FailFirst(..) | Script::Charge | Script::LoseAnswer => {}
+        }
+        if self.charge.is_none() {
+            let (charge, refund_script) = self.new_charge(payment, token, at)?;
+            (self.charge, self.refund_script) = (Some(charge), refund_script);
+        }
+        match self.charge.clone() {
+            Some(charge) if script != Script::LoseAnswer => Ok(charge),
+            _ => Err(GatewayError::Timeout),
+        }
+    }
+
+    /// Cancels or refunds it.
+    ///
+    /// # Errors
+    /// What its card's token scripts. A failure that is scripted for the first times is counted.
+    pub fn cancel_or_refund(&mut self, payment: &PaymentRef, at: Timestamp) -> Result<Reversal, GatewayError> {
+        match self.plan_refund(payment, at) {
+            RefundPlan::Made(reversal) => return Ok(reversal),
+            RefundPlan::Refuse(error) => return Err(error),
+            RefundPlan::FailFirst(times, error) if self.refund_failures < times => {
+                self.refund_failures += 1;
+                return Err(error);
+            }
+            RefundPlan::FailFirst(..) | RefundPlan::Make => {}
+        }
+        self.reversed_at = Some(at);
+        match self.state(payment, at) {
+            PaymentState::Reversed(reversal) => Ok(reversal),
+            _ => Err(no_such_payment()),
+        }
+    }
+
     fn refund_script(&self) -> RefundScript {
         self.refund_script.as_deref().map_or(RefundScript::Make, RefundScript::of)
     }

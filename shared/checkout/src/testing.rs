@@ -12,7 +12,7 @@ use crate::{
     reconciliation::{
         Acknowledgement, FindingKind, Ledger, LedgerCursor, LedgerEntry, LedgerPage, LedgerPart, Subject,
     },
-    test_card::{self, RefundPlan, Script, SimulatedPayment},
+    test_card::{self, SimulatedPayment},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -282,28 +282,7 @@ impl Gateway for MemoryShop {
     }
 
     async fn confirm(&self, payment: &PaymentRef, token: &Token, at: Timestamp) -> Result<Charge, GatewayError> {
-        self.with_payment(payment, |stored| {
-            let script = Script::of(token);
-            match &script {
-                Script::Decline(reason) => return Err(GatewayError::Declined(reason)),
-                Script::SuspectFraud => return Err(GatewayError::SuspectedFraud),
-                Script::TimeOut => return Err(GatewayError::Timeout),
-                _ if stored.reversed_at.is_some() => return Err(GatewayError::Voided),
-                Script::FailFirst(times, error) if stored.charge.is_none() && stored.failures < *times => {
-                    stored.failures += 1;
-                    return Err(error.clone());
-                }
-                Script::FailFirst(..) | Script::Charge | Script::LoseAnswer => {}
-            }
-            if stored.charge.is_none() {
-                let (charge, refund_script) = stored.new_charge(payment, token, at)?;
-                (stored.charge, stored.refund_script) = (Some(charge), refund_script);
-            }
-            match stored.charge.clone() {
-                Some(charge) if script != Script::LoseAnswer => Ok(charge),
-                _ => Err(GatewayError::Timeout),
-            }
-        })
+        self.with_payment(payment, |stored| stored.confirm(payment, token, at))
     }
 
     async fn read(&self, payment: &PaymentRef, at: Timestamp) -> Result<PaymentState, GatewayError> {
@@ -311,22 +290,7 @@ impl Gateway for MemoryShop {
     }
 
     async fn cancel_or_refund(&self, payment: &PaymentRef, at: Timestamp) -> Result<Reversal, GatewayError> {
-        self.with_payment(payment, |stored| {
-            match stored.plan_refund(payment, at) {
-                RefundPlan::Made(reversal) => return Ok(reversal),
-                RefundPlan::Refuse(error) => return Err(error),
-                RefundPlan::FailFirst(times, error) if stored.refund_failures < times => {
-                    stored.refund_failures += 1;
-                    return Err(error);
-                }
-                RefundPlan::FailFirst(..) | RefundPlan::Make => {}
-            }
-            stored.reversed_at = Some(at);
-            match stored.state(payment, at) {
-                PaymentState::Reversed(reversal) => Ok(reversal),
-                _ => Err(test_card::no_such_payment()),
-            }
-        })
+        self.with_payment(payment, |stored| stored.cancel_or_refund(payment, at))
     }
 
     async fn list_charges(&self, since: Timestamp, after: Option<&str>) -> Result<ChargesPage, GatewayError> {

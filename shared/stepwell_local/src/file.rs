@@ -233,6 +233,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
          PRAGMA synchronous = FULL;
          PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};
          PRAGMA journal_size_limit = 0;
+         PRAGMA secure_delete = ON;
          PRAGMA foreign_keys = ON;"
     ))
 }
