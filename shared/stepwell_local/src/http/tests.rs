@@ -5,8 +5,8 @@ use axum::{
     body::{Body, to_bytes},
     routing::get,
 };
-use test_case::test_case;
 use tempfile::tempdir;
+use test_case::test_case;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -93,7 +93,10 @@ async fn operator_with_the_token_passes_under_their_name(header: Option<&str>, n
 async fn operator_without_the_token_is_refused(authorization: Option<&str>) {
     let (status, body) = operate(authorization, Some("ann")).await;
     assert_eq!(status, 401);
-    assert!(body.starts_with(r#"{"success":false,"error":"The operators' API needs the header Authorization"#), "{body}");
+    assert!(
+        body.starts_with(r#"{"success":false,"error":"The operators' API needs the header Authorization"#),
+        "{body}"
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,92 @@
+//! The reasons why the program ends, and its exit codes.
+
+use std::{
+    io::{self, ErrorKind},
+    path::PathBuf,
+};
+use stepwell_local::{
+    FileError, OpenError,
+    http::{ListenError, SecretError},
+};
+
+/// The exit codes, for the help.
+pub(crate) const EXIT_CODES: &str = "Exit codes:
+  0    stopped as asked, or all checkouts of the demo went as they should
+  1    a checkout of the demo went otherwise, or another error
+  2    an option that does not exist or is wrong
+  3    the data is in use by another process
+  4    a file is a database, but not one of Stepwell
+  5    a file was written by a newer version
+  6    a file or the folder cannot be read or written, or a secret can be read by others
+  7    a port is in use
+  8    the disk is full
+  130  ended at once by a second SIGINT; 143 by a second SIGTERM";
+
+/// The reason why the program ends.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A folder or another file cannot be made or read.
+    #[error("{path}: {source}", path = path.display())]
+    Folder {
+        /// The folder or file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// A secret cannot be read or made.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A port cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The database failed while the program ran.
+    #[error(
+        "the data could not be written, and it is not known whether it was: {0}; start again, nothing that was answered is lost"
+    )]
+    File(#[from] FileError),
+    /// Checkouts of the demo went otherwise.
+    #[error("{wrong} of {all} checkouts did not go as they should")]
+    Demo {
+        /// How many.
+        wrong: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// Another reason.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Failure {
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Open(OpenError::InUse { .. }) => 3,
+            Self::Open(OpenError::NotOurs { .. }) => 4,
+            Self::Open(OpenError::Newer { .. }) => 5,
+            Self::Open(OpenError::Sqlite { source, .. }) => of_sqlite(source),
+            Self::Secret(SecretError::Exposed { .. } | SecretError::Short { .. }) => 6,
+            Self::Open(OpenError::Io { source, .. })
+            | Self::Folder { source, .. }
+            | Self::Secret(SecretError::Io { source, .. }) => of_io(source),
+            Self::Listen(ListenError::InUse { .. }) => 7,
+            Self::Listen(ListenError::Io { .. }) | Self::File(_) | Self::Demo { .. } | Self::Other(_) => 1,
+        }
+    }
+}
+
+fn of_io(error: &io::Error) -> u8 {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => 8,
+        _ => 6,
+    }
+}
+
+fn of_sqlite(error: &rusqlite::Error) -> u8 {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull) => 8,
+        _ => 6,
+    }
+}

@@ -1,0 +1,55 @@
+//! The shop on one machine: `checkout_local serve` runs it, `checkout_local demo` shows it. `--help` says the rest.
+
+mod demo;
+mod failure;
+mod serve;
+mod server;
+mod show;
+
+use clap::{Parser, Subcommand};
+use failure::{EXIT_CODES, Failure};
+use std::{io::Write, process::ExitCode};
+
+/// Runs the shop's checkout in one process, with everything it stores in one folder.
+#[derive(Debug, Parser)]
+#[command(name = "checkout_local", version, after_long_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the shop until SIGTERM or SIGINT (Ctrl-C)
+    ///
+    /// Then open requests are answered and steps in flight finished, for ten seconds at most. What is not done by then is done after the
+    /// next start. A second signal ends the process at once, which loses nothing either.
+    #[command(after_long_help = EXIT_CODES)]
+    Serve(serve::Options),
+    /// Take six checkouts through a shop of their own, and show every step of them as it happens
+    ///
+    /// The shop is in a temporary folder, which is deleted at the end, and on free ports.
+    #[command(after_long_help = EXIT_CODES)]
+    Demo,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Serve(options) => serve::serve(options).await,
+        Command::Demo => demo::demo().await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody is left to tell if stderr is closed.
+            let _ = writeln!(std::io::stderr(), "checkout_local: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Writes a line for the user.
+fn say(line: impl std::fmt::Display) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{line}").map_err(|error| Failure::Other(format!("nothing can be printed: {error}")))
+}

@@ -1,0 +1,103 @@
+//! `checkout_local serve`: runs the shop until a signal.
+
+use crate::{
+    failure::Failure,
+    say,
+    server::{Server, Settings},
+};
+use checkout_api::Limits;
+use clap::{Args, ValueEnum};
+use std::{path::PathBuf, process, sync::Arc};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::Notify,
+};
+use tracing::Level;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// The options of `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The folder of all data; it is made if it is not there
+    #[arg(long, value_name = "FOLDER", default_value = "stepwell-data")]
+    data: PathBuf,
+    /// The customers' port on 127.0.0.1; 0 is any free one
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    port: u16,
+    /// The operators' port on 127.0.0.1; 0 is any free one
+    #[arg(long, value_name = "PORT", default_value_t = 8081)]
+    operators_port: u16,
+    /// The form of the log on stderr; the variable `RUST_LOG` says what is logged
+    #[arg(long, value_enum, default_value = "text")]
+    log: Log,
+    /// The most checkouts of an e-mail address in ten minutes, other cards for them included; 0 is any number
+    #[arg(long, value_name = "NUMBER", default_value_t = 10)]
+    checkouts_per_email: u32,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Log {
+    /// A JSON object a line
+    Json,
+    /// Text for people
+    Text,
+}
+
+/// Runs the shop until a signal.
+///
+/// # Errors
+/// See [`Failure`].
+pub(crate) async fn serve(options: Options) -> Result<(), Failure> {
+    init_logging(options.log);
+    let no_signals = |error| Failure::Other(format!("signals cannot be received: {error}"));
+    let signals =
+        (signal(SignalKind::terminate()).map_err(no_signals)?, signal(SignalKind::interrupt()).map_err(no_signals)?);
+    let settings = Settings {
+        data: options.data,
+        customers_port: options.port,
+        operators_port: options.operators_port,
+        // All requests come from this machine, or through a proxy on it.
+        limits: Limits { per_email: options.checkouts_per_email, per_address: 0 },
+    };
+    let server = Server::open(&settings).await?;
+    say(format_args!("customers  {}", server.customers_url()))?;
+    say(format_args!(
+        "operators  {}   Authorization: Bearer $(cat '{}')",
+        server.operators_url(),
+        server.token.display()
+    ))?;
+    say(format_args!("data       {}", settings.data.display()))?;
+    say("Ctrl-C stops it.")?;
+    let stop = Arc::new(Notify::new());
+    tokio::spawn(stop_at_a_signal(signals, stop.clone()));
+    server.run(async move { stop.notified().await }).await?;
+    say("stopped")
+}
+
+/// Stops at the first signal, and ends the process at the second.
+async fn stop_at_a_signal((mut terminate, mut interrupt): (Signal, Signal), stop: Arc<Notify>) {
+    let mut next = async || {
+        tokio::select! {
+            _ = terminate.recv() => SignalKind::terminate(),
+            _ = interrupt.recv() => SignalKind::interrupt(),
+        }
+    };
+    next().await;
+    tracing::info!("stopping: open requests and steps are finished; a second signal ends the process at once");
+    stop.notify_one();
+    let second = next().await;
+    // As a shell says what has ended a process.
+    process::exit(128 + second.as_raw_value());
+}
+
+fn init_logging(log: Log) {
+    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
+    let targets = wanted.parse().unwrap_or_else(|_| Targets::new());
+    let targets = if wanted.is_empty() { targets.with_default(Level::INFO) } else { targets };
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(targets);
+    match log {
+        Log::Json => registry.with(lines.json().flatten_event(true).with_span_list(false)).init(),
+        Log::Text => registry.with(lines.with_ansi(false).with_target(false)).init(),
+    }
+}

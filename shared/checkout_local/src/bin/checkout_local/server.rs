@@ -1,0 +1,182 @@
+//! The shop as a whole: its files, its steps and its two ports.
+
+use crate::failure::Failure;
+use checkout::{EmailAddress, Product, Shop, Storefront, reconciliation::Reconciliation};
+use checkout_api::Limits;
+use checkout_local::{GATEWAY_SCHEMA, LocalShop, Outbox, SCHEMA};
+use http_api::TaskKeys;
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use stepwell::{Client, Runtime, System};
+use stepwell_local::{
+    DEFAULT_SLOTS, File, Host, Local,
+    http::{self, Secret},
+};
+use tokio::{net::TcpListener, sync::watch};
+
+/// The products that an empty catalogue begins with.
+const PRODUCTS: &str = include_str!("../../../../../infra/products.json");
+
+/// The sender of the e-mails.
+const SENDER: &str = "orders@shop.example";
+
+/// The time for what is open after a stop was asked for.
+const GRACE: Duration = Duration::from_secs(10);
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// How long a run of the reconciliation may take, as that of its function.
+const RECONCILIATION_TIME: Duration = Duration::from_secs(14 * 60);
+
+/// What a shop on one machine is told.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// The folder of all data.
+    pub(crate) data: PathBuf,
+    /// 0 is any free port.
+    pub(crate) customers_port: u16,
+    /// 0 is any free port.
+    pub(crate) operators_port: u16,
+    pub(crate) limits: Limits,
+}
+
+/// A shop that is open, and does nothing until it is run.
+pub(crate) struct Server {
+    host: Host<System>,
+    customers: (TcpListener, SocketAddr, axum::Router),
+    operators: (TcpListener, SocketAddr, axum::Router),
+    /// The file of the operators' token.
+    pub(crate) token: PathBuf,
+}
+
+impl Server {
+    /// Opens the shop's files and ports.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub(crate) async fn open(settings: &Settings) -> Result<Self, Failure> {
+        let data = settings.data.as_path();
+        create_folder(data)?;
+        // The lock of the first file guards the whole folder.
+        let file = File::open(&data.join("shop.sqlite"), &[stepwell_local::SCHEMA, SCHEMA])?;
+        let gateway = File::open(&data.join("gateway.sqlite"), &[GATEWAY_SCHEMA])?;
+        let token = data.join("operator-token");
+        let operator_token = Secret::load_or_create(&token)?;
+        let secret = Secret::load_or_create(&data.join("task-key"))?;
+        let keys = TaskKeys::new(secret.expose(), []).map_err(other)?;
+        let mail = data.join("mail");
+        let sender: EmailAddress = SENDER.parse().map_err(other)?;
+        let outbox = Outbox::open(&mail, sender).map_err(|source| Failure::Folder { path: mail, source })?;
+        let customers = http::listen(settings.customers_port).await?;
+        let operators = http::listen(settings.operators_port).await?;
+
+        let shop = LocalShop::new(file.clone(), gateway, outbox);
+        if shop.all_products().await.map_err(other)?.is_empty() {
+            let products: Vec<Product> = serde_json::from_str(PRODUCTS).map_err(other)?;
+            shop.load_products(products).await.map_err(other)?;
+        }
+        let local = Local::new(file, System).await?;
+        let engine = Client::new(local.clone(), local.clone(), System);
+        let host = host(&local, &shop, &engine)?;
+
+        let for_customers = checkout_api::router(engine.clone(), shop.clone(), keys, settings.limits).map_err(other)?;
+        let engine = engine.with_result_types(tasks_api::result_types::<LocalShop>());
+        let mailer = shop.mailer().map_err(other)?;
+        let for_operators = http::for_operators(tasks_api::router(engine, shop, mailer), operator_token);
+        let with_address = |listener: TcpListener, router| {
+            let address = listener.local_addr().map_err(other)?;
+            Ok::<_, Failure>((listener, address, router))
+        };
+        let (customers, operators) = (with_address(customers, for_customers)?, with_address(operators, for_operators)?);
+        Ok(Self { host, customers, operators, token })
+    }
+
+    pub(crate) fn customers_url(&self) -> String {
+        format!("http://{}", self.customers.1)
+    }
+
+    pub(crate) fn operators_url(&self) -> String {
+        format!("http://{}", self.operators.1)
+    }
+
+    /// Runs the shop until `stop`. Returns when what was open is done, or after [`GRACE`].
+    ///
+    /// # Errors
+    /// A port or the file failed.
+    pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+        let (stopping, stopped) = watch::channel(false);
+        let is_stopped = || {
+            let mut stopped = stopped.clone();
+            // An error says that all has ended.
+            async move { drop(stopped.wait_for(|stopped| *stopped).await) }
+        };
+        let serve = |(listener, _, router)| http::serve(listener, router, is_stopped(), GRACE);
+        let stop = async {
+            stop.await;
+            stopping.send_replace(true);
+            std::future::pending().await
+        };
+        let all = async {
+            let ports = async { tokio::try_join!(serve(self.customers), serve(self.operators)).map_err(other) };
+            let host = async { self.host.run(is_stopped(), GRACE).await.map_err(Failure::from) };
+            tokio::try_join!(ports, host).map(drop)
+        };
+        tokio::select! {
+            done = all => done,
+            done = stop => done,
+        }
+    }
+}
+
+/// Hosts all steps and compensations, and what is done each hour.
+fn host(
+    local: &Local<System>,
+    shop: &LocalShop,
+    engine: &Client<Local<System>, Local<System>, System>,
+) -> Result<Host<System>, Failure> {
+    let workflow = checkout::workflow().map_err(other)?;
+    let mut host = Host::new(local.clone(), System)?;
+    macro_rules! step {
+        ($name:literal, $($library:tt)+) => {
+            host.step(&workflow, $name, DEFAULT_SLOTS, $($library)+::step(shop).map_err(other)?)?;
+        };
+    }
+    tasks_api::each_checkout_step!(step);
+    let gateway = shop.gateway().map_err(other)?;
+    let reconciliation = Arc::new(Reconciliation::new(shop.clone(), gateway, engine.clone()));
+    host.every(HOUR, "reconciliation", move || {
+        let reconciliation = reconciliation.clone();
+        async move {
+            let request = reconcile::Request { mend: true, ..reconcile::Request::default() };
+            if let Err(error) = reconcile::handle(&reconciliation, request, System.now() + RECONCILIATION_TIME).await {
+                tracing::error!(%error, "the reconciliation failed");
+            }
+        }
+    });
+    let shop = shop.clone();
+    host.every(HOUR, "expiry", move || {
+        let shop = shop.clone();
+        async move {
+            if let Err(error) = shop.delete_expired(System.now()).await {
+                tracing::error!(%error, "expired card tokens and counters could not be deleted");
+            }
+        }
+    });
+    Ok(host)
+}
+
+/// Makes the folder, for its owner only, unless it is there.
+fn create_folder(path: &Path) -> Result<(), Failure> {
+    let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    created.map_err(|source| Failure::Folder { path: path.to_owned(), source })
+}
+
+fn other(error: impl std::fmt::Display) -> Failure {
+    Failure::Other(error.to_string())
+}
