@@ -1,0 +1,164 @@
+//! The program as users run it: its ports, its signals, its exit codes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail loudly"
+)]
+
+use serde_json::Value;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+use stepwell_local::{File, Schema};
+use tempfile::tempdir;
+
+fn command(data: &Path, port: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_checkout_local"));
+    command.args(["serve", "--port", port, "--operators-port", "0", "--data"]).arg(data);
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// A running shop. It is killed when the test fails.
+struct Shop {
+    process: Child,
+    /// Kept open, so that the program can print.
+    _lines: Box<dyn Iterator<Item = std::io::Result<String>>>,
+    customers: String,
+    operators: String,
+}
+
+impl Shop {
+    fn start(data: &Path) -> Self {
+        let mut process = command(data, "0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut address = |of: &str| {
+            let line = lines.next().expect("it says where it listens").unwrap();
+            let url = line.strip_prefix(of).unwrap_or_else(|| panic!("{line}")).trim_start();
+            url.split(' ').next().unwrap().strip_prefix("http://").unwrap().to_owned()
+        };
+        let (customers, operators) = (address("customers"), address("operators"));
+        Self { process, _lines: Box::new(lines), customers, operators }
+    }
+
+    /// Sends SIGTERM, and returns the exit code.
+    fn stop(mut self) -> Option<i32> {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        // It has ended, unless the test fails.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The status and the body of the answer to a request with these further header lines.
+fn ask(address: &str, request: &str, headers: &str, body: &str) -> (u16, Value) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    write!(stream, "{request} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap())
+}
+
+const HOST: &str = "Host: localhost\r\n";
+
+/// The exit code of a start that has to fail, and what it says last.
+fn refused(data: &Path, port: &str) -> (Option<i32>, String) {
+    let output = command(data, port).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), said.lines().last().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn checkout_and_its_order_outlive_the_process() {
+    let folder = tempdir().unwrap();
+    let data = folder.path().join("data");
+    let shop = Shop::start(&data);
+    let request = include_str!("../../../events/requests/success.json");
+    let (status, started) = ask(&shop.customers, "POST /checkout?wait=20", HOST, request);
+    assert_eq!((status, &started["status"]), (202, &Value::from("completed")), "{started}");
+    let (code, said) = refused(&data, "0");
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("shop.sqlite is in use by another process"), "{said}");
+    assert_eq!(shop.stop(), Some(0));
+
+    let shop = Shop::start(&data);
+    let url = started["checkout_url"].as_str().unwrap();
+    let (status, order) = ask(&shop.customers, &format!("GET {url}"), HOST, "");
+    assert_eq!((status, &order["order_number"]), (200, &started["order_number"]), "{order}");
+    assert_eq!(fs::read_dir(data.join("mail")).unwrap().count(), 1, "the confirmation");
+    assert_eq!(shop.stop(), Some(0));
+}
+
+#[test]
+fn only_this_machine_and_only_operators_with_the_token_are_let_in() {
+    let folder = tempdir().unwrap();
+    let shop = Shop::start(folder.path());
+    assert_eq!(ask(&shop.customers, "GET /products", HOST, "").0, 200);
+    for address in [&shop.customers, &shop.operators] {
+        assert_eq!(ask(address, "GET /products", "Host: shop.example\r\n", "").0, 421);
+    }
+    assert_eq!(ask(&shop.operators, "GET /tasks", HOST, "").0, 401);
+    let token = fs::read_to_string(folder.path().join("operator-token")).unwrap();
+    let headers = format!("{HOST}Authorization: Bearer {}\r\n", token.trim());
+    assert_eq!(ask(&shop.operators, "GET /tasks", &headers, "").0, 200);
+    let port = shop.customers.rsplit_once(':').unwrap().1;
+    let other = tempdir().unwrap();
+    let (code, said) = refused(other.path(), port);
+    let expected = "is in use by another program; end that one, or name another port";
+    assert_eq!((code, said), (Some(7), format!("checkout_local: port {port} {expected}")));
+    assert_eq!(shop.stop(), Some(0));
+}
+
+#[test]
+fn data_that_cannot_be_used_is_refused_with_an_exit_code_of_its_own() {
+    let folder = tempdir().unwrap();
+    let [newer, foreign, exposed] = ["newer", "foreign", "exposed"].map(|name| folder.path().join(name));
+    for data in [&newer, &foreign, &exposed] {
+        fs::create_dir(data).unwrap();
+    }
+    drop(File::open(&newer.join("shop.sqlite"), &[Schema { part: "shop", version: 99, sql: "" }]).unwrap());
+    fs::write(foreign.join("shop.sqlite"), "no database, but a text that is long enough".repeat(99)).unwrap();
+    fs::write(exposed.join("operator-token"), "x".repeat(64)).unwrap();
+    fs::set_permissions(exposed.join("operator-token"), fs::Permissions::from_mode(0o644)).unwrap();
+    let no_folder = foreign.join("shop.sqlite").join("data");
+    for (data, code, what) in [
+        (newer, 5, "was written by a newer version: its shop has version 99"),
+        (foreign, 4, "is a database, but not one of Stepwell"),
+        (exposed, 6, "can be read by others (mode 644); run: chmod 600"),
+        (no_folder, 6, "Not a directory"),
+    ] {
+        let (found, said) = refused(&data, "0");
+        assert_eq!(found, Some(code), "{said}");
+        assert!(said.contains(what), "{said}");
+    }
+}
+
+#[test]
+fn readme_has_the_exit_codes_of_the_help() {
+    let help = Command::new(env!("CARGO_BIN_EXE_checkout_local")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let codes: Vec<_> = help.lines().skip_while(|line| *line != "Exit codes:").skip(1).collect();
+    assert_eq!(codes.len(), 10, "{help}");
+    for (code, meaning) in codes.iter().map(|line| line.trim().split_once(' ').unwrap()) {
+        let row = format!("| {code} | {} |", meaning.trim());
+        assert!(include_str!("../../../README.md").contains(&row), "README.md lacks: {row}");
+    }
+}
