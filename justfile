@@ -10,9 +10,17 @@ default:
 hello:
     cargo run -p stepwell --features testing --example hello
 
-# Start the local stack and take six checkouts through it, step by step
+# Take six checkouts through a shop in one process, step by step
 demo:
     infra/demo.sh
+
+# Run the shop in one process, on ports of this machine
+serve:
+    cargo run --package checkout_local --bin checkout_local -- serve
+
+# Start the local stack and take six checkouts through it, step by step
+demo-lambda:
+    infra/demo.sh --lambda
 
 # Start the local stack, or bring it up to date
 up:
