@@ -25,7 +25,7 @@ async fn email_is_a_file_with_all_headers_that_only_its_owner_reads() {
     let folder = root.path().join("mail/outbox");
     let id = outbox(&folder).send(&email("Zoë's order\r\nBcc: all@example.com")).await.unwrap();
     let name = format!("{}.eml", id.strip_suffix("@example.com").unwrap());
-    assert_eq!(files(&folder), [name.clone()]);
+    assert_eq!(files(&folder), [name.as_str()]);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&folder), mode(&folder.join(&name))), (0o700, 0o600));
     let text = fs::read_to_string(folder.join(name)).unwrap();
