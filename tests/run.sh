@@ -120,8 +120,9 @@ unit() {
   check "licences and sources of the dependencies" cargo test --workspace --features lambda --test dependencies
   check "the documentation against the code" cargo test --workspace --features lambda --test documentation
   check "one SQLite file as store and queues" cargo test --workspace --features lambda --test local
+  check "the program of one machine" cargo test --workspace --features lambda --test program
   check "code that must not compile" cargo test --workspace --features lambda --test compile_fail
-  check "the shop's rules in memory" cargo test --workspace --features lambda --test aws -- memory::
+  check "the shop's rules in memory and on SQLite" cargo test --workspace --features lambda --test shop
   check "documentation tests" cargo test --workspace --features lambda --doc
   check "the smallest example" smallest_example
 }

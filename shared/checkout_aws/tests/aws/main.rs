@@ -4,13 +4,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod canned;
-mod card_tokens;
 mod catalogue;
-mod counters;
 mod mail;
 mod orders;
-mod payments;
 mod races;
 mod reconciliation;
 mod shop;
 mod stock;
+
+mod rules {
+    use crate::shop::DynamoShop;
+
+    checkout::shop_rules!(DynamoShop);
+}

@@ -1,13 +1,13 @@
 //! Races of effects and their compensations. In either order, no effect may be left that was not compensated.
 
-use crate::{
-    orders::{order, resend, shipping},
-    payments::{charge, refund},
-    shop::{DynamoShop, TestShop, line, now},
-};
+use crate::shop::{DynamoShop, TestShop, line, now};
 use checkout::{
     CancelOrderError, CancelledOrder, CreateOrderError, GatewayError, HoldError, OrderStatus, Orders, PaymentError,
     Release, ResendError, Reversal, ShipError, Stock, StoreError, Storefront, TakeError,
+    testing::rules::{
+        orders::{order, resend, shipping},
+        payments::{charge, refund},
+    },
 };
 use futures::future::{join, join_all};
 use std::future::Future;

@@ -1,9 +1,9 @@
-use crate::shop::{TestShop, now, on_every_shop};
-use checkout::{CardTokens, Token};
+use super::{TestShop, now};
+use crate::{CardTokens, Token};
 use std::time::Duration;
 use stepwell::TaskId;
 
-async fn last_token_of_a_task_is_kept_until_it_expires_or_is_deleted<S: TestShop>() {
+pub async fn last_token_of_a_task_is_kept_until_it_expires_or_is_deleted<S: TestShop>() {
     let (shop, minute) = (S::with(&[]).await, Duration::from_secs(60));
     let (task, other) = (TaskId::new(), TaskId::new());
     let tokens = shop.tables();
@@ -21,8 +21,4 @@ async fn last_token_of_a_task_is_kept_until_it_expires_or_is_deleted<S: TestShop
     assert_eq!(kept(task, now()).await, None);
     assert_eq!(kept(other, now()).await.as_deref(), Some("tok_other"));
     shop.assert_count("card_tokens", 1).await;
-}
-
-on_every_shop! {
-    last_token_of_a_task_is_kept_until_it_expires_or_is_deleted,
 }

@@ -1,5 +1,5 @@
-use crate::shop::{TestShop, now, on_every_shop};
-use checkout::{
+use super::{TestShop, now};
+use crate::{
     Charge, Gateway, GatewayError, Money, OpenRequest, PaymentError, PaymentRecords, PaymentRef, PaymentState,
     RecordError, Refund, Reversal, Token, test_card::REFUND_BOUNCES_AFTER,
 };
@@ -8,20 +8,20 @@ use std::time::Duration;
 use stepwell::{TaskId, Timestamp};
 
 /// Charges 100.00 as `process_payment` does, with a key of its own for each attempt.
-pub(crate) async fn charge(shop: &impl TestShop, key: &str, token: &str) -> Result<Charge, PaymentError> {
+pub async fn charge(shop: &impl TestShop, key: &str, token: &str) -> Result<Charge, PaymentError> {
     charge_at(shop, key, token, now()).await
 }
 
 async fn charge_at(shop: &impl TestShop, key: &str, token: &str, at: Timestamp) -> Result<Charge, PaymentError> {
     let attempt = TaskId::new().to_string();
     let request = OpenRequest { key: &attempt, amount: Money::from_cents(10_000), currency: "USD", at };
-    let charged = checkout::charge(&shop.gateway(), shop.tables(), key, Some(&Token::from(token)), &request).await;
+    let charged = crate::charge(&shop.gateway(), shop.tables(), key, Some(&Token::from(token)), &request).await;
     charged.map(|charge| charge.expect("there is a token"))
 }
 
 /// Refunds as `refund_payment` does.
-pub(crate) async fn refund(shop: &impl TestShop, key: &str, at: Timestamp) -> Result<Reversal, PaymentError> {
-    checkout::refund(&shop.gateway(), shop.tables(), key, at).await
+pub async fn refund(shop: &impl TestShop, key: &str, at: Timestamp) -> Result<Reversal, PaymentError> {
+    crate::refund(&shop.gateway(), shop.tables(), key, at).await
 }
 
 fn declined(reason: &'static str) -> PaymentError {
@@ -34,7 +34,7 @@ fn later() -> Timestamp {
     now() + Duration::from_secs(60)
 }
 
-async fn twenty_concurrent_requests_make_one_charge<S: TestShop>() {
+pub async fn twenty_concurrent_requests_make_one_charge<S: TestShop>() {
     let shop = S::with(&[]).await;
     let charges = join_all((0..20).map(|_| charge(&shop, "key", "test_success_visa"))).await;
     let first = charges[0].clone().unwrap();
@@ -43,7 +43,7 @@ async fn twenty_concurrent_requests_make_one_charge<S: TestShop>() {
     assert_ne!(charge(&shop, "another", "test_success_visa").await.unwrap().payment_id, first.payment_id);
 }
 
-async fn repeated_charge_keeps_its_time<S: TestShop>() {
+pub async fn repeated_charge_keeps_its_time<S: TestShop>() {
     let shop = S::with(&[]).await;
     let first = charge(&shop, "key", "test_success_visa").await.unwrap();
     assert_eq!(charge_at(&shop, "key", "test_success_visa", later()).await, Ok(first));
@@ -58,7 +58,7 @@ async fn repeated_charge_keeps_its_time<S: TestShop>() {
 }
 
 /// The answer is lost, and the gateway has forgotten the key since.
-async fn lost_answer_is_settled_by_reading_the_payment<S: TestShop>() {
+pub async fn lost_answer_is_settled_by_reading_the_payment<S: TestShop>() {
     let shop = S::with(&[]).await;
     let token = "test_answerlost_visa";
     assert_eq!(charge(&shop, "key", token).await, Err(GatewayError::Timeout.into()));
@@ -69,7 +69,7 @@ async fn lost_answer_is_settled_by_reading_the_payment<S: TestShop>() {
     assert_eq!(refunded, charged);
 }
 
-async fn second_payment_is_not_recorded_and_a_void_key_takes_none<S: TestShop>() {
+pub async fn second_payment_is_not_recorded_and_a_void_key_takes_none<S: TestShop>() {
     let shop = S::with(&[]).await;
     let (records, payment) = (shop.tables(), |number: u32| PaymentRef(format!("pay_{number}")));
     assert_eq!(records.recorded("key").await, Ok(None));
@@ -91,7 +91,7 @@ async fn shop_void(records: &impl PaymentRecords, key: &str, at: Timestamp) -> (
     (voided.payment, voided.at)
 }
 
-async fn refund_fails_later_as_scripted_by_the_token<S: TestShop>() {
+pub async fn refund_fails_later_as_scripted_by_the_token<S: TestShop>() {
     let shop = S::with(&[]).await;
     let charged = charge(&shop, "key", "test_success_visa_refundbounce").await.unwrap();
     let payment = shop.tables().recorded("key").await.unwrap().unwrap();
@@ -102,7 +102,7 @@ async fn refund_fails_later_as_scripted_by_the_token<S: TestShop>() {
     assert_eq!(refund(&shop, "key", bounced).await, Err(declined("refund failed at the bank")));
 }
 
-async fn scripted_failures_are_counted_in_the_table<S: TestShop>() {
+pub async fn scripted_failures_are_counted_in_the_table<S: TestShop>() {
     let shop = S::with(&[]).await;
     for (key, token, failures, error) in [
         ("once", "test_temp_fail_visa", 1, GatewayError::TemporaryFailure),
@@ -117,7 +117,7 @@ async fn scripted_failures_are_counted_in_the_table<S: TestShop>() {
     }
 }
 
-async fn declined_charge_charges_nothing<S: TestShop>() {
+pub async fn declined_charge_charges_nothing<S: TestShop>() {
     let shop = S::with(&[]).await;
     for _ in 0..2 {
         assert_eq!(charge(&shop, "d", "test_declined_visa").await, Err(declined("card declined")));
@@ -129,7 +129,7 @@ async fn declined_charge_charges_nothing<S: TestShop>() {
     }
 }
 
-async fn twenty_concurrent_refunds_make_one_refund<S: TestShop>() {
+pub async fn twenty_concurrent_refunds_make_one_refund<S: TestShop>() {
     let shop = S::with(&[]).await;
     let token = "test_success_visa";
     let charged = charge(&shop, "key", token).await.unwrap();
@@ -143,7 +143,7 @@ async fn twenty_concurrent_refunds_make_one_refund<S: TestShop>() {
     assert_eq!(charge(&shop, "key", token).await, Err(VOIDED), "a void key returns no charge");
 }
 
-async fn charge_after_its_refund_is_refused<S: TestShop>() {
+pub async fn charge_after_its_refund_is_refused<S: TestShop>() {
     let shop = S::with(&[]).await;
     for token in ["test_success_visa", "test_temp_fail_3_visa", "test_rate_limit_visa"] {
         let voided = refund(&shop, token, now()).await.unwrap();
@@ -157,7 +157,7 @@ async fn charge_after_its_refund_is_refused<S: TestShop>() {
     assert!(charge(&shop, "another", "test_success_visa").await.is_ok());
 }
 
-async fn failures_of_charges_do_not_affect_refunds<S: TestShop>() {
+pub async fn failures_of_charges_do_not_affect_refunds<S: TestShop>() {
     let shop = S::with(&[]).await;
     for (token, failures) in [("test_timeout_visa", 1), ("test_declined_visa", 1), ("test_temp_fail_3_visa", 2)] {
         for _ in 0..failures {
@@ -167,7 +167,7 @@ async fn failures_of_charges_do_not_affect_refunds<S: TestShop>() {
     }
 }
 
-async fn refund_fails_as_scripted_by_the_token<S: TestShop>() {
+pub async fn refund_fails_as_scripted_by_the_token<S: TestShop>() {
     let shop = S::with(&[]).await;
     let (never, twice) = ("test_success_visa_norefund", "test_success_visa_refundfail_2");
     assert!(matches!(refund(&shop, "void", now()).await, Ok(Reversal::Voided { .. })), "there is no charge");
@@ -183,18 +183,4 @@ async fn refund_fails_as_scripted_by_the_token<S: TestShop>() {
     let refunded = refund(&shop, twice, now()).await;
     assert!(matches!(refunded, Ok(Reversal::Refunded { .. })), "{refunded:?}");
     assert_eq!(refund(&shop, twice, later()).await, refunded);
-}
-
-on_every_shop! {
-    twenty_concurrent_requests_make_one_charge,
-    repeated_charge_keeps_its_time,
-    scripted_failures_are_counted_in_the_table,
-    declined_charge_charges_nothing,
-    lost_answer_is_settled_by_reading_the_payment,
-    second_payment_is_not_recorded_and_a_void_key_takes_none,
-    refund_fails_later_as_scripted_by_the_token,
-    twenty_concurrent_refunds_make_one_refund,
-    charge_after_its_refund_is_refused,
-    failures_of_charges_do_not_affect_refunds,
-    refund_fails_as_scripted_by_the_token,
 }
