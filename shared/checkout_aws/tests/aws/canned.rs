@@ -1,7 +1,8 @@
 //! Answers that no emulator gives on demand: conflicts, incomplete batches, errors of the e-mail service. A server
 //! returns scripted responses in order, and repeats the last one.
 
-use crate::shop::{line, now, wanted};
+use crate::shop::{line, now};
+use checkout::testing::rules::wanted;
 use checkout::{Catalogue, Email, HoldError, MailError, Mailer, ProductId, Stock, StoreError, Storefront};
 use checkout_aws::{MAIL_TIMEOUT, SesMailer, Tables, UNREADABLE_ROW};
 use serde_json::Value;
