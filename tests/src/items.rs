@@ -3,27 +3,26 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use stepwell::testing::item_bytes;
 
 /// An item, or part of one.
 pub type Item = HashMap<String, AttributeValue>;
 
-/// The size of an item in bytes, by DynamoDB's published rules.
+/// The size of an item in bytes.
 pub fn size(item: &Item) -> usize {
-    item.iter().map(|(name, value)| name.len() + value_size(value)).sum()
+    item_bytes(&item.iter().map(|(name, value)| (name.clone(), plain(value))).collect())
 }
 
-fn value_size(value: &AttributeValue) -> usize {
-    // A list or a map takes three more bytes, and each of its entries one.
-    const CONTAINER: usize = 3;
-    const ENTRY: usize = 1;
+/// A value without its type. A set is a list.
+fn plain(value: &AttributeValue) -> Value {
     match value {
-        AttributeValue::S(text) => text.len(),
-        // Two digits take a byte, and the number one or two more.
-        AttributeValue::N(number) => number.trim_start_matches('-').len().div_ceil(2) + 1,
-        AttributeValue::Bool(_) | AttributeValue::Null(_) => 1,
-        AttributeValue::L(entries) => CONTAINER + entries.iter().map(|entry| ENTRY + value_size(entry)).sum::<usize>(),
-        AttributeValue::M(item) => CONTAINER + item.len() * ENTRY + size(item),
-        AttributeValue::Ss(members) => members.iter().map(String::len).sum(),
+        AttributeValue::S(text) => text.as_str().into(),
+        AttributeValue::N(number) => Value::Number(number.parse().expect("DynamoDB has numbers only")),
+        AttributeValue::Bool(yes) => (*yes).into(),
+        AttributeValue::Null(_) => Value::Null,
+        AttributeValue::L(entries) => entries.iter().map(plain).collect(),
+        AttributeValue::M(item) => item.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
+        AttributeValue::Ss(members) => members.iter().map(String::as_str).collect(),
         other => panic!("the engine writes no {other:?}"),
     }
 }

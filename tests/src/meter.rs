@@ -35,7 +35,7 @@ use std::{
     ops::AddAssign,
     sync::{Arc, Mutex, MutexGuard},
 };
-use stepwell::core::message::QueueName;
+use stepwell::{core::message::QueueName, testing::read_units};
 
 /// The capacity units that DynamoDB charges for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -255,13 +255,12 @@ fn nothing(_: &[ConsumedCapacity]) -> Units {
     Units::default()
 }
 
-/// A consistent read takes one unit per 4 KB of each item, and one for a key without an item.
+/// A batch reads each item by itself, and takes one unit for a key without an item.
 fn batch_units(wanted: usize, output: &BatchGetItemOutput) -> Units {
-    const UNIT: usize = 4 * 1024;
     let items = output.responses.iter().flat_map(HashMap::values).flatten();
     let sizes: Vec<usize> = items.map(items::size).collect();
-    let found: usize = sizes.iter().map(|size| size.div_ceil(UNIT)).sum();
-    let reads = found + wanted - sizes.len();
+    let missing = wanted - sizes.len();
+    let reads = sizes.into_iter().map(read_units).sum::<usize>() + missing * read_units(0);
     Units { reads: u32::try_from(reads).map_or(f64::INFINITY, f64::from), ..Units::default() }
 }
 

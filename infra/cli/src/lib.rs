@@ -5,6 +5,7 @@
 
 pub mod cfn;
 pub mod check;
+pub mod cost;
 pub mod events;
 pub mod findings;
 mod handlers;

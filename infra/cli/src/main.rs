@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
     process::{self, ExitCode},
 };
-use stepwell_cli::{Finding, Findings, Project, check, new_step, render, sizes};
+use stepwell_cli::{Finding, Findings, Project, check, cost, new_step, render, sizes};
 
 /// Derives what is deployed from the workflows, and checks what has to fit together.
 #[derive(Debug, Parser)]
@@ -39,6 +39,11 @@ enum Command {
         #[arg(long, requires = "rights", default_value = "local")]
         stage: String,
     },
+    /// Print what a million runs of a workflow cost on AWS, by service and by the functions' memory
+    ///
+    /// The engine runs the workflow once in memory, without failures, and its calls are counted. The output states all assumptions. What
+    /// the handlers themselves call is not in it.
+    Cost(cost::CostOptions),
     /// Create something new in the repository
     #[command(subcommand)]
     New(New),
@@ -99,6 +104,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Findings> {
             Findings::none_of(render::stale(&project.root, &files))?;
             String::new()
         }
+        Command::Cost(options) => cost::run(&project, options)?,
         Command::New(New::Step(wanted)) => new_step::run(&project, wanted)?,
         Command::Render { .. } => {
             let (files, _) = render::render(&project)?;

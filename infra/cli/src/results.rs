@@ -20,7 +20,27 @@ pub(crate) fn undeclared(project: &Project) -> Vec<Finding> {
     project.workflows.iter().flat_map(|workflow| undeclared_in(&project.root, workflow)).collect()
 }
 
+/// A result that a step takes.
+pub(crate) struct Taken {
+    /// The step that takes it.
+    pub(crate) step: String,
+    /// The step that leaves it.
+    pub(crate) of: String,
+    /// The file that names it, from the root of the repository.
+    file: PathBuf,
+}
+
 fn undeclared_in(root: &Path, workflow: &ProjectWorkflow) -> Vec<Finding> {
+    let findings = taken_in(root, workflow).into_iter().filter_map(|Taken { step, of, file }| {
+        let undeclared = workflow.workflow.plan().check_inputs(&step, &[of.as_str()]).err()?;
+        let remedy = format!("Add that dependency in {}, or do without the result", workflow.file.display());
+        Some(Finding::new(file, undeclared.to_string(), remedy))
+    });
+    findings.collect()
+}
+
+/// Finds the results that the steps of a workflow take, as far as the sources tell.
+pub(crate) fn taken_in(root: &Path, workflow: &ProjectWorkflow) -> Vec<Taken> {
     let steps = workflow.step_names().map(|names| {
         let folder = PathBuf::from(names.folder()).join("src");
         (names.step, sources(root, &folder))
@@ -31,16 +51,13 @@ fn undeclared_in(root: &Path, workflow: &ProjectWorkflow) -> Vec<Finding> {
     let declared = steps.iter().flat_map(|(_, sources)| sources).chain(&shared);
     let step_of: BTreeMap<&str, &str> = declared.flat_map(|source| results(&source.text)).collect();
 
-    let mut findings = Vec::new();
+    let mut found = Vec::new();
     for (step, source) in steps.iter().flat_map(|(step, sources)| sources.iter().map(move |source| (step, source))) {
         for result_of in taken(&source.text).filter_map(|name| step_of.get(name)) {
-            if let Err(undeclared) = workflow.workflow.plan().check_inputs(step, &[result_of]) {
-                let remedy = format!("Add that dependency in {}, or do without the result", workflow.file.display());
-                findings.push(Finding::new(&source.file, undeclared.to_string(), remedy));
-            }
+            found.push(Taken { step: step.clone(), of: (*result_of).to_owned(), file: source.file.clone() });
         }
     }
-    findings
+    found
 }
 
 /// A Rust file.

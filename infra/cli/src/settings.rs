@@ -44,7 +44,8 @@ impl Default for StepSettings {
     }
 }
 
-const DEFAULT_MEMORY_MB: u32 = 256;
+/// The memory of a function, in MB, where nothing else is said. `stepwell cost` names what it costs beside other sizes.
+pub const DEFAULT_MEMORY_MB: u32 = 256;
 
 /// The settings of a function that is not a step.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -52,7 +52,15 @@ impl Storefront for LocalShop {
     async fn all_products(&self) -> Result<Vec<Product>, StoreError> {
         self.read(|tx| {
             let mut all = tx.prepare_cached(&format!("{COLUMNS} ORDER BY id"))?;
-            Ok(all.query_map([], product)?.collect::<Result<_, _>>()?)
+            let mut rows = all.query([])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                match product(row) {
+                    Ok(product) => found.push(product),
+                    Err(error) => tracing::error!(%error, "a row of the products cannot be read: it is left out"),
+                }
+            }
+            Ok(found)
         })
     }
 

@@ -209,6 +209,7 @@ fn requests(calls: &[AwsCall], service: &str) -> BTreeMap<String, usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stepwell::testing::{Harness, Meter, Metered, Returns};
     use test_case::test_case;
 
     /// The budget of a graph whose steps read only their dependencies.
@@ -224,6 +225,25 @@ mod tests {
     fn budget_is_the_counted_cost_plus_one_write_for_a_key(graph: &Graph, writes: u32, reads: u32) {
         let budget = budget(graph);
         assert_eq!((budget.table_writes, budget.reads), (f64::from(writes + 1), f64::from(reads)));
+    }
+
+    /// The same figures, of a run in memory. `stepwell cost` counts so.
+    #[test_case(&Graph::chain(5), 12, 9)]
+    #[test_case(&Graph::chain(20), 42, 39)]
+    #[test_case(&Graph::chain(100), 208, 199)]
+    #[test_case(&Graph::fan(20), 68, 62)]
+    #[tokio::test(start_paused = true)]
+    async fn cost_counted_in_memory_is_that_counted_on_a_stack(graph: &Graph, writes: usize, reads: usize) {
+        let (meter, workflow) = (Meter::default(), graph.clone().default_backoff().workflow());
+        let steps = workflow.plan().steps().len();
+        let harness = Harness::new(workflow).with_all(Returns("{}")).metered_by(&meter);
+        let task = harness.start(&numbered_context()).await.unwrap();
+        assert_eq!(harness.run(task).await.unwrap().status(), TaskStatus::Complete);
+        let Metered { units, sqs_requests, deliveries } = meter.so_far();
+        let counted = stepwell::testing::Units { table_writes: writes, index_writes: 3, half_reads: 2 * reads };
+        assert_eq!((units, sqs_requests, deliveries.len()), (counted, steps, steps));
+        let longest = deliveries.iter().map(|delivery| delivery.calls_in_sequence as usize).max();
+        assert_eq!(longest, Some(IN_SEQUENCE + usize::from(steps == 22)));
     }
 
     #[test]

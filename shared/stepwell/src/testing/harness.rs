@@ -1,7 +1,7 @@
 //! The harness: runs a workflow and its steps in memory, in virtual time.
 
 use super::{
-    Memory, Undeliverable, VirtualClock,
+    Memory, Meter, Undeliverable, VirtualClock,
     crashable::{Calls, CrashAt, CrashablePorts, plan, take},
 };
 use crate::{
@@ -322,6 +322,14 @@ impl Harness {
     pub fn call_by_call(mut self) -> Self {
         self.memory.whole = false;
         self
+    }
+
+    /// Carries out settlements call by call, as on AWS, and counts the calls. Each takes some virtual time.
+    #[must_use]
+    pub fn metered_by(self, meter: &Meter) -> Self {
+        let mut harness = self.call_by_call();
+        harness.memory.meter = Some(meter.clone());
+        harness
     }
 
     /// Delivers every message of a step to this many workers concurrently, and to one more when they are done.
@@ -667,6 +675,11 @@ impl Harness {
         let clock = self.memory.runtime.clone();
         let breaker = self.breaker_of(queue);
         let hosting = Hosting { queue, message, invocation, ports, clock, breaker, faults: &self.faults };
-        step.handle(hosting).await.is_none_or(|kept| !kept.is_empty())
+        let began = self.now();
+        let kept = step.handle(hosting).await;
+        if let Some(meter) = &self.memory.meter {
+            meter.delivered(&queue.step, self.now().since(began));
+        }
+        kept.is_none_or(|kept| !kept.is_empty())
     }
 }

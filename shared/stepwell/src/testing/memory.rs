@@ -1,6 +1,9 @@
 //! The backend `memory`: a store and its queues in memory.
 
-use super::{MemoryQueue, MemoryStore};
+use super::{
+    MemoryQueue, MemoryStore,
+    meter::{self, Meter, WriteSize},
+};
 use crate::{
     core::{
         id::TaskId,
@@ -11,7 +14,7 @@ use crate::{
         snapshot::Loaded,
         transition::{Applied, Transition},
     },
-    ports::{Queue, QueueError, Runtime, Store, TableError},
+    ports::{Queue, QueueError, Runtime, Store, TableError, settle_first},
 };
 use std::{collections::BTreeSet, time::Duration};
 
@@ -29,12 +32,31 @@ pub struct Memory<A> {
     pub runtime: A,
     /// Whether a settlement is one transaction, as with SQLite. Otherwise it is carried out call by call, as on AWS.
     pub whole: bool,
+    /// Counts the calls, each of which then takes some virtual time. Only settlements that are carried out call by call are counted.
+    pub meter: Option<Meter>,
 }
 
 impl<A: Runtime + Clone> Memory<A> {
     /// An empty store whose queues follow this clock. A settlement is one transaction.
     pub fn new(runtime: A) -> Self {
-        Self { store: MemoryStore::default(), queue: MemoryQueue::new(runtime.clone()), runtime, whole: true }
+        Self {
+            store: MemoryStore::default(),
+            queue: MemoryQueue::new(runtime.clone()),
+            runtime,
+            whole: true,
+            meter: None,
+        }
+    }
+
+    /// Waits as long as a metered call takes. Returns the meter, if there is one.
+    async fn call(&self) -> Option<&Meter> {
+        let meter = self.meter.as_ref()?;
+        self.runtime.sleep(meter::CALL).await;
+        Some(meter)
+    }
+
+    fn bytes(&self, key: &Key) -> usize {
+        meter::bytes_in(&self.store, key)
     }
 }
 
@@ -58,49 +80,92 @@ impl<A: Runtime> Transaction for MemoryTransaction<'_, A> {
     }
 }
 
-impl<A: Runtime> Store for Memory<A> {
+impl<A: Runtime + Clone> Store for Memory<A> {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
-        self.store.apply(transition).await
+        let meter = self.call().await;
+        let mut writes = Vec::new();
+        let applied = self.store.apply_observed(transition, |written| {
+            if meter.is_some() {
+                writes.push(WriteSize::of(written.key, written.before, written.after));
+            }
+        })?;
+        if let Some(meter) = meter {
+            meter.wrote(transition.writes.len(), &writes);
+        }
+        Ok(applied)
     }
 
     async fn settle(&self, task: TaskId, settlement: Settlement) -> Result<Settled, TableError> {
         match self.whole {
             true => settlement.carry_out(task, &mut MemoryTransaction(self), self.runtime.now()),
-            false => self.store.settle(task, settlement).await,
+            false => settle_first(self, settlement).await,
         }
     }
 
     async fn load(&self, task: TaskId, steps: &BTreeSet<&str>) -> Result<Loaded, TableError> {
+        if let Some(meter) = self.call().await {
+            let keys = steps.iter().map(|step| Key::Step(task, (*step).to_owned())).chain([Key::Task(task)]);
+            meter.read_each(keys.map(|key| self.bytes(&key)));
+        }
         self.store.load(task, steps).await
     }
 
     async fn load_all(&self, task: TaskId) -> Result<Loaded, TableError> {
-        self.store.load_all(task).await
+        let meter = self.call().await;
+        let loaded = self.store.load_all(task).await?;
+        if let Some(meter) = meter {
+            let keys = loaded.steps.keys().map(|step| Key::Step(task, step.clone())).chain([Key::Task(task)]);
+            meter.read_each([keys.map(|key| self.bytes(&key)).sum()]);
+        }
+        Ok(loaded)
     }
 
     async fn read(&self, key: &Key) -> Result<Item, TableError> {
+        if let Some(meter) = self.call().await {
+            meter.read_eventually(self.bytes(key));
+        }
         self.store.read(key).await
     }
 
     async fn list(&self, page: &Page<'_>) -> Result<Vec<IndexEntry>, TableError> {
-        self.store.list(page).await
+        let meter = self.call().await;
+        let entries = self.store.list(page).await?;
+        if let Some(meter) = meter {
+            // An entry of the index is a part of its item.
+            meter.read_eventually(entries.iter().map(|entry| self.bytes(&entry.place.key())).sum());
+        }
+        Ok(entries)
     }
 
     async fn range(&self, from: &Key, limit: u16) -> Result<Vec<Item>, TableError> {
-        self.store.range(from, limit).await
+        let meter = self.call().await;
+        let items = self.store.range(from, limit).await?;
+        if let Some(meter) = meter {
+            meter.read_each([items.iter().map(meter::item_bytes).sum()]);
+        }
+        Ok(items)
     }
 }
 
-impl<A: Runtime> Queue for Memory<A> {
+impl<A: Runtime + Clone> Queue for Memory<A> {
     async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
+        if let Some(meter) = self.call().await {
+            meter.asked_sqs();
+        }
         self.queue.send(outgoing).await
     }
 
     async fn hide(&self, queue: &QueueName, receipt: &str, wait: Duration) -> Result<(), QueueError> {
+        if let Some(meter) = self.call().await {
+            meter.asked_sqs();
+        }
         self.queue.hide(queue, receipt, wait).await
     }
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
+        if let Some(meter) = self.call().await {
+            meter.asked_sqs();
+        }
         self.queue.reject(body, reason).await
     }
 }

@@ -10,6 +10,7 @@ mod harness;
 mod memory;
 mod memory_queue;
 mod memory_store;
+mod meter;
 mod returns;
 #[cfg(feature = "testing")]
 pub mod sample;
@@ -23,4 +24,5 @@ pub use harness::{Harness, HarnessError, StepFault};
 pub use memory::Memory;
 pub use memory_queue::{MAX_RECEIVES, MemoryQueue, Undeliverable};
 pub use memory_store::{MemoryStore, Records, Written};
+pub use meter::{Meter, Metered, MeteredDelivery, Units, item_bytes, read_units};
 pub use returns::Returns;
