@@ -1,4 +1,4 @@
-//! The tokens of the customers' cards. The file overwrites what is deleted.
+//! The tokens of the customers' cards. The file overwrites what is deleted; its log keeps it until the log is begun anew.
 
 use crate::LocalShop;
 use checkout::{CardTokens, StoreError, Token};

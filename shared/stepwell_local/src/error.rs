@@ -108,11 +108,11 @@ impl FileError {
 impl From<rusqlite::Error> for FileError {
     fn from(error: rusqlite::Error) -> Self {
         let kind = match error.sqlite_error_code() {
-            // There may be space, memory or a free lock later.
-            Some(
-                ErrorCode::DiskFull | ErrorCode::OutOfMemory | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked,
-            ) => FailureKind::Throttled,
-            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => FailureKind::Unavailable,
+            // There may be space or a free lock later.
+            Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => FailureKind::Throttled,
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::OutOfMemory) => {
+                FailureKind::Unavailable
+            }
             _ => FailureKind::Refused,
         };
         Self::Failed { kind, reason: error.to_string() }

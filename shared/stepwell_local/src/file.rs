@@ -7,6 +7,7 @@ use crate::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use std::{
     fs,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -46,7 +47,6 @@ struct Shared {
     path: PathBuf,
     readers: Mutex<Vec<Connection>>,
     writer: Writer,
-    /// It is the last field, so that it is unlocked after the connections are closed.
     lock: fs::File,
 }
 
@@ -54,7 +54,7 @@ impl File {
     /// Opens the file, or creates it. The folder has to exist.
     ///
     /// # Errors
-    /// See [`OpenError`]. The file is as it was.
+    /// See [`OpenError`]. What the file holds is as it was.
     pub fn open(path: &Path, schemas: &[Schema]) -> Result<Self, OpenError> {
         Self::open_on(Threads::Own, path, schemas)
     }
@@ -79,6 +79,8 @@ impl File {
         let path = std::path::absolute(path).map_err(|source| OpenError::io(path, source))?;
         let path = &path;
         let lock = lock(path)?;
+        // Its log gets the same mode.
+        open_for_owner(path).map_err(|source| OpenError::io(path, source))?;
         let failed = |source| OpenError::sqlite(path, source);
         let mut connection = Connection::open(path).map_err(failed)?;
         check_ours(&connection, path)?;
@@ -197,14 +199,17 @@ impl Drop for Shared {
     }
 }
 
+/// Opens a file. If it is not there, it is made for its owner only.
+fn open_for_owner(path: &Path) -> std::io::Result<fs::File> {
+    fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
+}
+
 /// Locks the file for this process, by a file beside it. SQLite's own lock would keep operators from reading the file.
 fn lock(path: &Path) -> Result<fs::File, OpenError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
     let beside = PathBuf::from(beside);
-    let mut options = fs::OpenOptions::new();
-    let file = options.create(true).truncate(false).write(true).open(&beside);
-    let file = file.map_err(|source| OpenError::io(&beside, source))?;
+    let file = open_for_owner(&beside).map_err(|source| OpenError::io(&beside, source))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),

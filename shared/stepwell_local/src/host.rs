@@ -1,8 +1,12 @@
 //! The process that hosts the steps: it delivers messages to their workers, and does what scheduled functions do on AWS.
 
-use crate::{error::FileError, local::Local, queues::Held};
-use futures::future::BoxFuture;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use crate::{
+    error::FileError,
+    local::Local,
+    queues::{Held, Serving},
+};
+use futures::{FutureExt, future::BoxFuture};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use stepwell::{
     Runtime, Step, Workflow,
     core::{
@@ -67,30 +71,22 @@ pub struct Host<A> {
 
 impl<A: Runtime + Clone + 'static> Host<A> {
     /// A host without steps. It handles dead letters, and does the work of the watchdog, the timer feeder and the bulk actions.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn new(local: Local<A>, runtime: A) -> Result<Self, FileError> {
+    pub fn new(local: Local<A>, runtime: A) -> Self {
         let dead_letters = DeadLetters::new(local.clone(), local.clone(), runtime.clone());
         let jobs = Vec::new();
         let mut host = Self { local, runtime, workers: BTreeMap::new(), breakers: BTreeMap::new(), jobs };
-        host.serve(QueueName::DeadLetters, 1, DEAD_LETTER_TIME, Arc::new(dead_letters))?;
-        Ok(host)
+        host.serve(
+            QueueName::DeadLetters,
+            Serving { slots: 1, time: DEAD_LETTER_TIME, claims: false },
+            Arc::new(dead_letters),
+        );
+        host
     }
 
     /// Hosts the handler of a step or a compensation, with at most this many deliveries at once. A step that its workflow file does not
     /// name is not hosted.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn step(
-        &mut self,
-        workflow: &Workflow,
-        name: &str,
-        slots: usize,
-        step: impl Step + 'static,
-    ) -> Result<(), FileError> {
-        let Some(plan) = workflow.plan().step(name) else { return Ok(()) };
+    pub fn step(&mut self, workflow: &Workflow, name: &str, slots: usize, step: impl Step + 'static) {
+        let Some(plan) = workflow.plan().step(name) else { return };
         let time = Duration::from_secs(plan.timeout_seconds.into()) + FUNCTION_MARGIN;
         let queue = StepQueue::new(&workflow.id().name, name);
         let breaker = workflow.waits_on(name).map(|service| {
@@ -98,20 +94,15 @@ impl<A: Runtime + Clone + 'static> Host<A> {
             breaker.or_insert_with(|| Arc::new(ServiceBreaker::new(service))).clone()
         });
         let (store, queues) = (self.local.clone(), self.local.clone());
+        // A guarded worker looks at the breaker before it claims.
+        let serving = Serving { slots, time, claims: breaker.is_none() };
         let worker = Worker::new(queue.clone(), step, store, queues, self.runtime.clone()).guarded_by(breaker);
-        self.serve(queue.into(), slots, time, Arc::new(worker))
+        self.serve(queue.into(), serving, Arc::new(worker));
     }
 
-    fn serve(
-        &mut self,
-        queue: QueueName,
-        slots: usize,
-        time: Duration,
-        worker: Arc<dyn Serve>,
-    ) -> Result<(), FileError> {
-        self.local.serve(queue.clone(), slots, time)?;
+    fn serve(&mut self, queue: QueueName, serving: Serving, worker: Arc<dyn Serve>) {
+        self.local.serve(queue.clone(), serving);
         self.workers.insert(queue, worker);
-        Ok(())
     }
 
     /// Does this now and then once in every period, one run after the other. It is broken off when the host stops.
@@ -140,6 +131,11 @@ impl<A: Runtime + Clone + 'static> Host<A> {
             broken = self.deliver(&mut in_flight) => Err(broken),
         };
         jobs.shutdown().await;
+        self.local.serve_none();
+        // What was delivered before that is claimed already.
+        while let (Ok(()), Ok(Some(held))) = (&delivered, self.local.receive().await) {
+            self.spawn(held, &mut in_flight);
+        }
         let over = async { while in_flight.join_next().await.is_some() {} };
         if delivered.is_ok() && tokio::time::timeout(grace, over).await.is_err() {
             tracing::warn!(deliveries = in_flight.len(), "not done in time: the next process begins them anew");
@@ -154,12 +150,7 @@ impl<A: Runtime + Clone + 'static> Host<A> {
             while in_flight.try_join_next().is_some() {}
             match self.local.receive().await {
                 Ok(Some(held)) => {
-                    in_flight.spawn(handle(
-                        self.workers.get(&held.queue).cloned(),
-                        self.local.clone(),
-                        self.runtime.clone(),
-                        held,
-                    ));
+                    self.spawn(held, in_flight);
                     continue;
                 }
                 Ok(None) => {}
@@ -178,6 +169,11 @@ impl<A: Runtime + Clone + 'static> Host<A> {
                 () = wait(&self.runtime, next) => {}
             }
         }
+    }
+
+    fn spawn(&self, held: Held, in_flight: &mut JoinSet<()>) {
+        let worker = self.workers.get(&held.queue).cloned();
+        in_flight.spawn(handle(worker, self.local.clone(), self.runtime.clone(), held));
     }
 
     fn warn_of_unserved(&self) -> Result<(), FileError> {
@@ -267,7 +263,10 @@ async fn wait(runtime: &impl Runtime, time: Option<Duration>) {
 async fn regularly(what: &'static str, period: Duration, mut job: Job) {
     let mut due = Instant::now();
     loop {
-        job().await;
+        // It is done again next time. A panic must not end it for good.
+        if AssertUnwindSafe(job()).catch_unwind().await.is_err() {
+            tracing::error!(what, "it panicked");
+        }
         due = (due + period).max(Instant::now());
         tracing::debug!(what, "done");
         tokio::time::sleep_until(due).await;

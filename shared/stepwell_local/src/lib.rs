@@ -27,4 +27,4 @@ pub use file::{File, Schema};
 pub use host::{DEFAULT_SLOTS, Host};
 pub use local::{Local, SCHEMA};
 pub use messages::Delivered;
-pub use queues::Held;
+pub use queues::{Held, Serving};

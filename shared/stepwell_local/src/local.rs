@@ -5,7 +5,7 @@ use crate::{
     file::{File, Schema},
     items,
     messages::{self, Delivery},
-    queues::{Held, Queues, Slot},
+    queues::{Held, Queues, Serving, Slot},
 };
 use rusqlite::Connection;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -58,7 +58,7 @@ impl settlement::Transaction for Whole<'_> {
         let id = messages::send(self.tx, outgoing, self.now)?;
         let slot = outgoing.delay.is_zero().then(|| self.queues.slot(&queue)).flatten();
         match slot {
-            Some((slot, time)) => self.deliver(id, queue, slot, time),
+            Some((slot, serving)) => self.deliver(id, queue, slot, serving),
             None => {
                 self.due.push((queue, self.now + outgoing.delay));
                 Ok(())
@@ -76,9 +76,9 @@ impl settlement::Transaction for Whole<'_> {
 }
 
 impl Whole<'_> {
-    fn deliver(&mut self, id: i64, queue: QueueName, slot: Slot, time: Duration) -> Result<(), FileError> {
-        let until = self.now + time;
-        let delivery = Delivery { queue: &queue, receipt: self.queues.new_receipt(), now: self.now, until };
+    fn deliver(&mut self, id: i64, queue: QueueName, slot: Slot, serving: Serving) -> Result<(), FileError> {
+        let (until, claims) = (self.now + serving.time, serving.claims);
+        let delivery = Delivery { queue: &queue, receipt: self.queues.new_receipt(), now: self.now, until, claims };
         match messages::receive(self.tx, id, &delivery)? {
             Some(delivered) => {
                 self.due.push((queue.clone(), until));
@@ -136,15 +136,14 @@ impl<A: Runtime> Local<A> {
         &self.file
     }
 
-    /// Serves a queue: from now on its messages are delivered, at most so many at once, each for at most this time.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn serve(&self, queue: impl Into<QueueName>, slots: usize, time: Duration) -> Result<(), FileError> {
-        let queue = queue.into();
-        let earliest = self.file.read(|tx| messages::next_due(tx, &queue))?;
-        self.queues.serve(queue, slots, time, earliest);
-        Ok(())
+    /// Serves a queue: from now on its messages are delivered.
+    pub fn serve(&self, queue: impl Into<QueueName>, serving: Serving) {
+        self.queues.serve(queue.into(), serving);
+    }
+
+    /// Delivers no more messages, but for those that [`receive`](Self::receive) holds already.
+    pub fn serve_none(&self) {
+        self.queues.serve_none();
     }
 
     /// The next delivery for a worker, if there is one: of a queue that is served and has a free slot. All that are due are delivered in
@@ -223,13 +222,16 @@ impl<A: Runtime> Local<A> {
         self.file.read(job).map_err(|error| error.of_call(operation))
     }
 
-    async fn write_queue<R: Send + 'static>(
+    /// Writes something after which a message of this queue is due at this time, also if the caller does not wait for the answer.
+    async fn write_queue(
         &self,
         operation: &'static str,
         queue: &QueueName,
-        job: impl FnOnce(&Connection) -> Result<R, FileError> + Send + 'static,
-    ) -> Result<R, QueueError> {
-        self.file.write(job).await.map_err(|error| {
+        due: Timestamp,
+        job: impl FnOnce(&Connection) -> Result<(), FileError> + Send + 'static,
+    ) -> Result<(), QueueError> {
+        let (queues, of) = (self.queues.clone(), queue.clone());
+        self.file.write_then(job, move |()| queues.due(&of, due)).await.map_err(|error| {
             let (kind, reason) = match error {
                 FileError::Failed { kind, reason } => (kind, reason),
                 FileError::Unreadable(unreadable) => (FailureKind::Refused, unreadable.to_string()),
@@ -242,9 +244,9 @@ impl<A: Runtime> Local<A> {
 impl Whole<'_> {
     /// Delivers what is due of a queue, as long as it has a free slot.
     fn receive_due(&mut self, queue: &QueueName) -> Result<(), FileError> {
-        while let Some((slot, time)) = self.queues.slot(queue) {
+        while let Some((slot, serving)) = self.queues.slot(queue) {
             let Some(id) = messages::first_due(self.tx, queue, self.now)? else { return Ok(()) };
-            self.deliver(id, queue.clone(), slot, time)?;
+            self.deliver(id, queue.clone(), slot, serving)?;
         }
         Ok(())
     }
@@ -296,21 +298,18 @@ impl<A: Runtime> Queue for Local<A> {
     async fn send(&self, outgoing: &Outgoing) -> Result<(), QueueError> {
         let (queue, now) = (outgoing.queue(), self.runtime.now());
         let (sent, due) = (outgoing.clone(), now + outgoing.delay);
-        self.write_queue("send", &queue, move |tx| messages::send(tx, &sent, now)).await?;
-        self.queues.due(&queue, due);
-        Ok(())
+        self.write_queue("send", &queue, due, move |tx| messages::send(tx, &sent, now).map(drop)).await
     }
 
     async fn hide(&self, queue: &QueueName, receipt_handle: &str, wait: Duration) -> Result<(), QueueError> {
         let (receipt, until) = (receipt_handle.to_owned(), self.runtime.now() + wait);
         let give_back = Disposition::GiveBack { until };
-        self.write_queue("hide", queue, move |tx| messages::end(tx, &receipt, give_back)).await?;
-        self.queues.due(queue, until);
-        Ok(())
+        self.write_queue("hide", queue, until, move |tx| messages::end(tx, &receipt, give_back).map(drop)).await
     }
 
     async fn reject(&self, body: &str, reason: &str) -> Result<(), QueueError> {
         let (body, reason, now) = (body.to_owned(), reason.to_owned(), self.runtime.now());
-        self.write_queue("reject", &QueueName::Undeliverable, move |tx| messages::reject(tx, &body, &reason, now)).await
+        let reject = move |tx: &Connection| messages::reject(tx, &body, &reason, now);
+        self.write_queue("reject", &QueueName::Undeliverable, now, reject).await
     }
 }

@@ -47,6 +47,8 @@ pub(crate) struct Delivery<'a> {
     pub(crate) receipt: String,
     pub(crate) now: Timestamp,
     pub(crate) until: Timestamp,
+    /// Whether the step is claimed.
+    pub(crate) claims: bool,
 }
 
 /// Puts a message into the queue of its step. Returns its id.
@@ -77,14 +79,14 @@ pub(crate) fn next_due(tx: &Connection, queue: &QueueName) -> Result<Option<Time
     Ok(due.map(Timestamp::from_millis))
 }
 
-/// Delivers a message: gives it a new receipt handle, and hides it. The step is claimed for that delivery in the same
+/// Delivers a message: gives it a new receipt handle, and hides it. If the delivery claims, the step is claimed for it in the same
 /// transaction: the worker finds that its claim was made before, or that it is refused.
 ///
 /// `None` if the message has been delivered too often: then it is a dead letter.
 pub(crate) fn receive(tx: &Connection, id: i64, delivery: &Delivery<'_>) -> Result<Option<Delivered>, FileError> {
     const SQL: &str = "UPDATE messages SET receives = receives + 1, receipt = ?2, due = ?3 WHERE id = ?1
         RETURNING body, receives, sent_at, source";
-    let Delivery { queue, receipt, now, until } = delivery;
+    let Delivery { queue, receipt, now, until, claims } = delivery;
     let mut update = tx.prepare_cached(SQL)?;
     let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
     let (body, receives, sent_at, source): (String, u32, i64, Option<String>) =
@@ -95,10 +97,14 @@ pub(crate) fn receive(tx: &Connection, id: i64, delivery: &Delivery<'_>) -> Resu
             return Ok(None);
         }
         let message = serde_json::from_str::<Message>(&body).ok().filter(|message| message.step == queue.step);
-        if let Some(Message { task_id, step, .. }) = message {
+        if let Some(Message { task_id, step, .. }) = message.filter(|_| *claims) {
             let owner = step::owner(receipt, &id.to_string());
             let request = ClaimRequest { task: task_id, step: &step, owner: &owner, now: *now, lease_until: *until };
-            apply(tx, &step::claim(&request))?;
+            match apply(tx, &step::claim(&request)) {
+                // The worker meets the same item, and tells of it. Here it must not keep all other messages back.
+                Ok(_) | Err(FileError::Unreadable(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     let message = Received {
@@ -115,7 +121,7 @@ pub(crate) fn receive(tx: &Connection, id: i64, delivery: &Delivery<'_>) -> Resu
 /// Moves a message to the queue of the dead letters.
 fn bury(tx: &Connection, id: i64, queue: &StepQueue, now: Timestamp) -> Result<(), FileError> {
     const SQL: &str =
-        "UPDATE messages SET queue = ?2, source = ?3, receives = 0, receipt = NULL, due = ?4 WHERE id = ?1";
+        "UPDATE messages SET queue = ?2, source = ?3, receives = 0, deaths = 0, receipt = NULL, due = ?4 WHERE id = ?1";
     let source = QueueName::from(queue.clone()).to_string();
     tx.prepare_cached(SQL)?.execute((id, DEAD_LETTERS, source, now.as_millis()))?;
     Ok(())
@@ -132,7 +138,8 @@ pub(crate) fn end(tx: &Connection, receipt: &str, disposition: Disposition) -> R
             Ok(None)
         }
         Disposition::GiveBack { until } => {
-            let mut update = tx.prepare_cached("UPDATE messages SET receipt = NULL, due = ? WHERE id = ?")?;
+            let mut update =
+                tx.prepare_cached("UPDATE messages SET receipt = NULL, deaths = 0, due = ? WHERE id = ?")?;
             update.execute((until.as_millis(), id))?;
             Ok(queue.split_once('/').map(|(workflow, step)| StepQueue::new(workflow, step).into()))
         }
@@ -145,17 +152,40 @@ pub(crate) fn held(tx: &Connection, receipt: &str) -> Result<Option<(i64, String
     Ok(select.query_row([receipt], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 
+/// The number of processes in a row that may die while they hold a message. Then it may be what they die of, and it becomes a dead
+/// letter, of which a person is told.
+const MAX_DEATHS: u32 = 5;
+
 /// Gives back all messages that another process held. The file's lock proves that it is dead. It held a message for each of its
 /// claims, and these are given back, too: as lost attempts that do not count. Returns their number.
 pub(crate) fn take_back(tx: &Connection, now: Timestamp) -> Result<usize, FileError> {
-    let mut select = tx.prepare("SELECT receipt, body FROM messages WHERE receipt IS NOT NULL")?;
-    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let held: Vec<(String, String)> = rows.collect::<Result<_, _>>()?;
-    for (receipt, body) in &held {
+    let mut select = tx.prepare("SELECT id, queue, receipt, body, deaths FROM messages WHERE receipt IS NOT NULL")?;
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?;
+    let held: Vec<(i64, String, String, String, u32)> = rows.collect::<Result<_, _>>()?;
+    for (id, queue, receipt, body, deaths) in &held {
         if let Ok(Message { task_id, step, .. }) = serde_json::from_str(body) {
-            abandon(tx, task_id, &step, now)?;
+            match abandon(tx, task_id, &step, now) {
+                Ok(()) => {}
+                // It must not keep the process from starting. The worker meets the same item, and tells of it.
+                Err(FileError::Unreadable(error)) => tracing::error!(%error, "an attempt could not be given back"),
+                Err(error) => return Err(error),
+            }
         }
-        end(tx, receipt, Disposition::GiveBack { until: now })?;
+        let queue = queue.split_once('/').map(|(workflow, step)| StepQueue::new(workflow, step));
+        match queue.filter(|_| deaths + 1 >= MAX_DEATHS) {
+            Some(queue) => {
+                tracing::error!(
+                    step = queue.step,
+                    deaths = MAX_DEATHS,
+                    "processes died while this step ran: it is given up"
+                );
+                bury(tx, *id, &queue, now)?;
+            }
+            None => {
+                end(tx, receipt, Disposition::GiveBack { until: now })?;
+                tx.prepare_cached("UPDATE messages SET deaths = ? WHERE id = ?")?.execute((deaths + 1, id))?;
+            }
+        }
     }
     Ok(held.len())
 }

@@ -60,10 +60,22 @@ pub(crate) struct Queues {
     receipts: AtomicU64,
 }
 
+/// How a queue is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// The most deliveries in flight.
+    pub slots: usize,
+    /// The longest time of a delivery. After it the message is delivered again.
+    pub time: Duration,
+    /// Whether the step is claimed in the transaction that delivers its message, which saves a commit. Not where the worker may hold
+    /// the message back without an attempt, as it does while a service is out: it would find the step claimed already.
+    pub claims: bool,
+}
+
 #[derive(Debug)]
 struct Served {
     slots: Arc<Semaphore>,
-    time: Duration,
+    serving: Serving,
     /// No message of the queue is due earlier.
     earliest: Option<Timestamp>,
 }
@@ -77,19 +89,25 @@ impl Queues {
         Self { process, ..Self::default() }
     }
 
-    /// Serves a queue, with at most this many deliveries at once, each of at most this time.
-    pub(crate) fn serve(&self, queue: QueueName, slots: usize, time: Duration, earliest: Option<Timestamp>) {
-        let slots = Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS)));
-        lock(&self.served).insert(queue, Served { slots, time, earliest });
+    /// Serves a queue. A message of it may be due at any time.
+    pub(crate) fn serve(&self, queue: QueueName, serving: Serving) {
+        let slots = Arc::new(Semaphore::new(serving.slots.min(Semaphore::MAX_PERMITS)));
+        let earliest = Some(Timestamp::from_millis(0));
+        lock(&self.served).insert(queue, Served { slots, serving, earliest });
         self.changed.notify_one();
     }
 
-    /// Takes a slot of a queue, if it is served and has a free one, and the time of a delivery.
-    pub(crate) fn slot(self: &Arc<Self>, queue: &QueueName) -> Option<(Slot, Duration)> {
+    /// Serves no queue any more.
+    pub(crate) fn serve_none(&self) {
+        lock(&self.served).clear();
+    }
+
+    /// Takes a slot of a queue, if it is served and has a free one.
+    pub(crate) fn slot(self: &Arc<Self>, queue: &QueueName) -> Option<(Slot, Serving)> {
         let served = lock(&self.served);
         let served = served.get(queue)?;
         let permit = served.slots.clone().try_acquire_owned().ok()?;
-        Some((Slot { permit: Some(permit), queues: self.clone() }, served.time))
+        Some((Slot { permit: Some(permit), queues: self.clone() }, served.serving))
     }
 
     /// A receipt handle that no other delivery has.

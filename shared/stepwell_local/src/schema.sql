@@ -9,10 +9,11 @@ CREATE INDEX IF NOT EXISTS by_status ON items (status_shard, listed_at, pk, sk) 
 CREATE INDEX IF NOT EXISTS by_expiry ON items (expires_at) WHERE expires_at IS NOT NULL;
 
 -- The messages. `queue` is `WORKFLOW/STEP` or `dead_letters`. `due` is when the message is delivered next, `sent_at` when it was sent,
--- both in milliseconds. A delivery that has not ended has a receipt. `source` is the queue that gave up on a dead letter.
+-- both in milliseconds. A delivery that has not ended has a receipt.
+-- `deaths` is how many processes in a row have died while they held the message. `source` is the queue that gave up on a dead letter.
 CREATE TABLE IF NOT EXISTS messages (
     id INTEGER PRIMARY KEY, queue TEXT NOT NULL, body TEXT NOT NULL, sent_at INTEGER NOT NULL, due INTEGER NOT NULL,
-    receives INTEGER NOT NULL DEFAULT 0, receipt TEXT UNIQUE, source TEXT
+    receives INTEGER NOT NULL DEFAULT 0, deaths INTEGER NOT NULL DEFAULT 0, receipt TEXT UNIQUE, source TEXT
 ) STRICT;
 CREATE INDEX IF NOT EXISTS by_queue ON messages (queue, due);
 

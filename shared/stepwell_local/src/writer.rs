@@ -181,7 +181,7 @@ impl Committer {
         let tx = &self.connection;
         // It takes the lock at its first write, so that jobs without one cost no commit. No other connection writes.
         run(tx, "BEGIN")?;
-        let done = run_all(tx, jobs).and_then(|()| run(tx, "COMMIT").inspect_err(|error| self.not_committed(error)));
+        let done = run_all(tx, jobs).and_then(|()| run(tx, "COMMIT").map_err(|error| self.not_committed(error)));
         if done.is_err() && !tx.is_autocommit() {
             let _ = run(tx, "ROLLBACK");
         }
@@ -190,13 +190,15 @@ impl Committer {
 }
 
 impl Committer {
-    /// Looks at the error of a commit. If it is not for lack of space or memory, it is not known what is on the disk.
-    fn not_committed(&self, error: &FileError) {
+    /// The error of a commit. If it failed for another reason than lack of space, it is not known what is on the disk.
+    fn not_committed(&self, error: FileError) -> FileError {
         if matches!(error, FileError::Failed { kind: FailureKind::Throttled, .. }) {
-            return;
+            return error;
         }
+        let error = FileError::Failed { kind: FailureKind::Unavailable, reason: error.to_string() };
         tracing::error!(%error, "a commit failed, and it is not known what is on the disk: the file is used no more");
         self.breaks.send_if_modified(|broken| broken.replace(error.clone()).is_none());
+        error
     }
 }
 

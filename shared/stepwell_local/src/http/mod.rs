@@ -12,7 +12,10 @@ pub use secret::{Secret, SecretError};
 use axum::{
     Json, Router,
     extract::{ConnectInfo, Request},
-    http::{HeaderMap, HeaderValue, StatusCode, header, uri::Authority},
+    http::{
+        HeaderMap, HeaderValue, StatusCode, header,
+        uri::{Authority, Uri},
+    },
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
 };
@@ -104,6 +107,10 @@ fn on_this_machine(router: Router) -> Router {
             let text = "This API answers on this machine only: send the header Host with 127.0.0.1 or localhost";
             return refusal(StatusCode::MISDIRECTED_REQUEST, text);
         }
+        if is_from_another_site(request.headers()) {
+            let text = "This API takes no requests from pages of other sites";
+            return refusal(StatusCode::FORBIDDEN, text);
+        }
         let peer = request.extensions().get().map(|ConnectInfo::<SocketAddr>(peer)| peer.ip());
         let extensions = request.extensions_mut();
         extensions.insert(RequestId(Uuid::new_v4().to_string()));
@@ -123,6 +130,17 @@ fn is_for_this_machine(request: &Request) -> bool {
         bare && OWN_NAMES.iter().any(|own| own.eq_ignore_ascii_case(authority.host()))
     };
     named.peek().is_some() && named.all(|authority| authority.is_some_and(is_own))
+}
+
+/// Whether a browser says that a page of another site has made the request. Such a page may send simple requests without being asked
+/// first, and a checkout is one.
+fn is_from_another_site(headers: &HeaderMap) -> bool {
+    let is_own = |origin: &HeaderValue| {
+        let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
+        origin.and_then(|origin| origin.host().map(|host| OWN_NAMES.contains(&host))).unwrap_or_default()
+    };
+    headers.get(header::ORIGIN).is_some_and(|origin| !is_own(origin))
+        || headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site")
 }
 
 /// Lets only those requests pass that carry this token, and tells the API who sends them: [`OPERATOR_HEADER`] may say so.

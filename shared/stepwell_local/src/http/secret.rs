@@ -38,7 +38,8 @@ pub enum SecretError {
     /// The secret is too short to be one.
     #[error(
         "the secret in {path} has {characters} characters, it needs {MIN_CHARACTERS} at least; \
-         delete the file, and the next start makes a new one",
+         put the secret back; if it is lost, delete the file, and the next start makes a new one, by which what was \
+         given away before is void",
         path = path.display()
     )]
     Short {
@@ -117,6 +118,9 @@ fn create(path: &Path) -> io::Result<Secret> {
     file.write_all(format!("{secret}\n").as_bytes())?;
     file.sync_all()?;
     fs::rename(&partial, path)?;
+    // So that the name is on the disk, too: URLs that were given away rest on the secret.
+    fs::File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
+        .sync_all()?;
     Ok(Secret(secret))
 }
 

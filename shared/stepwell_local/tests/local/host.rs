@@ -1,7 +1,9 @@
 //! The process that hosts steps, with the machine's clock.
 
 use super::*;
-use stepwell::{System, core::state::TaskStatus};
+use stepwell::{
+    Context, Step, StepContext, StepError, System, Workflow, core::state::TaskStatus, testing::VirtualClock,
+};
 use stepwell_local::Host;
 use tokio::sync::oneshot;
 
@@ -14,10 +16,10 @@ fn host(
     script: &Script,
 ) -> (tokio::task::JoinHandle<Result<(), stepwell_local::FileError>>, oneshot::Sender<()>) {
     let workflow = graph.workflow();
-    let mut host = Host::new(db.clone(), System).unwrap();
+    let mut host = Host::new(db.clone(), System);
     let plan = workflow.plan();
     for step in plan.steps().iter().chain(plan.compensations()) {
-        host.step(&workflow, &step.name, 8, script.clone()).unwrap();
+        host.step(&workflow, &step.name, 8, script.clone());
     }
     let (stop, stopped) = oneshot::channel();
     let stopped = async {
@@ -91,6 +93,56 @@ async fn task_goes_on_in_the_next_process_where_it_stopped() {
     let snapshot = Client::new(db.clone(), db.clone(), System).snapshot(task).await.unwrap().unwrap();
     let attempts: Vec<u32> = snapshot.steps.iter().map(|step| step.attempt).collect();
     assert_eq!(attempts, [1, 2, 1], "nothing that was complete ran again");
+    stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
+}
+
+/// A step that calls a service that is out for the first minute.
+#[derive(Clone)]
+struct CallsService {
+    clock: VirtualClock,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Step for CallsService {
+    type Input = Context<serde_json::Value>;
+    type Output = ();
+
+    async fn run(&self, _: Self::Input, _: &StepContext) -> Result<(), StepError> {
+        self.calls.fetch_add(1, SeqCst);
+        let is_out = self.clock.now() < VirtualClock::START + MINUTE;
+        if is_out { Err(retryable("DOWN", "the service is out").from_service()) } else { Ok(()) }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn steps_wait_without_attempts_while_their_service_is_out_and_go_on_when_it_is_back() {
+    let workflow = Workflow::from_yaml(
+        "{name: shop, step_templates: [{name: pay, waits_on: gateway, default_retry_limit: 20,
+            backoff: {base_seconds: 2, max_seconds: 2, jitter: 0}}]}",
+    );
+    let (folder, workflow) = (Folder::new(), workflow.unwrap());
+    let clock = VirtualClock::default();
+    let file = File::open_on_caller(&folder.file(), &[SCHEMA], || false).unwrap();
+    let db = Local::new(file, clock.clone()).await.unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let mut host = Host::new(db.clone(), clock.clone());
+    host.step(&workflow, "pay", 8, CallsService { clock: clock.clone(), calls: calls.clone() });
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(host.run(async { drop(stopped.await) }, GRACE));
+    let client = Client::new(db.clone(), db.clone(), clock.clone());
+    let mut tasks = Vec::new();
+    for _ in 0..20 {
+        tasks.push(client.start(&workflow, &serde_json::json!({}), None).await.unwrap().task_id);
+    }
+    clock.sleep(MINUTE).await;
+    let in_the_outage = calls.load(SeqCst);
+    assert!(in_the_outage < 40, "{in_the_outage} calls, of 20 tasks that would be tried 30 times each");
+    clock.sleep(20 * MINUTE).await;
+    for task in tasks {
+        let snapshot = client.snapshot(task).await.unwrap().unwrap();
+        assert_eq!(snapshot.task.state, TaskState::Completed, "{snapshot:#?}");
+    }
     stop.send(()).unwrap();
     running.await.unwrap().unwrap();
 }

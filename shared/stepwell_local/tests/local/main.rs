@@ -33,7 +33,7 @@ use stepwell::{
         worker::{Invocation, Worker},
     },
 };
-use stepwell_local::{File, Held, Local, SCHEMA, Schema};
+use stepwell_local::{File, Held, Local, SCHEMA, Schema, Serving};
 use stepwell_simulation::{
     graph::{self, Graph},
     locked::Locked,
@@ -79,6 +79,10 @@ impl Runtime for TestRuntime {
 
 /// The time of a delivery.
 const LEASE: Duration = Duration::from_secs(30);
+
+const fn serving(slots: usize) -> Serving {
+    Serving { slots, time: LEASE, claims: true }
+}
 
 /// A file in a folder that is deleted with the value.
 struct Folder(tempfile::TempDir);
@@ -195,7 +199,7 @@ impl Case {
         let workflow = self.graph.workflow();
         let plan = workflow.plan();
         for step in plan.steps().iter().chain(plan.compensations()) {
-            db.serve(StepQueue::new(graph::WORKFLOW, &step.name), 10, LEASE).ok()?;
+            db.serve(StepQueue::new(graph::WORKFLOW, &step.name), serving(10));
         }
         let client = Client::new(db.clone(), db.clone(), self.clock.clone());
         if self.snapshot(&db).await.ok()?.is_none() {
@@ -270,7 +274,7 @@ async fn message_is_acknowledged_only_by_its_last_receipt_handle() {
     let message = plan.step(&name(0)).unwrap().message(clock.task);
     let outgoing = Outgoing { workflow: graph::WORKFLOW.to_owned(), message, delay: Duration::ZERO };
     let queue = outgoing.queue();
-    db.serve(queue.clone(), 10, LEASE).unwrap();
+    db.serve(queue.clone(), serving(10));
     db.send(&outgoing).await.unwrap();
     let first = db.receive().await.unwrap().unwrap();
     assert!(db.receive().await.unwrap().is_none(), "it is hidden");
@@ -301,7 +305,7 @@ async fn queue_has_no_more_deliveries_in_flight_than_slots() {
     let plan = Graph::chain(1).workflow().plan().clone();
     let message = plan.step(&name(0)).unwrap().message(clock.task);
     let outgoing = Outgoing { workflow: graph::WORKFLOW.to_owned(), message, delay: Duration::ZERO };
-    db.serve(outgoing.queue(), 2, LEASE).unwrap();
+    db.serve(outgoing.queue(), serving(2));
     for _ in 0..3 {
         db.send(&outgoing).await.unwrap();
     }
@@ -324,8 +328,8 @@ fn message_that_is_never_acknowledged_becomes_a_dead_letter() {
         let plan = Graph::chain(1).workflow().plan().clone();
         let message = plan.step(&name(0)).unwrap().message(clock.task);
         let outgoing = Outgoing { workflow: graph::WORKFLOW.to_owned(), message, delay: Duration::ZERO };
-        db.serve(outgoing.queue(), 1, LEASE).unwrap();
-        db.serve(QueueName::DeadLetters, 1, LEASE).unwrap();
+        db.serve(outgoing.queue(), serving(1));
+        db.serve(QueueName::DeadLetters, serving(1));
         db.send(&outgoing).await.unwrap();
         for _ in 0..100 {
             let held = db.receive().await.unwrap().unwrap();
@@ -337,6 +341,25 @@ fn message_that_is_never_acknowledged_becomes_a_dead_letter() {
         let dead = dead.expect("a dead letter").delivered.message;
         assert_eq!(dead.dead_letter_source, Some(outgoing.queue().to_string()));
     });
+}
+
+#[tokio::test]
+async fn message_that_processes_die_of_becomes_a_dead_letter() {
+    let (folder, clock) = (Folder::new(), TestRuntime::new());
+    let plan = Graph::chain(1).workflow().plan().clone();
+    let message = plan.step(&name(0)).unwrap().message(clock.task);
+    let outgoing = Outgoing { workflow: graph::WORKFLOW.to_owned(), message, delay: Duration::ZERO };
+    for process in 0..6 {
+        let file = File::open_on_caller(&folder.file(), &[SCHEMA], || false).unwrap();
+        let db = Local::new(file, clock.clone()).await.unwrap();
+        if process == 0 {
+            db.send(&outgoing).await.unwrap();
+        }
+        db.serve(outgoing.queue(), serving(1));
+        db.serve(QueueName::DeadLetters, serving(1));
+        let held = db.receive().await.unwrap().unwrap();
+        assert_eq!(held.queue == QueueName::DeadLetters, process == 5, "process {process}: {held:?}");
+    }
 }
 
 #[test]

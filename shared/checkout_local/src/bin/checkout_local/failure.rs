@@ -4,6 +4,7 @@ use std::{
     io::{self, ErrorKind},
     path::PathBuf,
 };
+use stepwell::FailureKind;
 use stepwell_local::{
     FileError, OpenError,
     http::{ListenError, SecretError},
@@ -43,9 +44,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The database failed while the program ran.
-    #[error(
-        "the data could not be written, and it is not known whether it was: {0}; start again, nothing that was answered is lost"
-    )]
+    #[error("the data could not be written: {0}; start again once that is mended, nothing that was answered is lost")]
     File(#[from] FileError),
     /// Checkouts of the demo went otherwise.
     #[error("{wrong} of {all} checkouts did not go as they should")]
@@ -72,6 +71,7 @@ impl Failure {
             | Self::Folder { source, .. }
             | Self::Secret(SecretError::Io { source, .. }) => of_io(source),
             Self::Listen(ListenError::InUse { .. }) => 7,
+            Self::File(FileError::Failed { kind: FailureKind::Throttled, .. }) => 8,
             Self::Listen(ListenError::Io { .. }) | Self::File(_) | Self::Demo { .. } | Self::Other(_) => 1,
         }
     }

@@ -49,6 +49,7 @@ pub(crate) struct Settings {
 /// A shop that is open, and does nothing until it is run.
 pub(crate) struct Server {
     host: Host<System>,
+    gateway: File,
     customers: (TcpListener, SocketAddr, axum::Router),
     operators: (TcpListener, SocketAddr, axum::Router),
     /// The file of the operators' token.
@@ -76,7 +77,7 @@ impl Server {
         let customers = http::listen(settings.customers_port).await?;
         let operators = http::listen(settings.operators_port).await?;
 
-        let shop = LocalShop::new(file.clone(), gateway, outbox);
+        let shop = LocalShop::new(file.clone(), gateway.clone(), outbox);
         if shop.all_products().await.map_err(other)?.is_empty() {
             let products: Vec<Product> = serde_json::from_str(PRODUCTS).map_err(other)?;
             shop.load_products(products).await.map_err(other)?;
@@ -94,7 +95,7 @@ impl Server {
             Ok::<_, Failure>((listener, address, router))
         };
         let (customers, operators) = (with_address(customers, for_customers)?, with_address(operators, for_operators)?);
-        Ok(Self { host, customers, operators, token })
+        Ok(Self { host, gateway, customers, operators, token })
     }
 
     pub(crate) fn customers_url(&self) -> String {
@@ -130,6 +131,7 @@ impl Server {
         tokio::select! {
             done = all => done,
             done = stop => done,
+            broken = self.gateway.broken() => Err(broken.into()),
         }
     }
 }
@@ -141,10 +143,10 @@ fn host(
     engine: &Client<Local<System>, Local<System>, System>,
 ) -> Result<Host<System>, Failure> {
     let workflow = checkout::workflow().map_err(other)?;
-    let mut host = Host::new(local.clone(), System)?;
+    let mut host = Host::new(local.clone(), System);
     macro_rules! step {
         ($name:literal, $($library:tt)+) => {
-            host.step(&workflow, $name, DEFAULT_SLOTS, $($library)+::step(shop).map_err(other)?)?;
+            host.step(&workflow, $name, DEFAULT_SLOTS, $($library)+::step(shop).map_err(other)?);
         };
     }
     tasks_api::each_checkout_step!(step);
