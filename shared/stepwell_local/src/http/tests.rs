@@ -148,3 +148,14 @@ async fn stop_lets_open_requests_be_answered(grace: Duration, is_answered: bool)
         listen(port).await.unwrap();
     }
 }
+
+#[test_case("origin", "https://shop.example", 403; "a page of another site")]
+#[test_case("origin", "null", 403; "a page that hides its origin")]
+#[test_case("sec-fetch-site", "cross-site", 403; "a link of another site")]
+#[test_case("origin", "http://localhost:8080", 200; "a page of this machine")]
+#[test_case("sec-fetch-site", "same-origin", 200; "its request")]
+#[tokio::test]
+async fn request_of_a_page_passes_only_if_the_page_is_of_this_machine(header: &str, value: &str, status: u16) {
+    let answered = answer(on_this_machine(echo()), &[("host", "127.0.0.1"), (header, value)]).await;
+    assert_eq!(answered.0, status, "{}", answered.1);
+}
