@@ -45,6 +45,9 @@ impl io::Write for Log {
 impl Log {
     /// Captures the log of this thread while the guard lives.
     fn new() -> (Self, tracing::subscriber::DefaultGuard) {
+        // While a process has one subscriber only, `tracing` asks the thread that comes to a line first whether the line is wanted, and
+        // keeps the answer. So each thread has one.
+        let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
         let log = Self::default();
         let writer = log.clone();
         let lines = log_lines(move || writer.clone());

@@ -77,6 +77,9 @@ fn told(word: &str) -> (String, String) {
 
 /// Captures the log lines of this thread while the guard lives.
 fn log() -> (CapturedLog, tracing::subscriber::DefaultGuard) {
+    // While a process has one subscriber only, `tracing` asks the thread that comes to a line first whether the line is wanted, and
+    // keeps the answer. So each thread has one.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
     let log = CapturedLog::default();
     let writer = log.clone();
     let lines = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();

@@ -101,6 +101,9 @@ fn log() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
             Ok(())
         }
     }
+    // While a process has one subscriber only, `tracing` asks the thread that comes to a line first whether the line is wanted, and
+    // keeps the answer. So each thread has one.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
     let log = Arc::default();
     let writer = Arc::clone(&log);
     let lines = stepwell_aws::log_lines(move || CapturedLog(Arc::clone(&writer)));
