@@ -89,6 +89,15 @@ impl Whole<'_> {
         Ok(())
     }
 
+    /// Delivers what is due of a queue, as long as it has a free slot.
+    fn receive_due(&mut self, queue: &QueueName) -> Result<(), FileError> {
+        while let Some((slot, serving)) = self.queues.slot(queue) {
+            let Some(id) = messages::first_due(self.tx, queue, self.now)? else { return Ok(()) };
+            self.deliver(id, queue.clone(), slot, serving)?;
+        }
+        Ok(())
+    }
+
     /// What is left to do once the transaction is committed.
     fn committed(self) -> Committed {
         Committed { held: self.held, due: self.due }
@@ -128,9 +137,7 @@ impl<A: Runtime> Local<A> {
         }
         Ok(Self { file, runtime, queues: Arc::new(Queues::new(process.unsigned_abs())) })
     }
-}
 
-impl<A: Runtime> Local<A> {
     /// The file.
     pub const fn file(&self) -> &File {
         &self.file
@@ -238,17 +245,6 @@ impl<A: Runtime> Local<A> {
             };
             QueueError::new(queue.clone(), CallError::new(operation, kind, reason))
         })
-    }
-}
-
-impl Whole<'_> {
-    /// Delivers what is due of a queue, as long as it has a free slot.
-    fn receive_due(&mut self, queue: &QueueName) -> Result<(), FileError> {
-        while let Some((slot, serving)) = self.queues.slot(queue) {
-            let Some(id) = messages::first_due(self.tx, queue, self.now)? else { return Ok(()) };
-            self.deliver(id, queue.clone(), slot, serving)?;
-        }
-        Ok(())
     }
 }
 

@@ -187,9 +187,7 @@ impl Committer {
         }
         done
     }
-}
 
-impl Committer {
     /// The error of a commit. If it failed for another reason than lack of space, it is not known what is on the disk.
     fn not_committed(&self, error: FileError) -> FileError {
         if matches!(error, FileError::Failed { kind: FailureKind::Throttled, .. }) {

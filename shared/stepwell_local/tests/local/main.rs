@@ -265,14 +265,18 @@ fn cases() -> Vec<Shape> {
     ]
 }
 
+/// The message that starts the task of a chain of one step.
+fn first_message(clock: &TestRuntime) -> Outgoing {
+    let message = Graph::chain(1).workflow().plan().step(&name(0)).unwrap().message(clock.task);
+    Outgoing { workflow: graph::WORKFLOW.to_owned(), message, delay: Duration::ZERO }
+}
+
 #[tokio::test]
 async fn message_is_acknowledged_only_by_its_last_receipt_handle() {
     let (folder, commits, clock) = (Folder::new(), Commits::default(), TestRuntime::new());
     let file = File::open_on_caller(&folder.file(), &[SCHEMA], commits.dying_after(usize::MAX)).unwrap();
     let db = Local::new(file, clock.clone()).await.unwrap();
-    let plan = Graph::chain(1).workflow().plan().clone();
-    let message = plan.step(&name(0)).unwrap().message(clock.task);
-    let outgoing = Outgoing { workflow: graph::WORKFLOW.to_owned(), message, delay: Duration::ZERO };
+    let outgoing = first_message(&clock);
     let queue = outgoing.queue();
     db.serve(queue.clone(), serving(10));
     db.send(&outgoing).await.unwrap();
@@ -302,9 +306,7 @@ async fn queue_has_no_more_deliveries_in_flight_than_slots() {
     let (folder, clock) = (Folder::new(), TestRuntime::new());
     let file = File::open_on_caller(&folder.file(), &[SCHEMA], || false).unwrap();
     let db = Local::new(file, clock.clone()).await.unwrap();
-    let plan = Graph::chain(1).workflow().plan().clone();
-    let message = plan.step(&name(0)).unwrap().message(clock.task);
-    let outgoing = Outgoing { workflow: graph::WORKFLOW.to_owned(), message, delay: Duration::ZERO };
+    let outgoing = first_message(&clock);
     db.serve(outgoing.queue(), serving(2));
     for _ in 0..3 {
         db.send(&outgoing).await.unwrap();
@@ -325,9 +327,7 @@ fn message_that_is_never_acknowledged_becomes_a_dead_letter() {
         let (folder, clock) = (Folder::new(), TestRuntime::new());
         let file = File::open_on_caller(&folder.file(), &[SCHEMA], || false).unwrap();
         let db = Local::new(file, clock.clone()).await.unwrap();
-        let plan = Graph::chain(1).workflow().plan().clone();
-        let message = plan.step(&name(0)).unwrap().message(clock.task);
-        let outgoing = Outgoing { workflow: graph::WORKFLOW.to_owned(), message, delay: Duration::ZERO };
+        let outgoing = first_message(&clock);
         db.serve(outgoing.queue(), serving(1));
         db.serve(QueueName::DeadLetters, serving(1));
         db.send(&outgoing).await.unwrap();
@@ -346,9 +346,7 @@ fn message_that_is_never_acknowledged_becomes_a_dead_letter() {
 #[tokio::test]
 async fn message_that_processes_die_of_becomes_a_dead_letter() {
     let (folder, clock) = (Folder::new(), TestRuntime::new());
-    let plan = Graph::chain(1).workflow().plan().clone();
-    let message = plan.step(&name(0)).unwrap().message(clock.task);
-    let outgoing = Outgoing { workflow: graph::WORKFLOW.to_owned(), message, delay: Duration::ZERO };
+    let outgoing = first_message(&clock);
     for process in 0..6 {
         let file = File::open_on_caller(&folder.file(), &[SCHEMA], || false).unwrap();
         let db = Local::new(file, clock.clone()).await.unwrap();
