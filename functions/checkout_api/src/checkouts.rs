@@ -97,6 +97,7 @@ impl<T: Store, Q: Queue, A: Runtime> Checkouts<T, Q, A> {
     pub(crate) async fn follow(&self, id: TaskId, wait: Wait) -> Result<Option<TaskSnapshot>, TableError> {
         wait.poll(
             || self.engine.snapshot(id),
+            || self.engine.changed(id),
             |found| match found {
                 Some(snapshot) => Standing::of(snapshot).has_ended(),
                 None => !self.may_be_under_way(id),

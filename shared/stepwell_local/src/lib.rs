@@ -8,6 +8,7 @@
 //! | `host` | [`Host`]: the process that hosts the steps, and does what scheduled functions do on AWS |
 //! | `items`, `messages` | their tables, in an open transaction |
 //! | `queues` | which queues this process serves, and when their messages are due |
+//! | `watches` | who waits for a task to end |
 //! | `error` | [`OpenError`], [`FileError`] |
 //! | `http` | an HTTP API on a port of this machine, and the secrets in files; with the feature `http` |
 
@@ -20,6 +21,7 @@ mod items;
 mod local;
 mod messages;
 mod queues;
+mod watches;
 mod writer;
 
 pub use error::{FileError, OpenError};

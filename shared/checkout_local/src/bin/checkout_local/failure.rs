@@ -90,3 +90,8 @@ fn of_sqlite(error: &rusqlite::Error) -> u8 {
         _ => 6,
     }
 }
+
+/// Another failure.
+pub(crate) fn other(error: impl std::fmt::Display) -> Failure {
+    Failure::Other(error.to_string())
+}

@@ -2,6 +2,7 @@
 
 mod demo;
 mod failure;
+mod noop;
 mod serve;
 mod server;
 mod show;
@@ -31,6 +32,11 @@ enum Command {
     /// The shop is in a temporary folder, which is deleted at the end, and on free ports.
     #[command(after_long_help = EXIT_CODES)]
     Demo,
+    /// Serve a workflow of five steps that do nothing, to measure the engine
+    ///
+    /// POST a JSON object with an `order_id` to /noop?wait=25. The answer is the result of the last step.
+    #[command(after_long_help = EXIT_CODES)]
+    Noop(noop::Options),
 }
 
 #[tokio::main]
@@ -38,6 +44,7 @@ async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(options) => serve::serve(options).await,
         Command::Demo => demo::demo().await,
+        Command::Noop(options) => noop::noop(options).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,9 +1,10 @@
 //! The shop as a whole: its files, its steps and its two ports.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, other};
 use checkout::{EmailAddress, Product, Shop, Storefront, reconciliation::Reconciliation};
 use checkout_api::Limits;
 use checkout_local::{GATEWAY_SCHEMA, LocalShop, Outbox, SCHEMA};
+use futures::future::try_join_all;
 use http_api::TaskKeys;
 use std::{
     fs,
@@ -111,28 +112,43 @@ impl Server {
     /// # Errors
     /// A port or the file failed.
     pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-        let (stopping, stopped) = watch::channel(false);
-        let is_stopped = || {
-            let mut stopped = stopped.clone();
-            // An error says that all has ended.
-            async move { drop(stopped.wait_for(|stopped| *stopped).await) }
-        };
-        let serve = |(listener, _, router)| http::serve(listener, router, is_stopped(), GRACE);
-        let stop = async {
-            stop.await;
-            stopping.send_replace(true);
-            std::future::pending().await
-        };
-        let all = async {
-            let ports = async { tokio::try_join!(serve(self.customers), serve(self.operators)).map_err(other) };
-            let host = async { self.host.run(is_stopped(), GRACE).await.map_err(Failure::from) };
-            tokio::try_join!(ports, host).map(drop)
-        };
+        let ports = [self.customers, self.operators].map(|(listener, _, router)| (listener, router));
         tokio::select! {
-            done = all => done,
-            done = stop => done,
+            done = run(self.host, ports, stop) => done,
             broken = self.gateway.broken() => Err(broken.into()),
         }
+    }
+}
+
+/// Runs a host and its ports until `stop`. Returns when what was open is done, or after [`GRACE`].
+///
+/// # Errors
+/// A port or the file failed.
+pub(crate) async fn run(
+    host: Host<System>,
+    ports: impl IntoIterator<Item = (TcpListener, axum::Router)>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    let (stopping, stopped) = watch::channel(false);
+    let is_stopped = || {
+        let mut stopped = stopped.clone();
+        // An error says that all has ended.
+        async move { drop(stopped.wait_for(|stopped| *stopped).await) }
+    };
+    let serve = |(listener, router)| http::serve(listener, router, is_stopped(), GRACE);
+    let stop = async {
+        stop.await;
+        stopping.send_replace(true);
+        std::future::pending().await
+    };
+    let all = async {
+        let ports = async { try_join_all(ports.into_iter().map(serve)).await.map_err(other) };
+        let host = async { host.run(is_stopped(), GRACE).await.map_err(Failure::from) };
+        tokio::try_join!(ports, host).map(drop)
+    };
+    tokio::select! {
+        done = all => done,
+        done = stop => done,
     }
 }
 
@@ -174,11 +190,7 @@ fn host(
 }
 
 /// Makes the folder, for its owner only, unless it is there.
-fn create_folder(path: &Path) -> Result<(), Failure> {
+pub(crate) fn create_folder(path: &Path) -> Result<(), Failure> {
     let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     created.map_err(|source| Failure::Folder { path: path.to_owned(), source })
-}
-
-fn other(error: impl std::fmt::Display) -> Failure {
-    Failure::Other(error.to_string())
 }
