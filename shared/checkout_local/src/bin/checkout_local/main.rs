@@ -2,6 +2,7 @@
 
 mod demo;
 mod failure;
+mod measure;
 mod noop;
 mod serve;
 mod server;
@@ -37,6 +38,12 @@ enum Command {
     /// POST a JSON object with an `order_id` to /noop?wait=25. The answer is the result of the last step.
     #[command(after_long_help = EXIT_CODES)]
     Noop(noop::Options),
+    /// Measure the engine: latency, throughput and processor time of five steps that do nothing
+    ///
+    /// It runs `checkout_local noop` in a process of its own. A build with `--profile local` is the one that counts, on a machine that does
+    /// nothing else.
+    #[command(after_long_help = EXIT_CODES)]
+    Measure(measure::Options),
 }
 
 #[tokio::main]
@@ -45,6 +52,7 @@ async fn main() -> ExitCode {
         Command::Serve(options) => serve::serve(options).await,
         Command::Demo => demo::demo().await,
         Command::Noop(options) => noop::noop(options).await,
+        Command::Measure(options) => measure::measure(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
