@@ -13,7 +13,7 @@ use stepwell_local::{
 /// The exit codes, for the help.
 pub(crate) const EXIT_CODES: &str = "Exit codes:
   0    stopped as asked, or all checkouts of the demo went as they should
-  1    a checkout of the demo went otherwise, or another error
+  1    a checkout of the demo went otherwise, a step by hand failed, or another error
   2    an option that does not exist or is wrong
   3    the data is in use by another process
   4    a file is a database, but not one of Stepwell
@@ -54,6 +54,12 @@ pub(crate) enum Failure {
         /// Of how many.
         all: usize,
     },
+    /// An option has a value that cannot be used, and what can.
+    #[error("{0}")]
+    Option(String),
+    /// A step that was run by hand has failed. Its answer is printed.
+    #[error("{0} failed: its answer says why")]
+    Step(String),
     /// Another reason.
     #[error("{0}")]
     Other(String),
@@ -72,7 +78,12 @@ impl Failure {
             | Self::Secret(SecretError::Io { source, .. }) => of_io(source),
             Self::Listen(ListenError::InUse { .. }) => 7,
             Self::File(FileError::Failed { kind: FailureKind::Throttled, .. }) => 8,
-            Self::Listen(ListenError::Io { .. }) | Self::File(_) | Self::Demo { .. } | Self::Other(_) => 1,
+            Self::Option(_) => 2,
+            Self::Listen(ListenError::Io { .. })
+            | Self::File(_)
+            | Self::Demo { .. }
+            | Self::Step(_)
+            | Self::Other(_) => 1,
         }
     }
 }

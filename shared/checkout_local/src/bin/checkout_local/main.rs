@@ -7,6 +7,7 @@ mod noop;
 mod serve;
 mod server;
 mod show;
+mod step;
 
 use clap::{Parser, Subcommand};
 use failure::{EXIT_CODES, Failure};
@@ -33,6 +34,12 @@ enum Command {
     /// The shop is in a temporary folder, which is deleted at the end, and on free ports.
     #[command(after_long_help = EXIT_CODES)]
     Demo,
+    /// Run one step of a checkout, and show its answer and what it changed
+    ///
+    /// It works on a copy, which is deleted at the end: of the folder --data, also while the shop runs, or without it on a new shop that
+    /// sells the sample products. So nothing of it is charged, mailed or kept.
+    #[command(after_long_help = EXIT_CODES)]
+    Step(step::Options),
     /// Serve a workflow of five steps that do nothing, to measure the engine
     ///
     /// POST a JSON object with an `order_id` to /noop?wait=25. The answer is the result of the last step.
@@ -51,6 +58,7 @@ async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(options) => serve::serve(options).await,
         Command::Demo => demo::demo().await,
+        Command::Step(options) => step::step(&options).await,
         Command::Noop(options) => noop::noop(options).await,
         Command::Measure(options) => measure::measure(&options),
     };

@@ -105,7 +105,7 @@ type Engine = Client<Local<System>, Local<System>, System>;
 /// # Errors
 /// See [`Failure`].
 pub(crate) async fn noop(options: Options) -> Result<(), Failure> {
-    init_logging(options.log);
+    init_logging(options.log, tracing::Level::INFO);
     let stop = until_a_signal()?;
     create_folder(&options.data)?;
     let file = File::open(&options.data.join("noop.sqlite"), &[stepwell_local::SCHEMA])?;

@@ -49,7 +49,7 @@ pub(crate) enum Log {
 /// # Errors
 /// See [`Failure`].
 pub(crate) async fn serve(options: Options) -> Result<(), Failure> {
-    init_logging(options.log);
+    init_logging(options.log, Level::INFO);
     let stop = until_a_signal()?;
     let settings = Settings {
         data: options.data,
@@ -100,10 +100,11 @@ async fn stop_at_a_signal((mut terminate, mut interrupt): (Signal, Signal), stop
     process::exit(128 + second.as_raw_value());
 }
 
-pub(crate) fn init_logging(log: Log) {
+/// Logs to stderr. `level` counts unless the variable `RUST_LOG` says otherwise.
+pub(crate) fn init_logging(log: Log, level: Level) {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let targets = wanted.parse().unwrap_or_else(|_| Targets::new());
-    let targets = if wanted.is_empty() { targets.with_default(Level::INFO) } else { targets };
+    let targets = if wanted.is_empty() { targets.with_default(level) } else { targets };
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(targets);
     match log {

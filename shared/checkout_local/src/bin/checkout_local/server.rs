@@ -57,6 +57,48 @@ pub(crate) struct Server {
     pub(crate) token: PathBuf,
 }
 
+/// The shop's file in the folder of all data.
+pub(crate) const SHOP: &str = "shop.sqlite";
+
+/// The file of the simulated gateway.
+pub(crate) const GATEWAY: &str = "gateway.sqlite";
+
+/// The folder of the e-mails.
+pub(crate) const MAIL: &str = "mail";
+
+/// The files of a shop.
+pub(crate) struct Files {
+    pub(crate) file: File,
+    pub(crate) gateway: File,
+    pub(crate) shop: LocalShop,
+}
+
+impl Files {
+    /// Opens the files in this folder, or creates them.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub(crate) fn open(data: &Path) -> Result<Self, Failure> {
+        // The lock of the first file guards the whole folder.
+        let file = File::open(&data.join(SHOP), &[stepwell_local::SCHEMA, SCHEMA])?;
+        let gateway = File::open(&data.join(GATEWAY), &[GATEWAY_SCHEMA])?;
+        let mail = data.join(MAIL);
+        let sender: EmailAddress = SENDER.parse().map_err(other)?;
+        let outbox = Outbox::open(&mail, sender).map_err(|source| Failure::Folder { path: mail, source })?;
+        let shop = LocalShop::new(file.clone(), gateway.clone(), outbox);
+        Ok(Self { file, gateway, shop })
+    }
+}
+
+/// Fills an empty catalogue.
+pub(crate) async fn load_products(shop: &LocalShop) -> Result<(), Failure> {
+    if shop.all_products().await.map_err(other)?.is_empty() {
+        let products: Vec<Product> = serde_json::from_str(PRODUCTS).map_err(other)?;
+        shop.load_products(products).await.map_err(other)?;
+    }
+    Ok(())
+}
+
 impl Server {
     /// Opens the shop's files and ports.
     ///
@@ -65,24 +107,15 @@ impl Server {
     pub(crate) async fn open(settings: &Settings) -> Result<Self, Failure> {
         let data = settings.data.as_path();
         create_folder(data)?;
-        // The lock of the first file guards the whole folder.
-        let file = File::open(&data.join("shop.sqlite"), &[stepwell_local::SCHEMA, SCHEMA])?;
-        let gateway = File::open(&data.join("gateway.sqlite"), &[GATEWAY_SCHEMA])?;
+        let Files { file, gateway, shop } = Files::open(data)?;
         let token = data.join("operator-token");
         let operator_token = Secret::load_or_create(&token)?;
         let secret = Secret::load_or_create(&data.join("task-key"))?;
         let keys = TaskKeys::new(secret.expose(), []).map_err(other)?;
-        let mail = data.join("mail");
-        let sender: EmailAddress = SENDER.parse().map_err(other)?;
-        let outbox = Outbox::open(&mail, sender).map_err(|source| Failure::Folder { path: mail, source })?;
         let customers = http::listen(settings.customers_port).await?;
         let operators = http::listen(settings.operators_port).await?;
 
-        let shop = LocalShop::new(file.clone(), gateway.clone(), outbox);
-        if shop.all_products().await.map_err(other)?.is_empty() {
-            let products: Vec<Product> = serde_json::from_str(PRODUCTS).map_err(other)?;
-            shop.load_products(products).await.map_err(other)?;
-        }
+        load_products(&shop).await?;
         let local = Local::new(file, System).await?;
         let engine = Client::new(local.clone(), local.clone(), System);
         let host = host(&local, &shop, &engine)?;
@@ -152,20 +185,30 @@ pub(crate) async fn run(
     }
 }
 
-/// Hosts all steps and compensations, and what is done each hour.
-fn host(
-    local: &Local<System>,
+/// Hosts all steps and compensations.
+pub(crate) fn host_steps<A: Runtime + Clone + 'static>(
+    local: &Local<A>,
     shop: &LocalShop,
-    engine: &Client<Local<System>, Local<System>, System>,
-) -> Result<Host<System>, Failure> {
+    runtime: A,
+) -> Result<Host<A>, Failure> {
     let workflow = checkout::workflow().map_err(other)?;
-    let mut host = Host::new(local.clone(), System);
+    let mut host = Host::new(local.clone(), runtime);
     macro_rules! step {
         ($name:literal, $($library:tt)+) => {
             host.step(&workflow, $name, DEFAULT_SLOTS, $($library)+::step(shop).map_err(other)?);
         };
     }
     tasks_api::each_checkout_step!(step);
+    Ok(host)
+}
+
+/// Hosts all steps and compensations, and what is done each hour.
+fn host(
+    local: &Local<System>,
+    shop: &LocalShop,
+    engine: &Client<Local<System>, Local<System>, System>,
+) -> Result<Host<System>, Failure> {
+    let mut host = host_steps(local, shop, System)?;
     let gateway = shop.gateway().map_err(other)?;
     let reconciliation = Arc::new(Reconciliation::new(shop.clone(), gateway, engine.clone()));
     host.every(HOUR, "reconciliation", move || {
