@@ -23,6 +23,9 @@ use tokio::{net::TcpListener, sync::watch};
 /// The products that an empty catalogue begins with.
 const PRODUCTS: &str = include_str!("../../../../../infra/products.json");
 
+/// The name of the shop's file in the folder of all data.
+pub(crate) const SHOP_FILE: &str = "shop.sqlite";
+
 /// The sender of the e-mails.
 const SENDER: &str = "orders@shop.example";
 
@@ -65,7 +68,7 @@ impl Server {
         let data = settings.data.as_path();
         create_folder(data)?;
         // The lock of the first file guards the whole folder.
-        let file = File::open(&data.join("shop.sqlite"), &[stepwell_local::SCHEMA, SCHEMA])?;
+        let file = File::open(&data.join(SHOP_FILE), &[stepwell_local::SCHEMA, SCHEMA])?;
         let gateway = File::open(&data.join("gateway.sqlite"), &[GATEWAY_SCHEMA])?;
         let token = data.join("operator-token");
         let operator_token = Secret::load_or_create(&token)?;
