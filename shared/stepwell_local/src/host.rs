@@ -241,10 +241,14 @@ impl<A: Runtime + Clone + 'static> Host<A> {
     }
 }
 
-/// Deletes what has expired, and returns its pages to the file system.
+/// Deletes what has expired, returns its pages to the file system, and leaves nothing of what was deleted in the log.
 async fn clean<A: Runtime>(local: &Local<A>) -> Result<(), FileError> {
     while local.delete_expired(CLEANED_AT_ONCE).await? > 0 {}
-    local.file().shrink(CLEANED_AT_ONCE).await
+    local.file().shrink(CLEANED_AT_ONCE).await?;
+    if !local.file().empty_log().await? {
+        tracing::info!("somebody reads the file: what was deleted is in its log until the next time");
+    }
+    Ok(())
 }
 
 /// Handles a delivery, and acknowledges its message if that is done with.

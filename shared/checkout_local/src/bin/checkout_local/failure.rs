@@ -6,7 +6,7 @@ use std::{
 };
 use stepwell::FailureKind;
 use stepwell_local::{
-    FileError, OpenError,
+    BackUpError, FileError, OpenError,
     http::{ListenError, SecretError},
 };
 
@@ -29,6 +29,9 @@ pub(crate) enum Failure {
     /// The database cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// No copy was made.
+    #[error(transparent)]
+    BackUp(#[from] BackUpError),
     /// A folder or another file cannot be made or read.
     #[error("{path}: {source}", path = path.display())]
     Folder {
@@ -68,16 +71,15 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Open(OpenError::InUse { .. }) => 3,
-            Self::Open(OpenError::NotOurs { .. }) => 4,
-            Self::Open(OpenError::Newer { .. }) => 5,
-            Self::Open(OpenError::Sqlite { source, .. }) => of_sqlite(source),
+            Self::Open(error) | Self::BackUp(BackUpError::Open(error)) => of_open(error),
+            Self::BackUp(BackUpError::Exists { .. } | BackUpError::Sqlite { .. }) => 6,
             Self::Secret(SecretError::Exposed { .. } | SecretError::Short { .. }) => 6,
-            Self::Open(OpenError::Io { source, .. })
-            | Self::Folder { source, .. }
+            Self::Folder { source, .. }
+            | Self::BackUp(BackUpError::Io { source, .. })
             | Self::Secret(SecretError::Io { source, .. }) => of_io(source),
             Self::Listen(ListenError::InUse { .. }) => 7,
             Self::File(FileError::Failed { kind: FailureKind::Throttled, .. }) => 8,
+            Self::File(FileError::Failed { kind: FailureKind::Unavailable, .. }) => 6,
             Self::Option(_) => 2,
             Self::Listen(ListenError::Io { .. })
             | Self::File(_)
@@ -88,16 +90,19 @@ impl Failure {
     }
 }
 
-fn of_io(error: &io::Error) -> u8 {
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => 8,
-        _ => 6,
+fn of_open(error: &OpenError) -> u8 {
+    match error {
+        OpenError::InUse { .. } => 3,
+        OpenError::NotOurs { .. } => 4,
+        OpenError::Newer { .. } => 5,
+        OpenError::ForeignLog { .. } | OpenError::Sqlite { .. } => 6,
+        OpenError::Io { source, .. } => of_io(source),
     }
 }
 
-fn of_sqlite(error: &rusqlite::Error) -> u8 {
-    match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::DiskFull) => 8,
+fn of_io(error: &io::Error) -> u8 {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => 8,
         _ => 6,
     }
 }

@@ -14,11 +14,10 @@ use crate::{
 use bench::Bench;
 use changes::{Change, Email};
 use clap::Args;
-use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 use stepwell::{
@@ -30,6 +29,7 @@ use stepwell::{
         state::StepState,
     },
 };
+use stepwell_local::back_up;
 use tracing::Level;
 
 /// The request of a task of a sample event, on a new shop.
@@ -141,14 +141,7 @@ pub(crate) async fn step(options: &Options) -> Result<(), Failure> {
 /// Copies the files of a shop, which may be running.
 fn copy_files(from: &Path, to: &Path) -> Result<(), Failure> {
     for file in [SHOP, GATEWAY] {
-        let (path, copy) = (from.join(file), to.join(file));
-        let failed = |source| Failure::Folder { path: path.clone(), source };
-        // SQLite says only that it cannot open the file.
-        fs::metadata(&path).map_err(failed)?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let copied = Connection::open_with_flags(&path, flags)
-            .and_then(|original| original.execute("VACUUM INTO ?", [copy.to_string_lossy()]));
-        copied.map_err(|error| failed(io::Error::other(error)))?;
+        back_up(&from.join(file), &to.join(file), &[])?;
     }
     Ok(())
 }
