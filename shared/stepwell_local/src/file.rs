@@ -283,7 +283,8 @@ pub(crate) fn check_ours(connection: &Connection, path: &Path) -> Result<(), Ope
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // The first two take effect only before the first table. `FULL` syncs the log at every commit.
+    // The first two take effect only before the first table. `FULL` syncs the log at every commit. The log that a crash has left is
+    // emptied, because on a full disk it may have taken the last of the space.
     connection.execute_batch(&format!(
         "PRAGMA auto_vacuum = INCREMENTAL;
          PRAGMA application_id = {APPLICATION_ID};
@@ -292,7 +293,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
          PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};
          PRAGMA journal_size_limit = 0;
          PRAGMA secure_delete = ON;
-         PRAGMA foreign_keys = ON;"
+         PRAGMA foreign_keys = ON;
+         PRAGMA wal_checkpoint(TRUNCATE);"
     ))
 }
 

@@ -233,22 +233,24 @@ impl<A: Runtime + Clone + 'static> Host<A> {
         self.every(MINUTE, "retention", move || {
             let local = local.clone();
             async move {
-                if let Err(error) = clean(&local).await {
+                if let Err(error) = delete_expired(&local).await {
                     tracing::error!(%error, "what has expired could not be deleted");
+                }
+                // On a full disk as well: its log may have taken the last of the space.
+                match local.file().empty_log().await {
+                    Ok(true) => {}
+                    Ok(false) => tracing::info!("somebody reads the file, and its log is emptied the next time"),
+                    Err(error) => tracing::error!(%error, "the log of the file could not be emptied"),
                 }
             }
         });
     }
 }
 
-/// Deletes what has expired, returns its pages to the file system, and leaves nothing of what was deleted in the log.
-async fn clean<A: Runtime>(local: &Local<A>) -> Result<(), FileError> {
+/// Deletes what has expired, and returns its pages to the file system.
+async fn delete_expired<A: Runtime>(local: &Local<A>) -> Result<(), FileError> {
     while local.delete_expired(CLEANED_AT_ONCE).await? > 0 {}
-    local.file().shrink(CLEANED_AT_ONCE).await?;
-    if !local.file().empty_log().await? {
-        tracing::info!("somebody reads the file: what was deleted is in its log until the next time");
-    }
-    Ok(())
+    local.file().shrink(CLEANED_AT_ONCE).await
 }
 
 /// Handles a delivery, and acknowledges its message if that is done with.

@@ -12,7 +12,7 @@ fn backup(data: &Path, copy: &Path) -> Output {
 }
 
 /// The kinds of what the reconciliation finds in a shop that is stopped, and how many charges stand at the gateway.
-async fn reconcile(data: &Path) -> (Vec<FindingKind>, i64) {
+pub(crate) async fn reconcile(data: &Path) -> (Vec<FindingKind>, i64) {
     let file = File::open(&data.join("shop.sqlite"), &[stepwell_local::SCHEMA, SCHEMA]).unwrap();
     let gateway = File::open(&data.join("gateway.sqlite"), &[GATEWAY_SCHEMA]).unwrap();
     let charges = "SELECT COUNT(*) FROM payments WHERE value -> 'charge' != 'null'";

@@ -17,7 +17,7 @@ struct Disk {
 impl Disk {
     fn new() -> Self {
         let folder = tempdir().unwrap();
-        let mount = "mount -t tmpfs -o size=4m none \"$1\" && echo ready && exec cat";
+        let mount = "mount -t tmpfs -o size=16m none \"$1\" && echo ready && exec cat";
         let mut keeper = Command::new("unshare")
             .args(["-rm", "sh", "-c", mount, "sh"])
             .arg(folder.path())
@@ -131,6 +131,40 @@ fn checkouts_are_refused_while_the_disk_is_full_and_go_on_when_there_is_space_ag
     assert_eq!(numbers(&shop), [&before, &after].map(|started| started["order_number"].clone()));
     assert_eq!(shop.stop(), Some(0));
     assert_eq!(fs::read_dir(disk.path("data/mail")).unwrap().count(), 3, "a confirmation for each order");
+}
+
+#[tokio::test]
+async fn checkout_that_was_accepted_before_the_disk_was_full_is_finished_once_there_is_space() {
+    let disk = Disk::new();
+    let shop = Shop::start_by(disk.serve().args(["--checkouts-per-email", "0"]));
+    let mut accepted = Vec::new();
+    // The space is used up at one or the other commit of a checkout.
+    for pages in (0..64).step_by(8) {
+        disk.fill(pages * 4096);
+        let (status, started) = ask(&shop.customers, "POST /checkout", HOST, SUCCESS);
+        if status == 202 {
+            let url = started["checkout_url"].as_str().unwrap().to_owned();
+            // As far as it comes.
+            let ended = shop.look(&format!("{url}&wait=1"))["status"] == "completed";
+            accepted.push((pages, ended, url));
+        } else {
+            assert_eq!(status, 503, "with {pages} pages: {started}");
+        }
+        disk.free();
+    }
+    assert!(accepted.iter().any(|(_, ended, _)| !ended), "the disk was full amid none of them: {accepted:?}");
+    for (_, _, url) in &accepted {
+        while shop.look(&format!("{url}&wait=20"))["status"] == "processing" {}
+        assert_eq!(shop.look(url)["status"], "completed");
+    }
+    assert_eq!(shop.stop(), Some(0));
+    let charges = i64::try_from(accepted.len()).unwrap();
+    // SQLite finds no file by the path that leads into the namespace.
+    let data = tempdir().unwrap();
+    for file in ["shop.sqlite", "gateway.sqlite"] {
+        fs::copy(disk.path("data").join(file), data.path().join(file)).unwrap();
+    }
+    assert_eq!(backup::reconcile(data.path()).await, (vec![], charges));
 }
 
 #[test]

@@ -164,6 +164,25 @@ async fn log_is_emptied_of_what_was_deleted_unless_somebody_reads_an_older_state
 }
 
 #[tokio::test]
+async fn log_that_a_dead_process_has_left_is_moved_into_the_file_by_the_next_one() {
+    let (folder, next) = (Folder::new(), Folder::new());
+    let schema = Schema { sql: "CREATE TABLE IF NOT EXISTS secrets (secret TEXT) STRICT", ..NUMBERS };
+    let file = File::open(&folder.file(), &[schema]).unwrap();
+    file.write(|tx| Ok(tx.execute("INSERT INTO secrets VALUES (?), ('kept')", [SECRET])?)).await.unwrap();
+    file.write(|tx| Ok(tx.execute("DELETE FROM secrets WHERE secret = ?", [SECRET])?)).await.unwrap();
+    for ending in ["", "-wal"] {
+        let path = |folder: &Folder| folder.0.path().join(format!("test.sqlite{ending}"));
+        std::fs::copy(path(&folder), path(&next)).unwrap();
+    }
+    let log = next.0.path().join("test.sqlite-wal");
+    assert!(has_secret(&log));
+    let file = File::open(&next.file(), &[schema]).unwrap();
+    assert_eq!((has_secret(&next.file()), has_secret(&log)), (false, false));
+    let kept = file.read(|tx| Ok(tx.query_row("SELECT secret FROM secrets", [], |row| row.get::<_, String>(0))?));
+    assert_eq!(kept.unwrap(), "kept");
+}
+
+#[tokio::test]
 async fn file_shrinks_after_rows_are_deleted() {
     let folder = Folder::new();
     let pages =
