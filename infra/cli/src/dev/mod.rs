@@ -10,7 +10,8 @@ use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use session::{Action, BuildEnd, Event, Session};
-use sources::{Changes, Sources};
+use sources::Changes;
+pub use sources::Sources;
 use std::{
     collections::BTreeSet,
     env,

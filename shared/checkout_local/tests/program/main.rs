@@ -25,6 +25,7 @@ use tempfile::tempdir;
 mod backup;
 #[cfg(target_os = "linux")]
 mod disk;
+mod step;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_checkout_local");
 
