@@ -141,7 +141,11 @@ fn checkout_that_waits_goes_on_in_the_program_that_a_change_has_built() {
     let changed =
         code.replacen("let message =", "let mut message =", 1).replacen(sends, &format!("{subject}{sends}"), 1);
     assert!(changed.contains(subject), "{STEP} sends no more as it did");
+    // A customer who waits for the end does not hold up the new program.
+    let mut open = TcpStream::connect(&address).unwrap();
+    write!(open, "{status}&wait=25 HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     fs::write(root.join(STEP), changed).unwrap();
+    until(&dev.said, "the program is ended at once");
     let address = dev.address();
     // It would be retried half a minute after its first attempt.
     ask(&address, &format!("POST {retry_url}"), "");

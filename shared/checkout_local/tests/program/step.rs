@@ -1,11 +1,13 @@
 //! `checkout_local step`: one step by hand, on a copy.
 
-use super::{PROGRAM, Shop};
+use super::{HOST, PROGRAM, Shop, ask};
 use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    thread,
+    time::Duration,
 };
 use tempfile::tempdir;
 
@@ -147,6 +149,31 @@ fn step_of_a_stored_task_runs_on_a_copy_beside_the_running_shop() {
     }
     assert_eq!(shop.stop(), Some(0));
     assert_eq!(report(&at_work).0, Some(0), "without a running shop");
+}
+
+#[test]
+fn step_that_is_held_back_while_its_service_is_out_gets_its_attempt() {
+    let folder = tempdir().unwrap();
+    let mut command = super::command(folder.path(), "0");
+    let shop = Shop::start_by(command.args(["--checkouts-per-email", "0"]).stderr(Stdio::null()));
+    let start = |request| {
+        let (status, started) = ask(&shop.customers, "POST /checkout", HOST, request);
+        assert_eq!(status, 202, "{started}");
+        started["checkout_url"].as_str().unwrap().to_owned()
+    };
+    let held_back = |url: &str| shop.look(url)["retrying"]["code"] == "BREAKER_OPEN";
+    let failing = [(); 3].map(|()| start(include_str!("../../../../events/requests/gateway_times_out.json")));
+    while !failing.iter().any(|url| held_back(url)) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    let url = start(super::SUCCESS);
+    while !held_back(&url) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    let task = url.split(['/', '?']).nth(2).unwrap();
+    let (code, report) = report(&["process_payment", "--task", task, "--data", folder.path().to_str().unwrap()]);
+    assert_eq!((code, &report["attempt"]), (Some(0), &json!(1)), "{report}");
+    assert_eq!(shop.stop(), Some(0));
 }
 
 #[test]
