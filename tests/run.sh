@@ -7,7 +7,8 @@
 #               destroy.sh on a fake AWS
 #   unit        unit, property and documentation tests, whole tasks over the engine's harness, the checkout's scenarios and
 #               the shop's rules in memory, the protocol's model, and the engine over one SQLite file; needs no stack
-#   new_step    `stepwell new step` adds a step to a copy of this repository, and the copy is linted and tested
+#   new_step    `stepwell new step` adds a step to a copy of this repository, and the copy is linted and tested; `stepwell dev` replaces
+#               the shop of another copy after a change
 #   simulation  100,000 simulated runs of the engine, and 10,000 each over a store that holds its own messages and of two
 #               versions in one run, with every kind of fault
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
@@ -141,11 +142,12 @@ smallest_example() {
   cargo build --workspace --features lambda --example hello && "$target/debug/examples/hello"
 }
 
-# ---- A new step ------------------------------------------------------------------------------------------------------
+# ---- A new step, and a changed one -----------------------------------------------------------------------------------
 
-# The copy is a workspace of its own, whose packages are compiled once more: a few minutes.
+# Each copy is a workspace of its own, whose packages are compiled once more: a few minutes.
 new_step() {
   check "a step in the middle of the checkout, in a copy" cargo test --workspace --features lambda --test new_step -- --ignored
+  check "a change of a running shop, in a copy" cargo test --workspace --features lambda --test dev -- --ignored
 }
 
 # ---- Simulation ------------------------------------------------------------------------------------------------------

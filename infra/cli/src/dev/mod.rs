@@ -10,7 +10,8 @@ use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use session::{Action, BuildEnd, Event, Session};
-use sources::{Changes, Sources};
+use sources::Changes;
+pub use sources::Sources;
 use std::{
     collections::BTreeSet,
     env,
@@ -18,9 +19,10 @@ use std::{
     fs,
     future::pending,
     io::{self, Write},
+    mem,
     path::{Path, PathBuf},
     process::{ExitStatus, Output, Stdio},
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::{
     process::{Child, Command},
@@ -30,6 +32,10 @@ use tokio::{
 
 /// The program, and the package that it is in.
 const PROGRAM: &str = "checkout_local";
+
+/// How long a program that is told to stop may wait for what is open. After that it is told again, and ends at once. A request that waits for
+/// the end of a checkout would hold up the next program for longer, and its steps are begun anew by it.
+const STOPS_IN: Duration = Duration::from_secs(2);
 
 /// The exit codes, for the help.
 pub const EXIT_CODES: &str = "Exit codes:
@@ -70,6 +76,8 @@ struct Dev {
     changes: Changes,
     build: Option<Build>,
     program: Option<Child>,
+    /// When the program has to have stopped.
+    stops_by: Option<Instant>,
     /// The file of the program, as the last build left it.
     built: Option<Executable>,
     /// As it was when the program was started last.
@@ -101,6 +109,7 @@ impl Dev {
             changes: sources.watch().map_err(io::Error::other)?,
             build: None,
             program: None,
+            stops_by: None,
             built: None,
             started: None,
         })
@@ -112,12 +121,15 @@ impl Dev {
         let mut session = Session::default();
         let mut actions = session.on(Event::Changed);
         loop {
-            for action in actions {
+            for action in mem::take(&mut actions) {
                 match action {
                     Action::Build => self.build()?,
                     Action::StopBuild => terminate(self.build.as_ref().and_then(|build| build.pid))?,
                     Action::Start => self.start()?,
-                    Action::Stop => terminate(self.program.as_ref().and_then(pid))?,
+                    Action::Stop => {
+                        terminate(self.program.as_ref().and_then(pid))?;
+                        self.stops_by = Some(Instant::now() + STOPS_IN);
+                    }
                     Action::End(code) => return Ok(code),
                 }
             }
@@ -128,10 +140,19 @@ impl Dev {
                 }
                 output = end_of_build(&mut self.build) => Event::Built(self.built(output?)?),
                 status = end_of_program(&mut self.program) => Event::Ended(self.ended(status?)),
+                () = until(self.stops_by) => {
+                    say("something is still open: the program is ended at once, and the next one begins that anew");
+                    terminate(self.program.as_ref().and_then(pid))?;
+                    self.stops_by = None;
+                    continue;
+                }
                 _ = interrupted.recv() => Event::Stop,
                 _ = terminated.recv() => Event::Stop,
             };
             actions = session.on(event);
+            if matches!(event, Event::Ended(_)) && session.waits_for_a_change() {
+                say("no program runs: the next change starts one");
+            }
         }
     }
 
@@ -176,7 +197,7 @@ impl Dev {
     }
 
     fn ended(&mut self, status: ExitStatus) -> Option<i32> {
-        self.program = None;
+        (self.program, self.stops_by) = (None, None);
         if !status.success() {
             say(format_args!("the program has ended: {status}"));
         }
@@ -199,6 +220,13 @@ async fn end_of_build(build: &mut Option<Build>) -> io::Result<Built> {
 async fn end_of_program(program: &mut Option<Child>) -> io::Result<ExitStatus> {
     match program {
         Some(program) => program.wait().await,
+        None => pending().await,
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
         None => pending().await,
     }
 }

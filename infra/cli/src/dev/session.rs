@@ -87,6 +87,11 @@ impl Session {
         actions
     }
 
+    /// Whether no program runs, and only a change makes one run.
+    pub(super) fn waits_for_a_change(&self) -> bool {
+        self.program == Program::None && self.build == Building::None && self.ends_with.is_none()
+    }
+
     fn changed(&mut self) -> Vec<Action> {
         if self.ends_with.is_some() {
             return Vec::new();
@@ -196,6 +201,7 @@ mod tests {
         for code in [Some(1), Some(101), None] {
             let mut session = running();
             assert_eq!(session.on(Ended(code)), []);
+            assert!(session.waits_for_a_change());
             assert_eq!(session.on(Changed), [Build]);
             assert_eq!(session.on(Built(BuildEnd::Failed)), []);
             assert_eq!(session.on(Changed), [Build]);

@@ -24,27 +24,28 @@ const COLLECTED_FOR: Duration = Duration::from_millis(200);
 
 /// Which files are sources.
 #[derive(Clone, Debug)]
-pub(super) struct Sources {
+pub struct Sources {
     /// The root of the repository.
     root: PathBuf,
-    /// Folders that are written to while the program is built or runs.
+    /// Folders in it that are written to while the program is built or runs.
     others: Vec<PathBuf>,
 }
 
 impl Sources {
-    /// The sources in this repository, apart from what is in these other folders.
+    /// The sources in this repository, apart from what is in these other folders. One that the repository lies in does not matter.
     ///
     /// # Errors
     /// The root cannot be found.
-    pub(super) fn new(root: &Path, others: &[PathBuf]) -> io::Result<Self> {
+    pub fn new(root: &Path, others: &[PathBuf]) -> io::Result<Self> {
         // The watcher reports paths without links.
         let real = |path: &PathBuf| path.canonicalize().or_else(|_| std::path::absolute(path));
-        let others = others.iter().map(real).collect::<io::Result<_>>()?;
-        Ok(Self { root: root.canonicalize()?, others })
+        let (root, mut others) = (root.canonicalize()?, others.iter().map(real).collect::<io::Result<Vec<_>>>()?);
+        others.retain(|other| !root.starts_with(other));
+        Ok(Self { root, others })
     }
 
     /// The path of a source from the root of the repository; `None` for any other file.
-    pub(super) fn source<'a>(&self, path: &'a Path) -> Option<&'a Path> {
+    pub fn source<'a>(&self, path: &'a Path) -> Option<&'a Path> {
         let from_root = path.strip_prefix(&self.root).ok()?;
         let mut names = from_root.components().map(|component| match component {
             Component::Normal(name) => name.to_str().unwrap_or_default(),
@@ -146,7 +147,7 @@ mod tests {
         for folder in ["functions/pay/src", "shared/target/debug", "shared/data", "infra", "tests/src", ".git"] {
             fs::create_dir_all(root.path().join(folder)).unwrap();
         }
-        let others = ["shared/target", "shared/data"].map(|folder| root.path().join(folder));
+        let others = ["shared/target", "shared/data", ".."].map(|folder| root.path().join(folder));
         let sources = Sources::new(root.path(), &others).unwrap();
         (root, sources)
     }

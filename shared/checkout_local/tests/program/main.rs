@@ -27,6 +27,7 @@ mod backup;
 mod disk;
 mod many;
 mod measure;
+mod step;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_checkout_local");
 

@@ -1,6 +1,7 @@
 //! What a step changed: the rows of two copies of a file that differ, field by field, and the e-mails.
 
 use crate::failure::Failure;
+use checkout_local::CARD_TOKENS;
 use rusqlite::{Connection, OpenFlags, types::ValueRef};
 use serde::Serialize;
 use serde_json::Value;
@@ -10,7 +11,7 @@ use std::{collections::BTreeMap, fmt, fs, io, path::Path};
 const NOT_COMPARED: [&str; 2] = ["parts", "processes"];
 
 /// The columns whose values are secrets.
-const SECRET: [(&str, &str); 1] = [("card_tokens", "token")];
+const SECRET: [(&str, &str); 1] = [(CARD_TOKENS, "token")];
 
 /// A row that is not as it was.
 #[derive(Debug, Serialize)]

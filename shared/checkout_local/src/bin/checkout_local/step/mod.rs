@@ -100,10 +100,18 @@ enum Answer<'a> {
 /// The step cannot be run, or its attempt has failed.
 pub(crate) async fn step(options: &Options) -> Result<(), Failure> {
     let source = source(options)?;
-    // It is deleted when it is dropped.
+    // It is deleted when it is dropped, also after Ctrl-C.
     let folder = tempfile::Builder::new().prefix("stepwell-step-").tempdir();
     let folder = folder.map_err(|source| Failure::Folder { path: std::env::temp_dir(), source })?;
-    let (data, before) = (folder.path().join("data"), folder.path().join("before"));
+    tokio::select! {
+        done = run(options, source, folder.path()) => done,
+        _ = tokio::signal::ctrl_c() => Err(other("interrupted")),
+    }
+}
+
+/// Runs the step in this folder.
+async fn run(options: &Options, source: Source, folder: &Path) -> Result<(), Failure> {
+    let (data, before) = (folder.join("data"), folder.join("before"));
     for folder in [&data, &before] {
         fs::create_dir(folder).map_err(|source| Failure::Folder { path: folder.clone(), source })?;
     }
