@@ -23,7 +23,7 @@ mod queues;
 mod writer;
 
 pub use error::{FileError, OpenError};
-pub use file::{File, Schema};
+pub use file::{File, Schema, create_folder};
 pub use host::{DEFAULT_SLOTS, Host};
 pub use local::{Local, SCHEMA};
 pub use messages::Delivered;

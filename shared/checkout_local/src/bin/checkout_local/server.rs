@@ -5,17 +5,10 @@ use checkout::{EmailAddress, Product, Shop, Storefront, reconciliation::Reconcil
 use checkout_api::Limits;
 use checkout_local::{GATEWAY_SCHEMA, LocalShop, Outbox, SCHEMA};
 use http_api::TaskKeys;
-use std::{
-    fs,
-    net::SocketAddr,
-    os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use stepwell::{Client, Runtime, System};
 use stepwell_local::{
-    DEFAULT_SLOTS, File, Host, Local,
+    DEFAULT_SLOTS, File, Host, Local, create_folder,
     http::{self, Secret},
 };
 use tokio::{net::TcpListener, sync::watch};
@@ -63,7 +56,8 @@ impl Server {
     /// See [`Failure`].
     pub(crate) async fn open(settings: &Settings) -> Result<Self, Failure> {
         let data = settings.data.as_path();
-        create_folder(data)?;
+        let no_folder = |source| Failure::Folder { path: data.to_owned(), source };
+        create_folder(data).map_err(no_folder)?;
         // The lock of the first file guards the whole folder.
         let file = File::open(&data.join("shop.sqlite"), &[stepwell_local::SCHEMA, SCHEMA])?;
         let gateway = File::open(&data.join("gateway.sqlite"), &[GATEWAY_SCHEMA])?;
@@ -171,12 +165,6 @@ fn host(
         }
     });
     Ok(host)
-}
-
-/// Makes the folder, for its owner only, unless it is there.
-fn create_folder(path: &Path) -> Result<(), Failure> {
-    let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    created.map_err(|source| Failure::Folder { path: path.to_owned(), source })
 }
 
 fn other(error: impl std::fmt::Display) -> Failure {
