@@ -248,7 +248,8 @@ async fn run(
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(host.run(async { drop(stopped.await) }, MINUTE));
     let tasks = loop {
-        tokio::time::sleep(5 * MINUTE).await;
+        // A failed checkout is compensated after a quarter of an hour.
+        tokio::time::sleep(20 * MINUTE).await;
         let tasks = all_tasks(engine).await?;
         let is_open =
             |task: &TaskSnapshot| !matches!(task.task.state, TaskState::Completed | TaskState::Compensated(_));

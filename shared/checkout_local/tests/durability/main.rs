@@ -19,7 +19,10 @@
 
 mod books;
 mod customers;
+mod disk;
 mod kills;
+mod power_cuts;
+mod recording;
 #[path = "../running/mod.rs"]
 mod running;
 
