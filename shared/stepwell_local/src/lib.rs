@@ -28,7 +28,7 @@ mod writer;
 
 pub use backup::back_up;
 pub use error::{BackUpError, FileError, OpenError};
-pub use file::{File, Schema};
+pub use file::{File, Schema, create_folder};
 pub use host::{DEFAULT_SLOTS, Host};
 pub use local::{Local, SCHEMA};
 pub use messages::Delivered;

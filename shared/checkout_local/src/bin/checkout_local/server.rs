@@ -7,16 +7,14 @@ use checkout_local::{GATEWAY_SCHEMA, LocalShop, Outbox, SCHEMA};
 use futures::future::try_join_all;
 use http_api::TaskKeys;
 use std::{
-    fs,
     net::SocketAddr,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 use stepwell::{Client, Runtime, System};
 use stepwell_local::{
-    DEFAULT_SLOTS, File, Host, Local,
+    DEFAULT_SLOTS, File, Host, Local, create_folder,
     http::{self, Secret},
 };
 use tokio::{net::TcpListener, sync::watch};
@@ -106,7 +104,8 @@ impl Server {
     /// See [`Failure`].
     pub(crate) async fn open(settings: &Settings) -> Result<Self, Failure> {
         let data = settings.data.as_path();
-        create_folder(data)?;
+        let no_folder = |source| Failure::Folder { path: data.to_owned(), source };
+        create_folder(data).map_err(no_folder)?;
         let Files { file, gateway, shop } = Files::open(data)?;
         let token = data.join("operator-token");
         let operator_token = Secret::load_or_create(&token)?;
@@ -230,10 +229,4 @@ fn host(
         }
     });
     Ok(host)
-}
-
-/// Makes the folder, for its owner only, unless it is there.
-pub(crate) fn create_folder(path: &Path) -> Result<(), Failure> {
-    let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    created.map_err(|source| Failure::Folder { path: path.to_owned(), source })
 }
