@@ -19,7 +19,7 @@ pub mod http;
 mod serve;
 mod sqs;
 
-pub use config::{SdkConfig, aws_config, client_from_env, required_env};
+pub use config::{FIRST_BACKOFF, MAX_ATTEMPTS, SdkConfig, aws_config, client_from_env, required_env};
 pub use dynamo::{DynamoTable, was_busy};
 pub use error::{ServeError, failure_kind};
 pub use serve::{

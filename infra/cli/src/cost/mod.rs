@@ -24,7 +24,7 @@ use std::{
 pub const MEMORY_MB: [u32; 4] = [128, 256, 512, 1_024];
 
 /// Lambda gives a function one whole core at this many MB, and a share of one below.
-const MB_OF_A_CORE: u32 = 1_769;
+pub const MB_OF_A_CORE: u32 = 1_769;
 
 /// Lambda's pollers of a queue that is empty, and the polls of each in a minute: they wait 20 seconds for a message.
 const POLLS_A_MINUTE: usize = 5 * 3;
@@ -60,39 +60,61 @@ pub struct CostOptions {
     pub json: bool,
 }
 
+/// The prices that all figures in dollars rest on.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Prices {
-    region: String,
-    as_of: String,
-    per_million: PerMillion,
-    each: Each,
+pub struct Prices {
+    /// The region.
+    pub region: String,
+    /// The month.
+    pub as_of: String,
+    /// What is paid by the million.
+    pub per_million: PerMillion,
+    /// What is paid one by one.
+    pub each: Each,
 }
 
+/// US dollars for a million.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PerMillion {
+#[allow(missing_docs, reason = "the names say it")]
+pub struct PerMillion {
     #[serde(deserialize_with = "exact")]
-    dynamodb_write_units: Decimal,
+    pub dynamodb_write_units: Decimal,
     #[serde(deserialize_with = "exact")]
-    dynamodb_read_units: Decimal,
+    pub dynamodb_read_units: Decimal,
     #[serde(deserialize_with = "exact")]
-    sqs_requests: Decimal,
+    pub sqs_requests: Decimal,
     #[serde(deserialize_with = "exact")]
-    lambda_requests: Decimal,
+    pub lambda_requests: Decimal,
     #[serde(deserialize_with = "exact")]
-    http_api_requests: Decimal,
+    pub http_api_requests: Decimal,
     #[serde(deserialize_with = "exact")]
-    state_transitions: Decimal,
+    pub state_transitions: Decimal,
 }
 
+/// US dollars for one.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Each {
+pub struct Each {
+    /// A GB-second of a function.
     #[serde(deserialize_with = "exact")]
-    lambda_gb_second: Decimal,
+    pub lambda_gb_second: Decimal,
+    /// 1,000,000,000 bytes of log.
     #[serde(deserialize_with = "exact")]
-    log_gb: Decimal,
+    pub log_gb: Decimal,
+}
+
+impl Prices {
+    /// The prices of `prices.toml`.
+    ///
+    /// # Errors
+    /// A price is no decimal, or a name is wrong.
+    pub fn read() -> Result<Self, Finding> {
+        toml::from_str(include_str!("prices.toml")).map_err(|error| {
+            Finding::new("infra/cli/src/cost/prices.toml", error.to_string(), "Write each price as a decimal in quotes")
+        })
+    }
 }
 
 fn exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
@@ -153,9 +175,7 @@ pub fn cost(project: &Project, options: &CostOptions) -> Result<Cost, Findings> 
     let count = count::count(workflow, bytes, read_besides).map_err(|error| {
         Finding::new(&options.file, format!("does not run in memory: {error}"), "Run `cargo stepwell check`")
     })?;
-    let prices: Prices = toml::from_str(include_str!("prices.toml")).map_err(|error| {
-        Finding::new("infra/cli/src/cost/prices.toml", error.to_string(), "Write each price as a decimal in quotes")
-    })?;
+    let prices = Prices::read()?;
     Ok(Pricing { prices: &prices, count: &count, options }.cost(name))
 }
 
