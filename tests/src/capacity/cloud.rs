@@ -43,7 +43,7 @@ use stepwell::{
         watchdog::{RunBudget, Watchdog},
         worker::{Invocation, Worker},
     },
-    testing::{MemoryStore, VirtualClock},
+    testing::{MemoryStore, VirtualClock, stored_bytes},
 };
 use stepwell_simulation::steps::{Script, StepRun};
 use tokio::{
@@ -54,6 +54,9 @@ use tokio::{
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// How many tasks are measured, to know how large one is.
+const MEASURED_TASKS: usize = 100;
 
 /// The service that every checkout needs.
 const GATEWAY: &str = "payment_gateway";
@@ -107,7 +110,9 @@ pub struct Seen {
     pub used_in_all: Used,
     /// The most write units a second that the table and its index take at the end.
     pub write_rates: [f64; 2],
-    /// The write units a second of one partition of the index, by the partition without its shard, as a mean of its shards.
+    /// The most read units a second that the table takes at the end.
+    pub read_rate: f64,
+    /// The write units a second of the partitions of the index, all shards of each together.
     pub shards: BTreeMap<String, f64>,
     /// The share of the places for messages that were in use in the time that is measured, by step.
     pub busy: BTreeMap<String, f64>,
@@ -123,8 +128,20 @@ pub struct Seen {
     pub opened_after: f64,
     /// Seconds from the end of the outage until the last of these had ended.
     pub recovered_after: f64,
+    /// The most tasks that one run of the watchdog inspected.
+    pub inspected: u64,
+    /// The bytes of a task and its steps in the table, as a mean.
+    pub bytes: f64,
     /// How the checkouts had ended by the end of the run.
     pub ended: BTreeMap<String, u64>,
+}
+
+impl Seen {
+    /// How long this share of the checkouts took at most, in seconds.
+    pub fn took_at(&self, share: f64) -> f64 {
+        let number = (self.took.len() as f64 * share) as usize;
+        self.took.get(number).or(self.took.last()).copied().unwrap_or(f64::INFINITY)
+    }
 }
 
 /// Starts of checkouts.
@@ -459,7 +476,9 @@ impl Cloud {
             let (store, queues, clock) = ports();
             TimerFeeder::new(store, queues, clock).run(budget()).await.expect("the feeder runs");
             let (store, queues, clock) = ports();
-            Watchdog::new(store, queues, clock).run(budget()).await.expect("the watchdog runs");
+            let report = Watchdog::new(store, queues, clock).run(budget()).await.expect("the watchdog runs");
+            let seen = &mut self.watched().seen;
+            seen.inspected = seen.inspected.max(report.inspected as u64 * self.scale);
         }
     }
 
@@ -549,6 +568,7 @@ impl Cloud {
         {
             let meters = self.meters();
             seen.write_rates = [meters.writes.rate(now), meters.index.rate(now)];
+            seen.read_rate = meters.reads.rate(now);
         }
         let since = |now: BTreeMap<String, f64>, before: &BTreeMap<String, f64>| {
             let of = |(name, value): (String, f64)| {
@@ -563,6 +583,14 @@ impl Cloud {
             *places /= self.setup.functions[step].messages_at_a_time();
         }
         let from = VirtualClock::START + self.load.measured_from;
+        let bytes = |task: &TaskId| {
+            let steps = self.table.store.all(*task).steps;
+            let steps = steps.keys().map(|step| Key::Step(*task, step.clone()));
+            let keys = steps.chain([Key::Task(*task)]);
+            keys.map(|key| stored_bytes(&key, &self.table.store.item(&key))).sum::<usize>()
+        };
+        let some = &watched.tasks[..watched.tasks.len().min(MEASURED_TASKS)];
+        seen.bytes = some.iter().map(bytes).sum::<usize>() as f64 / some.len() as f64;
         for task in &watched.tasks {
             let (status, began, ended) = self
                 .table

@@ -89,7 +89,7 @@ impl Meters {
             used: Used::default(),
             writes: on_demand(setup.warm_write_units, quota.table_write_units),
             index: on_demand(setup.warm_index_units, quota.table_write_units),
-            reads: on_demand(quota.new_read_units, quota.table_read_units),
+            reads: on_demand(setup.warm_read_units, quota.table_read_units),
             shards: BTreeMap::new(),
             partition_write_units: quota.partition_write_units,
         }

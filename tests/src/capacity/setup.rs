@@ -4,7 +4,11 @@ use super::quotas::Quotas;
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
 use stepwell::Workflow;
-use stepwell_cli::{naming::StepNames, template::Template};
+use stepwell_cli::{
+    cost::{CALL_MS, CPU_MS, HANDLER_MS, LOG_BYTES},
+    naming::StepNames,
+    template::Template,
+};
 
 /// The numbers that a run stands on. A run may change one, to see what moves.
 #[derive(Clone, Debug)]
@@ -15,12 +19,18 @@ pub struct Setup {
     pub api: Throttle,
     /// The memory of the API's function, in MB.
     pub api_memory_mb: u32,
+    /// The memory of the hourly reconciliation, in MB.
+    pub reconcile_memory_mb: f64,
+    /// The timeout of the watchdog.
+    pub watchdog_timeout: Duration,
     /// AWS's quotas.
     pub quotas: Quotas,
     /// The write units that the tasks table takes at once: those of a new one, unless it was warmed.
     pub warm_write_units: f64,
     /// The same of its index.
     pub warm_index_units: f64,
+    /// The read units that both take at once.
+    pub warm_read_units: f64,
     /// What is stated, not counted.
     pub stated: Stated,
 }
@@ -54,7 +64,7 @@ pub struct Throttle {
     pub burst: f64,
 }
 
-/// What is stated, not counted. `stepwell cost` states the first three.
+/// What is stated, not counted. All but the time of a service and the number of requests is what `stepwell cost` states.
 #[derive(Clone, Copy, Debug)]
 pub struct Stated {
     /// What a call of an AWS service takes.
@@ -69,6 +79,20 @@ pub struct Stated {
     pub requests: f64,
     /// The bytes that an invocation logs.
     pub log_bytes: u64,
+}
+
+impl Default for Stated {
+    fn default() -> Self {
+        let ms = |ms: u32| Duration::from_millis(ms.into());
+        Self {
+            call: ms(CALL_MS),
+            handler: ms(HANDLER_MS),
+            cpu: ms(CPU_MS),
+            service: ms(300),
+            requests: 2.0,
+            log_bytes: LOG_BYTES.into(),
+        }
+    }
 }
 
 impl Setup {
@@ -101,8 +125,11 @@ impl Setup {
                 burst: number(&throttle["ThrottlingBurstLimit"]),
             },
             api_memory_mb: number(&resources["CheckoutApiFunction"]["Properties"]["MemorySize"]) as u32,
+            reconcile_memory_mb: number(&resources["ReconcileFunction"]["Properties"]["MemorySize"]),
+            watchdog_timeout: Duration::from_secs_f64(number(&resources["WatchdogFunction"]["Properties"]["Timeout"])),
             warm_write_units: quotas.dynamodb.new_write_units,
             warm_index_units: quotas.dynamodb.new_write_units,
+            warm_read_units: quotas.dynamodb.new_read_units,
             quotas,
             stated,
         }

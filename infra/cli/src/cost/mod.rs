@@ -31,6 +31,16 @@ const POLLS_A_MINUTE: usize = 5 * 3;
 
 const MINUTES_A_MONTH: usize = 30 * 24 * 60;
 
+/// What is stated where nothing else is said: the milliseconds of a call, of a handler and of the processor, and the bytes of an
+/// invocation's log.
+pub const CALL_MS: u32 = 5;
+/// See [`CALL_MS`].
+pub const HANDLER_MS: u32 = 20;
+/// See [`CALL_MS`].
+pub const CPU_MS: u32 = 2;
+/// See [`CALL_MS`].
+pub const LOG_BYTES: u32 = 1_000;
+
 /// Options of `stepwell cost`.
 #[derive(Args, Clone, Debug)]
 pub struct CostOptions {
@@ -41,19 +51,19 @@ pub struct CostOptions {
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
     /// The milliseconds that an AWS call takes
-    #[arg(long, value_name = "MS", default_value_t = 5)]
+    #[arg(long, value_name = "MS", default_value_t = CALL_MS)]
     pub call_ms: u32,
     /// The milliseconds that a handler waits for its own calls
-    #[arg(long, value_name = "MS", default_value_t = 20)]
+    #[arg(long, value_name = "MS", default_value_t = HANDLER_MS)]
     pub handler_ms: u32,
     /// The milliseconds of processor time that an invocation takes on a whole core
-    #[arg(long, value_name = "MS", default_value_t = 2)]
+    #[arg(long, value_name = "MS", default_value_t = CPU_MS)]
     pub cpu_ms: u32,
     /// The bytes of a task's context; the default is that of events/requests/success.json
     #[arg(long, value_name = "BYTES", default_value_t = 174, value_parser = clap::value_parser!(u32).range(..=262_144))]
     pub context_bytes: u32,
     /// The bytes that an invocation logs, Lambda's own lines included
-    #[arg(long, value_name = "BYTES", default_value_t = 1_000)]
+    #[arg(long, value_name = "BYTES", default_value_t = LOG_BYTES)]
     pub log_bytes: u32,
     /// Print JSON; amounts are texts, in US dollars
     #[arg(long)]
