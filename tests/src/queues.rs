@@ -66,6 +66,7 @@ struct Held {
     body: String,
     receives: u32,
     sent_at: Timestamp,
+    task: TaskId,
 }
 
 impl Sqs {
@@ -122,11 +123,12 @@ impl Sqs {
         }
     }
 
-    /// The messages that are received and not visible, by queue.
-    pub fn in_flight(&self) -> BTreeMap<QueueName, u64> {
+    /// The messages that are received and not visible, by queue. `weigh` says how many a message of a task counts for.
+    pub fn in_flight(&self, weigh: impl Fn(&TaskId) -> u64) -> BTreeMap<QueueName, u64> {
         let (now, state) = (self.clock.now(), lock(&self.state));
         let in_flight = |queue: &BTreeMap<(Timestamp, u64), Held>| {
-            queue.range((now + Duration::from_millis(1), 0)..).filter(|(_, held)| held.receives > 0).count() as u64
+            let hidden = queue.range((now + Duration::from_millis(1), 0)..).filter(|(_, held)| held.receives > 0);
+            hidden.map(|(_, held)| weigh(&held.task)).sum()
         };
         state.queues.iter().map(|(name, queue)| (name.clone(), in_flight(queue))).collect()
     }
@@ -138,7 +140,7 @@ impl Queue for Sqs {
         let (sent_at, mut state) = (self.clock.now(), lock(&self.state));
         state.numbers += 1;
         let place = (sent_at + outgoing.delay, state.numbers);
-        let held = Held { body, receives: 0, sent_at };
+        let held = Held { body, receives: 0, sent_at, task: outgoing.message.task_id };
         state.queues.entry(outgoing.queue()).or_default().insert(place, held);
         drop(state);
         self.changed.notify_waiters();

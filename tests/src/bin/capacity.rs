@@ -219,8 +219,8 @@ const STEADY: [Figure; 5] = [
 
 const OUTAGE: [Figure; 6] = [
     ("checkouts started", |seen| seen.starts.started as f64),
-    ("open when the gateway is back", |seen| seen.open_at_return as f64),
-    ("seconds until these have ended", |seen| seen.recovered_after),
+    ("open at most", |seen| seen.open as f64),
+    ("seconds after the return until all that come are completed", |seen| seen.recovered_after),
     ("most in flight in a queue", |seen| seen.in_flight as f64),
     ("write units", |seen| seen.used.units.table_writes as f64),
     ("SQS requests", |seen| seen.used.sqs_requests as f64),
@@ -245,9 +245,9 @@ fn tell_outage(kind: OutageKind, seen: &Seen, calm: &Seen, setup: &Setup) {
     println!("It {kind:?}");
     println!("{:>10.1}  seconds until the breaker is open", seen.opened_after);
     println!("{:>10}  checkouts refused with 503, {} throttled with 429", seen.starts.refused, seen.starts.throttled);
-    println!("{:>10}  open at most, {} when the gateway is back", seen.open, seen.open_at_return);
+    println!("{:>10}  open at most", seen.open);
     println!("{:>10}  in flight in one queue at most, of {}", seen.in_flight, setup.quotas.sqs.in_flight);
-    println!("{:>10.0}  seconds after the return all of these have ended", seen.recovered_after);
+    println!("{:>10.0}  seconds after the return as many are completed as come", seen.recovered_after);
     let watchdog = (setup.watchdog_timeout - WATCHDOG_RESERVE).as_secs_f64() * CONCURRENCY as f64;
     let inspections = watchdog / (INSPECTION_CALLS * setup.stated.call.as_secs_f64());
     println!(
@@ -255,7 +255,7 @@ fn tell_outage(kind: OutageKind, seen: &Seen, calm: &Seen, setup: &Setup) {
         seen.inspected
     );
     for (status, count) in &seen.ended {
-        println!("{count:>10}  checkouts are {status} half an hour after the return");
+        println!("{count:>10}  checkouts are {status} a quarter of an hour after the return");
     }
     let prices = Prices::read().expect("the prices");
     let dollars = |used: &Used, times: f64| {
@@ -266,7 +266,7 @@ fn tell_outage(kind: OutageKind, seen: &Seen, calm: &Seen, setup: &Setup) {
     let same = dollars(&calm.used, seen.seconds / calm.seconds);
     let outage = dollars(&seen.used, 1.0);
     println!(
-        "{:>10}  US dollars for the hour and the half hour after it, {} without an outage",
+        "{:>10}  US dollars for the hour and the quarter of an hour after it, {} without an outage",
         total(&outage),
         total(&same)
     );

@@ -6,13 +6,14 @@
 //! are served in a second as at full scale, while each takes as long as there.
 //!
 //! A message goes to the first copy of a function that is free, as with Lambda, so a busy copy counts its own failures as fast as at full
-//! scale. A probe of an open breaker is one message at any scale, so it takes no place of the others.
+//! scale. The probe of an open breaker is one message at any scale. So where a breaker may open, some checkouts come along that stand for
+//! themselves alone, and only they probe. They take no places, and are not counted.
 
 use super::{
     buckets::Bucket,
     meters::{Meters, Used},
     setup::{Function, Setup},
-    table::{LimitedTable, MeteredQueues},
+    table::{Caller, LimitedTable, MeteredQueues},
 };
 use crate::{
     lock,
@@ -25,7 +26,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -34,7 +35,8 @@ use stepwell::{
     core::{
         breaker::Breaker,
         item::Key,
-        message::{QueueName, StepQueue},
+        message::{Message, QueueName, StepQueue},
+        state::TaskStatus,
     },
     runtime::{
         backlog::BacklogView,
@@ -54,6 +56,12 @@ use tokio::{
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// How long before an outage the first checkout comes that stands for itself alone.
+const SINGLES_BEFORE: Duration = Duration::from_secs(5);
+
+/// For how long as many checkouts have to be completed as come, until an outage counts as over.
+const RECOVERED_WITHIN: Duration = Duration::from_secs(30);
 
 /// How many tasks are measured, to know how large one is.
 const MEASURED_TASKS: usize = 100;
@@ -122,11 +130,9 @@ pub struct Seen {
     pub concurrency: f64,
     /// The most checkouts that were open at a time.
     pub open: u64,
-    /// The checkouts that were open at the end of the outage.
-    pub open_at_return: u64,
     /// Seconds from the begin of the outage until the breaker was open.
     pub opened_after: f64,
-    /// Seconds from the end of the outage until the last of these had ended.
+    /// Seconds from the end of the outage until as many checkouts are completed as come.
     pub recovered_after: f64,
     /// The most tasks that one run of the watchdog inspected.
     pub inspected: u64,
@@ -167,17 +173,18 @@ struct Pool {
     step: String,
     queue: QueueName,
     function: Function,
+    most_in_flight: u64,
     state: Mutex<PoolState>,
-    /// The places that are in use.
-    busy: Arc<AtomicUsize>,
-    freed: Arc<Notify>,
+    freed: Notify,
 }
 
 struct PoolState {
     copies: Vec<Rc<FunctionCopy>>,
     free: BTreeSet<usize>,
-    /// Whether as many messages are in flight as SQS allows.
-    is_full: bool,
+    /// The places that are in use.
+    busy: usize,
+    /// The messages in flight at full scale.
+    in_flight: u64,
     /// The batches that Lambda's pollers bring at a time now.
     concurrency: f64,
     /// The time that messages have kept places, in seconds, at full scale.
@@ -186,8 +193,7 @@ struct PoolState {
 
 struct FunctionCopy {
     worker: CopyWorker,
-    /// Whether its message is the probe of an open breaker.
-    probes: Arc<AtomicBool>,
+    caller: Caller,
 }
 
 struct Cloud {
@@ -211,7 +217,8 @@ struct Watched {
     seen: Seen,
     tasks: Vec<TaskId>,
     open: Vec<TaskId>,
-    waiting: Option<Vec<TaskId>>,
+    /// The checkouts that stand for themselves alone.
+    alone: BTreeSet<TaskId>,
     opened_at: Option<Timestamp>,
     at_measured: Option<(Used, BTreeMap<String, f64>, BTreeMap<String, f64>)>,
 }
@@ -241,33 +248,34 @@ impl Pool {
 
     fn has_place(&self, scale: u64) -> bool {
         let state = self.state();
-        !state.is_full && self.busy.load(Relaxed) < self.places(&state, scale).1
+        state.in_flight + scale <= self.most_in_flight && state.busy < self.places(&state, scale).1
     }
 
     /// The share of its places that is in use.
     fn share(&self, scale: u64) -> f64 {
         let state = self.state();
-        self.busy.load(Relaxed) as f64 / self.places(&state, scale).1 as f64
+        state.busy as f64 / self.places(&state, scale).1 as f64
     }
 }
 
 impl Cloud {
     fn new(setup: Setup, load: Load, scale: u64, seed: u64) -> Rc<Self> {
         let (clock, call) = (Clock::new(seed), setup.stated.call);
-        let meters = Arc::new(Mutex::new(Meters::new(&setup, scale)));
-        let table = LimitedTable { store: MemoryStore::default(), meters: meters.clone(), clock: clock.clone(), call };
-        let queues = MeteredQueues { queues: Sqs::new(clock.clone()), meters, clock: clock.clone(), call };
+        let meters = Arc::new(Mutex::new(Meters::new(&setup)));
+        let caller = Caller { meters, clock: clock.clone(), call, weight: Arc::new(AtomicU64::new(scale)) };
+        let table = LimitedTable { store: MemoryStore::default(), caller: caller.clone() };
+        let queues = MeteredQueues { queues: Sqs::new(clock.clone()), caller };
         let pools = setup.functions.iter().map(|(step, function)| {
             let concurrency = setup.quotas.event_source_mapping.first.min(function.max_concurrency);
             let (copies, free) = (Vec::new(), BTreeSet::new());
-            let state = PoolState { copies, free, is_full: false, concurrency, place_seconds: 0.0 };
+            let state = PoolState { copies, free, busy: 0, in_flight: 0, concurrency, place_seconds: 0.0 };
             Rc::new(Pool {
                 step: step.clone(),
                 queue: StepQueue::new("checkout", step).into(),
                 function: *function,
+                most_in_flight: setup.quotas.sqs.in_flight as u64,
                 state: Mutex::new(state),
-                busy: Arc::default(),
-                freed: Arc::default(),
+                freed: Notify::new(),
             })
         });
         let pools = pools.collect();
@@ -292,7 +300,7 @@ impl Cloud {
     }
 
     fn meters(&self) -> MutexGuard<'_, Meters> {
-        lock(&self.table.meters)
+        lock(&self.table.caller.meters)
     }
 
     fn used(&self) -> Used {
@@ -313,6 +321,7 @@ impl Cloud {
         }
         spawn_local(self.clone().seconds());
         spawn_local(self.clone().minutes());
+        spawn_local(self.clone().singles());
         let begin = Instant::now();
         let arrivals = self.load.lasts.as_secs() * self.load.rate / self.scale;
         for number in 0..arrivals {
@@ -321,6 +330,24 @@ impl Cloud {
         }
         sleep_until(begin + self.load.lasts).await;
         self.report()
+    }
+
+    /// The checkouts that stand for themselves alone: one each second from shortly before an outage until the API refuses others.
+    async fn singles(self: Rc<Self>) {
+        let Some(out) = self.load.outage.filter(|_| self.scale > 1) else { return };
+        sleep(out.from.saturating_sub(SINGLES_BEFORE)).await;
+        while self.elapsed() < out.from + REFUSED_AFTER {
+            sleep(SECOND).await;
+            let caller = self.table.caller.standing_for(1);
+            let table = LimitedTable { store: self.table.store.clone(), caller: caller.clone() };
+            let queues = MeteredQueues { queues: self.queues.queues.clone(), caller };
+            // Before the message is there, so that it counts as one.
+            let client = Client::new(table, queues, self.clock.clone());
+            let start = client.prepare_start(&self.workflow, &request(), None).await.expect("a request");
+            self.watched().alone.insert(start.task_id());
+            // One that DynamoDB throttles is left out.
+            let _ = client.write_start(start).await;
+        }
     }
 
     /// A checkout, from the API on.
@@ -349,7 +376,7 @@ impl Cloud {
             false => Some(client.start(&self.workflow, &request(), None).await),
         };
         let took = self.clock.now().since(now);
-        self.meters().invoked("checkout_api", took, self.setup.stated.cpu, self.setup.api_memory_mb);
+        self.meters().invoked("checkout_api", took, self.setup.stated.cpu, self.setup.api_memory_mb, self.scale);
         match started {
             None => self.count(is_measured, |starts| &mut starts.refused),
             Some(Err(_)) => self.count(is_measured, |starts| &mut starts.failed),
@@ -380,7 +407,10 @@ impl Cloud {
                 continue;
             }
             let Some((message, _)) = self.queues.queues.receive(&pool.queue, pool.function.timeout) else { continue };
-            let (number, copy) = self.take_copy(&pool);
+            let task = serde_json::from_str::<Message>(&message.body).expect("a message").task_id;
+            let alone = self.watched().alone.contains(&task);
+            let weight = if alone { 1 } else { self.scale };
+            let (number, copy) = self.take_copy(&pool, weight, alone);
             let (cloud, pool) = (self.clone(), pool.clone());
             spawn_local(async move {
                 let now = cloud.clock.now();
@@ -390,18 +420,21 @@ impl Cloud {
                 let took = cloud.clock.now().since(now);
                 let deletes = u64::from(kept.is_empty());
                 if kept.is_empty() {
+                    let mut state = pool.state();
+                    state.in_flight = state.in_flight.saturating_sub(weight);
+                    drop(state);
                     cloud.queues.queues.delete(message.receipt.as_deref().unwrap_or_default());
                 }
                 {
                     let mut meters = cloud.meters();
-                    meters.invoked(&pool.step, took, cloud.setup.stated.cpu, pool.function.memory_mb);
-                    meters.used.sqs_requests += (1 + deletes) * meters.scale;
+                    meters.invoked(&pool.step, took, cloud.setup.stated.cpu, pool.function.memory_mb, weight);
+                    meters.used.sqs_requests += (1 + deletes) * weight;
                 }
                 pool.state().free.insert(number);
-                if !copy.probes.swap(false, Relaxed) {
+                if !alone {
                     pool.state().place_seconds += took.as_secs_f64() * cloud.scale as f64;
                     cloud.keep_place(&pool, took).await;
-                    pool.busy.fetch_sub(1, Relaxed);
+                    pool.state().busy -= 1;
                 }
                 pool.freed.notify_one();
             });
@@ -429,42 +462,38 @@ impl Cloud {
     }
 
     /// The first copy that is free, or another one.
-    fn take_copy(&self, pool: &Rc<Pool>) -> (usize, Rc<FunctionCopy>) {
+    fn take_copy(&self, pool: &Pool, weight: u64, alone: bool) -> (usize, Rc<FunctionCopy>) {
         let mut state = pool.state();
-        pool.busy.fetch_add(1, Relaxed);
-        if let Some(number) = state.free.pop_first() {
-            return (number, state.copies[number].clone());
+        let number = state.free.pop_first().unwrap_or(state.copies.len());
+        if number == state.copies.len() {
+            state.copies.push(Rc::new(self.new_copy(pool)));
         }
-        let copy = Rc::new(self.new_copy(pool));
-        state.copies.push(copy.clone());
-        (state.copies.len() - 1, copy)
+        state.in_flight += weight;
+        state.busy += usize::from(!alone);
+        let copy = state.copies[number].clone();
+        copy.caller.weight.store(weight, Relaxed);
+        (number, copy)
     }
 
-    fn new_copy(&self, pool: &Rc<Pool>) -> FunctionCopy {
+    fn new_copy(&self, pool: &Pool) -> FunctionCopy {
         let service = self.workflow.waits_on(&pool.step).map(str::to_owned);
-        let (clock, store, load) = (self.clock.clone(), self.table.store.clone(), self.load);
-        let probes = Arc::new(AtomicBool::new(false));
+        let (clock, load) = (self.clock.clone(), self.load);
         let takes = if service.is_some() { self.setup.stated.service } else { self.setup.stated.handler };
-        let (is_probe, busy, freed) = (probes.clone(), pool.busy.clone(), pool.freed.clone());
         let script = Script::slow(move |_: StepRun| {
-            if service.as_deref().is_some_and(|service| is_open(&store, service)) {
-                is_probe.store(true, Relaxed);
-                busy.fetch_sub(1, Relaxed);
-                freed.notify_one();
-            }
             let out = load.outage.filter(|_| service.as_deref() == Some(GATEWAY));
             let out = out.and_then(|out| out.is_out(clock.now().since(VirtualClock::START)));
             call(out, takes)
         });
+        let caller = self.table.caller.standing_for(self.scale);
         let worker = Worker::new(
             StepQueue::new("checkout", &pool.step),
             script,
-            self.table.clone(),
-            self.queues.clone(),
+            LimitedTable { store: self.table.store.clone(), caller: caller.clone() },
+            MeteredQueues { queues: self.queues.queues.clone(), caller: caller.clone() },
             self.clock.clone(),
         );
         let breaker = self.workflow.breaker_of(&pool.step).map(|service| Arc::new(ServiceBreaker::new(service)));
-        FunctionCopy { worker: worker.guarded_by(breaker), probes }
+        FunctionCopy { worker: worker.guarded_by(breaker), caller }
     }
 
     /// Runs the timer feeder and the watchdog each minute, with as much time as they need: `demand` says how much that is.
@@ -488,14 +517,12 @@ impl Cloud {
         loop {
             sleep(SECOND).await;
             let (mut concurrency, mut most_in_flight) = (0.0, 0);
-            let in_flight = self.queues.queues.in_flight();
+            let alone = self.watched().alone.clone();
+            let in_flight = self.queues.queues.in_flight(|task| if alone.contains(task) { 1 } else { self.scale });
             for pool in &self.pools {
                 let in_flight = in_flight.get(&pool.queue).copied().unwrap_or_default();
-                // A probe is one message, and not as many as the others.
-                let probes = pool.state().copies.iter().filter(|copy| copy.probes.load(Relaxed)).count() as u64;
-                let in_flight = in_flight.saturating_sub(probes) * self.scale + probes;
                 most_in_flight = in_flight.max(most_in_flight);
-                pool.state().is_full = in_flight as f64 >= self.setup.quotas.sqs.in_flight;
+                pool.state().in_flight = in_flight;
                 let (is_full, function) = (!pool.has_place(self.scale), pool.function);
                 let share = pool.share(self.scale).min(1.0);
                 let mut state = pool.state();
@@ -517,7 +544,7 @@ impl Cloud {
         let has_ended =
             |task: &TaskId| self.table.store.with_task(*task, |task| task.finished_at.is_some()).unwrap_or_default();
         let mut watched = self.watched();
-        let Watched { seen, open, waiting, opened_at, at_measured, .. } = &mut *watched;
+        let Watched { seen, open, opened_at, at_measured, .. } = &mut *watched;
         seen.concurrency = seen.concurrency.max(concurrency);
         seen.in_flight = seen.in_flight.max(in_flight);
         open.retain(|task| !has_ended(task));
@@ -530,16 +557,16 @@ impl Cloud {
             *opened_at = Some(now);
             seen.opened_after = (elapsed - out.from).as_secs_f64();
         }
-        if elapsed >= out.until {
-            let waiting = waiting.get_or_insert_with(|| {
-                seen.open_at_return = open.len() as u64 * self.scale;
-                open.clone()
-            });
-            if !waiting.is_empty() {
-                waiting.retain(|task| !has_ended(task));
-                seen.recovered_after = (elapsed - out.until).as_secs_f64();
-            }
-        }
+    }
+
+    /// When, after the return, as many checkouts were completed within [`RECOVERED_WITHIN`] as come.
+    fn recovered_after(&self, completed_at: &[f64]) -> f64 {
+        let Some(out) = self.load.outage else { return 0.0 };
+        let (back, within) = (out.until.as_secs_f64(), RECOVERED_WITHIN.as_secs_f64());
+        let after = &completed_at[completed_at.partition_point(|at| *at < back)..];
+        let as_many = (0.95 * within * self.load.rate as f64 / self.scale as f64) as usize;
+        let first = after.windows(as_many.max(1)).find(|these| these[these.len() - 1] - these[0] <= within);
+        first.map_or(f64::INFINITY, |these| these[0] - back)
     }
 
     /// The units taken in the partitions of the index, by partition without the shard.
@@ -583,6 +610,7 @@ impl Cloud {
             *places /= self.setup.functions[step].messages_at_a_time();
         }
         let from = VirtualClock::START + self.load.measured_from;
+        let mut completed_at = Vec::new();
         let bytes = |task: &TaskId| {
             let steps = self.table.store.all(*task).steps;
             let steps = steps.keys().map(|step| Key::Step(*task, step.clone()));
@@ -598,12 +626,16 @@ impl Cloud {
                 .with_task(*task, |task| (task.state.status(), task.created_at, task.finished_at))
                 .expect("a task");
             *seen.ended.entry(status.as_str().to_owned()).or_default() += self.scale;
-            if let Some(ended) = ended.filter(|ended| *ended >= from) {
+            let is_complete = status == TaskStatus::Complete;
+            if let Some(ended) = ended.filter(|ended| is_complete && *ended >= from) {
+                completed_at.push(ended.since(VirtualClock::START).as_secs_f64());
                 seen.completed += self.scale;
                 seen.took.push(ended.since(began).as_secs_f64());
             }
         }
         seen.took.sort_by(f64::total_cmp);
+        completed_at.sort_by(f64::total_cmp);
+        seen.recovered_after = self.recovered_after(&completed_at);
         seen
     }
 }

@@ -4,12 +4,16 @@ use super::meters::{Meters, measured};
 use crate::{lock, queues::Clock};
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use stepwell::{
     CallError, FailureKind, Runtime, TaskId, Timestamp,
     core::{
+        breaker::CLAIM_PROBE,
         index::{IndexEntry, IndexPosition, Page},
         item::{Item, Key},
         message::{Outgoing, QueueName},
@@ -22,13 +26,32 @@ use stepwell::{
 };
 use stepwell_aws::{FIRST_BACKOFF, MAX_ATTEMPTS};
 
-/// The table. Clones share it.
+/// Who makes calls: the quotas that these meet, and how long each takes.
 #[derive(Clone, Debug)]
-pub(super) struct LimitedTable {
-    pub(super) store: MemoryStore,
+pub(super) struct Caller {
     pub(super) meters: Arc<Mutex<Meters>>,
     pub(super) clock: Clock,
     pub(super) call: Duration,
+    /// How many calls one of its calls stands for.
+    pub(super) weight: Arc<AtomicU64>,
+}
+
+impl Caller {
+    /// A caller with the same quotas, each of whose calls stands for so many.
+    pub(super) fn standing_for(&self, weight: u64) -> Self {
+        Self { weight: Arc::new(AtomicU64::new(weight)), ..self.clone() }
+    }
+
+    pub(super) fn weight(&self) -> u64 {
+        self.weight.load(Relaxed)
+    }
+}
+
+/// The table, as a caller sees it. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct LimitedTable {
+    pub(super) store: MemoryStore,
+    pub(super) caller: Caller,
 }
 
 impl LimitedTable {
@@ -38,21 +61,21 @@ impl LimitedTable {
         operation: &'static str,
         mut admits: impl FnMut(&mut Meters, Timestamp) -> bool,
     ) -> Result<(), TableError> {
+        let Caller { meters, clock, call, .. } = &self.caller;
         for attempt in 0..MAX_ATTEMPTS {
-            self.clock.sleep(self.call).await;
+            clock.sleep(*call).await;
             {
-                let mut meters = lock(&self.meters);
-                if admits(&mut meters, self.clock.now()) {
+                let mut meters = lock(meters);
+                if admits(&mut meters, clock.now()) {
                     return Ok(());
                 }
-                meters.used.throttled += meters.scale;
+                meters.used.throttled += self.caller.weight();
             }
             if attempt + 1 < MAX_ATTEMPTS {
-                self.clock.sleep((FIRST_BACKOFF * 2_u32.pow(attempt)).mul_f64(self.clock.random())).await;
+                clock.sleep((FIRST_BACKOFF * 2_u32.pow(attempt)).mul_f64(clock.random())).await;
             }
         }
-        let mut meters = lock(&self.meters);
-        meters.used.given_up += meters.scale;
+        lock(meters).used.given_up += self.caller.weight();
         Err(CallError::new(operation, FailureKind::Throttled, "the table is at its limit").into())
     }
 
@@ -67,23 +90,33 @@ impl LimitedTable {
     /// Counts a consistent read of items that are rounded up one by one.
     fn read(&self, items: impl IntoIterator<Item = usize>) {
         let half_units = items.into_iter().map(|bytes| 2 * read_units(bytes)).sum();
-        lock(&self.meters).read(half_units, self.clock.now());
+        self.count_read(half_units);
     }
 
     /// Counts an eventually consistent read.
     fn read_eventually(&self, bytes: usize) {
-        lock(&self.meters).read(read_units(bytes), self.clock.now());
+        self.count_read(read_units(bytes));
+    }
+
+    fn count_read(&self, half_units: usize) {
+        lock(&self.caller.meters).read(half_units, self.caller.weight(), self.caller.clock.now());
     }
 }
 
 impl Store for LimitedTable {
     async fn apply(&self, transition: &Transition) -> Result<Applied, TableError> {
+        // One message probes a service, at any scale. Another one was first.
+        if transition.name == CLAIM_PROBE && self.caller.weight() > 1 {
+            let item = transition.writes.first().map(|write| self.store.item(&write.key));
+            return Ok(Applied::Refused(item.unwrap_or_default()));
+        }
         let places = transition.writes.iter().map(|write| IndexPosition::of(&write.key, &self.store.item(&write.key)));
         let shards: Vec<String> = places.flatten().map(|place| place.partition()).collect();
         self.call("UpdateItem", |meters, now| meters.admits_write(&shards, now)).await?;
         let mut written = Vec::new();
         let applied = self.store.apply_observed(transition, |write| written.push(measured(&write)))?;
-        lock(&self.meters).wrote(transition.writes.len(), &written, self.clock.now());
+        let Caller { meters, clock, .. } = &self.caller;
+        lock(meters).wrote(transition.writes.len(), &written, self.caller.weight(), clock.now());
         Ok(applied)
     }
 
@@ -131,16 +164,13 @@ impl Store for LimitedTable {
 #[derive(Clone, Debug)]
 pub(super) struct MeteredQueues<Q> {
     pub(super) queues: Q,
-    pub(super) meters: Arc<Mutex<Meters>>,
-    pub(super) clock: Clock,
-    pub(super) call: Duration,
+    pub(super) caller: Caller,
 }
 
 impl<Q> MeteredQueues<Q> {
     async fn call(&self) {
-        self.clock.sleep(self.call).await;
-        let mut meters = lock(&self.meters);
-        meters.used.sqs_requests += meters.scale;
+        self.caller.clock.sleep(self.caller.call).await;
+        lock(&self.caller.meters).used.sqs_requests += self.caller.weight();
     }
 }
 
