@@ -14,6 +14,7 @@
 #               Local, where Java is there
 #   faults      many checkouts while workers are killed, messages come twice and DynamoDB fails, and then the
 #               reconciliation
+#   one_machine the scenarios that are not about AWS, on the program of one machine; needs no stack
 #   scenarios   whole checkouts through HTTP on the deployed local stack; and a second stack whose operators have tokens
 #   crashes     the deployed functions, killed at every crash point of a checkout
 #   rights      that faults, scenarios and crashes together have needed every right that a function's role grants; a call
@@ -32,7 +33,7 @@ set -euo pipefail
 # shellcheck source=infra/lib.sh
 source "$(dirname "$0")/../infra/lib.sh"
 
-all=(lint unit new_step simulation table faults scenarios crashes rights)
+all=(lint unit new_step simulation one_machine table faults scenarios crashes rights)
 case ${1:-} in -h | --help) usage && exit ;; esac
 for part in "$@"; do
   [[ " ${all[*]} quick " == *" $part "* ]] || die "there is no part '$part'. See tests/run.sh --help"
@@ -147,6 +148,13 @@ simulation() {
   check "$runs simulated runs" "$target/debug/sim" --runs "$runs"
 }
 
+# ---- The program of one machine --------------------------------------------------------------------------------------
+
+one_machine() {
+  # They mostly wait, so more of them run at a time than there are processors.
+  check "scenarios on the program of one machine" cargo test --workspace --features lambda --test scenarios -- local:: --test-threads 8
+}
+
 # ---- The local stack -------------------------------------------------------------------------------------------------
 
 # local_stack test|crash COMMAND...: infra/local.sh on the stack for the tests, or on the one with crash points. It never uses
@@ -233,7 +241,7 @@ table() {
 table_tests() {
   if (($# > 0)); then export AWS_ENDPOINT_URL_DYNAMODB=$1; fi
   cargo test --workspace --features lambda --test it --test aws --no-fail-fast -- \
-    --skip scenarios:: --skip crash_points::
+    --skip crash_points::
 }
 
 # ---- DynamoDB Local: AWS's own, and strict about expressions. Its licence allows use, but no redistribution ------------
@@ -285,7 +293,7 @@ stop_dynamodb_local() {
 scenarios() {
   need_stack test "scenarios through HTTP" || return 0
   # They mostly wait, so more of them run at a time than there are processors.
-  check "scenarios through HTTP" on_stack test cargo test --workspace --features lambda --test it -- scenarios:: --test-threads 8
+  check "scenarios through HTTP" on_stack test cargo test --workspace --features lambda --test scenarios -- --skip local:: --test-threads 8
   check "operators with tokens" on_stack test tests/tokens.sh
 }
 
@@ -342,7 +350,7 @@ quick() {
   simulation 10000
   need_stack test "one checkout through HTTP" || return 0
   check "one checkout through HTTP" on_stack test \
-    cargo test --workspace --features lambda --test it -- scenarios::success:: --test-threads 8
+    cargo test --workspace --features lambda --test scenarios -- success:: --skip local:: --test-threads 8
 }
 
 ran=

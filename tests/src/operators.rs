@@ -14,6 +14,8 @@ pub struct Operator {
 /// What an operator's requests carry.
 #[derive(Clone, Debug)]
 enum Authorization {
+    /// Nothing.
+    Nothing,
     /// A signature with these keys.
     Signature(Credentials),
     /// This token.
@@ -31,18 +33,23 @@ impl Operator {
         Self { api: api.clone(), authorization: Authorization::Token(token) }
     }
 
+    /// Somebody who has neither.
+    pub fn without_authorization(api: &Api) -> Self {
+        Self { api: api.clone(), authorization: Authorization::Nothing }
+    }
+
     /// Sends a request with the operator's authorization.
     pub async fn send(&self, method: &str, path: &str, body: String) -> Answer {
         const JSON: (&str, &str) = ("content-type", "application/json");
-        match &self.authorization {
+        let request = || self.api.request(method, path).header(JSON.0, JSON.1);
+        let request = match &self.authorization {
+            Authorization::Nothing => request(),
+            Authorization::Token(token) => request().bearer_auth(token),
             Authorization::Signature(keys) => {
-                self.api.send_signed(keys, "execute-api", (method, path), &[JSON], body).await
+                return self.api.send_signed(keys, "execute-api", (method, path), &[JSON], body).await;
             }
-            Authorization::Token(token) => {
-                let request = self.api.request(method, path).header(JSON.0, JSON.1).bearer_auth(token);
-                self.api.answer(request.body(body)).await
-            }
-        }
+        };
+        self.api.answer(request.body(body)).await
     }
 
     /// `GET` of a path.

@@ -17,6 +17,7 @@ async fn same_key_and_request_are_the_same_checkout_and_a_refused_one_takes_no_k
     assert_eq!(shop.api().until_ended(&task).await["status"], "completed");
 
     assert_eq!(shop.api().checkout_with_key(&request, &key).await.task_id(), task, "after the end as well");
+    assert_eq!(shop.tasks_with(&product.email()).await, 1);
     assert_eq!(shop.charges(&task).await, [product.total_cents(1)]);
     assert_eq!(shop.stock(product.id).await, 4);
     assert_eq!(shop.emails_to(&product.email()).await.len(), 1);

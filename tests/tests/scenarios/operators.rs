@@ -1,4 +1,4 @@
-//! What operators do. `aws_only::access` has who else may not.
+//! What operators do, and that nobody else does it.
 
 use crate::backend::Backend;
 use serde_json::{Value, json};
@@ -7,6 +7,7 @@ use stepwell::Timestamp;
 use stepwell_tests::{api::Details, operators::Operator, shop::Product, until, until_within};
 
 on_both_backends! {
+    request_of_a_stranger_is_rejected,
     dry_run_counts_and_bulk_redrive_redrives,
     failed_checkout_is_redriven,
     checkout_waiting_for_a_retry_is_cancelled,
@@ -54,6 +55,41 @@ async fn declined(shop: &impl Backend, product: &Product) -> String {
     let (task, status, _) = shop.api().run(&product.request(1, "test_declined_visa")).await;
     assert_eq!((&status["status"], &status["failed_step"]), (&json!("failed"), &json!("process_payment")), "{status}");
     task
+}
+
+async fn request_of_a_stranger_is_rejected<B: Backend>() {
+    let (shop, [product]) = B::open([(2_500, 5)]).await;
+    let task = declined(&shop, &product).await;
+    let before = shop.operator().task(&task).await;
+    let routes = [
+        ("GET", "/tasks".to_owned()),
+        ("GET", "/tasks?status=error".to_owned()),
+        ("GET", "/tasks/bulk".to_owned()),
+        ("POST", "/tasks/bulk".to_owned()),
+        ("GET", format!("/tasks/{task}")),
+        ("POST", format!("/tasks/{task}/redrive")),
+        ("POST", format!("/tasks/{task}/cancel")),
+        ("POST", format!("/tasks/{task}/compensate")),
+        ("POST", format!("/tasks/{task}/resolve")),
+        ("POST", format!("/tasks/{task}/steps/process_payment/resolve")),
+        ("POST", format!("/orders/{task}/ship")),
+        ("POST", format!("/orders/{task}/resend")),
+    ];
+    let strangers = shop.strangers();
+    for (method, path) in routes {
+        let body = json!({"reason": REASON, "dry_run": false}).to_string();
+        for (stranger, refusals) in &strangers {
+            let answer = stranger.send(method, &path, body.clone()).await;
+            assert!(refusals.contains(&answer.status), "{method} {path}: {answer:?}");
+            assert!(!answer.text.contains(&task), "{}", answer.text);
+        }
+    }
+    // The customers' API knows no tasks.
+    for path in ["/tasks/", "/TASKS", "/tasks%2fretry"] {
+        let answer = shop.api().get(path).await;
+        assert!(matches!(answer.status, 401 | 403 | 404), "{path}: {answer:?}");
+    }
+    assert_eq!(shop.operator().task(&task).await, before);
 }
 
 async fn dry_run_counts_and_bulk_redrive_redrives<B: Backend>() {

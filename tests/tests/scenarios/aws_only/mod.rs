@@ -1,6 +1,6 @@
 //! What is about AWS itself, and runs on the stack alone: the queues, tables and functions, and what API Gateway, SQS and SES do.
 
-mod access;
+mod cors;
 mod events;
 mod mail;
 mod messages;

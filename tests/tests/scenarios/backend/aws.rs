@@ -1,6 +1,7 @@
 //! The deployed stack as a backend.
 
 use super::{Backend, Reservation, SentEmail};
+use aws_credential_types::Credentials;
 use stepwell_tests::{
     api::Api,
     operators::Operator,
@@ -35,6 +36,15 @@ impl Backend for Aws {
 
     fn operator(&self) -> Operator {
         self.stack.operator()
+    }
+
+    fn strangers(&self) -> Vec<(Operator, &'static [u16])> {
+        let keys = Credentials::new("AKIAIOSFODNN7EXAMPLE", "test", None, None, "tests");
+        vec![
+            (Operator::without_authorization(self.api()), &[401, 403]),
+            (Operator::with_token(self.api(), "x.y.z".to_owned()), &[401, 403]),
+            (Operator::with_keys(self.api(), keys), &[403]),
+        ]
     }
 
     /// The products of a long-lived stack would be used up otherwise.

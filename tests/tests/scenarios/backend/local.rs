@@ -24,7 +24,8 @@ pub(crate) struct Local {
     /// The program can print as long as somebody may read it.
     _lines: Lines<BufReader<ChildStdout>>,
     api: Api,
-    operator: Operator,
+    operators: Api,
+    token: String,
 }
 
 impl Backend for Local {
@@ -42,7 +43,15 @@ impl Backend for Local {
     }
 
     fn operator(&self) -> Operator {
-        self.operator.clone()
+        Operator::with_token(&self.operators, self.token.clone())
+    }
+
+    fn strangers(&self) -> Vec<(Operator, &'static [u16])> {
+        let nearly = self.token.chars().rev().collect();
+        vec![
+            (Operator::without_authorization(&self.operators), &[401]),
+            (Operator::with_token(&self.operators, nearly), &[401]),
+        ]
     }
 
     /// Nobody else buys them.
@@ -125,11 +134,11 @@ impl Local {
             let line = line.unwrap();
             line.strip_prefix(of).unwrap().split_whitespace().next().unwrap().to_owned()
         };
-        let [customers, operators] = ["customers", "operators"].map(|of| Api::new(url(of)));
         let secret = |name: &str| fs::read_to_string(data.join(name)).unwrap().trim().to_owned();
-        let api = customers.with_keys(TaskKeys::new(secret("task-key"), []).unwrap());
-        let operator = Operator::with_token(&operators, secret("operator-token"));
-        Self { process, api, operator, folder, _lines: lines }
+        let keys = TaskKeys::new(secret("task-key"), []).unwrap();
+        let [api, operators] = ["customers", "operators"].map(|of| Api::new(url(of)).with_keys(keys.clone()));
+        let token = secret("operator-token");
+        Self { process, folder, _lines: lines, api, operators, token }
     }
 
     fn shop<T>(&self, select: &str, with: impl Params, row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> Vec<T> {

@@ -22,6 +22,9 @@ pub(crate) trait Backend: Sized {
     /// An operator.
     fn operator(&self) -> Operator;
 
+    /// Somebody who is no operator, in every way that the backend tells apart, with the statuses of the answers that refuse them.
+    fn strangers(&self) -> Vec<(Operator, &'static [u16])>;
+
     /// Sees to it that a sample product has this many units for the scenario.
     async fn provide(&self, sample: u32, units: i64);
 
