@@ -129,14 +129,16 @@ impl Local {
         serve.args(OPTIONS).arg("--data").arg(data).env_remove("RUST_LOG");
         let mut process = serve.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut url = |of: &str| {
+        let url = |of: &str| {
             let line = lines.next().unwrap_or_else(|| panic!("{}", fs::read_to_string(data.join("log")).unwrap()));
             let line = line.unwrap();
             line.strip_prefix(of).unwrap().split_whitespace().next().unwrap().to_owned()
         };
+        // It has all its files once it says where it listens.
+        let urls = ["customers", "operators"].map(url);
         let secret = |name: &str| fs::read_to_string(data.join(name)).unwrap().trim().to_owned();
         let keys = TaskKeys::new(secret("task-key"), []).unwrap();
-        let [api, operators] = ["customers", "operators"].map(|of| Api::new(url(of)).with_keys(keys.clone()));
+        let [api, operators] = urls.map(|url| Api::new(url).with_keys(keys.clone()));
         let token = secret("operator-token");
         Self { process, folder, _lines: lines, api, operators, token }
     }
