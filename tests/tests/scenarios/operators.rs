@@ -1,6 +1,6 @@
 //! What operators do, and that nobody else does it.
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Reservation};
 use serde_json::{Value, json};
 use std::time::Duration;
 use stepwell::Timestamp;
@@ -158,7 +158,7 @@ async fn checkout_waiting_for_a_retry_is_cancelled<B: Backend>() {
     assert_eq!(Details(cancelled).step("refund_payment")["status"], "complete");
     assert_eq!(shop.api().order_status(&task).await["status"], "cancelled");
     assert_eq!(shop.charges(&task).await, [0; 0]);
-    assert_eq!(shop.stock(product.id).await, 5);
+    assert_eq!((shop.stock(product.id).await, shop.reservations(&task).await), (5, vec![Reservation::Released]));
     let expected = ("cancel".to_owned(), Value::Null, B::OPERATOR.to_owned(), "the customer asked for it".to_owned());
     assert_eq!(trail(&operator, &task).await, [expected]);
 }
@@ -241,6 +241,7 @@ async fn complete_order_is_cancelled_until_it_is_shipped<B: Backend>() {
         Some(()).filter(|()| told == "complete")
     })
     .await;
+    assert_eq!(shop.orders(&task).await, 0);
     ship(&task).await.expect(409);
 
     let (task, ..) = shop.api().run(&product.request(1, "test_success_visa")).await;
