@@ -10,12 +10,12 @@
 #   new_step    `stepwell new step` adds a step to a copy of this repository, and the copy is linted and tested
 #   simulation  100,000 simulated runs of the engine, and 10,000 each over a store that holds its own messages and of two
 #               versions in one run, with every kind of fault
+#   one_machine whole checkouts through HTTP, on the program of one machine; needs no stack
 #   table       the engine's and the shop's tables, queues and mail on the local stack; and with the tables on DynamoDB
 #               Local, where Java is there
 #   faults      many checkouts while workers are killed, messages come twice and DynamoDB fails, and then the
 #               reconciliation
-#   one_machine the scenarios that are not about AWS, on the program of one machine; needs no stack
-#   scenarios   whole checkouts through HTTP on the deployed local stack; and a second stack whose operators have tokens
+#   scenarios   the same and those about AWS, on the deployed local stack; and a second stack whose operators have tokens
 #   crashes     the deployed functions, killed at every crash point of a checkout
 #   rights      that faults, scenarios and crashes together have needed every right that a function's role grants; a call
 #               without a right is found here at the latest. It runs after these three, or not at all
