@@ -1,6 +1,6 @@
 //! The backend `local` on a file, for the simulation.
 
-use futures::FutureExt;
+use futures::{FutureExt, future::BoxFuture};
 use std::{collections::BTreeSet, fmt::Display, path::Path, time::Duration};
 use stepwell::{
     TaskId, Timestamp,
@@ -136,6 +136,11 @@ impl Backend for Running {
 
     fn next_due(&self) -> Option<Timestamp> {
         self.0.next_due()
+    }
+
+    fn changed(&self) -> BoxFuture<'static, ()> {
+        let local = self.0.clone();
+        async move { local.changed().await }.boxed()
     }
 
     fn put(&self, queue: &StepQueue, body: &str) -> Result<(), String> {

@@ -2,6 +2,7 @@
 //! one thread and a clock of its own.
 
 use super::process::SimulatedProcess;
+use futures::future::BoxFuture;
 use std::{any::Any, collections::BTreeSet, time::Duration};
 use stepwell::{
     TaskId, Timestamp,
@@ -99,6 +100,8 @@ pub trait Backend: Send {
     fn acknowledge(&self, receipt: &str) -> Result<(), String>;
     /// When there may be something to receive.
     fn next_due(&self) -> Option<Timestamp>;
+    /// Is done when there may be something to receive that there was not before.
+    fn changed(&self) -> BoxFuture<'static, ()>;
 
     /// Puts any text into the queue of a step, as somebody else's program may.
     fn put(&self, queue: &StepQueue, body: &str) -> Result<(), String>;

@@ -49,7 +49,6 @@ pub(super) struct Host {
     /// The deliveries that wait for their workers.
     delivered: Locked<Vec<Delivered>>,
     started: Notify,
-    changed: Notify,
 }
 
 struct Running {
@@ -113,7 +112,6 @@ impl Host {
             is_mortal: Arc::new(Locked::new(true)),
             delivered: Locked::default(),
             started: Notify::new(),
-            changed: Notify::new(),
         }
     }
 
@@ -261,7 +259,6 @@ impl Host {
         }
         self.compare(mirrored.keys);
         self.delivered.lock().extend(delivered);
-        self.changed.notify_one();
     }
 
     fn held(&self) -> Vec<Delivered> {
@@ -361,16 +358,13 @@ impl Host {
         write: impl FnOnce(&dyn Backend) -> Result<(), QueueError>,
     ) -> Result<(), QueueError> {
         self.reach(by).await;
-        let written = self.call(by.is_mortal(), write);
-        self.changed.notify_one();
-        written
+        self.call(by.is_mortal(), write)
     }
 
     /// Puts any text into the queue of a step, while a process runs.
     pub(super) fn put(&self, step: &str, body: &str) {
         let put = self.call(false, |backend| backend.put(&StepQueue::new(graph::WORKFLOW, step), body));
         self.agree("somebody who puts a message", &put, &Ok(()));
-        self.changed.notify_one();
     }
 
     /// Acknowledges a message, unless the process is dead.
@@ -400,8 +394,8 @@ impl Host {
 
     /// Waits until there may be something to receive.
     async fn next(&self, process: &SimulatedProcess) {
-        let changed = self.changed.notified();
-        match self.call(true, |backend| backend.next_due()) {
+        let (changed, due) = self.call(true, |backend| (backend.changed(), backend.next_due()));
+        match due {
             Some(due) => drop(tokio::time::timeout(due.since(process.now()), changed).await),
             None => changed.await,
         }
