@@ -238,3 +238,17 @@ fn readme_has_the_exit_codes_of_the_help() {
 fn contains(file: &Path, text: &str) -> bool {
     fs::read(file).unwrap().windows(text.len()).any(|found| found == text.as_bytes())
 }
+
+#[test]
+fn concurrency_of_a_step_that_does_not_exist_is_refused() {
+    let folder = tempdir().unwrap();
+    let data = folder.path().join("data");
+    let serve = |concurrency: &str| refused_by(command(&data, "0").args(["--concurrency", concurrency]));
+    let (code, why) = serve("proces_payment=8");
+    assert_eq!(code, Some(2), "{why}");
+    assert!(why.contains("there is no step proces_payment; there are validate_cart, process_payment,"), "{why}");
+    for wrong in ["process_payment=0", "process_payment", "process_payment=many"] {
+        assert_eq!(serve(wrong).0, Some(2), "{wrong}");
+    }
+    assert!(!data.exists(), "something was made before it was refused");
+}

@@ -7,12 +7,14 @@ use checkout_local::{GATEWAY_SCHEMA, LocalShop, Outbox, SCHEMA};
 use futures::future::try_join_all;
 use http_api::TaskKeys;
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
+    num::NonZeroU16,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
-use stepwell::{Client, Runtime, System};
+use stepwell::{Client, Runtime, System, core::plan::Plan};
 use stepwell_local::{
     DEFAULT_SLOTS, File, Host, Local, create_folder,
     http::{self, Secret},
@@ -43,7 +45,11 @@ pub(crate) struct Settings {
     /// 0 is any free port.
     pub(crate) operators_port: u16,
     pub(crate) limits: Limits,
+    pub(crate) slots: Slots,
 }
+
+/// How many deliveries of a step are in flight at most, by its name, where that is not [`DEFAULT_SLOTS`].
+pub(crate) type Slots = BTreeMap<String, NonZeroU16>;
 
 /// A shop that is open, and does nothing until it is run.
 pub(crate) struct Server {
@@ -103,6 +109,10 @@ impl Server {
     /// # Errors
     /// See [`Failure`].
     pub(crate) async fn open(settings: &Settings) -> Result<Self, Failure> {
+        let workflow = checkout::workflow().map_err(other)?;
+        if let Some(name) = settings.slots.keys().find(|name| workflow.plan().step(name).is_none()) {
+            return Err(no_step(name, workflow.plan()));
+        }
         let data = settings.data.as_path();
         let no_folder = |source| Failure::Folder { path: data.to_owned(), source };
         create_folder(data).map_err(no_folder)?;
@@ -117,7 +127,7 @@ impl Server {
         load_products(&shop).await?;
         let local = Local::new(file, System).await?;
         let engine = Client::new(local.clone(), local.clone(), System);
-        let host = host(&local, &shop, &engine)?;
+        let host = host(&local, &shop, &engine, &settings.slots)?;
 
         let for_customers = checkout_api::router(engine.clone(), shop.clone(), keys, settings.limits).map_err(other)?;
         let engine = engine.with_result_types(tasks_api::result_types::<LocalShop>());
@@ -189,16 +199,24 @@ pub(crate) fn host_steps<A: Runtime + Clone + 'static>(
     local: &Local<A>,
     shop: &LocalShop,
     runtime: A,
+    slots: &Slots,
 ) -> Result<Host<A>, Failure> {
     let workflow = checkout::workflow().map_err(other)?;
     let mut host = Host::new(local.clone(), runtime);
     macro_rules! step {
         ($name:literal, $($library:tt)+) => {
-            host.step(&workflow, $name, DEFAULT_SLOTS, $($library)+::step(shop).map_err(other)?);
+            let slots = slots.get($name).map_or(DEFAULT_SLOTS, |slots| slots.get().into());
+            host.step(&workflow, $name, slots, $($library)+::step(shop).map_err(other)?);
         };
     }
     tasks_api::each_checkout_step!(step);
     Ok(host)
+}
+
+/// Says that a plan has no such step, and which it has.
+pub(crate) fn no_step(name: &str, plan: &Plan) -> Failure {
+    let names: Vec<&str> = plan.steps().iter().chain(plan.compensations()).map(|step| step.name.as_str()).collect();
+    Failure::Option(format!("there is no step {name}; there are {}", names.join(", ")))
 }
 
 /// Hosts all steps and compensations, and what is done each hour.
@@ -206,8 +224,9 @@ fn host(
     local: &Local<System>,
     shop: &LocalShop,
     engine: &Client<Local<System>, Local<System>, System>,
+    slots: &Slots,
 ) -> Result<Host<System>, Failure> {
-    let mut host = host_steps(local, shop, System)?;
+    let mut host = host_steps(local, shop, System, slots)?;
     let gateway = shop.gateway().map_err(other)?;
     let reconciliation = Arc::new(Reconciliation::new(shop.clone(), gateway, engine.clone()));
     host.every(HOUR, "reconciliation", move || {

@@ -3,7 +3,7 @@
 use super::state_of;
 use crate::{
     failure::{Failure, other},
-    server::{Files, host_steps, load_products},
+    server::{Files, Slots, host_steps, load_products, no_step},
 };
 use checkout::{CARD_TOKEN_KEPT_FOR, CardTokens};
 use checkout_local::LocalShop;
@@ -86,7 +86,7 @@ impl Bench {
         let clock = Clock::default();
         let local = Local::new(file, clock.clone()).await?;
         let engine = Client::new(local.clone(), local.clone(), clock.clone());
-        let host = host_steps(&local, &shop, clock.clone())?;
+        let host = host_steps(&local, &shop, clock.clone(), &Slots::new())?;
         // Otherwise the next steps would be claimed together with the end of one.
         local.serve_none();
         Ok(Self { clock, shop, engine, host })
@@ -162,9 +162,7 @@ impl Bench {
     pub(super) async fn ready(&self, task: TaskId, name: &str) -> Result<TaskSnapshot, Failure> {
         let mut snapshot = self.snapshot(task).await?;
         let Some(plan) = snapshot.task.plan.step(name).cloned() else {
-            let (steps, compensations) = (snapshot.task.plan.steps(), snapshot.task.plan.compensations());
-            let names: Vec<&str> = steps.iter().chain(compensations).map(|step| step.name.as_str()).collect();
-            return Err(Failure::Option(format!("there is no step {name}; there are {}", names.join(", "))));
+            return Err(no_step(name, &snapshot.task.plan));
         };
         if snapshot.to_redrive().iter().any(|step| step.name == name) {
             let actor = Actor::new("checkout_local step", "by hand").map_err(other)?;
