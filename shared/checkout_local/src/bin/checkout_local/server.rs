@@ -81,9 +81,9 @@ impl Server {
         let operators = http::listen(settings.operators_port).await?;
 
         let shop = LocalShop::new(file.clone(), gateway.clone(), outbox);
-        if shop.all_products().await.map_err(other)?.is_empty() {
+        if shop.all_products().await?.is_empty() {
             let products: Vec<Product> = serde_json::from_str(PRODUCTS).map_err(other)?;
-            shop.load_products(products).await.map_err(other)?;
+            shop.load_products(products).await?;
         }
         let local = Local::new(file, System).await?;
         let engine = Client::new(local.clone(), local.clone(), System);
