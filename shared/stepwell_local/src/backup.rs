@@ -2,7 +2,7 @@
 
 use crate::{
     error::{BackUpError, OpenError},
-    file::{check_log, check_ours, open_existing, sync_folder_of},
+    file::{check_log, check_ours, lock, open_existing, sync_folder_of},
 };
 use std::{io, path::Path};
 
@@ -22,7 +22,13 @@ pub fn back_up(path: &Path, copy: &Path, without: &[&str]) -> Result<u64, BackUp
     }
     // SQLite says only that it cannot open the file.
     path.metadata().map_err(|source| OpenError::io(path, source))?;
-    check_log(path)?;
+    match lock(path) {
+        // Nobody has the file open. If this process had, to read it here would release SQLite's locks.
+        Ok(_) => check_log(path)?,
+        // Whoever has it open has checked its log.
+        Err(OpenError::InUse { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
     // If no process has the file open, a connection that cannot write would leave a log beside it.
     let file = open_existing(path).map_err(not_opened)?;
     check_ours(&file, path)?;

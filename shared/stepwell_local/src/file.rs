@@ -256,7 +256,7 @@ pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
 }
 
 /// Locks the file for this process, by a file beside it. SQLite's own lock would keep operators from reading the file.
-fn lock(path: &Path) -> Result<fs::File, OpenError> {
+pub(crate) fn lock(path: &Path) -> Result<fs::File, OpenError> {
     let beside = beside(path, ".lock");
     let file = open_for_owner(&beside).map_err(|source| OpenError::io(&beside, source))?;
     match file.try_lock() {

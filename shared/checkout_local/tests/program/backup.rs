@@ -58,6 +58,7 @@ async fn restored_shop_goes_on_from_its_copy_and_finds_the_charges_after_it() {
     let (code, why) = refused(&data, "0");
     assert_eq!(code, Some(6), "{why}");
     assert!(why.contains("shop.sqlite-wal is not the log of"), "{why}");
+    assert_eq!(backup(&data, &folder.path().join("mixed")).status.code(), Some(6));
     fs::write(&file, old).unwrap();
 
     let restore = said.lines().filter_map(|line| line.strip_prefix("  ")).collect::<Vec<_>>().join(" && ");

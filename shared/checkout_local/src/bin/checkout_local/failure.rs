@@ -1,5 +1,6 @@
 //! The reasons why the program ends, and its exit codes.
 
+use checkout::StoreError;
 use std::{
     io::{self, ErrorKind},
     path::PathBuf,
@@ -49,6 +50,9 @@ pub(crate) enum Failure {
     /// The database failed while the program ran.
     #[error("the data could not be written: {0}; start again once that is mended, nothing that was answered is lost")]
     File(#[from] FileError),
+    /// The shop's products cannot be read or stored.
+    #[error("the products cannot be read or stored: {0}")]
+    Products(#[from] StoreError),
     /// Checkouts of the demo went otherwise.
     #[error("{wrong} of {all} checkouts did not go as they should")]
     Demo {
@@ -80,6 +84,9 @@ impl Failure {
             Self::Listen(ListenError::InUse { .. }) => 7,
             Self::File(FileError::Failed { kind: FailureKind::Throttled, .. }) => 8,
             Self::File(FileError::Failed { kind: FailureKind::Unavailable, .. }) => 6,
+            // Nobody else uses the file at the start.
+            Self::Products(StoreError::Busy(_)) => 8,
+            Self::Products(_) => 6,
             Self::Option(_) => 2,
             Self::Listen(ListenError::Io { .. })
             | Self::File(_)

@@ -96,9 +96,9 @@ impl Files {
 
 /// Fills an empty catalogue.
 pub(crate) async fn load_products(shop: &LocalShop) -> Result<(), Failure> {
-    if shop.all_products().await.map_err(other)?.is_empty() {
+    if shop.all_products().await?.is_empty() {
         let products: Vec<Product> = serde_json::from_str(PRODUCTS).map_err(other)?;
-        shop.load_products(products).await.map_err(other)?;
+        shop.load_products(products).await?;
     }
     Ok(())
 }
