@@ -35,7 +35,7 @@ struct Options {
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     outage_rate: u64,
     /// The two scales that are compared: one checkout stands for so many.
-    #[arg(long, value_name = "N", value_delimiter = ',', num_args = 2, default_values_t = [100, 1_000])]
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [100, 1_000])]
     scale: Vec<u64>,
 }
 

@@ -12,7 +12,7 @@
 use super::{
     buckets::Bucket,
     meters::{Meters, Used},
-    setup::{Function, Setup},
+    setup::{Function, Setup, Stated},
     table::{Caller, LimitedTable, MeteredQueues},
 };
 use crate::{
@@ -166,6 +166,7 @@ pub struct Starts {
 }
 
 type TimedQueues = MeteredQueues<Sqs>;
+type ApiClient = Client<LimitedTable, TimedQueues, Clock>;
 type CopyWorker = Worker<Script, LimitedTable, TimedQueues, Clock>;
 
 /// The function of one step, with its queue.
@@ -311,8 +312,12 @@ impl Cloud {
         self.clock.now().since(VirtualClock::START)
     }
 
-    fn client(&self) -> Client<LimitedTable, TimedQueues, Clock> {
-        Client::new(self.table.clone(), self.queues.clone(), self.clock.clone())
+    /// A client each of whose calls stands for so many.
+    fn client(&self, weight: u64) -> ApiClient {
+        let caller = self.table.caller.standing_for(weight);
+        let table = LimitedTable { store: self.table.store.clone(), caller: caller.clone() };
+        let queues = MeteredQueues { queues: self.queues.queues.clone(), caller };
+        Client::new(table, queues, self.clock.clone())
     }
 
     async fn play(self: Rc<Self>) -> Seen {
@@ -326,70 +331,82 @@ impl Cloud {
         let arrivals = self.load.lasts.as_secs() * self.load.rate / self.scale;
         for number in 0..arrivals {
             sleep_until(begin + Duration::from_micros(number * 1_000_000 * self.scale / self.load.rate)).await;
-            spawn_local(self.clone().customer());
+            spawn_local(self.clone().customer(false));
         }
         sleep_until(begin + self.load.lasts).await;
         self.report()
     }
 
-    /// The checkouts that stand for themselves alone: one each second from shortly before an outage until the API refuses others.
+    /// The customers who stand for themselves alone: one each second from shortly before an outage until its end.
     async fn singles(self: Rc<Self>) {
         let Some(out) = self.load.outage.filter(|_| self.scale > 1) else { return };
         sleep(out.from.saturating_sub(SINGLES_BEFORE)).await;
-        while self.elapsed() < out.from + REFUSED_AFTER {
+        while self.elapsed() < out.until {
+            spawn_local(self.clone().customer(true));
             sleep(SECOND).await;
-            let caller = self.table.caller.standing_for(1);
-            let table = LimitedTable { store: self.table.store.clone(), caller: caller.clone() };
-            let queues = MeteredQueues { queues: self.queues.queues.clone(), caller };
-            // Before the message is there, so that it counts as one.
-            let client = Client::new(table, queues, self.clock.clone());
-            let start = client.prepare_start(&self.workflow, &request(), None).await.expect("a request");
-            self.watched().alone.insert(start.task_id());
-            // One that DynamoDB throttles is left out.
-            let _ = client.write_start(start).await;
         }
     }
 
-    /// A checkout, from the API on.
-    async fn customer(self: Rc<Self>) {
+    /// A customer, who stands for as many as the scale says, or alone.
+    async fn customer(self: Rc<Self>, alone: bool) {
         let is_measured = self.elapsed() >= self.load.measured_from;
-        let (now, requests) = (self.clock.now(), self.setup.stated.requests);
-        let admitted = {
-            let (mut api, limit) = (lock(&self.api), self.setup.api);
-            let admitted = api.has_some(limit.requests, limit.burst, now);
-            if admitted {
-                api.take(requests * self.scale as f64);
+        let count = |which: fn(&mut Starts) -> &mut u64| {
+            if !alone {
+                self.count(is_measured, which);
             }
-            admitted
         };
-        if !admitted {
-            return self.count(is_measured, |starts| &mut starts.throttled);
+        let weight = if alone { 1 } else { self.scale };
+        let (now, requests) = (self.clock.now(), self.setup.stated.requests * weight as f64);
+        if !self.api_admits(requests, now) {
+            return count(|starts| &mut starts.throttled);
         }
-        self.meters().used.api_requests += (requests * self.scale as f64) as u64;
-        let client = self.client();
+        let client = self.client(weight);
         let refused = match client.out_since(&self.gateway).await {
             Some(since) if since + REFUSED_AFTER <= self.clock.now() => true,
             _ => client.overload(&self.backlog, &self.workflow).await.is_some(),
         };
         let started = match refused {
             true => None,
-            false => Some(client.start(&self.workflow, &request(), None).await),
+            false => Some(self.start(&client, alone).await),
         };
-        let took = self.clock.now().since(now);
-        self.meters().invoked("checkout_api", took, self.setup.stated.cpu, self.setup.api_memory_mb, self.scale);
+        let (took, Stated { cpu, .. }) = (self.clock.now().since(now), self.setup.stated);
+        self.meters().invoked("checkout_api", took, cpu, self.setup.api_memory_mb, weight);
         match started {
-            None => self.count(is_measured, |starts| &mut starts.refused),
-            Some(Err(_)) => self.count(is_measured, |starts| &mut starts.failed),
-            Some(Ok(started)) => {
-                self.count(is_measured, |starts| &mut starts.started);
-                let mut watched = self.watched();
-                watched.tasks.push(started.task_id);
-                watched.open.push(started.task_id);
-            }
+            None => count(|starts| &mut starts.refused),
+            Some(false) => count(|starts| &mut starts.failed),
+            Some(true) => count(|starts| &mut starts.started),
         }
     }
 
-    fn count(&self, is_measured: bool, which: impl Fn(&mut Starts) -> &mut u64) {
+    /// Whether API Gateway lets these requests pass.
+    fn api_admits(&self, requests: f64, now: Timestamp) -> bool {
+        let (mut api, limit) = (lock(&self.api), self.setup.api);
+        let admits = api.has_some(limit.requests, limit.burst, now);
+        if admits {
+            api.take(requests);
+            self.meters().used.api_requests += requests as u64;
+        }
+        admits
+    }
+
+    /// Starts a checkout. Answers whether DynamoDB let it.
+    async fn start(&self, client: &ApiClient, alone: bool) -> bool {
+        let Ok(start) = client.prepare_start(&self.workflow, &request(), None).await else { return false };
+        let task = start.task_id();
+        if alone {
+            // Before its first message is sent.
+            self.watched().alone.insert(task);
+        }
+        let is_started = client.write_start(start).await.is_ok();
+        if is_started && !alone {
+            let mut watched = self.watched();
+            watched.tasks.push(task);
+            watched.open.push(task);
+        }
+        is_started
+    }
+
+    fn count(&self, is_measured: bool, which: fn(&mut Starts) -> &mut u64) {
         let mut watched = self.watched();
         let Seen { starts, measured_starts, .. } = &mut watched.seen;
         for starts in [Some(starts), is_measured.then_some(measured_starts)].into_iter().flatten() {
