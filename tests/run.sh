@@ -16,7 +16,8 @@
 #               Local, where Java is there
 #   faults      many checkouts while workers are killed, messages come twice and DynamoDB fails, and then the
 #               reconciliation
-#   scenarios   the same and those about AWS, on the deployed local stack; and a second stack whose operators have tokens
+#   scenarios   those of one_machine, and those about AWS, on the deployed local stack; and a second stack whose operators
+#               have tokens
 #   crashes     the deployed functions, killed at every crash point of a checkout
 #   rights      that faults, scenarios and crashes together have needed every right that a function's role grants; a call
 #               without a right is found here at the latest. It runs after these three, or not at all

@@ -1,4 +1,4 @@
-//! Checkout requests, and their expected totals.
+//! Products, checkout requests and their expected totals.
 
 use checkout::{Money, testing::steps};
 use serde_json::{Value, json};

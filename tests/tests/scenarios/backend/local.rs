@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 /// A running `checkout_local serve`. Dropping it ends the process and deletes its folder.
 pub(crate) struct Local {
-    process: Child,
+    _process: Process,
     folder: TempDir,
     /// The program can print as long as somebody may read it.
     _lines: Lines<BufReader<ChildStdout>>,
@@ -127,8 +127,9 @@ impl Local {
         const OPTIONS: [&str; 7] = ["serve", "--port", "0", "--operators-port", "0", "--checkouts-per-email", "0"];
         let mut serve = Command::new(program());
         serve.args(OPTIONS).arg("--data").arg(data).env_remove("RUST_LOG");
-        let mut process = serve.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let process = serve.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn();
+        let mut process = Process(process.unwrap());
+        let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
         let url = |of: &str| {
             let line = lines.next().unwrap_or_else(|| panic!("{}", fs::read_to_string(data.join("log")).unwrap()));
             let line = line.unwrap();
@@ -140,7 +141,7 @@ impl Local {
         let keys = TaskKeys::new(secret("task-key"), []).unwrap();
         let [api, operators] = urls.map(|url| Api::new(url).with_keys(keys.clone()));
         let token = secret("operator-token");
-        Self { process, folder, _lines: lines, api, operators, token }
+        Self { _process: process, folder, _lines: lines, api, operators, token }
     }
 
     fn shop<T>(&self, select: &str, with: impl Params, row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> Vec<T> {
@@ -162,11 +163,14 @@ impl Local {
     }
 }
 
-impl Drop for Local {
+/// A process that does not outlive its scenario.
+struct Process(Child);
+
+impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
