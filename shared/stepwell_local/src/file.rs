@@ -234,6 +234,7 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     create_folder(parent)?;
     match fs::DirBuilder::new().mode(0o700).create(&path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(ErrorKind::NotADirectory.into()),
         made => made?,
     }
     sync_folder_of(&path)
